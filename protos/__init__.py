@@ -1,0 +1,1 @@
+"""Stubs of protos/, made by `make protos`."""

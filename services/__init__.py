@@ -1,0 +1,1 @@
+"""The webhook delivery service: a package per service, and what they share."""

@@ -1,0 +1,111 @@
+"""Group commit: while one batch is in flight the next one collects.
+
+There is no timer. A lone item is flushed at once; under load a batch is as large as what arrived
+while the one before it was being flushed, up to a bound of items and of bytes.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from services.common import errors
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+type_of_flush = Callable[[list[Item]], Awaitable[Sequence[Result | Exception]]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bounds:
+    """Limits of a batcher. An item larger than `batch_bytes` goes alone."""
+
+    batch_items: int
+    batch_bytes: int = 1 << 20
+    waiting_items: int
+    waiting_bytes: int = 64 << 20
+    concurrency: int = 1
+
+
+@dataclass(slots=True)
+class _Waiting(Generic[Item, Result]):
+    item: Item
+    size_bytes: int
+    done: "asyncio.Future[Result]"
+
+
+@dataclass(slots=True)
+class _State:
+    bytes_waiting: int = 0
+    flushing: set["asyncio.Task[None]"] = field(default_factory=set)
+
+
+class Batcher(Generic[Item, Result]):
+    """Collects items and flushes them in batches.
+
+    `flush` answers a result, or an exception, for each item in order; when it raises, every item of
+    its batch gets what it raised. A caller that is cancelled leaves its item in the batch.
+    """
+
+    def __init__(self, name: str, flush: type_of_flush[Item, Result], bounds: Bounds) -> None:
+        self.name = name
+        self._flush = flush
+        self._bounds = bounds
+        self._waiting: deque[_Waiting[Item, Result]] = deque()
+        self._state = _State()
+
+    def __len__(self) -> int:
+        """Items that wait for a batch."""
+        return len(self._waiting)
+
+    async def submit(self, item: Item, size_bytes: int = 0) -> Result:
+        """Hands over an item and waits for its result; Overloaded when too much waits already."""
+        bounds, state = self._bounds, self._state
+        if len(self._waiting) >= bounds.waiting_items or (
+            state.bytes_waiting and state.bytes_waiting + size_bytes > bounds.waiting_bytes
+        ):
+            raise errors.Overloaded(f"too many requests wait for {self.name}; try again")
+        done: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Waiting(item, size_bytes, done))
+        state.bytes_waiting += size_bytes
+        if len(state.flushing) < bounds.concurrency:
+            task = asyncio.create_task(self._drain(), name=f"batch:{self.name}")
+            state.flushing.add(task)
+            task.add_done_callback(state.flushing.discard)
+        return await done
+
+    async def drained(self) -> None:
+        """Waits until nothing waits and nothing is in flight; for a clean stop."""
+        while self._state.flushing:
+            await asyncio.wait(tuple(self._state.flushing))
+
+    def _take(self) -> list[_Waiting[Item, Result]]:
+        batch: list[_Waiting[Item, Result]] = []
+        size = 0
+        while self._waiting and len(batch) < self._bounds.batch_items:
+            size += self._waiting[0].size_bytes
+            if batch and size > self._bounds.batch_bytes:
+                break
+            batch.append(self._waiting.popleft())
+        self._state.bytes_waiting -= sum(entry.size_bytes for entry in batch)
+        return batch
+
+    async def _drain(self) -> None:
+        while batch := self._take():
+            try:
+                results = await self._flush([entry.item for entry in batch])
+            except asyncio.CancelledError:
+                for entry in batch:
+                    entry.done.cancel()
+                raise
+            except Exception as error:  # noqa: BLE001 - handed to every waiting caller, who decides
+                results = [error] * len(batch)
+            for entry, result in zip(batch, results, strict=True):
+                if entry.done.done():  # the caller went away
+                    continue
+                if isinstance(result, Exception):
+                    entry.done.set_exception(result)
+                else:
+                    entry.done.set_result(result)

@@ -1,0 +1,231 @@
+"""Doorbells: taskiq messages on a Redis stream that carry delivery ids and nothing else.
+
+A bell tells a worker to look. Losing one loses time, for the dispatcher rings again for what is due;
+doubling one costs a no-op. So the stream may be emptied or lost at any moment, it holds a few seconds
+of work at most, and whoever rings never waits for it.
+"""
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from typing import cast
+from uuid import UUID
+
+import redis.asyncio
+import redis.exceptions
+import structlog
+from taskiq import AckableMessage, BrokerMessage
+from taskiq.kicker import AsyncKicker
+from taskiq_redis import RedisStreamBroker
+
+from services.common import deliveries, metrics, postgres
+from services.common.batching import Batcher, Bounds
+from services.common.lifecycle import Process
+from services.common.settings import RedisSettings
+
+log = structlog.get_logger(__name__)
+
+STREAM = "webhook:doorbells"
+GROUP = "workers"
+TASK = "webhook.deliver"
+IDS_PER_BELL = 64
+# Who makes new rows stops ringing at the high-water mark; the dispatcher, who has the time, at the low one.
+HIGH_WATER_MESSAGES = 256
+LOW_WATER_MESSAGES = 64
+# How long a row that was rung counts as in hand. After it the dispatcher rings again.
+RUNG_SECONDS = 10
+RING_TIMEOUT_SECONDS = 0.25
+PROBE_SECONDS = 0.1
+# More than this many ids waiting to be rung are left to the dispatcher.
+MAX_WAITING_IDS = 20_000
+READ_BLOCK_MILLISECONDS = 2000
+# A message that nobody acknowledged for so long belongs to a worker that died.
+ABANDONED_MILLISECONDS = 30_000
+
+
+class Broker(RedisStreamBroker):
+    """taskiq's stream broker with what doorbells need: a bounded stream, batched acks, no reclaiming.
+
+    An acked message is deleted, so the stream's length is what is unread or unacked. Messages of dead
+    workers are swept, not delivered again: the leases that matter are in Postgres.
+    """
+
+    def __init__(self, settings: RedisSettings, *, socket_timeout: float, consumer_name: str = "none") -> None:
+        super().__init__(
+            settings.redis_dsn,
+            queue_name=STREAM,
+            consumer_group_name=GROUP,
+            consumer_name=consumer_name,
+            consumer_id="0",
+            max_connection_pool_size=8,
+            xread_block=READ_BLOCK_MILLISECONDS,
+            xread_count=8,
+            socket_timeout=socket_timeout,
+            socket_connect_timeout=RING_TIMEOUT_SECONDS,
+        )
+        self._client = redis.asyncio.Redis(connection_pool=self.connection_pool)
+        self._acks: Batcher[bytes, None] = Batcher(
+            "acks", self._acknowledge, Bounds(batch_items=500, waiting_items=10_000)
+        )
+        self._read: deque[tuple[bytes, dict[bytes, bytes]]] = deque()
+        self.length = 0
+
+    async def kick(self, message: BrokerMessage) -> None:
+        """Adds a message and learns the stream's length in the same round trip."""
+        pipeline = self._client.pipeline(transaction=False)
+        pipeline.xadd(STREAM, {b"data": message.message})
+        pipeline.xlen(STREAM)
+        _, self.length = await pipeline.execute()
+
+    async def measure(self) -> int:
+        """Messages in the stream, unread or unacked."""
+        self.length = int(await self._client.xlen(STREAM))
+        return self.length
+
+    async def listen(self) -> AsyncGenerator[AckableMessage, None]:
+        """Yields messages for ever; raises when Redis is away."""
+        while True:
+            try:
+                fetched = await self._client.xreadgroup(
+                    GROUP, self.consumer_name, {STREAM: ">"}, count=self.count, block=self.block
+                )
+            except redis.exceptions.ResponseError as error:
+                if "NOGROUP" not in str(error):
+                    raise
+                await self._declare_consumer_group()
+                continue
+            for _, messages in cast("list[tuple[bytes, list[tuple[bytes, dict[bytes, bytes]]]]]", fetched or []):
+                self._read.extend(messages)
+            while self._read:
+                message_id, fields = self._read.popleft()
+                yield AckableMessage(data=fields[b"data"], ack=self._ack(message_id))
+
+    def unheard(self) -> list[UUID]:
+        """The deliveries of messages that were read and not handed to a task: for a worker that stops."""
+        messages = [self.formatter.loads(fields[b"data"]) for _, fields in self._read]
+        return [UUID(hex=delivery_id) for message in messages for delivery_id in message.args[0]]
+
+    def _ack(self, message_id: bytes) -> Callable[[], Awaitable[None]]:
+        async def ack() -> None:
+            # An ack that is lost leaves a message for the sweeper: no reason to fail its task.
+            with contextlib.suppress(redis.exceptions.RedisError, OSError, TimeoutError):
+                await self._acks.submit(message_id)
+
+        return ack
+
+    async def _acknowledge(self, message_ids: Sequence[bytes]) -> Sequence[None]:
+        pipeline = self._client.pipeline(transaction=False)
+        pipeline.xack(STREAM, GROUP, *message_ids)
+        pipeline.xdel(STREAM, *message_ids)
+        await pipeline.execute()
+        return [None] * len(message_ids)
+
+    async def sweep(self) -> int:
+        """Removes messages and consumer names that dead workers left; answers the messages swept."""
+        await self._declare_consumer_group()
+        _, claimed, *_ = await self._client.xautoclaim(
+            STREAM, GROUP, "sweeper", min_idle_time=ABANDONED_MILLISECONDS, count=500, justid=False
+        ) or (None, [])
+        if claimed:
+            await self._acknowledge([message_id for message_id, _ in claimed])
+        for consumer in await self._client.xinfo_consumers(STREAM, GROUP):
+            if consumer["pending"] == 0 and consumer["idle"] > ABANDONED_MILLISECONDS:
+                await self._client.xgroup_delconsumer(STREAM, GROUP, consumer["name"])
+        return len(claimed)
+
+    async def shutdown(self) -> None:
+        """Closes the connections."""
+        await super().shutdown()
+        await self._client.aclose()
+
+
+class Ringer:
+    """Rings for committed deliveries in the background; never raises and never makes its caller wait.
+
+    Rows whose bell fails are made due at once, so that the dispatcher rings for them.
+    """
+
+    def __init__(self, broker: Broker, pool: postgres.Pool) -> None:
+        self._broker = broker
+        self._pool = pool
+        self._kicker: AsyncKicker[[list[str]], None] = AsyncKicker(TASK, broker, {})
+        self._waiting: list[UUID] = []
+        self._wake = asyncio.Event()
+        self._reachable = True
+
+    @property
+    def open(self) -> bool:
+        """Whether a row inserted now will be rung at once. If not, the dispatcher's turn comes."""
+        return self._reachable and self._broker.length < HIGH_WATER_MESSAGES and len(self._waiting) < MAX_WAITING_IDS
+
+    def ring(self, delivery_ids: Sequence[UUID]) -> None:
+        """Queues the bells of rows that are committed."""
+        self._waiting.extend(delivery_ids)
+        self._wake.set()
+
+    async def run(self) -> None:
+        """The background loop; on being cancelled it rings what waits."""
+        try:
+            while True:
+                if self.open:
+                    await self._wake.wait()
+                elif not self._waiting:
+                    await self._probe()
+                    continue
+                self._wake.clear()
+                await self._drain()
+        finally:
+            await self._drain()
+
+    async def _drain(self) -> None:
+        while self._waiting:
+            bell, self._waiting = self._waiting[:IDS_PER_BELL], self._waiting[IDS_PER_BELL:]
+            if not await self.try_ring(bell):
+                failed, self._waiting = bell + self._waiting, []
+                try:
+                    await deliveries.mark_due(self._pool, failed)
+                except Exception as error:  # noqa: BLE001 - they are due in RUNG_SECONDS all the same
+                    log.warning("bells failed and could not be marked due", deliveries=len(failed), error=repr(error))
+
+    async def try_ring(self, delivery_ids: Sequence[UUID]) -> bool:
+        """Sends one bell; whether it was sent within the timeout."""
+        try:
+            async with asyncio.timeout(RING_TIMEOUT_SECONDS):
+                await self._kicker.kiq([delivery_id.hex for delivery_id in delivery_ids])
+        except Exception as error:  # noqa: BLE001 - taskiq wraps every failure; the dispatcher makes up for it
+            if self._reachable:
+                log.warning("doorbells cannot be rung; the dispatcher takes over", error=repr(error.__cause__ or error))
+            self._reachable = False
+            metrics.DOORBELLS_RUNG.labels("failed").inc()
+            return False
+        self._reachable = True
+        metrics.DOORBELLS_RUNG.labels("rung").inc()
+        metrics.DELIVERIES_RUNG.inc(len(delivery_ids))
+        return True
+
+    async def _probe(self) -> None:
+        """Asks whether Redis is back, or the stream drained."""
+        await asyncio.sleep(PROBE_SECONDS)
+        try:
+            async with asyncio.timeout(RING_TIMEOUT_SECONDS):
+                await self._broker.measure()
+        except (redis.exceptions.RedisError, OSError, TimeoutError):
+            self._reachable = False
+            return
+        if not self._reachable:
+            log.info("doorbells can be rung again")
+        self._reachable = True
+
+
+@contextlib.asynccontextmanager
+async def ringer(process: Process, settings: RedisSettings, pool: postgres.Pool) -> AsyncIterator[Ringer]:
+    """A ringer with its loop running; at the end it rings what waits."""
+    broker = Broker(settings, socket_timeout=RING_TIMEOUT_SECONDS)
+    created = Ringer(broker, pool)
+    loop = process.spawn("ringer", created.run())
+    try:
+        yield created
+    finally:
+        await process.cancel(loop)
+        await broker.shutdown()

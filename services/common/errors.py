@@ -1,0 +1,139 @@
+"""The errors of this service, and what each becomes on the wire.
+
+    WebhookError                     gRPC                  HTTP   retryable
+    ├── InvalidArgument              INVALID_ARGUMENT      422
+    ├── PayloadTooLarge              INVALID_ARGUMENT      413
+    ├── Unauthenticated              UNAUTHENTICATED       401
+    ├── NotFound                     NOT_FOUND             404
+    ├── Conflict                     FAILED_PRECONDITION   409
+    ├── Gone                         FAILED_PRECONDITION   410
+    ├── Overloaded                   RESOURCE_EXHAUSTED    429    yes
+    └── Unavailable                  UNAVAILABLE           503    yes
+
+Anything else that escapes is a bug: INTERNAL, 500, logged with its trace and answered without it.
+The gRPC side is in grpc_errors.py; the HTTP side in the gateway's problems.py.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import asyncpg
+import grpc
+import redis.exceptions
+
+RETRY_AFTER_SECONDS = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Violation:
+    """A field at fault, by its name in the request, and what was expected of it."""
+
+    field: str
+    description: str
+
+
+class WebhookError(Exception):
+    """Base of all errors that are answered to a caller; `reason` is stable and machine-readable."""
+
+    code: grpc.StatusCode = grpc.StatusCode.INTERNAL
+    reason = "INTERNAL"
+    retry_after_seconds: int | None = None
+
+    def __init__(self, message: str, *, reason: str | None = None, violations: Sequence[Violation] = ()) -> None:
+        super().__init__(message)
+        self.message = message
+        self.reason = reason or type(self).reason
+        self.violations = tuple(violations)
+
+
+class InvalidArgument(WebhookError):
+    """One or more fields are not what was expected."""
+
+    code = grpc.StatusCode.INVALID_ARGUMENT
+    reason = "INVALID_ARGUMENT"
+
+    @classmethod
+    def of(cls, *violations: Violation) -> "InvalidArgument":
+        """The error for these violations, with a message that names every field."""
+        return cls("; ".join(f"{v.field}: {v.description}" for v in violations), violations=violations)
+
+    @classmethod
+    def field(cls, field: str, description: str) -> "InvalidArgument":
+        """The error for a single field."""
+        return cls.of(Violation(field=field, description=description))
+
+
+class PayloadTooLarge(InvalidArgument):
+    """The payload is over MAX_PAYLOAD_BYTES."""
+
+    reason = "PAYLOAD_TOO_LARGE"
+
+
+class Unauthenticated(WebhookError):
+    """A signature was sent and does not hold."""
+
+    code = grpc.StatusCode.UNAUTHENTICATED
+    reason = "SIGNATURE_MISMATCH"
+
+
+class NotFound(WebhookError):
+    """The object is unknown, deleted, or another tenant's."""
+
+    code = grpc.StatusCode.NOT_FOUND
+    reason = "NOT_FOUND"
+
+
+class Conflict(WebhookError):
+    """The object's state forbids what was asked."""
+
+    code = grpc.StatusCode.FAILED_PRECONDITION
+    reason = "CONFLICT"
+
+
+class Gone(WebhookError):
+    """What the request needs is no longer retained."""
+
+    code = grpc.StatusCode.FAILED_PRECONDITION
+    reason = "PAYLOAD_GONE"
+
+
+class Overloaded(WebhookError):
+    """A bounded queue is full; nothing was stored."""
+
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+    reason = "OVERLOADED"
+    retry_after_seconds = RETRY_AFTER_SECONDS
+
+
+class Unavailable(WebhookError):
+    """A store or a service that is needed cannot be reached; try again."""
+
+    code = grpc.StatusCode.UNAVAILABLE
+    reason = "UNAVAILABLE"
+    retry_after_seconds = RETRY_AFTER_SECONDS
+
+
+# What drivers raise when a store is away, starting, stopping or out of connections.
+# InterfaceError is asyncpg's for a connection that was closed under a statement.
+STORE_AWAY = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    redis.exceptions.ConnectionError,
+    redis.exceptions.TimeoutError,
+)
+
+
+def classify(error: BaseException) -> WebhookError | None:
+    """The error to answer with, or None when `error` is a bug of ours."""
+    if isinstance(error, WebhookError):
+        return error
+    if isinstance(error, STORE_AWAY):
+        return Unavailable("a store that this needs cannot be reached; try again")
+    return None

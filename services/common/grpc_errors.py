@@ -1,0 +1,109 @@
+"""WebhookError to gRPC status with google.rpc details, and back."""
+
+from collections.abc import Mapping
+
+import grpc
+from google.protobuf import any_pb2, duration_pb2
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+
+from services.common import errors
+
+DOMAIN = "webhook.v1"
+DETAILS_KEY = "grpc-status-details-bin"
+
+
+def to_status(error: errors.WebhookError) -> status_pb2.Status:
+    """The google.rpc.Status of an error: ErrorInfo always, BadRequest and RetryInfo where they apply."""
+    details = [error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN)]
+    packed = [_pack(details[0])]
+    if error.violations:
+        packed.append(
+            _pack(
+                error_details_pb2.BadRequest(
+                    field_violations=[
+                        error_details_pb2.BadRequest.FieldViolation(field=v.field, description=v.description)
+                        for v in error.violations
+                    ]
+                )
+            )
+        )
+    if error.retry_after_seconds is not None:
+        delay = duration_pb2.Duration(seconds=error.retry_after_seconds)
+        packed.append(_pack(error_details_pb2.RetryInfo(retry_delay=delay)))
+    return status_pb2.Status(code=error.code.value[0], message=error.message, details=packed)
+
+
+def _pack(
+    detail: error_details_pb2.ErrorInfo | error_details_pb2.BadRequest | error_details_pb2.RetryInfo,
+) -> any_pb2.Any:
+    packed = any_pb2.Any()
+    packed.Pack(detail)
+    return packed
+
+
+def code_number(error: errors.WebhookError) -> int:
+    """The google.rpc.Code number of an error, for results that stand in a batch."""
+    return int(error.code.value[0])
+
+
+# The error classes by (gRPC code, reason), then by code alone.
+_BY_REASON = {(cls.code, cls.reason): cls for cls in (errors.PayloadTooLarge, errors.Gone)}
+_BY_CODE: Mapping[grpc.StatusCode, type[errors.WebhookError]] = {
+    cls.code: cls
+    for cls in (
+        errors.InvalidArgument,
+        errors.Unauthenticated,
+        errors.NotFound,
+        errors.Conflict,
+        errors.Overloaded,
+        errors.Unavailable,
+    )
+} | {
+    # The call was not answered in time, or was cut: nobody knows whether it was done.
+    grpc.StatusCode.DEADLINE_EXCEEDED: errors.Unavailable,
+    grpc.StatusCode.CANCELLED: errors.Unavailable,
+}
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
+
+
+def make(
+    code: int, message: str, *, reason: str = "", violations: tuple[errors.Violation, ...] = ()
+) -> errors.WebhookError:
+    """The error for a google.rpc.Code number and a reason; WebhookError itself (INTERNAL) for unknown ones."""
+    status = _CODES.get(code, grpc.StatusCode.UNKNOWN)
+    cls = _BY_REASON.get((status, reason)) or _BY_CODE.get(status, errors.WebhookError)
+    return cls(message, reason=reason or None, violations=violations)
+
+
+def from_rpc_error(error: grpc.aio.AioRpcError) -> errors.WebhookError:
+    """The error that a server answered with, rebuilt from its typed details."""
+    message = error.details() or "the service cannot be reached; try again"
+    code = int(error.code().value[0])
+    if error.code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}:
+        # Transport messages name addresses that do not concern the caller.
+        message = "the service cannot be reached; try again"
+    if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED and not _details(error):
+        return errors.PayloadTooLarge.field("payload", "is larger than the service accepts")
+    reason, violations = "", []
+    for packed in _details(error):
+        info, bad_request = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
+        if packed.Unpack(info):
+            reason = info.reason
+        elif packed.Unpack(bad_request):
+            violations += [
+                errors.Violation(field=v.field, description=v.description) for v in bad_request.field_violations
+            ]
+    return make(code, message, reason=reason, violations=tuple(violations))
+
+
+def _details(error: grpc.aio.AioRpcError) -> list[any_pb2.Any]:
+    trailers = error.trailing_metadata()
+    raw = trailers.get(DETAILS_KEY) if trailers is not None else None
+    if not isinstance(raw, bytes):
+        return []
+    return list(status_pb2.Status.FromString(raw).details)
+
+
+def to_code_name(error: errors.WebhookError) -> str:
+    """The canonical name of an error's code, such as NOT_FOUND."""
+    return str(code_pb2.Code.Name(code_pb2.Code.ValueType(code_number(error))))

@@ -1,0 +1,119 @@
+"""A gRPC server with health, reflection, metrics, and one place where errors become statuses."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any, TypeAlias
+
+import grpc
+import structlog
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from services.common import errors, grpc_errors, metrics
+from services.common.lifecycle import Process
+from services.common.settings import GrpcServerSettings
+
+log = structlog.get_logger(__name__)
+
+HEALTH_INTERVAL_SECONDS = 1.0
+# Beyond this many calls at once a server refuses with RESOURCE_EXHAUSTED rather than pile them up.
+MAX_CONCURRENT_CALLS = 4096
+
+
+# The class takes type arguments in its stubs alone.
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+Found: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
+
+
+class _Interceptor(grpc.aio.ServerInterceptor):
+    """Counts, times and names every unary call, and turns what it raises into a status."""
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Found]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler:
+        handler = await continuation(handler_call_details)
+        if handler is None or handler.unary_unary is None:
+            return handler  # type: ignore[return-value]  # None for an unknown method, which the stubs leave out
+        method = handler_call_details.method
+        duration = metrics.RPC_SECONDS.labels(method)
+        inner = handler.unary_unary
+
+        async def answer(request: Any, context: Any) -> Any:
+            started = time.perf_counter()
+            code = "OK"
+            metrics.RPC_IN_FLIGHT.inc()
+            try:
+                return await inner(request, context)
+            except Exception as error:  # noqa: BLE001 - the one place where errors become statuses
+                refused = errors.classify(error) or _bug(method, error)
+                code = grpc_errors.to_code_name(refused)
+                status = grpc_errors.to_status(refused)
+                await context.abort(
+                    refused.code, refused.message, ((grpc_errors.DETAILS_KEY, status.SerializeToString()),)
+                )
+            finally:
+                metrics.RPC_IN_FLIGHT.dec()
+                metrics.RPC_REQUESTS.labels(method, code).inc()
+                duration.observe(time.perf_counter() - started)
+
+        return grpc.unary_unary_rpc_method_handler(answer, handler.request_deserializer, handler.response_serializer)
+
+
+def _bug(method: str, error: Exception) -> errors.WebhookError:
+    log.error("a call failed on a bug", method=method, exc_info=error)
+    return errors.WebhookError("internal error; it was logged")
+
+
+Register = Callable[[grpc.aio.Server], None]
+
+
+@contextlib.asynccontextmanager
+async def serving(
+    process: Process, settings: GrpcServerSettings, services: Sequence[str], register: Register
+) -> AsyncIterator[int]:
+    """Serves until the context ends, then lets calls in flight finish; yields the port.
+
+    `services` are full names; their health follows the process's readiness.
+    """
+    # An item may carry its payload and the body that was signed.
+    message_bytes = 2 * settings.max_payload_bytes + (2 << 20)
+    server = grpc.aio.server(
+        interceptors=[_Interceptor()],
+        maximum_concurrent_rpcs=MAX_CONCURRENT_CALLS,
+        options=[
+            ("grpc.max_receive_message_length", message_bytes),
+            ("grpc.max_send_message_length", -1),
+            ("grpc.so_reuseport", 0),
+            ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+            ("grpc.keepalive_permit_without_calls", 1),
+        ],
+    )
+    register(server)
+    servicer = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+    reflection.enable_server_reflection((*services, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    port = server.add_insecure_port(f"{host}:{settings.grpc_port}")
+    await server.start()
+    log.info("grpc server listens", port=port)
+    follower = process.spawn("grpc_health", _follow_readiness(process, servicer, ("", *services)))
+    try:
+        yield port
+    finally:
+        await process.cancel(follower)
+        await servicer.enter_graceful_shutdown()
+        await server.stop(settings.shutdown_grace_seconds / 2)
+
+
+async def _follow_readiness(process: Process, servicer: health.aio.HealthServicer, services: Sequence[str]) -> None:
+    while True:
+        failing = await process.health.ready()
+        status = health_pb2.HealthCheckResponse
+        serving_status = status.NOT_SERVING if failing else status.SERVING
+        for service in services:
+            await servicer.set(service, serving_status)
+        await asyncio.sleep(HEALTH_INTERVAL_SECONDS)

@@ -1,0 +1,64 @@
+"""An ASGI application on a socket, inside a loop that somebody else runs and stops."""
+
+import asyncio
+import contextlib
+import errno
+import os
+import socket
+import sys
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import uvicorn
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leaves signals to services.common.lifecycle."""
+        yield
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket; ends the process with one line when the address cannot be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        why = "is taken by another process" if error.errno == errno.EADDRINUSE else os.strerror(error.errno or 0)
+        sys.exit(f"port {port} on {host}: {why}")
+    listener.listen(1024)
+    listener.setblocking(False)  # noqa: FBT003 - the socket module's own signature
+    return listener
+
+
+@contextlib.asynccontextmanager
+async def serving(app: Any, listener: socket.socket, *, name: str, grace_seconds: float) -> AsyncIterator[None]:
+    """Serves `app` until the context ends, then lets requests in flight finish within the grace period."""
+    config = uvicorn.Config(
+        app,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=int(grace_seconds) or 1,
+    )
+    server = _Server(config)
+    task = asyncio.create_task(server.serve(sockets=[listener]), name=f"http:{name}")
+    try:
+        while not server.started and not task.done():  # noqa: ASYNC110 - uvicorn has a flag, not an event
+            await asyncio.sleep(0.005)
+        if task.done():
+            task.result()
+        yield
+    finally:
+        server.should_exit = True
+        await asyncio.gather(task, return_exceptions=True)
+        listener.close()

@@ -1,0 +1,123 @@
+"""The life of a process: start, background tasks with an owner, readiness, an orderly stop.
+
+    def main() -> None:
+        settings = load(IngestSettings)
+        lifecycle.run("ingest", settings, lambda process: serve(process, settings))
+
+`serve` is an async context manager: it builds everything up, yields while the process serves, and
+takes everything down in the reverse order when the process is told to stop (SIGTERM or SIGINT). A
+background task that ends by itself takes the process down, loudly, with exit status 1.
+"""
+
+import asyncio
+import contextlib
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
+
+import structlog
+import uvloop
+
+from services.common import http_server, logs, metrics, ops
+from services.common.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+LAG_INTERVAL_SECONDS = 0.5
+
+
+class Process:
+    """What `serve` gets: the health checks, and an owner for background tasks."""
+
+    def __init__(self, role: str) -> None:
+        self.role = role
+        self.health = ops.Health()
+        self.health.add_liveness("background_tasks", self._check_tasks)
+        self.stop_requested = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._dead: list[str] = []
+
+    def spawn(self, name: str, coroutine: Coroutine[object, object, None]) -> asyncio.Task[None]:
+        """Starts a loop that is meant to run until it is cancelled."""
+        task = asyncio.create_task(coroutine, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def disown(self, task: asyncio.Task[None]) -> None:
+        """Lets a spawned task end by itself."""
+        self._tasks.discard(task)
+
+    async def cancel(self, task: asyncio.Task[None]) -> None:
+        """Ends a spawned task and waits for it."""
+        self.disown(task)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if task not in self._tasks:
+            return
+        self._tasks.discard(task)
+        if task.cancelled():
+            return
+        log.critical("background task died", task=task.get_name(), exc_info=task.exception())
+        self._dead.append(task.get_name())
+        self.stop_requested.set()
+
+    async def _check_tasks(self) -> None:
+        if self._dead:
+            raise RuntimeError(", ".join(self._dead) + " died")
+
+    @property
+    def failed(self) -> bool:
+        """Whether a background task died."""
+        return bool(self._dead)
+
+    async def cancel_all(self) -> None:
+        """Ends all spawned tasks that are left."""
+        for task in tuple(self._tasks):
+            await self.cancel(task)
+
+
+def run(role: str, settings: Settings, serve: Callable[[Process], AbstractAsyncContextManager[None]]) -> None:
+    """Runs a process until it is told to stop; the exit status is 0 unless something died."""
+    logs.configure(role, settings)
+    metrics.export_build_info()
+    ops_listener = http_server.bind(settings.host, settings.metrics_port)
+    status = uvloop.run(_run(role, serve, ops_listener))
+    sys.exit(status)
+
+
+async def _run(
+    role: str,
+    serve: Callable[[Process], AbstractAsyncContextManager[None]],
+    ops_listener: socket.socket,
+) -> int:
+    process = Process(role)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, process.stop_requested.set)
+    ops_app = ops.application(process.health)
+    started = time.monotonic()
+    async with contextlib.AsyncExitStack() as stack:
+        await stack.enter_async_context(http_server.serving(ops_app, ops_listener, name="ops", grace_seconds=1))
+        stack.push_async_callback(process.cancel_all)
+        await stack.enter_async_context(serve(process))
+        process.spawn("event_loop_lag", _measure_lag())
+        log.info("started", seconds=round(time.monotonic() - started, 3), metrics_port=ops_listener.getsockname()[1])
+        await process.stop_requested.wait()
+        process.health.stopping = True
+        log.info("stopping")
+    log.info("stopped")
+    return 1 if process.failed else 0
+
+
+async def _measure_lag() -> None:
+    loop = asyncio.get_running_loop()
+    while True:
+        due = loop.time() + LAG_INTERVAL_SECONDS
+        await asyncio.sleep(LAG_INTERVAL_SECONDS)
+        metrics.EVENT_LOOP_LAG.observe(max(0.0, loop.time() - due))

@@ -1,0 +1,50 @@
+"""Logs: one JSON line per log event in production, readable lines in development, on standard output."""
+
+import logging
+import sys
+
+import structlog
+
+from services.common.settings import Settings
+
+# Libraries that log per message or per request at INFO.
+_CHATTY = ("taskiq", "uvicorn", "uvicorn.access", "httpx", "httpcore", "aiohttp", "asyncio", "grpc")
+
+
+def configure(role: str, settings: Settings) -> None:
+    """Routes structlog and the standard library's logging through one formatter."""
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    if settings.development:
+        final: list[structlog.typing.Processor] = [
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stdout.isatty(),
+                # Not the default, which shows local variables: secrets among them.
+                exception_formatter=structlog.dev.plain_traceback,
+            )
+        ]
+    else:
+        final = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *final],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(settings.log_level.upper())
+    for name in _CHATTY:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.make_filtering_bound_logger(settings.log_level),
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+    structlog.contextvars.bind_contextvars(role=role)

@@ -1,0 +1,45 @@
+"""Metrics that every process, or every user of a shared part, exports. All are listed in docs/metrics.md.
+
+A process keeps its own registry-wide set in its services/<name>/metrics.py; labels are bounded, and
+never carry a subscription id or a URL.
+"""
+
+import platform
+from importlib import metadata
+
+from prometheus_client import Counter, Gauge, Histogram
+
+# From an idle hop on loopback to the longest deadline.
+SECONDS_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+BUILD_INFO = Gauge("webhook_build_info", "Always 1; what is running.", ["version", "python"])
+
+RPC_REQUESTS = Counter("webhook_rpc_requests_total", "gRPC calls answered.", ["method", "code"])
+RPC_SECONDS = Histogram(
+    "webhook_rpc_duration_seconds", "Time to answer a gRPC call.", ["method"], buckets=SECONDS_BUCKETS
+)
+RPC_IN_FLIGHT = Gauge("webhook_rpc_in_flight", "gRPC calls being answered.")
+
+POSTGRES_CONNECTIONS = Gauge("webhook_postgres_connections", "Connections of this process's pool.", ["state"])
+POSTGRES_WAITING = Gauge("webhook_postgres_waiting", "Tasks that wait for a connection of the pool.")
+
+DOORBELLS_RUNG = Counter("webhook_doorbells_rung_total", "Messages sent to the stream.", ["result"])
+DELIVERIES_RUNG = Counter("webhook_deliveries_rung_total", "Delivery ids in the messages sent.")
+STREAM_MESSAGES = Gauge("webhook_stream_messages", "Messages in the stream, unread or unacked.")
+
+EVENT_LOOP_LAG = Histogram(
+    "webhook_event_loop_lag_seconds", "How late a timer of the event loop fires.", buckets=SECONDS_BUCKETS
+)
+
+
+def version() -> str:
+    """The version of the installed distribution, or "source" when it runs from a checkout."""
+    try:
+        return metadata.version("webhook-service")
+    except metadata.PackageNotFoundError:
+        return "source"
+
+
+def export_build_info() -> None:
+    """Sets webhook_build_info of this process."""
+    BUILD_INFO.labels(version(), platform.python_version()).set(1)

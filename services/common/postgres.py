@@ -1,0 +1,71 @@
+"""The pool of Postgres connections of a process."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, TypeAlias
+
+import asyncpg
+
+from services.common import metrics
+from services.common.lifecycle import Process
+from services.common.settings import PostgresSettings
+
+if TYPE_CHECKING:
+    Pool: TypeAlias = asyncpg.Pool[asyncpg.Record]
+    Connection: TypeAlias = asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
+else:
+    Pool = asyncpg.Pool
+    Connection = asyncpg.Connection
+
+CONNECT_TIMEOUT_SECONDS = 1.0
+STATEMENT_TIMEOUT_SECONDS = 10.0
+EXPORT_INTERVAL_SECONDS = 2.0
+
+
+class _Connection(asyncpg.Connection):
+    def get_reset_query(self) -> str:
+        """No reset between users: nothing here sets session state, and it costs a round trip."""
+        return ""
+
+
+@contextlib.asynccontextmanager
+async def pool(process: Process, settings: PostgresSettings) -> AsyncIterator[Pool]:
+    """A pool that starts empty, so that a process comes up while Postgres is still away.
+
+    Statements end after 10 s on the client's side and connecting after 1 s, both with TimeoutError.
+    """
+    created = asyncpg.create_pool(
+        settings.postgres_dsn,
+        min_size=0,
+        max_size=settings.postgres_pool_size,
+        timeout=CONNECT_TIMEOUT_SECONDS,
+        command_timeout=STATEMENT_TIMEOUT_SECONDS,
+        max_inactive_connection_lifetime=300,
+        connection_class=_Connection,
+        server_settings={
+            "application_name": f"webhook-{process.role}",
+            # A plan per statement, not per call: each statement by ids bounds them so that it prunes.
+            "plan_cache_mode": "force_generic_plan",
+            "jit": "off",
+        },
+    )
+    async with created:
+
+        async def check() -> None:
+            await created.fetchval("SELECT 1", timeout=CONNECT_TIMEOUT_SECONDS)
+
+        process.health.add_readiness("postgres", check)
+        exporter = process.spawn("postgres_metrics", _export(created))
+        try:
+            yield created
+        finally:
+            await process.cancel(exporter)
+
+
+async def _export(created: Pool) -> None:
+    while True:
+        idle = created.get_idle_size()
+        metrics.POSTGRES_CONNECTIONS.labels("idle").set(idle)
+        metrics.POSTGRES_CONNECTIONS.labels("used").set(created.get_size() - idle)
+        await asyncio.sleep(EXPORT_INTERVAL_SECONDS)

@@ -1,0 +1,24 @@
+-- mark_due --
+-- Makes pending deliveries due at once, for their bell could not be rung ($2 and $3: least and greatest id).
+UPDATE webhook_deliveries
+SET next_attempt_at = now()
+WHERE id = ANY($1::uuid[]) AND id BETWEEN $2 AND $3 AND status = 'pending'
+
+-- lock_waiting --
+-- Locks at most $2 waiting deliveries of each of the subscriptions $1, due or not.
+SELECT waiting.id
+FROM unnest($1::uuid[]) AS turn (subscription_id)
+CROSS JOIN unnest(ARRAY['pending', 'scheduled']::delivery_status[]) AS state (status)
+CROSS JOIN LATERAL (
+    SELECT d.id FROM webhook_deliveries d
+    WHERE d.status = state.status AND d.subscription_id = turn.subscription_id
+      AND d.status IN ('pending', 'scheduled', 'in_flight')
+    ORDER BY d.next_attempt_at LIMIT $2
+    FOR UPDATE SKIP LOCKED
+) AS waiting
+
+-- end_waiting --
+-- Ends waiting deliveries as $4 for reason $5 ($2 and $3: least and greatest id).
+UPDATE webhook_deliveries
+SET status = $4, reason = $5, completed_at = now()
+WHERE id = ANY($1::uuid[]) AND id BETWEEN $2 AND $3 AND status IN ('pending', 'scheduled')

@@ -1,0 +1,30 @@
+"""Loads a folder's queries.sql: named statements, each with a sentence on what it is for.
+
+-- name --
+-- What it is for.
+SELECT …
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from importlib import resources
+
+_NAME = re.compile(r"^-- (\w+) --$", re.MULTILINE)
+
+
+class Queries(Mapping[str, str]):
+    """The statements of one queries.sql by name; a missing name is a KeyError at once."""
+
+    def __init__(self, package: str) -> None:
+        text = resources.files(package).joinpath("queries.sql").read_text()
+        parts = _NAME.split(text)
+        self._queries = {name: body.strip() for name, body in zip(parts[1::2], parts[2::2], strict=True)}
+
+    def __getitem__(self, name: str) -> str:
+        return self._queries[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._queries)
+
+    def __len__(self) -> int:
+        return len(self._queries)

@@ -1,0 +1,1 @@
+"""Delivery: look-ups and manual retries, the dispatcher, and the workers."""

@@ -1,0 +1,51 @@
+-- select_delivery --
+-- Reads one delivery of a tenant.
+SELECT * FROM webhook_deliveries WHERE id = $1 AND tenant_id = $2
+
+-- select_attempts --
+-- Reads a delivery's attempts, oldest first.
+SELECT * FROM delivery_attempts WHERE delivery_id = $1 ORDER BY number
+
+-- subscription_exists --
+-- Whether a tenant has, or had, this subscription.
+SELECT EXISTS (SELECT FROM subscriptions WHERE id = $1 AND tenant_id = $2)
+
+-- event_exists --
+-- Whether a tenant has this event, and it is still retained.
+SELECT EXISTS (SELECT FROM webhook_events WHERE id = $1 AND tenant_id = $2)
+
+-- select_subscription_deliveries --
+-- Reads a page of a subscription's deliveries, newest first; in state $3 unless it is null.
+SELECT * FROM webhook_deliveries
+WHERE subscription_id = $1 AND id < $2 AND ($3::text IS NULL OR status::text = $3)
+ORDER BY id DESC LIMIT $4
+
+-- select_event_deliveries --
+-- Reads a page of an event's deliveries, newest first; their ids lie from $2 to $3, for they begin with the event's.
+SELECT * FROM webhook_deliveries
+WHERE event_id = $1 AND id >= $2 AND id < $3 AND ($4::text IS NULL OR status::text = $4)
+ORDER BY id DESC LIMIT $5
+
+-- lock_delivery --
+-- Locks one delivery of a tenant, with what decides whether it can be sent again.
+SELECT d.*, s.deleted_at IS NOT NULL AS subscription_deleted,
+       EXISTS (SELECT FROM webhook_events e WHERE e.id = d.event_id) AS payload_retained
+FROM webhook_deliveries d JOIN subscriptions s ON s.id = d.subscription_id
+WHERE d.id = $1 AND d.tenant_id = $2
+FOR UPDATE OF d
+
+-- retry_delivery --
+-- Makes a locked delivery pending with its whole retry schedule before it; the dispatcher leaves it alone for $2 seconds.
+UPDATE webhook_deliveries
+SET status = 'pending', next_attempt_at = now() + make_interval(secs => $2), completed_at = NULL, reason = NULL,
+    failure_count = 0, interrupted_count = 0,
+    expires_at = greatest(expires_at, now() + make_interval(hours => $3))
+WHERE id = $1
+RETURNING *
+
+-- cancel_delivery --
+-- Cancels a locked delivery.
+UPDATE webhook_deliveries
+SET status = 'cancelled', completed_at = now(), reason = 'cancelled'
+WHERE id = $1
+RETURNING *

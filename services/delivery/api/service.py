@@ -1,0 +1,123 @@
+"""DeliveryService: look-ups, manual retries, cancellations."""
+
+import grpc
+
+from protos.webhook.v1 import deliveries_pb2 as pb
+from protos.webhook.v1 import deliveries_pb2_grpc
+from services.common import doorbell, errors, ids, paging, tenants
+from services.delivery import metrics
+from services.delivery.api.store import FINAL, Attempt, Delivery, Store
+
+_PREFIX = "DELIVERY_STATUS_"
+
+
+class DeliveryService(deliveries_pb2_grpc.DeliveryServiceServicer):
+    """Servicer of webhook.v1.DeliveryService."""
+
+    def __init__(self, store: Store, ringer: doorbell.Ringer) -> None:
+        self._store = store
+        self._ringer = ringer
+
+    async def GetDelivery(  # noqa: N802 - gRPC's name
+        self,
+        request: pb.GetDeliveryRequest,
+        context: grpc.aio.ServicerContext[pb.GetDeliveryRequest, pb.GetDeliveryResponse],  # noqa: ARG002 - gRPC's signature
+    ) -> pb.GetDeliveryResponse:
+        """Reads one with its attempts."""
+        delivery_id = ids.parse("delivery_id", request.delivery_id)
+        found = await self._store.delivery(tenants.of(request.tenant_id), delivery_id)
+        return pb.GetDeliveryResponse(delivery=_message(found))
+
+    async def ListDeliveries(  # noqa: N802 - gRPC's name
+        self,
+        request: pb.ListDeliveriesRequest,
+        context: grpc.aio.ServicerContext[pb.ListDeliveriesRequest, pb.ListDeliveriesResponse],  # noqa: ARG002 - gRPC's signature
+    ) -> pb.ListDeliveriesResponse:
+        """Reads a page."""
+        tenant_id = tenants.of(request.tenant_id)
+        size = paging.page_size(request.page_size)
+        before = paging.before(request.page_token)
+        status = _status_name(request.status)
+        parent = request.WhichOneof("parent")
+        if parent == "subscription_id":
+            owner = ids.parse("subscription_id", request.subscription_id)
+            page = await self._store.of_subscription(tenant_id, owner, status=status, before=before, limit=size + 1)
+        elif parent == "event_id":
+            owner = ids.parse("event_id", request.event_id)
+            page = await self._store.of_event(tenant_id, owner, status=status, before=before, limit=size + 1)
+        else:
+            raise errors.InvalidArgument.field("parent", "must be subscription_id or event_id")
+        return pb.ListDeliveriesResponse(
+            deliveries=[_message(delivery) for delivery in page[:size]],
+            next_page_token=paging.token(page[size - 1].id) if len(page) > size else "",
+        )
+
+    async def RetryDelivery(  # noqa: N802 - gRPC's name
+        self,
+        request: pb.RetryDeliveryRequest,
+        context: grpc.aio.ServicerContext[pb.RetryDeliveryRequest, pb.RetryDeliveryResponse],  # noqa: ARG002 - gRPC's signature
+    ) -> pb.RetryDeliveryResponse:
+        """Makes it pending, and rings once that is committed."""
+        delivery_id = ids.parse("delivery_id", request.delivery_id)
+        hold_seconds = doorbell.RUNG_SECONDS if self._ringer.open else 0
+        pending = await self._store.retry(tenants.of(request.tenant_id), delivery_id, hold_seconds=hold_seconds)
+        if hold_seconds:
+            self._ringer.ring([delivery_id])
+        return pb.RetryDeliveryResponse(delivery=_message(pending))
+
+    async def CancelDelivery(  # noqa: N802 - gRPC's name
+        self,
+        request: pb.CancelDeliveryRequest,
+        context: grpc.aio.ServicerContext[pb.CancelDeliveryRequest, pb.CancelDeliveryResponse],  # noqa: ARG002 - gRPC's signature
+    ) -> pb.CancelDeliveryResponse:
+        """Cancels it if it waits."""
+        delivery_id = ids.parse("delivery_id", request.delivery_id)
+        cancelled, was_waiting = await self._store.cancel(tenants.of(request.tenant_id), delivery_id)
+        if was_waiting:
+            metrics.ENDED.labels("cancelled").inc()
+        return pb.CancelDeliveryResponse(delivery=_message(cancelled))
+
+
+def _status_name(status: pb.DeliveryStatus.ValueType) -> str | None:
+    """The state as it stands in Postgres; None for any."""
+    if status == pb.DELIVERY_STATUS_UNSPECIFIED:
+        return None
+    try:
+        return pb.DeliveryStatus.Name(status).removeprefix(_PREFIX).lower()
+    except ValueError:
+        raise errors.InvalidArgument.field("status", "must be a known delivery status") from None
+
+
+def _message(delivery: Delivery) -> pb.Delivery:
+    message = pb.Delivery(
+        id=str(delivery.id),
+        event_id=str(delivery.event_id),
+        subscription_id=str(delivery.subscription_id),
+        tenant_id=delivery.tenant_id,
+        event_type=delivery.event_type or "",
+        status=pb.DeliveryStatus.Value(_PREFIX + delivery.status.upper()),
+        attempt_count=delivery.attempt_count,
+        reason=delivery.reason or "",
+        attempts=[_attempt(attempt) for attempt in delivery.attempts],
+    )
+    message.created_at.FromDatetime(delivery.created_at)
+    message.expires_at.FromDatetime(delivery.expires_at)
+    if delivery.status == "scheduled":
+        message.next_attempt_at.FromDatetime(delivery.next_attempt_at)
+    if delivery.status in FINAL and delivery.completed_at is not None:
+        message.completed_at.FromDatetime(delivery.completed_at)
+    return message
+
+
+def _attempt(attempt: Attempt) -> pb.Attempt:
+    message = pb.Attempt(
+        number=attempt.number,
+        duration_ms=attempt.duration_ms,
+        status_code=attempt.status_code,
+        response_body=attempt.response_body,
+    )
+    message.started_at.FromDatetime(attempt.started_at)
+    if attempt.outcome != "success":
+        message.error.kind = attempt.outcome
+        message.error.message = attempt.error_message or ""
+    return message

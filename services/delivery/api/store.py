@@ -1,0 +1,132 @@
+"""What the API of deliveries asks of Postgres."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from services.common import errors, ids, postgres, sql
+
+SQL = sql.Queries("services.delivery.api")
+
+FINAL = frozenset({"delivered", "failed", "cancelled"})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Attempt:
+    """A row of delivery_attempts."""
+
+    number: int
+    started_at: datetime
+    duration_ms: int | None
+    status_code: int | None
+    outcome: str
+    error_message: str | None
+    response_body: str | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Delivery:
+    """A row of webhook_deliveries, with its attempts where they were asked for."""
+
+    id: UUID
+    event_id: UUID
+    subscription_id: UUID
+    tenant_id: str
+    event_type: str | None
+    status: str
+    attempt_count: int
+    created_at: datetime
+    next_attempt_at: datetime
+    completed_at: datetime | None
+    expires_at: datetime
+    reason: str | None
+    attempts: Sequence[Attempt] = field(default=())
+
+
+def _delivery(row: Any, attempts: Sequence[Any] = ()) -> Delivery:
+    names = Delivery.__dataclass_fields__.keys() - {"attempts"}
+    return Delivery(
+        **{name: row[name] for name in names},
+        attempts=[Attempt(**{name: attempt[name] for name in Attempt.__dataclass_fields__}) for attempt in attempts],
+    )
+
+
+class Store:
+    """Deliveries of a tenant. Every method raises what errors.STORE_AWAY lists when Postgres is away."""
+
+    def __init__(self, pool: postgres.Pool, *, expiry_hours: int) -> None:
+        self._pool = pool
+        self._expiry_hours = expiry_hours
+
+    async def delivery(self, tenant_id: str, delivery_id: UUID) -> Delivery:
+        """One delivery with its attempts; NotFound when there is none."""
+        async with self._pool.acquire() as connection:
+            return await self._read(connection, tenant_id, delivery_id)
+
+    async def of_subscription(
+        self, tenant_id: str, subscription_id: UUID, *, status: str | None, before: UUID, limit: int
+    ) -> list[Delivery]:
+        """Up to `limit` deliveries with ids below `before`, newest first; NotFound for an unknown subscription."""
+        if not await self._pool.fetchval(SQL["subscription_exists"], subscription_id, tenant_id):
+            raise errors.NotFound(f"no subscription {subscription_id}")
+        rows = await self._pool.fetch(SQL["select_subscription_deliveries"], subscription_id, before, status, limit)
+        return [_delivery(row) for row in rows]
+
+    async def of_event(
+        self, tenant_id: str, event_id: UUID, *, status: str | None, before: UUID, limit: int
+    ) -> list[Delivery]:
+        """Up to `limit` deliveries with ids below `before`, newest first; NotFound for an unknown event."""
+        if not await self._pool.fetchval(SQL["event_exists"], event_id, tenant_id):
+            raise errors.NotFound(f"no event {event_id}")
+        least, greatest = ids.delivery_range(event_id)
+        above = min(before, UUID(int=greatest.int + 1))
+        rows = await self._pool.fetch(SQL["select_event_deliveries"], event_id, least, above, status, limit)
+        return [_delivery(row) for row in rows]
+
+    async def retry(self, tenant_id: str, delivery_id: UUID, *, hold_seconds: float) -> Delivery:
+        """Makes a delivery pending, whatever it was.
+
+        Conflict while it is in flight or when its subscription is deleted; Gone without its payload.
+        """
+        async with self._pool.acquire() as connection, connection.transaction():
+            row = await self._lock(connection, tenant_id, delivery_id)
+            if row["subscription_deleted"]:
+                raise errors.Conflict("the subscription of this delivery is deleted", reason="SUBSCRIPTION_DELETED")
+            if not row["payload_retained"]:
+                raise errors.Gone("the payload of this delivery is no longer retained")
+            await connection.fetchrow(SQL["retry_delivery"], delivery_id, hold_seconds, self._expiry_hours)
+            return await self._read(connection, tenant_id, delivery_id)
+
+    async def cancel(self, tenant_id: str, delivery_id: UUID) -> tuple[Delivery, bool]:
+        """Cancels a waiting delivery, and says whether it was waiting; a cancelled one stays so.
+
+        Conflict while it is in flight, or when it ended otherwise.
+        """
+        async with self._pool.acquire() as connection, connection.transaction():
+            row = await self._lock(connection, tenant_id, delivery_id)
+            waiting = row["status"] not in FINAL
+            if not waiting and row["status"] != "cancelled":
+                raise errors.Conflict(f"the delivery is {row['status']}", reason="DELIVERY_FINISHED")
+            if waiting:
+                await connection.execute(SQL["cancel_delivery"], delivery_id)
+            return await self._read(connection, tenant_id, delivery_id), waiting
+
+    async def _lock(self, connection: postgres.Connection, tenant_id: str, delivery_id: UUID) -> Any:
+        row = await connection.fetchrow(SQL["lock_delivery"], delivery_id, tenant_id)
+        if row is None:
+            raise _no_delivery(delivery_id)
+        if row["status"] == "in_flight":
+            raise errors.Conflict("a worker is sending this delivery; try again", reason="DELIVERY_IN_FLIGHT")
+        return row
+
+    async def _read(self, connection: postgres.Connection, tenant_id: str, delivery_id: UUID) -> Delivery:
+        row = await connection.fetchrow(SQL["select_delivery"], delivery_id, tenant_id)
+        if row is None:
+            raise _no_delivery(delivery_id)
+        return _delivery(row, await connection.fetch(SQL["select_attempts"], delivery_id))
+
+
+def _no_delivery(delivery_id: UUID) -> errors.NotFound:
+    return errors.NotFound(f"no delivery {delivery_id}")

@@ -1,0 +1,1 @@
+"""The dispatcher: finds what is due in Postgres and rings for it."""

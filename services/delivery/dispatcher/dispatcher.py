@@ -1,0 +1,107 @@
+"""The dispatcher: rings for what is due in Postgres and not in hand, in turns among subscriptions.
+
+Retries that came due, lost doorbells, expired leases, expired deliveries, deliveries of deleted
+subscriptions: all are found by looking at the rows, so nothing is lost with a message or a process.
+"""
+
+import asyncio
+import time
+
+import redis.exceptions
+import structlog
+
+from services.common import doorbell, errors
+from services.delivery.dispatcher import metrics
+from services.delivery.dispatcher.store import Store, Walk
+from services.delivery.metrics import ENDED
+
+log = structlog.get_logger(__name__)
+
+# Between turns that found little, and between those that left something behind.
+IDLE_SECONDS = 0.25
+BUSY_SECONDS = 0.02
+# A turn takes so many deliveries at most, and of each subscription its even share.
+DELIVERIES_PER_TURN = 2_048
+LEASES_PER_SUBSCRIPTION = 500
+# After Postgres was away workers record first what they hold, before any lease is taken for lost.
+GUARD_SECONDS = 10.0
+RETRY_SECONDS = 0.2
+
+
+class Dispatcher:
+    """One of any number of copies."""
+
+    def __init__(self, store: Store, ringer: doorbell.Ringer, broker: doorbell.Broker) -> None:
+        self._store = store
+        self._ringer = ringer
+        self._broker = broker
+        self._leases_guarded_until = time.monotonic()
+        self._last_turn_at = time.monotonic()
+
+    async def run(self) -> None:
+        """Takes turns for ever."""
+        while True:
+            started = time.monotonic()
+            try:
+                busy = await self._turn()
+            except Exception as error:
+                if errors.classify(error) is None:
+                    log.exception("a dispatcher's turn failed on a bug")
+                else:
+                    log.warning("the dispatcher waits for a store", error=repr(error))
+                self._leases_guarded_until = time.monotonic() + GUARD_SECONDS
+                await asyncio.sleep(RETRY_SECONDS)
+                continue
+            ended = time.monotonic()
+            self._last_turn_at = ended
+            metrics.TURN_SECONDS.observe(ended - started)
+            metrics.LAST_TURN.set_to_current_time()
+            # A walk over many subscriptions takes its time: it gets no more than a third of it.
+            await asyncio.sleep(max(BUSY_SECONDS if busy else IDLE_SECONDS, 2 * (ended - started)))
+
+    async def check(self) -> None:
+        """Raises when turns no longer end; a readiness check."""
+        silent_seconds = time.monotonic() - self._last_turn_at
+        if silent_seconds > GUARD_SECONDS:
+            message = f"no turn has ended for {silent_seconds:.0f} s"
+            raise RuntimeError(message)
+
+    async def _turn(self) -> bool:
+        """One turn; whether there is more to do at once."""
+        walk = await self._store.walk()
+        if walk.deleted:
+            cancelled = await self._store.cancel_deleted(walk.deleted)
+            ENDED.labels("cancelled").inc(cancelled)
+        leases = 0
+        if walk.in_flight and time.monotonic() >= self._leases_guarded_until:
+            leases = await self._expire_leases(walk)
+        return await self._ring_due(walk) or leases > 0
+
+    async def _expire_leases(self, walk: Walk) -> int:
+        expired, failed = await self._store.expire_leases(walk.in_flight, per_subscription=LEASES_PER_SUBSCRIPTION)
+        if expired:
+            metrics.LEASES_EXPIRED.inc(expired)
+            ENDED.labels("failed").inc(failed)
+            log.warning("leases ran out; their deliveries are due again", leases=expired, failed=failed)
+        return expired
+
+    async def _ring_due(self, walk: Walk) -> bool:
+        subscriptions = len(walk.pending) + len(walk.scheduled)
+        if not subscriptions or not await self._may_ring():
+            return False
+        share = max(1, DELIVERIES_PER_TURN // subscriptions)
+        taken = await self._store.take(walk, per_subscription=share, hold_seconds=doorbell.RUNG_SECONDS)
+        if taken.expired:
+            ENDED.labels("failed").inc(taken.expired)
+        if taken.ids:
+            metrics.DISPATCHED.inc(len(taken.ids))
+            self._ringer.ring(taken.ids)
+        return len(taken.ids) >= share
+
+    async def _may_ring(self) -> bool:
+        """Whether bells would be heard: without Redis workers look for themselves, over a full stream they are busy."""
+        try:
+            async with asyncio.timeout(doorbell.RING_TIMEOUT_SECONDS):
+                return await self._broker.measure() < doorbell.LOW_WATER_MESSAGES
+        except (redis.exceptions.RedisError, OSError, TimeoutError):
+            return False

@@ -1,0 +1,65 @@
+"""Settings of the delivery service and of its workers."""
+
+from typing import Annotated
+
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+
+from services.common.settings import GrpcServerSettings, PostgresSettings, RedisSettings
+
+# Between the longest request and the end of its lease: what recording its outcome may take.
+RECORDING_SECONDS = 5.0
+
+
+class LeaseSettings(PostgresSettings, RedisSettings):
+    """What both processes must agree on."""
+
+    # How long a claim holds without being renewed.
+    lease_seconds: PositiveFloat = 60.0
+    # Past it a delivery that has not ended is failed with reason "expired".
+    delivery_expiry_hours: PositiveInt = 168
+
+
+class DeliverySettings(LeaseSettings, GrpcServerSettings):
+    """What the delivery service reads from the environment."""
+
+    grpc_port: Annotated[int, Field(ge=0, le=65535)] = 50052
+
+
+class WorkerSettings(LeaseSettings):
+    """What a worker reads from the environment."""
+
+    # HTTP requests in flight.
+    worker_concurrency: PositiveInt = 512
+    # Attempts after the first one.
+    retry_limit: NonNegativeInt = 5
+    # Delay before retry n (from 1): base * factor^(n-1), at most the cap, more or less the jitter.
+    retry_base_seconds: PositiveFloat = 5.0
+    retry_factor: Annotated[float, Field(ge=1)] = 2.0
+    retry_cap_seconds: PositiveFloat = 3600.0
+    retry_jitter: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    # Deadline over connect, headers and body of one request.
+    delivery_timeout_seconds: Annotated[float, Field(ge=1, le=30)] = 15.0
+    # Of a response, how much is read, and how much of that is stored.
+    max_response_bytes: PositiveInt = 64 << 10
+    stored_response_bytes: NonNegativeInt = 4 << 10
+    # Networks (CIDR), hosts and host:port pairs that deliveries may reach though they are not public.
+    # Unset: loopback in development, nothing elsewhere. Empty: nothing.
+    egress_allow: str | None = None
+    # Payloads of at most so many bytes come with the claim; larger ones are read just before their send.
+    claimed_payload_bytes: PositiveInt = 64 << 10
+    # Larger payloads that a worker holds at once.
+    large_payload_budget_bytes: PositiveInt = 64 << 20
+
+    @model_validator(mode="after")
+    def _leases_outlast_requests(self) -> "WorkerSettings":
+        if self.lease_seconds < self.delivery_timeout_seconds + RECORDING_SECONDS:
+            message = f"lease_seconds must be at least delivery_timeout_seconds + {RECORDING_SECONDS:g}"
+            raise ValueError(message)
+        return self
+
+    @property
+    def egress_allowed(self) -> list[str]:
+        """The entries of egress_allow."""
+        if self.egress_allow is None:
+            return ["127.0.0.0/8", "::1/128"] if self.development else []
+        return [entry for entry in (part.strip() for part in self.egress_allow.split(",")) if entry]

@@ -1,0 +1,1 @@
+"""The worker: claims, signs, sends, records."""

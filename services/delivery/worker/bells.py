@@ -1,0 +1,116 @@
+"""Hears of deliveries: by doorbells from taskiq, or, while Redis is away, by looking in Postgres."""
+
+import asyncio
+import socket
+from uuid import UUID
+
+import structlog
+from taskiq.acks import AcknowledgeType
+from taskiq.receiver import Receiver
+
+from services.common import doorbell, errors, ids
+from services.common.settings import RedisSettings
+from services.delivery.dispatcher.store import Store as Turns
+from services.delivery.worker.scheduler import Scheduler
+
+log = structlog.get_logger(__name__)
+
+RECONNECT_SECONDS = 0.5
+# Longer than a blocking read.
+SOCKET_TIMEOUT_SECONDS = doorbell.READ_BLOCK_MILLISECONDS / 1000 + 1
+# Messages whose ids wait for room in the scheduler; the others stay in the stream.
+MESSAGES_AT_ONCE = 2
+LOOK_BUSY_SECONDS = 0.02
+LOOK_IDLE_SECONDS = 0.25
+DELIVERIES_PER_LOOK = 512
+
+
+class Bells:
+    """One way in for ids, whichever way they come."""
+
+    def __init__(self, settings: RedisSettings, scheduler: Scheduler, turns: Turns) -> None:
+        self._settings = settings
+        self._scheduler = scheduler
+        self._turns = turns
+        self._stopping = asyncio.Event()
+        self._connected = False
+        self._unheard: list[UUID] = []
+
+    async def listen(self) -> None:
+        """Hosts taskiq's receiver, and connects again whenever Redis comes back; ends after stop()."""
+        while not self._stopping.is_set():
+            broker = doorbell.Broker(
+                self._settings,
+                socket_timeout=SOCKET_TIMEOUT_SECONDS,
+                consumer_name=f"{socket.gethostname()}-{ids.new()}",
+            )
+            self._register(broker)
+            try:
+                await broker.startup()
+                if not self._connected:
+                    log.info("listening for doorbells")
+                self._connected = True
+                await self._receiver(broker).listen(self._stopping)
+            except Exception as error:  # noqa: BLE001 - taskiq raises groups of whatever redis raised
+                if self._connected:
+                    log.warning("doorbells cannot be heard; looking in Postgres meanwhile", error=_first(error))
+                self._connected = False
+            finally:
+                self._unheard += broker.unheard()
+                await broker.shutdown()
+            if not self._stopping.is_set():
+                await asyncio.sleep(RECONNECT_SECONDS)
+
+    async def look(self) -> None:
+        """While no bell can be heard, takes what is due from Postgres, in turns among subscriptions, for ever."""
+        while True:
+            found = 0
+            if not self._connected and self._scheduler.has_room:
+                try:
+                    found = await self._look_once()
+                except Exception as error:
+                    if errors.classify(error) is None:
+                        log.exception("looking for due deliveries failed on a bug")
+            await asyncio.sleep(LOOK_BUSY_SECONDS if found else LOOK_IDLE_SECONDS)
+
+    def stop(self) -> None:
+        """Hears nothing new from now on."""
+        self._stopping.set()
+
+    @property
+    def unheard(self) -> list[UUID]:
+        """Ids of messages that were read and handed to nobody; after listen() ended."""
+        return self._unheard
+
+    def _receiver(self, broker: doorbell.Broker) -> Receiver:
+        return Receiver(
+            broker,
+            validate_params=False,
+            max_async_tasks=MESSAGES_AT_ONCE,
+            run_startup=False,
+            ack_type=AcknowledgeType.WHEN_EXECUTED,
+            wait_tasks_timeout=1,
+        )
+
+    def _register(self, broker: doorbell.Broker) -> None:
+        @broker.task(task_name=doorbell.TASK)
+        async def deliver(delivery_ids: list[str]) -> None:
+            """Hands its ids to the scheduler and ends."""
+            await self._scheduler.offer([UUID(hex=delivery_id) for delivery_id in delivery_ids], source="doorbell")
+
+    async def _look_once(self) -> int:
+        walk = await self._turns.walk()
+        subscriptions = len(walk.pending) + len(walk.scheduled)
+        if not subscriptions:
+            return 0
+        share = max(1, DELIVERIES_PER_LOOK // subscriptions)
+        taken = await self._turns.take(walk, per_subscription=share, hold_seconds=doorbell.RUNG_SECONDS)
+        if taken.ids:
+            await self._scheduler.offer(taken.ids, source="postgres")
+        return len(taken.ids)
+
+
+def _first(error: BaseException) -> str:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return repr(error)

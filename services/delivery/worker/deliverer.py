@@ -1,0 +1,144 @@
+"""One delivery: from its claim to the outcome of its attempt."""
+
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from services.delivery.settings import RECORDING_SECONDS, WorkerSettings
+from services.delivery.worker import metrics, outcomes, request
+from services.delivery.worker.backoff import Backoff
+from services.delivery.worker.budget import Budget
+from services.delivery.worker.sender import Answer, Failure, Sender, SendError
+from services.delivery.worker.store import Attempt, Claim, Outcome, Store
+
+
+@dataclass(kw_only=True, slots=True)
+class Held:
+    """A claim in a worker's hands. `lease_until` is on the monotonic clock, and moves when the lease is renewed."""
+
+    claim: Claim
+    lease_until: float
+    # Whether a request has begun, so that the receiver may have got it.
+    sending: bool = False
+    started_at: float = 0.0
+
+
+class ClaimLost(Exception):
+    """The lease ran out and could not be renewed: somebody else may have the delivery."""
+
+
+class Deliverer:
+    """Signs, sends, and decides."""
+
+    def __init__(self, store: Store, sender: Sender, settings: WorkerSettings) -> None:
+        self._store = store
+        self._sender = sender
+        self._backoff = Backoff.of(settings)
+        self._timeout_seconds = settings.delivery_timeout_seconds
+        self._lease_seconds = settings.lease_seconds
+        self._stored_bytes = settings.stored_response_bytes
+        self._large_payloads = Budget(settings.large_payload_budget_bytes)
+
+    async def deliver(self, held: Held) -> Outcome:
+        """Makes the attempt of a claim. Raises ClaimLost before anything is sent, or what the store raises."""
+        claim = held.claim
+        if claim.deleted:
+            return Outcome(claim=claim, status="cancelled", reason="subscription_deleted", given_back=1)
+        if claim.expired:
+            return Outcome(claim=claim, status="failed", reason="expired", given_back=1)
+        async with self._payload(claim) as payload:
+            if payload is None:
+                return Outcome(claim=claim, status="failed", reason="payload_gone", given_back=1)
+            await self._hold(held)
+            first, again = await self._attempt(held, payload, claim.number)
+            if not again:
+                return outcomes.decide(claim, [first], self._backoff)
+            second, _ = await self._attempt(held, payload, claim.number + 1, fresh=True)
+            return outcomes.decide(claim, [first, second], self._backoff)
+
+    def interrupted(self, held: Held) -> Outcome:
+        """The outcome of a delivery that is handed back; if it was being sent, nobody knows whether it arrived."""
+        if not held.sending:
+            return Outcome(claim=held.claim, status="pending", given_back=1)
+        now = time.monotonic()
+        attempt = Attempt(
+            number=held.claim.number,
+            started_at=held.claim.at(held.started_at),
+            duration_ms=round((now - held.started_at) * 1000),
+            status_code=None,
+            outcome=outcomes.INTERRUPTED,
+            error_message="the worker stopped before the receiver had answered",
+            response_body=None,
+        )
+        metrics.ATTEMPTS.labels(outcomes.INTERRUPTED).inc()
+        return Outcome(claim=held.claim, status="pending", attempts=[attempt])
+
+    @contextlib.asynccontextmanager
+    async def _payload(self, claim: Claim) -> AsyncIterator[bytes | None]:
+        """The payload, from the claim or, if it is large, read now within the byte budget."""
+        if claim.payload is not None or claim.payload_bytes is None:
+            yield claim.payload
+            return
+        async with self._large_payloads.spend(claim.payload_bytes):
+            yield await self._store.payload(claim.event_id)
+
+    async def _hold(self, held: Held) -> None:
+        """Sees to it that the lease outlasts the request and its recording."""
+        needed = time.monotonic() + self._timeout_seconds + RECORDING_SECONDS
+        if held.lease_until >= needed:
+            return
+        asked_at = time.monotonic()
+        if held.claim.id not in await self._store.renew([held.claim]):
+            raise ClaimLost
+        held.lease_until = asked_at + self._lease_seconds
+
+    async def _attempt(self, held: Held, payload: bytes, number: int, *, fresh: bool = False) -> tuple[Attempt, bool]:
+        """One request; and whether it is worth another at once, because a reused connection was dead already."""
+        claim = held.claim
+        outgoing = request.build(claim, payload, int(time.time()))
+        started = time.monotonic()
+        held.sending, held.started_at = True, started
+        # A second request must end within the first one's lease.
+        timeout_seconds = min(self._timeout_seconds, held.lease_until - RECORDING_SECONDS - started)
+        again = False
+        answer: Answer | None = None
+        failure: SendError | None = None
+        try:
+            answer = await self._sender.send(outgoing, timeout_seconds=timeout_seconds, fresh=fresh)
+        except SendError as error:
+            failure, again = error, error.reused and not fresh
+        ended = time.monotonic()
+        attempt = self._describe(claim, number, started, ended, answer, failure)
+        metrics.ATTEMPTS.labels(attempt.outcome).inc()
+        metrics.ATTEMPT_SECONDS.observe(ended - started)
+        if attempt.outcome == outcomes.SUCCESS:
+            metrics.END_TO_END_SECONDS.observe((claim.at(ended) - claim.created_at).total_seconds())
+        return attempt, again
+
+    def _describe(
+        self, claim: Claim, number: int, started: float, ended: float, answer: Answer | None, failure: SendError | None
+    ) -> Attempt:
+        if answer is not None:
+            outcome = outcomes.outcome_of_status(answer.status_code)
+            message = None if outcome == outcomes.SUCCESS else f"the receiver answered {answer.status_code}"
+            status_code: int | None = answer.status_code
+            body = _text(answer.body[: self._stored_bytes])
+        else:
+            kind = failure.kind if failure else Failure.INVALID_RESPONSE
+            outcome, message, body = str(kind), failure.message if failure else "", None
+            status_code = failure.status_code if failure else None
+        return Attempt(
+            number=number,
+            started_at=claim.at(started),
+            duration_ms=round((ended - started) * 1000),
+            status_code=status_code,
+            outcome=outcome,
+            error_message=message,
+            response_body=body,
+        )
+
+
+def _text(body: bytes) -> str:
+    """Valid text that Postgres stores: undecodable bytes and NUL become U+FFFD."""
+    return body.decode(errors="replace").replace("\x00", "\ufffd")

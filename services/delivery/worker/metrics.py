@@ -1,0 +1,24 @@
+"""Metrics of a worker."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+from services.common.metrics import SECONDS_BUCKETS
+
+ATTEMPTS = Counter("webhook_attempts_total", "Attempts ended.", ["outcome"])
+ATTEMPT_SECONDS = Histogram(
+    "webhook_attempt_duration_seconds", "From a request's beginning to its outcome.", buckets=SECONDS_BUCKETS
+)
+END_TO_END_SECONDS = Histogram(
+    "webhook_end_to_end_duration_seconds",
+    "From an event's acceptance to the receiver's 2xx, retries included.",
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 3600, 21600, 86400),
+)
+CONCURRENCY = Gauge("webhook_worker_slots", "WORKER_CONCURRENCY: requests that may be in flight.")
+BUSY = Gauge("webhook_worker_busy_slots", "Requests in flight.")
+WAITING = Gauge("webhook_worker_waiting_ids", "Delivery ids that wait for a slot.")
+RECORDING = Gauge("webhook_worker_recording_outcomes", "Outcomes that wait to be recorded, or are being recorded.")
+IDS_HEARD = Counter("webhook_worker_ids_total", "Delivery ids heard of, by where from.", ["source"])
+CLAIMED = Counter("webhook_worker_claims_total", "Deliveries claimed.")
+STALE = Counter("webhook_doorbells_stale_total", "Delivery ids of bells that there was nothing left to claim for.")
+RENEWED = Counter("webhook_lease_renewals_total", "Leases renewed.")
+LOST = Counter("webhook_claims_lost_total", "Outcomes whose claim was no longer held.")

@@ -1,0 +1,90 @@
+"""What attempts make of a delivery, and the group commit that records it."""
+
+import asyncio
+from collections.abc import Sequence
+
+import asyncpg
+import structlog
+
+from services.common import errors
+from services.common.batching import Batcher, Bounds
+from services.delivery.metrics import ENDED
+from services.delivery.worker import metrics
+from services.delivery.worker.backoff import Backoff
+from services.delivery.worker.store import Attempt, Claim, Outcome, Store
+
+log = structlog.get_logger(__name__)
+
+SUCCESS = "success"
+INTERRUPTED = "interrupted"
+OUTCOMES_PER_STATEMENT = 100
+# While Postgres is away.
+RETRY_SECONDS = 0.25
+
+
+def outcome_of_status(status_code: int) -> str:
+    """The outcome class of an HTTP status."""
+    hundreds = status_code // 100
+    if hundreds == 2:  # noqa: PLR2004 - success is 2xx
+        return SUCCESS
+    return f"http_{hundreds}xx" if hundreds in {3, 4, 5} else "invalid_response"
+
+
+def decide(claim: Claim, attempts: Sequence[Attempt], backoff: Backoff) -> Outcome:
+    """Delivered on success; else a retry, or failed when the retries are used up."""
+    if attempts[-1].outcome == SUCCESS:
+        return Outcome(claim=claim, status="delivered", attempts=attempts)
+    delay_seconds = backoff.delay_seconds(claim.failures + 1)
+    if delay_seconds is None:
+        return Outcome(claim=claim, status="failed", reason="retries_exhausted", failures=1, attempts=attempts)
+    return Outcome(claim=claim, status="scheduled", delay_seconds=delay_seconds, failures=1, attempts=attempts)
+
+
+class Recorder:
+    """Records outcomes in batches. While Postgres is away it holds them, and records them when it is back."""
+
+    def __init__(self, store: Store, *, bound: int) -> None:
+        self._store = store
+        self._batcher: Batcher[Outcome, None] = Batcher(
+            "outcomes",
+            self._record,
+            Bounds(batch_items=OUTCOMES_PER_STATEMENT, waiting_items=bound, concurrency=2),
+        )
+
+    async def record(self, outcome: Outcome) -> None:
+        """Returns once the outcome is committed. A caller that is cancelled leaves it to be recorded all the same."""
+        metrics.RECORDING.inc()
+        try:
+            await self._batcher.submit(outcome)
+        finally:
+            metrics.RECORDING.dec()
+
+    async def drained(self) -> None:
+        """Waits until all outcomes are recorded."""
+        await self._batcher.drained()
+
+    async def _record(self, outcomes: Sequence[Outcome]) -> Sequence[None]:
+        while True:
+            try:
+                changed = await self._store.record(outcomes)
+                break
+            except errors.STORE_AWAY as error:
+                log.warning("outcomes wait for Postgres", outcomes=len(outcomes), error=repr(error))
+                await asyncio.sleep(RETRY_SECONDS)
+            except asyncpg.PostgresError as error:
+                if len(outcomes) == 1:
+                    # Its lease runs out; the bug is in the log.
+                    log.exception(
+                        "an outcome cannot be recorded", delivery_id=str(outcomes[0].claim.id), exc_info=error
+                    )
+                    return [None]
+                for outcome in outcomes:
+                    await self._record([outcome])
+                return [None] * len(outcomes)
+        for outcome in outcomes:
+            status = changed.get(outcome.claim.id)
+            if status is None:
+                metrics.LOST.inc()
+            elif status in {"delivered", "failed", "cancelled"}:
+                ENDED.labels(status).inc()
+        return [None] * len(outcomes)

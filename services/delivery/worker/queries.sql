@@ -1,0 +1,103 @@
+-- claim --
+-- Claims pending deliveries ($1; $2 and $3: least and greatest id) under token $4 for $5 seconds, with all that sending
+-- them takes; payloads over $6 bytes are left out. $7 and $8 bound the ids of their events. SKIP LOCKED keeps
+-- overlapping doorbells from waiting for each other.
+WITH free AS (
+    SELECT id FROM webhook_deliveries
+    WHERE id = ANY($1::uuid[]) AND id BETWEEN $2 AND $3 AND status = 'pending'
+    ORDER BY id
+    FOR UPDATE SKIP LOCKED
+), claimed AS (
+    UPDATE webhook_deliveries d
+    SET status = 'in_flight', claim_token = $4, attempt_count = d.attempt_count + 1,
+        next_attempt_at = now() + make_interval(secs => $5)
+    FROM free
+    WHERE d.id = free.id AND d.id BETWEEN $2 AND $3
+    RETURNING d.id, d.event_id, d.subscription_id, d.tenant_id, d.event_type, d.attempt_count, d.failure_count,
+              d.created_at, d.expires_at <= now() AS expired
+)
+SELECT c.*, now() AS claimed_at, s.target_url, s.secret_key, s.deleted_at IS NOT NULL AS deleted,
+       e.content_type, octet_length(e.payload) AS payload_bytes,
+       CASE WHEN octet_length(e.payload) <= $6 THEN e.payload END AS payload
+FROM claimed c
+JOIN subscriptions s ON s.id = c.subscription_id
+LEFT JOIN webhook_events e ON e.id = c.event_id AND e.id BETWEEN $7 AND $8
+
+-- select_payload --
+-- Reads a payload that was too large to come with its claim.
+SELECT payload FROM webhook_events WHERE id = $1
+
+-- renew --
+-- Renews the leases of claims that are still held ($1 ids, $2 tokens, $3 and $4: least and greatest id) for $5 seconds.
+UPDATE webhook_deliveries d
+SET next_attempt_at = now() + make_interval(secs => $5)
+FROM unnest($1::uuid[], $2::uuid[]) AS held (id, claim_token)
+WHERE d.id = held.id AND d.id = ANY($1::uuid[]) AND d.id BETWEEN $3 AND $4
+  AND d.status = 'in_flight' AND d.claim_token = held.claim_token
+RETURNING d.id
+
+-- record --
+-- Records attempts ($8 to $18) and what they make of their deliveries ($1 to $7). A delivery is changed only by the
+-- holder of its claim token. $3: its state; $4: seconds until the dispatcher looks at it; $5: failures to add;
+-- $6: reason; $7: attempts to give back. A retry that would come after the delivery expires makes it failed instead.
+-- $19 and $20: least and greatest id. An attempt that was taken for interrupted gets its true outcome late.
+-- Answers the deliveries that were changed and their new state.
+WITH outcome AS (
+    SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::delivery_status[], $4::float8[], $5::int[], $6::text[], $7::int[])
+        AS o (id, claim_token, status, delay_seconds, failures, reason, given_back)
+), changed AS (
+    UPDATE webhook_deliveries d
+    SET status = CASE WHEN o.status = 'scheduled' AND now() + make_interval(secs => o.delay_seconds) >= d.expires_at
+                      THEN 'failed' ELSE o.status END,
+        reason = CASE WHEN o.status = 'scheduled' AND now() + make_interval(secs => o.delay_seconds) >= d.expires_at
+                      THEN 'expired' ELSE o.reason END,
+        completed_at = CASE WHEN o.status IN ('delivered', 'failed', 'cancelled')
+                              OR o.status = 'scheduled' AND now() + make_interval(secs => o.delay_seconds) >= d.expires_at
+                            THEN now() END,
+        next_attempt_at = now() + make_interval(secs => o.delay_seconds),
+        claim_token = NULL,
+        failure_count = d.failure_count + o.failures,
+        attempt_count = d.attempt_count - o.given_back
+    FROM outcome o
+    WHERE d.id = o.id AND d.id = ANY($1::uuid[]) AND d.id BETWEEN $19 AND $20
+      AND d.status = 'in_flight' AND d.claim_token = o.claim_token
+    RETURNING d.id, d.status
+), recorded AS (
+    INSERT INTO delivery_attempts (delivery_id, number, subscription_id, tenant_id, started_at, duration_ms,
+                                   status_code, outcome, error_message, response_body, final)
+    SELECT a.delivery_id, a.number, a.subscription_id, a.tenant_id, a.started_at, a.duration_ms,
+           a.status_code, a.outcome, a.error_message, a.response_body,
+           a.is_last AND coalesce(changed.status IN ('delivered', 'failed', 'cancelled'), false)
+    FROM unnest($8::uuid[], $9::int[], $10::uuid[], $11::text[], $12::timestamptz[], $13::int[],
+                $14::smallint[], $15::text[], $16::text[], $17::text[], $18::bool[])
+        AS a (delivery_id, number, subscription_id, tenant_id, started_at, duration_ms,
+              status_code, outcome, error_message, response_body, is_last)
+    LEFT JOIN changed ON changed.id = a.delivery_id
+    ON CONFLICT (delivery_id, number) DO UPDATE
+    SET started_at = excluded.started_at, recorded_at = now(), duration_ms = excluded.duration_ms,
+        status_code = excluded.status_code, outcome = excluded.outcome, error_message = excluded.error_message,
+        response_body = excluded.response_body, final = excluded.final
+    WHERE delivery_attempts.outcome = 'interrupted'
+)
+SELECT id, status::text AS status FROM changed
+
+-- deliver_late --
+-- Ends unfinished deliveries ($1; $3 and $4: least and greatest id) as delivered by attempt $2, though their claim was
+-- lost: the receiver has them.
+WITH late AS (
+    SELECT * FROM unnest($1::uuid[], $2::int[]) AS o (id, number)
+), delivered AS (
+    UPDATE webhook_deliveries d
+    SET status = 'delivered', completed_at = now(), claim_token = NULL, reason = NULL
+    FROM late
+    WHERE d.id = late.id AND d.id = ANY($1::uuid[]) AND d.id BETWEEN $3 AND $4
+      AND d.status IN ('pending', 'scheduled', 'in_flight')
+    RETURNING d.id, late.number
+), marked AS (
+    UPDATE delivery_attempts a
+    SET final = true
+    FROM delivered
+    WHERE a.delivery_id = delivered.id AND a.number = delivered.number
+      AND a.delivery_id = ANY($1::uuid[]) AND a.delivery_id BETWEEN $3 AND $4
+)
+SELECT id FROM delivered

@@ -1,0 +1,38 @@
+"""The request that a receiver gets: its headers, and its signatures."""
+
+from dataclasses import dataclass
+
+from services.common import metrics, signatures
+from services.delivery.worker.store import Claim
+
+USER_AGENT = f"webhook-service/{metrics.version()}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OutgoingRequest:
+    """A POST. `body` is the payload's exact bytes."""
+
+    url: str
+    headers: dict[str, str]
+    body: bytes
+
+
+def build(claim: Claim, payload: bytes, unix_seconds: int) -> OutgoingRequest:
+    """The request of one attempt, signed as of `unix_seconds`.
+
+    Headers by Standard Webhooks 1.0 (webhook-id stays the same over retries), and the plain ones.
+    """
+    message_id = str(claim.id)
+    headers = {
+        "Content-Type": claim.content_type or "application/json",
+        "User-Agent": USER_AGENT,
+        "X-Webhook-Delivery-Id": message_id,
+        "webhook-id": message_id,
+        "webhook-timestamp": str(unix_seconds),
+    }
+    if claim.event_type:
+        headers["X-Event-Type"] = claim.event_type
+    if claim.secret_key is not None:
+        headers["webhook-signature"] = signatures.standard(claim.secret_key, message_id, unix_seconds, payload)
+        headers["X-Hub-Signature-256"] = signatures.hub(claim.secret_key, payload)
+    return OutgoingRequest(url=claim.target_url, headers=headers, body=payload)

@@ -1,0 +1,187 @@
+"""What a worker asks of Postgres: claims, renewals, outcomes. No connection is held while a request is out."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from services.common import ids, postgres, sql
+from services.delivery.settings import WorkerSettings
+
+SQL = sql.Queries("services.delivery.worker")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Claim:
+    """A delivery that this worker holds, with all that sending it takes."""
+
+    id: UUID
+    token: UUID
+    event_id: UUID
+    subscription_id: UUID
+    tenant_id: str
+    event_type: str | None
+    # Of the attempt that this claim is for, from 1.
+    number: int
+    failures: int
+    created_at: datetime
+    claimed_at: datetime
+    # The same moment on this process's monotonic clock, or a little before.
+    claimed_monotonic: float
+    expired: bool
+    deleted: bool
+    target_url: str
+    secret_key: str | None
+    content_type: str | None
+    payload_bytes: int | None
+    payload: bytes | None
+
+    def at(self, monotonic: float) -> datetime:
+        """A moment of this process's monotonic clock by the database's clock."""
+        return self.claimed_at + timedelta(seconds=monotonic - self.claimed_monotonic)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Attempt:
+    """An attempt to record; `outcome` is "success" or the kind of the error."""
+
+    number: int
+    started_at: datetime
+    duration_ms: int | None
+    status_code: int | None
+    outcome: str
+    error_message: str | None
+    response_body: str | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """What a claim's attempts make of its delivery."""
+
+    claim: Claim
+    # delivered, failed, scheduled, pending or cancelled
+    status: str
+    delay_seconds: float = 0.0
+    # Attempts that count toward the retry limit.
+    failures: int = 0
+    reason: str | None = None
+    # Attempts that were counted when claiming and never begun.
+    given_back: int = 0
+    attempts: Sequence[Attempt] = field(default=())
+
+
+class Store:
+    """Every method raises what errors.STORE_AWAY lists when Postgres is away."""
+
+    def __init__(self, pool: postgres.Pool, settings: WorkerSettings) -> None:
+        self._pool = pool
+        self._lease_seconds = settings.lease_seconds
+        self._claimed_payload_bytes = settings.claimed_payload_bytes
+
+    async def claim(self, delivery_ids: Sequence[UUID]) -> list[Claim]:
+        """Claims those of the deliveries that are pending, under a token of this call."""
+        token = ids.new()
+        least, greatest = min(delivery_ids), max(delivery_ids)
+        asked_at = time.monotonic()
+        rows = await self._pool.fetch(
+            SQL["claim"],
+            delivery_ids,
+            least,
+            greatest,
+            token,
+            self._lease_seconds,
+            self._claimed_payload_bytes,
+            ids.delivery_range(least)[0],
+            ids.delivery_range(greatest)[1],
+        )
+        return [_claim(row, token, asked_at) for row in rows]
+
+    async def payload(self, event_id: UUID) -> bytes | None:
+        """A payload that did not come with its claim; None when it is no longer retained."""
+        payload: bytes | None = await self._pool.fetchval(SQL["select_payload"], event_id)
+        return payload
+
+    async def renew(self, claims: Sequence[Claim]) -> set[UUID]:
+        """Renews leases and answers the deliveries whose claim is still held."""
+        delivery_ids = [claim.id for claim in claims]
+        rows = await self._pool.fetch(
+            SQL["renew"],
+            delivery_ids,
+            [claim.token for claim in claims],
+            min(delivery_ids),
+            max(delivery_ids),
+            self._lease_seconds,
+        )
+        return {row["id"] for row in rows}
+
+    async def record(self, outcomes: Sequence[Outcome]) -> dict[UUID, str]:
+        """Records outcomes with their attempts, and answers the new states of the deliveries they changed.
+
+        A claim that was lost changes nothing, except that a success still ends its delivery. Recording the
+        same outcome twice is the same as once.
+        """
+        delivery_ids = [outcome.claim.id for outcome in outcomes]
+        attempts = [
+            (outcome.claim, attempt, attempt is outcome.attempts[-1])
+            for outcome in outcomes
+            for attempt in outcome.attempts
+        ]
+        rows = await self._pool.fetch(
+            SQL["record"],
+            delivery_ids,
+            [outcome.claim.token for outcome in outcomes],
+            [outcome.status for outcome in outcomes],
+            [outcome.delay_seconds for outcome in outcomes],
+            [outcome.failures for outcome in outcomes],
+            [outcome.reason for outcome in outcomes],
+            [outcome.given_back for outcome in outcomes],
+            [claim.id for claim, _, _ in attempts],
+            [attempt.number for _, attempt, _ in attempts],
+            [claim.subscription_id for claim, _, _ in attempts],
+            [claim.tenant_id for claim, _, _ in attempts],
+            [attempt.started_at for _, attempt, _ in attempts],
+            [attempt.duration_ms for _, attempt, _ in attempts],
+            [attempt.status_code for _, attempt, _ in attempts],
+            [attempt.outcome for _, attempt, _ in attempts],
+            [attempt.error_message for _, attempt, _ in attempts],
+            [attempt.response_body for _, attempt, _ in attempts],
+            [is_last for _, _, is_last in attempts],
+            min(delivery_ids),
+            max(delivery_ids),
+        )
+        changed = {row["id"]: row["status"] for row in rows}
+        late = [outcome for outcome in outcomes if outcome.status == "delivered" and outcome.claim.id not in changed]
+        if late:
+            changed |= dict.fromkeys(await self._deliver_late(late), "delivered")
+        return changed
+
+    async def _deliver_late(self, outcomes: Sequence[Outcome]) -> list[UUID]:
+        delivery_ids = [outcome.claim.id for outcome in outcomes]
+        numbers = [outcome.attempts[-1].number for outcome in outcomes]
+        rows = await self._pool.fetch(SQL["deliver_late"], delivery_ids, numbers, min(delivery_ids), max(delivery_ids))
+        return [row["id"] for row in rows]
+
+
+def _claim(row: Any, token: UUID, asked_at: float) -> Claim:
+    return Claim(
+        id=row["id"],
+        token=token,
+        event_id=row["event_id"],
+        subscription_id=row["subscription_id"],
+        tenant_id=row["tenant_id"],
+        event_type=row["event_type"],
+        number=row["attempt_count"],
+        failures=row["failure_count"],
+        created_at=row["created_at"],
+        claimed_at=row["claimed_at"],
+        claimed_monotonic=asked_at,
+        expired=row["expired"],
+        deleted=row["deleted"],
+        target_url=row["target_url"],
+        secret_key=row["secret_key"],
+        content_type=row["content_type"],
+        payload_bytes=row["payload_bytes"],
+        payload=row["payload"],
+    )

@@ -1,0 +1,1 @@
+"""Ingest: subscriptions, and the acceptance of events."""

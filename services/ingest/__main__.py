@@ -1,0 +1,87 @@
+"""The ingest process: python -m services.ingest."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import grpc
+import structlog
+
+from protos.webhook.v1 import ingest_pb2, ingest_pb2_grpc, subscriptions_pb2, subscriptions_pb2_grpc
+from services.common import doorbell, errors, grpc_server, lifecycle, postgres, redis
+from services.common.settings import load
+from services.ingest.cache import SubscriptionCache
+from services.ingest.committer import Committer
+from services.ingest.ingest_service import IngestService
+from services.ingest.settings import IngestSettings
+from services.ingest.store import Store
+from services.ingest.subscription_service import SubscriptionService
+
+log = structlog.get_logger(__name__)
+
+SERVICES = (
+    ingest_pb2.DESCRIPTOR.services_by_name["IngestService"].full_name,
+    subscriptions_pb2.DESCRIPTOR.services_by_name["SubscriptionService"].full_name,
+)
+PARTITIONS_INTERVAL_SECONDS = 3600
+PARTITIONS_RETRY_SECONDS = 1
+
+
+@contextlib.asynccontextmanager
+async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIterator[None]:
+    """Wires the service up, serves, and takes it down."""
+    async with (
+        postgres.pool(process, settings) as pool,
+        redis.client(settings) as client,
+        doorbell.ringer(process, settings, pool) as ringer,
+    ):
+        store = Store(pool, expiry_hours=settings.delivery_expiry_hours)
+        cache = SubscriptionCache(store, client, size=settings.cached_subscriptions)
+        committer = Committer(store, ringer, settings)
+        process.spawn("subscription_changes", cache.listen())
+        partitions = _Partitions(store)
+        process.health.add_readiness("partitions", partitions.check)
+        process.spawn("partitions", partitions.keep())
+
+        def register(server: grpc.aio.Server) -> None:
+            ingest = IngestService(store, cache, committer, max_payload_bytes=settings.max_payload_bytes)
+            ingest_pb2_grpc.add_IngestServiceServicer_to_server(ingest, server)
+            subscriptions = SubscriptionService(store, cache)
+            subscriptions_pb2_grpc.add_SubscriptionServiceServicer_to_server(subscriptions, server)
+
+        async with grpc_server.serving(process, settings, SERVICES, register):
+            yield
+        await committer.drained()
+
+
+class _Partitions:
+    """Sees to it that there are partitions to insert into, from before the process is ready."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._made = False
+
+    async def check(self) -> None:
+        if not self._made:
+            raise RuntimeError("partitions are not made yet")
+
+    async def keep(self) -> None:
+        while True:
+            try:
+                await self._store.create_partitions()
+                self._made = True
+                await asyncio.sleep(PARTITIONS_INTERVAL_SECONDS)
+            except Exception as error:  # noqa: BLE001 - Postgres away, not migrated yet: tried again until it works
+                if errors.classify(error) is None:
+                    log.warning("partitions cannot be made", error=repr(error))
+                await asyncio.sleep(PARTITIONS_RETRY_SECONDS)
+
+
+def main() -> None:
+    """Runs until told to stop."""
+    settings = load(IngestSettings)
+    lifecycle.run("ingest", settings, lambda process: serve(process, settings))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,262 @@
+"""Subscriptions on the ingest path: from this process, then Redis, then Postgres.
+
+A change is seen at once by the process that made it, and by the others through pub/sub. While pub/sub
+is down, and for what no message can tell, an entry of this process lives no longer than the TTL. In
+Redis an older version never replaces a newer one, so a slow reader cannot bring back what was changed.
+"""
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+from uuid import UUID
+
+import msgspec
+import redis.asyncio
+import redis.exceptions
+import structlog
+
+from services.common.redis import Client
+from services.ingest import event_types, metrics
+from services.ingest.store import Store
+from services.ingest.subscriptions import Subscription
+
+log = structlog.get_logger(__name__)
+
+CHANNEL = "webhook:subscription-changes"
+KEY = "webhook:subscription:"
+# How long an entry lives in this process while changes are heard of, and while they are not.
+LISTENING_TTL_SECONDS = 30.0
+DEAF_TTL_SECONDS = 0.25
+REDIS_TTL_SECONDS = 60
+REDIS_TIMEOUT_SECONDS = 0.1
+# After a failure Redis is left alone for so long, so that a look-up does not pay a timeout each.
+REDIS_PAUSE_SECONDS = 1.0
+RECONNECT_SECONDS = 0.2
+HEARTBEAT_SECONDS = 0.4
+
+# Sets a subscription's value unless a newer version is there. ARGV: version, value, TTL in seconds.
+_SET_IF_NEWER = """
+local old = redis.call('HGET', KEYS[1], 'version')
+if old and tonumber(old) >= tonumber(ARGV[1]) then return 0 end
+redis.call('HSET', KEYS[1], 'version', ARGV[1], 'value', ARGV[2])
+redis.call('EXPIRE', KEYS[1], ARGV[3])
+return 1
+"""
+
+REDIS_AWAY = (redis.exceptions.RedisError, OSError, TimeoutError)
+
+
+class _Cached(msgspec.Struct, frozen=True, kw_only=True):
+    """A subscription as it stands in Redis."""
+
+    id: UUID
+    tenant_id: str
+    target_url: str
+    secret_key: str | None
+    event_types: tuple[str, ...]
+    description: str
+    version: int
+    created_at: datetime
+    updated_at: datetime
+
+
+_FIELDS = _Cached.__struct_fields__
+Value = TypeVar("Value")
+
+
+@dataclass(slots=True)
+class _Entry(Generic[Value]):
+    value: Value
+    loaded_at: float
+
+
+class _Level(Generic[Value]):
+    """Values of this process by key, the least recently used leaving first.
+
+    A value whose loading began before its key was dropped is handed out once and not kept.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._entries: OrderedDict[Any, _Entry[Value]] = OrderedDict()
+        self._loading: dict[Any, asyncio.Future[Value]] = {}
+
+    def get(self, key: object, ttl_seconds: float) -> Value | None:
+        entry = self._entries.get(key)
+        if entry is None or time.monotonic() - entry.loaded_at > ttl_seconds:
+            return None
+        return entry.value
+
+    def drop(self, key: object) -> None:
+        self._entries.pop(key, None)
+        self._loading.pop(key, None)
+
+    def clear(self) -> None:
+        self._entries.clear()
+        self._loading.clear()
+
+    async def load(self, key: object, load: Callable[[], Awaitable[Value]]) -> Value:
+        """Loads a value once for all who ask for it at the same time."""
+        loading = self._loading.get(key)
+        if loading is None:
+            loading = asyncio.ensure_future(load())
+            self._loading[key] = loading
+        started_at = time.monotonic()
+        try:
+            value = await asyncio.shield(loading)
+        finally:
+            kept = self._loading.get(key) is loading
+            if kept:
+                del self._loading[key]
+        if kept:
+            self._entries[key] = _Entry(value, started_at)
+            self._entries.move_to_end(key)
+            while len(self._entries) > self._size:
+                self._entries.popitem(last=False)
+        return value
+
+
+class SubscriptionCache:
+    """Look-ups by id, and of a tenant's subscriptions by event type."""
+
+    def __init__(self, store: Store, client: Client, *, size: int) -> None:
+        self._store = store
+        self._redis = client
+        self._by_id: _Level[Subscription | None] = _Level(size)
+        self._filters: _Level[list[tuple[UUID, event_types.Filter]]] = _Level(size)
+        self._ttl_seconds = DEAF_TTL_SECONDS
+        self._redis_paused_until = 0.0
+        self._set_if_newer = client.register_script(_SET_IF_NEWER)
+        self._untold: set[tuple[UUID, str]] = set()
+
+    async def get(self, subscription_id: UUID) -> Subscription | None:
+        """A live subscription, or None."""
+        found = self._by_id.get(subscription_id, self._ttl_seconds)
+        if found is not None:
+            metrics.CACHE.labels("process", "hit").inc()
+            return found
+        metrics.CACHE.labels("process", "miss").inc()
+        return await self._by_id.load(subscription_id, lambda: self._load(subscription_id))
+
+    async def matching(self, tenant_id: str, event_type: str) -> list[UUID]:
+        """The tenant's live subscriptions that want this event type."""
+        filters = self._filters.get(tenant_id, self._ttl_seconds)
+        metrics.CACHE.labels("process", "miss" if filters is None else "hit").inc()
+        if filters is None:
+            filters = await self._filters.load(tenant_id, lambda: self._load_filters(tenant_id))
+        return [subscription_id for subscription_id, wanted in filters if wanted.wants(event_type)]
+
+    async def changed(self, subscription_id: UUID, tenant_id: str, current: Subscription | None, version: int) -> None:
+        """Forgets what this process knew and tells the others; `current` is None for a deleted one."""
+        self._drop(subscription_id, tenant_id)
+        try:
+            async with asyncio.timeout(REDIS_TIMEOUT_SECONDS):
+                await self._write(subscription_id, current, version)
+                await self._tell(subscription_id, tenant_id)
+        except REDIS_AWAY:
+            # Told when Redis is back; until then the others are deaf too, or their TTL runs out.
+            self._untold.add((subscription_id, tenant_id))
+
+    async def listen(self) -> None:
+        """Hears of changes for ever. Everything is forgotten whenever listening begins or ends."""
+        while True:
+            try:
+                async with self._redis.pubsub() as pubsub:
+                    await pubsub.subscribe(CHANNEL)
+                    await self._hear(pubsub)
+            except REDIS_AWAY as error:
+                if self._ttl_seconds != DEAF_TTL_SECONDS:
+                    log.warning(
+                        "changes of subscriptions are not heard of; entries live a quarter of a second",
+                        error=repr(error),
+                    )
+            self._ttl_seconds = DEAF_TTL_SECONDS
+            await asyncio.sleep(RECONNECT_SECONDS)
+
+    async def _hear(self, pubsub: "redis.asyncio.client.PubSub") -> None:
+        pinged = False
+        while True:
+            message = await pubsub.get_message(timeout=HEARTBEAT_SECONDS)
+            if message is None:
+                if pinged:
+                    raise redis.exceptions.ConnectionError("no answer to the ping")  # dead without a word
+                await pubsub.ping()
+                pinged = True
+                await self._retell()
+                continue
+            pinged = False
+            if message["type"] == "subscribe":
+                self._forget_all()
+                self._ttl_seconds = LISTENING_TTL_SECONDS
+            elif message["type"] == "message":
+                metrics.INVALIDATIONS.labels("one").inc()
+                subscription_id, _, tenant_id = message["data"].decode().partition(" ")
+                self._drop(UUID(subscription_id), tenant_id)
+
+    def _drop(self, subscription_id: UUID, tenant_id: str) -> None:
+        self._by_id.drop(subscription_id)
+        self._filters.drop(tenant_id)
+
+    def _forget_all(self) -> None:
+        metrics.INVALIDATIONS.labels("all").inc()
+        self._by_id.clear()
+        self._filters.clear()
+
+    async def _tell(self, subscription_id: UUID, tenant_id: str) -> None:
+        await self._redis.publish(CHANNEL, f"{subscription_id} {tenant_id}")
+
+    async def _retell(self) -> None:
+        for subscription_id, tenant_id in tuple(self._untold):
+            # The copy in Redis may be of before the change.
+            await self._redis.delete(KEY + str(subscription_id))
+            await self._tell(subscription_id, tenant_id)
+            self._untold.discard((subscription_id, tenant_id))
+
+    async def _load_filters(self, tenant_id: str) -> list[tuple[UUID, event_types.Filter]]:
+        rows = await self._store.subscription_filters(tenant_id)
+        return [(subscription_id, event_types.Filter(types)) for subscription_id, types in rows]
+
+    async def _load(self, subscription_id: UUID) -> Subscription | None:
+        cached = await self._read(subscription_id)
+        metrics.CACHE.labels("redis", "hit" if cached else "miss").inc()
+        if cached:
+            return cached
+        loaded = await self._store.subscription(subscription_id)
+        metrics.CACHE.labels("postgres", "hit" if loaded else "miss").inc()
+        if loaded and self._redis_usable():
+            try:
+                async with asyncio.timeout(REDIS_TIMEOUT_SECONDS):
+                    await self._write(subscription_id, loaded, loaded.version)
+            except REDIS_AWAY:
+                self._pause_redis()
+        return loaded
+
+    def _redis_usable(self) -> bool:
+        # While changes are not heard of, the copies in Redis may be stale for longer than a second.
+        return self._ttl_seconds == LISTENING_TTL_SECONDS and time.monotonic() >= self._redis_paused_until
+
+    def _pause_redis(self) -> None:
+        self._redis_paused_until = time.monotonic() + REDIS_PAUSE_SECONDS
+
+    async def _read(self, subscription_id: UUID) -> Subscription | None:
+        if not self._redis_usable():
+            return None
+        try:
+            async with asyncio.timeout(REDIS_TIMEOUT_SECONDS):
+                value = await self._redis.hget(KEY + str(subscription_id), "value")
+        except REDIS_AWAY:
+            self._pause_redis()
+            return None
+        if not value:
+            return None
+        cached = msgspec.json.decode(value, type=_Cached)
+        return Subscription.from_row({name: getattr(cached, name) for name in _FIELDS})
+
+    async def _write(self, subscription_id: UUID, current: Subscription | None, version: int) -> None:
+        # A deleted subscription leaves an empty value that only its version keeps out older copies with.
+        value = msgspec.json.encode(_Cached(**{name: getattr(current, name) for name in _FIELDS})) if current else b""
+        await self._set_if_newer(keys=[KEY + str(subscription_id)], args=[version, value, REDIS_TTL_SECONDS])

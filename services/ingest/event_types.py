@@ -1,0 +1,47 @@
+"""Event types: what they look like, and which subscription wants which."""
+
+import re
+from collections.abc import Iterable
+
+from services.common import errors
+
+MAX_LENGTH = 128
+MAX_ENTRIES = 100
+WILDCARD = ".*"
+_TYPE = re.compile(r"[A-Za-z0-9._/:-]{1,128}")
+_EXPECTED = "must be 1 to 128 characters of A-Z a-z 0-9 . _ - / :"
+
+
+def check(field: str, event_type: str) -> None:
+    """InvalidArgument unless `event_type` is a valid type of an event."""
+    if not _TYPE.fullmatch(event_type):
+        raise errors.InvalidArgument.field(field, _EXPECTED)
+
+
+def violations(field: str, entries: list[str]) -> list[errors.Violation]:
+    """What is wrong with a subscription's list; an entry may end in ".*" and then means a prefix."""
+    if len(entries) > MAX_ENTRIES:
+        return [errors.Violation(field=field, description=f"must have at most {MAX_ENTRIES} entries")]
+    return [
+        errors.Violation(field=f"{field}.{index}", description=f'{_EXPECTED}, and may end in ".*"')
+        for index, entry in enumerate(entries)
+        if len(entry) > MAX_LENGTH or not _TYPE.fullmatch(entry.removesuffix(WILDCARD))
+    ]
+
+
+class Filter:
+    """The event types that a subscription asked for; none means all."""
+
+    __slots__ = ("_exact", "_prefixes")
+
+    def __init__(self, entries: Iterable[str]) -> None:
+        entries = tuple(entries)
+        self._exact = frozenset(entry for entry in entries if not entry.endswith(WILDCARD))
+        # "order.*" means "order.created" and "order.item.added", and not "order" itself.
+        self._prefixes = tuple(entry[:-1] for entry in entries if entry.endswith(WILDCARD))
+
+    def wants(self, event_type: str) -> bool:
+        """Whether an event of this type is delivered. An event without a type passes every filter."""
+        if not event_type or not (self._exact or self._prefixes):
+            return True
+        return event_type in self._exact or event_type.startswith(self._prefixes or "\n")

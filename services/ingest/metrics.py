@@ -1,0 +1,23 @@
+"""Metrics of the ingest service."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+ACCEPTED = Counter("webhook_events_accepted_total", "Events committed with at least one delivery.")
+FILTERED = Counter("webhook_events_filtered_total", "Events committed that no subscription wanted.")
+REJECTED = Counter("webhook_events_rejected_total", "Events refused; nothing of them is stored.", ["reason"])
+DELIVERIES = Counter("webhook_deliveries_created_total", "Deliveries made.")
+COMMIT_EVENTS = Histogram(
+    "webhook_ingest_commit_events", "Events of one commit.", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+)
+COMMIT_SECONDS = Histogram(
+    "webhook_ingest_commit_duration_seconds",
+    "Time of the committing statement.",
+    buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5),
+)
+WAITING = Gauge("webhook_ingest_waiting_events", "Events that wait for a commit, or are in one.")
+CACHE = Counter(
+    "webhook_subscription_cache_total", "Look-ups of subscriptions on the ingest path.", ["level", "result"]
+)
+INVALIDATIONS = Counter(
+    "webhook_subscription_cache_invalidations_total", "Entries forgotten because of a change.", ["scope"]
+)

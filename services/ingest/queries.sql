@@ -1,0 +1,65 @@
+-- insert_subscription --
+-- Makes a subscription.
+INSERT INTO subscriptions (id, tenant_id, target_url, secret_key, event_types, description)
+VALUES ($1, $2, $3, $4, $5, $6)
+RETURNING *
+
+-- select_subscription --
+-- Reads a live subscription.
+SELECT * FROM subscriptions WHERE id = $1 AND deleted_at IS NULL
+
+-- select_subscriptions_page --
+-- Reads a page of a tenant's live subscriptions, newest first.
+SELECT * FROM subscriptions
+WHERE tenant_id = $1 AND id < $2 AND deleted_at IS NULL
+ORDER BY id DESC LIMIT $3
+
+-- select_subscription_filters --
+-- Reads what every live subscription of a tenant asked for.
+SELECT id, event_types FROM subscriptions WHERE tenant_id = $1 AND deleted_at IS NULL
+
+-- update_subscription --
+-- Replaces a live subscription's fields; the secret only when $6 says so.
+UPDATE subscriptions
+SET target_url = $3, event_types = $4, description = $5,
+    secret_key = CASE WHEN $6 THEN $7 ELSE secret_key END,
+    version = version + 1, updated_at = now()
+WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NULL
+RETURNING *
+
+-- delete_subscription --
+-- Marks a subscription deleted and forgets its secret.
+UPDATE subscriptions
+SET deleted_at = now(), updated_at = now(), version = version + 1, secret_key = NULL
+WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NULL
+RETURNING version
+
+-- insert_events --
+-- Stores events ($1 to $5) and, for those that are new, their deliveries ($6 to $9); answers the ids of the new events.
+-- An event that is there already came with an earlier try of the same call, and so did its deliveries.
+WITH stored AS (
+    INSERT INTO webhook_events (id, tenant_id, event_type, content_type, payload)
+    SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bytea[])
+    ON CONFLICT (id) DO NOTHING
+    RETURNING id, tenant_id, event_type
+), delivered AS (
+    INSERT INTO webhook_deliveries (id, event_id, subscription_id, tenant_id, event_type, next_attempt_at, expires_at)
+    SELECT d.id, d.event_id, d.subscription_id, stored.tenant_id, stored.event_type,
+           now() + make_interval(secs => $9), now() + make_interval(hours => $10)
+    FROM unnest($6::uuid[], $7::uuid[], $8::uuid[]) AS d (id, event_id, subscription_id)
+    JOIN stored ON stored.id = d.event_id
+    ON CONFLICT (id) DO NOTHING
+)
+SELECT id FROM stored
+
+-- select_event_tenants --
+-- Reads whose events these are ($2 and $3: the least and the greatest id, so that it prunes).
+SELECT id, tenant_id FROM webhook_events WHERE id = ANY($1::uuid[]) AND id BETWEEN $2 AND $3
+
+-- select_event --
+-- Reads one event with its payload.
+SELECT * FROM webhook_events WHERE id = $1 AND tenant_id = $2
+
+-- create_partitions --
+-- Makes the partitions that are needed now.
+SELECT create_current_partitions()

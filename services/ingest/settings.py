@@ -1,0 +1,17 @@
+"""Settings of the ingest service."""
+
+from pydantic import PositiveInt
+
+from services.common.settings import GrpcServerSettings, PostgresSettings, RedisSettings
+
+
+class IngestSettings(PostgresSettings, RedisSettings, GrpcServerSettings):
+    """What the ingest service reads from the environment."""
+
+    # Past it a delivery that has not ended is failed with reason "expired".
+    delivery_expiry_hours: PositiveInt = 168
+    # Events that wait to be committed; beyond this bound ingest answers RESOURCE_EXHAUSTED.
+    ingest_queue_events: PositiveInt = 5_000
+    ingest_queue_bytes: PositiveInt = 128 << 20
+    # Subscriptions that are kept in the process.
+    cached_subscriptions: PositiveInt = 50_000

@@ -1,0 +1,136 @@
+"""Subscriptions: the record, and what a valid one is."""
+
+import ipaddress
+import re
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from services.common import errors, signatures
+from services.ingest import event_types
+from services.ingest.event_types import Filter
+
+MAX_URL_LENGTH = 2048
+MAX_SECRET_LENGTH = 256
+MAX_DESCRIPTION_LENGTH = 1024
+_LABEL = re.compile(r"[A-Za-z0-9_-]{1,63}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Subscription:
+    """A live subscription as stored."""
+
+    id: UUID
+    tenant_id: str
+    target_url: str
+    secret_key: str | None
+    event_types: tuple[str, ...]
+    description: str
+    version: int
+    created_at: datetime
+    updated_at: datetime
+    filter: Filter = field(repr=False, compare=False)
+
+    @classmethod
+    def from_row(cls, row: Any) -> "Subscription":
+        """From a row of `subscriptions`."""
+        types = tuple(row["event_types"])
+        return cls(
+            id=row["id"],
+            tenant_id=row["tenant_id"],
+            target_url=row["target_url"],
+            secret_key=row["secret_key"],
+            event_types=types,
+            description=row["description"],
+            version=row["version"],
+            created_at=row["created_at"],
+            updated_at=row["updated_at"],
+            filter=Filter(types),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Draft:
+    """What a caller asks a subscription to be; valid once made."""
+
+    target_url: str
+    event_types: list[str]
+    description: str
+    secret_key: str | None
+
+    def __post_init__(self) -> None:
+        """InvalidArgument naming each field at fault."""
+        found = [
+            *_url_violations(self.target_url),
+            *event_types.violations("event_types", self.event_types),
+            *_text_violations("description", self.description, MAX_DESCRIPTION_LENGTH),
+            *_secret_violations(self.secret_key),
+        ]
+        if found:
+            raise errors.InvalidArgument.of(*found)
+
+
+def _violation(field_name: str, description: str) -> list[errors.Violation]:
+    return [errors.Violation(field=field_name, description=description)]
+
+
+def _url_violations(url: str) -> list[errors.Violation]:
+    why = _why_no_url(url)
+    return _violation("target_url", why) if why else []
+
+
+def _why_no_url(url: str) -> str | None:  # noqa: PLR0911 - a list of reasons, each with its own sentence
+    if not url:
+        return "is required: an absolute http or https URL"
+    if len(url) > MAX_URL_LENGTH:
+        return f"must be at most {MAX_URL_LENGTH} characters"
+    if any(character.isspace() or not character.isprintable() for character in url) or "\\" in url:
+        return "must be a URL without spaces, control characters or backslashes"
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        return f"must be a valid URL: {str(error)[:100]}"
+    if parts.scheme not in {"http", "https"}:
+        return "must begin with http:// or https://"
+    if "@" in parts.netloc:
+        return "must not carry credentials; deliveries are signed instead"
+    if not parts.hostname or port == 0:
+        return "must name a host, and a port from 1 to 65535 if any"
+    return None if _is_host(parts.hostname) else f"has no valid host: {parts.hostname[:100]}"
+
+
+def _is_host(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        pass
+    else:
+        return True
+    try:
+        labels = host.encode("idna").decode().removesuffix(".").split(".")
+    except UnicodeError:
+        return False
+    return all(_LABEL.fullmatch(label) for label in labels)
+
+
+def _text_violations(field_name: str, text: str, longest: int) -> list[errors.Violation]:
+    if "\x00" in text:
+        return _violation(field_name, "must not contain NUL")
+    return _violation(field_name, f"must be at most {longest} characters") if len(text) > longest else []
+
+
+def _secret_violations(secret_key: str | None) -> list[errors.Violation]:
+    if secret_key is None:
+        return []
+    if not 1 <= len(secret_key) <= MAX_SECRET_LENGTH:
+        return _violation("secret_key", f"must be 1 to {MAX_SECRET_LENGTH} characters")
+    if "\x00" in secret_key:
+        return _violation("secret_key", "must not contain NUL")
+    try:
+        key = signatures.standard_key(secret_key)
+    except ValueError as error:
+        return _violation("secret_key", str(error))
+    return [] if key else _violation("secret_key", "must not be empty after whsec_")
