@@ -1,0 +1,48 @@
+"""One command for every process of the service: python -m services ROLE."""
+
+import importlib
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+USAGE = "usage: python -m services ROLE"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Role:
+    """A process: the module whose `main` runs it, imported when it is asked for, and what it does."""
+
+    module: str
+    what: str
+
+
+ROLES: Mapping[str, Role] = {
+    "gateway": Role(module="services.gateway.__main__", what="REST, OpenAPI, Swagger UI; talks gRPC to the others"),
+    "ingest": Role(module="services.ingest.__main__", what="gRPC: subscriptions, accepts events, rings the workers"),
+    "delivery": Role(module="services.delivery.__main__", what="gRPC: deliveries; the dispatcher of what is due"),
+    "worker": Role(module="services.delivery.worker.__main__", what="sends webhooks and records the attempts"),
+    "analytics": Role(module="services.analytics.__main__", what="gRPC: statistics and time series; retention"),
+    "local": Role(module="services.local.__main__", what="everything above and its stores, on this machine"),
+}
+
+
+def usage() -> str:
+    """The help text: a line per role."""
+    return "\n".join([USAGE, "", *(f"  {name:<10} {role.what}" for name, role in ROLES.items()), ""])
+
+
+def main() -> None:
+    """Runs the role that is named; an unknown one is said in one line with exit status 2."""
+    match sys.argv[1:]:
+        case ["-h" | "--help"]:
+            sys.stdout.write(usage())
+        case [name] if name in ROLES:
+            importlib.import_module(ROLES[name].module).main()
+        case arguments:
+            problem = f"unknown role {' '.join(arguments)!r}" if arguments else "no role given"
+            sys.stderr.write(f"{problem}; {USAGE}, with ROLE one of {', '.join(ROLES)}\n")
+            sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Analytics: roll-ups of attempts, statistics, and retention."""

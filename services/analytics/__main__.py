@@ -1,0 +1,54 @@
+"""The analytics process: python -m services.analytics."""
+
+import contextlib
+from collections.abc import AsyncIterator
+
+import grpc
+
+from protos.webhook.v1 import analytics_pb2, analytics_pb2_grpc
+from services.analytics import retention, rollup
+from services.analytics.service import AnalyticsService
+from services.analytics.settings import AnalyticsSettings
+from services.analytics.store import StatsStore
+from services.common import grpc_server, lifecycle, postgres
+from services.common.settings import load
+
+SERVICES = (analytics_pb2.DESCRIPTOR.services_by_name["AnalyticsService"].full_name,)
+
+
+@contextlib.asynccontextmanager
+async def serve(process: lifecycle.Process, settings: AnalyticsSettings) -> AsyncIterator[None]:
+    """Wires the service up, serves, and takes it down."""
+    async with postgres.pool(process, settings) as pool:
+        store = StatsStore(pool)
+        loops = (
+            process.spawn(
+                "rollup",
+                rollup.run_forever(
+                    store, interval_seconds=settings.rollup_interval_seconds, retention=settings.retention
+                ),
+            ),
+            process.spawn("retention", retention.run_forever(store, settings)),
+        )
+
+        def register(server: grpc.aio.Server) -> None:
+            service = AnalyticsService(store, retention=settings.retention)
+            analytics_pb2_grpc.add_AnalyticsServiceServicer_to_server(service, server)
+
+        try:
+            async with grpc_server.serving(process, settings, SERVICES, register):
+                yield
+        finally:
+            # Before the pool closes: it waits for connections that are in use.
+            for task in loops:
+                await process.cancel(task)
+
+
+def main() -> None:
+    """Runs until told to stop."""
+    settings = load(AnalyticsSettings)
+    lifecycle.run("analytics", settings, lambda process: serve(process, settings))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,135 @@
+-- has_subscription --
+-- Whether the tenant has, or had, this subscription.
+SELECT EXISTS (SELECT FROM subscriptions WHERE id = $1 AND tenant_id = $2)
+
+-- select_stats --
+-- Sums up a window of $3 that ends at the newest roll-up; a row without outcome when it is empty.
+SELECT w.window_start, w.window_end, s.*
+FROM (
+    SELECT rolled_up_to AS window_end, date_bin('1 minute', rolled_up_to - $3::interval, 'epoch') AS window_start
+    FROM rollup_state
+) AS w
+LEFT JOIN LATERAL (
+    SELECT outcome, duration_bucket, sum(attempts)::bigint AS attempts, sum(final_attempts)::bigint AS final_attempts,
+           sum(duration_ms_total)::bigint AS duration_ms_total
+    FROM delivery_stats
+    WHERE tenant_id = $1 AND subscription_id = $2 AND minute >= w.window_start AND minute <= w.window_end
+    GROUP BY outcome, duration_bucket
+) AS s ON true
+
+-- begin_rollup --
+-- Settings of a roll-up's transaction. The newest minutes are not in the planner's statistics yet, so it takes them for
+-- empty, reads whole tables and sorts (five times dearer): say that it is block range indices and hashing. And an end
+-- when the process vanishes in the middle.
+SELECT set_config('plan_cache_mode', 'force_custom_plan', true), set_config('enable_seqscan', 'off', true),
+       set_config('enable_sort', 'off', true), set_config('work_mem', '64MB', true),
+       set_config('idle_in_transaction_session_timeout', '30s', true)
+
+-- take_turn --
+-- Locks the state of the roll-ups until the transaction ends; no row when another copy has it.
+SELECT rolled_up_to, now() AS now, extract(epoch FROM due_at - now())::float8 AS due_in_seconds
+FROM rollup_state
+FOR UPDATE SKIP LOCKED
+
+-- replace_stats --
+-- Recomputes the minutes from $1 to before $2 from their attempts ($3: duration bounds) and answers how many rows changed.
+-- Rows that are right already are not written.
+WITH counted AS MATERIALIZED (
+    SELECT tenant_id, subscription_id, date_bin('1 minute', recorded_at, 'epoch') AS minute, outcome,
+           coalesce(width_bucket(duration_ms, $3::integer[]), -1)::smallint AS duration_bucket,
+           count(*) AS attempts, count(*) FILTER (WHERE final) AS final_attempts,
+           coalesce(sum(duration_ms), 0)::bigint AS duration_ms_total
+    FROM delivery_attempts
+    WHERE recorded_at >= $1 AND recorded_at < $2
+    GROUP BY 1, 2, 3, 4, 5
+), fresh AS MATERIALIZED (
+    SELECT * FROM counted
+    UNION ALL
+    SELECT tenant_id, '00000000-0000-0000-0000-000000000000', minute, outcome, duration_bucket,
+           sum(attempts)::bigint, sum(final_attempts)::bigint, sum(duration_ms_total)::bigint
+    FROM counted
+    GROUP BY tenant_id, minute, outcome, duration_bucket
+), stored AS MATERIALIZED (
+    SELECT tenant_id, subscription_id, minute, outcome, duration_bucket, attempts, final_attempts, duration_ms_total
+    FROM delivery_stats
+    WHERE minute >= $1 AND minute < $2
+), written AS (
+    INSERT INTO delivery_stats AS s
+        (tenant_id, subscription_id, minute, outcome, duration_bucket, attempts, final_attempts, duration_ms_total)
+    SELECT * FROM (SELECT * FROM fresh EXCEPT ALL SELECT * FROM stored) AS changed
+    ON CONFLICT (tenant_id, subscription_id, minute, outcome, duration_bucket) DO UPDATE
+    SET attempts = excluded.attempts, final_attempts = excluded.final_attempts,
+        duration_ms_total = excluded.duration_ms_total
+    RETURNING 1
+), gone AS (
+    DELETE FROM delivery_stats AS s
+    USING (
+        SELECT tenant_id, subscription_id, minute, outcome, duration_bucket FROM stored
+        EXCEPT ALL
+        SELECT tenant_id, subscription_id, minute, outcome, duration_bucket FROM fresh
+    ) AS g
+    WHERE s.tenant_id = g.tenant_id AND s.subscription_id = g.subscription_id AND s.minute = g.minute
+      AND s.outcome = g.outcome AND s.duration_bucket = g.duration_bucket
+    RETURNING 1
+)
+SELECT (SELECT count(*) FROM written) + (SELECT count(*) FROM gone)
+
+-- finish_rollup --
+-- Notes how far statistics go and when the next roll-up is due: $2 seconds after this one began, but never so soon
+-- that roll-ups take more than a fifth of the time.
+UPDATE rollup_state
+SET rolled_up_to = $1,
+    due_at = greatest(now() + make_interval(secs => $2), clock_timestamp() + 4 * (clock_timestamp() - now()))
+RETURNING extract(epoch FROM due_at - clock_timestamp())::float8
+
+-- delete_old_stats --
+-- Deletes up to $2 rows of minutes more than $1 ago.
+DELETE FROM delivery_stats
+WHERE ctid = ANY (ARRAY(SELECT ctid FROM delivery_stats WHERE minute < now() - $1::interval ORDER BY minute LIMIT $2))
+
+-- create_partitions --
+-- Makes the partitions that are needed now.
+SELECT create_current_partitions()
+
+-- try_lock_retention --
+-- Whether this session is now the one that retains; the lock ends with the session.
+SELECT pg_try_advisory_lock(hashtext('webhook:retention'))
+
+-- select_due_partitions --
+-- Tables whose day ended more than $1 ago, attached or not, in the order in which they must go, with the statements
+-- that act on them (names quoted by the server). $2 is how long after its day an unfinished delivery may hold one.
+WITH tables AS MATERIALIZED (  -- so that no other table's name is read as a date
+    SELECT p.parent::regclass AS parent, p.step, c.oid::regclass AS partition, c.relname::text AS name
+    FROM unnest(ARRAY['webhook_deliveries', 'delivery_attempts', 'webhook_events']) WITH ORDINALITY AS p (parent, step)
+    JOIN pg_class AS parent ON parent.oid = p.parent::regclass
+    JOIN pg_class AS c
+      ON c.relnamespace = parent.relnamespace AND c.relkind = 'r' AND c.relname ~ ('^' || p.parent || '_[0-9]{8}$')
+), dated AS (
+    SELECT *, to_date(right(name, 8), 'YYYYMMDD') AS day FROM tables
+)
+SELECT d.name, d.day,
+       i.inhrelid IS NOT NULL AS attached,
+       coalesce(i.inhdetachpending, false) AS detaching,
+       (d.day + 1)::timestamp AT TIME ZONE 'UTC' <= now() - $2::interval AS past_expiry,
+       format('ALTER TABLE %s DETACH PARTITION %s CONCURRENTLY', d.parent, d.partition) AS detach,
+       format('ALTER TABLE %s DETACH PARTITION %s FINALIZE', d.parent, d.partition) AS finalize,
+       format('ALTER TABLE %s ATTACH PARTITION %s FOR VALUES FROM (%L) TO (%L)', d.parent, d.partition,
+              uuid_of_day(d.day), uuid_of_day(d.day + 1)) AS attach,
+       CASE WHEN d.parent = 'webhook_deliveries'::regclass THEN
+           format('SELECT EXISTS (SELECT FROM %s WHERE status IN (''pending'', ''scheduled'', ''in_flight''))', d.partition)
+       END AS has_unfinished,
+       format('DROP TABLE IF EXISTS %s', d.partition) AS drop
+FROM dated AS d
+LEFT JOIN pg_inherits AS i ON i.inhrelid = d.partition
+WHERE (d.day + 1)::timestamp AT TIME ZONE 'UTC' <= now() - $1::interval
+ORDER BY d.day, d.step
+
+-- day_is_in_use --
+-- Whether a day's partitions are needed: by an unfinished delivery, or by a roll-up that has yet to settle its attempts.
+SELECT EXISTS (
+    SELECT FROM webhook_deliveries
+    WHERE id >= uuid_of_day($1) AND id < uuid_of_day($1 + 1) AND status IN ('pending', 'scheduled', 'in_flight')
+) OR EXISTS (
+    SELECT FROM delivery_attempts
+    WHERE delivery_id >= uuid_of_day($1) AND delivery_id < uuid_of_day($1 + 1) AND recorded_at > now() - $2::interval
+)

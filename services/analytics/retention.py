@@ -1,0 +1,117 @@
+"""The loop that makes the partitions ahead and drops what is older than LOG_RETENTION_HOURS.
+
+Every pass first makes the partitions of the days to come. Then, in one process at a time, it looks at each day
+that is past its retention. The day's partitions (webhook_deliveries, delivery_attempts, webhook_events: ids of a
+day are the same days in all three) go together, and only when no delivery of the day is unfinished and the
+roll-ups have settled its attempts.
+
+What each step locks, so that the hot path never waits:
+
+- DETACH PARTITION … CONCURRENTLY takes SHARE UPDATE EXCLUSIVE on the parent and the partition, which reading
+  and writing rows does not conflict with; marks the partition, which new statements leave out from then on; and
+  waits, without a lock that others could queue behind, for the transactions that still use the parent. Only then it
+  takes ACCESS EXCLUSIVE, on the partition alone, which nobody reaches any more.
+- DROP TABLE takes ACCESS EXCLUSIVE on the table that was detached, and nothing else.
+- Making and attaching a partition takes SHARE UPDATE EXCLUSIVE on the parent.
+
+Every wait ends after LOCK_TIMEOUT_SECONDS. A detach that ends so, or is killed, stays half done, and a later pass
+finishes it. A day whose deliveries were retried between the check and the detach is put back, and nothing is lost.
+Partitions are known by the names that create_partitions() gives; a table to be kept must be renamed.
+"""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from itertools import groupby
+
+import structlog
+
+from services.analytics import metrics, rollup
+from services.analytics.settings import AnalyticsSettings
+from services.analytics.store import Partition, PartitionStore, StatsStore, partitions
+from services.common import errors
+
+log = structlog.get_logger(__name__)
+
+# Longer than the server's deadlock_timeout (1 s), after which an autovacuum in the way gives up.
+LOCK_TIMEOUT_SECONDS = 3.0
+# Attempts younger than this are yet to be computed a last time.
+SETTLE = rollup.SETTLE_AFTER[-1] + timedelta(minutes=5)
+# Statistics outlast the longest window, so that it stays whole.
+STATS_EXTRA = timedelta(minutes=5)
+DELETE_ROWS = 5_000
+RETRY_SECONDS = 30.0
+
+
+async def run_once(stats: StatsStore, settings: AnalyticsSettings) -> None:
+    """One pass: makes partitions, drops old ones, deletes old statistics. Raises what stopped it."""
+    async with partitions(settings.postgres_dsn, lock_timeout_seconds=LOCK_TIMEOUT_SECONDS) as store:
+        made = await store.create()
+        if made:
+            log.info("made partitions", count=made)
+        # A copy that does not get the lock knows nothing of what is overdue, and says nothing.
+        if await store.try_lock():
+            await _drop_old(store, settings)
+        else:
+            metrics.RETENTION_HELD.set(0)
+            metrics.RETENTION_OVERDUE.set(0)
+    while True:
+        deleted = await stats.delete_old(settings.retention + STATS_EXTRA, DELETE_ROWS)
+        metrics.RETENTION_ROWS_DELETED.inc(deleted)
+        if deleted < DELETE_ROWS:
+            return
+
+
+async def _drop_old(store: PartitionStore, settings: AnalyticsSettings) -> None:
+    due = await store.due(settings.retention, max(settings.retention, settings.delivery_expiry))
+    held = overdue = 0
+    failure: Exception | None = None
+    for day, tables in groupby(due, key=lambda partition: partition.day):
+        group = list(tables)
+        try:
+            kept = await store.day_is_in_use(day, SETTLE) or not await _drop_day(store, group)
+        except Exception as error:  # noqa: BLE001 - the other days are looked at all the same; raised below
+            log.warning("partitions cannot be dropped; trying again", day=str(day), error=repr(error))
+            overdue += len(group)
+            failure = failure or error
+            continue
+        if kept:
+            held += len(group)
+            overdue += sum(partition.past_expiry for partition in group)
+    metrics.RETENTION_HELD.set(held)
+    metrics.RETENTION_OVERDUE.set(overdue)
+    if failure is not None:
+        raise failure
+
+
+async def _drop_day(store: PartitionStore, tables: Sequence[Partition]) -> bool:
+    """Drops a day's tables in their order; False when its deliveries turned out to be unfinished and were put back."""
+    for partition in tables:
+        await store.detach(partition)
+        # From here on nobody can change a row of it, so what is seen now stays so.
+        if await store.has_unfinished(partition):
+            await store.attach(partition)
+            return False
+        await store.drop(partition)
+        metrics.RETENTION_PARTITIONS_DROPPED.inc()
+        log.info("dropped partition", partition=partition.name)
+    return True
+
+
+async def run_forever(stats: StatsStore, settings: AnalyticsSettings) -> None:
+    """Retains until it is cancelled; what fails is logged and tried again soon."""
+    while True:
+        started = time.perf_counter()
+        pause_seconds = settings.retention_interval_seconds
+        try:
+            await run_once(stats, settings)
+        except Exception as error:  # whatever it is, the next pass begins anew
+            metrics.RETENTION_ERRORS.inc()
+            pause_seconds = min(pause_seconds, RETRY_SECONDS)
+            away = errors.classify(error) is not None
+            log.warning("retention failed; trying again", error=repr(error), exc_info=None if away else error)
+        else:
+            metrics.RETENTION_LAST_SUCCESS.set_to_current_time()
+        metrics.RETENTION_SECONDS.observe(time.perf_counter() - started)
+        await asyncio.sleep(pause_seconds)

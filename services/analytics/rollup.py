@@ -1,0 +1,102 @@
+"""The loop that keeps delivery_stats in step with delivery_attempts.
+
+Minutes are recomputed and replaced, never added to, so nothing is counted twice. An attempt belongs to the
+minute of its recorded_at, which is the begin of the transaction that wrote it, and shows with its commit; so a
+minute is computed in every run while it goes on, and again each of SETTLE_AFTER after its end. What commits
+later than the last of these is not counted.
+
+Copies take turns: a run locks the one row of rollup_state, which says how far statistics go and when the next
+run is due. Whoever comes first goes on from there, after a stop of minutes or days as well.
+"""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import structlog
+
+from services.analytics import metrics
+from services.analytics.store import StatsStore
+from services.common import errors
+
+log = structlog.get_logger(__name__)
+
+MINUTE = timedelta(minutes=1)
+# How long after its end a minute is computed again: for what was in the middle of its commit, for what a slow
+# database held up, and for what a stalled one did.
+SETTLE_AFTER = (timedelta(seconds=5), timedelta(minutes=1), timedelta(minutes=10))
+# What one run goes ahead at most when it has to catch up: bounds its time and memory.
+MAX_ADVANCE = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What one run computes: spans of whole minutes, each from a begin to before an end."""
+
+    spans: tuple[tuple[datetime, datetime], ...]
+    # Where statistics end afterwards.
+    until: datetime
+    # Whether that is not yet the present.
+    behind: bool
+
+
+def plan(rolled_up_to: datetime, now: datetime, retention: timedelta) -> Plan:
+    """The run at `now` that follows one at `rolled_up_to`; what is older than `retention` is left out."""
+    begin = max(min(rolled_up_to, now), now - retention)
+    until = min(now, begin + MAX_ADVANCE)
+    spans = [(_floor(begin), _floor(until) + MINUTE)]
+    for age in SETTLE_AFTER:
+        # The minutes that reached this age since the run before.
+        start, end = _floor(begin - age), _floor(until - age)
+        if start < end:
+            spans.append((start, end))
+    return Plan(spans=_merge(spans), until=until, behind=until < now)
+
+
+def _floor(moment: datetime) -> datetime:
+    return moment.astimezone(UTC).replace(second=0, microsecond=0)
+
+
+def _merge(spans: Sequence[tuple[datetime, datetime]]) -> tuple[tuple[datetime, datetime], ...]:
+    """The spans in order, those that touch made one."""
+    merged: list[tuple[datetime, datetime]] = []
+    for start, end in sorted(spans):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], end))
+        else:
+            merged.append((start, end))
+    return tuple(merged)
+
+
+async def run_once(store: StatsStore, *, interval_seconds: float, retention: timedelta) -> float:
+    """Rolls up what is due, unless another copy is at it; answers in how many seconds to come again."""
+    started = time.perf_counter()
+    async with store.turn() as turn:
+        if turn is None:
+            return interval_seconds
+        if turn.due_in_seconds > 0:
+            metrics.ROLLUP_LAST_SUCCESS.set(turn.rolled_up_to.timestamp())
+            # Never longer than an interval: the copy that set it may have had another setting, or another clock.
+            return min(turn.due_in_seconds, interval_seconds)
+        work = plan(turn.rolled_up_to, turn.now, retention)
+        rows = sum([await turn.replace(start, end) for start, end in work.spans])
+        due_in_seconds = await turn.finish(work.until, 0.0 if work.behind else interval_seconds)
+    metrics.ROLLUP_SECONDS.observe(time.perf_counter() - started)
+    metrics.ROLLUP_ROWS.set(rows)
+    metrics.ROLLUP_LAST_SUCCESS.set(work.until.timestamp())
+    return max(due_in_seconds, 0.0)
+
+
+async def run_forever(store: StatsStore, *, interval_seconds: float, retention: timedelta) -> None:
+    """Rolls up until it is cancelled; what fails is logged and tried again after the interval."""
+    while True:
+        try:
+            pause_seconds = await run_once(store, interval_seconds=interval_seconds, retention=retention)
+        except Exception as error:  # whatever it is, statistics stand still until the next run
+            metrics.ROLLUP_ERRORS.inc()
+            away = errors.classify(error) is not None
+            log.warning("roll-up failed; trying again", error=repr(error), exc_info=None if away else error)
+            pause_seconds = interval_seconds
+        await asyncio.sleep(pause_seconds)

@@ -1,0 +1,31 @@
+"""Settings of the analytics process."""
+
+from datetime import timedelta
+
+from pydantic import PositiveFloat, PositiveInt
+
+from services.common.settings import GrpcServerSettings, Port, PostgresSettings
+
+
+class AnalyticsSettings(PostgresSettings, GrpcServerSettings):
+    """Everything the analytics process reads from the environment."""
+
+    grpc_port: Port = 50053
+    # Hours that events, deliveries, attempts and their statistics are kept, counted from the end of their UTC day.
+    log_retention_hours: PositiveInt = 72
+    # Hours after which an unfinished delivery ends; until then it holds its day back from retention.
+    delivery_expiry_hours: PositiveInt = 168
+    # Seconds between two roll-ups: how old statistics get.
+    rollup_interval_seconds: PositiveFloat = 5.0
+    # Seconds between two passes of retention.
+    retention_interval_seconds: PositiveFloat = 300.0
+
+    @property
+    def retention(self) -> timedelta:
+        """LOG_RETENTION_HOURS."""
+        return timedelta(hours=self.log_retention_hours)
+
+    @property
+    def delivery_expiry(self) -> timedelta:
+        """DELIVERY_EXPIRY_HOURS."""
+        return timedelta(hours=self.delivery_expiry_hours)

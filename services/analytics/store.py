@@ -1,0 +1,194 @@
+"""The statements of the analytics service. Nothing else here runs SQL."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from uuid import UUID
+
+import asyncpg
+
+from services.analytics.percentiles import BOUNDS_MS
+from services.analytics.summary import Bucket
+from services.common import sql
+from services.common.postgres import Connection, Pool
+
+# Stands for all subscriptions of a tenant in delivery_stats.
+ALL_SUBSCRIPTIONS = UUID(int=0)
+# Roll-ups and detaching a partition may outlast the pool's ten seconds.
+LONG_STATEMENT_TIMEOUT_SECONDS = 60.0
+CONNECT_TIMEOUT_SECONDS = 5.0
+
+_queries = sql.Queries("services.analytics")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What is known of a window."""
+
+    start: datetime
+    end: datetime
+    buckets: tuple[Bucket, ...]
+
+
+class Turn:
+    """A roll-up of this process, while it holds the lock: a transaction that others do not see before its end."""
+
+    def __init__(self, connection: Connection, state: asyncpg.Record) -> None:
+        self._connection = connection
+        # Where the statistics end, and the transaction's time.
+        self.rolled_up_to: datetime = state["rolled_up_to"]
+        self.now: datetime = state["now"]
+        # Not above 0 when a roll-up is due.
+        self.due_in_seconds: float = state["due_in_seconds"]
+
+    async def replace(self, start: datetime, end: datetime) -> int:
+        """Recomputes the whole minutes from `start` to before `end`; answers how many rows changed."""
+        changed: int = await self._connection.fetchval(
+            _queries["replace_stats"], start, end, BOUNDS_MS, timeout=LONG_STATEMENT_TIMEOUT_SECONDS
+        )
+        return changed
+
+    async def finish(self, until: datetime, interval_seconds: float) -> float:
+        """Notes that statistics go to `until`; answers in how many seconds the next roll-up is due."""
+        due: float = await self._connection.fetchval(_queries["finish_rollup"], until, interval_seconds)
+        return due
+
+
+class StatsStore:
+    """Statistics: what the roll-ups write and GetStats reads."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def has_subscription(self, tenant_id: str, subscription_id: UUID) -> bool:
+        """Whether the tenant has, or had, this subscription."""
+        found: bool = await self._pool.fetchval(_queries["has_subscription"], subscription_id, tenant_id)
+        return found
+
+    async def stats(self, tenant_id: str, window: timedelta, subscription_id: UUID = ALL_SUBSCRIPTIONS) -> Answer:
+        """The buckets of the minutes that `window`, back from the newest roll-up, touches."""
+        rows = await self._pool.fetch(_queries["select_stats"], tenant_id, subscription_id, window)
+        buckets = tuple(
+            Bucket(
+                outcome=row["outcome"],
+                duration_bucket=row["duration_bucket"],
+                attempts=row["attempts"],
+                final_attempts=row["final_attempts"],
+                duration_ms_total=row["duration_ms_total"],
+            )
+            for row in rows
+            if row["outcome"] is not None
+        )
+        return Answer(start=rows[0]["window_start"], end=rows[0]["window_end"], buckets=buckets)
+
+    @contextlib.asynccontextmanager
+    async def turn(self) -> AsyncIterator[Turn | None]:
+        """The turn to roll up, committed at the end of the context; None while another copy has it.
+
+        READ COMMITTED is what makes it exact: the statements that follow the lock see all that the copy
+        before committed.
+        """
+        async with self._pool.acquire() as connection, connection.transaction(isolation="read_committed"):
+            await connection.fetchrow(_queries["begin_rollup"])
+            state = await connection.fetchrow(_queries["take_turn"])
+            yield Turn(connection, state) if state is not None else None
+
+    async def delete_old(self, age: timedelta, limit: int) -> int:
+        """Deletes up to `limit` rows of minutes that are older than `age`; answers how many it deleted."""
+        status = await self._pool.execute(_queries["delete_old_stats"], age, limit)
+        return int(status.removeprefix("DELETE "))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Partition:
+    """A day's table of deliveries, attempts or events, and the statements that act on it."""
+
+    name: str
+    day: date
+    attached: bool
+    # Its detaching was interrupted and must be finished first.
+    detaching: bool
+    # Past DELIVERY_EXPIRY_HOURS: no delivery should hold it any more.
+    past_expiry: bool
+    detach: str
+    finalize: str
+    attach: str
+    # None but for deliveries.
+    has_unfinished: str | None
+    drop: str
+
+
+class PartitionStore:
+    """Partitions, over a connection of its own: see `partitions`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def create(self) -> int:
+        """Makes the partitions that are needed now; answers how many were missing."""
+        made: int = await self._connection.fetchval(_queries["create_partitions"])
+        return made
+
+    async def try_lock(self) -> bool:
+        """Whether no other process drops partitions; holds until the connection ends."""
+        locked: bool = await self._connection.fetchval(_queries["try_lock_retention"])
+        return locked
+
+    async def due(self, retention: timedelta, expiry: timedelta) -> list[Partition]:
+        """The partitions that ended more than `retention` ago: by day; deliveries, attempts, events."""
+        rows = await self._connection.fetch(_queries["select_due_partitions"], retention, expiry)
+        return [Partition(**{name: row[name] for name in Partition.__dataclass_fields__}) for row in rows]
+
+    async def day_is_in_use(self, day: date, settle: timedelta) -> bool:
+        """Whether the day has an unfinished delivery, or attempts recorded less than `settle` ago."""
+        used: bool = await self._connection.fetchval(_queries["day_is_in_use"], day, settle)
+        return used
+
+    async def has_unfinished(self, partition: Partition) -> bool:
+        """Whether a partition of deliveries, attached or not, holds an unfinished one."""
+        if partition.has_unfinished is None:
+            return False
+        found: bool = await self._connection.fetchval(partition.has_unfinished)
+        return found
+
+    async def detach(self, partition: Partition) -> None:
+        """Takes the partition out of its parent, or finishes what was interrupted."""
+        if partition.attached:
+            await self._connection.execute(partition.finalize if partition.detaching else partition.detach)
+
+    async def attach(self, partition: Partition) -> None:
+        """Puts a detached partition back."""
+        await self._connection.execute(partition.attach)
+
+    async def drop(self, partition: Partition) -> None:
+        """Drops a detached partition."""
+        await self._connection.execute(partition.drop)
+
+
+@contextlib.asynccontextmanager
+async def partitions(dsn: str, *, lock_timeout_seconds: float) -> AsyncIterator[PartitionStore]:
+    """A connection for one pass of retention.
+
+    Not from the pool: detaching concurrently is refused inside a transaction, so its lock_timeout must be
+    the session's, and the lock between copies must end with the session whatever happens to this process.
+    """
+    connection = await asyncpg.connect(
+        dsn,
+        timeout=CONNECT_TIMEOUT_SECONDS,
+        command_timeout=LONG_STATEMENT_TIMEOUT_SECONDS,
+        server_settings={
+            "application_name": "webhook-analytics-retention",
+            "lock_timeout": str(int(lock_timeout_seconds * 1000)),
+            # The server notices within two minutes when this machine is gone.
+            "tcp_keepalives_idle": "60",
+            "tcp_keepalives_interval": "10",
+            # A day's partition must be found by index, whatever its statistics say, and the others left out.
+            "enable_seqscan": "off",
+            "plan_cache_mode": "force_custom_plan",
+        },
+    )
+    try:
+        yield PartitionStore(connection)
+    finally:
+        await connection.close(timeout=CONNECT_TIMEOUT_SECONDS)
