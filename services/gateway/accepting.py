@@ -1,0 +1,183 @@
+"""The two routes that take events in. Plain ASGI: here a webhook costs as little CPU time as it can.
+
+    POST /api/v1/webhooks/ingest/{subscription_id}
+    POST /api/v1/events
+
+Both answer 202 after the commit and never before. Their description stands in accepting_docs.py.
+"""
+
+import re
+import time
+
+import msgspec
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from protos.webhook.v1 import ingest_pb2
+from services.common import errors, ids
+from services.gateway import bodies, envelope, metrics, problems
+from services.gateway.ingest_batches import IngestBatches
+
+WEBHOOK_PATH = "/api/v1/webhooks/ingest/{subscription_id}"
+EVENTS_PATH = "/api/v1/events"
+
+# What may stand around a payload of the greatest size, in bytes.
+ENVELOPE_BYTES = 4096
+
+_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_KEY = re.compile(r"[\x20-\x7e]{1,255}")
+_FAN_OUT = ingest_pb2.FanOut()
+_FILTERED = ingest_pb2.INGEST_STATUS_FILTERED
+
+
+class WebhookAccepted(msgspec.Struct, frozen=True):
+    """The answer to a webhook."""
+
+    delivery_id: str | None
+    event_id: str
+    status: str
+
+
+class EventAccepted(msgspec.Struct, frozen=True):
+    """The answer to an event."""
+
+    event_id: str
+    deliveries: int
+
+
+class _Endpoint:
+    """An ASGI application that takes one event in."""
+
+    kind: str
+
+    def __init__(self, batches: IngestBatches, *, max_payload_bytes: int) -> None:
+        self._batches = batches
+        self._max_payload_bytes = max_payload_bytes
+        self._accepted = metrics.ACCEPTED.labels(self.kind)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers 202, or a problem document."""
+        try:
+            body = await bodies.read(scope, receive, self._max_payload_bytes + ENVELOPE_BYTES)
+            whole = time.perf_counter()
+            item = self._item(scope, dict(scope["headers"]), body)
+            # A signed webhook carries the body beside the payload.
+            size_bytes = 2 * len(body) if item.HasField("hub_signature") else len(body)
+            accepted = await self._batches.accept(item, size_bytes)
+        except errors.WebhookError as error:
+            metrics.REJECTED.labels(error.reason).inc()
+            await problems.response(error)(scope, receive, send)
+            return
+        except bodies.ClientLeft:
+            return
+        metrics.ACCEPT_SECONDS.observe(time.perf_counter() - whole)
+        if accepted.status == _FILTERED:
+            metrics.FILTERED.inc()
+        else:
+            self._accepted.inc()
+        await _send_202(send, msgspec.json.encode(self._answer(accepted)))
+
+    def _item(self, scope: Scope, headers: dict[bytes, bytes], body: bytes) -> ingest_pb2.IngestItem:
+        """What to send to ingest; WebhookError when the request is wrong."""
+        raise NotImplementedError
+
+    def _answer(self, accepted: ingest_pb2.Accepted) -> msgspec.Struct:
+        """What to answer after the commit."""
+        raise NotImplementedError
+
+    def _check_size(self, payload: bytes) -> None:
+        if len(payload) > self._max_payload_bytes:
+            raise errors.PayloadTooLarge.field("payload", f"must be at most {self._max_payload_bytes} bytes")
+
+
+class Webhook(_Endpoint):
+    """Takes a webhook for one subscription: {"payload": …}, or any body as it is."""
+
+    kind = "webhook"
+
+    def _item(self, scope: Scope, headers: dict[bytes, bytes], body: bytes) -> ingest_pb2.IngestItem:
+        subscription_id = scope["path_params"]["subscription_id"]
+        if not _UUID.fullmatch(subscription_id):
+            ids.parse("subscription_id", subscription_id)
+        _check_not_encoded(headers)
+        event_type = headers.get(b"x-event-type", b"").decode("latin-1")
+        if event_type or b"x-event-type" in headers:
+            envelope.check_event_type("X-Event-Type", event_type)
+        cut = envelope.webhook(body, headers.get(b"content-type"))
+        self._check_size(cut.payload)
+        item = ingest_pb2.IngestItem(
+            event_id=str(ids.new()),
+            subscription_id=subscription_id,
+            event_type=event_type,
+            content_type=cut.content_type,
+            payload=cut.payload,
+            idempotency_key=_idempotency_key(headers),
+        )
+        signature = headers.get(b"x-hub-signature-256")
+        if signature is not None:
+            item.hub_signature.signature = signature.decode("latin-1")
+            if cut.enveloped:
+                item.hub_signature.signed_body = body
+        return item
+
+    def _answer(self, accepted: ingest_pb2.Accepted) -> msgspec.Struct:
+        if accepted.status == _FILTERED:
+            return WebhookAccepted(None, accepted.event_id, "filtered")
+        return WebhookAccepted(accepted.delivery_id, accepted.event_id, "pending")
+
+
+class Event(_Endpoint):
+    """Takes an event for every subscription that asked for its type."""
+
+    kind = "event"
+
+    def _item(self, scope: Scope, headers: dict[bytes, bytes], body: bytes) -> ingest_pb2.IngestItem:  # noqa: ARG002 - the path says nothing
+        _check_not_encoded(headers)
+        event_type, payload = envelope.event(body, headers.get(b"content-type"))
+        self._check_size(payload)
+        return ingest_pb2.IngestItem(
+            event_id=str(ids.new()),
+            fan_out=_FAN_OUT,
+            event_type=event_type,
+            content_type=envelope.JSON,
+            payload=payload,
+            idempotency_key=_idempotency_key(headers),
+        )
+
+    def _answer(self, accepted: ingest_pb2.Accepted) -> msgspec.Struct:
+        return EventAccepted(accepted.event_id, accepted.deliveries)
+
+
+def routes(batches: IngestBatches, *, max_payload_bytes: int) -> list[Route]:
+    """The two routes."""
+    return [
+        Route(WEBHOOK_PATH, Webhook(batches, max_payload_bytes=max_payload_bytes), methods=["POST"]),
+        Route(EVENTS_PATH, Event(batches, max_payload_bytes=max_payload_bytes), methods=["POST"]),
+    ]
+
+
+def _check_not_encoded(headers: dict[bytes, bytes]) -> None:
+    encoding = headers.get(b"content-encoding")
+    if encoding and encoding.lower() != b"identity":
+        raise problems.UnsupportedMediaType.field("Content-Encoding", "must be absent: bodies are taken as they are")
+
+
+def _idempotency_key(headers: dict[bytes, bytes]) -> str:
+    key = headers.get(b"idempotency-key")
+    if key is None:
+        return ""
+    text = key.decode("latin-1")
+    if not _KEY.fullmatch(text):
+        raise errors.InvalidArgument.field("Idempotency-Key", "must be 1 to 255 printable ASCII characters")
+    return text
+
+
+async def _send_202(send: Send, body: bytes) -> None:
+    await send(
+        {
+            "type": "http.response.start",
+            "status": 202,
+            "headers": [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))],
+        }
+    )
+    await send({"type": "http.response.body", "body": body})

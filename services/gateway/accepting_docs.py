@@ -1,0 +1,182 @@
+"""The OpenAPI description of the routes that are plain ASGI: accepting.py and the operators' three."""
+
+from typing import Any
+
+from services.gateway import accepting, openapi, schemas
+
+_EVENT_TYPE = {"type": "string", "pattern": "^[A-Za-z0-9._/:-]{1,128}$", "examples": ["order.created"]}
+_PAYLOAD = {"description": "Any JSON value. Its exact bytes are delivered: key order, spacing, spelling of numbers."}
+_EXAMPLE_PAYLOAD = {"order": 42, "total": 9.90}
+
+
+def _accepted(name: str, example: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "description": "It is stored.",
+        "content": {"application/json": {"schema": openapi.ref(name), "example": example}},
+    }
+
+
+_UNAVAILABLE = (
+    "A store or a service cannot be reached, or did not answer within a second. In the latter case the event may "
+    "have been stored all the same."
+)
+
+
+def _responses(*statuses: int, accepted: dict[str, Any]) -> dict[str, Any]:
+    errors = openapi.problems(*statuses, described={409: openapi.KEY_REUSED, 503: _UNAVAILABLE})
+    return {"202": accepted, **{str(status): value for status, value in errors.items()}}
+
+
+_WEBHOOK = {
+    "tags": ["webhooks"],
+    "operationId": "ingest_webhook",
+    "summary": "Take in a webhook for a subscription",
+    "description": (
+        'The body `{"payload": …}` delivers the exact bytes of the value as `application/json`, whatever the '
+        "Content-Type. Any other body is the payload itself, delivered with its own Content-Type, so that GitHub's or "
+        "anyone's webhook can be pointed here; without a Content-Type it is `application/json` if it is valid JSON "
+        "and `application/octet-stream` if not.\n\n"
+        "Without `X-Event-Type` no filter applies. A type that the subscription did not ask for is answered with "
+        "status `filtered`, and nothing is sent."
+    ),
+    "parameters": [
+        {
+            "name": "subscription_id",
+            "in": "path",
+            "required": True,
+            "description": "Id of the subscription.",
+            "schema": {"type": "string", "format": "uuid"},
+            "example": schemas.EXAMPLE_SUBSCRIPTION_ID,
+        },
+        {
+            "name": "X-Event-Type",
+            "in": "header",
+            "description": "The event's type; delivered in the same header.",
+            "schema": _EVENT_TYPE,
+        },
+        {
+            "name": "X-Hub-Signature-256",
+            "in": "header",
+            "description": (
+                "`sha256=` and the hex HMAC-SHA256 of the raw request body under the secret's UTF-8 bytes. "
+                "Without it the webhook is accepted unverified."
+            ),
+            "schema": {"type": "string", "pattern": "^sha256=[0-9a-fA-F]{64}$"},
+        },
+        openapi.IDEMPOTENCY_KEY,
+    ],
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "anyOf": [
+                        {
+                            "title": "Envelope",
+                            "type": "object",
+                            "required": ["payload"],
+                            "properties": {"payload": _PAYLOAD},
+                            "additionalProperties": False,
+                        },
+                        {"title": "The payload itself"},
+                    ]
+                },
+                "examples": {
+                    "envelope": {"summary": "Envelope", "value": {"payload": _EXAMPLE_PAYLOAD}},
+                    "itself": {"summary": "The payload itself", "value": {"action": "opened", "number": 7}},
+                },
+            },
+            "*/*": {"schema": {"type": "string", "format": "binary"}},
+        },
+    },
+    "responses": _responses(
+        *openapi.WITH_BODY,
+        401,
+        404,
+        accepted=_accepted(
+            "WebhookAccepted",
+            {
+                "delivery_id": schemas.EXAMPLE_DELIVERY_ID,
+                "event_id": schemas.EXAMPLE_EVENT_ID,
+                "status": "pending",
+            },
+        ),
+    ),
+}
+
+_EVENT = {
+    "tags": ["events"],
+    "operationId": "publish_event",
+    "summary": "Take in an event for all who want it",
+    "description": (
+        "The payload is stored once, with a delivery for each subscription that asked for the type. "
+        "Its exact bytes are delivered as `application/json`."
+    ),
+    "parameters": [openapi.IDEMPOTENCY_KEY],
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "title": "EventBody",
+                    "type": "object",
+                    "required": ["event_type", "payload"],
+                    "properties": {"event_type": _EVENT_TYPE, "payload": _PAYLOAD},
+                    "additionalProperties": False,
+                },
+                "example": {"event_type": "order.created", "payload": _EXAMPLE_PAYLOAD},
+            }
+        },
+    },
+    "responses": _responses(
+        *openapi.WITH_BODY,
+        accepted=_accepted("EventAccepted", {"event_id": schemas.EXAMPLE_EVENT_ID, "deliveries": 3}),
+    ),
+}
+
+_HEALTH = {
+    "type": "object",
+    "properties": {
+        "status": {"enum": ["ok", "failing"]},
+        "failures": {"type": "object", "additionalProperties": {"type": "string"}},
+        "degraded": {"type": "object", "additionalProperties": {"type": "string"}},
+    },
+}
+
+
+def _probe(name: str, summary: str, description: str) -> dict[str, Any]:
+    content = {"application/json": {"schema": _HEALTH}}
+    return {
+        "tags": ["operations"],
+        "operationId": name,
+        "summary": summary,
+        "description": description,
+        "responses": {
+            "200": {"description": "Yes.", "content": content},
+            "503": {"description": "No; `failures` says what and why.", "content": content},
+        },
+    }
+
+
+_METRICS = {
+    "tags": ["operations"],
+    "operationId": "metrics",
+    "summary": "Prometheus metrics",
+    "description": "In the Prometheus text format; listed in docs/metrics.md.",
+    "responses": {"200": {"description": "The metrics.", "content": {"text/plain": {"schema": {"type": "string"}}}}},
+}
+
+PATHS: dict[str, dict[str, Any]] = {
+    accepting.WEBHOOK_PATH: {"post": _WEBHOOK},
+    accepting.EVENTS_PATH: {"post": _EVENT},
+    "/healthz": {"get": _probe("healthz", "Is it alive?", "503 means: restart it.")},
+    "/readyz": {
+        "get": _probe(
+            "readyz",
+            "Can it serve?",
+            "503 while ingest is away or the process is stopping. `degraded` names services whose absence fails "
+            "some requests, while events are still taken in.",
+        )
+    },
+    "/metrics": {"get": _METRICS},
+}

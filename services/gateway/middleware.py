@@ -1,0 +1,103 @@
+"""Plain ASGI middleware, outermost first: Metered, SlashTolerant, Shortcut."""
+
+import functools
+import time
+from collections.abc import Sequence
+
+import structlog
+from prometheus_client import Counter, Histogram
+from starlette.routing import BaseRoute, Match, Mount, Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from services.gateway import metrics, problems
+
+log = structlog.get_logger(__name__)
+
+_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
+# RFC 9110, 4.1 recommends that servers take 8,000 bytes.
+MAX_TARGET_BYTES = 8192
+
+
+class Metered:
+    """Counts and times every request by its route, and is the last guard: nothing escapes unanswered."""
+
+    def __init__(self, app: ASGIApp, routes: Sequence[BaseRoute]) -> None:
+        self._app = app
+        # FastAPI leaves in the scope which route it chose, but of Starlette's routes only the endpoint.
+        self._paths: dict[object, str] = {
+            **{route.endpoint: route.path for route in routes if isinstance(route, Route)},
+            **{route.app: route.path for route in routes if isinstance(route, Mount)},
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves a request."""
+        started = time.perf_counter()
+        status = 0
+
+        async def watch(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        metrics.IN_FLIGHT.inc()
+        try:
+            await self._app(scope, receive, watch)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer and the log a trace
+            if not status:
+                await problems.bug(error)(scope, receive, watch)
+            # Else problems.py has answered and logged it; Starlette raises it again for the server to log.
+        finally:
+            metrics.IN_FLIGHT.dec()
+            route = scope.get("route")
+            path = route.path if route is not None else self._paths.get(scope.get("endpoint"), "unmatched")
+            method = scope["method"]
+            requests, seconds = _children(method if method in _METHODS else "other", path, status)
+            requests.inc()
+            seconds.observe(time.perf_counter() - started)
+
+
+@functools.cache  # bounded: by the methods above, the routes there are, and the statuses they answer with
+def _children(method: str, route: str, status: int) -> tuple[Counter, Histogram]:
+    # 499 is what nginx calls a client that left before its answer.
+    return metrics.REQUESTS.labels(method, route, str(status or 499)), metrics.REQUEST_SECONDS.labels(route)
+
+
+class SlashTolerant:
+    """Serves every path with and without a trailing slash, without a redirect; bounds the target's length."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves a request."""
+        path: str = scope["path"]
+        if len(path) > 1 and path[-1] == "/":
+            scope["path"] = path[:-1]
+        if len(scope["raw_path"]) + len(scope["query_string"]) > MAX_TARGET_BYTES:
+            error = problems.TargetTooLong(f"path and query must be at most {MAX_TARGET_BYTES} bytes")
+            await problems.response(error)(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+
+class Shortcut:
+    """Serves a few routes before the application's own middleware, which would cost as much as they do.
+
+    The application has them too, so that it knows which methods their paths take.
+    """
+
+    def __init__(self, app: ASGIApp, routes: Sequence[Route]) -> None:
+        self._app = app
+        self._routes = tuple(routes)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves a request."""
+        for route in self._routes:
+            match, found = route.matches(scope)
+            if match is Match.FULL:
+                scope.update(found)
+                scope["route"] = route
+                await route.app(scope, receive, send)
+                return
+        await self._app(scope, receive, send)

@@ -1,0 +1,138 @@
+"""The OpenAPI document: what FastAPI makes of the routes, and what it cannot know."""
+
+from typing import Any
+
+import msgspec
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from services.common import errors
+from services.gateway import problems as problem_documents
+from services.gateway.problems import Malformed, Problem, RequestTimeout, UnsupportedMediaType
+
+TITLE = "Webhook delivery service"
+DESCRIPTION = """
+Takes events in, stores them, and delivers them to subscribed URLs: signed, retried, and logged attempt by attempt.
+
+* An event is accepted when it is stored: **202** is answered after the commit, and never before.
+* Every path works with and without a trailing slash. Unknown fields and query parameters are errors.
+* Errors are problem documents ([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457)) that name each field at fault;
+  `reason` is stable and for machines. **429** and **503** carry `Retry-After`.
+* Times are RFC 3339 in UTC; ids are UUIDv7, which sort by time.
+"""
+TAGS = [
+    {"name": "webhooks", "description": "Take in a webhook for one subscription."},
+    {"name": "events", "description": "Take in an event for everyone who subscribed to its type, and look it up."},
+    {"name": "subscriptions", "description": "Where events go, and which."},
+    {"name": "deliveries", "description": "What became of an event on its way to a subscription."},
+    {"name": "statistics", "description": "Counts and latencies of attempts."},
+    {"name": "operations", "description": "For the machines that run this."},
+]
+
+KEY_REUSED = "The `Idempotency-Key` was used with another request."
+IDEMPOTENCY_KEY: dict[str, Any] = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": (
+        "Chosen by the caller, for one request and its repetitions: a second request with the same key and body gets "
+        "the same answer and makes nothing; one with another body is refused with 409. Keys hold for 24 hours."
+    ),
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
+    "example": "order-42-created",
+}
+
+# What every request with a body can be answered with, besides what every request can.
+WITH_BODY = (400, 408, 413, 415)
+_ALWAYS = (422, 429, 500, 503)
+_SCHEMA_PREFIX = "#/components/schemas/"
+
+_EXAMPLES: dict[int, tuple[str, errors.WebhookError]] = {
+    400: ("The body is not what its content type says.", Malformed("the body is not valid JSON: invalid number")),
+    401: (
+        "The signature does not match, or there is no secret to verify it with.",
+        errors.Unauthenticated("X-Hub-Signature-256 does not match the body under the subscription's secret"),
+    ),
+    404: ("It is unknown or deleted.", errors.NotFound("there is no such subscription")),
+    408: ("The body did not arrive in time.", RequestTimeout("the body did not arrive within 30 s")),
+    409: ("Its state forbids it.", errors.Conflict("a worker has the delivery in hand", reason="DELIVERY_IN_FLIGHT")),
+    410: ("Its payload is no longer retained.", errors.Gone("the payload is no longer retained")),
+    413: (
+        "The body or its payload is too large.",
+        errors.PayloadTooLarge.field("payload", "must be at most 1048576 bytes"),
+    ),
+    415: (
+        "The body is of another type, or encoded.",
+        UnsupportedMediaType.field("Content-Type", "must be application/json"),
+    ),
+    422: (
+        "Fields are unknown, missing or wrong; each is named.",
+        errors.InvalidArgument.field("event_type", "must be 1 to 128 characters of A-Z a-z 0-9 . _ - / :"),
+    ),
+    429: ("Too much waits already; nothing was stored.", errors.Overloaded("too many requests wait; try again")),
+    500: ("A bug of this service; it was logged.", errors.WebhookError("internal error; it was logged")),
+    503: ("A store or a service cannot be reached.", errors.Unavailable("a store that this needs cannot be reached")),
+}
+_RETRY_AFTER = {
+    "Retry-After": {"description": "Seconds to wait before the next try.", "schema": {"type": "integer"}, "example": 1}
+}
+
+
+def problems(*statuses: int, described: dict[int, str] | None = None) -> dict[int | str, dict[str, Any]]:
+    """The error responses of a route: these, those with a description of their own, and those of every route."""
+    described = described or {}
+    found: dict[int | str, dict[str, Any]] = {
+        status: _problem(status, described.get(status)) for status in sorted({*statuses, *described, *_ALWAYS})
+    }
+    found["default"] = {
+        "description": "Any other error: 405 for another method, 414 for a path and query over 8 KiB.",
+        "content": {problem_documents.MEDIA_TYPE: {"schema": ref("Problem")}},
+    }
+    return found
+
+
+def _problem(status: int, description: str | None) -> dict[str, Any]:
+    usual, error = _EXAMPLES[status]
+    media = {"schema": ref("Problem"), "example": msgspec.to_builtins(problem_documents.document(error))}
+    response: dict[str, Any] = {
+        "description": description or usual,
+        "content": {problem_documents.MEDIA_TYPE: media},
+    }
+    if error.retry_after_seconds is not None:
+        response["headers"] = _RETRY_AFTER
+    return response
+
+
+def ref(name: str) -> dict[str, str]:
+    """A reference to a schema of the document."""
+    return {"$ref": _SCHEMA_PREFIX + name}
+
+
+def install(app: FastAPI, paths: dict[str, dict[str, Any]], *structs: type[msgspec.Struct]) -> None:
+    """Makes `app` describe these paths and the schemas of these structs beside its own routes."""
+
+    def document() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = _build(app, paths, structs)
+        return app.openapi_schema
+
+    app.openapi = document  # type: ignore[method-assign]  # as FastAPI's manual has it
+
+
+def _build(app: FastAPI, paths: dict[str, dict[str, Any]], structs: tuple[type[msgspec.Struct], ...]) -> dict[str, Any]:
+    built = get_openapi(
+        title=app.title,
+        version=app.version,
+        summary="Events in, signed and retried webhooks out.",
+        description=DESCRIPTION,
+        routes=app.routes,
+        tags=TAGS,
+        servers=[{"url": "/", "description": "This server"}],
+        license_info=None,
+    )
+    described = dict(paths)
+    for path, operations in built["paths"].items():
+        described[path] = described.get(path, {}) | operations
+    built["paths"] = described
+    _, schemas = msgspec.json.schema_components((Problem, *structs), ref_template=_SCHEMA_PREFIX + "{name}")
+    built.setdefault("components", {}).setdefault("schemas", {}).update(schemas)
+    return built

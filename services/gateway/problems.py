@@ -1,0 +1,215 @@
+"""Every error as an RFC 9457 problem document: one table, and one handler for each way an error arrives.
+
+    {"type": "about:blank", "title": "Unprocessable Content", "status": 422, "detail": "target_url: is required",
+     "reason": "INVALID_ARGUMENT", "errors": [{"field": "target_url", "message": "is required"}]}
+
+`reason` is stable and for machines; `errors` names each field at fault as the caller wrote it.
+"""
+
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any
+
+import grpc
+import msgspec
+import structlog
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Match
+
+from services.common import errors, grpc_errors, ids
+
+log = structlog.get_logger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+
+
+class Malformed(errors.InvalidArgument):
+    """The body is not what its content type says."""
+
+    reason = "MALFORMED_BODY"
+
+
+class UnsupportedMediaType(errors.InvalidArgument):
+    """The body is of a type, or in an encoding, that is not taken here."""
+
+    reason = "UNSUPPORTED_MEDIA_TYPE"
+
+
+class RequestTimeout(errors.WebhookError):
+    """The client did not send the whole request in time."""
+
+    reason = "REQUEST_TIMEOUT"
+
+
+class TargetTooLong(errors.InvalidArgument):
+    """The path and the query are too long together."""
+
+    reason = "TARGET_TOO_LONG"
+
+
+# The table. An error has the status of the first of its classes that stands here.
+STATUS: dict[type[Exception], int] = {
+    Malformed: 400,
+    UnsupportedMediaType: 415,
+    RequestTimeout: 408,
+    TargetTooLong: 414,
+    errors.PayloadTooLarge: 413,
+    errors.InvalidArgument: 422,
+    errors.Unauthenticated: 401,
+    errors.NotFound: 404,
+    errors.Conflict: 409,
+    errors.Gone: 410,
+    errors.Overloaded: 429,
+    errors.Unavailable: 503,
+    errors.WebhookError: 500,
+}
+
+# RFC 9110's phrases; those of the standard library change between Python versions.
+TITLES = {
+    400: "Bad Request",
+    401: "Unauthorized",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    408: "Request Timeout",
+    409: "Conflict",
+    410: "Gone",
+    413: "Content Too Large",
+    414: "URI Too Long",
+    415: "Unsupported Media Type",
+    422: "Unprocessable Content",
+    429: "Too Many Requests",
+    500: "Internal Server Error",
+    503: "Service Unavailable",
+}
+
+
+class FieldError(msgspec.Struct, frozen=True):
+    """A field at fault: its name in the request, and what is wrong with it."""
+
+    field: str
+    message: str
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The document."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str | None = None
+    reason: str | None = None
+    errors: tuple[FieldError, ...] = ()
+
+
+def status_of(error: errors.WebhookError) -> int:
+    """The HTTP status of an error."""
+    return next(STATUS[cls] for cls in type(error).__mro__ if cls in STATUS)
+
+
+def document(error: errors.WebhookError) -> Problem:
+    """The document of an error."""
+    return _document(status_of(error), error.message, reason=error.reason, violations=error.violations)
+
+
+def response(error: errors.WebhookError) -> Response:
+    """The answer to an error."""
+    headers = {}
+    if error.retry_after_seconds is not None:
+        headers["retry-after"] = str(error.retry_after_seconds)
+    if isinstance(error, errors.Unauthenticated):
+        # RFC 9110, 15.5.2: a 401 names a challenge.
+        headers["www-authenticate"] = "X-Hub-Signature-256"
+    return _answer(document(error), headers)
+
+
+def bug(error: Exception) -> Response:
+    """The answer to an error that nobody foresaw: logged with its trace, answered with the log line's id alone."""
+    instance = f"urn:uuid:{ids.new()}"
+    log.error("a request failed on a bug", instance=instance, exc_info=error)
+    return _answer(_document(500, "internal error; it was logged", reason="INTERNAL", instance=instance))
+
+
+def _document(
+    status: int,
+    detail: str,
+    *,
+    reason: str | None = None,
+    instance: str | None = None,
+    violations: Sequence[errors.Violation] = (),
+) -> Problem:
+    return Problem(
+        type="about:blank",
+        title=TITLES.get(status, "Error"),
+        status=status,
+        detail=detail,
+        instance=instance,
+        reason=reason,
+        errors=tuple(FieldError(violation.field, violation.description) for violation in violations),
+    )
+
+
+def _answer(problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(msgspec.json.encode(problem), problem.status, headers, MEDIA_TYPE)
+
+
+async def _webhook_error(_: Request, error: errors.WebhookError) -> Response:
+    return response(error)
+
+
+async def _rpc_error(_: Request, error: grpc.aio.AioRpcError) -> Response:
+    return response(grpc_errors.from_rpc_error(error))
+
+
+async def _invalid_request(_: Request, error: RequestValidationError) -> Response:
+    return response(errors.InvalidArgument.of(*(_violation(found) for found in error.errors())))
+
+
+_MESSAGES = {"missing": "is required", "extra_forbidden": "is not known here"}
+
+
+def _violation(found: Mapping[str, Any]) -> errors.Violation:
+    place, *path = found["loc"]
+    if found["type"] == "value_error":
+        message = str(found["ctx"]["error"])
+    else:
+        message = _MESSAGES.get(found["type"]) or found["msg"][:1].lower() + found["msg"][1:]
+    return errors.Violation(field=".".join(str(part) for part in path) or place, description=message)
+
+
+async def _http_error(request: Request, error: HTTPException) -> Response:
+    if error.status_code == 404:  # noqa: PLR2004 - plainer than a name
+        detail = "there is nothing at this path; /docs says what there is"
+        return _answer(_document(404, detail, reason="UNKNOWN_PATH"))
+    if error.status_code == 405:  # noqa: PLR2004
+        allowed = ", ".join(_methods(request))
+        return _answer(_document(405, f"this path takes {allowed}", reason="METHOD_NOT_ALLOWED"), {"allow": allowed})
+    return _answer(_document(error.status_code, str(error.detail)), error.headers)
+
+
+def _methods(request: Request) -> list[str]:
+    """What the path takes, over all of its routes: each route alone only knows its own methods."""
+    routes: list[BaseRoute] = request.app.routes
+
+    def takes(method: str) -> bool:
+        scope = {"type": "http", "method": method, "path": request.scope["path"], "root_path": ""}
+        return any(route.matches(scope)[0] is Match.FULL for route in routes)
+
+    return [method for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS") if takes(method)]
+
+
+async def _bug(_: Request, error: Exception) -> Response:
+    return bug(error)
+
+
+Handler = Callable[[Request, Any], Coroutine[Any, Any, Response]]
+
+HANDLERS: dict[int | type[Exception], Handler] = {
+    errors.WebhookError: _webhook_error,
+    grpc.aio.AioRpcError: _rpc_error,
+    RequestValidationError: _invalid_request,
+    HTTPException: _http_error,
+    Exception: _bug,
+}

@@ -1,0 +1,38 @@
+"""Settings of the gateway."""
+
+from typing import Annotated
+
+from pydantic import Field, PositiveFloat, PositiveInt
+
+from services.common.settings import Port, Settings
+
+
+class GatewaySettings(Settings):
+    """What the gateway reads from the environment."""
+
+    # HTTP; 0 takes a free port.
+    port: Port = 8080
+    # host:port of the gRPC services.
+    ingest_addr: str = "127.0.0.1:50051"
+    delivery_addr: str = "127.0.0.1:50052"
+    analytics_addr: str = "127.0.0.1:50053"
+
+    # Bytes of the largest payload that is accepted.
+    max_payload_bytes: PositiveInt = 1 << 20
+    # Hours that attempts are kept: the longest window of statistics.
+    log_retention_hours: PositiveInt = 72
+
+    # Events of one call to ingest, which takes at most 1,000.
+    ingest_batch_items: Annotated[int, Field(ge=1, le=1000)] = 256
+    # Bytes of one call to ingest; a larger event goes alone.
+    ingest_batch_bytes: PositiveInt = 1 << 20
+    # Calls to ingest at the same time.
+    ingest_batches_in_flight: PositiveInt = 2
+    # Events, and their bytes, that wait for a call; beyond either the answer is 429.
+    ingest_waiting_items: PositiveInt = 4096
+    ingest_waiting_bytes: PositiveInt = 64 << 20
+    # Seconds from a whole request to its answer; an event that is not committed by then is answered 503.
+    accept_timeout_seconds: PositiveFloat = 0.8
+
+    # Seconds that any other call to a service may take.
+    rpc_timeout_seconds: PositiveFloat = 5.0

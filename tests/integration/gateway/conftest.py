@@ -1,0 +1,62 @@
+"""A gateway on a real socket, before services in memory."""
+
+import contextlib
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest_asyncio
+
+from services.common import grpc_client, http_server, ops
+from services.gateway import app, readiness
+from services.gateway.backends import Backends, Channels
+from services.gateway.ingest_batches import IngestBatches
+from services.gateway.settings import GatewaySettings
+from tests.integration.gateway.fakes import Services
+
+MAX_PAYLOAD_BYTES = 10_000
+
+
+@contextlib.asynccontextmanager
+async def gateway(services_port: int, health: ops.Health | None = None) -> AsyncIterator[str]:
+    """Serves a gateway before services on that port; yields its URL."""
+    settings = GatewaySettings(port=0, max_payload_bytes=MAX_PAYLOAD_BYTES)
+    health = health or ops.Health()
+    async with grpc_client.channel(f"127.0.0.1:{services_port}") as channel:
+        channels = Channels(ingest=channel, delivery=channel, analytics=channel)
+        backends = Backends.over(channels, timeout_seconds=settings.rpc_timeout_seconds)
+        batches = IngestBatches(backends.ingest, settings)
+        readiness.watch(health, channels)
+        listener = http_server.bind("127.0.0.1", 0)
+        port = listener.getsockname()[1]
+        application = app.create(backends, batches, health, max_payload_bytes=MAX_PAYLOAD_BYTES)
+        async with http_server.serving(application, listener, name="gateway", grace_seconds=2):
+            yield f"http://127.0.0.1:{port}"
+        await batches.drained()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def _running_services() -> AsyncIterator[Services]:
+    services = Services()
+    async with services.serving():
+        yield services
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def services(_running_services: Services) -> Services:
+    """The services behind the gateway, as new."""
+    _running_services.reset()
+    return _running_services
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def url(_running_services: Services) -> AsyncIterator[str]:
+    """The gateway's URL."""
+    async with gateway(_running_services.port) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def client(url: str) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the gateway."""
+    async with httpx.AsyncClient(base_url=url, timeout=5) as opened:
+        yield opened

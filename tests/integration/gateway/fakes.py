@@ -1,0 +1,169 @@
+"""The four gRPC services in memory: real servers over real sockets, for answers that real services rarely give."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import grpc
+from google.protobuf import timestamp_pb2
+
+from protos.webhook.v1 import (
+    analytics_pb2,
+    analytics_pb2_grpc,
+    deliveries_pb2,
+    deliveries_pb2_grpc,
+    ingest_pb2,
+    ingest_pb2_grpc,
+    subscriptions_pb2,
+    subscriptions_pb2_grpc,
+)
+from services.common import errors, grpc_server, ids
+from services.common.lifecycle import Process
+from services.common.settings import GrpcServerSettings
+
+NOW = timestamp_pb2.Timestamp(seconds=1_773_500_966, nanos=535_250_000)
+NAMES = (
+    "webhook.v1.SubscriptionService",
+    "webhook.v1.IngestService",
+    "webhook.v1.DeliveryService",
+    "webhook.v1.AnalyticsService",
+)
+
+
+def accept(item: ingest_pb2.IngestItem) -> ingest_pb2.IngestResult:
+    """What ingest answers to an event that is wanted."""
+    accepted = ingest_pb2.Accepted(
+        event_id=item.event_id, delivery_id=str(ids.new()), status=ingest_pb2.INGEST_STATUS_PENDING, deliveries=1
+    )
+    return ingest_pb2.IngestResult(accepted=accepted)
+
+
+class Services(
+    subscriptions_pb2_grpc.SubscriptionServiceServicer,
+    ingest_pb2_grpc.IngestServiceServicer,
+    deliveries_pb2_grpc.DeliveryServiceServicer,
+    analytics_pb2_grpc.AnalyticsServiceServicer,
+):
+    """Keeps what it was asked, and answers as it is told to."""
+
+    def __init__(self) -> None:
+        self.port = 0
+        self.reset()
+
+    def reset(self) -> None:
+        """As new."""
+        self.items: list[ingest_pb2.IngestItem] = []
+        self.batch_sizes: list[int] = []
+        self.result: Callable[[ingest_pb2.IngestItem], ingest_pb2.IngestResult] = accept
+        self.requests: list[Any] = []
+        # Raised by the next calls, one each; then calls work.
+        self.failures: list[Exception] = []
+        # Raised by every call.
+        self.failure: Exception | None = None
+        self.delay_seconds = 0.0
+        self.stored: dict[str, subscriptions_pb2.Subscription] = {}
+        self.event = ingest_pb2.Event()
+        self.delivery = deliveries_pb2.Delivery()
+        self.stats = analytics_pb2.Stats()
+
+    async def _called(self, request: object) -> None:
+        self.requests.append(request)
+        if self.delay_seconds:
+            await asyncio.sleep(self.delay_seconds)
+        if self.failures:
+            raise self.failures.pop(0)
+        if self.failure is not None:
+            raise self.failure
+
+    async def BatchIngest(self, request: Any, context: Any) -> ingest_pb2.BatchIngestResponse:  # noqa: ARG002, N802
+        await self._called(request)
+        self.items += request.items
+        self.batch_sizes.append(len(request.items))
+        return ingest_pb2.BatchIngestResponse(results=[self.result(item) for item in request.items])
+
+    async def Ingest(self, request: Any, context: Any) -> ingest_pb2.IngestResponse:  # noqa: N802
+        raise NotImplementedError
+
+    async def GetEvent(self, request: Any, context: Any) -> ingest_pb2.GetEventResponse:  # noqa: ARG002, N802
+        await self._called(request)
+        return ingest_pb2.GetEventResponse(event=self.event)
+
+    async def CreateSubscription(self, request: Any, context: Any) -> subscriptions_pb2.CreateSubscriptionResponse:  # noqa: ARG002, N802
+        await self._called(request)
+        subscription = subscriptions_pb2.Subscription(
+            id=str(ids.new()),
+            target_url=request.target_url,
+            event_types=request.event_types,
+            description=request.description,
+            has_secret=request.HasField("secret_key"),
+            created_at=NOW,
+            updated_at=NOW,
+        )
+        self.stored[subscription.id] = subscription
+        return subscriptions_pb2.CreateSubscriptionResponse(subscription=subscription)
+
+    async def GetSubscription(self, request: Any, context: Any) -> subscriptions_pb2.GetSubscriptionResponse:  # noqa: ARG002, N802
+        await self._called(request)
+        return subscriptions_pb2.GetSubscriptionResponse(subscription=self._subscription(request.subscription_id))
+
+    async def ListSubscriptions(self, request: Any, context: Any) -> subscriptions_pb2.ListSubscriptionsResponse:  # noqa: ARG002, N802
+        await self._called(request)
+        found = list(self.stored.values())
+        page = found[: request.page_size]
+        token = "next" if len(found) > len(page) else ""
+        return subscriptions_pb2.ListSubscriptionsResponse(subscriptions=page, next_page_token=token)
+
+    async def UpdateSubscription(self, request: Any, context: Any) -> subscriptions_pb2.UpdateSubscriptionResponse:  # noqa: ARG002, N802
+        await self._called(request)
+        subscription = self._subscription(request.subscription_id)
+        subscription.target_url = request.target_url
+        if secret := request.WhichOneof("secret"):
+            subscription.has_secret = secret == "secret_key"
+        return subscriptions_pb2.UpdateSubscriptionResponse(subscription=subscription)
+
+    async def DeleteSubscription(self, request: Any, context: Any) -> subscriptions_pb2.DeleteSubscriptionResponse:  # noqa: ARG002, N802
+        await self._called(request)
+        del self.stored[self._subscription(request.subscription_id).id]
+        return subscriptions_pb2.DeleteSubscriptionResponse(cancelled_deliveries=0)
+
+    def _subscription(self, subscription_id: str) -> subscriptions_pb2.Subscription:
+        if subscription_id not in self.stored:
+            raise errors.NotFound(f"there is no subscription {subscription_id}")
+        return self.stored[subscription_id]
+
+    async def GetDelivery(self, request: Any, context: Any) -> deliveries_pb2.GetDeliveryResponse:  # noqa: ARG002, N802
+        await self._called(request)
+        return deliveries_pb2.GetDeliveryResponse(delivery=self.delivery)
+
+    async def ListDeliveries(self, request: Any, context: Any) -> deliveries_pb2.ListDeliveriesResponse:  # noqa: ARG002, N802
+        await self._called(request)
+        return deliveries_pb2.ListDeliveriesResponse(deliveries=[self.delivery], next_page_token="more")
+
+    async def RetryDelivery(self, request: Any, context: Any) -> deliveries_pb2.RetryDeliveryResponse:  # noqa: ARG002, N802
+        await self._called(request)
+        return deliveries_pb2.RetryDeliveryResponse(delivery=self.delivery)
+
+    async def CancelDelivery(self, request: Any, context: Any) -> deliveries_pb2.CancelDeliveryResponse:  # noqa: ARG002, N802
+        await self._called(request)
+        return deliveries_pb2.CancelDeliveryResponse(delivery=self.delivery)
+
+    async def GetStats(self, request: Any, context: Any) -> analytics_pb2.GetStatsResponse:  # noqa: ARG002, N802
+        await self._called(request)
+        return analytics_pb2.GetStatsResponse(stats=self.stats)
+
+    def register(self, server: grpc.aio.Server) -> None:
+        """Adds all four services to a server."""
+        subscriptions_pb2_grpc.add_SubscriptionServiceServicer_to_server(self, server)
+        ingest_pb2_grpc.add_IngestServiceServicer_to_server(self, server)
+        deliveries_pb2_grpc.add_DeliveryServiceServicer_to_server(self, server)
+        analytics_pb2_grpc.add_AnalyticsServiceServicer_to_server(self, server)
+
+    @contextlib.asynccontextmanager
+    async def serving(self, port: int = 0) -> AsyncIterator[None]:
+        """Serves on a port of 127.0.0.1, 0 for a free one, as the real services do."""
+        process = Process("fake")
+        settings = GrpcServerSettings(grpc_port=port, metrics_port=0, shutdown_grace_seconds=0.2, bind_host="127.0.0.1")
+        async with grpc_server.serving(process, settings, NAMES, self.register) as self.port:
+            yield
+        await process.cancel_all()

@@ -1,0 +1,69 @@
+"""The gateway as a process."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+
+import httpx
+
+from services.common import ids
+from tests.integration.gateway.fakes import Services
+from tests.support.waiting import wait_until
+
+
+async def start(**environment: object) -> asyncio.subprocess.Process:
+    given = {name: str(value) for name, value in environment.items()}
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "services.gateway",
+        env=os.environ | {"METRICS_PORT": "0", "BIND_HOST": "127.0.0.1"} | given,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+
+
+async def test_a_taken_port_is_said_in_one_line() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        process = await start(PORT=port)
+        output, _ = await asyncio.wait_for(process.communicate(), 20)
+    assert process.returncode == 1
+    assert output.decode().splitlines()[-1] == f"port {port} on 127.0.0.1: is taken by another process"
+    assert b"Traceback" not in output
+
+
+async def test_a_wrong_setting_is_said_in_one_line() -> None:
+    process = await start(PORT="eighty")
+    output, _ = await asyncio.wait_for(process.communicate(), 20)
+    assert process.returncode == 2
+    [line] = output.decode().splitlines()
+    assert line.startswith("PORT: ")
+
+
+async def test_a_request_in_flight_is_answered_before_the_process_ends(free_port: int) -> None:
+    services, port = Services(), free_port
+    async with services.serving(), httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+        process = await start(PORT=port, INGEST_ADDR=f"127.0.0.1:{services.port}", ACCEPT_TIMEOUT_SECONDS=3)
+
+        async def ready() -> bool:
+            try:
+                return (await client.get("/readyz")).status_code == 200
+            except httpx.TransportError:
+                return False
+
+        await wait_until(ready, 20)
+        services.delay_seconds = 0.7
+        request = asyncio.create_task(
+            client.post(f"/api/v1/webhooks/ingest/{ids.new()}", content=b'{"payload": 1}', timeout=10)
+        )
+        await wait_until(lambda: services.requests)
+        process.send_signal(signal.SIGTERM)
+        assert (await request).status_code == 202
+        output, _ = await asyncio.wait_for(process.communicate(), 10)
+    assert process.returncode == 0, output.decode()
+    assert b"Traceback" not in output

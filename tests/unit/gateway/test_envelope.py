@@ -1,0 +1,211 @@
+"""Payloads are cut out of bodies byte for byte."""
+
+import contextlib
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.common import errors
+from services.gateway import envelope, problems
+
+SPACE = st.text(" \t\r\n", max_size=3)
+CHARACTERS = 'ab"\\/{}[]:,\x00\n\x7fé€😀'
+# Spellings that a parser would not give back.
+SCALARS = st.sampled_from(
+    [
+        *("1.0", "1", "-0", "1E5", "0.10", "1e-07", "123456789012345678901234567890", "1e400", "true", "null"),
+        *('"é"', '"😀"', '"payload"', '""', r'"\u00e9"', r'"\/"', r'"\ud83d\ude00"', r'"\ud83d"', r'"\udc00x"'),
+        *(r'"\\ud800"', r'"a\"b"'),
+    ]
+)
+
+
+@st.composite
+def texts(draw: st.DrawFn, depth: int = 3) -> str:
+    """A JSON text, spaced at random."""
+    kind = draw(st.integers(0, 3 if depth else 1))
+    if kind == 0:
+        return draw(SCALARS)
+    if kind == 1:
+        return json.dumps(draw(st.text(CHARACTERS, max_size=20)), ensure_ascii=draw(st.booleans()))
+    inner = draw(st.lists(texts(depth=depth - 1), max_size=3))
+    if kind == 2:
+        return "[" + ",".join(f"{draw(SPACE)}{item}{draw(SPACE)}" for item in inner) + "]"
+    keys = st.sampled_from(["payload", "event_type", "a", "", "é"])
+    members = (f"{draw(SPACE)}{json.dumps(draw(keys))}:{draw(SPACE)}{item}" for item in inner)
+    return "{" + ",".join(members) + "}"
+
+
+TEXTS = texts()
+PAYLOAD_KEYS = st.sampled_from(['"payload"', '"p\\u0061yload"'])
+TYPE_KEYS = st.sampled_from(['"event_type"', '"event\\u005Ftype"'])
+
+
+@given(TEXTS, PAYLOAD_KEYS, SPACE, SPACE, SPACE)
+def test_the_value_of_an_envelope_is_delivered_byte_for_byte(text: str, key: str, a: str, b: str, c: str) -> None:
+    body = f"{a}{{{b}{key}{c}:{a}{text}{b}}}{c}".encode()
+    assert envelope.webhook(body, None) == envelope.Payload(text.encode(), "application/json", enveloped=True)
+
+
+@given(TEXTS, TYPE_KEYS, PAYLOAD_KEYS, SPACE, SPACE, st.sampled_from([1, -1]))
+def test_the_payload_of_an_event_is_delivered_byte_for_byte(
+    text: str, type_key: str, payload_key: str, a: str, b: str, order: int
+) -> None:
+    members = [f'{type_key}{a}:{b}"order.created"', f"{payload_key}{b}:{a}{text}"]
+    body = f"{a}{{{b}{f'{a},{b}'.join(members[::order])}{a}}}{b}".encode()
+    assert envelope.event(body, b"application/json") == ("order.created", text.encode())
+
+
+@given(st.binary(min_size=1))
+def test_any_bytes_of_another_type_are_the_payload_itself(body: bytes) -> None:
+    cut = envelope.webhook(body, b"application/x-thing")
+    if not cut.enveloped:
+        assert cut == envelope.Payload(body, "application/x-thing", enveloped=False)
+
+
+@given(st.binary(max_size=60), st.sampled_from([None, b"application/json", b"text/plain", b"application/a+json; v=1"]))
+def test_no_body_makes_anything_but_a_payload_or_a_4xx(body: bytes, content_type: bytes | None) -> None:
+    for cut in (envelope.webhook, envelope.event):
+        with contextlib.suppress(errors.InvalidArgument):
+            cut(body, content_type)
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "payload", "delivered_as"),
+    [
+        (b'{"payload": 1}', b"application/x-www-form-urlencoded", b"1", "application/json"),
+        (b'{"payload": 1}', b"", b"1", "application/json"),
+        (b' {"action": "opened"} ', b"application/json", b' {"action": "opened"} ', "application/json"),
+        (b'{"a": 1}', b"application/cloudevents+json", b'{"a": 1}', "application/cloudevents+json"),
+        (b'{"payload": 1, "more": 2}', b"application/json", b'{"payload": 1, "more": 2}', "application/json"),
+        (b'{"a": 1}', None, b'{"a": 1}', "application/json"),
+        (b'"\\ud83d"', b"application/json", b'"\\ud83d"', "application/json"),
+        (b"a=1&b=2", b"application/x-www-form-urlencoded", b"a=1&b=2", "application/x-www-form-urlencoded"),
+        (b"a=1&b=2", None, b"a=1&b=2", "application/octet-stream"),
+        (b'\xef\xbb\xbf{"payload": 1}', None, b'\xef\xbb\xbf{"payload": 1}', "application/octet-stream"),
+        (b'{"payload": 1', b"text/plain", b'{"payload": 1', "text/plain"),
+        (b"\x00\xff", b"image/png", b"\x00\xff", "image/png"),
+        (b"[" * 100_000, b"text/plain", b"[" * 100_000, "text/plain"),
+    ],
+)
+def test_what_is_delivered_and_as_what(
+    body: bytes, content_type: bytes | None, payload: bytes, delivered_as: str
+) -> None:
+    cut = envelope.webhook(body, content_type)
+    assert (cut.payload, cut.content_type) == (payload, delivered_as)
+
+
+BAD_JSON = [
+    b"",
+    b"{",
+    b"nope",
+    b'{"payload": 01}',
+    b'{"payload": NaN}',
+    b'{"payload": 1,}',
+    b'{"payload": "\x00"}',
+    b'{"payload": "a\nb"}',
+    b'{"payload": "\xff"}',
+    b'{"payload": "\xed\xa0\x80"}',
+    b'{"\xff": 1}',
+    b'{"a": "\xc0\x80"}',
+    b'\xef\xbb\xbf{"payload": 1}',
+    b'{"payload": 1} x',
+    b'{"payload": "\\ud83"}',
+    b'{"payload": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+    b"[" * 100_000 + b"]" * 100_000,
+    b'{"payload": 1, "payload": 2}',
+    b'{"payload": "a", "payload": "b"}',
+    b'{"payload": 1, "p\\u0061yload": 2}',
+]
+
+
+@pytest.mark.parametrize("body", BAD_JSON)
+def test_bad_json_where_json_is_declared_is_malformed(body: bytes) -> None:
+    with pytest.raises(problems.Malformed):
+        envelope.webhook(body, b"application/json")
+
+
+@pytest.mark.parametrize("body", [b'{"payload": 1, "payload": 2}', b"", b'{"payload":"a","payload":"a"}'])
+def test_ambiguous_bodies_are_malformed_whatever_is_declared(body: bytes) -> None:
+    with pytest.raises(problems.Malformed):
+        envelope.webhook(body, b"text/plain")
+
+
+@pytest.mark.parametrize("body", BAD_JSON)
+def test_a_malformed_event_is_refused(body: bytes) -> None:
+    with pytest.raises(errors.InvalidArgument):
+        envelope.event(body, None)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b'{"event_type": "a", "payload": 01}',
+        b'{"event_type": "a", "payload": "\xff"}',
+        b'{"event_type": "a", "payload": 1, "more"',
+        b'{"event_type": "a", "event_type": "b", "payload": 1}',
+        b'{"event_type": "a", "payload": 1, "payload": 2}',
+        b'{"event_type": "a", "payload": "a", "event_type": "a"}',
+        b'{"payload": "a", "event_type": "a", "payload": "a"}',
+        b'{"payload": "a", "payload": "a", "event_type": "a"}',
+    ],
+)
+def test_an_event_that_is_not_json_or_has_a_key_twice_is_malformed(body: bytes) -> None:
+    with pytest.raises(problems.Malformed):
+        envelope.event(body, None)
+
+
+@pytest.mark.parametrize(
+    ("body", "fields"),
+    [
+        (b"[]", {"body"}),
+        (b'"x"', {"body"}),
+        (b"{}", {"event_type", "payload"}),
+        (b'{"event_type": "a"}', {"payload"}),
+        (b'{"payload": 1}', {"event_type"}),
+        (b'{"event_type": 1, "payload": 1}', {"event_type"}),
+        (b'{"event_type": null, "payload": 1}', {"event_type"}),
+        (b'{"event_type": "a", "payload": 1, "more": 1}', {"more"}),
+        (b'{"event_type": "", "payload": 1}', {"event_type"}),
+        (b'{"event_type": "a b", "payload": 1}', {"event_type"}),
+        (b'{"event_type": "a\\u0000", "payload": 1}', {"event_type"}),
+        (b'{"event_type": "\\ud83d", "payload": 1}', {"event_type"}),
+        (b'{"event_type": "' + b"a" * 129 + b'", "payload": 1}', {"event_type"}),
+    ],
+)
+def test_a_wrong_event_names_every_field_at_fault(body: bytes, fields: set[str]) -> None:
+    with pytest.raises(errors.InvalidArgument) as raised:
+        envelope.event(body, None)
+    assert {violation.field for violation in raised.value.violations} == fields
+    assert problems.status_of(raised.value) == 422
+
+
+def test_an_event_of_another_content_type_is_refused() -> None:
+    with pytest.raises(problems.UnsupportedMediaType):
+        envelope.event(b'{"event_type": "a", "payload": 1}', b"text/plain")
+
+
+@pytest.mark.parametrize("content_type", [b"\xff", b"a" * 256, b"text/plain\x01", b" "])
+def test_a_content_type_that_could_not_be_sent_on_is_refused(content_type: bytes) -> None:
+    with pytest.raises(errors.InvalidArgument) as raised:
+        envelope.webhook(b"x", content_type)
+    assert raised.value.violations[0].field == "Content-Type"
+
+
+@pytest.mark.parametrize(
+    ("content_type", "expected"),
+    [
+        ("application/json", True),
+        ("Application/JSON; charset=utf-8", True),
+        ("application/vnd.api+json", True),
+        ("text/plain", False),
+        ("+json", False),
+        ("", False),
+        ("application/json2", False),
+    ],
+)
+def test_which_content_types_are_json(content_type: str, *, expected: bool) -> None:
+    assert envelope.is_json(content_type) is expected
