@@ -12,6 +12,7 @@ from services.common import doorbell, errors, grpc_server, lifecycle, postgres, 
 from services.common.settings import load
 from services.ingest.cache import SubscriptionCache
 from services.ingest.committer import Committer
+from services.ingest.event_store import EventStore
 from services.ingest.ingest_service import IngestService
 from services.ingest.settings import IngestSettings
 from services.ingest.store import Store
@@ -25,6 +26,7 @@ SERVICES = (
 )
 PARTITIONS_INTERVAL_SECONDS = 3600
 PARTITIONS_RETRY_SECONDS = 1
+EXPIRED_KEYS_INTERVAL_SECONDS = 60
 
 
 @contextlib.asynccontextmanager
@@ -35,16 +37,18 @@ async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIt
         redis.client(settings) as client,
         doorbell.ringer(process, settings, pool) as ringer,
     ):
-        store = Store(pool, expiry_hours=settings.delivery_expiry_hours)
+        store = Store(pool, key_hours=settings.idempotency_key_hours)
+        events = EventStore(pool, expiry_hours=settings.delivery_expiry_hours, key_hours=settings.idempotency_key_hours)
         cache = SubscriptionCache(store, client, size=settings.cached_subscriptions)
-        committer = Committer(store, ringer, settings)
+        committer = Committer(events, ringer, settings)
         process.spawn("subscription_changes", cache.listen())
-        partitions = _Partitions(store)
+        partitions = _Partitions(events)
         process.health.add_readiness("partitions", partitions.check)
         process.spawn("partitions", partitions.keep())
+        process.spawn("expired_keys", _delete_expired_keys(store))
 
         def register(server: grpc.aio.Server) -> None:
-            ingest = IngestService(store, cache, committer, max_payload_bytes=settings.max_payload_bytes)
+            ingest = IngestService(events, cache, committer, max_payload_bytes=settings.max_payload_bytes)
             ingest_pb2_grpc.add_IngestServiceServicer_to_server(ingest, server)
             subscriptions = SubscriptionService(store, cache)
             subscriptions_pb2_grpc.add_SubscriptionServiceServicer_to_server(subscriptions, server)
@@ -57,7 +61,7 @@ async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIt
 class _Partitions:
     """Sees to it that there are partitions to insert into, from before the process is ready."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: EventStore) -> None:
         self._store = store
         self._made = False
 
@@ -75,6 +79,15 @@ class _Partitions:
                 if errors.classify(error) is None:
                     log.warning("partitions cannot be made", error=repr(error))
                 await asyncio.sleep(PARTITIONS_RETRY_SECONDS)
+
+
+async def _delete_expired_keys(store: Store) -> None:
+    while True:
+        await asyncio.sleep(EXPIRED_KEYS_INTERVAL_SECONDS)
+        try:
+            await store.delete_expired_keys()
+        except Exception as error:  # noqa: BLE001 - tried again in a minute; a key past its time is free all the same
+            log.warning("expired idempotency keys cannot be deleted", error=repr(error))
 
 
 def main() -> None:

@@ -6,6 +6,8 @@ Redis an older version never replaces a newer one, so a slow reader cannot bring
 """
 
 import asyncio
+import contextlib
+import itertools
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
@@ -37,6 +39,8 @@ REDIS_TIMEOUT_SECONDS = 0.1
 REDIS_PAUSE_SECONDS = 1.0
 RECONNECT_SECONDS = 0.2
 HEARTBEAT_SECONDS = 0.4
+# Changes that Redis was away for, told before the next message is heard.
+TELL_AT_ONCE = 100
 
 # Sets a subscription's value unless a newer version is there. ARGV: version, value, TTL in seconds.
 _SET_IF_NEWER = """
@@ -65,6 +69,16 @@ class _Cached(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _FIELDS = _Cached.__struct_fields__
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    tenant_id: str
+    # None for a subscription that was deleted.
+    current: Subscription | None
+    version: int
+
+
 Value = TypeVar("Value")
 
 
@@ -77,7 +91,8 @@ class _Entry(Generic[Value]):
 class _Level(Generic[Value]):
     """Values of this process by key, the least recently used leaving first.
 
-    A value whose loading began before its key was dropped is handed out once and not kept.
+    A value whose loading began before its key was dropped is handed out once and not kept; neither is None, so that
+    made-up keys drive nothing out.
     """
 
     def __init__(self, size: int) -> None:
@@ -89,6 +104,7 @@ class _Level(Generic[Value]):
         entry = self._entries.get(key)
         if entry is None or time.monotonic() - entry.loaded_at > ttl_seconds:
             return None
+        self._entries.move_to_end(key)
         return entry.value
 
     def drop(self, key: object) -> None:
@@ -112,7 +128,7 @@ class _Level(Generic[Value]):
             kept = self._loading.get(key) is loading
             if kept:
                 del self._loading[key]
-        if kept:
+        if kept and value is not None:
             self._entries[key] = _Entry(value, started_at)
             self._entries.move_to_end(key)
             while len(self._entries) > self._size:
@@ -131,7 +147,8 @@ class SubscriptionCache:
         self._ttl_seconds = DEAF_TTL_SECONDS
         self._redis_paused_until = 0.0
         self._set_if_newer = client.register_script(_SET_IF_NEWER)
-        self._untold: set[tuple[UUID, str]] = set()
+        # Changes that Redis does not know of yet.
+        self._untold: dict[UUID, _Change] = {}
 
     async def get(self, subscription_id: UUID) -> Subscription | None:
         """A live subscription, or None."""
@@ -152,14 +169,14 @@ class SubscriptionCache:
 
     async def changed(self, subscription_id: UUID, tenant_id: str, current: Subscription | None, version: int) -> None:
         """Forgets what this process knew and tells the others; `current` is None for a deleted one."""
+        # Until it is told, the copy in Redis may be of before the change, and is not read here.
+        change = _Change(tenant_id, current, version)
+        self._note(subscription_id, change)
         self._drop(subscription_id, tenant_id)
-        try:
+        # When Redis is away it is told later; until then the others are deaf too, or their TTL runs out.
+        with contextlib.suppress(*REDIS_AWAY):
             async with asyncio.timeout(REDIS_TIMEOUT_SECONDS):
-                await self._write(subscription_id, current, version)
-                await self._tell(subscription_id, tenant_id)
-        except REDIS_AWAY:
-            # Told when Redis is back; until then the others are deaf too, or their TTL runs out.
-            self._untold.add((subscription_id, tenant_id))
+                await self._tell(subscription_id, change)
 
     async def listen(self) -> None:
         """Hears of changes for ever. Everything is forgotten whenever listening begins or ends."""
@@ -186,16 +203,25 @@ class SubscriptionCache:
                     raise redis.exceptions.ConnectionError("no answer to the ping")  # dead without a word
                 await pubsub.ping()
                 pinged = True
-                await self._retell()
-                continue
-            pinged = False
-            if message["type"] == "subscribe":
-                self._forget_all()
-                self._ttl_seconds = LISTENING_TTL_SECONDS
-            elif message["type"] == "message":
-                metrics.INVALIDATIONS.labels("one").inc()
-                subscription_id, _, tenant_id = message["data"].decode().partition(" ")
+            else:
+                pinged = False
+                self._take(message)
+            for subscription_id, change in tuple(itertools.islice(self._untold.items(), TELL_AT_ONCE)):
+                await self._tell(subscription_id, change)
+
+    def _take(self, message: dict[str, Any]) -> None:
+        if message["type"] == "subscribe":
+            self._forget_all()
+            self._ttl_seconds = LISTENING_TTL_SECONDS
+            # Copies in Redis may be of before a change that it was away for: those who made one have this long to tell.
+            self._pause_redis()
+        elif message["type"] == "message":
+            metrics.INVALIDATIONS.labels("one").inc()
+            subscription_id, _, tenant_id = message["data"].decode(errors="replace").partition(" ")
+            try:
                 self._drop(UUID(subscription_id), tenant_id)
+            except ValueError:
+                self._forget_all()  # said by another version of this program
 
     def _drop(self, subscription_id: UUID, tenant_id: str) -> None:
         self._by_id.drop(subscription_id)
@@ -206,28 +232,34 @@ class SubscriptionCache:
         self._by_id.clear()
         self._filters.clear()
 
-    async def _tell(self, subscription_id: UUID, tenant_id: str) -> None:
-        await self._redis.publish(CHANNEL, f"{subscription_id} {tenant_id}")
+    def _note(self, subscription_id: UUID, change: _Change) -> None:
+        earlier = self._untold.get(subscription_id)
+        if earlier is None or earlier.version < change.version:
+            self._untold[subscription_id] = change
 
-    async def _retell(self) -> None:
-        for subscription_id, tenant_id in tuple(self._untold):
-            # The copy in Redis may be of before the change.
-            await self._redis.delete(KEY + str(subscription_id))
-            await self._tell(subscription_id, tenant_id)
-            self._untold.discard((subscription_id, tenant_id))
+    async def _tell(self, subscription_id: UUID, change: _Change) -> None:
+        try:
+            await self._write(subscription_id, change.current, change.version)
+        except redis.exceptions.ResponseError:
+            await self._redis.delete(KEY + str(subscription_id))  # a full Redis takes nothing new, but forgets
+        await self._redis.publish(CHANNEL, f"{subscription_id} {change.tenant_id}")
+        if self._untold.get(subscription_id) is change:
+            del self._untold[subscription_id]
 
     async def _load_filters(self, tenant_id: str) -> list[tuple[UUID, event_types.Filter]]:
         rows = await self._store.subscription_filters(tenant_id)
         return [(subscription_id, event_types.Filter(types)) for subscription_id, types in rows]
 
     async def _load(self, subscription_id: UUID) -> Subscription | None:
-        cached = await self._read(subscription_id)
+        # A change that is made while this loads drops it, so it is enough to ask once.
+        usable = self._redis_usable() and subscription_id not in self._untold
+        cached = await self._read(subscription_id) if usable else None
         metrics.CACHE.labels("redis", "hit" if cached else "miss").inc()
         if cached:
             return cached
         loaded = await self._store.subscription(subscription_id)
         metrics.CACHE.labels("postgres", "hit" if loaded else "miss").inc()
-        if loaded and self._redis_usable():
+        if loaded and usable:
             try:
                 async with asyncio.timeout(REDIS_TIMEOUT_SECONDS):
                     await self._write(subscription_id, loaded, loaded.version)
@@ -243,8 +275,6 @@ class SubscriptionCache:
         self._redis_paused_until = time.monotonic() + REDIS_PAUSE_SECONDS
 
     async def _read(self, subscription_id: UUID) -> Subscription | None:
-        if not self._redis_usable():
-            return None
         try:
             async with asyncio.timeout(REDIS_TIMEOUT_SECONDS):
                 value = await self._redis.hget(KEY + str(subscription_id), "value")
@@ -253,7 +283,10 @@ class SubscriptionCache:
             return None
         if not value:
             return None
-        cached = msgspec.json.decode(value, type=_Cached)
+        try:
+            cached = msgspec.json.decode(value, type=_Cached)
+        except msgspec.MsgspecError:
+            return None  # written by another version of this program
         return Subscription.from_row({name: getattr(cached, name) for name in _FIELDS})
 
     async def _write(self, subscription_id: UUID, current: Subscription | None, version: int) -> None:

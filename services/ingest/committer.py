@@ -1,7 +1,7 @@
 """Group commit of events: what arrives while one commit is in flight goes into the next."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import asyncpg
 import structlog
@@ -10,16 +10,16 @@ from services.common import errors
 from services.common.batching import Batcher, Bounds
 from services.common.doorbell import MAX_WAITING_IDS, RUNG_SECONDS, Ringer
 from services.ingest import metrics
+from services.ingest.event_store import EventStore
+from services.ingest.events import Accepted, NewEvent, Result
 from services.ingest.settings import IngestSettings
-from services.ingest.store import NewEvent, Store
 
 log = structlog.get_logger(__name__)
 
-Outcome = errors.WebhookError | None
 # Calls whose events share a commit.
 CALLS_PER_COMMIT = 8
-# An event with more deliveries gets a transaction of its own, so that its neighbours do not wait for it.
-LARGE_FAN_OUT = 1_000
+# Of a transaction; an event with more of them gets one of its own.
+MAX_DELIVERIES = 1_000
 # What a row takes besides its payload, for the bound in bytes.
 EVENT_OVERHEAD_BYTES = 512
 
@@ -27,12 +27,12 @@ EVENT_OVERHEAD_BYTES = 512
 class Committer:
     """Commits events, and rings for their deliveries once they are committed."""
 
-    def __init__(self, store: Store, ringer: Ringer, settings: IngestSettings) -> None:
+    def __init__(self, store: EventStore, ringer: Ringer, settings: IngestSettings) -> None:
         self._store = store
         self._ringer = ringer
         self._waiting_events = 0
         self._max_waiting_events = settings.ingest_queue_events
-        self._batcher: Batcher[Sequence[NewEvent], list[Outcome]] = Batcher(
+        self._batcher: Batcher[Sequence[NewEvent], list[Result]] = Batcher(
             "commits",
             self._commit_calls,
             Bounds(
@@ -43,8 +43,8 @@ class Committer:
             ),
         )
 
-    async def commit(self, events: Sequence[NewEvent]) -> list[Outcome]:
-        """Commits a call's events; answers an error, or none, for each. Overloaded when too many wait."""
+    async def commit(self, events: Sequence[NewEvent]) -> list[Result]:
+        """Commits a call's events; answers for each in order. Overloaded when too many wait."""
         if not events:
             return []
         if self._waiting_events and self._waiting_events + len(events) > self._max_waiting_events:
@@ -62,35 +62,63 @@ class Committer:
         """Waits for the commits in flight."""
         await self._batcher.drained()
 
-    async def _commit_calls(self, calls: list[Sequence[NewEvent]]) -> list[list[Outcome]]:
-        events = [event for call in calls for event in call]
-        small = [event for event in events if len(event.deliveries) <= LARGE_FAN_OUT]
-        outcomes = dict(zip((event.id for event in small), await self._commit(small), strict=True)) if small else {}
-        for event in events:
-            if len(event.deliveries) > LARGE_FAN_OUT:
-                outcomes[event.id] = (await self._commit([event]))[0]
-        return [[outcomes[event.id] for event in call] for call in calls]
+    async def _commit_calls(self, calls: list[Sequence[NewEvent]]) -> list[list[Result]]:
+        # By identity: calls that wait together may repeat an event's id.
+        results: dict[int, Result] = {}
+        for group in _groups([event for call in calls for event in call]):
+            results |= zip(map(id, group), await self._commit(group), strict=True)
+        return [[results[id(event)] for event in call] for call in calls]
 
-    async def _commit(self, events: Sequence[NewEvent]) -> list[Outcome]:
+    async def _commit(self, group: Sequence[NewEvent]) -> list[Result]:
         """One transaction; when the data of one event fails it, each event gets one of its own."""
         try:
-            return await self._insert(events)
+            return await self._insert(group)
         except errors.STORE_AWAY:
             raise
+        except asyncpg.CheckViolationError as error:  # the tables check nothing but that there is a partition
+            raise errors.Unavailable("the partitions of the day are not made yet; try again") from error
         except asyncpg.PostgresError:
-            if len(events) == 1:
-                log.exception("an event cannot be stored", event_id=str(events[0].id))
+            if len(group) == 1:
+                log.exception("an event cannot be stored", event_id=str(group[0].id))
                 return [errors.WebhookError("the event cannot be stored; the reason was logged")]
-        return [(await self._commit([event]))[0] for event in events]
+        return [(await self._commit([event]))[0] for event in group]
 
-    async def _insert(self, events: Sequence[NewEvent]) -> list[Outcome]:
-        delivery_ids = [delivery for event in events for delivery, _ in event.deliveries]
-        ringing = self._ringer.open and len(delivery_ids) <= MAX_WAITING_IDS
+    async def _insert(self, group: Sequence[NewEvent]) -> list[Result]:
+        number = sum(len(event.deliveries) for event in group)
+        ringing = self._ringer.open and number <= MAX_WAITING_IDS
+        insert = self._store.insert_events if group[0].key is None else self._store.insert_keyed_events
         started = time.perf_counter()
-        outcomes = await self._store.insert_events(events, hidden_seconds=RUNG_SECONDS if ringing else 0)
+        results = await insert(group, hidden_seconds=RUNG_SECONDS if ringing else 0)
         metrics.COMMIT_SECONDS.observe(time.perf_counter() - started)
-        metrics.COMMIT_EVENTS.observe(len(events))
-        metrics.DELIVERIES.inc(len(delivery_ids))
+        metrics.COMMIT_EVENTS.observe(len(group))
+        made = [
+            delivery
+            for event, result in zip(group, results, strict=True)
+            if isinstance(result, Accepted) and not result.repeated
+            for delivery, _ in event.deliveries
+        ]
+        metrics.DELIVERIES.inc(len(made))
         if ringing:
-            self._ringer.ring(delivery_ids)
-        return outcomes
+            self._ringer.ring(made)
+        return results
+
+
+def _groups(events: Sequence[NewEvent]) -> Iterator[list[NewEvent]]:
+    """Events by the transactions they go in: those without idempotency keys, then those with.
+
+    An event id or a key that stands there twice goes in a later transaction, where it finds the first.
+    """
+    group: list[NewEvent] = []
+    names: set[object] = set()
+    deliveries = 0
+    for event in sorted(events, key=lambda event: event.key is not None):
+        own = {event.id} if event.key is None else {event.id, event.key.scope}
+        full = deliveries + len(event.deliveries) > MAX_DELIVERIES
+        if group and (full or own & names or (group[0].key is None) != (event.key is None)):
+            yield group
+            group, names, deliveries = [], set(), 0
+        group.append(event)
+        names |= own
+        deliveries += len(event.deliveries)
+    if group:
+        yield group

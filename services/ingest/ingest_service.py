@@ -1,8 +1,8 @@
 """IngestService: validates items, finds their subscriptions, and commits what is valid."""
 
 import re
-from collections import Counter
 from collections.abc import Sequence
+from uuid import UUID
 
 import grpc
 
@@ -11,7 +11,10 @@ from services.common import errors, grpc_errors, ids, signatures, tenants
 from services.ingest import event_types, metrics
 from services.ingest.cache import SubscriptionCache
 from services.ingest.committer import Committer
-from services.ingest.store import NewEvent, Store, no_subscription
+from services.ingest.event_store import EventStore
+from services.ingest.events import Accepted, NewEvent, Result
+from services.ingest.idempotency import key_of
+from services.ingest.store import no_subscription
 from services.ingest.subscriptions import Subscription
 
 MAX_BATCH_ITEMS = 1_000
@@ -22,7 +25,9 @@ _CONTENT_TYPE = re.compile(r"[\x20-\x7e]{1,255}")
 class IngestService(ingest_pb2_grpc.IngestServiceServicer):
     """Servicer of webhook.v1.IngestService."""
 
-    def __init__(self, store: Store, cache: SubscriptionCache, committer: Committer, *, max_payload_bytes: int) -> None:
+    def __init__(
+        self, store: EventStore, cache: SubscriptionCache, committer: Committer, *, max_payload_bytes: int
+    ) -> None:
         self._store = store
         self._cache = cache
         self._committer = committer
@@ -67,25 +72,25 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         message.created_at.FromDatetime(event.created_at)
         return ingest_pb2.GetEventResponse(event=message)
 
-    async def _accept(self, items: Sequence[ingest_pb2.IngestItem]) -> list[NewEvent | errors.WebhookError]:
-        """For each item the event that was committed, or why it was refused."""
-        results: list[NewEvent | errors.WebhookError] = []
+    async def _accept(self, items: Sequence[ingest_pb2.IngestItem]) -> list[Result]:
+        """For each item what it is answered with, once it is committed, or why it was refused.
+
+        A store that is away ends the whole call, and at once: every other item would only wait for it too.
+        """
+        prepared: list[NewEvent | errors.WebhookError] = []
+        seen: set[UUID] = set()
         for item in items:
             try:
-                results.append(await self._prepare(item))
-            except Exception as error:
-                refused = errors.classify(error)
-                if refused is None:
-                    raise
-                results.append(refused)
-        events = [result for result in results if isinstance(result, NewEvent)]
-        repeated = len({event.id for event in events}) != len(events)
-        if repeated:
-            results, events = _refuse_repeated(results)
-        outcomes = iter(await self._committer.commit(events))
-        results = [
-            result if isinstance(result, errors.WebhookError) else next(outcomes) or result for result in results
-        ]
+                event = await self._prepare(item)
+                if event.id in seen:
+                    raise errors.InvalidArgument.field("event_id", "stands in this call twice")
+                seen.add(event.id)
+                prepared.append(event)
+            except errors.WebhookError as refused:
+                prepared.append(refused)
+        events = [event for event in prepared if isinstance(event, NewEvent)]
+        committed = dict(zip((event.id for event in events), await self._committer.commit(events), strict=True))
+        results = [event if isinstance(event, errors.WebhookError) else committed[event.id] for event in prepared]
         _count(results)
         return results
 
@@ -108,10 +113,14 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
             if item.HasField("hub_signature"):
                 _verify(subscription, item)
             targets = [subscription.id] if subscription.filter.wants(event_type) else []
+            route = f"ingest/{subscription.id}"
         elif target == "fan_out":
+            if item.HasField("hub_signature"):
+                raise errors.InvalidArgument.field("hub_signature", "goes with subscription_id: its secret verifies it")
             if not event_type:
                 raise errors.InvalidArgument.field("event_type", "is required for an event to all subscriptions")
             targets = await self._cache.matching(tenant_id, event_type)
+            route = "events"
         else:
             raise errors.InvalidArgument.field("target", "must be subscription_id or fan_out")
         return NewEvent(
@@ -121,6 +130,9 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
             content_type=content_type,
             payload=payload,
             deliveries=[(ids.of_delivery(event_id, target_id), target_id) for target_id in targets],
+            key=key_of(tenant_id, route, item.idempotency_key, event_type.encode(), content_type.encode(), payload)
+            if item.idempotency_key
+            else None,
         )
 
     async def _subscription(self, tenant_id: str, text: str) -> Subscription:
@@ -142,34 +154,17 @@ def _verify(subscription: Subscription, item: ingest_pb2.IngestItem) -> None:
         raise errors.Unauthenticated("X-Hub-Signature-256 does not match the body under the subscription's secret")
 
 
-def _refuse_repeated(
-    results: list[NewEvent | errors.WebhookError],
-) -> tuple[list[NewEvent | errors.WebhookError], list[NewEvent]]:
-    """Refuses all but the first item of an event id that stands in a call twice."""
-    seen: set[object] = set()
-    kept: list[NewEvent | errors.WebhookError] = []
-    for result in results:
-        if isinstance(result, NewEvent):
-            if result.id in seen:
-                kept.append(errors.InvalidArgument.field("event_id", "stands in this call twice"))
-                continue
-            seen.add(result.id)
-        kept.append(result)
-    return kept, [result for result in kept if isinstance(result, NewEvent)]
-
-
-def _accepted(event: NewEvent) -> ingest_pb2.Accepted:
-    deliveries = event.deliveries
+def _accepted(accepted: Accepted) -> ingest_pb2.Accepted:
     return ingest_pb2.Accepted(
-        event_id=str(event.id),
-        delivery_id=str(deliveries[0][0]) if len(deliveries) == 1 else "",
-        status=ingest_pb2.INGEST_STATUS_PENDING if deliveries else ingest_pb2.INGEST_STATUS_FILTERED,
-        deliveries=len(deliveries),
+        event_id=str(accepted.event_id),
+        delivery_id=str(accepted.delivery_id) if accepted.delivery_id else "",
+        status=ingest_pb2.INGEST_STATUS_PENDING if accepted.deliveries else ingest_pb2.INGEST_STATUS_FILTERED,
+        deliveries=accepted.deliveries,
     )
 
 
-def _result(result: NewEvent | errors.WebhookError) -> ingest_pb2.IngestResult:
-    if isinstance(result, NewEvent):
+def _result(result: Result) -> ingest_pb2.IngestResult:
+    if isinstance(result, Accepted):
         return ingest_pb2.IngestResult(accepted=_accepted(result))
     return ingest_pb2.IngestResult(
         error=ingest_pb2.ItemError(
@@ -181,14 +176,17 @@ def _result(result: NewEvent | errors.WebhookError) -> ingest_pb2.IngestResult:
     )
 
 
-def _count(results: list[NewEvent | errors.WebhookError]) -> None:
-    counts = Counter(
-        result.reason if isinstance(result, errors.WebhookError) else bool(result.deliveries) for result in results
-    )
-    for key, number in counts.items():
-        if key is True:
-            metrics.ACCEPTED.inc(number)
-        elif key is False:
-            metrics.FILTERED.inc(number)
+def _count(results: Sequence[Result]) -> None:
+    accepted = filtered = repeated = 0
+    for result in results:
+        if isinstance(result, errors.WebhookError):
+            metrics.REJECTED.labels(result.reason).inc()
+        elif result.repeated:
+            repeated += 1
+        elif result.deliveries:
+            accepted += 1
         else:
-            metrics.REJECTED.labels(key).inc(number)
+            filtered += 1
+    metrics.ACCEPTED.inc(accepted)
+    metrics.FILTERED.inc(filtered)
+    metrics.REPEATED.inc(repeated)

@@ -52,9 +52,14 @@ WITH stored AS (
 )
 SELECT id FROM stored
 
--- select_event_tenants --
--- Reads whose events these are ($2 and $3: the least and the greatest id, so that it prunes).
-SELECT id, tenant_id FROM webhook_events WHERE id = ANY($1::uuid[]) AND id BETWEEN $2 AND $3
+-- select_events --
+-- Reads events whose ids were used again ($2 and $3: the least and the greatest id, so that it prunes).
+SELECT id, tenant_id, event_type, content_type, payload FROM webhook_events
+WHERE id = ANY($1::uuid[]) AND id BETWEEN $2 AND $3
+
+-- select_deliveries --
+-- Reads the deliveries of events ($2 and $3: the least and the greatest id that those can have).
+SELECT id, event_id FROM webhook_deliveries WHERE event_id = ANY($1::uuid[]) AND id BETWEEN $2 AND $3
 
 -- select_event --
 -- Reads one event with its payload.
@@ -63,3 +68,40 @@ SELECT * FROM webhook_events WHERE id = $1 AND tenant_id = $2
 -- create_partitions --
 -- Makes the partitions that are needed now.
 SELECT create_current_partitions()
+
+-- take_keys --
+-- Takes idempotency keys that are free or past their time, in one order everywhere so that batches do not deadlock;
+-- answers the objects whose key was taken. $7: hours that they hold.
+INSERT INTO idempotency_keys (tenant_id, route, key, object_id, request_hash, response, expires_at)
+SELECT k.tenant_id, k.route, k.key, k.object_id, k.request_hash, k.response, now() + make_interval(hours => $7)
+FROM unnest($1::text[], $2::text[], $3::text[], $4::uuid[], $5::bytea[], $6::bytea[])
+    AS k (tenant_id, route, key, object_id, request_hash, response)
+ORDER BY k.tenant_id, k.route, k.key
+ON CONFLICT (tenant_id, route, key) DO UPDATE
+SET object_id = excluded.object_id, request_hash = excluded.request_hash, response = excluded.response,
+    expires_at = excluded.expires_at
+WHERE idempotency_keys.expires_at <= now()
+RETURNING object_id
+
+-- give_back_keys --
+-- Forgets keys whose object was refused after all.
+DELETE FROM idempotency_keys i
+USING unnest($1::text[], $2::text[], $3::text[]) AS k (tenant_id, route, key)
+WHERE i.tenant_id = k.tenant_id AND i.route = k.route AND i.key = k.key
+
+-- select_winners --
+-- Reads what the calls that took these keys had sent, and were answered.
+SELECT i.tenant_id, i.route, i.key, i.request_hash, i.response
+FROM unnest($1::text[], $2::text[], $3::text[]) AS k (tenant_id, route, key)
+JOIN idempotency_keys i ON i.tenant_id = k.tenant_id AND i.route = k.route AND i.key = k.key
+
+-- delete_expired_keys --
+-- Deletes up to $1 keys that are past their time; answers how many.
+WITH deleted AS (
+    DELETE FROM idempotency_keys
+    WHERE (tenant_id, route, key) IN (
+        SELECT tenant_id, route, key FROM idempotency_keys WHERE expires_at <= now() LIMIT $1 FOR UPDATE SKIP LOCKED
+    )
+    RETURNING 1
+)
+SELECT count(*) FROM deleted

@@ -10,6 +10,8 @@ class IngestSettings(PostgresSettings, RedisSettings, GrpcServerSettings):
 
     # Past it a delivery that has not ended is failed with reason "expired".
     delivery_expiry_hours: PositiveInt = 168
+    # How long an Idempotency-Key is remembered.
+    idempotency_key_hours: PositiveInt = 24
     # Events that wait to be committed; beyond this bound ingest answers RESOURCE_EXHAUSTED.
     ingest_queue_events: PositiveInt = 5_000
     ingest_queue_bytes: PositiveInt = 128 << 20

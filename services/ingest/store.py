@@ -1,64 +1,54 @@
-"""Everything the ingest service asks of Postgres."""
+"""Subscriptions in Postgres."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Callable
 from uuid import UUID
 
 from services.common import deliveries, errors, postgres, sql
+from services.ingest import idempotency
+from services.ingest.idempotency import Key
 from services.ingest.subscriptions import Draft, Subscription
 
 SQL = sql.Queries("services.ingest")
 CANCEL_CHUNK = 5_000
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class NewEvent:
-    """An event to store, and the subscriptions it goes to as (delivery id, subscription id)."""
-
-    id: UUID
-    tenant_id: str
-    event_type: str | None
-    content_type: str
-    payload: bytes
-    deliveries: Sequence[tuple[UUID, UUID]]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StoredEvent:
-    """An event as stored."""
-
-    id: UUID
-    tenant_id: str
-    event_type: str | None
-    content_type: str
-    payload: bytes
-    created_at: datetime
-
-
 class Store:
-    """Subscriptions and events. Every method raises what errors.STORE_AWAY lists when Postgres is away."""
+    """Every method raises what errors.STORE_AWAY lists when Postgres is away."""
 
-    def __init__(self, pool: postgres.Pool, *, expiry_hours: int) -> None:
+    def __init__(self, pool: postgres.Pool, *, key_hours: int) -> None:
         self._pool = pool
-        self._expiry_hours = expiry_hours
-
-    async def create_partitions(self) -> None:
-        """Makes the partitions that are needed now, so that an old database accepts."""
-        await self._pool.fetchval(SQL["create_partitions"])
+        self._key_hours = key_hours
 
     async def create_subscription(self, subscription_id: UUID, tenant_id: str, draft: Draft) -> Subscription:
         """Stores a new subscription."""
-        row = await self._pool.fetchrow(
-            SQL["insert_subscription"],
-            subscription_id,
-            tenant_id,
-            draft.target_url,
-            draft.secret_key,
-            draft.event_types,
-            draft.description,
-        )
-        return Subscription.from_row(row)
+        return await self._insert(self._pool, subscription_id, tenant_id, draft)
+
+    async def create_keyed_subscription(
+        self, subscription_id: UUID, draft: Draft, key: Key, render: Callable[[Subscription], bytes]
+    ) -> tuple[Subscription | None, bytes]:
+        """The same with an idempotency key, in one transaction; `render` makes the answer that is kept.
+
+        Answers None and what was answered first when the key was used before; Conflict when it was for
+        another request.
+        """
+        async with self._pool.acquire() as connection:
+            transaction = connection.transaction()
+            await transaction.start()
+            try:
+                created = await self._insert(connection, subscription_id, key.tenant_id, draft)
+                answer = render(created)
+                won = await idempotency.take(connection, [(subscription_id, key, answer)], hours=self._key_hours)
+            except BaseException:
+                await transaction.rollback()
+                raise
+            if won:
+                await transaction.commit()
+                return created, answer
+            await transaction.rollback()
+            (first,) = await idempotency.winners(connection, [key])
+            if isinstance(first, errors.WebhookError):
+                raise first
+            return None, first
 
     async def subscription(self, subscription_id: UUID) -> Subscription | None:
         """A live subscription of any tenant."""
@@ -110,57 +100,23 @@ class Store:
             total += cancelled
         return total
 
-    async def insert_events(
-        self, events: Sequence[NewEvent], *, hidden_seconds: float
-    ) -> list[errors.WebhookError | None]:
-        """Commits events with their deliveries, in one statement; answers an error, or none, for each.
+    async def delete_expired_keys(self) -> int:
+        """Deletes idempotency keys that are past their time; answers how many."""
+        return await idempotency.delete_expired(self._pool)
 
-        Their deliveries are left alone by the dispatcher for `hidden_seconds`. An event id that another
-        tenant used is a Conflict; one that this tenant used is taken for a repeated call.
-        """
-        rows_to_make = [(delivery, event.id, to) for event in events for delivery, to in event.deliveries]
-        rows = await self._pool.fetch(
-            SQL["insert_events"],
-            [event.id for event in events],
-            [event.tenant_id for event in events],
-            [event.event_type for event in events],
-            [event.content_type for event in events],
-            [event.payload for event in events],
-            [delivery for delivery, _, _ in rows_to_make],
-            [event_id for _, event_id, _ in rows_to_make],
-            [subscription for _, _, subscription in rows_to_make],
-            hidden_seconds,
-            self._expiry_hours,
+    async def _insert(
+        self, connection: postgres.Pool | postgres.Connection, subscription_id: UUID, tenant_id: str, draft: Draft
+    ) -> Subscription:
+        row = await connection.fetchrow(
+            SQL["insert_subscription"],
+            subscription_id,
+            tenant_id,
+            draft.target_url,
+            draft.secret_key,
+            draft.event_types,
+            draft.description,
         )
-        if len(rows) == len(events):
-            return [None] * len(events)
-        new = {row["id"] for row in rows}
-        return await self._check_repeated(events, new)
-
-    async def _check_repeated(self, events: Sequence[NewEvent], new: set[UUID]) -> list[errors.WebhookError | None]:
-        old = [event.id for event in events if event.id not in new]
-        rows = await self._pool.fetch(SQL["select_event_tenants"], old, min(old), max(old))
-        owners = {row["id"]: row["tenant_id"] for row in rows}
-        return [
-            None
-            if event.id in new or owners.get(event.id) == event.tenant_id
-            else errors.Conflict("event_id: is taken; make a new UUIDv7", reason="EVENT_ID_TAKEN")
-            for event in events
-        ]
-
-    async def event(self, tenant_id: str, event_id: UUID) -> StoredEvent:
-        """An event with its payload; NotFound when there is none or it is no longer retained."""
-        row = await self._pool.fetchrow(SQL["select_event"], event_id, tenant_id)
-        if row is None:
-            raise errors.NotFound(f"no event {event_id}")
-        return StoredEvent(
-            id=row["id"],
-            tenant_id=row["tenant_id"],
-            event_type=row["event_type"],
-            content_type=row["content_type"],
-            payload=row["payload"],
-            created_at=row["created_at"],
-        )
+        return Subscription.from_row(row)
 
 
 def no_subscription(subscription_id: UUID) -> errors.NotFound:

@@ -1,5 +1,10 @@
 """SubscriptionService: creates, reads, changes and deletes subscriptions."""
 
+import asyncio
+from collections.abc import Coroutine
+from typing import TypeVar
+from uuid import UUID
+
 import asyncpg
 import grpc
 
@@ -7,8 +12,11 @@ from protos.webhook.v1 import subscriptions_pb2 as pb
 from protos.webhook.v1 import subscriptions_pb2_grpc
 from services.common import errors, ids, paging, tenants
 from services.ingest.cache import SubscriptionCache
+from services.ingest.idempotency import key_of
 from services.ingest.store import Store, no_subscription
 from services.ingest.subscriptions import Draft, Subscription
+
+Changed = TypeVar("Changed")
 
 
 class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
@@ -32,11 +40,9 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
             secret_key=request.secret_key if request.HasField("secret_key") else None,
         )
         try:
-            created = await self._store.create_subscription(ids.new(), tenant_id, draft)
+            return await _whole(self._create(request, tenant_id, draft))
         except asyncpg.ForeignKeyViolationError:
             raise errors.InvalidArgument.field("tenant_id", "is no tenant of this service") from None
-        await self._cache.changed(created.id, tenant_id, created, created.version)
-        return pb.CreateSubscriptionResponse(subscription=_message(created))
 
     async def GetSubscription(  # noqa: N802 - gRPC's name
         self,
@@ -80,8 +86,7 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         )
         set_secret = change == "secret_key" or (change == "remove_secret" and request.remove_secret)
         subscription_id = ids.parse("subscription_id", request.subscription_id)
-        updated = await self._store.update_subscription(tenant_id, subscription_id, draft, set_secret=set_secret)
-        await self._cache.changed(updated.id, tenant_id, updated, updated.version)
+        updated = await _whole(self._update(tenant_id, subscription_id, draft, set_secret=set_secret))
         return pb.UpdateSubscriptionResponse(subscription=_message(updated))
 
     async def DeleteSubscription(  # noqa: N802 - gRPC's name
@@ -92,10 +97,43 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         """Marks it deleted, then cancels what waits for it."""
         tenant_id = tenants.of(request.tenant_id)
         subscription_id = ids.parse("subscription_id", request.subscription_id)
-        version = await self._store.delete_subscription(tenant_id, subscription_id)
-        await self._cache.changed(subscription_id, tenant_id, None, version)
+        await _whole(self._delete(tenant_id, subscription_id))
         cancelled = await self._store.cancel_waiting(subscription_id)
         return pb.DeleteSubscriptionResponse(cancelled_deliveries=cancelled)
+
+    async def _create(
+        self, request: pb.CreateSubscriptionRequest, tenant_id: str, draft: Draft
+    ) -> pb.CreateSubscriptionResponse:
+        if not request.idempotency_key:
+            created = await self._store.create_subscription(ids.new(), tenant_id, draft)
+            await self._cache.changed(created.id, tenant_id, created, created.version)
+            return pb.CreateSubscriptionResponse(subscription=_message(created))
+        asked = pb.CreateSubscriptionRequest()
+        asked.CopyFrom(request)
+        asked.ClearField("idempotency_key")
+        key = key_of(tenant_id, "subscriptions", request.idempotency_key, asked.SerializeToString(deterministic=True))
+        new, answer = await self._store.create_keyed_subscription(ids.new(), draft, key, _rendered)
+        if new is not None:
+            await self._cache.changed(new.id, tenant_id, new, new.version)
+        return pb.CreateSubscriptionResponse(subscription=pb.Subscription.FromString(answer))
+
+    async def _update(self, tenant_id: str, subscription_id: UUID, draft: Draft, *, set_secret: bool) -> Subscription:
+        updated = await self._store.update_subscription(tenant_id, subscription_id, draft, set_secret=set_secret)
+        await self._cache.changed(updated.id, tenant_id, updated, updated.version)
+        return updated
+
+    async def _delete(self, tenant_id: str, subscription_id: UUID) -> None:
+        version = await self._store.delete_subscription(tenant_id, subscription_id)
+        await self._cache.changed(subscription_id, tenant_id, None, version)
+
+
+async def _whole(change: Coroutine[None, None, Changed]) -> Changed:
+    """Makes a change and tells the caches to the end, even when the caller leaves in between."""
+    return await asyncio.shield(asyncio.create_task(change))
+
+
+def _rendered(subscription: Subscription) -> bytes:
+    return _message(subscription).SerializeToString()
 
 
 def _message(subscription: Subscription) -> pb.Subscription:

@@ -58,6 +58,7 @@ class IngestItem(_message.Message):
     CONTENT_TYPE_FIELD_NUMBER: _builtins.int
     PAYLOAD_FIELD_NUMBER: _builtins.int
     HUB_SIGNATURE_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
     """UUIDv7 made by the caller, within 5 minutes of the service's clock; empty: the service makes it,
     and then a repeated call is another event.
@@ -72,6 +73,11 @@ class IngestItem(_message.Message):
     """Content-Type that the payload is delivered with; empty means application/json."""
     payload: _builtins.bytes
     """The bytes to deliver, exactly as they will be sent. At most MAX_PAYLOAD_BYTES."""
+    idempotency_key: _builtins.str
+    """1 to 255 printable ASCII characters, or empty. A second call with the same key to the same target is answered like
+    the first if it carries the same event, and refused with reason IDEMPOTENCY_KEY_REUSED if not. Keys are remembered
+    for IDEMPOTENCY_KEY_HOURS.
+    """
     @_builtins.property
     def fan_out(self) -> Global___FanOut:
         """To every subscription of the tenant that asked for event_type, which is then required."""
@@ -91,10 +97,11 @@ class IngestItem(_message.Message):
         content_type: _builtins.str = ...,
         payload: _builtins.bytes = ...,
         hub_signature: Global___HubSignature | None = ...,
+        idempotency_key: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["fan_out", b"fan_out", "hub_signature", b"hub_signature", "subscription_id", b"subscription_id", "target", b"target"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_type", b"content_type", "event_id", b"event_id", "event_type", b"event_type", "fan_out", b"fan_out", "hub_signature", b"hub_signature", "payload", b"payload", "subscription_id", b"subscription_id", "target", b"target", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_type", b"content_type", "event_id", b"event_id", "event_type", b"event_type", "fan_out", b"fan_out", "hub_signature", b"hub_signature", "idempotency_key", b"idempotency_key", "payload", b"payload", "subscription_id", b"subscription_id", "target", b"target", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_target: _TypeAlias = _typing.Literal["subscription_id", "fan_out"]  # noqa: Y015
     _WhichOneofArgType_target: _TypeAlias = _typing.Literal["target", b"target"]  # noqa: Y015

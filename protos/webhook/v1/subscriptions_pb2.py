@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ewebhook/v1/subscriptions.proto\x12\nwebhook.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xdf\x01\n\x0cSubscription\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\ttenant_id\x18\x02 \x01(\t\x12\x12\n\ntarget_url\x18\x03 \x01(\t\x12\x13\n\x0b\x65vent_types\x18\x04 \x03(\t\x12\x13\n\x0b\x64\x65scription\x18\x05 \x01(\t\x12\x12\n\nhas_secret\x18\x06 \x01(\x08\x12.\n\ncreated_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nupdated_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x94\x01\n\x19\x43reateSubscriptionRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x12\n\ntarget_url\x18\x02 \x01(\t\x12\x17\n\nsecret_key\x18\x03 \x01(\tH\x00\x88\x01\x01\x12\x13\n\x0b\x65vent_types\x18\x04 \x03(\t\x12\x13\n\x0b\x64\x65scription\x18\x05 \x01(\tB\r\n\x0b_secret_key\"L\n\x1a\x43reateSubscriptionResponse\x12.\n\x0csubscription\x18\x01 \x01(\x0b\x32\x18.webhook.v1.Subscription\"D\n\x16GetSubscriptionRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x17\n\x0fsubscription_id\x18\x02 \x01(\t\"I\n\x17GetSubscriptionResponse\x12.\n\x0csubscription\x18\x01 \x01(\x0b\x32\x18.webhook.v1.Subscription\"T\n\x18ListSubscriptionsRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"e\n\x19ListSubscriptionsResponse\x12/\n\rsubscriptions\x18\x01 \x03(\x0b\x32\x18.webhook.v1.Subscription\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xbe\x01\n\x19UpdateSubscriptionRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x17\n\x0fsubscription_id\x18\x02 \x01(\t\x12\x12\n\ntarget_url\x18\x03 \x01(\t\x12\x13\n\x0b\x65vent_types\x18\x04 \x03(\t\x12\x13\n\x0b\x64\x65scription\x18\x05 \x01(\t\x12\x14\n\nsecret_key\x18\x06 \x01(\tH\x00\x12\x17\n\rremove_secret\x18\x07 \x01(\x08H\x00\x42\x08\n\x06secret\"L\n\x1aUpdateSubscriptionResponse\x12.\n\x0csubscription\x18\x01 \x01(\x0b\x32\x18.webhook.v1.Subscription\"G\n\x19\x44\x65leteSubscriptionRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x17\n\x0fsubscription_id\x18\x02 \x01(\t\":\n\x1a\x44\x65leteSubscriptionResponse\x12\x1c\n\x14\x63\x61ncelled_deliveries\x18\x01 \x01(\x03\x32\x82\x04\n\x13SubscriptionService\x12\x63\n\x12\x43reateSubscription\x12%.webhook.v1.CreateSubscriptionRequest\x1a&.webhook.v1.CreateSubscriptionResponse\x12Z\n\x0fGetSubscription\x12\".webhook.v1.GetSubscriptionRequest\x1a#.webhook.v1.GetSubscriptionResponse\x12`\n\x11ListSubscriptions\x12$.webhook.v1.ListSubscriptionsRequest\x1a%.webhook.v1.ListSubscriptionsResponse\x12\x63\n\x12UpdateSubscription\x12%.webhook.v1.UpdateSubscriptionRequest\x1a&.webhook.v1.UpdateSubscriptionResponse\x12\x63\n\x12\x44\x65leteSubscription\x12%.webhook.v1.DeleteSubscriptionRequest\x1a&.webhook.v1.DeleteSubscriptionResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ewebhook/v1/subscriptions.proto\x12\nwebhook.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xdf\x01\n\x0cSubscription\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\ttenant_id\x18\x02 \x01(\t\x12\x12\n\ntarget_url\x18\x03 \x01(\t\x12\x13\n\x0b\x65vent_types\x18\x04 \x03(\t\x12\x13\n\x0b\x64\x65scription\x18\x05 \x01(\t\x12\x12\n\nhas_secret\x18\x06 \x01(\x08\x12.\n\ncreated_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nupdated_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xad\x01\n\x19\x43reateSubscriptionRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x12\n\ntarget_url\x18\x02 \x01(\t\x12\x17\n\nsecret_key\x18\x03 \x01(\tH\x00\x88\x01\x01\x12\x13\n\x0b\x65vent_types\x18\x04 \x03(\t\x12\x13\n\x0b\x64\x65scription\x18\x05 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x06 \x01(\tB\r\n\x0b_secret_key\"L\n\x1a\x43reateSubscriptionResponse\x12.\n\x0csubscription\x18\x01 \x01(\x0b\x32\x18.webhook.v1.Subscription\"D\n\x16GetSubscriptionRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x17\n\x0fsubscription_id\x18\x02 \x01(\t\"I\n\x17GetSubscriptionResponse\x12.\n\x0csubscription\x18\x01 \x01(\x0b\x32\x18.webhook.v1.Subscription\"T\n\x18ListSubscriptionsRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"e\n\x19ListSubscriptionsResponse\x12/\n\rsubscriptions\x18\x01 \x03(\x0b\x32\x18.webhook.v1.Subscription\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xbe\x01\n\x19UpdateSubscriptionRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x17\n\x0fsubscription_id\x18\x02 \x01(\t\x12\x12\n\ntarget_url\x18\x03 \x01(\t\x12\x13\n\x0b\x65vent_types\x18\x04 \x03(\t\x12\x13\n\x0b\x64\x65scription\x18\x05 \x01(\t\x12\x14\n\nsecret_key\x18\x06 \x01(\tH\x00\x12\x17\n\rremove_secret\x18\x07 \x01(\x08H\x00\x42\x08\n\x06secret\"L\n\x1aUpdateSubscriptionResponse\x12.\n\x0csubscription\x18\x01 \x01(\x0b\x32\x18.webhook.v1.Subscription\"G\n\x19\x44\x65leteSubscriptionRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x17\n\x0fsubscription_id\x18\x02 \x01(\t\":\n\x1a\x44\x65leteSubscriptionResponse\x12\x1c\n\x14\x63\x61ncelled_deliveries\x18\x01 \x01(\x03\x32\x82\x04\n\x13SubscriptionService\x12\x63\n\x12\x43reateSubscription\x12%.webhook.v1.CreateSubscriptionRequest\x1a&.webhook.v1.CreateSubscriptionResponse\x12Z\n\x0fGetSubscription\x12\".webhook.v1.GetSubscriptionRequest\x1a#.webhook.v1.GetSubscriptionResponse\x12`\n\x11ListSubscriptions\x12$.webhook.v1.ListSubscriptionsRequest\x1a%.webhook.v1.ListSubscriptionsResponse\x12\x63\n\x12UpdateSubscription\x12%.webhook.v1.UpdateSubscriptionRequest\x1a&.webhook.v1.UpdateSubscriptionResponse\x12\x63\n\x12\x44\x65leteSubscription\x12%.webhook.v1.DeleteSubscriptionRequest\x1a&.webhook.v1.DeleteSubscriptionResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,25 +35,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SUBSCRIPTION']._serialized_start=80
   _globals['_SUBSCRIPTION']._serialized_end=303
   _globals['_CREATESUBSCRIPTIONREQUEST']._serialized_start=306
-  _globals['_CREATESUBSCRIPTIONREQUEST']._serialized_end=454
-  _globals['_CREATESUBSCRIPTIONRESPONSE']._serialized_start=456
-  _globals['_CREATESUBSCRIPTIONRESPONSE']._serialized_end=532
-  _globals['_GETSUBSCRIPTIONREQUEST']._serialized_start=534
-  _globals['_GETSUBSCRIPTIONREQUEST']._serialized_end=602
-  _globals['_GETSUBSCRIPTIONRESPONSE']._serialized_start=604
-  _globals['_GETSUBSCRIPTIONRESPONSE']._serialized_end=677
-  _globals['_LISTSUBSCRIPTIONSREQUEST']._serialized_start=679
-  _globals['_LISTSUBSCRIPTIONSREQUEST']._serialized_end=763
-  _globals['_LISTSUBSCRIPTIONSRESPONSE']._serialized_start=765
-  _globals['_LISTSUBSCRIPTIONSRESPONSE']._serialized_end=866
-  _globals['_UPDATESUBSCRIPTIONREQUEST']._serialized_start=869
-  _globals['_UPDATESUBSCRIPTIONREQUEST']._serialized_end=1059
-  _globals['_UPDATESUBSCRIPTIONRESPONSE']._serialized_start=1061
-  _globals['_UPDATESUBSCRIPTIONRESPONSE']._serialized_end=1137
-  _globals['_DELETESUBSCRIPTIONREQUEST']._serialized_start=1139
-  _globals['_DELETESUBSCRIPTIONREQUEST']._serialized_end=1210
-  _globals['_DELETESUBSCRIPTIONRESPONSE']._serialized_start=1212
-  _globals['_DELETESUBSCRIPTIONRESPONSE']._serialized_end=1270
-  _globals['_SUBSCRIPTIONSERVICE']._serialized_start=1273
-  _globals['_SUBSCRIPTIONSERVICE']._serialized_end=1787
+  _globals['_CREATESUBSCRIPTIONREQUEST']._serialized_end=479
+  _globals['_CREATESUBSCRIPTIONRESPONSE']._serialized_start=481
+  _globals['_CREATESUBSCRIPTIONRESPONSE']._serialized_end=557
+  _globals['_GETSUBSCRIPTIONREQUEST']._serialized_start=559
+  _globals['_GETSUBSCRIPTIONREQUEST']._serialized_end=627
+  _globals['_GETSUBSCRIPTIONRESPONSE']._serialized_start=629
+  _globals['_GETSUBSCRIPTIONRESPONSE']._serialized_end=702
+  _globals['_LISTSUBSCRIPTIONSREQUEST']._serialized_start=704
+  _globals['_LISTSUBSCRIPTIONSREQUEST']._serialized_end=788
+  _globals['_LISTSUBSCRIPTIONSRESPONSE']._serialized_start=790
+  _globals['_LISTSUBSCRIPTIONSRESPONSE']._serialized_end=891
+  _globals['_UPDATESUBSCRIPTIONREQUEST']._serialized_start=894
+  _globals['_UPDATESUBSCRIPTIONREQUEST']._serialized_end=1084
+  _globals['_UPDATESUBSCRIPTIONRESPONSE']._serialized_start=1086
+  _globals['_UPDATESUBSCRIPTIONRESPONSE']._serialized_end=1162
+  _globals['_DELETESUBSCRIPTIONREQUEST']._serialized_start=1164
+  _globals['_DELETESUBSCRIPTIONREQUEST']._serialized_end=1235
+  _globals['_DELETESUBSCRIPTIONRESPONSE']._serialized_start=1237
+  _globals['_DELETESUBSCRIPTIONRESPONSE']._serialized_end=1295
+  _globals['_SUBSCRIPTIONSERVICE']._serialized_start=1298
+  _globals['_SUBSCRIPTIONSERVICE']._serialized_end=1812
 # @@protoc_insertion_point(module_scope)

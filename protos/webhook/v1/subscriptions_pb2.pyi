@@ -86,6 +86,7 @@ class CreateSubscriptionRequest(_message.Message):
     SECRET_KEY_FIELD_NUMBER: _builtins.int
     EVENT_TYPES_FIELD_NUMBER: _builtins.int
     DESCRIPTION_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The owning tenant; empty means the caller's own."""
     target_url: _builtins.str
@@ -96,6 +97,10 @@ class CreateSubscriptionRequest(_message.Message):
     """
     description: _builtins.str
     """At most 1,024 characters."""
+    idempotency_key: _builtins.str
+    """1 to 255 printable ASCII characters, or empty. A second call with the same key is answered like the first if it asks
+    for the same subscription, and refused with reason IDEMPOTENCY_KEY_REUSED if not.
+    """
     @_builtins.property
     def event_types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """At most 100 entries of at most 128 characters; empty means all."""
@@ -108,10 +113,11 @@ class CreateSubscriptionRequest(_message.Message):
         secret_key: _builtins.str | None = ...,
         event_types: _abc.Iterable[_builtins.str] | None = ...,
         description: _builtins.str = ...,
+        idempotency_key: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_secret_key", b"_secret_key", "secret_key", b"secret_key"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_secret_key", b"_secret_key", "description", b"description", "event_types", b"event_types", "secret_key", b"secret_key", "target_url", b"target_url", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_secret_key", b"_secret_key", "description", b"description", "event_types", b"event_types", "idempotency_key", b"idempotency_key", "secret_key", b"secret_key", "target_url", b"target_url", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__secret_key: _TypeAlias = _typing.Literal["secret_key"]  # noqa: Y015
     _WhichOneofArgType__secret_key: _TypeAlias = _typing.Literal["_secret_key", b"_secret_key"]  # noqa: Y015

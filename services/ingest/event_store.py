@@ -1,0 +1,126 @@
+"""Events and their deliveries in Postgres."""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from services.common import errors, ids, postgres, sql
+from services.ingest import idempotency
+from services.ingest.events import Accepted, NewEvent, Result, StoredEvent
+
+SQL = sql.Queries("services.ingest")
+
+
+class EventStore:
+    """Every method raises what errors.STORE_AWAY lists when Postgres is away."""
+
+    def __init__(self, pool: postgres.Pool, *, expiry_hours: int, key_hours: int) -> None:
+        self._pool = pool
+        self._expiry_hours = expiry_hours
+        self._key_hours = key_hours
+
+    async def create_partitions(self) -> None:
+        """Makes the partitions that are needed now, so that an old database accepts."""
+        await self._pool.fetchval(SQL["create_partitions"])
+
+    async def insert_events(self, events: Sequence[NewEvent], *, hidden_seconds: float) -> list[Result]:
+        """Commits events without keys, with their deliveries, in one statement; answers for each in order.
+
+        Their deliveries are left alone by the dispatcher for `hidden_seconds`. An id that was used before is
+        answered as it is stored when the event is the same, and else it is a Conflict.
+        """
+        async with self._pool.acquire() as connection:
+            return await self._insert(connection, events, hidden_seconds)
+
+    async def insert_keyed_events(self, events: Sequence[NewEvent], *, hidden_seconds: float) -> list[Result]:
+        """The same for events with idempotency keys, no key twice: one transaction with the keys.
+
+        An event whose key was used before is not stored; it is answered like the one that was.
+        """
+        async with self._pool.acquire() as connection:
+            async with connection.transaction():
+                keyed = [
+                    (event.id, event.key, msgspec.json.encode(event.accepted))
+                    for event in events
+                    if event.key is not None
+                ]
+                won = await idempotency.take(connection, keyed, hours=self._key_hours)
+                new = [event for event in events if event.id in won]
+                results = dict(
+                    zip((event.id for event in new), await self._insert(connection, new, hidden_seconds), strict=True)
+                )
+                taken = [event.key for event in new if event.key and isinstance(results[event.id], errors.WebhookError)]
+                if taken:
+                    await idempotency.give_back(connection, taken)
+            lost = [event for event in events if event.id not in won]
+            if lost:
+                answers = await idempotency.winners(connection, [event.key for event in lost if event.key is not None])
+                for event, answer in zip(lost, answers, strict=True):
+                    results[event.id] = _repeated(answer) if isinstance(answer, bytes) else answer
+        return [results[event.id] for event in events]
+
+    async def event(self, tenant_id: str, event_id: UUID) -> StoredEvent:
+        """An event with its payload; NotFound when there is none or it is no longer retained."""
+        row = await self._pool.fetchrow(SQL["select_event"], event_id, tenant_id)
+        if row is None:
+            raise errors.NotFound(f"no event {event_id}")
+        return StoredEvent(
+            id=row["id"],
+            tenant_id=row["tenant_id"],
+            event_type=row["event_type"],
+            content_type=row["content_type"],
+            payload=row["payload"],
+            created_at=row["created_at"],
+        )
+
+    async def _insert(
+        self, connection: postgres.Connection, events: Sequence[NewEvent], hidden_seconds: float
+    ) -> list[Result]:
+        rows_to_make = [(delivery, event.id, to) for event in events for delivery, to in event.deliveries]
+        rows = await connection.fetch(
+            SQL["insert_events"],
+            [event.id for event in events],
+            [event.tenant_id for event in events],
+            [event.event_type for event in events],
+            [event.content_type for event in events],
+            [event.payload for event in events],
+            [delivery for delivery, _, _ in rows_to_make],
+            [event_id for _, event_id, _ in rows_to_make],
+            [subscription for _, _, subscription in rows_to_make],
+            hidden_seconds,
+            self._expiry_hours,
+        )
+        if len(rows) == len(events):
+            return [event.accepted for event in events]
+        new = {row["id"] for row in rows}
+        old = await self._answers(connection, [event for event in events if event.id not in new])
+        return [event.accepted if event.id in new else old[event.id] for event in events]
+
+    async def _answers(self, connection: postgres.Connection, events: Sequence[NewEvent]) -> dict[UUID, Result]:
+        """The answers for events whose ids are taken: what is stored, if it is the same, or Conflict."""
+        old = [event.id for event in events]
+        least, greatest = min(old), max(old)
+        stored = {row["id"]: row for row in await connection.fetch(SQL["select_events"], old, least, greatest)}
+        deliveries: dict[UUID, set[UUID]] = {event_id: set() for event_id in old}
+        first, last = ids.delivery_range(least)[0], ids.delivery_range(greatest)[1]
+        for row in await connection.fetch(SQL["select_deliveries"], old, first, last):
+            deliveries[row["event_id"]].add(row["id"])
+        return {event.id: _answer(event, stored.get(event.id), deliveries[event.id]) for event in events}
+
+
+def _answer(event: NewEvent, row: Any, deliveries: set[UUID]) -> Result:
+    same = row is not None and all(
+        row[name] == getattr(event, name) for name in ("tenant_id", "event_type", "content_type", "payload")
+    )
+    # Filters may have changed since, but an event for one subscription is not the same event for another one.
+    elsewhere = event.deliveries and deliveries and deliveries.isdisjoint(delivery for delivery, _ in event.deliveries)
+    if not same or elsewhere:
+        return errors.Conflict("event_id: is taken; make a new UUIDv7", reason="EVENT_ID_TAKEN")
+    only = next(iter(deliveries)) if len(deliveries) == 1 else None
+    return Accepted(event_id=event.id, delivery_id=only, deliveries=len(deliveries), repeated=True)
+
+
+def _repeated(answer: bytes) -> Accepted:
+    return msgspec.structs.replace(msgspec.json.decode(answer, type=Accepted), repeated=True)

@@ -1,0 +1,56 @@
+"""Events: what is asked to be stored, and what is answered for it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+import msgspec
+
+from services.common import errors
+from services.ingest.idempotency import Key
+
+
+class Accepted(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer for an event that is committed, as it is kept for a repeated call."""
+
+    event_id: UUID
+    # When exactly one delivery was made.
+    delivery_id: UUID | None
+    deliveries: int
+    # Whether it was committed by an earlier call.
+    repeated: bool = False
+
+
+Result = Accepted | errors.WebhookError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewEvent:
+    """An event to store, and the subscriptions it goes to as (delivery id, subscription id)."""
+
+    id: UUID
+    tenant_id: str
+    event_type: str | None
+    content_type: str
+    payload: bytes
+    deliveries: Sequence[tuple[UUID, UUID]]
+    key: Key | None = None
+
+    @property
+    def accepted(self) -> Accepted:
+        """The answer once it is committed."""
+        only = self.deliveries[0][0] if len(self.deliveries) == 1 else None
+        return Accepted(event_id=self.id, delivery_id=only, deliveries=len(self.deliveries))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoredEvent:
+    """An event as stored."""
+
+    id: UUID
+    tenant_id: str
+    event_type: str | None
+    content_type: str
+    payload: bytes
+    created_at: datetime

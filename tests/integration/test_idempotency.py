@@ -1,0 +1,186 @@
+"""Idempotency keys at the ingest service: one key, one request, one object, one answer."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import asyncpg
+import grpc
+import pytest
+import pytest_asyncio
+
+from protos.webhook.v1 import ingest_pb2, ingest_pb2_grpc, subscriptions_pb2, subscriptions_pb2_grpc
+from services.common import grpc_errors, lifecycle
+from services.embedded import ports
+from services.ingest.__main__ import serve
+from services.ingest.settings import IngestSettings
+
+URL = "http://127.0.0.1:9/hook"
+
+
+class Ingest:
+    """Stubs of an ingest service that runs in this process."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self.events = ingest_pb2_grpc.IngestServiceStub(channel)
+        self.subscriptions = subscriptions_pb2_grpc.SubscriptionServiceStub(channel)
+
+    async def subscribe(self, key: str = "", url: str = URL) -> subscriptions_pb2.Subscription:
+        request = subscriptions_pb2.CreateSubscriptionRequest(target_url=url, idempotency_key=key)
+        return (await self.subscriptions.CreateSubscription(request)).subscription
+
+    async def send(self, subscription_id: str, payload: bytes, key: str, event_id: str = "") -> ingest_pb2.Accepted:
+        item = ingest_pb2.IngestItem(
+            event_id=event_id, subscription_id=subscription_id, payload=payload, idempotency_key=key
+        )
+        return (await self.events.Ingest(ingest_pb2.IngestRequest(item=item))).accepted
+
+
+@contextlib.asynccontextmanager
+async def serving(database: str, redis_url: str) -> AsyncIterator[Ingest]:
+    port = ports.free_port()
+    settings = IngestSettings(database_url=database, redis_url=redis_url, grpc_port=port, metrics_port=0)
+    async with (
+        serve(lifecycle.Process("ingest"), settings),
+        grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
+    ):
+        yield Ingest(channel)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def ingest(database: str, redis_url: str) -> AsyncIterator[Ingest]:
+    async with serving(database, redis_url) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def rows(database: str) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
+    connection = await asyncpg.connect(database)
+    yield connection
+    await connection.close()
+
+
+async def test_the_same_key_and_body_make_one_event(ingest: Ingest, rows: "asyncpg.Connection[asyncpg.Record]") -> None:
+    subscription = await ingest.subscribe()
+    first = await ingest.send(subscription.id, b"1", "a")
+    again = await ingest.send(subscription.id, b"1", "a")
+    assert again == first
+    assert await rows.fetchval("SELECT count(*) FROM webhook_events") == 1
+    assert await rows.fetchval("SELECT count(*) FROM webhook_deliveries") == 1
+
+
+async def test_the_same_key_and_another_body_is_a_conflict(
+    ingest: Ingest, rows: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    subscription = await ingest.subscribe()
+    await ingest.send(subscription.id, b"1", "a")
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await ingest.send(subscription.id, b"2", "a")
+    assert grpc_errors.from_rpc_error(caught.value).reason == "IDEMPOTENCY_KEY_REUSED"
+    assert await rows.fetchval("SELECT count(*) FROM webhook_events") == 1
+
+
+async def test_fifty_at_once_make_one_event(ingest: Ingest, rows: "asyncpg.Connection[asyncpg.Record]") -> None:
+    subscription = await ingest.subscribe()
+    answers = await asyncio.gather(*(ingest.send(subscription.id, b"1", "a") for _ in range(50)))
+    assert len({answer.event_id for answer in answers}) == 1
+    assert await rows.fetchval("SELECT count(*) FROM webhook_deliveries") == 1
+
+
+async def test_two_servers_share_the_keys(database: str, redis_url: str) -> None:
+    async with serving(database, redis_url) as one, serving(database, redis_url) as other:
+        subscription = await one.subscribe()
+        keys = [str(number) for number in range(40)]
+        sends = [server.send(subscription.id, key.encode(), key) for key in keys for server in (one, other)]
+        answers = await asyncio.gather(*sends)
+    pairs = zip(answers[::2], answers[1::2], strict=True)
+    assert all(first == second for first, second in pairs)
+
+
+async def test_batches_with_the_same_keys_in_opposite_orders_do_not_deadlock(
+    ingest: Ingest, rows: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    subscription = await ingest.subscribe()
+    items = [
+        ingest_pb2.IngestItem(subscription_id=subscription.id, payload=b"1", idempotency_key=f"key {number}")
+        for number in range(100)
+    ]
+    batches = [items, items[::-1]] * 5
+    answers = await asyncio.gather(
+        *(ingest.events.BatchIngest(ingest_pb2.BatchIngestRequest(items=batch)) for batch in batches)
+    )
+    assert all(result.HasField("accepted") for answer in answers for result in answer.results)
+    assert await rows.fetchval("SELECT count(*) FROM webhook_events") == 100
+
+
+async def test_a_key_that_stands_in_a_batch_twice_makes_one_event(ingest: Ingest) -> None:
+    subscription = await ingest.subscribe()
+    item = ingest_pb2.IngestItem(subscription_id=subscription.id, payload=b"1", idempotency_key="a")
+    other = ingest_pb2.IngestItem(subscription_id=subscription.id, payload=b"2", idempotency_key="a")
+    plain = ingest_pb2.IngestItem(subscription_id=subscription.id, payload=b"3")
+    answer = await ingest.events.BatchIngest(ingest_pb2.BatchIngestRequest(items=[item, plain, item, other]))
+    first, unkeyed, second, refused = answer.results
+    assert first == second
+    assert unkeyed.HasField("accepted")
+    assert refused.error.reason == "IDEMPOTENCY_KEY_REUSED"
+
+
+async def test_the_same_key_at_another_target_is_another_key(ingest: Ingest) -> None:
+    one, other = await ingest.subscribe(), await ingest.subscribe()
+    assert (await ingest.send(one.id, b"1", "a")).event_id != (await ingest.send(other.id, b"1", "a")).event_id
+
+
+async def test_a_fan_out_is_answered_alike(ingest: Ingest) -> None:
+    for _ in range(3):
+        await ingest.subscribe()
+    item = ingest_pb2.IngestItem(fan_out=ingest_pb2.FanOut(), event_type="a", payload=b"1", idempotency_key="a")
+    first = await ingest.events.Ingest(ingest_pb2.IngestRequest(item=item))
+    await ingest.subscribe()
+    again = await ingest.events.Ingest(ingest_pb2.IngestRequest(item=item))
+    assert first.accepted.deliveries == 3
+    assert again == first
+
+
+async def test_a_key_past_its_time_is_free_again(ingest: Ingest, rows: "asyncpg.Connection[asyncpg.Record]") -> None:
+    subscription = await ingest.subscribe()
+    first = await ingest.send(subscription.id, b"1", "a")
+    hours = await rows.fetchval("SELECT extract(epoch FROM expires_at - now()) / 3600 FROM idempotency_keys")
+    assert 23.9 < hours <= 24
+    await rows.execute("UPDATE idempotency_keys SET expires_at = now()")
+    assert (await ingest.send(subscription.id, b"2", "a")).event_id != first.event_id
+
+
+async def test_an_event_without_a_key_writes_none(ingest: Ingest, rows: "asyncpg.Connection[asyncpg.Record]") -> None:
+    subscription = await ingest.subscribe()
+    await ingest.send(subscription.id, b"1", "")
+    assert await rows.fetchval("SELECT count(*) FROM idempotency_keys") == 0
+
+
+async def test_a_key_whose_event_was_refused_is_free(
+    ingest: Ingest, rows: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    subscription = await ingest.subscribe()
+    used = await ingest.send(subscription.id, b"1", "")
+    await rows.execute("INSERT INTO tenants (id, name) VALUES ('other', 'Other')")
+    request = subscriptions_pb2.CreateSubscriptionRequest(tenant_id="other", target_url=URL)
+    foreign = (await ingest.subscriptions.CreateSubscription(request)).subscription
+    item = ingest_pb2.IngestItem(
+        tenant_id="other",
+        event_id=used.event_id,
+        subscription_id=foreign.id,
+        payload=b"1",
+        idempotency_key="a",
+    )
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await ingest.events.Ingest(ingest_pb2.IngestRequest(item=item))
+    assert grpc_errors.from_rpc_error(caught.value).reason == "EVENT_ID_TAKEN"
+    assert await rows.fetchval("SELECT count(*) FROM idempotency_keys") == 0
+
+
+async def test_a_subscription_is_made_once_per_key(ingest: Ingest, rows: "asyncpg.Connection[asyncpg.Record]") -> None:
+    made = await asyncio.gather(*(ingest.subscribe("a") for _ in range(10)))
+    assert all(subscription == made[0] for subscription in made)
+    assert await rows.fetchval("SELECT count(*) FROM subscriptions") == 1
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await ingest.subscribe("a", url=URL + "/other")
+    assert grpc_errors.from_rpc_error(caught.value).reason == "IDEMPOTENCY_KEY_REUSED"
