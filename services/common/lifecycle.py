@@ -27,6 +27,7 @@ from services.common.settings import Settings
 log = structlog.get_logger(__name__)
 
 LAG_INTERVAL_SECONDS = 0.5
+CANCEL_AGAIN_SECONDS = 0.2
 
 
 class Process:
@@ -54,8 +55,10 @@ class Process:
     async def cancel(self, task: asyncio.Task[None]) -> None:
         """Ends a spawned task and waits for it."""
         self.disown(task)
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        # More than once: a library that takes the cancellation for a failure of its connection swallows it.
+        while not task.done():
+            task.cancel()
+            await asyncio.wait({task}, timeout=CANCEL_AGAIN_SECONDS)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if task not in self._tasks:

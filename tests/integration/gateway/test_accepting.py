@@ -187,7 +187,7 @@ async def test_the_idempotency_key_goes_with_the_event(client: httpx.AsyncClient
 async def test_a_key_that_cannot_be_one_is_named(
     client: httpx.AsyncClient, services: Services, path: str, key: str
 ) -> None:
-    headers = {"idempotency-key": key.encode("latin-1")}
+    headers = [(b"idempotency-key", key.encode("latin-1"))]
     body = b'{"event_type": "a", "payload": 1}' if path != "/api/v1/subscriptions" else b'{"target_url": "http://a.b"}'
     answer = await client.post(path, content=body, headers=headers)
     assert answer.status_code == 422

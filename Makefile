@@ -1,0 +1,61 @@
+# Everything a contributor types. GNU Make 3.81 or later, a shell, and Python 3.11 or later with venv.
+#
+# `make run` and `make test` set themselves up: scripts/venv.sh makes .venv and installs the locked requirements.
+#
+# The locks are made by `make lock`; they hold hashes and no index addresses:
+#   uv pip compile --universal --generate-hashes --python-version 3.11 --no-emit-index-url --no-header -q \
+#      pyproject.toml -o requirements/run.txt
+#   uv pip compile … --extra dev -c requirements/run.txt pyproject.toml -o requirements/dev.txt
+
+SHELL  := /bin/sh
+VENV   := .venv
+BIN    := $(VENV)/bin
+# The Python to make .venv with; looked for when it is empty.
+PYTHON ?=
+# More arguments of pytest: make test ARGS='-k worker -x'
+ARGS   ?=
+
+export PYTHON
+
+COMPILE := $(BIN)/uv pip compile --universal --generate-hashes --python-version 3.11 --no-emit-index-url --no-header -q
+
+.DEFAULT_GOAL := help
+.PHONY: help run demo test lint format protos lock clean
+
+help: ## Show this
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
+
+run: ## Start everything on this machine; PORT=8080 DATA_DIR=.data by default
+	@scripts/venv.sh run
+	@exec $(BIN)/python -m services local
+
+demo: ## Send a webhook through a failing receiver and watch it arrive
+	@scripts/venv.sh run
+	@exec $(BIN)/python -m services.demo
+
+test: ## Run all tests; ARGS go to pytest
+	@scripts/venv.sh dev
+	@unset PORT DATA_DIR; exec $(BIN)/python -m pytest $(ARGS)
+
+lint: ## Check style, types, contracts between packages, protos and stubs
+	@scripts/venv.sh dev
+	@scripts/lint.sh $(BIN)
+
+format: ## Put the code into shape
+	@scripts/venv.sh dev
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format .
+
+protos: ## Make the Python stubs of protos/ again
+	@scripts/venv.sh dev
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python scripts/protos.py
+
+lock: ## Resolve the requirements again, keeping what still fits
+	@scripts/venv.sh dev
+	$(BIN)/python -m pip install --quiet uv
+	$(COMPILE) pyproject.toml -o requirements/run.txt
+	$(COMPILE) --extra dev -c requirements/run.txt pyproject.toml -o requirements/dev.txt
+
+clean: ## Remove what was made here, except .data
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	find services tests scripts protos -name __pycache__ -type d -prune -exec rm -rf {} +

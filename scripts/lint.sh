@@ -1,0 +1,31 @@
+#!/bin/sh
+# Runs every check of the source to its end, and fails when one failed: scripts/lint.sh BIN
+set -u
+
+cd "$(dirname "$0")/.."
+bin=$1
+failed=
+# protoc looks for its plugins there.
+PATH=$(cd "$bin" && pwd):$PATH
+export PATH
+
+check() {
+    name=$1
+    shift
+    printf '%s\n' "== $name"
+    "$@" || failed="$failed, $name"
+}
+
+check style "$bin/ruff" check .
+check format "$bin/ruff" format --check .
+# mypy and import-linter through Python: the scripts in a virtual environment do not survive a move of the clone.
+check types "$bin/python" -m mypy
+check contracts "$bin/python" -c 'import sys; from importlinter.cli import lint_imports_command; sys.exit(lint_imports_command())'
+check protos "$bin/buf" lint
+check stubs "$bin/python" scripts/protos.py --check
+
+if [ -n "$failed" ]; then
+    printf '%s\n' "lint failed: ${failed#, }" >&2
+    exit 1
+fi
+printf '%s\n' 'lint: all checks passed'

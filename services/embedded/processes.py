@@ -1,0 +1,46 @@
+"""Processes that are not our children: those of an owner that died."""
+
+import contextlib
+import signal
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import psutil
+
+POLL_SECONDS = 0.05
+
+
+def alive(process: psutil.Process) -> bool:
+    """Whether the very process still runs (not another one with its number); a zombie does not."""
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def end(processes: Iterable[psutil.Process], stop_signal: int, grace_seconds: float) -> list[psutil.Process]:
+    """Stops processes by a signal, and after the grace period by SIGKILL; answers those that live on all the same."""
+    left = [process for process in processes if alive(process)]
+    for number, seconds in ((stop_signal, grace_seconds), (signal.SIGKILL, 2.0)):
+        for process in left:
+            with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+                process.send_signal(number)
+        deadline = time.monotonic() + seconds
+        while left and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS)
+            left = [process for process in left if alive(process)]
+    return left
+
+
+def working_in(folder: Path, program: str) -> list[psutil.Process]:
+    """The processes of `program` whose working folder this is, oldest first.
+
+    Those of other users are not found when we may not look at them.
+    """
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.name() == program and process.cwd() == str(folder) and alive(process):
+                found.append(process)
+    return sorted(found, key=lambda process: (process.create_time(), process.pid))

@@ -1,0 +1,154 @@
+"""Entry of the one-machine stack: python -m services local."""
+
+import contextlib
+import functools
+import os
+import resource
+import signal
+import sys
+import time
+from pathlib import Path
+
+from services.common.settings import load
+from services.embedded import Child, EmbeddedError, Guard, ports
+from services.local import lock, logs, migrations, plan, readiness, stores
+from services.local.errors import StackError
+from services.local.output import Output, fail
+from services.local.settings import LocalSettings
+from services.local.supervisor import Part, Supervisor
+
+LOGS_INTERVAL_SECONDS = 10.0
+# Sockets of a worker and then some; the usual limits are 1024 (Linux) and 256 (macOS).
+OPEN_FILES = 10_240
+
+
+def main() -> None:
+    """Runs the stack until it is told to stop; exit status 1 and a line when it cannot."""
+    settings = load(LocalSettings)
+    output = Output()
+    try:
+        with lock.held(settings.data_dir.resolve(), output.step) as stack_lock:
+            # After the wait for a killed stack, whose gateway may have it.
+            _refuse_taken_port(settings)
+            _run(settings, output, stack_lock)
+    except lock.InUse as error:
+        taken = ports.why_not(settings.host, settings.port)
+        fail(f"PORT {settings.port} {taken}, and {error}" if taken else str(error))
+        sys.exit(1)
+    except (StackError, EmbeddedError, migrations.MigrationError) as error:
+        fail(str(error))
+        sys.exit(1)
+    except OSError as error:
+        fail(f"the stack cannot run: {error}")
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _refuse_taken_port(settings: LocalSettings) -> None:
+    why = ports.why_not(settings.host, settings.port)
+    if why:
+        raise StackError(
+            f"PORT {settings.port} {why}; choose another one, for example PORT={settings.port % 65535 + 1}"
+        )
+
+
+def _run(settings: LocalSettings, output: Output, stack_lock: int) -> None:
+    the_plan = plan.make(settings)
+    the_plan.ports_path.unlink(missing_ok=True)
+    _raise_open_files()
+    with contextlib.ExitStack() as cleanup:
+        guard = cleanup.enter_context(Guard(keep_open=[stack_lock]))
+        supervisor = Supervisor(output.step, on_tick=_Housekeeping(guard, the_plan.logs).run)
+        _stop_on_signals(supervisor)
+        the_stores = stores.prepare(settings, the_plan, guard, output.step)
+        cleanup.callback(the_stores.close)
+        cleanup.callback(the_plan.ports_path.unlink, missing_ok=True)
+        cleanup.callback(_stop, supervisor, output)
+        _start(supervisor, the_stores, the_plan, guard, settings, output)
+        if not supervisor.stopping:
+            output.serving(the_plan)
+            supervisor.watch()
+
+
+def _start(
+    supervisor: Supervisor,
+    the_stores: stores.Stores,
+    the_plan: plan.Plan,
+    guard: Guard,
+    settings: LocalSettings,
+    output: Output,
+) -> None:
+    postgres, valkey = the_stores.postgres, the_stores.valkey
+    own = [
+        Part(child=store.process, launch=store.launch, is_ready=store.is_ready) for store in (postgres, valkey) if store
+    ]
+    output.step(f"starting {' and '.join(part.name for part in own)}" if own else "using the stores that were named")
+    supervisor.start(own)
+    if supervisor.stopping:
+        return
+    if postgres:
+        postgres.ensure_database(stores.DATABASE)
+    applied = migrations.migrate(the_stores.database_url, cancelled=lambda: supervisor.stopping)
+    output.step(f"the schema is up to date ({applied} migrations applied)")
+    the_plan.write_ports(
+        {
+            "database_url": the_stores.database_url,
+            "redis_url": the_stores.redis_url,
+            # For psql and others that want TCP.
+            "postgres_tcp_url": postgres.tcp_url(stores.DATABASE) if postgres else None,
+            "supervisor_pid": os.getpid(),
+        }
+    )
+    output.step(f"starting {', '.join(plan.ROLES)}")
+    supervisor.start([_role(role, the_stores, the_plan, guard, settings) for role in plan.ROLES])
+
+
+def _role(role: str, the_stores: stores.Stores, the_plan: plan.Plan, guard: Guard, settings: LocalSettings) -> Part:
+    urls = the_plan.readiness_urls(role)
+    command = the_plan.command(role, settings, database_url=the_stores.database_url, redis_url=the_stores.redis_url)
+    child = Child(command, guard=guard)
+    return Part(child=child, launch=child.launch, is_ready=functools.partial(readiness.all_ready, urls))
+
+
+def _stop(supervisor: Supervisor, output: Output) -> None:
+    output.step("stopping")
+    supervisor.stop()
+    output.step("stopped")
+
+
+def _stop_on_signals(supervisor: Supervisor) -> None:
+    """Further signals change nothing: make forwards one that its process group got as well."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # nohup means it.
+        if number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
+            continue
+        signal.signal(number, lambda _number, _frame: supervisor.request_stop())
+
+
+def _raise_open_files() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+class _Housekeeping:
+    """What is looked after while the stack runs: that the guard lives, and that logs stay small."""
+
+    def __init__(self, guard: Guard, logs_folder: Path) -> None:
+        self._guard = guard
+        self._logs_folder = logs_folder
+        self._trim_at = 0.0
+
+    def run(self) -> None:
+        """Called at every tick of the supervisor."""
+        self._guard.ensure_running()
+        if time.monotonic() >= self._trim_at:
+            logs.trim(self._logs_folder)
+            self._trim_at = time.monotonic() + LOGS_INTERVAL_SECONDS
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,35 @@
+"""What the supervisor reads from the environment and .env; the processes read the rest themselves."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, PositiveInt
+
+from services.common.settings import PostgresSettings, RedisSettings
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class LocalSettings(PostgresSettings, RedisSettings):
+    """Which stores to use, and the one fixed port."""
+
+    # The gateway's.
+    port: Annotated[int, Field(ge=1, le=65535)] = 8080
+    data_dir: Path = ROOT / ".data"
+    # Shorter than in production: on one machine, a worker that died is noticed by people.
+    lease_seconds: PositiveInt = 30
+
+    @property
+    def own_postgres(self) -> bool:
+        """Whether Postgres is for us to run: nobody named one."""
+        return not self.model_fields_set & {"database_url", "postgres_host"}
+
+    @property
+    def own_redis(self) -> bool:
+        """Whether Redis is for us to run: nobody named one."""
+        return not self.model_fields_set & {"redis_url", "redis_addr"}
+
+    @property
+    def reach(self) -> str:
+        """The address at which processes of this machine reach those that bind `host`."""
+        return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104 - compared, not bound

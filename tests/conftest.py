@@ -1,0 +1,62 @@
+"""Fixtures for all tests. Whatever is real in production is real here: Postgres, Valkey, processes, sockets."""
+
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from services.embedded import ports
+from tests.support import receiver as receivers
+from tests.support import stack as stacks
+from tests.support import stores as shared_stores
+
+
+@pytest.fixture(scope="session")
+def stores() -> Iterator[shared_stores.Stores]:
+    """Postgres and Valkey of this test run."""
+    with shared_stores.running() as running:
+        yield running
+
+
+@pytest.fixture
+def database(stores: shared_stores.Stores) -> Iterator[str]:
+    """The DSN of a fresh migrated database."""
+    with stores.database() as dsn:
+        yield dsn
+
+
+@pytest.fixture
+def redis_url(stores: shared_stores.Stores) -> str:
+    """The URL of an empty logical database of Valkey."""
+    return stores.redis_url()
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A TCP port that nobody listens on."""
+    return ports.free_port()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def receiver() -> AsyncIterator[receivers.Receiver]:
+    """A receiver of webhooks on 127.0.0.1."""
+    async with receivers.receiving() as receiving:
+        yield receiving
+
+
+@pytest.fixture(scope="session")
+def short_folder() -> Iterator[Path]:
+    """A temporary folder for data of stacks; not pytest's, which is closed to the user that Postgres runs as."""
+    folder = Path(tempfile.mkdtemp(prefix="stack-"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def stack(short_folder: Path) -> Iterator[stacks.Stack]:
+    """The whole service, started once for all tests that use it."""
+    with stacks.running(short_folder / "shared") as running:
+        yield running

@@ -1,0 +1,260 @@
+"""The one command: python -m services local."""
+
+import functools
+import os
+import signal
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from psutil import Process
+
+from tests.support.receiver import Receiver, Reply
+from tests.support.stack import ROLES, Stack
+from tests.support.waiting import wait_until, wait_until_sync
+
+SUBSCRIPTIONS = "/api/v1/subscriptions/"
+
+MakeStack = Callable[..., Stack]
+
+
+@pytest.fixture
+def make_stack(short_folder: Path) -> Iterator[MakeStack]:
+    """Makes stacks, and stops those that the test left running."""
+    made: list[Stack] = []
+
+    def make(name: str, **options: object) -> Stack:
+        made.append(Stack(short_folder / name, **options))  # type: ignore[arg-type]
+        return made[-1]
+
+    yield make
+    for stack in made:
+        stack.stop()
+
+
+def _subscribe(stack: Stack, target_url: str) -> str:
+    answer = httpx.post(stack.base_url + SUBSCRIPTIONS, json={"target_url": target_url}, timeout=10)
+    assert answer.status_code == httpx.codes.CREATED, answer.text
+    identifier: str = answer.json()["id"]
+    return identifier
+
+
+def _subscriptions(stack: Stack) -> list[str]:
+    answer = httpx.get(stack.base_url + SUBSCRIPTIONS, timeout=10)
+    assert answer.status_code == httpx.codes.OK, answer.text
+    return [item["id"] for item in answer.json()["items"]]
+
+
+def _ready(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=5).status_code == httpx.codes.OK
+    except httpx.HTTPError:
+        return False
+
+
+def test_every_process_is_ready_and_ports_json_says_where(stack: Stack) -> None:
+    """And each has a session of its own, its role in its command line, and DATA_DIR in its environment."""
+    ports = stack.ports
+    assert ports["gateway"] == stack.port
+    assert ports["supervisor_pid"] == stack.process.pid
+    assert set(ports) >= {"ingest", "delivery", "analytics", "postgres", "redis", "database_url", "redis_url"}
+    assert all(_ready(f"http://127.0.0.1:{ports['metrics'][role]}/readyz") for role in ROLES)
+    assert _ready(f"{stack.base_url}/readyz")
+    # URLs of named stores hold passwords.
+    assert stat.S_IMODE((stack.data_dir / "ports.json").stat().st_mode) == stat.S_IRUSR | stat.S_IWUSR
+    for role in ROLES:
+        pid = stack.pid_of(role)
+        assert pid is not None
+        assert os.getsid(pid) == pid
+        command = " ".join(Process(pid).cmdline()[1:])
+        assert [word for word in ROLES if word in command] == [role]
+        assert Process(pid).environ()["DATA_DIR"] == str(stack.data_dir)
+
+
+def test_the_output_ends_with_what_to_open_and_what_to_try(stack: Stack) -> None:
+    """URL, Swagger URL, a curl."""
+    assert f"{stack.base_url}/docs" in stack.output
+    assert f"curl -s {stack.base_url}/api/v1/subscriptions/" in stack.output
+
+
+def test_a_taken_port_is_said_in_one_line_and_nothing_starts(stack: Stack, make_stack: MakeStack) -> None:
+    """Exit status 1."""
+    other = make_stack("taken", port=stack.port)
+    other.launch()
+    assert other.process.wait(10) == 1
+    assert other.output.splitlines() == [
+        f"PORT {stack.port} is already in use; choose another one, for example PORT={stack.port + 1}"
+    ]
+    assert not (other.data_dir / "postgres").exists()
+
+
+def test_a_data_dir_in_use_is_said_in_one_line(stack: Stack, make_stack: MakeStack) -> None:
+    """With the process that has it."""
+    other = make_stack(stack.data_dir.name)
+    output = stack.output_path.read_bytes()
+    other.output_path = stack.output_path.with_name("in-use.output")
+    other.launch()
+    assert other.process.wait(10) == 1
+    assert other.output.splitlines() == [
+        f"DATA_DIR {stack.data_dir} is in use by another running stack (pid {stack.process.pid})"
+    ]
+    assert stack.output_path.read_bytes() == output
+    assert _ready(f"{stack.base_url}/readyz")
+
+
+def test_a_wrong_setting_is_said_in_one_line(make_stack: MakeStack) -> None:
+    """Named like its variable."""
+    stack = make_stack("wrong", environment={"PORT": "many"})
+    stack.launch()
+    assert stack.process.wait(10) != 0
+    assert len(stack.output.splitlines()) == 1
+    assert stack.output.startswith("PORT: ")
+
+
+def test_a_killed_process_is_started_again_within_two_seconds(make_stack: MakeStack) -> None:
+    """On its ports, with a line that names it and its exit status."""
+    stack = make_stack("killed")
+    stack.start()
+    for role in ROLES:
+        _kill_and_see_another(stack, role)
+    for role in ROLES:
+        url = f"http://127.0.0.1:{stack.ports['metrics'][role]}/readyz"
+        wait_until_sync(functools.partial(_ready, url), 20, what=f"a ready {role}")
+    assert _ready(f"{stack.base_url}/readyz")
+
+
+def _kill_and_see_another(stack: Stack, role: str) -> None:
+    pid = stack.kill_role(role)
+    wait_until_sync(lambda: stack.pid_of(role) not in {None, pid}, 2.0, what=f"a new {role}")
+    line = f"{role} (pid {pid}) died: killed by SIGKILL; starting it again"
+    wait_until_sync(lambda: line in stack.output, 1.0, what=line)
+
+
+async def test_killed_stores_are_started_again_and_deliveries_go_on(make_stack: MakeStack, receiver: Receiver) -> None:
+    """With what was accepted before."""
+    stack = make_stack("stores")
+    stack.start()
+    subscription = _subscribe(stack, receiver.url())
+    for program in ("postgres", "valkey-server"):
+        # The postmaster is the oldest.
+        oldest = min((p for p in stack.processes() if p.name() == program), key=lambda p: (p.create_time(), p.pid))
+        oldest.kill()
+        await wait_until(lambda: "runs again" in stack.output, 5, what=f"a new {program}")
+    await wait_until(lambda: _ready(f"{stack.base_url}/readyz"), 20, what="readiness")
+    url = f"{stack.base_url}/api/v1/webhooks/ingest/{subscription}"
+    async with httpx.AsyncClient() as client:
+
+        async def accepted() -> bool:
+            return (await client.post(url, json={"payload": {}}, timeout=5)).status_code == httpx.codes.ACCEPTED
+
+        await wait_until(accepted, 20, what="an accepted webhook")
+    await receiver.wait_for(1, 20)
+
+
+async def test_a_delivery_survives_the_kill_of_its_worker(make_stack: MakeStack, receiver: Receiver) -> None:
+    """The request hangs when the worker dies; after its lease it is made again."""
+    stack = make_stack("lease", environment={"LEASE_SECONDS": "20"})
+    stack.start()
+    receiver.script(Reply(hang=True), then=200)
+    subscription = _subscribe(stack, receiver.url())
+    async with httpx.AsyncClient(base_url=stack.base_url) as client:
+        answer = await client.post(f"/api/v1/webhooks/ingest/{subscription}", json={"payload": {"n": 1}})
+        assert answer.status_code == httpx.codes.ACCEPTED
+        await receiver.wait_for(1)
+        stack.kill_role("worker")
+        await receiver.wait_for(2, 40)
+
+        async def delivered() -> bool:
+            delivery = await client.get(f"/api/v1/webhooks/deliveries/{answer.json()['delivery_id']}")
+            return bool(delivery.json()["status"] == "delivered")
+
+        await wait_until(delivered)
+
+
+def test_three_deaths_in_thirty_seconds_end_the_stack_with_the_last_lines(make_stack: MakeStack) -> None:
+    """Analytics cannot start on a setting that is none."""
+    stack = make_stack("deaths", environment={"LOG_RETENTION_HOURS": "never"})
+    stack.launch()
+    assert stack.process.wait(30) == 1
+    assert "3 deaths within 30 s" in stack.output
+    # The last lines of the one that died, from its log.
+    assert "LOG_RETENTION_HOURS" in stack.output
+    assert not stack.processes()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_everything_and_leaves_nothing(make_stack: MakeStack, number: signal.Signals) -> None:
+    """Within 10 s: no process, no socket folder, no ports.json."""
+    stack = make_stack("stopped")
+    stack.start()
+    sockets = Path(stack.ports["database_url"].split("host=")[1].split("&")[0])
+    assert sockets.is_dir()
+    assert stack.stop(number) == 0
+    assert not stack.processes()
+    assert not sockets.exists()
+    assert not (stack.data_dir / "ports.json").exists()
+
+
+def test_a_signal_during_the_start_stops_everything(make_stack: MakeStack) -> None:
+    """As soon as something runs."""
+    stack = make_stack("early")
+    stack.launch()
+    wait_until_sync(lambda: any(p.name() == "postgres" for p in stack.processes()), 20, what="Postgres")
+    assert stack.stop() == 0
+    assert not stack.processes()
+
+
+def test_data_outlives_a_restart(make_stack: MakeStack) -> None:
+    """Subscriptions of the first run are there in the second."""
+    stack = make_stack("restarted")
+    stack.start()
+    subscription = _subscribe(stack, "http://127.0.0.1:9/hook")
+    # As a closed terminal does.
+    assert stack.stop(signal.SIGHUP) == 0
+    stack.start()
+    assert subscription in _subscriptions(stack)
+
+
+def test_a_killed_supervisor_leaves_nothing_and_its_data_to_the_next(make_stack: MakeStack) -> None:
+    """The next one waits for the remains, on the same PORT and DATA_DIR."""
+    stack = make_stack("orphans")
+    stack.start()
+    subscription = _subscribe(stack, "http://127.0.0.1:9/hook")
+    remains = stack.processes()
+    assert remains
+    stack.kill()
+    stack.start()
+    assert not any(process.is_running() and process.status() != "zombie" for process in remains)
+    assert subscription in _subscriptions(stack)
+
+
+def test_two_stacks_live_side_by_side(stack: Stack, make_stack: MakeStack) -> None:
+    """Each with its own data, and one stops without the other."""
+    other = make_stack("beside")
+    other.start()
+    subscription = _subscribe(other, "http://127.0.0.1:9/hook")
+    assert subscription not in _subscriptions(stack)
+    other.stop()
+    assert _ready(f"{stack.base_url}/readyz")
+
+
+def test_named_stores_are_used_in_place_of_our_own(make_stack: MakeStack, database: str, redis_url: str) -> None:
+    """By DATABASE_URL and REDIS_URL; no store is started."""
+    stack = make_stack("named", environment={"DATABASE_URL": database, "REDIS_URL": redis_url})
+    stack.start()
+    assert stack.ports["postgres"] is None
+    assert stack.ports["redis"] is None
+    assert not any(p.name() in {"postgres", "valkey-server"} for p in stack.processes())
+    _subscribe(stack, "http://127.0.0.1:9/hook")
+
+
+def test_settings_come_from_dotenv_too(make_stack: MakeStack, database: str, redis_url: str) -> None:
+    """An .env beside where the stack is started."""
+    stack = make_stack("dotenv/data")
+    stack.data_dir.parent.mkdir(parents=True)
+    (stack.data_dir.parent / ".env").write_text(f"DATABASE_URL={database}\nREDIS_URL={redis_url}\n")
+    stack.start()
+    assert stack.ports["database_url"] == database
+    assert stack.ports["redis_url"] == redis_url

@@ -1,0 +1,188 @@
+"""Rows for the analytics tests, written the way ingest and the workers write them."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from services.analytics.settings import AnalyticsSettings
+from services.analytics.store import StatsStore
+from services.common import ids
+from services.common.postgres import Connection, Pool
+from tests.support.waiting import wait_until
+
+SUBSCRIPTION = UUID("01890a5d-ac96-774b-bcce-b302099a8057")
+
+
+class Rows:
+    """Writes and reads rows over a pool."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+
+    async def subscription(self, *, tenant_id: str = "default", deleted: bool = False) -> UUID:
+        """Makes a subscription."""
+        made = ids.new()
+        await self.pool.execute(
+            "INSERT INTO subscriptions (id, tenant_id, target_url, deleted_at)"
+            " VALUES ($1, $2, 'http://receiver', CASE WHEN $3 THEN now() END)",
+            made, tenant_id, deleted,
+        )  # fmt: skip
+        return made
+
+    async def attempt(
+        self,
+        *,
+        via: Connection | None = None,
+        subscription_id: UUID = SUBSCRIPTION,
+        tenant_id: str = "default",
+        outcome: str = "success",
+        duration_ms: int | None = 12,
+        final: bool = True,
+        age: timedelta = timedelta(),
+        delivery_id: UUID | None = None,
+    ) -> UUID:
+        """Records an attempt `age` ago, in the transaction of `via` if one is given; answers its delivery's id."""
+        delivery_id = delivery_id or ids.new()
+        await (via or self.pool).execute(
+            "INSERT INTO delivery_attempts (delivery_id, subscription_id, started_at, recorded_at, number, duration_ms,"
+            " status_code, final, outcome, tenant_id)"
+            " VALUES ($1, $2, now() - $3::interval, now() - $3::interval, 1, $4, 200, $5, $6, $7)",
+            delivery_id, subscription_id, age, duration_ms, final, outcome, tenant_id,
+        )  # fmt: skip
+        return delivery_id
+
+    async def difference(self) -> list[asyncpg.Record]:
+        """Where delivery_stats differ from a plain count of the attempts; empty when they are exact."""
+        difference: list[asyncpg.Record] = await self.pool.fetch(
+            """
+            WITH naive AS (
+                SELECT tenant_id, subscription_id, date_trunc('minute', recorded_at) AS minute, outcome,
+                       count(*) AS attempts, count(*) FILTER (WHERE final) AS final_attempts,
+                       coalesce(sum(duration_ms), 0)::bigint AS total
+                FROM delivery_attempts GROUP BY 1, 2, 3, 4
+            ), stored AS (
+                SELECT tenant_id, subscription_id, minute, outcome, sum(attempts)::bigint AS attempts,
+                       sum(final_attempts)::bigint AS final_attempts, sum(duration_ms_total)::bigint AS total
+                FROM delivery_stats WHERE subscription_id <> '00000000-0000-0000-0000-000000000000' GROUP BY 1, 2, 3, 4
+            ), of_all AS (
+                SELECT tenant_id, minute, outcome, duration_bucket, sum(attempts) AS attempts,
+                       sum(final_attempts) AS final_attempts, sum(duration_ms_total) AS total
+                FROM delivery_stats WHERE subscription_id <> '00000000-0000-0000-0000-000000000000' GROUP BY 1, 2, 3, 4
+            ), stored_all AS (
+                SELECT tenant_id, minute, outcome, duration_bucket, attempts, final_attempts, duration_ms_total
+                FROM delivery_stats WHERE subscription_id = '00000000-0000-0000-0000-000000000000'
+            )
+            SELECT 'subscription' AS of, to_jsonb(d) AS row FROM (
+                (SELECT * FROM naive EXCEPT SELECT * FROM stored)
+                UNION ALL (SELECT * FROM stored EXCEPT SELECT * FROM naive)
+            ) AS d
+            UNION ALL
+            SELECT 'tenant', to_jsonb(d) FROM (
+                (SELECT * FROM of_all EXCEPT SELECT * FROM stored_all)
+                UNION ALL (SELECT * FROM stored_all EXCEPT SELECT * FROM of_all)
+            ) AS d
+            """
+        )
+        return difference
+
+    async def make_due(self, *, rolled_up: timedelta = timedelta()) -> None:
+        """Makes a roll-up due, as if the one before had been `rolled_up` ago."""
+        await self.pool.execute(
+            "UPDATE rollup_state SET due_at = now(), rolled_up_to = now() - $1::interval", rolled_up
+        )
+
+    async def day(self, age_days: int, *, status: str = "delivered", attempt_age: timedelta | None = None) -> UUID:
+        """An event, its delivery and its attempt of the UTC day `age_days` ago, with the day's partitions."""
+        day = today() - timedelta(days=age_days)
+        await self.pool.execute("SELECT create_partitions($1, $1)", day)
+        return await self.delivery(day, status=status, attempt_age=attempt_age)
+
+    async def delivery(self, day: date, *, status: str = "delivered", attempt_age: timedelta | None = None) -> UUID:
+        """An event, its delivery and its attempt of a day that has partitions; answers the delivery's id."""
+        noon = datetime(day.year, day.month, day.day, 12, tzinfo=UTC)
+        event_id = UUID(int=(int(noon.timestamp() * 1000) << 80) | (ids.new().int & ((1 << 80) - 1)))
+        delivery_id = ids.of_delivery(event_id, SUBSCRIPTION)
+        await self.pool.execute(
+            "INSERT INTO webhook_events (id, tenant_id, content_type, payload)"
+            " VALUES ($1, 'default', 'text/plain', 'x')",
+            event_id,
+        )
+        await self.pool.execute(
+            "INSERT INTO webhook_deliveries"
+            " (id, event_id, subscription_id, tenant_id, next_attempt_at, expires_at, status)"
+            " VALUES ($1, $2, $3, 'default', now(), now() + interval '1 hour', $4)",
+            delivery_id, event_id, SUBSCRIPTION, status,
+        )  # fmt: skip
+        age = attempt_age if attempt_age is not None else datetime.now(UTC) - noon
+        await self.attempt(delivery_id=delivery_id, age=age)
+        return delivery_id
+
+    async def set_status(self, delivery_id: UUID, status: str) -> None:
+        """Changes a delivery's state."""
+        await self.pool.execute("UPDATE webhook_deliveries SET status = $2 WHERE id = $1", delivery_id, status)
+
+    async def partitions(self, day: date | None = None) -> list[str]:
+        """Names of the tables of a day, or of all days, attached or not, by name."""
+        days = f"{day:%Y%m%d}" if day else "[0-9]{8}"
+        pattern = f"^(webhook_events|webhook_deliveries|delivery_attempts)_{days}$"
+        rows = await self.pool.fetch(
+            "SELECT relname::text FROM pg_class WHERE relkind = 'r' AND relname ~ $1 ORDER BY 1", pattern
+        )
+        return [row["relname"] for row in rows]
+
+    async def is_somebody_waiting_for_a_lock(self) -> bool:
+        """Whether a session of this database waits for a lock."""
+        waiting: bool = await self.pool.fetchval(
+            "SELECT EXISTS (SELECT FROM pg_stat_activity"
+            " WHERE datname = current_database() AND wait_event_type = 'Lock')"
+        )
+        return waiting
+
+
+async def eventually(predicate: Callable[[], Awaitable[bool]]) -> None:
+    """Waits until the predicate answers true."""
+    untyped: Any = predicate  # mypy finds no T in wait_until for a coroutine function
+    await wait_until(untyped)
+
+
+def today() -> date:
+    """The UTC day."""
+    return datetime.now(UTC).date()
+
+
+@pytest.fixture
+def settings(database: str) -> AnalyticsSettings:
+    """Settings with the defaults, said again so that the environment does not matter."""
+    return AnalyticsSettings(
+        database_url=database,
+        grpc_port=0,
+        log_retention_hours=72,
+        delivery_expiry_hours=168,
+        rollup_interval_seconds=5,
+        retention_interval_seconds=300,
+    )
+
+
+@pytest.fixture
+async def pool(database: str) -> AsyncIterator[Pool]:
+    """A pool with the settings of the service's own."""
+    async with asyncpg.create_pool(
+        database, min_size=0, max_size=8, server_settings={"plan_cache_mode": "force_generic_plan", "jit": "off"}
+    ) as created:
+        yield created
+
+
+@pytest.fixture
+def store(pool: Pool) -> StatsStore:
+    """The statistics store."""
+    return StatsStore(pool)
+
+
+@pytest.fixture
+def rows(pool: Pool) -> Rows:
+    """Writes and reads rows."""
+    return Rows(pool)

@@ -1,0 +1,1 @@
+"""What tests share: a receiver, a running stack, stores, and waiting without sleeping."""

@@ -1,0 +1,62 @@
+"""One Postgres and one Valkey for all tests of a run; a database of its own for each test."""
+
+import contextlib
+import itertools
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import redis
+
+from services.embedded import EmbeddedPostgres, EmbeddedValkey, Guard
+from services.embedded.valkey import DATABASES
+from services.local.migrations import migrate
+
+TEMPLATE = "migrated"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stores:
+    """Embedded stores that run; `TEMPLATE` is a migrated database that nobody connects to."""
+
+    postgres: EmbeddedPostgres
+    valkey: EmbeddedValkey
+    _numbers: Iterator[int] = field(default_factory=itertools.count)
+
+    @contextlib.contextmanager
+    def database(self) -> Iterator[str]:
+        """A fresh migrated database, dropped with the context; its DSN."""
+        name = f"test_{next(self._numbers)}"
+        self.postgres.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+        try:
+            yield self.postgres.url(name)
+        finally:
+            self.postgres.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def redis_url(self) -> str:
+        """An empty logical database: its URL. Channels of pub/sub are shared by all of them."""
+        url = self.valkey.url(next(self._numbers) % DATABASES)
+        with contextlib.closing(redis.Redis.from_url(url)) as client:
+            client.flushdb()
+        return url
+
+
+@contextlib.contextmanager
+def running() -> Iterator[Stores]:
+    """Stores in a temporary folder, gone with the context; killed tests leave none (see services.embedded.guard)."""
+    # Not pytest's folder: it closes that to the user that Postgres runs as when the tests run as root.
+    folder = Path(tempfile.mkdtemp(prefix="tests-"))
+    try:
+        with (
+            Guard() as guard,
+            # What has to survive a crash of the machine is no test's business; a crash of Postgres is survived.
+            EmbeddedPostgres(folder / "postgres", guard=guard, settings={"fsync": "off"}) as postgres,
+            EmbeddedValkey(folder / "valkey", guard=guard) as valkey,
+        ):
+            postgres.ensure_database(TEMPLATE)
+            migrate(postgres.url(TEMPLATE))
+            yield Stores(postgres=postgres, valkey=valkey)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,49 @@
+"""Waiting for what a test expects, instead of sleeping."""
+
+import asyncio
+import inspect
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar, overload
+
+T = TypeVar("T")
+
+POLL_SECONDS = 0.02
+
+
+@overload
+async def wait_until(
+    predicate: Callable[[], Coroutine[Any, Any, T]], timeout_seconds: float = ..., *, what: str = ...
+) -> T: ...
+@overload
+async def wait_until(predicate: Callable[[], T], timeout_seconds: float = ..., *, what: str = ...) -> T: ...
+async def wait_until(predicate: Callable[[], Any], timeout_seconds: float = 10.0, *, what: str = "") -> Any:
+    """Asks `predicate` (plain or async) until it answers something true, and answers that.
+
+    AssertionError after the timeout, with `what` was waited for and the last answer.
+    """
+    deadline = time.monotonic() + timeout_seconds
+    while True:
+        answer = predicate()
+        value = await answer if inspect.isawaitable(answer) else answer
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(_failure(timeout_seconds, what or predicate, value))
+        await asyncio.sleep(POLL_SECONDS)
+
+
+def wait_until_sync(predicate: Callable[[], T], timeout_seconds: float = 10.0, *, what: str = "") -> T:
+    """As `wait_until`, for fixtures and tests outside of the event loop."""
+    deadline = time.monotonic() + timeout_seconds
+    while True:
+        value = predicate()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(_failure(timeout_seconds, what or predicate, value))
+        time.sleep(POLL_SECONDS)
+
+
+def _failure(seconds: float, what: object, last: object) -> str:
+    return f"not within {seconds:g} s: {what}; the last answer was {last!r}"
