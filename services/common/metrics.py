@@ -21,7 +21,6 @@ RPC_SECONDS = Histogram(
 RPC_IN_FLIGHT = Gauge("webhook_rpc_in_flight", "gRPC calls being answered.")
 
 POSTGRES_CONNECTIONS = Gauge("webhook_postgres_connections", "Connections of this process's pool.", ["state"])
-POSTGRES_WAITING = Gauge("webhook_postgres_waiting", "Tasks that wait for a connection of the pool.")
 
 DOORBELLS_RUNG = Counter("webhook_doorbells_rung_total", "Messages sent to the stream.", ["result"])
 DELIVERIES_RUNG = Counter("webhook_deliveries_rung_total", "Delivery ids in the messages sent.")

@@ -1,0 +1,37 @@
+"""What a receiver checks before it trusts a webhook: written as any receiver would, without this service's own code."""
+
+import base64
+import hmac
+import time
+from collections.abc import Mapping
+
+# Standard Webhooks leaves the bound to the receiver; five minutes is what its libraries take.
+TOLERANCE_SECONDS = 300
+
+
+def standard_signature_holds(secret: str, headers: Mapping[str, str], body: bytes) -> bool:
+    """Whether one of the signatures in webhook-signature is right and not too old (Standard Webhooks 1.0).
+
+    The key is what follows "whsec_" in base64; signed is "ID.TIMESTAMP.BODY".
+    """
+    key = base64.b64decode(secret.removeprefix("whsec_"))
+    message_id, timestamp = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
+    if not timestamp.isdigit() or abs(time.time() - int(timestamp)) > TOLERANCE_SECONDS:
+        return False
+    signed = f"{message_id}.{timestamp}.".encode() + body
+    expected = "v1," + base64.b64encode(hmac.digest(key, signed, "sha256")).decode()
+    return any(_same(expected, signature) for signature in headers.get("webhook-signature", "").split())
+
+
+def hub_signature_holds(secret: str, headers: Mapping[str, str], body: bytes) -> bool:
+    """Whether X-Hub-Signature-256 is right: the HMAC of the body under the secret's UTF-8 bytes, as GitHub does it."""
+    return _same(hub_signature(secret, body), headers.get("x-hub-signature-256", ""))
+
+
+def hub_signature(secret: str, body: bytes) -> str:
+    """The value of X-Hub-Signature-256 for a body."""
+    return "sha256=" + hmac.digest(secret.encode(), body, "sha256").hex()
+
+
+def _same(expected: str, given: str) -> bool:
+    return hmac.compare_digest(expected.encode(), given.encode())

@@ -1,0 +1,125 @@
+"""make demo: python -m services.demo."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import psutil
+
+from services.embedded.ports import free_port
+from tests.support import stack as stacks
+from tests.support.stack import ROOT, Stack
+from tests.support.waiting import wait_until_sync
+
+TIMEOUT_SECONDS = 90.0
+
+
+def _launch(folder: Path, port: int) -> subprocess.Popen[str]:
+    """The demo with its temporary files in `folder`, in place of the system's."""
+    folder.mkdir(parents=True)
+    return subprocess.Popen(
+        [sys.executable, "-m", "services.demo"],
+        cwd=folder,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PORT": str(port), "TMPDIR": str(folder)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+        start_new_session=True,
+    )
+
+
+def _left_behind(folder: Path) -> list[psutil.Process]:
+    """Processes of a demo's own stack, which work in its folder."""
+
+    def is_one(process: psutil.Process) -> bool:
+        try:
+            return process.status() != psutil.STATUS_ZOMBIE and str(folder) in process.environ().get("DATA_DIR", "")
+        except (psutil.Error, OSError):
+            return False
+
+    return [process for process in psutil.process_iter() if is_one(process)]
+
+
+def _subscriptions(base_url: str) -> list[str]:
+    answer = httpx.get(f"{base_url}/api/v1/subscriptions/", timeout=10)
+    return [subscription["description"] for subscription in answer.json()["items"]]
+
+
+def _said(demo: subprocess.Popen[str], *, status: int) -> tuple[str, str]:
+    """Its whole output, once it has ended with this status."""
+    output, errors = demo.communicate(timeout=TIMEOUT_SECONDS)
+    assert demo.returncode == status, output + errors
+    return output, errors
+
+
+def test_without_a_running_service_it_starts_its_own_and_leaves_nothing(short_folder: Path) -> None:
+    folder = short_folder / "demo"
+    output, errors = _said(_launch(folder, free_port()), status=0)
+    assert errors == ""
+    assert "started for this demo alone" in output
+    assert _attempts(output) == ["500  http_5xx", "503  http_5xx", "200"]
+    assert output.count("✓") == 8
+    assert "✗" not in output
+    assert output.rstrip().splitlines()[-1].startswith("delivered by attempt 3")
+    assert not _left_behind(folder)
+    assert not list(folder.glob("webhook-demo-*"))
+
+
+def test_it_uses_the_service_that_runs_and_deletes_its_subscription(short_folder: Path) -> None:
+    with stacks.running(short_folder / "shown", environment={"RETRY_BASE_SECONDS": "0.2"}) as stack:
+        output, _ = _said(_launch(short_folder / "demo-shown", stack.port), status=0)
+        assert f"{stack.base_url}, which runs already" in output
+        assert "delivered by attempt 3" in output
+        assert _subscriptions(stack.base_url) == []
+
+
+def test_a_delivery_that_fails_ends_it_with_one_line(short_folder: Path) -> None:
+    environment = {"RETRY_BASE_SECONDS": "0.2", "RETRY_LIMIT": "1"}
+    with stacks.running(short_folder / "limited", environment=environment) as stack:
+        output, errors = _said(_launch(short_folder / "demo-limited", stack.port), status=1)
+        assert errors == "demo: the delivery ended failed (retries_exhausted) after 2 attempts\n"
+        assert "delivered" not in output
+        assert _subscriptions(stack.base_url) == []
+
+
+def test_a_service_that_may_not_deliver_here_ends_it_with_one_line(short_folder: Path) -> None:
+    with stacks.running(short_folder / "closed", environment={"EGRESS_ALLOW": ""}) as stack:
+        _, errors = _said(_launch(short_folder / "demo-closed", stack.port), status=1)
+        assert errors.startswith("demo: this service may not deliver to this machine (see EGRESS_ALLOW)")
+        assert len(errors.splitlines()) == 1
+
+
+def test_something_else_on_the_port_is_left_alone(short_folder: Path, stack: Stack) -> None:
+    # The worker's metrics port answers /healthz and /metrics, and is no gateway.
+    folder = short_folder / "demo-other"
+    output, _ = _said(_launch(folder, stack.ports["metrics"]["worker"]), status=0)
+    assert "started for this demo alone" in output
+
+
+def test_a_signal_stops_it_and_its_stack(short_folder: Path) -> None:
+    folder = short_folder / "demo-stopped"
+    demo = _launch(folder, free_port())
+    wait_until_sync(_running(folder, "worker"), 60, what="the demo's own worker")
+    demo.send_signal(signal.SIGINT)
+    _, errors = _said(demo, status=130)
+    assert errors == "demo: stopped\n"
+    assert not _left_behind(folder)
+    assert not list(folder.glob("webhook-demo-*"))
+
+
+def _running(folder: Path, role: str) -> Callable[[], bool]:
+    def there() -> bool:
+        return any(process.cmdline()[-1:] == [role] for process in _left_behind(folder))
+
+    return there
+
+
+def _attempts(output: str) -> list[str]:
+    lines = [line.strip() for line in output.splitlines() if line.strip().startswith("attempt ")]
+    return [line.split(" s  ", 1)[1].split("  took", 1)[0] for line in lines]

@@ -1,0 +1,203 @@
+"""The documentation says what the code does: metrics, settings, links, make targets."""
+
+import importlib
+import json
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import standardwebhooks
+
+from services.common import signatures
+from services.common.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[2]
+ROLES = ("gateway", "ingest", "delivery", "worker", "analytics")
+
+MODULES: Mapping[str, str] = {
+    "gateway": "services.gateway",
+    "ingest": "services.ingest",
+    "delivery": "services.delivery",
+    "worker": "services.delivery.worker",
+    "analytics": "services.analytics",
+}
+SETTINGS: Mapping[str, str] = {
+    "gateway": "services.gateway.settings:GatewaySettings",
+    "ingest": "services.ingest.settings:IngestSettings",
+    "delivery": "services.delivery.settings:DeliverySettings",
+    "worker": "services.delivery.settings:WorkerSettings",
+    "analytics": "services.analytics.settings:AnalyticsSettings",
+    "local": "services.local.settings:LocalSettings",
+    "demo": "services.demo.settings:DemoSettings",
+}
+# Of the classes of `local` and `demo`, what they inherit and have no use for.
+UNUSED: Mapping[str, frozenset[str]] = {
+    "local": frozenset({"METRICS_PORT", "SHUTDOWN_GRACE_SECONDS", "POSTGRES_POOL_SIZE"}),
+    "demo": frozenset({"ENV", "LOG_LEVEL", "BIND_HOST", "METRICS_PORT", "SHUTDOWN_GRACE_SECONDS"}),
+}
+
+# Prints name, type and labels of every metric that a process has once its module is imported.
+PRINT_METRICS = """
+import importlib, json, sys
+from prometheus_client import REGISTRY
+importlib.import_module(sys.argv[1])
+collectors = {id(c): c for c in REGISTRY._collector_to_names}.values()
+found = {}
+for c in collectors:
+    if getattr(c, "_name", "").startswith("webhook_"):
+        name = c._name + ("_total" if c._type == "counter" else "")
+        found[name] = [c._type, list(c._labelnames)]
+print(json.dumps(found))
+"""
+
+
+def table_rows(page: Path) -> Iterator[list[str]]:
+    """The rows of a page's tables whose first cell is a name in code; cells without the spaces around them."""
+    for line in page.read_text().splitlines():
+        if line.startswith("| `"):
+            yield [cell.strip() for cell in line.strip("|").split(" | ")]
+
+
+def code_names(cell: str) -> list[str]:
+    """What stands in backticks."""
+    return re.findall(r"`([^`]+)`", cell)
+
+
+def roles(cell: str) -> set[str]:
+    """The roles of a cell; `all` are the five services."""
+    named = {name.strip() for name in cell.split(",")}
+    return (named - {"all"}) | (set(ROLES) if "all" in named else set())
+
+
+@pytest.fixture(scope="module")
+def metrics() -> dict[str, dict[str, Any]]:
+    """For each role the metrics of its process: type and labels by name."""
+    commands = {role: [sys.executable, "-c", PRINT_METRICS, f"{module}.__main__"] for role, module in MODULES.items()}
+    running = {role: subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) for role, command in commands.items()}
+    found = {role: process.communicate()[0] for role, process in running.items()}
+    return {role: json.loads(output) for role, output in found.items()}
+
+
+def test_every_metric_is_documented_with_its_type_and_labels(metrics: dict[str, dict[str, Any]]) -> None:
+    documented = {
+        code_names(name)[0]: (kind, code_names(labels))
+        for name, kind, labels, _, _ in table_rows(ROOT / "docs/metrics.md")
+    }
+    existing = {name: (kind, labels) for found in metrics.values() for name, (kind, labels) in found.items()}
+    assert documented == existing
+
+
+def test_a_documented_metric_exists_in_each_of_its_processes(metrics: dict[str, dict[str, Any]]) -> None:
+    for name, _, _, _, processes in table_rows(ROOT / "docs/metrics.md"):
+        for role in roles(processes):
+            assert code_names(name)[0] in metrics[role], f"{role} has no {name}"
+
+
+def settings() -> dict[str, dict[str, Any]]:
+    """For each variable the processes that read it, with its default."""
+    found: dict[str, dict[str, Any]] = {}
+    for role, path in SETTINGS.items():
+        module, _, name = path.partition(":")
+        cls: type[Settings] = getattr(importlib.import_module(module), name)
+        for field, info in cls.model_fields.items():
+            if field.upper() not in UNUSED.get(role, ()):
+                found.setdefault(field.upper(), {})[role] = info.default
+    return found
+
+
+def test_every_setting_is_documented_with_the_processes_that_read_it() -> None:
+    documented = {
+        code_names(name)[0]: roles(read_by) for name, _, _, read_by in table_rows(ROOT / "docs/configuration.md")
+    }
+    assert documented == {name: set(by_role) for name, by_role in settings().items()}
+
+
+def test_every_setting_is_documented_with_its_defaults() -> None:
+    existing = settings()
+    for name, default, _, _ in table_rows(ROOT / "docs/configuration.md"):
+        for value in existing[code_names(name)[0]].values():
+            assert spelled(value) in [*code_names(default), default], f"{name} is {value!r} by default"
+
+
+def spelled(value: object) -> str:
+    """A default as the page spells it."""
+    if value is None:  # EGRESS_ALLOW, whose default follows from another variable
+        return "loopback (`127.0.0.0/8,::1/128`) in development, nothing elsewhere"
+    if isinstance(value, Path):
+        return value.name
+    if isinstance(value, float):
+        return f"{value:g}"
+    return str(value) or "none"
+
+
+def test_the_settings_of_the_readme_are_as_in_the_reference() -> None:
+    """Names and defaults of its shorter table."""
+    reference = {name: default for name, default, _, _ in table_rows(ROOT / "docs/configuration.md")}
+    rows = [row for row in table_rows(ROOT / "README.md") if code_names(row[0])[0].isupper()]
+    assert len(rows) >= 15
+    for name, default, *_ in rows:
+        assert reference[name] == default
+
+
+def test_the_example_environment_holds_variables_that_exist() -> None:
+    names = re.findall(r"^#?([A-Z][A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE)
+    assert names
+    assert set(names) <= set(settings())
+
+
+def pages() -> list[Path]:
+    """Every page of the project that is its own."""
+    return [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_relative_link_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        linked = (page.parent / path).resolve() if path else page
+        assert linked.exists(), f"{target} does not exist"
+        assert not anchor or anchor in anchors(linked), f"{target} has no such heading"
+
+
+def test_the_make_targets_that_pages_name_exist() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for page in pages():
+        named = set(re.findall(r"`make ([a-z]+)", page.read_text()))
+        assert named <= targets, f"{page.name} names {named - targets}"
+    assert {"run", "test", "demo"} <= set(re.findall(r"make ([a-z]+)", (ROOT / "README.md").read_text()))
+
+
+def test_the_roles_that_pages_name_exist() -> None:
+    known = importlib.import_module("services.__main__").ROLES
+    for page in pages():
+        assert set(re.findall(r"-m services ([a-z]+)", page.read_text())) <= set(known)
+
+
+@pytest.mark.parametrize("secret", ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "It's a Secret to Everybody"])
+def test_the_verification_of_the_delivery_page_holds(secret: str) -> None:
+    page = (ROOT / "docs/delivery.md").read_text()
+    (source,) = re.findall(r"^```python\n(.+?)^```", page, re.MULTILINE | re.DOTALL)
+    namespace: dict[str, Any] = {}
+    exec(source, namespace)
+    now, body = int(time.time()), b'{"n": 1.0}'
+    headers = {
+        "webhook-id": "msg",
+        "webhook-timestamp": str(now),
+        "webhook-signature": signatures.standard(secret, "msg", now, body),
+    }
+    namespace["verify"](secret, body, headers)
+    with pytest.raises(standardwebhooks.WebhookVerificationError):
+        namespace["verify"](secret, body + b" ", headers)
