@@ -8,7 +8,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 from services.common import errors
 
@@ -72,8 +72,7 @@ class Batcher(Generic[Item, Result]):
         state.bytes_waiting += size_bytes
         if len(state.flushing) < bounds.concurrency:
             task = asyncio.create_task(self._drain(), name=f"batch:{self.name}")
-            state.flushing.add(task)
-            task.add_done_callback(state.flushing.discard)
+            state.flushing.add(task)  # until _drain takes itself out
         return await done
 
     async def drained(self) -> None:
@@ -93,19 +92,28 @@ class Batcher(Generic[Item, Result]):
         return batch
 
     async def _drain(self) -> None:
-        while batch := self._take():
-            try:
-                results = await self._flush([entry.item for entry in batch])
-            except asyncio.CancelledError:
-                for entry in batch:
-                    entry.done.cancel()
-                raise
-            except Exception as error:  # noqa: BLE001 - handed to every waiting caller, who decides
-                results = [error] * len(batch)
-            for entry, result in zip(batch, results, strict=True):
-                if entry.done.done():  # the caller went away
-                    continue
-                if isinstance(result, Exception):
-                    entry.done.set_exception(result)
-                else:
-                    entry.done.set_result(result)
+        try:
+            while batch := self._take():
+                await self._flush_batch(batch)
+        finally:
+            # Here and not in a callback of the task: who hands an item over before that ran would start no task for it.
+            self._state.flushing.discard(cast("asyncio.Task[None]", asyncio.current_task()))
+
+    async def _flush_batch(self, batch: list[_Waiting[Item, Result]]) -> None:
+        try:
+            results = await self._flush([entry.item for entry in batch])
+            if len(results) != len(batch):
+                raise RuntimeError(f"{self.name}: {len(results)} results for {len(batch)} items")
+        except asyncio.CancelledError:
+            for entry in batch:
+                entry.done.cancel()
+            raise
+        except Exception as error:  # noqa: BLE001 - handed to every waiting caller, who decides
+            results = [error] * len(batch)
+        for entry, result in zip(batch, results, strict=True):
+            if entry.done.done():  # the caller went away
+                continue
+            if isinstance(result, Exception):
+                entry.done.set_exception(result)
+            else:
+                entry.done.set_result(result)

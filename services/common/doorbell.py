@@ -22,6 +22,7 @@ from taskiq_redis import RedisStreamBroker
 from services.common import deliveries, metrics, postgres
 from services.common.batching import Batcher, Bounds
 from services.common.lifecycle import Process
+from services.common.redis import REDIS_AWAY
 from services.common.settings import RedisSettings
 
 log = structlog.get_logger(__name__)
@@ -99,17 +100,21 @@ class Broker(RedisStreamBroker):
                 self._read.extend(messages)
             while self._read:
                 message_id, fields = self._read.popleft()
-                yield AckableMessage(data=fields[b"data"], ack=self._ack(message_id))
+                # What is no bell of ours taskiq logs and acknowledges.
+                yield AckableMessage(data=fields.get(b"data", b""), ack=self._ack(message_id))
 
     def unheard(self) -> list[UUID]:
         """The deliveries of messages that were read and not handed to a task: for a worker that stops."""
-        messages = [self.formatter.loads(fields[b"data"]) for _, fields in self._read]
-        return [UUID(hex=delivery_id) for message in messages for delivery_id in message.args[0]]
+        found: list[UUID] = []
+        for _, fields in self._read:
+            with contextlib.suppress(ValueError, LookupError, TypeError, AttributeError):  # no bell of ours
+                found += [UUID(hex=delivery_id) for delivery_id in self.formatter.loads(fields[b"data"]).args[0]]
+        return found
 
     def _ack(self, message_id: bytes) -> Callable[[], Awaitable[None]]:
         async def ack() -> None:
             # An ack that is lost leaves a message for the sweeper: no reason to fail its task.
-            with contextlib.suppress(redis.exceptions.RedisError, OSError, TimeoutError):
+            with contextlib.suppress(*REDIS_AWAY):
                 await self._acks.submit(message_id)
 
         return ack
@@ -121,16 +126,16 @@ class Broker(RedisStreamBroker):
         await pipeline.execute()
         return [None] * len(message_ids)
 
-    async def sweep(self) -> int:
+    async def sweep(self, *, abandoned_milliseconds: int = ABANDONED_MILLISECONDS) -> int:
         """Removes messages and consumer names that dead workers left; answers the messages swept."""
         await self._declare_consumer_group()
         _, claimed, *_ = await self._client.xautoclaim(
-            STREAM, GROUP, "sweeper", min_idle_time=ABANDONED_MILLISECONDS, count=500, justid=False
+            STREAM, GROUP, "sweeper", min_idle_time=abandoned_milliseconds, count=500, justid=False
         ) or (None, [])
         if claimed:
             await self._acknowledge([message_id for message_id, _ in claimed])
         for consumer in await self._client.xinfo_consumers(STREAM, GROUP):
-            if consumer["pending"] == 0 and consumer["idle"] > ABANDONED_MILLISECONDS:
+            if consumer["pending"] == 0 and consumer["idle"] > abandoned_milliseconds:
                 await self._client.xgroup_delconsumer(STREAM, GROUP, consumer["name"])
         return len(claimed)
 
@@ -180,9 +185,12 @@ class Ringer:
 
     async def _drain(self) -> None:
         while self._waiting:
-            bell, self._waiting = self._waiting[:IDS_PER_BELL], self._waiting[IDS_PER_BELL:]
-            if not await self.try_ring(bell):
-                failed, self._waiting = bell + self._waiting, []
+            # A bell stays in the queue until it was rung, so that a stop in the middle of it does not lose it.
+            bell = self._waiting[:IDS_PER_BELL]
+            if await self.try_ring(bell):
+                del self._waiting[: len(bell)]
+            else:
+                failed, self._waiting = self._waiting, []
                 try:
                     await deliveries.mark_due(self._pool, failed)
                 except Exception as error:  # noqa: BLE001 - they are due in RUNG_SECONDS all the same
@@ -210,7 +218,7 @@ class Ringer:
         try:
             async with asyncio.timeout(RING_TIMEOUT_SECONDS):
                 await self._broker.measure()
-        except (redis.exceptions.RedisError, OSError, TimeoutError):
+        except REDIS_AWAY:
             self._reachable = False
             return
         if not self._reachable:

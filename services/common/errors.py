@@ -113,16 +113,17 @@ class Unavailable(WebhookError):
     retry_after_seconds = RETRY_AFTER_SECONDS
 
 
-# What drivers raise when a store is away, starting, stopping or out of connections.
-# InterfaceError is asyncpg's for a connection that was closed under a statement.
+# What drivers raise when a store is away, starting, stopping, read-only after a failover, or out of connections,
+# memory or disk. InterfaceError is asyncpg's for a connection that was closed under a statement.
 STORE_AWAY = (
     OSError,
     TimeoutError,
     asyncpg.PostgresConnectionError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-    asyncpg.TooManyConnectionsError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.PostgresSystemError,
+    asyncpg.ReadOnlySQLTransactionError,
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
     redis.exceptions.ConnectionError,
@@ -130,10 +131,15 @@ STORE_AWAY = (
 )
 
 
+def is_store_away(error: BaseException) -> bool:
+    """Whether a store is away. asyncpg's InterfaceError that is a ValueError is about an argument: a bug of ours."""
+    return isinstance(error, STORE_AWAY) and not isinstance(error, ValueError)
+
+
 def classify(error: BaseException) -> WebhookError | None:
     """The error to answer with, or None when `error` is a bug of ours."""
     if isinstance(error, WebhookError):
         return error
-    if isinstance(error, STORE_AWAY):
+    if is_store_away(error):
         return Unavailable("a store that this needs cannot be reached; try again")
     return None

@@ -83,6 +83,9 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> errors.WebhookError:
         # Transport messages name addresses that do not concern the caller.
         message = "the service cannot be reached; try again"
     if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED and not _details(error):
+        # Said by gRPC itself: a message over its bound, or more calls at once than the server takes.
+        if "larger than max" not in message:
+            return errors.Overloaded("the service has too much to do; try again")
         return errors.PayloadTooLarge.field("payload", "is larger than the service accepts")
     reason, violations = "", []
     for packed in _details(error):

@@ -44,10 +44,12 @@ class _Interceptor(grpc.aio.ServerInterceptor):
 
         async def answer(request: Any, context: Any) -> Any:
             started = time.perf_counter()
-            code = "OK"
+            code = "CANCELLED"  # by the caller, unless it ends in one of the ways below
             metrics.RPC_IN_FLIGHT.inc()
             try:
-                return await inner(request, context)
+                response = await inner(request, context)
+                code = "OK"
+                return response
             except Exception as error:  # noqa: BLE001 - the one place where errors become statuses
                 refused = errors.classify(error) or _bug(method, error)
                 code = grpc_errors.to_code_name(refused)
@@ -96,6 +98,8 @@ async def serving(
     servicer = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
     reflection.enable_server_reflection((*services, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+    for service in ("", *services):
+        await servicer.set(service, health_pb2.HealthCheckResponse.NOT_SERVING)
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     port = server.add_insecure_port(f"{host}:{settings.grpc_port}")
     await server.start()

@@ -20,7 +20,11 @@ else:
 
 CONNECT_TIMEOUT_SECONDS = 1.0
 STATEMENT_TIMEOUT_SECONDS = 10.0
+# For statements that are still out when the process has done its work: a stop waits no longer for a hanging Postgres.
+CLOSE_TIMEOUT_SECONDS = 1.0
 EXPORT_INTERVAL_SECONDS = 2.0
+# A process that froze, or was cut off, in the middle of a transaction keeps its locks from others for no longer.
+IDLE_IN_TRANSACTION_SECONDS = 5
 
 
 class _Connection(asyncpg.Connection):
@@ -48,19 +52,23 @@ async def pool(process: Process, settings: PostgresSettings) -> AsyncIterator[Po
             # A plan per statement, not per call: each statement by ids bounds them so that it prunes.
             "plan_cache_mode": "force_generic_plan",
             "jit": "off",
+            "idle_in_transaction_session_timeout": f"{IDLE_IN_TRANSACTION_SECONDS}s",
         },
     )
-    async with created:
+    await created
 
-        async def check() -> None:
-            await created.fetchval("SELECT 1", timeout=CONNECT_TIMEOUT_SECONDS)
+    async def check() -> None:
+        await created.fetchval("SELECT 1", timeout=CONNECT_TIMEOUT_SECONDS)
 
-        process.health.add_readiness("postgres", check)
-        exporter = process.spawn("postgres_metrics", _export(created))
-        try:
-            yield created
-        finally:
-            await process.cancel(exporter)
+    process.health.add_readiness("postgres", check)
+    exporter = process.spawn("postgres_metrics", _export(created))
+    try:
+        yield created
+    finally:
+        await process.cancel(exporter)
+        with contextlib.suppress(TimeoutError):
+            # On the timeout it terminates its connections.
+            await asyncio.wait_for(created.close(), CLOSE_TIMEOUT_SECONDS)
 
 
 async def _export(created: Pool) -> None:

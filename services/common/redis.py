@@ -5,8 +5,12 @@ from collections.abc import AsyncIterator
 from typing import TypeAlias
 
 import redis.asyncio
+import redis.exceptions
 
 from services.common.settings import RedisSettings
+
+# What a command raises when Redis is away. RuntimeError is uvloop's: the connection was closed under the command.
+REDIS_AWAY = (redis.exceptions.RedisError, OSError, TimeoutError, RuntimeError)
 
 Client: TypeAlias = "redis.asyncio.Redis"
 

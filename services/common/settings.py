@@ -11,7 +11,12 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, Validati
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Port = Annotated[int, Field(ge=0, le=65535)]
-
+# Empty means: made of the parts.
+PostgresUrl = Annotated[str, Field(pattern="^(postgres(ql)?://.*)?$")]
+RedisUrl = Annotated[str, Field(pattern="^((rediss?|unix)://.*)?$")]
+HostAndPort = Annotated[str, Field(pattern=r"^[^\s/@]+:[0-9]{1,5}$")]
+# What their names end in is not repeated in an error.
+_SECRET = ("URL", "PASSWORD")
 
 DEVELOPMENT = "development"
 
@@ -51,7 +56,7 @@ class Settings(BaseSettings):
 class PostgresSettings(Settings):
     """Where Postgres is: DATABASE_URL, or its parts."""
 
-    database_url: str = ""
+    database_url: PostgresUrl = ""
     postgres_host: str = "localhost"
     postgres_port: Port = 5432
     postgres_user: str = "postgres"
@@ -74,9 +79,9 @@ class PostgresSettings(Settings):
 class RedisSettings(Settings):
     """Where Redis is: REDIS_URL, or its parts."""
 
-    redis_url: str = ""
+    redis_url: RedisUrl = ""
     # As host:port.
-    redis_addr: str = "localhost:6379"
+    redis_addr: HostAndPort = "localhost:6379"
     redis_password: str = ""
     redis_db: NonNegativeInt = 0
 
@@ -106,6 +111,8 @@ def load(cls: type[AnySettings]) -> AnySettings:
         return cls()
     except ValidationError as error:
         for problem in error.errors():
-            name = "_".join(str(part) for part in problem["loc"]).upper() or "configuration"
-            sys.stderr.write(f"{name}: {problem['msg'].lower()}, got {problem['input']!r}\n")
+            name = "_".join(str(part) for part in problem["loc"]).upper()
+            # A rule between variables has no name of its own, and all the settings for its input.
+            got = f", got {problem['input']!r}" if name and not name.endswith(_SECRET) else ""
+            sys.stderr.write(f"{name or 'configuration'}: {problem['msg'].lower()}{got}\n")
         sys.exit(2)

@@ -1,7 +1,6 @@
 """HMAC signatures: Standard Webhooks 1.0 (https://www.standardwebhooks.com) and GitHub's X-Hub-Signature-256."""
 
 import base64
-import binascii
 import hmac
 
 STANDARD_PREFIX = "whsec_"
@@ -17,7 +16,7 @@ def standard_key(secret_key: str) -> bytes:
         return secret_key.encode()
     try:
         return base64.b64decode(secret_key[len(STANDARD_PREFIX) :], validate=True)
-    except binascii.Error as error:
+    except ValueError as error:
         raise ValueError("must be base64 after whsec_") from error
 
 

@@ -41,11 +41,13 @@ async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIt
         events = EventStore(pool, expiry_hours=settings.delivery_expiry_hours, key_hours=settings.idempotency_key_hours)
         cache = SubscriptionCache(store, client, size=settings.cached_subscriptions)
         committer = Committer(events, ringer, settings)
-        process.spawn("subscription_changes", cache.listen())
         partitions = _Partitions(events)
         process.health.add_readiness("partitions", partitions.check)
-        process.spawn("partitions", partitions.keep())
-        process.spawn("expired_keys", _delete_expired_keys(store))
+        loops = [
+            process.spawn("subscription_changes", cache.listen()),
+            process.spawn("partitions", partitions.keep()),
+            process.spawn("expired_keys", _delete_expired_keys(store)),
+        ]
 
         def register(server: grpc.aio.Server) -> None:
             ingest = IngestService(events, cache, committer, max_payload_bytes=settings.max_payload_bytes)
@@ -53,9 +55,13 @@ async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIt
             subscriptions = SubscriptionService(store, cache)
             subscriptions_pb2_grpc.add_SubscriptionServiceServicer_to_server(subscriptions, server)
 
-        async with grpc_server.serving(process, settings, SERVICES, register):
-            yield
-        await committer.drained()
+        try:
+            async with grpc_server.serving(process, settings, SERVICES, register):
+                yield
+            await committer.drained()
+        finally:
+            for loop in loops:  # before what they use is closed
+                await process.cancel(loop)
 
 
 class _Partitions:

@@ -21,7 +21,7 @@ import redis.asyncio
 import redis.exceptions
 import structlog
 
-from services.common.redis import Client
+from services.common.redis import REDIS_AWAY, Client
 from services.ingest import event_types, metrics
 from services.ingest.store import Store
 from services.ingest.subscriptions import Subscription
@@ -50,8 +50,6 @@ redis.call('HSET', KEYS[1], 'version', ARGV[1], 'value', ARGV[2])
 redis.call('EXPIRE', KEYS[1], ARGV[3])
 return 1
 """
-
-REDIS_AWAY = (redis.exceptions.RedisError, OSError, TimeoutError)
 
 
 class _Cached(msgspec.Struct, frozen=True, kw_only=True):

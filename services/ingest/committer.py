@@ -73,11 +73,11 @@ class Committer:
         """One transaction; when the data of one event fails it, each event gets one of its own."""
         try:
             return await self._insert(group)
-        except errors.STORE_AWAY:
-            raise
         except asyncpg.CheckViolationError as error:  # the tables check nothing but that there is a partition
             raise errors.Unavailable("the partitions of the day are not made yet; try again") from error
-        except asyncpg.PostgresError:
+        except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            if errors.is_store_away(error):
+                raise
             if len(group) == 1:
                 log.exception("an event cannot be stored", event_id=str(group[0].id))
                 return [errors.WebhookError("the event cannot be stored; the reason was logged")]

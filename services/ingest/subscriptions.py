@@ -25,7 +25,7 @@ class Subscription:
     id: UUID
     tenant_id: str
     target_url: str
-    secret_key: str | None
+    secret_key: str | None = field(repr=False)
     event_types: tuple[str, ...]
     description: str
     version: int
@@ -58,7 +58,7 @@ class Draft:
     target_url: str
     event_types: list[str]
     description: str
-    secret_key: str | None
+    secret_key: str | None = field(repr=False)
 
     def __post_init__(self) -> None:
         """InvalidArgument naming each field at fault."""

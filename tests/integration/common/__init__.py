@@ -1,0 +1,1 @@
+"""services/common against real stores."""

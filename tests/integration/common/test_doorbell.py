@@ -1,0 +1,362 @@
+"""Doorbells on a real Valkey: messages, acks, sweeping, and what happens while it is away."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import pytest
+import redis.asyncio
+from taskiq import AckableMessage
+from taskiq.kicker import AsyncKicker
+
+from services.common import doorbell, ids
+from services.common.doorbell import Broker, Ringer
+from services.common.lifecycle import Process
+from services.common.postgres import Pool
+from services.common.settings import RedisSettings
+from services.embedded import EmbeddedValkey
+from tests.support.waiting import wait_until
+
+# Younger than anything a test leaves behind, older than what it has just made.
+ABANDONED_MILLISECONDS = 50
+NEVER_MILLISECONDS = 3_600_000
+
+
+@contextlib.asynccontextmanager
+async def _broker(redis_url: str, name: str) -> AsyncIterator[Broker]:
+    broker = Broker(RedisSettings(redis_url=redis_url, _env_file=None), socket_timeout=5, consumer_name=name)
+    await broker.startup()
+    try:
+        yield broker
+    finally:
+        await broker.shutdown()
+
+
+@pytest.fixture
+async def broker(redis_url: str) -> AsyncIterator[Broker]:
+    """The broker of a worker."""
+    async with _broker(redis_url, "worker-1") as created:
+        yield created
+
+
+@pytest.fixture
+async def client(redis_url: str) -> AsyncIterator["redis.asyncio.Redis"]:
+    """Looks at what stands in Valkey."""
+    async with redis.asyncio.Redis.from_url(redis_url) as created:
+        yield created
+
+
+async def _ring(broker: Broker, *delivery_ids: UUID) -> None:
+    kicker: AsyncKicker[[list[str]], None] = AsyncKicker(doorbell.TASK, broker, {})
+    await kicker.kiq([delivery_id.hex for delivery_id in delivery_ids])
+
+
+def _heard(broker: Broker, message: AckableMessage) -> list[UUID]:
+    assert isinstance(message.data, bytes)
+    return [UUID(hex=delivery_id) for delivery_id in broker.formatter.loads(message.data).args[0]]
+
+
+async def _next(messages: AsyncIterator[AckableMessage]) -> AckableMessage:
+    async with asyncio.timeout(10):
+        return await anext(messages)
+
+
+async def _ack(message: AckableMessage) -> None:
+    acknowledged = message.ack()
+    assert acknowledged is not None
+    await acknowledged
+
+
+async def _consumers(client: "redis.asyncio.Redis") -> set[bytes]:
+    return {consumer["name"] for consumer in await client.xinfo_consumers(doorbell.STREAM, doorbell.GROUP)}
+
+
+async def _eventually(number: Callable[[], Awaitable[int]], expected: int, what: str) -> None:
+    async def check() -> bool:
+        return await number() == expected
+
+    untyped: Any = check  # mypy finds no T in wait_until for a coroutine function
+    await wait_until(untyped, what=what)
+
+
+# -- the broker --
+
+
+async def test_a_message_carries_its_delivery_ids(broker: Broker) -> None:
+    delivery_ids = [ids.new() for _ in range(3)]
+    await _ring(broker, *delivery_ids)
+    assert _heard(broker, await _next(broker.listen())) == delivery_ids
+
+
+async def test_bells_rung_before_the_first_worker_came_are_heard(redis_url: str) -> None:
+    async with _broker(redis_url, "ringer") as ringer:
+        await ringer._client.delete(doorbell.STREAM)
+        first, second = ids.new(), ids.new()
+        await _ring(ringer, first)
+        await _ring(ringer, second)
+        async with _broker(redis_url, "worker-1") as worker:
+            messages = worker.listen()
+            assert _heard(worker, await _next(messages)) == [first]
+            assert _heard(worker, await _next(messages)) == [second]
+
+
+async def test_kick_learns_the_length_of_the_stream(broker: Broker) -> None:
+    for expected in (1, 2, 3):
+        await _ring(broker, ids.new())
+        assert broker.length == expected
+
+
+async def test_a_message_is_deleted_when_it_is_acked(broker: Broker, client: "redis.asyncio.Redis") -> None:
+    await _ring(broker, ids.new())
+    await _ring(broker, ids.new())
+    messages = broker.listen()
+    acked, _ = await _next(messages), await _next(messages)
+    await _ack(acked)
+    assert await broker.measure() == 1
+    assert (await client.xpending(doorbell.STREAM, doorbell.GROUP))["pending"] == 1
+
+
+async def test_acks_at_the_same_time_all_count(broker: Broker) -> None:
+    for _ in range(20):
+        await _ring(broker, ids.new())
+    messages = broker.listen()
+    heard = [await _next(messages) for _ in range(20)]
+    await asyncio.gather(*(_ack(message) for message in heard))
+    assert await broker.measure() == 0
+
+
+async def test_a_group_that_is_lost_with_everything_else_is_made_again(
+    broker: Broker, client: "redis.asyncio.Redis"
+) -> None:
+    messages = broker.listen()
+    await _ring(broker, ids.new())
+    await _next(messages)
+    await client.flushdb()
+    delivery_id = ids.new()
+    await _ring(broker, delivery_id)
+    assert _heard(broker, await _next(messages)) == [delivery_id]
+
+
+async def test_a_group_that_is_lost_in_the_middle_of_a_blocking_read_is_made_again(
+    broker: Broker, client: "redis.asyncio.Redis"
+) -> None:
+    listening = asyncio.create_task(_next(broker.listen()))
+
+    async def blocked() -> int:
+        return sum("xreadgroup" in entry["cmd"] for entry in await client.client_list())
+
+    await _eventually(blocked, 1, "the worker to listen")
+    await client.flushdb()
+    delivery_id = ids.new()
+    await _ring(broker, delivery_id)
+    assert _heard(broker, await listening) == [delivery_id]
+
+
+async def test_messages_that_were_read_and_handed_to_nobody_are_known(broker: Broker) -> None:
+    bells = [[ids.new()], [ids.new(), ids.new()], [ids.new()]]
+    for bell in bells:
+        await _ring(broker, *bell)
+    await _next(broker.listen())
+    assert broker.unheard() == [*bells[1], *bells[2]]
+
+
+async def test_sweep_removes_the_messages_and_the_name_of_a_dead_worker(
+    broker: Broker, redis_url: str, client: "redis.asyncio.Redis"
+) -> None:
+    async with _broker(redis_url, "dead") as dead:
+        await _ring(dead, ids.new())
+        await _next(dead.listen())
+    assert b"dead" in await _consumers(client)
+    swept = 0
+
+    async def sweep() -> int:
+        nonlocal swept
+        swept += await broker.sweep(abandoned_milliseconds=ABANDONED_MILLISECONDS)
+        return len(await _consumers(client) & {b"dead"})
+
+    await _eventually(sweep, 0, "the dead worker to be swept")
+    assert swept == 1
+    assert await broker.measure() == 0
+    assert (await client.xpending(doorbell.STREAM, doorbell.GROUP))["pending"] == 0
+
+
+async def test_sweep_leaves_alone_what_is_young_or_unread(broker: Broker, client: "redis.asyncio.Redis") -> None:
+    await _ring(broker, ids.new())
+    await _next(broker.listen())
+    await _ring(broker, ids.new())
+    assert await broker.sweep(abandoned_milliseconds=NEVER_MILLISECONDS) == 0
+    assert await broker.measure() == 2
+    assert b"worker-1" in await _consumers(client)
+
+
+async def test_sweep_makes_the_group_where_there_is_none(broker: Broker, client: "redis.asyncio.Redis") -> None:
+    await client.flushdb()
+    assert await broker.sweep() == 0
+
+
+# -- the ringer --
+
+
+class Rows:
+    """Deliveries in Postgres that are about to be rung for."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+
+    async def make(self, count: int) -> list[UUID]:
+        """Makes pending rows that nobody looks at for an hour."""
+        made = [ids.new() for _ in range(count)]
+        await self.pool.execute(
+            "INSERT INTO webhook_deliveries (id, event_id, subscription_id, tenant_id, next_attempt_at, expires_at)"
+            " SELECT id, id, id, 'default', now() + interval '1 hour', now() + interval '1 day'"
+            " FROM unnest($1::uuid[]) AS id",
+            made,
+        )
+        return made
+
+    async def due(self) -> int:
+        """How many rows are due."""
+        number: int = await self.pool.fetchval("SELECT count(*) FROM webhook_deliveries WHERE next_attempt_at <= now()")
+        return number
+
+
+@pytest.fixture
+async def pool(database: str) -> AsyncIterator[Pool]:
+    """A pool of a fresh database."""
+    async with asyncpg.create_pool(database, min_size=0, max_size=2) as created:
+        yield created
+
+
+@pytest.fixture
+def rows(pool: Pool) -> Rows:
+    """Rows to ring for."""
+    return Rows(pool)
+
+
+@pytest.fixture
+def valkey() -> Iterator[EmbeddedValkey]:
+    """A Valkey of this test's own, to be stopped."""
+    with _folder() as folder, EmbeddedValkey(folder / "valkey") as running:
+        yield running
+
+
+@contextlib.contextmanager
+def _folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="bells-") as folder:
+        yield Path(folder)
+
+
+@contextlib.asynccontextmanager
+async def _ringing(redis_url: str, pool: Pool) -> AsyncIterator[Ringer]:
+    process = Process("test")
+    async with doorbell.ringer(process, RedisSettings(redis_url=redis_url, _env_file=None), pool) as created:
+        yield created
+    assert not process.failed
+
+
+async def _length(client: "redis.asyncio.Redis") -> int:
+    return int(await client.xlen(doorbell.STREAM))
+
+
+async def _stream(client: "redis.asyncio.Redis", broker: Broker) -> list[list[UUID]]:
+    """The ids of every message in the stream."""
+    entries: Any = await client.xrange(doorbell.STREAM)
+    return [[UUID(hex=one) for one in broker.formatter.loads(fields[b"data"]).args[0]] for _, fields in entries]
+
+
+async def test_the_ringer_rings_for_every_id_in_few_messages(
+    redis_url: str, pool: Pool, client: "redis.asyncio.Redis", broker: Broker
+) -> None:
+    delivery_ids = [ids.new() for _ in range(2 * doorbell.IDS_PER_BELL + 1)]
+    async with _ringing(redis_url, pool) as ringer:
+        assert ringer.open
+        ringer.ring(delivery_ids)
+        await _eventually(lambda: _length(client), 3, "three bells")
+    bells = await _stream(client, broker)
+    assert [one for bell in bells for one in bell] == delivery_ids
+    assert max(map(len, bells)) == doorbell.IDS_PER_BELL
+
+
+async def test_what_waits_at_the_end_is_rung(
+    redis_url: str, pool: Pool, client: "redis.asyncio.Redis", broker: Broker
+) -> None:
+    delivery_ids = [ids.new() for _ in range(10 * doorbell.IDS_PER_BELL)]
+    async with _ringing(redis_url, pool) as ringer:
+        ringer.ring(delivery_ids[:1])
+        await _eventually(lambda: _length(client), 1, "the first bell")
+        ringer.ring(delivery_ids[1:])
+        await asyncio.sleep(0)  # the first bells are under way when the end comes
+        await asyncio.sleep(0)
+    assert sorted({one for bell in await _stream(client, broker) for one in bell}) == sorted(delivery_ids)
+
+
+async def test_rows_whose_bell_fails_are_due_at_once_and_the_ringer_is_closed_until_redis_is_back(
+    valkey: EmbeddedValkey, pool: Pool, rows: Rows
+) -> None:
+    async with _ringing(valkey.url(), pool) as ringer:
+        valkey.kill()
+        made = await rows.make(3 * doorbell.IDS_PER_BELL)
+        assert await rows.due() == 0
+        ringer.ring(made)
+        await _eventually(rows.due, len(made), "the rows to be due")
+        assert not ringer.open
+        valkey.start()
+        await wait_until(lambda: ringer.open, what="the ringer to open again")
+
+
+async def test_rows_whose_bell_is_stuck_are_due_within_the_timeout(
+    valkey: EmbeddedValkey, pool: Pool, rows: Rows
+) -> None:
+    assert valkey.pid is not None
+    async with _ringing(valkey.url(), pool) as ringer:
+        ringer.ring(await rows.make(1))
+        await wait_until(lambda: ringer._broker.length == 1, what="a first bell, and a connection with it")
+        os.kill(valkey.pid, signal.SIGSTOP)
+        try:
+            started = time.monotonic()
+            ringer.ring(await rows.make(1))
+            await _eventually(rows.due, 1, "the row to be due")
+            assert time.monotonic() - started < 1
+            assert not ringer.open
+        finally:
+            os.kill(valkey.pid, signal.SIGCONT)
+        await wait_until(lambda: ringer.open, what="the ringer to open again")
+
+
+async def test_only_what_is_still_pending_is_made_due(valkey: EmbeddedValkey, pool: Pool, rows: Rows) -> None:
+    async with _ringing(valkey.url(), pool) as ringer:
+        valkey.kill()
+        waiting, ended = await rows.make(2)
+        await pool.execute("UPDATE webhook_deliveries SET status = 'delivered' WHERE id = $1", ended)
+        ringer.ring([waiting, ended])
+        await _eventually(rows.due, 1, "the pending row to be due")
+    assert await rows.due() == 1
+
+
+async def test_a_stream_at_its_high_water_mark_closes_the_ringer_until_it_is_drained(
+    redis_url: str, pool: Pool, client: "redis.asyncio.Redis"
+) -> None:
+    async with _ringing(redis_url, pool) as ringer:
+        pipeline = client.pipeline()
+        for _ in range(doorbell.HIGH_WATER_MESSAGES - 1):
+            pipeline.xadd(doorbell.STREAM, {b"data": b"x"})
+        await pipeline.execute()
+        ringer.ring([ids.new()])
+        await wait_until(lambda: not ringer.open, what="the ringer to close")
+        await client.xtrim(doorbell.STREAM, maxlen=doorbell.HIGH_WATER_MESSAGES - 1, approximate=False)
+        await wait_until(lambda: ringer.open, what="the ringer to open again")
+
+
+async def test_more_ids_than_may_wait_close_the_ringer_until_they_are_rung(redis_url: str, pool: Pool) -> None:
+    async with _ringing(redis_url, pool) as ringer:
+        ringer.ring([ids.new() for _ in range(doorbell.MAX_WAITING_IDS)])
+        assert not ringer.open
+        await wait_until(lambda: not ringer._waiting, what="everything to be rung")

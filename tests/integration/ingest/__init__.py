@@ -1,0 +1,1 @@
+"""The ingest service over gRPC, against real stores."""

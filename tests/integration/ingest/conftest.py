@@ -1,0 +1,232 @@
+"""Ingest servers in this process, on real stores, and a client of them on a real channel."""
+
+import contextlib
+import os
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import asyncpg
+import grpc
+import pytest
+import pytest_asyncio
+from prometheus_client import REGISTRY
+
+from protos.webhook.v1 import ingest_pb2, ingest_pb2_grpc, subscriptions_pb2, subscriptions_pb2_grpc
+from services.common import errors, grpc_errors, ids, lifecycle
+from services.common.postgres import Pool
+from services.embedded import EmbeddedPostgres, EmbeddedValkey, ports
+from services.ingest.__main__ import serve
+from services.ingest.settings import IngestSettings
+from tests.support.stores import Stores
+from tests.support.stores import running as stores_of_a_run
+from tests.support.waiting import wait_until
+
+if TYPE_CHECKING:  # the asynchronous stubs exist for the type checker alone
+    from protos.webhook.v1.ingest_pb2_grpc import IngestServiceAsyncStub
+    from protos.webhook.v1.subscriptions_pb2_grpc import SubscriptionServiceAsyncStub
+
+CALL_SECONDS = 10.0
+URL = "https://example.com/hook"
+
+
+class Ingest:
+    """A client of one ingest server, for one tenant."""
+
+    def __init__(self, channel: grpc.aio.Channel, pool: Pool, *, tenant_id: str = "default") -> None:
+        self.channel = channel
+        # Looks at the rows.
+        self.pool = pool
+        self.tenant_id = tenant_id
+        self.subscriptions: SubscriptionServiceAsyncStub = subscriptions_pb2_grpc.SubscriptionServiceStub(channel)
+        self.events: IngestServiceAsyncStub = ingest_pb2_grpc.IngestServiceStub(channel)
+
+    async def of(self, tenant_id: str) -> "Ingest":
+        """The same for another tenant, which is made."""
+        await self.pool.execute("INSERT INTO tenants (id, name) VALUES ($1, $1) ON CONFLICT (id) DO NOTHING", tenant_id)
+        return Ingest(self.channel, self.pool, tenant_id=tenant_id)
+
+    # -- subscriptions --
+
+    async def create(self, target_url: str = URL, **fields: Any) -> subscriptions_pb2.Subscription:
+        request = subscriptions_pb2.CreateSubscriptionRequest(tenant_id=self.tenant_id, target_url=target_url, **fields)
+        return (await self.subscriptions.CreateSubscription(request, timeout=CALL_SECONDS)).subscription
+
+    async def get(self, subscription_id: str) -> subscriptions_pb2.Subscription:
+        request = subscriptions_pb2.GetSubscriptionRequest(tenant_id=self.tenant_id, subscription_id=subscription_id)
+        return (await self.subscriptions.GetSubscription(request, timeout=CALL_SECONDS)).subscription
+
+    async def update(
+        self, subscription_id: str, target_url: str = URL, **fields: Any
+    ) -> subscriptions_pb2.Subscription:
+        request = subscriptions_pb2.UpdateSubscriptionRequest(
+            tenant_id=self.tenant_id, subscription_id=subscription_id, target_url=target_url, **fields
+        )
+        return (await self.subscriptions.UpdateSubscription(request, timeout=CALL_SECONDS)).subscription
+
+    async def delete(self, subscription_id: str) -> int:
+        request = subscriptions_pb2.DeleteSubscriptionRequest(tenant_id=self.tenant_id, subscription_id=subscription_id)
+        answer = await self.subscriptions.DeleteSubscription(request, timeout=CALL_SECONDS)
+        return answer.cancelled_deliveries
+
+    async def page(self, page_size: int = 0, page_token: str = "") -> subscriptions_pb2.ListSubscriptionsResponse:
+        request = subscriptions_pb2.ListSubscriptionsRequest(
+            tenant_id=self.tenant_id, page_size=page_size, page_token=page_token
+        )
+        return await self.subscriptions.ListSubscriptions(request, timeout=CALL_SECONDS)
+
+    # -- events --
+
+    def item(self, subscription_id: str = "", **fields: Any) -> ingest_pb2.IngestItem:
+        """An item for the subscription, or for all who want its type."""
+        item = ingest_pb2.IngestItem(**{"tenant_id": self.tenant_id, "payload": b"{}", **fields})
+        if subscription_id:
+            item.subscription_id = subscription_id
+        else:
+            item.fan_out.SetInParent()
+        return item
+
+    async def send(self, subscription_id: str = "", **fields: Any) -> ingest_pb2.Accepted:
+        return await self.send_item(self.item(subscription_id, **fields))
+
+    async def send_item(self, item: ingest_pb2.IngestItem) -> ingest_pb2.Accepted:
+        return (await self.events.Ingest(ingest_pb2.IngestRequest(item=item), timeout=CALL_SECONDS)).accepted
+
+    async def batch(self, *items: ingest_pb2.IngestItem) -> list[ingest_pb2.IngestResult]:
+        request = ingest_pb2.BatchIngestRequest(items=items)
+        return list((await self.events.BatchIngest(request, timeout=CALL_SECONDS)).results)
+
+    async def event(self, event_id: str) -> ingest_pb2.Event:
+        request = ingest_pb2.GetEventRequest(tenant_id=self.tenant_id, event_id=event_id)
+        return (await self.events.GetEvent(request, timeout=CALL_SECONDS)).event
+
+    # -- rows --
+
+    async def deliveries(self, event_id: str) -> list[asyncpg.Record]:
+        """The deliveries of an event, and how many seconds ahead each is looked at."""
+        rows: list[asyncpg.Record] = await self.pool.fetch(
+            "SELECT *, extract(epoch FROM next_attempt_at - now())::float AS due_in_seconds"
+            " FROM webhook_deliveries WHERE event_id = $1 ORDER BY id",
+            UUID(event_id),
+        )
+        return rows
+
+    async def held_up(self) -> bool:
+        """Whether some statement waits for a lock; not to be asked in a transaction, which sees the same all the time."""
+        waiting: bool = await self.pool.fetchval(
+            "SELECT EXISTS (SELECT FROM pg_stat_activity"
+            " WHERE datname = current_database() AND wait_event_type = 'Lock')"
+        )
+        return waiting
+
+    async def count(self, table: str = "webhook_events") -> int:
+        """The rows of a table that belong to the tenant."""
+        number: int = await self.pool.fetchval(f"SELECT count(*) FROM {table} WHERE tenant_id = $1", self.tenant_id)
+        return number
+
+
+@contextlib.asynccontextmanager
+async def serving(database_url: str, redis_url: str, **settings: Any) -> AsyncIterator[Ingest]:
+    """An ingest server, made ready, and a client of it."""
+    process = lifecycle.Process("ingest")
+    port = ports.free_port()
+    made = IngestSettings(
+        database_url=database_url, redis_url=redis_url, grpc_port=port, metrics_port=0, _env_file=None, **settings
+    )
+    async with (
+        asyncpg.create_pool(database_url, min_size=0, max_size=2) as pool,
+        serve(process, made),
+        grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
+    ):
+        await eventually(lambda: is_ready(process), "the server to be ready")
+        yield Ingest(channel, pool)
+    await process.cancel_all()
+    assert not process.failed
+
+
+async def is_ready(process: lifecycle.Process) -> bool:
+    """Whether a process says that it can serve."""
+    return not await process.health.ready()
+
+
+async def eventually(check: Callable[[], Awaitable[object]], what: str, timeout_seconds: float = 10.0) -> None:
+    """Waits until the check answers something true."""
+    untyped: Any = check  # mypy finds no T in wait_until for a coroutine function
+    await wait_until(untyped, timeout_seconds, what=what)
+
+
+async def refused(call: Awaitable[object]) -> errors.WebhookError:
+    """What a call is refused with, rebuilt from its typed details."""
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await call
+    return grpc_errors.from_rpc_error(raised.value)
+
+
+def fields(error: errors.WebhookError) -> list[str]:
+    """The fields at fault."""
+    return [violation.field for violation in error.violations]
+
+
+def counted(name: str, **labels: str) -> float:
+    """A sample of this process's metrics; all servers of a test run share them."""
+    return REGISTRY.get_sample_value(name, labels) or 0.0
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def _shared(stores: Stores) -> AsyncIterator[Ingest]:
+    with stores.database() as database_url:
+        async with serving(database_url, stores.redis_url()) as running:
+            yield running
+
+
+@pytest.fixture
+async def ingest(_shared: Ingest) -> Ingest:
+    """A server that all tests share, and a tenant of this test's own."""
+    return await _shared.of(f"test-{ids.new()}")
+
+
+@pytest.fixture
+async def alone(database: str, redis_url: str) -> AsyncIterator[Ingest]:
+    """A server with fresh stores of its own."""
+    async with serving(database, redis_url) as running:
+        yield running
+
+
+@dataclass(frozen=True, kw_only=True)
+class Breakable:
+    """Stores that a test may stop, and a database on them."""
+
+    postgres: EmbeddedPostgres
+    valkey: EmbeddedValkey
+    database_url: str
+    redis_url: str
+
+
+@pytest.fixture(scope="session")
+def _breakable() -> Iterator[Stores]:
+    with stores_of_a_run() as running:
+        yield running
+
+
+@pytest.fixture
+def breakable(_breakable: Stores) -> Iterator[Breakable]:
+    """Stores to stop; what does not run afterwards is started again."""
+    postgres, valkey = _breakable.postgres, _breakable.valkey
+    with _breakable.database() as database_url:
+        yield Breakable(postgres=postgres, valkey=valkey, database_url=database_url, redis_url=_breakable.redis_url())
+        for store in (postgres, valkey):
+            if not store.running:
+                store.start()
+
+
+@contextlib.contextmanager
+def frozen(valkey: EmbeddedValkey) -> Iterator[None]:
+    """Valkey takes connections and answers nothing."""
+    assert valkey.pid is not None
+    os.kill(valkey.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(valkey.pid, signal.SIGCONT)

@@ -1,0 +1,353 @@
+"""The cache of subscriptions: who sees a change when, and what the look-ups cost."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import grpc
+import pytest
+import redis.asyncio
+
+from protos.webhook.v1 import subscriptions_pb2
+from services.common import ids
+from services.common import redis as clients
+from services.common.settings import RedisSettings
+from services.ingest import cache as caches
+from services.ingest.event_types import Filter
+from services.ingest.store import Store
+from services.ingest.subscriptions import Subscription
+from tests.integration.ingest.conftest import URL, Breakable, Ingest, counted, eventually, frozen, serving
+
+SEEN_WITHIN_SECONDS = 1.0
+
+
+class Pair:
+    """Two servers on the same stores."""
+
+    def __init__(self, first: Ingest, second: Ingest, stores: Breakable) -> None:
+        self.first = first
+        self.second = second
+        self.stores = stores
+
+    async def warm(self, subscription_id: str) -> None:
+        """Has both servers, and Redis, hold the subscription and the filters of its tenant."""
+
+        async def in_redis() -> bool:
+            async with redis.asyncio.Redis.from_url(self.stores.redis_url) as client:
+                return bool(await client.exists(caches.KEY + subscription_id))
+
+        for ingest in (self.first, self.second):
+            await ingest.send(subscription_id)
+            await ingest.send(event_type="warm")
+        await eventually(in_redis, "a copy in Redis")
+
+
+@pytest.fixture
+async def pair(breakable: Breakable) -> AsyncIterator[Pair]:
+    """Two servers on stores that a test may stop; they hear of changes, and read from Redis."""
+    async with (
+        serving(breakable.database_url, breakable.redis_url) as first,
+        serving(breakable.database_url, breakable.redis_url) as second,
+    ):
+        async with redis.asyncio.Redis.from_url(breakable.redis_url) as client:
+
+            async def listening() -> bool:
+                return dict(await client.pubsub_numsub(caches.CHANNEL))[caches.CHANNEL.encode()] >= 2
+
+            await eventually(listening, "both servers to listen")
+        yield Pair(first, second, breakable)
+
+
+async def _wants(ingest: Ingest, subscription_id: str, event_type: str) -> bool:
+    """Whether this server would deliver an event of that type, both ways."""
+    one = await ingest.send(subscription_id, event_type=event_type)
+    fan_out = await ingest.send(event_type=event_type)
+    return one.deliveries == 1 and fan_out.deliveries == 1
+
+
+async def _gone(ingest: Ingest, subscription_id: str) -> bool:
+    try:
+        await ingest.send(subscription_id)
+    except grpc.aio.AioRpcError as error:
+        return error.code() is grpc.StatusCode.NOT_FOUND
+    return False
+
+
+async def _seen(ingest: Ingest, subscription_id: str, event_type: str) -> None:
+    await eventually(
+        lambda: _wants(ingest, subscription_id, event_type), f"the wish for {event_type}", SEEN_WITHIN_SECONDS
+    )
+
+
+# -- changes --
+
+
+async def test_a_server_sees_its_own_changes_at_once(pair: Pair) -> None:
+    made = await pair.first.create(event_types=["t0"])
+    for version in range(1, 20):
+        assert await _wants(pair.first, made.id, f"t{version - 1}")
+        await pair.first.update(made.id, event_types=[f"t{version}"])
+        assert await _wants(pair.first, made.id, f"t{version}")
+        assert not await _wants(pair.first, made.id, f"t{version - 1}")
+    await pair.first.delete(made.id)
+    assert await _gone(pair.first, made.id)
+
+
+async def test_a_server_sees_its_own_changes_at_once_while_it_is_being_asked_all_the_time(pair: Pair) -> None:
+    made = await pair.first.create(event_types=["t0"])
+    stopping = asyncio.Event()
+
+    async def ask() -> None:
+        while not stopping.is_set():
+            await pair.first.send(made.id)
+
+    asking = [asyncio.create_task(ask()) for _ in range(8)]
+    try:
+        for version in range(1, 40):
+            await pair.first.update(made.id, event_types=[f"t{version}"])
+            accepted = await pair.first.send(made.id, event_type=f"t{version}")
+            assert accepted.deliveries == 1, version
+    finally:
+        stopping.set()
+        await asyncio.gather(*asking)
+
+
+async def test_another_server_sees_a_change_within_a_second(pair: Pair) -> None:
+    made = await pair.first.create(event_types=["t0"])
+    await pair.warm(made.id)
+    for version in range(1, 4):
+        await pair.first.update(made.id, event_types=[f"t{version}"])
+        await _seen(pair.second, made.id, f"t{version}")
+
+
+async def test_another_server_sees_a_new_subscription_within_a_second(pair: Pair) -> None:
+    assert (await pair.second.send(event_type="t")).deliveries == 0
+    made = await pair.first.create()
+    await _seen(pair.second, made.id, "t")
+
+
+async def test_another_server_sees_a_deletion_within_a_second(pair: Pair) -> None:
+    made = await pair.first.create()
+    await pair.warm(made.id)
+    await pair.first.delete(made.id)
+    await eventually(lambda: _gone(pair.second, made.id), "the deletion", SEEN_WITHIN_SECONDS)
+    assert (await pair.second.send(event_type="t")).deliveries == 0
+
+
+async def test_while_redis_is_away_another_server_sees_a_change_within_a_second(pair: Pair) -> None:
+    made = await pair.first.create(event_types=["t0"])
+    await pair.warm(made.id)
+    pair.stores.valkey.kill()
+    await pair.first.update(made.id, event_types=["t1"])
+    await _seen(pair.second, made.id, "t1")
+    await pair.first.delete(made.id)
+    await eventually(lambda: _gone(pair.second, made.id), "the deletion", SEEN_WITHIN_SECONDS)
+
+
+async def test_after_redis_was_restarted_another_server_sees_a_change_within_a_second(pair: Pair) -> None:
+    made = await pair.first.create(event_types=["t0"])
+    await pair.warm(made.id)
+    pair.stores.valkey.stop()
+    pair.stores.valkey.start()
+    await pair.first.update(made.id, event_types=["t1"])
+    await _seen(pair.second, made.id, "t1")
+
+
+async def test_a_change_made_while_redis_hung_is_seen_and_never_undone_by_the_copy_that_redis_kept(pair: Pair) -> None:
+    made = await pair.first.create(event_types=["t0"])
+    await pair.warm(made.id)
+    with frozen(pair.stores.valkey):
+        await pair.first.update(made.id, event_types=["t1"])
+        assert await _wants(pair.first, made.id, "t1")
+        # It takes the other one a moment to notice that it hears nothing.
+        await eventually(lambda: _wants(pair.second, made.id, "t1"), "the change", 2.0)
+    copy: dict[Any, Any] = {}
+
+    async def told() -> bool:
+        for ingest in (pair.first, pair.second):
+            assert await _wants(ingest, made.id, "t1")
+        async with redis.asyncio.Redis.from_url(pair.stores.redis_url) as client:
+            copy.update(await client.hgetall(caches.KEY + made.id))
+        return copy[b"version"] == b"2"
+
+    await eventually(told, "Redis to hold the new version")
+    until = time.monotonic() + 2 * caches.REDIS_PAUSE_SECONDS
+    while time.monotonic() < until:
+        await told()
+
+
+async def test_a_change_that_a_full_redis_cannot_take_is_seen_all_the_same(pair: Pair) -> None:
+    made = await pair.first.create(event_types=["t0"])
+    await pair.warm(made.id)
+    async with redis.asyncio.Redis.from_url(pair.stores.redis_url) as client:
+        await client.config_set("maxmemory", "1")
+        try:
+            await pair.first.update(made.id, event_types=["t1"])
+            await _seen(pair.second, made.id, "t1")
+            assert await client.hget(caches.KEY + made.id, "version") != b"1"
+        finally:
+            await client.config_set("maxmemory", "0")
+
+
+async def test_what_another_version_of_the_program_says_or_writes_does_no_harm(pair: Pair) -> None:
+    made = await pair.first.create(event_types=["t0"])
+    await pair.warm(made.id)
+    async with redis.asyncio.Redis.from_url(pair.stores.redis_url) as client:
+        await client.hset(caches.KEY + made.id, mapping={"version": "1", "value": b'{"id": "what?"}'})
+        for message in (b"", b"what?", b"\xff\x00", b"v2 " + made.id.encode()):
+            await client.publish(caches.CHANNEL, message)
+    for ingest in (pair.first, pair.second):
+        assert await _wants(ingest, made.id, "t0")
+    await pair.first.update(made.id, event_types=["t1"])
+    await _seen(pair.second, made.id, "t1")
+
+
+async def test_a_change_whose_caller_leaves_is_made_and_seen_all_the_same(pair: Pair) -> None:
+    made = await pair.first.create(event_types=["t0"])
+    await pair.warm(made.id)
+    async with pair.first.pool.acquire() as connection, connection.transaction():
+        await connection.execute("SELECT FROM subscriptions WHERE id = $1 FOR UPDATE", UUID(made.id))
+        request = subscriptions_pb2.UpdateSubscriptionRequest(
+            subscription_id=made.id, target_url=URL, event_types=["t1"]
+        )
+        waiting = asyncio.ensure_future(pair.first.subscriptions.UpdateSubscription(request))
+        await eventually(pair.first.held_up, "the change to be held up")
+        waiting.cancel()
+        await asyncio.wait([waiting])
+    for ingest in (pair.first, pair.second):
+        await _seen(ingest, made.id, "t1")
+
+
+# -- copies in Redis --
+
+
+@pytest.fixture
+async def cache(database: str, redis_url: str) -> AsyncIterator[caches.SubscriptionCache]:
+    """A cache without a server around it."""
+    async with (
+        asyncpg.create_pool(database, min_size=0, max_size=1) as pool,
+        clients.client(RedisSettings(redis_url=redis_url, _env_file=None)) as client,
+    ):
+        yield caches.SubscriptionCache(Store(pool, key_hours=1), client, size=10)
+
+
+def _version(version: int) -> Subscription:
+    now = datetime.now(UTC)
+    return Subscription(
+        id=ids.new(),
+        tenant_id="default",
+        target_url=URL,
+        secret_key="s",
+        event_types=(f"t{version}",),
+        description="",
+        version=version,
+        created_at=now,
+        updated_at=now,
+        filter=Filter([f"t{version}"]),
+    )
+
+
+async def test_a_slow_reader_cannot_bring_back_an_old_version(cache: caches.SubscriptionCache) -> None:
+    old, new = _version(1), _version(2)
+    await cache.changed(new.id, new.tenant_id, new, new.version)
+    # What a server does that had read the old row before the change.
+    await cache._write(new.id, old, old.version)
+    assert await cache._read(new.id) == new
+
+
+async def test_a_slow_reader_cannot_bring_back_what_was_deleted(cache: caches.SubscriptionCache) -> None:
+    old = _version(1)
+    await cache.changed(old.id, old.tenant_id, None, 2)
+    await cache._write(old.id, old, old.version)
+    assert await cache._read(old.id) is None
+
+
+async def test_a_newer_version_replaces_an_older_one(cache: caches.SubscriptionCache) -> None:
+    old, new = _version(9), _version(10)
+    await cache.changed(old.id, old.tenant_id, old, old.version)
+    await cache._write(old.id, new, new.version)
+    assert await cache._read(old.id) == new
+
+
+async def test_a_copy_in_redis_has_an_end(cache: caches.SubscriptionCache, redis_url: str) -> None:
+    made = _version(1)
+    await cache.changed(made.id, made.tenant_id, made, made.version)
+    async with redis.asyncio.Redis.from_url(redis_url) as client:
+        assert 0 < await client.ttl(caches.KEY + str(made.id)) <= caches.REDIS_TTL_SECONDS
+
+
+# -- what is counted --
+
+
+def _looked_up() -> dict[str, float]:
+    return {
+        f"{level} {result}": counted("webhook_subscription_cache_total", level=level, result=result)
+        for level in ("process", "redis", "postgres")
+        for result in ("hit", "miss")
+    }
+
+
+async def _cost(call: Any) -> dict[str, float]:
+    before = _looked_up()
+    await call
+    return {name: number - before[name] for name, number in _looked_up().items() if number != before[name]}
+
+
+async def test_look_ups_are_counted_by_where_they_ended(alone: Ingest, database: str, redis_url: str) -> None:
+    made = await alone.create()
+
+    async def found_in_redis() -> bool:
+        # Right after it began to listen, a server asks Postgres.
+        async with serving(database, redis_url, cached_subscriptions=1) as other:
+            until = time.monotonic() + 2
+            while time.monotonic() < until:
+                first = await _cost(other.send(made.id))
+                if first.get("redis hit"):
+                    assert first == {"process miss": 1, "redis hit": 1}
+                    assert await _cost(other.send(made.id)) == {"process hit": 1}
+                    return True
+                await other.send((await other.create()).id)  # drives it out of a cache of one
+        return False
+
+    assert await found_in_redis()
+    unknown = str(ids.new())
+
+    async def missed() -> dict[str, float]:
+        with pytest.raises(grpc.aio.AioRpcError):
+            await alone.send(unknown)
+        return {}
+
+    assert await _cost(missed()) == {"process miss": 1, "redis miss": 1, "postgres miss": 1}
+
+
+async def test_ids_that_do_not_exist_drive_nothing_out(database: str, redis_url: str) -> None:
+    async with serving(database, redis_url, cached_subscriptions=2) as ingest:
+        made = await ingest.create()
+        await _held(ingest, made.id)
+        for _ in range(5):
+            assert await _gone(ingest, str(ids.new()))
+        assert await _cost(ingest.send(made.id)) == {"process hit": 1}
+
+
+async def test_the_subscription_that_was_used_least_recently_leaves_first(database: str, redis_url: str) -> None:
+    async with serving(database, redis_url, cached_subscriptions=2) as ingest:
+        used, unused, new = [await ingest.create() for _ in range(3)]
+        await _held(ingest, used.id)
+        await _held(ingest, unused.id)
+        await ingest.send(used.id)
+        await ingest.send(new.id)
+        assert await _cost(ingest.send(used.id)) == {"process hit": 1}
+        assert "process miss" in await _cost(ingest.send(unused.id))
+
+
+async def _held(ingest: Ingest, subscription_id: str) -> None:
+    """Waits until the server holds a subscription for longer than it takes to look."""
+
+    async def hit() -> bool:
+        return await _cost(ingest.send(subscription_id)) == {"process hit": 1}
+
+    await eventually(hit, "the subscription to be held")

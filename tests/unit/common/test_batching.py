@@ -1,0 +1,221 @@
+"""Group commit without a timer."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from services.common import errors
+from services.common.batching import Batcher, Bounds
+from tests.support.waiting import wait_until
+
+PATIENCE_SECONDS = 5.0
+
+
+class Sink:
+    """What a batcher flushes into: remembers every batch, and answers when its gate is open."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.fails: Exception | None = None
+        self.answers: list[int | Exception] | None = None
+
+    async def flush(self, items: list[int]) -> Sequence[int | Exception]:
+        self.batches.append(items)
+        await self.gate.wait()
+        if self.fails:
+            raise self.fails
+        return self.answers if self.answers is not None else [item * 10 for item in items]
+
+
+def _batcher(sink: Sink, **bounds: int) -> Batcher[int, int]:
+    return Batcher("test", sink.flush, Bounds(**{"batch_items": 100, "waiting_items": 1000, **bounds}))
+
+
+async def _submit(batcher: Batcher[int, int], *items: int, size_bytes: int = 0) -> list[asyncio.Task[int]]:
+    """Hands items over, in order, and comes back when all of them wait or are in flight."""
+    tasks = [asyncio.create_task(batcher.submit(item, size_bytes)) for item in items]
+    await asyncio.sleep(0)
+    return tasks
+
+
+async def _in_flight(sink: Sink, batches: int) -> None:
+    await wait_until(lambda: len(sink.batches) == batches, PATIENCE_SECONDS, what=f"{batches} batches in flight")
+
+
+async def test_a_lone_item_is_flushed_at_once() -> None:
+    sink = Sink()
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        assert await _batcher(sink).submit(1) == 10
+    assert sink.batches == [[1]]
+
+
+async def test_what_arrives_while_a_batch_is_in_flight_goes_into_the_next_in_order() -> None:
+    sink = Sink()
+    sink.gate.clear()
+    batcher = _batcher(sink)
+    first = await _submit(batcher, 1)
+    await _in_flight(sink, 1)
+    rest = await _submit(batcher, 2, 3, 4)
+    assert len(batcher) == 3
+    sink.gate.set()
+    assert await asyncio.gather(*first, *rest) == [10, 20, 30, 40]
+    assert sink.batches == [[1], [2, 3, 4]]
+
+
+async def test_a_batch_holds_no_more_than_batch_items() -> None:
+    sink = Sink()
+    tasks = await _submit(_batcher(sink, batch_items=2), *range(5))
+    assert await asyncio.gather(*tasks) == [0, 10, 20, 30, 40]
+    assert sink.batches == [[0, 1], [2, 3], [4]]
+
+
+async def test_a_batch_holds_no_more_than_batch_bytes() -> None:
+    sink = Sink()
+    tasks = await _submit(_batcher(sink, batch_bytes=100), *range(5), size_bytes=50)
+    await asyncio.gather(*tasks)
+    assert sink.batches == [[0, 1], [2, 3], [4]]
+
+
+async def test_an_item_larger_than_batch_bytes_goes_alone() -> None:
+    sink = Sink()
+    batcher = _batcher(sink, batch_bytes=100)
+    tasks = [
+        *await _submit(batcher, 1, size_bytes=10),
+        *await _submit(batcher, 2, size_bytes=5_000),
+        *await _submit(batcher, 3, size_bytes=10),
+    ]
+    await asyncio.gather(*tasks)
+    assert [2] in sink.batches
+    assert sorted(item for batch in sink.batches for item in batch) == [1, 2, 3]
+
+
+async def test_too_many_waiting_items_are_refused_as_overloaded() -> None:
+    sink = Sink()
+    sink.gate.clear()
+    batcher = _batcher(sink, waiting_items=2)
+    accepted = await _submit(batcher, 1)
+    await _in_flight(sink, 1)
+    accepted += await _submit(batcher, 2, 3)
+    with pytest.raises(errors.Overloaded):
+        await batcher.submit(4)
+    sink.gate.set()
+    assert await asyncio.gather(*accepted) == [10, 20, 30]
+
+
+async def test_too_many_waiting_bytes_are_refused_as_overloaded() -> None:
+    sink = Sink()
+    sink.gate.clear()
+    batcher = _batcher(sink, waiting_bytes=100)
+    accepted = await _submit(batcher, 1, size_bytes=60)
+    await _in_flight(sink, 1)
+    accepted += await _submit(batcher, 2, size_bytes=60)
+    with pytest.raises(errors.Overloaded):
+        await batcher.submit(3, 60)
+    sink.gate.set()
+    await asyncio.gather(*accepted)
+
+
+async def test_an_item_over_waiting_bytes_is_taken_when_nothing_waits() -> None:
+    assert await _batcher(Sink(), waiting_bytes=100).submit(1, 1_000) == 10
+
+
+async def test_room_that_was_taken_is_given_back_after_the_flush() -> None:
+    batcher = _batcher(Sink(), waiting_items=1, waiting_bytes=10)
+    assert [await batcher.submit(item, 10) for item in range(20)] == [item * 10 for item in range(20)]
+
+
+async def test_the_item_of_a_cancelled_caller_is_flushed_all_the_same() -> None:
+    sink = Sink()
+    sink.gate.clear()
+    batcher = _batcher(sink)
+    first = await _submit(batcher, 1)
+    await _in_flight(sink, 1)
+    gone, stays = await _submit(batcher, 2, 3)
+    gone.cancel()
+    await asyncio.wait([gone])
+    sink.gate.set()
+    assert await stays == 30
+    assert sink.batches == [[1], [2, 3]]
+    assert await asyncio.gather(*first) == [10]
+
+
+async def test_a_caller_cancelled_in_flight_does_not_disturb_its_neighbours() -> None:
+    sink = Sink()
+    sink.gate.clear()
+    gone, stays = await _submit(_batcher(sink), 1, 2)
+    await _in_flight(sink, 1)
+    gone.cancel()
+    sink.gate.set()
+    assert await stays == 20
+
+
+async def test_every_item_gets_what_the_flush_raised_and_the_next_batch_goes_on() -> None:
+    sink = Sink()
+    sink.fails = errors.Unavailable("gone")
+    batcher = _batcher(sink)
+    tasks = await _submit(batcher, 1, 2)
+    assert await asyncio.gather(*tasks, return_exceptions=True) == [sink.fails] * 2
+    sink.fails = None
+    assert await batcher.submit(3) == 30
+
+
+async def test_an_exception_in_the_place_of_a_result_goes_to_its_item_alone() -> None:
+    sink = Sink()
+    refused = errors.NotFound("no")
+    sink.answers = [1, refused, 3]
+    tasks = await _submit(_batcher(sink), 1, 2, 3)
+    assert await asyncio.gather(*tasks, return_exceptions=True) == [1, refused, 3]
+
+
+@pytest.mark.parametrize("answers", [[], [1], [1, 2, 3]])
+async def test_a_wrong_number_of_results_fails_every_item_instead_of_leaving_them_waiting(
+    answers: list[int | Exception],
+) -> None:
+    sink = Sink()
+    sink.answers = answers
+    tasks = await _submit(_batcher(sink), 1, 2)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [RuntimeError, RuntimeError]
+
+
+async def test_as_many_batches_as_the_concurrency_are_in_flight_and_no_more() -> None:
+    sink = Sink()
+    sink.gate.clear()
+    batcher = _batcher(sink, batch_items=1, concurrency=2)
+    tasks = await _submit(batcher, 1, 2, 3)
+    await _in_flight(sink, 2)
+    assert len(batcher) == 1
+    sink.gate.set()
+    assert await asyncio.gather(*tasks) == [10, 20, 30]
+    assert len(sink.batches) == 3
+
+
+async def test_drained_waits_for_what_waits_and_what_is_in_flight() -> None:
+    sink = Sink()
+    sink.gate.clear()
+    batcher = _batcher(sink, batch_items=1)
+    tasks = await _submit(batcher, 1, 2, 3)
+    await _in_flight(sink, 1)
+    drained = asyncio.create_task(batcher.drained())
+    await asyncio.sleep(0)
+    assert not drained.done()
+    sink.gate.set()
+    await drained
+    assert len(batcher) == 0
+    assert sink.batches == [[1], [2], [3]]
+    assert all(task.done() for task in tasks)
+
+
+async def test_an_idle_batcher_is_drained_at_once() -> None:
+    await _batcher(Sink()).drained()
+
+
+async def test_an_item_that_is_handed_over_in_the_moment_a_batch_ends_is_not_left_behind() -> None:
+    batcher = _batcher(Sink())
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        # Each caller is awoken by a result, and hands the next item over before anything else runs.
+        assert [await batcher.submit(item) for item in range(100)] == [item * 10 for item in range(100)]

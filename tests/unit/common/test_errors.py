@@ -1,0 +1,58 @@
+"""The one table of errors: what a driver raises, and whether it is worth another try."""
+
+import asyncpg
+import pytest
+import redis.exceptions
+
+from services.common import errors
+
+AWAY = [
+    ConnectionRefusedError(),
+    FileNotFoundError("the socket"),
+    TimeoutError(),
+    asyncpg.CannotConnectNowError("starting up"),
+    asyncpg.AdminShutdownError("ended by the administrator"),
+    asyncpg.TooManyConnectionsError("full"),
+    asyncpg.DiskFullError("full"),
+    asyncpg.QueryCanceledError("statement timeout"),
+    asyncpg.PostgresIOError("input/output error"),
+    asyncpg.ReadOnlySQLTransactionError("a standby after a failover"),
+    asyncpg.ConnectionDoesNotExistError("closed in the middle of an operation"),
+    asyncpg.InterfaceError("connection is closed"),
+    redis.exceptions.ConnectionError("refused"),
+    redis.exceptions.TimeoutError("late"),
+]
+BUGS = [
+    KeyError("x"),
+    ValueError("x"),
+    asyncpg.DataError("x"),
+    asyncpg.UniqueViolationError("x"),
+    asyncpg.PostgresSyntaxError("x"),
+    redis.exceptions.ResponseError("WRONGTYPE"),
+]
+
+
+@pytest.mark.parametrize("error", AWAY, ids=lambda error: type(error).__name__)
+def test_a_store_that_is_away_makes_unavailable_and_says_nothing_of_it(error: Exception) -> None:
+    answer = errors.classify(error)
+    assert isinstance(answer, errors.Unavailable)
+    assert answer.retry_after_seconds == 1
+    assert str(error) == "" or str(error) not in answer.message
+
+
+@pytest.mark.parametrize("error", BUGS, ids=lambda error: type(error).__name__)
+def test_anything_else_is_a_bug(error: Exception) -> None:
+    assert errors.classify(error) is None
+
+
+def test_our_own_errors_are_answered_as_they_are() -> None:
+    error = errors.NotFound("no subscription")
+    assert errors.classify(error) is error
+
+
+def test_an_error_of_several_fields_names_each() -> None:
+    error = errors.InvalidArgument.of(
+        errors.Violation(field="a", description="must be one"), errors.Violation(field="b.0", description="must be two")
+    )
+    assert error.message == "a: must be one; b.0: must be two"
+    assert [violation.field for violation in error.violations] == ["a", "b.0"]

@@ -1,0 +1,218 @@
+"""Errors over a real channel: what goes in on the server's side comes out on the client's."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf import any_pb2
+from google.rpc import error_details_pb2, status_pb2
+from prometheus_client import REGISTRY
+
+from services.common import errors, grpc_errors, grpc_server
+from services.common.lifecycle import Process
+from services.common.settings import GrpcServerSettings
+from tests.support.waiting import wait_until
+
+METHOD = "/test.Service/Method"
+VIOLATIONS = (
+    errors.Violation(field="target_url", description="is required"),
+    errors.Violation(field="event_types.3", description="is too long · ☃"),
+)
+ERRORS = [
+    errors.InvalidArgument.of(*VIOLATIONS),
+    errors.PayloadTooLarge.field("payload", "must be at most 3 bytes"),
+    errors.Unauthenticated("does not match"),
+    errors.NotFound("no subscription 1"),
+    errors.Conflict("in flight"),
+    errors.Conflict("taken", reason="EVENT_ID_TAKEN"),
+    errors.Gone("no longer retained"),
+    errors.Overloaded("too many"),
+    errors.Unavailable("away"),
+]
+
+
+class Server:
+    """One method, which does what the test says."""
+
+    def __init__(self) -> None:
+        self.answer: Callable[[], Awaitable[None]] = self.nothing
+        self.call: Callable[..., Any] = lambda *_: None
+
+    async def nothing(self) -> None:
+        """Answers."""
+
+    def raising(self, error: Exception) -> None:
+        async def answer() -> None:
+            raise error
+
+        self.answer = answer
+
+    async def handle(self, request: bytes, context: object) -> bytes:  # noqa: ARG002 - gRPC's signature
+        await self.answer()
+        return b"ok"
+
+
+@contextlib.asynccontextmanager
+async def _serving() -> AsyncIterator[Server]:
+    """A server with the interceptor of all services, and a client of it."""
+    server = Server()
+
+    def register(created: grpc.aio.Server) -> None:
+        handlers: dict[str, grpc_server.Handler] = {"Method": grpc.unary_unary_rpc_method_handler(server.handle)}
+        created.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Service", handlers),))
+
+    settings = GrpcServerSettings(grpc_port=0, max_payload_bytes=1000, _env_file=None)
+    async with (
+        grpc_server.serving(Process("test"), settings, (), register) as port,
+        grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
+    ):
+        server.call = channel.unary_unary(METHOD)
+        yield server
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Server]:
+    """As `_serving`."""
+    async with _serving() as created:
+        yield created
+
+
+async def _refused(server: Server, request: bytes = b"") -> grpc.aio.AioRpcError:
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await server.call(request, timeout=5)
+    return raised.value
+
+
+def _details(error: grpc.aio.AioRpcError) -> list[any_pb2.Any]:
+    raw = dict(error.trailing_metadata())[grpc_errors.DETAILS_KEY]
+    assert isinstance(raw, bytes)
+    return list(status_pb2.Status.FromString(raw).details)
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: f"{type(error).__name__} {error.reason}")
+async def test_an_error_comes_back_as_the_class_it_was(server: Server, error: errors.WebhookError) -> None:
+    server.raising(error)
+    refused = await _refused(server)
+    back = grpc_errors.from_rpc_error(refused)
+    assert type(back) is type(error)
+    assert (refused.code(), back.reason, back.violations, back.retry_after_seconds) == (
+        error.code,
+        error.reason,
+        error.violations,
+        error.retry_after_seconds,
+    )
+    # What a transport says of an outage names addresses, so that message is always ours.
+    assert back.message == (
+        "the service cannot be reached; try again" if isinstance(error, errors.Unavailable) else error.message
+    )
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: f"{type(error).__name__} {error.reason}")
+def test_an_error_of_a_batch_comes_back_as_the_class_it_was(error: errors.WebhookError) -> None:
+    back = grpc_errors.make(
+        grpc_errors.code_number(error), error.message, reason=error.reason, violations=error.violations
+    )
+    assert type(back) is type(error)
+    assert (back.message, back.reason, back.violations) == (error.message, error.reason, error.violations)
+
+
+async def test_details_are_the_standard_messages(server: Server) -> None:
+    server.raising(errors.InvalidArgument.of(*VIOLATIONS))
+    info, bad_request = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
+    first, second = _details(await _refused(server))
+    assert first.Unpack(info)
+    assert (info.reason, info.domain) == ("INVALID_ARGUMENT", "webhook.v1")
+    assert second.Unpack(bad_request)
+    assert [violation.field for violation in bad_request.field_violations] == ["target_url", "event_types.3"]
+
+
+async def test_what_can_be_retried_says_when(server: Server) -> None:
+    server.raising(errors.Overloaded("too many"))
+    retry = error_details_pb2.RetryInfo()
+    assert any(detail.Unpack(retry) for detail in _details(await _refused(server)))
+    assert retry.retry_delay.seconds == 1
+
+
+async def test_a_bug_is_internal_and_its_words_stay_inside(server: Server) -> None:
+    server.raising(KeyError("s3cret"))
+    refused = await _refused(server)
+    assert refused.code() is grpc.StatusCode.INTERNAL
+    assert "s3cret" not in str(refused)
+    assert type(grpc_errors.from_rpc_error(refused)) is errors.WebhookError
+
+
+async def test_a_message_over_the_servers_bound_is_a_payload_too_large(server: Server) -> None:
+    assert isinstance(grpc_errors.from_rpc_error(await _refused(server, b"x" * (4 << 20))), errors.PayloadTooLarge)
+
+
+async def test_more_calls_than_a_server_takes_are_overload_and_not_a_large_payload(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(grpc_server, "MAX_CONCURRENT_CALLS", 1)
+    async with _serving() as server:
+        entered = asyncio.Event()
+
+        async def hang() -> None:
+            entered.set()
+            await asyncio.Event().wait()
+
+        server.answer = hang
+        first = server.call(b"")
+        await entered.wait()
+        back = grpc_errors.from_rpc_error(await _refused(server))
+        first.cancel()
+    assert isinstance(back, errors.Overloaded)
+
+
+async def test_a_server_that_is_away_is_unavailable(free_port: int) -> None:
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{free_port}") as channel:
+        method: Any = channel.unary_unary(METHOD)
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await method(b"")
+    back = grpc_errors.from_rpc_error(raised.value)
+    assert isinstance(back, errors.Unavailable)
+    assert str(free_port) not in back.message
+
+
+def _counted(code: str) -> float:
+    labels = {"method": METHOD, "code": code}
+    return REGISTRY.get_sample_value("webhook_rpc_requests_total", labels) or 0.0
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(None, "OK"), (errors.NotFound("no"), "NOT_FOUND"), (KeyError("x"), "INTERNAL")]
+)
+async def test_calls_are_counted_by_the_code_of_their_answer(
+    server: Server, error: Exception | None, code: str
+) -> None:
+    before = _counted(code)
+    if error is None:
+        assert await server.call(b"") == b"ok"
+    else:
+        server.raising(error)
+        await _refused(server)
+    assert _counted(code) == before + 1
+
+
+async def test_a_call_that_its_caller_cancelled_is_not_counted_as_ok(server: Server) -> None:
+    entered = asyncio.Event()
+
+    async def hang() -> None:
+        entered.set()
+        await asyncio.Event().wait()
+
+    server.answer = hang
+    ok, cancelled = _counted("OK"), _counted("CANCELLED")
+    call = server.call(b"")
+    await entered.wait()
+    call.cancel()
+    await wait_until(lambda: _counted("CANCELLED") == cancelled + 1, what="the cancelled call to be counted")
+    assert _counted("OK") == ok
+    assert REGISTRY.get_sample_value("webhook_rpc_in_flight") == 0
+
+
+def test_an_unknown_code_is_an_internal_error() -> None:
+    assert type(grpc_errors.make(999, "what")) is errors.WebhookError

@@ -1,0 +1,41 @@
+"""Background tasks have an owner."""
+
+import asyncio
+
+import pytest
+
+from services.common.lifecycle import Process
+
+
+async def _fails() -> None:
+    raise RuntimeError("broken")
+
+
+async def _ends() -> None:
+    return
+
+
+async def _runs() -> None:
+    await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("loop", [_fails, _ends])
+async def test_a_background_task_that_ends_by_itself_takes_the_process_down(loop: object) -> None:
+    process = Process("test")
+    process.spawn("loop", loop())  # type: ignore[operator]
+    async with asyncio.timeout(5):
+        await process.stop_requested.wait()
+    assert process.failed
+    assert await process.health.alive() == {"background_tasks": "RuntimeError: loop died"}
+
+
+async def test_a_background_task_that_its_owner_ends_is_no_failure() -> None:
+    process = Process("test")
+    first, second = process.spawn("first", _runs()), process.spawn("second", _runs())
+    await process.cancel(first)
+    assert first.cancelled()
+    await process.cancel_all()
+    assert second.cancelled()
+    assert not process.failed
+    assert not process.stop_requested.is_set()
+    assert await process.health.alive() == {}

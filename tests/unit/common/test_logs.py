@@ -1,0 +1,71 @@
+"""Logs as a process writes them."""
+
+import json
+import os
+import subprocess
+import sys
+
+# What a process does with its logs; the settings come from the environment, as always.
+PROGRAM = """
+import logging
+import uuid
+import structlog
+from services.common import logs
+from services.common.settings import Settings, load
+
+logs.configure("ingest", load(Settings))
+log = structlog.get_logger("services.example")
+secret_key = "hunter2-s3cret"
+log.debug("nothing to see")
+log.info("delivered", event_id=str(uuid.UUID(int=7)), delivery_id=uuid.UUID(int=8), note="two\\nlines ☃")
+try:
+    raise ValueError("it broke\\nin two")
+except ValueError:
+    log.exception("an event cannot be stored", event_id="e1")
+logging.getLogger("somebody.else").warning("a library %s", "says")
+logging.getLogger("taskiq.receiver").info("one of a million")
+"""
+
+
+def _lines(**environment: str) -> list[str]:
+    result = subprocess.run(
+        [sys.executable, "-c", PROGRAM],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={"PATH": os.defpath, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONIOENCODING": "utf-8", **environment},
+    )
+    assert result.stderr == ""
+    return result.stdout.splitlines()
+
+
+def test_in_production_every_line_is_one_json_object_with_its_ids() -> None:
+    delivered, failed, foreign = (json.loads(line) for line in _lines(ENV="production"))
+    assert delivered["event"] == "delivered"
+    assert delivered["event_id"] == "00000000-0000-0000-0000-000000000007"
+    assert delivered["delivery_id"] == "00000000-0000-0000-0000-000000000008"
+    assert delivered["note"] == "two\nlines ☃"
+    assert (delivered["level"], delivered["logger"], delivered["role"]) == ("info", "services.example", "ingest")
+    assert delivered["timestamp"].endswith("Z")
+    assert (failed["level"], failed["event_id"]) == ("error", "e1")
+    assert "ValueError: it broke\nin two" in failed["exception"]
+    assert (foreign["event"], foreign["logger"], foreign["role"]) == ("a library says", "somebody.else", "ingest")
+
+
+def test_in_development_lines_are_for_people() -> None:
+    output = "\n".join(_lines(ENV="development"))
+    assert "delivered" in output
+    assert "delivery_id=" in output
+    assert "ValueError: it broke" in output
+    assert not output.startswith("{")
+
+
+def test_a_trace_shows_no_local_variables_for_there_are_secrets_among_them() -> None:
+    for env in ("production", "development"):
+        shown = [line for line in _lines(ENV=env) if "hunter2" in line]
+        assert shown == [], env
+
+
+def test_the_level_is_a_setting() -> None:
+    assert len(_lines(ENV="production", LOG_LEVEL="debug")) == 4
+    assert len(_lines(ENV="production", LOG_LEVEL="error")) == 1

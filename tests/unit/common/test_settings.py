@@ -1,0 +1,206 @@
+"""Settings from the environment and .env."""
+
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.common.settings import PostgresSettings, RedisSettings, Settings, load
+from services.delivery.settings import WorkerSettings
+from services.ingest.settings import IngestSettings
+
+SECRET = "hunter2-s3cret"
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder, and an environment without our variables."""
+    monkeypatch.chdir(tmp_path)
+    for name in {**IngestSettings.model_fields, **WorkerSettings.model_fields}:
+        monkeypatch.delenv(name.upper(), raising=False)
+    return tmp_path
+
+
+def test_the_defaults_stand_without_any_variable() -> None:
+    settings = load(IngestSettings)
+    assert (settings.postgres_dsn, settings.redis_dsn, settings.grpc_port) == (
+        "postgresql://postgres@localhost:5432/webhook",
+        "redis://localhost:6379/0",
+        50051,
+    )
+    assert settings.development
+
+
+def test_variables_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "ENV": "production",
+        "POSTGRES_HOST": "db",
+        "POSTGRES_PORT": "6543",
+        "POSTGRES_USER": "hook",
+        "POSTGRES_PASSWORD": SECRET,
+        "POSTGRES_DB": "hooks",
+        "REDIS_ADDR": "cache:6380",
+        "REDIS_PASSWORD": SECRET,
+        "REDIS_DB": "3",
+    }.items():
+        monkeypatch.setenv(name, value)
+    settings = load(IngestSettings)
+    assert settings.postgres_dsn == f"postgresql://hook:{SECRET}@db:6543/hooks"
+    assert settings.redis_dsn == f"redis://:{SECRET}@cache:6380/3"
+    assert settings.host == "0.0.0.0"
+
+
+def test_variables_come_from_the_env_file(folder: Path) -> None:
+    (folder / ".env").write_text("POSTGRES_HOST=db\nRETRY_LIMIT=7\nWORKER_CONCURRENCY = 10\nSOMETHING_ELSE=1\n")
+    settings = load(WorkerSettings)
+    assert (settings.postgres_host, settings.retry_limit, settings.worker_concurrency) == ("db", 7, 10)
+
+
+def test_the_environment_stands_above_the_env_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / ".env").write_text("POSTGRES_HOST=file\nPOSTGRES_DB=file\n")
+    monkeypatch.setenv("POSTGRES_HOST", "environment")
+    settings = load(PostgresSettings)
+    assert (settings.postgres_host, settings.postgres_db) == ("environment", "file")
+
+
+def test_urls_stand_above_their_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgres://u@h/d?host=/tmp/x")
+    monkeypatch.setenv("POSTGRES_HOST", "elsewhere")
+    monkeypatch.setenv("REDIS_URL", "unix:///tmp/redis.sock")
+    settings = load(IngestSettings)
+    assert (settings.postgres_dsn, settings.redis_dsn) == ("postgres://u@h/d?host=/tmp/x", "unix:///tmp/redis.sock")
+
+
+@pytest.mark.parametrize("name", ["GRPC_PORT", "POSTGRES_HOST", "DATABASE_URL", "REDIS_ADDR", "METRICS_PORT", "ENV"])
+def test_an_empty_variable_means_unset(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    default = getattr(load(IngestSettings), name.lower())
+    monkeypatch.setenv(name, "")
+    assert getattr(load(IngestSettings), name.lower()) == default
+
+
+@pytest.mark.parametrize(
+    ("text", "allowed"),
+    [
+        (None, ["127.0.0.0/8", "::1/128"]),
+        ("", []),
+        (" , ", []),
+        ("10.0.0.0/8, hooks.test:8000", ["10.0.0.0/8", "hooks.test:8000"]),
+    ],
+)
+def test_egress_allow_alone_says_something_when_empty(
+    monkeypatch: pytest.MonkeyPatch, text: str | None, allowed: list[str]
+) -> None:
+    if text is not None:
+        monkeypatch.setenv("EGRESS_ALLOW", text)
+    assert load(WorkerSettings).egress_allowed == allowed
+
+
+def test_egress_allow_can_be_empty_in_the_env_file_too(folder: Path) -> None:
+    (folder / ".env").write_text("EGRESS_ALLOW=\nRETRY_LIMIT=\n")
+    settings = load(WorkerSettings)
+    assert (settings.egress_allowed, settings.retry_limit) == ([], 5)
+
+
+def test_outside_of_development_egress_allow_defaults_to_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ENV", "production")
+    assert load(WorkerSettings).egress_allowed == []
+
+
+def _one_line(capsys: pytest.CaptureFixture[str], cls: type[Settings]) -> str:
+    with pytest.raises(SystemExit) as ended:
+        load(cls)
+    assert ended.value.code == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.endswith("\n")
+    (line,) = captured.err.splitlines()
+    return line
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("GRPC_PORT", "http"),
+        ("GRPC_PORT", "65536"),
+        ("GRPC_PORT", "-1"),
+        ("POSTGRES_PORT", "5432\nx"),
+        ("POSTGRES_POOL_SIZE", "0"),
+        ("REDIS_DB", "-1"),
+        ("REDIS_ADDR", "localhost"),
+        ("REDIS_ADDR", "localhost:redis"),
+        ("REDIS_ADDR", "redis://localhost:6379"),
+        ("LOG_LEVEL", "loud"),
+        ("MAX_PAYLOAD_BYTES", "1 MiB"),
+    ],
+)
+def test_a_wrong_value_ends_the_start_with_one_line_that_names_the_variable(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    line = _one_line(capsys, IngestSettings)
+    assert line.startswith(f"{name}: ")
+    assert repr(value) in line
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DATABASE_URL", f"mysql://root:{SECRET}@db/x"),
+        ("DATABASE_URL", SECRET),
+        ("REDIS_URL", f"http://:{SECRET}@cache"),
+        ("REDIS_URL", f"cache:6379?password={SECRET}"),
+    ],
+)
+def test_a_wrong_url_is_said_at_the_start_without_the_password_in_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    line = _one_line(capsys, IngestSettings)
+    assert line.startswith(f"{name}: ")
+    assert SECRET not in line
+
+
+def test_a_broken_rule_between_variables_names_them_and_shows_no_secret(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LEASE_SECONDS", "16")
+    monkeypatch.setenv("POSTGRES_PASSWORD", SECRET)
+    line = _one_line(capsys, WorkerSettings)
+    assert "lease_seconds must be at least delivery_timeout_seconds" in line
+    assert SECRET not in line
+
+
+PASSWORDS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1)
+
+
+@given(password=PASSWORDS, user=PASSWORDS, name=PASSWORDS)
+def test_any_user_password_and_database_come_out_of_the_postgres_url_as_they_went_in(
+    password: str, user: str, name: str
+) -> None:
+    settings = PostgresSettings(postgres_password=password, postgres_user=user, postgres_db=name)
+    parts = urlsplit(settings.postgres_dsn)
+    assert unquote(parts.password or "") == password
+    assert unquote(parts.username or "") == user
+    assert unquote(parts.path[1:]) == name
+    assert (parts.hostname, parts.port, parts.query, parts.fragment) == ("localhost", 5432, "", "")
+
+
+@given(password=PASSWORDS)
+def test_any_password_comes_out_of_the_redis_url_as_it_went_in(password: str) -> None:
+    parts = urlsplit(RedisSettings(redis_password=password, redis_db=2).redis_dsn)
+    assert unquote(parts.password or "") == password
+    assert (parts.hostname, parts.port, parts.path) == ("localhost", 6379, "/2")
+
+
+def test_an_ipv6_host_stands_in_brackets() -> None:
+    parts = urlsplit(PostgresSettings(postgres_host="fd00::5").postgres_dsn)
+    assert (parts.hostname, parts.port) == ("fd00::5", 5432)
+    assert urlsplit(RedisSettings(redis_addr="[fd00::5]:6379").redis_dsn).hostname == "fd00::5"
+
+
+@pytest.mark.parametrize(("env", "host"), [("development", "127.0.0.1"), ("production", "0.0.0.0"), ("Dev", "0.0.0.0")])
+def test_only_development_binds_loopback_alone(env: str, host: str) -> None:
+    assert Settings(env=env).host == host
+    assert Settings(env=env, bind_host="::1").host == "::1"
