@@ -16,9 +16,12 @@ SELECT EXISTS (SELECT FROM webhook_events WHERE id = $1 AND tenant_id = $2)
 
 -- select_subscription_deliveries --
 -- Reads a page of a subscription's deliveries, newest first; in state $3 unless it is null.
+-- Ranges of (subscription_id, id) in place of subscription_id = $1 leave the generic plan no index but theirs: with few
+-- subscriptions it would walk the primary key, past all rows of the others (one of 20, of 400,000 rows: 120 ms; 1 ms so).
 SELECT * FROM webhook_deliveries
-WHERE subscription_id = $1 AND id < $2 AND ($3::text IS NULL OR status::text = $3)
-ORDER BY id DESC LIMIT $4
+WHERE (subscription_id, id) >= ($1, '00000000-0000-0000-0000-000000000000'::uuid)
+  AND (subscription_id, id) < ($1, $2) AND id < $2 AND ($3::text IS NULL OR status::text = $3)
+ORDER BY subscription_id DESC, id DESC LIMIT $4
 
 -- select_event_deliveries --
 -- Reads a page of an event's deliveries, newest first; their ids lie from $2 to $3, for they begin with the event's.

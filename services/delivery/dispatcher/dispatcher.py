@@ -7,10 +7,10 @@ subscriptions: all are found by looking at the rows, so nothing is lost with a m
 import asyncio
 import time
 
-import redis.exceptions
 import structlog
 
 from services.common import doorbell, errors
+from services.common.redis import REDIS_AWAY
 from services.delivery.dispatcher import metrics
 from services.delivery.dispatcher.store import Store, Walk
 from services.delivery.metrics import ENDED
@@ -103,5 +103,5 @@ class Dispatcher:
         try:
             async with asyncio.timeout(doorbell.RING_TIMEOUT_SECONDS):
                 return await self._broker.measure() < doorbell.LOW_WATER_MESSAGES
-        except (redis.exceptions.RedisError, OSError, TimeoutError):
+        except REDIS_AWAY:
             return False

@@ -2,11 +2,11 @@
 
 import asyncio
 
-import redis.exceptions
 import structlog
 
 from services.common import doorbell, errors
 from services.common import metrics as common_metrics
+from services.common.redis import REDIS_AWAY
 from services.delivery.dispatcher import metrics
 from services.delivery.dispatcher.store import Store
 
@@ -40,7 +40,7 @@ async def _measure_stream(broker: doorbell.Broker) -> None:
     try:
         async with asyncio.timeout(doorbell.RING_TIMEOUT_SECONDS):
             common_metrics.STREAM_MESSAGES.set(await broker.measure())
-    except (redis.exceptions.RedisError, OSError, TimeoutError):
+    except REDIS_AWAY:
         return
 
 
@@ -50,5 +50,5 @@ async def sweep(broker: doorbell.Broker) -> None:
         await asyncio.sleep(10)
         try:
             metrics.DOORBELLS_SWEPT.inc(await broker.sweep())
-        except (redis.exceptions.RedisError, OSError, TimeoutError) as error:
+        except REDIS_AWAY as error:
             log.debug("the stream cannot be swept", error=repr(error))

@@ -37,15 +37,14 @@ async def serve(process: lifecycle.Process, settings: WorkerSettings, policy: Po
             yield
         finally:
             process.disown(listening)
+            process.disown(claiming)
+            # First, so that nobody waits for room any more: what was heard and not claimed is handed back.
+            scheduler.stop_claiming()
             bells.stop()
             await process.cancel(looking)
-            process.disown(claiming)
-            scheduler.stop_claiming()
             await asyncio.wait({listening, claiming}, timeout=2)
             await scheduler.stop(pool, grace_seconds=settings.shutdown_grace_seconds - 2, unheard=bells.unheard)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(1):
-                    await recorder.drained()
+            await recorder.stop(grace_seconds=1)
 
 
 def main() -> None:

@@ -37,7 +37,7 @@ class AiohttpSender:
         """POSTs within the deadline; see Sender."""
         try:
             url = _url(request.url)
-            self._policy.check_literal(url.host or "", url.port or 0)
+            self._policy.check_literal(url.raw_host or "", url.port or 0)
         except EgressDenied as error:
             raise SendError(Failure.EGRESS_DENIED, str(error)) from None
         except ValueError as error:
@@ -78,7 +78,8 @@ class AiohttpSender:
 
 @functools.lru_cache(maxsize=4096)
 def _url(text: str) -> yarl.URL:
-    return yarl.URL(text)
+    """As it was given where that can be sent, for some receivers sign their URLs; else encoded by yarl."""
+    return yarl.URL(text, encoded=text.isascii() and text.isprintable() and " " not in text)
 
 
 # From the particular to the general: the first that an error is an instance of.
@@ -86,10 +87,10 @@ _KINDS: tuple[tuple[type[aiohttp.ClientError], Failure], ...] = (
     (aiohttp.ClientConnectorDNSError, Failure.DNS),
     (aiohttp.ClientSSLError, Failure.TLS),
     (aiohttp.ClientConnectorError, Failure.CONNECT),
-    (aiohttp.ServerConnectionError, Failure.CONNECTION_LOST),
-    (aiohttp.ClientOSError, Failure.CONNECTION_LOST),
+    (aiohttp.ClientConnectionError, Failure.CONNECTION_LOST),
     (aiohttp.ClientPayloadError, Failure.CONNECTION_LOST),
     (aiohttp.InvalidURL, Failure.INVALID_REQUEST),
+    (aiohttp.NonHttpUrlClientError, Failure.INVALID_REQUEST),
 )
 
 
@@ -98,7 +99,7 @@ def _kind(error: aiohttp.ClientError) -> Failure:
 
 
 def _describe(error: BaseException) -> str:
-    return (str(error) or type(error).__name__)[:500]
+    return str(error) or type(error).__name__
 
 
 async def _mark_reused(_: aiohttp.ClientSession, context: SimpleNamespace, __: Any) -> None:

@@ -56,7 +56,7 @@ class Bells:
                     log.warning("doorbells cannot be heard; looking in Postgres meanwhile", error=_first(error))
                 self._connected = False
             finally:
-                self._unheard += broker.unheard()
+                self._unheard = broker.unheard()
                 await broker.shutdown()
             if not self._stopping.is_set():
                 await asyncio.sleep(RECONNECT_SECONDS)

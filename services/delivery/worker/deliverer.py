@@ -3,10 +3,10 @@
 import contextlib
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from services.delivery.settings import RECORDING_SECONDS, WorkerSettings
-from services.delivery.worker import metrics, outcomes, request
+from services.delivery.worker import metrics, outcomes, request, text
 from services.delivery.worker.backoff import Backoff
 from services.delivery.worker.budget import Budget
 from services.delivery.worker.sender import Answer, Failure, Sender, SendError
@@ -19,9 +19,10 @@ class Held:
 
     claim: Claim
     lease_until: float
-    # Whether a request has begun, so that the receiver may have got it.
-    sending: bool = False
-    started_at: float = 0.0
+    # When the request that is out began, on the monotonic clock: the receiver may have got it.
+    sending_since: float | None = None
+    # Of the requests that ended.
+    attempts: list[Attempt] = field(default_factory=list)
 
 
 class ClaimLost(Exception):
@@ -44,35 +45,33 @@ class Deliverer:
         """Makes the attempt of a claim. Raises ClaimLost before anything is sent, or what the store raises."""
         claim = held.claim
         if claim.deleted:
-            return Outcome(claim=claim, status="cancelled", reason="subscription_deleted", given_back=1)
+            return Outcome(claim=claim, status="cancelled", reason="subscription_deleted")
         if claim.expired:
-            return Outcome(claim=claim, status="failed", reason="expired", given_back=1)
+            return Outcome(claim=claim, status="failed", reason="expired")
         async with self._payload(claim) as payload:
             if payload is None:
-                return Outcome(claim=claim, status="failed", reason="payload_gone", given_back=1)
+                return Outcome(claim=claim, status="failed", reason="payload_gone")
             await self._hold(held)
-            first, again = await self._attempt(held, payload, claim.number)
-            if not again:
-                return outcomes.decide(claim, [first], self._backoff)
-            second, _ = await self._attempt(held, payload, claim.number + 1, fresh=True)
-            return outcomes.decide(claim, [first, second], self._backoff)
+            if await self._attempt(held, payload):
+                await self._attempt(held, payload, fresh=True)
+            return outcomes.decide(claim, held.attempts, self._backoff)
 
     def interrupted(self, held: Held) -> Outcome:
         """The outcome of a delivery that is handed back; if it was being sent, nobody knows whether it arrived."""
-        if not held.sending:
-            return Outcome(claim=held.claim, status="pending", given_back=1)
-        now = time.monotonic()
+        started = held.sending_since
+        if started is None:
+            return Outcome(claim=held.claim, status="pending", attempts=held.attempts)
         attempt = Attempt(
-            number=held.claim.number,
-            started_at=held.claim.at(held.started_at),
-            duration_ms=round((now - held.started_at) * 1000),
+            number=held.claim.number + len(held.attempts),
+            started_at=held.claim.at(started),
+            duration_ms=round((time.monotonic() - started) * 1000),
             status_code=None,
             outcome=outcomes.INTERRUPTED,
             error_message="the worker stopped before the receiver had answered",
             response_body=None,
         )
         metrics.ATTEMPTS.labels(outcomes.INTERRUPTED).inc()
-        return Outcome(claim=held.claim, status="pending", attempts=[attempt])
+        return Outcome(claim=held.claim, status="pending", attempts=[*held.attempts, attempt])
 
     @contextlib.asynccontextmanager
     async def _payload(self, claim: Claim) -> AsyncIterator[bytes | None]:
@@ -93,12 +92,12 @@ class Deliverer:
             raise ClaimLost
         held.lease_until = asked_at + self._lease_seconds
 
-    async def _attempt(self, held: Held, payload: bytes, number: int, *, fresh: bool = False) -> tuple[Attempt, bool]:
-        """One request; and whether it is worth another at once, because a reused connection was dead already."""
+    async def _attempt(self, held: Held, payload: bytes, *, fresh: bool = False) -> bool:
+        """One request; answers whether it is worth another at once, because a reused connection was dead already."""
         claim = held.claim
+        number = claim.number + len(held.attempts)
         outgoing = request.build(claim, payload, int(time.time()))
-        started = time.monotonic()
-        held.sending, held.started_at = True, started
+        started = held.sending_since = time.monotonic()
         # A second request must end within the first one's lease.
         timeout_seconds = min(self._timeout_seconds, held.lease_until - RECORDING_SECONDS - started)
         again = False
@@ -110,11 +109,13 @@ class Deliverer:
             failure, again = error, error.reused and not fresh
         ended = time.monotonic()
         attempt = self._describe(claim, number, started, ended, answer, failure)
+        held.sending_since = None
+        held.attempts.append(attempt)
         metrics.ATTEMPTS.labels(attempt.outcome).inc()
         metrics.ATTEMPT_SECONDS.observe(ended - started)
         if attempt.outcome == outcomes.SUCCESS:
             metrics.END_TO_END_SECONDS.observe((claim.at(ended) - claim.created_at).total_seconds())
-        return attempt, again
+        return again
 
     def _describe(
         self, claim: Claim, number: int, started: float, ended: float, answer: Answer | None, failure: SendError | None
@@ -123,7 +124,7 @@ class Deliverer:
             outcome = outcomes.outcome_of_status(answer.status_code)
             message = None if outcome == outcomes.SUCCESS else f"the receiver answered {answer.status_code}"
             status_code: int | None = answer.status_code
-            body = _text(answer.body[: self._stored_bytes])
+            body = text.of_body(answer.body, self._stored_bytes)
         else:
             kind = failure.kind if failure else Failure.INVALID_RESPONSE
             outcome, message, body = str(kind), failure.message if failure else "", None
@@ -134,11 +135,6 @@ class Deliverer:
             duration_ms=round((ended - started) * 1000),
             status_code=status_code,
             outcome=outcome,
-            error_message=message,
+            error_message=message and text.of_message(message),
             response_body=body,
         )
-
-
-def _text(body: bytes) -> str:
-    """Valid text that Postgres stores: undecodable bytes and NUL become U+FFFD."""
-    return body.decode(errors="replace").replace("\x00", "\ufffd")

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Sequence
 
-import asyncpg
 import structlog
 
 from services.common import errors
@@ -45,6 +44,7 @@ class Recorder:
 
     def __init__(self, store: Store, *, bound: int) -> None:
         self._store = store
+        self._given_up = False
         self._batcher: Batcher[Outcome, None] = Batcher(
             "outcomes",
             self._record,
@@ -59,19 +59,27 @@ class Recorder:
         finally:
             metrics.RECORDING.dec()
 
-    async def drained(self) -> None:
-        """Waits until all outcomes are recorded."""
-        await self._batcher.drained()
+    async def stop(self, *, grace_seconds: float) -> None:
+        """Waits until all outcomes are recorded, and gives up what Postgres has not taken after the grace period."""
+        try:
+            async with asyncio.timeout(grace_seconds):
+                await self._batcher.drained()
+        except TimeoutError:
+            self._given_up = True
+            log.warning("outcomes could not be recorded before the stop; their leases run out, and they are sent again")
 
     async def _record(self, outcomes: Sequence[Outcome]) -> Sequence[None]:
         while True:
             try:
                 changed = await self._store.record(outcomes)
                 break
-            except errors.STORE_AWAY as error:
-                log.warning("outcomes wait for Postgres", outcomes=len(outcomes), error=repr(error))
-                await asyncio.sleep(RETRY_SECONDS)
-            except asyncpg.PostgresError as error:
+            except Exception as error:
+                if self._given_up:
+                    return [None] * len(outcomes)
+                if errors.is_store_away(error):
+                    log.warning("outcomes wait for Postgres", outcomes=len(outcomes), error=repr(error))
+                    await asyncio.sleep(RETRY_SECONDS)
+                    continue
                 if len(outcomes) == 1:
                     # Its lease runs out; the bug is in the log.
                     log.exception(

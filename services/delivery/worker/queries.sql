@@ -39,12 +39,12 @@ RETURNING d.id
 -- record --
 -- Records attempts ($8 to $18) and what they make of their deliveries ($1 to $7). A delivery is changed only by the
 -- holder of its claim token. $3: its state; $4: seconds until the dispatcher looks at it; $5: failures to add;
--- $6: reason; $7: attempts to give back. A retry that would come after the delivery expires makes it failed instead.
+-- $6: reason; $7: attempts begun so far. A retry that would come after the delivery expires makes it failed instead.
 -- $19 and $20: least and greatest id. An attempt that was taken for interrupted gets its true outcome late.
 -- Answers the deliveries that were changed and their new state.
 WITH outcome AS (
     SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::delivery_status[], $4::float8[], $5::int[], $6::text[], $7::int[])
-        AS o (id, claim_token, status, delay_seconds, failures, reason, given_back)
+        AS o (id, claim_token, status, delay_seconds, failures, reason, attempt_count)
 ), changed AS (
     UPDATE webhook_deliveries d
     SET status = CASE WHEN o.status = 'scheduled' AND now() + make_interval(secs => o.delay_seconds) >= d.expires_at
@@ -57,7 +57,7 @@ WITH outcome AS (
         next_attempt_at = now() + make_interval(secs => o.delay_seconds),
         claim_token = NULL,
         failure_count = d.failure_count + o.failures,
-        attempt_count = d.attempt_count - o.given_back
+        attempt_count = o.attempt_count
     FROM outcome o
     WHERE d.id = o.id AND d.id = ANY($1::uuid[]) AND d.id BETWEEN $19 AND $20
       AND d.status = 'in_flight' AND d.claim_token = o.claim_token

@@ -46,14 +46,15 @@ class Scheduler:
         metrics.CONCURRENCY.set(self._slots)
 
     async def offer(self, delivery_ids: Sequence[UUID], *, source: str) -> None:
-        """Takes ids in; waits while it holds enough."""
+        """Takes ids in; waits while it holds enough, unless it stops and hands them back."""
         metrics.IDS_HEARD.labels(source).inc(len(delivery_ids))
-        while len(self._waiting) >= self._max_waiting:
+        while len(self._waiting) >= self._max_waiting and not self._stopping:
             self._room.clear()
             await self._room.wait()
-        for delivery_id in delivery_ids:
-            if delivery_id not in self._held:
-                self._waiting[delivery_id] = None
+        new = [delivery_id for delivery_id in delivery_ids if delivery_id not in self._held]
+        self._waiting.update(dict.fromkeys(new))
+        metrics.STALE.inc(len(delivery_ids) - len(new))
+        metrics.WAITING.set(len(self._waiting))
         self._work.set()
 
     @property
@@ -83,6 +84,8 @@ class Scheduler:
             for claim in claims:
                 held = Held(claim=claim, lease_until=claim.claimed_monotonic + self._lease_seconds)
                 self._held[claim.id] = held
+                # Rung again meanwhile: a second claim beside this one, after its lease, would be confused with it.
+                self._waiting.pop(claim.id, None)
                 self._busy += 1
                 self._tasks[claim.id] = asyncio.create_task(self._deliver(held), name=f"deliver:{claim.id}")
             metrics.BUSY.set(self._busy)
@@ -100,6 +103,7 @@ class Scheduler:
         """Lets run() end after the claim in flight: a claim that is cut would hold until its lease runs out."""
         self._stopping = True
         self._work.set()
+        self._room.set()
 
     async def stop(self, pool: postgres.Pool, *, grace_seconds: float, unheard: Sequence[UUID]) -> None:
         """Finishes what is in flight within the grace period and hands the rest back at once."""
@@ -136,7 +140,8 @@ class Scheduler:
         try:
             try:
                 outcome = await self._deliverer.deliver(held)
-            except asyncio.CancelledError:
+            except (asyncio.CancelledError, *errors.STORE_AWAY):
+                # Stopped; or Postgres went away before anything was sent: handed back as soon as that can be recorded.
                 outcome = self._deliverer.interrupted(held)
             finally:
                 self._busy -= 1
@@ -152,12 +157,15 @@ class Scheduler:
         finally:
             del self._held[claim.id]
             del self._tasks[claim.id]
+            self._work.set()
 
     async def _renew(self, due: Sequence[Held]) -> None:
         asked_at = time.monotonic()
         try:
             still_held = await self._store.renew([held.claim for held in due])
-        except errors.STORE_AWAY:
+        except Exception as error:
+            if errors.classify(error) is None:
+                log.exception("leases could not be renewed on a bug")
             return
         for held in due:
             if held.claim.id in still_held:

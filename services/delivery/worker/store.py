@@ -67,9 +67,12 @@ class Outcome:
     # Attempts that count toward the retry limit.
     failures: int = 0
     reason: str | None = None
-    # Attempts that were counted when claiming and never begun.
-    given_back: int = 0
     attempts: Sequence[Attempt] = field(default=())
+
+    @property
+    def attempt_count(self) -> int:
+        """Attempts begun so far: claiming counted one, which may not have been begun, or not have been the only one."""
+        return self.attempts[-1].number if self.attempts else self.claim.number - 1
 
 
 class Store:
@@ -136,7 +139,7 @@ class Store:
             [outcome.delay_seconds for outcome in outcomes],
             [outcome.failures for outcome in outcomes],
             [outcome.reason for outcome in outcomes],
-            [outcome.given_back for outcome in outcomes],
+            [outcome.attempt_count for outcome in outcomes],
             [claim.id for claim, _, _ in attempts],
             [attempt.number for _, attempt, _ in attempts],
             [claim.subscription_id for claim, _, _ in attempts],

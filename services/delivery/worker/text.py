@@ -1,0 +1,17 @@
+"""What receivers say, as text that Postgres stores: valid UTF-8 without NUL."""
+
+import codecs
+
+MESSAGE_CHARACTERS = 500
+_decoder = codecs.getincrementaldecoder("utf-8")
+
+
+def of_body(body: bytes, limit_bytes: int) -> str:
+    """The first bytes; undecodable ones and NUL become U+FFFD, and a character that the limit cuts is left out."""
+    decoded = _decoder("replace").decode(body[:limit_bytes], final=len(body) <= limit_bytes)
+    return decoded.replace("\x00", "\ufffd")
+
+
+def of_message(message: str) -> str:
+    """An error message, which may quote what a receiver sent."""
+    return message[:MESSAGE_CHARACTERS].encode(errors="replace").decode().replace("\x00", "\ufffd")

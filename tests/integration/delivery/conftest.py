@@ -1,0 +1,59 @@
+"""What the tests of the delivery service and its workers share."""
+
+import shutil
+import ssl
+import subprocess
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import structlog
+
+from tests.integration.delivery.world import Client, World, opened
+from tests.support.stores import Stores
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shared:
+    """What runs for all tests of a module."""
+
+    world: World
+    client: Client
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _plain_logs() -> None:
+    """Tracebacks as Python prints them: the default's take seconds to draw."""
+    renderer = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(processors=[structlog.stdlib.add_log_level, renderer])
+
+
+@pytest.fixture(scope="session")
+def self_signed() -> Iterator[ssl.SSLContext]:
+    """A server's TLS with a certificate for 127.0.0.1 that nobody vouches for."""
+    folder = Path(tempfile.mkdtemp(prefix="tls-"))
+    certificate, key = folder / "certificate.pem", folder / "key.pem"
+    subject = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", *subject]
+    subprocess.run([*command, "-keyout", str(key), "-out", str(certificate)], check=True, capture_output=True)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, key)
+    yield context
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+async def world(database: str, redis_url: str) -> AsyncIterator[World]:
+    """A database and a Redis of the test's own."""
+    async with opened(database, redis_url) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+async def shared(stores: Stores) -> AsyncIterator[Shared]:
+    """A delivery service and a worker that run for all tests of a module; each makes subscriptions of its own."""
+    with stores.database() as database_url:
+        async with opened(database_url, stores.redis_url()) as made, made.running() as client:
+            yield Shared(world=made, client=client)

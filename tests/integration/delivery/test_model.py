@@ -1,0 +1,240 @@
+"""Whatever workers, dispatchers and people do to a delivery, in whatever order: its row follows a simple model."""
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from services.common import errors
+from services.common.postgres import Pool
+from services.delivery.api.store import Store as Api
+from services.delivery.dispatcher.store import MAX_INTERRUPTIONS, Walk
+from services.delivery.dispatcher.store import Store as Turns
+from services.delivery.worker import outcomes
+from services.delivery.worker.backoff import Backoff
+from services.delivery.worker.store import Attempt, Claim, Outcome, Store
+from tests.integration.delivery.world import World
+from tests.support.stores import Stores
+
+LIMIT = 2
+BACKOFF = Backoff(limit=LIMIT, base_seconds=100, factor=1, cap_seconds=100, jitter=0)
+UNFINISHED = {"pending", "scheduled", "in_flight"}
+
+
+@dataclass
+class Model:
+    """What a delivery is."""
+
+    status: str = "pending"
+    attempt_count: int = 0
+    failure_count: int = 0
+    interrupted_count: int = 0
+    holder: Any = None
+    attempts: dict[int, str] = field(default_factory=dict)
+
+    def log(self, number: int, outcome: str) -> None:
+        """An attempt is written once; only an interrupted one is replaced."""
+        if self.attempts.get(number, "interrupted") == "interrupted":
+            self.attempts[number] = outcome
+
+    def end(self, status: str) -> None:
+        self.status, self.holder = status, None
+
+
+class Delivery:
+    """One delivery, and every claim that anybody ever had on it; each step changes row and model."""
+
+    def __init__(self, world: World, delivery_id: UUID, subscription: UUID) -> None:
+        self.world = world
+        self.workers = Store(world.pool, world.worker_settings())
+        self.turns = Turns(world.pool, lease_seconds=60)
+        self.api = Api(world.pool, expiry_hours=168)
+        self.id = delivery_id
+        self.subscription = subscription
+        self.model = Model()
+        self.claims: list[Claim] = []
+
+    async def take(self, step: str, which: int, *, more: bool, twice: bool) -> None:
+        """Does a step; those of workers with one of the claims.
+
+        `more`: with a repeated request, or one that was begun; `twice`: recorded again, for the answer was lost.
+        """
+        if step in {"succeed", "fail", "hand_back", "renew"}:
+            if self.claims:
+                await getattr(self, step)(self.claims[which % len(self.claims)], more=more, twice=twice)
+        else:
+            await getattr(self, step)()
+
+    # -- workers --
+
+    async def claim(self) -> None:
+        found = await self.workers.claim([self.id])
+        model = self.model
+        assert len(found) == (model.status == "pending")
+        if not found:
+            return
+        model.status, model.holder = "in_flight", found[0].token
+        model.attempt_count += 1
+        assert (found[0].number, found[0].failures) == (model.attempt_count, model.failure_count)
+        self.claims.append(found[0])
+
+    async def renew(self, claim: Claim, **_: bool) -> None:
+        assert await self.workers.renew([claim]) == ({self.id} if self.model.holder == claim.token else set())
+
+    async def succeed(self, claim: Claim, *, more: bool, twice: bool) -> None:
+        self.claims.remove(claim)  # a worker has one outcome for a claim
+        made = ["connection_lost", "success"] if more else ["success"]
+        await self._record(outcomes.decide(claim, self._attempts(claim, made), BACKOFF), twice=twice)
+        held = self.model.holder == claim.token
+        for number, outcome in enumerate(made, claim.number):
+            self.model.log(number, outcome)
+        if held:
+            self.model.attempt_count = claim.number + more
+        if self.model.status in UNFINISHED:
+            self.model.end("delivered")
+
+    async def fail(self, claim: Claim, *, twice: bool, **_: bool) -> None:
+        self.claims.remove(claim)  # a worker has one outcome for a claim
+        await self._record(outcomes.decide(claim, self._attempts(claim, ["http_5xx"]), BACKOFF), twice=twice)
+        self.model.log(claim.number, "http_5xx")
+        if self.model.holder == claim.token:
+            self.model.failure_count += 1
+            self.model.end("failed" if self.model.failure_count > LIMIT else "scheduled")
+
+    async def hand_back(self, claim: Claim, *, more: bool, twice: bool) -> None:
+        self.claims.remove(claim)  # a worker has one outcome for a claim
+        made = ["interrupted"] if more else []
+        await self._record(Outcome(claim=claim, status="pending", attempts=self._attempts(claim, made)), twice=twice)
+        if more:
+            self.model.log(claim.number, "interrupted")
+        if self.model.holder == claim.token:
+            self.model.attempt_count = claim.number - (not more)
+            self.model.end("pending")
+
+    def _attempts(self, claim: Claim, made: list[str]) -> list[Attempt]:
+        return [
+            Attempt(
+                number=number,
+                started_at=claim.claimed_at,
+                duration_ms=1,
+                status_code=None,
+                outcome=outcome,
+                error_message=None,
+                response_body=None,
+            )
+            for number, outcome in enumerate(made, claim.number)
+        ]
+
+    async def _record(self, outcome: Outcome, *, twice: bool) -> None:
+        for _ in range(1 + twice):
+            await self.workers.record([outcome])
+
+    # -- time, and the dispatcher --
+
+    async def time_passes(self) -> None:
+        await self.world.pool.execute("UPDATE webhook_deliveries SET next_attempt_at = now() - interval '1 second'")
+        walk = await self.turns.walk()
+        await self.turns.take(walk, per_subscription=10, hold_seconds=10)
+        if self.model.status == "scheduled":
+            self.model.status = "pending"
+
+    async def a_lease_runs_out(self) -> None:
+        await self.world.pool.execute(
+            "UPDATE webhook_deliveries SET next_attempt_at = now() - interval '1 second' WHERE status = 'in_flight'"
+        )
+        await self.turns.expire_leases((await self.turns.walk()).in_flight or [self.subscription], per_subscription=5)
+        model = self.model
+        if model.status == "in_flight":
+            model.interrupted_count += 1
+            model.log(model.attempt_count, "interrupted")
+            model.end("failed" if model.interrupted_count >= MAX_INTERRUPTIONS else "pending")
+
+    async def a_turn_finds_nothing_due(self) -> None:
+        await self.world.pool.execute("UPDATE webhook_deliveries SET next_attempt_at = now() + interval '1 hour'")
+        before = await self.world.row(self.id)
+        subscriptions = [self.subscription]
+        walk = Walk(pending=subscriptions, scheduled=subscriptions, in_flight=subscriptions)
+        assert (await self.turns.take(walk, per_subscription=10, hold_seconds=10)).ids == []
+        assert await self.turns.expire_leases(subscriptions, per_subscription=5) == (0, 0)
+        assert await self.world.row(self.id) == before
+
+    # -- people --
+
+    async def retry(self) -> None:
+        if self.model.status == "in_flight":
+            with pytest.raises(errors.Conflict):
+                await self.api.retry("default", self.id, hold_seconds=0)
+            return
+        await self.api.retry("default", self.id, hold_seconds=0)
+        self.model.failure_count = self.model.interrupted_count = 0
+        self.model.end("pending")
+
+    async def cancel(self) -> None:
+        if self.model.status in {"in_flight", "delivered", "failed"}:
+            with pytest.raises(errors.Conflict):
+                await self.api.cancel("default", self.id)
+            return
+        await self.api.cancel("default", self.id)
+        self.model.end("cancelled")
+
+    # -- always --
+
+    async def the_row_is_as_the_model_says(self) -> None:
+        row, model = await self.world.row(self.id), self.model
+        assert (row["status"], row["claim_token"]) == (model.status, model.holder)
+        assert row["failure_count"] == model.failure_count
+        assert row["interrupted_count"] == model.interrupted_count
+        assert row["attempt_count"] == model.attempt_count
+        assert (row["completed_at"] is not None) == (model.status not in UNFINISHED)
+        assert (row["reason"] is not None) == (model.status in {"failed", "cancelled"})
+
+    async def the_log_is_as_the_model_says(self) -> None:
+        attempts = await self.world.attempts(self.id)
+        assert {each["number"]: each["outcome"] for each in attempts} == self.model.attempts
+        assert sum(each["final"] for each in attempts if each["number"] == max(self.model.attempts, default=0)) <= 1
+
+
+STEPS = st.sampled_from(
+    ["claim"] * 4
+    + ["a_lease_runs_out"] * 3
+    + ["succeed", "fail", "fail", "fail", "hand_back", "renew", "time_passes", "time_passes"]
+    + ["a_turn_finds_nothing_due", "retry", "cancel"]
+)
+
+
+@pytest.fixture(scope="module")
+def on_a_database(stores: Stores) -> Iterator[tuple[asyncio.Runner, World]]:
+    """A loop and a database for all examples."""
+    with stores.database() as database_url, asyncio.Runner() as runner:
+
+        async def connect() -> Pool:
+            return await asyncpg.create_pool(database_url, min_size=1, max_size=1)
+
+        pool = runner.run(connect())
+        yield runner, World(pool=pool, database_url=database_url, redis_url="redis://127.0.0.1:1/0")
+        runner.run(pool.close())
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(steps=st.lists(st.tuples(STEPS, st.integers(0, 5), st.booleans(), st.booleans()), min_size=10, max_size=25))
+def test_a_delivery_follows_the_model(
+    on_a_database: tuple[asyncio.Runner, World], steps: list[tuple[str, int, bool, bool]]
+) -> None:
+    runner, world = on_a_database
+
+    async def follow() -> None:
+        await world.pool.execute("TRUNCATE webhook_deliveries, webhook_events, delivery_attempts")
+        subscription = await world.subscription("http://127.0.0.1:1/")
+        delivery = Delivery(world, await world.deliver(subscription), subscription)
+        for step, which, more, twice in steps:
+            await delivery.take(step, which, more=more, twice=twice)
+            await delivery.the_row_is_as_the_model_says()
+            await delivery.the_log_is_as_the_model_says()
+
+    runner.run(follow())

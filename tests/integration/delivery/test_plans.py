@@ -1,0 +1,273 @@
+"""The generic plans of the statements that run all the time: no partition is read that need not be, and none whole."""
+
+import json
+import re
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from services.common import deliveries, ids
+from services.common.postgres import Connection
+from services.delivery.api import store as api
+from services.delivery.dispatcher import store as dispatcher
+from services.delivery.worker import store as worker
+from tests.support.stores import Stores
+
+DAYS = 14
+ROWS_PER_DAY = 400
+BATCH = 100
+_PARTITION = re.compile(r"(webhook_events|webhook_deliveries|delivery_attempts)_(\d{8})")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """A database with fifteen daily partitions, and of one day what a batch takes."""
+
+    connection: Connection
+    day: str
+    event_ids: list[UUID]
+    delivery_ids: list[UUID]
+    subscriptions: list[UUID]
+
+
+@pytest.fixture(scope="module")
+async def data(stores: Stores) -> AsyncIterator[Data]:
+    with stores.database() as database_url:
+        settings = {"plan_cache_mode": "force_generic_plan", "jit": "off"}
+        connection = await asyncpg.connect(database_url, server_settings=settings)
+        try:
+            yield await _fill(connection)
+        finally:
+            await connection.close()
+
+
+async def _fill(connection: Connection) -> Data:
+    today = datetime.now(UTC).date()
+    await connection.execute("SELECT create_partitions($1, $2)", today - timedelta(days=DAYS), today)
+    subscriptions = [ids.new() for _ in range(20)]
+    await connection.execute(
+        "INSERT INTO subscriptions (id, tenant_id, target_url)"
+        " SELECT id, 'default', 'http://x' FROM unnest($1::uuid[]) AS id",
+        subscriptions,
+    )
+    batch: list[UUID] = []
+    for age in range(DAYS + 1):
+        noon = datetime(today.year, today.month, today.day, 12, tzinfo=UTC) - timedelta(days=age)
+        event_ids = [_id_at(noon, number) for number in range(ROWS_PER_DAY)]
+        owners = [subscriptions[number % 20] for number in range(ROWS_PER_DAY)]
+        delivery_ids = [ids.of_delivery(event, owner) for event, owner in zip(event_ids, owners, strict=True)]
+        if age == 1:
+            batch = event_ids[:BATCH]
+        await connection.execute(
+            "INSERT INTO webhook_events (id, tenant_id, content_type, payload)"
+            " SELECT id, 'default', 'application/json', repeat('x', 500)::bytea FROM unnest($1::uuid[]) AS id",
+            event_ids,
+        )
+        # Of each day a few are unfinished in each state, as after an outage; the rest is delivered.
+        await connection.execute(
+            "INSERT INTO webhook_deliveries"
+            " (id, event_id, subscription_id, tenant_id, next_attempt_at, expires_at, status)"
+            " SELECT id, event_id, owner, 'default', now(), now() + interval '7 days',"
+            " (CASE n % 100 WHEN 1 THEN 'pending' WHEN 2 THEN 'scheduled' WHEN 3 THEN 'in_flight' ELSE 'delivered' END)"
+            "::delivery_status"
+            " FROM unnest($1::uuid[], $2::uuid[], $3::uuid[]) WITH ORDINALITY AS d (id, event_id, owner, n)",
+            delivery_ids, event_ids, owners,
+        )  # fmt: skip
+        await connection.execute(
+            "INSERT INTO delivery_attempts"
+            " (delivery_id, subscription_id, started_at, number, final, outcome, tenant_id)"
+            " SELECT id, owner, now(), 1, true, 'success', 'default'"
+            " FROM unnest($1::uuid[], $2::uuid[]) AS a (id, owner)",
+            delivery_ids, owners,
+        )  # fmt: skip
+    await connection.execute("VACUUM ANALYZE")
+    rows = await connection.fetch("SELECT id FROM webhook_deliveries WHERE event_id = ANY($1::uuid[])", batch)
+    yesterday = (today - timedelta(days=1)).strftime("%Y%m%d")
+    return Data(
+        connection=connection,
+        day=yesterday,
+        event_ids=batch,
+        delivery_ids=[row["id"] for row in rows],
+        subscriptions=subscriptions,
+    )
+
+
+def _id_at(moment: datetime, number: int) -> UUID:
+    """A UUIDv7 of that moment."""
+    milliseconds = int(moment.timestamp() * 1000) + number
+    return UUID(int=(milliseconds << 80) | (ids.new().int & ((1 << 80) - 1)))
+
+
+async def plan(connection: Connection, query: str, *arguments: Any) -> Any:
+    """The generic plan of a statement, with what executing it did; nothing it did stays."""
+    types = [parameter.name for parameter in (await connection.prepare(query)).get_parameters()]
+    names = [f"{name.removesuffix('[]')}[]" if name.endswith("[]") else name for name in types]
+    transaction = connection.transaction()
+    await transaction.start()
+    try:
+        signature = f"({', '.join(names)})" if names else ""
+        await connection.execute(f"PREPARE looked_at {signature} AS {query}")
+        values = ", ".join(_literal(value) for value in arguments)
+        execute = f"EXECUTE looked_at ({values})" if arguments else "EXECUTE looked_at"
+        explained = await connection.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) {execute}")
+        return json.loads(explained)[0]["Plan"]
+    finally:
+        await transaction.rollback()
+        await connection.execute("DEALLOCATE looked_at")
+
+
+def _literal(value: Any) -> str:
+    if value is None:
+        return "NULL"
+    if isinstance(value, list):
+        return "'{" + ",".join("NULL" if each is None else f'"{each}"' for each in value) + "}'"
+    return f"'{value}'"
+
+
+def nodes(node: Any) -> Iterator[Any]:
+    """The nodes of a plan that were executed."""
+    if node["Actual Loops"] > 0:
+        yield node
+        for child in node.get("Plans", ()):
+            yield from nodes(child)
+
+
+def read(node: Any) -> set[tuple[str, str]]:
+    """The partitions whose rows were read, as (table, day)."""
+    relations = {
+        each["Relation Name"] for each in nodes(node) if "Relation Name" in each and "Scan" in each["Node Type"]
+    }
+    matches = [_PARTITION.fullmatch(relation) for relation in relations]
+    return {(match[1], match[2]) for match in matches if match}
+
+
+def whole(node: Any) -> list[str]:
+    """The partitions that were read row by row, and had rows."""
+    return [
+        each["Relation Name"]
+        for each in nodes(node)
+        if each["Node Type"] == "Seq Scan" and _PARTITION.fullmatch(each["Relation Name"]) and _passed(each)
+    ]
+
+
+def touched(node: Any) -> int:
+    """Rows that scans of partitions passed, whether they were wanted or not."""
+    return sum(
+        _passed(each)
+        for each in nodes(node)
+        if "Scan" in each["Node Type"] and _PARTITION.fullmatch(each.get("Relation Name", ""))
+    )
+
+
+def _passed(node: Any) -> int:
+    return int((node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"])
+
+
+def record_arguments(data: Data) -> list[Any]:
+    some = data.delivery_ids
+    number = len(some)
+    token, now = ids.new(), datetime.now(UTC)
+    owners = [data.subscriptions[0]] * number
+    return [
+        some, [token] * number, ["delivered"] * number, [0.0] * number, [0] * number, [None] * number, [1] * number,
+        some, [2] * number, owners, ["default"] * number, [now] * number, [5] * number, [200] * number,
+        ["success"] * number, [None] * number, ["ok"] * number, [True] * number, min(some), max(some),
+    ]  # fmt: skip
+
+
+def by_id(data: Data) -> dict[str, tuple[str, list[Any]]]:
+    """Every statement that a batch of ids runs, with its arguments."""
+    some = data.delivery_ids
+    least, greatest = min(some), max(some)
+    token, tokens = ids.new(), [ids.new()] * len(some)
+    event_range = [ids.delivery_range(least)[0], ids.delivery_range(greatest)[1]]
+    one = [some[0], ids.delivery_range(some[0])[0], ids.delivery_range(some[0])[1]]
+    return {
+        "claim": (worker.SQL["claim"], [some, least, greatest, token, 60.0, 65536, *event_range]),
+        "renew": (worker.SQL["renew"], [some, tokens, least, greatest, 60.0]),
+        "record": (worker.SQL["record"], record_arguments(data)),
+        "deliver_late": (worker.SQL["deliver_late"], [some, [1] * len(some), least, greatest]),
+        "select_payload": (worker.SQL["select_payload"], [data.event_ids[0]]),
+        "make_pending": (dispatcher.SQL["make_pending"], [some, least, greatest, 10.0]),
+        "expire_leases": (dispatcher.SQL["expire_leases"], [some, least, greatest, 10, 60.0]),
+        "mark_due": (deliveries.SQL["mark_due"], [some, least, greatest]),
+        "end_waiting": (deliveries.SQL["end_waiting"], [some, least, greatest, "failed", "expired"]),
+        "select_event_deliveries": (api.SQL["select_event_deliveries"], [data.event_ids[0], one[1], one[2], None, 50]),
+        "select_delivery": (api.SQL["select_delivery"], [some[0], "default"]),
+        "select_attempts": (api.SQL["select_attempts"], [some[0]]),
+        "event_exists": (api.SQL["event_exists"], [data.event_ids[0], "default"]),
+        "lock_delivery": (api.SQL["lock_delivery"], [some[0], "default"]),
+        "retry_delivery": (api.SQL["retry_delivery"], [some[0], 10.0, 168]),
+        "cancel_delivery": (api.SQL["cancel_delivery"], [some[0]]),
+    }
+
+
+BY_ID = [
+    "claim", "renew", "record", "deliver_late", "select_payload", "make_pending", "expire_leases", "mark_due",
+    "end_waiting", "select_event_deliveries", "select_delivery", "select_attempts", "event_exists", "lock_delivery",
+    "retry_delivery", "cancel_delivery",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BY_ID)
+async def test_a_statement_by_ids_reads_the_partitions_of_their_days_alone_and_none_whole(
+    data: Data, name: str
+) -> None:
+    query, arguments = by_id(data)[name]
+    found = await plan(data.connection, query, *arguments)
+    assert {day for _, day in read(found)} <= {data.day}, name
+    assert whole(found) == []
+
+
+@pytest.mark.parametrize("name", BY_ID)
+async def test_a_statement_by_ids_passes_no_more_rows_than_it_has_ids(data: Data, name: str) -> None:
+    """For each table and scan of it."""
+    query, arguments = by_id(data)[name]
+    found = await plan(data.connection, query, *arguments)
+    scans = [
+        each
+        for each in nodes(found)
+        if _PARTITION.fullmatch(each.get("Relation Name", "")) and "Scan" in each["Node Type"]
+    ]
+    assert touched(found) <= BATCH * max(1, len(scans)), name
+
+
+TURNS = [
+    ("walk_unfinished", lambda _: []),
+    ("lock_due", lambda data: [["pending"] * 20 + ["scheduled"] * 20, data.subscriptions * 2, 10]),
+    ("count_unfinished", lambda data: [100_000, data.subscriptions[:1]]),
+    ("oldest_waiting", lambda data: [data.subscriptions, 10.0]),
+]
+
+
+@pytest.mark.parametrize(("name", "arguments"), TURNS, ids=[name for name, _ in TURNS])
+async def test_a_turn_reads_no_partition_whole_and_unfinished_rows_alone(data: Data, name: str, arguments: Any) -> None:
+    found = await plan(data.connection, dispatcher.SQL[name], *arguments(data))
+    assert whole(found) == []
+    unfinished = await data.connection.fetchval(
+        "SELECT count(*) FROM webhook_deliveries WHERE status IN ('pending', 'scheduled', 'in_flight')"
+    )
+    assert touched(found) <= 4 * unfinished
+
+
+async def test_cancelling_what_waits_reads_no_partition_whole(data: Data) -> None:
+    found = await plan(data.connection, deliveries.SQL["lock_waiting"], data.subscriptions[:1], 1_000)
+    assert whole(found) == []
+
+
+async def test_a_page_of_a_subscription_reads_no_partition_whole(data: Data) -> None:
+    arguments = [data.subscriptions[0], UUID(int=2**128 - 1), None, 50]
+    found = await plan(data.connection, api.SQL["select_subscription_deliveries"], *arguments)
+    assert whole(found) == []
+    assert touched(found) <= 50 + DAYS + 1
+
+
+def test_every_statement_of_a_batch_is_looked_at() -> None:
+    named: Sequence[str] = [*BY_ID, *(name for name, _ in TURNS), "lock_waiting"]
+    known = {*worker.SQL, *dispatcher.SQL, *deliveries.SQL}
+    assert known <= set(named)

@@ -1,0 +1,269 @@
+"""Rows as ingest writes them, and the processes that deliver them, on stores of a test."""
+
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, TypeAlias
+from uuid import UUID
+
+import asyncpg
+import prometheus_client
+
+from protos.webhook.v1 import deliveries_pb2_grpc
+from services.common import grpc_client, ids, lifecycle
+from services.common.postgres import Pool
+from services.delivery import __main__ as delivery
+from services.delivery.settings import DeliverySettings, WorkerSettings
+from services.delivery.worker import __main__ as worker
+from services.delivery.worker.egress import Policy
+from services.embedded import ports
+from tests.support.waiting import wait_until
+
+# The class is in the stubs of the types alone.
+Client: TypeAlias = "deliveries_pb2_grpc.DeliveryServiceAsyncStub"
+FINAL = {"delivered", "failed", "cancelled"}
+LOOPBACK = Policy.parse(["127.0.0.0/8", "::1/128"])
+# Quick, and said in full so that the environment does not matter.
+SETTINGS: dict[str, Any] = {
+    "env": "development",
+    "postgres_pool_size": 8,
+    "lease_seconds": 60.0,
+    "delivery_expiry_hours": 168,
+    "shutdown_grace_seconds": 8.0,
+}
+WORKER_SETTINGS: dict[str, Any] = {
+    "worker_concurrency": 64,
+    "retry_limit": 5,
+    "retry_base_seconds": 0.2,
+    "retry_factor": 2.0,
+    "retry_cap_seconds": 3600.0,
+    "retry_jitter": 0.1,
+    "delivery_timeout_seconds": 1.0,
+    "max_response_bytes": 64 << 10,
+    "stored_response_bytes": 4 << 10,
+    "claimed_payload_bytes": 64 << 10,
+    "large_payload_budget_bytes": 64 << 20,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class World:
+    """Stores, rows in them, and processes on them."""
+
+    pool: Pool
+    database_url: str
+    redis_url: str
+    tenant_id: str = "default"
+    _ports: list[int] = field(default_factory=list)
+
+    # -- rows --
+
+    async def subscription(self, target_url: str, *, secret_key: str | None = None, deleted: bool = False) -> UUID:
+        """Makes a subscription."""
+        made = ids.new()
+        await self.pool.execute(
+            "INSERT INTO subscriptions (id, tenant_id, target_url, secret_key, deleted_at)"
+            " VALUES ($1, $2, $3, $4, CASE WHEN $5 THEN now() END)",
+            made, self.tenant_id, target_url, secret_key, deleted,
+        )  # fmt: skip
+        return made
+
+    async def deliver(
+        self,
+        subscription_id: UUID,
+        payload: bytes = b"{}",
+        *,
+        event_type: str | None = None,
+        content_type: str = "application/json",
+        due_in: float = 0.0,
+        expires_in: float = 3600.0,
+        status: str = "pending",
+    ) -> UUID:
+        """Makes an event and its delivery, due in so many seconds; the delivery's id."""
+        event_id = ids.new()
+        delivery_id = ids.of_delivery(event_id, subscription_id)
+        await self.pool.execute(
+            "INSERT INTO webhook_events (id, tenant_id, event_type, content_type, payload) VALUES ($1, $2, $3, $4, $5)",
+            event_id, self.tenant_id, event_type, content_type, payload,
+        )  # fmt: skip
+        await self.pool.execute(
+            "INSERT INTO webhook_deliveries"
+            " (id, event_id, subscription_id, tenant_id, event_type, next_attempt_at, expires_at, status, completed_at)"
+            " VALUES ($1, $2, $3, $4, $5, now() + $6::interval, now() + $7::interval, $8::delivery_status,"
+            " CASE WHEN $8 IN ('delivered', 'failed', 'cancelled') THEN now() END)",
+            delivery_id, event_id, subscription_id, self.tenant_id, event_type, timedelta(seconds=due_in),
+            timedelta(seconds=expires_in), status,
+        )  # fmt: skip
+        return delivery_id
+
+    async def deliver_many(self, subscription_id: UUID, number: int, *, due_in: float = 0.0) -> list[UUID]:
+        """Makes so many events of their own, with a delivery each."""
+        event_ids = [ids.new() for _ in range(number)]
+        delivery_ids = [ids.of_delivery(event_id, subscription_id) for event_id in event_ids]
+        await self.pool.execute(
+            "INSERT INTO webhook_events (id, tenant_id, content_type, payload)"
+            " SELECT id, 'default', 'application/json', '{}' FROM unnest($1::uuid[]) AS id",
+            event_ids,
+        )
+        await self.pool.execute(
+            "INSERT INTO webhook_deliveries (id, event_id, subscription_id, tenant_id, next_attempt_at, expires_at)"
+            " SELECT id, event_id, $3, 'default', now() + $4::interval, now() + interval '1 hour'"
+            " FROM unnest($1::uuid[], $2::uuid[]) AS d (id, event_id)",
+            delivery_ids, event_ids, subscription_id, timedelta(seconds=due_in),
+        )  # fmt: skip
+        return delivery_ids
+
+    async def lease(self, delivery_id: UUID, *, seconds: float, token: UUID | None = None) -> UUID:
+        """Puts a delivery into the hands of a worker that may live or not; the claim's token."""
+        token = token or ids.new()
+        await self.pool.execute(
+            "UPDATE webhook_deliveries SET status = 'in_flight', claim_token = $2, attempt_count = attempt_count + 1,"
+            " next_attempt_at = now() + $3::interval WHERE id = $1",
+            delivery_id, token, timedelta(seconds=seconds),
+        )  # fmt: skip
+        return token
+
+    async def set(self, delivery_id: UUID, **columns: Any) -> None:
+        """Changes columns of a delivery."""
+        for name, value in columns.items():
+            await self.pool.execute(f"UPDATE webhook_deliveries SET {name} = $2 WHERE id = $1", delivery_id, value)
+
+    async def delete_subscription(self, subscription_id: UUID) -> None:
+        """Marks a subscription deleted, as ingest does first."""
+        await self.pool.execute("UPDATE subscriptions SET deleted_at = now() WHERE id = $1", subscription_id)
+
+    async def drop_payload(self, delivery_id: UUID) -> None:
+        """Removes the event of a delivery, as retention does."""
+        event_id = (await self.row(delivery_id))["event_id"]
+        await self.pool.execute("DELETE FROM webhook_events WHERE id = $1", event_id)
+
+    async def row(self, delivery_id: UUID) -> asyncpg.Record:
+        """A delivery."""
+        row: asyncpg.Record | None = await self.pool.fetchrow(
+            "SELECT *, status::text AS status, next_attempt_at <= now() AS due FROM webhook_deliveries WHERE id = $1",
+            delivery_id,
+        )
+        assert row
+        return row
+
+    async def attempts(self, delivery_id: UUID) -> list[asyncpg.Record]:
+        """Its attempts, oldest first."""
+        query = "SELECT * FROM delivery_attempts WHERE delivery_id = $1 ORDER BY number"
+        rows: list[asyncpg.Record] = await self.pool.fetch(query, delivery_id)
+        return rows
+
+    async def statuses(self, subscription_id: UUID) -> dict[str, int]:
+        """How many deliveries of a subscription are in which state."""
+        query = "SELECT status::text, count(*) FROM webhook_deliveries WHERE subscription_id = $1 GROUP BY 1"
+        return {row["status"]: row["count"] for row in await self.pool.fetch(query, subscription_id)}
+
+    async def in_state(self, delivery_id: UUID, *statuses: str, timeout_seconds: float = 10.0) -> asyncpg.Record:
+        """Waits until a delivery is in one of these states (a final one when none is given) and answers it."""
+        wanted = set(statuses) or FINAL
+
+        async def found() -> asyncpg.Record | None:
+            row = await self.row(delivery_id)
+            return row if row["status"] in wanted else None
+
+        untyped: Any = found  # mypy finds no T in wait_until for a coroutine function
+        row: asyncpg.Record = await wait_until(untyped, timeout_seconds, what=f"a state of {wanted}")
+        return row
+
+    async def all_in(self, subscription_id: UUID, status: str, number: int, *, timeout_seconds: float = 20.0) -> None:
+        """Waits until so many deliveries of a subscription, and no others, are in a state."""
+
+        async def found() -> bool:
+            return await self.statuses(subscription_id) == {status: number}
+
+        untyped: Any = found
+        await wait_until(untyped, timeout_seconds, what=f"{number} deliveries to be {status}")
+
+    # -- processes --
+
+    def delivery_settings(self, **changes: Any) -> DeliverySettings:
+        """Settings of a delivery service on these stores."""
+        stores = {"database_url": self.database_url, "redis_url": self.redis_url}
+        return DeliverySettings(**{**SETTINGS, **stores, "grpc_port": ports.free_port(), **changes})
+
+    def worker_settings(self, **changes: Any) -> WorkerSettings:
+        """Settings of a worker on these stores."""
+        stores = {"database_url": self.database_url, "redis_url": self.redis_url}
+        return WorkerSettings(**{**SETTINGS, **WORKER_SETTINGS, **stores, **changes})
+
+    @contextlib.asynccontextmanager
+    async def delivery(self, **changes: Any) -> AsyncIterator[Client]:
+        """A delivery service with its dispatcher; a client of it."""
+        settings = self.delivery_settings(**changes)
+        async with (
+            self.delivery_process(settings),
+            grpc_client.channel(f"127.0.0.1:{settings.grpc_port}") as channel,
+        ):
+            stub: Any = deliveries_pb2_grpc.DeliveryServiceStub(channel)
+            yield stub
+
+    @contextlib.asynccontextmanager
+    async def delivery_process(self, settings: DeliverySettings) -> AsyncIterator[lifecycle.Process]:
+        """A delivery service with its dispatcher."""
+        async with _running(lifecycle.Process("delivery")) as process, delivery.serve(process, settings):
+            yield process
+
+    @contextlib.asynccontextmanager
+    async def worker(self, *, policy: Policy = LOOPBACK, **changes: Any) -> AsyncIterator[lifecycle.Process]:
+        """A worker."""
+        async with (
+            _running(lifecycle.Process("worker")) as process,
+            worker.serve(process, self.worker_settings(**changes), policy),
+        ):
+            yield process
+
+    @contextlib.asynccontextmanager
+    async def running(self, **changes: Any) -> AsyncIterator[Client]:
+        """A delivery service and a worker; a client of the former."""
+        async with self.delivery() as client, self.worker(**changes):
+            yield client
+
+
+@contextlib.asynccontextmanager
+async def _running(process: lifecycle.Process) -> AsyncIterator[lifecycle.Process]:
+    """Ends what a process spawned, and fails the test when something of it died."""
+    try:
+        yield process
+    finally:
+        await process.cancel_all()
+    assert not process.failed, "a background task died"
+
+
+@contextlib.asynccontextmanager
+async def opened(database_url: str, redis_url: str) -> AsyncIterator[World]:
+    """A world on these stores."""
+    async with asyncpg.create_pool(database_url, min_size=0, max_size=8) as pool:
+        yield World(pool=pool, database_url=database_url, redis_url=redis_url)
+
+
+class Counted:
+    """How much a metric has grown since this was made."""
+
+    def __init__(self, name: str, **labels: str) -> None:
+        self._name = name
+        self._labels = labels
+        self._before = self.now(name, **labels)
+
+    def __call__(self) -> float:
+        """The growth."""
+        return self.now(self._name, **self._labels) - self._before
+
+    @staticmethod
+    def now(name: str, **labels: str) -> float:
+        """The metric itself."""
+        return prometheus_client.REGISTRY.get_sample_value(name, labels) or 0.0
+
+
+def numbers(rows: Sequence[asyncpg.Record]) -> list[int]:
+    """The numbers of attempts."""
+    return [row["number"] for row in rows]
+
+
+def outcomes(rows: Sequence[asyncpg.Record]) -> list[str]:
+    """The outcomes of attempts."""
+    return [row["outcome"] for row in rows]

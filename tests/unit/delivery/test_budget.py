@@ -1,0 +1,90 @@
+"""A bound on bytes held at once."""
+
+import asyncio
+import contextlib
+
+import pytest
+
+from services.delivery.worker.budget import Budget
+
+
+class Spender:
+    """A task that holds bytes of a budget until it is told to let go."""
+
+    def __init__(self, budget: Budget, size_bytes: int) -> None:
+        self._release = asyncio.Event()
+        self.holding = asyncio.Event()
+        self.task = asyncio.create_task(self._run(budget, size_bytes))
+
+    async def _run(self, budget: Budget, size_bytes: int) -> None:
+        async with budget.spend(size_bytes):
+            self.holding.set()
+            await self._release.wait()
+
+    async def let_go(self) -> None:
+        self._release.set()
+        await self.task
+
+    async def cancel(self) -> None:
+        self.task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self.task
+
+
+async def settle() -> None:
+    """Lets every task run as far as it can."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+async def test_what_fits_together_is_held_together() -> None:
+    budget = Budget(100)
+    spenders = [Spender(budget, 50), Spender(budget, 50)]
+    await settle()
+    assert all(spender.holding.is_set() for spender in spenders)
+    for spender in spenders:
+        await spender.let_go()
+
+
+async def test_what_does_not_fit_waits_until_enough_is_given_back() -> None:
+    budget = Budget(100)
+    first, second, third = Spender(budget, 60), Spender(budget, 30), Spender(budget, 50)
+    await settle()
+    assert not third.holding.is_set()
+    await second.let_go()
+    await settle()
+    assert not third.holding.is_set()
+    await first.let_go()
+    await settle()
+    assert third.holding.is_set()
+    await third.let_go()
+
+
+async def test_one_larger_than_the_whole_budget_gets_all_of_it_alone() -> None:
+    budget = Budget(100)
+    large = Spender(budget, 1_000)
+    await settle()
+    small = Spender(budget, 1)
+    await settle()
+    assert large.holding.is_set()
+    assert not small.holding.is_set()
+    await large.let_go()
+    await settle()
+    assert small.holding.is_set()
+    await small.let_go()
+
+
+@pytest.mark.parametrize("holding", [True, False])
+async def test_one_that_is_cancelled_keeps_nothing(*, holding: bool) -> None:
+    budget = Budget(100)
+    first, second = Spender(budget, 100), Spender(budget, 100)
+    await settle()
+    await (first if holding else second).cancel()
+    await settle()
+    last = second if holding else first
+    assert last.holding.is_set()
+    await last.let_go()
+    third = Spender(budget, 100)
+    await settle()
+    assert third.holding.is_set()
+    await third.let_go()

@@ -1,0 +1,246 @@
+"""Where deliveries may go."""
+
+import ipaddress
+import socket
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.delivery.worker.egress import EgressDenied, GuardedResolver, Policy
+
+NOTHING = Policy.parse([])
+
+# Addresses that no delivery may reach, by what they are.
+HOSTILE = {
+    "loopback": ["127.0.0.1", "127.0.0.53", "127.255.255.254", "::1"],
+    "this network": ["0.0.0.0", "0.1.2.3", "::"],
+    "private": ["10.0.0.1", "10.255.255.255", "172.16.0.1", "172.31.255.255", "192.168.0.1", "192.168.255.255"],
+    "link-local": ["169.254.0.1", "169.254.255.255", "fe80::1", "febf::1"],
+    "metadata": [
+        "169.254.169.254",
+        "169.254.170.2",
+        "100.100.100.200",
+        "168.63.129.16",
+        "192.0.0.192",
+        "fd00:ec2::254",
+    ],
+    "carrier-grade NAT": ["100.64.0.1", "100.127.255.255"],
+    "protocol assignments": ["192.0.0.1", "192.0.0.170"],
+    "documentation": ["192.0.2.1", "198.51.100.1", "203.0.113.1", "2001:db8::1", "3fff::1"],
+    "benchmarking": ["198.18.0.1", "198.19.255.255", "2001:2::1"],
+    "multicast": ["224.0.0.1", "239.255.255.255", "ff02::1", "ff0e::1"],
+    "reserved": ["240.0.0.1", "255.255.255.254", "4000::1", "8000::1", "fc00::1:1", "1::1", "5f00::1"],
+    "broadcast": ["255.255.255.255"],
+    "unique local": ["fc00::1", "fd12:3456:789a::1", "fdff:ffff::1"],
+    "site-local": ["fec0::1", "feff::1"],
+    "discard-only": ["100::1"],
+    "IPv4-mapped": ["::ffff:127.0.0.1", "::ffff:10.0.0.1", "::ffff:169.254.169.254", "::ffff:7f00:1", "::ffff:0:0"],
+    "IPv4-compatible": ["::127.0.0.1", "::10.0.0.1", "::a9fe:a9fe", "::8.8.8.8"],
+    "IPv4-translated": ["::ffff:0:127.0.0.1", "::ffff:0:10.0.0.1"],
+    "NAT64": ["64:ff9b::127.0.0.1", "64:ff9b::10.0.0.1", "64:ff9b::a9fe:a9fe", "64:ff9b:1::1", "64:ff9b:1::7f00:1"],
+    "6to4": ["2002:7f00:1::1", "2002:a00:1::1", "2002:808:808::1"],
+    "6to4 relays": ["192.88.99.1"],
+    "Teredo": ["2001::1", "2001:0:4136:e378:8000:63bf:3fff:fdd2"],
+    "zone ids": ["fe80::1%eth0", "::1%lo", "::ffff:127.0.0.1%1"],
+}
+PUBLIC = [
+    "1.1.1.1",
+    "8.8.8.8",
+    "93.184.215.14",
+    "172.15.255.255",
+    "172.32.0.1",
+    "100.63.255.255",
+    "100.128.0.1",
+    "2606:4700:4700::1111",
+    "2a00:1450:4001:80b::200e",
+    "::ffff:8.8.8.8",
+    "64:ff9b::8.8.8.8",
+]
+
+
+@pytest.mark.parametrize("address", [address for group in HOSTILE.values() for address in group])
+def test_an_address_that_is_not_public_is_denied(address: str) -> None:
+    with pytest.raises(EgressDenied, match="not a public address"):
+        NOTHING.check("receiver.example", 443, [address])
+
+
+@pytest.mark.parametrize("address", [address for group in HOSTILE.values() for address in group])
+def test_a_literal_that_is_not_public_is_denied(address: str) -> None:
+    with pytest.raises(EgressDenied):
+        NOTHING.check_literal(address, 443)
+
+
+@pytest.mark.parametrize("address", PUBLIC)
+def test_a_public_address_is_allowed(address: str) -> None:
+    NOTHING.check("receiver.example", 443, [address])
+    NOTHING.check_literal(address, 443)
+
+
+def test_one_address_that_is_not_public_among_others_denies_the_name() -> None:
+    with pytest.raises(EgressDenied):
+        NOTHING.check("receiver.example", 443, ["8.8.8.8", "2606:4700:4700::1111", "10.0.0.1"])
+
+
+# Spellings that inet_aton takes for 127.0.0.1 or 10.0.0.1, and that no strict parser knows.
+SPELLINGS = [
+    "2130706433",
+    "0x7f000001",
+    "0x7f.1",
+    "017700000001",
+    "0177.0.0.1",
+    "127.1",
+    "127.0.1",
+    "10.1",
+    "0xa.0.0.1",
+]
+
+
+@pytest.mark.parametrize("host", SPELLINGS)
+async def test_another_spelling_of_an_address_is_denied_by_the_resolver(host: str) -> None:
+    with pytest.raises(EgressDenied):
+        await GuardedResolver(NOTHING).resolve(host, 80)
+
+
+@pytest.mark.parametrize(
+    "host", ["2130706433", "017700000001", "0177.0.0.1", "127.1", "127.0.1", "10.1", "1", "127.0.0.1."]
+)
+def test_another_spelling_of_an_address_in_digits_is_denied_before_anything_resolves_it(host: str) -> None:
+    """Clients take digits and dots for an address, and ask no resolver."""
+    with pytest.raises(EgressDenied):
+        NOTHING.check_literal(host, 80)
+
+
+@pytest.mark.parametrize("host", ["fe80::1%", "::1%25lo", ":::", "1::2::3"])
+def test_what_only_looks_like_an_ipv6_address_is_denied(host: str) -> None:
+    with pytest.raises(EgressDenied):
+        NOTHING.check_literal(host, 80)
+
+
+@pytest.mark.parametrize("host", ["receiver.example", "127.0.0.1.example", "0x7f.1", "a1", "xn--bcher-kva.example"])
+def test_a_name_is_no_literal(host: str) -> None:
+    NOTHING.check_literal(host, 80)
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST"])
+async def test_a_name_that_resolves_to_loopback_is_denied(host: str) -> None:
+    with pytest.raises(EgressDenied):
+        await GuardedResolver(NOTHING).resolve(host, 80)
+
+
+async def test_the_resolver_answers_the_addresses_that_it_checked() -> None:
+    found = await GuardedResolver(Policy.parse(["127.0.0.0/8", "::1"])).resolve("localhost", 8080)
+    assert found
+    for result in found:
+        assert ipaddress.ip_address(result["host"]).is_loopback
+        assert result["port"] == 8080
+        assert result["flags"] & socket.AI_NUMERICHOST
+
+
+@pytest.mark.parametrize("host", ["nothing.invalid", "a" * 64 + ".example", "." + "a.example", "a..example"])
+async def test_a_name_without_addresses_is_an_os_error(host: str) -> None:
+    with pytest.raises(OSError, match=r".+"):
+        await GuardedResolver(NOTHING).resolve(host, 80)
+
+
+@pytest.mark.parametrize(
+    ("entry", "host", "port", "address"),
+    [
+        ("10.0.0.0/8", "receiver.example", 80, "10.1.2.3"),
+        ("10.1.2.3", "receiver.example", 80, "10.1.2.3"),
+        ("fd00::/8", "receiver.example", 80, "fd00::1"),
+        ("::1/128", "::1", 80, "::1"),
+        ("::1", "::1", 80, "::1"),
+        ("[::1]", "::1", 80, "::1"),
+        ("receiver.internal", "receiver.internal", 80, "10.0.0.1"),
+        ("Receiver.Internal.", "receiver.internal", 80, "10.0.0.1"),
+        ("receiver.internal", "RECEIVER.INTERNAL.", 80, "10.0.0.1"),
+        ("receiver.internal:8080", "receiver.internal", 8080, "10.0.0.1"),
+        ("127.0.0.1:8080", "127.0.0.1", 8080, "127.0.0.1"),
+        ("[::1]:8080", "::1", 8080, "::1"),
+        ("[0:0:0:0:0:0:0:1]:8080", "::1", 8080, "::1"),
+        ("[FD00::1]:8080", "fd00::1", 8080, "fd00::1"),
+        ("127.0.0.0/8", "receiver.example", 80, "::ffff:127.0.0.1"),
+    ],
+)
+def test_an_entry_allows_what_it_names(entry: str, host: str, port: int, address: str) -> None:
+    Policy.parse([entry]).check(host, port, [address])
+
+
+@pytest.mark.parametrize(
+    ("entry", "host", "port", "address"),
+    [
+        ("10.0.0.0/8", "receiver.example", 80, "192.168.0.1"),
+        ("10.1.2.3", "receiver.example", 80, "10.1.2.4"),
+        ("receiver.internal", "other.internal", 80, "10.0.0.1"),
+        ("receiver.internal", "a.receiver.internal", 80, "10.0.0.1"),
+        ("receiver.internal:8080", "receiver.internal", 8081, "10.0.0.1"),
+        ("127.0.0.1:8080", "127.0.0.1", 8081, "127.0.0.1"),
+        ("127.0.0.1:8080", "receiver.example", 8080, "127.0.0.1"),
+        ("[::1]:8080", "::1", 80, "::1"),
+        ("::1/128", "receiver.example", 80, "127.0.0.1"),
+    ],
+)
+def test_an_entry_allows_nothing_else(entry: str, host: str, port: int, address: str) -> None:
+    with pytest.raises(EgressDenied):
+        Policy.parse([entry]).check(host, port, [address])
+
+
+def test_entries_together_allow_a_name_with_several_addresses() -> None:
+    policy = Policy.parse(["10.0.0.0/8", "::1"])
+    policy.check("receiver.example", 80, ["10.0.0.1", "::1", "8.8.8.8"])
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "10.0.0.0/33",
+        "10.0.0.1/8",
+        "10.0.0.0/x",
+        "http://receiver.internal",
+        "receiver.internal/path",
+        "receiver.internal:",
+        "receiver.internal:http",
+        "receiver.internal:0",
+        "receiver.internal:65536",
+        "receiver.internal:80:80",
+        ":8080",
+        "*.internal",
+        "*",
+        "two words",
+        "[::1",
+        "[::1]x",
+        "[receiver]:80",
+        "127.1",
+        "127.0.0.256",
+        "300.1.1.1:80",
+        "a..b",
+        "b\u00fccher.internal",
+        "user@receiver.internal",
+        "",
+    ],
+)
+def test_a_wrong_entry_is_named(entry: str) -> None:
+    with pytest.raises(ValueError, match="EGRESS_ALLOW: ") as raised:
+        Policy.parse(["10.0.0.0/8", entry])
+    assert repr(entry) in str(raised.value)
+
+
+@given(address=st.ip_addresses(v=4))
+def test_every_form_that_wraps_an_ipv4_address_is_denied_when_the_address_is(address: ipaddress.IPv4Address) -> None:
+    try:
+        NOTHING.check("receiver.example", 80, [str(address)])
+    except EgressDenied:
+        for head in ("::ffff:", "::", "64:ff9b::", "64:ff9b:1::", "::ffff:0:"):
+            with pytest.raises(EgressDenied):
+                NOTHING.check("receiver.example", 80, [f"{head}{address}"])
+
+
+@given(address=st.ip_addresses(v=6))
+def test_of_ipv6_only_global_unicast_and_wrapped_public_ipv4_is_public(address: ipaddress.IPv6Address) -> None:
+    try:
+        NOTHING.check("receiver.example", 80, [str(address)])
+    except EgressDenied:
+        return
+    wrapped = address.ipv4_mapped or address in ipaddress.IPv6Network("64:ff9b::/96")
+    assert wrapped or address in ipaddress.IPv6Network("2000::/3")
