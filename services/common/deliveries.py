@@ -8,7 +8,7 @@ planned as a scan of every partition.
 from collections.abc import Sequence
 from uuid import UUID
 
-from services.common import postgres, sql
+from services.common import metrics, postgres, sql
 
 SQL = sql.Queries("services.common")
 
@@ -34,4 +34,5 @@ async def cancel_waiting(pool: postgres.Pool, subscription_ids: Sequence[UUID], 
         rows = await connection.fetch(SQL["lock_waiting"], subscription_ids, limit)
         found = [row["id"] for row in rows]
         await end_waiting(connection, found, status="cancelled", reason="subscription_deleted")
+    metrics.DELIVERIES_ENDED.labels("cancelled").inc(len(found))
     return len(found)

@@ -24,6 +24,10 @@ POSTGRES_CONNECTIONS = Gauge("webhook_postgres_connections", "Connections of thi
 
 DOORBELLS_RUNG = Counter("webhook_doorbells_rung_total", "Messages sent to the stream.", ["result"])
 DELIVERIES_RUNG = Counter("webhook_deliveries_rung_total", "Delivery ids in the messages sent.")
+DELIVERIES_ENDED = Counter(
+    "webhook_deliveries_ended_total", "Deliveries that came to their final state.", ["status"]
+)
+
 STREAM_MESSAGES = Gauge("webhook_stream_messages", "Messages in the stream, unread or unacked.")
 
 EVENT_LOOP_LAG = Histogram(

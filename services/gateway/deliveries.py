@@ -65,8 +65,8 @@ class DeliverySummary(schemas.Answer):
     )
     reason: str | None = Field(
         description=(
-            "Why it failed or was cancelled: `retries_exhausted`, `expired`, `worker_lost`, `cancelled` or "
-            "`subscription_deleted`; else null."
+            "Why it failed or was cancelled: `retries_exhausted`, `expired`, `worker_lost`, `payload_gone`, "
+            "`cancelled` or `subscription_deleted`; else null."
         ),
         examples=[None],
     )

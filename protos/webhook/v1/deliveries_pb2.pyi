@@ -94,8 +94,8 @@ class Delivery(_message.Message):
     attempt_count: _builtins.int
     """Number of attempts begun."""
     reason: _builtins.str
-    """Why it failed or was cancelled: "retries_exhausted", "expired", "worker_lost", "cancelled",
-    "subscription_deleted"; else empty.
+    """Why it failed or was cancelled: "retries_exhausted", "expired", "worker_lost", "payload_gone",
+    "cancelled", "subscription_deleted"; else empty.
     """
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:

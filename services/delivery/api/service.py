@@ -4,8 +4,7 @@ import grpc
 
 from protos.webhook.v1 import deliveries_pb2 as pb
 from protos.webhook.v1 import deliveries_pb2_grpc
-from services.common import doorbell, errors, ids, paging, tenants
-from services.delivery import metrics
+from services.common import doorbell, errors, ids, metrics, paging, tenants
 from services.delivery.api.store import FINAL, Attempt, Delivery, Store
 
 _PREFIX = "DELIVERY_STATUS_"
@@ -74,7 +73,7 @@ class DeliveryService(deliveries_pb2_grpc.DeliveryServiceServicer):
         delivery_id = ids.parse("delivery_id", request.delivery_id)
         cancelled, was_waiting = await self._store.cancel(tenants.of(request.tenant_id), delivery_id)
         if was_waiting:
-            metrics.ENDED.labels("cancelled").inc()
+            metrics.DELIVERIES_ENDED.labels("cancelled").inc()
         return pb.CancelDeliveryResponse(delivery=_message(cancelled))
 
 

@@ -10,10 +10,10 @@ import time
 import structlog
 
 from services.common import doorbell, errors
+from services.common.metrics import DELIVERIES_ENDED
 from services.common.redis import REDIS_AWAY
 from services.delivery.dispatcher import metrics
 from services.delivery.dispatcher.store import Store, Walk
-from services.delivery.metrics import ENDED
 
 log = structlog.get_logger(__name__)
 
@@ -70,8 +70,7 @@ class Dispatcher:
         """One turn; whether there is more to do at once."""
         walk = await self._store.walk()
         if walk.deleted:
-            cancelled = await self._store.cancel_deleted(walk.deleted)
-            ENDED.labels("cancelled").inc(cancelled)
+            await self._store.cancel_deleted(walk.deleted)
         leases = 0
         if walk.in_flight and time.monotonic() >= self._leases_guarded_until:
             leases = await self._expire_leases(walk)
@@ -81,7 +80,7 @@ class Dispatcher:
         expired, failed = await self._store.expire_leases(walk.in_flight, per_subscription=LEASES_PER_SUBSCRIPTION)
         if expired:
             metrics.LEASES_EXPIRED.inc(expired)
-            ENDED.labels("failed").inc(failed)
+            DELIVERIES_ENDED.labels("failed").inc(failed)
             log.warning("leases ran out; their deliveries are due again", leases=expired, failed=failed)
         return expired
 
@@ -92,7 +91,7 @@ class Dispatcher:
         share = max(1, DELIVERIES_PER_TURN // subscriptions)
         taken = await self._store.take(walk, per_subscription=share, hold_seconds=doorbell.RUNG_SECONDS)
         if taken.expired:
-            ENDED.labels("failed").inc(taken.expired)
+            DELIVERIES_ENDED.labels("failed").inc(taken.expired)
         if taken.ids:
             metrics.DISPATCHED.inc(len(taken.ids))
             self._ringer.ring(taken.ids)

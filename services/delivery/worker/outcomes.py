@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import structlog
 
 from services.common import errors
+from services.common import metrics as common_metrics
 from services.common.batching import Batcher, Bounds
-from services.delivery.metrics import ENDED
 from services.delivery.worker import metrics
 from services.delivery.worker.backoff import Backoff
 from services.delivery.worker.store import Attempt, Claim, Outcome, Store
@@ -94,5 +94,5 @@ class Recorder:
             if status is None:
                 metrics.LOST.inc()
             elif status in {"delivered", "failed", "cancelled"}:
-                ENDED.labels(status).inc()
+                common_metrics.DELIVERIES_ENDED.labels(status).inc()
         return [None] * len(outcomes)

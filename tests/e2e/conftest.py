@@ -1,0 +1,34 @@
+"""A stack that tries again soon, and a client of it."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+import pytest_asyncio
+
+from tests.support import stack as stacks
+from tests.support.api import Api
+from tests.support.stack import Stack
+
+ENVIRONMENT = {
+    # Retries after about 0.2, 0.4, 0.8, 1.6 and 3.2 s.
+    "RETRY_BASE_SECONDS": "0.2",
+    "DELIVERY_TIMEOUT_SECONDS": "3",
+    "LEASE_SECONDS": "8",
+    "ROLLUP_INTERVAL_SECONDS": "1",
+}
+
+
+@pytest.fixture(scope="module")
+def quick(short_folder: Path, request: pytest.FixtureRequest) -> Iterator[Stack]:
+    """A stack that tries again soon."""
+    with stacks.running(short_folder / f"quick-{request.module.__name__}", environment=ENVIRONMENT) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def api(quick: Stack) -> AsyncIterator[Api]:
+    """A client of it."""
+    async with httpx.AsyncClient(base_url=quick.base_url, timeout=15) as http:
+        yield Api(http)

@@ -1,0 +1,73 @@
+"""What is accepted is delivered, whatever dies in between."""
+
+import signal
+
+import psutil
+
+from services.common import signatures
+from tests.support.api import Api
+from tests.support.receiver import Receiver, Reply
+from tests.support.stack import Stack
+
+SECRET = "It's a Secret to Everybody"
+
+
+async def test_a_worker_killed_in_mid_request_loses_time_and_no_delivery(
+    api: Api, quick: Stack, receiver: Receiver
+) -> None:
+    receiver.script(Reply(hang=True))
+    delivery = await api.sent(await api.subscribe(receiver.url()))
+    await receiver.wait_for(1)
+    quick.kill_role("worker")
+    # The lease of 8 s, and the dispatcher's next turn.
+    delivered = await api.until(delivery, "delivered", timeout_seconds=30)
+    interrupted, success = delivered["attempts"]
+    assert interrupted["error"]["kind"] == "interrupted"
+    assert interrupted["status_code"] is None
+    assert success["status_code"] == 200
+    assert {request.headers["webhook-id"] for request in receiver.requests} == {delivery}
+
+
+async def test_a_killed_valkey_takes_nothing_with_it(api: Api, quick: Stack, receiver: Receiver) -> None:
+    subscription = await api.subscribe(receiver.url())
+    _valkey(quick).kill()
+    deliveries = [await api.sent(subscription, b'{"payload": %d}' % number) for number in range(20)]
+    for delivery in deliveries:
+        await api.until(delivery, "delivered", timeout_seconds=30)
+    assert {request.body for request in receiver.requests} == {b"%d" % number for number in range(20)}
+
+
+async def test_without_valkey_webhooks_are_accepted_and_delivered(api: Api, quick: Stack, receiver: Receiver) -> None:
+    """Frozen, not killed: the supervisor would start it again at once."""
+    receiver.script(500)
+    subscription = await api.subscribe(receiver.url())
+    valkey = _valkey(quick)
+    valkey.suspend()
+    try:
+        # Retries come due without it too.
+        deliveries = [await api.sent(subscription) for _ in range(5)]
+        for delivery in deliveries:
+            await api.until(delivery, "delivered", timeout_seconds=30)
+    finally:
+        valkey.resume()
+
+
+async def test_what_was_delivered_is_there_after_a_restart(api: Api, quick: Stack, receiver: Receiver) -> None:
+    receiver.script(200, then=500)
+    subscription = await api.subscribe(receiver.url(), secret_key=SECRET)
+    before = await api.until(await api.sent(subscription), "delivered")
+    unfinished = await api.sent(subscription)
+    await receiver.wait_for(2)
+
+    quick.stop(signal.SIGINT)
+    receiver.script(then=200)
+    quick.start()
+
+    assert await api.delivery(before["id"]) == before
+    # And what was unfinished goes on by itself, signed with the secret of before.
+    await api.until(unfinished, "delivered", timeout_seconds=30)
+    assert receiver.requests[-1].headers["X-Hub-Signature-256"] == signatures.hub(SECRET, b"{}")
+
+
+def _valkey(stack: Stack) -> psutil.Process:
+    return next(process for process in stack.processes() if process.name() == "valkey-server")
