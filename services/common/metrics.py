@@ -24,11 +24,8 @@ POSTGRES_CONNECTIONS = Gauge("webhook_postgres_connections", "Connections of thi
 
 DOORBELLS_RUNG = Counter("webhook_doorbells_rung_total", "Messages sent to the stream.", ["result"])
 DELIVERIES_RUNG = Counter("webhook_deliveries_rung_total", "Delivery ids in the messages sent.")
-DELIVERIES_ENDED = Counter(
-    "webhook_deliveries_ended_total", "Deliveries that came to their final state.", ["status"]
-)
+DELIVERIES_ENDED = Counter("webhook_deliveries_ended_total", "Deliveries that came to their final state.", ["status"])
 
-STREAM_MESSAGES = Gauge("webhook_stream_messages", "Messages in the stream, unread or unacked.")
 
 EVENT_LOOP_LAG = Histogram(
     "webhook_event_loop_lag_seconds", "How late a timer of the event loop fires.", buckets=SECONDS_BUCKETS

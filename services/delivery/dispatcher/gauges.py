@@ -5,7 +5,6 @@ import asyncio
 import structlog
 
 from services.common import doorbell, errors
-from services.common import metrics as common_metrics
 from services.common.redis import REDIS_AWAY
 from services.delivery.dispatcher import metrics
 from services.delivery.dispatcher.store import Store
@@ -39,7 +38,7 @@ async def keep(store: Store, broker: doorbell.Broker) -> None:
 async def _measure_stream(broker: doorbell.Broker) -> None:
     try:
         async with asyncio.timeout(doorbell.RING_TIMEOUT_SECONDS):
-            common_metrics.STREAM_MESSAGES.set(await broker.measure())
+            metrics.STREAM_MESSAGES.set(await broker.measure())
     except REDIS_AWAY:
         return
 

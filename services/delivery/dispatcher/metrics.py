@@ -16,3 +16,4 @@ LAST_TURN = Gauge("webhook_dispatcher_last_turn_timestamp_seconds", "When the la
 DISPATCHED = Counter("webhook_dispatched_deliveries_total", "Due deliveries taken in hand to be rung for.")
 LEASES_EXPIRED = Counter("webhook_lease_expiries_total", "Leases that ran out.")
 DOORBELLS_SWEPT = Counter("webhook_doorbells_swept_total", "Messages that dead workers left in the stream.")
+STREAM_MESSAGES = Gauge("webhook_stream_messages", "Messages in the stream, unread or unacked.")
