@@ -9,7 +9,7 @@ from services.common import lifecycle, postgres
 from services.common.settings import load
 from services.delivery.dispatcher.store import Store as Turns
 from services.delivery.settings import WorkerSettings
-from services.delivery.worker import aiohttp_sender
+from services.delivery.worker import http_sender
 from services.delivery.worker.bells import Bells
 from services.delivery.worker.deliverer import Deliverer
 from services.delivery.worker.egress import Policy
@@ -23,7 +23,7 @@ async def serve(process: lifecycle.Process, settings: WorkerSettings, policy: Po
     """Wires the worker up, delivers, and at the end hands back what it holds."""
     async with (
         postgres.pool(process, settings) as pool,
-        aiohttp_sender.sender(policy, max_response_bytes=settings.max_response_bytes) as sender,
+        http_sender.sender(policy, max_response_bytes=settings.max_response_bytes) as sender,
     ):
         store = Store(pool, settings)
         recorder = Recorder(store, bound=8 * settings.worker_concurrency)

@@ -1,14 +1,10 @@
 """Where deliveries may go: every address of a target must be public, unless an allow-list names it."""
 
-import asyncio
 import contextlib
 import ipaddress
 import re
-import socket
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-
-from aiohttp.abc import AbstractResolver, ResolveResult
 
 MAX_PORT = 65_535
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -51,7 +47,7 @@ class Policy:
                 continue
             match = _ENTRY.fullmatch(entry)
             host, port = (_canonical(match["host"]), int(match["port"] or 1)) if match else ("", 0)
-            if match is None or not (_is_address(host) or _NAME.fullmatch(host)) or not 1 <= port <= MAX_PORT:
+            if match is None or not (is_address(host) or _NAME.fullmatch(host)) or not 1 <= port <= MAX_PORT:
                 message = f"EGRESS_ALLOW: {entry!r} is no network in CIDR form, host or host:port"
                 raise ValueError(message)
             if match["port"]:
@@ -76,14 +72,15 @@ class Policy:
 
         What a client takes for an address, and the system for another one (127.1, 2130706433), is denied.
         """
-        if _is_address(host):
+        if is_address(host):
             self.check(host, port, [host])
         elif ":" in host or host.replace(".", "").isdigit():
             message = f"{host} is no address in its usual form"
             raise EgressDenied(message)
 
 
-def _is_address(host: str) -> bool:
+def is_address(host: str) -> bool:
+    """Whether a host is an IP address by itself, in its usual form."""
     try:
         ipaddress.ip_address(host)
     except ValueError:
@@ -93,7 +90,7 @@ def _is_address(host: str) -> bool:
 
 def _canonical(host: str) -> str:
     name = host.removeprefix("[").removesuffix("]").lower().removesuffix(".")
-    return str(ipaddress.ip_address(name)) if _is_address(name) else name
+    return str(ipaddress.ip_address(name)) if is_address(name) else name
 
 
 def _unwrapped(address: Address) -> Address:
@@ -108,40 +105,3 @@ def _is_public(address: Address) -> bool:
         if address not in _GLOBAL_UNICAST or address.sixtofour or address.teredo:
             return False
     return address.is_global and not address.is_multicast and not any(address in network for network in _NOT_PUBLIC)
-
-
-class GuardedResolver(AbstractResolver):
-    """Resolves names with the system's resolver, and answers only what the policy lets through.
-
-    The connector connects to exactly these addresses, so what was checked is what is used.
-    """
-
-    def __init__(self, policy: Policy) -> None:
-        self._policy = policy
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        """The addresses of a name; OSError when it has none, EgressDenied when one of them is not allowed."""
-        try:
-            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM, family=family)
-        except UnicodeError:
-            raise socket.gaierror(socket.EAI_NONAME, "no valid host name") from None
-        addresses = [(info_family, str(address[0]).partition("%")[0]) for info_family, _, _, _, address in found]
-        if not addresses:
-            raise socket.gaierror(socket.EAI_NONAME, "no addresses")
-        self._policy.check(host, port, [address for _, address in addresses])
-        return [
-            ResolveResult(
-                hostname=host,
-                host=address,
-                port=port,
-                family=info_family,
-                proto=socket.IPPROTO_TCP,
-                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
-            )
-            for info_family, address in addresses
-        ]
-
-    async def close(self) -> None:
-        """Nothing to close."""

@@ -11,7 +11,11 @@ from pathlib import Path
 import pytest
 import structlog
 
-from tests.integration.delivery.world import Client, World, opened
+from services.common.doorbell import Broker, Ringer
+from services.delivery.worker.egress import Policy
+from services.delivery.worker.sender import Sender
+from tests.integration.delivery import sending
+from tests.integration.delivery.world import LOOPBACK, Client, World, opened
 from tests.support.stores import Stores
 
 
@@ -44,11 +48,26 @@ def self_signed() -> Iterator[ssl.SSLContext]:
     shutil.rmtree(folder)
 
 
+@pytest.fixture(scope="module")
+async def _world(stores: Stores) -> AsyncIterator[World]:
+    with stores.database() as database_url:
+        async with opened(database_url, stores.redis_url()) as made:
+            yield made
+
+
 @pytest.fixture
-async def world(database: str, redis_url: str) -> AsyncIterator[World]:
-    """A database and a Redis of the test's own."""
-    async with opened(database, redis_url) as made:
-        yield made
+async def world(_world: World) -> World:
+    """A database without rows and an empty Redis, and nothing running on them."""
+    await _world.clear()
+    return _world
+
+
+@pytest.fixture
+async def ringer(world: World) -> AsyncIterator[Ringer]:
+    """Rings on the test's own Redis, as ingest does."""
+    broker = Broker(world.delivery_settings(), socket_timeout=1)
+    yield Ringer(broker, world.pool)
+    await broker.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -57,3 +76,17 @@ async def shared(stores: Stores) -> AsyncIterator[Shared]:
     with stores.database() as database_url:
         async with opened(database_url, stores.redis_url()) as made, made.running() as client:
             yield Shared(world=made, client=client)
+
+
+@pytest.fixture
+async def sender() -> AsyncIterator[Sender]:
+    """The worker's sender, which may go to loopback."""
+    async with sending.sender(LOOPBACK) as opened_sender:
+        yield opened_sender
+
+
+@pytest.fixture
+async def strict_sender() -> AsyncIterator[Sender]:
+    """One without an allow-list."""
+    async with sending.sender(Policy.parse([])) as opened_sender:
+        yield opened_sender

@@ -12,7 +12,7 @@ from services.common.doorbell import IDS_PER_BELL, LOW_WATER_MESSAGES, STREAM, B
 from services.delivery.dispatcher.dispatcher import DELIVERIES_PER_TURN
 from services.delivery.dispatcher.store import MAX_INTERRUPTIONS
 from tests.integration.delivery.conftest import Shared
-from tests.integration.delivery.world import Counted, World, numbers, outcomes
+from tests.integration.delivery.world import Counted, World, numbers, outcomes, until_true
 from tests.support.receiver import Receiver
 from tests.support.waiting import wait_until
 
@@ -58,10 +58,6 @@ async def some_turns(number: int = 3) -> None:
     """Waits until dispatchers have ended so many turns from now."""
     turns = Counted(TURNS)
     await wait_until(lambda: turns() >= number, what=f"{number} turns")
-
-
-async def until_true(predicate: Any, what: str, timeout_seconds: float = 10.0) -> None:
-    await wait_until(predicate, timeout_seconds, what=what)
 
 
 # -- ringing --

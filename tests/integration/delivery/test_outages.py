@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import time
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +17,11 @@ import structlog
 from services.common.doorbell import GROUP, STREAM, Broker
 from services.embedded import EmbeddedPostgres, EmbeddedValkey, StopMode
 from services.local.migrations import migrate
-from tests.integration.delivery.world import Counted, World, opened, outcomes
+from tests.integration.delivery.world import Counted, World, opened, outcomes, until_true
 from tests.support.receiver import Receiver, Reply
 from tests.support.waiting import wait_until
 
 DATABASE = "webhook"
-
-
-async def until_true(predicate: Any, what: str, timeout_seconds: float = 15.0) -> None:
-    await wait_until(predicate, timeout_seconds, what=what)
 
 
 # -- Redis --
@@ -37,10 +35,15 @@ def valkey(short_folder: Path, free_port: int) -> Iterator[EmbeddedValkey]:
 
 
 @pytest.fixture
-async def on_valkey(database: str, valkey: EmbeddedValkey) -> AsyncIterator[World]:
+async def on_valkey(world: World, valkey: EmbeddedValkey) -> World:
     """A world on it."""
-    async with opened(database, valkey.url()) as made:
-        yield made
+    return dataclasses.replace(world, redis_url=valkey.url())
+
+
+@pytest.fixture
+async def away(world: World) -> World:
+    """A world without Redis."""
+    return dataclasses.replace(world, redis_url="redis://127.0.0.1:1/0")
 
 
 def heard(source: str) -> Counted:
@@ -49,36 +52,36 @@ def heard(source: str) -> Counted:
 
 
 async def test_without_redis_deliveries_and_retries_go_on_by_looking_in_postgres(
-    database: str, receiver: Receiver
+    away: World, receiver: Receiver
 ) -> None:
     receiver.script(500, 500)
     found, rung = heard("postgres"), heard("doorbell")
-    async with opened(database, "redis://127.0.0.1:1/0") as world, world.running():
-        subscription = await world.subscription(receiver.url())
-        delivery_ids = [await world.deliver(subscription) for _ in range(20)]
-        await world.all_in(subscription, "delivered", 20)
+    async with away.running():
+        subscription = await away.subscription(receiver.url())
+        delivery_ids = [await away.deliver(subscription) for _ in range(20)]
+        await away.all_in(subscription, "delivered", 20)
         assert found() >= 22
         assert rung() == 0
     assert len(receiver.requests) == len(delivery_ids) + 2
 
 
-async def test_two_workers_without_redis_share_the_work_and_send_each_once(database: str, receiver: Receiver) -> None:
-    async with opened(database, "redis://127.0.0.1:1/0") as world, world.delivery(), world.worker(), world.worker():
-        subscription = await world.subscription(receiver.url())
-        await world.deliver_many(subscription, 500)
-        await world.all_in(subscription, "delivered", 500)
+async def test_two_workers_without_redis_share_the_work_and_send_each_once(away: World, receiver: Receiver) -> None:
+    async with away.delivery(), away.worker(), away.worker():
+        subscription = await away.subscription(receiver.url())
+        await away.deliver_many(subscription, 500)
+        await away.all_in(subscription, "delivered", 500)
     assert len({request.headers["webhook-id"] for request in receiver.requests}) == len(receiver.requests) == 500
 
 
-async def test_what_expired_or_lost_its_subscription_ends_without_redis_too(database: str, receiver: Receiver) -> None:
-    async with opened(database, "redis://127.0.0.1:1/0") as world, world.running():
-        expired = await world.deliver(await world.subscription(receiver.url()), expires_in=-1)
-        deleted = await world.deliver(await world.subscription(receiver.url(), deleted=True), due_in=600)
-        leased = await world.deliver(await world.subscription(receiver.url()), due_in=600)
-        await world.lease(leased, seconds=-0.1)
-        assert (await world.in_state(expired))["reason"] == "expired"
-        assert (await world.in_state(deleted))["reason"] == "subscription_deleted"
-        assert (await world.in_state(leased))["status"] == "delivered"
+async def test_what_expired_or_lost_its_subscription_ends_without_redis_too(away: World, receiver: Receiver) -> None:
+    async with away.running():
+        expired = await away.deliver(await away.subscription(receiver.url()), expires_in=-1)
+        deleted = await away.deliver(await away.subscription(receiver.url(), deleted=True), due_in=600)
+        leased = await away.deliver(await away.subscription(receiver.url()), due_in=600)
+        await away.lease(leased, seconds=-0.1)
+        assert (await away.in_state(expired))["reason"] == "expired"
+        assert (await away.in_state(deleted))["reason"] == "subscription_deleted"
+        assert (await away.in_state(leased))["status"] == "delivered"
 
 
 @pytest.mark.parametrize("end", ["stop", "kill"])
@@ -122,23 +125,23 @@ async def test_names_of_consumers_do_not_pile_up_over_restarts(world: World, rec
     broker = Broker(world.delivery_settings(), socket_timeout=1)
     async with redis.asyncio.Redis.from_url(world.redis_url) as client:
 
-        async def names() -> set[str]:
+        async def names() -> set[bytes]:
             with contextlib.suppress(redis.exceptions.ResponseError):
                 return {each["name"] for each in await client.xinfo_consumers(STREAM, GROUP)}
             return set()
 
-        async def new_name(known: set[str]) -> bool:
+        async def new_name(known: set[bytes]) -> bool:
             return bool(await names() - known)
 
         for _ in range(3):
             known = await names()
             async with world.worker():
-                await until_true(lambda known=known: new_name(known), "a listener")
+                await until_true(partial(new_name, known), "a listener")
         assert len(await names()) == 3
         await broker.sweep(abandoned_milliseconds=0)
         assert await names() <= {b"sweeper"}
         async with world.running():
-            await until_true(lambda: new_name({"sweeper"}), "a listener")
+            await until_true(partial(new_name, {b"sweeper"}), "a listener")
             await broker.sweep()
             assert len(await names() - {b"sweeper"}) == 1
             await world.in_state(await world.deliver(await world.subscription(receiver.url())))

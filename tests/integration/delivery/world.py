@@ -1,7 +1,7 @@
 """Rows as ingest writes them, and the processes that deliver them, on stores of a test."""
 
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, TypeAlias
@@ -9,6 +9,7 @@ from uuid import UUID
 
 import asyncpg
 import prometheus_client
+import redis.asyncio
 
 from protos.webhook.v1 import deliveries_pb2_grpc
 from services.common import grpc_client, ids, lifecycle
@@ -58,6 +59,13 @@ class World:
     _ports: list[int] = field(default_factory=list)
 
     # -- rows --
+
+    async def clear(self) -> None:
+        """Removes everything; in a tenth of the time that a database of its own takes."""
+        for table in ("delivery_attempts", "webhook_deliveries", "webhook_events", "subscriptions"):
+            await self.pool.execute(f"DELETE FROM {table}")
+        async with redis.asyncio.Redis.from_url(self.redis_url) as client:
+            await client.flushdb()
 
     async def subscription(self, target_url: str, *, secret_key: str | None = None, deleted: bool = False) -> UUID:
         """Makes a subscription."""
@@ -141,7 +149,7 @@ class World:
     async def row(self, delivery_id: UUID) -> asyncpg.Record:
         """A delivery."""
         row: asyncpg.Record | None = await self.pool.fetchrow(
-            "SELECT *, status::text AS status, next_attempt_at <= now() AS due FROM webhook_deliveries WHERE id = $1",
+            "SELECT *, status::text AS status, next_attempt_at <= clock_timestamp() AS due FROM webhook_deliveries WHERE id = $1",
             delivery_id,
         )
         assert row
@@ -176,8 +184,7 @@ class World:
         async def found() -> bool:
             return await self.statuses(subscription_id) == {status: number}
 
-        untyped: Any = found
-        await wait_until(untyped, timeout_seconds, what=f"{number} deliveries to be {status}")
+        await until_true(found, f"{number} deliveries to be {status}", timeout_seconds)
 
     # -- processes --
 
@@ -239,6 +246,11 @@ async def opened(database_url: str, redis_url: str) -> AsyncIterator[World]:
     """A world on these stores."""
     async with asyncpg.create_pool(database_url, min_size=0, max_size=8) as pool:
         yield World(pool=pool, database_url=database_url, redis_url=redis_url)
+
+
+async def until_true(predicate: Callable[[], Any], what: str, timeout_seconds: float = 15.0) -> None:
+    """Waits until a plain or async predicate answers something true; mypy finds no T in wait_until for an async one."""
+    await wait_until(predicate, timeout_seconds, what=what)
 
 
 class Counted:

@@ -175,7 +175,9 @@ async def test_malformed_ids_are_named(client: httpx.AsyncClient, services: Serv
 
 
 @pytest.mark.parametrize("path", [WEBHOOK, EVENTS])
-async def test_the_idempotency_key_goes_with_the_event(client: httpx.AsyncClient, services: Services, path: str) -> None:
+async def test_the_idempotency_key_goes_with_the_event(
+    client: httpx.AsyncClient, services: Services, path: str
+) -> None:
     body = b'{"event_type": "a", "payload": 1}'
     answer = await client.post(path, content=body, headers={"idempotency-key": "order 42"})
     assert answer.status_code == 202

@@ -114,7 +114,7 @@ class Ingest:
         return rows
 
     async def held_up(self) -> bool:
-        """Whether some statement waits for a lock; not to be asked in a transaction, which sees the same all the time."""
+        """Whether a statement waits for a lock. Not to be asked in a transaction: it gets its first answer again."""
         waiting: bool = await self.pool.fetchval(
             "SELECT EXISTS (SELECT FROM pg_stat_activity"
             " WHERE datname = current_database() AND wait_event_type = 'Lock')"

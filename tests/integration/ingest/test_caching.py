@@ -172,7 +172,7 @@ async def test_a_change_made_while_redis_hung_is_seen_and_never_undone_by_the_co
             assert await _wants(ingest, made.id, "t1")
         async with redis.asyncio.Redis.from_url(pair.stores.redis_url) as client:
             copy.update(await client.hgetall(caches.KEY + made.id))
-        return copy[b"version"] == b"2"
+        return bool(copy[b"version"] == b"2")
 
     await eventually(told, "Redis to hold the new version")
     until = time.monotonic() + 2 * caches.REDIS_PAUSE_SECONDS

@@ -20,7 +20,7 @@ PARTITIONED = ("webhook_events", "webhook_deliveries", "delivery_attempts")
 
 
 async def test_reflection_lists_the_services(ingest: Ingest) -> None:
-    stub = reflection_pb2_grpc.ServerReflectionStub(cast("Any", ingest.channel))
+    stub = cast("Any", reflection_pb2_grpc.ServerReflectionStub)(ingest.channel)
     answers = stub.ServerReflectionInfo(iter([reflection_pb2.ServerReflectionRequest(list_services="")]))
     names = [service.name async for answer in answers for service in answer.list_services_response.service]
     assert {

@@ -1,13 +1,14 @@
 """Where deliveries may go."""
 
 import ipaddress
-import socket
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.delivery.worker.egress import EgressDenied, GuardedResolver, Policy
+from services.delivery.worker.egress import EgressDenied, Policy
+from services.delivery.worker.resolver import Resolver
+from services.delivery.worker.sender import Failure, SendError
 
 NOTHING = Policy.parse([])
 
@@ -99,7 +100,7 @@ SPELLINGS = [
 @pytest.mark.parametrize("host", SPELLINGS)
 async def test_another_spelling_of_an_address_is_denied_by_the_resolver(host: str) -> None:
     with pytest.raises(EgressDenied):
-        await GuardedResolver(NOTHING).resolve(host, 80)
+        await Resolver(NOTHING).resolve(host, 80)
 
 
 @pytest.mark.parametrize(
@@ -125,22 +126,20 @@ def test_a_name_is_no_literal(host: str) -> None:
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST"])
 async def test_a_name_that_resolves_to_loopback_is_denied(host: str) -> None:
     with pytest.raises(EgressDenied):
-        await GuardedResolver(NOTHING).resolve(host, 80)
+        await Resolver(NOTHING).resolve(host, 80)
 
 
 async def test_the_resolver_answers_the_addresses_that_it_checked() -> None:
-    found = await GuardedResolver(Policy.parse(["127.0.0.0/8", "::1"])).resolve("localhost", 8080)
+    found = await Resolver(Policy.parse(["127.0.0.0/8", "::1"])).resolve("localhost", 8080)
     assert found
-    for result in found:
-        assert ipaddress.ip_address(result["host"]).is_loopback
-        assert result["port"] == 8080
-        assert result["flags"] & socket.AI_NUMERICHOST
+    assert all(ipaddress.ip_address(address).is_loopback for address in found)
 
 
 @pytest.mark.parametrize("host", ["nothing.invalid", "a" * 64 + ".example", "." + "a.example", "a..example"])
-async def test_a_name_without_addresses_is_an_os_error(host: str) -> None:
-    with pytest.raises(OSError, match=r".+"):
-        await GuardedResolver(NOTHING).resolve(host, 80)
+async def test_a_name_without_addresses_is_a_dns_failure(host: str) -> None:
+    with pytest.raises(SendError) as raised:
+        await Resolver(NOTHING).resolve(host, 80)
+    assert raised.value.kind is Failure.DNS
 
 
 @pytest.mark.parametrize(

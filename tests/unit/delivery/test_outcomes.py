@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from services.delivery.worker import outcomes
 from services.delivery.worker.backoff import Backoff
-from services.delivery.worker.store import Attempt
+from services.delivery.worker.store import Attempt, Outcome
 from tests.unit.delivery.claims import claim
 
 BACKOFF = Backoff(limit=3, base_seconds=5, factor=2, cap_seconds=3600, jitter=0)
@@ -79,7 +79,7 @@ def test_the_count_of_attempts_includes_the_repetition_on_a_fresh_connection() -
 
 
 def test_an_attempt_that_was_never_begun_is_not_counted() -> None:
-    assert outcomes.Outcome(claim=claim(number=3), status="pending").attempt_count == 2
+    assert Outcome(claim=claim(number=3), status="pending").attempt_count == 2
 
 
 @given(limit=st.integers(0, 20))

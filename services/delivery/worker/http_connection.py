@@ -1,0 +1,171 @@
+"""One HTTP/1.1 connection to a receiver: a request goes out, and its answer is read up to a bound.
+
+Parsing is llhttp's (httptools). What this adds: the bounds, which answers end with the connection, and
+whether a connection can carry another request.
+"""
+
+import asyncio
+import contextlib
+from typing import cast
+
+import httptools
+
+from services.delivery.worker.sender import Answer, Failure, SendError
+
+# Of an answer's status line and headers together, interim answers included.
+MAX_HEAD_BYTES = 64 << 10
+HEAD_PIECE_BYTES = 16 << 10
+_SWITCHING_PROTOCOLS = 101
+_FIRST_FINAL_STATUS = 200
+# Answers with these statuses have no body, whatever their headers say.
+_NO_BODY = frozenset({204, 304})
+
+
+class Connection(asyncio.Protocol):
+    """Used by one request at a time."""
+
+    def __init__(self, max_response_bytes: int) -> None:
+        self.usable = True
+        # How long the receiver says that it keeps the connection when idle, in seconds.
+        self.announced_idle_seconds: int | None = None
+        self._max_response_bytes = max_response_bytes
+        self._transport: asyncio.Transport | None = None
+        self._waiter: asyncio.Future[Answer] | None = None
+        self._start()
+
+    def _start(self) -> None:
+        self._parser = httptools.HttpResponseParser(self)
+        self._body = bytearray()
+        self._head_bytes = 0
+        self._received = False
+        self._in_body = False
+        self._delimited = False
+        self.status_code: int | None = None
+
+    # -- what the sender does --
+
+    async def exchange(self, head: bytes, body: bytes) -> Answer:
+        """Sends a request and waits for its answer; SendError without one. A caller that leaves closes it."""
+        transport = self._transport
+        if transport is None or not self.usable:
+            raise SendError(Failure.CONNECTION_LOST, "the connection was closed before the request")
+        self._start()
+        self._waiter = asyncio.get_running_loop().create_future()
+        transport.writelines((head, body))
+        try:
+            return await self._waiter
+        except BaseException:
+            self.close()
+            raise
+        finally:
+            self._waiter = None
+
+    def close(self) -> None:
+        """Ends the connection at once."""
+        self.usable = False
+        if self._transport is not None:
+            self._transport.abort()
+
+    @property
+    def received(self) -> bool:
+        """Whether any byte of an answer came."""
+        return self._received
+
+    def expire(self, message: str) -> None:
+        """Ends the request that is out, for it took too long."""
+        self._fail(Failure.TIMEOUT, message)
+
+    # -- what the loop does --
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The connection is there."""
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes of an answer, or of nothing that was asked for."""
+        if self._waiter is None or self._waiter.done():
+            self.close()
+            return
+        self._received = True
+        # Headers in pieces, so that their bound holds however many come at once.
+        while data and self.usable and not self._in_body:
+            piece, data = data[:HEAD_PIECE_BYTES], data[HEAD_PIECE_BYTES:]
+            self._head_bytes += len(piece)
+            self._feed(piece)
+            if self._head_bytes > MAX_HEAD_BYTES and self.status_code is None:
+                self._fail(Failure.INVALID_RESPONSE, f"the answer's headers are over {MAX_HEAD_BYTES} bytes")
+        if data and self.usable:
+            self._feed(data)
+
+    def _feed(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._finish()
+            self.close()
+        except httptools.HttpParserError as error:
+            self._fail(Failure.INVALID_RESPONSE, f"the answer is no HTTP: {error}")
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """The connection is gone: the end of an answer that has no other, or the loss of it."""
+        self.usable = False
+        self._transport = None
+        if self._waiter is None or self._waiter.done():
+            return
+        if self._in_body and not self._delimited and error is None:
+            self._finish()
+        else:
+            where = "in the middle of its answer" if self._received else "before it answered"
+            why = f": {error}" if error else ""
+            self._fail(Failure.CONNECTION_LOST, f"the receiver closed the connection {where}{why}")
+
+    # -- what the parser does --
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Takes down what says how long the body, and the connection, last."""
+        name = name.lower()
+        if name in {b"content-length", b"transfer-encoding"}:
+            self._delimited = True
+        elif name == b"keep-alive":
+            for part in value.split(b","):
+                key, _, number = part.strip().partition(b"=")
+                if key.lower() == b"timeout":
+                    with contextlib.suppress(ValueError):
+                        self.announced_idle_seconds = int(number)
+
+    def on_headers_complete(self) -> None:
+        """The status is known."""
+        status = self._parser.get_status_code()
+        if status >= _FIRST_FINAL_STATUS or status == _SWITCHING_PROTOCOLS:
+            self.status_code = status
+            self._in_body = True
+            self._delimited = self._delimited or status in _NO_BODY
+
+    def on_body(self, chunk: bytes) -> None:
+        """A part of the body; past the bound the answer is taken as it is, and the connection given up."""
+        room = self._max_response_bytes - len(self._body)
+        self._body += chunk[:room]
+        if len(chunk) > room:
+            self._finish()
+            self.close()
+
+    def on_message_complete(self) -> None:
+        """The answer is complete, unless it is an interim one."""
+        if self.status_code is None:
+            self._delimited = False
+            return
+        if not self._parser.should_keep_alive():
+            self.usable = False
+        self._finish()
+
+    def _finish(self) -> None:
+        if self._waiter is None or self._waiter.done():
+            return
+        if self._transport is not None and self._transport.get_write_buffer_size():
+            self.close()  # answered before it was read: the rest must not be taken for the next request
+        self._waiter.set_result(Answer(status_code=self.status_code or 0, body=bytes(self._body)))
+
+    def _fail(self, kind: Failure, message: str) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_exception(SendError(kind, message, status_code=self.status_code))
+        self.close()

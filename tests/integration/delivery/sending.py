@@ -1,0 +1,31 @@
+"""Requests through the worker's sender, without the rest of the worker."""
+
+from contextlib import AbstractAsyncContextManager
+
+import pytest
+
+from services.delivery.worker import http_sender
+from services.delivery.worker.egress import Policy
+from services.delivery.worker.request import OutgoingRequest
+from services.delivery.worker.sender import Sender, SendError
+
+MAX_RESPONSE_BYTES = 64 << 10
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+def sender(policy: Policy) -> AbstractAsyncContextManager[Sender]:
+    """The sender that the worker uses."""
+    return http_sender.sender(policy, max_response_bytes=MAX_RESPONSE_BYTES)
+
+
+def post(url: str, body: bytes = b"{}") -> OutgoingRequest:
+    """A request with a few headers."""
+    headers = {"Content-Type": "application/json", "User-Agent": "test", "webhook-id": "1"}
+    return OutgoingRequest(url=url, headers=headers, body=body)
+
+
+async def failure(sender: Sender, url: str, *, timeout_seconds: float = 5.0, body: bytes = b"{}") -> SendError:
+    """Why a request fails."""
+    with pytest.raises(SendError) as raised:
+        await sender.send(post(url, body), timeout_seconds=timeout_seconds)
+    return raised.value

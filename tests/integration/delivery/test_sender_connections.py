@@ -1,0 +1,75 @@
+"""Connections are kept, and what dies with them is known for it."""
+
+import asyncio
+
+import pytest
+
+from services.delivery.worker.sender import Failure, Sender
+from tests.integration.delivery import raw
+from tests.integration.delivery.sending import OK, failure, post
+
+
+def closing_after(first: bytes, *, reset: bool = False) -> raw.Answer:
+    """Answers the first request of each connection, reads the second one, and closes without an answer."""
+
+    async def answer(connection: raw.Connection) -> None:
+        await connection.request()
+        await connection.send(first)
+        await connection.request()
+        if reset:
+            connection.reset()
+
+    return answer
+
+
+@pytest.mark.parametrize("reset", [False, True], ids=["close", "reset"])
+async def test_a_kept_connection_that_dies_before_any_byte_is_worth_a_fresh_one(sender: Sender, *, reset: bool) -> None:
+    async with raw.serving(closing_after(OK, reset=reset)) as server:
+        await sender.send(post(server.url()), timeout_seconds=5)
+        found = await failure(sender, server.url())
+        assert (found.kind, found.status_code, found.reused) == (Failure.CONNECTION_LOST, None, True)
+        again = await sender.send(post(server.url()), timeout_seconds=5, fresh=True)
+        assert again.status_code == 200
+        assert len(server.connections) == 2
+
+
+async def test_a_kept_connection_that_dies_after_the_status_is_not_worth_a_fresh_one(sender: Sender) -> None:
+    async def answer(connection: raw.Connection) -> None:
+        await connection.request()
+        await connection.send(OK)
+        await connection.request()
+        await connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc")
+
+    async with raw.serving(answer) as server:
+        await sender.send(post(server.url()), timeout_seconds=5)
+        found = await failure(sender, server.url())
+    assert (found.kind, found.status_code, found.reused) == (Failure.CONNECTION_LOST, 200, False)
+
+
+async def test_a_request_is_never_repeated_by_the_client_itself(sender: Sender) -> None:
+    async with raw.serving(closing_after(OK)) as server:
+        await sender.send(post(server.url()), timeout_seconds=5)
+        await failure(sender, server.url())
+        assert [len(connection.heads) for connection in server.connections] == [2]
+
+
+async def test_a_connection_that_the_receiver_closed_while_idle_is_not_used(sender: Sender) -> None:
+    async with raw.serving(raw.answering(OK)) as server:
+        for _ in range(3):
+            assert (await sender.send(post(server.url()), timeout_seconds=5)).status_code == 200
+            await asyncio.sleep(0.05)  # for the FIN to come
+        assert len(server.connections) == 3
+
+
+async def test_a_connection_is_not_kept_after_a_timeout(sender: Sender) -> None:
+    async def late(connection: raw.Connection) -> None:
+        while True:
+            await connection.request()
+            if len(server.connections) == 1:
+                await asyncio.sleep(0.6)
+            await connection.send(OK)
+
+    async with raw.serving(late) as server:
+        assert (await failure(sender, server.url(), timeout_seconds=0.5)).kind is Failure.TIMEOUT
+        assert (await sender.send(post(server.url()), timeout_seconds=5)).body == b"ok"
+        assert len(server.connections) == 2
