@@ -20,7 +20,7 @@ export PYTHON
 COMPILE := $(BIN)/uv pip compile --universal --generate-hashes --python-version 3.11 --no-emit-index-url --no-header -q
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test lint format protos lock clean
+.PHONY: help run demo test chaos bench lint format protos lock clean
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -36,6 +36,14 @@ demo: ## Send a webhook through a failing receiver and watch it arrive
 test: ## Run all tests; ARGS go to pytest
 	@scripts/venv.sh dev
 	@unset PORT DATA_DIR; exec $(BIN)/python -m pytest $(ARGS)
+
+chaos: ## Prove that nothing accepted is lost: ARGS="--seed 7 --events 20000 --faults 25"
+	@scripts/venv.sh dev
+	@exec $(BIN)/python -m chaos $(ARGS)
+
+bench: ## Measure rates, latencies and CPU time: ARGS="--scenario throughput --runs 1 --seconds 5"
+	@scripts/venv.sh bench
+	@exec $(BIN)/python -m benchmarks $(ARGS)
 
 lint: ## Check style, types, contracts between packages, protos and stubs
 	@scripts/venv.sh dev
@@ -58,4 +66,4 @@ lock: ## Resolve the requirements again, keeping what still fits
 
 clean: ## Remove what was made here, except .data
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
-	find services tests scripts protos -name __pycache__ -type d -prune -exec rm -rf {} +
+	find services benchmarks chaos tests scripts protos -name __pycache__ -type d -prune -exec rm -rf {} +

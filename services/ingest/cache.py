@@ -7,6 +7,7 @@ Redis an older version never replaces a newer one, so a slow reader cannot bring
 
 import asyncio
 import contextlib
+import functools
 import itertools
 import time
 from collections import OrderedDict
@@ -34,6 +35,8 @@ KEY = "webhook:subscription:"
 LISTENING_TTL_SECONDS = 30.0
 DEAF_TTL_SECONDS = 0.25
 REDIS_TTL_SECONDS = 60
+# Longer than connecting to Postgres and asking it; after it those who come next try anew, on another connection.
+LOAD_TIMEOUT_SECONDS = 2.0
 REDIS_TIMEOUT_SECONDS = 0.1
 # After a failure Redis is left alone for so long, so that a look-up does not pay a timeout each.
 REDIS_PAUSE_SECONDS = 1.0
@@ -117,21 +120,24 @@ class _Level(Generic[Value]):
         """Loads a value once for all who ask for it at the same time."""
         loading = self._loading.get(key)
         if loading is None:
-            loading = asyncio.ensure_future(load())
+            loading = asyncio.ensure_future(asyncio.wait_for(load(), LOAD_TIMEOUT_SECONDS))
             self._loading[key] = loading
-        started_at = time.monotonic()
-        try:
-            value = await asyncio.shield(loading)
-        finally:
-            kept = self._loading.get(key) is loading
-            if kept:
-                del self._loading[key]
+            loading.add_done_callback(functools.partial(self._loaded, key, time.monotonic()))
+        return await asyncio.shield(loading)
+
+    def _loaded(self, key: object, started_at: float, loading: "asyncio.Future[Value]") -> None:
+        """Keeps the value, also when all who asked for it have left: the next one finds it."""
+        kept = self._loading.get(key) is loading
+        if kept:
+            del self._loading[key]
+        if loading.cancelled() or loading.exception() is not None:
+            return
+        value = loading.result()
         if kept and value is not None:
             self._entries[key] = _Entry(value, started_at)
             self._entries.move_to_end(key)
             while len(self._entries) > self._size:
                 self._entries.popitem(last=False)
-        return value
 
 
 class SubscriptionCache:

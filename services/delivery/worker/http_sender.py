@@ -20,6 +20,7 @@ from services.delivery.worker.sender import Answer, Failure, SendError
 # the receiver says that it will (Keep-Alive: timeout).
 KEEPALIVE_SECONDS = 4.0
 KEEPALIVE_MARGIN_SECONDS = 1.0
+MAX_KEEPALIVE_SECONDS = 60.0
 SWEEP_SECONDS = 1.0
 
 
@@ -74,7 +75,7 @@ class HttpSender:
         if connection.usable and not fresh:
             if connection.announced_idle_seconds is not None:
                 announced = connection.announced_idle_seconds - KEEPALIVE_MARGIN_SECONDS
-                host.keepalive_seconds = max(0.0, announced)
+                host.keepalive_seconds = min(max(0.0, announced), MAX_KEEPALIVE_SECONDS)
             host.idle.append((connection, loop.time()))
         else:
             connection.close()
