@@ -132,7 +132,7 @@ STORE_AWAY = (
 
 
 def is_store_away(error: BaseException) -> bool:
-    """Whether a store is away. asyncpg's InterfaceError that is a ValueError is about an argument: a bug of ours."""
+    """Whether a store is away. asyncpg's InterfaceError that is also a ValueError is about our settings, or our use."""
     return isinstance(error, STORE_AWAY) and not isinstance(error, ValueError)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import time
 from uuid import UUID
 
 import structlog
@@ -22,6 +23,8 @@ SOCKET_TIMEOUT_SECONDS = doorbell.READ_BLOCK_MILLISECONDS / 1000 + 1
 MESSAGES_AT_ONCE = 2
 LOOK_BUSY_SECONDS = 0.02
 LOOK_IDLE_SECONDS = 0.25
+# Without a bell for so long, a worker looks once in Postgres.
+SILENCE_SECONDS = 2.0
 DELIVERIES_PER_LOOK = 512
 
 
@@ -34,6 +37,7 @@ class Bells:
         self._turns = turns
         self._stopping = asyncio.Event()
         self._connected = False
+        self._heard_at = time.monotonic()
         self._unheard: list[UUID] = []
 
     async def listen(self) -> None:
@@ -62,10 +66,15 @@ class Bells:
                 await asyncio.sleep(RECONNECT_SECONDS)
 
     async def look(self) -> None:
-        """While no bell can be heard, takes what is due from Postgres, in turns among subscriptions, for ever."""
+        """While no bell can be heard, takes what is due from Postgres, in turns among subscriptions, for ever.
+
+        And now and then when none was heard: perhaps it is the dispatcher that cannot reach Redis.
+        """
         while True:
             found = 0
-            if not self._connected and self._scheduler.has_room:
+            silent = not self._connected or time.monotonic() - self._heard_at > SILENCE_SECONDS
+            if silent and self._scheduler.has_room:
+                self._heard_at = time.monotonic()
                 try:
                     found = await self._look_once()
                 except Exception as error:
@@ -96,6 +105,7 @@ class Bells:
         @broker.task(task_name=doorbell.TASK)
         async def deliver(delivery_ids: list[str]) -> None:
             """Hands its ids to the scheduler and ends."""
+            self._heard_at = time.monotonic()
             await self._scheduler.offer([UUID(hex=delivery_id) for delivery_id in delivery_ids], source="doorbell")
 
     async def _look_once(self) -> int:

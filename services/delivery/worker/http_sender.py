@@ -59,8 +59,7 @@ class HttpSender:
         late = f"no complete answer within {timeout_seconds:g} s"
         target = _target(request.url)
         head = _head(target, request)
-        host = self._hosts[target.tls, target.host, target.port]
-        connection = None if fresh else _take_idle(host, loop.time())
+        connection = None if fresh else _take_idle(self._host(target), loop.time())
         reused = connection is not None
         if connection is None:
             connection = await self._connect(target, deadline, late)
@@ -73,6 +72,7 @@ class HttpSender:
         finally:
             timer.cancel()
         if connection.usable and not fresh:
+            host = self._host(target)
             if connection.announced_idle_seconds is not None:
                 announced = connection.announced_idle_seconds - KEEPALIVE_MARGIN_SECONDS
                 host.keepalive_seconds = min(max(0.0, announced), MAX_KEEPALIVE_SECONDS)
@@ -80,6 +80,10 @@ class HttpSender:
         else:
             connection.close()
         return answer
+
+    def _host(self, target: Target) -> _Host:
+        """To be asked for after each wait: the sweep forgets hosts without idle connections."""
+        return self._hosts[target.tls, target.host, target.port]
 
     async def sweep(self) -> None:
         """Closes connections that were idle for too long, for ever."""
@@ -103,31 +107,35 @@ class HttpSender:
         try:
             async with asyncio.timeout_at(deadline):
                 addresses = await self._resolver.resolve(target.host, target.port)
-                return await self._connect_to(target, addresses)
+                return await self._connect_to(target, addresses, deadline)
         except TimeoutError:
             raise SendError(Failure.TIMEOUT, late) from None
         except EgressDenied as error:
             raise SendError(Failure.EGRESS_DENIED, str(error)) from None
 
-    async def _connect_to(self, target: Target, addresses: list[str]) -> Connection:
-        """Tries one address after the other; a name's last failure is the answer."""
+    async def _connect_to(self, target: Target, addresses: list[str], deadline: float) -> Connection:
+        """Tries one address after the other, each for its share of the time; the last failure is the answer."""
         loop = asyncio.get_running_loop()
         failure: Exception | None = None
-        for address in addresses:
+        for tried, address in enumerate(addresses):
+            share = (deadline - loop.time()) / (len(addresses) - tried)
             try:
-                _, connection = await loop.create_connection(
-                    lambda: Connection(self._max_response_bytes),
-                    address,
-                    target.port,
-                    ssl=self._tls if target.tls else None,
-                    server_hostname=target.host if target.tls else None,
-                )
+                async with asyncio.timeout(share):
+                    _, connection = await loop.create_connection(
+                        lambda: Connection(self._max_response_bytes),
+                        address,
+                        target.port,
+                        ssl=self._tls if target.tls else None,
+                        server_hostname=target.host if target.tls else None,
+                    )
             except ssl.SSLError as error:
                 raise SendError(Failure.TLS, f"TLS failed: {error.reason or error}") from None
             except OSError as error:
                 failure = error
             else:
                 return connection
+        if isinstance(failure, TimeoutError):
+            raise failure
         raise SendError(Failure.CONNECT, f"{target.host}:{target.port}: {failure}")
 
 

@@ -51,6 +51,19 @@ def heard(source: str) -> Counted:
     return Counted("webhook_worker_ids_total", source=source)
 
 
+async def test_a_dispatcher_that_cannot_reach_redis_does_not_stall_the_retries(
+    world: World, away: World, receiver: Receiver
+) -> None:
+    receiver.script(500)
+    found = heard("postgres")
+    async with world.worker(), away.delivery():
+        subscription = await world.subscription(receiver.url())
+        delivery = await world.deliver(subscription)
+        await world.in_state(delivery, "delivered", timeout_seconds=15)
+    assert len(receiver.requests) == 2
+    assert found() >= 1
+
+
 async def test_without_redis_deliveries_and_retries_go_on_by_looking_in_postgres(
     away: World, receiver: Receiver
 ) -> None:

@@ -68,6 +68,13 @@ async def test_a_target_that_cannot_be_sent_as_it_is_is_encoded(sender: Sender, 
     assert server.connections[0].heads[0].split(b"\r\n")[0].decode() == f"POST {sent} HTTP/1.1"
 
 
+async def test_the_addresses_of_a_name_are_tried_one_after_the_other(sender: Sender, receiver: Receiver) -> None:
+    """Where localhost is ::1 first, nobody listens there."""
+    answer = await sender.send(post(f"http://localhost:{receiver.port}/hook"), timeout_seconds=5)
+    assert answer.status_code == 200
+    assert receiver.requests[0].headers["Host"] == f"localhost:{receiver.port}"
+
+
 async def test_a_connection_is_kept_for_the_next_request(sender: Sender) -> None:
     async def answer(connection: raw.Connection) -> None:
         while True:

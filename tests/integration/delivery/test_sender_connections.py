@@ -5,8 +5,9 @@ import asyncio
 import pytest
 
 from services.delivery.worker.sender import Failure, Sender
-from tests.integration.delivery import raw
+from tests.integration.delivery import raw, sending
 from tests.integration.delivery.sending import OK, failure, post
+from tests.integration.delivery.world import LOOPBACK
 
 
 def closing_after(first: bytes, *, reset: bool = False) -> raw.Answer:
@@ -73,3 +74,24 @@ async def test_a_connection_is_not_kept_after_a_timeout(sender: Sender) -> None:
         assert (await failure(sender, server.url(), timeout_seconds=0.5)).kind is Failure.TIMEOUT
         assert (await sender.send(post(server.url()), timeout_seconds=5)).body == b"ok"
         assert len(server.connections) == 2
+
+
+@pytest.mark.parametrize("delay_seconds", [0.0, 0.3], ids=["quick", "slower-than-the-sweep"])
+async def test_a_connection_is_closed_when_the_receiver_is_about_to_drop_it(
+    monkeypatch: pytest.MonkeyPatch, delay_seconds: float
+) -> None:
+    """It says for how long it keeps one that is idle; what is swept meanwhile must not lose sight of it."""
+    monkeypatch.setattr("services.delivery.worker.http_sender.SWEEP_SECONDS", 0.05)
+    closed = asyncio.Event()
+
+    async def answer(connection: raw.Connection) -> None:
+        await connection.request()
+        await asyncio.sleep(delay_seconds)
+        await connection.send(OK.replace(b"\r\n\r\n", b"\r\nKeep-Alive: timeout=1\r\n\r\n"))
+        await connection.closed()
+        closed.set()
+
+    async with sending.sender(LOOPBACK) as sender, raw.serving(answer) as server:
+        await sender.send(post(server.url()), timeout_seconds=5)
+        async with asyncio.timeout(3):
+            await closed.wait()

@@ -149,7 +149,8 @@ class World:
     async def row(self, delivery_id: UUID) -> asyncpg.Record:
         """A delivery."""
         row: asyncpg.Record | None = await self.pool.fetchrow(
-            "SELECT *, status::text AS status, next_attempt_at <= clock_timestamp() AS due FROM webhook_deliveries WHERE id = $1",
+            "SELECT *, status::text AS status, next_attempt_at <= clock_timestamp() AS due"
+            " FROM webhook_deliveries WHERE id = $1",
             delivery_id,
         )
         assert row
