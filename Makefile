@@ -63,6 +63,7 @@ lock: ## Resolve the requirements again, keeping what still fits
 	$(BIN)/python -m pip install --quiet uv
 	$(COMPILE) pyproject.toml -o requirements/run.txt
 	$(COMPILE) --extra dev -c requirements/run.txt pyproject.toml -o requirements/dev.txt
+	$(COMPILE) --extra bench -c requirements/run.txt pyproject.toml -o requirements/bench.txt
 
 clean: ## Remove what was made here, except .data
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -32,12 +32,13 @@ GROUP = "workers"
 TASK = "webhook.deliver"
 IDS_PER_BELL = 64
 # Who makes new rows stops ringing at the high-water mark; the dispatcher, who has the time, at the low one.
-HIGH_WATER_MESSAGES = 256
+HIGH_WATER_MESSAGES = 128
 LOW_WATER_MESSAGES = 64
 # How long a row that was rung counts as in hand. After it the dispatcher rings again.
 RUNG_SECONDS = 10
 RING_TIMEOUT_SECONDS = 0.25
 PROBE_SECONDS = 0.1
+FINISH_SECONDS = 1.0
 # More than this many ids waiting to be rung are left to the dispatcher.
 MAX_WAITING_IDS = 20_000
 READ_BLOCK_MILLISECONDS = 2000
@@ -170,31 +171,33 @@ class Ringer:
         self._wake.set()
 
     async def run(self) -> None:
-        """The background loop; on being cancelled it rings what waits."""
-        try:
-            while True:
-                if self.open:
-                    await self._wake.wait()
-                elif not self._waiting:
-                    await self._probe()
-                    continue
-                self._wake.clear()
-                await self._drain()
-        finally:
+        """The background loop."""
+        while True:
+            if self.open:
+                await self._wake.wait()
+            elif not self._waiting:
+                await self._probe()
+                continue
+            self._wake.clear()
             await self._drain()
+
+    async def finish(self) -> None:
+        """Rings what waits, after the loop has ended; what takes too long is due in RUNG_SECONDS all the same."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FINISH_SECONDS):
+                await self._drain()
 
     async def _drain(self) -> None:
         while self._waiting:
-            # A bell stays in the queue until it was rung, so that a stop in the middle of it does not lose it.
-            bell = self._waiting[:IDS_PER_BELL]
-            if await self.try_ring(bell):
-                del self._waiting[: len(bell)]
-            else:
-                failed, self._waiting = self._waiting, []
+            # Ids stay in the queue until they are done with: a loop that is ended in the middle of it loses none.
+            ids = self._waiting[:IDS_PER_BELL]
+            if not await self.try_ring(ids):
+                ids = self._waiting[:]
                 try:
-                    await deliveries.mark_due(self._pool, failed)
+                    await deliveries.mark_due(self._pool, ids)
                 except Exception as error:  # noqa: BLE001 - they are due in RUNG_SECONDS all the same
-                    log.warning("bells failed and could not be marked due", deliveries=len(failed), error=repr(error))
+                    log.warning("bells failed and could not be marked due", deliveries=len(ids), error=repr(error))
+            del self._waiting[: len(ids)]
 
     async def try_ring(self, delivery_ids: Sequence[UUID]) -> bool:
         """Sends one bell; whether it was sent within the timeout."""
@@ -236,4 +239,5 @@ async def ringer(process: Process, settings: RedisSettings, pool: postgres.Pool)
         yield created
     finally:
         await process.cancel(loop)
+        await created.finish()
         await broker.shutdown()

@@ -47,6 +47,8 @@ async def serving(app: Any, listener: socket.socket, *, name: str, grace_seconds
         access_log=False,
         log_config=None,
         server_header=False,
+        # Nobody here asks for the client's address, and it costs each request.
+        proxy_headers=False,
         timeout_keep_alive=75,
         timeout_graceful_shutdown=int(grace_seconds) or 1,
     )

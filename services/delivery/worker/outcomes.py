@@ -48,7 +48,7 @@ class Recorder:
         self._batcher: Batcher[Outcome, None] = Batcher(
             "outcomes",
             self._record,
-            Bounds(batch_items=OUTCOMES_PER_STATEMENT, waiting_items=bound, concurrency=2),
+            Bounds(batch_items=OUTCOMES_PER_STATEMENT, waiting_items=bound, concurrency=1),
         )
 
     async def record(self, outcome: Outcome) -> None:

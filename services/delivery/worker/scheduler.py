@@ -43,6 +43,8 @@ class Scheduler:
         self._work = asyncio.Event()
         self._room = asyncio.Event()
         self._stopping = False
+        # Asked once: a log line per delivery costs its ids as text even where it is not written.
+        self._debugging = settings.log_level == "debug"
         metrics.CONCURRENCY.set(self._slots)
 
     async def offer(self, delivery_ids: Sequence[UUID], *, source: str) -> None:
@@ -87,7 +89,7 @@ class Scheduler:
                 # Rung again meanwhile: a second claim beside this one, after its lease, would be confused with it.
                 self._waiting.pop(claim.id, None)
                 self._busy += 1
-                self._tasks[claim.id] = asyncio.create_task(self._deliver(held), name=f"deliver:{claim.id}")
+                self._tasks[claim.id] = asyncio.create_task(self._deliver(held), name="delivery")
             metrics.BUSY.set(self._busy)
 
     async def renew_leases(self) -> None:
@@ -147,7 +149,8 @@ class Scheduler:
                 self._busy -= 1
                 metrics.BUSY.set(self._busy)
                 self._work.set()
-            log.debug("attempt", delivery_id=str(claim.id), event_id=str(claim.event_id), status=outcome.status)
+            if self._debugging:
+                log.debug("attempt", delivery_id=str(claim.id), event_id=str(claim.event_id), status=outcome.status)
             await self._recorder.record(outcome)
         except ClaimLost:
             metrics.LOST.inc()

@@ -1,0 +1,77 @@
+"""The benchmark: python -m benchmarks [--scenario NAME …] [--runs N] [--seconds S] [--json FILE] [--keep]."""
+
+import contextlib
+import resource
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from benchmarks import options, run, scenarios
+from benchmarks.bench import Bench
+from benchmarks.errors import BenchmarkError
+from benchmarks.screen import Screen
+from services.embedded import EmbeddedError
+from services.local.errors import StackError
+from services.local.migrations import MigrationError
+
+# Sockets of generator, receiver and worker: one for each request in flight.
+OPEN_FILES = 16_384
+INTERRUPTED = 130
+
+
+def main() -> None:
+    """Runs once; exit status 1 and a line when it cannot, 130 when it was stopped."""
+    named = options.parse(sys.argv[1:], tuple(scenarios.ALL))
+    _raise_open_files()
+    _stop_on_signals()
+    with _folder(keep=named.keep) as folder, Screen() as screen:
+        try:
+            run.run(Bench(options=named, folder=folder, screen=screen))
+        except KeyboardInterrupt:
+            screen.say("stopped")
+            sys.exit(INTERRUPTED)
+        except (BenchmarkError, EmbeddedError, MigrationError, StackError) as error:
+            screen.say(f"failed: {error}")
+            sys.exit(1)
+
+
+@contextlib.contextmanager
+def _folder(*, keep: bool) -> Iterator[Path]:
+    """A new folder, which goes with the context unless it is to be kept."""
+    folder = Path(tempfile.mkdtemp(prefix="benchmark-"))
+    try:
+        yield folder
+    finally:
+        if keep:
+            sys.stdout.write(f"data and logs: {folder}\n")
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _stop_on_signals() -> None:
+    """The first order to stop unwinds everything in order; further ones change nothing."""
+
+    def stop(_number: int, _frame: object) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # nohup means it.
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, stop)
+
+
+def _raise_open_files() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+import msgspec
+import pytest
+
+from benchmarks import figures
+from benchmarks.rig import _lost
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    case: str = "1 KB closed"
+    delivered_per_second: float = 0.0
+    lost: int = 0
+    cpu_ms_per_webhook: dict[str, float] = {}
+
+
+def test_numbers_are_medians_and_losses_are_sums() -> None:
+    runs = [
+        Run(delivered_per_second=rate, lost=lost, cpu_ms_per_webhook={"worker": ms})
+        for rate, lost, ms in ((100.0, 0, 0.3), (300.0, 2, 0.1), (200.0, 0, 0.2))
+    ]
+
+    assert figures.medians(runs) == {"delivered_per_second": 200.0, "lost": 2, "cpu_ms_per_webhook": {"worker": 0.2}}
+
+
+def test_the_stack_is_ours_and_both_stores_without_generator_and_receiver() -> None:
+    used = dict.fromkeys((*figures.STACK, "generator", "receiver"), 1.0)
+
+    found = figures.cpu_ms(used, 1000)
+
+    assert found["worker"] == found["receiver"] == pytest.approx(1.0)
+    assert found["stack"] == pytest.approx(7.0)
+
+
+def test_figures_of_nothing_divide_by_nothing() -> None:
+    assert figures.cpu_ms({"worker": 0.5}, 0)["worker"] == pytest.approx(500)
+
+
+def _streams(*counts: int) -> bytes:
+    return b"".join(count.to_bytes(2, "little") for count in counts)
+
+
+@pytest.mark.parametrize(
+    ("accepted", "came", "fan_out", "lost"),
+    [
+        (b"\x01\x01\x01", _streams(1, 1, 1), 1, 0),
+        (b"\x01\x01\x01", _streams(1, 0, 1), 1, 1),
+        # What was not accepted is not lost when it does not come, nor when it does.
+        (b"\x00\x01\x00", _streams(0, 1, 1), 1, 0),
+        # The last ones never came, so the receiver knows nothing of them.
+        (b"\x01\x01\x01", _streams(1), 1, 2),
+        # An event to ten of which two are missing.
+        (b"\x01\x01", _streams(10, 8), 10, 2),
+        (b"", _streams(), 1, 0),
+    ],
+)
+def test_lost_is_what_was_accepted_and_never_came(accepted: bytes, came: bytes, fan_out: int, lost: int) -> None:
+    assert _lost(accepted, came, fan_out) == lost

@@ -1,0 +1,36 @@
+from pathlib import Path
+
+import pytest
+
+from benchmarks import options, scenarios
+
+NAMES = tuple(scenarios.ALL)
+
+
+def test_all_scenarios_run_when_none_is_named() -> None:
+    found = options.parse([], NAMES)
+
+    assert found.scenarios == NAMES
+    assert (found.runs, found.seconds, found.keep) == (3, 20.0, False)
+
+
+def test_named_scenarios_run_once_each() -> None:
+    asked = ["--scenario", "latency", "--scenario", "throughput", "--scenario", "latency", "--json", "x.json"]
+
+    found = options.parse(asked, NAMES)
+
+    assert found.scenarios == ("throughput", "latency")
+    assert found.json_path == Path("x.json")
+
+
+@pytest.mark.parametrize("wrong", [["--scenario", "speed"], ["--runs", "0"], ["--seconds", "-1"], ["--seconds", "inf"]])
+def test_a_wrong_command_line_ends_the_process(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        options.parse(wrong, NAMES)
+
+    assert end.value.code == 2
+    assert wrong[0] in capsys.readouterr().err
+
+
+def test_the_issue_names_these_scenarios() -> None:
+    assert set(NAMES) >= {"throughput", "latency", "fanout", "slow", "tls", "backlog", "idle", "floor"}
