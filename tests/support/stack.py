@@ -106,7 +106,7 @@ class Stack:
 
     def pid_of(self, role: str) -> int | None:
         """The process of a role, None while there is none."""
-        return next((process.pid for process in self.processes() if process.cmdline()[-1:] == [role]), None)
+        return next((process.pid for process in self.processes() if last_word(process) == role), None)
 
     def kill_role(self, role: str) -> int:
         """SIGKILL to the process of a role; its process id."""
@@ -127,6 +127,13 @@ class Stack:
                 self.data_dir
             )
         return False
+
+
+def last_word(process: psutil.Process) -> str | None:
+    """Of the command line; None for a process that ended meanwhile."""
+    with contextlib.suppress(psutil.Error, OSError, IndexError):
+        return str(process.cmdline()[-1])
+    return None
 
 
 @contextlib.contextmanager

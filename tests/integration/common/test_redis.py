@@ -1,5 +1,7 @@
 """services/common/redis.py against a real Valkey."""
 
+from typing import Any
+
 import uvloop
 
 from services.common import redis
@@ -11,7 +13,8 @@ def test_a_connection_that_was_closed_under_a_command_counts_as_away(redis_url: 
 
     async def command() -> BaseException | None:
         client = redis.connect(RedisSettings(redis_url=redis_url))
-        connection = client.connection_pool.make_connection()
+        pool: Any = client.connection_pool
+        connection = pool.make_connection()
         await connection.connect()
         connection._writer.transport.abort()
         try:

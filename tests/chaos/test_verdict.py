@@ -1,0 +1,190 @@
+"""The verdict and what it rests on: chaos/ledger.py, chaos/explain.py, chaos/verdict.py."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+import pytest
+
+from chaos import explain, ledger, verdict
+from chaos.kinds import KINDS
+from chaos.records import Attempt, Delivery, Evidence, Request, Send, Span
+
+EVENT, DELIVERY = UUID(int=1), UUID(int=2)
+KEY = "chaos-0"
+
+
+def _send(**fields: object) -> Send:
+    send = Send(key=KEY, endpoints=1)
+    send.tries.append((0.0, 0.01, 202))
+    send.event_id = EVENT
+    for name, value in fields.items():
+        setattr(send, name, value)
+    return send
+
+
+def _attempt(number: int, outcome: str, status_code: int | None = None, started_at: float = 0.0) -> Attempt:
+    return Attempt(number=number, outcome=outcome, status_code=status_code, started_at=started_at, recorded_at=1.0)
+
+
+def _delivery(*attempts: Attempt, status: str = "delivered") -> Delivery:
+    return Delivery(id=DELIVERY, event_id=EVENT, status=status, reason=None, attempts=attempts)
+
+
+def _request(begun_at: float, status: int | None = 200, answered_at: float | None = None) -> Request:
+    answered = begun_at + 0.01 if answered_at is None and status is not None else answered_at
+    return Request(delivery_id=DELIVERY, key=KEY, begun_at=begun_at, status=status, answered_at=answered)
+
+
+def _judge(
+    *,
+    sends: Sequence[Send] = (),
+    deliveries: Sequence[Delivery] = (),
+    requests: Sequence[Request] = (),
+    spans: Sequence[Span] = (),
+) -> verdict.Verdict:
+    keys = {delivery.event_id: KEY for delivery in deliveries}
+    return verdict.judge(Evidence(sends=sends, requests=requests, spans=spans, deliveries=deliveries, event_keys=keys))
+
+
+def _span(kind: str, began_at: float, ended_at: float) -> Span:
+    return Span(kind=KINDS[kind], subject=KINDS[kind].subjects[0], began_at=began_at, ended_at=ended_at)
+
+
+SUCCESS = _attempt(1, "success", 200)
+SECOND = _attempt(2, "success", 200)
+
+
+def test_a_run_in_which_all_went_well_is_ok() -> None:
+    judged = _judge(sends=[_send()], deliveries=[_delivery(SUCCESS)], requests=[_request(1.0)])
+    assert judged.ok
+    assert (judged.accepted, judged.delivered, judged.duplicates, judged.ambiguous) == (1, 1, 0, 0)
+
+
+def test_an_accepted_event_without_a_delivery_is_lost() -> None:
+    judged = _judge(sends=[_send()])
+    assert (judged.lost, judged.ok) == (1, False)
+
+
+def test_an_accepted_event_whose_delivery_does_not_end_is_lost() -> None:
+    judged = _judge(sends=[_send()], deliveries=[_delivery(status="in_flight")])
+    assert (judged.lost, judged.ok) == (1, False)
+
+
+def test_a_fan_out_with_a_delivery_too_few_is_lost() -> None:
+    judged = _judge(sends=[_send(endpoints=2)], deliveries=[_delivery(SUCCESS)], requests=[_request(1.0)])
+    assert (judged.lost, judged.ok) == (1, False)
+
+
+def test_a_stored_event_that_was_not_accepted_is_ambiguous() -> None:
+    judged = _judge(deliveries=[_delivery(SUCCESS)], requests=[_request(1.0)])
+    assert (judged.ambiguous, judged.ok) == (1, True)
+
+
+def test_a_delivery_that_began_late_is_told_unless_there_was_a_fault() -> None:
+    late = {"sends": [_send()], "deliveries": [_delivery(SUCCESS)], "requests": [_request(9.0)]}
+    assert _judge(**late).unexplained_late == 1  # type: ignore[arg-type]
+    assert _judge(**late, spans=[_span("redis-kill", 0.0, 1.0)]).unexplained_late == 0  # type: ignore[arg-type]
+
+
+def test_a_refusal_that_is_not_retryable_is_told() -> None:
+    send = _send(event_id=None, tries=[(0.0, 0.01, 500)])
+    assert (_judge(sends=[send]).refused, _judge(sends=[send]).ok) == (1, False)
+
+
+def test_two_events_of_one_key_are_told() -> None:
+    evidence = Evidence(sends=[], requests=[], spans=[], deliveries=[], event_keys={EVENT: KEY, UUID(int=9): KEY})
+    assert verdict.judge(evidence).doubled_keys == 1
+
+
+@pytest.mark.parametrize(
+    ("attempts", "requests"),
+    [
+        ([], [_request(1.0)]),
+        ([SUCCESS], []),
+        ([SUCCESS], [_request(1.0, 500)]),
+        ([SUCCESS], [_request(1.0), _request(2.0)]),
+        ([_attempt(1, "connect"), SECOND], [_request(1.0, None), _request(2.0)]),
+        ([SECOND], [_request(1.0)]),
+    ],
+    ids=["no attempt", "no request", "other status", "one too many", "connect is no request", "a number is missing"],
+)
+def test_a_ledger_that_disagrees_with_the_log_is_told(attempts: list[Attempt], requests: list[Request]) -> None:
+    assert ledger.mismatches(_delivery(*attempts), requests)
+
+
+@pytest.mark.parametrize(
+    ("attempts", "requests"),
+    [
+        ([_attempt(1, "timeout"), SECOND], [_request(1.0, None), _request(2.0)]),
+        ([_attempt(1, "timeout"), SECOND], [_request(1.0, 200), _request(2.0)]),
+        ([_attempt(1, "interrupted"), SECOND], [_request(2.0)]),
+        (
+            [_attempt(1, "interrupted"), SECOND],
+            [_request(1.0, None), _request(1.1), _request(2.0)],
+        ),
+        ([_attempt(1, "connect"), SECOND], [_request(2.0)]),
+    ],
+    ids=["unanswered", "answer unheard", "interrupted before", "interrupted at the second request", "never arrived"],
+)
+def test_a_ledger_that_can_be_explained_is_not(attempts: list[Attempt], requests: list[Request]) -> None:
+    assert not ledger.mismatches(_delivery(*attempts), requests)
+
+
+def test_a_delivery_that_failed_after_a_success_is_told() -> None:
+    assert ledger.mismatches(_delivery(SUCCESS, status="failed"), [_request(1.0)])
+
+
+def test_a_request_after_a_2xx_is_a_duplicate_and_one_after_an_error_or_beside_it_is_not() -> None:
+    first, beside, after = _request(1.0, answered_at=2.0), _request(1.5, None), _request(3.0)
+    assert explain.duplicates([first, beside, after]) == [(after, first)]
+    assert not explain.duplicates([_request(1.0, 500), _request(2.0)])
+
+
+def _of_duplicate(answered_at: float, *spans: Span) -> str | None:
+    span = explain.of_duplicate(_request(answered_at - 0.01, answered_at=answered_at), spans)
+    return span.kind.name if span else None
+
+
+def test_a_lost_worker_explains_what_was_answered_just_before_and_nothing_else() -> None:
+    kill = _span("kill-worker", 100, 101)
+    assert _of_duplicate(99.5, kill) == "kill-worker"
+    assert _of_duplicate(90, kill) is None
+    assert _of_duplicate(110, kill) is None
+
+
+def test_what_happens_to_redis_postgres_or_the_dispatcher_explains_no_duplicate() -> None:
+    for kind in ("redis-away", "postgres-away", "kill-delivery", "stop-ingest", "receiver-hangs"):
+        assert _of_duplicate(100, _span(kind, 99, 130)) is None
+
+
+def test_a_worker_lost_while_postgres_was_away_explains_what_could_not_be_recorded_since() -> None:
+    spans = [_span("postgres-away", 80, 101), _span("kill-worker", 100, 101)]
+    assert _of_duplicate(85, *spans) == "kill-worker"
+
+
+def test_a_short_cut_between_worker_and_postgres_explains_no_duplicate() -> None:
+    assert _of_duplicate(100, _span("cut-postgres-refuse", 99, 102)) is None
+    assert _of_duplicate(100, _span("cut-postgres-refuse", 99, 109)) == "cut-postgres-refuse"
+
+
+def test_an_answer_at_the_deadline_of_its_attempt_explains_a_duplicate_unless_nothing_else_happened() -> None:
+    late, spans = _request(104.0, answered_at=104.9), [_span("redis-kill", 0, 1)]
+    assert explain.answered_late(late, [_attempt(1, "timeout", started_at=100.0)], spans)
+    assert not explain.answered_late(late, [_attempt(1, "timeout", started_at=103.9)], spans)
+    assert not explain.answered_late(late, [_attempt(1, "timeout", started_at=100.0)], [])
+
+
+def test_a_request_that_a_black_hole_held_explains_itself_by_the_attempt_that_was_given_up() -> None:
+    """It was sent before the one that succeeded, and arrived after it."""
+    hole, late = _span("cut-receiver-blackhole", 100, 107), _request(109.4, None)
+    given_up, success = _attempt(1, "timeout", started_at=101.8), _attempt(2, "success", 200, started_at=108.9)
+    assert explain.of_delay(late, [given_up, success], [hole]) == hole
+    assert explain.of_delay(late, [success], [hole]) is None
+    assert explain.of_delay(_request(115.0), [given_up, success], [hole]) is None
+    assert explain.of_delay(late, [given_up, success], [_span("cut-receiver-refuse", 100, 107)]) is None
+
+
+def test_an_interruption_needs_a_fault_within_a_lease_and_its_notice() -> None:
+    assert explain.of_interruption(120, [_span("kill-worker", 99, 100)]) is not None
+    assert explain.of_interruption(200, [_span("kill-worker", 99, 100)]) is None
+    assert explain.of_interruption(120, [_span("redis-kill", 99, 100)]) is None
