@@ -44,6 +44,8 @@ MAX_WAITING_IDS = 20_000
 READ_BLOCK_MILLISECONDS = 2000
 # A message that nobody acknowledged for so long belongs to a worker that died.
 ABANDONED_MILLISECONDS = 30_000
+# Nobody will read it, or nobody needs to.
+OLD_MILLISECONDS = 300_000
 
 
 class Broker(RedisStreamBroker):
@@ -138,6 +140,10 @@ class Broker(RedisStreamBroker):
         for consumer in await self._client.xinfo_consumers(STREAM, GROUP):
             if consumer["pending"] == 0 and consumer["idle"] > abandoned_milliseconds:
                 await self._client.xgroup_delconsumer(STREAM, GROUP, consumer["name"])
+        # What is so old was rung for again many times. Among it may be messages that belong to no consumer any more:
+        # read between the look above and the removal of a name.
+        now_seconds, _ = await self._client.time()
+        await self._client.xtrim(STREAM, minid=f"{now_seconds * 1000 - OLD_MILLISECONDS}-0", approximate=False)
         return len(claimed)
 
     async def shutdown(self) -> None:

@@ -101,7 +101,10 @@ async def serving(
     for service in ("", *services):
         await servicer.set(service, health_pb2.HealthCheckResponse.NOT_SERVING)
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    port = server.add_insecure_port(f"{host}:{settings.grpc_port}")
+    try:
+        port = server.add_insecure_port(f"{host}:{settings.grpc_port}")
+    except RuntimeError:
+        raise SystemExit(f"port {settings.grpc_port} on {settings.host} is taken by another process") from None
     await server.start()
     log.info("grpc server listens", port=port)
     follower = process.spawn("grpc_health", _follow_readiness(process, servicer, ("", *services)))

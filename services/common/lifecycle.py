@@ -66,9 +66,9 @@ class Process:
         if task not in self._tasks:
             return
         self._tasks.discard(task)
-        if task.cancelled():
-            return
-        log.critical("background task died", task=task.get_name(), exc_info=task.exception())
+        # Cancelled by nobody who owns it is as dead as failed.
+        error = None if task.cancelled() else task.exception()
+        log.critical("background task died", task=task.get_name(), exc_info=error)
         self._dead.append(task.get_name())
         self.stop_requested.set()
 

@@ -444,6 +444,15 @@ async def test_an_event_id_of_another_tenant_is_refused_and_shows_nothing_of_the
     assert [str(row["subscription_id"]) for row in await other.deliveries(event_id)] == [theirs.id]
 
 
+async def test_an_event_id_of_another_tenant_is_refused_though_nothing_was_delivered_for_it(ingest: Ingest) -> None:
+    other, event_id = await ingest.of("another"), str(ids.new())
+    nobody_wants = {"event_id": event_id, "event_type": "wanted.by.nobody"}
+    filtering = await other.create(event_types=["something.else"])
+    assert (await other.send(filtering.id, **nobody_wants)).status == FILTERED
+    filtering = await ingest.create(event_types=["something.else"])
+    assert isinstance(await refused(ingest.send(filtering.id, **nobody_wants)), errors.Conflict)
+
+
 async def test_an_event_id_that_two_tenants_send_in_one_moment_goes_to_one_of_them(ingest: Ingest) -> None:
     other = await ingest.of("another")
     ours, theirs = await ingest.create(), await other.create()

@@ -1,6 +1,8 @@
 """The cache of subscriptions: who sees a change when, and what the look-ups cost."""
 
 import asyncio
+import contextlib
+import functools
 import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -19,8 +21,10 @@ from services.common.settings import RedisSettings
 from services.ingest import cache as caches
 from services.ingest.event_types import Filter
 from services.ingest.store import Store
-from services.ingest.subscriptions import Subscription
+from services.ingest.subscriptions import Draft, Subscription
 from tests.integration.ingest.conftest import URL, Breakable, Ingest, counted, eventually, frozen, serving
+from tests.integration.ingest.proxy import Proxy, proxying
+from tests.support.waiting import wait_until
 
 SEEN_WITHIN_SECONDS = 1.0
 
@@ -45,21 +49,62 @@ class Pair:
             await ingest.send(event_type="warm")
         await eventually(in_redis, "a copy in Redis")
 
+    async def forget(self, subscription_id: str) -> None:
+        """Has both servers forget the subscription, as after a change."""
+        async with redis.asyncio.Redis.from_url(self.stores.redis_url) as client:
+            await client.publish(caches.CHANNEL, f"{subscription_id} default")
+
+    async def reading(self, subscription_id: str) -> None:
+        """Waits until both servers read copies from Redis; right after they began to listen, they do not."""
+
+        async def reads(ingest: Ingest) -> bool:
+            await self.forget(subscription_id)
+            return "redis hit" in await _cost(ingest.send(subscription_id))
+
+        for ingest in (self.first, self.second):
+            await eventually(functools.partial(reads, ingest), "a server to read from Redis")
+
 
 @pytest.fixture
 async def pair(breakable: Breakable) -> AsyncIterator[Pair]:
-    """Two servers on stores that a test may stop; they hear of changes, and read from Redis."""
+    """Two servers on stores that a test may stop; they hear of changes."""
     async with (
         serving(breakable.database_url, breakable.redis_url) as first,
         serving(breakable.database_url, breakable.redis_url) as second,
     ):
-        async with redis.asyncio.Redis.from_url(breakable.redis_url) as client:
-
-            async def listening() -> bool:
-                return dict(await client.pubsub_numsub(caches.CHANNEL))[caches.CHANNEL.encode()] >= 2
-
-            await eventually(listening, "both servers to listen")
+        await _listening(breakable, 2)
         yield Pair(first, second, breakable)
+
+
+@contextlib.asynccontextmanager
+async def _behind_networks(breakable: Breakable) -> AsyncIterator[tuple[Pair, tuple[Proxy, Proxy]]]:
+    """The same, with a network between each server and Redis."""
+    port = breakable.valkey.port
+    async with proxying(port) as near, proxying(port) as far:
+        urls = [breakable.redis_url.replace(f":{port}/", f":{proxy.port}/") for proxy in (near, far)]
+        async with (
+            serving(breakable.database_url, urls[0]) as first,
+            serving(breakable.database_url, urls[1]) as second,
+        ):
+            await _listening(breakable, 2)
+            yield Pair(first, second, breakable), (near, far)
+
+
+async def _listening(breakable: Breakable, servers: int) -> None:
+    """Waits until so many servers hear of changes."""
+    async with redis.asyncio.Redis.from_url(breakable.redis_url) as client:
+
+        async def listening() -> bool:
+            return dict(await client.pubsub_numsub(caches.CHANNEL))[caches.CHANNEL.encode()] == servers
+
+        await eventually(listening, f"{servers} servers to listen")
+
+
+async def _copied_version(pair: Pair, subscription_id: str) -> bytes | None:
+    """The version of the copy in Redis."""
+    async with redis.asyncio.Redis.from_url(pair.stores.redis_url) as client:
+        version: Any = await client.hget(caches.KEY + subscription_id, "version")
+    return version if isinstance(version, bytes) else None
 
 
 async def _wants(ingest: Ingest, subscription_id: str, event_type: str) -> bool:
@@ -165,19 +210,52 @@ async def test_a_change_made_while_redis_hung_is_seen_and_never_undone_by_the_co
         assert await _wants(pair.first, made.id, "t1")
         # It takes the other one a moment to notice that it hears nothing.
         await eventually(lambda: _wants(pair.second, made.id, "t1"), "the change", 2.0)
-    copy: dict[Any, Any] = {}
 
     async def told() -> bool:
         for ingest in (pair.first, pair.second):
             assert await _wants(ingest, made.id, "t1")
-        async with redis.asyncio.Redis.from_url(pair.stores.redis_url) as client:
-            copy.update(await client.hgetall(caches.KEY + made.id))
-        return bool(copy[b"version"] == b"2")
+        return await _copied_version(pair, made.id) == b"2"
 
     await eventually(told, "Redis to hold the new version")
     until = time.monotonic() + 2 * caches.REDIS_PAUSE_SECONDS
     while time.monotonic() < until:
         await told()
+
+
+async def test_a_change_that_did_not_reach_redis_is_seen_at_once_by_the_server_that_made_it(
+    breakable: Breakable,
+) -> None:
+    async with _behind_networks(breakable) as (pair, (network, _)):
+        made = await pair.first.create(event_types=["t0"])
+        await pair.warm(made.id)
+        await pair.reading(made.id)
+        network.loses = True
+        await pair.first.update(made.id, event_types=["t1"])
+        network.loses = False
+        assert await _wants(pair.first, made.id, "t1")
+
+
+async def test_a_change_that_redis_was_away_for_is_told_when_it_is_back(
+    breakable: Breakable,
+) -> None:
+    async with _behind_networks(breakable) as (pair, networks):
+        made = await pair.first.create(event_types=["t0"])
+        await pair.warm(made.id)
+        for network in networks:
+            network.cut()
+        await pair.first.update(made.id, event_types=["t1"])
+        await _seen(pair.second, made.id, "t1")
+        assert await _copied_version(pair, made.id) == b"1"
+        networks[1].mend()
+        await _listening(breakable, 1)
+        assert await _wants(pair.second, made.id, "t1")
+        networks[0].mend()
+
+        async def told() -> bool:
+            return await _copied_version(pair, made.id) == b"2"
+
+        await eventually(told, "Redis to hold the new version")
+        assert await _wants(pair.second, made.id, "t1")
 
 
 async def test_a_change_that_a_full_redis_cannot_take_is_seen_all_the_same(pair: Pair) -> None:
@@ -196,10 +274,12 @@ async def test_a_change_that_a_full_redis_cannot_take_is_seen_all_the_same(pair:
 async def test_what_another_version_of_the_program_says_or_writes_does_no_harm(pair: Pair) -> None:
     made = await pair.first.create(event_types=["t0"])
     await pair.warm(made.id)
+    await pair.reading(made.id)
     async with redis.asyncio.Redis.from_url(pair.stores.redis_url) as client:
         await client.hset(caches.KEY + made.id, mapping={"version": "1", "value": b'{"id": "what?"}'})
         for message in (b"", b"what?", b"\xff\x00", b"v2 " + made.id.encode()):
             await client.publish(caches.CHANNEL, message)
+    await pair.forget(made.id)
     for ingest in (pair.first, pair.second):
         assert await _wants(ingest, made.id, "t0")
     await pair.first.update(made.id, event_types=["t1"])
@@ -278,6 +358,22 @@ async def test_a_copy_in_redis_has_an_end(cache: caches.SubscriptionCache, redis
     await cache.changed(made.id, made.tenant_id, made, made.version)
     async with redis.asyncio.Redis.from_url(redis_url) as client:
         assert 0 < await client.ttl(caches.KEY + str(made.id)) <= caches.REDIS_TTL_SECONDS
+
+
+async def test_what_redis_holds_is_not_believed_until_others_had_time_to_tell_of_changes_it_was_away_for(
+    cache: caches.SubscriptionCache,
+) -> None:
+    draft = Draft(target_url=URL, event_types=["t1"], description="", secret_key=None)
+    old = await cache._store.create_subscription(ids.new(), "default", draft)
+    await cache._write(old.id, old, old.version)
+    new = await cache._store.update_subscription("default", old.id, draft, set_secret=False)
+    listening = asyncio.create_task(cache.listen())
+    try:
+        await wait_until(lambda: cache._ttl_seconds == caches.LISTENING_TTL_SECONDS, what="the cache to listen")
+        assert await cache.get(old.id) == new
+    finally:
+        listening.cancel()
+        await asyncio.wait([listening])
 
 
 # -- what is counted --

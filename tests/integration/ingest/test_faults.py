@@ -12,6 +12,8 @@ from services.common import errors, grpc_errors, ids
 from services.embedded import StopMode
 from tests.integration.ingest.conftest import Breakable, Ingest, eventually, frozen, refused, serving
 
+# Much less than a bell is waited for.
+DUE_SECONDS = 3.0
 UNKNOWN = "01890a5d-ac96-774b-bcce-b302099a8057"
 
 
@@ -122,7 +124,7 @@ async def test_without_redis_events_are_accepted_and_due_at_once(ingest: Ingest,
     breakable.valkey.kill()
     # The first one may still hope for a bell; that it failed is found out in the background.
     first = await ingest.send(made.id)
-    await eventually(lambda: _due(ingest, first.event_id), "the first delivery to be due")
+    await eventually(lambda: _due(ingest, first.event_id), "the first delivery to be due", DUE_SECONDS)
     later = await ingest.send(made.id)
     assert await _due(ingest, later.event_id)
     # Everything else goes on, too.
@@ -141,14 +143,14 @@ async def test_a_redis_that_hangs_does_not_hold_up_the_answer(ingest: Ingest, br
         accepted = await ingest.send(made.id)
         await ingest.send((await ingest.create()).id)
         assert time.monotonic() - started < 1
-        await eventually(lambda: _due(ingest, accepted.event_id), "the delivery to be due")
+        await eventually(lambda: _due(ingest, accepted.event_id), "the delivery to be due", DUE_SECONDS)
 
 
 async def test_after_redis_came_back_deliveries_are_rung_for_again(ingest: Ingest, breakable: Breakable) -> None:
     made = await ingest.create()
     breakable.valkey.kill()
     first = await ingest.send(made.id)
-    await eventually(lambda: _due(ingest, first.event_id), "the first delivery to be due")
+    await eventually(lambda: _due(ingest, first.event_id), "the first delivery to be due", DUE_SECONDS)
     breakable.valkey.start()
 
     async def rung() -> bool:
