@@ -1,21 +1,25 @@
 """Free TCP ports of the loopback interface."""
 
+import atexit
 import contextlib
 import errno
 import random
 import socket
+import threading
 from collections.abc import Collection
 
 # Below what Linux (32768) and macOS (49152) hand out to outgoing connections. A port that the system picks
 # (port 0) lies among those: while its process is being restarted, a connection of the worker could sit down on it.
 _FIRST, _LAST = 20_000, 32_000
-_TRIES = 1_000
+_BLOCK = 50
 
 
-def _bound(host: str, port: int) -> socket.socket:
+def _bound(host: str, port: int, *, alone: bool = False) -> socket.socket:
+    """A socket on a port; `alone` keeps others off, who could bind it too as long as nobody listens."""
     bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     try:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if not alone:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind((host, port))
     except OSError:
         bound.close()
@@ -37,22 +41,40 @@ def why_not(host: str, port: int) -> str | None:
 def free_ports(count: int, *, avoid: Collection[int] = ()) -> list[int]:
     """`count` different ports that nobody listens on at 127.0.0.1, none of them in `avoid`.
 
-    Raises OSError when there are no such ports. Nothing reserves them: use them soon.
+    No other process that asks here is given them while this one lives, and no port is given twice.
+    Raises OSError when there are no such ports.
     """
-    with contextlib.ExitStack() as held:
-        ports: list[int] = []
-        for _ in range(_TRIES):
-            port = random.randint(_FIRST, _LAST)  # noqa: S311 - spread, not secrecy
-            if port in avoid:
-                continue
-            with contextlib.suppress(OSError):
-                held.enter_context(_bound("127.0.0.1", port))
-                ports.append(port)
-            if len(ports) == count:
-                return ports
-    raise OSError(errno.EADDRINUSE, f"no {count} free ports between {_FIRST} and {_LAST}")
+    return [_reservations.port(avoid) for _ in range(count)]
 
 
 def free_port() -> int:
     """One of `free_ports`."""
-    return free_ports(1)[0]
+    return _reservations.port()
+
+
+class _Reservations:
+    """Blocks of ports that this process has: it holds the first port of each, and others keep away from the rest."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._ports: list[int] = []
+
+    def port(self, avoid: Collection[int] = ()) -> int:
+        with self._lock:
+            while True:
+                if not self._ports:
+                    self._ports = self._reserve()
+                port = self._ports.pop()
+                if port not in avoid and why_not("127.0.0.1", port) is None:
+                    return port
+
+    def _reserve(self) -> list[int]:
+        starts = range(_FIRST, _LAST, _BLOCK)
+        for start in random.sample(starts, len(starts)):
+            with contextlib.suppress(OSError):
+                atexit.register(_bound("127.0.0.1", start, alone=True).close)
+                return list(range(start + 1, start + _BLOCK))
+        raise OSError(errno.EADDRINUSE, f"no free ports between {_FIRST} and {_LAST}")
+
+
+_reservations = _Reservations()

@@ -1,0 +1,63 @@
+"""Ports that nobody else has, in this process or beside it."""
+
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from services.embedded import ports
+
+ROOT = Path(__file__).resolve().parents[3]
+ASK = """
+import sys
+from services.embedded import ports
+print(*ports.free_ports(500), flush=True)
+sys.stdin.read()
+"""
+
+
+def test_no_port_is_given_twice() -> None:
+    """Neither in one call nor in the next."""
+    given = [*ports.free_ports(150), *ports.free_ports(150), ports.free_port()]
+    assert len(set(given)) == len(given)
+
+
+def test_a_port_to_avoid_is_not_given() -> None:
+    """Though it is free."""
+    own = ports.free_ports(200)
+    assert not set(ports.free_ports(10, avoid=own)) & set(own)
+
+
+def test_a_taken_port_is_not_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody listens there already."""
+    fresh = ports._Reservations()
+    monkeypatch.setattr(ports, "_reservations", fresh)
+    ports.free_port()
+    after_next, following = fresh._ports[-2:]
+    with socket.create_server(("127.0.0.1", following)):
+        assert ports.free_port() == after_next
+
+
+def test_processes_side_by_side_get_different_ports() -> None:
+    """While they live; afterwards the ports are anybody's."""
+    with (
+        subprocess.Popen([sys.executable, "-c", ASK], stdin=-1, stdout=-1, text=True, cwd=ROOT) as one,
+        subprocess.Popen([sys.executable, "-c", ASK], stdin=-1, stdout=-1, text=True, cwd=ROOT) as other,
+    ):
+        assert one.stdout
+        assert other.stdout
+        given = [set(one.stdout.readline().split()), set(other.stdout.readline().split())]
+        one.communicate()
+        other.communicate()
+    assert len(given[0]) == len(given[1]) == 500
+    assert not given[0] & given[1]
+
+
+def test_no_ports_are_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says so in place of trying for ever."""
+    monkeypatch.setattr(ports, "_FIRST", ports._LAST)
+    monkeypatch.setattr(ports, "_reservations", ports._Reservations())
+    with pytest.raises(OSError, match="no free ports"):
+        ports.free_port()
