@@ -17,10 +17,15 @@ WITH free AS (
               d.created_at, d.expires_at <= now() AS expired
 )
 SELECT c.*, now() AS claimed_at, s.target_url, s.secret_key, s.deleted_at IS NOT NULL AS deleted,
+       s.timeout_seconds, s.retry_policy,
+       CASE WHEN s.status <> 'active' THEN s.status WHEN h.breaker = 'open' THEN 'breaker_open' END AS held_by,
+       coalesce(h.breaker = 'half_open', false) AS probe,
+       h.failing_since IS NOT NULL AS failing,
        e.content_type, octet_length(e.payload) AS payload_bytes,
        CASE WHEN octet_length(e.payload) <= $6 THEN e.payload END AS payload
 FROM claimed c
 JOIN subscriptions s ON s.id = c.subscription_id
+LEFT JOIN subscription_health h ON h.subscription_id = c.subscription_id
 LEFT JOIN webhook_events e ON e.id = c.event_id AND e.id BETWEEN $7 AND $8
 
 -- select_payload --

@@ -2,10 +2,11 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
+
+import msgspec
 
 from services.common import ids, postgres, sql
 from services.delivery.settings import WorkerSettings
@@ -13,8 +14,10 @@ from services.delivery.settings import WorkerSettings
 SQL = sql.Queries("services.delivery.worker")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Claim:
+# Structs of msgspec, not data classes: each delivery makes three of them, and they take a tenth of the time.
+
+
+class Claim(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A delivery that this worker holds, with all that sending it takes."""
 
     id: UUID
@@ -32,6 +35,15 @@ class Claim:
     claimed_monotonic: float
     expired: bool
     deleted: bool
+    # Why it must not be sent now: "paused", "disabled" or "breaker_open"; None when it may be.
+    held_by: str | None
+    # Whether its subscription's breaker is half open: this is the one delivery that tries.
+    probe: bool
+    # Whether the last attempt that was recorded of its subscription failed.
+    failing: bool
+    # Of its subscription; None where it has none of its own.
+    timeout_seconds: float | None
+    retry_policy: str | None
     target_url: str
     secret_key: str | None
     content_type: str | None
@@ -43,8 +55,7 @@ class Claim:
         return self.claimed_at + timedelta(seconds=monotonic - self.claimed_monotonic)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Attempt:
+class Attempt(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An attempt to record; `outcome` is "success" or the kind of the error."""
 
     number: int
@@ -56,8 +67,7 @@ class Attempt:
     response_body: str | None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """What a claim's attempts make of its delivery."""
 
     claim: Claim
@@ -67,7 +77,7 @@ class Outcome:
     # Attempts that count toward the retry limit.
     failures: int = 0
     reason: str | None = None
-    attempts: Sequence[Attempt] = field(default=())
+    attempts: Sequence[Attempt] = ()
 
     @property
     def attempt_count(self) -> int:
@@ -182,6 +192,11 @@ def _claim(row: Any, token: UUID, asked_at: float) -> Claim:
         claimed_monotonic=asked_at,
         expired=row["expired"],
         deleted=row["deleted"],
+        held_by=row["held_by"],
+        probe=row["probe"],
+        failing=row["failing"],
+        timeout_seconds=row["timeout_seconds"],
+        retry_policy=row["retry_policy"],
         target_url=row["target_url"],
         secret_key=row["secret_key"],
         content_type=row["content_type"],

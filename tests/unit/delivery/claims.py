@@ -1,9 +1,10 @@
 """Claims for unit tests."""
 
-import dataclasses
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
+
+import msgspec
 
 from services.delivery.worker.store import Claim
 
@@ -21,6 +22,11 @@ CLAIM = Claim(
     claimed_monotonic=100.0,
     expired=False,
     deleted=False,
+    held_by=None,
+    probe=False,
+    failing=False,
+    timeout_seconds=None,
+    retry_policy=None,
     target_url="https://receiver.example/hook",
     secret_key=None,
     content_type="application/json",
@@ -31,4 +37,4 @@ CLAIM = Claim(
 
 def claim(**changes: Any) -> Claim:
     """A claim that differs from CLAIM by these."""
-    return dataclasses.replace(CLAIM, **changes)
+    return msgspec.structs.replace(CLAIM, **changes)
