@@ -102,6 +102,13 @@ class GrpcServerSettings(Settings):
     max_payload_bytes: PositiveInt = 1 << 20
 
 
+class ExpirySettings(Settings):
+    """How long a delivery lives."""
+
+    # Past it a delivery that has not ended is failed with reason "expired".
+    delivery_expiry_hours: PositiveInt = 168
+
+
 AnySettings = TypeVar("AnySettings", bound=Settings)
 
 

@@ -4,19 +4,18 @@ from typing import Annotated
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from services.common.settings import GrpcServerSettings, PostgresSettings, RedisSettings
+from services.common.retry_policy import RetrySettings
+from services.common.settings import ExpirySettings, GrpcServerSettings, PostgresSettings, RedisSettings
 
 # Between the longest request and the end of its lease: what recording its outcome may take.
 RECORDING_SECONDS = 5.0
 
 
-class LeaseSettings(PostgresSettings, RedisSettings):
+class LeaseSettings(PostgresSettings, RedisSettings, ExpirySettings):
     """What both processes must agree on."""
 
     # How long a claim holds without being renewed.
     lease_seconds: PositiveFloat = 60.0
-    # Past it a delivery that has not ended is failed with reason "expired".
-    delivery_expiry_hours: PositiveInt = 168
 
 
 class DeliverySettings(LeaseSettings, GrpcServerSettings):
@@ -25,19 +24,14 @@ class DeliverySettings(LeaseSettings, GrpcServerSettings):
     grpc_port: Annotated[int, Field(ge=0, le=65535)] = 50052
 
 
-class WorkerSettings(LeaseSettings):
+class WorkerSettings(LeaseSettings, RetrySettings):
     """What a worker reads from the environment."""
 
     # HTTP requests in flight.
     worker_concurrency: PositiveInt = 512
-    # Attempts after the first one.
-    retry_limit: NonNegativeInt = 5
-    # Delay before retry n (from 1): base * factor^(n-1), at most the cap, more or less the jitter.
-    retry_base_seconds: PositiveFloat = 5.0
-    retry_factor: Annotated[float, Field(ge=1)] = 2.0
-    retry_cap_seconds: PositiveFloat = 3600.0
-    retry_jitter: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    # Deadline over connect, headers and body of one request.
+    # The longest that a receiver's Retry-After puts a retry off; 0 means that it is not looked at.
+    retry_after_cap_seconds: Annotated[float, Field(ge=0, le=604_800)] = 3600.0
+    # Deadline over connect, headers and body of one request, where the subscription has none of its own.
     delivery_timeout_seconds: Annotated[float, Field(ge=1, le=30)] = 15.0
     # Of a response, how much is read, and how much of that is stored.
     max_response_bytes: PositiveInt = 64 << 10

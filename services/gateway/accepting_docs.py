@@ -37,7 +37,7 @@ _WEBHOOK = {
         "anyone's webhook can be pointed here; without a Content-Type it is `application/json` if it is valid JSON "
         "and `application/octet-stream` if not.\n\n"
         "Without `X-Event-Type` no filter applies. A type that the subscription did not ask for is answered with "
-        "status `filtered`, and nothing is sent."
+        "status `filtered`, and nothing is sent; so is everything while it is disabled with `keep_when_disabled` false."
     ),
     "parameters": [
         {

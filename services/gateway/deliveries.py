@@ -21,7 +21,7 @@ _STATUSES: dict[int, Status] = {
     pb.DELIVERY_STATUS_FAILED: "failed",
     pb.DELIVERY_STATUS_CANCELLED: "cancelled",
 }
-_RETRY_CONFLICT = "A worker has the delivery in hand, or its subscription is deleted."
+_RETRY_CONFLICT = "A worker has the delivery in hand, or its subscription is deleted or disabled."
 _CANCEL_CONFLICT = "A worker has the delivery in hand, or it has ended."
 
 
@@ -120,7 +120,7 @@ async def get_delivery(delivery_id: schemas.DeliveryId, services: backends.Injec
 async def retry_delivery(delivery_id: schemas.DeliveryId, services: backends.Injected) -> Delivery:
     """Makes a delivery pending at once, with its whole retry schedule before it, whatever came of it.
 
-    A scheduled retry is replaced. 409 while a worker has it in hand.
+    A scheduled retry is replaced. 409 while a worker has it in hand, or its subscription is disabled.
     """
     request = pb.RetryDeliveryRequest(delivery_id=delivery_id)
     answer = await services.deliveries.RetryDelivery(request, timeout=services.timeout_seconds)

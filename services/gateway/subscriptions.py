@@ -1,12 +1,12 @@
 """Subscriptions: where events go, and which."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Response
 from pydantic import ConfigDict, Field
 
 from protos.webhook.v1 import subscriptions_pb2 as pb
-from services.gateway import backends, openapi, schemas
+from services.gateway import backends, openapi, retry_policies, schemas
 from services.gateway.json_route import JsonRoute
 
 router = APIRouter(
@@ -21,7 +21,26 @@ _EXAMPLE: dict[str, Any] = {
     "secret_key": "It's a Secret to Everybody",
     "event_types": ["order.created", "invoice.*"],
     "description": "Orders to the warehouse",
+    "rate_limit_per_second": 50,
+    "timeout_seconds": 10,
+    "retry_policy": retry_policies.EXAMPLE,
 }
+
+Status = Literal["active", "paused", "disabled"]
+BreakerState = Literal["closed", "open", "half_open"]
+
+_STATUSES: dict[int, Status] = {
+    pb.SUBSCRIPTION_STATUS_ACTIVE: "active",
+    pb.SUBSCRIPTION_STATUS_PAUSED: "paused",
+    pb.SUBSCRIPTION_STATUS_DISABLED: "disabled",
+}
+_BREAKER_STATES: dict[int, BreakerState] = {
+    pb.BREAKER_STATE_CLOSED: "closed",
+    pb.BREAKER_STATE_OPEN: "open",
+    pb.BREAKER_STATE_HALF_OPEN: "half_open",
+}
+_PAUSED = "It is paused (`SUBSCRIPTION_PAUSED`): resume it."
+_DISABLED = "It is disabled (`SUBSCRIPTION_DISABLED`): enable it first."
 
 
 class SubscriptionBody(schemas.Request):
@@ -50,6 +69,58 @@ class SubscriptionBody(schemas.Request):
         description="Types it wants; empty or absent means all. `order.*` means every type that begins with `order.`.",
     )
     description: str = Field("", max_length=1024, description="Free text for people.")
+    keep_when_disabled: bool = Field(
+        default=True,
+        strict=True,
+        description=(
+            "Whether events are stored for it while it is disabled, to be delivered once it is enabled. If not, they "
+            "are answered with status `filtered`."
+        ),
+    )
+    rate_limit_per_second: float | None = Field(
+        None,
+        gt=0,
+        le=100_000,
+        strict=True,
+        allow_inf_nan=False,
+        description="Requests a second at most; what is more waits. Absent or null: no limit.",
+    )
+    rate_limit_burst: int | None = Field(
+        None,
+        ge=1,
+        le=1_000_000,
+        strict=True,
+        description=(
+            "Requests at once at most, only together with `rate_limit_per_second`. Absent or null: what the rate "
+            "allows in a second, and one at least."
+        ),
+    )
+    timeout_seconds: float | None = Field(
+        None,
+        ge=1,
+        le=30,
+        strict=True,
+        allow_inf_nan=False,
+        description="Deadline of one request. Absent or null: the service's, by default 15 s.",
+    )
+    retry_policy: retry_policies.RetryPolicyBody | None = Field(
+        None, description="When failed deliveries are tried again. Absent or null: the service's own policy."
+    )
+
+
+class Breaker(schemas.Answer):
+    """What holds deliveries back while the endpoint fails."""
+
+    state: BreakerState = Field(
+        description="`closed`: deliveries go out. `open`: they wait. `half_open`: one of them is tried.",
+        examples=["closed"],
+    )
+    since: schemas.Timestamp | None = Field(description="null when it was never open.", examples=[None])
+    reason: str | None = Field(description="Why it opened; null while it is closed.", examples=[None])
+    next_probe_at: schemas.Timestamp | None = Field(
+        description="While it is open: when one delivery may be tried.", examples=[None]
+    )
+    consecutive_failures: int = Field(description="Failed attempts since the last success.", examples=[0])
 
 
 class Subscription(schemas.Answer):
@@ -60,6 +131,25 @@ class Subscription(schemas.Answer):
     event_types: list[str] = Field(examples=[_EXAMPLE["event_types"]])
     description: str = Field(examples=[_EXAMPLE["description"]])
     has_secret: bool = Field(description="Whether deliveries are signed.", examples=[True])
+    status: Status = Field(
+        description="`paused` and `disabled`: deliveries wait until it is resumed or enabled.", examples=["active"]
+    )
+    status_reason: str | None = Field(
+        description=(
+            "Why it is disabled: `manual`, `gone` (the receiver answered 410) or `failing` (nothing but failures for "
+            "days); else null."
+        ),
+        examples=[None],
+    )
+    status_since: schemas.Timestamp
+    keep_when_disabled: bool = Field(description="Whether events are stored while it is disabled.", examples=[True])
+    rate_limit_per_second: float | None = Field(description="null: no limit.", examples=[50.0])
+    rate_limit_burst: int | None = Field(description="null: what the rate allows in a second.", examples=[None])
+    timeout_seconds: float | None = Field(description="null: the service's.", examples=[10.0])
+    retry_policy: retry_policies.RetryPolicy | None = Field(
+        description="Whole, with the service's defaults where the request had none; null: the service's own."
+    )
+    breaker: Breaker
     created_at: schemas.Timestamp
     updated_at: schemas.Timestamp
 
@@ -90,11 +180,7 @@ async def create_subscription(
 ) -> Subscription:
     """Stores an endpoint; the next event that is taken in after the answer goes there if it is of a wanted type."""
     request = pb.CreateSubscriptionRequest(
-        target_url=body.target_url,
-        secret_key=body.secret_key,
-        event_types=body.event_types,
-        description=body.description,
-        idempotency_key=idempotency_key or "",
+        secret_key=body.secret_key, idempotency_key=idempotency_key or "", **_fields(body)
     )
     answer = await services.subscriptions.CreateSubscription(request, timeout=services.timeout_seconds)
     response.headers["location"] = f"{router.prefix}/{answer.subscription.id}"
@@ -146,14 +232,9 @@ async def replace_subscription(
 ) -> Subscription:
     """Takes the body of a creation: what is absent gets its default, except `secret_key`.
 
-    Without `secret_key` the stored secret is kept; `null` removes it.
+    Without `secret_key` the stored secret is kept; `null` removes it. The status stays as it is.
     """
-    request = pb.UpdateSubscriptionRequest(
-        subscription_id=subscription_id,
-        target_url=body.target_url,
-        event_types=body.event_types,
-        description=body.description,
-    )
+    request = pb.UpdateSubscriptionRequest(subscription_id=subscription_id, **_fields(body))
     if body.secret_key is not None:
         request.secret_key = body.secret_key
     elif "secret_key" in body.model_fields_set:
@@ -176,6 +257,82 @@ async def delete_subscription(subscription_id: schemas.SubscriptionId, services:
     await services.subscriptions.DeleteSubscription(request, timeout=services.timeout_seconds)
 
 
+@router.post(
+    "/{subscription_id}/disable",
+    operation_id="disable_subscription",
+    summary="Disable a subscription",
+    response_description="The subscription, now disabled.",
+    responses=openapi.problems(404),
+)
+async def disable_subscription(subscription_id: schemas.SubscriptionId, services: backends.Injected) -> Subscription:
+    """Stops deliveries until it is enabled, whatever its status. Nothing that waits is lost.
+
+    New events are stored for it unless `keep_when_disabled` is false. One that is disabled stays as it is.
+    """
+    request = pb.DisableSubscriptionRequest(subscription_id=subscription_id)
+    answer = await services.subscriptions.DisableSubscription(request, timeout=services.timeout_seconds)
+    return _subscription(answer.subscription)
+
+
+@router.post(
+    "/{subscription_id}/enable",
+    operation_id="enable_subscription",
+    summary="Enable a subscription",
+    response_description="The subscription, now active.",
+    responses=openapi.problems(404, described={409: _PAUSED}),
+)
+async def enable_subscription(subscription_id: schemas.SubscriptionId, services: backends.Injected) -> Subscription:
+    """Makes a disabled subscription active, with its breaker closed: what waits for it goes out.
+
+    One that is active stays as it is.
+    """
+    request = pb.EnableSubscriptionRequest(subscription_id=subscription_id)
+    answer = await services.subscriptions.EnableSubscription(request, timeout=services.timeout_seconds)
+    return _subscription(answer.subscription)
+
+
+@router.post(
+    "/{subscription_id}/pause",
+    operation_id="pause_subscription",
+    summary="Pause a subscription",
+    response_description="The subscription, now paused.",
+    responses=openapi.problems(404, described={409: _DISABLED}),
+)
+async def pause_subscription(subscription_id: schemas.SubscriptionId, services: backends.Injected) -> Subscription:
+    """Holds deliveries back until it is resumed. Events are stored meanwhile; one that is paused stays as it is."""
+    request = pb.PauseSubscriptionRequest(subscription_id=subscription_id)
+    answer = await services.subscriptions.PauseSubscription(request, timeout=services.timeout_seconds)
+    return _subscription(answer.subscription)
+
+
+@router.post(
+    "/{subscription_id}/resume",
+    operation_id="resume_subscription",
+    summary="Resume a subscription",
+    response_description="The subscription, now active.",
+    responses=openapi.problems(404, described={409: _DISABLED}),
+)
+async def resume_subscription(subscription_id: schemas.SubscriptionId, services: backends.Injected) -> Subscription:
+    """Makes a paused subscription active: what waits for it goes out. One that is active stays as it is."""
+    request = pb.ResumeSubscriptionRequest(subscription_id=subscription_id)
+    answer = await services.subscriptions.ResumeSubscription(request, timeout=services.timeout_seconds)
+    return _subscription(answer.subscription)
+
+
+def _fields(body: SubscriptionBody) -> dict[str, Any]:
+    """What a creation and a replacement have in common."""
+    return {
+        "target_url": body.target_url,
+        "event_types": body.event_types,
+        "description": body.description,
+        "keep_when_disabled": body.keep_when_disabled,
+        "rate_limit_per_second": body.rate_limit_per_second,
+        "rate_limit_burst": body.rate_limit_burst,
+        "timeout_seconds": body.timeout_seconds,
+        "retry_policy": retry_policies.asked(body.retry_policy),
+    }
+
+
 def _subscription(message: pb.Subscription) -> Subscription:
     return Subscription(
         id=message.id,
@@ -183,6 +340,25 @@ def _subscription(message: pb.Subscription) -> Subscription:
         event_types=list(message.event_types),
         description=message.description,
         has_secret=message.has_secret,
+        status=_STATUSES[message.status],
+        status_reason=message.status_reason or None,
+        status_since=schemas.timestamp(message.status_since),
+        keep_when_disabled=message.keep_when_disabled,
+        rate_limit_per_second=message.rate_limit_per_second if message.HasField("rate_limit_per_second") else None,
+        rate_limit_burst=message.rate_limit_burst if message.HasField("rate_limit_burst") else None,
+        timeout_seconds=message.timeout_seconds if message.HasField("timeout_seconds") else None,
+        retry_policy=retry_policies.answered(message),
+        breaker=_breaker(message.breaker),
         created_at=schemas.timestamp(message.created_at),
         updated_at=schemas.timestamp(message.updated_at),
+    )
+
+
+def _breaker(message: pb.Breaker) -> Breaker:
+    return Breaker(
+        state=_BREAKER_STATES[message.state],
+        since=schemas.timestamp(message.since) if message.HasField("since") else None,
+        reason=message.reason or None,
+        next_probe_at=schemas.timestamp(message.next_probe_at) if message.HasField("next_probe_at") else None,
+        consecutive_failures=message.consecutive_failures,
     )

@@ -52,7 +52,7 @@ async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIt
         def register(server: grpc.aio.Server) -> None:
             ingest = IngestService(events, cache, committer, max_payload_bytes=settings.max_payload_bytes)
             ingest_pb2_grpc.add_IngestServiceServicer_to_server(ingest, server)
-            subscriptions = SubscriptionService(store, cache)
+            subscriptions = SubscriptionService(store, cache, settings)
             subscriptions_pb2_grpc.add_SubscriptionServiceServicer_to_server(subscriptions, server)
 
         try:

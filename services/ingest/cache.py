@@ -25,7 +25,7 @@ import structlog
 from services.common.redis import REDIS_AWAY, Client
 from services.ingest import event_types, metrics
 from services.ingest.store import Store
-from services.ingest.subscriptions import Subscription
+from services.ingest.subscriptions import Subscription, Target
 
 log = structlog.get_logger(__name__)
 
@@ -67,6 +67,14 @@ class _Cached(msgspec.Struct, frozen=True, kw_only=True):
     version: int
     created_at: datetime
     updated_at: datetime
+    status: str
+    status_reason: str | None
+    status_since: datetime
+    keep_when_disabled: bool
+    rate_limit_per_second: float | None
+    rate_limit_burst: int | None
+    timeout_seconds: float | None
+    retry_policy: str | None
 
 
 _FIELDS = _Cached.__struct_fields__
@@ -147,7 +155,7 @@ class SubscriptionCache:
         self._store = store
         self._redis = client
         self._by_id: _Level[Subscription | None] = _Level(size)
-        self._filters: _Level[list[tuple[UUID, event_types.Filter]]] = _Level(size)
+        self._filters: _Level[list[tuple[Target, event_types.Filter]]] = _Level(size)
         self._ttl_seconds = DEAF_TTL_SECONDS
         self._redis_paused_until = 0.0
         self._set_if_newer = client.register_script(_SET_IF_NEWER)
@@ -163,13 +171,13 @@ class SubscriptionCache:
         metrics.CACHE.labels("process", "miss").inc()
         return await self._by_id.load(subscription_id, lambda: self._load(subscription_id))
 
-    async def matching(self, tenant_id: str, event_type: str) -> list[UUID]:
-        """The tenant's live subscriptions that want this event type."""
+    async def matching(self, tenant_id: str, event_type: str) -> list[Target]:
+        """The tenant's live subscriptions that take events and want this type."""
         filters = self._filters.get(tenant_id, self._ttl_seconds)
         metrics.CACHE.labels("process", "miss" if filters is None else "hit").inc()
         if filters is None:
             filters = await self._filters.load(tenant_id, lambda: self._load_filters(tenant_id))
-        return [subscription_id for subscription_id, wanted in filters if wanted.wants(event_type)]
+        return [target for target, wanted in filters if wanted.wants(event_type)]
 
     async def changed(self, subscription_id: UUID, tenant_id: str, current: Subscription | None, version: int) -> None:
         """Forgets what this process knew and tells the others; `current` is None for a deleted one."""
@@ -250,9 +258,9 @@ class SubscriptionCache:
         if self._untold.get(subscription_id) is change:
             del self._untold[subscription_id]
 
-    async def _load_filters(self, tenant_id: str) -> list[tuple[UUID, event_types.Filter]]:
+    async def _load_filters(self, tenant_id: str) -> list[tuple[Target, event_types.Filter]]:
         rows = await self._store.subscription_filters(tenant_id)
-        return [(subscription_id, event_types.Filter(types)) for subscription_id, types in rows]
+        return [(target, event_types.Filter(types)) for target, types in rows]
 
     async def _load(self, subscription_id: UUID) -> Subscription | None:
         # A change that is made while this loads drops it, so it is enough to ask once.

@@ -95,11 +95,12 @@ class Committer:
             delivery
             for event, result in zip(group, results, strict=True)
             if isinstance(result, Accepted) and not result.repeated
-            for delivery, _ in event.deliveries
+            for delivery in event.deliveries
         ]
         metrics.DELIVERIES.inc(len(made))
         if ringing:
-            self._ringer.ring(made)
+            # What is held back, or comes at a rate, is the dispatcher's.
+            self._ringer.ring([delivery_id for delivery_id, _, steady in made if steady])
         return results
 
 

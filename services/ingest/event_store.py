@@ -28,8 +28,8 @@ class EventStore:
     async def insert_events(self, events: Sequence[NewEvent], *, hidden_seconds: float) -> list[Result]:
         """Commits events without keys, with their deliveries, in one statement; answers for each in order.
 
-        Their deliveries are left alone by the dispatcher for `hidden_seconds`. An id that was used before is
-        answered as it is stored when the event is the same, and else it is a Conflict.
+        Steady deliveries are left alone by the dispatcher for `hidden_seconds`, for they are rung. An id that was
+        used before is answered as it is stored when the event is the same, and else it is a Conflict.
         """
         async with self._pool.acquire() as connection:
             return await self._insert(connection, events, hidden_seconds)
@@ -78,7 +78,7 @@ class EventStore:
     async def _insert(
         self, connection: postgres.Connection, events: Sequence[NewEvent], hidden_seconds: float
     ) -> list[Result]:
-        rows_to_make = [(delivery, event.id, to) for event in events for delivery, to in event.deliveries]
+        rows_to_make = [(delivery, event.id) for event in events for delivery in event.deliveries]
         rows = await connection.fetch(
             SQL["insert_events"],
             [event.id for event in events],
@@ -86,10 +86,10 @@ class EventStore:
             [event.event_type for event in events],
             [event.content_type for event in events],
             [event.payload for event in events],
-            [delivery for delivery, _, _ in rows_to_make],
-            [event_id for _, event_id, _ in rows_to_make],
-            [subscription for _, _, subscription in rows_to_make],
-            hidden_seconds,
+            [delivery[0] for delivery, _ in rows_to_make],
+            [event_id for _, event_id in rows_to_make],
+            [delivery[1] for delivery, _ in rows_to_make],
+            [hidden_seconds if delivery[2] else 0.0 for delivery, _ in rows_to_make],
             self._expiry_hours,
         )
         if len(rows) == len(events):
@@ -115,7 +115,7 @@ def _answer(event: NewEvent, row: Any, deliveries: set[UUID]) -> Result:
         row[name] == getattr(event, name) for name in ("tenant_id", "event_type", "content_type", "payload")
     )
     # Filters may have changed since, but an event for one subscription is not the same event for another one.
-    elsewhere = event.deliveries and deliveries and deliveries.isdisjoint(delivery for delivery, _ in event.deliveries)
+    elsewhere = event.deliveries and deliveries and deliveries.isdisjoint(made for made, _, _ in event.deliveries)
     if not same or elsewhere:
         return errors.Conflict("event_id: is taken; make a new UUIDv7", reason="EVENT_ID_TAKEN")
     only = next(iter(deliveries)) if len(deliveries) == 1 else None

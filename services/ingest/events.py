@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeAlias
 from uuid import UUID
 
 import msgspec
@@ -25,16 +26,21 @@ class Accepted(msgspec.Struct, frozen=True, kw_only=True):
 Result = Accepted | errors.WebhookError
 
 
+# A delivery to make: its id, its subscription's, and whether it is steady: nothing holds it back, so it may be rung as
+# soon as it is committed. A plain tuple, for each event makes one.
+NewDelivery: TypeAlias = tuple[UUID, UUID, bool]
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NewEvent:
-    """An event to store, and the subscriptions it goes to as (delivery id, subscription id)."""
+    """An event to store, and the deliveries to make of it."""
 
     id: UUID
     tenant_id: str
     event_type: str | None
     content_type: str
     payload: bytes
-    deliveries: Sequence[tuple[UUID, UUID]]
+    deliveries: Sequence[NewDelivery]
     key: Key | None = None
 
     @property

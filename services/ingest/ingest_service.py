@@ -15,7 +15,7 @@ from services.ingest.event_store import EventStore
 from services.ingest.events import Accepted, NewEvent, Result
 from services.ingest.idempotency import key_of
 from services.ingest.store import no_subscription
-from services.ingest.subscriptions import Subscription
+from services.ingest.subscriptions import Subscription, Target
 
 MAX_BATCH_ITEMS = 1_000
 DEFAULT_CONTENT_TYPE = "application/json"
@@ -107,12 +107,13 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         content_type = item.content_type or DEFAULT_CONTENT_TYPE
         if content_type != DEFAULT_CONTENT_TYPE and not _CONTENT_TYPE.fullmatch(content_type):
             raise errors.InvalidArgument.field("content_type", "must be 1 to 255 printable ASCII characters")
+        targets: Sequence[Target]
         target = item.WhichOneof("target")
         if target == "subscription_id":
             subscription = await self._subscription(tenant_id, item.subscription_id)
             if item.HasField("hub_signature"):
                 _verify(subscription, item)
-            targets = [subscription.id] if subscription.filter.wants(event_type) else []
+            targets = subscription.targets if subscription.filter.wants(event_type) else ()
             route = f"ingest/{subscription.id}"
         elif target == "fan_out":
             if item.HasField("hub_signature"):
@@ -129,7 +130,7 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
             event_type=event_type or None,
             content_type=content_type,
             payload=payload,
-            deliveries=[(ids.of_delivery(event_id, target_id), target_id) for target_id in targets],
+            deliveries=[(ids.of_delivery(event_id, to), to, steady) for to, steady in targets],
             key=key_of(tenant_id, route, item.idempotency_key, event_type.encode(), content_type.encode(), payload)
             if item.idempotency_key
             else None,

@@ -1,31 +1,64 @@
 -- insert_subscription --
 -- Makes a subscription.
-INSERT INTO subscriptions (id, tenant_id, target_url, secret_key, event_types, description)
-VALUES ($1, $2, $3, $4, $5, $6)
+INSERT INTO subscriptions (id, tenant_id, target_url, secret_key, event_types, description, keep_when_disabled,
+                           rate_limit_per_second, rate_limit_burst, timeout_seconds, retry_policy)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11::jsonb)
 RETURNING *
 
 -- select_subscription --
 -- Reads a live subscription.
 SELECT * FROM subscriptions WHERE id = $1 AND deleted_at IS NULL
 
+-- select_subscription_with_breaker --
+-- Reads a tenant's live subscription and its breaker.
+SELECT s.*, h.breaker, h.breaker_since, h.breaker_reason, h.probe_at, h.consecutive_failures
+FROM subscriptions s LEFT JOIN subscription_health h ON h.subscription_id = s.id
+WHERE s.tenant_id = $1 AND s.id = $2 AND s.deleted_at IS NULL
+
 -- select_subscriptions_page --
--- Reads a page of a tenant's live subscriptions, newest first.
-SELECT * FROM subscriptions
-WHERE tenant_id = $1 AND id < $2 AND deleted_at IS NULL
-ORDER BY id DESC LIMIT $3
+-- Reads a page of a tenant's live subscriptions, newest first, with their breakers.
+SELECT s.*, h.breaker, h.breaker_since, h.breaker_reason, h.probe_at, h.consecutive_failures
+FROM subscriptions s LEFT JOIN subscription_health h ON h.subscription_id = s.id
+WHERE s.tenant_id = $1 AND s.id < $2 AND s.deleted_at IS NULL
+ORDER BY s.id DESC LIMIT $3
 
 -- select_subscription_filters --
--- Reads what every live subscription of a tenant asked for.
-SELECT id, event_types FROM subscriptions WHERE tenant_id = $1 AND deleted_at IS NULL
+-- Reads what every live subscription of a tenant that takes events asked for, and whether it may be rung at once.
+SELECT id, event_types, status = 'active' AND rate_limit_per_second IS NULL AS steady
+FROM subscriptions
+WHERE tenant_id = $1 AND deleted_at IS NULL AND (status <> 'disabled' OR keep_when_disabled)
 
 -- update_subscription --
--- Replaces a live subscription's fields; the secret only when $6 says so.
+-- Replaces a live subscription's fields; the secret only when $6 says so. Answers it with its breaker.
+WITH changed AS (
+    UPDATE subscriptions
+    SET target_url = $3, event_types = $4, description = $5,
+        secret_key = CASE WHEN $6 THEN $7 ELSE secret_key END,
+        keep_when_disabled = $8, rate_limit_per_second = $9, rate_limit_burst = $10, timeout_seconds = $11,
+        retry_policy = $12::jsonb,
+        version = version + 1, updated_at = now()
+    WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NULL
+    RETURNING *
+)
+SELECT s.*, h.breaker, h.breaker_since, h.breaker_reason, h.probe_at, h.consecutive_failures
+FROM changed s LEFT JOIN subscription_health h ON h.subscription_id = s.id
+
+-- lock_status --
+-- Locks a live subscription of a tenant; answers its status.
+SELECT status FROM subscriptions WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NULL FOR UPDATE
+
+-- set_status --
+-- Gives a locked subscription a status, and a reason for it.
 UPDATE subscriptions
-SET target_url = $3, event_types = $4, description = $5,
-    secret_key = CASE WHEN $6 THEN $7 ELSE secret_key END,
-    version = version + 1, updated_at = now()
-WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NULL
-RETURNING *
+SET status = $2, status_reason = $3, status_since = now(), version = version + 1, updated_at = now()
+WHERE id = $1
+
+-- reset_health --
+-- Closes a subscription's breaker and forgets its failures.
+UPDATE subscription_health
+SET breaker = 'closed', breaker_since = now(), breaker_reason = NULL, probe_at = NULL, openings = 0,
+    consecutive_failures = 0, failing_since = NULL
+WHERE subscription_id = $1
 
 -- delete_subscription --
 -- Marks a subscription deleted and forgets its secret.
@@ -35,7 +68,8 @@ WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NULL
 RETURNING version
 
 -- insert_events --
--- Stores events ($1 to $5) and, for those that are new, their deliveries ($6 to $9); answers the ids of the new events.
+-- Stores events ($1 to $5) and, for those that are new, their deliveries ($6 to $10), each left alone by the dispatcher
+-- for the seconds of $9; answers the ids of the new events.
 -- An event that is there already came with an earlier try of the same call, and so did its deliveries.
 WITH stored AS (
     INSERT INTO webhook_events (id, tenant_id, event_type, content_type, payload)
@@ -45,8 +79,9 @@ WITH stored AS (
 ), delivered AS (
     INSERT INTO webhook_deliveries (id, event_id, subscription_id, tenant_id, event_type, next_attempt_at, expires_at)
     SELECT d.id, d.event_id, d.subscription_id, stored.tenant_id, stored.event_type,
-           now() + make_interval(secs => $9), now() + make_interval(hours => $10)
-    FROM unnest($6::uuid[], $7::uuid[], $8::uuid[]) AS d (id, event_id, subscription_id)
+           now() + make_interval(secs => d.hidden_seconds), now() + make_interval(hours => $10)
+    FROM unnest($6::uuid[], $7::uuid[], $8::uuid[], $9::float8[])
+        AS d (id, event_id, subscription_id, hidden_seconds)
     JOIN stored ON stored.id = d.event_id
     ON CONFLICT (id) DO NOTHING
 )

@@ -2,14 +2,13 @@
 
 from pydantic import PositiveInt
 
+from services.common.retry_policy import RetrySettings
 from services.common.settings import GrpcServerSettings, PostgresSettings, RedisSettings
 
 
-class IngestSettings(PostgresSettings, RedisSettings, GrpcServerSettings):
+class IngestSettings(PostgresSettings, RedisSettings, GrpcServerSettings, RetrySettings):
     """What the ingest service reads from the environment."""
 
-    # Past it a delivery that has not ended is failed with reason "expired".
-    delivery_expiry_hours: PositiveInt = 168
     # How long an Idempotency-Key is remembered.
     idempotency_key_hours: PositiveInt = 24
     # Events that wait to be committed; beyond this bound ingest answers RESOURCE_EXHAUSTED.

@@ -6,7 +6,8 @@ from uuid import UUID
 from services.common import deliveries, errors, postgres, sql
 from services.ingest import idempotency
 from services.ingest.idempotency import Key
-from services.ingest.subscriptions import Draft, Subscription
+from services.ingest.statuses import Change
+from services.ingest.subscriptions import Breaker, Draft, Shown, Subscription, Target
 
 SQL = sql.Queries("services.ingest")
 CANCEL_CHUNK = 5_000
@@ -51,23 +52,27 @@ class Store:
             return None, first
 
     async def subscription(self, subscription_id: UUID) -> Subscription | None:
-        """A live subscription of any tenant."""
+        """A live subscription of any tenant, without its breaker: on the way of an event nobody needs it."""
         row = await self._pool.fetchrow(SQL["select_subscription"], subscription_id)
         return Subscription.from_row(row) if row else None
 
-    async def subscriptions_page(self, tenant_id: str, before: UUID, limit: int) -> list[Subscription]:
+    async def shown(self, tenant_id: str, subscription_id: UUID) -> Shown:
+        """A subscription with its breaker; NotFound when there is none."""
+        return await self._shown(self._pool, tenant_id, subscription_id)
+
+    async def subscriptions_page(self, tenant_id: str, before: UUID, limit: int) -> list[Shown]:
         """Up to `limit` subscriptions with ids below `before`, newest first."""
         rows = await self._pool.fetch(SQL["select_subscriptions_page"], tenant_id, before, limit)
-        return [Subscription.from_row(row) for row in rows]
+        return [(Subscription.from_row(row), Breaker.from_row(row)) for row in rows]
 
-    async def subscription_filters(self, tenant_id: str) -> list[tuple[UUID, list[str]]]:
-        """What each live subscription of a tenant asked for."""
+    async def subscription_filters(self, tenant_id: str) -> list[tuple[Target, list[str]]]:
+        """What each live subscription of a tenant that takes events asked for."""
         rows = await self._pool.fetch(SQL["select_subscription_filters"], tenant_id)
-        return [(row["id"], row["event_types"]) for row in rows]
+        return [((row["id"], row["steady"]), row["event_types"]) for row in rows]
 
     async def update_subscription(
         self, tenant_id: str, subscription_id: UUID, draft: Draft, *, set_secret: bool
-    ) -> Subscription:
+    ) -> Shown:
         """Replaces a subscription's fields, its secret only with `set_secret`; NotFound when there is none."""
         row = await self._pool.fetchrow(
             SQL["update_subscription"],
@@ -78,10 +83,27 @@ class Store:
             draft.description,
             set_secret,
             draft.secret_key,
+            *_controls(draft),
         )
         if row is None:
             raise no_subscription(subscription_id)
-        return Subscription.from_row(row)
+        return Subscription.from_row(row), Breaker.from_row(row)
+
+    async def change_status(self, tenant_id: str, subscription_id: UUID, change: Change) -> tuple[Shown, bool]:
+        """Changes a subscription's status, and says whether that changed anything.
+
+        Conflict when the change does not lead out of its status; NotFound when there is none.
+        """
+        async with self._pool.acquire() as connection, connection.transaction():
+            status = await connection.fetchval(SQL["lock_status"], tenant_id, subscription_id)
+            if status is None:
+                raise no_subscription(subscription_id)
+            change.refuse(status)
+            if status != change.to:
+                await connection.execute(SQL["set_status"], subscription_id, change.to, change.reason)
+                if change.afresh:
+                    await connection.execute(SQL["reset_health"], subscription_id)
+            return await self._shown(connection, tenant_id, subscription_id), status != change.to
 
     async def delete_subscription(self, tenant_id: str, subscription_id: UUID) -> int:
         """Marks a subscription deleted and answers its new version; NotFound when there is none."""
@@ -115,8 +137,27 @@ class Store:
             draft.secret_key,
             draft.event_types,
             draft.description,
+            *_controls(draft),
         )
         return Subscription.from_row(row)
+
+    async def _shown(
+        self, connection: postgres.Pool | postgres.Connection, tenant_id: str, subscription_id: UUID
+    ) -> Shown:
+        row = await connection.fetchrow(SQL["select_subscription_with_breaker"], tenant_id, subscription_id)
+        if row is None:
+            raise no_subscription(subscription_id)
+        return Subscription.from_row(row), Breaker.from_row(row)
+
+
+def _controls(draft: Draft) -> tuple[bool, float | None, int | None, float | None, str | None]:
+    return (
+        draft.keep_when_disabled,
+        draft.rate_limit_per_second,
+        draft.rate_limit_burst,
+        draft.timeout_seconds,
+        draft.retry_policy.text if draft.retry_policy else None,
+    )
 
 
 def no_subscription(subscription_id: UUID) -> errors.NotFound:

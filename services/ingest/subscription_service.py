@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 from uuid import UUID
 
 import asyncpg
@@ -11,20 +11,30 @@ import grpc
 from protos.webhook.v1 import subscriptions_pb2 as pb
 from protos.webhook.v1 import subscriptions_pb2_grpc
 from services.common import errors, ids, paging, tenants
+from services.common.retry_policy import RetrySettings
+from services.ingest import statuses
+from services.ingest import subscription_messages as messages
 from services.ingest.cache import SubscriptionCache
 from services.ingest.idempotency import key_of
-from services.ingest.store import Store, no_subscription
-from services.ingest.subscriptions import Draft, Subscription
+from services.ingest.store import Store
+from services.ingest.subscriptions import Breaker, Draft, Shown, Subscription
 
 Changed = TypeVar("Changed")
+Named: TypeAlias = (
+    pb.DisableSubscriptionRequest
+    | pb.EnableSubscriptionRequest
+    | pb.PauseSubscriptionRequest
+    | pb.ResumeSubscriptionRequest
+)
 
 
 class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
     """Servicer of webhook.v1.SubscriptionService."""
 
-    def __init__(self, store: Store, cache: SubscriptionCache) -> None:
+    def __init__(self, store: Store, cache: SubscriptionCache, settings: RetrySettings) -> None:
         self._store = store
         self._cache = cache
+        self._settings = settings
 
     async def CreateSubscription(  # noqa: N802 - gRPC's name
         self,
@@ -33,12 +43,7 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
     ) -> pb.CreateSubscriptionResponse:
         """Stores a new subscription."""
         tenant_id = tenants.of(request.tenant_id)
-        draft = Draft(
-            target_url=request.target_url,
-            event_types=list(request.event_types),
-            description=request.description,
-            secret_key=request.secret_key if request.HasField("secret_key") else None,
-        )
+        draft = messages.draft(request, self._settings, secret=request.HasField("secret_key"))
         try:
             return await _whole(self._create(request, tenant_id, draft))
         except asyncpg.ForeignKeyViolationError:
@@ -51,10 +56,8 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
     ) -> pb.GetSubscriptionResponse:
         """Reads one from Postgres."""
         subscription_id = ids.parse("subscription_id", request.subscription_id)
-        found = await self._store.subscription(subscription_id)
-        if found is None or found.tenant_id != tenants.of(request.tenant_id):
-            raise no_subscription(subscription_id)
-        return pb.GetSubscriptionResponse(subscription=_message(found))
+        found = await self._store.shown(tenants.of(request.tenant_id), subscription_id)
+        return pb.GetSubscriptionResponse(subscription=messages.message(found))
 
     async def ListSubscriptions(  # noqa: N802 - gRPC's name
         self,
@@ -66,8 +69,8 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         before = paging.before(request.page_token)
         found = await self._store.subscriptions_page(tenants.of(request.tenant_id), before, size + 1)
         return pb.ListSubscriptionsResponse(
-            subscriptions=[_message(subscription) for subscription in found[:size]],
-            next_page_token=paging.token(found[size - 1].id) if len(found) > size else "",
+            subscriptions=[messages.message(shown) for shown in found[:size]],
+            next_page_token=paging.token(found[size - 1][0].id) if len(found) > size else "",
         )
 
     async def UpdateSubscription(  # noqa: N802 - gRPC's name
@@ -78,16 +81,11 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         """Replaces the fields; the secret only when the request says so."""
         tenant_id = tenants.of(request.tenant_id)
         change = request.WhichOneof("secret")
-        draft = Draft(
-            target_url=request.target_url,
-            event_types=list(request.event_types),
-            description=request.description,
-            secret_key=request.secret_key if change == "secret_key" else None,
-        )
+        draft = messages.draft(request, self._settings, secret=change == "secret_key")
         set_secret = change == "secret_key" or (change == "remove_secret" and request.remove_secret)
         subscription_id = ids.parse("subscription_id", request.subscription_id)
         updated = await _whole(self._update(tenant_id, subscription_id, draft, set_secret=set_secret))
-        return pb.UpdateSubscriptionResponse(subscription=_message(updated))
+        return pb.UpdateSubscriptionResponse(subscription=messages.message(updated))
 
     async def DeleteSubscription(  # noqa: N802 - gRPC's name
         self,
@@ -101,13 +99,45 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         cancelled = await self._store.cancel_waiting(subscription_id)
         return pb.DeleteSubscriptionResponse(cancelled_deliveries=cancelled)
 
+    async def DisableSubscription(  # noqa: N802 - gRPC's name
+        self,
+        request: pb.DisableSubscriptionRequest,
+        context: grpc.aio.ServicerContext[pb.DisableSubscriptionRequest, pb.DisableSubscriptionResponse],  # noqa: ARG002 - gRPC's signature
+    ) -> pb.DisableSubscriptionResponse:
+        """Stops deliveries until it is enabled."""
+        return pb.DisableSubscriptionResponse(subscription=await self._change(request, statuses.DISABLE))
+
+    async def EnableSubscription(  # noqa: N802 - gRPC's name
+        self,
+        request: pb.EnableSubscriptionRequest,
+        context: grpc.aio.ServicerContext[pb.EnableSubscriptionRequest, pb.EnableSubscriptionResponse],  # noqa: ARG002 - gRPC's signature
+    ) -> pb.EnableSubscriptionResponse:
+        """Makes a disabled one active, with its breaker closed."""
+        return pb.EnableSubscriptionResponse(subscription=await self._change(request, statuses.ENABLE))
+
+    async def PauseSubscription(  # noqa: N802 - gRPC's name
+        self,
+        request: pb.PauseSubscriptionRequest,
+        context: grpc.aio.ServicerContext[pb.PauseSubscriptionRequest, pb.PauseSubscriptionResponse],  # noqa: ARG002 - gRPC's signature
+    ) -> pb.PauseSubscriptionResponse:
+        """Holds deliveries back until it is resumed."""
+        return pb.PauseSubscriptionResponse(subscription=await self._change(request, statuses.PAUSE))
+
+    async def ResumeSubscription(  # noqa: N802 - gRPC's name
+        self,
+        request: pb.ResumeSubscriptionRequest,
+        context: grpc.aio.ServicerContext[pb.ResumeSubscriptionRequest, pb.ResumeSubscriptionResponse],  # noqa: ARG002 - gRPC's signature
+    ) -> pb.ResumeSubscriptionResponse:
+        """Makes a paused one active."""
+        return pb.ResumeSubscriptionResponse(subscription=await self._change(request, statuses.RESUME))
+
     async def _create(
         self, request: pb.CreateSubscriptionRequest, tenant_id: str, draft: Draft
     ) -> pb.CreateSubscriptionResponse:
         if not request.idempotency_key:
             created = await self._store.create_subscription(ids.new(), tenant_id, draft)
             await self._cache.changed(created.id, tenant_id, created, created.version)
-            return pb.CreateSubscriptionResponse(subscription=_message(created))
+            return pb.CreateSubscriptionResponse(subscription=messages.message((created, Breaker())))
         asked = pb.CreateSubscriptionRequest()
         asked.CopyFrom(request)
         asked.ClearField("idempotency_key")
@@ -117,14 +147,25 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
             await self._cache.changed(new.id, tenant_id, new, new.version)
         return pb.CreateSubscriptionResponse(subscription=pb.Subscription.FromString(answer))
 
-    async def _update(self, tenant_id: str, subscription_id: UUID, draft: Draft, *, set_secret: bool) -> Subscription:
-        updated = await self._store.update_subscription(tenant_id, subscription_id, draft, set_secret=set_secret)
-        await self._cache.changed(updated.id, tenant_id, updated, updated.version)
-        return updated
+    async def _update(self, tenant_id: str, subscription_id: UUID, draft: Draft, *, set_secret: bool) -> Shown:
+        shown = await self._store.update_subscription(tenant_id, subscription_id, draft, set_secret=set_secret)
+        await self._cache.changed(subscription_id, tenant_id, shown[0], shown[0].version)
+        return shown
 
     async def _delete(self, tenant_id: str, subscription_id: UUID) -> None:
         version = await self._store.delete_subscription(tenant_id, subscription_id)
         await self._cache.changed(subscription_id, tenant_id, None, version)
+
+    async def _change(self, request: Named, change: statuses.Change) -> pb.Subscription:
+        tenant_id = tenants.of(request.tenant_id)
+        subscription_id = ids.parse("subscription_id", request.subscription_id)
+        return messages.message(await _whole(self._change_status(tenant_id, subscription_id, change)))
+
+    async def _change_status(self, tenant_id: str, subscription_id: UUID, change: statuses.Change) -> Shown:
+        shown, changed = await self._store.change_status(tenant_id, subscription_id, change)
+        if changed:
+            await self._cache.changed(subscription_id, tenant_id, shown[0], shown[0].version)
+        return shown
 
 
 async def _whole(change: Coroutine[None, None, Changed]) -> Changed:
@@ -133,18 +174,4 @@ async def _whole(change: Coroutine[None, None, Changed]) -> Changed:
 
 
 def _rendered(subscription: Subscription) -> bytes:
-    return _message(subscription).SerializeToString()
-
-
-def _message(subscription: Subscription) -> pb.Subscription:
-    message = pb.Subscription(
-        id=str(subscription.id),
-        tenant_id=subscription.tenant_id,
-        target_url=subscription.target_url,
-        event_types=subscription.event_types,
-        description=subscription.description,
-        has_secret=subscription.secret_key is not None,
-    )
-    message.created_at.FromDatetime(subscription.created_at)
-    message.updated_at.FromDatetime(subscription.updated_at)
-    return message
+    return messages.message((subscription, Breaker())).SerializeToString()

@@ -2,20 +2,28 @@
 
 import ipaddress
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 from uuid import UUID
 
 from services.common import errors, signatures
+from services.common.retry_policy import Asked
 from services.ingest import event_types
 from services.ingest.event_types import Filter
 
 MAX_URL_LENGTH = 2048
 MAX_SECRET_LENGTH = 256
 MAX_DESCRIPTION_LENGTH = 1024
+MAX_RATE = 100_000
+MAX_BURST = 1_000_000
+MIN_TIMEOUT_SECONDS, MAX_TIMEOUT_SECONDS = 1, 30
 _LABEL = re.compile(r"[A-Za-z0-9_-]{1,63}")
+
+# A subscription that an event goes to, and whether its deliveries are steady: nothing holds them back.
+Target: TypeAlias = tuple[UUID, bool]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,7 +39,20 @@ class Subscription:
     version: int
     created_at: datetime
     updated_at: datetime
+    # active, paused or disabled; the reason is None unless it is disabled.
+    status: str
+    status_reason: str | None
+    status_since: datetime
+    keep_when_disabled: bool
+    # None: the service's default, or no limit.
+    rate_limit_per_second: float | None
+    rate_limit_burst: int | None
+    timeout_seconds: float | None
+    retry_policy: str | None
+    # Both made once, for each event asks.
     filter: Filter = field(repr=False, compare=False)
+    # Itself, or nothing while it takes no events.
+    targets: Sequence[Target] = field(repr=False, compare=False)
 
     @classmethod
     def from_row(cls, row: Any) -> "Subscription":
@@ -47,8 +68,52 @@ class Subscription:
             version=row["version"],
             created_at=row["created_at"],
             updated_at=row["updated_at"],
+            status=row["status"],
+            status_reason=row["status_reason"],
+            status_since=row["status_since"],
+            keep_when_disabled=row["keep_when_disabled"],
+            rate_limit_per_second=row["rate_limit_per_second"],
+            rate_limit_burst=row["rate_limit_burst"],
+            timeout_seconds=row["timeout_seconds"],
+            retry_policy=row["retry_policy"],
             filter=Filter(types),
+            targets=_targets(row),
         )
+
+
+def _targets(row: Any) -> Sequence[Target]:
+    if row["status"] == "disabled" and not row["keep_when_disabled"]:
+        return ()
+    return ((row["id"], row["status"] == "active" and row["rate_limit_per_second"] is None),)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Breaker:
+    """What holds deliveries back while the endpoint fails."""
+
+    state: str = "closed"
+    since: datetime | None = None
+    reason: str | None = None
+    # Only while it is open.
+    next_probe_at: datetime | None = None
+    consecutive_failures: int = 0
+
+    @classmethod
+    def from_row(cls, row: Any) -> "Breaker":
+        """From a row of `subscription_health`, which an endpoint that never failed has not."""
+        if row["breaker"] is None:
+            return cls()
+        return cls(
+            state=row["breaker"],
+            since=row["breaker_since"],
+            reason=row["breaker_reason"],
+            next_probe_at=row["probe_at"] if row["breaker"] == "open" else None,
+            consecutive_failures=row["consecutive_failures"],
+        )
+
+
+# What an answer shows. Ingest's hot path, and the cache, do without the second.
+Shown: TypeAlias = tuple[Subscription, Breaker]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,6 +124,14 @@ class Draft:
     event_types: list[str]
     description: str
     secret_key: str | None = field(repr=False)
+    keep_when_disabled: bool = True
+    rate_limit_per_second: float | None = None
+    rate_limit_burst: int | None = None
+    timeout_seconds: float | None = None
+    # Checked where the service's own is known.
+    retry_policy: Asked | None = None
+    # What was found wrong before, to be said together with the rest.
+    refused: Sequence[errors.Violation] = ()
 
     def __post_init__(self) -> None:
         """InvalidArgument naming each field at fault."""
@@ -67,6 +140,9 @@ class Draft:
             *event_types.violations("event_types", self.event_types),
             *_text_violations("description", self.description, MAX_DESCRIPTION_LENGTH),
             *_secret_violations(self.secret_key),
+            *_limit_violations(self.rate_limit_per_second, self.rate_limit_burst),
+            *_timeout_violations(self.timeout_seconds),
+            *self.refused,
         ]
         if found:
             raise errors.InvalidArgument.of(*found)
@@ -134,3 +210,21 @@ def _secret_violations(secret_key: str | None) -> list[errors.Violation]:
     except ValueError as error:
         return _violation("secret_key", str(error))
     return [] if key else _violation("secret_key", "must not be empty after whsec_")
+
+
+def _limit_violations(rate: float | None, burst: int | None) -> list[errors.Violation]:
+    """Comparisons are written so that NaN fails them."""
+    found = []
+    if rate is not None and not 0 < rate <= MAX_RATE:
+        found += _violation("rate_limit_per_second", f"must be above 0 and at most {MAX_RATE}")
+    if burst is not None and not 1 <= burst <= MAX_BURST:
+        found += _violation("rate_limit_burst", f"must be 1 to {MAX_BURST}")
+    elif burst is not None and rate is None:
+        found += _violation("rate_limit_burst", "goes with rate_limit_per_second")
+    return found
+
+
+def _timeout_violations(seconds: float | None) -> list[errors.Violation]:
+    if seconds is None or MIN_TIMEOUT_SECONDS <= seconds <= MAX_TIMEOUT_SECONDS:
+        return []
+    return _violation("timeout_seconds", f"must be {MIN_TIMEOUT_SECONDS} to {MAX_TIMEOUT_SECONDS}")

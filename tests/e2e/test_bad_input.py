@@ -45,6 +45,38 @@ BAD_SUBSCRIPTIONS: dict[str, tuple[bytes, int, str | None]] = {
     "an event type with a space": (b'{"event_types": ["a b"], %b}' % HOOK, 422, "event_types.0"),
     "too many event types": (b'{"event_types": [%b], %b}' % (b",".join([b'"a"'] * 101), HOOK), 422, "event_types"),
     "an unknown field": (b'{"retries": 1, %b}' % HOOK, 422, "retries"),
+    "a rate that is NaN": (b'{"rate_limit_per_second": NaN, %b}' % HOOK, 400, None),
+    "a rate beyond all numbers": (b'{"rate_limit_per_second": 1e400, %b}' % HOOK, 400, None),
+    "a rate of many digits": (b'{"rate_limit_per_second": %b, %b}' % (b"9" * 300, HOOK), 422, "rate_limit_per_second"),
+    "a negative rate": (b'{"rate_limit_per_second": -1, %b}' % HOOK, 422, "rate_limit_per_second"),
+    "a rate as text": (b'{"rate_limit_per_second": "1", %b}' % HOOK, 422, "rate_limit_per_second"),
+    "a burst without a rate": (b'{"rate_limit_burst": 5, %b}' % HOOK, 422, "rate_limit_burst"),
+    "a burst of many digits": (b'{"rate_limit_burst": %b, %b}' % (b"9" * 300, HOOK), 422, "rate_limit_burst"),
+    "a timeout of a minute": (b'{"timeout_seconds": 60, %b}' % HOOK, 422, "timeout_seconds"),
+    "a timeout beyond all numbers": (b'{"timeout_seconds": -1e999, %b}' % HOOK, 400, None),
+    "keeping of a wrong type": (b'{"keep_when_disabled": "no", %b}' % HOOK, 422, "keep_when_disabled"),
+    "keeping is null": (b'{"keep_when_disabled": null, %b}' % HOOK, 422, "keep_when_disabled"),
+    "a policy as text": (b'{"retry_policy": "often", %b}' % HOOK, 422, "retry_policy"),
+    "a policy of another name": (b'{"retry_policy": {"name": "x"}, %b}' % HOOK, 422, "retry_policy.name"),
+    "a policy of two kinds": (
+        *(b'{"retry_policy": {"name": "standard-webhooks", "limit": 1}, %b}' % HOOK, 422, "retry_policy"),
+    ),
+    "a policy whose cap is below its base": (
+        *(b'{"retry_policy": {"base_seconds": 9, "cap_seconds": 1}, %b}' % HOOK, 422, "retry_policy.cap_seconds"),
+    ),
+    "a policy longer than a delivery lives": (
+        *(b'{"retry_policy": {"delays_seconds": [1e6]}, %b}' % HOOK, 422, "retry_policy"),
+    ),
+    "a delay of nothing": (
+        *(b'{"retry_policy": {"delays_seconds": [1, 0]}, %b}' % HOOK, 422, "retry_policy.delays_seconds.1"),
+    ),
+    "a delay just above the least number": (
+        *(b'{"retry_policy": {"delays_seconds": [1e-400]}, %b}' % HOOK, 422, "retry_policy.delays_seconds.0"),
+    ),
+    "too many delays": (
+        *(b'{"retry_policy": {"delays_seconds": [%b]}, %b}' % (b",".join([b"1"] * 100_000), HOOK), 422),
+        "retry_policy.delays_seconds",
+    ),
     "nested too deeply": (b'{"a": %b}' % (b"[" * 100_000 + b"]" * 100_000), 400, None),
 }
 
@@ -118,6 +150,10 @@ BAD_REQUESTS: dict[str, tuple[str, str, dict[str, str], bytes, int, str | None]]
         *("PUT", f"/api/v1/subscriptions/{UNKNOWN_ID}", JSON_HEADERS, b"{%b}" % HOOK, 404, None),
     ),
     "an unknown subscription to delete": ("DELETE", f"/api/v1/subscriptions/{UNKNOWN_ID}", {}, b"", 404, None),
+    "an unknown subscription to disable": ("POST", f"/api/v1/subscriptions/{UNKNOWN_ID}/disable", {}, b"", 404, None),
+    "an unknown subscription to enable": ("POST", f"/api/v1/subscriptions/{UNKNOWN_ID}/enable", {}, b"", 404, None),
+    "an unknown subscription to pause": ("POST", f"/api/v1/subscriptions/{UNKNOWN_ID}/pause", {}, b"", 404, None),
+    "a malformed subscription to resume": ("POST", "/api/v1/subscriptions/%00/resume", {}, b"", 422, "subscription_id"),
     "a malformed subscription": ("GET", "/api/v1/subscriptions/1", {}, b"", 422, "subscription_id"),
     "an unknown delivery": ("GET", f"/api/v1/webhooks/deliveries/{UNKNOWN_ID}", {}, b"", 404, None),
     "an unknown delivery to retry": ("POST", f"/api/v1/webhooks/deliveries/{UNKNOWN_ID}/retry", {}, b"", 404, None),

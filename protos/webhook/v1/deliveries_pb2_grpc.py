@@ -78,7 +78,8 @@ class DeliveryServiceServicer:
     def RetryDelivery(self, request, context):
         """Makes a delivery pending at once, whatever it was, with its whole retry schedule before it.
         FAILED_PRECONDITION with reason DELIVERY_IN_FLIGHT while a worker has it, SUBSCRIPTION_DELETED
-        when there is nowhere to send it, PAYLOAD_GONE when its payload is no longer retained.
+        when there is nowhere to send it, SUBSCRIPTION_DISABLED until somebody enables its subscription, PAYLOAD_GONE when its
+        payload is no longer retained.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -40,7 +40,8 @@ class DeliveryServiceStub:
     RetryDelivery: _grpc.UnaryUnaryMultiCallable[_deliveries_pb2.RetryDeliveryRequest, _deliveries_pb2.RetryDeliveryResponse]
     """Makes a delivery pending at once, whatever it was, with its whole retry schedule before it.
     FAILED_PRECONDITION with reason DELIVERY_IN_FLIGHT while a worker has it, SUBSCRIPTION_DELETED
-    when there is nowhere to send it, PAYLOAD_GONE when its payload is no longer retained.
+    when there is nowhere to send it, SUBSCRIPTION_DISABLED until somebody enables its subscription, PAYLOAD_GONE when its
+    payload is no longer retained.
     """
     CancelDelivery: _grpc.UnaryUnaryMultiCallable[_deliveries_pb2.CancelDeliveryRequest, _deliveries_pb2.CancelDeliveryResponse]
     """Cancels a delivery that is pending or scheduled. FAILED_PRECONDITION with reason
@@ -59,7 +60,8 @@ class DeliveryServiceAsyncStub(DeliveryServiceStub):
     RetryDelivery: _aio.UnaryUnaryMultiCallable[_deliveries_pb2.RetryDeliveryRequest, _deliveries_pb2.RetryDeliveryResponse]  # type: ignore[assignment]
     """Makes a delivery pending at once, whatever it was, with its whole retry schedule before it.
     FAILED_PRECONDITION with reason DELIVERY_IN_FLIGHT while a worker has it, SUBSCRIPTION_DELETED
-    when there is nowhere to send it, PAYLOAD_GONE when its payload is no longer retained.
+    when there is nowhere to send it, SUBSCRIPTION_DISABLED until somebody enables its subscription, PAYLOAD_GONE when its
+    payload is no longer retained.
     """
     CancelDelivery: _aio.UnaryUnaryMultiCallable[_deliveries_pb2.CancelDeliveryRequest, _deliveries_pb2.CancelDeliveryResponse]  # type: ignore[assignment]
     """Cancels a delivery that is pending or scheduled. FAILED_PRECONDITION with reason
@@ -93,7 +95,8 @@ class DeliveryServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_deliveries_pb2.RetryDeliveryResponse, _abc.Awaitable[_deliveries_pb2.RetryDeliveryResponse]]:
         """Makes a delivery pending at once, whatever it was, with its whole retry schedule before it.
         FAILED_PRECONDITION with reason DELIVERY_IN_FLIGHT while a worker has it, SUBSCRIPTION_DELETED
-        when there is nowhere to send it, PAYLOAD_GONE when its payload is no longer retained.
+        when there is nowhere to send it, SUBSCRIPTION_DISABLED until somebody enables its subscription, PAYLOAD_GONE when its
+        payload is no longer retained.
         """
 
     @_abc_1.abstractmethod

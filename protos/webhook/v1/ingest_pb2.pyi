@@ -31,7 +31,7 @@ class _IngestStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_IngestSt
     INGEST_STATUS_PENDING: _IngestStatus.ValueType  # 1
     """Deliveries were made and are waiting for a worker."""
     INGEST_STATUS_FILTERED: _IngestStatus.ValueType  # 2
-    """The event is stored; no subscription asked for its type, so nothing is sent."""
+    """The event is stored; no subscription that takes events asked for its type, so nothing is sent."""
 
 class IngestStatus(_IngestStatus, metaclass=_IngestStatusEnumTypeWrapper):
     """What became of an accepted event."""
@@ -41,7 +41,7 @@ INGEST_STATUS_UNSPECIFIED: IngestStatus.ValueType  # 0
 INGEST_STATUS_PENDING: IngestStatus.ValueType  # 1
 """Deliveries were made and are waiting for a worker."""
 INGEST_STATUS_FILTERED: IngestStatus.ValueType  # 2
-"""The event is stored; no subscription asked for its type, so nothing is sent."""
+"""The event is stored; no subscription that takes events asked for its type, so nothing is sent."""
 Global___IngestStatus: _TypeAlias = IngestStatus  # noqa: Y015
 
 @_typing.final

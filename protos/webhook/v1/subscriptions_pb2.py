@@ -25,35 +25,59 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ewebhook/v1/subscriptions.proto\x12\nwebhook.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xdf\x01\n\x0cSubscription\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\ttenant_id\x18\x02 \x01(\t\x12\x12\n\ntarget_url\x18\x03 \x01(\t\x12\x13\n\x0b\x65vent_types\x18\x04 \x03(\t\x12\x13\n\x0b\x64\x65scription\x18\x05 \x01(\t\x12\x12\n\nhas_secret\x18\x06 \x01(\x08\x12.\n\ncreated_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nupdated_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xad\x01\n\x19\x43reateSubscriptionRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x12\n\ntarget_url\x18\x02 \x01(\t\x12\x17\n\nsecret_key\x18\x03 \x01(\tH\x00\x88\x01\x01\x12\x13\n\x0b\x65vent_types\x18\x04 \x03(\t\x12\x13\n\x0b\x64\x65scription\x18\x05 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x06 \x01(\tB\r\n\x0b_secret_key\"L\n\x1a\x43reateSubscriptionResponse\x12.\n\x0csubscription\x18\x01 \x01(\x0b\x32\x18.webhook.v1.Subscription\"D\n\x16GetSubscriptionRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x17\n\x0fsubscription_id\x18\x02 \x01(\t\"I\n\x17GetSubscriptionResponse\x12.\n\x0csubscription\x18\x01 \x01(\x0b\x32\x18.webhook.v1.Subscription\"T\n\x18ListSubscriptionsRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"e\n\x19ListSubscriptionsResponse\x12/\n\rsubscriptions\x18\x01 \x03(\x0b\x32\x18.webhook.v1.Subscription\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xbe\x01\n\x19UpdateSubscriptionRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x17\n\x0fsubscription_id\x18\x02 \x01(\t\x12\x12\n\ntarget_url\x18\x03 \x01(\t\x12\x13\n\x0b\x65vent_types\x18\x04 \x03(\t\x12\x13\n\x0b\x64\x65scription\x18\x05 \x01(\t\x12\x14\n\nsecret_key\x18\x06 \x01(\tH\x00\x12\x17\n\rremove_secret\x18\x07 \x01(\x08H\x00\x42\x08\n\x06secret\"L\n\x1aUpdateSubscriptionResponse\x12.\n\x0csubscription\x18\x01 \x01(\x0b\x32\x18.webhook.v1.Subscription\"G\n\x19\x44\x65leteSubscriptionRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x17\n\x0fsubscription_id\x18\x02 \x01(\t\":\n\x1a\x44\x65leteSubscriptionResponse\x12\x1c\n\x14\x63\x61ncelled_deliveries\x18\x01 \x01(\x03\x32\x82\x04\n\x13SubscriptionService\x12\x63\n\x12\x43reateSubscription\x12%.webhook.v1.CreateSubscriptionRequest\x1a&.webhook.v1.CreateSubscriptionResponse\x12Z\n\x0fGetSubscription\x12\".webhook.v1.GetSubscriptionRequest\x1a#.webhook.v1.GetSubscriptionResponse\x12`\n\x11ListSubscriptions\x12$.webhook.v1.ListSubscriptionsRequest\x1a%.webhook.v1.ListSubscriptionsResponse\x12\x63\n\x12UpdateSubscription\x12%.webhook.v1.UpdateSubscriptionRequest\x1a&.webhook.v1.UpdateSubscriptionResponse\x12\x63\n\x12\x44\x65leteSubscription\x12%.webhook.v1.DeleteSubscriptionRequest\x1a&.webhook.v1.DeleteSubscriptionResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ewebhook/v1/subscriptions.proto\x12\nwebhook.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbe\x01\n\x07\x42reaker\x12\'\n\x05state\x18\x01 \x01(\x0e\x32\x18.webhook.v1.BreakerState\x12)\n\x05since\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x31\n\rnext_probe_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1c\n\x14\x63onsecutive_failures\x18\x05 \x01(\x05\"\xc7\x01\n\x0bRetryPolicy\x12\x19\n\x0c\x62\x61se_seconds\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x13\n\x06\x66\x61\x63tor\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x18\n\x0b\x63\x61p_seconds\x18\x03 \x01(\x01H\x02\x88\x01\x01\x12\x12\n\x05limit\x18\x04 \x01(\x05H\x03\x88\x01\x01\x12\x16\n\x0e\x64\x65lays_seconds\x18\x05 \x03(\x01\x12\x0c\n\x04name\x18\x06 \x01(\tB\x0f\n\r_base_secondsB\t\n\x07_factorB\x0e\n\x0c_cap_secondsB\x08\n\x06_limit\"\xed\x04\n\x0cSubscription\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\ttenant_id\x18\x02 \x01(\t\x12\x12\n\ntarget_url\x18\x03 \x01(\t\x12\x13\n\x0b\x65vent_types\x18\x04 \x03(\t\x12\x13\n\x0b\x64\x65scription\x18\x05 \x01(\t\x12\x12\n\nhas_secret\x18\x06 \x01(\x08\x12.\n\ncreated_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nupdated_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\x06status\x18\t \x01(\x0e\x32\x1e.webhook.v1.SubscriptionStatus\x12\x15\n\rstatus_reason\x18\n \x01(\t\x12\x30\n\x0cstatus_since\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1a\n\x12keep_when_disabled\x18\x0c \x01(\x08\x12\"\n\x15rate_limit_per_second\x18\r \x01(\x01H\x00\x88\x01\x01\x12\x1d\n\x10rate_limit_burst\x18\x0e \x01(\x05H\x01\x88\x01\x01\x12\x1c\n\x0ftimeout_seconds\x18\x0f \x01(\x01H\x02\x88\x01\x01\x12-\n\x0cretry_policy\x18\x10 \x01(\x0b\x32\x17.webhook.v1.RetryPolicy\x12$\n\x07\x62reaker\x18\x11 \x01(\x0b\x32\x13.webhook.v1.BreakerB\x18\n\x16_rate_limit_per_secondB\x13\n\x11_rate_limit_burstB\x12\n\x10_timeout_seconds\"\xb8\x03\n\x19\x43reateSubscriptionRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x12\n\ntarget_url\x18\x02 \x01(\t\x12\x17\n\nsecret_key\x18\x03 \x01(\tH\x00\x88\x01\x01\x12\x13\n\x0b\x65vent_types\x18\x04 \x03(\t\x12\x13\n\x0b\x64\x65scription\x18\x05 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x06 \x01(\t\x12\x1f\n\x12keep_when_disabled\x18\x07 \x01(\x08H\x01\x88\x01\x01\x12\"\n\x15rate_limit_per_second\x18\x08 \x01(\x01H\x02\x88\x01\x01\x12\x1d\n\x10rate_limit_burst\x18\t \x01(\x05H\x03\x88\x01\x01\x12\x1c\n\x0ftimeout_seconds\x18\n \x01(\x01H\x04\x88\x01\x01\x12-\n\x0cretry_policy\x18\x0b \x01(\x0b\x32\x17.webhook.v1.RetryPolicyB\r\n\x0b_secret_keyB\x15\n\x13_keep_when_disabledB\x18\n\x16_rate_limit_per_secondB\x13\n\x11_rate_limit_burstB\x12\n\x10_timeout_seconds\"L\n\x1a\x43reateSubscriptionResponse\x12.\n\x0csubscription\x18\x01 \x01(\x0b\x32\x18.webhook.v1.Subscription\"D\n\x16GetSubscriptionRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x17\n\x0fsubscription_id\x18\x02 \x01(\t\"I\n\x17GetSubscriptionResponse\x12.\n\x0csubscription\x18\x01 \x01(\x0b\x32\x18.webhook.v1.Subscription\"T\n\x18ListSubscriptionsRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"e\n\x19ListSubscriptionsResponse\x12/\n\rsubscriptions\x18\x01 \x03(\x0b\x32\x18.webhook.v1.Subscription\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xc9\x03\n\x19UpdateSubscriptionRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x17\n\x0fsubscription_id\x18\x02 \x01(\t\x12\x12\n\ntarget_url\x18\x03 \x01(\t\x12\x13\n\x0b\x65vent_types\x18\x04 \x03(\t\x12\x13\n\x0b\x64\x65scription\x18\x05 \x01(\t\x12\x14\n\nsecret_key\x18\x06 \x01(\tH\x00\x12\x17\n\rremove_secret\x18\x07 \x01(\x08H\x00\x12\x1f\n\x12keep_when_disabled\x18\x08 \x01(\x08H\x01\x88\x01\x01\x12\"\n\x15rate_limit_per_second\x18\t \x01(\x01H\x02\x88\x01\x01\x12\x1d\n\x10rate_limit_burst\x18\n \x01(\x05H\x03\x88\x01\x01\x12\x1c\n\x0ftimeout_seconds\x18\x0b \x01(\x01H\x04\x88\x01\x01\x12-\n\x0cretry_policy\x18\x0c \x01(\x0b\x32\x17.webhook.v1.RetryPolicyB\x08\n\x06secretB\x15\n\x13_keep_when_disabledB\x18\n\x16_rate_limit_per_secondB\x13\n\x11_rate_limit_burstB\x12\n\x10_timeout_seconds\"L\n\x1aUpdateSubscriptionResponse\x12.\n\x0csubscription\x18\x01 \x01(\x0b\x32\x18.webhook.v1.Subscription\"G\n\x19\x44\x65leteSubscriptionRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x17\n\x0fsubscription_id\x18\x02 \x01(\t\":\n\x1a\x44\x65leteSubscriptionResponse\x12\x1c\n\x14\x63\x61ncelled_deliveries\x18\x01 \x01(\x03\"H\n\x1a\x44isableSubscriptionRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x17\n\x0fsubscription_id\x18\x02 \x01(\t\"M\n\x1b\x44isableSubscriptionResponse\x12.\n\x0csubscription\x18\x01 \x01(\x0b\x32\x18.webhook.v1.Subscription\"G\n\x19\x45nableSubscriptionRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x17\n\x0fsubscription_id\x18\x02 \x01(\t\"L\n\x1a\x45nableSubscriptionResponse\x12.\n\x0csubscription\x18\x01 \x01(\x0b\x32\x18.webhook.v1.Subscription\"F\n\x18PauseSubscriptionRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x17\n\x0fsubscription_id\x18\x02 \x01(\t\"K\n\x19PauseSubscriptionResponse\x12.\n\x0csubscription\x18\x01 \x01(\x0b\x32\x18.webhook.v1.Subscription\"G\n\x19ResumeSubscriptionRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x17\n\x0fsubscription_id\x18\x02 \x01(\t\"L\n\x1aResumeSubscriptionResponse\x12.\n\x0csubscription\x18\x01 \x01(\x0b\x32\x18.webhook.v1.Subscription*\x9b\x01\n\x12SubscriptionStatus\x12#\n\x1fSUBSCRIPTION_STATUS_UNSPECIFIED\x10\x00\x12\x1e\n\x1aSUBSCRIPTION_STATUS_ACTIVE\x10\x01\x12\x1e\n\x1aSUBSCRIPTION_STATUS_PAUSED\x10\x02\x12 \n\x1cSUBSCRIPTION_STATUS_DISABLED\x10\x03*|\n\x0c\x42reakerState\x12\x1d\n\x19\x42REAKER_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x42REAKER_STATE_CLOSED\x10\x01\x12\x16\n\x12\x42REAKER_STATE_OPEN\x10\x02\x12\x1b\n\x17\x42REAKER_STATE_HALF_OPEN\x10\x03\x32\x96\x07\n\x13SubscriptionService\x12\x63\n\x12\x43reateSubscription\x12%.webhook.v1.CreateSubscriptionRequest\x1a&.webhook.v1.CreateSubscriptionResponse\x12Z\n\x0fGetSubscription\x12\".webhook.v1.GetSubscriptionRequest\x1a#.webhook.v1.GetSubscriptionResponse\x12`\n\x11ListSubscriptions\x12$.webhook.v1.ListSubscriptionsRequest\x1a%.webhook.v1.ListSubscriptionsResponse\x12\x63\n\x12UpdateSubscription\x12%.webhook.v1.UpdateSubscriptionRequest\x1a&.webhook.v1.UpdateSubscriptionResponse\x12\x63\n\x12\x44\x65leteSubscription\x12%.webhook.v1.DeleteSubscriptionRequest\x1a&.webhook.v1.DeleteSubscriptionResponse\x12\x66\n\x13\x44isableSubscription\x12&.webhook.v1.DisableSubscriptionRequest\x1a\'.webhook.v1.DisableSubscriptionResponse\x12\x63\n\x12\x45nableSubscription\x12%.webhook.v1.EnableSubscriptionRequest\x1a&.webhook.v1.EnableSubscriptionResponse\x12`\n\x11PauseSubscription\x12$.webhook.v1.PauseSubscriptionRequest\x1a%.webhook.v1.PauseSubscriptionResponse\x12\x63\n\x12ResumeSubscription\x12%.webhook.v1.ResumeSubscriptionRequest\x1a&.webhook.v1.ResumeSubscriptionResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'protos.webhook.v1.subscriptions_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SUBSCRIPTION']._serialized_start=80
-  _globals['_SUBSCRIPTION']._serialized_end=303
-  _globals['_CREATESUBSCRIPTIONREQUEST']._serialized_start=306
-  _globals['_CREATESUBSCRIPTIONREQUEST']._serialized_end=479
-  _globals['_CREATESUBSCRIPTIONRESPONSE']._serialized_start=481
-  _globals['_CREATESUBSCRIPTIONRESPONSE']._serialized_end=557
-  _globals['_GETSUBSCRIPTIONREQUEST']._serialized_start=559
-  _globals['_GETSUBSCRIPTIONREQUEST']._serialized_end=627
-  _globals['_GETSUBSCRIPTIONRESPONSE']._serialized_start=629
-  _globals['_GETSUBSCRIPTIONRESPONSE']._serialized_end=702
-  _globals['_LISTSUBSCRIPTIONSREQUEST']._serialized_start=704
-  _globals['_LISTSUBSCRIPTIONSREQUEST']._serialized_end=788
-  _globals['_LISTSUBSCRIPTIONSRESPONSE']._serialized_start=790
-  _globals['_LISTSUBSCRIPTIONSRESPONSE']._serialized_end=891
-  _globals['_UPDATESUBSCRIPTIONREQUEST']._serialized_start=894
-  _globals['_UPDATESUBSCRIPTIONREQUEST']._serialized_end=1084
-  _globals['_UPDATESUBSCRIPTIONRESPONSE']._serialized_start=1086
-  _globals['_UPDATESUBSCRIPTIONRESPONSE']._serialized_end=1162
-  _globals['_DELETESUBSCRIPTIONREQUEST']._serialized_start=1164
-  _globals['_DELETESUBSCRIPTIONREQUEST']._serialized_end=1235
-  _globals['_DELETESUBSCRIPTIONRESPONSE']._serialized_start=1237
-  _globals['_DELETESUBSCRIPTIONRESPONSE']._serialized_end=1295
-  _globals['_SUBSCRIPTIONSERVICE']._serialized_start=1298
-  _globals['_SUBSCRIPTIONSERVICE']._serialized_end=1812
+  _globals['_SUBSCRIPTIONSTATUS']._serialized_start=3229
+  _globals['_SUBSCRIPTIONSTATUS']._serialized_end=3384
+  _globals['_BREAKERSTATE']._serialized_start=3386
+  _globals['_BREAKERSTATE']._serialized_end=3510
+  _globals['_BREAKER']._serialized_start=80
+  _globals['_BREAKER']._serialized_end=270
+  _globals['_RETRYPOLICY']._serialized_start=273
+  _globals['_RETRYPOLICY']._serialized_end=472
+  _globals['_SUBSCRIPTION']._serialized_start=475
+  _globals['_SUBSCRIPTION']._serialized_end=1096
+  _globals['_CREATESUBSCRIPTIONREQUEST']._serialized_start=1099
+  _globals['_CREATESUBSCRIPTIONREQUEST']._serialized_end=1539
+  _globals['_CREATESUBSCRIPTIONRESPONSE']._serialized_start=1541
+  _globals['_CREATESUBSCRIPTIONRESPONSE']._serialized_end=1617
+  _globals['_GETSUBSCRIPTIONREQUEST']._serialized_start=1619
+  _globals['_GETSUBSCRIPTIONREQUEST']._serialized_end=1687
+  _globals['_GETSUBSCRIPTIONRESPONSE']._serialized_start=1689
+  _globals['_GETSUBSCRIPTIONRESPONSE']._serialized_end=1762
+  _globals['_LISTSUBSCRIPTIONSREQUEST']._serialized_start=1764
+  _globals['_LISTSUBSCRIPTIONSREQUEST']._serialized_end=1848
+  _globals['_LISTSUBSCRIPTIONSRESPONSE']._serialized_start=1850
+  _globals['_LISTSUBSCRIPTIONSRESPONSE']._serialized_end=1951
+  _globals['_UPDATESUBSCRIPTIONREQUEST']._serialized_start=1954
+  _globals['_UPDATESUBSCRIPTIONREQUEST']._serialized_end=2411
+  _globals['_UPDATESUBSCRIPTIONRESPONSE']._serialized_start=2413
+  _globals['_UPDATESUBSCRIPTIONRESPONSE']._serialized_end=2489
+  _globals['_DELETESUBSCRIPTIONREQUEST']._serialized_start=2491
+  _globals['_DELETESUBSCRIPTIONREQUEST']._serialized_end=2562
+  _globals['_DELETESUBSCRIPTIONRESPONSE']._serialized_start=2564
+  _globals['_DELETESUBSCRIPTIONRESPONSE']._serialized_end=2622
+  _globals['_DISABLESUBSCRIPTIONREQUEST']._serialized_start=2624
+  _globals['_DISABLESUBSCRIPTIONREQUEST']._serialized_end=2696
+  _globals['_DISABLESUBSCRIPTIONRESPONSE']._serialized_start=2698
+  _globals['_DISABLESUBSCRIPTIONRESPONSE']._serialized_end=2775
+  _globals['_ENABLESUBSCRIPTIONREQUEST']._serialized_start=2777
+  _globals['_ENABLESUBSCRIPTIONREQUEST']._serialized_end=2848
+  _globals['_ENABLESUBSCRIPTIONRESPONSE']._serialized_start=2850
+  _globals['_ENABLESUBSCRIPTIONRESPONSE']._serialized_end=2926
+  _globals['_PAUSESUBSCRIPTIONREQUEST']._serialized_start=2928
+  _globals['_PAUSESUBSCRIPTIONREQUEST']._serialized_end=2998
+  _globals['_PAUSESUBSCRIPTIONRESPONSE']._serialized_start=3000
+  _globals['_PAUSESUBSCRIPTIONRESPONSE']._serialized_end=3075
+  _globals['_RESUMESUBSCRIPTIONREQUEST']._serialized_start=3077
+  _globals['_RESUMESUBSCRIPTIONREQUEST']._serialized_end=3148
+  _globals['_RESUMESUBSCRIPTIONRESPONSE']._serialized_start=3150
+  _globals['_RESUMESUBSCRIPTIONRESPONSE']._serialized_end=3226
+  _globals['_SUBSCRIPTIONSERVICE']._serialized_start=3513
+  _globals['_SUBSCRIPTIONSERVICE']._serialized_end=4431
 # @@protoc_insertion_point(module_scope)

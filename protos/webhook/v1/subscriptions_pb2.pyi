@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -18,6 +19,166 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _SubscriptionStatus:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SubscriptionStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SubscriptionStatus.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SUBSCRIPTION_STATUS_UNSPECIFIED: _SubscriptionStatus.ValueType  # 0
+    """Never used in answers."""
+    SUBSCRIPTION_STATUS_ACTIVE: _SubscriptionStatus.ValueType  # 1
+    """They do."""
+    SUBSCRIPTION_STATUS_PAUSED: _SubscriptionStatus.ValueType  # 2
+    """They wait until somebody resumes it."""
+    SUBSCRIPTION_STATUS_DISABLED: _SubscriptionStatus.ValueType  # 3
+    """They wait until somebody enables it."""
+
+class SubscriptionStatus(_SubscriptionStatus, metaclass=_SubscriptionStatusEnumTypeWrapper):
+    """Whether deliveries go to a subscription."""
+
+SUBSCRIPTION_STATUS_UNSPECIFIED: SubscriptionStatus.ValueType  # 0
+"""Never used in answers."""
+SUBSCRIPTION_STATUS_ACTIVE: SubscriptionStatus.ValueType  # 1
+"""They do."""
+SUBSCRIPTION_STATUS_PAUSED: SubscriptionStatus.ValueType  # 2
+"""They wait until somebody resumes it."""
+SUBSCRIPTION_STATUS_DISABLED: SubscriptionStatus.ValueType  # 3
+"""They wait until somebody enables it."""
+Global___SubscriptionStatus: _TypeAlias = SubscriptionStatus  # noqa: Y015
+
+class _BreakerState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _BreakerStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_BreakerState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    BREAKER_STATE_UNSPECIFIED: _BreakerState.ValueType  # 0
+    """Never used in answers."""
+    BREAKER_STATE_CLOSED: _BreakerState.ValueType  # 1
+    """Deliveries go out."""
+    BREAKER_STATE_OPEN: _BreakerState.ValueType  # 2
+    """Deliveries wait until a probe may be sent."""
+    BREAKER_STATE_HALF_OPEN: _BreakerState.ValueType  # 3
+    """One delivery is tried; the others wait for its outcome."""
+
+class BreakerState(_BreakerState, metaclass=_BreakerStateEnumTypeWrapper):
+    """State of a subscription's breaker."""
+
+BREAKER_STATE_UNSPECIFIED: BreakerState.ValueType  # 0
+"""Never used in answers."""
+BREAKER_STATE_CLOSED: BreakerState.ValueType  # 1
+"""Deliveries go out."""
+BREAKER_STATE_OPEN: BreakerState.ValueType  # 2
+"""Deliveries wait until a probe may be sent."""
+BREAKER_STATE_HALF_OPEN: BreakerState.ValueType  # 3
+"""One delivery is tried; the others wait for its outcome."""
+Global___BreakerState: _TypeAlias = BreakerState  # noqa: Y015
+
+@_typing.final
+class Breaker(_message.Message):
+    """Holds the deliveries of an endpoint that fails."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    NEXT_PROBE_AT_FIELD_NUMBER: _builtins.int
+    CONSECUTIVE_FAILURES_FIELD_NUMBER: _builtins.int
+    state: Global___BreakerState.ValueType
+    """Its state."""
+    reason: _builtins.str
+    """Why it opened; empty while it is closed."""
+    consecutive_failures: _builtins.int
+    """Failed attempts since the last success."""
+    @_builtins.property
+    def since(self) -> _timestamp_pb2.Timestamp:
+        """When it came into this state; unset when it was never open."""
+
+    @_builtins.property
+    def next_probe_at(self) -> _timestamp_pb2.Timestamp:
+        """While it is open: when one delivery may be tried."""
+
+    def __init__(
+        self,
+        *,
+        state: Global___BreakerState.ValueType = ...,
+        since: _timestamp_pb2.Timestamp | None = ...,
+        reason: _builtins.str = ...,
+        next_probe_at: _timestamp_pb2.Timestamp | None = ...,
+        consecutive_failures: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["next_probe_at", b"next_probe_at", "since", b"since"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["consecutive_failures", b"consecutive_failures", "next_probe_at", b"next_probe_at", "reason", b"reason", "since", b"since", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Breaker: _TypeAlias = Breaker  # noqa: Y015
+
+@_typing.final
+class RetryPolicy(_message.Message):
+    """When a failed delivery is tried again, more or less the service's jitter (RETRY_JITTER). One of three kinds, which do
+    not mix: exponential (the first four fields, of which each may be left to the service's default), explicit, or named.
+    All its delays together, with the jitter at its most, must fit into DELIVERY_EXPIRY_HOURS. Answers hold it whole.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BASE_SECONDS_FIELD_NUMBER: _builtins.int
+    FACTOR_FIELD_NUMBER: _builtins.int
+    CAP_SECONDS_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    DELAYS_SECONDS_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    base_seconds: _builtins.float
+    """Delay before the first retry; above 0."""
+    factor: _builtins.float
+    """Each further delay is so many times the one before; at least 1."""
+    cap_seconds: _builtins.float
+    """No delay is longer; at least base_seconds."""
+    limit: _builtins.int
+    """Retries after the first attempt, 0 to 100."""
+    name: _builtins.str
+    """"standard-webhooks": the schedule of the Standard Webhooks specification."""
+    @_builtins.property
+    def delays_seconds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Each delay by itself, 1 to 100 of them, each above 0."""
+
+    def __init__(
+        self,
+        *,
+        base_seconds: _builtins.float | None = ...,
+        factor: _builtins.float | None = ...,
+        cap_seconds: _builtins.float | None = ...,
+        limit: _builtins.int | None = ...,
+        delays_seconds: _abc.Iterable[_builtins.float] | None = ...,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_base_seconds", b"_base_seconds", "_cap_seconds", b"_cap_seconds", "_factor", b"_factor", "_limit", b"_limit", "base_seconds", b"base_seconds", "cap_seconds", b"cap_seconds", "factor", b"factor", "limit", b"limit"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_base_seconds", b"_base_seconds", "_cap_seconds", b"_cap_seconds", "_factor", b"_factor", "_limit", b"_limit", "base_seconds", b"base_seconds", "cap_seconds", b"cap_seconds", "delays_seconds", b"delays_seconds", "factor", b"factor", "limit", b"limit", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__base_seconds: _TypeAlias = _typing.Literal["base_seconds"]  # noqa: Y015
+    _WhichOneofArgType__base_seconds: _TypeAlias = _typing.Literal["_base_seconds", b"_base_seconds"]  # noqa: Y015
+    _WhichOneofReturnType__cap_seconds: _TypeAlias = _typing.Literal["cap_seconds"]  # noqa: Y015
+    _WhichOneofArgType__cap_seconds: _TypeAlias = _typing.Literal["_cap_seconds", b"_cap_seconds"]  # noqa: Y015
+    _WhichOneofReturnType__factor: _TypeAlias = _typing.Literal["factor"]  # noqa: Y015
+    _WhichOneofArgType__factor: _TypeAlias = _typing.Literal["_factor", b"_factor"]  # noqa: Y015
+    _WhichOneofReturnType__limit: _TypeAlias = _typing.Literal["limit"]  # noqa: Y015
+    _WhichOneofArgType__limit: _TypeAlias = _typing.Literal["_limit", b"_limit"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__base_seconds) -> _WhichOneofReturnType__base_seconds | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cap_seconds) -> _WhichOneofReturnType__cap_seconds | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__factor) -> _WhichOneofReturnType__factor | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__limit) -> _WhichOneofReturnType__limit | None: ...
+
+Global___RetryPolicy: _TypeAlias = RetryPolicy  # noqa: Y015
 
 @_typing.final
 class Subscription(_message.Message):
@@ -33,6 +194,15 @@ class Subscription(_message.Message):
     HAS_SECRET_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
     UPDATED_AT_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    STATUS_REASON_FIELD_NUMBER: _builtins.int
+    STATUS_SINCE_FIELD_NUMBER: _builtins.int
+    KEEP_WHEN_DISABLED_FIELD_NUMBER: _builtins.int
+    RATE_LIMIT_PER_SECOND_FIELD_NUMBER: _builtins.int
+    RATE_LIMIT_BURST_FIELD_NUMBER: _builtins.int
+    TIMEOUT_SECONDS_FIELD_NUMBER: _builtins.int
+    RETRY_POLICY_FIELD_NUMBER: _builtins.int
+    BREAKER_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """UUIDv7."""
     tenant_id: _builtins.str
@@ -43,6 +213,20 @@ class Subscription(_message.Message):
     """Free text for people."""
     has_secret: _builtins.bool
     """Whether a signing secret is stored."""
+    status: Global___SubscriptionStatus.ValueType
+    """Whether deliveries go to it."""
+    status_reason: _builtins.str
+    """Why it is disabled: "manual", "gone" (the receiver answered 410) or "failing" (nothing but failures for days); else
+    empty.
+    """
+    keep_when_disabled: _builtins.bool
+    """Whether events are stored for it while it is disabled."""
+    rate_limit_per_second: _builtins.float
+    """Requests a second at most; unset means no limit."""
+    rate_limit_burst: _builtins.int
+    """Requests at once at most; unset means what the rate allows in a second, and one at least."""
+    timeout_seconds: _builtins.float
+    """Deadline of one request; unset means the service's default."""
     @_builtins.property
     def event_types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Event types it wants; empty means all. An entry may end in ".*" and then means a prefix."""
@@ -55,6 +239,18 @@ class Subscription(_message.Message):
     def updated_at(self) -> _timestamp_pb2.Timestamp:
         """When it was last changed, by the database's clock."""
 
+    @_builtins.property
+    def status_since(self) -> _timestamp_pb2.Timestamp:
+        """When it came into this status, by the database's clock."""
+
+    @_builtins.property
+    def retry_policy(self) -> Global___RetryPolicy:
+        """Unset means the service's default."""
+
+    @_builtins.property
+    def breaker(self) -> Global___Breaker:
+        """What holds deliveries back while the endpoint fails."""
+
     def __init__(
         self,
         *,
@@ -66,12 +262,32 @@ class Subscription(_message.Message):
         has_secret: _builtins.bool = ...,
         created_at: _timestamp_pb2.Timestamp | None = ...,
         updated_at: _timestamp_pb2.Timestamp | None = ...,
+        status: Global___SubscriptionStatus.ValueType = ...,
+        status_reason: _builtins.str = ...,
+        status_since: _timestamp_pb2.Timestamp | None = ...,
+        keep_when_disabled: _builtins.bool = ...,
+        rate_limit_per_second: _builtins.float | None = ...,
+        rate_limit_burst: _builtins.int | None = ...,
+        timeout_seconds: _builtins.float | None = ...,
+        retry_policy: Global___RetryPolicy | None = ...,
+        breaker: Global___Breaker | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "updated_at", b"updated_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_timeout_seconds", b"_timeout_seconds", "breaker", b"breaker", "created_at", b"created_at", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "retry_policy", b"retry_policy", "status_since", b"status_since", "timeout_seconds", b"timeout_seconds", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "description", b"description", "event_types", b"event_types", "has_secret", b"has_secret", "id", b"id", "target_url", b"target_url", "tenant_id", b"tenant_id", "updated_at", b"updated_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_timeout_seconds", b"_timeout_seconds", "breaker", b"breaker", "created_at", b"created_at", "description", b"description", "event_types", b"event_types", "has_secret", b"has_secret", "id", b"id", "keep_when_disabled", b"keep_when_disabled", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "retry_policy", b"retry_policy", "status", b"status", "status_reason", b"status_reason", "status_since", b"status_since", "target_url", b"target_url", "tenant_id", b"tenant_id", "timeout_seconds", b"timeout_seconds", "updated_at", b"updated_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__rate_limit_burst: _TypeAlias = _typing.Literal["rate_limit_burst"]  # noqa: Y015
+    _WhichOneofArgType__rate_limit_burst: _TypeAlias = _typing.Literal["_rate_limit_burst", b"_rate_limit_burst"]  # noqa: Y015
+    _WhichOneofReturnType__rate_limit_per_second: _TypeAlias = _typing.Literal["rate_limit_per_second"]  # noqa: Y015
+    _WhichOneofArgType__rate_limit_per_second: _TypeAlias = _typing.Literal["_rate_limit_per_second", b"_rate_limit_per_second"]  # noqa: Y015
+    _WhichOneofReturnType__timeout_seconds: _TypeAlias = _typing.Literal["timeout_seconds"]  # noqa: Y015
+    _WhichOneofArgType__timeout_seconds: _TypeAlias = _typing.Literal["_timeout_seconds", b"_timeout_seconds"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__rate_limit_burst) -> _WhichOneofReturnType__rate_limit_burst | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__rate_limit_per_second) -> _WhichOneofReturnType__rate_limit_per_second | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__timeout_seconds) -> _WhichOneofReturnType__timeout_seconds | None: ...
 
 Global___Subscription: _TypeAlias = Subscription  # noqa: Y015
 
@@ -87,6 +303,11 @@ class CreateSubscriptionRequest(_message.Message):
     EVENT_TYPES_FIELD_NUMBER: _builtins.int
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    KEEP_WHEN_DISABLED_FIELD_NUMBER: _builtins.int
+    RATE_LIMIT_PER_SECOND_FIELD_NUMBER: _builtins.int
+    RATE_LIMIT_BURST_FIELD_NUMBER: _builtins.int
+    TIMEOUT_SECONDS_FIELD_NUMBER: _builtins.int
+    RETRY_POLICY_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The owning tenant; empty means the caller's own."""
     target_url: _builtins.str
@@ -101,9 +322,21 @@ class CreateSubscriptionRequest(_message.Message):
     """1 to 255 printable ASCII characters, or empty. A second call with the same key is answered like the first if it asks
     for the same subscription, and refused with reason IDEMPOTENCY_KEY_REUSED if not.
     """
+    keep_when_disabled: _builtins.bool
+    """Whether events are stored for it while it is disabled; unset means true. If not, they are answered as filtered."""
+    rate_limit_per_second: _builtins.float
+    """Requests a second at most, above 0 and at most 100,000; unset means no limit."""
+    rate_limit_burst: _builtins.int
+    """Requests at once at most, 1 to 1,000,000, and only together with a rate."""
+    timeout_seconds: _builtins.float
+    """Deadline of one request, 1 to 30; unset means the service's default."""
     @_builtins.property
     def event_types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """At most 100 entries of at most 128 characters; empty means all."""
+
+    @_builtins.property
+    def retry_policy(self) -> Global___RetryPolicy:
+        """When failed deliveries are tried again; unset means the service's default."""
 
     def __init__(
         self,
@@ -114,14 +347,36 @@ class CreateSubscriptionRequest(_message.Message):
         event_types: _abc.Iterable[_builtins.str] | None = ...,
         description: _builtins.str = ...,
         idempotency_key: _builtins.str = ...,
+        keep_when_disabled: _builtins.bool | None = ...,
+        rate_limit_per_second: _builtins.float | None = ...,
+        rate_limit_burst: _builtins.int | None = ...,
+        timeout_seconds: _builtins.float | None = ...,
+        retry_policy: Global___RetryPolicy | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_secret_key", b"_secret_key", "secret_key", b"secret_key"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_keep_when_disabled", b"_keep_when_disabled", "_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_secret_key", b"_secret_key", "_timeout_seconds", b"_timeout_seconds", "keep_when_disabled", b"keep_when_disabled", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "retry_policy", b"retry_policy", "secret_key", b"secret_key", "timeout_seconds", b"timeout_seconds"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_secret_key", b"_secret_key", "description", b"description", "event_types", b"event_types", "idempotency_key", b"idempotency_key", "secret_key", b"secret_key", "target_url", b"target_url", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_keep_when_disabled", b"_keep_when_disabled", "_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_secret_key", b"_secret_key", "_timeout_seconds", b"_timeout_seconds", "description", b"description", "event_types", b"event_types", "idempotency_key", b"idempotency_key", "keep_when_disabled", b"keep_when_disabled", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "retry_policy", b"retry_policy", "secret_key", b"secret_key", "target_url", b"target_url", "tenant_id", b"tenant_id", "timeout_seconds", b"timeout_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__keep_when_disabled: _TypeAlias = _typing.Literal["keep_when_disabled"]  # noqa: Y015
+    _WhichOneofArgType__keep_when_disabled: _TypeAlias = _typing.Literal["_keep_when_disabled", b"_keep_when_disabled"]  # noqa: Y015
+    _WhichOneofReturnType__rate_limit_burst: _TypeAlias = _typing.Literal["rate_limit_burst"]  # noqa: Y015
+    _WhichOneofArgType__rate_limit_burst: _TypeAlias = _typing.Literal["_rate_limit_burst", b"_rate_limit_burst"]  # noqa: Y015
+    _WhichOneofReturnType__rate_limit_per_second: _TypeAlias = _typing.Literal["rate_limit_per_second"]  # noqa: Y015
+    _WhichOneofArgType__rate_limit_per_second: _TypeAlias = _typing.Literal["_rate_limit_per_second", b"_rate_limit_per_second"]  # noqa: Y015
     _WhichOneofReturnType__secret_key: _TypeAlias = _typing.Literal["secret_key"]  # noqa: Y015
     _WhichOneofArgType__secret_key: _TypeAlias = _typing.Literal["_secret_key", b"_secret_key"]  # noqa: Y015
+    _WhichOneofReturnType__timeout_seconds: _TypeAlias = _typing.Literal["timeout_seconds"]  # noqa: Y015
+    _WhichOneofArgType__timeout_seconds: _TypeAlias = _typing.Literal["_timeout_seconds", b"_timeout_seconds"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__keep_when_disabled) -> _WhichOneofReturnType__keep_when_disabled | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__rate_limit_burst) -> _WhichOneofReturnType__rate_limit_burst | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__rate_limit_per_second) -> _WhichOneofReturnType__rate_limit_per_second | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__secret_key) -> _WhichOneofReturnType__secret_key | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__timeout_seconds) -> _WhichOneofReturnType__timeout_seconds | None: ...
 
 Global___CreateSubscriptionRequest: _TypeAlias = CreateSubscriptionRequest  # noqa: Y015
 
@@ -270,6 +525,11 @@ class UpdateSubscriptionRequest(_message.Message):
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     SECRET_KEY_FIELD_NUMBER: _builtins.int
     REMOVE_SECRET_FIELD_NUMBER: _builtins.int
+    KEEP_WHEN_DISABLED_FIELD_NUMBER: _builtins.int
+    RATE_LIMIT_PER_SECOND_FIELD_NUMBER: _builtins.int
+    RATE_LIMIT_BURST_FIELD_NUMBER: _builtins.int
+    TIMEOUT_SECONDS_FIELD_NUMBER: _builtins.int
+    RETRY_POLICY_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The owning tenant; empty means the caller's own."""
     subscription_id: _builtins.str
@@ -282,8 +542,20 @@ class UpdateSubscriptionRequest(_message.Message):
     """Replaces the secret; rules as in CreateSubscriptionRequest."""
     remove_secret: _builtins.bool
     """True removes the secret."""
+    keep_when_disabled: _builtins.bool
+    """As in CreateSubscriptionRequest."""
+    rate_limit_per_second: _builtins.float
+    """As in CreateSubscriptionRequest."""
+    rate_limit_burst: _builtins.int
+    """As in CreateSubscriptionRequest."""
+    timeout_seconds: _builtins.float
+    """As in CreateSubscriptionRequest."""
     @_builtins.property
     def event_types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """As in CreateSubscriptionRequest."""
+
+    @_builtins.property
+    def retry_policy(self) -> Global___RetryPolicy:
         """As in CreateSubscriptionRequest."""
 
     def __init__(
@@ -296,13 +568,35 @@ class UpdateSubscriptionRequest(_message.Message):
         description: _builtins.str = ...,
         secret_key: _builtins.str = ...,
         remove_secret: _builtins.bool = ...,
+        keep_when_disabled: _builtins.bool | None = ...,
+        rate_limit_per_second: _builtins.float | None = ...,
+        rate_limit_burst: _builtins.int | None = ...,
+        timeout_seconds: _builtins.float | None = ...,
+        retry_policy: Global___RetryPolicy | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["remove_secret", b"remove_secret", "secret", b"secret", "secret_key", b"secret_key"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_keep_when_disabled", b"_keep_when_disabled", "_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_timeout_seconds", b"_timeout_seconds", "keep_when_disabled", b"keep_when_disabled", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "remove_secret", b"remove_secret", "retry_policy", b"retry_policy", "secret", b"secret", "secret_key", b"secret_key", "timeout_seconds", b"timeout_seconds"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "event_types", b"event_types", "remove_secret", b"remove_secret", "secret", b"secret", "secret_key", b"secret_key", "subscription_id", b"subscription_id", "target_url", b"target_url", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_keep_when_disabled", b"_keep_when_disabled", "_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_timeout_seconds", b"_timeout_seconds", "description", b"description", "event_types", b"event_types", "keep_when_disabled", b"keep_when_disabled", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "remove_secret", b"remove_secret", "retry_policy", b"retry_policy", "secret", b"secret", "secret_key", b"secret_key", "subscription_id", b"subscription_id", "target_url", b"target_url", "tenant_id", b"tenant_id", "timeout_seconds", b"timeout_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__keep_when_disabled: _TypeAlias = _typing.Literal["keep_when_disabled"]  # noqa: Y015
+    _WhichOneofArgType__keep_when_disabled: _TypeAlias = _typing.Literal["_keep_when_disabled", b"_keep_when_disabled"]  # noqa: Y015
+    _WhichOneofReturnType__rate_limit_burst: _TypeAlias = _typing.Literal["rate_limit_burst"]  # noqa: Y015
+    _WhichOneofArgType__rate_limit_burst: _TypeAlias = _typing.Literal["_rate_limit_burst", b"_rate_limit_burst"]  # noqa: Y015
+    _WhichOneofReturnType__rate_limit_per_second: _TypeAlias = _typing.Literal["rate_limit_per_second"]  # noqa: Y015
+    _WhichOneofArgType__rate_limit_per_second: _TypeAlias = _typing.Literal["_rate_limit_per_second", b"_rate_limit_per_second"]  # noqa: Y015
+    _WhichOneofReturnType__timeout_seconds: _TypeAlias = _typing.Literal["timeout_seconds"]  # noqa: Y015
+    _WhichOneofArgType__timeout_seconds: _TypeAlias = _typing.Literal["_timeout_seconds", b"_timeout_seconds"]  # noqa: Y015
     _WhichOneofReturnType_secret: _TypeAlias = _typing.Literal["secret_key", "remove_secret"]  # noqa: Y015
     _WhichOneofArgType_secret: _TypeAlias = _typing.Literal["secret", b"secret"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__keep_when_disabled) -> _WhichOneofReturnType__keep_when_disabled | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__rate_limit_burst) -> _WhichOneofReturnType__rate_limit_burst | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__rate_limit_per_second) -> _WhichOneofReturnType__rate_limit_per_second | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__timeout_seconds) -> _WhichOneofReturnType__timeout_seconds | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType_secret) -> _WhichOneofReturnType_secret | None: ...
 
 Global___UpdateSubscriptionRequest: _TypeAlias = UpdateSubscriptionRequest  # noqa: Y015
@@ -378,3 +672,203 @@ class DeleteSubscriptionResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeleteSubscriptionResponse: _TypeAlias = DeleteSubscriptionResponse  # noqa: Y015
+
+@_typing.final
+class DisableSubscriptionRequest(_message.Message):
+    """Names the subscription to disable."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    SUBSCRIPTION_ID_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """The owning tenant; empty means the caller's own."""
+    subscription_id: _builtins.str
+    """UUID of the subscription."""
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        subscription_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["subscription_id", b"subscription_id", "tenant_id", b"tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DisableSubscriptionRequest: _TypeAlias = DisableSubscriptionRequest  # noqa: Y015
+
+@_typing.final
+class DisableSubscriptionResponse(_message.Message):
+    """The subscription, now disabled."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBSCRIPTION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def subscription(self) -> Global___Subscription:
+        """The subscription."""
+
+    def __init__(
+        self,
+        *,
+        subscription: Global___Subscription | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["subscription", b"subscription"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["subscription", b"subscription"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DisableSubscriptionResponse: _TypeAlias = DisableSubscriptionResponse  # noqa: Y015
+
+@_typing.final
+class EnableSubscriptionRequest(_message.Message):
+    """Names the subscription to enable."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    SUBSCRIPTION_ID_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """The owning tenant; empty means the caller's own."""
+    subscription_id: _builtins.str
+    """UUID of the subscription."""
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        subscription_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["subscription_id", b"subscription_id", "tenant_id", b"tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EnableSubscriptionRequest: _TypeAlias = EnableSubscriptionRequest  # noqa: Y015
+
+@_typing.final
+class EnableSubscriptionResponse(_message.Message):
+    """The subscription, now active."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBSCRIPTION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def subscription(self) -> Global___Subscription:
+        """The subscription."""
+
+    def __init__(
+        self,
+        *,
+        subscription: Global___Subscription | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["subscription", b"subscription"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["subscription", b"subscription"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EnableSubscriptionResponse: _TypeAlias = EnableSubscriptionResponse  # noqa: Y015
+
+@_typing.final
+class PauseSubscriptionRequest(_message.Message):
+    """Names the subscription to pause."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    SUBSCRIPTION_ID_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """The owning tenant; empty means the caller's own."""
+    subscription_id: _builtins.str
+    """UUID of the subscription."""
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        subscription_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["subscription_id", b"subscription_id", "tenant_id", b"tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PauseSubscriptionRequest: _TypeAlias = PauseSubscriptionRequest  # noqa: Y015
+
+@_typing.final
+class PauseSubscriptionResponse(_message.Message):
+    """The subscription, now paused."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBSCRIPTION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def subscription(self) -> Global___Subscription:
+        """The subscription."""
+
+    def __init__(
+        self,
+        *,
+        subscription: Global___Subscription | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["subscription", b"subscription"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["subscription", b"subscription"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PauseSubscriptionResponse: _TypeAlias = PauseSubscriptionResponse  # noqa: Y015
+
+@_typing.final
+class ResumeSubscriptionRequest(_message.Message):
+    """Names the subscription to resume."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    SUBSCRIPTION_ID_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """The owning tenant; empty means the caller's own."""
+    subscription_id: _builtins.str
+    """UUID of the subscription."""
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        subscription_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["subscription_id", b"subscription_id", "tenant_id", b"tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResumeSubscriptionRequest: _TypeAlias = ResumeSubscriptionRequest  # noqa: Y015
+
+@_typing.final
+class ResumeSubscriptionResponse(_message.Message):
+    """The subscription, now active."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBSCRIPTION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def subscription(self) -> Global___Subscription:
+        """The subscription."""
+
+    def __init__(
+        self,
+        *,
+        subscription: Global___Subscription | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["subscription", b"subscription"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["subscription", b"subscription"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResumeSubscriptionResponse: _TypeAlias = ResumeSubscriptionResponse  # noqa: Y015

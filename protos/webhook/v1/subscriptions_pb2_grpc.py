@@ -64,6 +64,26 @@ class SubscriptionServiceStub:
                 request_serializer=webhook_dot_v1_dot_subscriptions__pb2.DeleteSubscriptionRequest.SerializeToString,
                 response_deserializer=webhook_dot_v1_dot_subscriptions__pb2.DeleteSubscriptionResponse.FromString,
                 _registered_method=True)
+        self.DisableSubscription = channel.unary_unary(
+                '/webhook.v1.SubscriptionService/DisableSubscription',
+                request_serializer=webhook_dot_v1_dot_subscriptions__pb2.DisableSubscriptionRequest.SerializeToString,
+                response_deserializer=webhook_dot_v1_dot_subscriptions__pb2.DisableSubscriptionResponse.FromString,
+                _registered_method=True)
+        self.EnableSubscription = channel.unary_unary(
+                '/webhook.v1.SubscriptionService/EnableSubscription',
+                request_serializer=webhook_dot_v1_dot_subscriptions__pb2.EnableSubscriptionRequest.SerializeToString,
+                response_deserializer=webhook_dot_v1_dot_subscriptions__pb2.EnableSubscriptionResponse.FromString,
+                _registered_method=True)
+        self.PauseSubscription = channel.unary_unary(
+                '/webhook.v1.SubscriptionService/PauseSubscription',
+                request_serializer=webhook_dot_v1_dot_subscriptions__pb2.PauseSubscriptionRequest.SerializeToString,
+                response_deserializer=webhook_dot_v1_dot_subscriptions__pb2.PauseSubscriptionResponse.FromString,
+                _registered_method=True)
+        self.ResumeSubscription = channel.unary_unary(
+                '/webhook.v1.SubscriptionService/ResumeSubscription',
+                request_serializer=webhook_dot_v1_dot_subscriptions__pb2.ResumeSubscriptionRequest.SerializeToString,
+                response_deserializer=webhook_dot_v1_dot_subscriptions__pb2.ResumeSubscriptionResponse.FromString,
+                _registered_method=True)
 
 
 class SubscriptionServiceServicer:
@@ -96,7 +116,8 @@ class SubscriptionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateSubscription(self, request, context):
-        """Replaces a subscription's fields. The secret is kept unless the request says otherwise.
+        """Replaces a subscription's fields; what is unset gets its default. The secret is kept unless the request says
+        otherwise, and so is the status.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -104,6 +125,38 @@ class SubscriptionServiceServicer:
 
     def DeleteSubscription(self, request, context):
         """Deletes a subscription: its waiting deliveries become cancelled, its history stays readable.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DisableSubscription(self, request, context):
+        """Stops deliveries until somebody enables it, from whatever state; status_reason becomes "manual". One that is disabled
+        stays as it is.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EnableSubscription(self, request, context):
+        """Makes a disabled subscription active, with its breaker closed. One that is active stays as it is;
+        FAILED_PRECONDITION with reason SUBSCRIPTION_PAUSED for one that is paused.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PauseSubscription(self, request, context):
+        """Holds deliveries back for a while. A paused one stays as it is; FAILED_PRECONDITION with reason
+        SUBSCRIPTION_DISABLED for one that is disabled.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeSubscription(self, request, context):
+        """Makes a paused subscription active. One that is active stays as it is; FAILED_PRECONDITION with reason
+        SUBSCRIPTION_DISABLED for one that is disabled.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -136,6 +189,26 @@ def add_SubscriptionServiceServicer_to_server(servicer, server):
                     servicer.DeleteSubscription,
                     request_deserializer=webhook_dot_v1_dot_subscriptions__pb2.DeleteSubscriptionRequest.FromString,
                     response_serializer=webhook_dot_v1_dot_subscriptions__pb2.DeleteSubscriptionResponse.SerializeToString,
+            ),
+            'DisableSubscription': grpc.unary_unary_rpc_method_handler(
+                    servicer.DisableSubscription,
+                    request_deserializer=webhook_dot_v1_dot_subscriptions__pb2.DisableSubscriptionRequest.FromString,
+                    response_serializer=webhook_dot_v1_dot_subscriptions__pb2.DisableSubscriptionResponse.SerializeToString,
+            ),
+            'EnableSubscription': grpc.unary_unary_rpc_method_handler(
+                    servicer.EnableSubscription,
+                    request_deserializer=webhook_dot_v1_dot_subscriptions__pb2.EnableSubscriptionRequest.FromString,
+                    response_serializer=webhook_dot_v1_dot_subscriptions__pb2.EnableSubscriptionResponse.SerializeToString,
+            ),
+            'PauseSubscription': grpc.unary_unary_rpc_method_handler(
+                    servicer.PauseSubscription,
+                    request_deserializer=webhook_dot_v1_dot_subscriptions__pb2.PauseSubscriptionRequest.FromString,
+                    response_serializer=webhook_dot_v1_dot_subscriptions__pb2.PauseSubscriptionResponse.SerializeToString,
+            ),
+            'ResumeSubscription': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeSubscription,
+                    request_deserializer=webhook_dot_v1_dot_subscriptions__pb2.ResumeSubscriptionRequest.FromString,
+                    response_serializer=webhook_dot_v1_dot_subscriptions__pb2.ResumeSubscriptionResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -278,6 +351,114 @@ class SubscriptionService:
             '/webhook.v1.SubscriptionService/DeleteSubscription',
             webhook_dot_v1_dot_subscriptions__pb2.DeleteSubscriptionRequest.SerializeToString,
             webhook_dot_v1_dot_subscriptions__pb2.DeleteSubscriptionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DisableSubscription(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/webhook.v1.SubscriptionService/DisableSubscription',
+            webhook_dot_v1_dot_subscriptions__pb2.DisableSubscriptionRequest.SerializeToString,
+            webhook_dot_v1_dot_subscriptions__pb2.DisableSubscriptionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EnableSubscription(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/webhook.v1.SubscriptionService/EnableSubscription',
+            webhook_dot_v1_dot_subscriptions__pb2.EnableSubscriptionRequest.SerializeToString,
+            webhook_dot_v1_dot_subscriptions__pb2.EnableSubscriptionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PauseSubscription(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/webhook.v1.SubscriptionService/PauseSubscription',
+            webhook_dot_v1_dot_subscriptions__pb2.PauseSubscriptionRequest.SerializeToString,
+            webhook_dot_v1_dot_subscriptions__pb2.PauseSubscriptionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeSubscription(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/webhook.v1.SubscriptionService/ResumeSubscription',
+            webhook_dot_v1_dot_subscriptions__pb2.ResumeSubscriptionRequest.SerializeToString,
+            webhook_dot_v1_dot_subscriptions__pb2.ResumeSubscriptionResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -45,9 +45,27 @@ class SubscriptionServiceStub:
     ListSubscriptions: _grpc.UnaryUnaryMultiCallable[_subscriptions_pb2.ListSubscriptionsRequest, _subscriptions_pb2.ListSubscriptionsResponse]
     """Lists the tenant's subscriptions, newest first."""
     UpdateSubscription: _grpc.UnaryUnaryMultiCallable[_subscriptions_pb2.UpdateSubscriptionRequest, _subscriptions_pb2.UpdateSubscriptionResponse]
-    """Replaces a subscription's fields. The secret is kept unless the request says otherwise."""
+    """Replaces a subscription's fields; what is unset gets its default. The secret is kept unless the request says
+    otherwise, and so is the status.
+    """
     DeleteSubscription: _grpc.UnaryUnaryMultiCallable[_subscriptions_pb2.DeleteSubscriptionRequest, _subscriptions_pb2.DeleteSubscriptionResponse]
     """Deletes a subscription: its waiting deliveries become cancelled, its history stays readable."""
+    DisableSubscription: _grpc.UnaryUnaryMultiCallable[_subscriptions_pb2.DisableSubscriptionRequest, _subscriptions_pb2.DisableSubscriptionResponse]
+    """Stops deliveries until somebody enables it, from whatever state; status_reason becomes "manual". One that is disabled
+    stays as it is.
+    """
+    EnableSubscription: _grpc.UnaryUnaryMultiCallable[_subscriptions_pb2.EnableSubscriptionRequest, _subscriptions_pb2.EnableSubscriptionResponse]
+    """Makes a disabled subscription active, with its breaker closed. One that is active stays as it is;
+    FAILED_PRECONDITION with reason SUBSCRIPTION_PAUSED for one that is paused.
+    """
+    PauseSubscription: _grpc.UnaryUnaryMultiCallable[_subscriptions_pb2.PauseSubscriptionRequest, _subscriptions_pb2.PauseSubscriptionResponse]
+    """Holds deliveries back for a while. A paused one stays as it is; FAILED_PRECONDITION with reason
+    SUBSCRIPTION_DISABLED for one that is disabled.
+    """
+    ResumeSubscription: _grpc.UnaryUnaryMultiCallable[_subscriptions_pb2.ResumeSubscriptionRequest, _subscriptions_pb2.ResumeSubscriptionResponse]
+    """Makes a paused subscription active. One that is active stays as it is; FAILED_PRECONDITION with reason
+    SUBSCRIPTION_DISABLED for one that is disabled.
+    """
 
 @_typing.type_check_only
 class SubscriptionServiceAsyncStub(SubscriptionServiceStub):
@@ -66,9 +84,27 @@ class SubscriptionServiceAsyncStub(SubscriptionServiceStub):
     ListSubscriptions: _aio.UnaryUnaryMultiCallable[_subscriptions_pb2.ListSubscriptionsRequest, _subscriptions_pb2.ListSubscriptionsResponse]  # type: ignore[assignment]
     """Lists the tenant's subscriptions, newest first."""
     UpdateSubscription: _aio.UnaryUnaryMultiCallable[_subscriptions_pb2.UpdateSubscriptionRequest, _subscriptions_pb2.UpdateSubscriptionResponse]  # type: ignore[assignment]
-    """Replaces a subscription's fields. The secret is kept unless the request says otherwise."""
+    """Replaces a subscription's fields; what is unset gets its default. The secret is kept unless the request says
+    otherwise, and so is the status.
+    """
     DeleteSubscription: _aio.UnaryUnaryMultiCallable[_subscriptions_pb2.DeleteSubscriptionRequest, _subscriptions_pb2.DeleteSubscriptionResponse]  # type: ignore[assignment]
     """Deletes a subscription: its waiting deliveries become cancelled, its history stays readable."""
+    DisableSubscription: _aio.UnaryUnaryMultiCallable[_subscriptions_pb2.DisableSubscriptionRequest, _subscriptions_pb2.DisableSubscriptionResponse]  # type: ignore[assignment]
+    """Stops deliveries until somebody enables it, from whatever state; status_reason becomes "manual". One that is disabled
+    stays as it is.
+    """
+    EnableSubscription: _aio.UnaryUnaryMultiCallable[_subscriptions_pb2.EnableSubscriptionRequest, _subscriptions_pb2.EnableSubscriptionResponse]  # type: ignore[assignment]
+    """Makes a disabled subscription active, with its breaker closed. One that is active stays as it is;
+    FAILED_PRECONDITION with reason SUBSCRIPTION_PAUSED for one that is paused.
+    """
+    PauseSubscription: _aio.UnaryUnaryMultiCallable[_subscriptions_pb2.PauseSubscriptionRequest, _subscriptions_pb2.PauseSubscriptionResponse]  # type: ignore[assignment]
+    """Holds deliveries back for a while. A paused one stays as it is; FAILED_PRECONDITION with reason
+    SUBSCRIPTION_DISABLED for one that is disabled.
+    """
+    ResumeSubscription: _aio.UnaryUnaryMultiCallable[_subscriptions_pb2.ResumeSubscriptionRequest, _subscriptions_pb2.ResumeSubscriptionResponse]  # type: ignore[assignment]
+    """Makes a paused subscription active. One that is active stays as it is; FAILED_PRECONDITION with reason
+    SUBSCRIPTION_DISABLED for one that is disabled.
+    """
 
 class SubscriptionServiceServicer(metaclass=_abc_1.ABCMeta):
     """Subscriptions: where events go. Served by the ingest service.
@@ -108,7 +144,9 @@ class SubscriptionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _subscriptions_pb2.UpdateSubscriptionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_subscriptions_pb2.UpdateSubscriptionResponse, _abc.Awaitable[_subscriptions_pb2.UpdateSubscriptionResponse]]:
-        """Replaces a subscription's fields. The secret is kept unless the request says otherwise."""
+        """Replaces a subscription's fields; what is unset gets its default. The secret is kept unless the request says
+        otherwise, and so is the status.
+        """
 
     @_abc_1.abstractmethod
     def DeleteSubscription(
@@ -117,5 +155,45 @@ class SubscriptionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_subscriptions_pb2.DeleteSubscriptionResponse, _abc.Awaitable[_subscriptions_pb2.DeleteSubscriptionResponse]]:
         """Deletes a subscription: its waiting deliveries become cancelled, its history stays readable."""
+
+    @_abc_1.abstractmethod
+    def DisableSubscription(
+        self,
+        request: _subscriptions_pb2.DisableSubscriptionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_subscriptions_pb2.DisableSubscriptionResponse, _abc.Awaitable[_subscriptions_pb2.DisableSubscriptionResponse]]:
+        """Stops deliveries until somebody enables it, from whatever state; status_reason becomes "manual". One that is disabled
+        stays as it is.
+        """
+
+    @_abc_1.abstractmethod
+    def EnableSubscription(
+        self,
+        request: _subscriptions_pb2.EnableSubscriptionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_subscriptions_pb2.EnableSubscriptionResponse, _abc.Awaitable[_subscriptions_pb2.EnableSubscriptionResponse]]:
+        """Makes a disabled subscription active, with its breaker closed. One that is active stays as it is;
+        FAILED_PRECONDITION with reason SUBSCRIPTION_PAUSED for one that is paused.
+        """
+
+    @_abc_1.abstractmethod
+    def PauseSubscription(
+        self,
+        request: _subscriptions_pb2.PauseSubscriptionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_subscriptions_pb2.PauseSubscriptionResponse, _abc.Awaitable[_subscriptions_pb2.PauseSubscriptionResponse]]:
+        """Holds deliveries back for a while. A paused one stays as it is; FAILED_PRECONDITION with reason
+        SUBSCRIPTION_DISABLED for one that is disabled.
+        """
+
+    @_abc_1.abstractmethod
+    def ResumeSubscription(
+        self,
+        request: _subscriptions_pb2.ResumeSubscriptionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_subscriptions_pb2.ResumeSubscriptionResponse, _abc.Awaitable[_subscriptions_pb2.ResumeSubscriptionResponse]]:
+        """Makes a paused subscription active. One that is active stays as it is; FAILED_PRECONDITION with reason
+        SUBSCRIPTION_DISABLED for one that is disabled.
+        """
 
 def add_SubscriptionServiceServicer_to_server(servicer: SubscriptionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -31,7 +31,7 @@ ORDER BY id DESC LIMIT $5
 
 -- lock_delivery --
 -- Locks one delivery of a tenant, with what decides whether it can be sent again.
-SELECT d.*, s.deleted_at IS NOT NULL AS subscription_deleted,
+SELECT d.*, s.deleted_at IS NOT NULL AS subscription_deleted, s.status = 'disabled' AS subscription_disabled,
        EXISTS (SELECT FROM webhook_events e WHERE e.id = d.event_id) AS payload_retained
 FROM webhook_deliveries d JOIN subscriptions s ON s.id = d.subscription_id
 WHERE d.id = $1 AND d.tenant_id = $2

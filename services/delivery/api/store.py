@@ -88,12 +88,15 @@ class Store:
     async def retry(self, tenant_id: str, delivery_id: UUID, *, hold_seconds: float) -> Delivery:
         """Makes a delivery pending, whatever it was.
 
-        Conflict while it is in flight or when its subscription is deleted; Gone without its payload.
+        Conflict while it is in flight or when its subscription is deleted or disabled; Gone without its payload.
         """
         async with self._pool.acquire() as connection, connection.transaction():
             row = await self._lock(connection, tenant_id, delivery_id)
             if row["subscription_deleted"]:
                 raise errors.Conflict("the subscription of this delivery is deleted", reason="SUBSCRIPTION_DELETED")
+            if row["subscription_disabled"]:
+                message = "the subscription of this delivery is disabled; enable it first"
+                raise errors.Conflict(message, reason="SUBSCRIPTION_DISABLED")
             if not row["payload_retained"]:
                 raise errors.Gone("the payload of this delivery is no longer retained")
             await connection.fetchrow(SQL["retry_delivery"], delivery_id, hold_seconds, self._expiry_hours)

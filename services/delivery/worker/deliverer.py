@@ -4,13 +4,17 @@ import contextlib
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
+from services.common import retry_policy
 from services.delivery.settings import RECORDING_SECONDS, WorkerSettings
-from services.delivery.worker import metrics, outcomes, request, text
-from services.delivery.worker.backoff import Backoff
+from services.delivery.worker import metrics, outcomes, request, retry_after, text
 from services.delivery.worker.budget import Budget
 from services.delivery.worker.sender import Answer, Failure, Sender, SendError
 from services.delivery.worker.store import Attempt, Claim, Outcome, Store
+
+# Too Many Requests, Service Unavailable: what Retry-After is looked at with.
+_UNWILLING = frozenset({429, 503})
 
 
 @dataclass(kw_only=True, slots=True)
@@ -23,6 +27,8 @@ class Held:
     sending_since: float | None = None
     # Of the requests that ended.
     attempts: list[Attempt] = field(default_factory=list)
+    # How long the receiver asked to be left alone by the last of them.
+    retry_after_seconds: float = 0.0
 
 
 class ClaimLost(Exception):
@@ -35,7 +41,8 @@ class Deliverer:
     def __init__(self, store: Store, sender: Sender, settings: WorkerSettings) -> None:
         self._store = store
         self._sender = sender
-        self._backoff = Backoff.of(settings)
+        self._policy = settings.retry_policy
+        self._retry_after_cap_seconds = settings.retry_after_cap_seconds
         self._timeout_seconds = settings.delivery_timeout_seconds
         self._lease_seconds = settings.lease_seconds
         self._stored_bytes = settings.stored_response_bytes
@@ -54,7 +61,8 @@ class Deliverer:
             await self._hold(held)
             if await self._attempt(held, payload):
                 await self._attempt(held, payload, fresh=True)
-            return outcomes.decide(claim, held.attempts, self._backoff)
+            policy = retry_policy.stored(claim.retry_policy, self._policy) if claim.retry_policy else self._policy
+            return outcomes.decide(claim, held.attempts, policy, retry_after_seconds=held.retry_after_seconds)
 
     def interrupted(self, held: Held) -> Outcome:
         """The outcome of a delivery that is handed back; if it was being sent, nobody knows whether it arrived."""
@@ -82,9 +90,12 @@ class Deliverer:
         async with self._large_payloads.spend(claim.payload_bytes):
             yield await self._store.payload(claim.event_id)
 
+    def _timeout_of(self, claim: Claim) -> float:
+        return self._timeout_seconds if claim.timeout_seconds is None else claim.timeout_seconds
+
     async def _hold(self, held: Held) -> None:
-        """Sees to it that the lease outlasts the request and its recording."""
-        needed = time.monotonic() + self._timeout_seconds + RECORDING_SECONDS
+        """Sees to it that the lease outlasts the request and its recording, or is whole if it never can."""
+        needed = time.monotonic() + self._timeout_of(held.claim) + RECORDING_SECONDS
         if held.lease_until >= needed:
             return
         asked_at = time.monotonic()
@@ -98,8 +109,8 @@ class Deliverer:
         number = claim.number + len(held.attempts)
         outgoing = request.build(claim, payload, int(time.time()))
         started = held.sending_since = time.monotonic()
-        # A second request must end within the first one's lease.
-        timeout_seconds = min(self._timeout_seconds, held.lease_until - RECORDING_SECONDS - started)
+        # A second request must end within the first one's lease, and every request within a lease that is too short.
+        timeout_seconds = min(self._timeout_of(claim), held.lease_until - RECORDING_SECONDS - started)
         again = False
         answer: Answer | None = None
         failure: SendError | None = None
@@ -111,11 +122,17 @@ class Deliverer:
         attempt = self._describe(claim, number, started, ended, answer, failure)
         held.sending_since = None
         held.attempts.append(attempt)
+        held.retry_after_seconds = 0.0 if answer is None else self._retry_after(answer)
         metrics.ATTEMPTS.labels(attempt.outcome).inc()
         metrics.ATTEMPT_SECONDS.observe(ended - started)
         if attempt.outcome == outcomes.SUCCESS:
             metrics.END_TO_END_SECONDS.observe((claim.at(ended) - claim.created_at).total_seconds())
         return again
+
+    def _retry_after(self, answer: Answer) -> float:
+        if answer.retry_after is None or answer.status_code not in _UNWILLING:
+            return 0.0
+        return min(retry_after.seconds(answer.retry_after, datetime.now(UTC)), self._retry_after_cap_seconds)
 
     def _describe(
         self, claim: Claim, number: int, started: float, ended: float, answer: Answer | None, failure: SendError | None

@@ -17,6 +17,8 @@ MAX_HEAD_BYTES = 64 << 10
 HEAD_PIECE_BYTES = 16 << 10
 _SWITCHING_PROTOCOLS = 101
 _FIRST_FINAL_STATUS = 200
+# Of a Retry-After: twice the longest date. A longer one is not looked at.
+MAX_RETRY_AFTER_BYTES = 64
 # Answers with these statuses have no body, whatever their headers say.
 _NO_BODY = frozenset({204, 304})
 
@@ -40,6 +42,7 @@ class Connection(asyncio.Protocol):
         self._received = False
         self._in_body = False
         self._delimited = False
+        self._retry_after: bytes | None = None
         self.status_code: int | None = None
 
     # -- what the sender does --
@@ -122,7 +125,7 @@ class Connection(asyncio.Protocol):
     # -- what the parser does --
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Takes down what says how long the body, and the connection, last."""
+        """Takes down what says how long the body, the connection and the receiver's unwillingness last."""
         name = name.lower()
         if name in {b"content-length", b"transfer-encoding"}:
             self._delimited = True
@@ -132,6 +135,8 @@ class Connection(asyncio.Protocol):
                 if key.lower() == b"timeout":
                     with contextlib.suppress(ValueError):
                         self.announced_idle_seconds = int(number)
+        elif name == b"retry-after" and not self._in_body and len(value) <= MAX_RETRY_AFTER_BYTES:
+            self._retry_after = value
 
     def on_headers_complete(self) -> None:
         """The status is known."""
@@ -153,6 +158,7 @@ class Connection(asyncio.Protocol):
         """The answer is complete, unless it is an interim one."""
         if self.status_code is None:
             self._delimited = False
+            self._retry_after = None
             return
         if not self._parser.should_keep_alive():
             self.usable = False
@@ -163,7 +169,9 @@ class Connection(asyncio.Protocol):
             return
         if self._transport is not None and self._transport.get_write_buffer_size():
             self.close()  # answered before it was read: the rest must not be taken for the next request
-        self._waiter.set_result(Answer(status_code=self.status_code or 0, body=bytes(self._body)))
+        self._waiter.set_result(
+            Answer(status_code=self.status_code or 0, body=bytes(self._body), retry_after=self._retry_after)
+        )
 
     def _fail(self, kind: Failure, message: str) -> None:
         if self._waiter is not None and not self._waiter.done():

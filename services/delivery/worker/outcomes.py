@@ -8,8 +8,8 @@ import structlog
 from services.common import errors
 from services.common import metrics as common_metrics
 from services.common.batching import Batcher, Bounds
+from services.common.retry_policy import RetryPolicy
 from services.delivery.worker import metrics
-from services.delivery.worker.backoff import Backoff
 from services.delivery.worker.store import Attempt, Claim, Outcome, Store
 
 log = structlog.get_logger(__name__)
@@ -29,13 +29,19 @@ def outcome_of_status(status_code: int) -> str:
     return f"http_{hundreds}xx" if hundreds in {3, 4, 5} else "invalid_response"
 
 
-def decide(claim: Claim, attempts: Sequence[Attempt], backoff: Backoff) -> Outcome:
-    """Delivered on success; else a retry, or failed when the retries are used up."""
+def decide(
+    claim: Claim, attempts: Sequence[Attempt], policy: RetryPolicy, *, retry_after_seconds: float = 0.0
+) -> Outcome:
+    """Delivered on success; else a retry, or failed when the retries are used up.
+
+    The receiver may ask for a longer delay than the policy's, never for a shorter one or for another retry.
+    """
     if attempts[-1].outcome == SUCCESS:
         return Outcome(claim=claim, status="delivered", attempts=attempts)
-    delay_seconds = backoff.delay_seconds(claim.failures + 1)
+    delay_seconds = policy.delay_seconds(claim.failures + 1)
     if delay_seconds is None:
         return Outcome(claim=claim, status="failed", reason="retries_exhausted", failures=1, attempts=attempts)
+    delay_seconds = max(delay_seconds, retry_after_seconds)
     return Outcome(claim=claim, status="scheduled", delay_seconds=delay_seconds, failures=1, attempts=attempts)
 
 

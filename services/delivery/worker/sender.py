@@ -26,6 +26,8 @@ class Answer:
 
     status_code: int
     body: bytes
+    # The header as it came, unless it is longer than a number or a date can be.
+    retry_after: bytes | None = None
 
 
 class SendError(Exception):

@@ -356,6 +356,29 @@ async def test_a_retry_to_a_deleted_subscription_is_a_conflict(api: Shared, stat
     assert (await api.world.row(delivery_id))["status"] == status
 
 
+@pytest.mark.parametrize("status", [status for status in STATES if status != "in_flight"])
+async def test_a_retry_to_a_disabled_subscription_is_a_conflict_and_changes_nothing(api: Shared, status: str) -> None:
+    delivery_id = await delivery_in(api.world, status)
+    before = await api.world.row(delivery_id)
+    await _set_status(api, before["subscription_id"], "disabled")
+    found = await refusal(retry(api, delivery_id))
+    assert isinstance(found, errors.Conflict)
+    assert found.reason == "SUBSCRIPTION_DISABLED"
+    after = await api.world.row(delivery_id)
+    unchanged = dict(before) | {"due": None}
+    assert dict(after) | {"due": None} == unchanged
+
+
+async def test_a_retry_to_a_paused_subscription_waits_for_it(api: Shared) -> None:
+    delivery_id = await delivery_in(api.world, "failed")
+    await _set_status(api, (await api.world.row(delivery_id))["subscription_id"], "paused")
+    assert (await retry(api, delivery_id)).delivery.status == pb.DELIVERY_STATUS_PENDING
+
+
+async def _set_status(api: Shared, subscription_id: UUID, status: str) -> None:
+    await api.world.pool.execute("UPDATE subscriptions SET status = $2 WHERE id = $1", subscription_id, status)
+
+
 # -- cancellations --
 
 

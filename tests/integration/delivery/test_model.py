@@ -13,17 +13,17 @@ from hypothesis import strategies as st
 
 from services.common import errors
 from services.common.postgres import Pool
+from services.common.retry_policy import RetryPolicy
 from services.delivery.api.store import Store as Api
 from services.delivery.dispatcher.store import MAX_INTERRUPTIONS, Walk
 from services.delivery.dispatcher.store import Store as Turns
 from services.delivery.worker import outcomes
-from services.delivery.worker.backoff import Backoff
 from services.delivery.worker.store import Attempt, Claim, Outcome, Store
 from tests.integration.delivery.world import World
 from tests.support.stores import Stores
 
 LIMIT = 2
-BACKOFF = Backoff(limit=LIMIT, base_seconds=100, factor=1, cap_seconds=100, jitter=0)
+POLICY = RetryPolicy(limit=LIMIT, base_seconds=100, factor=1, cap_seconds=100, jitter=0)
 UNFINISHED = {"pending", "scheduled", "in_flight"}
 
 
@@ -90,7 +90,7 @@ class Delivery:
     async def succeed(self, claim: Claim, *, more: bool, twice: bool) -> None:
         self.claims.remove(claim)  # a worker has one outcome for a claim
         made = ["connection_lost", "success"] if more else ["success"]
-        await self._record(outcomes.decide(claim, self._attempts(claim, made), BACKOFF), twice=twice)
+        await self._record(outcomes.decide(claim, self._attempts(claim, made), POLICY), twice=twice)
         held = self.model.holder == claim.token
         for number, outcome in enumerate(made, claim.number):
             self.model.log(number, outcome)
@@ -101,7 +101,7 @@ class Delivery:
 
     async def fail(self, claim: Claim, *, twice: bool, **_: bool) -> None:
         self.claims.remove(claim)  # a worker has one outcome for a claim
-        await self._record(outcomes.decide(claim, self._attempts(claim, ["http_5xx"]), BACKOFF), twice=twice)
+        await self._record(outcomes.decide(claim, self._attempts(claim, ["http_5xx"]), POLICY), twice=twice)
         self.model.log(claim.number, "http_5xx")
         if self.model.holder == claim.token:
             self.model.failure_count += 1

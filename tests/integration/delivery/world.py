@@ -40,6 +40,7 @@ WORKER_SETTINGS: dict[str, Any] = {
     "retry_factor": 2.0,
     "retry_cap_seconds": 3600.0,
     "retry_jitter": 0.1,
+    "retry_after_cap_seconds": 3600.0,
     "delivery_timeout_seconds": 1.0,
     "max_response_bytes": 64 << 10,
     "stored_response_bytes": 4 << 10,

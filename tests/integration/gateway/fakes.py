@@ -39,6 +39,18 @@ def accept(item: ingest_pb2.IngestItem) -> ingest_pb2.IngestResult:
     return ingest_pb2.IngestResult(accepted=accepted)
 
 
+def _take_controls(subscription: subscriptions_pb2.Subscription, request: Any) -> None:
+    """Takes over what a request says of these, as the real service does."""
+    subscription.keep_when_disabled = request.keep_when_disabled
+    for name in ("rate_limit_per_second", "rate_limit_burst", "timeout_seconds"):
+        subscription.ClearField(name)
+        if request.HasField(name):
+            setattr(subscription, name, getattr(request, name))
+    subscription.ClearField("retry_policy")
+    if request.HasField("retry_policy"):
+        subscription.retry_policy.CopyFrom(request.retry_policy)
+
+
 class Services(
     subscriptions_pb2_grpc.SubscriptionServiceServicer,
     ingest_pb2_grpc.IngestServiceServicer,
@@ -97,9 +109,13 @@ class Services(
             event_types=request.event_types,
             description=request.description,
             has_secret=request.HasField("secret_key"),
+            status=subscriptions_pb2.SUBSCRIPTION_STATUS_ACTIVE,
+            status_since=NOW,
+            breaker=subscriptions_pb2.Breaker(state=subscriptions_pb2.BREAKER_STATE_CLOSED),
             created_at=NOW,
             updated_at=NOW,
         )
+        _take_controls(subscription, request)
         self.stored[subscription.id] = subscription
         return subscriptions_pb2.CreateSubscriptionResponse(subscription=subscription)
 
@@ -120,12 +136,37 @@ class Services(
         subscription.target_url = request.target_url
         if secret := request.WhichOneof("secret"):
             subscription.has_secret = secret == "secret_key"
+        _take_controls(subscription, request)
         return subscriptions_pb2.UpdateSubscriptionResponse(subscription=subscription)
 
     async def DeleteSubscription(self, request: Any, context: Any) -> subscriptions_pb2.DeleteSubscriptionResponse:  # noqa: ARG002, N802
         await self._called(request)
         del self.stored[self._subscription(request.subscription_id).id]
         return subscriptions_pb2.DeleteSubscriptionResponse(cancelled_deliveries=0)
+
+    async def DisableSubscription(self, request: Any, context: Any) -> subscriptions_pb2.DisableSubscriptionResponse:  # noqa: ARG002, N802
+        await self._called(request)
+        subscription = self._subscription(request.subscription_id)
+        subscription.status = subscriptions_pb2.SUBSCRIPTION_STATUS_DISABLED
+        return subscriptions_pb2.DisableSubscriptionResponse(subscription=subscription)
+
+    async def EnableSubscription(self, request: Any, context: Any) -> subscriptions_pb2.EnableSubscriptionResponse:  # noqa: ARG002, N802
+        await self._called(request)
+        subscription = self._subscription(request.subscription_id)
+        subscription.status = subscriptions_pb2.SUBSCRIPTION_STATUS_ACTIVE
+        return subscriptions_pb2.EnableSubscriptionResponse(subscription=subscription)
+
+    async def PauseSubscription(self, request: Any, context: Any) -> subscriptions_pb2.PauseSubscriptionResponse:  # noqa: ARG002, N802
+        await self._called(request)
+        subscription = self._subscription(request.subscription_id)
+        subscription.status = subscriptions_pb2.SUBSCRIPTION_STATUS_PAUSED
+        return subscriptions_pb2.PauseSubscriptionResponse(subscription=subscription)
+
+    async def ResumeSubscription(self, request: Any, context: Any) -> subscriptions_pb2.ResumeSubscriptionResponse:  # noqa: ARG002, N802
+        await self._called(request)
+        subscription = self._subscription(request.subscription_id)
+        subscription.status = subscriptions_pb2.SUBSCRIPTION_STATUS_ACTIVE
+        return subscriptions_pb2.ResumeSubscriptionResponse(subscription=subscription)
 
     def _subscription(self, subscription_id: str) -> subscriptions_pb2.Subscription:
         if subscription_id not in self.stored:

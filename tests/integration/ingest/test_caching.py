@@ -327,7 +327,16 @@ def _version(version: int) -> Subscription:
         version=version,
         created_at=now,
         updated_at=now,
+        status="active",
+        status_reason=None,
+        status_since=now,
+        keep_when_disabled=True,
+        rate_limit_per_second=0.5,
+        rate_limit_burst=None,
+        timeout_seconds=30.0,
+        retry_policy='{"limit": 3}',
         filter=Filter([f"t{version}"]),
+        targets=(),
     )
 
 
@@ -366,7 +375,7 @@ async def test_what_redis_holds_is_not_believed_until_others_had_time_to_tell_of
     draft = Draft(target_url=URL, event_types=["t1"], description="", secret_key=None)
     old = await cache._store.create_subscription(ids.new(), "default", draft)
     await cache._write(old.id, old, old.version)
-    new = await cache._store.update_subscription("default", old.id, draft, set_secret=False)
+    new, _ = await cache._store.update_subscription("default", old.id, draft, set_secret=False)
     listening = asyncio.create_task(cache.listen())
     try:
         await wait_until(lambda: cache._ttl_seconds == caches.LISTENING_TTL_SECONDS, what="the cache to listen")

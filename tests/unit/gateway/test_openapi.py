@@ -33,6 +33,10 @@ def test_the_operations_are_those_of_the_api(operations: dict[str, dict[str, Any
         "GET /api/v1/subscriptions/{subscription_id} get_subscription",
         "PUT /api/v1/subscriptions/{subscription_id} replace_subscription",
         "DELETE /api/v1/subscriptions/{subscription_id} delete_subscription",
+        "POST /api/v1/subscriptions/{subscription_id}/disable disable_subscription",
+        "POST /api/v1/subscriptions/{subscription_id}/enable enable_subscription",
+        "POST /api/v1/subscriptions/{subscription_id}/pause pause_subscription",
+        "POST /api/v1/subscriptions/{subscription_id}/resume resume_subscription",
         "GET /api/v1/subscriptions/{subscription_id}/deliveries list_subscription_deliveries",
         "GET /api/v1/subscriptions/{subscription_id}/stats get_subscription_stats",
         "POST /api/v1/webhooks/ingest/{subscription_id} ingest_webhook",
@@ -66,7 +70,7 @@ def expected_statuses(operation: dict[str, Any]) -> set[str]:
         expected |= {"400", "408", "413", "415"}
     if "{" in operation["path"]:
         expected.add("404")
-    if operation["path"].endswith(("/retry", "/cancel")):
+    if operation["path"].endswith(("/retry", "/cancel", "/enable", "/pause", "/resume")):
         expected.add("409")
     if operation["path"].endswith("/retry"):
         expected.add("410")

@@ -22,7 +22,7 @@ def _event(event_id: UUID | None = None, *, deliveries: int = 1, key: str = "") 
         event_type=None,
         content_type="text/plain",
         payload=b"",
-        deliveries=[(TARGET, TARGET)] * deliveries,
+        deliveries=[(TARGET, TARGET, True)] * deliveries,
         key=Key(tenant_id="default", route="events", key=key, request_hash=b"") if key else None,
     )
 

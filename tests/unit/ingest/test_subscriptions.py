@@ -1,5 +1,7 @@
 """What a valid subscription is."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -144,3 +146,42 @@ def test_every_field_at_fault_is_named_at_once() -> None:
         _draft("ftp://x", secret_key="", event_types=["good", "bad type", "*"], description="\x00")
     assert _fields(raised) == ["target_url", "event_types.1", "event_types.2", "description", "secret_key"]
     assert all(field in raised.value.message for field in _fields(raised))
+
+
+# -- controls --
+
+NAN, INF = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize(
+    ("fields", "at_fault"),
+    [
+        ({"rate_limit_per_second": 0.001}, []),
+        ({"rate_limit_per_second": 100_000, "rate_limit_burst": 1_000_000}, []),
+        ({"rate_limit_per_second": 1, "rate_limit_burst": 1}, []),
+        ({"timeout_seconds": 1}, []),
+        ({"timeout_seconds": 30}, []),
+        ({"rate_limit_per_second": 0}, ["rate_limit_per_second"]),
+        ({"rate_limit_per_second": -1}, ["rate_limit_per_second"]),
+        ({"rate_limit_per_second": NAN}, ["rate_limit_per_second"]),
+        ({"rate_limit_per_second": INF}, ["rate_limit_per_second"]),
+        ({"rate_limit_per_second": 100_001}, ["rate_limit_per_second"]),
+        ({"rate_limit_burst": 5}, ["rate_limit_burst"]),
+        ({"rate_limit_per_second": 1, "rate_limit_burst": 0}, ["rate_limit_burst"]),
+        ({"rate_limit_per_second": 1, "rate_limit_burst": 1_000_001}, ["rate_limit_burst"]),
+        ({"rate_limit_per_second": NAN, "rate_limit_burst": -1}, ["rate_limit_per_second", "rate_limit_burst"]),
+        ({"timeout_seconds": 0.99}, ["timeout_seconds"]),
+        ({"timeout_seconds": 30.01}, ["timeout_seconds"]),
+        ({"timeout_seconds": NAN}, ["timeout_seconds"]),
+        ({"timeout_seconds": INF}, ["timeout_seconds"]),
+        ({"refused": [errors.Violation(field="retry_policy", description="is wrong")]}, ["retry_policy"]),
+    ],
+    ids=str,
+)
+def test_limits_and_timeouts_are_taken_or_refused_by_name(fields: dict[str, Any], at_fault: list[str]) -> None:
+    try:
+        Draft(target_url=URL, secret_key=None, event_types=[], description="", **fields)
+    except errors.InvalidArgument as refused:
+        assert [violation.field for violation in refused.violations] == at_fault  # noqa: PT017 - one or the other
+    else:
+        assert at_fault == []

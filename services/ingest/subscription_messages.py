@@ -1,0 +1,99 @@
+"""Subscriptions to and from their messages."""
+
+from protos.webhook.v1 import subscriptions_pb2 as pb
+from services.common import errors, retry_policy
+from services.common.retry_policy import Asked, RetrySettings
+from services.ingest.subscriptions import Breaker, Draft, Shown, Subscription
+
+_STATUS_PREFIX = "SUBSCRIPTION_STATUS_"
+_STATE_PREFIX = "BREAKER_STATE_"
+
+
+def draft(
+    request: pb.CreateSubscriptionRequest | pb.UpdateSubscriptionRequest, settings: RetrySettings, *, secret: bool
+) -> Draft:
+    """What a request asks for, its secret only with `secret`; InvalidArgument naming each field at fault."""
+    asked: Asked | None = None
+    refused: tuple[errors.Violation, ...] = ()
+    if request.HasField("retry_policy"):
+        try:
+            asked = retry_policy.accepted(
+                _asked(request.retry_policy), settings.retry_policy, expiry_hours=settings.delivery_expiry_hours
+            )
+        except errors.InvalidArgument as error:
+            refused = error.violations
+    return Draft(
+        target_url=request.target_url,
+        event_types=list(request.event_types),
+        description=request.description,
+        secret_key=request.secret_key if secret else None,
+        keep_when_disabled=request.keep_when_disabled if request.HasField("keep_when_disabled") else True,
+        rate_limit_per_second=request.rate_limit_per_second if request.HasField("rate_limit_per_second") else None,
+        rate_limit_burst=request.rate_limit_burst if request.HasField("rate_limit_burst") else None,
+        timeout_seconds=request.timeout_seconds if request.HasField("timeout_seconds") else None,
+        retry_policy=asked,
+        refused=refused,
+    )
+
+
+def message(shown: Shown) -> pb.Subscription:
+    """A subscription as it is answered."""
+    subscription, breaker = shown
+    found = pb.Subscription(
+        id=str(subscription.id),
+        tenant_id=subscription.tenant_id,
+        target_url=subscription.target_url,
+        event_types=subscription.event_types,
+        description=subscription.description,
+        has_secret=subscription.secret_key is not None,
+        status=pb.SubscriptionStatus.Value(_STATUS_PREFIX + subscription.status.upper()),
+        status_reason=subscription.status_reason or "",
+        keep_when_disabled=subscription.keep_when_disabled,
+        rate_limit_per_second=subscription.rate_limit_per_second,
+        rate_limit_burst=subscription.rate_limit_burst,
+        timeout_seconds=subscription.timeout_seconds,
+        retry_policy=_policy(subscription),
+        breaker=_breaker(breaker),
+    )
+    found.created_at.FromDatetime(subscription.created_at)
+    found.updated_at.FromDatetime(subscription.updated_at)
+    found.status_since.FromDatetime(subscription.status_since)
+    return found
+
+
+def _asked(policy: pb.RetryPolicy) -> Asked:
+    return Asked(
+        base_seconds=policy.base_seconds if policy.HasField("base_seconds") else None,
+        factor=policy.factor if policy.HasField("factor") else None,
+        cap_seconds=policy.cap_seconds if policy.HasField("cap_seconds") else None,
+        limit=policy.limit if policy.HasField("limit") else None,
+        delays_seconds=tuple(policy.delays_seconds),
+        name=policy.name or None,
+    )
+
+
+def _policy(subscription: Subscription) -> pb.RetryPolicy | None:
+    if subscription.retry_policy is None:
+        return None
+    asked = Asked.of_text(subscription.retry_policy)
+    return pb.RetryPolicy(
+        base_seconds=asked.base_seconds,
+        factor=asked.factor,
+        cap_seconds=asked.cap_seconds,
+        limit=asked.limit,
+        delays_seconds=asked.delays_seconds,
+        name=asked.name or "",
+    )
+
+
+def _breaker(breaker: Breaker) -> pb.Breaker:
+    found = pb.Breaker(
+        state=pb.BreakerState.Value(_STATE_PREFIX + breaker.state.upper()),
+        reason=breaker.reason or "",
+        consecutive_failures=breaker.consecutive_failures,
+    )
+    if breaker.since is not None:
+        found.since.FromDatetime(breaker.since)
+    if breaker.next_probe_at is not None:
+        found.next_probe_at.FromDatetime(breaker.next_probe_at)
+    return found
