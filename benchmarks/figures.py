@@ -45,6 +45,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     end_to_end_p50_ms: float
     end_to_end_p95_ms: float
     end_to_end_p99_ms: float
+    end_to_end_max_ms: float
     # How late an open loop's requests began.
     late_p99_ms: float
     # CPU time by process, over the recorded deliveries; `stack` is the sum of STACK.

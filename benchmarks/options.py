@@ -17,7 +17,7 @@ class Options:
     runs: int
     # Of each load.
     seconds: float
-    # Pending deliveries that the scenario `backlog` makes.
+    # Pending deliveries that the scenarios `backlog` and `neighbour` make.
     backlog: int
     json_path: Path
     # Of the plots.
@@ -36,7 +36,9 @@ def parse(arguments: Sequence[str], scenarios: Sequence[str]) -> Options:
     parser.add_argument("--seconds", type=_positive_float, default=20.0, help="of each load")
     parser.add_argument("--json", type=Path, help="file for the figures; results/latest.json when not named")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder for the plots")
-    parser.add_argument("--backlog", type=_positive_int, default=1_000_000, help="deliveries that wait in `backlog`")
+    parser.add_argument(
+        "--backlog", type=_positive_int, default=1_000_000, help="deliveries that wait in `backlog` and `neighbour`"
+    )
     parser.add_argument("--keep", action="store_true", help="keep data and logs, and say where")
     parser.add_argument("--profile", action="append", choices=ROLES, help="draw a flame graph of a role; needs py-spy")
     named = parser.parse_args(arguments)

@@ -2,11 +2,17 @@
 -- Whether any delivery has not ended.
 SELECT EXISTS (SELECT 1 FROM webhook_deliveries WHERE status IN ('pending', 'scheduled', 'in_flight'))
 
+-- unfinished_of --
+-- Whether any delivery to the subscriptions $1 has not ended; whatever waits for others is not looked at.
+SELECT EXISTS (SELECT 1 FROM webhook_deliveries
+               WHERE status IN ('pending', 'scheduled', 'in_flight') AND subscription_id = ANY($1::uuid[]))
+
 -- recorded --
--- Counts successful attempts recorded since $1, and of them those before $2, in Unix seconds.
+-- Counts successful attempts recorded since $1, and of them those before $2, in Unix seconds. With $3 only those of
+-- these subscriptions.
 SELECT count(*) AS recorded, count(*) FILTER (WHERE recorded_at < to_timestamp($2)) AS in_window
 FROM delivery_attempts
-WHERE recorded_at >= to_timestamp($1) AND outcome = 'success'
+WHERE recorded_at >= to_timestamp($1) AND outcome = 'success' AND ($3::uuid[] IS NULL OR subscription_id = ANY($3))
 
 -- insert_subscriptions --
 -- Makes subscriptions with the ids $1 and the targets $2, all with the secret $3.

@@ -3,9 +3,10 @@
 import contextlib
 import time
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import UUID
 
 from benchmarks import cpu, figures, stack
 from benchmarks.bench import Bench
@@ -23,8 +24,19 @@ WEBHOOK_TYPE = "benchmark.webhook"
 WARM_UP_SECONDS = 3.0
 # What has not come when nothing came for so long is lost. Longer than a row that was rung is left alone (10 s).
 SILENCE_SECONDS = 20.0
+# After a load, before the neighbours of a group are ended: what they hang has met the worker's deadline once (15 s).
+PATIENCE_SECONDS = 16.0
 POLL_SECONDS = 0.05
 ANSWER_SECONDS = 30.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """The subscriptions that a run is about, where a load goes to others as well, which may never be done."""
+
+    subscriptions: Sequence[UUID]
+    # Ends the others, when the group has waited for so long behind them that it might do so for an hour.
+    end_others: Callable[[], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,24 +49,36 @@ class Rig:
     generator: Helper
     receiver: Helper
     receiver_url: str
+    # Another receiver, for those that no figures are told of: the first one does not wait for it.
+    other: Helper
+    other_url: str
 
     def targets(self, count: int = 1, behaviour: str = "ok") -> list[str]:
         """URLs of streams of the receiver."""
-        return [f"{self.receiver_url}/{behaviour}/{number}" for number in range(count)]
+        return _streams(self.receiver_url, behaviour, count)
+
+    def other_targets(self, count: int = 1, behaviour: str = "ok") -> list[str]:
+        """URLs of streams of the other receiver."""
+        return _streams(self.other_url, behaviour, count)
+
+    def subscribe(self, targets: Sequence[str]) -> list[UUID]:
+        """Makes subscriptions that webhooks are sent to."""
+        # Events have types and webhooks have none, which every subscription takes: what fans out does not come here.
+        return self.stack.subscribe(targets, [WEBHOOK_TYPE])
 
     def webhook_paths(self, *, count: int = 1, behaviour: str = "ok") -> tuple[str, ...]:
         """Makes subscriptions to streams of the receiver; answers where their webhooks are sent."""
-        # Events have types and webhooks have none, which every subscription takes: what fans out does not come here.
-        made = self.stack.subscribe(self.targets(count, behaviour), [WEBHOOK_TYPE])
-        return tuple(f"/api/v1/webhooks/ingest/{subscription}" for subscription in made)
+        return tuple(webhook_path(made) for made in self.subscribe(self.targets(count, behaviour)))
 
     def closed(self, paths: Sequence[str], payload_bytes: int = KILOBYTE, seconds: float | None = None) -> Load:
         """A closed loop."""
         return self._load(paths, payload_bytes, seconds)
 
-    def open(self, paths: Sequence[str], rate: float, payload_bytes: int = KILOBYTE) -> Load:
+    def open(
+        self, paths: Sequence[str], rate: float, payload_bytes: int = KILOBYTE, seconds: float | None = None
+    ) -> Load:
         """An open loop."""
-        return self._load(paths, payload_bytes, None, rate=rate)
+        return self._load(paths, payload_bytes, seconds, rate=rate)
 
     def warm_up(self, paths: Sequence[str]) -> Figures:
         """A short closed loop of 1 KB that is not counted, so that pools are filled and plans are made.
@@ -66,37 +90,42 @@ class Rig:
         self.store.settle()
         return warm
 
-    def measure(self, case: str, load: Load, *, fan_out: int = 1) -> Figures:
-        """Runs a load and waits until all of it is delivered and recorded."""
+    def measure(self, case: str, load: Load, *, fan_out: int = 1, group: Group | None = None) -> Figures:
+        """Runs a load and waits until all of it, or of it what goes to a group, is delivered and recorded.
+
+        Of a group are also the figures, but for what was sent and not taken, the time of that, and the CPU time.
+        """
+        subscriptions = None if group is None else group.subscriptions
         self.receiver.ask(Forget(), Count)
         trees = self.trees()
         began, used, machine = time.time(), cpu.seconds(trees), cpu.machine_seconds()
         with profiling(self.bench, self.stack.trees(), load.seconds):
             sent = self._send(case, load)
-        self._drain(sent.accepted.count(1) * fan_out)
+        accepted = sent.accepted if group is None else _accepted_of(group, load.paths, sent.accepted)
+        self._drain(accepted.count(1) * fan_out, group)
         drained = time.time()
         spent = cpu.difference(cpu.seconds(trees), used)
         others = cpu.machine_seconds() - machine - sum(spent.values())
         self.stack.check()
         received = self.receiver.ask(Report(began_ns=sent.began_ns, ended_ns=sent.ended_ns), Received)
         ended = began + (sent.ended_ns - sent.began_ns) / 1e9
-        recorded = self.store.recorded(began, ended)
+        recorded = self.store.recorded(began, ended, subscriptions)
         seconds = (sent.ended_ns - sent.began_ns) / 1e9
-        cpu_ms = figures.cpu_ms(spent, recorded.total)
+        cpu_ms = figures.cpu_ms(spent, self.store.recorded(began, ended).total)
         return self.bench.done(
             Figures(
                 case=case,
                 seconds=seconds,
                 sent=sent.sent,
-                accepted=sent.accepted.count(1),
+                accepted=accepted.count(1),
                 refused=sum(sent.statuses.values()) - sent.accepted.count(1),
                 failed=sent.failed,
                 delivered=received.deliveries,
                 recorded=recorded.total,
-                lost=_lost(sent.accepted, received.streams_by_sequence, fan_out),
+                lost=_lost(accepted, received.streams_by_sequence, fan_out),
                 duplicates=received.duplicates,
                 unrecorded=max(0, received.deliveries - recorded.total),
-                accepted_per_second=sent.accepted.count(1) / seconds,
+                accepted_per_second=accepted.count(1) / seconds,
                 delivered_per_second=received.in_window / seconds,
                 recorded_per_second=recorded.in_window / seconds,
                 drain_seconds=max(0.0, drained - ended),
@@ -107,6 +136,7 @@ class Rig:
                 end_to_end_p50_ms=received.end_to_end_p50_ms,
                 end_to_end_p95_ms=received.end_to_end_p95_ms,
                 end_to_end_p99_ms=received.end_to_end_p99_ms,
+                end_to_end_max_ms=received.end_to_end_max_ms,
                 late_p99_ms=sent.late_p99_ms,
                 cpu_ms_per_webhook=cpu_ms,
                 ratio_to_floor=self.bench.ratio_to_floor(cpu_ms["stack"]),
@@ -115,8 +145,9 @@ class Rig:
         )
 
     def trees(self) -> dict[str, list[int]]:
-        """The roots of all process trees, generator and receiver included."""
-        return {**self.stack.trees(), "generator": [self.generator.pid], "receiver": [self.receiver.pid]}
+        """The roots of all process trees, generator and both receivers included."""
+        receivers = [self.receiver.pid, self.other.pid]
+        return {**self.stack.trees(), "generator": [self.generator.pid], "receiver": receivers}
 
     def deliveries(self) -> int:
         """How many have come to the receiver."""
@@ -139,10 +170,15 @@ class Rig:
         with self.bench.screen.step(case, load.seconds) as tick:
             return self.generator.hear(Sent, load.seconds + ANSWER_SECONDS, on_tick=tick)
 
-    def _drain(self, expected: int) -> None:
+    def _drain(self, expected: int, group: Group | None) -> None:
         """Waits until everything has come and is recorded, or nothing comes any more."""
-        came, moment = -1, time.monotonic()
-        while (now := self.deliveries()) < expected or self.store.unfinished():
+        subscriptions = None if group is None else group.subscriptions
+        came, began = -1, time.monotonic()
+        moment, patient = began, group is not None
+        while (now := self.deliveries()) < expected or self.store.unfinished(subscriptions):
+            if group and patient and time.monotonic() - began > PATIENCE_SECONDS:
+                group.end_others()
+                patient = False
             if now != came:
                 came, moment = now, time.monotonic()
             elif time.monotonic() - moment > SILENCE_SECONDS:
@@ -167,7 +203,8 @@ def running(
     with contextlib.ExitStack() as cleanup:
         generator = cleanup.enter_context(Helper("generator", "benchmarks.load.generator"))
         receiver = cleanup.enter_context(Helper("receiver", "benchmarks.load.receiver", arguments))
-        port = receiver.hear(Listening, ANSWER_SECONDS).port
+        other = cleanup.enter_context(Helper("other receiver", "benchmarks.load.receiver"))
+        port, other_port = (each.hear(Listening, ANSWER_SECONDS).port for each in (receiver, other))
         running_stack = cleanup.enter_context(stack.running(bench.folder / name, environment=environment))
         running_stack.start(workers=workers)
         yield Rig(
@@ -177,7 +214,14 @@ def running(
             generator=generator,
             receiver=receiver,
             receiver_url=f"{'https' if tls else 'http'}://{'localhost' if tls else '127.0.0.1'}:{port}",
+            other=other,
+            other_url=f"http://127.0.0.1:{other_port}",
         )
+
+
+def webhook_path(subscription: UUID) -> str:
+    """Where the webhooks of a subscription are sent."""
+    return f"/api/v1/webhooks/ingest/{subscription}"
 
 
 def sustained(one: Figures) -> float:
@@ -192,6 +236,17 @@ def calibrated(rig: Rig, paths: Sequence[str]) -> float:
     if not rate:
         raise BenchmarkError("nothing went all the way")
     return rate
+
+
+def _streams(url: str, behaviour: str, count: int) -> list[str]:
+    return [f"{url}/{behaviour}/{number}" for number in range(count)]
+
+
+def _accepted_of(group: Group, paths: Sequence[str], accepted: bytes) -> bytes:
+    """`accepted` with zeros for what did not go to the group: requests go to the paths in turn."""
+    wanted = {webhook_path(subscription) for subscription in group.subscriptions}
+    mine = bytes(path in wanted for path in paths)
+    return bytes(was & mine[sequence % len(mine)] for sequence, was in enumerate(accepted))
 
 
 def _lost(accepted: bytes, streams_by_sequence: bytes, fan_out: int) -> int:

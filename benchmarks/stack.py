@@ -132,7 +132,16 @@ class Stack:
     def subscribe(self, target_urls: Sequence[str], event_types: Sequence[str] = ()) -> list[UUID]:
         """Makes subscriptions through the API; answers their ids in order."""
         fields = {"event_types": list(event_types), "secret_key": SECRET}
-        return [UUID(self._post("/api/v1/subscriptions/", {"target_url": url, **fields})["id"]) for url in target_urls]
+        return [UUID(self._ask("POST", "/", {"target_url": url, **fields})["id"]) for url in target_urls]
+
+    def retarget(self, subscription: UUID, target_url: str) -> None:
+        """Points a subscription elsewhere; its secret stays."""
+        self._ask("PUT", f"/{subscription}", {"target_url": target_url})
+
+    def unsubscribe(self, subscriptions: Sequence[UUID]) -> None:
+        """Deletes subscriptions, which cancels what waits for them."""
+        for subscription in subscriptions:
+            self._ask("DELETE", f"/{subscription}")
 
     @contextlib.contextmanager
     def store(self) -> Iterator[Store]:
@@ -168,14 +177,16 @@ class Stack:
         child.launch()
         return functools.partial(readiness.all_ready, urls)
 
-    def _post(self, path: str, document: object) -> dict[str, str]:
+    def _ask(self, method: str, path: str, document: object = None) -> dict[str, str]:
+        """What the subscriptions' API answers; nothing when it answers 204."""
         request = urllib.request.Request(  # noqa: S310 - http, to our own gateway
-            f"{self._plan.gateway_url}{path}",
-            data=json.dumps(document).encode(),
+            f"{self._plan.gateway_url}/api/v1/subscriptions{path}",
+            method=method,
+            data=None if document is None else json.dumps(document).encode(),
             headers={"Content-Type": "application/json"},
         )
         with urllib.request.urlopen(request, timeout=REQUEST_TIMEOUT_SECONDS) as answer:  # noqa: S310 - as above
-            decoded: dict[str, str] = json.load(answer)
+            decoded: dict[str, str] = json.loads(answer.read() or b"{}")
         return decoded
 
 

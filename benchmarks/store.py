@@ -45,13 +45,14 @@ class Store:
         self._connection.terminate()
         self._runner.close()
 
-    def unfinished(self) -> bool:
-        """Whether any delivery has not ended."""
-        return bool(self._runner.run(self._connection.fetchval(SQL["unfinished"])))
+    def unfinished(self, subscriptions: Sequence[UUID] | None = None) -> bool:
+        """Whether any delivery, or any to these subscriptions, has not ended."""
+        asked = (SQL["unfinished"],) if subscriptions is None else (SQL["unfinished_of"], subscriptions)
+        return bool(self._runner.run(self._connection.fetchval(*asked)))
 
-    def recorded(self, since: float, until: float) -> Recorded:
+    def recorded(self, since: float, until: float, subscriptions: Sequence[UUID] | None = None) -> Recorded:
         """Successful attempts since a moment, and those between two moments, in Unix seconds."""
-        row = self._runner.run(self._connection.fetchrow(SQL["recorded"], since, until))
+        row = self._runner.run(self._connection.fetchrow(SQL["recorded"], since, until, subscriptions))
         return Recorded(total=row["recorded"], in_window=row["in_window"])
 
     def insert_subscriptions(self, targets: Sequence[tuple[UUID, str]], secret: str) -> None:

@@ -91,6 +91,7 @@ class Received(msgspec.Struct, frozen=True, kw_only=True):
     end_to_end_p50_ms: float
     end_to_end_p95_ms: float
     end_to_end_p99_ms: float
+    end_to_end_max_ms: float
 
 
 class Listening(msgspec.Struct, frozen=True, kw_only=True):

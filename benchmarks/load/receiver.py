@@ -1,7 +1,8 @@
 """The receiver, a process of its own: python -m benchmarks.load.receiver [--tls CERTIFICATE KEY].
 
 Paths are /BEHAVIOUR/STREAM. The stream is a number, such as that of a subscription. Behaviours: `ok` answers 200 at
-once, `after-100` after 100 ms. Written for speed: a request is parsed no further than its end and its stamp.
+once, `after-100` after 100 ms, and bad ones are in misbehaving.py. Written for speed: a request is parsed no further
+than its end and its stamp.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ from typing import assert_never, cast
 import msgspec
 import uvloop
 
-from benchmarks.load import payloads, percentiles, pipes
+from benchmarks.load import misbehaving, payloads, percentiles, pipes
 from benchmarks.load.messages import Ask, Count, Forget, Listening, Received, ReceiverCommand, Report
 
 HOST = "127.0.0.1"
@@ -57,7 +58,7 @@ class Log:
                 streams[sequence] += came
         if sys.byteorder == "big":
             streams.byteswap()
-        p50, p95, p99 = percentiles.of(self._latencies, (50, 95, 99))
+        p50, p95, p99, greatest = percentiles.of(self._latencies, (50, 95, 99, 100))
         return Received(
             deliveries=self.deliveries,
             duplicates=self._duplicates,
@@ -67,6 +68,7 @@ class Log:
             end_to_end_p50_ms=p50 * 1e3,
             end_to_end_p95_ms=p95 * 1e3,
             end_to_end_p99_ms=p99 * 1e3,
+            end_to_end_max_ms=greatest * 1e3,
         )
 
 
@@ -125,6 +127,9 @@ class _Connection(asyncio.Protocol):
         self._receiver.log.add(int(stream), sequence, sent_ns, self._began_ns)
         if behaviour == b"ok":
             self._answer()
+        elif (misbehave := misbehaving.BEHAVIOURS.get(behaviour)) is not None:
+            assert self._transport is not None
+            misbehave(self._transport)
         else:
             self._loop.call_later(int(behaviour.removeprefix(b"after-")) / 1000, self._answer)
 

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 
 from benchmarks.results import Scenario
-from benchmarks.scenarios import backlog, fanout, floor, idle, latency, slow, throughput, tls
+from benchmarks.scenarios import backlog, fanout, floor, idle, latency, neighbour, slow, throughput, tls
 
 ALL: Mapping[str, Scenario] = {
-    module.SCENARIO.name: module.SCENARIO for module in (floor, idle, throughput, latency, fanout, slow, tls, backlog)
+    module.SCENARIO.name: module.SCENARIO
+    for module in (floor, idle, throughput, latency, fanout, slow, tls, backlog, neighbour)
 }

@@ -8,6 +8,7 @@ each run. If the backlog ends in one of them, that window ends with it.
 import time
 from collections.abc import Sequence
 from typing import Any
+from uuid import UUID
 
 import msgspec
 
@@ -16,7 +17,8 @@ from benchmarks.bench import Bench
 from benchmarks.charts import Chart
 from benchmarks.errors import BenchmarkError
 from benchmarks.load import payloads
-from benchmarks.load.messages import Count, Forget
+from benchmarks.load.messages import Ask, Count, Forget
+from benchmarks.load.pipes import Helper
 from benchmarks.profiler import profiling
 from benchmarks.results import PROCESSES, Result, Scenario
 from benchmarks.rig import Rig
@@ -65,28 +67,38 @@ def run(bench: Bench) -> Result:
 def _drained(bench: Bench, case: str, count: int) -> list[Drain]:
     with rig.running(bench, f"backlog-{count}") as ready:
         empty = rig.calibrated(ready, ready.webhook_paths())
-        ready.stack.stop()
-        _fill(ready, case, count)
-        ready.receiver.ask(Forget(), Count)
-        ready.stack.start()
-        _wait_for_first(ready)
+        waiting(ready, case, ready.targets(count), ready.receiver)
         return [_window(ready, case, empty) for _ in range(bench.options.runs)]
 
 
-def _fill(ready: Rig, case: str, count: int) -> None:
+def waiting(ready: Rig, case: str, targets: Sequence[str], receiver: Helper) -> list[UUID]:
+    """Writes a backlog to the targets while the processes are away, and starts them; answers the subscriptions.
+
+    Returns when the first delivery has come to the receiver.
+    """
+    ready.stack.stop()
+    subscriptions = _fill(ready, case, targets)
+    receiver.ask(Forget(), Count)
+    ready.stack.start()
+    _wait_for_first(receiver)
+    return subscriptions
+
+
+def _fill(ready: Rig, case: str, targets: Sequence[str]) -> list[UUID]:
     backlog = ready.bench.options.backlog
     ready.bench.screen.say(f"backlog {case}: writing {backlog:,} deliveries")
-    subscriptions = [ids.new() for _ in range(count)]
-    ready.store.insert_subscriptions(list(zip(subscriptions, ready.targets(count), strict=True)), SECRET)
+    subscriptions = [ids.new() for _ in targets]
+    ready.store.insert_subscriptions(list(zip(subscriptions, targets, strict=True)), SECRET)
     payload = payloads.template(rig.KILOBYTE)
     with ready.bench.screen.count("writing the backlog", backlog) as made:
         ready.store.insert_backlog(backlog, subscriptions, payload, on_made=made)
     ready.store.settle()
+    return subscriptions
 
 
-def _wait_for_first(ready: Rig) -> None:
+def _wait_for_first(receiver: Helper) -> None:
     deadline = time.monotonic() + FIRST_DELIVERY_SECONDS
-    while not ready.deliveries():
+    while not receiver.ask(Ask(), Count).deliveries:
         if time.monotonic() > deadline:
             raise BenchmarkError(f"nothing of the backlog was delivered within {FIRST_DELIVERY_SECONDS:g} s")
         time.sleep(TICK_SECONDS)

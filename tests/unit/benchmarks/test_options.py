@@ -33,4 +33,4 @@ def test_a_wrong_command_line_ends_the_process(wrong: list[str], capsys: pytest.
 
 
 def test_the_issue_names_these_scenarios() -> None:
-    assert set(NAMES) >= {"throughput", "latency", "fanout", "slow", "tls", "backlog", "idle", "floor"}
+    assert set(NAMES) >= {"throughput", "latency", "fanout", "slow", "tls", "backlog", "idle", "floor", "neighbour"}

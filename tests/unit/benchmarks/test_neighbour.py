@@ -1,0 +1,66 @@
+import socket
+from uuid import UUID
+
+import msgspec
+import pytest
+
+from benchmarks import rig
+from benchmarks.figures import STACK, Figures
+from benchmarks.scenarios import neighbour
+
+ONE, TWO, OTHER = (UUID(int=number) for number in range(3))
+
+
+def _run(case: str, *, p99_ms: float = 100.0, delivered: float = 1000.0, lost: int = 0) -> Figures:
+    told = {
+        "case": case,
+        "end_to_end_p99_ms": p99_ms,
+        "delivered_per_second": delivered,
+        "lost": lost,
+        "cpu_ms_per_webhook": dict.fromkeys((*STACK, "stack"), 0.5),
+    }
+    return msgspec.convert(dict.fromkeys(Figures.__struct_fields__, 0) | told, Figures)
+
+
+def _runs(kind: str, **changes: float) -> list[Figures]:
+    """One run of each case, of which one kind differs."""
+    others = [_run(name) for name in (neighbour.ALONE, neighbour.TWICE, *neighbour.KINDS) if name != kind]
+    return [*others, _run(kind, **changes)]  # type: ignore[arg-type]
+
+
+def test_the_worst_kind_is_the_headline() -> None:
+    found = neighbour.summary(_runs("hang", p99_ms=450.0, delivered=400.0, lost=3))
+
+    assert (found["healthy_p99_ratio"], found["healthy_throughput_ratio"], found["lost"]) == (4.5, 0.4, 3)
+    assert found["kinds"]["hang"]["healthy_p99_ms"] == 450.0
+    assert found["kinds"]["reset"]["healthy_p99_ratio"] == 1.0
+
+
+def test_twice_the_healthy_is_no_kind() -> None:
+    found = neighbour.summary(_runs(neighbour.TWICE, p99_ms=900.0))
+
+    assert found["healthy_p99_ratio"] == 1.0
+    assert found["control"]["healthy_p99_ratio"] == 9.0
+
+
+def test_ratios_are_of_the_same_run() -> None:
+    # A machine that got slower under all cases alike.
+    slower = [_run(name, p99_ms=300.0) for name in (neighbour.ALONE, neighbour.TWICE, *neighbour.KINDS)]
+
+    found = neighbour.summary([*_runs("dns", p99_ms=200.0), *slower])
+
+    assert found["kinds"]["dns"]["healthy_p99_ratio"] == pytest.approx((2.0 + 1.0) / 2)
+
+
+def test_what_was_accepted_for_others_is_not_the_groups() -> None:
+    group = rig.Group(subscriptions=[ONE, TWO], end_others=lambda: None)
+    paths = [rig.webhook_path(subscription) for subscription in (ONE, OTHER, TWO, OTHER)]
+
+    accepted = rig._accepted_of(group, paths, b"\x01\x01\x01\x01\x00\x01\x01")
+
+    assert accepted == b"\x01\x00\x01\x00\x00\x00\x01"
+
+
+def test_nobody_listens_at_a_closed_port() -> None:
+    with neighbour._closed_port() as port, pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port), timeout=5)
