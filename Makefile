@@ -20,10 +20,10 @@ export PYTHON
 COMPILE := $(BIN)/uv pip compile --universal --generate-hashes --python-version 3.11 --no-emit-index-url --no-header -q
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test chaos bench lint format protos lock clean
+.PHONY: help run demo test chart-test chaos bench lint image format protos lock clean
 
 help: ## Show this
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
 run: ## Start everything on this machine; PORT=8080 DATA_DIR=.data by default
 	@scripts/venv.sh run
@@ -37,6 +37,9 @@ test: ## Run all tests; ARGS go to pytest
 	@scripts/venv.sh dev
 	@unset PORT DATA_DIR; exec $(BIN)/python -m pytest $(ARGS)
 
+chart-test: ## Check the Helm chart and the Dockerfile, without a cluster; ARGS go to pytest
+	@scripts/chart-test.sh $(ARGS)
+
 chaos: ## Prove that nothing accepted is lost: ARGS="--seed 7 --events 20000 --faults 25"
 	@scripts/venv.sh dev
 	@exec $(BIN)/python -m chaos $(ARGS)
@@ -48,6 +51,9 @@ bench: ## Measure rates, latencies and CPU time: ARGS="--scenario throughput --r
 lint: ## Check style, types, contracts between packages, protos and stubs
 	@scripts/venv.sh dev
 	@scripts/lint.sh $(BIN)
+
+image: ## Build the image webhook-service with podman or docker; ENGINE names another, ARGS go to its build
+	@scripts/image.sh $(ARGS)
 
 format: ## Put the code into shape
 	@scripts/venv.sh dev
@@ -64,6 +70,7 @@ lock: ## Resolve the requirements again, keeping what still fits
 	$(COMPILE) pyproject.toml -o requirements/run.txt
 	$(COMPILE) --extra dev -c requirements/run.txt pyproject.toml -o requirements/dev.txt
 	$(COMPILE) --extra bench -c requirements/run.txt pyproject.toml -o requirements/bench.txt
+	$(COMPILE) --extra chart -c requirements/run.txt pyproject.toml -o requirements/chart.txt
 
 clean: ## Remove what was made here, except .data
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

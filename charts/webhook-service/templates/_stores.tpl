@@ -1,0 +1,124 @@
+{{/* Where Postgres is, as entries of env: (dict "root" $ "direct" true) for who must go past a pooler. */}}
+{{- define "webhook-service.postgresEnv" -}}
+{{- $external := .root.Values.externalPostgresql }}
+{{- $full := include "webhook-service.fullname" .root }}
+{{- if .root.Values.postgresql.enabled }}
+- name: POSTGRES_HOST
+  value: {{ $full }}-postgresql
+- name: POSTGRES_PORT
+  value: "5432"
+- name: POSTGRES_USER
+  value: webhook
+- name: POSTGRES_DB
+  value: webhook
+- name: POSTGRES_PASSWORD
+  valueFrom:
+    secretKeyRef:
+      name: {{ $full }}-stores
+      key: postgres-password
+{{- else }}
+{{- $urlKey := $external.databaseUrlKey }}
+{{- $host := $external.host }}
+{{- $port := $external.port }}
+{{- if .direct }}
+{{- $urlKey = $external.directUrlKey | default (ternary "" $urlKey (ne $external.directHost "")) }}
+{{- if $external.directHost }}
+{{- $host = $external.directHost }}
+{{- $port = $external.directPort }}
+{{- end }}
+{{- end }}
+{{- if $urlKey }}
+- name: DATABASE_URL
+  valueFrom:
+    secretKeyRef:
+      name: {{ required "externalPostgresql.existingSecret: the Secret that holds the URL" $external.existingSecret }}
+      key: {{ $urlKey }}
+{{- else }}
+- name: POSTGRES_HOST
+  value: {{ required "Postgres: set externalPostgresql.host, or externalPostgresql.existingSecret and databaseUrlKey, or for a trial postgresql.enabled=true" $host | quote }}
+- name: POSTGRES_PORT
+  value: {{ $port | int | quote }}
+- name: POSTGRES_USER
+  value: {{ $external.user | quote }}
+- name: POSTGRES_DB
+  value: {{ $external.database | quote }}
+{{- with $external.existingSecret }}
+- name: POSTGRES_PASSWORD
+  valueFrom:
+    secretKeyRef:
+      name: {{ . }}
+      key: {{ $external.passwordKey }}
+{{- end }}
+{{- end }}
+{{- with $external.sslMode }}
+- name: PGSSLMODE
+  value: {{ . }}
+{{- end }}
+{{- if $external.caSecret }}
+- name: PGSSLROOTCERT
+  value: /etc/webhook/postgres/{{ $external.caKey }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "webhook-service.redisEnv" -}}
+{{- $external := .root.Values.externalRedis }}
+{{- $full := include "webhook-service.fullname" .root }}
+{{- if .root.Values.redis.enabled }}
+- name: REDIS_ADDR
+  value: {{ $full }}-redis:6379
+- name: REDIS_PASSWORD
+  valueFrom:
+    secretKeyRef:
+      name: {{ $full }}-stores
+      key: redis-password
+{{- else if $external.urlKey }}
+- name: REDIS_URL
+  valueFrom:
+    secretKeyRef:
+      name: {{ required "externalRedis.existingSecret: the Secret that holds the URL" $external.existingSecret }}
+      key: {{ $external.urlKey }}
+{{- else if $external.url }}
+- name: REDIS_URL
+  value: {{ $external.url | quote }}
+{{- else }}
+- name: REDIS_ADDR
+  value: {{ required "Redis: set externalRedis.addr, .url, or .existingSecret and .urlKey, or for a trial redis.enabled=true" $external.addr | quote }}
+- name: REDIS_DB
+  value: {{ $external.database | int | quote }}
+{{- with $external.passwordKey }}
+- name: REDIS_PASSWORD
+  valueFrom:
+    secretKeyRef:
+      name: {{ required "externalRedis.existingSecret: the Secret that holds the password" $external.existingSecret }}
+      key: {{ . }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* The authorities of both stores: volumes, and where they are mounted. */}}
+{{- define "webhook-service.authorityVolumes" -}}
+{{- if and (not .Values.postgresql.enabled) .Values.externalPostgresql.caSecret }}
+- name: postgres-ca
+  secret:
+    secretName: {{ .Values.externalPostgresql.caSecret }}
+{{- end }}
+{{- if and (not .Values.redis.enabled) .Values.externalRedis.caSecret }}
+- name: redis-ca
+  secret:
+    secretName: {{ .Values.externalRedis.caSecret }}
+{{- end }}
+{{- end }}
+
+{{- define "webhook-service.authorityMounts" -}}
+{{- if and (not .Values.postgresql.enabled) .Values.externalPostgresql.caSecret }}
+- name: postgres-ca
+  mountPath: /etc/webhook/postgres
+  readOnly: true
+{{- end }}
+{{- if and (not .Values.redis.enabled) .Values.externalRedis.caSecret }}
+- name: redis-ca
+  mountPath: /etc/webhook/redis
+  readOnly: true
+{{- end }}
+{{- end }}

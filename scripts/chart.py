@@ -1,0 +1,114 @@
+"""What in the chart follows from something else.
+
+    PYTHONPATH=. .tools/venv/bin/python scripts/chart.py [--check]
+
+files/settings.json says which variables each process reads, and the schema which values they take: both from the
+settings of the services. README.md has the values with their `# --` comments. --check only says what has drifted.
+"""
+
+import importlib
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml  # type: ignore[import-untyped]  # its types are in no lock
+
+ROOT = Path(__file__).resolve().parents[1]
+CHART = ROOT / "charts/webhook-service"
+SETTINGS = {
+    "gateway": "services.gateway.settings:GatewaySettings",
+    "ingest": "services.ingest.settings:IngestSettings",
+    "delivery": "services.delivery.settings:DeliverySettings",
+    "worker": "services.delivery.settings:WorkerSettings",
+    "analytics": "services.analytics.settings:AnalyticsSettings",
+}
+# What the chart decides by other values, or takes from a Secret. Everything else a user may set by `settings`.
+MANAGED = frozenset(
+    {
+        *("ENV", "BIND_HOST", "METRICS_PORT", "PORT", "GRPC_PORT", "SHUTDOWN_GRACE_SECONDS", "EGRESS_ALLOW"),
+        *("INGEST_ADDR", "DELIVERY_ADDR", "ANALYTICS_ADDR"),
+        *("DATABASE_URL", "POSTGRES_HOST", "POSTGRES_PORT", "POSTGRES_USER", "POSTGRES_PASSWORD", "POSTGRES_DB"),
+        *("REDIS_URL", "REDIS_ADDR", "REDIS_PASSWORD", "REDIS_DB"),
+        *yaml.safe_load((CHART / "files/keys.yaml").read_text()),
+    }
+)
+# Of a field's schema, what Helm's validators check.
+KEPT = ("type", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "pattern", "enum", "anyOf")
+COMMENT = "# -- "
+HEADING = "## Values\n"
+
+
+def schemas() -> dict[str, dict[str, dict[str, Any]]]:
+    """For each component the JSON schema of each variable that it reads."""
+    found = {}
+    for component, path in SETTINGS.items():
+        module, _, name = path.partition(":")
+        fields = getattr(importlib.import_module(module), name).model_json_schema()["properties"]
+        found[component] = {
+            field.upper(): {key: schema[key] for key in KEPT if key in schema}
+            for field, schema in sorted(fields.items())
+        }
+    return found
+
+
+def variables() -> str:
+    """The variables of each component, as files/settings.json has them."""
+    return json.dumps({component: list(fields) for component, fields in schemas().items()}, indent=2) + "\n"
+
+
+def values_schema() -> str:
+    """values.schema.json with the settings of today; null leaves a variable to its service."""
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    settings = {name: field for fields in schemas().values() for name, field in fields.items() if name not in MANAGED}
+    schema["$defs"]["settings"] = {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {name: {"anyOf": [field, {"type": "null"}]} for name, field in sorted(settings.items())},
+    }
+    return json.dumps(schema, indent=2) + "\n"
+
+
+def documented(lines: list[str], node: Any, values: Any, path: str = "") -> Iterator[tuple[str, str, str]]:
+    """Name, default and meaning of each of `values`, whose meaning is the `# --` comment above its node of YAML."""
+    for key, value in node.value:
+        name, default = f"{path}.{key.value}".lstrip("."), values[key.value]
+        first = key.start_mark.line
+        while first > 0 and lines[first - 1].lstrip().startswith("#"):
+            first -= 1
+        comment = " ".join(line.strip() for line in lines[first : key.start_mark.line])
+        if COMMENT in comment:
+            shown = "" if default is None else f"`{json.dumps(default)}`"
+            yield name, shown, comment.partition(COMMENT)[2].replace(" # ", " ").replace("|", "\\|")
+        elif isinstance(default, dict):
+            yield from documented(lines, value, default, name)
+        else:
+            sys.exit(f"values.yaml: {name} has no comment that begins with {COMMENT}")
+
+
+def readme() -> str:
+    """README.md: its own beginning, and the table of values."""
+    beginning = (CHART / "README.md").read_text().partition(HEADING)[0]
+    text = (CHART / "values.yaml").read_text()
+    found = documented(text.splitlines(), yaml.compose(text), yaml.safe_load(text))
+    rows = [f"| `{name}` | {default} | {meaning} |" for name, default, meaning in found]
+    return "\n".join([beginning + HEADING, "| value | default | meaning |", "|---|---|---|", *rows, ""])
+
+
+def main() -> None:
+    """Writes what has drifted, or with --check names it and exits with status 1."""
+    made = {"files/settings.json": variables(), "values.schema.json": values_schema(), "README.md": readme()}
+    drifted = [name for name, text in made.items() if not (CHART / name).exists() or (CHART / name).read_text() != text]
+    if sys.argv[1:] == ["--check"]:
+        if drifted:
+            how = "PYTHONPATH=. .tools/venv/bin/python scripts/chart.py"
+            sys.exit(f"{', '.join(drifted)} of the chart drifted: {how} writes them")
+        return
+    for name in drifted:
+        (CHART / name).write_text(made[name])
+        sys.stdout.write(f"wrote {name}\n")
+
+
+if __name__ == "__main__":
+    main()

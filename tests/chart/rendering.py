@@ -1,0 +1,102 @@
+"""Renders the chart as Helm does, and finds things in what comes out."""
+
+import functools
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml  # type: ignore[import-untyped]  # its types are in no lock
+
+Object = dict[str, Any]
+ROOT = Path(__file__).resolve().parents[2]
+CHART = ROOT / "charts/webhook-service"
+SCENARIOS = sorted(path.name.removesuffix("-values.yaml") for path in (CHART / "ci").glob("*-values.yaml"))
+HELMS = ("helm3", "helm4")
+COMPONENTS = ("gateway", "ingest", "delivery", "worker", "analytics")
+NAMESPACE = "webhook"
+# What any installation needs to be told.
+STORES = {"postgresql": {"enabled": True}, "redis": {"enabled": True}}
+
+
+def helm(*arguments: str, program: str = "helm4", values: Object | None = None) -> subprocess.CompletedProcess[str]:
+    """Runs Helm over the chart with more values from standard input."""
+    command = [program, arguments[0], *arguments[1:], "--values", "-"]
+    return subprocess.run(command, input=json.dumps(values or {}), capture_output=True, text=True, check=False)
+
+
+@functools.cache
+def _text(scenario: str, program: str, version: str, release: str) -> str:
+    path = CHART / f"ci/{scenario}-values.yaml"
+    arguments = ("template", release, str(CHART), "--namespace", NAMESPACE, "--kube-version", version)
+    done = helm(*arguments, "--values", str(path), program=program)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def scenario(name: str, *, program: str = "helm4", version: str = "1.33.0", release: str = "demo") -> list[Object]:
+    """The objects of one of the files in ci/."""
+    return list(parsed(_text(name, program, version, release)))
+
+
+def rendered(values: Object, *, release: str = "demo") -> list[Object]:
+    """The objects for some values."""
+    done = helm("template", release, str(CHART), "--namespace", NAMESPACE, values=values)
+    assert done.returncode == 0, done.stderr
+    return list(parsed(done.stdout))
+
+
+def refused(values: Object, *, program: str = "helm4") -> str:
+    """Why Helm does not render these values; fails when it does."""
+    done = helm("template", "demo", str(CHART), program=program, values=values)
+    assert done.returncode != 0, "was rendered"
+    return done.stderr
+
+
+class _Strict(yaml.SafeLoader):  # type: ignore[misc,unused-ignore]
+    """Refuses a key that stands twice, of which YAML's readers take either."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:  # noqa: FBT001, FBT002 - PyYAML's signature
+        keys = [key.value for key, _ in node.value]
+        assert len(keys) == len(set(keys)), f"keys stand twice: {sorted(keys)} at {node.start_mark}"
+        return super().construct_mapping(node, deep=deep)
+
+
+def parsed(text: str) -> Iterator[Object]:
+    """The objects of a stream of documents."""
+    for document in yaml.load_all(text, _Strict):
+        if document:
+            yield document
+
+
+def of_kind(objects: list[Object], *kinds: str) -> list[Object]:
+    """The objects of some kinds."""
+    return [found for found in objects if found["kind"] in kinds]
+
+
+def named(objects: list[Object], kind: str, ending: str) -> Object:
+    """The one object of a kind whose name ends so."""
+    (found,) = (each for each in of_kind(objects, kind) if each["metadata"]["name"].endswith(ending))
+    return found
+
+
+def pod_templates(objects: list[Object]) -> Iterator[tuple[str, Object]]:
+    """Whatever becomes a pod, with its metadata: kind/name, and an object with `metadata` and `spec`."""
+    for found in of_kind(objects, "Deployment", "StatefulSet", "Job", "Pod"):
+        template = found if found["kind"] == "Pod" else found["spec"]["template"]
+        yield f"{found['kind']}/{found['metadata']['name']}", template
+
+
+def containers(template: Object) -> list[Object]:
+    """All containers of a pod, those before it included."""
+    spec = template["spec"]
+    return [*spec.get("initContainers", []), *spec["containers"]]
+
+
+def environment(objects: list[Object], container: Object) -> dict[str, str]:
+    """The variables that a container gets; of what comes from Secrets, nothing but the name."""
+    found: dict[str, str] = {}
+    for source in container.get("envFrom", []):
+        found |= named(objects, "ConfigMap", source["configMapRef"]["name"])["data"]
+    return found | {entry["name"]: entry.get("value", "") for entry in container.get("env", [])}

@@ -1,0 +1,312 @@
+"""What has to fit together in the rendered objects, and what a cluster would find out too late."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.chart import rendering
+from tests.chart.rendering import Object
+
+LONG = "a" * 40 + "-" + "b" * 12
+# Of a name that a label, a host name or another object's name is made of.
+LIMITS = {"Service": 63, "Job": 63, "StatefulSet": 52, "Deployment": 52, "ConfigMap": 63, "Secret": 63, "Pod": 63}
+
+
+@pytest.fixture(params=rendering.SCENARIOS)
+def objects(request: pytest.FixtureRequest) -> list[Object]:
+    return rendering.scenario(request.param)
+
+
+def matches(selector: dict[str, str], template: Object) -> bool:
+    labels: dict[str, str] = template["metadata"]["labels"]
+    return selector.items() <= labels.items()
+
+
+def selectors(objects: list[Object]) -> Iterator[tuple[str, dict[str, str]]]:
+    for found in rendering.of_kind(objects, "Deployment", "StatefulSet", "PodDisruptionBudget"):
+        yield f"{found['kind']}/{found['metadata']['name']}", found["spec"]["selector"]["matchLabels"]
+    for found in rendering.of_kind(objects, "Service"):
+        yield f"Service/{found['metadata']['name']}", found["spec"]["selector"]
+
+
+def test_each_selector_matches_the_pods_of_one_template(objects: list[Object]) -> None:
+    for name, selector in selectors(objects):
+        matched = [pod for pod, template in rendering.pod_templates(objects) if matches(selector, template)]
+        assert len(matched) == 1, f"{name} selects {matched}"
+
+
+def test_spreading_counts_the_pods_own_kind(objects: list[Object]) -> None:
+    for name, template in rendering.pod_templates(objects):
+        for constraint in template["spec"].get("topologySpreadConstraints", []):
+            assert matches(constraint["labelSelector"]["matchLabels"], template), name
+
+
+def test_ports_line_up(objects: list[Object]) -> None:
+    for service in rendering.of_kind(objects, "Service"):
+        selector = service["spec"]["selector"]
+        (template,) = (each for _, each in rendering.pod_templates(objects) if matches(selector, each))
+        ports = {
+            port["name"]: port["containerPort"]
+            for each in rendering.containers(template)
+            for port in each.get("ports", [])
+        }
+        for port in service["spec"]["ports"]:
+            assert port["targetPort"] in ports
+            # A headless service translates no ports.
+            assert service["spec"].get("clusterIP") != "None" or port["port"] == ports[port["targetPort"]]
+
+
+def test_processes_listen_where_services_and_probes_look(objects: list[Object]) -> None:
+    for component in rendering.COMPONENTS:
+        (container,) = rendering.named(objects, "Deployment", f"-{component}")["spec"]["template"]["spec"]["containers"]
+        environment = rendering.environment(objects, container)
+        ports = {port["name"]: str(port["containerPort"]) for port in container["ports"]}
+        assert environment["METRICS_PORT"] == ports["metrics"]
+        assert environment.get("GRPC_PORT") == ports.get("grpc")
+        assert environment.get("PORT") == ports.get("http")
+        for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+            assert container[probe]["httpGet"]["port"] == "metrics"
+        assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
+        assert container["livenessProbe"]["httpGet"]["path"] == "/healthz"
+
+
+def test_the_gateway_calls_services_that_exist(objects: list[Object]) -> None:
+    (gateway,) = rendering.named(objects, "Deployment", "-gateway")["spec"]["template"]["spec"]["containers"]
+    environment = rendering.environment(objects, gateway)
+    for component in ("ingest", "delivery", "analytics"):
+        service = rendering.named(objects, "Service", f"-{component}")
+        (port,) = service["spec"]["ports"]
+        assert environment[f"{component.upper()}_ADDR"] == f"dns:///{service['metadata']['name']}:{port['port']}"
+        # One address per pod: calls are balanced, not connections.
+        assert service["spec"]["clusterIP"] == "None"
+
+
+def test_nothing_runs_as_root_or_may_become_it(objects: list[Object]) -> None:
+    for name, template in rendering.pod_templates(objects):
+        pod = template["spec"]["securityContext"]
+        assert pod["runAsNonRoot"] is True, name
+        assert pod.get("runAsUser", 1) > 0, name
+        assert pod["seccompProfile"] == {"type": "RuntimeDefault"}, name
+        for container in rendering.containers(template):
+            own = container["securityContext"]
+            assert own["allowPrivilegeEscalation"] is False, name
+            assert own["readOnlyRootFilesystem"] is True, name
+            assert own["capabilities"] == {"drop": ["ALL"]}, name
+            assert not own.get("privileged"), name
+
+
+def test_pods_ask_for_nothing_of_the_cluster(objects: list[Object]) -> None:
+    for name, template in rendering.pod_templates(objects):
+        assert template["spec"]["automountServiceAccountToken"] is False, name
+        assert template["spec"]["enableServiceLinks"] is False, name
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & template["spec"].keys(), name
+        assert not [volume for volume in template["spec"].get("volumes", []) if "hostPath" in volume], name
+
+
+def test_every_image_is_pinned(objects: list[Object]) -> None:
+    for name, template in rendering.pod_templates(objects):
+        for container in rendering.containers(template):
+            assert re.search(r":v?[0-9]+(\.[0-9]+)+[\w.-]*$|@sha256:[0-9a-f]{64}$", container["image"]), name
+
+
+def test_every_container_says_what_it_needs(objects: list[Object]) -> None:
+    for name, template in rendering.pod_templates(objects):
+        for container in rendering.containers(template):
+            assert container["resources"]["requests"].keys() == {"cpu", "memory"}, name
+            assert "memory" in container["resources"]["limits"], name
+
+
+def test_every_mount_has_its_volume(objects: list[Object]) -> None:
+    claims = {"data"}
+    for name, template in rendering.pod_templates(objects):
+        volumes = {volume["name"] for volume in template["spec"].get("volumes", [])} | claims
+        for container in rendering.containers(template):
+            mounts = [mount["mountPath"] for mount in container.get("volumeMounts", [])]
+            assert {mount["name"] for mount in container.get("volumeMounts", [])} <= volumes, name
+            assert "/tmp" in mounts, f"{name} has a read-only root and nowhere to write"
+            assert len(mounts) == len(set(mounts)), name
+
+
+def test_what_is_referred_to_is_there_or_brought(objects: list[Object]) -> None:
+    there = {(found["kind"], found["metadata"]["name"]) for found in objects}
+    brought = {"webhook-keys", "webhook-postgres", "webhook-redis", "postgres-ca", "redis-ca", "registry"}
+    for _, template in rendering.pod_templates(objects):
+        account = template["spec"].get("serviceAccountName", "default")
+        assert account == "default" or ("ServiceAccount", account) in there
+        for container in rendering.containers(template):
+            for entry in container.get("env", []):
+                reference = entry.get("valueFrom", {}).get("secretKeyRef")
+                assert reference is None or reference["name"] in brought or ("Secret", reference["name"]) in there
+                if reference and ("Secret", reference["name"]) in there:
+                    secret = rendering.named(objects, "Secret", reference["name"])
+                    assert reference["key"] in secret["data"]
+
+
+def test_pods_are_killed_only_after_they_had_their_time(objects: list[Object]) -> None:
+    for component in rendering.COMPONENTS:
+        pod = rendering.named(objects, "Deployment", f"-{component}")["spec"]["template"]["spec"]
+        (container,) = pod["containers"]
+        before = int(container.get("lifecycle", {}).get("preStop", {}).get("exec", {}).get("command", ["", "0"])[1])
+        grace = float(rendering.environment(objects, container)["SHUTDOWN_GRACE_SECONDS"])
+        assert pod["terminationGracePeriodSeconds"] >= before + grace + 5
+
+
+def test_a_drain_is_never_held_up(objects: list[Object]) -> None:
+    budgets = rendering.of_kind(objects, "PodDisruptionBudget")
+    assert len(budgets) == len(rendering.COMPONENTS)
+    for budget in budgets:
+        assert budget["spec"]["maxUnavailable"] == 1
+        assert budget["spec"]["unhealthyPodEvictionPolicy"] == "AlwaysAllow"
+
+
+@pytest.mark.parametrize("release", [LONG, "a" * 53, "webhook-service", "w"])
+@pytest.mark.parametrize("scenario", ["minimal", "production"])
+def test_names_hold_for_every_release(scenario: str, release: str) -> None:
+    objects = rendering.scenario(scenario, release=release)
+    names = [(found["kind"], found["metadata"]["name"]) for found in objects]
+    assert len(names) == len(set(names))
+    for found in objects:
+        name = found["metadata"]["name"]
+        assert re.fullmatch(r"[a-z]([-a-z0-9]*[a-z0-9])?", name)
+        assert len(name) <= LIMITS.get(found["kind"], 253), name
+        for value in found["metadata"]["labels"].values():
+            assert len(value) <= 63
+    # Room for the revisions to come.
+    assert len(rendering.of_kind(objects, "Job")[0]["metadata"]["name"]) <= 63 - 4
+
+
+def test_long_releases_that_begin_alike_do_not_meet() -> None:
+    names = {
+        rendering.named(rendering.rendered(rendering.STORES, release="a" * 52 + end), "Service", "-gateway")[
+            "metadata"
+        ]["name"]
+        for end in "xy"
+    }
+    assert len(names) == 2
+
+
+def test_the_migration_is_a_plain_job_with_a_name_for_each_revision_and_content() -> None:
+    (job,) = rendering.of_kind(rendering.rendered(rendering.STORES), "Job")
+    assert not [name for name in job["metadata"].get("annotations", {}) if name.startswith("helm.sh/hook")]
+    assert re.search(r"-migrate-1-[0-9a-f]{8}$", job["metadata"]["name"])
+    (other,) = rendering.of_kind(rendering.rendered(rendering.STORES | {"image": {"tag": "0.2.0"}}), "Job")
+    assert other["metadata"]["name"] != job["metadata"]["name"]
+
+
+def test_pods_with_a_store_wait_for_the_schema_and_the_others_get_no_password() -> None:
+    objects = rendering.scenario("minimal")
+    for component in rendering.COMPONENTS:
+        pod = rendering.named(objects, "Deployment", f"-{component}")["spec"]["template"]["spec"]
+        waiting = [container["command"] for container in pod.get("initContainers", [])]
+        stores = component != "gateway"
+        assert waiting == ([["python", "scripts/schema.py", "wait"]] if stores else [])
+        names = rendering.environment(objects, pod["containers"][0])
+        assert ("POSTGRES_PASSWORD" in names) is stores
+        assert ("REDIS_PASSWORD" in names) is (stores and component != "analytics")
+
+
+def test_what_cannot_be_changed_later_holds_nothing_that_changes() -> None:
+    values = rendering.STORES | {"commonLabels": {"team": "a"}, "image": {"tag": "0.2.0"}}
+    for before, after in zip(
+        rendering.of_kind(rendering.rendered(rendering.STORES), "StatefulSet", "Deployment"),
+        rendering.of_kind(rendering.rendered(values), "StatefulSet", "Deployment"),
+        strict=True,
+    ):
+        for field in ("selector", "serviceName", "volumeClaimTemplates"):
+            assert before["spec"].get(field) == after["spec"].get(field)
+
+
+def test_generated_secrets_outlive_the_release() -> None:
+    secrets = rendering.of_kind(rendering.scenario("minimal"), "Secret")
+    assert len(secrets) == 2
+    for secret in secrets:
+        assert secret["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+    assert not rendering.of_kind(rendering.scenario("production"), "Secret")
+
+
+def test_a_change_of_settings_restarts_those_who_read_it_alone() -> None:
+    def checksums(values: dict[str, Any]) -> dict[str, str]:
+        objects = rendering.rendered(rendering.STORES | values)
+        return {
+            component: rendering.named(objects, "Deployment", f"-{component}")["spec"]["template"]["metadata"][
+                "annotations"
+            ]["checksum/config"]
+            for component in rendering.COMPONENTS
+        }
+
+    before, after = checksums({}), checksums({"settings": {"WORKER_CONCURRENCY": 9}})
+    assert [component for component in rendering.COMPONENTS if before[component] != after[component]] == ["worker"]
+
+
+def test_large_numbers_are_written_out() -> None:
+    settings = {"LARGE_PAYLOAD_BUDGET_BYTES": 134217728, "RETRY_JITTER": 0.25, "RETRY_LIMIT": 0}
+    data = rendering.named(rendering.rendered(rendering.STORES | {"settings": settings}), "ConfigMap", "-worker")[
+        "data"
+    ]
+    assert [data[name] for name in settings] == ["134217728", "0.25", "0"]
+
+
+def test_the_test_may_reach_its_receiver_and_nothing_else() -> None:
+    objects = rendering.rendered(rendering.STORES)
+    allowed = rendering.named(objects, "ConfigMap", "-worker")["data"]["EGRESS_ALLOW"]
+    receiver = rendering.named(objects, "Service", "-test-receiver")
+    assert allowed == f"{receiver['metadata']['name']}:8080"
+    pod = rendering.named(objects, "Pod", "-test")
+    assert rendering.environment(objects, pod["spec"]["containers"][0])["RECEIVER_URL"] == f"http://{allowed}/"
+    for found in (receiver, pod):
+        assert found["metadata"]["annotations"]["helm.sh/hook"] == "test"
+    without = rendering.rendered(rendering.STORES | {"tests": {"enabled": False}})
+    assert rendering.named(without, "ConfigMap", "-worker")["data"]["EGRESS_ALLOW"] == ""
+
+
+def test_migrations_go_past_a_pooler() -> None:
+    objects = rendering.scenario("gitops")
+    (job,) = rendering.of_kind(objects, "Job")
+    keys = {
+        name: [
+            entry["valueFrom"]["secretKeyRef"]["key"] for entry in container["env"] if entry["name"] == "DATABASE_URL"
+        ]
+        for name, template in rendering.pod_templates([job, rendering.named(objects, "Deployment", "-worker")])
+        for container in template["spec"]["containers"]
+    }
+    assert list(keys.values()) == [["direct-url"], ["pooler-url"]]
+    values = {"externalPostgresql": {"host": "pooler", "directHost": "postgres"}, "redis": {"enabled": True}}
+    (job,) = rendering.of_kind(rendering.rendered(values), "Job")
+    assert rendering.environment([], job["spec"]["template"]["spec"]["containers"][0])["POSTGRES_HOST"] == "postgres"
+
+
+def test_values_of_one_component_come_on_top() -> None:
+    values: dict[str, Any] = rendering.STORES | {
+        "nodeSelector": {"arch": "amd64"},
+        "tolerations": [{"key": "spot", "operator": "Exists"}],
+        "affinity": {"nodeAffinity": {}},
+        "commonAnnotations": {"owner": "us"},
+        "podLabels": {"mesh": "on"},
+        "worker": {
+            "nodeSelector": {"pool": "workers"},
+            "podAnnotations": {"restarted": "1"},
+            "extraVolumes": [{"name": "more", "emptyDir": {}}],
+            "extraVolumeMounts": [{"name": "more", "mountPath": "/more"}],
+        },
+    }
+    template = rendering.named(rendering.rendered(values), "Deployment", "-worker")["spec"]["template"]
+    assert template["spec"]["nodeSelector"] == {"arch": "amd64", "pool": "workers"}
+    assert template["spec"]["tolerations"] == values["tolerations"]
+    assert template["spec"]["affinity"] == values["affinity"]
+    assert template["metadata"]["annotations"].items() >= {"owner": "us", "restarted": "1"}.items()
+    assert template["metadata"]["labels"]["mesh"] == "on"
+    assert "/more" in [mount["mountPath"] for mount in template["spec"]["containers"][0]["volumeMounts"]]
+
+
+def test_a_route_and_an_ingress_lead_to_the_gateway() -> None:
+    (route,) = rendering.of_kind(rendering.scenario("gitops"), "HTTPRoute")
+    service = rendering.named(rendering.scenario("gitops"), "Service", "-gateway")
+    (backend,) = route["spec"]["rules"][0]["backendRefs"]
+    assert backend == {"name": service["metadata"]["name"], "port": service["spec"]["ports"][0]["port"]}
+    (ingress,) = rendering.of_kind(rendering.scenario("production"), "Ingress")
+    assert ingress["spec"]["tls"] == [{"secretName": "webhooks-example-com-tls", "hosts": ["webhooks.example.com"]}]
+    service = rendering.named(rendering.scenario("production"), "Service", "-gateway")
+    path = ingress["spec"]["rules"][0]["http"]["paths"][0]
+    assert path["backend"]["service"] == {"name": service["metadata"]["name"], "port": {"name": "http"}}

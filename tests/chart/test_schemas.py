@@ -1,0 +1,112 @@
+"""Every version of Kubernetes takes what both Helms make, and Helm refuses what makes no sense."""
+
+import json
+import subprocess
+from typing import Any
+
+import kubernetes_validate  # type: ignore[import-not-found,import-untyped,unused-ignore]
+import pytest
+
+from tests.chart import rendering
+
+VERSIONS = ("1.27", "1.30", "1.33", "1.37")
+# Not part of Kubernetes: their projects hold the schemas.
+CUSTOM = {"gateway.networking.k8s.io/v1/HTTPRoute"}
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("program", rendering.HELMS)
+@pytest.mark.parametrize("scenario", rendering.SCENARIOS)
+def test_objects_fit_their_schemas(scenario: str, program: str, version: str) -> None:
+    objects = rendering.scenario(scenario, program=program, version=f"{version}.0")
+    assert len(objects) > 15
+    for found in objects:
+        if f"{found['apiVersion']}/{found['kind']}" in CUSTOM:
+            continue
+        # An unknown kind raises: the command would warn and go on.
+        kubernetes_validate.validate(found, version, strict=True)
+
+
+@pytest.mark.parametrize("scenario", rendering.SCENARIOS)
+def test_kubectl_reads_what_helm_makes(scenario: str) -> None:
+    text = "\n---\n".join(json.dumps(found) for found in rendering.scenario(scenario))
+    command = ["kubectl", "annotate", "--local", "--filename", "-", "read=yes", "--output", "name"]
+    done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.split()) == len(rendering.scenario(scenario))
+
+
+def test_both_helms_make_the_same() -> None:
+    for scenario in ("production", "gitops"):
+        three, four = (rendering.scenario(scenario, program=program) for program in rendering.HELMS)
+        assert three == four
+
+
+def test_an_older_kubernetes_is_refused() -> None:
+    done = rendering.helm("template", "demo", str(rendering.CHART), "--kube-version", "1.26.0", values=rendering.STORES)
+    assert "1.27" in done.stderr
+    assert done.returncode != 0
+
+
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"replicas": 3}, "replicas"),
+    ({"gateway": {"replica": 3}}, "replica"),
+    ({"gateway": {"replicas": "3"}}, "replicas"),
+    ({"worker": {"replicas": -1}}, "replicas"),
+    ({"worker": {"service": {"port": 80}}}, "service"),
+    ({"gateway": {"service": {"port": 70000}}}, "port"),
+    ({"gateway": {"service": {"type": "ExternalName"}}}, "type"),
+    ({"gateway": {"resources": {"limit": {}}}}, "limit"),
+    ({"gateway": {"extraEnv": {"A": "b"}}}, "extraEnv"),
+    ({"gateway": {"extraEnv": [{"name": "A", "value": 1}]}}, "value"),
+    ({"image": {"tag": "latest"}}, "tag"),
+    ({"image": {"tag": 1.0}}, "tag"),
+    ({"image": {"digest": "sha256:abc"}}, "digest"),
+    ({"image": {"pullPolicy": "Sometimes"}}, "pullPolicy"),
+    ({"settings": {"RETRY_LIMITS": 3}}, "RETRY_LIMITS"),
+    ({"settings": {"RETRY_LIMIT": "many"}}, "RETRY_LIMIT"),
+    ({"settings": {"RETRY_LIMIT": -1}}, "RETRY_LIMIT"),
+    ({"settings": {"LOG_LEVEL": "loud"}}, "LOG_LEVEL"),
+    ({"settings": {"PORT": 80}}, "PORT"),
+    ({"settings": {"POSTGRES_PASSWORD": "secret"}}, "POSTGRES_PASSWORD"),
+    ({"egressAllow": "10.0.0.0/8"}, "egressAllow"),
+    ({"egressAllow": ["10.0.0.0/8, 10.1.0.0/16"]}, "egressAllow"),
+    ({"shutdown": {"graceSeconds": 0}}, "graceSeconds"),
+    ({"externalPostgresql": {"sslMode": "yes"}}, "sslMode"),
+    ({"externalPostgresql": {"password": "secret"}}, "password"),
+    ({"externalRedis": {"url": "redis://:secret@redis:6379"}}, "url"),
+    ({"externalRedis": {"addr": "redis"}}, "addr"),
+    ({"securityContext": {"privileged": True}}, "privileged"),
+    ({"podSecurityContext": {"runAsNonRoot": False}}, "runAsNonRoot"),
+    ({"podDisruptionBudget": {"maxUnavailable": 0}}, "maxUnavailable"),
+    ({"topologySpread": [{"topologyKey": "zone"}]}, "topologySpread"),
+    ({"ingress": {"hosts": "webhooks.example.com"}}, "hosts"),
+    ({"probes": {"readiness": {"timeoutSeconds": 1}}}, "timeoutSeconds"),
+    ({"migrations": {"ttlSecondsAfterFinished": "1d"}}, "ttlSecondsAfterFinished"),
+    ({"fullnameOverride": "Upper"}, "fullnameOverride"),
+]
+
+
+@pytest.mark.parametrize("program", rendering.HELMS)
+@pytest.mark.parametrize(("values", "name"), WRONG, ids=[json.dumps(values) for values, _ in WRONG])
+def test_wrong_values_are_refused(values: dict[str, Any], name: str, program: str) -> None:
+    why = rendering.refused(rendering.STORES | values, program=program)
+    assert "schema" in why
+    assert name in why
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({}, "Postgres: set externalPostgresql.host"),
+        ({"postgresql": {"enabled": True}}, "Redis: set externalRedis.addr"),
+        (rendering.STORES | {"ingress": {"enabled": True}}, "ingress.hosts: at least one host name"),
+        (rendering.STORES | {"httpRoute": {"enabled": True}}, "httpRoute.parentRefs: at least one Gateway"),
+        (
+            {"redis": {"enabled": True}, "externalPostgresql": {"databaseUrlKey": "url"}},
+            "externalPostgresql.existingSecret",
+        ),
+    ],
+)
+def test_what_is_missing_is_said(values: dict[str, Any], sentence: str) -> None:
+    assert sentence in rendering.refused(values)

@@ -1,0 +1,43 @@
+"""What the chart sets is what the services read."""
+
+import importlib
+
+import pytest
+
+from scripts import chart
+from tests.chart import rendering
+
+# Read by the services soon: the keys. Take a name out when a settings class has it.
+KEYS = {"BOOTSTRAP_ADMIN_KEY", "SERVICE_KEY", "ENCRYPTION_KEYS"}
+# Read by the driver of Postgres itself, and by scripts/schema.py for dbmate.
+LIBPQ = {"PGSSLMODE", "PGSSLROOTCERT"}
+
+
+def read_by(component: str) -> set[str]:
+    module, _, name = chart.SETTINGS[component].partition(":")
+    return {field.upper() for field in getattr(importlib.import_module(module), name).model_fields}
+
+
+@pytest.mark.parametrize("component", rendering.COMPONENTS)
+@pytest.mark.parametrize("scenario", rendering.SCENARIOS)
+def test_every_variable_is_read(scenario: str, component: str) -> None:
+    objects = rendering.scenario(scenario)
+    (container,) = rendering.named(objects, "Deployment", f"-{component}")["spec"]["template"]["spec"]["containers"]
+    assert rendering.environment(objects, container).keys() - read_by(component) <= KEYS | LIBPQ
+
+
+@pytest.mark.parametrize("component", rendering.COMPONENTS)
+def test_every_variable_can_be_set(component: str) -> None:
+    """By `settings`, or because the chart decides it: with every value given, none is left out."""
+    settable = read_by(component) - chart.MANAGED
+    values = {
+        "settings": dict.fromkeys(settable & {"LOG_LEVEL"}, "info"),
+        "externalPostgresql": {"host": "postgres", "existingSecret": "s"},
+        "externalRedis": {"addr": "redis:6379", "existingSecret": "s", "passwordKey": "p"},
+    }
+    objects = rendering.rendered(values)
+    (container,) = rendering.named(objects, "Deployment", f"-{component}")["spec"]["template"]["spec"]["containers"]
+    found = rendering.environment(objects, container).keys()
+    # Urls stand for the parts that are given here; BIND_HOST is what ENV says.
+    assert (read_by(component) & chart.MANAGED) - found <= {"DATABASE_URL", "REDIS_URL", "BIND_HOST"}
+    assert settable <= chart.schemas()[component].keys()
