@@ -25,8 +25,9 @@ CREATE TABLE subscription_health (
     -- When the breaker came into this state, and why it opened.
     breaker_since        timestamptz NOT NULL DEFAULT now(),
     breaker_reason       text,
-    -- Open: when a probe may be sent. Half open: when the probe that is out is taken for lost.
+    -- Open: when a probe may be sent. Half open: which delivery that is, and when it is taken for lost.
     probe_at             timestamptz,
+    probe_delivery_id    uuid,
     -- Openings in a row, which make the cool-down longer.
     openings             integer NOT NULL DEFAULT 0,
     -- Failed attempts since the last success, of all workers, and when the first of them was recorded.

@@ -1,10 +1,13 @@
 """Group commit: while one batch is in flight the next one collects.
 
-There is no timer. A lone item is flushed at once; under load a batch is as large as what arrived
-while the one before it was being flushed, up to a bound of items and of bytes.
+A lone item is flushed at once; under load a batch is as large as what arrived while the one before it was being
+flushed, up to a bound of items and of bytes. A pace, where there is one, is how soon a batch that is not full may
+follow the one before: it makes company for items that come one after the other, and none wait that come alone.
 """
 
 import asyncio
+import math
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -27,6 +30,8 @@ class Bounds:
     waiting_items: int
     waiting_bytes: int = 64 << 20
     concurrency: int = 1
+    # Between the beginnings of two batches.
+    pace_seconds: float = 0.0
 
 
 @dataclass(slots=True)
@@ -39,6 +44,7 @@ class _Waiting(Generic[Item, Result]):
 @dataclass(slots=True)
 class _State:
     bytes_waiting: int = 0
+    began_at: float = -math.inf
     flushing: set["asyncio.Task[None]"] = field(default_factory=set)
 
 
@@ -93,11 +99,21 @@ class Batcher(Generic[Item, Result]):
 
     async def _drain(self) -> None:
         try:
-            while batch := self._take():
-                await self._flush_batch(batch)
+            while self._waiting:
+                await self._keep_pace()
+                if batch := self._take():
+                    await self._flush_batch(batch)
         finally:
             # Here and not in a callback of the task: who hands an item over before that ran would start no task for it.
             self._state.flushing.discard(cast("asyncio.Task[None]", asyncio.current_task()))
+
+    async def _keep_pace(self) -> None:
+        pace, state = self._bounds.pace_seconds, self._state
+        if pace and len(self._waiting) < self._bounds.batch_items:
+            wait = state.began_at + pace - time.monotonic()
+            if wait > 0:
+                await asyncio.sleep(wait)
+        state.began_at = time.monotonic()
 
     async def _flush_batch(self, batch: list[_Waiting[Item, Result]]) -> None:
         try:

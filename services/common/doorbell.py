@@ -1,4 +1,4 @@
-"""Doorbells: taskiq messages on a Redis stream that carry delivery ids and nothing else.
+"""Doorbells: taskiq messages on a Redis stream that carry delivery ids, by subscription, and nothing else.
 
 A bell tells a worker to look. Losing one loses time, for the dispatcher rings again for what is due;
 doubling one costs a no-op. So the stream may be emptied or lost at any moment, it holds a few seconds
@@ -7,9 +7,10 @@ of work at most, and whoever rings never waits for it.
 
 import asyncio
 import contextlib
+import itertools
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from typing import cast
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from typing import NamedTuple, cast
 from uuid import UUID
 
 import redis.asyncio
@@ -46,6 +47,41 @@ READ_BLOCK_MILLISECONDS = 2000
 ABANDONED_MILLISECONDS = 30_000
 # Nobody will read it, or nobody needs to.
 OLD_MILLISECONDS = 300_000
+
+
+# Delivery ids by subscription id, all as hex: what a message says.
+Bell = dict[str, list[str]]
+
+
+class Rung(NamedTuple):
+    """A delivery to ring for."""
+
+    subscription_id: UUID
+    delivery_id: UUID
+
+
+def by_subscription(rung: Iterable[Rung]) -> dict[UUID, list[UUID]]:
+    """Delivery ids by subscription id."""
+    found: dict[UUID, list[UUID]] = {}
+    for subscription_id, delivery_id in rung:
+        found.setdefault(subscription_id, []).append(delivery_id)
+    return found
+
+
+def bell(rung: Iterable[Rung]) -> Bell:
+    """What to say of these deliveries."""
+    return {
+        subscription_id.hex: [delivery_id.hex for delivery_id in delivery_ids]
+        for subscription_id, delivery_ids in by_subscription(rung).items()
+    }
+
+
+def heard(said: Bell) -> dict[UUID, list[UUID]]:
+    """What a bell said; ValueError, AttributeError or TypeError when it is none."""
+    return {
+        UUID(hex=subscription): [UUID(hex=delivery) for delivery in deliveries]
+        for subscription, deliveries in said.items()
+    }
 
 
 class Broker(RedisStreamBroker):
@@ -111,7 +147,7 @@ class Broker(RedisStreamBroker):
         found: list[UUID] = []
         for _, fields in self._read:
             with contextlib.suppress(ValueError, LookupError, TypeError, AttributeError):  # no bell of ours
-                found += [UUID(hex=delivery_id) for delivery_id in self.formatter.loads(fields[b"data"]).args[0]]
+                found += itertools.chain(*heard(self.formatter.loads(fields[b"data"]).args[0]).values())
         return found
 
     def _ack(self, message_id: bytes) -> Callable[[], Awaitable[None]]:
@@ -161,8 +197,8 @@ class Ringer:
     def __init__(self, broker: Broker, pool: postgres.Pool) -> None:
         self._broker = broker
         self._pool = pool
-        self._kicker: AsyncKicker[[list[str]], None] = AsyncKicker(TASK, broker, {})
-        self._waiting: list[UUID] = []
+        self._kicker: AsyncKicker[[Bell], None] = AsyncKicker(TASK, broker, {})
+        self._waiting: list[Rung] = []
         self._wake = asyncio.Event()
         self._reachable = True
 
@@ -171,9 +207,9 @@ class Ringer:
         """Whether a row inserted now will be rung at once. If not, the dispatcher's turn comes."""
         return self._reachable and self._broker.length < HIGH_WATER_MESSAGES and len(self._waiting) < MAX_WAITING_IDS
 
-    def ring(self, delivery_ids: Sequence[UUID]) -> None:
+    def ring(self, rung: Iterable[Rung]) -> None:
         """Queues the bells of rows that are committed."""
-        self._waiting.extend(delivery_ids)
+        self._waiting.extend(rung)
         self._wake.set()
 
     async def run(self) -> None:
@@ -195,21 +231,21 @@ class Ringer:
 
     async def _drain(self) -> None:
         while self._waiting:
-            # Ids stay in the queue until they are done with: a loop that is ended in the middle of it loses none.
-            ids = self._waiting[:IDS_PER_BELL]
-            if not await self.try_ring(ids):
-                ids = self._waiting[:]
+            # They stay in the queue until they are done with: a loop that is ended in the middle of it loses none.
+            rung = self._waiting[:IDS_PER_BELL]
+            if not await self.try_ring(rung):
+                rung = self._waiting[:]
                 try:
-                    await deliveries.mark_due(self._pool, ids)
+                    await deliveries.mark_due(self._pool, [delivery_id for _, delivery_id in rung])
                 except Exception as error:  # noqa: BLE001 - they are due in RUNG_SECONDS all the same
-                    log.warning("bells failed and could not be marked due", deliveries=len(ids), error=repr(error))
-            del self._waiting[: len(ids)]
+                    log.warning("bells failed and could not be marked due", deliveries=len(rung), error=repr(error))
+            del self._waiting[: len(rung)]
 
-    async def try_ring(self, delivery_ids: Sequence[UUID]) -> bool:
+    async def try_ring(self, rung: Sequence[Rung]) -> bool:
         """Sends one bell; whether it was sent within the timeout."""
         try:
             async with asyncio.timeout(RING_TIMEOUT_SECONDS):
-                await self._kicker.kiq([delivery_id.hex for delivery_id in delivery_ids])
+                await self._kicker.kiq(bell(rung))
         except Exception as error:  # noqa: BLE001 - taskiq wraps every failure; the dispatcher makes up for it
             if self._reachable:
                 log.warning("doorbells cannot be rung; the dispatcher takes over", error=repr(error.__cause__ or error))
@@ -218,7 +254,7 @@ class Ringer:
             return False
         self._reachable = True
         metrics.DOORBELLS_RUNG.labels("rung").inc()
-        metrics.DELIVERIES_RUNG.inc(len(delivery_ids))
+        metrics.DELIVERIES_RUNG.inc(len(rung))
         return True
 
     async def _probe(self) -> None:

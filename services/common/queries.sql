@@ -1,7 +1,8 @@
 -- mark_due --
--- Makes pending deliveries due at once, for their bell could not be rung ($2 and $3: least and greatest id).
+-- Makes pending deliveries due at once, for nobody will send them now ($2 and $3: least and greatest id). Those that were
+-- never attempted stand again where they arrived.
 UPDATE webhook_deliveries
-SET next_attempt_at = now()
+SET next_attempt_at = CASE WHEN attempt_count = 0 THEN created_at ELSE now() END
 WHERE id = ANY($1::uuid[]) AND id BETWEEN $2 AND $3 AND status = 'pending'
 
 -- lock_waiting --

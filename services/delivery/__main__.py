@@ -6,13 +6,16 @@ from collections.abc import AsyncIterator
 import grpc
 
 from protos.webhook.v1 import deliveries_pb2, deliveries_pb2_grpc
-from services.common import doorbell, grpc_server, lifecycle, postgres
+from services.common import doorbell, grpc_server, lifecycle, postgres, redis
+from services.common.gates import Gates
 from services.common.settings import load
 from services.delivery.api.service import DeliveryService
 from services.delivery.api.store import Store
 from services.delivery.dispatcher import gauges
 from services.delivery.dispatcher.dispatcher import Dispatcher
+from services.delivery.dispatcher.limiter import Limiter
 from services.delivery.dispatcher.store import Store as DispatcherStore
+from services.delivery.dispatcher.turns import Turns
 from services.delivery.settings import DeliverySettings
 
 SERVICES = (deliveries_pb2.DESCRIPTOR.services_by_name["DeliveryService"].full_name,)
@@ -24,23 +27,27 @@ async def serve(process: lifecycle.Process, settings: DeliverySettings) -> Async
     broker = doorbell.Broker(settings, socket_timeout=doorbell.RING_TIMEOUT_SECONDS)
     async with (
         postgres.pool(process, settings) as pool,
+        redis.client(settings) as client,
         doorbell.ringer(process, settings, pool) as ringer,
         contextlib.AsyncExitStack() as stack,
     ):
         stack.push_async_callback(broker.shutdown)
-        turns = DispatcherStore(pool, lease_seconds=settings.lease_seconds)
-        created = Dispatcher(turns, ringer, broker)
+        store = DispatcherStore(pool, lease_seconds=settings.lease_seconds)
+        gates = Gates(client)
+        turns = Turns(store, Limiter(client, store.count_workers), gates)
+        created = Dispatcher(store, turns, ringer, broker)
         process.health.add_readiness("dispatcher", created.check)
         loops = [
             process.spawn("dispatcher", created.run()),
-            process.spawn("queue_gauges", gauges.keep(turns, broker)),
+            process.spawn("gates", gates.run()),
+            process.spawn("queue_gauges", gauges.keep(store, turns, broker)),
             process.spawn("doorbell_sweeper", gauges.sweep(broker)),
         ]
         for loop in loops:
             stack.push_async_callback(process.cancel, loop)
 
         def register(server: grpc.aio.Server) -> None:
-            service = DeliveryService(Store(pool, expiry_hours=settings.delivery_expiry_hours), ringer)
+            service = DeliveryService(Store(pool, expiry_hours=settings.delivery_expiry_hours), ringer, gates, turns)
             deliveries_pb2_grpc.add_DeliveryServiceServicer_to_server(service, server)
 
         async with grpc_server.serving(process, settings, SERVICES, register):

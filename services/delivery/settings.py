@@ -33,6 +33,17 @@ class WorkerSettings(LeaseSettings, RetrySettings):
     retry_after_cap_seconds: Annotated[float, Field(ge=0, le=604_800)] = 3600.0
     # Deadline over connect, headers and body of one request, where the subscription has none of its own.
     delivery_timeout_seconds: Annotated[float, Field(ge=1, le=30)] = 15.0
+    # Failures in a row that open a subscription's circuit breaker.
+    breaker_failures: PositiveInt = 10
+    # Or this share of a worker's attempts within the window, if they are so many at least. Over 1: never.
+    breaker_failure_rate: PositiveFloat = 0.8
+    breaker_window_seconds: PositiveInt = 60
+    breaker_min_attempts: PositiveInt = 20
+    # From the opening to the first probe; twice as long each time, up to the cap.
+    breaker_cooldown_seconds: PositiveFloat = 10.0
+    breaker_cooldown_cap_seconds: PositiveFloat = 600.0
+    # A subscription that has only failed for so long is disabled.
+    disable_after_hours: PositiveFloat = 120.0
     # Of a response, how much is read, and how much of that is stored.
     max_response_bytes: PositiveInt = 64 << 10
     stored_response_bytes: NonNegativeInt = 4 << 10

@@ -80,6 +80,14 @@ class DeliverySummary(schemas.Answer):
 class Delivery(DeliverySummary):
     """A delivery with its attempts, oldest first."""
 
+    held_by: str | None = Field(
+        description=(
+            "What holds it though it is due: `paused`, `disabled`, `breaker_open`, `recovering` (its endpoint failed "
+            "until a moment ago), `concurrency` (its endpoint has as many requests as it takes) or `rate_limit`; "
+            "else null."
+        ),
+        examples=[None],
+    )
     attempts: list[Attempt]
 
 
@@ -202,7 +210,7 @@ def _summary(message: pb.Delivery) -> DeliverySummary:
 
 def _delivery(message: pb.Delivery) -> Delivery:
     attempts = [_attempt(attempt) for attempt in message.attempts]
-    return Delivery(**_summary(message).model_dump(), attempts=attempts)
+    return Delivery(**_summary(message).model_dump(), attempts=attempts, held_by=message.held_by or None)
 
 
 def _attempt(message: pb.Attempt) -> Attempt:

@@ -9,6 +9,7 @@ import structlog
 
 from protos.webhook.v1 import ingest_pb2, ingest_pb2_grpc, subscriptions_pb2, subscriptions_pb2_grpc
 from services.common import doorbell, errors, grpc_server, lifecycle, postgres, redis
+from services.common.gates import Gates
 from services.common.settings import load
 from services.ingest.cache import SubscriptionCache
 from services.ingest.committer import Committer
@@ -40,17 +41,19 @@ async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIt
         store = Store(pool, key_hours=settings.idempotency_key_hours)
         events = EventStore(pool, expiry_hours=settings.delivery_expiry_hours, key_hours=settings.idempotency_key_hours)
         cache = SubscriptionCache(store, client, size=settings.cached_subscriptions)
+        gates = Gates(client)
         committer = Committer(events, ringer, settings)
         partitions = _Partitions(events)
         process.health.add_readiness("partitions", partitions.check)
         loops = [
             process.spawn("subscription_changes", cache.listen()),
+            process.spawn("gates", gates.run()),
             process.spawn("partitions", partitions.keep()),
             process.spawn("expired_keys", _delete_expired_keys(store)),
         ]
 
         def register(server: grpc.aio.Server) -> None:
-            ingest = IngestService(events, cache, committer, max_payload_bytes=settings.max_payload_bytes)
+            ingest = IngestService(events, cache, gates, committer, max_payload_bytes=settings.max_payload_bytes)
             ingest_pb2_grpc.add_IngestServiceServicer_to_server(ingest, server)
             subscriptions = SubscriptionService(store, cache, settings)
             subscriptions_pb2_grpc.add_SubscriptionServiceServicer_to_server(subscriptions, server)

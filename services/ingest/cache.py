@@ -1,8 +1,7 @@
 """Subscriptions on the ingest path: from this process, then Redis, then Postgres.
 
 A change is seen at once by the process that made it, and by the others through pub/sub. While pub/sub
-is down, and for what no message can tell, an entry of this process lives no longer than the TTL. In
-Redis an older version never replaces a newer one, so a slow reader cannot bring back what was changed.
+is down, and for what no message can tell, an entry of this process lives no longer than the TTL.
 """
 
 import asyncio
@@ -22,6 +21,7 @@ import redis.asyncio
 import redis.exceptions
 import structlog
 
+from services.common import subscription_changes
 from services.common.redis import REDIS_AWAY, Client
 from services.ingest import event_types, metrics
 from services.ingest.store import Store
@@ -29,12 +29,9 @@ from services.ingest.subscriptions import Subscription, Target
 
 log = structlog.get_logger(__name__)
 
-CHANNEL = "webhook:subscription-changes"
-KEY = "webhook:subscription:"
 # How long an entry lives in this process while changes are heard of, and while they are not.
 LISTENING_TTL_SECONDS = 30.0
 DEAF_TTL_SECONDS = 0.25
-REDIS_TTL_SECONDS = 60
 # Longer than connecting to Postgres and asking it; after it those who come next try anew, on another connection.
 LOAD_TIMEOUT_SECONDS = 2.0
 REDIS_TIMEOUT_SECONDS = 0.1
@@ -44,15 +41,6 @@ RECONNECT_SECONDS = 0.2
 HEARTBEAT_SECONDS = 0.4
 # Changes that Redis was away for, told before the next message is heard.
 TELL_AT_ONCE = 100
-
-# Sets a subscription's value unless a newer version is there. ARGV: version, value, TTL in seconds.
-_SET_IF_NEWER = """
-local old = redis.call('HGET', KEYS[1], 'version')
-if old and tonumber(old) >= tonumber(ARGV[1]) then return 0 end
-redis.call('HSET', KEYS[1], 'version', ARGV[1], 'value', ARGV[2])
-redis.call('EXPIRE', KEYS[1], ARGV[3])
-return 1
-"""
 
 
 class _Cached(msgspec.Struct, frozen=True, kw_only=True):
@@ -158,7 +146,7 @@ class SubscriptionCache:
         self._filters: _Level[list[tuple[Target, event_types.Filter]]] = _Level(size)
         self._ttl_seconds = DEAF_TTL_SECONDS
         self._redis_paused_until = 0.0
-        self._set_if_newer = client.register_script(_SET_IF_NEWER)
+        self._copies = subscription_changes.Copies(client)
         # Changes that Redis does not know of yet.
         self._untold: dict[UUID, _Change] = {}
 
@@ -195,7 +183,7 @@ class SubscriptionCache:
         while True:
             try:
                 async with self._redis.pubsub() as pubsub:
-                    await pubsub.subscribe(CHANNEL)
+                    await pubsub.subscribe(subscription_changes.CHANNEL)
                     await self._hear(pubsub)
             except REDIS_AWAY as error:
                 if self._ttl_seconds != DEAF_TTL_SECONDS:
@@ -250,11 +238,7 @@ class SubscriptionCache:
             self._untold[subscription_id] = change
 
     async def _tell(self, subscription_id: UUID, change: _Change) -> None:
-        try:
-            await self._write(subscription_id, change.current, change.version)
-        except redis.exceptions.ResponseError:
-            await self._redis.delete(KEY + str(subscription_id))  # a full Redis takes nothing new, but forgets
-        await self._redis.publish(CHANNEL, f"{subscription_id} {change.tenant_id}")
+        await self._copies.tell(subscription_id, change.tenant_id, _copy(change.current), change.version)
         if self._untold.get(subscription_id) is change:
             del self._untold[subscription_id]
 
@@ -274,7 +258,7 @@ class SubscriptionCache:
         if loaded and usable:
             try:
                 async with asyncio.timeout(REDIS_TIMEOUT_SECONDS):
-                    await self._write(subscription_id, loaded, loaded.version)
+                    await self._copies.write(subscription_id, _copy(loaded), loaded.version)
             except REDIS_AWAY:
                 self._pause_redis()
         return loaded
@@ -289,7 +273,7 @@ class SubscriptionCache:
     async def _read(self, subscription_id: UUID) -> Subscription | None:
         try:
             async with asyncio.timeout(REDIS_TIMEOUT_SECONDS):
-                value = await self._redis.hget(KEY + str(subscription_id), "value")
+                value = await self._copies.read(subscription_id)
         except REDIS_AWAY:
             self._pause_redis()
             return None
@@ -301,7 +285,9 @@ class SubscriptionCache:
             return None  # written by another version of this program
         return Subscription.from_row({name: getattr(cached, name) for name in _FIELDS})
 
-    async def _write(self, subscription_id: UUID, current: Subscription | None, version: int) -> None:
-        # A deleted subscription leaves an empty value that only its version keeps out older copies with.
-        value = msgspec.json.encode(_Cached(**{name: getattr(current, name) for name in _FIELDS})) if current else b""
-        await self._set_if_newer(keys=[KEY + str(subscription_id)], args=[version, value, REDIS_TTL_SECONDS])
+
+def _copy(current: Subscription | None) -> bytes:
+    """What stands in Redis of a subscription; of a deleted one, that there is none."""
+    if current is None:
+        return subscription_changes.NO_COPY
+    return msgspec.json.encode(_Cached(**{name: getattr(current, name) for name in _FIELDS}))

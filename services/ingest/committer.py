@@ -8,7 +8,7 @@ import structlog
 
 from services.common import errors
 from services.common.batching import Batcher, Bounds
-from services.common.doorbell import MAX_WAITING_IDS, RUNG_SECONDS, Ringer
+from services.common.doorbell import MAX_WAITING_IDS, RUNG_SECONDS, Ringer, Rung
 from services.ingest import metrics
 from services.ingest.event_store import EventStore
 from services.ingest.events import Accepted, NewEvent, Result
@@ -100,7 +100,9 @@ class Committer:
         metrics.DELIVERIES.inc(len(made))
         if ringing:
             # What is held back, or comes at a rate, is the dispatcher's.
-            self._ringer.ring([delivery_id for delivery_id, _, steady in made if steady])
+            self._ringer.ring(
+                Rung(subscription_id, delivery_id) for delivery_id, subscription_id, steady in made if steady
+            )
         return results
 
 

@@ -8,6 +8,7 @@ import grpc
 
 from protos.webhook.v1 import ingest_pb2, ingest_pb2_grpc
 from services.common import errors, grpc_errors, ids, signatures, tenants
+from services.common.gates import Gates
 from services.ingest import event_types, metrics
 from services.ingest.cache import SubscriptionCache
 from services.ingest.committer import Committer
@@ -26,10 +27,17 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
     """Servicer of webhook.v1.IngestService."""
 
     def __init__(
-        self, store: EventStore, cache: SubscriptionCache, committer: Committer, *, max_payload_bytes: int
+        self,
+        store: EventStore,
+        cache: SubscriptionCache,
+        gates: Gates,
+        committer: Committer,
+        *,
+        max_payload_bytes: int,
     ) -> None:
         self._store = store
         self._cache = cache
+        self._gates = gates
         self._committer = committer
         self._max_payload_bytes = max_payload_bytes
 
@@ -130,7 +138,9 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
             event_type=event_type or None,
             content_type=content_type,
             payload=payload,
-            deliveries=[(ids.of_delivery(event_id, to), to, steady) for to, steady in targets],
+            deliveries=[
+                (ids.of_delivery(event_id, to), to, steady and self._gates.is_open(to)) for to, steady in targets
+            ],
             key=key_of(tenant_id, route, item.idempotency_key, event_type.encode(), content_type.encode(), payload)
             if item.idempotency_key
             else None,

@@ -79,6 +79,7 @@ class Delivery(_message.Message):
     EXPIRES_AT_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     ATTEMPTS_FIELD_NUMBER: _builtins.int
+    HELD_BY_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """UUIDv7; its first 64 bits are those of its event's id."""
     event_id: _builtins.str
@@ -96,6 +97,10 @@ class Delivery(_message.Message):
     reason: _builtins.str
     """Why it failed or was cancelled: "retries_exhausted", "expired", "worker_lost", "payload_gone",
     "cancelled", "subscription_deleted"; else empty.
+    """
+    held_by: _builtins.str
+    """What holds it though it is due: "paused", "disabled", "breaker_open", "recovering", "concurrency", "rate_limit"; empty
+    when nothing does, and in lists.
     """
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:
@@ -133,10 +138,11 @@ class Delivery(_message.Message):
         expires_at: _timestamp_pb2.Timestamp | None = ...,
         reason: _builtins.str = ...,
         attempts: _abc.Iterable[Global___Attempt] | None = ...,
+        held_by: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["completed_at", b"completed_at", "created_at", b"created_at", "expires_at", b"expires_at", "next_attempt_at", b"next_attempt_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_count", b"attempt_count", "attempts", b"attempts", "completed_at", b"completed_at", "created_at", b"created_at", "event_id", b"event_id", "event_type", b"event_type", "expires_at", b"expires_at", "id", b"id", "next_attempt_at", b"next_attempt_at", "reason", b"reason", "status", b"status", "subscription_id", b"subscription_id", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_count", b"attempt_count", "attempts", b"attempts", "completed_at", b"completed_at", "created_at", b"created_at", "event_id", b"event_id", "event_type", b"event_type", "expires_at", b"expires_at", "held_by", b"held_by", "id", b"id", "next_attempt_at", b"next_attempt_at", "reason", b"reason", "status", b"status", "subscription_id", b"subscription_id", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,6 +1,13 @@
 -- select_delivery --
--- Reads one delivery of a tenant.
-SELECT * FROM webhook_deliveries WHERE id = $1 AND tenant_id = $2
+-- Reads one delivery of a tenant. held_by: what keeps it from being sent though it is due, or '' if it is not its
+-- subscription's state.
+SELECT d.*, CASE WHEN d.status IN ('pending', 'scheduled') AND d.next_attempt_at <= now()
+                 THEN CASE WHEN s.status <> 'active' THEN s.status WHEN h.breaker <> 'closed' THEN 'breaker_open' ELSE '' END
+            END AS held_by
+FROM webhook_deliveries d
+LEFT JOIN subscriptions s ON s.id = d.subscription_id
+LEFT JOIN subscription_health h ON h.subscription_id = d.subscription_id
+WHERE d.id = $1 AND d.tenant_id = $2
 
 -- select_attempts --
 -- Reads a delivery's attempts, oldest first.
@@ -32,6 +39,7 @@ ORDER BY id DESC LIMIT $5
 -- lock_delivery --
 -- Locks one delivery of a tenant, with what decides whether it can be sent again.
 SELECT d.*, s.deleted_at IS NOT NULL AS subscription_deleted, s.status = 'disabled' AS subscription_disabled,
+       s.status = 'active' AND s.rate_limit_per_second IS NULL AS steady,
        EXISTS (SELECT FROM webhook_events e WHERE e.id = d.event_id) AS payload_retained
 FROM webhook_deliveries d JOIN subscriptions s ON s.id = d.subscription_id
 WHERE d.id = $1 AND d.tenant_id = $2

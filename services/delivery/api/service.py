@@ -5,7 +5,9 @@ import grpc
 from protos.webhook.v1 import deliveries_pb2 as pb
 from protos.webhook.v1 import deliveries_pb2_grpc
 from services.common import doorbell, errors, ids, metrics, paging, tenants
+from services.common.gates import Gates
 from services.delivery.api.store import FINAL, Attempt, Delivery, Store
+from services.delivery.dispatcher.turns import Turns
 
 _PREFIX = "DELIVERY_STATUS_"
 
@@ -13,9 +15,11 @@ _PREFIX = "DELIVERY_STATUS_"
 class DeliveryService(deliveries_pb2_grpc.DeliveryServiceServicer):
     """Servicer of webhook.v1.DeliveryService."""
 
-    def __init__(self, store: Store, ringer: doorbell.Ringer) -> None:
+    def __init__(self, store: Store, ringer: doorbell.Ringer, gates: Gates, turns: Turns) -> None:
         self._store = store
         self._ringer = ringer
+        self._gates = gates
+        self._turns = turns
 
     async def GetDelivery(  # noqa: N802 - gRPC's name
         self,
@@ -25,7 +29,7 @@ class DeliveryService(deliveries_pb2_grpc.DeliveryServiceServicer):
         """Reads one with its attempts."""
         delivery_id = ids.parse("delivery_id", request.delivery_id)
         found = await self._store.delivery(tenants.of(request.tenant_id), delivery_id)
-        return pb.GetDeliveryResponse(delivery=_message(found))
+        return pb.GetDeliveryResponse(delivery=self._whole(found))
 
     async def ListDeliveries(  # noqa: N802 - gRPC's name
         self,
@@ -58,11 +62,14 @@ class DeliveryService(deliveries_pb2_grpc.DeliveryServiceServicer):
     ) -> pb.RetryDeliveryResponse:
         """Makes it pending, and rings once that is committed."""
         delivery_id = ids.parse("delivery_id", request.delivery_id)
-        hold_seconds = doorbell.RUNG_SECONDS if self._ringer.open else 0
-        pending = await self._store.retry(tenants.of(request.tenant_id), delivery_id, hold_seconds=hold_seconds)
-        if hold_seconds:
-            self._ringer.ring([delivery_id])
-        return pb.RetryDeliveryResponse(delivery=_message(pending))
+        pending, ringing = await self._store.retry(
+            tenants.of(request.tenant_id),
+            delivery_id,
+            may_ring=lambda to: self._ringer.open and self._gates.is_open(to),
+        )
+        if ringing:
+            self._ringer.ring([doorbell.Rung(pending.subscription_id, delivery_id)])
+        return pb.RetryDeliveryResponse(delivery=self._whole(pending))
 
     async def CancelDelivery(  # noqa: N802 - gRPC's name
         self,
@@ -75,6 +82,13 @@ class DeliveryService(deliveries_pb2_grpc.DeliveryServiceServicer):
         if was_waiting:
             metrics.DELIVERIES_ENDED.labels("cancelled").inc()
         return pb.CancelDeliveryResponse(delivery=_message(cancelled))
+
+    def _whole(self, delivery: Delivery) -> pb.Delivery:
+        """One delivery, with what holds it."""
+        message = _message(delivery)
+        if delivery.held_by is not None:
+            message.held_by = delivery.held_by or self._turns.held.get(delivery.subscription_id, "")
+        return message
 
 
 def _status_name(status: pb.DeliveryStatus.ValueType) -> str | None:

@@ -1,12 +1,13 @@
 """What the API of deliveries asks of Postgres."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from services.common import errors, ids, postgres, sql
+from services.common.doorbell import RUNG_SECONDS
 
 SQL = sql.Queries("services.delivery.api")
 
@@ -43,11 +44,14 @@ class Delivery:
     expires_at: datetime
     reason: str | None
     attempts: Sequence[Attempt] = field(default=())
+    # What keeps it from being sent though it is due; '' if that is not its subscription's state. Of a single one.
+    held_by: str | None = None
 
 
 def _delivery(row: Any, attempts: Sequence[Any] = ()) -> Delivery:
-    names = Delivery.__dataclass_fields__.keys() - {"attempts"}
+    names = Delivery.__dataclass_fields__.keys() - {"attempts", "held_by"}
     return Delivery(
+        held_by=row.get("held_by"),
         **{name: row[name] for name in names},
         attempts=[Attempt(**{name: attempt[name] for name in Attempt.__dataclass_fields__}) for attempt in attempts],
     )
@@ -85,8 +89,12 @@ class Store:
         rows = await self._pool.fetch(SQL["select_event_deliveries"], event_id, least, above, status, limit)
         return [_delivery(row) for row in rows]
 
-    async def retry(self, tenant_id: str, delivery_id: UUID, *, hold_seconds: float) -> Delivery:
-        """Makes a delivery pending, whatever it was.
+    async def retry(
+        self, tenant_id: str, delivery_id: UUID, *, may_ring: Callable[[UUID], bool]
+    ) -> tuple[Delivery, bool]:
+        """Makes a delivery pending, whatever it was, and says whether to ring for it.
+
+        `may_ring` says it of its subscription; if not, or when something holds it back, it is the dispatcher's.
 
         Conflict while it is in flight or when its subscription is deleted or disabled; Gone without its payload.
         """
@@ -99,8 +107,10 @@ class Store:
                 raise errors.Conflict(message, reason="SUBSCRIPTION_DISABLED")
             if not row["payload_retained"]:
                 raise errors.Gone("the payload of this delivery is no longer retained")
+            ringing = row["steady"] and may_ring(row["subscription_id"])
+            hold_seconds = RUNG_SECONDS if ringing else 0
             await connection.fetchrow(SQL["retry_delivery"], delivery_id, hold_seconds, self._expiry_hours)
-            return await self._read(connection, tenant_id, delivery_id)
+            return await self._read(connection, tenant_id, delivery_id), ringing
 
     async def cancel(self, tenant_id: str, delivery_id: UUID) -> tuple[Delivery, bool]:
         """Cancels a waiting delivery, and says whether it was waiting; a cancelled one stays so.

@@ -14,6 +14,7 @@ from services.common.metrics import DELIVERIES_ENDED
 from services.common.redis import REDIS_AWAY
 from services.delivery.dispatcher import metrics
 from services.delivery.dispatcher.store import Store, Walk
+from services.delivery.dispatcher.turns import Turns
 
 log = structlog.get_logger(__name__)
 
@@ -31,8 +32,9 @@ RETRY_SECONDS = 0.2
 class Dispatcher:
     """One of any number of copies."""
 
-    def __init__(self, store: Store, ringer: doorbell.Ringer, broker: doorbell.Broker) -> None:
+    def __init__(self, store: Store, turns: Turns, ringer: doorbell.Ringer, broker: doorbell.Broker) -> None:
         self._store = store
+        self._turns = turns
         self._ringer = ringer
         self._broker = broker
         self._leases_guarded_until = time.monotonic()
@@ -43,7 +45,7 @@ class Dispatcher:
         while True:
             started = time.monotonic()
             try:
-                busy = await self._turn()
+                pause_seconds = await self._turn()
             except Exception as error:
                 if errors.classify(error) is None:
                     log.exception("a dispatcher's turn failed on a bug")
@@ -57,7 +59,7 @@ class Dispatcher:
             metrics.TURN_SECONDS.observe(ended - started)
             metrics.LAST_TURN.set_to_current_time()
             # A walk over many subscriptions takes its time: it gets no more than a third of it.
-            await asyncio.sleep(max(BUSY_SECONDS if busy else IDLE_SECONDS, 2 * (ended - started)))
+            await asyncio.sleep(max(pause_seconds, 2 * (ended - started)))
 
     async def check(self) -> None:
         """Raises when turns no longer end; a readiness check."""
@@ -66,15 +68,16 @@ class Dispatcher:
             message = f"no turn has ended for {silent_seconds:.0f} s"
             raise RuntimeError(message)
 
-    async def _turn(self) -> bool:
-        """One turn; whether there is more to do at once."""
+    async def _turn(self) -> float:
+        """One turn; the seconds until the next."""
         walk = await self._store.walk()
         if walk.deleted:
             await self._store.cancel_deleted(walk.deleted)
         leases = 0
         if walk.in_flight and time.monotonic() >= self._leases_guarded_until:
             leases = await self._expire_leases(walk)
-        return await self._ring_due(walk) or leases > 0
+        pause_seconds = await self._ring_due(walk)
+        return BUSY_SECONDS if leases else pause_seconds
 
     async def _expire_leases(self, walk: Walk) -> int:
         expired, failed = await self._store.expire_leases(walk.in_flight, per_subscription=LEASES_PER_SUBSCRIPTION)
@@ -84,18 +87,19 @@ class Dispatcher:
             log.warning("leases ran out; their deliveries are due again", leases=expired, failed=failed)
         return expired
 
-    async def _ring_due(self, walk: Walk) -> bool:
-        subscriptions = len(walk.pending) + len(walk.scheduled)
-        if not subscriptions or not await self._may_ring():
-            return False
-        share = max(1, DELIVERIES_PER_TURN // subscriptions)
-        taken = await self._store.take(walk, per_subscription=share, hold_seconds=doorbell.RUNG_SECONDS)
+    async def _ring_due(self, walk: Walk) -> float:
+        if not walk.waiting or not await self._may_ring():
+            return IDLE_SECONDS
+        taken = await self._turns.take(DELIVERIES_PER_TURN, walk)
         if taken.expired:
             DELIVERIES_ENDED.labels("failed").inc(taken.expired)
-        if taken.ids:
-            metrics.DISPATCHED.inc(len(taken.ids))
-            self._ringer.ring(taken.ids)
-        return len(taken.ids) >= share
+        if taken.rung:
+            metrics.DISPATCHED.inc(len(taken.rung))
+            self._ringer.ring(taken.rung)
+        if taken.more or taken.rung:
+            return BUSY_SECONDS
+        wait_seconds = IDLE_SECONDS if taken.wait_seconds is None else taken.wait_seconds
+        return min(IDLE_SECONDS, max(BUSY_SECONDS, wait_seconds))
 
     async def _may_ring(self) -> bool:
         """Whether bells would be heard: without Redis workers look for themselves, over a full stream they are busy."""

@@ -8,6 +8,7 @@ QUEUE_DEPTH = Gauge(
     "webhook_queue_depth", "Deliveries that one more worker could send: pending, behind no gate. Counted to 100,000."
 )
 HELD = Gauge("webhook_held_deliveries", "Waiting deliveries that no worker may send, by what holds them.", ["reason"])
+BREAKERS = Gauge("webhook_breakers", "Circuit breakers that are not closed.", ["state"])
 SCHEDULED = Gauge("webhook_scheduled_deliveries", "Deliveries that wait for their next attempt. Counted to 100,000.")
 IN_FLIGHT = Gauge("webhook_in_flight_deliveries", "Deliveries under a worker's lease. Counted to 100,000.")
 OLDEST_WAITING = Gauge("webhook_oldest_waiting_seconds", "How long the longest waiting due delivery has waited.")

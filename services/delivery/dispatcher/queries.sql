@@ -13,26 +13,101 @@ WITH RECURSIVE walk AS (
         ORDER BY d.status, d.subscription_id LIMIT 1
     ) AS next
 )
-SELECT walk.status::text AS status, walk.subscription_id, s.deleted_at IS NOT NULL AS deleted
-FROM walk LEFT JOIN subscriptions s ON s.id = walk.subscription_id
+SELECT walk.status::text AS state, walk.subscription_id, s.deleted_at IS NOT NULL AS deleted,
+       s.status, s.rate_limit_per_second, s.rate_limit_burst,
+       coalesce(h.breaker, 'closed') AS breaker, coalesce(h.probe_at <= now(), false) AS probe_due,
+       CASE WHEN h.breaker = 'closed' AND h.openings > 0
+            THEN extract(epoch FROM now() - h.breaker_since)::float8 END AS closed_seconds
+FROM walk
+LEFT JOIN subscriptions s ON s.id = walk.subscription_id
+LEFT JOIN subscription_health h ON h.subscription_id = walk.subscription_id
 
--- lock_due --
--- Locks what is due, at most $3 for each pair of state ($1) and subscription ($2).
-SELECT due.id, turn.status = 'in_flight' AS leased, due.expires_at <= now() AS expired
-FROM unnest($1::delivery_status[], $2::uuid[]) AS turn (status, subscription_id)
+-- survey --
+-- Of the subscriptions $1, those with due deliveries, and how many of theirs are rung or in flight, each counted to $2.
+SELECT turn.subscription_id,
+       (SELECT count(*) FROM (SELECT 1 FROM webhook_deliveries d
+                              WHERE d.status = 'pending' AND d.subscription_id = turn.subscription_id
+                                AND d.next_attempt_at > now() LIMIT $2) AS rung)
+       + (SELECT count(*) FROM (SELECT 1 FROM webhook_deliveries d
+                                WHERE d.status = 'in_flight' AND d.subscription_id = turn.subscription_id
+                                LIMIT $2) AS sent) AS outstanding
+FROM unnest($1::uuid[]) AS turn (subscription_id)
+WHERE EXISTS (SELECT FROM webhook_deliveries d
+              WHERE d.status = 'pending' AND d.subscription_id = turn.subscription_id AND d.next_attempt_at <= now())
+   OR EXISTS (SELECT FROM webhook_deliveries d
+              WHERE d.status = 'scheduled' AND d.subscription_id = turn.subscription_id AND d.next_attempt_at <= now())
+
+-- find_due --
+-- Finds what is due, the longest due first, at most $2 for each of the subscriptions $1.
+SELECT turn.subscription_id, due.id
+FROM unnest($1::uuid[], $2::int[]) AS turn (subscription_id, number)
 CROSS JOIN LATERAL (
-    SELECT d.id, d.expires_at FROM webhook_deliveries d
-    WHERE d.status = turn.status AND d.subscription_id = turn.subscription_id AND d.next_attempt_at <= now()
-      AND d.status IN ('pending', 'scheduled', 'in_flight')
-    ORDER BY d.next_attempt_at LIMIT $3
-    FOR UPDATE SKIP LOCKED
+    SELECT first.id FROM (
+        (SELECT d.id, d.next_attempt_at FROM webhook_deliveries d
+         WHERE d.status = 'pending' AND d.subscription_id = turn.subscription_id AND d.next_attempt_at <= now()
+         ORDER BY d.next_attempt_at LIMIT turn.number)
+        UNION ALL
+        (SELECT d.id, d.next_attempt_at FROM webhook_deliveries d
+         WHERE d.status = 'scheduled' AND d.subscription_id = turn.subscription_id AND d.next_attempt_at <= now()
+         ORDER BY d.next_attempt_at LIMIT turn.number)
+    ) AS first
+    ORDER BY first.next_attempt_at LIMIT turn.number
 ) AS due
 
--- make_pending --
--- Takes due deliveries in hand: pending, and left alone for $4 seconds ($2 and $3: least and greatest id).
-UPDATE webhook_deliveries
-SET status = 'pending', next_attempt_at = now() + make_interval(secs => $4)
-WHERE id = ANY($1::uuid[]) AND id BETWEEN $2 AND $3 AND status IN ('pending', 'scheduled')
+-- take_due --
+-- Takes due deliveries ($1; $2 and $3: least and greatest id) in hand: pending, and left alone for $4 seconds; those past
+-- their expiry end failed. SKIP LOCKED and the second look leave to others what they took first.
+WITH free AS (
+    SELECT id FROM webhook_deliveries
+    WHERE id = ANY($1::uuid[]) AND id BETWEEN $2 AND $3
+      AND status IN ('pending', 'scheduled') AND next_attempt_at <= now()
+    ORDER BY id
+    FOR UPDATE SKIP LOCKED
+)
+UPDATE webhook_deliveries d
+SET status = CASE WHEN d.expires_at <= now() THEN 'failed'::delivery_status ELSE 'pending' END,
+    reason = CASE WHEN d.expires_at <= now() THEN 'expired' END,
+    completed_at = CASE WHEN d.expires_at <= now() THEN now() END,
+    next_attempt_at = now() + make_interval(secs => $4)
+FROM free
+WHERE d.id = free.id AND d.id BETWEEN $2 AND $3
+RETURNING d.id, d.subscription_id, d.status = 'pending' AS pending
+
+-- begin_probes --
+-- Half opens the breakers of subscriptions ($1) whose cool-down is over, each for one delivery ($2), and for $3 seconds.
+UPDATE subscription_health h
+SET breaker = 'half_open', breaker_since = CASE WHEN h.breaker = 'half_open' THEN h.breaker_since ELSE now() END,
+    probe_at = now() + make_interval(secs => $3), probe_delivery_id = probe.delivery_id
+FROM unnest($1::uuid[], $2::uuid[]) AS probe (subscription_id, delivery_id)
+WHERE h.subscription_id = probe.subscription_id AND h.breaker IN ('open', 'half_open') AND h.probe_at <= now()
+RETURNING h.subscription_id
+
+-- find_expired --
+-- Locks those of the $2 longest waiting deliveries of each of the subscriptions $1 that are past their expiry.
+SELECT expired.id
+FROM unnest($1::uuid[]) AS turn (subscription_id)
+CROSS JOIN unnest(ARRAY['pending', 'scheduled']::delivery_status[]) AS state (status)
+CROSS JOIN LATERAL (
+    SELECT first.id FROM (
+        SELECT d.id, d.expires_at FROM webhook_deliveries d
+        WHERE d.status = state.status AND d.subscription_id = turn.subscription_id
+          AND d.status IN ('pending', 'scheduled', 'in_flight')
+        ORDER BY d.next_attempt_at LIMIT $2
+        FOR UPDATE SKIP LOCKED
+    ) AS first
+    WHERE first.expires_at <= now()
+) AS expired
+
+-- lock_leases --
+-- Locks leases that ran out, at most $2 for each of the subscriptions $1.
+SELECT due.id
+FROM unnest($1::uuid[]) AS turn (subscription_id)
+CROSS JOIN LATERAL (
+    SELECT d.id FROM webhook_deliveries d
+    WHERE d.status = 'in_flight' AND d.subscription_id = turn.subscription_id AND d.next_attempt_at <= now()
+    ORDER BY d.next_attempt_at LIMIT $2
+    FOR UPDATE SKIP LOCKED
+) AS due
 
 -- expire_leases --
 -- Turns deliveries whose lease ran out back into due ones, or fails them after $4 times, and leaves an
@@ -56,16 +131,43 @@ WITH expired AS (
 SELECT id, status::text AS status FROM expired
 
 -- count_unfinished --
--- Counts unfinished deliveries, each state up to $1. Waiting ones of deleted subscriptions ($2) are held: none may be sent.
+-- Counts unfinished deliveries, each state up to $1. What waits for the subscriptions $2 is not counted as pending or
+-- scheduled: it is held.
 SELECT
     (SELECT count(*) FROM (SELECT 1 FROM webhook_deliveries d
                            WHERE d.status = 'pending' AND d.subscription_id <> ALL($2::uuid[]) LIMIT $1) AS x) AS pending,
     (SELECT count(*) FROM (SELECT 1 FROM webhook_deliveries d
                            WHERE d.status = 'scheduled' AND d.subscription_id <> ALL($2::uuid[]) LIMIT $1) AS x) AS scheduled,
-    (SELECT count(*) FROM (SELECT 1 FROM webhook_deliveries d WHERE d.status = 'in_flight' LIMIT $1) AS x) AS in_flight,
-    (SELECT count(*) FROM (SELECT 1 FROM webhook_deliveries d
-                           WHERE d.status IN ('pending', 'scheduled') AND d.subscription_id = ANY($2::uuid[])
-                           LIMIT $1) AS x) AS held_deleted
+    (SELECT count(*) FROM (SELECT 1 FROM webhook_deliveries d WHERE d.status = 'in_flight' LIMIT $1) AS x) AS in_flight
+
+-- count_held --
+-- Counts the waiting deliveries of the subscriptions $1, up to $2.
+SELECT count(*) FROM (
+    SELECT 1 FROM unnest($1::uuid[]) AS turn (subscription_id)
+    CROSS JOIN unnest(ARRAY['pending', 'scheduled']::delivery_status[]) AS state (status)
+    CROSS JOIN LATERAL (
+        SELECT 1 FROM webhook_deliveries d
+        WHERE d.status = state.status AND d.subscription_id = turn.subscription_id
+          AND d.status IN ('pending', 'scheduled', 'in_flight') AND d.next_attempt_at <= now()
+        LIMIT $2
+    ) AS held
+    LIMIT $2
+) AS x
+
+-- count_breakers --
+-- Counts the breakers that are not closed.
+SELECT breaker, count(*) AS number FROM subscription_health h
+JOIN subscriptions s ON s.id = h.subscription_id AND s.deleted_at IS NULL
+WHERE breaker <> 'closed'
+GROUP BY breaker
+
+-- count_workers --
+-- Counts the workers there are.
+SELECT count(*) FROM workers WHERE seen_at > now() - interval '15 seconds'
+
+-- forget_workers --
+-- Removes workers that died without a word.
+DELETE FROM workers WHERE seen_at < now() - interval '10 minutes'
 
 -- oldest_waiting --
 -- How long the longest waiting pending delivery of the subscriptions $1 has waited, in seconds ($2: seconds a rung row is hidden).

@@ -1,35 +1,56 @@
 """What the dispatcher asks of Postgres. Safe in any number of copies: rows are locked, and locked ones skipped."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
 from services.common import deliveries, postgres, sql
+from services.common.doorbell import Rung
+from services.delivery.dispatcher.windows import MAX_WINDOW
 
 SQL = sql.Queries("services.delivery.dispatcher")
 
 # Leases of one delivery that may run out before it ends: no poison goes round for ever.
 MAX_INTERRUPTIONS = 10
 CANCEL_LIMIT = 1_000
+# Looked at for expiry behind each closed gate.
+EXPIRE_LIMIT = 200
+# A probe that nothing was heard of for so long is taken for lost: longer than any timeout, its bell and its recording.
+PROBE_SECONDS = 45.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Endpoint:
+    """A subscription with waiting deliveries, and what its gate depends on."""
+
+    subscription_id: UUID
+    status: str
+    breaker: str
+    # Whether the breaker's cool-down is over, or the probe that was out is taken for lost.
+    probe_due: bool
+    # How long ago the breaker closed; None when it never opened.
+    closed_seconds: float | None
+    rate_limit_per_second: float | None
+    rate_limit_burst: int | None
+
+    @property
+    def held_by(self) -> str | None:
+        """What closes its gate whatever waits: "paused", "disabled" or "breaker_open"; None when nothing does."""
+        if self.status != "active":
+            return self.status
+        return "breaker_open" if self.breaker != "closed" and not self.probe_due else None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Walk:
-    """The subscriptions with unfinished deliveries, by state."""
+    """The subscriptions with unfinished deliveries."""
 
+    waiting: dict[UUID, Endpoint] = field(default_factory=dict)
+    # Those of them with pending ones.
     pending: list[UUID] = field(default_factory=list)
-    scheduled: list[UUID] = field(default_factory=list)
     in_flight: list[UUID] = field(default_factory=list)
     # Waiting, but their subscription is gone.
     deleted: list[UUID] = field(default_factory=list)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Taken:
-    """What a turn took in hand, and what it ended."""
-
-    ids: list[UUID]
-    expired: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,11 +60,13 @@ class Depths:
     pending: int
     scheduled: int
     in_flight: int
-    held_deleted: int
+
+
+_ENDPOINT = tuple(Endpoint.__dataclass_fields__)
 
 
 class Store:
-    """Turns among subscriptions."""
+    """What there is to do, and doing it."""
 
     def __init__(self, pool: postgres.Pool, *, lease_seconds: float) -> None:
         self._pool = pool
@@ -53,35 +76,70 @@ class Store:
         """Who has unfinished deliveries. Its cost grows with the subscriptions that do, not with the deliveries."""
         found = Walk()
         for row in await self._pool.fetch(SQL["walk_unfinished"]):
-            waiting = row["status"] != "in_flight"
-            group = found.deleted if row["deleted"] and waiting else getattr(found, row["status"])
-            group.append(row["subscription_id"])
+            name = row["subscription_id"]
+            if row["state"] == "in_flight":
+                found.in_flight.append(name)
+            elif row["deleted"]:
+                found.deleted.append(name)
+            else:
+                if row["state"] == "pending":
+                    found.pending.append(name)
+                if name not in found.waiting:
+                    found.waiting[name] = Endpoint(**{column: row[column] for column in _ENDPOINT})
         return found
 
     async def cancel_deleted(self, subscription_ids: Sequence[UUID]) -> int:
         """Cancels waiting deliveries of deleted subscriptions, due or not; answers how many."""
         return await deliveries.cancel_waiting(self._pool, list(set(subscription_ids)), limit=CANCEL_LIMIT)
 
-    async def take(self, walk: Walk, *, per_subscription: int, hold_seconds: float) -> Taken:
-        """Gives each subscription a turn: its due deliveries become pending, and those past their expiry failed.
+    async def survey(self, subscription_ids: Sequence[UUID]) -> dict[UUID, int]:
+        """Those with due deliveries, and how many of theirs are rung or in flight (counted no further than needed)."""
+        if not subscription_ids:
+            return {}
+        rows = await self._pool.fetch(SQL["survey"], subscription_ids, MAX_WINDOW)
+        return {row["subscription_id"]: row["outstanding"] for row in rows}
 
-        What is taken is left alone for `hold_seconds`: the caller sees to it that a worker hears of it.
+    async def find_due(self, limits: Mapping[UUID, int]) -> dict[UUID, list[UUID]]:
+        """Due deliveries by subscription, the longest due first, at most so many of each."""
+        if not limits:
+            return {}
+        found: dict[UUID, list[UUID]] = {}
+        for row in await self._pool.fetch(SQL["find_due"], list(limits), list(limits.values())):
+            found.setdefault(row["subscription_id"], []).append(row["id"])
+        return found
+
+    async def begin_probes(self, probes: Mapping[UUID, UUID]) -> set[UUID]:
+        """Half opens breakers whose cool-down is over, each for one delivery; answers those that nobody else did."""
+        rows = await self._pool.fetch(SQL["begin_probes"], list(probes), list(probes.values()), PROBE_SECONDS)
+        return {row["subscription_id"] for row in rows}
+
+    async def take_due(self, found: Mapping[UUID, Sequence[UUID]], *, hold_seconds: float) -> tuple[list[Rung], int]:
+        """Makes due deliveries pending, and those past their expiry failed; answers those, and how many of these.
+
+        What somebody else takes at the same time is left to him. What is taken is left alone for `hold_seconds`.
         """
-        states = ["pending"] * len(walk.pending) + ["scheduled"] * len(walk.scheduled)
+        taken = [delivery_id for delivery_ids in found.values() for delivery_id in delivery_ids]
+        if not taken:
+            return [], 0
+        rows = await self._pool.fetch(SQL["take_due"], taken, min(taken), max(taken), hold_seconds)
+        rung = [Rung(row["subscription_id"], row["id"]) for row in rows if row["pending"]]
+        return rung, len(rows) - len(rung)
+
+    async def expire_held(self, subscription_ids: Sequence[UUID]) -> int:
+        """Ends held deliveries that are past their expiry, looking at the first of each; answers how many."""
         async with self._pool.acquire() as connection, connection.transaction():
-            rows = await connection.fetch(SQL["lock_due"], states, walk.pending + walk.scheduled, per_subscription)
-            taken = [row["id"] for row in rows if not row["expired"]]
-            expired = [row["id"] for row in rows if row["expired"]]
-            if taken:
-                await connection.execute(SQL["make_pending"], taken, min(taken), max(taken), hold_seconds)
-            await deliveries.end_waiting(connection, expired, status="failed", reason="expired")
-        return Taken(ids=taken, expired=len(expired))
+            rows = await connection.fetch(SQL["find_expired"], subscription_ids, EXPIRE_LIMIT)
+            await deliveries.end_waiting(connection, [row["id"] for row in rows], status="failed", reason="expired")
+        return len(rows)
+
+    async def count_workers(self) -> int:
+        """The workers that said within the last fifteen seconds that they are there."""
+        return int(await self._pool.fetchval(SQL["count_workers"]))
 
     async def expire_leases(self, subscription_ids: Sequence[UUID], *, per_subscription: int) -> tuple[int, int]:
         """Makes deliveries due again whose lease ran out; answers how many leases, and how many ended failed."""
-        states = ["in_flight"] * len(subscription_ids)
         async with self._pool.acquire() as connection, connection.transaction():
-            rows = await connection.fetch(SQL["lock_due"], states, subscription_ids, per_subscription)
+            rows = await connection.fetch(SQL["lock_leases"], subscription_ids, per_subscription)
             leased = [row["id"] for row in rows]
             if not leased:
                 return 0, 0
@@ -91,10 +149,22 @@ class Store:
             )
         return len(leased), sum(row["status"] == "failed" for row in ended)
 
-    async def depths(self, deleted: Sequence[UUID], *, limit: int) -> Depths:
-        """Counts what is unfinished; `deleted` are the subscriptions that hold what waits for them."""
-        (row,) = await self._pool.fetch(SQL["count_unfinished"], limit, deleted)
+    async def depths(self, held: Sequence[UUID], *, limit: int) -> Depths:
+        """Counts what is unfinished; what waits for the subscriptions in `held` is not counted as pending."""
+        (row,) = await self._pool.fetch(SQL["count_unfinished"], limit, held)
         return Depths(**row)
+
+    async def count_held(self, subscription_ids: Sequence[UUID], *, limit: int) -> int:
+        """Due deliveries of subscriptions, up to a limit."""
+        return int(await self._pool.fetchval(SQL["count_held"], subscription_ids, limit))
+
+    async def breakers(self) -> dict[str, int]:
+        """How many breakers are in which state; closed ones are not counted."""
+        return {row["breaker"]: row["number"] for row in await self._pool.fetch(SQL["count_breakers"])}
+
+    async def forget_workers(self) -> None:
+        """Removes workers that died without a word."""
+        await self._pool.execute(SQL["forget_workers"])
 
     async def oldest_waiting_seconds(self, subscription_ids: Sequence[UUID], *, hold_seconds: float) -> float:
         """How long the longest waiting pending delivery has waited."""

@@ -5,17 +5,29 @@ import contextlib
 import sys
 from collections.abc import AsyncIterator
 
-from services.common import lifecycle, postgres
+import structlog
+
+from services.common import errors, ids, lifecycle, postgres, redis
+from services.common.gates import Gates
 from services.common.settings import load
-from services.delivery.dispatcher.store import Store as Turns
+from services.common.subscription_changes import Copies
+from services.delivery.dispatcher.limiter import Limiter
+from services.delivery.dispatcher.store import Store as TurnStore
+from services.delivery.dispatcher.turns import Turns
 from services.delivery.settings import WorkerSettings
 from services.delivery.worker import http_sender
 from services.delivery.worker.bells import Bells
 from services.delivery.worker.deliverer import Deliverer
 from services.delivery.worker.egress import Policy
+from services.delivery.worker.health import Health
 from services.delivery.worker.outcomes import Recorder
 from services.delivery.worker.scheduler import Scheduler
 from services.delivery.worker.store import Store
+
+log = structlog.get_logger(__name__)
+
+PRESENCE_SECONDS = 5.0
+LAST_WORDS_SECONDS = 0.5
 
 
 @contextlib.asynccontextmanager
@@ -23,14 +35,26 @@ async def serve(process: lifecycle.Process, settings: WorkerSettings, policy: Po
     """Wires the worker up, delivers, and at the end hands back what it holds."""
     async with (
         postgres.pool(process, settings) as pool,
+        redis.client(settings) as client,
         http_sender.sender(policy, max_response_bytes=settings.max_response_bytes) as sender,
     ):
         store = Store(pool, settings)
         recorder = Recorder(store, bound=8 * settings.worker_concurrency)
-        scheduler = Scheduler(store, Deliverer(store, sender, settings), recorder, settings)
-        bells = Bells(settings, scheduler, Turns(pool, lease_seconds=settings.lease_seconds))
+        gates = Gates(client)
+        health = Health(store, settings, Copies(client))
+        scheduler = Scheduler(store, Deliverer(store, sender, settings), recorder, gates, settings, health.note)
+        found = TurnStore(pool, lease_seconds=settings.lease_seconds)
+        bells = Bells(settings, scheduler, Turns(found, Limiter(client, found.count_workers), gates))
         claiming = process.spawn("claims", scheduler.run())
-        process.spawn("lease_renewals", scheduler.renew_leases())
+        for name, loop in (
+            ("lease_renewals", scheduler.renew_leases()),
+            ("handing_back", scheduler.hand_back()),
+            ("idle_lanes", scheduler.forget_idle_lanes()),
+            ("gates", gates.run()),
+            ("presence", _be_counted(store)),
+        ):
+            process.spawn(name, loop)
+        watching = process.spawn("health", health.run(scheduler.hold))
         looking = process.spawn("due_look_ups", bells.look())
         listening = process.spawn("doorbells", bells.listen())
         try:
@@ -43,8 +67,28 @@ async def serve(process: lifecycle.Process, settings: WorkerSettings, policy: Po
             bells.stop()
             await process.cancel(looking)
             await asyncio.wait({listening, claiming}, timeout=2)
-            await scheduler.stop(pool, grace_seconds=settings.shutdown_grace_seconds - 2, unheard=bells.unheard)
+            await scheduler.stop(grace_seconds=settings.shutdown_grace_seconds - 2, unheard=bells.unheard)
             await recorder.stop(grace_seconds=1)
+            await process.cancel(watching)
+            with contextlib.suppress(*errors.STORE_AWAY):
+                async with asyncio.timeout(LAST_WORDS_SECONDS):
+                    await health.flush()
+
+
+async def _be_counted(store: Store) -> None:
+    """Says every few seconds that this worker is there, until it is not."""
+    worker_id = ids.new()
+    try:
+        while True:
+            try:
+                await store.keep_worker(worker_id)
+            except errors.STORE_AWAY as error:
+                log.debug("nobody can be told that this worker is there", error=repr(error))
+            await asyncio.sleep(PRESENCE_SECONDS)
+    finally:
+        with contextlib.suppress(*errors.STORE_AWAY):
+            async with asyncio.timeout(LAST_WORDS_SECONDS):
+                await store.remove_worker(worker_id)
 
 
 def main() -> None:

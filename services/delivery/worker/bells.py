@@ -11,7 +11,7 @@ from taskiq.receiver import Receiver
 
 from services.common import doorbell, errors, ids
 from services.common.settings import RedisSettings
-from services.delivery.dispatcher.store import Store as Turns
+from services.delivery.dispatcher.turns import Turns
 from services.delivery.worker.scheduler import Scheduler
 
 log = structlog.get_logger(__name__)
@@ -103,21 +103,16 @@ class Bells:
 
     def _register(self, broker: doorbell.Broker) -> None:
         @broker.task(task_name=doorbell.TASK)
-        async def deliver(delivery_ids: list[str]) -> None:
+        async def deliver(said: doorbell.Bell) -> None:
             """Hands its ids to the scheduler and ends."""
             self._heard_at = time.monotonic()
-            await self._scheduler.offer([UUID(hex=delivery_id) for delivery_id in delivery_ids], source="doorbell")
+            await self._scheduler.offer(doorbell.heard(said), source="doorbell")
 
     async def _look_once(self) -> int:
-        walk = await self._turns.walk()
-        subscriptions = len(walk.pending) + len(walk.scheduled)
-        if not subscriptions:
-            return 0
-        share = max(1, DELIVERIES_PER_LOOK // subscriptions)
-        taken = await self._turns.take(walk, per_subscription=share, hold_seconds=doorbell.RUNG_SECONDS)
-        if taken.ids:
-            await self._scheduler.offer(taken.ids, source="postgres")
-        return len(taken.ids)
+        taken = await self._turns.take(DELIVERIES_PER_LOOK)
+        if taken.rung:
+            await self._scheduler.offer(doorbell.by_subscription(taken.rung), source="postgres")
+        return len(taken.rung)
 
 
 def _first(error: BaseException) -> str:

@@ -22,3 +22,10 @@ CLAIMED = Counter("webhook_worker_claims_total", "Deliveries claimed.")
 STALE = Counter("webhook_doorbells_stale_total", "Delivery ids of bells that there was nothing left to claim for.")
 RENEWED = Counter("webhook_lease_renewals_total", "Leases renewed.")
 LOST = Counter("webhook_claims_lost_total", "Outcomes whose claim was no longer held.")
+HANDED_BACK = Counter(
+    "webhook_deliveries_handed_back_total", "Deliveries that a worker left to wait in Postgres, by why.", ["reason"]
+)
+BREAKER_CHANGES = Counter("webhook_breaker_changes_total", "Changes of breakers, by what they became.", ["state"])
+SUBSCRIPTIONS_DISABLED = Counter(
+    "webhook_subscriptions_disabled_total", "Subscriptions that were disabled for what their receiver did.", ["reason"]
+)

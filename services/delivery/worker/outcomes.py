@@ -17,6 +17,8 @@ log = structlog.get_logger(__name__)
 SUCCESS = "success"
 INTERRUPTED = "interrupted"
 OUTCOMES_PER_STATEMENT = 100
+# Recording is behind the receiver's back: what comes within this time is recorded together.
+PACE_SECONDS = 0.01
 # While Postgres is away.
 RETRY_SECONDS = 0.25
 
@@ -54,7 +56,7 @@ class Recorder:
         self._batcher: Batcher[Outcome, None] = Batcher(
             "outcomes",
             self._record,
-            Bounds(batch_items=OUTCOMES_PER_STATEMENT, waiting_items=bound, concurrency=1),
+            Bounds(batch_items=OUTCOMES_PER_STATEMENT, waiting_items=bound, pace_seconds=PACE_SECONDS),
         )
 
     async def record(self, outcome: Outcome) -> None:

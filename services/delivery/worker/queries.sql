@@ -18,8 +18,10 @@ WITH free AS (
 )
 SELECT c.*, now() AS claimed_at, s.target_url, s.secret_key, s.deleted_at IS NOT NULL AS deleted,
        s.timeout_seconds, s.retry_policy,
-       CASE WHEN s.status <> 'active' THEN s.status WHEN h.breaker = 'open' THEN 'breaker_open' END AS held_by,
-       coalesce(h.breaker = 'half_open', false) AS probe,
+       CASE WHEN s.status <> 'active' THEN s.status
+            WHEN h.breaker = 'open' OR h.breaker = 'half_open' AND h.probe_delivery_id IS DISTINCT FROM c.id
+            THEN 'breaker_open' END AS held_by,
+       coalesce(h.breaker = 'half_open' AND h.probe_delivery_id = c.id, false) AS probe,
        h.failing_since IS NOT NULL AS failing,
        e.content_type, octet_length(e.payload) AS payload_bytes,
        CASE WHEN octet_length(e.payload) <= $6 THEN e.payload END AS payload
@@ -106,3 +108,76 @@ WITH late AS (
       AND a.delivery_id = ANY($1::uuid[]) AND a.delivery_id BETWEEN $3 AND $4
 )
 SELECT id FROM delivered
+
+-- insert_health --
+-- Makes rows for subscriptions ($1) that had none, if they are there.
+INSERT INTO subscription_health (subscription_id)
+SELECT id FROM subscriptions WHERE id = ANY($1::uuid[]) AND deleted_at IS NULL
+ON CONFLICT (subscription_id) DO NOTHING
+
+-- lock_health --
+-- Locks the rows of subscriptions ($1), in one order everywhere.
+SELECT subscription_id, breaker FROM subscription_health
+WHERE subscription_id = ANY($1::uuid[])
+ORDER BY subscription_id
+FOR UPDATE
+
+-- record_health --
+-- Adds what a worker saw ($1 to $7: subscription, successes, failures, failures after the last success, what became of
+-- the probe, why there were too many failures, the last error) to locked rows, and moves their breakers. $8: failures in
+-- a row that open one; $9 and $10: the first cool-down and the longest, in seconds. A breaker that was closed for less
+-- than the longest cool-down goes on where it was, so that one that flaps is opened for longer each time.
+WITH seen AS (
+    SELECT h.subscription_id, i.failures > 0 AND i.unbroken = i.failures AND i.successes = 0 AS only_failures,
+           i.unbroken, i.last_error,
+           CASE WHEN i.successes > 0 THEN i.unbroken ELSE h.consecutive_failures + i.failures END AS in_a_row,
+           CASE WHEN i.probe = 'success' THEN 'closed'
+                WHEN i.probe = 'failure' AND h.breaker = 'half_open' THEN 'open'
+                WHEN h.breaker = 'closed' AND i.too_many IS NOT NULL THEN 'open'
+                WHEN h.breaker = 'closed' AND i.unbroken > 0
+                     AND CASE WHEN i.successes > 0 THEN i.unbroken ELSE h.consecutive_failures + i.failures END >= $8
+                THEN 'open'
+                ELSE h.breaker END AS breaker,
+           i.too_many,
+           CASE WHEN h.breaker = 'closed' AND h.breaker_since < now() - make_interval(secs => $10) THEN 1
+                ELSE h.openings + 1 END AS openings
+    FROM unnest($1::uuid[], $2::int[], $3::int[], $4::int[], $5::text[], $6::text[], $7::text[])
+        AS i (subscription_id, successes, failures, unbroken, probe, too_many, last_error)
+    JOIN subscription_health h ON h.subscription_id = i.subscription_id
+)
+UPDATE subscription_health h
+SET breaker = seen.breaker,
+    breaker_since = CASE WHEN seen.breaker = h.breaker THEN h.breaker_since ELSE now() END,
+    breaker_reason = CASE WHEN seen.breaker = h.breaker THEN h.breaker_reason
+                          WHEN seen.breaker = 'open'
+                          THEN coalesce(seen.too_many, CASE WHEN h.breaker = 'half_open' THEN 'the probe failed'
+                                                            ELSE seen.in_a_row || ' failures in a row' END)
+                               || '; the last: ' || seen.last_error END,
+    openings = CASE WHEN seen.breaker = 'open' AND h.breaker <> 'open' THEN seen.openings ELSE h.openings END,
+    probe_at = CASE WHEN seen.breaker = h.breaker THEN h.probe_at
+                    WHEN seen.breaker = 'open'
+                    THEN now() + make_interval(secs => least($10, $9 * 2 ^ least(30, seen.openings - 1))
+                                                       * (0.9 + 0.2 * random())) END,
+    probe_delivery_id = CASE WHEN seen.breaker = h.breaker THEN h.probe_delivery_id END,
+    consecutive_failures = seen.in_a_row,
+    failing_since = CASE WHEN seen.unbroken = 0 THEN NULL
+                         WHEN seen.only_failures THEN coalesce(h.failing_since, now()) ELSE now() END
+FROM seen
+WHERE h.subscription_id = seen.subscription_id
+RETURNING h.subscription_id, h.breaker, h.failing_since
+
+-- disable --
+-- Disables subscriptions ($1) for the reasons $2, unless they are; answers those that were disabled by this call.
+UPDATE subscriptions s
+SET status = 'disabled', status_reason = i.reason, status_since = now(), updated_at = now(), version = version + 1
+FROM unnest($1::uuid[], $2::text[]) AS i (subscription_id, reason)
+WHERE s.id = i.subscription_id AND s.status <> 'disabled' AND s.deleted_at IS NULL
+RETURNING s.id, s.tenant_id, s.version, s.status_reason
+
+-- keep_worker --
+-- Says that a worker is there.
+INSERT INTO workers (id) VALUES ($1) ON CONFLICT (id) DO UPDATE SET seen_at = now()
+
+-- remove_worker --
+-- Says that a worker is gone.
+DELETE FROM workers WHERE id = $1

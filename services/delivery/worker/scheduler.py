@@ -1,23 +1,37 @@
 """The worker's bounded scheduler: it holds ids, and claims them in batches as slots become free."""
 
 import asyncio
+import contextlib
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from uuid import UUID
 
 import structlog
 
-from services.common import deliveries, errors, postgres
+from services.common import deliveries, errors
+from services.common.gates import Gates
 from services.delivery.settings import WorkerSettings
 from services.delivery.worker import metrics
 from services.delivery.worker.deliverer import ClaimLost, Deliverer, Held
-from services.delivery.worker.outcomes import Recorder
-from services.delivery.worker.store import Store
+from services.delivery.worker.lanes import Lane, Lanes
+from services.delivery.worker.outcomes import INTERRUPTED, SUCCESS, Recorder
+from services.delivery.worker.sender import Failure
+from services.delivery.worker.store import Attempt, Claim, Outcome, Store
 
 log = structlog.get_logger(__name__)
 
 # The cheapest number of ids of a claiming statement.
 IDS_PER_CLAIM = 100
+# Claims that are not full follow each other no sooner.
+PACE_SECONDS = 0.004
+IDS_PER_HAND_BACK = 500
+FORGET_INTERVAL_SECONDS = 60.0
+# While there is no room: after so long without any an endpoint may have stopped answering.
+STALL_SECONDS = 0.25
+# What says nothing of how much an endpoint can take.
+NEUTRAL = frozenset({"http_3xx", "http_4xx", INTERRUPTED, Failure.EGRESS_DENIED, Failure.INVALID_REQUEST})
+TOO_MANY_REQUESTS = 429
 # After Postgres failed a claim.
 PAUSE_SECONDS = 0.25
 # Of the grace period, what is kept for recording what was handed back.
@@ -27,70 +41,127 @@ HAND_BACK_SECONDS = 1.5
 class Scheduler:
     """Slots are requests in flight. No wait for a receiver's turn, a lease or a store ever holds one."""
 
-    def __init__(self, store: Store, deliverer: Deliverer, recorder: Recorder, settings: WorkerSettings) -> None:
+    def __init__(
+        self,
+        store: Store,
+        deliverer: Deliverer,
+        recorder: Recorder,
+        gates: Gates,
+        settings: WorkerSettings,
+        note: Callable[[Claim, Attempt], None],
+    ) -> None:
         self._store = store
         self._deliverer = deliverer
         self._recorder = recorder
+        self._gates = gates
+        # Called with every attempt that ended.
+        self._note = note
         self._slots = settings.worker_concurrency
         self._lease_seconds = settings.lease_seconds
         self._max_waiting = max(IDS_PER_CLAIM, settings.worker_concurrency)
         # Outcomes that wait for Postgres hold no slot, but bound what is claimed.
         self._max_held = 4 * settings.worker_concurrency
-        self._waiting: dict[UUID, None] = {}
+        self._lanes = Lanes(settings.worker_concurrency)
         self._held: dict[UUID, Held] = {}
         self._tasks: dict[UUID, asyncio.Task[None]] = {}
-        self._busy = 0
+        # Ids that are handed back to Postgres, for they are too many here.
+        self._too_many: list[UUID] = []
+        self._too_many_came = asyncio.Event()
         self._work = asyncio.Event()
         self._room = asyncio.Event()
         self._stopping = False
+        self._claimed_at = -math.inf
         # Asked once: a log line per delivery costs its ids as text even where it is not written.
         self._debugging = settings.log_level == "debug"
         metrics.CONCURRENCY.set(self._slots)
 
-    async def offer(self, delivery_ids: Sequence[UUID], *, source: str) -> None:
-        """Takes ids in; waits while it holds enough, unless it stops and hands them back."""
-        metrics.IDS_HEARD.labels(source).inc(len(delivery_ids))
-        while len(self._waiting) >= self._max_waiting and not self._stopping:
+    async def offer(self, heard: Mapping[UUID, Sequence[UUID]], *, source: str) -> None:
+        """Takes ids in, by subscription; waits while it holds enough, unless it stops and hands them back."""
+        number = sum(map(len, heard.values()))
+        metrics.IDS_HEARD.labels(source).inc(number)
+        while self._lanes.ready >= self._max_waiting and not self._stopping:
             self._room.clear()
-            await self._room.wait()
-        new = [delivery_id for delivery_id in delivery_ids if delivery_id not in self._held]
-        self._waiting.update(dict.fromkeys(new))
-        metrics.STALE.inc(len(delivery_ids) - len(new))
-        metrics.WAITING.set(len(self._waiting))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(STALL_SECONDS):
+                    await self._room.wait()
+                    continue
+            for subscription_id, too_many in self._lanes.park_stalled():
+                self._return(subscription_id, too_many)
+        for subscription_id, delivery_ids in heard.items():
+            new = [delivery_id for delivery_id in delivery_ids if delivery_id not in self._held]
+            number -= len(new)
+            if too_many := self._lanes.add(subscription_id, new):
+                self._return(subscription_id, too_many)
+        metrics.STALE.inc(number)
+        metrics.WAITING.set(self._lanes.waiting)
         self._work.set()
+
+    def hold(self, subscription_id: UUID) -> None:
+        """Hands back what waits for a subscription: nothing is sent to it for a while."""
+        self._gates.close([subscription_id])
+        self._hand_back(self._lanes.empty(self._lanes.lane(subscription_id)), "breaker_open")
 
     @property
     def has_room(self) -> bool:
         """Whether an offer would be taken at once."""
-        return len(self._waiting) < self._max_waiting
+        return self._lanes.ready < self._max_waiting
 
     async def run(self) -> None:
         """Claims what waits, until stop_claiming()."""
         while not self._stopping:
-            if not self._can_claim():
+            if not self._lanes.can_claim or len(self._held) >= self._max_held:
                 self._work.clear()
                 await self._work.wait()
                 continue
-            batch = self._next_batch()
+            await self._keep_pace()
+            batch = self._lanes.next_batch(IDS_PER_CLAIM)
+            metrics.WAITING.set(self._lanes.waiting)
+            self._room.set()
+            lanes = {delivery_id: lane for lane, delivery_id in batch}
             try:
-                claims = await self._store.claim(batch)
+                claims = await self._store.claim(list(lanes))
             except Exception as error:
                 if errors.classify(error) is None:
                     log.exception("a claim failed on a bug")
                 else:
                     log.warning("claims wait for Postgres", error=repr(error))
+                for lane in lanes.values():
+                    self._lanes.done(lane)
                 await asyncio.sleep(PAUSE_SECONDS)
                 continue
             metrics.CLAIMED.inc(len(claims))
-            metrics.STALE.inc(len(batch) - len(claims))
+            metrics.STALE.inc(len(lanes) - len(claims))
             for claim in claims:
+                lane = lanes.pop(claim.id)
                 held = Held(claim=claim, lease_until=claim.claimed_monotonic + self._lease_seconds)
                 self._held[claim.id] = held
                 # Rung again meanwhile: a second claim beside this one, after its lease, would be confused with it.
-                self._waiting.pop(claim.id, None)
-                self._busy += 1
-                self._tasks[claim.id] = asyncio.create_task(self._deliver(held), name="delivery")
-            metrics.BUSY.set(self._busy)
+                self._lanes.discard(lane, claim.id)
+                self._tasks[claim.id] = asyncio.create_task(self._deliver(held, lane), name="delivery")
+            for lane in lanes.values():
+                self._lanes.done(lane)
+            metrics.BUSY.set(self._lanes.in_flight)
+
+    async def hand_back(self) -> None:
+        """Returns to Postgres what is too many here, for ever."""
+        while True:
+            await self._too_many_came.wait()
+            self._too_many_came.clear()
+            while self._too_many:
+                chunk = self._too_many[:IDS_PER_HAND_BACK]
+                try:
+                    await deliveries.mark_due(self._store.pool, chunk)
+                except Exception as error:
+                    if errors.classify(error) is None:
+                        log.exception("ids could not be handed back on a bug")
+                # Those that could not be are due in RUNG_SECONDS all the same.
+                del self._too_many[: len(chunk)]
+
+    async def forget_idle_lanes(self) -> None:
+        """Bounds what is remembered, for ever."""
+        while True:
+            await asyncio.sleep(FORGET_INTERVAL_SECONDS)
+            self._lanes.forget_idle()
 
     async def renew_leases(self) -> None:
         """Renews the leases of what is held and has used up half of its own, for ever."""
@@ -107,13 +178,12 @@ class Scheduler:
         self._work.set()
         self._room.set()
 
-    async def stop(self, pool: postgres.Pool, *, grace_seconds: float, unheard: Sequence[UUID]) -> None:
+    async def stop(self, *, grace_seconds: float, unheard: Sequence[UUID]) -> None:
         """Finishes what is in flight within the grace period and hands the rest back at once."""
-        waiting = [*self._waiting, *unheard]
-        self._waiting.clear()
+        waiting = [*self._lanes.empty_all(), *self._too_many, *unheard]
         if waiting:
             try:
-                await deliveries.mark_due(pool, waiting)
+                await deliveries.mark_due(self._store.pool, waiting)
             except errors.STORE_AWAY:
                 log.warning("ids could not be handed back; they are due in a few seconds", deliveries=len(waiting))
         if self._tasks:
@@ -125,32 +195,45 @@ class Scheduler:
             log.warning("requests were cut by the stop; their deliveries are handed back", deliveries=len(cut))
             await asyncio.wait(cut, timeout=HAND_BACK_SECONDS)
 
-    def _can_claim(self) -> bool:
-        return bool(self._waiting) and self._busy < self._slots and len(self._held) < self._max_held
+    async def _keep_pace(self) -> None:
+        """Lets ids that come one after the other be claimed together; one that comes alone does not wait."""
+        wait = self._claimed_at + PACE_SECONDS - time.monotonic()
+        if wait > 0 and self._lanes.ready < IDS_PER_CLAIM:
+            await asyncio.sleep(wait)
+        self._claimed_at = time.monotonic()
 
-    def _next_batch(self) -> list[UUID]:
-        number = min(IDS_PER_CLAIM, self._slots - self._busy, len(self._waiting))
-        batch = [delivery_id for delivery_id, _ in zip(self._waiting, range(number), strict=False)]
-        for delivery_id in batch:
-            del self._waiting[delivery_id]
-        metrics.WAITING.set(len(self._waiting))
-        self._room.set()
-        return batch
+    def _return(self, subscription_id: UUID, too_many: Sequence[UUID]) -> None:
+        """Hands back what is too many for an endpoint, and says so to those who ring."""
+        self._gates.fill(subscription_id)
+        self._hand_back(too_many, "concurrency")
 
-    async def _deliver(self, held: Held) -> None:
+    def _hand_back(self, delivery_ids: Sequence[UUID], reason: str) -> None:
+        if delivery_ids:
+            metrics.HANDED_BACK.labels(reason).inc(len(delivery_ids))
+            self._too_many += delivery_ids
+            self._too_many_came.set()
+
+    async def _deliver(self, held: Held, lane: Lane) -> None:
         claim = held.claim
         try:
             try:
-                outcome = await self._deliverer.deliver(held)
+                if claim.held_by is None:
+                    if claim.probe:
+                        lane.restart(self._slots)
+                    outcome = await self._deliverer.deliver(held)
+                else:
+                    outcome = self._left(claim, claim.held_by)
             except (asyncio.CancelledError, *errors.STORE_AWAY):
                 # Stopped; or Postgres went away before anything was sent: handed back as soon as that can be recorded.
                 outcome = self._deliverer.interrupted(held)
             finally:
-                self._busy -= 1
-                metrics.BUSY.set(self._busy)
+                self._lanes.done(lane)
+                metrics.BUSY.set(self._lanes.in_flight)
                 self._work.set()
             if self._debugging:
                 log.debug("attempt", delivery_id=str(claim.id), event_id=str(claim.event_id), status=outcome.status)
+            if outcome.attempts:
+                self._learn(claim, lane, outcome.attempts[-1])
             await self._recorder.record(outcome)
         except ClaimLost:
             metrics.LOST.inc()
@@ -161,6 +244,23 @@ class Scheduler:
             del self._held[claim.id]
             del self._tasks[claim.id]
             self._work.set()
+
+    def _left(self, claim: Claim, reason: str) -> Outcome:
+        """A claim that came too late: its subscription takes nothing now. It stands again where it was."""
+        self._gates.close([claim.subscription_id])
+        metrics.HANDED_BACK.labels(reason).inc()
+        waited = (claim.claimed_at - claim.created_at).total_seconds()
+        return Outcome(claim=claim, status="pending", delay_seconds=-waited if claim.number == 1 else 0.0)
+
+    def _learn(self, claim: Claim, lane: Lane, attempt: Attempt) -> None:
+        """Lets the lane and the endpoint's health know what came of an attempt."""
+        seconds = (attempt.duration_ms or 0) / 1000
+        started_at = time.monotonic() - seconds
+        if attempt.outcome == SUCCESS:
+            lane.succeeded(seconds, started_at, self._slots)
+        elif attempt.outcome not in NEUTRAL or attempt.status_code == TOO_MANY_REQUESTS:
+            lane.failed(seconds, started_at)
+        self._note(claim, attempt)
 
     async def _renew(self, due: Sequence[Held]) -> None:
         asked_at = time.monotonic()

@@ -1,7 +1,7 @@
 """What a worker asks of Postgres: claims, renewals, outcomes. No connection is held while a request is out."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -85,11 +85,46 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         return self.attempts[-1].number if self.attempts else self.claim.number - 1
 
 
+class Sum(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker saw of an endpoint since it wrote last."""
+
+    subscription_id: UUID
+    successes: int
+    failures: int
+    # Of the failures, those after the last success.
+    unbroken: int
+    # What became of the delivery that a half open breaker let through: "success", "failure", or None.
+    probe: str | None
+    # Whether the receiver answered 410.
+    gone: bool
+    # Why there were too many failures, or None.
+    too_many: str | None
+    last_error: str
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of an endpoint's breaker."""
+
+    subscription_id: UUID
+    breaker: str
+    changed: bool
+    failing_since: datetime | None
+
+
+class Disabled(msgspec.Struct, frozen=True, kw_only=True):
+    """A subscription that was disabled by this call and no other."""
+
+    subscription_id: UUID
+    tenant_id: str
+    version: int
+    reason: str
+
+
 class Store:
     """Every method raises what errors.STORE_AWAY lists when Postgres is away."""
 
     def __init__(self, pool: postgres.Pool, settings: WorkerSettings) -> None:
-        self._pool = pool
+        self.pool = pool
         self._lease_seconds = settings.lease_seconds
         self._claimed_payload_bytes = settings.claimed_payload_bytes
 
@@ -98,7 +133,7 @@ class Store:
         token = ids.new()
         least, greatest = min(delivery_ids), max(delivery_ids)
         asked_at = time.monotonic()
-        rows = await self._pool.fetch(
+        rows = await self.pool.fetch(
             SQL["claim"],
             delivery_ids,
             least,
@@ -113,13 +148,13 @@ class Store:
 
     async def payload(self, event_id: UUID) -> bytes | None:
         """A payload that did not come with its claim; None when it is no longer retained."""
-        payload: bytes | None = await self._pool.fetchval(SQL["select_payload"], event_id)
+        payload: bytes | None = await self.pool.fetchval(SQL["select_payload"], event_id)
         return payload
 
     async def renew(self, claims: Sequence[Claim]) -> set[UUID]:
         """Renews leases and answers the deliveries whose claim is still held."""
         delivery_ids = [claim.id for claim in claims]
-        rows = await self._pool.fetch(
+        rows = await self.pool.fetch(
             SQL["renew"],
             delivery_ids,
             [claim.token for claim in claims],
@@ -141,7 +176,7 @@ class Store:
             for outcome in outcomes
             for attempt in outcome.attempts
         ]
-        rows = await self._pool.fetch(
+        rows = await self.pool.fetch(
             SQL["record"],
             delivery_ids,
             [outcome.claim.token for outcome in outcomes],
@@ -170,10 +205,61 @@ class Store:
             changed |= dict.fromkeys(await self._deliver_late(late), "delivered")
         return changed
 
+    async def record_health(self, sums: Sequence[Sum], settings: WorkerSettings) -> list[Verdict]:
+        """Adds what this worker saw to what all saw, and moves breakers accordingly."""
+        names = [seen.subscription_id for seen in sums]
+        async with self.pool.acquire() as connection, connection.transaction():
+            await connection.execute(SQL["insert_health"], names)
+            locked = await connection.fetch(SQL["lock_health"], names)
+            before = {row["subscription_id"]: row["breaker"] for row in locked}
+            rows = await connection.fetch(
+                SQL["record_health"],
+                names,
+                [seen.successes for seen in sums],
+                [seen.failures for seen in sums],
+                [seen.unbroken for seen in sums],
+                [seen.probe for seen in sums],
+                [seen.too_many for seen in sums],
+                [seen.last_error for seen in sums],
+                settings.breaker_failures,
+                settings.breaker_cooldown_seconds,
+                settings.breaker_cooldown_cap_seconds,
+            )
+        return [
+            Verdict(
+                subscription_id=row["subscription_id"],
+                breaker=row["breaker"],
+                changed=row["breaker"] != before[row["subscription_id"]],
+                failing_since=row["failing_since"],
+            )
+            for row in rows
+        ]
+
+    async def disable(self, reasons: Mapping[UUID, str]) -> list[Disabled]:
+        """Disables subscriptions for these reasons; answers those that were not disabled before."""
+        rows = await self.pool.fetch(SQL["disable"], list(reasons), list(reasons.values()))
+        return [
+            Disabled(
+                subscription_id=row["id"],
+                tenant_id=row["tenant_id"],
+                version=row["version"],
+                reason=row["status_reason"],
+            )
+            for row in rows
+        ]
+
+    async def keep_worker(self, worker_id: UUID) -> None:
+        """Says that a worker is there."""
+        await self.pool.execute(SQL["keep_worker"], worker_id)
+
+    async def remove_worker(self, worker_id: UUID) -> None:
+        """Says that a worker is gone."""
+        await self.pool.execute(SQL["remove_worker"], worker_id)
+
     async def _deliver_late(self, outcomes: Sequence[Outcome]) -> list[UUID]:
         delivery_ids = [outcome.claim.id for outcome in outcomes]
         numbers = [outcome.attempts[-1].number for outcome in outcomes]
-        rows = await self._pool.fetch(SQL["deliver_late"], delivery_ids, numbers, min(delivery_ids), max(delivery_ids))
+        rows = await self.pool.fetch(SQL["deliver_late"], delivery_ids, numbers, min(delivery_ids), max(delivery_ids))
         return [row["id"] for row in rows]
 
 

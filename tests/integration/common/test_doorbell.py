@@ -18,13 +18,14 @@ from taskiq import AckableMessage
 from taskiq.kicker import AsyncKicker
 
 from services.common import doorbell, ids
-from services.common.doorbell import Broker, Ringer
+from services.common.doorbell import Broker, Ringer, Rung
 from services.common.lifecycle import Process
 from services.common.postgres import Pool
 from services.common.settings import RedisSettings
 from services.embedded import EmbeddedValkey
 from tests.support.waiting import wait_until
 
+SUBSCRIPTION = ids.new()
 # Younger than anything a test leaves behind, older than what it has just made.
 ABANDONED_MILLISECONDS = 50
 NEVER_MILLISECONDS = 3_600_000
@@ -54,14 +55,19 @@ async def client(redis_url: str) -> AsyncIterator["redis.asyncio.Redis"]:
         yield created
 
 
+def _rung(*delivery_ids: UUID) -> list[Rung]:
+    """Deliveries of one subscription."""
+    return [Rung(SUBSCRIPTION, delivery_id) for delivery_id in delivery_ids]
+
+
 async def _ring(broker: Broker, *delivery_ids: UUID) -> None:
-    kicker: AsyncKicker[[list[str]], None] = AsyncKicker(doorbell.TASK, broker, {})
-    await kicker.kiq([delivery_id.hex for delivery_id in delivery_ids])
+    kicker: AsyncKicker[[doorbell.Bell], None] = AsyncKicker(doorbell.TASK, broker, {})
+    await kicker.kiq(doorbell.bell(_rung(*delivery_ids)))
 
 
 def _heard(broker: Broker, message: AckableMessage) -> list[UUID]:
     assert isinstance(message.data, bytes)
-    return [UUID(hex=delivery_id) for delivery_id in broker.formatter.loads(message.data).args[0]]
+    return doorbell.heard(broker.formatter.loads(message.data).args[0])[SUBSCRIPTION]
 
 
 async def _next(messages: AsyncIterator[AckableMessage]) -> AckableMessage:
@@ -280,7 +286,8 @@ async def _length(client: "redis.asyncio.Redis") -> int:
 async def _stream(client: "redis.asyncio.Redis", broker: Broker) -> list[list[UUID]]:
     """The ids of every message in the stream."""
     entries: Any = await client.xrange(doorbell.STREAM)
-    return [[UUID(hex=one) for one in broker.formatter.loads(fields[b"data"]).args[0]] for _, fields in entries]
+    bells = [doorbell.heard(broker.formatter.loads(fields[b"data"]).args[0]) for _, fields in entries]
+    return [bell[SUBSCRIPTION] for bell in bells]
 
 
 async def test_the_ringer_rings_for_every_id_in_few_messages(
@@ -289,7 +296,7 @@ async def test_the_ringer_rings_for_every_id_in_few_messages(
     delivery_ids = [ids.new() for _ in range(2 * doorbell.IDS_PER_BELL + 1)]
     async with _ringing(redis_url, pool) as ringer:
         assert ringer.open
-        ringer.ring(delivery_ids)
+        ringer.ring(_rung(*delivery_ids))
         await _eventually(lambda: _length(client), 3, "three bells")
     bells = await _stream(client, broker)
     assert [one for bell in bells for one in bell] == delivery_ids
@@ -301,14 +308,14 @@ async def test_what_waits_at_the_end_is_rung(
 ) -> None:
     delivery_ids = [ids.new() for _ in range(10 * doorbell.IDS_PER_BELL)]
     async with _ringing(redis_url, pool) as ringer:
-        ringer.ring(delivery_ids)
+        ringer.ring(_rung(*delivery_ids))
     assert [one for bell in await _stream(client, broker) for one in bell] == delivery_ids
 
 
 async def test_a_bell_that_is_under_way_at_the_end_is_not_lost(valkey: EmbeddedValkey, pool: Pool, rows: Rows) -> None:
     with _frozen(valkey):
         async with _ringing(valkey.url(), pool) as ringer:
-            ringer.ring(await rows.make(1))
+            ringer.ring(_rung(*await rows.make(1)))
             connections = ringer._broker.connection_pool._in_use_connections
             await wait_until(lambda: len(connections) == 1, what="the bell to be under way")
         assert await rows.due() == 1
@@ -321,7 +328,7 @@ async def test_rows_whose_bell_fails_are_due_at_once_and_the_ringer_is_closed_un
         valkey.kill()
         made = await rows.make(3 * doorbell.IDS_PER_BELL)
         assert await rows.due() == 0
-        ringer.ring(made)
+        ringer.ring(_rung(*made))
         await _eventually(rows.due, len(made), "the rows to be due")
         assert not ringer.open
         valkey.start()
@@ -332,11 +339,11 @@ async def test_rows_whose_bell_is_stuck_are_due_within_the_timeout(
     valkey: EmbeddedValkey, pool: Pool, rows: Rows
 ) -> None:
     async with _ringing(valkey.url(), pool) as ringer:
-        ringer.ring(await rows.make(1))
+        ringer.ring(_rung(*await rows.make(1)))
         await wait_until(lambda: ringer._broker.length == 1, what="a first bell, and a connection with it")
         with _frozen(valkey):
             started = time.monotonic()
-            ringer.ring(await rows.make(1))
+            ringer.ring(_rung(*await rows.make(1)))
             await _eventually(rows.due, 1, "the row to be due")
             assert time.monotonic() - started < 1
             assert not ringer.open
@@ -348,7 +355,7 @@ async def test_only_what_is_still_pending_is_made_due(valkey: EmbeddedValkey, po
         valkey.kill()
         waiting, ended = await rows.make(2)
         await pool.execute("UPDATE webhook_deliveries SET status = 'delivered' WHERE id = $1", ended)
-        ringer.ring([waiting, ended])
+        ringer.ring(_rung(waiting, ended))
         await _eventually(rows.due, 1, "the pending row to be due")
     assert await rows.due() == 1
 
@@ -361,7 +368,7 @@ async def test_a_stream_at_its_high_water_mark_closes_the_ringer_until_it_is_dra
         for _ in range(doorbell.HIGH_WATER_MESSAGES - 1):
             pipeline.xadd(doorbell.STREAM, {b"data": b"x"})
         await pipeline.execute()
-        ringer.ring([ids.new()])
+        ringer.ring(_rung(ids.new()))
         await wait_until(lambda: not ringer.open, what="the ringer to close")
         await client.xtrim(doorbell.STREAM, maxlen=doorbell.HIGH_WATER_MESSAGES - 1, approximate=False)
         await wait_until(lambda: ringer.open, what="the ringer to open again")
@@ -369,6 +376,6 @@ async def test_a_stream_at_its_high_water_mark_closes_the_ringer_until_it_is_dra
 
 async def test_more_ids_than_may_wait_close_the_ringer_until_they_are_rung(redis_url: str, pool: Pool) -> None:
     async with _ringing(redis_url, pool) as ringer:
-        ringer.ring([ids.new() for _ in range(doorbell.MAX_WAITING_IDS)])
+        ringer.ring(_rung(*(ids.new() for _ in range(doorbell.MAX_WAITING_IDS))))
         assert not ringer.open
         await wait_until(lambda: not ringer._waiting, what="everything to be rung")

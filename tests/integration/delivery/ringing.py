@@ -3,7 +3,7 @@
 from functools import partial
 from uuid import UUID
 
-from services.common.doorbell import IDS_PER_BELL, Ringer
+from services.common.doorbell import IDS_PER_BELL, Ringer, Rung
 from tests.integration.delivery.world import World, until_true
 
 # Rung and not yet due: what ingest stores when it rings.
@@ -11,9 +11,12 @@ RUNG = 10.0
 
 
 async def ring(ringer: Ringer, *delivery_ids: UUID) -> None:
-    """Rings a bell for each 64 of the ids."""
-    for start in range(0, len(delivery_ids), IDS_PER_BELL):
-        bell = delivery_ids[start : start + IDS_PER_BELL]
+    """Rings a bell for each 64 of the ids; those of nothing are rung for as if they were of a subscription."""
+    query = "SELECT id, subscription_id FROM webhook_deliveries WHERE id = ANY($1)"
+    owners = {row["id"]: row["subscription_id"] for row in await ringer._pool.fetch(query, delivery_ids)}
+    rung = [Rung(owners.get(delivery_id, UUID(int=0)), delivery_id) for delivery_id in delivery_ids]
+    for start in range(0, len(rung), IDS_PER_BELL):
+        bell = rung[start : start + IDS_PER_BELL]
         await until_true(partial(ringer.try_ring, bell), "a bell to be rung")
 
 

@@ -254,7 +254,8 @@ async def test_no_more_requests_than_the_concurrency_are_out_at_once(
         subscription = await world.subscription(receiver.url())
         await world.deliver_many(subscription, 10 + 5 * concurrency)
         await world.all_in(subscription, "delivered", 10 + 5 * concurrency)
-    assert receiver.max_in_flight == concurrency
+    # One subscription leaves slots to others.
+    assert 3 * concurrency // 4 <= receiver.max_in_flight <= concurrency
 
 
 @pytest.mark.parametrize("size", [64 << 10, (64 << 10) + 1, 1 << 20])

@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from services.common import ids
+from services.common import ids, redis
 from services.common.doorbell import Ringer
+from services.common.gates import Gates
 from services.delivery.worker.deliverer import ClaimLost, Deliverer, Held
 from services.delivery.worker.outcomes import Recorder
 from services.delivery.worker.scheduler import Scheduler
@@ -25,8 +26,9 @@ async def scheduler(world: World) -> AsyncIterator[tuple[Scheduler, Store]]:
     """A scheduler and its store, with nothing running."""
     settings = world.worker_settings(lease_seconds=6.0)
     store = Store(world.pool, settings)
-    async with sending.sender(LOOPBACK) as sender:
-        yield Scheduler(store, Deliverer(store, sender, settings), Recorder(store, bound=10), settings), store
+    async with sending.sender(LOOPBACK) as sender, redis.client(settings) as client:
+        deliverer, recorder = Deliverer(store, sender, settings), Recorder(store, bound=10)
+        yield Scheduler(store, deliverer, recorder, Gates(client), settings, lambda claim, attempt: None), store  # noqa: ARG005 - nobody listens
 
 
 async def hold(world: World, store: Store, scheduler: Scheduler, *, lease_left: float) -> Held:

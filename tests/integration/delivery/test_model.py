@@ -15,7 +15,7 @@ from services.common import errors
 from services.common.postgres import Pool
 from services.common.retry_policy import RetryPolicy
 from services.delivery.api.store import Store as Api
-from services.delivery.dispatcher.store import MAX_INTERRUPTIONS, Walk
+from services.delivery.dispatcher.store import MAX_INTERRUPTIONS
 from services.delivery.dispatcher.store import Store as Turns
 from services.delivery.worker import outcomes
 from services.delivery.worker.store import Attempt, Claim, Outcome, Store
@@ -139,8 +139,7 @@ class Delivery:
 
     async def time_passes(self) -> None:
         await self.world.pool.execute("UPDATE webhook_deliveries SET next_attempt_at = now() - interval '1 second'")
-        walk = await self.turns.walk()
-        await self.turns.take(walk, per_subscription=10, hold_seconds=10)
+        await self.turns.take_due(await self.turns.find_due({self.subscription: 10}), hold_seconds=10)
         if self.model.status == "scheduled":
             self.model.status = "pending"
 
@@ -159,8 +158,9 @@ class Delivery:
         await self.world.pool.execute("UPDATE webhook_deliveries SET next_attempt_at = now() + interval '1 hour'")
         before = await self.world.row(self.id)
         subscriptions = [self.subscription]
-        walk = Walk(pending=subscriptions, scheduled=subscriptions, in_flight=subscriptions)
-        assert (await self.turns.take(walk, per_subscription=10, hold_seconds=10)).ids == []
+        assert await self.turns.survey(subscriptions) == {}
+        assert await self.turns.find_due({self.subscription: 10}) == {}
+        assert await self.turns.take_due({self.subscription: [self.id]}, hold_seconds=10) == ([], 0)
         assert await self.turns.expire_leases(subscriptions, per_subscription=5) == (0, 0)
         assert await self.world.row(self.id) == before
 
@@ -169,9 +169,9 @@ class Delivery:
     async def retry(self) -> None:
         if self.model.status == "in_flight":
             with pytest.raises(errors.Conflict):
-                await self.api.retry("default", self.id, hold_seconds=0)
+                await self.api.retry("default", self.id, may_ring=lambda _: False)
             return
-        await self.api.retry("default", self.id, hold_seconds=0)
+        await self.api.retry("default", self.id, may_ring=lambda _: False)
         self.model.failure_count = self.model.interrupted_count = 0
         self.model.end("pending")
 

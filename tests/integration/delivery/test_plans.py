@@ -193,7 +193,7 @@ def by_id(data: Data) -> dict[str, tuple[str, list[Any]]]:
         "record": (worker.SQL["record"], record_arguments(data)),
         "deliver_late": (worker.SQL["deliver_late"], [some, [1] * len(some), least, greatest]),
         "select_payload": (worker.SQL["select_payload"], [data.event_ids[0]]),
-        "make_pending": (dispatcher.SQL["make_pending"], [some, least, greatest, 10.0]),
+        "take_due": (dispatcher.SQL["take_due"], [some, least, greatest, 10.0]),
         "expire_leases": (dispatcher.SQL["expire_leases"], [some, least, greatest, 10, 60.0]),
         "mark_due": (deliveries.SQL["mark_due"], [some, least, greatest]),
         "end_waiting": (deliveries.SQL["end_waiting"], [some, least, greatest, "failed", "expired"]),
@@ -208,7 +208,7 @@ def by_id(data: Data) -> dict[str, tuple[str, list[Any]]]:
 
 
 BY_ID = [
-    "claim", "renew", "record", "deliver_late", "select_payload", "make_pending", "expire_leases", "mark_due",
+    "claim", "renew", "record", "deliver_late", "select_payload", "take_due", "expire_leases", "mark_due",
     "end_waiting", "select_event_deliveries", "select_delivery", "select_attempts", "event_exists", "lock_delivery",
     "retry_delivery", "cancel_delivery",
 ]  # fmt: skip
@@ -239,7 +239,11 @@ async def test_a_statement_by_ids_passes_no_more_rows_than_it_has_ids(data: Data
 
 TURNS = [
     ("walk_unfinished", lambda _: []),
-    ("lock_due", lambda data: [["pending"] * 20 + ["scheduled"] * 20, data.subscriptions * 2, 10]),
+    ("survey", lambda data: [data.subscriptions, 100]),
+    ("find_due", lambda data: [data.subscriptions, [10] * len(data.subscriptions)]),
+    ("find_expired", lambda data: [data.subscriptions, 10]),
+    ("lock_leases", lambda data: [data.subscriptions, 10]),
+    ("count_held", lambda data: [data.subscriptions, 100]),
     ("count_unfinished", lambda data: [100_000, data.subscriptions[:1]]),
     ("oldest_waiting", lambda data: [data.subscriptions, 10.0]),
 ]
@@ -269,5 +273,10 @@ async def test_a_page_of_a_subscription_reads_no_partition_whole(data: Data) -> 
 
 def test_every_statement_of_a_batch_is_looked_at() -> None:
     named: Sequence[str] = [*BY_ID, *(name for name, _ in TURNS), "lock_waiting"]
-    known = {*worker.SQL, *dispatcher.SQL, *deliveries.SQL}
+    known = {
+        name
+        for queries in (worker.SQL, dispatcher.SQL, deliveries.SQL)
+        for name, query in queries.items()
+        if "webhook_" in query or "delivery_attempts" in query
+    }
     assert known <= set(named)

@@ -15,7 +15,7 @@ import pytest
 import redis.asyncio
 
 from protos.webhook.v1 import subscriptions_pb2
-from services.common import ids
+from services.common import ids, subscription_changes
 from services.common import redis as clients
 from services.common.settings import RedisSettings
 from services.ingest import cache as caches
@@ -42,7 +42,7 @@ class Pair:
 
         async def in_redis() -> bool:
             async with redis.asyncio.Redis.from_url(self.stores.redis_url) as client:
-                return bool(await client.exists(caches.KEY + subscription_id))
+                return bool(await client.exists(subscription_changes.KEY + subscription_id))
 
         for ingest in (self.first, self.second):
             await ingest.send(subscription_id)
@@ -52,7 +52,7 @@ class Pair:
     async def forget(self, subscription_id: str) -> None:
         """Has both servers forget the subscription, as after a change."""
         async with redis.asyncio.Redis.from_url(self.stores.redis_url) as client:
-            await client.publish(caches.CHANNEL, f"{subscription_id} default")
+            await client.publish(subscription_changes.CHANNEL, f"{subscription_id} default")
 
     async def reading(self, subscription_id: str) -> None:
         """Waits until both servers read copies from Redis; right after they began to listen, they do not."""
@@ -95,7 +95,10 @@ async def _listening(breakable: Breakable, servers: int) -> None:
     async with redis.asyncio.Redis.from_url(breakable.redis_url) as client:
 
         async def listening() -> bool:
-            return dict(await client.pubsub_numsub(caches.CHANNEL))[caches.CHANNEL.encode()] == servers
+            return (
+                dict(await client.pubsub_numsub(subscription_changes.CHANNEL))[subscription_changes.CHANNEL.encode()]
+                == servers
+            )
 
         await eventually(listening, f"{servers} servers to listen")
 
@@ -103,7 +106,7 @@ async def _listening(breakable: Breakable, servers: int) -> None:
 async def _copied_version(pair: Pair, subscription_id: str) -> bytes | None:
     """The version of the copy in Redis."""
     async with redis.asyncio.Redis.from_url(pair.stores.redis_url) as client:
-        version: Any = await client.hget(caches.KEY + subscription_id, "version")
+        version: Any = await client.hget(subscription_changes.KEY + subscription_id, "version")
     return version if isinstance(version, bytes) else None
 
 
@@ -266,7 +269,7 @@ async def test_a_change_that_a_full_redis_cannot_take_is_seen_all_the_same(pair:
         try:
             await pair.first.update(made.id, event_types=["t1"])
             await _seen(pair.second, made.id, "t1")
-            assert await client.hget(caches.KEY + made.id, "version") != b"1"
+            assert await client.hget(subscription_changes.KEY + made.id, "version") != b"1"
         finally:
             await client.config_set("maxmemory", "0")
 
@@ -276,9 +279,9 @@ async def test_what_another_version_of_the_program_says_or_writes_does_no_harm(p
     await pair.warm(made.id)
     await pair.reading(made.id)
     async with redis.asyncio.Redis.from_url(pair.stores.redis_url) as client:
-        await client.hset(caches.KEY + made.id, mapping={"version": "1", "value": b'{"id": "what?"}'})
+        await client.hset(subscription_changes.KEY + made.id, mapping={"version": "1", "value": b'{"id": "what?"}'})
         for message in (b"", b"what?", b"\xff\x00", b"v2 " + made.id.encode()):
-            await client.publish(caches.CHANNEL, message)
+            await client.publish(subscription_changes.CHANNEL, message)
     await pair.forget(made.id)
     for ingest in (pair.first, pair.second):
         assert await _wants(ingest, made.id, "t0")
@@ -344,21 +347,21 @@ async def test_a_slow_reader_cannot_bring_back_an_old_version(cache: caches.Subs
     old, new = _version(1), _version(2)
     await cache.changed(new.id, new.tenant_id, new, new.version)
     # What a server does that had read the old row before the change.
-    await cache._write(new.id, old, old.version)
+    await cache._copies.write(new.id, caches._copy(old), old.version)
     assert await cache._read(new.id) == new
 
 
 async def test_a_slow_reader_cannot_bring_back_what_was_deleted(cache: caches.SubscriptionCache) -> None:
     old = _version(1)
     await cache.changed(old.id, old.tenant_id, None, 2)
-    await cache._write(old.id, old, old.version)
+    await cache._copies.write(old.id, caches._copy(old), old.version)
     assert await cache._read(old.id) is None
 
 
 async def test_a_newer_version_replaces_an_older_one(cache: caches.SubscriptionCache) -> None:
     old, new = _version(9), _version(10)
     await cache.changed(old.id, old.tenant_id, old, old.version)
-    await cache._write(old.id, new, new.version)
+    await cache._copies.write(old.id, caches._copy(new), new.version)
     assert await cache._read(old.id) == new
 
 
@@ -366,7 +369,7 @@ async def test_a_copy_in_redis_has_an_end(cache: caches.SubscriptionCache, redis
     made = _version(1)
     await cache.changed(made.id, made.tenant_id, made, made.version)
     async with redis.asyncio.Redis.from_url(redis_url) as client:
-        assert 0 < await client.ttl(caches.KEY + str(made.id)) <= caches.REDIS_TTL_SECONDS
+        assert 0 < await client.ttl(subscription_changes.KEY + str(made.id)) <= subscription_changes.REDIS_TTL_SECONDS
 
 
 async def test_what_redis_holds_is_not_believed_until_others_had_time_to_tell_of_changes_it_was_away_for(
@@ -374,7 +377,7 @@ async def test_what_redis_holds_is_not_believed_until_others_had_time_to_tell_of
 ) -> None:
     draft = Draft(target_url=URL, event_types=["t1"], description="", secret_key=None)
     old = await cache._store.create_subscription(ids.new(), "default", draft)
-    await cache._write(old.id, old, old.version)
+    await cache._copies.write(old.id, caches._copy(old), old.version)
     new, _ = await cache._store.update_subscription("default", old.id, draft, set_secret=False)
     listening = asyncio.create_task(cache.listen())
     try:

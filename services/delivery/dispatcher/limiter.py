@@ -1,0 +1,112 @@
+"""Rate limits: a token bucket for each subscription, in Redis for all who ring.
+
+While Redis is away each process that looks for itself has a bucket of its own, with its share of the rate.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from services.common.redis import REDIS_AWAY, Client
+
+KEY = "webhook:rate:"
+TIMEOUT_SECONDS = 0.25
+# A turn of the dispatcher takes its time: what the rate allows meanwhile fits into the smallest bucket.
+SMALLEST_SECONDS = 0.05
+SHARE_SECONDS = 5.0
+
+# Takes up to ARGV[3] tokens out of a bucket that ARGV[1] a second flow into and that holds ARGV[2]; answers how many,
+# and the milliseconds until there is one more. It forgets itself when it would be full again.
+_TAKE = """
+local time = redis.call('TIME')
+local now = time[1] + time[2] / 1000000
+local rate, size, wanted = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local bucket = redis.call('HMGET', KEYS[1], 'tokens', 'at')
+local tokens = tonumber(bucket[1] or size)
+tokens = math.min(size, tokens + math.max(0, now - tonumber(bucket[2] or now)) * rate)
+local taken = math.min(wanted, math.floor(tokens))
+tokens = tokens - taken
+redis.call('HSET', KEYS[1], 'tokens', tostring(tokens), 'at', string.format('%.6f', now))
+redis.call('PEXPIRE', KEYS[1], math.ceil(size / rate * 1000) + 1000)
+return {taken, math.ceil((1 - math.min(1, tokens)) / rate * 1000)}
+"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Demand:
+    """What a subscription could use now."""
+
+    subscription_id: UUID
+    # A second.
+    rate: float
+    burst: int | None
+    wanted: int
+
+    @property
+    def size(self) -> float:
+        """Tokens in a full bucket."""
+        return max(1.0, self.burst or self.rate, self.rate * SMALLEST_SECONDS)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Grant:
+    """What it gets, and when there is more."""
+
+    number: int
+    more_in_seconds: float
+
+
+@dataclass(slots=True)
+class _Bucket:
+    tokens: float
+    at: float
+
+
+class Limiter:
+    """Grants what the limits allow. `count_workers` answers among how many processes a rate is shared without Redis."""
+
+    def __init__(self, client: Client, count_workers: Callable[[], Awaitable[int]]) -> None:
+        self._redis = client
+        self._take = client.register_script(_TAKE)
+        self._count_workers = count_workers
+        self._workers, self._counted_at = 1, float("-inf")
+        self._own: dict[UUID, _Bucket] = {}
+
+    async def take(self, demands: Sequence[Demand]) -> list[Grant]:
+        """Grants for each in order; what is granted counts as used."""
+        if not demands:
+            return []
+        try:
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                grants = await self._shared(demands)
+        except REDIS_AWAY:
+            return await self._alone(demands)
+        self._own.clear()
+        return grants
+
+    async def _shared(self, demands: Sequence[Demand]) -> list[Grant]:
+        pipeline = self._redis.pipeline(transaction=False)
+        for demand in demands:
+            await self._take(
+                keys=[KEY + str(demand.subscription_id)],
+                args=[demand.rate, demand.size, demand.wanted],
+                client=pipeline,
+            )
+        return [Grant(number=number, more_in_seconds=wait / 1000) for number, wait in await pipeline.execute()]
+
+    async def _alone(self, demands: Sequence[Demand]) -> list[Grant]:
+        now = time.monotonic()
+        if now - self._counted_at > SHARE_SECONDS:
+            self._workers, self._counted_at = max(1, await self._count_workers()), now
+        return [self._own_share(demand, now) for demand in demands]
+
+    def _own_share(self, demand: Demand, now: float) -> Grant:
+        rate, size = demand.rate / self._workers, max(1.0, demand.size / self._workers)
+        # Empty at first: a full one in each process would be a burst for each.
+        bucket = self._own.setdefault(demand.subscription_id, _Bucket(0.0, now))
+        bucket.tokens, bucket.at = min(size, bucket.tokens + (now - bucket.at) * rate), now
+        taken = min(demand.wanted, int(bucket.tokens))
+        bucket.tokens -= taken
+        return Grant(number=taken, more_in_seconds=(1 - min(1.0, bucket.tokens)) / rate)

@@ -1,0 +1,75 @@
+"""How many deliveries may be in the workers' hands for each subscription.
+
+As many as there are, until a worker gives some back because they are too many for the endpoint. Then so many as the
+workers kept; from there the window grows as long as it is used up and nobody complains, and what is over it waits.
+What was rung or is in flight is counted in Postgres, so that several dispatchers see the same.
+"""
+
+import math
+import time
+from uuid import UUID
+
+MIN_WINDOW = 8
+MAX_WINDOW = 8_192
+# How fast a window grows that is used up.
+GROWTH_PER_SECOND = 3.0
+# After its breaker closed an endpoint gets so many in the first second, and twice as many in each that follows.
+RECOVERY_PER_SECOND = 10.0
+RECOVERY_SECONDS = 12.0
+FORGET_SECONDS = 60.0
+
+
+class Window:
+    """Of one subscription."""
+
+    __slots__ = ("_closed_at", "_recovery_rung", "_size", "at")
+
+    def __init__(self) -> None:
+        self.at = time.monotonic()
+        self._size = float(MAX_WINDOW)
+        # The closing of the breaker that `_recovery_rung` counts from, on the monotonic clock.
+        self._closed_at = 0.0
+        self._recovery_rung = 0
+
+    def allowance(self, outstanding: int, *, full: bool, now: float) -> int:
+        """How many more to ring for, when so many are rung or in flight; `full` says that workers gave some back."""
+        elapsed, self.at = now - self.at, now
+        if full:
+            self._size = float(max(MIN_WINDOW, min(outstanding, MAX_WINDOW)))
+            return 0
+        if outstanding <= self._size / 2:  # else it is not known whether more would be taken
+            self._size = min(float(MAX_WINDOW), self._size * GROWTH_PER_SECOND ** min(1.0, elapsed))
+        return max(0, int(self._size) - outstanding)
+
+    def recovery_allowance(self, closed_seconds: float, now: float) -> int:
+        """How many more to ring for, so long after the breaker closed."""
+        closed_at = now - closed_seconds
+        if abs(closed_at - self._closed_at) > 1:  # another closing than the last one
+            self._closed_at, self._recovery_rung = closed_at, 0
+        allowed = RECOVERY_PER_SECOND * (1 + (2**closed_seconds - 1) / math.log(2))
+        return max(0, int(allowed) - self._recovery_rung)
+
+    def rang(self, number: int) -> None:
+        """So many were rung for."""
+        self._recovery_rung += number
+
+
+class Windows:
+    """Those that were asked for lately."""
+
+    def __init__(self) -> None:
+        self._windows: dict[UUID, Window] = {}
+        self._swept_at = time.monotonic()
+
+    def __getitem__(self, subscription_id: UUID) -> Window:
+        """The window of a subscription, made when there is none."""
+        window = self._windows.get(subscription_id)
+        if window is None:
+            window = self._windows[subscription_id] = Window()
+        return window
+
+    def sweep(self, now: float) -> None:
+        """Forgets those that nobody asked for during the last minute."""
+        if now - self._swept_at > FORGET_SECONDS:
+            self._swept_at = now
+            self._windows = {name: found for name, found in self._windows.items() if now - found.at < FORGET_SECONDS}
