@@ -73,5 +73,5 @@ lock: ## Resolve the requirements again, keeping what still fits
 	$(COMPILE) --extra chart -c requirements/run.txt pyproject.toml -o requirements/chart.txt
 
 clean: ## Remove what was made here, except .data
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) .tools .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 	find services benchmarks chaos tests scripts protos -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -61,7 +61,11 @@ SET breaker = 'closed', breaker_since = now(), breaker_reason = NULL, probe_at =
 WHERE subscription_id = $1
 
 -- delete_subscription --
--- Marks a subscription deleted and forgets its secret.
+-- Marks a subscription deleted, and forgets its secret and what its endpoint did.
+WITH forgotten AS (
+    DELETE FROM subscription_health h USING subscriptions s
+    WHERE h.subscription_id = $2 AND s.id = $2 AND s.tenant_id = $1
+)
 UPDATE subscriptions
 SET deleted_at = now(), updated_at = now(), version = version + 1, secret_key = NULL
 WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NULL

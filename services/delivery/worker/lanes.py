@@ -94,7 +94,7 @@ class Lane:
             self.failed(seconds, started_at)
             return
         self._took(seconds)
-        if 2 * self.in_flight >= self.limit:  # else nothing is known of more
+        if 2 * (self.in_flight + 1) >= self.limit:  # it was one of them; with fewer nothing is known of more
             step = 1.0 if self.limit < self._threshold else 1.0 / self.limit
             self.limit = min(float(slots), self.limit + step)
 

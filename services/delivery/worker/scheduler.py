@@ -118,6 +118,8 @@ class Scheduler:
             metrics.WAITING.set(self._lanes.waiting)
             self._room.set()
             lanes = {delivery_id: lane for lane, delivery_id in batch}
+            if not lanes:  # the lanes whose turn it was have come to their bounds meanwhile, or have nothing left
+                continue
             try:
                 claims = await self._store.claim(list(lanes))
             except Exception as error:
