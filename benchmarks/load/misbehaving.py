@@ -34,6 +34,8 @@ def _endless_headers(transport: asyncio.Transport) -> None:
 
 
 def _flood(transport: asyncio.Transport) -> None:
+    # Else the kernel would copy megabytes that nobody reads, on the machine that is measured.
+    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, len(_CHUNK))
     transport.set_protocol(_Flood(transport))
 
 

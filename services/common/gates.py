@@ -20,7 +20,7 @@ CLOSED = "webhook:gates:closed"
 FULL = "webhook:gates:full"
 # How long an entry holds when nobody makes it anew.
 CLOSED_MILLISECONDS = 2_000
-FULL_MILLISECONDS = 1_000
+FULL_MILLISECONDS = 500
 INTERVAL_SECONDS = 0.25
 TIMEOUT_SECONDS = 0.25
 
@@ -51,7 +51,7 @@ class Gates:
         return subscription_id not in self._closed and subscription_id not in self._full
 
     def is_full(self, subscription_id: UUID) -> bool:
-        """Whether a worker put deliveries back within the last second."""
+        """Whether a worker gave deliveries back a moment ago."""
         return subscription_id in self._full
 
     def close(self, subscription_ids: Iterable[UUID]) -> None:

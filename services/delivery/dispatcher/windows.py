@@ -12,7 +12,7 @@ from uuid import UUID
 MIN_WINDOW = 8
 MAX_WINDOW = 8_192
 # How fast a window grows that is used up.
-GROWTH_PER_SECOND = 3.0
+GROWTH_PER_SECOND = 30.0
 # After its breaker closed an endpoint gets so many in the first second, and twice as many in each that follows.
 RECOVERY_PER_SECOND = 10.0
 RECOVERY_SECONDS = 12.0

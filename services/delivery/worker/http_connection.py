@@ -6,6 +6,7 @@ whether a connection can carry another request.
 
 import asyncio
 import contextlib
+import socket
 from typing import cast
 
 import httptools
@@ -15,6 +16,7 @@ from services.delivery.worker.sender import Answer, Failure, SendError
 # Of an answer's status line and headers together, interim answers included.
 MAX_HEAD_BYTES = 64 << 10
 HEAD_PIECE_BYTES = 16 << 10
+RECEIVE_BUFFER_BYTES = 16 << 10
 _SWITCHING_PROTOCOLS = 101
 _FIRST_FINAL_STATUS = 200
 # Of a Retry-After: twice the longest date. A longer one is not looked at.
@@ -83,6 +85,8 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The connection is there."""
         self._transport = cast("asyncio.Transport", transport)
+        # The kernel would take in megabytes of an answer that is cut anyway.
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
 
     def data_received(self, data: bytes) -> None:
         """Bytes of an answer, or of nothing that was asked for."""

@@ -25,7 +25,7 @@ FIRST_LIMIT = 32
 WAITING_SECONDS = 2.0
 MIN_WAITING = 8
 # How long an answer of an endpoint takes that nothing is known of.
-FIRST_ANSWER_SECONDS = 1.0
+FIRST_ANSWER_SECONDS = 0.1
 # The weight of the latest answer in the mean.
 LATEST = 0.1
 # An endpoint whose answers take longer, or that has given none for so long, is slow.
@@ -79,14 +79,16 @@ class Lane:
         """Whether it is its own requests that leave no room, and not those of others."""
         return self.in_flight > 0 and not self.room(free_slots)
 
-    @property
-    def may_wait(self) -> int:
+    def may_wait(self, now: float) -> int:
         """How many ids may wait here while the lane is at its bound."""
-        return max(MIN_WAITING, int(self.limit * WAITING_SECONDS / max(0.001, self.answer_seconds)))
+        return max(MIN_WAITING, int(self.limit * WAITING_SECONDS / max(0.001, self._seconds(now))))
 
     def is_slow(self, now: float) -> bool:
         """Whether its endpoint takes long to answer, or has stopped to."""
-        return max(self.answer_seconds, now - self.used_at) >= QUICK_SECONDS
+        return self._seconds(now) >= QUICK_SECONDS
+
+    def _seconds(self, now: float) -> float:
+        return max(self.answer_seconds, now - self.used_at)
 
     def succeeded(self, seconds: float, started_at: float, slots: int) -> None:
         """Learns from a 2xx that took so long; `started_at` is on the monotonic clock."""
@@ -222,9 +224,7 @@ class Lanes:
         if lane.is_slow(now) and not lane.parked:
             lane.parked = True
             self.ready -= len(lane.waiting)
-            # What a quick endpoint would have taken soon.
-            lane.answer_seconds = max(lane.answer_seconds, now - lane.used_at)
-        return self._cut(lane, lane.may_wait)
+        return self._cut(lane, lane.may_wait(now))
 
     def _cut(self, lane: Lane, length: int) -> list[UUID]:
         """Takes the last ids of a lane, down to a length."""
