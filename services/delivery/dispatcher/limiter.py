@@ -34,6 +34,11 @@ return {taken, math.ceil((1 - math.min(1, tokens)) / rate * 1000)}
 """
 
 
+def bucket_size(rate: float, burst: int | None) -> float:
+    """Tokens in a full bucket."""
+    return max(1.0, burst or rate, rate * SMALLEST_SECONDS)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Demand:
     """What a subscription could use now."""
@@ -47,7 +52,7 @@ class Demand:
     @property
     def size(self) -> float:
         """Tokens in a full bucket."""
-        return max(1.0, self.burst or self.rate, self.rate * SMALLEST_SECONDS)
+        return bucket_size(self.rate, self.burst)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -82,6 +82,12 @@ FROM unnest($1::uuid[], $2::uuid[]) AS probe (subscription_id, delivery_id)
 WHERE h.subscription_id = probe.subscription_id AND h.breaker IN ('open', 'half_open') AND h.probe_at <= now()
 RETURNING h.subscription_id
 
+-- give_up_probes --
+-- Makes half open breakers ($1) ready for another probe at once.
+UPDATE subscription_health
+SET probe_at = now(), probe_delivery_id = NULL
+WHERE subscription_id = ANY($1::uuid[]) AND breaker = 'half_open'
+
 -- find_expired --
 -- Locks those of the $2 longest waiting deliveries of each of the subscriptions $1 that are past their expiry.
 SELECT expired.id

@@ -1,6 +1,6 @@
 """What the dispatcher asks of Postgres. Safe in any number of copies: rows are locked, and locked ones skipped."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -112,6 +112,10 @@ class Store:
         """Half opens breakers whose cool-down is over, each for one delivery; answers those that nobody else did."""
         rows = await self._pool.fetch(SQL["begin_probes"], list(probes), list(probes.values()), PROBE_SECONDS)
         return {row["subscription_id"] for row in rows}
+
+    async def give_up_probes(self, subscription_ids: Collection[UUID]) -> None:
+        """Lets another delivery be the probe, for this one is not sent after all."""
+        await self._pool.execute(SQL["give_up_probes"], list(subscription_ids))
 
     async def take_due(self, found: Mapping[UUID, Sequence[UUID]], *, hold_seconds: float) -> tuple[list[Rung], int]:
         """Makes due deliveries pending, and those past their expiry failed; answers those, and how many of these.

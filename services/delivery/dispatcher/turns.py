@@ -10,7 +10,7 @@ from uuid import UUID
 
 from services.common.doorbell import RUNG_SECONDS, Rung
 from services.common.gates import Gates
-from services.delivery.dispatcher.limiter import Demand, Limiter
+from services.delivery.dispatcher.limiter import Demand, Limiter, bucket_size
 from services.delivery.dispatcher.store import Endpoint, Store, Walk
 from services.delivery.dispatcher.windows import RECOVERY_SECONDS, Windows
 
@@ -69,6 +69,8 @@ class Turns:
         wait_seconds = await self._ration(found, walk, held)
         await self._admit_probes(found, probes, held)
         rung, ended = await self._store.take_due(found, hold_seconds=RUNG_SECONDS)
+        if lost := probes & found.keys() - {name for name, _ in rung}:  # it expired, or somebody else has it
+            await self._store.give_up_probes(lost)
         for name, delivery_ids in found.items():
             self._windows[name].rang(len(delivery_ids))
         self._gates.close(held)
@@ -99,6 +101,11 @@ class Turns:
         room = window.allowance(outstanding, full=full, now=now)
         if room < limit.number:
             limit = _Limit(room, "concurrency")
+        if endpoint.rate_limit_per_second is not None:
+            # No more than there can be tokens for; how many there are is asked when it is known what is due.
+            room = int(bucket_size(endpoint.rate_limit_per_second, endpoint.rate_limit_burst))
+            if room < limit.number:
+                limit = _Limit(room, "rate_limit")
         if endpoint.closed_seconds is not None and endpoint.closed_seconds < RECOVERY_SECONDS:
             room = window.recovery_allowance(endpoint.closed_seconds, now)
             if room < limit.number:

@@ -155,6 +155,11 @@ class Health:
                 held |= reasons.keys()
             for sent in sums:
                 self._settle(sent)
+            for verdict in verdicts:
+                if verdict.changed:  # what was before does not count against it again
+                    recent = self._recent[verdict.subscription_id]
+                    recent.seconds.clear()
+                    recent.too_many = None
         self._forget()
         return held
 
@@ -187,9 +192,6 @@ class Health:
         if recent.probe == sent.probe:
             recent.probe = None
         recent.gone = recent.gone and not sent.gone
-        if sent.too_many:  # it begins to count anew, as the breaker does
-            recent.too_many = None
-            recent.seconds.clear()
 
     def _forget(self) -> None:
         since = time.monotonic() - self._settings.breaker_window_seconds

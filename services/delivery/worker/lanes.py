@@ -123,6 +123,8 @@ class Lanes:
         self._slots = slots
         self._lanes: dict[UUID, Lane] = {}
         self._turns: deque[Lane] = deque()
+        # Those at their bounds with ids waiting, those that were looked at longest ago first.
+        self._blocked: dict[UUID, Lane] = {}
         self.in_flight = 0
         self.waiting = 0
         # Of those, ids that wait for this worker: all but those of parked lanes.
@@ -151,13 +153,14 @@ class Lanes:
         if not lane.at_bound(self.free_slots):
             self._enter(lane)
             return []
+        self._blocked[subscription_id] = lane
         return self._park(lane, time.monotonic())
 
     def park_stalled(self) -> Iterator[tuple[UUID, list[UUID]]]:
         """Looks at the lanes at their bound again: the ids that are too many for those that have stopped answering."""
         now = time.monotonic()
-        for lane in self._lanes.values():
-            if lane.waiting and not lane.in_turn and not lane.parked and (too_many := self._park(lane, now)):
+        for lane in tuple(self._blocked.values()):
+            if not lane.parked and (too_many := self._park(lane, now)):
                 yield lane.subscription_id, too_many
 
     def next_batch(self, number: int) -> list[tuple[Lane, UUID]]:
@@ -180,6 +183,8 @@ class Lanes:
                 self._turns.append(lane)
             else:
                 lane.in_turn = False
+                if lane.waiting:
+                    self._blocked[lane.subscription_id] = lane
         return batch
 
     def done(self, lane: Lane) -> None:
@@ -187,8 +192,9 @@ class Lanes:
         lane.in_flight -= 1
         self.in_flight -= 1
         lane.used_at = time.monotonic()
-        if lane.waiting and not lane.in_turn and not lane.at_bound(self.free_slots):
-            self._enter(lane)
+        self._look_again(lane)
+        if self._blocked:  # a slot is free again, perhaps for another one
+            self._look_again(next(iter(self._blocked.values())))
 
     @property
     def can_claim(self) -> bool:
@@ -206,6 +212,7 @@ class Lanes:
         if lane.in_turn:
             lane.in_turn = False
             self._turns.remove(lane)
+        self._blocked.pop(lane.subscription_id, None)
         return self._cut(lane, 0)
 
     def empty_all(self) -> list[UUID]:
@@ -218,6 +225,15 @@ class Lanes:
         for lane in tuple(self._lanes.values()):
             if lane.used_at < since and not lane.in_flight and not lane.waiting:
                 del self._lanes[lane.subscription_id]
+
+    def _look_again(self, lane: Lane) -> None:
+        """Gives a lane that was at its bound a turn, if it is no longer."""
+        if self._blocked.pop(lane.subscription_id, None) is None or not lane.waiting:
+            return
+        if lane.at_bound(self.free_slots):
+            self._blocked[lane.subscription_id] = lane
+        else:
+            self._enter(lane)
 
     def _park(self, lane: Lane, now: float) -> list[UUID]:
         """What is too many for a lane at its bound, which is parked when it is slow."""
@@ -242,6 +258,7 @@ class Lanes:
     def _enter(self, lane: Lane) -> None:
         lane.in_turn = True
         self._turns.append(lane)
+        self._blocked.pop(lane.subscription_id, None)
         if lane.parked:
             lane.parked = False
             self.ready += len(lane.waiting)
