@@ -4,6 +4,7 @@ While Redis is away each process that looks for itself has a bucket of its own, 
 """
 
 import asyncio
+import dataclasses
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -90,6 +91,11 @@ class Limiter:
             return await self._alone(demands)
         self._own.clear()
         return grants
+
+    async def give_back(self, demands: Sequence[Demand]) -> None:
+        """Gives tokens back that were granted and not used: somebody else had the deliveries."""
+        # A bucket out of which a negative number is taken.
+        await self.take([dataclasses.replace(demand, wanted=-demand.wanted) for demand in demands])
 
     async def _shared(self, demands: Sequence[Demand]) -> list[Grant]:
         pipeline = self._redis.pipeline(transaction=False)

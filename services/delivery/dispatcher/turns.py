@@ -4,6 +4,7 @@ A delivery that its subscription's gate does not let through stays where it is, 
 """
 
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from uuid import UUID
@@ -71,8 +72,10 @@ class Turns:
         rung, ended = await self._store.take_due(found, hold_seconds=RUNG_SECONDS)
         if lost := probes & found.keys() - {name for name, _ in rung}:  # it expired, or somebody else has it
             await self._store.give_up_probes(lost)
-        for name, delivery_ids in found.items():
-            self._windows[name].rang(len(delivery_ids))
+        numbers = Counter(name for name, _ in rung)
+        await self._limiter.give_back(_demands(walk, {name: len(ids) - numbers[name] for name, ids in found.items()}))
+        for name, number in numbers.items():
+            self._windows[name].rang(number)
         self._gates.close(held)
         self._held = held
         return Taken(rung=rung, expired=expired + ended, more=more, wait_seconds=wait_seconds)
@@ -114,11 +117,7 @@ class Turns:
 
     async def _ration(self, found: dict[UUID, list[UUID]], walk: Walk, held: dict[UUID, str]) -> float | None:
         """Leaves of what was found what the rate limits allow; answers when they allow more."""
-        demands = [
-            Demand(subscription_id=name, rate=rate, burst=walk.waiting[name].rate_limit_burst, wanted=len(delivery_ids))
-            for name, delivery_ids in found.items()
-            if (rate := walk.waiting[name].rate_limit_per_second) is not None
-        ]
+        demands = _demands(walk, {name: len(delivery_ids) for name, delivery_ids in found.items()})
         waits = []
         for demand, grant in zip(demands, await self._limiter.take(demands), strict=True):
             if grant.number < demand.wanted:
@@ -142,3 +141,12 @@ class Turns:
             return 0
         self._held_looked_at = time.monotonic()
         return await self._store.expire_held(list(held))
+
+
+def _demands(walk: Walk, numbers: Mapping[UUID, int]) -> list[Demand]:
+    """Of those with a rate limit, if it is any."""
+    return [
+        Demand(subscription_id=name, rate=rate, burst=walk.waiting[name].rate_limit_burst, wanted=number)
+        for name, number in numbers.items()
+        if number and (rate := walk.waiting[name].rate_limit_per_second) is not None
+    ]

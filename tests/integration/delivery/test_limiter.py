@@ -119,3 +119,12 @@ async def test_without_redis_the_rate_is_kept_by_each_for_itself(redis_url: str)
             await asyncio.sleep(0.005)
         elapsed = time.monotonic() - began
     assert rate * 0.5 <= total <= rate * elapsed + 1
+
+
+async def test_what_is_given_back_can_be_taken_again_and_is_no_more_than_the_bucket_holds(redis_url: str) -> None:
+    async with limiters(redis_url, 1) as (limiter,):
+        assert (await take(limiter, demand(0.01, 20, burst=20))).number == 20
+        await limiter.give_back([demand(0.01, 5, burst=20)])
+        assert (await take(limiter, demand(0.01, 20, burst=20))).number == 5
+        await limiter.give_back([demand(0.01, 500, burst=20)])
+        assert (await take(limiter, demand(0.01, 500, burst=20))).number == 20
