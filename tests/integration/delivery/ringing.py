@@ -10,10 +10,16 @@ from tests.integration.delivery.world import World, until_true
 RUNG = 10.0
 
 
-async def ring(ringer: Ringer, *delivery_ids: UUID) -> None:
-    """Rings a bell for each 64 of the ids; those of nothing are rung for as if they were of a subscription."""
-    query = "SELECT id, subscription_id FROM webhook_deliveries WHERE id = ANY($1)"
-    owners = {row["id"]: row["subscription_id"] for row in await ringer._pool.fetch(query, delivery_ids)}
+async def ring(ringer: Ringer, *delivery_ids: UUID, subscription: UUID | None = None) -> None:
+    """Rings a bell for each 64 of the ids; those of nothing are rung for as if they were of a subscription.
+
+    Their own is looked up, unless it is said.
+    """
+    if subscription is None:
+        query = "SELECT id, subscription_id FROM webhook_deliveries WHERE id = ANY($1)"
+        owners = {row["id"]: row["subscription_id"] for row in await ringer._pool.fetch(query, delivery_ids)}
+    else:
+        owners = dict.fromkeys(delivery_ids, subscription)
     rung = [Rung(owners.get(delivery_id, UUID(int=0)), delivery_id) for delivery_id in delivery_ids]
     for start in range(0, len(rung), IDS_PER_BELL):
         bell = rung[start : start + IDS_PER_BELL]

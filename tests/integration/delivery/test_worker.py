@@ -54,9 +54,9 @@ async def test_what_was_rung_again_while_it_was_claimed_is_not_claimed_beside_it
         delivery_id = await world.deliver(subscription, due_in=RUNG)
         heard = Counted("webhook_worker_ids_total", source="doorbell")
         async with locked(world, "webhook_deliveries"):
-            await ring(ringer, delivery_id)
+            await ring(ringer, delivery_id, subscription=subscription)
             await until_true(lambda: world.pool.fetchval(BLOCKED), "the claim to wait")
-            await ring(ringer, delivery_id)
+            await ring(ringer, delivery_id, subscription=subscription)
             await wait_until(lambda: heard() == 2, what="the second bell")
         async with locked(world, "delivery_attempts"):
             await receiver.wait_for(2)
