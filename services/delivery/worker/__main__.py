@@ -46,14 +46,13 @@ async def serve(process: lifecycle.Process, settings: WorkerSettings, policy: Po
         found = TurnStore(pool, lease_seconds=settings.lease_seconds)
         bells = Bells(settings, scheduler, Turns(found, Limiter(client, found.count_workers), gates))
         claiming = process.spawn("claims", scheduler.run())
-        for name, loop in (
-            ("lease_renewals", scheduler.renew_leases()),
-            ("handing_back", scheduler.hand_back()),
-            ("idle_lanes", scheduler.forget_idle_lanes()),
-            ("gates", gates.run()),
-            ("presence", _be_counted(store)),
-        ):
-            process.spawn(name, loop)
+        loops = [
+            process.spawn("lease_renewals", scheduler.renew_leases()),
+            process.spawn("handing_back", scheduler.hand_back()),
+            process.spawn("idle_lanes", scheduler.forget_idle_lanes()),
+            process.spawn("gates", gates.run()),
+            process.spawn("presence", _be_counted(store)),
+        ]
         watching = process.spawn("health", health.run(scheduler.hold))
         looking = process.spawn("due_look_ups", bells.look())
         listening = process.spawn("doorbells", bells.listen())
@@ -73,6 +72,8 @@ async def serve(process: lifecycle.Process, settings: WorkerSettings, policy: Po
             with contextlib.suppress(*errors.STORE_AWAY):
                 async with asyncio.timeout(LAST_WORDS_SECONDS):
                     await health.flush()
+            for loop in loops:  # before what they use is closed
+                await process.cancel(loop)
 
 
 async def _be_counted(store: Store) -> None:

@@ -213,6 +213,7 @@ async def test_a_delivery_is_answered_with_its_attempts(client: httpx.AsyncClien
         "expires_at": moment,
     }
     whole = summary | {
+        "held_by": None,
         "attempts": [
             {
                 "number": 1,
