@@ -231,7 +231,7 @@ async def test_a_delivery_is_answered_with_its_attempts(client: httpx.AsyncClien
                 "error": None,
                 "response_body": None,
             },
-        ]
+        ],
     }
     path = f"/api/v1/webhooks/deliveries/{ID}"
     assert (await client.get(path)).json() == whole
