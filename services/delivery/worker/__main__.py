@@ -36,7 +36,9 @@ async def serve(process: lifecycle.Process, settings: WorkerSettings, policy: Po
     async with (
         postgres.pool(process, settings) as pool,
         redis.client(settings) as client,
-        http_sender.sender(policy, max_response_bytes=settings.max_response_bytes) as sender,
+        http_sender.sender(
+            policy, max_response_bytes=settings.max_response_bytes, wanted_bytes=settings.stored_response_bytes
+        ) as sender,
     ):
         store = Store(pool, settings)
         recorder = Recorder(store, bound=8 * settings.worker_concurrency)

@@ -46,10 +46,11 @@ class _Host:
 class HttpSender:
     """HTTP/1.1 over plain or TLS connections. The number of connections is bounded by the requests in flight."""
 
-    def __init__(self, policy: Policy, tls: ssl.SSLContext, *, max_response_bytes: int) -> None:
+    def __init__(self, policy: Policy, tls: ssl.SSLContext, *, max_response_bytes: int, wanted_bytes: int) -> None:
         self._resolver = Resolver(policy)
         self._tls = tls
         self._max_response_bytes = max_response_bytes
+        self._wanted_bytes = wanted_bytes
         self._hosts: defaultdict[tuple[bool, str, int], _Host] = defaultdict(_Host)
 
     async def send(self, request: OutgoingRequest, *, timeout_seconds: float, fresh: bool = False) -> Answer:
@@ -122,7 +123,7 @@ class HttpSender:
             try:
                 async with asyncio.timeout(share):
                     _, connection = await loop.create_connection(
-                        lambda: Connection(self._max_response_bytes),
+                        lambda: Connection(self._max_response_bytes, self._wanted_bytes),
                         address,
                         target.port,
                         ssl=self._tls if target.tls else None,
@@ -174,11 +175,11 @@ def _head(target: Target, request: OutgoingRequest) -> bytes:
 
 
 @contextlib.asynccontextmanager
-async def sender(policy: Policy, *, max_response_bytes: int) -> AsyncIterator[HttpSender]:
+async def sender(policy: Policy, *, max_response_bytes: int, wanted_bytes: int) -> AsyncIterator[HttpSender]:
     """A sender whose connections are closed with the context."""
     tls = ssl.create_default_context()
     tls.set_alpn_protocols(["http/1.1"])
-    created = HttpSender(policy, tls, max_response_bytes=max_response_bytes)
+    created = HttpSender(policy, tls, max_response_bytes=max_response_bytes, wanted_bytes=wanted_bytes)
     sweeper = asyncio.create_task(created.sweep(), name="idle_connections")
     try:
         yield created
