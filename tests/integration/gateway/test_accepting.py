@@ -86,7 +86,7 @@ async def test_an_event_is_answered_with_its_deliveries(client: httpx.AsyncClien
     ("error", "status"),
     [
         (errors.NotFound("there is no such subscription"), 404),
-        (errors.Unauthenticated("the signature does not match"), 401),
+        (errors.SignatureMismatch("the signature does not match"), 401),
         (errors.InvalidArgument.field("subscription_id", "is bad"), 422),
         (errors.PayloadTooLarge.field("payload", "is too large"), 413),
         (errors.Overloaded("too much"), 429),
