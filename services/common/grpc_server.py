@@ -1,4 +1,4 @@
-"""A gRPC server with health, reflection, metrics, and one place where errors become statuses."""
+"""A gRPC server with health, reflection, metrics, a check of who calls, and one place where errors become statuses."""
 
 import asyncio
 import contextlib
@@ -12,6 +12,8 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from services.common import errors, grpc_errors, metrics
+from services.common.auth import identity
+from services.common.auth.authenticator import Authenticator
 from services.common.lifecycle import Process
 from services.common.settings import GrpcServerSettings
 
@@ -28,7 +30,13 @@ Found: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
 
 
 class _Interceptor(grpc.aio.ServerInterceptor):
-    """Counts, times and names every unary call, and turns what it raises into a status."""
+    """Lets every unary call in or not, counts and times it, and turns what it raises into a status.
+
+    All calls of our protos are unary; the streams are those of health and reflection, which are open.
+    """
+
+    def __init__(self, authenticator: Authenticator) -> None:
+        self._authenticator = authenticator
 
     async def intercept_service(
         self,
@@ -40,10 +48,17 @@ class _Interceptor(grpc.aio.ServerInterceptor):
             return handler  # type: ignore[return-value]  # None for an unknown method, which the stubs leave out
         method = handler_call_details.method
         duration = metrics.RPC_SECONDS.labels(method)
-        inner = handler.unary_unary
+        inner, deserializer = handler.unary_unary, handler.request_deserializer
+        caller = identity.INTERNAL
+        try:
+            caller = await self._authenticator.admit(method, handler_call_details.invocation_metadata)
+        except Exception as error:  # noqa: BLE001 - raised again where errors become statuses
+            # What a stranger sends is not even parsed.
+            inner, deserializer = _raising(error), None
 
         async def answer(request: Any, context: Any) -> Any:
             started = time.perf_counter()
+            identity.CALLER.set(caller)
             code = "CANCELLED"  # by the caller, unless it ends in one of the ways below
             metrics.RPC_IN_FLIGHT.inc()
             try:
@@ -62,7 +77,14 @@ class _Interceptor(grpc.aio.ServerInterceptor):
                 metrics.RPC_REQUESTS.labels(method, code).inc()
                 duration.observe(time.perf_counter() - started)
 
-        return grpc.unary_unary_rpc_method_handler(answer, handler.request_deserializer, handler.response_serializer)
+        return grpc.unary_unary_rpc_method_handler(answer, deserializer, handler.response_serializer)
+
+
+def _raising(error: Exception) -> Callable[[Any, Any], Awaitable[Any]]:
+    async def refuse(_request: object, _context: object) -> None:
+        raise error
+
+    return refuse
 
 
 def _bug(method: str, error: Exception) -> errors.WebhookError:
@@ -75,7 +97,11 @@ Register = Callable[[grpc.aio.Server], None]
 
 @contextlib.asynccontextmanager
 async def serving(
-    process: Process, settings: GrpcServerSettings, services: Sequence[str], register: Register
+    process: Process,
+    settings: GrpcServerSettings,
+    services: Sequence[str],
+    register: Register,
+    authenticator: Authenticator,
 ) -> AsyncIterator[int]:
     """Serves until the context ends, then lets calls in flight finish; yields the port.
 
@@ -84,7 +110,7 @@ async def serving(
     # An item may carry its payload and the body that was signed.
     message_bytes = 2 * settings.max_payload_bytes + (2 << 20)
     server = grpc.aio.server(
-        interceptors=[_Interceptor()],
+        interceptors=[_Interceptor(authenticator)],
         maximum_concurrent_rpcs=MAX_CONCURRENT_CALLS,
         options=[
             ("grpc.max_receive_message_length", message_bytes),
