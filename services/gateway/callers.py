@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # the asynchronous stubs exist for the type checker alone
 # Of one call to ingest; there is time for a second one within known.ASK_TIMEOUT_SECONDS.
 CALL_SECONDS = 0.45
 
+_RETRYABLE = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
 _ROLES: Mapping[int, Role] = {
     pb.ROLE_ADMIN: Role.ADMIN,
     pb.ROLE_WRITE: Role.WRITE,
@@ -82,7 +83,7 @@ class Callers:
             try:
                 return await self._authenticate(request, timeout=CALL_SECONDS)
             except grpc.aio.AioRpcError as error:
-                if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                if error.code() not in _RETRYABLE:
                     raise
             # Another copy of ingest, or this one back again.
             return await self._authenticate(request, timeout=CALL_SECONDS, wait_for_ready=True)
