@@ -71,6 +71,8 @@ class Callers:
 
     async def _ask(self, header: bytes) -> Caller:
         key = keys.of_header(header.decode("latin-1"))
+        if keys.why_not(key):
+            raise keys.invalid()
         answer = await self._call(pb.AuthenticateRequest(key=key))
         if answer.HasField("refusal"):
             raise errors.Unauthenticated(answer.refusal.message, reason=answer.refusal.reason)

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt
 
 from services.common.settings import AuthSettings, Port
 
@@ -35,7 +35,7 @@ class GatewaySettings(AuthSettings):
     accept_timeout_seconds: PositiveFloat = 0.8
 
     # Requests a second that a key may make at this process, where it has no limit of its own; 0 means any number.
-    api_key_requests_per_second: NonNegativeFloat = 0.0
+    api_key_requests_per_second: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
 
     # Seconds that any other call to a service may take.
     rpc_timeout_seconds: PositiveFloat = 5.0

@@ -19,7 +19,7 @@ RETRY_SECONDS = 0.25
 REFUSED_SECONDS = 1.0
 ASK_TIMEOUT_SECONDS = 1.0
 SIZE = 10_000
-# Look-ups at once: made-up keys must not pile up.
+# Look-ups at once of keys that are not known: made-up ones must not pile up. Renewals have their bound in SIZE.
 MAX_ASKING = 256
 
 Key = TypeVar("Key", bound=Hashable)
@@ -54,6 +54,7 @@ class Known(Generic[Key, Value]):
         self._found: dict[Key, _Entry[Value]] = {}
         self._refused: dict[Key, _Refused] = {}
         self._asking: dict[Key, asyncio.Future[Value]] = {}
+        self._strangers: set[Key] = set()
 
     def fresh(self, key: Key) -> Value | None:
         """The value of a key that was found within TTL_SECONDS."""
@@ -64,8 +65,7 @@ class Known(Generic[Key, Value]):
         if now >= entry.renew_at:
             if now >= entry.end_at:
                 return None
-            if len(self._asking) < MAX_ASKING:
-                self._ask_once(key)
+            self._ask_once(key)
         return entry.value
 
     async def find(self, key: Key) -> Value:
@@ -76,8 +76,10 @@ class Known(Generic[Key, Value]):
         refused = self._refused.get(key)
         if refused is not None and time.monotonic() < refused.end_at:
             raise errors.Unauthenticated(refused.message, reason=refused.reason)
-        if key not in self._asking and len(self._asking) >= MAX_ASKING:
-            raise errors.Overloaded("too many keys are looked up at once; try again")
+        if key not in self._asking:
+            if len(self._strangers) >= MAX_ASKING:
+                raise errors.Overloaded("too many keys are looked up at once; try again")
+            self._strangers.add(key)
         # Shielded: others wait for the same answer.
         return await asyncio.shield(self._ask_once(key))
 
@@ -91,6 +93,7 @@ class Known(Generic[Key, Value]):
 
     def _answered(self, key: Key, asked_at: float, asking: "asyncio.Future[Value]") -> None:
         del self._asking[key]
+        self._strangers.discard(key)
         if asking.cancelled():
             return
         error = asking.exception()

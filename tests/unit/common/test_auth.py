@@ -177,14 +177,22 @@ async def test_made_up_keys_drive_no_good_ones_out(monkeypatch: pytest.MonkeyPat
     assert len(found._refused) == 10
 
 
-async def test_look_ups_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_look_ups_of_strangers_have_a_bound_that_renewals_pass_by(
+    monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
     monkeypatch.setattr(known, "MAX_ASKING", 2)
     asked = Asked()
-    asked.gate.clear()
     found = Known(asked)
+    await found.find("good")
+    asked.gate.clear()
     waiting = [asyncio.ensure_future(found.find(key)) for key in "ab"]
     await asyncio.sleep(0.01)
     with pytest.raises(errors.Overloaded):
         await found.find("c")
+    clock.now += known.RENEW_SECONDS
+    assert found.fresh("good") == "GOOD"
     asked.gate.set()
     assert await asyncio.gather(*waiting) == ["A", "B"]
+    clock.now += known.TTL_SECONDS - known.RENEW_SECONDS
+    assert found.fresh("good") == "GOOD"
+    assert await found.find("c") == "C"
