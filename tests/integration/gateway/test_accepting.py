@@ -29,7 +29,11 @@ async def test_a_webhook_is_answered_with_its_delivery(client: httpx.AsyncClient
     assert UUID(body["event_id"]).version == 7
     [item] = services.items
     assert item == ingest_pb2.IngestItem(
-        event_id=body["event_id"], subscription_id=SUBSCRIPTION, content_type="application/json", payload=EXACT
+        event_id=body["event_id"],
+        tenant_id="default",
+        subscription_id=SUBSCRIPTION,
+        content_type="application/json",
+        payload=EXACT,
     )
 
 
