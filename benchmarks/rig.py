@@ -158,6 +158,7 @@ class Rig:
     ) -> Load:
         return Load(
             port=self.stack.port,
+            api_key=self.stack.api_key,
             paths=tuple(paths),
             payload_bytes=payload_bytes,
             seconds=seconds or self.bench.options.seconds,

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import functools
 import json
+import secrets
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ import redis
 
 from benchmarks.errors import BenchmarkError
 from benchmarks.store import Store
+from services.common.auth import keys
 from services.embedded import Child, Guard, describe_exit, ports
 from services.local import migrations, plan, readiness, stores
 from services.local.settings import LocalSettings
@@ -43,6 +45,13 @@ class Stack:
         self._environment = environment
         self._stores = stores.prepare(settings, the_plan, guard, lambda _: None)
         self._children: dict[str, Child] = {}
+        # Callers are authenticated, as they are in production.
+        self.api_key = keys.make()
+        self._keys = {
+            "AUTH_REQUIRED": "true",
+            "BOOTSTRAP_ADMIN_KEY": self.api_key,
+            "SERVICE_KEY": secrets.token_urlsafe(32),
+        }
 
     # -- addresses --
 
@@ -160,7 +169,7 @@ class Stack:
             role, self._settings, database_url=self.database_url, redis_url=self._stores.redis_url
         )
         urls = self._plan.readiness_urls(role)
-        environment = {**command.environment, **self._environment}
+        environment = {**command.environment, **self._keys, **self._environment}
         if name != role:
             port = ports.free_port()
             environment["METRICS_PORT"] = str(port)
@@ -183,7 +192,7 @@ class Stack:
             f"{self._plan.gateway_url}/api/v1/subscriptions{path}",
             method=method,
             data=None if document is None else json.dumps(document).encode(),
-            headers={"Content-Type": "application/json"},
+            headers={"Content-Type": "application/json", "Authorization": f"Bearer {self.api_key}"},
         )
         with urllib.request.urlopen(request, timeout=REQUEST_TIMEOUT_SECONDS) as answer:  # noqa: S310 - as above
             decoded: dict[str, str] = json.loads(answer.read() or b"{}")

@@ -110,10 +110,10 @@ class Generator:
 
 
 @contextlib.asynccontextmanager
-async def generating(base_url: str, subscriptions: Mapping[str, str]) -> AsyncIterator[Generator]:
+async def generating(base_url: str, api_key: str, subscriptions: Mapping[str, str]) -> AsyncIterator[Generator]:
     """A generator, whose sends end with the context."""
     connector = aiohttp.TCPConnector(limit=0)
-    async with aiohttp.ClientSession(connector=connector) as session:
+    async with aiohttp.ClientSession(connector=connector, headers=_headers(api_key)) as session:
         generator = Generator(session, base_url, subscriptions)
         try:
             yield generator
@@ -121,13 +121,13 @@ async def generating(base_url: str, subscriptions: Mapping[str, str]) -> AsyncIt
             await generator.close()
 
 
-async def subscribe(base_url: str, targets: Mapping[str, str], fan_out: Sequence[str]) -> dict[str, str]:
+async def subscribe(base_url: str, api_key: str, targets: Mapping[str, str], fan_out: Sequence[str]) -> dict[str, str]:
     """Makes a subscription for each target, and further ones of the fan-out type to the targets named in `fan_out`.
 
     Answers the ids of the former by name.
     """
     found: dict[str, str] = {}
-    async with aiohttp.ClientSession(raise_for_status=True) as session:
+    async with aiohttp.ClientSession(raise_for_status=True, headers=_headers(api_key)) as session:
 
         async def create(**fields: object) -> str:
             async with session.post(f"{base_url}/api/v1/subscriptions/", json=fields) as answer:
@@ -140,3 +140,7 @@ async def subscribe(base_url: str, targets: Mapping[str, str], fan_out: Sequence
         for name in fan_out:
             await create(target_url=targets[name], event_types=[FAN_OUT_TYPE])
     return found
+
+
+def _headers(api_key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {api_key}"}

@@ -1,13 +1,15 @@
 """Which processes run, on which ports, with which environment; every connection between two parts passes a proxy."""
 
 import os
+import secrets
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 from chaos.kinds import DELIVERIES, INGESTS, INSTANCES, STORE_USERS
+from services.common.auth import keys
 from services.embedded import ports
 from services.embedded.child import Command
 
@@ -40,6 +42,9 @@ class Plan:
     """Ports and links. A link is named FROM>TO; its port is the proxy's."""
 
     folder: Path
+    # Callers are authenticated, as they are in production.
+    api_key: str = field(repr=False)
+    service_key: str = field(repr=False)
     gateway_port: int
     postgres_port: int
     redis_port: int
@@ -74,6 +79,9 @@ class Plan:
         environment = {
             **{key: os.environ[key] for key in ("PATH", "HOME", "LANG") if key in os.environ},
             **TUNING,
+            "AUTH_REQUIRED": "true",
+            "BOOTSTRAP_ADMIN_KEY": self.api_key,
+            "SERVICE_KEY": self.service_key,
             "METRICS_PORT": str(self.metrics_ports[name]),
         }
         if name in STORE_USERS:
@@ -108,6 +116,8 @@ def make(folder: Path) -> Plan:
     free = iter(ports.free_ports(4 + len(grpc_names) + len(INSTANCES) + len(links)))
     return Plan(
         folder=folder.resolve(),
+        api_key=keys.make(),
+        service_key=secrets.token_urlsafe(32),
         gateway_port=next(free),
         postgres_port=next(free),
         redis_port=next(free),

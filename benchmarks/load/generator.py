@@ -33,7 +33,7 @@ class Generator:
         template = payloads.template(load.payload_bytes)
         self._template = payloads.Template(prefix=_begin(load) + template.prefix, suffix=template.suffix + b"}")
         length = len(self._template.fill(0, 0))
-        self._heads = [_head(load.port, path, length) for path in load.paths]
+        self._heads = [_head(load, path, length) for path in load.paths]
         self._idle: list[Connection] = []
         self._connections: set[Connection] = set()
         self._opening = 0
@@ -166,10 +166,11 @@ def _begin(load: Load) -> bytes:
     return b'{%b"payload":' % event
 
 
-def _head(port: int, path: str, length: int) -> bytes:
+def _head(load: Load, path: str, length: int) -> bytes:
     lines = [
         f"POST {path} HTTP/1.1",
-        f"Host: {HOST}:{port}",
+        f"Host: {HOST}:{load.port}",
+        *([f"Authorization: Bearer {load.api_key}"] if load.api_key else []),
         "Content-Type: application/json",
         f"Content-Length: {length}",
     ]

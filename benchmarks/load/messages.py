@@ -18,6 +18,8 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     port: int
     # Requests go to these in turn.
     paths: tuple[str, ...]
+    # Sent with each request; empty: none is.
+    api_key: str = ""
     payload_bytes: int
     # With one, the body is that of an event for all who want the type; without, that of a webhook.
     event_type: str | None = None

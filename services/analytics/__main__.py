@@ -11,6 +11,8 @@ from services.analytics.service import AnalyticsService
 from services.analytics.settings import AnalyticsSettings
 from services.analytics.store import StatsStore
 from services.common import grpc_server, lifecycle, postgres
+from services.common.auth import finder
+from services.common.auth.authenticator import Authenticator
 from services.common.settings import load
 
 SERVICES = (analytics_pb2.DESCRIPTOR.services_by_name["AnalyticsService"].full_name,)
@@ -19,7 +21,7 @@ SERVICES = (analytics_pb2.DESCRIPTOR.services_by_name["AnalyticsService"].full_n
 @contextlib.asynccontextmanager
 async def serve(process: lifecycle.Process, settings: AnalyticsSettings) -> AsyncIterator[None]:
     """Wires the service up, serves, and takes it down."""
-    async with postgres.pool(process, settings) as pool:
+    async with postgres.pool(process, settings) as pool, finder.running(process, settings, pool) as callers:
         store = StatsStore(pool)
         loops = (
             process.spawn(
@@ -36,7 +38,8 @@ async def serve(process: lifecycle.Process, settings: AnalyticsSettings) -> Asyn
             analytics_pb2_grpc.add_AnalyticsServiceServicer_to_server(service, server)
 
         try:
-            async with grpc_server.serving(process, settings, SERVICES, register):
+            authenticator = Authenticator(settings, callers.find)
+            async with grpc_server.serving(process, settings, SERVICES, register, authenticator):
                 yield
         finally:
             # Before the pool closes: it waits for connections that are in use.

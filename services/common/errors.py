@@ -4,6 +4,8 @@
     ├── InvalidArgument              INVALID_ARGUMENT      422
     ├── PayloadTooLarge              INVALID_ARGUMENT      413
     ├── Unauthenticated              UNAUTHENTICATED       401
+    │   └── SignatureMismatch        UNAUTHENTICATED       401
+    ├── PermissionDenied             PERMISSION_DENIED     403
     ├── NotFound                     NOT_FOUND             404
     ├── Conflict                     FAILED_PRECONDITION   409
     ├── Gone                         FAILED_PRECONDITION   410
@@ -70,10 +72,23 @@ class PayloadTooLarge(InvalidArgument):
 
 
 class Unauthenticated(WebhookError):
-    """A signature was sent and does not hold."""
+    """There is no API key, or it does not hold."""
 
     code = grpc.StatusCode.UNAUTHENTICATED
+    reason = "KEY_INVALID"
+
+
+class SignatureMismatch(Unauthenticated):
+    """A signature was sent and does not hold."""
+
     reason = "SIGNATURE_MISMATCH"
+
+
+class PermissionDenied(WebhookError):
+    """The caller is known, and may not do this."""
+
+    code = grpc.StatusCode.PERMISSION_DENIED
+    reason = "PERMISSION_DENIED"
 
 
 class NotFound(WebhookError):

@@ -1,14 +1,34 @@
 """Channels to the other services."""
 
 import contextlib
+import functools
 from collections.abc import AsyncIterator
+from typing import Any, cast
 
 import grpc
 
 
+class _Keyed:
+    """A channel whose unary calls carry the service key. A client interceptor would make a task for each of them."""
+
+    def __init__(self, channel: grpc.aio.Channel, service_key: str) -> None:
+        self._channel = channel
+        self._metadata = (("authorization", f"Bearer {service_key}"),)
+
+    def unary_unary(self, *arguments: Any, **options: Any) -> Any:
+        """A call, as a stub makes it."""
+        return functools.partial(self._channel.unary_unary(*arguments, **options), metadata=self._metadata)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._channel, name)
+
+
 @contextlib.asynccontextmanager
-async def channel(address: str) -> AsyncIterator[grpc.aio.Channel]:
-    """A channel that balances over all addresses of a name and comes back quickly after an outage."""
+async def channel(address: str, *, service_key: str = "") -> AsyncIterator[grpc.aio.Channel]:
+    """A channel that balances over all addresses of a name and comes back quickly after an outage.
+
+    Its calls are made as the service itself, if there is a key of it.
+    """
     created = grpc.aio.insecure_channel(
         address,
         options=[
@@ -23,6 +43,6 @@ async def channel(address: str) -> AsyncIterator[grpc.aio.Channel]:
         ],
     )
     try:
-        yield created
+        yield cast("grpc.aio.Channel", _Keyed(created, service_key)) if service_key else created
     finally:
         await created.close()

@@ -1,4 +1,4 @@
-"""A gRPC server with health, reflection, metrics, and one place where errors become statuses."""
+"""A gRPC server with health, reflection, metrics, a check of who calls, and one place where errors become statuses."""
 
 import asyncio
 import contextlib
@@ -12,6 +12,9 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from services.common import errors, grpc_errors, metrics
+from services.common.auth import identity
+from services.common.auth.authenticator import Authenticator
+from services.common.auth.identity import Identity
 from services.common.lifecycle import Process
 from services.common.settings import GrpcServerSettings
 
@@ -25,10 +28,17 @@ MAX_CONCURRENT_CALLS = 4096
 # The class takes type arguments in its stubs alone.
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Found: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
+Behaviour: TypeAlias = Callable[[Any, Any], Awaitable[Any]]
 
 
 class _Interceptor(grpc.aio.ServerInterceptor):
-    """Counts, times and names every unary call, and turns what it raises into a status."""
+    """Lets every unary call in or not, counts and times it, and turns what it raises into a status.
+
+    All calls of our protos are unary; the streams are those of health and reflection, which are open.
+    """
+
+    def __init__(self, authenticator: Authenticator) -> None:
+        self._authenticator = authenticator
 
     async def intercept_service(
         self,
@@ -39,30 +49,60 @@ class _Interceptor(grpc.aio.ServerInterceptor):
         if handler is None or handler.unary_unary is None:
             return handler  # type: ignore[return-value]  # None for an unknown method, which the stubs leave out
         method = handler_call_details.method
-        duration = metrics.RPC_SECONDS.labels(method)
-        inner = handler.unary_unary
+        try:
+            caller = await self._authenticator.admit(method, handler_call_details.invocation_metadata)
+        except Exception as error:  # noqa: BLE001 - raised again where errors become statuses
+            # Without its deserializer: what a stranger sends is not even parsed.
+            return grpc.unary_unary_rpc_method_handler(_answering(method, _refusing(error)), None, None)
+        return grpc.unary_unary_rpc_method_handler(
+            _answering(method, _acting(caller, handler.unary_unary)),
+            handler.request_deserializer,
+            handler.response_serializer,
+        )
 
-        async def answer(request: Any, context: Any) -> Any:
-            started = time.perf_counter()
-            code = "CANCELLED"  # by the caller, unless it ends in one of the ways below
-            metrics.RPC_IN_FLIGHT.inc()
-            try:
-                response = await inner(request, context)
-                code = "OK"
-                return response
-            except Exception as error:  # noqa: BLE001 - the one place where errors become statuses
-                refused = errors.classify(error) or _bug(method, error)
-                code = grpc_errors.to_code_name(refused)
-                status = grpc_errors.to_status(refused)
-                await context.abort(
-                    refused.code, refused.message, ((grpc_errors.DETAILS_KEY, status.SerializeToString()),)
-                )
-            finally:
-                metrics.RPC_IN_FLIGHT.dec()
-                metrics.RPC_REQUESTS.labels(method, code).inc()
-                duration.observe(time.perf_counter() - started)
 
-        return grpc.unary_unary_rpc_method_handler(answer, handler.request_deserializer, handler.response_serializer)
+def _acting(caller: Identity, inner: Behaviour) -> Behaviour:
+    """The method, for this caller."""
+
+    async def act(request: Any, context: Any) -> Any:
+        identity.CALLER.set(caller)
+        return await inner(request, context)
+
+    return act
+
+
+def _refusing(error: Exception) -> Behaviour:
+    """In place of the method."""
+
+    async def refuse(_request: object, _context: object) -> None:
+        raise error
+
+    return refuse
+
+
+def _answering(method: str, inner: Behaviour) -> Behaviour:
+    """The method, counted and timed, and its errors as statuses."""
+    duration = metrics.RPC_SECONDS.labels(method)
+
+    async def answer(request: Any, context: Any) -> Any:
+        started = time.perf_counter()
+        code = "CANCELLED"  # by the caller, unless it ends in one of the ways below
+        metrics.RPC_IN_FLIGHT.inc()
+        try:
+            response = await inner(request, context)
+            code = "OK"
+            return response
+        except Exception as error:  # noqa: BLE001 - the one place where errors become statuses
+            refused = errors.classify(error) or _bug(method, error)
+            code = grpc_errors.to_code_name(refused)
+            status = grpc_errors.to_status(refused)
+            await context.abort(refused.code, refused.message, ((grpc_errors.DETAILS_KEY, status.SerializeToString()),))
+        finally:
+            metrics.RPC_IN_FLIGHT.dec()
+            metrics.RPC_REQUESTS.labels(method, code).inc()
+            duration.observe(time.perf_counter() - started)
+
+    return answer
 
 
 def _bug(method: str, error: Exception) -> errors.WebhookError:
@@ -75,7 +115,11 @@ Register = Callable[[grpc.aio.Server], None]
 
 @contextlib.asynccontextmanager
 async def serving(
-    process: Process, settings: GrpcServerSettings, services: Sequence[str], register: Register
+    process: Process,
+    settings: GrpcServerSettings,
+    services: Sequence[str],
+    register: Register,
+    authenticator: Authenticator,
 ) -> AsyncIterator[int]:
     """Serves until the context ends, then lets calls in flight finish; yields the port.
 
@@ -84,7 +128,7 @@ async def serving(
     # An item may carry its payload and the body that was signed.
     message_bytes = 2 * settings.max_payload_bytes + (2 << 20)
     server = grpc.aio.server(
-        interceptors=[_Interceptor()],
+        interceptors=[_Interceptor(authenticator)],
         maximum_concurrent_rpcs=MAX_CONCURRENT_CALLS,
         options=[
             ("grpc.max_receive_message_length", message_bytes),

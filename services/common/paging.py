@@ -32,3 +32,18 @@ def before(page_token: str) -> UUID:
         return UUID(bytes=base64.b64decode(page_token + "==", altchars=b"-_", validate=True))
     except (ValueError, binascii.Error):
         raise errors.InvalidArgument.field("cursor", "must be the next_cursor of the page before") from None
+
+
+def text_token(last: str) -> str:
+    """The token of the page that follows the object whose id is this text."""
+    return base64.urlsafe_b64encode(last.encode()).decode().rstrip("=")
+
+
+def after(page_token: str) -> str:
+    """The text that the page's ids come after; InvalidArgument when the token was not made here."""
+    try:
+        return base64.b64decode(page_token + "=" * (-len(page_token) % 4), altchars=b"-_", validate=True).decode(
+            "ascii"
+        )
+    except (ValueError, binascii.Error):
+        raise errors.InvalidArgument.field("cursor", "must be the next_cursor of the page before") from None

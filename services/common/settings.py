@@ -4,11 +4,23 @@ Every variable is named like its field, in capitals. A wrong value ends the star
 """
 
 import sys
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 from urllib.parse import quote
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError, model_validator
+from pydantic import (
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from services.common.auth import keys
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 # Empty means: made of the parts.
@@ -16,7 +28,7 @@ PostgresUrl = Annotated[str, Field(pattern="^(postgres(ql)?://.*)?$")]
 RedisUrl = Annotated[str, Field(pattern="^((rediss?|unix)://.*)?$")]
 HostAndPort = Annotated[str, Field(pattern=r"^[^\s/@]+:[0-9]{1,5}$")]
 # What their names end in is not repeated in an error.
-_SECRET = ("URL", "PASSWORD")
+_SECRET = ("URL", "PASSWORD", "_KEY")
 
 DEVELOPMENT = "development"
 
@@ -94,12 +106,53 @@ class RedisSettings(Settings):
         return f"redis://{password}{self.redis_addr}/{self.redis_db}"
 
 
-class GrpcServerSettings(Settings):
+class AuthSettings(Settings):
+    """Who is let in, by whom this process is known to the others, and as whom it calls them."""
+
+    # Whether callers need an API key. Unset: everywhere but in development.
+    auth_required: bool | None = None
+    # What the processes of this service know each other by; the same in all of them.
+    service_key: str = Field("", repr=False)
+
+    @field_validator("service_key")
+    @classmethod
+    def _service_key_is_usable(cls, key: str, others: ValidationInfo) -> str:
+        return _usable_key(key, others, prefix="", required=True)
+
+    @property
+    def requires_key(self) -> bool:
+        """Whether a caller without a key is refused."""
+        return not self.development if self.auth_required is None else self.auth_required
+
+
+class GrpcServerSettings(AuthSettings):
     """Where a gRPC server listens; 0 takes a free port."""
+
+    # A key of role admin that exists without being made: with it the first ones are.
+    bootstrap_admin_key: str = Field("", repr=False)
+    # Whether a process of this kind does without it.
+    bootstrap_required: ClassVar[bool] = False
 
     grpc_port: Port = 50051
     # The largest payload that is accepted.
     max_payload_bytes: PositiveInt = 1 << 20
+
+    @field_validator("bootstrap_admin_key")
+    @classmethod
+    def _bootstrap_key_is_usable(cls, key: str, others: ValidationInfo) -> str:
+        return _usable_key(key, others, prefix=keys.PREFIX, required=cls.bootstrap_required)
+
+
+def _usable_key(key: str, others: ValidationInfo, *, prefix: str, required: bool) -> str:
+    """The key, if it can be one and is there when it has to be. It never stands in what is raised."""
+    if not key and required:
+        asked, env = others.data.get("auth_required"), others.data.get("env")
+        if asked or (asked is None and env != DEVELOPMENT):
+            raise PydanticCustomError("required", "is required, unless ENV=development or AUTH_REQUIRED=false")
+    why = keys.why_not(key, prefix=prefix) if key else None
+    if why:
+        raise PydanticCustomError("unusable", "{why}", {"why": why})
+    return key
 
 
 class ExpirySettings(Settings):
@@ -121,5 +174,6 @@ def load(cls: type[AnySettings]) -> AnySettings:
             name = "_".join(str(part) for part in problem["loc"]).upper()
             # A rule between variables has no name of its own, and all the settings for its input.
             got = f", got {problem['input']!r}" if name and not name.endswith(_SECRET) else ""
-            sys.stderr.write(f"{name or 'configuration'}: {problem['msg'].lower()}{got}\n")
+            message = problem["msg"][:1].lower() + problem["msg"][1:]
+            sys.stderr.write(f"{name or 'configuration'}: {message}{got}\n")
         sys.exit(2)

@@ -7,6 +7,8 @@ import grpc
 
 from protos.webhook.v1 import deliveries_pb2, deliveries_pb2_grpc
 from services.common import doorbell, grpc_server, lifecycle, postgres, redis
+from services.common.auth import finder
+from services.common.auth.authenticator import Authenticator
 from services.common.gates import Gates
 from services.common.settings import load
 from services.delivery.api.service import DeliveryService
@@ -29,6 +31,7 @@ async def serve(process: lifecycle.Process, settings: DeliverySettings) -> Async
         postgres.pool(process, settings) as pool,
         redis.client(settings) as client,
         doorbell.ringer(process, settings, pool) as ringer,
+        finder.running(process, settings, pool) as callers,
         contextlib.AsyncExitStack() as stack,
     ):
         stack.push_async_callback(broker.shutdown)
@@ -50,7 +53,8 @@ async def serve(process: lifecycle.Process, settings: DeliverySettings) -> Async
             service = DeliveryService(Store(pool, expiry_hours=settings.delivery_expiry_hours), ringer, gates, turns)
             deliveries_pb2_grpc.add_DeliveryServiceServicer_to_server(service, server)
 
-        async with grpc_server.serving(process, settings, SERVICES, register):
+        authenticator = Authenticator(settings, callers.find)
+        async with grpc_server.serving(process, settings, SERVICES, register, authenticator):
             yield
 
 

@@ -35,9 +35,8 @@ async def show(settings: DemoSettings, screen: Screen) -> None:
     """The demo from its first line to its last; DemoError when it does not end as it should."""
     screen.title("A webhook on its way")
     async with (
-        _service(settings, screen) as base_url,
+        _service(settings, screen) as service,
         receiver.receiving() as receiving,
-        client.connected(base_url) as service,
     ):
         statuses = ", ".join(str(status) for status, _ in receiver.ANSWERS)
         screen.done("receiver", f"{receiving.url} answers {statuses}")
@@ -55,12 +54,13 @@ async def show(settings: DemoSettings, screen: Screen) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _service(settings: DemoSettings, screen: Screen) -> AsyncIterator[str]:
+async def _service(settings: DemoSettings, screen: Screen) -> AsyncIterator[Client]:
     base_url = f"http://127.0.0.1:{settings.port}"
     if await stack.is_ours(base_url):
         screen.done("service", f"{base_url}, which runs already")
         screen.note("by default it retries after 5 s, then after 10 s: 16 s")
-        yield base_url
+        async with client.connected(base_url, api_key=settings.api_key) as service:
+            yield service
         return
     cleanup = contextlib.AsyncExitStack()
     with screen.waiting(f"no such service on port {settings.port}: starting a stack for this demo"):
@@ -68,7 +68,9 @@ async def _service(settings: DemoSettings, screen: Screen) -> AsyncIterator[str]
     try:
         screen.done("service", f"{base_url}, started for this demo alone")
         screen.note(f"its first retry after {stack.RETRY_BASE_SECONDS} s in place of 5 s: a shorter wait")
-        yield base_url
+        # It asks for no key, and would refuse one of another service.
+        async with client.connected(base_url) as service:
+            yield service
     finally:
         with screen.waiting("stopping the stack of this demo"):
             await cleanup.aclose()

@@ -120,7 +120,8 @@ class Client:
 
 
 @contextlib.asynccontextmanager
-async def connected(base_url: str) -> AsyncIterator[Client]:
+async def connected(base_url: str, *, api_key: str = "") -> AsyncIterator[Client]:
     """A client of the service at `base_url`, which is on this machine: no proxy is asked."""
-    async with httpx.AsyncClient(base_url=base_url, timeout=TIMEOUT_SECONDS, trust_env=False) as http:
+    headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+    async with httpx.AsyncClient(base_url=base_url, headers=headers, timeout=TIMEOUT_SECONDS, trust_env=False) as http:
         yield Client(http)

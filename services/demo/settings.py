@@ -12,3 +12,5 @@ class DemoSettings(Settings):
 
     # The gateway's.
     port: Annotated[int, Field(ge=1, le=65535)] = 8080
+    # For a running service that asks for one: a key of role write.
+    api_key: str = Field("", repr=False)

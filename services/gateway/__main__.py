@@ -9,6 +9,7 @@ from services.common import grpc_client, http_server, lifecycle
 from services.common.settings import load
 from services.gateway import app, readiness
 from services.gateway.backends import Backends, Channels
+from services.gateway.callers import Callers
 from services.gateway.ingest_batches import IngestBatches
 from services.gateway.settings import GatewaySettings
 
@@ -20,15 +21,16 @@ async def serve(process: lifecycle.Process, settings: GatewaySettings) -> AsyncI
     """Wires the gateway up, serves, and takes it down: first the socket, then what is on its way to ingest."""
     listener = http_server.bind(settings.host, settings.port)
     async with (
-        grpc_client.channel(settings.ingest_addr) as ingest,
-        grpc_client.channel(settings.delivery_addr) as delivery,
-        grpc_client.channel(settings.analytics_addr) as analytics,
+        grpc_client.channel(settings.ingest_addr, service_key=settings.service_key) as ingest,
+        grpc_client.channel(settings.delivery_addr, service_key=settings.service_key) as delivery,
+        grpc_client.channel(settings.analytics_addr, service_key=settings.service_key) as analytics,
     ):
         channels = Channels(ingest=ingest, delivery=delivery, analytics=analytics)
         services = Backends.over(channels, timeout_seconds=settings.rpc_timeout_seconds)
         batches = IngestBatches(services.ingest, settings)
+        callers = Callers(services.access, settings)
         readiness.watch(process.health, channels)
-        gateway = app.create(services, batches, process.health, max_payload_bytes=settings.max_payload_bytes)
+        gateway = app.create(services, batches, callers, process.health, max_payload_bytes=settings.max_payload_bytes)
         grace_seconds = settings.shutdown_grace_seconds / 2
         async with http_server.serving(gateway, listener, name="gateway", grace_seconds=grace_seconds):
             log.info("gateway listens", port=listener.getsockname()[1])

@@ -15,8 +15,9 @@ from starlette.types import Receive, Scope, Send
 
 from protos.webhook.v1 import ingest_pb2
 from services.common import errors, ids
-from services.gateway import bodies, envelope, metrics, problems
+from services.gateway import bodies, callers, envelope, metrics, problems
 from services.gateway.ingest_batches import IngestBatches
+from services.gateway.role_route import LEAST
 
 WEBHOOK_PATH = "/api/v1/webhooks/ingest/{subscription_id}"
 EVENTS_PATH = "/api/v1/events"
@@ -49,18 +50,22 @@ class _Endpoint:
     """An ASGI application that takes one event in."""
 
     kind: str
+    operation_id: str
 
     def __init__(self, batches: IngestBatches, *, max_payload_bytes: int) -> None:
         self._batches = batches
         self._max_payload_bytes = max_payload_bytes
         self._accepted = metrics.ACCEPTED.labels(self.kind)
+        self._needed = LEAST[self.operation_id]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers 202, or a problem document."""
         try:
+            caller = callers.check_role(scope, self._needed)
             body = await bodies.read(scope, receive, self._max_payload_bytes + ENVELOPE_BYTES)
             whole = time.perf_counter()
             item = self._item(scope, dict(scope["headers"]), body)
+            item.tenant_id = caller.tenant_id
             # A signed webhook carries the body beside the payload.
             size_bytes = 2 * len(body) if item.HasField("hub_signature") else len(body)
             accepted = await self._batches.accept(item, size_bytes)
@@ -94,6 +99,7 @@ class Webhook(_Endpoint):
     """Takes a webhook for one subscription: {"payload": …}, or any body as it is."""
 
     kind = "webhook"
+    operation_id = "ingest_webhook"
 
     def _item(self, scope: Scope, headers: dict[bytes, bytes], body: bytes) -> ingest_pb2.IngestItem:
         subscription_id = scope["path_params"]["subscription_id"]
@@ -130,6 +136,7 @@ class Event(_Endpoint):
     """Takes an event for every subscription that asked for its type."""
 
     kind = "event"
+    operation_id = "publish_event"
 
     def _item(self, scope: Scope, headers: dict[bytes, bytes], body: bytes) -> ingest_pb2.IngestItem:  # noqa: ARG002 - the path says nothing
         _check_not_encoded(headers)

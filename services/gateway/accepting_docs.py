@@ -22,8 +22,15 @@ _UNAVAILABLE = (
 )
 
 
-def _responses(*statuses: int, accepted: dict[str, Any]) -> dict[str, Any]:
-    errors = openapi.problems(*statuses, described={409: openapi.KEY_REUSED, 503: _UNAVAILABLE})
+_UNSIGNED = (
+    "The API key is missing, unknown, revoked or has expired; or the signature does not match, or there is no "
+    "secret to verify it with."
+)
+
+
+def _responses(*statuses: int, accepted: dict[str, Any], described: dict[int, str] | None = None) -> dict[str, Any]:
+    described = {409: openapi.KEY_REUSED, 503: _UNAVAILABLE} | (described or {})
+    errors = openapi.problems(*statuses, described=described)
     return {"202": accepted, **{str(status): value for status, value in errors.items()}}
 
 
@@ -91,8 +98,8 @@ _WEBHOOK = {
     },
     "responses": _responses(
         *openapi.WITH_BODY,
-        401,
         404,
+        described={401: _UNSIGNED},
         accepted=_accepted(
             "WebhookAccepted",
             {

@@ -1,12 +1,14 @@
 """The gateway's ASGI application: the rooms, and the way to each."""
 
 from fastapi import FastAPI
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
 from services.common import metrics, ops
 from services.gateway import (
     accepting,
     accepting_docs,
+    api_keys,
     deliveries,
     docs_pages,
     events,
@@ -15,20 +17,29 @@ from services.gateway import (
     problems,
     stats,
     subscriptions,
+    tenants,
 )
 from services.gateway.backends import Backends
+from services.gateway.callers import Callers
 from services.gateway.ingest_batches import IngestBatches
 
 OPENAPI_PATH = "/openapi.json"
 
 
-def create(services: Backends, batches: IngestBatches, health: ops.Health, *, max_payload_bytes: int) -> ASGIApp:
+def create(
+    services: Backends, batches: IngestBatches, callers: Callers, health: ops.Health, *, max_payload_bytes: int
+) -> ASGIApp:
     """The application; payloads may have up to `max_payload_bytes`."""
     accept = accepting.routes(batches, max_payload_bytes=max_payload_bytes)
     api = described(services)
     api.routes.extend(accept)
-    api.routes.extend(ops.routes(health))
-    return middleware.Metered(middleware.SlashTolerant(middleware.Shortcut(api, accept)), api.routes)
+    operational = ops.routes(health)
+    api.routes.extend(operational)
+    # Beside FastAPI's own, /openapi.json.
+    described_by = [route for route in api.routes if getattr(route, "path", None) == OPENAPI_PATH]
+    open_routes = [*operational, *described_by, *_docs_pages()]
+    known = middleware.Authenticated(middleware.Shortcut(api, accept), callers, open_routes)
+    return middleware.Metered(middleware.SlashTolerant(known), api.routes)
 
 
 def described(services: Backends | None = None) -> FastAPI:
@@ -43,8 +54,12 @@ def described(services: Backends | None = None) -> FastAPI:
         exception_handlers=problems.HANDLERS,
     )
     api.state.backends = services
-    for resource in (subscriptions, events, deliveries, stats):
+    for resource in (subscriptions, events, deliveries, stats, tenants, api_keys):
         api.include_router(resource.router)
-    api.routes.extend(docs_pages.routes(title=openapi.TITLE, openapi_path=OPENAPI_PATH))
+    api.routes.extend(_docs_pages())
     openapi.install(api, accepting_docs.PATHS, accepting.WebhookAccepted, accepting.EventAccepted)
     return api
+
+
+def _docs_pages() -> list[BaseRoute]:
+    return docs_pages.routes(title=openapi.TITLE, openapi_path=OPENAPI_PATH)

@@ -1,14 +1,24 @@
-"""The gRPC services behind the gateway, as the routes use them."""
+"""The gRPC services behind the gateway, as the routes use them: for the tenant of whoever calls."""
 
+import dataclasses
+from collections.abc import Awaitable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import grpc
 from fastapi import Depends, Request
 
-from protos.webhook.v1 import analytics_pb2_grpc, deliveries_pb2_grpc, ingest_pb2_grpc, subscriptions_pb2_grpc
+from protos.webhook.v1 import (
+    access_pb2_grpc,
+    analytics_pb2_grpc,
+    deliveries_pb2_grpc,
+    ingest_pb2_grpc,
+    subscriptions_pb2_grpc,
+)
+from services.gateway import callers
 
 if TYPE_CHECKING:  # the asynchronous stubs exist for the type checker alone
+    from protos.webhook.v1.access_pb2_grpc import AccessServiceAsyncStub
     from protos.webhook.v1.analytics_pb2_grpc import AnalyticsServiceAsyncStub
     from protos.webhook.v1.deliveries_pb2_grpc import DeliveryServiceAsyncStub
     from protos.webhook.v1.ingest_pb2_grpc import IngestServiceAsyncStub
@@ -32,6 +42,8 @@ class Backends:
     ingest: "IngestServiceAsyncStub"
     deliveries: "DeliveryServiceAsyncStub"
     analytics: "AnalyticsServiceAsyncStub"
+    # Of all tenants; its requests name them themselves.
+    access: "AccessServiceAsyncStub"
     timeout_seconds: float
 
     @classmethod
@@ -42,13 +54,43 @@ class Backends:
             ingest=ingest_pb2_grpc.IngestServiceStub(channels.ingest),
             deliveries=deliveries_pb2_grpc.DeliveryServiceStub(channels.delivery),
             analytics=analytics_pb2_grpc.AnalyticsServiceStub(channels.analytics),
+            access=access_pb2_grpc.AccessServiceStub(channels.ingest),
             timeout_seconds=timeout_seconds,
         )
 
+    def acting_for(self, tenant_id: str) -> "Backends":
+        """The same, whose every request states this tenant."""
+        return dataclasses.replace(
+            self,
+            subscriptions=cast("SubscriptionServiceAsyncStub", _Stating(self.subscriptions, tenant_id)),
+            ingest=cast("IngestServiceAsyncStub", _Stating(self.ingest, tenant_id)),
+            deliveries=cast("DeliveryServiceAsyncStub", _Stating(self.deliveries, tenant_id)),
+            analytics=cast("AnalyticsServiceAsyncStub", _Stating(self.analytics, tenant_id)),
+        )
+
+
+class _Stating:
+    """A stub that puts the tenant into whatever is asked, so that no route can forget it."""
+
+    def __init__(self, stub: object, tenant_id: str) -> None:
+        self._stub = stub
+        self._tenant_id = tenant_id
+
+    def __getattr__(self, method: str) -> Any:
+        call = getattr(self._stub, method)
+
+        def stated(request: Any, *, timeout: float) -> Awaitable[Any]:
+            request.tenant_id = self._tenant_id
+            answer: Awaitable[Any] = call(request, timeout=timeout)
+            return answer
+
+        return stated
+
 
 async def _of(request: Request) -> Backends:
+    """Those of the caller's tenant: no route gets any others."""
     backends: Backends = request.app.state.backends
-    return backends
+    return backends.acting_for(callers.of(request.scope).tenant_id)
 
 
 # The type of a route's parameter that gets the application's Backends.

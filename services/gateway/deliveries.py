@@ -7,8 +7,9 @@ from pydantic import Field
 
 from protos.webhook.v1 import deliveries_pb2 as pb
 from services.gateway import backends, openapi, schemas
+from services.gateway.role_route import RoleRoute
 
-router = APIRouter(tags=["deliveries"])
+router = APIRouter(tags=["deliveries"], route_class=RoleRoute)
 
 Status = Literal["pending", "scheduled", "in_flight", "delivered", "failed", "cancelled"]
 

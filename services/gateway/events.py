@@ -7,8 +7,9 @@ from fastapi import APIRouter, Response
 
 from protos.webhook.v1 import ingest_pb2 as pb
 from services.gateway import backends, envelope, openapi, schemas
+from services.gateway.role_route import RoleRoute
 
-router = APIRouter(prefix="/api/v1/events", tags=["events"])
+router = APIRouter(prefix="/api/v1/events", tags=["events"], route_class=RoleRoute)
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

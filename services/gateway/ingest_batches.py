@@ -9,7 +9,7 @@ import msgspec
 
 from protos.webhook.v1 import ingest_pb2, ingest_pb2_grpc
 from services.common import batching, errors, grpc_errors
-from services.gateway import metrics
+from services.gateway import metrics, refusals
 from services.gateway.settings import GatewaySettings
 
 # Less time than this is not worth a call.
@@ -86,7 +86,7 @@ class IngestBatches:
             await asyncio.sleep(RETRY_DELAY_SECONDS)
             return await self._call(request, timeout=left, wait_for_ready=True)
         except grpc.aio.AioRpcError as error:
-            raise grpc_errors.from_rpc_error(error) from None
+            raise refusals.of(error) from None
 
 
 def _result(result: ingest_pb2.IngestResult) -> Result | Exception:

@@ -5,9 +5,9 @@ from typing import Any
 
 import msgspec
 from fastapi import Request, Response
-from fastapi.routing import APIRoute
 
 from services.gateway import bodies, envelope, problems
+from services.gateway.role_route import RoleRoute
 
 # Ten times the longest subscription.
 MAX_DOCUMENT_BYTES = 256 << 10
@@ -29,7 +29,7 @@ class _DecodedRequest(Request):
         return self._decoded
 
 
-class JsonRoute(APIRoute):
+class JsonRoute(RoleRoute):
     """Decodes strictly what FastAPI would leave to the standard library: NaN, surrogates and depth included."""
 
     def get_route_handler(self) -> Handler:

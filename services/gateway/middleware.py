@@ -1,4 +1,4 @@
-"""Plain ASGI middleware, outermost first: Metered, SlashTolerant, Shortcut."""
+"""Plain ASGI middleware, outermost first: Metered, SlashTolerant, Authenticated, Shortcut."""
 
 import functools
 import time
@@ -9,7 +9,10 @@ from prometheus_client import Counter, Histogram
 from starlette.routing import BaseRoute, Match, Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from services.common import errors
+from services.common.metrics import CALLERS_REFUSED
 from services.gateway import metrics, problems
+from services.gateway.callers import Callers
 
 log = structlog.get_logger(__name__)
 
@@ -78,6 +81,43 @@ class SlashTolerant:
             error = problems.TargetTooLong(f"path and query must be at most {MAX_TARGET_BYTES} bytes")
             await problems.response(error)(scope, receive, send)
             return
+        await self._app(scope, receive, send)
+
+
+class Authenticated:
+    """Finds out who calls, before the body is read, and leaves it in the scope; whoever is nobody gets no further.
+
+    Routes in `open_routes` take no key: they are for machines of the operator's, or have a proof of their own in the
+    request. All other paths ask for one, those too that lead nowhere.
+    """
+
+    def __init__(self, app: ASGIApp, callers: Callers, open_routes: Sequence[BaseRoute]) -> None:
+        self._app = app
+        self._callers = callers
+        self._open_routes = tuple(open_routes)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves a request."""
+        header: bytes | None = None
+        for name, value in scope["headers"]:
+            if name == b"authorization":
+                header = value
+                break
+        caller = self._callers.known(header)
+        if caller is None and any(route.matches(scope)[0] is not Match.NONE for route in self._open_routes):
+            await self._app(scope, receive, send)
+            return
+        try:
+            if caller is None:
+                caller = await self._callers.find(header)
+            if caller.bucket is not None:
+                caller.bucket.take()
+        except errors.WebhookError as refused:
+            if not isinstance(refused, errors.Unavailable):
+                CALLERS_REFUSED.labels(refused.reason).inc()
+            await problems.response(refused)(scope, receive, send)
+            return
+        scope["caller"] = caller
         await self._app(scope, receive, send)
 
 

@@ -7,8 +7,10 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from services.common import errors
+from services.common.auth import keys
 from services.gateway import problems as problem_documents
 from services.gateway.problems import Malformed, Problem, RequestTimeout, UnsupportedMediaType
+from services.gateway.role_route import LEAST
 
 TITLE = "Webhook delivery service"
 DESCRIPTION = """
@@ -18,6 +20,8 @@ Takes events in, stores them, and delivers them to subscribed URLs: signed, retr
 * Every path works with and without a trailing slash. Unknown fields and query parameters are errors.
 * Errors are problem documents ([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457)) that name each field at fault;
   `reason` is stable and for machines. **429** and **503** carry `Retry-After`.
+* Send an API key: `Authorization: Bearer whk_…`. It has a tenant, and sees nothing of the others': what is theirs is
+  **404**. What its role does not do is **403**. Health, metrics and this page take no key.
 * Times are RFC 3339 in UTC; ids are UUIDv7, which sort by time.
 """
 TAGS = [
@@ -26,6 +30,7 @@ TAGS = [
     {"name": "subscriptions", "description": "Where events go, and which."},
     {"name": "deliveries", "description": "What became of an event on its way to a subscription."},
     {"name": "statistics", "description": "Counts and latencies of attempts."},
+    {"name": "admin", "description": "Tenants and API keys, for keys of role `admin`."},
     {"name": "operations", "description": "For the machines that run this."},
 ]
 
@@ -43,16 +48,18 @@ IDEMPOTENCY_KEY: dict[str, Any] = {
 
 # What every request with a body can be answered with, besides what every request can.
 WITH_BODY = (400, 408, 413, 415)
-_ALWAYS = (422, 429, 500, 503)
+_ALWAYS = (401, 403, 422, 429, 500, 503)
+_SCHEME = "bearerAuth"
 _SCHEMA_PREFIX = "#/components/schemas/"
 
 _EXAMPLES: dict[int, tuple[str, errors.WebhookError]] = {
     400: ("The body is not what its content type says.", Malformed("the body is not valid JSON: invalid number")),
-    401: (
-        "The signature does not match, or there is no secret to verify it with.",
-        errors.Unauthenticated("X-Hub-Signature-256 does not match the body under the subscription's secret"),
+    401: ("The API key is missing, unknown, revoked or has expired.", keys.missing()),
+    403: (
+        "The API key's role does not do.",
+        errors.PermissionDenied("this takes a key of role write; this one has role read", reason="ROLE_INSUFFICIENT"),
     ),
-    404: ("It is unknown or deleted.", errors.NotFound("there is no such subscription")),
+    404: ("It is unknown, deleted, or another tenant's.", errors.NotFound("there is no such subscription")),
     408: ("The body did not arrive in time.", RequestTimeout("the body did not arrive within 30 s")),
     409: ("Its state forbids it.", errors.Conflict("a worker has the delivery in hand", reason="DELIVERY_IN_FLIGHT")),
     410: ("Its payload is no longer retained.", errors.Gone("the payload is no longer retained")),
@@ -68,7 +75,10 @@ _EXAMPLES: dict[int, tuple[str, errors.WebhookError]] = {
         "Fields are unknown, missing or wrong; each is named.",
         errors.InvalidArgument.field("event_type", "must be 1 to 128 characters of A-Z a-z 0-9 . _ - / :"),
     ),
-    429: ("Too much waits already; nothing was stored.", errors.Overloaded("too many requests wait; try again")),
+    429: (
+        "Too much waits already, or the key has made too many requests.",
+        errors.Overloaded("too many requests wait; try again"),
+    ),
     500: ("A bug of this service; it was logged.", errors.WebhookError("internal error; it was logged")),
     503: ("A store or a service cannot be reached.", errors.Unavailable("a store that this needs cannot be reached")),
 }
@@ -132,7 +142,21 @@ def _build(app: FastAPI, paths: dict[str, dict[str, Any]], structs: tuple[type[m
     described = dict(paths)
     for path, operations in built["paths"].items():
         described[path] = described.get(path, {}) | operations
-    built["paths"] = described
+    built["paths"] = {
+        path: {method: operation | _who_may(operation) for method, operation in operations.items()}
+        for path, operations in described.items()
+    }
     _, schemas = msgspec.json.schema_components((Problem, *structs), ref_template=_SCHEMA_PREFIX + "{name}")
-    built.setdefault("components", {}).setdefault("schemas", {}).update(schemas)
+    components = built.setdefault("components", {})
+    components.setdefault("schemas", {}).update(schemas)
+    components["securitySchemes"] = {_SCHEME: {"type": "http", "scheme": "bearer", "description": "An API key."}}
     return built
+
+
+def _who_may(operation: dict[str, Any]) -> dict[str, Any]:
+    """What an operation takes a key of; those for operators take none."""
+    role = LEAST.get(operation["operationId"])
+    if role is None:
+        return {"security": []}
+    described = f"{operation['description']}\n\nTakes a key of role `{role}`."
+    return {"security": [{_SCHEME: []}], "description": described}

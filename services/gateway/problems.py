@@ -18,7 +18,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Match
 
-from services.common import errors, grpc_errors, ids
+from services.common import errors, ids
+from services.gateway import refusals
 
 log = structlog.get_logger(__name__)
 
@@ -43,6 +44,16 @@ class RequestTimeout(errors.WebhookError):
     reason = "REQUEST_TIMEOUT"
 
 
+class RateLimited(errors.Overloaded):
+    """The key has made more requests than it may."""
+
+    reason = "RATE_LIMITED"
+
+    def __init__(self, *, retry_after_seconds: int) -> None:
+        super().__init__("this API key has made too many requests; try again")
+        self.retry_after_seconds = retry_after_seconds
+
+
 class TargetTooLong(errors.InvalidArgument):
     """The path and the query are too long together."""
 
@@ -57,10 +68,13 @@ STATUS: dict[type[Exception], int] = {
     TargetTooLong: 414,
     errors.PayloadTooLarge: 413,
     errors.InvalidArgument: 422,
+    errors.SignatureMismatch: 401,
     errors.Unauthenticated: 401,
+    errors.PermissionDenied: 403,
     errors.NotFound: 404,
     errors.Conflict: 409,
     errors.Gone: 410,
+    RateLimited: 429,
     errors.Overloaded: 429,
     errors.Unavailable: 503,
     errors.WebhookError: 500,
@@ -70,6 +84,7 @@ STATUS: dict[type[Exception], int] = {
 TITLES = {
     400: "Bad Request",
     401: "Unauthorized",
+    403: "Forbidden",
     404: "Not Found",
     405: "Method Not Allowed",
     408: "Request Timeout",
@@ -120,9 +135,15 @@ def response(error: errors.WebhookError) -> Response:
     if error.retry_after_seconds is not None:
         headers["retry-after"] = str(error.retry_after_seconds)
     if isinstance(error, errors.Unauthenticated):
-        # RFC 9110, 15.5.2: a 401 names a challenge.
-        headers["www-authenticate"] = "X-Hub-Signature-256"
+        headers["www-authenticate"] = _challenge(error)
     return _answer(document(error), headers)
+
+
+def _challenge(error: errors.Unauthenticated) -> str:
+    """What a 401 asks for (RFC 9110, 15.5.2); of a key that does not hold RFC 6750, 3 wants it said."""
+    if isinstance(error, errors.SignatureMismatch):
+        return "X-Hub-Signature-256"
+    return "Bearer" if error.reason == "KEY_MISSING" else 'Bearer error="invalid_token"'
 
 
 def bug(error: Exception) -> Response:
@@ -160,7 +181,7 @@ async def _webhook_error(_: Request, error: errors.WebhookError) -> Response:
 
 
 async def _rpc_error(_: Request, error: grpc.aio.AioRpcError) -> Response:
-    return response(grpc_errors.from_rpc_error(error))
+    return response(refusals.of(error))
 
 
 async def _invalid_request(_: Request, error: RequestValidationError) -> Response:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import Header, Path
 from google.protobuf.timestamp_pb2 import Timestamp as ProtoTimestamp
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from services.common import errors, ids, paging
 from services.gateway import openapi
@@ -44,6 +44,9 @@ Uuid = Annotated[str, AfterValidator(_check_uuid), Field(json_schema_extra={"for
 SubscriptionId = Annotated[Uuid, Path(description="Id of the subscription.", examples=[EXAMPLE_SUBSCRIPTION_ID])]
 EventId = Annotated[Uuid, Path(description="Id of the event.", examples=[EXAMPLE_EVENT_ID])]
 DeliveryId = Annotated[Uuid, Path(description="Id of the delivery.", examples=[EXAMPLE_DELIVERY_ID])]
+
+
+TenantName = Annotated[str, StringConstraints(pattern="^[a-z0-9][a-z0-9_-]{0,62}$"), Field(examples=["acme"])]
 
 
 class PageQuery(Request):

@@ -4,10 +4,10 @@ from typing import Annotated
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from services.common.settings import Port, Settings
+from services.common.settings import AuthSettings, Port
 
 
-class GatewaySettings(Settings):
+class GatewaySettings(AuthSettings):
     """What the gateway reads from the environment."""
 
     # HTTP; 0 takes a free port.
@@ -33,6 +33,9 @@ class GatewaySettings(Settings):
     ingest_waiting_bytes: PositiveInt = 64 << 20
     # Seconds from a whole request to its answer; an event that is not committed by then is answered 503.
     accept_timeout_seconds: PositiveFloat = 0.8
+
+    # Requests a second that a key may make at this process, where it has no limit of its own; 0 means any number.
+    api_key_requests_per_second: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
 
     # Seconds that any other call to a service may take.
     rpc_timeout_seconds: PositiveFloat = 5.0

@@ -8,8 +8,9 @@ from pydantic import Field
 
 from protos.webhook.v1 import analytics_pb2 as pb
 from services.gateway import backends, openapi, schemas
+from services.gateway.role_route import RoleRoute
 
-router = APIRouter(prefix="/api/v1", tags=["statistics"])
+router = APIRouter(prefix="/api/v1", tags=["statistics"], route_class=RoleRoute)
 
 _UNIT_SECONDS = {"m": 60, "h": 3600, "d": 86400}
 

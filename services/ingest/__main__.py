@@ -7,10 +7,21 @@ from collections.abc import AsyncIterator
 import grpc
 import structlog
 
-from protos.webhook.v1 import ingest_pb2, ingest_pb2_grpc, subscriptions_pb2, subscriptions_pb2_grpc
+from protos.webhook.v1 import (
+    access_pb2,
+    access_pb2_grpc,
+    ingest_pb2,
+    ingest_pb2_grpc,
+    subscriptions_pb2,
+    subscriptions_pb2_grpc,
+)
 from services.common import doorbell, errors, grpc_server, lifecycle, postgres, redis
+from services.common.auth import finder
+from services.common.auth.authenticator import Authenticator
 from services.common.gates import Gates
 from services.common.settings import load
+from services.ingest.access.service import AccessService
+from services.ingest.access.store import AccessStore
 from services.ingest.cache import SubscriptionCache
 from services.ingest.committer import Committer
 from services.ingest.event_store import EventStore
@@ -24,6 +35,7 @@ log = structlog.get_logger(__name__)
 SERVICES = (
     ingest_pb2.DESCRIPTOR.services_by_name["IngestService"].full_name,
     subscriptions_pb2.DESCRIPTOR.services_by_name["SubscriptionService"].full_name,
+    access_pb2.DESCRIPTOR.services_by_name["AccessService"].full_name,
 )
 PARTITIONS_INTERVAL_SECONDS = 3600
 PARTITIONS_RETRY_SECONDS = 1
@@ -37,6 +49,7 @@ async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIt
         postgres.pool(process, settings) as pool,
         redis.client(settings) as client,
         doorbell.ringer(process, settings, pool) as ringer,
+        finder.running(process, settings, pool) as callers,
     ):
         store = Store(pool, key_hours=settings.idempotency_key_hours)
         events = EventStore(pool, expiry_hours=settings.delivery_expiry_hours, key_hours=settings.idempotency_key_hours)
@@ -57,9 +70,12 @@ async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIt
             ingest_pb2_grpc.add_IngestServiceServicer_to_server(ingest, server)
             subscriptions = SubscriptionService(store, cache, settings)
             subscriptions_pb2_grpc.add_SubscriptionServiceServicer_to_server(subscriptions, server)
+            access = AccessService(AccessStore(pool), callers)
+            access_pb2_grpc.add_AccessServiceServicer_to_server(access, server)
 
         try:
-            async with grpc_server.serving(process, settings, SERVICES, register):
+            authenticator = Authenticator(settings, callers.find)
+            async with grpc_server.serving(process, settings, SERVICES, register, authenticator):
                 yield
             await committer.drained()
         finally:

@@ -24,7 +24,7 @@ import structlog
 from services.common import subscription_changes
 from services.common.redis import REDIS_AWAY, Client
 from services.ingest import event_types, metrics
-from services.ingest.store import Store
+from services.ingest.store import Store, no_tenant
 from services.ingest.subscriptions import Subscription, Target
 
 log = structlog.get_logger(__name__)
@@ -143,7 +143,7 @@ class SubscriptionCache:
         self._store = store
         self._redis = client
         self._by_id: _Level[Subscription | None] = _Level(size)
-        self._filters: _Level[list[tuple[Target, event_types.Filter]]] = _Level(size)
+        self._filters: _Level[list[tuple[Target, event_types.Filter]] | None] = _Level(size)
         self._ttl_seconds = DEAF_TTL_SECONDS
         self._redis_paused_until = 0.0
         self._copies = subscription_changes.Copies(client)
@@ -160,11 +160,13 @@ class SubscriptionCache:
         return await self._by_id.load(subscription_id, lambda: self._load(subscription_id))
 
     async def matching(self, tenant_id: str, event_type: str) -> list[Target]:
-        """The tenant's live subscriptions that take events and want this type."""
+        """The tenant's live subscriptions that take events and want this type; InvalidArgument for no tenant."""
         filters = self._filters.get(tenant_id, self._ttl_seconds)
         metrics.CACHE.labels("process", "miss" if filters is None else "hit").inc()
         if filters is None:
             filters = await self._filters.load(tenant_id, lambda: self._load_filters(tenant_id))
+        if filters is None:
+            raise no_tenant()
         return [target for target, wanted in filters if wanted.wants(event_type)]
 
     async def changed(self, subscription_id: UUID, tenant_id: str, current: Subscription | None, version: int) -> None:
@@ -242,9 +244,9 @@ class SubscriptionCache:
         if self._untold.get(subscription_id) is change:
             del self._untold[subscription_id]
 
-    async def _load_filters(self, tenant_id: str) -> list[tuple[Target, event_types.Filter]]:
+    async def _load_filters(self, tenant_id: str) -> list[tuple[Target, event_types.Filter]] | None:
         rows = await self._store.subscription_filters(tenant_id)
-        return [(target, event_types.Filter(types)) for target, types in rows]
+        return None if rows is None else [(target, event_types.Filter(types)) for target, types in rows]
 
     async def _load(self, subscription_id: UUID) -> Subscription | None:
         # A change that is made while this loads drops it, so it is enough to ask once.

@@ -158,11 +158,11 @@ def _verify(subscription: Subscription, item: ingest_pb2.IngestItem) -> None:
     signed = item.hub_signature
     body = signed.signed_body if signed.HasField("signed_body") else item.payload
     if subscription.secret_key is None:
-        raise errors.Unauthenticated(
+        raise errors.SignatureMismatch(
             "X-Hub-Signature-256 was sent, but the subscription has no secret to verify it with"
         )
     if not signatures.verify_hub(subscription.secret_key, body, signed.signature):
-        raise errors.Unauthenticated("X-Hub-Signature-256 does not match the body under the subscription's secret")
+        raise errors.SignatureMismatch("X-Hub-Signature-256 does not match the body under the subscription's secret")
 
 
 def _accepted(accepted: Accepted) -> ingest_pb2.Accepted:

@@ -1,5 +1,7 @@
 """Settings of the ingest service."""
 
+from typing import ClassVar
+
 from pydantic import PositiveInt
 
 from services.common.retry_policy import RetrySettings
@@ -9,6 +11,8 @@ from services.common.settings import GrpcServerSettings, PostgresSettings, Redis
 class IngestSettings(PostgresSettings, RedisSettings, GrpcServerSettings, RetrySettings):
     """What the ingest service reads from the environment."""
 
+    # Keys are made here: without the first one nobody could.
+    bootstrap_required: ClassVar[bool] = True
     # How long an Idempotency-Key is remembered.
     idempotency_key_hours: PositiveInt = 24
     # Events that wait to be committed; beyond this bound ingest answers RESOURCE_EXHAUSTED.

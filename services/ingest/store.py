@@ -21,7 +21,7 @@ class Store:
         self._key_hours = key_hours
 
     async def create_subscription(self, subscription_id: UUID, tenant_id: str, draft: Draft) -> Subscription:
-        """Stores a new subscription."""
+        """Stores a new subscription; InvalidArgument when there is no such tenant."""
         return await self._insert(self._pool, subscription_id, tenant_id, draft)
 
     async def create_keyed_subscription(
@@ -65,10 +65,12 @@ class Store:
         rows = await self._pool.fetch(SQL["select_subscriptions_page"], tenant_id, before, limit)
         return [(Subscription.from_row(row), Breaker.from_row(row)) for row in rows]
 
-    async def subscription_filters(self, tenant_id: str) -> list[tuple[Target, list[str]]]:
-        """What each live subscription of a tenant that takes events asked for."""
+    async def subscription_filters(self, tenant_id: str) -> list[tuple[Target, list[str]]] | None:
+        """What each live subscription of a tenant that takes events asked for; None when there is no such tenant."""
         rows = await self._pool.fetch(SQL["select_subscription_filters"], tenant_id)
-        return [((row["id"], row["steady"]), row["event_types"]) for row in rows]
+        if not rows:
+            return None
+        return [((row["id"], row["steady"]), row["event_types"]) for row in rows if row["id"] is not None]
 
     async def update_subscription(
         self, tenant_id: str, subscription_id: UUID, draft: Draft, *, set_secret: bool
@@ -139,6 +141,8 @@ class Store:
             draft.description,
             *_controls(draft),
         )
+        if row is None:
+            raise no_tenant()
         return Subscription.from_row(row)
 
     async def _shown(
@@ -163,3 +167,8 @@ def _controls(draft: Draft) -> tuple[bool, float | None, int | None, float | Non
 def no_subscription(subscription_id: UUID) -> errors.NotFound:
     """The error for an unknown, deleted or foreign subscription."""
     return errors.NotFound(f"no subscription {subscription_id}")
+
+
+def no_tenant() -> errors.InvalidArgument:
+    """The error for a request that states an unknown or deleted tenant."""
+    return errors.InvalidArgument.field("tenant_id", "is no tenant of this service")

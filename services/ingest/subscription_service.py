@@ -5,12 +5,11 @@ from collections.abc import Coroutine
 from typing import TypeAlias, TypeVar
 from uuid import UUID
 
-import asyncpg
 import grpc
 
 from protos.webhook.v1 import subscriptions_pb2 as pb
 from protos.webhook.v1 import subscriptions_pb2_grpc
-from services.common import errors, ids, paging, tenants
+from services.common import ids, paging, tenants
 from services.common.retry_policy import RetrySettings
 from services.ingest import statuses
 from services.ingest import subscription_messages as messages
@@ -44,10 +43,7 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         """Stores a new subscription."""
         tenant_id = tenants.of(request.tenant_id)
         draft = messages.draft(request, self._settings, secret=request.HasField("secret_key"))
-        try:
-            return await _whole(self._create(request, tenant_id, draft))
-        except asyncpg.ForeignKeyViolationError:
-            raise errors.InvalidArgument.field("tenant_id", "is no tenant of this service") from None
+        return await _whole(self._create(request, tenant_id, draft))
 
     async def GetSubscription(  # noqa: N802 - gRPC's name
         self,
@@ -141,6 +137,7 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         asked = pb.CreateSubscriptionRequest()
         asked.CopyFrom(request)
         asked.ClearField("idempotency_key")
+        asked.ClearField("tenant_id")  # the key is the tenant's anyway, whether the call states it or not
         key = key_of(tenant_id, "subscriptions", request.idempotency_key, asked.SerializeToString(deterministic=True))
         new, answer = await self._store.create_keyed_subscription(ids.new(), draft, key, _rendered)
         if new is not None:

@@ -8,7 +8,7 @@ from scripts import chart
 from tests.chart import rendering
 
 # Read by the services soon: the keys. Take a name out when a settings class has it.
-KEYS = {"BOOTSTRAP_ADMIN_KEY", "SERVICE_KEY", "ENCRYPTION_KEYS"}
+KEYS = {"ENCRYPTION_KEYS"}
 # Read by the driver of Postgres itself, and by scripts/schema.py for dbmate.
 LIBPQ = {"PGSSLMODE", "PGSSLROOTCERT"}
 

@@ -41,6 +41,12 @@ UNUSED: Mapping[str, frozenset[str]] = {
     "demo": frozenset({"ENV", "LOG_LEVEL", "BIND_HOST", "METRICS_PORT", "SHUTDOWN_GRACE_SECONDS"}),
 }
 
+# The defaults that depend on ENV, as the page spells them.
+FOLLOWING: Mapping[str, str] = {
+    "EGRESS_ALLOW": "loopback (`127.0.0.0/8,::1/128`) in development, nothing elsewhere",
+    "AUTH_REQUIRED": "`false` in development, `true` elsewhere",
+}
+
 # Prints name, type and labels of every metric that a process has once its module is imported.
 PRINT_METRICS = """
 import importlib, json, sys
@@ -121,13 +127,15 @@ def test_every_setting_is_documented_with_its_defaults() -> None:
     existing = settings()
     for name, default, _, _ in table_rows(ROOT / "docs/configuration.md"):
         for value in existing[code_names(name)[0]].values():
-            assert spelled(value) in [*code_names(default), default], f"{name} is {value!r} by default"
+            assert spelled(code_names(name)[0], value) in [*code_names(default), default], (
+                f"{name} is {value!r} by default"
+            )
 
 
-def spelled(value: object) -> str:
+def spelled(name: str, value: object) -> str:
     """A default as the page spells it."""
-    if value is None:  # EGRESS_ALLOW, whose default follows from another variable
-        return "loopback (`127.0.0.0/8,::1/128`) in development, nothing elsewhere"
+    if value is None:  # it follows from another variable
+        return FOLLOWING[name]
     if isinstance(value, Path):
         return value.name
     if isinstance(value, float):

@@ -18,6 +18,8 @@ from services.analytics.service import AnalyticsService
 from services.analytics.settings import AnalyticsSettings
 from services.analytics.store import StatsStore
 from services.common import errors, grpc_errors, grpc_server, ids
+from services.common.auth import finder
+from services.common.auth.authenticator import Authenticator
 from services.common.lifecycle import Process
 from tests.integration.analytics.conftest import Rows
 
@@ -35,7 +37,8 @@ async def channel(store: StatsStore, settings: AnalyticsSettings) -> AsyncIterat
 
     process = Process("analytics")
     async with (
-        grpc_server.serving(process, settings, SERVICES, register) as port,
+        finder.running(process, settings, store._pool) as callers,
+        grpc_server.serving(process, settings, SERVICES, register, Authenticator(settings, callers.find)) as port,
         grpc.aio.insecure_channel(f"127.0.0.1:{port}") as created,
     ):
         yield created

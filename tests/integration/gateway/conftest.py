@@ -9,6 +9,7 @@ import pytest_asyncio
 from services.common import grpc_client, http_server, ops
 from services.gateway import app, readiness
 from services.gateway.backends import Backends, Channels
+from services.gateway.callers import Callers
 from services.gateway.ingest_batches import IngestBatches
 from services.gateway.settings import GatewaySettings
 from tests.integration.gateway.fakes import Services
@@ -28,7 +29,8 @@ async def gateway(services_port: int, health: ops.Health | None = None) -> Async
         readiness.watch(health, channels)
         listener = http_server.bind("127.0.0.1", 0)
         port = listener.getsockname()[1]
-        application = app.create(backends, batches, health, max_payload_bytes=MAX_PAYLOAD_BYTES)
+        callers = Callers(backends.access, settings)
+        application = app.create(backends, batches, callers, health, max_payload_bytes=MAX_PAYLOAD_BYTES)
         async with http_server.serving(application, listener, name="gateway", grace_seconds=2):
             yield f"http://127.0.0.1:{port}"
         await batches.drained()

@@ -19,6 +19,9 @@ from protos.webhook.v1 import (
     subscriptions_pb2_grpc,
 )
 from services.common import errors, grpc_server, ids
+from services.common.auth import keys
+from services.common.auth.authenticator import Authenticator
+from services.common.auth.identity import Identity
 from services.common.lifecycle import Process
 from services.common.settings import GrpcServerSettings
 
@@ -37,6 +40,11 @@ def accept(item: ingest_pb2.IngestItem) -> ingest_pb2.IngestResult:
         event_id=item.event_id, delivery_id=str(ids.new()), status=ingest_pb2.INGEST_STATUS_PENDING, deliveries=1
     )
     return ingest_pb2.IngestResult(accepted=accepted)
+
+
+async def _find(key: str) -> Identity:
+    """There are no keys: callers send none."""
+    raise keys.invalid()
 
 
 def _take_controls(subscription: subscriptions_pb2.Subscription, request: Any) -> None:
@@ -205,6 +213,7 @@ class Services(
         """Serves on a port of 127.0.0.1, 0 for a free one, as the real services do."""
         process = Process("fake")
         settings = GrpcServerSettings(grpc_port=port, metrics_port=0, shutdown_grace_seconds=0.2, bind_host="127.0.0.1")
-        async with grpc_server.serving(process, settings, NAMES, self.register) as self.port:
+        authenticator = Authenticator(settings, _find)
+        async with grpc_server.serving(process, settings, NAMES, self.register, authenticator) as self.port:
             yield
         await process.cancel_all()

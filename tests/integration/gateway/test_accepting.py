@@ -29,7 +29,11 @@ async def test_a_webhook_is_answered_with_its_delivery(client: httpx.AsyncClient
     assert UUID(body["event_id"]).version == 7
     [item] = services.items
     assert item == ingest_pb2.IngestItem(
-        event_id=body["event_id"], subscription_id=SUBSCRIPTION, content_type="application/json", payload=EXACT
+        event_id=body["event_id"],
+        tenant_id="default",
+        subscription_id=SUBSCRIPTION,
+        content_type="application/json",
+        payload=EXACT,
     )
 
 
@@ -86,7 +90,7 @@ async def test_an_event_is_answered_with_its_deliveries(client: httpx.AsyncClien
     ("error", "status"),
     [
         (errors.NotFound("there is no such subscription"), 404),
-        (errors.Unauthenticated("the signature does not match"), 401),
+        (errors.SignatureMismatch("the signature does not match"), 401),
         (errors.InvalidArgument.field("subscription_id", "is bad"), 422),
         (errors.PayloadTooLarge.field("payload", "is too large"), 413),
         (errors.Overloaded("too much"), 429),

@@ -118,7 +118,8 @@ async def test_what_is_asked_for_goes_through_both_ways(
 async def test_null_means_none_and_whole_numbers_are_numbers(client: httpx.AsyncClient, services: Services) -> None:
     nothing = {"rate_limit_per_second": None, "rate_limit_burst": None, "timeout_seconds": None, "retry_policy": None}
     assert (await create(client, **nothing)).status_code == 201
-    assert {field.name for field, _ in services.requests[-1].ListFields()} == {"target_url", "keep_when_disabled"}
+    given = {field.name for field, _ in services.requests[-1].ListFields()}
+    assert given == {"tenant_id", "target_url", "keep_when_disabled"}
     made = await create(client, rate_limit_per_second=5, timeout_seconds=3, retry_policy={"base_seconds": 1})
     assert made.status_code == 201
     assert services.requests[-1].retry_policy == pb.RetryPolicy(base_seconds=1)

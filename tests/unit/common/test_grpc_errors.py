@@ -12,11 +12,14 @@ from google.rpc import error_details_pb2, status_pb2
 from prometheus_client import REGISTRY
 
 from services.common import errors, grpc_errors, grpc_server
+from services.common.auth import keys
+from services.common.auth.authenticator import Authenticator
+from services.common.auth.identity import Identity
 from services.common.lifecycle import Process
 from services.common.settings import GrpcServerSettings
 from tests.support.waiting import wait_until
 
-METHOD = "/test.Service/Method"
+METHOD = "/webhook.v1.AnalyticsService/GetStats"
 VIOLATIONS = (
     errors.Violation(field="target_url", description="is required"),
     errors.Violation(field="event_types.3", description="is too long · ☃"),
@@ -24,7 +27,9 @@ VIOLATIONS = (
 ERRORS = [
     errors.InvalidArgument.of(*VIOLATIONS),
     errors.PayloadTooLarge.field("payload", "must be at most 3 bytes"),
-    errors.Unauthenticated("does not match"),
+    errors.Unauthenticated("not valid"),
+    errors.SignatureMismatch("does not match"),
+    errors.PermissionDenied("not yours"),
     errors.NotFound("no subscription 1"),
     errors.Conflict("in flight"),
     errors.Conflict("taken", reason="EVENT_ID_TAKEN"),
@@ -32,6 +37,11 @@ ERRORS = [
     errors.Overloaded("too many"),
     errors.Unavailable("away"),
 ]
+
+
+async def _find(key: str) -> Identity:
+    """There are no keys: callers send none."""
+    raise keys.invalid()
 
 
 class Server:
@@ -61,12 +71,14 @@ async def _serving() -> AsyncIterator[Server]:
     server = Server()
 
     def register(created: grpc.aio.Server) -> None:
-        handlers: dict[str, grpc_server.Handler] = {"Method": grpc.unary_unary_rpc_method_handler(server.handle)}
-        created.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Service", handlers),))
+        handlers: dict[str, grpc_server.Handler] = {"GetStats": grpc.unary_unary_rpc_method_handler(server.handle)}
+        created.add_generic_rpc_handlers(
+            (grpc.method_handlers_generic_handler("webhook.v1.AnalyticsService", handlers),)
+        )
 
     settings = GrpcServerSettings(grpc_port=0, max_payload_bytes=1000, _env_file=None)
     async with (
-        grpc_server.serving(Process("test"), settings, (), register) as port,
+        grpc_server.serving(Process("test"), settings, (), register, Authenticator(settings, _find)) as port,
         grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
     ):
         server.call = channel.unary_unary(METHOD)

@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.analytics.settings import AnalyticsSettings
 from services.common.settings import PostgresSettings, RedisSettings, Settings, load
-from services.delivery.settings import WorkerSettings
+from services.delivery.settings import DeliverySettings, WorkerSettings
+from services.gateway.settings import GatewaySettings
 from services.ingest.settings import IngestSettings
 
 SECRET = "hunter2-s3cret"
@@ -18,7 +20,7 @@ SECRET = "hunter2-s3cret"
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty working folder, and an environment without our variables."""
     monkeypatch.chdir(tmp_path)
-    for name in {**IngestSettings.model_fields, **WorkerSettings.model_fields}:
+    for name in {**IngestSettings.model_fields, **WorkerSettings.model_fields, **GatewaySettings.model_fields}:
         monkeypatch.delenv(name.upper(), raising=False)
     return tmp_path
 
@@ -36,6 +38,8 @@ def test_the_defaults_stand_without_any_variable() -> None:
 def test_variables_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {
         "ENV": "production",
+        "BOOTSTRAP_ADMIN_KEY": "whk_" + "b" * 28,
+        "SERVICE_KEY": "s" * 32,
         "POSTGRES_HOST": "db",
         "POSTGRES_PORT": "6543",
         "POSTGRES_USER": "hook",
@@ -170,6 +174,71 @@ def test_a_broken_rule_between_variables_names_them_and_shows_no_secret(
     line = _one_line(capsys, WorkerSettings)
     assert "lease_seconds must be at least delivery_timeout_seconds" in line
     assert SECRET not in line
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SERVICE_KEY", SECRET),
+        ("SERVICE_KEY", f"{SECRET} with spaces, and long enough"),
+        ("SERVICE_KEY", SECRET + "é" * 32),
+        ("SERVICE_KEY", SECRET * 20),
+        ("BOOTSTRAP_ADMIN_KEY", SECRET * 3),
+        ("BOOTSTRAP_ADMIN_KEY", f"whk_{SECRET}"),
+    ],
+)
+def test_a_wrong_key_is_said_at_the_start_and_not_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    line = _one_line(capsys, IngestSettings)
+    assert line.startswith(f"{name}: must ")
+    assert SECRET not in line
+
+
+def test_keys_do_not_stand_in_what_is_printed_of_settings() -> None:
+    settings = IngestSettings(service_key=SECRET * 3, bootstrap_admin_key=f"whk_{SECRET * 3}")
+    assert SECRET not in repr(settings)
+
+
+KEYS_BY_CLASS: list[tuple[type[Settings], list[str]]] = [
+    (GatewaySettings, ["SERVICE_KEY"]),
+    (IngestSettings, ["SERVICE_KEY", "BOOTSTRAP_ADMIN_KEY"]),
+    (DeliverySettings, ["SERVICE_KEY"]),
+    (AnalyticsSettings, ["SERVICE_KEY"]),
+    (WorkerSettings, []),
+]
+
+
+@pytest.mark.parametrize(("cls", "needed"), KEYS_BY_CLASS)
+@pytest.mark.parametrize("variables", [{"ENV": "production"}, {"AUTH_REQUIRED": "true"}])
+def test_where_keys_are_required_a_process_does_not_start_without_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    cls: type[Settings],
+    needed: list[str],
+    variables: dict[str, str],
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    values = {"SERVICE_KEY": "s" * 32, "BOOTSTRAP_ADMIN_KEY": "whk_" + "b" * 28}
+    for missing in needed:
+        for name in needed:
+            monkeypatch.setenv(name, "" if name == missing else values[name])
+        line = _one_line(capsys, cls)
+        assert line == f"{missing}: is required, unless ENV=development or AUTH_REQUIRED=false"
+    for name in needed:
+        monkeypatch.setenv(name, values[name])
+    assert isinstance(load(cls), cls)
+
+
+@pytest.mark.parametrize("variables", [{}, {"ENV": "production", "AUTH_REQUIRED": "false"}])
+def test_where_no_key_is_required_none_is_needed(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    for cls, _ in KEYS_BY_CLASS:
+        load(cls)
+    assert not load(GatewaySettings).requires_key
 
 
 PASSWORDS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1)

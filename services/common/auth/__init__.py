@@ -1,0 +1,1 @@
+"""Who calls, and what they may: keys, roles, and the check of every gRPC call."""

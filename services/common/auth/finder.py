@@ -1,0 +1,73 @@
+"""Finds whose a key is, without a cache, and notes in the background that it was used."""
+
+import asyncio
+import contextlib
+import hmac
+import time
+from collections.abc import AsyncIterator
+from uuid import UUID
+
+import structlog
+
+from services.common import errors, postgres
+from services.common.auth import identity, keys
+from services.common.auth.identity import Identity
+from services.common.auth.store import KeyStore
+from services.common.lifecycle import Process
+from services.common.settings import GrpcServerSettings
+
+log = structlog.get_logger(__name__)
+
+# How exact last_used_at is: each process writes it once in so long for each key.
+USED_SECONDS = 60.0
+NOTE_INTERVAL_SECONDS = 1.0
+
+
+class Finder:
+    """Knows the bootstrap key by itself, and all others by the database."""
+
+    def __init__(self, store: KeyStore, *, bootstrap_key: str) -> None:
+        self._store = store
+        self._bootstrap_key = bootstrap_key.encode()
+        self._used: set[UUID] = set()
+        # On time.monotonic(), by key.
+        self._noted_at: dict[UUID, float] = {}
+
+    async def find(self, key: str) -> Identity:
+        """Whose key this is at this moment; Unauthenticated when it is nobody's."""
+        if self._bootstrap_key and hmac.compare_digest(key.encode(), self._bootstrap_key):
+            return identity.BOOTSTRAP
+        if not key.startswith(keys.PREFIX):
+            raise keys.invalid()
+        found = await self._store.find(keys.digest(key))
+        key_id = UUID(found.key_id)
+        if key_id not in self._noted_at:
+            self._used.add(key_id)
+        return found
+
+    async def note(self) -> None:
+        """Writes down which keys were used, for ever. A failure costs no more than the moment."""
+        while True:
+            await asyncio.sleep(NOTE_INTERVAL_SECONDS)
+            now = time.monotonic()
+            self._noted_at = {key_id: at for key_id, at in self._noted_at.items() if now - at < USED_SECONDS}
+            if not self._used:
+                continue
+            used, self._used = self._used, set()
+            self._noted_at |= dict.fromkeys(used, now)
+            try:
+                await self._store.note_used(list(used))
+            except Exception as error:  # noqa: BLE001 - what it would have said is said again within a minute
+                if errors.classify(error) is None:
+                    log.warning("the use of keys cannot be noted", error=repr(error))
+
+
+@contextlib.asynccontextmanager
+async def running(process: Process, settings: GrpcServerSettings, pool: postgres.Pool) -> AsyncIterator[Finder]:
+    """A finder whose notes are written while the context lasts."""
+    finder = Finder(KeyStore(pool), bootstrap_key=settings.bootstrap_admin_key)
+    noting = process.spawn("key_use", finder.note())
+    try:
+        yield finder
+    finally:
+        await process.cancel(noting)

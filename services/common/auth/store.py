@@ -1,0 +1,36 @@
+"""API keys in Postgres, as those look at them who let callers in."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from services.common import errors, postgres, sql
+from services.common.auth import keys
+from services.common.auth.identity import Identity
+from services.common.auth.roles import Role
+
+SQL = sql.Queries("services.common.auth")
+
+
+class KeyStore:
+    """Every method raises what errors.STORE_AWAY lists when Postgres is away."""
+
+    def __init__(self, pool: postgres.Pool) -> None:
+        self._pool = pool
+
+    async def find(self, key_hash: bytes) -> Identity:
+        """Whose key has this digest; Unauthenticated when nobody's has, or it has come to its end."""
+        row = await self._pool.fetchrow(SQL["select_key"], key_hash)
+        if row is None or row["revoked"]:
+            raise keys.invalid()
+        if row["expired"]:
+            raise errors.Unauthenticated("the API key has expired", reason="KEY_EXPIRED")
+        return Identity(
+            tenant_id=row["tenant_id"],
+            role=Role(row["role"]),
+            key_id=str(row["id"]),
+            requests_per_second=row["requests_per_second"],
+        )
+
+    async def note_used(self, key_ids: Sequence[UUID]) -> None:
+        """Notes that these keys were used just now."""
+        await self._pool.execute(SQL["note_used"], key_ids)

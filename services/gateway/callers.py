@@ -1,0 +1,129 @@
+"""Who calls the gateway: found by the Authorization header as it came, asked of ingest, and known for seconds."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import grpc
+from fastapi import Depends, Request
+from starlette.types import Scope
+
+from protos.webhook.v1 import access_pb2 as pb
+from services.common import errors, metrics
+from services.common.auth import identity, keys, known, roles
+from services.common.auth.known import Known
+from services.common.auth.roles import Role
+from services.gateway import refusals
+from services.gateway.rates import Bucket
+from services.gateway.settings import GatewaySettings
+
+if TYPE_CHECKING:  # the asynchronous stubs exist for the type checker alone
+    from protos.webhook.v1.access_pb2_grpc import AccessServiceAsyncStub
+
+# Of one call to ingest; there is time for a second one within known.ASK_TIMEOUT_SECONDS.
+CALL_SECONDS = 0.45
+
+_RETRYABLE = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
+_ROLES: Mapping[int, Role] = {
+    pb.ROLE_ADMIN: Role.ADMIN,
+    pb.ROLE_WRITE: Role.WRITE,
+    pb.ROLE_INGEST: Role.INGEST,
+    pb.ROLE_READ: Role.READ,
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Caller:
+    """The holder of a key. `bucket` is None when its requests are not counted."""
+
+    tenant_id: str
+    role: Role
+    bucket: Bucket | None = None
+
+
+# Where no key is required: everything, in the default tenant.
+ANYBODY = Caller(tenant_id=identity.DEFAULT_TENANT, role=Role.ADMIN)
+
+
+class Callers:
+    """Looks callers up."""
+
+    def __init__(self, access: "AccessServiceAsyncStub", settings: GatewaySettings) -> None:
+        self._authenticate = access.Authenticate
+        self._requests_per_second = settings.api_key_requests_per_second
+        self._without_key = None if settings.requires_key else ANYBODY
+        self._known: Known[bytes, Caller] = Known(self._ask)
+        # By key, so that a bucket outlives what is known of its key.
+        self._buckets: dict[str, Bucket] = {}
+
+    def known(self, header: bytes | None) -> Caller | None:
+        """Whoever sent this header, if that is known already: one look-up in a dictionary, and no hash of ours."""
+        return self._without_key if header is None else self._known.fresh(header)
+
+    async def find(self, header: bytes | None) -> Caller:
+        """Whoever sent this header; Unauthenticated when it is nobody, Unavailable when nobody can say."""
+        if header is None:
+            raise keys.missing()
+        try:
+            return await self._known.find(header)
+        except TimeoutError:
+            raise errors.Unavailable("the API key cannot be looked up; try again") from None
+
+    async def _ask(self, header: bytes) -> Caller:
+        key = keys.of_header(header.decode("latin-1"))
+        if keys.why_not(key):
+            raise keys.invalid()
+        answer = await self._call(pb.AuthenticateRequest(key=key))
+        if answer.HasField("refusal"):
+            raise errors.Unauthenticated(answer.refusal.message, reason=answer.refusal.reason)
+        found = answer.caller
+        own = found.requests_per_second if found.HasField("requests_per_second") else self._requests_per_second
+        return Caller(tenant_id=found.tenant_id, role=_ROLES[found.role], bucket=self._bucket(found.key_id, own))
+
+    async def _call(self, request: pb.AuthenticateRequest) -> pb.AuthenticateResponse:
+        try:
+            try:
+                return await self._authenticate(request, timeout=CALL_SECONDS)
+            except grpc.aio.AioRpcError as error:
+                if error.code() not in _RETRYABLE:
+                    raise
+            # Another copy of ingest, or this one back again.
+            return await self._authenticate(request, timeout=CALL_SECONDS, wait_for_ready=True)
+        except grpc.aio.AioRpcError as error:
+            raise refusals.of(error) from None
+
+    def _bucket(self, key_id: str, per_second: float) -> Bucket | None:
+        bucket = self._buckets.pop(key_id, None)
+        if not per_second:
+            return None
+        if bucket is None or bucket.per_second != per_second:
+            bucket = Bucket(per_second)
+        self._buckets[key_id] = bucket
+        if len(self._buckets) > known.SIZE:
+            del self._buckets[next(iter(self._buckets))]
+        return bucket
+
+
+def of(scope: Scope) -> Caller:
+    """Who makes this request; middleware.Authenticated has put it there."""
+    caller: Caller = scope["caller"]
+    return caller
+
+
+def check_role(scope: Scope, needed: Role) -> Caller:
+    """Who makes this request; PermissionDenied when their role does not do."""
+    caller = of(scope)
+    try:
+        roles.check(caller.role, needed)
+    except errors.PermissionDenied as refused:
+        metrics.CALLERS_REFUSED.labels(refused.reason).inc()
+        raise
+    return caller
+
+
+async def _of(request: Request) -> Caller:
+    return of(request.scope)
+
+
+# The type of a route's parameter that gets the caller.
+Injected = Annotated[Caller, Depends(_of)]

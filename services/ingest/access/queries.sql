@@ -1,0 +1,54 @@
+-- insert_tenant --
+-- Makes a tenant, unless there is or was one of this id.
+INSERT INTO tenants (id, name, description) VALUES ($1, $2, $3) ON CONFLICT (id) DO NOTHING RETURNING *
+
+-- select_tenants_page --
+-- Reads a page of the tenants that are not deleted, by id.
+SELECT * FROM tenants WHERE id > $1 AND deleted_at IS NULL ORDER BY id LIMIT $2
+
+-- lock_tenant --
+-- Locks a tenant that is not deleted: nobody makes a subscription or a key of it meanwhile.
+SELECT id FROM tenants WHERE id = $1 AND deleted_at IS NULL FOR UPDATE
+
+-- is_in_use --
+-- Whether a tenant has live subscriptions, or unfinished deliveries of deleted ones: looked for by subscription, as the
+-- index of what is unfinished has them.
+SELECT EXISTS (
+    SELECT FROM subscriptions s
+    WHERE s.tenant_id = $1
+      AND (s.deleted_at IS NULL
+           OR EXISTS (
+               SELECT FROM unnest(ARRAY['pending', 'scheduled', 'in_flight']::delivery_status[]) AS state (status)
+               CROSS JOIN LATERAL (
+                   SELECT FROM webhook_deliveries d
+                   WHERE d.status = state.status AND d.subscription_id = s.id
+                     AND d.status IN ('pending', 'scheduled', 'in_flight')
+                   LIMIT 1
+               ) AS unfinished
+           ))
+)
+
+-- mark_tenant_deleted --
+-- Deletes a locked tenant, and revokes its keys; answers how many.
+WITH marked AS (
+    UPDATE tenants SET deleted_at = now() WHERE id = $1
+), revoked AS (
+    UPDATE api_keys SET revoked_at = now() WHERE tenant_id = $1 AND revoked_at IS NULL RETURNING 1
+)
+SELECT count(*) FROM revoked
+
+-- insert_key --
+-- Makes a key, unless its tenant is unknown or deleted. The tenant is not deleted before this is committed.
+INSERT INTO api_keys (id, tenant_id, key_hash, prefix, name, role, expires_at, requests_per_second)
+SELECT $1, t.id, $3, $4, $5, $6, $7, $8
+FROM tenants t WHERE t.id = $2 AND t.deleted_at IS NULL
+FOR KEY SHARE
+RETURNING *
+
+-- select_keys_page --
+-- Reads a page of keys, newest first; of tenant $1 unless it is null.
+SELECT * FROM api_keys WHERE id < $2 AND ($1::text IS NULL OR tenant_id = $1) ORDER BY id DESC LIMIT $3
+
+-- revoke_key --
+-- Revokes a key; one that is revoked stays so since then.
+UPDATE api_keys SET revoked_at = coalesce(revoked_at, now()) WHERE id = $1 RETURNING *

@@ -1,0 +1,63 @@
+"""A stack that asks for keys, its operator, and channels to its processes."""
+
+from collections.abc import AsyncIterator, Iterator, Mapping
+from pathlib import Path
+
+import grpc
+import httpx
+import pytest
+import pytest_asyncio
+
+from services.common import ids
+from tests.support import keys
+from tests.support import stack as stacks
+from tests.support.keys import Admin
+from tests.support.stack import Stack
+
+# By the service of a method's full name.
+PROCESSES: Mapping[str, str] = {
+    "webhook.v1.AccessService": "ingest",
+    "webhook.v1.IngestService": "ingest",
+    "webhook.v1.SubscriptionService": "ingest",
+    "webhook.v1.DeliveryService": "delivery",
+    "webhook.v1.AnalyticsService": "analytics",
+}
+Channels = Mapping[str, grpc.aio.Channel]
+
+
+@pytest.fixture(scope="session")
+def keyed(short_folder: Path) -> Iterator[Stack]:
+    """The whole service, which asks for keys."""
+    environment = {**keys.ENVIRONMENT, "ROLLUP_INTERVAL_SECONDS": "1", "RETRY_BASE_SECONDS": "0.2"}
+    with stacks.running(short_folder / "keyed", environment=environment) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def http(keyed: Stack) -> AsyncIterator[httpx.AsyncClient]:
+    """A client that sends no key by itself."""
+    async with httpx.AsyncClient(base_url=keyed.base_url, timeout=15) as client:
+        yield client
+
+
+@pytest.fixture
+def admin(http: httpx.AsyncClient) -> Admin:
+    """Its operator."""
+    return Admin(http)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def channels(keyed: Stack) -> AsyncIterator[Channels]:
+    """A channel to each process, by the full name of each service."""
+    opened = {
+        process: grpc.aio.insecure_channel(f"127.0.0.1:{keyed.ports[process]}") for process in set(PROCESSES.values())
+    }
+    yield {service: opened[process] for service, process in PROCESSES.items()}
+    for channel in opened.values():
+        await channel.close()
+
+
+@pytest.fixture
+def a_name() -> str:
+    """The id of a tenant that nobody has yet."""
+    return f"t{ids.new().hex}"

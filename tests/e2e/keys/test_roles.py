@@ -1,0 +1,97 @@
+"""Each role over each operation of REST and each method of gRPC."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import httpx
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from services.common import ids
+from services.common.auth import roles
+from services.common.auth.roles import Role
+from services.gateway.role_route import LEAST
+from tests.e2e.keys.conftest import Channels
+from tests.support import keys
+from tests.support.keys import ADMIN_KEY, SERVICE_KEY, Admin, bearer
+
+GIVEN = ("admin", "write", "ingest", "read")
+# Said here in full, so that a change of the tables has to be meant.
+HOLDS = {
+    "admin": {"admin", "write", "ingest", "read"},
+    "write": {"write", "ingest", "read"},
+    "ingest": {"ingest"},
+    "read": {"read"},
+}
+REFUSED = {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}
+
+
+@pytest.mark.parametrize("role", GIVEN)
+async def test_a_role_does_over_rest_what_it_holds_and_nothing_else(
+    http: httpx.AsyncClient, admin: Admin, role: str
+) -> None:
+    key = await admin.key(role=role)
+    document = (await http.get("/openapi.json")).json()
+    seen = set()
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            if not operation["security"]:
+                continue
+            name = operation["operationId"]
+            seen.add(name)
+            # Nothing of this id is there, and no body is sent: nothing is made or changed.
+            where = path.replace("{tenant_id}", "nobody-of-this-name")
+            for parameter in ("subscription_id", "delivery_id", "event_id", "key_id"):
+                where = where.replace(f"{{{parameter}}}", str(ids.new()))
+            answer = await http.request(method, where, headers=bearer(key))
+            if LEAST[name] in HOLDS[role]:
+                assert answer.status_code not in {401, 403}, (name, answer.text)
+                assert answer.status_code < 500, (name, answer.text)
+            else:
+                assert answer.status_code == 403, (name, answer.text)
+                problem = answer.json()
+                assert problem["reason"] == "ROLE_INSUFFICIENT"
+                assert f"role {LEAST[name]};" in problem["detail"]
+    assert seen == set(LEAST)
+
+
+@pytest.mark.parametrize("role", GIVEN)
+async def test_a_role_does_over_grpc_what_it_holds_and_nothing_else(
+    admin: Admin, channels: Channels, role: str
+) -> None:
+    key = await admin.key(role=role)
+    for method, needed in roles.LEAST.items():
+        code = await keys.code_of(channels[method.split("/")[1]], method, key)
+        if needed in HOLDS[role]:
+            assert code not in REFUSED, method
+        else:
+            assert code is grpc.StatusCode.PERMISSION_DENIED, method
+
+
+async def test_without_a_good_key_no_method_is_to_be_had(channels: Channels) -> None:
+    for method in roles.LEAST:
+        for key in (None, "whk_" + "x" * 43, "x" * 43, SERVICE_KEY + "x"):
+            code = await keys.code_of(channels[method.split("/")[1]], method, key, request=b"not a message")
+            assert code is grpc.StatusCode.UNAUTHENTICATED, (method, key)
+
+
+async def test_the_service_and_the_bootstrap_key_are_let_in_by_every_process(channels: Channels) -> None:
+    for method, needed in roles.LEAST.items():
+        channel = channels[method.split("/")[1]]
+        assert await keys.code_of(channel, method, SERVICE_KEY) not in REFUSED, method
+        assert (await keys.code_of(channel, method, ADMIN_KEY) in REFUSED) == (needed is Role.INTERNAL), method
+
+
+async def test_health_and_reflection_need_no_key(channels: Channels) -> None:
+    for name, channel in channels.items():
+        stub: Any = health_pb2_grpc.HealthStub(channel)
+        answer = await stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=keys.CALL_SECONDS)
+        assert answer.status == health_pb2.HealthCheckResponse.SERVING
+        describe: Any = channel.stream_stream("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo")
+
+        async def requests() -> AsyncIterator[bytes]:
+            yield b"\x3a\x00"  # list_services
+
+        async for described in describe(requests(), timeout=keys.CALL_SECONDS):
+            assert name.encode() in described

@@ -1,0 +1,75 @@
+"""A stack that asks for keys, and calls that carry one."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import grpc
+import httpx
+
+ADMIN_KEY = "whk_the_bootstrap_key_of_the_tests_4f7a1c"
+SERVICE_KEY = "the_service_key_of_the_tests_93b2e5d8c1"
+# For a process, or a whole stack.
+ENVIRONMENT: Mapping[str, str] = {
+    "AUTH_REQUIRED": "true",
+    "BOOTSTRAP_ADMIN_KEY": ADMIN_KEY,
+    "SERVICE_KEY": SERVICE_KEY,
+}
+CALL_SECONDS = 10.0
+
+
+def bearer(key: str) -> dict[str, str]:
+    """The header of a request that carries the key."""
+    return {"Authorization": f"Bearer {key}"}
+
+
+def metadata(key: str | None) -> tuple[tuple[str, str], ...]:
+    """The metadata of a call that carries the key, or none."""
+    return (("authorization", f"Bearer {key}"),) if key is not None else ()
+
+
+class Admin:
+    """What an operator does over REST."""
+
+    def __init__(self, http: httpx.AsyncClient) -> None:
+        self.http = http
+
+    async def tenant(self, tenant_id: str) -> str:
+        """A new tenant; its id."""
+        answer = await self.http.post("/api/v1/admin/tenants", json={"id": tenant_id}, headers=bearer(ADMIN_KEY))
+        assert answer.status_code == 201, answer.text
+        return tenant_id
+
+    async def created(self, **fields: Any) -> dict[str, Any]:
+        """A new key as it is answered."""
+        body = {"name": "a test's", "role": "write", **fields}
+        answer = await self.http.post("/api/v1/admin/api-keys", json=body, headers=bearer(ADMIN_KEY))
+        assert answer.status_code == 201, answer.text
+        created: dict[str, Any] = answer.json()
+        return created
+
+    async def key(self, tenant_id: str = "default", role: str = "write", **fields: Any) -> str:
+        """A new key."""
+        key: str = (await self.created(tenant_id=tenant_id, role=role, **fields))["key"]
+        return key
+
+    async def listed(self, key_id: str) -> dict[str, Any]:
+        """A key as it stands in the list."""
+        answer = await self.http.get("/api/v1/admin/api-keys", params={"limit": 200}, headers=bearer(ADMIN_KEY))
+        assert answer.status_code == 200, answer.text
+        found: dict[str, Any] = next(key for key in answer.json()["items"] if key["id"] == key_id)
+        return found
+
+    async def revoke(self, key_id: str) -> None:
+        """Revokes a key."""
+        answer = await self.http.delete(f"/api/v1/admin/api-keys/{key_id}", headers=bearer(ADMIN_KEY))
+        assert answer.status_code == 204, answer.text
+
+
+async def code_of(channel: grpc.aio.Channel, method: str, key: str | None, request: bytes = b"") -> grpc.StatusCode:
+    """What a call of a method, with a request that is encoded already, ends with."""
+    call: Any = channel.unary_unary(method)
+    try:
+        await call(request, metadata=metadata(key), timeout=CALL_SECONDS)
+    except grpc.aio.AioRpcError as error:
+        return error.code()
+    return grpc.StatusCode.OK

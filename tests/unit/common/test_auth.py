@@ -1,0 +1,198 @@
+"""Keys as text, roles, and what is known of keys."""
+
+import asyncio
+import importlib
+import pkgutil
+from collections.abc import Iterator
+from types import SimpleNamespace
+
+import pytest
+from google.protobuf.descriptor import MethodDescriptor
+
+import protos.webhook.v1
+from services.common import errors
+from services.common.auth import keys, known, roles
+from services.common.auth.known import Known
+from services.common.auth.roles import Role
+
+
+def methods() -> Iterator[MethodDescriptor]:
+    """Every method of every proto."""
+    for module in pkgutil.iter_modules(protos.webhook.v1.__path__):
+        if module.name.endswith("_pb2"):
+            descriptor = importlib.import_module(f"protos.webhook.v1.{module.name}").DESCRIPTOR
+            for service in descriptor.services_by_name.values():
+                yield from service.methods
+
+
+def test_every_method_of_every_proto_has_a_least_role() -> None:
+    assert {f"/{method.containing_service.full_name}/{method.name}" for method in methods()} == set(roles.LEAST)
+
+
+def test_every_method_is_unary_for_others_are_not_checked() -> None:
+    for method in methods():
+        assert not method.client_streaming, method.full_name
+        assert not method.server_streaming, method.full_name
+
+
+@pytest.mark.parametrize(
+    ("role", "holds"),
+    [
+        (Role.ADMIN, {Role.ADMIN, Role.WRITE, Role.INGEST, Role.READ}),
+        (Role.WRITE, {Role.WRITE, Role.INGEST, Role.READ}),
+        (Role.INGEST, {Role.INGEST}),
+        (Role.READ, {Role.READ}),
+        (Role.INTERNAL, set(Role)),
+    ],
+)
+def test_a_role_does_what_it_holds_and_nothing_else(role: Role, holds: set[Role]) -> None:
+    for needed in Role:
+        if needed in holds:
+            roles.check(role, needed)
+        else:
+            with pytest.raises(errors.PermissionDenied) as raised:
+                roles.check(role, needed)
+            assert raised.value.reason == "ROLE_INSUFFICIENT"
+            assert needed is Role.INTERNAL or f"role {needed};" in raised.value.message
+
+
+def test_keys_are_made_as_they_are_taken() -> None:
+    made = {keys.make() for _ in range(100)}
+    assert len(made) == 100
+    for key in made:
+        assert keys.why_not(key) is None
+        assert keys.of_header(f"Bearer {key}") == key
+        assert keys.shown(key) == key[:10]
+        assert len(keys.digest(key)) == 32
+
+
+@pytest.mark.parametrize("header", ["Bearer whk_a", "bearer whk_a", "BEARER  whk_a", "Bearer whk_a "])
+def test_a_key_is_found_however_the_scheme_is_spelled(header: str) -> None:
+    assert keys.of_header(header) == "whk_a"
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["", "Bearer", "Bearer ", "whk_a", "Basic whk_a", "Bearer a b", "Bearer é", "Bearer a\x00", f"Bearer {'a' * 257}"],
+)
+def test_what_is_no_bearer_token_is_refused_without_being_shown(header: str) -> None:
+    with pytest.raises(errors.Unauthenticated) as raised:
+        keys.of_header(header)
+    assert raised.value.reason == "KEY_INVALID"
+    assert "whk_a" not in raised.value.message
+
+
+class Asked:
+    """Answers as it is told to, and keeps what it was asked."""
+
+    def __init__(self) -> None:
+        self.keys: list[str] = []
+        self.failure: Exception | None = None
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def __call__(self, key: str) -> str:
+        self.keys.append(key)
+        await self.gate.wait()
+        if self.failure is not None:
+            raise self.failure
+        return key.upper()
+
+
+class Clock:
+    """In place of time.monotonic()."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        # Of this module alone: the event loop has to go on.
+        monkeypatch.setattr(known, "time", SimpleNamespace(monotonic=lambda: self.now))
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
+
+
+async def test_a_key_is_asked_for_once_by_all_who_want_it_at_the_same_time() -> None:
+    asked = Asked()
+    asked.gate.clear()
+    found = Known(asked)
+    waiting = [asyncio.ensure_future(found.find("a")) for _ in range(10)]
+    await asyncio.sleep(0.01)
+    asked.gate.set()
+    assert await asyncio.gather(*waiting) == ["A"] * 10
+    assert asked.keys == ["a"]
+    assert found.fresh("a") == "A"
+
+
+async def test_what_is_known_is_renewed_behind_its_users_and_ends_when_that_fails(clock: Clock) -> None:
+    asked = Asked()
+    found = Known(asked)
+    await found.find("a")
+    clock.now += known.RENEW_SECONDS
+    assert found.fresh("a") == "A"
+    await asyncio.sleep(0.01)
+    assert asked.keys == ["a", "a"]
+    # Renewed until then; now nobody can say, and it goes on to its end and no further.
+    asked.failure = errors.Unavailable("away")
+    clock.now += known.RENEW_SECONDS
+    assert found.fresh("a") == "A"
+    await asyncio.sleep(0.01)
+    assert found.fresh("a") == "A"
+    assert len(asked.keys) == 3  # not again at once
+    clock.now += known.TTL_SECONDS - known.RENEW_SECONDS
+    assert found.fresh("a") is None
+    with pytest.raises(errors.Unavailable):
+        await found.find("a")
+
+
+async def test_a_key_that_is_refused_at_its_renewal_is_refused_from_then_on(clock: Clock) -> None:
+    asked = Asked()
+    found = Known(asked)
+    await found.find("a")
+    asked.failure = keys.invalid()
+    clock.now += known.RENEW_SECONDS
+    found.fresh("a")
+    await asyncio.sleep(0.01)
+    assert found.fresh("a") is None
+    with pytest.raises(errors.Unauthenticated):
+        await found.find("a")
+    assert len(asked.keys) == 2  # the second refusal is remembered
+    clock.now += known.REFUSED_SECONDS
+    with pytest.raises(errors.Unauthenticated):
+        await found.find("a")
+    assert len(asked.keys) == 3
+
+
+async def test_made_up_keys_drive_no_good_ones_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(known, "SIZE", 10)
+    asked = Asked()
+    found = Known(asked)
+    await found.find("good")
+    asked.failure = keys.invalid()
+    for number in range(100):
+        with pytest.raises(errors.Unauthenticated):
+            await found.find(f"made up {number}")
+    assert found.fresh("good") == "GOOD"
+    assert len(found._refused) == 10
+
+
+async def test_look_ups_of_strangers_have_a_bound_that_renewals_pass_by(
+    monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
+    monkeypatch.setattr(known, "MAX_ASKING", 2)
+    asked = Asked()
+    found = Known(asked)
+    await found.find("good")
+    asked.gate.clear()
+    waiting = [asyncio.ensure_future(found.find(key)) for key in "ab"]
+    await asyncio.sleep(0.01)
+    with pytest.raises(errors.Overloaded):
+        await found.find("c")
+    clock.now += known.RENEW_SECONDS
+    assert found.fresh("good") == "GOOD"
+    asked.gate.set()
+    assert await asyncio.gather(*waiting) == ["A", "B"]
+    clock.now += known.TTL_SECONDS - known.RENEW_SECONDS
+    assert found.fresh("good") == "GOOD"
+    assert await found.find("c") == "C"

@@ -1,0 +1,54 @@
+"""A key's token bucket, on a clock of the test's."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from services.gateway import problems, rates
+from services.gateway.rates import Bucket
+
+
+class Clock:
+    """In place of time.monotonic()."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(rates, "time", SimpleNamespace(monotonic=lambda: made.now))
+    return made
+
+
+def taken(bucket: Bucket, times: int) -> int:
+    """How many of so many requests get through."""
+    through = 0
+    for _ in range(times):
+        try:
+            bucket.take()
+        except problems.RateLimited:
+            continue
+        through += 1
+    return through
+
+
+def test_a_burst_of_a_second_goes_through_and_then_the_rate(clock: Clock) -> None:
+    bucket = Bucket(10)
+    assert taken(bucket, 100) == 10
+    clock.now += 0.5
+    assert taken(bucket, 100) == 5
+    clock.now += 3600
+    assert taken(bucket, 100) == 10
+
+
+def test_less_than_one_a_second_lets_one_through_and_says_when_to_come_back(clock: Clock) -> None:
+    bucket = Bucket(0.1)
+    assert taken(bucket, 5) == 1
+    with pytest.raises(problems.RateLimited) as raised:
+        bucket.take()
+    assert raised.value.retry_after_seconds == 10
+    assert problems.response(raised.value).headers["retry-after"] == "10"
+    clock.now += 10
+    assert taken(bucket, 5) == 1

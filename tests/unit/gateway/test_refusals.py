@@ -1,0 +1,29 @@
+"""What a service's refusal is to whoever called the gateway."""
+
+import pytest
+from grpc.aio import AioRpcError, Metadata
+
+from services.common import errors, grpc_errors
+from services.gateway import refusals
+
+
+def over_grpc(error: errors.WebhookError) -> AioRpcError:
+    details = grpc_errors.to_status(error).SerializeToString()
+    return AioRpcError(error.code, Metadata(), Metadata((grpc_errors.DETAILS_KEY, details)), details=error.message)
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [
+        errors.Unauthenticated("the API key is not valid"),
+        errors.Unauthenticated("send an API key", reason="KEY_MISSING"),
+        errors.PermissionDenied("this takes the service key", reason="ROLE_INSUFFICIENT"),
+    ],
+)
+def test_a_service_key_that_is_not_taken_is_not_the_callers_fault(refused: errors.WebhookError) -> None:
+    assert isinstance(refusals.of(over_grpc(refused)), errors.Unavailable)
+
+
+@pytest.mark.parametrize("refused", [errors.SignatureMismatch("does not match"), errors.NotFound("no subscription")])
+def test_any_other_refusal_is_the_callers(refused: errors.WebhookError) -> None:
+    assert type(refusals.of(over_grpc(refused))) is type(refused)
