@@ -16,7 +16,7 @@ PostgresUrl = Annotated[str, Field(pattern="^(postgres(ql)?://.*)?$")]
 RedisUrl = Annotated[str, Field(pattern="^((rediss?|unix)://.*)?$")]
 HostAndPort = Annotated[str, Field(pattern=r"^[^\s/@]+:[0-9]{1,5}$")]
 # What their names end in is not repeated in an error.
-_SECRET = ("URL", "PASSWORD")
+_SECRET = ("URL", "PASSWORD", "PROXY")
 
 DEVELOPMENT = "development"
 
@@ -107,6 +107,23 @@ class ExpirySettings(Settings):
 
     # Past it a delivery that has not ended is failed with reason "expired".
     delivery_expiry_hours: PositiveInt = 168
+
+
+class EgressSettings(Settings):
+    """Where deliveries may go."""
+
+    # Networks (CIDR), hosts, zones (*.example) and host:port pairs that may be reached though they are not public.
+    # Unset: loopback in development, nothing elsewhere. Empty: nothing.
+    egress_allow: str | None = None
+    # Ports that nothing is sent to, separated by commas; "default" is the list of denied_ports.py, "none" is none.
+    egress_deny_ports: Annotated[str, Field(pattern="^(none|[a-z0-9, ]+)$")] = "default"
+
+    @property
+    def egress_allowed(self) -> list[str]:
+        """The entries of egress_allow."""
+        if self.egress_allow is None:
+            return ["127.0.0.0/8", "::1/128"] if self.development else []
+        return [entry for entry in (part.strip() for part in self.egress_allow.split(",")) if entry]
 
 
 AnySettings = TypeVar("AnySettings", bound=Settings)
