@@ -12,7 +12,7 @@ import pytest
 import structlog
 
 from services.common.doorbell import Broker, Ringer
-from services.delivery.worker.egress import Policy
+from services.common.egress import Policy
 from services.delivery.worker.sender import Sender
 from tests.integration.delivery import sending
 from tests.integration.delivery.world import LOOPBACK, Client, World, opened
