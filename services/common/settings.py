@@ -98,8 +98,8 @@ class GrpcServerSettings(Settings):
     """Where a gRPC server listens; 0 takes a free port."""
 
     grpc_port: Port = 50051
-    # The largest payload that is accepted.
-    max_payload_bytes: PositiveInt = 1 << 20
+    # The largest payload that is accepted; at most half of what http_protocol.py lets a request have.
+    max_payload_bytes: Annotated[int, Field(ge=1, le=32 << 20)] = 1 << 20
 
 
 class ExpirySettings(Settings):
