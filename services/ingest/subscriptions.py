@@ -1,12 +1,12 @@
 """Subscriptions: the record, and what a valid one is."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeAlias
 from uuid import UUID
 
-from services.common import errors, signatures, targets
+from services.common import custom_headers, errors, signatures, targets
 from services.common.retry_policy import Asked
 from services.ingest import event_types
 from services.ingest.event_types import Filter
@@ -44,6 +44,8 @@ class Subscription:
     rate_limit_burst: int | None
     timeout_seconds: float | None
     retry_policy: str | None
+    # Of the headers that its requests carry besides the service's own; their values are for the workers alone.
+    header_names: tuple[str, ...]
     # Both made once, for each event asks.
     filter: Filter = field(repr=False, compare=False)
     # Itself, or nothing while it takes no events.
@@ -71,6 +73,7 @@ class Subscription:
             rate_limit_burst=row["rate_limit_burst"],
             timeout_seconds=row["timeout_seconds"],
             retry_policy=row["retry_policy"],
+            header_names=tuple(row["header_names"]),
             filter=Filter(types),
             targets=_targets(row),
         )
@@ -125,6 +128,7 @@ class Draft:
     timeout_seconds: float | None = None
     # Checked where the service's own is known.
     retry_policy: Asked | None = None
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     # What was found wrong before, to be said together with the rest.
     refused: Sequence[errors.Violation] = ()
 
@@ -137,6 +141,7 @@ class Draft:
             *_secret_violations(self.secret_key),
             *_limit_violations(self.rate_limit_per_second, self.rate_limit_burst),
             *_timeout_violations(self.timeout_seconds),
+            *custom_headers.violations("headers", self.headers),
             *self.refused,
         ]
         if found:
