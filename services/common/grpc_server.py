@@ -51,7 +51,7 @@ class _Interceptor(grpc.aio.ServerInterceptor):
             code = "CANCELLED"  # by the caller, unless it ends in one of the ways below
             metrics.RPC_IN_FLIGHT.inc()
             try:
-                # A caller's deadline cancels this, and with it the statement that is out; what must be whole is shielded.
+                # A deadline that passes cancels this, and the statement that is out; what must be whole is shielded.
                 if context.time_remaining() is None:
                     async with asyncio.timeout(CALL_SECONDS):
                         response = await inner(request, context)
