@@ -36,7 +36,9 @@ def _endless_headers(transport: asyncio.Transport) -> None:
 def _flood(transport: asyncio.Transport) -> None:
     # Else the kernel would copy megabytes that nobody reads, on the machine that is measured.
     transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, len(_CHUNK))
-    transport.set_protocol(_Flood(transport))
+    flood = _Flood(transport)
+    transport.set_protocol(flood)
+    flood.begin()
 
 
 def _reset(transport: asyncio.Transport) -> None:
@@ -72,7 +74,9 @@ class _Flood(asyncio.Protocol):
         self._transport = transport
         self._left = FLOOD_BYTES
         self._may_write = True
-        transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % FLOOD_BYTES)
+
+    def begin(self) -> None:
+        self._transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % FLOOD_BYTES)
         self._write()
 
     def pause_writing(self) -> None:

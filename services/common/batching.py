@@ -2,7 +2,8 @@
 
 A lone item is flushed at once; under load a batch is as large as what arrived while the one before it was being
 flushed, up to a bound of items and of bytes. A pace, where there is one, is how soon a batch that is not full may
-follow the one before: it makes company for items that come one after the other, and none wait that come alone.
+follow the one before: it makes company for items that come one after the other, and none wait that come alone. When
+flushing takes long, because whoever does it is busy, the pace slackens: fewer and larger batches are less work.
 """
 
 import asyncio
@@ -14,6 +15,12 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar, cast
 
 from services.common import errors
+
+# The pace is at least so many times what a flush takes of late, and at most so many times what it was asked to be.
+PACE_PER_FLUSH = 1.5
+MAX_SLACKENING = 4.0
+# The weight of the latest flush in the mean.
+LATEST = 0.1
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -30,7 +37,7 @@ class Bounds:
     waiting_items: int
     waiting_bytes: int = 64 << 20
     concurrency: int = 1
-    # Between the beginnings of two batches.
+    # Between the beginnings of two batches at least.
     pace_seconds: float = 0.0
 
 
@@ -45,6 +52,8 @@ class _Waiting(Generic[Item, Result]):
 class _State:
     bytes_waiting: int = 0
     began_at: float = -math.inf
+    # The mean of late.
+    flush_seconds: float = 0.0
     flushing: set["asyncio.Task[None]"] = field(default_factory=set)
 
 
@@ -102,14 +111,18 @@ class Batcher(Generic[Item, Result]):
             while self._waiting:
                 await self._keep_pace()
                 if batch := self._take():
+                    began_at = time.monotonic()
                     await self._flush_batch(batch)
+                    took = time.monotonic() - began_at
+                    self._state.flush_seconds += LATEST * (took - self._state.flush_seconds)
         finally:
             # Here and not in a callback of the task: who hands an item over before that ran would start no task for it.
             self._state.flushing.discard(cast("asyncio.Task[None]", asyncio.current_task()))
 
     async def _keep_pace(self) -> None:
-        pace, state = self._bounds.pace_seconds, self._state
-        if pace and len(self._waiting) < self._bounds.batch_items:
+        asked, state = self._bounds.pace_seconds, self._state
+        if asked and len(self._waiting) < self._bounds.batch_items:
+            pace = min(max(asked, PACE_PER_FLUSH * state.flush_seconds), MAX_SLACKENING * asked)
             wait = state.began_at + pace - time.monotonic()
             if wait > 0:
                 await asyncio.sleep(wait)

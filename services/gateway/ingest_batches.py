@@ -18,7 +18,7 @@ MIN_CALL_SECONDS = 0.05
 FIRST_CALL_SHARE = 0.6
 RETRY_DELAY_SECONDS = 0.05
 # Calls follow each other no sooner, unless they are full: below saturation a call costs as much as fifty events in it.
-PACE_SECONDS = 0.004
+PACE_SECONDS = 0.006
 
 _RETRYABLE = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
 

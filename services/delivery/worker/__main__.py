@@ -39,6 +39,7 @@ async def serve(process: lifecycle.Process, settings: WorkerSettings, policy: Po
         http_sender.sender(
             policy,
             max_response_bytes=settings.max_response_bytes,
+            wanted_bytes=settings.stored_response_bytes,
             tls=http_sender.trust(settings.egress_ca_bundle),
             proxy=Proxy.parse(settings.egress_proxy) if settings.egress_proxy else None,
         ) as sender,

@@ -21,18 +21,25 @@ _SWITCHING_PROTOCOLS = 101
 _FIRST_FINAL_STATUS = 200
 # Of a Retry-After: twice the longest date. A longer one is not looked at.
 MAX_RETRY_AFTER_BYTES = 64
+# Of a Content-Length that is worth reading as a number.
+MAX_LENGTH_DIGITS = 18
 # Answers with these statuses have no body, whatever their headers say.
 _NO_BODY = frozenset({204, 304})
 
 
 class Connection(asyncio.Protocol):
-    """Used by one request at a time."""
+    """Used by one request at a time.
 
-    def __init__(self, max_response_bytes: int) -> None:
+    Of a body `max_response_bytes` are read, in the hope that it ends and the connection can be used again; of one
+    that is announced to be longer no more than `wanted_bytes`.
+    """
+
+    def __init__(self, max_response_bytes: int, wanted_bytes: int) -> None:
         self.usable = True
         # How long the receiver says that it keeps the connection when idle, in seconds.
         self.announced_idle_seconds: int | None = None
         self._max_response_bytes = max_response_bytes
+        self._wanted_bytes = min(wanted_bytes, max_response_bytes)
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[Answer] | None = None
         self._start()
@@ -40,6 +47,7 @@ class Connection(asyncio.Protocol):
     def _start(self) -> None:
         self._parser = httptools.HttpResponseParser(self)
         self._body = bytearray()
+        self._body_bound = self._max_response_bytes
         self._head_bytes = 0
         self._received = False
         self._in_body = False
@@ -133,6 +141,8 @@ class Connection(asyncio.Protocol):
         name = name.lower()
         if name in {b"content-length", b"transfer-encoding"}:
             self._delimited = True
+            if name == b"content-length" and _exceeds(value, self._max_response_bytes):
+                self._body_bound = self._wanted_bytes
         elif name == b"keep-alive":
             for part in value.split(b","):
                 key, _, number = part.strip().partition(b"=")
@@ -152,7 +162,7 @@ class Connection(asyncio.Protocol):
 
     def on_body(self, chunk: bytes) -> None:
         """A part of the body; past the bound the answer is taken as it is, and the connection given up."""
-        room = self._max_response_bytes - len(self._body)
+        room = self._body_bound - len(self._body)
         self._body += chunk[:room]
         if len(chunk) > room:
             self._finish()
@@ -181,3 +191,8 @@ class Connection(asyncio.Protocol):
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_exception(SendError(kind, message, status_code=self.status_code))
         self.close()
+
+
+def _exceeds(length: bytes, bound: int) -> bool:
+    """Whether a Content-Length is a larger number; the parser refuses what is none."""
+    return length.isdigit() and (len(length) > MAX_LENGTH_DIGITS or int(length) > bound)

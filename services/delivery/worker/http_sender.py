@@ -43,12 +43,19 @@ class HttpSender:
     """HTTP/1.1 over plain or TLS connections. The number of connections is bounded by the requests in flight."""
 
     def __init__(
-        self, policy: Policy, tls: ssl.SSLContext, *, max_response_bytes: int, proxy: Proxy | None = None
+        self,
+        policy: Policy,
+        tls: ssl.SSLContext,
+        *,
+        max_response_bytes: int,
+        wanted_bytes: int,
+        proxy: Proxy | None = None,
     ) -> None:
         self._resolver = Resolver(policy)
         self._tls = tls
         self._proxy = proxy
         self._max_response_bytes = max_response_bytes
+        self._wanted_bytes = wanted_bytes
         self._hosts: defaultdict[_Key, _Host] = defaultdict(_Host)
 
     async def send(self, request: OutgoingRequest, *, timeout_seconds: float, fresh: bool = False) -> Answer:
@@ -139,7 +146,7 @@ class HttpSender:
     async def _open(self, target: Target, address: str) -> _Opened:
         """A connection to this address and no other, by itself or through the proxy."""
         loop = asyncio.get_running_loop()
-        connection = Connection(self._max_response_bytes)
+        connection = Connection(self._max_response_bytes, self._wanted_bytes)
         tls = self._tls if target.tls else None
         name = target.host.removesuffix(".") if target.tls else None
         if self._proxy is None:
@@ -189,10 +196,17 @@ def trust(ca_bundle: str = "") -> ssl.SSLContext:
 
 @contextlib.asynccontextmanager
 async def sender(
-    policy: Policy, *, max_response_bytes: int, tls: ssl.SSLContext | None = None, proxy: Proxy | None = None
+    policy: Policy,
+    *,
+    max_response_bytes: int,
+    wanted_bytes: int,
+    tls: ssl.SSLContext | None = None,
+    proxy: Proxy | None = None,
 ) -> AsyncIterator[HttpSender]:
     """A sender whose connections are closed with the context."""
-    created = HttpSender(policy, tls or trust(), max_response_bytes=max_response_bytes, proxy=proxy)
+    created = HttpSender(
+        policy, tls or trust(), max_response_bytes=max_response_bytes, wanted_bytes=wanted_bytes, proxy=proxy
+    )
     sweeper = asyncio.create_task(created.sweep(), name="idle_connections")
     try:
         yield created

@@ -7,9 +7,13 @@ _decoder = codecs.getincrementaldecoder("utf-8")
 
 
 def of_body(body: bytes, limit_bytes: int) -> str:
-    """The first bytes; undecodable ones and NUL become U+FFFD, and a character that the limit cuts is left out."""
+    """The beginning, in at most so many bytes of UTF-8: undecodable bytes and NUL become U+FFFD, of three bytes each.
+
+    A character that the limit cuts is left out.
+    """
     decoded = _decoder("replace").decode(body[:limit_bytes], final=len(body) <= limit_bytes)
-    return decoded.replace("\x00", "\ufffd")
+    text = decoded.replace("\x00", "\ufffd")
+    return text.encode()[:limit_bytes].decode(errors="ignore") if "\ufffd" in text else text
 
 
 def of_message(message: str) -> str:

@@ -10,12 +10,13 @@ from services.delivery.worker.request import OutgoingRequest
 from services.delivery.worker.sender import Sender, SendError
 
 MAX_RESPONSE_BYTES = 64 << 10
+WANTED_BYTES = 4 << 10
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
 def sender(policy: Policy) -> AbstractAsyncContextManager[Sender]:
     """The sender that the worker uses."""
-    return http_sender.sender(policy, max_response_bytes=MAX_RESPONSE_BYTES)
+    return http_sender.sender(policy, max_response_bytes=MAX_RESPONSE_BYTES, wanted_bytes=WANTED_BYTES)
 
 
 def post(url: str, body: bytes = b"{}") -> OutgoingRequest:

@@ -8,7 +8,7 @@ import pytest
 
 from services.delivery.worker.sender import Answer, Sender
 from tests.integration.delivery import raw
-from tests.integration.delivery.sending import MAX_RESPONSE_BYTES, OK, post
+from tests.integration.delivery.sending import MAX_RESPONSE_BYTES, OK, WANTED_BYTES, post
 from tests.support.receiver import Receiver, Reply
 from tests.support.waiting import wait_until
 
@@ -132,15 +132,24 @@ async def test_cookies_are_not_sent_back(sender: Sender, receiver: Receiver) -> 
     assert [request.headers.get("Cookie") for request in receiver.requests] == [None, None]
 
 
-@pytest.mark.parametrize("extra", [0, 1, 10_000])
-async def test_a_body_is_cut_at_the_bound(sender: Sender, receiver: Receiver, extra: int) -> None:
+@pytest.mark.parametrize(("extra", "read"), [(0, MAX_RESPONSE_BYTES), (1, WANTED_BYTES), (10_000, WANTED_BYTES)])
+async def test_no_more_than_is_wanted_is_read_of_a_body_that_is_announced_to_be_too_long(
+    sender: Sender, receiver: Receiver, extra: int, read: int
+) -> None:
     receiver.script(then=Reply(body=b"x" * (MAX_RESPONSE_BYTES + extra)))
     answer = await sender.send(post(receiver.url()), timeout_seconds=5)
-    assert answer == Answer(status_code=200, body=b"x" * MAX_RESPONSE_BYTES)
+    assert answer == Answer(status_code=200, body=b"x" * read)
 
 
-@pytest.mark.parametrize("head", [b"Content-Length: 99999999999", b"Transfer-Encoding: chunked", b"X-Endless: 1"])
-async def test_an_endless_body_is_cut_at_the_bound_and_its_2xx_counts(sender: Sender, head: bytes) -> None:
+@pytest.mark.parametrize(
+    ("head", "read"),
+    [
+        (b"Content-Length: 99999999999", WANTED_BYTES),
+        (b"Transfer-Encoding: chunked", MAX_RESPONSE_BYTES),
+        (b"X-Endless: 1", MAX_RESPONSE_BYTES),
+    ],
+)
+async def test_an_endless_body_is_cut_at_the_bound_and_its_2xx_counts(sender: Sender, head: bytes, read: int) -> None:
     chunk = b"1000\r\n" + b"x" * 0x1000 + b"\r\n" if b"chunked" in head else b"x" * 0x1000
     sent = count()
 
@@ -153,7 +162,7 @@ async def test_an_endless_body_is_cut_at_the_bound_and_its_2xx_counts(sender: Se
 
     async with raw.serving(flood) as server:
         answer = await sender.send(post(server.url()), timeout_seconds=5)
-        assert answer == Answer(status_code=200, body=b"x" * MAX_RESPONSE_BYTES)
+        assert answer == Answer(status_code=200, body=b"x" * read)
         await wait_until(server.connections[0].writer.is_closing, what="the connection to be closed")
     # Not much more than the bound was taken in: what was asked for, and what the sockets hold.
     assert next(sent) * 0x1000 < 16 << 20

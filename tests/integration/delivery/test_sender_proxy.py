@@ -57,7 +57,7 @@ async def through(port: int, policy: Policy = LOOPBACK, ca_bundle: str = "", use
     """A sender through a proxy on that port."""
     proxy = Proxy.parse(f"http://{user}127.0.0.1:{port}")
     tls = http_sender.trust(ca_bundle)
-    async with http_sender.sender(policy, max_response_bytes=1024, tls=tls, proxy=proxy) as made:
+    async with http_sender.sender(policy, max_response_bytes=1024, wanted_bytes=1024, tls=tls, proxy=proxy) as made:
         yield made
 
 

@@ -18,7 +18,7 @@ from tests.integration.delivery.world import LOOPBACK
 async def trusting(authority: tuple[Path, ssl.SSLContext]) -> AsyncIterator[Sender]:
     """A sender with the authority's file as EGRESS_CA_BUNDLE."""
     tls = http_sender.trust(str(authority[0]))
-    async with http_sender.sender(LOOPBACK, max_response_bytes=1024, tls=tls) as made:
+    async with http_sender.sender(LOOPBACK, max_response_bytes=1024, wanted_bytes=1024, tls=tls) as made:
         yield made
 
 

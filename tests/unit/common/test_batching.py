@@ -1,11 +1,13 @@
 """Group commit without a timer."""
 
 import asyncio
+import itertools
+import time
 from collections.abc import Sequence
 
 import pytest
 
-from services.common import errors
+from services.common import batching, errors
 from services.common.batching import Batcher, Bounds
 from tests.support.waiting import wait_until
 
@@ -219,3 +221,57 @@ async def test_an_item_that_is_handed_over_in_the_moment_a_batch_ends_is_not_lef
     async with asyncio.timeout(PATIENCE_SECONDS):
         # Each caller is awoken by a result, and hands the next item over before anything else runs.
         assert [await batcher.submit(item) for item in range(100)] == [item * 10 for item in range(100)]
+
+
+class Clock:
+    """What a batcher flushes into: remembers when each batch began, and takes its time."""
+
+    def __init__(self, flush_seconds: float = 0.0) -> None:
+        self.began: list[float] = []
+        self.batches: list[list[int]] = []
+        self.flush_seconds = flush_seconds
+
+    async def flush(self, items: list[int]) -> Sequence[int]:
+        self.began.append(time.monotonic())
+        self.batches.append(items)
+        await asyncio.sleep(self.flush_seconds)
+        return items
+
+    def batcher(self, pace_seconds: float, *, batch_items: int = 100) -> Batcher[int, int]:
+        bounds = Bounds(batch_items=batch_items, waiting_items=1000, concurrency=2, pace_seconds=pace_seconds)
+        return Batcher("test", self.flush, bounds)
+
+    @property
+    def apart(self) -> list[float]:
+        """Seconds between the beginnings of batches."""
+        return [later - earlier for earlier, later in itertools.pairwise(self.began)]
+
+
+async def test_what_comes_within_the_pace_goes_together() -> None:
+    clock = Clock()
+    batcher = clock.batcher(0.05)
+    await batcher.submit(0)
+    await asyncio.gather(batcher.submit(1), batcher.submit(2))
+    assert clock.batches == [[0], [1, 2]]
+    assert clock.apart[0] >= 0.05
+
+
+async def test_a_full_batch_does_not_wait_for_the_pace() -> None:
+    clock = Clock()
+    batcher = clock.batcher(60.0, batch_items=2)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await asyncio.gather(*(batcher.submit(item) for item in range(6)))
+    assert clock.batches == [[0, 1], [2, 3], [4, 5]]
+
+
+async def test_the_pace_slackens_when_flushing_takes_long_and_only_so_far() -> None:
+    clock = Clock(flush_seconds=0.05)
+    batcher = clock.batcher(0.01)
+    for item in range(30):  # until the mean says so
+        await batcher.submit(item)
+    clock.began.clear()
+    clock.flush_seconds = 0.0
+    for item in range(2):
+        await batcher.submit(item)
+    # One and a half times the 0.05 s would be more than four times what was asked for.
+    assert clock.apart[0] >= batching.MAX_SLACKENING * 0.01 > 0.01

@@ -33,7 +33,12 @@ def test_an_incomplete_character_at_the_end_of_the_whole_body_is_shown() -> None
 
 
 def test_an_undecodable_byte_just_before_the_bound_is_shown() -> None:
-    assert text.of_body(b"abc\xffdef", 4) == "abc\ufffd"
+    assert text.of_body(b"abc\xffdef", 6) == "abc\ufffd"
+
+
+@pytest.mark.parametrize("body", [bytes(100), b"\xff" * 100])
+def test_what_stands_for_a_byte_counts_as_what_it_takes(body: bytes) -> None:
+    assert text.of_body(body, 10) == "\ufffd" * 3
 
 
 @given(body=st.binary(max_size=64), limit=st.integers(0, 64))
@@ -41,7 +46,7 @@ def test_any_body_becomes_text_without_nul_that_encodes_and_decodes(body: bytes,
     stored = text.of_body(body, limit)
     assert "\x00" not in stored
     assert stored.encode().decode() == stored
-    assert len(stored) <= limit
+    assert len(stored.encode()) <= limit
 
 
 @given(body=st.text(st.characters(exclude_characters="\x00", codec="utf-8")), limit=st.integers(0, 64))
