@@ -1,10 +1,10 @@
 """Names to vetted addresses, kept for a few seconds. Connections go to exactly these: what was checked is used."""
 
 import asyncio
-import socket
 from collections import OrderedDict
 
 from services.common.egress import Policy, is_address
+from services.delivery.worker.lookups import Lookups
 from services.delivery.worker.sender import Failure, SendError
 
 # The system's resolver does not tell how long an answer holds.
@@ -18,6 +18,7 @@ class Resolver:
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
+        self._lookups = Lookups()
         self._known: OrderedDict[_Key, tuple[list[str], float]] = OrderedDict()
         self._asking: dict[_Key, asyncio.Task[list[str]]] = {}
 
@@ -45,10 +46,9 @@ class Resolver:
     async def _ask(self, key: _Key) -> list[str]:
         host, port = key
         try:
-            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            addresses = await self._lookups.addresses(host, port)
         except (OSError, UnicodeError) as error:
             raise SendError(Failure.DNS, f"{host} has no address: {error}") from None
-        addresses = list(dict.fromkeys(str(address[0]).partition("%")[0] for *_, address in found))
         if not addresses:
             raise SendError(Failure.DNS, f"{host} has no address")
         self._policy.check(host, port, addresses)

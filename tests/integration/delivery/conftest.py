@@ -1,6 +1,5 @@
 """What the tests of the delivery service and its workers share."""
 
-import asyncio
 import shutil
 import ssl
 import subprocess
@@ -14,6 +13,7 @@ import structlog
 
 from services.common.doorbell import Broker, Ringer
 from services.common.egress import Policy
+from services.delivery.worker import lookups
 from services.delivery.worker.sender import Sender
 from tests.integration.delivery import sending
 from tests.integration.delivery.names import Names, Naming
@@ -108,7 +108,7 @@ def names(monkeypatch: pytest.MonkeyPatch) -> Naming:
 
     def answer(*answers: list[str]) -> Names:
         made = Names(*answers)
-        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", made.getaddrinfo)
+        monkeypatch.setattr(lookups, "getaddrinfo", made.getaddrinfo)
         return made
 
     return answer

@@ -21,7 +21,7 @@ class Names:
         self.answers = list(answers)
         self.asked = 0
 
-    async def getaddrinfo(self, _: str, port: int, **__: object) -> list[Any]:
+    def getaddrinfo(self, _: str, port: int, **__: object) -> list[Any]:
         self.asked += 1
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         families = [socket.AF_INET6 if ":" in address else socket.AF_INET for address in answer]
