@@ -2,9 +2,10 @@
 
 from services.common.targets import MAX_PORT
 
-# What browsers refuse, so that no page makes them speak to a mail server (Fetch Standard, 2.9, port blocking).
+# What browsers refuse, so that no page makes them speak to a mail server (Fetch Standard, 2.9, port blocking); but for
+# tcpmux (1) and discard (9), which do nothing with what they get.
 _OF_BROWSERS = (
-    *(1, 7, 9, 11, 13, 15, 17, 19, 20, 21, 22, 23, 25, 37, 42, 43, 53, 69, 77, 79, 87, 95, 101, 102, 103, 104, 109),
+    *(7, 11, 13, 15, 17, 19, 20, 21, 22, 23, 25, 37, 42, 43, 53, 69, 77, 79, 87, 95, 101, 102, 103, 104, 109),
     *(110, 111, 113, 115, 117, 119, 123, 135, 137, 139, 143, 161, 179, 389, 427, 465, 512, 513, 514, 515, 526, 530),
     *(531, 532, 540, 548, 554, 556, 563, 587, 601, 636, 989, 990, 993, 995, 1719, 1720, 1723, 2049, 3659, 4045, 4190),
     *(5060, 5061, 6000, 6566, 6665, 6666, 6667, 6668, 6669, 6679, 6697, 10080),
