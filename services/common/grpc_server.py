@@ -23,6 +23,10 @@ log = structlog.get_logger(__name__)
 HEALTH_INTERVAL_SECONDS = 1.0
 # Beyond this many calls at once a server refuses with RESOURCE_EXHAUSTED rather than pile them up.
 MAX_CONCURRENT_CALLS = 4096
+# A soft limit: half as much again is still taken now and then.
+MAX_METADATA_BYTES = 16 << 10
+# Of a call without a deadline of its own. One that has a deadline is cancelled when it passes.
+CALL_SECONDS = 30.0
 
 
 # The class takes type arguments in its stubs alone.
@@ -89,7 +93,12 @@ def _answering(method: str, inner: Behaviour) -> Behaviour:
         code = "CANCELLED"  # by the caller, unless it ends in one of the ways below
         metrics.RPC_IN_FLIGHT.inc()
         try:
-            response = await inner(request, context)
+            # A deadline that passes cancels this, and the statement that is out; what must be whole is shielded.
+            if context.time_remaining() is None:
+                async with asyncio.timeout(CALL_SECONDS):
+                    response = await inner(request, context)
+            else:
+                response = await inner(request, context)
             code = "OK"
             return response
         except Exception as error:  # noqa: BLE001 - the one place where errors become statuses
@@ -134,8 +143,13 @@ async def serving(
             ("grpc.max_receive_message_length", message_bytes),
             ("grpc.max_send_message_length", -1),
             ("grpc.so_reuseport", 0),
+            ("grpc.max_metadata_size", MAX_METADATA_BYTES),
+            ("grpc.server_handshake_timeout_ms", 10_000),
+            # Who pings more often is sent away with ENHANCE_YOUR_CALM; who does not answer is gone.
             ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
             ("grpc.keepalive_permit_without_calls", 1),
+            ("grpc.keepalive_time_ms", 60_000),
+            ("grpc.keepalive_timeout_ms", 20_000),
         ],
     )
     register(server)

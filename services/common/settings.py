@@ -28,7 +28,7 @@ PostgresUrl = Annotated[str, Field(pattern="^(postgres(ql)?://.*)?$")]
 RedisUrl = Annotated[str, Field(pattern="^((rediss?|unix)://.*)?$")]
 HostAndPort = Annotated[str, Field(pattern=r"^[^\s/@]+:[0-9]{1,5}$")]
 # What their names end in is not repeated in an error.
-_SECRET = ("URL", "PASSWORD", "_KEY")
+_SECRET = ("URL", "PASSWORD", "PROXY", "_KEY")
 
 DEVELOPMENT = "development"
 
@@ -134,8 +134,8 @@ class GrpcServerSettings(AuthSettings):
     bootstrap_required: ClassVar[bool] = False
 
     grpc_port: Port = 50051
-    # The largest payload that is accepted.
-    max_payload_bytes: PositiveInt = 1 << 20
+    # The largest payload that is accepted; at most half of what http_protocol.py lets a request have.
+    max_payload_bytes: Annotated[int, Field(ge=1, le=32 << 20)] = 1 << 20
 
     @field_validator("bootstrap_admin_key")
     @classmethod
@@ -160,6 +160,23 @@ class ExpirySettings(Settings):
 
     # Past it a delivery that has not ended is failed with reason "expired".
     delivery_expiry_hours: PositiveInt = 168
+
+
+class EgressSettings(Settings):
+    """Where deliveries may go."""
+
+    # Networks (CIDR), hosts, zones (*.example) and host:port pairs that may be reached though they are not public.
+    # Unset: loopback in development, nothing elsewhere. Empty: nothing.
+    egress_allow: str | None = None
+    # Ports that nothing is sent to, separated by commas; "default" is the list of denied_ports.py, "none" is none.
+    egress_deny_ports: Annotated[str, Field(pattern="^(none|[a-z0-9, ]+)$")] = "default"
+
+    @property
+    def egress_allowed(self) -> list[str]:
+        """The entries of egress_allow."""
+        if self.egress_allow is None:
+            return ["127.0.0.0/8", "::1/128"] if self.development else []
+        return [entry for entry in (part.strip() for part in self.egress_allow.split(",")) if entry]
 
 
 AnySettings = TypeVar("AnySettings", bound=Settings)

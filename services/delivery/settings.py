@@ -1,11 +1,13 @@
 """Settings of the delivery service and of its workers."""
 
+import ssl
 from typing import Annotated
+from urllib.parse import urlsplit
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from services.common.retry_policy import RetrySettings
-from services.common.settings import ExpirySettings, GrpcServerSettings, PostgresSettings, RedisSettings
+from services.common.settings import EgressSettings, ExpirySettings, GrpcServerSettings, PostgresSettings, RedisSettings
 
 # Between the longest request and the end of its lease: what recording its outcome may take.
 RECORDING_SECONDS = 5.0
@@ -24,7 +26,7 @@ class DeliverySettings(LeaseSettings, GrpcServerSettings):
     grpc_port: Annotated[int, Field(ge=0, le=65535)] = 50052
 
 
-class WorkerSettings(LeaseSettings, RetrySettings):
+class WorkerSettings(LeaseSettings, RetrySettings, EgressSettings):
     """What a worker reads from the environment."""
 
     # HTTP requests in flight.
@@ -47,13 +49,33 @@ class WorkerSettings(LeaseSettings, RetrySettings):
     # Of a response, how much is read, and how much of that is stored.
     max_response_bytes: PositiveInt = 64 << 10
     stored_response_bytes: NonNegativeInt = 4 << 10
-    # Networks (CIDR), hosts and host:port pairs that deliveries may reach though they are not public.
-    # Unset: loopback in development, nothing elsewhere. Empty: nothing.
-    egress_allow: str | None = None
+    # Extra certificate authorities of receivers, as a file in PEM form.
+    egress_ca_bundle: str = ""
+    # http://[user:password@]host:port of a proxy that every request goes through.
+    egress_proxy: Annotated[
+        str, Field(pattern=r"^(http://([^\s/@]+@)?([^\s/@:]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}/?)?$")
+    ] = ""
     # Payloads of at most so many bytes come with the claim; larger ones are read just before their send.
     claimed_payload_bytes: PositiveInt = 64 << 10
     # Larger payloads that a worker holds at once.
     large_payload_budget_bytes: PositiveInt = 64 << 20
+
+    @field_validator("egress_ca_bundle")
+    @classmethod
+    def _holds_certificates(cls, path: str) -> str:
+        if path:
+            try:
+                ssl.create_default_context(cafile=path)
+            except OSError as error:  # SSLError, for a file without certificates, is one
+                raise ValueError(f"is no file of certificates in PEM form: {error.strerror or error}") from None
+        return path
+
+    @field_validator("egress_proxy")
+    @classmethod
+    def _has_a_port(cls, url: str) -> str:
+        if url and not urlsplit(url).port:
+            raise ValueError("has no port from 1 to 65535")
+        return url
 
     @model_validator(mode="after")
     def _leases_outlast_requests(self) -> "WorkerSettings":
@@ -61,10 +83,3 @@ class WorkerSettings(LeaseSettings, RetrySettings):
             message = f"lease_seconds must be at least delivery_timeout_seconds + {RECORDING_SECONDS:g}"
             raise ValueError(message)
         return self
-
-    @property
-    def egress_allowed(self) -> list[str]:
-        """The entries of egress_allow."""
-        if self.egress_allow is None:
-            return ["127.0.0.0/8", "::1/128"] if self.development else []
-        return [entry for entry in (part.strip() for part in self.egress_allow.split(",")) if entry]

@@ -10,7 +10,8 @@ from collections.abc import Collection
 
 # Below what Linux (32768) and macOS (49152) hand out to outgoing connections. A port that the system picks
 # (port 0) lies among those: while its process is being restarted, a connection of the worker could sit down on it.
-_FIRST, _LAST = 20_000, 32_000
+# And below that of MongoDB, which nothing is delivered to (services/common/denied_ports.py).
+_FIRST, _LAST = 20_000, 27_000
 _BLOCK = 50
 
 

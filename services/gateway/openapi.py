@@ -94,7 +94,10 @@ def problems(*statuses: int, described: dict[int, str] | None = None) -> dict[in
         status: _problem(status, described.get(status)) for status in sorted({*statuses, *described, *_ALWAYS})
     }
     found["default"] = {
-        "description": "Any other error: 405 for another method, 414 for a path and query over 8 KiB.",
+        "description": (
+            "Any other error: 405 for another method, 414 for a path and query over 8 KiB, 431 for over 100 headers or "
+            "64 KiB of them."
+        ),
         "content": {problem_documents.MEDIA_TYPE: {"schema": ref("Problem")}},
     }
     return found

@@ -18,7 +18,7 @@ class GatewaySettings(AuthSettings):
     analytics_addr: str = "127.0.0.1:50053"
 
     # Bytes of the largest payload that is accepted.
-    max_payload_bytes: PositiveInt = 1 << 20
+    max_payload_bytes: Annotated[int, Field(ge=1, le=32 << 20)] = 1 << 20
     # Hours that attempts are kept: the longest window of statistics.
     log_retention_hours: PositiveInt = 72
 

@@ -23,6 +23,7 @@ _EXAMPLE: dict[str, Any] = {
     "description": "Orders to the warehouse",
     "rate_limit_per_second": 50,
     "timeout_seconds": 10,
+    "headers": {"Authorization": "Bearer token-of-the-warehouse"},
     "retry_policy": retry_policies.EXAMPLE,
 }
 
@@ -50,7 +51,10 @@ class SubscriptionBody(schemas.Request):
 
     target_url: str = Field(
         max_length=2048,
-        description="Absolute http or https URL without credentials, to which deliveries are POSTed.",
+        description=(
+            "Absolute http or https URL without credentials, to which deliveries are POSTed. It must lead to public "
+            "addresses, and not to a port of something else than a web server."
+        ),
         json_schema_extra={"format": "uri"},
     )
     secret_key: str | None = Field(
@@ -106,6 +110,18 @@ class SubscriptionBody(schemas.Request):
     retry_policy: retry_policies.RetryPolicyBody | None = Field(
         None, description="When failed deliveries are tried again. Absent or null: the service's own policy."
     )
+    headers: dict[str, Annotated[str, Field(min_length=1, max_length=1024)]] | None = Field(
+        None,
+        max_length=20,
+        description=(
+            "Headers that each request carries besides the service's own; their values are write-only, for they may be "
+            "credentials. Up to 20, with 4,096 bytes in all; a value is 1 to 1,024 printable ASCII characters. Refused "
+            "are names that say how a request is carried (`Host`, `Connection`, `Content-Length`, …) and the service's "
+            "own (`Content-Type`, `User-Agent`, `webhook-*`, `X-Webhook-*`, …). In an update: absent keeps the stored "
+            "headers, null removes them."
+        ),
+        json_schema_extra={"writeOnly": True},
+    )
 
 
 class Breaker(schemas.Answer):
@@ -148,6 +164,10 @@ class Subscription(schemas.Answer):
     timeout_seconds: float | None = Field(description="null: the service's.", examples=[10.0])
     retry_policy: retry_policies.RetryPolicy | None = Field(
         description="Whole, with the service's defaults where the request had none; null: the service's own."
+    )
+    header_names: list[str] = Field(
+        description="Names of the headers that each request carries besides the service's own.",
+        examples=[["Authorization"]],
     )
     breaker: Breaker
     created_at: schemas.Timestamp
@@ -230,9 +250,9 @@ async def get_subscription(subscription_id: schemas.SubscriptionId, services: ba
 async def replace_subscription(
     subscription_id: schemas.SubscriptionId, body: SubscriptionBody, services: backends.Injected
 ) -> Subscription:
-    """Takes the body of a creation: what is absent gets its default, except `secret_key`.
+    """Takes the body of a creation: what is absent gets its default, except `secret_key` and `headers`.
 
-    Without `secret_key` the stored secret is kept; `null` removes it. The status stays as it is.
+    Without these what is stored is kept; `null` removes it. The status stays as it is.
     """
     request = pb.UpdateSubscriptionRequest(subscription_id=subscription_id, **_fields(body))
     if body.secret_key is not None:
@@ -330,6 +350,7 @@ def _fields(body: SubscriptionBody) -> dict[str, Any]:
         "rate_limit_burst": body.rate_limit_burst,
         "timeout_seconds": body.timeout_seconds,
         "retry_policy": retry_policies.asked(body.retry_policy),
+        "headers": pb.CustomHeaders(values=body.headers or {}) if "headers" in body.model_fields_set else None,
     }
 
 
@@ -348,6 +369,7 @@ def _subscription(message: pb.Subscription) -> Subscription:
         rate_limit_burst=message.rate_limit_burst if message.HasField("rate_limit_burst") else None,
         timeout_seconds=message.timeout_seconds if message.HasField("timeout_seconds") else None,
         retry_policy=retry_policies.answered(message),
+        header_names=list(message.header_names),
         breaker=_breaker(message.breaker),
         created_at=schemas.timestamp(message.created_at),
         updated_at=schemas.timestamp(message.updated_at),

@@ -15,7 +15,7 @@ from protos.webhook.v1 import (
     subscriptions_pb2,
     subscriptions_pb2_grpc,
 )
-from services.common import doorbell, errors, grpc_server, lifecycle, postgres, redis
+from services.common import doorbell, egress, errors, grpc_server, lifecycle, postgres, redis
 from services.common.auth import finder
 from services.common.auth.authenticator import Authenticator
 from services.common.gates import Gates
@@ -45,6 +45,7 @@ EXPIRED_KEYS_INTERVAL_SECONDS = 60
 @contextlib.asynccontextmanager
 async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIterator[None]:
     """Wires the service up, serves, and takes it down."""
+    policy = egress.policy(settings)
     async with (
         postgres.pool(process, settings) as pool,
         redis.client(settings) as client,
@@ -68,7 +69,7 @@ async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIt
         def register(server: grpc.aio.Server) -> None:
             ingest = IngestService(events, cache, gates, committer, max_payload_bytes=settings.max_payload_bytes)
             ingest_pb2_grpc.add_IngestServiceServicer_to_server(ingest, server)
-            subscriptions = SubscriptionService(store, cache, settings)
+            subscriptions = SubscriptionService(store, cache, settings, policy)
             subscriptions_pb2_grpc.add_SubscriptionServiceServicer_to_server(subscriptions, server)
             access = AccessService(AccessStore(pool), callers)
             access_pb2_grpc.add_AccessServiceServicer_to_server(access, server)

@@ -63,6 +63,7 @@ class _Cached(msgspec.Struct, frozen=True, kw_only=True):
     rate_limit_burst: int | None
     timeout_seconds: float | None
     retry_policy: str | None
+    header_names: tuple[str, ...]
 
 
 _FIELDS = _Cached.__struct_fields__

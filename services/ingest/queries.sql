@@ -1,8 +1,8 @@
 -- insert_subscription --
 -- Makes a subscription, unless its tenant is unknown or deleted. The tenant is not deleted before this is committed.
 INSERT INTO subscriptions (id, tenant_id, target_url, secret_key, event_types, description, keep_when_disabled,
-                           rate_limit_per_second, rate_limit_burst, timeout_seconds, retry_policy)
-SELECT $1, t.id, $3, $4, $5, $6, $7, $8, $9, $10, $11::jsonb
+                           rate_limit_per_second, rate_limit_burst, timeout_seconds, retry_policy, headers, header_names)
+SELECT $1, t.id, $3, $4, $5, $6, $7, $8, $9, $10, $11::jsonb, $12, $13
 FROM tenants t WHERE t.id = $2 AND t.deleted_at IS NULL
 FOR KEY SHARE
 RETURNING *
@@ -34,13 +34,16 @@ LEFT JOIN subscriptions s
 WHERE t.id = $1 AND t.deleted_at IS NULL
 
 -- update_subscription --
--- Replaces a live subscription's fields; the secret only when $6 says so. Answers it with its breaker.
+-- Replaces a live subscription's fields; the secret only when $6 says so, the headers when $13 does. Answers it with its
+-- breaker.
 WITH changed AS (
     UPDATE subscriptions
     SET target_url = $3, event_types = $4, description = $5,
         secret_key = CASE WHEN $6 THEN $7 ELSE secret_key END,
         keep_when_disabled = $8, rate_limit_per_second = $9, rate_limit_burst = $10, timeout_seconds = $11,
         retry_policy = $12::jsonb,
+        headers = CASE WHEN $13 THEN $14 ELSE headers END,
+        header_names = CASE WHEN $13 THEN $15 ELSE header_names END,
         version = version + 1, updated_at = now()
     WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NULL
     RETURNING *
@@ -66,13 +69,13 @@ SET breaker = 'closed', breaker_since = now(), breaker_reason = NULL, probe_at =
 WHERE subscription_id = $1
 
 -- delete_subscription --
--- Marks a subscription deleted, and forgets its secret and what its endpoint did.
+-- Marks a subscription deleted, and forgets its secrets and what its endpoint did.
 WITH forgotten AS (
     DELETE FROM subscription_health h USING subscriptions s
     WHERE h.subscription_id = $2 AND s.id = $2 AND s.tenant_id = $1
 )
 UPDATE subscriptions
-SET deleted_at = now(), updated_at = now(), version = version + 1, secret_key = NULL
+SET deleted_at = now(), updated_at = now(), version = version + 1, secret_key = NULL, headers = NULL
 WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NULL
 RETURNING version
 

@@ -5,10 +5,10 @@ from typing import ClassVar
 from pydantic import PositiveInt
 
 from services.common.retry_policy import RetrySettings
-from services.common.settings import GrpcServerSettings, PostgresSettings, RedisSettings
+from services.common.settings import EgressSettings, GrpcServerSettings, PostgresSettings, RedisSettings
 
 
-class IngestSettings(PostgresSettings, RedisSettings, GrpcServerSettings, RetrySettings):
+class IngestSettings(PostgresSettings, RedisSettings, GrpcServerSettings, RetrySettings, EgressSettings):
     """What the ingest service reads from the environment."""
 
     # Keys are made here: without the first one nobody could.

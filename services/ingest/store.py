@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from uuid import UUID
 
-from services.common import deliveries, errors, postgres, sql
+from services.common import custom_headers, deliveries, errors, postgres, sql
 from services.ingest import idempotency
 from services.ingest.idempotency import Key
 from services.ingest.statuses import Change
@@ -73,9 +73,9 @@ class Store:
         return [((row["id"], row["steady"]), row["event_types"]) for row in rows if row["id"] is not None]
 
     async def update_subscription(
-        self, tenant_id: str, subscription_id: UUID, draft: Draft, *, set_secret: bool
+        self, tenant_id: str, subscription_id: UUID, draft: Draft, *, set_secret: bool, set_headers: bool
     ) -> Shown:
-        """Replaces a subscription's fields, its secret only with `set_secret`; NotFound when there is none."""
+        """Replaces a subscription's fields, its secret and headers only if asked to; NotFound when there is none."""
         row = await self._pool.fetchrow(
             SQL["update_subscription"],
             tenant_id,
@@ -86,6 +86,8 @@ class Store:
             set_secret,
             draft.secret_key,
             *_controls(draft),
+            set_headers,
+            *_headers(draft),
         )
         if row is None:
             raise no_subscription(subscription_id)
@@ -140,6 +142,7 @@ class Store:
             draft.event_types,
             draft.description,
             *_controls(draft),
+            *_headers(draft),
         )
         if row is None:
             raise no_tenant()
@@ -162,6 +165,10 @@ def _controls(draft: Draft) -> tuple[bool, float | None, int | None, float | Non
         draft.timeout_seconds,
         draft.retry_policy.text if draft.retry_policy else None,
     )
+
+
+def _headers(draft: Draft) -> tuple[bytes | None, list[str]]:
+    return custom_headers.stored(draft.headers), sorted(draft.headers, key=str.lower)
 
 
 def no_subscription(subscription_id: UUID) -> errors.NotFound:

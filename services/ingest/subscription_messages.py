@@ -1,7 +1,8 @@
 """Subscriptions to and from their messages."""
 
 from protos.webhook.v1 import subscriptions_pb2 as pb
-from services.common import errors, retry_policy
+from services.common import errors, retry_policy, targets
+from services.common.egress import EgressDenied, Policy
 from services.common.retry_policy import Asked, RetrySettings
 from services.ingest.subscriptions import Breaker, Draft, Shown, Subscription
 
@@ -10,18 +11,22 @@ _STATE_PREFIX = "BREAKER_STATE_"
 
 
 def draft(
-    request: pb.CreateSubscriptionRequest | pb.UpdateSubscriptionRequest, settings: RetrySettings, *, secret: bool
+    request: pb.CreateSubscriptionRequest | pb.UpdateSubscriptionRequest,
+    settings: RetrySettings,
+    policy: Policy,
+    *,
+    secret: bool,
 ) -> Draft:
     """What a request asks for, its secret only with `secret`; InvalidArgument naming each field at fault."""
     asked: Asked | None = None
-    refused: tuple[errors.Violation, ...] = ()
+    refused = _denied(request.target_url, policy)
     if request.HasField("retry_policy"):
         try:
             asked = retry_policy.accepted(
                 _asked(request.retry_policy), settings.retry_policy, expiry_hours=settings.delivery_expiry_hours
             )
         except errors.InvalidArgument as error:
-            refused = error.violations
+            refused += error.violations
     return Draft(
         target_url=request.target_url,
         event_types=list(request.event_types),
@@ -32,6 +37,7 @@ def draft(
         rate_limit_burst=request.rate_limit_burst if request.HasField("rate_limit_burst") else None,
         timeout_seconds=request.timeout_seconds if request.HasField("timeout_seconds") else None,
         retry_policy=asked,
+        headers=dict(request.headers.values),
         refused=refused,
     )
 
@@ -54,11 +60,25 @@ def message(shown: Shown) -> pb.Subscription:
         timeout_seconds=subscription.timeout_seconds,
         retry_policy=_policy(subscription),
         breaker=_breaker(breaker),
+        header_names=subscription.header_names,
     )
     found.created_at.FromDatetime(subscription.created_at)
     found.updated_at.FromDatetime(subscription.updated_at)
     found.status_since.FromDatetime(subscription.status_since)
     return found
+
+
+def _denied(url: str, policy: Policy) -> tuple[errors.Violation, ...]:
+    """What is known before anything is resolved. A URL that is none is refused elsewhere."""
+    try:
+        target = targets.parse(url)
+    except ValueError:
+        return ()
+    try:
+        policy.check_target(target.host, target.port)
+    except EgressDenied as denied:
+        return (errors.Violation(field="target_url", description=f"may not be sent to (see EGRESS_ALLOW): {denied}"),)
+    return ()
 
 
 def _asked(policy: pb.RetryPolicy) -> Asked:

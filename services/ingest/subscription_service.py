@@ -10,6 +10,7 @@ import grpc
 from protos.webhook.v1 import subscriptions_pb2 as pb
 from protos.webhook.v1 import subscriptions_pb2_grpc
 from services.common import ids, paging, tenants
+from services.common.egress import Policy
 from services.common.retry_policy import RetrySettings
 from services.ingest import statuses
 from services.ingest import subscription_messages as messages
@@ -30,10 +31,11 @@ Named: TypeAlias = (
 class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
     """Servicer of webhook.v1.SubscriptionService."""
 
-    def __init__(self, store: Store, cache: SubscriptionCache, settings: RetrySettings) -> None:
+    def __init__(self, store: Store, cache: SubscriptionCache, settings: RetrySettings, policy: Policy) -> None:
         self._store = store
         self._cache = cache
         self._settings = settings
+        self._policy = policy
 
     async def CreateSubscription(  # noqa: N802 - gRPC's name
         self,
@@ -42,7 +44,7 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
     ) -> pb.CreateSubscriptionResponse:
         """Stores a new subscription."""
         tenant_id = tenants.of(request.tenant_id)
-        draft = messages.draft(request, self._settings, secret=request.HasField("secret_key"))
+        draft = messages.draft(request, self._settings, self._policy, secret=request.HasField("secret_key"))
         return await _whole(self._create(request, tenant_id, draft))
 
     async def GetSubscription(  # noqa: N802 - gRPC's name
@@ -74,13 +76,15 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         request: pb.UpdateSubscriptionRequest,
         context: grpc.aio.ServicerContext[pb.UpdateSubscriptionRequest, pb.UpdateSubscriptionResponse],  # noqa: ARG002 - gRPC's signature
     ) -> pb.UpdateSubscriptionResponse:
-        """Replaces the fields; the secret only when the request says so."""
+        """Replaces the fields; the secret and the headers only when the request says so."""
         tenant_id = tenants.of(request.tenant_id)
         change = request.WhichOneof("secret")
-        draft = messages.draft(request, self._settings, secret=change == "secret_key")
+        draft = messages.draft(request, self._settings, self._policy, secret=change == "secret_key")
         set_secret = change == "secret_key" or (change == "remove_secret" and request.remove_secret)
         subscription_id = ids.parse("subscription_id", request.subscription_id)
-        updated = await _whole(self._update(tenant_id, subscription_id, draft, set_secret=set_secret))
+        set_headers = request.HasField("headers")
+        change_made = self._update(tenant_id, subscription_id, draft, set_secret=set_secret, set_headers=set_headers)
+        updated = await _whole(change_made)
         return pb.UpdateSubscriptionResponse(subscription=messages.message(updated))
 
     async def DeleteSubscription(  # noqa: N802 - gRPC's name
@@ -144,8 +148,12 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
             await self._cache.changed(new.id, tenant_id, new, new.version)
         return pb.CreateSubscriptionResponse(subscription=pb.Subscription.FromString(answer))
 
-    async def _update(self, tenant_id: str, subscription_id: UUID, draft: Draft, *, set_secret: bool) -> Shown:
-        shown = await self._store.update_subscription(tenant_id, subscription_id, draft, set_secret=set_secret)
+    async def _update(
+        self, tenant_id: str, subscription_id: UUID, draft: Draft, *, set_secret: bool, set_headers: bool
+    ) -> Shown:
+        shown = await self._store.update_subscription(
+            tenant_id, subscription_id, draft, set_secret=set_secret, set_headers=set_headers
+        )
         await self._cache.changed(subscription_id, tenant_id, shown[0], shown[0].version)
         return shown
 

@@ -1,26 +1,21 @@
 """Subscriptions: the record, and what a valid one is."""
 
-import ipaddress
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeAlias
-from urllib.parse import urlsplit
 from uuid import UUID
 
-from services.common import errors, signatures
+from services.common import custom_headers, errors, signatures, targets
 from services.common.retry_policy import Asked
 from services.ingest import event_types
 from services.ingest.event_types import Filter
 
-MAX_URL_LENGTH = 2048
 MAX_SECRET_LENGTH = 256
 MAX_DESCRIPTION_LENGTH = 1024
 MAX_RATE = 100_000
 MAX_BURST = 1_000_000
 MIN_TIMEOUT_SECONDS, MAX_TIMEOUT_SECONDS = 1, 30
-_LABEL = re.compile(r"[A-Za-z0-9_-]{1,63}")
 
 # A subscription that an event goes to, and whether its deliveries are steady: nothing holds them back.
 Target: TypeAlias = tuple[UUID, bool]
@@ -49,6 +44,8 @@ class Subscription:
     rate_limit_burst: int | None
     timeout_seconds: float | None
     retry_policy: str | None
+    # Of the headers that its requests carry besides the service's own; their values are for the workers alone.
+    header_names: tuple[str, ...]
     # Both made once, for each event asks.
     filter: Filter = field(repr=False, compare=False)
     # Itself, or nothing while it takes no events.
@@ -76,6 +73,7 @@ class Subscription:
             rate_limit_burst=row["rate_limit_burst"],
             timeout_seconds=row["timeout_seconds"],
             retry_policy=row["retry_policy"],
+            header_names=tuple(row["header_names"]),
             filter=Filter(types),
             targets=_targets(row),
         )
@@ -130,6 +128,7 @@ class Draft:
     timeout_seconds: float | None = None
     # Checked where the service's own is known.
     retry_policy: Asked | None = None
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     # What was found wrong before, to be said together with the rest.
     refused: Sequence[errors.Violation] = ()
 
@@ -142,6 +141,7 @@ class Draft:
             *_secret_violations(self.secret_key),
             *_limit_violations(self.rate_limit_per_second, self.rate_limit_burst),
             *_timeout_violations(self.timeout_seconds),
+            *custom_headers.violations("headers", self.headers),
             *self.refused,
         ]
         if found:
@@ -153,43 +153,11 @@ def _violation(field_name: str, description: str) -> list[errors.Violation]:
 
 
 def _url_violations(url: str) -> list[errors.Violation]:
-    why = _why_no_url(url)
-    return _violation("target_url", why) if why else []
-
-
-def _why_no_url(url: str) -> str | None:  # noqa: PLR0911 - a list of reasons, each with its own sentence
-    if not url:
-        return "is required: an absolute http or https URL"
-    if len(url) > MAX_URL_LENGTH:
-        return f"must be at most {MAX_URL_LENGTH} characters"
-    if any(character.isspace() or not character.isprintable() for character in url) or "\\" in url:
-        return "must be a URL without spaces, control characters or backslashes"
     try:
-        parts = urlsplit(url)
-        port = parts.port
+        targets.parse(url)
     except ValueError as error:
-        return f"must be a valid URL: {str(error)[:100]}"
-    if parts.scheme not in {"http", "https"}:
-        return "must begin with http:// or https://"
-    if "@" in parts.netloc:
-        return "must not carry credentials; deliveries are signed instead"
-    if not parts.hostname or port == 0:
-        return "must name a host, and a port from 1 to 65535 if any"
-    return None if _is_host(parts.hostname) else f"has no valid host: {parts.hostname[:100]}"
-
-
-def _is_host(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        pass
-    else:
-        return True
-    try:
-        labels = host.encode("idna").decode().removesuffix(".").split(".")
-    except UnicodeError:
-        return False
-    return all(_LABEL.fullmatch(label) for label in labels)
+        return _violation("target_url", str(error))
+    return []
 
 
 def _text_violations(field_name: str, text: str, longest: int) -> list[errors.Violation]:

@@ -2,12 +2,12 @@
 
 import asyncio
 import contextlib
-import sys
 from collections.abc import AsyncIterator
 
 import structlog
 
-from services.common import errors, ids, lifecycle, postgres, redis
+from services.common import egress, errors, ids, lifecycle, postgres, redis
+from services.common.egress import Policy
 from services.common.gates import Gates
 from services.common.settings import load
 from services.common.subscription_changes import Copies
@@ -18,9 +18,9 @@ from services.delivery.settings import WorkerSettings
 from services.delivery.worker import http_sender
 from services.delivery.worker.bells import Bells
 from services.delivery.worker.deliverer import Deliverer
-from services.delivery.worker.egress import Policy
 from services.delivery.worker.health import Health
 from services.delivery.worker.outcomes import Recorder
+from services.delivery.worker.proxy import Proxy
 from services.delivery.worker.scheduler import Scheduler
 from services.delivery.worker.store import Store
 
@@ -37,7 +37,11 @@ async def serve(process: lifecycle.Process, settings: WorkerSettings, policy: Po
         postgres.pool(process, settings) as pool,
         redis.client(settings) as client,
         http_sender.sender(
-            policy, max_response_bytes=settings.max_response_bytes, wanted_bytes=settings.stored_response_bytes
+            policy,
+            max_response_bytes=settings.max_response_bytes,
+            wanted_bytes=settings.stored_response_bytes,
+            tls=http_sender.trust(settings.egress_ca_bundle),
+            proxy=Proxy.parse(settings.egress_proxy) if settings.egress_proxy else None,
         ) as sender,
     ):
         store = Store(pool, settings)
@@ -97,10 +101,7 @@ async def _be_counted(store: Store) -> None:
 def main() -> None:
     """Runs until told to stop."""
     settings = load(WorkerSettings)
-    try:
-        policy = Policy.parse(settings.egress_allowed)
-    except ValueError as error:
-        sys.exit(str(error))
+    policy = egress.policy(settings)
     lifecycle.run("worker", settings, lambda process: serve(process, settings, policy))
 
 

@@ -16,6 +16,8 @@ from services.delivery.worker.sender import Answer, Failure, SendError
 # Of an answer's status line and headers together, interim answers included.
 MAX_HEAD_BYTES = 64 << 10
 HEAD_PIECE_BYTES = 16 << 10
+# A body in chunks of a byte takes six for each; what is far more are trailers without an end.
+FRAMING_FACTOR = 8
 RECEIVE_BUFFER_BYTES = 16 << 10
 _SWITCHING_PROTOCOLS = 101
 _FIRST_FINAL_STATUS = 200
@@ -49,6 +51,7 @@ class Connection(asyncio.Protocol):
         self._body = bytearray()
         self._body_bound = self._max_response_bytes
         self._head_bytes = 0
+        self._rest_bytes = 0
         self._received = False
         self._in_body = False
         self._delimited = False
@@ -110,7 +113,10 @@ class Connection(asyncio.Protocol):
             if self._head_bytes > MAX_HEAD_BYTES and self.status_code is None:
                 self._fail(Failure.INVALID_RESPONSE, f"the answer's headers are over {MAX_HEAD_BYTES} bytes")
         if data and self.usable:
+            self._rest_bytes += len(data)
             self._feed(data)
+            if self._rest_bytes > MAX_HEAD_BYTES + FRAMING_FACTOR * self._max_response_bytes:
+                self._fail(Failure.INVALID_RESPONSE, "the answer has more around its body than in it")
 
     def _feed(self, data: bytes) -> None:
         try:

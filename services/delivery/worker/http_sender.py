@@ -7,11 +7,14 @@ import ssl
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
-import yarl
-
-from services.delivery.worker.egress import EgressDenied, Policy
+from services.common import targets
+from services.common.egress import EgressDenied, Policy
+from services.common.targets import Target
+from services.delivery.worker import dialing
 from services.delivery.worker.http_connection import Connection
+from services.delivery.worker.proxy import Proxy
 from services.delivery.worker.request import OutgoingRequest
 from services.delivery.worker.resolver import Resolver
 from services.delivery.worker.sender import Answer, Failure, SendError
@@ -22,16 +25,9 @@ KEEPALIVE_SECONDS = 4.0
 KEEPALIVE_MARGIN_SECONDS = 1.0
 MAX_KEEPALIVE_SECONDS = 60.0
 SWEEP_SECONDS = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """Where a URL leads, and the beginning of a request to it."""
-
-    tls: bool
-    host: str
-    port: int
-    head: bytes
+_Key: TypeAlias = tuple[bool, str, int]
+# A connection, and the address that it leads to.
+_Opened: TypeAlias = tuple[Connection, str]
 
 
 @dataclass(slots=True)
@@ -39,36 +35,48 @@ class _Host:
     """What is known of one (tls, host, port)."""
 
     keepalive_seconds: float = KEEPALIVE_SECONDS
-    # Idle connections with the time they became so, the latest last.
-    idle: deque[tuple[Connection, float]] = field(default_factory=deque)
+    # Idle connections with the time they became so and the address that they lead to, the latest last.
+    idle: deque[tuple[Connection, float, str]] = field(default_factory=deque)
 
 
 class HttpSender:
     """HTTP/1.1 over plain or TLS connections. The number of connections is bounded by the requests in flight."""
 
-    def __init__(self, policy: Policy, tls: ssl.SSLContext, *, max_response_bytes: int, wanted_bytes: int) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        tls: ssl.SSLContext,
+        *,
+        max_response_bytes: int,
+        wanted_bytes: int,
+        proxy: Proxy | None = None,
+    ) -> None:
         self._resolver = Resolver(policy)
         self._tls = tls
+        self._proxy = proxy
         self._max_response_bytes = max_response_bytes
         self._wanted_bytes = wanted_bytes
-        self._hosts: defaultdict[tuple[bool, str, int], _Host] = defaultdict(_Host)
+        self._hosts: defaultdict[_Key, _Host] = defaultdict(_Host)
 
     async def send(self, request: OutgoingRequest, *, timeout_seconds: float, fresh: bool = False) -> Answer:
         """POSTs within the deadline; see Sender."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_seconds
         late = f"no complete answer within {timeout_seconds:g} s"
-        target = _target(request.url)
-        head = _head(target, request)
-        connection = None if fresh else _take_idle(self._host(target), loop.time())
-        reused = connection is not None
-        if connection is None:
-            connection = await self._connect(target, deadline, late)
+        target, begin = _target(request.url)
+        head = _head(begin, request)
+        # At each attempt, whether a connection is there or not: where it leads must still be where its name does.
+        addresses = self._resolver.known(target.host, target.port)
+        if addresses is None:
+            addresses = await self._resolve(target, deadline, late)
+        kept = None if fresh else self._take_idle(target, addresses)
+        connection, address = kept or await self._connect(target, addresses, deadline, late)
         timer = loop.call_at(deadline, connection.expire, late)
         try:
             answer = await connection.exchange(head, request.body)
         except SendError as error:
-            error.reused = reused and error.kind is Failure.CONNECTION_LOST and not connection.received
+            reused = kept is not None and error.kind is Failure.CONNECTION_LOST
+            error.reused = reused and not connection.received
             raise
         finally:
             timer.cancel()
@@ -77,7 +85,7 @@ class HttpSender:
             if connection.announced_idle_seconds is not None:
                 announced = connection.announced_idle_seconds - KEEPALIVE_MARGIN_SECONDS
                 host.keepalive_seconds = min(max(0.0, announced), MAX_KEEPALIVE_SECONDS)
-            host.idle.append((connection, loop.time()))
+            host.idle.append((connection, loop.time(), address))
         else:
             connection.close()
         return answer
@@ -92,7 +100,7 @@ class HttpSender:
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
             for key, host in tuple(self._hosts.items()):
-                while host.idle and not _is_fresh(host, *host.idle[0], loop.time()):
+                while host.idle and not _is_fresh(host, *host.idle[0][:2], loop.time()):
                     host.idle.popleft()[0].close()
                 if not host.idle:
                     del self._hosts[key]
@@ -100,53 +108,56 @@ class HttpSender:
     def close(self) -> None:
         """Closes what is idle."""
         for host in self._hosts.values():
-            for connection, _ in host.idle:
+            for connection, *_ in host.idle:
                 connection.close()
         self._hosts.clear()
 
-    async def _connect(self, target: Target, deadline: float, late: str) -> Connection:
+    def _take_idle(self, target: Target, addresses: list[str]) -> _Opened | None:
+        """The connection that became idle last, if it leads to one of the addresses; those that do not are closed."""
+        host, now = self._host(target), asyncio.get_running_loop().time()
+        while host.idle:
+            connection, since, address = host.idle.pop()
+            if address in addresses and _is_fresh(host, connection, since, now):
+                return connection, address
+            connection.close()
+        return None
+
+    async def _resolve(self, target: Target, deadline: float, late: str) -> list[str]:
         try:
             async with asyncio.timeout_at(deadline):
-                addresses = await self._resolver.resolve(target.host, target.port)
-                return await self._connect_to(target, addresses, deadline)
+                return await self._resolver.resolve(target.host, target.port)
         except TimeoutError:
             raise SendError(Failure.TIMEOUT, late) from None
         except EgressDenied as error:
             raise SendError(Failure.EGRESS_DENIED, str(error)) from None
 
-    async def _connect_to(self, target: Target, addresses: list[str], deadline: float) -> Connection:
-        """Tries one address after the other, each for its share of the time; the last failure is the answer."""
+    async def _connect(self, target: Target, addresses: list[str], deadline: float, late: str) -> _Opened:
+        openings = [functools.partial(self._open, target, address) for address in addresses]
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await dialing.first(openings, _close)
+        except TimeoutError:
+            raise SendError(Failure.TIMEOUT, late) from None
+        except ssl.SSLError as error:
+            raise SendError(Failure.TLS, f"TLS failed: {error.reason or error}") from None
+        except OSError as error:
+            raise SendError(Failure.CONNECT, f"{target.host}:{target.port}: {error}") from None
+
+    async def _open(self, target: Target, address: str) -> _Opened:
+        """A connection to this address and no other, by itself or through the proxy."""
         loop = asyncio.get_running_loop()
-        failure: Exception | None = None
-        for tried, address in enumerate(addresses):
-            share = (deadline - loop.time()) / (len(addresses) - tried)
-            try:
-                async with asyncio.timeout(share):
-                    _, connection = await loop.create_connection(
-                        lambda: Connection(self._max_response_bytes, self._wanted_bytes),
-                        address,
-                        target.port,
-                        ssl=self._tls if target.tls else None,
-                        server_hostname=target.host if target.tls else None,
-                    )
-            except ssl.SSLError as error:
-                raise SendError(Failure.TLS, f"TLS failed: {error.reason or error}") from None
-            except OSError as error:
-                failure = error
-            else:
-                return connection
-        if isinstance(failure, TimeoutError):
-            raise failure
-        raise SendError(Failure.CONNECT, f"{target.host}:{target.port}: {failure}")
+        connection = Connection(self._max_response_bytes, self._wanted_bytes)
+        tls = self._tls if target.tls else None
+        name = target.host.removesuffix(".") if target.tls else None
+        if self._proxy is None:
+            await loop.create_connection(lambda: connection, address, target.port, ssl=tls, server_hostname=name)
+        else:
+            await self._proxy.connect(connection, address, target.port, tls, name)
+        return connection, address
 
 
-def _take_idle(host: _Host, now: float) -> Connection | None:
-    while host.idle:
-        connection, since = host.idle.pop()
-        if _is_fresh(host, connection, since, now):
-            return connection
-        connection.close()
-    return None
+def _close(opened: _Opened) -> None:
+    opened[0].close()
 
 
 def _is_fresh(host: _Host, connection: Connection, since: float, now: float) -> bool:
@@ -154,32 +165,48 @@ def _is_fresh(host: _Host, connection: Connection, since: float, now: float) -> 
 
 
 @functools.lru_cache(maxsize=4096)
-def _target(text: str) -> Target:
+def _target(url: str) -> tuple[Target, bytes]:
+    """Where a URL leads, and the beginning of a request to it."""
     try:
-        # As it was given where that can be sent, for some receivers sign their URLs; else encoded by yarl.
-        url = yarl.URL(text, encoded=text.isascii() and text.isprintable() and " " not in text)
-        host, port = url.raw_host, url.port
+        target = targets.parse(url)
     except ValueError as error:
-        raise SendError(Failure.INVALID_REQUEST, str(error)) from None
-    if url.scheme not in {"http", "https"} or not host or not port:
-        raise SendError(Failure.INVALID_REQUEST, "the target is no absolute http or https URL")
-    head = f"POST {url.raw_path_qs} HTTP/1.1\r\nHost: {url.host_port_subcomponent}\r\n"
-    return Target(url.scheme == "https", host, port, head.encode("ascii"))
+        raise SendError(Failure.INVALID_REQUEST, f"the target {error}") from None
+    return target, f"POST {target.path} HTTP/1.1\r\nHost: {target.authority}\r\n".encode("ascii")
 
 
-def _head(target: Target, request: OutgoingRequest) -> bytes:
+def _head(begin: bytes, request: OutgoingRequest) -> bytes:
     lines = "".join(f"{name}: {value}\r\n" for name, value in request.headers.items())
     if lines.count("\n") != len(request.headers) or lines.count("\r") != len(request.headers) or "\0" in lines:
         raise SendError(Failure.INVALID_REQUEST, "a header has a line break in it")
-    return b"%b%bContent-Length: %d\r\n\r\n" % (target.head, lines.encode("latin-1"), len(request.body))
+    return b"%b%bContent-Length: %d\r\n\r\n" % (begin, lines.encode("latin-1"), len(request.body))
+
+
+def trust(ca_bundle: str = "") -> ssl.SSLContext:
+    """TLS that verifies receivers against the system's store and, if a file is named, its authorities.
+
+    The system's, for it is what an operator keeps up to date, and what SSL_CERT_FILE replaces. OSError when there is no
+    such file, or nothing in it.
+    """
+    tls = ssl.create_default_context()
+    tls.set_alpn_protocols(["http/1.1"])
+    if ca_bundle:
+        tls.load_verify_locations(ca_bundle)
+    return tls
 
 
 @contextlib.asynccontextmanager
-async def sender(policy: Policy, *, max_response_bytes: int, wanted_bytes: int) -> AsyncIterator[HttpSender]:
+async def sender(
+    policy: Policy,
+    *,
+    max_response_bytes: int,
+    wanted_bytes: int,
+    tls: ssl.SSLContext | None = None,
+    proxy: Proxy | None = None,
+) -> AsyncIterator[HttpSender]:
     """A sender whose connections are closed with the context."""
-    tls = ssl.create_default_context()
-    tls.set_alpn_protocols(["http/1.1"])
-    created = HttpSender(policy, tls, max_response_bytes=max_response_bytes, wanted_bytes=wanted_bytes)
+    created = HttpSender(
+        policy, tls or trust(), max_response_bytes=max_response_bytes, wanted_bytes=wanted_bytes, proxy=proxy
+    )
     sweeper = asyncio.create_task(created.sweep(), name="idle_connections")
     try:
         yield created

@@ -1,8 +1,8 @@
 """The request that a receiver gets: its headers, and its signatures."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from services.common import metrics, signatures
+from services.common import custom_headers, metrics, signatures
 from services.delivery.worker.store import Claim
 
 USER_AGENT = f"webhook-service/{metrics.version()}"
@@ -13,14 +13,14 @@ class OutgoingRequest:
     """A POST. `body` is the payload's exact bytes."""
 
     url: str
-    headers: dict[str, str]
+    headers: dict[str, str] = field(repr=False)
     body: bytes
 
 
 def build(claim: Claim, payload: bytes, unix_seconds: int) -> OutgoingRequest:
     """The request of one attempt, signed as of `unix_seconds`.
 
-    Headers by Standard Webhooks 1.0 (webhook-id stays the same over retries), and the plain ones.
+    Headers by Standard Webhooks 1.0 (webhook-id stays the same over retries), the plain ones, and the subscription's.
     """
     message_id = str(claim.id)
     headers = {
@@ -35,4 +35,6 @@ def build(claim: Claim, payload: bytes, unix_seconds: int) -> OutgoingRequest:
     if claim.secret_key is not None:
         headers["webhook-signature"] = signatures.standard(claim.secret_key, message_id, unix_seconds, payload)
         headers["X-Hub-Signature-256"] = signatures.hub(claim.secret_key, payload)
+    if claim.headers is not None:
+        headers = {**custom_headers.of_stored(claim.headers), **headers}
     return OutgoingRequest(url=claim.target_url, headers=headers, body=payload)

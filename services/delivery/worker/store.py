@@ -46,6 +46,8 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     retry_policy: str | None
     target_url: str
     secret_key: str | None
+    # As services.common.custom_headers reads them.
+    headers: bytes | None
     content_type: str | None
     payload_bytes: int | None
     payload: bytes | None
@@ -285,6 +287,7 @@ def _claim(row: Any, token: UUID, asked_at: float) -> Claim:
         retry_policy=row["retry_policy"],
         target_url=row["target_url"],
         secret_key=row["secret_key"],
+        headers=row["headers"],
         content_type=row["content_type"],
         payload_bytes=row["payload_bytes"],
         payload=row["payload"],

@@ -12,9 +12,11 @@ import pytest
 import structlog
 
 from services.common.doorbell import Broker, Ringer
-from services.delivery.worker.egress import Policy
+from services.common.egress import Policy
+from services.delivery.worker import lookups
 from services.delivery.worker.sender import Sender
 from tests.integration.delivery import sending
+from tests.integration.delivery.names import Names, Naming
 from tests.integration.delivery.world import LOOPBACK, Client, World, opened
 from tests.support.stores import Stores
 
@@ -48,6 +50,28 @@ def self_signed() -> Iterator[ssl.SSLContext]:
     shutil.rmtree(folder)
 
 
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ssl.SSLContext]:
+    """The file of an authority that the system does not know, and a server's TLS with its certificate."""
+    folder = tmp_path_factory.mktemp("authority")
+    ca, ca_key, request, certificate, key, names = (
+        folder / name for name in ("ca.pem", "ca.key", "request.pem", "certificate.pem", "key.pem", "names")
+    )
+    names.write_text("subjectAltName=IP:127.0.0.1,DNS:receiver.example")
+
+    def openssl(*arguments: object) -> None:
+        subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True)
+
+    new_key = ("-newkey", "rsa:2048", "-nodes")
+    openssl("req", "-x509", *new_key, "-days", 1, "-subj", "/CN=Test authority", "-keyout", ca_key, "-out", ca)
+    openssl("req", "-new", *new_key, "-subj", "/CN=127.0.0.1", "-keyout", key, "-out", request)
+    signed_by = ("-CA", ca, "-CAkey", ca_key, "-CAcreateserial")
+    openssl("x509", "-req", "-in", request, *signed_by, "-days", 1, "-extfile", names, "-out", certificate)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, key)
+    return ca, context
+
+
 @pytest.fixture(scope="module")
 async def _world(stores: Stores) -> AsyncIterator[World]:
     with stores.database() as database_url:
@@ -76,6 +100,18 @@ async def shared(stores: Stores) -> AsyncIterator[Shared]:
     with stores.database() as database_url:
         async with opened(database_url, stores.redis_url()) as made, made.running() as client:
             yield Shared(world=made, client=client)
+
+
+@pytest.fixture
+def names(monkeypatch: pytest.MonkeyPatch) -> Naming:
+    """Makes names of any kind resolve so; addresses are connected to as ever."""
+
+    def answer(*answers: list[str]) -> Names:
+        made = Names(*answers)
+        monkeypatch.setattr(lookups, "getaddrinfo", made.getaddrinfo)
+        return made
+
+    return answer
 
 
 @pytest.fixture

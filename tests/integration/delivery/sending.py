@@ -4,8 +4,8 @@ from contextlib import AbstractAsyncContextManager
 
 import pytest
 
+from services.common.egress import Policy
 from services.delivery.worker import http_sender
-from services.delivery.worker.egress import Policy
 from services.delivery.worker.request import OutgoingRequest
 from services.delivery.worker.sender import Sender, SendError
 

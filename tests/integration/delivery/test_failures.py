@@ -5,7 +5,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from services.delivery.worker.egress import Policy
+from services.common.egress import Policy
 from tests.integration.delivery import raw
 from tests.integration.delivery.conftest import Shared
 from tests.integration.delivery.world import World, outcomes

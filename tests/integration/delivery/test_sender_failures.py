@@ -192,9 +192,8 @@ async def test_a_backlog_that_is_full_is_a_timeout(sender: Sender) -> None:
     assert found.kind is Failure.TIMEOUT
 
 
-@pytest.mark.parametrize("host", ["nothing.invalid", "a" * 64 + ".invalid"])
-async def test_a_name_without_addresses_is_a_dns_failure(sender: Sender, host: str) -> None:
-    assert (await failure(sender, f"http://{host}/")).kind is Failure.DNS
+async def test_a_name_without_addresses_is_a_dns_failure(sender: Sender) -> None:
+    assert (await failure(sender, "http://nothing.invalid/")).kind is Failure.DNS
 
 
 async def test_tls_to_a_plain_port_is_a_tls_failure(sender: Sender, receiver: Receiver) -> None:
@@ -226,7 +225,36 @@ async def test_a_certificate_that_nobody_vouches_for_is_a_tls_failure(
 
 
 @pytest.mark.parametrize(
-    "url", ["http://", "http:///path", "http://[::1/", "http://host:99999/", "ftp://127.0.0.1/", "x"]
+    "url",
+    ["http://", "http:///path", "http://[::1/", "http://host:99999/", "ftp://127.0.0.1/", "x", f"http://{'a' * 64}.b/"],
 )
 async def test_a_url_that_is_none_is_an_invalid_request(sender: Sender, url: str) -> None:
     assert (await failure(sender, url)).kind is Failure.INVALID_REQUEST
+
+
+@pytest.mark.parametrize(
+    "begin",
+    [
+        b"Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\nX: ",
+        b"Transfer-Encoding: chunked\r\n\r\n1;",
+        b"X: ",
+    ],
+    ids=["trailers", "extension of a chunk", "headers"],
+)
+async def test_an_answer_whose_headers_or_trailers_have_no_end_is_given_up_long_before_its_deadline(
+    sender: Sender, begin: bytes
+) -> None:
+    sent = 0
+
+    async def flood(connection: raw.Connection) -> None:
+        nonlocal sent
+        await connection.request()
+        await connection.send(b"HTTP/1.1 200 OK\r\n" + begin)
+        while True:
+            await connection.send(b"y" * 65536)
+            sent += 65536
+
+    async with raw.serving(flood) as server:
+        found = await failure(sender, server.url(), timeout_seconds=30)
+    assert found.kind is Failure.INVALID_RESPONSE
+    assert sent < 20 << 20

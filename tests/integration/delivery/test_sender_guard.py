@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from services.delivery.worker.sender import Failure, Sender
+from services.delivery.worker.request import OutgoingRequest
+from services.delivery.worker.sender import Failure, Sender, SendError
 from tests.integration.delivery.sending import failure, post
 from tests.support.receiver import Receiver
 
@@ -38,3 +39,13 @@ async def test_an_environment_that_names_a_proxy_does_not_send_requests_there(
     monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{free_port}")
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port}")
     assert (await sender.send(post(receiver.url()), timeout_seconds=5)).status_code == 200
+
+
+@pytest.mark.parametrize("value", ["a\r\nX-Injected: y", "a\nX-Injected: y", "a\rX-Injected: y", "a\x00b"])
+async def test_a_header_with_a_line_break_is_never_sent(sender: Sender, receiver: Receiver, value: str) -> None:
+    request = OutgoingRequest(url=receiver.url(), headers={"X-Key": value}, body=b"{}")
+    with pytest.raises(SendError) as raised:
+        await sender.send(request, timeout_seconds=5)
+    assert raised.value.kind is Failure.INVALID_REQUEST
+    assert "X-Injected" not in raised.value.message
+    assert receiver.requests == []

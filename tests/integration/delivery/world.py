@@ -13,11 +13,11 @@ import redis.asyncio
 
 from protos.webhook.v1 import deliveries_pb2_grpc
 from services.common import grpc_client, ids, lifecycle
+from services.common.egress import Policy
 from services.common.postgres import Pool
 from services.delivery import __main__ as delivery
 from services.delivery.settings import DeliverySettings, WorkerSettings
 from services.delivery.worker import __main__ as worker
-from services.delivery.worker.egress import Policy
 from services.embedded import ports
 from tests.support.waiting import wait_until
 

@@ -54,6 +54,8 @@ def _take_controls(subscription: subscriptions_pb2.Subscription, request: Any) -
         subscription.ClearField(name)
         if request.HasField(name):
             setattr(subscription, name, getattr(request, name))
+    if request.HasField("headers"):
+        subscription.header_names[:] = sorted(request.headers.values)
     subscription.ClearField("retry_policy")
     if request.HasField("retry_policy"):
         subscription.retry_policy.CopyFrom(request.retry_policy)

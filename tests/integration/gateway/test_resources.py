@@ -39,6 +39,7 @@ async def test_a_subscription_is_created_looked_up_replaced_and_deleted(
         "rate_limit_burst": None,
         "timeout_seconds": None,
         "retry_policy": None,
+        "header_names": [],
         "breaker": {
             "state": "closed",
             "since": None,

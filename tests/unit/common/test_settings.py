@@ -112,6 +112,32 @@ def test_outside_of_development_egress_allow_defaults_to_nothing(monkeypatch: py
     assert load(WorkerSettings).egress_allowed == []
 
 
+def test_a_proxy_that_is_none_is_refused_and_its_password_not_repeated(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for url in ("https://u:hunter2@p:1", "u:hunter2@p:1", "http://u:hunter2@p", "http://u:hunter2@p:70000"):
+        monkeypatch.setenv("EGRESS_PROXY", url)
+        line = _one_line(capsys, WorkerSettings)
+        assert line.startswith("EGRESS_PROXY: ")
+        assert "hunter2" not in line
+
+
+@pytest.mark.parametrize("url", ["http://p.example:3128", "http://u:p%40ss@10.0.0.1:80/", "http://[fd00::1]:3128"])
+def test_a_proxy_is_taken(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("EGRESS_PROXY", url)
+    assert load(WorkerSettings).egress_proxy == url
+
+
+def test_a_bundle_without_certificates_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: Path
+) -> None:
+    empty = folder / "empty.pem"
+    empty.write_text("nothing")
+    for path in (empty, folder / "missing.pem", folder):
+        monkeypatch.setenv("EGRESS_CA_BUNDLE", str(path))
+        assert _one_line(capsys, WorkerSettings).startswith("EGRESS_CA_BUNDLE: ")
+
+
 def _one_line(capsys: pytest.CaptureFixture[str], cls: type[Settings]) -> str:
     with pytest.raises(SystemExit) as ended:
         load(cls)

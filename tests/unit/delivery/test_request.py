@@ -10,6 +10,7 @@ import standardwebhooks
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.common import custom_headers
 from services.delivery.worker import request
 from tests.unit.delivery.claims import CLAIM, claim
 
@@ -38,6 +39,18 @@ def test_a_type_and_a_secret_add_three_headers() -> None:
 @pytest.mark.parametrize("event_type", [None, ""])
 def test_without_a_type_there_is_no_x_event_type(event_type: str | None) -> None:
     assert "X-Event-Type" not in request.build(claim(event_type=event_type), b"{}", 0).headers
+
+
+def test_the_subscriptions_own_headers_are_added_and_replace_none() -> None:
+    values = {"Authorization": "Bearer t", "webhook-id": "forged", "User-Agent": "forged"}
+    built = request.build(claim(headers=custom_headers.stored(values)), b"{}", 0)
+    plain = request.build(CLAIM, b"{}", 0)
+    assert built.headers == {"Authorization": "Bearer t", **plain.headers}
+
+
+def test_headers_do_not_show_in_the_representation_of_a_request() -> None:
+    built = request.build(claim(headers=custom_headers.stored({"Authorization": "hunter2"})), b"{}", 0)
+    assert "hunter2" not in repr(built)
 
 
 def test_the_body_and_the_url_are_passed_on_as_they_are() -> None:

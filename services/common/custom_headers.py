@@ -1,0 +1,65 @@
+"""Headers that a subscription adds to its requests: which there may be, and how they are stored.
+
+Their values may be credentials, and are treated as such: nobody gets to read them but the receiver.
+"""
+
+import functools
+import re
+from collections.abc import Mapping
+
+import msgspec
+
+from services.common import errors
+
+MAX_HEADERS = 20
+MAX_NAME_LENGTH = 64
+MAX_VALUE_LENGTH = 1024
+# As they are sent: with a colon, a space, and the end of the line.
+MAX_BYTES = 4096
+KEPT_PREPARED = 4096
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}")
+_VALUE = re.compile(r"[!-~](?:[ -~]{0,1022}[!-~])?")
+# How a request is carried is the sender's to say (RFC 9110, 7.6.1), and what it is, ours.
+_CARRIAGE = frozenset(
+    {
+        *("connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade", "http2-settings"),
+        *("host", "expect", "content-length", "content-encoding"),
+    }
+)
+_OURS = frozenset({"content-type", "user-agent", "x-event-type"})
+_PREFIXES = ("proxy-", "webhook-", "x-webhook-", "x-hub-signature")
+
+
+def violations(field: str, values: Mapping[str, str]) -> list[errors.Violation]:
+    """What is wrong with these values by name. No value is repeated."""
+    if len(values) > MAX_HEADERS:
+        return [errors.Violation(field=field, description=f"must have at most {MAX_HEADERS} headers")]
+    found = []
+    seen: set[str] = set()
+    for name, value in values.items():
+        lower = name.lower()
+        if not _NAME.fullmatch(name):
+            why = f"{name[:MAX_NAME_LENGTH]!r} must be a name of 1 to {MAX_NAME_LENGTH} characters of an HTTP token"
+            found.append(errors.Violation(field=field, description=why))
+        elif lower in _CARRIAGE or lower in _OURS or lower.startswith(_PREFIXES):
+            found.append(errors.Violation(field=f"{field}.{name}", description="is set by this service alone"))
+        elif lower in seen:
+            found.append(errors.Violation(field=f"{field}.{name}", description="is there twice, in another case"))
+        elif not _VALUE.fullmatch(value):
+            why = f"must be 1 to {MAX_VALUE_LENGTH} printable ASCII characters, with no space around them"
+            found.append(errors.Violation(field=f"{field}.{name}", description=why))
+        seen.add(lower)
+    if not found and sum(len(name) + len(value) + 4 for name, value in values.items()) > MAX_BYTES:
+        found.append(errors.Violation(field=field, description=f"must have at most {MAX_BYTES} bytes in all"))
+    return found
+
+
+def stored(values: Mapping[str, str]) -> bytes | None:
+    """What stands in the database; None for no headers."""
+    return msgspec.json.encode(values) if values else None
+
+
+@functools.lru_cache(maxsize=KEPT_PREPARED)
+def of_stored(text: bytes) -> Mapping[str, str]:
+    """What `stored` made it of. The same for each claim of a subscription, which is why it is kept."""
+    return msgspec.json.decode(text, type=dict[str, str])

@@ -1,0 +1,146 @@
+"""Uvicorn's HTTP/1.1 with the bounds that it leaves open: how much a client may send, for how long, and how many may.
+
+A request that comes whole in one piece, as nearly all do, pays for three flags. What comes in pieces is watched.
+"""
+
+import asyncio
+from typing import Any, ClassVar
+
+from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+# Connections of one server; those beyond are closed as they come.
+MAX_CONNECTIONS = 10_000
+# Of a request's line and headers.
+MAX_HEAD_BYTES = 64 << 10
+MAX_HEADERS = 100
+# From the connection, or from its first byte, to the end of a request's headers; and to the end of its body.
+HEAD_SECONDS = 10.0
+REQUEST_SECONDS = 40.0
+# Of one request as it is sent, with what is thrown away after its answer; and of all that are unfinished, together.
+MAX_REQUEST_BYTES = 64 << 20
+MAX_UNFINISHED_BYTES = 256 << 20
+
+_TOO_LARGE = (
+    b'{"type":"about:blank","title":"Request Header Fields Too Large","status":431,'
+    b'"detail":"the headers must be at most %d, with %d bytes in all","reason":"HEADERS_TOO_LARGE"}'
+    % (MAX_HEADERS, MAX_HEAD_BYTES)
+)
+_LATE = (
+    b'{"type":"about:blank","title":"Request Timeout","status":408,'
+    b'"detail":"the request did not arrive in time","reason":"REQUEST_TIMEOUT"}'
+)
+_ANSWER = b"HTTP/1.1 %b\r\ncontent-type: application/problem+json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b"
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """One connection of a client."""
+
+    # Of all connections of this process, which has one memory.
+    unfinished_bytes: ClassVar[int] = 0
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        # Whether a request has begun and is not complete, and whether its headers are not.
+        self._unfinished = self._in_head = True
+        # Of the piece that came last; of the request that is unfinished; and what of that was counted.
+        self._piece_bytes = self._request_bytes = self._counted_bytes = 0
+        self._since = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
+        """A client is there; it has some seconds for its first request."""
+        super().connection_made(transport)
+        if len(self.connections) > MAX_CONNECTIONS:
+            transport.abort()
+        else:
+            self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It is gone, and so is what it had sent."""
+        super().connection_lost(exc)
+        self._rest()
+
+    def data_received(self, data: bytes) -> None:
+        """A piece of a request, or several requests."""
+        self._piece_bytes = len(data)
+        self._request_bytes += self._piece_bytes
+        super().data_received(data)
+        if self._unfinished and not self.transport.is_closing():
+            self._hold()
+
+    def on_message_begin(self) -> None:
+        """A request begins in this piece."""
+        super().on_message_begin()
+        self._unfinished = self._in_head = True
+        self._request_bytes = self._piece_bytes
+
+    def on_headers_complete(self) -> None:
+        """Its headers are there: it is served, or refused for their size."""
+        self._in_head = False
+        if len(self.headers) <= MAX_HEADERS and (
+            self._request_bytes <= MAX_HEAD_BYTES or self._head_bytes() <= MAX_HEAD_BYTES
+        ):
+            super().on_headers_complete()
+            return
+        served, self.app = self.app, _refuse_headers
+        try:
+            super().on_headers_complete()
+        finally:
+            self.app = served
+
+    def on_message_complete(self) -> None:
+        """The request is complete."""
+        self._unfinished = False
+        if self._timer is not None:
+            self._rest()
+        super().on_message_complete()
+
+    def _head_bytes(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+
+    def _watch(self) -> None:
+        self._since = self.loop.time()
+        self._timer = self.loop.call_later(HEAD_SECONDS, self._expire)
+
+    def _rest(self) -> None:
+        """Stops watching."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        BoundedProtocol.unfinished_bytes -= self._counted_bytes
+        self._counted_bytes = 0
+
+    def _hold(self) -> None:
+        """Waits for the rest of a request, within its bounds."""
+        if self._timer is None:
+            self._watch()
+        self._counted_bytes += self._piece_bytes
+        BoundedProtocol.unfinished_bytes += self._piece_bytes
+        if self._in_head and self._request_bytes > MAX_HEAD_BYTES:
+            self._end(b"431 Request Header Fields Too Large", _TOO_LARGE)
+        elif self._request_bytes > MAX_REQUEST_BYTES or BoundedProtocol.unfinished_bytes > MAX_UNFINISHED_BYTES:
+            self.transport.abort()
+
+    def _expire(self) -> None:
+        left = self._since + REQUEST_SECONDS - self.loop.time()
+        if self._in_head or left <= 0:
+            self._end(b"408 Request Timeout", _LATE)
+        else:
+            self._timer = self.loop.call_later(left, self._expire)
+
+    def _end(self, status: bytes, problem: bytes) -> None:
+        """Closes the connection; with an answer, if a request has begun and has none yet."""
+        if self._request_bytes and (self._in_head or not self.cycle.response_started):
+            self.transport.write(_ANSWER % (status, len(problem), problem))
+        self.transport.close()
+
+
+async def _refuse_headers(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - an ASGI application
+    headers = [
+        (b"content-type", b"application/problem+json"),
+        (b"content-length", b"%d" % len(_TOO_LARGE)),
+        (b"connection", b"close"),
+    ]
+    await send({"type": "http.response.start", "status": 431, "headers": headers})
+    await send({"type": "http.response.body", "body": _TOO_LARGE})

@@ -1,0 +1,88 @@
+"""Target URLs, read in one way by who takes them and by who connects: what is checked is what is connected to.
+
+Stricter than the URL Standard of the WHATWG, which repairs: here what would have to be repaired is refused. Hosts are
+read as it reads them, so that a name that it takes for an address (127.1, 0x7f000001) is known for one: egress.py.
+"""
+
+import ipaddress
+import re
+from dataclasses import dataclass
+
+import yarl
+
+MAX_URL_LENGTH = 2048
+MAX_HOST_LENGTH = 253
+MAX_PORT = 65_535
+_URL = re.compile(r"(?P<scheme>(?i:https?))://(?P<authority>[^/?#]*)(?P<path>[^?#]*)(?P<query>\?[^#]*)?(?:#.*)?")
+_AUTHORITY = re.compile(r"(?:\[(?P<address>[^\[\]]*)\]|(?P<name>[^\[\]:]*))(?::(?P<port>[0-9]{0,5}))?")
+_LABEL = re.compile(r"[a-z0-9_-]{1,63}")
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a URL leads."""
+
+    tls: bool
+    # ASCII in lower case: a name, with its last dot if it has one, or an address without brackets.
+    host: str
+    port: int
+    # As the Host header says it, and as the request line does, query included.
+    authority: str
+    path: str
+
+
+def parse(url: str) -> Target:
+    """ValueError saying what a URL must be, after the words "the target"."""
+    if not url:
+        raise ValueError("is required: an absolute http or https URL")
+    if len(url) > MAX_URL_LENGTH:
+        raise ValueError(f"must be at most {MAX_URL_LENGTH} characters")
+    if any(character.isspace() or not character.isprintable() for character in url) or "\\" in url:
+        raise ValueError("must be a URL without spaces, control characters or backslashes")
+    found = _URL.fullmatch(url)
+    if found is None:
+        raise ValueError("must begin with http:// or https://")
+    scheme, authority = found["scheme"].lower(), found["authority"]
+    if "@" in authority:
+        raise ValueError("must not carry credentials; deliveries are signed instead")
+    if "%" in authority:
+        raise ValueError("must name its host without percent-escapes, and an address without a zone")
+    parts = _AUTHORITY.fullmatch(authority)
+    if parts is None or not (parts["address"] or parts["name"]):
+        raise ValueError("must name a host, and a port from 1 to 65535 if any")
+    port = int(parts["port"]) if parts["port"] else _DEFAULT_PORTS[scheme]
+    if not 1 <= port <= MAX_PORT:
+        raise ValueError("must name a host, and a port from 1 to 65535 if any")
+    host = _address(parts["address"]) if parts["address"] else _name(parts["name"])
+    shown = f"[{host}]" if ":" in host else host.removesuffix(".")
+    return Target(
+        tls=scheme == "https",
+        host=host,
+        port=port,
+        authority=shown if port == _DEFAULT_PORTS[scheme] else f"{shown}:{port}",
+        path=_path((found["path"] or "/") + (found["query"] or "")),
+    )
+
+
+def _address(text: str) -> str:
+    try:
+        return str(ipaddress.IPv6Address(text))
+    except ValueError:
+        raise ValueError(f"has no IPv6 address in its brackets: {text[:100]}") from None
+
+
+def _name(text: str) -> str:
+    try:
+        name = (text if text.isascii() else str(yarl.URL.build(scheme="http", host=text).raw_host)).lower()
+    except ValueError:
+        name = ""
+    labels = name.removesuffix(".").split(".")
+    if len(name) > MAX_HOST_LENGTH or not all(_LABEL.fullmatch(label) for label in labels):
+        raise ValueError(f"has no valid host: {text[:100]}")
+    return name
+
+
+def _path(text: str) -> str:
+    """As it is if it can be sent so, for some receivers sign their URLs; else in percent-escapes."""
+    return text if text.isascii() else str(yarl.URL("http://h" + text)).removeprefix("http://h")

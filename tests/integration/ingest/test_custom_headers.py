@@ -1,0 +1,67 @@
+"""Headers of a subscription's own: stored for the workers, and shown to nobody."""
+
+import pytest
+
+from protos.webhook.v1 import subscriptions_pb2
+from services.common import custom_headers, errors
+from tests.integration.ingest.conftest import Ingest, fields, refused
+
+Headers = subscriptions_pb2.CustomHeaders
+VALUES = {"Authorization": "Bearer hunter2", "x-shop": "hunter2"}
+
+
+async def stored(ingest: Ingest, subscription_id: str) -> dict[str, str]:
+    """What the workers will read."""
+    text = await ingest.pool.fetchval("SELECT headers FROM subscriptions WHERE id = $1::text::uuid", subscription_id)
+    return dict(custom_headers.of_stored(text)) if text else {}
+
+
+async def test_answers_have_the_names_and_no_values(ingest: Ingest) -> None:
+    made = await ingest.create(headers=Headers(values=VALUES), idempotency_key="k")
+    again = await ingest.create(headers=Headers(values=VALUES), idempotency_key="k")
+    changed = await ingest.update(made.id)
+    (listed,) = (await ingest.page()).subscriptions
+    for answer in (made, again, changed, listed, await ingest.get(made.id)):
+        assert (answer.id, list(answer.header_names)) == (made.id, ["Authorization", "x-shop"])
+        assert b"hunter2" not in answer.SerializeToString()
+    assert await stored(ingest, made.id) == VALUES
+
+
+async def test_an_update_keeps_replaces_or_removes_them(ingest: Ingest) -> None:
+    made = await ingest.create(headers=Headers(values=VALUES))
+    assert list((await ingest.update(made.id, description="other")).header_names) == ["Authorization", "x-shop"]
+    assert list((await ingest.update(made.id, headers=Headers(values={"A": "b"}))).header_names) == ["A"]
+    assert await stored(ingest, made.id) == {"A": "b"}
+    assert list((await ingest.update(made.id, headers=Headers())).header_names) == []
+    assert await stored(ingest, made.id) == {}
+    assert list((await ingest.get(made.id)).header_names) == []
+
+
+async def test_a_deleted_subscription_has_none(ingest: Ingest) -> None:
+    made = await ingest.create(headers=Headers(values=VALUES))
+    await ingest.delete(made.id)
+    assert await stored(ingest, made.id) == {}
+
+
+@pytest.mark.parametrize(
+    ("values", "field"),
+    [
+        ({"webhook-id": "hunter2"}, "headers.webhook-id"),
+        ({"Host": "hunter2"}, "headers.Host"),
+        ({"X": "hunter2\r\nY: z"}, "headers.X"),
+        ({"X: a\r\nY": "hunter2"}, "headers"),
+    ],
+)
+async def test_what_may_not_be_sent_is_refused_and_not_repeated(
+    ingest: Ingest, values: dict[str, str], field: str
+) -> None:
+    made = await ingest.create()
+    for call in (
+        ingest.create(headers=Headers(values=values)),
+        ingest.update(made.id, headers=Headers(values=values)),
+    ):
+        error = await refused(call)
+        assert isinstance(error, errors.InvalidArgument)
+        assert fields(error) == [field]
+        assert "hunter2" not in error.message
+    assert await ingest.count("subscriptions") == 1
