@@ -36,6 +36,8 @@ async def channel(address: str, *, service_key: str = "") -> AsyncIterator[grpc.
             ("grpc.initial_reconnect_backoff_ms", 100),
             ("grpc.min_reconnect_backoff_ms", 100),
             ("grpc.max_reconnect_backoff_ms", 1000),
+            # A name is looked up again when a server sends the client away; 30 s would be the library's own bound.
+            ("grpc.dns_min_time_between_resolutions_ms", 1000),
             ("grpc.keepalive_time_ms", 20_000),
             ("grpc.keepalive_timeout_ms", 5_000),
             ("grpc.max_receive_message_length", -1),

@@ -25,6 +25,8 @@ HEALTH_INTERVAL_SECONDS = 1.0
 MAX_CONCURRENT_CALLS = 4096
 # A soft limit: half as much again is still taken now and then.
 MAX_METADATA_BYTES = 16 << 10
+# For the calls that are out on a connection whose age is up: as long as a call may take.
+CONNECTION_GRACE_MS = 30_000
 # Of a call without a deadline of its own. One that has a deadline is cancelled when it passes.
 CALL_SECONDS = 30.0
 
@@ -150,6 +152,9 @@ async def serving(
             ("grpc.keepalive_permit_without_calls", 1),
             ("grpc.keepalive_time_ms", 60_000),
             ("grpc.keepalive_timeout_ms", 20_000),
+            # A client that is sent away looks the name up again, and so finds copies that came after it had connected.
+            ("grpc.max_connection_age_ms", round(settings.grpc_max_connection_age_seconds * 1000)),
+            ("grpc.max_connection_age_grace_ms", CONNECTION_GRACE_MS),
         ],
     )
     register(server)

@@ -134,6 +134,8 @@ class GrpcServerSettings(AuthSettings):
     bootstrap_required: ClassVar[bool] = False
 
     grpc_port: Port = 50051
+    # A client's connection is ended in good order after so long, more or less a tenth.
+    grpc_max_connection_age_seconds: PositiveFloat = 60.0
     # The largest payload that is accepted; at most half of what http_protocol.py lets a request have.
     max_payload_bytes: Annotated[int, Field(ge=1, le=32 << 20)] = 1 << 20
 

@@ -1,0 +1,80 @@
+"""A client of several servers under one name: those that come later get calls, too."""
+
+import contextlib
+import sys
+from collections.abc import AsyncIterator
+
+import grpc
+import pytest
+
+from protos.webhook.v1 import ingest_pb2, ingest_pb2_grpc
+from services.common import grpc_client, grpc_server, lifecycle
+from services.common.auth.authenticator import Authenticator
+from services.common.auth.identity import Identity
+from services.common.settings import GrpcServerSettings
+from services.embedded import ports
+from tests.support import dns
+from tests.support.waiting import wait_until
+
+# All of 127.0.0.0/8 is this machine on Linux alone.
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="takes more than one loopback address")
+ADDRESSES = ("127.0.0.1", "127.0.0.2", "127.0.0.3")
+AGE_SECONDS = 1.0
+PATIENCE_SECONDS = 20.0
+
+
+class Named(ingest_pb2_grpc.IngestServiceServicer):
+    """Says where it is."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+
+    async def GetEvent(  # noqa: N802 - gRPC's name
+        self,
+        request: ingest_pb2.GetEventRequest,  # noqa: ARG002 - gRPC's signature
+        context: grpc.aio.ServicerContext[ingest_pb2.GetEventRequest, ingest_pb2.GetEventResponse],  # noqa: ARG002
+    ) -> ingest_pb2.GetEventResponse:
+        return ingest_pb2.GetEventResponse(event=ingest_pb2.Event(id=self._address))
+
+
+@contextlib.asynccontextmanager
+async def serving(address: str, port: int) -> AsyncIterator[None]:
+    """A server as the processes have it, at one of the addresses."""
+    settings = GrpcServerSettings(bind_host=address, grpc_port=port, grpc_max_connection_age_seconds=AGE_SECONDS)
+
+    async def nobody(key: str) -> Identity:
+        raise AssertionError(f"no key is asked for, and {key} was sent")
+
+    def register(server: grpc.aio.Server) -> None:
+        ingest_pb2_grpc.add_IngestServiceServicer_to_server(Named(address), server)
+
+    process = lifecycle.Process("test")
+    async with grpc_server.serving(process, settings, [], register, Authenticator(settings, nobody)):
+        yield
+
+
+async def answered(stub: "ingest_pb2_grpc.IngestServiceAsyncStub", calls: int) -> set[str]:
+    """Who answers so many calls, of which none may fail."""
+    found = set()
+    for _ in range(calls):
+        answer = await stub.GetEvent(ingest_pb2.GetEventRequest(), timeout=5, wait_for_ready=True)
+        found.add(answer.event.id)
+    return found
+
+
+async def test_servers_that_come_after_a_client_has_connected_get_calls_and_no_call_fails() -> None:
+    port = ports.free_port()
+    async with contextlib.AsyncExitStack() as servers, dns.serving() as names:
+        await servers.enter_async_context(serving(ADDRESSES[0], port))
+        names.addresses = [ADDRESSES[0]]
+        async with grpc_client.channel(f"dns://127.0.0.1:{names.port}/ingest.test:{port}") as channel:
+            stub: ingest_pb2_grpc.IngestServiceAsyncStub = ingest_pb2_grpc.IngestServiceStub(channel)
+            assert await answered(stub, 10) == {ADDRESSES[0]}
+            for address in ADDRESSES[1:]:
+                await servers.enter_async_context(serving(address, port))
+            names.addresses = list(ADDRESSES)
+
+            async def all_answer() -> bool:
+                return await answered(stub, 10) == set(ADDRESSES)
+
+            await wait_until(all_answer, PATIENCE_SECONDS, what="all servers to get calls")
