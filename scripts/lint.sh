@@ -2,7 +2,7 @@
 # Runs every check of the source to its end, and fails when one failed: scripts/lint.sh BIN
 set -u
 
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit
 bin=$1
 failed=
 # protoc looks for its plugins there.

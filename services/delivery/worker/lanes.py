@@ -5,7 +5,8 @@ A lane bounds how many requests of a subscription are out. Two rules, of which t
 - its limit, which adapts: good answers raise it, and one that is bad or slow halves it (additive increase,
   multiplicative decrease; until its first setback it grows with every good answer, as TCP begins);
 - no more than three times as many as there are free slots: a busy subscription gets three quarters of the worker,
-  two get three sevenths each, and however many there are, slots are left for those that need few.
+  two get three sevenths each, and however many there are, slots are left for those that need few. The last slot is not
+  for an endpoint that is slow, so that any number of those that hang leave a way to the others.
 
 What is over the bound waits in Postgres, except for what the endpoint takes in the next two seconds. Ids of an endpoint
 that answers quickly count as waiting for this worker, which hears no more bells while there are too many of
@@ -19,6 +20,8 @@ from uuid import UUID
 
 # Requests of a subscription for each free slot.
 SHARE = 3
+# A worker with fewer slots has none to spare.
+MIN_SLOTS_TO_SPARE = 4
 # Requests of a subscription that nothing is known of.
 FIRST_LIMIT = 32
 # Ids of a lane at its bound: what it takes within so many seconds may wait here, and a few.
@@ -41,6 +44,7 @@ class Lane:
 
     __slots__ = (
         "_halved_at",
+        "_spares",
         "_threshold",
         "answer_seconds",
         "in_flight",
@@ -69,15 +73,20 @@ class Lane:
         # Below it the limit grows with every good answer, above it with every round of them.
         self._threshold = float(slots)
         self._halved_at = 0.0
+        # Whether it leaves the last slot to others while it is slow.
+        self._spares = slots >= MIN_SLOTS_TO_SPARE
 
     def room(self, free_slots: int) -> int:
         """How many more requests may go out now."""
         by_share = -((self.in_flight - SHARE * free_slots) // (SHARE + 1))  # rounded up
-        return max(0, min(int(self.limit) - self.in_flight, by_share))
+        room = max(0, min(int(self.limit) - self.in_flight, by_share))
+        if 0 < free_slots <= room and self._spares and self._answers_slowly():
+            return free_slots - 1
+        return room
 
     def at_bound(self, free_slots: int) -> bool:
-        """Whether it is its own requests that leave no room, and not those of others."""
-        return self.in_flight > 0 and not self.room(free_slots)
+        """Whether it is its own requests that leave no room, or its slowness, and not those of others."""
+        return (self.in_flight > 0 or free_slots > 0) and not self.room(free_slots)
 
     def may_wait(self, now: float) -> int:
         """How many ids may wait here while the lane is at its bound."""
@@ -86,6 +95,10 @@ class Lane:
     def is_slow(self, now: float) -> bool:
         """Whether its endpoint takes long to answer, or has stopped to."""
         return self._seconds(now) >= QUICK_SECONDS
+
+    def _answers_slowly(self) -> bool:
+        """Like is_slow, but that silence does not count where nothing was asked."""
+        return self.answer_seconds >= QUICK_SECONDS or (self.in_flight > 0 and self.is_slow(time.monotonic()))
 
     def _seconds(self, now: float) -> float:
         return max(self.answer_seconds, now - self.used_at)

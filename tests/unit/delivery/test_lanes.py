@@ -94,6 +94,48 @@ def test_those_that_take_all_they_may_leave_slots_to_others(hogs: int, free: int
     assert [lane for lane, _ in made.next_batch(100)] == [other]
 
 
+@pytest.mark.parametrize("slots", [lanes.MIN_SLOTS_TO_SPARE, 10, SLOTS])
+def test_any_number_of_slow_endpoints_leave_the_last_slot_to_others(slots: int) -> None:
+    made = Lanes(slots)
+    hogs = [waiting(made, slots) for _ in range(slots)]
+    for hog in hogs:
+        hog.answer_seconds = 15.0
+    claim_all(made)
+    assert made.free_slots == 1
+    for lane in (waiting(made, 1), waiting(made, 1)):  # the second waits for the first one's end
+        claim_all(made)
+        assert (lane.in_flight, made.free_slots) == (1, 0)
+        made.done(lane)
+        assert made.free_slots == 1
+    # What one of them gives back another takes, and no more.
+    made.done(next(hog for hog in hogs if hog.in_flight))
+    claim_all(made)
+    assert made.free_slots == 1
+
+
+def test_an_endpoint_that_hangs_for_the_first_time_is_slow_as_soon_as_it_has_not_answered() -> None:
+    lane = lane_of(SLOTS, in_flight=1)
+    assert lane.room(1) == 1
+    stall(lane)
+    assert lane.room(1) == 0
+    assert lane.room(2) == 1
+
+
+def test_an_endpoint_that_was_not_asked_for_long_is_not_slow() -> None:
+    lane = lane_of(SLOTS)
+    stall(lane)
+    assert lane.room(1) == 1
+
+
+@pytest.mark.parametrize("slots", range(1, lanes.MIN_SLOTS_TO_SPARE))
+def test_a_worker_with_few_slots_has_none_to_spare(slots: int) -> None:
+    made = Lanes(slots)
+    for _ in range(slots):
+        waiting(made, 1).answer_seconds = 15.0
+    claim_all(made)
+    assert made.free_slots == 0
+
+
 @pytest.mark.parametrize(("slots", "taken"), [(1, 1), (2, 2), (4, 3), (16, 12), (32, 24)])
 def test_a_lane_alone_gets_three_quarters_of_the_slots_and_one_at_least(slots: int, taken: int) -> None:
     made = Lanes(slots)
@@ -451,7 +493,8 @@ class Model:
             assert lane.in_turn == (lane in made._turns)
             assert 1 <= lane.limit <= max(self.slots, lanes.FIRST_LIMIT)
             # Whoever waits has a turn to come, or one that is out brings it.
-            assert lane.in_turn or lane.in_flight or not lane.waiting
+            blocked = lane.subscription_id in made._blocked
+            assert lane.in_turn or lane.in_flight or not lane.waiting or (blocked and made.in_flight)
 
 
 @pytest.mark.parametrize("seed", range(60))
