@@ -6,9 +6,9 @@ from itertools import count
 
 import pytest
 
-from services.delivery.worker.sender import Answer, Sender
+from services.delivery.worker.sender import Answer, Failure, Sender
 from tests.integration.delivery import raw
-from tests.integration.delivery.sending import MAX_RESPONSE_BYTES, OK, WANTED_BYTES, post
+from tests.integration.delivery.sending import MAX_RESPONSE_BYTES, OK, WANTED_BYTES, failure, post
 from tests.support.receiver import Receiver, Reply
 from tests.support.waiting import wait_until
 
@@ -60,12 +60,19 @@ async def test_the_target_is_asked_for_exactly_as_it_was_given(sender: Sender, p
 
 @pytest.mark.parametrize(
     ("path", "sent"),
-    [("/\u4e2d", "/%E4%B8%AD"), ("/a b", "/a%20b"), ("/?q=\u00e9", "/?q=%C3%A9"), ("/a\r\nX: y", "/aX:%20y")],
+    [("/\u4e2d", "/%E4%B8%AD"), ("/?q=\u00e9", "/?q=%C3%A9"), ("/%41\u00e9", "/A%C3%A9")],
 )
 async def test_a_target_that_cannot_be_sent_as_it_is_is_encoded(sender: Sender, path: str, sent: str) -> None:
     async with raw.serving(raw.answering(OK)) as server:
         await sender.send(post(server.url(path=path)), timeout_seconds=5)
     assert server.connections[0].heads[0].split(b"\r\n")[0].decode() == f"POST {sent} HTTP/1.1"
+
+
+@pytest.mark.parametrize("path", ["/a b", "/a\r\nX: y", "/a\tb", "/\x00", "/\u2028"])
+async def test_a_target_that_would_have_to_be_repaired_is_not_asked(sender: Sender, path: str) -> None:
+    async with raw.serving(raw.answering(OK)) as server:
+        assert (await failure(sender, server.url(path=path))).kind is Failure.INVALID_REQUEST
+        assert server.connections == []
 
 
 async def test_the_addresses_of_a_name_are_tried_one_after_the_other(sender: Sender, receiver: Receiver) -> None:
