@@ -74,6 +74,8 @@ class Plan:
         environment = {
             **{key: os.environ[key] for key in ("PATH", "HOME", "LANG") if key in os.environ},
             **TUNING,
+            # For the key that secrets are encrypted with.
+            "DATA_DIR": str(self.folder),
             "METRICS_PORT": str(self.metrics_ports[name]),
         }
         if name in STORE_USERS:

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
+from services.common.encryption_keys import EncryptionSettings
 from services.common.retry_policy import RetrySettings
 from services.common.settings import ExpirySettings, GrpcServerSettings, PostgresSettings, RedisSettings
 
@@ -24,7 +25,7 @@ class DeliverySettings(LeaseSettings, GrpcServerSettings):
     grpc_port: Annotated[int, Field(ge=0, le=65535)] = 50052
 
 
-class WorkerSettings(LeaseSettings, RetrySettings):
+class WorkerSettings(LeaseSettings, RetrySettings, EncryptionSettings):
     """What a worker reads from the environment."""
 
     # HTTP requests in flight.

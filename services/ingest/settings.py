@@ -2,11 +2,12 @@
 
 from pydantic import PositiveInt
 
+from services.common.encryption_keys import EncryptionSettings
 from services.common.retry_policy import RetrySettings
 from services.common.settings import GrpcServerSettings, PostgresSettings, RedisSettings
 
 
-class IngestSettings(PostgresSettings, RedisSettings, GrpcServerSettings, RetrySettings):
+class IngestSettings(PostgresSettings, RedisSettings, GrpcServerSettings, RetrySettings, EncryptionSettings):
     """What the ingest service reads from the environment."""
 
     # How long an Idempotency-Key is remembered.

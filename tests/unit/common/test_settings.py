@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from services.common.settings import PostgresSettings, RedisSettings, Settings, load
 from services.delivery.settings import WorkerSettings
 from services.ingest.settings import IngestSettings
+from tests.support.keys import ENCRYPTION_KEY
 
 SECRET = "hunter2-s3cret"
 
@@ -36,6 +37,7 @@ def test_the_defaults_stand_without_any_variable() -> None:
 def test_variables_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {
         "ENV": "production",
+        "ENCRYPTION_KEYS": ENCRYPTION_KEY,
         "POSTGRES_HOST": "db",
         "POSTGRES_PORT": "6543",
         "POSTGRES_USER": "hook",
@@ -105,6 +107,7 @@ def test_egress_allow_can_be_empty_in_the_env_file_too(folder: Path) -> None:
 
 def test_outside_of_development_egress_allow_defaults_to_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ENV", "production")
+    monkeypatch.setenv("ENCRYPTION_KEYS", ENCRYPTION_KEY)
     assert load(WorkerSettings).egress_allowed == []
 
 
