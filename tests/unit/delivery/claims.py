@@ -29,6 +29,7 @@ CLAIM = Claim(
     retry_policy=None,
     target_url="https://receiver.example/hook",
     secret_key=None,
+    sealed_secrets=None,
     content_type="application/json",
     payload_bytes=2,
     payload=b"{}",
