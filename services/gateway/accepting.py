@@ -1,9 +1,10 @@
-"""The two routes that take events in. Plain ASGI: here a webhook costs as little CPU time as it can.
+"""The routes that take events in. Plain ASGI: here a webhook costs as little CPU time as it can.
 
     POST /api/v1/webhooks/ingest/{subscription_id}
+    POST /api/v1/webhooks/ingest/{subscription_id}/{token}
     POST /api/v1/events
 
-Both answer 202 after the commit and never before. Their description stands in accepting_docs.py.
+They answer 202 after the commit and never before. Their description stands in accepting_docs.py.
 """
 
 import re
@@ -19,6 +20,8 @@ from services.gateway import bodies, envelope, metrics, problems
 from services.gateway.ingest_batches import IngestBatches
 
 WEBHOOK_PATH = "/api/v1/webhooks/ingest/{subscription_id}"
+# For senders that cannot log in: the subscription's ingest token lets them in.
+TOKEN_PATH = WEBHOOK_PATH + "/{token}"
 EVENTS_PATH = "/api/v1/events"
 
 # What may stand around a payload of the greatest size, in bytes.
@@ -112,6 +115,7 @@ class Webhook(_Endpoint):
             content_type=cut.content_type,
             payload=cut.payload,
             idempotency_key=_idempotency_key(headers),
+            ingest_token=scope["path_params"].get("token"),
         )
         signature = headers.get(b"x-hub-signature-256")
         if signature is not None:
@@ -149,10 +153,11 @@ class Event(_Endpoint):
 
 
 def routes(batches: IngestBatches, *, max_payload_bytes: int) -> list[Route]:
-    """The two routes."""
+    """The routes."""
     return [
         Route(WEBHOOK_PATH, Webhook(batches, max_payload_bytes=max_payload_bytes), methods=["POST"]),
         Route(EVENTS_PATH, Event(batches, max_payload_bytes=max_payload_bytes), methods=["POST"]),
+        Route(TOKEN_PATH, Webhook(batches, max_payload_bytes=max_payload_bytes), methods=["POST"]),
     ]
 
 

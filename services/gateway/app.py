@@ -14,6 +14,7 @@ from services.gateway import (
     openapi,
     problems,
     stats,
+    subscription_secrets,
     subscriptions,
 )
 from services.gateway.backends import Backends
@@ -43,7 +44,7 @@ def described(services: Backends | None = None) -> FastAPI:
         exception_handlers=problems.HANDLERS,
     )
     api.state.backends = services
-    for resource in (subscriptions, events, deliveries, stats):
+    for resource in (subscriptions, subscription_secrets, events, deliveries, stats):
         api.include_router(resource.router)
     api.routes.extend(docs_pages.routes(title=openapi.TITLE, openapi_path=OPENAPI_PATH))
     openapi.install(api, accepting_docs.PATHS, accepting.WebhookAccepted, accepting.EventAccepted)
