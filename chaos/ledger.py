@@ -8,7 +8,7 @@ from chaos.records import Attempt, Delivery, Request
 INTERRUPTED = "interrupted"
 SUCCESS = "success"
 # Attempts with these outcomes never reached the receiver as a request.
-_UNSENT = frozenset({"connect", "dns", "tls", "egress_denied", "invalid_request"})
+_UNSENT = frozenset({"connect", "dns", "tls", "egress_denied", "invalid_request", "secret_unreadable"})
 # A worker may make two requests under one claim, the second because the first one's connection was dead; when it is
 # then lost, one interrupted attempt stands for both.
 REQUESTS_OF_AN_INTERRUPTION = 2

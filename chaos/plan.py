@@ -82,6 +82,8 @@ class Plan:
             "AUTH_REQUIRED": "true",
             "BOOTSTRAP_ADMIN_KEY": self.api_key,
             "SERVICE_KEY": self.service_key,
+            # For the key that secrets are encrypted with.
+            "DATA_DIR": str(self.folder),
             "METRICS_PORT": str(self.metrics_ports[name]),
         }
         if name in STORE_USERS:

@@ -22,6 +22,9 @@ ROLES: Mapping[str, Role] = {
     "delivery": Role(module="services.delivery.__main__", what="gRPC: deliveries; the dispatcher of what is due"),
     "worker": Role(module="services.delivery.worker.__main__", what="sends webhooks and records the attempts"),
     "analytics": Role(module="services.analytics.__main__", what="gRPC: statistics and time series; retention"),
+    "reencrypt": Role(
+        module="services.ingest.reencryption", what="rewrites secrets under the first of ENCRYPTION_KEYS, and ends"
+    ),
     "local": Role(module="services.local.__main__", what="everything above and its stores, on this machine"),
 }
 

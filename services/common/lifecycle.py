@@ -32,6 +32,10 @@ CANCEL_AGAIN_SECONDS = 0.2
 GC_THRESHOLDS = (20_000, 50, 100)
 
 
+class StartError(Exception):
+    """Why a process cannot start, in one line: it is logged, and the exit status is 1."""
+
+
 class Process:
     """What `serve` gets: the health checks, and an owner for background tasks."""
 
@@ -110,7 +114,11 @@ async def _run(
     async with contextlib.AsyncExitStack() as stack:
         await stack.enter_async_context(http_server.serving(ops_app, ops_listener, name="ops", grace_seconds=1))
         stack.push_async_callback(process.cancel_all)
-        await stack.enter_async_context(serve(process))
+        try:
+            await stack.enter_async_context(serve(process))
+        except StartError as error:
+            log.critical(str(error))
+            return 1
         process.spawn("event_loop_lag", _measure_lag())
         # What was built up stays, so it is never looked at again; young objects, of which a busy process makes and
         # drops tens of thousands a second, are less often. Collecting took a tenth of the CPU time, now a hundredth.

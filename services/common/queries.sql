@@ -23,3 +23,11 @@ CROSS JOIN LATERAL (
 UPDATE webhook_deliveries
 SET status = $4, reason = $5, completed_at = now()
 WHERE id = ANY($1::uuid[]) AND id BETWEEN $2 AND $3 AND status IN ('pending', 'scheduled')
+
+-- insert_canary --
+-- Leaves the encrypted value by which processes know whether their keys are the right ones, unless there is one.
+INSERT INTO encryption_canary (sealed) VALUES ($1) ON CONFLICT DO NOTHING
+
+-- select_canary --
+-- Reads it.
+SELECT sealed FROM encryption_canary

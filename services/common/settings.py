@@ -28,7 +28,7 @@ PostgresUrl = Annotated[str, Field(pattern="^(postgres(ql)?://.*)?$")]
 RedisUrl = Annotated[str, Field(pattern="^((rediss?|unix)://.*)?$")]
 HostAndPort = Annotated[str, Field(pattern=r"^[^\s/@]+:[0-9]{1,5}$")]
 # What their names end in is not repeated in an error.
-_SECRET = ("URL", "PASSWORD", "PROXY", "_KEY")
+_SECRET = ("URL", "PASSWORD", "PROXY", "_KEY", "KEYS")
 
 DEVELOPMENT = "development"
 

@@ -2,16 +2,29 @@
 
 import base64
 import hmac
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 STANDARD_PREFIX = "whsec_"
 HUB_PREFIX = "sha256="
 
 
-def standard_key(secret_key: str) -> bytes:
-    """The key of webhook-signature: base64 after "whsec_", else the secret's UTF-8 bytes.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Key:
+    """A secret ready for signing, made once for many signatures."""
 
-    Raises ValueError when what follows "whsec_" is not base64.
-    """
+    # Of webhook-signature: what follows "whsec_" in base64, else the secret's UTF-8 bytes.
+    standard: bytes = field(repr=False)
+    # Of X-Hub-Signature-256: always the secret's UTF-8 bytes.
+    hub: bytes = field(repr=False)
+
+    @classmethod
+    def of(cls, secret_key: str) -> "Key":
+        """The key of a secret. Raises ValueError when what follows "whsec_" is not base64."""
+        return cls(standard=_standard(secret_key), hub=secret_key.encode())
+
+
+def _standard(secret_key: str) -> bytes:
     if not secret_key.startswith(STANDARD_PREFIX):
         return secret_key.encode()
     try:
@@ -20,17 +33,20 @@ def standard_key(secret_key: str) -> bytes:
         raise ValueError("must be base64 after whsec_") from error
 
 
-def standard(secret_key: str, message_id: str, timestamp: int, body: bytes) -> str:
-    """The value of webhook-signature, "v1," and the base64 HMAC-SHA256 of "id.timestamp.body"."""
+def standard(keys: Iterable[Key], message_id: str, timestamp: int, body: bytes) -> str:
+    """The value of webhook-signature: for each key "v1," and the base64 HMAC-SHA256 of "id.timestamp.body"."""
     signed = b"%s.%d.%s" % (message_id.encode(), timestamp, body)
-    return "v1," + base64.b64encode(hmac.digest(standard_key(secret_key), signed, "sha256")).decode()
+    return " ".join(["v1," + base64.b64encode(hmac.digest(key.standard, signed, "sha256")).decode() for key in keys])
 
 
-def hub(secret_key: str, body: bytes) -> str:
+def hub(key: Key, body: bytes) -> str:
     """The value of X-Hub-Signature-256: "sha256=" and the hex HMAC-SHA256 under the secret's UTF-8 bytes."""
-    return HUB_PREFIX + hmac.digest(secret_key.encode(), body, "sha256").hex()
+    return HUB_PREFIX + hmac.digest(key.hub, body, "sha256").hex()
 
 
-def verify_hub(secret_key: str, body: bytes, signature: str) -> bool:
-    """Whether `signature` is the body's X-Hub-Signature-256; compared in constant time."""
-    return hmac.compare_digest(hub(secret_key, body).encode(), signature.strip().lower().encode())
+def verify_hub(keys: Iterable[Key], body: bytes, signature: str) -> bool:
+    """Whether `signature` is the body's X-Hub-Signature-256 under one of the keys; compared in constant time."""
+    given = signature.strip().lower().encode()
+    # Each is looked at, so that the time does not tell which one held.
+    held = [hmac.compare_digest(hub(key, body).encode(), given) for key in keys]
+    return any(held)

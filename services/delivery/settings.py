@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
 
+from services.common.encryption_keys import EncryptionSettings
 from services.common.retry_policy import RetrySettings
 from services.common.settings import EgressSettings, ExpirySettings, GrpcServerSettings, PostgresSettings, RedisSettings
 
@@ -26,7 +27,7 @@ class DeliverySettings(LeaseSettings, GrpcServerSettings):
     grpc_port: Annotated[int, Field(ge=0, le=65535)] = 50052
 
 
-class WorkerSettings(LeaseSettings, RetrySettings, EgressSettings):
+class WorkerSettings(LeaseSettings, RetrySettings, EgressSettings, EncryptionSettings):
     """What a worker reads from the environment."""
 
     # HTTP requests in flight.

@@ -1,9 +1,10 @@
-"""The two routes that take events in. Plain ASGI: here a webhook costs as little CPU time as it can.
+"""The routes that take events in. Plain ASGI: here a webhook costs as little CPU time as it can.
 
     POST /api/v1/webhooks/ingest/{subscription_id}
+    POST /api/v1/webhooks/ingest/{subscription_id}/{token}
     POST /api/v1/events
 
-Both answer 202 after the commit and never before. Their description stands in accepting_docs.py.
+They answer 202 after the commit and never before. Their description stands in accepting_docs.py.
 """
 
 import re
@@ -20,6 +21,8 @@ from services.gateway.ingest_batches import IngestBatches
 from services.gateway.role_route import LEAST
 
 WEBHOOK_PATH = "/api/v1/webhooks/ingest/{subscription_id}"
+# For senders that cannot log in: the subscription's ingest token lets them in.
+TOKEN_PATH = WEBHOOK_PATH + "/{token}"
 EVENTS_PATH = "/api/v1/events"
 
 # What may stand around a payload of the greatest size, in bytes.
@@ -56,16 +59,15 @@ class _Endpoint:
         self._batches = batches
         self._max_payload_bytes = max_payload_bytes
         self._accepted = metrics.ACCEPTED.labels(self.kind)
-        self._needed = LEAST[self.operation_id]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers 202, or a problem document."""
         try:
-            caller = callers.check_role(scope, self._needed)
+            tenant_id = self._admit(scope)
             body = await bodies.read(scope, receive, self._max_payload_bytes + ENVELOPE_BYTES)
             whole = time.perf_counter()
             item = self._item(scope, dict(scope["headers"]), body)
-            item.tenant_id = caller.tenant_id
+            item.tenant_id = tenant_id
             # A signed webhook carries the body beside the payload.
             size_bytes = 2 * len(body) if item.HasField("hub_signature") else len(body)
             accepted = await self._batches.accept(item, size_bytes)
@@ -81,6 +83,10 @@ class _Endpoint:
         else:
             self._accepted.inc()
         await _send_202(send, msgspec.json.encode(self._answer(accepted)))
+
+    def _admit(self, scope: Scope) -> str:
+        """The tenant that the request acts for; PermissionDenied when its caller may not make it."""
+        return callers.check_role(scope, LEAST[self.operation_id]).tenant_id
 
     def _item(self, scope: Scope, headers: dict[bytes, bytes], body: bytes) -> ingest_pb2.IngestItem:
         """What to send to ingest; WebhookError when the request is wrong."""
@@ -132,6 +138,20 @@ class Webhook(_Endpoint):
         return WebhookAccepted(accepted.delivery_id, accepted.event_id, "pending")
 
 
+class TokenWebhook(Webhook):
+    """The same from a sender that cannot log in. Ingest checks the token, and knows whose the subscription is."""
+
+    operation_id = "ingest_webhook_with_token"
+
+    def _admit(self, scope: Scope) -> str:  # noqa: ARG002 - the path says it
+        return ""
+
+    def _item(self, scope: Scope, headers: dict[bytes, bytes], body: bytes) -> ingest_pb2.IngestItem:
+        item = super()._item(scope, headers, body)
+        item.ingest_token = scope["path_params"]["token"]
+        return item
+
+
 class Event(_Endpoint):
     """Takes an event for every subscription that asked for its type."""
 
@@ -156,10 +176,11 @@ class Event(_Endpoint):
 
 
 def routes(batches: IngestBatches, *, max_payload_bytes: int) -> list[Route]:
-    """The two routes."""
+    """The routes."""
     return [
         Route(WEBHOOK_PATH, Webhook(batches, max_payload_bytes=max_payload_bytes), methods=["POST"]),
         Route(EVENTS_PATH, Event(batches, max_payload_bytes=max_payload_bytes), methods=["POST"]),
+        Route(TOKEN_PATH, TokenWebhook(batches, max_payload_bytes=max_payload_bytes), methods=["POST"]),
     ]
 
 

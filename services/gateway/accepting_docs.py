@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from services.gateway import accepting, openapi, schemas
+from services.gateway import accepting, openapi, schemas, subscription_secrets
 
 _EVENT_TYPE = {"type": "string", "pattern": "^[A-Za-z0-9._/:-]{1,128}$", "examples": ["order.created"]}
 _PAYLOAD = {"description": "Any JSON value. Its exact bytes are delivered: key order, spacing, spelling of numbers."}
@@ -34,7 +34,7 @@ def _responses(*statuses: int, accepted: dict[str, Any], described: dict[int, st
     return {"202": accepted, **{str(status): value for status, value in errors.items()}}
 
 
-_WEBHOOK = {
+_WEBHOOK: dict[str, Any] = {
     "tags": ["webhooks"],
     "operationId": "ingest_webhook",
     "summary": "Take in a webhook for a subscription",
@@ -111,6 +111,27 @@ _WEBHOOK = {
     ),
 }
 
+_WEBHOOK_WITH_TOKEN = _WEBHOOK | {
+    "operationId": "ingest_webhook_with_token",
+    "summary": "Take in a webhook from a sender that cannot log in",
+    "description": (
+        "As without the token. The token stands for the right to send to this one subscription; with a wrong one the "
+        "answer is that of a subscription that is unknown."
+    ),
+    "parameters": [
+        _WEBHOOK["parameters"][0],
+        {
+            "name": "token",
+            "in": "path",
+            "required": True,
+            "description": "The subscription's ingest token.",
+            "schema": {"type": "string"},
+            "example": subscription_secrets.EXAMPLE_TOKEN,
+        },
+        *_WEBHOOK["parameters"][1:],
+    ],
+}
+
 _EVENT = {
     "tags": ["events"],
     "operationId": "publish_event",
@@ -175,6 +196,7 @@ _METRICS = {
 
 PATHS: dict[str, dict[str, Any]] = {
     accepting.WEBHOOK_PATH: {"post": _WEBHOOK},
+    accepting.TOKEN_PATH: {"post": _WEBHOOK_WITH_TOKEN},
     accepting.EVENTS_PATH: {"post": _EVENT},
     "/healthz": {"get": _probe("healthz", "Is it alive?", "503 means: restart it.")},
     "/readyz": {

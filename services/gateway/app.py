@@ -16,6 +16,7 @@ from services.gateway import (
     openapi,
     problems,
     stats,
+    subscription_secrets,
     subscriptions,
     tenants,
 )
@@ -37,7 +38,8 @@ def create(
     api.routes.extend(operational)
     # Beside FastAPI's own, /openapi.json.
     described_by = [route for route in api.routes if getattr(route, "path", None) == OPENAPI_PATH]
-    open_routes = [*operational, *described_by, *_docs_pages()]
+    by_token = [route for route in accept if route.path == accepting.TOKEN_PATH]
+    open_routes = [*operational, *described_by, *_docs_pages(), *by_token]
     known = middleware.Authenticated(middleware.Shortcut(api, accept), callers, open_routes)
     return middleware.Metered(middleware.SlashTolerant(known), api.routes)
 
@@ -54,7 +56,7 @@ def described(services: Backends | None = None) -> FastAPI:
         exception_handlers=problems.HANDLERS,
     )
     api.state.backends = services
-    for resource in (subscriptions, events, deliveries, stats, tenants, api_keys):
+    for resource in (subscriptions, subscription_secrets, events, deliveries, stats, tenants, api_keys):
         api.include_router(resource.router)
     api.routes.extend(_docs_pages())
     openapi.install(api, accepting_docs.PATHS, accepting.WebhookAccepted, accepting.EventAccepted)

@@ -37,6 +37,7 @@ class JsonRoute(RoleRoute):
         handle = super().get_route_handler()
         if self.body_field is None:
             return handle
+        required = self.body_field.field_info.is_required()
 
         async def decode_and_handle(request: Request) -> Response:
             declared = request.headers.get("content-type")
@@ -48,7 +49,7 @@ class JsonRoute(RoleRoute):
                 body = await bodies.read(request.scope, request.receive, MAX_DOCUMENT_BYTES)
             except bodies.ClientLeft:
                 return Response(status_code=400)  # which nobody reads
-            return await handle(_DecodedRequest(request, body, _decode(body)))
+            return await handle(_DecodedRequest(request, body, _decode(body) if body or required else None))
 
         return decode_and_handle
 

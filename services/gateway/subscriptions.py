@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query, Response
 from pydantic import ConfigDict, Field
 
 from protos.webhook.v1 import subscriptions_pb2 as pb
-from services.gateway import backends, openapi, retry_policies, schemas
+from services.gateway import backends, openapi, retry_policies, schemas, subscription_secrets
 from services.gateway.json_route import JsonRoute
 
 router = APIRouter(
@@ -62,8 +62,9 @@ class SubscriptionBody(schemas.Request):
         max_length=256,
         description=(
             "Secret that deliveries are signed with and `X-Hub-Signature-256` is verified with; write-only. "
-            "With the prefix `whsec_` the rest is the base64 of the key of `webhook-signature`; any other secret "
-            "is used as its UTF-8 bytes. In an update: absent keeps the stored secret, null removes it."
+            f"{subscription_secrets.RULES} In a creation: absent, one is made and answered; null, deliveries are not "
+            "signed. In an update: absent keeps what is stored, null removes it, another replaces it at once; "
+            "`rotate-secret` replaces it with an overlap."
         ),
         json_schema_extra={"writeOnly": True},
     )
@@ -140,13 +141,17 @@ class Breaker(schemas.Answer):
 
 
 class Subscription(schemas.Answer):
-    """A stored subscription. Its secret is never part of an answer."""
+    """A stored subscription. Its secrets are never part of an answer, but for one that was just made."""
 
     id: schemas.Uuid = Field(examples=[schemas.EXAMPLE_SUBSCRIPTION_ID])
     target_url: str = Field(examples=[_EXAMPLE["target_url"]])
     event_types: list[str] = Field(examples=[_EXAMPLE["event_types"]])
     description: str = Field(examples=[_EXAMPLE["description"]])
     has_secret: bool = Field(description="Whether deliveries are signed.", examples=[True])
+    previous_secrets: list[subscription_secrets.PreviousSecret] = Field(
+        description="Secrets that were replaced and hold still, newest first.", examples=[[]]
+    )
+    has_ingest_token: bool = Field(description="Whether it has an ingest URL of its own.", examples=[False])
     status: Status = Field(
         description="`paused` and `disabled`: deliveries wait until it is resumed or enabled.", examples=["active"]
     )
@@ -174,6 +179,18 @@ class Subscription(schemas.Answer):
     updated_at: schemas.Timestamp
 
 
+class CreatedSubscription(Subscription):
+    """A new subscription, with its secret if that was made."""
+
+    secret_key: str | None = Field(
+        description=(
+            "The secret if it was made, here and nowhere else; null if the request had one or wanted none, and in the "
+            "answer to a repeated request."
+        ),
+        examples=[subscription_secrets.EXAMPLE_SECRET],
+    )
+
+
 class SubscriptionPage(schemas.Answer):
     """A page of subscriptions, newest first."""
 
@@ -197,14 +214,20 @@ async def create_subscription(
     services: backends.Injected,
     response: Response,
     idempotency_key: schemas.IdempotencyKey = None,
-) -> Subscription:
-    """Stores an endpoint; the next event that is taken in after the answer goes there if it is of a wanted type."""
+) -> CreatedSubscription:
+    """Stores an endpoint; the next event that is taken in after the answer goes there if it is of a wanted type.
+
+    Without `secret_key` one is made, which this answer alone shows.
+    """
     request = pb.CreateSubscriptionRequest(
         secret_key=body.secret_key, idempotency_key=idempotency_key or "", **_fields(body)
     )
+    request.unsigned = "secret_key" in body.model_fields_set and body.secret_key is None
     answer = await services.subscriptions.CreateSubscription(request, timeout=services.timeout_seconds)
     response.headers["location"] = f"{router.prefix}/{answer.subscription.id}"
-    return _subscription(answer.subscription)
+    response.headers.update(subscription_secrets.NO_STORE)
+    created = _subscription(answer.subscription).model_dump()
+    return CreatedSubscription(**created, secret_key=answer.secret_key or None)
 
 
 @router.get(
@@ -361,6 +384,8 @@ def _subscription(message: pb.Subscription) -> Subscription:
         event_types=list(message.event_types),
         description=message.description,
         has_secret=message.has_secret,
+        previous_secrets=subscription_secrets.previous(message.previous_secrets_expire_at),
+        has_ingest_token=message.has_ingest_token,
         status=_STATUSES[message.status],
         status_reason=message.status_reason or None,
         status_since=schemas.timestamp(message.status_since),

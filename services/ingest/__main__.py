@@ -15,11 +15,12 @@ from protos.webhook.v1 import (
     subscriptions_pb2,
     subscriptions_pb2_grpc,
 )
-from services.common import doorbell, egress, errors, grpc_server, lifecycle, postgres, redis
+from services.common import canary, doorbell, egress, errors, grpc_server, lifecycle, postgres, redis
 from services.common.auth import finder
 from services.common.auth.authenticator import Authenticator
 from services.common.gates import Gates
 from services.common.settings import load
+from services.common.vault import Vault
 from services.ingest.access.service import AccessService
 from services.ingest.access.store import AccessStore
 from services.ingest.cache import SubscriptionCache
@@ -40,6 +41,7 @@ SERVICES = (
 PARTITIONS_INTERVAL_SECONDS = 3600
 PARTITIONS_RETRY_SECONDS = 1
 EXPIRED_KEYS_INTERVAL_SECONDS = 60
+PLAIN_SECRETS_INTERVAL_SECONDS = 60
 
 
 @contextlib.asynccontextmanager
@@ -52,7 +54,8 @@ async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIt
         doorbell.ringer(process, settings, pool) as ringer,
         finder.running(process, settings, pool) as callers,
     ):
-        store = Store(pool, key_hours=settings.idempotency_key_hours)
+        vault = Vault(await canary.known_keys(process, pool, settings))
+        store = Store(pool, vault, key_hours=settings.idempotency_key_hours)
         events = EventStore(pool, expiry_hours=settings.delivery_expiry_hours, key_hours=settings.idempotency_key_hours)
         cache = SubscriptionCache(store, client, size=settings.cached_subscriptions)
         gates = Gates(client)
@@ -64,12 +67,13 @@ async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIt
             process.spawn("gates", gates.run()),
             process.spawn("partitions", partitions.keep()),
             process.spawn("expired_keys", _delete_expired_keys(store)),
+            process.spawn("plain_secrets", _seal_plain_secrets(store)),
         ]
 
         def register(server: grpc.aio.Server) -> None:
-            ingest = IngestService(events, cache, gates, committer, max_payload_bytes=settings.max_payload_bytes)
+            ingest = IngestService(events, cache, gates, committer, vault, max_payload_bytes=settings.max_payload_bytes)
             ingest_pb2_grpc.add_IngestServiceServicer_to_server(ingest, server)
-            subscriptions = SubscriptionService(store, cache, settings, policy)
+            subscriptions = SubscriptionService(store, cache, vault, settings, policy)
             subscriptions_pb2_grpc.add_SubscriptionServiceServicer_to_server(subscriptions, server)
             access = AccessService(AccessStore(pool), callers)
             access_pb2_grpc.add_AccessServiceServicer_to_server(access, server)
@@ -114,6 +118,17 @@ async def _delete_expired_keys(store: Store) -> None:
             await store.delete_expired_keys()
         except Exception as error:  # noqa: BLE001 - tried again in a minute; a key past its time is free all the same
             log.warning("expired idempotency keys cannot be deleted", error=repr(error))
+
+
+async def _seal_plain_secrets(store: Store) -> None:
+    """For as long as a version that keeps them plain may run beside this one, and once for what it left."""
+    while True:
+        try:
+            if sealed := await store.seal_plain_secrets():
+                log.info("plain signing secrets were encrypted", subscriptions=sealed)
+        except Exception as error:  # noqa: BLE001 - tried again in a minute; they are read as they are until then
+            log.warning("plain signing secrets cannot be encrypted", error=repr(error))
+        await asyncio.sleep(PLAIN_SECRETS_INTERVAL_SECONDS)
 
 
 def main() -> None:

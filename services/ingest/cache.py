@@ -49,7 +49,8 @@ class _Cached(msgspec.Struct, frozen=True, kw_only=True):
     id: UUID
     tenant_id: str
     target_url: str
-    secret_key: str | None
+    sealed_secrets: bytes | None
+    ingest_token_hash: bytes | None
     event_types: tuple[str, ...]
     description: str
     version: int
@@ -286,7 +287,7 @@ class SubscriptionCache:
             cached = msgspec.json.decode(value, type=_Cached)
         except msgspec.MsgspecError:
             return None  # written by another version of this program
-        return Subscription.from_row({name: getattr(cached, name) for name in _FIELDS})
+        return Subscription.from_row({name: getattr(cached, name) for name in _FIELDS}, cached.sealed_secrets)
 
 
 def _copy(current: Subscription | None) -> bytes:

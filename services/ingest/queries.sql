@@ -1,8 +1,9 @@
 -- insert_subscription --
 -- Makes a subscription, unless its tenant is unknown or deleted. The tenant is not deleted before this is committed.
-INSERT INTO subscriptions (id, tenant_id, target_url, secret_key, event_types, description, keep_when_disabled,
-                           rate_limit_per_second, rate_limit_burst, timeout_seconds, retry_policy, headers, header_names)
-SELECT $1, t.id, $3, $4, $5, $6, $7, $8, $9, $10, $11::jsonb, $12, $13
+INSERT INTO subscriptions (id, tenant_id, target_url, secret_key, sealed_secrets, event_types, description,
+                           keep_when_disabled, rate_limit_per_second, rate_limit_burst, timeout_seconds, retry_policy,
+                           headers, header_names)
+SELECT $1, t.id, $3, CASE WHEN $4::bytea IS NOT NULL THEN 'whsec_sealed' END, $4, $5, $6, $7, $8, $9, $10, $11::jsonb, $12, $13
 FROM tenants t WHERE t.id = $2 AND t.deleted_at IS NULL
 FOR KEY SHARE
 RETURNING *
@@ -34,12 +35,13 @@ LEFT JOIN subscriptions s
 WHERE t.id = $1 AND t.deleted_at IS NULL
 
 -- update_subscription --
--- Replaces a live subscription's fields; the secret only when $6 says so, the headers when $13 does. Answers it with its
+-- Replaces a live subscription's fields; the secrets only when $6 says so, the headers when $13 does. Answers it with its
 -- breaker.
 WITH changed AS (
     UPDATE subscriptions
     SET target_url = $3, event_types = $4, description = $5,
-        secret_key = CASE WHEN $6 THEN $7 ELSE secret_key END,
+        secret_key = CASE WHEN NOT $6 THEN secret_key WHEN $7::bytea IS NOT NULL THEN 'whsec_sealed' END,
+        sealed_secrets = CASE WHEN $6 THEN $7 ELSE sealed_secrets END,
         keep_when_disabled = $8, rate_limit_per_second = $9, rate_limit_burst = $10, timeout_seconds = $11,
         retry_policy = $12::jsonb,
         headers = CASE WHEN $13 THEN $14 ELSE headers END,
@@ -50,6 +52,44 @@ WITH changed AS (
 )
 SELECT s.*, h.breaker, h.breaker_since, h.breaker_reason, h.probe_at, h.consecutive_failures
 FROM changed s LEFT JOIN subscription_health h ON h.subscription_id = s.id
+
+-- lock_secrets --
+-- Locks a live subscription of a tenant; answers its secrets, and the time.
+SELECT secret_key, sealed_secrets, now() AS now FROM subscriptions
+WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NULL FOR UPDATE
+
+-- set_secrets --
+-- Gives a locked subscription other secrets.
+UPDATE subscriptions
+SET secret_key = 'whsec_sealed', sealed_secrets = $2, version = version + 1, updated_at = now()
+WHERE id = $1
+
+-- set_ingest_token --
+-- Gives a live subscription of a tenant another ingest token, or none.
+UPDATE subscriptions
+SET ingest_token_hash = $3, version = version + 1, updated_at = now()
+WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NULL
+RETURNING *
+
+-- lock_plain_secrets --
+-- Locks up to $1 subscriptions whose secret a version before this one wrote.
+SELECT id, secret_key FROM subscriptions WHERE secret_key <> 'whsec_sealed' LIMIT $1 FOR UPDATE SKIP LOCKED
+
+-- lock_sealed_secrets --
+-- Locks the next $2 subscriptions after $1 that have secrets.
+SELECT id, secret_key, sealed_secrets FROM subscriptions
+WHERE id > $1 AND secret_key IS NOT NULL ORDER BY id LIMIT $2 FOR UPDATE
+
+-- seal_secrets --
+-- Stores the secrets of locked subscriptions ($1) as they were, encrypted ($2).
+UPDATE subscriptions s
+SET secret_key = 'whsec_sealed', sealed_secrets = i.sealed_secrets
+FROM unnest($1::uuid[], $2::bytea[]) AS i (id, sealed_secrets)
+WHERE s.id = i.id
+
+-- update_canary --
+-- Encrypts anew the value by which processes know their keys.
+UPDATE encryption_canary SET sealed = $1
 
 -- lock_status --
 -- Locks a live subscription of a tenant; answers its status.
@@ -69,13 +109,14 @@ SET breaker = 'closed', breaker_since = now(), breaker_reason = NULL, probe_at =
 WHERE subscription_id = $1
 
 -- delete_subscription --
--- Marks a subscription deleted, and forgets its secrets and what its endpoint did.
+-- Marks a subscription deleted, and forgets its secrets, its ingest token and what its endpoint did.
 WITH forgotten AS (
     DELETE FROM subscription_health h USING subscriptions s
     WHERE h.subscription_id = $2 AND s.id = $2 AND s.tenant_id = $1
 )
 UPDATE subscriptions
-SET deleted_at = now(), updated_at = now(), version = version + 1, secret_key = NULL, headers = NULL
+SET deleted_at = now(), updated_at = now(), version = version + 1, secret_key = NULL, sealed_secrets = NULL,
+    ingest_token_hash = NULL, headers = NULL
 WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NULL
 RETURNING version
 

@@ -4,11 +4,14 @@ from typing import ClassVar
 
 from pydantic import PositiveInt
 
+from services.common.encryption_keys import EncryptionSettings
 from services.common.retry_policy import RetrySettings
 from services.common.settings import EgressSettings, GrpcServerSettings, PostgresSettings, RedisSettings
 
 
-class IngestSettings(PostgresSettings, RedisSettings, GrpcServerSettings, RetrySettings, EgressSettings):
+class IngestSettings(
+    PostgresSettings, RedisSettings, GrpcServerSettings, RetrySettings, EgressSettings, EncryptionSettings
+):
     """What the ingest service reads from the environment."""
 
     # Keys are made here: without the first one nobody could.

@@ -1,23 +1,29 @@
 """Subscriptions in Postgres."""
 
 from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 from services.common import custom_headers, deliveries, errors, postgres, sql
-from services.ingest import idempotency
+from services.common.encryption import CannotOpen
+from services.common.vault import Secret, Vault
+from services.ingest import idempotency, signing_secrets
 from services.ingest.idempotency import Key
 from services.ingest.statuses import Change
 from services.ingest.subscriptions import Breaker, Draft, Shown, Subscription, Target
 
 SQL = sql.Queries("services.ingest")
 CANCEL_CHUNK = 5_000
+SEAL_CHUNK = 500
 
 
 class Store:
     """Every method raises what errors.STORE_AWAY lists when Postgres is away."""
 
-    def __init__(self, pool: postgres.Pool, *, key_hours: int) -> None:
+    def __init__(self, pool: postgres.Pool, vault: Vault, *, key_hours: int) -> None:
         self._pool = pool
+        self._vault = vault
         self._key_hours = key_hours
 
     async def create_subscription(self, subscription_id: UUID, tenant_id: str, draft: Draft) -> Subscription:
@@ -54,7 +60,7 @@ class Store:
     async def subscription(self, subscription_id: UUID) -> Subscription | None:
         """A live subscription of any tenant, without its breaker: on the way of an event nobody needs it."""
         row = await self._pool.fetchrow(SQL["select_subscription"], subscription_id)
-        return Subscription.from_row(row) if row else None
+        return self._subscription(row) if row else None
 
     async def shown(self, tenant_id: str, subscription_id: UUID) -> Shown:
         """A subscription with its breaker; NotFound when there is none."""
@@ -63,7 +69,7 @@ class Store:
     async def subscriptions_page(self, tenant_id: str, before: UUID, limit: int) -> list[Shown]:
         """Up to `limit` subscriptions with ids below `before`, newest first."""
         rows = await self._pool.fetch(SQL["select_subscriptions_page"], tenant_id, before, limit)
-        return [(Subscription.from_row(row), Breaker.from_row(row)) for row in rows]
+        return [(self._subscription(row), Breaker.from_row(row)) for row in rows]
 
     async def subscription_filters(self, tenant_id: str) -> list[tuple[Target, list[str]]] | None:
         """What each live subscription of a tenant that takes events asked for; None when there is no such tenant."""
@@ -75,7 +81,7 @@ class Store:
     async def update_subscription(
         self, tenant_id: str, subscription_id: UUID, draft: Draft, *, set_secret: bool, set_headers: bool
     ) -> Shown:
-        """Replaces a subscription's fields, its secret and headers only if asked to; NotFound when there is none."""
+        """Replaces a subscription's fields, its secrets and headers only if asked to; NotFound when there is none."""
         row = await self._pool.fetchrow(
             SQL["update_subscription"],
             tenant_id,
@@ -84,14 +90,51 @@ class Store:
             draft.event_types,
             draft.description,
             set_secret,
-            draft.secret_key,
+            self._sealed(subscription_id, draft),
             *_controls(draft),
             set_headers,
             *_headers(draft),
         )
         if row is None:
             raise no_subscription(subscription_id)
-        return Subscription.from_row(row), Breaker.from_row(row)
+        return self._subscription(row), Breaker.from_row(row)
+
+    async def rotate_secret(
+        self, tenant_id: str, subscription_id: UUID, secret_key: str, *, overlap: timedelta
+    ) -> Shown:
+        """Replaces the secret; the old ones hold for so long at most. Conflict when they are too many; NotFound."""
+        async with self._pool.acquire() as connection, connection.transaction():
+            row = await connection.fetchrow(SQL["lock_secrets"], tenant_id, subscription_id)
+            if row is None:
+                raise no_subscription(subscription_id)
+            try:
+                secrets = self._vault.secrets(subscription_id, row["secret_key"], row["sealed_secrets"])
+            except CannotOpen:
+                raise errors.Conflict(
+                    "its secrets cannot be opened; give it another one by an update", reason="SECRET_UNREADABLE"
+                ) from None
+            rotated = signing_secrets.rotated(secrets, secret_key, now=row["now"], overlap=overlap)
+            await connection.execute(SQL["set_secrets"], subscription_id, self._vault.seal(subscription_id, rotated))
+            return await self._shown(connection, tenant_id, subscription_id)
+
+    async def set_ingest_token(self, tenant_id: str, subscription_id: UUID, token_hash: bytes | None) -> Subscription:
+        """Replaces the ingest token by one with this hash, or removes it; NotFound when there is no subscription."""
+        row = await self._pool.fetchrow(SQL["set_ingest_token"], tenant_id, subscription_id, token_hash)
+        if row is None:
+            raise no_subscription(subscription_id)
+        return self._subscription(row)
+
+    async def seal_plain_secrets(self) -> int:
+        """Encrypts the secrets that a version before this one wrote, chunk by chunk; answers how many."""
+        total = 0
+        while True:
+            async with self._pool.acquire() as connection, connection.transaction():
+                rows = await connection.fetch(SQL["lock_plain_secrets"], SEAL_CHUNK)
+                if not rows:
+                    return total
+                sealed = [self._vault.sealed(row["id"], row["secret_key"], None) for row in rows]
+                await connection.execute(SQL["seal_secrets"], [row["id"] for row in rows], sealed)
+                total += len(rows)
 
     async def change_status(self, tenant_id: str, subscription_id: UUID, change: Change) -> tuple[Shown, bool]:
         """Changes a subscription's status, and says whether that changed anything.
@@ -138,7 +181,7 @@ class Store:
             subscription_id,
             tenant_id,
             draft.target_url,
-            draft.secret_key,
+            self._sealed(subscription_id, draft),
             draft.event_types,
             draft.description,
             *_controls(draft),
@@ -146,7 +189,7 @@ class Store:
         )
         if row is None:
             raise no_tenant()
-        return Subscription.from_row(row)
+        return self._subscription(row)
 
     async def _shown(
         self, connection: postgres.Pool | postgres.Connection, tenant_id: str, subscription_id: UUID
@@ -154,7 +197,15 @@ class Store:
         row = await connection.fetchrow(SQL["select_subscription_with_breaker"], tenant_id, subscription_id)
         if row is None:
             raise no_subscription(subscription_id)
-        return Subscription.from_row(row), Breaker.from_row(row)
+        return self._subscription(row), Breaker.from_row(row)
+
+    def _sealed(self, subscription_id: UUID, draft: Draft) -> bytes | None:
+        if draft.secret_key is None:
+            return None
+        return self._vault.seal(subscription_id, [Secret(draft.secret_key)])
+
+    def _subscription(self, row: Any) -> Subscription:
+        return Subscription.from_row(row, self._vault.sealed(row["id"], row["secret_key"], row["sealed_secrets"]))
 
 
 def _controls(draft: Draft) -> tuple[bool, float | None, int | None, float | None, str | None]:

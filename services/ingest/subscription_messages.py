@@ -1,9 +1,12 @@
 """Subscriptions to and from their messages."""
 
+from collections.abc import Iterable
+
 from protos.webhook.v1 import subscriptions_pb2 as pb
 from services.common import errors, retry_policy, targets
 from services.common.egress import EgressDenied, Policy
 from services.common.retry_policy import Asked, RetrySettings
+from services.common.vault import Secret
 from services.ingest.subscriptions import Breaker, Draft, Shown, Subscription
 
 _STATUS_PREFIX = "SUBSCRIPTION_STATUS_"
@@ -15,9 +18,9 @@ def draft(
     settings: RetrySettings,
     policy: Policy,
     *,
-    secret: bool,
+    secret_key: str | None,
 ) -> Draft:
-    """What a request asks for, its secret only with `secret`; InvalidArgument naming each field at fault."""
+    """What a request asks for, with this secret; InvalidArgument naming each field at fault."""
     asked: Asked | None = None
     refused = _denied(request.target_url, policy)
     if request.HasField("retry_policy"):
@@ -31,7 +34,7 @@ def draft(
         target_url=request.target_url,
         event_types=list(request.event_types),
         description=request.description,
-        secret_key=request.secret_key if secret else None,
+        secret_key=secret_key,
         keep_when_disabled=request.keep_when_disabled if request.HasField("keep_when_disabled") else True,
         rate_limit_per_second=request.rate_limit_per_second if request.HasField("rate_limit_per_second") else None,
         rate_limit_burst=request.rate_limit_burst if request.HasField("rate_limit_burst") else None,
@@ -42,8 +45,8 @@ def draft(
     )
 
 
-def message(shown: Shown) -> pb.Subscription:
-    """A subscription as it is answered."""
+def message(shown: Shown, previous_secrets: Iterable[Secret] = ()) -> pb.Subscription:
+    """A subscription as it is answered; of secrets that were replaced and hold still, when they end."""
     subscription, breaker = shown
     found = pb.Subscription(
         id=str(subscription.id),
@@ -51,7 +54,8 @@ def message(shown: Shown) -> pb.Subscription:
         target_url=subscription.target_url,
         event_types=subscription.event_types,
         description=subscription.description,
-        has_secret=subscription.secret_key is not None,
+        has_secret=subscription.sealed_secrets is not None,
+        has_ingest_token=subscription.ingest_token_hash is not None,
         status=pb.SubscriptionStatus.Value(_STATUS_PREFIX + subscription.status.upper()),
         status_reason=subscription.status_reason or "",
         keep_when_disabled=subscription.keep_when_disabled,
@@ -62,6 +66,9 @@ def message(shown: Shown) -> pb.Subscription:
         breaker=_breaker(breaker),
         header_names=subscription.header_names,
     )
+    for secret in previous_secrets:
+        if secret.ends_at is not None:
+            found.previous_secrets_expire_at.add().FromDatetime(secret.ends_at)
     found.created_at.FromDatetime(subscription.created_at)
     found.updated_at.FromDatetime(subscription.updated_at)
     found.status_since.FromDatetime(subscription.status_since)

@@ -1,23 +1,30 @@
 """SubscriptionService: creates, reads, changes and deletes subscriptions."""
 
 import asyncio
-from collections.abc import Coroutine
+import hashlib
+from collections.abc import Coroutine, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import TypeAlias, TypeVar
 from uuid import UUID
 
 import grpc
+import structlog
 
 from protos.webhook.v1 import subscriptions_pb2 as pb
 from protos.webhook.v1 import subscriptions_pb2_grpc
-from services.common import ids, paging, tenants
+from services.common import errors, ids, paging, tenants
 from services.common.egress import Policy
+from services.common.encryption import CannotOpen
 from services.common.retry_policy import RetrySettings
-from services.ingest import statuses
+from services.common.vault import Secret, Vault
+from services.ingest import ingest_tokens, signing_secrets, statuses
 from services.ingest import subscription_messages as messages
 from services.ingest.cache import SubscriptionCache
-from services.ingest.idempotency import key_of
+from services.ingest.idempotency import Key, key_of
 from services.ingest.store import Store
-from services.ingest.subscriptions import Breaker, Draft, Shown, Subscription
+from services.ingest.subscriptions import Breaker, Draft, Shown, Subscription, secret_violations
+
+log = structlog.get_logger(__name__)
 
 Changed = TypeVar("Changed")
 Named: TypeAlias = (
@@ -31,8 +38,11 @@ Named: TypeAlias = (
 class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
     """Servicer of webhook.v1.SubscriptionService."""
 
-    def __init__(self, store: Store, cache: SubscriptionCache, settings: RetrySettings, policy: Policy) -> None:
+    def __init__(
+        self, store: Store, cache: SubscriptionCache, vault: Vault, settings: RetrySettings, policy: Policy
+    ) -> None:
         self._store = store
+        self._vault = vault
         self._cache = cache
         self._settings = settings
         self._policy = policy
@@ -44,8 +54,13 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
     ) -> pb.CreateSubscriptionResponse:
         """Stores a new subscription."""
         tenant_id = tenants.of(request.tenant_id)
-        draft = messages.draft(request, self._settings, self._policy, secret=request.HasField("secret_key"))
-        return await _whole(self._create(request, tenant_id, draft))
+        given = request.HasField("secret_key")
+        if given and request.unsigned:
+            raise errors.InvalidArgument.field("unsigned", "goes without secret_key")
+        made = "" if given or request.unsigned else signing_secrets.new()
+        secret_key = request.secret_key if given else made or None
+        draft = messages.draft(request, self._settings, self._policy, secret_key=secret_key)
+        return await _whole(self._create(request, tenant_id, draft, made))
 
     async def GetSubscription(  # noqa: N802 - gRPC's name
         self,
@@ -55,7 +70,7 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         """Reads one from Postgres."""
         subscription_id = ids.parse("subscription_id", request.subscription_id)
         found = await self._store.shown(tenants.of(request.tenant_id), subscription_id)
-        return pb.GetSubscriptionResponse(subscription=messages.message(found))
+        return pb.GetSubscriptionResponse(subscription=self._message(found))
 
     async def ListSubscriptions(  # noqa: N802 - gRPC's name
         self,
@@ -67,7 +82,7 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         before = paging.before(request.page_token)
         found = await self._store.subscriptions_page(tenants.of(request.tenant_id), before, size + 1)
         return pb.ListSubscriptionsResponse(
-            subscriptions=[messages.message(shown) for shown in found[:size]],
+            subscriptions=[self._message(shown) for shown in found[:size]],
             next_page_token=paging.token(found[size - 1][0].id) if len(found) > size else "",
         )
 
@@ -79,13 +94,14 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         """Replaces the fields; the secret and the headers only when the request says so."""
         tenant_id = tenants.of(request.tenant_id)
         change = request.WhichOneof("secret")
-        draft = messages.draft(request, self._settings, self._policy, secret=change == "secret_key")
+        secret_key = request.secret_key if change == "secret_key" else None
+        draft = messages.draft(request, self._settings, self._policy, secret_key=secret_key)
         set_secret = change == "secret_key" or (change == "remove_secret" and request.remove_secret)
         subscription_id = ids.parse("subscription_id", request.subscription_id)
         set_headers = request.HasField("headers")
         change_made = self._update(tenant_id, subscription_id, draft, set_secret=set_secret, set_headers=set_headers)
         updated = await _whole(change_made)
-        return pb.UpdateSubscriptionResponse(subscription=messages.message(updated))
+        return pb.UpdateSubscriptionResponse(subscription=self._message(updated))
 
     async def DeleteSubscription(  # noqa: N802 - gRPC's name
         self,
@@ -131,22 +147,55 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         """Makes a paused one active."""
         return pb.ResumeSubscriptionResponse(subscription=await self._change(request, statuses.RESUME))
 
+    async def RotateSubscriptionSecret(  # noqa: N802 - gRPC's name
+        self,
+        request: pb.RotateSubscriptionSecretRequest,
+        context: grpc.aio.ServicerContext[pb.RotateSubscriptionSecretRequest, pb.RotateSubscriptionSecretResponse],  # noqa: ARG002 - gRPC's signature
+    ) -> pb.RotateSubscriptionSecretResponse:
+        """Replaces the secret; the old ones hold for a while."""
+        tenant_id = tenants.of(request.tenant_id)
+        subscription_id = ids.parse("subscription_id", request.subscription_id)
+        overlap = signing_secrets.overlap(request.overlap_hours if request.HasField("overlap_hours") else None)
+        given = request.secret_key if request.HasField("secret_key") else None
+        if wrong := secret_violations(given):
+            raise errors.InvalidArgument.of(*wrong)
+        made = signing_secrets.new() if given is None else ""
+        shown = await _whole(self._rotate(tenant_id, subscription_id, given or made, overlap))
+        return pb.RotateSubscriptionSecretResponse(subscription=self._message(shown), secret_key=made)
+
+    async def CreateIngestToken(  # noqa: N802 - gRPC's name
+        self,
+        request: pb.CreateIngestTokenRequest,
+        context: grpc.aio.ServicerContext[pb.CreateIngestTokenRequest, pb.CreateIngestTokenResponse],  # noqa: ARG002 - gRPC's signature
+    ) -> pb.CreateIngestTokenResponse:
+        """Makes an ingest token, in place of the one before."""
+        token = ingest_tokens.new()
+        await self._change_token(request, ingest_tokens.hashed(token))
+        return pb.CreateIngestTokenResponse(token=token)
+
+    async def DeleteIngestToken(  # noqa: N802 - gRPC's name
+        self,
+        request: pb.DeleteIngestTokenRequest,
+        context: grpc.aio.ServicerContext[pb.DeleteIngestTokenRequest, pb.DeleteIngestTokenResponse],  # noqa: ARG002 - gRPC's signature
+    ) -> pb.DeleteIngestTokenResponse:
+        """Removes the ingest token."""
+        await self._change_token(request, None)
+        return pb.DeleteIngestTokenResponse()
+
     async def _create(
-        self, request: pb.CreateSubscriptionRequest, tenant_id: str, draft: Draft
+        self, request: pb.CreateSubscriptionRequest, tenant_id: str, draft: Draft, made: str
     ) -> pb.CreateSubscriptionResponse:
         if not request.idempotency_key:
             created = await self._store.create_subscription(ids.new(), tenant_id, draft)
             await self._cache.changed(created.id, tenant_id, created, created.version)
-            return pb.CreateSubscriptionResponse(subscription=messages.message((created, Breaker())))
-        asked = pb.CreateSubscriptionRequest()
-        asked.CopyFrom(request)
-        asked.ClearField("idempotency_key")
-        asked.ClearField("tenant_id")  # the key is the tenant's anyway, whether the call states it or not
-        key = key_of(tenant_id, "subscriptions", request.idempotency_key, asked.SerializeToString(deterministic=True))
+            return pb.CreateSubscriptionResponse(subscription=messages.message((created, Breaker())), secret_key=made)
+        key = await _key(request, tenant_id)
         new, answer = await self._store.create_keyed_subscription(ids.new(), draft, key, _rendered)
-        if new is not None:
-            await self._cache.changed(new.id, tenant_id, new, new.version)
-        return pb.CreateSubscriptionResponse(subscription=pb.Subscription.FromString(answer))
+        found = pb.Subscription.FromString(answer)
+        if new is None:
+            return pb.CreateSubscriptionResponse(subscription=found)
+        await self._cache.changed(new.id, tenant_id, new, new.version)
+        return pb.CreateSubscriptionResponse(subscription=found, secret_key=made)
 
     async def _update(
         self, tenant_id: str, subscription_id: UUID, draft: Draft, *, set_secret: bool, set_headers: bool
@@ -157,6 +206,22 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         await self._cache.changed(subscription_id, tenant_id, shown[0], shown[0].version)
         return shown
 
+    async def _rotate(self, tenant_id: str, subscription_id: UUID, secret_key: str, overlap: timedelta) -> Shown:
+        shown = await self._store.rotate_secret(tenant_id, subscription_id, secret_key, overlap=overlap)
+        await self._cache.changed(subscription_id, tenant_id, shown[0], shown[0].version)
+        return shown
+
+    async def _change_token(
+        self, request: pb.CreateIngestTokenRequest | pb.DeleteIngestTokenRequest, token_hash: bytes | None
+    ) -> None:
+        tenant_id = tenants.of(request.tenant_id)
+        subscription_id = ids.parse("subscription_id", request.subscription_id)
+        await _whole(self._set_token(tenant_id, subscription_id, token_hash))
+
+    async def _set_token(self, tenant_id: str, subscription_id: UUID, token_hash: bytes | None) -> None:
+        changed = await self._store.set_ingest_token(tenant_id, subscription_id, token_hash)
+        await self._cache.changed(subscription_id, tenant_id, changed, changed.version)
+
     async def _delete(self, tenant_id: str, subscription_id: UUID) -> None:
         version = await self._store.delete_subscription(tenant_id, subscription_id)
         await self._cache.changed(subscription_id, tenant_id, None, version)
@@ -164,13 +229,42 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
     async def _change(self, request: Named, change: statuses.Change) -> pb.Subscription:
         tenant_id = tenants.of(request.tenant_id)
         subscription_id = ids.parse("subscription_id", request.subscription_id)
-        return messages.message(await _whole(self._change_status(tenant_id, subscription_id, change)))
+        return self._message(await _whole(self._change_status(tenant_id, subscription_id, change)))
 
     async def _change_status(self, tenant_id: str, subscription_id: UUID, change: statuses.Change) -> Shown:
         shown, changed = await self._store.change_status(tenant_id, subscription_id, change)
         if changed:
             await self._cache.changed(subscription_id, tenant_id, shown[0], shown[0].version)
         return shown
+
+    def _message(self, shown: Shown) -> pb.Subscription:
+        return messages.message(shown, self._previous_secrets(shown[0]))
+
+    def _previous_secrets(self, subscription: Subscription) -> Sequence[Secret]:
+        if subscription.sealed_secrets is None:
+            return ()
+        try:
+            secrets = self._vault.opened(subscription.id, subscription.sealed_secrets)
+        except CannotOpen as error:
+            # Shown all the same, so that it can be given another.
+            log.error("a signing secret cannot be opened", subscription_id=str(subscription.id), reason=str(error))  # noqa: TRY400 - there is no bug to trace
+            return ()
+        return secrets.previous(datetime.now(UTC))
+
+
+async def _key(request: pb.CreateSubscriptionRequest, tenant_id: str) -> Key:
+    asked = pb.CreateSubscriptionRequest()
+    asked.CopyFrom(request)
+    asked.ClearField("idempotency_key")
+    asked.ClearField("tenant_id")  # the key is the tenant's anyway, whether the call states it or not
+    parts = []
+    if request.HasField("secret_key"):
+        # The digest is kept, and all else in it is known: slow, so that a weak secret cannot be guessed by it.
+        asked.ClearField("secret_key")
+        secret, salt = request.secret_key.encode(), f"{tenant_id} {request.idempotency_key}".encode()
+        parts.append(await asyncio.to_thread(hashlib.scrypt, secret, salt=salt, n=1 << 14, r=8, p=1))
+    parts.append(asked.SerializeToString(deterministic=True))
+    return key_of(tenant_id, "subscriptions", request.idempotency_key, *parts)
 
 
 async def _whole(change: Coroutine[None, None, Changed]) -> Changed:

@@ -28,7 +28,10 @@ class Subscription:
     id: UUID
     tenant_id: str
     target_url: str
-    secret_key: str | None = field(repr=False)
+    # Encrypted (services/common/vault.py); None when it has no secret.
+    sealed_secrets: bytes | None = field(repr=False)
+    # SHA-256 of the token in its own ingest URL; None when it has no such URL.
+    ingest_token_hash: bytes | None = field(repr=False)
     event_types: tuple[str, ...]
     description: str
     version: int
@@ -52,14 +55,15 @@ class Subscription:
     targets: Sequence[Target] = field(repr=False, compare=False)
 
     @classmethod
-    def from_row(cls, row: Any) -> "Subscription":
-        """From a row of `subscriptions`."""
+    def from_row(cls, row: Any, sealed_secrets: bytes | None) -> "Subscription":
+        """From a row of `subscriptions`; its secrets may stand there as a version before this one wrote them."""
         types = tuple(row["event_types"])
         return cls(
             id=row["id"],
             tenant_id=row["tenant_id"],
             target_url=row["target_url"],
-            secret_key=row["secret_key"],
+            sealed_secrets=sealed_secrets,
+            ingest_token_hash=row["ingest_token_hash"],
             event_types=types,
             description=row["description"],
             version=row["version"],
@@ -138,7 +142,7 @@ class Draft:
             *_url_violations(self.target_url),
             *event_types.violations("event_types", self.event_types),
             *_text_violations("description", self.description, MAX_DESCRIPTION_LENGTH),
-            *_secret_violations(self.secret_key),
+            *secret_violations(self.secret_key),
             *_limit_violations(self.rate_limit_per_second, self.rate_limit_burst),
             *_timeout_violations(self.timeout_seconds),
             *custom_headers.violations("headers", self.headers),
@@ -166,7 +170,8 @@ def _text_violations(field_name: str, text: str, longest: int) -> list[errors.Vi
     return _violation(field_name, f"must be at most {longest} characters") if len(text) > longest else []
 
 
-def _secret_violations(secret_key: str | None) -> list[errors.Violation]:
+def secret_violations(secret_key: str | None) -> list[errors.Violation]:
+    """What is wrong with a secret that somebody gave."""
     if secret_key is None:
         return []
     if not 1 <= len(secret_key) <= MAX_SECRET_LENGTH:
@@ -174,10 +179,10 @@ def _secret_violations(secret_key: str | None) -> list[errors.Violation]:
     if "\x00" in secret_key:
         return _violation("secret_key", "must not contain NUL")
     try:
-        key = signatures.standard_key(secret_key)
+        key = signatures.Key.of(secret_key)
     except ValueError as error:
         return _violation("secret_key", str(error))
-    return [] if key else _violation("secret_key", "must not be empty after whsec_")
+    return [] if key.standard else _violation("secret_key", "must not be empty after whsec_")
 
 
 def _limit_violations(rate: float | None, burst: int | None) -> list[errors.Violation]:

@@ -6,10 +6,11 @@ import signal
 import sys
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from services.common import encryption_keys
 from services.embedded import ports
 from services.embedded.child import Command
 from services.local.settings import ROOT, LocalSettings
@@ -17,6 +18,8 @@ from services.local.settings import ROOT, LocalSettings
 # In the order of the start.
 ROLES = ("ingest", "delivery", "analytics", "worker", "gateway")
 GRPC_ROLES = ("ingest", "delivery", "analytics")
+# Those that see secrets.
+ENCRYPTING_ROLES = ("ingest", "worker")
 
 # What a process may take from the order to stop to its end. The stages of supervisor.STOP_STAGES leave room for it.
 GRACE_SECONDS: Mapping[str, float] = {"gateway": 1.5, "ingest": 1, "worker": 3, "delivery": 1, "analytics": 1}
@@ -35,6 +38,7 @@ class Plan:
     # None when the store is not ours.
     postgres_port: int | None
     redis_port: int | None
+    encryption_keys: str = field(repr=False)
 
     @property
     def gateway_url(self) -> str:
@@ -71,6 +75,8 @@ class Plan:
             "METRICS_PORT": str(self.metrics_ports[role]),
             "SHUTDOWN_GRACE_SECONDS": str(GRACE_SECONDS[role]),
         }
+        if role in ENCRYPTING_ROLES:
+            environment["ENCRYPTION_KEYS"] = self.encryption_keys
         if role in GRPC_ROLES:
             environment["GRPC_PORT"] = str(self.grpc_ports[role])
         if role == "gateway":
@@ -102,7 +108,7 @@ class Plan:
 
 
 def make(settings: LocalSettings) -> Plan:
-    """Chooses the ports. Raises OSError when there are not enough free ones."""
+    """Chooses the ports, and finds the keys. Raises OSError when ports are too few, or no key can be kept."""
     free = iter(ports.free_ports(len(GRPC_ROLES) + len(ROLES) + 2, avoid=(settings.port,)))
     return Plan(
         data_dir=settings.data_dir.resolve(),
@@ -112,6 +118,7 @@ def make(settings: LocalSettings) -> Plan:
         metrics_ports={role: next(free) for role in ROLES},
         postgres_port=next(free) if settings.own_postgres else None,
         redis_port=next(free) if settings.own_redis else None,
+        encryption_keys=encryption_keys.given_or_kept(settings).strip(),
     )
 
 

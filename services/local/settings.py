@@ -5,17 +5,17 @@ from typing import Annotated
 
 from pydantic import Field, PositiveInt
 
+from services.common.encryption_keys import EncryptionSettings
 from services.common.settings import PostgresSettings, RedisSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-class LocalSettings(PostgresSettings, RedisSettings):
-    """Which stores to use, and the one fixed port."""
+class LocalSettings(PostgresSettings, RedisSettings, EncryptionSettings):
+    """Which stores to use, the one fixed port, and the keys that secrets are encrypted with."""
 
     # The gateway's.
     port: Annotated[int, Field(ge=1, le=65535)] = 8080
-    data_dir: Path = ROOT / ".data"
     # Shorter than in production: on one machine, a worker that died is noticed by people.
     lease_seconds: PositiveInt = 30
 

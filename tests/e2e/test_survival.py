@@ -66,7 +66,7 @@ async def test_what_was_delivered_is_there_after_a_restart(api: Api, quick: Stac
     assert await api.delivery(before["id"]) == before
     # And what was unfinished goes on by itself, signed with the secret of before.
     await api.until(unfinished, "delivered", timeout_seconds=30)
-    assert receiver.requests[-1].headers["X-Hub-Signature-256"] == signatures.hub(SECRET, b"{}")
+    assert receiver.requests[-1].headers["X-Hub-Signature-256"] == signatures.hub(signatures.Key.of(SECRET), b"{}")
 
 
 def _valkey(stack: Stack) -> psutil.Process:

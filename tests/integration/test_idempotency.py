@@ -14,6 +14,7 @@ from services.common import grpc_errors, lifecycle
 from services.embedded import ports
 from services.ingest.__main__ import serve
 from services.ingest.settings import IngestSettings
+from tests.support.encryption import ENCRYPTION_KEY
 
 URL = "http://127.0.0.1:9/hook"
 
@@ -39,7 +40,9 @@ class Ingest:
 @contextlib.asynccontextmanager
 async def serving(database: str, redis_url: str) -> AsyncIterator[Ingest]:
     port = ports.free_port()
-    settings = IngestSettings(database_url=database, redis_url=redis_url, grpc_port=port, metrics_port=0)
+    settings = IngestSettings(
+        database_url=database, redis_url=redis_url, grpc_port=port, metrics_port=0, encryption_keys=ENCRYPTION_KEY
+    )
     async with (
         serve(lifecycle.Process("ingest"), settings),
         grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,

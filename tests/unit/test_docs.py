@@ -204,7 +204,7 @@ def test_the_verification_of_the_delivery_page_holds(secret: str) -> None:
     headers = {
         "webhook-id": "msg",
         "webhook-timestamp": str(now),
-        "webhook-signature": signatures.standard(secret, "msg", now, body),
+        "webhook-signature": signatures.standard([signatures.Key.of(secret)], "msg", now, body),
     }
     namespace["verify"](secret, body, headers)
     with pytest.raises(standardwebhooks.WebhookVerificationError):

@@ -215,7 +215,8 @@ class AttemptError(_message.Message):
     MESSAGE_FIELD_NUMBER: _builtins.int
     kind: _builtins.str
     """Outcome class: "http_3xx", "http_4xx", "http_5xx", "timeout", "dns", "connect", "tls",
-    "connection_lost", "invalid_response", "egress_denied", "invalid_request", "interrupted".
+    "connection_lost", "invalid_response", "egress_denied", "invalid_request", "secret_unreadable",
+    "interrupted".
     """
     message: _builtins.str
     """For people."""

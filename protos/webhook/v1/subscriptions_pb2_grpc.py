@@ -84,6 +84,21 @@ class SubscriptionServiceStub:
                 request_serializer=webhook_dot_v1_dot_subscriptions__pb2.ResumeSubscriptionRequest.SerializeToString,
                 response_deserializer=webhook_dot_v1_dot_subscriptions__pb2.ResumeSubscriptionResponse.FromString,
                 _registered_method=True)
+        self.RotateSubscriptionSecret = channel.unary_unary(
+                '/webhook.v1.SubscriptionService/RotateSubscriptionSecret',
+                request_serializer=webhook_dot_v1_dot_subscriptions__pb2.RotateSubscriptionSecretRequest.SerializeToString,
+                response_deserializer=webhook_dot_v1_dot_subscriptions__pb2.RotateSubscriptionSecretResponse.FromString,
+                _registered_method=True)
+        self.CreateIngestToken = channel.unary_unary(
+                '/webhook.v1.SubscriptionService/CreateIngestToken',
+                request_serializer=webhook_dot_v1_dot_subscriptions__pb2.CreateIngestTokenRequest.SerializeToString,
+                response_deserializer=webhook_dot_v1_dot_subscriptions__pb2.CreateIngestTokenResponse.FromString,
+                _registered_method=True)
+        self.DeleteIngestToken = channel.unary_unary(
+                '/webhook.v1.SubscriptionService/DeleteIngestToken',
+                request_serializer=webhook_dot_v1_dot_subscriptions__pb2.DeleteIngestTokenRequest.SerializeToString,
+                response_deserializer=webhook_dot_v1_dot_subscriptions__pb2.DeleteIngestTokenResponse.FromString,
+                _registered_method=True)
 
 
 class SubscriptionServiceServicer:
@@ -162,6 +177,28 @@ class SubscriptionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RotateSubscriptionSecret(self, request, context):
+        """Replaces the secret. The old ones hold for a while: deliveries are signed with all of them, and what is signed with
+        any of them passes. FAILED_PRECONDITION with reason TOO_MANY_SECRETS when more than 10 old ones would hold.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateIngestToken(self, request, context):
+        """Makes the token of a subscription's own ingest URL, in place of the one before.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteIngestToken(self, request, context):
+        """Removes it; where there is none, nothing changes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SubscriptionServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -209,6 +246,21 @@ def add_SubscriptionServiceServicer_to_server(servicer, server):
                     servicer.ResumeSubscription,
                     request_deserializer=webhook_dot_v1_dot_subscriptions__pb2.ResumeSubscriptionRequest.FromString,
                     response_serializer=webhook_dot_v1_dot_subscriptions__pb2.ResumeSubscriptionResponse.SerializeToString,
+            ),
+            'RotateSubscriptionSecret': grpc.unary_unary_rpc_method_handler(
+                    servicer.RotateSubscriptionSecret,
+                    request_deserializer=webhook_dot_v1_dot_subscriptions__pb2.RotateSubscriptionSecretRequest.FromString,
+                    response_serializer=webhook_dot_v1_dot_subscriptions__pb2.RotateSubscriptionSecretResponse.SerializeToString,
+            ),
+            'CreateIngestToken': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateIngestToken,
+                    request_deserializer=webhook_dot_v1_dot_subscriptions__pb2.CreateIngestTokenRequest.FromString,
+                    response_serializer=webhook_dot_v1_dot_subscriptions__pb2.CreateIngestTokenResponse.SerializeToString,
+            ),
+            'DeleteIngestToken': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteIngestToken,
+                    request_deserializer=webhook_dot_v1_dot_subscriptions__pb2.DeleteIngestTokenRequest.FromString,
+                    response_serializer=webhook_dot_v1_dot_subscriptions__pb2.DeleteIngestTokenResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -459,6 +511,87 @@ class SubscriptionService:
             '/webhook.v1.SubscriptionService/ResumeSubscription',
             webhook_dot_v1_dot_subscriptions__pb2.ResumeSubscriptionRequest.SerializeToString,
             webhook_dot_v1_dot_subscriptions__pb2.ResumeSubscriptionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RotateSubscriptionSecret(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/webhook.v1.SubscriptionService/RotateSubscriptionSecret',
+            webhook_dot_v1_dot_subscriptions__pb2.RotateSubscriptionSecretRequest.SerializeToString,
+            webhook_dot_v1_dot_subscriptions__pb2.RotateSubscriptionSecretResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateIngestToken(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/webhook.v1.SubscriptionService/CreateIngestToken',
+            webhook_dot_v1_dot_subscriptions__pb2.CreateIngestTokenRequest.SerializeToString,
+            webhook_dot_v1_dot_subscriptions__pb2.CreateIngestTokenResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteIngestToken(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/webhook.v1.SubscriptionService/DeleteIngestToken',
+            webhook_dot_v1_dot_subscriptions__pb2.DeleteIngestTokenRequest.SerializeToString,
+            webhook_dot_v1_dot_subscriptions__pb2.DeleteIngestTokenResponse.FromString,
             options,
             channel_credentials,
             insecure,

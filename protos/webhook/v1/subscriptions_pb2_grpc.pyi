@@ -66,6 +66,14 @@ class SubscriptionServiceStub:
     """Makes a paused subscription active. One that is active stays as it is; FAILED_PRECONDITION with reason
     SUBSCRIPTION_DISABLED for one that is disabled.
     """
+    RotateSubscriptionSecret: _grpc.UnaryUnaryMultiCallable[_subscriptions_pb2.RotateSubscriptionSecretRequest, _subscriptions_pb2.RotateSubscriptionSecretResponse]
+    """Replaces the secret. The old ones hold for a while: deliveries are signed with all of them, and what is signed with
+    any of them passes. FAILED_PRECONDITION with reason TOO_MANY_SECRETS when more than 10 old ones would hold.
+    """
+    CreateIngestToken: _grpc.UnaryUnaryMultiCallable[_subscriptions_pb2.CreateIngestTokenRequest, _subscriptions_pb2.CreateIngestTokenResponse]
+    """Makes the token of a subscription's own ingest URL, in place of the one before."""
+    DeleteIngestToken: _grpc.UnaryUnaryMultiCallable[_subscriptions_pb2.DeleteIngestTokenRequest, _subscriptions_pb2.DeleteIngestTokenResponse]
+    """Removes it; where there is none, nothing changes."""
 
 @_typing.type_check_only
 class SubscriptionServiceAsyncStub(SubscriptionServiceStub):
@@ -105,6 +113,14 @@ class SubscriptionServiceAsyncStub(SubscriptionServiceStub):
     """Makes a paused subscription active. One that is active stays as it is; FAILED_PRECONDITION with reason
     SUBSCRIPTION_DISABLED for one that is disabled.
     """
+    RotateSubscriptionSecret: _aio.UnaryUnaryMultiCallable[_subscriptions_pb2.RotateSubscriptionSecretRequest, _subscriptions_pb2.RotateSubscriptionSecretResponse]  # type: ignore[assignment]
+    """Replaces the secret. The old ones hold for a while: deliveries are signed with all of them, and what is signed with
+    any of them passes. FAILED_PRECONDITION with reason TOO_MANY_SECRETS when more than 10 old ones would hold.
+    """
+    CreateIngestToken: _aio.UnaryUnaryMultiCallable[_subscriptions_pb2.CreateIngestTokenRequest, _subscriptions_pb2.CreateIngestTokenResponse]  # type: ignore[assignment]
+    """Makes the token of a subscription's own ingest URL, in place of the one before."""
+    DeleteIngestToken: _aio.UnaryUnaryMultiCallable[_subscriptions_pb2.DeleteIngestTokenRequest, _subscriptions_pb2.DeleteIngestTokenResponse]  # type: ignore[assignment]
+    """Removes it; where there is none, nothing changes."""
 
 class SubscriptionServiceServicer(metaclass=_abc_1.ABCMeta):
     """Subscriptions: where events go. Served by the ingest service.
@@ -195,5 +211,31 @@ class SubscriptionServiceServicer(metaclass=_abc_1.ABCMeta):
         """Makes a paused subscription active. One that is active stays as it is; FAILED_PRECONDITION with reason
         SUBSCRIPTION_DISABLED for one that is disabled.
         """
+
+    @_abc_1.abstractmethod
+    def RotateSubscriptionSecret(
+        self,
+        request: _subscriptions_pb2.RotateSubscriptionSecretRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_subscriptions_pb2.RotateSubscriptionSecretResponse, _abc.Awaitable[_subscriptions_pb2.RotateSubscriptionSecretResponse]]:
+        """Replaces the secret. The old ones hold for a while: deliveries are signed with all of them, and what is signed with
+        any of them passes. FAILED_PRECONDITION with reason TOO_MANY_SECRETS when more than 10 old ones would hold.
+        """
+
+    @_abc_1.abstractmethod
+    def CreateIngestToken(
+        self,
+        request: _subscriptions_pb2.CreateIngestTokenRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_subscriptions_pb2.CreateIngestTokenResponse, _abc.Awaitable[_subscriptions_pb2.CreateIngestTokenResponse]]:
+        """Makes the token of a subscription's own ingest URL, in place of the one before."""
+
+    @_abc_1.abstractmethod
+    def DeleteIngestToken(
+        self,
+        request: _subscriptions_pb2.DeleteIngestTokenRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_subscriptions_pb2.DeleteIngestTokenResponse, _abc.Awaitable[_subscriptions_pb2.DeleteIngestTokenResponse]]:
+        """Removes it; where there is none, nothing changes."""
 
 def add_SubscriptionServiceServicer_to_server(servicer: SubscriptionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

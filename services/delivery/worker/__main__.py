@@ -6,11 +6,12 @@ from collections.abc import AsyncIterator
 
 import structlog
 
-from services.common import egress, errors, ids, lifecycle, postgres, redis
+from services.common import canary, egress, errors, ids, lifecycle, postgres, redis
 from services.common.egress import Policy
 from services.common.gates import Gates
 from services.common.settings import load
 from services.common.subscription_changes import Copies
+from services.common.vault import Vault
 from services.delivery.dispatcher.limiter import Limiter
 from services.delivery.dispatcher.store import Store as TurnStore
 from services.delivery.dispatcher.turns import Turns
@@ -44,11 +45,13 @@ async def serve(process: lifecycle.Process, settings: WorkerSettings, policy: Po
             proxy=Proxy.parse(settings.egress_proxy) if settings.egress_proxy else None,
         ) as sender,
     ):
+        keys = await canary.known_keys(process, pool, settings)
         store = Store(pool, settings)
         recorder = Recorder(store, bound=8 * settings.worker_concurrency)
         gates = Gates(client)
         health = Health(store, settings, Copies(client))
-        scheduler = Scheduler(store, Deliverer(store, sender, settings), recorder, gates, settings, health.note)
+        deliverer = Deliverer(store, Vault(keys), sender, settings)
+        scheduler = Scheduler(store, deliverer, recorder, gates, settings, health.note)
         found = TurnStore(pool, lease_seconds=settings.lease_seconds)
         bells = Bells(settings, scheduler, Turns(found, Limiter(client, found.count_workers), gates))
         claiming = process.spawn("claims", scheduler.run())

@@ -6,12 +6,19 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+import structlog
+
 from services.common import retry_policy
+from services.common.encryption import CannotOpen
+from services.common.vault import Vault
 from services.delivery.settings import RECORDING_SECONDS, WorkerSettings
 from services.delivery.worker import metrics, outcomes, request, retry_after, text
 from services.delivery.worker.budget import Budget
+from services.delivery.worker.request import OutgoingRequest
 from services.delivery.worker.sender import Answer, Failure, Sender, SendError
 from services.delivery.worker.store import Attempt, Claim, Outcome, Store
+
+log = structlog.get_logger(__name__)
 
 # Too Many Requests, Service Unavailable: what Retry-After is looked at with.
 _UNWILLING = frozenset({429, 503})
@@ -38,8 +45,9 @@ class ClaimLost(Exception):
 class Deliverer:
     """Signs, sends, and decides."""
 
-    def __init__(self, store: Store, sender: Sender, settings: WorkerSettings) -> None:
+    def __init__(self, store: Store, vault: Vault, sender: Sender, settings: WorkerSettings) -> None:
         self._store = store
+        self._vault = vault
         self._sender = sender
         self._policy = settings.retry_policy
         self._retry_after_cap_seconds = settings.retry_after_cap_seconds
@@ -107,7 +115,6 @@ class Deliverer:
         """One request; answers whether it is worth another at once, because a reused connection was dead already."""
         claim = held.claim
         number = claim.number + len(held.attempts)
-        outgoing = request.build(claim, payload, int(time.time()))
         started = held.sending_since = time.monotonic()
         # A second request must end within the first one's lease, and every request within a lease that is too short.
         timeout_seconds = min(self._timeout_of(claim), held.lease_until - RECORDING_SECONDS - started)
@@ -115,6 +122,7 @@ class Deliverer:
         answer: Answer | None = None
         failure: SendError | None = None
         try:
+            outgoing = self._signed(claim, payload)
             answer = await self._sender.send(outgoing, timeout_seconds=timeout_seconds, fresh=fresh)
         except SendError as error:
             failure, again = error, error.reused and not fresh
@@ -128,6 +136,21 @@ class Deliverer:
         if attempt.outcome == outcomes.SUCCESS:
             metrics.END_TO_END_SECONDS.observe((claim.at(ended) - claim.created_at).total_seconds())
         return again
+
+    def _signed(self, claim: Claim, payload: bytes) -> OutgoingRequest:
+        """The request, signed with the secrets that held at the claim; SendError when they cannot be opened."""
+        try:
+            secrets = self._vault.secrets(claim.subscription_id, claim.secret_key, claim.sealed_secrets)
+        except CannotOpen as error:
+            log.error(  # noqa: TRY400 - there is no bug to trace
+                "a signing secret cannot be opened, and nothing is sent without it",
+                subscription_id=str(claim.subscription_id),
+                delivery_id=str(claim.id),
+                reason=str(error),
+            )
+            message = "the subscription's signing secret cannot be opened; nothing was sent"
+            raise SendError(Failure.SECRET_UNREADABLE, message) from None
+        return request.build(claim, secrets.keys(claim.claimed_at), payload, int(time.time()))
 
     def _retry_after(self, answer: Answer) -> float:
         if answer.retry_after is None or answer.status_code not in _UNWILLING:

@@ -1,5 +1,6 @@
 """The request that a receiver gets: its headers, and its signatures."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from services.common import custom_headers, metrics, signatures
@@ -17,8 +18,8 @@ class OutgoingRequest:
     body: bytes
 
 
-def build(claim: Claim, payload: bytes, unix_seconds: int) -> OutgoingRequest:
-    """The request of one attempt, signed as of `unix_seconds`.
+def build(claim: Claim, keys: Sequence[signatures.Key], payload: bytes, unix_seconds: int) -> OutgoingRequest:
+    """The request of one attempt, signed as of `unix_seconds` with every key, newest first; without one unsigned.
 
     Headers by Standard Webhooks 1.0 (webhook-id stays the same over retries), the plain ones, and the subscription's.
     """
@@ -32,9 +33,10 @@ def build(claim: Claim, payload: bytes, unix_seconds: int) -> OutgoingRequest:
     }
     if claim.event_type:
         headers["X-Event-Type"] = claim.event_type
-    if claim.secret_key is not None:
-        headers["webhook-signature"] = signatures.standard(claim.secret_key, message_id, unix_seconds, payload)
-        headers["X-Hub-Signature-256"] = signatures.hub(claim.secret_key, payload)
+    if keys:
+        headers["webhook-signature"] = signatures.standard(keys, message_id, unix_seconds, payload)
+        # There is room for one.
+        headers["X-Hub-Signature-256"] = signatures.hub(keys[0], payload)
     if claim.headers is not None:
         headers = {**custom_headers.of_stored(claim.headers), **headers}
     return OutgoingRequest(url=claim.target_url, headers=headers, body=payload)

@@ -30,7 +30,12 @@ FORGET_INTERVAL_SECONDS = 60.0
 # While there is no room: after so long without any an endpoint may have stopped answering.
 STALL_SECONDS = 0.25
 # What says nothing of how much an endpoint can take.
-NEUTRAL = frozenset({"http_3xx", "http_4xx", INTERRUPTED, Failure.EGRESS_DENIED, Failure.INVALID_REQUEST})
+NEUTRAL = frozenset(
+    {
+        *("http_3xx", "http_4xx", INTERRUPTED),
+        *(Failure.EGRESS_DENIED, Failure.INVALID_REQUEST, Failure.SECRET_UNREADABLE),
+    }
+)
 TOO_MANY_REQUESTS = 429
 # After Postgres failed a claim.
 PAUSE_SECONDS = 0.25

@@ -18,6 +18,7 @@ class Failure(StrEnum):
     INVALID_RESPONSE = "invalid_response"
     EGRESS_DENIED = "egress_denied"
     INVALID_REQUEST = "invalid_request"
+    SECRET_UNREADABLE = "secret_unreadable"  # noqa: S105 - the name of a failure
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -45,9 +45,11 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     timeout_seconds: float | None
     retry_policy: str | None
     target_url: str
+    # As they are stored, for services/common/vault.py.
     secret_key: str | None
     # As services.common.custom_headers reads them.
     headers: bytes | None
+    sealed_secrets: bytes | None
     content_type: str | None
     payload_bytes: int | None
     payload: bytes | None
@@ -288,6 +290,7 @@ def _claim(row: Any, token: UUID, asked_at: float) -> Claim:
         target_url=row["target_url"],
         secret_key=row["secret_key"],
         headers=row["headers"],
+        sealed_secrets=row["sealed_secrets"],
         content_type=row["content_type"],
         payload_bytes=row["payload_bytes"],
         payload=row["payload"],

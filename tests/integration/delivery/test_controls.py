@@ -18,6 +18,7 @@ from tests.integration.delivery.conftest import Shared
 from tests.integration.delivery.ringing import RUNG
 from tests.integration.delivery.sending import post
 from tests.integration.delivery.world import World, outcomes
+from tests.support.encryption import vault
 from tests.support.receiver import Receiver, Reply
 
 STANDARD_WEBHOOKS = (5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400)
@@ -92,7 +93,7 @@ async def test_the_lease_is_made_to_outlast_the_subscriptions_own_timeout(
     target = await subscribe(world, receiver.url(), timeout_seconds=timeout_seconds)
     (claim,) = await store.claim([await world.deliver(target, due_in=RUNG)])
     held = Held(claim=claim, lease_until=time.monotonic() + lease_left)
-    assert (await Deliverer(store, sender, settings).deliver(held)).status == "delivered"
+    assert (await Deliverer(store, vault(), sender, settings).deliver(held)).status == "delivered"
     left = held.lease_until - time.monotonic()
     assert left == pytest.approx(lease_seconds if renewed else lease_left, abs=1)
 
@@ -106,7 +107,7 @@ async def test_a_timeout_that_no_lease_can_carry_is_cut_to_what_the_whole_lease_
     target = await subscribe(world, receiver.url(), timeout_seconds=30)
     (claim,) = await store.claim([await world.deliver(target, due_in=RUNG)])
     held = Held(claim=claim, lease_until=time.monotonic() + 5.2)
-    outcome = await Deliverer(store, sender, settings).deliver(held)
+    outcome = await Deliverer(store, vault(), sender, settings).deliver(held)
     (attempt,) = outcome.attempts
     assert attempt.outcome == "timeout"
     assert attempt.duration_ms is not None

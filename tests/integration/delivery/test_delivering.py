@@ -20,6 +20,7 @@ from services.ingest.settings import IngestSettings
 from tests.integration.delivery import raw
 from tests.integration.delivery.conftest import Shared
 from tests.integration.delivery.world import Counted, World, numbers, outcomes
+from tests.support.encryption import ENCRYPTION_KEY
 from tests.support.receiver import Receiver, Reply
 from tests.support.waiting import wait_until
 
@@ -31,7 +32,12 @@ PAYLOAD = b'{ "z": 1.50, "a": "\xc3\xa9\\u00e9", "n": 1e400 }'
 async def ingesting(world: World) -> AsyncIterator[grpc.aio.Channel]:
     """The real ingest service; a channel to it."""
     process, port = lifecycle.Process("ingest"), ports.free_port()
-    settings = IngestSettings(database_url=world.database_url, redis_url=world.redis_url, grpc_port=port)
+    settings = IngestSettings(
+        database_url=world.database_url,
+        redis_url=world.redis_url,
+        grpc_port=port,
+        encryption_keys=ENCRYPTION_KEY,
+    )
     async with ingest.serve(process, settings), grpc_client.channel(f"127.0.0.1:{port}") as channel:
         yield channel
     await process.cancel_all()

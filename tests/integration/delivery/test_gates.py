@@ -21,6 +21,7 @@ from services.delivery.worker.sender import Sender
 from services.delivery.worker.store import Store
 from tests.integration.delivery.ringing import RUNG, ring
 from tests.integration.delivery.world import Client, Counted, World, outcomes, until_true
+from tests.support.encryption import vault
 from tests.support.receiver import Receiver, Reply
 from tests.support.waiting import wait_until
 
@@ -181,7 +182,7 @@ async def test_a_turn_that_comes_to_nothing_is_no_claim(world: World, receiver: 
     settings = world.worker_settings()
     store = Store(world.pool, settings)
     async with redis.client(settings) as client:
-        deliverer, recorder = Deliverer(store, sender, settings), Recorder(store, bound=100)
+        deliverer, recorder = Deliverer(store, vault(), sender, settings), Recorder(store, bound=100)
         scheduler = Scheduler(store, deliverer, recorder, Gates(client), settings, lambda *_: None)
         lane, delivery_id = scheduler._lanes.lane(ids.new()), ids.new()
         await scheduler.offer({lane.subscription_id: [delivery_id]}, source="doorbell")

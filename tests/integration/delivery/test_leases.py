@@ -17,6 +17,7 @@ from services.delivery.worker.store import Attempt, Outcome, Store
 from tests.integration.delivery import sending
 from tests.integration.delivery.ringing import RUNG, ring
 from tests.integration.delivery.world import LOOPBACK, Counted, World, until_true
+from tests.support.encryption import vault
 from tests.support.receiver import Receiver, Reply
 from tests.support.waiting import wait_until
 
@@ -27,7 +28,7 @@ async def scheduler(world: World) -> AsyncIterator[tuple[Scheduler, Store]]:
     settings = world.worker_settings(lease_seconds=6.0)
     store = Store(world.pool, settings)
     async with sending.sender(LOOPBACK) as sender, redis.client(settings) as client:
-        deliverer, recorder = Deliverer(store, sender, settings), Recorder(store, bound=10)
+        deliverer, recorder = Deliverer(store, vault(), sender, settings), Recorder(store, bound=10)
         yield Scheduler(store, deliverer, recorder, Gates(client), settings, lambda claim, attempt: None), store  # noqa: ARG005 - nobody listens
 
 

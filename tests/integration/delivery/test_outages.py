@@ -274,8 +274,9 @@ async def test_processes_start_while_postgres_is_away_and_work_once_it_is_there(
     subscription = await on_postgres.subscription(receiver.url())
     delivery_id = await on_postgres.deliver(subscription)
     await stop(postgres)
+    starting = asyncio.create_task(start(postgres))
     async with on_postgres.running():
-        await start(postgres)
+        await starting
         assert (await on_postgres.in_state(delivery_id))["status"] == "delivered"
 
 

@@ -15,10 +15,12 @@ from protos.webhook.v1 import deliveries_pb2_grpc
 from services.common import grpc_client, ids, lifecycle
 from services.common.egress import Policy
 from services.common.postgres import Pool
+from services.common.vault import SEALED, Secret
 from services.delivery import __main__ as delivery
 from services.delivery.settings import DeliverySettings, WorkerSettings
 from services.delivery.worker import __main__ as worker
 from services.embedded import ports
+from tests.support.encryption import ENCRYPTION_KEY, vault
 from tests.support.waiting import wait_until
 
 # The class is in the stubs of the types alone.
@@ -34,6 +36,7 @@ SETTINGS: dict[str, Any] = {
     "shutdown_grace_seconds": 8.0,
 }
 WORKER_SETTINGS: dict[str, Any] = {
+    "encryption_keys": ENCRYPTION_KEY,
     "worker_concurrency": 64,
     "retry_limit": 5,
     "retry_base_seconds": 0.2,
@@ -71,10 +74,11 @@ class World:
     async def subscription(self, target_url: str, *, secret_key: str | None = None, deleted: bool = False) -> UUID:
         """Makes a subscription."""
         made = ids.new()
+        sealed = vault().seal(made, [Secret(secret_key)]) if secret_key else None
         await self.pool.execute(
-            "INSERT INTO subscriptions (id, tenant_id, target_url, secret_key, deleted_at)"
-            " VALUES ($1, $2, $3, $4, CASE WHEN $5 THEN now() END)",
-            made, self.tenant_id, target_url, secret_key, deleted,
+            "INSERT INTO subscriptions (id, tenant_id, target_url, secret_key, sealed_secrets, deleted_at)"
+            " VALUES ($1, $2, $3, $4, $5, CASE WHEN $6 THEN now() END)",
+            made, self.tenant_id, target_url, sealed and SEALED, sealed, deleted,
         )  # fmt: skip
         return made
 

@@ -118,7 +118,7 @@ class Services(
             target_url=request.target_url,
             event_types=request.event_types,
             description=request.description,
-            has_secret=request.HasField("secret_key"),
+            has_secret=not request.unsigned,
             status=subscriptions_pb2.SUBSCRIPTION_STATUS_ACTIVE,
             status_since=NOW,
             breaker=subscriptions_pb2.Breaker(state=subscriptions_pb2.BREAKER_STATE_CLOSED),
@@ -127,7 +127,8 @@ class Services(
         )
         _take_controls(subscription, request)
         self.stored[subscription.id] = subscription
-        return subscriptions_pb2.CreateSubscriptionResponse(subscription=subscription)
+        made = "" if request.unsigned or request.HasField("secret_key") else "whsec_bWFkZQ=="
+        return subscriptions_pb2.CreateSubscriptionResponse(subscription=subscription, secret_key=made)
 
     async def GetSubscription(self, request: Any, context: Any) -> subscriptions_pb2.GetSubscriptionResponse:  # noqa: ARG002, N802
         await self._called(request)
@@ -177,6 +178,27 @@ class Services(
         subscription = self._subscription(request.subscription_id)
         subscription.status = subscriptions_pb2.SUBSCRIPTION_STATUS_ACTIVE
         return subscriptions_pb2.ResumeSubscriptionResponse(subscription=subscription)
+
+    async def RotateSubscriptionSecret(  # noqa: N802
+        self,
+        request: Any,
+        context: Any,  # noqa: ARG002
+    ) -> subscriptions_pb2.RotateSubscriptionSecretResponse:
+        await self._called(request)
+        subscription = self._subscription(request.subscription_id)
+        subscription.previous_secrets_expire_at.insert(0, NOW)
+        made = "" if request.HasField("secret_key") else "whsec_bmV3"
+        return subscriptions_pb2.RotateSubscriptionSecretResponse(subscription=subscription, secret_key=made)
+
+    async def CreateIngestToken(self, request: Any, context: Any) -> subscriptions_pb2.CreateIngestTokenResponse:  # noqa: ARG002, N802
+        await self._called(request)
+        self._subscription(request.subscription_id).has_ingest_token = True
+        return subscriptions_pb2.CreateIngestTokenResponse(token="whi_token")
+
+    async def DeleteIngestToken(self, request: Any, context: Any) -> subscriptions_pb2.DeleteIngestTokenResponse:  # noqa: ARG002, N802
+        await self._called(request)
+        self._subscription(request.subscription_id).has_ingest_token = False
+        return subscriptions_pb2.DeleteIngestTokenResponse()
 
     def _subscription(self, subscription_id: str) -> subscriptions_pb2.Subscription:
         if subscription_id not in self.stored:

@@ -31,6 +31,8 @@ async def test_a_subscription_is_created_looked_up_replaced_and_deleted(
         "event_types": ["order.*"],
         "description": "d",
         "has_secret": True,
+        "previous_secrets": [],
+        "has_ingest_token": False,
         "status": "active",
         "status_reason": None,
         "status_since": "2026-03-14T15:09:26.535Z",
@@ -49,7 +51,9 @@ async def test_a_subscription_is_created_looked_up_replaced_and_deleted(
         },
         "created_at": "2026-03-14T15:09:26.535Z",
         "updated_at": "2026-03-14T15:09:26.535Z",
+        "secret_key": None,
     }
+    del body["secret_key"]
     path = created.headers["location"]
     assert path == f"{SUBSCRIPTIONS}/{body['id']}"
     assert (await client.get(path)).json() == body

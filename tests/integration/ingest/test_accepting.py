@@ -10,6 +10,7 @@ import pytest
 
 from protos.webhook.v1 import ingest_pb2
 from services.common import errors, ids, signatures
+from services.common.signatures import Key
 from services.ingest.committer import MAX_DELIVERIES
 from tests.integration.ingest.conftest import Ingest, counted, eventually, fields, refused
 
@@ -174,7 +175,7 @@ async def test_a_signature_over_the_payload_is_accepted(ingest: Ingest) -> None:
 async def test_a_signature_over_another_body_than_the_payload_is_accepted_with_that_body(ingest: Ingest) -> None:
     made = await ingest.create(secret_key="whsec_" + base64.b64encode(b"key").decode())
     body = b'{"payload": {"a": 1}}'
-    signature = signatures.hub("whsec_" + base64.b64encode(b"key").decode(), body)
+    signature = signatures.hub(Key.of("whsec_" + base64.b64encode(b"key").decode()), body)
     signed = ingest_pb2.HubSignature(signature=signature, signed_body=body)
     assert (await ingest.send(made.id, payload=b'{"a": 1}', hub_signature=signed)).status == PENDING
 
@@ -190,14 +191,14 @@ async def test_a_wrong_signature_is_refused_before_anything_is_stored(ingest: In
 
 async def test_an_empty_signed_body_is_a_body_and_not_none(ingest: Ingest) -> None:
     made = await ingest.create(secret_key="s")
-    signature = signatures.hub("s", b"{}")
+    signature = signatures.hub(Key.of("s"), b"{}")
     signed = ingest_pb2.HubSignature(signature=signature, signed_body=b"")
     assert isinstance(await refused(ingest.send(made.id, hub_signature=signed)), errors.SignatureMismatch)
 
 
 async def test_a_signature_where_there_is_no_secret_is_refused(ingest: Ingest) -> None:
-    made = await ingest.create()
-    signed = ingest_pb2.HubSignature(signature=signatures.hub("", b"{}"))
+    made = await ingest.create(unsigned=True)
+    signed = ingest_pb2.HubSignature(signature=signatures.hub(Key.of(""), b"{}"))
     assert isinstance(await refused(ingest.send(made.id, hub_signature=signed)), errors.SignatureMismatch)
     assert await ingest.count() == 0
 

@@ -24,6 +24,7 @@ from services.ingest.store import Store
 from services.ingest.subscriptions import Draft, Subscription
 from tests.integration.ingest.conftest import URL, Breakable, Ingest, counted, eventually, frozen, serving
 from tests.integration.ingest.proxy import Proxy, proxying
+from tests.support.encryption import vault
 from tests.support.waiting import wait_until
 
 SEEN_WITHIN_SECONDS = 1.0
@@ -315,7 +316,7 @@ async def cache(database: str, redis_url: str) -> AsyncIterator[caches.Subscript
         asyncpg.create_pool(database, min_size=0, max_size=1) as pool,
         clients.client(RedisSettings(redis_url=redis_url, _env_file=None)) as client,
     ):
-        yield caches.SubscriptionCache(Store(pool, key_hours=1), client, size=10)
+        yield caches.SubscriptionCache(Store(pool, vault(), key_hours=1), client, size=10)
 
 
 def _version(version: int) -> Subscription:
@@ -324,7 +325,8 @@ def _version(version: int) -> Subscription:
         id=ids.new(),
         tenant_id="default",
         target_url=URL,
-        secret_key="s",
+        sealed_secrets=b"sealed",
+        ingest_token_hash=None,
         event_types=(f"t{version}",),
         description="",
         version=version,

@@ -9,6 +9,7 @@ from protos.webhook.v1 import subscriptions_pb2
 from services.common import errors, ids
 from services.ingest.store import CANCEL_CHUNK
 from tests.integration.ingest.conftest import URL, Ingest, fields, refused
+from tests.support.encryption import vault
 
 UNKNOWN = "01890a5d-ac96-774b-bcce-b302099a8057"
 
@@ -38,10 +39,12 @@ async def test_an_update_replaces_every_field_and_moves_updated_at(ingest: Inges
 
 
 async def _secret(ingest: Ingest, subscription_id: str) -> str | None:
-    stored: str | None = await ingest.pool.fetchval(
-        "SELECT secret_key FROM subscriptions WHERE id = $1", UUID(subscription_id)
-    )
-    return stored
+    """The only secret that is stored, opened."""
+    row = await ingest.pool.fetchrow("SELECT * FROM subscriptions WHERE id = $1", UUID(subscription_id))
+    assert row
+    kept = vault().secrets(row["id"], row["secret_key"], row["sealed_secrets"]).kept
+    assert len(kept) <= 1
+    return kept[0].secret_key if kept else None
 
 
 async def test_an_update_without_a_secret_keeps_it(ingest: Ingest) -> None:
@@ -58,7 +61,7 @@ async def test_an_update_with_a_secret_replaces_it(ingest: Ingest) -> None:
 
 
 async def test_an_update_gives_a_secret_to_a_subscription_without(ingest: Ingest) -> None:
-    made = await ingest.create()
+    made = await ingest.create(unsigned=True)
     assert not made.has_secret
     assert (await ingest.update(made.id, secret_key="new")).has_secret
 

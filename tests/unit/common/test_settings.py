@@ -12,6 +12,7 @@ from services.common.settings import PostgresSettings, RedisSettings, Settings, 
 from services.delivery.settings import DeliverySettings, WorkerSettings
 from services.gateway.settings import GatewaySettings
 from services.ingest.settings import IngestSettings
+from tests.support.encryption import ENCRYPTION_KEY
 
 SECRET = "hunter2-s3cret"
 
@@ -40,6 +41,7 @@ def test_variables_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) ->
         "ENV": "production",
         "BOOTSTRAP_ADMIN_KEY": "whk_" + "b" * 28,
         "SERVICE_KEY": "s" * 32,
+        "ENCRYPTION_KEYS": ENCRYPTION_KEY,
         "POSTGRES_HOST": "db",
         "POSTGRES_PORT": "6543",
         "POSTGRES_USER": "hook",
@@ -109,6 +111,7 @@ def test_egress_allow_can_be_empty_in_the_env_file_too(folder: Path) -> None:
 
 def test_outside_of_development_egress_allow_defaults_to_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ENV", "production")
+    monkeypatch.setenv("ENCRYPTION_KEYS", ENCRYPTION_KEY)
     assert load(WorkerSettings).egress_allowed == []
 
 

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.common import signatures
+from services.common.signatures import Key
 
 KEY = b"\x00\xff thirty-two bytes of a signing k"
 WHSEC = "whsec_" + base64.b64encode(KEY).decode()
@@ -25,7 +26,7 @@ def _headers(secret_key: str, body: bytes) -> dict[str, str]:
     return {
         "webhook-id": "msg_1",
         "webhook-timestamp": str(timestamp),
-        "webhook-signature": signatures.standard(secret_key, "msg_1", timestamp, body),
+        "webhook-signature": signatures.standard([Key.of(secret_key)], "msg_1", timestamp, body),
     }
 
 
@@ -49,16 +50,16 @@ def test_the_public_verifier_refuses_another_body_or_another_secret(secret_key: 
 @pytest.mark.parametrize("secret_key", ["whsec_abc", "whsec_$$$$", "whsec_ä", "whsec_YWJj\n", "whsec_YW Jj"])
 def test_what_is_no_base64_after_whsec_is_said_in_words_of_ours(secret_key: str) -> None:
     with pytest.raises(ValueError, match="must be base64 after whsec_"):
-        signatures.standard_key(secret_key)
+        Key.of(secret_key)
 
 
 def test_hub_makes_githubs_documented_signature() -> None:
-    assert signatures.hub(GITHUB_SECRET, GITHUB_BODY) == GITHUB_SIGNATURE
+    assert signatures.hub(Key.of(GITHUB_SECRET), GITHUB_BODY) == GITHUB_SIGNATURE
 
 
 @pytest.mark.parametrize("signature", [GITHUB_SIGNATURE, GITHUB_SIGNATURE.upper(), f" {GITHUB_SIGNATURE} "])
 def test_githubs_signature_is_verified_in_any_case(signature: str) -> None:
-    assert signatures.verify_hub(GITHUB_SECRET, GITHUB_BODY, signature)
+    assert signatures.verify_hub([Key.of(GITHUB_SECRET)], GITHUB_BODY, signature)
 
 
 @pytest.mark.parametrize(
@@ -77,16 +78,17 @@ def test_githubs_signature_is_verified_in_any_case(signature: str) -> None:
     ],
 )
 def test_any_other_signature_is_refused(signature: str) -> None:
-    assert not signatures.verify_hub(GITHUB_SECRET, GITHUB_BODY, signature)
+    assert not signatures.verify_hub([Key.of(GITHUB_SECRET)], GITHUB_BODY, signature)
 
 
 def test_hub_takes_the_text_of_a_whsec_secret_and_not_its_key() -> None:
-    assert signatures.hub(WHSEC, BODY) != signatures.hub(KEY.decode("latin-1"), BODY)
-    assert signatures.verify_hub(WHSEC, BODY, signatures.hub(WHSEC, BODY))
+    assert signatures.hub(Key.of(WHSEC), BODY) != signatures.hub(Key.of(KEY.decode("latin-1")), BODY)
+    assert signatures.verify_hub([Key.of(WHSEC)], BODY, signatures.hub(Key.of(WHSEC), BODY))
 
 
-@given(st.text(min_size=1), st.binary(), st.binary())
+@given(st.text(min_size=1).filter(lambda text: not text.startswith("whsec_")), st.binary(), st.binary())
 def test_hub_verifies_its_own_body_and_no_other(secret_key: str, body: bytes, other: bytes) -> None:
-    signature = signatures.hub(secret_key, body)
-    assert signatures.verify_hub(secret_key, body, signature)
-    assert signatures.verify_hub(secret_key, other, signature) == (body == other)
+    key = Key.of(secret_key)
+    signature = signatures.hub(key, body)
+    assert signatures.verify_hub([key], body, signature)
+    assert signatures.verify_hub([key], other, signature) == (body == other)

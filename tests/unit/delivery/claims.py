@@ -30,6 +30,7 @@ CLAIM = Claim(
     target_url="https://receiver.example/hook",
     secret_key=None,
     headers=None,
+    sealed_secrets=None,
     content_type="application/json",
     payload_bytes=2,
     payload=b"{}",

@@ -1,6 +1,7 @@
 """The OpenAPI document describes what there is, with every error."""
 
 import importlib
+import json
 import pkgutil
 from typing import Any
 
@@ -41,9 +42,13 @@ def test_the_operations_are_those_of_the_api(operations: dict[str, dict[str, Any
         "POST /api/v1/subscriptions/{subscription_id}/enable enable_subscription",
         "POST /api/v1/subscriptions/{subscription_id}/pause pause_subscription",
         "POST /api/v1/subscriptions/{subscription_id}/resume resume_subscription",
+        "POST /api/v1/subscriptions/{subscription_id}/rotate-secret rotate_subscription_secret",
+        "POST /api/v1/subscriptions/{subscription_id}/ingest-token create_ingest_token",
+        "DELETE /api/v1/subscriptions/{subscription_id}/ingest-token delete_ingest_token",
         "GET /api/v1/subscriptions/{subscription_id}/deliveries list_subscription_deliveries",
         "GET /api/v1/subscriptions/{subscription_id}/stats get_subscription_stats",
         "POST /api/v1/webhooks/ingest/{subscription_id} ingest_webhook",
+        "POST /api/v1/webhooks/ingest/{subscription_id}/{token} ingest_webhook_with_token",
         "GET /api/v1/webhooks/deliveries/{delivery_id} get_delivery",
         "POST /api/v1/webhooks/deliveries/{delivery_id}/retry retry_delivery",
         "POST /api/v1/webhooks/deliveries/{delivery_id}/cancel cancel_delivery",
@@ -80,7 +85,7 @@ def expected_statuses(operation: dict[str, Any]) -> set[str]:
         expected |= {"400", "408", "413", "415"}
     if "{" in operation["path"]:
         expected.add("404")
-    if operation["path"].endswith(("/retry", "/cancel", "/enable", "/pause", "/resume")):
+    if operation["path"].endswith(("/retry", "/cancel", "/enable", "/pause", "/resume", "/rotate-secret")):
         expected.add("409")
     if operation["operationId"] in {"create_tenant", "delete_tenant"}:
         expected.add("409")
@@ -101,13 +106,13 @@ def test_every_operation_documents_every_status_it_can_answer(operations: dict[s
         assert set(operation["responses"]) - successes == expected_statuses(operation), name
 
 
-def test_every_post_that_makes_something_takes_an_idempotency_key(operations: dict[str, dict[str, Any]]) -> None:
+def test_every_post_that_makes_an_object_takes_an_idempotency_key(operations: dict[str, dict[str, Any]]) -> None:
     takers = {
         name
         for name, operation in operations.items()
         if any(parameter["name"] == "Idempotency-Key" for parameter in operation.get("parameters", ()))
     }
-    assert takers == {"ingest_webhook", "publish_event", "create_subscription"}
+    assert takers == {"ingest_webhook", "ingest_webhook_with_token", "publish_event", "create_subscription"}
 
 
 def test_every_operation_has_a_least_role_and_says_so_but_those_of_operators(
@@ -171,10 +176,15 @@ def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
     assert "HTTPValidationError" not in schemas
 
 
-def test_the_secret_is_never_in_an_answer(document: dict[str, Any]) -> None:
+def test_a_secret_is_in_no_answer_but_those_that_make_one(document: dict[str, Any]) -> None:
     schemas = document["components"]["schemas"]
-    assert "secret_key" in schemas["SubscriptionBody"]["properties"]
-    assert "secret_key" not in schemas["Subscription"]["properties"]
+    holding = {name for name, schema in schemas.items() if "secret_key" in schema.get("properties", {})}
+    assert holding == {"SubscriptionBody", "RotationBody", "CreatedSubscription", "Rotated"}
+    create, rotate = "/api/v1/subscriptions", "/api/v1/subscriptions/{subscription_id}/rotate-secret"
+    for name, path, status in (("CreatedSubscription", create, "201"), ("Rotated", rotate, "200")):
+        content = document["paths"][path]["post"]["responses"][status]["content"]["application/json"]
+        assert content["schema"] == {"$ref": f"#/components/schemas/{name}"}
+        assert json.dumps(document["paths"]).count(f'schemas/{name}"') == 1
 
 
 def test_a_key_is_in_the_answer_that_makes_it_alone(document: dict[str, Any]) -> None:

@@ -1,0 +1,110 @@
+"""Subscriptions' signing secrets: sealed in Postgres and in Redis, open in the memory of ingest and of workers.
+
+A subscription's secrets stand together in `subscriptions.sealed_secrets`, with the times at which the older ones
+end: encrypted for this subscription alone, so that neither a time nor a secret can be changed or moved to another row.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+import msgspec
+
+from services.common.encryption import Keys
+from services.common.signatures import Key
+
+# What stands in `subscriptions.secret_key`, where versions before kept the secret as it is. It is no valid secret, so
+# that they refuse to sign with it. Null: there is none. Anything else was written by such a version, and holds.
+SEALED = "whsec_sealed"
+# Subscriptions whose secrets a process keeps open.
+OPENED = 20_000
+
+
+class Secret(msgspec.Struct, frozen=True, array_like=True):
+    """A secret, and when it ends if it was replaced."""
+
+    secret_key: str
+    ends_at: datetime | None = None
+
+    def __repr__(self) -> str:
+        """Without the secret."""
+        return f"Secret(ends_at={self.ends_at!r})"
+
+
+class Secrets:
+    """A subscription's secrets, newest first: the current one, and those that hold until they end."""
+
+    __slots__ = ("_keys", "kept")
+
+    def __init__(self, kept: Sequence[Secret]) -> None:
+        self.kept = tuple(kept)
+        self._keys = tuple(Key.of(secret.secret_key) for secret in kept)
+
+    def keys(self, moment: datetime) -> Sequence[Key]:
+        """The keys that hold at a moment, newest first."""
+        if len(self._keys) == 1:
+            return self._keys
+        return [key for secret, key in zip(self.kept, self._keys, strict=True) if _holds(secret, moment)]
+
+    def previous(self, moment: datetime) -> list[Secret]:
+        """Those that were replaced and still hold at a moment."""
+        return [secret for secret in self.kept[1:] if _holds(secret, moment)]
+
+
+NONE = Secrets(())
+
+
+def _holds(secret: Secret, moment: datetime) -> bool:
+    return secret.ends_at is None or secret.ends_at > moment
+
+
+class Vault:
+    """Seals and opens. What was opened last of each subscription is kept, ready for signing."""
+
+    def __init__(self, keys: Keys) -> None:
+        self._keys = keys
+        # What was sealed, beside what it holds: another value of the same subscription is opened anew.
+        self._opened: dict[UUID, tuple[bytes, Secrets]] = {}
+
+    def seal(self, subscription_id: UUID, secrets: Sequence[Secret]) -> bytes:
+        """What to store for a subscription."""
+        return self._keys.seal(msgspec.json.encode(secrets), _place(subscription_id))
+
+    def opened(self, subscription_id: UUID, sealed: bytes) -> Secrets:
+        """What was sealed for a subscription; CannotOpen."""
+        found = self._opened.get(subscription_id)
+        if found is not None and found[0] == sealed:
+            return found[1]
+        secrets = Secrets(self._open(subscription_id, sealed))
+        self._opened.pop(subscription_id, None)
+        if len(self._opened) >= OPENED:
+            del self._opened[next(iter(self._opened))]
+        self._opened[subscription_id] = (sealed, secrets)
+        return secrets
+
+    def secrets(self, subscription_id: UUID, secret_key: str | None, sealed: bytes | None) -> Secrets:
+        """What the two columns of a subscription hold; CannotOpen."""
+        if secret_key is None:
+            return NONE
+        if secret_key == SEALED:
+            return self.opened(subscription_id, sealed or b"")
+        return Secrets([Secret(secret_key)])
+
+    def sealed(self, subscription_id: UUID, secret_key: str | None, sealed: bytes | None) -> bytes | None:
+        """The same sealed, whoever wrote it; None when there is no secret."""
+        if secret_key is None:
+            return None
+        return (sealed or b"") if secret_key == SEALED else self.seal(subscription_id, [Secret(secret_key)])
+
+    def resealed(self, subscription_id: UUID, sealed: bytes) -> bytes | None:
+        """The same under the first key, None when it is already; CannotOpen."""
+        if self._keys.is_first(sealed):
+            return None
+        return self.seal(subscription_id, self._open(subscription_id, sealed))
+
+    def _open(self, subscription_id: UUID, sealed: bytes) -> list[Secret]:
+        return msgspec.json.decode(self._keys.open(sealed, _place(subscription_id)), type=list[Secret])
+
+
+def _place(subscription_id: UUID) -> bytes:
+    return b"subscription:" + subscription_id.bytes

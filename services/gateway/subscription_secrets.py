@@ -1,0 +1,150 @@
+"""What a subscription is trusted by: its signing secrets, and the token of its own ingest URL. Each is shown once."""
+
+from collections.abc import Iterable
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Response
+from fastapi.openapi.models import Example
+from google.protobuf.timestamp_pb2 import Timestamp as ProtoTimestamp
+from pydantic import Field
+
+from protos.webhook.v1 import subscriptions_pb2 as pb
+from services.gateway import accepting, backends, openapi, schemas
+from services.gateway.json_route import JsonRoute
+
+router = APIRouter(
+    prefix="/api/v1/subscriptions",
+    tags=["subscriptions"],
+    route_class=JsonRoute,
+    strict_content_type=False,  # a body without a Content-Type is JSON
+)
+
+RULES = (
+    "With the prefix `whsec_` the rest is the base64 of the key of `webhook-signature`; any other secret is used as "
+    "its UTF-8 bytes."
+)
+EXAMPLE_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # noqa: S105 - the example of Standard Webhooks
+EXAMPLE_TOKEN = "whi_Zm9yLWEtdGhpcmQtcGFydHktdGhhdC1jYW5ub3QtbG9n"  # noqa: S105 - an example
+# What is shown once is kept by nobody on the way.
+NO_STORE = {"cache-control": "no-store"}
+_ROTATIONS: dict[str, Example] = {
+    "made": {"summary": "A secret is made", "value": {"overlap_hours": 24}},
+    "leaked": {"summary": "The old ones end at once", "value": {"overlap_hours": 0}},
+    "given": {"summary": "A secret of one's own", "value": {"secret_key": EXAMPLE_SECRET, "overlap_hours": 1.5}},
+}
+_TOO_MANY = "10 old secrets hold already (`TOO_MANY_SECRETS`), or they cannot be opened (`SECRET_UNREADABLE`)."
+
+
+class PreviousSecret(schemas.Answer):
+    """A secret that was replaced and holds still."""
+
+    expires_at: schemas.Timestamp
+
+
+class RotationBody(schemas.Request):
+    """The next secret, and how long the old ones hold."""
+
+    secret_key: str | None = Field(
+        None,
+        max_length=256,
+        description=f"Absent or null: one is made. {RULES}",
+        json_schema_extra={"writeOnly": True},
+    )
+    overlap_hours: float = Field(
+        24,
+        ge=0,
+        le=168,
+        strict=True,
+        allow_inf_nan=False,
+        description="How long the old secrets hold at most; 0 ends them at once.",
+    )
+
+
+class Rotated(schemas.Answer):
+    """The secrets after a rotation."""
+
+    secret_key: str | None = Field(
+        description="The new secret if it was made, here and nowhere else; null if the request had it.",
+        examples=[EXAMPLE_SECRET],
+    )
+    previous_secrets: list[PreviousSecret] = Field(description="Old ones that hold still, newest first.")
+
+
+class IngestToken(schemas.Answer):
+    """The right to send webhooks to one subscription."""
+
+    token: str = Field(description="Here and nowhere else.", examples=[EXAMPLE_TOKEN])
+    path: str = Field(
+        description="Where webhooks are sent with it, on this server.",
+        examples=[f"/api/v1/webhooks/ingest/{schemas.EXAMPLE_SUBSCRIPTION_ID}/{EXAMPLE_TOKEN}"],
+    )
+
+
+@router.post(
+    "/{subscription_id}/rotate-secret",
+    operation_id="rotate_subscription_secret",
+    summary="Replace the signing secret",
+    response_description="The secrets.",
+    responses=openapi.problems(*openapi.WITH_BODY, 404, described={409: _TOO_MANY}),
+)
+async def rotate_subscription_secret(
+    subscription_id: schemas.SubscriptionId,
+    services: backends.Injected,
+    response: Response,
+    body: Annotated[RotationBody | None, Body(openapi_examples=_ROTATIONS)] = None,
+) -> Rotated:
+    """Gives it a new secret, while the old ones hold for a while.
+
+    Until then `webhook-signature` carries a signature of each, newest first, and webhooks that are signed with any of
+    them are taken in; `X-Hub-Signature-256`, which has room for one, is of the new secret at once. Up to 10 old ones.
+    """
+    body = body or RotationBody()
+    request = pb.RotateSubscriptionSecretRequest(
+        subscription_id=subscription_id, secret_key=body.secret_key, overlap_hours=body.overlap_hours
+    )
+    answer = await services.subscriptions.RotateSubscriptionSecret(request, timeout=services.timeout_seconds)
+    response.headers.update(NO_STORE)
+    return Rotated(
+        secret_key=answer.secret_key or None, previous_secrets=previous(answer.subscription.previous_secrets_expire_at)
+    )
+
+
+@router.post(
+    "/{subscription_id}/ingest-token",
+    status_code=201,
+    operation_id="create_ingest_token",
+    summary="Make an ingest URL for a sender that cannot log in",
+    response_description="The token, and the path with it.",
+    responses=openapi.problems(404),
+)
+async def create_ingest_token(
+    subscription_id: schemas.SubscriptionId, services: backends.Injected, response: Response
+) -> IngestToken:
+    """Makes a token that stands in the path of webhooks to this subscription, in place of the one before.
+
+    Whoever has it can send to this subscription, and do nothing else.
+    """
+    request = pb.CreateIngestTokenRequest(subscription_id=subscription_id)
+    answer = await services.subscriptions.CreateIngestToken(request, timeout=services.timeout_seconds)
+    response.headers.update(NO_STORE)
+    path = accepting.TOKEN_PATH.format(subscription_id=subscription_id, token=answer.token)
+    return IngestToken(token=answer.token, path=path)
+
+
+@router.delete(
+    "/{subscription_id}/ingest-token",
+    status_code=204,
+    operation_id="delete_ingest_token",
+    summary="Remove the ingest URL",
+    response_description="There is none.",
+    responses=openapi.problems(404),
+)
+async def delete_ingest_token(subscription_id: schemas.SubscriptionId, services: backends.Injected) -> None:
+    """Webhooks with its token are answered 404 from now on."""
+    request = pb.DeleteIngestTokenRequest(subscription_id=subscription_id)
+    await services.subscriptions.DeleteIngestToken(request, timeout=services.timeout_seconds)
+
+
+def previous(ends: Iterable[ProtoTimestamp]) -> list[PreviousSecret]:
+    """Old secrets by their ends."""
+    return [PreviousSecret(expires_at=schemas.timestamp(moment)) for moment in ends]

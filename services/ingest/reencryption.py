@@ -1,0 +1,90 @@
+"""Rewrites what is encrypted under the first of ENCRYPTION_KEYS: python -m services reencrypt.
+
+Safe beside running services, and to repeat. Exit status 1 when something could not be opened: it stays as it is.
+"""
+
+import asyncio
+import sys
+from dataclasses import dataclass, field
+from uuid import UUID
+
+import asyncpg
+
+from services.common import canary, errors, postgres, sql
+from services.common.encryption import CannotOpen, Keys
+from services.common.encryption_keys import EncryptionSettings
+from services.common.settings import PostgresSettings, load
+from services.common.vault import Vault
+
+SQL = sql.Queries("services.ingest")
+CHUNK = 500
+NIL = UUID(int=0)
+
+
+class ReencryptionSettings(PostgresSettings, EncryptionSettings):
+    """What the command reads from the environment."""
+
+
+@dataclass(kw_only=True)
+class Report:
+    """What was done of the subscriptions that have secrets."""
+
+    rewritten: int = 0
+    # Under the first key already.
+    left: int = 0
+    unreadable: list[UUID] = field(default_factory=list)
+
+
+async def reencrypt(connection: postgres.Connection, keys: Keys) -> Report:
+    """Rewrites every subscription's secrets, chunk by chunk, and the canary; CannotOpen when the keys are others."""
+    if not await canary.is_known(connection, keys):
+        raise CannotOpen("ENCRYPTION_KEYS are not those of this database")
+    vault, report, last = Vault(keys), Report(), NIL
+    while True:
+        async with connection.transaction():
+            rows = await connection.fetch(SQL["lock_sealed_secrets"], last, CHUNK)
+            resealed: dict[UUID, bytes] = {}
+            for row in rows:
+                try:
+                    sealed = vault.sealed(row["id"], row["secret_key"], row["sealed_secrets"])
+                    fresh = vault.resealed(row["id"], sealed or b"")
+                except CannotOpen:
+                    report.unreadable.append(row["id"])
+                    continue
+                if fresh is None and sealed == row["sealed_secrets"]:
+                    report.left += 1
+                else:
+                    resealed[row["id"]] = fresh or sealed or b""
+            await connection.execute(SQL["seal_secrets"], list(resealed), list(resealed.values()))
+        report.rewritten += len(resealed)
+        if not rows:
+            break
+        last = rows[-1]["id"]
+    await connection.execute(SQL["update_canary"], canary.seal(keys))
+    return report
+
+
+async def run(settings: ReencryptionSettings) -> Report:
+    """The same over a connection of its own."""
+    keys = Keys.of(settings)
+    connection = await asyncpg.connect(settings.postgres_dsn, timeout=postgres.CONNECT_TIMEOUT_SECONDS)
+    try:
+        return await reencrypt(connection, keys)
+    finally:
+        connection.terminate()
+
+
+def main() -> None:
+    """Prints what was done."""
+    try:
+        report = asyncio.run(run(load(ReencryptionSettings)))
+    except (CannotOpen, asyncpg.PostgresError, *errors.STORE_AWAY) as error:
+        sys.exit(f"nothing more is re-encrypted: {str(error) or type(error).__name__}")
+    sys.stdout.write(f"{report.rewritten} subscriptions re-encrypted, {report.left} were already\n")
+    if report.unreadable:
+        names = ", ".join(str(subscription_id) for subscription_id in report.unreadable)
+        sys.exit(f"{len(report.unreadable)} cannot be opened with any of the keys: {names}")
+
+
+if __name__ == "__main__":
+    main()

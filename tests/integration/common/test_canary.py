@@ -1,0 +1,140 @@
+"""The value by which processes know whether their keys are those of the database."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from services.common import canary
+from services.common.encryption_keys import EncryptionSettings
+from services.common.lifecycle import Process, StartError
+from services.embedded.ports import free_port
+from tests.support.encryption import ENCRYPTION_KEY, OTHER_KEY, keys
+from tests.support.stores import Stores
+
+ROOT = Path(__file__).resolve().parents[3]
+ROLES = ("ingest", "worker")
+
+
+async def _known(database: str, text: str) -> bool:
+    connection = await asyncpg.connect(database)
+    try:
+        return await canary.is_known(connection, keys(*text.split(",")))
+    finally:
+        await connection.close()
+
+
+async def test_the_first_keys_are_the_keys_of_the_database(database: str) -> None:
+    assert await _known(database, ENCRYPTION_KEY)
+    assert not await _known(database, OTHER_KEY)
+    assert await _known(database, f"{OTHER_KEY},{ENCRYPTION_KEY}")
+    assert await _known(database, ENCRYPTION_KEY)
+
+
+async def test_of_those_who_come_together_one_decides_for_all(database: str) -> None:
+    texts = [ENCRYPTION_KEY, OTHER_KEY] * 5
+    known = await asyncio.gather(*(_known(database, text) for text in texts))
+    assert {text for text, found in zip(texts, known, strict=True) if found} in ({ENCRYPTION_KEY}, {OTHER_KEY})
+    assert sum(known) == 5
+
+
+async def test_the_keys_are_waited_for_until_the_schema_is_there(stores: Stores, database: str) -> None:
+    settings = EncryptionSettings(encryption_keys=ENCRYPTION_KEY, _env_file=None)
+    async with asyncpg.create_pool(database, min_size=0, max_size=2) as pool:
+        await pool.execute("ALTER TABLE encryption_canary RENAME TO not_yet")
+        waiting = asyncio.create_task(canary.known_keys(Process("test"), pool, settings))
+        await asyncio.sleep(2 * canary.POLL_SECONDS)
+        assert not waiting.done()
+        await pool.execute("ALTER TABLE not_yet RENAME TO encryption_canary")
+        await waiting
+        assert await pool.fetchval("SELECT count(*) FROM encryption_canary") == 1
+
+
+async def test_a_process_that_waits_stops_when_it_is_told_to() -> None:
+    settings = EncryptionSettings(encryption_keys=ENCRYPTION_KEY, _env_file=None)
+    process, nobody = Process("test"), f"postgresql://postgres@127.0.0.1:{free_port()}/webhook"
+    async with asyncpg.create_pool(nobody, min_size=0, max_size=1) as pool:
+        waiting = asyncio.create_task(canary.known_keys(process, pool, settings))
+        await asyncio.sleep(0)
+        process.stop_requested.set()
+        await asyncio.wait_for(waiting, 2)
+
+
+async def test_a_folder_that_can_keep_no_key_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    settings = EncryptionSettings(data_dir=tmp_path / "file", _env_file=None)
+    async with asyncpg.create_pool("postgresql://127.0.0.1:1/", min_size=0, max_size=1) as pool:
+        with pytest.raises(StartError, match=r"DATA_DIR.*ENCRYPTION_KEYS is not set: .*file"):
+            await canary.known_keys(Process("test"), pool, settings)
+
+
+@pytest.mark.parametrize("role", ROLES)
+async def test_with_other_keys_a_process_ends_at_its_start_with_one_line(
+    database: str, redis_url: str, tmp_path: Path, role: str
+) -> None:
+    assert await _known(database, ENCRYPTION_KEY)
+    done = await asyncio.to_thread(_run, database, redis_url, tmp_path, role, ENCRYPTION_KEYS=OTHER_KEY)
+    assert done.returncode == 1
+    (line,) = done.stdout.splitlines()
+    assert "ENCRYPTION_KEYS are not those of this database" in line
+    assert done.stderr == ""
+    assert OTHER_KEY not in line
+
+
+@pytest.mark.parametrize("role", ROLES)
+async def test_in_production_a_process_without_keys_ends_with_one_line(
+    database: str, redis_url: str, tmp_path: Path, role: str
+) -> None:
+    done = await asyncio.to_thread(_run, database, redis_url, tmp_path, role, ENV="production")
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("ENCRYPTION_KEYS: is required outside of development")
+    assert done.stdout == ""
+
+
+async def test_two_processes_of_development_started_by_hand_share_the_key_of_the_folder(
+    database: str, redis_url: str, tmp_path: Path
+) -> None:
+    running = [_start(database, redis_url, tmp_path, role) for role in ROLES]
+    try:
+        started = await asyncio.gather(*(asyncio.to_thread(_started, process) for process in running))
+    finally:
+        for process in running:
+            process.terminate()
+        ended = [await asyncio.to_thread(process.communicate, timeout=15) for process in running]
+    assert started == [True, True], ended
+    assert [process.returncode for process in running] == [0, 0]
+    assert await _known(database, (tmp_path / "data/encryption.key").read_text())
+
+
+def _environment(database: str, redis_url: str, folder: Path, **more: str) -> dict[str, str]:
+    stores = {"DATABASE_URL": database, "REDIS_URL": redis_url, "DATA_DIR": str(folder / "data")}
+    ports = {"METRICS_PORT": "0", "GRPC_PORT": "0", "SHUTDOWN_GRACE_SECONDS": "4"}
+    return {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **stores, **ports, **more}
+
+
+def _start(database: str, redis_url: str, folder: Path, role: str, **more: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "services", role],
+        cwd=folder,
+        env=_environment(database, redis_url, folder, **more),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def _started(process: "subprocess.Popen[str]") -> bool:
+    """Whether it says that it has started, before it ends."""
+    assert process.stdout
+    return any("started" in line for line in iter(process.stdout.readline, ""))
+
+
+def _run(database: str, redis_url: str, folder: Path, role: str, **more: str) -> "subprocess.CompletedProcess[str]":
+    process = _start(database, redis_url, folder, role, **more)
+    output, errors = process.communicate(timeout=30)
+    return subprocess.CompletedProcess(process.args, process.returncode, output, errors)

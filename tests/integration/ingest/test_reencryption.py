@@ -1,0 +1,104 @@
+"""python -m services reencrypt: everything under the first key, beside running servers, and again."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from protos.webhook.v1 import subscriptions_pb2
+from services.common.postgres import Connection
+from services.ingest import reencryption
+from services.ingest.reencryption import reencrypt
+from tests.integration.ingest.conftest import Ingest, serving
+from tests.support.encryption import ENCRYPTION_KEY, OTHER_KEY, keys, vault
+
+ROOT = Path(__file__).resolve().parents[3]
+BOTH = (OTHER_KEY, ENCRYPTION_KEY)
+
+
+@pytest.fixture
+async def connection(database: str) -> AsyncIterator[Connection]:
+    made = await asyncpg.connect(database)
+    yield made
+    await made.close()
+
+
+async def _opened_with(connection: Connection, *texts: str) -> dict[UUID, list[str]]:
+    rows = await connection.fetch("SELECT * FROM subscriptions WHERE secret_key IS NOT NULL")
+    return {
+        row["id"]: [
+            secret.secret_key
+            for secret in vault(*texts).secrets(row["id"], row["secret_key"], row["sealed_secrets"]).kept
+        ]
+        for row in rows
+    }
+
+
+async def test_everything_is_rewritten_once_and_opens_with_the_new_key_alone(
+    alone: Ingest, connection: Connection, database: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reencryption, "CHUNK", 3)
+    made = [await alone.create(secret_key=f"s{number}") for number in range(7)]
+    unsigned, plain = await alone.create(unsigned=True), await alone.create(unsigned=True)
+    await connection.execute("UPDATE subscriptions SET secret_key = 'plain' WHERE id = $1", UUID(plain.id))
+    request = subscriptions_pb2.RotateSubscriptionSecretRequest(subscription_id=made[0].id, secret_key="new")
+    await alone.subscriptions.RotateSubscriptionSecret(request)
+    before = await _opened_with(connection, ENCRYPTION_KEY)
+    assert before[UUID(made[0].id)] == ["new", "s0"]
+
+    report = await reencrypt(connection, keys(*BOTH))
+    assert (report.rewritten, report.left, report.unreadable) == (8, 0, [])
+    assert await _opened_with(connection, OTHER_KEY) == before
+    assert UUID(unsigned.id) not in before
+    again = await reencrypt(connection, keys(*BOTH))
+    assert (again.rewritten, again.left, again.unreadable) == (0, 8, [])
+    async with serving(database, redis_url, encryption_keys=OTHER_KEY) as after:
+        assert list((await after.get(made[0].id)).previous_secrets_expire_at) != []
+
+
+async def test_a_rotation_at_the_same_time_is_not_lost(alone: Ingest, connection: Connection) -> None:
+    made = [await alone.create(secret_key="old") for _ in range(20)]
+
+    async def rotate(subscription_id: str) -> None:
+        request = subscriptions_pb2.RotateSubscriptionSecretRequest(subscription_id=subscription_id, secret_key="new")
+        await alone.subscriptions.RotateSubscriptionSecret(request)
+
+    await asyncio.gather(reencrypt(connection, keys(ENCRYPTION_KEY)), *(rotate(one.id) for one in made))
+    assert set(map(tuple, (await _opened_with(connection, ENCRYPTION_KEY)).values())) == {("new", "old")}
+
+
+async def test_what_cannot_be_opened_is_named_and_stays_as_it_is(alone: Ingest, connection: Connection) -> None:
+    broken, whole = await alone.create(secret_key="s"), await alone.create(secret_key="s")
+    await connection.execute("UPDATE subscriptions SET sealed_secrets = 'x' WHERE id = $1", UUID(broken.id))
+    report = await reencrypt(connection, keys(*BOTH))
+    assert (report.rewritten, report.unreadable) == (1, [UUID(broken.id)])
+    assert await connection.fetchval("SELECT sealed_secrets FROM subscriptions WHERE id = $1", UUID(broken.id)) == b"x"
+    assert await connection.fetchval("SELECT sealed_secrets FROM subscriptions WHERE id = $1", UUID(whole.id)) != b"x"
+
+
+async def test_the_command_says_what_it_did_and_refuses_other_keys(alone: Ingest, database: str) -> None:
+    await alone.create(secret_key="hunter2")
+    refused = await asyncio.to_thread(_run, database, OTHER_KEY)
+    assert refused.returncode == 1
+    assert refused.stderr == "nothing more is re-encrypted: ENCRYPTION_KEYS are not those of this database\n"
+    done = await asyncio.to_thread(_run, database, ",".join(BOTH))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "1 subscriptions re-encrypted, 0 were already\n", "")
+    only = await asyncio.to_thread(_run, database, OTHER_KEY)
+    assert (only.returncode, only.stdout) == (0, "0 subscriptions re-encrypted, 1 were already\n")
+
+
+def _run(database: str, text: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "services", "reencrypt"],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "DATABASE_URL": database, "ENCRYPTION_KEYS": text},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )

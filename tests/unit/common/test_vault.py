@@ -1,0 +1,98 @@
+"""Subscriptions' secrets: what the columns hold, and which keys hold when."""
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest
+
+from services.common import vault as vaults
+from services.common.encryption import CannotOpen
+from services.common.signatures import Key
+from services.common.vault import SEALED, Secret, Secrets
+from services.ingest.subscriptions import secret_violations
+from tests.support.encryption import ENCRYPTION_KEY, OTHER_KEY, vault
+
+ONE, OTHER = UUID(int=1), UUID(int=2)
+NOW = datetime(2026, 3, 14, 15, 9, 26, 535_897, tzinfo=UTC)
+SECOND = timedelta(seconds=1)
+
+
+def test_what_is_sealed_for_a_subscription_opens_for_it_alone() -> None:
+    kept = [Secret("new"), Secret("old", NOW)]
+    sealed = vault().seal(ONE, kept)
+    opener = vault()
+    assert opener.opened(ONE, sealed).kept == tuple(kept)
+    # Though it was opened a moment ago.
+    with pytest.raises(CannotOpen):
+        opener.opened(OTHER, sealed)
+
+
+def test_the_columns_hold_nothing_a_sealed_secret_or_one_of_a_version_before() -> None:
+    sealed = vault().seal(ONE, [Secret("s")])
+    assert vault().secrets(ONE, None, None).kept == ()
+    assert vault().secrets(ONE, SEALED, sealed).kept == (Secret("s"),)
+    assert vault().secrets(ONE, "plain", None).kept == (Secret("plain"),)
+    # Written, or removed, by a version before, beside what it does not know.
+    assert vault().secrets(ONE, "plain", sealed).kept == (Secret("plain"),)
+    assert vault().secrets(ONE, None, sealed).kept == ()
+
+
+def test_a_row_whose_sealed_secret_is_lost_is_not_one_without_a_secret() -> None:
+    with pytest.raises(CannotOpen):
+        vault().secrets(ONE, SEALED, None)
+    assert vault().sealed(ONE, SEALED, None) is not None
+
+
+def test_plain_secrets_are_sealed_in_passing() -> None:
+    sealed = vault().sealed(ONE, "plain", None)
+    assert sealed is not None
+    assert b"plain" not in sealed
+    assert vault().opened(ONE, sealed).kept == (Secret("plain"),)
+    assert vault().sealed(ONE, None, sealed) is None
+
+
+def test_a_version_before_cannot_sign_with_what_it_finds() -> None:
+    with pytest.raises(ValueError, match="base64"):
+        Key.of(SEALED)
+    assert secret_violations(SEALED) != []
+
+
+def test_old_secrets_hold_until_they_end_newest_first() -> None:
+    secrets = Secrets([Secret("c"), Secret("b", NOW + 2 * SECOND), Secret("a", NOW + SECOND)])
+
+    def held(moment: datetime) -> list[bytes]:
+        return [key.hub for key in secrets.keys(moment)]
+
+    assert held(NOW) == [b"c", b"b", b"a"]
+    assert held(NOW + SECOND) == [b"c", b"b"]
+    assert held(NOW + 3 * SECOND) == [b"c"]
+    assert [secret.secret_key for secret in secrets.previous(NOW + SECOND)] == ["b"]
+
+
+def test_a_changed_secret_is_opened_anew() -> None:
+    opener = vault()
+    first, second = opener.seal(ONE, [Secret("a")]), opener.seal(ONE, [Secret("b")])
+    assert [opener.opened(ONE, sealed).kept[0].secret_key for sealed in (first, second, first)] == ["a", "b", "a"]
+    assert opener.opened(ONE, first) is opener.opened(ONE, bytes(bytearray(first)))
+
+
+def test_what_is_kept_open_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vaults, "OPENED", 3)
+    opener = vault()
+    for number in range(10):
+        opener.opened(UUID(int=number), opener.seal(UUID(int=number), [Secret("s")]))
+    assert list(opener._opened) == [UUID(int=number) for number in (7, 8, 9)]
+
+
+def test_a_secret_is_sealed_again_only_under_another_key() -> None:
+    sealed = vault(ENCRYPTION_KEY).seal(ONE, [Secret("s", NOW)])
+    assert vault(ENCRYPTION_KEY, OTHER_KEY).resealed(ONE, sealed) is None
+    fresh = vault(OTHER_KEY, ENCRYPTION_KEY).resealed(ONE, sealed)
+    assert fresh is not None
+    assert vault(OTHER_KEY).opened(ONE, fresh).kept == (Secret("s", NOW),)
+
+
+def test_secrets_do_not_show_in_representations() -> None:
+    secrets = Secrets([Secret("hunter2-s3cret", NOW)])
+    for shown in (repr(secrets), repr(secrets.kept), repr(secrets.keys(NOW)), str(secrets.kept[0])):
+        assert "hunter2" not in shown
