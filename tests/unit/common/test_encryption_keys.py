@@ -25,6 +25,8 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("ENV", "ENCRYPTION_KEYS", "DATA_DIR"):
         monkeypatch.delenv(name, raising=False)
+    # The other keys are another test's.
+    monkeypatch.setenv("AUTH_REQUIRED", "false")
 
 
 def _refusal(capsys: pytest.CaptureFixture[str], cls: type[EncryptionSettings] = EncryptionSettings) -> str:

@@ -248,7 +248,7 @@ def test_where_keys_are_required_a_process_does_not_start_without_its_own(
     needed: list[str],
     variables: dict[str, str],
 ) -> None:
-    for name, value in variables.items():
+    for name, value in {**variables, "ENCRYPTION_KEYS": ENCRYPTION_KEY}.items():
         monkeypatch.setenv(name, value)
     values = {"SERVICE_KEY": "s" * 32, "BOOTSTRAP_ADMIN_KEY": "whk_" + "b" * 28}
     for missing in needed:
@@ -263,7 +263,7 @@ def test_where_keys_are_required_a_process_does_not_start_without_its_own(
 
 @pytest.mark.parametrize("variables", [{}, {"ENV": "production", "AUTH_REQUIRED": "false"}])
 def test_where_no_key_is_required_none_is_needed(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> None:
-    for name, value in variables.items():
+    for name, value in {**variables, "ENCRYPTION_KEYS": ENCRYPTION_KEY}.items():
         monkeypatch.setenv(name, value)
     for cls, _ in KEYS_BY_CLASS:
         load(cls)
