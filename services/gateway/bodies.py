@@ -18,10 +18,10 @@ class ClientLeft(Exception):
 async def read(scope: Scope, receive: Receive, max_bytes: int) -> bytes:
     """The whole body; PayloadTooLarge as soon as it is known to be over `max_bytes`.
 
-    The first piece, which nearly always is the whole, is waited for as long as the client keeps the connection:
-    a timer for every request would cost a tenth of the hot path.
+    The first piece, which nearly always is the whole, has no timer of its own here, which would cost a tenth of the hot
+    path: the server closes connections whose requests do not end (services/common/http_protocol.py).
 
-    What is left unread is thrown away by the server, so that the client gets to read the answer.
+    What is left unread is thrown away by the server, within its bounds, so that the client gets to read the answer.
     """
     for name, value in scope["headers"]:
         if name == b"content-length" and int(value) > max_bytes:

@@ -253,6 +253,7 @@ def test_the_test_may_reach_its_receiver_and_nothing_else() -> None:
     allowed = rendering.named(objects, "ConfigMap", "-worker")["data"]["EGRESS_ALLOW"]
     receiver = rendering.named(objects, "Service", "-test-receiver")
     assert allowed == f"{receiver['metadata']['name']}:8080"
+    assert rendering.named(objects, "ConfigMap", "-ingest")["data"]["EGRESS_ALLOW"] == allowed
     pod = rendering.named(objects, "Pod", "-test")
     assert rendering.environment(objects, pod["spec"]["containers"][0])["RECEIVER_URL"] == f"http://{allowed}/"
     for found in (receiver, pod):

@@ -15,7 +15,7 @@ from services.delivery.worker.sender import Failure, Sender
 from tests.integration.delivery import raw
 from tests.integration.delivery.names import POLICY, Naming
 from tests.integration.delivery.sending import OK, failure, post
-from tests.integration.delivery.world import LOOPBACK
+from tests.integration.delivery.world import LOOPBACK, World
 from tests.support.receiver import Receiver
 
 
@@ -135,3 +135,13 @@ def _answering_connect(data: bytes) -> raw.Answer:
 async def test_a_proxy_that_hangs_takes_no_longer_than_the_deadline() -> None:
     async with raw.serving(raw.answering(then_hang=True)) as server, through(server.port) as sender:
         assert (await failure(sender, "http://127.0.0.1:8080/", timeout_seconds=0.3)).kind is Failure.TIMEOUT
+
+
+async def test_a_worker_sends_as_its_settings_say(world: World, authority: tuple[Path, ssl.SSLContext]) -> None:
+    tunnels = Tunnels()
+    async with tunnels.serving() as port, raw.serving(raw.answering(OK), tls=authority[1]) as server:
+        settings = {"egress_proxy": f"http://127.0.0.1:{port}", "egress_ca_bundle": str(authority[0])}
+        async with world.running(**settings):
+            delivery_id = await world.deliver(await world.subscription(server.url("https")))
+            await world.in_state(delivery_id, "delivered")
+    assert [head.split(b" ")[1] for head in tunnels.heads] == [f"127.0.0.1:{server.port}".encode()]
