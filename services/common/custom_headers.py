@@ -1,13 +1,10 @@
-"""Headers that a subscription adds to its requests: which there may be, and how they are stored.
+"""Headers that a subscription adds to its requests: which there may be.
 
 Their values may be credentials, and are treated as such: nobody gets to read them but the receiver.
 """
 
-import functools
 import re
 from collections.abc import Mapping
-
-import msgspec
 
 from services.common import errors
 
@@ -16,7 +13,6 @@ MAX_NAME_LENGTH = 64
 MAX_VALUE_LENGTH = 1024
 # As they are sent: with a colon, a space, and the end of the line.
 MAX_BYTES = 4096
-KEPT_PREPARED = 4096
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}")
 _VALUE = re.compile(r"[!-~](?:[ -~]{0,1022}[!-~])?")
 # How a request is carried is the sender's to say (RFC 9110, 7.6.1), and what it is, ours.
@@ -52,14 +48,3 @@ def violations(field: str, values: Mapping[str, str]) -> list[errors.Violation]:
     if not found and sum(len(name) + len(value) + 4 for name, value in values.items()) > MAX_BYTES:
         found.append(errors.Violation(field=field, description=f"must have at most {MAX_BYTES} bytes in all"))
     return found
-
-
-def stored(values: Mapping[str, str]) -> bytes | None:
-    """What stands in the database; None for no headers."""
-    return msgspec.json.encode(values) if values else None
-
-
-@functools.lru_cache(maxsize=KEPT_PREPARED)
-def of_stored(text: bytes) -> Mapping[str, str]:
-    """What `stored` made it of. The same for each claim of a subscription, which is why it is kept."""
-    return msgspec.json.decode(text, type=dict[str, str])

@@ -1,11 +1,12 @@
-"""Subscriptions' signing secrets: sealed in Postgres and in Redis, open in the memory of ingest and of workers.
+"""Subscriptions' signing secrets and headers: sealed in Postgres and Redis, open in the memory of ingest and workers.
 
 A subscription's secrets stand together in `subscriptions.sealed_secrets`, with the times at which the older ones
 end: encrypted for this subscription alone, so that neither a time nor a secret can be changed or moved to another row.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import TypeVar
 from uuid import UUID
 
 import msgspec
@@ -18,6 +19,8 @@ from services.common.signatures import Key
 SEALED = "whsec_sealed"
 # Subscriptions whose secrets a process keeps open.
 OPENED = 20_000
+
+Opened = TypeVar("Opened")
 
 
 class Secret(msgspec.Struct, frozen=True, array_like=True):
@@ -52,6 +55,7 @@ class Secrets:
 
 
 NONE = Secrets(())
+NO_HEADERS: Mapping[str, str] = {}
 
 
 def _holds(secret: Secret, moment: datetime) -> bool:
@@ -65,6 +69,7 @@ class Vault:
         self._keys = keys
         # What was sealed, beside what it holds: another value of the same subscription is opened anew.
         self._opened: dict[UUID, tuple[bytes, Secrets]] = {}
+        self._headers: dict[UUID, tuple[bytes, Mapping[str, str]]] = {}
 
     def seal(self, subscription_id: UUID, secrets: Sequence[Secret]) -> bytes:
         """What to store for a subscription."""
@@ -76,10 +81,7 @@ class Vault:
         if found is not None and found[0] == sealed:
             return found[1]
         secrets = Secrets(self._open(subscription_id, sealed))
-        self._opened.pop(subscription_id, None)
-        if len(self._opened) >= OPENED:
-            del self._opened[next(iter(self._opened))]
-        self._opened[subscription_id] = (sealed, secrets)
+        _keep(self._opened, subscription_id, (sealed, secrets))
         return secrets
 
     def secrets(self, subscription_id: UUID, secret_key: str | None, sealed: bytes | None) -> Secrets:
@@ -102,9 +104,42 @@ class Vault:
             return None
         return self.seal(subscription_id, self._open(subscription_id, sealed))
 
+    def seal_headers(self, subscription_id: UUID, values: Mapping[str, str]) -> bytes | None:
+        """What to store for the headers that a subscription adds, whose values may be credentials; None for none."""
+        return self._keys.seal(msgspec.json.encode(values), _place_of_headers(subscription_id)) if values else None
+
+    def headers(self, subscription_id: UUID, sealed: bytes | None) -> Mapping[str, str]:
+        """The values of these headers by their names; CannotOpen."""
+        if sealed is None:
+            return NO_HEADERS
+        found = self._headers.get(subscription_id)
+        if found is not None and found[0] == sealed:
+            return found[1]
+        opened = self._keys.open(sealed, _place_of_headers(subscription_id))
+        values = msgspec.json.decode(opened, type=dict[str, str])
+        _keep(self._headers, subscription_id, (sealed, values))
+        return values
+
+    def resealed_headers(self, subscription_id: UUID, sealed: bytes | None) -> bytes | None:
+        """The same under the first key, None when it is already, or there are none; CannotOpen."""
+        if sealed is None or self._keys.is_first(sealed):
+            return None
+        return self.seal_headers(subscription_id, self.headers(subscription_id, sealed))
+
     def _open(self, subscription_id: UUID, sealed: bytes) -> list[Secret]:
         return msgspec.json.decode(self._keys.open(sealed, _place(subscription_id)), type=list[Secret])
 
 
+def _keep(opened: dict[UUID, Opened], subscription_id: UUID, found: Opened) -> None:
+    opened.pop(subscription_id, None)
+    if len(opened) >= OPENED:
+        del opened[next(iter(opened))]
+    opened[subscription_id] = found
+
+
 def _place(subscription_id: UUID) -> bytes:
     return b"subscription:" + subscription_id.bytes
+
+
+def _place_of_headers(subscription_id: UUID) -> bytes:
+    return b"headers:" + subscription_id.bytes

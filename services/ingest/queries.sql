@@ -2,7 +2,7 @@
 -- Makes a subscription, unless its tenant is unknown or deleted. The tenant is not deleted before this is committed.
 INSERT INTO subscriptions (id, tenant_id, target_url, secret_key, sealed_secrets, event_types, description,
                            keep_when_disabled, rate_limit_per_second, rate_limit_burst, timeout_seconds, retry_policy,
-                           headers, header_names)
+                           sealed_headers, header_names)
 SELECT $1, t.id, $3, CASE WHEN $4::bytea IS NOT NULL THEN 'whsec_sealed' END, $4, $5, $6, $7, $8, $9, $10, $11::jsonb, $12, $13
 FROM tenants t WHERE t.id = $2 AND t.deleted_at IS NULL
 FOR KEY SHARE
@@ -44,7 +44,7 @@ WITH changed AS (
         sealed_secrets = CASE WHEN $6 THEN $7 ELSE sealed_secrets END,
         keep_when_disabled = $8, rate_limit_per_second = $9, rate_limit_burst = $10, timeout_seconds = $11,
         retry_policy = $12::jsonb,
-        headers = CASE WHEN $13 THEN $14 ELSE headers END,
+        sealed_headers = CASE WHEN $13 THEN $14 ELSE sealed_headers END,
         header_names = CASE WHEN $13 THEN $15 ELSE header_names END,
         version = version + 1, updated_at = now()
     WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NULL
@@ -76,15 +76,22 @@ RETURNING *
 SELECT id, secret_key FROM subscriptions WHERE secret_key <> 'whsec_sealed' LIMIT $1 FOR UPDATE SKIP LOCKED
 
 -- lock_sealed_secrets --
--- Locks the next $2 subscriptions after $1 that have secrets.
-SELECT id, secret_key, sealed_secrets FROM subscriptions
-WHERE id > $1 AND secret_key IS NOT NULL ORDER BY id LIMIT $2 FOR UPDATE
+-- Locks the next $2 subscriptions after $1 that have secrets or headers.
+SELECT id, secret_key, sealed_secrets, sealed_headers FROM subscriptions
+WHERE id > $1 AND (secret_key IS NOT NULL OR sealed_headers IS NOT NULL) ORDER BY id LIMIT $2 FOR UPDATE
 
 -- seal_secrets --
 -- Stores the secrets of locked subscriptions ($1) as they were, encrypted ($2).
 UPDATE subscriptions s
 SET secret_key = 'whsec_sealed', sealed_secrets = i.sealed_secrets
 FROM unnest($1::uuid[], $2::bytea[]) AS i (id, sealed_secrets)
+WHERE s.id = i.id
+
+-- seal_headers --
+-- Stores the headers of locked subscriptions ($1) as they were, encrypted ($2).
+UPDATE subscriptions s
+SET sealed_headers = i.sealed_headers
+FROM unnest($1::uuid[], $2::bytea[]) AS i (id, sealed_headers)
 WHERE s.id = i.id
 
 -- update_canary --
@@ -116,7 +123,7 @@ WITH forgotten AS (
 )
 UPDATE subscriptions
 SET deleted_at = now(), updated_at = now(), version = version + 1, secret_key = NULL, sealed_secrets = NULL,
-    ingest_token_hash = NULL, headers = NULL
+    ingest_token_hash = NULL, sealed_headers = NULL
 WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NULL
 RETURNING version
 

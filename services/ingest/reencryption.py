@@ -6,6 +6,7 @@ Safe beside running services, and to repeat. Exit status 1 when something could 
 import asyncio
 import sys
 from dataclasses import dataclass, field
+from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -27,7 +28,7 @@ class ReencryptionSettings(PostgresSettings, EncryptionSettings):
 
 @dataclass(kw_only=True)
 class Report:
-    """What was done of the subscriptions that have secrets."""
+    """What was done of the subscriptions that have secrets or headers."""
 
     rewritten: int = 0
     # Under the first key already.
@@ -36,32 +37,43 @@ class Report:
 
 
 async def reencrypt(connection: postgres.Connection, keys: Keys) -> Report:
-    """Rewrites every subscription's secrets, chunk by chunk, and the canary; CannotOpen when the keys are others."""
+    """Rewrites what every subscription keeps secret, chunk by chunk, and the canary; CannotOpen with other keys."""
     if not await canary.is_known(connection, keys):
         raise CannotOpen("ENCRYPTION_KEYS are not those of this database")
     vault, report, last = Vault(keys), Report(), NIL
     while True:
         async with connection.transaction():
             rows = await connection.fetch(SQL["lock_sealed_secrets"], last, CHUNK)
-            resealed: dict[UUID, bytes] = {}
+            secrets: dict[UUID, bytes] = {}
+            headers: dict[UUID, bytes] = {}
             for row in rows:
                 try:
-                    sealed = vault.sealed(row["id"], row["secret_key"], row["sealed_secrets"])
-                    fresh = vault.resealed(row["id"], sealed or b"")
+                    _reseal(vault, row, secrets, headers)
                 except CannotOpen:
                     report.unreadable.append(row["id"])
-                    continue
-                if fresh is None and sealed == row["sealed_secrets"]:
-                    report.left += 1
                 else:
-                    resealed[row["id"]] = fresh or sealed or b""
-            await connection.execute(SQL["seal_secrets"], list(resealed), list(resealed.values()))
-        report.rewritten += len(resealed)
+                    report.left += row["id"] not in secrets and row["id"] not in headers
+            await connection.execute(SQL["seal_secrets"], list(secrets), list(secrets.values()))
+            await connection.execute(SQL["seal_headers"], list(headers), list(headers.values()))
+        report.rewritten += len(secrets.keys() | headers.keys())
         if not rows:
             break
         last = rows[-1]["id"]
     await connection.execute(SQL["update_canary"], canary.seal(keys))
     return report
+
+
+def _reseal(vault: Vault, row: Any, secrets: dict[UUID, bytes], headers: dict[UUID, bytes]) -> None:
+    """Adds what a row is to hold in place of what it does; CannotOpen, and what could be opened is added."""
+    subscription_id: UUID = row["id"]
+    own = vault.resealed_headers(subscription_id, row["sealed_headers"])
+    if own is not None:
+        headers[subscription_id] = own
+    sealed = vault.sealed(subscription_id, row["secret_key"], row["sealed_secrets"])
+    if sealed is not None:
+        fresh = vault.resealed(subscription_id, sealed) or sealed
+        if fresh != row["sealed_secrets"]:
+            secrets[subscription_id] = fresh
 
 
 async def run(settings: ReencryptionSettings) -> Report:

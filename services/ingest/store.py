@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from services.common import custom_headers, deliveries, errors, postgres, sql
+from services.common import deliveries, errors, postgres, sql
 from services.common.encryption import CannotOpen
 from services.common.vault import Secret, Vault
 from services.ingest import idempotency, signing_secrets
@@ -93,7 +93,7 @@ class Store:
             self._sealed(subscription_id, draft),
             *_controls(draft),
             set_headers,
-            *_headers(draft),
+            *self._headers(subscription_id, draft),
         )
         if row is None:
             raise no_subscription(subscription_id)
@@ -185,11 +185,14 @@ class Store:
             draft.event_types,
             draft.description,
             *_controls(draft),
-            *_headers(draft),
+            *self._headers(subscription_id, draft),
         )
         if row is None:
             raise no_tenant()
         return self._subscription(row)
+
+    def _headers(self, subscription_id: UUID, draft: Draft) -> tuple[bytes | None, list[str]]:
+        return self._vault.seal_headers(subscription_id, draft.headers), sorted(draft.headers, key=str.lower)
 
     async def _shown(
         self, connection: postgres.Pool | postgres.Connection, tenant_id: str, subscription_id: UUID
@@ -216,10 +219,6 @@ def _controls(draft: Draft) -> tuple[bool, float | None, int | None, float | Non
         draft.timeout_seconds,
         draft.retry_policy.text if draft.retry_policy else None,
     )
-
-
-def _headers(draft: Draft) -> tuple[bytes | None, list[str]]:
-    return custom_headers.stored(draft.headers), sorted(draft.headers, key=str.lower)
 
 
 def no_subscription(subscription_id: UUID) -> errors.NotFound:

@@ -258,10 +258,12 @@ async def _key(request: pb.CreateSubscriptionRequest, tenant_id: str) -> Key:
     asked.ClearField("idempotency_key")
     asked.ClearField("tenant_id")  # the key is the tenant's anyway, whether the call states it or not
     parts = []
-    if request.HasField("secret_key"):
+    if request.HasField("secret_key") or request.HasField("headers"):
         # The digest is kept, and all else in it is known: slow, so that a weak secret cannot be guessed by it.
         asked.ClearField("secret_key")
-        secret, salt = request.secret_key.encode(), f"{tenant_id} {request.idempotency_key}".encode()
+        asked.ClearField("headers")
+        secret = request.secret_key.encode() + b"\0" + request.headers.SerializeToString(deterministic=True)
+        salt = f"{tenant_id} {request.idempotency_key}".encode()
         parts.append(await asyncio.to_thread(hashlib.scrypt, secret, salt=salt, n=1 << 14, r=8, p=1))
     parts.append(asked.SerializeToString(deterministic=True))
     return key_of(tenant_id, "subscriptions", request.idempotency_key, *parts)

@@ -138,19 +138,20 @@ class Deliverer:
         return again
 
     def _signed(self, claim: Claim, payload: bytes) -> OutgoingRequest:
-        """The request, signed with the secrets that held at the claim; SendError when they cannot be opened."""
+        """The request, signed with the secrets that held at the claim; SendError when it cannot be made whole."""
         try:
             secrets = self._vault.secrets(claim.subscription_id, claim.secret_key, claim.sealed_secrets)
+            own = self._vault.headers(claim.subscription_id, claim.sealed_headers)
         except CannotOpen as error:
             log.error(  # noqa: TRY400 - there is no bug to trace
-                "a signing secret cannot be opened, and nothing is sent without it",
+                "a signing secret or headers cannot be opened, and nothing is sent without them",
                 subscription_id=str(claim.subscription_id),
                 delivery_id=str(claim.id),
                 reason=str(error),
             )
-            message = "the subscription's signing secret cannot be opened; nothing was sent"
+            message = "the subscription's signing secret or headers cannot be opened; nothing was sent"
             raise SendError(Failure.SECRET_UNREADABLE, message) from None
-        return request.build(claim, secrets.keys(claim.claimed_at), payload, int(time.time()))
+        return request.build(claim, secrets.keys(claim.claimed_at), own, payload, int(time.time()))
 
     def _retry_after(self, answer: Answer) -> float:
         if answer.retry_after is None or answer.status_code not in _UNWILLING:

@@ -1,9 +1,9 @@
 """The request that a receiver gets: its headers, and its signatures."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from services.common import custom_headers, metrics, signatures
+from services.common import metrics, signatures
 from services.delivery.worker.store import Claim
 
 USER_AGENT = f"webhook-service/{metrics.version()}"
@@ -18,10 +18,13 @@ class OutgoingRequest:
     body: bytes
 
 
-def build(claim: Claim, keys: Sequence[signatures.Key], payload: bytes, unix_seconds: int) -> OutgoingRequest:
+def build(
+    claim: Claim, keys: Sequence[signatures.Key], own: Mapping[str, str], payload: bytes, unix_seconds: int
+) -> OutgoingRequest:
     """The request of one attempt, signed as of `unix_seconds` with every key, newest first; without one unsigned.
 
-    Headers by Standard Webhooks 1.0 (webhook-id stays the same over retries), the plain ones, and the subscription's.
+    Headers by Standard Webhooks 1.0 (webhook-id stays the same over retries), the plain ones, and the subscription's
+    `own`, which replace none of them.
     """
     message_id = str(claim.id)
     headers = {
@@ -37,6 +40,6 @@ def build(claim: Claim, keys: Sequence[signatures.Key], payload: bytes, unix_sec
         headers["webhook-signature"] = signatures.standard(keys, message_id, unix_seconds, payload)
         # There is room for one.
         headers["X-Hub-Signature-256"] = signatures.hub(keys[0], payload)
-    if claim.headers is not None:
-        headers = {**custom_headers.of_stored(claim.headers), **headers}
+    if own:
+        headers = {**own, **headers}
     return OutgoingRequest(url=claim.target_url, headers=headers, body=payload)

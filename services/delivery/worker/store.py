@@ -47,9 +47,8 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     target_url: str
     # As they are stored, for services/common/vault.py.
     secret_key: str | None
-    # As services.common.custom_headers reads them.
-    headers: bytes | None
     sealed_secrets: bytes | None
+    sealed_headers: bytes | None
     content_type: str | None
     payload_bytes: int | None
     payload: bytes | None
@@ -289,8 +288,8 @@ def _claim(row: Any, token: UUID, asked_at: float) -> Claim:
         retry_policy=row["retry_policy"],
         target_url=row["target_url"],
         secret_key=row["secret_key"],
-        headers=row["headers"],
         sealed_secrets=row["sealed_secrets"],
+        sealed_headers=row["sealed_headers"],
         content_type=row["content_type"],
         payload_bytes=row["payload_bytes"],
         payload=row["payload"],

@@ -2,17 +2,17 @@
 
 from uuid import UUID
 
-from services.common import custom_headers
 from tests.integration.delivery.conftest import Shared
 from tests.integration.delivery.world import World
+from tests.support.encryption import vault
 from tests.support.receiver import Receiver, Reply
 
-SET = "UPDATE subscriptions SET headers = $2 WHERE id = $1"
+SET = "UPDATE subscriptions SET sealed_headers = $2 WHERE id = $1"
 
 
 async def _subscription(world: World, receiver: Receiver, values: dict[str, str]) -> UUID:
     made = await world.subscription(receiver.url(), secret_key="s3cret")
-    await world.pool.execute(SET, made, custom_headers.stored(values))
+    await world.pool.execute(SET, made, vault().seal_headers(made, values))
     return made
 
 
@@ -39,6 +39,6 @@ async def test_an_attempt_carries_those_that_hold_at_its_time(shared: Shared, re
     receiver.script(Reply(status=500), 200)
     delivery_id = await shared.world.deliver(subscription_id)
     await shared.world.in_state(delivery_id, "scheduled")
-    await shared.world.pool.execute(SET, subscription_id, custom_headers.stored({"X-Token": "new"}))
+    await shared.world.pool.execute(SET, subscription_id, vault().seal_headers(subscription_id, {"X-Token": "new"}))
     await shared.world.in_state(delivery_id, "delivered")
     assert [request.headers["X-Token"] for request in receiver.requests] == ["old", "new"]

@@ -1,10 +1,13 @@
 """Headers of a subscription's own: stored for the workers, and shown to nobody."""
 
+from uuid import UUID
+
 import pytest
 
 from protos.webhook.v1 import subscriptions_pb2
-from services.common import custom_headers, errors
+from services.common import errors
 from tests.integration.ingest.conftest import Ingest, fields, refused
+from tests.support.encryption import vault
 
 Headers = subscriptions_pb2.CustomHeaders
 VALUES = {"Authorization": "Bearer hunter2", "x-shop": "hunter2"}
@@ -12,8 +15,10 @@ VALUES = {"Authorization": "Bearer hunter2", "x-shop": "hunter2"}
 
 async def stored(ingest: Ingest, subscription_id: str) -> dict[str, str]:
     """What the workers will read."""
-    text = await ingest.pool.fetchval("SELECT headers FROM subscriptions WHERE id = $1::text::uuid", subscription_id)
-    return dict(custom_headers.of_stored(text)) if text else {}
+    query = "SELECT sealed_headers FROM subscriptions WHERE id = $1::text::uuid"
+    sealed = await ingest.pool.fetchval(query, subscription_id)
+    assert sealed is None or b"hunter2" not in sealed
+    return dict(vault().headers(UUID(subscription_id), sealed))
 
 
 async def test_answers_have_the_names_and_no_values(ingest: Ingest) -> None:

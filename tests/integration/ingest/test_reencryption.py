@@ -62,6 +62,19 @@ async def test_everything_is_rewritten_once_and_opens_with_the_new_key_alone(
         assert list((await after.get(made[0].id)).previous_secrets_expire_at) != []
 
 
+async def test_headers_are_rewritten_too_with_a_secret_or_without_one(alone: Ingest, connection: Connection) -> None:
+    headers = subscriptions_pb2.CustomHeaders(values={"Authorization": "hunter2"})
+    made = [await alone.create(headers=headers), await alone.create(headers=headers, unsigned=True)]
+    report = await reencrypt(connection, keys(*BOTH))
+    assert (report.rewritten, report.left, report.unreadable) == (2, 0, [])
+    for one in made:
+        query = "SELECT sealed_headers FROM subscriptions WHERE id = $1"
+        sealed = await connection.fetchval(query, UUID(one.id))
+        assert vault(OTHER_KEY).headers(UUID(one.id), sealed) == {"Authorization": "hunter2"}
+    again = await reencrypt(connection, keys(*BOTH))
+    assert (again.rewritten, again.left) == (0, 2)
+
+
 async def test_a_rotation_at_the_same_time_is_not_lost(alone: Ingest, connection: Connection) -> None:
     made = [await alone.create(secret_key="old") for _ in range(20)]
 

@@ -96,3 +96,24 @@ def test_secrets_do_not_show_in_representations() -> None:
     secrets = Secrets([Secret("hunter2-s3cret", NOW)])
     for shown in (repr(secrets), repr(secrets.kept), repr(secrets.keys(NOW)), str(secrets.kept[0])):
         assert "hunter2" not in shown
+
+
+def test_headers_are_sealed_for_their_subscription_alone() -> None:
+    values = {"Authorization": "hunter2"}
+    sealed = vault().seal_headers(ONE, values)
+    assert sealed is not None
+    assert b"hunter2" not in sealed
+    one = vault()
+    assert one.headers(ONE, sealed) == one.headers(ONE, sealed) == values
+    with pytest.raises(CannotOpen):
+        one.headers(OTHER, sealed)
+    with pytest.raises(CannotOpen):
+        one.opened(ONE, sealed)
+    # Others in their place are opened anew.
+    assert one.headers(ONE, vault().seal_headers(ONE, {"A": "b"})) == {"A": "b"}
+
+
+def test_no_headers_are_nothing() -> None:
+    assert vault().seal_headers(ONE, {}) is None
+    assert vault().headers(ONE, None) == {}
+    assert vault().resealed_headers(ONE, None) is None

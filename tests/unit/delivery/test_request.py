@@ -10,7 +10,6 @@ import standardwebhooks
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.common import custom_headers
 from services.common.signatures import Key
 from services.delivery.worker import request
 from tests.unit.delivery.claims import CLAIM, claim
@@ -20,7 +19,7 @@ KEY = base64.b64encode(b"k" * 32).decode()
 
 
 def test_the_headers_without_type_and_secret_are_these_and_no_others() -> None:
-    built = request.build(claim(event_type=None), (), b"{}", 1_700_000_000)
+    built = request.build(claim(event_type=None), (), {}, b"{}", 1_700_000_000)
     assert built.headers == {
         "Content-Type": "application/json",
         "User-Agent": request.USER_AGENT,
@@ -31,62 +30,62 @@ def test_the_headers_without_type_and_secret_are_these_and_no_others() -> None:
 
 
 def test_a_type_and_a_secret_add_three_headers() -> None:
-    built = request.build(claim(), [Key.of("s3cret")], b"{}", 1_700_000_000)
-    plain = request.build(claim(event_type=None), (), b"{}", 1_700_000_000)
+    built = request.build(claim(), [Key.of("s3cret")], {}, b"{}", 1_700_000_000)
+    plain = request.build(claim(event_type=None), (), {}, b"{}", 1_700_000_000)
     assert built.headers.keys() - plain.headers.keys() == {"X-Event-Type", "webhook-signature", "X-Hub-Signature-256"}
     assert built.headers["X-Event-Type"] == "order.created"
 
 
 @pytest.mark.parametrize("event_type", [None, ""])
 def test_without_a_type_there_is_no_x_event_type(event_type: str | None) -> None:
-    assert "X-Event-Type" not in request.build(claim(event_type=event_type), (), b"{}", 0).headers
+    assert "X-Event-Type" not in request.build(claim(event_type=event_type), (), {}, b"{}", 0).headers
 
 
 def test_the_subscriptions_own_headers_are_added_and_replace_none() -> None:
     values = {"Authorization": "Bearer t", "webhook-id": "forged", "User-Agent": "forged"}
-    built = request.build(claim(headers=custom_headers.stored(values)), (), b"{}", 0)
-    plain = request.build(CLAIM, (), b"{}", 0)
+    built = request.build(CLAIM, (), values, b"{}", 0)
+    plain = request.build(CLAIM, (), {}, b"{}", 0)
     assert built.headers == {"Authorization": "Bearer t", **plain.headers}
 
 
 def test_headers_do_not_show_in_the_representation_of_a_request() -> None:
-    built = request.build(claim(headers=custom_headers.stored({"Authorization": "hunter2"})), (), b"{}", 0)
+    built = request.build(CLAIM, (), {"Authorization": "hunter2"}, b"{}", 0)
     assert "hunter2" not in repr(built)
 
 
 def test_the_body_and_the_url_are_passed_on_as_they_are() -> None:
     payload = b'{ "b":1.50,\n"a":"\xc3\xa9" }'
-    built = request.build(CLAIM, (), payload, 0)
+    built = request.build(CLAIM, (), {}, payload, 0)
     assert built.body is payload
     assert built.url == CLAIM.target_url
 
 
 def test_the_content_type_is_the_events() -> None:
-    assert request.build(claim(content_type="text/xml"), (), b"<a/>", 0).headers["Content-Type"] == "text/xml"
+    assert request.build(claim(content_type="text/xml"), (), {}, b"<a/>", 0).headers["Content-Type"] == "text/xml"
 
 
 @pytest.mark.parametrize("secret_key", [f"whsec_{KEY}", "whsec_" + base64.b64encode(b"\x00\xff" * 12).decode()])
 def test_the_public_verifier_accepts_the_signature_of_a_whsec_secret(secret_key: str) -> None:
     body = b'{"n": 1}'
-    headers = request.build(claim(), [Key.of(secret_key)], body, int(time.time())).headers
+    headers = request.build(claim(), [Key.of(secret_key)], {}, body, int(time.time())).headers
     assert standardwebhooks.Webhook(secret_key).verify(body, headers) == {"n": 1}
 
 
 @pytest.mark.parametrize("secret_key", ["s3cret", "sch\u00f6n", KEY, " whsec_"])
 def test_the_public_verifier_accepts_the_signature_of_any_other_secret_under_its_utf8_bytes(secret_key: str) -> None:
     body = b'{"n": 1}'
-    headers = request.build(claim(), [Key.of(secret_key)], body, int(time.time())).headers
+    headers = request.build(claim(), [Key.of(secret_key)], {}, body, int(time.time())).headers
     assert standardwebhooks.Webhook(secret_key.encode()).verify(body, headers) == {"n": 1}
 
 
 def test_the_public_verifier_refuses_a_changed_body() -> None:
-    headers = request.build(claim(), [Key.of(f"whsec_{KEY}")], b'{"n": 1}', int(time.time())).headers
+    headers = request.build(claim(), [Key.of(f"whsec_{KEY}")], {}, b'{"n": 1}', int(time.time())).headers
     with pytest.raises(standardwebhooks.WebhookVerificationError):
         standardwebhooks.Webhook(f"whsec_{KEY}").verify(b'{"n": 2}', headers)
 
 
 def test_githubs_documented_vector_holds() -> None:
-    built = request.build(claim(), [Key.of("It's a Secret to Everybody")], b"Hello, World!", 0)
+    built = request.build(claim(), [Key.of("It's a Secret to Everybody")], {}, b"Hello, World!", 0)
     assert built.headers["X-Hub-Signature-256"] == (
         "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17"
     )
@@ -96,13 +95,13 @@ def test_githubs_documented_vector_holds() -> None:
 def test_the_hub_signature_is_over_the_exact_bytes_under_the_whole_secret(secret_key: str, body: bytes) -> None:
     if secret_key.startswith("whsec_"):
         secret_key = secret_key.removeprefix("whsec_") or "s"
-    headers = request.build(claim(), [Key.of(secret_key)], body, 0).headers
+    headers = request.build(claim(), [Key.of(secret_key)], {}, body, 0).headers
     assert headers["X-Hub-Signature-256"] == "sha256=" + hmac.new(secret_key.encode(), body, hashlib.sha256).hexdigest()
 
 
 def test_a_whsec_secret_signs_the_hub_signature_with_its_utf8_bytes_prefix_and_all() -> None:
     secret_key = f"whsec_{KEY}"
-    headers = request.build(claim(), [Key.of(secret_key)], b"{}", 0).headers
+    headers = request.build(claim(), [Key.of(secret_key)], {}, b"{}", 0).headers
     assert (
         headers["X-Hub-Signature-256"] == "sha256=" + hmac.new(secret_key.encode(), b"{}", hashlib.sha256).hexdigest()
     )
