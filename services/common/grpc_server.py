@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 import grpc
 import structlog
+from google.protobuf.message import DecodeError
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
@@ -40,14 +41,15 @@ class _Interceptor(grpc.aio.ServerInterceptor):
             return handler  # type: ignore[return-value]  # None for an unknown method, which the stubs leave out
         method = handler_call_details.method
         duration = metrics.RPC_SECONDS.labels(method)
-        inner = handler.unary_unary
+        inner, parse = handler.unary_unary, handler.request_deserializer
+        assert parse is not None, "every method of a stub has one"
 
-        async def answer(request: Any, context: Any) -> Any:
+        async def answer(request: bytes, context: Any) -> Any:
             started = time.perf_counter()
             code = "CANCELLED"  # by the caller, unless it ends in one of the ways below
             metrics.RPC_IN_FLIGHT.inc()
             try:
-                response = await inner(request, context)
+                response = await inner(_parsed(parse, request), context)
                 code = "OK"
                 return response
             except Exception as error:  # noqa: BLE001 - the one place where errors become statuses
@@ -62,7 +64,15 @@ class _Interceptor(grpc.aio.ServerInterceptor):
                 metrics.RPC_REQUESTS.labels(method, code).inc()
                 duration.observe(time.perf_counter() - started)
 
-        return grpc.unary_unary_rpc_method_handler(answer, handler.request_deserializer, handler.response_serializer)
+        # Parsed in `answer`: what grpcio cannot parse it answers with INTERNAL, as if it were the server's fault.
+        return grpc.unary_unary_rpc_method_handler(answer, None, handler.response_serializer)
+
+
+def _parsed(parse: Callable[[bytes], Any], request: bytes) -> Any:
+    try:
+        return parse(request)
+    except DecodeError:
+        raise errors.InvalidArgument("the request is no message of the type that this method takes") from None
 
 
 def _bug(method: str, error: Exception) -> errors.WebhookError:

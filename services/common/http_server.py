@@ -11,6 +11,8 @@ from typing import Any
 
 import uvicorn
 
+from services.common.http_protocol import OrderedProtocol
+
 
 class _Server(uvicorn.Server):
     @contextlib.contextmanager
@@ -41,7 +43,7 @@ async def serving(app: Any, listener: socket.socket, *, name: str, grace_seconds
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http="httptools",
+        http=OrderedProtocol,
         ws="none",
         lifespan="off",
         access_log=False,
