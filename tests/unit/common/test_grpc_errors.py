@@ -17,6 +17,8 @@ from services.common.settings import GrpcServerSettings
 from tests.support.waiting import wait_until
 
 METHOD = "/test.Service/Method"
+# Its requests are messages.
+TYPED_METHOD = "/test.Service/Typed"
 VIOLATIONS = (
     errors.Violation(field="target_url", description="is required"),
     errors.Violation(field="event_types.3", description="is too long · ☃"),
@@ -35,11 +37,12 @@ ERRORS = [
 
 
 class Server:
-    """One method, which does what the test says."""
+    """Two methods, which do what the test says."""
 
     def __init__(self) -> None:
         self.answer: Callable[[], Awaitable[None]] = self.nothing
         self.call: Callable[..., Any] = lambda *_: None
+        self.call_typed: Callable[..., Any] = lambda *_: None
 
     async def nothing(self) -> None:
         """Answers."""
@@ -50,7 +53,7 @@ class Server:
 
         self.answer = answer
 
-    async def handle(self, request: bytes, context: object) -> bytes:  # noqa: ARG002 - gRPC's signature
+    async def handle(self, request: object, context: object) -> bytes:  # noqa: ARG002 - gRPC's signature
         await self.answer()
         return b"ok"
 
@@ -61,7 +64,10 @@ async def _serving() -> AsyncIterator[Server]:
     server = Server()
 
     def register(created: grpc.aio.Server) -> None:
-        handlers: dict[str, grpc_server.Handler] = {"Method": grpc.unary_unary_rpc_method_handler(server.handle)}
+        handlers: dict[str, grpc_server.Handler] = {
+            "Method": grpc.unary_unary_rpc_method_handler(server.handle),
+            "Typed": grpc.unary_unary_rpc_method_handler(server.handle, status_pb2.Status.FromString),
+        }
         created.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Service", handlers),))
 
     settings = GrpcServerSettings(grpc_port=0, max_payload_bytes=1000, _env_file=None)
@@ -70,6 +76,7 @@ async def _serving() -> AsyncIterator[Server]:
         grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
     ):
         server.call = channel.unary_unary(METHOD)
+        server.call_typed = channel.unary_unary(TYPED_METHOD)
         yield server
 
 
@@ -142,6 +149,13 @@ async def test_a_bug_is_internal_and_its_words_stay_inside(server: Server) -> No
     assert refused.code() is grpc.StatusCode.INTERNAL
     assert "s3cret" not in str(refused)
     assert type(grpc_errors.from_rpc_error(refused)) is errors.WebhookError
+
+
+@pytest.mark.parametrize("data", [b"\xff", b"\x0a\x7f", b"\x12\x01\xff", b"\x0b" * 10_000])
+async def test_bytes_that_are_no_message_are_the_callers_fault(server: Server, data: bytes) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await server.call_typed(data, timeout=5)
+    assert isinstance(grpc_errors.from_rpc_error(raised.value), errors.InvalidArgument)
 
 
 async def test_a_message_over_the_servers_bound_is_a_payload_too_large(server: Server) -> None:
