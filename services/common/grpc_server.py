@@ -51,6 +51,9 @@ class _Interceptor(grpc.aio.ServerInterceptor):
                 response = await inner(_parsed(parse, request), context)
                 code = "OK"
                 return response
+            except grpc.aio.AbortError:  # a servicer of grpcio's own has answered, such as health
+                code = context.code().name
+                raise
             except Exception as error:  # noqa: BLE001 - the one place where errors become statuses
                 refused = errors.classify(error) or _bug(method, error)
                 code = grpc_errors.to_code_name(refused)

@@ -9,6 +9,7 @@ import grpc
 import pytest
 from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
+from grpc_health.v1 import health_pb2
 from prometheus_client import REGISTRY
 
 from services.common import errors, grpc_errors, grpc_server
@@ -19,6 +20,7 @@ from tests.support.waiting import wait_until
 METHOD = "/test.Service/Method"
 # Its requests are messages.
 TYPED_METHOD = "/test.Service/Typed"
+HEALTH_METHOD = "/grpc.health.v1.Health/Check"
 VIOLATIONS = (
     errors.Violation(field="target_url", description="is required"),
     errors.Violation(field="event_types.3", description="is too long · ☃"),
@@ -43,6 +45,7 @@ class Server:
         self.answer: Callable[[], Awaitable[None]] = self.nothing
         self.call: Callable[..., Any] = lambda *_: None
         self.call_typed: Callable[..., Any] = lambda *_: None
+        self.check: Callable[..., Any] = lambda *_: None
 
     async def nothing(self) -> None:
         """Answers."""
@@ -77,6 +80,7 @@ async def _serving() -> AsyncIterator[Server]:
     ):
         server.call = channel.unary_unary(METHOD)
         server.call_typed = channel.unary_unary(TYPED_METHOD)
+        server.check = channel.unary_unary(HEALTH_METHOD)
         yield server
 
 
@@ -158,6 +162,15 @@ async def test_bytes_that_are_no_message_are_the_callers_fault(server: Server, d
     assert isinstance(grpc_errors.from_rpc_error(raised.value), errors.InvalidArgument)
 
 
+async def test_a_status_that_a_servicer_chose_itself_is_answered_and_counted(server: Server) -> None:
+    """As grpcio's health service does for a service that it does not know."""
+    before = _counted("NOT_FOUND", HEALTH_METHOD)
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await server.check(health_pb2.HealthCheckRequest(service="nope").SerializeToString(), timeout=5)
+    assert raised.value.code() is grpc.StatusCode.NOT_FOUND
+    await wait_until(lambda: _counted("NOT_FOUND", HEALTH_METHOD) == before + 1, what="the call to be counted")
+
+
 async def test_a_message_over_the_servers_bound_is_a_payload_too_large(server: Server) -> None:
     assert isinstance(grpc_errors.from_rpc_error(await _refused(server, b"x" * (4 << 20))), errors.PayloadTooLarge)
 
@@ -191,8 +204,8 @@ async def test_a_server_that_is_away_is_unavailable(free_port: int) -> None:
     assert str(free_port) not in back.message
 
 
-def _counted(code: str) -> float:
-    labels = {"method": METHOD, "code": code}
+def _counted(code: str, method: str = METHOD) -> float:
+    labels = {"method": method, "code": code}
     return REGISTRY.get_sample_value("webhook_rpc_requests_total", labels) or 0.0
 
 
