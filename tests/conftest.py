@@ -14,6 +14,11 @@ from tests.support import stack as stacks
 from tests.support import stores as shared_stores
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Adds --long, here because pytest wants it before it collects."""
+    parser.addoption("--long", action="store_true", help="tests/adversarial: thousands of cases more, in minutes")
+
+
 @pytest.fixture(scope="session")
 def stores() -> Iterator[shared_stores.Stores]:
     """Postgres and Valkey of this test run."""

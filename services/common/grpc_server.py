@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 import grpc
 import structlog
+from google.protobuf.message import DecodeError
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
@@ -35,6 +36,7 @@ CALL_SECONDS = 30.0
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Found: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
 Behaviour: TypeAlias = Callable[[Any, Any], Awaitable[Any]]
+Parse: TypeAlias = Callable[[bytes], Any]
 
 
 class _Interceptor(grpc.aio.ServerInterceptor):
@@ -61,18 +63,19 @@ class _Interceptor(grpc.aio.ServerInterceptor):
             # Without its deserializer: what a stranger sends is not even parsed.
             return grpc.unary_unary_rpc_method_handler(_answering(method, _refusing(error)), None, None)
         return grpc.unary_unary_rpc_method_handler(
-            _answering(method, _acting(caller, handler.unary_unary)),
-            handler.request_deserializer,
+            # Parsed in there: what grpcio cannot parse it answers with INTERNAL, as if it were the server's fault.
+            _answering(method, _acting(caller, handler.unary_unary, handler.request_deserializer)),
+            None,
             handler.response_serializer,
         )
 
 
-def _acting(caller: Identity, inner: Behaviour) -> Behaviour:
+def _acting(caller: Identity, inner: Behaviour, parse: Parse | None) -> Behaviour:
     """The method, for this caller."""
 
-    async def act(request: Any, context: Any) -> Any:
+    async def act(request: bytes, context: Any) -> Any:
         identity.CALLER.set(caller)
-        return await inner(request, context)
+        return await inner(_parsed(parse, request), context)
 
     return act
 
@@ -103,6 +106,9 @@ def _answering(method: str, inner: Behaviour) -> Behaviour:
                 response = await inner(request, context)
             code = "OK"
             return response
+        except grpc.aio.AbortError:  # a servicer of grpcio's own has answered, such as health
+            code = context.code().name
+            raise
         except Exception as error:  # noqa: BLE001 - the one place where errors become statuses
             refused = errors.classify(error) or _bug(method, error)
             code = grpc_errors.to_code_name(refused)
@@ -114,6 +120,13 @@ def _answering(method: str, inner: Behaviour) -> Behaviour:
             duration.observe(time.perf_counter() - started)
 
     return answer
+
+
+def _parsed(parse: Parse | None, request: bytes) -> Any:
+    try:
+        return parse(request) if parse else request
+    except DecodeError:
+        raise errors.InvalidArgument("the request is no message of the type that this method takes") from None
 
 
 def _bug(method: str, error: Exception) -> errors.WebhookError:

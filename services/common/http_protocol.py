@@ -7,7 +7,8 @@ import asyncio
 from typing import Any, ClassVar
 
 from starlette.types import Receive, Scope, Send
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from services.common.http_ordering import OrderedProtocol
 
 # Connections of one server; those beyond are closed as they come.
 MAX_CONNECTIONS = 10_000
@@ -33,7 +34,7 @@ _LATE = (
 _ANSWER = b"HTTP/1.1 %b\r\ncontent-type: application/problem+json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b"
 
 
-class BoundedProtocol(HttpToolsProtocol):
+class BoundedProtocol(OrderedProtocol):
     """One connection of a client."""
 
     # Of all connections of this process, which has one memory.
@@ -130,8 +131,13 @@ class BoundedProtocol(HttpToolsProtocol):
             self._timer = self.loop.call_later(left, self._expire)
 
     def _end(self, status: bytes, problem: bytes) -> None:
-        """Closes the connection; with an answer, if a request has begun and has none yet."""
-        if self._request_bytes and (self._in_head or not self.cycle.response_started):
+        """Closes the connection; with an answer, if a request has begun, has none yet, and it is its turn."""
+        if self._in_head:
+            latest = self.cycle  # None at first, which uvicorn's types leave out
+            its_turn = self._request_bytes > 0 and (latest is None or latest.response_complete)  # type: ignore[redundant-expr]
+        else:
+            its_turn = not self.cycle.response_started and not self.pipeline
+        if its_turn:
             self.transport.write(_ANSWER % (status, len(problem), problem))
         self.transport.close()
 

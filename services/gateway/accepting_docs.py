@@ -9,11 +9,29 @@ _PAYLOAD = {"description": "Any JSON value. Its exact bytes are delivered: key o
 _EXAMPLE_PAYLOAD = {"order": 42, "total": 9.90}
 
 
-def _accepted(name: str, example: dict[str, Any]) -> dict[str, Any]:
+def _accepted(name: str, example: dict[str, Any], links: dict[str, dict[str, Any]]) -> dict[str, Any]:
     return {
         "description": "It is stored.",
         "content": {"application/json": {"schema": openapi.ref(name), "example": example}},
+        "links": links,
     }
+
+
+def _link(operation: str, description: str, field: str) -> dict[str, dict[str, Any]]:
+    """From a field of the answer to an operation whose path has it."""
+    parameters = {field: f"$response.body#/{field}"}
+    return {operation: {"operationId": operation, "description": description, "parameters": parameters}}
+
+
+_DELIVERY_LINKS = {
+    **_link("get_delivery", "What became of it.", "delivery_id"),
+    **_link("retry_delivery", "Deliver it again.", "delivery_id"),
+    **_link("cancel_delivery", "Do not deliver it.", "delivery_id"),
+}
+_EVENT_LINKS = {
+    **_link("get_event", "The event as stored.", "event_id"),
+    **_link("list_event_deliveries", "Its deliveries.", "event_id"),
+}
 
 
 _UNAVAILABLE = (
@@ -107,6 +125,7 @@ _WEBHOOK: dict[str, Any] = {
                 "event_id": schemas.EXAMPLE_EVENT_ID,
                 "status": "pending",
             },
+            _DELIVERY_LINKS | _EVENT_LINKS,
         ),
     ),
 }
@@ -158,7 +177,7 @@ _EVENT = {
     },
     "responses": _responses(
         *openapi.WITH_BODY,
-        accepted=_accepted("EventAccepted", {"event_id": schemas.EXAMPLE_EVENT_ID, "deliveries": 3}),
+        accepted=_accepted("EventAccepted", {"event_id": schemas.EXAMPLE_EVENT_ID, "deliveries": 3}, _EVENT_LINKS),
     ),
 }
 

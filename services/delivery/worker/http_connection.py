@@ -19,6 +19,7 @@ HEAD_PIECE_BYTES = 16 << 10
 # A body in chunks of a byte takes six for each; what is far more are trailers without an end.
 FRAMING_FACTOR = 8
 RECEIVE_BUFFER_BYTES = 16 << 10
+_FIRST_STATUS = 100
 _SWITCHING_PROTOCOLS = 101
 _FIRST_FINAL_STATUS = 200
 # Of a Retry-After: twice the longest date. A longer one is not looked at.
@@ -165,6 +166,8 @@ class Connection(asyncio.Protocol):
             self.status_code = status
             self._in_body = True
             self._delimited = self._delimited or status in _NO_BODY
+        elif status < _FIRST_STATUS:
+            self._fail(Failure.INVALID_RESPONSE, f"the answer is no HTTP: its status is {status:03}")
 
     def on_body(self, chunk: bytes) -> None:
         """A part of the body; past the bound the answer is taken as it is, and the connection given up."""

@@ -79,6 +79,8 @@ async def test_an_end_in_the_middle_of_the_body_is_a_lost_connection_with_the_st
         b"SSH-2.0-OpenSSH_9.6\r\n",
         b"HTTP/1.1 abc OK\r\n\r\n",
         b"HTTP/1.1 20 OK\r\n\r\n",
+        b"HTTP/1.1 000 No\r\nContent-Length: 0\r\n\r\nHTTP/1.1 200 OK\r\n\r\n",
+        b"HTTP/1.1 099 No\r\n\r\n",
         b"HTTP/9.9 200 OK\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: abc\r\n\r\n",
@@ -90,8 +92,8 @@ async def test_an_end_in_the_middle_of_the_body_is_a_lost_connection_with_the_st
         b"HTTP/1.1 200 OK\r\n" + b"".join(b"X-%d: %d\r\n" % (n, n) for n in range(10_000)) + b"\r\n",
     ],
     ids=[
-        "garbage", "binary", "ssh", "letters", "two-digits", "version", "negative", "length", "lengths", "nul-name",
-        "nul-value", "long-header", "long-reason", "many-headers",
+        "garbage", "binary", "ssh", "letters", "two-digits", "zeros", "below-100", "version", "negative", "length",
+        "lengths", "nul-name", "nul-value", "long-header", "long-reason", "many-headers",
     ],
 )  # fmt: skip
 async def test_what_is_not_http_is_an_invalid_response(sender: Sender, response: bytes) -> None:

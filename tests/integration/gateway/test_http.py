@@ -127,6 +127,40 @@ async def test_a_client_that_leaves_in_mid_body_leaves_nothing_behind(
     assert "webhook_http_in_flight 1.0" in (await client.get("/metrics")).text  # this one
 
 
+async def statuses(url: str, *pieces: bytes) -> list[int]:
+    """Sends the pieces one after the other, and reads the statuses of all answers until the connection ends."""
+    reader, writer = await asyncio.open_connection(urlsplit(url).hostname, urlsplit(url).port)
+    for piece in pieces:
+        writer.write(piece)
+        await writer.drain()
+        await asyncio.sleep(0.05)
+    async with asyncio.timeout(5):
+        answers = await reader.read()
+    writer.close()
+    return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d{3}) ", answers)]
+
+
+SERVED = b"POST %b HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{}" % WEBHOOK.encode()
+CHUNKED = b"POST %b HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize("nonsense", [b"\x00\r\n\r\n", b"GET / HTTP/1.1\r\nx y: 1\r\n\r\n"])
+async def test_nonsense_behind_requests_does_not_take_their_answers(url: str, nonsense: bytes) -> None:
+    assert await statuses(url, SERVED + nonsense) == [202]
+    assert await statuses(url, SERVED * 2 + nonsense) == [202, 202]
+    assert await statuses(url, SERVED, nonsense) == [202, 400]
+
+
+async def test_a_body_that_is_nonsense_is_answered_in_its_turn(url: str) -> None:
+    webhook = CHUNKED % WEBHOOK.encode()
+    assert await statuses(url, webhook + b"nonsense\r\n") == [400]
+    assert await statuses(url, SERVED + webhook + b"nonsense\r\n") == [202, 400]
+
+
+async def test_a_body_that_is_nonsense_gets_no_answer_after_that_to_its_request(url: str) -> None:
+    assert await statuses(url, CHUNKED % b"/nope", b"1\r\na\r\n", b"nonsense\r\n") == [404]
+
+
 async def test_requests_are_counted_by_template(client: httpx.AsyncClient, services: Services) -> None:
     def value(text: str, series: str) -> float:
         found = re.search(rf"^{re.escape(series)} (\S+)$", text, re.MULTILINE)

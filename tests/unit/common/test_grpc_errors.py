@@ -9,6 +9,7 @@ import grpc
 import pytest
 from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
+from grpc_health.v1 import health_pb2
 from prometheus_client import REGISTRY
 
 from services.common import errors, grpc_errors, grpc_server
@@ -20,6 +21,9 @@ from services.common.settings import GrpcServerSettings
 from tests.support.waiting import wait_until
 
 METHOD = "/webhook.v1.AnalyticsService/GetStats"
+# Its requests are messages.
+TYPED_METHOD = "/webhook.v1.DeliveryService/GetDelivery"
+HEALTH_METHOD = "/grpc.health.v1.Health/Check"
 VIOLATIONS = (
     errors.Violation(field="target_url", description="is required"),
     errors.Violation(field="event_types.3", description="is too long · ☃"),
@@ -45,11 +49,13 @@ async def _find(key: str) -> Identity:
 
 
 class Server:
-    """One method, which does what the test says."""
+    """Two methods, which do what the test says."""
 
     def __init__(self) -> None:
         self.answer: Callable[[], Awaitable[None]] = self.nothing
         self.call: Callable[..., Any] = lambda *_: None
+        self.call_typed: Callable[..., Any] = lambda *_: None
+        self.check: Callable[..., Any] = lambda *_: None
 
     async def nothing(self) -> None:
         """Answers."""
@@ -60,7 +66,7 @@ class Server:
 
         self.answer = answer
 
-    async def handle(self, request: bytes, context: object) -> bytes:  # noqa: ARG002 - gRPC's signature
+    async def handle(self, request: object, context: object) -> bytes:  # noqa: ARG002 - gRPC's signature
         await self.answer()
         return b"ok"
 
@@ -71,10 +77,10 @@ async def _serving() -> AsyncIterator[Server]:
     server = Server()
 
     def register(created: grpc.aio.Server) -> None:
-        handlers: dict[str, grpc_server.Handler] = {"GetStats": grpc.unary_unary_rpc_method_handler(server.handle)}
-        created.add_generic_rpc_handlers(
-            (grpc.method_handlers_generic_handler("webhook.v1.AnalyticsService", handlers),)
-        )
+        typed: grpc_server.Handler = grpc.unary_unary_rpc_method_handler(server.handle, status_pb2.Status.FromString)
+        for method, handler in ((METHOD, grpc.unary_unary_rpc_method_handler(server.handle)), (TYPED_METHOD, typed)):
+            service, name = method[1:].split("/")
+            created.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {name: handler}),))
 
     settings = GrpcServerSettings(grpc_port=0, max_payload_bytes=1000, _env_file=None)
     async with (
@@ -82,6 +88,8 @@ async def _serving() -> AsyncIterator[Server]:
         grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
     ):
         server.call = channel.unary_unary(METHOD)
+        server.call_typed = channel.unary_unary(TYPED_METHOD)
+        server.check = channel.unary_unary(HEALTH_METHOD)
         yield server
 
 
@@ -156,6 +164,22 @@ async def test_a_bug_is_internal_and_its_words_stay_inside(server: Server) -> No
     assert type(grpc_errors.from_rpc_error(refused)) is errors.WebhookError
 
 
+@pytest.mark.parametrize("data", [b"\xff", b"\x0a\x7f", b"\x12\x01\xff", b"\x0b" * 10_000])
+async def test_bytes_that_are_no_message_are_the_callers_fault(server: Server, data: bytes) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await server.call_typed(data, timeout=5)
+    assert isinstance(grpc_errors.from_rpc_error(raised.value), errors.InvalidArgument)
+
+
+async def test_a_status_that_a_servicer_chose_itself_is_answered_and_counted(server: Server) -> None:
+    """As grpcio's health service does for a service that it does not know."""
+    before = _counted("NOT_FOUND", HEALTH_METHOD)
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await server.check(health_pb2.HealthCheckRequest(service="nope").SerializeToString(), timeout=5)
+    assert raised.value.code() is grpc.StatusCode.NOT_FOUND
+    await wait_until(lambda: _counted("NOT_FOUND", HEALTH_METHOD) == before + 1, what="the call to be counted")
+
+
 async def test_a_message_over_the_servers_bound_is_a_payload_too_large(server: Server) -> None:
     assert isinstance(grpc_errors.from_rpc_error(await _refused(server, b"x" * (4 << 20))), errors.PayloadTooLarge)
 
@@ -189,8 +213,8 @@ async def test_a_server_that_is_away_is_unavailable(free_port: int) -> None:
     assert str(free_port) not in back.message
 
 
-def _counted(code: str) -> float:
-    labels = {"method": METHOD, "code": code}
+def _counted(code: str, method: str = METHOD) -> float:
+    labels = {"method": method, "code": code}
     return REGISTRY.get_sample_value("webhook_rpc_requests_total", labels) or 0.0
 
 

@@ -1,0 +1,83 @@
+"""A stack of their own for these tests, what must be true of it after each module, and the count of what was tried."""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+import pytest_asyncio
+
+from tests.adversarial import access
+from tests.adversarial.tally import Tally
+from tests.support import stack as stacks
+from tests.support.api import Api
+from tests.support.stack import ROLES, Stack
+from tests.support.waiting import wait_until_sync
+
+_TALLY = pytest.StashKey[Tally]()
+# What services log when something happened that nobody foresaw.
+BUGS = ("on a bug", "cannot be recorded", "cannot be stored", "background task died", "Exception in ASGI application")
+
+
+@pytest.fixture(scope="session")
+def tally(pytestconfig: pytest.Config) -> Tally:
+    """The count of cases, which is printed at the end."""
+    return pytestconfig.stash.setdefault(_TALLY, Tally())
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Says how many cases of which kind were tried."""
+    for line in config.stash.get(_TALLY, Tally()).lines:
+        terminalreporter.write_line(line)
+
+
+# How many examples to make: the first number in the short mode, the second in the long one.
+Examples = Callable[[int, int], int]
+
+
+@pytest.fixture(scope="session")
+def examples(pytestconfig: pytest.Config) -> Examples:
+    """Chooses how many examples to make."""
+    return lambda short, long: long if pytestconfig.getoption("--long") else short
+
+
+@pytest.fixture(scope="session")
+def stack(short_folder: Path) -> Iterator[Stack]:
+    """A stack whose worker tries once, for a second, and reaches one address of this machine."""
+    environment = {
+        "EGRESS_ALLOW": "127.0.0.1/32",
+        "DELIVERY_TIMEOUT_SECONDS": "1",
+        "RETRY_LIMIT": "0",
+        "ROLLUP_INTERVAL_SECONDS": "1",
+        **access.ENVIRONMENT,
+    }
+    with stacks.running(short_folder / "adversarial", environment=environment) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def api(stack: Stack) -> AsyncIterator[Api]:
+    """A client of it."""
+    async with httpx.AsyncClient(base_url=stack.base_url, headers=access.HEADERS, timeout=15) as http:
+        yield Api(http)
+
+
+@pytest.fixture(scope="module")
+def unharmed(stack: Stack) -> Iterator[None]:
+    """Whatever a module did to the stack: its processes live, are ready, and met no bug."""
+    before = {role: stack.pid_of(role) for role in ROLES}
+    yield
+    assert {role: stack.pid_of(role) for role in ROLES} == before
+    wait_until_sync(lambda: _ready(stack), what="every process to be ready")
+    found = [line for line in _log_lines(stack) if any(bug in line for bug in BUGS)]
+    assert found == []
+
+
+def _ready(stack: Stack) -> bool:
+    metrics_ports = stack.ports["metrics"].values()
+    return all(httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=5).status_code == 200 for port in metrics_ports)
+
+
+def _log_lines(stack: Stack) -> Iterator[str]:
+    for path in sorted((stack.data_dir / "logs").glob("*.log")):
+        yield from path.read_text(errors="replace").splitlines()

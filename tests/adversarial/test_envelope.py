@@ -1,0 +1,159 @@
+"""Bodies of any spelling: taken and refused as the standard library's parser says, and cut out byte for byte."""
+
+import json
+import re
+from typing import Any, NoReturn
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from services.common import errors
+from services.gateway import envelope
+from tests.adversarial.changes import changed, changes
+from tests.adversarial.conftest import Examples
+from tests.adversarial.tally import Tally
+
+JSON = b"application/json"
+EVENT_TYPE = re.compile(r"[A-Za-z0-9._/:-]{1,128}")
+KEYS = st.sampled_from(["payload", "event_type", "a", "", "é", "\x00", "😀"])
+SPACES = st.text(" \t\r\n", max_size=2)
+# Spellings that a parser does not give back, each of which has to come through.
+SPELLINGS = st.sampled_from(
+    [
+        *("0", "-0", "1.0", "1E5", "1e-07", "1e400", "-0.0", "9" * 400, "0.1e+1", "true", "false", "null"),
+        *('""', r'"\u0000"', r'"\/"', r'"\ud83d\ude00"', r'"\ud83d"', r'"\udc00\ud800"', r'"\\ud800"', r'"\"}"'),
+    ]
+)
+
+
+@st.composite
+def spelt(draw: st.DrawFn, depth: int = 3) -> str:
+    """A JSON text, spaced and spelt in any way that is valid."""
+    kind = draw(st.integers(0, 3 if depth else 1))
+    if kind == 0:
+        return draw(SPELLINGS)
+    if kind == 1:
+        return json.dumps(draw(st.text(max_size=10)), ensure_ascii=draw(st.booleans()))
+    items = draw(st.lists(spelt(depth=depth - 1), max_size=3))
+    spaced = [draw(SPACES) + item + draw(SPACES) for item in items]
+    if kind == 2:
+        return "[" + (",".join(spaced) or draw(SPACES)) + "]"
+    keys = [draw(SPACES) + json.dumps(draw(KEYS)) + draw(SPACES) for _ in spaced]
+    return "{" + ",".join(f"{key}:{item}" for key, item in zip(keys, spaced, strict=True)) + "}"
+
+
+TEXTS = spelt().map(str.encode)
+SMALL_CHANGES = changes(
+    *(b'"', b"{", b"}", b"[", b"]", b",", b":", b"\\", b"\\u", b"\x00", b"\xff", b"\xed\xa0\x80", b"\xef\xbb\xbf"),
+    *(b"NaN", b"-", b"+1", b"01", b"1.", b".5", b"e", b"//", b"'", b"\x0c", b"\xc2\xa0", b'"payload":1,', b"\n"),
+    most=3,
+)
+
+
+class Pairs(list[tuple[str, Any]]):
+    """An object with its keys as they stand, twice those that do."""
+
+
+class Number(str):
+    """A number as it is spelt."""
+
+    __slots__ = ()
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(constant)
+
+
+def parsed(body: bytes) -> Any:
+    """What the standard library makes of a JSON text in UTF-8; ValueError when it is none."""
+    return json.loads(
+        body.decode(), parse_constant=_refuse, parse_int=Number, parse_float=Number, object_pairs_hook=Pairs
+    )
+
+
+def is_json(body: bytes) -> bool:
+    """As the standard library sees it."""
+    try:
+        parsed(body)
+    except ValueError:
+        return False
+    return True
+
+
+@pytest.fixture
+def many(examples: Examples) -> settings:
+    """How much is tried of each property."""
+    return settings(max_examples=examples(300, 10_000), deadline=None, derandomize=True, database=None)
+
+
+def check_webhook(body: bytes) -> None:
+    """A webhook of this body is taken if and only if it is JSON and unambiguous, and its payload is what it was."""
+    found: Any = parsed(body) if is_json(body) else None
+    keys = [key for key, _ in found] if isinstance(found, Pairs) else []
+    wrapped = set(keys) == {"payload"}
+    if not is_json(body) or (wrapped and len(keys) > 1):
+        with pytest.raises(errors.InvalidArgument):
+            envelope.webhook(body, JSON)
+        return
+    cut = envelope.webhook(body, JSON)
+    assert cut.enveloped == wrapped
+    if wrapped:
+        before, _, after = body.partition(cut.payload)
+        assert parsed(cut.payload) == found[0][1]
+        assert cut.payload == cut.payload.strip(b" \t\r\n")
+        assert before + cut.payload + after == body
+    else:
+        assert cut.payload == body
+
+
+def check_event(body: bytes) -> None:
+    """An event of this body is taken if and only if it is JSON with both keys once, and its type is one."""
+    found: Any = parsed(body) if is_json(body) else None
+    members = dict(found) if isinstance(found, Pairs) else {}
+    whole = isinstance(found, Pairs) and sorted(key for key, _ in found) == ["event_type", "payload"]
+    event_type = members.get("event_type")
+    if not (whole and type(event_type) is str and EVENT_TYPE.fullmatch(event_type)):
+        with pytest.raises(errors.InvalidArgument):
+            envelope.event(body, JSON)
+        return
+    taken, payload = envelope.event(body, JSON)
+    assert taken == event_type
+    assert parsed(payload) == members["payload"]
+    assert payload in body
+
+
+def test_every_spelling_is_cut_out_of_its_envelope(many: settings, tally: Tally) -> None:
+    @many
+    @given(TEXTS, SPACES, SPACES)
+    def check(text: bytes, a: str, b: str) -> None:
+        tally.add("envelopes")
+        body = f'{a}{{{b}"payload"{a}:{b}'.encode() + text + f"{a}}}{b}".encode()
+        assert envelope.webhook(body, JSON).payload == text
+        check_webhook(body)
+
+    check()
+
+
+def test_nearly_json_is_refused_and_json_is_not(many: settings, tally: Tally) -> None:
+    @many
+    @given(TEXTS, SMALL_CHANGES, st.sampled_from([b"%b", b'{"payload": %b}', b'{"event_type": "a.b", "payload": %b}']))
+    def check(text: bytes, made: list[tuple[float, int, bytes]], around: bytes) -> None:
+        tally.add("envelopes, broken", 2)
+        body = changed(around.replace(b"%b", text), made)
+        check_webhook(body)
+        check_event(body)
+
+    check()
+
+
+def test_nearly_json_within_its_envelope_is_refused_and_json_is_not(many: settings, tally: Tally) -> None:
+    @many
+    @given(TEXTS, SMALL_CHANGES)
+    def check(text: bytes, made: list[tuple[float, int, bytes]]) -> None:
+        tally.add("envelopes, broken", 2)
+        spoiled = changed(text, made)
+        check_webhook(b'{"payload":' + spoiled + b"}")
+        check_event(b'{"event_type":"a.b","payload":' + spoiled + b"}")
+
+    check()

@@ -1,0 +1,116 @@
+"""Signatures by any secret over anything: other implementations make the same, and nothing changed holds."""
+
+import base64
+import hashlib
+from datetime import UTC, datetime
+
+import pytest
+import standardwebhooks
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from services.common import signatures
+from services.common.signatures import Key
+from tests.adversarial.conftest import Examples
+from tests.adversarial.tally import Tally
+
+PLAIN = st.text(min_size=1).filter(lambda text: not text.startswith(signatures.STANDARD_PREFIX))
+WHSEC = st.binary(min_size=1).map(lambda key: signatures.STANDARD_PREFIX + base64.b64encode(key).decode())
+SECRETS = PLAIN | WHSEC
+IDS = st.text("abcdef0123456789-", min_size=1, max_size=36)
+BODIES = st.binary(max_size=2000)
+# Which byte (of however many there are), and the bits of it that change.
+FLIPS = st.tuples(st.integers(0), st.integers(1, 255))
+BLOCK_BYTES = 64
+
+
+def hmac_sha256(key: bytes, message: bytes) -> bytes:
+    """RFC 2104 as it is written."""
+    key = (hashlib.sha256(key).digest() if len(key) > BLOCK_BYTES else key).ljust(BLOCK_BYTES, b"\x00")
+    inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in key) + message).digest()
+    return hashlib.sha256(bytes(byte ^ 0x5C for byte in key) + inner).digest()
+
+
+def key_of(secret: str) -> bytes:
+    """The key of webhook-signature, as docs/delivery.md says it."""
+    if secret.startswith("whsec_"):
+        return base64.b64decode(secret.removeprefix("whsec_"))
+    return secret.encode()
+
+
+def flipped(data: bytes, flip: tuple[int, int]) -> bytes:
+    """The same with one byte changed."""
+    at = flip[0] % len(data)
+    return data[:at] + bytes([data[at] ^ flip[1]]) + data[at + 1 :]
+
+
+@pytest.fixture
+def many(examples: Examples) -> settings:
+    """How much is tried of each property."""
+    return settings(max_examples=examples(100, 3000), deadline=None, derandomize=True, database=None)
+
+
+def test_the_public_verifier_takes_ours_over_any_text(many: settings, tally: Tally) -> None:
+    @many
+    @given(SECRETS, IDS, st.text())
+    def check(secret: str, message_id: str, text: str) -> None:
+        tally.add("signatures")
+        now = int(datetime.now(UTC).timestamp())
+        signature = signatures.standard([Key.of(secret)], message_id, now, text.encode())
+        headers = {"webhook-id": message_id, "webhook-timestamp": str(now), "webhook-signature": signature}
+        standardwebhooks.Webhook(key_of(secret)).verify(text, headers, json_parse=False)
+
+    check()
+
+
+def test_ours_are_those_of_the_rfc_over_any_bytes(many: settings, tally: Tally) -> None:
+    @many
+    @given(SECRETS, IDS, st.integers(0, 2**40), BODIES)
+    def check(secret: str, message_id: str, timestamp: int, body: bytes) -> None:
+        tally.add("signatures", 2)
+        signed = f"{message_id}.{timestamp}.".encode() + body
+        expected = base64.b64encode(hmac_sha256(key_of(secret), signed)).decode()
+        assert signatures.standard([Key.of(secret)], message_id, timestamp, body) == f"v1,{expected}"
+        assert signatures.hub(Key.of(secret), body) == "sha256=" + hmac_sha256(secret.encode(), body).hex()
+
+    check()
+
+
+def test_whatever_is_changed_the_signature_is_another(many: settings, tally: Tally) -> None:
+    @many
+    @given(SECRETS, SECRETS, IDS, IDS, st.integers(0, 2**40), st.integers(0, 2**40), BODIES, FLIPS)
+    def check(
+        secret: str,
+        other: str,
+        message_id: str,
+        another: str,
+        then: int,
+        later: int,
+        body: bytes,
+        flip: tuple[int, int],
+    ) -> None:
+        tally.add("signatures, tampered with", 4)
+        signature = signatures.standard([Key.of(secret)], message_id, then, body)
+        assert (signatures.standard([Key.of(secret)], another, then, body) == signature) == (another == message_id)
+        assert (signatures.standard([Key.of(secret)], message_id, later, body) == signature) == (later == then)
+        assert signatures.standard([Key.of(secret)], message_id, then, flipped(body + b"x", flip)) != signature
+        same = key_of(other).ljust(BLOCK_BYTES, b"\0") == key_of(secret).ljust(BLOCK_BYTES, b"\0")
+        assert (signatures.standard([Key.of(other)], message_id, then, body) == signature) == same
+
+    check()
+
+
+def test_an_inbound_signature_that_was_tampered_with_does_not_hold(many: settings, tally: Tally) -> None:
+    @many
+    @given(SECRETS, BODIES.filter(bool), FLIPS, st.text(max_size=100))
+    def check(secret: str, body: bytes, flip: tuple[int, int], text: str) -> None:
+        tally.add("signatures, tampered with", 4)
+        signature = signatures.hub(Key.of(secret), body)
+        assert signatures.verify_hub([Key.of(secret)], body, signature)
+        assert not signatures.verify_hub([Key.of(secret)], flipped(body, flip), signature)
+        changed = flipped(signature.encode(), flip).decode("latin-1")
+        # Hexadecimal digits mean the same in either case.
+        assert signatures.verify_hub([Key.of(secret)], body, changed) == (changed.lower() == signature)
+        assert not signatures.verify_hub([Key.of(secret)], body, text)
+
+    check()
