@@ -132,12 +132,13 @@ class BoundedProtocol(OrderedProtocol):
 
     def _end(self, status: bytes, problem: bytes) -> None:
         """Closes the connection; with an answer, if a request has begun, has none yet, and it is its turn."""
-        if self._in_head:
-            latest = self.cycle  # None at first, which uvicorn's types leave out
-            its_turn = self._request_bytes > 0 and (latest is None or latest.response_complete)  # type: ignore[redundant-expr]
-        else:
-            its_turn = not self.cycle.response_started and not self.pipeline
-        if its_turn:
+        latest = self.cycle  # None at first, which uvicorn's types leave out
+        if self._in_head and latest is not None and not latest.response_complete:  # type: ignore[redundant-expr]
+            # Another request is being served. It gets its answer, which is the last one.
+            self.flow.pause_reading()
+            latest.keep_alive = False
+            return
+        if self._request_bytes and (self._in_head or not (latest.response_started or self.pipeline)):
             self.transport.write(_ANSWER % (status, len(problem), problem))
         self.transport.close()
 

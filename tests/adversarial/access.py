@@ -8,8 +8,8 @@ from tests.support import keys
 ENVIRONMENT: Mapping[str, str] = keys.ENVIRONMENT
 # Headers of REST.
 HEADERS: Mapping[str, str] = keys.bearer(keys.ADMIN_KEY)
-# Metadata of gRPC.
-METADATA: Sequence[tuple[str, str]] = keys.metadata(keys.ADMIN_KEY)
+# Metadata of gRPC: as the service itself, which may call every method.
+METADATA: Sequence[tuple[str, str]] = keys.metadata(keys.SERVICE_KEY)
 
 
 def header_lines() -> bytes:

@@ -142,7 +142,7 @@ HOSTILE: dict[str, Hostile] = {
     "chunks that do not end": _chunks(b"2\r\nok\r\n", "connection_lost"),
     "a trailer that is none": _chunks(b"2\r\nok\r\n0\r\nX Y\r\n\r\n"),
     "an extension without end": _row(
-        _forever(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2;", b"a" * 65536), "timeout", 200
+        _forever(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2;", b"a" * 65536), "invalid_response", 200
     ),
     # First lines, and other protocols.
     "HTTP/0.9": _row(b"ok", "invalid_response", None),

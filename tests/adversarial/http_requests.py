@@ -79,7 +79,7 @@ FRAMING = {
 # Bytes to send, and the statuses that may answer them. None: no answer, for a request that is not whole.
 ODD: dict[str, tuple[bytes, Sequence[int | None]]] = {
     # Versions, and other protocols.
-    "HTTP/0.9": (b"GET /api/v1/stats\r\n\r\n", [200, 400]),
+    "HTTP/0.9": (b"GET /api/v1/stats\r\n\r\n", [400, 401]),
     "HTTP/1.0": (request(b"GET /api/v1/stats HTTP/1.0"), [200]),
     "HTTP/1.9": (request(b"GET /api/v1/stats HTTP/1.9"), [400]),
     "HTTP/2.0 in words": (request(b"GET /api/v1/stats HTTP/2.0"), [200, 400]),
@@ -88,7 +88,7 @@ ODD: dict[str, tuple[bytes, Sequence[int | None]]] = {
     "HTTP/1.11": (request(b"GET /api/v1/stats HTTP/1.11"), [400]),
     "http in small letters": (request(b"GET /api/v1/stats http/1.1"), [400]),
     "another protocol's name": (request(b"GET /api/v1/stats ICE/1.0"), [400]),
-    "RTSP": (b"DESCRIBE rtsp://gateway/x RTSP/1.0\r\n\r\n", [400, 404]),
+    "RTSP": (b"DESCRIBE rtsp://gateway/x RTSP/1.0\r\n\r\n", [400, 401]),
     "HTTP/2's preface": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\x00\x00\x00\x04\x00\x00\x00\x00\x00", [400]),
     "a TLS client": (bytes.fromhex("16030100c8010000c40303") + bytes(range(200)), [400]),
     "SOCKS": (b"\x05\x01\x00\x05\x01\x00\x01\x7f\x00\x00\x01\x00\x50", [400]),
@@ -97,7 +97,7 @@ ODD: dict[str, tuple[bytes, Sequence[int | None]]] = {
     "an answer": (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", [400]),
     "a PROXY header": (b"PROXY TCP4 10.0.0.1 10.0.0.2 1 2\r\n" + request(GET), [400]),
     "blank lines first": (b"\r\n" * 10 + request(GET), [200]),
-    "a megabyte of blank lines": (b"\r\n" * (1 << 19), [None, 400]),
+    "a megabyte of blank lines": (b"\r\n" * (1 << 19), [431]),
     # Methods.
     "TRACE": (request(b"TRACE / HTTP/1.1"), [404, 405]),
     "TRACE with secrets": (request(b"TRACE /api/v1/stats HTTP/1.1", b"Cookie: secret"), [405]),

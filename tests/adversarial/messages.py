@@ -49,7 +49,11 @@ def _messages(draw: st.DrawFn, descriptor: Descriptor, ids: tuple[str, ...], dep
             if depth == 0 or not draw(st.booleans()):
                 continue
             parts = _messages(field.message_type, ids, depth - 1)
-            if field.is_repeated:
+            if field.message_type.GetOptions().map_entry:
+                getattr(message, field.name).update(
+                    {entry.key: entry.value for entry in draw(st.lists(parts, max_size=3))}
+                )
+            elif field.is_repeated:
                 getattr(message, field.name).extend(draw(st.lists(parts, max_size=3)))
             else:
                 getattr(message, field.name).CopyFrom(draw(parts))
