@@ -1,18 +1,19 @@
 """What the supervisor reads from the environment and .env; the processes read the rest themselves."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field, PositiveInt
 
-from services.common.settings import PostgresSettings, RedisSettings
+from services.common.settings import BootstrapSettings, PostgresSettings, RedisSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-class LocalSettings(PostgresSettings, RedisSettings):
-    """Which stores to use, and the one fixed port."""
+class LocalSettings(PostgresSettings, RedisSettings, BootstrapSettings):
+    """Which stores to use, the one fixed port, and whether the processes will find the keys that they need."""
 
+    bootstrap_required: ClassVar[bool] = True
     # The gateway's.
     port: Annotated[int, Field(ge=1, le=65535)] = 8080
     data_dir: Path = ROOT / ".data"
