@@ -125,24 +125,28 @@ class AuthSettings(Settings):
         return not self.development if self.auth_required is None else self.auth_required
 
 
-class GrpcServerSettings(AuthSettings):
-    """Where a gRPC server listens; 0 takes a free port."""
+class BootstrapSettings(AuthSettings):
+    """The key that comes before all others."""
 
+    # Whether a process of this kind cannot do without it, where keys are required.
+    bootstrap_required: ClassVar[bool] = False
     # A key of role admin that exists without being made: with it the first ones are.
     bootstrap_admin_key: str = Field("", repr=False)
-    # Whether a process of this kind does without it.
-    bootstrap_required: ClassVar[bool] = False
+
+    @field_validator("bootstrap_admin_key")
+    @classmethod
+    def _bootstrap_key_is_usable(cls, key: str, others: ValidationInfo) -> str:
+        return _usable_key(key, others, prefix=keys.PREFIX, required=cls.bootstrap_required)
+
+
+class GrpcServerSettings(BootstrapSettings):
+    """Where a gRPC server listens; 0 takes a free port."""
 
     grpc_port: Port = 50051
     # A client's connection is ended in good order after so long, more or less a tenth.
     grpc_max_connection_age_seconds: PositiveFloat = 60.0
     # The largest payload that is accepted; at most half of what http_protocol.py lets a request have.
     max_payload_bytes: Annotated[int, Field(ge=1, le=32 << 20)] = 1 << 20
-
-    @field_validator("bootstrap_admin_key")
-    @classmethod
-    def _bootstrap_key_is_usable(cls, key: str, others: ValidationInfo) -> str:
-        return _usable_key(key, others, prefix=keys.PREFIX, required=cls.bootstrap_required)
 
 
 def _usable_key(key: str, others: ValidationInfo, *, prefix: str, required: bool) -> str:

@@ -1,19 +1,20 @@
 """What the supervisor reads from the environment and .env; the processes read the rest themselves."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field, PositiveInt
 
 from services.common.encryption_keys import EncryptionSettings
-from services.common.settings import PostgresSettings, RedisSettings
+from services.common.settings import BootstrapSettings, PostgresSettings, RedisSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-class LocalSettings(PostgresSettings, RedisSettings, EncryptionSettings):
-    """Which stores to use, the one fixed port, and the keys that secrets are encrypted with."""
+class LocalSettings(PostgresSettings, RedisSettings, BootstrapSettings, EncryptionSettings):
+    """Which stores to use, the one fixed port, and whether the processes will find the keys that they need."""
 
+    bootstrap_required: ClassVar[bool] = True
     # The gateway's.
     port: Annotated[int, Field(ge=1, le=65535)] = 8080
     # Shorter than in production: on one machine, a worker that died is noticed by people.

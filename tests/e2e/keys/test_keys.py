@@ -158,23 +158,26 @@ async def test_a_revoked_key_is_refused_everywhere_within_5_seconds_and_for_good
 
 
 async def test_a_key_that_expires_is_refused_and_told_so(http: httpx.AsyncClient, admin: Admin) -> None:
-    key = await admin.key(expires_at=(datetime.now(UTC) + timedelta(seconds=1)).isoformat())
+    key = await admin.key(expires_at=(datetime.now(UTC) + timedelta(seconds=3)).isoformat())
     assert await status(http, key) == 200
 
     async def expired() -> bool:
         return await status(http, key) == 401
 
-    await wait_until(expired, 6)
+    await wait_until(expired, 9)
     assert (await http.get("/api/v1/stats", headers=bearer(key))).json()["reason"] == "KEY_EXPIRED"
 
 
 async def test_a_key_that_asks_too_often_is_429_and_no_other_is(http: httpx.AsyncClient, admin: Admin) -> None:
     limited, other = await admin.key(requests_per_second=5), await admin.key()
+    began_at = time.monotonic()
     answers = await asyncio.gather(
         *(http.get("/api/v1/stats", headers=bearer(key)) for key in [limited] * 30 + [other] * 30)
     )
+    seconds = time.monotonic() - began_at
     refused = [answer for answer in answers[:30] if answer.status_code == 429]
-    assert 15 <= len(refused) <= 25
+    # A burst of five, and five a second after it.
+    assert 5 <= 30 - len(refused) <= 5 + 5 * seconds
     for answer in refused:
         assert (answer.json()["reason"], answer.headers["retry-after"]) == ("RATE_LIMITED", "1")
     assert {answer.status_code for answer in answers[30:]} == {200}

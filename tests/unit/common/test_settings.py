@@ -12,6 +12,7 @@ from services.common.settings import PostgresSettings, RedisSettings, Settings, 
 from services.delivery.settings import DeliverySettings, WorkerSettings
 from services.gateway.settings import GatewaySettings
 from services.ingest.settings import IngestSettings
+from services.local.settings import LocalSettings
 from tests.support.encryption import ENCRYPTION_KEY
 
 SECRET = "hunter2-s3cret"
@@ -236,6 +237,7 @@ KEYS_BY_CLASS: list[tuple[type[Settings], list[str]]] = [
     (DeliverySettings, ["SERVICE_KEY"]),
     (AnalyticsSettings, ["SERVICE_KEY"]),
     (WorkerSettings, []),
+    (LocalSettings, ["SERVICE_KEY", "BOOTSTRAP_ADMIN_KEY"]),
 ]
 
 
