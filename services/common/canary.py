@@ -36,15 +36,23 @@ async def is_known(connection: postgres.Pool | postgres.Connection, keys: Keys) 
 async def known_keys(process: Process, pool: postgres.Pool, settings: EncryptionSettings) -> Keys:
     """The keys of the settings, once they are known to be those of the database.
 
-    Waits for Postgres, unless the process is told to stop. StartError when the keys are others, or there are none.
+    Waits for Postgres, unless the process is told to stop; until then it is not ready. StartError when the keys are
+    others, or there are none.
     """
+    known = asyncio.Event()
+
+    async def check() -> None:
+        if not known.is_set():
+            raise RuntimeError("not yet compared with what is encrypted in the database")
+
+    process.health.add_readiness("encryption_keys", check)
     try:
         keys = Keys.of(settings)
     except OSError as error:
         raise StartError(f"no key can be kept in DATA_DIR, and ENCRYPTION_KEYS is not set: {error}") from None
-    while not process.stop_requested.is_set():
+    while not (known.is_set() or process.stop_requested.is_set()):
         try:
-            known = await is_known(pool, keys)
+            theirs = await is_known(pool, keys)
         except Exception as error:
             if not (isinstance(error, asyncpg.UndefinedTableError) or errors.is_store_away(error)):
                 raise
@@ -52,7 +60,7 @@ async def known_keys(process: Process, pool: postgres.Pool, settings: Encryption
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(process.stop_requested.wait(), POLL_SECONDS)
             continue
-        if not known:
+        if not theirs:
             raise StartError("ENCRYPTION_KEYS are not those of this database: none opens what is encrypted in it")
-        break
+        known.set()
     return keys

@@ -14,7 +14,6 @@ from services.common.encryption_keys import EncryptionSettings
 from services.common.lifecycle import Process, StartError
 from services.embedded.ports import free_port
 from tests.support.encryption import ENCRYPTION_KEY, OTHER_KEY, keys
-from tests.support.stores import Stores
 
 ROOT = Path(__file__).resolve().parents[3]
 ROLES = ("ingest", "worker")
@@ -42,15 +41,18 @@ async def test_of_those_who_come_together_one_decides_for_all(database: str) -> 
     assert sum(known) == 5
 
 
-async def test_the_keys_are_waited_for_until_the_schema_is_there(stores: Stores, database: str) -> None:
+async def test_a_process_is_not_ready_and_waits_until_the_schema_is_there(database: str) -> None:
     settings = EncryptionSettings(encryption_keys=ENCRYPTION_KEY, _env_file=None)
     async with asyncpg.create_pool(database, min_size=0, max_size=2) as pool:
         await pool.execute("ALTER TABLE encryption_canary RENAME TO not_yet")
-        waiting = asyncio.create_task(canary.known_keys(Process("test"), pool, settings))
+        process = Process("test")
+        waiting = asyncio.create_task(canary.known_keys(process, pool, settings))
         await asyncio.sleep(2 * canary.POLL_SECONDS)
         assert not waiting.done()
+        assert (await process.health.ready()).keys() == {"encryption_keys"}
         await pool.execute("ALTER TABLE not_yet RENAME TO encryption_canary")
         await waiting
+        assert await process.health.ready() == {}
         assert await pool.fetchval("SELECT count(*) FROM encryption_canary") == 1
 
 
