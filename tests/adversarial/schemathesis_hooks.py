@@ -9,12 +9,13 @@ from hypothesis import strategies as st
 
 # Where made up targets lead: nowhere.
 NOWHERE = "hook.invalid"
+# All of them are URIs; the service takes those that are http or https, name a host, and no user.
 URLS = st.builds(
     "{}://{}{}{}".format,
     st.sampled_from(["http", "https", "HTTP", "ftp", "javascript"]),
-    st.sampled_from([NOWHERE, f"a.{NOWHERE}.", f"user@{NOWHERE}", "\u2488", "[::1]", "127.1", "0x7f.1", "", "a..b"]),
-    st.sampled_from(["", ":80", ":0", ":99999", ":http"]),
-    st.sampled_from(["", "/", "/hook?a=b#c", "/%00", "/%zz", "/\u2603", "/ ", "//", "?", "#"]),
+    st.sampled_from([NOWHERE, f"a.{NOWHERE}.", f"user@{NOWHERE}", "[::1]", "127.1", "0x7f.1", "", "a..b"]),
+    st.sampled_from(["", ":80", ":0", ":99999"]),
+    st.sampled_from(["", "/", "/hook?a=b#c", "/%00", "/%ff", "/..;/", "//", "?", "#"]),
 )
 schemathesis.openapi.format("uri", URLS)
 

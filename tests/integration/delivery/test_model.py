@@ -36,15 +36,25 @@ class Model:
     failure_count: int = 0
     interrupted_count: int = 0
     holder: Any = None
+    reason: str | None = None
+    expired: bool = False
     attempts: dict[int, str] = field(default_factory=dict)
+    # Of its subscription: paused or disabled, and its breaker. Half open it is for this delivery.
+    held: str | None = None
+    breaker: str = "closed"
+
+    @property
+    def held_by(self) -> str | None:
+        """What keeps it from being sent."""
+        return self.held or ("breaker_open" if self.breaker == "open" else None)
 
     def log(self, number: int, outcome: str) -> None:
         """An attempt is written once; only an interrupted one is replaced."""
         if self.attempts.get(number, "interrupted") == "interrupted":
             self.attempts[number] = outcome
 
-    def end(self, status: str) -> None:
-        self.status, self.holder = status, None
+    def end(self, status: str, reason: str | None = None) -> None:
+        self.status, self.holder, self.reason = status, None, reason
 
 
 class Delivery:
@@ -82,6 +92,8 @@ class Delivery:
         model.status, model.holder = "in_flight", found[0].token
         model.attempt_count += 1
         assert (found[0].number, found[0].failures) == (model.attempt_count, model.failure_count)
+        assert (found[0].expired, found[0].held_by) == (model.expired, model.held_by)
+        assert found[0].probe == (model.breaker == "half_open")
         self.claims.append(found[0])
 
     async def renew(self, claim: Claim, **_: bool) -> None:
@@ -105,7 +117,12 @@ class Delivery:
         self.model.log(claim.number, "http_5xx")
         if self.model.holder == claim.token:
             self.model.failure_count += 1
-            self.model.end("failed" if self.model.failure_count > LIMIT else "scheduled")
+            if self.model.failure_count > LIMIT:
+                self.model.end("failed", "retries_exhausted")
+            elif self.model.expired:
+                self.model.end("failed", "expired")
+            else:
+                self.model.end("scheduled")
 
     async def hand_back(self, claim: Claim, *, more: bool, twice: bool) -> None:
         self.claims.remove(claim)  # a worker has one outcome for a claim
@@ -140,8 +157,20 @@ class Delivery:
     async def time_passes(self) -> None:
         await self.world.pool.execute("UPDATE webhook_deliveries SET next_attempt_at = now() - interval '1 second'")
         await self.turns.take_due(await self.turns.find_due({self.subscription: 10}), hold_seconds=10)
-        if self.model.status == "scheduled":
-            self.model.status = "pending"
+        self._is_looked_at()
+
+    async def it_is_looked_at_while_it_is_held(self) -> None:
+        await self.turns.expire_held([self.subscription])
+        if self.model.expired:
+            self._is_looked_at()
+
+    def _is_looked_at(self) -> None:
+        if self.model.status in {"pending", "scheduled"}:
+            self.model.end(*(("failed", "expired") if self.model.expired else ("pending",)))
+
+    async def it_expires(self) -> None:
+        await self.world.pool.execute("UPDATE webhook_deliveries SET expires_at = now() - interval '1 second'")
+        self.model.expired = True
 
     async def a_lease_runs_out(self) -> None:
         await self.world.pool.execute(
@@ -152,7 +181,8 @@ class Delivery:
         if model.status == "in_flight":
             model.interrupted_count += 1
             model.log(model.attempt_count, "interrupted")
-            model.end("failed" if model.interrupted_count >= MAX_INTERRUPTIONS else "pending")
+            lost = model.interrupted_count >= MAX_INTERRUPTIONS
+            model.end(*(("failed", "worker_lost") if lost else ("pending",)))
 
     async def a_turn_finds_nothing_due(self) -> None:
         await self.world.pool.execute("UPDATE webhook_deliveries SET next_attempt_at = now() + interval '1 hour'")
@@ -164,15 +194,47 @@ class Delivery:
         assert await self.turns.expire_leases(subscriptions, per_subscription=5) == (0, 0)
         assert await self.world.row(self.id) == before
 
+    async def a_breaker_opens(self) -> None:
+        await self.world.pool.execute(
+            "INSERT INTO subscription_health (subscription_id, breaker, probe_at) VALUES ($1, 'open', now())"
+            " ON CONFLICT (subscription_id) DO UPDATE SET breaker = 'open', probe_at = now(), probe_delivery_id = NULL",
+            self.subscription,
+        )
+        self.model.breaker = "open"
+
+    async def a_probe_begins(self) -> None:
+        began = await self.turns.begin_probes({self.subscription: self.id})
+        assert began == ({self.subscription} if self.model.breaker == "open" else set())
+        if began:
+            self.model.breaker = "half_open"
+
+    async def a_breaker_closes(self) -> None:
+        await self.world.pool.execute("UPDATE subscription_health SET breaker = 'closed', probe_delivery_id = NULL")
+        self.model.breaker = "closed"
+
     # -- people --
 
+    async def pause(self) -> None:
+        await self._hold("paused")
+
+    async def disable(self) -> None:
+        await self._hold("disabled")
+
+    async def release(self) -> None:
+        await self._hold(None)
+
+    async def _hold(self, held_by: str | None) -> None:
+        await self.world.pool.execute("UPDATE subscriptions SET status = $1", held_by or "active")
+        self.model.held = held_by
+
     async def retry(self) -> None:
-        if self.model.status == "in_flight":
+        if self.model.status == "in_flight" or self.model.held == "disabled":
             with pytest.raises(errors.Conflict):
                 await self.api.retry("default", self.id, may_ring=lambda _: False)
             return
         await self.api.retry("default", self.id, may_ring=lambda _: False)
         self.model.failure_count = self.model.interrupted_count = 0
+        self.model.expired = False
         self.model.end("pending")
 
     async def cancel(self) -> None:
@@ -181,7 +243,8 @@ class Delivery:
                 await self.api.cancel("default", self.id)
             return
         await self.api.cancel("default", self.id)
-        self.model.end("cancelled")
+        if self.model.status != "cancelled":
+            self.model.end("cancelled", "cancelled")
 
     # -- always --
 
@@ -192,7 +255,7 @@ class Delivery:
         assert row["interrupted_count"] == model.interrupted_count
         assert row["attempt_count"] == model.attempt_count
         assert (row["completed_at"] is not None) == (model.status not in UNFINISHED)
-        assert (row["reason"] is not None) == (model.status in {"failed", "cancelled"})
+        assert row["reason"] == model.reason
 
     async def the_log_is_as_the_model_says(self) -> None:
         attempts = await self.world.attempts(self.id)
@@ -204,7 +267,8 @@ STEPS = st.sampled_from(
     ["claim"] * 4
     + ["a_lease_runs_out"] * 3
     + ["succeed", "succeed", "succeed", "fail", "fail", "fail", "hand_back", "renew", "time_passes", "time_passes"]
-    + ["a_turn_finds_nothing_due", "retry", "cancel"]
+    + ["a_turn_finds_nothing_due", "retry", "cancel", "it_expires", "it_is_looked_at_while_it_is_held"]
+    + ["pause", "disable", "release", "release", "a_breaker_opens", "a_probe_begins", "a_breaker_closes"]
 )
 
 
@@ -223,8 +287,8 @@ def on_a_database(stores: Stores) -> Iterator[tuple[asyncio.Runner, World]]:
 
 
 # What fails is not shrunk: each try is a walk over a real database.
-@settings(max_examples=60, deadline=None, derandomize=True, phases=[Phase.generate])
-@given(steps=st.lists(st.tuples(STEPS, st.integers(0, 5), st.booleans(), st.booleans()), min_size=10, max_size=25))
+@settings(max_examples=80, deadline=None, derandomize=True, phases=[Phase.generate])
+@given(steps=st.lists(st.tuples(STEPS, st.integers(0, 5), st.booleans(), st.booleans()), min_size=10, max_size=30))
 def test_a_delivery_follows_the_model(
     on_a_database: tuple[asyncio.Runner, World], steps: list[tuple[str, int, bool, bool]]
 ) -> None:
