@@ -264,11 +264,12 @@ class Delivery:
 
 
 STEPS = st.sampled_from(
-    ["claim"] * 4
+    ["claim"] * 10
     + ["a_lease_runs_out"] * 3
     + ["succeed", "succeed", "succeed", "fail", "fail", "fail", "hand_back", "renew", "time_passes", "time_passes"]
-    + ["a_turn_finds_nothing_due", "retry", "cancel", "it_expires", "it_is_looked_at_while_it_is_held"]
-    + ["pause", "disable", "release", "release", "a_breaker_opens", "a_probe_begins", "a_breaker_closes"]
+    + ["a_turn_finds_nothing_due", "it_expires", "it_is_looked_at_while_it_is_held"]
+    + ["retry", "retry", "retry", "cancel"]
+    + ["pause", "disable", "disable", "release", "release", "a_breaker_opens", "a_probe_begins", "a_breaker_closes"]
 )
 
 
