@@ -73,7 +73,7 @@ check 'generated files' "$python" scripts/chart.py --check
 check 'helm lint' lint
 check policies policies
 check Dockerfile hadolint --config tests/chart/hadolint.yaml Dockerfile
-check shell shellcheck scripts/chart-test.sh scripts/image.sh scripts/venv.sh
+check shell shellcheck scripts/*.sh .ci/run
 
 check tests "$python" -m pytest --confcutdir=tests/chart tests/chart "$@"
 

@@ -1,14 +1,15 @@
 """What the chart sets is what the services read."""
 
+import base64
 import importlib
 
 import pytest
 
 from scripts import chart
+from services.common import encryption_keys
+from services.common.auth import keys
 from tests.chart import rendering
 
-# Read by the services soon: the keys. Take a name out when a settings class has it.
-KEYS: set[str] = set()
 # Read by the driver of Postgres itself, and by scripts/schema.py for dbmate.
 LIBPQ = {"PGSSLMODE", "PGSSLROOTCERT"}
 
@@ -23,7 +24,7 @@ def read_by(component: str) -> set[str]:
 def test_every_variable_is_read(scenario: str, component: str) -> None:
     objects = rendering.scenario(scenario)
     (container,) = rendering.named(objects, "Deployment", f"-{component}")["spec"]["template"]["spec"]["containers"]
-    assert rendering.environment(objects, container).keys() - read_by(component) <= KEYS | LIBPQ
+    assert rendering.environment(objects, container).keys() - read_by(component) <= LIBPQ
 
 
 @pytest.mark.parametrize("component", rendering.COMPONENTS)
@@ -41,3 +42,11 @@ def test_every_variable_can_be_set(component: str) -> None:
     # Urls stand for the parts that are given here; BIND_HOST is what ENV says; DATA_DIR is for development.
     assert (read_by(component) & chart.MANAGED) - found <= {"DATABASE_URL", "REDIS_URL", "BIND_HOST", "DATA_DIR"}
     assert settable <= chart.schemas()[component].keys()
+
+
+def test_the_keys_that_the_chart_makes_are_usable() -> None:
+    data = rendering.named(rendering.scenario("minimal"), "Secret", "-keys")["data"]
+    made = {name: base64.b64decode(value).decode() for name, value in data.items()}
+    assert keys.why_not(made["bootstrap-admin-key"]) is None
+    assert keys.why_not(made["service-key"], prefix="") is None
+    assert len(encryption_keys.parse(made["encryption-keys"])) == 1
