@@ -111,9 +111,9 @@ def test_bytes_of_a_bad_shape_are_answered_with_a_documented_status(
 def test_a_message_over_the_bound_is_refused_and_the_connection_goes_on(
     methods: list[rpc.Method], tally: Tally
 ) -> None:
-    for method in methods:
+    for method in {method.channel: method for method in methods}.values():
         tally.add("gRPC, bad shapes")
-        assert method.call(field(99, b"a" * (8 << 20))) is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert method.call(field(99, b"a" * (5 << 20))) is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert method.call(b"\xff") is grpc.StatusCode.INVALID_ARGUMENT
 
 

@@ -19,8 +19,8 @@ CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
 
 
 # Of each operation, and of sequences; in the short mode and in the long one.
-PHASES = {"examples,coverage,fuzzing": (3, 220), "stateful": (60, 500)}
-LEAST_CASES = {"examples,coverage,fuzzing": (800, 5000), "stateful": (200, 2000)}
+PHASES = {"examples,coverage,fuzzing": (3, 300), "stateful": (30, 500)}
+LEAST_CASES = {"examples,coverage,fuzzing": (800, 5000), "stateful": (100, 1000)}
 
 
 @pytest.mark.parametrize("phases", PHASES)

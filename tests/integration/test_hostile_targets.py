@@ -65,7 +65,7 @@ async def strict_ingest(stores: Stores) -> AsyncIterator[Ingest]:
     """An ingest server as in production: nothing is allowed."""
     with stores.database() as database_url:
         async with serving(
-            database_url, stores.redis_url(), env="test", bind_host="127.0.0.1", egress_allow=""
+            database_url, stores.redis_url(), env="test", bind_host="127.0.0.1", egress_allow="", auth_required=False
         ) as made:
             yield made
 
