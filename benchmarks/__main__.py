@@ -1,7 +1,6 @@
 """The benchmark: python -m benchmarks [--scenario NAME …] [--runs N] [--seconds S] [--json FILE] [--keep]."""
 
 import contextlib
-import resource
 import shutil
 import signal
 import sys
@@ -13,19 +12,18 @@ from benchmarks import options, run, scenarios
 from benchmarks.bench import Bench
 from benchmarks.errors import BenchmarkError
 from benchmarks.screen import Screen
+from services.common import open_files
 from services.embedded import EmbeddedError
 from services.local.errors import StackError
 from services.local.migrations import MigrationError
 
-# Sockets of generator, receiver and worker: one for each request in flight.
-OPEN_FILES = 16_384
 INTERRUPTED = 130
 
 
 def main() -> None:
     """Runs once; exit status 1 and a line when it cannot, 130 when it was stopped."""
     named = options.parse(sys.argv[1:], tuple(scenarios.ALL))
-    _raise_open_files()
+    open_files.raise_limit()
     _stop_on_signals()
     with _folder(keep=named.keep) as folder, Screen() as screen:
         try:
@@ -63,14 +61,6 @@ def _stop_on_signals() -> None:
         # nohup means it.
         if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, stop)
-
-
-def _raise_open_files() -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 if __name__ == "__main__":

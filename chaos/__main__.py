@@ -6,7 +6,6 @@ Exit status: 0 when the promise was kept, 1 when it was broken, 130 when it was 
 import argparse
 import asyncio
 import contextlib
-import resource
 import shutil
 import signal
 import sys
@@ -19,17 +18,17 @@ import uvloop
 
 from chaos import kinds, plan, report, run, schedule, verdict
 from chaos.scenarios import SCENARIOS
+from services.common import open_files
 
 DEFAULT_RATE = 100.0
 # So many large events as keep some waiting for longer than a lease.
 LARGE_EVENTS = 200
-OPEN_FILES = 10_240
 
 
 def main() -> None:
     """Runs once."""
     options = _parse(sys.argv[1:])
-    _raise_open_files()
+    open_files.raise_limit()
     began = time.monotonic()
 
     def say(line: str) -> None:
@@ -121,13 +120,6 @@ def _folder(keep: Path | None) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _raise_open_files() -> None:
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
-    with contextlib.suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 if __name__ == "__main__":

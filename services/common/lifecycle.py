@@ -22,7 +22,7 @@ from contextlib import AbstractAsyncContextManager
 import structlog
 import uvloop
 
-from services.common import http_server, logs, metrics, ops
+from services.common import http_server, logs, metrics, open_files, ops
 from services.common.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -94,6 +94,7 @@ class Process:
 def run(role: str, settings: Settings, serve: Callable[[Process], AbstractAsyncContextManager[None]]) -> None:
     """Runs a process until it is told to stop; the exit status is 0 unless something died."""
     logs.configure(role, settings)
+    open_files.raise_limit()
     metrics.export_build_info()
     ops_listener = http_server.bind(settings.host, settings.metrics_port)
     status = uvloop.run(_run(role, serve, ops_listener))

@@ -132,7 +132,10 @@ class Breaker(schemas.Answer):
         description="`closed`: deliveries go out. `open`: they wait. `half_open`: one of them is tried.",
         examples=["closed"],
     )
-    since: schemas.Timestamp | None = Field(description="null when it was never open.", examples=[None])
+    since: schemas.Timestamp | None = Field(
+        description="When it came into this state, or first failed if it was never open. null when it never failed.",
+        examples=[None],
+    )
     reason: str | None = Field(description="Why it opened; null while it is closed.", examples=[None])
     next_probe_at: schemas.Timestamp | None = Field(
         description="While it is open: when one delivery may be tried.", examples=[None]

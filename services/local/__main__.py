@@ -3,12 +3,12 @@
 import contextlib
 import functools
 import os
-import resource
 import signal
 import sys
 import time
 from pathlib import Path
 
+from services.common import open_files
 from services.common.settings import load
 from services.embedded import Child, EmbeddedError, Guard, ports
 from services.local import lock, logs, migrations, plan, readiness, stores
@@ -18,8 +18,6 @@ from services.local.settings import LocalSettings
 from services.local.supervisor import Part, Supervisor
 
 LOGS_INTERVAL_SECONDS = 10.0
-# Sockets of a worker and then some; the usual limits are 1024 (Linux) and 256 (macOS).
-OPEN_FILES = 10_240
 
 
 def main() -> None:
@@ -56,7 +54,7 @@ def _refuse_taken_port(settings: LocalSettings) -> None:
 def _run(settings: LocalSettings, output: Output, stack_lock: int) -> None:
     the_plan = plan.make(settings)
     the_plan.ports_path.unlink(missing_ok=True)
-    _raise_open_files()
+    open_files.raise_limit()
     with contextlib.ExitStack() as cleanup:
         guard = cleanup.enter_context(Guard(keep_open=[stack_lock]))
         supervisor = Supervisor(output.step, on_tick=_Housekeeping(guard, the_plan.logs).run)
@@ -124,14 +122,6 @@ def _stop_on_signals(supervisor: Supervisor) -> None:
         if number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
             continue
         signal.signal(number, lambda _number, _frame: supervisor.request_stop())
-
-
-def _raise_open_files() -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 class _Housekeeping:

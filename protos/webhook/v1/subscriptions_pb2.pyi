@@ -95,7 +95,7 @@ class Breaker(_message.Message):
     """Failed attempts since the last success."""
     @_builtins.property
     def since(self) -> _timestamp_pb2.Timestamp:
-        """When it came into this state; unset when it was never open."""
+        """When it came into this state, or the endpoint first failed if it was never open; unset when it never failed."""
 
     @_builtins.property
     def next_probe_at(self) -> _timestamp_pb2.Timestamp:

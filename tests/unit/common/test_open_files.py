@@ -1,0 +1,27 @@
+"""The limit of open files is raised as far as it may be."""
+
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import resource, sys
+from services.common import open_files
+soft, hard = (int(limit) for limit in sys.argv[1:])
+resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+open_files.raise_limit()
+print(*resource.getrlimit(resource.RLIMIT_NOFILE))
+"""
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "expected"), [(256, 4096, 4096), (256, 20_000, 16_384), (18_000, 20_000, 18_000), (256, 256, 256)]
+)
+def test_it_is_raised_to_what_is_wanted_or_to_the_hard_limit_and_never_lowered(
+    soft: int, hard: int, expected: int
+) -> None:
+    # In a process of its own: a hard limit that was lowered stays so.
+    command = [sys.executable, "-c", PROGRAM, str(soft), str(hard)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+    assert done.stdout.split() == [str(expected), str(hard)]
