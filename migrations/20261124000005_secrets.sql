@@ -18,6 +18,15 @@ CREATE TABLE encryption_canary (
 
 -- migrate:down
 
+-- There is no way back for them: what was in the clear before is encrypted, under a key that the database does not have.
+DO $$
+BEGIN
+    IF EXISTS (SELECT FROM subscriptions WHERE sealed_secrets IS NOT NULL) THEN
+        RAISE EXCEPTION 'signing secrets are encrypted, and would be lost';
+    END IF;
+END
+$$;
+
 DROP TABLE encryption_canary;
 DROP INDEX subscriptions_plain;
 ALTER TABLE subscriptions

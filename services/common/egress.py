@@ -111,6 +111,11 @@ class Policy:
             if not any(address in network for network in self.networks) and not _is_public(address):
                 raise EgressDenied(f"{host} {'is' if is_address(host) else 'leads to what is'} not a public address")
 
+    def absolute(self, host: str) -> str:
+        """With a last dot, so that no search list of the resolver makes another name of it."""
+        name = _canonical(host)
+        return host if "." not in name or self._names(name) or name.endswith(".localhost") else name + "."
+
     def _names(self, name: str) -> bool:
         return name in self.hosts or name.endswith(self.zones)
 

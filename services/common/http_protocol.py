@@ -48,6 +48,7 @@ class BoundedProtocol(OrderedProtocol):
         self._piece_bytes = self._request_bytes = self._counted_bytes = 0
         self._since = 0.0
         self._timer: asyncio.TimerHandle | None = None
+        self._unread: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         """A client is there; it has some seconds for its first request."""
@@ -61,9 +62,12 @@ class BoundedProtocol(OrderedProtocol):
         """It is gone, and so is what it had sent."""
         super().connection_lost(exc)
         self._rest()
+        self._unread_no_more()
 
     def data_received(self, data: bytes) -> None:
         """A piece of a request, or several requests."""
+        if not self._unfinished and not data.strip(b"\r\n"):
+            return  # line ends begin no request, and must not end uvicorn's wait for one
         self._piece_bytes = len(data)
         self._request_bytes += self._piece_bytes
         super().data_received(data)
@@ -75,6 +79,21 @@ class BoundedProtocol(OrderedProtocol):
         super().on_message_begin()
         self._unfinished = self._in_head = True
         self._request_bytes = self._piece_bytes
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Takes a header down. Trailers are dropped: uvicorn would take them for headers, without any bound."""
+        if self._in_head:
+            super().on_header(name, value)
+
+    def pause_writing(self) -> None:
+        """The client does not read its answer; it has some time to begin to."""
+        super().pause_writing()
+        self._unread = self.loop.call_later(REQUEST_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """It has read enough for more to be written."""
+        super().resume_writing()
+        self._unread_no_more()
 
     def on_headers_complete(self) -> None:
         """Its headers are there: it is served, or refused for their size."""
@@ -111,6 +130,11 @@ class BoundedProtocol(OrderedProtocol):
             self._timer = None
         BoundedProtocol.unfinished_bytes -= self._counted_bytes
         self._counted_bytes = 0
+
+    def _unread_no_more(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
 
     def _hold(self) -> None:
         """Waits for the rest of a request, within its bounds."""

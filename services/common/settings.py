@@ -136,6 +136,8 @@ class BootstrapSettings(AuthSettings):
     @field_validator("bootstrap_admin_key")
     @classmethod
     def _bootstrap_key_is_usable(cls, key: str, others: ValidationInfo) -> str:
+        if key and key == others.data.get("service_key"):
+            raise PydanticCustomError("same", "must be another than SERVICE_KEY")
         return _usable_key(key, others, prefix=keys.PREFIX, required=cls.bootstrap_required)
 
 

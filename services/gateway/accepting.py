@@ -18,6 +18,7 @@ from protos.webhook.v1 import ingest_pb2
 from services.common import errors, ids
 from services.gateway import bodies, callers, envelope, metrics, problems
 from services.gateway.ingest_batches import IngestBatches
+from services.gateway.ingest_tokens import IngestTokens
 from services.gateway.role_route import LEAST
 
 WEBHOOK_PATH = "/api/v1/webhooks/ingest/{subscription_id}"
@@ -25,6 +26,8 @@ WEBHOOK_PATH = "/api/v1/webhooks/ingest/{subscription_id}"
 TOKEN_PATH = WEBHOOK_PATH + "/{token}"
 EVENTS_PATH = "/api/v1/events"
 
+# A right one has 71 characters; spaces around it do no harm.
+MAX_SIGNATURE_LENGTH = 128
 # What may stand around a payload of the greatest size, in bytes.
 ENVELOPE_BYTES = 4096
 
@@ -63,14 +66,12 @@ class _Endpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers 202, or a problem document."""
         try:
-            tenant_id = self._admit(scope)
+            tenant_id = await self._admit(scope)
             body = await bodies.read(scope, receive, self._max_payload_bytes + ENVELOPE_BYTES)
             whole = time.perf_counter()
             item = self._item(scope, dict(scope["headers"]), body)
             item.tenant_id = tenant_id
-            # A signed webhook carries the body beside the payload.
-            size_bytes = 2 * len(body) if item.HasField("hub_signature") else len(body)
-            accepted = await self._batches.accept(item, size_bytes)
+            accepted = await self._batches.accept(item, item.ByteSize())
         except errors.WebhookError as error:
             metrics.REJECTED.labels(error.reason).inc()
             await problems.response(error)(scope, receive, send)
@@ -84,8 +85,8 @@ class _Endpoint:
             self._accepted.inc()
         await _send_202(send, msgspec.json.encode(self._answer(accepted)))
 
-    def _admit(self, scope: Scope) -> str:
-        """The tenant that the request acts for; PermissionDenied when its caller may not make it."""
+    async def _admit(self, scope: Scope) -> str:
+        """The tenant that the request acts for; a WebhookError when its caller may not make it."""
         return callers.check_role(scope, LEAST[self.operation_id]).tenant_id
 
     def _item(self, scope: Scope, headers: dict[bytes, bytes], body: bytes) -> ingest_pb2.IngestItem:
@@ -127,6 +128,8 @@ class Webhook(_Endpoint):
         )
         signature = headers.get(b"x-hub-signature-256")
         if signature is not None:
+            if len(signature) > MAX_SIGNATURE_LENGTH:
+                raise errors.SignatureMismatch("X-Hub-Signature-256 must be sha256= and 64 hexadecimal digits")
             item.hub_signature.signature = signature.decode("latin-1")
             if cut.enveloped:
                 item.hub_signature.signed_body = body
@@ -143,7 +146,14 @@ class TokenWebhook(Webhook):
 
     operation_id = "ingest_webhook_with_token"
 
-    def _admit(self, scope: Scope) -> str:  # noqa: ARG002 - the path says it
+    def __init__(self, batches: IngestBatches, tokens: IngestTokens, *, max_payload_bytes: int) -> None:
+        super().__init__(batches, max_payload_bytes=max_payload_bytes)
+        self._tokens = tokens
+
+    async def _admit(self, scope: Scope) -> str:
+        subscription_id: str = scope["path_params"]["subscription_id"]
+        ids.parse("subscription_id", subscription_id)
+        await self._tokens.check(subscription_id, scope["path_params"]["token"])
         return ""
 
     def _item(self, scope: Scope, headers: dict[bytes, bytes], body: bytes) -> ingest_pb2.IngestItem:
@@ -175,12 +185,12 @@ class Event(_Endpoint):
         return EventAccepted(accepted.event_id, accepted.deliveries)
 
 
-def routes(batches: IngestBatches, *, max_payload_bytes: int) -> list[Route]:
+def routes(batches: IngestBatches, tokens: IngestTokens, *, max_payload_bytes: int) -> list[Route]:
     """The routes."""
     return [
         Route(WEBHOOK_PATH, Webhook(batches, max_payload_bytes=max_payload_bytes), methods=["POST"]),
         Route(EVENTS_PATH, Event(batches, max_payload_bytes=max_payload_bytes), methods=["POST"]),
-        Route(TOKEN_PATH, TokenWebhook(batches, max_payload_bytes=max_payload_bytes), methods=["POST"]),
+        Route(TOKEN_PATH, TokenWebhook(batches, tokens, max_payload_bytes=max_payload_bytes), methods=["POST"]),
     ]
 
 

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Path, Query, Response
 from pydantic import AfterValidator, AwareDatetime, ConfigDict, Field
 
 from protos.webhook.v1 import access_pb2 as pb
@@ -116,7 +116,9 @@ class ApiKeysQuery(schemas.PageQuery):
     response_description="The key, this once.",
     responses=openapi.problems(*openapi.WITH_BODY),
 )
-async def create_api_key(body: ApiKeyBody, services: backends.Injected, caller: callers.Injected) -> CreatedApiKey:
+async def create_api_key(
+    body: ApiKeyBody, services: backends.Injected, caller: callers.Injected, response: Response
+) -> CreatedApiKey:
     """Makes a key. Its digest is stored, so this answer is the only place where it ever stands."""
     request = pb.CreateApiKeyRequest(
         tenant_id=body.tenant_id or caller.tenant_id,
@@ -127,6 +129,7 @@ async def create_api_key(body: ApiKeyBody, services: backends.Injected, caller: 
     if body.expires_at is not None:
         request.expires_at.FromDatetime(body.expires_at)
     answer = await services.access.CreateApiKey(request, timeout=services.timeout_seconds)
+    response.headers.update(schemas.NO_STORE)
     return CreatedApiKey(key=answer.key, **_fields(answer.api_key))
 
 

@@ -23,6 +23,7 @@ from services.gateway import (
 from services.gateway.backends import Backends
 from services.gateway.callers import Callers
 from services.gateway.ingest_batches import IngestBatches
+from services.gateway.ingest_tokens import IngestTokens
 
 OPENAPI_PATH = "/openapi.json"
 
@@ -31,7 +32,7 @@ def create(
     services: Backends, batches: IngestBatches, callers: Callers, health: ops.Health, *, max_payload_bytes: int
 ) -> ASGIApp:
     """The application; payloads may have up to `max_payload_bytes`."""
-    accept = accepting.routes(batches, max_payload_bytes=max_payload_bytes)
+    accept = accepting.routes(batches, IngestTokens(services.subscriptions), max_payload_bytes=max_payload_bytes)
     api = described(services)
     api.routes.extend(accept)
     operational = ops.routes(health)

@@ -23,6 +23,10 @@ if TYPE_CHECKING:  # the asynchronous stubs exist for the type checker alone
 # Of one call to ingest; there is time for a second one within known.ASK_TIMEOUT_SECONDS.
 CALL_SECONDS = 0.45
 
+# Of an Authorization header, with room for spaces.
+MAX_HEADER_LENGTH = keys.MAX_LENGTH + 64
+
+_USUAL = b"Bearer "
 _RETRYABLE = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
 _ROLES: Mapping[int, Role] = {
     pb.ROLE_ADMIN: Role.ADMIN,
@@ -52,28 +56,31 @@ class Callers:
         self._authenticate = access.Authenticate
         self._requests_per_second = settings.api_key_requests_per_second
         self._without_key = None if settings.requires_key else ANYBODY
+        # By key, and not by header: a key has thousands of spellings of that.
         self._known: Known[bytes, Caller] = Known(self._ask)
         # By key, so that a bucket outlives what is known of its key.
         self._buckets: dict[str, Bucket] = {}
 
     def known(self, header: bytes | None) -> Caller | None:
         """Whoever sent this header, if that is known already: one look-up in a dictionary, and no hash of ours."""
-        return self._without_key if header is None else self._known.fresh(header)
+        if header is None:
+            return self._without_key
+        return self._known.fresh(header[len(_USUAL) :]) if header.startswith(_USUAL) else None
 
     async def find(self, header: bytes | None) -> Caller:
         """Whoever sent this header; Unauthenticated when it is nobody, Unavailable when nobody can say."""
         if header is None:
             raise keys.missing()
+        key = keys.of_header(header[:MAX_HEADER_LENGTH].decode("latin-1"))
+        if len(header) > MAX_HEADER_LENGTH or keys.why_not(key):
+            raise keys.invalid()
         try:
-            return await self._known.find(header)
+            return await self._known.find(key.encode())
         except TimeoutError:
             raise errors.Unavailable("the API key cannot be looked up; try again") from None
 
-    async def _ask(self, header: bytes) -> Caller:
-        key = keys.of_header(header.decode("latin-1"))
-        if keys.why_not(key):
-            raise keys.invalid()
-        answer = await self._call(pb.AuthenticateRequest(key=key))
+    async def _ask(self, key: bytes) -> Caller:
+        answer = await self._call(pb.AuthenticateRequest(key=key.decode()))
         if answer.HasField("refusal"):
             raise errors.Unauthenticated(answer.refusal.message, reason=answer.refusal.reason)
         found = answer.caller

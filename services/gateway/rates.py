@@ -5,6 +5,8 @@ import time
 
 from services.gateway import problems
 
+MAX_RETRY_AFTER_SECONDS = 3600
+
 
 class Bucket:
     """Holds what the rate allows in a second, and one request at least."""
@@ -20,5 +22,6 @@ class Bucket:
         self._tokens = min(self._most, self._tokens + (now - self._filled_at) * self.per_second)
         self._filled_at = now
         if self._tokens < 1:
-            raise problems.RateLimited(retry_after_seconds=math.ceil((1 - self._tokens) / self.per_second))
+            wait = min(MAX_RETRY_AFTER_SECONDS, (1 - self._tokens) / self.per_second)
+            raise problems.RateLimited(retry_after_seconds=math.ceil(wait))
         self._tokens -= 1

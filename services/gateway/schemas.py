@@ -9,6 +9,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from services.common import errors, ids, paging
 from services.gateway import openapi
 
+# Headers of an answer with something that is shown once: nobody keeps it on the way.
+NO_STORE = {"cache-control": "no-store"}
 EXAMPLE_TIME = "2026-03-14T15:09:26.535Z"
 EXAMPLE_SUBSCRIPTION_ID = "019ced6f-8a27-7c3e-9b1a-5d0f4e2c7b61"
 EXAMPLE_EVENT_ID = "019ced70-1c5d-7f02-8f4b-2ab1c9d3e4f5"

@@ -25,8 +25,6 @@ RULES = (
 )
 EXAMPLE_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # noqa: S105 - the example of Standard Webhooks
 EXAMPLE_TOKEN = "whi_Zm9yLWEtdGhpcmQtcGFydHktdGhhdC1jYW5ub3QtbG9n"  # noqa: S105 - an example
-# What is shown once is kept by nobody on the way.
-NO_STORE = {"cache-control": "no-store"}
 _ROTATIONS: dict[str, Example] = {
     "made": {"summary": "A secret is made", "value": {"overlap_hours": 24}},
     "leaked": {"summary": "The old ones end at once", "value": {"overlap_hours": 0}},
@@ -103,7 +101,7 @@ async def rotate_subscription_secret(
         subscription_id=subscription_id, secret_key=body.secret_key, overlap_hours=body.overlap_hours
     )
     answer = await services.subscriptions.RotateSubscriptionSecret(request, timeout=services.timeout_seconds)
-    response.headers.update(NO_STORE)
+    response.headers.update(schemas.NO_STORE)
     return Rotated(
         secret_key=answer.secret_key or None, previous_secrets=previous(answer.subscription.previous_secrets_expire_at)
     )
@@ -126,7 +124,7 @@ async def create_ingest_token(
     """
     request = pb.CreateIngestTokenRequest(subscription_id=subscription_id)
     answer = await services.subscriptions.CreateIngestToken(request, timeout=services.timeout_seconds)
-    response.headers.update(NO_STORE)
+    response.headers.update(schemas.NO_STORE)
     path = accepting.TOKEN_PATH.format(subscription_id=subscription_id, token=answer.token)
     return IngestToken(token=answer.token, path=path)
 

@@ -228,7 +228,7 @@ async def create_subscription(
     request.unsigned = "secret_key" in body.model_fields_set and body.secret_key is None
     answer = await services.subscriptions.CreateSubscription(request, timeout=services.timeout_seconds)
     response.headers["location"] = f"{router.prefix}/{answer.subscription.id}"
-    response.headers.update(subscription_secrets.NO_STORE)
+    response.headers.update(schemas.NO_STORE)
     created = _subscription(answer.subscription).model_dump()
     return CreatedSubscription(**created, secret_key=answer.secret_key or None)
 

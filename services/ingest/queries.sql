@@ -35,8 +35,8 @@ LEFT JOIN subscriptions s
 WHERE t.id = $1 AND t.deleted_at IS NULL
 
 -- update_subscription --
--- Replaces a live subscription's fields; the secrets only when $6 says so, the headers when $13 does. Answers it with its
--- breaker.
+-- Replaces a live subscription's fields; the secrets only when $6 says so, the headers when $13 does. Headers that nobody
+-- replaces stay for the host that they were given for, and for no other. Answers it with its breaker.
 WITH changed AS (
     UPDATE subscriptions
     SET target_url = $3, event_types = $4, description = $5,
@@ -44,8 +44,12 @@ WITH changed AS (
         sealed_secrets = CASE WHEN $6 THEN $7 ELSE sealed_secrets END,
         keep_when_disabled = $8, rate_limit_per_second = $9, rate_limit_burst = $10, timeout_seconds = $11,
         retry_policy = $12::jsonb,
-        sealed_headers = CASE WHEN $13 THEN $14 ELSE sealed_headers END,
-        header_names = CASE WHEN $13 THEN $15 ELSE header_names END,
+        sealed_headers = CASE WHEN $13 THEN $14
+                              WHEN lower(substring(target_url FROM '^[^:]+://[^/?#]*'))
+                                   = lower(substring($3::text FROM '^[^:]+://[^/?#]*')) THEN sealed_headers END,
+        header_names = CASE WHEN $13 THEN $15
+                            WHEN lower(substring(target_url FROM '^[^:]+://[^/?#]*'))
+                                 = lower(substring($3::text FROM '^[^:]+://[^/?#]*')) THEN header_names ELSE '{}' END,
         version = version + 1, updated_at = now()
     WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NULL
     RETURNING *

@@ -5,6 +5,7 @@ import hashlib
 from collections.abc import Coroutine, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TypeAlias, TypeVar
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import grpc
@@ -21,7 +22,7 @@ from services.ingest import ingest_tokens, signing_secrets, statuses
 from services.ingest import subscription_messages as messages
 from services.ingest.cache import SubscriptionCache
 from services.ingest.idempotency import Key, key_of
-from services.ingest.store import Store
+from services.ingest.store import Store, no_subscription
 from services.ingest.subscriptions import Breaker, Draft, Shown, Subscription, secret_violations
 
 log = structlog.get_logger(__name__)
@@ -115,6 +116,18 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         cancelled = await self._store.cancel_waiting(subscription_id)
         return pb.DeleteSubscriptionResponse(cancelled_deliveries=cancelled)
 
+    async def CheckIngestToken(  # noqa: N802 - gRPC's name
+        self,
+        request: pb.CheckIngestTokenRequest,
+        context: grpc.aio.ServicerContext[pb.CheckIngestTokenRequest, pb.CheckIngestTokenResponse],  # noqa: ARG002 - gRPC's signature
+    ) -> pb.CheckIngestTokenResponse:
+        """Says nothing, or NotFound without a word on why."""
+        subscription_id = ids.parse("subscription_id", request.subscription_id)
+        found = await self._cache.get(subscription_id)
+        if found is None or not ingest_tokens.matches(request.token, found.ingest_token_hash):
+            raise no_subscription(subscription_id)
+        return pb.CheckIngestTokenResponse()
+
     async def DisableSubscription(  # noqa: N802 - gRPC's name
         self,
         request: pb.DisableSubscriptionRequest,
@@ -200,11 +213,22 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
     async def _update(
         self, tenant_id: str, subscription_id: UUID, draft: Draft, *, set_secret: bool, set_headers: bool
     ) -> Shown:
+        if not set_headers:
+            await self._keep_headers_at_home(tenant_id, subscription_id, draft)
         shown = await self._store.update_subscription(
             tenant_id, subscription_id, draft, set_secret=set_secret, set_headers=set_headers
         )
         await self._cache.changed(subscription_id, tenant_id, shown[0], shown[0].version)
         return shown
+
+    async def _keep_headers_at_home(self, tenant_id: str, subscription_id: UUID, draft: Draft) -> None:
+        """InvalidArgument when headers that nobody can read would go to another host than they were given for."""
+        stored, _ = await self._store.shown(tenant_id, subscription_id)
+        if stored.header_names and _origin(stored.target_url) != _origin(draft.target_url):
+            expected = (
+                "must be in the request, or null, when target_url leads to another host than the stored ones are for"
+            )
+            raise errors.InvalidArgument.field("headers", expected)
 
     async def _rotate(self, tenant_id: str, subscription_id: UUID, secret_key: str, overlap: timedelta) -> Shown:
         shown = await self._store.rotate_secret(tenant_id, subscription_id, secret_key, overlap=overlap)
@@ -250,6 +274,12 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
             log.error("a signing secret cannot be opened", subscription_id=str(subscription.id), reason=str(error))  # noqa: TRY400 - there is no bug to trace
             return ()
         return secrets.previous(datetime.now(UTC))
+
+
+def _origin(target_url: str) -> str:
+    """Scheme, host and port as they are written, as update_subscription compares them."""
+    parts = urlsplit(target_url)
+    return f"{parts.scheme}://{parts.netloc}".lower()
 
 
 async def _key(request: pb.CreateSubscriptionRequest, tenant_id: str) -> Key:

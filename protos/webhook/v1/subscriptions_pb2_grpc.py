@@ -99,6 +99,11 @@ class SubscriptionServiceStub:
                 request_serializer=webhook_dot_v1_dot_subscriptions__pb2.DeleteIngestTokenRequest.SerializeToString,
                 response_deserializer=webhook_dot_v1_dot_subscriptions__pb2.DeleteIngestTokenResponse.FromString,
                 _registered_method=True)
+        self.CheckIngestToken = channel.unary_unary(
+                '/webhook.v1.SubscriptionService/CheckIngestToken',
+                request_serializer=webhook_dot_v1_dot_subscriptions__pb2.CheckIngestTokenRequest.SerializeToString,
+                response_deserializer=webhook_dot_v1_dot_subscriptions__pb2.CheckIngestTokenResponse.FromString,
+                _registered_method=True)
 
 
 class SubscriptionServiceServicer:
@@ -199,6 +204,13 @@ class SubscriptionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CheckIngestToken(self, request, context):
+        """Whether a token is the one of a subscription's ingest URL; NOT_FOUND when it is not. For gateways alone.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SubscriptionServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -261,6 +273,11 @@ def add_SubscriptionServiceServicer_to_server(servicer, server):
                     servicer.DeleteIngestToken,
                     request_deserializer=webhook_dot_v1_dot_subscriptions__pb2.DeleteIngestTokenRequest.FromString,
                     response_serializer=webhook_dot_v1_dot_subscriptions__pb2.DeleteIngestTokenResponse.SerializeToString,
+            ),
+            'CheckIngestToken': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckIngestToken,
+                    request_deserializer=webhook_dot_v1_dot_subscriptions__pb2.CheckIngestTokenRequest.FromString,
+                    response_serializer=webhook_dot_v1_dot_subscriptions__pb2.CheckIngestTokenResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -592,6 +609,33 @@ class SubscriptionService:
             '/webhook.v1.SubscriptionService/DeleteIngestToken',
             webhook_dot_v1_dot_subscriptions__pb2.DeleteIngestTokenRequest.SerializeToString,
             webhook_dot_v1_dot_subscriptions__pb2.DeleteIngestTokenResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckIngestToken(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/webhook.v1.SubscriptionService/CheckIngestToken',
+            webhook_dot_v1_dot_subscriptions__pb2.CheckIngestTokenRequest.SerializeToString,
+            webhook_dot_v1_dot_subscriptions__pb2.CheckIngestTokenResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -74,6 +74,8 @@ class SubscriptionServiceStub:
     """Makes the token of a subscription's own ingest URL, in place of the one before."""
     DeleteIngestToken: _grpc.UnaryUnaryMultiCallable[_subscriptions_pb2.DeleteIngestTokenRequest, _subscriptions_pb2.DeleteIngestTokenResponse]
     """Removes it; where there is none, nothing changes."""
+    CheckIngestToken: _grpc.UnaryUnaryMultiCallable[_subscriptions_pb2.CheckIngestTokenRequest, _subscriptions_pb2.CheckIngestTokenResponse]
+    """Whether a token is the one of a subscription's ingest URL; NOT_FOUND when it is not. For gateways alone."""
 
 @_typing.type_check_only
 class SubscriptionServiceAsyncStub(SubscriptionServiceStub):
@@ -121,6 +123,8 @@ class SubscriptionServiceAsyncStub(SubscriptionServiceStub):
     """Makes the token of a subscription's own ingest URL, in place of the one before."""
     DeleteIngestToken: _aio.UnaryUnaryMultiCallable[_subscriptions_pb2.DeleteIngestTokenRequest, _subscriptions_pb2.DeleteIngestTokenResponse]  # type: ignore[assignment]
     """Removes it; where there is none, nothing changes."""
+    CheckIngestToken: _aio.UnaryUnaryMultiCallable[_subscriptions_pb2.CheckIngestTokenRequest, _subscriptions_pb2.CheckIngestTokenResponse]  # type: ignore[assignment]
+    """Whether a token is the one of a subscription's ingest URL; NOT_FOUND when it is not. For gateways alone."""
 
 class SubscriptionServiceServicer(metaclass=_abc_1.ABCMeta):
     """Subscriptions: where events go. Served by the ingest service.
@@ -237,5 +241,13 @@ class SubscriptionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_subscriptions_pb2.DeleteIngestTokenResponse, _abc.Awaitable[_subscriptions_pb2.DeleteIngestTokenResponse]]:
         """Removes it; where there is none, nothing changes."""
+
+    @_abc_1.abstractmethod
+    def CheckIngestToken(
+        self,
+        request: _subscriptions_pb2.CheckIngestTokenRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_subscriptions_pb2.CheckIngestTokenResponse, _abc.Awaitable[_subscriptions_pb2.CheckIngestTokenResponse]]:
+        """Whether a token is the one of a subscription's ingest URL; NOT_FOUND when it is not. For gateways alone."""
 
 def add_SubscriptionServiceServicer_to_server(servicer: SubscriptionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

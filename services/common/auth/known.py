@@ -54,7 +54,7 @@ class Known(Generic[Key, Value]):
         self._found: dict[Key, _Entry[Value]] = {}
         self._refused: dict[Key, _Refused] = {}
         self._asking: dict[Key, asyncio.Future[Value]] = {}
-        self._strangers: set[Key] = set()
+        self._places = asyncio.Semaphore(MAX_ASKING)
 
     def fresh(self, key: Key) -> Value | None:
         """The value of a key that was found within TTL_SECONDS."""
@@ -76,12 +76,16 @@ class Known(Generic[Key, Value]):
         refused = self._refused.get(key)
         if refused is not None and time.monotonic() < refused.end_at:
             raise errors.Unauthenticated(refused.message, reason=refused.reason)
-        if key not in self._asking:
-            if len(self._strangers) >= MAX_ASKING:
-                raise errors.Overloaded("too many keys are looked up at once; try again")
-            self._strangers.add(key)
-        # Shielded: others wait for the same answer.
-        return await asyncio.shield(self._ask_once(key))
+        # Shielded: others wait for the same answer. A key that was good before is no stranger.
+        if key in self._asking or key in self._found:
+            return await asyncio.shield(self._ask_once(key))
+        try:
+            await asyncio.wait_for(self._places.acquire(), ASK_TIMEOUT_SECONDS)
+        except TimeoutError:
+            raise errors.Overloaded("too many keys are looked up at once; try again") from None
+        asking = self._ask_once(key)
+        asking.add_done_callback(lambda _: self._places.release())
+        return await asyncio.shield(asking)
 
     def _ask_once(self, key: Key) -> "asyncio.Future[Value]":
         asking = self._asking.get(key)
@@ -93,7 +97,6 @@ class Known(Generic[Key, Value]):
 
     def _answered(self, key: Key, asked_at: float, asking: "asyncio.Future[Value]") -> None:
         del self._asking[key]
-        self._strangers.discard(key)
         if asking.cancelled():
             return
         error = asking.exception()

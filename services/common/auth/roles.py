@@ -41,6 +41,7 @@ LEAST: Mapping[str, Role] = {
     "/webhook.v1.SubscriptionService/RotateSubscriptionSecret": Role.WRITE,
     "/webhook.v1.SubscriptionService/CreateIngestToken": Role.WRITE,
     "/webhook.v1.SubscriptionService/DeleteIngestToken": Role.WRITE,
+    "/webhook.v1.SubscriptionService/CheckIngestToken": Role.INTERNAL,
     "/webhook.v1.DeliveryService/GetDelivery": Role.READ,
     "/webhook.v1.DeliveryService/ListDeliveries": Role.READ,
     "/webhook.v1.DeliveryService/RetryDelivery": Role.WRITE,

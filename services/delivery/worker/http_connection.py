@@ -5,7 +5,6 @@ whether a connection can carry another request.
 """
 
 import asyncio
-import contextlib
 import socket
 from typing import cast
 
@@ -153,9 +152,8 @@ class Connection(asyncio.Protocol):
         elif name == b"keep-alive":
             for part in value.split(b","):
                 key, _, number = part.strip().partition(b"=")
-                if key.lower() == b"timeout":
-                    with contextlib.suppress(ValueError):
-                        self.announced_idle_seconds = int(number)
+                if key.lower() == b"timeout" and number.isdigit() and len(number) <= MAX_LENGTH_DIGITS:
+                    self.announced_idle_seconds = int(number)
         elif name == b"retry-after" and not self._in_body and len(value) <= MAX_RETRY_AFTER_BYTES:
             self._retry_after = value
 

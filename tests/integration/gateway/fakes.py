@@ -61,6 +61,9 @@ def _take_controls(subscription: subscriptions_pb2.Subscription, request: Any) -
         subscription.retry_policy.CopyFrom(request.retry_policy)
 
 
+TOKEN = "whi_" + "t" * 43
+
+
 class Services(
     subscriptions_pb2_grpc.SubscriptionServiceServicer,
     ingest_pb2_grpc.IngestServiceServicer,
@@ -154,6 +157,12 @@ class Services(
         await self._called(request)
         del self.stored[self._subscription(request.subscription_id).id]
         return subscriptions_pb2.DeleteSubscriptionResponse(cancelled_deliveries=0)
+
+    async def CheckIngestToken(self, request: Any, context: Any) -> subscriptions_pb2.CheckIngestTokenResponse:  # noqa: ARG002, N802
+        await self._called(request)
+        if request.token != TOKEN:
+            raise errors.NotFound("no such token")
+        return subscriptions_pb2.CheckIngestTokenResponse()
 
     async def DisableSubscription(self, request: Any, context: Any) -> subscriptions_pb2.DisableSubscriptionResponse:  # noqa: ARG002, N802
         await self._called(request)
