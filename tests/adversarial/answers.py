@@ -174,7 +174,7 @@ HOSTILE: dict[str, Hostile] = {
     # Interim answers.
     "100 and then 200": _row(INTERIM * 20 + OK, SUCCESS, 200),
     "103 and then 200": _row(b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" + OK, SUCCESS, 200),
-    "100 without end": _row(_forever(b"", INTERIM * 100), "invalid_response", None),
+    "100 without end": _row(_forever(b"", INTERIM * 3000), "invalid_response", None),
     "102 without end, slowly": _row(_forever(b"", b"HTTP/1.1 102 Wait\r\n\r\n", pause_seconds=0.1), "timeout", None),
     "101": _row(b"HTTP/1.1 101 Other\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n", "invalid_response", 101),
     "two answers": _row(OK + b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n", SUCCESS, 200),

@@ -209,7 +209,12 @@ def test_a_signal_during_the_start_stops_everything(make_stack: MakeStack) -> No
 def test_data_outlives_a_restart(make_stack: MakeStack) -> None:
     """Subscriptions of the first run are there in the second."""
     stack = make_stack("restarted")
-    stack.start()
+    # Under nohup the tests ignore it, and so would the stack.
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        stack.start()
+    finally:
+        signal.signal(signal.SIGHUP, before)
     subscription = _subscribe(stack, "http://127.0.0.1:9/hook")
     # As a closed terminal does.
     assert stack.stop(signal.SIGHUP) == 0

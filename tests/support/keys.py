@@ -43,7 +43,7 @@ class Admin:
         """A new key as it is answered."""
         body = {"name": "a test's", "role": "write", **fields}
         answer = await self.http.post("/api/v1/admin/api-keys", json=body, headers=bearer(ADMIN_KEY))
-        assert answer.status_code == 201, answer.text
+        assert (answer.status_code, answer.headers.get("cache-control")) == (201, "no-store"), answer.text
         created: dict[str, Any] = answer.json()
         return created
 

@@ -16,6 +16,7 @@ import pytest
 
 from tests.e2e.keys.conftest import Channels
 from tests.support import keys
+from tests.support.encryption import ENCRYPTION_KEY
 from tests.support.keys import ADMIN_KEY, SERVICE_KEY, Admin, bearer
 from tests.support.stack import ROOT, Stack
 from tests.support.waiting import wait_until
@@ -38,6 +39,8 @@ async def status(http: httpx.AsyncClient, key: str, path: str = "/api/v1/stats")
         (bearer(ADMIN_KEY + "x"), "KEY_INVALID", 'Bearer error="invalid_token"'),
         (bearer(ADMIN_KEY.upper()), "KEY_INVALID", 'Bearer error="invalid_token"'),
         ({"Authorization": ADMIN_KEY}, "KEY_INVALID", 'Bearer error="invalid_token"'),
+        ({"Authorization": f"Bearer {' ' * 1000}{ADMIN_KEY}"}, "KEY_INVALID", 'Bearer error="invalid_token"'),
+        ({"Authorization": "Bearer " + "x" * 60_000}, "KEY_INVALID", 'Bearer error="invalid_token"'),
         ({"Authorization": f"Basic {ADMIN_KEY}"}, "KEY_INVALID", 'Bearer error="invalid_token"'),
         ({"Authorization": b"Bearer \xff\xfe"}, "KEY_INVALID", 'Bearer error="invalid_token"'),
         ({"X-Api-Key": ADMIN_KEY}, "KEY_MISSING", "Bearer"),
@@ -51,6 +54,13 @@ async def test_without_a_good_key_the_answer_is_401_and_says_why(
     assert answer.status_code == 401
     assert (answer.json()["reason"], answer.headers["www-authenticate"]) == (reason, challenge)
     assert answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize("scheme", ["Bearer ", "bearer ", "BEARER   "])
+async def test_a_good_key_is_taken_however_its_header_is_spelled(http: httpx.AsyncClient, scheme: str) -> None:
+    for _ in range(2):
+        answer = await http.get("/api/v1/subscriptions", headers={"Authorization": f"{scheme}{ADMIN_KEY}"})
+        assert answer.status_code == 200
 
 
 @pytest.mark.parametrize("headers", [{}, bearer("whk_" + "x" * 43)])
@@ -247,7 +257,7 @@ async def test_a_key_that_cannot_be_is_422_and_names_the_field(
 @pytest.mark.parametrize("role", ["gateway", "ingest", "delivery", "analytics"])
 def test_in_production_a_process_without_its_keys_does_not_start_and_says_so_in_one_line(role: str) -> None:
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "ENV": "production", "METRICS_PORT": "0"}
-    environment["BOOTSTRAP_ADMIN_KEY"] = ADMIN_KEY
+    environment |= {"BOOTSTRAP_ADMIN_KEY": ADMIN_KEY, "ENCRYPTION_KEYS": ENCRYPTION_KEY}
     done = subprocess.run(
         [sys.executable, "-m", "services", role],
         cwd="/",

@@ -1,10 +1,13 @@
 """Secrets and ingest tokens over REST: what is asked of ingest, and what is shown once."""
 
+import asyncio
+from urllib.parse import urlsplit
+
 import httpx
 import pytest
 
 from services.common import ids
-from tests.integration.gateway.fakes import Services
+from tests.integration.gateway.fakes import TOKEN, Services
 
 SUBSCRIPTIONS = "/api/v1/subscriptions"
 URL = "https://example.com/hook"
@@ -100,11 +103,32 @@ async def test_a_webhook_goes_to_ingest_with_the_token_of_its_path(
     client: httpx.AsyncClient, services: Services, slash: str
 ) -> None:
     subscription_id = str(ids.new())
-    path = f"/api/v1/webhooks/ingest/{subscription_id}/whi_a-B_1{slash}"
+    path = f"/api/v1/webhooks/ingest/{subscription_id}/{TOKEN}{slash}"
     assert (await client.post(path, json={"payload": {}})).status_code == 202
-    assert (services.items[-1].subscription_id, services.items[-1].ingest_token) == (subscription_id, "whi_a-B_1")
+    assert (services.items[-1].subscription_id, services.items[-1].ingest_token) == (subscription_id, TOKEN)
     assert (await client.post(f"/api/v1/webhooks/ingest/{subscription_id}", json={})).status_code == 202
     assert services.items[-1].ingest_token == ""
+
+
+@pytest.mark.parametrize("token", ["whi_" + "u" * 43, "whi_short", "u" * 47, "%00", "whi_" + "t" * 44, "w" * 7000])
+async def test_a_wrong_token_is_refused_before_the_body_is_read(url: str, services: Services, token: str) -> None:
+    subscription_id = str(ids.new())
+    head = f"POST /api/v1/webhooks/ingest/{subscription_id}/{token} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n"
+    reader, writer = await asyncio.open_connection(urlsplit(url).hostname, urlsplit(url).port)
+    writer.write(head.encode())
+    answer = await asyncio.wait_for(reader.read(2000), 5)
+    writer.close()
+    assert answer.startswith(b"HTTP/1.1 404")
+    assert f"no subscription {subscription_id}".encode() in answer
+    assert services.items == []
+
+
+async def test_a_signature_that_cannot_be_one_is_refused_here(client: httpx.AsyncClient, services: Services) -> None:
+    path = f"/api/v1/webhooks/ingest/{ids.new()}"
+    refused = await client.post(path, json={}, headers={"X-Hub-Signature-256": "sha256=" + "0" * 122})
+    assert (refused.status_code, refused.json()["reason"]) == (401, "SIGNATURE_MISMATCH")
+    assert services.items == []
+    assert (await client.post(path, json={}, headers={"X-Hub-Signature-256": "sha256=" + "0" * 121})).status_code == 202
 
 
 async def test_another_method_on_a_path_with_a_token_names_no_token(client: httpx.AsyncClient) -> None:

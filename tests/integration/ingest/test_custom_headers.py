@@ -1,16 +1,24 @@
 """Headers of a subscription's own: stored for the workers, and shown to nobody."""
 
+from typing import Any
 from uuid import UUID
 
 import pytest
 
 from protos.webhook.v1 import subscriptions_pb2
-from services.common import errors
+from services.common import errors, sql
 from tests.integration.ingest.conftest import Ingest, fields, refused
 from tests.support.encryption import vault
 
 Headers = subscriptions_pb2.CustomHeaders
+SQL = sql.Queries("services.ingest")
 VALUES = {"Authorization": "Bearer hunter2", "x-shop": "hunter2"}
+
+
+def parameters(tenant_id: str, subscription_id: str, target_url: str) -> tuple[Any, ...]:
+    """What update_subscription takes when the headers are to be kept."""
+    kept: tuple[Any, ...] = (False, None, True, None, None, None, None, False, None, [])
+    return (tenant_id, UUID(subscription_id), target_url, [], "", *kept)
 
 
 async def stored(ingest: Ingest, subscription_id: str) -> dict[str, str]:
@@ -40,6 +48,32 @@ async def test_an_update_keeps_replaces_or_removes_them(ingest: Ingest) -> None:
     assert list((await ingest.update(made.id, headers=Headers())).header_names) == []
     assert await stored(ingest, made.id) == {}
     assert list((await ingest.get(made.id)).header_names) == []
+
+
+async def test_those_that_are_kept_go_to_no_other_host_than_they_were_given_for(ingest: Ingest) -> None:
+    made = await ingest.create("https://partner.example/a", headers=Headers(values=VALUES))
+    for elsewhere in ("https://evil.example/a", "http://partner.example/a", "https://partner.example:8443/a"):
+        error = await refused(ingest.update(made.id, elsewhere))
+        assert isinstance(error, errors.InvalidArgument)
+        assert fields(error) == ["headers"]
+    assert (await ingest.get(made.id)).target_url == "https://partner.example/a"
+    await ingest.update(made.id, "https://PARTNER.example/b?c")
+    assert await stored(ingest, made.id) == VALUES
+    await ingest.update(made.id, "https://other.example/", headers=Headers(values={"A": "b"}))
+    assert await stored(ingest, made.id) == {"A": "b"}
+    await ingest.update(made.id, "https://third.example/", headers=Headers())
+    assert await stored(ingest, made.id) == {}
+    await ingest.update(made.id, "https://fourth.example/")
+
+
+async def test_those_that_were_given_at_the_same_time_do_not_go_along(ingest: Ingest) -> None:
+    """Between the look at a subscription and its update."""
+    made = await ingest.create("https://partner.example/", headers=Headers(values=VALUES))
+    row = await ingest.pool.fetchrow(
+        SQL["update_subscription"], *parameters(ingest.tenant_id, made.id, "https://evil.example/")
+    )
+    assert row is not None
+    assert (row["sealed_headers"], row["header_names"]) == (None, [])
 
 
 async def test_a_deleted_subscription_has_none(ingest: Ingest) -> None:

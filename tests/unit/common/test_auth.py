@@ -197,3 +197,30 @@ async def test_look_ups_of_strangers_have_a_bound_that_renewals_pass_by(
     clock.now += known.TTL_SECONDS - known.RENEW_SECONDS
     assert found.fresh("good") == "GOOD"
     assert await found.find("c") == "C"
+
+
+async def test_a_stranger_waits_for_a_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(known, "MAX_ASKING", 1)
+    asked = Asked()
+    found = Known(asked)
+    asked.gate.clear()
+    first, second = (asyncio.ensure_future(found.find(key)) for key in "ab")
+    await asyncio.sleep(0.01)
+    assert not second.done()
+    asked.gate.set()
+    assert (await first, await second) == ("A", "B")
+
+
+async def test_a_key_that_was_good_before_is_no_stranger(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
+    monkeypatch.setattr(known, "MAX_ASKING", 1)
+    asked = Asked()
+    found = Known(asked)
+    await found.find("good")
+    clock.now += known.TTL_SECONDS
+    asked.gate.clear()
+    stranger, good = (asyncio.ensure_future(found.find(key)) for key in ("made up", "good"))
+    await asyncio.sleep(0.01)
+    assert asked.keys.count("good") == 2
+    asked.gate.set()
+    assert await good == "GOOD"
+    await stranger

@@ -231,6 +231,14 @@ def test_keys_do_not_stand_in_what_is_printed_of_settings() -> None:
     assert SECRET not in repr(settings)
 
 
+def test_the_bootstrap_key_is_another_than_the_service_key(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SERVICE_KEY", f"whk_{SECRET * 3}")
+    monkeypatch.setenv("BOOTSTRAP_ADMIN_KEY", f"whk_{SECRET * 3}")
+    assert _one_line(capsys, IngestSettings) == "BOOTSTRAP_ADMIN_KEY: must be another than SERVICE_KEY"
+
+
 KEYS_BY_CLASS: list[tuple[type[Settings], list[str]]] = [
     (GatewaySettings, ["SERVICE_KEY"]),
     (IngestSettings, ["SERVICE_KEY", "BOOTSTRAP_ADMIN_KEY"]),

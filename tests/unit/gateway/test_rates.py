@@ -52,3 +52,11 @@ def test_less_than_one_a_second_lets_one_through_and_says_when_to_come_back(cloc
     assert problems.response(raised.value).headers["retry-after"] == "10"
     clock.now += 10
     assert taken(bucket, 5) == 1
+
+
+def test_a_rate_next_to_nothing_asks_for_an_hour_at_most() -> None:
+    bucket = Bucket(5e-324)
+    bucket.take()
+    with pytest.raises(problems.RateLimited) as refused:
+        bucket.take()
+    assert refused.value.retry_after_seconds == 3600
