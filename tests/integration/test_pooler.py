@@ -13,6 +13,7 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
+from scripts import schema
 from services.analytics import metrics, retention, rollup
 from services.analytics.settings import AnalyticsSettings
 from services.analytics.store import StatsStore, partitions
@@ -228,6 +229,11 @@ async def test_a_detach_that_others_hold_up_ends_in_time_and_is_finished_later(
 
     assert metrics.RETENTION_PARTITIONS_DROPPED._value.get() == held + 3
     assert await rows.partitions(today() - timedelta(days=6)) == []
+
+
+async def test_a_pod_that_waits_for_the_schema_finds_it(place: Place) -> None:
+    async with asyncio.timeout(10):
+        await schema.wait(place.settings())
 
 
 async def test_secrets_are_encrypted_anew(place: Place, redis_url: str, rows: Rows) -> None:
