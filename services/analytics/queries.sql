@@ -91,9 +91,21 @@ WHERE ctid = ANY (ARRAY(SELECT ctid FROM delivery_stats WHERE minute < now() - $
 -- Makes the partitions that are needed now.
 SELECT create_current_partitions()
 
+-- begin_retention --
+-- Settings of each transaction of a pass: how long it waits for locks ($1); and a day's partition must be found by
+-- index, whatever its statistics say, and the others left out.
+SELECT set_config('lock_timeout', $1, true), set_config('enable_seqscan', 'off', true),
+       set_config('plan_cache_mode', 'force_custom_plan', true)
+
 -- try_lock_retention --
--- Whether this session is now the one that retains; the lock ends with the session.
-SELECT pg_try_advisory_lock(hashtext('webhook:retention'))
+-- Whether this transaction is now the one that retains; the lock ends with it.
+SELECT pg_try_advisory_xact_lock(hashtext('webhook:retention'))
+
+-- keep_lock --
+-- Settings of that transaction: it idles for as long as the pass takes, and the server notices within three minutes when
+-- the other side is gone.
+SELECT set_config('idle_in_transaction_session_timeout', '0', true), set_config('tcp_keepalives_idle', '60', true),
+       set_config('tcp_keepalives_interval', '10', true)
 
 -- select_due_partitions --
 -- Tables whose day ended more than $1 ago, attached or not, in the order in which they must go, with the statements

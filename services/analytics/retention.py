@@ -14,8 +14,9 @@ What each step locks, so that the hot path never waits:
 - DROP TABLE takes ACCESS EXCLUSIVE on the table that was detached, and nothing else.
 - Making and attaching a partition takes SHARE UPDATE EXCLUSIVE on the parent.
 
-Every wait ends after LOCK_TIMEOUT_SECONDS. A detach that ends so, or is killed, stays half done, and a later pass
-finishes it. A day whose deliveries were retried between the check and the detach is put back, and nothing is lost.
+Every wait for a lock ends after LOCK_TIMEOUT_SECONDS: by the server's lock_timeout, and that of a detach by its being
+cancelled. A detach that ends so, or is killed, stays half done, and a later pass finishes it. A day whose deliveries
+were retried between the check and the detach is put back, and nothing is lost.
 Partitions are known by the names that create_partitions() gives; a table to be kept must be renamed.
 """
 
@@ -46,16 +47,17 @@ RETRY_SECONDS = 30.0
 
 async def run_once(stats: StatsStore, settings: AnalyticsSettings) -> None:
     """One pass: makes partitions, drops old ones, deletes old statistics. Raises what stopped it."""
-    async with partitions(settings.postgres_dsn, lock_timeout_seconds=LOCK_TIMEOUT_SECONDS) as store:
+    async with partitions(settings, lock_timeout_seconds=LOCK_TIMEOUT_SECONDS) as store:
         made = await store.create()
         if made:
             log.info("made partitions", count=made)
         # A copy that does not get the lock knows nothing of what is overdue, and says nothing.
-        if await store.try_lock():
-            await _drop_old(store, settings)
-        else:
-            metrics.RETENTION_HELD.set(0)
-            metrics.RETENTION_OVERDUE.set(0)
+        async with store.lock() as locked:
+            if locked:
+                await _drop_old(store, settings)
+            else:
+                metrics.RETENTION_HELD.set(0)
+                metrics.RETENTION_OVERDUE.set(0)
     while True:
         deleted = await stats.delete_old(settings.retention + STATS_EXTRA, DELETE_ROWS)
         metrics.RETENTION_ROWS_DELETED.inc(deleted)

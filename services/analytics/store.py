@@ -10,8 +10,9 @@ import asyncpg
 
 from services.analytics.percentiles import BOUNDS_MS
 from services.analytics.summary import Bucket
-from services.common import sql
+from services.common import postgres, sql
 from services.common.postgres import Connection, Pool
+from services.common.settings import PostgresSettings
 
 # Stands for all subscriptions of a tenant in delivery_stats.
 ALL_SUBSCRIPTIONS = UUID(int=0)
@@ -120,75 +121,87 @@ class Partition:
 
 
 class PartitionStore:
-    """Partitions, over a connection of its own: see `partitions`."""
+    """Partitions, over connections of its own: see `partitions`."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, lock: Connection, *, lock_timeout_seconds: float) -> None:
         self._connection = connection
+        self._lock = lock
+        self._lock_timeout_seconds = lock_timeout_seconds
 
     async def create(self) -> int:
         """Makes the partitions that are needed now; answers how many were missing."""
-        made: int = await self._connection.fetchval(_queries["create_partitions"])
+        async with self._transaction():
+            made: int = await self._connection.fetchval(_queries["create_partitions"])
         return made
 
-    async def try_lock(self) -> bool:
-        """Whether no other process drops partitions; holds until the connection ends."""
-        locked: bool = await self._connection.fetchval(_queries["try_lock_retention"])
-        return locked
+    @contextlib.asynccontextmanager
+    async def lock(self) -> AsyncIterator[bool]:
+        """Whether no other process drops partitions, which holds until the context ends."""
+        async with self._lock.transaction():
+            locked: bool = await self._lock.fetchval(_queries["try_lock_retention"])
+            # Last, and by a simple query: it closes the portal of the one before, whose snapshot detaching waits for.
+            await self._lock.execute(_queries["keep_lock"])
+            yield locked
 
     async def due(self, retention: timedelta, expiry: timedelta) -> list[Partition]:
         """The partitions that ended more than `retention` ago: by day; deliveries, attempts, events."""
-        rows = await self._connection.fetch(_queries["select_due_partitions"], retention, expiry)
+        async with self._transaction():
+            rows = await self._connection.fetch(_queries["select_due_partitions"], retention, expiry)
         return [Partition(**{name: row[name] for name in Partition.__dataclass_fields__}) for row in rows]
 
     async def day_is_in_use(self, day: date, settle: timedelta) -> bool:
         """Whether the day has an unfinished delivery, or attempts recorded less than `settle` ago."""
-        used: bool = await self._connection.fetchval(_queries["day_is_in_use"], day, settle)
+        async with self._transaction():
+            used: bool = await self._connection.fetchval(_queries["day_is_in_use"], day, settle)
         return used
 
     async def has_unfinished(self, partition: Partition) -> bool:
         """Whether a partition of deliveries, attached or not, holds an unfinished one."""
         if partition.has_unfinished is None:
             return False
-        found: bool = await self._connection.fetchval(partition.has_unfinished)
+        async with self._transaction():
+            found: bool = await self._connection.fetchval(partition.has_unfinished)
         return found
 
     async def detach(self, partition: Partition) -> None:
-        """Takes the partition out of its parent, or finishes what was interrupted."""
+        """Takes the partition out of its parent, or finishes what was interrupted; TimeoutError when others use it."""
         if partition.attached:
-            await self._connection.execute(partition.finalize if partition.detaching else partition.detach)
+            statement = partition.finalize if partition.detaching else partition.detach
+            # Postgres refuses it in a transaction, so that its wait for locks is bounded from here, by cancelling it.
+            await self._connection.execute(statement, timeout=self._lock_timeout_seconds)
 
     async def attach(self, partition: Partition) -> None:
         """Puts a detached partition back."""
-        await self._connection.execute(partition.attach)
+        async with self._transaction():
+            await self._connection.execute(partition.attach)
 
     async def drop(self, partition: Partition) -> None:
         """Drops a detached partition."""
-        await self._connection.execute(partition.drop)
+        async with self._transaction():
+            await self._connection.execute(partition.drop)
+
+    @contextlib.asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[None]:
+        async with self._connection.transaction():
+            await self._connection.fetchrow(_queries["begin_retention"], f"{self._lock_timeout_seconds}s")
+            yield
 
 
 @contextlib.asynccontextmanager
-async def partitions(dsn: str, *, lock_timeout_seconds: float) -> AsyncIterator[PartitionStore]:
-    """A connection for one pass of retention.
+async def partitions(settings: PostgresSettings, *, lock_timeout_seconds: float) -> AsyncIterator[PartitionStore]:
+    """Two connections for one pass of retention: for its statements, and for the transaction that holds its lock.
 
-    Not from the pool: detaching concurrently is refused inside a transaction, so its lock_timeout must be
-    the session's, and the lock between copies must end with the session whatever happens to this process.
+    The lock is a transaction's, not a session's, so that it holds behind a pooler; and of a connection of its own,
+    for detaching concurrently is refused inside a transaction. That one touches no table, so nothing waits for it.
     """
-    connection = await asyncpg.connect(
-        dsn,
-        timeout=CONNECT_TIMEOUT_SECONDS,
-        command_timeout=LONG_STATEMENT_TIMEOUT_SECONDS,
-        server_settings={
-            "application_name": "webhook-analytics-retention",
-            "lock_timeout": str(int(lock_timeout_seconds * 1000)),
-            # The server notices within two minutes when this machine is gone.
-            "tcp_keepalives_idle": "60",
-            "tcp_keepalives_interval": "10",
-            # A day's partition must be found by index, whatever its statistics say, and the others left out.
-            "enable_seqscan": "off",
-            "plan_cache_mode": "force_custom_plan",
-        },
+    async with _connection(settings) as connection, _connection(settings) as lock:
+        yield PartitionStore(connection, lock, lock_timeout_seconds=lock_timeout_seconds)
+
+
+def _connection(settings: PostgresSettings) -> contextlib.AbstractAsyncContextManager[Connection]:
+    return postgres.connection(
+        settings,
+        "analytics-retention",
+        timeout_seconds=CONNECT_TIMEOUT_SECONDS,
+        statement_timeout_seconds=LONG_STATEMENT_TIMEOUT_SECONDS,
     )
-    try:
-        yield PartitionStore(connection)
-    finally:
-        await connection.close(timeout=CONNECT_TIMEOUT_SECONDS)

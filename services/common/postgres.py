@@ -1,9 +1,15 @@
-"""The pool of Postgres connections of a process."""
+"""The Postgres connections of a process: its pool, and those beside it.
+
+Behind a pooler of transactions (POSTGRES_POOLER) nothing may outlive one: no settings of the session, which PgBouncer
+refuses at its start, and no named statements. Without its cache asyncpg sends a statement's text once more, together
+with the values, so that it needs nothing of the server that described it (since 0.29: MagicStack/asyncpg#1065). Each
+is planned for its values then, which prunes partitions.
+"""
 
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import asyncpg
 
@@ -25,6 +31,12 @@ CLOSE_TIMEOUT_SECONDS = 1.0
 EXPORT_INTERVAL_SECONDS = 2.0
 # A process that froze, or was cut off, in the middle of a transaction keeps its locks from others for no longer.
 IDLE_IN_TRANSACTION_SECONDS = 5
+_POOL_SETTINGS = {
+    # A plan per statement, not per call: each statement by ids bounds them so that it prunes.
+    "plan_cache_mode": "force_generic_plan",
+    "jit": "off",
+    "idle_in_transaction_session_timeout": f"{IDLE_IN_TRANSACTION_SECONDS}s",
+}
 
 
 class _Connection(asyncpg.Connection):
@@ -47,13 +59,7 @@ async def pool(process: Process, settings: PostgresSettings) -> AsyncIterator[Po
         command_timeout=STATEMENT_TIMEOUT_SECONDS,
         max_inactive_connection_lifetime=300,
         connection_class=_Connection,
-        server_settings={
-            "application_name": f"webhook-{process.role}",
-            # A plan per statement, not per call: each statement by ids bounds them so that it prunes.
-            "plan_cache_mode": "force_generic_plan",
-            "jit": "off",
-            "idle_in_transaction_session_timeout": f"{IDLE_IN_TRANSACTION_SECONDS}s",
-        },
+        **_session(settings, process.role, _POOL_SETTINGS),
     )
     await created
 
@@ -69,6 +75,35 @@ async def pool(process: Process, settings: PostgresSettings) -> AsyncIterator[Po
         with contextlib.suppress(TimeoutError):
             # On the timeout it terminates its connections.
             await asyncio.wait_for(created.close(), CLOSE_TIMEOUT_SECONDS)
+
+
+@contextlib.asynccontextmanager
+async def connection(
+    settings: PostgresSettings, name: str, *, timeout_seconds: float, statement_timeout_seconds: float | None = None
+) -> AsyncIterator[Connection]:
+    """A connection beside the pool, for work that would keep one of its own for long.
+
+    Connecting ends after `timeout_seconds`, a statement after `statement_timeout_seconds` if given, both with
+    TimeoutError. What a transaction holds is let go with the context, however it ends.
+    """
+    connected = await asyncpg.connect(
+        settings.postgres_dsn,
+        timeout=timeout_seconds,
+        command_timeout=statement_timeout_seconds,
+        **_session(settings, name, {}),
+    )
+    try:
+        yield connected
+    finally:
+        await connected.close(timeout=timeout_seconds)
+
+
+def _session(settings: PostgresSettings, name: str, server_settings: dict[str, str]) -> dict[str, Any]:
+    """What asyncpg is told about its sessions: settings that they begin with, where they are its own."""
+    named = {"application_name": f"webhook-{name}"}
+    if settings.postgres_pooler == "transaction":
+        return {"server_settings": named, "statement_cache_size": 0}
+    return {"server_settings": named | server_settings}
 
 
 async def _export(created: Pool) -> None:

@@ -4,7 +4,7 @@ Every variable is named like its field, in capitals. A wrong value ends the star
 """
 
 import sys
-from typing import Annotated, Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 from urllib.parse import quote
 
 from pydantic import (
@@ -76,6 +76,8 @@ class PostgresSettings(Settings):
     postgres_db: str = "webhook"
     # Connections per process.
     postgres_pool_size: PositiveInt = 8
+    # "transaction" behind one that may change the server after each transaction: PgBouncer's pool_mode of that name.
+    postgres_pooler: Literal["none", "transaction"] = "none"
 
     @property
     def postgres_dsn(self) -> str:

@@ -79,11 +79,10 @@ def _reseal(vault: Vault, row: Any, secrets: dict[UUID, bytes], headers: dict[UU
 async def run(settings: ReencryptionSettings) -> Report:
     """The same over a connection of its own."""
     keys = Keys.of(settings)
-    connection = await asyncpg.connect(settings.postgres_dsn, timeout=postgres.CONNECT_TIMEOUT_SECONDS)
-    try:
+    async with postgres.connection(
+        settings, "reencryption", timeout_seconds=postgres.CONNECT_TIMEOUT_SECONDS
+    ) as connection:
         return await reencrypt(connection, keys)
-    finally:
-        connection.terminate()
 
 
 def main() -> None:

@@ -273,6 +273,8 @@ def test_migrations_go_past_a_pooler() -> None:
         for container in template["spec"]["containers"]
     }
     assert list(keys.values()) == [["direct-url"], ["pooler-url"]]
+    for component in ("ingest", "delivery", "worker", "analytics"):
+        assert rendering.named(objects, "ConfigMap", f"-{component}")["data"]["POSTGRES_POOLER"] == "transaction"
     values = {"externalPostgresql": {"host": "pooler", "directHost": "postgres"}, "redis": {"enabled": True}}
     (job,) = rendering.of_kind(rendering.rendered(values), "Job")
     assert rendering.environment([], job["spec"]["template"]["spec"]["containers"][0])["POSTGRES_HOST"] == "postgres"

@@ -37,7 +37,7 @@ SETTINGS: Mapping[str, str] = {
 }
 # Of the classes of `local` and `demo`, what they inherit and have no use for.
 UNUSED: Mapping[str, frozenset[str]] = {
-    "local": frozenset({"METRICS_PORT", "SHUTDOWN_GRACE_SECONDS", "POSTGRES_POOL_SIZE"}),
+    "local": frozenset({"METRICS_PORT", "SHUTDOWN_GRACE_SECONDS", "POSTGRES_POOL_SIZE", "POSTGRES_POOLER"}),
     "demo": frozenset({"ENV", "LOG_LEVEL", "BIND_HOST", "METRICS_PORT", "SHUTDOWN_GRACE_SECONDS"}),
 }
 

@@ -1,0 +1,106 @@
+"""Postgres over TLS by libpq's variables and parameters, against a real peer: PgBouncer, for ours speaks no TLS."""
+
+import ssl
+import subprocess
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncpg
+import pytest
+import pytest_asyncio
+
+from services.common import postgres
+from services.common.lifecycle import Process
+from services.common.settings import PostgresSettings
+from tests.support import pooler
+from tests.support.stores import Stores
+
+pytestmark = pytest.mark.skipif(pooler.PROGRAM is None, reason="needs the program pgbouncer on PATH")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Secured:
+    """A peer that takes TLS alone, with a certificate for 127.0.0.1; its authority, and another one."""
+
+    port: int
+    authority: Path
+    stranger: Path
+
+    def settings(self, *, host: str = "127.0.0.1", parameters: str = "") -> PostgresSettings:
+        """Of a process that reaches it under this name."""
+        url = f"postgresql://webhook@{host}:{self.port}/postgres{parameters}"
+        return PostgresSettings(database_url=url, postgres_pooler="transaction")
+
+
+def _openssl(folder: Path, *arguments: str) -> None:
+    subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
+
+
+def _authority(folder: Path, name: str) -> Path:
+    new = ("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", f"/CN={name}")
+    _openssl(folder, *new, "-keyout", f"{name}.key", "-out", f"{name}.pem")
+    return folder / f"{name}.pem"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def secured(stores: Stores, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Secured]:
+    """PgBouncer with a certificate that the one authority signed."""
+    folder = tmp_path_factory.mktemp("tls")
+    authority, stranger = (_authority(folder, name) for name in ("authority", "stranger"))
+    (folder / "names").write_text("subjectAltName=IP:127.0.0.1")
+    _openssl(
+        folder, "req", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=peer", "-keyout", "peer.key", "-out", "peer.csr"
+    )
+    signed = ("x509", "-req", "-in", "peer.csr", "-CA", "authority.pem", "-CAkey", "authority.key", "-CAcreateserial")
+    _openssl(folder, *signed, "-days", "1", "-extfile", "names", "-out", "peer.pem")
+    both = folder / "both.pem"
+    both.write_text((folder / "peer.pem").read_text() + (folder / "peer.key").read_text())
+    async with pooler.pooling(stores, servers=2, certificate=both) as port:
+        yield Secured(port=port, authority=authority, stranger=stranger)
+
+
+async def _answer(settings: PostgresSettings) -> int:
+    async with postgres.pool(Process("test"), settings) as pool:
+        answer: int = await pool.fetchval("SELECT $1::int", 1)
+        return answer
+
+
+async def test_a_peer_with_a_certificate_of_the_authority_is_taken(
+    secured: Secured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGSSLMODE", "verify-full")
+    monkeypatch.setenv("PGSSLROOTCERT", str(secured.authority))
+    assert await _answer(secured.settings()) == 1
+
+
+async def test_a_peer_with_the_certificate_of_another_authority_is_refused(
+    secured: Secured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGSSLMODE", "verify-full")
+    monkeypatch.setenv("PGSSLROOTCERT", str(secured.stranger))
+    with pytest.raises(ssl.SSLCertVerificationError):
+        await _answer(secured.settings())
+
+
+async def test_a_peer_with_the_certificate_of_another_name_is_refused_in_full_alone(
+    secured: Secured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGSSLROOTCERT", str(secured.authority))
+    monkeypatch.setenv("PGSSLMODE", "verify-ca")
+    assert await _answer(secured.settings(host="localhost")) == 1
+    monkeypatch.setenv("PGSSLMODE", "verify-full")
+    with pytest.raises(ssl.SSLCertVerificationError, match="localhost"):
+        await _answer(secured.settings(host="localhost"))
+
+
+async def test_a_url_says_the_same(secured: Secured) -> None:
+    known, unknown = (f"?sslmode=verify-full&sslrootcert={path}" for path in (secured.authority, secured.stranger))
+    assert await _answer(secured.settings(parameters=known)) == 1
+    with pytest.raises(ssl.SSLCertVerificationError):
+        await _answer(secured.settings(parameters=unknown))
+
+
+async def test_a_peer_that_asks_for_tls_is_not_spoken_to_without(secured: Secured) -> None:
+    with pytest.raises(asyncpg.ProtocolViolationError, match="SSL required"):
+        await _answer(secured.settings(parameters="?sslmode=disable"))
