@@ -46,7 +46,7 @@ class Resolver:
     async def _ask(self, key: _Key) -> list[str]:
         host, port = key
         try:
-            addresses = await self._lookups.addresses(self._policy.absolute(host), port)
+            addresses = await self._lookups.addresses(self._policy.absolute(host, port), port)
         except (OSError, UnicodeError) as error:
             raise SendError(Failure.DNS, f"{host} has no address: {error}") from None
         if not addresses:
