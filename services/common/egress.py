@@ -111,10 +111,15 @@ class Policy:
             if not any(address in network for network in self.networks) and not _is_public(address):
                 raise EgressDenied(f"{host} {'is' if is_address(host) else 'leads to what is'} not a public address")
 
-    def absolute(self, host: str) -> str:
-        """With a last dot, so that no search list of the resolver makes another name of it."""
+    def absolute(self, host: str, port: int) -> str:
+        """With a last dot, so that no search list of the resolver makes another name of it.
+
+        As it is when an entry names it, for then the search list and the hosts file are the operator's word as well.
+        """
         name = _canonical(host)
-        return host if "." not in name or self._names(name) or name.endswith(".localhost") else name + "."
+        if "." not in name or name.endswith(".localhost") or self._names(name) or (name, port) in self.endpoints:
+            return host
+        return name + "."
 
     def _names(self, name: str) -> bool:
         return name in self.hosts or name.endswith(self.zones)

@@ -74,25 +74,32 @@ class HttpSender:
         timer = loop.call_at(deadline, connection.expire, late)
         try:
             answer = await connection.exchange(head, request.body)
+            if connection.usable and not fresh:
+                self._keep(target, connection, address)
+            else:
+                connection.close()
         except SendError as error:
             reused = kept is not None and error.kind is Failure.CONNECTION_LOST
             error.reused = reused and not connection.received
             raise
+        except BaseException:
+            connection.close()
+            raise
         finally:
             timer.cancel()
-        if connection.usable and not fresh:
-            host = self._host(target)
-            if connection.announced_idle_seconds is not None:
-                announced = connection.announced_idle_seconds - KEEPALIVE_MARGIN_SECONDS
-                host.keepalive_seconds = min(max(0.0, announced), MAX_KEEPALIVE_SECONDS)
-            host.idle.append((connection, loop.time(), address))
-        else:
-            connection.close()
         return answer
 
     def _host(self, target: Target) -> _Host:
         """To be asked for after each wait: the sweep forgets hosts without idle connections."""
         return self._hosts[target.tls, target.host, target.port]
+
+    def _keep(self, target: Target, connection: Connection, address: str) -> None:
+        """Puts a connection by, for as long as the receiver says that it keeps its own end."""
+        host = self._host(target)
+        if connection.announced_idle_seconds is not None:
+            announced = connection.announced_idle_seconds - KEEPALIVE_MARGIN_SECONDS
+            host.keepalive_seconds = min(max(0.0, announced), MAX_KEEPALIVE_SECONDS)
+        host.idle.append((connection, asyncio.get_running_loop().time(), address))
 
     async def sweep(self) -> None:
         """Closes connections that were idle for too long, for ever."""

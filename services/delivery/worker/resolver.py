@@ -1,7 +1,9 @@
 """Names to vetted addresses, kept for a few seconds. Connections go to exactly these: what was checked is used."""
 
 import asyncio
+import functools
 from collections import OrderedDict
+from typing import TypeAlias, TypeVar
 
 from services.common.egress import Policy, is_address
 from services.delivery.worker.lookups import Lookups
@@ -9,8 +11,14 @@ from services.delivery.worker.sender import Failure, SendError
 
 # The system's resolver does not tell how long an answer holds.
 TTL_SECONDS = 10.0
+# A name without an answer is not asked for again for this long, or each delivery to it would take a thread. It is less
+# than the 4.5 s that a first retry waits at least, which is to be one.
+FAILURE_TTL_SECONDS = 4.0
 MAX_NAMES = 10_000
 _Key = tuple[str, int]
+_Found = TypeVar("_Found")
+# What was found, and when.
+_Known: TypeAlias = OrderedDict[_Key, tuple[_Found, float]]
 
 
 class Resolver:
@@ -19,7 +27,9 @@ class Resolver:
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
         self._lookups = Lookups()
-        self._known: OrderedDict[_Key, tuple[list[str], float]] = OrderedDict()
+        self._known: _Known[list[str]] = OrderedDict()
+        # Messages. They are apart, so that names that lead nowhere do not drive out those that lead somewhere.
+        self._failed: _Known[str] = OrderedDict()
         self._asking: dict[_Key, asyncio.Task[list[str]]] = {}
 
     def known(self, host: str, port: int) -> list[str] | None:
@@ -33,30 +43,47 @@ class Resolver:
         if known is not None:
             return known
         self._policy.check_target(host, port)
-        if is_address(host):
-            return self._keep((host, port), [host])
         key = (host, port)
+        if is_address(host):
+            return self._keep(key, [host])
+        failed = self._failed.get(key)
+        if failed is not None and asyncio.get_running_loop().time() - failed[1] < FAILURE_TTL_SECONDS:
+            raise SendError(Failure.DNS, failed[0])
         asking = self._asking.get(key)
         if asking is None:
             asking = asyncio.create_task(self._ask(key), name=f"resolve:{host}")
             self._asking[key] = asking
-            asking.add_done_callback(lambda _: self._asking.pop(key, None))
+            asking.add_done_callback(functools.partial(self._asked, key))
         return await asyncio.shield(asking)
 
     async def _ask(self, key: _Key) -> list[str]:
         host, port = key
         try:
-            addresses = await self._lookups.addresses(self._policy.absolute(host), port)
+            addresses = await self._lookups.addresses(self._policy.absolute(host, port), port)
         except (OSError, UnicodeError) as error:
-            raise SendError(Failure.DNS, f"{host} has no address: {error}") from None
+            raise self._no_address(key, f"{host} has no address: {error}") from None
         if not addresses:
-            raise SendError(Failure.DNS, f"{host} has no address")
+            raise self._no_address(key, f"{host} has no address")
         self._policy.check(host, port, addresses)
         return self._keep(key, addresses)
 
+    def _asked(self, key: _Key, asking: asyncio.Task[list[str]]) -> None:
+        del self._asking[key]
+        if not asking.cancelled():
+            asking.exception()  # all who asked may have left, and asyncio would call it lost
+
+    def _no_address(self, key: _Key, message: str) -> SendError:
+        _note(self._failed, key, message)
+        return SendError(Failure.DNS, message)
+
     def _keep(self, key: _Key, addresses: list[str]) -> list[str]:
-        self._known[key] = (addresses, asyncio.get_running_loop().time())
-        self._known.move_to_end(key)
-        while len(self._known) > MAX_NAMES:
-            self._known.popitem(last=False)
+        _note(self._known, key, addresses)
         return addresses
+
+
+def _note(known: _Known[_Found], key: _Key, found: _Found) -> None:
+    """Takes down what was found, in the place of the oldest when there is no room."""
+    known[key] = (found, asyncio.get_running_loop().time())
+    known.move_to_end(key)
+    while len(known) > MAX_NAMES:
+        known.popitem(last=False)

@@ -1,13 +1,17 @@
 """Connections are kept, and what dies with them is known for it."""
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 
 import pytest
 
+from services.delivery.worker import http_connection
 from services.delivery.worker.sender import Failure, Sender
 from tests.integration.delivery import raw, sending
 from tests.integration.delivery.sending import OK, failure, post
 from tests.integration.delivery.world import LOOPBACK
+from tests.support.waiting import wait_until
 
 
 def closing_after(first: bytes, *, reset: bool = False) -> raw.Answer:
@@ -95,3 +99,52 @@ async def test_a_connection_is_closed_when_the_receiver_is_about_to_drop_it(
         await sender.send(post(server.url()), timeout_seconds=5)
         async with asyncio.timeout(3):
             await closed.wait()
+
+
+@contextlib.asynccontextmanager
+async def announcing(keep_alive: bytes) -> AsyncIterator[tuple[raw.Server, list[raw.Connection]]]:
+    """A receiver that says so with each answer, and which of its connections were closed."""
+    closed: list[raw.Connection] = []
+
+    async def answer(connection: raw.Connection) -> None:
+        try:
+            while True:
+                await connection.request()
+                await connection.send(OK.replace(b"\r\n\r\n", b"\r\nKeep-Alive: %b\r\n\r\n" % keep_alive))
+        finally:
+            closed.append(connection)
+
+    async with raw.serving(answer) as server:
+        yield server, closed
+
+
+@pytest.mark.parametrize(
+    ("keep_alive", "connections"),
+    [
+        (b"timeout=" + b"9" * 400, 1), (b"timeout=" + b"9" * 5000, 1), (b"timeout=" + b"9" * 18, 1),
+        (b"timeout=-5", 1), (b"timeout=+5", 1), (b"timeout=", 1), (b"timeout", 1), (b"timeout= 0", 1),
+        (b"timeout=1e400", 1), (b"timeout=\xb2", 1), (b"", 1), (b",,=,", 1), (b"max=5, Timeout=5", 1),
+        (b"timeout=0", 3), (b"timeout=00001", 3), (b"timeout=5, timeout=0", 3),
+    ],
+)  # fmt: skip
+async def test_whatever_a_receiver_says_of_its_idle_connections_none_is_lost_sight_of(
+    keep_alive: bytes, connections: int
+) -> None:
+    """What is no number of seconds says nothing. Each connection is used again or closed."""
+    async with announcing(keep_alive) as (server, closed):
+        async with sending.sender(LOOPBACK) as sender:
+            for _ in range(3):
+                assert (await sender.send(post(server.url()), timeout_seconds=5)).status_code == 200
+        assert len(server.connections) == connections
+        await wait_until(lambda: len(closed) == connections, 3, what="all connections to be closed")
+
+
+async def test_a_connection_is_closed_when_anything_goes_wrong_after_its_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As here, where a number is let through that no float can hold."""
+    monkeypatch.setattr(http_connection, "MAX_LENGTH_DIGITS", 400)
+    async with announcing(b"timeout=" + b"9" * 400) as (server, closed), sending.sender(LOOPBACK) as sender:
+        with pytest.raises(OverflowError):
+            await sender.send(post(server.url()), timeout_seconds=5)
+        await wait_until(lambda: closed == server.connections, 3, what="its connection to be closed")

@@ -4,12 +4,14 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from starlette.types import Receive, Scope, Send
 
-from services.common import http_protocol, ids
+from services.common import http_protocol, http_server, ids
 from services.common.http_protocol import BoundedProtocol
 from tests.integration.gateway.fakes import Services
 from tests.support.waiting import wait_until
@@ -53,6 +55,12 @@ class Connection:
             length = int(head.split("content-length: ")[1].split("\r\n")[0])
             return int(head.split(" ")[1]), json.loads(await self._reader.readexactly(length))
 
+    async def length(self) -> int:
+        """Reads the next answer, of whatever kind: the bytes of its body."""
+        async with asyncio.timeout(NOW):
+            head = (await self._reader.readuntil(b"\r\n\r\n")).decode().lower()
+            return len(await self._reader.readexactly(int(head.split("content-length: ")[1].split("\r\n")[0])))
+
     async def closed(self) -> bytes:
         """Waits until the server has closed; what came before."""
         async with asyncio.timeout(NOW):
@@ -70,6 +78,41 @@ async def connected(url: str) -> AsyncIterator[Connection]:
         yield Connection(reader, writer)
     finally:
         writer.transport.abort()
+
+
+class Application:
+    """Reads a request to its end, and answers so many bytes a piece after the other."""
+
+    def __init__(self, answer_bytes: int = 0) -> None:
+        self.answer_bytes = answer_bytes
+        # Of each request, when its body is there.
+        self.headers: list[dict[bytes, bytes]] = []
+        self.header_counts: list[int] = []
+        self.answered = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        while (await receive()).get("more_body"):
+            pass
+        self.headers.append(dict(scope["headers"]))
+        self.header_counts.append(len(scope["headers"]))
+        length = b"%d" % self.answer_bytes
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", length)]})
+        left = self.answer_bytes
+        while left:
+            piece = min(left, 64 << 10)
+            left -= piece
+            await send({"type": "http.response.body", "body": bytes(piece), "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+        self.answered += 1
+
+
+@contextlib.asynccontextmanager
+async def serving(application: Application) -> AsyncIterator[str]:
+    """Serves it as the gateway is served."""
+    listener = http_server.bind("127.0.0.1", 0)
+    port = listener.getsockname()[1]
+    async with http_server.serving(application, listener, name="application", grace_seconds=1):
+        yield f"http://127.0.0.1:{port}"
 
 
 def headers(count: int, total_bytes: int = 0) -> bytes:
@@ -123,6 +166,42 @@ async def test_trailers_without_an_end_are_cut(url: str, monkeypatch: pytest.Mon
         await client.drip(b"y" * 50_000, 6, 0.001)
         assert await client.closed() == b""
     assert services.items == []
+
+
+TRAILERS = b"authorization: Bearer x\r\nidempotency-key: k\r\nx-event-type: order.paid\r\n"
+
+
+@pytest.mark.parametrize("pieces", [1, 2], ids=["with the body", "after the body"])
+async def test_a_trailer_is_no_header(pieces: int) -> None:
+    begin, end = HEAD + b"transfer-encoding: chunked\r\n\r\n1\r\n1\r\n0\r\n", TRAILERS + b"\r\n"
+    application = Application()
+    async with serving(application) as url, connected(url) as client:
+        for _ in range(2):
+            for piece in (begin, end) if pieces == 2 else (begin + end,):
+                await client.send(piece)
+                await asyncio.sleep(0.02)
+            assert await client.length() == 0
+    assert application.headers == [{b"host": b"x", b"transfer-encoding": b"chunked"}] * 2
+
+
+async def test_a_key_or_a_type_in_a_trailer_is_none(url: str, services: Services) -> None:
+    async with connected(url) as client:
+        body = b'e\r\n{"payload": 1}\r\n0\r\n'
+        await client.send(HEAD + b"transfer-encoding: chunked\r\n\r\n" + body + TRAILERS + b"\r\n")
+        assert (await client.answer())[0] == 202
+        await client.send(HEAD + b"idempotency-key: own\r\n" + BODY)
+        assert (await client.answer())[0] == 202
+    assert [(item.idempotency_key, item.event_type) for item in services.items] == [("", ""), ("own", "")]
+
+
+async def test_trailers_are_not_kept_however_many_they_are() -> None:
+    application = Application()
+    async with serving(application) as url, connected(url) as client:
+        await client.send(HEAD + b"transfer-encoding: chunked\r\n\r\n1\r\n1\r\n0\r\n")
+        await client.drip(b"a: b\r\n" * 10_000, 10, 0)
+        await client.send(b"\r\n")
+        assert await client.length() == 0
+    assert application.header_counts == [2]
 
 
 async def test_what_follows_a_refused_body_is_thrown_away_within_a_bound(
@@ -214,3 +293,44 @@ async def test_a_request_in_pieces_that_ends_in_time_is_served_and_its_connectio
                 await asyncio.sleep(0.05)
             assert (await client.answer())[0] == 202
             await asyncio.sleep(0.7)
+
+
+@pytest.mark.parametrize("ends", [b"\r\n", b"\n", b"\r\n" * 500], ids=["CR LF", "LF", "many"])
+async def test_line_ends_keep_no_connection(monkeypatch: pytest.MonkeyPatch, ends: bytes) -> None:
+    class Brief(BoundedProtocol):
+        def __init__(self, *arguments: Any, **named: Any) -> None:
+            super().__init__(*arguments, **named)
+            self.timeout_keep_alive = 0.3  # type: ignore[assignment]  # uvicorn's is of whole seconds
+
+    monkeypatch.setattr(http_server, "BoundedProtocol", Brief)
+    async with serving(Application()) as url, connected(url) as client:
+        for _ in range(2):
+            await client.send(HEAD + BODY)
+            assert await client.length() == 0
+            await client.send(ends)  # they may stand before a request (RFC 9112, 2.2)
+        dripping = asyncio.create_task(client.drip(ends, 1000, 0.05))
+        try:
+            assert await client.closed() == b""
+        finally:
+            dripping.cancel()
+
+
+async def test_a_client_that_does_not_read_its_answer_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_protocol, "REQUEST_SECONDS", 0.3)
+    application = Application(answer_bytes=32 << 20)
+    async with serving(application) as url, connected(url) as client:
+        await client.send(HEAD + BODY)
+        await wait_until(lambda: application.answered, NOW, what="nobody to wait for the client any more")
+        assert len(await client.closed()) < application.answer_bytes
+
+
+async def test_a_client_that_begins_to_read_in_time_gets_all_of_its_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_protocol, "REQUEST_SECONDS", 0.6)
+    application = Application(answer_bytes=32 << 20)
+    async with serving(application) as url, connected(url) as client:
+        for _ in range(2):
+            await client.send(HEAD + BODY)
+            await asyncio.sleep(0.2)
+            assert await client.length() == application.answer_bytes
+            await asyncio.sleep(0.7)
+        assert application.answered == 2

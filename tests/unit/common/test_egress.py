@@ -160,6 +160,26 @@ def test_a_zone_allows_the_names_under_it_whatever_their_address() -> None:
             policy.check_target(other, 80)
 
 
+@pytest.mark.parametrize(
+    ("host", "asked"),
+    [
+        ("receiver.example", "receiver.example."), ("receiver.example.", "receiver.example."),
+        ("Payments.Prod", "payments.prod."), ("notlocalhost.example", "notlocalhost.example."),
+        ("localhost", "localhost"), ("a.localhost", "a.localhost"), ("receiver", "receiver"),
+    ],
+)  # fmt: skip
+def test_the_system_is_asked_for_the_whole_name_which_no_search_list_makes_another_of(host: str, asked: str) -> None:
+    for allow in ([], ["10.0.0.0/8", "0.0.0.0/0"], ["other.example", "x.payments.prod", "*.receiver.example"]):
+        assert Policy.parse(allow).absolute(host, 80) == asked
+
+
+@pytest.mark.parametrize("entry", ["receiver.shop.svc", "*.shop.svc", "receiver.shop.svc:9200", "Receiver.shop.svc."])
+def test_a_name_that_an_entry_names_is_asked_for_as_it_is(entry: str) -> None:
+    assert Policy.parse([entry]).absolute("receiver.shop.svc", 9200) == "receiver.shop.svc"
+    assert Policy.parse([entry]).absolute("receiver.other.svc", 9200) == "receiver.other.svc."
+    assert Policy.parse(["receiver.shop.svc:9200"]).absolute("receiver.shop.svc", 80) == "receiver.shop.svc."
+
+
 @pytest.mark.parametrize("port", [7, 22, 25, 53, 445, 2375, 2379, 3306, 5432, 6379, 6443, 9200, 10250, 11211, 27017])
 def test_a_port_of_something_else_is_denied(port: int) -> None:
     for host in ("receiver.example", "93.184.215.14", "2606:4700:4700::1111"):

@@ -1,14 +1,47 @@
 """Names become addresses that were vetted."""
 
+import asyncio
+import gc
 import ipaddress
+import socket
+import threading
+from typing import Any
 
 import pytest
 
 from services.common.egress import EgressDenied, Policy
+from services.delivery.worker import lookups, resolver
 from services.delivery.worker.resolver import Resolver
 from services.delivery.worker.sender import Failure, SendError
+from tests.support.waiting import wait_until
 
 NOTHING = Policy.parse([])
+PUBLIC = "93.184.215.14"
+
+
+class System:
+    """The system's resolver: it knows what is in `addresses`, and has no answer for any other name."""
+
+    def __init__(self) -> None:
+        self.addresses: dict[str, str] = {}
+        self.asked: list[str] = []
+        self.answers = threading.Event()
+        self.answers.set()
+
+    def getaddrinfo(self, host: str, port: int, **_: object) -> list[Any]:
+        self.asked.append(host)
+        self.answers.wait(10)
+        if host not in self.addresses:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (self.addresses[host], port))]
+
+
+@pytest.fixture
+def system(monkeypatch: pytest.MonkeyPatch) -> System:
+    """Stands in for the system's resolver."""
+    made = System()
+    monkeypatch.setattr(lookups, "getaddrinfo", made.getaddrinfo)
+    return made
 
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST"])
@@ -39,3 +72,84 @@ async def test_a_literal_is_vetted_and_known_from_then_on() -> None:
     assert await resolver.resolve("93.184.215.14", 443) == ["93.184.215.14"]
     assert resolver.known("93.184.215.14", 443) == ["93.184.215.14"]
     assert resolver.known("93.184.215.14", 80) is None
+
+
+async def test_the_system_is_asked_for_names_that_no_search_list_completes(system: System) -> None:
+    """A short name of the cluster is a name of the internet, unless an entry says otherwise."""
+    system.addresses = {"payments.prod": "10.20.0.7"}
+    with pytest.raises(SendError):
+        await Resolver(Policy.parse(["10.20.0.0/16"])).resolve("payments.prod", 80)
+    assert await Resolver(Policy.parse(["*.prod"])).resolve("payments.prod", 80) == ["10.20.0.7"]
+    assert await Resolver(Policy.parse(["payments.prod:9200"])).resolve("payments.prod", 9200) == ["10.20.0.7"]
+    assert system.asked == ["payments.prod.", "payments.prod", "payments.prod"]
+
+
+async def test_a_name_without_an_answer_is_not_asked_for_again_at_once(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resolver, "FAILURE_TTL_SECONDS", 0.3)
+    asking = Resolver(NOTHING)
+    messages = set()
+    for _ in range(3):
+        with pytest.raises(SendError) as raised:
+            await asking.resolve("receiver.example", 80)
+        assert raised.value.kind is Failure.DNS
+        messages.add(raised.value.message)
+    assert len(messages) == len(system.asked) == 1
+    with pytest.raises(SendError):
+        await asking.resolve("other.example", 80)
+    assert system.asked == ["receiver.example.", "other.example."]
+
+    system.addresses = {"receiver.example.": PUBLIC}
+    await asyncio.sleep(0.35)
+    assert await asking.resolve("receiver.example", 80) == [PUBLIC]
+    assert await asking.resolve("receiver.example", 80) == [PUBLIC]
+    assert len(system.asked) == 3
+
+
+async def test_names_without_an_answer_are_remembered_within_a_bound_and_drive_out_no_others(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resolver, "MAX_NAMES", 3)
+    system.addresses = {"receiver.example.": PUBLIC}
+    asking = Resolver(NOTHING)
+    await asking.resolve("receiver.example", 80)
+    for number in (0, 1, 2, 3, 3, 2, 1, 0):
+        with pytest.raises(SendError):
+            await asking.resolve(f"nothing-{number}.example", 80)
+    assert asking.known("receiver.example", 80) == [PUBLIC]
+    assert system.asked.count("nothing-0.example.") == 2
+    assert len(system.asked) == 6
+
+
+async def test_a_name_that_is_denied_is_asked_for_each_time(system: System) -> None:
+    system.addresses = {"receiver.example.": "10.0.0.1"}
+    asking = Resolver(NOTHING)
+    for _ in range(2):
+        with pytest.raises(EgressDenied):
+            await asking.resolve("receiver.example", 80)
+    assert len(system.asked) == 2
+
+
+async def test_a_failure_that_everybody_left_before_is_no_error_of_the_process(system: System) -> None:
+    errors: list[dict[str, Any]] = []
+    loop = asyncio.get_running_loop()
+    before = loop.get_exception_handler()
+    loop.set_exception_handler(lambda _, context: errors.append(context))
+    try:
+        system.answers.clear()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await Resolver(NOTHING).resolve("receiver.example", 80)
+        assert _tasks("resolve:receiver.example")
+        system.answers.set()
+        await wait_until(lambda: not _tasks("resolve:receiver.example"), what="the look-up to end")
+        gc.collect()
+        await asyncio.sleep(0)
+        assert errors == []
+    finally:
+        loop.set_exception_handler(before)
+
+
+def _tasks(name: str) -> list[str]:
+    return [task.get_name() for task in asyncio.all_tasks() if task.get_name() == name]
