@@ -1,0 +1,31 @@
+"""A primary of Redis dies under load, and sentinels make its replica one."""
+
+import asyncio
+import dataclasses
+
+from tests.integration.delivery.world import Counted, World, until_true
+from tests.support import sentinel
+from tests.support.receiver import Receiver
+
+
+async def test_what_is_accepted_in_a_failover_is_delivered_and_bells_are_heard_again(
+    world: World, receiver: Receiver
+) -> None:
+    with sentinel.running() as watched:
+        on_sentinels = dataclasses.replace(world, redis_url=watched.url)
+        async with on_sentinels.running():
+            subscription = await world.subscription(receiver.url())
+            heard = Counted("webhook_worker_ids_total", source="doorbell")
+
+            async def one_by_bell() -> bool:
+                await world.in_state(await world.deliver(subscription))
+                return heard() > 0
+
+            await until_true(one_by_bell, "bells to be heard")
+            failing = asyncio.create_task(asyncio.to_thread(watched.fail_over))
+            meanwhile = [await world.deliver(subscription) for _ in range(20)]
+            await failing
+            for delivery in meanwhile:
+                assert (await world.in_state(delivery))["status"] == "delivered"
+            heard = Counted("webhook_worker_ids_total", source="doorbell")
+            await until_true(one_by_bell, "bells to be heard again", timeout_seconds=5.0)
