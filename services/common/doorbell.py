@@ -24,11 +24,12 @@ from services.common import deliveries, metrics, postgres
 from services.common.batching import Batcher, Bounds
 from services.common.lifecycle import Process
 from services.common.redis import REDIS_AWAY, pool
+from services.common.redis_primary import PREFIX
 from services.common.settings import RedisSettings
 
 log = structlog.get_logger(__name__)
 
-STREAM = "webhook:doorbells"
+STREAM = f"{PREFIX}doorbells"
 GROUP = "workers"
 TASK = "webhook.deliver"
 IDS_PER_BELL = 64
@@ -93,7 +94,7 @@ class Broker(RedisStreamBroker):
     """
 
     def __init__(self, settings: RedisSettings, *, socket_timeout: float, consumer_name: str = "none") -> None:
-        # taskiq makes its pool of a URL, which cannot name sentinels; ours takes its place before anything connects.
+        # taskiq makes its pool of a URL, which can only name a server; ours takes its place before anything connects.
         super().__init__(
             "redis://",
             queue_name=STREAM,

@@ -91,7 +91,7 @@ class PostgresSettings(Settings):
 class RedisSettings(Settings):
     """Where Redis is: REDIS_URL, or its parts."""
 
-    # Of one server, or of sentinels as redis_url.py says.
+    # Of one server, of sentinels, or of a cluster: redis_url.py has the spellings.
     redis_url: str = Field("", repr=False)
     # As host:port.
     redis_addr: HostAndPort = "localhost:6379"

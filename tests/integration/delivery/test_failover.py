@@ -1,19 +1,21 @@
-"""A primary of Redis dies under load, and sentinels make its replica one."""
+"""The primary of Redis dies while deliveries are made."""
 
 import asyncio
 import dataclasses
 
+import pytest
+
 from tests.integration.delivery.world import Counted, World, until_true
-from tests.support import sentinel
+from tests.support.primaries import KINDS
 from tests.support.receiver import Receiver
 
 
+@pytest.mark.parametrize("kind", KINDS)
 async def test_what_is_accepted_in_a_failover_is_delivered_and_bells_are_heard_again(
-    world: World, receiver: Receiver
+    world: World, receiver: Receiver, kind: str
 ) -> None:
-    with sentinel.running() as watched:
-        on_sentinels = dataclasses.replace(world, redis_url=watched.url)
-        async with on_sentinels.running():
+    with KINDS[kind]() as primaries:
+        async with dataclasses.replace(world, redis_url=primaries.url).running():
             subscription = await world.subscription(receiver.url())
             heard = Counted("webhook_worker_ids_total", source="doorbell")
 
@@ -22,7 +24,7 @@ async def test_what_is_accepted_in_a_failover_is_delivered_and_bells_are_heard_a
                 return heard() > 0
 
             await until_true(one_by_bell, "bells to be heard")
-            failing = asyncio.create_task(asyncio.to_thread(watched.fail_over))
+            failing = asyncio.create_task(asyncio.to_thread(primaries.fail_over))
             meanwhile = [await world.deliver(subscription) for _ in range(20)]
             await failing
             for delivery in meanwhile:
