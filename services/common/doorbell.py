@@ -23,12 +23,13 @@ from taskiq_redis import RedisStreamBroker
 from services.common import deliveries, metrics, postgres
 from services.common.batching import Batcher, Bounds
 from services.common.lifecycle import Process
-from services.common.redis import REDIS_AWAY
+from services.common.redis import REDIS_AWAY, pool
+from services.common.redis_primary import PREFIX
 from services.common.settings import RedisSettings
 
 log = structlog.get_logger(__name__)
 
-STREAM = "webhook:doorbells"
+STREAM = f"{PREFIX}doorbells"
 GROUP = "workers"
 TASK = "webhook.deliver"
 IDS_PER_BELL = 64
@@ -38,6 +39,7 @@ LOW_WATER_MESSAGES = 64
 # How long a row that was rung counts as in hand. After it the dispatcher rings again.
 RUNG_SECONDS = 10
 RING_TIMEOUT_SECONDS = 0.25
+MAX_CONNECTIONS = 8
 PROBE_SECONDS = 0.1
 FINISH_SECONDS = 1.0
 # More than this many ids waiting to be rung are left to the dispatcher.
@@ -92,18 +94,17 @@ class Broker(RedisStreamBroker):
     """
 
     def __init__(self, settings: RedisSettings, *, socket_timeout: float, consumer_name: str = "none") -> None:
+        # taskiq makes its pool of a URL, which can only name a server; ours takes its place before anything connects.
         super().__init__(
-            settings.redis_dsn,
+            "redis://",
             queue_name=STREAM,
             consumer_group_name=GROUP,
             consumer_name=consumer_name,
             consumer_id="0",
-            max_connection_pool_size=8,
             xread_block=READ_BLOCK_MILLISECONDS,
             xread_count=8,
-            socket_timeout=socket_timeout,
-            socket_connect_timeout=RING_TIMEOUT_SECONDS,
         )
+        self.connection_pool = pool(settings, max_connections=MAX_CONNECTIONS, timeout_seconds=socket_timeout)
         self._client = redis.asyncio.Redis(connection_pool=self.connection_pool)
         self._acks: Batcher[bytes, None] = Batcher(
             "acks", self._acknowledge, Bounds(batch_items=500, waiting_items=10_000)
@@ -185,7 +186,7 @@ class Broker(RedisStreamBroker):
     async def shutdown(self) -> None:
         """Closes the connections."""
         await super().shutdown()
-        await self._client.aclose()
+        await self._client.aclose(close_connection_pool=True)
 
 
 class Ringer:

@@ -11,13 +11,14 @@ from uuid import UUID
 import structlog
 
 from services.common.redis import REDIS_AWAY, Client
+from services.common.redis_primary import PREFIX
 
 log = structlog.get_logger(__name__)
 
 # Closed by whoever dispatches: deliveries wait already, or none may be sent.
-CLOSED = "webhook:gates:closed"
+CLOSED = f"{PREFIX}gates:closed"
 # Closed by a worker that was given more than it can send.
-FULL = "webhook:gates:full"
+FULL = f"{PREFIX}gates:full"
 # How long an entry holds when nobody makes it anew.
 CLOSED_MILLISECONDS = 2_000
 FULL_MILLISECONDS = 500

@@ -20,12 +20,12 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from services.common import redis_url
 from services.common.auth import keys
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 # Empty means: made of the parts.
 PostgresUrl = Annotated[str, Field(pattern="^(postgres(ql)?://.*)?$")]
-RedisUrl = Annotated[str, Field(pattern="^((rediss?|unix)://.*)?$")]
 HostAndPort = Annotated[str, Field(pattern=r"^[^\s/@]+:[0-9]{1,5}$")]
 # What their names end in is not repeated in an error.
 _SECRET = ("URL", "PASSWORD", "PROXY", "_KEY", "KEYS")
@@ -93,11 +93,22 @@ class PostgresSettings(Settings):
 class RedisSettings(Settings):
     """Where Redis is: REDIS_URL, or its parts."""
 
-    redis_url: RedisUrl = ""
+    # Of one server, of sentinels, or of a cluster: redis_url.py has the spellings.
+    redis_url: str = Field("", repr=False)
     # As host:port.
     redis_addr: HostAndPort = "localhost:6379"
     redis_password: str = ""
     redis_db: NonNegativeInt = 0
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis_url_is_usable(cls, url: str) -> str:
+        try:
+            if url:
+                redis_url.parse(url)
+        except ValueError as error:
+            raise PydanticCustomError("unusable", "{why}", {"why": str(error)}) from None
+        return url
 
     @property
     def redis_dsn(self) -> str:

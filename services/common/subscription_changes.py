@@ -9,9 +9,10 @@ from uuid import UUID
 import redis.exceptions
 
 from services.common.redis import Client
+from services.common.redis_primary import PREFIX
 
-CHANNEL = "webhook:subscription-changes"
-KEY = "webhook:subscription:"
+CHANNEL = f"{PREFIX}subscription-changes"
+KEY = f"{PREFIX}subscription:"
 REDIS_TTL_SECONDS = 60
 
 # Sets a subscription's value unless a newer version is there. ARGV: version, value, TTL in seconds.

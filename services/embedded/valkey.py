@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -27,9 +28,16 @@ class EmbeddedValkey:
     """One server on 127.0.0.1 that keeps nothing on disk; its port stays over any stop and start."""
 
     def __init__(
-        self, folder: Path, *, port: int | None = None, guard: Guard | None = None, log_path: Path | None = None
+        self,
+        folder: Path,
+        *,
+        port: int | None = None,
+        guard: Guard | None = None,
+        log_path: Path | None = None,
+        settings: Mapping[str, str] | None = None,
     ) -> None:
         self.folder = folder.resolve()
+        self._settings = settings or {}
         self.port = port or ports.free_port()
         command = Command(
             name="valkey",
@@ -128,6 +136,7 @@ class EmbeddedValkey:
             "daemonize": "no",
             # To standard output.
             "logfile": "",
+            **self._settings,
         }
         return [word for name, value in options.items() for word in (f"--{name}", value)]
 

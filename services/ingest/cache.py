@@ -9,7 +9,7 @@ import contextlib
 import functools
 import itertools
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -41,6 +41,8 @@ RECONNECT_SECONDS = 0.2
 HEARTBEAT_SECONDS = 0.4
 # Changes that Redis was away for, told before the next message is heard.
 TELL_AT_ONCE = 100
+# Changes that are told again when listening begins anew: a replica that became primary may not have heard of them.
+TELL_AGAIN = 1_000
 
 
 class _Cached(msgspec.Struct, frozen=True, kw_only=True):
@@ -151,6 +153,8 @@ class SubscriptionCache:
         self._copies = subscription_changes.Copies(client)
         # Changes that Redis does not know of yet.
         self._untold: dict[UUID, _Change] = {}
+        # Those told last, with when.
+        self._told: deque[tuple[float, UUID, _Change]] = deque(maxlen=TELL_AGAIN)
 
     async def get(self, subscription_id: UUID) -> Subscription | None:
         """A live subscription, or None."""
@@ -219,6 +223,9 @@ class SubscriptionCache:
             self._ttl_seconds = LISTENING_TTL_SECONDS
             # Copies in Redis may be of before a change that it was away for: those who made one have this long to tell.
             self._pause_redis()
+            for told_at, changed_id, change in self._told:
+                if time.monotonic() - told_at < subscription_changes.REDIS_TTL_SECONDS:
+                    self._note(changed_id, change)
         elif message["type"] == "message":
             metrics.INVALIDATIONS.labels("one").inc()
             subscription_id, _, tenant_id = message["data"].decode(errors="replace").partition(" ")
@@ -243,6 +250,7 @@ class SubscriptionCache:
 
     async def _tell(self, subscription_id: UUID, change: _Change) -> None:
         await self._copies.tell(subscription_id, change.tenant_id, _copy(change.current), change.version)
+        self._told.append((time.monotonic(), subscription_id, change))
         if self._untold.get(subscription_id) is change:
             del self._untold[subscription_id]
 

@@ -75,6 +75,8 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"externalPostgresql": {"sslMode": "yes"}}, "sslMode"),
     ({"externalPostgresql": {"password": "secret"}}, "password"),
     ({"externalRedis": {"url": "redis://:secret@redis:6379"}}, "url"),
+    ({"externalRedis": {"url": "redis+sentinel://:secret@sentinel:26379/mymaster"}}, "url"),
+    ({"externalRedis": {"url": "redis+sentinels://sentinel:26379/mymaster"}}, "url"),
     ({"externalRedis": {"addr": "redis"}}, "addr"),
     ({"securityContext": {"privileged": True}}, "privileged"),
     ({"podSecurityContext": {"runAsNonRoot": False}}, "runAsNonRoot"),

@@ -16,7 +16,7 @@ import pytest_asyncio
 import redis.asyncio
 import standardwebhooks
 
-from services.common import signatures
+from services.common import signatures, subscription_changes
 from services.common.signatures import Key
 from tests.e2e.conftest import ENVIRONMENT
 from tests.support import stack as stacks
@@ -173,7 +173,7 @@ async def _redis(stack: Stack) -> bytes:
         async for key in client.scan_iter():
             kind = (await client.type(key)).decode()
             found.append((key, await client.execute_command(reads[kind], key, *bounds.get(kind, ()))))
-    assert any(key.startswith(b"webhook:subscription:") for key, _ in found)
+    assert any(key.startswith(subscription_changes.KEY.encode()) for key, _ in found)
     return repr(found).encode()
 
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from services.common.redis import REDIS_AWAY, Client
+from services.common.redis_primary import PREFIX
 
-KEY = "webhook:rate:"
+KEY = f"{PREFIX}rate:"
 TIMEOUT_SECONDS = 0.25
 # A turn of the dispatcher takes its time: what the rate allows meanwhile fits into the smallest bucket.
 SMALLEST_SECONDS = 0.05

@@ -262,6 +262,26 @@ async def test_a_change_that_redis_was_away_for_is_told_when_it_is_back(
         assert await _wants(pair.second, made.id, "t1")
 
 
+async def test_a_change_that_a_new_primary_lacks_is_told_again(pair: Pair) -> None:
+    """As when the old one died between taking the change and passing it on."""
+    made = await pair.first.create(event_types=["t0"])
+    await pair.warm(made.id)
+    key = subscription_changes.KEY + made.id
+    async with redis.asyncio.Redis.from_url(pair.stores.redis_url) as client:
+        before: Any = await client.hgetall(key)
+        await pair.first.update(made.id, event_types=["t1"])
+        await _seen(pair.second, made.id, "t1")
+        await client.delete(key)
+        await client.hset(key, mapping=before)
+        await client.client_kill_filter(_type="pubsub")
+
+        async def told() -> bool:
+            assert await _wants(pair.second, made.id, "t1")
+            return await _copied_version(pair, made.id) == b"2"
+
+        await eventually(told, "Redis to hold the new version")
+
+
 async def test_a_change_that_a_full_redis_cannot_take_is_seen_all_the_same(pair: Pair) -> None:
     made = await pair.first.create(event_types=["t0"])
     await pair.warm(made.id)

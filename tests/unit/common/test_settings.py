@@ -185,6 +185,8 @@ def test_a_wrong_value_ends_the_start_with_one_line_that_names_the_variable(
         ("DATABASE_URL", SECRET),
         ("REDIS_URL", f"http://:{SECRET}@cache"),
         ("REDIS_URL", f"cache:6379?password={SECRET}"),
+        ("REDIS_URL", f"redis+sentinel://:{SECRET}@sentinel:26379"),
+        ("REDIS_URL", f"redis+cluster://:{SECRET}@cache:6379/3"),
     ],
 )
 def test_a_wrong_url_is_said_at_the_start_without_the_password_in_it(
