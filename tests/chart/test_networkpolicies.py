@@ -240,6 +240,16 @@ def test_names_that_are_let_in_open_nothing(entry: str) -> None:
     assert policies(rendering.rendered(TRIAL | {"egressAllow": [entry]})) == policies(trial())
 
 
+def test_the_notes_name_what_is_let_in_by_name_and_still_closed() -> None:
+    def notes(values: dict[str, Any]) -> str:
+        return rendering.helm("install", "demo", str(rendering.CHART), "--dry-run=client", values=values).stdout
+
+    values = TRIAL | {"egressAllow": ["10.20.0.0/16", "[fd00::5]:9200", "receiver.internal", "ab:80"]}
+    assert notes(values).rstrip().endswith("opens it: receiver.internal, ab:80")
+    assert "NOTES:" in notes(TRIAL)
+    assert "opens it" not in notes(TRIAL)
+
+
 def test_public_networks_can_be_closed_also_as_nat64_wraps_them() -> None:
     worker = pods(external())["worker"]
     for address in ("198.100.0.5", "64:ff9b::c664:5", "2600:1f00::5"):
