@@ -1,6 +1,7 @@
 #!/bin/sh
 # Checks the chart with no cluster: renders, schemas of Kubernetes, tests of the objects, policies, linters.
-# Sets itself up in .tools: requirements/chart.txt in a virtual environment, Helm and kubectl. Arguments go to pytest.
+# Sets itself up in .tools: requirements/chart.txt in a virtual environment, Helm, kubectl, promtool and Prometheus.
+# Arguments go to pytest.
 set -eu
 
 cd "$(dirname "$0")/.."
