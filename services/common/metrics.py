@@ -22,6 +22,7 @@ RPC_IN_FLIGHT = Gauge("webhook_rpc_in_flight", "gRPC calls being answered.")
 
 CALLERS_REFUSED = Counter("webhook_callers_refused_total", "Calls and requests refused for their key.", ["reason"])
 
+STORE_UP = Gauge("webhook_store_up", "Whether a store answers this process: 1 or 0.", ["store"])
 POSTGRES_CONNECTIONS = Gauge("webhook_postgres_connections", "Connections of this process's pool.", ["state"])
 
 DOORBELLS_RUNG = Counter("webhook_doorbells_rung_total", "Messages sent to the stream.", ["result"])
