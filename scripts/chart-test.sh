@@ -1,6 +1,7 @@
 #!/bin/sh
 # Checks the chart with no cluster: renders, schemas of Kubernetes, tests of the objects, policies, linters.
-# Sets itself up in .tools: requirements/chart.txt in a virtual environment, Helm and kubectl. Arguments go to pytest.
+# Sets itself up in .tools: requirements/chart.txt in a virtual environment, Helm, kubectl, promtool and Prometheus.
+# Arguments go to pytest.
 set -eu
 
 cd "$(dirname "$0")/.."
@@ -75,7 +76,8 @@ check policies policies
 check Dockerfile hadolint --config tests/chart/hadolint.yaml Dockerfile
 check shell shellcheck scripts/*.sh .ci/run
 
-check tests "$python" -m pytest --confcutdir=tests/chart tests/chart "$@"
+# cloudcoil brings a plugin for pytest, with needs of its own, and nobody uses it.
+check tests "$python" -m pytest -p no:cloudcoil --confcutdir=tests/chart tests/chart "$@"
 
 if [ -n "$failed" ]; then
     say "chart-test failed: ${failed#, }"

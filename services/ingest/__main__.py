@@ -15,7 +15,7 @@ from protos.webhook.v1 import (
     subscriptions_pb2,
     subscriptions_pb2_grpc,
 )
-from services.common import canary, doorbell, egress, errors, grpc_server, lifecycle, postgres, redis
+from services.common import canary, doorbell, egress, errors, grpc_server, lifecycle, postgres, redis, store_up
 from services.common.auth import finder
 from services.common.auth.authenticator import Authenticator
 from services.common.gates import Gates
@@ -65,6 +65,7 @@ async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIt
         loops = [
             process.spawn("subscription_changes", cache.listen()),
             process.spawn("gates", gates.run()),
+            process.spawn("redis_up", store_up.watch("redis", client.ping)),
             process.spawn("partitions", partitions.keep()),
             process.spawn("expired_keys", _delete_expired_keys(store)),
             process.spawn("plain_secrets", _seal_plain_secrets(store)),

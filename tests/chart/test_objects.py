@@ -77,7 +77,7 @@ def test_the_gateway_calls_services_that_exist(objects: list[Object]) -> None:
     environment = rendering.environment(objects, gateway)
     for component in ("ingest", "delivery", "analytics"):
         service = rendering.named(objects, "Service", f"-{component}")
-        (port,) = service["spec"]["ports"]
+        (port,) = (port for port in service["spec"]["ports"] if port["name"] == "grpc")
         assert environment[f"{component.upper()}_ADDR"] == f"dns:///{service['metadata']['name']}:{port['port']}"
         # One address per pod: calls are balanced, not connections.
         assert service["spec"]["clusterIP"] == "None"

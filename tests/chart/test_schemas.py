@@ -11,7 +11,10 @@ from tests.chart import rendering
 
 VERSIONS = ("1.27", "1.30", "1.33", "1.37")
 # Not part of Kubernetes: their projects hold the schemas.
-CUSTOM = {"gateway.networking.k8s.io/v1/HTTPRoute"}
+CUSTOM = {
+    "gateway.networking.k8s.io/v1/HTTPRoute",
+    *(f"monitoring.coreos.com/v1/{kind}" for kind in ("ServiceMonitor", "PodMonitor", "PrometheusRule")),
+}
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -86,6 +89,14 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"probes": {"readiness": {"timeoutSeconds": 1}}}, "timeoutSeconds"),
     ({"migrations": {"ttlSecondsAfterFinished": "1d"}}, "ttlSecondsAfterFinished"),
     ({"fullnameOverride": "Upper"}, "fullnameOverride"),
+    ({"monitoring": {"enabled": True}}, "enabled"),
+    ({"monitoring": {"serviceMonitor": {"interval": "30"}}}, "interval"),
+    ({"monitoring": {"podMonitor": {"scrapeTimeout": 10}}}, "scrapeTimeout"),
+    ({"monitoring": {"prometheusRule": {"labels": {"release": 1}}}}, "release"),
+    ({"monitoring": {"prometheusRule": {"runbookUrl": "https://git.example.com/"}}}, "runbookUrl"),
+    ({"monitoring": {"prometheusRule": {"thresholds": {"successRatio": 90}}}}, "successRatio"),
+    ({"monitoring": {"prometheusRule": {"thresholds": {"backlogDeliveries": 100_000}}}}, "backlogDeliveries"),
+    ({"monitoring": {"prometheusRule": {"thresholds": {"backlog": 10}}}}, "backlog"),
 ]
 
 

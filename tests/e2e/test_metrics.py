@@ -7,6 +7,7 @@ import pytest
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
+from services.delivery.worker import outcomes
 from tests.support.receiver import Receiver
 from tests.support.stack import ROLES, Stack
 from tests.support.waiting import wait_until
@@ -29,11 +30,13 @@ AFTER_TRAFFIC: Mapping[str, list[tuple[str, dict[str, str]]]] = {
         ("webhook_subscription_cache_total", {"level": "process", "result": "miss"}),
         ("webhook_subscription_cache_invalidations_total", {"scope": "all"}),
         ("webhook_doorbells_rung_total", {"result": "rung"}),
+        ("webhook_store_up", {"store": "redis"}),
         ("webhook_rpc_requests_total", {"method": "/webhook.v1.IngestService/BatchIngest", "code": "OK"}),
         ("webhook_postgres_connections", {"state": "idle"}),
     ],
     "delivery": [
         ("webhook_held_deliveries", {"reason": "subscription_deleted"}),
+        ("webhook_store_up", {"store": "redis"}),
         ("webhook_rpc_duration_seconds_count", {"method": "/webhook.v1.DeliveryService/GetDelivery"}),
         ("webhook_postgres_connections", {"state": "used"}),
     ],
@@ -112,6 +115,20 @@ def test_a_process_serves_what_is_documented_for_it(
             assert found[name].samples or labels, f"{name} has no value"
             for sample in found[name].samples:
                 assert set(sample.labels) - {"le"} <= set(labels)
+
+
+def test_every_outcome_of_an_attempt_is_counted_from_the_start(stack: Stack) -> None:
+    """A rate over what appears with its first value misses it, and a share of what is not there is none."""
+    kinds = {
+        kind
+        for name, *_ in table_rows(ROOT / "docs/delivery.md")
+        for kind in code_names(name)
+        if kind in set(outcomes.ALL)
+    }
+    assert kinds == set(outcomes.ALL) - {outcomes.SUCCESS}
+    found = metrics_of(stack, "worker")
+    for kind in outcomes.ALL:
+        assert len(values(found, "webhook_attempts_total", {"outcome": kind})) == 1, kind
 
 
 def test_the_gateway_serves_its_metrics_on_its_own_port_too(stack: Stack) -> None:

@@ -180,6 +180,27 @@ def test_every_relative_link_leads_somewhere(page: Path) -> None:
         assert not anchor or anchor in anchors(linked), f"{target} has no such heading"
 
 
+def test_every_alert_has_a_runbook_and_every_runbook_an_alert() -> None:
+    alerts = {path.stem for path in (ROOT / "charts/webhook-service/files/alerts").glob("*.yaml")}
+    runbooks = {path.stem for path in (ROOT / "docs/runbooks").glob("*.md")} - {"README"}
+    assert runbooks == alerts
+    table = (ROOT / "docs/runbooks/README.md").read_text()
+    assert sorted(re.findall(r"^\| \[(\w+)\]\(\1\.md\)", table, re.MULTILINE)) == sorted(alerts)
+
+
+@pytest.mark.parametrize("page", sorted(ROOT.glob("docs/runbooks/Webhook*.md")), ids=lambda page: page.stem)
+def test_every_runbook_has_the_same_form(page: Path) -> None:
+    assert re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE) == [
+        page.stem,
+        "What it means",
+        "What users notice",
+        "Look at",
+        "Usual causes",
+        "What to do",
+        "When to wake somebody",
+    ]
+
+
 def test_the_make_targets_that_pages_name_exist() -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for page in pages():

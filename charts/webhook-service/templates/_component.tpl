@@ -65,6 +65,14 @@ spec:
 {{- end }}
 {{- end }}
 
+{{/* Where a ServiceMonitor finds the metrics of a component's pods. */}}
+{{- define "webhook-service.metricsPort" -}}
+- name: metrics
+  port: 9090
+  targetPort: metrics
+  protocol: TCP
+{{- end }}
+
 {{/* Headless, so that clients see every pod and balance calls, not connections. */}}
 {{- define "webhook-service.grpcService" -}}
 apiVersion: v1
@@ -80,6 +88,7 @@ spec:
       port: {{ .port }}
       targetPort: grpc
       protocol: TCP
+    {{- include "webhook-service.metricsPort" . | nindent 4 }}
 {{- end }}
 
 {{/* What the pods of the service and of the Job share. */}}

@@ -35,12 +35,16 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 {{- merge (omit $all "helm.sh/chart") .root.Values.podLabels | toYaml }}
 {{- end }}
 
-{{/* Name, namespace, labels and annotations: (dict "root" $ "component" "worker" "name" … "annotations" (dict …)). */}}
+{{/* Name, namespace, labels and annotations:
+(dict "root" $ "component" "worker" "name" … "labels" (dict …) "annotations" (dict …)). */}}
 {{- define "webhook-service.metadata" -}}
 name: {{ .name | default (printf "%s-%s" (include "webhook-service.fullname" .root) .component) }}
 namespace: {{ .root.Release.Namespace }}
 labels:
   {{- include "webhook-service.labels" . | nindent 2 }}
+  {{- with .labels }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
 {{- with merge (dict) (.annotations | default dict) .root.Values.commonAnnotations }}
 annotations:
   {{- toYaml . | nindent 2 }}

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import structlog
 
-from services.common import canary, egress, errors, ids, lifecycle, postgres, redis
+from services.common import canary, egress, errors, ids, lifecycle, postgres, redis, store_up
 from services.common.egress import Policy
 from services.common.gates import Gates
 from services.common.settings import load
@@ -60,6 +60,7 @@ async def serve(process: lifecycle.Process, settings: WorkerSettings, policy: Po
             process.spawn("handing_back", scheduler.hand_back()),
             process.spawn("idle_lanes", scheduler.forget_idle_lanes()),
             process.spawn("gates", gates.run()),
+            process.spawn("redis_up", store_up.watch("redis", client.ping)),
             process.spawn("presence", _be_counted(store)),
         ]
         watching = process.spawn("health", health.run(scheduler.hold))

@@ -55,6 +55,8 @@ class Deliverer:
         self._lease_seconds = settings.lease_seconds
         self._stored_bytes = settings.stored_response_bytes
         self._large_payloads = Budget(settings.large_payload_budget_bytes)
+        for outcome in outcomes.ALL:  # at 0 from the start, so that shares and rates of each are right
+            metrics.ATTEMPTS.labels(outcome)
 
     async def deliver(self, held: Held) -> Outcome:
         """Makes the attempt of a claim. Raises ClaimLost before anything is sent, or what the store raises."""
