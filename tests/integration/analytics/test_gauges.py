@@ -35,7 +35,8 @@ def _forget() -> Iterator[None]:
 
 def exported(gauge: Gauge) -> dict[str, float]:
     """The values of a gauge by their last label."""
-    return {list(sample.labels.values())[-1]: sample.value for sample in gauge.collect()[0].samples}
+    (family,) = gauge.collect()
+    return {list(sample.labels.values())[-1]: sample.value for sample in family.samples}
 
 
 async def roll_up(store: StatsStore, rows: Rows) -> None:
