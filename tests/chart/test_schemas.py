@@ -86,6 +86,9 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"probes": {"readiness": {"timeoutSeconds": 1}}}, "timeoutSeconds"),
     ({"migrations": {"ttlSecondsAfterFinished": "1d"}}, "ttlSecondsAfterFinished"),
     ({"fullnameOverride": "Upper"}, "fullnameOverride"),
+    ({"monitoring": {"dashboards": {"enabled": "yes"}}}, "enabled"),
+    ({"monitoring": {"dashboards": {"labels": {"grafana_dashboard": 1}}}}, "labels"),
+    ({"monitoring": {"dashboards": {"namespace": "Monitoring"}}}, "namespace"),
 ]
 
 
