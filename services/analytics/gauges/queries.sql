@@ -16,12 +16,13 @@ FROM named
 GROUP BY name
 
 -- select_server --
--- Size and totals of this database, and the write-ahead log of the server since it was made.
+-- Size and totals of this database, and the write-ahead log of the server since its statistics began.
 SELECT pg_database_size(d.datname)::float8 AS database_bytes, d.blks_hit::float8 AS cache, d.blks_read::float8 AS disk,
        d.xact_commit::float8 AS committed, d.xact_rollback::float8 AS rolled_back,
-       pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::float8 AS wal_bytes,
+       w.wal_bytes::float8 AS wal_bytes,
        current_setting('max_connections')::int AS max_sessions
 FROM pg_stat_database d
+CROSS JOIN pg_stat_wal w
 WHERE d.datname = current_database()
 
 -- count_sessions --
