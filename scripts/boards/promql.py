@@ -85,9 +85,10 @@ def percentiles(histogram: str) -> list[Query]:
 
 
 def or_zero(expr: str, label: str = "") -> str:
-    """0 where there is no series, because it begins with its first event; under the label's value "none"."""
+    """0 while there is no series, because it begins with its first event; under the label's value "none"."""
     zero = f'label_replace(vector(0), "{label}", "none", "", "")' if label else "vector(0)"
-    return f"{expr} or {zero}"
+    # Whatever labels there are on the left, one series is enough.
+    return f"{expr} or on () {zero}"
 
 
 def _by(labels: str) -> str:

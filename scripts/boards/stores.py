@@ -79,17 +79,14 @@ POSTGRES = Row(
             ),
             Lines(
                 title="Pools",
-                text="Connections of the processes' pools that are in use, and that are idle. All used for long: "
-                "POSTGRES_POOL_SIZE is too small, or Postgres too slow.",
+                text="Connections of the processes' pools that are in use, by component, and all that are open. Used "
+                "up for long: POSTGRES_POOL_SIZE is too small, or Postgres too slow.",
                 queries=[
                     Query(
                         expr=promql.total("webhook_postgres_connections", 'state="used"', by="component"),
-                        legend="{{component}} used",
+                        legend="{{component}}",
                     ),
-                    Query(
-                        expr=promql.total("webhook_postgres_connections", 'state="idle"', by="component"),
-                        legend="{{component}} idle",
-                    ),
+                    Query(expr=promql.total("webhook_postgres_connections"), legend="all open", color="text"),
                 ],
             ),
             Lines(
