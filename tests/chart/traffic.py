@@ -20,17 +20,15 @@ ENVIRONMENT = {"RETRY_LIMIT": "1", "RETRY_BASE_SECONDS": "1", "LOG_LEVEL": "warn
 @contextlib.asynccontextmanager
 async def flowing(stack: Stack) -> AsyncIterator[None]:
     """Traffic for as long as the context lasts; what stops it fails the context."""
-    async with (
-        receiving() as receiver,
-        httpx.AsyncClient(base_url=stack.base_url, timeout=10) as http,
-        asyncio.TaskGroup() as tasks,
-    ):
+    async with receiving() as receiver, httpx.AsyncClient(base_url=stack.base_url, timeout=10) as http:
         _script(receiver)
-        flow = tasks.create_task(_flow(Api(http), receiver))
+        flow = asyncio.create_task(_flow(Api(http), receiver), name="traffic")
         try:
             yield
         finally:
             flow.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await flow
 
 
 def _script(receiver: Receiver) -> None:
