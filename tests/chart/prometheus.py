@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 
 from services.embedded.ports import free_port
-from tests.support.stack import Stack
+from tests.support.stack import ROLES, Stack
 from tests.support.waiting import wait_until_sync
 
 NAMESPACE, RELEASE = "webhook", "demo"
@@ -39,10 +39,10 @@ class Prometheus:
             return self._http.get("/-/ready").status_code == 200
         return False
 
-    def down(self) -> list[str]:
-        """The scraped processes of which the last scrape failed, or is still to come."""
+    def sees(self, processes: int) -> bool:
+        """Whether it has scraped so many. It takes some seconds until it knows its targets at all."""
         targets = self._get("/api/v1/targets")["activeTargets"]
-        return [target["labels"]["component"] for target in targets if target["health"] != "up"]
+        return [target["health"] for target in targets] == ["up"] * processes
 
     def values(self, expr: str) -> list[float]:
         """The numbers of all series since the start, second by second; what is not a number (0/0) is none."""
@@ -91,7 +91,7 @@ def scraping(stack: Stack, folder: Path) -> Iterator[Prometheus]:
     server = Prometheus(f"http://127.0.0.1:{port}")
     try:
         wait_until_sync(server.is_ready, START_TIMEOUT_SECONDS, what="Prometheus to be ready")
-        wait_until_sync(lambda: not server.down(), START_TIMEOUT_SECONDS, what="every process to be scraped")
+        wait_until_sync(lambda: server.sees(len(ROLES)), START_TIMEOUT_SECONDS, what="every process to be scraped")
         yield server
     finally:
         server.close()

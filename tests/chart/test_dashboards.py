@@ -285,3 +285,9 @@ async def test_the_worst_subscriptions_are_those_that_fail(scraped: prometheus.P
             if other["subscription"] == labels["subscription"]
         )
         assert 0 < failed <= attempts
+
+
+async def test_a_first_event_of_its_kind_is_an_increase(scraped: prometheus.Prometheus) -> None:
+    """What is rare begins at 0: the subscription that was disabled shows as one."""
+    found = scraped.now('sum(increase(webhook_subscriptions_disabled_total{reason="gone"}[5m]))')
+    assert [round(value) for _, value in found] == [1]
