@@ -24,6 +24,11 @@ def increase(metric: str, *matchers: str, by: str = "", interval: str = INTERVAL
     return f"sum{_by(by)} (increase({series(metric, *matchers)}[{interval}]))"
 
 
+def whole(expr: str) -> str:
+    """Events in whole numbers: an increase is reckoned to the ends of its interval, and 1 becomes 1.04."""
+    return f"round({expr})"
+
+
 def total(metric: str, *matchers: str, by: str = "") -> str:
     """A gauge of which each copy has its part."""
     return f"sum{_by(by)} ({series(metric, *matchers)})"

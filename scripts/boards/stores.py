@@ -190,7 +190,7 @@ SIZES = Row(
                     Query(expr=promql.alike("webhook_retention_held_partitions"), legend="held", color="orange"),
                     Query(expr=promql.alike("webhook_retention_overdue_partitions"), legend="overdue", color="red"),
                     Query(
-                        expr=promql.increase("webhook_retention_partitions_dropped_total", interval="5m"),
+                        expr=promql.whole(promql.increase("webhook_retention_partitions_dropped_total", interval="5m")),
                         legend="dropped",
                         color="green",
                     ),

@@ -56,7 +56,7 @@ NOW = Row(
                 queries=[
                     Query(
                         expr=promql.or_zero(
-                            promql.increase("webhook_subscriptions_disabled_total", interval="$__range")
+                            promql.whole(promql.increase("webhook_subscriptions_disabled_total", interval="$__range"))
                         )
                     )
                 ],
