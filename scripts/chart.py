@@ -30,6 +30,7 @@ MANAGED = frozenset(
         *("ENV", "BIND_HOST", "METRICS_PORT", "PORT", "GRPC_PORT", "SHUTDOWN_GRACE_SECONDS", "EGRESS_ALLOW"),
         "DATA_DIR",
         *("INGEST_ADDR", "DELIVERY_ADDR", "ANALYTICS_ADDR"),
+        *("GRPC_TLS_CERT_FILE", "GRPC_TLS_KEY_FILE", "GRPC_TLS_CA_FILE"),
         *("DATABASE_URL", "POSTGRES_HOST", "POSTGRES_PORT", "POSTGRES_USER", "POSTGRES_PASSWORD", "POSTGRES_DB"),
         *("REDIS_URL", "REDIS_ADDR", "REDIS_PASSWORD", "REDIS_DB"),
         *yaml.safe_load((CHART / "files/keys.yaml").read_text()),

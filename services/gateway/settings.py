@@ -4,10 +4,10 @@ from typing import Annotated
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from services.common.settings import AuthSettings, Port
+from services.common.settings import AuthSettings, GrpcTlsSettings, Port
 
 
-class GatewaySettings(AuthSettings):
+class GatewaySettings(AuthSettings, GrpcTlsSettings):
     """What the gateway reads from the environment."""
 
     # HTTP; 0 takes a free port.

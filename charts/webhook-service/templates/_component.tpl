@@ -18,6 +18,9 @@
   "ANALYTICS_ADDR" (printf "dns:///%s-analytics:50053" $full)
   "EGRESS_ALLOW" (join "," $egress)
 }}
+{{- if $values.grpcTls.enabled }}
+{{- $_ := merge $set (dict "GRPC_TLS_CERT_FILE" "/etc/webhook/grpc/tls.crt" "GRPC_TLS_KEY_FILE" "/etc/webhook/grpc/tls.key" "GRPC_TLS_CA_FILE" "/etc/webhook/grpc/ca.crt") }}
+{{- end }}
 {{- range $name := include "webhook-service.variables" . | fromJsonArray }}
 {{- if hasKey $set $name }}
 {{ $name }}: {{ get $set $name | quote }}
@@ -110,6 +113,7 @@ tolerations:
 {{- $variables := include "webhook-service.variables" . | fromJsonArray }}
 {{- $postgres := has "POSTGRES_HOST" $variables }}
 {{- $mounts := include "webhook-service.authorityMounts" $root }}
+{{- $tls := and $root.Values.grpcTls.enabled (has "GRPC_TLS_CERT_FILE" $variables) }}
 {{- $listens := ne .component "worker" }}
 apiVersion: apps/v1
 kind: Deployment
@@ -234,6 +238,11 @@ spec:
             {{- . | trim | nindent 12 }}
             {{- end }}
             {{- end }}
+            {{- if $tls }}
+            - name: grpc-tls
+              mountPath: /etc/webhook/grpc
+              readOnly: true
+            {{- end }}
             {{- with $own.extraVolumeMounts }}
             {{- toYaml . | nindent 12 }}
             {{- end }}
@@ -245,6 +254,11 @@ spec:
         {{- if $postgres }}
         {{- . | trim | nindent 8 }}
         {{- end }}
+        {{- end }}
+        {{- if $tls }}
+        - name: grpc-tls
+          secret:
+            secretName: {{ include "webhook-service.grpcTlsSecret" $root }}
         {{- end }}
         {{- with $own.extraVolumes }}
         {{- toYaml . | nindent 8 }}
