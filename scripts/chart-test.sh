@@ -71,13 +71,14 @@ policies() {
 }
 
 check 'generated files' "$python" scripts/chart.py --check
+check dashboards "$python" scripts/dashboards.py --check
 check 'helm lint' lint
 check policies policies
 check Dockerfile hadolint --config tests/chart/hadolint.yaml Dockerfile
 check shell shellcheck scripts/*.sh .ci/run
 
 # cloudcoil brings a plugin for pytest, with needs of its own, and nobody uses it.
-check tests "$python" -m pytest -p no:cloudcoil --confcutdir=tests/chart tests/chart "$@"
+check tests "$python" -m pytest --confcutdir=tests/chart tests/chart "$@"
 
 if [ -n "$failed" ]; then
     say "chart-test failed: ${failed#, }"

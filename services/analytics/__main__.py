@@ -7,6 +7,8 @@ import grpc
 
 from protos.webhook.v1 import analytics_pb2, analytics_pb2_grpc
 from services.analytics import retention, rollup
+from services.analytics.gauges import keeping
+from services.analytics.gauges.store import Store as GaugeStore
 from services.analytics.service import AnalyticsService
 from services.analytics.settings import AnalyticsSettings
 from services.analytics.store import StatsStore
@@ -31,6 +33,7 @@ async def serve(process: lifecycle.Process, settings: AnalyticsSettings) -> Asyn
                 ),
             ),
             process.spawn("retention", retention.run_forever(store, settings)),
+            process.spawn("gauges", keeping.keep(GaugeStore(pool), top_subscriptions=settings.top_subscriptions)),
         )
 
         def register(server: grpc.aio.Server) -> None:

@@ -1,8 +1,9 @@
 """Settings of the analytics process."""
 
 from datetime import timedelta
+from typing import Annotated
 
-from pydantic import PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt
 
 from services.common.settings import GrpcServerSettings, Port, PostgresSettings
 
@@ -19,6 +20,8 @@ class AnalyticsSettings(PostgresSettings, GrpcServerSettings):
     rollup_interval_seconds: PositiveFloat = 5.0
     # Seconds between two passes of retention.
     retention_interval_seconds: PositiveFloat = 300.0
+    # How many subscriptions each of the metrics that name any may name: a bound of their series.
+    top_subscriptions: Annotated[int, Field(ge=0, le=100)] = 10
 
     @property
     def retention(self) -> timedelta:

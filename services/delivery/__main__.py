@@ -13,7 +13,7 @@ from services.common.gates import Gates
 from services.common.settings import load
 from services.delivery.api.service import DeliveryService
 from services.delivery.api.store import Store
-from services.delivery.dispatcher import gauges
+from services.delivery.dispatcher import gauges, redis_gauges
 from services.delivery.dispatcher.dispatcher import Dispatcher
 from services.delivery.dispatcher.limiter import Limiter
 from services.delivery.dispatcher.store import Store as DispatcherStore
@@ -45,6 +45,7 @@ async def serve(process: lifecycle.Process, settings: DeliverySettings) -> Async
             process.spawn("gates", gates.run()),
             process.spawn("redis_up", store_up.watch("redis", client.ping)),
             process.spawn("queue_gauges", gauges.keep(store, turns, broker)),
+            process.spawn("redis_gauges", redis_gauges.keep(client)),
             process.spawn("doorbell_sweeper", gauges.sweep(broker)),
         ]
         for loop in loops:

@@ -97,6 +97,9 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"monitoring": {"prometheusRule": {"thresholds": {"successRatio": 90}}}}, "successRatio"),
     ({"monitoring": {"prometheusRule": {"thresholds": {"backlogDeliveries": 100_000}}}}, "backlogDeliveries"),
     ({"monitoring": {"prometheusRule": {"thresholds": {"backlog": 10}}}}, "backlog"),
+    ({"monitoring": {"dashboards": {"enabled": "yes"}}}, "enabled"),
+    ({"monitoring": {"dashboards": {"labels": {"grafana_dashboard": 1}}}}, "labels"),
+    ({"monitoring": {"dashboards": {"namespace": "Monitoring"}}}, "namespace"),
 ]
 
 

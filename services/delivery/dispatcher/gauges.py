@@ -1,6 +1,7 @@
 """Keeps the gauges of the queue, at a bounded cost."""
 
 import asyncio
+import time
 
 import structlog
 
@@ -52,11 +53,13 @@ async def _measure_queue(store: Store, turns: Turns) -> None:
 
 
 async def _measure_stream(broker: doorbell.Broker) -> None:
+    started = time.perf_counter()
     try:
         async with asyncio.timeout(doorbell.RING_TIMEOUT_SECONDS):
             metrics.STREAM_MESSAGES.set(await broker.measure())
     except REDIS_AWAY:
         return
+    metrics.REDIS_SECONDS.observe(time.perf_counter() - started)
 
 
 async def sweep(broker: doorbell.Broker) -> None:

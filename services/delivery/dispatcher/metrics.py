@@ -18,3 +18,13 @@ DISPATCHED = Counter("webhook_dispatched_deliveries_total", "Due deliveries take
 LEASES_EXPIRED = Counter("webhook_lease_expiries_total", "Leases that ran out.")
 DOORBELLS_SWEPT = Counter("webhook_doorbells_swept_total", "Messages that dead workers left in the stream.")
 STREAM_MESSAGES = Gauge("webhook_stream_messages", "Messages in the stream, unread or unacked.")
+
+REDIS_SECONDS = Histogram(
+    "webhook_redis_round_trip_seconds", "Time of a small command, asked every 2 s.", buckets=SECONDS_BUCKETS
+)
+REDIS_MEMORY = Gauge("webhook_redis_memory_bytes", "Memory that Redis uses.")
+REDIS_MAX_MEMORY = Gauge("webhook_redis_max_memory_bytes", "maxmemory of Redis; 0 where it has no bound.")
+REDIS_CLIENTS = Gauge("webhook_redis_clients", "Connections to Redis, of everybody.")
+REDIS_COMMANDS = Counter("webhook_redis_commands_total", "Commands that Redis ran, for everybody.")
+REDIS_LOOKUPS = Counter("webhook_redis_lookups_total", "Look-ups of keys in Redis, of everybody.", ["result"])
+REDIS_EVICTIONS = Counter("webhook_redis_evicted_keys_total", "Keys that Redis dropped for want of memory.")

@@ -29,3 +29,8 @@ BREAKER_CHANGES = Counter("webhook_breaker_changes_total", "Changes of breakers,
 SUBSCRIPTIONS_DISABLED = Counter(
     "webhook_subscriptions_disabled_total", "Subscriptions that were disabled for what their receiver did.", ["reason"]
 )
+# What is rare begins at 0, so that its first time is an increase.
+for _state in ("open", "closed"):
+    BREAKER_CHANGES.labels(_state)
+for _reason in ("gone", "failing"):
+    SUBSCRIPTIONS_DISABLED.labels(_reason)

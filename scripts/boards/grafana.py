@@ -1,0 +1,309 @@
+"""A board in few words, and the JSON that Grafana reads.
+
+A board has rows, a row has lines of panels. The panels of a line share its width evenly, so that nothing overlaps and
+no gap is left. Every panel says what it means and what to do about it, and shows units.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+JsonObject = dict[str, Any]
+
+# Grafana's, as its schema of panels knows them.
+COUNT = "short"
+PER_SECOND = "suffix:/s"
+SECONDS = "s"
+SHARE = "percentunit"
+BYTES = "bytes"
+BYTES_PER_SECOND = "Bps"
+
+TAG = "webhook-service"
+COLUMNS = 24
+# The version of the format: what Grafana 10 writes, and later ones read.
+SCHEMA_VERSION = 39
+DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
+# In the order of the queries of a panel.
+REF_IDS = "ABCDEFGH"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Query:
+    """An expression of PromQL, what its series are called, and their colour where it means something."""
+
+    expr: str
+    # Labels in double braces: "{{reason}}".
+    legend: str = ""
+    color: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """What all panels have. `thresholds` are pairs of a colour and the value from which on it holds."""
+
+    title: str
+    text: str
+    unit: str = COUNT
+    queries: Sequence[Query]
+    thresholds: Sequence[tuple[str, float]] = ()
+    # Ends of the axis, or of the colours, where the data does not decide.
+    min: float | None = 0
+    max: float | None = None
+
+    height = 8
+
+    def defaults(self) -> JsonObject:
+        """What holds for all its series."""
+        steps = [{"color": "green", "value": None}, *({"color": c, "value": v} for c, v in self.thresholds)]
+        ends = {name: end for name, end in (("min", self.min), ("max", self.max)) if end is not None}
+        return {"unit": self.unit, "noValue": "-", "thresholds": {"mode": "absolute", "steps": steps}, **ends}
+
+    def targets(self) -> list[JsonObject]:
+        """Its queries as Grafana sends them."""
+        return [
+            {
+                "refId": ref_id,
+                "datasource": DATASOURCE,
+                "editorMode": "code",
+                "expr": query.expr,
+                "legendFormat": query.legend or "__auto",
+                "range": True,
+            }
+            for ref_id, query in zip(REF_IDS, self.queries, strict=False)
+        ]
+
+    def body(self) -> JsonObject:
+        """What sets this kind of panel apart."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stat(Panel):
+    """One number of now, in the colour of its threshold."""
+
+    height = 4
+
+    def body(self) -> JsonObject:
+        """A number over the whole panel, with its course behind."""
+        return {
+            "type": "stat",
+            "fieldConfig": {"defaults": {"color": {"mode": "thresholds"}, **self.defaults()}, "overrides": []},
+            "options": {
+                "colorMode": "value" if self.thresholds else "none",
+                "graphMode": "area",
+                "justifyMode": "auto",
+                "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
+                "textMode": "value",
+            },
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lines(Panel):
+    """Series over time. Stacked where their sum means something; thresholds are drawn as lines."""
+
+    stacked: bool = False
+
+    def body(self) -> JsonObject:
+        """Thin lines without points; a legend where there can be more than one."""
+        custom = {
+            "drawStyle": "line",
+            "lineWidth": 1,
+            "fillOpacity": 25 if self.stacked else 8,
+            "showPoints": "never",
+            "stacking": {"mode": "normal" if self.stacked else "none", "group": "A"},
+            "thresholdsStyle": {"mode": "dashed" if self.thresholds else "off"},
+        }
+        overrides = [
+            {
+                "matcher": {"id": "byName", "options": query.legend},
+                "properties": [{"id": "color", "value": {"mode": "fixed", "fixedColor": query.color}}],
+            }
+            for query in self.queries
+            if query.color
+        ]
+        many = len(self.queries) > 1 or "{{" in self.queries[0].legend
+        return {
+            "type": "timeseries",
+            "fieldConfig": {
+                "defaults": {"color": {"mode": "palette-classic"}, "custom": custom, **self.defaults()},
+                "overrides": overrides,
+            },
+            "options": {
+                "legend": {"displayMode": "list", "placement": "bottom", "showLegend": many, "calcs": []},
+                "tooltip": {"mode": "multi", "sort": "desc"},
+            },
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table(Panel):
+    """Rows of now: the labels of the series, and a column for each query. The first one orders them.
+
+    `columns` are the labels to show, each with its heading; `units` are those of the queries, in their order.
+    """
+
+    columns: Mapping[str, str]
+    units: Sequence[str] = field(default=())
+
+    def targets(self) -> list[JsonObject]:
+        """Asked for now alone, as rows."""
+        return [{**target, "range": False, "instant": True, "format": "table"} for target in super().targets()]
+
+    def body(self) -> JsonObject:
+        """A table without paging: what is in it is bounded."""
+        one = len(self.queries) == 1
+        values = {"Value" if one else f"Value #{ref_id}": q for ref_id, q in zip(REF_IDS, self.queries, strict=False)}
+        return {
+            "type": "table",
+            "fieldConfig": {
+                "defaults": {"color": {"mode": "thresholds"}, **self.defaults()},
+                "overrides": [
+                    {
+                        "matcher": {"id": "byName", "options": query.legend},
+                        "properties": [{"id": "unit", "value": unit}],
+                    }
+                    for query, unit in zip(self.queries, self.units, strict=True)
+                ],
+            },
+            "options": {
+                "cellHeight": "sm",
+                "footer": {"show": False},
+                "showHeader": True,
+                "sortBy": [{"displayName": self.queries[0].legend, "desc": True}],
+            },
+            "transformations": [
+                {"id": "merge", "options": {}},
+                {
+                    "id": "organize",
+                    "options": {
+                        "excludeByName": {"Time": True},
+                        "indexByName": {name: index for index, name in enumerate([*self.columns, *values])},
+                        "renameByName": {**self.columns, **{name: query.legend for name, query in values.items()}},
+                    },
+                },
+            ],
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """Lines of panels under a heading."""
+
+    title: str
+    lines: Sequence[Sequence[Panel]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Board:
+    """A dashboard. Its uid is part of its address, and never changes."""
+
+    name: str
+    title: str
+    text: str
+    rows: Sequence[Row]
+
+    @property
+    def uid(self) -> str:
+        """What it is known by, whatever its title."""
+        return f"webhook-{self.name}"
+
+
+def document(board: Board) -> JsonObject:
+    """The board as Grafana's JSON. Panels are numbered in the order of reading."""
+    return {
+        "uid": board.uid,
+        "title": board.title,
+        "description": board.text,
+        "tags": [TAG],
+        "schemaVersion": SCHEMA_VERSION,
+        "version": 1,
+        "editable": True,
+        "graphTooltip": 1,
+        "refresh": "30s",
+        "time": {"from": "now-1h", "to": "now"},
+        "timezone": "browser",
+        "annotations": {"list": []},
+        "links": [_links()],
+        "templating": {"list": _variables()},
+        "panels": _panels(board),
+    }
+
+
+def _panels(board: Board) -> list[JsonObject]:
+    found: list[JsonObject] = []
+    top = 0
+    for row in board.rows:
+        place = {"x": 0, "y": top, "w": COLUMNS, "h": 1}
+        found.append(
+            {
+                "id": len(found) + 1,
+                "type": "row",
+                "title": row.title,
+                "gridPos": place,
+                "collapsed": False,
+                "panels": [],
+            }
+        )
+        top += 1
+        for line in row.lines:
+            width, rest = divmod(COLUMNS, len(line))
+            heights = {panel.height for panel in line}
+            if rest or len(heights) > 1:
+                raise ValueError(f"{board.name}, {row.title}: {len(line)} panels of heights {heights} fill no line")
+            height = heights.pop()
+            for index, panel in enumerate(line):
+                place = {"x": index * width, "y": top, "w": width, "h": height}
+                found.append({"id": len(found) + 1, "gridPos": place, **_panel(panel)})
+            top += height
+    return found
+
+
+def _panel(panel: Panel) -> JsonObject:
+    return {
+        "title": panel.title,
+        "description": panel.text,
+        "datasource": DATASOURCE,
+        "targets": panel.targets(),
+        **panel.body(),
+    }
+
+
+def _links() -> JsonObject:
+    """To the other boards, at the same time and release."""
+    return {
+        "type": "dashboards",
+        "title": "Webhook boards",
+        "tags": [TAG],
+        "asDropdown": False,
+        "includeVars": True,
+        "keepTime": True,
+        "targetBlank": False,
+    }
+
+
+def _variables() -> list[JsonObject]:
+    datasource = {"type": "datasource", "name": "datasource", "label": "Data source", "query": "prometheus", "hide": 0}
+    return [
+        {**datasource, "refresh": 1, "multi": False, "includeAll": False},
+        _labels("namespace", "Namespace", "webhook_build_info"),
+        _labels("release", "Release", 'webhook_build_info{namespace="$namespace"}'),
+    ]
+
+
+def _labels(label: str, title: str, series: str) -> JsonObject:
+    """A variable of the values that a label has, looked up again when the time range changes."""
+    query = f"label_values({series}, {label})"
+    return {
+        "type": "query",
+        "name": label,
+        "label": title,
+        "datasource": DATASOURCE,
+        "definition": query,
+        "query": {"query": query, "refId": "StandardVariableQuery"},
+        "refresh": 2,
+        "sort": 1,
+        "hide": 0,
+        "multi": False,
+        "includeAll": False,
+    }

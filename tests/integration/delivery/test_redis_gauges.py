@@ -1,0 +1,49 @@
+"""What the delivery process tells of Redis, over a real Valkey."""
+
+import asyncio
+
+import pytest
+
+from services.common import redis
+from services.common.growth import Growth
+from services.common.settings import RedisSettings
+from services.delivery.dispatcher import metrics, redis_gauges
+from tests.support.waiting import wait_until
+
+
+async def test_memory_clients_and_lookups_are_told(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redis_gauges, "INTERVAL_SECONDS", 0.05)
+    metrics.REDIS_MEMORY.set(0)
+    hits, misses = (metrics.REDIS_LOOKUPS.labels(result) for result in ("hit", "miss"))
+    before = hits._value.get(), misses._value.get()
+    async with redis.client(RedisSettings(redis_url=redis_url)) as client:
+        keeping = asyncio.create_task(redis_gauges.keep(client))
+        try:
+            await wait_until(lambda: metrics.REDIS_MEMORY._value.get() > 100_000, what="a first look")
+            await client.set("there", b"1")
+            for key in ("there", "there", "not there"):
+                await client.get(key)
+            await wait_until(lambda: misses._value.get() == before[1] + 1, what="a second look")
+        finally:
+            keeping.cancel()
+    assert hits._value.get() == before[0] + 2
+    assert metrics.REDIS_CLIENTS._value.get() >= 1
+    assert metrics.REDIS_COMMANDS._value.get() >= 4
+
+
+async def test_while_redis_is_away_they_keep_their_value(free_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redis_gauges, "INTERVAL_SECONDS", 0.01)
+    metrics.REDIS_MEMORY.set(7)
+    async with redis.client(RedisSettings(redis_url=f"redis://127.0.0.1:{free_port}/0")) as client:
+        keeping = asyncio.create_task(redis_gauges.keep(client))
+        done, _ = await asyncio.wait({keeping}, timeout=0.2)
+        keeping.cancel()
+
+    assert not done
+    assert metrics.REDIS_MEMORY._value.get() == 7
+
+
+def test_what_a_server_does_not_tell_counts_as_nothing() -> None:
+    redis_gauges._export({}, Growth())
+
+    assert metrics.REDIS_MAX_MEMORY._value.get() == 0

@@ -1,0 +1,23 @@
+"""What a counter of somebody else's grew by."""
+
+from services.common.growth import Growth
+
+
+def test_counts_from_the_first_look() -> None:
+    growth = Growth()
+
+    assert [growth.of("blocks", total) for total in (700, 700, 712)] == [0, 0, 12]
+
+
+def test_a_total_that_begins_anew_takes_nothing_back() -> None:
+    growth = Growth()
+
+    assert [growth.of("blocks", total) for total in (700, 5, 8)] == [0, 0, 3]
+
+
+def test_totals_are_told_apart() -> None:
+    growth = Growth()
+    growth.of("hits", 10)
+
+    assert growth.of("misses", 4) == 0
+    assert growth.of("hits", 11) == 1
