@@ -41,6 +41,11 @@ class Window:
             self._size = min(float(MAX_WINDOW), self._size * GROWTH_PER_SECOND ** min(1.0, elapsed))
         return max(0, int(self._size) - outstanding)
 
+    @property
+    def learned(self) -> bool:
+        """Whether it is as wide as the endpoint takes, and not merely as wide as windows are."""
+        return self._size < MAX_WINDOW
+
     def recovery_allowance(self, closed_seconds: float, now: float) -> int:
         """How many more to ring for, so long after the breaker closed."""
         closed_at = now - closed_seconds
