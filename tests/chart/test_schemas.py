@@ -11,7 +11,7 @@ from tests.chart import rendering
 
 VERSIONS = ("1.27", "1.30", "1.33", "1.37")
 # Not part of Kubernetes: their projects hold the schemas.
-CUSTOM = {"gateway.networking.k8s.io/v1/HTTPRoute"}
+CUSTOM = {"gateway.networking.k8s.io/v1/HTTPRoute", "keda.sh/v1alpha1/ScaledObject"}
 
 
 @pytest.mark.parametrize("version", VERSIONS)
