@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import operator
 from typing import Any
 
 import jsonschema  # type: ignore[import-untyped,unused-ignore]
@@ -181,13 +182,9 @@ def test_the_scaled_object_fits_the_schema_of_keda(program: str) -> None:
 
 def test_a_misspelled_field_of_the_scaled_object_would_be_found() -> None:
     (scaled,) = rendering.of_kind(rendering.scenario("keda"), "ScaledObject")
-    for change in (
-        lambda spec: spec.update(maxReplicas=3),
-        lambda spec: spec["triggers"][0].update(metricsType="Value"),
-        lambda spec: spec["advanced"]["horizontalPodAutoscalerConfig"]["behavior"].update(scaleup={}),
-    ):
+    for path in ((), ("triggers", 0), ("fallback",), ("advanced", "horizontalPodAutoscalerConfig", "behavior")):
         wrong = copy.deepcopy(scaled)
-        change(wrong["spec"])
+        functools.reduce(operator.getitem, path, wrong["spec"])["maxReplicas"] = 3
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate(wrong, scaled_object_schema())
 
