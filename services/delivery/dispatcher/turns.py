@@ -102,11 +102,11 @@ class Turns:
 
     def _limit(self, endpoint: Endpoint, share: int, outstanding: int, now: float) -> _Limit:
         window = self._windows[endpoint.subscription_id]
-        full = self._gates.is_full(endpoint.subscription_id)
+        full, short = self._gates.is_full(endpoint.subscription_id), self._gates.is_short(endpoint.subscription_id)
         limit = _Limit(share, None)
-        room = window.allowance(outstanding, full=full, now=now)
+        room = window.allowance(outstanding, full=full, short=short, now=now)
         if room < limit.number:
-            limit = _Limit(room, "concurrency" if full or window.learned else _WORKERS)
+            limit = _Limit(room, "concurrency" if window.is_endpoints or (full and not short) else _WORKERS)
         if endpoint.rate_limit_per_second is not None:
             # No more than there can be tokens for; how many there are is asked when it is known what is due.
             room = int(bucket_size(endpoint.rate_limit_per_second, endpoint.rate_limit_burst))
