@@ -70,13 +70,12 @@ async def hold(world: World, subscription: UUID, reason: str) -> None:
         "breaker_open": "INSERT INTO subscription_health (subscription_id, breaker, breaker_since, probe_at, openings)"
         " VALUES ($1, 'open', now(), now() + interval '1 hour', 1)",
         "paused": "UPDATE subscriptions SET status = 'paused' WHERE id = $1",
-        "disabled": "UPDATE subscriptions SET status = 'disabled' WHERE id = $1",
         "rate_limit": "UPDATE subscriptions SET rate_limit_per_second = 1, rate_limit_burst = 1 WHERE id = $1",
     }
     await world.pool.execute(query[reason], subscription)
 
 
-@pytest.mark.parametrize("reason", ["breaker_open", "paused", "disabled", "rate_limit"])
+@pytest.mark.parametrize("reason", ["breaker_open", "paused", "rate_limit"])
 async def test_a_hundred_thousand_that_no_worker_may_send_ask_for_no_worker(
     small: Stack, world: World, receiver: Receiver, reason: str
 ) -> None:
