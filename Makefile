@@ -20,7 +20,7 @@ export PYTHON
 COMPILE := $(BIN)/uv pip compile --universal --generate-hashes --python-version 3.11 --no-emit-index-url --no-header -q
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test chart-test chaos bench lint image format protos lock clean
+.PHONY: help run demo test chart-test chaos bench lint image kind-up kind-demo kind-down format protos lock clean
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -54,6 +54,15 @@ lint: ## Check style, types, contracts between packages, protos and stubs
 
 image: ## Build the image webhook-service with podman or docker; ENGINE names another, ARGS go to its build
 	@scripts/image.sh $(ARGS)
+
+kind-up: ## Make a cluster of kind on this machine and install everything, workers scaled by queue depth
+	@scripts/kind.sh up
+
+kind-demo: ## Load that cluster until workers are added, and watch them go again
+	@scripts/kind.sh demo
+
+kind-down: ## Remove that cluster
+	@scripts/kind.sh down
 
 format: ## Put the code into shape
 	@scripts/venv.sh dev

@@ -77,7 +77,6 @@ check policies policies
 check Dockerfile hadolint --config tests/chart/hadolint.yaml Dockerfile
 check shell shellcheck scripts/*.sh .ci/run
 
-# cloudcoil brings a plugin for pytest, with needs of its own, and nobody uses it.
 check tests "$python" -m pytest --confcutdir=tests/chart tests/chart "$@"
 
 if [ -n "$failed" ]; then

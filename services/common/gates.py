@@ -17,8 +17,10 @@ log = structlog.get_logger(__name__)
 
 # Closed by whoever dispatches: deliveries wait already, or none may be sent.
 CLOSED = f"{PREFIX}gates:closed"
-# Closed by a worker that was given more than it can send.
+# Closed by a worker that was given more than it can send: because its endpoint has as much as it takes, or for want of
+# slots, of which another worker has more.
 FULL = f"{PREFIX}gates:full"
+SHORT = f"{PREFIX}gates:short"
 # How long an entry holds when nobody makes it anew.
 CLOSED_MILLISECONDS = 2_000
 FULL_MILLISECONDS = 500
@@ -44,26 +46,32 @@ class Gates:
         self._exchange = client.register_script(_EXCHANGE)
         self._closed: set[UUID] = set()
         self._full: set[UUID] = set()
+        self._short: set[UUID] = set()
         self._to_close: set[UUID] = set()
         self._to_fill: set[UUID] = set()
+        self._to_shorten: set[UUID] = set()
 
     def is_open(self, subscription_id: UUID) -> bool:
         """Whether a new delivery may be rung for at once."""
-        return subscription_id not in self._closed and subscription_id not in self._full
+        return subscription_id not in self._closed and not self.is_full(subscription_id)
 
     def is_full(self, subscription_id: UUID) -> bool:
         """Whether a worker gave deliveries back a moment ago."""
-        return subscription_id in self._full
+        return subscription_id in self._full or subscription_id in self._short
+
+    def is_short(self, subscription_id: UUID) -> bool:
+        """Whether workers gave deliveries back for want of slots, and none because of the endpoint."""
+        return subscription_id in self._short and subscription_id not in self._full
 
     def close(self, subscription_ids: Iterable[UUID]) -> None:
         """Withholds the bells of subscriptions for a few seconds, everywhere."""
         self._to_close.update(subscription_ids)
         self._closed |= self._to_close
 
-    def fill(self, subscription_id: UUID) -> None:
-        """Says that a worker holds all that it can of a subscription's deliveries."""
-        self._to_fill.add(subscription_id)
-        self._full.add(subscription_id)
+    def fill(self, subscription_id: UUID, *, short: bool = False) -> None:
+        """Says that a worker holds all that it can of a subscription's deliveries, and is `short` of slots or not."""
+        (self._to_shorten if short else self._to_fill).add(subscription_id)
+        (self._short if short else self._full).add(subscription_id)
 
     async def run(self) -> None:
         """Tells and hears, for ever."""
@@ -72,9 +80,10 @@ class Gates:
                 async with asyncio.timeout(TIMEOUT_SECONDS):
                     self._closed = await self._swap(CLOSED, self._to_close, CLOSED_MILLISECONDS)
                     self._full = await self._swap(FULL, self._to_fill, FULL_MILLISECONDS)
+                    self._short = await self._swap(SHORT, self._to_shorten, FULL_MILLISECONDS)
             except REDIS_AWAY as error:
                 log.debug("gates are not heard of", error=repr(error))
-                self._closed, self._full = set(), set()
+                self._closed, self._full, self._short = set(), set(), set()
             await asyncio.sleep(INTERVAL_SECONDS)
 
     async def _swap(self, key: str, own: set[UUID], milliseconds: int) -> set[UUID]:

@@ -13,6 +13,8 @@ VERSIONS = ("1.27", "1.30", "1.33", "1.37")
 # Not part of Kubernetes: their projects hold the schemas.
 CUSTOM = {
     "gateway.networking.k8s.io/v1/HTTPRoute",
+    "cert-manager.io/v1/Certificate",
+    "keda.sh/v1alpha1/ScaledObject",
     *(f"monitoring.coreos.com/v1/{kind}" for kind in ("ServiceMonitor", "PodMonitor", "PrometheusRule")),
 }
 

@@ -129,7 +129,9 @@ kind: Deployment
 metadata:
   {{- include "webhook-service.metadata" . | nindent 2 }}
 spec:
+  {{- if not (include "webhook-service.autoscaled" .) }}
   replicas: {{ $own.replicas }}
+  {{- end }}
   revisionHistoryLimit: {{ $root.Values.revisionHistoryLimit }}
   minReadySeconds: {{ $own.minReadySeconds }}
   strategy:

@@ -136,15 +136,23 @@ WITH expired AS (
 )
 SELECT id, status::text AS status FROM expired
 
--- count_unfinished --
--- Counts unfinished deliveries, each state up to $1. What waits for the subscriptions $2 is not counted as pending or
--- scheduled: it is held.
-SELECT
-    (SELECT count(*) FROM (SELECT 1 FROM webhook_deliveries d
-                           WHERE d.status = 'pending' AND d.subscription_id <> ALL($2::uuid[]) LIMIT $1) AS x) AS pending,
-    (SELECT count(*) FROM (SELECT 1 FROM webhook_deliveries d
-                           WHERE d.status = 'scheduled' AND d.subscription_id <> ALL($2::uuid[]) LIMIT $1) AS x) AS scheduled,
-    (SELECT count(*) FROM (SELECT 1 FROM webhook_deliveries d WHERE d.status = 'in_flight' LIMIT $1) AS x) AS in_flight
+-- count_waiting --
+-- Counts the deliveries of the subscriptions $2 in state $1 ('pending' or 'scheduled'), up to $3, and passes no others:
+-- what a subscription that is not asked for has in the same state costs nothing.
+SELECT count(*) FROM (
+    SELECT 1 FROM unnest($2::uuid[]) AS turn (subscription_id)
+    CROSS JOIN LATERAL (
+        SELECT 1 FROM webhook_deliveries d
+        WHERE d.status = $1::text::delivery_status AND d.subscription_id = turn.subscription_id
+          AND d.status IN ('pending', 'scheduled', 'in_flight')
+        LIMIT $3
+    ) AS waiting
+    LIMIT $3
+) AS x
+
+-- count_in_flight --
+-- Counts the deliveries under a lease, up to $1.
+SELECT count(*) FROM (SELECT 1 FROM webhook_deliveries d WHERE d.status = 'in_flight' LIMIT $1) AS x
 
 -- count_held --
 -- Counts the waiting deliveries of the subscriptions $1, up to $2.

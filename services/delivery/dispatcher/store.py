@@ -46,20 +46,12 @@ class Walk:
     """The subscriptions with unfinished deliveries."""
 
     waiting: dict[UUID, Endpoint] = field(default_factory=dict)
-    # Those of them with pending ones.
+    # Those of them with pending ones, and with scheduled ones.
     pending: list[UUID] = field(default_factory=list)
+    scheduled: list[UUID] = field(default_factory=list)
     in_flight: list[UUID] = field(default_factory=list)
     # Waiting, but their subscription is gone.
     deleted: list[UUID] = field(default_factory=list)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Depths:
-    """Unfinished deliveries by state; each count ends at the limit that was asked for."""
-
-    pending: int
-    scheduled: int
-    in_flight: int
 
 
 _ENDPOINT = tuple(Endpoint.__dataclass_fields__)
@@ -82,8 +74,7 @@ class Store:
             elif row["deleted"]:
                 found.deleted.append(name)
             else:
-                if row["state"] == "pending":
-                    found.pending.append(name)
+                (found.pending if row["state"] == "pending" else found.scheduled).append(name)
                 if name not in found.waiting:
                     found.waiting[name] = Endpoint(**{column: row[column] for column in _ENDPOINT})
         return found
@@ -153,10 +144,13 @@ class Store:
             )
         return len(leased), sum(row["status"] == "failed" for row in ended)
 
-    async def depths(self, held: Sequence[UUID], *, limit: int) -> Depths:
-        """Counts what is unfinished; what waits for the subscriptions in `held` is not counted as pending."""
-        (row,) = await self._pool.fetch(SQL["count_unfinished"], limit, held)
-        return Depths(**row)
+    async def count_waiting(self, state: str, subscription_ids: Sequence[UUID], *, limit: int) -> int:
+        """Deliveries of subscriptions that are "pending" or "scheduled", up to a limit."""
+        return int(await self._pool.fetchval(SQL["count_waiting"], state, subscription_ids, limit))
+
+    async def count_in_flight(self, *, limit: int) -> int:
+        """Deliveries under a lease, up to a limit."""
+        return int(await self._pool.fetchval(SQL["count_in_flight"], limit))
 
     async def count_held(self, subscription_ids: Sequence[UUID], *, limit: int) -> int:
         """Due deliveries of subscriptions, up to a limit."""

@@ -17,6 +17,9 @@ from services.delivery.dispatcher.windows import RECOVERY_SECONDS, Windows
 
 # Deliveries that expire behind a closed gate are looked for so often.
 EXPIRE_HELD_SECONDS = 10.0
+# What keeps a subscription from having more when it is not its endpoint: so much is on its way to the workers already.
+# Its bells are withheld, too, but nothing holds its deliveries: one more worker would send them.
+_WORKERS = "workers"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,7 +80,7 @@ class Turns:
         for name, number in numbers.items():
             self._windows[name].rang(number)
         self._gates.close(held)
-        self._held = held
+        self._held = {name: reason for name, reason in held.items() if reason != _WORKERS}
         return Taken(rung=rung, expired=expired + ended, more=more, wait_seconds=wait_seconds)
 
     async def _limits(self, walk: Walk, deliveries: int) -> tuple[dict[UUID, _Limit], set[UUID]]:
@@ -99,11 +102,11 @@ class Turns:
 
     def _limit(self, endpoint: Endpoint, share: int, outstanding: int, now: float) -> _Limit:
         window = self._windows[endpoint.subscription_id]
-        full = self._gates.is_full(endpoint.subscription_id)
+        full, short = self._gates.is_full(endpoint.subscription_id), self._gates.is_short(endpoint.subscription_id)
         limit = _Limit(share, None)
-        room = window.allowance(outstanding, full=full, now=now)
+        room = window.allowance(outstanding, full=full, short=short, now=now)
         if room < limit.number:
-            limit = _Limit(room, "concurrency")
+            limit = _Limit(room, "concurrency" if window.is_endpoints or (full and not short) else _WORKERS)
         if endpoint.rate_limit_per_second is not None:
             # No more than there can be tokens for; how many there are is asked when it is known what is due.
             room = int(bucket_size(endpoint.rate_limit_per_second, endpoint.rate_limit_burst))

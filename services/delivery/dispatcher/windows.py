@@ -22,24 +22,35 @@ FORGET_SECONDS = 60.0
 class Window:
     """Of one subscription."""
 
-    __slots__ = ("_closed_at", "_recovery_rung", "_size", "at")
+    __slots__ = ("_closed_at", "_recovery_rung", "_short", "_size", "at")
 
     def __init__(self) -> None:
         self.at = time.monotonic()
         self._size = float(MAX_WINDOW)
+        # Whether it became so narrow for want of slots.
+        self._short = False
         # The closing of the breaker that `_recovery_rung` counts from, on the monotonic clock.
         self._closed_at = 0.0
         self._recovery_rung = 0
 
-    def allowance(self, outstanding: int, *, full: bool, now: float) -> int:
-        """How many more to ring for, when so many are rung or in flight; `full` says that workers gave some back."""
+    def allowance(self, outstanding: int, *, full: bool, now: float, short: bool = False) -> int:
+        """How many more to ring for, when so many are rung or in flight.
+
+        `full` says that workers gave some back, `short` that it was for want of slots.
+        """
         elapsed, self.at = now - self.at, now
         if full:
             self._size = float(max(MIN_WINDOW, min(outstanding, MAX_WINDOW)))
+            self._short = short
             return 0
         if outstanding <= self._size / 2:  # else it is not known whether more would be taken
             self._size = min(float(MAX_WINDOW), self._size * GROWTH_PER_SECOND ** min(1.0, elapsed))
         return max(0, int(self._size) - outstanding)
+
+    @property
+    def is_endpoints(self) -> bool:
+        """Whether it is as wide as the endpoint takes, and not as the workers do or as windows are."""
+        return self._size < MAX_WINDOW and not self._short
 
     def recovery_allowance(self, closed_seconds: float, now: float) -> int:
         """How many more to ring for, so long after the breaker closed."""

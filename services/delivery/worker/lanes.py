@@ -88,6 +88,11 @@ class Lane:
         """Whether it is its own requests that leave no room, or its slowness, and not those of others."""
         return (self.in_flight > 0 or free_slots > 0) and not self.room(free_slots)
 
+    @property
+    def at_limit(self) -> bool:
+        """Whether its endpoint has as many requests as it takes; another worker would help no more than this one."""
+        return self.in_flight >= int(self.limit)
+
     def may_wait(self, now: float) -> int:
         """How many ids may wait here while the lane is at its bound."""
         return max(MIN_WAITING, int(self.limit * WAITING_SECONDS / max(0.001, self._seconds(now))))

@@ -210,8 +210,8 @@ class Scheduler:
         self._claimed_at = time.monotonic()
 
     def _return(self, subscription_id: UUID, too_many: Sequence[UUID]) -> None:
-        """Hands back what is too many for an endpoint, and says so to those who ring."""
-        self._gates.fill(subscription_id)
+        """Hands back what is too many for an endpoint, or for this worker, and says so to those who ring."""
+        self._gates.fill(subscription_id, short=not self._lanes.lane(subscription_id).at_limit)
         self._hand_back(too_many, "concurrency")
 
     def _hand_back(self, delivery_ids: Sequence[UUID], reason: str) -> None:

@@ -77,6 +77,19 @@ async def test_what_is_full_for_one_is_full_for_the_other_and_not_for_long(one: 
     assert another.is_open(SUBSCRIPTION)
 
 
+async def test_what_one_has_no_slots_for_is_full_until_another_says_that_the_endpoint_is(
+    one: Gates, another: Gates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gates, "FULL_MILLISECONDS", 60_000)
+    one.fill(SUBSCRIPTION, short=True)
+    await wait_until(lambda: another.is_short(SUBSCRIPTION), what="the worker's word to be heard")
+    assert another.is_full(SUBSCRIPTION)
+    assert not another.is_open(SUBSCRIPTION)
+    another.fill(SUBSCRIPTION)
+    await wait_until(lambda: not one.is_short(SUBSCRIPTION), what="the other worker's word to be heard")
+    assert one.is_full(SUBSCRIPTION)
+
+
 async def test_thousands_are_told_in_full(one: Gates, another: Gates, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gates, "CLOSED_MILLISECONDS", 60_000)
     closed: list[UUID] = [ids.new() for _ in range(2 * gates._AT_ONCE)]

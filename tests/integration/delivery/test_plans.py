@@ -244,7 +244,8 @@ TURNS = [
     ("find_expired", lambda data: [data.subscriptions, 10]),
     ("lock_leases", lambda data: [data.subscriptions, 10]),
     ("count_held", lambda data: [data.subscriptions, 100]),
-    ("count_unfinished", lambda data: [100_000, data.subscriptions[:1]]),
+    ("count_waiting", lambda data: ["pending", data.subscriptions, 100_000]),
+    ("count_in_flight", lambda _: [100_000]),
     ("oldest_waiting", lambda data: [data.subscriptions, 10.0]),
 ]
 
@@ -257,6 +258,15 @@ async def test_a_turn_reads_no_partition_whole_and_unfinished_rows_alone(data: D
         "SELECT count(*) FROM webhook_deliveries WHERE status IN ('pending', 'scheduled', 'in_flight')"
     )
     assert touched(found) <= 4 * unfinished
+
+
+async def test_counting_what_may_be_sent_passes_nothing_that_waits_for_others(data: Data) -> None:
+    some = data.subscriptions[:1]
+    wanted = await data.connection.fetchval(
+        "SELECT count(*) FROM webhook_deliveries WHERE status = 'pending' AND subscription_id = ANY($1::uuid[])", some
+    )
+    found = await plan(data.connection, dispatcher.SQL["count_waiting"], "pending", some, 100_000)
+    assert touched(found) == wanted
 
 
 async def test_cancelling_what_waits_reads_no_partition_whole(data: Data) -> None:

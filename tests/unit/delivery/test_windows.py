@@ -40,6 +40,16 @@ def test_a_complaint_makes_it_what_the_workers_kept(outstanding: int, size: int)
     assert window.allowance(size - 1, full=False, now=window.at) == 1
 
 
+def test_a_window_is_the_endpoints_when_workers_gave_back_because_of_it() -> None:
+    window = Window()
+    window.allowance(50, full=False, now=window.at)
+    assert not window.is_endpoints
+    window.allowance(50, full=True, short=True, now=window.at)
+    assert not window.is_endpoints
+    window.allowance(50, full=True, short=False, now=window.at)
+    assert window.is_endpoints
+
+
 def test_it_grows_in_time_while_the_workers_are_through_with_half() -> None:
     window = full_at(100)
     assert window.allowance(50, full=False, now=window.at + 1) == 100 * GROWTH_PER_SECOND - 50

@@ -1,0 +1,54 @@
+{{/* Whether an autoscaler owns the copies of a component: "true" or nothing. */}}
+{{- define "webhook-service.autoscaled" -}}
+{{- $own := (get .root.Values .component).autoscaling | default dict }}
+{{- if and .root.Values.autoscaling.enabled $own.enabled -}}
+{{- if gt (int $own.minReplicas) (int $own.maxReplicas) }}
+{{- fail (printf "%s.autoscaling.maxReplicas (%d) is less than minReplicas (%d)" .component (int $own.maxReplicas) (int $own.minReplicas)) }}
+{{- end -}}
+true
+{{- end }}
+{{- end }}
+
+{{/* An HPA; `metrics` is the text of its list. */}}
+{{- define "webhook-service.horizontalPodAutoscaler" -}}
+{{- $own := (get .root.Values .component).autoscaling }}
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata:
+  {{- include "webhook-service.metadata" . | nindent 2 }}
+spec:
+  scaleTargetRef:
+    apiVersion: apps/v1
+    kind: Deployment
+    name: {{ include "webhook-service.fullname" .root }}-{{ .component }}
+  minReplicas: {{ $own.minReplicas }}
+  maxReplicas: {{ $own.maxReplicas }}
+  metrics:
+    {{- .metrics | trim | nindent 4 }}
+  behavior:
+    {{- toYaml $own.behavior | nindent 4 }}
+{{- end }}
+
+{{/* By CPU time, of what the pods ask for. */}}
+{{- define "webhook-service.cpuAutoscaler" -}}
+{{- if include "webhook-service.autoscaled" . }}
+{{- $metrics := list (dict "type" "Resource" "resource" (dict "name" "cpu" "target" (dict "type" "Utilization" "averageUtilization" (get .root.Values .component).autoscaling.targetCPUPercent))) | toYaml }}
+{{- include "webhook-service.horizontalPodAutoscaler" (merge (dict "metrics" $metrics) .) }}
+{{- end }}
+{{- end }}
+
+{{/* Of an HPA, one metric of this release: (dict "root" $ "name" "webhook_queue_depth" "target" 100). */}}
+{{- define "webhook-service.externalMetric" -}}
+- type: External
+  external:
+    metric:
+      name: {{ .name }}
+      selector:
+        matchLabels:
+          namespace: {{ .root.Release.Namespace }}
+          release: {{ .root.Release.Name }}
+    target:
+      # The whole over the target, whatever number of workers is ready: none is while Postgres is away.
+      type: AverageValue
+      averageValue: {{ .target | quote }}
+{{- end }}

@@ -1,0 +1,119 @@
+"""What workers are scaled by, measured on the running stack: the depth of the queue, and busy slots."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from uuid import UUID
+
+import httpx
+import pytest
+import pytest_asyncio
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.integration.delivery import world as worlds
+from tests.integration.delivery.world import World
+from tests.support import stack as stacks
+from tests.support.receiver import Receiver, Reply
+from tests.support.stack import Stack
+from tests.support.waiting import wait_until
+
+SLOTS = 8
+BACKLOG = 100_000
+# A measurement of each copy every 2 s.
+MEASUREMENTS_SECONDS = 30.0
+
+
+@pytest.fixture(scope="module")
+def small(short_folder: Path) -> Iterator[Stack]:
+    """A stack whose worker has eight slots."""
+    with stacks.running(short_folder / "small", environment={"WORKER_CONCURRENCY": str(SLOTS)}) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def world(small: Stack) -> AsyncIterator[World]:
+    """The rows of it; nothing is left of them."""
+    async with worlds.opened(small.ports["database_url"], small.ports["redis_url"]) as opened:
+        yield opened
+        await opened.clear()
+
+
+class Scraped:
+    """The gauges of a stack, asked for anew each time."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._ports = stack.ports["metrics"]
+
+    def value(self, role: str, name: str, **labels: str) -> float:
+        """A gauge of a process, 0 when it has no value yet."""
+        text = httpx.get(f"http://127.0.0.1:{self._ports[role]}/metrics", timeout=10).text
+        samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+        return next((each.value for each in samples if each.name == name and each.labels == labels), 0.0)
+
+    @property
+    def depth(self) -> float:
+        """What one more worker could send."""
+        return self.value("delivery", "webhook_queue_depth")
+
+    @property
+    def busy(self) -> float:
+        """Slots of the worker that are in use."""
+        return self.value("worker", "webhook_worker_busy_slots")
+
+    def held(self, reason: str) -> float:
+        """What no worker may send, and why."""
+        return self.value("delivery", "webhook_held_deliveries", reason=reason)
+
+
+async def hold(world: World, subscription: UUID, reason: str) -> None:
+    """Closes a subscription's gate as the service does."""
+    query = {
+        "breaker_open": "INSERT INTO subscription_health (subscription_id, breaker, breaker_since, probe_at, openings)"
+        " VALUES ($1, 'open', now(), now() + interval '1 hour', 1)",
+        "paused": "UPDATE subscriptions SET status = 'paused' WHERE id = $1",
+        "rate_limit": "UPDATE subscriptions SET rate_limit_per_second = 1, rate_limit_burst = 1 WHERE id = $1",
+    }
+    await world.pool.execute(query[reason], subscription)
+
+
+@pytest.mark.parametrize("reason", ["breaker_open", "paused", "rate_limit"])
+async def test_a_hundred_thousand_that_no_worker_may_send_ask_for_no_worker(
+    small: Stack, world: World, receiver: Receiver, reason: str
+) -> None:
+    scraped = Scraped(small)
+    subscription = await world.subscription(receiver.url())
+    await hold(world, subscription, reason)
+    for _ in range(10):
+        await world.deliver_many(subscription, BACKLOG // 10)
+
+    def held() -> bool:
+        return scraped.held(reason) >= BACKLOG - 100 and scraped.depth <= 10
+
+    await wait_until(held, MEASUREMENTS_SECONDS, what=f"deliveries held by {reason}")
+    turns = scraped.value("delivery", "webhook_dispatcher_turn_duration_seconds_count")
+    # Several measurements and many turns later it is still so.
+    depths = []
+
+    def later() -> bool:
+        depths.append(scraped.depth)
+        return scraped.value("delivery", "webhook_dispatcher_turn_duration_seconds_count") >= turns + 24
+
+    await wait_until(later, MEASUREMENTS_SECONDS, what="turns")
+    assert max(depths) <= 10
+    assert scraped.held(reason) >= BACKLOG - 100
+
+
+async def test_a_burst_raises_the_depth_and_draining_lowers_it(small: Stack, world: World, receiver: Receiver) -> None:
+    receiver.script(then=Reply(delay_seconds=0.1))
+    scraped = Scraped(small)
+    assert scraped.value("worker", "webhook_worker_slots") == SLOTS
+    await wait_until(lambda: (scraped.depth, scraped.busy) == (0, 0), MEASUREMENTS_SECONDS, what="nothing to do")
+    subscriptions = [await world.subscription(receiver.url(f"/{number}")) for number in range(2)]
+    for subscription in subscriptions:
+        await world.deliver_many(subscription, 400)
+    await wait_until(lambda: scraped.depth >= 400, what="the burst to show")
+    # Two subscriptions have three sevenths each, and the last slot is free.
+    await wait_until(lambda: scraped.busy >= SLOTS - 2, what="the worker to be busy")
+    await wait_until(lambda: 0 < scraped.depth < 400, MEASUREMENTS_SECONDS, what="the depth to fall")
+    await wait_until(lambda: (scraped.depth, scraped.busy) == (0, 0), MEASUREMENTS_SECONDS, what="all to be sent")
+    for subscription in subscriptions:
+        await world.all_in(subscription, "delivered", 400)
