@@ -5,9 +5,10 @@ from datetime import timedelta
 from pydantic import PositiveFloat, PositiveInt
 
 from services.common.settings import GrpcServerSettings, Port, PostgresSettings
+from services.common.tracing.settings import TracingDoorSettings
 
 
-class AnalyticsSettings(PostgresSettings, GrpcServerSettings):
+class AnalyticsSettings(PostgresSettings, GrpcServerSettings, TracingDoorSettings):
     """Everything the analytics process reads from the environment."""
 
     grpc_port: Port = 50053
