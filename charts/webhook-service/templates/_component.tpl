@@ -18,6 +18,7 @@
   "ANALYTICS_ADDR" (printf "dns:///%s-analytics:50053" $full)
   "EGRESS_ALLOW" (join "," $egress)
 }}
+{{- $set = merge $set (include "webhook-service.tracingVariables" . | fromYaml) }}
 {{- range $name := include "webhook-service.variables" . | fromJsonArray }}
 {{- if hasKey $set $name }}
 {{ $name }}: {{ get $set $name | quote }}
@@ -185,6 +186,7 @@ spec:
           {{- if has "REDIS_ADDR" $variables }}
           {{- $env = append $env (include "webhook-service.redisEnv" . | trim) }}
           {{- end }}
+          {{- $env = append $env (include "webhook-service.tracingEnv" . | trim) }}
           {{- with $own.extraEnv }}
           {{- $env = append $env (toYaml .) }}
           {{- end }}
@@ -234,6 +236,9 @@ spec:
             {{- . | trim | nindent 12 }}
             {{- end }}
             {{- end }}
+            {{- with include "webhook-service.tracingMounts" $root }}
+            {{- . | trim | nindent 12 }}
+            {{- end }}
             {{- with $own.extraVolumeMounts }}
             {{- toYaml . | nindent 12 }}
             {{- end }}
@@ -245,6 +250,9 @@ spec:
         {{- if $postgres }}
         {{- . | trim | nindent 8 }}
         {{- end }}
+        {{- end }}
+        {{- with include "webhook-service.tracingVolumes" $root }}
+        {{- . | trim | nindent 8 }}
         {{- end }}
         {{- with $own.extraVolumes }}
         {{- toYaml . | nindent 8 }}
