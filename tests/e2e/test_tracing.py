@@ -216,6 +216,16 @@ async def test_a_retry_by_hand_goes_on_in_the_trace_of_the_event(
     assert call.links == [trace_id]
 
 
+async def test_what_is_answered_like_an_earlier_webhook_says_so(
+    api: Api, collector: Collector, receiver: Receiver, trace_id: str
+) -> None:
+    subscription_id = await api.subscribe(receiver.url())
+    first = await api.sent(subscription_id, traceparent=header(secrets.token_hex(16)), idempotency_key=trace_id)
+    assert await api.sent(subscription_id, traceparent=header(trace_id), idempotency_key=trace_id) == first
+    (accept,) = await collector.wait_for(trace_id, "webhook accept")
+    assert accept.attributes["webhook.repeated"] is True
+
+
 async def test_lines_of_the_log_name_their_trace(
     traced: Stack, api: Api, collector: Collector, receiver: Receiver, trace_id: str
 ) -> None:

@@ -26,7 +26,7 @@ from services.common.tracing.settings import TracingSettings
 from services.common.tracing.spans import Attributes, Kind, Span
 from services.common.tracing.traceparent import SAMPLED, Parent
 
-# A few MB; what 1,000 traced webhooks a second leave in two seconds.
+# A few MB; what 1,000 traced webhooks a second leave in four seconds.
 QUEUED_SPANS = 4096
 SPANS_PER_EXPORT = 512
 # Between exports that are not full.
