@@ -93,12 +93,13 @@ def _values(attributes: Any) -> Iterator[tuple[str, Any]]:
 
 
 @contextlib.asynccontextmanager
-async def collecting(port: int = 0) -> AsyncIterator[Collector]:
+async def collecting(port: int = 0, *, tls: grpc.ServerCredentials | None = None) -> AsyncIterator[Collector]:
     """A collector on a port, or on a free one, gone with the context."""
     collector = Collector()
     server = grpc.aio.server()
     trace_service_pb2_grpc.add_TraceServiceServicer_to_server(collector, server)  # type: ignore[no-untyped-call]
-    collector.port = server.add_insecure_port(f"127.0.0.1:{port}")
+    address = f"127.0.0.1:{port}"
+    collector.port = server.add_secure_port(address, tls) if tls else server.add_insecure_port(address)
     await server.start()
     try:
         yield collector

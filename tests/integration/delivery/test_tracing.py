@@ -1,17 +1,22 @@
 """Spans of attempts that do not go as they should, and what receivers are told."""
 
 import contextlib
+import ssl
 from collections.abc import AsyncIterator
+from pathlib import Path
 
+import grpc
 import pytest_asyncio
 
 from services.common import lifecycle
 from services.common.doorbell import Ringer
 from services.common.tracing import tracer as tracing
+from services.common.tracing.settings import TracingSettings
+from services.common.tracing.spans import Kind
 from services.delivery.worker import __main__ as worker
 from tests.integration.delivery import raw
 from tests.integration.delivery.ringing import RUNG, ring
-from tests.integration.delivery.world import LOOPBACK, World
+from tests.integration.delivery.world import LOOPBACK, Counted, World, until_true
 from tests.support import collector as collectors
 from tests.support.collector import Collector
 from tests.support.receiver import Receiver, Reply
@@ -118,3 +123,25 @@ async def test_what_is_stored_unsampled_or_broken_is_not_traced(
             await traced_delivery(world, ringer, receiver.url(), flags=flags)
         await receiver.wait_for(2)
     assert not collector.spans
+
+
+async def test_a_collector_behind_tls_is_checked_against_its_authority(
+    authority: tuple[Path, ssl.SSLContext],
+) -> None:
+    file, _ = authority
+    key, certificate = ((file.parent / name).read_bytes() for name in ("key.pem", "certificate.pem"))
+    before = Counted("webhook_spans_dropped_total")
+    async with collectors.collecting(tls=grpc.ssl_server_credentials([(key, certificate)])) as collector:
+        for trusted in (str(file), ""):
+            settings = TracingSettings(
+                otel_exporter_otlp_endpoint=collector.url.replace("http:", "https:"),
+                otel_exporter_otlp_certificate=trusted,
+            )
+            tracer = tracing.start("worker", settings)
+            assert tracer
+            span = tracer.follow("name", Kind.CLIENT, f"00-{TRACE_ID}-{ACCEPT_ID}-01", {})
+            assert span
+            span.end()
+            await tracer.stop()
+            assert len(collector.spans) == 1
+    await until_true(lambda: before() == 1, "the span of the process that does not know the authority to be dropped")
