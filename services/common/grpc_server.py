@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from services.common import errors, grpc_errors, metrics
+from services.common import errors, grpc_errors, grpc_tls, metrics
 from services.common.auth import identity, roles
 from services.common.auth.authenticator import Authenticator, Metadata
 from services.common.auth.identity import Identity
@@ -172,6 +172,7 @@ async def serving(
 
     `services` are full names; their health follows the process's readiness.
     """
+    certificates = grpc_tls.following(process, settings)
     # An item may carry its payload and the body that was signed.
     message_bytes = 2 * settings.max_payload_bytes + (2 << 20)
     server = grpc.aio.server(
@@ -201,11 +202,15 @@ async def serving(
         await servicer.set(service, health_pb2.HealthCheckResponse.NOT_SERVING)
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     try:
-        port = server.add_insecure_port(f"{host}:{settings.grpc_port}")
+        address = f"{host}:{settings.grpc_port}"
+        if certificates:
+            port = server.add_secure_port(address, certificates.of_server())
+        else:
+            port = server.add_insecure_port(address)
     except RuntimeError:
         raise SystemExit(f"port {settings.grpc_port} on {settings.host} is taken by another process") from None
     await server.start()
-    log.info("grpc server listens", port=port)
+    log.info("grpc server listens", port=port, tls=settings.grpc_tls)
     follower = process.spawn("grpc_health", _follow_readiness(process, servicer, ("", *services)))
     try:
         yield port

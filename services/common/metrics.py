@@ -22,6 +22,10 @@ RPC_IN_FLIGHT = Gauge("webhook_rpc_in_flight", "gRPC calls being answered.")
 
 CALLERS_REFUSED = Counter("webhook_callers_refused_total", "Calls and requests refused for their key.", ["reason"])
 
+GRPC_CERTIFICATE_NOT_AFTER = Gauge(
+    "webhook_grpc_certificate_not_after_timestamp_seconds", "When the certificate of this process ends; 0 without TLS."
+)
+
 POSTGRES_CONNECTIONS = Gauge("webhook_postgres_connections", "Connections of this process's pool.", ["state"])
 
 DOORBELLS_RUNG = Counter("webhook_doorbells_rung_total", "Messages sent to the stream.", ["result"])

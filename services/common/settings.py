@@ -4,7 +4,7 @@ Every variable is named like its field, in capitals. A wrong value ends the star
 """
 
 import sys
-from typing import Annotated, Any, ClassVar, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 from urllib.parse import quote
 
 from pydantic import (
@@ -154,7 +154,37 @@ class BootstrapSettings(AuthSettings):
         return _usable_key(key, others, prefix=keys.PREFIX, required=cls.bootstrap_required)
 
 
-class GrpcServerSettings(BootstrapSettings):
+class GrpcTlsSettings(Settings):
+    """Mutual TLS between the processes of this service: three files of PEM, or none and plain text."""
+
+    # The certificate of this process, followed by those between it and its authority.
+    grpc_tls_cert_file: str = ""
+    # The certificate's key.
+    grpc_tls_key_file: str = ""
+    # The authorities that sign the certificates of the other processes.
+    grpc_tls_ca_file: str = ""
+
+    @model_validator(mode="after")
+    def _all_files_or_none(self) -> Self:
+        files = {
+            "GRPC_TLS_CERT_FILE": self.grpc_tls_cert_file,
+            "GRPC_TLS_KEY_FILE": self.grpc_tls_key_file,
+            "GRPC_TLS_CA_FILE": self.grpc_tls_ca_file,
+        }
+        missing = [name for name, path in files.items() if not path]
+        if 0 < len(missing) < len(files):
+            raise PydanticCustomError(
+                "incomplete", "{missing}: required where one of the others is set", {"missing": ", ".join(missing)}
+            )
+        return self
+
+    @property
+    def grpc_tls(self) -> bool:
+        """Whether calls between the processes go by TLS."""
+        return bool(self.grpc_tls_cert_file)
+
+
+class GrpcServerSettings(BootstrapSettings, GrpcTlsSettings):
     """Where a gRPC server listens; 0 takes a free port."""
 
     grpc_port: Port = 50051

@@ -1,11 +1,12 @@
 """The gateway process: python -m services.gateway."""
 
 import contextlib
+import functools
 from collections.abc import AsyncIterator
 
 import structlog
 
-from services.common import grpc_client, http_server, lifecycle
+from services.common import grpc_client, grpc_tls, http_server, lifecycle
 from services.common.settings import load
 from services.gateway import app, readiness
 from services.gateway.backends import Backends, Channels
@@ -20,10 +21,13 @@ log = structlog.get_logger(__name__)
 async def serve(process: lifecycle.Process, settings: GatewaySettings) -> AsyncIterator[None]:
     """Wires the gateway up, serves, and takes it down: first the socket, then what is on its way to ingest."""
     listener = http_server.bind(settings.host, settings.port)
+    connected = functools.partial(
+        grpc_client.channel, service_key=settings.service_key, certificates=grpc_tls.following(process, settings)
+    )
     async with (
-        grpc_client.channel(settings.ingest_addr, service_key=settings.service_key) as ingest,
-        grpc_client.channel(settings.delivery_addr, service_key=settings.service_key) as delivery,
-        grpc_client.channel(settings.analytics_addr, service_key=settings.service_key) as analytics,
+        connected(settings.ingest_addr) as ingest,
+        connected(settings.delivery_addr) as delivery,
+        connected(settings.analytics_addr) as analytics,
     ):
         channels = Channels(ingest=ingest, delivery=delivery, analytics=analytics)
         services = Backends.over(channels, timeout_seconds=settings.rpc_timeout_seconds)

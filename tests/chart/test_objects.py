@@ -163,7 +163,7 @@ def test_a_drain_is_never_held_up(objects: list[Object]) -> None:
 
 
 @pytest.mark.parametrize("release", [LONG, "a" * 53, "webhook-service", "w"])
-@pytest.mark.parametrize("scenario", ["minimal", "production"])
+@pytest.mark.parametrize("scenario", ["minimal", "production", "network"])
 def test_names_hold_for_every_release(scenario: str, release: str) -> None:
     objects = rendering.scenario(scenario, release=release)
     names = [(found["kind"], found["metadata"]["name"]) for found in objects]

@@ -37,7 +37,7 @@ def test_kubectl_reads_what_helm_makes(scenario: str) -> None:
 
 
 def test_both_helms_make_the_same() -> None:
-    for scenario in ("production", "gitops"):
+    for scenario in ("production", "gitops", "network"):
         three, four = (rendering.scenario(scenario, program=program) for program in rendering.HELMS)
         assert three == four
 

@@ -19,6 +19,9 @@
   "EGRESS_ALLOW" (join "," $egress)
 }}
 {{- $set = merge $set (include "webhook-service.tracingVariables" . | fromYaml) }}
+{{- if $values.grpcTls.enabled }}
+{{- $_ := merge $set (dict "GRPC_TLS_CERT_FILE" "/etc/webhook/grpc/tls.crt" "GRPC_TLS_KEY_FILE" "/etc/webhook/grpc/tls.key" "GRPC_TLS_CA_FILE" "/etc/webhook/grpc/ca.crt") }}
+{{- end }}
 {{- range $name := include "webhook-service.variables" . | fromJsonArray }}
 {{- if hasKey $set $name }}
 {{ $name }}: {{ get $set $name | quote }}
@@ -111,6 +114,7 @@ tolerations:
 {{- $variables := include "webhook-service.variables" . | fromJsonArray }}
 {{- $postgres := has "POSTGRES_HOST" $variables }}
 {{- $mounts := include "webhook-service.authorityMounts" $root }}
+{{- $tls := and $root.Values.grpcTls.enabled (has "GRPC_TLS_CERT_FILE" $variables) }}
 {{- $listens := ne .component "worker" }}
 apiVersion: apps/v1
 kind: Deployment
@@ -236,6 +240,11 @@ spec:
             {{- . | trim | nindent 12 }}
             {{- end }}
             {{- end }}
+            {{- if $tls }}
+            - name: grpc-tls
+              mountPath: /etc/webhook/grpc
+              readOnly: true
+            {{- end }}
             {{- with include "webhook-service.tracingMounts" $root }}
             {{- . | trim | nindent 12 }}
             {{- end }}
@@ -250,6 +259,11 @@ spec:
         {{- if $postgres }}
         {{- . | trim | nindent 8 }}
         {{- end }}
+        {{- end }}
+        {{- if $tls }}
+        - name: grpc-tls
+          secret:
+            secretName: {{ include "webhook-service.grpcTlsSecret" $root }}
         {{- end }}
         {{- with include "webhook-service.tracingVolumes" $root }}
         {{- . | trim | nindent 8 }}

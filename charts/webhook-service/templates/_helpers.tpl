@@ -90,3 +90,12 @@ annotations:
 {{- end }}
 {{- end }}
 {{- end }}
+
+{{/* The Secret with the certificate of the processes. */}}
+{{- define "webhook-service.grpcTlsSecret" -}}
+{{- $tls := .Values.grpcTls }}
+{{- if not (or $tls.existingSecret $tls.certificate.issuerRef) }}
+{{- fail "grpcTls: set grpcTls.existingSecret, or grpcTls.certificate.issuerRef for one that cert-manager makes" }}
+{{- end }}
+{{- $tls.existingSecret | default (printf "%s-grpc-tls" (include "webhook-service.fullname" .)) }}
+{{- end }}

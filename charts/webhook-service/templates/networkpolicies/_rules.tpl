@@ -1,0 +1,123 @@
+{{/* What the rules are made of, as YAML. */}}
+
+{{/* Pods of a component of this release, as peers: (dict "root" $ "components" (list "worker")). */}}
+{{- define "webhook-service.podPeers" -}}
+{{- $peers := list }}
+{{- range .components }}
+{{- $labels := include "webhook-service.selectorLabels" (dict "root" $.root "component" .) | fromYaml }}
+{{- $peers = append $peers (dict "podSelector" (dict "matchLabels" $labels)) }}
+{{- end }}
+{{- toYaml $peers }}
+{{- end }}
+
+{{- define "webhook-service.tcpPorts" -}}
+{{- $ports := list }}
+{{- range . }}
+{{- $ports = append $ports (dict "protocol" "TCP" "port" (int .)) }}
+{{- end }}
+{{- toYaml $ports }}
+{{- end }}
+
+{{/* The components whose pods are in this release. */}}
+{{- define "webhook-service.networkComponents" -}}
+{{- $components := list "gateway" "ingest" "delivery" "worker" "analytics" }}
+{{- if .Values.migrations.enabled }}{{ $components = append $components "migrate" }}{{ end }}
+{{- if .Values.tests.enabled }}{{ $components = append $components "test" }}{{ end }}
+{{- if .Values.postgresql.enabled }}{{ $components = append $components "postgresql" }}{{ end }}
+{{- if .Values.redis.enabled }}{{ $components = append $components "redis" }}{{ end }}
+{{- toYaml $components }}
+{{- end }}
+
+{{/* The ports of stores elsewhere. What stands in a Secret or a URL is not read: it has to be said. */}}
+{{- define "webhook-service.externalPorts" -}}
+{{- $ports := (get .root.Values.networkPolicy .store).ports }}
+{{- if $ports }}
+{{- toYaml $ports }}
+{{- else if eq .store "postgresql" }}
+{{- $external := .root.Values.externalPostgresql }}
+{{- if or $external.databaseUrlKey $external.directUrlKey }}
+{{- fail "networkPolicy.postgresql.ports: the ports of Postgres, because the URLs that say them are in a Secret" }}
+{{- end }}
+{{- list $external.port (ternary $external.directPort $external.port (ne $external.directHost "")) | uniq | toYaml }}
+{{- else }}
+{{- if not .root.Values.externalRedis.addr }}
+{{- fail "networkPolicy.redis.ports: the ports of Redis, and of sentinels, because its URL is not read for them" }}
+{{- end }}
+{{- list (splitList ":" .root.Values.externalRedis.addr | last | int) | toYaml }}
+{{- end }}
+{{- end }}
+
+{{/* An IPv4 network as NAT64 wraps it: 10.0.0.0/8 is 64:ff9b::a00:0/104. */}}
+{{- define "webhook-service.nat64" -}}
+{{- $parts := splitList "/" . }}
+{{- $bytes := splitList "." (first $parts) }}
+{{- $high := add (mul 256 (index $bytes 0 | atoi)) (index $bytes 1 | atoi) }}
+{{- $low := add (mul 256 (index $bytes 2 | atoi)) (index $bytes 3 | atoi) }}
+{{- printf "64:ff9b::%x:%x/%d" $high $low (add 96 (last $parts | atoi)) }}
+{{- end }}
+
+{{/* The public internet, without networkPolicy.worker.denyCidrs. */}}
+{{- define "webhook-service.publicPeers" -}}
+{{- $not := .Files.Get "files/public-networks.yaml" | fromYaml }}
+{{- $ipv4 := $not.ipv4 }}
+{{- $ipv6 := $not.ipv6 }}
+{{- $nat64 := list }}
+{{- range .Values.networkPolicy.worker.denyCidrs }}
+{{- if contains ":" . }}{{ $ipv6 = append $ipv6 . }}{{ else }}{{ $ipv4 = append $ipv4 . }}{{ end }}
+{{- end }}
+{{- range $ipv4 }}
+{{- $nat64 = append $nat64 (include "webhook-service.nat64" .) }}
+{{- end }}
+{{- list
+  (dict "ipBlock" (dict "cidr" "0.0.0.0/0" "except" $ipv4))
+  (dict "ipBlock" (dict "cidr" "2000::/3" "except" $ipv6))
+  (dict "ipBlock" (dict "cidr" "64:ff9b::/96" "except" $nat64)) | toYaml }}
+{{- end }}
+
+{{/* An entry of egressAllow as cidr and port (0: any), or nothing where it is a name, which no policy knows. */}}
+{{- define "webhook-service.allowedNetwork" -}}
+{{- $ipv4 := `[0-9]+(?:\.[0-9]+){3}` }}
+{{- $ipv6 := `[0-9a-fA-F]*:[0-9a-fA-F]*:[0-9a-fA-F:.]*` }}
+{{- $port := "0" }}
+{{- $network := . }}
+{{- if or (regexMatch (printf `^%s:[0-9]+$` $ipv4) .) (regexMatch (printf `^\[%s\]:[0-9]+$` $ipv6) .) }}
+{{- $port = splitList ":" . | last }}
+{{- $network = trimSuffix (printf ":%s" $port) . | trimPrefix "[" | trimSuffix "]" }}
+{{- end }}
+{{- if regexMatch (printf `^(%s|%s)(/[0-9]+)?$` $ipv4 $ipv6) $network }}
+{{- if not (contains "/" $network) }}
+{{- $network = printf "%s/%s" $network (ternary "128" "32" (contains ":" $network)) }}
+{{- end }}
+{{- dict "cidr" $network "port" ($port | atoi) | toYaml }}
+{{- end }}
+{{- end }}
+
+{{/* Where deliveries go: a proxy alone, or the internet, what egressAllow adds, and the receiver of `helm test`. */}}
+{{- define "webhook-service.receiverRules" -}}
+{{- $policy := .root.Values.networkPolicy }}
+{{- $rules := list }}
+{{- if $policy.proxy.peers }}
+{{- $rules = append $rules (dict "to" $policy.proxy.peers "ports" (include "webhook-service.tcpPorts" $policy.proxy.ports | fromYamlArray)) }}
+{{- else }}
+{{- $any := list (dict "protocol" "TCP") }}
+{{- with $policy.worker.ports }}
+{{- $any = include "webhook-service.tcpPorts" . | fromYamlArray }}
+{{- end }}
+{{- $rules = append $rules (dict "to" (include "webhook-service.publicPeers" .root | fromYamlArray) "ports" $any) }}
+{{- range .root.Values.egressAllow }}
+{{- with include "webhook-service.allowedNetwork" . }}
+{{- $allowed := fromYaml . }}
+{{- $ports := $any }}
+{{- if $allowed.port }}
+{{- $ports = include "webhook-service.tcpPorts" (list $allowed.port) | fromYamlArray }}
+{{- end }}
+{{- $rules = append $rules (dict "to" (list (dict "ipBlock" (dict "cidr" $allowed.cidr))) "ports" $ports) }}
+{{- end }}
+{{- end }}
+{{- if .root.Values.tests.enabled }}
+{{- $peers := include "webhook-service.podPeers" (dict "root" .root "components" (list "test")) | fromYamlArray }}
+{{- $rules = append $rules (dict "to" $peers "ports" (include "webhook-service.tcpPorts" (list .testPort) | fromYamlArray)) }}
+{{- end }}
+{{- end }}
+{{- toYaml $rules }}
+{{- end }}

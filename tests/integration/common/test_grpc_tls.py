@@ -1,0 +1,210 @@
+"""Mutual TLS between the processes, over real sockets and files."""
+
+import contextlib
+import socket
+import ssl
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from cryptography import x509
+from pydantic import ValidationError
+
+from protos.webhook.v1 import ingest_pb2, ingest_pb2_grpc
+from services.common import grpc_client, grpc_server, grpc_tls, lifecycle, metrics
+from services.common.auth.authenticator import Authenticator
+from services.common.auth.identity import Identity
+from services.common.grpc_tls import Certificates
+from services.common.settings import GrpcServerSettings, GrpcTlsSettings
+from services.embedded import ports
+from tests.support.authority import Authority, Issued
+from tests.support.waiting import wait_until
+
+PATIENCE_SECONDS = 20.0
+
+
+class Naming(ingest_pb2_grpc.IngestServiceServicer):
+    """Answers the name in the certificate of whoever asks."""
+
+    async def GetEvent(  # noqa: N802 - gRPC's name
+        self,
+        request: ingest_pb2.GetEventRequest,  # noqa: ARG002 - gRPC's signature
+        context: grpc.aio.ServicerContext[ingest_pb2.GetEventRequest, ingest_pb2.GetEventResponse],
+    ) -> ingest_pb2.GetEventResponse:
+        (name,) = context.auth_context()["x509_common_name"]
+        return ingest_pb2.GetEventResponse(event=ingest_pb2.Event(id=name.decode()))
+
+
+@contextlib.asynccontextmanager
+async def serving(files: dict[str, str]) -> AsyncIterator[int]:
+    """A server as the processes have it; its port."""
+    port = ports.free_port()
+    tls: dict[str, Any] = {name.lower(): path for name, path in files.items()}
+    settings = GrpcServerSettings(bind_host="127.0.0.1", grpc_port=port, **tls)
+
+    async def nobody(key: str) -> Identity:
+        raise AssertionError(f"no key is asked for, and {key} was sent")
+
+    def register(server: grpc.aio.Server) -> None:
+        ingest_pb2_grpc.add_IngestServiceServicer_to_server(Naming(), server)  # type: ignore[abstract]  # one method is enough
+
+    process = lifecycle.Process("test")
+    try:
+        async with grpc_server.serving(process, settings, [], register, Authenticator(settings, nobody)):
+            yield port
+    finally:
+        await process.cancel_all()
+
+
+def certificates(files: dict[str, str]) -> Certificates:
+    tls: dict[str, Any] = {name.lower(): path for name, path in files.items()}
+    return Certificates(GrpcTlsSettings(**tls))
+
+
+async def ask(channel: grpc.aio.Channel) -> str:
+    stub: ingest_pb2_grpc.IngestServiceAsyncStub = ingest_pb2_grpc.IngestServiceStub(channel)
+    answer = await stub.GetEvent(ingest_pb2.GetEventRequest(), timeout=5)
+    return answer.event.id
+
+
+async def refused(address: str, credentials: grpc.ChannelCredentials | None) -> grpc.StatusCode:
+    channel = grpc.aio.secure_channel(address, credentials) if credentials else grpc.aio.insecure_channel(address)
+    async with channel:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await ask(channel)
+    return caught.value.code()
+
+
+async def test_only_who_has_a_certificate_of_the_authority_is_let_in(tmp_path: Path) -> None:
+    authority, strange = Authority(), Authority("A stranger's")
+    server = authority.issue("ingest").write(tmp_path / "server", authority.pem)
+    client = authority.issue("gateway").write(tmp_path / "client", authority.pem)
+    impostor = strange.issue("gateway")
+    async with serving(server) as port:
+        address = f"127.0.0.1:{port}"
+        async with grpc_client.channel(address, certificates=certificates(client)) as channel:
+            assert await ask(channel) == "gateway"
+        for credentials in (
+            None,
+            grpc.ssl_channel_credentials(authority.pem),
+            grpc.ssl_channel_credentials(authority.pem, impostor.key, impostor.certificate),
+        ):
+            assert await refused(address, credentials) == grpc.StatusCode.UNAVAILABLE
+
+
+async def test_a_server_with_the_wrong_name_or_authority_is_not_called(tmp_path: Path) -> None:
+    authority, strange = Authority(), Authority("A stranger's")
+    client = authority.issue("gateway").write(tmp_path / "client", authority.pem)
+    elsewhere = authority.issue("ingest", hosts=["elsewhere.test"])
+    for number, issued in enumerate((elsewhere, strange.issue("ingest"))):
+        server = issued.write(tmp_path / f"server{number}", authority.pem)
+        async with serving(server) as port:
+            address = f"127.0.0.1:{port}"
+            async with grpc_client.channel(address, certificates=certificates(client)) as channel:
+                with pytest.raises(grpc.aio.AioRpcError) as caught:
+                    await ask(channel)
+                assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
+
+
+async def test_renewed_certificates_are_shown_on_both_sides_and_no_call_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(grpc_tls, "INTERVAL_SECONDS", 0.05)
+    authority, next_authority = Authority(), Authority("The next")
+    both = authority.pem + next_authority.pem
+    server = authority.issue("ingest").write(tmp_path / "server", both)
+    client = authority.issue("gateway").write(tmp_path / "client", both)
+    async with serving(server) as port:
+        shown = certificates(client)
+        async with grpc_client.channel(f"127.0.0.1:{port}", certificates=shown) as channel:
+            stub: ingest_pb2_grpc.IngestServiceAsyncStub = ingest_pb2_grpc.IngestServiceStub(channel)
+
+            async def name() -> str:
+                return (await stub.GetEvent(ingest_pb2.GetEventRequest(), timeout=5)).event.id
+
+            assert await name() == "gateway"
+            next_authority.issue("gateway, renewed").write(tmp_path / "client", both)
+            shown.refresh()
+            assert await name() == "gateway, renewed"
+
+            renewed = next_authority.issue("ingest, renewed")
+            renewed.write(tmp_path / "server", both)
+
+            async def is_shown() -> bool:
+                await name()
+                return ssl.PEM_cert_to_DER_cert(renewed.certificate.decode()) == served(port, client)
+
+            await wait_until(is_shown, PATIENCE_SECONDS, what="the server to show its new certificate")
+
+
+def served(port: int, files: dict[str, str]) -> bytes | None:
+    """The certificate that a server shows, as DER."""
+    context = ssl.create_default_context(cafile=files["GRPC_TLS_CA_FILE"])
+    context.load_cert_chain(files["GRPC_TLS_CERT_FILE"], files["GRPC_TLS_KEY_FILE"])
+    context.set_alpn_protocols(["h2"])
+    with (
+        socket.create_connection(("127.0.0.1", port)) as plain,
+        context.wrap_socket(plain, server_hostname="127.0.0.1") as connection,
+    ):
+        return connection.getpeercert(binary_form=True)
+
+
+@pytest.fixture
+def issued() -> tuple[Authority, Issued]:
+    authority = Authority()
+    return authority, authority.issue("ingest")
+
+
+def test_a_renewal_that_is_half_done_changes_nothing_until_it_is_whole(
+    tmp_path: Path, issued: tuple[Authority, Issued]
+) -> None:
+    authority, old = issued
+    files = old.write(tmp_path, authority.pem)
+    found = certificates(files)
+    new = authority.issue("ingest")
+    Path(files["GRPC_TLS_CERT_FILE"]).write_bytes(new.certificate)
+    found.refresh()
+    assert found.current.certificate == old.certificate
+    Path(files["GRPC_TLS_KEY_FILE"]).unlink()
+    found.refresh()
+    assert found.current.certificate == old.certificate
+    Path(files["GRPC_TLS_KEY_FILE"]).write_bytes(new.key)
+    found.refresh()
+    assert found.current.certificate == new.certificate
+
+
+@pytest.mark.parametrize("variable", ["GRPC_TLS_CERT_FILE", "GRPC_TLS_KEY_FILE", "GRPC_TLS_CA_FILE"])
+@pytest.mark.parametrize("content", [b"", b"-----BEGIN CERTIFICATE-----\nno\n-----END CERTIFICATE-----\n", None])
+def test_files_that_are_of_no_use_end_the_start_and_are_named(
+    tmp_path: Path, issued: tuple[Authority, Issued], variable: str, content: bytes | None
+) -> None:
+    authority, server = issued
+    files = server.write(tmp_path, authority.pem)
+    if content is None:
+        Path(files[variable]).unlink()
+    else:
+        Path(files[variable]).write_bytes(content)
+    with pytest.raises(lifecycle.StartError, match=f"^{variable}: "):
+        certificates(files)
+
+
+def test_the_key_of_another_certificate_ends_the_start(tmp_path: Path, issued: tuple[Authority, Issued]) -> None:
+    authority, server = issued
+    files = server.write(tmp_path, authority.pem)
+    Path(files["GRPC_TLS_KEY_FILE"]).write_bytes(authority.issue("another").key)
+    with pytest.raises(lifecycle.StartError, match="GRPC_TLS_KEY_FILE: is not the key of the certificate"):
+        certificates(files)
+
+
+def test_two_files_of_three_are_refused() -> None:
+    with pytest.raises(ValidationError, match="GRPC_TLS_CA_FILE: required where one of the others is set"):
+        GrpcTlsSettings(grpc_tls_cert_file="a", grpc_tls_key_file="b")
+
+
+def test_the_end_of_the_certificate_is_exported(tmp_path: Path, issued: tuple[Authority, Issued]) -> None:
+    authority, server = issued
+    certificates(server.write(tmp_path, authority.pem))
+    (found,) = metrics.GRPC_CERTIFICATE_NOT_AFTER.collect()
+    assert found.samples[0].value == x509.load_pem_x509_certificate(server.certificate).not_valid_after_utc.timestamp()
