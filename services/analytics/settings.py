@@ -6,9 +6,10 @@ from typing import Annotated
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from services.common.settings import GrpcServerSettings, Port, PostgresSettings
+from services.common.tracing.settings import TracingDoorSettings
 
 
-class AnalyticsSettings(PostgresSettings, GrpcServerSettings):
+class AnalyticsSettings(PostgresSettings, GrpcServerSettings, TracingDoorSettings):
     """Everything the analytics process reads from the environment."""
 
     grpc_port: Port = 50053

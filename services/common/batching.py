@@ -7,6 +7,7 @@ flushing takes long, because whoever does it is busy, the pace slackens: fewer a
 """
 
 import asyncio
+import contextvars
 import math
 import time
 from collections import deque
@@ -70,6 +71,8 @@ class Batcher(Generic[Item, Result]):
         self._bounds = bounds
         self._waiting: deque[_Waiting[Item, Result]] = deque()
         self._state = _State()
+        # Of whoever made this: a batch belongs to none of those whose items are in it, nor to their traces.
+        self._context = contextvars.copy_context()
 
     def __len__(self) -> int:
         """Items that wait for a batch."""
@@ -86,7 +89,7 @@ class Batcher(Generic[Item, Result]):
         self._waiting.append(_Waiting(item, size_bytes, done))
         state.bytes_waiting += size_bytes
         if len(state.flushing) < bounds.concurrency:
-            task = asyncio.create_task(self._drain(), name=f"batch:{self.name}")
+            task = asyncio.create_task(self._drain(), name=f"batch:{self.name}", context=self._context)
             state.flushing.add(task)  # until _drain takes itself out
         return await done
 

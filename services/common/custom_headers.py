@@ -22,7 +22,7 @@ _CARRIAGE = frozenset(
         *("host", "expect", "content-length", "content-encoding"),
     }
 )
-_OURS = frozenset({"content-type", "user-agent", "x-event-type"})
+_OURS = frozenset({"content-type", "user-agent", "x-event-type", "traceparent", "tracestate"})
 _PREFIXES = ("proxy-", "webhook-", "x-webhook-", "x-hub-signature")
 
 

@@ -2,13 +2,15 @@
 
 import asyncio
 import contextlib
-import functools
-from collections.abc import AsyncIterator, Callable
-from typing import Any, cast
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any, TypeAlias, cast
 
 import grpc
 
 from services.common.grpc_tls import Certificates, Material
+from services.common.tracing import spans, traceparent
+
+_Metadata: TypeAlias = Sequence[tuple[str, str | bytes]]
 
 # For the calls that are out on a channel whose certificate was renewed: as long as a call may take.
 CLOSE_GRACE_SECONDS = 30.0
@@ -27,16 +29,26 @@ _OPTIONS = (
 )
 
 
-class _Keyed:
-    """A channel whose unary calls carry the service key. A client interceptor would make a task for each of them."""
+class _Carrying:
+    """A channel whose unary calls carry the service key, and the trace that they belong to.
+
+    A client interceptor would make a task for each of them.
+    """
 
     def __init__(self, channel: grpc.aio.Channel, service_key: str) -> None:
         self._channel = channel
-        self._metadata = (("authorization", f"Bearer {service_key}"),)
+        self._metadata = (("authorization", f"Bearer {service_key}"),) if service_key else ()
 
     def unary_unary(self, *arguments: Any, **options: Any) -> Any:
         """A call, as a stub makes it."""
-        return functools.partial(self._channel.unary_unary(*arguments, **options), metadata=self._metadata)
+        call: Any = self._channel.unary_unary(*arguments, **options)
+
+        def carrying(request: Any, *, metadata: _Metadata = (), **options: Any) -> Any:
+            span = spans.CURRENT.get()
+            traced = () if span is None else ((traceparent.HEADER, span.traceparent),)
+            return call(request, metadata=(*metadata, *self._metadata, *traced), **options)
+
+        return carrying
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._channel, name)
@@ -103,6 +115,6 @@ async def channel(
     else:
         created = grpc.aio.insecure_channel(address, options=_OPTIONS)
     try:
-        yield cast("grpc.aio.Channel", _Keyed(created, service_key)) if service_key else created
+        yield cast("grpc.aio.Channel", _Carrying(created, service_key))
     finally:
         await created.close()

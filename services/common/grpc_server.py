@@ -13,11 +13,14 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from services.common import errors, grpc_errors, grpc_tls, metrics
-from services.common.auth import identity
-from services.common.auth.authenticator import Authenticator
+from services.common.auth import identity, roles
+from services.common.auth.authenticator import Authenticator, Metadata
 from services.common.auth.identity import Identity
 from services.common.lifecycle import Process
 from services.common.settings import GrpcServerSettings
+from services.common.tracing import spans, traceparent
+from services.common.tracing.spans import Kind, Span
+from services.common.tracing.tracer import Tracer
 
 log = structlog.get_logger(__name__)
 
@@ -38,6 +41,9 @@ Found: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
 Behaviour: TypeAlias = Callable[[Any, Any], Awaitable[Any]]
 Parse: TypeAlias = Callable[[bytes], Any]
 
+# The codes that are the server's fault, by OpenTelemetry's conventions.
+_FAILURES = frozenset({"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"})
+
 
 class _Interceptor(grpc.aio.ServerInterceptor):
     """Lets every unary call in or not, counts and times it, and turns what it raises into a status.
@@ -45,8 +51,9 @@ class _Interceptor(grpc.aio.ServerInterceptor):
     All calls of our protos are unary; the streams are those of health and reflection, which are open.
     """
 
-    def __init__(self, authenticator: Authenticator) -> None:
+    def __init__(self, authenticator: Authenticator, tracer: Tracer | None) -> None:
         self._authenticator = authenticator
+        self._tracer = tracer
 
     async def intercept_service(
         self,
@@ -62,9 +69,10 @@ class _Interceptor(grpc.aio.ServerInterceptor):
         except Exception as error:  # noqa: BLE001 - raised again where errors become statuses
             # Without its deserializer: what a stranger sends is not even parsed.
             return grpc.unary_unary_rpc_method_handler(_answering(method, _refusing(error)), None, None)
+        span = _span(self._tracer, method, caller, handler_call_details.invocation_metadata)
         return grpc.unary_unary_rpc_method_handler(
             # Parsed in there: what grpcio cannot parse it answers with INTERNAL, as if it were the server's fault.
-            _answering(method, _acting(caller, handler.unary_unary, handler.request_deserializer)),
+            _answering(method, _acting(caller, handler.unary_unary, handler.request_deserializer), span),
             None,
             handler.response_serializer,
         )
@@ -89,14 +97,26 @@ def _refusing(error: Exception) -> Behaviour:
     return refuse
 
 
-def _answering(method: str, inner: Behaviour) -> Behaviour:
-    """The method, counted and timed, and its errors as statuses."""
+def _span(tracer: Tracer | None, method: str, caller: Identity, metadata: Metadata) -> Span | None:
+    """The span of a call, if it is traced. What the service asks itself belongs to whatever it asks it for."""
+    if tracer is None or method.startswith(roles.OPEN):
+        return None
+    found = next((str(value) for name, value in metadata if name == traceparent.HEADER), None)
+    name = method.removeprefix("/")
+    begin = tracer.follow if caller.internal else tracer.enter
+    return begin(name, Kind.SERVER, found, {"rpc.system.name": "grpc", "rpc.method": name})
+
+
+def _answering(method: str, inner: Behaviour, span: Span | None = None) -> Behaviour:
+    """The method, counted, timed and perhaps traced, and its errors as statuses."""
     duration = metrics.RPC_SECONDS.labels(method)
 
     async def answer(request: Any, context: Any) -> Any:
         started = time.perf_counter()
         code = "CANCELLED"  # by the caller, unless it ends in one of the ways below
         metrics.RPC_IN_FLIGHT.inc()
+        if span is not None:
+            spans.CURRENT.set(span)
         try:
             # A deadline that passes cancels this, and the statement that is out; what must be whole is shielded.
             if context.time_remaining() is None:
@@ -118,6 +138,9 @@ def _answering(method: str, inner: Behaviour) -> Behaviour:
             metrics.RPC_IN_FLIGHT.dec()
             metrics.RPC_REQUESTS.labels(method, code).inc()
             duration.observe(time.perf_counter() - started)
+            if span is not None:
+                span.set({"rpc.response.status_code": code})
+                span.end(error="" if code == "OK" else code, failed=code in _FAILURES)
 
     return answer
 
@@ -153,7 +176,7 @@ async def serving(
     # An item may carry its payload and the body that was signed.
     message_bytes = 2 * settings.max_payload_bytes + (2 << 20)
     server = grpc.aio.server(
-        interceptors=[_Interceptor(authenticator)],
+        interceptors=[_Interceptor(authenticator, process.tracer)],
         maximum_concurrent_rpcs=MAX_CONCURRENT_CALLS,
         options=[
             ("grpc.max_receive_message_length", message_bytes),

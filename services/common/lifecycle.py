@@ -23,7 +23,8 @@ import structlog
 import uvloop
 
 from services.common import http_server, logs, metrics, open_files, ops
-from services.common.settings import Settings
+from services.common.tracing import tracer as tracing
+from services.common.tracing.settings import TracingSettings
 
 log = structlog.get_logger(__name__)
 
@@ -37,10 +38,11 @@ class StartError(Exception):
 
 
 class Process:
-    """What `serve` gets: the health checks, and an owner for background tasks."""
+    """What `serve` gets: the health checks, an owner for background tasks, and a tracer unless tracing is off."""
 
-    def __init__(self, role: str) -> None:
+    def __init__(self, role: str, tracer: tracing.Tracer | None = None) -> None:
         self.role = role
+        self.tracer = tracer
         self.health = ops.Health()
         self.health.add_liveness("background_tasks", self._check_tasks)
         self.stop_requested = asyncio.Event()
@@ -91,28 +93,31 @@ class Process:
             await self.cancel(task)
 
 
-def run(role: str, settings: Settings, serve: Callable[[Process], AbstractAsyncContextManager[None]]) -> None:
+def run(role: str, settings: TracingSettings, serve: Callable[[Process], AbstractAsyncContextManager[None]]) -> None:
     """Runs a process until it is told to stop; the exit status is 0 unless something died."""
     logs.configure(role, settings)
     open_files.raise_limit()
     metrics.export_build_info()
     ops_listener = http_server.bind(settings.host, settings.metrics_port)
-    status = uvloop.run(_run(role, serve, ops_listener))
+    status = uvloop.run(_run(role, settings, serve, ops_listener))
     sys.exit(status)
 
 
 async def _run(
     role: str,
+    settings: TracingSettings,
     serve: Callable[[Process], AbstractAsyncContextManager[None]],
     ops_listener: socket.socket,
 ) -> int:
-    process = Process(role)
+    process = Process(role, tracing.start(role, settings))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, process.stop_requested.set)
     ops_app = ops.application(process.health)
     started = time.monotonic()
     async with contextlib.AsyncExitStack() as stack:
+        if process.tracer is not None:
+            stack.push_async_callback(process.tracer.stop)
         await stack.enter_async_context(http_server.serving(ops_app, ops_listener, name="ops", grace_seconds=1))
         stack.push_async_callback(process.cancel_all)
         try:

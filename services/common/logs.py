@@ -6,6 +6,7 @@ import sys
 import structlog
 
 from services.common.settings import Settings
+from services.common.tracing import spans
 
 # Libraries that log per message or per request at INFO.
 _CHATTY = ("taskiq", "uvicorn", "uvicorn.access", "httpx", "httpcore", "aiohttp", "asyncio", "grpc")
@@ -15,6 +16,7 @@ def configure(role: str, settings: Settings) -> None:
     """Routes structlog and the standard library's logging through one formatter."""
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
+        _add_trace,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -48,3 +50,11 @@ def configure(role: str, settings: Settings) -> None:
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(role=role)
+
+
+def _add_trace(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Says in which trace a line was written, and in which span of it."""
+    span = spans.CURRENT.get()
+    if span is not None:
+        event["trace_id"], event["span_id"] = span.trace_id, span.span_id
+    return event

@@ -34,6 +34,8 @@ DOORBELLS_RUNG = Counter("webhook_doorbells_rung_total", "Messages sent to the s
 DELIVERIES_RUNG = Counter("webhook_deliveries_rung_total", "Delivery ids in the messages sent.")
 DELIVERIES_ENDED = Counter("webhook_deliveries_ended_total", "Deliveries that came to their final state.", ["status"])
 
+SPANS_EXPORTED = Counter("webhook_spans_exported_total", "Spans that the collector has taken.")
+SPANS_DROPPED = Counter("webhook_spans_dropped_total", "Spans that it did not take, or that there was no room for.")
 
 EVENT_LOOP_LAG = Histogram(
     "webhook_event_loop_lag_seconds", "How late a timer of the event loop fires.", buckets=SECONDS_BUCKETS

@@ -28,7 +28,7 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 PostgresUrl = Annotated[str, Field(pattern="^(postgres(ql)?://.*)?$")]
 HostAndPort = Annotated[str, Field(pattern=r"^[^\s/@]+:[0-9]{1,5}$")]
 # What their names end in is not repeated in an error.
-_SECRET = ("URL", "PASSWORD", "PROXY", "_KEY", "KEYS")
+_SECRET = ("URL", "PASSWORD", "PROXY", "_KEY", "KEYS", "HEADERS")
 
 DEVELOPMENT = "development"
 

@@ -9,6 +9,7 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_va
 from services.common.encryption_keys import EncryptionSettings
 from services.common.retry_policy import RetrySettings
 from services.common.settings import EgressSettings, ExpirySettings, GrpcServerSettings, PostgresSettings, RedisSettings
+from services.common.tracing.settings import TracingDoorSettings, TracingSettings
 
 # Between the longest request and the end of its lease: what recording its outcome may take.
 RECORDING_SECONDS = 5.0
@@ -21,13 +22,13 @@ class LeaseSettings(PostgresSettings, RedisSettings, ExpirySettings):
     lease_seconds: PositiveFloat = 60.0
 
 
-class DeliverySettings(LeaseSettings, GrpcServerSettings):
+class DeliverySettings(LeaseSettings, GrpcServerSettings, TracingDoorSettings):
     """What the delivery service reads from the environment."""
 
     grpc_port: Annotated[int, Field(ge=0, le=65535)] = 50052
 
 
-class WorkerSettings(LeaseSettings, RetrySettings, EgressSettings, EncryptionSettings):
+class WorkerSettings(LeaseSettings, RetrySettings, EgressSettings, EncryptionSettings, TracingSettings):
     """What a worker reads from the environment."""
 
     # HTTP requests in flight.
@@ -56,6 +57,8 @@ class WorkerSettings(LeaseSettings, RetrySettings, EgressSettings, EncryptionSet
     egress_proxy: Annotated[
         str, Field(pattern=r"^(http://([^\s/@]+@)?([^\s/@:]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}/?)?$")
     ] = ""
+    # Whether receivers are told the trace, by the header traceparent.
+    tracing_to_receivers: bool = False
     # Payloads of at most so many bytes come with the claim; larger ones are read just before their send.
     claimed_payload_bytes: PositiveInt = 64 << 10
     # Larger payloads that a worker holds at once.

@@ -34,7 +34,14 @@ async def serve(process: lifecycle.Process, settings: GatewaySettings) -> AsyncI
         batches = IngestBatches(services.ingest, settings)
         callers = Callers(services.access, settings)
         readiness.watch(process.health, channels)
-        gateway = app.create(services, batches, callers, process.health, max_payload_bytes=settings.max_payload_bytes)
+        gateway = app.create(
+            services,
+            batches,
+            callers,
+            process.health,
+            max_payload_bytes=settings.max_payload_bytes,
+            tracer=process.tracer,
+        )
         grace_seconds = settings.shutdown_grace_seconds / 2
         async with http_server.serving(gateway, listener, name="gateway", grace_seconds=grace_seconds):
             log.info("gateway listens", port=listener.getsockname()[1])

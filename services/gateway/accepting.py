@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from protos.webhook.v1 import ingest_pb2
 from services.common import errors, ids
+from services.common.tracing import spans
 from services.gateway import bodies, callers, envelope, metrics, problems
 from services.gateway.ingest_batches import IngestBatches
 from services.gateway.ingest_tokens import IngestTokens
@@ -71,6 +72,9 @@ class _Endpoint:
             whole = time.perf_counter()
             item = self._item(scope, dict(scope["headers"]), body)
             item.tenant_id = tenant_id
+            span = spans.CURRENT.get()
+            if span is not None:
+                item.traceparent = span.traceparent
             accepted = await self._batches.accept(item, item.ByteSize())
         except errors.WebhookError as error:
             metrics.REJECTED.labels(error.reason).inc()

@@ -5,6 +5,7 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
 from services.common import metrics, ops
+from services.common.tracing.tracer import Tracer
 from services.gateway import (
     accepting,
     accepting_docs,
@@ -19,6 +20,7 @@ from services.gateway import (
     subscription_secrets,
     subscriptions,
     tenants,
+    traces,
 )
 from services.gateway.backends import Backends
 from services.gateway.callers import Callers
@@ -29,7 +31,13 @@ OPENAPI_PATH = "/openapi.json"
 
 
 def create(
-    services: Backends, batches: IngestBatches, callers: Callers, health: ops.Health, *, max_payload_bytes: int
+    services: Backends,
+    batches: IngestBatches,
+    callers: Callers,
+    health: ops.Health,
+    *,
+    max_payload_bytes: int,
+    tracer: Tracer | None = None,
 ) -> ASGIApp:
     """The application; payloads may have up to `max_payload_bytes`."""
     accept = accepting.routes(batches, IngestTokens(services.subscriptions), max_payload_bytes=max_payload_bytes)
@@ -42,7 +50,9 @@ def create(
     by_token = [route for route in accept if route.path == accepting.TOKEN_PATH]
     open_routes = [*operational, *described_by, *_docs_pages(), *by_token]
     known = middleware.Authenticated(middleware.Shortcut(api, accept), callers, open_routes)
-    return middleware.Metered(middleware.SlashTolerant(known), api.routes)
+    templates = middleware.Templates(api.routes)
+    metered = middleware.Metered(middleware.SlashTolerant(known), templates)
+    return traces.Traced(metered, templates, tracer) if tracer else metered
 
 
 def described(services: Backends | None = None) -> FastAPI:
@@ -55,6 +65,8 @@ def described(services: Backends | None = None) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
         exception_handlers=problems.HANDLERS,
+        # traces.py and metrics.py say less, and cost less: FastAPI's own would tell paths and queries.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     api.state.backends = services
     for resource in (subscriptions, subscription_secrets, events, deliveries, stats, tenants, api_keys):

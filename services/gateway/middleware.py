@@ -1,4 +1,4 @@
-"""Plain ASGI middleware, outermost first: Metered, SlashTolerant, Authenticated, Shortcut."""
+"""Plain ASGI middleware, outermost first: Traced (traces.py), Metered, SlashTolerant, Authenticated, Shortcut."""
 
 import functools
 import time
@@ -21,16 +21,34 @@ _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 MAX_TARGET_BYTES = 8192
 
 
-class Metered:
-    """Counts and times every request by its route, and is the last guard: nothing escapes unanswered."""
+class Templates:
+    """The paths of routes as they are written, with the names of what varies: never an id, never a token."""
 
-    def __init__(self, app: ASGIApp, routes: Sequence[BaseRoute]) -> None:
-        self._app = app
+    def __init__(self, routes: Sequence[BaseRoute]) -> None:
         # FastAPI leaves in the scope which route it chose, but of Starlette's routes only the endpoint.
         self._paths: dict[object, str] = {
             **{route.endpoint: route.path for route in routes if isinstance(route, Route)},
             **{route.app: route.path for route in routes if isinstance(route, Mount)},
         }
+
+    def of(self, scope: Scope) -> str:
+        """That of a request which was served."""
+        route = scope.get("route")
+        return route.path if route is not None else self._paths.get(scope.get("endpoint"), "unmatched")
+
+
+def method_of(scope: Scope) -> str:
+    """A request's method, or "other": nobody makes up what metrics and spans are named by."""
+    method: str = scope["method"]
+    return method if method in _METHODS else "other"
+
+
+class Metered:
+    """Counts and times every request by its route, and is the last guard: nothing escapes unanswered."""
+
+    def __init__(self, app: ASGIApp, templates: Templates) -> None:
+        self._app = app
+        self._templates = templates
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves a request."""
@@ -52,10 +70,7 @@ class Metered:
             # Else problems.py has answered and logged it; Starlette raises it again for the server to log.
         finally:
             metrics.IN_FLIGHT.dec()
-            route = scope.get("route")
-            path = route.path if route is not None else self._paths.get(scope.get("endpoint"), "unmatched")
-            method = scope["method"]
-            requests, seconds = _children(method if method in _METHODS else "other", path, status)
+            requests, seconds = _children(method_of(scope), self._templates.of(scope), status)
             requests.inc()
             seconds.observe(time.perf_counter() - started)
 

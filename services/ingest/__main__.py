@@ -72,7 +72,15 @@ async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIt
         ]
 
         def register(server: grpc.aio.Server) -> None:
-            ingest = IngestService(events, cache, gates, committer, vault, max_payload_bytes=settings.max_payload_bytes)
+            ingest = IngestService(
+                events,
+                cache,
+                gates,
+                committer,
+                vault,
+                max_payload_bytes=settings.max_payload_bytes,
+                tracer=process.tracer,
+            )
             ingest_pb2_grpc.add_IngestServiceServicer_to_server(ingest, server)
             subscriptions = SubscriptionService(store, cache, vault, settings, policy)
             subscriptions_pb2_grpc.add_SubscriptionServiceServicer_to_server(subscriptions, server)

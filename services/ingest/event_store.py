@@ -91,6 +91,7 @@ class EventStore:
             [delivery[1] for delivery, _ in rows_to_make],
             [hidden_seconds if delivery[2] else 0.0 for delivery, _ in rows_to_make],
             self._expiry_hours,
+            [event.traceparent for event in events],
         )
         if len(rows) == len(events):
             return [event.accepted for event in events]

@@ -42,6 +42,8 @@ class NewEvent:
     payload: bytes
     deliveries: Sequence[NewDelivery]
     key: Key | None = None
+    # Of its span, if it is traced.
+    traceparent: str | None = None
 
     @property
     def accepted(self) -> Accepted:

@@ -1,7 +1,8 @@
 """IngestService: validates items, finds their subscriptions, and commits what is valid."""
 
+import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -12,8 +13,9 @@ from protos.webhook.v1 import ingest_pb2, ingest_pb2_grpc
 from services.common import errors, grpc_errors, ids, signatures, tenants
 from services.common.encryption import CannotOpen
 from services.common.gates import Gates
+from services.common.tracing.tracer import Tracer
 from services.common.vault import Vault
-from services.ingest import event_types, ingest_tokens, metrics
+from services.ingest import event_types, ingest_tokens, item_spans, metrics
 from services.ingest.cache import SubscriptionCache
 from services.ingest.committer import Committer
 from services.ingest.event_store import EventStore
@@ -41,6 +43,7 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         vault: Vault,
         *,
         max_payload_bytes: int,
+        tracer: Tracer | None = None,
     ) -> None:
         self._store = store
         self._vault = vault
@@ -48,6 +51,7 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         self._gates = gates
         self._committer = committer
         self._max_payload_bytes = max_payload_bytes
+        self._tracer = tracer
 
     async def Ingest(  # noqa: N802 - gRPC's name
         self,
@@ -89,15 +93,28 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         return ingest_pb2.GetEventResponse(event=message)
 
     async def _accept(self, items: Sequence[ingest_pb2.IngestItem]) -> list[Result]:
+        """What `_take` answers, with a span for each item that is traced."""
+        if self._tracer is None:
+            return await self._take(items, itertools.repeat(None))
+        begun = item_spans.begin(self._tracer, items)
+        try:
+            results = await self._take(items, [span.traceparent if span else None for span in begun])
+        except BaseException as error:
+            item_spans.fail(begun, error)
+            raise
+        item_spans.end(begun, items, results)
+        return results
+
+    async def _take(self, items: Sequence[ingest_pb2.IngestItem], traceparents: Iterable[str | None]) -> list[Result]:
         """For each item what it is answered with, once it is committed, or why it was refused.
 
         A store that is away ends the whole call, and at once: every other item would only wait for it too.
         """
         prepared: list[NewEvent | errors.WebhookError] = []
         seen: set[UUID] = set()
-        for item in items:
+        for item, traceparent in zip(items, traceparents, strict=False):
             try:
-                event = await self._prepare(item)
+                event = await self._prepare(item, traceparent)
                 if event.id in seen:
                     raise errors.InvalidArgument.field("event_id", "stands in this call twice")
                 seen.add(event.id)
@@ -110,7 +127,7 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         _count(results)
         return results
 
-    async def _prepare(self, item: ingest_pb2.IngestItem) -> NewEvent:
+    async def _prepare(self, item: ingest_pb2.IngestItem, traceparent: str | None) -> NewEvent:
         tenant_id = tenants.of(item.tenant_id)
         event_id = ids.parse("event_id", item.event_id) if item.event_id else ids.new()
         ids.check_fresh("event_id", event_id)
@@ -155,6 +172,7 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
             key=key_of(tenant_id, route, item.idempotency_key, event_type.encode(), content_type.encode(), payload)
             if item.idempotency_key
             else None,
+            traceparent=traceparent,
         )
 
     async def _subscription(self, tenant_id: str, text: str, ingest_token: str) -> Subscription:

@@ -132,12 +132,12 @@ WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NULL
 RETURNING version
 
 -- insert_events --
--- Stores events ($1 to $5) and, for those that are new, their deliveries ($6 to $10), each left alone by the dispatcher
+-- Stores events ($1 to $5, and $11) and, for those that are new, their deliveries ($6 to $10), each left alone by the dispatcher
 -- for the seconds of $9; answers the ids of the new events.
 -- An event that is there already came with an earlier try of the same call, and so did its deliveries.
 WITH stored AS (
-    INSERT INTO webhook_events (id, tenant_id, event_type, content_type, payload)
-    SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bytea[])
+    INSERT INTO webhook_events (id, tenant_id, event_type, content_type, payload, traceparent)
+    SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bytea[], $11::text[])
     ON CONFLICT (id) DO NOTHING
     RETURNING id, tenant_id, event_type
 ), delivered AS (

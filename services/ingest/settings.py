@@ -7,10 +7,17 @@ from pydantic import PositiveInt
 from services.common.encryption_keys import EncryptionSettings
 from services.common.retry_policy import RetrySettings
 from services.common.settings import EgressSettings, GrpcServerSettings, PostgresSettings, RedisSettings
+from services.common.tracing.settings import TracingDoorSettings
 
 
 class IngestSettings(
-    PostgresSettings, RedisSettings, GrpcServerSettings, RetrySettings, EgressSettings, EncryptionSettings
+    PostgresSettings,
+    RedisSettings,
+    GrpcServerSettings,
+    RetrySettings,
+    EgressSettings,
+    EncryptionSettings,
+    TracingDoorSettings,
 ):
     """What the ingest service reads from the environment."""
 

@@ -132,6 +132,7 @@ def test_every_mount_has_its_volume(objects: list[Object]) -> None:
 def test_what_is_referred_to_is_there_or_brought(objects: list[Object]) -> None:
     there = {(found["kind"], found["metadata"]["name"]) for found in objects}
     brought = {"webhook-keys", "webhook-postgres", "webhook-redis", "postgres-ca", "redis-ca", "registry"}
+    brought |= {"collector", "collector-ca"}
     for _, template in rendering.pod_templates(objects):
         account = template["spec"].get("serviceAccountName", "default")
         assert account == "default" or ("ServiceAccount", account) in there

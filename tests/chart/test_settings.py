@@ -35,6 +35,8 @@ def test_every_variable_can_be_set(component: str) -> None:
         "settings": dict.fromkeys(settable & {"LOG_LEVEL"}, "info"),
         "externalPostgresql": {"host": "postgres", "existingSecret": "s"},
         "externalRedis": {"addr": "redis:6379", "existingSecret": "s", "passwordKey": "p"},
+        "grpcTls": {"enabled": True, "existingSecret": "s"},
+        "tracing": {"endpoint": "https://collector:4317", "headersSecret": "s", "caSecret": "c"},
     }
     objects = rendering.rendered(values)
     (container,) = rendering.named(objects, "Deployment", f"-{component}")["spec"]["template"]["spec"]["containers"]

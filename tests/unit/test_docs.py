@@ -138,6 +138,8 @@ def spelled(name: str, value: object) -> str:
         return FOLLOWING[name]
     if isinstance(value, Path):
         return value.name
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, float):
         return f"{value:g}"
     return str(value) or "none"

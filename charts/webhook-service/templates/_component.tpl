@@ -18,6 +18,7 @@
   "ANALYTICS_ADDR" (printf "dns:///%s-analytics:50053" $full)
   "EGRESS_ALLOW" (join "," $egress)
 }}
+{{- $set = merge $set (include "webhook-service.tracingVariables" . | fromYaml) }}
 {{- if $values.grpcTls.enabled }}
 {{- $_ := merge $set (dict "GRPC_TLS_CERT_FILE" "/etc/webhook/grpc/tls.crt" "GRPC_TLS_KEY_FILE" "/etc/webhook/grpc/tls.key" "GRPC_TLS_CA_FILE" "/etc/webhook/grpc/ca.crt") }}
 {{- end }}
@@ -200,6 +201,7 @@ spec:
           {{- if has "REDIS_ADDR" $variables }}
           {{- $env = append $env (include "webhook-service.redisEnv" . | trim) }}
           {{- end }}
+          {{- $env = append $env (include "webhook-service.tracingEnv" . | trim) }}
           {{- with $own.extraEnv }}
           {{- $env = append $env (toYaml .) }}
           {{- end }}
@@ -254,6 +256,9 @@ spec:
               mountPath: /etc/webhook/grpc
               readOnly: true
             {{- end }}
+            {{- with include "webhook-service.tracingMounts" $root }}
+            {{- . | trim | nindent 12 }}
+            {{- end }}
             {{- with $own.extraVolumeMounts }}
             {{- toYaml . | nindent 12 }}
             {{- end }}
@@ -270,6 +275,9 @@ spec:
         - name: grpc-tls
           secret:
             secretName: {{ include "webhook-service.grpcTlsSecret" $root }}
+        {{- end }}
+        {{- with include "webhook-service.tracingVolumes" $root }}
+        {{- . | trim | nindent 8 }}
         {{- end }}
         {{- with $own.extraVolumes }}
         {{- toYaml . | nindent 8 }}

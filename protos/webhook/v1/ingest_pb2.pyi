@@ -60,6 +60,7 @@ class IngestItem(_message.Message):
     HUB_SIGNATURE_FIELD_NUMBER: _builtins.int
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     INGEST_TOKEN_FIELD_NUMBER: _builtins.int
+    TRACEPARENT_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
     """UUIDv7 made by the caller, within 5 minutes of the service's clock; empty: the service makes it,
     and then a repeated call is another event.
@@ -83,6 +84,10 @@ class IngestItem(_message.Message):
     """The token of the subscription's own ingest URL, in place of any other right to send to it; empty: none. Only with
     subscription_id: the event is then of that subscription's tenant, whatever tenant_id says. NOT_FOUND when it is wrong.
     """
+    traceparent: _builtins.str
+    """The W3C trace context that the event belongs to, as the header of that name; empty: that of the call, if it has one.
+    A malformed one is ignored.
+    """
     @_builtins.property
     def fan_out(self) -> Global___FanOut:
         """To every subscription of the tenant that asked for event_type, which is then required."""
@@ -104,10 +109,11 @@ class IngestItem(_message.Message):
         hub_signature: Global___HubSignature | None = ...,
         idempotency_key: _builtins.str = ...,
         ingest_token: _builtins.str = ...,
+        traceparent: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["fan_out", b"fan_out", "hub_signature", b"hub_signature", "subscription_id", b"subscription_id", "target", b"target"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_type", b"content_type", "event_id", b"event_id", "event_type", b"event_type", "fan_out", b"fan_out", "hub_signature", b"hub_signature", "idempotency_key", b"idempotency_key", "ingest_token", b"ingest_token", "payload", b"payload", "subscription_id", b"subscription_id", "target", b"target", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_type", b"content_type", "event_id", b"event_id", "event_type", b"event_type", "fan_out", b"fan_out", "hub_signature", b"hub_signature", "idempotency_key", b"idempotency_key", "ingest_token", b"ingest_token", "payload", b"payload", "subscription_id", b"subscription_id", "target", b"target", "tenant_id", b"tenant_id", "traceparent", b"traceparent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_target: _TypeAlias = _typing.Literal["subscription_id", "fan_out"]  # noqa: Y015
     _WhichOneofArgType_target: _TypeAlias = _typing.Literal["target", b"target"]  # noqa: Y015

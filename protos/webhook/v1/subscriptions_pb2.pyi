@@ -215,7 +215,7 @@ class CustomHeaders(_message.Message):
         printable ASCII characters without spaces around it. Refused, in any case: names that say how a request is carried
         (Connection, Keep-Alive, Proxy-*, TE, Trailer, Transfer-Encoding, Upgrade, Host, Expect, Content-Length,
         Content-Encoding), and the service's own (Content-Type, User-Agent, X-Event-Type, webhook-*, X-Webhook-*,
-        X-Hub-Signature*).
+        X-Hub-Signature*, traceparent, tracestate).
         """
 
     def __init__(

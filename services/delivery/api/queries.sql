@@ -40,7 +40,8 @@ ORDER BY id DESC LIMIT $5
 -- Locks one delivery of a tenant, with what decides whether it can be sent again.
 SELECT d.*, s.deleted_at IS NOT NULL AS subscription_deleted, s.status = 'disabled' AS subscription_disabled,
        s.status = 'active' AND s.rate_limit_per_second IS NULL AS steady,
-       EXISTS (SELECT FROM webhook_events e WHERE e.id = d.event_id) AS payload_retained
+       EXISTS (SELECT FROM webhook_events e WHERE e.id = d.event_id) AS payload_retained,
+       (SELECT e.traceparent FROM webhook_events e WHERE e.id = d.event_id) AS traceparent
 FROM webhook_deliveries d JOIN subscriptions s ON s.id = d.subscription_id
 WHERE d.id = $1 AND d.tenant_id = $2
 FOR UPDATE OF d

@@ -6,6 +6,7 @@ from protos.webhook.v1 import deliveries_pb2 as pb
 from protos.webhook.v1 import deliveries_pb2_grpc
 from services.common import doorbell, errors, ids, metrics, paging, tenants
 from services.common.gates import Gates
+from services.common.tracing import spans
 from services.delivery.api.store import FINAL, Attempt, Delivery, Store
 from services.delivery.dispatcher.turns import Turns
 
@@ -62,11 +63,12 @@ class DeliveryService(deliveries_pb2_grpc.DeliveryServiceServicer):
     ) -> pb.RetryDeliveryResponse:
         """Makes it pending, and rings once that is committed."""
         delivery_id = ids.parse("delivery_id", request.delivery_id)
-        pending, ringing = await self._store.retry(
+        pending, ringing, trace = await self._store.retry(
             tenants.of(request.tenant_id),
             delivery_id,
             may_ring=lambda to: self._ringer.open and self._gates.is_open(to),
         )
+        spans.link(trace)
         if ringing:
             self._ringer.ring([doorbell.Rung(pending.subscription_id, delivery_id)])
         return pb.RetryDeliveryResponse(delivery=self._whole(pending))

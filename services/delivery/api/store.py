@@ -91,8 +91,8 @@ class Store:
 
     async def retry(
         self, tenant_id: str, delivery_id: UUID, *, may_ring: Callable[[UUID], bool]
-    ) -> tuple[Delivery, bool]:
-        """Makes a delivery pending, whatever it was, and says whether to ring for it.
+    ) -> tuple[Delivery, bool, str | None]:
+        """Makes a delivery pending, whatever it was; says whether to ring for it, and the trace of its event.
 
         `may_ring` says it of its subscription; if not, or when something holds it back, it is the dispatcher's.
 
@@ -110,7 +110,7 @@ class Store:
             ringing = row["steady"] and may_ring(row["subscription_id"])
             hold_seconds = RUNG_SECONDS if ringing else 0
             await connection.fetchrow(SQL["retry_delivery"], delivery_id, hold_seconds, self._expiry_hours)
-            return await self._read(connection, tenant_id, delivery_id), ringing
+            return await self._read(connection, tenant_id, delivery_id), ringing, row["traceparent"]
 
     async def cancel(self, tenant_id: str, delivery_id: UUID) -> tuple[Delivery, bool]:
         """Cancels a waiting delivery, and says whether it was waiting; a cancelled one stays so.

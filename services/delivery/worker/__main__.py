@@ -50,7 +50,7 @@ async def serve(process: lifecycle.Process, settings: WorkerSettings, policy: Po
         recorder = Recorder(store, bound=8 * settings.worker_concurrency)
         gates = Gates(client)
         health = Health(store, settings, Copies(client))
-        deliverer = Deliverer(store, Vault(keys), sender, settings)
+        deliverer = Deliverer(store, Vault(keys), sender, settings, process.tracer)
         scheduler = Scheduler(store, deliverer, recorder, gates, settings, health.note)
         found = TurnStore(pool, lease_seconds=settings.lease_seconds)
         bells = Bells(settings, scheduler, Turns(found, Limiter(client, found.count_workers), gates))

@@ -10,9 +10,11 @@ import structlog
 
 from services.common import retry_policy
 from services.common.encryption import CannotOpen
+from services.common.tracing.spans import Span
+from services.common.tracing.tracer import Tracer
 from services.common.vault import Vault
 from services.delivery.settings import RECORDING_SECONDS, WorkerSettings
-from services.delivery.worker import metrics, outcomes, request, retry_after, text
+from services.delivery.worker import attempt_spans, metrics, outcomes, request, retry_after, text
 from services.delivery.worker.budget import Budget
 from services.delivery.worker.request import OutgoingRequest
 from services.delivery.worker.sender import Answer, Failure, Sender, SendError
@@ -45,7 +47,9 @@ class ClaimLost(Exception):
 class Deliverer:
     """Signs, sends, and decides."""
 
-    def __init__(self, store: Store, vault: Vault, sender: Sender, settings: WorkerSettings) -> None:
+    def __init__(
+        self, store: Store, vault: Vault, sender: Sender, settings: WorkerSettings, tracer: Tracer | None = None
+    ) -> None:
         self._store = store
         self._vault = vault
         self._sender = sender
@@ -57,6 +61,8 @@ class Deliverer:
         self._large_payloads = Budget(settings.large_payload_budget_bytes)
         for outcome in outcomes.ALL:  # at 0 from the start, so that shares and rates of each are right
             metrics.ATTEMPTS.labels(outcome)
+        self._tracer = tracer
+        self._tells_receivers = settings.tracing_to_receivers
 
     async def deliver(self, held: Held) -> Outcome:
         """Makes the attempt of a claim. Raises ClaimLost before anything is sent, or what the store raises."""
@@ -123,15 +129,22 @@ class Deliverer:
         again = False
         answer: Answer | None = None
         failure: SendError | None = None
+        span = attempt_spans.begin(self._tracer, claim, number)
         try:
-            outgoing = self._signed(claim, payload)
+            outgoing = self._signed(claim, payload, span)
             answer = await self._sender.send(outgoing, timeout_seconds=timeout_seconds, fresh=fresh)
         except SendError as error:
             failure, again = error, error.reused and not fresh
+        except BaseException:
+            if span is not None:
+                attempt_spans.interrupt(span)
+            raise
         ended = time.monotonic()
         attempt = self._describe(claim, number, started, ended, answer, failure)
         held.sending_since = None
         held.attempts.append(attempt)
+        if span is not None:
+            attempt_spans.end(span, attempt)
         held.retry_after_seconds = 0.0 if answer is None else self._retry_after(answer)
         metrics.ATTEMPTS.labels(attempt.outcome).inc()
         metrics.ATTEMPT_SECONDS.observe(ended - started)
@@ -139,7 +152,7 @@ class Deliverer:
             metrics.END_TO_END_SECONDS.observe((claim.at(ended) - claim.created_at).total_seconds())
         return again
 
-    def _signed(self, claim: Claim, payload: bytes) -> OutgoingRequest:
+    def _signed(self, claim: Claim, payload: bytes, span: Span | None) -> OutgoingRequest:
         """The request, signed with the secrets that held at the claim; SendError when it cannot be made whole."""
         try:
             secrets = self._vault.secrets(claim.subscription_id, claim.secret_key, claim.sealed_secrets)
@@ -153,7 +166,8 @@ class Deliverer:
             )
             message = "the subscription's signing secret or headers cannot be opened; nothing was sent"
             raise SendError(Failure.SECRET_UNREADABLE, message) from None
-        return request.build(claim, secrets.keys(claim.claimed_at), own, payload, int(time.time()))
+        trace = span.traceparent if span is not None and self._tells_receivers else None
+        return request.build(claim, secrets.keys(claim.claimed_at), own, payload, int(time.time()), trace=trace)
 
     def _retry_after(self, answer: Answer) -> float:
         if answer.retry_after is None or answer.status_code not in _UNWILLING:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from services.common import metrics, signatures
+from services.common.tracing import traceparent
 from services.delivery.worker.store import Claim
 
 USER_AGENT = f"webhook-service/{metrics.version()}"
@@ -19,12 +20,18 @@ class OutgoingRequest:
 
 
 def build(
-    claim: Claim, keys: Sequence[signatures.Key], own: Mapping[str, str], payload: bytes, unix_seconds: int
+    claim: Claim,
+    keys: Sequence[signatures.Key],
+    own: Mapping[str, str],
+    payload: bytes,
+    unix_seconds: int,
+    *,
+    trace: str | None = None,
 ) -> OutgoingRequest:
     """The request of one attempt, signed as of `unix_seconds` with every key, newest first; without one unsigned.
 
     Headers by Standard Webhooks 1.0 (webhook-id stays the same over retries), the plain ones, and the subscription's
-    `own`, which replace none of them.
+    `own`, which replace none of them; traceparent if the receiver is to know the `trace`.
     """
     message_id = str(claim.id)
     headers = {
@@ -40,6 +47,8 @@ def build(
         headers["webhook-signature"] = signatures.standard(keys, message_id, unix_seconds, payload)
         # There is room for one.
         headers["X-Hub-Signature-256"] = signatures.hub(keys[0], payload)
+    if trace is not None:
+        headers[traceparent.HEADER] = trace
     if own:
         headers = {**own, **headers}
     return OutgoingRequest(url=claim.target_url, headers=headers, body=payload)

@@ -52,6 +52,8 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     content_type: str | None
     payload_bytes: int | None
     payload: bytes | None
+    # Of the span that its event was accepted in, if it is traced.
+    traceparent: str | None = None
 
     def at(self, monotonic: float) -> datetime:
         """A moment of this process's monotonic clock by the database's clock."""
@@ -293,4 +295,5 @@ def _claim(row: Any, token: UUID, asked_at: float) -> Claim:
         content_type=row["content_type"],
         payload_bytes=row["payload_bytes"],
         payload=row["payload"],
+        traceparent=row["traceparent"],
     )

@@ -1,6 +1,7 @@
 """Group commit without a timer."""
 
 import asyncio
+import contextvars
 import itertools
 import time
 from collections.abc import Sequence
@@ -275,3 +276,21 @@ async def test_the_pace_slackens_when_flushing_takes_long_and_only_so_far() -> N
         await batcher.submit(item)
     # One and a half times the 0.05 s would be more than four times what was asked for.
     assert clock.apart[0] >= batching.MAX_SLACKENING * 0.01 > 0.01
+
+
+async def test_a_batch_belongs_to_nobody_whose_items_are_in_it() -> None:
+    whose: contextvars.ContextVar[str] = contextvars.ContextVar("whose", default="nobody's")
+    seen = []
+
+    async def flush(items: list[int]) -> list[int]:
+        seen.append(whose.get())
+        return items
+
+    batcher: Batcher[int, int] = Batcher("test", flush, Bounds(batch_items=1, waiting_items=10))
+
+    async def submit(name: str) -> None:
+        whose.set(name)
+        await batcher.submit(1)
+
+    await asyncio.gather(submit("one caller's"), submit("another's"))
+    assert seen == ["nobody's"] * 2

@@ -31,7 +31,7 @@ def test_good_headers_are_taken(values: dict[str, str]) -> None:
         "Proxy-Connection", "proxy-authorization", "Host", "Expect", "Content-Length",
         "content-encoding", "Content-Type", "User-Agent",
         "X-Event-Type", "webhook-id", "Webhook-Signature", "webhook-anything", "X-Webhook-Delivery-Id",
-        "X-Hub-Signature", "x-hub-signature-256",
+        "X-Hub-Signature", "x-hub-signature-256", "Traceparent", "tracestate",
     ],
 )  # fmt: skip
 def test_a_name_that_is_the_services_own_is_refused_and_named(name: str) -> None:

@@ -27,9 +27,9 @@ logging.getLogger("taskiq.receiver").info("one of a million")
 """
 
 
-def _lines(**environment: str) -> list[str]:
+def _lines(program: str = PROGRAM, **environment: str) -> list[str]:
     result = subprocess.run(
-        [sys.executable, "-c", PROGRAM],
+        [sys.executable, "-c", program],
         check=True,
         capture_output=True,
         text=True,
@@ -69,3 +69,25 @@ def test_a_trace_shows_no_local_variables_for_there_are_secrets_among_them() -> 
 def test_the_level_is_a_setting() -> None:
     assert len(_lines(ENV="production", LOG_LEVEL="debug")) == 4
     assert len(_lines(ENV="production", LOG_LEVEL="error")) == 1
+
+
+def test_lines_that_are_written_in_a_span_name_it_and_no_others() -> None:
+    program = """
+import logging
+import structlog
+from services.common import logs
+from services.common.settings import Settings, load
+from services.common.tracing import spans
+from tests.unit.common.tracing.recording import Kept
+from services.common.tracing.traceparent import Parent
+
+logs.configure("ingest", load(Settings))
+structlog.get_logger("own").info("before")
+spans.CURRENT.set(Kept(Parent(7, 8, sampled=True)))
+structlog.get_logger("own").info("in it")
+logging.getLogger("somebody.else").warning("in it")
+"""
+    before, own, foreign = (json.loads(line) for line in _lines(program, ENV="production"))
+    assert "trace_id" not in before
+    assert own["trace_id"] == foreign["trace_id"] == f"{7:032x}"
+    assert len(own["span_id"]) == 16

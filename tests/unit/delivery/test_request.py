@@ -105,3 +105,8 @@ def test_a_whsec_secret_signs_the_hub_signature_with_its_utf8_bytes_prefix_and_a
     assert (
         headers["X-Hub-Signature-256"] == "sha256=" + hmac.new(secret_key.encode(), b"{}", hashlib.sha256).hexdigest()
     )
+
+
+def test_the_trace_is_told_only_where_it_is_given() -> None:
+    assert "traceparent" not in request.build(CLAIM, (), {}, b"{}", 0).headers
+    assert request.build(CLAIM, (), {}, b"{}", 0, trace="00-a-b-01").headers["traceparent"] == "00-a-b-01"
