@@ -51,6 +51,13 @@ class NewEvent:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Handshake:
+    """A sender that asks whether somebody is there: nothing to store, and what to answer."""
+
+    challenge: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class StoredEvent:
     """An event as stored."""
 
