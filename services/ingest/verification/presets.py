@@ -50,9 +50,9 @@ def check(preset: Preset, secrets: Sequence[str], *, signs: bool) -> None:
     `signs` says whether the subscription has a secret of its own.
     """
     if not secrets and preset in _PROVIDERS_SECRET:
-        raise errors.InvalidArgument.field(_FIELD, f"must be given with verification {preset}: the provider's secret")
+        raise errors.InvalidArgument.field(_FIELD, f"must be given for {preset}: the provider's secret")
     if not secrets and preset in _ANY_SECRET and not signs:
-        expected = f"must be given with verification {preset} when the subscription has no secret of its own"
+        expected = f"must be given for {preset} when the subscription has no secret of its own"
         raise errors.InvalidArgument.field(_FIELD, expected)
     if preset is Preset.STANDARD_WEBHOOKS:
         for index, secret in enumerate(secrets):

@@ -45,10 +45,10 @@ class Verifier:
         preset = subscription.verification
         if preset is Preset.NONE:
             return NOTHING
-        provided = item.verification
         if preset in _SCHEMES:
             scheme, reader = _SCHEMES[preset]
-            headers = Headers((header.name, header.value) for header in provided.headers)
+            headers = _headers(item)
+            provided = item.verification
             body = provided.signed_body if provided.HasField("signed_body") else item.payload
             scheme(headers, body, self._keys(subscription), time.time())
             return reader(headers, item.content_type, body)
@@ -58,8 +58,7 @@ class Verifier:
             raise missing(HUB_SIGNATURE)
         if preset is not Preset.GITHUB:
             return NOTHING
-        headers = Headers((header.name, header.value) for header in provided.headers)
-        return contents.github(headers, item.content_type, item.payload)
+        return contents.github(_headers(item), item.content_type, item.payload)
 
     def _check_hub(self, subscription: Subscription, item: ingest_pb2.IngestItem) -> None:
         signed = item.hub_signature
@@ -81,3 +80,7 @@ class Verifier:
             log.error("a signing secret cannot be opened", subscription_id=str(subscription.id), reason=str(error))  # noqa: TRY400 - there is no bug to trace
             raise errors.WebhookError("the subscription's secret cannot be opened; the reason was logged") from None
         return ()
+
+
+def _headers(item: ingest_pb2.IngestItem) -> Headers:
+    return Headers((header.name, header.value) for header in item.verification.headers)
