@@ -141,7 +141,7 @@ class ProviderHeaders(_message.Message):
     HEADERS_FIELD_NUMBER: _builtins.int
     SIGNED_BODY_FIELD_NUMBER: _builtins.int
     signed_body: _builtins.bytes
-    """The body that was signed; unset when it is the payload itself."""
+    """The body that was signed; unset when it is the payload itself, or stands in hub_signature."""
     @_builtins.property
     def headers(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProviderHeader]:
         """In the order in which they came. One that is looked at and stands here twice is refused, and so is one of more than

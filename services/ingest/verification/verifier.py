@@ -47,9 +47,7 @@ class Verifier:
             return NOTHING
         if preset in _SCHEMES:
             scheme, reader = _SCHEMES[preset]
-            headers = _headers(item)
-            provided = item.verification
-            body = provided.signed_body if provided.HasField("signed_body") else item.payload
+            headers, body = _headers(item), _signed_body(item)
             scheme(headers, body, self._keys(subscription), time.time())
             return reader(headers, item.content_type, body)
         if item.HasField("hub_signature"):
@@ -61,12 +59,10 @@ class Verifier:
         return contents.github(_headers(item), item.content_type, item.payload)
 
     def _check_hub(self, subscription: Subscription, item: ingest_pb2.IngestItem) -> None:
-        signed = item.hub_signature
-        body = signed.signed_body if signed.HasField("signed_body") else item.payload
         keys = self._keys(subscription)
         if not keys:
             raise mismatch(HUB_SIGNATURE, "was sent, but the subscription has no secret to verify it with")
-        if not signatures.verify_hub(keys, body, signed.signature):
+        if not signatures.verify_hub(keys, _signed_body(item), item.hub_signature.signature):
             raise mismatch(HUB_SIGNATURE, "does not match the body under the subscription's secret")
 
     def _keys(self, subscription: Subscription) -> Sequence[Key]:
@@ -80,6 +76,12 @@ class Verifier:
             log.error("a signing secret cannot be opened", subscription_id=str(subscription.id), reason=str(error))  # noqa: TRY400 - there is no bug to trace
             raise errors.WebhookError("the subscription's secret cannot be opened; the reason was logged") from None
         return ()
+
+
+def _signed_body(item: ingest_pb2.IngestItem) -> bytes:
+    if item.hub_signature.HasField("signed_body"):
+        return item.hub_signature.signed_body
+    return item.verification.signed_body if item.verification.HasField("signed_body") else item.payload
 
 
 def _headers(item: ingest_pb2.IngestItem) -> Headers:

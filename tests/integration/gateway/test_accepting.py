@@ -224,6 +224,10 @@ async def test_a_providers_headers_go_to_ingest_as_they_came_and_others_do_not(
     assert not handed.HasField("signed_body")
     assert services.items[1].verification.signed_body == b'{"payload": 1}'
     assert not services.items[2].HasField("verification")
+    both = [*sent[2:3], (b"x-hub-signature-256", b"sha256=00")]
+    assert (await client.post(WEBHOOK, content=b'{"payload": 1}', headers=both)).status_code == 202
+    assert services.items[3].hub_signature.signed_body == b'{"payload": 1}'
+    assert not services.items[3].verification.HasField("signed_body")
 
 
 async def test_a_handshake_is_answered_with_its_challenge(client: httpx.AsyncClient, services: Services) -> None:

@@ -244,6 +244,10 @@ async def test_a_signed_body_is_the_whole_one_where_the_payload_is_a_part(ingest
     sent.verification.signed_body = whole
     accepted = await ingest.send_item(sent)
     assert (await ingest.event(accepted.event_id)).payload == b'{"n": 1}'
+    # The same when it stands beside a signature that is not looked at here.
+    sent = item(ingest, made.id, by_standard(SECRET, whole, now()), b'{"n": 1}')
+    sent.hub_signature.signature, sent.hub_signature.signed_body = "sha256=00", whole
+    assert await ingest.send_item(sent) == accepted
 
 
 async def test_secrets_that_cannot_be_opened_let_nothing_pass(alone: Ingest, database: str, redis_url: str) -> None:
