@@ -5,6 +5,8 @@
     ├── PayloadTooLarge              INVALID_ARGUMENT      413
     ├── Unauthenticated              UNAUTHENTICATED       401
     │   └── SignatureMismatch        UNAUTHENTICATED       401
+    │       ├── SignatureMissing     UNAUTHENTICATED       401
+    │       └── SignatureExpired     UNAUTHENTICATED       401
     ├── PermissionDenied             PERMISSION_DENIED     403
     ├── NotFound                     NOT_FOUND             404
     ├── Conflict                     FAILED_PRECONDITION   409
@@ -18,6 +20,7 @@ The gRPC side is in grpc_errors.py; the HTTP side in the gateway's problems.py.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import asyncpg
 import grpc
@@ -82,6 +85,23 @@ class SignatureMismatch(Unauthenticated):
     """A signature was sent and does not hold."""
 
     reason = "SIGNATURE_MISMATCH"
+
+    @classmethod
+    def header(cls, name: str, why: str) -> Self:
+        """The error for the header that was looked at."""
+        return cls(f"{name} {why}", violations=[Violation(field=name, description=why)])
+
+
+class SignatureMissing(SignatureMismatch):
+    """No signature was sent to a subscription that asks for one."""
+
+    reason = "SIGNATURE_MISSING"
+
+
+class SignatureExpired(SignatureMismatch):
+    """A signature holds, and its time is too far from ours."""
+
+    reason = "SIGNATURE_EXPIRED"
 
 
 class PermissionDenied(WebhookError):

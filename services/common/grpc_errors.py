@@ -47,7 +47,16 @@ def code_number(error: errors.WebhookError) -> int:
 
 
 # The error classes by (gRPC code, reason), then by code alone.
-_BY_REASON = {(cls.code, cls.reason): cls for cls in (errors.PayloadTooLarge, errors.SignatureMismatch, errors.Gone)}
+_BY_REASON: Mapping[tuple[grpc.StatusCode, str], type[errors.WebhookError]] = {
+    (cls.code, cls.reason): cls
+    for cls in (
+        errors.PayloadTooLarge,
+        errors.SignatureMismatch,
+        errors.SignatureMissing,
+        errors.SignatureExpired,
+        errors.Gone,
+    )
+}
 _BY_CODE: Mapping[grpc.StatusCode, type[errors.WebhookError]] = {
     cls.code: cls
     for cls in (

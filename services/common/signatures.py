@@ -15,13 +15,21 @@ class Key:
 
     # Of webhook-signature: what follows "whsec_" in base64, else the secret's UTF-8 bytes.
     standard: bytes = field(repr=False)
-    # Of X-Hub-Signature-256: always the secret's UTF-8 bytes.
+    # Of X-Hub-Signature-256, and of what providers sign in ways of their own: always the secret's UTF-8 bytes.
     hub: bytes = field(repr=False)
 
     @classmethod
     def of(cls, secret_key: str) -> "Key":
         """The key of a secret. Raises ValueError when what follows "whsec_" is not base64."""
         return cls(standard=_standard(secret_key), hub=secret_key.encode())
+
+    @classmethod
+    def of_provider(cls, secret_key: str) -> "Key":
+        """The same of a secret that another made: "whsec_" may stand there and mean nothing, as in Stripe's."""
+        try:
+            return cls.of(secret_key)
+        except ValueError:
+            return cls(standard=secret_key.encode(), hub=secret_key.encode())
 
 
 def _standard(secret_key: str) -> bytes:

@@ -1,4 +1,4 @@
-"""Subscriptions' signing secrets and headers: sealed in Postgres and Redis, open in the memory of ingest and workers.
+"""Subscriptions' secrets and headers: sealed in Postgres and Redis, open in the memory of ingest and workers.
 
 A subscription's secrets stand together in `subscriptions.sealed_secrets`, with the times at which the older ones
 end: encrypted for this subscription alone, so that neither a time nor a secret can be changed or moved to another row.
@@ -70,6 +70,7 @@ class Vault:
         # What was sealed, beside what it holds: another value of the same subscription is opened anew.
         self._opened: dict[UUID, tuple[bytes, Secrets]] = {}
         self._headers: dict[UUID, tuple[bytes, Mapping[str, str]]] = {}
+        self._verification: dict[UUID, tuple[bytes, Sequence[Key]]] = {}
 
     def seal(self, subscription_id: UUID, secrets: Sequence[Secret]) -> bytes:
         """What to store for a subscription."""
@@ -126,6 +127,34 @@ class Vault:
             return None
         return self.seal_headers(subscription_id, self.headers(subscription_id, sealed))
 
+    def seal_verification(self, subscription_id: UUID, secrets: Sequence[str]) -> bytes | None:
+        """What to store for the secrets that what comes in is verified with; None for none."""
+        if not secrets:
+            return None
+        return self._keys.seal(msgspec.json.encode(secrets), _place_of_verification(subscription_id))
+
+    def verification_secrets(self, subscription_id: UUID, sealed: bytes | None) -> Sequence[str]:
+        """These secrets as they were given; CannotOpen."""
+        if sealed is None:
+            return ()
+        opened = self._keys.open(sealed, _place_of_verification(subscription_id))
+        return msgspec.json.decode(opened, type=tuple[str, ...])
+
+    def verification_keys(self, subscription_id: UUID, sealed: bytes) -> Sequence[Key]:
+        """The same ready for verifying; CannotOpen."""
+        found = self._verification.get(subscription_id)
+        if found is not None and found[0] == sealed:
+            return found[1]
+        keys = [Key.of_provider(secret) for secret in self.verification_secrets(subscription_id, sealed)]
+        _keep(self._verification, subscription_id, (sealed, keys))
+        return keys
+
+    def resealed_verification(self, subscription_id: UUID, sealed: bytes | None) -> bytes | None:
+        """The same under the first key, None when it is already, or there are none; CannotOpen."""
+        if sealed is None or self._keys.is_first(sealed):
+            return None
+        return self.seal_verification(subscription_id, self.verification_secrets(subscription_id, sealed))
+
     def _open(self, subscription_id: UUID, sealed: bytes) -> list[Secret]:
         return msgspec.json.decode(self._keys.open(sealed, _place(subscription_id)), type=list[Secret])
 
@@ -143,3 +172,7 @@ def _place(subscription_id: UUID) -> bytes:
 
 def _place_of_headers(subscription_id: UUID) -> bytes:
     return b"headers:" + subscription_id.bytes
+
+
+def _place_of_verification(subscription_id: UUID) -> bytes:
+    return b"verification:" + subscription_id.bytes

@@ -41,9 +41,25 @@ _UNAVAILABLE = (
 
 
 _UNSIGNED = (
-    "The API key is missing, unknown, revoked or has expired; or the signature does not match, or there is no "
-    "secret to verify it with."
+    "The API key is missing, unknown, revoked or has expired; or the signature that the subscription's `verify` asks "
+    "for is missing (`SIGNATURE_MISSING`), does not match (`SIGNATURE_MISMATCH`), or is of another time "
+    "(`SIGNATURE_EXPIRED`). `errors` names the header."
 )
+
+_HANDSHAKE = {
+    "description": "A handshake of Slack's, signed: the challenge is answered, and nothing stored.",
+    "content": {
+        "application/json": {
+            "schema": {
+                "title": "Handshake",
+                "type": "object",
+                "required": ["challenge"],
+                "properties": {"challenge": {"type": "string"}},
+            },
+            "example": {"challenge": "3eZbrw1aBm2rZgRNFdxV2595E9CY3gmdALWMmHkvFXO7tYXAYM8P"},
+        }
+    },
+}
 
 
 def _responses(*statuses: int, accepted: dict[str, Any], described: dict[int, str] | None = None) -> dict[str, Any]:
@@ -63,6 +79,12 @@ _WEBHOOK: dict[str, Any] = {
         "and `application/octet-stream` if not.\n\n"
         "Without `X-Event-Type` no filter applies. A type that the subscription did not ask for is answered with "
         "status `filtered`, and nothing is sent; so is everything while it is disabled with `keep_when_disabled` false."
+        "\n\n"
+        "The subscription's `verify` says whose signature the request must carry: `Stripe-Signature`, "
+        "`X-Shopify-Hmac-Sha256`, `X-Slack-Signature` with `X-Slack-Request-Timestamp`, or `webhook-signature` with "
+        "`webhook-id` and `webhook-timestamp`; timestamps may be 5 minutes off. With a provider's, the event's type is "
+        "the one that the provider gives it, and what the provider sends again is answered like the first time and "
+        "delivered once; `X-Event-Type` and `Idempotency-Key` serve where it says nothing."
     ),
     "parameters": [
         {
@@ -84,7 +106,7 @@ _WEBHOOK: dict[str, Any] = {
             "in": "header",
             "description": (
                 "`sha256=` and the hex HMAC-SHA256 of the raw request body under the secret's UTF-8 bytes. "
-                "Without it the webhook is accepted unverified."
+                "Without it the webhook is accepted unverified, unless `verify` says otherwise."
             ),
             "schema": {"type": "string", "pattern": "^sha256=[0-9a-fA-F]{64}$"},
         },
@@ -114,7 +136,8 @@ _WEBHOOK: dict[str, Any] = {
             "*/*": {"schema": {"type": "string", "format": "binary"}},
         },
     },
-    "responses": _responses(
+    "responses": {"200": _HANDSHAKE}
+    | _responses(
         *openapi.WITH_BODY,
         404,
         described={401: _UNSIGNED},

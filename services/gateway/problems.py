@@ -69,6 +69,8 @@ STATUS: dict[type[Exception], int] = {
     errors.PayloadTooLarge: 413,
     errors.InvalidArgument: 422,
     errors.SignatureMismatch: 401,
+    errors.SignatureMissing: 401,
+    errors.SignatureExpired: 401,
     errors.Unauthenticated: 401,
     errors.PermissionDenied: 403,
     errors.NotFound: 404,
@@ -142,7 +144,7 @@ def response(error: errors.WebhookError) -> Response:
 def _challenge(error: errors.Unauthenticated) -> str:
     """What a 401 asks for (RFC 9110, 15.5.2); of a key that does not hold RFC 6750, 3 wants it said."""
     if isinstance(error, errors.SignatureMismatch):
-        return "X-Hub-Signature-256"
+        return error.violations[0].field if error.violations else "X-Hub-Signature-256"
     return "Bearer" if error.reason == "KEY_MISSING" else 'Bearer error="invalid_token"'
 
 

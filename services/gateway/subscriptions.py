@@ -26,7 +26,14 @@ _EXAMPLE: dict[str, Any] = {
     "headers": {"Authorization": "Bearer token-of-the-warehouse"},
     "retry_policy": retry_policies.EXAMPLE,
 }
+_VERIFIED_EXAMPLE: dict[str, Any] = {
+    "target_url": "https://example.com/hooks/payments",
+    "event_types": ["payment_intent.*"],
+    "verify": "stripe",
+    "verification_secrets": ["whsec_of-the-endpoint-at-stripe"],
+}
 
+Verify = Literal["auto", "required", "github", "stripe", "shopify", "slack", "standard-webhooks", "none"]
 Status = Literal["active", "paused", "disabled"]
 BreakerState = Literal["closed", "open", "half_open"]
 
@@ -40,6 +47,17 @@ _BREAKER_STATES: dict[int, BreakerState] = {
     pb.BREAKER_STATE_OPEN: "open",
     pb.BREAKER_STATE_HALF_OPEN: "half_open",
 }
+_VERIFY: dict[Verify, pb.Verification.ValueType] = {
+    "auto": pb.VERIFICATION_AUTO,
+    "required": pb.VERIFICATION_REQUIRED,
+    "github": pb.VERIFICATION_GITHUB,
+    "stripe": pb.VERIFICATION_STRIPE,
+    "shopify": pb.VERIFICATION_SHOPIFY,
+    "slack": pb.VERIFICATION_SLACK,
+    "standard-webhooks": pb.VERIFICATION_STANDARD_WEBHOOKS,
+    "none": pb.VERIFICATION_NONE,
+}
+_VERIFIED: dict[int, Verify] = {number: name for name, number in _VERIFY.items()}
 _PAUSED = "It is paused (`SUBSCRIPTION_PAUSED`): resume it."
 _DISABLED = "It is disabled (`SUBSCRIPTION_DISABLED`): enable it first."
 
@@ -47,7 +65,7 @@ _DISABLED = "It is disabled (`SUBSCRIPTION_DISABLED`): enable it first."
 class SubscriptionBody(schemas.Request):
     """An endpoint and what it wants to hear of."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
+    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE, _VERIFIED_EXAMPLE]})
 
     target_url: str = Field(
         max_length=2048,
@@ -123,6 +141,28 @@ class SubscriptionBody(schemas.Request):
         ),
         json_schema_extra={"writeOnly": True},
     )
+    verify: Verify | None = Field(
+        None,
+        description=(
+            "Whose signature webhooks to this subscription must carry; others are answered 401 and not stored. "
+            "`auto`: `X-Hub-Signature-256` is verified when it is sent. `required`: it must be sent. `github`, "
+            "`stripe`, `shopify`, `slack`, `standard-webhooks`: as these sign, with the event's type and id taken from "
+            "where they put them. `none`: signatures are passed over. Absent or null: `auto` in a creation, what is "
+            "stored in an update."
+        ),
+    )
+    verification_secrets: list[Annotated[str, Field(min_length=1, max_length=256)]] | None = Field(
+        None,
+        max_length=2,
+        description=(
+            "Secrets that webhooks to this subscription are verified with, for the provider's is another than the one "
+            "that deliveries are signed with; write-only. One, or two while the provider changes from one to the "
+            "other: either may have signed. Needed for `stripe`, `shopify`, `slack` and `standard-webhooks` (there "
+            "with the prefix `whsec_` and the base64 of the key); for the others `secret_key` serves when there are "
+            "none. In an update: absent keeps what is stored, null removes it."
+        ),
+        json_schema_extra={"writeOnly": True},
+    )
 
 
 class Breaker(schemas.Answer):
@@ -176,6 +216,10 @@ class Subscription(schemas.Answer):
     header_names: list[str] = Field(
         description="Names of the headers that each request carries besides the service's own.",
         examples=[["Authorization"]],
+    )
+    verify: Verify = Field(description="Whose signature webhooks to it must carry.", examples=["stripe"])
+    has_verification_secret: bool = Field(
+        description="Whether they are verified with secrets of their own, and not with `secret_key`.", examples=[True]
     )
     breaker: Breaker
     created_at: schemas.Timestamp
@@ -276,9 +320,9 @@ async def get_subscription(subscription_id: schemas.SubscriptionId, services: ba
 async def replace_subscription(
     subscription_id: schemas.SubscriptionId, body: SubscriptionBody, services: backends.Injected
 ) -> Subscription:
-    """Takes the body of a creation: what is absent gets its default, except `secret_key` and `headers`.
+    """Takes the body of a creation: what is absent gets its default, except secrets, `headers` and `verify`.
 
-    Without these what is stored is kept; `null` removes it. The status stays as it is.
+    Without these what is stored is kept; `null` removes secrets and headers. The status stays as it is.
     """
     request = pb.UpdateSubscriptionRequest(subscription_id=subscription_id, **_fields(body))
     if body.secret_key is not None:
@@ -377,6 +421,10 @@ def _fields(body: SubscriptionBody) -> dict[str, Any]:
         "timeout_seconds": body.timeout_seconds,
         "retry_policy": retry_policies.asked(body.retry_policy),
         "headers": pb.CustomHeaders(values=body.headers or {}) if "headers" in body.model_fields_set else None,
+        "verification": _VERIFY[body.verify] if body.verify is not None else None,
+        "verification_secrets": pb.VerificationSecrets(values=body.verification_secrets or [])
+        if "verification_secrets" in body.model_fields_set
+        else None,
     }
 
 
@@ -398,6 +446,8 @@ def _subscription(message: pb.Subscription) -> Subscription:
         timeout_seconds=message.timeout_seconds if message.HasField("timeout_seconds") else None,
         retry_policy=retry_policies.answered(message),
         header_names=list(message.header_names),
+        verify=_VERIFIED[message.verification],
+        has_verification_secret=message.has_verification_secret,
         breaker=_breaker(message.breaker),
         created_at=schemas.timestamp(message.created_at),
         updated_at=schemas.timestamp(message.updated_at),

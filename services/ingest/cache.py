@@ -26,6 +26,7 @@ from services.common.redis import REDIS_AWAY, Client
 from services.ingest import event_types, metrics
 from services.ingest.store import Store, no_tenant
 from services.ingest.subscriptions import Subscription, Target
+from services.ingest.verification.presets import Preset
 
 log = structlog.get_logger(__name__)
 
@@ -67,6 +68,9 @@ class _Cached(msgspec.Struct, frozen=True, kw_only=True):
     timeout_seconds: float | None
     retry_policy: str | None
     header_names: tuple[str, ...]
+    # Without a default: a copy that lacks it was left by a version that verified less, and is not used.
+    verification: Preset
+    sealed_verification_secrets: bytes | None
 
 
 _FIELDS = _Cached.__struct_fields__

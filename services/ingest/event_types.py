@@ -12,9 +12,14 @@ _TYPE = re.compile(r"[A-Za-z0-9._/:-]{1,128}")
 _EXPECTED = "must be 1 to 128 characters of A-Z a-z 0-9 . _ - / :"
 
 
+def is_valid(event_type: str) -> bool:
+    """Whether this is a valid type of an event."""
+    return _TYPE.fullmatch(event_type) is not None
+
+
 def check(field: str, event_type: str) -> None:
     """InvalidArgument unless `event_type` is a valid type of an event."""
-    if not _TYPE.fullmatch(event_type):
+    if not is_valid(event_type):
         raise errors.InvalidArgument.field(field, _EXPECTED)
 
 

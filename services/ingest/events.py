@@ -53,6 +53,13 @@ class NewEvent:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Handshake:
+    """A sender that asks whether somebody is there: nothing to store, and what to answer."""
+
+    challenge: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class StoredEvent:
     """An event as stored."""
 
@@ -62,3 +69,7 @@ class StoredEvent:
     content_type: str
     payload: bytes
     created_at: datetime
+
+
+# What an item is answered with.
+Answer: TypeAlias = Result | Handshake

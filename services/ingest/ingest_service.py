@@ -3,15 +3,12 @@
 import itertools
 import re
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
 from uuid import UUID
 
 import grpc
-import structlog
 
 from protos.webhook.v1 import ingest_pb2, ingest_pb2_grpc
-from services.common import errors, grpc_errors, ids, signatures, tenants
-from services.common.encryption import CannotOpen
+from services.common import errors, grpc_errors, ids, tenants
 from services.common.gates import Gates
 from services.common.tracing.tracer import Tracer
 from services.common.vault import Vault
@@ -19,12 +16,13 @@ from services.ingest import event_types, ingest_tokens, item_spans, metrics
 from services.ingest.cache import SubscriptionCache
 from services.ingest.committer import Committer
 from services.ingest.event_store import EventStore
-from services.ingest.events import Accepted, NewEvent, Result
-from services.ingest.idempotency import key_of
+from services.ingest.events import Accepted, Answer, Handshake, NewEvent
+from services.ingest.idempotency import Key, key_of
 from services.ingest.store import no_subscription
 from services.ingest.subscriptions import Subscription, Target
-
-log = structlog.get_logger(__name__)
+from services.ingest.verification.contents import NOTHING
+from services.ingest.verification.presets import Preset
+from services.ingest.verification.verifier import Verifier
 
 MAX_BATCH_ITEMS = 1_000
 DEFAULT_CONTENT_TYPE = "application/json"
@@ -46,7 +44,7 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         tracer: Tracer | None = None,
     ) -> None:
         self._store = store
-        self._vault = vault
+        self._verifier = Verifier(vault)
         self._cache = cache
         self._gates = gates
         self._committer = committer
@@ -62,7 +60,7 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         result = (await self._accept([request.item]))[0]
         if isinstance(result, errors.WebhookError):
             raise result
-        return ingest_pb2.IngestResponse(accepted=_accepted(result))
+        return ingest_pb2.IngestResponse(accepted=_answer(result))
 
     async def BatchIngest(  # noqa: N802 - gRPC's name
         self,
@@ -92,7 +90,7 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         message.created_at.FromDatetime(event.created_at)
         return ingest_pb2.GetEventResponse(event=message)
 
-    async def _accept(self, items: Sequence[ingest_pb2.IngestItem]) -> list[Result]:
+    async def _accept(self, items: Sequence[ingest_pb2.IngestItem]) -> list[Answer]:
         """What `_take` answers, with a span for each item that is traced."""
         if self._tracer is None:
             return await self._take(items, itertools.repeat(None))
@@ -105,29 +103,30 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         item_spans.end(begun, items, results)
         return results
 
-    async def _take(self, items: Sequence[ingest_pb2.IngestItem], traceparents: Iterable[str | None]) -> list[Result]:
+    async def _take(self, items: Sequence[ingest_pb2.IngestItem], traceparents: Iterable[str | None]) -> list[Answer]:
         """For each item what it is answered with, once it is committed, or why it was refused.
 
         A store that is away ends the whole call, and at once: every other item would only wait for it too.
         """
-        prepared: list[NewEvent | errors.WebhookError] = []
+        prepared: list[NewEvent | Handshake | errors.WebhookError] = []
         seen: set[UUID] = set()
         for item, traceparent in zip(items, traceparents, strict=False):
             try:
                 event = await self._prepare(item, traceparent)
-                if event.id in seen:
-                    raise errors.InvalidArgument.field("event_id", "stands in this call twice")
-                seen.add(event.id)
+                if isinstance(event, NewEvent):
+                    if event.id in seen:
+                        raise errors.InvalidArgument.field("event_id", "stands in this call twice")
+                    seen.add(event.id)
                 prepared.append(event)
             except errors.WebhookError as refused:
                 prepared.append(refused)
         events = [event for event in prepared if isinstance(event, NewEvent)]
         committed = dict(zip((event.id for event in events), await self._committer.commit(events), strict=True))
-        results = [event if isinstance(event, errors.WebhookError) else committed[event.id] for event in prepared]
+        results = [committed[event.id] if isinstance(event, NewEvent) else event for event in prepared]
         _count(results)
         return results
 
-    async def _prepare(self, item: ingest_pb2.IngestItem, traceparent: str | None) -> NewEvent:
+    async def _prepare(self, item: ingest_pb2.IngestItem, traceparent: str | None) -> NewEvent | Handshake:
         tenant_id = tenants.of(item.tenant_id)
         event_id = ids.parse("event_id", item.event_id) if item.event_id else ids.new()
         ids.check_fresh("event_id", event_id)
@@ -141,21 +140,20 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         if content_type != DEFAULT_CONTENT_TYPE and not _CONTENT_TYPE.fullmatch(content_type):
             raise errors.InvalidArgument.field("content_type", "must be 1 to 255 printable ASCII characters")
         targets: Sequence[Target]
+        content = NOTHING
         target = item.WhichOneof("target")
         if target == "subscription_id":
             subscription = await self._subscription(tenant_id, item.subscription_id, item.ingest_token)
             tenant_id = subscription.tenant_id
-            if item.HasField("hub_signature"):
-                self._verify(subscription, item)
+            if subscription.verification is not Preset.AUTO or item.HasField("hub_signature"):
+                content = self._verifier.verified(subscription, item)
+                if content.challenge:
+                    return Handshake(challenge=content.challenge)
+                event_type = content.event_type or event_type
             targets = subscription.targets if subscription.filter.wants(event_type) else ()
             route = f"ingest/{subscription.id}"
         elif target == "fan_out":
-            if item.HasField("hub_signature"):
-                raise errors.InvalidArgument.field("hub_signature", "goes with subscription_id: its secret verifies it")
-            if item.ingest_token:
-                raise errors.InvalidArgument.field("ingest_token", "goes with subscription_id, whose token it is")
-            if not event_type:
-                raise errors.InvalidArgument.field("event_type", "is required for an event to all subscriptions")
+            _check_fan_out(item)
             targets = await self._cache.matching(tenant_id, event_type)
             route = "events"
         else:
@@ -169,9 +167,7 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
             deliveries=[
                 (ids.of_delivery(event_id, to), to, steady and self._gates.is_open(to)) for to, steady in targets
             ],
-            key=key_of(tenant_id, route, item.idempotency_key, event_type.encode(), content_type.encode(), payload)
-            if item.idempotency_key
-            else None,
+            key=_key(tenant_id, route, content.delivery_id, item.idempotency_key, event_type, content_type, payload),
             traceparent=traceparent,
         )
 
@@ -187,22 +183,37 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
             raise no_subscription(subscription_id)
         return subscription
 
-    def _verify(self, subscription: Subscription, item: ingest_pb2.IngestItem) -> None:
-        signed = item.hub_signature
-        body = signed.signed_body if signed.HasField("signed_body") else item.payload
-        if subscription.sealed_secrets is None:
-            raise errors.SignatureMismatch(
-                "X-Hub-Signature-256 was sent, but the subscription has no secret to verify it with"
-            )
-        try:
-            secrets = self._vault.opened(subscription.id, subscription.sealed_secrets)
-        except CannotOpen as error:
-            log.error("a signing secret cannot be opened", subscription_id=str(subscription.id), reason=str(error))  # noqa: TRY400 - there is no bug to trace
-            raise errors.WebhookError("the subscription's secret cannot be opened; the reason was logged") from None
-        if not signatures.verify_hub(secrets.keys(datetime.now(UTC)), body, signed.signature):
-            raise errors.SignatureMismatch(
-                "X-Hub-Signature-256 does not match the body under the subscription's secret"
-            )
+
+def _check_fan_out(item: ingest_pb2.IngestItem) -> None:
+    """InvalidArgument for an event to all with what goes with one subscription, or without its type."""
+    for signature in ("hub_signature", "verification"):
+        if item.HasField(signature):
+            raise errors.InvalidArgument.field(signature, "goes with subscription_id: its secret verifies it")
+    if item.ingest_token:
+        raise errors.InvalidArgument.field("ingest_token", "goes with subscription_id, whose token it is")
+    if not item.event_type:
+        raise errors.InvalidArgument.field("event_type", "is required for an event to all subscriptions")
+
+
+def _key(
+    tenant_id: str, route: str, delivery_id: str, asked: str, event_type: str, content_type: str, payload: bytes
+) -> Key | None:
+    """What makes a webhook one with an earlier one: its provider's id, or the key that its sender asked for.
+
+    By its provider's word what has the same id is the same, though a body may differ: Stripe counts in it how many
+    endpoints have yet to answer. Such ids keep apart from keys, which are of another's making.
+    """
+    if delivery_id:
+        return key_of(tenant_id, f"{route}/provider", delivery_id)
+    if asked:
+        return key_of(tenant_id, route, asked, event_type.encode(), content_type.encode(), payload)
+    return None
+
+
+def _answer(answer: Accepted | Handshake) -> ingest_pb2.Accepted:
+    if isinstance(answer, Handshake):
+        return ingest_pb2.Accepted(status=ingest_pb2.INGEST_STATUS_HANDSHAKE, challenge=answer.challenge)
+    return _accepted(answer)
 
 
 def _accepted(accepted: Accepted) -> ingest_pb2.Accepted:
@@ -214,9 +225,9 @@ def _accepted(accepted: Accepted) -> ingest_pb2.Accepted:
     )
 
 
-def _result(result: Result) -> ingest_pb2.IngestResult:
-    if isinstance(result, Accepted):
-        return ingest_pb2.IngestResult(accepted=_accepted(result))
+def _result(result: Answer) -> ingest_pb2.IngestResult:
+    if not isinstance(result, errors.WebhookError):
+        return ingest_pb2.IngestResult(accepted=_answer(result))
     return ingest_pb2.IngestResult(
         error=ingest_pb2.ItemError(
             code=grpc_errors.code_number(result),
@@ -227,11 +238,13 @@ def _result(result: Result) -> ingest_pb2.IngestResult:
     )
 
 
-def _count(results: Sequence[Result]) -> None:
+def _count(results: Sequence[Answer]) -> None:
     accepted = filtered = repeated = 0
     for result in results:
         if isinstance(result, errors.WebhookError):
             metrics.REJECTED.labels(result.reason).inc()
+        elif isinstance(result, Handshake):
+            pass  # no event
         elif result.repeated:
             repeated += 1
         elif result.deliveries:

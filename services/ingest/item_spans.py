@@ -12,7 +12,7 @@ from services.common.auth import identity
 from services.common.tracing import spans
 from services.common.tracing.spans import Attributes, Kind, Span
 from services.common.tracing.tracer import Tracer
-from services.ingest.events import Result
+from services.ingest.events import Answer, Handshake
 
 NAME = "webhook accept"
 # One for each item; None for one that is not traced.
@@ -33,13 +33,16 @@ def begin(tracer: Tracer, items: Sequence[ingest_pb2.IngestItem]) -> ItemSpans:
     return begun
 
 
-def end(begun: ItemSpans, items: Sequence[ingest_pb2.IngestItem], results: Sequence[Result]) -> None:
+def end(begun: ItemSpans, items: Sequence[ingest_pb2.IngestItem], results: Sequence[Answer]) -> None:
     """Ends them with what became of each item. Of what was refused nothing is said but why."""
     for span, item, result in zip(begun, items, results, strict=True):
         if span is None:
             continue
         if isinstance(result, errors.WebhookError):
             span.end(error=result.reason, failed=isinstance(result, errors.Unavailable))
+            continue
+        if isinstance(result, Handshake):
+            span.end()
             continue
         span.set({"webhook.event.id": str(result.event_id), "webhook.deliveries": result.deliveries})
         if item.event_type:

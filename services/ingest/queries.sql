@@ -2,8 +2,9 @@
 -- Makes a subscription, unless its tenant is unknown or deleted. The tenant is not deleted before this is committed.
 INSERT INTO subscriptions (id, tenant_id, target_url, secret_key, sealed_secrets, event_types, description,
                            keep_when_disabled, rate_limit_per_second, rate_limit_burst, timeout_seconds, retry_policy,
-                           sealed_headers, header_names)
-SELECT $1, t.id, $3, CASE WHEN $4::bytea IS NOT NULL THEN 'whsec_sealed' END, $4, $5, $6, $7, $8, $9, $10, $11::jsonb, $12, $13
+                           sealed_headers, header_names, verification, sealed_verification_secrets)
+SELECT $1, t.id, $3, CASE WHEN $4::bytea IS NOT NULL THEN 'whsec_sealed' END, $4, $5, $6, $7, $8, $9, $10, $11::jsonb, $12, $13,
+       coalesce($14, 'auto'), $15
 FROM tenants t WHERE t.id = $2 AND t.deleted_at IS NULL
 FOR KEY SHARE
 RETURNING *
@@ -35,8 +36,9 @@ LEFT JOIN subscriptions s
 WHERE t.id = $1 AND t.deleted_at IS NULL
 
 -- update_subscription --
--- Replaces a live subscription's fields; the secrets only when $6 says so, the headers when $13 does. Headers that nobody
--- replaces stay for the host that they were given for, and for no other. Answers it with its breaker.
+-- Replaces a live subscription's fields; the secrets only when $6 says so, the headers when $13 does, the verification
+-- unless $16 is null, its secrets when $17 says so. Headers that nobody replaces stay for the host that they were given
+-- for, and for no other. Answers it with its breaker.
 WITH changed AS (
     UPDATE subscriptions
     SET target_url = $3, event_types = $4, description = $5,
@@ -50,6 +52,8 @@ WITH changed AS (
         header_names = CASE WHEN $13 THEN $15
                             WHEN lower(substring(target_url FROM '^[^:]+://[^/?#]*'))
                                  = lower(substring($3::text FROM '^[^:]+://[^/?#]*')) THEN header_names ELSE '{}' END,
+        verification = coalesce($16, verification),
+        sealed_verification_secrets = CASE WHEN $17 THEN $18 ELSE sealed_verification_secrets END,
         version = version + 1, updated_at = now()
     WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NULL
     RETURNING *
@@ -81,8 +85,10 @@ SELECT id, secret_key FROM subscriptions WHERE secret_key <> 'whsec_sealed' LIMI
 
 -- lock_sealed_secrets --
 -- Locks the next $2 subscriptions after $1 that have secrets or headers.
-SELECT id, secret_key, sealed_secrets, sealed_headers FROM subscriptions
-WHERE id > $1 AND (secret_key IS NOT NULL OR sealed_headers IS NOT NULL) ORDER BY id LIMIT $2 FOR UPDATE
+SELECT id, secret_key, sealed_secrets, sealed_headers, sealed_verification_secrets FROM subscriptions
+WHERE id > $1
+  AND (secret_key IS NOT NULL OR sealed_headers IS NOT NULL OR sealed_verification_secrets IS NOT NULL)
+ORDER BY id LIMIT $2 FOR UPDATE
 
 -- seal_secrets --
 -- Stores the secrets of locked subscriptions ($1) as they were, encrypted ($2).
@@ -96,6 +102,13 @@ WHERE s.id = i.id
 UPDATE subscriptions s
 SET sealed_headers = i.sealed_headers
 FROM unnest($1::uuid[], $2::bytea[]) AS i (id, sealed_headers)
+WHERE s.id = i.id
+
+-- seal_verification_secrets --
+-- Stores the verification secrets of locked subscriptions ($1) as they were, encrypted ($2).
+UPDATE subscriptions s
+SET sealed_verification_secrets = i.sealed_verification_secrets
+FROM unnest($1::uuid[], $2::bytea[]) AS i (id, sealed_verification_secrets)
 WHERE s.id = i.id
 
 -- update_canary --
@@ -127,7 +140,7 @@ WITH forgotten AS (
 )
 UPDATE subscriptions
 SET deleted_at = now(), updated_at = now(), version = version + 1, secret_key = NULL, sealed_secrets = NULL,
-    ingest_token_hash = NULL, sealed_headers = NULL
+    ingest_token_hash = NULL, sealed_headers = NULL, sealed_verification_secrets = NULL
 WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NULL
 RETURNING version
 

@@ -46,16 +46,18 @@ async def reencrypt(connection: postgres.Connection, keys: Keys) -> Report:
             rows = await connection.fetch(SQL["lock_sealed_secrets"], last, CHUNK)
             secrets: dict[UUID, bytes] = {}
             headers: dict[UUID, bytes] = {}
+            verification: dict[UUID, bytes] = {}
             for row in rows:
                 try:
-                    _reseal(vault, row, secrets, headers)
+                    _reseal(vault, row, secrets, headers, verification)
                 except CannotOpen:
                     report.unreadable.append(row["id"])
                 else:
-                    report.left += row["id"] not in secrets and row["id"] not in headers
+                    report.left += not any(row["id"] in kind for kind in (secrets, headers, verification))
             await connection.execute(SQL["seal_secrets"], list(secrets), list(secrets.values()))
             await connection.execute(SQL["seal_headers"], list(headers), list(headers.values()))
-        report.rewritten += len(secrets.keys() | headers.keys())
+            await connection.execute(SQL["seal_verification_secrets"], list(verification), list(verification.values()))
+        report.rewritten += len(secrets.keys() | headers.keys() | verification.keys())
         if not rows:
             break
         last = rows[-1]["id"]
@@ -63,12 +65,21 @@ async def reencrypt(connection: postgres.Connection, keys: Keys) -> Report:
     return report
 
 
-def _reseal(vault: Vault, row: Any, secrets: dict[UUID, bytes], headers: dict[UUID, bytes]) -> None:
+def _reseal(
+    vault: Vault,
+    row: Any,
+    secrets: dict[UUID, bytes],
+    headers: dict[UUID, bytes],
+    verification: dict[UUID, bytes],
+) -> None:
     """Adds what a row is to hold in place of what it does; CannotOpen, and what could be opened is added."""
     subscription_id: UUID = row["id"]
     own = vault.resealed_headers(subscription_id, row["sealed_headers"])
     if own is not None:
         headers[subscription_id] = own
+    others = vault.resealed_verification(subscription_id, row["sealed_verification_secrets"])
+    if others is not None:
+        verification[subscription_id] = others
     sealed = vault.sealed(subscription_id, row["secret_key"], row["sealed_secrets"])
     if sealed is not None:
         fresh = vault.resealed(subscription_id, sealed) or sealed

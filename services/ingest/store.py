@@ -81,7 +81,10 @@ class Store:
     async def update_subscription(
         self, tenant_id: str, subscription_id: UUID, draft: Draft, *, set_secret: bool, set_headers: bool
     ) -> Shown:
-        """Replaces a subscription's fields, its secrets and headers only if asked to; NotFound when there is none."""
+        """Replaces a subscription's fields, its secrets and headers only if asked to; NotFound when there is none.
+
+        Of its verification it replaces what the draft has.
+        """
         row = await self._pool.fetchrow(
             SQL["update_subscription"],
             tenant_id,
@@ -94,6 +97,9 @@ class Store:
             *_controls(draft),
             set_headers,
             *self._headers(subscription_id, draft),
+            draft.verification,
+            draft.verification_secrets is not None,
+            self._verification(subscription_id, draft),
         )
         if row is None:
             raise no_subscription(subscription_id)
@@ -186,6 +192,8 @@ class Store:
             draft.description,
             *_controls(draft),
             *self._headers(subscription_id, draft),
+            draft.verification,
+            self._verification(subscription_id, draft),
         )
         if row is None:
             raise no_tenant()
@@ -193,6 +201,9 @@ class Store:
 
     def _headers(self, subscription_id: UUID, draft: Draft) -> tuple[bytes | None, list[str]]:
         return self._vault.seal_headers(subscription_id, draft.headers), sorted(draft.headers, key=str.lower)
+
+    def _verification(self, subscription_id: UUID, draft: Draft) -> bytes | None:
+        return self._vault.seal_verification(subscription_id, draft.verification_secrets or ())
 
     async def _shown(
         self, connection: postgres.Pool | postgres.Connection, tenant_id: str, subscription_id: UUID

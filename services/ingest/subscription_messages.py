@@ -8,9 +8,11 @@ from services.common.egress import EgressDenied, Policy
 from services.common.retry_policy import Asked, RetrySettings
 from services.common.vault import Secret
 from services.ingest.subscriptions import Breaker, Draft, Shown, Subscription
+from services.ingest.verification.presets import Preset
 
 _STATUS_PREFIX = "SUBSCRIPTION_STATUS_"
 _STATE_PREFIX = "BREAKER_STATE_"
+_VERIFICATION_PREFIX = "VERIFICATION_"
 
 
 def draft(
@@ -41,6 +43,10 @@ def draft(
         timeout_seconds=request.timeout_seconds if request.HasField("timeout_seconds") else None,
         retry_policy=asked,
         headers=dict(request.headers.values),
+        verification=_verification(request.verification),
+        verification_secrets=list(request.verification_secrets.values)
+        if request.HasField("verification_secrets")
+        else None,
         refused=refused,
     )
 
@@ -65,6 +71,8 @@ def message(shown: Shown, previous_secrets: Iterable[Secret] = ()) -> pb.Subscri
         retry_policy=_policy(subscription),
         breaker=_breaker(breaker),
         header_names=subscription.header_names,
+        verification=pb.Verification.Value(_VERIFICATION_PREFIX + subscription.verification.upper().replace("-", "_")),
+        has_verification_secret=subscription.sealed_verification_secrets is not None,
     )
     for secret in previous_secrets:
         if secret.ends_at is not None:
@@ -73,6 +81,15 @@ def message(shown: Shown, previous_secrets: Iterable[Secret] = ()) -> pb.Subscri
     found.updated_at.FromDatetime(subscription.updated_at)
     found.status_since.FromDatetime(subscription.status_since)
     return found
+
+
+def _verification(number: pb.Verification.ValueType) -> Preset | None:
+    """The preset that a request asks for; None when it asks for none, InvalidArgument when there is none such."""
+    if number == pb.VERIFICATION_UNSPECIFIED:
+        return None
+    if number not in pb.Verification.values():
+        raise errors.InvalidArgument.field("verification", f"must be one of {', '.join(Preset)}")
+    return Preset(pb.Verification.Name(number).removeprefix(_VERIFICATION_PREFIX).lower().replace("_", "-"))
 
 
 def _denied(url: str, policy: Policy) -> tuple[errors.Violation, ...]:

@@ -24,6 +24,8 @@ from services.ingest.cache import SubscriptionCache
 from services.ingest.idempotency import Key, key_of
 from services.ingest.store import Store, no_subscription
 from services.ingest.subscriptions import Breaker, Draft, Shown, Subscription, secret_violations
+from services.ingest.verification import presets
+from services.ingest.verification.presets import Preset
 
 log = structlog.get_logger(__name__)
 
@@ -61,6 +63,7 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         made = "" if given or request.unsigned else signing_secrets.new()
         secret_key = request.secret_key if given else made or None
         draft = messages.draft(request, self._settings, self._policy, secret_key=secret_key)
+        presets.check(draft.verification or Preset.AUTO, draft.verification_secrets or (), signs=secret_key is not None)
         return await _whole(self._create(request, tenant_id, draft, made))
 
     async def GetSubscription(  # noqa: N802 - gRPC's name
@@ -92,7 +95,7 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         request: pb.UpdateSubscriptionRequest,
         context: grpc.aio.ServicerContext[pb.UpdateSubscriptionRequest, pb.UpdateSubscriptionResponse],  # noqa: ARG002 - gRPC's signature
     ) -> pb.UpdateSubscriptionResponse:
-        """Replaces the fields; the secret and the headers only when the request says so."""
+        """Replaces the fields; the secrets, the headers and the verification only when the request says so."""
         tenant_id = tenants.of(request.tenant_id)
         change = request.WhichOneof("secret")
         secret_key = request.secret_key if change == "secret_key" else None
@@ -213,22 +216,26 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
     async def _update(
         self, tenant_id: str, subscription_id: UUID, draft: Draft, *, set_secret: bool, set_headers: bool
     ) -> Shown:
+        stored, _ = await self._store.shown(tenant_id, subscription_id)
         if not set_headers:
-            await self._keep_headers_at_home(tenant_id, subscription_id, draft)
+            _keep_headers_at_home(stored, draft)
+        signs = draft.secret_key is not None if set_secret else stored.sealed_secrets is not None
+        self._check_verification(stored, draft, signs=signs)
         shown = await self._store.update_subscription(
             tenant_id, subscription_id, draft, set_secret=set_secret, set_headers=set_headers
         )
         await self._cache.changed(subscription_id, tenant_id, shown[0], shown[0].version)
         return shown
 
-    async def _keep_headers_at_home(self, tenant_id: str, subscription_id: UUID, draft: Draft) -> None:
-        """InvalidArgument when headers that nobody can read would go to another host than they were given for."""
-        stored, _ = await self._store.shown(tenant_id, subscription_id)
-        if stored.header_names and _origin(stored.target_url) != _origin(draft.target_url):
-            expected = (
-                "must be in the request, or null, when target_url leads to another host than the stored ones are for"
-            )
-            raise errors.InvalidArgument.field("headers", expected)
+    def _check_verification(self, stored: Subscription, draft: Draft, *, signs: bool) -> None:
+        """InvalidArgument when the secrets that there will be cannot verify the preset that there will be."""
+        secrets = draft.verification_secrets
+        if secrets is None:
+            try:
+                secrets = self._vault.verification_secrets(stored.id, stored.sealed_verification_secrets)
+            except CannotOpen:
+                secrets = ()  # as good as none
+        presets.check(draft.verification or stored.verification, secrets, signs=signs)
 
     async def _rotate(self, tenant_id: str, subscription_id: UUID, secret_key: str, overlap: timedelta) -> Shown:
         shown = await self._store.rotate_secret(tenant_id, subscription_id, secret_key, overlap=overlap)
@@ -276,6 +283,13 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         return secrets.previous(datetime.now(UTC))
 
 
+def _keep_headers_at_home(stored: Subscription, draft: Draft) -> None:
+    """InvalidArgument when headers that nobody can read would go to another host than they were given for."""
+    if stored.header_names and _origin(stored.target_url) != _origin(draft.target_url):
+        expected = "must be in the request, or null, when target_url leads to another host than the stored ones are for"
+        raise errors.InvalidArgument.field("headers", expected)
+
+
 def _origin(target_url: str) -> str:
     """Scheme, host and port as they are written, as update_subscription compares them."""
     parts = urlsplit(target_url)
@@ -288,11 +302,14 @@ async def _key(request: pb.CreateSubscriptionRequest, tenant_id: str) -> Key:
     asked.ClearField("idempotency_key")
     asked.ClearField("tenant_id")  # the key is the tenant's anyway, whether the call states it or not
     parts = []
-    if request.HasField("secret_key") or request.HasField("headers"):
+    if request.HasField("secret_key") or request.HasField("headers") or request.HasField("verification_secrets"):
         # The digest is kept, and all else in it is known: slow, so that a weak secret cannot be guessed by it.
         asked.ClearField("secret_key")
         asked.ClearField("headers")
+        asked.ClearField("verification_secrets")
         secret = request.secret_key.encode() + b"\0" + request.headers.SerializeToString(deterministic=True)
+        if request.HasField("verification_secrets"):
+            secret += b"\0" + request.verification_secrets.SerializeToString(deterministic=True)
         salt = f"{tenant_id} {request.idempotency_key}".encode()
         parts.append(await asyncio.to_thread(hashlib.scrypt, secret, salt=salt, n=1 << 14, r=8, p=1))
     parts.append(asked.SerializeToString(deterministic=True))

@@ -10,6 +10,8 @@ from services.common import custom_headers, errors, signatures, targets
 from services.common.retry_policy import Asked
 from services.ingest import event_types
 from services.ingest.event_types import Filter
+from services.ingest.verification import presets
+from services.ingest.verification.presets import Preset
 
 MAX_SECRET_LENGTH = 256
 MAX_DESCRIPTION_LENGTH = 1024
@@ -49,6 +51,10 @@ class Subscription:
     retry_policy: str | None
     # Of the headers that its requests carry besides the service's own; their values are for the workers alone.
     header_names: tuple[str, ...]
+    # Whose signature what comes in must carry.
+    verification: Preset
+    # Encrypted, too; None when its own secrets verify.
+    sealed_verification_secrets: bytes | None = field(repr=False)
     # Both made once, for each event asks.
     filter: Filter = field(repr=False, compare=False)
     # Itself, or nothing while it takes no events.
@@ -78,6 +84,8 @@ class Subscription:
             timeout_seconds=row["timeout_seconds"],
             retry_policy=row["retry_policy"],
             header_names=tuple(row["header_names"]),
+            verification=Preset(row["verification"]),
+            sealed_verification_secrets=row["sealed_verification_secrets"],
             filter=Filter(types),
             targets=_targets(row),
         )
@@ -133,6 +141,9 @@ class Draft:
     # Checked where the service's own is known.
     retry_policy: Asked | None = None
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    # Of both: None keeps what is stored.
+    verification: Preset | None = None
+    verification_secrets: Sequence[str] | None = field(default=None, repr=False)
     # What was found wrong before, to be said together with the rest.
     refused: Sequence[errors.Violation] = ()
 
@@ -146,6 +157,7 @@ class Draft:
             *_limit_violations(self.rate_limit_per_second, self.rate_limit_burst),
             *_timeout_violations(self.timeout_seconds),
             *custom_headers.violations("headers", self.headers),
+            *presets.violations(self.verification_secrets or ()),
             *self.refused,
         ]
         if found:

@@ -186,6 +186,12 @@ ODD: dict[str, tuple[bytes, Sequence[int | None]]] = {
     "a signature of a megabyte": (
         *(request(POST, b"X-Hub-Signature-256: " + b"a" * (1 << 20), LENGTH, body=b"hello"), [400, 404, 413, 431]),
     ),
+    "a provider's signature of no ASCII": (
+        *(request(POST, b"Stripe-Signature: \xff", b"webhook-id: \x80", LENGTH, body=b"hello"), [404]),
+    ),
+    "a provider's signature 90 times": (
+        *(request(POST, *[b"X-Slack-Signature: v0=" + b"a" * 500] * 90, LENGTH, body=b"hello"), [404]),
+    ),
     "a key of no ASCII": (request(POST, b"Idempotency-Key: \xff", LENGTH, body=b"hello"), [422]),
     "a key that is too long": (request(POST, b"Idempotency-Key: " + b"a" * 256, LENGTH, body=b"hello"), [422]),
     "an encoding that is no gzip": (request(POST, b"Content-Encoding: gzip", LENGTH, body=b"hello"), [415]),

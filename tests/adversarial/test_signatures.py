@@ -9,10 +9,14 @@ import standardwebhooks
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.common import signatures
+from services.common import errors, signatures
 from services.common.signatures import Key
+from services.ingest.verification import schemes
+from services.ingest.verification.headers import Headers
+from services.ingest.verification.schemes import Scheme
 from tests.adversarial.conftest import Examples
 from tests.adversarial.tally import Tally
+from tests.support.providers import Signer, by_shopify, by_slack, by_standard, by_stripe, by_svix
 
 PLAIN = st.text(min_size=1).filter(lambda text: not text.startswith(signatures.STANDARD_PREFIX))
 WHSEC = st.binary(min_size=1).map(lambda key: signatures.STANDARD_PREFIX + base64.b64encode(key).decode())
@@ -22,6 +26,13 @@ BODIES = st.binary(max_size=2000)
 # Which byte (of however many there are), and the bits of it that change.
 FLIPS = st.tuples(st.integers(0), st.integers(1, 255))
 BLOCK_BYTES = 64
+PROVIDERS: list[tuple[Scheme, Signer]] = [
+    (schemes.stripe, by_stripe),
+    (schemes.shopify, by_shopify),
+    (schemes.slack, by_slack),
+    (schemes.standard, by_standard),
+    (schemes.standard, by_svix),
+]
 
 
 def hmac_sha256(key: bytes, message: bytes) -> bytes:
@@ -112,5 +123,55 @@ def test_an_inbound_signature_that_was_tampered_with_does_not_hold(many: setting
         # Hexadecimal digits mean the same in either case.
         assert signatures.verify_hub([Key.of(secret)], body, changed) == (changed.lower() == signature)
         assert not signatures.verify_hub([Key.of(secret)], body, text)
+
+    check()
+
+
+def holds(scheme: Scheme, headers: dict[str, str], body: bytes, secret: str, now: float) -> bool:
+    """Whether a provider's signature holds; it may raise nothing else."""
+    try:
+        scheme(Headers(headers.items()), body, [Key.of_provider(secret)], now)
+    except errors.SignatureMismatch:
+        return False
+    return True
+
+
+def test_a_providers_signature_that_was_tampered_with_does_not_hold(many: settings, tally: Tally) -> None:
+    @many
+    @given(st.sampled_from(PROVIDERS), WHSEC, WHSEC, st.text(), FLIPS, st.integers(10**6, 10**11), st.integers(0, 600))
+    def check(
+        provider: tuple[Scheme, Signer],
+        secret: str,
+        other: str,
+        text: str,
+        flip: tuple[int, int],
+        then: int,
+        late: int,
+    ) -> None:
+        tally.add("signatures, tampered with", 4)
+        scheme, sign = provider
+        body = text.encode()
+        headers = sign(secret, body, then)
+        in_time = late <= schemes.TOLERANCE_SECONDS or sign is by_shopify
+        assert holds(scheme, headers, body, secret, then + late) == in_time
+        assert not holds(scheme, headers, flipped(body + b"x", flip), secret, then)
+        same = key_of(other).ljust(BLOCK_BYTES, b"\0") == key_of(secret).ljust(BLOCK_BYTES, b"\0")
+        assert same or not holds(scheme, headers, body, other, then)
+        name = sorted(headers)[flip[0] % len(headers)]
+        changed = flipped(headers[name].encode(), flip).decode("latin-1")
+        # Spaces around it are none of it.
+        assert changed.strip() == headers[name] or not holds(scheme, headers | {name: changed}, body, secret, then)
+
+    check()
+
+
+def test_any_header_at_all_is_a_signature_or_refused(many: settings, tally: Tally) -> None:
+    @many
+    @given(st.sampled_from(PROVIDERS), st.lists(st.text(max_size=200), min_size=3, max_size=3), BODIES)
+    def check(provider: tuple[Scheme, Signer], values: list[str], body: bytes) -> None:
+        tally.add("signatures, tampered with")
+        scheme, sign = provider
+        headers = dict(zip(sign("whsec_c2VjcmV0", b"", 0), values, strict=False))
+        assert not holds(scheme, headers, body, "whsec_c2VjcmV0", 0)
 
     check()

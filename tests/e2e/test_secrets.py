@@ -102,6 +102,11 @@ async def test_no_secret_or_token_is_found_anywhere_after_a_run(api: Api, talkat
     gone = await _made(api, SUBSCRIPTIONS, {"target_url": receiver.url("/good")})
     receiver.script(500, 500, 200, path="/bad")
     path = f"{SUBSCRIPTIONS}/{subscription}"
+    provided = "hunter2-provided-s3cret"
+    verified = {"verify": "stripe", "verification_secrets": [provided, refused]}
+    await api.subscribe(receiver.url("/good"), **verified)
+    await ask("POST", SUBSCRIPTIONS, json={"target_url": "no", **verified})
+    await ask("POST", SUBSCRIPTIONS, json={"target_url": "no", "verification_secrets": provided})
     made = (await _made(api, f"{path}/rotate-secret", status=200))["secret_key"]
     old_token = await _made(api, f"{path}/ingest-token")
     token = await _made(api, f"{path}/ingest-token")
@@ -144,7 +149,7 @@ async def test_no_secret_or_token_is_found_anywhere_after_a_run(api: Api, talkat
     for spelling in (key, base64.b64decode(key)):
         assert [where for where, text in found.items() if spelling in text] == []
     shown_once = [made, failing["secret_key"], gone["secret_key"], token["token"], old_token["token"]]
-    for secret in (given, later, replaced, refused, *shown_once):
+    for secret in (given, later, replaced, refused, provided, *shown_once):
         for spelling in _spellings(secret):
             assert [where for where, text in found.items() if spelling in text] == [], secret
 

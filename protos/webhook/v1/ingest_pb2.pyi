@@ -32,6 +32,8 @@ class _IngestStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_IngestSt
     """Deliveries were made and are waiting for a worker."""
     INGEST_STATUS_FILTERED: _IngestStatus.ValueType  # 2
     """The event is stored; no subscription that takes events asked for its type, so nothing is sent."""
+    INGEST_STATUS_HANDSHAKE: _IngestStatus.ValueType  # 3
+    """Nothing is stored: the sender asked whether somebody is there, and is to be sent the challenge."""
 
 class IngestStatus(_IngestStatus, metaclass=_IngestStatusEnumTypeWrapper):
     """What became of an accepted event."""
@@ -42,6 +44,8 @@ INGEST_STATUS_PENDING: IngestStatus.ValueType  # 1
 """Deliveries were made and are waiting for a worker."""
 INGEST_STATUS_FILTERED: IngestStatus.ValueType  # 2
 """The event is stored; no subscription that takes events asked for its type, so nothing is sent."""
+INGEST_STATUS_HANDSHAKE: IngestStatus.ValueType  # 3
+"""Nothing is stored: the sender asked whether somebody is there, and is to be sent the challenge."""
 Global___IngestStatus: _TypeAlias = IngestStatus  # noqa: Y015
 
 @_typing.final
@@ -61,6 +65,7 @@ class IngestItem(_message.Message):
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     INGEST_TOKEN_FIELD_NUMBER: _builtins.int
     TRACEPARENT_FIELD_NUMBER: _builtins.int
+    VERIFICATION_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
     """UUIDv7 made by the caller, within 5 minutes of the service's clock; empty: the service makes it,
     and then a repeated call is another event.
@@ -94,7 +99,16 @@ class IngestItem(_message.Message):
 
     @_builtins.property
     def hub_signature(self) -> Global___HubSignature:
-        """The sender's signature to verify before accepting; unset means unsigned. Only with subscription_id."""
+        """The sender's signature to verify before accepting; unset means unsigned. Only with subscription_id, whose verification
+        says whether there must be one: UNAUTHENTICATED with reason SIGNATURE_MISSING, SIGNATURE_MISMATCH or SIGNATURE_EXPIRED.
+        This holds for every caller; a key does not stand for a signature.
+        """
+
+    @_builtins.property
+    def verification(self) -> Global___ProviderHeaders:
+        """Headers of the request by which a provider signs and names what it sends, for the subscription's verification; unset
+        means that there were none. Only with subscription_id.
+        """
 
     def __init__(
         self,
@@ -110,16 +124,77 @@ class IngestItem(_message.Message):
         idempotency_key: _builtins.str = ...,
         ingest_token: _builtins.str = ...,
         traceparent: _builtins.str = ...,
+        verification: Global___ProviderHeaders | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["fan_out", b"fan_out", "hub_signature", b"hub_signature", "subscription_id", b"subscription_id", "target", b"target"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["fan_out", b"fan_out", "hub_signature", b"hub_signature", "subscription_id", b"subscription_id", "target", b"target", "verification", b"verification"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_type", b"content_type", "event_id", b"event_id", "event_type", b"event_type", "fan_out", b"fan_out", "hub_signature", b"hub_signature", "idempotency_key", b"idempotency_key", "ingest_token", b"ingest_token", "payload", b"payload", "subscription_id", b"subscription_id", "target", b"target", "tenant_id", b"tenant_id", "traceparent", b"traceparent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_type", b"content_type", "event_id", b"event_id", "event_type", b"event_type", "fan_out", b"fan_out", "hub_signature", b"hub_signature", "idempotency_key", b"idempotency_key", "ingest_token", b"ingest_token", "payload", b"payload", "subscription_id", b"subscription_id", "target", b"target", "tenant_id", b"tenant_id", "traceparent", b"traceparent", "verification", b"verification"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_target: _TypeAlias = _typing.Literal["subscription_id", "fan_out"]  # noqa: Y015
     _WhichOneofArgType_target: _TypeAlias = _typing.Literal["target", b"target"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_target) -> _WhichOneofReturnType_target | None: ...
 
 Global___IngestItem: _TypeAlias = IngestItem  # noqa: Y015
+
+@_typing.final
+class ProviderHeaders(_message.Message):
+    """Headers of the providers that can be verified, as they came. X-Hub-Signature-256 is no part of it: it stands in
+    hub_signature. What the subscription's verification does not look at is passed over.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEADERS_FIELD_NUMBER: _builtins.int
+    SIGNED_BODY_FIELD_NUMBER: _builtins.int
+    signed_body: _builtins.bytes
+    """The body that was signed; unset when it is the payload itself, or stands in hub_signature."""
+    @_builtins.property
+    def headers(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProviderHeader]:
+        """In the order in which they came. One that is looked at and stands here twice is refused, and so is one of more than
+        1,024 characters.
+        """
+
+    def __init__(
+        self,
+        *,
+        headers: _abc.Iterable[Global___ProviderHeader] | None = ...,
+        signed_body: _builtins.bytes | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_signed_body", b"_signed_body", "signed_body", b"signed_body"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_signed_body", b"_signed_body", "headers", b"headers", "signed_body", b"signed_body"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__signed_body: _TypeAlias = _typing.Literal["signed_body"]  # noqa: Y015
+    _WhichOneofArgType__signed_body: _TypeAlias = _typing.Literal["_signed_body", b"_signed_body"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__signed_body) -> _WhichOneofReturnType__signed_body | None: ...
+
+Global___ProviderHeaders: _TypeAlias = ProviderHeaders  # noqa: Y015
+
+@_typing.final
+class ProviderHeader(_message.Message):
+    """A header of a request."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """In lower case, such as "stripe-signature"."""
+    value: _builtins.str
+    """As it came, its bytes read as ISO 8859-1."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        value: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProviderHeader: _TypeAlias = ProviderHeader  # noqa: Y015
 
 @_typing.final
 class FanOut(_message.Message):
@@ -168,7 +243,7 @@ Global___HubSignature: _TypeAlias = HubSignature  # noqa: Y015
 
 @_typing.final
 class Accepted(_message.Message):
-    """An event that is committed."""
+    """An event that is committed, or a handshake."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -176,6 +251,7 @@ class Accepted(_message.Message):
     DELIVERY_ID_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
     DELIVERIES_FIELD_NUMBER: _builtins.int
+    CHALLENGE_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
     """UUIDv7 of the event."""
     delivery_id: _builtins.str
@@ -184,6 +260,8 @@ class Accepted(_message.Message):
     """What became of it."""
     deliveries: _builtins.int
     """Number of deliveries made."""
+    challenge: _builtins.str
+    """With INGEST_STATUS_HANDSHAKE: what to answer the sender. The other fields are then empty."""
     def __init__(
         self,
         *,
@@ -191,10 +269,11 @@ class Accepted(_message.Message):
         delivery_id: _builtins.str = ...,
         status: Global___IngestStatus.ValueType = ...,
         deliveries: _builtins.int = ...,
+        challenge: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deliveries", b"deliveries", "delivery_id", b"delivery_id", "event_id", b"event_id", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["challenge", b"challenge", "deliveries", b"deliveries", "delivery_id", b"delivery_id", "event_id", b"event_id", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -76,6 +76,85 @@ BREAKER_STATE_HALF_OPEN: BreakerState.ValueType  # 3
 """One delivery is tried; the others wait for its outcome."""
 Global___BreakerState: _TypeAlias = BreakerState  # noqa: Y015
 
+class _Verification:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _VerificationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Verification.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    VERIFICATION_UNSPECIFIED: _Verification.ValueType  # 0
+    """In a creation: VERIFICATION_AUTO. In an update: what is stored is kept. Never used in answers."""
+    VERIFICATION_AUTO: _Verification.ValueType  # 1
+    """X-Hub-Signature-256, when it is sent."""
+    VERIFICATION_REQUIRED: _Verification.ValueType  # 2
+    """X-Hub-Signature-256, always."""
+    VERIFICATION_GITHUB: _Verification.ValueType  # 3
+    """GitHub's: X-Hub-Signature-256, with the type of X-GitHub-Event and the id of X-GitHub-Delivery."""
+    VERIFICATION_STRIPE: _Verification.ValueType  # 4
+    """Stripe's: Stripe-Signature, with the type and the id that stand in the body."""
+    VERIFICATION_SHOPIFY: _Verification.ValueType  # 5
+    """Shopify's: X-Shopify-Hmac-Sha256, with the type of X-Shopify-Topic and the id of X-Shopify-Webhook-Id."""
+    VERIFICATION_SLACK: _Verification.ValueType  # 6
+    """Slack's: X-Slack-Signature and X-Slack-Request-Timestamp, with the type and the id that stand in the body."""
+    VERIFICATION_STANDARD_WEBHOOKS: _Verification.ValueType  # 7
+    """Standard Webhooks 1.0: webhook-id, webhook-timestamp and webhook-signature, or Svix's svix-* in their place, with the
+    type that stands in the body and the id of webhook-id.
+    """
+    VERIFICATION_NONE: _Verification.ValueType  # 8
+    """None: whatever signature is sent is passed over."""
+
+class Verification(_Verification, metaclass=_VerificationEnumTypeWrapper):
+    """Whose signature what comes in for a subscription must carry. The body is verified as it came, before anything is stored."""
+
+VERIFICATION_UNSPECIFIED: Verification.ValueType  # 0
+"""In a creation: VERIFICATION_AUTO. In an update: what is stored is kept. Never used in answers."""
+VERIFICATION_AUTO: Verification.ValueType  # 1
+"""X-Hub-Signature-256, when it is sent."""
+VERIFICATION_REQUIRED: Verification.ValueType  # 2
+"""X-Hub-Signature-256, always."""
+VERIFICATION_GITHUB: Verification.ValueType  # 3
+"""GitHub's: X-Hub-Signature-256, with the type of X-GitHub-Event and the id of X-GitHub-Delivery."""
+VERIFICATION_STRIPE: Verification.ValueType  # 4
+"""Stripe's: Stripe-Signature, with the type and the id that stand in the body."""
+VERIFICATION_SHOPIFY: Verification.ValueType  # 5
+"""Shopify's: X-Shopify-Hmac-Sha256, with the type of X-Shopify-Topic and the id of X-Shopify-Webhook-Id."""
+VERIFICATION_SLACK: Verification.ValueType  # 6
+"""Slack's: X-Slack-Signature and X-Slack-Request-Timestamp, with the type and the id that stand in the body."""
+VERIFICATION_STANDARD_WEBHOOKS: Verification.ValueType  # 7
+"""Standard Webhooks 1.0: webhook-id, webhook-timestamp and webhook-signature, or Svix's svix-* in their place, with the
+type that stands in the body and the id of webhook-id.
+"""
+VERIFICATION_NONE: Verification.ValueType  # 8
+"""None: whatever signature is sent is passed over."""
+Global___Verification: _TypeAlias = Verification  # noqa: Y015
+
+@_typing.final
+class VerificationSecrets(_message.Message):
+    """The secrets that what comes in is verified with, where they are not the subscription's own: a provider's. Write-only."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALUES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Any of them may have signed: one, or two while the provider changes from one to the other. Each has 1 to 256
+        characters. For VERIFICATION_STANDARD_WEBHOOKS what follows "whsec_" is the base64 of the key; everywhere else the key
+        is the whole secret's UTF-8 bytes.
+        """
+
+    def __init__(
+        self,
+        *,
+        values: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerificationSecrets: _TypeAlias = VerificationSecrets  # noqa: Y015
+
 @_typing.final
 class Breaker(_message.Message):
     """Holds the deliveries of an endpoint that fails."""
@@ -257,6 +336,8 @@ class Subscription(_message.Message):
     PREVIOUS_SECRETS_EXPIRE_AT_FIELD_NUMBER: _builtins.int
     HAS_INGEST_TOKEN_FIELD_NUMBER: _builtins.int
     HEADER_NAMES_FIELD_NUMBER: _builtins.int
+    VERIFICATION_FIELD_NUMBER: _builtins.int
+    HAS_VERIFICATION_SECRET_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """UUIDv7."""
     tenant_id: _builtins.str
@@ -283,6 +364,10 @@ class Subscription(_message.Message):
     """Deadline of one request; unset means the service's default."""
     has_ingest_token: _builtins.bool
     """Whether it has an ingest URL of its own."""
+    verification: Global___Verification.ValueType
+    """Whose signature what comes in must carry."""
+    has_verification_secret: _builtins.bool
+    """Whether secrets are stored that what comes in is verified with, in place of the subscription's own."""
     @_builtins.property
     def event_types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Event types it wants; empty means all. An entry may end in ".*" and then means a prefix."""
@@ -338,10 +423,12 @@ class Subscription(_message.Message):
         previous_secrets_expire_at: _abc.Iterable[_timestamp_pb2.Timestamp] | None = ...,
         has_ingest_token: _builtins.bool = ...,
         header_names: _abc.Iterable[_builtins.str] | None = ...,
+        verification: Global___Verification.ValueType = ...,
+        has_verification_secret: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_timeout_seconds", b"_timeout_seconds", "breaker", b"breaker", "created_at", b"created_at", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "retry_policy", b"retry_policy", "status_since", b"status_since", "timeout_seconds", b"timeout_seconds", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_timeout_seconds", b"_timeout_seconds", "breaker", b"breaker", "created_at", b"created_at", "description", b"description", "event_types", b"event_types", "has_ingest_token", b"has_ingest_token", "has_secret", b"has_secret", "header_names", b"header_names", "id", b"id", "keep_when_disabled", b"keep_when_disabled", "previous_secrets_expire_at", b"previous_secrets_expire_at", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "retry_policy", b"retry_policy", "status", b"status", "status_reason", b"status_reason", "status_since", b"status_since", "target_url", b"target_url", "tenant_id", b"tenant_id", "timeout_seconds", b"timeout_seconds", "updated_at", b"updated_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_timeout_seconds", b"_timeout_seconds", "breaker", b"breaker", "created_at", b"created_at", "description", b"description", "event_types", b"event_types", "has_ingest_token", b"has_ingest_token", "has_secret", b"has_secret", "has_verification_secret", b"has_verification_secret", "header_names", b"header_names", "id", b"id", "keep_when_disabled", b"keep_when_disabled", "previous_secrets_expire_at", b"previous_secrets_expire_at", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "retry_policy", b"retry_policy", "status", b"status", "status_reason", b"status_reason", "status_since", b"status_since", "target_url", b"target_url", "tenant_id", b"tenant_id", "timeout_seconds", b"timeout_seconds", "updated_at", b"updated_at", "verification", b"verification"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__rate_limit_burst: _TypeAlias = _typing.Literal["rate_limit_burst"]  # noqa: Y015
     _WhichOneofArgType__rate_limit_burst: _TypeAlias = _typing.Literal["_rate_limit_burst", b"_rate_limit_burst"]  # noqa: Y015
@@ -377,6 +464,8 @@ class CreateSubscriptionRequest(_message.Message):
     RETRY_POLICY_FIELD_NUMBER: _builtins.int
     UNSIGNED_FIELD_NUMBER: _builtins.int
     HEADERS_FIELD_NUMBER: _builtins.int
+    VERIFICATION_FIELD_NUMBER: _builtins.int
+    VERIFICATION_SECRETS_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The owning tenant; empty means the caller's own."""
     target_url: _builtins.str
@@ -404,6 +493,8 @@ class CreateSubscriptionRequest(_message.Message):
     """Deadline of one request, 1 to 30; unset means the service's default."""
     unsigned: _builtins.bool
     """True: no secret, and none is made. Goes without secret_key."""
+    verification: Global___Verification.ValueType
+    """Whose signature what comes in must carry; unset means VERIFICATION_AUTO."""
     @_builtins.property
     def event_types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """At most 100 entries of at most 128 characters; empty means all."""
@@ -415,6 +506,10 @@ class CreateSubscriptionRequest(_message.Message):
     @_builtins.property
     def headers(self) -> Global___CustomHeaders:
         """Headers that each request carries besides the service's own; unset means none."""
+
+    @_builtins.property
+    def verification_secrets(self) -> Global___VerificationSecrets:
+        """The secrets to verify it with; unset means the subscription's own, which serve for AUTO, REQUIRED and GITHUB alone."""
 
     def __init__(
         self,
@@ -432,10 +527,12 @@ class CreateSubscriptionRequest(_message.Message):
         retry_policy: Global___RetryPolicy | None = ...,
         unsigned: _builtins.bool = ...,
         headers: Global___CustomHeaders | None = ...,
+        verification: Global___Verification.ValueType = ...,
+        verification_secrets: Global___VerificationSecrets | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_keep_when_disabled", b"_keep_when_disabled", "_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_secret_key", b"_secret_key", "_timeout_seconds", b"_timeout_seconds", "headers", b"headers", "keep_when_disabled", b"keep_when_disabled", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "retry_policy", b"retry_policy", "secret_key", b"secret_key", "timeout_seconds", b"timeout_seconds"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_keep_when_disabled", b"_keep_when_disabled", "_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_secret_key", b"_secret_key", "_timeout_seconds", b"_timeout_seconds", "headers", b"headers", "keep_when_disabled", b"keep_when_disabled", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "retry_policy", b"retry_policy", "secret_key", b"secret_key", "timeout_seconds", b"timeout_seconds", "verification_secrets", b"verification_secrets"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_keep_when_disabled", b"_keep_when_disabled", "_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_secret_key", b"_secret_key", "_timeout_seconds", b"_timeout_seconds", "description", b"description", "event_types", b"event_types", "headers", b"headers", "idempotency_key", b"idempotency_key", "keep_when_disabled", b"keep_when_disabled", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "retry_policy", b"retry_policy", "secret_key", b"secret_key", "target_url", b"target_url", "tenant_id", b"tenant_id", "timeout_seconds", b"timeout_seconds", "unsigned", b"unsigned"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_keep_when_disabled", b"_keep_when_disabled", "_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_secret_key", b"_secret_key", "_timeout_seconds", b"_timeout_seconds", "description", b"description", "event_types", b"event_types", "headers", b"headers", "idempotency_key", b"idempotency_key", "keep_when_disabled", b"keep_when_disabled", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "retry_policy", b"retry_policy", "secret_key", b"secret_key", "target_url", b"target_url", "tenant_id", b"tenant_id", "timeout_seconds", b"timeout_seconds", "unsigned", b"unsigned", "verification", b"verification", "verification_secrets", b"verification_secrets"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__keep_when_disabled: _TypeAlias = _typing.Literal["keep_when_disabled"]  # noqa: Y015
     _WhichOneofArgType__keep_when_disabled: _TypeAlias = _typing.Literal["_keep_when_disabled", b"_keep_when_disabled"]  # noqa: Y015
@@ -617,6 +714,8 @@ class UpdateSubscriptionRequest(_message.Message):
     TIMEOUT_SECONDS_FIELD_NUMBER: _builtins.int
     RETRY_POLICY_FIELD_NUMBER: _builtins.int
     HEADERS_FIELD_NUMBER: _builtins.int
+    VERIFICATION_FIELD_NUMBER: _builtins.int
+    VERIFICATION_SECRETS_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The owning tenant; empty means the caller's own."""
     subscription_id: _builtins.str
@@ -637,6 +736,8 @@ class UpdateSubscriptionRequest(_message.Message):
     """As in CreateSubscriptionRequest."""
     timeout_seconds: _builtins.float
     """As in CreateSubscriptionRequest."""
+    verification: Global___Verification.ValueType
+    """Unset keeps what is stored, so that nobody opens a door by leaving it out."""
     @_builtins.property
     def event_types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """As in CreateSubscriptionRequest."""
@@ -648,6 +749,10 @@ class UpdateSubscriptionRequest(_message.Message):
     @_builtins.property
     def headers(self) -> Global___CustomHeaders:
         """Replaces the headers; without values it removes them, unset keeps them."""
+
+    @_builtins.property
+    def verification_secrets(self) -> Global___VerificationSecrets:
+        """Replaces the secrets that what comes in is verified with; without values it removes them, unset keeps them."""
 
     def __init__(
         self,
@@ -665,10 +770,12 @@ class UpdateSubscriptionRequest(_message.Message):
         timeout_seconds: _builtins.float | None = ...,
         retry_policy: Global___RetryPolicy | None = ...,
         headers: Global___CustomHeaders | None = ...,
+        verification: Global___Verification.ValueType = ...,
+        verification_secrets: Global___VerificationSecrets | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_keep_when_disabled", b"_keep_when_disabled", "_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_timeout_seconds", b"_timeout_seconds", "headers", b"headers", "keep_when_disabled", b"keep_when_disabled", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "remove_secret", b"remove_secret", "retry_policy", b"retry_policy", "secret", b"secret", "secret_key", b"secret_key", "timeout_seconds", b"timeout_seconds"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_keep_when_disabled", b"_keep_when_disabled", "_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_timeout_seconds", b"_timeout_seconds", "headers", b"headers", "keep_when_disabled", b"keep_when_disabled", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "remove_secret", b"remove_secret", "retry_policy", b"retry_policy", "secret", b"secret", "secret_key", b"secret_key", "timeout_seconds", b"timeout_seconds", "verification_secrets", b"verification_secrets"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_keep_when_disabled", b"_keep_when_disabled", "_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_timeout_seconds", b"_timeout_seconds", "description", b"description", "event_types", b"event_types", "headers", b"headers", "keep_when_disabled", b"keep_when_disabled", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "remove_secret", b"remove_secret", "retry_policy", b"retry_policy", "secret", b"secret", "secret_key", b"secret_key", "subscription_id", b"subscription_id", "target_url", b"target_url", "tenant_id", b"tenant_id", "timeout_seconds", b"timeout_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_keep_when_disabled", b"_keep_when_disabled", "_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_timeout_seconds", b"_timeout_seconds", "description", b"description", "event_types", b"event_types", "headers", b"headers", "keep_when_disabled", b"keep_when_disabled", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "remove_secret", b"remove_secret", "retry_policy", b"retry_policy", "secret", b"secret", "secret_key", b"secret_key", "subscription_id", b"subscription_id", "target_url", b"target_url", "tenant_id", b"tenant_id", "timeout_seconds", b"timeout_seconds", "verification", b"verification", "verification_secrets", b"verification_secrets"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__keep_when_disabled: _TypeAlias = _typing.Literal["keep_when_disabled"]  # noqa: Y015
     _WhichOneofArgType__keep_when_disabled: _TypeAlias = _typing.Literal["_keep_when_disabled", b"_keep_when_disabled"]  # noqa: Y015

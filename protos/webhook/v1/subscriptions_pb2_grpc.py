@@ -137,7 +137,7 @@ class SubscriptionServiceServicer:
 
     def UpdateSubscription(self, request, context):
         """Replaces a subscription's fields; what is unset gets its default. The secret is kept unless the request says
-        otherwise, and so are the headers and the status.
+        otherwise, and so are the headers, the verification with its secrets, and the status.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -46,7 +46,7 @@ class SubscriptionServiceStub:
     """Lists the tenant's subscriptions, newest first."""
     UpdateSubscription: _grpc.UnaryUnaryMultiCallable[_subscriptions_pb2.UpdateSubscriptionRequest, _subscriptions_pb2.UpdateSubscriptionResponse]
     """Replaces a subscription's fields; what is unset gets its default. The secret is kept unless the request says
-    otherwise, and so are the headers and the status.
+    otherwise, and so are the headers, the verification with its secrets, and the status.
     """
     DeleteSubscription: _grpc.UnaryUnaryMultiCallable[_subscriptions_pb2.DeleteSubscriptionRequest, _subscriptions_pb2.DeleteSubscriptionResponse]
     """Deletes a subscription: its waiting deliveries become cancelled, its history stays readable."""
@@ -95,7 +95,7 @@ class SubscriptionServiceAsyncStub(SubscriptionServiceStub):
     """Lists the tenant's subscriptions, newest first."""
     UpdateSubscription: _aio.UnaryUnaryMultiCallable[_subscriptions_pb2.UpdateSubscriptionRequest, _subscriptions_pb2.UpdateSubscriptionResponse]  # type: ignore[assignment]
     """Replaces a subscription's fields; what is unset gets its default. The secret is kept unless the request says
-    otherwise, and so are the headers and the status.
+    otherwise, and so are the headers, the verification with its secrets, and the status.
     """
     DeleteSubscription: _aio.UnaryUnaryMultiCallable[_subscriptions_pb2.DeleteSubscriptionRequest, _subscriptions_pb2.DeleteSubscriptionResponse]  # type: ignore[assignment]
     """Deletes a subscription: its waiting deliveries become cancelled, its history stays readable."""
@@ -165,7 +165,7 @@ class SubscriptionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_subscriptions_pb2.UpdateSubscriptionResponse, _abc.Awaitable[_subscriptions_pb2.UpdateSubscriptionResponse]]:
         """Replaces a subscription's fields; what is unset gets its default. The secret is kept unless the request says
-        otherwise, and so are the headers and the status.
+        otherwise, and so are the headers, the verification with its secrets, and the status.
         """
 
     @_abc_1.abstractmethod

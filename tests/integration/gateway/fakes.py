@@ -56,6 +56,9 @@ def _take_controls(subscription: subscriptions_pb2.Subscription, request: Any) -
             setattr(subscription, name, getattr(request, name))
     if request.HasField("headers"):
         subscription.header_names[:] = sorted(request.headers.values)
+    subscription.verification = request.verification or subscription.verification or subscriptions_pb2.VERIFICATION_AUTO
+    if request.HasField("verification_secrets"):
+        subscription.has_verification_secret = bool(request.verification_secrets.values)
     subscription.ClearField("retry_policy")
     if request.HasField("retry_policy"):
         subscription.retry_policy.CopyFrom(request.retry_policy)

@@ -199,3 +199,50 @@ async def test_a_key_that_cannot_be_one_is_named(
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["field"] == "Idempotency-Key"
     assert services.items == []
+
+
+async def test_a_providers_headers_go_to_ingest_as_they_came_and_others_do_not(
+    client: httpx.AsyncClient, services: Services
+) -> None:
+    sent = [
+        (b"Stripe-Signature", b"t=1,v1=\xff"),
+        (b"stripe-signature", b"x" * 5000),
+        (b"webhook-id", b"msg_1"),
+        (b"x-github-event", b""),
+        (b"x-shop", b"not theirs"),
+    ]
+    assert (await client.post(WEBHOOK, content=b'{"a": 1}', headers=sent)).status_code == 202
+    assert (await client.post(WEBHOOK, content=b'{"payload": 1}', headers=sent[2:3])).status_code == 202
+    assert (await client.post(WEBHOOK, content=b'{"payload": 1}', headers=sent[4:])).status_code == 202
+    handed = services.items[0].verification
+    assert [(header.name, header.value) for header in handed.headers] == [
+        ("stripe-signature", "t=1,v1=\xff"),
+        ("stripe-signature", "x" * 1025),
+        ("webhook-id", "msg_1"),
+        ("x-github-event", ""),
+    ]
+    assert not handed.HasField("signed_body")
+    assert services.items[1].verification.signed_body == b'{"payload": 1}'
+    assert not services.items[2].HasField("verification")
+    both = [*sent[2:3], (b"x-hub-signature-256", b"sha256=00")]
+    assert (await client.post(WEBHOOK, content=b'{"payload": 1}', headers=both)).status_code == 202
+    assert services.items[3].hub_signature.signed_body == b'{"payload": 1}'
+    assert not services.items[3].verification.HasField("signed_body")
+
+
+async def test_a_handshake_is_answered_with_its_challenge(client: httpx.AsyncClient, services: Services) -> None:
+    accepted = ingest_pb2.Accepted(status=ingest_pb2.INGEST_STATUS_HANDSHAKE, challenge='3eZ"☃')
+    services.result = lambda _: ingest_pb2.IngestResult(accepted=accepted)
+    answer = await client.post(WEBHOOK, content=b"{}")
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
+    assert answer.json() == {"challenge": '3eZ"☃'}
+
+
+async def test_a_401_asks_for_the_header_that_was_looked_at(client: httpx.AsyncClient, services: Services) -> None:
+    for reason in ("SIGNATURE_MISSING", "SIGNATURE_MISMATCH", "SIGNATURE_EXPIRED"):
+        refused = ingest_pb2.ItemError(code=16, reason=reason, message="said why", field="X-Slack-Signature")
+        result = ingest_pb2.IngestResult(error=refused)
+        services.result = lambda _: result  # noqa: B023 - asked before the next one
+        answer = await client.post(WEBHOOK, content=b"{}")
+        assert (answer.status_code, answer.json()["reason"]) == (401, reason)
+        assert answer.headers["www-authenticate"] == answer.json()["errors"][0]["field"] == "X-Slack-Signature"

@@ -284,7 +284,7 @@ async def test_a_batch_gives_each_refused_item_its_code_and_reason(ingest: Inges
     )
     assert [(result.error.code, result.error.reason, result.error.field) for result in results] == [
         (5, "NOT_FOUND", ""),
-        (16, "SIGNATURE_MISMATCH", ""),
+        (16, "SIGNATURE_MISMATCH", "X-Hub-Signature-256"),
         (3, "INVALID_ARGUMENT", "target"),
         (3, "PAYLOAD_TOO_LARGE", "payload"),
     ]

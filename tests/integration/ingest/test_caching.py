@@ -22,6 +22,7 @@ from services.ingest import cache as caches
 from services.ingest.event_types import Filter
 from services.ingest.store import Store
 from services.ingest.subscriptions import Draft, Subscription
+from services.ingest.verification.presets import Preset
 from tests.integration.ingest.conftest import URL, Breakable, Ingest, counted, eventually, frozen, serving
 from tests.integration.ingest.proxy import Proxy, proxying
 from tests.support.encryption import vault
@@ -361,6 +362,8 @@ def _version(version: int) -> Subscription:
         timeout_seconds=30.0,
         retry_policy='{"limit": 3}',
         header_names=(f"X-{version}",),
+        verification=Preset.STRIPE,
+        sealed_verification_secrets=b"sealed, too",
         filter=Filter([f"t{version}"]),
         targets=(),
     )
@@ -482,3 +485,12 @@ async def _held(ingest: Ingest, subscription_id: str) -> None:
         return await _cost(ingest.send(subscription_id)) == {"process hit": 1}
 
     await eventually(hit, "the subscription to be held")
+
+
+async def test_a_copy_that_a_version_left_which_verified_less_is_not_used(cache: caches.SubscriptionCache) -> None:
+    current = _version(1)
+    copy = caches._copy(current)
+    before = copy.replace(b'"verification":"stripe",', b"")
+    assert before != copy
+    await cache._copies.write(current.id, before, current.version)
+    assert await cache._read(current.id) is None

@@ -75,6 +75,26 @@ async def test_headers_are_rewritten_too_with_a_secret_or_without_one(alone: Ing
     assert (again.rewritten, again.left) == (0, 2)
 
 
+async def test_verification_secrets_are_rewritten_too_with_a_secret_or_without_one(
+    alone: Ingest, connection: Connection
+) -> None:
+    secrets = subscriptions_pb2.VerificationSecrets(values=["hunter2", "hunter3"])
+    made = [
+        await alone.create(
+            verification=subscriptions_pb2.VERIFICATION_SLACK, verification_secrets=secrets, unsigned=unsigned
+        )
+        for unsigned in (False, True)
+    ]
+    report = await reencrypt(connection, keys(*BOTH))
+    assert (report.rewritten, report.left, report.unreadable) == (2, 0, [])
+    for one in made:
+        query = "SELECT sealed_verification_secrets FROM subscriptions WHERE id = $1"
+        sealed = await connection.fetchval(query, UUID(one.id))
+        assert vault(OTHER_KEY).verification_secrets(UUID(one.id), sealed) == ("hunter2", "hunter3")
+    again = await reencrypt(connection, keys(*BOTH))
+    assert (again.rewritten, again.left) == (0, 2)
+
+
 async def test_a_rotation_at_the_same_time_is_not_lost(alone: Ingest, connection: Connection) -> None:
     made = [await alone.create(secret_key="old") for _ in range(20)]
 

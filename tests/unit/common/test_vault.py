@@ -117,3 +117,27 @@ def test_no_headers_are_nothing() -> None:
     assert vault().seal_headers(ONE, {}) is None
     assert vault().headers(ONE, None) == {}
     assert vault().resealed_headers(ONE, None) is None
+
+
+def test_verification_secrets_open_for_their_subscription_alone_and_are_no_signing_secrets() -> None:
+    sealed = vault().seal_verification(ONE, ["hunter2", "whsec_!"])
+    assert sealed is not None
+    assert b"hunter2" not in sealed
+    opener = vault()
+    assert opener.verification_secrets(ONE, sealed) == ("hunter2", "whsec_!")
+    # What Stripe calls a secret need be no base64.
+    assert [key.hub for key in opener.verification_keys(ONE, sealed)] == [b"hunter2", b"whsec_!"]
+    for wrong in (lambda: opener.verification_keys(OTHER, sealed), lambda: opener.opened(ONE, sealed)):
+        with pytest.raises(CannotOpen):
+            wrong()
+    assert opener.seal_verification(ONE, []) is None
+    assert opener.verification_secrets(ONE, None) == ()
+
+
+def test_verification_keys_are_those_of_what_is_sealed_now() -> None:
+    opener = vault()
+    for secret in ("one", "other"):
+        sealed = vault().seal_verification(ONE, [secret])
+        assert sealed is not None
+        for _ in range(2):
+            assert [key.hub for key in opener.verification_keys(ONE, sealed)] == [secret.encode()]

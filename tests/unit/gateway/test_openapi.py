@@ -104,7 +104,8 @@ def test_every_operation_documents_every_status_it_can_answer(operations: dict[s
         if name in OPERATIONAL:
             continue
         successes = {status for status in operation["responses"] if status.startswith("2")}
-        assert len(successes) == 1, name
+        # A webhook may be a handshake.
+        assert successes == {"200", "202"} if name.startswith("ingest_webhook") else len(successes) == 1, name
         assert set(operation["responses"]) - successes == expected_statuses(operation), name
 
 

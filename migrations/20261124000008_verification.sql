@@ -1,0 +1,14 @@
+-- migrate:up
+
+ALTER TABLE subscriptions
+    -- Whose signature what comes in must carry (services/ingest/verification/presets.py).
+    ADD COLUMN verification text NOT NULL DEFAULT 'auto'
+        CHECK (verification IN ('auto', 'required', 'github', 'stripe', 'shopify', 'slack', 'standard-webhooks', 'none')),
+    -- The secrets to verify it with, encrypted (services/common/vault.py). Null: the signing secrets serve.
+    ADD COLUMN sealed_verification_secrets bytea;
+
+-- migrate:down
+
+ALTER TABLE subscriptions
+    DROP COLUMN verification,
+    DROP COLUMN sealed_verification_secrets;

@@ -1,0 +1,70 @@
+"""Whose signature what comes in for a subscription must carry, and which secrets verify it."""
+
+from collections.abc import Sequence
+from enum import StrEnum
+
+from services.common import errors, signatures
+
+MAX_SECRETS = 2
+MAX_SECRET_LENGTH = 256
+
+
+class Preset(StrEnum):
+    """As it stands in `subscriptions.verification`, and in `verify` of the REST API."""
+
+    # X-Hub-Signature-256, when it is sent.
+    AUTO = "auto"
+    # X-Hub-Signature-256, always.
+    REQUIRED = "required"
+    GITHUB = "github"
+    STRIPE = "stripe"
+    SHOPIFY = "shopify"
+    SLACK = "slack"
+    STANDARD_WEBHOOKS = "standard-webhooks"
+    # Whatever is sent is passed over.
+    NONE = "none"
+
+
+# Their secret is made by the provider, and so is never the one that deliveries are signed with.
+_PROVIDERS_SECRET = frozenset({Preset.STRIPE, Preset.SHOPIFY, Preset.SLACK, Preset.STANDARD_WEBHOOKS})
+# The subscription's own secret serves when there is no other; nothing would pass without one.
+_ANY_SECRET = frozenset({Preset.REQUIRED, Preset.GITHUB})
+
+_FIELD = "verification_secrets"
+
+
+def violations(secrets: Sequence[str]) -> list[errors.Violation]:
+    """What is wrong with verification secrets that somebody gave, whatever the preset; none at all are fine."""
+    if len(secrets) > MAX_SECRETS:
+        return [errors.Violation(field=_FIELD, description=f"must be at most {MAX_SECRETS}")]
+    return [
+        errors.Violation(field=f"{_FIELD}.{index}", description=why)
+        for index, secret in enumerate(secrets)
+        if (why := _why_not(secret))
+    ]
+
+
+def check(preset: Preset, secrets: Sequence[str], *, signs: bool) -> None:
+    """InvalidArgument unless these verification secrets can verify the preset.
+
+    `signs` says whether the subscription has a secret of its own.
+    """
+    if not secrets and preset in _PROVIDERS_SECRET:
+        raise errors.InvalidArgument.field(_FIELD, f"must be given for {preset}: the provider's secret")
+    if not secrets and preset in _ANY_SECRET and not signs:
+        expected = f"must be given for {preset} when the subscription has no secret of its own"
+        raise errors.InvalidArgument.field(_FIELD, expected)
+    if preset is Preset.STANDARD_WEBHOOKS:
+        for index, secret in enumerate(secrets):
+            try:
+                key = signatures.Key.of(secret)
+            except ValueError as error:
+                raise errors.InvalidArgument.field(f"{_FIELD}.{index}", str(error)) from None
+            if not key.standard:
+                raise errors.InvalidArgument.field(f"{_FIELD}.{index}", "must not be empty after whsec_")
+
+
+def _why_not(secret: str) -> str | None:
+    if not 1 <= len(secret) <= MAX_SECRET_LENGTH:
+        return f"must be 1 to {MAX_SECRET_LENGTH} characters"
+    return "must not contain NUL" if "\x00" in secret else None

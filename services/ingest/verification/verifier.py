@@ -1,0 +1,88 @@
+"""Verifies what comes in for a subscription as its preset says, and reads what the sender calls it."""
+
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+import structlog
+
+from protos.webhook.v1 import ingest_pb2
+from services.common import errors, signatures
+from services.common.encryption import CannotOpen
+from services.common.signatures import Key
+from services.common.vault import Vault
+from services.ingest.subscriptions import Subscription
+from services.ingest.verification import contents, schemes
+from services.ingest.verification.contents import NOTHING, Content, Reader
+from services.ingest.verification.headers import Headers, mismatch, missing
+from services.ingest.verification.presets import Preset
+from services.ingest.verification.schemes import Scheme
+
+log = structlog.get_logger(__name__)
+
+HUB_SIGNATURE = "X-Hub-Signature-256"
+
+_SCHEMES: Mapping[Preset, tuple[Scheme, Reader]] = {
+    Preset.STRIPE: (schemes.stripe, contents.stripe),
+    Preset.SHOPIFY: (schemes.shopify, contents.shopify),
+    Preset.SLACK: (schemes.slack, contents.slack),
+    Preset.STANDARD_WEBHOOKS: (schemes.standard, contents.standard),
+}
+
+
+class Verifier:
+    """Verifies with the secrets that stand sealed in the subscription."""
+
+    def __init__(self, vault: Vault) -> None:
+        self._vault = vault
+
+    def verified(self, subscription: Subscription, item: ingest_pb2.IngestItem) -> Content:
+        """What a webhook is by its sender's word, once its signature holds.
+
+        SignatureMissing, SignatureMismatch or SignatureExpired when it does not; WebhookError when the secret cannot be
+        opened.
+        """
+        preset = subscription.verification
+        if preset is Preset.NONE:
+            return NOTHING
+        if preset in _SCHEMES:
+            scheme, reader = _SCHEMES[preset]
+            headers, body = _headers(item), _signed_body(item)
+            scheme(headers, body, self._keys(subscription), time.time())
+            return reader(headers, item.content_type, body)
+        if item.HasField("hub_signature"):
+            self._check_hub(subscription, item)
+        elif preset is not Preset.AUTO:
+            raise missing(HUB_SIGNATURE)
+        if preset is not Preset.GITHUB:
+            return NOTHING
+        return contents.github(_headers(item), item.content_type, item.payload)
+
+    def _check_hub(self, subscription: Subscription, item: ingest_pb2.IngestItem) -> None:
+        keys = self._keys(subscription)
+        if not keys:
+            raise mismatch(HUB_SIGNATURE, "was sent, but the subscription has no secret to verify it with")
+        if not signatures.verify_hub(keys, _signed_body(item), item.hub_signature.signature):
+            raise mismatch(HUB_SIGNATURE, "does not match the body under the subscription's secret")
+
+    def _keys(self, subscription: Subscription) -> Sequence[Key]:
+        """Those of its verification secrets, or of its own where it has none."""
+        try:
+            if subscription.sealed_verification_secrets is not None:
+                return self._vault.verification_keys(subscription.id, subscription.sealed_verification_secrets)
+            if subscription.sealed_secrets is not None:
+                return self._vault.opened(subscription.id, subscription.sealed_secrets).keys(datetime.now(UTC))
+        except CannotOpen as error:
+            log.error("a signing secret cannot be opened", subscription_id=str(subscription.id), reason=str(error))  # noqa: TRY400 - there is no bug to trace
+            raise errors.WebhookError("the subscription's secret cannot be opened; the reason was logged") from None
+        return ()
+
+
+def _signed_body(item: ingest_pb2.IngestItem) -> bytes:
+    if item.hub_signature.HasField("signed_body"):
+        return item.hub_signature.signed_body
+    return item.verification.signed_body if item.verification.HasField("signed_body") else item.payload
+
+
+def _headers(item: ingest_pb2.IngestItem) -> Headers:
+    return Headers((header.name, header.value) for header in item.verification.headers)

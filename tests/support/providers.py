@@ -1,0 +1,52 @@
+"""Headers of requests as providers sign them, made by their own packages where there is one.
+
+Each takes a secret, the body, and the time in seconds since 1970.
+"""
+
+import base64
+import hashlib
+import hmac
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TypeAlias
+
+import standardwebhooks
+import svix
+from slack_sdk.signature import SignatureVerifier
+from stripe import WebhookSignature
+
+Signer: TypeAlias = Callable[[str, bytes, int], dict[str, str]]
+
+
+def by_stripe(secret: str, body: bytes, time: int) -> dict[str, str]:
+    """As Stripe's package signs."""
+    return {"stripe-signature": WebhookSignature.generate_signature_header(body.decode(), secret, time)}
+
+
+def by_shopify(secret: str, body: bytes, time: int) -> dict[str, str]:
+    """As Shopify's documentation says; it signs no time."""
+    digest = hmac.new(secret.encode(), body, hashlib.sha256).digest()
+    return {"x-shopify-hmac-sha256": base64.b64encode(digest).decode()}
+
+
+def by_slack(secret: str, body: bytes, time: int) -> dict[str, str]:
+    """As Slack's package signs."""
+    signature = SignatureVerifier(secret).generate_signature(timestamp=str(time), body=body)
+    return {"x-slack-signature": str(signature), "x-slack-request-timestamp": str(time)}
+
+
+def by_standard(secret: str, body: bytes, time: int) -> dict[str, str]:
+    """As the package of Standard Webhooks signs."""
+    signature = standardwebhooks.Webhook(secret).sign("msg_1", datetime.fromtimestamp(time, UTC), body.decode())
+    return {"webhook-id": "msg_1", "webhook-timestamp": str(time), "webhook-signature": signature}
+
+
+def by_svix(secret: str, body: bytes, time: int) -> dict[str, str]:
+    """As Svix's package signs."""
+    signature = svix.Webhook(secret).sign("msg_1", datetime.fromtimestamp(time, UTC), body.decode())
+    return {"svix-id": "msg_1", "svix-timestamp": str(time), "svix-signature": signature}
+
+
+def by_github(secret: str, body: bytes, time: int) -> dict[str, str]:
+    """As GitHub's documentation says; it signs no time."""
+    return {"x-hub-signature-256": "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()}
