@@ -24,6 +24,17 @@ UPDATE webhook_deliveries
 SET status = $4, reason = $5, completed_at = now()
 WHERE id = ANY($1::uuid[]) AND id BETWEEN $2 AND $3 AND status IN ('pending', 'scheduled')
 
+-- insert_audit_entries --
+-- Tells of changes ($1 to $8: id, time, tenant, action, type and id of the resource, what changed, objects touched besides)
+-- that actor $9 made, with what is known of the actor's key ($10; null for an actor that is none).
+INSERT INTO audit_entries (id, created_at, tenant_id, actor, actor_name, actor_role, actor_tenant_id, action,
+                           resource_type, resource_id, changes, affected)
+SELECT e.id, e.created_at, e.tenant_id, $9, k.name, k.role, k.tenant_id, e.action,
+       e.resource_type, e.resource_id, e.changes, e.affected
+FROM unnest($1::uuid[], $2::timestamptz[], $3::text[], $4::text[], $5::text[], $6::text[], $7::jsonb[], $8::bigint[])
+    AS e (id, created_at, tenant_id, action, resource_type, resource_id, changes, affected)
+LEFT JOIN api_keys k ON k.id = $10::uuid
+
 -- insert_canary --
 -- Leaves the encrypted value by which processes know whether their keys are the right ones, unless there is one.
 INSERT INTO encryption_canary (sealed) VALUES ($1) ON CONFLICT DO NOTHING

@@ -34,6 +34,10 @@ LEFT JOIN subscriptions s
     ON s.tenant_id = t.id AND s.deleted_at IS NULL AND (s.status <> 'disabled' OR s.keep_when_disabled)
 WHERE t.id = $1 AND t.deleted_at IS NULL
 
+-- lock_subscription --
+-- Locks a live subscription of a tenant.
+SELECT * FROM subscriptions WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NULL FOR UPDATE
+
 -- update_subscription --
 -- Replaces a live subscription's fields; the secrets only when $6 says so, the headers when $13 does. Headers that nobody
 -- replaces stay for the host that they were given for, and for no other. Answers it with its breaker.

@@ -167,12 +167,19 @@ WHERE h.subscription_id = seen.subscription_id
 RETURNING h.subscription_id, h.breaker, h.failing_since
 
 -- disable --
--- Disables subscriptions ($1) for the reasons $2, unless they are; answers those that were disabled by this call.
+-- Disables subscriptions ($1) for the reasons $2, unless they are; answers those that were disabled by this call, and
+-- what they were before. They are locked in one order everywhere.
+WITH before AS (
+    SELECT id, status FROM subscriptions
+    WHERE id = ANY($1::uuid[]) AND status <> 'disabled' AND deleted_at IS NULL
+    ORDER BY id
+    FOR UPDATE
+)
 UPDATE subscriptions s
 SET status = 'disabled', status_reason = i.reason, status_since = now(), updated_at = now(), version = version + 1
-FROM unnest($1::uuid[], $2::text[]) AS i (subscription_id, reason)
-WHERE s.id = i.subscription_id AND s.status <> 'disabled' AND s.deleted_at IS NULL
-RETURNING s.id, s.tenant_id, s.version, s.status_reason
+FROM unnest($1::uuid[], $2::text[]) AS i (subscription_id, reason) JOIN before ON before.id = i.subscription_id
+WHERE s.id = i.subscription_id
+RETURNING s.id, s.tenant_id, s.version, s.status_reason, before.status AS status_before
 
 -- keep_worker --
 -- Says that a worker is there.

@@ -8,7 +8,8 @@ from uuid import UUID
 
 import msgspec
 
-from services.common import ids, postgres, sql
+from services.common import audit, ids, postgres, sql
+from services.common.audit import Action, FieldChange
 from services.delivery.settings import WorkerSettings
 
 SQL = sql.Queries("services.delivery.worker")
@@ -240,7 +241,10 @@ class Store:
 
     async def disable(self, reasons: Mapping[UUID, str]) -> list[Disabled]:
         """Disables subscriptions for these reasons; answers those that were not disabled before."""
-        rows = await self.pool.fetch(SQL["disable"], list(reasons), list(reasons.values()))
+        async with self.pool.acquire() as connection, connection.transaction():
+            rows = await connection.fetch(SQL["disable"], list(reasons), list(reasons.values()))
+            if rows:
+                await audit.record(connection, *(_disabled_entry(row) for row in rows), actor=audit.SYSTEM)
         return [
             Disabled(
                 subscription_id=row["id"],
@@ -264,6 +268,18 @@ class Store:
         numbers = [outcome.attempts[-1].number for outcome in outcomes]
         rows = await self.pool.fetch(SQL["deliver_late"], delivery_ids, numbers, min(delivery_ids), max(delivery_ids))
         return [row["id"] for row in rows]
+
+
+def _disabled_entry(row: Any) -> audit.Entry:
+    return audit.Entry(
+        action=Action.DISABLE_SUBSCRIPTION,
+        tenant_id=row["tenant_id"],
+        resource_id=str(row["id"]),
+        changes=[
+            FieldChange(field="status", before=row["status_before"], after="disabled"),
+            FieldChange(field="status_reason", after=row["status_reason"]),
+        ],
+    )
 
 
 def _claim(row: Any, token: UUID, asked_at: float) -> Claim:
