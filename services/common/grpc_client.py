@@ -1,7 +1,6 @@
 """Channels to the other services."""
 
 import contextlib
-import functools
 from collections.abc import AsyncIterator
 from typing import Any, cast
 
@@ -17,7 +16,13 @@ class _Keyed:
 
     def unary_unary(self, *arguments: Any, **options: Any) -> Any:
         """A call, as a stub makes it."""
-        return functools.partial(self._channel.unary_unary(*arguments, **options), metadata=self._metadata)
+        call = self._channel.unary_unary(*arguments, **options)
+        own = self._metadata
+
+        def keyed(request: Any, *, metadata: tuple[tuple[str, str], ...] = (), **how: Any) -> Any:
+            return call(request, metadata=own + metadata, **how)
+
+        return keyed
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._channel, name)

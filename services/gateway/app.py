@@ -9,6 +9,7 @@ from services.gateway import (
     accepting,
     accepting_docs,
     api_keys,
+    audit,
     deliveries,
     docs_pages,
     events,
@@ -57,7 +58,7 @@ def described(services: Backends | None = None) -> FastAPI:
         exception_handlers=problems.HANDLERS,
     )
     api.state.backends = services
-    for resource in (subscriptions, subscription_secrets, events, deliveries, stats, tenants, api_keys):
+    for resource in (subscriptions, subscription_secrets, events, deliveries, stats, tenants, api_keys, audit):
         api.include_router(resource.router)
     api.routes.extend(_docs_pages())
     openapi.install(api, accepting_docs.PATHS, accepting.WebhookAccepted, accepting.EventAccepted)

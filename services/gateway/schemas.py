@@ -1,10 +1,11 @@
 """Parts that the resources' models share."""
 
+from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import Header, Path
 from google.protobuf.timestamp_pb2 import Timestamp as ProtoTimestamp
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
 from services.common import errors, ids, paging
 from services.gateway import openapi
@@ -33,6 +34,17 @@ Timestamp = Annotated[str, Field(json_schema_extra={"format": "date-time"}, exam
 def timestamp(moment: ProtoTimestamp) -> str:
     """RFC 3339 in UTC with milliseconds."""
     return f"{moment.ToDatetime().isoformat(timespec='milliseconds')}Z"
+
+
+def _in_utc(moment: datetime) -> datetime:
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("must be a time of the years 1 to 9999") from None
+
+
+# A time that a client states.
+Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 
 
 def _check_uuid(text: str) -> str:
