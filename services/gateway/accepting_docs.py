@@ -40,6 +40,9 @@ _UNAVAILABLE = (
 )
 
 
+_CONFLICT = f"{openapi.KEY_REUSED} Or it is a system subscription (`SUBSCRIPTION_IS_SYSTEM`), which takes none."
+
+
 _UNSIGNED = (
     "The API key is missing, unknown, revoked or has expired; or the signature does not match, or there is no "
     "secret to verify it with."
@@ -117,7 +120,7 @@ _WEBHOOK: dict[str, Any] = {
     "responses": _responses(
         *openapi.WITH_BODY,
         404,
-        described={401: _UNSIGNED},
+        described={401: _UNSIGNED, 409: _CONFLICT},
         accepted=_accepted(
             "WebhookAccepted",
             {

@@ -29,6 +29,7 @@ _EXAMPLE: dict[str, Any] = {
 
 Status = Literal["active", "paused", "disabled"]
 BreakerState = Literal["closed", "open", "half_open"]
+Kind = Literal["normal", "system"]
 
 _STATUSES: dict[int, Status] = {
     pb.SUBSCRIPTION_STATUS_ACTIVE: "active",
@@ -40,7 +41,9 @@ _BREAKER_STATES: dict[int, BreakerState] = {
     pb.BREAKER_STATE_OPEN: "open",
     pb.BREAKER_STATE_HALF_OPEN: "half_open",
 }
+_KINDS: dict[int, Kind] = {pb.SUBSCRIPTION_KIND_NORMAL: "normal", pb.SUBSCRIPTION_KIND_SYSTEM: "system"}
 _PAUSED = "It is paused (`SUBSCRIPTION_PAUSED`): resume it."
+_CREATE_CONFLICT = f"{openapi.KEY_REUSED} Or the tenant has a system subscription (`SYSTEM_SUBSCRIPTION_EXISTS`)."
 _DISABLED = "It is disabled (`SUBSCRIPTION_DISABLED`): enable it first."
 
 
@@ -123,6 +126,16 @@ class SubscriptionBody(schemas.Request):
         ),
         json_schema_extra={"writeOnly": True},
     )
+    kind: Kind | None = Field(
+        None,
+        description=(
+            "`normal`: it gets the tenant's events. `system`: it gets what the service says of the tenant's other "
+            "subscriptions (`subscription.disabled`, `subscription.failing`, `subscription.recovered`, "
+            "`delivery.exhausted`), and nothing else; a tenant has one at most. Absent or null: normal; in an update, "
+            "what it is, for it cannot be changed."
+        ),
+        examples=["normal"],
+    )
 
 
 class Breaker(schemas.Answer):
@@ -177,6 +190,10 @@ class Subscription(schemas.Answer):
         description="Names of the headers that each request carries besides the service's own.",
         examples=[["Authorization"]],
     )
+    kind: Kind = Field(
+        description="`system`: it gets what the service says of the tenant's others, and nothing else.",
+        examples=["normal"],
+    )
     breaker: Breaker
     created_at: schemas.Timestamp
     updated_at: schemas.Timestamp
@@ -208,7 +225,7 @@ class SubscriptionPage(schemas.Answer):
     summary="Create a subscription",
     response_description="The subscription as stored.",
     responses={
-        **openapi.problems(*openapi.WITH_BODY, described={409: openapi.KEY_REUSED}),
+        **openapi.problems(*openapi.WITH_BODY, described={409: _CREATE_CONFLICT}),
         201: {"headers": {"Location": {"description": "Path of the subscription.", "schema": {"type": "string"}}}},
     },
 )
@@ -376,6 +393,7 @@ def _fields(body: SubscriptionBody) -> dict[str, Any]:
         "rate_limit_burst": body.rate_limit_burst,
         "timeout_seconds": body.timeout_seconds,
         "retry_policy": retry_policies.asked(body.retry_policy),
+        "kind": pb.SubscriptionKind.Value(f"SUBSCRIPTION_KIND_{(body.kind or 'unspecified').upper()}"),
         "headers": pb.CustomHeaders(values=body.headers or {}) if "headers" in body.model_fields_set else None,
     }
 
@@ -398,6 +416,8 @@ def _subscription(message: pb.Subscription) -> Subscription:
         timeout_seconds=message.timeout_seconds if message.HasField("timeout_seconds") else None,
         retry_policy=retry_policies.answered(message),
         header_names=list(message.header_names),
+        # A kept answer of a version before has none.
+        kind=_KINDS.get(message.kind, "normal"),
         breaker=_breaker(message.breaker),
         created_at=schemas.timestamp(message.created_at),
         updated_at=schemas.timestamp(message.updated_at),

@@ -67,6 +67,7 @@ class _Cached(msgspec.Struct, frozen=True, kw_only=True):
     timeout_seconds: float | None
     retry_policy: str | None
     header_names: tuple[str, ...]
+    kind: str
 
 
 _FIELDS = _Cached.__struct_fields__

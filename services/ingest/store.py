@@ -5,14 +5,17 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from services.common import audit, deliveries, errors, postgres, sql
+import asyncpg
+
+from services.common import audit, deliveries, errors, operational_facts, postgres, sql
 from services.common.audit import Action, FieldChange
 from services.common.encryption import CannotOpen
+from services.common.operational_facts import EventType, Fact
 from services.common.vault import Secret, Vault
-from services.ingest import field_changes, idempotency, signing_secrets
+from services.ingest import field_changes, idempotency, signing_secrets, statuses
 from services.ingest.idempotency import Key
 from services.ingest.statuses import Change
-from services.ingest.subscriptions import Breaker, Draft, Shown, Subscription, Target
+from services.ingest.subscriptions import NORMAL, Breaker, Draft, Shown, Subscription, Target
 
 SQL = sql.Queries("services.ingest")
 CANCEL_CHUNK = 5_000
@@ -87,6 +90,8 @@ class Store:
         replaced = [name for name, is_set in (("secret_key", set_secret), ("headers", set_headers)) if is_set]
         async with self._pool.acquire() as connection, connection.transaction():
             before = await self._locked(connection, tenant_id, subscription_id)
+            if draft.kind not in {None, before.kind}:
+                raise errors.InvalidArgument.field("kind", f"cannot be changed; it is {before.kind}")
             row = await connection.fetchrow(
                 SQL["update_subscription"],
                 tenant_id,
@@ -163,6 +168,9 @@ class Store:
             await connection.execute(SQL["set_status"], subscription_id, change.to, change.reason)
             if change.afresh:
                 await connection.execute(SQL["reset_health"], subscription_id)
+            if change.to == statuses.DISABLED:
+                fact = Fact(subscription_id=subscription_id, event_type=EventType.DISABLED, reason=change.reason)
+                await operational_facts.note(connection, fact)
             shown = await self._shown(connection, tenant_id, subscription_id)
             changes = [FieldChange(field="status", before=status, after=change.to)]
             await _tell(connection, change.action, shown[0], changes)
@@ -194,17 +202,24 @@ class Store:
     async def _insert(
         self, connection: postgres.Connection, subscription_id: UUID, tenant_id: str, draft: Draft
     ) -> Subscription:
-        row = await connection.fetchrow(
-            SQL["insert_subscription"],
-            subscription_id,
-            tenant_id,
-            draft.target_url,
-            self._sealed(subscription_id, draft),
-            draft.event_types,
-            draft.description,
-            *_controls(draft),
-            *self._headers(subscription_id, draft),
-        )
+        try:
+            row = await connection.fetchrow(
+                SQL["insert_subscription"],
+                subscription_id,
+                tenant_id,
+                draft.target_url,
+                self._sealed(subscription_id, draft),
+                draft.event_types,
+                draft.description,
+                *_controls(draft),
+                *self._headers(subscription_id, draft),
+                draft.kind or NORMAL,
+            )
+        except asyncpg.UniqueViolationError as error:
+            if error.constraint_name != "subscriptions_system":
+                raise
+            message = "the tenant has a system subscription already; update that one, or delete it first"
+            raise errors.Conflict(message, reason="SYSTEM_SUBSCRIPTION_EXISTS") from None
         if row is None:
             raise no_tenant()
         made = self._subscription(row)

@@ -7,10 +7,12 @@ from services.common import errors, retry_policy, targets
 from services.common.egress import EgressDenied, Policy
 from services.common.retry_policy import Asked, RetrySettings
 from services.common.vault import Secret
-from services.ingest.subscriptions import Breaker, Draft, Shown, Subscription
+from services.ingest.subscriptions import NORMAL, SYSTEM, Breaker, Draft, Shown, Subscription
 
 _STATUS_PREFIX = "SUBSCRIPTION_STATUS_"
 _STATE_PREFIX = "BREAKER_STATE_"
+_KIND_PREFIX = "SUBSCRIPTION_KIND_"
+_KINDS = {pb.SUBSCRIPTION_KIND_NORMAL: NORMAL, pb.SUBSCRIPTION_KIND_SYSTEM: SYSTEM}
 
 
 def draft(
@@ -23,6 +25,8 @@ def draft(
     """What a request asks for, with this secret; InvalidArgument naming each field at fault."""
     asked: Asked | None = None
     refused = _denied(request.target_url, policy)
+    if request.kind not in pb.SubscriptionKind.values():
+        refused += (errors.Violation(field="kind", description="must be normal or system"),)
     if request.HasField("retry_policy"):
         try:
             asked = retry_policy.accepted(
@@ -41,6 +45,7 @@ def draft(
         timeout_seconds=request.timeout_seconds if request.HasField("timeout_seconds") else None,
         retry_policy=asked,
         headers=dict(request.headers.values),
+        kind=_KINDS.get(request.kind),
         refused=refused,
     )
 
@@ -65,6 +70,7 @@ def message(shown: Shown, previous_secrets: Iterable[Secret] = ()) -> pb.Subscri
         retry_policy=_policy(subscription),
         breaker=_breaker(breaker),
         header_names=subscription.header_names,
+        kind=pb.SubscriptionKind.Value(_KIND_PREFIX + subscription.kind.upper()),
     )
     for secret in previous_secrets:
         if secret.ends_at is not None:

@@ -17,6 +17,9 @@ MAX_RATE = 100_000
 MAX_BURST = 1_000_000
 MIN_TIMEOUT_SECONDS, MAX_TIMEOUT_SECONDS = 1, 30
 
+# Of a subscription: whether it gets the tenant's events, or what the service says of the others.
+NORMAL, SYSTEM = "normal", "system"
+
 # A subscription that an event goes to, and whether its deliveries are steady: nothing holds them back.
 Target: TypeAlias = tuple[UUID, bool]
 
@@ -49,6 +52,8 @@ class Subscription:
     retry_policy: str | None
     # Of the headers that its requests carry besides the service's own; their values are for the workers alone.
     header_names: tuple[str, ...]
+    # NORMAL or SYSTEM.
+    kind: str
     # Both made once, for each event asks.
     filter: Filter = field(repr=False, compare=False)
     # Itself, or nothing while it takes no events.
@@ -78,6 +83,7 @@ class Subscription:
             timeout_seconds=row["timeout_seconds"],
             retry_policy=row["retry_policy"],
             header_names=tuple(row["header_names"]),
+            kind=row["kind"],
             filter=Filter(types),
             targets=_targets(row),
         )
@@ -133,6 +139,8 @@ class Draft:
     # Checked where the service's own is known.
     retry_policy: Asked | None = None
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    # None: NORMAL for a new one; else as it is, for it cannot be changed.
+    kind: str | None = None
     # What was found wrong before, to be said together with the rest.
     refused: Sequence[errors.Violation] = ()
 
