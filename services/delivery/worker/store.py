@@ -8,8 +8,9 @@ from uuid import UUID
 
 import msgspec
 
-from services.common import audit, ids, postgres, sql
+from services.common import audit, ids, operational_facts, postgres, sql
 from services.common.audit import Action, FieldChange
+from services.common.operational_facts import EventType, Fact
 from services.delivery.settings import WorkerSettings
 
 SQL = sql.Queries("services.delivery.worker")
@@ -210,7 +211,7 @@ class Store:
         return changed
 
     async def record_health(self, sums: Sequence[Sum], settings: WorkerSettings) -> list[Verdict]:
-        """Adds what this worker saw to what all saw, and moves breakers accordingly."""
+        """Adds what this worker saw to what all saw, and moves breakers accordingly; notes those that were moved."""
         names = [seen.subscription_id for seen in sums]
         async with self.pool.acquire() as connection, connection.transaction():
             await connection.execute(SQL["insert_health"], names)
@@ -229,6 +230,9 @@ class Store:
                 settings.breaker_cooldown_seconds,
                 settings.breaker_cooldown_cap_seconds,
             )
+            errors = {seen.subscription_id: seen.last_error for seen in sums}
+            moved = (_moved(row, before[row["subscription_id"]], errors[row["subscription_id"]]) for row in rows)
+            await operational_facts.note(connection, *filter(None, moved))
         return [
             Verdict(
                 subscription_id=row["subscription_id"],
@@ -239,12 +243,14 @@ class Store:
             for row in rows
         ]
 
-    async def disable(self, reasons: Mapping[UUID, str]) -> list[Disabled]:
-        """Disables subscriptions for these reasons; answers those that were not disabled before."""
+    async def disable(self, reasons: Mapping[UUID, str], last_errors: Mapping[UUID, str]) -> list[Disabled]:
+        """Disables subscriptions for these reasons; answers those that were not disabled before, and notes them."""
         async with self.pool.acquire() as connection, connection.transaction():
             rows = await connection.fetch(SQL["disable"], list(reasons), list(reasons.values()))
             if rows:
                 await audit.record(connection, *(_disabled_entry(row) for row in rows), actor=audit.SYSTEM)
+                facts = (_disabled_fact(row, last_errors.get(row["id"])) for row in rows)
+                await operational_facts.note(connection, *facts)
         return [
             Disabled(
                 subscription_id=row["id"],
@@ -280,6 +286,30 @@ def _disabled_entry(row: Any) -> audit.Entry:
             FieldChange(field="status_reason", after=row["status_reason"]),
         ],
     )
+
+
+def _disabled_fact(row: Any, last_error: str | None) -> Fact:
+    return Fact(
+        subscription_id=row["id"],
+        event_type=EventType.DISABLED,
+        reason=row["status_reason"],
+        last_error=last_error or None,
+    )
+
+
+def _moved(row: Any, before: str, last_error: str) -> Fact | None:
+    """What is to be told of a breaker: that it opened or closed. A probe that failed goes on with what was told."""
+    name, now = row["subscription_id"], row["breaker"]
+    if before == "closed" and now == "open":
+        return Fact(
+            subscription_id=name,
+            event_type=EventType.FAILING,
+            reason=row["breaker_reason"],
+            last_error=last_error or None,
+        )
+    if before != "closed" and now == "closed":
+        return Fact(subscription_id=name, event_type=EventType.RECOVERED)
+    return None
 
 
 def _claim(row: Any, token: UUID, asked_at: float) -> Claim:
