@@ -9,9 +9,8 @@ from uuid import UUID
 import msgspec
 
 from services.common import audit, ids, operational_facts, postgres, sql
-from services.common.audit import Action, FieldChange
-from services.common.operational_facts import EventType, Fact
 from services.delivery.settings import WorkerSettings
+from services.delivery.worker import notices
 
 SQL = sql.Queries("services.delivery.worker")
 
@@ -231,7 +230,10 @@ class Store:
                 settings.breaker_cooldown_cap_seconds,
             )
             errors = {seen.subscription_id: seen.last_error for seen in sums}
-            moved = (_moved(row, before[row["subscription_id"]], errors[row["subscription_id"]]) for row in rows)
+            moved = (
+                notices.breaker_fact(row, before[row["subscription_id"]], errors[row["subscription_id"]])
+                for row in rows
+            )
             await operational_facts.note(connection, *filter(None, moved))
         return [
             Verdict(
@@ -248,8 +250,8 @@ class Store:
         async with self.pool.acquire() as connection, connection.transaction():
             rows = await connection.fetch(SQL["disable"], list(reasons), list(reasons.values()))
             if rows:
-                await audit.record(connection, *(_disabled_entry(row) for row in rows), actor=audit.SYSTEM)
-                facts = (_disabled_fact(row, last_errors.get(row["id"])) for row in rows)
+                await audit.record(connection, *(notices.disabled_entry(row) for row in rows), actor=audit.SYSTEM)
+                facts = (notices.disabled_fact(row, last_errors.get(row["id"])) for row in rows)
                 await operational_facts.note(connection, *facts)
         return [
             Disabled(
@@ -274,42 +276,6 @@ class Store:
         numbers = [outcome.attempts[-1].number for outcome in outcomes]
         rows = await self.pool.fetch(SQL["deliver_late"], delivery_ids, numbers, min(delivery_ids), max(delivery_ids))
         return [row["id"] for row in rows]
-
-
-def _disabled_entry(row: Any) -> audit.Entry:
-    return audit.Entry(
-        action=Action.DISABLE_SUBSCRIPTION,
-        tenant_id=row["tenant_id"],
-        resource_id=str(row["id"]),
-        changes=[
-            FieldChange(field="status", before=row["status_before"], after="disabled"),
-            FieldChange(field="status_reason", after=row["status_reason"]),
-        ],
-    )
-
-
-def _disabled_fact(row: Any, last_error: str | None) -> Fact:
-    return Fact(
-        subscription_id=row["id"],
-        event_type=EventType.DISABLED,
-        reason=row["status_reason"],
-        last_error=last_error or None,
-    )
-
-
-def _moved(row: Any, before: str, last_error: str) -> Fact | None:
-    """What is to be told of a breaker: that it opened or closed. A probe that failed goes on with what was told."""
-    name, now = row["subscription_id"], row["breaker"]
-    if before == "closed" and now == "open":
-        return Fact(
-            subscription_id=name,
-            event_type=EventType.FAILING,
-            reason=row["breaker_reason"],
-            last_error=last_error or None,
-        )
-    if before != "closed" and now == "closed":
-        return Fact(subscription_id=name, event_type=EventType.RECOVERED)
-    return None
 
 
 def _claim(row: Any, token: UUID, asked_at: float) -> Claim:
