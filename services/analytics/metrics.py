@@ -20,7 +20,9 @@ RETENTION_SECONDS = Histogram(
     buckets=(0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300),
 )
 RETENTION_PARTITIONS_DROPPED = Counter("webhook_retention_partitions_dropped_total", "Partitions dropped.")
-RETENTION_ROWS_DELETED = Counter("webhook_retention_rows_deleted_total", "Statistics rows deleted for their age.")
+RETENTION_ROWS_DELETED = Counter(
+    "webhook_retention_rows_deleted_total", "Rows of statistics and of the audit log deleted for their age."
+)
 RETENTION_OVERDUE = Gauge(
     "webhook_retention_overdue_partitions",
     "Partitions past LOG_RETENTION_HOURS that could not be dropped, or are held past DELIVERY_EXPIRY_HOURS.",

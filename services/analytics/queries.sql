@@ -87,6 +87,10 @@ RETURNING extract(epoch FROM due_at - clock_timestamp())::float8
 DELETE FROM delivery_stats
 WHERE ctid = ANY (ARRAY(SELECT ctid FROM delivery_stats WHERE minute < now() - $1::interval ORDER BY minute LIMIT $2))
 
+-- delete_old_audit_entries --
+-- Deletes up to $2 entries of the audit log that are older than $1, the oldest first; answers how many.
+SELECT delete_old_audit_entries($1, $2)
+
 -- create_partitions --
 -- Makes the partitions that are needed now.
 SELECT create_current_partitions()

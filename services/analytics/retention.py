@@ -1,4 +1,4 @@
-"""The loop that makes the partitions ahead and drops what is older than LOG_RETENTION_HOURS.
+"""The loop that makes the partitions ahead and drops what is older than LOG_RETENTION_HOURS, or AUDIT_RETENTION_HOURS.
 
 Every pass first makes the partitions of the days to come. Then, in one process at a time, it looks at each day
 that is past its retention. The day's partitions (webhook_deliveries, delivery_attempts, webhook_events: ids of a
@@ -22,7 +22,7 @@ Partitions are known by the names that create_partitions() gives; a table to be 
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from itertools import groupby
 
@@ -46,7 +46,7 @@ RETRY_SECONDS = 30.0
 
 
 async def run_once(stats: StatsStore, settings: AnalyticsSettings) -> None:
-    """One pass: makes partitions, drops old ones, deletes old statistics. Raises what stopped it."""
+    """One pass: makes partitions, drops old ones, deletes old statistics and audit entries. Raises what stopped it."""
     async with partitions(settings, lock_timeout_seconds=LOCK_TIMEOUT_SECONDS) as store:
         made = await store.create()
         if made:
@@ -58,8 +58,14 @@ async def run_once(stats: StatsStore, settings: AnalyticsSettings) -> None:
             else:
                 metrics.RETENTION_HELD.set(0)
                 metrics.RETENTION_OVERDUE.set(0)
+    await _delete_all(stats.delete_old, settings.retention + STATS_EXTRA)
+    await _delete_all(stats.delete_old_audit_entries, settings.audit_retention)
+
+
+async def _delete_all(delete: Callable[[timedelta, int], Awaitable[int]], age: timedelta) -> None:
+    """Deletes what is older, chunk by chunk."""
     while True:
-        deleted = await stats.delete_old(settings.retention + STATS_EXTRA, DELETE_ROWS)
+        deleted = await delete(age, DELETE_ROWS)
         metrics.RETENTION_ROWS_DELETED.inc(deleted)
         if deleted < DELETE_ROWS:
             return

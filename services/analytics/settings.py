@@ -15,6 +15,8 @@ class AnalyticsSettings(PostgresSettings, GrpcServerSettings, TracingDoorSetting
     grpc_port: Port = 50053
     # Hours that events, deliveries, attempts and their statistics are kept, counted from the end of their UTC day.
     log_retention_hours: PositiveInt = 72
+    # Hours that entries of the audit log are kept.
+    audit_retention_hours: PositiveInt = 8760
     # Hours after which an unfinished delivery ends; until then it holds its day back from retention.
     delivery_expiry_hours: PositiveInt = 168
     # Seconds between two roll-ups: how old statistics get.
@@ -28,6 +30,11 @@ class AnalyticsSettings(PostgresSettings, GrpcServerSettings, TracingDoorSetting
     def retention(self) -> timedelta:
         """LOG_RETENTION_HOURS."""
         return timedelta(hours=self.log_retention_hours)
+
+    @property
+    def audit_retention(self) -> timedelta:
+        """AUDIT_RETENTION_HOURS."""
+        return timedelta(hours=self.audit_retention_hours)
 
     @property
     def delivery_expiry(self) -> timedelta:

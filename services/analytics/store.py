@@ -57,7 +57,7 @@ class Turn:
 
 
 class StatsStore:
-    """Statistics: what the roll-ups write and GetStats reads."""
+    """What the roll-ups write and GetStats reads, and how rows that are no partition's come to their end."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
@@ -94,6 +94,11 @@ class StatsStore:
             await connection.fetchrow(_queries["begin_rollup"])
             state = await connection.fetchrow(_queries["take_turn"])
             yield Turn(connection, state) if state is not None else None
+
+    async def delete_old_audit_entries(self, age: timedelta, limit: int) -> int:
+        """Deletes up to `limit` entries of the audit log that are older than `age`; answers how many it deleted."""
+        deleted: int = await self._pool.fetchval(_queries["delete_old_audit_entries"], age, limit)
+        return deleted
 
     async def delete_old(self, age: timedelta, limit: int) -> int:
         """Deletes up to `limit` rows of minutes that are older than `age`; answers how many it deleted."""

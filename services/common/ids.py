@@ -2,6 +2,7 @@
 
 import hashlib
 import time
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import uuid_utils.compat
@@ -10,6 +11,7 @@ from services.common import errors
 
 _VERSION = 7
 _MILLISECONDS_SHIFT = 80
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MAX_CLOCK_DIFFERENCE_SECONDS = 300
 
 
@@ -32,6 +34,12 @@ def parse(field: str, text: str) -> UUID:
 def seconds(value: UUID) -> float:
     """The Unix time in seconds that a UUIDv7 carries."""
     return (value.int >> _MILLISECONDS_SHIFT) / 1000
+
+
+def least_at(moment: datetime) -> UUID:
+    """The least UUIDv7 of this moment, to the millisecond above; those of years before 1970 begin at the first."""
+    milliseconds = -((_EPOCH - moment) // timedelta(milliseconds=1))
+    return UUID(int=max(milliseconds, 0) << _MILLISECONDS_SHIFT)
 
 
 def check_fresh(field: str, value: UUID) -> None:

@@ -18,6 +18,8 @@ from services.delivery.dispatcher.dispatcher import Dispatcher
 from services.delivery.dispatcher.limiter import Limiter
 from services.delivery.dispatcher.store import Store as DispatcherStore
 from services.delivery.dispatcher.turns import Turns
+from services.delivery.operational import loop as operational
+from services.delivery.operational.store import Store as OperationalStore
 from services.delivery.settings import DeliverySettings
 
 SERVICES = (deliveries_pb2.DESCRIPTOR.services_by_name["DeliveryService"].full_name,)
@@ -47,6 +49,10 @@ async def serve(process: lifecycle.Process, settings: DeliverySettings) -> Async
             process.spawn("queue_gauges", gauges.keep(store, turns, broker)),
             process.spawn("redis_gauges", redis_gauges.keep(client)),
             process.spawn("doorbell_sweeper", gauges.sweep(broker)),
+            process.spawn(
+                "operational_events",
+                operational.run(OperationalStore(pool, expiry_hours=settings.delivery_expiry_hours)),
+            ),
         ]
         for loop in loops:
             stack.push_async_callback(process.cancel, loop)

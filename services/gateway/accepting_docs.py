@@ -40,6 +40,9 @@ _UNAVAILABLE = (
 )
 
 
+_CONFLICT = f"{openapi.KEY_REUSED} Or it is a system subscription (`SUBSCRIPTION_IS_SYSTEM`), which takes none."
+
+
 _UNSIGNED = (
     "The API key is missing, unknown, revoked or has expired; or the signature that the subscription's `verify` asks "
     "for is missing (`SIGNATURE_MISSING`), does not match (`SIGNATURE_MISMATCH`), or is of another time "
@@ -140,7 +143,7 @@ _WEBHOOK: dict[str, Any] = {
     | _responses(
         *openapi.WITH_BODY,
         404,
-        described={401: _UNSIGNED},
+        described={401: _UNSIGNED, 409: _CONFLICT},
         accepted=_accepted(
             "WebhookAccepted",
             {

@@ -10,6 +10,7 @@ from services.gateway import (
     accepting,
     accepting_docs,
     api_keys,
+    audit,
     deliveries,
     docs_pages,
     events,
@@ -69,7 +70,7 @@ def described(services: Backends | None = None) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     api.state.backends = services
-    for resource in (subscriptions, subscription_secrets, events, deliveries, stats, tenants, api_keys):
+    for resource in (subscriptions, subscription_secrets, events, deliveries, stats, tenants, api_keys, audit):
         api.include_router(resource.router)
     api.routes.extend(_docs_pages())
     openapi.install(api, accepting_docs.PATHS, accepting.WebhookAccepted, accepting.EventAccepted)

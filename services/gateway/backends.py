@@ -11,15 +11,19 @@ from fastapi import Depends, Request
 from protos.webhook.v1 import (
     access_pb2_grpc,
     analytics_pb2_grpc,
+    audit_pb2_grpc,
     deliveries_pb2_grpc,
     ingest_pb2_grpc,
     subscriptions_pb2_grpc,
 )
+from services.common.auth.authenticator import ACTOR_HEADER
 from services.gateway import callers
+from services.gateway.callers import Caller
 
 if TYPE_CHECKING:  # the asynchronous stubs exist for the type checker alone
     from protos.webhook.v1.access_pb2_grpc import AccessServiceAsyncStub
     from protos.webhook.v1.analytics_pb2_grpc import AnalyticsServiceAsyncStub
+    from protos.webhook.v1.audit_pb2_grpc import AuditServiceAsyncStub
     from protos.webhook.v1.deliveries_pb2_grpc import DeliveryServiceAsyncStub
     from protos.webhook.v1.ingest_pb2_grpc import IngestServiceAsyncStub
     from protos.webhook.v1.subscriptions_pb2_grpc import SubscriptionServiceAsyncStub
@@ -42,8 +46,9 @@ class Backends:
     ingest: "IngestServiceAsyncStub"
     deliveries: "DeliveryServiceAsyncStub"
     analytics: "AnalyticsServiceAsyncStub"
-    # Of all tenants; its requests name them themselves.
+    # Of all tenants; their requests name them themselves.
     access: "AccessServiceAsyncStub"
+    audit: "AuditServiceAsyncStub"
     timeout_seconds: float
 
     @classmethod
@@ -55,33 +60,41 @@ class Backends:
             deliveries=deliveries_pb2_grpc.DeliveryServiceStub(channels.delivery),
             analytics=analytics_pb2_grpc.AnalyticsServiceStub(channels.analytics),
             access=access_pb2_grpc.AccessServiceStub(channels.ingest),
+            audit=audit_pb2_grpc.AuditServiceStub(channels.ingest),
             timeout_seconds=timeout_seconds,
         )
 
-    def acting_for(self, tenant_id: str) -> "Backends":
-        """The same, whose every request states this tenant."""
+    def acting_for(self, caller: Caller) -> "Backends":
+        """The same, whose every request states the tenant of this caller, and every call on whose behalf it is made."""
         return dataclasses.replace(
             self,
-            subscriptions=cast("SubscriptionServiceAsyncStub", _Stating(self.subscriptions, tenant_id)),
-            ingest=cast("IngestServiceAsyncStub", _Stating(self.ingest, tenant_id)),
-            deliveries=cast("DeliveryServiceAsyncStub", _Stating(self.deliveries, tenant_id)),
-            analytics=cast("AnalyticsServiceAsyncStub", _Stating(self.analytics, tenant_id)),
+            subscriptions=cast("SubscriptionServiceAsyncStub", _Stating(self.subscriptions, caller)),
+            ingest=cast("IngestServiceAsyncStub", _Stating(self.ingest, caller)),
+            deliveries=cast("DeliveryServiceAsyncStub", _Stating(self.deliveries, caller)),
+            analytics=cast("AnalyticsServiceAsyncStub", _Stating(self.analytics, caller)),
+            access=cast("AccessServiceAsyncStub", _Stating(self.access, caller, of_all_tenants=True)),
         )
 
 
 class _Stating:
-    """A stub that puts the tenant into whatever is asked, so that no route can forget it."""
+    """A stub that says in whatever is asked who asks it, so that no route can forget it.
 
-    def __init__(self, stub: object, tenant_id: str) -> None:
+    The tenant stands in the request, except where requests name tenants themselves; the key, for the audit log, in the
+    metadata.
+    """
+
+    def __init__(self, stub: object, caller: Caller, *, of_all_tenants: bool = False) -> None:
         self._stub = stub
-        self._tenant_id = tenant_id
+        self._tenant_id = None if of_all_tenants else caller.tenant_id
+        self._metadata = ((ACTOR_HEADER, caller.key_id),)
 
     def __getattr__(self, method: str) -> Any:
         call = getattr(self._stub, method)
 
         def stated(request: Any, *, timeout: float) -> Awaitable[Any]:
-            request.tenant_id = self._tenant_id
-            answer: Awaitable[Any] = call(request, timeout=timeout)
+            if self._tenant_id is not None:
+                request.tenant_id = self._tenant_id
+            answer: Awaitable[Any] = call(request, timeout=timeout, metadata=self._metadata)
             return answer
 
         return stated
@@ -90,7 +103,7 @@ class _Stating:
 async def _of(request: Request) -> Backends:
     """Those of the caller's tenant: no route gets any others."""
     backends: Backends = request.app.state.backends
-    return backends.acting_for(callers.of(request.scope).tenant_id)
+    return backends.acting_for(callers.of(request.scope))
 
 
 # The type of a route's parameter that gets the application's Backends.

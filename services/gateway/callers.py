@@ -42,11 +42,13 @@ class Caller:
 
     tenant_id: str
     role: Role
+    # As identity.Identity has it.
+    key_id: str
     bucket: Bucket | None = None
 
 
 # Where no key is required: everything, in the default tenant.
-ANYBODY = Caller(tenant_id=identity.DEFAULT_TENANT, role=Role.ADMIN)
+ANYBODY = Caller(tenant_id=identity.DEFAULT_TENANT, role=Role.ADMIN, key_id=identity.ANONYMOUS_ID)
 
 
 class Callers:
@@ -85,7 +87,8 @@ class Callers:
             raise errors.Unauthenticated(answer.refusal.message, reason=answer.refusal.reason)
         found = answer.caller
         own = found.requests_per_second if found.HasField("requests_per_second") else self._requests_per_second
-        return Caller(tenant_id=found.tenant_id, role=_ROLES[found.role], bucket=self._bucket(found.key_id, own))
+        bucket = self._bucket(found.key_id, own)
+        return Caller(tenant_id=found.tenant_id, role=_ROLES[found.role], key_id=found.key_id, bucket=bucket)
 
     async def _call(self, request: pb.AuthenticateRequest) -> pb.AuthenticateResponse:
         try:

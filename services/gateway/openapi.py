@@ -30,7 +30,7 @@ TAGS = [
     {"name": "subscriptions", "description": "Where events go, and which."},
     {"name": "deliveries", "description": "What became of an event on its way to a subscription."},
     {"name": "statistics", "description": "Counts and latencies of attempts."},
-    {"name": "admin", "description": "Tenants and API keys, for keys of role `admin`."},
+    {"name": "admin", "description": "Tenants, API keys and the audit log, for keys of role `admin`."},
     {"name": "operations", "description": "For the machines that run this."},
 ]
 

@@ -38,6 +38,7 @@ LEAST: Mapping[str, Role] = {
     "create_api_key": Role.ADMIN,
     "list_api_keys": Role.ADMIN,
     "revoke_api_key": Role.ADMIN,
+    "list_audit_entries": Role.ADMIN,
 }
 
 

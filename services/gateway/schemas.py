@@ -1,10 +1,12 @@
 """Parts that the resources' models share."""
 
+import re
+from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import Header, Path
 from google.protobuf.timestamp_pb2 import Timestamp as ProtoTimestamp
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from services.common import errors, ids, paging
 from services.gateway import openapi
@@ -33,6 +35,27 @@ Timestamp = Annotated[str, Field(json_schema_extra={"format": "date-time"}, exam
 def timestamp(moment: ProtoTimestamp) -> str:
     """RFC 3339 in UTC with milliseconds."""
     return f"{moment.ToDatetime().isoformat(timespec='milliseconds')}Z"
+
+
+_RFC_3339 = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:.+")
+
+
+def _check_time(value: object) -> object:
+    # pydantic would take numbers too, for seconds or milliseconds by their size.
+    if not isinstance(value, str) or not _RFC_3339.fullmatch(value):
+        raise ValueError(f"must be a time such as {EXAMPLE_TIME}")
+    return value
+
+
+def _in_utc(moment: datetime) -> datetime:
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("must be a time of the years 1 to 9999") from None
+
+
+# A time that a client states, in the words of RFC 3339.
+Moment = Annotated[AwareDatetime, BeforeValidator(_check_time), AfterValidator(_in_utc)]
 
 
 def _check_uuid(text: str) -> str:

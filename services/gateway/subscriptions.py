@@ -36,6 +36,7 @@ _VERIFIED_EXAMPLE: dict[str, Any] = {
 Verify = Literal["auto", "required", "github", "stripe", "shopify", "slack", "standard-webhooks", "none"]
 Status = Literal["active", "paused", "disabled"]
 BreakerState = Literal["closed", "open", "half_open"]
+Kind = Literal["normal", "system"]
 
 _STATUSES: dict[int, Status] = {
     pb.SUBSCRIPTION_STATUS_ACTIVE: "active",
@@ -58,7 +59,9 @@ _VERIFY: dict[Verify, pb.Verification.ValueType] = {
     "none": pb.VERIFICATION_NONE,
 }
 _VERIFIED: dict[int, Verify] = {number: name for name, number in _VERIFY.items()}
+_KINDS: dict[int, Kind] = {pb.SUBSCRIPTION_KIND_NORMAL: "normal", pb.SUBSCRIPTION_KIND_SYSTEM: "system"}
 _PAUSED = "It is paused (`SUBSCRIPTION_PAUSED`): resume it."
+_CREATE_CONFLICT = f"{openapi.KEY_REUSED} Or the tenant has a system subscription (`SYSTEM_SUBSCRIPTION_EXISTS`)."
 _DISABLED = "It is disabled (`SUBSCRIPTION_DISABLED`): enable it first."
 
 
@@ -163,6 +166,16 @@ class SubscriptionBody(schemas.Request):
         ),
         json_schema_extra={"writeOnly": True},
     )
+    kind: Kind | None = Field(
+        None,
+        description=(
+            "`normal`: it gets the tenant's events. `system`: it gets what the service says of the tenant's other "
+            "subscriptions (`subscription.disabled`, `subscription.failing`, `subscription.recovered`, "
+            "`delivery.exhausted`), and nothing else; a tenant has one at most. Absent or null: normal; in an update, "
+            "what it is, for it cannot be changed."
+        ),
+        examples=["normal"],
+    )
 
 
 class Breaker(schemas.Answer):
@@ -221,6 +234,10 @@ class Subscription(schemas.Answer):
     has_verification_secret: bool = Field(
         description="Whether they are verified with secrets of their own, and not with `secret_key`.", examples=[True]
     )
+    kind: Kind = Field(
+        description="`system`: it gets what the service says of the tenant's others, and nothing else.",
+        examples=["normal"],
+    )
     breaker: Breaker
     created_at: schemas.Timestamp
     updated_at: schemas.Timestamp
@@ -252,7 +269,7 @@ class SubscriptionPage(schemas.Answer):
     summary="Create a subscription",
     response_description="The subscription as stored.",
     responses={
-        **openapi.problems(*openapi.WITH_BODY, described={409: openapi.KEY_REUSED}),
+        **openapi.problems(*openapi.WITH_BODY, described={409: _CREATE_CONFLICT}),
         201: {"headers": {"Location": {"description": "Path of the subscription.", "schema": {"type": "string"}}}},
     },
 )
@@ -420,6 +437,7 @@ def _fields(body: SubscriptionBody) -> dict[str, Any]:
         "rate_limit_burst": body.rate_limit_burst,
         "timeout_seconds": body.timeout_seconds,
         "retry_policy": retry_policies.asked(body.retry_policy),
+        "kind": pb.SubscriptionKind.Value(f"SUBSCRIPTION_KIND_{(body.kind or 'unspecified').upper()}"),
         "headers": pb.CustomHeaders(values=body.headers or {}) if "headers" in body.model_fields_set else None,
         "verification": _VERIFY[body.verify] if body.verify is not None else None,
         "verification_secrets": pb.VerificationSecrets(values=body.verification_secrets or [])
@@ -448,6 +466,8 @@ def _subscription(message: pb.Subscription) -> Subscription:
         header_names=list(message.header_names),
         verify=_VERIFIED[message.verification],
         has_verification_secret=message.has_verification_secret,
+        # A kept answer of a version before has none.
+        kind=_KINDS.get(message.kind, "normal"),
         breaker=_breaker(message.breaker),
         created_at=schemas.timestamp(message.created_at),
         updated_at=schemas.timestamp(message.updated_at),

@@ -10,6 +10,8 @@ import structlog
 from protos.webhook.v1 import (
     access_pb2,
     access_pb2_grpc,
+    audit_pb2,
+    audit_pb2_grpc,
     ingest_pb2,
     ingest_pb2_grpc,
     subscriptions_pb2,
@@ -23,6 +25,8 @@ from services.common.settings import load
 from services.common.vault import Vault
 from services.ingest.access.service import AccessService
 from services.ingest.access.store import AccessStore
+from services.ingest.audit.service import AuditService
+from services.ingest.audit.store import AuditStore
 from services.ingest.cache import SubscriptionCache
 from services.ingest.committer import Committer
 from services.ingest.event_store import EventStore
@@ -37,6 +41,7 @@ SERVICES = (
     ingest_pb2.DESCRIPTOR.services_by_name["IngestService"].full_name,
     subscriptions_pb2.DESCRIPTOR.services_by_name["SubscriptionService"].full_name,
     access_pb2.DESCRIPTOR.services_by_name["AccessService"].full_name,
+    audit_pb2.DESCRIPTOR.services_by_name["AuditService"].full_name,
 )
 PARTITIONS_INTERVAL_SECONDS = 3600
 PARTITIONS_RETRY_SECONDS = 1
@@ -86,6 +91,7 @@ async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIt
             subscriptions_pb2_grpc.add_SubscriptionServiceServicer_to_server(subscriptions, server)
             access = AccessService(AccessStore(pool), callers)
             access_pb2_grpc.add_AccessServiceServicer_to_server(access, server)
+            audit_pb2_grpc.add_AuditServiceServicer_to_server(AuditService(AuditStore(pool)), server)
 
         try:
             authenticator = Authenticator(settings, callers.find)

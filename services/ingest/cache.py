@@ -71,6 +71,7 @@ class _Cached(msgspec.Struct, frozen=True, kw_only=True):
     # Without a default: a copy that lacks it was left by a version that verified less, and is not used.
     verification: Preset
     sealed_verification_secrets: bytes | None
+    kind: str
 
 
 _FIELDS = _Cached.__struct_fields__

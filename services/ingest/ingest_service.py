@@ -19,7 +19,7 @@ from services.ingest.event_store import EventStore
 from services.ingest.events import Accepted, Answer, Handshake, NewEvent
 from services.ingest.idempotency import Key, key_of
 from services.ingest.store import no_subscription
-from services.ingest.subscriptions import Subscription, Target
+from services.ingest.subscriptions import SYSTEM, Subscription, Target
 from services.ingest.verification.contents import NOTHING
 from services.ingest.verification.presets import Preset
 from services.ingest.verification.verifier import Verifier
@@ -172,7 +172,10 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         )
 
     async def _subscription(self, tenant_id: str, text: str, ingest_token: str) -> Subscription:
-        """One of the tenant, or of whichever tenant when its own token is shown; NotFound without a word on why."""
+        """One of the tenant, or of whichever tenant when its own token is shown; NotFound without a word on why.
+
+        Conflict for a system subscription.
+        """
         subscription_id = ids.parse("subscription_id", text)
         subscription = await self._cache.get(subscription_id)
         if subscription is None or not (
@@ -181,6 +184,9 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
             else subscription.tenant_id == tenant_id
         ):
             raise no_subscription(subscription_id)
+        if subscription.kind == SYSTEM:
+            message = "a system subscription gets operational events and nothing else"
+            raise errors.Conflict(message, reason="SUBSCRIPTION_IS_SYSTEM")
         return subscription
 
 

@@ -2,9 +2,9 @@
 -- Makes a subscription, unless its tenant is unknown or deleted. The tenant is not deleted before this is committed.
 INSERT INTO subscriptions (id, tenant_id, target_url, secret_key, sealed_secrets, event_types, description,
                            keep_when_disabled, rate_limit_per_second, rate_limit_burst, timeout_seconds, retry_policy,
-                           sealed_headers, header_names, verification, sealed_verification_secrets)
+                           sealed_headers, header_names, verification, sealed_verification_secrets, kind)
 SELECT $1, t.id, $3, CASE WHEN $4::bytea IS NOT NULL THEN 'whsec_sealed' END, $4, $5, $6, $7, $8, $9, $10, $11::jsonb, $12, $13,
-       coalesce($14, 'auto'), $15
+       coalesce($14, 'auto'), $15, $16
 FROM tenants t WHERE t.id = $2 AND t.deleted_at IS NULL
 FOR KEY SHARE
 RETURNING *
@@ -27,13 +27,18 @@ WHERE s.tenant_id = $1 AND s.id < $2 AND s.deleted_at IS NULL
 ORDER BY s.id DESC LIMIT $3
 
 -- select_subscription_filters --
--- Reads what every live subscription of a tenant that takes events asked for, and whether it may be rung at once. A tenant
--- without any has one row with a null id; one that is unknown or deleted has none.
+-- Reads what every live subscription of a tenant that takes events asked for, and whether it may be rung at once; but for
+-- the system subscription. A tenant without any has one row with a null id; one that is unknown or deleted has none.
 SELECT s.id, s.event_types, s.status = 'active' AND s.rate_limit_per_second IS NULL AS steady
 FROM tenants t
 LEFT JOIN subscriptions s
     ON s.tenant_id = t.id AND s.deleted_at IS NULL AND (s.status <> 'disabled' OR s.keep_when_disabled)
+    AND s.kind = 'normal'
 WHERE t.id = $1 AND t.deleted_at IS NULL
+
+-- lock_subscription --
+-- Locks a live subscription of a tenant.
+SELECT * FROM subscriptions WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NULL FOR UPDATE
 
 -- update_subscription --
 -- Replaces a live subscription's fields; the secrets only when $6 says so, the headers when $13 does, the verification

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from services.common import errors
+from services.common.audit import Action
 
 ACTIVE, PAUSED, DISABLED = "active", "paused", "disabled"
 MANUAL = "manual"
@@ -12,6 +13,8 @@ MANUAL = "manual"
 class Change:
     """A change to one status; `not_from` is the one that it does not lead out of, for another change does."""
 
+    # As the audit log calls it.
+    action: Action
     to: str
     reason: str | None = None
     not_from: str | None = None
@@ -27,7 +30,7 @@ class Change:
         raise errors.Conflict("the subscription is disabled; enable it first", reason="SUBSCRIPTION_DISABLED")
 
 
-DISABLE = Change(to=DISABLED, reason=MANUAL)
-ENABLE = Change(to=ACTIVE, not_from=PAUSED, afresh=True)
-PAUSE = Change(to=PAUSED, not_from=DISABLED)
-RESUME = Change(to=ACTIVE, not_from=DISABLED)
+DISABLE = Change(action=Action.DISABLE_SUBSCRIPTION, to=DISABLED, reason=MANUAL)
+ENABLE = Change(action=Action.ENABLE_SUBSCRIPTION, to=ACTIVE, not_from=PAUSED, afresh=True)
+PAUSE = Change(action=Action.PAUSE_SUBSCRIPTION, to=PAUSED, not_from=DISABLED)
+RESUME = Change(action=Action.RESUME_SUBSCRIPTION, to=ACTIVE, not_from=DISABLED)

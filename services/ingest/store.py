@@ -1,17 +1,21 @@
-"""Subscriptions in Postgres."""
+"""Subscriptions in Postgres. What changes one tells the audit log in the same transaction."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from services.common import deliveries, errors, postgres, sql
+import asyncpg
+
+from services.common import audit, deliveries, errors, operational_facts, postgres, sql
+from services.common.audit import Action, FieldChange
 from services.common.encryption import CannotOpen
+from services.common.operational_facts import EventType, Fact
 from services.common.vault import Secret, Vault
-from services.ingest import idempotency, signing_secrets
+from services.ingest import field_changes, idempotency, signing_secrets, statuses
 from services.ingest.idempotency import Key
 from services.ingest.statuses import Change
-from services.ingest.subscriptions import Breaker, Draft, Shown, Subscription, Target
+from services.ingest.subscriptions import NORMAL, Breaker, Draft, Shown, Subscription, Target
 
 SQL = sql.Queries("services.ingest")
 CANCEL_CHUNK = 5_000
@@ -28,7 +32,8 @@ class Store:
 
     async def create_subscription(self, subscription_id: UUID, tenant_id: str, draft: Draft) -> Subscription:
         """Stores a new subscription; InvalidArgument when there is no such tenant."""
-        return await self._insert(self._pool, subscription_id, tenant_id, draft)
+        async with self._pool.acquire() as connection, connection.transaction():
+            return await self._insert(connection, subscription_id, tenant_id, draft)
 
     async def create_keyed_subscription(
         self, subscription_id: UUID, draft: Draft, key: Key, render: Callable[[Subscription], bytes]
@@ -85,25 +90,36 @@ class Store:
 
         Of its verification it replaces what the draft has.
         """
-        row = await self._pool.fetchrow(
-            SQL["update_subscription"],
-            tenant_id,
-            subscription_id,
-            draft.target_url,
-            draft.event_types,
-            draft.description,
-            set_secret,
-            self._sealed(subscription_id, draft),
-            *_controls(draft),
-            set_headers,
-            *self._headers(subscription_id, draft),
-            draft.verification,
-            draft.verification_secrets is not None,
-            self._verification(subscription_id, draft),
-        )
-        if row is None:
-            raise no_subscription(subscription_id)
-        return self._subscription(row), Breaker.from_row(row)
+        asked = {
+            "secret_key": set_secret,
+            "headers": set_headers,
+            "verification_secrets": draft.verification_secrets is not None,
+        }
+        replaced = [name for name, is_set in asked.items() if is_set]
+        async with self._pool.acquire() as connection, connection.transaction():
+            before = await self._locked(connection, tenant_id, subscription_id)
+            if draft.kind not in {None, before.kind}:
+                raise errors.InvalidArgument.field("kind", f"cannot be changed; it is {before.kind}")
+            row = await connection.fetchrow(
+                SQL["update_subscription"],
+                tenant_id,
+                subscription_id,
+                draft.target_url,
+                draft.event_types,
+                draft.description,
+                set_secret,
+                self._sealed(subscription_id, draft),
+                *_controls(draft),
+                set_headers,
+                *self._headers(subscription_id, draft),
+                draft.verification,
+                draft.verification_secrets is not None,
+                self._verification(subscription_id, draft),
+            )
+            updated = self._subscription(row)
+            changes = field_changes.between(before, updated, replaced=replaced)
+            await _tell(connection, Action.UPDATE_SUBSCRIPTION, updated, changes)
+            return updated, Breaker.from_row(row)
 
     async def rotate_secret(
         self, tenant_id: str, subscription_id: UUID, secret_key: str, *, overlap: timedelta
@@ -121,14 +137,20 @@ class Store:
                 ) from None
             rotated = signing_secrets.rotated(secrets, secret_key, now=row["now"], overlap=overlap)
             await connection.execute(SQL["set_secrets"], subscription_id, self._vault.seal(subscription_id, rotated))
-            return await self._shown(connection, tenant_id, subscription_id)
+            shown = await self._shown(connection, tenant_id, subscription_id)
+            await _tell(connection, Action.ROTATE_SECRET, shown[0], [FieldChange(field="secret_key")])
+            return shown
 
     async def set_ingest_token(self, tenant_id: str, subscription_id: UUID, token_hash: bytes | None) -> Subscription:
         """Replaces the ingest token by one with this hash, or removes it; NotFound when there is no subscription."""
-        row = await self._pool.fetchrow(SQL["set_ingest_token"], tenant_id, subscription_id, token_hash)
-        if row is None:
-            raise no_subscription(subscription_id)
-        return self._subscription(row)
+        action = Action.DELETE_INGEST_TOKEN if token_hash is None else Action.CREATE_INGEST_TOKEN
+        async with self._pool.acquire() as connection, connection.transaction():
+            row = await connection.fetchrow(SQL["set_ingest_token"], tenant_id, subscription_id, token_hash)
+            if row is None:
+                raise no_subscription(subscription_id)
+            changed = self._subscription(row)
+            await _tell(connection, action, changed, [FieldChange(field="ingest_token")])
+            return changed
 
     async def seal_plain_secrets(self) -> int:
         """Encrypts the secrets that a version before this one wrote, chunk by chunk; answers how many."""
@@ -152,18 +174,27 @@ class Store:
             if status is None:
                 raise no_subscription(subscription_id)
             change.refuse(status)
-            if status != change.to:
-                await connection.execute(SQL["set_status"], subscription_id, change.to, change.reason)
-                if change.afresh:
-                    await connection.execute(SQL["reset_health"], subscription_id)
-            return await self._shown(connection, tenant_id, subscription_id), status != change.to
+            if status == change.to:
+                return await self._shown(connection, tenant_id, subscription_id), False
+            await connection.execute(SQL["set_status"], subscription_id, change.to, change.reason)
+            if change.afresh:
+                await connection.execute(SQL["reset_health"], subscription_id)
+            if change.to == statuses.DISABLED:
+                fact = Fact(subscription_id=subscription_id, event_type=EventType.DISABLED, reason=change.reason)
+                await operational_facts.note(connection, fact)
+            shown = await self._shown(connection, tenant_id, subscription_id)
+            changes = [FieldChange(field="status", before=status, after=change.to)]
+            await _tell(connection, change.action, shown[0], changes)
+            return shown, True
 
     async def delete_subscription(self, tenant_id: str, subscription_id: UUID) -> int:
         """Marks a subscription deleted and answers its new version; NotFound when there is none."""
-        version = await self._pool.fetchval(SQL["delete_subscription"], tenant_id, subscription_id)
-        if version is None:
-            raise no_subscription(subscription_id)
-        return int(version)
+        async with self._pool.acquire() as connection, connection.transaction():
+            before = await self._locked(connection, tenant_id, subscription_id)
+            version = await connection.fetchval(SQL["delete_subscription"], tenant_id, subscription_id)
+            changes = [FieldChange(field="target_url", before=field_changes.origin(before.target_url))]
+            await _tell(connection, Action.DELETE_SUBSCRIPTION, before, changes)
+            return int(version)
 
     async def cancel_waiting(self, subscription_id: UUID) -> int:
         """Cancels the waiting deliveries of a deleted subscription, chunk by chunk, and answers how many.
@@ -180,23 +211,38 @@ class Store:
         return await idempotency.delete_expired(self._pool)
 
     async def _insert(
-        self, connection: postgres.Pool | postgres.Connection, subscription_id: UUID, tenant_id: str, draft: Draft
+        self, connection: postgres.Connection, subscription_id: UUID, tenant_id: str, draft: Draft
     ) -> Subscription:
-        row = await connection.fetchrow(
-            SQL["insert_subscription"],
-            subscription_id,
-            tenant_id,
-            draft.target_url,
-            self._sealed(subscription_id, draft),
-            draft.event_types,
-            draft.description,
-            *_controls(draft),
-            *self._headers(subscription_id, draft),
-            draft.verification,
-            self._verification(subscription_id, draft),
-        )
+        try:
+            row = await connection.fetchrow(
+                SQL["insert_subscription"],
+                subscription_id,
+                tenant_id,
+                draft.target_url,
+                self._sealed(subscription_id, draft),
+                draft.event_types,
+                draft.description,
+                *_controls(draft),
+                *self._headers(subscription_id, draft),
+                draft.verification,
+                self._verification(subscription_id, draft),
+                draft.kind or NORMAL,
+            )
+        except asyncpg.UniqueViolationError as error:
+            if error.constraint_name != "subscriptions_system":
+                raise
+            message = "the tenant has a system subscription already; update that one, or delete it first"
+            raise errors.Conflict(message, reason="SYSTEM_SUBSCRIPTION_EXISTS") from None
         if row is None:
             raise no_tenant()
+        made = self._subscription(row)
+        await _tell(connection, Action.CREATE_SUBSCRIPTION, made, field_changes.of_new(made))
+        return made
+
+    async def _locked(self, connection: postgres.Connection, tenant_id: str, subscription_id: UUID) -> Subscription:
+        row = await connection.fetchrow(SQL["lock_subscription"], tenant_id, subscription_id)
+        if row is None:
+            raise no_subscription(subscription_id)
         return self._subscription(row)
 
     def _headers(self, subscription_id: UUID, draft: Draft) -> tuple[bytes | None, list[str]]:
@@ -220,6 +266,15 @@ class Store:
 
     def _subscription(self, row: Any) -> Subscription:
         return Subscription.from_row(row, self._vault.sealed(row["id"], row["secret_key"], row["sealed_secrets"]))
+
+
+async def _tell(
+    connection: postgres.Connection, action: Action, subscription: Subscription, changes: Sequence[FieldChange]
+) -> None:
+    entry = audit.Entry(
+        action=action, tenant_id=subscription.tenant_id, resource_id=str(subscription.id), changes=changes
+    )
+    await audit.record(connection, entry)
 
 
 def _controls(draft: Draft) -> tuple[bool, float | None, int | None, float | None, str | None]:

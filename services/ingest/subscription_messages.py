@@ -7,12 +7,14 @@ from services.common import errors, retry_policy, targets
 from services.common.egress import EgressDenied, Policy
 from services.common.retry_policy import Asked, RetrySettings
 from services.common.vault import Secret
-from services.ingest.subscriptions import Breaker, Draft, Shown, Subscription
+from services.ingest.subscriptions import NORMAL, SYSTEM, Breaker, Draft, Shown, Subscription
 from services.ingest.verification.presets import Preset
 
 _STATUS_PREFIX = "SUBSCRIPTION_STATUS_"
 _STATE_PREFIX = "BREAKER_STATE_"
 _VERIFICATION_PREFIX = "VERIFICATION_"
+_KIND_PREFIX = "SUBSCRIPTION_KIND_"
+_KINDS = {pb.SUBSCRIPTION_KIND_NORMAL: NORMAL, pb.SUBSCRIPTION_KIND_SYSTEM: SYSTEM}
 
 
 def draft(
@@ -25,6 +27,8 @@ def draft(
     """What a request asks for, with this secret; InvalidArgument naming each field at fault."""
     asked: Asked | None = None
     refused = _denied(request.target_url, policy)
+    if request.kind not in pb.SubscriptionKind.values():
+        refused += (errors.Violation(field="kind", description="must be normal or system"),)
     if request.HasField("retry_policy"):
         try:
             asked = retry_policy.accepted(
@@ -47,6 +51,7 @@ def draft(
         verification_secrets=list(request.verification_secrets.values)
         if request.HasField("verification_secrets")
         else None,
+        kind=_KINDS.get(request.kind),
         refused=refused,
     )
 
@@ -73,6 +78,7 @@ def message(shown: Shown, previous_secrets: Iterable[Secret] = ()) -> pb.Subscri
         header_names=subscription.header_names,
         verification=pb.Verification.Value(_VERIFICATION_PREFIX + subscription.verification.upper().replace("-", "_")),
         has_verification_secret=subscription.sealed_verification_secrets is not None,
+        kind=pb.SubscriptionKind.Value(_KIND_PREFIX + subscription.kind.upper()),
     )
     for secret in previous_secrets:
         if secret.ends_at is not None:

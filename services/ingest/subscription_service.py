@@ -5,7 +5,6 @@ import hashlib
 from collections.abc import Coroutine, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TypeAlias, TypeVar
-from urllib.parse import urlsplit
 from uuid import UUID
 
 import grpc
@@ -18,7 +17,7 @@ from services.common.egress import Policy
 from services.common.encryption import CannotOpen
 from services.common.retry_policy import RetrySettings
 from services.common.vault import Secret, Vault
-from services.ingest import ingest_tokens, signing_secrets, statuses
+from services.ingest import field_changes, ingest_tokens, signing_secrets, statuses
 from services.ingest import subscription_messages as messages
 from services.ingest.cache import SubscriptionCache
 from services.ingest.idempotency import Key, key_of
@@ -285,15 +284,9 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
 
 def _keep_headers_at_home(stored: Subscription, draft: Draft) -> None:
     """InvalidArgument when headers that nobody can read would go to another host than they were given for."""
-    if stored.header_names and _origin(stored.target_url) != _origin(draft.target_url):
+    if stored.header_names and field_changes.origin(stored.target_url) != field_changes.origin(draft.target_url):
         expected = "must be in the request, or null, when target_url leads to another host than the stored ones are for"
         raise errors.InvalidArgument.field("headers", expected)
-
-
-def _origin(target_url: str) -> str:
-    """Scheme, host and port as they are written, as update_subscription compares them."""
-    parts = urlsplit(target_url)
-    return f"{parts.scheme}://{parts.netloc}".lower()
 
 
 async def _key(request: pb.CreateSubscriptionRequest, tenant_id: str) -> Key:

@@ -19,6 +19,9 @@ MAX_RATE = 100_000
 MAX_BURST = 1_000_000
 MIN_TIMEOUT_SECONDS, MAX_TIMEOUT_SECONDS = 1, 30
 
+# Of a subscription: whether it gets the tenant's events, or what the service says of the others.
+NORMAL, SYSTEM = "normal", "system"
+
 # A subscription that an event goes to, and whether its deliveries are steady: nothing holds them back.
 Target: TypeAlias = tuple[UUID, bool]
 
@@ -55,6 +58,8 @@ class Subscription:
     verification: Preset
     # Encrypted, too; None when its own secrets verify.
     sealed_verification_secrets: bytes | None = field(repr=False)
+    # NORMAL or SYSTEM.
+    kind: str
     # Both made once, for each event asks.
     filter: Filter = field(repr=False, compare=False)
     # Itself, or nothing while it takes no events.
@@ -86,6 +91,7 @@ class Subscription:
             header_names=tuple(row["header_names"]),
             verification=Preset(row["verification"]),
             sealed_verification_secrets=row["sealed_verification_secrets"],
+            kind=row["kind"],
             filter=Filter(types),
             targets=_targets(row),
         )
@@ -144,6 +150,8 @@ class Draft:
     # Of both: None keeps what is stored.
     verification: Preset | None = None
     verification_secrets: Sequence[str] | None = field(default=None, repr=False)
+    # None: NORMAL for a new one; else as it is, for it cannot be changed.
+    kind: str | None = None
     # What was found wrong before, to be said together with the rest.
     refused: Sequence[errors.Violation] = ()
 

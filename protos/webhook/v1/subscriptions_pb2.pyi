@@ -128,6 +128,30 @@ VERIFICATION_NONE: Verification.ValueType  # 8
 """None: whatever signature is sent is passed over."""
 Global___Verification: _TypeAlias = Verification  # noqa: Y015
 
+class _SubscriptionKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SubscriptionKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SubscriptionKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SUBSCRIPTION_KIND_UNSPECIFIED: _SubscriptionKind.ValueType  # 0
+    """In a creation it means normal, in an update what it is."""
+    SUBSCRIPTION_KIND_NORMAL: _SubscriptionKind.ValueType  # 1
+    """The tenant's events."""
+    SUBSCRIPTION_KIND_SYSTEM: _SubscriptionKind.ValueType  # 2
+    """What the service says of the tenant's other subscriptions, and nothing else. A tenant has one at most."""
+
+class SubscriptionKind(_SubscriptionKind, metaclass=_SubscriptionKindEnumTypeWrapper):
+    """What a subscription gets."""
+
+SUBSCRIPTION_KIND_UNSPECIFIED: SubscriptionKind.ValueType  # 0
+"""In a creation it means normal, in an update what it is."""
+SUBSCRIPTION_KIND_NORMAL: SubscriptionKind.ValueType  # 1
+"""The tenant's events."""
+SUBSCRIPTION_KIND_SYSTEM: SubscriptionKind.ValueType  # 2
+"""What the service says of the tenant's other subscriptions, and nothing else. A tenant has one at most."""
+Global___SubscriptionKind: _TypeAlias = SubscriptionKind  # noqa: Y015
+
 @_typing.final
 class VerificationSecrets(_message.Message):
     """The secrets that what comes in is verified with, where they are not the subscription's own: a provider's. Write-only."""
@@ -338,6 +362,7 @@ class Subscription(_message.Message):
     HEADER_NAMES_FIELD_NUMBER: _builtins.int
     VERIFICATION_FIELD_NUMBER: _builtins.int
     HAS_VERIFICATION_SECRET_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """UUIDv7."""
     tenant_id: _builtins.str
@@ -368,6 +393,8 @@ class Subscription(_message.Message):
     """Whose signature what comes in must carry."""
     has_verification_secret: _builtins.bool
     """Whether secrets are stored that what comes in is verified with, in place of the subscription's own."""
+    kind: Global___SubscriptionKind.ValueType
+    """What it gets."""
     @_builtins.property
     def event_types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Event types it wants; empty means all. An entry may end in ".*" and then means a prefix."""
@@ -425,10 +452,11 @@ class Subscription(_message.Message):
         header_names: _abc.Iterable[_builtins.str] | None = ...,
         verification: Global___Verification.ValueType = ...,
         has_verification_secret: _builtins.bool = ...,
+        kind: Global___SubscriptionKind.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_timeout_seconds", b"_timeout_seconds", "breaker", b"breaker", "created_at", b"created_at", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "retry_policy", b"retry_policy", "status_since", b"status_since", "timeout_seconds", b"timeout_seconds", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_timeout_seconds", b"_timeout_seconds", "breaker", b"breaker", "created_at", b"created_at", "description", b"description", "event_types", b"event_types", "has_ingest_token", b"has_ingest_token", "has_secret", b"has_secret", "has_verification_secret", b"has_verification_secret", "header_names", b"header_names", "id", b"id", "keep_when_disabled", b"keep_when_disabled", "previous_secrets_expire_at", b"previous_secrets_expire_at", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "retry_policy", b"retry_policy", "status", b"status", "status_reason", b"status_reason", "status_since", b"status_since", "target_url", b"target_url", "tenant_id", b"tenant_id", "timeout_seconds", b"timeout_seconds", "updated_at", b"updated_at", "verification", b"verification"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_timeout_seconds", b"_timeout_seconds", "breaker", b"breaker", "created_at", b"created_at", "description", b"description", "event_types", b"event_types", "has_ingest_token", b"has_ingest_token", "has_secret", b"has_secret", "has_verification_secret", b"has_verification_secret", "header_names", b"header_names", "id", b"id", "keep_when_disabled", b"keep_when_disabled", "kind", b"kind", "previous_secrets_expire_at", b"previous_secrets_expire_at", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "retry_policy", b"retry_policy", "status", b"status", "status_reason", b"status_reason", "status_since", b"status_since", "target_url", b"target_url", "tenant_id", b"tenant_id", "timeout_seconds", b"timeout_seconds", "updated_at", b"updated_at", "verification", b"verification"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__rate_limit_burst: _TypeAlias = _typing.Literal["rate_limit_burst"]  # noqa: Y015
     _WhichOneofArgType__rate_limit_burst: _TypeAlias = _typing.Literal["_rate_limit_burst", b"_rate_limit_burst"]  # noqa: Y015
@@ -466,6 +494,7 @@ class CreateSubscriptionRequest(_message.Message):
     HEADERS_FIELD_NUMBER: _builtins.int
     VERIFICATION_FIELD_NUMBER: _builtins.int
     VERIFICATION_SECRETS_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The owning tenant; empty means the caller's own."""
     target_url: _builtins.str
@@ -495,6 +524,8 @@ class CreateSubscriptionRequest(_message.Message):
     """True: no secret, and none is made. Goes without secret_key."""
     verification: Global___Verification.ValueType
     """Whose signature what comes in must carry; unset means VERIFICATION_AUTO."""
+    kind: Global___SubscriptionKind.ValueType
+    """What it gets. FAILED_PRECONDITION with reason SYSTEM_SUBSCRIPTION_EXISTS for a second system subscription."""
     @_builtins.property
     def event_types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """At most 100 entries of at most 128 characters; empty means all."""
@@ -529,10 +560,11 @@ class CreateSubscriptionRequest(_message.Message):
         headers: Global___CustomHeaders | None = ...,
         verification: Global___Verification.ValueType = ...,
         verification_secrets: Global___VerificationSecrets | None = ...,
+        kind: Global___SubscriptionKind.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_keep_when_disabled", b"_keep_when_disabled", "_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_secret_key", b"_secret_key", "_timeout_seconds", b"_timeout_seconds", "headers", b"headers", "keep_when_disabled", b"keep_when_disabled", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "retry_policy", b"retry_policy", "secret_key", b"secret_key", "timeout_seconds", b"timeout_seconds", "verification_secrets", b"verification_secrets"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_keep_when_disabled", b"_keep_when_disabled", "_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_secret_key", b"_secret_key", "_timeout_seconds", b"_timeout_seconds", "description", b"description", "event_types", b"event_types", "headers", b"headers", "idempotency_key", b"idempotency_key", "keep_when_disabled", b"keep_when_disabled", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "retry_policy", b"retry_policy", "secret_key", b"secret_key", "target_url", b"target_url", "tenant_id", b"tenant_id", "timeout_seconds", b"timeout_seconds", "unsigned", b"unsigned", "verification", b"verification", "verification_secrets", b"verification_secrets"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_keep_when_disabled", b"_keep_when_disabled", "_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_secret_key", b"_secret_key", "_timeout_seconds", b"_timeout_seconds", "description", b"description", "event_types", b"event_types", "headers", b"headers", "idempotency_key", b"idempotency_key", "keep_when_disabled", b"keep_when_disabled", "kind", b"kind", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "retry_policy", b"retry_policy", "secret_key", b"secret_key", "target_url", b"target_url", "tenant_id", b"tenant_id", "timeout_seconds", b"timeout_seconds", "unsigned", b"unsigned", "verification", b"verification", "verification_secrets", b"verification_secrets"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__keep_when_disabled: _TypeAlias = _typing.Literal["keep_when_disabled"]  # noqa: Y015
     _WhichOneofArgType__keep_when_disabled: _TypeAlias = _typing.Literal["_keep_when_disabled", b"_keep_when_disabled"]  # noqa: Y015
@@ -716,6 +748,7 @@ class UpdateSubscriptionRequest(_message.Message):
     HEADERS_FIELD_NUMBER: _builtins.int
     VERIFICATION_FIELD_NUMBER: _builtins.int
     VERIFICATION_SECRETS_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The owning tenant; empty means the caller's own."""
     subscription_id: _builtins.str
@@ -738,6 +771,8 @@ class UpdateSubscriptionRequest(_message.Message):
     """As in CreateSubscriptionRequest."""
     verification: Global___Verification.ValueType
     """Unset keeps what is stored, so that nobody opens a door by leaving it out."""
+    kind: Global___SubscriptionKind.ValueType
+    """Cannot be changed: unset, or what it is."""
     @_builtins.property
     def event_types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """As in CreateSubscriptionRequest."""
@@ -772,10 +807,11 @@ class UpdateSubscriptionRequest(_message.Message):
         headers: Global___CustomHeaders | None = ...,
         verification: Global___Verification.ValueType = ...,
         verification_secrets: Global___VerificationSecrets | None = ...,
+        kind: Global___SubscriptionKind.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_keep_when_disabled", b"_keep_when_disabled", "_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_timeout_seconds", b"_timeout_seconds", "headers", b"headers", "keep_when_disabled", b"keep_when_disabled", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "remove_secret", b"remove_secret", "retry_policy", b"retry_policy", "secret", b"secret", "secret_key", b"secret_key", "timeout_seconds", b"timeout_seconds", "verification_secrets", b"verification_secrets"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_keep_when_disabled", b"_keep_when_disabled", "_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_timeout_seconds", b"_timeout_seconds", "description", b"description", "event_types", b"event_types", "headers", b"headers", "keep_when_disabled", b"keep_when_disabled", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "remove_secret", b"remove_secret", "retry_policy", b"retry_policy", "secret", b"secret", "secret_key", b"secret_key", "subscription_id", b"subscription_id", "target_url", b"target_url", "tenant_id", b"tenant_id", "timeout_seconds", b"timeout_seconds", "verification", b"verification", "verification_secrets", b"verification_secrets"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_keep_when_disabled", b"_keep_when_disabled", "_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_timeout_seconds", b"_timeout_seconds", "description", b"description", "event_types", b"event_types", "headers", b"headers", "keep_when_disabled", b"keep_when_disabled", "kind", b"kind", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "remove_secret", b"remove_secret", "retry_policy", b"retry_policy", "secret", b"secret", "secret_key", b"secret_key", "subscription_id", b"subscription_id", "target_url", b"target_url", "tenant_id", b"tenant_id", "timeout_seconds", b"timeout_seconds", "verification", b"verification", "verification_secrets", b"verification_secrets"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__keep_when_disabled: _TypeAlias = _typing.Literal["keep_when_disabled"]  # noqa: Y015
     _WhichOneofArgType__keep_when_disabled: _TypeAlias = _typing.Literal["_keep_when_disabled", b"_keep_when_disabled"]  # noqa: Y015

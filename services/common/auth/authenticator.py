@@ -1,6 +1,8 @@
 """Lets gRPC calls in: whose key the metadata carries, and whether it may make this call."""
 
+import dataclasses
 import hmac
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeAlias
 
@@ -11,6 +13,9 @@ from services.common.auth.known import Known
 from services.common.settings import AuthSettings
 
 HEADER = "authorization"
+# On whose behalf the service itself calls, in the words of Identity.key_id. Of others it is not read.
+ACTOR_HEADER = "webhook-actor"
+_ACTOR = re.compile(r"[a-z0-9-]{1,36}")
 Metadata: TypeAlias = Sequence[tuple[str, str | bytes]]
 
 
@@ -42,8 +47,15 @@ class Authenticator:
         if header is None:
             if self._required:
                 raise keys.missing()
-            return identity.INTERNAL
+            return _on_behalf(identity.ANONYMOUS, metadata)
         key = keys.of_header(header if isinstance(header, str) else header.decode("latin-1"))
         if self._service_key and hmac.compare_digest(key.encode(), self._service_key):
-            return identity.INTERNAL
+            return _on_behalf(identity.INTERNAL, metadata)
         return await self._known.find(key)
+
+
+def _on_behalf(caller: Identity, metadata: Metadata) -> Identity:
+    for name, value in metadata:
+        if name == ACTOR_HEADER and isinstance(value, str) and _ACTOR.fullmatch(value):
+            return dataclasses.replace(caller, on_behalf_of=value)
+    return caller

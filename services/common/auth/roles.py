@@ -54,6 +54,7 @@ LEAST: Mapping[str, Role] = {
     "/webhook.v1.AccessService/CreateApiKey": Role.ADMIN,
     "/webhook.v1.AccessService/ListApiKeys": Role.ADMIN,
     "/webhook.v1.AccessService/RevokeApiKey": Role.ADMIN,
+    "/webhook.v1.AuditService/ListAuditEntries": Role.ADMIN,
 }
 # Services that take no key: what an orchestrator probes, and a description of what is public anyway.
 OPEN = ("/grpc.health.v1.Health/", "/grpc.reflection.v1alpha.ServerReflection/")

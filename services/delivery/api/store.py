@@ -6,7 +6,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from services.common import errors, ids, postgres, sql
+from services.common import audit, errors, ids, postgres, sql
+from services.common.audit import Action, FieldChange
 from services.common.doorbell import RUNG_SECONDS
 
 SQL = sql.Queries("services.delivery.api")
@@ -110,6 +111,7 @@ class Store:
             ringing = row["steady"] and may_ring(row["subscription_id"])
             hold_seconds = RUNG_SECONDS if ringing else 0
             await connection.fetchrow(SQL["retry_delivery"], delivery_id, hold_seconds, self._expiry_hours)
+            await _tell(connection, Action.RETRY_DELIVERY, row, after="pending")
             return await self._read(connection, tenant_id, delivery_id), ringing, row["traceparent"]
 
     async def cancel(self, tenant_id: str, delivery_id: UUID) -> tuple[Delivery, bool]:
@@ -124,6 +126,7 @@ class Store:
                 raise errors.Conflict(f"the delivery is {row['status']}", reason="DELIVERY_FINISHED")
             if waiting:
                 await connection.execute(SQL["cancel_delivery"], delivery_id)
+                await _tell(connection, Action.CANCEL_DELIVERY, row, after="cancelled")
             return await self._read(connection, tenant_id, delivery_id), waiting
 
     async def _lock(self, connection: postgres.Connection, tenant_id: str, delivery_id: UUID) -> Any:
@@ -139,6 +142,12 @@ class Store:
         if row is None:
             raise _no_delivery(delivery_id)
         return _delivery(row, await connection.fetch(SQL["select_attempts"], delivery_id))
+
+
+async def _tell(connection: postgres.Connection, action: Action, before: Any, *, after: str) -> None:
+    change = FieldChange(field="status", before=before["status"], after=after)
+    entry = audit.Entry(action=action, tenant_id=before["tenant_id"], resource_id=str(before["id"]), changes=[change])
+    await audit.record(connection, entry)
 
 
 def _no_delivery(delivery_id: UUID) -> errors.NotFound:

@@ -56,22 +56,33 @@ CROSS JOIN LATERAL (
 
 -- take_due --
 -- Takes due deliveries ($1; $2 and $3: least and greatest id) in hand: pending, and left alone for $4 seconds; those past
--- their expiry end failed. SKIP LOCKED and the second look leave to others what they took first.
+-- their expiry end failed, and are noted. SKIP LOCKED and the second look leave to others what they took first.
 WITH free AS (
     SELECT id FROM webhook_deliveries
     WHERE id = ANY($1::uuid[]) AND id BETWEEN $2 AND $3
       AND status IN ('pending', 'scheduled') AND next_attempt_at <= now()
     ORDER BY id
     FOR UPDATE SKIP LOCKED
+), taken AS (
+    UPDATE webhook_deliveries d
+    SET status = CASE WHEN d.expires_at <= now() THEN 'failed'::delivery_status ELSE 'pending' END,
+        reason = CASE WHEN d.expires_at <= now() THEN 'expired' END,
+        completed_at = CASE WHEN d.expires_at <= now() THEN now() END,
+        next_attempt_at = now() + make_interval(secs => $4)
+    FROM free
+    WHERE d.id = free.id AND d.id BETWEEN $2 AND $3
+    RETURNING d.id, d.event_id, d.subscription_id, d.tenant_id, d.attempt_count, d.status, d.reason
+), exhausted AS (
+    INSERT INTO operational_facts (tenant_id, subscription_id, event_type, reason, deliveries, last_delivery_id,
+                                   last_event_id, last_attempts)
+    SELECT e.tenant_id, e.subscription_id, 'delivery.exhausted', (array_agg(e.reason ORDER BY e.id DESC))[1], count(*),
+           (array_agg(e.id ORDER BY e.id DESC))[1], (array_agg(e.event_id ORDER BY e.id DESC))[1],
+           (array_agg(e.attempt_count ORDER BY e.id DESC))[1]
+    FROM taken e JOIN system_subscriptions y ON y.tenant_id = e.tenant_id AND y.id <> e.subscription_id
+    WHERE e.status = 'failed'
+    GROUP BY e.tenant_id, e.subscription_id
 )
-UPDATE webhook_deliveries d
-SET status = CASE WHEN d.expires_at <= now() THEN 'failed'::delivery_status ELSE 'pending' END,
-    reason = CASE WHEN d.expires_at <= now() THEN 'expired' END,
-    completed_at = CASE WHEN d.expires_at <= now() THEN now() END,
-    next_attempt_at = now() + make_interval(secs => $4)
-FROM free
-WHERE d.id = free.id AND d.id BETWEEN $2 AND $3
-RETURNING d.id, d.subscription_id, d.status = 'pending' AS pending
+SELECT id, subscription_id, status = 'pending' AS pending FROM taken
 
 -- begin_probes --
 -- Half opens the breakers of subscriptions ($1) whose cool-down is over, each for one delivery ($2), and for $3 seconds.
@@ -117,7 +128,8 @@ CROSS JOIN LATERAL (
 
 -- expire_leases --
 -- Turns deliveries whose lease ran out back into due ones, or fails them after $4 times, and leaves an
--- interrupted attempt each ($2 and $3: least and greatest id, $5: seconds of a lease). Answers their state.
+-- interrupted attempt each ($2 and $3: least and greatest id, $5: seconds of a lease); those that failed are noted.
+-- Answers their state.
 WITH expired AS (
     UPDATE webhook_deliveries
     SET status = CASE WHEN interrupted_count + 1 >= $4 THEN 'failed'::delivery_status ELSE 'pending' END,
@@ -125,7 +137,16 @@ WITH expired AS (
         completed_at = CASE WHEN interrupted_count + 1 >= $4 THEN now() END,
         interrupted_count = interrupted_count + 1, claim_token = NULL, next_attempt_at = now()
     WHERE id = ANY($1::uuid[]) AND id BETWEEN $2 AND $3 AND status = 'in_flight'
-    RETURNING id, subscription_id, tenant_id, attempt_count, status
+    RETURNING id, event_id, subscription_id, tenant_id, attempt_count, status, reason
+), exhausted AS (
+    INSERT INTO operational_facts (tenant_id, subscription_id, event_type, reason, last_error, deliveries,
+                                   last_delivery_id, last_event_id, last_attempts)
+    SELECT e.tenant_id, e.subscription_id, 'delivery.exhausted', (array_agg(e.reason ORDER BY e.id DESC))[1],
+           'the worker was lost before it recorded an outcome', count(*), (array_agg(e.id ORDER BY e.id DESC))[1],
+           (array_agg(e.event_id ORDER BY e.id DESC))[1], (array_agg(e.attempt_count ORDER BY e.id DESC))[1]
+    FROM expired e JOIN system_subscriptions y ON y.tenant_id = e.tenant_id AND y.id <> e.subscription_id
+    WHERE e.status = 'failed'
+    GROUP BY e.tenant_id, e.subscription_id
 ), recorded AS (
     INSERT INTO delivery_attempts
         (delivery_id, number, subscription_id, tenant_id, started_at, outcome, final, error_message)

@@ -151,7 +151,7 @@ class Health:
                 if verdict.breaker == "open":
                     held.add(verdict.subscription_id)
             if reasons:
-                await self._disable(reasons)
+                await self._disable(reasons, {seen.subscription_id: seen.last_error for seen in sums})
                 held |= reasons.keys()
             for sent in sums:
                 self._settle(sent)
@@ -163,8 +163,8 @@ class Health:
         self._forget()
         return held
 
-    async def _disable(self, reasons: Mapping[UUID, str]) -> None:
-        for disabled in await self._store.disable(reasons):
+    async def _disable(self, reasons: Mapping[UUID, str], last_errors: Mapping[UUID, str]) -> None:
+        for disabled in await self._store.disable(reasons, last_errors):
             metrics.SUBSCRIPTIONS_DISABLED.labels(disabled.reason).inc()
             log.warning(
                 "a subscription was disabled", subscription_id=str(disabled.subscription_id), reason=disabled.reason

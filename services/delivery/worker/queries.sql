@@ -48,6 +48,7 @@ RETURNING d.id
 -- holder of its claim token. $3: its state; $4: seconds until the dispatcher looks at it; $5: failures to add;
 -- $6: reason; $7: attempts begun so far. A retry that would come after the delivery expires makes it failed instead.
 -- $19 and $20: least and greatest id. An attempt that was taken for interrupted gets its true outcome late.
+-- What failed for good is noted for the tenant's system subscription, if there is one.
 -- Answers the deliveries that were changed and their new state.
 WITH outcome AS (
     SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::delivery_status[], $4::float8[], $5::int[], $6::text[], $7::int[])
@@ -68,7 +69,19 @@ WITH outcome AS (
     FROM outcome o
     WHERE d.id = o.id AND d.id = ANY($1::uuid[]) AND d.id BETWEEN $19 AND $20
       AND d.status = 'in_flight' AND d.claim_token = o.claim_token
-    RETURNING d.id, d.status
+    RETURNING d.id, d.status, d.reason, d.event_id, d.subscription_id, d.tenant_id, d.attempt_count
+), exhausted AS (
+    INSERT INTO operational_facts (tenant_id, subscription_id, event_type, reason, last_error, deliveries,
+                                   last_delivery_id, last_event_id, last_attempts)
+    SELECT e.tenant_id, e.subscription_id, 'delivery.exhausted', (array_agg(e.reason ORDER BY e.id DESC))[1],
+           (array_agg(a.error_message ORDER BY e.id DESC))[1], count(*), (array_agg(e.id ORDER BY e.id DESC))[1],
+           (array_agg(e.event_id ORDER BY e.id DESC))[1], (array_agg(e.attempt_count ORDER BY e.id DESC))[1]
+    FROM changed e
+    JOIN system_subscriptions y ON y.tenant_id = e.tenant_id AND y.id <> e.subscription_id
+    LEFT JOIN unnest($8::uuid[], $16::text[], $18::bool[]) AS a (delivery_id, error_message, is_last)
+        ON a.delivery_id = e.id AND a.is_last
+    WHERE e.status = 'failed'
+    GROUP BY e.tenant_id, e.subscription_id
 ), recorded AS (
     INSERT INTO delivery_attempts (delivery_id, number, subscription_id, tenant_id, started_at, duration_ms,
                                    status_code, outcome, error_message, response_body, final)
@@ -164,15 +177,22 @@ SET breaker = seen.breaker,
                          WHEN seen.only_failures THEN coalesce(h.failing_since, now()) ELSE now() END
 FROM seen
 WHERE h.subscription_id = seen.subscription_id
-RETURNING h.subscription_id, h.breaker, h.failing_since
+RETURNING h.subscription_id, h.breaker, h.breaker_reason, h.failing_since
 
 -- disable --
--- Disables subscriptions ($1) for the reasons $2, unless they are; answers those that were disabled by this call.
+-- Disables subscriptions ($1) for the reasons $2, unless they are; answers those that were disabled by this call, and
+-- what they were before. They are locked in one order everywhere.
+WITH before AS (
+    SELECT id, status FROM subscriptions
+    WHERE id = ANY($1::uuid[]) AND status <> 'disabled' AND deleted_at IS NULL
+    ORDER BY id
+    FOR UPDATE
+)
 UPDATE subscriptions s
 SET status = 'disabled', status_reason = i.reason, status_since = now(), updated_at = now(), version = version + 1
-FROM unnest($1::uuid[], $2::text[]) AS i (subscription_id, reason)
-WHERE s.id = i.subscription_id AND s.status <> 'disabled' AND s.deleted_at IS NULL
-RETURNING s.id, s.tenant_id, s.version, s.status_reason
+FROM unnest($1::uuid[], $2::text[]) AS i (subscription_id, reason) JOIN before ON before.id = i.subscription_id
+WHERE s.id = i.subscription_id
+RETURNING s.id, s.tenant_id, s.version, s.status_reason, before.status AS status_before
 
 -- keep_worker --
 -- Says that a worker is there.

@@ -8,8 +8,9 @@ from uuid import UUID
 
 import msgspec
 
-from services.common import ids, postgres, sql
+from services.common import audit, ids, operational_facts, postgres, sql
 from services.delivery.settings import WorkerSettings
+from services.delivery.worker import notices
 
 SQL = sql.Queries("services.delivery.worker")
 
@@ -211,7 +212,7 @@ class Store:
         return changed
 
     async def record_health(self, sums: Sequence[Sum], settings: WorkerSettings) -> list[Verdict]:
-        """Adds what this worker saw to what all saw, and moves breakers accordingly."""
+        """Adds what this worker saw to what all saw, and moves breakers accordingly; notes those that were moved."""
         names = [seen.subscription_id for seen in sums]
         async with self.pool.acquire() as connection, connection.transaction():
             await connection.execute(SQL["insert_health"], names)
@@ -230,6 +231,12 @@ class Store:
                 settings.breaker_cooldown_seconds,
                 settings.breaker_cooldown_cap_seconds,
             )
+            errors = {seen.subscription_id: seen.last_error for seen in sums}
+            moved = (
+                notices.breaker_fact(row, before[row["subscription_id"]], errors[row["subscription_id"]])
+                for row in rows
+            )
+            await operational_facts.note(connection, *filter(None, moved))
         return [
             Verdict(
                 subscription_id=row["subscription_id"],
@@ -240,9 +247,14 @@ class Store:
             for row in rows
         ]
 
-    async def disable(self, reasons: Mapping[UUID, str]) -> list[Disabled]:
-        """Disables subscriptions for these reasons; answers those that were not disabled before."""
-        rows = await self.pool.fetch(SQL["disable"], list(reasons), list(reasons.values()))
+    async def disable(self, reasons: Mapping[UUID, str], last_errors: Mapping[UUID, str]) -> list[Disabled]:
+        """Disables subscriptions for these reasons; answers those that were not disabled before, and notes them."""
+        async with self.pool.acquire() as connection, connection.transaction():
+            rows = await connection.fetch(SQL["disable"], list(reasons), list(reasons.values()))
+            if rows:
+                await audit.record(connection, *(notices.disabled_entry(row) for row in rows), actor=audit.SYSTEM)
+                facts = (notices.disabled_fact(row, last_errors.get(row["id"])) for row in rows)
+                await operational_facts.note(connection, *facts)
         return [
             Disabled(
                 subscription_id=row["id"],

@@ -50,5 +50,10 @@ RETURNING *
 SELECT * FROM api_keys WHERE id < $2 AND ($1::text IS NULL OR tenant_id = $1) ORDER BY id DESC LIMIT $3
 
 -- revoke_key --
--- Revokes a key; one that is revoked stays so since then.
-UPDATE api_keys SET revoked_at = coalesce(revoked_at, now()) WHERE id = $1 RETURNING *
+-- Revokes a key; one that is revoked stays so since then. Answers whether it was.
+WITH before AS (
+    SELECT id, revoked_at FROM api_keys WHERE id = $1 FOR UPDATE
+)
+UPDATE api_keys k SET revoked_at = coalesce(k.revoked_at, now())
+FROM before WHERE k.id = before.id
+RETURNING k.*, before.revoked_at IS NOT NULL AS was_revoked

@@ -17,6 +17,7 @@ from tests.support.stack import Stack
 # By the service of a method's full name.
 PROCESSES: Mapping[str, str] = {
     "webhook.v1.AccessService": "ingest",
+    "webhook.v1.AuditService": "ingest",
     "webhook.v1.IngestService": "ingest",
     "webhook.v1.SubscriptionService": "ingest",
     "webhook.v1.DeliveryService": "delivery",

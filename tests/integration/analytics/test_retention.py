@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import asyncpg
 import pytest
@@ -10,6 +10,7 @@ import pytest
 from services.analytics import metrics, retention
 from services.analytics.settings import AnalyticsSettings
 from services.analytics.store import Partition, PartitionStore, StatsStore
+from services.common import ids
 from services.common.postgres import Pool
 from tests.integration.analytics.conftest import Rows, eventually, today
 from tests.support.waiting import wait_until
@@ -245,3 +246,21 @@ async def test_the_loop_survives_a_failure(
 async def _pending(pool: Pool) -> list[str]:
     rows = await pool.fetch("SELECT inhrelid::regclass::text AS name FROM pg_inherits WHERE inhdetachpending")
     return [row["name"] for row in rows]
+
+
+async def test_deletes_audit_entries_past_their_own_retention(
+    store: StatsStore, settings: AnalyticsSettings, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "DELETE_ROWS", 2)  # in several chunks
+    for age_hours in (8780, 8775, 8770, 8765, 8761, 8759, 200, 0):
+        created_at = datetime.now(UTC) - timedelta(hours=age_hours)
+        await pool.execute(
+            "INSERT INTO audit_entries (id, created_at, tenant_id, actor, action, resource_type, resource_id)"
+            " VALUES ($1, $2, 'default', 'system', 'subscription.disable', 'subscription', $3)",
+            ids.least_at(created_at), created_at, str(age_hours),
+        )  # fmt: skip
+
+    await retention.run_once(store, settings)
+
+    kept = await pool.fetch("SELECT resource_id FROM audit_entries ORDER BY id")
+    assert [row["resource_id"] for row in kept] == ["8759", "200", "0"]

@@ -527,7 +527,7 @@ async def test_racing_workers_disable_once(world: World) -> None:
     subscription = await world.subscription("http://127.0.0.1:1/")
     version = (await subscription_row(world, subscription))["version"]
     store = Store(world.pool, world.worker_settings())
-    answers = await asyncio.gather(*(store.disable({subscription: "gone"}) for _ in range(8)))
+    answers = await asyncio.gather(*(store.disable({subscription: "gone"}, {}) for _ in range(8)))
     assert sum(map(len, answers)) == 1
     row = await subscription_row(world, subscription)
     assert (row["status"], row["status_reason"], row["version"]) == ("disabled", "gone", version + 1)

@@ -12,6 +12,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from services.common import errors
+from services.common.auth import identity
 from services.common.postgres import Pool
 from services.common.retry_policy import RetryPolicy
 from services.delivery.api.store import Store as Api
@@ -228,6 +229,7 @@ class Delivery:
         self.model.held = held_by
 
     async def retry(self) -> None:
+        identity.CALLER.set(identity.INTERNAL)
         if self.model.status == "in_flight" or self.model.held == "disabled":
             with pytest.raises(errors.Conflict):
                 await self.api.retry("default", self.id, may_ring=lambda _: False)
@@ -238,6 +240,7 @@ class Delivery:
         self.model.end("pending")
 
     async def cancel(self) -> None:
+        identity.CALLER.set(identity.INTERNAL)
         if self.model.status in {"in_flight", "delivered", "failed"}:
             with pytest.raises(errors.Conflict):
                 await self.api.cancel("default", self.id)

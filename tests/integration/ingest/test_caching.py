@@ -17,6 +17,7 @@ import redis.asyncio
 from protos.webhook.v1 import subscriptions_pb2
 from services.common import ids, subscription_changes
 from services.common import redis as clients
+from services.common.auth import identity
 from services.common.settings import RedisSettings
 from services.ingest import cache as caches
 from services.ingest.event_types import Filter
@@ -364,6 +365,7 @@ def _version(version: int) -> Subscription:
         header_names=(f"X-{version}",),
         verification=Preset.STRIPE,
         sealed_verification_secrets=b"sealed, too",
+        kind="normal",
         filter=Filter([f"t{version}"]),
         targets=(),
     )
@@ -401,6 +403,7 @@ async def test_a_copy_in_redis_has_an_end(cache: caches.SubscriptionCache, redis
 async def test_what_redis_holds_is_not_believed_until_others_had_time_to_tell_of_changes_it_was_away_for(
     cache: caches.SubscriptionCache,
 ) -> None:
+    identity.CALLER.set(identity.INTERNAL)
     draft = Draft(target_url=URL, event_types=["t1"], description="", secret_key=None)
     old = await cache._store.create_subscription(ids.new(), "default", draft)
     await cache._copies.write(old.id, caches._copy(old), old.version)

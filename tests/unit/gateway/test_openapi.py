@@ -64,6 +64,7 @@ def test_the_operations_are_those_of_the_api(operations: dict[str, dict[str, Any
         "POST /api/v1/admin/api-keys create_api_key",
         "GET /api/v1/admin/api-keys list_api_keys",
         "DELETE /api/v1/admin/api-keys/{key_id} revoke_api_key",
+        "GET /api/v1/admin/audit list_audit_entries",
         "GET /healthz healthz",
         "GET /readyz readyz",
         "GET /metrics metrics",

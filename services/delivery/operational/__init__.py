@@ -1,0 +1,1 @@
+"""Operational events: what the service says of a tenant's subscriptions, delivered like everything else."""

@@ -1,0 +1,33 @@
+"""The loop that makes events of facts."""
+
+import asyncio
+
+import structlog
+
+from services.common import errors
+from services.delivery.operational import metrics
+from services.delivery.operational.store import Store
+
+log = structlog.get_logger(__name__)
+
+INTERVAL_SECONDS = 0.5
+RETRY_SECONDS = 1.0
+
+
+async def run(store: Store) -> None:
+    """Tells for ever. Facts that cannot be told now stay where they are."""
+    while True:
+        pause_seconds = INTERVAL_SECONDS
+        try:
+            told, more = await store.tell()
+            for event_type, number in told.items():
+                metrics.EVENTS.labels(event_type).inc(number)
+            if more:
+                pause_seconds = 0.0
+        except Exception as error:
+            if errors.classify(error) is None:
+                log.exception("operational events cannot be made on a bug")
+            else:
+                log.warning("operational events wait for Postgres", error=repr(error))
+            pause_seconds = RETRY_SECONDS
+        await asyncio.sleep(pause_seconds)

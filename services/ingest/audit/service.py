@@ -1,0 +1,101 @@
+"""AuditService: lists who changed what."""
+
+import re
+from datetime import UTC
+from uuid import UUID
+
+import grpc
+import msgspec
+from google.protobuf import timestamp_pb2
+
+from protos.webhook.v1 import audit_pb2 as pb
+from protos.webhook.v1 import audit_pb2_grpc
+from services.common import errors, ids, paging, tenants
+from services.common.audit import RESOURCE_TYPES, SYSTEM, Action, FieldChange
+from services.common.auth import identity
+from services.ingest.audit.store import AuditStore, Filter, StoredEntry
+
+# Actors that are no API key.
+NAMED = frozenset({identity.BOOTSTRAP_KEY_ID, identity.SERVICE, identity.ANONYMOUS_ID, SYSTEM})
+# A UUID, or the id of a tenant.
+_RESOURCE_ID = re.compile(r"[a-z0-9_-]{1,63}")
+_OLDEST = UUID(int=0)
+
+
+class AuditService(audit_pb2_grpc.AuditServiceServicer):
+    """Servicer of webhook.v1.AuditService."""
+
+    def __init__(self, store: AuditStore) -> None:
+        self._store = store
+
+    async def ListAuditEntries(  # noqa: N802 - gRPC's name
+        self,
+        request: pb.ListAuditEntriesRequest,
+        context: grpc.aio.ServicerContext[pb.ListAuditEntriesRequest, pb.ListAuditEntriesResponse],  # noqa: ARG002 - gRPC's signature
+    ) -> pb.ListAuditEntriesResponse:
+        """Reads a page."""
+        size = paging.page_size(request.page_size)
+        before, since = paging.before(request.page_token), _OLDEST
+        if request.HasField("to_time"):
+            before = min(before, _least_id("to_time", request.to_time))
+        if request.HasField("from_time"):
+            since = _least_id("from_time", request.from_time)
+        found = await self._store.page(_filter(request), before=before, since=since, limit=size + 1)
+        return pb.ListAuditEntriesResponse(
+            entries=[_message(entry) for entry in found[:size]],
+            next_page_token=paging.token(found[size - 1].id) if len(found) > size else "",
+        )
+
+
+def _filter(request: pb.ListAuditEntriesRequest) -> Filter:
+    """What is asked for; InvalidArgument naming a field that asks for what there cannot be."""
+    if request.actor and request.actor not in NAMED:
+        ids.parse("actor", request.actor)
+    if request.action and request.action not in set(Action):
+        raise errors.InvalidArgument.field("action", f"must be one of {', '.join(Action)}")
+    if request.resource_type and request.resource_type not in RESOURCE_TYPES:
+        raise errors.InvalidArgument.field("resource_type", f"must be one of {', '.join(sorted(RESOURCE_TYPES))}")
+    if request.resource_id and not _RESOURCE_ID.fullmatch(request.resource_id.lower()):
+        raise errors.InvalidArgument.field("resource_id", "must be a UUID, or the id of a tenant")
+    return Filter(
+        tenant_id=tenants.check("tenant_id", request.tenant_id) if request.tenant_id else None,
+        actor=request.actor.lower() or None,
+        action=request.action or None,
+        resource_type=request.resource_type or None,
+        resource_id=request.resource_id.lower() or None,
+    )
+
+
+def _least_id(field: str, stamp: timestamp_pb2.Timestamp) -> UUID:
+    """The least id that an entry of this moment, or of a later one, can have."""
+    try:
+        moment = stamp.ToDatetime(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        raise errors.InvalidArgument.field(field, "must be between the years 1 and 9999") from None
+    return ids.least_at(moment)
+
+
+def _message(entry: StoredEntry) -> pb.AuditEntry:
+    message = pb.AuditEntry(
+        id=str(entry.id),
+        tenant_id=entry.tenant_id,
+        actor=entry.actor,
+        actor_name=entry.actor_name or "",
+        actor_role=entry.actor_role or "",
+        actor_tenant_id=entry.actor_tenant_id or "",
+        action=entry.action,
+        resource_type=entry.resource_type,
+        resource_id=entry.resource_id,
+        changes=[_change(change) for change in entry.changes],
+        affected=entry.affected,
+    )
+    message.created_at.FromDatetime(entry.created_at)
+    return message
+
+
+def _change(change: FieldChange) -> pb.FieldChange:
+    return pb.FieldChange(field=change.field, before_json=_json(change.before), after_json=_json(change.after))
+
+
+def _json(value: object) -> str | None:
+    return None if value is msgspec.UNSET else msgspec.json.encode(value).decode()

@@ -1,0 +1,74 @@
+"""Audit entries in Postgres, as they are listed; services/common/audit.py writes them."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from services.common import postgres, sql
+from services.common.audit import FieldChange
+
+SQL = sql.Queries("services.ingest.audit")
+_CHANGES = msgspec.json.Decoder(list[FieldChange])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Filter:
+    """Which entries; None: any."""
+
+    tenant_id: str | None
+    actor: str | None
+    action: str | None
+    resource_type: str | None
+    resource_id: str | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoredEntry:
+    """A row of `audit_entries`."""
+
+    id: UUID
+    created_at: datetime
+    tenant_id: str
+    actor: str
+    # None for an actor that is no API key.
+    actor_name: str | None
+    actor_role: str | None
+    actor_tenant_id: str | None
+    action: str
+    resource_type: str
+    resource_id: str
+    changes: list[FieldChange]
+    affected: int | None
+
+    @classmethod
+    def from_row(cls, row: Any) -> "StoredEntry":
+        """From a row of `audit_entries`."""
+        fields = {name: row[name] for name in cls.__dataclass_fields__}
+        return cls(**fields | {"changes": _CHANGES.decode(row["changes"])})
+
+
+class AuditStore:
+    """Every method raises what errors.STORE_AWAY lists when Postgres is away."""
+
+    def __init__(self, pool: postgres.Pool) -> None:
+        self._pool = pool
+
+    async def page(self, wanted: Filter, *, before: UUID, since: UUID, limit: int) -> list[StoredEntry]:
+        """Up to `limit` entries with ids below `before` and not below `since`, newest first."""
+        async with self._pool.acquire() as connection, connection.transaction():
+            await connection.execute(SQL["plan_for_itself"])
+            rows = await connection.fetch(
+                SQL["select_entries"],
+                before,
+                since,
+                wanted.tenant_id,
+                wanted.actor,
+                wanted.action,
+                wanted.resource_type,
+                wanted.resource_id,
+                limit,
+            )
+        return [StoredEntry.from_row(row) for row in rows]
