@@ -4,15 +4,17 @@ A subscription's secrets stand together in `subscriptions.sealed_secrets`, with 
 end: encrypted for this subscription alone, so that neither a time nor a secret can be changed or moved to another row.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TypeVar
 from uuid import UUID
 
 import msgspec
 
+from services.common import signatures
+from services.common.ed25519 import PrivateKey
 from services.common.encryption import Keys
-from services.common.signatures import Key
+from services.common.signatures import Key, Scheme, Signer
 
 # What stands in `subscriptions.secret_key`, where versions before kept the secret as it is. It is no valid secret, so
 # that they refuse to sign with it. Null: there is none. Anything else was written by such a version, and holds.
@@ -24,34 +26,51 @@ Opened = TypeVar("Opened")
 
 
 class Secret(msgspec.Struct, frozen=True, array_like=True):
-    """A secret, and when it ends if it was replaced."""
+    """A secret, or a private key, and when it ends if it was replaced."""
 
     secret_key: str
     ends_at: datetime | None = None
+    # Not told from the secret: HMAC takes any text.
+    scheme: Scheme = Scheme.HMAC_SHA256
 
     def __repr__(self) -> str:
         """Without the secret."""
-        return f"Secret(ends_at={self.ends_at!r})"
+        return f"Secret(ends_at={self.ends_at!r}, scheme={self.scheme.value!r})"
 
 
 class Secrets:
     """A subscription's secrets, newest first: the current one, and those that hold until they end."""
 
-    __slots__ = ("_keys", "kept")
+    __slots__ = ("_signers", "kept")
 
     def __init__(self, kept: Sequence[Secret]) -> None:
         self.kept = tuple(kept)
-        self._keys = tuple(Key.of(secret.secret_key) for secret in kept)
+        self._signers = tuple(signatures.signer(secret.secret_key, secret.scheme) for secret in kept)
+
+    def signers(self, moment: datetime) -> Sequence[Signer]:
+        """What signs at a moment, newest first."""
+        if len(self._signers) == 1:
+            return self._signers
+        return [signer for _, signer in self._holding(moment)]
 
     def keys(self, moment: datetime) -> Sequence[Key]:
-        """The keys that hold at a moment, newest first."""
-        if len(self._keys) == 1:
-            return self._keys
-        return [key for secret, key in zip(self.kept, self._keys, strict=True) if _holds(secret, moment)]
+        """The keys of HMAC among them: those that the other side has, too."""
+        return [signer for signer in self.signers(moment) if isinstance(signer, Key)]
+
+    def public_keys(self, moment: datetime) -> list[tuple[str, datetime | None]]:
+        """The public keys of the private ones among them, each with its end."""
+        return [
+            (signer.public_key, secret.ends_at)
+            for secret, signer in self._holding(moment)
+            if isinstance(signer, PrivateKey)
+        ]
 
     def previous(self, moment: datetime) -> list[Secret]:
         """Those that were replaced and still hold at a moment."""
         return [secret for secret in self.kept[1:] if _holds(secret, moment)]
+
+    def _holding(self, moment: datetime) -> Iterator[tuple[Secret, Signer]]:
+        return (pair for pair in zip(self.kept, self._signers, strict=True) if _holds(pair[0], moment))
 
 
 NONE = Secrets(())

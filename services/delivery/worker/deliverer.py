@@ -151,7 +151,7 @@ class Deliverer:
             )
             message = "the subscription's signing secret or headers cannot be opened; nothing was sent"
             raise SendError(Failure.SECRET_UNREADABLE, message) from None
-        return request.build(claim, secrets.keys(claim.claimed_at), own, payload, int(time.time()))
+        return request.build(claim, secrets.signers(claim.claimed_at), own, payload, int(time.time()))
 
     def _retry_after(self, answer: Answer) -> float:
         if answer.retry_after is None or answer.status_code not in _UNWILLING:

@@ -19,9 +19,9 @@ class OutgoingRequest:
 
 
 def build(
-    claim: Claim, keys: Sequence[signatures.Key], own: Mapping[str, str], payload: bytes, unix_seconds: int
+    claim: Claim, signers: Sequence[signatures.Signer], own: Mapping[str, str], payload: bytes, unix_seconds: int
 ) -> OutgoingRequest:
-    """The request of one attempt, signed as of `unix_seconds` with every key, newest first; without one unsigned.
+    """The request of one attempt, signed as of `unix_seconds` by every signer, newest first; without one unsigned.
 
     Headers by Standard Webhooks 1.0 (webhook-id stays the same over retries), the plain ones, and the subscription's
     `own`, which replace none of them.
@@ -36,10 +36,12 @@ def build(
     }
     if claim.event_type:
         headers["X-Event-Type"] = claim.event_type
-    if keys:
-        headers["webhook-signature"] = signatures.standard(keys, message_id, unix_seconds, payload)
-        # There is room for one.
-        headers["X-Hub-Signature-256"] = signatures.hub(keys[0], payload)
+    if signers:
+        headers["webhook-signature"] = signatures.standard(signers, message_id, unix_seconds, payload)
+    for signer in signers:
+        if isinstance(signer, signatures.Key):
+            headers["X-Hub-Signature-256"] = signatures.hub(signer, payload)
+            break  # there is room for one
     if own:
         headers = {**own, **headers}
     return OutgoingRequest(url=claim.target_url, headers=headers, body=payload)
