@@ -15,6 +15,7 @@ from services.gateway import (
     middleware,
     openapi,
     problems,
+    signature_schemes,
     stats,
     subscription_secrets,
     subscriptions,
@@ -57,7 +58,8 @@ def described(services: Backends | None = None) -> FastAPI:
         exception_handlers=problems.HANDLERS,
     )
     api.state.backends = services
-    for resource in (subscriptions, subscription_secrets, events, deliveries, stats, tenants, api_keys):
+    of_subscriptions = (subscriptions, subscription_secrets, signature_schemes)
+    for resource in (*of_subscriptions, events, deliveries, stats, tenants, api_keys):
         api.include_router(resource.router)
     api.routes.extend(_docs_pages())
     openapi.install(api, accepting_docs.PATHS, accepting.WebhookAccepted, accepting.EventAccepted)

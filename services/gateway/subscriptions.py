@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query, Response
 from pydantic import ConfigDict, Field
 
 from protos.webhook.v1 import subscriptions_pb2 as pb
-from services.gateway import backends, openapi, retry_policies, schemas, subscription_secrets
+from services.gateway import backends, openapi, retry_policies, schemas, signature_schemes, subscription_secrets
 from services.gateway.json_route import JsonRoute
 
 router = APIRouter(
@@ -67,6 +67,15 @@ class SubscriptionBody(schemas.Request):
             "`rotate-secret` replaces it with an overlap."
         ),
         json_schema_extra={"writeOnly": True},
+    )
+    signature_scheme: signature_schemes.Scheme | None = Field(
+        None,
+        description=(
+            "How deliveries are signed: `hmac-sha256` with a secret that the receiver knows, too (`v1`, and "
+            "`X-Hub-Signature-256`); `ed25519` with a private key, which stays here, while the receiver verifies with "
+            "the public one (`v1a`). Absent or null: `hmac-sha256` in a creation, what is stored in an update. An "
+            "update to another one needs `secret_key` with it; `rotate-secret` changes it with an overlap."
+        ),
     )
     event_types: list[str] = Field(
         default_factory=list,
@@ -151,6 +160,12 @@ class Subscription(schemas.Answer):
     event_types: list[str] = Field(examples=[_EXAMPLE["event_types"]])
     description: str = Field(examples=[_EXAMPLE["description"]])
     has_secret: bool = Field(description="Whether deliveries are signed.", examples=[True])
+    signature_scheme: signature_schemes.Scheme = Field(
+        description="How deliveries are signed, or would be if there was a secret.", examples=["hmac-sha256"]
+    )
+    public_keys: list[signature_schemes.PublicKey] = Field(
+        description="Of the private keys that sign, newest first; none for `hmac-sha256`.", examples=[[]]
+    )
     previous_secrets: list[subscription_secrets.PreviousSecret] = Field(
         description="Secrets that were replaced and hold still, newest first.", examples=[[]]
     )
@@ -188,7 +203,7 @@ class CreatedSubscription(Subscription):
     secret_key: str | None = Field(
         description=(
             "The secret if it was made, here and nowhere else; null if the request had one or wanted none, and in the "
-            "answer to a repeated request."
+            "answer to a repeated request. A private key (`ed25519`) is never answered: see `public_keys`."
         ),
         examples=[subscription_secrets.EXAMPLE_SECRET],
     )
@@ -220,7 +235,7 @@ async def create_subscription(
 ) -> CreatedSubscription:
     """Stores an endpoint; the next event that is taken in after the answer goes there if it is of a wanted type.
 
-    Without `secret_key` one is made, which this answer alone shows.
+    Without `secret_key` one is made, which this answer alone shows; a private key of `ed25519` no answer does.
     """
     request = pb.CreateSubscriptionRequest(
         secret_key=body.secret_key, idempotency_key=idempotency_key or "", **_fields(body)
@@ -278,7 +293,7 @@ async def replace_subscription(
 ) -> Subscription:
     """Takes the body of a creation: what is absent gets its default, except `secret_key` and `headers`.
 
-    Without these what is stored is kept; `null` removes it. The status stays as it is.
+    Without these what is stored is kept; `null` removes it. The status and the `signature_scheme` stay as they are.
     """
     request = pb.UpdateSubscriptionRequest(subscription_id=subscription_id, **_fields(body))
     if body.secret_key is not None:
@@ -377,6 +392,7 @@ def _fields(body: SubscriptionBody) -> dict[str, Any]:
         "timeout_seconds": body.timeout_seconds,
         "retry_policy": retry_policies.asked(body.retry_policy),
         "headers": pb.CustomHeaders(values=body.headers or {}) if "headers" in body.model_fields_set else None,
+        "signature_scheme": signature_schemes.number(body.signature_scheme),
     }
 
 
@@ -387,6 +403,8 @@ def _subscription(message: pb.Subscription) -> Subscription:
         event_types=list(message.event_types),
         description=message.description,
         has_secret=message.has_secret,
+        signature_scheme=signature_schemes.name(message.signature_scheme),
+        public_keys=signature_schemes.public_keys(message.public_keys),
         previous_secrets=subscription_secrets.previous(message.previous_secrets_expire_at),
         has_ingest_token=message.has_ingest_token,
         status=_STATUSES[message.status],

@@ -23,6 +23,7 @@ import structlog
 
 from services.common import subscription_changes
 from services.common.redis import REDIS_AWAY, Client
+from services.common.signatures import Scheme
 from services.ingest import event_types, metrics
 from services.ingest.store import Store, no_tenant
 from services.ingest.subscriptions import Subscription, Target
@@ -67,6 +68,7 @@ class _Cached(msgspec.Struct, frozen=True, kw_only=True):
     timeout_seconds: float | None
     retry_policy: str | None
     header_names: tuple[str, ...]
+    signature_scheme: Scheme
 
 
 _FIELDS = _Cached.__struct_fields__

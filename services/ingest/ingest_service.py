@@ -181,7 +181,12 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         except CannotOpen as error:
             log.error("a signing secret cannot be opened", subscription_id=str(subscription.id), reason=str(error))  # noqa: TRY400 - there is no bug to trace
             raise errors.WebhookError("the subscription's secret cannot be opened; the reason was logged") from None
-        if not signatures.verify_hub(secrets.keys(datetime.now(UTC)), body, signed.signature):
+        keys = secrets.keys(datetime.now(UTC))
+        if not keys:
+            raise errors.SignatureMismatch(
+                "X-Hub-Signature-256 was sent, but the subscription, of Ed25519, has no secret to verify it with"
+            )
+        if not signatures.verify_hub(keys, body, signed.signature):
             raise errors.SignatureMismatch(
                 "X-Hub-Signature-256 does not match the body under the subscription's secret"
             )

@@ -2,8 +2,9 @@
 -- Makes a subscription, unless its tenant is unknown or deleted. The tenant is not deleted before this is committed.
 INSERT INTO subscriptions (id, tenant_id, target_url, secret_key, sealed_secrets, event_types, description,
                            keep_when_disabled, rate_limit_per_second, rate_limit_burst, timeout_seconds, retry_policy,
-                           sealed_headers, header_names)
-SELECT $1, t.id, $3, CASE WHEN $4::bytea IS NOT NULL THEN 'whsec_sealed' END, $4, $5, $6, $7, $8, $9, $10, $11::jsonb, $12, $13
+                           sealed_headers, header_names, signature_scheme)
+SELECT $1, t.id, $3, CASE WHEN $4::bytea IS NOT NULL THEN 'whsec_sealed' END, $4, $5, $6, $7, $8, $9, $10, $11::jsonb, $12, $13,
+       $14
 FROM tenants t WHERE t.id = $2 AND t.deleted_at IS NULL
 FOR KEY SHARE
 RETURNING *
@@ -36,7 +37,8 @@ WHERE t.id = $1 AND t.deleted_at IS NULL
 
 -- update_subscription --
 -- Replaces a live subscription's fields; the secrets only when $6 says so, the headers when $13 does. Headers that nobody
--- replaces stay for the host that they were given for, and for no other. Answers it with its breaker.
+-- replaces stay for the host that they were given for, and for no other. The scheme ($16) stays that of the secrets.
+-- Answers it with its breaker.
 WITH changed AS (
     UPDATE subscriptions
     SET target_url = $3, event_types = $4, description = $5,
@@ -50,6 +52,7 @@ WITH changed AS (
         header_names = CASE WHEN $13 THEN $15
                             WHEN lower(substring(target_url FROM '^[^:]+://[^/?#]*'))
                                  = lower(substring($3::text FROM '^[^:]+://[^/?#]*')) THEN header_names ELSE '{}' END,
+        signature_scheme = CASE WHEN $6 OR secret_key IS NULL THEN $16 ELSE signature_scheme END,
         version = version + 1, updated_at = now()
     WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NULL
     RETURNING *
@@ -63,9 +66,9 @@ SELECT secret_key, sealed_secrets, now() AS now FROM subscriptions
 WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NULL FOR UPDATE
 
 -- set_secrets --
--- Gives a locked subscription other secrets.
+-- Gives a locked subscription other secrets, the newest of scheme $3.
 UPDATE subscriptions
-SET secret_key = 'whsec_sealed', sealed_secrets = $2, version = version + 1, updated_at = now()
+SET secret_key = 'whsec_sealed', sealed_secrets = $2, signature_scheme = $3, version = version + 1, updated_at = now()
 WHERE id = $1
 
 -- set_ingest_token --

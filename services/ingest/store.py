@@ -94,13 +94,14 @@ class Store:
             *_controls(draft),
             set_headers,
             *self._headers(subscription_id, draft),
+            draft.signature_scheme,
         )
         if row is None:
             raise no_subscription(subscription_id)
         return self._subscription(row), Breaker.from_row(row)
 
     async def rotate_secret(
-        self, tenant_id: str, subscription_id: UUID, secret_key: str, *, overlap: timedelta
+        self, tenant_id: str, subscription_id: UUID, new_one: Secret, *, overlap: timedelta
     ) -> Shown:
         """Replaces the secret; the old ones hold for so long at most. Conflict when they are too many; NotFound."""
         async with self._pool.acquire() as connection, connection.transaction():
@@ -113,8 +114,9 @@ class Store:
                 raise errors.Conflict(
                     "its secrets cannot be opened; give it another one by an update", reason="SECRET_UNREADABLE"
                 ) from None
-            rotated = signing_secrets.rotated(secrets, secret_key, now=row["now"], overlap=overlap)
-            await connection.execute(SQL["set_secrets"], subscription_id, self._vault.seal(subscription_id, rotated))
+            rotated = signing_secrets.rotated(secrets, new_one, now=row["now"], overlap=overlap)
+            sealed = self._vault.seal(subscription_id, rotated)
+            await connection.execute(SQL["set_secrets"], subscription_id, sealed, new_one.scheme)
             return await self._shown(connection, tenant_id, subscription_id)
 
     async def set_ingest_token(self, tenant_id: str, subscription_id: UUID, token_hash: bytes | None) -> Subscription:
@@ -186,6 +188,7 @@ class Store:
             draft.description,
             *_controls(draft),
             *self._headers(subscription_id, draft),
+            draft.signature_scheme,
         )
         if row is None:
             raise no_tenant()
@@ -205,7 +208,7 @@ class Store:
     def _sealed(self, subscription_id: UUID, draft: Draft) -> bytes | None:
         if draft.secret_key is None:
             return None
-        return self._vault.seal(subscription_id, [Secret(draft.secret_key)])
+        return self._vault.seal(subscription_id, [Secret(draft.secret_key, scheme=draft.signature_scheme)])
 
     def _subscription(self, row: Any) -> Subscription:
         return Subscription.from_row(row, self._vault.sealed(row["id"], row["secret_key"], row["sealed_secrets"]))

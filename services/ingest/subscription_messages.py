@@ -1,16 +1,31 @@
 """Subscriptions to and from their messages."""
 
-from collections.abc import Iterable
+from datetime import datetime
 
 from protos.webhook.v1 import subscriptions_pb2 as pb
 from services.common import errors, retry_policy, targets
 from services.common.egress import EgressDenied, Policy
 from services.common.retry_policy import Asked, RetrySettings
-from services.common.vault import Secret
+from services.common.signatures import Scheme
+from services.common.vault import Secrets
 from services.ingest.subscriptions import Breaker, Draft, Shown, Subscription
 
 _STATUS_PREFIX = "SUBSCRIPTION_STATUS_"
 _STATE_PREFIX = "BREAKER_STATE_"
+_SCHEMES = {
+    pb.SIGNATURE_SCHEME_HMAC_SHA256: Scheme.HMAC_SHA256,
+    pb.SIGNATURE_SCHEME_ED25519: Scheme.ED25519,
+}
+_SCHEME_NUMBERS = {scheme: number for number, scheme in _SCHEMES.items()}
+
+
+def scheme(number: "pb.SignatureScheme.ValueType") -> Scheme | None:
+    """How a request asks to sign; None when it does not say. InvalidArgument for a number without a meaning."""
+    if number == pb.SIGNATURE_SCHEME_UNSPECIFIED:
+        return None
+    if number not in _SCHEMES:
+        raise errors.InvalidArgument.field("signature_scheme", f"must be one of {', '.join(Scheme)}")
+    return _SCHEMES[number]
 
 
 def draft(
@@ -19,8 +34,9 @@ def draft(
     policy: Policy,
     *,
     secret_key: str | None,
+    signature_scheme: Scheme,
 ) -> Draft:
-    """What a request asks for, with this secret; InvalidArgument naming each field at fault."""
+    """What a request asks for, with this secret of this scheme; InvalidArgument naming each field at fault."""
     asked: Asked | None = None
     refused = _denied(request.target_url, policy)
     if request.HasField("retry_policy"):
@@ -35,6 +51,7 @@ def draft(
         event_types=list(request.event_types),
         description=request.description,
         secret_key=secret_key,
+        signature_scheme=signature_scheme,
         keep_when_disabled=request.keep_when_disabled if request.HasField("keep_when_disabled") else True,
         rate_limit_per_second=request.rate_limit_per_second if request.HasField("rate_limit_per_second") else None,
         rate_limit_burst=request.rate_limit_burst if request.HasField("rate_limit_burst") else None,
@@ -45,8 +62,8 @@ def draft(
     )
 
 
-def message(shown: Shown, previous_secrets: Iterable[Secret] = ()) -> pb.Subscription:
-    """A subscription as it is answered; of secrets that were replaced and hold still, when they end."""
+def message(shown: Shown, secrets: Secrets, moment: datetime) -> pb.Subscription:
+    """A subscription as it is answered; of the secrets that hold at this moment, the ends and the public keys."""
     subscription, breaker = shown
     found = pb.Subscription(
         id=str(subscription.id),
@@ -65,10 +82,15 @@ def message(shown: Shown, previous_secrets: Iterable[Secret] = ()) -> pb.Subscri
         retry_policy=_policy(subscription),
         breaker=_breaker(breaker),
         header_names=subscription.header_names,
+        signature_scheme=_SCHEME_NUMBERS[subscription.signature_scheme],
     )
-    for secret in previous_secrets:
+    for secret in secrets.previous(moment):
         if secret.ends_at is not None:
             found.previous_secrets_expire_at.add().FromDatetime(secret.ends_at)
+    for public_key, ends_at in secrets.public_keys(moment):
+        key = found.public_keys.add(public_key=public_key)
+        if ends_at is not None:
+            key.expires_at.FromDatetime(ends_at)
     found.created_at.FromDatetime(subscription.created_at)
     found.updated_at.FromDatetime(subscription.updated_at)
     found.status_since.FromDatetime(subscription.status_since)

@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine
 from datetime import UTC, datetime, timedelta
 from typing import TypeAlias, TypeVar
 from urllib.parse import urlsplit
@@ -17,7 +17,8 @@ from services.common import errors, ids, paging, tenants
 from services.common.egress import Policy
 from services.common.encryption import CannotOpen
 from services.common.retry_policy import RetrySettings
-from services.common.vault import Secret, Vault
+from services.common.signatures import Scheme
+from services.common.vault import NONE, Secret, Secrets, Vault
 from services.ingest import ingest_tokens, signing_secrets, statuses
 from services.ingest import subscription_messages as messages
 from services.ingest.cache import SubscriptionCache
@@ -58,10 +59,11 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         given = request.HasField("secret_key")
         if given and request.unsigned:
             raise errors.InvalidArgument.field("unsigned", "goes without secret_key")
-        made = "" if given or request.unsigned else signing_secrets.new()
+        scheme = messages.scheme(request.signature_scheme) or Scheme.HMAC_SHA256
+        made = "" if given or request.unsigned else signing_secrets.new(scheme)
         secret_key = request.secret_key if given else made or None
-        draft = messages.draft(request, self._settings, self._policy, secret_key=secret_key)
-        return await _whole(self._create(request, tenant_id, draft, made))
+        draft = messages.draft(request, self._settings, self._policy, secret_key=secret_key, signature_scheme=scheme)
+        return await _whole(self._create(request, tenant_id, draft, signing_secrets.shown(made, scheme)))
 
     async def GetSubscription(  # noqa: N802 - gRPC's name
         self,
@@ -96,9 +98,12 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         tenant_id = tenants.of(request.tenant_id)
         change = request.WhichOneof("secret")
         secret_key = request.secret_key if change == "secret_key" else None
-        draft = messages.draft(request, self._settings, self._policy, secret_key=secret_key)
         set_secret = change == "secret_key" or (change == "remove_secret" and request.remove_secret)
         subscription_id = ids.parse("subscription_id", request.subscription_id)
+        scheme = messages.scheme(request.signature_scheme)
+        if scheme is None or not set_secret:
+            scheme = await self._kept_scheme(tenant_id, subscription_id, scheme)
+        draft = messages.draft(request, self._settings, self._policy, secret_key=secret_key, signature_scheme=scheme)
         set_headers = request.HasField("headers")
         change_made = self._update(tenant_id, subscription_id, draft, set_secret=set_secret, set_headers=set_headers)
         updated = await _whole(change_made)
@@ -170,11 +175,17 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         subscription_id = ids.parse("subscription_id", request.subscription_id)
         overlap = signing_secrets.overlap(request.overlap_hours if request.HasField("overlap_hours") else None)
         given = request.secret_key if request.HasField("secret_key") else None
-        if wrong := secret_violations(given):
+        scheme = messages.scheme(request.signature_scheme)
+        if scheme is None:
+            scheme = (await self._store.shown(tenant_id, subscription_id))[0].signature_scheme
+        if wrong := secret_violations(given, scheme):
             raise errors.InvalidArgument.of(*wrong)
-        made = signing_secrets.new() if given is None else ""
-        shown = await _whole(self._rotate(tenant_id, subscription_id, given or made, overlap))
-        return pb.RotateSubscriptionSecretResponse(subscription=self._message(shown), secret_key=made)
+        made = signing_secrets.new(scheme) if given is None else ""
+        new_one = Secret(given or made, scheme=scheme)
+        shown = await _whole(self._rotate(tenant_id, subscription_id, new_one, overlap))
+        return pb.RotateSubscriptionSecretResponse(
+            subscription=self._message(shown), secret_key=signing_secrets.shown(made, scheme)
+        )
 
     async def CreateIngestToken(  # noqa: N802 - gRPC's name
         self,
@@ -201,9 +212,9 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         if not request.idempotency_key:
             created = await self._store.create_subscription(ids.new(), tenant_id, draft)
             await self._cache.changed(created.id, tenant_id, created, created.version)
-            return pb.CreateSubscriptionResponse(subscription=messages.message((created, Breaker())), secret_key=made)
+            return pb.CreateSubscriptionResponse(subscription=self._message((created, Breaker())), secret_key=made)
         key = await _key(request, tenant_id)
-        new, answer = await self._store.create_keyed_subscription(ids.new(), draft, key, _rendered)
+        new, answer = await self._store.create_keyed_subscription(ids.new(), draft, key, self._rendered)
         found = pb.Subscription.FromString(answer)
         if new is None:
             return pb.CreateSubscriptionResponse(subscription=found)
@@ -230,8 +241,18 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
             )
             raise errors.InvalidArgument.field("headers", expected)
 
-    async def _rotate(self, tenant_id: str, subscription_id: UUID, secret_key: str, overlap: timedelta) -> Shown:
-        shown = await self._store.rotate_secret(tenant_id, subscription_id, secret_key, overlap=overlap)
+    async def _kept_scheme(self, tenant_id: str, subscription_id: UUID, asked: Scheme | None) -> Scheme:
+        """The scheme when the request has none, or keeps the secret; InvalidArgument when that is of another."""
+        stored, _ = await self._store.shown(tenant_id, subscription_id)
+        if asked in {None, stored.signature_scheme}:
+            return stored.signature_scheme
+        if stored.sealed_secrets is None:
+            return asked
+        expected = f"is {stored.signature_scheme}: another goes with secret_key, or by a rotation of the secret"
+        raise errors.InvalidArgument.field("signature_scheme", expected)
+
+    async def _rotate(self, tenant_id: str, subscription_id: UUID, new_one: Secret, overlap: timedelta) -> Shown:
+        shown = await self._store.rotate_secret(tenant_id, subscription_id, new_one, overlap=overlap)
         await self._cache.changed(subscription_id, tenant_id, shown[0], shown[0].version)
         return shown
 
@@ -262,18 +283,20 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         return shown
 
     def _message(self, shown: Shown) -> pb.Subscription:
-        return messages.message(shown, self._previous_secrets(shown[0]))
+        return messages.message(shown, self._secrets(shown[0]), datetime.now(UTC))
 
-    def _previous_secrets(self, subscription: Subscription) -> Sequence[Secret]:
+    def _rendered(self, subscription: Subscription) -> bytes:
+        return self._message((subscription, Breaker())).SerializeToString()
+
+    def _secrets(self, subscription: Subscription) -> Secrets:
         if subscription.sealed_secrets is None:
-            return ()
+            return NONE
         try:
-            secrets = self._vault.opened(subscription.id, subscription.sealed_secrets)
+            return self._vault.opened(subscription.id, subscription.sealed_secrets)
         except CannotOpen as error:
             # Shown all the same, so that it can be given another.
             log.error("a signing secret cannot be opened", subscription_id=str(subscription.id), reason=str(error))  # noqa: TRY400 - there is no bug to trace
-            return ()
-        return secrets.previous(datetime.now(UTC))
+            return NONE
 
 
 def _origin(target_url: str) -> str:
@@ -302,7 +325,3 @@ async def _key(request: pb.CreateSubscriptionRequest, tenant_id: str) -> Key:
 async def _whole(change: Coroutine[None, None, Changed]) -> Changed:
     """Makes a change and tells the caches to the end, even when the caller leaves in between."""
     return await asyncio.shield(asyncio.create_task(change))
-
-
-def _rendered(subscription: Subscription) -> bytes:
-    return messages.message((subscription, Breaker())).SerializeToString()

@@ -6,8 +6,9 @@ from datetime import datetime
 from typing import Any, TypeAlias
 from uuid import UUID
 
-from services.common import custom_headers, errors, signatures, targets
+from services.common import custom_headers, ed25519, errors, signatures, targets
 from services.common.retry_policy import Asked
+from services.common.signatures import Key, Scheme
 from services.ingest import event_types
 from services.ingest.event_types import Filter
 
@@ -49,6 +50,7 @@ class Subscription:
     retry_policy: str | None
     # Of the headers that its requests carry besides the service's own; their values are for the workers alone.
     header_names: tuple[str, ...]
+    signature_scheme: Scheme
     # Both made once, for each event asks.
     filter: Filter = field(repr=False, compare=False)
     # Itself, or nothing while it takes no events.
@@ -78,6 +80,7 @@ class Subscription:
             timeout_seconds=row["timeout_seconds"],
             retry_policy=row["retry_policy"],
             header_names=tuple(row["header_names"]),
+            signature_scheme=Scheme(row["signature_scheme"]),
             filter=Filter(types),
             targets=_targets(row),
         )
@@ -126,6 +129,8 @@ class Draft:
     event_types: list[str]
     description: str
     secret_key: str | None = field(repr=False)
+    # Of that secret, and of those that are made later.
+    signature_scheme: Scheme = Scheme.HMAC_SHA256
     keep_when_disabled: bool = True
     rate_limit_per_second: float | None = None
     rate_limit_burst: int | None = None
@@ -142,7 +147,7 @@ class Draft:
             *_url_violations(self.target_url),
             *event_types.violations("event_types", self.event_types),
             *_text_violations("description", self.description, MAX_DESCRIPTION_LENGTH),
-            *secret_violations(self.secret_key),
+            *secret_violations(self.secret_key, self.signature_scheme),
             *_limit_violations(self.rate_limit_per_second, self.rate_limit_burst),
             *_timeout_violations(self.timeout_seconds),
             *custom_headers.violations("headers", self.headers),
@@ -170,19 +175,22 @@ def _text_violations(field_name: str, text: str, longest: int) -> list[errors.Vi
     return _violation(field_name, f"must be at most {longest} characters") if len(text) > longest else []
 
 
-def secret_violations(secret_key: str | None) -> list[errors.Violation]:
-    """What is wrong with a secret that somebody gave."""
+def secret_violations(secret_key: str | None, scheme: Scheme) -> list[errors.Violation]:
+    """What is wrong with a secret, or a private key, that somebody gave."""
     if secret_key is None:
         return []
     if not 1 <= len(secret_key) <= MAX_SECRET_LENGTH:
         return _violation("secret_key", f"must be 1 to {MAX_SECRET_LENGTH} characters")
     if "\x00" in secret_key:
         return _violation("secret_key", "must not contain NUL")
+    if scheme is Scheme.HMAC_SHA256 and ed25519.is_private_key(secret_key):
+        return _violation("secret_key", "is a private key, which goes with signature_scheme ed25519")
     try:
-        key = signatures.Key.of(secret_key)
+        key = signatures.signer(secret_key, scheme)
     except ValueError as error:
         return _violation("secret_key", str(error))
-    return [] if key.standard else _violation("secret_key", "must not be empty after whsec_")
+    empty = isinstance(key, Key) and not key.standard
+    return _violation("secret_key", "must not be empty after whsec_") if empty else []
 
 
 def _limit_violations(rate: float | None, burst: int | None) -> list[errors.Violation]:

@@ -18,6 +18,7 @@ from protos.webhook.v1 import subscriptions_pb2
 from services.common import ids, subscription_changes
 from services.common import redis as clients
 from services.common.settings import RedisSettings
+from services.common.signatures import Scheme
 from services.ingest import cache as caches
 from services.ingest.event_types import Filter
 from services.ingest.store import Store
@@ -361,6 +362,7 @@ def _version(version: int) -> Subscription:
         timeout_seconds=30.0,
         retry_policy='{"limit": 3}',
         header_names=(f"X-{version}",),
+        signature_scheme=Scheme.ED25519 if version % 2 else Scheme.HMAC_SHA256,
         filter=Filter([f"t{version}"]),
         targets=(),
     )
