@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import contextlib
+import os
 import stat
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -52,7 +53,8 @@ async def _made(api: Api, path: str, body: Any = None, *, status: int = 201) -> 
 
 def _spellings(secret: str) -> set[bytes]:
     """How a secret may stand somewhere: as it is, its key, and both in hex and base64."""
-    texts = {secret.encode(), Key.of(secret).standard}
+    key = base64.b64decode(secret[5:]) if secret.startswith("whsk_") else Key.of(secret).standard
+    texts = {secret.encode(), key}
     return {
         *texts,
         *(text.hex().encode() for text in texts),
@@ -100,6 +102,9 @@ async def test_no_secret_or_token_is_found_anywhere_after_a_run(api: Api, talkat
     subscription = await api.subscribe(receiver.url("/good"), secret_key=given)
     failing = await _made(api, SUBSCRIPTIONS, {"target_url": receiver.url("/bad")})
     gone = await _made(api, SUBSCRIPTIONS, {"target_url": receiver.url("/good")})
+    private_key, next_key, refused_key = ("whsk_" + base64.b64encode(os.urandom(32)).decode() for _ in range(3))
+    asymmetric = await api.subscribe(receiver.url("/good"), secret_key=private_key, signature_scheme="ed25519")
+    await _made(api, f"{SUBSCRIPTIONS}/{asymmetric}/rotate-secret", {"secret_key": next_key}, status=200)
     receiver.script(500, 500, 200, path="/bad")
     path = f"{SUBSCRIPTIONS}/{subscription}"
     made = (await _made(api, f"{path}/rotate-secret", status=200))["secret_key"]
@@ -108,7 +113,7 @@ async def test_no_secret_or_token_is_found_anywhere_after_a_run(api: Api, talkat
     for number, secret in enumerate((given, made)):
         headers = {"X-Hub-Signature-256": signatures.hub(Key.of(secret), BODY), "Idempotency-Key": f"in {number}"}
         await ask("POST", token["path"], content=BODY, headers=headers)
-    deliveries = [await api.sent(one) for one in (subscription, failing["id"], gone["id"])]
+    deliveries = [await api.sent(one) for one in (subscription, failing["id"], gone["id"], asymmetric)]
     for delivery in deliveries:
         await api.until(delivery, "delivered", timeout_seconds=30)
         await ask("GET", f"/api/v1/webhooks/deliveries/{delivery}")
@@ -122,13 +127,15 @@ async def test_no_secret_or_token_is_found_anywhere_after_a_run(api: Api, talkat
     await ask("POST", f"{path}/rotate-secret", json={"secret_key": refused, "overlap_hours": -1})
     await ask("POST", f"{path}/rotate-secret", json={"secret_key": [refused]})
     await ask("POST", SUBSCRIPTIONS, json={"target_url": "no", "secret_key": refused * 20})
+    await ask("POST", SUBSCRIPTIONS, json={"target_url": receiver.url("/good"), "secret_key": refused_key})
     await ask("POST", SUBSCRIPTIONS, content=b'{"secret_key": "%b' % refused.encode())
     # What shows, changes and removes.
     await ask("POST", f"{path}/rotate-secret", json={"secret_key": later})
     await ask("PUT", path, json={"target_url": receiver.url("/good"), "secret_key": replaced})
     keyed = {"json": {"target_url": receiver.url("/good"), "secret_key": given}, "headers": {"Idempotency-Key": "k"}}
     assert [(await ask("POST", SUBSCRIPTIONS, **keyed)).status_code for _ in range(2)] == [201, 201]
-    for shown in (path, SUBSCRIPTIONS, f"{path}/stats", f"{path}/deliveries", "/openapi.json"):
+    keys = f"{SUBSCRIPTIONS}/{asymmetric}/public-keys"
+    for shown in (path, keys, SUBSCRIPTIONS, f"{path}/stats", f"{path}/deliveries", "/openapi.json"):
         assert (await ask("GET", shown)).status_code == 200
     await ask("DELETE", f"{SUBSCRIPTIONS}/{gone['id']}")
 
@@ -144,7 +151,8 @@ async def test_no_secret_or_token_is_found_anywhere_after_a_run(api: Api, talkat
     for spelling in (key, base64.b64decode(key)):
         assert [where for where, text in found.items() if spelling in text] == []
     shown_once = [made, failing["secret_key"], gone["secret_key"], token["token"], old_token["token"]]
-    for secret in (given, later, replaced, refused, *shown_once):
+    private_keys = (private_key, next_key, refused_key)
+    for secret in (given, later, replaced, refused, *private_keys, *shown_once):
         for spelling in _spellings(secret):
             assert [where for where, text in found.items() if spelling in text] == [], secret
 
