@@ -1,7 +1,8 @@
-"""Subscriptions' signing secrets and headers: sealed in Postgres and Redis, open in the memory of ingest and workers.
+"""What subscriptions keep secret: sealed in Postgres and Redis, open in the memory of ingest and workers.
 
-A subscription's secrets stand together in `subscriptions.sealed_secrets`, with the times at which the older ones
-end: encrypted for this subscription alone, so that neither a time nor a secret can be changed or moved to another row.
+That is signing secrets, headers, and client certificates. A subscription's signing secrets stand together in
+`subscriptions.sealed_secrets`, with the times at which the older ones end: encrypted for this subscription alone, so
+that neither a time nor a secret can be changed or moved to another row.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -145,6 +146,20 @@ class Vault:
             return None
         return self.seal_headers(subscription_id, self.headers(subscription_id, sealed))
 
+    def seal_client_certificate(self, subscription_id: UUID, pem: bytes | None) -> bytes | None:
+        """What to store for the client certificate of a subscription with its private key; None for none."""
+        return None if pem is None else self._keys.seal(pem, _place_of_client_certificate(subscription_id))
+
+    def client_certificate(self, subscription_id: UUID, sealed: bytes) -> bytes:
+        """The certificate and its key in PEM; CannotOpen. Not kept here: who shows it keeps what it makes of it."""
+        return self._keys.open(sealed, _place_of_client_certificate(subscription_id))
+
+    def resealed_client_certificate(self, subscription_id: UUID, sealed: bytes | None) -> bytes | None:
+        """The same under the first key, None when it is already, or there is none; CannotOpen."""
+        if sealed is None or self._keys.is_first(sealed):
+            return None
+        return self.seal_client_certificate(subscription_id, self.client_certificate(subscription_id, sealed))
+
     def _open(self, subscription_id: UUID, sealed: bytes) -> list[Secret]:
         return msgspec.json.decode(self._keys.open(sealed, _place(subscription_id)), type=list[Secret])
 
@@ -162,3 +177,7 @@ def _place(subscription_id: UUID) -> bytes:
 
 def _place_of_headers(subscription_id: UUID) -> bytes:
     return b"headers:" + subscription_id.bytes
+
+
+def _place_of_client_certificate(subscription_id: UUID) -> bytes:
+    return b"client_certificate:" + subscription_id.bytes

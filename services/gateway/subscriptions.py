@@ -6,7 +6,15 @@ from fastapi import APIRouter, Query, Response
 from pydantic import ConfigDict, Field
 
 from protos.webhook.v1 import subscriptions_pb2 as pb
-from services.gateway import backends, openapi, retry_policies, schemas, signature_schemes, subscription_secrets
+from services.gateway import (
+    backends,
+    client_certificates,
+    openapi,
+    retry_policies,
+    schemas,
+    signature_schemes,
+    subscription_secrets,
+)
 from services.gateway.json_route import JsonRoute
 
 router = APIRouter(
@@ -132,6 +140,13 @@ class SubscriptionBody(schemas.Request):
         ),
         json_schema_extra={"writeOnly": True},
     )
+    client_certificate: client_certificates.ClientCertificateBody | None = Field(
+        None,
+        description=(
+            "What requests show to a receiver that asks who connects (mutual TLS). Only with a `target_url` of https; "
+            "the key is write-only. In an update: absent keeps the stored certificate, null removes it."
+        ),
+    )
 
 
 class Breaker(schemas.Answer):
@@ -191,6 +206,9 @@ class Subscription(schemas.Answer):
     header_names: list[str] = Field(
         description="Names of the headers that each request carries besides the service's own.",
         examples=[["Authorization"]],
+    )
+    client_certificate: client_certificates.ClientCertificate | None = Field(
+        description="What requests show to a receiver that asks who connects; null: nothing.", examples=[None]
     )
     breaker: Breaker
     created_at: schemas.Timestamp
@@ -291,9 +309,10 @@ async def get_subscription(subscription_id: schemas.SubscriptionId, services: ba
 async def replace_subscription(
     subscription_id: schemas.SubscriptionId, body: SubscriptionBody, services: backends.Injected
 ) -> Subscription:
-    """Takes the body of a creation: what is absent gets its default, except `secret_key` and `headers`.
+    """Takes the body of a creation: what is absent gets its default, except what is secret.
 
-    Without these what is stored is kept; `null` removes it. The status and the `signature_scheme` stay as they are.
+    Without `secret_key`, `headers` or `client_certificate` what is stored is kept; `null` removes it.
+    The status and the `signature_scheme` stay as they are.
     """
     request = pb.UpdateSubscriptionRequest(subscription_id=subscription_id, **_fields(body))
     if body.secret_key is not None:
@@ -393,6 +412,9 @@ def _fields(body: SubscriptionBody) -> dict[str, Any]:
         "retry_policy": retry_policies.asked(body.retry_policy),
         "headers": pb.CustomHeaders(values=body.headers or {}) if "headers" in body.model_fields_set else None,
         "signature_scheme": signature_schemes.number(body.signature_scheme),
+        "client_certificate": client_certificates.asked(body.client_certificate)
+        if "client_certificate" in body.model_fields_set
+        else None,
     }
 
 
@@ -416,6 +438,7 @@ def _subscription(message: pb.Subscription) -> Subscription:
         timeout_seconds=message.timeout_seconds if message.HasField("timeout_seconds") else None,
         retry_policy=retry_policies.answered(message),
         header_names=list(message.header_names),
+        client_certificate=client_certificates.answered(message),
         breaker=_breaker(message.breaker),
         created_at=schemas.timestamp(message.created_at),
         updated_at=schemas.timestamp(message.updated_at),

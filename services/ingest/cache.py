@@ -69,6 +69,7 @@ class _Cached(msgspec.Struct, frozen=True, kw_only=True):
     retry_policy: str | None
     header_names: tuple[str, ...]
     signature_scheme: Scheme
+    client_certificate: str | None
 
 
 _FIELDS = _Cached.__struct_fields__

@@ -2,9 +2,9 @@
 -- Makes a subscription, unless its tenant is unknown or deleted. The tenant is not deleted before this is committed.
 INSERT INTO subscriptions (id, tenant_id, target_url, secret_key, sealed_secrets, event_types, description,
                            keep_when_disabled, rate_limit_per_second, rate_limit_burst, timeout_seconds, retry_policy,
-                           sealed_headers, header_names, signature_scheme)
+                           sealed_headers, header_names, signature_scheme, sealed_client_certificate, client_certificate)
 SELECT $1, t.id, $3, CASE WHEN $4::bytea IS NOT NULL THEN 'whsec_sealed' END, $4, $5, $6, $7, $8, $9, $10, $11::jsonb, $12, $13,
-       $14
+       $14, $15, $16::jsonb
 FROM tenants t WHERE t.id = $2 AND t.deleted_at IS NULL
 FOR KEY SHARE
 RETURNING *
@@ -36,9 +36,9 @@ LEFT JOIN subscriptions s
 WHERE t.id = $1 AND t.deleted_at IS NULL
 
 -- update_subscription --
--- Replaces a live subscription's fields; the secrets only when $6 says so, the headers when $13 does. Headers that nobody
--- replaces stay for the host that they were given for, and for no other. The scheme ($16) stays that of the secrets.
--- Answers it with its breaker.
+-- Replaces a live subscription's fields; the secrets only when $6 says so, the headers when $13 does, the client certificate
+-- when $17 does. Headers and a certificate that nobody replaces stay for the host that they were given for, and for no
+-- other. The scheme ($16) stays that of the secrets. Answers it with its breaker.
 WITH changed AS (
     UPDATE subscriptions
     SET target_url = $3, event_types = $4, description = $5,
@@ -53,6 +53,13 @@ WITH changed AS (
                             WHEN lower(substring(target_url FROM '^[^:]+://[^/?#]*'))
                                  = lower(substring($3::text FROM '^[^:]+://[^/?#]*')) THEN header_names ELSE '{}' END,
         signature_scheme = CASE WHEN $6 OR secret_key IS NULL THEN $16 ELSE signature_scheme END,
+        sealed_client_certificate = CASE WHEN $17 THEN $18
+                                         WHEN lower(substring(target_url FROM '^[^:]+://[^/?#]*'))
+                                              = lower(substring($3::text FROM '^[^:]+://[^/?#]*'))
+                                         THEN sealed_client_certificate END,
+        client_certificate = CASE WHEN $17 THEN $19::jsonb
+                                  WHEN lower(substring(target_url FROM '^[^:]+://[^/?#]*'))
+                                       = lower(substring($3::text FROM '^[^:]+://[^/?#]*')) THEN client_certificate END,
         version = version + 1, updated_at = now()
     WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NULL
     RETURNING *
@@ -83,9 +90,10 @@ RETURNING *
 SELECT id, secret_key FROM subscriptions WHERE secret_key <> 'whsec_sealed' LIMIT $1 FOR UPDATE SKIP LOCKED
 
 -- lock_sealed_secrets --
--- Locks the next $2 subscriptions after $1 that have secrets or headers.
-SELECT id, secret_key, sealed_secrets, sealed_headers FROM subscriptions
-WHERE id > $1 AND (secret_key IS NOT NULL OR sealed_headers IS NOT NULL) ORDER BY id LIMIT $2 FOR UPDATE
+-- Locks the next $2 subscriptions after $1 that have secrets, headers or a client certificate.
+SELECT id, secret_key, sealed_secrets, sealed_headers, sealed_client_certificate FROM subscriptions
+WHERE id > $1 AND (secret_key IS NOT NULL OR sealed_headers IS NOT NULL OR sealed_client_certificate IS NOT NULL)
+ORDER BY id LIMIT $2 FOR UPDATE
 
 -- seal_secrets --
 -- Stores the secrets of locked subscriptions ($1) as they were, encrypted ($2).
@@ -99,6 +107,13 @@ WHERE s.id = i.id
 UPDATE subscriptions s
 SET sealed_headers = i.sealed_headers
 FROM unnest($1::uuid[], $2::bytea[]) AS i (id, sealed_headers)
+WHERE s.id = i.id
+
+-- seal_client_certificates --
+-- Stores the client certificates of locked subscriptions ($1) as they were, encrypted ($2).
+UPDATE subscriptions s
+SET sealed_client_certificate = i.sealed_client_certificate
+FROM unnest($1::uuid[], $2::bytea[]) AS i (id, sealed_client_certificate)
 WHERE s.id = i.id
 
 -- update_canary --
@@ -123,14 +138,14 @@ SET breaker = 'closed', breaker_since = now(), breaker_reason = NULL, probe_at =
 WHERE subscription_id = $1
 
 -- delete_subscription --
--- Marks a subscription deleted, and forgets its secrets, its ingest token and what its endpoint did.
+-- Marks a subscription deleted, and forgets its secrets, its ingest token, its client certificate and what its endpoint did.
 WITH forgotten AS (
     DELETE FROM subscription_health h USING subscriptions s
     WHERE h.subscription_id = $2 AND s.id = $2 AND s.tenant_id = $1
 )
 UPDATE subscriptions
 SET deleted_at = now(), updated_at = now(), version = version + 1, secret_key = NULL, sealed_secrets = NULL,
-    ingest_token_hash = NULL, sealed_headers = NULL
+    ingest_token_hash = NULL, sealed_headers = NULL, sealed_client_certificate = NULL, client_certificate = NULL
 WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NULL
 RETURNING version
 

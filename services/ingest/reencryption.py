@@ -28,7 +28,7 @@ class ReencryptionSettings(PostgresSettings, EncryptionSettings):
 
 @dataclass(kw_only=True)
 class Report:
-    """What was done of the subscriptions that have secrets or headers."""
+    """What was done of the subscriptions that have secrets, headers or a client certificate."""
 
     rewritten: int = 0
     # Under the first key already.
@@ -46,16 +46,18 @@ async def reencrypt(connection: postgres.Connection, keys: Keys) -> Report:
             rows = await connection.fetch(SQL["lock_sealed_secrets"], last, CHUNK)
             secrets: dict[UUID, bytes] = {}
             headers: dict[UUID, bytes] = {}
+            certificates: dict[UUID, bytes] = {}
             for row in rows:
                 try:
-                    _reseal(vault, row, secrets, headers)
+                    _reseal(vault, row, secrets, headers, certificates)
                 except CannotOpen:
                     report.unreadable.append(row["id"])
                 else:
-                    report.left += row["id"] not in secrets and row["id"] not in headers
+                    report.left += row["id"] not in secrets.keys() | headers.keys() | certificates.keys()
             await connection.execute(SQL["seal_secrets"], list(secrets), list(secrets.values()))
             await connection.execute(SQL["seal_headers"], list(headers), list(headers.values()))
-        report.rewritten += len(secrets.keys() | headers.keys())
+            await connection.execute(SQL["seal_client_certificates"], list(certificates), list(certificates.values()))
+        report.rewritten += len(secrets.keys() | headers.keys() | certificates.keys())
         if not rows:
             break
         last = rows[-1]["id"]
@@ -63,12 +65,21 @@ async def reencrypt(connection: postgres.Connection, keys: Keys) -> Report:
     return report
 
 
-def _reseal(vault: Vault, row: Any, secrets: dict[UUID, bytes], headers: dict[UUID, bytes]) -> None:
+def _reseal(
+    vault: Vault,
+    row: Any,
+    secrets: dict[UUID, bytes],
+    headers: dict[UUID, bytes],
+    certificates: dict[UUID, bytes],
+) -> None:
     """Adds what a row is to hold in place of what it does; CannotOpen, and what could be opened is added."""
     subscription_id: UUID = row["id"]
     own = vault.resealed_headers(subscription_id, row["sealed_headers"])
     if own is not None:
         headers[subscription_id] = own
+    certificate = vault.resealed_client_certificate(subscription_id, row["sealed_client_certificate"])
+    if certificate is not None:
+        certificates[subscription_id] = certificate
     sealed = vault.sealed(subscription_id, row["secret_key"], row["sealed_secrets"])
     if sealed is not None:
         fresh = vault.resealed(subscription_id, sealed) or sealed

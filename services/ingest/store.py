@@ -79,9 +79,16 @@ class Store:
         return [((row["id"], row["steady"]), row["event_types"]) for row in rows if row["id"] is not None]
 
     async def update_subscription(
-        self, tenant_id: str, subscription_id: UUID, draft: Draft, *, set_secret: bool, set_headers: bool
+        self,
+        tenant_id: str,
+        subscription_id: UUID,
+        draft: Draft,
+        *,
+        set_secret: bool,
+        set_headers: bool,
+        set_client_certificate: bool,
     ) -> Shown:
-        """Replaces a subscription's fields, its secrets and headers only if asked to; NotFound when there is none."""
+        """Replaces a subscription's fields, and what is kept secret only if asked to; NotFound when there is none."""
         row = await self._pool.fetchrow(
             SQL["update_subscription"],
             tenant_id,
@@ -95,6 +102,8 @@ class Store:
             set_headers,
             *self._headers(subscription_id, draft),
             draft.signature_scheme,
+            set_client_certificate,
+            *self._client_certificate(subscription_id, draft),
         )
         if row is None:
             raise no_subscription(subscription_id)
@@ -189,6 +198,7 @@ class Store:
             *_controls(draft),
             *self._headers(subscription_id, draft),
             draft.signature_scheme,
+            *self._client_certificate(subscription_id, draft),
         )
         if row is None:
             raise no_tenant()
@@ -196,6 +206,12 @@ class Store:
 
     def _headers(self, subscription_id: UUID, draft: Draft) -> tuple[bytes | None, list[str]]:
         return self._vault.seal_headers(subscription_id, draft.headers), sorted(draft.headers, key=str.lower)
+
+    def _client_certificate(self, subscription_id: UUID, draft: Draft) -> tuple[bytes | None, str | None]:
+        given = draft.client_certificate
+        if given is None:
+            return None, None
+        return self._vault.seal_client_certificate(subscription_id, given.pem), given.facts.text
 
     async def _shown(
         self, connection: postgres.Pool | postgres.Connection, tenant_id: str, subscription_id: UUID

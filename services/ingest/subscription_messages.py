@@ -1,5 +1,6 @@
 """Subscriptions to and from their messages."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from protos.webhook.v1 import subscriptions_pb2 as pb
@@ -8,6 +9,7 @@ from services.common.egress import EgressDenied, Policy
 from services.common.retry_policy import Asked, RetrySettings
 from services.common.signatures import Scheme
 from services.common.vault import Secrets
+from services.ingest.client_certificates import ClientCertificate, Facts
 from services.ingest.subscriptions import Breaker, Draft, Shown, Subscription
 
 _STATUS_PREFIX = "SUBSCRIPTION_STATUS_"
@@ -35,17 +37,19 @@ def draft(
     *,
     secret_key: str | None,
     signature_scheme: Scheme,
+    client_certificate: ClientCertificate | None,
+    refused: Sequence[errors.Violation],
 ) -> Draft:
     """What a request asks for, with this secret of this scheme; InvalidArgument naming each field at fault."""
     asked: Asked | None = None
-    refused = _denied(request.target_url, policy)
+    refused = (*refused, *_denied(request.target_url, policy))
     if request.HasField("retry_policy"):
         try:
             asked = retry_policy.accepted(
                 _asked(request.retry_policy), settings.retry_policy, expiry_hours=settings.delivery_expiry_hours
             )
         except errors.InvalidArgument as error:
-            refused += error.violations
+            refused = (*refused, *error.violations)
     return Draft(
         target_url=request.target_url,
         event_types=list(request.event_types),
@@ -58,6 +62,7 @@ def draft(
         timeout_seconds=request.timeout_seconds if request.HasField("timeout_seconds") else None,
         retry_policy=asked,
         headers=dict(request.headers.values),
+        client_certificate=client_certificate,
         refused=refused,
     )
 
@@ -83,6 +88,7 @@ def message(shown: Shown, secrets: Secrets, moment: datetime) -> pb.Subscription
         breaker=_breaker(breaker),
         header_names=subscription.header_names,
         signature_scheme=_SCHEME_NUMBERS[subscription.signature_scheme],
+        client_certificate=_certificate(subscription),
     )
     for secret in secrets.previous(moment):
         if secret.ends_at is not None:
@@ -133,6 +139,21 @@ def _policy(subscription: Subscription) -> pb.RetryPolicy | None:
         delays_seconds=asked.delays_seconds,
         name=asked.name or "",
     )
+
+
+def _certificate(subscription: Subscription) -> pb.ClientCertificateFacts | None:
+    if subscription.client_certificate is None:
+        return None
+    facts = Facts.of_text(subscription.client_certificate)
+    found = pb.ClientCertificateFacts(
+        subject=facts.subject,
+        issuer=facts.issuer,
+        serial_number=facts.serial_number,
+        sha256_fingerprint=facts.sha256_fingerprint,
+    )
+    found.not_before.FromDatetime(facts.not_before)
+    found.not_after.FromDatetime(facts.not_after)
+    return found
 
 
 def _breaker(breaker: Breaker) -> pb.Breaker:

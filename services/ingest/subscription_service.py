@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TypeAlias, TypeVar
 from urllib.parse import urlsplit
@@ -19,9 +19,10 @@ from services.common.encryption import CannotOpen
 from services.common.retry_policy import RetrySettings
 from services.common.signatures import Scheme
 from services.common.vault import NONE, Secret, Secrets, Vault
-from services.ingest import ingest_tokens, signing_secrets, statuses
+from services.ingest import client_certificates, ingest_tokens, signing_secrets, statuses
 from services.ingest import subscription_messages as messages
 from services.ingest.cache import SubscriptionCache
+from services.ingest.client_certificates import ClientCertificate
 from services.ingest.idempotency import Key, key_of
 from services.ingest.store import Store, no_subscription
 from services.ingest.subscriptions import Breaker, Draft, Shown, Subscription, secret_violations
@@ -62,7 +63,7 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         scheme = messages.scheme(request.signature_scheme) or Scheme.HMAC_SHA256
         made = "" if given or request.unsigned else signing_secrets.new(scheme)
         secret_key = request.secret_key if given else made or None
-        draft = messages.draft(request, self._settings, self._policy, secret_key=secret_key, signature_scheme=scheme)
+        draft = await self._draft(request, secret_key, scheme)
         return await _whole(self._create(request, tenant_id, draft, signing_secrets.shown(made, scheme)))
 
     async def GetSubscription(  # noqa: N802 - gRPC's name
@@ -103,9 +104,15 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         scheme = messages.scheme(request.signature_scheme)
         if scheme is None or not set_secret:
             scheme = await self._kept_scheme(tenant_id, subscription_id, scheme)
-        draft = messages.draft(request, self._settings, self._policy, secret_key=secret_key, signature_scheme=scheme)
-        set_headers = request.HasField("headers")
-        change_made = self._update(tenant_id, subscription_id, draft, set_secret=set_secret, set_headers=set_headers)
+        draft = await self._draft(request, secret_key, scheme)
+        change_made = self._update(
+            tenant_id,
+            subscription_id,
+            draft,
+            set_secret=set_secret,
+            set_headers=request.HasField("headers"),
+            set_client_certificate=request.HasField("client_certificate"),
+        )
         updated = await _whole(change_made)
         return pb.UpdateSubscriptionResponse(subscription=self._message(updated))
 
@@ -206,6 +213,33 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         await self._change_token(request, None)
         return pb.DeleteIngestTokenResponse()
 
+    async def _draft(
+        self,
+        request: pb.CreateSubscriptionRequest | pb.UpdateSubscriptionRequest,
+        secret_key: str | None,
+        scheme: Scheme,
+    ) -> Draft:
+        """What a request asks for; InvalidArgument naming each field at fault."""
+        certificate: ClientCertificate | None = None
+        refused: Sequence[errors.Violation] = ()
+        given = request.client_certificate
+        if given.certificate or given.private_key:
+            try:
+                certificate = await asyncio.to_thread(
+                    client_certificates.parse, given.certificate, given.private_key, datetime.now(UTC)
+                )
+            except errors.InvalidArgument as error:
+                refused = error.violations
+        return messages.draft(
+            request,
+            self._settings,
+            self._policy,
+            secret_key=secret_key,
+            signature_scheme=scheme,
+            client_certificate=certificate,
+            refused=refused,
+        )
+
     async def _create(
         self, request: pb.CreateSubscriptionRequest, tenant_id: str, draft: Draft, made: str
     ) -> pb.CreateSubscriptionResponse:
@@ -222,24 +256,33 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         return pb.CreateSubscriptionResponse(subscription=found, secret_key=made)
 
     async def _update(
-        self, tenant_id: str, subscription_id: UUID, draft: Draft, *, set_secret: bool, set_headers: bool
+        self,
+        tenant_id: str,
+        subscription_id: UUID,
+        draft: Draft,
+        *,
+        set_secret: bool,
+        set_headers: bool,
+        set_client_certificate: bool,
     ) -> Shown:
-        if not set_headers:
-            await self._keep_headers_at_home(tenant_id, subscription_id, draft)
+        if not set_headers or not set_client_certificate:
+            stored, _ = await self._store.shown(tenant_id, subscription_id)
+            _keep_at_home(
+                draft,
+                stored,
+                headers=not set_headers and bool(stored.header_names),
+                client_certificate=not set_client_certificate and stored.client_certificate is not None,
+            )
         shown = await self._store.update_subscription(
-            tenant_id, subscription_id, draft, set_secret=set_secret, set_headers=set_headers
+            tenant_id,
+            subscription_id,
+            draft,
+            set_secret=set_secret,
+            set_headers=set_headers,
+            set_client_certificate=set_client_certificate,
         )
         await self._cache.changed(subscription_id, tenant_id, shown[0], shown[0].version)
         return shown
-
-    async def _keep_headers_at_home(self, tenant_id: str, subscription_id: UUID, draft: Draft) -> None:
-        """InvalidArgument when headers that nobody can read would go to another host than they were given for."""
-        stored, _ = await self._store.shown(tenant_id, subscription_id)
-        if stored.header_names and _origin(stored.target_url) != _origin(draft.target_url):
-            expected = (
-                "must be in the request, or null, when target_url leads to another host than the stored ones are for"
-            )
-            raise errors.InvalidArgument.field("headers", expected)
 
     async def _kept_scheme(self, tenant_id: str, subscription_id: UUID, asked: Scheme | None) -> Scheme:
         """The scheme when the request has none, or keeps the secret; InvalidArgument when that is of another."""
@@ -299,6 +342,16 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
             return NONE
 
 
+def _keep_at_home(draft: Draft, stored: Subscription, **kept: bool) -> None:
+    """InvalidArgument when what is kept, and nobody can read, would go to another host than it was given for."""
+    if _origin(stored.target_url) == _origin(draft.target_url):
+        return
+    expected = "must be in the request, or null, when target_url leads to another host than the stored ones are for"
+    wrong = [errors.Violation(field=name, description=expected) for name, is_kept in kept.items() if is_kept]
+    if wrong:
+        raise errors.InvalidArgument.of(*wrong)
+
+
 def _origin(target_url: str) -> str:
     """Scheme, host and port as they are written, as update_subscription compares them."""
     parts = urlsplit(target_url)
@@ -311,6 +364,8 @@ async def _key(request: pb.CreateSubscriptionRequest, tenant_id: str) -> Key:
     asked.ClearField("idempotency_key")
     asked.ClearField("tenant_id")  # the key is the tenant's anyway, whether the call states it or not
     parts = []
+    if request.HasField("client_certificate"):
+        asked.client_certificate.ClearField("private_key")  # the certificate, which is not secret, has no other
     if request.HasField("secret_key") or request.HasField("headers"):
         # The digest is kept, and all else in it is known: slow, so that a weak secret cannot be guessed by it.
         asked.ClearField("secret_key")

@@ -9,7 +9,8 @@ from uuid import UUID
 from services.common import custom_headers, ed25519, errors, signatures, targets
 from services.common.retry_policy import Asked
 from services.common.signatures import Key, Scheme
-from services.ingest import event_types
+from services.ingest import client_certificates, event_types
+from services.ingest.client_certificates import ClientCertificate
 from services.ingest.event_types import Filter
 
 MAX_SECRET_LENGTH = 256
@@ -51,6 +52,8 @@ class Subscription:
     # Of the headers that its requests carry besides the service's own; their values are for the workers alone.
     header_names: tuple[str, ...]
     signature_scheme: Scheme
+    # What is told of the client certificate, as JSON; None when it has none.
+    client_certificate: str | None
     # Both made once, for each event asks.
     filter: Filter = field(repr=False, compare=False)
     # Itself, or nothing while it takes no events.
@@ -81,6 +84,7 @@ class Subscription:
             retry_policy=row["retry_policy"],
             header_names=tuple(row["header_names"]),
             signature_scheme=Scheme(row["signature_scheme"]),
+            client_certificate=row["client_certificate"],
             filter=Filter(types),
             targets=_targets(row),
         )
@@ -138,6 +142,8 @@ class Draft:
     # Checked where the service's own is known.
     retry_policy: Asked | None = None
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    # Checked where there is time for it.
+    client_certificate: ClientCertificate | None = None
     # What was found wrong before, to be said together with the rest.
     refused: Sequence[errors.Violation] = ()
 
@@ -151,6 +157,7 @@ class Draft:
             *_limit_violations(self.rate_limit_per_second, self.rate_limit_burst),
             *_timeout_violations(self.timeout_seconds),
             *custom_headers.violations("headers", self.headers),
+            *_certificate_violations(self.client_certificate, self.target_url),
             *self.refused,
         ]
         if found:
@@ -173,6 +180,12 @@ def _text_violations(field_name: str, text: str, longest: int) -> list[errors.Vi
     if "\x00" in text:
         return _violation(field_name, "must not contain NUL")
     return _violation(field_name, f"must be at most {longest} characters") if len(text) > longest else []
+
+
+def _certificate_violations(certificate: ClientCertificate | None, url: str) -> list[errors.Violation]:
+    if certificate is None or url.lower().startswith("https:"):
+        return []
+    return _violation(client_certificates.FIELD, "goes with a target_url of https")
 
 
 def secret_violations(secret_key: str | None, scheme: Scheme) -> list[errors.Violation]:

@@ -256,6 +256,82 @@ class CustomHeaders(_message.Message):
 Global___CustomHeaders: _TypeAlias = CustomHeaders  # noqa: Y015
 
 @_typing.final
+class ClientCertificate(_message.Message):
+    """What requests to a subscription show to a receiver that asks who connects (mutual TLS). Goes with an https target_url."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CERTIFICATE_FIELD_NUMBER: _builtins.int
+    PRIVATE_KEY_FIELD_NUMBER: _builtins.int
+    certificate: _builtins.str
+    """Certificates in PEM, at most 8 and 32,768 characters: the subscription's own first, then each issuer of the one before.
+    Each must hold now, and the first be for clients if it says for what it is.
+    """
+    private_key: _builtins.str
+    """The private key of the first, in PEM without a passphrase, at most 8,192 characters: RSA of 2,048 to 4,096 bits, P-256,
+    P-384, P-521, or Ed25519. Write-only.
+    """
+    def __init__(
+        self,
+        *,
+        certificate: _builtins.str = ...,
+        private_key: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate", b"certificate", "private_key", b"private_key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClientCertificate: _TypeAlias = ClientCertificate  # noqa: Y015
+
+@_typing.final
+class ClientCertificateFacts(_message.Message):
+    """What is told of a client certificate."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    ISSUER_FIELD_NUMBER: _builtins.int
+    SERIAL_NUMBER_FIELD_NUMBER: _builtins.int
+    NOT_BEFORE_FIELD_NUMBER: _builtins.int
+    NOT_AFTER_FIELD_NUMBER: _builtins.int
+    SHA256_FINGERPRINT_FIELD_NUMBER: _builtins.int
+    subject: _builtins.str
+    """Its subject, by RFC 4514."""
+    issuer: _builtins.str
+    """Its issuer, by RFC 4514."""
+    serial_number: _builtins.str
+    """In hexadecimal digits."""
+    sha256_fingerprint: _builtins.str
+    """SHA-256 of its DER in hexadecimal digits."""
+    @_builtins.property
+    def not_before(self) -> _timestamp_pb2.Timestamp:
+        """From when it holds."""
+
+    @_builtins.property
+    def not_after(self) -> _timestamp_pb2.Timestamp:
+        """Until when it holds: give another in time, for nobody is told."""
+
+    def __init__(
+        self,
+        *,
+        subject: _builtins.str = ...,
+        issuer: _builtins.str = ...,
+        serial_number: _builtins.str = ...,
+        not_before: _timestamp_pb2.Timestamp | None = ...,
+        not_after: _timestamp_pb2.Timestamp | None = ...,
+        sha256_fingerprint: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["not_after", b"not_after", "not_before", b"not_before"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["issuer", b"issuer", "not_after", b"not_after", "not_before", b"not_before", "serial_number", b"serial_number", "sha256_fingerprint", b"sha256_fingerprint", "subject", b"subject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClientCertificateFacts: _TypeAlias = ClientCertificateFacts  # noqa: Y015
+
+@_typing.final
 class PublicKey(_message.Message):
     """What a receiver verifies "v1a" signatures with."""
 
@@ -308,6 +384,7 @@ class Subscription(_message.Message):
     BREAKER_FIELD_NUMBER: _builtins.int
     PREVIOUS_SECRETS_EXPIRE_AT_FIELD_NUMBER: _builtins.int
     HAS_INGEST_TOKEN_FIELD_NUMBER: _builtins.int
+    CLIENT_CERTIFICATE_FIELD_NUMBER: _builtins.int
     SIGNATURE_SCHEME_FIELD_NUMBER: _builtins.int
     PUBLIC_KEYS_FIELD_NUMBER: _builtins.int
     HEADER_NAMES_FIELD_NUMBER: _builtins.int
@@ -368,6 +445,10 @@ class Subscription(_message.Message):
         """When secrets that were replaced end, by the service's clock, newest first; those that hold still."""
 
     @_builtins.property
+    def client_certificate(self) -> Global___ClientCertificateFacts:
+        """The certificate that its requests show; unset when there is none."""
+
+    @_builtins.property
     def public_keys(self) -> _containers.RepeatedCompositeFieldContainer[Global___PublicKey]:
         """Of the private keys that sign, newest first."""
 
@@ -397,13 +478,14 @@ class Subscription(_message.Message):
         breaker: Global___Breaker | None = ...,
         previous_secrets_expire_at: _abc.Iterable[_timestamp_pb2.Timestamp] | None = ...,
         has_ingest_token: _builtins.bool = ...,
+        client_certificate: Global___ClientCertificateFacts | None = ...,
         signature_scheme: Global___SignatureScheme.ValueType = ...,
         public_keys: _abc.Iterable[Global___PublicKey] | None = ...,
         header_names: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_timeout_seconds", b"_timeout_seconds", "breaker", b"breaker", "created_at", b"created_at", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "retry_policy", b"retry_policy", "status_since", b"status_since", "timeout_seconds", b"timeout_seconds", "updated_at", b"updated_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_timeout_seconds", b"_timeout_seconds", "breaker", b"breaker", "client_certificate", b"client_certificate", "created_at", b"created_at", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "retry_policy", b"retry_policy", "status_since", b"status_since", "timeout_seconds", b"timeout_seconds", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_timeout_seconds", b"_timeout_seconds", "breaker", b"breaker", "created_at", b"created_at", "description", b"description", "event_types", b"event_types", "has_ingest_token", b"has_ingest_token", "has_secret", b"has_secret", "header_names", b"header_names", "id", b"id", "keep_when_disabled", b"keep_when_disabled", "previous_secrets_expire_at", b"previous_secrets_expire_at", "public_keys", b"public_keys", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "retry_policy", b"retry_policy", "signature_scheme", b"signature_scheme", "status", b"status", "status_reason", b"status_reason", "status_since", b"status_since", "target_url", b"target_url", "tenant_id", b"tenant_id", "timeout_seconds", b"timeout_seconds", "updated_at", b"updated_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_timeout_seconds", b"_timeout_seconds", "breaker", b"breaker", "client_certificate", b"client_certificate", "created_at", b"created_at", "description", b"description", "event_types", b"event_types", "has_ingest_token", b"has_ingest_token", "has_secret", b"has_secret", "header_names", b"header_names", "id", b"id", "keep_when_disabled", b"keep_when_disabled", "previous_secrets_expire_at", b"previous_secrets_expire_at", "public_keys", b"public_keys", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "retry_policy", b"retry_policy", "signature_scheme", b"signature_scheme", "status", b"status", "status_reason", b"status_reason", "status_since", b"status_since", "target_url", b"target_url", "tenant_id", b"tenant_id", "timeout_seconds", b"timeout_seconds", "updated_at", b"updated_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__rate_limit_burst: _TypeAlias = _typing.Literal["rate_limit_burst"]  # noqa: Y015
     _WhichOneofArgType__rate_limit_burst: _TypeAlias = _typing.Literal["_rate_limit_burst", b"_rate_limit_burst"]  # noqa: Y015
@@ -440,6 +522,7 @@ class CreateSubscriptionRequest(_message.Message):
     UNSIGNED_FIELD_NUMBER: _builtins.int
     HEADERS_FIELD_NUMBER: _builtins.int
     SIGNATURE_SCHEME_FIELD_NUMBER: _builtins.int
+    CLIENT_CERTIFICATE_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The owning tenant; empty means the caller's own."""
     target_url: _builtins.str
@@ -482,6 +565,10 @@ class CreateSubscriptionRequest(_message.Message):
     def headers(self) -> Global___CustomHeaders:
         """Headers that each request carries besides the service's own; unset means none."""
 
+    @_builtins.property
+    def client_certificate(self) -> Global___ClientCertificate:
+        """What its requests show to a receiver that asks who connects; unset means nothing."""
+
     def __init__(
         self,
         *,
@@ -499,10 +586,11 @@ class CreateSubscriptionRequest(_message.Message):
         unsigned: _builtins.bool = ...,
         headers: Global___CustomHeaders | None = ...,
         signature_scheme: Global___SignatureScheme.ValueType = ...,
+        client_certificate: Global___ClientCertificate | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_keep_when_disabled", b"_keep_when_disabled", "_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_secret_key", b"_secret_key", "_timeout_seconds", b"_timeout_seconds", "headers", b"headers", "keep_when_disabled", b"keep_when_disabled", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "retry_policy", b"retry_policy", "secret_key", b"secret_key", "timeout_seconds", b"timeout_seconds"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_keep_when_disabled", b"_keep_when_disabled", "_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_secret_key", b"_secret_key", "_timeout_seconds", b"_timeout_seconds", "client_certificate", b"client_certificate", "headers", b"headers", "keep_when_disabled", b"keep_when_disabled", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "retry_policy", b"retry_policy", "secret_key", b"secret_key", "timeout_seconds", b"timeout_seconds"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_keep_when_disabled", b"_keep_when_disabled", "_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_secret_key", b"_secret_key", "_timeout_seconds", b"_timeout_seconds", "description", b"description", "event_types", b"event_types", "headers", b"headers", "idempotency_key", b"idempotency_key", "keep_when_disabled", b"keep_when_disabled", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "retry_policy", b"retry_policy", "secret_key", b"secret_key", "signature_scheme", b"signature_scheme", "target_url", b"target_url", "tenant_id", b"tenant_id", "timeout_seconds", b"timeout_seconds", "unsigned", b"unsigned"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_keep_when_disabled", b"_keep_when_disabled", "_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_secret_key", b"_secret_key", "_timeout_seconds", b"_timeout_seconds", "client_certificate", b"client_certificate", "description", b"description", "event_types", b"event_types", "headers", b"headers", "idempotency_key", b"idempotency_key", "keep_when_disabled", b"keep_when_disabled", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "retry_policy", b"retry_policy", "secret_key", b"secret_key", "signature_scheme", b"signature_scheme", "target_url", b"target_url", "tenant_id", b"tenant_id", "timeout_seconds", b"timeout_seconds", "unsigned", b"unsigned"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__keep_when_disabled: _TypeAlias = _typing.Literal["keep_when_disabled"]  # noqa: Y015
     _WhichOneofArgType__keep_when_disabled: _TypeAlias = _typing.Literal["_keep_when_disabled", b"_keep_when_disabled"]  # noqa: Y015
@@ -685,6 +773,7 @@ class UpdateSubscriptionRequest(_message.Message):
     RETRY_POLICY_FIELD_NUMBER: _builtins.int
     HEADERS_FIELD_NUMBER: _builtins.int
     SIGNATURE_SCHEME_FIELD_NUMBER: _builtins.int
+    CLIENT_CERTIFICATE_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The owning tenant; empty means the caller's own."""
     subscription_id: _builtins.str
@@ -719,6 +808,10 @@ class UpdateSubscriptionRequest(_message.Message):
     def headers(self) -> Global___CustomHeaders:
         """Replaces the headers; without values it removes them, unset keeps them."""
 
+    @_builtins.property
+    def client_certificate(self) -> Global___ClientCertificate:
+        """Replaces the client certificate; without fields it removes it, unset keeps it."""
+
     def __init__(
         self,
         *,
@@ -736,10 +829,11 @@ class UpdateSubscriptionRequest(_message.Message):
         retry_policy: Global___RetryPolicy | None = ...,
         headers: Global___CustomHeaders | None = ...,
         signature_scheme: Global___SignatureScheme.ValueType = ...,
+        client_certificate: Global___ClientCertificate | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_keep_when_disabled", b"_keep_when_disabled", "_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_timeout_seconds", b"_timeout_seconds", "headers", b"headers", "keep_when_disabled", b"keep_when_disabled", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "remove_secret", b"remove_secret", "retry_policy", b"retry_policy", "secret", b"secret", "secret_key", b"secret_key", "timeout_seconds", b"timeout_seconds"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_keep_when_disabled", b"_keep_when_disabled", "_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_timeout_seconds", b"_timeout_seconds", "client_certificate", b"client_certificate", "headers", b"headers", "keep_when_disabled", b"keep_when_disabled", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "remove_secret", b"remove_secret", "retry_policy", b"retry_policy", "secret", b"secret", "secret_key", b"secret_key", "timeout_seconds", b"timeout_seconds"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_keep_when_disabled", b"_keep_when_disabled", "_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_timeout_seconds", b"_timeout_seconds", "description", b"description", "event_types", b"event_types", "headers", b"headers", "keep_when_disabled", b"keep_when_disabled", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "remove_secret", b"remove_secret", "retry_policy", b"retry_policy", "secret", b"secret", "secret_key", b"secret_key", "signature_scheme", b"signature_scheme", "subscription_id", b"subscription_id", "target_url", b"target_url", "tenant_id", b"tenant_id", "timeout_seconds", b"timeout_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_keep_when_disabled", b"_keep_when_disabled", "_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_timeout_seconds", b"_timeout_seconds", "client_certificate", b"client_certificate", "description", b"description", "event_types", b"event_types", "headers", b"headers", "keep_when_disabled", b"keep_when_disabled", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "remove_secret", b"remove_secret", "retry_policy", b"retry_policy", "secret", b"secret", "secret_key", b"secret_key", "signature_scheme", b"signature_scheme", "subscription_id", b"subscription_id", "target_url", b"target_url", "tenant_id", b"tenant_id", "timeout_seconds", b"timeout_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__keep_when_disabled: _TypeAlias = _typing.Literal["keep_when_disabled"]  # noqa: Y015
     _WhichOneofArgType__keep_when_disabled: _TypeAlias = _typing.Literal["_keep_when_disabled", b"_keep_when_disabled"]  # noqa: Y015

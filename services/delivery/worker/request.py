@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from services.common import metrics, signatures
+from services.delivery.worker.identities import Identity
 from services.delivery.worker.store import Claim
 
 USER_AGENT = f"webhook-service/{metrics.version()}"
@@ -16,10 +17,17 @@ class OutgoingRequest:
     url: str
     headers: dict[str, str] = field(repr=False)
     body: bytes
+    # Who asks, for a receiver that wants to know; None: nobody in particular.
+    identity: Identity | None = None
 
 
 def build(
-    claim: Claim, signers: Sequence[signatures.Signer], own: Mapping[str, str], payload: bytes, unix_seconds: int
+    claim: Claim,
+    signers: Sequence[signatures.Signer],
+    own: Mapping[str, str],
+    payload: bytes,
+    unix_seconds: int,
+    identity: Identity | None = None,
 ) -> OutgoingRequest:
     """The request of one attempt, signed as of `unix_seconds` by every signer, newest first; without one unsigned.
 
@@ -44,4 +52,4 @@ def build(
             break  # there is room for one
     if own:
         headers = {**own, **headers}
-    return OutgoingRequest(url=claim.target_url, headers=headers, body=payload)
+    return OutgoingRequest(url=claim.target_url, headers=headers, body=payload, identity=identity)

@@ -44,6 +44,7 @@ async def test_a_subscription_is_created_looked_up_replaced_and_deleted(
         "timeout_seconds": None,
         "retry_policy": None,
         "header_names": [],
+        "client_certificate": None,
         "breaker": {
             "state": "closed",
             "since": None,
