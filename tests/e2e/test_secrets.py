@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import contextlib
+import itertools
 import os
 import stat
 from collections.abc import AsyncIterator, Iterator
@@ -20,6 +21,7 @@ import standardwebhooks
 from services.common import signatures, subscription_changes
 from services.common.signatures import Key
 from tests.e2e.conftest import ENVIRONMENT
+from tests.support import certificates
 from tests.support import stack as stacks
 from tests.support.api import Api
 from tests.support.receiver import Receiver
@@ -105,6 +107,9 @@ async def test_no_secret_or_token_is_found_anywhere_after_a_run(api: Api, talkat
     private_key, next_key, refused_key = ("whsk_" + base64.b64encode(os.urandom(32)).decode() for _ in range(3))
     asymmetric = await api.subscribe(receiver.url("/good"), secret_key=private_key, signature_scheme="ed25519")
     await _made(api, f"{SUBSCRIPTIONS}/{asymmetric}/rotate-secret", {"secret_key": next_key}, status=200)
+    shop, refused_shop = (certificates.authority("shop") for _ in range(2))
+    shown = {"certificate": shop.pem, "private_key": shop.key_pem}
+    shopping = await api.subscribe("https://receiver.example/", client_certificate=shown)
     receiver.script(500, 500, 200, path="/bad")
     path = f"{SUBSCRIPTIONS}/{subscription}"
     made = (await _made(api, f"{path}/rotate-secret", status=200))["secret_key"]
@@ -129,14 +134,24 @@ async def test_no_secret_or_token_is_found_anywhere_after_a_run(api: Api, talkat
     await ask("POST", SUBSCRIPTIONS, json={"target_url": "no", "secret_key": refused * 20})
     await ask("POST", SUBSCRIPTIONS, json={"target_url": receiver.url("/good"), "secret_key": refused_key})
     await ask("POST", SUBSCRIPTIONS, content=b'{"secret_key": "%b' % refused.encode())
+    for torn in (shown | {"private_key": refused_shop.key_pem}, refused_shop.key_pem):
+        await ask("POST", SUBSCRIPTIONS, json={"target_url": "https://r.example/", "client_certificate": torn})
     # What shows, changes and removes.
     await ask("POST", f"{path}/rotate-secret", json={"secret_key": later})
     await ask("PUT", path, json={"target_url": receiver.url("/good"), "secret_key": replaced})
     keyed = {"json": {"target_url": receiver.url("/good"), "secret_key": given}, "headers": {"Idempotency-Key": "k"}}
     assert [(await ask("POST", SUBSCRIPTIONS, **keyed)).status_code for _ in range(2)] == [201, 201]
     keys = f"{SUBSCRIPTIONS}/{asymmetric}/public-keys"
-    for shown in (path, keys, SUBSCRIPTIONS, f"{path}/stats", f"{path}/deliveries", "/openapi.json"):
-        assert (await ask("GET", shown)).status_code == 200
+    for look in (
+        path,
+        keys,
+        f"{SUBSCRIPTIONS}/{shopping}",
+        SUBSCRIPTIONS,
+        f"{path}/stats",
+        f"{path}/deliveries",
+        "/openapi.json",
+    ):
+        assert (await ask("GET", look)).status_code == 200
     await ask("DELETE", f"{SUBSCRIPTIONS}/{gone['id']}")
 
     found = {
@@ -151,10 +166,11 @@ async def test_no_secret_or_token_is_found_anywhere_after_a_run(api: Api, talkat
     for spelling in (key, base64.b64decode(key)):
         assert [where for where, text in found.items() if spelling in text] == []
     shown_once = [made, failing["secret_key"], gone["secret_key"], token["token"], old_token["token"]]
-    private_keys = (private_key, next_key, refused_key)
-    for secret in (given, later, replaced, refused, *private_keys, *shown_once):
-        for spelling in _spellings(secret):
-            assert [where for where, text in found.items() if spelling in text] == [], secret
+    given_ones = (given, later, replaced, refused, private_key, next_key, refused_key)
+    spelt = [_spellings(secret) for secret in (*given_ones, *shown_once)]
+    spelt += [certificates.spellings(one) for one in (shop, refused_shop)]
+    for spelling in itertools.chain(*spelt):
+        assert [where for where, text in found.items() if spelling in text] == [], spelling
 
 
 async def _tables(stack: Stack) -> bytes:
