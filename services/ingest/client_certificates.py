@@ -5,7 +5,7 @@ import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import msgspec
 from cryptography import x509
@@ -77,29 +77,37 @@ def parse(certificate: str, private_key: str, now: datetime) -> ClientCertificat
     Takes a millisecond, and a large RSA key a tenth of a second.
     """
     wrong: list[errors.Violation] = []
-    chain: Sequence[x509.Certificate] = ()
+    given: _Given | None = None
     key: Key | None = None
     try:
-        chain = _chain(certificate, now)
+        given = _given(certificate, now)
     except _Wrong as error:
         wrong.append(errors.Violation(field=CERTIFICATE, description=str(error)))
     try:
         key = _key(private_key)
-        if chain and key.public_key() != chain[0].public_key():
+        if given and key.public_key() != given.public_key:
             raise _Wrong("must be the key of the first certificate")
     except _Wrong as error:
         wrong.append(errors.Violation(field=PRIVATE_KEY, description=str(error)))
-    if wrong or key is None:
+    if wrong or given is None or key is None:
         raise errors.InvalidArgument.of(*wrong)
-    pem = _pem(chain, key)
+    pem = _pem(given.chain, key)
     try:
         client_certificates.show(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), pem)
     except ssl.SSLError as error:
         raise errors.InvalidArgument.field(CERTIFICATE, f"is refused by OpenSSL: {error.reason}") from None
-    return ClientCertificate(pem=pem, facts=_facts(chain[0]))
+    return ClientCertificate(pem=pem, facts=given.facts)
 
 
-def _chain(text: str, now: datetime) -> Sequence[x509.Certificate]:
+class _Given(NamedTuple):
+    """Certificates, with all of the first that is read: an odd one gives way only when it is looked at."""
+
+    chain: Sequence[x509.Certificate]
+    public_key: object
+    facts: Facts
+
+
+def _given(text: str, now: datetime) -> _Given:
     if not 1 <= len(text) <= MAX_CERTIFICATE_LENGTH:
         raise _Wrong(f"must be 1 to {MAX_CERTIFICATE_LENGTH} characters of PEM")
     if "PRIVATE KEY" in text:
@@ -107,9 +115,9 @@ def _chain(text: str, now: datetime) -> Sequence[x509.Certificate]:
     try:
         chain = x509.load_pem_x509_certificates(text.encode())
         _check(chain, now)
+        return _Given(chain, chain[0].public_key(), _facts(chain[0]))
     except _UNREADABLE:
         raise _Wrong("must be one or more certificates in PEM, of X.509") from None
-    return chain
 
 
 def _check(chain: Sequence[x509.Certificate], now: datetime) -> None:

@@ -1,11 +1,14 @@
 """Which client certificates are taken, and what is told of them."""
 
+import base64
 from datetime import UTC, datetime, timedelta
+from random import Random
 from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from services.common import errors
@@ -18,6 +21,24 @@ NOW = datetime.now(UTC).replace(microsecond=0)
 CA = certificates.authority()
 MINE = CA.issue("shop")
 RSA_2048 = rsa.generate_private_key(65537, 2048)
+
+
+def armored(label: str, der: bytes) -> str:
+    """As PEM."""
+    return f"-----BEGIN {label}-----\n{base64.encodebytes(der).decode()}-----END {label}-----\n"
+
+
+def der_of(key: Any) -> bytes:
+    return bytes(key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()))
+
+
+def refusal(certificate: str, private_key: str) -> set[str]:
+    """The fields at fault; none when it is taken."""
+    try:
+        client_certificates.parse(certificate, private_key, NOW)
+    except errors.InvalidArgument as error:
+        return {violation.field for violation in error.violations}
+    return set()
 
 
 def wrong(certificate: str, private_key: str) -> dict[str, str]:
@@ -158,3 +179,19 @@ def test_a_chain_out_of_order_or_torn_is_refused() -> None:
 
 def test_one_for_servers_alone_is_refused() -> None:
     assert refused_chain(CA.issue("shop", usages=(SERVER,))).startswith("must be of a client")
+
+
+def test_whatever_is_changed_in_the_bytes_it_is_taken_or_refused_by_its_field() -> None:
+    random = Random(7)
+    kinds = [("CERTIFICATE", MINE.certificate.public_bytes(Encoding.DER)), ("PRIVATE KEY", der_of(MINE.key))]
+    refused = 0
+    for number in range(600):
+        changed = [bytearray(der) for _, der in kinds]
+        one = changed[number % 4 == 0]
+        for _ in range(random.choice((1, 1, 2, 4))):
+            one[random.randrange(len(one))] ^= random.randrange(1, 256)
+        certificate, key = (armored(label, bytes(der)) for (label, _), der in zip(kinds, changed, strict=True))
+        fields = refusal(certificate, key)
+        assert fields <= {CERTIFICATE, PRIVATE_KEY}
+        refused += bool(fields)
+    assert 300 < refused < 600
