@@ -23,6 +23,11 @@ def new(scheme: Scheme) -> str:
     return signatures.STANDARD_PREFIX + base64.b64encode(secrets.token_bytes(MADE_BYTES)).decode()
 
 
+def likely_scheme(secret_key: str | None) -> Scheme:
+    """What a secret is of by its looks, until it is known what its subscription is of."""
+    return Scheme.ED25519 if secret_key and ed25519.is_private_key(secret_key) else Scheme.HMAC_SHA256
+
+
 def shown(made: str, scheme: Scheme) -> str:
     """What an answer tells of a secret that was made: a private key need not leave the service."""
     return "" if scheme is Scheme.ED25519 else made

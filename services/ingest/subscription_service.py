@@ -1,6 +1,7 @@
 """SubscriptionService: creates, reads, changes and deletes subscriptions."""
 
 import asyncio
+import dataclasses
 import hashlib
 from collections.abc import Coroutine, Sequence
 from datetime import UTC, datetime, timedelta
@@ -102,9 +103,10 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         set_secret = change == "secret_key" or (change == "remove_secret" and request.remove_secret)
         subscription_id = ids.parse("subscription_id", request.subscription_id)
         scheme = messages.scheme(request.signature_scheme)
+        draft = await self._draft(request, secret_key, scheme or signing_secrets.likely_scheme(secret_key))
         if scheme is None or not set_secret:
-            scheme = await self._kept_scheme(tenant_id, subscription_id, scheme)
-        draft = await self._draft(request, secret_key, scheme)
+            kept = await self._kept_scheme(tenant_id, subscription_id, scheme)
+            draft = dataclasses.replace(draft, signature_scheme=kept)
         change_made = self._update(
             tenant_id,
             subscription_id,
@@ -183,10 +185,10 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         overlap = signing_secrets.overlap(request.overlap_hours if request.HasField("overlap_hours") else None)
         given = request.secret_key if request.HasField("secret_key") else None
         scheme = messages.scheme(request.signature_scheme)
+        _check_secret(given, scheme or signing_secrets.likely_scheme(given))
         if scheme is None:
             scheme = (await self._store.shown(tenant_id, subscription_id))[0].signature_scheme
-        if wrong := secret_violations(given, scheme):
-            raise errors.InvalidArgument.of(*wrong)
+            _check_secret(given, scheme)
         made = signing_secrets.new(scheme) if given is None else ""
         new_one = Secret(given or made, scheme=scheme)
         shown = await _whole(self._rotate(tenant_id, subscription_id, new_one, overlap))
@@ -340,6 +342,11 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
             # Shown all the same, so that it can be given another.
             log.error("a signing secret cannot be opened", subscription_id=str(subscription.id), reason=str(error))  # noqa: TRY400 - there is no bug to trace
             return NONE
+
+
+def _check_secret(secret_key: str | None, scheme: Scheme) -> None:
+    if wrong := secret_violations(secret_key, scheme):
+        raise errors.InvalidArgument.of(*wrong)
 
 
 def _keep_at_home(draft: Draft, stored: Subscription, **kept: bool) -> None:
