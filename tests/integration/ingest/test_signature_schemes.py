@@ -176,7 +176,7 @@ async def test_a_shared_secrets_signature_is_refused_where_there_is_none(ingest:
     made = (await create(ingest, signature_scheme=ED25519, secret_key=whsk(SEEDS[0]))).subscription
     error = await refused(ingest.send(made.id, payload=BODY, hub_signature=signed(whsk(SEEDS[0]))))
     assert isinstance(error, errors.SignatureMismatch)
-    assert "Ed25519" in error.message
+    assert "no secret to verify it with" in error.message
     assert not await passes(ingest, made.id, whpk(SEEDS[0]))
     # Without a signature it is taken in, as ever.
     assert (await ingest.send(made.id, payload=BODY)).deliveries == 1
