@@ -1,12 +1,25 @@
-"""HMAC signatures: Standard Webhooks 1.0 (https://www.standardwebhooks.com) and GitHub's X-Hub-Signature-256."""
+"""Signatures: Standard Webhooks 1.0 (https://www.standardwebhooks.com) and GitHub's X-Hub-Signature-256."""
 
 import base64
 import hmac
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TypeAlias
+
+from services.common import ed25519
 
 STANDARD_PREFIX = "whsec_"
 HUB_PREFIX = "sha256="
+
+
+class Scheme(StrEnum):
+    """How deliveries are signed."""
+
+    # With a secret that the receiver knows, too.
+    HMAC_SHA256 = "hmac-sha256"
+    # With a private key, whose public key the receiver verifies with.
+    ED25519 = "ed25519"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,6 +44,18 @@ class Key:
         except ValueError:
             return cls(standard=secret_key.encode(), hub=secret_key.encode())
 
+    def sign(self, signed: bytes) -> str:
+        """A signature of webhook-signature: "v1," and the base64 HMAC-SHA256 of these bytes."""
+        return "v1," + base64.b64encode(hmac.digest(self.standard, signed, "sha256")).decode()
+
+
+Signer: TypeAlias = Key | ed25519.PrivateKey
+
+
+def signer(secret_key: str, scheme: Scheme) -> Signer:
+    """What signs with a secret, or a private key. Raises ValueError when it is none of this scheme."""
+    return ed25519.PrivateKey.of(secret_key) if scheme is Scheme.ED25519 else Key.of(secret_key)
+
 
 def _standard(secret_key: str) -> bytes:
     if not secret_key.startswith(STANDARD_PREFIX):
@@ -41,10 +66,10 @@ def _standard(secret_key: str) -> bytes:
         raise ValueError("must be base64 after whsec_") from error
 
 
-def standard(keys: Iterable[Key], message_id: str, timestamp: int, body: bytes) -> str:
-    """The value of webhook-signature: for each key "v1," and the base64 HMAC-SHA256 of "id.timestamp.body"."""
+def standard(signers: Iterable[Signer], message_id: str, timestamp: int, body: bytes) -> str:
+    """The value of webhook-signature: a signature of "id.timestamp.body" by each."""
     signed = b"%s.%d.%s" % (message_id.encode(), timestamp, body)
-    return " ".join(["v1," + base64.b64encode(hmac.digest(key.standard, signed, "sha256")).decode() for key in keys])
+    return " ".join([signer.sign(signed) for signer in signers])
 
 
 def hub(key: Key, body: bytes) -> str:

@@ -1,18 +1,21 @@
-"""Subscriptions' secrets and headers: sealed in Postgres and Redis, open in the memory of ingest and workers.
+"""What subscriptions keep secret: sealed in Postgres and Redis, open in the memory of ingest and workers.
 
-A subscription's secrets stand together in `subscriptions.sealed_secrets`, with the times at which the older ones
-end: encrypted for this subscription alone, so that neither a time nor a secret can be changed or moved to another row.
+That is signing secrets, those of what comes in, headers, and client certificates. A subscription's signing secrets stand
+together in `subscriptions.sealed_secrets`, with the times at which the older ones end: encrypted for this subscription
+alone, so that neither a time nor a secret can be changed or moved to another row.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TypeVar
 from uuid import UUID
 
 import msgspec
 
+from services.common import signatures
+from services.common.ed25519 import PrivateKey
 from services.common.encryption import Keys
-from services.common.signatures import Key
+from services.common.signatures import Key, Scheme, Signer
 
 # What stands in `subscriptions.secret_key`, where versions before kept the secret as it is. It is no valid secret, so
 # that they refuse to sign with it. Null: there is none. Anything else was written by such a version, and holds.
@@ -24,34 +27,51 @@ Opened = TypeVar("Opened")
 
 
 class Secret(msgspec.Struct, frozen=True, array_like=True):
-    """A secret, and when it ends if it was replaced."""
+    """A secret, or a private key, and when it ends if it was replaced."""
 
     secret_key: str
     ends_at: datetime | None = None
+    # Not told from the secret: HMAC takes any text.
+    scheme: Scheme = Scheme.HMAC_SHA256
 
     def __repr__(self) -> str:
         """Without the secret."""
-        return f"Secret(ends_at={self.ends_at!r})"
+        return f"Secret(ends_at={self.ends_at!r}, scheme={self.scheme.value!r})"
 
 
 class Secrets:
     """A subscription's secrets, newest first: the current one, and those that hold until they end."""
 
-    __slots__ = ("_keys", "kept")
+    __slots__ = ("_signers", "kept")
 
     def __init__(self, kept: Sequence[Secret]) -> None:
         self.kept = tuple(kept)
-        self._keys = tuple(Key.of(secret.secret_key) for secret in kept)
+        self._signers = tuple(signatures.signer(secret.secret_key, secret.scheme) for secret in kept)
+
+    def signers(self, moment: datetime) -> Sequence[Signer]:
+        """What signs at a moment, newest first."""
+        if len(self._signers) == 1:
+            return self._signers
+        return [signer for _, signer in self._holding(moment)]
 
     def keys(self, moment: datetime) -> Sequence[Key]:
-        """The keys that hold at a moment, newest first."""
-        if len(self._keys) == 1:
-            return self._keys
-        return [key for secret, key in zip(self.kept, self._keys, strict=True) if _holds(secret, moment)]
+        """The keys of HMAC among them: those that the other side has, too."""
+        return [signer for signer in self.signers(moment) if isinstance(signer, Key)]
+
+    def public_keys(self, moment: datetime) -> list[tuple[str, datetime | None]]:
+        """The public keys of the private ones among them, each with its end."""
+        return [
+            (signer.public_key, secret.ends_at)
+            for secret, signer in self._holding(moment)
+            if isinstance(signer, PrivateKey)
+        ]
 
     def previous(self, moment: datetime) -> list[Secret]:
         """Those that were replaced and still hold at a moment."""
         return [secret for secret in self.kept[1:] if _holds(secret, moment)]
+
+    def _holding(self, moment: datetime) -> Iterator[tuple[Secret, Signer]]:
+        return (pair for pair in zip(self.kept, self._signers, strict=True) if _holds(pair[0], moment))
 
 
 NONE = Secrets(())
@@ -155,6 +175,20 @@ class Vault:
             return None
         return self.seal_verification(subscription_id, self.verification_secrets(subscription_id, sealed))
 
+    def seal_client_certificate(self, subscription_id: UUID, pem: bytes | None) -> bytes | None:
+        """What to store for the client certificate of a subscription with its private key; None for none."""
+        return None if pem is None else self._keys.seal(pem, _place_of_client_certificate(subscription_id))
+
+    def client_certificate(self, subscription_id: UUID, sealed: bytes) -> bytes:
+        """The certificate and its key in PEM; CannotOpen. Not kept here: who shows it keeps what it makes of it."""
+        return self._keys.open(sealed, _place_of_client_certificate(subscription_id))
+
+    def resealed_client_certificate(self, subscription_id: UUID, sealed: bytes | None) -> bytes | None:
+        """The same under the first key, None when it is already, or there is none; CannotOpen."""
+        if sealed is None or self._keys.is_first(sealed):
+            return None
+        return self.seal_client_certificate(subscription_id, self.client_certificate(subscription_id, sealed))
+
     def _open(self, subscription_id: UUID, sealed: bytes) -> list[Secret]:
         return msgspec.json.decode(self._keys.open(sealed, _place(subscription_id)), type=list[Secret])
 
@@ -176,3 +210,7 @@ def _place_of_headers(subscription_id: UUID) -> bytes:
 
 def _place_of_verification(subscription_id: UUID) -> bytes:
     return b"verification:" + subscription_id.bytes
+
+
+def _place_of_client_certificate(subscription_id: UUID) -> bytes:
+    return b"client_certificate:" + subscription_id.bytes

@@ -17,6 +17,7 @@ from services.gateway import (
     middleware,
     openapi,
     problems,
+    signature_schemes,
     stats,
     subscription_secrets,
     subscriptions,
@@ -70,7 +71,8 @@ def described(services: Backends | None = None) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     api.state.backends = services
-    for resource in (subscriptions, subscription_secrets, events, deliveries, stats, tenants, api_keys, audit):
+    of_subscriptions = (subscriptions, subscription_secrets, signature_schemes)
+    for resource in (*of_subscriptions, events, deliveries, stats, tenants, api_keys, audit):
         api.include_router(resource.router)
     api.routes.extend(_docs_pages())
     openapi.install(api, accepting_docs.PATHS, accepting.WebhookAccepted, accepting.EventAccepted)

@@ -23,6 +23,7 @@ LEAST: Mapping[str, Role] = {
     "pause_subscription": Role.WRITE,
     "resume_subscription": Role.WRITE,
     "rotate_subscription_secret": Role.WRITE,
+    "list_public_keys": Role.READ,
     "create_ingest_token": Role.WRITE,
     "delete_ingest_token": Role.WRITE,
     "get_delivery": Role.READ,

@@ -9,7 +9,7 @@ from google.protobuf.timestamp_pb2 import Timestamp as ProtoTimestamp
 from pydantic import Field
 
 from protos.webhook.v1 import subscriptions_pb2 as pb
-from services.gateway import accepting, backends, openapi, schemas
+from services.gateway import accepting, backends, openapi, schemas, signature_schemes
 from services.gateway.json_route import JsonRoute
 
 router = APIRouter(
@@ -21,13 +21,15 @@ router = APIRouter(
 
 RULES = (
     "With the prefix `whsec_` the rest is the base64 of the key of `webhook-signature`; any other secret is used as "
-    "its UTF-8 bytes."
+    "its UTF-8 bytes. Of the scheme `ed25519` it is a private key: `whsk_` and the base64 of 32 bytes, or of 64 with "
+    "the public key behind."
 )
 EXAMPLE_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # noqa: S105 - the example of Standard Webhooks
 EXAMPLE_TOKEN = "whi_Zm9yLWEtdGhpcmQtcGFydHktdGhhdC1jYW5ub3QtbG9n"  # noqa: S105 - an example
 _ROTATIONS: dict[str, Example] = {
     "made": {"summary": "A secret is made", "value": {"overlap_hours": 24}},
     "leaked": {"summary": "The old ones end at once", "value": {"overlap_hours": 0}},
+    "ed25519": {"summary": "A private key is made", "value": {"signature_scheme": "ed25519"}},
     "given": {"summary": "A secret of one's own", "value": {"secret_key": EXAMPLE_SECRET, "overlap_hours": 1.5}},
 }
 _TOO_MANY = "10 old secrets hold already (`TOO_MANY_SECRETS`), or they cannot be opened (`SECRET_UNREADABLE`)."
@@ -48,6 +50,9 @@ class RotationBody(schemas.Request):
         description=f"Absent or null: one is made. {RULES}",
         json_schema_extra={"writeOnly": True},
     )
+    signature_scheme: signature_schemes.Scheme | None = Field(
+        None, description="Of the new secret. Absent or null: that of the subscription."
+    )
     overlap_hours: float = Field(
         24,
         ge=0,
@@ -62,8 +67,14 @@ class Rotated(schemas.Answer):
     """The secrets after a rotation."""
 
     secret_key: str | None = Field(
-        description="The new secret if it was made, here and nowhere else; null if the request had it.",
+        description=(
+            "The new secret if it was made, here and nowhere else; null if the request had it, and for `ed25519`, "
+            "whose private key nobody gets."
+        ),
         examples=[EXAMPLE_SECRET],
+    )
+    public_keys: list[signature_schemes.PublicKey] = Field(
+        description="Of all private keys that sign, newest first.", examples=[[]]
     )
     previous_secrets: list[PreviousSecret] = Field(description="Old ones that hold still, newest first.")
 
@@ -94,16 +105,22 @@ async def rotate_subscription_secret(
     """Gives it a new secret, while the old ones hold for a while.
 
     Until then `webhook-signature` carries a signature of each, newest first, and webhooks that are signed with any of
-    them are taken in; `X-Hub-Signature-256`, which has room for one, is of the new secret at once. Up to 10 old ones.
+    them are taken in; `X-Hub-Signature-256`, which has room for one, is of the new secret at once, or of the newest
+    that is not `ed25519`. Up to 10 old ones. With `signature_scheme` the new one is of another scheme.
     """
     body = body or RotationBody()
     request = pb.RotateSubscriptionSecretRequest(
-        subscription_id=subscription_id, secret_key=body.secret_key, overlap_hours=body.overlap_hours
+        subscription_id=subscription_id,
+        secret_key=body.secret_key,
+        overlap_hours=body.overlap_hours,
+        signature_scheme=signature_schemes.number(body.signature_scheme),
     )
     answer = await services.subscriptions.RotateSubscriptionSecret(request, timeout=services.timeout_seconds)
     response.headers.update(schemas.NO_STORE)
     return Rotated(
-        secret_key=answer.secret_key or None, previous_secrets=previous(answer.subscription.previous_secrets_expire_at)
+        secret_key=answer.secret_key or None,
+        public_keys=signature_schemes.public_keys(answer.subscription.public_keys),
+        previous_secrets=previous(answer.subscription.previous_secrets_expire_at),
     )
 
 

@@ -6,7 +6,15 @@ from fastapi import APIRouter, Query, Response
 from pydantic import ConfigDict, Field
 
 from protos.webhook.v1 import subscriptions_pb2 as pb
-from services.gateway import backends, openapi, retry_policies, schemas, subscription_secrets
+from services.gateway import (
+    backends,
+    client_certificates,
+    openapi,
+    retry_policies,
+    schemas,
+    signature_schemes,
+    subscription_secrets,
+)
 from services.gateway.json_route import JsonRoute
 
 router = APIRouter(
@@ -88,6 +96,15 @@ class SubscriptionBody(schemas.Request):
             "`rotate-secret` replaces it with an overlap."
         ),
         json_schema_extra={"writeOnly": True},
+    )
+    signature_scheme: signature_schemes.Scheme | None = Field(
+        None,
+        description=(
+            "How deliveries are signed: `hmac-sha256` with a secret that the receiver knows, too (`v1`, and "
+            "`X-Hub-Signature-256`); `ed25519` with a private key, which stays here, while the receiver verifies with "
+            "the public one (`v1a`). Absent or null: `hmac-sha256` in a creation, what is stored in an update. An "
+            "update to another one needs `secret_key` with it; `rotate-secret` changes it with an overlap."
+        ),
     )
     event_types: list[str] = Field(
         default_factory=list,
@@ -176,6 +193,13 @@ class SubscriptionBody(schemas.Request):
         ),
         examples=["normal"],
     )
+    client_certificate: client_certificates.ClientCertificateBody | None = Field(
+        None,
+        description=(
+            "What requests show to a receiver that asks who connects (mutual TLS). Only with a `target_url` of https; "
+            "the key is write-only. In an update: absent keeps the stored certificate, null removes it."
+        ),
+    )
 
 
 class Breaker(schemas.Answer):
@@ -204,6 +228,12 @@ class Subscription(schemas.Answer):
     event_types: list[str] = Field(examples=[_EXAMPLE["event_types"]])
     description: str = Field(examples=[_EXAMPLE["description"]])
     has_secret: bool = Field(description="Whether deliveries are signed.", examples=[True])
+    signature_scheme: signature_schemes.Scheme = Field(
+        description="How deliveries are signed, or would be if there was a secret.", examples=["hmac-sha256"]
+    )
+    public_keys: list[signature_schemes.PublicKey] = Field(
+        description="Of the private keys that sign, newest first; none for `hmac-sha256`.", examples=[[]]
+    )
     previous_secrets: list[subscription_secrets.PreviousSecret] = Field(
         description="Secrets that were replaced and hold still, newest first.", examples=[[]]
     )
@@ -238,6 +268,9 @@ class Subscription(schemas.Answer):
         description="`system`: it gets what the service says of the tenant's others, and nothing else.",
         examples=["normal"],
     )
+    client_certificate: client_certificates.ClientCertificate | None = Field(
+        description="What requests show to a receiver that asks who connects; null: nothing.", examples=[None]
+    )
     breaker: Breaker
     created_at: schemas.Timestamp
     updated_at: schemas.Timestamp
@@ -249,7 +282,7 @@ class CreatedSubscription(Subscription):
     secret_key: str | None = Field(
         description=(
             "The secret if it was made, here and nowhere else; null if the request had one or wanted none, and in the "
-            "answer to a repeated request."
+            "answer to a repeated request. A private key (`ed25519`) is never answered: see `public_keys`."
         ),
         examples=[subscription_secrets.EXAMPLE_SECRET],
     )
@@ -281,7 +314,7 @@ async def create_subscription(
 ) -> CreatedSubscription:
     """Stores an endpoint; the next event that is taken in after the answer goes there if it is of a wanted type.
 
-    Without `secret_key` one is made, which this answer alone shows.
+    Without `secret_key` one is made, which this answer alone shows; a private key of `ed25519` no answer does.
     """
     request = pb.CreateSubscriptionRequest(
         secret_key=body.secret_key, idempotency_key=idempotency_key or "", **_fields(body)
@@ -337,9 +370,10 @@ async def get_subscription(subscription_id: schemas.SubscriptionId, services: ba
 async def replace_subscription(
     subscription_id: schemas.SubscriptionId, body: SubscriptionBody, services: backends.Injected
 ) -> Subscription:
-    """Takes the body of a creation: what is absent gets its default, except secrets, `headers` and `verify`.
+    """Takes the body of a creation: what is absent gets its default, except what is secret, and `verify`.
 
-    Without these what is stored is kept; `null` removes secrets and headers. The status stays as it is.
+    Without `secret_key`, `headers`, `verification_secrets` or `client_certificate` what is stored is kept; `null`
+    removes it. The status, the `signature_scheme` and `verify` stay as they are.
     """
     request = pb.UpdateSubscriptionRequest(subscription_id=subscription_id, **_fields(body))
     if body.secret_key is not None:
@@ -443,6 +477,10 @@ def _fields(body: SubscriptionBody) -> dict[str, Any]:
         "verification_secrets": pb.VerificationSecrets(values=body.verification_secrets or [])
         if "verification_secrets" in body.model_fields_set
         else None,
+        "signature_scheme": signature_schemes.number(body.signature_scheme),
+        "client_certificate": client_certificates.asked(body.client_certificate)
+        if "client_certificate" in body.model_fields_set
+        else None,
     }
 
 
@@ -453,6 +491,8 @@ def _subscription(message: pb.Subscription) -> Subscription:
         event_types=list(message.event_types),
         description=message.description,
         has_secret=message.has_secret,
+        signature_scheme=signature_schemes.name(message.signature_scheme),
+        public_keys=signature_schemes.public_keys(message.public_keys),
         previous_secrets=subscription_secrets.previous(message.previous_secrets_expire_at),
         has_ingest_token=message.has_ingest_token,
         status=_STATUSES[message.status],
@@ -468,6 +508,7 @@ def _subscription(message: pb.Subscription) -> Subscription:
         has_verification_secret=message.has_verification_secret,
         # A kept answer of a version before has none.
         kind=_KINDS.get(message.kind, "normal"),
+        client_certificate=client_certificates.answered(message),
         breaker=_breaker(message.breaker),
         created_at=schemas.timestamp(message.created_at),
         updated_at=schemas.timestamp(message.updated_at),

@@ -23,6 +23,7 @@ import structlog
 
 from services.common import subscription_changes
 from services.common.redis import REDIS_AWAY, Client
+from services.common.signatures import Scheme
 from services.ingest import event_types, metrics
 from services.ingest.store import Store, no_tenant
 from services.ingest.subscriptions import Subscription, Target
@@ -72,6 +73,8 @@ class _Cached(msgspec.Struct, frozen=True, kw_only=True):
     verification: Preset
     sealed_verification_secrets: bytes | None
     kind: str
+    signature_scheme: Scheme
+    client_certificate: str | None
 
 
 _FIELDS = _Cached.__struct_fields__

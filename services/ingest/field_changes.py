@@ -23,7 +23,7 @@ _NAMES: Mapping[str, str] = {
 }
 _SHOWN = frozenset(
     ("event_types", "keep_when_disabled", "rate_limit_per_second", "rate_limit_burst", "timeout_seconds")
-) | {"retry_policy", "target_url", "kind", "verification"}
+) | {"retry_policy", "target_url", "kind", "verification", "signature_scheme"}
 
 
 def between(before: Subscription, after: Subscription, *, replaced: Collection[str] = ()) -> list[FieldChange]:

@@ -2,9 +2,10 @@
 -- Makes a subscription, unless its tenant is unknown or deleted. The tenant is not deleted before this is committed.
 INSERT INTO subscriptions (id, tenant_id, target_url, secret_key, sealed_secrets, event_types, description,
                            keep_when_disabled, rate_limit_per_second, rate_limit_burst, timeout_seconds, retry_policy,
-                           sealed_headers, header_names, verification, sealed_verification_secrets, kind)
+                           sealed_headers, header_names, verification, sealed_verification_secrets, kind,
+                           signature_scheme, sealed_client_certificate, client_certificate)
 SELECT $1, t.id, $3, CASE WHEN $4::bytea IS NOT NULL THEN 'whsec_sealed' END, $4, $5, $6, $7, $8, $9, $10, $11::jsonb, $12, $13,
-       coalesce($14, 'auto'), $15, $16
+       coalesce($14, 'auto'), $15, $16, $17, $18, $19::jsonb
 FROM tenants t WHERE t.id = $2 AND t.deleted_at IS NULL
 FOR KEY SHARE
 RETURNING *
@@ -42,8 +43,9 @@ SELECT * FROM subscriptions WHERE tenant_id = $1 AND id = $2 AND deleted_at IS N
 
 -- update_subscription --
 -- Replaces a live subscription's fields; the secrets only when $6 says so, the headers when $13 does, the verification
--- unless $16 is null, its secrets when $17 says so. Headers that nobody replaces stay for the host that they were given
--- for, and for no other. Answers it with its breaker.
+-- unless $16 is null, its secrets when $17 says so, the client certificate when $20 does. Headers and a certificate that
+-- nobody replaces stay for the host that they were given for, and for no other. The scheme ($19) stays that of the
+-- secrets. Answers it with its breaker.
 WITH changed AS (
     UPDATE subscriptions
     SET target_url = $3, event_types = $4, description = $5,
@@ -59,6 +61,14 @@ WITH changed AS (
                                  = lower(substring($3::text FROM '^[^:]+://[^/?#]*')) THEN header_names ELSE '{}' END,
         verification = coalesce($16, verification),
         sealed_verification_secrets = CASE WHEN $17 THEN $18 ELSE sealed_verification_secrets END,
+        signature_scheme = CASE WHEN $6 OR secret_key IS NULL THEN $19 ELSE signature_scheme END,
+        sealed_client_certificate = CASE WHEN $20 THEN $21
+                                         WHEN lower(substring(target_url FROM '^[^:]+://[^/?#]*'))
+                                              = lower(substring($3::text FROM '^[^:]+://[^/?#]*'))
+                                         THEN sealed_client_certificate END,
+        client_certificate = CASE WHEN $20 THEN $22::jsonb
+                                  WHEN lower(substring(target_url FROM '^[^:]+://[^/?#]*'))
+                                       = lower(substring($3::text FROM '^[^:]+://[^/?#]*')) THEN client_certificate END,
         version = version + 1, updated_at = now()
     WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NULL
     RETURNING *
@@ -72,9 +82,9 @@ SELECT secret_key, sealed_secrets, now() AS now FROM subscriptions
 WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NULL FOR UPDATE
 
 -- set_secrets --
--- Gives a locked subscription other secrets.
+-- Gives a locked subscription other secrets, the newest of scheme $3.
 UPDATE subscriptions
-SET secret_key = 'whsec_sealed', sealed_secrets = $2, version = version + 1, updated_at = now()
+SET secret_key = 'whsec_sealed', sealed_secrets = $2, signature_scheme = $3, version = version + 1, updated_at = now()
 WHERE id = $1
 
 -- set_ingest_token --
@@ -89,10 +99,12 @@ RETURNING *
 SELECT id, secret_key FROM subscriptions WHERE secret_key <> 'whsec_sealed' LIMIT $1 FOR UPDATE SKIP LOCKED
 
 -- lock_sealed_secrets --
--- Locks the next $2 subscriptions after $1 that have secrets or headers.
-SELECT id, secret_key, sealed_secrets, sealed_headers, sealed_verification_secrets FROM subscriptions
+-- Locks the next $2 subscriptions after $1 that have secrets, headers or a client certificate.
+SELECT id, secret_key, sealed_secrets, sealed_headers, sealed_verification_secrets, sealed_client_certificate
+FROM subscriptions
 WHERE id > $1
-  AND (secret_key IS NOT NULL OR sealed_headers IS NOT NULL OR sealed_verification_secrets IS NOT NULL)
+  AND (secret_key IS NOT NULL OR sealed_headers IS NOT NULL OR sealed_verification_secrets IS NOT NULL
+       OR sealed_client_certificate IS NOT NULL)
 ORDER BY id LIMIT $2 FOR UPDATE
 
 -- seal_secrets --
@@ -114,6 +126,13 @@ WHERE s.id = i.id
 UPDATE subscriptions s
 SET sealed_verification_secrets = i.sealed_verification_secrets
 FROM unnest($1::uuid[], $2::bytea[]) AS i (id, sealed_verification_secrets)
+WHERE s.id = i.id
+
+-- seal_client_certificates --
+-- Stores the client certificates of locked subscriptions ($1) as they were, encrypted ($2).
+UPDATE subscriptions s
+SET sealed_client_certificate = i.sealed_client_certificate
+FROM unnest($1::uuid[], $2::bytea[]) AS i (id, sealed_client_certificate)
 WHERE s.id = i.id
 
 -- update_canary --
@@ -138,14 +157,15 @@ SET breaker = 'closed', breaker_since = now(), breaker_reason = NULL, probe_at =
 WHERE subscription_id = $1
 
 -- delete_subscription --
--- Marks a subscription deleted, and forgets its secrets, its ingest token and what its endpoint did.
+-- Marks a subscription deleted, and forgets its secrets, its ingest token, its client certificate and what its endpoint did.
 WITH forgotten AS (
     DELETE FROM subscription_health h USING subscriptions s
     WHERE h.subscription_id = $2 AND s.id = $2 AND s.tenant_id = $1
 )
 UPDATE subscriptions
 SET deleted_at = now(), updated_at = now(), version = version + 1, secret_key = NULL, sealed_secrets = NULL,
-    ingest_token_hash = NULL, sealed_headers = NULL, sealed_verification_secrets = NULL
+    ingest_token_hash = NULL, sealed_headers = NULL, sealed_verification_secrets = NULL, sealed_client_certificate = NULL,
+    client_certificate = NULL
 WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NULL
 RETURNING version
 

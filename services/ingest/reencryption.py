@@ -28,7 +28,7 @@ class ReencryptionSettings(PostgresSettings, EncryptionSettings):
 
 @dataclass(kw_only=True)
 class Report:
-    """What was done of the subscriptions that have secrets or headers."""
+    """What was done of the subscriptions that have secrets, headers or a client certificate."""
 
     rewritten: int = 0
     # Under the first key already.
@@ -47,17 +47,20 @@ async def reencrypt(connection: postgres.Connection, keys: Keys) -> Report:
             secrets: dict[UUID, bytes] = {}
             headers: dict[UUID, bytes] = {}
             verification: dict[UUID, bytes] = {}
+            certificates: dict[UUID, bytes] = {}
+            kinds = (secrets, headers, verification, certificates)
             for row in rows:
                 try:
-                    _reseal(vault, row, secrets, headers, verification)
+                    _reseal(vault, row, secrets, headers, verification, certificates)
                 except CannotOpen:
                     report.unreadable.append(row["id"])
                 else:
-                    report.left += not any(row["id"] in kind for kind in (secrets, headers, verification))
+                    report.left += not any(row["id"] in kind for kind in kinds)
             await connection.execute(SQL["seal_secrets"], list(secrets), list(secrets.values()))
             await connection.execute(SQL["seal_headers"], list(headers), list(headers.values()))
             await connection.execute(SQL["seal_verification_secrets"], list(verification), list(verification.values()))
-        report.rewritten += len(secrets.keys() | headers.keys() | verification.keys())
+            await connection.execute(SQL["seal_client_certificates"], list(certificates), list(certificates.values()))
+        report.rewritten += len(set().union(*kinds))
         if not rows:
             break
         last = rows[-1]["id"]
@@ -71,6 +74,7 @@ def _reseal(
     secrets: dict[UUID, bytes],
     headers: dict[UUID, bytes],
     verification: dict[UUID, bytes],
+    certificates: dict[UUID, bytes],
 ) -> None:
     """Adds what a row is to hold in place of what it does; CannotOpen, and what could be opened is added."""
     subscription_id: UUID = row["id"]
@@ -80,6 +84,9 @@ def _reseal(
     others = vault.resealed_verification(subscription_id, row["sealed_verification_secrets"])
     if others is not None:
         verification[subscription_id] = others
+    certificate = vault.resealed_client_certificate(subscription_id, row["sealed_client_certificate"])
+    if certificate is not None:
+        certificates[subscription_id] = certificate
     sealed = vault.sealed(subscription_id, row["secret_key"], row["sealed_secrets"])
     if sealed is not None:
         fresh = vault.resealed(subscription_id, sealed) or sealed

@@ -5,7 +5,8 @@ import secrets
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from services.common import errors, signatures
+from services.common import ed25519, errors, signatures
+from services.common.signatures import Scheme
 from services.common.vault import Secret, Secrets
 
 # Standard Webhooks asks for 24 to 64.
@@ -15,9 +16,21 @@ DEFAULT_OVERLAP_HOURS = 24
 MAX_OVERLAP_HOURS = 168
 
 
-def new() -> str:
-    """A new secret."""
+def new(scheme: Scheme) -> str:
+    """A new secret, or private key."""
+    if scheme is Scheme.ED25519:
+        return ed25519.new()
     return signatures.STANDARD_PREFIX + base64.b64encode(secrets.token_bytes(MADE_BYTES)).decode()
+
+
+def likely_scheme(secret_key: str | None) -> Scheme:
+    """What a secret is of by its looks, until it is known what its subscription is of."""
+    return Scheme.ED25519 if secret_key and ed25519.is_private_key(secret_key) else Scheme.HMAC_SHA256
+
+
+def shown(made: str, scheme: Scheme) -> str:
+    """What an answer tells of a secret that was made: a private key need not leave the service."""
+    return "" if scheme is Scheme.ED25519 else made
 
 
 def overlap(hours: float | None) -> timedelta:
@@ -29,20 +42,20 @@ def overlap(hours: float | None) -> timedelta:
     return timedelta(hours=hours)
 
 
-def rotated(before: Secrets, secret_key: str, *, now: datetime, overlap: timedelta) -> Sequence[Secret]:
+def rotated(before: Secrets, new_one: Secret, *, now: datetime, overlap: timedelta) -> Sequence[Secret]:
     """The new secret, and those that still hold: none of them beyond the overlap, or longer than it would have.
 
     Conflict when they are too many: dropping one would fail a receiver that was promised more time.
     """
     latest = now + overlap
-    ends = {secret.secret_key: min(secret.ends_at or latest, latest) for secret in before.kept}
-    ends.pop(secret_key, None)
-    previous = [Secret(old, ends_at) for old, ends_at in ends.items() if ends_at > now]
+    ends = {(secret.secret_key, secret.scheme): min(secret.ends_at or latest, latest) for secret in before.kept}
+    ends.pop((new_one.secret_key, new_one.scheme), None)
+    previous = [Secret(old, ends_at, scheme) for (old, scheme), ends_at in ends.items() if ends_at > now]
     if len(previous) > MAX_PREVIOUS:
-        first = min(ends[secret.secret_key] for secret in previous)
+        first = min(ends[secret.secret_key, secret.scheme] for secret in previous)
         raise errors.Conflict(
             f"{MAX_PREVIOUS} old secrets hold already, the first until {first:%Y-%m-%dT%H:%M:%SZ}: wait for its end, "
             "or rotate with overlap_hours 0, which ends them all",
             reason="TOO_MANY_SECRETS",
         )
-    return [Secret(secret_key), *previous]
+    return [new_one, *previous]

@@ -84,9 +84,16 @@ class Store:
         return [((row["id"], row["steady"]), row["event_types"]) for row in rows if row["id"] is not None]
 
     async def update_subscription(
-        self, tenant_id: str, subscription_id: UUID, draft: Draft, *, set_secret: bool, set_headers: bool
+        self,
+        tenant_id: str,
+        subscription_id: UUID,
+        draft: Draft,
+        *,
+        set_secret: bool,
+        set_headers: bool,
+        set_client_certificate: bool,
     ) -> Shown:
-        """Replaces a subscription's fields, its secrets and headers only if asked to; NotFound when there is none.
+        """Replaces a subscription's fields, and what is kept secret only if asked to; NotFound when there is none.
 
         Of its verification it replaces what the draft has.
         """
@@ -94,6 +101,7 @@ class Store:
             "secret_key": set_secret,
             "headers": set_headers,
             "verification_secrets": draft.verification_secrets is not None,
+            "client_certificate": set_client_certificate,
         }
         replaced = [name for name, is_set in asked.items() if is_set]
         async with self._pool.acquire() as connection, connection.transaction():
@@ -115,6 +123,9 @@ class Store:
                 draft.verification,
                 draft.verification_secrets is not None,
                 self._verification(subscription_id, draft),
+                draft.signature_scheme,
+                set_client_certificate,
+                *self._client_certificate(subscription_id, draft),
             )
             updated = self._subscription(row)
             changes = field_changes.between(before, updated, replaced=replaced)
@@ -122,7 +133,7 @@ class Store:
             return updated, Breaker.from_row(row)
 
     async def rotate_secret(
-        self, tenant_id: str, subscription_id: UUID, secret_key: str, *, overlap: timedelta
+        self, tenant_id: str, subscription_id: UUID, new_one: Secret, *, overlap: timedelta
     ) -> Shown:
         """Replaces the secret; the old ones hold for so long at most. Conflict when they are too many; NotFound."""
         async with self._pool.acquire() as connection, connection.transaction():
@@ -135,8 +146,9 @@ class Store:
                 raise errors.Conflict(
                     "its secrets cannot be opened; give it another one by an update", reason="SECRET_UNREADABLE"
                 ) from None
-            rotated = signing_secrets.rotated(secrets, secret_key, now=row["now"], overlap=overlap)
-            await connection.execute(SQL["set_secrets"], subscription_id, self._vault.seal(subscription_id, rotated))
+            rotated = signing_secrets.rotated(secrets, new_one, now=row["now"], overlap=overlap)
+            sealed = self._vault.seal(subscription_id, rotated)
+            await connection.execute(SQL["set_secrets"], subscription_id, sealed, new_one.scheme)
             shown = await self._shown(connection, tenant_id, subscription_id)
             await _tell(connection, Action.ROTATE_SECRET, shown[0], [FieldChange(field="secret_key")])
             return shown
@@ -227,6 +239,8 @@ class Store:
                 draft.verification,
                 self._verification(subscription_id, draft),
                 draft.kind or NORMAL,
+                draft.signature_scheme,
+                *self._client_certificate(subscription_id, draft),
             )
         except asyncpg.UniqueViolationError as error:
             if error.constraint_name != "subscriptions_system":
@@ -251,6 +265,12 @@ class Store:
     def _verification(self, subscription_id: UUID, draft: Draft) -> bytes | None:
         return self._vault.seal_verification(subscription_id, draft.verification_secrets or ())
 
+    def _client_certificate(self, subscription_id: UUID, draft: Draft) -> tuple[bytes | None, str | None]:
+        given = draft.client_certificate
+        if given is None:
+            return None, None
+        return self._vault.seal_client_certificate(subscription_id, given.pem), given.facts.text
+
     async def _shown(
         self, connection: postgres.Pool | postgres.Connection, tenant_id: str, subscription_id: UUID
     ) -> Shown:
@@ -262,7 +282,7 @@ class Store:
     def _sealed(self, subscription_id: UUID, draft: Draft) -> bytes | None:
         if draft.secret_key is None:
             return None
-        return self._vault.seal(subscription_id, [Secret(draft.secret_key)])
+        return self._vault.seal(subscription_id, [Secret(draft.secret_key, scheme=draft.signature_scheme)])
 
     def _subscription(self, row: Any) -> Subscription:
         return Subscription.from_row(row, self._vault.sealed(row["id"], row["secret_key"], row["sealed_secrets"]))

@@ -1,12 +1,15 @@
 """Subscriptions to and from their messages."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
+from datetime import datetime
 
 from protos.webhook.v1 import subscriptions_pb2 as pb
 from services.common import errors, retry_policy, targets
 from services.common.egress import EgressDenied, Policy
 from services.common.retry_policy import Asked, RetrySettings
-from services.common.vault import Secret
+from services.common.signatures import Scheme
+from services.common.vault import Secrets
+from services.ingest.client_certificates import ClientCertificate, Facts
 from services.ingest.subscriptions import NORMAL, SYSTEM, Breaker, Draft, Shown, Subscription
 from services.ingest.verification.presets import Preset
 
@@ -15,6 +18,20 @@ _STATE_PREFIX = "BREAKER_STATE_"
 _VERIFICATION_PREFIX = "VERIFICATION_"
 _KIND_PREFIX = "SUBSCRIPTION_KIND_"
 _KINDS = {pb.SUBSCRIPTION_KIND_NORMAL: NORMAL, pb.SUBSCRIPTION_KIND_SYSTEM: SYSTEM}
+_SCHEMES = {
+    pb.SIGNATURE_SCHEME_HMAC_SHA256: Scheme.HMAC_SHA256,
+    pb.SIGNATURE_SCHEME_ED25519: Scheme.ED25519,
+}
+_SCHEME_NUMBERS = {scheme: number for number, scheme in _SCHEMES.items()}
+
+
+def scheme(number: "pb.SignatureScheme.ValueType") -> Scheme | None:
+    """How a request asks to sign; None when it does not say. InvalidArgument for a number without a meaning."""
+    if number == pb.SIGNATURE_SCHEME_UNSPECIFIED:
+        return None
+    if number not in _SCHEMES:
+        raise errors.InvalidArgument.field("signature_scheme", f"must be one of {', '.join(Scheme)}")
+    return _SCHEMES[number]
 
 
 def draft(
@@ -23,24 +40,28 @@ def draft(
     policy: Policy,
     *,
     secret_key: str | None,
+    signature_scheme: Scheme,
+    client_certificate: ClientCertificate | None,
+    refused: Sequence[errors.Violation],
 ) -> Draft:
-    """What a request asks for, with this secret; InvalidArgument naming each field at fault."""
+    """What a request asks for, with this secret of this scheme; InvalidArgument naming each field at fault."""
     asked: Asked | None = None
-    refused = _denied(request.target_url, policy)
+    refused = (*refused, *_denied(request.target_url, policy))
     if request.kind not in pb.SubscriptionKind.values():
-        refused += (errors.Violation(field="kind", description="must be normal or system"),)
+        refused = (*refused, errors.Violation(field="kind", description="must be normal or system"))
     if request.HasField("retry_policy"):
         try:
             asked = retry_policy.accepted(
                 _asked(request.retry_policy), settings.retry_policy, expiry_hours=settings.delivery_expiry_hours
             )
         except errors.InvalidArgument as error:
-            refused += error.violations
+            refused = (*refused, *error.violations)
     return Draft(
         target_url=request.target_url,
         event_types=list(request.event_types),
         description=request.description,
         secret_key=secret_key,
+        signature_scheme=signature_scheme,
         keep_when_disabled=request.keep_when_disabled if request.HasField("keep_when_disabled") else True,
         rate_limit_per_second=request.rate_limit_per_second if request.HasField("rate_limit_per_second") else None,
         rate_limit_burst=request.rate_limit_burst if request.HasField("rate_limit_burst") else None,
@@ -52,12 +73,13 @@ def draft(
         if request.HasField("verification_secrets")
         else None,
         kind=_KINDS.get(request.kind),
+        client_certificate=client_certificate,
         refused=refused,
     )
 
 
-def message(shown: Shown, previous_secrets: Iterable[Secret] = ()) -> pb.Subscription:
-    """A subscription as it is answered; of secrets that were replaced and hold still, when they end."""
+def message(shown: Shown, secrets: Secrets, moment: datetime) -> pb.Subscription:
+    """A subscription as it is answered; of the secrets that hold at this moment, the ends and the public keys."""
     subscription, breaker = shown
     found = pb.Subscription(
         id=str(subscription.id),
@@ -79,10 +101,16 @@ def message(shown: Shown, previous_secrets: Iterable[Secret] = ()) -> pb.Subscri
         verification=pb.Verification.Value(_VERIFICATION_PREFIX + subscription.verification.upper().replace("-", "_")),
         has_verification_secret=subscription.sealed_verification_secrets is not None,
         kind=pb.SubscriptionKind.Value(_KIND_PREFIX + subscription.kind.upper()),
+        signature_scheme=_SCHEME_NUMBERS[subscription.signature_scheme],
+        client_certificate=_certificate(subscription),
     )
-    for secret in previous_secrets:
+    for secret in secrets.previous(moment):
         if secret.ends_at is not None:
             found.previous_secrets_expire_at.add().FromDatetime(secret.ends_at)
+    for public_key, ends_at in secrets.public_keys(moment):
+        key = found.public_keys.add(public_key=public_key)
+        if ends_at is not None:
+            key.expires_at.FromDatetime(ends_at)
     found.created_at.FromDatetime(subscription.created_at)
     found.updated_at.FromDatetime(subscription.updated_at)
     found.status_since.FromDatetime(subscription.status_since)
@@ -134,6 +162,21 @@ def _policy(subscription: Subscription) -> pb.RetryPolicy | None:
         delays_seconds=asked.delays_seconds,
         name=asked.name or "",
     )
+
+
+def _certificate(subscription: Subscription) -> pb.ClientCertificateFacts | None:
+    if subscription.client_certificate is None:
+        return None
+    facts = Facts.of_text(subscription.client_certificate)
+    found = pb.ClientCertificateFacts(
+        subject=facts.subject,
+        issuer=facts.issuer,
+        serial_number=facts.serial_number,
+        sha256_fingerprint=facts.sha256_fingerprint,
+    )
+    found.not_before.FromDatetime(facts.not_before)
+    found.not_after.FromDatetime(facts.not_after)
+    return found
 
 
 def _breaker(breaker: Breaker) -> pb.Breaker:

@@ -1,6 +1,7 @@
 """SubscriptionService: creates, reads, changes and deletes subscriptions."""
 
 import asyncio
+import dataclasses
 import hashlib
 from collections.abc import Coroutine, Sequence
 from datetime import UTC, datetime, timedelta
@@ -16,10 +17,12 @@ from services.common import errors, ids, paging, tenants
 from services.common.egress import Policy
 from services.common.encryption import CannotOpen
 from services.common.retry_policy import RetrySettings
-from services.common.vault import Secret, Vault
-from services.ingest import field_changes, ingest_tokens, signing_secrets, statuses
+from services.common.signatures import Scheme
+from services.common.vault import NONE, Secret, Secrets, Vault
+from services.ingest import client_certificates, field_changes, ingest_tokens, signing_secrets, statuses
 from services.ingest import subscription_messages as messages
 from services.ingest.cache import SubscriptionCache
+from services.ingest.client_certificates import ClientCertificate
 from services.ingest.idempotency import Key, key_of
 from services.ingest.store import Store, no_subscription
 from services.ingest.subscriptions import Breaker, Draft, Shown, Subscription, secret_violations
@@ -59,11 +62,14 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         given = request.HasField("secret_key")
         if given and request.unsigned:
             raise errors.InvalidArgument.field("unsigned", "goes without secret_key")
-        made = "" if given or request.unsigned else signing_secrets.new()
+        scheme = messages.scheme(request.signature_scheme) or Scheme.HMAC_SHA256
+        made = "" if given or request.unsigned else signing_secrets.new(scheme)
         secret_key = request.secret_key if given else made or None
-        draft = messages.draft(request, self._settings, self._policy, secret_key=secret_key)
-        presets.check(draft.verification or Preset.AUTO, draft.verification_secrets or (), signs=secret_key is not None)
-        return await _whole(self._create(request, tenant_id, draft, made))
+        draft = await self._draft(request, secret_key, scheme)
+        presets.check(
+            draft.verification or Preset.AUTO, draft.verification_secrets or (), signs=_verifies(secret_key, scheme)
+        )
+        return await _whole(self._create(request, tenant_id, draft, signing_secrets.shown(made, scheme)))
 
     async def GetSubscription(  # noqa: N802 - gRPC's name
         self,
@@ -98,11 +104,21 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         tenant_id = tenants.of(request.tenant_id)
         change = request.WhichOneof("secret")
         secret_key = request.secret_key if change == "secret_key" else None
-        draft = messages.draft(request, self._settings, self._policy, secret_key=secret_key)
         set_secret = change == "secret_key" or (change == "remove_secret" and request.remove_secret)
         subscription_id = ids.parse("subscription_id", request.subscription_id)
-        set_headers = request.HasField("headers")
-        change_made = self._update(tenant_id, subscription_id, draft, set_secret=set_secret, set_headers=set_headers)
+        scheme = messages.scheme(request.signature_scheme)
+        draft = await self._draft(request, secret_key, scheme or signing_secrets.likely_scheme(secret_key))
+        if scheme is None or not set_secret:
+            kept = await self._kept_scheme(tenant_id, subscription_id, scheme)
+            draft = dataclasses.replace(draft, signature_scheme=kept)
+        change_made = self._update(
+            tenant_id,
+            subscription_id,
+            draft,
+            set_secret=set_secret,
+            set_headers=request.HasField("headers"),
+            set_client_certificate=request.HasField("client_certificate"),
+        )
         updated = await _whole(change_made)
         return pb.UpdateSubscriptionResponse(subscription=self._message(updated))
 
@@ -172,11 +188,19 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         subscription_id = ids.parse("subscription_id", request.subscription_id)
         overlap = signing_secrets.overlap(request.overlap_hours if request.HasField("overlap_hours") else None)
         given = request.secret_key if request.HasField("secret_key") else None
-        if wrong := secret_violations(given):
-            raise errors.InvalidArgument.of(*wrong)
-        made = signing_secrets.new() if given is None else ""
-        shown = await _whole(self._rotate(tenant_id, subscription_id, given or made, overlap))
-        return pb.RotateSubscriptionSecretResponse(subscription=self._message(shown), secret_key=made)
+        scheme = messages.scheme(request.signature_scheme)
+        _check_secret(given, scheme or signing_secrets.likely_scheme(given))
+        stored, _ = await self._store.shown(tenant_id, subscription_id)
+        if scheme is None:
+            scheme = stored.signature_scheme
+            _check_secret(given, scheme)
+        self._check_verification(stored, None, None, signs=scheme is Scheme.HMAC_SHA256)
+        made = signing_secrets.new(scheme) if given is None else ""
+        new_one = Secret(given or made, scheme=scheme)
+        shown = await _whole(self._rotate(tenant_id, subscription_id, new_one, overlap))
+        return pb.RotateSubscriptionSecretResponse(
+            subscription=self._message(shown), secret_key=signing_secrets.shown(made, scheme)
+        )
 
     async def CreateIngestToken(  # noqa: N802 - gRPC's name
         self,
@@ -197,15 +221,42 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         await self._change_token(request, None)
         return pb.DeleteIngestTokenResponse()
 
+    async def _draft(
+        self,
+        request: pb.CreateSubscriptionRequest | pb.UpdateSubscriptionRequest,
+        secret_key: str | None,
+        scheme: Scheme,
+    ) -> Draft:
+        """What a request asks for; InvalidArgument naming each field at fault."""
+        certificate: ClientCertificate | None = None
+        refused: Sequence[errors.Violation] = ()
+        given = request.client_certificate
+        if given.certificate or given.private_key:
+            try:
+                certificate = await asyncio.to_thread(
+                    client_certificates.parse, given.certificate, given.private_key, datetime.now(UTC)
+                )
+            except errors.InvalidArgument as error:
+                refused = error.violations
+        return messages.draft(
+            request,
+            self._settings,
+            self._policy,
+            secret_key=secret_key,
+            signature_scheme=scheme,
+            client_certificate=certificate,
+            refused=refused,
+        )
+
     async def _create(
         self, request: pb.CreateSubscriptionRequest, tenant_id: str, draft: Draft, made: str
     ) -> pb.CreateSubscriptionResponse:
         if not request.idempotency_key:
             created = await self._store.create_subscription(ids.new(), tenant_id, draft)
             await self._cache.changed(created.id, tenant_id, created, created.version)
-            return pb.CreateSubscriptionResponse(subscription=messages.message((created, Breaker())), secret_key=made)
+            return pb.CreateSubscriptionResponse(subscription=self._message((created, Breaker())), secret_key=made)
         key = await _key(request, tenant_id)
-        new, answer = await self._store.create_keyed_subscription(ids.new(), draft, key, _rendered)
+        new, answer = await self._store.create_keyed_subscription(ids.new(), draft, key, self._rendered)
         found = pb.Subscription.FromString(answer)
         if new is None:
             return pb.CreateSubscriptionResponse(subscription=found)
@@ -213,31 +264,62 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         return pb.CreateSubscriptionResponse(subscription=found, secret_key=made)
 
     async def _update(
-        self, tenant_id: str, subscription_id: UUID, draft: Draft, *, set_secret: bool, set_headers: bool
+        self,
+        tenant_id: str,
+        subscription_id: UUID,
+        draft: Draft,
+        *,
+        set_secret: bool,
+        set_headers: bool,
+        set_client_certificate: bool,
     ) -> Shown:
         stored, _ = await self._store.shown(tenant_id, subscription_id)
-        if not set_headers:
-            _keep_headers_at_home(stored, draft)
-        signs = draft.secret_key is not None if set_secret else stored.sealed_secrets is not None
-        self._check_verification(stored, draft, signs=signs)
+        _keep_at_home(
+            draft,
+            stored,
+            headers=not set_headers and bool(stored.header_names),
+            client_certificate=not set_client_certificate and stored.client_certificate is not None,
+        )
+        secret = draft.secret_key if set_secret else stored.sealed_secrets
+        signs = _verifies(secret, draft.signature_scheme)
+        self._check_verification(stored, draft.verification, draft.verification_secrets, signs=signs)
         shown = await self._store.update_subscription(
-            tenant_id, subscription_id, draft, set_secret=set_secret, set_headers=set_headers
+            tenant_id,
+            subscription_id,
+            draft,
+            set_secret=set_secret,
+            set_headers=set_headers,
+            set_client_certificate=set_client_certificate,
         )
         await self._cache.changed(subscription_id, tenant_id, shown[0], shown[0].version)
         return shown
 
-    def _check_verification(self, stored: Subscription, draft: Draft, *, signs: bool) -> None:
-        """InvalidArgument when the secrets that there will be cannot verify the preset that there will be."""
-        secrets = draft.verification_secrets
+    def _check_verification(
+        self, stored: Subscription, preset: Preset | None, secrets: Sequence[str] | None, *, signs: bool
+    ) -> None:
+        """InvalidArgument when the secrets that there will be cannot verify the preset that there will be.
+
+        None for the preset or the secrets stands for the stored ones.
+        """
         if secrets is None:
             try:
                 secrets = self._vault.verification_secrets(stored.id, stored.sealed_verification_secrets)
             except CannotOpen:
                 secrets = ()  # as good as none
-        presets.check(draft.verification or stored.verification, secrets, signs=signs)
+        presets.check(preset or stored.verification, secrets, signs=signs)
 
-    async def _rotate(self, tenant_id: str, subscription_id: UUID, secret_key: str, overlap: timedelta) -> Shown:
-        shown = await self._store.rotate_secret(tenant_id, subscription_id, secret_key, overlap=overlap)
+    async def _kept_scheme(self, tenant_id: str, subscription_id: UUID, asked: Scheme | None) -> Scheme:
+        """The scheme when the request has none, or keeps the secret; InvalidArgument when that is of another."""
+        stored, _ = await self._store.shown(tenant_id, subscription_id)
+        if asked in {None, stored.signature_scheme}:
+            return stored.signature_scheme
+        if stored.sealed_secrets is None:
+            return asked
+        expected = f"is {stored.signature_scheme}: another goes with secret_key, or by a rotation of the secret"
+        raise errors.InvalidArgument.field("signature_scheme", expected)
+
+    async def _rotate(self, tenant_id: str, subscription_id: UUID, new_one: Secret, overlap: timedelta) -> Shown:
+        shown = await self._store.rotate_secret(tenant_id, subscription_id, new_one, overlap=overlap)
         await self._cache.changed(subscription_id, tenant_id, shown[0], shown[0].version)
         return shown
 
@@ -268,25 +350,40 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         return shown
 
     def _message(self, shown: Shown) -> pb.Subscription:
-        return messages.message(shown, self._previous_secrets(shown[0]))
+        return messages.message(shown, self._secrets(shown[0]), datetime.now(UTC))
 
-    def _previous_secrets(self, subscription: Subscription) -> Sequence[Secret]:
+    def _rendered(self, subscription: Subscription) -> bytes:
+        return self._message((subscription, Breaker())).SerializeToString()
+
+    def _secrets(self, subscription: Subscription) -> Secrets:
         if subscription.sealed_secrets is None:
-            return ()
+            return NONE
         try:
-            secrets = self._vault.opened(subscription.id, subscription.sealed_secrets)
+            return self._vault.opened(subscription.id, subscription.sealed_secrets)
         except CannotOpen as error:
             # Shown all the same, so that it can be given another.
             log.error("a signing secret cannot be opened", subscription_id=str(subscription.id), reason=str(error))  # noqa: TRY400 - there is no bug to trace
-            return ()
-        return secrets.previous(datetime.now(UTC))
+            return NONE
 
 
-def _keep_headers_at_home(stored: Subscription, draft: Draft) -> None:
-    """InvalidArgument when headers that nobody can read would go to another host than they were given for."""
-    if stored.header_names and field_changes.origin(stored.target_url) != field_changes.origin(draft.target_url):
-        expected = "must be in the request, or null, when target_url leads to another host than the stored ones are for"
-        raise errors.InvalidArgument.field("headers", expected)
+def _check_secret(secret_key: str | None, scheme: Scheme) -> None:
+    if wrong := secret_violations(secret_key, scheme):
+        raise errors.InvalidArgument.of(*wrong)
+
+
+def _keep_at_home(draft: Draft, stored: Subscription, **kept: bool) -> None:
+    """InvalidArgument when what is kept, and nobody can read, would go to another host than it was given for."""
+    if field_changes.origin(stored.target_url) == field_changes.origin(draft.target_url):
+        return
+    expected = "must be in the request, or null, when target_url leads to another host than the stored ones are for"
+    wrong = [errors.Violation(field=name, description=expected) for name, is_kept in kept.items() if is_kept]
+    if wrong:
+        raise errors.InvalidArgument.of(*wrong)
+
+
+def _verifies(secret: str | bytes | None, scheme: Scheme) -> bool:
+    """Whether what comes in can be verified with the subscription's own secret: it has one that others know, too."""
+    return secret is not None and scheme is Scheme.HMAC_SHA256
 
 
 async def _key(request: pb.CreateSubscriptionRequest, tenant_id: str) -> Key:
@@ -295,6 +392,8 @@ async def _key(request: pb.CreateSubscriptionRequest, tenant_id: str) -> Key:
     asked.ClearField("idempotency_key")
     asked.ClearField("tenant_id")  # the key is the tenant's anyway, whether the call states it or not
     parts = []
+    if request.HasField("client_certificate"):
+        asked.client_certificate.ClearField("private_key")  # the certificate, which is not secret, has no other
     if request.HasField("secret_key") or request.HasField("headers") or request.HasField("verification_secrets"):
         # The digest is kept, and all else in it is known: slow, so that a weak secret cannot be guessed by it.
         asked.ClearField("secret_key")
@@ -312,7 +411,3 @@ async def _key(request: pb.CreateSubscriptionRequest, tenant_id: str) -> Key:
 async def _whole(change: Coroutine[None, None, Changed]) -> Changed:
     """Makes a change and tells the caches to the end, even when the caller leaves in between."""
     return await asyncio.shield(asyncio.create_task(change))
-
-
-def _rendered(subscription: Subscription) -> bytes:
-    return messages.message((subscription, Breaker())).SerializeToString()

@@ -6,9 +6,11 @@ from datetime import datetime
 from typing import Any, TypeAlias
 from uuid import UUID
 
-from services.common import custom_headers, errors, signatures, targets
+from services.common import custom_headers, ed25519, errors, signatures, targets
 from services.common.retry_policy import Asked
-from services.ingest import event_types
+from services.common.signatures import Key, Scheme
+from services.ingest import client_certificates, event_types
+from services.ingest.client_certificates import ClientCertificate
 from services.ingest.event_types import Filter
 from services.ingest.verification import presets
 from services.ingest.verification.presets import Preset
@@ -60,6 +62,9 @@ class Subscription:
     sealed_verification_secrets: bytes | None = field(repr=False)
     # NORMAL or SYSTEM.
     kind: str
+    signature_scheme: Scheme
+    # What is told of the client certificate, as JSON; None when it has none.
+    client_certificate: str | None
     # Both made once, for each event asks.
     filter: Filter = field(repr=False, compare=False)
     # Itself, or nothing while it takes no events.
@@ -92,6 +97,8 @@ class Subscription:
             verification=Preset(row["verification"]),
             sealed_verification_secrets=row["sealed_verification_secrets"],
             kind=row["kind"],
+            signature_scheme=Scheme(row["signature_scheme"]),
+            client_certificate=row["client_certificate"],
             filter=Filter(types),
             targets=_targets(row),
         )
@@ -140,6 +147,8 @@ class Draft:
     event_types: list[str]
     description: str
     secret_key: str | None = field(repr=False)
+    # Of that secret, and of those that are made later.
+    signature_scheme: Scheme = Scheme.HMAC_SHA256
     keep_when_disabled: bool = True
     rate_limit_per_second: float | None = None
     rate_limit_burst: int | None = None
@@ -152,6 +161,8 @@ class Draft:
     verification_secrets: Sequence[str] | None = field(default=None, repr=False)
     # None: NORMAL for a new one; else as it is, for it cannot be changed.
     kind: str | None = None
+    # Checked where there is time for it.
+    client_certificate: ClientCertificate | None = None
     # What was found wrong before, to be said together with the rest.
     refused: Sequence[errors.Violation] = ()
 
@@ -161,11 +172,12 @@ class Draft:
             *_url_violations(self.target_url),
             *event_types.violations("event_types", self.event_types),
             *_text_violations("description", self.description, MAX_DESCRIPTION_LENGTH),
-            *secret_violations(self.secret_key),
+            *secret_violations(self.secret_key, self.signature_scheme),
             *_limit_violations(self.rate_limit_per_second, self.rate_limit_burst),
             *_timeout_violations(self.timeout_seconds),
             *custom_headers.violations("headers", self.headers),
             *presets.violations(self.verification_secrets or ()),
+            *_certificate_violations(self.client_certificate, self.target_url),
             *self.refused,
         ]
         if found:
@@ -190,19 +202,28 @@ def _text_violations(field_name: str, text: str, longest: int) -> list[errors.Vi
     return _violation(field_name, f"must be at most {longest} characters") if len(text) > longest else []
 
 
-def secret_violations(secret_key: str | None) -> list[errors.Violation]:
-    """What is wrong with a secret that somebody gave."""
+def _certificate_violations(certificate: ClientCertificate | None, url: str) -> list[errors.Violation]:
+    if certificate is None or url.lower().startswith("https:"):
+        return []
+    return _violation(client_certificates.FIELD, "goes with a target_url of https")
+
+
+def secret_violations(secret_key: str | None, scheme: Scheme) -> list[errors.Violation]:
+    """What is wrong with a secret, or a private key, that somebody gave."""
     if secret_key is None:
         return []
     if not 1 <= len(secret_key) <= MAX_SECRET_LENGTH:
         return _violation("secret_key", f"must be 1 to {MAX_SECRET_LENGTH} characters")
     if "\x00" in secret_key:
         return _violation("secret_key", "must not contain NUL")
+    if scheme is Scheme.HMAC_SHA256 and ed25519.is_private_key(secret_key):
+        return _violation("secret_key", "is a private key, which goes with signature_scheme ed25519")
     try:
-        key = signatures.Key.of(secret_key)
+        key = signatures.signer(secret_key, scheme)
     except ValueError as error:
         return _violation("secret_key", str(error))
-    return [] if key.standard else _violation("secret_key", "must not be empty after whsec_")
+    empty = isinstance(key, Key) and not key.standard
+    return _violation("secret_key", "must not be empty after whsec_") if empty else []
 
 
 def _limit_violations(rate: float | None, burst: int | None) -> list[errors.Violation]:

@@ -4,13 +4,17 @@ import base64
 import hashlib
 from datetime import UTC, datetime
 
+import nacl.exceptions
+import nacl.signing
 import pytest
 import standardwebhooks
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.common import errors, signatures
+from services.common import ed25519, errors, signatures
+from services.common.ed25519 import PrivateKey
 from services.common.signatures import Key
+from services.ingest.subscriptions import secret_violations
 from services.ingest.verification import schemes
 from services.ingest.verification.headers import Headers
 from services.ingest.verification.schemes import Scheme
@@ -21,6 +25,7 @@ from tests.support.providers import Signer, by_shopify, by_slack, by_standard, b
 PLAIN = st.text(min_size=1).filter(lambda text: not text.startswith(signatures.STANDARD_PREFIX))
 WHSEC = st.binary(min_size=1).map(lambda key: signatures.STANDARD_PREFIX + base64.b64encode(key).decode())
 SECRETS = PLAIN | WHSEC
+SEEDS = st.binary(min_size=32, max_size=32)
 IDS = st.text("abcdef0123456789-", min_size=1, max_size=36)
 BODIES = st.binary(max_size=2000)
 # Which byte (of however many there are), and the bits of it that change.
@@ -173,5 +178,43 @@ def test_any_header_at_all_is_a_signature_or_refused(many: settings, tally: Tall
         scheme, sign = provider
         headers = dict(zip(sign("whsec_c2VjcmV0", b"", 0), values, strict=False))
         assert not holds(scheme, headers, body, "whsec_c2VjcmV0", 0)
+
+    check()
+
+
+def test_libsodium_takes_ed25519_by_any_key_over_any_bytes_and_nothing_changed(many: settings, tally: Tally) -> None:
+    @many
+    @given(SEEDS, IDS, st.integers(0, 2**40), BODIES, FLIPS)
+    def check(seed: bytes, message_id: str, timestamp: int, body: bytes, flip: tuple[int, int]) -> None:
+        tally.add("signatures")
+        tally.add("signatures, tampered with", 2)
+        key = PrivateKey.of("whsk_" + base64.b64encode(seed).decode())
+        version, _, encoded = signatures.standard([key], message_id, timestamp, body).partition(",")
+        signature = base64.b64decode(encoded, validate=True)
+        verify_key = nacl.signing.VerifyKey(base64.b64decode(key.public_key.removeprefix("whpk_")))
+        signed = f"{message_id}.{timestamp}.".encode() + body
+        assert version == "v1a"
+        verify_key.verify(signed, signature)
+        for tampered in ((flipped(signed, flip), signature), (signed, flipped(signature, flip))):
+            with pytest.raises(nacl.exceptions.BadSignatureError):
+                verify_key.verify(*tampered)
+
+    check()
+
+
+def test_any_text_is_a_private_key_or_is_refused_by_its_field(many: settings, tally: Tally) -> None:
+    texts = st.text() | st.binary(max_size=80).map(lambda key: "whsk_" + base64.b64encode(key).decode())
+
+    @many
+    @given(texts)
+    def check(text: str) -> None:
+        tally.add("signatures")
+        wrong = secret_violations(text, signatures.Scheme.ED25519)
+        assert [violation.field for violation in wrong] in ([], ["secret_key"])
+        if not wrong:
+            assert signatures.signer(text, signatures.Scheme.ED25519).sign(b"").startswith("v1a,")
+            # What is one is never taken for a secret of HMAC.
+            assert ed25519.is_private_key(text)
+            assert secret_violations(text, signatures.Scheme.HMAC_SHA256) != []
 
     check()

@@ -3,6 +3,8 @@
 import asyncio
 import base64
 import contextlib
+import itertools
+import os
 import stat
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -19,6 +21,7 @@ import standardwebhooks
 from services.common import signatures, subscription_changes
 from services.common.signatures import Key
 from tests.e2e.conftest import ENVIRONMENT
+from tests.support import certificates
 from tests.support import stack as stacks
 from tests.support.api import Api
 from tests.support.receiver import Receiver
@@ -52,7 +55,8 @@ async def _made(api: Api, path: str, body: Any = None, *, status: int = 201) -> 
 
 def _spellings(secret: str) -> set[bytes]:
     """How a secret may stand somewhere: as it is, its key, and both in hex and base64."""
-    texts = {secret.encode(), Key.of(secret).standard}
+    key = base64.b64decode(secret[5:]) if secret.startswith("whsk_") else Key.of(secret).standard
+    texts = {secret.encode(), key}
     return {
         *texts,
         *(text.hex().encode() for text in texts),
@@ -137,14 +141,7 @@ async def test_no_secret_or_token_is_found_anywhere_after_a_run(api: Api, talkat
         assert (await ask("GET", shown)).status_code == 200
     await ask("DELETE", f"{SUBSCRIPTIONS}/{gone['id']}")
 
-    found = {
-        "answers": b"\n".join(answers),
-        "tables": await _tables(talkative),
-        "Redis": await _redis(talkative),
-        **await _metrics(talkative),
-        **await asyncio.to_thread(_files, talkative),
-    }
-    assert len(found) > 20
+    found = await _left_behind(talkative, answers)
     key = found.pop("encryption.key").strip()
     for spelling in (key, base64.b64decode(key)):
         assert [where for where, text in found.items() if spelling in text] == []
@@ -152,6 +149,40 @@ async def test_no_secret_or_token_is_found_anywhere_after_a_run(api: Api, talkat
     for secret in (given, later, replaced, refused, provided, *shown_once):
         for spelling in _spellings(secret):
             assert [where for where, text in found.items() if spelling in text] == [], secret
+
+
+async def test_no_private_key_is_found_anywhere_after_a_run(api: Api, talkative: Stack, receiver: Receiver) -> None:
+    given, later, refused = ("whsk_" + base64.b64encode(os.urandom(32)).decode() for _ in range(3))
+    asymmetric = await api.subscribe(receiver.url(), secret_key=given, signature_scheme="ed25519")
+    one, other = certificates.authority("one"), certificates.authority("other")
+    shown = {"certificate": one.pem, "private_key": one.key_pem}
+    showing = await api.subscribe("https://receiver.example/", client_certificate=shown)
+    await _made(api, f"{SUBSCRIPTIONS}/{asymmetric}/rotate-secret", {"secret_key": later}, status=200)
+    await api.until(await api.sent(asymmetric), "delivered")
+    torn = {"target_url": "https://receiver.example/", "client_certificate": shown | {"private_key": other.key_pem}}
+    wrong = {"target_url": receiver.url(), "secret_key": refused}
+    answers = [await api.http.post(SUBSCRIPTIONS, json=body) for body in (torn, wrong)]
+    assert [answer.status_code for answer in answers] == [422, 422]
+    looked = (asymmetric, f"{asymmetric}/public-keys", showing, "")
+    answers += [await api.http.get(f"{SUBSCRIPTIONS}/{path}") for path in looked]
+    found = await _left_behind(talkative, [answer.content for answer in answers])
+    assert any(b"CN=one" in text for text in found.values())
+    spelt = [_spellings(key) for key in (given, later, refused)] + [certificates.spellings(of) for of in (one, other)]
+    for spelling in itertools.chain(*spelt):
+        assert [where for where, text in found.items() if spelling in text] == [], spelling
+
+
+async def _left_behind(stack: Stack, answers: list[bytes]) -> dict[str, bytes]:
+    """All that a run has written or said, by where it stands."""
+    found = {
+        "answers": b"\n".join(answers),
+        "tables": await _tables(stack),
+        "Redis": await _redis(stack),
+        **await _metrics(stack),
+        **await asyncio.to_thread(_files, stack),
+    }
+    assert len(found) > 20
+    return found
 
 
 async def _tables(stack: Stack) -> bytes:

@@ -48,6 +48,30 @@ SUBSCRIPTION_STATUS_DISABLED: SubscriptionStatus.ValueType  # 3
 """They wait until somebody enables it."""
 Global___SubscriptionStatus: _TypeAlias = SubscriptionStatus  # noqa: Y015
 
+class _SignatureScheme:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SignatureSchemeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SignatureScheme.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SIGNATURE_SCHEME_UNSPECIFIED: _SignatureScheme.ValueType  # 0
+    """In a creation: HMAC_SHA256. In a change: as it is. Never used in answers."""
+    SIGNATURE_SCHEME_HMAC_SHA256: _SignatureScheme.ValueType  # 1
+    """With a secret that the receiver knows, too: webhook-signature "v1,…" and X-Hub-Signature-256."""
+    SIGNATURE_SCHEME_ED25519: _SignatureScheme.ValueType  # 2
+    """With a private key that stays here: webhook-signature "v1a,…", which the receiver verifies with the public key."""
+
+class SignatureScheme(_SignatureScheme, metaclass=_SignatureSchemeEnumTypeWrapper):
+    """How deliveries of a subscription are signed."""
+
+SIGNATURE_SCHEME_UNSPECIFIED: SignatureScheme.ValueType  # 0
+"""In a creation: HMAC_SHA256. In a change: as it is. Never used in answers."""
+SIGNATURE_SCHEME_HMAC_SHA256: SignatureScheme.ValueType  # 1
+"""With a secret that the receiver knows, too: webhook-signature "v1,…" and X-Hub-Signature-256."""
+SIGNATURE_SCHEME_ED25519: SignatureScheme.ValueType  # 2
+"""With a private key that stays here: webhook-signature "v1a,…", which the receiver verifies with the public key."""
+Global___SignatureScheme: _TypeAlias = SignatureScheme  # noqa: Y015
+
 class _BreakerState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -335,6 +359,110 @@ class CustomHeaders(_message.Message):
 Global___CustomHeaders: _TypeAlias = CustomHeaders  # noqa: Y015
 
 @_typing.final
+class ClientCertificate(_message.Message):
+    """What requests to a subscription show to a receiver that asks who connects (mutual TLS). Goes with an https target_url."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CERTIFICATE_FIELD_NUMBER: _builtins.int
+    PRIVATE_KEY_FIELD_NUMBER: _builtins.int
+    certificate: _builtins.str
+    """Certificates in PEM, at most 8 and 32,768 characters: the subscription's own first, then each issuer of the one before.
+    Each must hold now, and the first be for clients if it says for what it is.
+    """
+    private_key: _builtins.str
+    """The private key of the first, in PEM without a passphrase, at most 8,192 characters: RSA of 2,048 to 4,096 bits, P-256,
+    P-384, P-521, or Ed25519. Write-only.
+    """
+    def __init__(
+        self,
+        *,
+        certificate: _builtins.str = ...,
+        private_key: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate", b"certificate", "private_key", b"private_key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClientCertificate: _TypeAlias = ClientCertificate  # noqa: Y015
+
+@_typing.final
+class ClientCertificateFacts(_message.Message):
+    """What is told of a client certificate."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    ISSUER_FIELD_NUMBER: _builtins.int
+    SERIAL_NUMBER_FIELD_NUMBER: _builtins.int
+    NOT_BEFORE_FIELD_NUMBER: _builtins.int
+    NOT_AFTER_FIELD_NUMBER: _builtins.int
+    SHA256_FINGERPRINT_FIELD_NUMBER: _builtins.int
+    subject: _builtins.str
+    """Its subject, by RFC 4514."""
+    issuer: _builtins.str
+    """Its issuer, by RFC 4514."""
+    serial_number: _builtins.str
+    """In hexadecimal digits."""
+    sha256_fingerprint: _builtins.str
+    """SHA-256 of its DER in hexadecimal digits."""
+    @_builtins.property
+    def not_before(self) -> _timestamp_pb2.Timestamp:
+        """From when it holds."""
+
+    @_builtins.property
+    def not_after(self) -> _timestamp_pb2.Timestamp:
+        """Until when it holds: give another in time, for nobody is told."""
+
+    def __init__(
+        self,
+        *,
+        subject: _builtins.str = ...,
+        issuer: _builtins.str = ...,
+        serial_number: _builtins.str = ...,
+        not_before: _timestamp_pb2.Timestamp | None = ...,
+        not_after: _timestamp_pb2.Timestamp | None = ...,
+        sha256_fingerprint: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["not_after", b"not_after", "not_before", b"not_before"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["issuer", b"issuer", "not_after", b"not_after", "not_before", b"not_before", "serial_number", b"serial_number", "sha256_fingerprint", b"sha256_fingerprint", "subject", b"subject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClientCertificateFacts: _TypeAlias = ClientCertificateFacts  # noqa: Y015
+
+@_typing.final
+class PublicKey(_message.Message):
+    """What a receiver verifies "v1a" signatures with."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PUBLIC_KEY_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    public_key: _builtins.str
+    """"whpk_" and the base64 of its 32 bytes."""
+    @_builtins.property
+    def expires_at(self) -> _timestamp_pb2.Timestamp:
+        """When the private key ends, by the service's clock; unset for the current one."""
+
+    def __init__(
+        self,
+        *,
+        public_key: _builtins.str = ...,
+        expires_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at", "public_key", b"public_key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PublicKey: _TypeAlias = PublicKey  # noqa: Y015
+
+@_typing.final
 class Subscription(_message.Message):
     """An endpoint and what it wants to hear of. Its secrets are write-only and never part of it."""
 
@@ -359,6 +487,9 @@ class Subscription(_message.Message):
     BREAKER_FIELD_NUMBER: _builtins.int
     PREVIOUS_SECRETS_EXPIRE_AT_FIELD_NUMBER: _builtins.int
     HAS_INGEST_TOKEN_FIELD_NUMBER: _builtins.int
+    CLIENT_CERTIFICATE_FIELD_NUMBER: _builtins.int
+    SIGNATURE_SCHEME_FIELD_NUMBER: _builtins.int
+    PUBLIC_KEYS_FIELD_NUMBER: _builtins.int
     HEADER_NAMES_FIELD_NUMBER: _builtins.int
     VERIFICATION_FIELD_NUMBER: _builtins.int
     HAS_VERIFICATION_SECRET_FIELD_NUMBER: _builtins.int
@@ -389,6 +520,8 @@ class Subscription(_message.Message):
     """Deadline of one request; unset means the service's default."""
     has_ingest_token: _builtins.bool
     """Whether it has an ingest URL of its own."""
+    signature_scheme: Global___SignatureScheme.ValueType
+    """How deliveries are signed, or would be if it had a secret."""
     verification: Global___Verification.ValueType
     """Whose signature what comes in must carry."""
     has_verification_secret: _builtins.bool
@@ -424,6 +557,14 @@ class Subscription(_message.Message):
         """When secrets that were replaced end, by the service's clock, newest first; those that hold still."""
 
     @_builtins.property
+    def client_certificate(self) -> Global___ClientCertificateFacts:
+        """The certificate that its requests show; unset when there is none."""
+
+    @_builtins.property
+    def public_keys(self) -> _containers.RepeatedCompositeFieldContainer[Global___PublicKey]:
+        """Of the private keys that sign, newest first."""
+
+    @_builtins.property
     def header_names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Names of the headers that each request carries besides the service's own, in alphabetical order."""
 
@@ -449,14 +590,17 @@ class Subscription(_message.Message):
         breaker: Global___Breaker | None = ...,
         previous_secrets_expire_at: _abc.Iterable[_timestamp_pb2.Timestamp] | None = ...,
         has_ingest_token: _builtins.bool = ...,
+        client_certificate: Global___ClientCertificateFacts | None = ...,
+        signature_scheme: Global___SignatureScheme.ValueType = ...,
+        public_keys: _abc.Iterable[Global___PublicKey] | None = ...,
         header_names: _abc.Iterable[_builtins.str] | None = ...,
         verification: Global___Verification.ValueType = ...,
         has_verification_secret: _builtins.bool = ...,
         kind: Global___SubscriptionKind.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_timeout_seconds", b"_timeout_seconds", "breaker", b"breaker", "created_at", b"created_at", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "retry_policy", b"retry_policy", "status_since", b"status_since", "timeout_seconds", b"timeout_seconds", "updated_at", b"updated_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_timeout_seconds", b"_timeout_seconds", "breaker", b"breaker", "client_certificate", b"client_certificate", "created_at", b"created_at", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "retry_policy", b"retry_policy", "status_since", b"status_since", "timeout_seconds", b"timeout_seconds", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_timeout_seconds", b"_timeout_seconds", "breaker", b"breaker", "created_at", b"created_at", "description", b"description", "event_types", b"event_types", "has_ingest_token", b"has_ingest_token", "has_secret", b"has_secret", "has_verification_secret", b"has_verification_secret", "header_names", b"header_names", "id", b"id", "keep_when_disabled", b"keep_when_disabled", "kind", b"kind", "previous_secrets_expire_at", b"previous_secrets_expire_at", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "retry_policy", b"retry_policy", "status", b"status", "status_reason", b"status_reason", "status_since", b"status_since", "target_url", b"target_url", "tenant_id", b"tenant_id", "timeout_seconds", b"timeout_seconds", "updated_at", b"updated_at", "verification", b"verification"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_timeout_seconds", b"_timeout_seconds", "breaker", b"breaker", "client_certificate", b"client_certificate", "created_at", b"created_at", "description", b"description", "event_types", b"event_types", "has_ingest_token", b"has_ingest_token", "has_secret", b"has_secret", "has_verification_secret", b"has_verification_secret", "header_names", b"header_names", "id", b"id", "keep_when_disabled", b"keep_when_disabled", "kind", b"kind", "previous_secrets_expire_at", b"previous_secrets_expire_at", "public_keys", b"public_keys", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "retry_policy", b"retry_policy", "signature_scheme", b"signature_scheme", "status", b"status", "status_reason", b"status_reason", "status_since", b"status_since", "target_url", b"target_url", "tenant_id", b"tenant_id", "timeout_seconds", b"timeout_seconds", "updated_at", b"updated_at", "verification", b"verification"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__rate_limit_burst: _TypeAlias = _typing.Literal["rate_limit_burst"]  # noqa: Y015
     _WhichOneofArgType__rate_limit_burst: _TypeAlias = _typing.Literal["_rate_limit_burst", b"_rate_limit_burst"]  # noqa: Y015
@@ -495,6 +639,8 @@ class CreateSubscriptionRequest(_message.Message):
     VERIFICATION_FIELD_NUMBER: _builtins.int
     VERIFICATION_SECRETS_FIELD_NUMBER: _builtins.int
     KIND_FIELD_NUMBER: _builtins.int
+    SIGNATURE_SCHEME_FIELD_NUMBER: _builtins.int
+    CLIENT_CERTIFICATE_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The owning tenant; empty means the caller's own."""
     target_url: _builtins.str
@@ -503,7 +649,8 @@ class CreateSubscriptionRequest(_message.Message):
     """
     secret_key: _builtins.str
     """Signing secret, 1 to 256 characters. With prefix "whsec_" the rest is the base64 of the key
-    that makes webhook-signature; any other secret is used as its UTF-8 bytes. Unset: one is made, unless unsigned
+    that makes webhook-signature; any other secret is used as its UTF-8 bytes. For SIGNATURE_SCHEME_ED25519 the private
+    key: "whsk_" and the base64 of 32 bytes, or of 64 with the public key behind. Unset: one is made, unless unsigned
     says otherwise.
     """
     description: _builtins.str
@@ -526,6 +673,8 @@ class CreateSubscriptionRequest(_message.Message):
     """Whose signature what comes in must carry; unset means VERIFICATION_AUTO."""
     kind: Global___SubscriptionKind.ValueType
     """What it gets. FAILED_PRECONDITION with reason SYSTEM_SUBSCRIPTION_EXISTS for a second system subscription."""
+    signature_scheme: Global___SignatureScheme.ValueType
+    """How deliveries are signed."""
     @_builtins.property
     def event_types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """At most 100 entries of at most 128 characters; empty means all."""
@@ -541,6 +690,10 @@ class CreateSubscriptionRequest(_message.Message):
     @_builtins.property
     def verification_secrets(self) -> Global___VerificationSecrets:
         """The secrets to verify it with; unset means the subscription's own, which serve for AUTO, REQUIRED and GITHUB alone."""
+
+    @_builtins.property
+    def client_certificate(self) -> Global___ClientCertificate:
+        """What its requests show to a receiver that asks who connects; unset means nothing."""
 
     def __init__(
         self,
@@ -561,10 +714,12 @@ class CreateSubscriptionRequest(_message.Message):
         verification: Global___Verification.ValueType = ...,
         verification_secrets: Global___VerificationSecrets | None = ...,
         kind: Global___SubscriptionKind.ValueType = ...,
+        signature_scheme: Global___SignatureScheme.ValueType = ...,
+        client_certificate: Global___ClientCertificate | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_keep_when_disabled", b"_keep_when_disabled", "_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_secret_key", b"_secret_key", "_timeout_seconds", b"_timeout_seconds", "headers", b"headers", "keep_when_disabled", b"keep_when_disabled", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "retry_policy", b"retry_policy", "secret_key", b"secret_key", "timeout_seconds", b"timeout_seconds", "verification_secrets", b"verification_secrets"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_keep_when_disabled", b"_keep_when_disabled", "_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_secret_key", b"_secret_key", "_timeout_seconds", b"_timeout_seconds", "client_certificate", b"client_certificate", "headers", b"headers", "keep_when_disabled", b"keep_when_disabled", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "retry_policy", b"retry_policy", "secret_key", b"secret_key", "timeout_seconds", b"timeout_seconds", "verification_secrets", b"verification_secrets"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_keep_when_disabled", b"_keep_when_disabled", "_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_secret_key", b"_secret_key", "_timeout_seconds", b"_timeout_seconds", "description", b"description", "event_types", b"event_types", "headers", b"headers", "idempotency_key", b"idempotency_key", "keep_when_disabled", b"keep_when_disabled", "kind", b"kind", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "retry_policy", b"retry_policy", "secret_key", b"secret_key", "target_url", b"target_url", "tenant_id", b"tenant_id", "timeout_seconds", b"timeout_seconds", "unsigned", b"unsigned", "verification", b"verification", "verification_secrets", b"verification_secrets"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_keep_when_disabled", b"_keep_when_disabled", "_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_secret_key", b"_secret_key", "_timeout_seconds", b"_timeout_seconds", "client_certificate", b"client_certificate", "description", b"description", "event_types", b"event_types", "headers", b"headers", "idempotency_key", b"idempotency_key", "keep_when_disabled", b"keep_when_disabled", "kind", b"kind", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "retry_policy", b"retry_policy", "secret_key", b"secret_key", "signature_scheme", b"signature_scheme", "target_url", b"target_url", "tenant_id", b"tenant_id", "timeout_seconds", b"timeout_seconds", "unsigned", b"unsigned", "verification", b"verification", "verification_secrets", b"verification_secrets"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__keep_when_disabled: _TypeAlias = _typing.Literal["keep_when_disabled"]  # noqa: Y015
     _WhichOneofArgType__keep_when_disabled: _TypeAlias = _typing.Literal["_keep_when_disabled", b"_keep_when_disabled"]  # noqa: Y015
@@ -599,7 +754,7 @@ class CreateSubscriptionResponse(_message.Message):
     SECRET_KEY_FIELD_NUMBER: _builtins.int
     secret_key: _builtins.str
     """The secret, when it was made by this call: here and nowhere else. Empty otherwise, in the answer to a repeated call
-    too.
+    too, and for a private key, which nobody gets.
     """
     @_builtins.property
     def subscription(self) -> Global___Subscription:
@@ -749,6 +904,8 @@ class UpdateSubscriptionRequest(_message.Message):
     VERIFICATION_FIELD_NUMBER: _builtins.int
     VERIFICATION_SECRETS_FIELD_NUMBER: _builtins.int
     KIND_FIELD_NUMBER: _builtins.int
+    SIGNATURE_SCHEME_FIELD_NUMBER: _builtins.int
+    CLIENT_CERTIFICATE_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The owning tenant; empty means the caller's own."""
     subscription_id: _builtins.str
@@ -773,6 +930,8 @@ class UpdateSubscriptionRequest(_message.Message):
     """Unset keeps what is stored, so that nobody opens a door by leaving it out."""
     kind: Global___SubscriptionKind.ValueType
     """Cannot be changed: unset, or what it is."""
+    signature_scheme: Global___SignatureScheme.ValueType
+    """Another one than the stored goes with secret_key, or remove_secret; RotateSubscriptionSecret changes it with an overlap."""
     @_builtins.property
     def event_types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """As in CreateSubscriptionRequest."""
@@ -788,6 +947,10 @@ class UpdateSubscriptionRequest(_message.Message):
     @_builtins.property
     def verification_secrets(self) -> Global___VerificationSecrets:
         """Replaces the secrets that what comes in is verified with; without values it removes them, unset keeps them."""
+
+    @_builtins.property
+    def client_certificate(self) -> Global___ClientCertificate:
+        """Replaces the client certificate; without fields it removes it, unset keeps it."""
 
     def __init__(
         self,
@@ -808,10 +971,12 @@ class UpdateSubscriptionRequest(_message.Message):
         verification: Global___Verification.ValueType = ...,
         verification_secrets: Global___VerificationSecrets | None = ...,
         kind: Global___SubscriptionKind.ValueType = ...,
+        signature_scheme: Global___SignatureScheme.ValueType = ...,
+        client_certificate: Global___ClientCertificate | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_keep_when_disabled", b"_keep_when_disabled", "_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_timeout_seconds", b"_timeout_seconds", "headers", b"headers", "keep_when_disabled", b"keep_when_disabled", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "remove_secret", b"remove_secret", "retry_policy", b"retry_policy", "secret", b"secret", "secret_key", b"secret_key", "timeout_seconds", b"timeout_seconds", "verification_secrets", b"verification_secrets"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_keep_when_disabled", b"_keep_when_disabled", "_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_timeout_seconds", b"_timeout_seconds", "client_certificate", b"client_certificate", "headers", b"headers", "keep_when_disabled", b"keep_when_disabled", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "remove_secret", b"remove_secret", "retry_policy", b"retry_policy", "secret", b"secret", "secret_key", b"secret_key", "timeout_seconds", b"timeout_seconds", "verification_secrets", b"verification_secrets"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_keep_when_disabled", b"_keep_when_disabled", "_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_timeout_seconds", b"_timeout_seconds", "description", b"description", "event_types", b"event_types", "headers", b"headers", "keep_when_disabled", b"keep_when_disabled", "kind", b"kind", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "remove_secret", b"remove_secret", "retry_policy", b"retry_policy", "secret", b"secret", "secret_key", b"secret_key", "subscription_id", b"subscription_id", "target_url", b"target_url", "tenant_id", b"tenant_id", "timeout_seconds", b"timeout_seconds", "verification", b"verification", "verification_secrets", b"verification_secrets"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_keep_when_disabled", b"_keep_when_disabled", "_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_timeout_seconds", b"_timeout_seconds", "client_certificate", b"client_certificate", "description", b"description", "event_types", b"event_types", "headers", b"headers", "keep_when_disabled", b"keep_when_disabled", "kind", b"kind", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "remove_secret", b"remove_secret", "retry_policy", b"retry_policy", "secret", b"secret", "secret_key", b"secret_key", "signature_scheme", b"signature_scheme", "subscription_id", b"subscription_id", "target_url", b"target_url", "tenant_id", b"tenant_id", "timeout_seconds", b"timeout_seconds", "verification", b"verification", "verification_secrets", b"verification_secrets"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__keep_when_disabled: _TypeAlias = _typing.Literal["keep_when_disabled"]  # noqa: Y015
     _WhichOneofArgType__keep_when_disabled: _TypeAlias = _typing.Literal["_keep_when_disabled", b"_keep_when_disabled"]  # noqa: Y015
@@ -1118,6 +1283,7 @@ class RotateSubscriptionSecretRequest(_message.Message):
     SUBSCRIPTION_ID_FIELD_NUMBER: _builtins.int
     SECRET_KEY_FIELD_NUMBER: _builtins.int
     OVERLAP_HOURS_FIELD_NUMBER: _builtins.int
+    SIGNATURE_SCHEME_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The owning tenant; empty means the caller's own."""
     subscription_id: _builtins.str
@@ -1126,6 +1292,8 @@ class RotateSubscriptionSecretRequest(_message.Message):
     """The new secret, by the rules of CreateSubscriptionRequest; unset: one is made."""
     overlap_hours: _builtins.float
     """How long the old secrets hold at most, 0 to 168; unset means 24. 0 ends them at once."""
+    signature_scheme: Global___SignatureScheme.ValueType
+    """Of the new secret; what the old ones sign with stays as it is."""
     def __init__(
         self,
         *,
@@ -1133,10 +1301,11 @@ class RotateSubscriptionSecretRequest(_message.Message):
         subscription_id: _builtins.str = ...,
         secret_key: _builtins.str | None = ...,
         overlap_hours: _builtins.float | None = ...,
+        signature_scheme: Global___SignatureScheme.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_overlap_hours", b"_overlap_hours", "_secret_key", b"_secret_key", "overlap_hours", b"overlap_hours", "secret_key", b"secret_key"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_overlap_hours", b"_overlap_hours", "_secret_key", b"_secret_key", "overlap_hours", b"overlap_hours", "secret_key", b"secret_key", "subscription_id", b"subscription_id", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_overlap_hours", b"_overlap_hours", "_secret_key", b"_secret_key", "overlap_hours", b"overlap_hours", "secret_key", b"secret_key", "signature_scheme", b"signature_scheme", "subscription_id", b"subscription_id", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__overlap_hours: _TypeAlias = _typing.Literal["overlap_hours"]  # noqa: Y015
     _WhichOneofArgType__overlap_hours: _TypeAlias = _typing.Literal["_overlap_hours", b"_overlap_hours"]  # noqa: Y015
@@ -1158,7 +1327,7 @@ class RotateSubscriptionSecretResponse(_message.Message):
     SUBSCRIPTION_FIELD_NUMBER: _builtins.int
     SECRET_KEY_FIELD_NUMBER: _builtins.int
     secret_key: _builtins.str
-    """The secret, when it was made by this call: here and nowhere else."""
+    """The secret, when it was made by this call: here and nowhere else. Empty for a private key, which nobody gets."""
     @_builtins.property
     def subscription(self) -> Global___Subscription:
         """The changed subscription."""

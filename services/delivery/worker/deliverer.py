@@ -1,6 +1,8 @@
 """One delivery: from its claim to the outcome of its attempt."""
 
 import contextlib
+import functools
+import ssl
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -14,8 +16,9 @@ from services.common.tracing.spans import Span
 from services.common.tracing.tracer import Tracer
 from services.common.vault import Vault
 from services.delivery.settings import RECORDING_SECONDS, WorkerSettings
-from services.delivery.worker import attempt_spans, metrics, outcomes, request, retry_after, text
+from services.delivery.worker import attempt_spans, http_sender, metrics, outcomes, request, retry_after, text
 from services.delivery.worker.budget import Budget
+from services.delivery.worker.identities import Identities, Identity
 from services.delivery.worker.request import OutgoingRequest
 from services.delivery.worker.sender import Answer, Failure, Sender, SendError
 from services.delivery.worker.store import Attempt, Claim, Outcome, Store
@@ -52,6 +55,7 @@ class Deliverer:
     ) -> None:
         self._store = store
         self._vault = vault
+        self._identities = Identities(vault, functools.partial(http_sender.trust, settings.egress_ca_bundle))
         self._sender = sender
         self._policy = settings.retry_policy
         self._retry_after_cap_seconds = settings.retry_after_cap_seconds
@@ -131,7 +135,8 @@ class Deliverer:
         failure: SendError | None = None
         span = attempt_spans.begin(self._tracer, claim, number)
         try:
-            outgoing = self._signed(claim, payload, span)
+            identity = await self._identity(claim) if claim.sealed_client_certificate is not None else None
+            outgoing = self._signed(claim, payload, identity, span)
             answer = await self._sender.send(outgoing, timeout_seconds=timeout_seconds, fresh=fresh)
         except SendError as error:
             failure, again = error, error.reused and not fresh
@@ -152,7 +157,25 @@ class Deliverer:
             metrics.END_TO_END_SECONDS.observe((claim.at(ended) - claim.created_at).total_seconds())
         return again
 
-    def _signed(self, claim: Claim, payload: bytes, span: Span | None) -> OutgoingRequest:
+    async def _identity(self, claim: Claim) -> Identity:
+        """What a request shows of a subscription with a client certificate; SendError when that cannot be shown."""
+        try:
+            return await self._identities.of(claim.subscription_id, claim.sealed_client_certificate or b"")
+        except CannotOpen as error:
+            log.error(  # noqa: TRY400 - there is no bug to trace
+                "a client certificate cannot be opened, and nothing is sent without it",
+                subscription_id=str(claim.subscription_id),
+                delivery_id=str(claim.id),
+                reason=str(error),
+            )
+            message = "the subscription's client certificate cannot be opened; nothing was sent"
+            raise SendError(Failure.SECRET_UNREADABLE, message) from None
+        except OSError as error:
+            why = error.reason if isinstance(error, ssl.SSLError) else error
+            message = f"the subscription's client certificate cannot be shown: {why}; nothing was sent"
+            raise SendError(Failure.TLS, message) from None
+
+    def _signed(self, claim: Claim, payload: bytes, identity: Identity | None, span: Span | None) -> OutgoingRequest:
         """The request, signed with the secrets that held at the claim; SendError when it cannot be made whole."""
         try:
             secrets = self._vault.secrets(claim.subscription_id, claim.secret_key, claim.sealed_secrets)
@@ -166,8 +189,9 @@ class Deliverer:
             )
             message = "the subscription's signing secret or headers cannot be opened; nothing was sent"
             raise SendError(Failure.SECRET_UNREADABLE, message) from None
+        signers = secrets.signers(claim.claimed_at)
         trace = span.traceparent if span is not None and self._tells_receivers else None
-        return request.build(claim, secrets.keys(claim.claimed_at), own, payload, int(time.time()), trace=trace)
+        return request.build(claim, signers, own, payload, int(time.time()), identity=identity, trace=trace)
 
     def _retry_after(self, answer: Answer) -> float:
         if answer.retry_after is None or answer.status_code not in _UNWILLING:

@@ -6,6 +6,7 @@ whether a connection can carry another request.
 
 import asyncio
 import socket
+import ssl
 from typing import cast
 
 import httptools
@@ -135,6 +136,9 @@ class Connection(asyncio.Protocol):
             return
         if self._in_body and not self._delimited and error is None:
             self._finish()
+        elif isinstance(error, ssl.SSLError) and "ALERT" in (error.reason or ""):
+            # In TLS 1.3 a receiver that refuses our certificate, or misses one, says so after the handshake.
+            self._fail(Failure.TLS, f"TLS failed: {error.reason}")
         else:
             where = "in the middle of its answer" if self._received else "before it answered"
             why = f": {error}" if error else ""

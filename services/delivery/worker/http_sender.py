@@ -14,6 +14,7 @@ from services.common.egress import EgressDenied, Policy
 from services.common.targets import Target
 from services.delivery.worker import dialing
 from services.delivery.worker.http_connection import Connection
+from services.delivery.worker.identities import Identity
 from services.delivery.worker.proxy import Proxy
 from services.delivery.worker.request import OutgoingRequest
 from services.delivery.worker.resolver import Resolver
@@ -25,14 +26,14 @@ KEEPALIVE_SECONDS = 4.0
 KEEPALIVE_MARGIN_SECONDS = 1.0
 MAX_KEEPALIVE_SECONDS = 60.0
 SWEEP_SECONDS = 1.0
-_Key: TypeAlias = tuple[bool, str, int]
+_Key: TypeAlias = tuple[bool, str, int, Identity | None]
 # A connection, and the address that it leads to.
 _Opened: TypeAlias = tuple[Connection, str]
 
 
 @dataclass(slots=True)
 class _Host:
-    """What is known of one (tls, host, port)."""
+    """What is known of one (tls, host, port) under one identity, with which no other shares a connection."""
 
     keepalive_seconds: float = KEEPALIVE_SECONDS
     # Idle connections with the time they became so and the address that they lead to, the latest last.
@@ -69,13 +70,14 @@ class HttpSender:
         addresses = self._resolver.known(target.host, target.port)
         if addresses is None:
             addresses = await self._resolve(target, deadline, late)
-        kept = None if fresh else self._take_idle(target, addresses)
-        connection, address = kept or await self._connect(target, addresses, deadline, late)
+        identity = request.identity
+        kept = None if fresh else self._take_idle(target, identity, addresses)
+        connection, address = kept or await self._connect(target, identity, addresses, deadline, late)
         timer = loop.call_at(deadline, connection.expire, late)
         try:
             answer = await connection.exchange(head, request.body)
             if connection.usable and not fresh:
-                self._keep(target, connection, address)
+                self._keep(target, identity, connection, address)
             else:
                 connection.close()
         except SendError as error:
@@ -89,13 +91,13 @@ class HttpSender:
             timer.cancel()
         return answer
 
-    def _host(self, target: Target) -> _Host:
+    def _host(self, target: Target, identity: Identity | None) -> _Host:
         """To be asked for after each wait: the sweep forgets hosts without idle connections."""
-        return self._hosts[target.tls, target.host, target.port]
+        return self._hosts[target.tls, target.host, target.port, identity]
 
-    def _keep(self, target: Target, connection: Connection, address: str) -> None:
+    def _keep(self, target: Target, identity: Identity | None, connection: Connection, address: str) -> None:
         """Puts a connection by, for as long as the receiver says that it keeps its own end."""
-        host = self._host(target)
+        host = self._host(target, identity)
         if connection.announced_idle_seconds is not None:
             announced = connection.announced_idle_seconds - KEEPALIVE_MARGIN_SECONDS
             host.keepalive_seconds = min(max(0.0, announced), MAX_KEEPALIVE_SECONDS)
@@ -119,9 +121,9 @@ class HttpSender:
                 connection.close()
         self._hosts.clear()
 
-    def _take_idle(self, target: Target, addresses: list[str]) -> _Opened | None:
+    def _take_idle(self, target: Target, identity: Identity | None, addresses: list[str]) -> _Opened | None:
         """The connection that became idle last, if it leads to one of the addresses; those that do not are closed."""
-        host, now = self._host(target), asyncio.get_running_loop().time()
+        host, now = self._host(target, identity), asyncio.get_running_loop().time()
         while host.idle:
             connection, since, address = host.idle.pop()
             if address in addresses and _is_fresh(host, connection, since, now):
@@ -138,8 +140,10 @@ class HttpSender:
         except EgressDenied as error:
             raise SendError(Failure.EGRESS_DENIED, str(error)) from None
 
-    async def _connect(self, target: Target, addresses: list[str], deadline: float, late: str) -> _Opened:
-        openings = [functools.partial(self._open, target, address) for address in addresses]
+    async def _connect(
+        self, target: Target, identity: Identity | None, addresses: list[str], deadline: float, late: str
+    ) -> _Opened:
+        openings = [functools.partial(self._open, target, identity, address) for address in addresses]
         try:
             async with asyncio.timeout_at(deadline):
                 return await dialing.first(openings, _close)
@@ -150,11 +154,11 @@ class HttpSender:
         except OSError as error:
             raise SendError(Failure.CONNECT, f"{target.host}:{target.port}: {error}") from None
 
-    async def _open(self, target: Target, address: str) -> _Opened:
+    async def _open(self, target: Target, identity: Identity | None, address: str) -> _Opened:
         """A connection to this address and no other, by itself or through the proxy."""
         loop = asyncio.get_running_loop()
         connection = Connection(self._max_response_bytes, self._wanted_bytes)
-        tls = self._tls if target.tls else None
+        tls = (identity.tls if identity else self._tls) if target.tls else None
         name = target.host.removesuffix(".") if target.tls else None
         if self._proxy is None:
             await loop.create_connection(lambda: connection, address, target.port, ssl=tls, server_hostname=name)

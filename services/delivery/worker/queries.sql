@@ -17,7 +17,7 @@ WITH free AS (
               d.created_at, d.expires_at <= now() AS expired
 )
 SELECT c.*, now() AS claimed_at, s.target_url, s.secret_key, s.sealed_secrets, s.deleted_at IS NOT NULL AS deleted,
-       s.timeout_seconds, s.retry_policy, s.sealed_headers,
+       s.timeout_seconds, s.retry_policy, s.sealed_headers, s.sealed_client_certificate,
        CASE WHEN s.status <> 'active' THEN s.status
             WHEN h.breaker = 'open' OR h.breaker = 'half_open' AND h.probe_delivery_id IS DISTINCT FROM c.id
             THEN 'breaker_open' END AS held_by,

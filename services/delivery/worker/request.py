@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from services.common import metrics, signatures
 from services.common.tracing import traceparent
+from services.delivery.worker.identities import Identity
 from services.delivery.worker.store import Claim
 
 USER_AGENT = f"webhook-service/{metrics.version()}"
@@ -17,18 +18,21 @@ class OutgoingRequest:
     url: str
     headers: dict[str, str] = field(repr=False)
     body: bytes
+    # Who asks, for a receiver that wants to know; None: nobody in particular.
+    identity: Identity | None = None
 
 
 def build(
     claim: Claim,
-    keys: Sequence[signatures.Key],
+    signers: Sequence[signatures.Signer],
     own: Mapping[str, str],
     payload: bytes,
     unix_seconds: int,
     *,
+    identity: Identity | None = None,
     trace: str | None = None,
 ) -> OutgoingRequest:
-    """The request of one attempt, signed as of `unix_seconds` with every key, newest first; without one unsigned.
+    """The request of one attempt, signed as of `unix_seconds` by every signer, newest first; without one unsigned.
 
     Headers by Standard Webhooks 1.0 (webhook-id stays the same over retries), the plain ones, and the subscription's
     `own`, which replace none of them; traceparent if the receiver is to know the `trace`.
@@ -43,12 +47,14 @@ def build(
     }
     if claim.event_type:
         headers["X-Event-Type"] = claim.event_type
-    if keys:
-        headers["webhook-signature"] = signatures.standard(keys, message_id, unix_seconds, payload)
-        # There is room for one.
-        headers["X-Hub-Signature-256"] = signatures.hub(keys[0], payload)
+    if signers:
+        headers["webhook-signature"] = signatures.standard(signers, message_id, unix_seconds, payload)
+    for signer in signers:
+        if isinstance(signer, signatures.Key):
+            headers["X-Hub-Signature-256"] = signatures.hub(signer, payload)
+            break  # there is room for one
     if trace is not None:
         headers[traceparent.HEADER] = trace
     if own:
         headers = {**own, **headers}
-    return OutgoingRequest(url=claim.target_url, headers=headers, body=payload)
+    return OutgoingRequest(url=claim.target_url, headers=headers, body=payload, identity=identity)

@@ -50,6 +50,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     secret_key: str | None
     sealed_secrets: bytes | None
     sealed_headers: bytes | None
+    sealed_client_certificate: bytes | None
     content_type: str | None
     payload_bytes: int | None
     payload: bytes | None
@@ -304,6 +305,7 @@ def _claim(row: Any, token: UUID, asked_at: float) -> Claim:
         secret_key=row["secret_key"],
         sealed_secrets=row["sealed_secrets"],
         sealed_headers=row["sealed_headers"],
+        sealed_client_certificate=row["sealed_client_certificate"],
         content_type=row["content_type"],
         payload_bytes=row["payload_bytes"],
         payload=row["payload"],

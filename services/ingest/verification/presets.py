@@ -47,12 +47,12 @@ def violations(secrets: Sequence[str]) -> list[errors.Violation]:
 def check(preset: Preset, secrets: Sequence[str], *, signs: bool) -> None:
     """InvalidArgument unless these verification secrets can verify the preset.
 
-    `signs` says whether the subscription has a secret of its own.
+    `signs` says whether the subscription has a secret of its own that its senders can know: none of Ed25519.
     """
     if not secrets and preset in _PROVIDERS_SECRET:
         raise errors.InvalidArgument.field(_FIELD, f"must be given for {preset}: the provider's secret")
     if not secrets and preset in _ANY_SECRET and not signs:
-        expected = f"must be given for {preset} when the subscription has no secret of its own"
+        expected = f"must be given for {preset} when the subscription has no shared secret of its own"
         raise errors.InvalidArgument.field(_FIELD, expected)
     if preset is Preset.STANDARD_WEBHOOKS:
         for index, secret in enumerate(secrets):

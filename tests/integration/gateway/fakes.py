@@ -54,6 +54,7 @@ def _take_controls(subscription: subscriptions_pb2.Subscription, request: Any) -
         subscription.ClearField(name)
         if request.HasField(name):
             setattr(subscription, name, getattr(request, name))
+    subscription.signature_scheme = request.signature_scheme or subscription.signature_scheme
     if request.HasField("headers"):
         subscription.header_names[:] = sorted(request.headers.values)
     subscription.verification = request.verification or subscription.verification or subscriptions_pb2.VERIFICATION_AUTO

@@ -31,6 +31,8 @@ async def test_a_subscription_is_created_looked_up_replaced_and_deleted(
         "event_types": ["order.*"],
         "description": "d",
         "has_secret": True,
+        "signature_scheme": "hmac-sha256",
+        "public_keys": [],
         "previous_secrets": [],
         "has_ingest_token": False,
         "status": "active",
@@ -45,6 +47,7 @@ async def test_a_subscription_is_created_looked_up_replaced_and_deleted(
         "verify": "auto",
         "has_verification_secret": False,
         "kind": "normal",
+        "client_certificate": None,
         "breaker": {
             "state": "closed",
             "since": None,

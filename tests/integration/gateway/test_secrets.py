@@ -48,7 +48,11 @@ async def test_a_rotation_takes_no_body_or_an_empty_one(
     path = (await create(client)).headers["location"]
     rotated = await client.post(f"{path}/rotate-secret/", content=content)
     assert rotated.status_code == 200, rotated.text
-    assert rotated.json() == {"secret_key": "whsec_bmV3", "previous_secrets": [{"expires_at": TIME}]}
+    assert rotated.json() == {
+        "secret_key": "whsec_bmV3",
+        "public_keys": [],
+        "previous_secrets": [{"expires_at": TIME}],
+    }
     assert rotated.headers["cache-control"] == "no-store"
     assert services.requests[-1].overlap_hours == 24
     assert not services.requests[-1].HasField("secret_key")

@@ -17,8 +17,9 @@ VALUES = {"Authorization": "Bearer hunter2", "x-shop": "hunter2"}
 
 def parameters(tenant_id: str, subscription_id: str, target_url: str) -> tuple[Any, ...]:
     """What update_subscription takes when the headers are to be kept."""
-    kept: tuple[Any, ...] = (False, None, True, None, None, None, None, False, None, [], None, False, None)
-    return (tenant_id, UUID(subscription_id), target_url, [], "", *kept)
+    kept: tuple[Any, ...] = (False, None, True, None, None, None, None, False, None, [])
+    verification, certificate = (None, False, None), (False, None, None)
+    return (tenant_id, UUID(subscription_id), target_url, [], "", *kept, *verification, "hmac-sha256", *certificate)
 
 
 async def stored(ingest: Ingest, subscription_id: str) -> dict[str, str]:

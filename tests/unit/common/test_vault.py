@@ -7,7 +7,7 @@ import pytest
 
 from services.common import vault as vaults
 from services.common.encryption import CannotOpen
-from services.common.signatures import Key
+from services.common.signatures import Key, Scheme
 from services.common.vault import SEALED, Secret, Secrets
 from services.ingest.subscriptions import secret_violations
 from tests.support.encryption import ENCRYPTION_KEY, OTHER_KEY, vault
@@ -54,7 +54,7 @@ def test_plain_secrets_are_sealed_in_passing() -> None:
 def test_a_version_before_cannot_sign_with_what_it_finds() -> None:
     with pytest.raises(ValueError, match="base64"):
         Key.of(SEALED)
-    assert secret_violations(SEALED) != []
+    assert secret_violations(SEALED, Scheme.HMAC_SHA256) != []
 
 
 def test_old_secrets_hold_until_they_end_newest_first() -> None:

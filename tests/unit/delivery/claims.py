@@ -31,6 +31,7 @@ CLAIM = Claim(
     secret_key=None,
     sealed_secrets=None,
     sealed_headers=None,
+    sealed_client_certificate=None,
     content_type="application/json",
     payload_bytes=2,
     payload=b"{}",

@@ -45,6 +45,7 @@ def test_the_operations_are_those_of_the_api(operations: dict[str, dict[str, Any
         "POST /api/v1/subscriptions/{subscription_id}/pause pause_subscription",
         "POST /api/v1/subscriptions/{subscription_id}/resume resume_subscription",
         "POST /api/v1/subscriptions/{subscription_id}/rotate-secret rotate_subscription_secret",
+        "GET /api/v1/subscriptions/{subscription_id}/public-keys list_public_keys",
         "POST /api/v1/subscriptions/{subscription_id}/ingest-token create_ingest_token",
         "DELETE /api/v1/subscriptions/{subscription_id}/ingest-token delete_ingest_token",
         "GET /api/v1/subscriptions/{subscription_id}/deliveries list_subscription_deliveries",

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from services.common import errors
+from services.common.signatures import Scheme
 from services.common.vault import Secret, Secrets
 from services.ingest import ingest_tokens, signing_secrets
 from services.ingest.subscriptions import secret_violations
@@ -15,15 +16,15 @@ HOUR = timedelta(hours=1)
 
 
 def _rotated(*before: Secret, new: str = "new", overlap: timedelta = 24 * HOUR) -> list[Secret]:
-    return list(signing_secrets.rotated(Secrets(before), new, now=NOW, overlap=overlap))
+    return list(signing_secrets.rotated(Secrets(before), Secret(new), now=NOW, overlap=overlap))
 
 
 def test_a_made_secret_is_32_random_bytes_that_standard_webhooks_take() -> None:
-    made = {signing_secrets.new() for _ in range(100)}
+    made = {signing_secrets.new(Scheme.HMAC_SHA256) for _ in range(100)}
     assert len(made) == 100
     for secret in made:
         assert len(base64.b64decode(secret.removeprefix("whsec_"))) == 32
-        assert secret_violations(secret) == []
+        assert secret_violations(secret, Scheme.HMAC_SHA256) == []
 
 
 def test_the_old_secret_holds_for_the_overlap() -> None:

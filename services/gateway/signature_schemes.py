@@ -1,0 +1,82 @@
+"""How a subscription's deliveries are signed, and the public keys that verify them."""
+
+from collections.abc import Iterable
+from typing import Literal
+
+from fastapi import APIRouter
+from pydantic import Field
+
+from protos.webhook.v1 import subscriptions_pb2 as pb
+from services.gateway import backends, openapi, schemas
+from services.gateway.json_route import JsonRoute
+
+router = APIRouter(prefix="/api/v1/subscriptions", tags=["subscriptions"], route_class=JsonRoute)
+
+Scheme = Literal["hmac-sha256", "ed25519"]
+
+EXAMPLE_PUBLIC_KEY = "whpk_11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="
+_NUMBERS: dict[Scheme, "pb.SignatureScheme.ValueType"] = {
+    "hmac-sha256": pb.SIGNATURE_SCHEME_HMAC_SHA256,
+    "ed25519": pb.SIGNATURE_SCHEME_ED25519,
+}
+# An ingest of a version before says nothing, and signs with secrets alone.
+_NAMES: dict[int, Scheme] = {
+    pb.SIGNATURE_SCHEME_UNSPECIFIED: "hmac-sha256",
+    pb.SIGNATURE_SCHEME_HMAC_SHA256: "hmac-sha256",
+    pb.SIGNATURE_SCHEME_ED25519: "ed25519",
+}
+
+
+class PublicKey(schemas.Answer):
+    """What a receiver verifies `v1a` signatures with."""
+
+    public_key: str = Field(
+        description="`whpk_` and the base64 of the 32 bytes of an Ed25519 public key.", examples=[EXAMPLE_PUBLIC_KEY]
+    )
+    expires_at: schemas.Timestamp | None = Field(
+        description="When its private key ends; null for the current one.", examples=[None]
+    )
+
+
+class PublicKeys(schemas.Answer):
+    """The public keys of a subscription."""
+
+    public_keys: list[PublicKey] = Field(description="Of all private keys that sign, newest first.")
+
+
+@router.get(
+    "/{subscription_id}/public-keys",
+    operation_id="list_public_keys",
+    summary="List the public keys that verify deliveries",
+    response_description="The public keys.",
+    responses=openapi.problems(404),
+)
+async def list_public_keys(subscription_id: schemas.SubscriptionId, services: backends.Injected) -> PublicKeys:
+    """What receivers of a subscription of scheme `ed25519` need, and all of it that is public.
+
+    During the overlap of a rotation there are several; a delivery carries a signature of each. None for `hmac-sha256`.
+    """
+    request = pb.GetSubscriptionRequest(subscription_id=subscription_id)
+    answer = await services.subscriptions.GetSubscription(request, timeout=services.timeout_seconds)
+    return PublicKeys(public_keys=public_keys(answer.subscription.public_keys))
+
+
+def number(scheme: Scheme | None) -> "pb.SignatureScheme.ValueType":
+    """What a request says of the scheme."""
+    return pb.SIGNATURE_SCHEME_UNSPECIFIED if scheme is None else _NUMBERS[scheme]
+
+
+def name(found: int) -> Scheme:
+    """What an answer says of it."""
+    return _NAMES[found]
+
+
+def public_keys(found: Iterable[pb.PublicKey]) -> list[PublicKey]:
+    """Public keys with their ends."""
+    return [
+        PublicKey(
+            public_key=key.public_key,
+            expires_at=schemas.timestamp(key.expires_at) if key.HasField("expires_at") else None,
+        )
+        for key in found
+    ]

@@ -1,0 +1,113 @@
+"""Certificates that tests make: an authority of their own, and what it vouches for."""
+
+import ssl
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+CLIENT, SERVER = ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH
+DAY = timedelta(days=1)
+
+
+def p256() -> ec.EllipticCurvePrivateKey:
+    """A key, quickly."""
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+def pem_of(key: Any, passphrase: str = "") -> str:
+    """A private key in PEM."""
+    how = serialization.BestAvailableEncryption(passphrase.encode()) if passphrase else serialization.NoEncryption()
+    return str(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, how).decode())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Issued:
+    """A certificate with its key."""
+
+    certificate: x509.Certificate
+    key: Any
+
+    @property
+    def pem(self) -> str:
+        """The certificate in PEM."""
+        return self.certificate.public_bytes(serialization.Encoding.PEM).decode()
+
+    @property
+    def key_pem(self) -> str:
+        """Its key in PEM."""
+        return pem_of(self.key)
+
+    def issue(
+        self,
+        name: str,
+        *,
+        key: Any = None,
+        begins: datetime | None = None,
+        ends: datetime | None = None,
+        usages: tuple[x509.ObjectIdentifier, ...] = (CLIENT,),
+        authority: bool = False,
+    ) -> "Issued":
+        """A certificate that this one vouches for; by default of a client, for a day."""
+        return _made(name, key or p256(), self, begins, ends, usages, authority=authority)
+
+
+def authority(name: str = "Test authority") -> Issued:
+    """One that vouches for itself."""
+    return _made(name, p256(), None, None, None, (), authority=True)
+
+
+def _made(
+    name: str,
+    key: Any,
+    issuer: Issued | None,
+    begins: datetime | None,
+    ends: datetime | None,
+    usages: tuple[x509.ObjectIdentifier, ...],
+    *,
+    authority: bool,
+) -> Issued:
+    now = datetime.now(UTC)
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer.certificate.subject if issuer else subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(begins or now - DAY)
+        .not_valid_after(ends or now + DAY)
+        .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
+    )
+    if usages:
+        builder = builder.add_extension(x509.ExtendedKeyUsage(usages), critical=False)
+    if SERVER in usages:
+        address = x509.IPAddress(ip_address("127.0.0.1"))
+        builder = builder.add_extension(x509.SubjectAlternativeName([address, x509.DNSName(name)]), critical=False)
+    signing = issuer.key if issuer else key
+    algorithm = None if isinstance(signing, ed25519.Ed25519PrivateKey) else hashes.SHA256()
+    return Issued(certificate=builder.sign(signing, algorithm), key=key)
+
+
+def spellings(issued: Issued) -> set[bytes]:
+    """How the private key (of P-256) may stand somewhere: lines of its PEM, and the number itself."""
+    number = issued.key.private_numbers().private_value.to_bytes(32, "big")
+    return {*(line.encode() for line in issued.key_pem.splitlines()[1:-1]), number, number.hex().encode()}
+
+
+def server_tls(ca: Issued, folder: Path) -> ssl.SSLContext:
+    """TLS of a receiver on 127.0.0.1 that serves none but clients that the authority vouches for."""
+    mine = ca.issue("receiver.example", usages=(SERVER,))
+    path, ca_path = folder / "server.pem", folder / "ca.pem"
+    path.write_text(mine.pem + mine.key_pem)
+    ca_path.write_text(ca.pem)
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(ca_path))
+    tls.load_cert_chain(path)
+    tls.verify_mode = ssl.CERT_REQUIRED
+    return tls
