@@ -20,7 +20,7 @@ export PYTHON
 COMPILE := $(BIN)/uv pip compile --universal --generate-hashes --python-version 3.11 --no-emit-index-url --no-header -q
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test chart-test chaos bench lint image kind-up kind-demo kind-down format protos lock clean
+.PHONY: help run demo test chart-test chaos fuzz bench lint image kind-up kind-demo kind-down format protos lock clean
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -43,6 +43,10 @@ chart-test: ## Check the Helm chart and the Dockerfile, without a cluster; ARGS 
 chaos: ## Prove that nothing accepted is lost: ARGS="--seed 7 --events 20000 --faults 25"
 	@scripts/venv.sh dev
 	@exec $(BIN)/python -m chaos $(ARGS)
+
+fuzz: ## Try hostile input for as long as one likes: ARGS="--minutes 30 --seed 1"
+	@scripts/venv.sh dev
+	@unset PORT DATA_DIR; exec $(BIN)/python -m pytest tests/adversarial/fuzzing.py -s $(ARGS)
 
 bench: ## Measure rates, latencies and CPU time: ARGS="--scenario throughput --runs 1 --seconds 5"
 	@scripts/venv.sh bench

@@ -15,8 +15,10 @@ from tests.support import stores as shared_stores
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Adds --long, here because pytest wants it before it collects."""
+    """Adds options, here because pytest wants them before it collects."""
     parser.addoption("--long", action="store_true", help="tests/adversarial: thousands of cases more, in minutes")
+    parser.addoption("--minutes", type=float, default=30.0, help="tests/adversarial/fuzzing.py: how long it goes on")
+    parser.addoption("--seed", type=int, default=1, help="tests/adversarial/fuzzing.py: of its first round")
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,8 @@
 """What subscriptions keep secret: sealed in Postgres and Redis, open in the memory of ingest and workers.
 
-That is signing secrets, those of what comes in, headers, and client certificates. A subscription's signing secrets stand
-together in `subscriptions.sealed_secrets`, with the times at which the older ones end: encrypted for this subscription
-alone, so that neither a time nor a secret can be changed or moved to another row.
+That is signing secrets, those of what comes in, headers, and client certificates. A subscription's signing secrets
+stand together in `subscriptions.sealed_secrets`, with the times at which the older ones end: encrypted for this
+subscription alone, so that neither a time nor a secret can be changed or moved to another row.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

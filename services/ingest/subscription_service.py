@@ -194,7 +194,8 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         if scheme is None:
             scheme = stored.signature_scheme
             _check_secret(given, scheme)
-        self._check_verification(stored, None, None, signs=scheme is Scheme.HMAC_SHA256)
+        if scheme is not stored.signature_scheme:
+            self._check_verification(stored, None, None, signs=scheme is Scheme.HMAC_SHA256)
         made = signing_secrets.new(scheme) if given is None else ""
         new_one = Secret(given or made, scheme=scheme)
         shown = await _whole(self._rotate(tenant_id, subscription_id, new_one, overlap))

@@ -14,10 +14,15 @@ class Tally:
         self._cases[kind] += cases
 
     @property
+    def total(self) -> int:
+        """All cases."""
+        return self._cases.total()
+
+    @property
     def lines(self) -> list[str]:
         """The sum, and then each kind; nothing when nothing was tried."""
         if not self._cases:
             return []
         width = max(map(len, self._cases))
-        whole = f"adversarial: {self._cases.total():,} cases of {len(self._cases)} kinds"
+        whole = f"adversarial: {self.total:,} cases of {len(self._cases)} kinds"
         return [whole, *(f"  {kind:<{width}}  {cases:>7,}" for kind, cases in sorted(self._cases.items()))]

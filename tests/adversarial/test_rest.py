@@ -31,14 +31,14 @@ def test_every_answer_is_as_the_document_says(
     least, made = examples(*LEAST_CASES[phases]), 0
     # A run of sequences ends when it finds no new way: then another seed looks for other ones.
     for seed in range(SEED, SEED + MAX_SEEDS):
-        made += _made(stack, tmp_path / f"{seed}.json", phases, examples(*PHASES[phases]), seed)
+        made += generated(stack, tmp_path / f"{seed}.json", phases, examples(*PHASES[phases]), seed)
         if made >= least:
             break
     tally.add(f"REST, {phases}", made)
     assert made >= least
 
 
-def _made(stack: Stack, report: Path, phases: str, most: int, seed: int) -> int:
+def generated(stack: Stack, report: Path, phases: str, most: int, seed: int) -> int:
     """Runs schemathesis, which must find nothing; how many cases it made."""
     headers = [f"--header={name}: {value}" for name, value in access.HEADERS.items()]
     outcome = subprocess.run(

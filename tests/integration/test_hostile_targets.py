@@ -41,8 +41,9 @@ class Listeners:
                 connection.close()
 
 
-@pytest.fixture(scope="module")
-def listeners() -> Iterator[Listeners]:
+@contextlib.contextmanager
+def listening() -> Iterator[Listeners]:
+    """Listeners on a port of every address of this machine."""
     made = Listeners(ports.free_port())
     opened = []
     for family, address in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):
@@ -58,6 +59,12 @@ def listeners() -> Iterator[Listeners]:
     for listener in opened:
         listener.shutdown(socket.SHUT_RDWR)
         listener.close()
+
+
+@pytest.fixture(scope="module")
+def listeners() -> Iterator[Listeners]:
+    with listening() as made:
+        yield made
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
