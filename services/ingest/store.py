@@ -47,10 +47,14 @@ class Store:
         async with self._pool.acquire() as connection:
             transaction = connection.transaction()
             await transaction.start()
+            won: set[UUID] = set()
+            refused: errors.Conflict | None = None
             try:
                 created = await self._insert(connection, subscription_id, key.tenant_id, draft)
                 answer = render(created)
                 won = await idempotency.take(connection, [(subscription_id, key, answer)], hours=self._key_hours)
+            except errors.Conflict as error:
+                refused = error  # perhaps with what this very key made
             except BaseException:
                 await transaction.rollback()
                 raise
@@ -59,6 +63,8 @@ class Store:
                 return created, answer
             await transaction.rollback()
             (first,) = await idempotency.winners(connection, [key])
+            if refused is not None and isinstance(first, errors.Unavailable):
+                raise refused
             if isinstance(first, errors.WebhookError):
                 raise first
             return None, first
