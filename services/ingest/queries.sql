@@ -84,7 +84,7 @@ RETURNING *
 SELECT id, secret_key FROM subscriptions WHERE secret_key <> 'whsec_sealed' LIMIT $1 FOR UPDATE SKIP LOCKED
 
 -- lock_sealed_secrets --
--- Locks the next $2 subscriptions after $1 that have secrets, headers or a client certificate.
+-- Locks the next $2 subscriptions after $1 that keep something secret.
 SELECT id, secret_key, sealed_secrets, sealed_headers, sealed_verification_secrets, sealed_client_certificate
 FROM subscriptions
 WHERE id > $1
@@ -142,7 +142,7 @@ SET breaker = 'closed', breaker_since = now(), breaker_reason = NULL, probe_at =
 WHERE subscription_id = $1
 
 -- delete_subscription --
--- Marks a subscription deleted, and forgets its secrets, its ingest token, its client certificate and what its endpoint did.
+-- Marks a subscription deleted, and forgets what it kept secret, its ingest token and what its endpoint did.
 WITH forgotten AS (
     DELETE FROM subscription_health h USING subscriptions s
     WHERE h.subscription_id = $2 AND s.id = $2 AND s.tenant_id = $1
