@@ -56,7 +56,9 @@ async def test_each_answer_has_the_scheme_and_the_public_keys(client: httpx.Asyn
     assert (await client.get(f"{SUBSCRIPTIONS}/{ids.new()}/public-keys")).status_code == 404
 
 
-async def test_what_an_ingest_of_a_version_before_leaves_out_has_its_default(client: httpx.AsyncClient, services: Services) -> None:
+async def test_what_an_ingest_of_a_version_before_leaves_out_has_its_default(
+    client: httpx.AsyncClient, services: Services
+) -> None:
     path = await create(client, services)
     stored = services.stored[path.rsplit("/", 1)[1]]
     for name in ("signature_scheme", "verification", "kind"):
