@@ -164,9 +164,9 @@ async def test_a_migration_under_a_running_server_asks_callers_to_try_again_at_m
     await alone.update(made.id)
     await alone.pool.execute("ALTER TABLE subscriptions ADD COLUMN of_a_later_version text")
     codes = []
-    for call in (lambda: alone.update(made.id), lambda: alone.create(), lambda: alone.get(made.id)) * 3:
+    for call in [call for _ in range(3) for call in (alone.update(made.id), alone.create(), alone.get(made.id))]:
         try:
-            await call()
+            await call
         except grpc.aio.AioRpcError as error:
             codes.append(error.code())
     assert set(codes) <= {grpc.StatusCode.UNAVAILABLE}
