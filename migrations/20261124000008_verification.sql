@@ -9,6 +9,15 @@ ALTER TABLE subscriptions
 
 -- migrate:down
 
+-- Versions before take what comes in unsigned, whatever was asked for.
+DO $$
+BEGIN
+    IF EXISTS (SELECT FROM subscriptions WHERE verification NOT IN ('auto', 'none') AND deleted_at IS NULL) THEN
+        RAISE EXCEPTION 'subscriptions ask for verified webhooks: set their verify to auto first';
+    END IF;
+END
+$$;
+
 ALTER TABLE subscriptions
     DROP COLUMN verification,
     DROP COLUMN sealed_verification_secrets;

@@ -46,6 +46,15 @@ CREATE TABLE exhausted_deliveries (
 
 -- migrate:down
 
+-- Versions before would send a system subscription all events of its tenant.
+DO $$
+BEGIN
+    IF EXISTS (SELECT FROM subscriptions WHERE kind = 'system' AND deleted_at IS NULL) THEN
+        RAISE EXCEPTION 'there are system subscriptions: delete them first';
+    END IF;
+END
+$$;
+
 DROP TABLE exhausted_deliveries, operational_facts;
 DROP VIEW system_subscriptions;
 DROP INDEX subscriptions_system;

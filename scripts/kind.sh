@@ -68,7 +68,8 @@ receiver_manifests() {
 load_image() {
     version=$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
     image=localhost/webhook-service:$version
-    ENGINE=$engine scripts/image.sh
+    # Nothing in it but what is built: where that has not changed, the image has not, and no pod is made anew.
+    ENGINE=$engine BUILDX_NO_DEFAULT_ATTESTATIONS=1 scripts/image.sh --build-arg CREATED=
     # docker and podman put different names before that of an image without a registry.
     "$engine" tag "webhook-service:$version" "$image"
     archive=$(mktemp)
@@ -80,10 +81,12 @@ load_image() {
     image_id=$("$engine" image inspect --format '{{.Id}}' "$image")
 }
 
-# Whether the API that the HPA asks has an answer for this release.
+# Whether the API that the HPA asks has its answers for this release.
 measured() {
-    kube get --raw "/apis/external.metrics.k8s.io/v1beta1/namespaces/$namespace/webhook_queue_depth?labelSelector=release%3D$release" 2>/dev/null |
-        grep -q '"value"'
+    for metric in webhook_queue_depth webhook_busy_workers; do
+        kube get --raw "/apis/external.metrics.k8s.io/v1beta1/namespaces/$namespace/$metric?labelSelector=release%3D$release" 2>/dev/null |
+            grep -q '"value"' || return 1
+    done
 }
 
 up() {
@@ -96,20 +99,21 @@ up() {
     fi
     load_image
     metrics_manifests | kube apply --filename -
-    # It reads its rules when it starts.
-    kube --namespace monitoring rollout restart deployment/prometheus-adapter
+    # Both read their configuration when they start.
+    kube --namespace monitoring rollout restart deployment/prometheus deployment/prometheus-adapter
+    # Before the chart: Helm asks for all APIs, and complains of one that is announced and does not answer.
+    for deployment in prometheus prometheus-adapter; do
+        kube --namespace monitoring rollout status "deployment/$deployment" --timeout 10m
+    done
+    kube wait apiservice/v1beta1.external.metrics.k8s.io --for condition=Available --timeout 2m
     helm --kube-context "$context" upgrade --install "$release" charts/webhook-service --namespace "$namespace" \
         --create-namespace --values charts/webhook-service/ci/kind-values.yaml \
         --set-string "podAnnotations.image-id=$image_id" --wait --timeout 10m
-    for deployment in prometheus prometheus-adapter; do
-        kube --namespace monitoring rollout status "deployment/$deployment" --timeout 5m
-    done
-    kube wait apiservice/v1beta1.external.metrics.k8s.io --for condition=Available --timeout 2m
     say 'waiting for the first measurement'
     waited=0
     until measured; do
         waited=$((waited + 2))
-        [ "$waited" -le 180 ] || { say 'the queue depth is not answered: docs/autoscaling.md says where to look'; exit 1; }
+        [ "$waited" -le 180 ] || { say 'depth and busy workers are not answered: docs/autoscaling.md says where to look'; exit 1; }
         sleep 2
     done
     cat <<EOF
@@ -128,6 +132,8 @@ demo() {
     kind get clusters 2>/dev/null | grep -qx "$cluster" || { say "there is no cluster $cluster: make kind-up makes it"; exit 1; }
     scripts/venv.sh run
     receiver_manifests | kube apply --filename -
+    # Its code is read when it starts.
+    kube --namespace "$namespace" rollout restart deployment/demo-receiver
     kube --namespace "$namespace" rollout status deployment/demo-receiver --timeout 2m
     PYTHONPATH=. exec .venv/bin/python scripts/kind_demo.py --context "$context" --namespace "$namespace" --release "$release"
 }

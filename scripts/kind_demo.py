@@ -43,6 +43,10 @@ class DemoError(Exception):
     """What did not happen; the message is for the user."""
 
 
+class KubectlError(DemoError):
+    """kubectl has no answer, as happens on a machine that is busy."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Sight:
     """The cluster at one moment."""
@@ -102,7 +106,7 @@ class Cluster:
         api = f"/apis/external.metrics.k8s.io/v1beta1/namespaces/{self._namespace}/{name}"
         try:
             answer = await self._run("get", "--raw", f"{api}?labelSelector=release%3D{self._release}")
-        except DemoError:
+        except KubectlError:
             return None
         values = [item["value"] for item in json.loads(answer)["items"]]
         return sum(map(quantity, values)) if values else None
@@ -127,9 +131,9 @@ class Cluster:
         except TimeoutError as error:
             process.kill()
             await process.wait()
-            raise DemoError(f"kubectl {arguments[0]} took over {KUBECTL_TIMEOUT_SECONDS:.0f} s") from error
+            raise KubectlError(f"kubectl {arguments[0]} took over {KUBECTL_TIMEOUT_SECONDS:.0f} s") from error
         if process.returncode != 0:
-            raise DemoError(f"kubectl {' '.join(arguments)}: {errors.decode().strip()}")
+            raise KubectlError(f"kubectl {' '.join(arguments)}: {errors.decode().strip()}")
         return output.decode()
 
 
@@ -141,7 +145,7 @@ class Load:
         self._target_url = target_url
         self._event_type = f"demo.{uuid.uuid4().hex}"
         self._subscriptions: list[str] = []
-        # Deliveries of events that were answered 202.
+        # Deliveries to these subscriptions, of events that were answered 202; others may want the events, too.
         self.accepted = 0
 
     @contextlib.asynccontextmanager
@@ -175,7 +179,7 @@ class Load:
             with contextlib.suppress(httpx.TransportError):
                 answer = await self._http.post("/api/v1/events", json=body, headers=headers)
                 if answer.status_code == httpx.codes.ACCEPTED:
-                    self.accepted += answer.json()["deliveries"]
+                    self.accepted += len(self._subscriptions)
                     return
                 if answer.is_client_error and answer.status_code != httpx.codes.TOO_MANY_REQUESTS:
                     answer.raise_for_status()
@@ -230,14 +234,19 @@ class Demo:
         """Shows the cluster every few seconds until it is so, and answers the last sight of it."""
         deadline = time.monotonic() + within_seconds
         while True:
-            sight = await self._cluster.look(self._path)
-            say(
-                f"{time.monotonic() - self._started:5.0f} s  depth {number(sight.depth):>7}"
-                f"  busy workers {number(sight.busy_workers, 2):>5}  workers {sight.ready} of {sight.wanted}"
-                f"  accepted {self._load.accepted:6}  received {sight.received:6}"
-            )
-            if reached(sight):
-                return sight
+            seconds = time.monotonic() - self._started
+            try:
+                sight = await self._cluster.look(self._path)
+            except KubectlError as error:
+                say(f"{seconds:5.0f} s  {error}")
+            else:
+                say(
+                    f"{seconds:5.0f} s  depth {number(sight.depth):>7}"
+                    f"  busy workers {number(sight.busy_workers, 2):>5}  workers {sight.ready} of {sight.wanted}"
+                    f"  accepted {self._load.accepted:6}  received {sight.received:6}"
+                )
+                if reached(sight):
+                    return sight
             if time.monotonic() > deadline:
                 raise DemoError(f"not within {within_seconds:.0f} s: {what}")
             await asyncio.sleep(LINE_SECONDS)

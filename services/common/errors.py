@@ -149,7 +149,8 @@ class Unavailable(WebhookError):
 
 
 # What drivers raise when a store is away, starting, stopping, read-only after a failover, or out of connections,
-# memory or disk. InterfaceError is asyncpg's for a connection that was closed under a statement.
+# memory or disk. InterfaceError is asyncpg's for a connection that was closed under a statement, and
+# InvalidCachedStatementError for a table that was migrated under a transaction.
 STORE_AWAY = (
     OSError,
     TimeoutError,
@@ -161,6 +162,7 @@ STORE_AWAY = (
     asyncpg.ReadOnlySQLTransactionError,
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
+    asyncpg.InvalidCachedStatementError,
     redis.exceptions.ConnectionError,
     redis.exceptions.TimeoutError,
 )

@@ -32,6 +32,14 @@ class Target:
     path: str
 
 
+def host_of(url: str) -> str:
+    """The host of a stored target; empty for one that is no longer taken."""
+    try:
+        return parse(url).host
+    except ValueError:
+        return ""
+
+
 def parse(url: str) -> Target:
     """ValueError saying what a URL must be, after the words "the target"."""
     if not url:

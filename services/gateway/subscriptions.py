@@ -504,9 +504,9 @@ def _subscription(message: pb.Subscription) -> Subscription:
         timeout_seconds=message.timeout_seconds if message.HasField("timeout_seconds") else None,
         retry_policy=retry_policies.answered(message),
         header_names=list(message.header_names),
-        verify=_VERIFIED[message.verification],
+        # An ingest of a version before, and an answer that one kept, say neither this nor the kind.
+        verify=_VERIFIED.get(message.verification, "auto"),
         has_verification_secret=message.has_verification_secret,
-        # A kept answer of a version before has none.
         kind=_KINDS.get(message.kind, "normal"),
         client_certificate=client_certificates.answered(message),
         breaker=_breaker(message.breaker),

@@ -38,14 +38,13 @@ LEFT JOIN subscriptions s
 WHERE t.id = $1 AND t.deleted_at IS NULL
 
 -- lock_subscription --
--- Locks a live subscription of a tenant.
-SELECT * FROM subscriptions WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NULL FOR UPDATE
+-- Locks a live subscription of a tenant; answers it, and the time.
+SELECT *, now() AS now FROM subscriptions WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NULL FOR UPDATE
 
 -- update_subscription --
--- Replaces a live subscription's fields; the secrets only when $6 says so, the headers when $13 does, the verification
--- unless $16 is null, its secrets when $17 says so, the client certificate when $20 does. Headers and a certificate that
--- nobody replaces stay for the host that they were given for, and for no other. The scheme ($19) stays that of the
--- secrets. Answers it with its breaker.
+-- Replaces a locked subscription's fields; the secrets only when $6 says so, the headers when $13 does, the verification
+-- unless $16 is null, its secrets when $17 says so, the client certificate when $20 does. $19: the scheme of the secrets
+-- that there are then. Answers it with its breaker.
 WITH changed AS (
     UPDATE subscriptions
     SET target_url = $3, event_types = $4, description = $5,
@@ -53,33 +52,19 @@ WITH changed AS (
         sealed_secrets = CASE WHEN $6 THEN $7 ELSE sealed_secrets END,
         keep_when_disabled = $8, rate_limit_per_second = $9, rate_limit_burst = $10, timeout_seconds = $11,
         retry_policy = $12::jsonb,
-        sealed_headers = CASE WHEN $13 THEN $14
-                              WHEN lower(substring(target_url FROM '^[^:]+://[^/?#]*'))
-                                   = lower(substring($3::text FROM '^[^:]+://[^/?#]*')) THEN sealed_headers END,
-        header_names = CASE WHEN $13 THEN $15
-                            WHEN lower(substring(target_url FROM '^[^:]+://[^/?#]*'))
-                                 = lower(substring($3::text FROM '^[^:]+://[^/?#]*')) THEN header_names ELSE '{}' END,
+        sealed_headers = CASE WHEN $13 THEN $14 ELSE sealed_headers END,
+        header_names = CASE WHEN $13 THEN $15 ELSE header_names END,
         verification = coalesce($16, verification),
         sealed_verification_secrets = CASE WHEN $17 THEN $18 ELSE sealed_verification_secrets END,
-        signature_scheme = CASE WHEN $6 OR secret_key IS NULL THEN $19 ELSE signature_scheme END,
-        sealed_client_certificate = CASE WHEN $20 THEN $21
-                                         WHEN lower(substring(target_url FROM '^[^:]+://[^/?#]*'))
-                                              = lower(substring($3::text FROM '^[^:]+://[^/?#]*'))
-                                         THEN sealed_client_certificate END,
-        client_certificate = CASE WHEN $20 THEN $22::jsonb
-                                  WHEN lower(substring(target_url FROM '^[^:]+://[^/?#]*'))
-                                       = lower(substring($3::text FROM '^[^:]+://[^/?#]*')) THEN client_certificate END,
+        signature_scheme = $19,
+        sealed_client_certificate = CASE WHEN $20 THEN $21 ELSE sealed_client_certificate END,
+        client_certificate = CASE WHEN $20 THEN $22::jsonb ELSE client_certificate END,
         version = version + 1, updated_at = now()
     WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NULL
     RETURNING *
 )
 SELECT s.*, h.breaker, h.breaker_since, h.breaker_reason, h.probe_at, h.consecutive_failures
 FROM changed s LEFT JOIN subscription_health h ON h.subscription_id = s.id
-
--- lock_secrets --
--- Locks a live subscription of a tenant; answers its secrets, and the time.
-SELECT secret_key, sealed_secrets, now() AS now FROM subscriptions
-WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NULL FOR UPDATE
 
 -- set_secrets --
 -- Gives a locked subscription other secrets, the newest of scheme $3.
@@ -99,7 +84,7 @@ RETURNING *
 SELECT id, secret_key FROM subscriptions WHERE secret_key <> 'whsec_sealed' LIMIT $1 FOR UPDATE SKIP LOCKED
 
 -- lock_sealed_secrets --
--- Locks the next $2 subscriptions after $1 that have secrets, headers or a client certificate.
+-- Locks the next $2 subscriptions after $1 that keep something secret.
 SELECT id, secret_key, sealed_secrets, sealed_headers, sealed_verification_secrets, sealed_client_certificate
 FROM subscriptions
 WHERE id > $1
@@ -157,7 +142,7 @@ SET breaker = 'closed', breaker_since = now(), breaker_reason = NULL, probe_at =
 WHERE subscription_id = $1
 
 -- delete_subscription --
--- Marks a subscription deleted, and forgets its secrets, its ingest token, its client certificate and what its endpoint did.
+-- Marks a subscription deleted, and forgets what it kept secret, its ingest token and what its endpoint did.
 WITH forgotten AS (
     DELETE FROM subscription_health h USING subscriptions s
     WHERE h.subscription_id = $2 AND s.id = $2 AND s.tenant_id = $1

@@ -5,6 +5,7 @@ Safe beside running services, and to repeat. Exit status 1 when something could 
 
 import asyncio
 import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -28,7 +29,7 @@ class ReencryptionSettings(PostgresSettings, EncryptionSettings):
 
 @dataclass(kw_only=True)
 class Report:
-    """What was done of the subscriptions that have secrets, headers or a client certificate."""
+    """What was done of the subscriptions that keep something secret."""
 
     rewritten: int = 0
     # Under the first key already.
@@ -44,23 +45,12 @@ async def reencrypt(connection: postgres.Connection, keys: Keys) -> Report:
     while True:
         async with connection.transaction():
             rows = await connection.fetch(SQL["lock_sealed_secrets"], last, CHUNK)
-            secrets: dict[UUID, bytes] = {}
-            headers: dict[UUID, bytes] = {}
-            verification: dict[UUID, bytes] = {}
-            certificates: dict[UUID, bytes] = {}
-            kinds = (secrets, headers, verification, certificates)
+            fresh: dict[str, dict[UUID, bytes]] = {statement: {} for statement in _RESEALED}
             for row in rows:
-                try:
-                    _reseal(vault, row, secrets, headers, verification, certificates)
-                except CannotOpen:
-                    report.unreadable.append(row["id"])
-                else:
-                    report.left += not any(row["id"] in kind for kind in kinds)
-            await connection.execute(SQL["seal_secrets"], list(secrets), list(secrets.values()))
-            await connection.execute(SQL["seal_headers"], list(headers), list(headers.values()))
-            await connection.execute(SQL["seal_verification_secrets"], list(verification), list(verification.values()))
-            await connection.execute(SQL["seal_client_certificates"], list(certificates), list(certificates.values()))
-        report.rewritten += len(set().union(*kinds))
+                _reseal(vault, row, fresh, report)
+            for statement, values in fresh.items():
+                await connection.execute(SQL[statement], list(values), list(values.values()))
+        report.rewritten += len(set().union(*fresh.values()))
         if not rows:
             break
         last = rows[-1]["id"]
@@ -68,30 +58,46 @@ async def reencrypt(connection: postgres.Connection, keys: Keys) -> Report:
     return report
 
 
-def _reseal(
-    vault: Vault,
-    row: Any,
-    secrets: dict[UUID, bytes],
-    headers: dict[UUID, bytes],
-    verification: dict[UUID, bytes],
-    certificates: dict[UUID, bytes],
-) -> None:
-    """Adds what a row is to hold in place of what it does; CannotOpen, and what could be opened is added."""
+def _reseal(vault: Vault, row: Any, fresh: dict[str, dict[UUID, bytes]], report: Report) -> None:
+    """Adds what a row is to hold in place of what it does; what cannot be opened keeps nothing else from it."""
     subscription_id: UUID = row["id"]
-    own = vault.resealed_headers(subscription_id, row["sealed_headers"])
-    if own is not None:
-        headers[subscription_id] = own
-    others = vault.resealed_verification(subscription_id, row["sealed_verification_secrets"])
-    if others is not None:
-        verification[subscription_id] = others
-    certificate = vault.resealed_client_certificate(subscription_id, row["sealed_client_certificate"])
-    if certificate is not None:
-        certificates[subscription_id] = certificate
-    sealed = vault.sealed(subscription_id, row["secret_key"], row["sealed_secrets"])
-    if sealed is not None:
-        fresh = vault.resealed(subscription_id, sealed) or sealed
-        if fresh != row["sealed_secrets"]:
-            secrets[subscription_id] = fresh
+    unreadable = rewritten = False
+    for statement, reseal in _RESEALED.items():
+        try:
+            sealed = reseal(vault, row)
+        except CannotOpen:
+            unreadable = True
+            continue
+        if sealed is not None:
+            fresh[statement][subscription_id] = sealed
+            rewritten = True
+    if unreadable:
+        report.unreadable.append(subscription_id)
+    elif not rewritten:
+        report.left += 1
+
+
+def _resealed_secrets(vault: Vault, row: Any) -> bytes | None:
+    """Those that a version before wrote as they are, too."""
+    sealed = vault.sealed(row["id"], row["secret_key"], row["sealed_secrets"])
+    if sealed is None:
+        return None
+    fresh = vault.resealed(row["id"], sealed) or sealed
+    return fresh if fresh != row["sealed_secrets"] else None
+
+
+# What a subscription keeps secret, by the statement that stores it: the same under the first key, or None when it is so
+# already, or not there. CannotOpen.
+_RESEALED: Mapping[str, Callable[[Vault, Any], bytes | None]] = {
+    "seal_secrets": _resealed_secrets,
+    "seal_headers": lambda vault, row: vault.resealed_headers(row["id"], row["sealed_headers"]),
+    "seal_verification_secrets": lambda vault, row: vault.resealed_verification(
+        row["id"], row["sealed_verification_secrets"]
+    ),
+    "seal_client_certificates": lambda vault, row: vault.resealed_client_certificate(
+        row["id"], row["sealed_client_certificate"]
+    ),
+}
 
 
 async def run(settings: ReencryptionSettings) -> Report:

@@ -1,7 +1,7 @@
 """Subscriptions in Postgres. What changes one tells the audit log in the same transaction."""
 
 from collections.abc import Callable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -11,8 +11,9 @@ from services.common import audit, deliveries, errors, operational_facts, postgr
 from services.common.audit import Action, FieldChange
 from services.common.encryption import CannotOpen
 from services.common.operational_facts import EventType, Fact
-from services.common.vault import Secret, Vault
+from services.common.vault import NONE, Secret, Vault
 from services.ingest import field_changes, idempotency, signing_secrets, statuses
+from services.ingest.changes import Rotation, Update
 from services.ingest.idempotency import Key
 from services.ingest.statuses import Change
 from services.ingest.subscriptions import NORMAL, Breaker, Draft, Shown, Subscription, Target
@@ -46,10 +47,14 @@ class Store:
         async with self._pool.acquire() as connection:
             transaction = connection.transaction()
             await transaction.start()
+            won: set[UUID] = set()
+            refused: errors.Conflict | None = None
             try:
                 created = await self._insert(connection, subscription_id, key.tenant_id, draft)
                 answer = render(created)
                 won = await idempotency.take(connection, [(subscription_id, key, answer)], hours=self._key_hours)
+            except errors.Conflict as error:
+                refused = error  # perhaps with what this very key made
             except BaseException:
                 await transaction.rollback()
                 raise
@@ -58,6 +63,8 @@ class Store:
                 return created, answer
             await transaction.rollback()
             (first,) = await idempotency.winners(connection, [key])
+            if refused is not None and isinstance(first, errors.Unavailable):
+                raise refused
             if isinstance(first, errors.WebhookError):
                 raise first
             return None, first
@@ -83,31 +90,11 @@ class Store:
             return None
         return [((row["id"], row["steady"]), row["event_types"]) for row in rows if row["id"] is not None]
 
-    async def update_subscription(
-        self,
-        tenant_id: str,
-        subscription_id: UUID,
-        draft: Draft,
-        *,
-        set_secret: bool,
-        set_headers: bool,
-        set_client_certificate: bool,
-    ) -> Shown:
-        """Replaces a subscription's fields, and what is kept secret only if asked to; NotFound when there is none.
-
-        Of its verification it replaces what the draft has.
-        """
-        asked = {
-            "secret_key": set_secret,
-            "headers": set_headers,
-            "verification_secrets": draft.verification_secrets is not None,
-            "client_certificate": set_client_certificate,
-        }
-        replaced = [name for name, is_set in asked.items() if is_set]
+    async def update_subscription(self, tenant_id: str, subscription_id: UUID, update: Update) -> Shown:
+        """Replaces a subscription's fields; InvalidArgument when they do not go with what it keeps, or NotFound."""
         async with self._pool.acquire() as connection, connection.transaction():
-            before = await self._locked(connection, tenant_id, subscription_id)
-            if draft.kind not in {None, before.kind}:
-                raise errors.InvalidArgument.field("kind", f"cannot be changed; it is {before.kind}")
+            before, _ = await self._locked(connection, tenant_id, subscription_id)
+            draft = update.of(before, self._vault)
             row = await connection.fetchrow(
                 SQL["update_subscription"],
                 tenant_id,
@@ -115,43 +102,48 @@ class Store:
                 draft.target_url,
                 draft.event_types,
                 draft.description,
-                set_secret,
+                update.set_secret,
                 self._sealed(subscription_id, draft),
                 *_controls(draft),
-                set_headers,
+                update.set_headers,
                 *self._headers(subscription_id, draft),
                 draft.verification,
-                draft.verification_secrets is not None,
+                update.set_verification_secrets,
                 self._verification(subscription_id, draft),
                 draft.signature_scheme,
-                set_client_certificate,
+                update.set_client_certificate,
                 *self._client_certificate(subscription_id, draft),
             )
             updated = self._subscription(row)
-            changes = field_changes.between(before, updated, replaced=replaced)
+            changes = field_changes.between(before, updated, replaced=update.replaced)
             await _tell(connection, Action.UPDATE_SUBSCRIPTION, updated, changes)
             return updated, Breaker.from_row(row)
 
     async def rotate_secret(
-        self, tenant_id: str, subscription_id: UUID, new_one: Secret, *, overlap: timedelta
-    ) -> Shown:
-        """Replaces the secret; the old ones hold for so long at most. Conflict when they are too many; NotFound."""
+        self, tenant_id: str, subscription_id: UUID, rotation: Rotation, *, overlap: timedelta
+    ) -> tuple[Shown, Secret]:
+        """Replaces the secret, and answers it; the old ones hold for so long at most.
+
+        InvalidArgument when it does not go with what the subscription keeps; Conflict when the old ones are too many,
+        or cannot be opened; NotFound.
+        """
         async with self._pool.acquire() as connection, connection.transaction():
-            row = await connection.fetchrow(SQL["lock_secrets"], tenant_id, subscription_id)
-            if row is None:
-                raise no_subscription(subscription_id)
+            before, now = await self._locked(connection, tenant_id, subscription_id)
+            new_one = rotation.of(before, self._vault)
             try:
-                secrets = self._vault.secrets(subscription_id, row["secret_key"], row["sealed_secrets"])
+                kept = before.sealed_secrets
+                secrets = NONE if kept is None else self._vault.opened(subscription_id, kept)
             except CannotOpen:
                 raise errors.Conflict(
                     "its secrets cannot be opened; give it another one by an update", reason="SECRET_UNREADABLE"
                 ) from None
-            rotated = signing_secrets.rotated(secrets, new_one, now=row["now"], overlap=overlap)
+            rotated = signing_secrets.rotated(secrets, new_one, now=now, overlap=overlap)
             sealed = self._vault.seal(subscription_id, rotated)
             await connection.execute(SQL["set_secrets"], subscription_id, sealed, new_one.scheme)
             shown = await self._shown(connection, tenant_id, subscription_id)
-            await _tell(connection, Action.ROTATE_SECRET, shown[0], [FieldChange(field="secret_key")])
-            return shown
+            changes = field_changes.between(before, shown[0], replaced=["secret_key"])
+            await _tell(connection, Action.ROTATE_SECRET, shown[0], changes)
+            return shown, new_one
 
     async def set_ingest_token(self, tenant_id: str, subscription_id: UUID, token_hash: bytes | None) -> Subscription:
         """Replaces the ingest token by one with this hash, or removes it; NotFound when there is no subscription."""
@@ -202,7 +194,7 @@ class Store:
     async def delete_subscription(self, tenant_id: str, subscription_id: UUID) -> int:
         """Marks a subscription deleted and answers its new version; NotFound when there is none."""
         async with self._pool.acquire() as connection, connection.transaction():
-            before = await self._locked(connection, tenant_id, subscription_id)
+            before, _ = await self._locked(connection, tenant_id, subscription_id)
             version = await connection.fetchval(SQL["delete_subscription"], tenant_id, subscription_id)
             changes = [FieldChange(field="target_url", before=field_changes.origin(before.target_url))]
             await _tell(connection, Action.DELETE_SUBSCRIPTION, before, changes)
@@ -253,11 +245,14 @@ class Store:
         await _tell(connection, Action.CREATE_SUBSCRIPTION, made, field_changes.of_new(made))
         return made
 
-    async def _locked(self, connection: postgres.Connection, tenant_id: str, subscription_id: UUID) -> Subscription:
+    async def _locked(
+        self, connection: postgres.Connection, tenant_id: str, subscription_id: UUID
+    ) -> tuple[Subscription, datetime]:
+        """A subscription as it stays for this transaction, and its time."""
         row = await connection.fetchrow(SQL["lock_subscription"], tenant_id, subscription_id)
         if row is None:
             raise no_subscription(subscription_id)
-        return self._subscription(row)
+        return self._subscription(row), row["now"]
 
     def _headers(self, subscription_id: UUID, draft: Draft) -> tuple[bytes | None, list[str]]:
         return self._vault.seal_headers(subscription_id, draft.headers), sorted(draft.headers, key=str.lower)

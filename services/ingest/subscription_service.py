@@ -1,7 +1,6 @@
 """SubscriptionService: creates, reads, changes and deletes subscriptions."""
 
 import asyncio
-import dataclasses
 import hashlib
 from collections.abc import Coroutine, Sequence
 from datetime import UTC, datetime, timedelta
@@ -19,13 +18,14 @@ from services.common.encryption import CannotOpen
 from services.common.retry_policy import RetrySettings
 from services.common.signatures import Scheme
 from services.common.vault import NONE, Secret, Secrets, Vault
-from services.ingest import client_certificates, field_changes, ingest_tokens, signing_secrets, statuses
+from services.ingest import changes, client_certificates, ingest_tokens, signing_secrets, statuses
 from services.ingest import subscription_messages as messages
 from services.ingest.cache import SubscriptionCache
+from services.ingest.changes import Rotation, Update
 from services.ingest.client_certificates import ClientCertificate
 from services.ingest.idempotency import Key, key_of
 from services.ingest.store import Store, no_subscription
-from services.ingest.subscriptions import Breaker, Draft, Shown, Subscription, secret_violations
+from services.ingest.subscriptions import Breaker, Draft, Shown, Subscription
 from services.ingest.verification import presets
 from services.ingest.verification.presets import Preset
 
@@ -67,7 +67,9 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         secret_key = request.secret_key if given else made or None
         draft = await self._draft(request, secret_key, scheme)
         presets.check(
-            draft.verification or Preset.AUTO, draft.verification_secrets or (), signs=_verifies(secret_key, scheme)
+            draft.verification or Preset.AUTO,
+            draft.verification_secrets or (),
+            signs=changes.verifies(secret_key, scheme),
         )
         return await _whole(self._create(request, tenant_id, draft, signing_secrets.shown(made, scheme)))
 
@@ -107,19 +109,14 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         set_secret = change == "secret_key" or (change == "remove_secret" and request.remove_secret)
         subscription_id = ids.parse("subscription_id", request.subscription_id)
         scheme = messages.scheme(request.signature_scheme)
-        draft = await self._draft(request, secret_key, scheme or signing_secrets.likely_scheme(secret_key))
-        if scheme is None or not set_secret:
-            kept = await self._kept_scheme(tenant_id, subscription_id, scheme)
-            draft = dataclasses.replace(draft, signature_scheme=kept)
-        change_made = self._update(
-            tenant_id,
-            subscription_id,
-            draft,
+        update = Update(
+            draft=await self._draft(request, secret_key, scheme or signing_secrets.likely_scheme(secret_key)),
+            scheme=scheme,
             set_secret=set_secret,
             set_headers=request.HasField("headers"),
             set_client_certificate=request.HasField("client_certificate"),
         )
-        updated = await _whole(change_made)
+        updated = await _whole(self._update(tenant_id, subscription_id, update))
         return pb.UpdateSubscriptionResponse(subscription=self._message(updated))
 
     async def DeleteSubscription(  # noqa: N802 - gRPC's name
@@ -188,20 +185,10 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         subscription_id = ids.parse("subscription_id", request.subscription_id)
         overlap = signing_secrets.overlap(request.overlap_hours if request.HasField("overlap_hours") else None)
         given = request.secret_key if request.HasField("secret_key") else None
-        scheme = messages.scheme(request.signature_scheme)
-        _check_secret(given, scheme or signing_secrets.likely_scheme(given))
-        stored, _ = await self._store.shown(tenant_id, subscription_id)
-        if scheme is None:
-            scheme = stored.signature_scheme
-            _check_secret(given, scheme)
-        if scheme is not stored.signature_scheme:
-            self._check_verification(stored, None, None, signs=scheme is Scheme.HMAC_SHA256)
-        made = signing_secrets.new(scheme) if given is None else ""
-        new_one = Secret(given or made, scheme=scheme)
-        shown = await _whole(self._rotate(tenant_id, subscription_id, new_one, overlap))
-        return pb.RotateSubscriptionSecretResponse(
-            subscription=self._message(shown), secret_key=signing_secrets.shown(made, scheme)
-        )
+        rotation = Rotation(secret_key=given, scheme=messages.scheme(request.signature_scheme))
+        shown, new_one = await _whole(self._rotate(tenant_id, subscription_id, rotation, overlap))
+        made = signing_secrets.shown(new_one.secret_key, new_one.scheme) if given is None else ""
+        return pb.RotateSubscriptionSecretResponse(subscription=self._message(shown), secret_key=made)
 
     async def CreateIngestToken(  # noqa: N802 - gRPC's name
         self,
@@ -264,65 +251,17 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         await self._cache.changed(new.id, tenant_id, new, new.version)
         return pb.CreateSubscriptionResponse(subscription=found, secret_key=made)
 
-    async def _update(
-        self,
-        tenant_id: str,
-        subscription_id: UUID,
-        draft: Draft,
-        *,
-        set_secret: bool,
-        set_headers: bool,
-        set_client_certificate: bool,
-    ) -> Shown:
-        stored, _ = await self._store.shown(tenant_id, subscription_id)
-        _keep_at_home(
-            draft,
-            stored,
-            headers=not set_headers and bool(stored.header_names),
-            client_certificate=not set_client_certificate and stored.client_certificate is not None,
-        )
-        secret = draft.secret_key if set_secret else stored.sealed_secrets
-        signs = _verifies(secret, draft.signature_scheme)
-        self._check_verification(stored, draft.verification, draft.verification_secrets, signs=signs)
-        shown = await self._store.update_subscription(
-            tenant_id,
-            subscription_id,
-            draft,
-            set_secret=set_secret,
-            set_headers=set_headers,
-            set_client_certificate=set_client_certificate,
-        )
+    async def _update(self, tenant_id: str, subscription_id: UUID, update: Update) -> Shown:
+        shown = await self._store.update_subscription(tenant_id, subscription_id, update)
         await self._cache.changed(subscription_id, tenant_id, shown[0], shown[0].version)
         return shown
 
-    def _check_verification(
-        self, stored: Subscription, preset: Preset | None, secrets: Sequence[str] | None, *, signs: bool
-    ) -> None:
-        """InvalidArgument when the secrets that there will be cannot verify the preset that there will be.
-
-        None for the preset or the secrets stands for the stored ones.
-        """
-        if secrets is None:
-            try:
-                secrets = self._vault.verification_secrets(stored.id, stored.sealed_verification_secrets)
-            except CannotOpen:
-                secrets = ()  # as good as none
-        presets.check(preset or stored.verification, secrets, signs=signs)
-
-    async def _kept_scheme(self, tenant_id: str, subscription_id: UUID, asked: Scheme | None) -> Scheme:
-        """The scheme when the request has none, or keeps the secret; InvalidArgument when that is of another."""
-        stored, _ = await self._store.shown(tenant_id, subscription_id)
-        if asked in {None, stored.signature_scheme}:
-            return stored.signature_scheme
-        if stored.sealed_secrets is None:
-            return asked
-        expected = f"is {stored.signature_scheme}: another goes with secret_key, or by a rotation of the secret"
-        raise errors.InvalidArgument.field("signature_scheme", expected)
-
-    async def _rotate(self, tenant_id: str, subscription_id: UUID, new_one: Secret, overlap: timedelta) -> Shown:
-        shown = await self._store.rotate_secret(tenant_id, subscription_id, new_one, overlap=overlap)
+    async def _rotate(
+        self, tenant_id: str, subscription_id: UUID, rotation: Rotation, overlap: timedelta
+    ) -> tuple[Shown, Secret]:
+        shown, new_one = await self._store.rotate_secret(tenant_id, subscription_id, rotation, overlap=overlap)
         await self._cache.changed(subscription_id, tenant_id, shown[0], shown[0].version)
-        return shown
+        return shown, new_one
 
     async def _change_token(
         self, request: pb.CreateIngestTokenRequest | pb.DeleteIngestTokenRequest, token_hash: bytes | None
@@ -365,26 +304,6 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
             # Shown all the same, so that it can be given another.
             log.error("a signing secret cannot be opened", subscription_id=str(subscription.id), reason=str(error))  # noqa: TRY400 - there is no bug to trace
             return NONE
-
-
-def _check_secret(secret_key: str | None, scheme: Scheme) -> None:
-    if wrong := secret_violations(secret_key, scheme):
-        raise errors.InvalidArgument.of(*wrong)
-
-
-def _keep_at_home(draft: Draft, stored: Subscription, **kept: bool) -> None:
-    """InvalidArgument when what is kept, and nobody can read, would go to another host than it was given for."""
-    if field_changes.origin(stored.target_url) == field_changes.origin(draft.target_url):
-        return
-    expected = "must be in the request, or null, when target_url leads to another host than the stored ones are for"
-    wrong = [errors.Violation(field=name, description=expected) for name, is_kept in kept.items() if is_kept]
-    if wrong:
-        raise errors.InvalidArgument.of(*wrong)
-
-
-def _verifies(secret: str | bytes | None, scheme: Scheme) -> bool:
-    """Whether what comes in can be verified with the subscription's own secret: it has one that others know, too."""
-    return secret is not None and scheme is Scheme.HMAC_SHA256
 
 
 async def _key(request: pb.CreateSubscriptionRequest, tenant_id: str) -> Key:

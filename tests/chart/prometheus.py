@@ -1,21 +1,31 @@
-"""A real Prometheus that scrapes a stack of this machine as it would scrape the pods of a release."""
+"""A real Prometheus that scrapes processes of this machine as it would scrape pods, with the relabeling of kind."""
 
 import contextlib
 import json
 import math
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import httpx
+import yaml  # type: ignore[import-untyped]  # its types are in no lock
 
 from services.embedded.ports import free_port
-from tests.support.stack import ROLES, Stack
+from tests.chart import rendering
+from tests.chart.rendering import ROOT, Object
+from tests.support.stack import Stack
 from tests.support.waiting import wait_until_sync
 
-NAMESPACE, RELEASE = "webhook", "demo"
+NAMESPACE, RELEASE = rendering.NAMESPACE, "demo"
+RELABELING: list[Object] = yaml.safe_load(
+    next(
+        found["data"]["prometheus.yml"]
+        for found in rendering.parsed((ROOT / "kind/prometheus.yaml").read_text())
+        if found["kind"] == "ConfigMap"
+    )
+)["scrape_configs"][0]["relabel_configs"]
 SCRAPE_SECONDS = 1
 START_TIMEOUT_SECONDS = 20.0
 STOP_TIMEOUT_SECONDS = 10.0
@@ -39,10 +49,10 @@ class Prometheus:
             return self._http.get("/-/ready").status_code == 200
         return False
 
-    def sees(self, processes: int) -> bool:
+    def sees(self, targets: int) -> bool:
         """Whether it has scraped so many. It takes some seconds until it knows its targets at all."""
-        targets = self._get("/api/v1/targets")["activeTargets"]
-        return [target["health"] for target in targets] == ["up"] * processes
+        found = self._get("/api/v1/targets", state="active")["activeTargets"]
+        return [target["health"] for target in found] == ["up"] * targets
 
     def values(self, expr: str) -> list[float]:
         """The numbers of all series since the start, second by second; what is not a number (0/0) is none."""
@@ -55,9 +65,9 @@ class Prometheus:
         found = self._get("/api/v1/query", query=expr)["result"]
         return [(series["metric"], float(series["value"][1])) for series in found]
 
-    def label_values(self, series: str, label: str) -> list[str]:
-        """The values of a label over the series that match."""
-        found: list[str] = self._get(f"/api/v1/label/{label}/values", **{"match[]": series})
+    def series(self, selector: str) -> list[dict[str, str]]:
+        """The labels of each series that matches."""
+        found: list[dict[str, str]] = self._get("/api/v1/series", **{"match[]": selector})
         return found
 
     def close(self) -> None:
@@ -71,17 +81,42 @@ class Prometheus:
         return answer["data"]
 
 
+def pod(port: int, component: str, *, namespace: str = NAMESPACE, release: str = RELEASE, number: int = 0) -> Object:
+    """A process as a target, with what the discovery of Kubernetes says of a pod."""
+    labels = {
+        "__meta_kubernetes_namespace": namespace,
+        "__meta_kubernetes_pod_name": f"{release}-{component}-{number}",
+        "__meta_kubernetes_pod_phase": "Running",
+        "__meta_kubernetes_pod_container_port_name": "metrics",
+        "__meta_kubernetes_pod_label_app_kubernetes_io_name": "webhook-service",
+        "__meta_kubernetes_pod_label_app_kubernetes_io_instance": release,
+        "__meta_kubernetes_pod_label_app_kubernetes_io_component": component,
+    }
+    # Targets of the same address and labels are merged: what tells pods apart here is the label `pod`.
+    return {"targets": [f"127.0.0.1:{port}"], "labels": labels}
+
+
+def pods(stack: Stack, **labels: Any) -> list[Object]:
+    """Each process of a stack as a pod of a release."""
+    return [pod(port, component, **labels) for component, port in stack.ports["metrics"].items()]
+
+
 @contextlib.contextmanager
-def scraping(stack: Stack, folder: Path) -> Iterator[Prometheus]:
-    """A server with its data in `folder` that has scraped every process once; ended with the context."""
+def scraping(targets: list[Object], folder: Path, *, up: int, jobs: Sequence[str] = ("pods",)) -> Iterator[Prometheus]:
+    """A server with its data in `folder`, each of whose jobs scrapes the targets, and that has scraped `up` in all.
+
+    It is ended with the context.
+    """
     folder.mkdir()
     port = free_port()
-    configuration = folder / "prometheus.yml"
+    scrapes = [{"job_name": job, "relabel_configs": RELABELING, "static_configs": targets} for job in jobs]
+    interval = f"{SCRAPE_SECONDS}s"
+    configuration = {"global": {"scrape_interval": interval, "scrape_timeout": interval}, "scrape_configs": scrapes}
     # JSON is YAML.
-    configuration.write_text(json.dumps(_configuration(stack)))
+    (folder / "prometheus.yml").write_text(json.dumps(configuration))
     command = [
         "prometheus",
-        f"--config.file={configuration}",
+        f"--config.file={folder / 'prometheus.yml'}",
         f"--storage.tsdb.path={folder / 'data'}",
         f"--web.listen-address=127.0.0.1:{port}",
         "--log.level=warn",
@@ -91,7 +126,7 @@ def scraping(stack: Stack, folder: Path) -> Iterator[Prometheus]:
     server = Prometheus(f"http://127.0.0.1:{port}")
     try:
         wait_until_sync(server.is_ready, START_TIMEOUT_SECONDS, what="Prometheus to be ready")
-        wait_until_sync(lambda: server.sees(len(ROLES)), START_TIMEOUT_SECONDS, what="every process to be scraped")
+        wait_until_sync(lambda: server.sees(up), START_TIMEOUT_SECONDS, what="every process to be scraped")
         yield server
     finally:
         server.close()
@@ -101,23 +136,3 @@ def scraping(stack: Stack, folder: Path) -> Iterator[Prometheus]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-
-
-def _configuration(stack: Stack) -> dict[str, Any]:
-    """Each process with the labels that the chart's monitors give its pod."""
-    targets = [
-        {
-            "targets": [f"127.0.0.1:{port}"],
-            "labels": {
-                "namespace": NAMESPACE,
-                "release": RELEASE,
-                "component": component,
-                "pod": f"{RELEASE}-{component}-0",
-            },
-        }
-        for component, port in stack.ports["metrics"].items()
-    ]
-    return {
-        "global": {"scrape_interval": f"{SCRAPE_SECONDS}s", "scrape_timeout": f"{SCRAPE_SECONDS}s"},
-        "scrape_configs": [{"job_name": "webhook-service", "static_configs": targets}],
-    }

@@ -1,116 +1,38 @@
 """A real Prometheus answers what HPA and KEDA ask: of a running stack, scraped as the pods of a cluster would be."""
 
-import contextlib
-import itertools
-import json
 import re
 import shutil
-import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 import pytest_asyncio
 import yaml  # type: ignore[import-untyped]  # its types are in no lock
 
-from services.embedded.ports import free_port
-from tests.chart import rendering
-from tests.chart.rendering import ROOT, Object
+from tests.chart import prometheus, rendering
+from tests.chart.prometheus import Prometheus
+from tests.chart.rendering import Object
 from tests.integration.delivery import world as worlds
 from tests.support import receiver as receivers
 from tests.support import stack as stacks
 from tests.support.receiver import Reply
 from tests.support.stack import Stack
-from tests.support.waiting import wait_until, wait_until_sync
+from tests.support.waiting import wait_until
 
 SLOTS, DEPTH, BUSY = 8, 300, 2
 # The stack stands for two releases, of which one has two pods of each kind: two dispatchers, two workers.
-PODS = [("webhook", "demo", 0), ("webhook", "demo", 1), ("elsewhere", "other", 0)]
-RELABELING: list[Object] = yaml.safe_load(
-    next(
-        found["data"]["prometheus.yml"]
-        for found in rendering.parsed((ROOT / "kind/prometheus.yaml").read_text())
-        if found["kind"] == "ConfigMap"
-    )
-)["scrape_configs"][0]["relabel_configs"]
+DEMO, OTHER = {"namespace": "webhook", "release": "demo"}, {"namespace": "elsewhere", "release": "other"}
+PODS: list[dict[str, Any]] = [DEMO | {"number": 0}, DEMO | {"number": 1}, OTHER | {"number": 0}]
+# Each pod is scraped twice.
+JOBS = ("pods", "pods-again")
+# What Prometheus finds besides, and is not to scrape.
+DROPPED = {"phase": "Succeeded", "container_port_name": "grpc", "label_app_kubernetes_io_name": "another"}
 RULES: dict[str, Object] = {
     rule["name"]["as"]: rule
     for rule in yaml.safe_load((rendering.CHART / "files/prometheus-adapter-rules.yaml").read_text())
 }
-
-
-class Prometheus:
-    """The HTTP API of a server."""
-
-    def __init__(self, url: str) -> None:
-        self._http = httpx.Client(base_url=f"{url}/api/v1", timeout=10)
-
-    def get(self, path: str, **parameters: Any) -> Any:
-        """What it answers; fails where it answers an error."""
-        answer = self._http.get(path, params=parameters).json()
-        assert answer["status"] == "success", answer
-        return answer["data"]
-
-    def answers(self, query: str) -> dict[str, float]:
-        """The values at this moment, by the labels of their series."""
-        found = self.get("/query", query=query)["result"]
-        return {json.dumps(each["metric"], sort_keys=True): float(each["value"][1]) for each in found}
-
-    def all_up(self) -> bool:
-        """Whether each target was scraped; not yet while it starts."""
-        try:
-            targets = self.get("/targets", state="active")["activeTargets"]
-        except httpx.TransportError:
-            return False
-        return bool(targets) and all(target["health"] == "up" for target in targets)
-
-    def close(self) -> None:
-        """Closes the connections."""
-        self._http.close()
-
-
-def target(port: int, component: str, namespace: str, release: str, number: int, **more: str) -> Object:
-    """A process, with what the discovery of Kubernetes says of a pod."""
-    found = {
-        "__meta_kubernetes_namespace": namespace,
-        "__meta_kubernetes_pod_name": f"{release}-{component}-{number}",
-        "__meta_kubernetes_pod_phase": "Running",
-        "__meta_kubernetes_pod_container_port_name": "metrics",
-        "__meta_kubernetes_pod_label_app_kubernetes_io_name": "webhook-service",
-        "__meta_kubernetes_pod_label_app_kubernetes_io_instance": release,
-        "__meta_kubernetes_pod_label_app_kubernetes_io_component": component,
-    } | more
-    # Prometheus merges targets of the same address and labels: what tells pods apart here is the label `pod`.
-    return {"targets": [f"127.0.0.1:{port}"], "labels": found}
-
-
-@contextlib.contextmanager
-def scraping(targets: list[Object]) -> Iterator[Prometheus]:
-    """A server that has scraped each target."""
-    program = shutil.which("prometheus")
-    assert program, "prometheus is not on PATH: install it (Debian: apt-get install prometheus)"
-    folder, port = Path(tempfile.mkdtemp(prefix="prometheus-")), free_port()
-    jobs = [
-        {"job_name": name, "relabel_configs": RELABELING, "static_configs": targets} for name in ("pods", "pods-again")
-    ]
-    configuration = {"global": {"scrape_interval": "1s", "scrape_timeout": "1s"}, "scrape_configs": jobs}
-    # JSON is YAML.
-    (folder / "prometheus.yml").write_text(json.dumps(configuration))
-    command = [program, f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data"]
-    with subprocess.Popen(
-        [*command, f"--web.listen-address=127.0.0.1:{port}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as process:
-        server = Prometheus(f"http://127.0.0.1:{port}")
-        try:
-            wait_until_sync(server.all_up, 30, what="the processes to be scraped")
-            yield server
-        finally:
-            server.close()
-            process.terminate()
-    shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="module")
@@ -122,20 +44,17 @@ def stack() -> Iterator[Stack]:
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def prometheus(stack: Stack) -> AsyncIterator[Prometheus]:
+async def scraped(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Prometheus]:
     """With deliveries that wait, and requests that are out for a while."""
-    ports = stack.ports
-    targets = [
-        target(ports["metrics"][component], component, *pod)
-        for component, pod in itertools.product(rendering.COMPONENTS, PODS)
-    ]
-    dropped = [
-        {"__meta_kubernetes_pod_phase": "Succeeded"},
-        {"__meta_kubernetes_pod_container_port_name": "grpc"},
-        {"__meta_kubernetes_pod_label_app_kubernetes_io_name": "another"},
-    ]
-    targets += [target(1, "worker", "webhook", "demo", 9, **labels) for labels in dropped]
-    with scraping(targets) as server:
+    targets = [target for pod in PODS for target in prometheus.pods(stack, **pod)]
+    up = len(JOBS) * len(targets)
+    for label, value in DROPPED.items():
+        target = prometheus.pod(1, "worker", number=9)
+        target["labels"][f"__meta_kubernetes_pod_{label}"] = value
+        targets.append(target)
+    folder = tmp_path_factory.mktemp("scraping") / "prometheus"
+    with prometheus.scraping(targets, folder, up=up, jobs=JOBS) as server:
+        ports = stack.ports
         async with worlds.opened(ports["database_url"], ports["redis_url"]) as world, receivers.receiving() as receiver:
             receiver.script(then=Reply(delay_seconds=12.0))
             waiting, slow = [await world.subscription(receiver.url()) for _ in range(2)]
@@ -144,11 +63,8 @@ async def prometheus(stack: Stack) -> AsyncIterator[Prometheus]:
             await world.deliver_many(slow, BUSY)
 
             def measured() -> bool:
-                raw = (
-                    server.answers("webhook_queue_depth"),
-                    server.answers("webhook_worker_busy_slots{component='worker'}"),
-                )
-                return [set(each.values()) for each in raw] == [{float(DEPTH)}, {float(BUSY)}]
+                raw = ("webhook_queue_depth", "webhook_worker_busy_slots{component='worker'}")
+                return [{value for _, value in server.now(each)} for each in raw] == [{float(DEPTH)}, {float(BUSY)}]
 
             await wait_until(measured, 12, what="the gauges to be scraped")
             yield server
@@ -163,32 +79,25 @@ def asked(name: str, namespace: str, release: str) -> str:
     return query.replace("<<.Series>>", series[0]).replace("<<.LabelMatchers>>", matchers)
 
 
-def labels(namespace: str, release: str) -> str:
-    return json.dumps({"namespace": namespace, "release": release})
-
-
-async def test_the_adapter_finds_the_series_of_every_release(prometheus: Prometheus) -> None:
+async def test_the_adapter_finds_the_series_of_every_release(scraped: Prometheus) -> None:
     for rule in RULES.values():
-        found = prometheus.get("/series", **{"match[]": rule["seriesQuery"]})
+        found = scraped.series(rule["seriesQuery"])
         assert {(each["namespace"], each["release"]) for each in found} == {("webhook", "demo"), ("elsewhere", "other")}
         assert {each["pod"].rpartition("-")[2] for each in found} == {"0", "1"}
 
 
-async def test_the_depth_of_a_release_is_counted_once_whatever_measures_it(prometheus: Prometheus) -> None:
-    for namespace, release in (("webhook", "demo"), ("elsewhere", "other")):
-        answer = prometheus.answers(asked("webhook_queue_depth", namespace, release))
-        assert answer == {labels(namespace, release): DEPTH}
-    assert prometheus.answers(asked("webhook_queue_depth", "webhook", "other")) == {}
+async def test_the_depth_of_a_release_is_counted_once_whatever_measures_it(scraped: Prometheus) -> None:
+    for labels in (DEMO, OTHER):
+        assert scraped.now(asked("webhook_queue_depth", **labels)) == [(labels, DEPTH)]
+    assert scraped.now(asked("webhook_queue_depth", "webhook", "other")) == []
 
 
-async def test_each_worker_counts_by_the_share_of_its_slots_that_is_busy(prometheus: Prometheus) -> None:
-    share = BUSY / SLOTS
-    for namespace, release, workers in (("webhook", "demo", 2), ("elsewhere", "other", 1)):
-        answer = prometheus.answers(asked("webhook_busy_workers", namespace, release))
-        assert answer == {labels(namespace, release): workers * share}
+async def test_each_worker_counts_by_the_share_of_its_slots_that_is_busy(scraped: Prometheus) -> None:
+    for labels, workers in ((DEMO, 2), (OTHER, 1)):
+        assert scraped.now(asked("webhook_busy_workers", **labels)) == [(labels, workers * BUSY / SLOTS)]
 
 
-async def test_keda_is_answered_the_same(prometheus: Prometheus) -> None:
+async def test_keda_is_answered_the_same(scraped: Prometheus) -> None:
     (scaled,) = rendering.of_kind(rendering.scenario("keda"), "ScaledObject")
-    answers = [prometheus.answers(trigger["metadata"]["query"]) for trigger in scaled["spec"]["triggers"]]
-    assert answers == [{"{}": DEPTH}, {"{}": 2 * BUSY / SLOTS}]
+    answers = [scraped.now(trigger["metadata"]["query"]) for trigger in scaled["spec"]["triggers"]]
+    assert answers == [[({}, DEPTH)], [({}, 2 * BUSY / SLOTS)]]

@@ -211,7 +211,7 @@ def stack(folder: Path) -> Iterator[stacks.Stack]:
 @pytest_asyncio.fixture(loop_scope="session", scope="module")
 async def scraped(stack: stacks.Stack, folder: Path) -> AsyncIterator[prometheus.Prometheus]:
     """A Prometheus that has seen all kinds of traffic, and what comes of it later."""
-    with prometheus.scraping(stack, folder / "prometheus") as server:
+    with prometheus.scraping(prometheus.pods(stack), folder / "prometheus", up=len(stacks.ROLES)) as server:
         async with traffic.flowing(stack):
             for expr in LAST_TO_COME:
                 await wait_until(functools.partial(server.values, expr), SETTLE_TIMEOUT_SECONDS, what=expr)
@@ -271,8 +271,8 @@ async def test_the_choices_of_namespace_and_release_are_found(scraped: prometheu
         for variable in json.loads(path.read_text())["templating"]["list"]:
             if variable["type"] == "query":
                 series, label = re.fullmatch(r"label_values\((.+), (\w+)\)", variable["query"]["query"]).groups()  # type: ignore[union-attr]
-                found[variable["name"]] = scraped.label_values(filled(series), label)
-        assert found == {"namespace": [prometheus.NAMESPACE], "release": [prometheus.RELEASE]}
+                found[variable["name"]] = {labels[label] for labels in scraped.series(filled(series))}
+        assert found == {"namespace": {prometheus.NAMESPACE}, "release": {prometheus.RELEASE}}
 
 
 async def test_the_worst_subscriptions_are_those_that_fail(scraped: prometheus.Prometheus) -> None:

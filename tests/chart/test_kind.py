@@ -16,7 +16,16 @@ from tests.chart.rendering import ROOT, Object
 
 SCRIPT = ROOT / "scripts/kind.sh"
 # What the script needs of a system, apart from what it says is missing.
-PLAIN = ("sh", "dirname", "basename", "sed", "cat", "grep", "mktemp", "rm")
+PLAIN = ("sh", "dirname", "basename", "sed", "cat", "grep", "mktemp", "rm", "date", "sleep")
+# In place of a program: writes down how it was called, and answers as a cluster that is well.
+RECORDER = """#!/bin/sh
+printf '%s\\n' "$(basename "$0") $*" >>"$CALLS"
+case "$*" in
+    *' --raw '*) printf '%s' '{"items": [{"value": "0"}]}' ;;
+    'image inspect'*) printf '%s' sha256:abc ;;
+    *'apply --filename -') cat >/dev/null ;;
+esac
+"""
 
 
 @functools.cache
@@ -91,7 +100,7 @@ def test_the_cluster_leads_its_port_to_the_gateway() -> None:
     (mapping,) = control_plane["extraPortMappings"]
     (port,) = rendering.named(rendering.scenario("kind"), "Service", "-gateway")["spec"]["ports"]
     assert mapping["containerPort"] == port["nodePort"]
-    assert mapping["hostPort"] == 8080
+    assert (mapping["listenAddress"], mapping["hostPort"]) == ("127.0.0.1", 8080)
     assert [node["role"] for node in workers] == ["worker", "worker"]
 
 
@@ -134,6 +143,33 @@ def test_a_missing_engine_is_said(bare: Path) -> None:
     done = run("up", bare)
     assert done.returncode == 1
     assert "start docker or podman" in done.stderr
+
+
+@pytest.mark.parametrize("engine", ["docker", "podman"])
+def test_up_goes_from_the_cluster_to_the_first_measurement(bare: Path, engine: str) -> None:
+    for program in ("kind", "kubectl", "helm", engine):
+        (bare / program).write_text(RECORDER)
+        (bare / program).chmod(0o755)
+    calls = bare / "calls"
+    done = run("up", bare, CALLS=str(calls))
+    assert done.returncode == 0, done.stderr
+    found = calls.read_text()
+    steps = [
+        "kind create cluster --config kind-config.yaml",
+        # The same image from the same sources: pods follow its id.
+        rf"{engine} build .*--build-arg CREATED= \.",
+        f"{engine} save localhost/webhook-service:",
+        "kind load image-archive",
+        "kubectl --context kind-webhook apply --filename -",
+        # Helm complains of an API that is announced and does not answer.
+        "kubectl --context kind-webhook --namespace monitoring rollout status deployment/prometheus-adapter",
+        "kubectl --context kind-webhook wait apiservice/v1beta1.external.metrics.k8s.io",
+        "helm --kube-context kind-webhook upgrade --install webhook .*podAnnotations.image-id=sha256:abc",
+        "kubectl .*/webhook_queue_depth",
+        "kubectl .*/webhook_busy_workers",
+    ]
+    assert re.search(".*".join(f"^{step}" for step in steps), found, re.MULTILINE | re.DOTALL), found
+    assert "http://localhost:8080" in done.stdout
 
 
 def test_another_word_is_answered_with_the_usage(bare: Path) -> None:

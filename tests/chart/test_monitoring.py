@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import yaml  # type: ignore[import-untyped]  # its types are in no lock
-from cloudcoil.models.prometheus_operator import v1  # type: ignore[import-not-found,unused-ignore]
 
 from tests.chart import rendering
 from tests.chart.rendering import CHART, ROOT, Object
@@ -74,21 +73,6 @@ def test_nothing_is_monitored_unless_it_is_asked_for() -> None:
         for service in rendering.of_kind(rendering.rendered(rendering.STORES), "Service")
         if service["metadata"]["name"].endswith("-metrics")
     ]
-
-
-def test_the_operator_knows_every_field() -> None:
-    found = customs()
-    assert sorted(each["kind"] for each in found) == ["PodMonitor", "PrometheusRule", "ServiceMonitor"]
-    for each in found:
-        getattr(v1, each["kind"]).model_validate(each, extra="forbid", by_alias=True, by_name=False)
-
-
-@pytest.mark.parametrize("kind", ["ServiceMonitor", "PodMonitor", "PrometheusRule"])
-def test_a_field_that_the_operator_does_not_know_is_refused(kind: str) -> None:
-    (found,) = rendering.of_kind(customs(), kind)
-    found["spec"]["nonsense"] = True
-    with pytest.raises(ValueError, match="nonsense"):
-        getattr(v1, kind).model_validate(found, extra="forbid", by_alias=True, by_name=False)
 
 
 def matches(selector: Object, labels: dict[str, str]) -> bool:

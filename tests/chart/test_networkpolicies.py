@@ -41,6 +41,7 @@ DOCUMENTED = {"Postgres": "postgresql", "Redis": "redis", "migration": "migrate"
 
 ON: dict[str, Any] = {"networkPolicy": {"enabled": True}}
 TRIAL = rendering.STORES | ON
+PEER = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
 SENDER = Place(name="senders", address="51.15.0.7")
 RECEIVER = Place(name="receivers", address="93.184.215.14")
 DNS = Place(name="dns", address="10.244.0.2", namespace="kube-system", labels={"k8s-app": "kube-dns"})
@@ -240,14 +241,32 @@ def test_names_that_are_let_in_open_nothing(entry: str) -> None:
     assert policies(rendering.rendered(TRIAL | {"egressAllow": [entry]})) == policies(trial())
 
 
-def test_the_notes_name_what_is_let_in_by_name_and_still_closed() -> None:
-    def notes(values: dict[str, Any]) -> str:
-        return rendering.helm("install", "demo", str(rendering.CHART), "--dry-run=client", values=values).stdout
+def notes(values: dict[str, Any]) -> str:
+    """What an install says at its end."""
+    found = rendering.helm("install", "demo", str(rendering.CHART), "--dry-run=client", values=values).stdout
+    assert "NOTES:" in found
+    return found
 
+
+def test_the_notes_name_what_is_let_in_by_name_and_still_closed() -> None:
     values = TRIAL | {"egressAllow": ["10.20.0.0/16", "[fd00::5]:9200", "receiver.internal", "ab:80"]}
     assert notes(values).rstrip().endswith("opens it: receiver.internal, ab:80")
-    assert "NOTES:" in notes(TRIAL)
     assert "opens it" not in notes(TRIAL)
+
+
+@pytest.mark.parametrize(
+    ("values", "opened"),
+    [
+        ({"autoscaling": {"enabled": True}}, "metricsClients"),
+        ({"monitoring": {"prometheusRule": {"enabled": True}}}, "metricsClients"),
+        ({"tracing": {"endpoint": "http://collector:4317"}}, "otlp.peers"),
+    ],
+)
+def test_the_notes_name_what_is_asked_for_and_closed(values: dict[str, Any], opened: str) -> None:
+    assert f"networkPolicy.{opened}" in notes(TRIAL | values)
+    assert "networkPolicy." not in notes(rendering.STORES | values)
+    everything = {"enabled": True, "metricsClients": [PEER], "otlp": {"peers": [PEER]}}
+    assert "networkPolicy." not in notes(rendering.STORES | values | {"networkPolicy": everything})
 
 
 def test_public_networks_can_be_closed_also_as_nat64_wraps_them() -> None:

@@ -7,16 +7,9 @@ from typing import Any
 import kubernetes_validate  # type: ignore[import-not-found,import-untyped,unused-ignore]
 import pytest
 
-from tests.chart import rendering
+from tests.chart import custom_resources, rendering
 
 VERSIONS = ("1.27", "1.30", "1.33", "1.37")
-# Not part of Kubernetes: their projects hold the schemas.
-CUSTOM = {
-    "gateway.networking.k8s.io/v1/HTTPRoute",
-    "cert-manager.io/v1/Certificate",
-    "keda.sh/v1alpha1/ScaledObject",
-    *(f"monitoring.coreos.com/v1/{kind}" for kind in ("ServiceMonitor", "PodMonitor", "PrometheusRule")),
-}
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -26,7 +19,7 @@ def test_objects_fit_their_schemas(scenario: str, program: str, version: str) ->
     objects = rendering.scenario(scenario, program=program, version=f"{version}.0")
     assert len(objects) > 15
     for found in objects:
-        if f"{found['apiVersion']}/{found['kind']}" in CUSTOM:
+        if custom_resources.is_custom(found):
             continue
         # An unknown kind raises: the command would warn and go on.
         kubernetes_validate.validate(found, version, strict=True)

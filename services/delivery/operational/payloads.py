@@ -51,7 +51,7 @@ class Telling:
         """The JSON that is sent."""
         data: dict[str, Any] = {
             "subscription_id": self.subscription_id,
-            "target_host": targets.parse(target_url).host,
+            "target_host": targets.host_of(target_url),
             "reason": self.reason,
             "last_error": self.last_error,
         }

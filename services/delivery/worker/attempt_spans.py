@@ -11,6 +11,7 @@ from services.delivery.worker.outcomes import INTERRUPTED, SUCCESS
 from services.delivery.worker.store import Attempt, Claim
 
 NAME = "webhook attempt"
+_host_of = functools.lru_cache(maxsize=4096)(targets.host_of)
 
 
 def begin(tracer: Tracer | None, claim: Claim, number: int) -> Span | None:
@@ -23,7 +24,7 @@ def begin(tracer: Tracer | None, claim: Claim, number: int) -> Span | None:
     now = time.monotonic()
     attributes: dict[str, Value] = {
         "http.request.method": "POST",
-        "server.address": _host(claim.target_url),
+        "server.address": _host_of(claim.target_url),
         "webhook.delivery.id": str(claim.id),
         "webhook.event.id": str(claim.event_id),
         "webhook.subscription.id": str(claim.subscription_id),
@@ -48,12 +49,3 @@ def end(span: Span, attempt: Attempt) -> None:
 def interrupt(span: Span) -> None:
     """Ends it when nobody will know what became of the request."""
     span.end(error=INTERRUPTED)
-
-
-@functools.lru_cache(maxsize=4096)
-def _host(url: str) -> str:
-    """Of a target; empty for one that the sender will not take either."""
-    try:
-        return targets.parse(url).host
-    except ValueError:
-        return ""

@@ -102,6 +102,16 @@ async def test_many_that_fail_are_one_event_a_minute_that_counts_them(world: Wor
     assert told(receiver)[-1]["data"]["last_delivery_id"] != str(first)
 
 
+async def test_a_target_that_is_taken_no_more_holds_up_no_event(world: World, receiver: Receiver) -> None:
+    await system_subscription(world, receiver)
+    for url in ("https://ada:hunter2@hooks.example.com/", receiver.url(HOOK)):
+        fact = "INSERT INTO operational_facts (tenant_id, subscription_id, event_type) VALUES ('default', $1, $2)"
+        await world.pool.execute(fact, await world.subscription(url), EventType.RECOVERED)
+    async with world.running(**ONCE):
+        await receiver.wait_for(2, path=OPERATORS)
+    assert {event["data"]["target_host"] for event in told(receiver)} == {"", "127.0.0.1"}
+
+
 async def test_a_subscription_of_which_nothing_was_told_for_a_minute_is_forgotten(
     world: World, receiver: Receiver
 ) -> None:

@@ -1,5 +1,6 @@
 """Ingest servers in this process, on real stores, and a client of them on a real channel."""
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -121,6 +122,25 @@ class Ingest:
             " WHERE datname = current_database() AND wait_event_type = 'Lock')"
         )
         return waiting
+
+    async def in_turn(self, subscription_id: str, *changes: Awaitable[object]) -> list[errors.WebhookError | None]:
+        """What changes are refused with that find a subscription locked, and get it in their order once all wait."""
+        tasks: list[asyncio.Future[object]] = []
+
+        async def all_wait() -> bool:
+            waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+            return bool(await self.pool.fetchval(waiting) == len(tasks))
+
+        async with self.pool.acquire() as connection, connection.transaction():
+            await connection.execute("SELECT FROM subscriptions WHERE id = $1 FOR UPDATE", UUID(subscription_id))
+            for change in changes:
+                tasks.append(asyncio.ensure_future(change))
+                await eventually(all_wait, "all changes to wait for the lock")
+        answers = await asyncio.gather(*tasks, return_exceptions=True)
+        return [
+            grpc_errors.from_rpc_error(answer) if isinstance(answer, grpc.aio.AioRpcError) else None
+            for answer in answers
+        ]
 
     async def count(self, table: str = "webhook_events") -> int:
         """The rows of a table that belong to the tenant."""

@@ -21,6 +21,7 @@ from services.common.auth import identity
 from services.common.settings import RedisSettings
 from services.common.signatures import Scheme
 from services.ingest import cache as caches
+from services.ingest.changes import Update
 from services.ingest.event_types import Filter
 from services.ingest.store import Store
 from services.ingest.subscriptions import Draft, Subscription
@@ -410,9 +411,7 @@ async def test_what_redis_holds_is_not_believed_until_others_had_time_to_tell_of
     draft = Draft(target_url=URL, event_types=["t1"], description="", secret_key=None)
     old = await cache._store.create_subscription(ids.new(), "default", draft)
     await cache._copies.write(old.id, caches._copy(old), old.version)
-    new, _ = await cache._store.update_subscription(
-        "default", old.id, draft, set_secret=False, set_headers=False, set_client_certificate=False
-    )
+    new, _ = await cache._store.update_subscription("default", old.id, Update(draft=draft, scheme=None))
     listening = asyncio.create_task(cache.listen())
     try:
         await wait_until(lambda: cache._ttl_seconds == caches.LISTENING_TTL_SECONDS, what="the cache to listen")

@@ -7,11 +7,10 @@ import pytest
 import redis.asyncio
 
 from protos.webhook.v1 import subscriptions_pb2 as pb
-from services.common import errors, sql, subscription_changes
+from services.common import errors, subscription_changes
 from services.common.vault import SEALED
 from services.ingest.reencryption import reencrypt
 from tests.integration.ingest.conftest import URL, Ingest, fields, refused
-from tests.integration.ingest.test_custom_headers import parameters
 from tests.integration.ingest.test_secrets import create
 from tests.support import certificates
 from tests.support.certificates import Issued
@@ -19,7 +18,6 @@ from tests.support.encryption import ENCRYPTION_KEY, OTHER_KEY, keys, vault
 
 CA = certificates.authority()
 SHOP, BANK = CA.issue("shop"), CA.issue("bank")
-SQL = sql.Queries("services.ingest")
 NOTHING = pb.ClientCertificate()
 
 
@@ -95,13 +93,14 @@ async def test_one_that_is_kept_goes_to_no_other_host_than_it_was_given_for(inge
 
 
 async def test_one_that_was_given_at_the_same_time_does_not_go_along(ingest: Ingest) -> None:
-    """Between the look at a subscription and its update."""
-    made = await ingest.create("https://partner.example/", client_certificate=asked(SHOP))
-    row = await ingest.pool.fetchrow(
-        SQL["update_subscription"], *parameters(ingest.tenant_id, made.id, "https://evil.example/")
-    )
-    assert row is not None
-    assert (row["sealed_client_certificate"], row["client_certificate"]) == (None, None)
+    made = await ingest.create("https://partner.example/")
+    given = ingest.update(made.id, "https://partner.example/", client_certificate=asked(SHOP))
+    elsewhere = ingest.update(made.id, "https://evil.example/")
+    _, error = await ingest.in_turn(made.id, given, elsewhere)
+    assert error
+    assert fields(error) == ["client_certificate"]
+    found = await ingest.get(made.id)
+    assert (found.target_url, found.HasField("client_certificate")) == ("https://partner.example/", True)
 
 
 @pytest.mark.parametrize(

@@ -1,25 +1,16 @@
 """Headers of a subscription's own: stored for the workers, and shown to nobody."""
 
-from typing import Any
 from uuid import UUID
 
 import pytest
 
 from protos.webhook.v1 import subscriptions_pb2
-from services.common import errors, sql
+from services.common import errors
 from tests.integration.ingest.conftest import Ingest, fields, refused
 from tests.support.encryption import vault
 
 Headers = subscriptions_pb2.CustomHeaders
-SQL = sql.Queries("services.ingest")
 VALUES = {"Authorization": "Bearer hunter2", "x-shop": "hunter2"}
-
-
-def parameters(tenant_id: str, subscription_id: str, target_url: str) -> tuple[Any, ...]:
-    """What update_subscription takes when the headers are to be kept."""
-    kept: tuple[Any, ...] = (False, None, True, None, None, None, None, False, None, [])
-    verification, certificate = (None, False, None), (False, None, None)
-    return (tenant_id, UUID(subscription_id), target_url, [], "", *kept, *verification, "hmac-sha256", *certificate)
 
 
 async def stored(ingest: Ingest, subscription_id: str) -> dict[str, str]:
@@ -68,13 +59,14 @@ async def test_those_that_are_kept_go_to_no_other_host_than_they_were_given_for(
 
 
 async def test_those_that_were_given_at_the_same_time_do_not_go_along(ingest: Ingest) -> None:
-    """Between the look at a subscription and its update."""
-    made = await ingest.create("https://partner.example/", headers=Headers(values=VALUES))
-    row = await ingest.pool.fetchrow(
-        SQL["update_subscription"], *parameters(ingest.tenant_id, made.id, "https://evil.example/")
-    )
-    assert row is not None
-    assert (row["sealed_headers"], row["header_names"]) == (None, [])
+    made = await ingest.create("https://partner.example/")
+    given = ingest.update(made.id, "https://partner.example/", headers=Headers(values=VALUES))
+    elsewhere = ingest.update(made.id, "https://evil.example/")
+    _, error = await ingest.in_turn(made.id, given, elsewhere)
+    assert error
+    assert fields(error) == ["headers"]
+    found = await ingest.get(made.id)
+    assert (found.target_url, list(found.header_names)) == ("https://partner.example/", ["Authorization", "x-shop"])
 
 
 async def test_a_deleted_subscription_has_none(ingest: Ingest) -> None:

@@ -157,3 +157,18 @@ async def test_after_redis_came_back_deliveries_are_rung_for_again(ingest: Inges
         return not await _due(ingest, (await ingest.send(made.id)).event_id)
 
     await eventually(rung, "a delivery to be rung for")
+
+
+async def test_a_migration_under_a_running_server_asks_callers_to_try_again_at_most(alone: Ingest) -> None:
+    made = await alone.create()
+    await alone.update(made.id)
+    await alone.pool.execute("ALTER TABLE subscriptions ADD COLUMN of_a_later_version text")
+    codes = []
+    for call in [call for _ in range(3) for call in (alone.update(made.id), alone.create(), alone.get(made.id))]:
+        try:
+            await call
+        except grpc.aio.AioRpcError as error:
+            codes.append(error.code())
+    assert set(codes) <= {grpc.StatusCode.UNAVAILABLE}
+    assert len(codes) < 9
+    await alone.update(made.id)

@@ -4,8 +4,9 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -16,6 +17,7 @@ from services.common.postgres import Connection
 from services.ingest import reencryption
 from services.ingest.reencryption import reencrypt
 from tests.integration.ingest.conftest import Ingest, serving
+from tests.support import certificates
 from tests.support.encryption import ENCRYPTION_KEY, OTHER_KEY, keys, vault
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -113,6 +115,37 @@ async def test_what_cannot_be_opened_is_named_and_stays_as_it_is(alone: Ingest, 
     assert (report.rewritten, report.unreadable) == (1, [UUID(broken.id)])
     assert await connection.fetchval("SELECT sealed_secrets FROM subscriptions WHERE id = $1", UUID(broken.id)) == b"x"
     assert await connection.fetchval("SELECT sealed_secrets FROM subscriptions WHERE id = $1", UUID(whole.id)) != b"x"
+
+
+@pytest.mark.parametrize(
+    "broken", ["sealed_secrets", "sealed_headers", "sealed_verification_secrets", "sealed_client_certificate"]
+)
+async def test_what_cannot_be_opened_keeps_nothing_else_of_its_subscription_under_the_old_key(
+    alone: Ingest, connection: Connection, broken: str
+) -> None:
+    issued = certificates.authority().issue("shop")
+    made = await alone.create(
+        secret_key="s",
+        headers=subscriptions_pb2.CustomHeaders(values={"A": "b"}),
+        verification_secrets=subscriptions_pb2.VerificationSecrets(values=["v"]),
+        client_certificate=subscriptions_pb2.ClientCertificate(certificate=issued.pem, private_key=issued.key_pem),
+    )
+    name = UUID(made.id)
+    await connection.execute(f"UPDATE subscriptions SET {broken} = 'x' WHERE id = $1", name)
+    report = await reencrypt(connection, keys(*BOTH))
+    assert (report.rewritten, report.left, report.unreadable) == (1, 0, [name])
+    row: Any = await connection.fetchrow("SELECT * FROM subscriptions WHERE id = $1", name)
+    opened = vault(OTHER_KEY)
+    opens: dict[str, Callable[[], object]] = {
+        "sealed_secrets": lambda: opened.opened(name, row["sealed_secrets"]),
+        "sealed_headers": lambda: opened.headers(name, row["sealed_headers"]),
+        "sealed_verification_secrets": lambda: opened.verification_secrets(name, row["sealed_verification_secrets"]),
+        "sealed_client_certificate": lambda: opened.client_certificate(name, row["sealed_client_certificate"]),
+    }
+    assert row[broken] == b"x"
+    for column, open_it in opens.items():
+        if column != broken:
+            open_it()
 
 
 async def test_the_command_says_what_it_did_and_refuses_other_keys(alone: Ingest, database: str) -> None:

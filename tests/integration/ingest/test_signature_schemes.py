@@ -1,6 +1,7 @@
 """Ed25519 subscriptions: their keys are made or given, kept, rotated, and shown only as far as they are public."""
 
 import base64
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -131,6 +132,11 @@ async def test_a_rotation_to_another_scheme_lets_the_secret_hold_for_the_overlap
     assert len(rotated.subscription.public_keys) == len(rotated.subscription.previous_secrets_expire_at) == 1
     assert [secret.scheme for secret in (await stored(ingest, made.id)).kept] == [Scheme.ED25519, Scheme.HMAC_SHA256]
     assert await passes(ingest, made.id, "old")
+    query = "SELECT changes FROM audit_entries WHERE resource_id = $1 AND action = 'subscription.rotate_secret'"
+    assert json.loads(await ingest.pool.fetchval(query, made.id)) == [
+        {"field": "secret_key"},
+        {"field": "signature_scheme", "before": "hmac-sha256", "after": "ed25519"},
+    ]
     # And back: what was made is answered again.
     request = pb.RotateSubscriptionSecretRequest(
         tenant_id=ingest.tenant_id, subscription_id=made.id, signature_scheme=HMAC, overlap_hours=0
@@ -156,6 +162,42 @@ async def test_an_update_keeps_the_scheme_and_changes_it_only_with_the_secret(in
     back = await ingest.update(made.id, signature_scheme=HMAC, secret_key="t")
     assert (back.signature_scheme, public_keys(back)) == (HMAC, [])
     assert await passes(ingest, made.id, "t")
+
+
+@pytest.mark.parametrize("verification", [pb.VERIFICATION_REQUIRED, pb.VERIFICATION_GITHUB])
+async def test_the_shared_secret_stays_while_what_comes_in_is_verified_with_it(
+    ingest: Ingest, verification: pb.Verification.ValueType
+) -> None:
+    made = (await create(ingest, secret_key="s", verification=verification)).subscription
+    own: dict[str, Any] = {"signature_scheme": ED25519, "secret_key": whsk(SEEDS[0])}
+    for call in (
+        to_ed25519(ingest, made.id),
+        ingest.update(made.id, **own),
+        ingest.update(made.id, remove_secret=True),
+        create(ingest, signature_scheme=ED25519, verification=verification),
+    ):
+        assert fields(await refused(call)) == ["verification_secrets"]
+    assert await ingest.get(made.id) == made
+    # With a secret for what comes in alone it may go.
+    theirs = pb.VerificationSecrets(values=["theirs"])
+    changed = await ingest.update(made.id, verification_secrets=theirs, **own)
+    assert (changed.signature_scheme, changed.verification) == (ED25519, verification)
+    assert await passes(ingest, made.id, "theirs")
+    assert not await passes(ingest, made.id, "s")
+    back = await ingest.update(made.id, verification_secrets=theirs, signature_scheme=HMAC, secret_key="t")
+    assert (await to_ed25519(ingest, back.id)).subscription.signature_scheme == ED25519
+
+
+async def test_changes_at_the_same_time_leave_no_subscription_that_nothing_can_verify(ingest: Ingest) -> None:
+    for rotation_first in (True, False):
+        made = (await create(ingest, secret_key="s")).subscription
+        changes = [to_ed25519(ingest, made.id), ingest.update(made.id, verification=pb.VERIFICATION_REQUIRED)]
+        _, error = await ingest.in_turn(made.id, *(changes if rotation_first else changes[::-1]))
+        assert error
+        assert fields(error) == ["verification_secrets"]
+        found = await ingest.get(made.id)
+        assert (found.signature_scheme == ED25519) == rotation_first
+        assert (found.verification == pb.VERIFICATION_REQUIRED) != rotation_first
 
 
 async def test_an_unsigned_subscription_remembers_the_scheme_of_its_first_key(ingest: Ingest) -> None:

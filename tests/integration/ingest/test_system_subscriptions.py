@@ -1,5 +1,6 @@
 """A system subscription gets what the service says, is one of a tenant at most, and gets no event of the tenant's."""
 
+import asyncio
 from typing import Any
 from uuid import UUID
 
@@ -33,6 +34,16 @@ async def test_a_tenant_has_one_and_another_once_it_is_deleted(ingest: Ingest, o
 
     await own.delete(made.id)
     assert (await own.create(kind=SYSTEM)).kind == SYSTEM
+
+
+async def test_a_repeated_creation_of_one_is_answered_as_the_first(own: Ingest) -> None:
+    made = await asyncio.gather(*(own.create(kind=SYSTEM, idempotency_key="k") for _ in range(5)))
+    assert {one.id for one in made} == {made[0].id}
+    assert await own.create(kind=SYSTEM, idempotency_key="k") == made[0]
+    error = await refused(own.create("https://another.example/", kind=SYSTEM, idempotency_key="k"))
+    assert error.reason == "IDEMPOTENCY_KEY_REUSED"
+    error = await refused(own.create(kind=SYSTEM, idempotency_key="another"))
+    assert error.reason == "SYSTEM_SUBSCRIPTION_EXISTS"
 
 
 async def test_what_it_is_cannot_be_changed_nor_made_up(own: Ingest) -> None:
