@@ -370,10 +370,10 @@ async def get_subscription(subscription_id: schemas.SubscriptionId, services: ba
 async def replace_subscription(
     subscription_id: schemas.SubscriptionId, body: SubscriptionBody, services: backends.Injected
 ) -> Subscription:
-    """Takes the body of a creation: what is absent gets its default, except what is secret, and `verify`.
+    """Takes the body of a creation: what is absent gets its default, but for what the next sentences name.
 
     Without `secret_key`, `headers`, `verification_secrets` or `client_certificate` what is stored is kept; `null`
-    removes it. The status, the `signature_scheme` and `verify` stay as they are.
+    removes it. Without `signature_scheme` or `verify` these stay as they are; the status and the `kind` always do.
     """
     request = pb.UpdateSubscriptionRequest(subscription_id=subscription_id, **_fields(body))
     if body.secret_key is not None:
