@@ -23,7 +23,8 @@ ROLES: Mapping[str, Role] = {
     "worker": Role(module="services.delivery.worker.__main__", what="sends webhooks and records the attempts"),
     "analytics": Role(module="services.analytics.__main__", what="gRPC: statistics and time series; retention"),
     "reencrypt": Role(
-        module="services.ingest.reencryption", what="rewrites secrets under the first of ENCRYPTION_KEYS, and ends"
+        module="services.ingest.reencryption",
+        what="rewrites what is encrypted under the first of ENCRYPTION_KEYS, and ends",
     ),
     "local": Role(module="services.local.__main__", what="everything above and its stores, on this machine"),
 }
@@ -41,6 +42,9 @@ def main() -> None:
             sys.stdout.write(usage())
         case [name] if name in ROLES:
             importlib.import_module(ROLES[name].module).main()
+        case [name, *_] if name in ROLES:
+            sys.stderr.write(f"{name} takes no arguments, and reads its settings from the environment; {USAGE}\n")
+            sys.exit(2)
         case arguments:
             problem = f"unknown role {' '.join(arguments)!r}" if arguments else "no role given"
             sys.stderr.write(f"{problem}; {USAGE}, with ROLE one of {', '.join(ROLES)}\n")

@@ -48,11 +48,16 @@ def is_private_key(secret_key: str) -> bool:
     return len(_decoded(secret_key)) in {SEED_BYTES, PAIR_BYTES}
 
 
-def _decoded(secret_key: str) -> bytes:
+def is_public_key(secret_key: str) -> bool:
+    """Whether it is one, which everybody may know."""
+    return len(_decoded(secret_key, PUBLIC_PREFIX)) == SEED_BYTES
+
+
+def _decoded(secret_key: str, prefix: str = PRIVATE_PREFIX) -> bytes:
     """What follows the prefix, decoded; nothing when that is not base64 or the prefix another."""
-    if not secret_key.startswith(PRIVATE_PREFIX):
+    if not secret_key.startswith(prefix):
         return b""
     try:
-        return base64.b64decode(secret_key[len(PRIVATE_PREFIX) :], validate=True)
+        return base64.b64decode(secret_key[len(prefix) :], validate=True)
     except ValueError:
         return b""

@@ -79,10 +79,12 @@ class AuditEntry(schemas.Answer):
     actor_name: str | None = Field(description="The key's name then; null for what is no key.", examples=["ops, Ada"])
     actor_role: str | None = Field(description="The key's role; null likewise.", examples=["write"])
     actor_tenant_id: str | None = Field(description="The key's tenant; null likewise.", examples=["acme"])
-    action: str = Field(examples=[Action.UPDATE_SUBSCRIPTION.value])
-    resource_type: str = Field(examples=["subscription"])
-    resource_id: str = Field(examples=[schemas.EXAMPLE_SUBSCRIPTION_ID])
-    changes: list[FieldChange] = Field(examples=[_EXAMPLE_CHANGES])
+    action: str = Field(description="What was done.", examples=[Action.UPDATE_SUBSCRIPTION.value])
+    resource_type: str = Field(description="What kind of object it was done to.", examples=["subscription"])
+    resource_id: str = Field(description="Which of them.", examples=[schemas.EXAMPLE_SUBSCRIPTION_ID])
+    changes: list[FieldChange] = Field(
+        description="The fields that changed: those that hold secrets by their name alone.", examples=[_EXAMPLE_CHANGES]
+    )
     affected: int | None = Field(
         description="Further objects that it touched, such as keys revoked with a tenant; else null.", examples=[None]
     )

@@ -218,6 +218,8 @@ def secret_violations(secret_key: str | None, scheme: Scheme) -> list[errors.Vio
         return _violation("secret_key", "must not contain NUL")
     if scheme is Scheme.HMAC_SHA256 and ed25519.is_private_key(secret_key):
         return _violation("secret_key", "is a private key, which goes with signature_scheme ed25519")
+    if scheme is Scheme.HMAC_SHA256 and ed25519.is_public_key(secret_key):
+        return _violation("secret_key", "is a public key, which everybody may know: leave it out to have one made")
     try:
         key = signatures.signer(secret_key, scheme)
     except ValueError as error:

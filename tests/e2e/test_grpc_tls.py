@@ -9,9 +9,10 @@ import httpx
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from tests.support import certificates
 from tests.support import stack as stacks
 from tests.support.api import Api
-from tests.support.authority import Authority
+from tests.support.certificates import Issued
 from tests.support.receiver import Receiver
 from tests.support.stack import Stack
 
@@ -19,14 +20,14 @@ ROLES = ("ingest", "delivery", "analytics")
 
 
 @pytest.fixture(scope="module")
-def authority() -> Authority:
-    return Authority()
+def authority() -> Issued:
+    return certificates.authority()
 
 
 @pytest.fixture(scope="module")
-def secured(short_folder: Path, authority: Authority) -> Iterator[Stack]:
+def secured(short_folder: Path, authority: Issued) -> Iterator[Stack]:
     """A stack whose processes have a certificate."""
-    files = authority.issue("webhook").write(short_folder / "tls", authority.pem)
+    files = certificates.grpc_files(certificates.of_process(authority, "webhook"), short_folder / "tls", authority.pem)
     with stacks.running(short_folder / "secured", environment=files) as running:
         yield running
 
@@ -44,15 +45,16 @@ async def test_a_webhook_goes_through_and_is_looked_up(secured: Stack, receiver:
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_servers_take_nobody_without_a_certificate(secured: Stack, authority: Authority, role: str) -> None:
+def test_servers_take_nobody_without_a_certificate(secured: Stack, authority: Issued, role: str) -> None:
     address = f"127.0.0.1:{secured.ports[role]}"
     shown = authority.issue("operator")
-    credentials = grpc.ssl_channel_credentials(authority.pem, shown.key, shown.certificate)
+    root = authority.pem.encode()
+    credentials = grpc.ssl_channel_credentials(root, shown.key_pem.encode(), shown.pem.encode())
     with grpc.secure_channel(address, credentials) as channel:
         assert _health(channel) == health_pb2.HealthCheckResponse.SERVING
     for refused in (
         grpc.insecure_channel(address),
-        grpc.secure_channel(address, grpc.ssl_channel_credentials(authority.pem)),
+        grpc.secure_channel(address, grpc.ssl_channel_credentials(root)),
     ):
         with refused as channel, pytest.raises(grpc.RpcError) as caught:
             _health(channel)

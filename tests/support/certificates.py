@@ -52,15 +52,19 @@ class Issued:
         begins: datetime | None = None,
         ends: datetime | None = None,
         usages: tuple[x509.ObjectIdentifier, ...] = (CLIENT,),
+        hosts: tuple[str, ...] = (),
         authority: bool = False,
     ) -> "Issued":
-        """A certificate that this one vouches for; by default of a client, for a day."""
-        return _made(name, key or p256(), self, begins, ends, usages, authority=authority)
+        """A certificate that this one vouches for; by default of a client, for a day.
+
+        That of a server is for `hosts`, or for 127.0.0.1 and its name.
+        """
+        return _made(name, key or p256(), self, begins, ends, usages, hosts, authority=authority)
 
 
 def authority(name: str = "Test authority") -> Issued:
     """One that vouches for itself."""
-    return _made(name, p256(), None, None, None, (), authority=True)
+    return _made(name, p256(), None, None, None, (), (), authority=True)
 
 
 def _made(
@@ -70,6 +74,7 @@ def _made(
     begins: datetime | None,
     ends: datetime | None,
     usages: tuple[x509.ObjectIdentifier, ...],
+    hosts: tuple[str, ...],
     *,
     authority: bool,
 ) -> Issued:
@@ -88,11 +93,35 @@ def _made(
     if usages:
         builder = builder.add_extension(x509.ExtendedKeyUsage(usages), critical=False)
     if SERVER in usages:
-        address = x509.IPAddress(ip_address("127.0.0.1"))
-        builder = builder.add_extension(x509.SubjectAlternativeName([address, x509.DNSName(name)]), critical=False)
+        names = [_host(host) for host in hosts or ("127.0.0.1", name)]
+        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
     signing = issuer.key if issuer else key
     algorithm = None if isinstance(signing, ed25519.Ed25519PrivateKey) else hashes.SHA256()
     return Issued(certificate=builder.sign(signing, algorithm), key=key)
+
+
+def _host(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)
+
+
+def of_process(ca: Issued, name: str, **how: Any) -> Issued:
+    """A certificate for one of the service's own processes, which is a server and a client."""
+    return ca.issue(name, usages=(SERVER, CLIENT), **how)
+
+
+def grpc_files(issued: Issued, folder: Path, authorities: str) -> dict[str, str]:
+    """Writes tls.crt, tls.key and ca.crt, as a Secret of Kubernetes has them; the variables that name them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in (("tls.key", issued.key_pem), ("tls.crt", issued.pem), ("ca.crt", authorities)):
+        (folder / name).write_text(content)
+    return {
+        "GRPC_TLS_CERT_FILE": str(folder / "tls.crt"),
+        "GRPC_TLS_KEY_FILE": str(folder / "tls.key"),
+        "GRPC_TLS_CA_FILE": str(folder / "ca.crt"),
+    }
 
 
 def spellings(issued: Issued) -> set[bytes]:

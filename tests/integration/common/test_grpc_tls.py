@@ -9,7 +9,6 @@ from typing import Any
 
 import grpc
 import pytest
-from cryptography import x509
 from pydantic import ValidationError
 
 from protos.webhook.v1 import ingest_pb2, ingest_pb2_grpc
@@ -19,7 +18,8 @@ from services.common.auth.identity import Identity
 from services.common.grpc_tls import Certificates
 from services.common.settings import GrpcServerSettings, GrpcTlsSettings
 from services.embedded import ports
-from tests.support.authority import Authority, Issued
+from tests.support import certificates as authorities
+from tests.support.certificates import Issued
 from tests.support.waiting import wait_until
 
 PATIENCE_SECONDS = 20.0
@@ -78,28 +78,28 @@ async def refused(address: str, credentials: grpc.ChannelCredentials | None) -> 
 
 
 async def test_only_who_has_a_certificate_of_the_authority_is_let_in(tmp_path: Path) -> None:
-    authority, strange = Authority(), Authority("A stranger's")
-    server = authority.issue("ingest").write(tmp_path / "server", authority.pem)
-    client = authority.issue("gateway").write(tmp_path / "client", authority.pem)
-    impostor = strange.issue("gateway")
+    authority, strange = authorities.authority(), authorities.authority("A stranger's")
+    server = authorities.grpc_files(authorities.of_process(authority, "ingest"), tmp_path / "server", authority.pem)
+    client = authorities.grpc_files(authorities.of_process(authority, "gateway"), tmp_path / "client", authority.pem)
+    impostor = authorities.of_process(strange, "gateway")
     async with serving(server) as port:
         address = f"127.0.0.1:{port}"
         async with grpc_client.channel(address, certificates=certificates(client)) as channel:
             assert await ask(channel) == "gateway"
         for credentials in (
             None,
-            grpc.ssl_channel_credentials(authority.pem),
-            grpc.ssl_channel_credentials(authority.pem, impostor.key, impostor.certificate),
+            grpc.ssl_channel_credentials(authority.pem.encode()),
+            grpc.ssl_channel_credentials(authority.pem.encode(), impostor.key_pem.encode(), impostor.pem.encode()),
         ):
             assert await refused(address, credentials) == grpc.StatusCode.UNAVAILABLE
 
 
 async def test_a_server_with_the_wrong_name_or_authority_is_not_called(tmp_path: Path) -> None:
-    authority, strange = Authority(), Authority("A stranger's")
-    client = authority.issue("gateway").write(tmp_path / "client", authority.pem)
-    elsewhere = authority.issue("ingest", hosts=["elsewhere.test"])
-    for number, issued in enumerate((elsewhere, strange.issue("ingest"))):
-        server = issued.write(tmp_path / f"server{number}", authority.pem)
+    authority, strange = authorities.authority(), authorities.authority("A stranger's")
+    client = authorities.grpc_files(authorities.of_process(authority, "gateway"), tmp_path / "client", authority.pem)
+    elsewhere = authorities.of_process(authority, "ingest", hosts=("elsewhere.test",))
+    for number, issued in enumerate((elsewhere, authorities.of_process(strange, "ingest"))):
+        server = authorities.grpc_files(issued, tmp_path / f"server{number}", authority.pem)
         async with serving(server) as port:
             address = f"127.0.0.1:{port}"
             async with grpc_client.channel(address, certificates=certificates(client)) as channel:
@@ -112,10 +112,10 @@ async def test_renewed_certificates_are_shown_on_both_sides_and_no_call_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(grpc_tls, "INTERVAL_SECONDS", 0.05)
-    authority, next_authority = Authority(), Authority("The next")
+    authority, next_authority = authorities.authority(), authorities.authority("The next")
     both = authority.pem + next_authority.pem
-    server = authority.issue("ingest").write(tmp_path / "server", both)
-    client = authority.issue("gateway").write(tmp_path / "client", both)
+    server = authorities.grpc_files(authorities.of_process(authority, "ingest"), tmp_path / "server", both)
+    client = authorities.grpc_files(authorities.of_process(authority, "gateway"), tmp_path / "client", both)
     async with serving(server) as port:
         shown = certificates(client)
         async with grpc_client.channel(f"127.0.0.1:{port}", certificates=shown) as channel:
@@ -125,16 +125,18 @@ async def test_renewed_certificates_are_shown_on_both_sides_and_no_call_fails(
                 return (await stub.GetEvent(ingest_pb2.GetEventRequest(), timeout=5)).event.id
 
             assert await name() == "gateway"
-            next_authority.issue("gateway, renewed").write(tmp_path / "client", both)
+            authorities.grpc_files(
+                authorities.of_process(next_authority, "gateway, renewed"), tmp_path / "client", both
+            )
             shown.refresh()
             assert await name() == "gateway, renewed"
 
-            renewed = next_authority.issue("ingest, renewed")
-            renewed.write(tmp_path / "server", both)
+            renewed = authorities.of_process(next_authority, "ingest, renewed")
+            authorities.grpc_files(renewed, tmp_path / "server", both)
 
             async def is_shown() -> bool:
                 await name()
-                return ssl.PEM_cert_to_DER_cert(renewed.certificate.decode()) == served(port, client)
+                return ssl.PEM_cert_to_DER_cert(renewed.pem) == served(port, client)
 
             await wait_until(is_shown, PATIENCE_SECONDS, what="the server to show its new certificate")
 
@@ -152,36 +154,36 @@ def served(port: int, files: dict[str, str]) -> bytes | None:
 
 
 @pytest.fixture
-def issued() -> tuple[Authority, Issued]:
-    authority = Authority()
-    return authority, authority.issue("ingest")
+def issued() -> tuple[Issued, Issued]:
+    authority = authorities.authority()
+    return authority, authorities.of_process(authority, "ingest")
 
 
 def test_a_renewal_that_is_half_done_changes_nothing_until_it_is_whole(
-    tmp_path: Path, issued: tuple[Authority, Issued]
+    tmp_path: Path, issued: tuple[Issued, Issued]
 ) -> None:
     authority, old = issued
-    files = old.write(tmp_path, authority.pem)
+    files = authorities.grpc_files(old, tmp_path, authority.pem)
     found = certificates(files)
-    new = authority.issue("ingest")
-    Path(files["GRPC_TLS_CERT_FILE"]).write_bytes(new.certificate)
+    new = authorities.of_process(authority, "ingest")
+    Path(files["GRPC_TLS_CERT_FILE"]).write_text(new.pem)
     found.refresh()
-    assert found.current.certificate == old.certificate
+    assert found.current.certificate == old.pem.encode()
     Path(files["GRPC_TLS_KEY_FILE"]).unlink()
     found.refresh()
-    assert found.current.certificate == old.certificate
-    Path(files["GRPC_TLS_KEY_FILE"]).write_bytes(new.key)
+    assert found.current.certificate == old.pem.encode()
+    Path(files["GRPC_TLS_KEY_FILE"]).write_text(new.key_pem)
     found.refresh()
-    assert found.current.certificate == new.certificate
+    assert found.current.certificate == new.pem.encode()
 
 
 @pytest.mark.parametrize("variable", ["GRPC_TLS_CERT_FILE", "GRPC_TLS_KEY_FILE", "GRPC_TLS_CA_FILE"])
 @pytest.mark.parametrize("content", [b"", b"-----BEGIN CERTIFICATE-----\nno\n-----END CERTIFICATE-----\n", None])
 def test_files_that_are_of_no_use_end_the_start_and_are_named(
-    tmp_path: Path, issued: tuple[Authority, Issued], variable: str, content: bytes | None
+    tmp_path: Path, issued: tuple[Issued, Issued], variable: str, content: bytes | None
 ) -> None:
     authority, server = issued
-    files = server.write(tmp_path, authority.pem)
+    files = authorities.grpc_files(server, tmp_path, authority.pem)
     if content is None:
         Path(files[variable]).unlink()
     else:
@@ -190,10 +192,10 @@ def test_files_that_are_of_no_use_end_the_start_and_are_named(
         certificates(files)
 
 
-def test_the_key_of_another_certificate_ends_the_start(tmp_path: Path, issued: tuple[Authority, Issued]) -> None:
+def test_the_key_of_another_certificate_ends_the_start(tmp_path: Path, issued: tuple[Issued, Issued]) -> None:
     authority, server = issued
-    files = server.write(tmp_path, authority.pem)
-    Path(files["GRPC_TLS_KEY_FILE"]).write_bytes(authority.issue("another").key)
+    files = authorities.grpc_files(server, tmp_path, authority.pem)
+    Path(files["GRPC_TLS_KEY_FILE"]).write_text(authorities.of_process(authority, "another").key_pem)
     with pytest.raises(lifecycle.StartError, match="GRPC_TLS_KEY_FILE: is not the key of the certificate"):
         certificates(files)
 
@@ -203,8 +205,8 @@ def test_two_files_of_three_are_refused() -> None:
         GrpcTlsSettings(grpc_tls_cert_file="a", grpc_tls_key_file="b")
 
 
-def test_the_end_of_the_certificate_is_exported(tmp_path: Path, issued: tuple[Authority, Issued]) -> None:
+def test_the_end_of_the_certificate_is_exported(tmp_path: Path, issued: tuple[Issued, Issued]) -> None:
     authority, server = issued
-    certificates(server.write(tmp_path, authority.pem))
+    certificates(authorities.grpc_files(server, tmp_path, authority.pem))
     (found,) = metrics.GRPC_CERTIFICATE_NOT_AFTER.collect()
-    assert found.samples[0].value == x509.load_pem_x509_certificate(server.certificate).not_valid_after_utc.timestamp()
+    assert found.samples[0].value == server.certificate.not_valid_after_utc.timestamp()

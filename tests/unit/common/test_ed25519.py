@@ -97,3 +97,11 @@ def test_signers_of_both_schemes_stand_side_by_side() -> None:
 
 def test_a_private_key_does_not_show_in_its_representation() -> None:
     assert "Ed25519PrivateKey" not in repr(PrivateKey.of(whsk(SEED)))
+
+
+def test_a_public_key_is_no_secret_for_hmac() -> None:
+    public = ed25519.PrivateKey.of(ed25519.new()).public_key
+    (violation,) = secret_violations(public, Scheme.HMAC_SHA256)
+    assert violation.field == "secret_key"
+    assert "is a public key" in violation.description
+    assert secret_violations(public[:-8], Scheme.HMAC_SHA256) == []
