@@ -216,16 +216,22 @@ def secret_violations(secret_key: str | None, scheme: Scheme) -> list[errors.Vio
         return _violation("secret_key", f"must be 1 to {MAX_SECRET_LENGTH} characters")
     if "\x00" in secret_key:
         return _violation("secret_key", "must not contain NUL")
-    if scheme is Scheme.HMAC_SHA256 and ed25519.is_private_key(secret_key):
-        return _violation("secret_key", "is a private key, which goes with signature_scheme ed25519")
-    if scheme is Scheme.HMAC_SHA256 and ed25519.is_public_key(secret_key):
-        return _violation("secret_key", "is a public key, which everybody may know: leave it out to have one made")
+    if scheme is Scheme.HMAC_SHA256 and (why := _why_no_shared_secret(secret_key)):
+        return _violation("secret_key", why)
     try:
         key = signatures.signer(secret_key, scheme)
     except ValueError as error:
         return _violation("secret_key", str(error))
     empty = isinstance(key, Key) and not key.standard
     return _violation("secret_key", "must not be empty after whsec_") if empty else []
+
+
+def _why_no_shared_secret(secret_key: str) -> str | None:
+    if ed25519.is_private_key(secret_key):
+        return "is a private key, which goes with signature_scheme ed25519"
+    if ed25519.is_public_key(secret_key):
+        return "is a public key, which everybody may know: leave it out to have a secret made"
+    return None
 
 
 def _limit_violations(rate: float | None, burst: int | None) -> list[errors.Violation]:
