@@ -11,6 +11,7 @@
     ├── NotFound                     NOT_FOUND             404
     ├── Conflict                     FAILED_PRECONDITION   409
     ├── Gone                         FAILED_PRECONDITION   410
+    ├── Outdated                     ABORTED               412
     ├── Overloaded                   RESOURCE_EXHAUSTED    429    yes
     └── Unavailable                  UNAVAILABLE           503    yes
 
@@ -130,6 +131,13 @@ class Gone(WebhookError):
 
     code = grpc.StatusCode.FAILED_PRECONDITION
     reason = "PAYLOAD_GONE"
+
+
+class Outdated(WebhookError):
+    """The object was changed since the caller read it; nothing was changed by this request."""
+
+    code = grpc.StatusCode.ABORTED
+    reason = "ETAG_MISMATCH"
 
 
 class Overloaded(WebhookError):
