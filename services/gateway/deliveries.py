@@ -71,7 +71,7 @@ class DeliverySummary(schemas.Answer):
         ),
         examples=[None],
     )
-    attempt_count: int = Field(examples=[1])
+    attempt_count: int = Field(description="Attempts recorded; one that is under way is not.", examples=[1])
     created_at: schemas.Timestamp
     next_attempt_at: schemas.Timestamp | None
     completed_at: schemas.Timestamp | None = Field(description="When it ended.", examples=[None])

@@ -140,7 +140,13 @@ class Store:
                 return 0, 0
             least, greatest = min(leased), max(leased)
             ended = await connection.fetch(
-                SQL["expire_leases"], leased, least, greatest, MAX_INTERRUPTIONS, self._lease_seconds
+                SQL["expire_leases"],
+                leased,
+                least,
+                greatest,
+                MAX_INTERRUPTIONS,
+                self._lease_seconds,
+                [row["claim_token"] for row in rows],
             )
         return len(leased), sum(row["status"] == "failed" for row in ended)
 

@@ -21,8 +21,7 @@ from services.common.redis import REDIS_AWAY
 from services.common.subscription_changes import NO_COPY, Copies
 from services.delivery.settings import WorkerSettings
 from services.delivery.worker import metrics
-from services.delivery.worker.outcomes import INTERRUPTED, SUCCESS
-from services.delivery.worker.store import Attempt, Claim, Store, Sum
+from services.delivery.worker.store import INTERRUPTED, SUCCESS, Attempt, Claim, Store, Sum
 
 log = structlog.get_logger(__name__)
 

@@ -15,9 +15,9 @@ from services.delivery.settings import WorkerSettings
 from services.delivery.worker import metrics
 from services.delivery.worker.deliverer import ClaimLost, Deliverer, Held
 from services.delivery.worker.lanes import Lane, Lanes
-from services.delivery.worker.outcomes import INTERRUPTED, SUCCESS, Recorder
+from services.delivery.worker.outcomes import Recorder
 from services.delivery.worker.sender import Failure
-from services.delivery.worker.store import Attempt, Claim, Outcome, Store
+from services.delivery.worker.store import INTERRUPTED, SUCCESS, Attempt, Claim, Outcome, Store
 
 log = structlog.get_logger(__name__)
 

@@ -41,9 +41,10 @@ async def delivery_in(world: World, status: str) -> UUID:
     if status == "in_flight":
         await world.set(delivery_id, claim_token=ids.new())
     await world.pool.execute(
-        "INSERT INTO delivery_attempts (delivery_id, subscription_id, started_at, number, duration_ms, status_code,"
-        " final, outcome, tenant_id, error_message, response_body)"
-        " VALUES ($1, $2, now(), 1, 12, 500, false, 'http_5xx', 'default', 'the receiver answered 500', 'oops')",
+        "INSERT INTO delivery_attempts (delivery_id, claim_token, request, subscription_id, started_at, number,"
+        " duration_ms, status_code, final, outcome, tenant_id, error_message, response_body)"
+        " VALUES ($1, gen_random_uuid(), 1, $2, now(), 1, 12, 500, false, 'http_5xx', 'default',"
+        " 'the receiver answered 500', 'oops')",
         delivery_id, subscription,
     )  # fmt: skip
     return delivery_id
@@ -97,9 +98,10 @@ async def test_a_delivery_is_told_with_its_attempts(api: Shared, status: str) ->
 async def test_what_is_not_known_of_an_attempt_is_unset_and_a_success_has_no_error(api: Shared) -> None:
     delivery_id = await delivery_in(api.world, "delivered")
     await api.world.pool.execute(
-        "INSERT INTO delivery_attempts (delivery_id, subscription_id, started_at, number, final, outcome, tenant_id)"
-        " SELECT id, subscription_id, now(), number, false, outcome, 'default' FROM webhook_deliveries,"
-        " (VALUES (3, 'success'), (2, 'interrupted')) AS a (number, outcome) WHERE id = $1",
+        "INSERT INTO delivery_attempts"
+        " (delivery_id, claim_token, request, subscription_id, started_at, number, final, outcome, tenant_id)"
+        " SELECT id, gen_random_uuid(), 1, subscription_id, now(), number, false, outcome, 'default'"
+        " FROM webhook_deliveries, (VALUES (3, 'success'), (2, 'interrupted')) AS a (number, outcome) WHERE id = $1",
         delivery_id,
     )
     _, interrupted, success = (await get(api, delivery_id)).attempts

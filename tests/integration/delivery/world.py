@@ -132,7 +132,7 @@ class World:
         """Puts a delivery into the hands of a worker that may live or not; the claim's token."""
         token = token or ids.new()
         await self.pool.execute(
-            "UPDATE webhook_deliveries SET status = 'in_flight', claim_token = $2, attempt_count = attempt_count + 1,"
+            "UPDATE webhook_deliveries SET status = 'in_flight', claim_token = $2,"
             " next_attempt_at = now() + $3::interval WHERE id = $1",
             delivery_id, token, timedelta(seconds=seconds),
         )  # fmt: skip
