@@ -66,6 +66,14 @@ WITH changed AS (
 SELECT s.*, h.breaker, h.breaker_since, h.breaker_reason, h.probe_at, h.consecutive_failures
 FROM changed s LEFT JOIN subscription_health h ON h.subscription_id = s.id
 
+-- begin_endpoint --
+-- Counts another endpoint of a locked subscription, and forgets what is known of the one before: its breaker and its
+-- failures. What workers still learn of that one no longer counts.
+WITH forgotten AS (
+    DELETE FROM subscription_health WHERE subscription_id = $1
+)
+UPDATE subscriptions SET endpoint_version = endpoint_version + 1 WHERE id = $1
+
 -- set_secrets --
 -- Gives a locked subscription other secrets, the newest of scheme $3.
 UPDATE subscriptions
@@ -137,8 +145,8 @@ WHERE id = $1
 -- reset_health --
 -- Closes a subscription's breaker and forgets its failures.
 UPDATE subscription_health
-SET breaker = 'closed', breaker_since = now(), breaker_reason = NULL, probe_at = NULL, openings = 0,
-    consecutive_failures = 0, failing_since = NULL
+SET breaker = 'closed', breaker_since = now(), breaker_reason = NULL, probe_at = NULL, probe_delivery_id = NULL,
+    openings = 0, consecutive_failures = 0, failing_since = NULL
 WHERE subscription_id = $1
 
 -- delete_subscription --

@@ -14,7 +14,7 @@ WITH RECURSIVE walk AS (
     ) AS next
 )
 SELECT walk.status::text AS state, walk.subscription_id, s.deleted_at IS NOT NULL AS deleted,
-       s.status, s.rate_limit_per_second, s.rate_limit_burst,
+       s.status, s.rate_limit_per_second, s.rate_limit_burst, s.endpoint_version,
        coalesce(h.breaker, 'closed') AS breaker, coalesce(h.probe_at <= now(), false) AS probe_due,
        CASE WHEN h.breaker = 'closed' AND h.openings > 0
             THEN extract(epoch FROM now() - h.breaker_since)::float8 END AS closed_seconds

@@ -32,6 +32,8 @@ class Endpoint:
     closed_seconds: float | None
     rate_limit_per_second: float | None
     rate_limit_burst: int | None
+    # Another target_url is another endpoint.
+    endpoint_version: int
 
     @property
     def held_by(self) -> str | None:

@@ -101,7 +101,7 @@ class Turns:
         return limits, probes
 
     def _limit(self, endpoint: Endpoint, share: int, outstanding: int, now: float) -> _Limit:
-        window = self._windows[endpoint.subscription_id]
+        window = self._windows.to(endpoint.subscription_id, endpoint.endpoint_version)
         full, short = self._gates.is_full(endpoint.subscription_id), self._gates.is_short(endpoint.subscription_id)
         limit = _Limit(share, None)
         room = window.allowance(outstanding, full=full, short=short, now=now)

@@ -16,7 +16,7 @@ WITH free AS (
     RETURNING d.id, d.event_id, d.subscription_id, d.tenant_id, d.event_type, d.attempt_count, d.failure_count,
               d.created_at, d.expires_at <= now() AS expired
 )
-SELECT c.*, now() AS claimed_at, s.target_url, s.secret_key, s.sealed_secrets, s.deleted_at IS NOT NULL AS deleted,
+SELECT c.*, now() AS claimed_at, s.target_url, s.endpoint_version, s.secret_key, s.sealed_secrets, s.deleted_at IS NOT NULL AS deleted,
        s.timeout_seconds, s.retry_policy, s.sealed_headers, s.sealed_client_certificate,
        CASE WHEN s.status <> 'active' THEN s.status
             WHEN h.breaker = 'open' OR h.breaker = 'half_open' AND h.probe_delivery_id IS DISTINCT FROM c.id
@@ -144,10 +144,26 @@ SET attempt_count = d.attempt_count + late.attempts,
 FROM unnest($1::uuid[], $2::int[], $3::bool[]) AS late (id, attempts, delivered)
 WHERE d.id = late.id AND d.id = ANY($1::uuid[]) AND d.id BETWEEN $4 AND $5
 
+-- lock_endpoints --
+-- Locks those of the subscriptions $1 that are there and whose endpoint is still the one of version $2: what was seen of an
+-- earlier one does not count. None of them changes before the transaction ends.
+SELECT s.id
+FROM subscriptions s
+JOIN unnest($1::uuid[], $2::int[]) AS seen (id, endpoint_version)
+  ON seen.id = s.id AND seen.endpoint_version = s.endpoint_version
+WHERE s.deleted_at IS NULL
+ORDER BY s.id
+FOR SHARE OF s
+
+-- select_endpoint_versions --
+-- Reads which endpoint subscriptions ($1) have now.
+SELECT id, endpoint_version FROM subscriptions WHERE id = ANY($1::uuid[])
+
 -- insert_health --
--- Makes rows for subscriptions ($1) that had none, if they are there.
+-- Makes rows for locked subscriptions ($1) that had none.
 INSERT INTO subscription_health (subscription_id)
-SELECT id FROM subscriptions WHERE id = ANY($1::uuid[]) AND deleted_at IS NULL
+SELECT id FROM unnest($1::uuid[]) AS seen (id)
+ORDER BY id
 ON CONFLICT (subscription_id) DO NOTHING
 
 -- lock_health --
@@ -199,16 +215,19 @@ SET breaker = seen.breaker,
                          WHEN seen.only_failures THEN coalesce(h.failing_since, now()) ELSE now() END
 FROM seen
 WHERE h.subscription_id = seen.subscription_id
-RETURNING h.subscription_id, h.breaker, h.breaker_reason, h.failing_since
+RETURNING h.subscription_id, h.breaker, h.breaker_reason, now() - h.failing_since AS failing_for
 
 -- disable --
--- Disables subscriptions ($1) for the reasons $2, unless they are; answers those that were disabled by this call, and
--- what they were before. They are locked in one order everywhere.
+-- Disables subscriptions ($1) for the reasons $2, unless they are, or their endpoint is no longer the one of version $3;
+-- returns those that were disabled by this call, and what they were before. They are locked in one order everywhere.
 WITH before AS (
-    SELECT id, status FROM subscriptions
-    WHERE id = ANY($1::uuid[]) AND status <> 'disabled' AND deleted_at IS NULL
-    ORDER BY id
-    FOR UPDATE
+    SELECT s.id, s.status
+    FROM subscriptions s
+    JOIN unnest($1::uuid[], $3::int[]) AS seen (id, endpoint_version)
+      ON seen.id = s.id AND seen.endpoint_version = s.endpoint_version
+    WHERE s.status <> 'disabled' AND s.deleted_at IS NULL
+    ORDER BY s.id
+    FOR UPDATE OF s
 )
 UPDATE subscriptions s
 SET status = 'disabled', status_reason = i.reason, status_since = now(), updated_at = now(), version = version + 1

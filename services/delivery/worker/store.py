@@ -51,6 +51,8 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     timeout_seconds: float | None
     retry_policy: str | None
     target_url: str
+    # Of its endpoint: another target_url makes another one.
+    endpoint_version: int
     # As they are stored, for services/common/vault.py.
     secret_key: str | None
     sealed_secrets: bytes | None
@@ -96,6 +98,7 @@ class Sum(msgspec.Struct, frozen=True, kw_only=True):
     """What a worker saw of an endpoint since it wrote last."""
 
     subscription_id: UUID
+    endpoint_version: int
     successes: int
     failures: int
     # Of the failures, those after the last success.
@@ -115,7 +118,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     subscription_id: UUID
     breaker: str
     changed: bool
-    failing_since: datetime | None
+    # How long it has only failed, by the database's clock; None when it does not.
+    failing_for: timedelta | None
 
 
 class Disabled(msgspec.Struct, frozen=True, kw_only=True):
@@ -213,9 +217,16 @@ class Store:
         return changed
 
     async def record_health(self, sums: Sequence[Sum], settings: WorkerSettings) -> list[Verdict]:
-        """Adds what this worker saw to what all saw, and moves breakers accordingly; notes those that were moved."""
-        names = [seen.subscription_id for seen in sums]
+        """Add what this worker saw to what all saw, move breakers accordingly, and note those that were moved.
+
+        What was seen of an endpoint that its subscription no longer has is left out, and has no verdict.
+        """
         async with self.pool.acquire() as connection, connection.transaction():
+            versions = [seen.endpoint_version for seen in sums]
+            rows = await connection.fetch(SQL["lock_endpoints"], [seen.subscription_id for seen in sums], versions)
+            current = {row["id"] for row in rows}
+            sums = [seen for seen in sums if seen.subscription_id in current]
+            names = [seen.subscription_id for seen in sums]
             await connection.execute(SQL["insert_health"], names)
             locked = await connection.fetch(SQL["lock_health"], names)
             before = {row["subscription_id"]: row["breaker"] for row in locked}
@@ -243,15 +254,22 @@ class Store:
                 subscription_id=row["subscription_id"],
                 breaker=row["breaker"],
                 changed=row["breaker"] != before[row["subscription_id"]],
-                failing_since=row["failing_since"],
+                failing_for=row["failing_for"],
             )
             for row in rows
         ]
 
-    async def disable(self, reasons: Mapping[UUID, str], last_errors: Mapping[UUID, str]) -> list[Disabled]:
-        """Disables subscriptions for these reasons; answers those that were not disabled before, and notes them."""
+    async def disable(self, reasons: Mapping[UUID, str], sums: Sequence[Sum]) -> list[Disabled]:
+        """Disable subscriptions for these reasons; return those that were not disabled before, and note them.
+
+        `sums` are what was seen of them.
+        """
+        last_errors = {seen.subscription_id: seen.last_error for seen in sums}
+        versions = {seen.subscription_id: seen.endpoint_version for seen in sums}
         async with self.pool.acquire() as connection, connection.transaction():
-            rows = await connection.fetch(SQL["disable"], list(reasons), list(reasons.values()))
+            rows = await connection.fetch(
+                SQL["disable"], list(reasons), list(reasons.values()), [versions[name] for name in reasons]
+            )
             if rows:
                 await audit.record(connection, *(notices.disabled_entry(row) for row in rows), actor=audit.SYSTEM)
                 facts = (notices.disabled_fact(row, last_errors.get(row["id"])) for row in rows)
@@ -265,6 +283,11 @@ class Store:
             )
             for row in rows
         ]
+
+    async def endpoint_versions(self, subscription_ids: Sequence[UUID]) -> dict[UUID, int]:
+        """Return which endpoint each of the subscriptions has now."""
+        rows = await self.pool.fetch(SQL["select_endpoint_versions"], subscription_ids)
+        return {row["id"]: row["endpoint_version"] for row in rows}
 
     async def keep_worker(self, worker_id: UUID) -> None:
         """Says that a worker is there."""
@@ -360,6 +383,7 @@ def _claim(row: Any, token: UUID, asked_at: float) -> Claim:
         timeout_seconds=row["timeout_seconds"],
         retry_policy=row["retry_policy"],
         target_url=row["target_url"],
+        endpoint_version=row["endpoint_version"],
         secret_key=row["secret_key"],
         sealed_secrets=row["sealed_secrets"],
         sealed_headers=row["sealed_headers"],

@@ -18,7 +18,7 @@ from services.delivery.worker.deliverer import Deliverer
 from services.delivery.worker.outcomes import Recorder
 from services.delivery.worker.scheduler import Scheduler
 from services.delivery.worker.sender import Sender
-from services.delivery.worker.store import Store
+from services.delivery.worker.store import Store, Sum
 from tests.integration.delivery.ringing import RUNG, ring
 from tests.integration.delivery.world import Client, Counted, World, outcomes, until_true
 from tests.support.encryption import vault
@@ -527,7 +527,11 @@ async def test_racing_workers_disable_once(world: World) -> None:
     subscription = await world.subscription("http://127.0.0.1:1/")
     version = (await subscription_row(world, subscription))["version"]
     store = Store(world.pool, world.worker_settings())
-    answers = await asyncio.gather(*(store.disable({subscription: "gone"}, {}) for _ in range(8)))
+    seen = Sum(
+        subscription_id=subscription, endpoint_version=1, successes=0, failures=1, unbroken=1, probe=None, gone=True,
+        too_many=None, last_error="",
+    )  # fmt: skip
+    answers = await asyncio.gather(*(store.disable({subscription: "gone"}, [seen]) for _ in range(8)))
     assert sum(map(len, answers)) == 1
     row = await subscription_row(world, subscription)
     assert (row["status"], row["status_reason"], row["version"]) == ("disabled", "gone", version + 1)

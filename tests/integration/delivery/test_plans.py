@@ -216,8 +216,8 @@ def by_id(data: Data) -> dict[str, tuple[str, list[Any]]]:
 
 
 BY_ID = [
-    "claim", "renew", "record", "lock_late",
-    "select_attempts_of_claims", "record_late", "settle_late", "select_payload", "take_due", "expire_leases", "mark_due",
+    "claim", "renew", "record", "lock_late", "select_attempts_of_claims", "record_late", "settle_late",
+    "select_payload", "take_due", "expire_leases", "mark_due",
     "end_waiting", "select_event_deliveries", "select_delivery", "select_attempts", "event_exists", "lock_delivery",
     "retry_delivery", "cancel_delivery",
 ]  # fmt: skip

@@ -192,6 +192,36 @@ async def test_enabling_closes_the_breaker_and_forgets_the_failures(ingest: Inge
     assert (health["openings"], health["probe_at"], health["failing_since"]) == (0, None, None)
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [
+        "https://other.example/hook",
+        "https://receiver.example:8443/hook",
+        "http://receiver.example/hook",
+        "https://receiver.example/repaired",
+        "https://receiver.example/hook?token=repaired",
+    ],
+)
+async def test_another_target_begins_with_a_closed_breaker_and_no_failures(ingest: Ingest, changed: str) -> None:
+    made = await ingest.create("https://receiver.example/hook")
+    await fail(ingest, made.id, "open")
+    assert (await ingest.update(made.id, changed)).breaker == pb.Breaker(state=pb.BREAKER_STATE_CLOSED)
+    assert (await ingest.get(made.id)).breaker == pb.Breaker(state=pb.BREAKER_STATE_CLOSED)
+    assert (await row(ingest, made.id))["endpoint_version"] == 2
+
+
+@pytest.mark.parametrize(
+    "spelled",
+    ["https://receiver.example/hook", "HTTPS://Receiver.Example:443/hook", "https://receiver.example/hook#part"],
+)
+async def test_the_same_target_keeps_its_breaker_however_it_is_spelled(ingest: Ingest, spelled: str) -> None:
+    made = await ingest.create("https://receiver.example/hook")
+    await fail(ingest, made.id, "open")
+    updated = await ingest.update(made.id, spelled, description="another")
+    assert (updated.breaker.state, updated.breaker.consecutive_failures) == (pb.BREAKER_STATE_OPEN, 17)
+    assert (await row(ingest, made.id))["endpoint_version"] == 1
+
+
 @pytest.mark.parametrize("verb", ["Enable", "Resume"])
 async def test_a_call_that_changes_nothing_leaves_the_breaker_alone(ingest: Ingest, verb: str) -> None:
     made = await ingest.create()
