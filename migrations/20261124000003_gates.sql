@@ -9,7 +9,7 @@ ALTER TABLE subscriptions
     -- Whether events are stored for it while it is disabled.
     ADD COLUMN keep_when_disabled boolean NOT NULL DEFAULT true,
     -- Null: no limit.
-    ADD COLUMN rate_limit_per_second double precision CHECK (rate_limit_per_second > 0),
+    ADD COLUMN rate_limit_per_second double precision CHECK (rate_limit_per_second >= 0.001),
     -- Null: what the rate allows in a second, and one at least.
     ADD COLUMN rate_limit_burst integer CHECK (rate_limit_burst >= 1),
     -- Null: DELIVERY_TIMEOUT_SECONDS.

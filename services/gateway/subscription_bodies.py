@@ -108,11 +108,11 @@ class SubscriptionBody(schemas.Request):
     )
     rate_limit_per_second: float | None = Field(
         None,
-        gt=0,
+        ge=0.001,
         le=100_000,
         strict=True,
         allow_inf_nan=False,
-        description="Requests a second at most; what is more waits. Absent or null: no limit.",
+        description="Requests a second at most, at least 0.001; what is more waits. Absent or null: no limit.",
     )
     rate_limit_burst: int | None = Field(
         None,
