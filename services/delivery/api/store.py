@@ -111,6 +111,7 @@ class Store:
             ringing = row["steady"] and may_ring(row["subscription_id"])
             hold_seconds = RUNG_SECONDS if ringing else 0
             await connection.fetchrow(SQL["retry_delivery"], delivery_id, hold_seconds, self._expiry_hours)
+            await connection.execute(SQL["ask_for_probe"], row["subscription_id"], delivery_id)
             await _tell(connection, Action.RETRY_DELIVERY, row, after="pending")
             return await self._read(connection, tenant_id, delivery_id), ringing, row["traceparent"]
 

@@ -16,6 +16,7 @@ WITH RECURSIVE walk AS (
 SELECT walk.status::text AS state, walk.subscription_id, s.deleted_at IS NOT NULL AS deleted,
        s.status, s.rate_limit_per_second, s.rate_limit_burst, s.endpoint_version,
        coalesce(h.breaker, 'closed') AS breaker, coalesce(h.probe_at <= now(), false) AS probe_due,
+       CASE WHEN h.breaker = 'open' THEN h.probe_delivery_id END AS probe_asked_for,
        CASE WHEN h.breaker = 'closed' AND h.openings > 0
             THEN extract(epoch FROM now() - h.breaker_since)::float8 END AS closed_seconds
 FROM walk
@@ -86,18 +87,33 @@ SELECT id, subscription_id, status = 'pending' AS pending FROM taken
 
 -- begin_probes --
 -- Half opens the breakers of subscriptions ($1) whose cool-down is over, each for one delivery ($2), and for $3 seconds.
+-- Those that somebody else holds locked are his.
+WITH due AS (
+    SELECT subscription_id FROM subscription_health
+    WHERE subscription_id = ANY($1::uuid[]) AND breaker IN ('open', 'half_open') AND probe_at <= now()
+    ORDER BY subscription_id
+    FOR UPDATE SKIP LOCKED
+)
 UPDATE subscription_health h
 SET breaker = 'half_open', breaker_since = CASE WHEN h.breaker = 'half_open' THEN h.breaker_since ELSE now() END,
     probe_at = now() + make_interval(secs => $3), probe_delivery_id = probe.delivery_id
 FROM unnest($1::uuid[], $2::uuid[]) AS probe (subscription_id, delivery_id)
+JOIN due ON due.subscription_id = probe.subscription_id
 WHERE h.subscription_id = probe.subscription_id AND h.breaker IN ('open', 'half_open') AND h.probe_at <= now()
 RETURNING h.subscription_id
 
 -- give_up_probes --
 -- Makes half open breakers ($1) ready for another probe at once.
-UPDATE subscription_health
+WITH locked AS (
+    SELECT subscription_id FROM subscription_health
+    WHERE subscription_id = ANY($1::uuid[]) AND breaker = 'half_open'
+    ORDER BY subscription_id
+    FOR UPDATE
+)
+UPDATE subscription_health h
 SET probe_at = now(), probe_delivery_id = NULL
-WHERE subscription_id = ANY($1::uuid[]) AND breaker = 'half_open'
+FROM locked
+WHERE h.subscription_id = locked.subscription_id AND h.breaker = 'half_open'
 
 -- find_expired --
 -- Locks those of the $2 longest waiting deliveries of each of the subscriptions $1 that are past their expiry.

@@ -28,6 +28,8 @@ class Endpoint:
     breaker: str
     # Whether the breaker's cool-down is over, or the probe that was out is taken for lost.
     probe_due: bool
+    # The delivery that somebody retried by hand while the breaker was open: it is to be the probe.
+    probe_asked_for: UUID | None
     # How long ago the breaker closed; None when it never opened.
     closed_seconds: float | None
     rate_limit_per_second: float | None
