@@ -242,6 +242,9 @@ class Subscription(schemas.Answer):
     retry_policy: retry_policies.RetryPolicy | None = Field(
         description="Whole, with the service's defaults where the request had none; null: the service's own."
     )
+    effective_retry_policy: retry_policies.RetryPolicy = Field(
+        description="The policy that its deliveries follow, the service's default included."
+    )
     header_names: list[str] = Field(
         description="Names of the headers that each request carries besides the service's own.",
         examples=[["Authorization"]],
@@ -325,6 +328,7 @@ def answered(message: pb.Subscription) -> Subscription:
         rate_limit_burst=message.rate_limit_burst if message.HasField("rate_limit_burst") else None,
         timeout_seconds=message.timeout_seconds if message.HasField("timeout_seconds") else None,
         retry_policy=retry_policies.answered(message),
+        effective_retry_policy=retry_policies.effective(message),
         header_names=list(message.header_names),
         # An ingest of a version before, and an answer that one kept, say neither this nor the kind.
         verify=_VERIFIED.get(message.verification, "auto"),

@@ -264,6 +264,25 @@ async def test_a_retry_policy_is_answered_whole(ingest: Ingest) -> None:
     ]
 
 
+async def test_the_policy_that_deliveries_follow_is_told_whatever_kind_it_is(ingest: Ingest) -> None:
+    default = pb.RetryPolicy(base_seconds=5, factor=2, cap_seconds=3600, limit=5)
+    asked = {
+        pb.RetryPolicy(delays_seconds=[1, 60]).SerializeToString(): pb.RetryPolicy(delays_seconds=[1, 60]),
+        pb.RetryPolicy(limit=2).SerializeToString(): pb.RetryPolicy(
+            base_seconds=5, factor=2, cap_seconds=3600, limit=2
+        ),
+        pb.RetryPolicy(name="standard-webhooks").SerializeToString(): pb.RetryPolicy(
+            delays_seconds=[5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400]
+        ),
+    }
+    assert (await ingest.create()).effective_retry_policy == default
+    for policy, expected in asked.items():
+        made = await ingest.create(retry_policy=pb.RetryPolicy.FromString(policy))
+        assert made.effective_retry_policy == expected
+        assert (await ingest.get(made.id)).effective_retry_policy == expected
+        assert (await ingest.update(made.id)).effective_retry_policy == default
+
+
 async def test_a_retry_policy_is_stored_as_a_document(ingest: Ingest) -> None:
     made = await ingest.create(retry_policy=pb.RetryPolicy(delays_seconds=[1e9 / 2**12, 1e-300]))
     assert json.loads((await row(ingest, made.id))["retry_policy"]) == {"delays_seconds": [1e9 / 2**12, 1e-300]}
