@@ -165,10 +165,13 @@ RETURNING version
 -- insert_events --
 -- Stores events ($1 to $5, and $11) and, for those that are new, their deliveries ($6 to $10), each left alone by the dispatcher
 -- for the seconds of $9; answers the ids of the new events.
--- An event that is there already came with an earlier try of the same call, and so did its deliveries.
+-- An event that is there already came with an earlier try of the same call, and so did its deliveries. Rows go in by id, so
+-- that a call and its repetition in another batch never wait for each other.
 WITH stored AS (
     INSERT INTO webhook_events (id, tenant_id, event_type, content_type, payload, traceparent)
     SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bytea[], $11::text[])
+        AS e (id, tenant_id, event_type, content_type, payload, traceparent)
+    ORDER BY e.id
     ON CONFLICT (id) DO NOTHING
     RETURNING id, tenant_id, event_type
 ), delivered AS (
@@ -178,6 +181,7 @@ WITH stored AS (
     FROM unnest($6::uuid[], $7::uuid[], $8::uuid[], $9::float8[])
         AS d (id, event_id, subscription_id, hidden_seconds)
     JOIN stored ON stored.id = d.event_id
+    ORDER BY d.id
     ON CONFLICT (id) DO NOTHING
 )
 SELECT id FROM stored

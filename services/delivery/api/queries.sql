@@ -38,7 +38,7 @@ ORDER BY id DESC LIMIT $5
 
 -- lock_delivery --
 -- Locks one delivery of a tenant, with what decides whether it can be sent again.
-SELECT d.*, s.deleted_at IS NOT NULL AS subscription_deleted, s.status = 'disabled' AS subscription_disabled,
+SELECT d.*, now() AS now, s.deleted_at IS NOT NULL AS subscription_deleted, s.status = 'disabled' AS subscription_disabled,
        s.status = 'active' AND s.rate_limit_per_second IS NULL AND coalesce(h.breaker, 'closed') = 'closed' AS steady,
        EXISTS (SELECT FROM webhook_events e WHERE e.id = d.event_id) AS payload_retained,
        (SELECT e.traceparent FROM webhook_events e WHERE e.id = d.event_id) AS traceparent

@@ -27,14 +27,16 @@ SMALLEST_SECONDS = 0.05
 SHARE_SECONDS = 5.0
 
 # Takes up to ARGV[3] tokens out of a bucket that ARGV[1] a second flow into and that holds ARGV[2]; answers how many,
-# and the milliseconds until there is one more. It forgets itself when it would be full again.
+# and the milliseconds until there is one more. It forgets itself when it would be full again. One that is dated
+# ahead, or owes tokens, would withhold deliveries for as long: it counts from now, and from none.
 _TAKE = """
 local time = redis.call('TIME')
 local now = time[1] + time[2] / 1000000
 local rate, size, wanted = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local bucket = redis.call('HMGET', KEYS[1], 'tokens', 'at')
 local tokens = tonumber(bucket[1] or size)
-tokens = math.min(size, tokens + math.max(0, now - tonumber(bucket[2] or now)) * rate)
+local at = math.min(now, tonumber(bucket[2] or now))
+tokens = math.min(size, math.max(0, tokens) + (now - at) * rate)
 local taken = math.min(wanted, math.floor(tokens))
 tokens = tokens - taken
 redis.call('HSET', KEYS[1], 'tokens', tostring(tokens), 'at', string.format('%.6f', now))

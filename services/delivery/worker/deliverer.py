@@ -6,7 +6,7 @@ import ssl
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 
 import structlog
 
@@ -148,7 +148,7 @@ class Deliverer:
         held.attempts.append(attempt)
         if span is not None:
             attempt_spans.end(span, attempt)
-        held.retry_after_seconds = 0.0 if answer is None else self._retry_after(answer)
+        held.retry_after_seconds = 0.0 if answer is None else self._retry_after(answer, claim.at(ended))
         metrics.ATTEMPTS.labels(attempt.outcome).inc()
         metrics.ATTEMPT_SECONDS.observe(ended - started)
         if attempt.outcome == SUCCESS:
@@ -189,12 +189,14 @@ class Deliverer:
             raise SendError(Failure.SECRET_UNREADABLE, message) from None
         signers = secrets.signers(claim.claimed_at)
         trace = span.traceparent if span is not None and self._tells_receivers else None
-        return request.build(claim, signers, own, payload, int(time.time()), identity=identity, trace=trace)
+        return request.build(
+            claim, signers, own, payload, int(claim.at(time.monotonic()).timestamp()), identity=identity, trace=trace
+        )
 
-    def _retry_after(self, answer: Answer) -> float:
+    def _retry_after(self, answer: Answer, now: datetime) -> float:
         if answer.retry_after is None or answer.status_code not in _UNWILLING:
             return 0.0
-        return min(retry_after.seconds(answer.retry_after, datetime.now(UTC)), self._retry_after_cap_seconds)
+        return min(retry_after.seconds(answer.retry_after, now), self._retry_after_cap_seconds)
 
     def _describe(
         self, claim: Claim, started: float, ended: float, answer: Answer | None, failure: SendError | None

@@ -39,7 +39,7 @@ async def lose(world: World, claimed: Claim) -> None:
 
 async def retry(world: World, delivery_id: UUID) -> None:
     identity.CALLER.set(identity.INTERNAL)
-    await Api(world.pool, expiry_hours=168).retry("default", delivery_id, may_ring=lambda _: False)
+    await Api(world.pool, expiry_hours=168, retention_hours=72).retry("default", delivery_id, may_ring=lambda _: False)
 
 
 def outcome(claimed: Claim, *kinds: str) -> Outcome:
@@ -163,5 +163,5 @@ async def test_a_delivery_whose_day_is_no_longer_kept_is_passed_over(world: Worl
     await world.pool.execute("DELETE FROM webhook_deliveries WHERE id = $1", delivery_id)
     assert await store.record([outcome(first, "success")]) == {}
     with pytest.raises(errors.NotFound):
-        await Api(world.pool, expiry_hours=168).delivery("default", delivery_id)
+        await Api(world.pool, expiry_hours=168, retention_hours=72).delivery("default", delivery_id)
     assert await world.attempts(delivery_id) == []

@@ -119,6 +119,19 @@ async def test_a_bucket_that_redis_refuses_is_logged_and_costs_no_other_its_own(
         assert (await limiter.take(asked(1)))[1].number == (rate == 1.0)
 
 
+@pytest.mark.parametrize("bucket", [{"tokens": "0", "at": "9999999999"}, {"tokens": "-1000000", "at": "0"}])
+async def test_a_bucket_that_is_dated_ahead_or_owes_tokens_withholds_nothing_for_long(
+    redis_url: str, bucket: dict[str, str]
+) -> None:
+    async with limiters(redis_url, 1) as (limiter,):
+        await limiter._redis.hset(KEY + str(SUBSCRIPTION), mapping=bucket)
+
+        async def granted() -> bool:
+            return (await take(limiter, demand(10, 1))).number == 1
+
+        await wait_until(granted, 2, what="a token")
+
+
 async def test_a_change_of_the_limit_holds_at_once(redis_url: str) -> None:
     async with limiters(redis_url, 1) as (limiter,):
         await take(limiter, demand(0.01, 0, burst=1_000))

@@ -71,7 +71,7 @@ class Delivery:
         self.world = world
         self.workers = Store(world.pool, world.worker_settings())
         self.turns = Turns(world.pool, lease_seconds=60)
-        self.api = Api(world.pool, expiry_hours=168)
+        self.api = Api(world.pool, expiry_hours=168, retention_hours=72)
         self.id = delivery_id
         self.subscription = subscription
         self.model = Model()
