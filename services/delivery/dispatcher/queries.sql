@@ -99,7 +99,7 @@ SET breaker = 'half_open', breaker_since = CASE WHEN h.breaker = 'half_open' THE
     probe_at = now() + make_interval(secs => $3), probe_delivery_id = probe.delivery_id
 FROM unnest($1::uuid[], $2::uuid[]) AS probe (subscription_id, delivery_id)
 JOIN due ON due.subscription_id = probe.subscription_id
-WHERE h.subscription_id = probe.subscription_id AND h.breaker IN ('open', 'half_open') AND h.probe_at <= now()
+WHERE h.subscription_id = probe.subscription_id
 RETURNING h.subscription_id
 
 -- give_up_probes --
@@ -113,7 +113,7 @@ WITH locked AS (
 UPDATE subscription_health h
 SET probe_at = now(), probe_delivery_id = NULL
 FROM locked
-WHERE h.subscription_id = locked.subscription_id AND h.breaker = 'half_open'
+WHERE h.subscription_id = locked.subscription_id
 
 -- find_expired --
 -- Locks those of the $2 longest waiting deliveries of each of the subscriptions $1 that are past their expiry.
