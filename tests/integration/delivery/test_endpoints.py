@@ -62,7 +62,7 @@ async def test_what_waits_behind_the_breaker_of_an_endpoint_goes_to_the_next_one
 
         async def opened() -> bool:
             query = "SELECT breaker FROM subscription_health WHERE subscription_id = $1"
-            return await world.pool.fetchval(query, subscription) == "open"
+            return bool(await world.pool.fetchval(query, subscription) == "open")
 
         await until_true(opened, "an open breaker", SOON)
         await world.change_target(subscription, receiver.url("/new"))

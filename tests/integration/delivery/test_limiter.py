@@ -124,7 +124,8 @@ async def test_a_bucket_that_is_dated_ahead_or_owes_tokens_withholds_nothing_for
     redis_url: str, bucket: dict[str, str]
 ) -> None:
     async with limiters(redis_url, 1) as (limiter,):
-        await limiter._redis.hset(KEY + str(SUBSCRIPTION), mapping=bucket)
+        for name, value in bucket.items():
+            await limiter._redis.hset(KEY + str(SUBSCRIPTION), name, value)
 
         async def granted() -> bool:
             return (await take(limiter, demand(10, 1))).number == 1
