@@ -13,7 +13,7 @@ from tests.integration.delivery.world import World, until_true
 from tests.support.receiver import Receiver, Reply
 
 SOON = 15.0
-QUICK: dict[str, Any] = {"retry_base_seconds": 0.05, "retry_limit": 100, "breaker_failures": 3}
+QUICK: dict[str, Any] = {"retry_base_seconds": 0.05, "retry_limit": 50, "breaker_failures": 3}
 
 
 def seen(subscription: UUID, endpoint_version: int, *, gone: bool = False) -> Sum:

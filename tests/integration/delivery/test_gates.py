@@ -31,7 +31,7 @@ SOON = 30.0
 BREAKER: dict[str, Any] = {
     "worker_concurrency": 4,
     "retry_base_seconds": 0.05,
-    "retry_limit": 100,
+    "retry_limit": 50,
     "breaker_failures": 3,
     "breaker_cooldown_seconds": 100.0,
     "breaker_cooldown_cap_seconds": 10_000.0,
