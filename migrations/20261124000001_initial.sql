@@ -52,7 +52,7 @@ CREATE TABLE webhook_deliveries (
     -- Identifies the claim that owns the row while it is in flight.
     claim_token       uuid,
     status            delivery_status NOT NULL DEFAULT 'pending',
-    -- Attempts begun.
+    -- Attempts in delivery_attempts. They are numbered by it, in the order in which they are recorded.
     attempt_count     integer NOT NULL DEFAULT 0,
     -- Attempts that count toward RETRY_LIMIT, since the beginning or the last manual retry.
     failure_count     integer NOT NULL DEFAULT 0,
@@ -74,8 +74,12 @@ CREATE TABLE delivery_attempts (
     subscription_id uuid NOT NULL,
     started_at      timestamptz NOT NULL,
     recorded_at     timestamptz NOT NULL DEFAULT now(),
+    -- The claim that the attempt was made under, and which request of that claim it is: 1, or 2 for the one that follows
+    -- at once when a kept connection turns out to be dead.
+    claim_token     uuid NOT NULL,
     number          integer NOT NULL,
     duration_ms     integer,
+    request         smallint NOT NULL,
     status_code     smallint,
     -- Whether this attempt ended its delivery.
     final           boolean NOT NULL,
@@ -84,7 +88,7 @@ CREATE TABLE delivery_attempts (
     tenant_id       text NOT NULL,
     error_message   text,
     response_body   text,
-    PRIMARY KEY (delivery_id, number)
+    PRIMARY KEY (delivery_id, claim_token, request)
 ) PARTITION BY RANGE (delivery_id);
 -- Attempts are appended in the order of recorded_at: a block range index finds the last minutes at no cost per row.
 -- A roll-up reads the index of every partition whole: smaller ranges would make that dear on a full day, and fill

@@ -9,13 +9,15 @@ ALTER TABLE subscriptions
     -- Whether events are stored for it while it is disabled.
     ADD COLUMN keep_when_disabled boolean NOT NULL DEFAULT true,
     -- Null: no limit.
-    ADD COLUMN rate_limit_per_second double precision CHECK (rate_limit_per_second > 0),
+    ADD COLUMN rate_limit_per_second double precision CHECK (rate_limit_per_second >= 0.001),
     -- Null: what the rate allows in a second, and one at least.
     ADD COLUMN rate_limit_burst integer CHECK (rate_limit_burst >= 1),
     -- Null: DELIVERY_TIMEOUT_SECONDS.
     ADD COLUMN timeout_seconds double precision CHECK (timeout_seconds BETWEEN 1 AND 30),
     -- Null: RETRY_LIMIT and its companions. Else what services/common/retry_policy.py reads.
-    ADD COLUMN retry_policy jsonb;
+    ADD COLUMN retry_policy jsonb,
+    -- Counts the endpoints it had: another target_url is another one, and what was learned of one says nothing of the next.
+    ADD COLUMN endpoint_version integer NOT NULL DEFAULT 1;
 
 -- What attempts made of an endpoint. Written when something changes, at most once a second by each worker; an endpoint
 -- that never failed has no row.
@@ -53,4 +55,5 @@ ALTER TABLE subscriptions
     DROP COLUMN rate_limit_per_second,
     DROP COLUMN rate_limit_burst,
     DROP COLUMN timeout_seconds,
-    DROP COLUMN retry_policy;
+    DROP COLUMN retry_policy,
+    DROP COLUMN endpoint_version;

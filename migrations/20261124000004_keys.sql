@@ -22,7 +22,7 @@ CREATE TABLE api_keys (
     -- To about a minute; written in the background.
     last_used_at        timestamptz,
     -- Null: API_KEY_REQUESTS_PER_SECOND.
-    requests_per_second double precision CHECK (requests_per_second > 0)
+    requests_per_second double precision CHECK (requests_per_second >= 0.001)
 );
 CREATE INDEX api_keys_by_tenant ON api_keys (tenant_id, id);
 

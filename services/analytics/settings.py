@@ -5,20 +5,17 @@ from typing import Annotated
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
+from services.common.retry_policy import RetrySettings
 from services.common.settings import GrpcServerSettings, Port, PostgresSettings
 from services.common.tracing.settings import TracingDoorSettings
 
 
-class AnalyticsSettings(PostgresSettings, GrpcServerSettings, TracingDoorSettings):
+class AnalyticsSettings(PostgresSettings, GrpcServerSettings, RetrySettings, TracingDoorSettings):
     """Everything the analytics process reads from the environment."""
 
     grpc_port: Port = 50053
-    # Hours that events, deliveries, attempts and their statistics are kept, counted from the end of their UTC day.
-    log_retention_hours: PositiveInt = 72
     # Hours that entries of the audit log are kept.
     audit_retention_hours: PositiveInt = 8760
-    # Hours after which an unfinished delivery ends; until then it holds its day back from retention.
-    delivery_expiry_hours: PositiveInt = 168
     # Seconds between two roll-ups: how old statistics get.
     rollup_interval_seconds: PositiveFloat = 5.0
     # Seconds between two passes of retention.

@@ -27,16 +27,20 @@ FULL_MILLISECONDS = 500
 INTERVAL_SECONDS = 0.25
 TIMEOUT_SECONDS = 0.25
 
-# Adds entries, drops what ran out, and answers all that is left. ARGV: milliseconds that new entries hold, the entries.
+# Adds entries, drops what ran out, and returns all that is left. What is dated ahead of its hold is dropped, too: none
+# of our processes wrote it, and it would withhold a subscription's bells until then. ARGV: milliseconds that entries
+# are valid, the new ones.
 _EXCHANGE = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 for i = 2, #ARGV do redis.call('ZADD', KEYS[1], now + ARGV[1], ARGV[i]) end
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '(' .. now + ARGV[1], '+inf')
 return redis.call('ZRANGE', KEYS[1], 0, -1)
 """
 # More entries than this go in another call.
 _AT_ONCE = 1_000
+UUID_BYTES = 16
 
 
 class Gates:
@@ -92,4 +96,4 @@ class Gates:
             sent = [own.pop() for _ in range(min(len(own), _AT_ONCE))]
             entries = await self._exchange(keys=[key], args=[milliseconds, *(entry.bytes for entry in sent)])
             if len(sent) < _AT_ONCE:
-                return {UUID(bytes=entry) for entry in entries} | own
+                return {UUID(bytes=entry) for entry in entries if len(entry) == UUID_BYTES} | own

@@ -11,6 +11,7 @@ from services.common import errors
 
 _VERSION = 7
 _MILLISECONDS_SHIFT = 80
+_DAY_SECONDS = 86_400
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MAX_CLOCK_DIFFERENCE_SECONDS = 300
 
@@ -34,6 +35,11 @@ def parse(field: str, text: str) -> UUID:
 def seconds(value: UUID) -> float:
     """The Unix time in seconds that a UUIDv7 carries."""
     return (value.int >> _MILLISECONDS_SHIFT) / 1000
+
+
+def end_of_day(value: UUID) -> datetime:
+    """Return the end of the UTC day that a UUIDv7 belongs to, from which its retention counts."""
+    return datetime.fromtimestamp(seconds(value) // _DAY_SECONDS * _DAY_SECONDS + _DAY_SECONDS, UTC)
 
 
 def least_at(moment: datetime) -> UUID:

@@ -1,9 +1,16 @@
 -- mark_due --
 -- Makes pending deliveries due at once, for nobody will send them now ($2 and $3: least and greatest id). Those that were
 -- never attempted stand again where they arrived.
-UPDATE webhook_deliveries
-SET next_attempt_at = CASE WHEN attempt_count = 0 THEN created_at ELSE now() END
-WHERE id = ANY($1::uuid[]) AND id BETWEEN $2 AND $3 AND status = 'pending'
+WITH locked AS (
+    SELECT id FROM webhook_deliveries
+    WHERE id = ANY($1::uuid[]) AND id BETWEEN $2 AND $3 AND status = 'pending'
+    ORDER BY id
+    FOR UPDATE
+)
+UPDATE webhook_deliveries d
+SET next_attempt_at = CASE WHEN d.attempt_count = 0 THEN d.created_at ELSE now() END
+FROM locked
+WHERE d.id = locked.id AND d.id = ANY($1::uuid[]) AND d.id BETWEEN $2 AND $3 AND d.status = 'pending'
 
 -- lock_waiting --
 -- Locks at most $2 waiting deliveries of each of the subscriptions $1, due or not.

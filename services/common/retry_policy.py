@@ -1,9 +1,13 @@
-"""When a failed delivery is tried again: the service's own policy, or that of a subscription.
+"""When a failed delivery is tried again: the default policy, or that of a subscription.
+
+The default is the schedule of Standard Webhooks up to its step of 20 hours, so that deliveries outlast two days without
+an answer. In development, and where RETRY_LIMIT or one of its companions is set, it is exponential.
 
 A subscription's policy is exponential, explicit (each delay by itself) or named. Ingest checks it and stores it whole,
 without holes for defaults, so that it goes on to mean what was checked; a worker reads it with `stored`.
 """
 
+import dataclasses
 import functools
 import math
 import random
@@ -14,6 +18,7 @@ from typing import Annotated, Self
 import msgspec
 import structlog
 from pydantic import Field, NonNegativeInt, PositiveFloat, model_validator
+from pydantic_core import PydanticCustomError
 
 from services.common import errors
 from services.common.settings import ExpirySettings
@@ -25,6 +30,10 @@ STANDARD_WEBHOOKS = "standard-webhooks"
 _NAMED: dict[str, tuple[float, ...]] = {
     STANDARD_WEBHOOKS: (5.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0, 50400.0, 72000.0, 86400.0)
 }
+# The last step of a day would outlast LOG_RETENTION_HOURS.
+DEFAULT_DELAYS_SECONDS = _NAMED[STANDARD_WEBHOOKS][:-1]
+# What makes the default policy exponential when it is set.
+_EXPONENTIAL = frozenset({"retry_limit", "retry_base_seconds", "retry_factor", "retry_cap_seconds"})
 # Of a subscription's policy.
 MAX_RETRIES = 100
 # Far beyond every expiry, and near enough to be stored in a few digits.
@@ -35,7 +44,8 @@ MAX_NUMBER = 1e9
 class RetryPolicy:
     """Delay before retry n, from 1: base * factor^(n-1), at most the cap, then more or less the jitter.
 
-    Where there are `delays_seconds` it is the n-th of them, more or less the jitter.
+    Where there are `delays_seconds` it is the n-th of them, more or less the jitter; base, factor and cap are then what
+    the policy of a subscription is filled up with.
     """
 
     limit: int
@@ -66,7 +76,7 @@ class RetryPolicy:
 
 
 class RetrySettings(ExpirySettings):
-    """The service's own policy: workers follow it, and ingest fills a subscription's policy up with it."""
+    """The default policy: workers follow it, and ingest fills a subscription's policy up with it."""
 
     # Attempts after the first one.
     retry_limit: Annotated[NonNegativeInt, Field(le=10_000)] = 5
@@ -77,27 +87,36 @@ class RetrySettings(ExpirySettings):
     retry_jitter: Annotated[float, Field(ge=0, lt=1)] = 0.1
 
     @model_validator(mode="after")
-    def _retries_end_before_the_expiry(self) -> Self:
-        total, expiry = self.retry_policy.total_seconds, self.delivery_expiry_hours * 3600
-        if total > expiry:
-            took = f"{math.ceil(total)} s" if math.isfinite(total) else "for ever"
-            message = (
-                f"the retries of retry_limit, retry_base_seconds, retry_factor and retry_cap_seconds take {took} "
-                f"with retry_jitter, longer than delivery_expiry_hours: {expiry} s"
-            )
-            raise ValueError(message)
+    def _retries_fit(self) -> Self:
+        total = self.retry_policy.total_seconds
+        for name, hours in (
+            ("DELIVERY_EXPIRY_HOURS", self.delivery_expiry_hours),
+            ("LOG_RETENTION_HOURS", self.log_retention_hours),
+        ):
+            if total > hours * 3600:
+                raise PydanticCustomError("too long", "{why}", {"why": self._too_long(total, name, hours)})
         return self
+
+    def _too_long(self, total: float, name: str, hours: int) -> str:
+        if not math.isfinite(total):
+            return f"the retries of RETRY_BASE_SECONDS and RETRY_CAP_SECONDS have no end, beyond {name}={hours}"
+        needed = f"set it to at least {math.ceil(total / 3600)}, or RETRY_LIMIT and RETRY_BASE_SECONDS to less"
+        return f"the default retries take up to {math.ceil(total)} s, longer than {name}={hours}: {needed}"
 
     @property
     def retry_policy(self) -> RetryPolicy:
         """The policy of subscriptions without one of their own."""
-        return RetryPolicy(
+        exponential = RetryPolicy(
             limit=self.retry_limit,
             jitter=self.retry_jitter,
             base_seconds=self.retry_base_seconds,
             factor=self.retry_factor,
             cap_seconds=self.retry_cap_seconds,
         )
+        if self.development or self.model_fields_set & _EXPONENTIAL:
+            return exponential
+        delays = DEFAULT_DELAYS_SECONDS
+        return dataclasses.replace(exponential, limit=len(delays), delays_seconds=delays)
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -207,10 +207,12 @@ def _usable_key(key: str, others: ValidationInfo, *, prefix: str, required: bool
 
 
 class ExpirySettings(Settings):
-    """How long a delivery lives."""
+    """How long a delivery lives, and how long it is kept."""
 
     # Past it a delivery that has not ended is failed with reason "expired".
     delivery_expiry_hours: PositiveInt = 168
+    # Hours that events, deliveries, attempts and their statistics are kept, counted from the end of their UTC day.
+    log_retention_hours: PositiveInt = 72
 
 
 class EgressSettings(Settings):

@@ -40,6 +40,14 @@ def host_of(url: str) -> str:
         return ""
 
 
+def same(url: str, other: str) -> bool:
+    """Return whether requests to two URLs are the same, however the URLs are spelled."""
+    try:
+        return url == other or parse(url) == parse(other)
+    except ValueError:  # one was stored when it was still taken
+        return False
+
+
 def parse(url: str) -> Target:
     """ValueError saying what a URL must be, after the words "the target"."""
     if not url:

@@ -58,7 +58,10 @@ async def serve(process: lifecycle.Process, settings: DeliverySettings) -> Async
             stack.push_async_callback(process.cancel, loop)
 
         def register(server: grpc.aio.Server) -> None:
-            service = DeliveryService(Store(pool, expiry_hours=settings.delivery_expiry_hours), ringer, gates, turns)
+            deliveries = Store(
+                pool, expiry_hours=settings.delivery_expiry_hours, retention_hours=settings.log_retention_hours
+            )
+            service = DeliveryService(deliveries, ringer, gates, turns)
             deliveries_pb2_grpc.add_DeliveryServiceServicer_to_server(service, server)
 
         authenticator = Authenticator(settings, callers.find)

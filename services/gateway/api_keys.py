@@ -53,7 +53,7 @@ class ApiKeyBody(schemas.Request):
     expires_at: schemas.Moment | None = Field(None, description="Past this it is refused. Absent or null: never.")
     requests_per_second: float | None = Field(
         None,
-        gt=0,
+        ge=0.001,
         le=100_000,
         strict=True,
         allow_inf_nan=False,

@@ -71,7 +71,7 @@ class DeliverySummary(schemas.Answer):
         ),
         examples=[None],
     )
-    attempt_count: int = Field(examples=[1])
+    attempt_count: int = Field(description="Attempts recorded; one that is under way is not.", examples=[1])
     created_at: schemas.Timestamp
     next_attempt_at: schemas.Timestamp | None
     completed_at: schemas.Timestamp | None = Field(description="When it ended.", examples=[None])
@@ -129,7 +129,9 @@ async def get_delivery(delivery_id: schemas.DeliveryId, services: backends.Injec
 async def retry_delivery(delivery_id: schemas.DeliveryId, services: backends.Injected) -> Delivery:
     """Makes a delivery pending at once, with its whole retry schedule before it, whatever came of it.
 
-    A scheduled retry is replaced. 409 while a worker has it in hand, or its subscription is disabled.
+    A scheduled retry is replaced. While the subscription's breaker is open this delivery is the probe: it is sent at
+    once, unless another probe is out. 409 while a worker has it in hand, or its subscription is disabled; 410 when its
+    payload is no longer retained, or is about to be dropped.
     """
     request = pb.RetryDeliveryRequest(delivery_id=delivery_id)
     answer = await services.deliveries.RetryDelivery(request, timeout=services.timeout_seconds)

@@ -75,9 +75,15 @@ def asked(body: RetryPolicyBody | None) -> pb.RetryPolicy | None:
 
 def answered(message: pb.Subscription) -> RetryPolicy | None:
     """The policy of a subscription; None for the service's own."""
-    if not message.HasField("retry_policy"):
-        return None
-    policy = message.retry_policy
+    return _policy(message.retry_policy) if message.HasField("retry_policy") else None
+
+
+def effective(message: pb.Subscription) -> RetryPolicy:
+    """The policy that its deliveries follow."""
+    return _policy(message.effective_retry_policy)
+
+
+def _policy(policy: pb.RetryPolicy) -> RetryPolicy:
     if policy.name:
         return NamedRetries(name=policy.name)
     if policy.delays_seconds:

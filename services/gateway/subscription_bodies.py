@@ -122,11 +122,11 @@ class SubscriptionBody(schemas.Request):
     )
     rate_limit_per_second: float | None = Field(
         None,
-        gt=0,
+        ge=0.001,
         le=100_000,
         strict=True,
         allow_inf_nan=False,
-        description="Requests a second at most; what is more waits. Absent or null: no limit.",
+        description="Requests a second at most, at least 0.001; what is more waits. Absent or null: no limit.",
     )
     rate_limit_burst: int | None = Field(
         None,
@@ -280,6 +280,9 @@ class Subscription(schemas.Answer):
     retry_policy: retry_policies.RetryPolicy | None = Field(
         description="Whole, with the service's defaults where the request had none; null: the service's own."
     )
+    effective_retry_policy: retry_policies.RetryPolicy = Field(
+        description="The policy that its deliveries follow, the service's default included."
+    )
     header_names: list[str] = Field(
         description="Names of the headers that each request carries besides the service's own.",
         examples=[["Authorization"]],
@@ -382,6 +385,7 @@ def answered(message: pb.Subscription) -> Subscription:
         rate_limit_burst=message.rate_limit_burst if message.HasField("rate_limit_burst") else None,
         timeout_seconds=message.timeout_seconds if message.HasField("timeout_seconds") else None,
         retry_policy=retry_policies.answered(message),
+        effective_retry_policy=retry_policies.effective(message),
         header_names=list(message.header_names),
         verify=_VERIFIED[message.verification],
         has_verification_secret=message.has_verification_secret,

@@ -66,6 +66,14 @@ WITH changed AS (
 SELECT s.*, h.breaker, h.breaker_since, h.breaker_reason, h.probe_at, h.consecutive_failures
 FROM changed s LEFT JOIN subscription_health h ON h.subscription_id = s.id
 
+-- begin_endpoint --
+-- Counts another endpoint of a locked subscription, and forgets what is known of the one before: its breaker and its
+-- failures. What workers still learn of that one no longer counts.
+WITH forgotten AS (
+    DELETE FROM subscription_health WHERE subscription_id = $1
+)
+UPDATE subscriptions SET endpoint_version = endpoint_version + 1 WHERE id = $1
+
 -- set_secrets --
 -- Gives a locked subscription other secrets, the newest of scheme $3.
 UPDATE subscriptions
@@ -137,8 +145,8 @@ WHERE id = $1
 -- reset_health --
 -- Closes a subscription's breaker and forgets its failures.
 UPDATE subscription_health
-SET breaker = 'closed', breaker_since = now(), breaker_reason = NULL, probe_at = NULL, openings = 0,
-    consecutive_failures = 0, failing_since = NULL
+SET breaker = 'closed', breaker_since = now(), breaker_reason = NULL, probe_at = NULL, probe_delivery_id = NULL,
+    openings = 0, consecutive_failures = 0, failing_since = NULL
 WHERE subscription_id = $1
 
 -- delete_subscription --
@@ -157,10 +165,13 @@ RETURNING version
 -- insert_events --
 -- Stores events ($1 to $5, and $11) and, for those that are new, their deliveries ($6 to $10), each left alone by the dispatcher
 -- for the seconds of $9; answers the ids of the new events.
--- An event that is there already came with an earlier try of the same call, and so did its deliveries.
+-- An event that is there already came with an earlier try of the same call, and so did its deliveries. Rows go in by id, so
+-- that a call and its repetition in another batch never wait for each other.
 WITH stored AS (
     INSERT INTO webhook_events (id, tenant_id, event_type, content_type, payload, traceparent)
     SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bytea[], $11::text[])
+        AS e (id, tenant_id, event_type, content_type, payload, traceparent)
+    ORDER BY e.id
     ON CONFLICT (id) DO NOTHING
     RETURNING id, tenant_id, event_type
 ), delivered AS (
@@ -170,6 +181,7 @@ WITH stored AS (
     FROM unnest($6::uuid[], $7::uuid[], $8::uuid[], $9::float8[])
         AS d (id, event_id, subscription_id, hidden_seconds)
     JOIN stored ON stored.id = d.event_id
+    ORDER BY d.id
     ON CONFLICT (id) DO NOTHING
 )
 SELECT id FROM stored

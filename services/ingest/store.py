@@ -7,7 +7,7 @@ from uuid import UUID
 
 import asyncpg
 
-from services.common import audit, deliveries, errors, operational_facts, postgres, sql
+from services.common import audit, deliveries, errors, operational_facts, postgres, sql, targets
 from services.common.audit import Action, FieldChange
 from services.common.encryption import CannotOpen
 from services.common.operational_facts import EventType, Fact
@@ -108,6 +108,8 @@ class Store:
             if update is None:
                 return await self._shown(connection, tenant_id, subscription_id), False
             draft = update.of(before, self._vault)
+            if not targets.same(before.target_url, draft.target_url):
+                await connection.execute(SQL["begin_endpoint"], subscription_id)
             row = await connection.fetchrow(
                 SQL["update_subscription"],
                 tenant_id,

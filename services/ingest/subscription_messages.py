@@ -6,7 +6,7 @@ from datetime import datetime
 from protos.webhook.v1 import subscriptions_pb2 as pb
 from services.common import errors, retry_policy, targets
 from services.common.egress import EgressDenied, Policy
-from services.common.retry_policy import Asked, RetrySettings
+from services.common.retry_policy import Asked, RetryPolicy, RetrySettings
 from services.common.signatures import Scheme
 from services.common.vault import Secrets
 from services.ingest.client_certificates import ClientCertificate, Facts
@@ -88,8 +88,12 @@ def draft(
     )
 
 
-def message(shown: Shown, secrets: Secrets, moment: datetime) -> pb.Subscription:
-    """A subscription as it is answered; of the secrets that hold at this moment, the ends and the public keys."""
+def message(shown: Shown, secrets: Secrets, moment: datetime, service: RetryPolicy) -> pb.Subscription:
+    """Return a subscription as answers show it.
+
+    Of the secrets that are valid at this moment it has the ends and the public keys; `service` is the policy of
+    subscriptions without one of their own.
+    """
     subscription, breaker = shown
     found = pb.Subscription(
         id=str(subscription.id),
@@ -106,6 +110,7 @@ def message(shown: Shown, secrets: Secrets, moment: datetime) -> pb.Subscription
         rate_limit_burst=subscription.rate_limit_burst,
         timeout_seconds=subscription.timeout_seconds,
         retry_policy=policy(subscription),
+        effective_retry_policy=_effective(subscription, service),
         breaker=_breaker(breaker),
         header_names=subscription.header_names,
         verification=pb.Verification.Value(_VERIFICATION_PREFIX + subscription.verification.upper().replace("-", "_")),
@@ -175,6 +180,16 @@ def policy(subscription: Subscription) -> pb.RetryPolicy | None:
         limit=asked.limit,
         delays_seconds=asked.delays_seconds,
         name=asked.name or "",
+    )
+
+
+def _effective(subscription: Subscription, service: RetryPolicy) -> pb.RetryPolicy:
+    text = subscription.retry_policy
+    policy = service if text is None else retry_policy.stored(text, service)
+    if policy.delays_seconds:
+        return pb.RetryPolicy(delays_seconds=policy.delays_seconds)
+    return pb.RetryPolicy(
+        base_seconds=policy.base_seconds, factor=policy.factor, cap_seconds=policy.cap_seconds, limit=policy.limit
     )
 
 

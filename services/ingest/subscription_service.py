@@ -310,7 +310,7 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         return shown
 
     def _message(self, shown: Shown) -> pb.Subscription:
-        return messages.message(shown, self._secrets(shown[0]), datetime.now(UTC))
+        return messages.message(shown, self._secrets(shown[0]), datetime.now(UTC), self._settings.retry_policy)
 
     def _rendered(self, subscription: Subscription) -> bytes:
         return self._message((subscription, Breaker())).SerializeToString()

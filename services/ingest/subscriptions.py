@@ -17,7 +17,8 @@ from services.ingest.verification.presets import Preset
 
 MAX_SECRET_LENGTH = 256
 MAX_DESCRIPTION_LENGTH = 1024
-MAX_RATE = 100_000
+# A request every 17 minutes: lower is a typing error, and numbers near 0 are none that buckets can count with.
+MIN_RATE, MAX_RATE = 0.001, 100_000
 MAX_BURST = 1_000_000
 MIN_TIMEOUT_SECONDS, MAX_TIMEOUT_SECONDS = 1, 30
 
@@ -242,8 +243,8 @@ def _why_no_shared_secret(secret_key: str) -> str | None:
 def _limit_violations(rate: float | None, burst: int | None) -> list[errors.Violation]:
     """Comparisons are written so that NaN fails them."""
     found = []
-    if rate is not None and not 0 < rate <= MAX_RATE:
-        found += _violation("rate_limit_per_second", f"must be above 0 and at most {MAX_RATE}")
+    if rate is not None and not MIN_RATE <= rate <= MAX_RATE:
+        found += _violation("rate_limit_per_second", f"must be {MIN_RATE} to {MAX_RATE}")
     if burst is not None and not 1 <= burst <= MAX_BURST:
         found += _violation("rate_limit_burst", f"must be 1 to {MAX_BURST}")
     elif burst is not None and rate is None:

@@ -1,12 +1,14 @@
 """Every version of Kubernetes takes what both Helms make, and Helm refuses what makes no sense."""
 
 import json
+import math
 import subprocess
 from typing import Any
 
 import kubernetes_validate  # type: ignore[import-not-found,import-untyped,unused-ignore]
 import pytest
 
+from services.common import retry_policy
 from tests.chart import custom_resources, rendering
 
 VERSIONS = ("1.27", "1.30", "1.33", "1.37")
@@ -96,6 +98,35 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"monitoring": {"dashboards": {"labels": {"grafana_dashboard": 1}}}}, "labels"),
     ({"monitoring": {"dashboards": {"namespace": "Monitoring"}}}, "namespace"),
 ]
+
+
+LONGEST = retry_policy.RetryPolicy(
+    limit=len(retry_policy.DEFAULT_DELAYS_SECONDS), jitter=0.1, delays_seconds=retry_policy.DEFAULT_DELAYS_SECONDS
+).total_seconds
+ENOUGH_HOURS = math.ceil(LONGEST / 3600)
+SHORT: list[tuple[dict[str, Any], str | None]] = [
+    ({"LOG_RETENTION_HOURS": ENOUGH_HOURS}, None),
+    ({"LOG_RETENTION_HOURS": ENOUGH_HOURS - 1}, "LOG_RETENTION_HOURS"),
+    ({"LOG_RETENTION_HOURS": ENOUGH_HOURS - 1, "RETRY_LIMIT": None}, "LOG_RETENTION_HOURS"),
+    ({"LOG_RETENTION_HOURS": 1, "RETRY_LIMIT": 5}, None),
+    ({"LOG_RETENTION_HOURS": 1, "RETRY_BASE_SECONDS": 60}, None),
+    ({"LOG_RETENTION_HOURS": 1, "RETRY_LIMIT": 10, "RETRY_BASE_SECONDS": 60}, "LOG_RETENTION_HOURS"),
+    ({"DELIVERY_EXPIRY_HOURS": ENOUGH_HOURS - 1}, "DELIVERY_EXPIRY_HOURS"),
+    ({"RETRY_LIMIT": 10_000}, "DELIVERY_EXPIRY_HOURS"),
+    ({"RETRY_JITTER": 0.9}, "LOG_RETENTION_HOURS"),
+]
+
+
+@pytest.mark.parametrize(("settings", "name"), SHORT, ids=[json.dumps(settings) for settings, _ in SHORT])
+def test_a_retention_that_is_shorter_than_the_default_retries_is_refused(
+    settings: dict[str, Any], name: str | None
+) -> None:
+    values = rendering.STORES | {"settings": settings}
+    if name is None:
+        assert rendering.rendered(values)
+    else:
+        hours = settings.get(name, 168 if "EXPIRY" in name else 72)
+        assert f"longer than settings.{name} ({hours}): set it to at least" in rendering.refused(values)
 
 
 @pytest.mark.parametrize("program", rendering.HELMS)

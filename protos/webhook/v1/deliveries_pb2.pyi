@@ -93,7 +93,7 @@ class Delivery(_message.Message):
     status: Global___DeliveryStatus.ValueType
     """Its state."""
     attempt_count: _builtins.int
-    """Number of attempts begun."""
+    """Number of attempts recorded. One that is under way counts when it ends."""
     reason: _builtins.str
     """Why it failed or was cancelled: "retries_exhausted", "expired", "worker_lost", "payload_gone",
     "cancelled", "subscription_deleted"; else empty.

@@ -79,7 +79,8 @@ class DeliveryServiceServicer:
         """Makes a delivery pending at once, whatever it was, with its whole retry schedule before it.
         FAILED_PRECONDITION with reason DELIVERY_IN_FLIGHT while a worker has it, SUBSCRIPTION_DELETED
         when there is nowhere to send it, SUBSCRIPTION_DISABLED until somebody enables its subscription, PAYLOAD_GONE when its
-        payload is no longer retained.
+        payload is no longer retained, or is about to be dropped. While the subscription's breaker is open this delivery is the
+        probe: it is sent at once, unless another probe is out.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

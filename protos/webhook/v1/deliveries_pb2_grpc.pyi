@@ -41,7 +41,8 @@ class DeliveryServiceStub:
     """Makes a delivery pending at once, whatever it was, with its whole retry schedule before it.
     FAILED_PRECONDITION with reason DELIVERY_IN_FLIGHT while a worker has it, SUBSCRIPTION_DELETED
     when there is nowhere to send it, SUBSCRIPTION_DISABLED until somebody enables its subscription, PAYLOAD_GONE when its
-    payload is no longer retained.
+    payload is no longer retained, or is about to be dropped. While the subscription's breaker is open this delivery is the
+    probe: it is sent at once, unless another probe is out.
     """
     CancelDelivery: _grpc.UnaryUnaryMultiCallable[_deliveries_pb2.CancelDeliveryRequest, _deliveries_pb2.CancelDeliveryResponse]
     """Cancels a delivery that is pending or scheduled. FAILED_PRECONDITION with reason
@@ -61,7 +62,8 @@ class DeliveryServiceAsyncStub(DeliveryServiceStub):
     """Makes a delivery pending at once, whatever it was, with its whole retry schedule before it.
     FAILED_PRECONDITION with reason DELIVERY_IN_FLIGHT while a worker has it, SUBSCRIPTION_DELETED
     when there is nowhere to send it, SUBSCRIPTION_DISABLED until somebody enables its subscription, PAYLOAD_GONE when its
-    payload is no longer retained.
+    payload is no longer retained, or is about to be dropped. While the subscription's breaker is open this delivery is the
+    probe: it is sent at once, unless another probe is out.
     """
     CancelDelivery: _aio.UnaryUnaryMultiCallable[_deliveries_pb2.CancelDeliveryRequest, _deliveries_pb2.CancelDeliveryResponse]  # type: ignore[assignment]
     """Cancels a delivery that is pending or scheduled. FAILED_PRECONDITION with reason
@@ -96,7 +98,8 @@ class DeliveryServiceServicer(metaclass=_abc_1.ABCMeta):
         """Makes a delivery pending at once, whatever it was, with its whole retry schedule before it.
         FAILED_PRECONDITION with reason DELIVERY_IN_FLIGHT while a worker has it, SUBSCRIPTION_DELETED
         when there is nowhere to send it, SUBSCRIPTION_DISABLED until somebody enables its subscription, PAYLOAD_GONE when its
-        payload is no longer retained.
+        payload is no longer retained, or is about to be dropped. While the subscription's breaker is open this delivery is the
+        probe: it is sent at once, unless another probe is out.
         """
 
     @_abc_1.abstractmethod

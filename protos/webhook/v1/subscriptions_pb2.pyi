@@ -493,6 +493,7 @@ class Subscription(_message.Message):
     RATE_LIMIT_BURST_FIELD_NUMBER: _builtins.int
     TIMEOUT_SECONDS_FIELD_NUMBER: _builtins.int
     RETRY_POLICY_FIELD_NUMBER: _builtins.int
+    EFFECTIVE_RETRY_POLICY_FIELD_NUMBER: _builtins.int
     BREAKER_FIELD_NUMBER: _builtins.int
     PREVIOUS_SECRETS_EXPIRE_AT_FIELD_NUMBER: _builtins.int
     HAS_INGEST_TOKEN_FIELD_NUMBER: _builtins.int
@@ -563,6 +564,12 @@ class Subscription(_message.Message):
         """Unset means the service's default."""
 
     @_builtins.property
+    def effective_retry_policy(self) -> Global___RetryPolicy:
+        """The policy that its deliveries follow, the service's default included: delays_seconds, or base_seconds, factor,
+        cap_seconds and limit. Each delay is more or less by RETRY_JITTER.
+        """
+
+    @_builtins.property
     def breaker(self) -> Global___Breaker:
         """What holds deliveries back while the endpoint fails."""
 
@@ -601,6 +608,7 @@ class Subscription(_message.Message):
         rate_limit_burst: _builtins.int | None = ...,
         timeout_seconds: _builtins.float | None = ...,
         retry_policy: Global___RetryPolicy | None = ...,
+        effective_retry_policy: Global___RetryPolicy | None = ...,
         breaker: Global___Breaker | None = ...,
         previous_secrets_expire_at: _abc.Iterable[_timestamp_pb2.Timestamp] | None = ...,
         has_ingest_token: _builtins.bool = ...,
@@ -613,9 +621,9 @@ class Subscription(_message.Message):
         kind: Global___SubscriptionKind.ValueType = ...,
         etag: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_timeout_seconds", b"_timeout_seconds", "breaker", b"breaker", "client_certificate", b"client_certificate", "created_at", b"created_at", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "retry_policy", b"retry_policy", "status_since", b"status_since", "timeout_seconds", b"timeout_seconds", "updated_at", b"updated_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_timeout_seconds", b"_timeout_seconds", "breaker", b"breaker", "client_certificate", b"client_certificate", "created_at", b"created_at", "effective_retry_policy", b"effective_retry_policy", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "retry_policy", b"retry_policy", "status_since", b"status_since", "timeout_seconds", b"timeout_seconds", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_timeout_seconds", b"_timeout_seconds", "breaker", b"breaker", "client_certificate", b"client_certificate", "created_at", b"created_at", "description", b"description", "etag", b"etag", "event_types", b"event_types", "has_ingest_token", b"has_ingest_token", "has_secret", b"has_secret", "has_verification_secret", b"has_verification_secret", "header_names", b"header_names", "id", b"id", "keep_when_disabled", b"keep_when_disabled", "kind", b"kind", "previous_secrets_expire_at", b"previous_secrets_expire_at", "public_keys", b"public_keys", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "retry_policy", b"retry_policy", "signature_scheme", b"signature_scheme", "status", b"status", "status_reason", b"status_reason", "status_since", b"status_since", "target_url", b"target_url", "tenant_id", b"tenant_id", "timeout_seconds", b"timeout_seconds", "updated_at", b"updated_at", "verification", b"verification"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_timeout_seconds", b"_timeout_seconds", "breaker", b"breaker", "client_certificate", b"client_certificate", "created_at", b"created_at", "description", b"description", "effective_retry_policy", b"effective_retry_policy", "etag", b"etag", "event_types", b"event_types", "has_ingest_token", b"has_ingest_token", "has_secret", b"has_secret", "has_verification_secret", b"has_verification_secret", "header_names", b"header_names", "id", b"id", "keep_when_disabled", b"keep_when_disabled", "kind", b"kind", "previous_secrets_expire_at", b"previous_secrets_expire_at", "public_keys", b"public_keys", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "retry_policy", b"retry_policy", "signature_scheme", b"signature_scheme", "status", b"status", "status_reason", b"status_reason", "status_since", b"status_since", "target_url", b"target_url", "tenant_id", b"tenant_id", "timeout_seconds", b"timeout_seconds", "updated_at", b"updated_at", "verification", b"verification"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__rate_limit_burst: _TypeAlias = _typing.Literal["rate_limit_burst"]  # noqa: Y015
     _WhichOneofArgType__rate_limit_burst: _TypeAlias = _typing.Literal["_rate_limit_burst", b"_rate_limit_burst"]  # noqa: Y015
@@ -676,7 +684,7 @@ class CreateSubscriptionRequest(_message.Message):
     keep_when_disabled: _builtins.bool
     """Whether events are stored for it while it is disabled; unset means true. If not, they are answered as filtered."""
     rate_limit_per_second: _builtins.float
-    """Requests a second at most, above 0 and at most 100,000; unset means no limit."""
+    """Requests a second at most, 0.001 to 100,000; unset means no limit."""
     rate_limit_burst: _builtins.int
     """Requests at once at most, 1 to 1,000,000, and only together with a rate."""
     timeout_seconds: _builtins.float

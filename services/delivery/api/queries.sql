@@ -38,11 +38,13 @@ ORDER BY id DESC LIMIT $5
 
 -- lock_delivery --
 -- Locks one delivery of a tenant, with what decides whether it can be sent again.
-SELECT d.*, s.deleted_at IS NOT NULL AS subscription_deleted, s.status = 'disabled' AS subscription_disabled,
-       s.status = 'active' AND s.rate_limit_per_second IS NULL AS steady,
+SELECT d.*, now() AS now, s.deleted_at IS NOT NULL AS subscription_deleted, s.status = 'disabled' AS subscription_disabled,
+       s.status = 'active' AND s.rate_limit_per_second IS NULL AND coalesce(h.breaker, 'closed') = 'closed' AS steady,
        EXISTS (SELECT FROM webhook_events e WHERE e.id = d.event_id) AS payload_retained,
        (SELECT e.traceparent FROM webhook_events e WHERE e.id = d.event_id) AS traceparent
-FROM webhook_deliveries d JOIN subscriptions s ON s.id = d.subscription_id
+FROM webhook_deliveries d
+JOIN subscriptions s ON s.id = d.subscription_id
+LEFT JOIN subscription_health h ON h.subscription_id = d.subscription_id
 WHERE d.id = $1 AND d.tenant_id = $2
 FOR UPDATE OF d
 
@@ -54,6 +56,13 @@ SET status = 'pending', next_attempt_at = now() + make_interval(secs => $2), com
     expires_at = greatest(expires_at, now() + make_interval(hours => $3))
 WHERE id = $1
 RETURNING *
+
+-- ask_for_probe --
+-- Ends the cool-down of a subscription's open breaker ($1), and asks for this delivery ($2) to be the probe, unless another
+-- one is asked for already. The dispatcher begins it, as it does every probe.
+UPDATE subscription_health
+SET probe_at = now(), probe_delivery_id = $2
+WHERE subscription_id = $1 AND breaker = 'open' AND probe_delivery_id IS NULL
 
 -- cancel_delivery --
 -- Cancels a locked delivery.

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -61,9 +61,10 @@ def _delivery(row: Any, attempts: Sequence[Any] = ()) -> Delivery:
 class Store:
     """Deliveries of a tenant. Every method raises what errors.STORE_AWAY lists when Postgres is away."""
 
-    def __init__(self, pool: postgres.Pool, *, expiry_hours: int) -> None:
+    def __init__(self, pool: postgres.Pool, *, expiry_hours: int, retention_hours: int) -> None:
         self._pool = pool
         self._expiry_hours = expiry_hours
+        self._retention = timedelta(hours=retention_hours)
 
     async def delivery(self, tenant_id: str, delivery_id: UUID) -> Delivery:
         """One delivery with its attempts; NotFound when there is none."""
@@ -97,7 +98,8 @@ class Store:
 
         `may_ring` says it of its subscription; if not, or when something holds it back, it is the dispatcher's.
 
-        Conflict while it is in flight or when its subscription is deleted or disabled; Gone without its payload.
+        Conflict while it is in flight or when its subscription is deleted or disabled; Gone without its payload, or
+        past the retention of its day.
         """
         async with self._pool.acquire() as connection, connection.transaction():
             row = await self._lock(connection, tenant_id, delivery_id)
@@ -108,9 +110,13 @@ class Store:
                 raise errors.Conflict(message, reason="SUBSCRIPTION_DISABLED")
             if not row["payload_retained"]:
                 raise errors.Gone("the payload of this delivery is no longer retained")
+            if row["now"] >= ids.end_of_day(delivery_id) + self._retention:
+                # Retention only waits for other deliveries of the day: a retry would keep all of it for days more.
+                raise errors.Gone("the day of this delivery is past LOG_RETENTION_HOURS and is about to be dropped")
             ringing = row["steady"] and may_ring(row["subscription_id"])
             hold_seconds = RUNG_SECONDS if ringing else 0
             await connection.fetchrow(SQL["retry_delivery"], delivery_id, hold_seconds, self._expiry_hours)
+            await connection.execute(SQL["ask_for_probe"], row["subscription_id"], delivery_id)
             await _tell(connection, Action.RETRY_DELIVERY, row, after="pending")
             return await self._read(connection, tenant_id, delivery_id), ringing, row["traceparent"]
 

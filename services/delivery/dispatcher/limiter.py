@@ -1,6 +1,7 @@
 """Rate limits: a token bucket for each subscription, in Redis for all who ring.
 
-While Redis is away each process that looks for itself has a bucket of its own, with its share of the rate.
+While Redis is away each process that looks for itself has a bucket of its own, with its share of the rate. So it has
+for a single subscription whose bucket Redis refuses to count; the others are not touched by that.
 """
 
 import asyncio
@@ -8,10 +9,16 @@ import dataclasses
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
+
+import structlog
+from redis.exceptions import ResponseError
 
 from services.common.redis import REDIS_AWAY, Client
 from services.common.redis_primary import PREFIX
+
+log = structlog.get_logger(__name__)
 
 KEY = f"{PREFIX}rate:"
 TIMEOUT_SECONDS = 0.25
@@ -20,14 +27,16 @@ SMALLEST_SECONDS = 0.05
 SHARE_SECONDS = 5.0
 
 # Takes up to ARGV[3] tokens out of a bucket that ARGV[1] a second flow into and that holds ARGV[2]; answers how many,
-# and the milliseconds until there is one more. It forgets itself when it would be full again.
+# and the milliseconds until there is one more. It forgets itself when it would be full again. One that is dated
+# ahead, or owes tokens, would withhold deliveries for as long: it counts from now, and from none.
 _TAKE = """
 local time = redis.call('TIME')
 local now = time[1] + time[2] / 1000000
 local rate, size, wanted = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local bucket = redis.call('HMGET', KEYS[1], 'tokens', 'at')
 local tokens = tonumber(bucket[1] or size)
-tokens = math.min(size, tokens + math.max(0, now - tonumber(bucket[2] or now)) * rate)
+local at = math.min(now, tonumber(bucket[2] or now))
+tokens = math.min(size, math.max(0, tokens) + (now - at) * rate)
 local taken = math.min(wanted, math.floor(tokens))
 tokens = tokens - taken
 redis.call('HSET', KEYS[1], 'tokens', tostring(tokens), 'at', string.format('%.6f', now))
@@ -80,6 +89,8 @@ class Limiter:
         self._count_workers = count_workers
         self._workers, self._counted_at = 1, float("-inf")
         self._own: dict[UUID, _Bucket] = {}
+        # Whose buckets Redis refused to count when it was asked last.
+        self._refused: set[UUID] = set()
 
     async def take(self, demands: Sequence[Demand]) -> list[Grant]:
         """Grants for each in order; what is granted counts as used."""
@@ -87,18 +98,18 @@ class Limiter:
             return []
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS):
-                grants = await self._shared(demands)
+                answers = await self._shared(demands)
         except REDIS_AWAY:
             return await self._alone(demands)
-        self._own.clear()
-        return grants
+        return await self._granted(demands, answers)
 
     async def give_back(self, demands: Sequence[Demand]) -> None:
         """Gives tokens back that were granted and not used: somebody else had the deliveries."""
         # A bucket out of which a negative number is taken.
         await self.take([dataclasses.replace(demand, wanted=-demand.wanted) for demand in demands])
 
-    async def _shared(self, demands: Sequence[Demand]) -> list[Grant]:
+    async def _shared(self, demands: Sequence[Demand]) -> list[Any]:
+        """Return what Redis answers for each: a pair of numbers, or the error by which it refuses this one alone."""
         pipeline = self._redis.pipeline(transaction=False)
         for demand in demands:
             await self._take(
@@ -106,7 +117,27 @@ class Limiter:
                 args=[demand.rate, demand.size, demand.wanted],
                 client=pipeline,
             )
-        return [Grant(number=number, more_in_seconds=wait / 1000) for number, wait in await pipeline.execute()]
+        answers: list[Any] = await pipeline.execute(raise_on_error=False)
+        return answers
+
+    async def _granted(self, demands: Sequence[Demand], answers: Sequence[Any]) -> list[Grant]:
+        refused = {
+            demand.subscription_id: answer
+            for demand, answer in zip(demands, answers, strict=True)
+            if isinstance(answer, ResponseError)
+        }
+        for name in refused.keys() - self._refused:
+            log.warning("Redis refuses to count a rate limit", subscription_id=str(name), error=repr(refused[name]))
+        self._refused -= {demand.subscription_id for demand in demands}
+        self._refused |= refused.keys()
+        self._own = {name: bucket for name, bucket in self._own.items() if name in self._refused}
+        own = iter(await self._alone([each for each in demands if each.subscription_id in refused]) if refused else ())
+        return [
+            next(own)
+            if demand.subscription_id in refused
+            else Grant(number=answer[0], more_in_seconds=answer[1] / 1000)
+            for demand, answer in zip(demands, answers, strict=True)
+        ]
 
     async def _alone(self, demands: Sequence[Demand]) -> list[Grant]:
         now = time.monotonic()

@@ -14,8 +14,9 @@ WITH RECURSIVE walk AS (
     ) AS next
 )
 SELECT walk.status::text AS state, walk.subscription_id, s.deleted_at IS NOT NULL AS deleted,
-       s.status, s.rate_limit_per_second, s.rate_limit_burst,
+       s.status, s.rate_limit_per_second, s.rate_limit_burst, s.endpoint_version,
        coalesce(h.breaker, 'closed') AS breaker, coalesce(h.probe_at <= now(), false) AS probe_due,
+       CASE WHEN h.breaker = 'open' THEN h.probe_delivery_id END AS probe_asked_for,
        CASE WHEN h.breaker = 'closed' AND h.openings > 0
             THEN extract(epoch FROM now() - h.breaker_since)::float8 END AS closed_seconds
 FROM walk
@@ -86,18 +87,33 @@ SELECT id, subscription_id, status = 'pending' AS pending FROM taken
 
 -- begin_probes --
 -- Half opens the breakers of subscriptions ($1) whose cool-down is over, each for one delivery ($2), and for $3 seconds.
+-- Those that somebody else holds locked are his.
+WITH due AS (
+    SELECT subscription_id FROM subscription_health
+    WHERE subscription_id = ANY($1::uuid[]) AND breaker IN ('open', 'half_open') AND probe_at <= now()
+    ORDER BY subscription_id
+    FOR UPDATE SKIP LOCKED
+)
 UPDATE subscription_health h
 SET breaker = 'half_open', breaker_since = CASE WHEN h.breaker = 'half_open' THEN h.breaker_since ELSE now() END,
     probe_at = now() + make_interval(secs => $3), probe_delivery_id = probe.delivery_id
 FROM unnest($1::uuid[], $2::uuid[]) AS probe (subscription_id, delivery_id)
-WHERE h.subscription_id = probe.subscription_id AND h.breaker IN ('open', 'half_open') AND h.probe_at <= now()
+JOIN due ON due.subscription_id = probe.subscription_id
+WHERE h.subscription_id = probe.subscription_id
 RETURNING h.subscription_id
 
 -- give_up_probes --
 -- Makes half open breakers ($1) ready for another probe at once.
-UPDATE subscription_health
+WITH locked AS (
+    SELECT subscription_id FROM subscription_health
+    WHERE subscription_id = ANY($1::uuid[]) AND breaker = 'half_open'
+    ORDER BY subscription_id
+    FOR UPDATE
+)
+UPDATE subscription_health h
 SET probe_at = now(), probe_delivery_id = NULL
-WHERE subscription_id = ANY($1::uuid[]) AND breaker = 'half_open'
+FROM locked
+WHERE h.subscription_id = locked.subscription_id
 
 -- find_expired --
 -- Locks those of the $2 longest waiting deliveries of each of the subscriptions $1 that are past their expiry.
@@ -117,43 +133,45 @@ CROSS JOIN LATERAL (
 
 -- lock_leases --
 -- Locks leases that ran out, at most $2 for each of the subscriptions $1.
-SELECT due.id
+SELECT due.id, due.claim_token
 FROM unnest($1::uuid[]) AS turn (subscription_id)
 CROSS JOIN LATERAL (
-    SELECT d.id FROM webhook_deliveries d
+    SELECT d.id, d.claim_token FROM webhook_deliveries d
     WHERE d.status = 'in_flight' AND d.subscription_id = turn.subscription_id AND d.next_attempt_at <= now()
     ORDER BY d.next_attempt_at LIMIT $2
     FOR UPDATE SKIP LOCKED
 ) AS due
 
 -- expire_leases --
--- Turns deliveries whose lease ran out back into due ones, or fails them after $4 times, and leaves an
--- interrupted attempt each ($2 and $3: least and greatest id, $5: seconds of a lease); those that failed are noted.
--- Answers their state.
+-- Turns deliveries whose lease ran out ($1, held under the claims $6) back into due ones, or fails them after $4 times, and
+-- leaves an interrupted attempt of the claim each ($2 and $3: least and greatest id, $5: seconds of a lease); those that
+-- failed are noted. Returns their state.
 WITH expired AS (
-    UPDATE webhook_deliveries
-    SET status = CASE WHEN interrupted_count + 1 >= $4 THEN 'failed'::delivery_status ELSE 'pending' END,
-        reason = CASE WHEN interrupted_count + 1 >= $4 THEN 'worker_lost' END,
-        completed_at = CASE WHEN interrupted_count + 1 >= $4 THEN now() END,
-        interrupted_count = interrupted_count + 1, claim_token = NULL, next_attempt_at = now()
-    WHERE id = ANY($1::uuid[]) AND id BETWEEN $2 AND $3 AND status = 'in_flight'
-    RETURNING id, event_id, subscription_id, tenant_id, attempt_count, status, reason
+    UPDATE webhook_deliveries d
+    SET status = CASE WHEN d.interrupted_count + 1 >= $4 THEN 'failed'::delivery_status ELSE 'pending' END,
+        reason = CASE WHEN d.interrupted_count + 1 >= $4 THEN 'worker_lost' END,
+        completed_at = CASE WHEN d.interrupted_count + 1 >= $4 THEN now() END,
+        interrupted_count = d.interrupted_count + 1, attempt_count = d.attempt_count + 1, claim_token = NULL,
+        next_attempt_at = now()
+    FROM unnest($1::uuid[], $6::uuid[]) AS lost (id, claim_token)
+    WHERE d.id = lost.id AND d.id = ANY($1::uuid[]) AND d.id BETWEEN $2 AND $3 AND d.status = 'in_flight'
+    RETURNING d.id, d.event_id, d.subscription_id, d.tenant_id, d.attempt_count, d.status, d.reason, lost.claim_token
 ), exhausted AS (
     INSERT INTO operational_facts (tenant_id, subscription_id, event_type, reason, last_error, deliveries,
                                    last_delivery_id, last_event_id, last_attempts)
     SELECT e.tenant_id, e.subscription_id, 'delivery.exhausted', (array_agg(e.reason ORDER BY e.id DESC))[1],
            'the worker was lost before it recorded an outcome', count(*), (array_agg(e.id ORDER BY e.id DESC))[1],
            (array_agg(e.event_id ORDER BY e.id DESC))[1], (array_agg(e.attempt_count ORDER BY e.id DESC))[1]
-    FROM expired e JOIN system_subscriptions y ON y.tenant_id = e.tenant_id AND y.id <> e.subscription_id
+    FROM expired e
+    JOIN system_subscriptions y ON y.tenant_id = e.tenant_id AND y.id <> e.subscription_id
     WHERE e.status = 'failed'
     GROUP BY e.tenant_id, e.subscription_id
 ), recorded AS (
-    INSERT INTO delivery_attempts
-        (delivery_id, number, subscription_id, tenant_id, started_at, outcome, final, error_message)
-    SELECT id, attempt_count, subscription_id, tenant_id, now() - make_interval(secs => $5), 'interrupted',
-           status = 'failed', 'the worker was lost before it recorded an outcome'
+    INSERT INTO delivery_attempts (delivery_id, claim_token, request, number, subscription_id, tenant_id, started_at,
+                                   outcome, final, error_message)
+    SELECT id, claim_token, 1, attempt_count, subscription_id, tenant_id, now() - make_interval(secs => $5),
+           'interrupted', status = 'failed', 'the worker was lost before it recorded an outcome'
     FROM expired
-    ON CONFLICT (delivery_id, number) DO NOTHING
 )
 SELECT id, status::text AS status FROM expired
 

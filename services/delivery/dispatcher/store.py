@@ -28,10 +28,14 @@ class Endpoint:
     breaker: str
     # Whether the breaker's cool-down is over, or the probe that was out is taken for lost.
     probe_due: bool
+    # The delivery that somebody retried by hand while the breaker was open: it is to be the probe.
+    probe_asked_for: UUID | None
     # How long ago the breaker closed; None when it never opened.
     closed_seconds: float | None
     rate_limit_per_second: float | None
     rate_limit_burst: int | None
+    # Another target_url is another endpoint.
+    endpoint_version: int
 
     @property
     def held_by(self) -> str | None:
@@ -140,7 +144,13 @@ class Store:
                 return 0, 0
             least, greatest = min(leased), max(leased)
             ended = await connection.fetch(
-                SQL["expire_leases"], leased, least, greatest, MAX_INTERRUPTIONS, self._lease_seconds
+                SQL["expire_leases"],
+                leased,
+                least,
+                greatest,
+                MAX_INTERRUPTIONS,
+                self._lease_seconds,
+                [row["claim_token"] for row in rows],
             )
         return len(leased), sum(row["status"] == "failed" for row in ended)
 

@@ -71,7 +71,7 @@ class Turns:
                     held[name] = limit.reason
                 more = more or not limit.reason
         wait_seconds = await self._ration(found, walk, held)
-        await self._admit_probes(found, probes, held)
+        await self._admit_probes(walk, found, probes, held)
         rung, ended = await self._store.take_due(found, hold_seconds=RUNG_SECONDS)
         if lost := probes & found.keys() - {name for name, _ in rung}:  # it expired, or somebody else has it
             await self._store.give_up_probes(lost)
@@ -101,7 +101,7 @@ class Turns:
         return limits, probes
 
     def _limit(self, endpoint: Endpoint, share: int, outstanding: int, now: float) -> _Limit:
-        window = self._windows[endpoint.subscription_id]
+        window = self._windows.to(endpoint.subscription_id, endpoint.endpoint_version)
         full, short = self._gates.is_full(endpoint.subscription_id), self._gates.is_short(endpoint.subscription_id)
         limit = _Limit(share, None)
         room = window.allowance(outstanding, full=full, short=short, now=now)
@@ -129,8 +129,16 @@ class Turns:
                 waits.append(grant.more_in_seconds)
         return min(waits, default=None)
 
-    async def _admit_probes(self, found: dict[UUID, list[UUID]], probes: set[UUID], held: dict[UUID, str]) -> None:
-        """Of the breakers whose cool-down is over, one delivery each; another process may have been first."""
+    async def _admit_probes(
+        self, walk: Walk, found: dict[UUID, list[UUID]], probes: set[UUID], held: dict[UUID, str]
+    ) -> None:
+        """Of the breakers whose cool-down is over, one delivery each; another process may have been first.
+
+        It is the longest due one, unless somebody retried another by hand.
+        """
+        for name in probes & found.keys():
+            if found[name] and (retried := walk.waiting[name].probe_asked_for):
+                found[name] = [retried]
         asked = {name: found[name][0] for name in probes if found.get(name)}
         admitted = await self._store.begin_probes(asked) if asked else set()
         for name in asked:

@@ -22,10 +22,11 @@ FORGET_SECONDS = 60.0
 class Window:
     """Of one subscription."""
 
-    __slots__ = ("_closed_at", "_recovery_rung", "_short", "_size", "at")
+    __slots__ = ("_closed_at", "_recovery_rung", "_short", "_size", "at", "endpoint_version")
 
     def __init__(self) -> None:
         self.at = time.monotonic()
+        self.endpoint_version: int | None = None
         self._size = float(MAX_WINDOW)
         # Whether it became so narrow for want of slots.
         self._short = False
@@ -77,6 +78,14 @@ class Windows:
         window = self._windows.get(subscription_id)
         if window is None:
             window = self._windows[subscription_id] = Window()
+        return window
+
+    def to(self, subscription_id: UUID, endpoint_version: int) -> Window:
+        """Return the window of a subscription to this endpoint, a new one when it had another before."""
+        window = self[subscription_id]
+        if window.endpoint_version not in {None, endpoint_version}:
+            window = self._windows[subscription_id] = Window()
+        window.endpoint_version = endpoint_version
         return window
 
     def sweep(self, now: float) -> None:

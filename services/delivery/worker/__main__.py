@@ -58,6 +58,7 @@ async def serve(process: lifecycle.Process, settings: WorkerSettings, policy: Po
         loops = [
             process.spawn("lease_renewals", scheduler.renew_leases()),
             process.spawn("handing_back", scheduler.hand_back()),
+            process.spawn("endpoints", scheduler.watch_endpoints()),
             process.spawn("idle_lanes", scheduler.forget_idle_lanes()),
             process.spawn("gates", gates.run()),
             process.spawn("redis_up", store_up.watch("redis", client.ping)),

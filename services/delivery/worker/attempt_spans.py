@@ -7,8 +7,7 @@ from services.common import targets
 from services.common.tracing import spans
 from services.common.tracing.spans import Kind, Span, Value
 from services.common.tracing.tracer import Tracer
-from services.delivery.worker.outcomes import INTERRUPTED, SUCCESS
-from services.delivery.worker.store import Attempt, Claim
+from services.delivery.worker.store import INTERRUPTED, SUCCESS, Attempt, Claim
 
 NAME = "webhook attempt"
 _host_of = functools.lru_cache(maxsize=4096)(targets.host_of)

@@ -6,7 +6,7 @@ import ssl
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 
 import structlog
 
@@ -21,7 +21,7 @@ from services.delivery.worker.budget import Budget
 from services.delivery.worker.identities import Identities, Identity
 from services.delivery.worker.request import OutgoingRequest
 from services.delivery.worker.sender import Answer, Failure, Sender, SendError
-from services.delivery.worker.store import Attempt, Claim, Outcome, Store
+from services.delivery.worker.store import INTERRUPTED, SUCCESS, Attempt, Claim, Outcome, Store
 
 log = structlog.get_logger(__name__)
 
@@ -90,15 +90,14 @@ class Deliverer:
         if started is None:
             return Outcome(claim=held.claim, status="pending", attempts=held.attempts)
         attempt = Attempt(
-            number=held.claim.number + len(held.attempts),
             started_at=held.claim.at(started),
             duration_ms=round((time.monotonic() - started) * 1000),
             status_code=None,
-            outcome=outcomes.INTERRUPTED,
+            outcome=INTERRUPTED,
             error_message="the worker stopped before the receiver had answered",
             response_body=None,
         )
-        metrics.ATTEMPTS.labels(outcomes.INTERRUPTED).inc()
+        metrics.ATTEMPTS.labels(INTERRUPTED).inc()
         return Outcome(claim=held.claim, status="pending", attempts=[*held.attempts, attempt])
 
     @contextlib.asynccontextmanager
@@ -126,14 +125,13 @@ class Deliverer:
     async def _attempt(self, held: Held, payload: bytes, *, fresh: bool = False) -> bool:
         """One request; answers whether it is worth another at once, because a reused connection was dead already."""
         claim = held.claim
-        number = claim.number + len(held.attempts)
         started = held.sending_since = time.monotonic()
         # A second request must end within the first one's lease, and every request within a lease that is too short.
         timeout_seconds = min(self._timeout_of(claim), held.lease_until - RECORDING_SECONDS - started)
         again = False
         answer: Answer | None = None
         failure: SendError | None = None
-        span = attempt_spans.begin(self._tracer, claim, number)
+        span = attempt_spans.begin(self._tracer, claim, claim.number + len(held.attempts))
         try:
             identity = await self._identity(claim) if claim.sealed_client_certificate is not None else None
             outgoing = self._signed(claim, payload, identity, span)
@@ -145,15 +143,15 @@ class Deliverer:
                 attempt_spans.interrupt(span)
             raise
         ended = time.monotonic()
-        attempt = self._describe(claim, number, started, ended, answer, failure)
+        attempt = self._describe(claim, started, ended, answer, failure)
         held.sending_since = None
         held.attempts.append(attempt)
         if span is not None:
             attempt_spans.end(span, attempt)
-        held.retry_after_seconds = 0.0 if answer is None else self._retry_after(answer)
+        held.retry_after_seconds = 0.0 if answer is None else self._retry_after(answer, claim.at(ended))
         metrics.ATTEMPTS.labels(attempt.outcome).inc()
         metrics.ATTEMPT_SECONDS.observe(ended - started)
-        if attempt.outcome == outcomes.SUCCESS:
+        if attempt.outcome == SUCCESS:
             metrics.END_TO_END_SECONDS.observe((claim.at(ended) - claim.created_at).total_seconds())
         return again
 
@@ -191,19 +189,21 @@ class Deliverer:
             raise SendError(Failure.SECRET_UNREADABLE, message) from None
         signers = secrets.signers(claim.claimed_at)
         trace = span.traceparent if span is not None and self._tells_receivers else None
-        return request.build(claim, signers, own, payload, int(time.time()), identity=identity, trace=trace)
+        return request.build(
+            claim, signers, own, payload, int(claim.at(time.monotonic()).timestamp()), identity=identity, trace=trace
+        )
 
-    def _retry_after(self, answer: Answer) -> float:
+    def _retry_after(self, answer: Answer, now: datetime) -> float:
         if answer.retry_after is None or answer.status_code not in _UNWILLING:
             return 0.0
-        return min(retry_after.seconds(answer.retry_after, datetime.now(UTC)), self._retry_after_cap_seconds)
+        return min(retry_after.seconds(answer.retry_after, now), self._retry_after_cap_seconds)
 
     def _describe(
-        self, claim: Claim, number: int, started: float, ended: float, answer: Answer | None, failure: SendError | None
+        self, claim: Claim, started: float, ended: float, answer: Answer | None, failure: SendError | None
     ) -> Attempt:
         if answer is not None:
             outcome = outcomes.outcome_of_status(answer.status_code)
-            message = None if outcome == outcomes.SUCCESS else f"the receiver answered {answer.status_code}"
+            message = None if outcome == SUCCESS else f"the receiver answered {answer.status_code}"
             status_code: int | None = answer.status_code
             body = text.of_body(answer.body, self._stored_bytes)
         else:
@@ -211,7 +211,6 @@ class Deliverer:
             outcome, message, body = str(kind), failure.message if failure else "", None
             status_code = failure.status_code if failure else None
         return Attempt(
-            number=number,
             started_at=claim.at(started),
             duration_ms=round((ended - started) * 1000),
             status_code=status_code,

@@ -9,9 +9,9 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from uuid import UUID
 
 import structlog
@@ -21,8 +21,7 @@ from services.common.redis import REDIS_AWAY
 from services.common.subscription_changes import NO_COPY, Copies
 from services.delivery.settings import WorkerSettings
 from services.delivery.worker import metrics
-from services.delivery.worker.outcomes import INTERRUPTED, SUCCESS
-from services.delivery.worker.store import Attempt, Claim, Store, Sum
+from services.delivery.worker.store import INTERRUPTED, SUCCESS, Attempt, Claim, Store, Sum
 
 log = structlog.get_logger(__name__)
 
@@ -42,6 +41,7 @@ class _Second:
 class _Recent:
     """Of one endpoint that failed lately."""
 
+    endpoint_version: int
     # Not written yet.
     successes: int = 0
     failures: int = 0
@@ -64,6 +64,7 @@ class _Recent:
     def sum(self, subscription_id: UUID) -> Sum:
         return Sum(
             subscription_id=subscription_id,
+            endpoint_version=self.endpoint_version,
             successes=self.successes,
             failures=self.failures,
             unbroken=self.unbroken,
@@ -80,6 +81,16 @@ class _Recent:
                 self.seconds.popleft()
         self.seconds[-1].attempts += 1
         self.seconds[-1].failures += failed
+
+    def settle(self, sent: Sum) -> None:
+        """Take away what was written; more may have come meanwhile."""
+        self.successes -= sent.successes
+        self.failures -= sent.failures
+        self.unbroken = min(self.unbroken, self.failures)
+        self.failing = sent.unbroken > 0 or (self.failing and not sent.successes)
+        if self.probe == sent.probe:
+            self.probe = None
+        self.gone = self.gone and not sent.gone
 
 
 class Health:
@@ -99,10 +110,13 @@ class Health:
             return
         recent = self._recent.get(claim.subscription_id)
         success = attempt.outcome == SUCCESS
-        if recent is None:
+        if recent is not None and claim.endpoint_version < recent.endpoint_version:
+            return  # of an endpoint that the subscription no longer has
+        if recent is None or recent.endpoint_version < claim.endpoint_version:
+            self._recent.pop(claim.subscription_id, None)
             if success and not claim.failing and not claim.probe:
                 return
-            recent = self._recent[claim.subscription_id] = _Recent()
+            recent = self._recent[claim.subscription_id] = _Recent(endpoint_version=claim.endpoint_version)
         recent.failing = recent.failing or claim.failing
         recent.count(int(time.monotonic()), self._settings.breaker_window_seconds, failed=not success)
         if success:
@@ -141,9 +155,10 @@ class Health:
         sums = [recent.sum(subscription_id) for subscription_id, recent in self._recent.items() if recent.changed]
         if sums:
             verdicts = await self._store.record_health(sums, self._settings)
-            reasons = {seen.subscription_id: "gone" for seen in sums if seen.gone}
+            current = {verdict.subscription_id for verdict in verdicts}
+            reasons = {seen.subscription_id: "gone" for seen in sums if seen.gone and seen.subscription_id in current}
             for verdict in verdicts:
-                if verdict.failing_since and datetime.now(UTC) - verdict.failing_since > self._disable_after:
+                if verdict.failing_for is not None and verdict.failing_for > self._disable_after:
                     reasons.setdefault(verdict.subscription_id, "failing")
                 if verdict.changed:
                     metrics.BREAKER_CHANGES.labels(verdict.breaker).inc()
@@ -151,20 +166,28 @@ class Health:
                 if verdict.breaker == "open":
                     held.add(verdict.subscription_id)
             if reasons:
-                await self._disable(reasons, {seen.subscription_id: seen.last_error for seen in sums})
+                await self._disable(reasons, sums)
                 held |= reasons.keys()
-            for sent in sums:
-                self._settle(sent)
-            for verdict in verdicts:
-                if verdict.changed:  # what was before does not count against it again
-                    recent = self._recent[verdict.subscription_id]
-                    recent.seconds.clear()
-                    recent.too_many = None
+            self._settle(sums, {verdict.subscription_id: verdict.changed for verdict in verdicts})
         self._forget()
         return held
 
-    async def _disable(self, reasons: Mapping[UUID, str], last_errors: Mapping[UUID, str]) -> None:
-        for disabled in await self._store.disable(reasons, last_errors):
+    def _settle(self, sums: Sequence[Sum], moved: Mapping[UUID, bool]) -> None:
+        """Take away what was written. `moved` says of each endpoint that still is one whether its breaker moved."""
+        for sent in sums:
+            recent = self._recent.get(sent.subscription_id)
+            if recent is None or recent.endpoint_version != sent.endpoint_version:
+                continue  # the subscription has another endpoint meanwhile
+            if sent.subscription_id not in moved:
+                del self._recent[sent.subscription_id]
+                continue
+            recent.settle(sent)
+            if moved[sent.subscription_id]:  # what was before does not count against it again
+                recent.seconds.clear()
+                recent.too_many = None
+
+    async def _disable(self, reasons: Mapping[UUID, str], sums: Sequence[Sum]) -> None:
+        for disabled in await self._store.disable(reasons, sums):
             metrics.SUBSCRIPTIONS_DISABLED.labels(disabled.reason).inc()
             log.warning(
                 "a subscription was disabled", subscription_id=str(disabled.subscription_id), reason=disabled.reason
@@ -181,17 +204,6 @@ class Health:
         if attempts < settings.breaker_min_attempts or failures < settings.breaker_failure_rate * attempts:
             return None
         return f"{failures} of {attempts} attempts within {settings.breaker_window_seconds} s failed"
-
-    def _settle(self, sent: Sum) -> None:
-        """Takes away what was written; more may have come meanwhile."""
-        recent = self._recent[sent.subscription_id]
-        recent.successes -= sent.successes
-        recent.failures -= sent.failures
-        recent.unbroken = min(recent.unbroken, recent.failures)
-        recent.failing = sent.unbroken > 0 or (recent.failing and not sent.successes)
-        if recent.probe == sent.probe:
-            recent.probe = None
-        recent.gone = recent.gone and not sent.gone
 
     def _forget(self) -> None:
         since = time.monotonic() - self._settings.breaker_window_seconds

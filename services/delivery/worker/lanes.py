@@ -47,6 +47,7 @@ class Lane:
         "_spares",
         "_threshold",
         "answer_seconds",
+        "endpoint_version",
         "in_flight",
         "in_turn",
         "limit",
@@ -58,6 +59,8 @@ class Lane:
 
     def __init__(self, subscription_id: UUID, slots: int) -> None:
         self.subscription_id = subscription_id
+        # Of the endpoint that this lane leads to; None until the first claim tells.
+        self.endpoint_version: int | None = None
         # Ids that nobody claimed yet, in the order of their bells.
         self.waiting: dict[UUID, None] = {}
         # Being claimed, or claimed and not answered yet.
@@ -225,6 +228,37 @@ class Lanes:
             del lane.waiting[delivery_id]
             self._count(lane, -1)
 
+    def of_claim(self, lane: Lane, endpoint_version: int) -> tuple[Lane, list[UUID]]:
+        """Return the lane of a claim that was made for `lane`, and the ids that are too many for it.
+
+        It is another lane when the claim is for another endpoint: what was learned of one says nothing of the next.
+        """
+        lane.in_flight -= 1
+        too_many = self.lead_to(lane.subscription_id, endpoint_version)
+        current = self.lane(lane.subscription_id)
+        current.in_flight += 1
+        return current, too_many
+
+    def lead_to(self, subscription_id: UUID, endpoint_version: int) -> list[UUID]:
+        """Make the lane of a subscription one to this endpoint; return the ids that are too many for it.
+
+        Requests to the endpoint before keep their slots, and no longer count against the bound.
+        """
+        lane = self.lane(subscription_id)
+        if lane.endpoint_version is None:
+            lane.endpoint_version = endpoint_version
+        if lane.endpoint_version >= endpoint_version:
+            return []
+        waiting = self.empty(lane)
+        del self._lanes[subscription_id]
+        self.lane(subscription_id).endpoint_version = endpoint_version
+        return self.add(subscription_id, waiting)
+
+    @property
+    def at_limit(self) -> list[UUID]:
+        """The subscriptions whose endpoint has as many requests as it takes."""
+        return [name for name, lane in self._lanes.items() if lane.in_flight and lane.at_limit]
+
     def empty(self, lane: Lane) -> list[UUID]:
         """Takes out all that waits in a lane."""
         if lane.in_turn:
@@ -246,7 +280,10 @@ class Lanes:
 
     def _look_again(self, lane: Lane) -> None:
         """Gives a lane that was at its bound a turn, if it is no longer."""
-        if self._blocked.pop(lane.subscription_id, None) is None or not lane.waiting:
+        if self._blocked.get(lane.subscription_id) is not lane:  # it has a turn, or led to an endpoint that is no more
+            return
+        del self._blocked[lane.subscription_id]
+        if not lane.waiting:
             return
         if lane.at_bound(self.free_slots):
             self._blocked[lane.subscription_id] = lane

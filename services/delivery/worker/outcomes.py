@@ -11,12 +11,10 @@ from services.common.batching import Batcher, Bounds
 from services.common.retry_policy import RetryPolicy
 from services.delivery.worker import metrics
 from services.delivery.worker.sender import Failure
-from services.delivery.worker.store import Attempt, Claim, Outcome, Store
+from services.delivery.worker.store import INTERRUPTED, SUCCESS, Attempt, Claim, Outcome, Store
 
 log = structlog.get_logger(__name__)
 
-SUCCESS = "success"
-INTERRUPTED = "interrupted"
 # Every outcome that an attempt can have.
 ALL = (SUCCESS, INTERRUPTED, "http_3xx", "http_4xx", "http_5xx", *Failure)
 OUTCOMES_PER_STATEMENT = 100

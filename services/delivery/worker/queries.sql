@@ -9,14 +9,14 @@ WITH free AS (
     FOR UPDATE SKIP LOCKED
 ), claimed AS (
     UPDATE webhook_deliveries d
-    SET status = 'in_flight', claim_token = $4, attempt_count = d.attempt_count + 1,
+    SET status = 'in_flight', claim_token = $4,
         next_attempt_at = now() + make_interval(secs => $5)
     FROM free
     WHERE d.id = free.id AND d.id BETWEEN $2 AND $3
     RETURNING d.id, d.event_id, d.subscription_id, d.tenant_id, d.event_type, d.attempt_count, d.failure_count,
               d.created_at, d.expires_at <= now() AS expired
 )
-SELECT c.*, now() AS claimed_at, s.target_url, s.secret_key, s.sealed_secrets, s.deleted_at IS NOT NULL AS deleted,
+SELECT c.*, now() AS claimed_at, s.target_url, s.endpoint_version, s.secret_key, s.sealed_secrets, s.deleted_at IS NOT NULL AS deleted,
        s.timeout_seconds, s.retry_policy, s.sealed_headers, s.sealed_client_certificate,
        CASE WHEN s.status <> 'active' THEN s.status
             WHEN h.breaker = 'open' OR h.breaker = 'half_open' AND h.probe_delivery_id IS DISTINCT FROM c.id
@@ -36,23 +36,35 @@ SELECT payload FROM webhook_events WHERE id = $1
 
 -- renew --
 -- Renews the leases of claims that are still held ($1 ids, $2 tokens, $3 and $4: least and greatest id) for $5 seconds.
+WITH locked AS (
+    SELECT id FROM webhook_deliveries
+    WHERE id = ANY($1::uuid[]) AND id BETWEEN $3 AND $4 AND status = 'in_flight'
+    ORDER BY id
+    FOR UPDATE
+)
 UPDATE webhook_deliveries d
 SET next_attempt_at = now() + make_interval(secs => $5)
-FROM unnest($1::uuid[], $2::uuid[]) AS held (id, claim_token)
+FROM unnest($1::uuid[], $2::uuid[]) AS held (id, claim_token) JOIN locked ON locked.id = held.id
 WHERE d.id = held.id AND d.id = ANY($1::uuid[]) AND d.id BETWEEN $3 AND $4
   AND d.status = 'in_flight' AND d.claim_token = held.claim_token
 RETURNING d.id
 
 -- record --
--- Records attempts ($8 to $18) and what they make of their deliveries ($1 to $7). A delivery is changed only by the
--- holder of its claim token. $3: its state; $4: seconds until the dispatcher looks at it; $5: failures to add;
--- $6: reason; $7: attempts begun so far. A retry that would come after the delivery expires makes it failed instead.
--- $19 and $20: least and greatest id. An attempt that was taken for interrupted gets its true outcome late.
+-- Records what claims that are still held make of their deliveries ($1 to $7), and their attempts ($8 to $18). A delivery
+-- is changed only by the holder of its claim token. $3: its state; $4: seconds until the dispatcher looks at it;
+-- $5: failures to add; $6: reason; $7: attempts made. A retry that would come after the delivery expires makes it failed
+-- instead. $9: the request of its claim that an attempt is; its number continues those of the delivery.
+-- $19 and $20: least and greatest id. Rows are locked in one order everywhere, so that batches do not deadlock.
 -- What failed for good is noted for the tenant's system subscription, if there is one.
--- Answers the deliveries that were changed and their new state.
+-- Returns the deliveries that were changed and their new state.
 WITH outcome AS (
     SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::delivery_status[], $4::float8[], $5::int[], $6::text[], $7::int[])
-        AS o (id, claim_token, status, delay_seconds, failures, reason, attempt_count)
+        AS o (id, claim_token, status, delay_seconds, failures, reason, attempts)
+), locked AS (
+    SELECT id FROM webhook_deliveries
+    WHERE id = ANY($1::uuid[]) AND id BETWEEN $19 AND $20 AND status = 'in_flight'
+    ORDER BY id
+    FOR UPDATE
 ), changed AS (
     UPDATE webhook_deliveries d
     SET status = CASE WHEN o.status = 'scheduled' AND now() + make_interval(secs => o.delay_seconds) >= d.expires_at
@@ -65,11 +77,12 @@ WITH outcome AS (
         next_attempt_at = now() + make_interval(secs => o.delay_seconds),
         claim_token = NULL,
         failure_count = d.failure_count + o.failures,
-        attempt_count = o.attempt_count
-    FROM outcome o
+        attempt_count = d.attempt_count + o.attempts
+    FROM outcome o JOIN locked ON locked.id = o.id
     WHERE d.id = o.id AND d.id = ANY($1::uuid[]) AND d.id BETWEEN $19 AND $20
       AND d.status = 'in_flight' AND d.claim_token = o.claim_token
-    RETURNING d.id, d.status, d.reason, d.event_id, d.subscription_id, d.tenant_id, d.attempt_count
+    RETURNING d.id, d.status, d.reason, d.event_id, d.subscription_id, d.tenant_id, d.attempt_count,
+              o.claim_token, o.attempts
 ), exhausted AS (
     INSERT INTO operational_facts (tenant_id, subscription_id, event_type, reason, last_error, deliveries,
                                    last_delivery_id, last_event_id, last_attempts)
@@ -83,49 +96,74 @@ WITH outcome AS (
     WHERE e.status = 'failed'
     GROUP BY e.tenant_id, e.subscription_id
 ), recorded AS (
-    INSERT INTO delivery_attempts (delivery_id, number, subscription_id, tenant_id, started_at, duration_ms,
-                                   status_code, outcome, error_message, response_body, final)
-    SELECT a.delivery_id, a.number, a.subscription_id, a.tenant_id, a.started_at, a.duration_ms,
-           a.status_code, a.outcome, a.error_message, a.response_body,
-           a.is_last AND coalesce(changed.status IN ('delivered', 'failed', 'cancelled'), false)
-    FROM unnest($8::uuid[], $9::int[], $10::uuid[], $11::text[], $12::timestamptz[], $13::int[],
+    INSERT INTO delivery_attempts (delivery_id, claim_token, request, number, subscription_id, tenant_id, started_at,
+                                   duration_ms, status_code, outcome, error_message, response_body, final)
+    SELECT a.delivery_id, changed.claim_token, a.request, changed.attempt_count - changed.attempts + a.request,
+           a.subscription_id, a.tenant_id, a.started_at, a.duration_ms, a.status_code, a.outcome, a.error_message,
+           a.response_body, a.is_last AND changed.status IN ('delivered', 'failed', 'cancelled')
+    FROM unnest($8::uuid[], $9::smallint[], $10::uuid[], $11::text[], $12::timestamptz[], $13::int[],
                 $14::smallint[], $15::text[], $16::text[], $17::text[], $18::bool[])
-        AS a (delivery_id, number, subscription_id, tenant_id, started_at, duration_ms,
+        AS a (delivery_id, request, subscription_id, tenant_id, started_at, duration_ms,
               status_code, outcome, error_message, response_body, is_last)
-    LEFT JOIN changed ON changed.id = a.delivery_id
-    ON CONFLICT (delivery_id, number) DO UPDATE
-    SET started_at = excluded.started_at, recorded_at = now(), duration_ms = excluded.duration_ms,
-        status_code = excluded.status_code, outcome = excluded.outcome, error_message = excluded.error_message,
-        response_body = excluded.response_body, final = excluded.final
-    WHERE delivery_attempts.outcome = 'interrupted'
+    JOIN changed ON changed.id = a.delivery_id
 )
 SELECT id, status::text AS status FROM changed
 
--- deliver_late --
--- Ends unfinished deliveries ($1; $3 and $4: least and greatest id) as delivered by attempt $2, though their claim was
--- lost: the receiver has them.
-WITH late AS (
-    SELECT * FROM unnest($1::uuid[], $2::int[]) AS o (id, number)
-), delivered AS (
-    UPDATE webhook_deliveries d
-    SET status = 'delivered', completed_at = now(), claim_token = NULL, reason = NULL
-    FROM late
-    WHERE d.id = late.id AND d.id = ANY($1::uuid[]) AND d.id BETWEEN $3 AND $4
-      AND d.status IN ('pending', 'scheduled', 'in_flight')
-    RETURNING d.id, late.number
-), marked AS (
-    UPDATE delivery_attempts a
-    SET final = true
-    FROM delivered
-    WHERE a.delivery_id = delivered.id AND a.number = delivered.number
-      AND a.delivery_id = ANY($1::uuid[]) AND a.delivery_id BETWEEN $3 AND $4
-)
-SELECT id FROM delivered
+-- lock_late --
+-- Locks the deliveries of claims that were lost ($1; $2 and $3: least and greatest id), in the order of every batch.
+SELECT id, status::text AS status, attempt_count FROM webhook_deliveries
+WHERE id = ANY($1::uuid[]) AND id BETWEEN $2 AND $3
+ORDER BY id
+FOR UPDATE
+
+-- select_attempts_of_claims --
+-- Reads the attempts of deliveries ($1; $2 and $3: least and greatest id) that were recorded under the claims $4.
+SELECT delivery_id, claim_token, request, number, outcome, final FROM delivery_attempts
+WHERE delivery_id = ANY($1::uuid[]) AND delivery_id BETWEEN $2 AND $3 AND claim_token = ANY($4::uuid[])
+
+-- record_late --
+-- Records attempts of claims that were lost: new ones, and the true outcome of those that were taken for interrupted.
+INSERT INTO delivery_attempts (delivery_id, claim_token, request, number, subscription_id, tenant_id, started_at,
+                               duration_ms, status_code, outcome, error_message, response_body, final)
+SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::int[], $5::uuid[], $6::text[], $7::timestamptz[],
+                     $8::int[], $9::smallint[], $10::text[], $11::text[], $12::text[], $13::bool[])
+ON CONFLICT (delivery_id, claim_token, request) DO UPDATE
+SET started_at = excluded.started_at, recorded_at = now(), duration_ms = excluded.duration_ms,
+    status_code = excluded.status_code, outcome = excluded.outcome, error_message = excluded.error_message,
+    response_body = excluded.response_body, final = excluded.final
+
+-- settle_late --
+-- Counts late attempts ($2) of locked deliveries ($1; $4 and $5: least and greatest id), and ends as delivered those that
+-- one of them delivered ($3).
+UPDATE webhook_deliveries d
+SET attempt_count = d.attempt_count + late.attempts,
+    status = CASE WHEN late.delivered THEN 'delivered' ELSE d.status END,
+    completed_at = CASE WHEN late.delivered THEN now() ELSE d.completed_at END,
+    claim_token = CASE WHEN late.delivered THEN NULL ELSE d.claim_token END,
+    reason = CASE WHEN late.delivered THEN NULL ELSE d.reason END
+FROM unnest($1::uuid[], $2::int[], $3::bool[]) AS late (id, attempts, delivered)
+WHERE d.id = late.id AND d.id = ANY($1::uuid[]) AND d.id BETWEEN $4 AND $5
+
+-- lock_endpoints --
+-- Locks those of the subscriptions $1 that are there and whose endpoint is still the one of version $2: what was seen of an
+-- earlier one does not count. None of them changes before the transaction ends.
+SELECT s.id
+FROM subscriptions s
+JOIN unnest($1::uuid[], $2::int[]) AS seen (id, endpoint_version)
+  ON seen.id = s.id AND seen.endpoint_version = s.endpoint_version
+WHERE s.deleted_at IS NULL
+ORDER BY s.id
+FOR SHARE OF s
+
+-- select_endpoint_versions --
+-- Reads which endpoint subscriptions ($1) have now.
+SELECT id, endpoint_version FROM subscriptions WHERE id = ANY($1::uuid[])
 
 -- insert_health --
--- Makes rows for subscriptions ($1) that had none, if they are there.
+-- Makes rows for locked subscriptions ($1) that had none.
 INSERT INTO subscription_health (subscription_id)
-SELECT id FROM subscriptions WHERE id = ANY($1::uuid[]) AND deleted_at IS NULL
+SELECT id FROM unnest($1::uuid[]) AS seen (id)
+ORDER BY id
 ON CONFLICT (subscription_id) DO NOTHING
 
 -- lock_health --
@@ -177,16 +215,19 @@ SET breaker = seen.breaker,
                          WHEN seen.only_failures THEN coalesce(h.failing_since, now()) ELSE now() END
 FROM seen
 WHERE h.subscription_id = seen.subscription_id
-RETURNING h.subscription_id, h.breaker, h.breaker_reason, h.failing_since
+RETURNING h.subscription_id, h.breaker, h.breaker_reason, now() - h.failing_since AS failing_for
 
 -- disable --
--- Disables subscriptions ($1) for the reasons $2, unless they are; answers those that were disabled by this call, and
--- what they were before. They are locked in one order everywhere.
+-- Disables subscriptions ($1) for the reasons $2, unless they are, or their endpoint is no longer the one of version $3;
+-- returns those that were disabled by this call, and what they were before. They are locked in one order everywhere.
 WITH before AS (
-    SELECT id, status FROM subscriptions
-    WHERE id = ANY($1::uuid[]) AND status <> 'disabled' AND deleted_at IS NULL
-    ORDER BY id
-    FOR UPDATE
+    SELECT s.id, s.status
+    FROM subscriptions s
+    JOIN unnest($1::uuid[], $3::int[]) AS seen (id, endpoint_version)
+      ON seen.id = s.id AND seen.endpoint_version = s.endpoint_version
+    WHERE s.status <> 'disabled' AND s.deleted_at IS NULL
+    ORDER BY s.id
+    FOR UPDATE OF s
 )
 UPDATE subscriptions s
 SET status = 'disabled', status_reason = i.reason, status_since = now(), updated_at = now(), version = version + 1

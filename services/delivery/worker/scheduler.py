@@ -15,9 +15,9 @@ from services.delivery.settings import WorkerSettings
 from services.delivery.worker import metrics
 from services.delivery.worker.deliverer import ClaimLost, Deliverer, Held
 from services.delivery.worker.lanes import Lane, Lanes
-from services.delivery.worker.outcomes import INTERRUPTED, SUCCESS, Recorder
+from services.delivery.worker.outcomes import Recorder
 from services.delivery.worker.sender import Failure
-from services.delivery.worker.store import Attempt, Claim, Outcome, Store
+from services.delivery.worker.store import INTERRUPTED, SUCCESS, Attempt, Claim, Outcome, Store
 
 log = structlog.get_logger(__name__)
 
@@ -27,6 +27,7 @@ IDS_PER_CLAIM = 100
 PACE_SECONDS = 0.004
 IDS_PER_HAND_BACK = 500
 FORGET_INTERVAL_SECONDS = 60.0
+WATCH_INTERVAL_SECONDS = 1.0
 # While there is no room: after so long without any an endpoint may have stopped answering.
 STALL_SECONDS = 0.25
 # What says nothing of how much an endpoint can take.
@@ -139,7 +140,8 @@ class Scheduler:
             metrics.CLAIMED.inc(len(claims))
             metrics.STALE.inc(len(lanes) - len(claims))
             for claim in claims:
-                lane = lanes.pop(claim.id)
+                lane, too_many = self._lanes.of_claim(lanes.pop(claim.id), claim.endpoint_version)
+                self._hand_back(too_many, "concurrency")
                 held = Held(claim=claim, lease_until=claim.claimed_monotonic + self._lease_seconds)
                 self._held[claim.id] = held
                 # Rung again meanwhile: a second claim beside this one, after its lease, would be confused with it.
@@ -169,6 +171,26 @@ class Scheduler:
         while True:
             await asyncio.sleep(FORGET_INTERVAL_SECONDS)
             self._lanes.forget_idle()
+
+    async def watch_endpoints(self) -> None:
+        """Give another lane to subscriptions that got another endpoint while theirs is full, until cancelled.
+
+        A claim would tell, but there is none while requests to the endpoint before fill the lane.
+        """
+        while True:
+            await asyncio.sleep(WATCH_INTERVAL_SECONDS)
+            names = self._lanes.at_limit
+            if not names:
+                continue
+            try:
+                versions = await self._store.endpoint_versions(names)
+            except Exception as error:
+                if errors.classify(error) is None:
+                    log.exception("endpoints cannot be looked at on a bug")
+                continue
+            for name, version in versions.items():
+                self._hand_back(self._lanes.lead_to(name, version), "concurrency")
+            self._work.set()
 
     async def renew_leases(self) -> None:
         """Renews the leases of what is held and has used up half of its own, for ever."""

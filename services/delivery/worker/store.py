@@ -14,6 +14,11 @@ from services.delivery.worker import notices
 
 SQL = sql.Queries("services.delivery.worker")
 
+# Outcomes of attempts that decide here; outcomes.py has the others.
+SUCCESS = "success"
+INTERRUPTED = "interrupted"
+UNFINISHED = frozenset({"pending", "scheduled", "in_flight"})
+
 
 # Structs of msgspec, not data classes: each delivery makes three of them, and they take a tenth of the time.
 
@@ -27,7 +32,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     subscription_id: UUID
     tenant_id: str
     event_type: str | None
-    # Of the attempt that this claim is for, from 1.
+    # That its first attempt gets, from 1, unless a late outcome of an earlier claim is recorded meanwhile.
     number: int
     failures: int
     created_at: datetime
@@ -46,6 +51,8 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     timeout_seconds: float | None
     retry_policy: str | None
     target_url: str
+    # Of its endpoint: another target_url makes another one.
+    endpoint_version: int
     # As they are stored, for services/common/vault.py.
     secret_key: str | None
     sealed_secrets: bytes | None
@@ -63,9 +70,8 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """An attempt to record; `outcome` is "success" or the kind of the error."""
+    """An attempt to record, which gives it its number; `outcome` is "success" or the kind of the error."""
 
-    number: int
     started_at: datetime
     duration_ms: int | None
     status_code: int | None
@@ -84,18 +90,15 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     # Attempts that count toward the retry limit.
     failures: int = 0
     reason: str | None = None
+    # The requests of the claim, in their order: at most two.
     attempts: Sequence[Attempt] = ()
-
-    @property
-    def attempt_count(self) -> int:
-        """Attempts begun so far: claiming counted one, which may not have been begun, or not have been the only one."""
-        return self.attempts[-1].number if self.attempts else self.claim.number - 1
 
 
 class Sum(msgspec.Struct, frozen=True, kw_only=True):
     """What a worker saw of an endpoint since it wrote last."""
 
     subscription_id: UUID
+    endpoint_version: int
     successes: int
     failures: int
     # Of the failures, those after the last success.
@@ -115,7 +118,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     subscription_id: UUID
     breaker: str
     changed: bool
-    failing_since: datetime | None
+    # How long it has only failed, by the database's clock; None when it does not.
+    failing_for: timedelta | None
 
 
 class Disabled(msgspec.Struct, frozen=True, kw_only=True):
@@ -172,16 +176,16 @@ class Store:
         return {row["id"] for row in rows}
 
     async def record(self, outcomes: Sequence[Outcome]) -> dict[UUID, str]:
-        """Records outcomes with their attempts, and answers the new states of the deliveries they changed.
+        """Record outcomes with their attempts, and return the new states of the deliveries they changed.
 
         A claim that was lost changes nothing, except that a success still ends its delivery. Recording the
         same outcome twice is the same as once.
         """
         delivery_ids = [outcome.claim.id for outcome in outcomes]
         attempts = [
-            (outcome.claim, attempt, attempt is outcome.attempts[-1])
+            (outcome.claim, request, attempt, attempt is outcome.attempts[-1])
             for outcome in outcomes
-            for attempt in outcome.attempts
+            for request, attempt in enumerate(outcome.attempts, 1)
         ]
         rows = await self.pool.fetch(
             SQL["record"],
@@ -191,31 +195,38 @@ class Store:
             [outcome.delay_seconds for outcome in outcomes],
             [outcome.failures for outcome in outcomes],
             [outcome.reason for outcome in outcomes],
-            [outcome.attempt_count for outcome in outcomes],
-            [claim.id for claim, _, _ in attempts],
-            [attempt.number for _, attempt, _ in attempts],
-            [claim.subscription_id for claim, _, _ in attempts],
-            [claim.tenant_id for claim, _, _ in attempts],
-            [attempt.started_at for _, attempt, _ in attempts],
-            [attempt.duration_ms for _, attempt, _ in attempts],
-            [attempt.status_code for _, attempt, _ in attempts],
-            [attempt.outcome for _, attempt, _ in attempts],
-            [attempt.error_message for _, attempt, _ in attempts],
-            [attempt.response_body for _, attempt, _ in attempts],
-            [is_last for _, _, is_last in attempts],
+            [len(outcome.attempts) for outcome in outcomes],
+            [claim.id for claim, _, _, _ in attempts],
+            [request for _, request, _, _ in attempts],
+            [claim.subscription_id for claim, _, _, _ in attempts],
+            [claim.tenant_id for claim, _, _, _ in attempts],
+            [attempt.started_at for _, _, attempt, _ in attempts],
+            [attempt.duration_ms for _, _, attempt, _ in attempts],
+            [attempt.status_code for _, _, attempt, _ in attempts],
+            [attempt.outcome for _, _, attempt, _ in attempts],
+            [attempt.error_message for _, _, attempt, _ in attempts],
+            [attempt.response_body for _, _, attempt, _ in attempts],
+            [is_last for _, _, _, is_last in attempts],
             min(delivery_ids),
             max(delivery_ids),
         )
         changed = {row["id"]: row["status"] for row in rows}
-        late = [outcome for outcome in outcomes if outcome.status == "delivered" and outcome.claim.id not in changed]
+        late = [outcome for outcome in outcomes if outcome.attempts and outcome.claim.id not in changed]
         if late:
-            changed |= dict.fromkeys(await self._deliver_late(late), "delivered")
+            changed |= dict.fromkeys(await self._record_late(late), "delivered")
         return changed
 
     async def record_health(self, sums: Sequence[Sum], settings: WorkerSettings) -> list[Verdict]:
-        """Adds what this worker saw to what all saw, and moves breakers accordingly; notes those that were moved."""
-        names = [seen.subscription_id for seen in sums]
+        """Add what this worker saw to what all saw, move breakers accordingly, and note those that were moved.
+
+        What was seen of an endpoint that its subscription no longer has is left out, and has no verdict.
+        """
         async with self.pool.acquire() as connection, connection.transaction():
+            versions = [seen.endpoint_version for seen in sums]
+            rows = await connection.fetch(SQL["lock_endpoints"], [seen.subscription_id for seen in sums], versions)
+            current = {row["id"] for row in rows}
+            sums = [seen for seen in sums if seen.subscription_id in current]
+            names = [seen.subscription_id for seen in sums]
             await connection.execute(SQL["insert_health"], names)
             locked = await connection.fetch(SQL["lock_health"], names)
             before = {row["subscription_id"]: row["breaker"] for row in locked}
@@ -243,15 +254,22 @@ class Store:
                 subscription_id=row["subscription_id"],
                 breaker=row["breaker"],
                 changed=row["breaker"] != before[row["subscription_id"]],
-                failing_since=row["failing_since"],
+                failing_for=row["failing_for"],
             )
             for row in rows
         ]
 
-    async def disable(self, reasons: Mapping[UUID, str], last_errors: Mapping[UUID, str]) -> list[Disabled]:
-        """Disables subscriptions for these reasons; answers those that were not disabled before, and notes them."""
+    async def disable(self, reasons: Mapping[UUID, str], sums: Sequence[Sum]) -> list[Disabled]:
+        """Disable subscriptions for these reasons; return those that were not disabled before, and note them.
+
+        `sums` are what was seen of them.
+        """
+        last_errors = {seen.subscription_id: seen.last_error for seen in sums}
+        versions = {seen.subscription_id: seen.endpoint_version for seen in sums}
         async with self.pool.acquire() as connection, connection.transaction():
-            rows = await connection.fetch(SQL["disable"], list(reasons), list(reasons.values()))
+            rows = await connection.fetch(
+                SQL["disable"], list(reasons), list(reasons.values()), [versions[name] for name in reasons]
+            )
             if rows:
                 await audit.record(connection, *(notices.disabled_entry(row) for row in rows), actor=audit.SYSTEM)
                 facts = (notices.disabled_fact(row, last_errors.get(row["id"])) for row in rows)
@@ -266,6 +284,11 @@ class Store:
             for row in rows
         ]
 
+    async def endpoint_versions(self, subscription_ids: Sequence[UUID]) -> dict[UUID, int]:
+        """Return which endpoint each of the subscriptions has now."""
+        rows = await self.pool.fetch(SQL["select_endpoint_versions"], subscription_ids)
+        return {row["id"]: row["endpoint_version"] for row in rows}
+
     async def keep_worker(self, worker_id: UUID) -> None:
         """Says that a worker is there."""
         await self.pool.execute(SQL["keep_worker"], worker_id)
@@ -274,11 +297,69 @@ class Store:
         """Says that a worker is gone."""
         await self.pool.execute(SQL["remove_worker"], worker_id)
 
-    async def _deliver_late(self, outcomes: Sequence[Outcome]) -> list[UUID]:
+    async def _record_late(self, outcomes: Sequence[Outcome]) -> list[UUID]:
+        """Record attempts of claims that were lost, and return the deliveries that a success among them ends.
+
+        An attempt is known by its claim and the request of it, so a late one takes no other's place: it is new, it is
+        the true outcome of one that was taken for interrupted, or it was recorded before and changes nothing.
+        """
         delivery_ids = [outcome.claim.id for outcome in outcomes]
-        numbers = [outcome.attempts[-1].number for outcome in outcomes]
-        rows = await self.pool.fetch(SQL["deliver_late"], delivery_ids, numbers, min(delivery_ids), max(delivery_ids))
-        return [row["id"] for row in rows]
+        bounds = min(delivery_ids), max(delivery_ids)
+        tokens = list({outcome.claim.token for outcome in outcomes})
+        async with self.pool.acquire() as connection, connection.transaction():
+            deliveries = {row["id"]: row for row in await connection.fetch(SQL["lock_late"], delivery_ids, *bounds)}
+            known = {
+                (row["delivery_id"], row["claim_token"], row["request"]): row
+                for row in await connection.fetch(SQL["select_attempts_of_claims"], delivery_ids, *bounds, tokens)
+            }
+            rows, settled = _late(outcomes, deliveries, known)
+            if rows:
+                await connection.execute(SQL["record_late"], *map(list, zip(*rows, strict=True)))
+                await connection.execute(SQL["settle_late"], *map(list, zip(*settled, strict=True)), *bounds)
+        return [delivery_id for delivery_id, _, delivered in settled if delivered]
+
+
+def _late(
+    outcomes: Sequence[Outcome], deliveries: Mapping[UUID, Any], known: Mapping[tuple[UUID, UUID, int], Any]
+) -> tuple[list[tuple[Any, ...]], list[tuple[UUID, int, bool]]]:
+    """Return the rows of late attempts to write, and for each delivery how many are new and whether they deliver it."""
+    rows: list[tuple[Any, ...]] = []
+    settled: list[tuple[UUID, int, bool]] = []
+    for outcome in outcomes:
+        claim = outcome.claim
+        delivery = deliveries.get(claim.id)
+        if delivery is None:  # retention dropped its day
+            continue
+        count = delivery["attempt_count"]
+        written = []
+        for request, attempt in enumerate(outcome.attempts, 1):
+            before = known.get((claim.id, claim.token, request))
+            if before is not None and before["outcome"] != INTERRUPTED:
+                continue
+            if before is None:
+                count += 1
+            delivers = attempt.outcome == SUCCESS and delivery["status"] in UNFINISHED
+            written.append(delivers)
+            rows.append(
+                (
+                    claim.id,
+                    claim.token,
+                    request,
+                    count if before is None else before["number"],
+                    claim.subscription_id,
+                    claim.tenant_id,
+                    attempt.started_at,
+                    attempt.duration_ms,
+                    attempt.status_code,
+                    attempt.outcome,
+                    attempt.error_message,
+                    attempt.response_body,
+                    delivers or (before is not None and before["final"]),
+                )
+            )
+        if written:
+            settled.append((claim.id, count - delivery["attempt_count"], any(written)))
+    return rows, settled
 
 
 def _claim(row: Any, token: UUID, asked_at: float) -> Claim:
@@ -289,7 +370,7 @@ def _claim(row: Any, token: UUID, asked_at: float) -> Claim:
         subscription_id=row["subscription_id"],
         tenant_id=row["tenant_id"],
         event_type=row["event_type"],
-        number=row["attempt_count"],
+        number=row["attempt_count"] + 1,
         failures=row["failure_count"],
         created_at=row["created_at"],
         claimed_at=row["claimed_at"],
@@ -302,6 +383,7 @@ def _claim(row: Any, token: UUID, asked_at: float) -> Claim:
         timeout_seconds=row["timeout_seconds"],
         retry_policy=row["retry_policy"],
         target_url=row["target_url"],
+        endpoint_version=row["endpoint_version"],
         secret_key=row["secret_key"],
         sealed_secrets=row["sealed_secrets"],
         sealed_headers=row["sealed_headers"],

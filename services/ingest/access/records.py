@@ -10,7 +10,7 @@ from services.common.auth.roles import Role
 
 MAX_NAME_LENGTH = 128
 MAX_DESCRIPTION_LENGTH = 1024
-MAX_REQUESTS_PER_SECOND = 100_000
+MIN_REQUESTS_PER_SECOND, MAX_REQUESTS_PER_SECOND = 0.001, 100_000
 # What can be given to a key; the service key stands in no database.
 GIVEN = frozenset(Role) - {Role.INTERNAL}
 
@@ -88,8 +88,10 @@ class KeyDraft:
             found += _violation("role", "must be admin, write, ingest or read")
         if self.expires_at is not None and self.expires_at <= datetime.now(UTC):
             found += _violation("expires_at", "must be in the future")
-        if rate is not None and not 0 < rate <= MAX_REQUESTS_PER_SECOND:
-            found += _violation("requests_per_second", f"must be above 0 and at most {MAX_REQUESTS_PER_SECOND}")
+        if rate is not None and not MIN_REQUESTS_PER_SECOND <= rate <= MAX_REQUESTS_PER_SECOND:
+            found += _violation(
+                "requests_per_second", f"must be {MIN_REQUESTS_PER_SECOND} to {MAX_REQUESTS_PER_SECOND}"
+            )
         _refuse(*found)
         tenants.check("tenant_id", self.tenant_id)
 

@@ -48,9 +48,10 @@ class Rows:
         """Records an attempt `age` ago, in the transaction of `via` if one is given; answers its delivery's id."""
         delivery_id = delivery_id or ids.new()
         await (via or self.pool).execute(
-            "INSERT INTO delivery_attempts (delivery_id, subscription_id, started_at, recorded_at, number, duration_ms,"
-            " status_code, final, outcome, tenant_id)"
-            " VALUES ($1, $2, now() - $3::interval, now() - $3::interval, 1, $4, 200, $5, $6, $7)",
+            "INSERT INTO delivery_attempts (delivery_id, claim_token, request, subscription_id, started_at,"
+            " recorded_at, number, duration_ms, status_code, final, outcome, tenant_id)"
+            " VALUES ($1, gen_random_uuid(), 1, $2, now() - $3::interval, now() - $3::interval, 1,"
+            " $4, 200, $5, $6, $7)",
             delivery_id, subscription_id, age, duration_ms, final, outcome, tenant_id,
         )  # fmt: skip
         return delivery_id

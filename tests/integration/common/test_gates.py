@@ -68,6 +68,18 @@ async def test_a_gate_that_is_closed_again_and_again_stays_closed(
     assert not another.is_open(SUBSCRIPTION)
 
 
+@pytest.mark.parametrize("key", [gates.CLOSED, gates.FULL, gates.SHORT])
+async def test_a_hint_that_is_dated_ahead_or_is_no_id_is_dropped(redis_url: str, one: Gates, key: str) -> None:
+    async with redis.client(RedisSettings(redis_url=redis_url, _env_file=None)) as client:
+        seconds, _ = await client.time()
+        await client.zadd(key, {SUBSCRIPTION.bytes: (seconds + 3_600) * 1000, b"no id": seconds * 1000 + 400})
+        one.close([OTHER])
+        await a_few_exchanges()
+        assert one.is_open(SUBSCRIPTION)
+        assert await client.zscore(key, SUBSCRIPTION.bytes) is None
+        assert not one.is_open(OTHER)
+
+
 async def test_what_is_full_for_one_is_full_for_the_other_and_not_for_long(one: Gates, another: Gates) -> None:
     one.fill(SUBSCRIPTION)
     assert one.is_full(SUBSCRIPTION)

@@ -41,9 +41,10 @@ async def delivery_in(world: World, status: str) -> UUID:
     if status == "in_flight":
         await world.set(delivery_id, claim_token=ids.new())
     await world.pool.execute(
-        "INSERT INTO delivery_attempts (delivery_id, subscription_id, started_at, number, duration_ms, status_code,"
-        " final, outcome, tenant_id, error_message, response_body)"
-        " VALUES ($1, $2, now(), 1, 12, 500, false, 'http_5xx', 'default', 'the receiver answered 500', 'oops')",
+        "INSERT INTO delivery_attempts (delivery_id, claim_token, request, subscription_id, started_at, number,"
+        " duration_ms, status_code, final, outcome, tenant_id, error_message, response_body)"
+        " VALUES ($1, gen_random_uuid(), 1, $2, now(), 1, 12, 500, false, 'http_5xx', 'default',"
+        " 'the receiver answered 500', 'oops')",
         delivery_id, subscription,
     )  # fmt: skip
     return delivery_id
@@ -97,9 +98,10 @@ async def test_a_delivery_is_told_with_its_attempts(api: Shared, status: str) ->
 async def test_what_is_not_known_of_an_attempt_is_unset_and_a_success_has_no_error(api: Shared) -> None:
     delivery_id = await delivery_in(api.world, "delivered")
     await api.world.pool.execute(
-        "INSERT INTO delivery_attempts (delivery_id, subscription_id, started_at, number, final, outcome, tenant_id)"
-        " SELECT id, subscription_id, now(), number, false, outcome, 'default' FROM webhook_deliveries,"
-        " (VALUES (3, 'success'), (2, 'interrupted')) AS a (number, outcome) WHERE id = $1",
+        "INSERT INTO delivery_attempts"
+        " (delivery_id, claim_token, request, subscription_id, started_at, number, final, outcome, tenant_id)"
+        " SELECT id, gen_random_uuid(), 1, subscription_id, now(), number, false, outcome, 'default'"
+        " FROM webhook_deliveries, (VALUES (3, 'success'), (2, 'interrupted')) AS a (number, outcome) WHERE id = $1",
         delivery_id,
     )
     _, interrupted, success = (await get(api, delivery_id)).attempts
@@ -344,6 +346,37 @@ async def test_a_retry_without_the_payload_is_gone(api: Shared, status: str) -> 
     await api.world.drop_payload(delivery_id)
     assert isinstance(await refusal(retry(api, delivery_id)), errors.Gone)
     assert (await api.world.row(delivery_id))["status"] == status
+
+
+@pytest.mark.parametrize(("days_ago", "kept"), [(3, True), (4, False)])
+async def test_a_retry_that_would_keep_a_day_beyond_its_retention_is_gone(
+    api: Shared, days_ago: int, *, kept: bool
+) -> None:
+    """Of 72 hours from the end of the day, which is there only for the unfinished deliveries of others."""
+    moment = datetime.now(UTC).replace(hour=12) - timedelta(days=days_ago)
+    await api.world.pool.execute("SELECT create_partitions($1, $1)", moment.date())
+    event_id = UUID(int=ids.least_at(moment).int | ids.new().int & (2**80 - 1))
+    subscription = await api.world.subscription("http://127.0.0.1:1/")
+    delivery_id = ids.of_delivery(event_id, subscription)
+    await api.world.pool.execute(
+        "INSERT INTO webhook_events (id, tenant_id, content_type, payload) VALUES ($1, 'default', 'text/plain', 'x')",
+        event_id,
+    )
+    await api.world.pool.execute(
+        "INSERT INTO webhook_deliveries (id, event_id, subscription_id, tenant_id, next_attempt_at, expires_at, status)"
+        " VALUES ($1, $2, $3, 'default', now(), now(), 'failed')",
+        delivery_id, event_id, subscription,
+    )  # fmt: skip
+    if kept:
+        await retry(api, delivery_id)
+    else:
+        error = await refusal(retry(api, delivery_id))
+        assert isinstance(error, errors.Gone)
+        assert "LOG_RETENTION_HOURS" in error.message
+    row = await api.world.row(delivery_id)
+    assert row["status"] == ("pending" if kept else "failed")
+    if kept:  # with the whole of its schedule
+        assert row["expires_at"] - row["next_attempt_at"] > timedelta(hours=167, minutes=59)
 
 
 @pytest.mark.parametrize("status", ["delivered", "failed", "cancelled"])

@@ -262,7 +262,7 @@ async def test_two_dispatchers_take_each_lost_lease_back_once(world: World) -> N
     subscription = await world.subscription("http://127.0.0.1:1/")
     delivery_ids = await world.deliver_many(subscription, 200, due_in=600)
     await world.pool.execute(
-        "UPDATE webhook_deliveries SET status = 'in_flight', claim_token = $1, attempt_count = 1,"
+        "UPDATE webhook_deliveries SET status = 'in_flight', claim_token = $1,"
         " next_attempt_at = now() - interval '1 second'",
         ids.new(),
     )

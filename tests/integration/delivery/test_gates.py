@@ -18,7 +18,7 @@ from services.delivery.worker.deliverer import Deliverer
 from services.delivery.worker.outcomes import Recorder
 from services.delivery.worker.scheduler import Scheduler
 from services.delivery.worker.sender import Sender
-from services.delivery.worker.store import Store
+from services.delivery.worker.store import Store, Sum
 from tests.integration.delivery.ringing import RUNG, ring
 from tests.integration.delivery.world import Client, Counted, World, outcomes, until_true
 from tests.support.encryption import vault
@@ -31,7 +31,7 @@ SOON = 30.0
 BREAKER: dict[str, Any] = {
     "worker_concurrency": 4,
     "retry_base_seconds": 0.05,
-    "retry_limit": 100,
+    "retry_limit": 50,
     "breaker_failures": 3,
     "breaker_cooldown_seconds": 100.0,
     "breaker_cooldown_cap_seconds": 10_000.0,
@@ -277,6 +277,69 @@ async def test_while_a_probe_is_out_the_breaker_is_half_open_and_nothing_else_go
         assert row["probe_delivery_id"] == in_flight
         receiver.release()
         await world.all_in(subscription, "delivered", 20, timeout_seconds=SOON)
+
+
+async def retry(world: World, client: Client, delivery_id: UUID) -> None:
+    await client.RetryDelivery(pb.RetryDeliveryRequest(tenant_id=world.tenant_id, delivery_id=str(delivery_id)))
+
+
+async def test_a_retry_by_hand_is_the_probe_of_an_open_breaker_and_the_next_one_waits(
+    world: World, receiver: Receiver
+) -> None:
+    receiver.script(then=Reply(hang=True))
+    subscription = await world.subscription(receiver.url())
+    await open_breaker(world, subscription)
+    delivery_ids = await world.deliver_many(subscription, 10)
+    async with world.running(delivery_timeout_seconds=30.0) as client:
+        await some_turns()
+        assert not receiver.requests
+        await retry(world, client, delivery_ids[6])
+        (request,) = await receiver.wait_for(1, SOON)
+        assert request.headers["webhook-id"] == str(delivery_ids[6])
+        for later in delivery_ids[3:6]:
+            await retry(world, client, later)
+        await some_turns()
+        assert len(receiver.requests) == 1
+        assert (await health(world, subscription))["probe_delivery_id"] == delivery_ids[6]
+        assert await held_by(world, client, delivery_ids[3]) == "breaker_open"
+        receiver.script(then=200)
+        receiver.release()
+        await breaker(world, subscription, "closed")
+        await world.all_in(subscription, "delivered", 10, timeout_seconds=SOON)
+
+
+async def test_a_retry_by_hand_that_fails_opens_the_breaker_for_longer(world: World, receiver: Receiver) -> None:
+    receiver.script(then=500)
+    subscription = await world.subscription(receiver.url())
+    await open_breaker(world, subscription)
+    delivery_ids = await world.deliver_many(subscription, 10)
+    await world.set(delivery_ids[3], status="failed", reason="retries_exhausted")
+    async with world.running(**BREAKER) as client:
+        for delivery_id in delivery_ids[3:6]:
+            await retry(world, client, delivery_id)
+        row = await breaker(world, subscription, "open", openings=2)
+        await some_turns()
+        (request,) = receiver.requests
+        assert request.headers["webhook-id"] == str(delivery_ids[3])
+        assert (row["probe_delivery_id"], row["breaker_reason"][:16]) == (None, "the probe failed")
+
+
+async def test_a_retried_delivery_that_is_cancelled_before_its_probe_leaves_it_to_another(
+    world: World, receiver: Receiver
+) -> None:
+    subscription = await world.subscription(receiver.url())
+    await open_breaker(world, subscription)
+    delivery_ids = await world.deliver_many(subscription, 3)
+    async with world.running() as client:
+        await set_status(world, subscription, "paused")
+        await retry(world, client, delivery_ids[2])
+        await client.CancelDelivery(
+            pb.CancelDeliveryRequest(tenant_id=world.tenant_id, delivery_id=str(delivery_ids[2]))
+        )
+        await set_status(world, subscription, "active")
+        await breaker(world, subscription, "closed")
+        await world.in_state(delivery_ids[1], "delivered")
+    assert {request.headers["webhook-id"] for request in receiver.requests} == set(map(str, delivery_ids[:2]))
 
 
 async def test_workers_add_up_what_they_see(world: World, receiver: Receiver) -> None:
@@ -527,7 +590,11 @@ async def test_racing_workers_disable_once(world: World) -> None:
     subscription = await world.subscription("http://127.0.0.1:1/")
     version = (await subscription_row(world, subscription))["version"]
     store = Store(world.pool, world.worker_settings())
-    answers = await asyncio.gather(*(store.disable({subscription: "gone"}, {}) for _ in range(8)))
+    seen = Sum(
+        subscription_id=subscription, endpoint_version=1, successes=0, failures=1, unbroken=1, probe=None, gone=True,
+        too_many=None, last_error="",
+    )  # fmt: skip
+    answers = await asyncio.gather(*(store.disable({subscription: "gone"}, [seen]) for _ in range(8)))
     assert sum(map(len, answers)) == 1
     row = await subscription_row(world, subscription)
     assert (row["status"], row["status_reason"], row["version"]) == ("disabled", "gone", version + 1)

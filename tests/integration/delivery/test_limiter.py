@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator
 
 import pytest
+import structlog
 
 from services.common import ids, redis
 from services.common.settings import RedisSettings
@@ -94,6 +95,42 @@ async def test_subscriptions_are_answered_in_the_order_of_their_demands(redis_ur
     async with limiters(redis_url, 1) as (limiter,):
         demands = [Demand(subscription_id=ids.new(), rate=1, burst=size, wanted=100) for size in (3, 1, 7)]
         assert [grant.number for grant in await limiter.take(demands)] == [3, 1, 7]
+
+
+@pytest.mark.parametrize("rate", [1.0, 1e-300], ids=["a key of another type", "a number that cannot be counted with"])
+async def test_a_bucket_that_redis_refuses_is_logged_and_costs_no_other_its_own(redis_url: str, rate: float) -> None:
+    refused, other, last = ids.new(), ids.new(), ids.new()
+
+    def asked(wanted: int) -> list[Demand]:
+        rates = {other: 1.0, refused: rate, last: 1.0}
+        return [Demand(subscription_id=name, rate=rates[name], burst=5, wanted=wanted) for name in rates]
+
+    async with limiters(redis_url, 1) as (limiter,):
+        if rate == 1.0:
+            await limiter._redis.set(KEY + str(refused), "nonsense")
+        with structlog.testing.capture_logs() as logs:
+            grants = [grant.number for grant in await limiter.take(asked(3))]
+            later = [grant.number for grant in await limiter.take(asked(3))]
+        assert (grants, later) == ([3, 0, 3], [2, 0, 2])
+        (warning,) = logs
+        assert (warning["log_level"], warning["subscription_id"]) == ("warning", str(refused))
+        # Its own share goes on being counted here: a second later there is one token more.
+        limiter._own[refused].at -= 1 / rate if rate == 1.0 else 1
+        assert (await limiter.take(asked(1)))[1].number == (rate == 1.0)
+
+
+@pytest.mark.parametrize("bucket", [{"tokens": "0", "at": "9999999999"}, {"tokens": "-1000000", "at": "0"}])
+async def test_a_bucket_that_is_dated_ahead_or_owes_tokens_withholds_nothing_for_long(
+    redis_url: str, bucket: dict[str, str]
+) -> None:
+    async with limiters(redis_url, 1) as (limiter,):
+        for name, value in bucket.items():
+            await limiter._redis.hset(KEY + str(SUBSCRIPTION), name, value)
+
+        async def granted() -> bool:
+            return (await take(limiter, demand(10, 1))).number == 1
+
+        await wait_until(granted, 2, what="a token")
 
 
 async def test_a_change_of_the_limit_holds_at_once(redis_url: str) -> None:

@@ -80,8 +80,8 @@ async def _fill(connection: Connection) -> Data:
         )  # fmt: skip
         await connection.execute(
             "INSERT INTO delivery_attempts"
-            " (delivery_id, subscription_id, started_at, number, final, outcome, tenant_id)"
-            " SELECT id, owner, now(), 1, true, 'success', 'default'"
+            " (delivery_id, claim_token, request, subscription_id, started_at, number, final, outcome, tenant_id)"
+            " SELECT id, gen_random_uuid(), 1, owner, now(), 1, true, 'success', 'default'"
             " FROM unnest($1::uuid[], $2::uuid[]) AS a (id, owner)",
             delivery_ids, owners,
         )  # fmt: skip
@@ -175,9 +175,14 @@ def record_arguments(data: Data) -> list[Any]:
     owners = [data.subscriptions[0]] * number
     return [
         some, [token] * number, ["delivered"] * number, [0.0] * number, [0] * number, [None] * number, [1] * number,
-        some, [2] * number, owners, ["default"] * number, [now] * number, [5] * number, [200] * number,
+        some, [1] * number, owners, ["default"] * number, [now] * number, [5] * number, [200] * number,
         ["success"] * number, [None] * number, ["ok"] * number, [True] * number, min(some), max(some),
     ]  # fmt: skip
+
+
+def late_arguments(data: Data) -> list[Any]:
+    _, _, _, _, _, _, _, some, requests, owners, tenants, *rest = record_arguments(data)[:18]
+    return [some, [ids.new()] * len(some), requests, [2] * len(some), owners, tenants, *rest]
 
 
 def by_id(data: Data) -> dict[str, tuple[str, list[Any]]]:
@@ -191,10 +196,13 @@ def by_id(data: Data) -> dict[str, tuple[str, list[Any]]]:
         "claim": (worker.SQL["claim"], [some, least, greatest, token, 60.0, 65536, *event_range]),
         "renew": (worker.SQL["renew"], [some, tokens, least, greatest, 60.0]),
         "record": (worker.SQL["record"], record_arguments(data)),
-        "deliver_late": (worker.SQL["deliver_late"], [some, [1] * len(some), least, greatest]),
+        "lock_late": (worker.SQL["lock_late"], [some, least, greatest]),
+        "select_attempts_of_claims": (worker.SQL["select_attempts_of_claims"], [some, least, greatest, tokens]),
+        "record_late": (worker.SQL["record_late"], late_arguments(data)),
+        "settle_late": (worker.SQL["settle_late"], [some, [1] * len(some), [True] * len(some), least, greatest]),
         "select_payload": (worker.SQL["select_payload"], [data.event_ids[0]]),
         "take_due": (dispatcher.SQL["take_due"], [some, least, greatest, 10.0]),
-        "expire_leases": (dispatcher.SQL["expire_leases"], [some, least, greatest, 10, 60.0]),
+        "expire_leases": (dispatcher.SQL["expire_leases"], [some, least, greatest, 10, 60.0, tokens]),
         "mark_due": (deliveries.SQL["mark_due"], [some, least, greatest]),
         "end_waiting": (deliveries.SQL["end_waiting"], [some, least, greatest, "failed", "expired"]),
         "select_event_deliveries": (api.SQL["select_event_deliveries"], [data.event_ids[0], one[1], one[2], None, 50]),
@@ -208,7 +216,8 @@ def by_id(data: Data) -> dict[str, tuple[str, list[Any]]]:
 
 
 BY_ID = [
-    "claim", "renew", "record", "deliver_late", "select_payload", "take_due", "expire_leases", "mark_due",
+    "claim", "renew", "record", "lock_late", "select_attempts_of_claims", "record_late", "settle_late",
+    "select_payload", "take_due", "expire_leases", "mark_due",
     "end_waiting", "select_event_deliveries", "select_delivery", "select_attempts", "event_exists", "lock_delivery",
     "retry_delivery", "cancel_delivery",
 ]  # fmt: skip

@@ -20,6 +20,7 @@ from services.delivery import __main__ as delivery
 from services.delivery.settings import DeliverySettings, WorkerSettings
 from services.delivery.worker import __main__ as worker
 from services.embedded import ports
+from services.ingest import store as ingest
 from tests.support.encryption import ENCRYPTION_KEY, vault
 from tests.support.waiting import wait_until
 
@@ -132,7 +133,7 @@ class World:
         """Puts a delivery into the hands of a worker that may live or not; the claim's token."""
         token = token or ids.new()
         await self.pool.execute(
-            "UPDATE webhook_deliveries SET status = 'in_flight', claim_token = $2, attempt_count = attempt_count + 1,"
+            "UPDATE webhook_deliveries SET status = 'in_flight', claim_token = $2,"
             " next_attempt_at = now() + $3::interval WHERE id = $1",
             delivery_id, token, timedelta(seconds=seconds),
         )  # fmt: skip
@@ -146,6 +147,14 @@ class World:
     async def delete_subscription(self, subscription_id: UUID) -> None:
         """Marks a subscription deleted, as ingest does first."""
         await self.pool.execute("UPDATE subscriptions SET deleted_at = now() WHERE id = $1", subscription_id)
+
+    async def change_target(self, subscription_id: UUID, target_url: str) -> None:
+        """Give a subscription another endpoint, as ingest does."""
+        async with self.pool.acquire() as connection, connection.transaction():
+            await connection.execute(ingest.SQL["begin_endpoint"], subscription_id)
+            await connection.execute(
+                "UPDATE subscriptions SET target_url = $2 WHERE id = $1", subscription_id, target_url
+            )
 
     async def drop_payload(self, delivery_id: UUID) -> None:
         """Removes the event of a delivery, as retention does."""

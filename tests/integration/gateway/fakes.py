@@ -64,6 +64,7 @@ def _take_controls(subscription: subscriptions_pb2.Subscription, request: Any) -
     subscription.ClearField("retry_policy")
     if request.HasField("retry_policy"):
         subscription.retry_policy.CopyFrom(request.retry_policy)
+    subscription.effective_retry_policy.CopyFrom(subscriptions_pb2.RetryPolicy(delays_seconds=[5, 300]))
 
 
 TOKEN = "whi_" + "t" * 43

@@ -133,6 +133,7 @@ BAD: list[tuple[dict[str, Any], list[str]]] = [
     ({"keep_when_disabled": "true"}, ["keep_when_disabled"]),
     ({"keep_when_disabled": 1}, ["keep_when_disabled"]),
     ({"rate_limit_per_second": 0}, ["rate_limit_per_second"]),
+    ({"rate_limit_per_second": 1e-16}, ["rate_limit_per_second"]),
     ({"rate_limit_per_second": -1}, ["rate_limit_per_second"]),
     ({"rate_limit_per_second": 100_001}, ["rate_limit_per_second"]),
     ({"rate_limit_per_second": "5"}, ["rate_limit_per_second"]),

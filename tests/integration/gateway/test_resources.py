@@ -44,6 +44,7 @@ async def test_a_subscription_is_created_looked_up_replaced_and_deleted(
         "rate_limit_burst": None,
         "timeout_seconds": None,
         "retry_policy": None,
+        "effective_retry_policy": {"delays_seconds": [5, 300]},
         "header_names": [],
         "verify": "auto",
         "has_verification_secret": False,

@@ -192,6 +192,36 @@ async def test_enabling_closes_the_breaker_and_forgets_the_failures(ingest: Inge
     assert (health["openings"], health["probe_at"], health["failing_since"]) == (0, None, None)
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [
+        "https://other.example/hook",
+        "https://receiver.example:8443/hook",
+        "http://receiver.example/hook",
+        "https://receiver.example/repaired",
+        "https://receiver.example/hook?token=repaired",
+    ],
+)
+async def test_another_target_begins_with_a_closed_breaker_and_no_failures(ingest: Ingest, changed: str) -> None:
+    made = await ingest.create("https://receiver.example/hook")
+    await fail(ingest, made.id, "open")
+    assert (await ingest.update(made.id, changed)).breaker == pb.Breaker(state=pb.BREAKER_STATE_CLOSED)
+    assert (await ingest.get(made.id)).breaker == pb.Breaker(state=pb.BREAKER_STATE_CLOSED)
+    assert (await row(ingest, made.id))["endpoint_version"] == 2
+
+
+@pytest.mark.parametrize(
+    "spelled",
+    ["https://receiver.example/hook", "HTTPS://Receiver.Example:443/hook", "https://receiver.example/hook#part"],
+)
+async def test_the_same_target_keeps_its_breaker_however_it_is_spelled(ingest: Ingest, spelled: str) -> None:
+    made = await ingest.create("https://receiver.example/hook")
+    await fail(ingest, made.id, "open")
+    updated = await ingest.update(made.id, spelled, description="another")
+    assert (updated.breaker.state, updated.breaker.consecutive_failures) == (pb.BREAKER_STATE_OPEN, 17)
+    assert (await row(ingest, made.id))["endpoint_version"] == 1
+
+
 @pytest.mark.parametrize("verb", ["Enable", "Resume"])
 async def test_a_call_that_changes_nothing_leaves_the_breaker_alone(ingest: Ingest, verb: str) -> None:
     made = await ingest.create()
@@ -232,6 +262,25 @@ async def test_a_retry_policy_is_answered_whole(ingest: Ingest) -> None:
         pb.RetryPolicy(base_seconds=5, factor=2, cap_seconds=3600, limit=5),
         pb.RetryPolicy(name="standard-webhooks"),
     ]
+
+
+async def test_the_policy_that_deliveries_follow_is_told_whatever_kind_it_is(ingest: Ingest) -> None:
+    default = pb.RetryPolicy(base_seconds=5, factor=2, cap_seconds=3600, limit=5)
+    asked = {
+        pb.RetryPolicy(delays_seconds=[1, 60]).SerializeToString(): pb.RetryPolicy(delays_seconds=[1, 60]),
+        pb.RetryPolicy(limit=2).SerializeToString(): pb.RetryPolicy(
+            base_seconds=5, factor=2, cap_seconds=3600, limit=2
+        ),
+        pb.RetryPolicy(name="standard-webhooks").SerializeToString(): pb.RetryPolicy(
+            delays_seconds=[5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400]
+        ),
+    }
+    assert (await ingest.create()).effective_retry_policy == default
+    for policy, expected in asked.items():
+        made = await ingest.create(retry_policy=pb.RetryPolicy.FromString(policy))
+        assert made.effective_retry_policy == expected
+        assert (await ingest.get(made.id)).effective_retry_policy == expected
+        assert (await ingest.update(made.id)).effective_retry_policy == default
 
 
 async def test_a_retry_policy_is_stored_as_a_document(ingest: Ingest) -> None:

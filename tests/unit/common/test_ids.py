@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from datetime import datetime
 from uuid import UUID
 
 import pytest
@@ -125,3 +126,15 @@ def test_what_is_no_fresh_version_7_is_refused_with_its_field(make: Callable[[],
     with pytest.raises(errors.InvalidArgument) as raised:
         ids.check_fresh("event_id", make())
     assert [violation.field for violation in raised.value.violations] == ["event_id"]
+
+
+@pytest.mark.parametrize(
+    ("moment", "end"),
+    [
+        ("2026-03-14T00:00:00+00:00", "2026-03-15T00:00:00+00:00"),
+        ("2026-03-14T23:59:59.999+00:00", "2026-03-15T00:00:00+00:00"),
+        ("2024-02-29T12:00:00+00:00", "2024-03-01T00:00:00+00:00"),
+    ],
+)
+def test_the_day_of_an_id_ends_at_midnight_utc(moment: str, end: str) -> None:
+    assert ids.end_of_day(ids.least_at(datetime.fromisoformat(moment))) == datetime.fromisoformat(end)

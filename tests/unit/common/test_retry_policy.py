@@ -1,5 +1,7 @@
 """When a failed delivery is tried again."""
 
+import base64
+import dataclasses
 import json
 import math
 import sys
@@ -9,11 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.analytics.settings import AnalyticsSettings
 from services.common import errors, retry_policy
 from services.common.retry_policy import Asked, RetryPolicy, RetrySettings
 from services.common.settings import load
 from services.delivery.settings import WorkerSettings
 from services.ingest.settings import IngestSettings
+
+KEY = base64.b64encode(bytes(range(32))).decode()
 
 
 def policy(
@@ -58,11 +63,82 @@ def test_jitter_spreads_delays_over_its_whole_range_and_not_beyond() -> None:
     assert 5.4 < max(delays) <= 5.5
 
 
-def test_the_settings_are_the_issues_when_nothing_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in WorkerSettings.model_fields:
+@pytest.fixture
+def production(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An environment with ENV and nothing else."""
+    for name in RetrySettings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
-    made = WorkerSettings(_env_file=None).retry_policy
-    assert made == RetryPolicy(limit=5, base_seconds=5, factor=2, cap_seconds=3600, jitter=0.1)
+    monkeypatch.setenv("ENV", "production")
+
+
+QUICK = RetryPolicy(limit=5, base_seconds=5, factor=2, cap_seconds=3600, jitter=0.1)
+
+
+def test_in_development_the_default_retries_last_minutes(production: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ENV")
+    assert RetrySettings(_env_file=None).retry_policy == QUICK
+
+
+@pytest.mark.usefixtures("production")
+def test_elsewhere_the_default_retries_last_days() -> None:
+    made = RetrySettings(_env_file=None).retry_policy
+    assert made.delays_seconds == (5, 300, 1800, 7200, 18000, 36000, 50400, 72000)
+    assert (made.limit, made.delay_seconds(9)) == (8, None)
+    assert made.total_seconds / 3600 == pytest.approx(56.74, abs=0.01)
+    delays = [made.delay_seconds(failures) or 0 for failures in range(1, 9)]
+    assert all(abs(delay - plain) <= plain * 0.1 for delay, plain in zip(delays, made.delays_seconds, strict=True))
+
+
+@pytest.mark.usefixtures("production")
+@pytest.mark.parametrize(
+    ("name", "value", "changed"),
+    [
+        ("RETRY_LIMIT", "3", {"limit": 3}),
+        ("RETRY_LIMIT", "5", {}),
+        ("RETRY_BASE_SECONDS", "60", {"base_seconds": 60}),
+        ("RETRY_FACTOR", "3", {"factor": 3}),
+        ("RETRY_CAP_SECONDS", "10", {"cap_seconds": 10}),
+    ],
+)
+def test_a_variable_that_is_set_keeps_its_meaning(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, changed: dict[str, Any]
+) -> None:
+    monkeypatch.setenv(name, value)
+    assert RetrySettings(_env_file=None).retry_policy == dataclasses.replace(QUICK, **changed)
+
+
+@pytest.mark.usefixtures("production")
+def test_the_jitter_alone_leaves_the_schedule(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RETRY_JITTER", "0")
+    made = RetrySettings(_env_file=None).retry_policy
+    assert (made.limit, made.total_seconds) == (8, 185_705)
+
+
+@pytest.mark.usefixtures("production")
+def test_a_subscriptions_policy_is_filled_up_with_numbers_that_are_exponential() -> None:
+    service = RetrySettings(_env_file=None).retry_policy
+    found = retry_policy.accepted(Asked(factor=3), service, expiry_hours=168)
+    assert (found.base_seconds, found.factor, found.cap_seconds, found.limit) == (5, 3, 3600, 8)
+
+
+@pytest.mark.usefixtures("production")
+@pytest.mark.parametrize("cls", [WorkerSettings, IngestSettings, AnalyticsSettings])
+@pytest.mark.parametrize("name", ["LOG_RETENTION_HOURS", "DELIVERY_EXPIRY_HOURS"])
+def test_a_retention_or_a_life_that_is_shorter_than_the_default_retries_ends_the_start_with_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], cls: type[RetrySettings], name: str
+) -> None:
+    for key, value in {"AUTH_REQUIRED": "false", "ENCRYPTION_KEYS": KEY}.items():
+        monkeypatch.setenv(key, value)
+    monkeypatch.setenv(name, "57")
+    load(cls)
+    monkeypatch.setenv(name, "56")
+    line = ended_with(capsys, cls)
+    assert line == (
+        f"configuration: the default retries take up to 204276 s, longer than {name}=56: set it to at least 57, or "
+        "RETRY_LIMIT and RETRY_BASE_SECONDS to less"
+    )
+    monkeypatch.setenv("RETRY_LIMIT", "5")
+    load(cls)
 
 
 @given(
@@ -244,8 +320,7 @@ def test_a_default_that_outlasts_the_delivery_ends_the_start_with_one_line(
     load(cls)
     monkeypatch.setenv("RETRY_LIMIT", "6")
     line = ended_with(capsys, cls)
-    assert "take 6300 s" in line
-    assert "longer than delivery_expiry_hours: 3600 s" in line
+    assert "the default retries take up to 6300 s, longer than DELIVERY_EXPIRY_HOURS=1: set it to at least 2" in line
 
 
 def test_retries_without_an_end_end_the_start(
@@ -253,4 +328,4 @@ def test_retries_without_an_end_end_the_start(
 ) -> None:
     monkeypatch.setenv("RETRY_BASE_SECONDS", "inf")
     monkeypatch.setenv("RETRY_CAP_SECONDS", "inf")
-    assert "take for ever" in ended_with(capsys, WorkerSettings)
+    assert "have no end, beyond DELIVERY_EXPIRY_HOURS=168" in ended_with(capsys, WorkerSettings)

@@ -27,6 +27,7 @@ CLAIM = Claim(
     failing=False,
     timeout_seconds=None,
     retry_policy=None,
+    endpoint_version=1,
     target_url="https://receiver.example/hook",
     secret_key=None,
     sealed_secrets=None,

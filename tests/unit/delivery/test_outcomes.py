@@ -8,15 +8,14 @@ from hypothesis import strategies as st
 
 from services.common.retry_policy import RetryPolicy
 from services.delivery.worker import outcomes
-from services.delivery.worker.store import Attempt, Outcome
+from services.delivery.worker.store import Attempt
 from tests.unit.delivery.claims import claim
 
 POLICY = RetryPolicy(limit=3, base_seconds=5, factor=2, cap_seconds=3600, jitter=0)
 
 
-def attempt(outcome: str, number: int = 1) -> Attempt:
+def attempt(outcome: str) -> Attempt:
     return Attempt(
-        number=number,
         started_at=datetime(2026, 1, 1, tzinfo=UTC),
         duration_ms=1,
         status_code=None,
@@ -53,7 +52,7 @@ def test_the_class_of_a_status(status_code: int, outcome: str) -> None:
 
 
 def test_a_success_delivers_whatever_failed_before() -> None:
-    decided = outcomes.decide(claim(number=4, failures=3), [attempt("success", 4)], POLICY)
+    decided = outcomes.decide(claim(number=4, failures=3), [attempt("success")], POLICY)
     assert (decided.status, decided.failures, decided.reason) == ("delivered", 0, None)
 
 
@@ -69,17 +68,8 @@ def test_the_failure_after_the_last_retry_ends_the_delivery() -> None:
 
 
 def test_a_dead_kept_connection_and_its_repetition_count_as_one_failure() -> None:
-    decided = outcomes.decide(claim(), [attempt("connection_lost", 1), attempt("http_5xx", 2)], POLICY)
+    decided = outcomes.decide(claim(), [attempt("connection_lost"), attempt("http_5xx")], POLICY)
     assert (decided.status, decided.failures, len(decided.attempts)) == ("scheduled", 1, 2)
-
-
-def test_the_count_of_attempts_includes_the_repetition_on_a_fresh_connection() -> None:
-    decided = outcomes.decide(claim(number=3), [attempt("connection_lost", 3), attempt("success", 4)], POLICY)
-    assert decided.attempt_count == 4
-
-
-def test_an_attempt_that_was_never_begun_is_not_counted() -> None:
-    assert Outcome(claim=claim(number=3), status="pending").attempt_count == 2
 
 
 @pytest.mark.parametrize(("retry_after", "delay_seconds"), [(0, 5), (4.9, 5), (5.1, 5.1), (3600, 3600)])
