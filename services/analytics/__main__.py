@@ -41,7 +41,7 @@ async def serve(process: lifecycle.Process, settings: AnalyticsSettings) -> Asyn
             analytics_pb2_grpc.add_AnalyticsServiceServicer_to_server(service, server)
 
         try:
-            authenticator = Authenticator(settings, callers.find)
+            authenticator = Authenticator(settings, callers.find, callers.find_actor)
             async with grpc_server.serving(process, settings, SERVICES, register, authenticator):
                 yield
         finally:

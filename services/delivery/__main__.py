@@ -61,7 +61,7 @@ async def serve(process: lifecycle.Process, settings: DeliverySettings) -> Async
             service = DeliveryService(Store(pool, expiry_hours=settings.delivery_expiry_hours), ringer, gates, turns)
             deliveries_pb2_grpc.add_DeliveryServiceServicer_to_server(service, server)
 
-        authenticator = Authenticator(settings, callers.find)
+        authenticator = Authenticator(settings, callers.find, callers.find_actor)
         async with grpc_server.serving(process, settings, SERVICES, register, authenticator):
             yield
 

@@ -17,7 +17,7 @@ from services.gateway.role_route import RoleRoute
 router = APIRouter(tags=["admin"], route_class=RoleRoute)
 
 ResourceType = Literal["subscription", "delivery", "tenant", "api_key"]
-_NAMED = (identity.BOOTSTRAP_KEY_ID, identity.SERVICE, identity.ANONYMOUS_ID, SYSTEM)
+_NAMED = (identity.BOOTSTRAP_KEY_ID, identity.ANONYMOUS_ID, SYSTEM)
 _EXAMPLE_KEY_ID = "019ced6e-52d0-7a41-8c6e-3f9b7d2a1c58"
 _EXAMPLE_CHANGES: list[dict[str, Any]] = [
     {"field": "rate_limit_per_second", "before": None, "after": 50.0},
@@ -40,7 +40,7 @@ class AuditQuery(schemas.PageQuery):
     tenant_id: schemas.TenantName | None = Field(None, description="Only of objects of this tenant.")
     actor: Annotated[str, AfterValidator(_check_actor)] | None = Field(
         None,
-        description="Only by this API key (its UUID), or by `bootstrap`, `service`, `anonymous` or `system`.",
+        description="Only by this API key (its UUID), or by `bootstrap`, `anonymous` or `system`.",
         examples=[_EXAMPLE_KEY_ID],
     )
     action: Action | None = Field(None, description="Only of this kind.")
@@ -71,8 +71,8 @@ class AuditEntry(schemas.Answer):
     tenant_id: str = Field(description="Whose the changed object is.", examples=["acme"])
     actor: str = Field(
         description=(
-            "Who did it: the UUID of an API key; `bootstrap`: `BOOTSTRAP_ADMIN_KEY`; `service`: the service key, used "
-            "by hand; `anonymous`: a caller without a key, where none is required; `system`: the service itself."
+            "Who did it: the UUID of an API key; `bootstrap`: `BOOTSTRAP_ADMIN_KEY`; `anonymous`: a "
+            "caller without a key, where none is required; `system`: the service itself."
         ),
         examples=[_EXAMPLE_KEY_ID],
     )

@@ -120,6 +120,12 @@ def of(scope: Scope) -> Caller:
     return caller
 
 
+def key_of(scope: Scope) -> str | None:
+    """Return the API key of a request that was let in; None if it came without one."""
+    header: bytes | None = next((value for name, value in scope["headers"] if name == b"authorization"), None)
+    return None if header is None else keys.of_header(header.decode("latin-1"))
+
+
 def check_role(scope: Scope, needed: Role) -> Caller:
     """Who makes this request; PermissionDenied when their role does not do."""
     caller = of(scope)

@@ -21,7 +21,7 @@ Takes events in, stores them, and delivers them to subscribed URLs: signed, retr
 * Errors are problem documents ([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457)) that name each field at fault;
   `reason` is stable and for machines. **429** and **503** carry `Retry-After`.
 * Send an API key: `Authorization: Bearer whk_…`. It has a tenant, and sees nothing of the others': what is theirs is
-  **404**. What its role does not do is **403**. Health, metrics and this page take no key.
+  **404**. What its role does not allow is **403**. Health, metrics and this page take no key.
 * Times are RFC 3339 in UTC; ids are UUIDv7, which sort by time.
 """
 TAGS = [
@@ -56,8 +56,10 @@ _EXAMPLES: dict[int, tuple[str, errors.WebhookError]] = {
     400: ("The body is not what its content type says.", Malformed("the body is not valid JSON: invalid number")),
     401: ("The API key is missing, unknown, revoked or has expired.", keys.missing()),
     403: (
-        "The API key's role does not do.",
-        errors.PermissionDenied("this takes a key of role write; this one has role read", reason="ROLE_INSUFFICIENT"),
+        "The API key's role does not allow it.",
+        errors.PermissionDenied(
+            "this requires an API key of role write; this key has role read", reason="ROLE_INSUFFICIENT"
+        ),
     ),
     404: ("It is unknown, deleted, or another tenant's.", errors.NotFound("there is no such subscription")),
     408: ("The body did not arrive in time.", RequestTimeout("the body did not arrive within 30 s")),

@@ -4,15 +4,24 @@ import grpc
 import structlog
 
 from services.common import errors, grpc_errors
+from services.common.auth.authenticator import FORWARDED
 
 log = structlog.get_logger(__name__)
 
 
 def of(error: grpc.aio.AioRpcError) -> errors.WebhookError:
-    """The error to answer with. That a service does not take our own key is no fault of the caller's."""
+    """Return the error to answer with. That a service refuses our own key is no fault of the caller's."""
     refused = grpc_errors.from_rpc_error(error)
-    ours = isinstance(refused, errors.Unauthenticated | errors.PermissionDenied)
-    if not ours or isinstance(refused, errors.SignatureMismatch):
+    if not isinstance(refused, errors.Unauthenticated | errors.PermissionDenied):
         return refused
-    log.error("a service does not take SERVICE_KEY: it has to be the same in all processes", reason=refused.reason)
+    if isinstance(refused, errors.SignatureMismatch):
+        return refused
+    if any(violation.field in FORWARDED for violation in refused.violations):
+        # Of the caller's key, such as one that was revoked a second ago.
+        return type(refused)(refused.message, reason=refused.reason)
+    log.error(
+        "a service refuses our service key: SERVICE_KEY, or the service's own key, must be the same in both",
+        reason=refused.reason,
+        message=refused.message,
+    )
     return errors.Unavailable("the service cannot be reached; try again")

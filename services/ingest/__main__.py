@@ -94,7 +94,7 @@ async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIt
             audit_pb2_grpc.add_AuditServiceServicer_to_server(AuditService(AuditStore(pool)), server)
 
         try:
-            authenticator = Authenticator(settings, callers.find)
+            authenticator = Authenticator(settings, callers.find, callers.find_actor)
             async with grpc_server.serving(process, settings, SERVICES, register, authenticator):
                 yield
             await committer.drained()
