@@ -15,6 +15,7 @@ from services.analytics.store import StatsStore
 from services.common import grpc_server, lifecycle, postgres
 from services.common.auth import finder
 from services.common.auth.authenticator import Authenticator
+from services.common.auth.crossing import Crossings
 from services.common.settings import load
 
 SERVICES = (analytics_pb2.DESCRIPTOR.services_by_name["AnalyticsService"].full_name,)
@@ -42,7 +43,7 @@ async def serve(process: lifecycle.Process, settings: AnalyticsSettings) -> Asyn
 
         try:
             authenticator = Authenticator(settings, callers.find, callers.find_actor)
-            async with grpc_server.serving(process, settings, SERVICES, register, authenticator):
+            async with grpc_server.serving(process, settings, SERVICES, register, authenticator, Crossings(pool).enter):
                 yield
         finally:
             # Before the pool closes: it waits for connections that are in use.

@@ -39,6 +39,7 @@ class Action(enum.StrEnum):
     CANCEL_DELIVERY = "delivery.cancel"
     CREATE_TENANT = "tenant.create"
     DELETE_TENANT = "tenant.delete"
+    ENTER_TENANT = "tenant.enter"
     CREATE_API_KEY = "api_key.create"
     REVOKE_API_KEY = "api_key.revoke"
 

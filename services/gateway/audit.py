@@ -34,7 +34,7 @@ def _check_actor(text: str) -> str:
         raise ValueError(f"must be the UUID of an API key, or one of {', '.join(_NAMED)}") from None
 
 
-class AuditQuery(schemas.PageQuery):
+class AuditQuery(schemas.ListQuery):
     """Which entries; those alone that fit every filter."""
 
     tenant_id: schemas.TenantName | None = Field(None, description="Only of objects of this tenant.")
@@ -113,7 +113,7 @@ async def list_audit_entries(query: Annotated[AuditQuery, Query()], services: ba
     none, and neither has the taking in of events.
     """
     request = pb.ListAuditEntriesRequest(
-        tenant_id=query.tenant_id or "",
+        tenant_id=services.stated(query.tenant_id, query.tenant),
         actor=query.actor or "",
         action=query.action or "",
         resource_type=query.resource_type or "",

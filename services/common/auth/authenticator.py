@@ -68,8 +68,6 @@ class Authenticator:
         """Check what this method requires besides the service key."""
         if rule.service is Service.ALONE:
             return identity.INTERNAL
-        if rule.service is Service.NEVER:
-            raise errors.PermissionDenied("the service key cannot call this method", reason="ROLE_INSUFFICIENT")
         key, actor = _value(metadata, KEY_HEADER), _value(metadata, ACTOR_HEADER)
         if rule.service is Service.KEY and (self._required or key is not None):
             if key is None:
