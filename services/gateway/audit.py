@@ -1,4 +1,4 @@
-"""The audit log: who changed what, and when. For keys of role admin."""
+"""The audit log: who changed what, and which admin acted in another tenant. For keys of role admin."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -68,7 +68,9 @@ class AuditEntry(schemas.Answer):
 
     id: schemas.Uuid = Field(examples=["019ced71-02b4-7d5e-b0a6-4c1e8f7a9d23"])
     created_at: schemas.Timestamp
-    tenant_id: str = Field(description="Whose the changed object is.", examples=["acme"])
+    tenant_id: str = Field(
+        description="Whose the changed object is; `*` where an admin listed those of all tenants.", examples=["acme"]
+    )
     actor: str = Field(
         description=(
             "Who did it: the UUID of an API key; `bootstrap`: `BOOTSTRAP_ADMIN_KEY`; `anonymous`: a "
@@ -110,7 +112,7 @@ async def list_audit_entries(query: Annotated[AuditQuery, Query()], services: ba
 
     An entry is written in the transaction that makes its change. It holds no secret, token or header, of a target no
     more than scheme, host and port, and is kept for `AUDIT_RETENTION_HOURS`. Attempts that were refused or failed have
-    none, and neither has the taking in of events.
+    none, and neither has the taking in of events. An admin who reads in another tenant leaves `tenant.enter`.
     """
     request = pb.ListAuditEntriesRequest(
         tenant_id=services.stated(query.tenant_id, query.tenant),

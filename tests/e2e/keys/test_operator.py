@@ -121,7 +121,7 @@ async def test_lists_hold_the_objects_of_all_tenants_each_with_its_tenant(
     sent = (await Api(acme).send(theirs)).json()
     await Api(acme).until(sent["delivery_id"], "delivered")
 
-    everything = {"tenant": "*", "limit": 2}
+    everything: Mapping[str, str | int] = {"tenant": "*", "limit": 2}
     listed = (await ada.get("/api/v1/subscriptions", params=everything)).json()["items"]
     assert [(found["id"], found["tenant_id"]) for found in listed] == [(own, "default"), (theirs, a_name)]
     for parent in (f"subscriptions/{theirs}", f"events/{sent['event_id']}"):
