@@ -49,7 +49,7 @@ _FAILURES = frozenset({"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNA
 class _Interceptor(grpc.aio.ServerInterceptor):
     """Lets every unary call in or not, counts and times it, and turns what it raises into a status.
 
-    All calls of our protos are unary; the streams are those of health and reflection, which are open.
+    All calls of our protos are unary. Health and reflection stream, and are open; other streams are refused.
     """
 
     def __init__(self, authenticator: Authenticator, enter: Enter, tracer: Tracer | None) -> None:
@@ -63,9 +63,12 @@ class _Interceptor(grpc.aio.ServerInterceptor):
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Handler:
         handler = await continuation(handler_call_details)
-        if handler is None or handler.unary_unary is None:
-            return handler  # type: ignore[return-value]  # None for an unknown method, which the stubs leave out
+        if handler is None:
+            return handler  # type: ignore[return-value]  # for an unknown method, which the stubs leave out
         method = handler_call_details.method
+        if handler.unary_unary is None:
+            # Health and reflection stream. A stream of ours would pass by the check of who calls.
+            return handler if method.startswith(roles.OPEN) else _refused_stream(method)
         try:
             caller = await self._authenticator.admit(method, handler_call_details.invocation_metadata)
         except Exception as error:  # noqa: BLE001 - raised again where errors become statuses
@@ -91,6 +94,15 @@ class _Interceptor(grpc.aio.ServerInterceptor):
             return await inner(request, context)
 
         return act
+
+
+def _refused_stream(method: str) -> Handler:
+    """Refuse a stream of either side, without reading it."""
+
+    async def refuse(_requests: object, context: Any) -> None:
+        await _answering(method, _refusing(roles.not_callable()))(b"", context)
+
+    return grpc.stream_stream_rpc_method_handler(refuse, None, None)
 
 
 def _refusing(error: Exception) -> Behaviour:

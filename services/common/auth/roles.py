@@ -103,8 +103,13 @@ def rule(method: str) -> Rule:
     """Return who may call a method; PermissionDenied for a method that has no row."""
     found = RULES.get(method)
     if found is None:
-        raise errors.PermissionDenied("this method cannot be called", reason="ROLE_INSUFFICIENT")
+        raise not_callable()
     return found
+
+
+def not_callable() -> errors.PermissionDenied:
+    """Return the error for a method that is open to nobody."""
+    return errors.PermissionDenied("this method cannot be called", reason="ROLE_INSUFFICIENT")
 
 
 def check(role: Role, needed: Role) -> None:

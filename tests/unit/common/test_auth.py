@@ -29,7 +29,7 @@ def test_every_method_of_every_proto_has_a_least_role() -> None:
     assert {f"/{method.containing_service.full_name}/{method.name}" for method in methods()} == set(roles.RULES)
 
 
-def test_every_method_is_unary_for_others_are_not_checked() -> None:
+def test_every_method_is_unary_for_streams_are_refused() -> None:
     for method in methods():
         assert not method.client_streaming, method.full_name
         assert not method.server_streaming, method.full_name
