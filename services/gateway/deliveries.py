@@ -54,7 +54,7 @@ class DeliverySummary(schemas.Answer):
     """A delivery without its attempts."""
 
     id: schemas.Uuid = Field(examples=[schemas.EXAMPLE_DELIVERY_ID])
-    tenant_id: schemas.TenantName
+    tenant_id: str = Field(description="The tenant that it belongs to.", examples=["acme"])
     event_id: schemas.Uuid = Field(examples=[schemas.EXAMPLE_EVENT_ID])
     subscription_id: schemas.Uuid = Field(examples=[schemas.EXAMPLE_SUBSCRIPTION_ID])
     event_type: str | None = Field(description="null when the event came without one.", examples=["order.created"])

@@ -210,7 +210,7 @@ class Subscription(schemas.Answer):
     """A stored subscription. Its secrets are never part of an answer, but for one that was just made."""
 
     id: schemas.Uuid = Field(examples=[schemas.EXAMPLE_SUBSCRIPTION_ID])
-    tenant_id: schemas.TenantName
+    tenant_id: str = Field(description="The tenant that it belongs to.", examples=["acme"])
     target_url: str = Field(examples=[_EXAMPLE["target_url"]])
     event_types: list[str] = Field(examples=[_EXAMPLE["event_types"]])
     description: str = Field(examples=[_EXAMPLE["description"]])

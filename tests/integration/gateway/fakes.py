@@ -122,6 +122,7 @@ class Services(
         await self._called(request)
         subscription = subscriptions_pb2.Subscription(
             id=str(ids.new()),
+            tenant_id=request.tenant_id,
             target_url=request.target_url,
             event_types=request.event_types,
             description=request.description,
