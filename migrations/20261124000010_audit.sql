@@ -7,7 +7,7 @@ CREATE TABLE audit_entries (
     created_at      timestamptz NOT NULL,
     -- Whose the changed object is. No foreign keys: an entry outlives what it tells of.
     tenant_id       text NOT NULL,
-    -- The id of an API key, 'bootstrap', 'service', 'anonymous' or 'system'.
+    -- The id of an API key, 'bootstrap', 'anonymous' or 'system'.
     actor           text NOT NULL,
     -- As the key was then; null for an actor that is no key of api_keys.
     actor_name      text,

@@ -15,6 +15,7 @@ from services.analytics.store import StatsStore
 from services.common import grpc_server, lifecycle, postgres
 from services.common.auth import finder
 from services.common.auth.authenticator import Authenticator
+from services.common.auth.crossing import Crossings
 from services.common.settings import load
 
 SERVICES = (analytics_pb2.DESCRIPTOR.services_by_name["AnalyticsService"].full_name,)
@@ -41,8 +42,8 @@ async def serve(process: lifecycle.Process, settings: AnalyticsSettings) -> Asyn
             analytics_pb2_grpc.add_AnalyticsServiceServicer_to_server(service, server)
 
         try:
-            authenticator = Authenticator(settings, callers.find)
-            async with grpc_server.serving(process, settings, SERVICES, register, authenticator):
+            authenticator = Authenticator(settings, callers.find, callers.find_actor)
+            async with grpc_server.serving(process, settings, SERVICES, register, authenticator, Crossings(pool).enter):
                 yield
         finally:
             # Before the pool closes: it waits for connections that are in use.

@@ -1,6 +1,6 @@
 -- has_subscription --
--- Whether the tenant has, or had, this subscription.
-SELECT EXISTS (SELECT FROM subscriptions WHERE id = $1 AND tenant_id = $2)
+-- Whether the tenant has, or had, this subscription; any tenant if $2 is null.
+SELECT EXISTS (SELECT FROM subscriptions WHERE id = $1 AND ($2::text IS NULL OR tenant_id = $2))
 
 -- select_stats --
 -- Sums up a window of $3 that ends at the newest roll-up; a row without outcome when it is empty.
@@ -14,6 +14,22 @@ LEFT JOIN LATERAL (
            sum(duration_ms_total)::bigint AS duration_ms_total
     FROM delivery_stats
     WHERE tenant_id = $1 AND subscription_id = $2 AND minute >= w.window_start AND minute <= w.window_end
+    GROUP BY outcome, duration_bucket
+) AS s ON true
+
+-- select_stats_of_all --
+-- The same over all tenants. Each tenant's rows are found by the index, which begins with the tenant.
+SELECT w.window_start, w.window_end, s.*
+FROM (
+    SELECT rolled_up_to AS window_end, date_bin('1 minute', rolled_up_to - $2::interval, 'epoch') AS window_start
+    FROM rollup_state
+) AS w
+LEFT JOIN LATERAL (
+    SELECT outcome, duration_bucket, sum(attempts)::bigint AS attempts, sum(final_attempts)::bigint AS final_attempts,
+           sum(duration_ms_total)::bigint AS duration_ms_total
+    FROM delivery_stats
+    WHERE tenant_id IN (SELECT id FROM tenants) AND subscription_id = $1
+      AND minute >= w.window_start AND minute <= w.window_end
     GROUP BY outcome, duration_bucket
 ) AS s ON true
 

@@ -33,7 +33,7 @@ class AnalyticsService(analytics_pb2_grpc.AnalyticsServiceServicer):
         had that subscription. A deleted one is still answered.
         """
         window = window_of(request.window if request.HasField("window") else None, self._retention)
-        tenant_id = tenants.of(request.tenant_id)
+        tenant_id = tenants.of_list(request.tenant_id)
         if request.subscription_id:
             subscription_id = ids.parse("subscription_id", request.subscription_id)
             if not await self._store.has_subscription(tenant_id, subscription_id):

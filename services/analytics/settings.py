@@ -1,7 +1,8 @@
 """Settings of the analytics process."""
 
+from collections.abc import Sequence
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
@@ -13,6 +14,10 @@ from services.common.tracing.settings import TracingDoorSettings
 class AnalyticsSettings(PostgresSettings, GrpcServerSettings, RetrySettings, TracingDoorSettings):
     """Everything the analytics process reads from the environment."""
 
+    own_service_keys: ClassVar[Sequence[str]] = ("analytics_service_key",)
+
+    # What a gateway shows to this process; unset: service_key.
+    analytics_service_key: str = Field("", repr=False)
     grpc_port: Port = 50053
     # Hours that entries of the audit log are kept.
     audit_retention_hours: PositiveInt = 8760

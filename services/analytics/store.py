@@ -62,14 +62,22 @@ class StatsStore:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    async def has_subscription(self, tenant_id: str, subscription_id: UUID) -> bool:
-        """Whether the tenant has, or had, this subscription."""
+    async def has_subscription(self, tenant_id: str | None, subscription_id: UUID) -> bool:
+        """Return whether the tenant, or any for None, has or had this subscription."""
         found: bool = await self._pool.fetchval(_queries["has_subscription"], subscription_id, tenant_id)
         return found
 
-    async def stats(self, tenant_id: str, window: timedelta, subscription_id: UUID = ALL_SUBSCRIPTIONS) -> Answer:
-        """The buckets of the minutes that `window`, back from the newest roll-up, touches."""
-        rows = await self._pool.fetch(_queries["select_stats"], tenant_id, subscription_id, window)
+    async def stats(
+        self, tenant_id: str | None, window: timedelta, subscription_id: UUID = ALL_SUBSCRIPTIONS
+    ) -> Answer:
+        """Return the buckets of the minutes that `window`, back from the newest roll-up, touches.
+
+        They are those of all tenants for None.
+        """
+        if tenant_id is None:
+            rows = await self._pool.fetch(_queries["select_stats_of_all"], subscription_id, window)
+        else:
+            rows = await self._pool.fetch(_queries["select_stats"], tenant_id, subscription_id, window)
         buckets = tuple(
             Bucket(
                 outcome=row["outcome"],

@@ -39,6 +39,7 @@ class Action(enum.StrEnum):
     CANCEL_DELIVERY = "delivery.cancel"
     CREATE_TENANT = "tenant.create"
     DELETE_TENANT = "tenant.delete"
+    ENTER_TENANT = "tenant.enter"
     CREATE_API_KEY = "api_key.create"
     REVOKE_API_KEY = "api_key.revoke"
 
@@ -74,7 +75,7 @@ class Entry:
 
 async def record(connection: postgres.Connection, *entries: Entry, actor: str | None = None) -> None:
     """Writes entries in the transaction that `connection` is in, by this actor; None: whoever makes this call."""
-    actor = actor or identity.CALLER.get().actor
+    actor = actor or identity.CALLER.get().key_id
     made = [ids.new() for _ in entries]
     await connection.execute(
         SQL["insert_audit_entries"],

@@ -13,8 +13,9 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from services.common import errors, grpc_errors, grpc_tls, metrics
-from services.common.auth import identity, roles
+from services.common.auth import crossing, identity, roles
 from services.common.auth.authenticator import Authenticator, Metadata
+from services.common.auth.crossing import Enter
 from services.common.auth.identity import Identity
 from services.common.lifecycle import Process
 from services.common.settings import GrpcServerSettings
@@ -48,11 +49,12 @@ _FAILURES = frozenset({"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNA
 class _Interceptor(grpc.aio.ServerInterceptor):
     """Lets every unary call in or not, counts and times it, and turns what it raises into a status.
 
-    All calls of our protos are unary; the streams are those of health and reflection, which are open.
+    All calls of our protos are unary. Health and reflection stream, and are open; other streams are refused.
     """
 
-    def __init__(self, authenticator: Authenticator, tracer: Tracer | None) -> None:
+    def __init__(self, authenticator: Authenticator, enter: Enter, tracer: Tracer | None) -> None:
         self._authenticator = authenticator
+        self._enter = enter
         self._tracer = tracer
 
     async def intercept_service(
@@ -61,9 +63,12 @@ class _Interceptor(grpc.aio.ServerInterceptor):
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Handler:
         handler = await continuation(handler_call_details)
-        if handler is None or handler.unary_unary is None:
-            return handler  # type: ignore[return-value]  # None for an unknown method, which the stubs leave out
+        if handler is None:
+            return handler  # type: ignore[return-value]  # for an unknown method, which the stubs leave out
         method = handler_call_details.method
+        if handler.unary_unary is None:
+            # Health and reflection stream. A stream of ours would pass by the check of who calls.
+            return handler if method.startswith(roles.OPEN) else _refused_stream(method)
         try:
             caller = await self._authenticator.admit(method, handler_call_details.invocation_metadata)
         except Exception as error:  # noqa: BLE001 - raised again where errors become statuses
@@ -72,20 +77,32 @@ class _Interceptor(grpc.aio.ServerInterceptor):
         span = _span(self._tracer, method, caller, handler_call_details.invocation_metadata)
         return grpc.unary_unary_rpc_method_handler(
             # Parsed in there: what grpcio cannot parse it answers with INTERNAL, as if it were the server's fault.
-            _answering(method, _acting(caller, handler.unary_unary, handler.request_deserializer), span),
+            _answering(method, self._acting(caller, method, handler), span),
             None,
             handler.response_serializer,
         )
 
+    def _acting(self, caller: Identity, method: str, handler: Handler) -> Behaviour:
+        """The method, for this caller, in the tenants that the request states."""
+        inner: Any = handler.unary_unary
+        parse, enter = handler.request_deserializer, self._enter
 
-def _acting(caller: Identity, inner: Behaviour, parse: Parse | None) -> Behaviour:
-    """The method, for this caller."""
+        async def act(sent: bytes, context: Any) -> Any:
+            identity.CALLER.set(caller)
+            request = _parsed(parse, sent)
+            await enter(caller, method, request)
+            return await inner(request, context)
 
-    async def act(request: bytes, context: Any) -> Any:
-        identity.CALLER.set(caller)
-        return await inner(_parsed(parse, request), context)
+        return act
 
-    return act
+
+def _refused_stream(method: str) -> Handler:
+    """Refuse a stream of either side, without reading it."""
+
+    async def refuse(_requests: object, context: Any) -> None:
+        await _answering(method, _refusing(roles.not_callable()))(b"", context)
+
+    return grpc.stream_stream_rpc_method_handler(refuse, None, None)
 
 
 def _refusing(error: Exception) -> Behaviour:
@@ -167,16 +184,17 @@ async def serving(
     services: Sequence[str],
     register: Register,
     authenticator: Authenticator,
+    enter: Enter = crossing.stay,
 ) -> AsyncIterator[int]:
     """Serves until the context ends, then lets calls in flight finish; yields the port.
 
-    `services` are full names; their health follows the process's readiness.
+    `services` are full names; their health follows the process's readiness. `enter` sees each call of an admin first.
     """
     certificates = grpc_tls.following(process, settings)
     # An item may carry its payload and the body that was signed.
     message_bytes = 2 * settings.max_payload_bytes + (2 << 20)
     server = grpc.aio.server(
-        interceptors=[_Interceptor(authenticator, process.tracer)],
+        interceptors=[_Interceptor(authenticator, enter, process.tracer)],
         maximum_concurrent_rpcs=MAX_CONCURRENT_CALLS,
         options=[
             ("grpc.max_receive_message_length", message_bytes),

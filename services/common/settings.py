@@ -4,6 +4,7 @@ Every variable is named like its field, in capitals. A wrong value ends the star
 """
 
 import sys
+from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 from urllib.parse import quote
 
@@ -120,12 +121,34 @@ class RedisSettings(Settings):
 
 
 class AuthSettings(Settings):
-    """Who is let in, by whom this process is known to the others, and as whom it calls them."""
+    """Whether callers need a key, and what a gateway shows to the processes that it calls."""
+
+    # The fields that replace service_key, each for one process that a gateway calls.
+    own_service_keys: ClassVar[Sequence[str]] = ()
 
     # Whether callers need an API key. Unset: everywhere but in development.
     auth_required: bool | None = None
-    # What the processes of this service know each other by; the same in all of them.
+    # What a gateway shows to the processes that it calls, where they have no key of their own.
     service_key: str = Field("", repr=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _own_service_keys_come_first(cls, values: dict[str, Any]) -> dict[str, Any]:
+        shared = values.get("service_key")
+        own = {name: values.get(name) or shared for name in cls.own_service_keys}
+        for name in own:
+            why = keys.why_not(str(values[name]), prefix="") if values.get(name) else None
+            if why:
+                raise PydanticCustomError("unusable", "{name}: {why}", {"name": name.upper(), "why": why})
+        missing = [name for name, key in own.items() if not key]
+        # Where each has a key of its own, nothing is left for the shared one.
+        if own and not missing and (len(own) == 1 or not shared):
+            shared = next(iter(own.values()))
+        return {
+            **values,
+            **{name: key for name, key in own.items() if key},
+            **({"service_key": shared} if shared else {}),
+        }
 
     @field_validator("service_key")
     @classmethod
@@ -136,6 +159,17 @@ class AuthSettings(Settings):
     def requires_key(self) -> bool:
         """Whether a caller without a key is refused."""
         return not self.development if self.auth_required is None else self.auth_required
+
+
+class ServiceKeysSettings(AuthSettings):
+    """The keys of all processes that a gateway calls. With one for each, nobody who gets into one can call another."""
+
+    own_service_keys: ClassVar[Sequence[str]] = ("ingest_service_key", "delivery_service_key", "analytics_service_key")
+
+    # What each of them is shown; unset: service_key.
+    ingest_service_key: str = Field("", repr=False)
+    delivery_service_key: str = Field("", repr=False)
+    analytics_service_key: str = Field("", repr=False)
 
 
 class BootstrapSettings(AuthSettings):
@@ -150,7 +184,7 @@ class BootstrapSettings(AuthSettings):
     @classmethod
     def _bootstrap_key_is_usable(cls, key: str, others: ValidationInfo) -> str:
         if key and key == others.data.get("service_key"):
-            raise PydanticCustomError("same", "must be another than SERVICE_KEY")
+            raise PydanticCustomError("same", "must differ from SERVICE_KEY")
         return _usable_key(key, others, prefix=keys.PREFIX, required=cls.bootstrap_required)
 
 
@@ -244,6 +278,8 @@ def load(cls: type[AnySettings]) -> AnySettings:
             name = "_".join(str(part) for part in problem["loc"]).upper()
             # A rule between variables has no name of its own, and all the settings for its input.
             got = f", got {problem['input']!r}" if name and not name.endswith(_SECRET) else ""
-            message = problem["msg"][:1].lower() + problem["msg"][1:]
+            message = problem["msg"]
+            if not message[1:2].isupper():  # it does not begin with the name of a variable
+                message = message[:1].lower() + message[1:]
             sys.stderr.write(f"{name or 'configuration'}: {message}{got}\n")
         sys.exit(2)

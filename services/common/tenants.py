@@ -4,25 +4,39 @@ import re
 
 from services.common import errors
 from services.common.auth import identity
+from services.common.auth.roles import Role
 
 DEFAULT = identity.DEFAULT_TENANT
+# How a list asks for all tenants.
+EVERYWHERE = "*"
+# Who may state a tenant other than their own.
+_ANY_TENANT = frozenset((Role.SERVICE, Role.ANYBODY, Role.ADMIN))
 _ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
 
 def of(requested: str) -> str:
-    """The tenant that a request, or an item of one, acts for: what it states, or that of whoever calls.
+    """Return the tenant that a request, or an item of one, acts for: the one that it states, or else the caller's.
 
-    Only the service itself may state another tenant than its own: PermissionDenied. InvalidArgument for what cannot be
-    one. Each method asks this for each tenant_id that it gets; none reads one by itself.
+    PermissionDenied unless the caller may state it: the gateway and admins may state any. InvalidArgument for what
+    cannot be one. Each method asks this for each tenant_id that it gets; none reads one by itself.
     """
     caller = identity.CALLER.get()
     if not requested or requested == caller.tenant_id:
         return caller.tenant_id
-    if not caller.internal:
-        violation = errors.Violation(field="tenant_id", description="must be that of the key, or empty")
+    if caller.role not in _ANY_TENANT:
+        violation = errors.Violation(
+            field="tenant_id", description="must be the tenant of the key, or empty, unless the key's role is admin"
+        )
         message = f"{violation.field}: {violation.description}"
         raise errors.PermissionDenied(message, reason="TENANT_FORBIDDEN", violations=[violation])
     return check("tenant_id", requested)
+
+
+def of_list(requested: str) -> str | None:
+    """Return the tenant whose objects a list holds; None for all tenants, which an admin asks for by `*`."""
+    if requested == EVERYWHERE and identity.CALLER.get().role in _ANY_TENANT:
+        return None
+    return of(requested)
 
 
 def check(field: str, text: str) -> str:

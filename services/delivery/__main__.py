@@ -9,6 +9,7 @@ from protos.webhook.v1 import deliveries_pb2, deliveries_pb2_grpc
 from services.common import doorbell, grpc_server, lifecycle, postgres, redis, store_up
 from services.common.auth import finder
 from services.common.auth.authenticator import Authenticator
+from services.common.auth.crossing import Crossings
 from services.common.gates import Gates
 from services.common.settings import load
 from services.delivery.api.service import DeliveryService
@@ -64,8 +65,8 @@ async def serve(process: lifecycle.Process, settings: DeliverySettings) -> Async
             service = DeliveryService(deliveries, ringer, gates, turns)
             deliveries_pb2_grpc.add_DeliveryServiceServicer_to_server(service, server)
 
-        authenticator = Authenticator(settings, callers.find)
-        async with grpc_server.serving(process, settings, SERVICES, register, authenticator):
+        authenticator = Authenticator(settings, callers.find, callers.find_actor)
+        async with grpc_server.serving(process, settings, SERVICES, register, authenticator, Crossings(pool).enter):
             yield
 
 

@@ -1,7 +1,8 @@
 """Settings of the delivery service and of its workers."""
 
 import ssl
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, ClassVar
 from urllib.parse import urlsplit
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
@@ -25,6 +26,10 @@ class LeaseSettings(PostgresSettings, RedisSettings, ExpirySettings):
 class DeliverySettings(LeaseSettings, GrpcServerSettings, TracingDoorSettings):
     """What the delivery service reads from the environment."""
 
+    own_service_keys: ClassVar[Sequence[str]] = ("delivery_service_key",)
+
+    # What a gateway shows to this process; unset: service_key.
+    delivery_service_key: str = Field("", repr=False)
     grpc_port: Annotated[int, Field(ge=0, le=65535)] = 50052
 
 

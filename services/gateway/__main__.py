@@ -21,13 +21,11 @@ log = structlog.get_logger(__name__)
 async def serve(process: lifecycle.Process, settings: GatewaySettings) -> AsyncIterator[None]:
     """Wires the gateway up, serves, and takes it down: first the socket, then what is on its way to ingest."""
     listener = http_server.bind(settings.host, settings.port)
-    connected = functools.partial(
-        grpc_client.channel, service_key=settings.service_key, certificates=grpc_tls.following(process, settings)
-    )
+    connected = functools.partial(grpc_client.channel, certificates=grpc_tls.following(process, settings))
     async with (
-        connected(settings.ingest_addr) as ingest,
-        connected(settings.delivery_addr) as delivery,
-        connected(settings.analytics_addr) as analytics,
+        connected(settings.ingest_addr, service_key=settings.ingest_service_key) as ingest,
+        connected(settings.delivery_addr, service_key=settings.delivery_service_key) as delivery,
+        connected(settings.analytics_addr, service_key=settings.analytics_service_key) as analytics,
     ):
         channels = Channels(ingest=ingest, delivery=delivery, analytics=analytics)
         services = Backends.over(channels, timeout_seconds=settings.rpc_timeout_seconds)

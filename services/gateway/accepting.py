@@ -19,6 +19,7 @@ from protos.webhook.v1 import ingest_pb2
 from services.common import errors, ids
 from services.common.tracing import spans
 from services.gateway import bodies, callers, envelope, metrics, problems, provider_headers
+from services.gateway.callers import Caller
 from services.gateway.ingest_batches import IngestBatches
 from services.gateway.ingest_tokens import IngestTokens
 from services.gateway.role_route import LEAST
@@ -75,15 +76,18 @@ class _Endpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers 202, 200 to a handshake, or a problem document."""
         try:
-            tenant_id = await self._admit(scope)
+            caller = await self._admit(scope)
             body = await bodies.read(scope, receive, self._max_payload_bytes + ENVELOPE_BYTES)
             whole = time.perf_counter()
             item = self._item(scope, dict(scope["headers"]), body)
-            item.tenant_id = tenant_id
+            item.tenant_id = caller.tenant_id if caller else ""
             span = spans.CURRENT.get()
             if span is not None:
                 item.traceparent = span.traceparent
-            accepted = await self._batches.accept(item, item.ByteSize())
+            if caller and caller.crossing:
+                accepted = await self._batches.accept_alone(item, caller)
+            else:
+                accepted = await self._batches.accept(item, item.ByteSize())
         except errors.WebhookError as error:
             metrics.REJECTED.labels(error.reason).inc()
             await problems.response(error)(scope, receive, send)
@@ -100,9 +104,9 @@ class _Endpoint:
             self._accepted.inc()
         await _send(send, 202, msgspec.json.encode(self._answer(accepted)))
 
-    async def _admit(self, scope: Scope) -> str:
-        """The tenant that the request acts for; a WebhookError when its caller may not make it."""
-        return callers.check_role(scope, LEAST[self.operation_id]).tenant_id
+    async def _admit(self, scope: Scope) -> Caller | None:
+        """Return who makes the request, None if ingest finds out; a WebhookError unless they may make it."""
+        return callers.check_role(scope, LEAST[self.operation_id])
 
     def _item(self, scope: Scope, headers: dict[bytes, bytes], body: bytes) -> ingest_pb2.IngestItem:
         """What to send to ingest; WebhookError when the request is wrong."""
@@ -170,11 +174,11 @@ class TokenWebhook(Webhook):
         super().__init__(batches, max_payload_bytes=max_payload_bytes)
         self._tokens = tokens
 
-    async def _admit(self, scope: Scope) -> str:
+    async def _admit(self, scope: Scope) -> Caller | None:
         subscription_id: str = scope["path_params"]["subscription_id"]
         ids.parse("subscription_id", subscription_id)
         await self._tokens.check(subscription_id, scope["path_params"]["token"])
-        return ""
+        return None
 
     def _item(self, scope: Scope, headers: dict[bytes, bytes], body: bytes) -> ingest_pb2.IngestItem:
         item = super()._item(scope, headers, body)

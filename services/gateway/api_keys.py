@@ -6,6 +6,7 @@ from fastapi import APIRouter, Path, Query, Response
 from pydantic import ConfigDict, Field
 
 from protos.webhook.v1 import access_pb2 as pb
+from services.common import errors
 from services.gateway import backends, callers, openapi, schemas
 from services.gateway.json_route import JsonRoute
 
@@ -41,7 +42,7 @@ class ApiKeyBody(schemas.Request):
     model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
 
     tenant_id: schemas.TenantName | None = Field(
-        None, description="The tenant that its requests act for. Absent or null: that of the key you call with."
+        None, description="The tenant that its requests act for. Absent or null: that of `X-Tenant`, or of your key."
     )
     name: str = Field(min_length=1, max_length=128, description="For people: who has it.")
     role: Role = Field(
@@ -92,7 +93,7 @@ class ApiKeyPage(schemas.Answer):
     next_cursor: schemas.NextCursor
 
 
-class ApiKeysQuery(schemas.PageQuery):
+class ApiKeysQuery(schemas.ListQuery):
     """Which page of keys, and whose."""
 
     tenant_id: schemas.TenantName | None = Field(None, description="Only keys of this tenant.")
@@ -110,6 +111,8 @@ async def create_api_key(
     body: ApiKeyBody, services: backends.Injected, caller: callers.Injected, response: Response
 ) -> CreatedApiKey:
     """Makes a key. Its digest is stored, so this answer is the only place where it ever stands."""
+    if caller.tenant_stated and body.tenant_id not in {None, caller.tenant_id}:
+        raise errors.InvalidArgument.field("tenant_id", f"must be the tenant of {callers.TENANT}, or absent")
     request = pb.CreateApiKeyRequest(
         tenant_id=body.tenant_id or caller.tenant_id,
         name=body.name,
@@ -132,7 +135,9 @@ async def create_api_key(
 )
 async def list_api_keys(query: Annotated[ApiKeysQuery, Query()], services: backends.Injected) -> ApiKeyPage:
     """Newest first, of one tenant or of all; those that were revoked or have expired too."""
-    request = pb.ListApiKeysRequest(tenant_id=query.tenant_id or "", page_size=query.limit, page_token=query.cursor)
+    request = pb.ListApiKeysRequest(
+        tenant_id=services.stated(query.tenant_id, query.tenant), page_size=query.limit, page_token=query.cursor
+    )
     answer = await services.access.ListApiKeys(request, timeout=services.timeout_seconds)
     return ApiKeyPage(
         items=[ApiKey(**_fields(message)) for message in answer.api_keys], next_cursor=answer.next_page_token or None

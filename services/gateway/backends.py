@@ -16,8 +16,10 @@ from protos.webhook.v1 import (
     ingest_pb2_grpc,
     subscriptions_pb2_grpc,
 )
-from services.common.auth.authenticator import ACTOR_HEADER
-from services.gateway import callers
+from services.common import errors, tenants
+from services.common.auth.authenticator import ACTOR_HEADER, KEY_HEADER
+from services.common.auth.roles import Role
+from services.gateway import callers, refusals
 from services.gateway.callers import Caller
 
 if TYPE_CHECKING:  # the asynchronous stubs exist for the type checker alone
@@ -46,10 +48,12 @@ class Backends:
     ingest: "IngestServiceAsyncStub"
     deliveries: "DeliveryServiceAsyncStub"
     analytics: "AnalyticsServiceAsyncStub"
-    # Of all tenants; their requests name them themselves.
+    # Of all tenants; their requests name them themselves, and they ask for the caller's own key.
     access: "AccessServiceAsyncStub"
     audit: "AuditServiceAsyncStub"
     timeout_seconds: float
+    # For whom the calls are made, once that is known.
+    caller: Caller | None = None
 
     @classmethod
     def over(cls, channels: Channels, *, timeout_seconds: float) -> "Backends":
@@ -64,46 +68,80 @@ class Backends:
             timeout_seconds=timeout_seconds,
         )
 
-    def acting_for(self, caller: Caller) -> "Backends":
-        """The same, whose every request states the tenant of this caller, and every call on whose behalf it is made."""
+    def acting_for(self, caller: Caller, key: str | None) -> "Backends":
+        """Return stubs that state this caller: the tenant in every request, and the API key in every call.
+
+        Only services for operators get the key itself, so that nobody collects keys in the others.
+        """
         return dataclasses.replace(
             self,
+            caller=caller,
             subscriptions=cast("SubscriptionServiceAsyncStub", _Stating(self.subscriptions, caller)),
             ingest=cast("IngestServiceAsyncStub", _Stating(self.ingest, caller)),
             deliveries=cast("DeliveryServiceAsyncStub", _Stating(self.deliveries, caller)),
             analytics=cast("AnalyticsServiceAsyncStub", _Stating(self.analytics, caller)),
-            access=cast("AccessServiceAsyncStub", _Stating(self.access, caller, of_all_tenants=True)),
+            access=cast("AccessServiceAsyncStub", _Stating(self.access, caller, key=key, of_all_tenants=True)),
+            audit=cast("AuditServiceAsyncStub", _Stating(self.audit, caller, key=key, of_all_tenants=True)),
         )
+
+    def everywhere(self, tenant: str | None) -> str:
+        """Return what a list's request states as its tenant: `*` if that is asked for, else nothing yet.
+
+        PermissionDenied unless the caller is an admin.
+        """
+        if tenant is None or self.caller is None:
+            return ""
+        if self.caller.role is not Role.ADMIN:
+            raise callers.forbidden("tenant")
+        if self.caller.tenant_stated:
+            raise errors.InvalidArgument.field("tenant", f"cannot be combined with {callers.TENANT}")
+        return tenants.EVERYWHERE
+
+    def stated(self, tenant_id: str | None, tenant: str | None) -> str:
+        """Return the tenant that an operator narrows a list to, by its filter or by X-Tenant; empty for all."""
+        everywhere = self.everywhere(tenant)
+        if tenant_id or everywhere or self.caller is None or not self.caller.tenant_stated:
+            return tenant_id or ""
+        return self.caller.tenant_id
 
 
 class _Stating:
-    """A stub that says in whatever is asked who asks it, so that no route can forget it.
+    """A stub that states the caller in each call, so that no route can forget it.
 
-    The tenant stands in the request, except where requests name tenants themselves; the key, for the audit log, in the
-    metadata.
+    The tenant is in the request, except where requests name tenants themselves. The metadata has the id of the caller's
+    key, or the key.
     """
 
-    def __init__(self, stub: object, caller: Caller, *, of_all_tenants: bool = False) -> None:
+    def __init__(self, stub: object, caller: Caller, *, key: str | None = None, of_all_tenants: bool = False) -> None:
         self._stub = stub
         self._tenant_id = None if of_all_tenants else caller.tenant_id
-        self._metadata = ((ACTOR_HEADER, caller.key_id),)
+        self._tenant_field = callers.TENANT if caller.crossing else ""
+        self._metadata = ((ACTOR_HEADER, caller.key_id), *(((KEY_HEADER, key),) if key else ()))
 
     def __getattr__(self, method: str) -> Any:
         call = getattr(self._stub, method)
 
         def stated(request: Any, *, timeout: float) -> Awaitable[Any]:
-            if self._tenant_id is not None:
+            # A list may ask for all tenants; the service checks that this caller may.
+            if self._tenant_id is not None and request.tenant_id != tenants.EVERYWHERE:
                 request.tenant_id = self._tenant_id
             answer: Awaitable[Any] = call(request, timeout=timeout, metadata=self._metadata)
-            return answer
+            return _naming(answer, self._tenant_field) if self._tenant_field else answer
 
         return stated
+
+
+async def _naming(answer: Awaitable[Any], tenant_field: str) -> Any:
+    try:
+        return await answer
+    except grpc.aio.AioRpcError as error:
+        raise refusals.of(error, tenant_field=tenant_field) from None
 
 
 async def _of(request: Request) -> Backends:
     """Those of the caller's tenant: no route gets any others."""
     backends: Backends = request.app.state.backends
-    return backends.acting_for(callers.of(request.scope))
+    return backends.acting_for(callers.of(request.scope), callers.key_of(request.scope))
 
 
 # The type of a route's parameter that gets the application's Backends.

@@ -1,6 +1,7 @@
 """Who calls the gateway: found by the Authorization header as it came, asked of ingest, and known for seconds."""
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,7 +10,7 @@ from fastapi import Depends, Request
 from starlette.types import Scope
 
 from protos.webhook.v1 import access_pb2 as pb
-from services.common import errors, metrics
+from services.common import errors, metrics, tenants
 from services.common.auth import identity, keys, known, roles
 from services.common.auth.known import Known
 from services.common.auth.roles import Role
@@ -25,6 +26,10 @@ CALL_SECONDS = 0.45
 
 # Of an Authorization header, with room for spaces.
 MAX_HEADER_LENGTH = keys.MAX_LENGTH + 64
+
+# By which an admin acts in another tenant.
+TENANT = "X-Tenant"
+TENANT_HEADER = TENANT.lower().encode()
 
 _USUAL = b"Bearer "
 _RETRYABLE = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
@@ -45,6 +50,9 @@ class Caller:
     # As identity.Identity has it.
     key_id: str
     bucket: Bucket | None = None
+    # Whether the request named its tenant by X-Tenant, and whether it is another than the key's.
+    tenant_stated: bool = False
+    crossing: bool = False
 
 
 # Where no key is required: everything, in the default tenant.
@@ -120,15 +128,46 @@ def of(scope: Scope) -> Caller:
     return caller
 
 
+def key_of(scope: Scope) -> str | None:
+    """Return the API key of a request that was let in; None if it came without one."""
+    header: bytes | None = next((value for name, value in scope["headers"] if name == b"authorization"), None)
+    return None if header is None else keys.of_header(header.decode("latin-1"))
+
+
 def check_role(scope: Scope, needed: Role) -> Caller:
-    """Who makes this request; PermissionDenied when their role does not do."""
+    """Return who makes this request, and in which tenant; PermissionDenied unless their role allows it."""
     caller = of(scope)
+    stated = [value for name, value in scope["headers"] if name == TENANT_HEADER]
     try:
         roles.check(caller.role, needed)
+        if stated:
+            caller = scope["caller"] = _in_tenant(caller, stated)
     except errors.PermissionDenied as refused:
         metrics.CALLERS_REFUSED.labels(refused.reason).inc()
         raise
     return caller
+
+
+def _in_tenant(caller: Caller, stated: Sequence[bytes]) -> Caller:
+    """Return the caller as it acts in the tenant of X-Tenant; PermissionDenied unless it may."""
+    if len(stated) > 1:
+        raise errors.InvalidArgument.field(TENANT, "must appear only once")
+    tenant_id = stated[0].decode("latin-1")
+    if tenant_id == tenants.EVERYWHERE:
+        raise errors.InvalidArgument.field(TENANT, "must be one tenant; lists take all tenants by ?tenant=*")
+    tenants.check(TENANT, tenant_id)
+    if tenant_id == caller.tenant_id:
+        return dataclasses.replace(caller, tenant_stated=True)
+    if caller.role is not Role.ADMIN:
+        raise forbidden(TENANT)
+    return dataclasses.replace(caller, tenant_id=tenant_id, tenant_stated=True, crossing=True)
+
+
+def forbidden(field: str) -> errors.PermissionDenied:
+    """Return the error for a key that may not act outside of its tenant, by what the request asked so."""
+    description = "requires a key of role admin: this key acts in its own tenant only"
+    violation = errors.Violation(field=field, description=description)
+    return errors.PermissionDenied(f"{field}: {description}", reason="TENANT_FORBIDDEN", violations=[violation])
 
 
 async def _of(request: Request) -> Caller:

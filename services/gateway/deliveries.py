@@ -54,6 +54,7 @@ class DeliverySummary(schemas.Answer):
     """A delivery without its attempts."""
 
     id: schemas.Uuid = Field(examples=[schemas.EXAMPLE_DELIVERY_ID])
+    tenant_id: str = Field(description="The tenant that it belongs to.", examples=["acme"])
     event_id: schemas.Uuid = Field(examples=[schemas.EXAMPLE_EVENT_ID])
     subscription_id: schemas.Uuid = Field(examples=[schemas.EXAMPLE_SUBSCRIPTION_ID])
     event_type: str | None = Field(description="null when the event came without one.", examples=["order.created"])
@@ -99,7 +100,7 @@ class DeliveryPage(schemas.Answer):
     next_cursor: schemas.NextCursor
 
 
-class DeliveriesQuery(schemas.PageQuery):
+class DeliveriesQuery(schemas.ListQuery):
     """Which page of deliveries, and in which state."""
 
     status: Status | None = Field(None, description="Only deliveries in this state.")
@@ -187,6 +188,7 @@ async def list_event_deliveries(
 async def _page(services: backends.Backends, request: pb.ListDeliveriesRequest, query: DeliveriesQuery) -> DeliveryPage:
     if query.status is not None:
         request.status = pb.DeliveryStatus.Value(_PREFIX + query.status.upper())
+    request.tenant_id = services.everywhere(query.tenant)
     request.page_size = query.limit
     request.page_token = query.cursor
     answer = await services.deliveries.ListDeliveries(request, timeout=services.timeout_seconds)
@@ -198,6 +200,7 @@ async def _page(services: backends.Backends, request: pb.ListDeliveriesRequest, 
 def _summary(message: pb.Delivery) -> DeliverySummary:
     return DeliverySummary(
         id=message.id,
+        tenant_id=message.tenant_id,
         event_id=message.event_id,
         subscription_id=message.subscription_id,
         event_type=message.event_type or None,

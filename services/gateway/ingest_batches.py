@@ -9,7 +9,9 @@ import msgspec
 
 from protos.webhook.v1 import ingest_pb2, ingest_pb2_grpc
 from services.common import batching, errors, grpc_errors
-from services.gateway import metrics, refusals
+from services.common.auth.authenticator import ACTOR_HEADER
+from services.gateway import callers, metrics, refusals
+from services.gateway.callers import Caller
 from services.gateway.settings import GatewaySettings
 
 # Less time than this is not worth a call.
@@ -37,6 +39,7 @@ class IngestBatches:
 
     def __init__(self, ingest: "ingest_pb2_grpc.IngestServiceAsyncStub", settings: GatewaySettings) -> None:
         self._call = ingest.BatchIngest
+        self._ingest = ingest
         self._timeout_seconds = settings.accept_timeout_seconds
         bounds = batching.Bounds(
             batch_items=settings.ingest_batch_items,
@@ -55,6 +58,18 @@ class IngestBatches:
         """
         deadline = time.monotonic() + self._timeout_seconds
         return await self._batcher.submit(_Waiting(item, deadline), size_bytes)
+
+    async def accept_alone(self, item: ingest_pb2.IngestItem, caller: Caller) -> Result:
+        """Wait for the commit of an item of an admin in another tenant, which ingest notes in the audit log."""
+        try:
+            answer = await self._ingest.Ingest(
+                ingest_pb2.IngestRequest(item=item),
+                timeout=self._timeout_seconds,
+                metadata=((ACTOR_HEADER, caller.key_id),),
+            )
+        except grpc.aio.AioRpcError as error:
+            raise refusals.of(error, tenant_field=callers.TENANT) from None
+        return answer.accepted
 
     async def drained(self) -> None:
         """Waits until every item has its answer."""

@@ -8,6 +8,7 @@ from fastapi.openapi.utils import get_openapi
 
 from services.common import errors
 from services.common.auth import keys
+from services.gateway import callers
 from services.gateway import problems as problem_documents
 from services.gateway.problems import Malformed, Problem, RequestTimeout, UnsupportedMediaType
 from services.gateway.role_route import LEAST
@@ -20,8 +21,9 @@ Takes events in, stores them, and delivers them to subscribed URLs: signed, retr
 * Every path works with and without a trailing slash. Unknown fields and query parameters are errors.
 * Errors are problem documents ([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457)) that name each field at fault;
   `reason` is stable and for machines. **429** and **503** carry `Retry-After`.
-* Send an API key: `Authorization: Bearer whk_…`. It has a tenant, and sees nothing of the others': what is theirs is
-  **404**. What its role does not do is **403**. Health, metrics and this page take no key.
+* Send an API key: `Authorization: Bearer whk_…`. It acts in its own tenant, and what is another tenant's is **404**. A
+  key of role `admin` acts in another tenant by `X-Tenant: acme`, and lists those of all by `?tenant=*`. What the role
+  does not allow is **403**. Health, metrics and this page take no key.
 * Times are RFC 3339 in UTC; ids are UUIDv7, which sort by time.
 """
 TAGS = [
@@ -56,8 +58,10 @@ _EXAMPLES: dict[int, tuple[str, errors.WebhookError]] = {
     400: ("The body is not what its content type says.", Malformed("the body is not valid JSON: invalid number")),
     401: ("The API key is missing, unknown, revoked or has expired.", keys.missing()),
     403: (
-        "The API key's role does not do.",
-        errors.PermissionDenied("this takes a key of role write; this one has role read", reason="ROLE_INSUFFICIENT"),
+        "The API key's role does not allow it.",
+        errors.PermissionDenied(
+            "this requires an API key of role write; this key has role read", reason="ROLE_INSUFFICIENT"
+        ),
     ),
     404: ("It is unknown, deleted, or another tenant's.", errors.NotFound("there is no such subscription")),
     408: ("The body did not arrive in time.", RequestTimeout("the body did not arrive within 30 s")),
@@ -85,6 +89,19 @@ _EXAMPLES: dict[int, tuple[str, errors.WebhookError]] = {
     ),
     500: ("A bug of this service; it was logged.", errors.WebhookError("internal error; it was logged")),
     503: ("A store or a service cannot be reached.", errors.Unavailable("a store that this needs cannot be reached")),
+}
+# Operations that do not act in a tenant.
+_OF_NO_TENANT = frozenset(("create_tenant", "list_tenants", "delete_tenant", "revoke_api_key"))
+_TENANT: dict[str, Any] = {
+    "name": callers.TENANT,
+    "in": "header",
+    "required": False,
+    "description": (
+        "The tenant to act in. Absent: that of the key. Another tenant requires a key of role `admin`, and leaves an "
+        "entry in the audit log."
+    ),
+    "schema": {"type": "string", "pattern": "^[a-z0-9][a-z0-9_-]{0,62}$"},
+    "example": "acme",
 }
 _RETRY_AFTER = {
     "Retry-After": {"description": "Seconds to wait before the next try.", "schema": {"type": "integer"}, "example": 1}
@@ -161,9 +178,12 @@ def _build(app: FastAPI, paths: dict[str, dict[str, Any]], structs: tuple[type[m
 
 
 def _who_may(operation: dict[str, Any]) -> dict[str, Any]:
-    """What an operation takes a key of; those for operators take none."""
+    """Describe the key that an operation requires, and how an admin names another tenant. Probes take no key."""
     role = LEAST.get(operation["operationId"])
     if role is None:
         return {"security": []}
     described = f"{operation['description']}\n\nTakes a key of role `{role}`."
-    return {"security": [{_SCHEME: []}], "description": described}
+    found = {"security": [{_SCHEME: []}], "description": described}
+    if operation["operationId"] not in _OF_NO_TENANT:
+        found["parameters"] = [*operation.get("parameters", ()), _TENANT]
+    return found

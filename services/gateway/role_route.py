@@ -1,47 +1,50 @@
-"""What each operation takes a key of, and a FastAPI route that sees to it before it reads the body."""
+"""The role that each operation requires, and a FastAPI route that checks it before it reads the body."""
 
 from collections.abc import Mapping
 
 from fastapi.routing import APIRoute
 from starlette.types import Receive, Scope, Send
 
+from services.common.auth import roles
 from services.common.auth.roles import Role
 from services.gateway import callers
 
-# The least role for each operation. One that stands nowhere here cannot be served.
-LEAST: Mapping[str, Role] = {
-    "ingest_webhook": Role.INGEST,
-    "publish_event": Role.INGEST,
-    "get_event": Role.READ,
-    "create_subscription": Role.WRITE,
-    "list_subscriptions": Role.READ,
-    "get_subscription": Role.READ,
-    "replace_subscription": Role.WRITE,
-    "update_subscription": Role.WRITE,
-    "delete_subscription": Role.WRITE,
-    "disable_subscription": Role.WRITE,
-    "enable_subscription": Role.WRITE,
-    "pause_subscription": Role.WRITE,
-    "resume_subscription": Role.WRITE,
-    "rotate_subscription_secret": Role.WRITE,
-    "list_public_keys": Role.READ,
-    "create_ingest_token": Role.WRITE,
-    "delete_ingest_token": Role.WRITE,
-    "get_delivery": Role.READ,
-    "retry_delivery": Role.WRITE,
-    "cancel_delivery": Role.WRITE,
-    "list_subscription_deliveries": Role.READ,
-    "list_event_deliveries": Role.READ,
-    "get_subscription_stats": Role.READ,
-    "get_stats": Role.READ,
-    "create_tenant": Role.ADMIN,
-    "list_tenants": Role.ADMIN,
-    "delete_tenant": Role.ADMIN,
-    "create_api_key": Role.ADMIN,
-    "list_api_keys": Role.ADMIN,
-    "revoke_api_key": Role.ADMIN,
-    "list_audit_entries": Role.ADMIN,
+# The gRPC method behind each operation. An operation without a row here cannot be served.
+CALLS: Mapping[str, str] = {
+    "ingest_webhook": "IngestService/BatchIngest",
+    "publish_event": "IngestService/BatchIngest",
+    "get_event": "IngestService/GetEvent",
+    "create_subscription": "SubscriptionService/CreateSubscription",
+    "list_subscriptions": "SubscriptionService/ListSubscriptions",
+    "get_subscription": "SubscriptionService/GetSubscription",
+    "replace_subscription": "SubscriptionService/UpdateSubscription",
+    "update_subscription": "SubscriptionService/UpdateSubscription",
+    "delete_subscription": "SubscriptionService/DeleteSubscription",
+    "disable_subscription": "SubscriptionService/DisableSubscription",
+    "enable_subscription": "SubscriptionService/EnableSubscription",
+    "pause_subscription": "SubscriptionService/PauseSubscription",
+    "resume_subscription": "SubscriptionService/ResumeSubscription",
+    "rotate_subscription_secret": "SubscriptionService/RotateSubscriptionSecret",
+    "list_public_keys": "SubscriptionService/GetSubscription",
+    "create_ingest_token": "SubscriptionService/CreateIngestToken",
+    "delete_ingest_token": "SubscriptionService/DeleteIngestToken",
+    "get_delivery": "DeliveryService/GetDelivery",
+    "retry_delivery": "DeliveryService/RetryDelivery",
+    "cancel_delivery": "DeliveryService/CancelDelivery",
+    "list_subscription_deliveries": "DeliveryService/ListDeliveries",
+    "list_event_deliveries": "DeliveryService/ListDeliveries",
+    "get_subscription_stats": "AnalyticsService/GetStats",
+    "get_stats": "AnalyticsService/GetStats",
+    "create_tenant": "AccessService/CreateTenant",
+    "list_tenants": "AccessService/ListTenants",
+    "delete_tenant": "AccessService/DeleteTenant",
+    "create_api_key": "AccessService/CreateApiKey",
+    "list_api_keys": "AccessService/ListApiKeys",
+    "revoke_api_key": "AccessService/RevokeApiKey",
+    "list_audit_entries": "AuditService/ListAuditEntries",
 }
+# The least role for each operation is that of its method, which roles.py says.
+LEAST: Mapping[str, Role] = {name: roles.RULES[f"/webhook.v1.{method}"].least for name, method in CALLS.items()}
 
 
 class RoleRoute(APIRoute):

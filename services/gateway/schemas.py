@@ -2,7 +2,7 @@
 
 import re
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import Header, Path
 from google.protobuf.timestamp_pb2 import Timestamp as ProtoTimestamp
@@ -79,6 +79,22 @@ class PageQuery(Request):
 
     limit: int = Field(paging.DEFAULT_PAGE_SIZE, ge=1, le=paging.MAX_PAGE_SIZE, description="Objects per page.")
     cursor: str = Field("", max_length=256, description="`next_cursor` of the page before; absent: the first page.")
+
+
+AllTenants = Annotated[
+    Literal["*"] | None,
+    Field(description="`*`: of all tenants. For keys of role `admin`.", examples=["*"]),
+]
+
+
+class TenantsQuery(Request):
+    """Whether a list is of all tenants."""
+
+    tenant: AllTenants = None
+
+
+class ListQuery(PageQuery, TenantsQuery):
+    """Which page of a list, and whether it is of all tenants."""
 
 
 IdempotencyKey = Annotated[

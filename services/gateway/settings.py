@@ -4,11 +4,11 @@ from typing import Annotated
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from services.common.settings import AuthSettings, GrpcTlsSettings, Port
+from services.common.settings import GrpcTlsSettings, Port, ServiceKeysSettings
 from services.common.tracing.settings import TracingDoorSettings
 
 
-class GatewaySettings(AuthSettings, GrpcTlsSettings, TracingDoorSettings):
+class GatewaySettings(ServiceKeysSettings, GrpcTlsSettings, TracingDoorSettings):
     """What the gateway reads from the environment."""
 
     # HTTP; 0 takes a free port.

@@ -15,7 +15,7 @@ router = APIRouter(prefix="/api/v1", tags=["statistics"], route_class=RoleRoute)
 _UNIT_SECONDS = {"m": 60, "h": 3600, "d": 86400}
 
 
-class StatsQuery(schemas.Request):
+class StatsQuery(schemas.TenantsQuery):
     """Over which time."""
 
     window: str = Field(
@@ -86,7 +86,9 @@ async def get_stats(query: Annotated[StatsQuery, Query()], services: backends.In
 
 
 async def _stats(services: backends.Backends, query: StatsQuery, subscription_id: str) -> Stats:
-    request = pb.GetStatsRequest(subscription_id=subscription_id, window=query.duration())
+    request = pb.GetStatsRequest(
+        tenant_id=services.everywhere(query.tenant), subscription_id=subscription_id, window=query.duration()
+    )
     answer = await services.analytics.GetStats(request, timeout=services.timeout_seconds)
     stats = answer.stats
     latency = stats.latency

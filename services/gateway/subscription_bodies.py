@@ -248,6 +248,7 @@ class Subscription(schemas.Answer):
     """A stored subscription. Its secrets are never part of an answer, but for one that was just made."""
 
     id: schemas.Uuid = Field(examples=[schemas.EXAMPLE_SUBSCRIPTION_ID])
+    tenant_id: str = Field(description="The tenant that it belongs to.", examples=["acme"])
     target_url: str = Field(examples=[_EXAMPLE["target_url"]])
     event_types: list[str] = Field(examples=[_EXAMPLE["event_types"]])
     description: str = Field(examples=[_EXAMPLE["description"]])
@@ -369,6 +370,7 @@ def answered(message: pb.Subscription) -> Subscription:
     """Return a subscription of gRPC as REST has it."""
     return Subscription(
         id=message.id,
+        tenant_id=message.tenant_id,
         target_url=message.target_url,
         event_types=list(message.event_types),
         description=message.description,

@@ -67,10 +67,12 @@ async def create_subscription(
     responses=openapi.problems(),
 )
 async def list_subscriptions(
-    query: Annotated[schemas.PageQuery, Query()], services: backends.Injected
+    query: Annotated[schemas.ListQuery, Query()], services: backends.Injected
 ) -> SubscriptionPage:
     """The subscriptions that are not deleted, newest first."""
-    request = pb.ListSubscriptionsRequest(page_size=query.limit, page_token=query.cursor)
+    request = pb.ListSubscriptionsRequest(
+        tenant_id=services.everywhere(query.tenant), page_size=query.limit, page_token=query.cursor
+    )
     answer = await services.subscriptions.ListSubscriptions(request, timeout=services.timeout_seconds)
     return SubscriptionPage(
         items=[subscription_bodies.answered(message) for message in answer.subscriptions],

@@ -20,6 +20,7 @@ from protos.webhook.v1 import (
 from services.common import canary, doorbell, egress, errors, grpc_server, lifecycle, postgres, redis, store_up
 from services.common.auth import finder
 from services.common.auth.authenticator import Authenticator
+from services.common.auth.crossing import Crossings
 from services.common.gates import Gates
 from services.common.settings import load
 from services.common.vault import Vault
@@ -94,8 +95,8 @@ async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIt
             audit_pb2_grpc.add_AuditServiceServicer_to_server(AuditService(AuditStore(pool)), server)
 
         try:
-            authenticator = Authenticator(settings, callers.find)
-            async with grpc_server.serving(process, settings, SERVICES, register, authenticator):
+            authenticator = Authenticator(settings, callers.find, callers.find_actor)
+            async with grpc_server.serving(process, settings, SERVICES, register, authenticator, Crossings(pool).enter):
                 yield
             await committer.drained()
         finally:

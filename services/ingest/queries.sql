@@ -27,6 +27,13 @@ FROM subscriptions s LEFT JOIN subscription_health h ON h.subscription_id = s.id
 WHERE s.tenant_id = $1 AND s.id < $2 AND s.deleted_at IS NULL
 ORDER BY s.id DESC LIMIT $3
 
+-- select_all_subscriptions_page --
+-- Reads a page of the live subscriptions of all tenants, newest first, with their breakers.
+SELECT s.*, h.breaker, h.breaker_since, h.breaker_reason, h.probe_at, h.consecutive_failures
+FROM subscriptions s LEFT JOIN subscription_health h ON h.subscription_id = s.id
+WHERE s.id < $1 AND s.deleted_at IS NULL
+ORDER BY s.id DESC LIMIT $2
+
 -- select_subscription_filters --
 -- Reads what every live subscription of a tenant that takes events asked for, and whether it may be rung at once; but for
 -- the system subscription. A tenant without any has one row with a null id; one that is unknown or deleted has none.

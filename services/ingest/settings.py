@@ -1,8 +1,9 @@
 """Settings of the ingest service."""
 
+from collections.abc import Sequence
 from typing import ClassVar
 
-from pydantic import PositiveInt
+from pydantic import Field, PositiveInt
 
 from services.common.encryption_keys import EncryptionSettings
 from services.common.retry_policy import RetrySettings
@@ -21,6 +22,10 @@ class IngestSettings(
 ):
     """What the ingest service reads from the environment."""
 
+    own_service_keys: ClassVar[Sequence[str]] = ("ingest_service_key",)
+
+    # What a gateway shows to this process; unset: service_key.
+    ingest_service_key: str = Field("", repr=False)
     # Keys are made here: without the first one nobody could.
     bootstrap_required: ClassVar[bool] = True
     # How long an Idempotency-Key is remembered.

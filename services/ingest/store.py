@@ -81,9 +81,12 @@ class Store:
         """A subscription with its breaker; NotFound when there is none."""
         return await self._shown(self._pool, tenant_id, subscription_id)
 
-    async def subscriptions_page(self, tenant_id: str, before: UUID, limit: int) -> list[Shown]:
-        """Up to `limit` subscriptions with ids below `before`, newest first."""
-        rows = await self._pool.fetch(SQL["select_subscriptions_page"], tenant_id, before, limit)
+    async def subscriptions_page(self, tenant_id: str | None, before: UUID, limit: int) -> list[Shown]:
+        """Return up to `limit` subscriptions of a tenant, or of all, with ids below `before`, newest first."""
+        if tenant_id is None:
+            rows = await self._pool.fetch(SQL["select_all_subscriptions_page"], before, limit)
+        else:
+            rows = await self._pool.fetch(SQL["select_subscriptions_page"], tenant_id, before, limit)
         return [(self._subscription(row), Breaker.from_row(row)) for row in rows]
 
     async def subscription_filters(self, tenant_id: str) -> list[tuple[Target, list[str]]] | None:
@@ -340,4 +343,4 @@ def no_subscription(subscription_id: UUID) -> errors.NotFound:
 
 def no_tenant() -> errors.InvalidArgument:
     """The error for a request that states an unknown or deleted tenant."""
-    return errors.InvalidArgument.field("tenant_id", "is no tenant of this service")
+    return errors.InvalidArgument.field("tenant_id", "tenant not found")

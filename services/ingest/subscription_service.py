@@ -92,7 +92,7 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         """Reads a page."""
         size = paging.page_size(request.page_size)
         before = paging.before(request.page_token)
-        found = await self._store.subscriptions_page(tenants.of(request.tenant_id), before, size + 1)
+        found = await self._store.subscriptions_page(tenants.of_list(request.tenant_id), before, size + 1)
         return pb.ListSubscriptionsResponse(
             subscriptions=[self._message(shown) for shown in found[:size]],
             next_page_token=paging.token(found[size - 1][0].id) if len(found) > size else "",

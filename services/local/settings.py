@@ -6,12 +6,12 @@ from typing import Annotated, ClassVar
 from pydantic import Field, PositiveInt
 
 from services.common.encryption_keys import EncryptionSettings
-from services.common.settings import BootstrapSettings, PostgresSettings, RedisSettings
+from services.common.settings import BootstrapSettings, PostgresSettings, RedisSettings, ServiceKeysSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-class LocalSettings(PostgresSettings, RedisSettings, BootstrapSettings, EncryptionSettings):
+class LocalSettings(PostgresSettings, RedisSettings, BootstrapSettings, ServiceKeysSettings, EncryptionSettings):
     """Which stores to use, the one fixed port, and whether the processes will find the keys that they need."""
 
     bootstrap_required: ClassVar[bool] = True

@@ -2,14 +2,21 @@
 
 from collections.abc import Mapping, Sequence
 
+from services.common.auth import roles
+from services.common.auth.roles import Role
 from tests.support import keys
 
 # Variables of the stack.
 ENVIRONMENT: Mapping[str, str] = keys.ENVIRONMENT
 # Headers of REST.
 HEADERS: Mapping[str, str] = keys.bearer(keys.ADMIN_KEY)
-# Metadata of gRPC: as the service itself, which may call every method.
-METADATA: Sequence[tuple[str, str]] = keys.metadata(keys.SERVICE_KEY)
+
+
+def metadata(path: str) -> Sequence[tuple[str, str]]:
+    """The metadata of a gRPC call of the method at this path: an operator's, but where only a gateway may call."""
+    rule = roles.RULES.get(path)
+    of_gateway = rule is not None and rule.least is Role.SERVICE
+    return keys.metadata(keys.SERVICE_KEY if of_gateway else keys.ADMIN_KEY)
 
 
 def header_lines() -> bytes:

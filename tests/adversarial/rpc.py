@@ -45,7 +45,7 @@ def methods(channel: Any) -> Iterator[Method]:
 def unary(channel: Any, path: str, data: bytes, metadata: Metadata = ()) -> grpc.StatusCode:
     """The status of a unary call."""
     call = channel.unary_unary(path, request_serializer=None, response_deserializer=None)
-    return _status(lambda: call(data, timeout=TIMEOUT_SECONDS, metadata=(*access.METADATA, *metadata)))
+    return _status(lambda: call(data, timeout=TIMEOUT_SECONDS, metadata=(*access.metadata(path), *metadata)))
 
 
 def stream(
@@ -53,7 +53,7 @@ def stream(
 ) -> grpc.StatusCode:
     """The status of a call that sends a stream and reads one."""
     call = channel.stream_stream(path, request_serializer=None, response_deserializer=None)
-    return _status(lambda: list(call(iter(parts), timeout=timeout_seconds, metadata=access.METADATA)))
+    return _status(lambda: list(call(iter(parts), timeout=timeout_seconds, metadata=access.metadata(path))))
 
 
 def _status(call: Callable[[], object]) -> grpc.StatusCode:

@@ -41,8 +41,11 @@ def test_every_variable_can_be_set(component: str) -> None:
     objects = rendering.rendered(values)
     (container,) = rendering.named(objects, "Deployment", f"-{component}")["spec"]["template"]["spec"]["containers"]
     found = rendering.environment(objects, container).keys()
-    # Urls stand for the parts that are given here; BIND_HOST is what ENV says; DATA_DIR is for development.
-    assert (read_by(component) & chart.MANAGED) - found <= {"DATABASE_URL", "REDIS_URL", "BIND_HOST", "DATA_DIR"}
+    # URLs replace the parts that are given here; BIND_HOST is what ENV says; DATA_DIR is for development; the admin key
+    # is for ingest, and a shared service key for Secrets that have one.
+    left_out = {"DATABASE_URL", "REDIS_URL", "BIND_HOST", "DATA_DIR", "SERVICE_KEY"}
+    left_out |= {"BOOTSTRAP_ADMIN_KEY"} if component != "ingest" else set()
+    assert (read_by(component) & chart.MANAGED) - found <= left_out
     assert settable <= chart.schemas()[component].keys()
 
 
@@ -50,5 +53,26 @@ def test_the_keys_that_the_chart_makes_are_usable() -> None:
     data = rendering.named(rendering.scenario("minimal"), "Secret", "-keys")["data"]
     made = {name: base64.b64decode(value).decode() for name, value in data.items()}
     assert keys.why_not(made["bootstrap-admin-key"]) is None
-    assert keys.why_not(made["service-key"], prefix="") is None
+    of_services = {name: key for name, key in made.items() if name.endswith("service-key")}
+    assert of_services.keys() == {"ingest-service-key", "delivery-service-key", "analytics-service-key"}
+    assert len(set(of_services.values())) == len(of_services)
+    for key in of_services.values():
+        assert keys.why_not(key, prefix="") is None
     assert len(encryption_keys.parse(made["encryption-keys"])) == 1
+
+
+SERVICE_KEYS = {"ingest-service-key", "delivery-service-key", "analytics-service-key"}
+
+
+@pytest.mark.parametrize("component", rendering.COMPONENTS)
+def test_a_process_gets_no_service_key_but_its_own(component: str) -> None:
+    expected = {"gateway": SERVICE_KEYS, "worker": set()}.get(component, {f"{component}-service-key"})
+    for values, shared in (({}, set()), ({"secrets": {"existingSecret": "mine"}}, {"service-key"})):
+        objects = rendering.rendered({**rendering.STORES, **values})
+        (container,) = rendering.named(objects, "Deployment", f"-{component}")["spec"]["template"]["spec"]["containers"]
+        references = [entry["valueFrom"]["secretKeyRef"] for entry in container["env"] if "valueFrom" in entry]
+        of_services = {found["key"]: found for found in references if found["key"].endswith("service-key")}
+        assert of_services.keys() == expected | (shared if component != "worker" else set())
+        # A Secret of the operator's has either.
+        assert {found.get("optional", False) for found in of_services.values()} <= {bool(shared)}
+        assert ("bootstrap-admin-key" in {found["key"] for found in references}) == (component == "ingest")

@@ -14,6 +14,11 @@ ENVIRONMENT: Mapping[str, str] = {
     "BOOTSTRAP_ADMIN_KEY": ADMIN_KEY,
     "SERVICE_KEY": SERVICE_KEY,
 }
+# For a stack whose processes have a service key each. That of ingest is the shared one.
+OWN_SERVICE_KEYS: Mapping[str, str] = {
+    "DELIVERY_SERVICE_KEY": "the_service_key_of_delivery_1f0c2b7a9e44",
+    "ANALYTICS_SERVICE_KEY": "the_service_key_of_analytics_77ab09c1d2",
+}
 CALL_SECONDS = 10.0
 
 
@@ -22,9 +27,16 @@ def bearer(key: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"}
 
 
-def metadata(key: str | None) -> tuple[tuple[str, str], ...]:
-    """The metadata of a call that carries the key, or none."""
-    return (("authorization", f"Bearer {key}"),) if key is not None else ()
+def metadata(
+    key: str | None, *, actor: str | None = None, caller_key: str | None = None
+) -> tuple[tuple[str, str], ...]:
+    """The metadata of a call that carries the key, or none; and of a gateway, for whom it calls."""
+    values = {
+        "authorization": None if key is None else f"Bearer {key}",
+        "webhook-actor": actor,
+        "webhook-caller-key": caller_key,
+    }
+    return tuple((name, value) for name, value in values.items() if value is not None)
 
 
 class Admin:
@@ -65,11 +77,19 @@ class Admin:
         assert answer.status_code == 204, answer.text
 
 
-async def code_of(channel: grpc.aio.Channel, method: str, key: str | None, request: bytes = b"") -> grpc.StatusCode:
+async def code_of(
+    channel: grpc.aio.Channel,
+    method: str,
+    key: str | None,
+    request: bytes = b"",
+    *,
+    actor: str | None = None,
+    caller_key: str | None = None,
+) -> grpc.StatusCode:
     """What a call of a method, with a request that is encoded already, ends with."""
     call: Any = channel.unary_unary(method)
     try:
-        await call(request, metadata=metadata(key), timeout=CALL_SECONDS)
+        await call(request, metadata=metadata(key, actor=actor, caller_key=caller_key), timeout=CALL_SECONDS)
     except grpc.aio.AioRpcError as error:
         return error.code()
     return grpc.StatusCode.OK

@@ -15,6 +15,7 @@ import standardwebhooks
 
 from services.common import signatures
 from services.common.settings import Settings
+from tests.support import role_table
 
 ROOT = Path(__file__).resolve().parents[2]
 ROLES = ("gateway", "ingest", "delivery", "worker", "analytics")
@@ -232,3 +233,14 @@ def test_the_verification_of_the_delivery_page_holds(secret: str) -> None:
     namespace["verify"](secret, body, headers)
     with pytest.raises(standardwebhooks.WebhookVerificationError):
         namespace["verify"](secret, body + b" ", headers)
+
+
+def test_the_role_table_of_the_docs_is_the_one_that_is_tested() -> None:
+    documented = {}
+    for line in (ROOT / "docs/keys.md").read_text().splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split(" | ")]
+        if len(cells) == 6 and "Service." in cells[1]:
+            assert set(cells[2:]) <= {"yes", "no"}, line
+            allowed = {role for role, cell in zip(role_table.ROLES, cells[2:], strict=True) if cell == "yes"}
+            documented[" ".join(code_names(cells[0])), code_names(cells[1])[0]] = allowed
+    assert documented == role_table.ALLOWED

@@ -81,16 +81,21 @@ annotations:
 {{- .Values.secrets.existingSecret | default (printf "%s-keys" (include "webhook-service.fullname" .)) }}
 {{- end }}
 
-{{/* The keys that a component reads, as entries of env. */}}
+{{/* The keys that a component reads, as entries of env. A Secret that somebody else made has service keys for each process,
+or one for all: what is missing is left out, and a process with neither says so. */}}
 {{- define "webhook-service.keysEnv" -}}
 {{- $secret := include "webhook-service.keysSecret" .root }}
+{{- $brought := ne .root.Values.secrets.existingSecret "" }}
 {{- range $variable, $key := .root.Files.Get "files/keys.yaml" | fromYaml }}
-{{- if has $.component $key.readBy }}
+{{- if and (has $.component $key.readBy) (or $brought (ne $key.kind "sharedServiceKey")) }}
 - name: {{ $variable }}
   valueFrom:
     secretKeyRef:
       name: {{ $secret }}
       key: {{ $key.key }}
+      {{- if and $brought (hasSuffix "erviceKey" $key.kind) }}
+      optional: true
+      {{- end }}
 {{- end }}
 {{- end }}
 {{- end }}

@@ -30,7 +30,8 @@ class AccessServiceStub:
     Bearer whk_…". All but Authenticate are for keys of role admin, of whatever tenant, and reach the tenants of all.
 
     Every RPC of this package can be refused with UNAUTHENTICATED (reason KEY_MISSING, KEY_INVALID or KEY_EXPIRED), and with
-    PERMISSION_DENIED (reason ROLE_INSUFFICIENT, or TENANT_FORBIDDEN where it states another tenant than the key's).
+    PERMISSION_DENIED (reason ROLE_INSUFFICIENT, or TENANT_FORBIDDEN where it states another tenant than the key's, and the
+    key's role is not admin). A tenant that does not exist is INVALID_ARGUMENT, naming tenant_id.
     """
 
     def __init__(self, channel):
@@ -81,7 +82,8 @@ class AccessServiceServicer:
     Bearer whk_…". All but Authenticate are for keys of role admin, of whatever tenant, and reach the tenants of all.
 
     Every RPC of this package can be refused with UNAUTHENTICATED (reason KEY_MISSING, KEY_INVALID or KEY_EXPIRED), and with
-    PERMISSION_DENIED (reason ROLE_INSUFFICIENT, or TENANT_FORBIDDEN where it states another tenant than the key's).
+    PERMISSION_DENIED (reason ROLE_INSUFFICIENT, or TENANT_FORBIDDEN where it states another tenant than the key's, and the
+    key's role is not admin). A tenant that does not exist is INVALID_ARGUMENT, naming tenant_id.
     """
 
     def Authenticate(self, request, context):
@@ -186,7 +188,8 @@ class AccessService:
     Bearer whk_…". All but Authenticate are for keys of role admin, of whatever tenant, and reach the tenants of all.
 
     Every RPC of this package can be refused with UNAUTHENTICATED (reason KEY_MISSING, KEY_INVALID or KEY_EXPIRED), and with
-    PERMISSION_DENIED (reason ROLE_INSUFFICIENT, or TENANT_FORBIDDEN where it states another tenant than the key's).
+    PERMISSION_DENIED (reason ROLE_INSUFFICIENT, or TENANT_FORBIDDEN where it states another tenant than the key's, and the
+    key's role is not admin). A tenant that does not exist is INVALID_ARGUMENT, naming tenant_id.
     """
 
     @staticmethod

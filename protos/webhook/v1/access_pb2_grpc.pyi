@@ -31,7 +31,8 @@ class AccessServiceStub:
     Bearer whk_…". All but Authenticate are for keys of role admin, of whatever tenant, and reach the tenants of all.
 
     Every RPC of this package can be refused with UNAUTHENTICATED (reason KEY_MISSING, KEY_INVALID or KEY_EXPIRED), and with
-    PERMISSION_DENIED (reason ROLE_INSUFFICIENT, or TENANT_FORBIDDEN where it states another tenant than the key's).
+    PERMISSION_DENIED (reason ROLE_INSUFFICIENT, or TENANT_FORBIDDEN where it states another tenant than the key's, and the
+    key's role is not admin). A tenant that does not exist is INVALID_ARGUMENT, naming tenant_id.
     """
 
     @_typing.overload
@@ -63,7 +64,8 @@ class AccessServiceAsyncStub(AccessServiceStub):
     Bearer whk_…". All but Authenticate are for keys of role admin, of whatever tenant, and reach the tenants of all.
 
     Every RPC of this package can be refused with UNAUTHENTICATED (reason KEY_MISSING, KEY_INVALID or KEY_EXPIRED), and with
-    PERMISSION_DENIED (reason ROLE_INSUFFICIENT, or TENANT_FORBIDDEN where it states another tenant than the key's).
+    PERMISSION_DENIED (reason ROLE_INSUFFICIENT, or TENANT_FORBIDDEN where it states another tenant than the key's, and the
+    key's role is not admin). A tenant that does not exist is INVALID_ARGUMENT, naming tenant_id.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -91,7 +93,8 @@ class AccessServiceServicer(metaclass=_abc_1.ABCMeta):
     Bearer whk_…". All but Authenticate are for keys of role admin, of whatever tenant, and reach the tenants of all.
 
     Every RPC of this package can be refused with UNAUTHENTICATED (reason KEY_MISSING, KEY_INVALID or KEY_EXPIRED), and with
-    PERMISSION_DENIED (reason ROLE_INSUFFICIENT, or TENANT_FORBIDDEN where it states another tenant than the key's).
+    PERMISSION_DENIED (reason ROLE_INSUFFICIENT, or TENANT_FORBIDDEN where it states another tenant than the key's, and the
+    key's role is not admin). A tenant that does not exist is INVALID_ARGUMENT, naming tenant_id.
     """
 
     @_abc_1.abstractmethod

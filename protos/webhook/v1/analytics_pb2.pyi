@@ -30,7 +30,7 @@ class GetStatsRequest(_message.Message):
     SUBSCRIPTION_ID_FIELD_NUMBER: _builtins.int
     WINDOW_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
-    """The owning tenant; empty means the caller's own."""
+    """The owning tenant; empty means the caller's own, * all tenants, for a key of role admin."""
     subscription_id: _builtins.str
     """Only this subscription, which may be deleted; empty means all of the tenant's."""
     @_builtins.property

@@ -79,8 +79,8 @@ class AuditEntry(_message.Message):
     tenant_id: _builtins.str
     """Whose the changed object is."""
     actor: _builtins.str
-    """Who did it: the UUID of an API key; "bootstrap" for BOOTSTRAP_ADMIN_KEY; "service" for the service key, where it was
-    used by hand; "anonymous" for a caller without a key, where none is required; "system" for the service itself.
+    """Who did it: the UUID of an API key; "bootstrap" for BOOTSTRAP_ADMIN_KEY; "anonymous" for a caller without a key, where
+    none is required; "system" for the service itself.
     """
     actor_name: _builtins.str
     """The key's name then; empty for an actor that is no API key."""

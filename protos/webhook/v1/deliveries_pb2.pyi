@@ -297,7 +297,7 @@ class ListDeliveriesRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
-    """The owning tenant; empty means the caller's own."""
+    """The owning tenant; empty means the caller's own, * all tenants, for a key of role admin."""
     subscription_id: _builtins.str
     """Those to this subscription, which may be deleted. NOT_FOUND when it never was."""
     event_id: _builtins.str

@@ -853,7 +853,7 @@ class ListSubscriptionsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
-    """The owning tenant; empty means the caller's own."""
+    """The owning tenant; empty means the caller's own, * all tenants, for a key of role admin."""
     page_size: _builtins.int
     """Objects per page, 1 to 200; 0 means 50."""
     page_token: _builtins.str

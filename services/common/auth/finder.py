@@ -45,6 +45,19 @@ class Finder:
             self._used.add(key_id)
         return found
 
+    async def find_actor(self, actor: str) -> Identity:
+        """Return the holder of the key that a gateway acts for, by its id; Unauthenticated if there is no such key.
+
+        The gateway has had the bootstrap key itself looked up, by ingest.
+        """
+        if actor == identity.BOOTSTRAP_KEY_ID:
+            return identity.BOOTSTRAP
+        try:
+            key_id = UUID(actor)
+        except ValueError:
+            raise keys.invalid() from None
+        return await self._store.find_by_id(key_id)
+
     async def note(self) -> None:
         """Writes down which keys were used, for ever. A failure costs no more than the moment."""
         while True:

@@ -7,8 +7,8 @@ from services.common.auth.roles import Role
 
 DEFAULT_TENANT = "default"
 BOOTSTRAP_KEY_ID = "bootstrap"
-# Actors that are no key, as the audit log names them.
-SERVICE, ANONYMOUS_ID = "service", "anonymous"
+# How the audit log names a caller without a key.
+ANONYMOUS_ID = "anonymous"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,24 +21,14 @@ class Identity:
     key_id: str = ""
     # None: API_KEY_REQUESTS_PER_SECOND.
     requests_per_second: float | None = None
-    # Of the service itself: the key, in the words of key_id, on whose behalf it calls.
-    on_behalf_of: str = ""
-
-    @property
-    def internal(self) -> bool:
-        """Whether it is the service itself, which alone may act for any tenant."""
-        return self.role is Role.INTERNAL
-
-    @property
-    def actor(self) -> str:
-        """Whoever is behind the call, for the audit log."""
-        return self.on_behalf_of or self.key_id or SERVICE
+    # Whether the call came from a gateway, whose decision to trace it is followed.
+    internal: bool = False
 
 
-# A process of this service.
-INTERNAL = Identity(tenant_id=DEFAULT_TENANT, role=Role.INTERNAL)
-# Whoever calls without a key where none is required.
-ANONYMOUS = Identity(tenant_id=DEFAULT_TENANT, role=Role.INTERNAL, key_id=ANONYMOUS_ID)
+# A gateway that acts for no API key.
+INTERNAL = Identity(tenant_id=DEFAULT_TENANT, role=Role.SERVICE, internal=True)
+# A caller without a key, where none is required. It may be a gateway.
+ANONYMOUS = Identity(tenant_id=DEFAULT_TENANT, role=Role.ANYBODY, key_id=ANONYMOUS_ID, internal=True)
 BOOTSTRAP = Identity(tenant_id=DEFAULT_TENANT, role=Role.ADMIN, key_id=BOOTSTRAP_KEY_ID)
 
 # Of the gRPC call that is being answered. There is no default: a call without one is a bug.

@@ -4,6 +4,16 @@ SELECT id, tenant_id, role, requests_per_second,
        revoked_at IS NOT NULL AS revoked, coalesce(expires_at <= now(), false) AS expired
 FROM api_keys WHERE key_hash = $1
 
+-- select_key_by_id --
+-- Finds a key by its id, with the same columns.
+SELECT id, tenant_id, role, requests_per_second,
+       revoked_at IS NOT NULL AS revoked, coalesce(expires_at <= now(), false) AS expired
+FROM api_keys WHERE id = $1
+
+-- tenant_exists --
+-- Whether there is a tenant of this id that is not deleted.
+SELECT EXISTS (SELECT FROM tenants WHERE id = $1 AND deleted_at IS NULL)
+
 -- note_used --
 -- Notes that keys were used just now.
 UPDATE api_keys SET last_used_at = now() WHERE id = ANY($1::uuid[])

@@ -14,12 +14,12 @@ WHERE d.id = $1 AND d.tenant_id = $2
 SELECT * FROM delivery_attempts WHERE delivery_id = $1 ORDER BY number
 
 -- subscription_exists --
--- Whether a tenant has, or had, this subscription.
-SELECT EXISTS (SELECT FROM subscriptions WHERE id = $1 AND tenant_id = $2)
+-- Whether a tenant has, or had, this subscription; any tenant if $2 is null.
+SELECT EXISTS (SELECT FROM subscriptions WHERE id = $1 AND ($2::text IS NULL OR tenant_id = $2))
 
 -- event_exists --
--- Whether a tenant has this event, and it is still retained.
-SELECT EXISTS (SELECT FROM webhook_events WHERE id = $1 AND tenant_id = $2)
+-- Whether a tenant has this event, and it is still retained; any tenant if $2 is null.
+SELECT EXISTS (SELECT FROM webhook_events WHERE id = $1 AND ($2::text IS NULL OR tenant_id = $2))
 
 -- select_subscription_deliveries --
 -- Reads a page of a subscription's deliveries, newest first; in state $3 unless it is null.

@@ -38,7 +38,7 @@ class DeliveryService(deliveries_pb2_grpc.DeliveryServiceServicer):
         context: grpc.aio.ServicerContext[pb.ListDeliveriesRequest, pb.ListDeliveriesResponse],  # noqa: ARG002 - gRPC's signature
     ) -> pb.ListDeliveriesResponse:
         """Reads a page."""
-        tenant_id = tenants.of(request.tenant_id)
+        tenant_id = tenants.of_list(request.tenant_id)
         size = paging.page_size(request.page_size)
         before = paging.before(request.page_token)
         status = _status_name(request.status)

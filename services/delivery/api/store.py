@@ -72,7 +72,7 @@ class Store:
             return await self._read(connection, tenant_id, delivery_id)
 
     async def of_subscription(
-        self, tenant_id: str, subscription_id: UUID, *, status: str | None, before: UUID, limit: int
+        self, tenant_id: str | None, subscription_id: UUID, *, status: str | None, before: UUID, limit: int
     ) -> list[Delivery]:
         """Up to `limit` deliveries with ids below `before`, newest first; NotFound for an unknown subscription."""
         if not await self._pool.fetchval(SQL["subscription_exists"], subscription_id, tenant_id):
@@ -81,7 +81,7 @@ class Store:
         return [_delivery(row) for row in rows]
 
     async def of_event(
-        self, tenant_id: str, event_id: UUID, *, status: str | None, before: UUID, limit: int
+        self, tenant_id: str | None, event_id: UUID, *, status: str | None, before: UUID, limit: int
     ) -> list[Delivery]:
         """Up to `limit` deliveries with ids below `before`, newest first; NotFound for an unknown event."""
         if not await self._pool.fetchval(SQL["event_exists"], event_id, tenant_id):

@@ -6,13 +6,11 @@ from typing import Any
 from uuid import UUID
 
 from services.common import errors, tenants
-from services.common.auth.roles import Role
+from services.common.auth.roles import GIVEN_TO_KEYS, Role
 
 MAX_NAME_LENGTH = 128
 MAX_DESCRIPTION_LENGTH = 1024
 MIN_REQUESTS_PER_SECOND, MAX_REQUESTS_PER_SECOND = 0.001, 100_000
-# What can be given to a key; the service key stands in no database.
-GIVEN = frozenset(Role) - {Role.INTERNAL}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,7 +82,7 @@ class KeyDraft:
         """InvalidArgument naming each field at fault. Comparisons are written so that NaN fails them."""
         rate = self.requests_per_second
         found = _text_violations("name", self.name, MAX_NAME_LENGTH, required=True)
-        if self.role not in GIVEN:
+        if self.role not in GIVEN_TO_KEYS:
             found += _violation("role", "must be admin, write, ingest or read")
         if self.expires_at is not None and self.expires_at <= datetime.now(UTC):
             found += _violation("expires_at", "must be in the future")

@@ -16,7 +16,7 @@ from services.common.auth import identity
 from services.ingest.audit.store import AuditStore, Filter, StoredEntry
 
 # Actors that are no API key.
-NAMED = frozenset({identity.BOOTSTRAP_KEY_ID, identity.SERVICE, identity.ANONYMOUS_ID, SYSTEM})
+NAMED = frozenset({identity.BOOTSTRAP_KEY_ID, identity.ANONYMOUS_ID, SYSTEM})
 # A UUID, or the id of a tenant.
 _RESOURCE_ID = re.compile(r"[a-z0-9_-]{1,63}")
 _OLDEST = UUID(int=0)

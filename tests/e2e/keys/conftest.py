@@ -29,7 +29,12 @@ Channels = Mapping[str, grpc.aio.Channel]
 @pytest.fixture(scope="session")
 def keyed(short_folder: Path) -> Iterator[Stack]:
     """The whole service, which asks for keys."""
-    environment = {**keys.ENVIRONMENT, "ROLLUP_INTERVAL_SECONDS": "1", "RETRY_BASE_SECONDS": "0.2"}
+    environment = {
+        **keys.ENVIRONMENT,
+        **keys.OWN_SERVICE_KEYS,
+        "ROLLUP_INTERVAL_SECONDS": "1",
+        "RETRY_BASE_SECONDS": "0.2",
+    }
     with stacks.running(short_folder / "keyed", environment=environment) as running:
         yield running
 

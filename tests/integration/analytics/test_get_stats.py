@@ -38,7 +38,9 @@ async def channel(store: StatsStore, settings: AnalyticsSettings) -> AsyncIterat
     process = Process("analytics")
     async with (
         finder.running(process, settings, store._pool) as callers,
-        grpc_server.serving(process, settings, SERVICES, register, Authenticator(settings, callers.find)) as port,
+        grpc_server.serving(
+            process, settings, SERVICES, register, Authenticator(settings, callers.find, callers.find_actor)
+        ) as port,
         grpc.aio.insecure_channel(f"127.0.0.1:{port}") as created,
     ):
         yield created

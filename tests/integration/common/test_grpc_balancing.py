@@ -49,7 +49,7 @@ async def serving(address: str, port: int) -> AsyncIterator[None]:
         ingest_pb2_grpc.add_IngestServiceServicer_to_server(Named(address), server)  # type: ignore[abstract]  # one method is enough
 
     process = lifecycle.Process("test")
-    async with grpc_server.serving(process, settings, [], register, Authenticator(settings, nobody)):
+    async with grpc_server.serving(process, settings, [], register, Authenticator(settings, nobody, nobody)):
         yield
 
 

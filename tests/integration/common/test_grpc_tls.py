@@ -52,7 +52,7 @@ async def serving(files: dict[str, str]) -> AsyncIterator[int]:
 
     process = lifecycle.Process("test")
     try:
-        async with grpc_server.serving(process, settings, [], register, Authenticator(settings, nobody)):
+        async with grpc_server.serving(process, settings, [], register, Authenticator(settings, nobody, nobody)):
             yield port
     finally:
         await process.cancel_all()

@@ -10,7 +10,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from protos.webhook.v1 import ingest_pb2, ingest_pb2_grpc
 from services.common import errors, grpc_client, grpc_server, lifecycle
 from services.common.auth import identity
-from services.common.auth.authenticator import Authenticator
+from services.common.auth.authenticator import ACTOR_HEADER, Authenticator
 from services.common.auth.identity import Identity
 from services.common.settings import GrpcServerSettings
 from services.common.tracing import spans
@@ -49,7 +49,8 @@ class Server:
         async with grpc_client.channel(f"127.0.0.1:{self.port}", service_key=key) as channel:
             stub: ingest_pb2_grpc.IngestServiceAsyncStub = ingest_pb2_grpc.IngestServiceStub(channel)
             request = ingest_pb2.GetEventRequest(event_id=event_id)
-            sent = (("traceparent", header),) if header else ()
+            actor = ((ACTOR_HEADER, identity.BOOTSTRAP_KEY_ID),) if key == SERVICE_KEY else ()
+            sent = (*actor, *((("traceparent", header),) if header else ()))
             return (await stub.GetEvent(request, timeout=5, metadata=sent)).event.id
 
 
@@ -65,11 +66,11 @@ async def serving(ratio: float) -> AsyncIterator[Server]:
         ingest_pb2_grpc.add_IngestServiceServicer_to_server(Events(), server)  # type: ignore[abstract]  # one method is enough
 
     async def find(key: str) -> Identity:
-        assert key == ADMIN_KEY
+        assert key in {ADMIN_KEY, identity.BOOTSTRAP_KEY_ID}
         return identity.BOOTSTRAP
 
     process = lifecycle.Process("test", tracer)
-    async with grpc_server.serving(process, settings, [], register, Authenticator(settings, find)) as port:
+    async with grpc_server.serving(process, settings, [], register, Authenticator(settings, find, find)) as port:
         yield Server(port=port, recording=recording)
 
 

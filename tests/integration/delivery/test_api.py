@@ -125,7 +125,12 @@ async def test_an_id_outside_of_all_partitions_is_not_found(api: Shared, deliver
         assert isinstance(await refusal(call), errors.NotFound)
 
 
+async def add_tenant(api: Shared, tenant_id: str) -> None:
+    await api.world.pool.execute("INSERT INTO tenants (id, name) VALUES ($1, $1) ON CONFLICT DO NOTHING", tenant_id)
+
+
 async def test_a_delivery_of_another_tenant_is_not_found(api: Shared) -> None:
+    await add_tenant(api, "other")
     delivery_id = await delivery_in(api.world, "failed")
     for call in (
         get(api, delivery_id, tenant_id="other"),
@@ -237,6 +242,7 @@ async def test_the_list_of_an_unknown_owner_is_not_found(api: Shared, parent: st
 
 @pytest.mark.parametrize("parent", ["subscription_id", "event_id"])
 async def test_the_list_of_another_tenants_owner_is_not_found(api: Shared, parent: str) -> None:
+    await add_tenant(api, "other")
     row = await api.world.row(await delivery_in(api.world, "failed"))
     fields: dict[str, Any] = {parent: str(row[parent]), "tenant_id": "other"}
     assert isinstance(await refusal(api.client.ListDeliveries(pb.ListDeliveriesRequest(**fields))), errors.NotFound)

@@ -124,6 +124,7 @@ class Services(
         await self._called(request)
         subscription = subscriptions_pb2.Subscription(
             id=str(ids.new()),
+            tenant_id=request.tenant_id,
             target_url=request.target_url,
             event_types=request.event_types,
             description=request.description,
@@ -256,7 +257,7 @@ class Services(
         """Serves on a port of 127.0.0.1, 0 for a free one, as the real services do."""
         process = Process("fake")
         settings = GrpcServerSettings(grpc_port=port, metrics_port=0, shutdown_grace_seconds=0.2, bind_host="127.0.0.1")
-        authenticator = Authenticator(settings, _find)
+        authenticator = Authenticator(settings, _find, _find)
         async with grpc_server.serving(process, settings, NAMES, self.register, authenticator) as self.port:
             yield
         await process.cancel_all()

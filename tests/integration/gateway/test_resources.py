@@ -28,6 +28,7 @@ async def test_a_subscription_is_created_looked_up_replaced_and_deleted(
     body = created.json()
     assert body == {
         "id": body["id"],
+        "tenant_id": "default",
         "target_url": URL,
         "event_types": ["order.*"],
         "description": "d",
@@ -202,6 +203,7 @@ async def test_a_wrong_path_or_query_names_the_parameter(client: httpx.AsyncClie
 async def test_a_delivery_is_answered_with_its_attempts(client: httpx.AsyncClient, services: Services) -> None:
     services.delivery = deliveries_pb2.Delivery(
         id=ID,
+        tenant_id="default",
         event_id=ID,
         subscription_id=ID,
         event_type="order.created",
@@ -224,6 +226,7 @@ async def test_a_delivery_is_answered_with_its_attempts(client: httpx.AsyncClien
     moment = "2026-03-14T15:09:26.535Z"
     summary = {
         "id": ID,
+        "tenant_id": "default",
         "event_id": ID,
         "subscription_id": ID,
         "event_type": "order.created",

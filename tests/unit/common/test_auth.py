@@ -26,10 +26,10 @@ def methods() -> Iterator[MethodDescriptor]:
 
 
 def test_every_method_of_every_proto_has_a_least_role() -> None:
-    assert {f"/{method.containing_service.full_name}/{method.name}" for method in methods()} == set(roles.LEAST)
+    assert {f"/{method.containing_service.full_name}/{method.name}" for method in methods()} == set(roles.RULES)
 
 
-def test_every_method_is_unary_for_others_are_not_checked() -> None:
+def test_every_method_is_unary_for_streams_are_refused() -> None:
     for method in methods():
         assert not method.client_streaming, method.full_name
         assert not method.server_streaming, method.full_name
@@ -42,7 +42,8 @@ def test_every_method_is_unary_for_others_are_not_checked() -> None:
         (Role.WRITE, {Role.WRITE, Role.INGEST, Role.READ}),
         (Role.INGEST, {Role.INGEST}),
         (Role.READ, {Role.READ}),
-        (Role.INTERNAL, set(Role)),
+        (Role.SERVICE, {Role.SERVICE, Role.INGEST}),
+        (Role.ANYBODY, set(Role)),
     ],
 )
 def test_a_role_does_what_it_holds_and_nothing_else(role: Role, holds: set[Role]) -> None:
@@ -53,7 +54,8 @@ def test_a_role_does_what_it_holds_and_nothing_else(role: Role, holds: set[Role]
             with pytest.raises(errors.PermissionDenied) as raised:
                 roles.check(role, needed)
             assert raised.value.reason == "ROLE_INSUFFICIENT"
-            assert needed is Role.INTERNAL or f"role {needed};" in raised.value.message
+            expected = "requires the service key" if needed is Role.SERVICE else f"of role {needed};"
+            assert expected in raised.value.message
 
 
 def test_keys_are_made_as_they_are_taken() -> None:

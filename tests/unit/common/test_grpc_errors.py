@@ -84,7 +84,7 @@ async def _serving() -> AsyncIterator[Server]:
 
     settings = GrpcServerSettings(grpc_port=0, max_payload_bytes=1000, _env_file=None)
     async with (
-        grpc_server.serving(Process("test"), settings, (), register, Authenticator(settings, _find)) as port,
+        grpc_server.serving(Process("test"), settings, (), register, Authenticator(settings, _find, _find)) as port,
         grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
     ):
         server.call = channel.unary_unary(METHOD)

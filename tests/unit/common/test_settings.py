@@ -1,6 +1,7 @@
 """Settings from the environment and .env."""
 
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
@@ -238,7 +239,7 @@ def test_the_bootstrap_key_is_another_than_the_service_key(
 ) -> None:
     monkeypatch.setenv("SERVICE_KEY", f"whk_{SECRET * 3}")
     monkeypatch.setenv("BOOTSTRAP_ADMIN_KEY", f"whk_{SECRET * 3}")
-    assert _one_line(capsys, IngestSettings) == "BOOTSTRAP_ADMIN_KEY: must be another than SERVICE_KEY"
+    assert _one_line(capsys, IngestSettings) == "BOOTSTRAP_ADMIN_KEY: must differ from SERVICE_KEY"
 
 
 KEYS_BY_CLASS: list[tuple[type[Settings], list[str]]] = [
@@ -249,6 +250,52 @@ KEYS_BY_CLASS: list[tuple[type[Settings], list[str]]] = [
     (WorkerSettings, []),
     (LocalSettings, ["SERVICE_KEY", "BOOTSTRAP_ADMIN_KEY"]),
 ]
+
+
+OWN = {"INGEST_SERVICE_KEY": "i" * 32, "DELIVERY_SERVICE_KEY": "d" * 32, "ANALYTICS_SERVICE_KEY": "a" * 32}
+
+
+@pytest.mark.parametrize(
+    ("cls", "name"),
+    [
+        (IngestSettings, "INGEST_SERVICE_KEY"),
+        (DeliverySettings, "DELIVERY_SERVICE_KEY"),
+        (AnalyticsSettings, "ANALYTICS_SERVICE_KEY"),
+    ],
+)
+def test_a_key_of_its_own_replaces_the_service_key_of_a_process(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], cls: type[Any], name: str
+) -> None:
+    monkeypatch.setenv("AUTH_REQUIRED", "true")
+    monkeypatch.setenv("BOOTSTRAP_ADMIN_KEY", "whk_" + "b" * 28)
+    for other, value in OWN.items():
+        monkeypatch.setenv(other, value)
+    assert load(cls).service_key == OWN[name]
+    # The shared one is for processes without one of their own.
+    monkeypatch.setenv("SERVICE_KEY", "s" * 32)
+    assert load(cls).service_key == OWN[name]
+    monkeypatch.delenv(name)
+    assert load(cls).service_key == "s" * 32
+    monkeypatch.setenv(name, SECRET)
+    line = _one_line(capsys, cls)
+    assert f"{name}: must have 32 to 256 printable ASCII characters" in line
+    assert SECRET not in line
+
+
+@pytest.mark.parametrize("cls", [GatewaySettings, LocalSettings])
+def test_the_gateway_needs_the_shared_key_only_where_a_process_has_none_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], cls: type[Any]
+) -> None:
+    monkeypatch.setenv("AUTH_REQUIRED", "true")
+    monkeypatch.setenv("BOOTSTRAP_ADMIN_KEY", "whk_" + "b" * 28)
+    for name, value in OWN.items():
+        monkeypatch.setenv(name, value)
+    assert load(cls).delivery_service_key == OWN["DELIVERY_SERVICE_KEY"]
+    monkeypatch.delenv("DELIVERY_SERVICE_KEY")
+    assert _one_line(capsys, cls).startswith("SERVICE_KEY: is required")
+    monkeypatch.setenv("SERVICE_KEY", "s" * 32)
+    loaded = load(cls)
+    assert [loaded.ingest_service_key, loaded.delivery_service_key] == ["i" * 32, "s" * 32]
 
 
 @pytest.mark.parametrize(("cls", "needed"), KEYS_BY_CLASS)

@@ -9,7 +9,8 @@ from services.common.auth import identity
 from services.common.auth.identity import Identity
 from services.common.auth.roles import Role
 
-ACME = Identity(tenant_id="acme", role=Role.ADMIN, key_id="1")
+ACME = Identity(tenant_id="acme", role=Role.WRITE, key_id="1")
+ADMIN = Identity(tenant_id="acme", role=Role.ADMIN, key_id="2")
 
 
 @pytest.mark.parametrize("tenant_id", ["default", "a", "0", "acme-2_x", "a" * 63])
@@ -23,6 +24,20 @@ def test_no_name_means_the_callers_own_tenant() -> None:
     assert tenants.of("") == "default"
     identity.CALLER.set(ACME)
     assert tenants.of("") == tenants.of("acme") == "acme"
+
+
+def test_an_admin_acts_for_any_tenant_and_lists_all() -> None:
+    identity.CALLER.set(ADMIN)
+    assert (tenants.of("other"), tenants.of("")) == ("other", "acme")
+    assert (tenants.of_list("*"), tenants.of_list("other"), tenants.of_list("")) == (None, "other", "acme")
+    with pytest.raises(errors.InvalidArgument):
+        tenants.of("*")
+
+
+def test_nobody_else_lists_all_tenants() -> None:
+    identity.CALLER.set(ACME)
+    with pytest.raises(errors.PermissionDenied):
+        tenants.of_list("*")
 
 
 @pytest.mark.parametrize("stated", ["default", "acme2", "ACME", "-"])

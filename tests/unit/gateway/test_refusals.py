@@ -4,6 +4,7 @@ import pytest
 from grpc.aio import AioRpcError, Metadata
 
 from services.common import errors, grpc_errors
+from services.common.auth.authenticator import ACTOR_HEADER, KEY_HEADER
 from services.gateway import refusals
 
 
@@ -17,11 +18,25 @@ def over_grpc(error: errors.WebhookError) -> AioRpcError:
     [
         errors.Unauthenticated("the API key is not valid"),
         errors.Unauthenticated("send an API key", reason="KEY_MISSING"),
-        errors.PermissionDenied("this takes the service key", reason="ROLE_INSUFFICIENT"),
+        errors.PermissionDenied("this method requires the service key", reason="ROLE_INSUFFICIENT"),
     ],
 )
 def test_a_service_key_that_is_not_taken_is_not_the_callers_fault(refused: errors.WebhookError) -> None:
     assert isinstance(refusals.of(over_grpc(refused)), errors.Unavailable)
+
+
+@pytest.mark.parametrize("header", [ACTOR_HEADER, KEY_HEADER])
+@pytest.mark.parametrize(
+    "refused",
+    [
+        errors.Unauthenticated("the API key has expired", reason="KEY_EXPIRED"),
+        errors.PermissionDenied("this requires an API key of role admin", reason="ROLE_INSUFFICIENT"),
+    ],
+)
+def test_a_callers_key_that_a_service_refuses_is_the_callers(refused: errors.WebhookError, header: str) -> None:
+    violation = errors.Violation(field=header, description=refused.message)
+    answered = refusals.of(over_grpc(type(refused)(refused.message, reason=refused.reason, violations=[violation])))
+    assert (type(answered), answered.reason, answered.violations) == (type(refused), refused.reason, ())
 
 
 @pytest.mark.parametrize("refused", [errors.SignatureMismatch("does not match"), errors.NotFound("no subscription")])

@@ -1,0 +1,85 @@
+"""A method without a row in the table of roles is refused to everybody, whatever its kind."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import pytest
+
+from services.common import grpc_errors, grpc_server
+from services.common.auth import identity
+from services.common.auth.authenticator import Authenticator
+from services.common.auth.identity import Identity
+from services.common.lifecycle import Process
+from services.common.settings import GrpcServerSettings
+from tests.support.keys import ADMIN_KEY, SERVICE_KEY, metadata
+
+SERVICE = "webhook.v1.NewService"
+KINDS = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
+
+
+async def _find(_key: str) -> Identity:
+    return identity.BOOTSTRAP
+
+
+@pytest.fixture
+async def served() -> AsyncIterator[tuple[grpc.aio.Channel, list[str]]]:
+    """A channel to a server that has a method of each kind, and the methods that were reached."""
+    reached: list[str] = []
+
+    async def answer(_request: object, _context: object) -> bytes:
+        reached.append("one")
+        return b""
+
+    async def stream(_request: object, _context: object) -> AsyncIterator[bytes]:
+        reached.append("many")
+        yield b""
+
+    made: dict[str, Any] = {
+        "unary_unary": grpc.unary_unary_rpc_method_handler(answer),
+        "unary_stream": grpc.unary_stream_rpc_method_handler(stream),
+        "stream_unary": grpc.stream_unary_rpc_method_handler(answer),
+        "stream_stream": grpc.stream_stream_rpc_method_handler(stream),
+    }
+
+    def register(server: grpc.aio.Server) -> None:
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, made),))
+
+    settings = GrpcServerSettings(
+        grpc_port=0, auth_required=True, service_key=SERVICE_KEY, bootstrap_admin_key=ADMIN_KEY
+    )
+    async with (
+        grpc_server.serving(Process("test"), settings, (), register, Authenticator(settings, _find, _find)) as port,
+        grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
+    ):
+        yield channel, reached
+
+
+async def made(channel: grpc.aio.Channel, kind: str, key: str) -> None:
+    """Call the method of this kind, and read its answer to the end."""
+    call: Any = getattr(channel, kind)(f"/{SERVICE}/{kind}")
+
+    async def requests() -> AsyncIterator[bytes]:
+        yield b"x"
+
+    sent = requests() if kind.startswith("stream") else b"x"
+    answer = call(sent, metadata=metadata(key, actor="bootstrap"), timeout=5)
+    if kind.endswith("stream"):
+        async for _ in answer:
+            pass
+    else:
+        await answer
+
+
+@pytest.mark.parametrize("key", [ADMIN_KEY, SERVICE_KEY])
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_method_without_a_row_is_refused(
+    served: tuple[grpc.aio.Channel, list[str]], kind: str, key: str
+) -> None:
+    channel, reached = served
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await made(channel, kind, key)
+    refused = grpc_errors.from_rpc_error(raised.value)
+    assert raised.value.code() is grpc.StatusCode.PERMISSION_DENIED
+    assert (refused.reason, refused.message) == ("ROLE_INSUFFICIENT", "this method cannot be called")
+    assert reached == []
