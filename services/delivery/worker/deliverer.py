@@ -27,6 +27,8 @@ log = structlog.get_logger(__name__)
 
 # Too Many Requests, Service Unavailable: what Retry-After is looked at with.
 _UNWILLING = frozenset({429, 503})
+_REDIRECTS = range(300, 400)
+MAX_LOCATION_CHARACTERS = 300
 
 
 @dataclass(kw_only=True, slots=True)
@@ -203,7 +205,7 @@ class Deliverer:
     ) -> Attempt:
         if answer is not None:
             outcome = outcomes.outcome_of_status(answer.status_code)
-            message = None if outcome == outcomes.SUCCESS else f"the receiver answered {answer.status_code}"
+            message = None if outcome == outcomes.SUCCESS else _refusal(answer)
             status_code: int | None = answer.status_code
             body = text.of_body(answer.body, self._stored_bytes)
         else:
@@ -219,3 +221,12 @@ class Deliverer:
             error_message=message and text.of_message(message),
             response_body=body,
         )
+
+
+def _refusal(answer: Answer) -> str:
+    """Return what a receiver answered, with the place that a redirect points to."""
+    said = f"the receiver answered {answer.status_code}"
+    if answer.status_code not in _REDIRECTS or not answer.location:
+        return said
+    place = text.of_header(answer.location, MAX_LOCATION_CHARACTERS)
+    return f"{said} and points to {place}; redirects are not followed"
