@@ -131,26 +131,29 @@ class Connection(asyncio.Protocol):
         self._received = True
         if not self._in_body or (self._chunked and not self._odd):
             self._raw += data
-        if self._odd and not self._in_body:
-            if len(self._raw) > MAX_HEAD_BYTES or odd_answers.may_end(self._raw, len(data)):
-                self._read_odd_head(ended=False)
-            return
-        # Headers in slices, so that their bound is kept however many come at once.
+        if not self._odd or self._in_body:
+            rest = data if self._in_body else self._feed_head(data)
+            if rest:
+                self._feed_body(rest)
+        elif len(self._raw) > MAX_HEAD_BYTES or odd_answers.may_end(self._raw, len(data)):
+            self._read_odd_head(ended=False)
+
+    def _feed_head(self, data: bytes) -> bytes:
+        """Feed headers in slices, so that their bound is kept however many come at once; return what follows them."""
         while data and not self._in_body:
             piece, data = data[:HEAD_PIECE_BYTES], data[HEAD_PIECE_BYTES:]
             self._head_bytes += len(piece)
             self._feed(piece)
             if self._odd:
-                return  # it was read again, with all that came
+                return b""  # it was read again, with all that came
             if self._ended():
                 if data:
                     self.close()
-                return
+                return b""
             if self._head_bytes > MAX_HEAD_BYTES and self.status_code is None:
                 self._fail(Failure.INVALID_RESPONSE, f"the answer's headers are over {MAX_HEAD_BYTES} bytes")
-                return
-        if data:
-            self._feed_body(data)
+                return b""
+        return data
 
     def _feed_body(self, data: bytes) -> None:
         self._rest_bytes += len(data)
