@@ -21,8 +21,9 @@ from services.common.redis import REDIS_AWAY
 from services.common.subscription_changes import NO_COPY, Copies
 from services.delivery.settings import WorkerSettings
 from services.delivery.worker import metrics
+from services.delivery.worker.endpoint_log import EndpointLog
 from services.delivery.worker.outcomes import INTERRUPTED, SUCCESS
-from services.delivery.worker.store import Attempt, Claim, Store, Sum
+from services.delivery.worker.store import Attempt, Claim, Store, Sum, Verdict
 
 log = structlog.get_logger(__name__)
 
@@ -51,6 +52,8 @@ class _Recent:
     gone: bool = False
     too_many: str | None = None
     last_error: str = ""
+    # Where its latest attempt went.
+    target_url: str = ""
     # Whether its row says that it fails.
     failing: bool = False
     # Since the last success, written or not.
@@ -92,6 +95,7 @@ class Health:
         self._copies = copies
         self._recent: dict[UUID, _Recent] = {}
         self._now = asyncio.Event()
+        self._lines = EndpointLog()
 
     def note(self, claim: Claim, attempt: Attempt) -> None:
         """Takes note of an attempt that ended."""
@@ -103,6 +107,7 @@ class Health:
             if success and not claim.failing and not claim.probe:
                 return
             recent = self._recent[claim.subscription_id] = _Recent()
+        recent.target_url = claim.target_url
         recent.failing = recent.failing or claim.failing
         recent.count(int(time.monotonic()), self._settings.breaker_window_seconds, failed=not success)
         if success:
@@ -147,7 +152,7 @@ class Health:
                     reasons.setdefault(verdict.subscription_id, "failing")
                 if verdict.changed:
                     metrics.BREAKER_CHANGES.labels(verdict.breaker).inc()
-                    log.info("a breaker changed", subscription_id=str(verdict.subscription_id), breaker=verdict.breaker)
+                    self._tell(verdict)
                 if verdict.breaker == "open":
                     held.add(verdict.subscription_id)
             if reasons:
@@ -160,14 +165,32 @@ class Health:
                     recent = self._recent[verdict.subscription_id]
                     recent.seconds.clear()
                     recent.too_many = None
+        self._lines.summarize()
         self._forget()
         return held
+
+    def _tell(self, verdict: Verdict) -> None:
+        """Log that an endpoint began to fail or is well again; a probe that failed is no news."""
+        target_url = self._recent[verdict.subscription_id].target_url
+        if verdict.breaker == "closed":
+            self._lines.recovered(verdict.subscription_id, target_url)
+        elif verdict.before == "closed":
+            self._lines.failing(
+                verdict.subscription_id,
+                target_url,
+                reason=verdict.breaker_reason or "",
+                failures=verdict.consecutive_failures,
+                next_probe=verdict.probe_at,
+            )
 
     async def _disable(self, reasons: Mapping[UUID, str], last_errors: Mapping[UUID, str]) -> None:
         for disabled in await self._store.disable(reasons, last_errors):
             metrics.SUBSCRIPTIONS_DISABLED.labels(disabled.reason).inc()
-            log.warning(
-                "a subscription was disabled", subscription_id=str(disabled.subscription_id), reason=disabled.reason
+            self._lines.disabled(
+                disabled.subscription_id,
+                self._recent[disabled.subscription_id].target_url,
+                reason=disabled.reason,
+                last_error=last_errors.get(disabled.subscription_id, ""),
             )
             # When Redis is away ingest's copies run out; until then it stores and rings, and we hand back.
             with contextlib.suppress(*REDIS_AWAY):

@@ -177,7 +177,7 @@ SET breaker = seen.breaker,
                          WHEN seen.only_failures THEN coalesce(h.failing_since, now()) ELSE now() END
 FROM seen
 WHERE h.subscription_id = seen.subscription_id
-RETURNING h.subscription_id, h.breaker, h.breaker_reason, h.failing_since
+RETURNING h.subscription_id, h.breaker, h.breaker_reason, h.probe_at, h.consecutive_failures, h.failing_since
 
 -- disable --
 -- Disables subscriptions ($1) for the reasons $2, unless they are; answers those that were disabled by this call, and
