@@ -4,6 +4,7 @@ Stricter than the URL Standard of the WHATWG, which repairs: here what would hav
 read as it reads them, so that a name that it takes for an address (127.1, 0x7f000001) is known for one: egress.py.
 """
 
+import functools
 import ipaddress
 import re
 from dataclasses import dataclass
@@ -34,8 +35,9 @@ class Target:
     path: str
 
 
+@functools.lru_cache(maxsize=4096)
 def host_of(url: str) -> str:
-    """The host of a stored target; empty for one that is no longer taken."""
+    """Return the host of a stored target; empty for one that is no longer taken."""
     try:
         return parse(url).host
     except ValueError:

@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 
 import structlog
 
-from services.common import retry_policy
+from services.common import retry_policy, targets
+from services.common.activity import Activity
 from services.common.encryption import CannotOpen
 from services.common.tracing.spans import Span
 from services.common.tracing.tracer import Tracer
@@ -53,7 +54,13 @@ class Deliverer:
     """Signs, sends, and decides."""
 
     def __init__(
-        self, store: Store, vault: Vault, sender: Sender, settings: WorkerSettings, tracer: Tracer | None = None
+        self,
+        store: Store,
+        vault: Vault,
+        sender: Sender,
+        settings: WorkerSettings,
+        tracer: Tracer | None = None,
+        activity: Activity | None = None,
     ) -> None:
         self._store = store
         self._vault = vault
@@ -68,6 +75,7 @@ class Deliverer:
         for outcome in outcomes.ALL:  # at 0 from the start, so that shares and rates of each are right
             metrics.ATTEMPTS.labels(outcome)
         self._tracer = tracer
+        self._activity = activity
         self._tells_receivers = settings.tracing_to_receivers
 
     async def deliver(self, held: Held) -> Outcome:
@@ -84,7 +92,10 @@ class Deliverer:
             if await self._attempt(held, payload):
                 await self._attempt(held, payload, fresh=True)
             policy = retry_policy.stored(claim.retry_policy, self._policy) if claim.retry_policy else self._policy
-            return outcomes.decide(claim, held.attempts, policy, retry_after_seconds=held.retry_after_seconds)
+            outcome = outcomes.decide(claim, held.attempts, policy, retry_after_seconds=held.retry_after_seconds)
+            if self._activity is not None:
+                _tell(self._activity, outcome)
+            return outcome
 
     def interrupted(self, held: Held) -> Outcome:
         """The outcome of a delivery that is handed back; if it was being sent, nobody knows whether it arrived."""
@@ -230,3 +241,26 @@ def _refusal(answer: Answer) -> str:
         return said
     place = text.of_header(answer.location, MAX_LOCATION_CHARACTERS)
     return f"{said} and points to {place}; redirects are not followed"
+
+
+def _tell(activity: Activity, outcome: Outcome) -> None:
+    """Say which attempts failed, and what comes next."""
+    claim = outcome.claim
+    for attempt in outcome.attempts:
+        if attempt.outcome == outcomes.SUCCESS:
+            continue
+        if attempt is not outcome.attempts[-1]:
+            next_one = "tried again at once"
+        elif outcome.status == "scheduled":
+            next_one = f"next in {outcome.delay_seconds:.1f} s"
+        else:
+            next_one = "given up"
+        activity.say(
+            "attempt %d of delivery %s to %s failed: %s, %s; %s",
+            attempt.number,
+            claim.id,
+            targets.host_of(claim.target_url),
+            attempt.outcome,
+            attempt.error_message,
+            next_one,
+        )

@@ -11,8 +11,9 @@ from uuid import UUID
 import structlog
 
 from services.common import targets
+from services.common.activity import ENDPOINTS
 
-log = structlog.get_logger(__name__)
+log = structlog.get_logger(ENDPOINTS)
 
 WINDOW_SECONDS = 10.0
 LINES_PER_WINDOW = 20
