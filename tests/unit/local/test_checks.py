@@ -5,15 +5,15 @@ from pathlib import Path
 import pytest
 
 from services.local import checks
+from services.local.settings import LocalSettings
 
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An empty working folder, and an environment without our variables."""
     monkeypatch.chdir(tmp_path)
-    for cls in (*checks.ROLES, checks.LocalSettings):
-        for name in cls.model_fields:
-            monkeypatch.delenv(name.upper(), raising=False)
+    for name in {name for cls in (*checks.ROLES, LocalSettings) for name in cls.model_fields}:
+        monkeypatch.delenv(name.upper(), raising=False)
 
 
 @pytest.mark.parametrize(
