@@ -8,8 +8,8 @@ import re
 
 import httptools
 
-# A status line, as far as it decides. Python's http.client is as lax about the spaces.
-_STATUS = re.compile(rb"HTTP/\d(?:\.\d+)?[ \t]+(?P<status>[1-9]\d\d)(?=[ \t\r\n])")
+# A status line, as far as it decides. Python's http.client is as lax about the version and the spaces.
+_STATUS = re.compile(rb"HTTP/(?:\d(?:\.\d+)?|1\.[^\s]*)[ \t\r]+0*(?P<status>[1-9]\d\d)(?=[ \t\r\n])")
 _END = re.compile(rb"\n\r{0,2}\n")
 _LONGEST_END = 4
 # RFC 9112, 5.2: a line that begins with a space or a tab continues the one before.
@@ -81,7 +81,7 @@ def _headers(lines: list[bytes], rest: bytes, *, ended: bool) -> bytes:
         name, _, value = line.partition(b":")
         name, value = name.strip().lower(), value.replace(b"\r", b" ").strip()
         if name == b"content-length":
-            lengths += [length.strip() for length in value.split(b",")]
+            lengths.append(value)
         elif name == b"transfer-encoding":
             codings += [coding.strip().lower() for coding in value.split(b",")]
         elif name in _PASSED_ON:
@@ -92,6 +92,13 @@ def _headers(lines: list[bytes], rest: bytes, *, ended: bool) -> bytes:
         return kept + b"Transfer-Encoding: chunked\r\n"
     if not lengths:
         return kept
-    readable = (length for length in lengths if length.isdigit() and len(length) <= MAX_LENGTH_DIGITS)
-    # No length that can be read: the body is what came with the head.
-    return kept + b"Content-Length: %d\r\n" % int(next(readable, b"%d" % len(rest)))
+    # A length that cannot be read: the body is what came with the head.
+    length = _length(lengths)
+    return kept + b"Content-Length: %d\r\n" % (len(rest) if length is None else length)
+
+
+def _length(values: list[bytes]) -> int | None:
+    """Return the length that all values agree on, each of which may be a list, or else that of the first."""
+    parts = {part.strip() for part in b",".join(values).split(b",")}
+    chosen = parts.pop() if len(parts) == 1 else values[0]
+    return int(chosen) if chosen.isdigit() and len(chosen) <= MAX_LENGTH_DIGITS else None

@@ -16,99 +16,8 @@ import pytest
 from services.delivery.worker.sender import Failure, Sender
 from tests.integration.delivery import raw
 from tests.integration.delivery.sending import OK, failure, post
+from tests.support.odd_answers import ANSWERS, CHUNKED, HEAD, LENGTH
 
-HEAD = b"HTTP/1.1 200 OK\r\n"
-CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
-LENGTH = b"Content-Length: 2\r\n\r\nok"
-# Answers by what is odd about them, and what is kept of their body.
-ANSWERS: dict[str, tuple[bytes, bytes]] = {
-    # Lines.
-    "lines end in LF": (b"HTTP/1.1 200 OK\nContent-Length: 2\n\nok", b"ok"),
-    "one line ends in LF": (b"HTTP/1.1 200 OK\r\nContent-Length: 2\n\r\nok", b"ok"),
-    "LF with interim answers": (b"HTTP/1.1 100 Continue\n\nHTTP/1.1 200 OK\nContent-Length: 2\n\nok", b"ok"),
-    "a header is folded": (HEAD + b"X: a\r\n b\r\n\tc\r\n" + LENGTH, b"ok"),
-    "the length is folded": (HEAD + b"Content-Length:\r\n 2\r\n\r\nok", b"ok"),
-    "the first header is folded": (HEAD + b" X: a\r\n" + LENGTH, b"ok"),
-    # The status line.
-    "no reason": (b"HTTP/1.1 200\r\n" + LENGTH, b"ok"),
-    "no reason and a space": (b"HTTP/1.1 200 \r\n" + LENGTH, b"ok"),
-    "two spaces": (b"HTTP/1.1  200  OK\r\n" + LENGTH, b"ok"),
-    "tabs": (b"HTTP/1.1\t200\tOK\r\n" + LENGTH, b"ok"),
-    "a space before the status line": (b" HTTP/1.1 200 OK\r\n" + LENGTH, b"ok"),
-    "controls in the reason": (b"HTTP/1.1 200 \x00\x01\xff\r\n" + LENGTH, b"ok"),
-    "CR in the reason": (b"HTTP/1.1 200 O\rK\r\n" + LENGTH, b"ok"),
-    "HTTP/0.9": (b"HTTP/0.9 200 OK\r\n" + LENGTH, b"ok"),
-    "HTTP/1.0": (b"HTTP/1.0 200 OK\r\n\r\nok", b"ok"),
-    "HTTP/1.2": (b"HTTP/1.2 200 OK\r\n" + LENGTH, b"ok"),
-    "HTTP/2.0": (b"HTTP/2.0 200 OK\r\n" + LENGTH, b"ok"),
-    "HTTP/9.9": (b"HTTP/9.9 200 OK\r\n" + LENGTH, b"ok"),
-    "status 299": (b"HTTP/1.1 299 Fine\n" + LENGTH, b"ok"),
-    # Headers.
-    "a control character in a cookie": (HEAD + b"Set-Cookie: s=a\x01b\r\n" + LENGTH, b"ok"),
-    "DEL in a value": (HEAD + b"X: a\x7fb\r\n" + LENGTH, b"ok"),
-    "NUL in a value": (HEAD + b"X: a\x00b\r\n" + LENGTH, b"ok"),
-    "CR in a value": (HEAD + b"X: a\rb\r\n" + LENGTH, b"ok"),
-    "Latin-1 in a value": (HEAD + b"X: \xe9\xff\r\n" + LENGTH, b"ok"),
-    "a space in a name": (HEAD + b"X Y: a\r\n" + LENGTH, b"ok"),
-    "a space after a name": (HEAD + b"X : a\r\n" + LENGTH, b"ok"),
-    "a space after the name of the length": (HEAD + b"Content-Length : 2\r\n\r\nok", b"ok"),
-    "an odd name": (HEAD + b"X(\xe9)[]{}\x00: a\r\n" + LENGTH, b"ok"),
-    "no name": (HEAD + b": a\r\n" + LENGTH, b"ok"),
-    "no colon": (HEAD + b"nonsense\r\n" + LENGTH, b"ok"),
-    "an empty value": (HEAD + b"X:\r\n" + LENGTH, b"ok"),
-    "150 headers": (HEAD + b"".join(b"X-%d: a\r\n" % n for n in range(150)) + LENGTH, b"ok"),
-    "Connection is a riddle": (HEAD + b"Connection: clos\xe9, ,\r\n" + LENGTH, b"ok"),
-    "an upgrade that nobody asked for": (HEAD + b"Connection: Upgrade\r\nUpgrade: h2c\r\n" + LENGTH, b"ok"),
-    # Lengths.
-    "the length twice": (HEAD + b"Content-Length: 2\r\nContent-Length: 2\r\n\r\nok", b"ok"),
-    "the length as a list": (HEAD + b"Content-Length: 2, 2\r\n\r\nok", b"ok"),
-    "two lengths": (HEAD + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\nok", b"ok"),
-    "a length with zeros": (HEAD + b"Content-Length: 0002\r\n\r\nok", b"ok"),
-    "a length with a sign": (HEAD + b"Content-Length: +2\r\n\r\nok", b"ok"),
-    "a negative length": (HEAD + b"Content-Length: -2\r\n\r\nok", b"ok"),
-    "a length in letters": (HEAD + b"Content-Length: two\r\n\r\nok", b"ok"),
-    "an empty length": (HEAD + b"Content-Length: \r\n\r\nok", b"ok"),
-    "a length of 5,000 digits": (HEAD + b"Content-Length: %b\r\n\r\nok" % (b"9" * 5000), b"ok"),
-    "no length": (HEAD + b"\r\nok", b"ok"),
-    "no body": (b"HTTP/1.1 204 No Content\r\n\r\n", b""),
-    "204 with a length": (b"HTTP/1.1 204 No Content\r\nContent-Length: 2\r\n\r\nok", b""),
-    "204 with chunks": (b"HTTP/1.1 204 None\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", b""),
-    "205 with a body": (b"HTTP/1.1 205 Reset\r\n" + LENGTH, b"ok"),
-    # Chunks.
-    "a length and chunks": (
-        HEAD + b"Content-Length: 12\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
-        b"ok",
-    ),
-    "chunks and a length": (
-        HEAD + b"Transfer-Encoding: chunked\r\nContent-Length: 12\r\n\r\n2\r\nok\r\n0\r\n\r\n",
-        b"ok",
-    ),
-    "Chunked": (HEAD + b"Transfer-Encoding: Chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", b"ok"),
-    "identity": (HEAD + b"Transfer-Encoding: identity\r\n\r\nok", b"ok"),
-    "identity and a length": (HEAD + b"Transfer-Encoding: identity\r\n" + LENGTH, b"ok"),
-    "spaces after a chunk's size": (CHUNKED + b"2  \r\nok\r\n0 \r\n\r\n", b"ok"),
-    "a tab after a chunk's size": (CHUNKED + b"2\t\r\nok\r\n0\r\n\r\n", b"ok"),
-    "a space before a chunk's size": (CHUNKED + b" 2\r\nok\r\n0\r\n\r\n", b""),
-    "0x before a chunk's size": (CHUNKED + b"0x2\r\nok\r\n0\r\n\r\n", b""),
-    "zeros before a chunk's size": (CHUNKED + b"0002\r\nok\r\n0000\r\n\r\n", b"ok"),
-    "an extension": (CHUNKED + b'2;a="b"\r\nok\r\n0\r\n\r\n', b"ok"),
-    "an extension that is none": (CHUNKED + b'2;a b\x01="\r\nok\r\n0\r\n\r\n', b""),
-    "spaces around an extension": (CHUNKED + b"2 ; a=b\r\nok\r\n0\r\n\r\n", b""),
-    "a trailer": (CHUNKED + b"2\r\nok\r\n0\r\nX: a\r\n\r\n", b"ok"),
-    "a trailer that is none": (CHUNKED + b"2\r\nok\r\n0\r\nX Y\r\n\r\n", b"ok"),
-    "a trailer that is a length": (CHUNKED + b"2\r\nok\r\n0\r\nContent-Length: 9\r\n\r\n", b"ok"),
-    # What follows, and what is missing.
-    "an empty line behind": (HEAD + LENGTH + b"\r\n\r\n", b"ok"),
-    "a longer body than its length": (HEAD + LENGTH + b"more", b"ok"),
-    "a longer body, and the connection closes": (HEAD + b"Connection: close\r\n" + LENGTH + b"more", b"ok"),
-    "a second answer": (HEAD + LENGTH + b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n", b"ok"),
-    "no line end behind the last chunk": (CHUNKED + b"2\r\nok\r\n0\r\n", b"ok"),
-    "no line end behind the last chunk's size": (CHUNKED + b"2\r\nok\r\n0", b"ok"),
-    "no end of the headers": (HEAD + b"X: a\r\n", b""),
-    "half a header": (HEAD + b"Content-", b""),
-    "a status line": (HEAD, b""),
-    "a status line without its end": (b"HTTP/1.1 200 OK", b""),
-}
 # Not a success for either client.
 FAILURES: dict[str, tuple[bytes, Failure, int | None]] = {
     "half a status line": (b"HTTP/1.1 2", Failure.CONNECTION_LOST, None),
@@ -187,7 +96,7 @@ BODIES = [
 def _combined() -> list[bytes]:
     parts = itertools.product(LINES, HEADERS, BODIES, [b"\r\n", b"\n"])
     whole = [line + end + (header + body).replace(b"|", end) for line, header, body, end in parts]
-    return random.Random(1).sample(whole, 150)
+    return random.Random(1).sample(whole, 50)
 
 
 async def test_answers_that_are_odd_in_several_ways_are_taken_in_pieces_too(sender: Sender) -> None:
@@ -205,7 +114,7 @@ async def test_answers_that_are_odd_in_several_ways_are_taken_in_pieces_too(send
             taken += 1
             for url in (server.url(), slow.url()):
                 assert (await sender.send(post(url), timeout_seconds=5)).status_code in statuses, answer
-    assert taken > 100
+    assert taken > 30
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from services.common.settings import Settings
 from services.local import checks
 from services.local.settings import LocalSettings
 
@@ -12,7 +13,8 @@ from services.local.settings import LocalSettings
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An empty working folder, and an environment without our variables."""
     monkeypatch.chdir(tmp_path)
-    for name in {name for cls in (*checks.ROLES, LocalSettings) for name in cls.model_fields}:
+    classes: list[type[Settings]] = [*checks.ROLES, LocalSettings]
+    for name in {name for cls in classes for name in cls.model_fields}:
         monkeypatch.delenv(name.upper(), raising=False)
 
 
