@@ -4,7 +4,6 @@ Each entry of the table is given to all three over real sockets, so that none is
 """
 
 import asyncio
-import contextlib
 import http.client
 import itertools
 import random
@@ -198,19 +197,3 @@ async def test_a_kept_connection_that_timed_out_is_worth_a_fresh_one(sender: Sen
         assert (found.kind, found.status_code, found.reused) == (Failure.CONNECTION_LOST, 408, True)
     async with raw.serving(raw.answering(timed_out)) as server:
         assert (await sender.send(post(server.url()), timeout_seconds=2)).status_code == 408
-
-
-async def test_an_odd_head_that_drips_costs_no_more_than_its_bytes(sender: Sender) -> None:
-    """A head that is read again with each byte would take minutes."""
-
-    async def drip(connection: raw.Connection) -> None:
-        await connection.request()
-        await connection.send(b"HTTP/1.1 200 OK\nX: ")
-        with contextlib.suppress(OSError):
-            for _ in range(60_000):
-                await connection.send(b"a\n")
-                await asyncio.sleep(0)
-
-    async with raw.serving(drip) as server:
-        found = await failure(sender, server.url(), timeout_seconds=20)
-    assert found.kind is Failure.INVALID_RESPONSE

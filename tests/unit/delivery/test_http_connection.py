@@ -4,10 +4,12 @@ import asyncio
 import http.client
 import io
 import random
+import time
 from collections.abc import Sequence
 from typing import Any, cast
 
 import h11
+import pytest
 
 from services.delivery.worker.http_connection import Connection
 from services.delivery.worker.sender import Failure, SendError
@@ -122,3 +124,18 @@ async def test_whatever_common_clients_take_is_taken_unless_it_is_cut_short() ->
         else:
             assert 200 <= found < 300, answer
     assert taken > MUTATIONS / 3
+
+
+async def test_an_odd_head_that_drips_is_not_read_again_with_each_byte() -> None:
+    """That would take five seconds of the worker's only thread."""
+    connection = Connection(64 << 10, 4 << 10)
+    connection.connection_made(cast("Any", Transport()))
+    exchange = asyncio.ensure_future(connection.exchange(b"", b""))
+    await asyncio.sleep(0)
+    began = time.process_time()
+    connection.data_received(b"HTTP/1.1 200 OK\nX: ")
+    for _ in range(33_000):
+        connection.data_received(b"a\n")
+    assert time.process_time() - began < 2
+    with pytest.raises(SendError, match="headers are over 65536 bytes"):
+        await exchange
