@@ -19,15 +19,16 @@ _VALUE = re.compile(r"[!-~](?:[ -~]{0,1022}[!-~])?")
 _CARRIAGE = frozenset(
     {
         *("connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade", "http2-settings"),
-        *("host", "expect", "content-length", "content-encoding"),
+        *("host", "expect", "content-length", "content-encoding", "accept-encoding"),
     }
 )
 _OURS = frozenset({"content-type", "user-agent", "x-event-type", "traceparent", "tracestate"})
+_NOT_ALPHANUMERIC = re.compile(r"[^0-9a-z]")
 _PREFIXES = ("proxy-", "webhook-", "x-webhook-", "x-hub-signature")
 
 
 def violations(field: str, values: Mapping[str, str]) -> list[errors.Violation]:
-    """What is wrong with these values by name. No value is repeated."""
+    """Return what is wrong with these values, by name. No value is repeated."""
     if len(values) > MAX_HEADERS:
         return [errors.Violation(field=field, description=f"must have at most {MAX_HEADERS} headers")]
     found = []
@@ -37,8 +38,9 @@ def violations(field: str, values: Mapping[str, str]) -> list[errors.Violation]:
         if not _NAME.fullmatch(name):
             why = f"{name[:MAX_NAME_LENGTH]!r} must be a name of 1 to {MAX_NAME_LENGTH} characters of an HTTP token"
             found.append(errors.Violation(field=field, description=why))
-        elif lower in _CARRIAGE or lower in _OURS or lower.startswith(_PREFIXES):
-            found.append(errors.Violation(field=f"{field}.{name}", description="is set by this service alone"))
+        elif _is_ours(lower):
+            why = "is set by this service; '-', '_' and other punctuation count as the same"
+            found.append(errors.Violation(field=f"{field}.{name}", description=why))
         elif lower in seen:
             found.append(errors.Violation(field=f"{field}.{name}", description="is there twice, in another case"))
         elif not _VALUE.fullmatch(value):
@@ -48,3 +50,13 @@ def violations(field: str, values: Mapping[str, str]) -> list[errors.Violation]:
     if not found and sum(len(name) + len(value) + 4 for name, value in values.items()) > MAX_BYTES:
         found.append(errors.Violation(field=field, description=f"must have at most {MAX_BYTES} bytes in all"))
     return found
+
+
+def _is_ours(lower: str) -> bool:
+    """Return whether a receiver can take the header for one that this service sets.
+
+    CGI, and what follows it (WSGI, PHP, Rack), writes a name in capitals with an underscore for a hyphen, and some
+    servers for other punctuation: `webhook_id` then replaces `webhook-id`, or is joined to it.
+    """
+    plain = _NOT_ALPHANUMERIC.sub("-", lower)
+    return plain in _CARRIAGE or plain in _OURS or plain.startswith(_PREFIXES)

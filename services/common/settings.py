@@ -270,16 +270,23 @@ AnySettings = TypeVar("AnySettings", bound=Settings)
 
 
 def load(cls: type[AnySettings]) -> AnySettings:
-    """Reads the settings, or ends the process with one line per wrong variable."""
+    """Return the settings, or end the process with one line per wrong variable."""
     try:
         return cls()
     except ValidationError as error:
-        for problem in error.errors():
-            name = "_".join(str(part) for part in problem["loc"]).upper()
-            # A rule between variables has no name of its own, and all the settings for its input.
-            got = f", got {problem['input']!r}" if name and not name.endswith(_SECRET) else ""
-            message = problem["msg"]
-            if not message[1:2].isupper():  # it does not begin with the name of a variable
-                message = message[:1].lower() + message[1:]
-            sys.stderr.write(f"{name or 'configuration'}: {message}{got}\n")
+        sys.stderr.writelines(f"{line}\n" for line in problems(error))
         sys.exit(2)
+
+
+def problems(error: ValidationError) -> list[str]:
+    """Return one line per wrong variable."""
+    lines = []
+    for problem in error.errors():
+        name = "_".join(str(part) for part in problem["loc"]).upper()
+        # A rule between variables has no name of its own, and all the settings for its input.
+        got = f", got {problem['input']!r}" if name and not name.endswith(_SECRET) else ""
+        message = problem["msg"].removeprefix("Value error, ")
+        if not message[1:2].isupper():  # it does not begin with the name of a variable
+            message = message[:1].lower() + message[1:]
+        lines.append(f"{name or 'configuration'}: {message}{got}")
+    return lines

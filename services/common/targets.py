@@ -4,9 +4,11 @@ Stricter than the URL Standard of the WHATWG, which repairs: here what would hav
 read as it reads them, so that a name that it takes for an address (127.1, 0x7f000001) is known for one: egress.py.
 """
 
+import functools
 import ipaddress
 import re
 from dataclasses import dataclass
+from urllib.parse import quote
 
 import yarl
 
@@ -16,6 +18,7 @@ MAX_PORT = 65_535
 _URL = re.compile(r"(?P<scheme>(?i:https?))://(?P<authority>[^/?#]*)(?P<path>[^?#]*)(?P<query>\?[^#]*)?(?:#.*)?")
 _AUTHORITY = re.compile(r"(?:\[(?P<address>[^\[\]]*)\]|(?P<name>[^\[\]:]*))(?::(?P<port>[0-9]{0,5}))?")
 _LABEL = re.compile(r"[a-z0-9_-]{1,63}")
+_NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -32,8 +35,9 @@ class Target:
     path: str
 
 
+@functools.lru_cache(maxsize=4096)
 def host_of(url: str) -> str:
-    """The host of a stored target; empty for one that is no longer taken."""
+    """Return the host of a stored target; empty for one that is no longer taken."""
     try:
         return parse(url).host
     except ValueError:
@@ -100,5 +104,5 @@ def _name(text: str) -> str:
 
 
 def _path(text: str) -> str:
-    """As it is if it can be sent so, for some receivers sign their URLs; else in percent-escapes."""
-    return text if text.isascii() else str(yarl.URL("http://h" + text)).removeprefix("http://h")
+    """Return what is sent: ASCII as given, because some receivers sign their URLs; the rest in percent-escapes."""
+    return _NOT_ASCII.sub(lambda found: quote(found[0]), text)

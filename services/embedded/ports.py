@@ -6,7 +6,7 @@ import errno
 import random
 import socket
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 # Below what Linux (32768) and macOS (49152) hand out to outgoing connections. A port that the system picks
 # (port 0) lies among those: while its process is being restarted, a connection of the worker could sit down on it.
@@ -51,6 +51,22 @@ def free_ports(count: int, *, avoid: Collection[int] = ()) -> list[int]:
 def free_port() -> int:
     """One of `free_ports`."""
     return _reservations.port()
+
+
+def reserve(host: str, wanted: Iterable[int]) -> bool:
+    """Take these ports for this process if all of them are free, and return whether they were.
+
+    As with `free_ports`, another process that asks here is refused them while this one lives: the port before the first
+    is held as a mark.
+    """
+    numbers = list(wanted)
+    if any(why_not(host, port) for port in numbers):
+        return False
+    try:
+        atexit.register(_bound("127.0.0.1", numbers[0] - 1, alone=True).close)
+    except OSError:
+        return False
+    return True
 
 
 class _Reservations:

@@ -156,8 +156,8 @@ class SubscriptionBody(schemas.Request):
             "Headers that each request carries besides the service's own; their values are write-only, for they may be "
             "credentials. Up to 20, with 4,096 bytes in all; a value is 1 to 1,024 printable ASCII characters. Refused "
             "are names that say how a request is carried (`Host`, `Connection`, `Content-Length`, …) and the service's "
-            "own (`Content-Type`, `User-Agent`, `webhook-*`, `X-Webhook-*`, …). In an update: absent keeps the stored "
-            "headers, null removes them."
+            "own (`Content-Type`, `User-Agent`, `webhook-*`, `X-Webhook-*`, …), also with `_` for `-`. In an update: "
+            "absent keeps the stored headers, null removes them."
         ),
         json_schema_extra={"writeOnly": True},
     )

@@ -18,6 +18,7 @@ from protos.webhook.v1 import (
     subscriptions_pb2_grpc,
 )
 from services.common import canary, doorbell, egress, errors, grpc_server, lifecycle, postgres, redis, store_up
+from services.common.activity import Activity
 from services.common.auth import finder
 from services.common.auth.authenticator import Authenticator
 from services.common.auth.crossing import Crossings
@@ -86,6 +87,7 @@ async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIt
                 vault,
                 max_payload_bytes=settings.max_payload_bytes,
                 tracer=process.tracer,
+                activity=Activity.of("accepted events", settings),
             )
             ingest_pb2_grpc.add_IngestServiceServicer_to_server(ingest, server)
             subscriptions = SubscriptionService(store, cache, vault, settings, policy)

@@ -2,13 +2,14 @@
 
 import itertools
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from uuid import UUID
 
 import grpc
 
 from protos.webhook.v1 import ingest_pb2, ingest_pb2_grpc
 from services.common import errors, grpc_errors, ids, tenants
+from services.common.activity import Activity
 from services.common.gates import Gates
 from services.common.tracing.tracer import Tracer
 from services.common.vault import Vault
@@ -16,7 +17,7 @@ from services.ingest import event_types, ingest_tokens, item_spans, metrics
 from services.ingest.cache import SubscriptionCache
 from services.ingest.committer import Committer
 from services.ingest.event_store import EventStore
-from services.ingest.events import Accepted, Answer, Handshake, NewEvent
+from services.ingest.events import Accepted, Answer, Handshake, NewEvent, Result
 from services.ingest.idempotency import Key, key_of
 from services.ingest.store import no_subscription
 from services.ingest.subscriptions import SYSTEM, Subscription, Target
@@ -42,6 +43,7 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         *,
         max_payload_bytes: int,
         tracer: Tracer | None = None,
+        activity: Activity | None = None,
     ) -> None:
         self._store = store
         self._verifier = Verifier(vault)
@@ -50,6 +52,7 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         self._committer = committer
         self._max_payload_bytes = max_payload_bytes
         self._tracer = tracer
+        self._activity = activity
 
     async def Ingest(  # noqa: N802 - gRPC's name
         self,
@@ -124,6 +127,8 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         committed = dict(zip((event.id for event in events), await self._committer.commit(events), strict=True))
         results = [committed[event.id] if isinstance(event, NewEvent) else event for event in prepared]
         _count(results)
+        if self._activity is not None:
+            _tell(self._activity, events, committed)
         return results
 
     async def _prepare(self, item: ingest_pb2.IngestItem, traceparent: str | None) -> NewEvent | Handshake:
@@ -260,3 +265,11 @@ def _count(results: Sequence[Answer]) -> None:
     metrics.ACCEPTED.inc(accepted)
     metrics.FILTERED.inc(filtered)
     metrics.REPEATED.inc(repeated)
+
+
+def _tell(activity: Activity, events: Iterable[NewEvent], committed: Mapping[UUID, Result]) -> None:
+    for event in events:
+        result = committed[event.id]
+        if isinstance(result, Accepted) and not result.repeated:
+            deliveries = "1 delivery" if result.deliveries == 1 else f"{result.deliveries or 'no'} deliveries"
+            activity.say("accepted %s as event %s: %s", event.event_type or "an event", event.id, deliveries)

@@ -6,12 +6,11 @@ import os
 import signal
 import sys
 import time
-from pathlib import Path
 
 from services.common import open_files
-from services.common.settings import load
 from services.embedded import Child, EmbeddedError, Guard, ports
-from services.local import lock, logs, migrations, plan, readiness, stores
+from services.local import checks, lock, logs, migrations, plan, readiness, stores
+from services.local.activity import Watch
 from services.local.errors import StackError
 from services.local.output import Output, fail
 from services.local.settings import LocalSettings
@@ -21,8 +20,8 @@ LOGS_INTERVAL_SECONDS = 10.0
 
 
 def main() -> None:
-    """Runs the stack until it is told to stop; exit status 1 and a line when it cannot."""
-    settings = load(LocalSettings)
+    """Run the stack until it is told to stop; exit status 1 and a line when it cannot, 2 when a setting is wrong."""
+    settings = checks.checked()
     output = Output()
     try:
         with lock.held(settings.data_dir.resolve(), output.step) as stack_lock:
@@ -57,7 +56,7 @@ def _run(settings: LocalSettings, output: Output, stack_lock: int) -> None:
     open_files.raise_limit()
     with contextlib.ExitStack() as cleanup:
         guard = cleanup.enter_context(Guard(keep_open=[stack_lock]))
-        supervisor = Supervisor(output.step, on_tick=_Housekeeping(guard, the_plan.logs).run)
+        supervisor = Supervisor(output.step, on_tick=_Housekeeping(guard, the_plan, settings, output).run)
         _stop_on_signals(supervisor)
         the_stores = stores.prepare(settings, the_plan, guard, output.step)
         cleanup.callback(the_stores.close)
@@ -65,7 +64,7 @@ def _run(settings: LocalSettings, output: Output, stack_lock: int) -> None:
         cleanup.callback(_stop, supervisor, output)
         _start(supervisor, the_stores, the_plan, guard, settings, output)
         if not supervisor.stopping:
-            output.serving(the_plan)
+            output.serving(the_plan, settings)
             supervisor.watch()
 
 
@@ -125,16 +124,21 @@ def _stop_on_signals(supervisor: Supervisor) -> None:
 
 
 class _Housekeeping:
-    """What is looked after while the stack runs: that the guard lives, and that logs stay small."""
+    """What is looked after while the stack runs: the guard, the size of logs, and in development what they say."""
 
-    def __init__(self, guard: Guard, logs_folder: Path) -> None:
+    def __init__(self, guard: Guard, the_plan: plan.Plan, settings: LocalSettings, output: Output) -> None:
         self._guard = guard
-        self._logs_folder = logs_folder
+        self._logs_folder = the_plan.logs
         self._trim_at = 0.0
+        telling = ("ingest", "worker") if settings.development else ()
+        self._watch = Watch(the_plan.logs / f"{role}.log" for role in telling)
+        self._output = output
 
     def run(self) -> None:
-        """Called at every tick of the supervisor."""
+        """Look after everything once; called at every tick of the supervisor."""
         self._guard.ensure_running()
+        for line in self._watch.news():
+            self._output.step(line)
         if time.monotonic() >= self._trim_at:
             logs.trim(self._logs_folder)
             self._trim_at = time.monotonic() + LOGS_INTERVAL_SECONDS

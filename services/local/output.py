@@ -4,7 +4,8 @@ import contextlib
 import sys
 import time
 
-from services.local.plan import Plan
+from services.local.plan import Plan, address
+from services.local.settings import LocalSettings
 
 
 class Output:
@@ -23,26 +24,31 @@ class Output:
         """One line with the seconds since the start."""
         self.say(f"{time.monotonic() - self._started:6.1f} s  {line}")
 
-    def serving(self, plan: Plan) -> None:
-        """The block at the end of the start."""
+    def serving(self, plan: Plan, settings: LocalSettings) -> None:
+        """Say where everything is and what to try, at the end of the start."""
         url = plan.gateway_url
+        grpc = ", ".join(f"{role} {address(plan.reach, port)}" for role, port in plan.grpc_ports.items())
+        key = ' \\\n       -H "Authorization: Bearer $BOOTSTRAP_ADMIN_KEY"' if settings.requires_key else ""
+        keys = "Callers need a key: here it is that of BOOTSTRAP_ADMIN_KEY; docs/keys.md has more.\n\n" if key else ""
+        shown = "Accepted events and failed attempts are shown here. " if settings.development else ""
         self.say(f"""
 Webhook service is ready.
 
   REST       {url}
   Swagger    {url}/docs
+  gRPC       {grpc}
   Metrics    {url}/metrics
   Logs       {plan.logs}
   All ports  {plan.ports_path}
 
 Try it: subscribe an address of yours, then send it something.
 
-  curl -s {url}/api/v1/subscriptions/ -H 'Content-Type: application/json' \\
+  curl -s {url}/api/v1/subscriptions/ -H 'Content-Type: application/json'{key} \\
        -d '{{"target_url": "http://127.0.0.1:9000/hook"}}'
-  curl -s {url}/api/v1/webhooks/ingest/ID_FROM_ABOVE -H 'Content-Type: application/json' \\
+  curl -s {url}/api/v1/webhooks/ingest/ID_FROM_ABOVE -H 'Content-Type: application/json'{key} \\
        -d '{{"payload": {{"hello": "world"}}}}'
 
-Ctrl-C stops everything.
+{keys}{shown}Ctrl-C stops everything.
 """)
 
 

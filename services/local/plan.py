@@ -21,6 +21,9 @@ GRPC_ROLES = ("ingest", "delivery", "analytics")
 # Those that see secrets.
 ENCRYPTING_ROLES = ("ingest", "worker")
 
+# As in production, so that examples in docs hold, unless another process has them.
+USUAL_GRPC_PORTS: Mapping[str, int] = {"ingest": 50051, "delivery": 50052, "analytics": 50053}
+
 # What a process may take from the order to stop to its end. The stages of supervisor.STOP_STAGES leave room for it.
 GRACE_SECONDS: Mapping[str, float] = {"gateway": 1.5, "ingest": 1, "worker": 3, "delivery": 1, "analytics": 1}
 
@@ -43,7 +46,7 @@ class Plan:
     @property
     def gateway_url(self) -> str:
         """Where the gateway answers."""
-        return f"http://{_address(self.reach, self.gateway_port)}"
+        return f"http://{address(self.reach, self.gateway_port)}"
 
     @property
     def ports_path(self) -> Path:
@@ -57,7 +60,7 @@ class Plan:
 
     def readiness_urls(self, role: str) -> list[str]:
         """What has to answer 200 before the role counts as started."""
-        urls = [f"http://{_address(self.reach, self.metrics_ports[role])}/readyz"]
+        urls = [f"http://{address(self.reach, self.metrics_ports[role])}/readyz"]
         return [*urls, f"{self.gateway_url}/readyz"] if role == "gateway" else urls
 
     def command(self, role: str, settings: LocalSettings, *, database_url: str, redis_url: str) -> Command:
@@ -82,7 +85,7 @@ class Plan:
         if role == "gateway":
             environment["PORT"] = str(self.gateway_port)
             for name in GRPC_ROLES:
-                environment[f"{name.upper()}_ADDR"] = _address(self.reach, self.grpc_ports[name])
+                environment[f"{name.upper()}_ADDR"] = address(self.reach, self.grpc_ports[name])
         return Command(
             name=role,
             arguments=[sys.executable, "-m", "services", role],
@@ -110,11 +113,13 @@ class Plan:
 def make(settings: LocalSettings) -> Plan:
     """Chooses the ports, and finds the keys. Raises OSError when ports are too few, or no key can be kept."""
     free = iter(ports.free_ports(len(GRPC_ROLES) + len(ROLES) + 2, avoid=(settings.port,)))
+    others = {role: next(free) for role in GRPC_ROLES}
+    usual = settings.port not in USUAL_GRPC_PORTS.values() and ports.reserve(settings.host, USUAL_GRPC_PORTS.values())
     return Plan(
         data_dir=settings.data_dir.resolve(),
         reach=settings.reach,
         gateway_port=settings.port,
-        grpc_ports={role: next(free) for role in GRPC_ROLES},
+        grpc_ports=USUAL_GRPC_PORTS if usual else others,
         metrics_ports={role: next(free) for role in ROLES},
         postgres_port=next(free) if settings.own_postgres else None,
         redis_port=next(free) if settings.own_redis else None,
@@ -122,5 +127,6 @@ def make(settings: LocalSettings) -> Plan:
     )
 
 
-def _address(host: str, port: int) -> str:
+def address(host: str, port: int) -> str:
+    """Return host:port, with brackets around an IPv6 address."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -35,7 +35,7 @@ def _headers(*lines: bytes, kind: str | None = "invalid_response", status: int |
     return _row(head + b"Content-Length: 2\r\n\r\nok", kind, status)
 
 
-def _length(*values: bytes, kind: str = "invalid_response", status: int | None = None, hang: bool = False) -> Hostile:
+def _length(*values: bytes, kind: str | None = SUCCESS, status: int | None = 200, hang: bool = False) -> Hostile:
     """An answer 200 with these lengths."""
     lines = b"".join(b"Content-Length: %b\r\n" % value for value in values)
     return _row(b"HTTP/1.1 200 OK\r\n" + lines + b"\r\nok", kind, status, hang=hang)
@@ -106,13 +106,13 @@ HOSTILE: dict[str, Hostile] = {
     "headers without end": _row(
         _forever(b"HTTP/1.1 200 OK\r\n", b"X: " + b"a" * 8000 + b"\r\n"), "invalid_response", None
     ),
-    "NUL in a header": _headers(b"X: a\x00b"),
-    "NUL in a header's name": _headers(b"X\x00: a"),
-    "CR in a header": _headers(b"X: a\rb"),
-    "LF after a header": _row(b"HTTP/1.1 200 OK\nContent-Length: 2\n\nok", "invalid_response", None),
-    "a header without a colon": _headers(b"nonsense"),
-    "a header without a name": _headers(b": a"),
-    "a space in a header's name": _headers(b"X Y: a"),
+    "NUL in a header": _headers(b"X: a\x00b", kind=SUCCESS, status=200),
+    "NUL in a header's name": _headers(b"X\x00: a", kind=SUCCESS, status=200),
+    "CR in a header": _headers(b"X: a\rb", kind=SUCCESS, status=200),
+    "LF after a header": _row(b"HTTP/1.1 200 OK\nContent-Length: 2\n\nok", SUCCESS, 200),
+    "a header without a colon": _headers(b"nonsense", kind=SUCCESS, status=200),
+    "a header without a name": _headers(b": a", kind=SUCCESS, status=200),
+    "a space in a header's name": _headers(b"X Y: a", kind=SUCCESS, status=200),
     "no UTF-8 in a header": _headers(b"X: \xff\xfe", kind=SUCCESS, status=200),
     "cookies": _headers(b"Set-Cookie: session=stolen; Domain=.invalid", kind=SUCCESS, status=200),
     "a cookie of 60 KiB": _headers(b"Set-Cookie: a=" + b"b" * (60 * KIB), kind=SUCCESS, status=200),
@@ -129,18 +129,18 @@ HOSTILE: dict[str, Hostile] = {
     "a length of 5,000 digits": _length(b"9" * 5000),
     "a length that is not kept": _length(b"9223372036854775807", kind="connection_lost", status=200),
     "a length that is waited for": _length(b"9223372036854775807", kind="timeout", status=200, hang=True),
-    "a length and chunks": _headers(b"Transfer-Encoding: chunked"),
+    "a length and chunks": _headers(b"Transfer-Encoding: chunked", kind=SUCCESS, status=200),
     # Chunks.
     "chunks with trailers": _chunks(b"2\r\nok\r\n0\r\nX: a\r\n\r\n", SUCCESS),
-    "chunks with a trailer that is a length": _chunks(b"2\r\nok\r\n0\r\nContent-Length: 9\r\n\r\n"),
-    "a negative chunk": _chunks(b"-2\r\nok\r\n0\r\n\r\n"),
-    "a chunk with 0x": _chunks(b"0x2\r\nok\r\n0\r\n\r\n"),
-    "a chunk beyond 64 bits": _chunks(b"1" + b"0" * 16 + b"\r\nok\r\n0\r\n\r\n"),
+    "chunks with a trailer that is a length": _chunks(b"2\r\nok\r\n0\r\nContent-Length: 9\r\n\r\n", SUCCESS),
+    "a negative chunk": _chunks(b"-2\r\nok\r\n0\r\n\r\n", SUCCESS),
+    "a chunk with 0x": _chunks(b"0x2\r\nok\r\n0\r\n\r\n", SUCCESS),
+    "a chunk beyond 64 bits": _chunks(b"1" + b"0" * 16 + b"\r\nok\r\n0\r\n\r\n", SUCCESS),
     "a chunk of 2^63 bytes": _chunks(b"7fffffffffffffff\r\nok", "timeout", hang=True),
-    "a chunk that is longer than it says": _chunks(b"1\r\nok\r\n0\r\n\r\n"),
-    "a chunk without its size": _chunks(b"\r\nok\r\n0\r\n\r\n"),
+    "a chunk that is longer than it says": _chunks(b"1\r\nok\r\n0\r\n\r\n", SUCCESS),
+    "a chunk without its size": _chunks(b"\r\nok\r\n0\r\n\r\n", SUCCESS),
     "chunks that do not end": _chunks(b"2\r\nok\r\n", "connection_lost"),
-    "a trailer that is none": _chunks(b"2\r\nok\r\n0\r\nX Y\r\n\r\n"),
+    "a trailer that is none": _chunks(b"2\r\nok\r\n0\r\nX Y\r\n\r\n", SUCCESS),
     "an extension without end": _row(
         _forever(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2;", b"a" * 65536), "invalid_response", 200
     ),
@@ -149,7 +149,7 @@ HOSTILE: dict[str, Hostile] = {
     "HTTP/1.0": _row(b"HTTP/1.0 200 OK\r\n\r\nok", SUCCESS, 200),
     "HTTP/2": _row(b"\x00\x00\x06\x04\x00\x00\x00\x00\x00\x00\x03\x00\x00\x00\x64", "invalid_response", None),
     "HTTP/2's preface": _row(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "invalid_response", None),
-    "HTTP/3.0": _status(b"HTTP/3.0 200 OK"),
+    "HTTP/3.0": _status(b"HTTP/3.0 200 OK", SUCCESS, 200),
     "a TLS alert": _row(b"\x15\x03\x01\x00\x02\x02\x46", "invalid_response", None),
     "SSH": _row(b"SSH-2.0-OpenSSH_9.6\r\n", "invalid_response", None),
     "a request": _row(b"POST / HTTP/1.1\r\nHost: x\r\n\r\n", "invalid_response", None),
@@ -181,7 +181,7 @@ HOSTILE: dict[str, Hostile] = {
     # Ends.
     "nothing": _row(b"", "connection_lost", None),
     "half a first line": _row(b"HTTP/1.1 2", "connection_lost", None),
-    "half a header": _row(b"HTTP/1.1 200 OK\r\nContent-", "connection_lost", None),
+    "half a header": _row(b"HTTP/1.1 200 OK\r\nContent-", SUCCESS, 200),
     "half a body": _length(b"9", kind="connection_lost", status=200),
     "a reset": _row(_reset, "connection_lost", None),
     "an answer before the request, and a reset": _row(_deaf, SUCCESS, 200),

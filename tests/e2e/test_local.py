@@ -1,9 +1,12 @@
 """The one command: python -m services local."""
 
 import functools
+import json
 import os
+import re
 import signal
 import stat
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -77,6 +80,7 @@ def test_the_output_ends_with_what_to_open_and_what_to_try(stack: Stack) -> None
     """URL, Swagger URL, a curl."""
     assert f"{stack.base_url}/docs" in stack.output
     assert f"curl -s {stack.base_url}/api/v1/subscriptions/" in stack.output
+    assert f"ingest 127.0.0.1:{stack.ports['ingest']}, delivery 127.0.0.1:" in stack.output
 
 
 def test_a_taken_port_is_said_in_one_line_and_nothing_starts(stack: Stack, make_stack: MakeStack) -> None:
@@ -174,14 +178,55 @@ async def test_a_delivery_survives_the_kill_of_its_worker(make_stack: MakeStack,
 
 
 def test_three_deaths_in_thirty_seconds_end_the_stack_with_the_last_lines(make_stack: MakeStack) -> None:
-    """Analytics cannot start on a setting that is none."""
-    stack = make_stack("deaths", environment={"LOG_RETENTION_HOURS": "never"})
+    """No process can start without its certificate."""
+    files = ("GRPC_TLS_CERT_FILE", "GRPC_TLS_KEY_FILE", "GRPC_TLS_CA_FILE")
+    stack = make_stack("deaths", environment=dict.fromkeys(files, "/nowhere.pem"))
     stack.launch()
-    assert stack.process.wait(30) == 1
+    assert stack.process.wait(60) == 1
     assert "3 deaths within 30 s" in stack.output
     # The last lines of the one that died, from its log.
-    assert "LOG_RETENTION_HOURS" in stack.output
+    assert "GRPC_TLS_CERT_FILE: /nowhere.pem cannot be read" in stack.output
     assert not stack.processes()
+
+
+def test_wrong_settings_of_any_process_are_said_before_anything_starts(make_stack: MakeStack) -> None:
+    """A line each, with exit status 2."""
+    stack = make_stack("unset", environment={"LOG_RETENTION_HOURS": "never", "WORKER_CONCURRENCY": "x"})
+    stack.launch()
+    assert stack.process.wait(10) == 2
+    assert [line.split(":")[0] for line in stack.output.splitlines()] == ["LOG_RETENTION_HOURS", "WORKER_CONCURRENCY"]
+    assert not stack.data_dir.exists()
+
+
+async def test_the_terminal_shows_accepted_events_and_failed_attempts(stack: Stack, receiver: Receiver) -> None:
+    """With what a developer needs to know what became of a webhook."""
+    receiver.script(500, then=200)
+    subscription = _subscribe(stack, receiver.url())
+    url = f"{stack.base_url}/api/v1/webhooks/ingest/{subscription}"
+    async with httpx.AsyncClient() as client:
+        answer = (await client.post(url, json={"payload": 1}, headers={"X-Event-Type": "order.paid"})).json()
+    accepted = f"accepted order.paid as event {answer['event_id']}: 1 delivery"
+    failed = f"an attempt of delivery {answer['delivery_id']} to 127.0.0.1 failed: http_5xx, the receiver answered 500; "
+    await wait_until(lambda: accepted in stack.output and failed in stack.output, 10, what="both lines")
+
+
+def test_hints_work_where_keys_are_required(make_stack: MakeStack) -> None:
+    """The examples as they are printed, pasted into a shell."""
+    keys = {"BOOTSTRAP_ADMIN_KEY": "whk_" + "b" * 40, "SERVICE_KEY": "s" * 40}
+    stack = make_stack("keys", environment={"AUTH_REQUIRED": "true", **keys})
+    stack.start()
+    create, send = re.findall(r"^  curl .*?'$", stack.output, re.MULTILINE | re.DOTALL)
+    made = _in_shell(create, keys)
+    assert made["target_url"] == "http://127.0.0.1:9000/hook"
+    assert _in_shell(send.replace("ID_FROM_ABOVE", made["id"]), keys)["delivery_id"]
+    assert keys["BOOTSTRAP_ADMIN_KEY"] not in stack.output
+
+
+def _in_shell(command: str, environment: dict[str, str]) -> dict[str, str]:
+    shell = ["sh", "-c", command]
+    result = subprocess.run(shell, check=True, capture_output=True, env={"PATH": os.environ["PATH"], **environment})
+    answer: dict[str, str] = json.loads(result.stdout)
+    return answer
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -236,9 +281,11 @@ def test_a_killed_supervisor_leaves_nothing_and_its_data_to_the_next(make_stack:
 
 
 def test_two_stacks_live_side_by_side(stack: Stack, make_stack: MakeStack) -> None:
-    """Each with its own data, and one stops without the other."""
+    """Each with its own data and ports, and one stops without the other."""
     other = make_stack("beside")
     other.start()
+    roles = ("ingest", "delivery", "analytics")
+    assert not {stack.ports[role] for role in roles} & {other.ports[role] for role in roles}
     subscription = _subscribe(other, "http://127.0.0.1:9/hook")
     assert subscription not in _subscriptions(stack)
     other.stop()

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import structlog
 
 from services.common import canary, egress, errors, ids, lifecycle, postgres, redis, store_up
+from services.common.activity import Activity
 from services.common.egress import Policy
 from services.common.gates import Gates
 from services.common.settings import load
@@ -50,7 +51,8 @@ async def serve(process: lifecycle.Process, settings: WorkerSettings, policy: Po
         recorder = Recorder(store, bound=8 * settings.worker_concurrency)
         gates = Gates(client)
         health = Health(store, settings, Copies(client))
-        deliverer = Deliverer(store, Vault(keys), sender, settings, process.tracer)
+        activity = Activity.of("failed attempts", settings)
+        deliverer = Deliverer(store, Vault(keys), sender, settings, process.tracer, activity)
         scheduler = Scheduler(store, deliverer, recorder, gates, settings, health.note)
         found = TurnStore(pool, lease_seconds=settings.lease_seconds)
         bells = Bells(settings, scheduler, Turns(found, Limiter(client, found.count_workers), gates))

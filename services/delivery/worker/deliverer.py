@@ -10,7 +10,8 @@ from datetime import datetime
 
 import structlog
 
-from services.common import retry_policy
+from services.common import retry_policy, targets
+from services.common.activity import Activity
 from services.common.encryption import CannotOpen
 from services.common.tracing.spans import Span
 from services.common.tracing.tracer import Tracer
@@ -27,6 +28,8 @@ log = structlog.get_logger(__name__)
 
 # Too Many Requests, Service Unavailable: what Retry-After is looked at with.
 _UNWILLING = frozenset({429, 503})
+_REDIRECTS = range(300, 400)
+MAX_LOCATION_CHARACTERS = 300
 
 
 @dataclass(kw_only=True, slots=True)
@@ -51,7 +54,13 @@ class Deliverer:
     """Signs, sends, and decides."""
 
     def __init__(
-        self, store: Store, vault: Vault, sender: Sender, settings: WorkerSettings, tracer: Tracer | None = None
+        self,
+        store: Store,
+        vault: Vault,
+        sender: Sender,
+        settings: WorkerSettings,
+        tracer: Tracer | None = None,
+        activity: Activity | None = None,
     ) -> None:
         self._store = store
         self._vault = vault
@@ -66,6 +75,7 @@ class Deliverer:
         for outcome in outcomes.ALL:  # at 0 from the start, so that shares and rates of each are right
             metrics.ATTEMPTS.labels(outcome)
         self._tracer = tracer
+        self._activity = activity
         self._tells_receivers = settings.tracing_to_receivers
 
     async def deliver(self, held: Held) -> Outcome:
@@ -82,7 +92,10 @@ class Deliverer:
             if await self._attempt(held, payload):
                 await self._attempt(held, payload, fresh=True)
             policy = retry_policy.stored(claim.retry_policy, self._policy) if claim.retry_policy else self._policy
-            return outcomes.decide(claim, held.attempts, policy, retry_after_seconds=held.retry_after_seconds)
+            outcome = outcomes.decide(claim, held.attempts, policy, retry_after_seconds=held.retry_after_seconds)
+            if self._activity is not None:
+                _tell(self._activity, outcome)
+            return outcome
 
     def interrupted(self, held: Held) -> Outcome:
         """The outcome of a delivery that is handed back; if it was being sent, nobody knows whether it arrived."""
@@ -203,7 +216,7 @@ class Deliverer:
     ) -> Attempt:
         if answer is not None:
             outcome = outcomes.outcome_of_status(answer.status_code)
-            message = None if outcome == SUCCESS else f"the receiver answered {answer.status_code}"
+            message = None if outcome == SUCCESS else _refusal(answer)
             status_code: int | None = answer.status_code
             body = text.of_body(answer.body, self._stored_bytes)
         else:
@@ -217,4 +230,35 @@ class Deliverer:
             outcome=outcome,
             error_message=message and text.of_message(message),
             response_body=body,
+        )
+
+
+def _refusal(answer: Answer) -> str:
+    """Return what a receiver answered, with the place that a redirect points to."""
+    said = f"the receiver answered {answer.status_code}"
+    if answer.status_code not in _REDIRECTS or not answer.location:
+        return said
+    place = text.of_header(answer.location, MAX_LOCATION_CHARACTERS)
+    return f"{said} and points to {place}; redirects are not followed"
+
+
+def _tell(activity: Activity, outcome: Outcome) -> None:
+    """Say which attempts failed, and what comes next."""
+    claim = outcome.claim
+    for attempt in outcome.attempts:
+        if attempt.outcome == SUCCESS:
+            continue
+        if attempt is not outcome.attempts[-1]:
+            next_one = "tried again at once"
+        elif outcome.status == "scheduled":
+            next_one = f"next in {outcome.delay_seconds:.1f} s"
+        else:
+            next_one = "given up"
+        activity.say(
+            "an attempt of delivery %s to %s failed: %s, %s; %s",
+            claim.id,
+            targets.host_of(claim.target_url),
+            attempt.outcome,
+            attempt.error_message,
+            next_one,
         )

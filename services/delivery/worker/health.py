@@ -21,7 +21,8 @@ from services.common.redis import REDIS_AWAY
 from services.common.subscription_changes import NO_COPY, Copies
 from services.delivery.settings import WorkerSettings
 from services.delivery.worker import metrics
-from services.delivery.worker.store import INTERRUPTED, SUCCESS, Attempt, Claim, Store, Sum
+from services.delivery.worker.endpoint_log import EndpointLog
+from services.delivery.worker.store import INTERRUPTED, SUCCESS, Attempt, Claim, Store, Sum, Verdict
 
 log = structlog.get_logger(__name__)
 
@@ -51,6 +52,8 @@ class _Recent:
     gone: bool = False
     too_many: str | None = None
     last_error: str = ""
+    # Where its latest attempt went.
+    target_url: str = ""
     # Whether its row says that it fails.
     failing: bool = False
     # Since the last success, written or not.
@@ -103,6 +106,7 @@ class Health:
         self._copies = copies
         self._recent: dict[UUID, _Recent] = {}
         self._now = asyncio.Event()
+        self._lines = EndpointLog()
 
     def note(self, claim: Claim, attempt: Attempt) -> None:
         """Takes note of an attempt that ended."""
@@ -117,6 +121,7 @@ class Health:
             if success and not claim.failing and not claim.probe:
                 return
             recent = self._recent[claim.subscription_id] = _Recent(endpoint_version=claim.endpoint_version)
+        recent.target_url = claim.target_url
         recent.failing = recent.failing or claim.failing
         recent.count(int(time.monotonic()), self._settings.breaker_window_seconds, failed=not success)
         if success:
@@ -154,6 +159,8 @@ class Health:
         held: set[UUID] = set()
         sums = [recent.sum(subscription_id) for subscription_id, recent in self._recent.items() if recent.changed]
         if sums:
+            # As of now: a subscription may get another endpoint while this is written.
+            target_urls = {seen.subscription_id: self._recent[seen.subscription_id].target_url for seen in sums}
             verdicts = await self._store.record_health(sums, self._settings)
             current = {verdict.subscription_id for verdict in verdicts}
             reasons = {seen.subscription_id: "gone" for seen in sums if seen.gone and seen.subscription_id in current}
@@ -162,13 +169,14 @@ class Health:
                     reasons.setdefault(verdict.subscription_id, "failing")
                 if verdict.changed:
                     metrics.BREAKER_CHANGES.labels(verdict.breaker).inc()
-                    log.info("a breaker changed", subscription_id=str(verdict.subscription_id), breaker=verdict.breaker)
+                    self._tell(verdict, target_urls[verdict.subscription_id])
                 if verdict.breaker == "open":
                     held.add(verdict.subscription_id)
             if reasons:
-                await self._disable(reasons, sums)
+                await self._disable(reasons, sums, target_urls)
                 held |= reasons.keys()
             self._settle(sums, {verdict.subscription_id: verdict.changed for verdict in verdicts})
+        self._lines.summarize()
         self._forget()
         return held
 
@@ -186,11 +194,28 @@ class Health:
                 recent.seconds.clear()
                 recent.too_many = None
 
-    async def _disable(self, reasons: Mapping[UUID, str], sums: Sequence[Sum]) -> None:
+    def _tell(self, verdict: Verdict, target_url: str) -> None:
+        """Log that an endpoint began to fail or is well again; a probe that failed is no news."""
+        if verdict.breaker == "closed":
+            self._lines.recovered(verdict.subscription_id, target_url)
+        elif verdict.before == "closed":
+            self._lines.failing(
+                verdict.subscription_id,
+                target_url,
+                reason=verdict.breaker_reason or "",
+                failures=verdict.consecutive_failures,
+                next_probe=verdict.probe_at,
+            )
+
+    async def _disable(self, reasons: Mapping[UUID, str], sums: Sequence[Sum], target_urls: Mapping[UUID, str]) -> None:
+        last_errors = {seen.subscription_id: seen.last_error for seen in sums}
         for disabled in await self._store.disable(reasons, sums):
             metrics.SUBSCRIPTIONS_DISABLED.labels(disabled.reason).inc()
-            log.warning(
-                "a subscription was disabled", subscription_id=str(disabled.subscription_id), reason=disabled.reason
+            self._lines.disabled(
+                disabled.subscription_id,
+                target_urls[disabled.subscription_id],
+                reason=disabled.reason,
+                last_error=last_errors.get(disabled.subscription_id, ""),
             )
             # When Redis is away ingest's copies run out; until then it stores and rings, and we hand back.
             with contextlib.suppress(*REDIS_AWAY):

@@ -26,6 +26,21 @@ KEEPALIVE_SECONDS = 4.0
 KEEPALIVE_MARGIN_SECONDS = 1.0
 MAX_KEEPALIVE_SECONDS = 60.0
 SWEEP_SECONDS = 1.0
+_REQUEST_TIMEOUT = 408
+# What OpenSSL's verdicts on a certificate mean to the endpoint's owner, by their X509_V_ERR_ codes; and its reasons.
+_UNKNOWN_AUTHORITY = "it is signed by an unknown authority, or the receiver does not send an intermediate certificate"
+_VERDICTS = {
+    2: _UNKNOWN_AUTHORITY,
+    18: "it is not signed by an authority",
+    19: "it is signed by an unknown authority",
+    20: _UNKNOWN_AUTHORITY,
+    21: _UNKNOWN_AUTHORITY,
+}
+_REASONS = {
+    "WRONG_VERSION_NUMBER": "the receiver does not speak TLS on this port",
+    "UNSUPPORTED_PROTOCOL": "the receiver's version of TLS is too old",
+    "TLSV1_ALERT_PROTOCOL_VERSION": "the receiver does not accept TLS 1.2 or 1.3",
+}
 _Key: TypeAlias = tuple[bool, str, int, Identity | None]
 # A connection, and the address that it leads to.
 _Opened: TypeAlias = tuple[Connection, str]
@@ -76,13 +91,17 @@ class HttpSender:
         timer = loop.call_at(deadline, connection.expire, late)
         try:
             answer = await connection.exchange(head, request.body)
+            if kept and answer.status_code == _REQUEST_TIMEOUT and not connection.usable:
+                # What servers say on a connection that was idle for long: they closed it before this request.
+                message = "the receiver closed the idle connection with 408 before the request"
+                raise SendError(Failure.CONNECTION_LOST, message, status_code=_REQUEST_TIMEOUT, reused=True)
             if connection.usable and not fresh:
                 self._keep(target, identity, connection, address)
             else:
                 connection.close()
         except SendError as error:
             reused = kept is not None and error.kind is Failure.CONNECTION_LOST
-            error.reused = reused and not connection.received
+            error.reused = error.reused or (reused and not connection.received)
             raise
         except BaseException:
             connection.close()
@@ -150,7 +169,7 @@ class HttpSender:
         except TimeoutError:
             raise SendError(Failure.TIMEOUT, late) from None
         except ssl.SSLError as error:
-            raise SendError(Failure.TLS, f"TLS failed: {error.reason or error}") from None
+            raise SendError(Failure.TLS, f"TLS failed: {tls_reason(error)}") from None
         except OSError as error:
             raise SendError(Failure.CONNECT, f"{target.host}:{target.port}: {error}") from None
 
@@ -165,6 +184,15 @@ class HttpSender:
         else:
             await self._proxy.connect(connection, address, target.port, tls, name)
         return connection, address
+
+
+def tls_reason(error: ssl.SSLError) -> str:
+    """Return why TLS failed, as OpenSSL says it, with what that means where it does not say it plainly."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        said, meaning = f"the receiver's certificate: {error.verify_message}", _VERDICTS.get(error.verify_code)
+    else:
+        said, meaning = error.reason or str(error), _REASONS.get(error.reason)
+    return f"{said} ({meaning})" if meaning else said
 
 
 def _close(opened: _Opened) -> None:

@@ -215,7 +215,8 @@ SET breaker = seen.breaker,
                          WHEN seen.only_failures THEN coalesce(h.failing_since, now()) ELSE now() END
 FROM seen
 WHERE h.subscription_id = seen.subscription_id
-RETURNING h.subscription_id, h.breaker, h.breaker_reason, now() - h.failing_since AS failing_for
+RETURNING h.subscription_id, h.breaker, h.breaker_reason, h.probe_at, h.consecutive_failures,
+    now() - h.failing_since AS failing_for
 
 -- disable --
 -- Disables subscriptions ($1) for the reasons $2, unless they are, or their endpoint is no longer the one of version $3;

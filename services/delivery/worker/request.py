@@ -35,11 +35,13 @@ def build(
     """The request of one attempt, signed as of `unix_seconds` by every signer, newest first; without one unsigned.
 
     Headers by Standard Webhooks 1.0 (webhook-id stays the same over retries), the plain ones, and the subscription's
-    `own`, which replace none of them; traceparent if the receiver is to know the `trace`.
+    `own`, which replace none of them except Accept; traceparent if the receiver is to know the `trace`.
     """
     message_id = str(claim.id)
     headers = {
         "Content-Type": claim.content_type or "application/json",
+        # The beginning of an answer's body is kept as text, whatever it is.
+        "Accept-Encoding": "identity",
         "User-Agent": USER_AGENT,
         "X-Webhook-Delivery-Id": message_id,
         "webhook-id": message_id,
@@ -55,6 +57,8 @@ def build(
             break  # there is room for one
     if trace is not None:
         headers[traceparent.HEADER] = trace
+    if not any(name.lower() == "accept" for name in own):
+        headers["Accept"] = "*/*"
     if own:
         headers = {**own, **headers}
     return OutgoingRequest(url=claim.target_url, headers=headers, body=payload, identity=identity)

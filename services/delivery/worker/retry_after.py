@@ -1,5 +1,7 @@
 """What a receiver's Retry-After says (RFC 9110, 10.2.3)."""
 
+import math
+import re
 from datetime import UTC, datetime
 
 # RFC 9110, 5.6.7: the preferred form, and the two obsolete ones that must be understood.
@@ -7,13 +9,18 @@ _RFC_850 = "%A, %d-%b-%y %H:%M:%S GMT"
 _DATES = ("%a, %d %b %Y %H:%M:%S GMT", _RFC_850, "%a %b %d %H:%M:%S %Y")
 # A year of two digits further ahead is taken for one of the past century.
 _YEARS_AHEAD = 50
+# Not in the RFC, and sent all the same: a fraction, as by a limiter that says how many milliseconds are left.
+_NUMBER = re.compile(rb"\d+(?:\.\d*)?|\.\d+")
 
 
 def seconds(value: bytes, now: datetime) -> float:
-    """How long to wait from `now`; 0 for a moment that has passed, and for what is neither a number nor a date."""
+    """Return how long to wait from `now`: whole seconds, a fraction rounded up.
+
+    0 for a moment that has passed, and for what is neither a number nor a date.
+    """
     value = value.strip()
-    if value.isdigit():
-        return float(value)
+    if _NUMBER.fullmatch(value):
+        return float(math.ceil(float(value)))
     for form in _DATES:
         try:
             moment = _moment(value.decode("ascii"), form, now)

@@ -29,6 +29,8 @@ class Answer:
     body: bytes
     # The header as it came, unless it is longer than a number or a date can be.
     retry_after: bytes | None = None
+    # The header as it came, cut at a bound.
+    location: bytes | None = None
 
 
 class SendError(Exception):

@@ -117,9 +117,19 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
     subscription_id: UUID
     breaker: str
-    changed: bool
+    # What it was before.
+    before: str
+    # Why it opened; when it is open, when the next probe may be sent.
+    breaker_reason: str | None
+    probe_at: datetime | None
+    consecutive_failures: int
     # How long it has only failed, by the database's clock; None when it does not.
     failing_for: timedelta | None
+
+    @property
+    def changed(self) -> bool:
+        """Whether this call moved it."""
+        return self.breaker != self.before
 
 
 class Disabled(msgspec.Struct, frozen=True, kw_only=True):
@@ -253,7 +263,10 @@ class Store:
             Verdict(
                 subscription_id=row["subscription_id"],
                 breaker=row["breaker"],
-                changed=row["breaker"] != before[row["subscription_id"]],
+                before=before[row["subscription_id"]],
+                breaker_reason=row["breaker_reason"],
+                probe_at=row["probe_at"],
+                consecutive_failures=row["consecutive_failures"],
                 failing_for=row["failing_for"],
             )
             for row in rows

@@ -19,3 +19,10 @@ def of_body(body: bytes, limit_bytes: int) -> str:
 def of_message(message: str) -> str:
     """An error message, which may quote what a receiver sent."""
     return message[:MESSAGE_CHARACTERS].encode(errors="replace").decode().replace("\x00", "\ufffd")
+
+
+def of_header(value: bytes, limit_characters: int) -> str:
+    """A header's value on one line: what is not printable is escaped, and what is beyond the limit cut."""
+    decoded = value.decode("utf-8", "backslashreplace")
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in decoded)
+    return shown if len(shown) <= limit_characters else shown[:limit_characters] + "…"

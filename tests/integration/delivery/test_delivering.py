@@ -75,6 +75,8 @@ async def test_what_ingest_accepted_is_delivered_with_its_exact_bytes_and_header
         "Content-Type": "application/json; charset=utf-8",
         "Content-Length": str(len(PAYLOAD)),
         "User-Agent": USER_AGENT,
+        "Accept": "*/*",
+        "Accept-Encoding": "identity",
         "X-Webhook-Delivery-Id": answer.accepted.delivery_id,
         "webhook-id": answer.accepted.delivery_id,
         "X-Event-Type": "order.created",

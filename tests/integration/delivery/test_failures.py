@@ -15,12 +15,13 @@ FAILURES = {
     "close": (raw.answering(), "connection_lost", None),
     "close-in-body": (raw.answering(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc"), "connection_lost", 200),
     "garbage": (raw.answering(b"\x00\xff garbage \x00\r\n\r\n", then_hang=True), "invalid_response", None),
-    "nul-in-header": (raw.answering(b"HTTP/1.1 200 \x00\xff\r\nX\x00: \xff\r\n\r\n"), "invalid_response", None),
+    "nul-in-status": (raw.answering(b"HTTP/1.1 20\x00 \xff\r\nX\x00: \xff\r\n\r\n"), "invalid_response", None),
     "huge-headers": (raw.answering(b"HTTP/1.1 200 OK\r\nX: " + b"x" * 99_999 + b"\r\n\r\n"), "invalid_response", None),
     "hang": (raw.answering(then_hang=True), "timeout", None),
     "drip": (raw.answering(b"HTTP/1.1 200 OK\r\n\r\n", *[b"x"] * 90, pause_seconds=0.2), "timeout", 200),
     "1xx": (raw.answering(b"HTTP/1.1 101 Switching Protocols\r\n\r\n", then_hang=True), "invalid_response", 101),
     "6xx": (raw.answering(b"HTTP/1.1 999 Denied\r\nContent-Length: 0\r\n\r\n"), "invalid_response", 999),
+    "LF alone": (raw.answering(b"HTTP/1.1 500 Oops\nContent-Length: 0\n\n"), "http_5xx", 500),
     "3xx": (raw.answering(b"HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 0\r\n\r\n"), "http_3xx", 302),
     "410": (raw.answering(b"HTTP/1.1 410 Gone\r\nContent-Length: 0\r\n\r\n"), "http_4xx", 410),
 }
@@ -39,6 +40,25 @@ async def test_a_failure_is_recorded_with_its_kind_and_a_message(shared: Shared,
     assert "\x00" not in attempt["error_message"]
     if outcome == "timeout":
         assert 950 <= attempt["duration_ms"] < 1_900
+
+
+@pytest.mark.parametrize(
+    ("location", "message"),
+    [
+        (b"https://elsewhere.example/x?y", "the receiver answered 308 and points to https://elsewhere.example/x?y; "),
+        (b"/a\x1b[2J\xff", "the receiver answered 308 and points to /a\\x1b[2J\\xff; "),
+        (b"/" + b"a" * 5000, f"the receiver answered 308 and points to /{'a' * 299}\u2026; "),
+    ],
+    ids=["plain", "controls", "long"],
+)
+async def test_a_redirect_is_recorded_with_where_it_points(shared: Shared, location: bytes, message: str) -> None:
+    head = b"HTTP/1.1 308 Permanent Redirect\r\nLocation: %b\r\nContent-Length: 0\r\n\r\n" % location
+    async with raw.serving(raw.answering(head)) as server:
+        delivery_id = await shared.world.deliver(await shared.world.subscription(server.url()))
+        await shared.world.in_state(delivery_id, "scheduled")
+        (attempt,) = await shared.world.attempts(delivery_id)
+        await shared.world.set(delivery_id, status="cancelled")
+    assert attempt["error_message"] == message + "redirects are not followed"
 
 
 @pytest.mark.parametrize(

@@ -234,27 +234,38 @@ async def test_a_probe_is_one_request_which_makes_the_cool_down_longer_or_closes
 ) -> None:
     receiver.script(then=500)
     subscription = await world.subscription(receiver.url())
-    async with world.running(**BREAKER):
-        await world.deliver_many(subscription, 40)
-        await breaker(world, subscription, "open")
-        await at_rest(world, subscription)
-        requests = len(receiver.requests)
-        for openings, cooldown in ((2, 200), (3, 400)):
+    with structlog.testing.capture_logs() as logs:
+        async with world.running(**BREAKER):
+            await world.deliver_many(subscription, 40)
+            await breaker(world, subscription, "open")
+            await at_rest(world, subscription)
+            requests = len(receiver.requests)
+            for openings, cooldown in ((2, 200), (3, 400)):
+                await cool_down(world, subscription)
+                row = await breaker(world, subscription, "open", openings=openings)
+                await some_turns()
+                requests += 1
+                assert len(receiver.requests) == requests
+                assert row["breaker_reason"] == "the probe failed; the last: the receiver answered 500"
+                assert cooldown * 0.89 <= row["cooldown"] <= cooldown * 1.11
+            receiver.script(then=200)
             await cool_down(world, subscription)
-            row = await breaker(world, subscription, "open", openings=openings)
-            await some_turns()
-            requests += 1
-            assert len(receiver.requests) == requests
-            assert row["breaker_reason"] == "the probe failed; the last: the receiver answered 500"
-            assert cooldown * 0.89 <= row["cooldown"] <= cooldown * 1.11
-        receiver.script(then=200)
-        await cool_down(world, subscription)
-        row = await breaker(world, subscription, "closed")
-        await world.all_in(subscription, "delivered", 40, timeout_seconds=SOON)
-        row = await health(world, subscription)
+            row = await breaker(world, subscription, "closed")
+            await world.all_in(subscription, "delivered", 40, timeout_seconds=SOON)
+            row = await health(world, subscription)
     assert len(receiver.requests) == requests + 40 == await total_attempts(world, subscription)
     assert (row["breaker_reason"], row["probe_at"], row["probe_delivery_id"]) == (None, None, None)
     assert (row["consecutive_failures"], row["failing_since"]) == (0, None)
+    # Probes that failed are no news: one line when it began, one when it was over.
+    told = [entry for entry in logs if entry.get("subscription_id") == str(subscription)]
+    assert [entry["event"] for entry in told] == [
+        "an endpoint began to fail; its deliveries wait",
+        "an endpoint is well again",
+    ]
+    assert told[0]["reason"].endswith(" failures in a row; the last: the receiver answered 500")
+    assert told[0]["host"] == told[1]["host"] == "127.0.0.1"
+    assert told[0]["failures"] >= BREAKER["breaker_failures"]
+    assert datetime.fromisoformat(told[0]["next_probe"]) > datetime.now(UTC)
 
 
 async def test_while_a_probe_is_out_the_breaker_is_half_open_and_nothing_else_goes(
@@ -573,17 +584,21 @@ async def test_410_disables_once_whoever_sees_it(world: World, receiver: Receive
     version = (await subscription_row(world, subscription))["version"]
     count = Counted("webhook_subscriptions_disabled_total", reason="gone")
     settings = {**BREAKER, "breaker_failures": 10_000, "breaker_failure_rate": 2.0, "worker_concurrency": 16}
-    async with world.delivery() as client, world.worker(**settings), world.worker(**settings):
-        await world.deliver_many(subscription, 100)
-        row = await disabled(world, subscription)
-        before = await at_rest(world, subscription)
-        await some_turns()
-        assert await rows(world, subscription) == before
-        assert len(receiver.requests) == await total_attempts(world, subscription)
-        assert await held_by(world, client, before[0]["id"]) == "disabled"
-        row = await subscription_row(world, subscription)
+    with structlog.testing.capture_logs() as logs:
+        async with world.delivery() as client, world.worker(**settings), world.worker(**settings):
+            await world.deliver_many(subscription, 100)
+            row = await disabled(world, subscription)
+            before = await at_rest(world, subscription)
+            await some_turns()
+            assert await rows(world, subscription) == before
+            assert len(receiver.requests) == await total_attempts(world, subscription)
+            assert await held_by(world, client, before[0]["id"]) == "disabled"
+            row = await subscription_row(world, subscription)
     assert (row["status_reason"], row["version"]) == ("gone", version + 1)
     assert count() == 1
+    (told,) = [entry for entry in logs if entry["event"] == "a subscription was disabled"]
+    assert (told["host"], told["reason"]) == ("127.0.0.1", "gone")
+    assert told["last_error"] == "the receiver answered 410"
 
 
 async def test_racing_workers_disable_once(world: World) -> None:

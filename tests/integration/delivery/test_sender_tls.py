@@ -1,8 +1,10 @@
-"""Whom the sender trusts."""
+"""Whom the sender trusts, and what it says of those that it does not."""
 
 import ssl
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +14,8 @@ from tests.integration.delivery import raw
 from tests.integration.delivery.names import Naming
 from tests.integration.delivery.sending import OK, failure, post
 from tests.integration.delivery.world import LOOPBACK
+from tests.support import certificates
+from tests.support.certificates import DAY, SERVER, Issued
 
 
 @pytest.fixture
@@ -54,3 +58,49 @@ async def test_with_its_file_a_certificate_that_signs_itself_is_still_refused(
 ) -> None:
     async with raw.serving(raw.answering(OK), tls=self_signed) as server:
         assert (await failure(trusting, server.url("https"))).kind is Failure.TLS
+
+
+NOW = datetime.now(UTC)
+TRUSTED, UNKNOWN = certificates.authority(), certificates.authority("Another authority")
+
+
+@pytest.mark.parametrize(
+    ("authority", "how", "said"),
+    [
+        (TRUSTED, {"begins": NOW - 9 * DAY, "ends": NOW - DAY}, "certificate has expired"),
+        (TRUSTED, {"begins": NOW + DAY, "ends": NOW + 9 * DAY}, "certificate is not yet valid"),
+        (TRUSTED, {"hosts": ("other.example",)}, "IP address mismatch, certificate is not valid for '127.0.0.1'."),
+        (UNKNOWN, {}, "unable to get local issuer certificate (it is signed by an unknown authority, "),
+        (TRUSTED, {"usages": (certificates.CLIENT,)}, "unsuitable certificate purpose"),
+        (None, {}, "self-signed certificate (it is not signed by an authority)"),
+    ],
+    ids=["expired", "not yet valid", "wrong name", "unknown authority", "wrong purpose", "self-signed"],
+)
+async def test_a_certificate_that_is_refused_is_recorded_with_why(
+    tmp_path: Path, authority: Issued | None, how: dict[str, Any], said: str
+) -> None:
+    mine = (authority.issue("a", **{"usages": (SERVER,), **how})) if authority else certificates.authority("127.0.0.1")
+    (tmp_path / "ca.pem").write_text(TRUSTED.pem)
+    (tmp_path / "mine.pem").write_text(mine.pem + mine.key_pem)
+    served = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    served.load_cert_chain(tmp_path / "mine.pem")
+    tls = http_sender.trust(str(tmp_path / "ca.pem"))
+    async with (
+        http_sender.sender(LOOPBACK, max_response_bytes=1024, wanted_bytes=1024, tls=tls) as sender,
+        raw.serving(raw.answering(OK), tls=served) as server,
+    ):
+        found = await failure(sender, server.url("https"))
+    assert found.kind is Failure.TLS
+    assert found.message.startswith(f"TLS failed: the receiver's certificate: {said}")
+
+
+async def test_a_receiver_that_does_not_speak_tls_is_told_so(sender: Sender) -> None:
+    async def plain(connection: raw.Connection) -> None:
+        await connection.send(OK)
+
+    async with raw.serving(plain) as server:
+        found = await failure(sender, server.url("https"))
+    assert (found.kind, found.message) == (
+        Failure.TLS,
+        "TLS failed: WRONG_VERSION_NUMBER (the receiver does not speak TLS on this port)",
+    )

@@ -17,6 +17,7 @@ from services.common import custom_headers
         {"X-Long": "v" * 1024},
         {f"X-{number}": "v" for number in range(20)},
         {f"X-{number}": "v" * (1024 - 7) for number in range(4)},
+        {"X_Token": "v", "X-Token": "w", "webhooks_token": "v", "Accept": "text/plain", "trace_parent": "v"},
         {"Webhook": "v", "X-Hub": "v", "Proxy": "v", "X-Forwarded-For": "v", "Date": "v"},
     ],
 )
@@ -31,12 +32,17 @@ def test_good_headers_are_taken(values: dict[str, str]) -> None:
         "Proxy-Connection", "proxy-authorization", "Host", "Expect", "Content-Length",
         "content-encoding", "Content-Type", "User-Agent",
         "X-Event-Type", "webhook-id", "Webhook-Signature", "webhook-anything", "X-Webhook-Delivery-Id",
-        "X-Hub-Signature", "x-hub-signature-256", "Traceparent", "tracestate",
+        "X-Hub-Signature", "x-hub-signature-256", "Traceparent", "tracestate", "Accept-Encoding",
+        # CGI and what follows it (WSGI, PHP, Rack) read these as the ones with hyphens.
+        "webhook_id", "WEBHOOK_SIGNATURE", "webhook_anything", "x_webhook_delivery_id", "X_Hub-Signature_256",
+        "content_type", "CONTENT_LENGTH", "User_Agent", "X_Event_Type", "transfer_encoding", "keep_alive",
+        "proxy_connection", "X.Event.Type", "webhook.id", "webhook~id", "x-webhook_delivery!id",
     ],
 )  # fmt: skip
 def test_a_name_that_is_the_services_own_is_refused_and_named(name: str) -> None:
     (found,) = custom_headers.violations("headers", {"X-Fine": "v", name: "hidden-value"})
     assert found.field == f"headers.{name}"
+    assert found.description.startswith("is set by this service")
     assert "hidden-value" not in found.description
 
 

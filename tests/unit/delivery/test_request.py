@@ -21,6 +21,8 @@ KEY = base64.b64encode(b"k" * 32).decode()
 def test_the_headers_without_type_and_secret_are_these_and_no_others() -> None:
     built = request.build(claim(event_type=None), (), {}, b"{}", 1_700_000_000)
     assert built.headers == {
+        "Accept": "*/*",
+        "Accept-Encoding": "identity",
         "Content-Type": "application/json",
         "User-Agent": request.USER_AGENT,
         "X-Webhook-Delivery-Id": ID,
@@ -46,6 +48,12 @@ def test_the_subscriptions_own_headers_are_added_and_replace_none() -> None:
     built = request.build(CLAIM, (), values, b"{}", 0)
     plain = request.build(CLAIM, (), {}, b"{}", 0)
     assert built.headers == {"Authorization": "Bearer t", **plain.headers}
+
+
+@pytest.mark.parametrize("name", ["Accept", "accept"])
+def test_accept_may_be_the_subscriptions_own(name: str) -> None:
+    built = request.build(CLAIM, (), {name: "application/vnd.github+json"}, b"{}", 0)
+    assert [value for key, value in built.headers.items() if key.lower() == "accept"] == ["application/vnd.github+json"]
 
 
 def test_headers_do_not_show_in_the_representation_of_a_request() -> None:

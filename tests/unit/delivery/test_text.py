@@ -68,3 +68,18 @@ def test_of_valid_text_a_prefix_is_stored(body: str, limit: int) -> None:
 )
 def test_an_error_message_is_cut_and_made_valid(message: str, stored: str) -> None:
     assert text.of_message(message) == stored
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (b"https://a.example/x?y=1", "https://a.example/x?y=1"),
+        ("/\u00fc".encode(), "/\u00fc"),
+        (b"/a\x00b\x1b[2J\r\n", "/a\\x00b\\x1b[2J\\r\\n"),
+        (b"/\xff", "/\\xff"),
+        ("/\u202e\u2028".encode(), "/\\u202e\\u2028"),
+        (b"a" * 21, "a" * 20 + "\u2026"),
+    ],
+)
+def test_a_header_is_shown_on_one_line_and_cut(value: bytes, shown: str) -> None:
+    assert text.of_header(value, 20 if len(value) == 21 else 50) == shown

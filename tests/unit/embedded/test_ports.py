@@ -61,3 +61,24 @@ def test_no_ports_are_left(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ports, "_reservations", ports._Reservations())
     with pytest.raises(OSError, match="no free ports"):
         ports.free_port()
+
+
+def test_wanted_ports_are_one_processes_alone() -> None:
+    """A second stack on this machine, which asks before the first one's servers listen, gets others."""
+    free = (
+        port for port in range(15_001, 19_000, 4) if not any(ports.why_not("127.0.0.1", port + n) for n in range(-1, 3))
+    )
+    first = next(free)
+    wanted = range(first, first + 3)
+    ask = f"from services.embedded import ports; print(ports.reserve('127.0.0.1', {list(wanted)}))"
+
+    def elsewhere() -> str:
+        return subprocess.run([sys.executable, "-c", ask], check=True, capture_output=True, text=True).stdout.strip()
+
+    assert elsewhere() == "True"  # and given back with its end
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", first + 2))
+        taken.listen()
+        assert not ports.reserve("127.0.0.1", wanted)
+    assert ports.reserve("127.0.0.1", wanted)
+    assert elsewhere() == "False"

@@ -1,0 +1,58 @@
+"""Settings of every process are checked before anything starts."""
+
+from pathlib import Path
+
+import pytest
+
+from services.common.settings import Settings
+from services.local import checks
+from services.local.settings import LocalSettings
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty working folder, and an environment without our variables."""
+    monkeypatch.chdir(tmp_path)
+    classes: list[type[Settings]] = [*checks.ROLES, LocalSettings]
+    for name in {name for cls in classes for name in cls.model_fields}:
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+@pytest.mark.parametrize(
+    ("environment", "lines"),
+    [
+        ({"PORT": "many"}, ["PORT: "]),
+        ({"ACCEPT_TIMEOUT_SECONDS": "soon"}, ["ACCEPT_TIMEOUT_SECONDS: "]),
+        ({"INGEST_QUEUE_EVENTS": "0"}, ["INGEST_QUEUE_EVENTS: "]),
+        ({"LOG_RETENTION_HOURS": "never"}, ["LOG_RETENTION_HOURS: "]),
+        ({"WORKER_CONCURRENCY": "x", "TOP_SUBSCRIPTIONS": "101"}, ["TOP_SUBSCRIPTIONS: ", "WORKER_CONCURRENCY: "]),
+        ({"EGRESS_ALLOW": "a/b/c"}, ["EGRESS_ALLOW: "]),
+        # 30 s of leases, which `make run` chooses, and not the workers' own 60.
+        (
+            {"DELIVERY_TIMEOUT_SECONDS": "26"},
+            ["configuration: lease_seconds must be at least delivery_timeout_seconds"],
+        ),
+        ({"AUTH_REQUIRED": "true"}, ["SERVICE_KEY: ", "BOOTSTRAP_ADMIN_KEY: "]),
+    ],
+    ids=lambda value: ",".join(value) if isinstance(value, dict) else "",
+)
+def test_each_wrong_variable_of_any_process_is_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    environment: dict[str, str],
+    lines: list[str],
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit) as ended:
+        checks.checked()
+    assert ended.value.code == 2
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == len(lines)
+    assert all(line.startswith(expected) for line, expected in zip(said, lines, strict=True)), said
+
+
+def test_right_ones_are_the_supervisors_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PORT", "8181")
+    monkeypatch.setenv("DELIVERY_TIMEOUT_SECONDS", "25")
+    assert checks.checked().port == 8181
