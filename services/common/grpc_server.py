@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from services.common import errors, grpc_errors, grpc_tls, metrics
+from services.common import errors, grpc_errors, grpc_tls, metrics, request_ids
 from services.common.auth import identity, roles
 from services.common.auth.authenticator import Authenticator, Metadata
 from services.common.auth.identity import Identity
@@ -64,6 +64,8 @@ class _Interceptor(grpc.aio.ServerInterceptor):
         if handler is None or handler.unary_unary is None:
             return handler  # type: ignore[return-value]  # None for an unknown method, which the stubs leave out
         method = handler_call_details.method
+        request_id = _metadatum(handler_call_details.invocation_metadata, request_ids.HEADER)
+        request_ids.CURRENT.set(request_ids.sane(request_id))
         try:
             caller = await self._authenticator.admit(method, handler_call_details.invocation_metadata)
         except Exception as error:  # noqa: BLE001 - raised again where errors become statuses
@@ -101,10 +103,14 @@ def _span(tracer: Tracer | None, method: str, caller: Identity, metadata: Metada
     """The span of a call, if it is traced. What the service asks itself belongs to whatever it asks it for."""
     if tracer is None or method.startswith(roles.OPEN):
         return None
-    found = next((str(value) for name, value in metadata if name == traceparent.HEADER), None)
+    found = _metadatum(metadata, traceparent.HEADER)
     name = method.removeprefix("/")
     begin = tracer.follow if caller.internal else tracer.enter
     return begin(name, Kind.SERVER, found, {"rpc.system.name": "grpc", "rpc.method": name})
+
+
+def _metadatum(metadata: Metadata, wanted: str) -> str | None:
+    return next((str(value) for name, value in metadata if name == wanted), None)
 
 
 def _answering(method: str, inner: Behaviour, span: Span | None = None) -> Behaviour:

@@ -53,7 +53,7 @@ def create(
     open_routes = [*operational, *described_by, *_docs_pages(), *by_token]
     known = middleware.Authenticated(middleware.Shortcut(api, accept), callers, open_routes)
     templates = middleware.Templates(api.routes)
-    metered = middleware.Metered(middleware.SlashTolerant(known), templates)
+    metered = middleware.Metered(middleware.WellFormed(known), templates)
     return traces.Traced(metered, templates, tracer) if tracer else metered
 
 

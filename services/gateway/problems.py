@@ -1,9 +1,11 @@
 """Every error as an RFC 9457 problem document: one table, and one handler for each way an error arrives.
 
     {"type": "about:blank", "title": "Unprocessable Content", "status": 422, "detail": "target_url: is required",
-     "reason": "INVALID_ARGUMENT", "errors": [{"field": "target_url", "message": "is required"}]}
+     "reason": "INVALID_ARGUMENT", "errors": [{"field": "target_url", "message": "is required"}],
+     "request_id": "5acbd1f8d7cd832170ac28e2e7f8b0b6"}
 
-`reason` is stable and for machines; `errors` names each field at fault as the caller wrote it.
+`reason` is stable and for machines; `errors` names each field at fault as the caller wrote it; `request_id` is that of
+the answer's X-Request-Id and of the log lines about the request.
 """
 
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -18,7 +20,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Match
 
-from services.common import errors, ids
+from services.common import errors, ids, request_ids
 from services.gateway import refusals
 
 log = structlog.get_logger(__name__)
@@ -54,6 +56,12 @@ class RateLimited(errors.Overloaded):
         self.retry_after_seconds = retry_after_seconds
 
 
+class RepeatedHeader(errors.InvalidArgument):
+    """A header that has one value appears more than once."""
+
+    reason = "HEADER_REPEATED"
+
+
 class TargetTooLong(errors.InvalidArgument):
     """The path and the query are too long together."""
 
@@ -63,6 +71,7 @@ class TargetTooLong(errors.InvalidArgument):
 # The table. An error has the status of the first of its classes that stands here.
 STATUS: dict[type[Exception], int] = {
     Malformed: 400,
+    RepeatedHeader: 400,
     UnsupportedMediaType: 415,
     RequestTimeout: 408,
     TargetTooLong: 414,
@@ -119,6 +128,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     instance: str | None = None
     reason: str | None = None
     errors: tuple[FieldError, ...] = ()
+    request_id: str | None = None
 
 
 def status_of(error: errors.WebhookError) -> int:
@@ -171,6 +181,7 @@ def _document(
         instance=instance,
         reason=reason,
         errors=tuple(FieldError(violation.field, violation.description) for violation in violations),
+        request_id=request_ids.CURRENT.get(),
     )
 
 
