@@ -21,7 +21,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match
 
 from services.common import errors, ids, request_ids
-from services.gateway import refusals
+from services.gateway import refusals, suggestions
 
 log = structlog.get_logger(__name__)
 
@@ -197,19 +197,25 @@ async def _rpc_error(_: Request, error: grpc.aio.AioRpcError) -> Response:
     return response(refusals.of(error))
 
 
-async def _invalid_request(_: Request, error: RequestValidationError) -> Response:
-    return response(errors.InvalidArgument.of(*(_violation(found) for found in error.errors())))
+async def _invalid_request(request: Request, error: RequestValidationError) -> Response:
+    found = error.errors()
+    listed = [_violation(request, wrong) for wrong in found[: errors.MAX_VIOLATIONS]]
+    return response(errors.InvalidArgument.of(*listed, more=len(found) - len(listed)))
 
 
-_MESSAGES = {"missing": "is required", "extra_forbidden": "is not known here"}
-
-
-def _violation(found: Mapping[str, Any]) -> errors.Violation:
+def _violation(request: Request, found: Mapping[str, Any]) -> errors.Violation:
     place, *path = found["loc"]
-    if found["type"] == "value_error":
-        message = str(found["ctx"]["error"])
-    else:
-        message = _MESSAGES.get(found["type"]) or found["msg"][:1].lower() + found["msg"][1:]
+    match found["type"]:
+        case "value_error":
+            message = str(found["ctx"]["error"])
+        case "missing":
+            message = "is required"
+        case "extra_forbidden":
+            message = suggestions.unknown(
+                str(path[-1]), suggestions.fields_at(request.scope["route"], place, path[:-1])
+            )
+        case _:
+            message = found["msg"][:1].lower() + found["msg"][1:]
     return errors.Violation(field=".".join(str(part) for part in path) or place, description=message)
 
 
