@@ -13,6 +13,7 @@ from services.common import errors, request_ids
 from services.common.metrics import CALLERS_REFUSED
 from services.gateway import metrics, problems, provider_headers
 from services.gateway.callers import Callers
+from services.gateway.rates import Bucket
 
 log = structlog.get_logger(__name__)
 
@@ -160,6 +161,7 @@ class Authenticated:
             if caller is None:
                 caller = await self._callers.find(header)
             if caller.bucket is not None:
+                send = _telling(caller.bucket, send)
                 caller.bucket.take()
         except errors.WebhookError as refused:
             if not isinstance(refused, errors.Unavailable):
@@ -168,6 +170,17 @@ class Authenticated:
             return
         scope["caller"] = caller
         await self._app(scope, receive, send)
+
+
+def _telling(bucket: Bucket, send: Send) -> Send:
+    """Return a `send` that adds to the answer what is left of a key's rate when the answer begins."""
+
+    async def tell(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message.get("headers", ()), *bucket.headers()]
+        await send(message)
+
+    return tell
 
 
 class Shortcut:
