@@ -207,6 +207,7 @@ _EVENT = {
     ),
 }
 
+_LIVENESS = {"type": "object", "properties": {"status": {"enum": ["ok", "failing"]}}}
 _HEALTH = {
     "type": "object",
     "properties": {
@@ -243,6 +244,21 @@ PATHS: dict[str, dict[str, Any]] = {
     accepting.WEBHOOK_PATH: {"post": _WEBHOOK},
     accepting.TOKEN_PATH: {"post": _WEBHOOK_WITH_TOKEN},
     accepting.EVENTS_PATH: {"post": _EVENT},
+    "/livez": {
+        "get": {
+            "tags": ["operations"],
+            "operationId": "livez",
+            "summary": "Does it work?",
+            "description": "For load balancers. It gives no reasons.",
+            "responses": {
+                status: {"description": said, "content": {"application/json": {"schema": _LIVENESS}}}
+                for status, said in (("200", "Yes."), ("503", "No."))
+            },
+        }
+    },
+}
+# Of the metrics port; in development of this one, too.
+OPERATIONS: dict[str, dict[str, Any]] = {
     "/healthz": {"get": _probe("healthz", "Is it alive?", "503 means: restart it.")},
     "/readyz": {
         "get": _probe(

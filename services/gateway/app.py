@@ -39,13 +39,17 @@ def create(
     health: ops.Health,
     *,
     max_payload_bytes: int,
+    serve_operations: bool,
     tracer: Tracer | None = None,
 ) -> ASGIApp:
-    """The application; payloads may have up to `max_payload_bytes`."""
+    """Return the application; payloads may have up to `max_payload_bytes`.
+
+    It has /metrics, /healthz and /readyz if `serve_operations`; the metrics port always does.
+    """
     accept = accepting.routes(batches, IngestTokens(services.subscriptions), max_payload_bytes=max_payload_bytes)
-    api = described(services)
+    api = described(services, with_operations=serve_operations)
     api.routes.extend(accept)
-    operational = ops.routes(health)
+    operational = [ops.liveness_route(health), *(ops.routes(health) if serve_operations else ())]
     api.routes.extend(operational)
     # Beside FastAPI's own, /openapi.json.
     described_by = [route for route in api.routes if getattr(route, "path", None) == OPENAPI_PATH]
@@ -57,8 +61,8 @@ def create(
     return traces.Traced(metered, templates, tracer) if tracer else metered
 
 
-def described(services: Backends | None = None) -> FastAPI:
-    """The resources' routes and the OpenAPI document; the document needs no services."""
+def described(services: Backends | None = None, *, with_operations: bool = False) -> FastAPI:
+    """Return the resources' routes and the OpenAPI document; the document needs no services."""
     api = FastAPI(
         title=openapi.TITLE,
         version=metrics.version(),
@@ -75,7 +79,8 @@ def described(services: Backends | None = None) -> FastAPI:
     for resource in (*of_subscriptions, events, deliveries, stats, tenants, api_keys, audit):
         api.include_router(resource.router)
     api.routes.extend(_docs_pages())
-    openapi.install(api, accepting_docs.PATHS, accepting.WebhookAccepted, accepting.EventAccepted)
+    paths = accepting_docs.PATHS | (accepting_docs.OPERATIONS if with_operations else {})
+    openapi.install(api, paths, accepting.WebhookAccepted, accepting.EventAccepted)
     return api
 
 

@@ -12,14 +12,14 @@ from services.gateway import app, problems
 from services.gateway.role_route import LEAST, RoleRoute
 
 METHODS = {"get", "put", "post", "delete", "patch"}
-OPERATIONAL = {"healthz", "readyz", "metrics"}
+OPERATIONAL = {"livez", "healthz", "readyz", "metrics"}
 # What takes no API key: those, and what has a proof of its own.
 OPEN = OPERATIONAL | {"ingest_webhook_with_token"}
 
 
 @pytest.fixture(scope="module")
 def document() -> dict[str, Any]:
-    return app.described().openapi()
+    return app.described(with_operations=True).openapi()
 
 
 @pytest.fixture(scope="module")
@@ -66,10 +66,16 @@ def test_the_operations_are_those_of_the_api(operations: dict[str, dict[str, Any
         "GET /api/v1/admin/api-keys list_api_keys",
         "DELETE /api/v1/admin/api-keys/{key_id} revoke_api_key",
         "GET /api/v1/admin/audit list_audit_entries",
+        "GET /livez livez",
         "GET /healthz healthz",
         "GET /readyz readyz",
         "GET /metrics metrics",
     }
+
+
+def test_outside_of_development_only_livez_is_described_of_the_operations_pages() -> None:
+    paths = app.described().openapi()["paths"]
+    assert {path for path in paths if not path.startswith("/api/")} == {"/livez"}
 
 
 def test_every_operation_is_described_with_a_tag_that_is(
