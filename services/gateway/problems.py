@@ -237,7 +237,8 @@ def _methods(request: Request) -> list[str]:
         scope = {"type": "http", "method": method, "path": request.scope["path"], "root_path": ""}
         return any(route.matches(scope)[0] is Match.FULL for route in routes)
 
-    return [method for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS") if takes(method)]
+    found = [method for method in ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS") if takes(method)]
+    return ["GET", "HEAD", *found[1:]] if found[:1] == ["GET"] else found
 
 
 async def _bug(_: Request, error: Exception) -> Response:

@@ -161,7 +161,7 @@ ODD: dict[str, tuple[bytes, Sequence[int | None]]] = {
     "a file with a surrogate": (request(b"GET /docs/assets/%ed%a0%80 HTTP/1.1"), [404]),
     "a file whose name is too long": (request(b"GET /docs/assets/" + b"a" * 5000 + b" HTTP/1.1"), [404]),
     "the folder of files": (request(b"GET /docs/assets/ HTTP/1.1"), [404]),
-    "a range beyond the end": (request(b"GET /docs/assets/favicon.png HTTP/1.1", b"Range: bytes=99999999-"), [416]),
+    "a range beyond the end": (request(b"GET /docs/assets/favicon.png HTTP/1.1", b"Range: bytes=99999999-"), [200]),
     "ranges of nonsense": (request(b"GET /docs/assets/favicon.png HTTP/1.1", b"Range: bytes=a-b,-,"), [200, 400, 416]),
     "a thousand ranges": (
         *(request(b"GET /docs/assets/favicon.png HTTP/1.1", b"Range: bytes=" + b"0-," * 1000), [200, 206, 400, 416]),

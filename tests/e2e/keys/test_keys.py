@@ -22,7 +22,7 @@ from tests.support.stack import ROOT, Stack
 from tests.support.waiting import wait_until
 
 GET_DELIVERY = "/webhook.v1.DeliveryService/GetDelivery"
-OPEN = ("/livez", "/healthz", "/readyz", "/metrics", "/docs", "/swagger/index.html", "/redoc", "/openapi.json")
+OPEN = ("/livez", "/healthz", "/readyz", "/metrics", "/docs", "/swagger", "/openapi.json", "/")
 ASSET = "/docs/assets/swagger-ui.css"
 
 

@@ -135,7 +135,7 @@ def test_every_operation_has_a_least_role_and_says_so_but_those_that_take_no_key
             assert operation["security"] == []
         else:
             assert operation["security"] == [{"bearerAuth": []}]
-            assert operation["description"].endswith(f"Takes a key of role `{LEAST[name]}`.")
+            assert operation["description"].endswith(f"Requires a key of role `{LEAST[name]}`.")
     assert document["components"]["securitySchemes"]["bearerAuth"]["scheme"] == "bearer"
 
 
@@ -201,3 +201,15 @@ def test_a_secret_is_in_no_answer_but_those_that_make_one(document: dict[str, An
 def test_a_key_is_in_the_answer_that_makes_it_alone(document: dict[str, Any]) -> None:
     schemas = document["components"]["schemas"]
     assert {name for name, schema in schemas.items() if "key" in schema.get("properties", {})} == {"CreatedApiKey"}
+
+
+def test_a_newcomer_finds_first_what_is_needed_first(document: dict[str, Any]) -> None:
+    tags = ["subscriptions", "webhooks", "events", "deliveries", "statistics", "admin", "operations"]
+    assert [tag["name"] for tag in document["tags"]] == tags
+
+
+def test_swagger_fills_in_no_parameter_that_belongs_to_one_request(operations: dict[str, dict[str, Any]]) -> None:
+    """It takes the `example` of a parameter for its value: one idempotency key for all who try."""
+    for name, operation in operations.items():
+        for parameter in operation.get("parameters", ()):
+            assert "example" not in parameter, (name, parameter["name"])
