@@ -115,8 +115,8 @@ class WellFormed:
             )
             await problems.response(error)(scope, receive, send)
             return
-        names = [name for name, _ in scope["headers"]]
-        if len(set(names)) != len(names) and (repeated := _repeated(names)):
+        headers = scope["headers"]
+        if len(dict(headers)) != len(headers) and (repeated := _repeated([name for name, _ in headers])):
             error = problems.RepeatedHeader.of(
                 *(errors.Violation(field=name, description="must not appear more than once") for name in repeated)
             )
