@@ -98,8 +98,8 @@ def problems(*statuses: int, described: dict[int, str] | None = None) -> dict[in
     }
     found["default"] = {
         "description": (
-            "Any other error: 405 for another method, 414 for a path and query over 8 KiB, 431 for over 100 headers or "
-            "64 KiB of them."
+            "Any other error: 400 for a header that must not be repeated and is, 405 for another method, 414 for a "
+            "path and query over 8 KiB, 431 for over 100 headers or 64 KiB of them."
         ),
         "content": {problem_documents.MEDIA_TYPE: {"schema": ref("Problem")}},
     }
