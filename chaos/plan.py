@@ -71,7 +71,7 @@ class Plan:
     def readiness_urls(self, name: str) -> list[str]:
         """What answers 200 when the process serves."""
         urls = [f"http://127.0.0.1:{self.metrics_ports[name]}/readyz"]
-        return [*urls, f"{self.base_url}/readyz"] if name == "gateway" else urls
+        return [*urls, f"{self.base_url}/livez"] if name == "gateway" else urls
 
     def command(self, name: str, *, database_url: str) -> Command:
         """How to run a process; `database_url` is that of Postgres itself."""

@@ -28,6 +28,10 @@ import grpc
 import redis.exceptions
 
 RETRY_AFTER_SECONDS = 1
+# An error lists so many fields at fault, and says how many more there are; a client's own names are cut.
+MAX_VIOLATIONS = 20
+MAX_NAME_LENGTH = 100
+MAX_DESCRIPTION_LENGTH = 500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +40,16 @@ class Violation:
 
     field: str
     description: str
+
+    def bounded(self) -> "Violation":
+        """Return the same, with what is too long cut."""
+        field, description = cut(self.field, MAX_NAME_LENGTH), cut(self.description, MAX_DESCRIPTION_LENGTH)
+        return Violation(field=field, description=description)
+
+
+def cut(text: str, length: int) -> str:
+    """Return a text of at most so many characters; one that was cut ends in an ellipsis."""
+    return text if len(text) <= length else text[: length - 1] + "…"
 
 
 class WebhookError(Exception):
@@ -59,13 +73,18 @@ class InvalidArgument(WebhookError):
     reason = "INVALID_ARGUMENT"
 
     @classmethod
-    def of(cls, *violations: Violation) -> "InvalidArgument":
-        """The error for these violations, with a message that names every field."""
-        return cls("; ".join(f"{v.field}: {v.description}" for v in violations), violations=violations)
+    def of(cls, *violations: Violation, more: int = 0) -> Self:
+        """Return the error for these violations and `more` that are not given; it lists the first 20 of them."""
+        listed = [violation.bounded() for violation in violations[:MAX_VIOLATIONS]]
+        more += len(violations) - len(listed)
+        texts = [f"{violation.field}: {violation.description}" for violation in listed]
+        if more:
+            texts.append(f"and {more} more")
+        return cls("; ".join(texts), violations=listed)
 
     @classmethod
-    def field(cls, field: str, description: str) -> "InvalidArgument":
-        """The error for a single field."""
+    def field(cls, field: str, description: str) -> Self:
+        """Return the error for a single field."""
         return cls.of(Violation(field=field, description=description))
 
 

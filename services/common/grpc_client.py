@@ -7,6 +7,7 @@ from typing import Any, TypeAlias, cast
 
 import grpc
 
+from services.common import request_ids
 from services.common.grpc_tls import Certificates, Material
 from services.common.tracing import spans, traceparent
 
@@ -30,7 +31,7 @@ _OPTIONS = (
 
 
 class _Carrying:
-    """A channel whose unary calls carry the service key, and the trace that they belong to.
+    """A channel whose unary calls carry the service key, and the request and the trace that they belong to.
 
     A client interceptor would make a task for each of them.
     """
@@ -46,7 +47,9 @@ class _Carrying:
         def carrying(request: Any, *, metadata: _Metadata = (), **options: Any) -> Any:
             span = spans.CURRENT.get()
             traced = () if span is None else ((traceparent.HEADER, span.traceparent),)
-            return call(request, metadata=(*metadata, *self._metadata, *traced), **options)
+            request_id = request_ids.CURRENT.get()
+            asked = () if request_id is None else ((request_ids.HEADER, request_id),)
+            return call(request, metadata=(*metadata, *self._metadata, *asked, *traced), **options)
 
         return carrying
 

@@ -1,6 +1,8 @@
 """WebhookError to gRPC status with google.rpc details, and back."""
 
-from collections.abc import Mapping
+import itertools
+import re
+from collections.abc import Mapping, Sequence
 
 import grpc
 from google.protobuf import any_pb2, duration_pb2
@@ -10,10 +12,19 @@ from services.common import errors
 
 DOMAIN = "webhook.v1"
 DETAILS_KEY = "grpc-status-details-bin"
+# A client refuses trailers over 8 KiB, and then says RESOURCE_EXHAUSTED in place of the error. The message is in them
+# twice, once with each byte that is not ASCII as three, and the details as base64.
+MAX_MESSAGE_BYTES = 900
+MAX_VIOLATIONS_BYTES = 2400
+
+_AND_MORE = re.compile(r"(?:; and [0-9]+ more)?\Z")
 
 
 def to_status(error: errors.WebhookError) -> status_pb2.Status:
-    """The google.rpc.Status of an error: ErrorInfo always, BadRequest and RetryInfo where they apply."""
+    """Return the google.rpc.Status of an error, bounded so that every client can read it.
+
+    It has ErrorInfo always, BadRequest and RetryInfo where they apply.
+    """
     details = [error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN)]
     packed = [_pack(details[0])]
     if error.violations:
@@ -22,7 +33,7 @@ def to_status(error: errors.WebhookError) -> status_pb2.Status:
                 error_details_pb2.BadRequest(
                     field_violations=[
                         error_details_pb2.BadRequest.FieldViolation(field=v.field, description=v.description)
-                        for v in error.violations
+                        for v in _fitting(error.violations)
                     ]
                 )
             )
@@ -30,7 +41,22 @@ def to_status(error: errors.WebhookError) -> status_pb2.Status:
     if error.retry_after_seconds is not None:
         delay = duration_pb2.Duration(seconds=error.retry_after_seconds)
         packed.append(_pack(error_details_pb2.RetryInfo(retry_delay=delay)))
-    return status_pb2.Status(code=error.code.value[0], message=error.message, details=packed)
+    return status_pb2.Status(code=error.code.value[0], message=_fitting_message(error.message), details=packed)
+
+
+def _fitting(violations: Sequence[errors.Violation]) -> list[errors.Violation]:
+    """Return the first violations that fit in a status; all but a client's own long names do."""
+    sizes = itertools.accumulate(len(v.field.encode()) + len(v.description.encode()) + 8 for v in violations)
+    return [v for v, size in zip(violations, sizes, strict=True) if size <= MAX_VIOLATIONS_BYTES]
+
+
+def _fitting_message(message: str) -> str:
+    """Return a message, cut before the count of what it leaves out if it is too long."""
+    encoded = message.encode()
+    if len(encoded) <= MAX_MESSAGE_BYTES:
+        return message
+    tail = _AND_MORE.search(message)[0]  # type: ignore[index]  # it matches at the end at least
+    return encoded[: MAX_MESSAGE_BYTES - len(tail) - len("…".encode())].decode(errors="ignore") + "…" + tail
 
 
 def _pack(
@@ -94,10 +120,7 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> errors.WebhookError:
         # Transport messages name addresses that do not concern the caller.
         message = "the service cannot be reached; try again"
     if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED and not _details(error):
-        # Said by gRPC itself: a message over its bound, or more calls at once than the server takes.
-        if "larger than max" not in message:
-            return errors.Overloaded("the service has too much to do; try again")
-        return errors.PayloadTooLarge.field("payload", "is larger than the service accepts")
+        return _exhausted(message)
     reason, violations = "", []
     for packed in _details(error):
         info, bad_request = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
@@ -108,6 +131,13 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> errors.WebhookError:
                 errors.Violation(field=v.field, description=v.description) for v in bad_request.field_violations
             ]
     return make(code, message, reason=reason, violations=tuple(violations))
+
+
+def _exhausted(message: str) -> errors.WebhookError:
+    """Return what gRPC itself says by RESOURCE_EXHAUSTED: a size over its bound, or more calls than a server takes."""
+    if "larger than max" in message or "metadata size exceeds" in message:
+        return errors.PayloadTooLarge.field("body", "is larger than the service accepts")
+    return errors.Overloaded("the service has too much to do; try again")
 
 
 def _details(error: grpc.aio.AioRpcError) -> list[any_pb2.Any]:

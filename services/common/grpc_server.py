@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from services.common import errors, grpc_errors, grpc_tls, metrics
+from services.common import errors, grpc_errors, grpc_tls, metrics, request_ids
 from services.common.auth import crossing, identity, roles
 from services.common.auth.authenticator import Authenticator, Metadata
 from services.common.auth.crossing import Enter
@@ -69,6 +69,8 @@ class _Interceptor(grpc.aio.ServerInterceptor):
         if handler.unary_unary is None:
             # Health and reflection stream. A stream of ours would pass by the check of who calls.
             return handler if method.startswith(roles.OPEN) else _refused_stream(method)
+        request_id = _metadatum(handler_call_details.invocation_metadata, request_ids.HEADER)
+        request_ids.CURRENT.set(request_ids.sane(request_id))
         try:
             caller = await self._authenticator.admit(method, handler_call_details.invocation_metadata)
         except Exception as error:  # noqa: BLE001 - raised again where errors become statuses
@@ -118,10 +120,14 @@ def _span(tracer: Tracer | None, method: str, caller: Identity, metadata: Metada
     """The span of a call, if it is traced. What the service asks itself belongs to whatever it asks it for."""
     if tracer is None or method.startswith(roles.OPEN):
         return None
-    found = next((str(value) for name, value in metadata if name == traceparent.HEADER), None)
+    found = _metadatum(metadata, traceparent.HEADER)
     name = method.removeprefix("/")
     begin = tracer.follow if caller.internal else tracer.enter
     return begin(name, Kind.SERVER, found, {"rpc.system.name": "grpc", "rpc.method": name})
+
+
+def _metadatum(metadata: Metadata, wanted: str) -> str | None:
+    return next((str(value) for name, value in metadata if name == wanted), None)
 
 
 def _answering(method: str, inner: Behaviour, span: Span | None = None) -> Behaviour:
@@ -150,7 +156,7 @@ def _answering(method: str, inner: Behaviour, span: Span | None = None) -> Behav
             refused = errors.classify(error) or _bug(method, error)
             code = grpc_errors.to_code_name(refused)
             status = grpc_errors.to_status(refused)
-            await context.abort(refused.code, refused.message, ((grpc_errors.DETAILS_KEY, status.SerializeToString()),))
+            await context.abort(refused.code, status.message, ((grpc_errors.DETAILS_KEY, status.SerializeToString()),))
         finally:
             metrics.RPC_IN_FLIGHT.dec()
             metrics.RPC_REQUESTS.labels(method, code).inc()

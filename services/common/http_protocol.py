@@ -4,11 +4,12 @@ A request that comes whole in one piece, as nearly all do, pays for three flags.
 """
 
 import asyncio
+import re
 from typing import Any, ClassVar
 
-from starlette.types import Receive, Scope, Send
-
+from services.common import request_ids
 from services.common.http_ordering import OrderedProtocol
+from services.common.http_problems import HttpProblem, bad_request
 
 # Connections of one server; those beyond are closed as they come.
 MAX_CONNECTIONS = 10_000
@@ -22,16 +23,21 @@ REQUEST_SECONDS = 40.0
 MAX_REQUEST_BYTES = 64 << 20
 MAX_UNFINISHED_BYTES = 256 << 20
 
-_TOO_LARGE = (
-    b'{"type":"about:blank","title":"Request Header Fields Too Large","status":431,'
-    b'"detail":"the headers must be at most %d, with %d bytes in all","reason":"HEADERS_TOO_LARGE"}'
-    % (MAX_HEADERS, MAX_HEAD_BYTES)
+_TOO_LARGE = HttpProblem(
+    status=431,
+    title="Request Header Fields Too Large",
+    detail=f"the headers must be at most {MAX_HEADERS}, with {MAX_HEAD_BYTES} bytes in all",
+    reason="HEADERS_TOO_LARGE",
 )
-_LATE = (
-    b'{"type":"about:blank","title":"Request Timeout","status":408,'
-    b'"detail":"the request did not arrive in time","reason":"REQUEST_TIMEOUT"}'
+_LATE = HttpProblem(
+    status=408, title="Request Timeout", detail="the request did not arrive in time", reason="REQUEST_TIMEOUT"
 )
-_ANSWER = b"HTTP/1.1 %b\r\ncontent-type: application/problem+json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b"
+_NO_HOST = bad_request("Host: is required by HTTP/1.1", reason="HOST_INVALID")
+_HOSTS = bad_request("Host: must not appear more than once", reason="HOST_INVALID")
+_NOT_A_HOST = bad_request("Host: must be a host name or an IP address, with an optional port", reason="HOST_INVALID")
+# RFC 3986, 3.2.2 and 3.2.3; empty where the target has no authority (RFC 9110, 7.2).
+_HOST = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=%:\[\]-]*")
+_REQUEST_ID = request_ids.HEADER.encode()
 
 
 class BoundedProtocol(OrderedProtocol):
@@ -81,9 +87,12 @@ class BoundedProtocol(OrderedProtocol):
         self._request_bytes = self._piece_bytes
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Takes a header down. Trailers are dropped: uvicorn would take them for headers, without any bound."""
+        """Take a header down, without the spaces and tabs around its value, which are no part of it (RFC 9110, 5.5).
+
+        Trailers are dropped: uvicorn would take them for headers, without any bound.
+        """
         if self._in_head:
-            super().on_header(name, value)
+            super().on_header(name, value.strip(b" \t"))
 
     def pause_writing(self) -> None:
         """The client does not read its answer; it has some time to begin to."""
@@ -96,18 +105,20 @@ class BoundedProtocol(OrderedProtocol):
         self._unread_no_more()
 
     def on_headers_complete(self) -> None:
-        """Its headers are there: it is served, or refused for their size."""
+        """Serve the request, or refuse it for its headers."""
         self._in_head = False
-        if len(self.headers) <= MAX_HEADERS and (
-            self._request_bytes <= MAX_HEAD_BYTES or self._head_bytes() <= MAX_HEAD_BYTES
-        ):
-            super().on_headers_complete()
-            return
-        served, self.app = self.app, _refuse_headers
+        names = [name for name, _ in self.headers]
+        request_id = self._find_request_id(names)
+        self.request_id = self.scope["request_id"] = request_id  # type: ignore[typeddict-unknown-key]
+        served, problem = self.app, self._find_problem(names)
+        if problem is not None:
+            self.app = problem
         try:
             super().on_headers_complete()
         finally:
             self.app = served
+        # Whatever answers, the server's own answers included.
+        self.cycle.default_headers = [*self.cycle.default_headers, (_REQUEST_ID, request_id.encode())]
 
     def on_message_complete(self) -> None:
         """The request is complete."""
@@ -115,6 +126,26 @@ class BoundedProtocol(OrderedProtocol):
         if self._timer is not None:
             self._rest()
         super().on_message_complete()
+
+    def _find_request_id(self, names: list[bytes]) -> str:
+        """Return the client's own id, if it sent one that is sane."""
+        if names.count(_REQUEST_ID) == 1:
+            sent = request_ids.sane(self.headers[names.index(_REQUEST_ID)][1])
+            if sent is not None:
+                return sent
+        return request_ids.new()
+
+    def _find_problem(self, names: list[bytes]) -> HttpProblem | None:
+        """Return why the request is refused for its headers, if it is."""
+        if len(names) > MAX_HEADERS or (self._request_bytes > MAX_HEAD_BYTES and self._head_bytes() > MAX_HEAD_BYTES):
+            return _TOO_LARGE
+        # RFC 9112, 3.2. HTTP/1.0 needs no Host.
+        hosts = names.count(b"host")
+        if hosts > 1:
+            return _HOSTS
+        if not hosts:
+            return None if self.parser.get_http_version() == "1.0" else _NO_HOST
+        return None if _HOST.fullmatch(self.headers[names.index(b"host")][1]) else _NOT_A_HOST
 
     def _head_bytes(self) -> int:
         return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
@@ -143,18 +174,18 @@ class BoundedProtocol(OrderedProtocol):
         self._counted_bytes += self._piece_bytes
         BoundedProtocol.unfinished_bytes += self._piece_bytes
         if self._in_head and self._request_bytes > MAX_HEAD_BYTES:
-            self._end(b"431 Request Header Fields Too Large", _TOO_LARGE)
+            self._end(_TOO_LARGE)
         elif self._request_bytes > MAX_REQUEST_BYTES or BoundedProtocol.unfinished_bytes > MAX_UNFINISHED_BYTES:
             self.transport.abort()
 
     def _expire(self) -> None:
         left = self._since + REQUEST_SECONDS - self.loop.time()
         if self._in_head or left <= 0:
-            self._end(b"408 Request Timeout", _LATE)
+            self._end(_LATE)
         else:
             self._timer = self.loop.call_later(left, self._expire)
 
-    def _end(self, status: bytes, problem: bytes) -> None:
+    def _end(self, problem: HttpProblem) -> None:
         """Closes the connection; with an answer, if a request has begun, has none yet, and it is its turn."""
         latest = self.cycle  # None at first, which uvicorn's types leave out
         if self._in_head and latest is not None and not latest.response_complete:  # type: ignore[redundant-expr]
@@ -163,15 +194,5 @@ class BoundedProtocol(OrderedProtocol):
             latest.keep_alive = False
             return
         if self._request_bytes and (self._in_head or not (latest.response_started or self.pipeline)):
-            self.transport.write(_ANSWER % (status, len(problem), problem))
+            self.transport.write(problem.raw(None if self._in_head else self.request_id))
         self.transport.close()
-
-
-async def _refuse_headers(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - an ASGI application
-    headers = [
-        (b"content-type", b"application/problem+json"),
-        (b"content-length", b"%d" % len(_TOO_LARGE)),
-        (b"connection", b"close"),
-    ]
-    await send({"type": "http.response.start", "status": 431, "headers": headers})
-    await send({"type": "http.response.body", "body": _TOO_LARGE})

@@ -5,6 +5,7 @@ import sys
 
 import structlog
 
+from services.common import request_ids
 from services.common.settings import Settings
 from services.common.tracing import spans
 
@@ -16,7 +17,7 @@ def configure(role: str, settings: Settings) -> None:
     """Routes structlog and the standard library's logging through one formatter."""
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
-        _add_trace,
+        add_context,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -52,8 +53,11 @@ def configure(role: str, settings: Settings) -> None:
     structlog.contextvars.bind_contextvars(role=role)
 
 
-def _add_trace(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """Says in which trace a line was written, and in which span of it."""
+def add_context(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Say for which request a line was written, and in which trace and span."""
+    request_id = request_ids.CURRENT.get()
+    if request_id is not None:
+        event["request_id"] = request_id
     span = spans.CURRENT.get()
     if span is not None:
         event["trace_id"], event["span_id"] = span.trace_id, span.span_id

@@ -1,4 +1,8 @@
-"""What an operator's machines ask of every process: /metrics, /healthz and /readyz."""
+"""What an operator's machines ask of every process: /metrics, /healthz and /readyz, which are for them alone.
+
+They tell of hosts, stores and traffic, so outside of development the metrics port alone serves them. /livez is for
+whoever can reach the API, such as a load balancer: it says whether the process works, and nothing else.
+"""
 
 import asyncio
 import json
@@ -12,6 +16,8 @@ from starlette.routing import Route
 
 Check = Callable[[], Awaitable[None]]
 CHECK_TIMEOUT_SECONDS = 1.0
+# What a cache has kept is no answer to how a process is now.
+NO_STORE = {"cache-control": "no-store"}
 
 
 class Health:
@@ -66,11 +72,11 @@ async def _failures(checks: dict[str, Check]) -> dict[str, str]:
 def _answer(failures: dict[str, str], degraded: dict[str, str] | None = None) -> Response:
     found = {"failures": failures, "degraded": degraded}
     body = {"status": "failing" if failures else "ok"} | {name: checks for name, checks in found.items() if checks}
-    return Response(json.dumps(body), 503 if failures else 200, media_type="application/json")
+    return Response(json.dumps(body), 503 if failures else 200, NO_STORE, "application/json")
 
 
 def routes(health: Health) -> list[Route]:
-    """The three routes, for a port of their own or beside others."""
+    """Return the three routes of the metrics port."""
 
     async def metrics(_: Request) -> Response:
         return Response(prometheus_client.generate_latest(), media_type=prometheus_client.CONTENT_TYPE_LATEST)
@@ -83,6 +89,17 @@ def routes(health: Health) -> list[Route]:
         return _answer(failures, degraded)
 
     return [Route("/metrics", metrics), Route("/healthz", healthz), Route("/readyz", readyz)]
+
+
+def liveness_route(health: Health) -> Route:
+    """Return the route of /livez, which needs no key and gives no reason."""
+
+    async def livez(_: Request) -> Response:
+        failures = await health.alive()
+        body = json.dumps({"status": "failing" if failures else "ok"})
+        return Response(body, 503 if failures else 200, NO_STORE, "application/json")
+
+    return Route("/livez", livez)
 
 
 def application(health: Health) -> Starlette:

@@ -20,6 +20,8 @@ START_TIMEOUT_SECONDS = 60.0
 STOP_TIMEOUT_SECONDS = 12.0
 POLL_SECONDS = 0.1
 PROBE_TIMEOUT_SECONDS = 1.5
+# Of the API, by which the demo knows the service.
+TITLE = "Webhook delivery service"
 # Of the caller's environment; its settings, and its .env, are not for a stack that lives for seconds.
 PASSED_ON = ("HOME", "PATH", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH")
 # The default of 5 s is right for production and long for somebody who watches. Said on the screen.
@@ -30,10 +32,10 @@ async def is_ours(base_url: str) -> bool:
     """Whether the gateway of this service answers there, and is alive."""
     try:
         async with httpx.AsyncClient(base_url=base_url, timeout=PROBE_TIMEOUT_SECONDS, trust_env=False) as http:
-            alive = await http.get("/healthz")
-            # Any server may have a /healthz; none but our gateway has this metric.
-            return alive.is_success and "webhook_http_in_flight " in (await http.get("/metrics")).text
-    except (httpx.HTTPError, UnicodeError):
+            # Any server may have a /livez; none but our gateway has this title.
+            alive, described = await http.get("/livez"), await http.get("/openapi.json")
+            return alive.is_success and described.is_success and described.json()["info"]["title"] == TITLE
+    except (httpx.HTTPError, ValueError, LookupError, TypeError):
         return False
 
 

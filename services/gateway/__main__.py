@@ -38,6 +38,7 @@ async def serve(process: lifecycle.Process, settings: GatewaySettings) -> AsyncI
             callers,
             process.health,
             max_payload_bytes=settings.max_payload_bytes,
+            serve_operations=settings.development,
             tracer=process.tracer,
         )
         grace_seconds = settings.shutdown_grace_seconds / 2

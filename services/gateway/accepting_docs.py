@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from services.gateway import accepting, openapi, schemas, subscription_secrets
+from services.gateway import accepting, openapi, schemas
 
 _EVENT_TYPE = {"type": "string", "pattern": "^[A-Za-z0-9._/:-]{1,128}$", "examples": ["order.created"]}
 _PAYLOAD = {"description": "Any JSON value. Its exact bytes are delivered: key order, spacing, spelling of numbers."}
@@ -74,7 +74,7 @@ def _responses(*statuses: int, accepted: dict[str, Any], described: dict[int, st
 _WEBHOOK: dict[str, Any] = {
     "tags": ["webhooks"],
     "operationId": "ingest_webhook",
-    "summary": "Take in a webhook for a subscription",
+    "summary": "Send a webhook to a subscription",
     "description": (
         'The body `{"payload": …}` delivers the exact bytes of the value as `application/json`, whatever the '
         "Content-Type. Any other body is the payload itself, delivered with its own Content-Type, so that GitHub's or "
@@ -96,7 +96,6 @@ _WEBHOOK: dict[str, Any] = {
             "required": True,
             "description": "Id of the subscription.",
             "schema": {"type": "string", "format": "uuid"},
-            "example": schemas.EXAMPLE_SUBSCRIPTION_ID,
         },
         {
             "name": "X-Event-Type",
@@ -158,7 +157,7 @@ _WEBHOOK: dict[str, Any] = {
 
 _WEBHOOK_WITH_TOKEN = _WEBHOOK | {
     "operationId": "ingest_webhook_with_token",
-    "summary": "Take in a webhook from a sender that cannot log in",
+    "summary": "Send a webhook with an ingest token",
     "description": (
         "As without the token. The token stands for the right to send to this one subscription; with a wrong one the "
         "answer is that of a subscription that is unknown."
@@ -171,7 +170,6 @@ _WEBHOOK_WITH_TOKEN = _WEBHOOK | {
             "required": True,
             "description": "The subscription's ingest token.",
             "schema": {"type": "string"},
-            "example": subscription_secrets.EXAMPLE_TOKEN,
         },
         *_WEBHOOK["parameters"][1:],
     ],
@@ -180,7 +178,7 @@ _WEBHOOK_WITH_TOKEN = _WEBHOOK | {
 _EVENT = {
     "tags": ["events"],
     "operationId": "publish_event",
-    "summary": "Take in an event for all who want it",
+    "summary": "Publish an event",
     "description": (
         "The payload is stored once, with a delivery for each subscription that asked for the type. "
         "Its exact bytes are delivered as `application/json`."
@@ -207,6 +205,7 @@ _EVENT = {
     ),
 }
 
+_LIVENESS = {"type": "object", "properties": {"status": {"enum": ["ok", "failing"]}}}
 _HEALTH = {
     "type": "object",
     "properties": {
@@ -243,6 +242,21 @@ PATHS: dict[str, dict[str, Any]] = {
     accepting.WEBHOOK_PATH: {"post": _WEBHOOK},
     accepting.TOKEN_PATH: {"post": _WEBHOOK_WITH_TOKEN},
     accepting.EVENTS_PATH: {"post": _EVENT},
+    "/livez": {
+        "get": {
+            "tags": ["operations"],
+            "operationId": "livez",
+            "summary": "Check liveness",
+            "description": "For load balancers. It gives no reasons.",
+            "responses": {
+                status: {"description": said, "content": {"application/json": {"schema": _LIVENESS}}}
+                for status, said in (("200", "Yes."), ("503", "No."))
+            },
+        }
+    },
+}
+# Of the metrics port; in development of this one, too.
+OPERATIONS: dict[str, dict[str, Any]] = {
     "/healthz": {"get": _probe("healthz", "Is it alive?", "503 means: restart it.")},
     "/readyz": {
         "get": _probe(

@@ -1,7 +1,6 @@
 """The gateway's ASGI application: the rooms, and the way to each."""
 
 from fastapi import FastAPI
-from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
 from services.common import metrics, ops
@@ -11,6 +10,7 @@ from services.gateway import (
     accepting_docs,
     api_keys,
     audit,
+    compression,
     deliveries,
     docs_pages,
     events,
@@ -39,30 +39,35 @@ def create(
     health: ops.Health,
     *,
     max_payload_bytes: int,
+    serve_operations: bool,
     tracer: Tracer | None = None,
 ) -> ASGIApp:
-    """The application; payloads may have up to `max_payload_bytes`."""
+    """Return the application; payloads may have up to `max_payload_bytes`.
+
+    It has /metrics, /healthz and /readyz if `serve_operations`; the metrics port always does.
+    """
     accept = accepting.routes(batches, IngestTokens(services.subscriptions), max_payload_bytes=max_payload_bytes)
-    api = described(services)
+    api = described(services, with_operations=serve_operations)
     api.routes.extend(accept)
-    operational = ops.routes(health)
+    operational = [ops.liveness_route(health), *(ops.routes(health) if serve_operations else ())]
     api.routes.extend(operational)
-    # Beside FastAPI's own, /openapi.json.
-    described_by = [route for route in api.routes if getattr(route, "path", None) == OPENAPI_PATH]
     by_token = [route for route in accept if route.path == accepting.TOKEN_PATH]
-    open_routes = [*operational, *described_by, *_docs_pages(), *by_token]
-    known = middleware.Authenticated(middleware.Shortcut(api, accept), callers, open_routes)
+    pages = docs_pages.routes(title=openapi.TITLE, openapi_path=OPENAPI_PATH, document=api.openapi)
+    api.routes.extend(pages)
+    open_routes = [*operational, *pages, *by_token]
+    rest = compression.Compressed(middleware.HeadAsGet(api))
+    known = middleware.Authenticated(middleware.Shortcut(rest, [*accept, *pages]), callers, open_routes)
     templates = middleware.Templates(api.routes)
-    metered = middleware.Metered(middleware.SlashTolerant(known), templates)
+    metered = middleware.Metered(middleware.WellFormed(known), templates)
     return traces.Traced(metered, templates, tracer) if tracer else metered
 
 
-def described(services: Backends | None = None) -> FastAPI:
-    """The resources' routes and the OpenAPI document; the document needs no services."""
+def described(services: Backends | None = None, *, with_operations: bool = False) -> FastAPI:
+    """Return the resources' routes and the OpenAPI document; the document needs no services."""
     api = FastAPI(
         title=openapi.TITLE,
         version=metrics.version(),
-        openapi_url=OPENAPI_PATH,
+        openapi_url=None,  # docs_pages.py serves it, made and compressed once
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
@@ -74,10 +79,6 @@ def described(services: Backends | None = None) -> FastAPI:
     of_subscriptions = (subscriptions, subscription_secrets, signature_schemes)
     for resource in (*of_subscriptions, events, deliveries, stats, tenants, api_keys, audit):
         api.include_router(resource.router)
-    api.routes.extend(_docs_pages())
-    openapi.install(api, accepting_docs.PATHS, accepting.WebhookAccepted, accepting.EventAccepted)
+    paths = accepting_docs.PATHS | (accepting_docs.OPERATIONS if with_operations else {})
+    openapi.install(api, paths, accepting.WebhookAccepted, accepting.EventAccepted)
     return api
-
-
-def _docs_pages() -> list[BaseRoute]:
-    return docs_pages.routes(title=openapi.TITLE, openapi_path=OPENAPI_PATH)

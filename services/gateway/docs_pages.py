@@ -1,42 +1,128 @@
-"""Swagger UI and ReDoc, from files of the package fastapi-offline: a browser needs no other server."""
+"""The pages for people: Swagger UI at /docs, and what leads to it. A browser needs no other server for them.
 
-from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
+The files are those of the package fastapi-offline. Swagger starts from a script of ours, so the Content-Security-Policy
+needs to allow no inline script.
+"""
+
+import html
+import json
+from collections.abc import Callable
+from importlib import resources
+from typing import Any
+
 from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import BaseRoute, Mount, Route
-from starlette.staticfiles import StaticFiles
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from services.gateway.static_content import FOREVER, NOSNIFF, StaticContent
 
 ASSETS_PATH = "/docs/assets"
-SWAGGER_PATHS = ("/docs", "/swagger/index.html")
+DOCS_PATH = "/docs"
+SWAGGER_PATHS = (DOCS_PATH, "/swagger", "/swagger/index.html")
 REDOC_PATH = "/redoc"
 
+_MEDIA_TYPES = {".js": "text/javascript", ".css": "text/css", ".png": "image/png"}
+# Swagger UI sets styles in attributes and has icons in data URLs.
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+PAGE_HEADERS = NOSNIFF | {
+    "content-security-policy": _POLICY,
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+}
 
-def routes(*, title: str, openapi_path: str) -> list[BaseRoute]:
-    """The pages and their files."""
-    swagger_page = get_swagger_ui_html(
-        openapi_url=openapi_path,
-        title=title,
-        swagger_js_url=f"{ASSETS_PATH}/swagger-ui-bundle.js",
-        swagger_css_url=f"{ASSETS_PATH}/swagger-ui.css",
-        swagger_favicon_url=f"{ASSETS_PATH}/favicon.png",
-        swagger_ui_parameters={"displayRequestDuration": True, "tryItOutEnabled": True},
-    )
-    redoc_page = get_redoc_html(
-        openapi_url=openapi_path,
-        title=title,
-        redoc_js_url=f"{ASSETS_PATH}/redoc.standalone.js",
-        redoc_favicon_url=f"{ASSETS_PATH}/favicon.png",
-        with_google_fonts=False,
-    )
+_PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>{title}</title>
+<link rel="stylesheet" href="{css}">
+<link rel="icon" href="{icon}">
+</head>
+<body>
+<div id="swagger-ui"></div>
+<noscript>This page needs JavaScript. The API is described in <a href="{openapi}">{openapi}</a>.</noscript>
+<script src="{bundle}"></script>
+<script src="{start}"></script>
+</body>
+</html>
+"""
+_START = """"use strict";
+const dark = window.matchMedia("(prefers-color-scheme: dark)");
+const follow = () => document.documentElement.classList.toggle("dark-mode", dark.matches);
+dark.addEventListener("change", follow);
+follow();
+SwaggerUIBundle(%s);
+"""
+_OPTIONS: dict[str, Any] = {
+    "dom_id": "#swagger-ui",
+    "deepLinking": True,
+    "defaultModelsExpandDepth": -1,
+    "displayRequestDuration": True,
+    "persistAuthorization": True,
+    "tryItOutEnabled": True,
+    "validatorUrl": None,
+}
 
-    async def swagger(_: Request) -> Response:
-        return swagger_page
+
+def routes(*, title: str, openapi_path: str, document: Callable[[], dict[str, Any]]) -> list[Route]:
+    """Return the routes of the pages, of their files, and of the OpenAPI document."""
+    described: list[StaticContent] = []
+
+    async def openapi(request: Request) -> Response:
+        if not described:  # made at the first request: it takes a tenth of a second
+            described.append(StaticContent(json.dumps(document()).encode(), "application/json"))
+        return described[0].response(request)
+
+    assets = {name: _asset(name) for name in ("swagger-ui-bundle.js", "swagger-ui.css", "favicon.png")}
+    start = _START % json.dumps({"url": openapi_path} | _OPTIONS)
+    assets["start.js"] = StaticContent(start.encode(), "text/javascript", cache_control=FOREVER)
+    # The address of each version of a file is its own.
+    versioned = {name: f"{ASSETS_PATH}/{name}?v={content.digest}" for name, content in assets.items()}
+    page = _PAGE.format(
+        title=html.escape(title),
+        openapi=openapi_path,
+        bundle=versioned["swagger-ui-bundle.js"],
+        css=versioned["swagger-ui.css"],
+        icon=versioned["favicon.png"],
+        start=versioned["start.js"],
+    )
+    swagger_page = StaticContent(page.encode(), "text/html", headers=PAGE_HEADERS)
+
+    async def swagger(request: Request) -> Response:
+        return swagger_page.response(request)
 
     async def redoc(_: Request) -> Response:
-        return redoc_page
+        return RedirectResponse(DOCS_PATH, headers=PAGE_HEADERS)
+
+    links = {"title": title, "docs": DOCS_PATH, "openapi": openapi_path, "health": "/livez"}
+
+    async def root(request: Request) -> Response:
+        headers = PAGE_HEADERS | {"vary": "Accept", "cache-control": "no-cache"}
+        if "text/html" in request.headers.get("accept", ""):
+            return RedirectResponse(DOCS_PATH, headers=headers)
+        return Response(json.dumps(links), headers=headers, media_type="application/json")
+
+    def serving(content: StaticContent) -> Callable[[Request], Any]:
+        async def serve(request: Request) -> Response:
+            return content.response(request)
+
+        return serve
 
     return [
+        Route("/", root),
         *(Route(path, swagger) for path in SWAGGER_PATHS),
         Route(REDOC_PATH, redoc),
-        Mount(ASSETS_PATH, StaticFiles(packages=[("fastapi_offline", "static")])),
+        Route(openapi_path, openapi),
+        *(Route(f"{ASSETS_PATH}/{name}", serving(content)) for name, content in assets.items()),
     ]
+
+
+def _asset(name: str) -> StaticContent:
+    body = (resources.files("fastapi_offline") / "static" / name).read_bytes()
+    media_type = _MEDIA_TYPES[name[name.rindex(".") :]]
+    return StaticContent(body, media_type, cache_control=FOREVER)

@@ -12,7 +12,7 @@ from typing import TypeVar
 import msgspec
 
 from services.common import errors
-from services.gateway import problems
+from services.gateway import problems, suggestions
 
 JSON = "application/json"
 _JSON_HEADER = JSON.encode()
@@ -107,7 +107,7 @@ def event(body: bytes, content_type: bytes | None) -> tuple[str, bytes]:
     try:
         decoded = _decode(_EVENT, body)
     except msgspec.ValidationError:
-        raise errors.InvalidArgument.of(*_event_violations(body)) from None
+        raise _not_an_event(body) from None
     check_event_type("event_type", decoded.event_type)
     type_first = _key(body) == "event_type"
     before, after = (_STRING_THEN_KEY, _END) if type_first else (_FIRST_KEY, _STRING_THEN_END)
@@ -188,16 +188,18 @@ def _key(body: bytes) -> str | None:
     return None if first is None else msgspec.json.decode(first[1], type=str)
 
 
-def _event_violations(body: bytes) -> list[errors.Violation]:
+def _not_an_event(body: bytes) -> errors.InvalidArgument:
     try:
         members = _decode(_MEMBERS, body)
     except msgspec.ValidationError:
-        return [errors.Violation(field="body", description='must be the object {"event_type", "payload"}')]
+        return errors.InvalidArgument.field("body", 'must be the object {"event_type", "payload"}')
     known = ("event_type", "payload")
+    unknown = [name for name in members if name not in known]
     found = [
-        *((name[:100], "is not known here") for name in members if name not in known),
+        *((name, suggestions.unknown(name, known)) for name in unknown[: errors.MAX_VIOLATIONS]),
         *((name, "is required") for name in known if name not in members),
     ]
     if not found:
         found = [("event_type", "must be a string")]
-    return [errors.Violation(field=name, description=description) for name, description in found]
+    violations = [errors.Violation(field=name, description=description) for name, description in found]
+    return errors.InvalidArgument.of(*violations, more=max(0, len(unknown) - errors.MAX_VIOLATIONS))

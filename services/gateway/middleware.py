@@ -1,4 +1,4 @@
-"""Plain ASGI middleware, outermost first: Traced (traces.py), Metered, SlashTolerant, Authenticated, Shortcut."""
+"""Plain ASGI middleware, outermost first: Traced (traces.py), Metered, WellFormed, Authenticated, Shortcut."""
 
 import functools
 import time
@@ -9,16 +9,28 @@ from prometheus_client import Counter, Histogram
 from starlette.routing import BaseRoute, Match, Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from services.common import errors
+from services.common import errors, request_ids
 from services.common.metrics import CALLERS_REFUSED
-from services.gateway import metrics, problems
+from services.gateway import metrics, problems, provider_headers
 from services.gateway.callers import Callers
+from services.gateway.rates import Bucket
 
 log = structlog.get_logger(__name__)
 
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 # RFC 9110, 4.1 recommends that servers take 8,000 bytes.
 MAX_TARGET_BYTES = 8192
+# Headers that this service reads and that have one value: which of two counts is not ours to guess. All others may
+# repeat (RFC 9110, 5.3). The server itself refuses a second Host or Content-Length.
+SINGLE_HEADERS = provider_headers.NAMES | {
+    b"authorization",
+    b"content-encoding",
+    b"content-type",
+    b"idempotency-key",
+    b"x-event-type",
+    b"x-hub-signature-256",
+    b"x-tenant",
+}
 
 
 class Templates:
@@ -52,6 +64,8 @@ class Metered:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves a request."""
+        # Each request has a task of its own, and with it a context of its own.
+        request_ids.CURRENT.set(scope.get("request_id"))
         started = time.perf_counter()
         status = 0
 
@@ -81,22 +95,39 @@ def _children(method: str, route: str, status: int) -> tuple[Counter, Histogram]
     return metrics.REQUESTS.labels(method, route, str(status or 499)), metrics.REQUEST_SECONDS.labels(route)
 
 
-class SlashTolerant:
-    """Serves every path with and without a trailing slash, without a redirect; bounds the target's length."""
+class WellFormed:
+    """Refuse requests with a target that is too long or a header twice; serve paths with and without a trailing slash.
+
+    The slash costs no redirect.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serves a request."""
+        """Serve a request."""
         path: str = scope["path"]
         if len(path) > 1 and path[-1] == "/":
             scope["path"] = path[:-1]
         if len(scope["raw_path"]) + len(scope["query_string"]) > MAX_TARGET_BYTES:
-            error = problems.TargetTooLong(f"path and query must be at most {MAX_TARGET_BYTES} bytes")
+            error: errors.WebhookError = problems.TargetTooLong(
+                f"path and query must be at most {MAX_TARGET_BYTES} bytes"
+            )
+            await problems.response(error)(scope, receive, send)
+            return
+        headers = scope["headers"]
+        if len(dict(headers)) != len(headers) and (repeated := _repeated([name for name, _ in headers])):
+            error = problems.RepeatedHeader.of(
+                *(errors.Violation(field=name, description="must not appear more than once") for name in repeated)
+            )
             await problems.response(error)(scope, receive, send)
             return
         await self._app(scope, receive, send)
+
+
+def _repeated(names: Sequence[bytes]) -> list[str]:
+    """Return the headers that must not repeat and do, spelled as usual."""
+    return [name.decode().title() for name in dict.fromkeys(names) if name in SINGLE_HEADERS and names.count(name) > 1]
 
 
 class Authenticated:
@@ -126,6 +157,7 @@ class Authenticated:
             if caller is None:
                 caller = await self._callers.find(header)
             if caller.bucket is not None:
+                send = _telling(caller.bucket, send)
                 caller.bucket.take()
         except errors.WebhookError as refused:
             if not isinstance(refused, errors.Unavailable):
@@ -134,6 +166,36 @@ class Authenticated:
             return
         scope["caller"] = caller
         await self._app(scope, receive, send)
+
+
+def _telling(bucket: Bucket, send: Send) -> Send:
+    """Return a `send` that adds to the answer what is left of a key's rate when the answer begins."""
+
+    async def tell(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message.get("headers", ()), *bucket.headers()]
+        await send(message)
+
+    return tell
+
+
+class HeadAsGet:
+    """Answer HEAD as GET, for routes that know GET alone. The server leaves the body out."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request."""
+        if scope["method"] != "HEAD":
+            await self._app(scope, receive, send)
+            return
+        asked = dict(scope, method="GET")
+        try:
+            await self._app(asked, receive, send)
+        finally:
+            # By these it is counted; see Templates.
+            scope.update({name: asked[name] for name in ("route", "endpoint") if name in asked})
 
 
 class Shortcut:

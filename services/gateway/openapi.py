@@ -15,25 +15,29 @@ from services.gateway.role_route import LEAST
 
 TITLE = "Webhook delivery service"
 DESCRIPTION = """
-Takes events in, stores them, and delivers them to subscribed URLs: signed, retried, and logged attempt by attempt.
+Stores events and delivers them to the URLs that subscribed to them: signed, retried, and logged attempt by attempt.
 
-* An event is accepted when it is stored: **202** is answered after the commit, and never before.
-* Every path works with and without a trailing slash. Unknown fields and query parameters are errors.
+1. Create a subscription with a `target_url`.
+2. Send a webhook to it, or publish an event to all subscriptions of its type. **202** means that it is stored.
+3. Look up the delivery: its status and every attempt.
+
+* Send an API key as `Authorization: Bearer whk_…` (the button *Authorize* does). A key belongs to a tenant: objects of
+  other tenants are **404**. If the key's role does not allow an operation, it is **403**.
 * Errors are problem documents ([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457)) that name each field at fault;
-  `reason` is stable and for machines. **429** and **503** carry `Retry-After`.
-* Send an API key: `Authorization: Bearer whk_…`. It acts in its own tenant, and what is another tenant's is **404**. A
-  key of role `admin` acts in another tenant by `X-Tenant: acme`, and lists those of all by `?tenant=*`. What the role
-  does not allow is **403**. Health, metrics and this page take no key.
-* Times are RFC 3339 in UTC; ids are UUIDv7, which sort by time.
+  `reason` is stable. Unknown fields are errors. Retry **429** and **503** after `Retry-After` seconds.
+* A key of role `admin` acts in another tenant by `X-Tenant: acme`, and lists those of all by `?tenant=*`.
+* Every answer has an `X-Request-Id`: your own if you send one. Keys with a rate also get `RateLimit` fields.
+* Times are RFC 3339 in UTC. Ids are UUIDv7, which sort by time.
 """
+# In the order in which a newcomer needs them.
 TAGS = [
-    {"name": "webhooks", "description": "Take in a webhook for one subscription."},
-    {"name": "events", "description": "Take in an event for everyone who subscribed to its type, and look it up."},
     {"name": "subscriptions", "description": "Where events go, and which."},
-    {"name": "deliveries", "description": "What became of an event on its way to a subscription."},
+    {"name": "webhooks", "description": "Send a webhook to one subscription."},
+    {"name": "events", "description": "Publish an event to all subscriptions of its type."},
+    {"name": "deliveries", "description": "The status and the attempts of each delivery."},
     {"name": "statistics", "description": "Counts and latencies of attempts."},
-    {"name": "admin", "description": "Tenants, API keys and the audit log, for keys of role `admin`."},
-    {"name": "operations", "description": "For the machines that run this."},
+    {"name": "admin", "description": "Tenants, API keys and the audit log. Requires role `admin`."},
+    {"name": "operations", "description": "Health and metrics. No key needed."},
 ]
 
 KEY_REUSED = "The `Idempotency-Key` was used with another request."
@@ -45,7 +49,6 @@ IDEMPOTENCY_KEY: dict[str, Any] = {
         "the same answer and makes nothing; one with another body is refused with 409. Keys hold for 24 hours."
     ),
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
-    "example": "order-42-created",
 }
 
 # What every request with a body can be answered with, besides what every request can.
@@ -116,8 +119,8 @@ def problems(*statuses: int, described: dict[int, str] | None = None) -> dict[in
     }
     found["default"] = {
         "description": (
-            "Any other error: 405 for another method, 414 for a path and query over 8 KiB, 431 for over 100 headers or "
-            "64 KiB of them."
+            "Any other error: 400 for a header that must not be repeated and is, 405 for another method, 414 for a "
+            "path and query over 8 KiB, 431 for over 100 headers or 64 KiB of them."
         ),
         "content": {problem_documents.MEDIA_TYPE: {"schema": ref("Problem")}},
     }
@@ -163,6 +166,7 @@ def _build(app: FastAPI, paths: dict[str, dict[str, Any]], structs: tuple[type[m
         servers=[{"url": "/", "description": "This server"}],
         license_info=None,
     )
+    # Of each tag, what the resources' modules have comes in their order, and before it what is plain ASGI.
     described = dict(paths)
     for path, operations in built["paths"].items():
         described[path] = described.get(path, {}) | operations
@@ -173,7 +177,9 @@ def _build(app: FastAPI, paths: dict[str, dict[str, Any]], structs: tuple[type[m
     _, schemas = msgspec.json.schema_components((Problem, *structs), ref_template=_SCHEMA_PREFIX + "{name}")
     components = built.setdefault("components", {})
     components.setdefault("schemas", {}).update(schemas)
-    components["securitySchemes"] = {_SCHEME: {"type": "http", "scheme": "bearer", "description": "An API key."}}
+    components["securitySchemes"] = {
+        _SCHEME: {"type": "http", "scheme": "bearer", "description": "An API key: `whk_…`"}
+    }
     return built
 
 
@@ -182,7 +188,7 @@ def _who_may(operation: dict[str, Any]) -> dict[str, Any]:
     role = LEAST.get(operation["operationId"])
     if role is None:
         return {"security": []}
-    described = f"{operation['description']}\n\nTakes a key of role `{role}`."
+    described = f"{operation['description']}\n\nRequires a key of role `{role}`."
     found = {"security": [{_SCHEME: []}], "description": described}
     if operation["operationId"] not in _OF_NO_TENANT:
         found["parameters"] = [*operation.get("parameters", ()), _TENANT]

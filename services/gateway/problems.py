@@ -1,9 +1,11 @@
 """Every error as an RFC 9457 problem document: one table, and one handler for each way an error arrives.
 
     {"type": "about:blank", "title": "Unprocessable Content", "status": 422, "detail": "target_url: is required",
-     "reason": "INVALID_ARGUMENT", "errors": [{"field": "target_url", "message": "is required"}]}
+     "reason": "INVALID_ARGUMENT", "errors": [{"field": "target_url", "message": "is required"}],
+     "request_id": "5acbd1f8d7cd832170ac28e2e7f8b0b6"}
 
-`reason` is stable and for machines; `errors` names each field at fault as the caller wrote it.
+`reason` is stable and for machines; `errors` names each field at fault as the caller wrote it; `request_id` is that of
+the answer's X-Request-Id and of the log lines about the request.
 """
 
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -18,8 +20,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Match
 
-from services.common import errors, ids
-from services.gateway import refusals
+from services.common import errors, ids, request_ids
+from services.gateway import refusals, suggestions
 
 log = structlog.get_logger(__name__)
 
@@ -54,6 +56,12 @@ class RateLimited(errors.Overloaded):
         self.retry_after_seconds = retry_after_seconds
 
 
+class RepeatedHeader(errors.InvalidArgument):
+    """A header that has one value appears more than once."""
+
+    reason = "HEADER_REPEATED"
+
+
 class TargetTooLong(errors.InvalidArgument):
     """The path and the query are too long together."""
 
@@ -63,6 +71,7 @@ class TargetTooLong(errors.InvalidArgument):
 # The table. An error has the status of the first of its classes that stands here.
 STATUS: dict[type[Exception], int] = {
     Malformed: 400,
+    RepeatedHeader: 400,
     UnsupportedMediaType: 415,
     RequestTimeout: 408,
     TargetTooLong: 414,
@@ -121,6 +130,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     instance: str | None = None
     reason: str | None = None
     errors: tuple[FieldError, ...] = ()
+    request_id: str | None = None
 
 
 def status_of(error: errors.WebhookError) -> int:
@@ -173,6 +183,7 @@ def _document(
         instance=instance,
         reason=reason,
         errors=tuple(FieldError(violation.field, violation.description) for violation in violations),
+        request_id=request_ids.CURRENT.get(),
     )
 
 
@@ -188,19 +199,25 @@ async def _rpc_error(_: Request, error: grpc.aio.AioRpcError) -> Response:
     return response(refusals.of(error))
 
 
-async def _invalid_request(_: Request, error: RequestValidationError) -> Response:
-    return response(errors.InvalidArgument.of(*(_violation(found) for found in error.errors())))
+async def _invalid_request(request: Request, error: RequestValidationError) -> Response:
+    found = error.errors()
+    listed = [_violation(request, wrong) for wrong in found[: errors.MAX_VIOLATIONS]]
+    return response(errors.InvalidArgument.of(*listed, more=len(found) - len(listed)))
 
 
-_MESSAGES = {"missing": "is required", "extra_forbidden": "is not known here"}
-
-
-def _violation(found: Mapping[str, Any]) -> errors.Violation:
+def _violation(request: Request, found: Mapping[str, Any]) -> errors.Violation:
     place, *path = found["loc"]
-    if found["type"] == "value_error":
-        message = str(found["ctx"]["error"])
-    else:
-        message = _MESSAGES.get(found["type"]) or found["msg"][:1].lower() + found["msg"][1:]
+    match found["type"]:
+        case "value_error":
+            message = str(found["ctx"]["error"])
+        case "missing":
+            message = "is required"
+        case "extra_forbidden":
+            message = suggestions.unknown(
+                str(path[-1]), suggestions.fields_at(request.scope["route"], place, path[:-1])
+            )
+        case _:
+            message = found["msg"][:1].lower() + found["msg"][1:]
     return errors.Violation(field=".".join(str(part) for part in path) or place, description=message)
 
 
@@ -222,7 +239,8 @@ def _methods(request: Request) -> list[str]:
         scope = {"type": "http", "method": method, "path": request.scope["path"], "root_path": ""}
         return any(route.matches(scope)[0] is Match.FULL for route in routes)
 
-    return [method for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS") if takes(method)]
+    found = [method for method in ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS") if takes(method)]
+    return ["GET", "HEAD", *found[1:]] if found[:1] == ["GET"] else found
 
 
 async def _bug(_: Request, error: Exception) -> Response:

@@ -7,7 +7,7 @@ from protos.webhook.v1 import ingest_pb2
 # Ingest refuses what is longer than this where it is looked at; everywhere else it does no harm.
 MAX_LENGTH = 1024
 
-_NAMES = frozenset(
+NAMES = frozenset(
     {
         *(b"x-github-event", b"x-github-delivery"),
         b"stripe-signature",
@@ -21,13 +21,13 @@ _NAMES = frozenset(
 
 def are_in(headers: Mapping[bytes, bytes]) -> bool:
     """Whether a request has any of them, its headers by name."""
-    return not _NAMES.isdisjoint(headers)
+    return not NAMES.isdisjoint(headers)
 
 
 def of(headers: Iterable[tuple[bytes, bytes]]) -> list[ingest_pb2.ProviderHeader]:
-    """Those of a request, repeated ones too; what is too long is cut to be longer still than ingest takes."""
+    """Return those of a request; what is too long is cut to be longer still than ingest takes."""
     return [
         ingest_pb2.ProviderHeader(name=name.decode(), value=value[: MAX_LENGTH + 1].decode("latin-1"))
         for name, value in headers
-        if name in _NAMES
+        if name in NAMES
     ]

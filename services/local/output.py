@@ -37,7 +37,7 @@ Webhook service is ready.
   REST       {url}
   Swagger    {url}/docs
   gRPC       {grpc}
-  Metrics    {url}/metrics
+  Metrics    {plan.metrics_url}
   Logs       {plan.logs}
   All ports  {plan.ports_path}
 

@@ -49,6 +49,11 @@ class Plan:
         return f"http://{address(self.reach, self.gateway_port)}"
 
     @property
+    def metrics_url(self) -> str:
+        """Where the gateway's metrics are; other processes have ports of their own."""
+        return f"http://{address(self.reach, self.metrics_ports['gateway'])}/metrics"
+
+    @property
     def ports_path(self) -> Path:
         """The file that tells other programs where everything is."""
         return self.data_dir / "ports.json"
@@ -61,7 +66,7 @@ class Plan:
     def readiness_urls(self, role: str) -> list[str]:
         """What has to answer 200 before the role counts as started."""
         urls = [f"http://{address(self.reach, self.metrics_ports[role])}/readyz"]
-        return [*urls, f"{self.gateway_url}/readyz"] if role == "gateway" else urls
+        return [*urls, f"{self.gateway_url}/livez"] if role == "gateway" else urls
 
     def command(self, role: str, settings: LocalSettings, *, database_url: str, redis_url: str) -> Command:
         """How to run a role."""

@@ -161,16 +161,16 @@ ODD: dict[str, tuple[bytes, Sequence[int | None]]] = {
     "a file with a surrogate": (request(b"GET /docs/assets/%ed%a0%80 HTTP/1.1"), [404]),
     "a file whose name is too long": (request(b"GET /docs/assets/" + b"a" * 5000 + b" HTTP/1.1"), [404]),
     "the folder of files": (request(b"GET /docs/assets/ HTTP/1.1"), [404]),
-    "a range beyond the end": (request(b"GET /docs/assets/favicon.png HTTP/1.1", b"Range: bytes=99999999-"), [416]),
+    "a range beyond the end": (request(b"GET /docs/assets/favicon.png HTTP/1.1", b"Range: bytes=99999999-"), [200]),
     "ranges of nonsense": (request(b"GET /docs/assets/favicon.png HTTP/1.1", b"Range: bytes=a-b,-,"), [200, 400, 416]),
     "a thousand ranges": (
         *(request(b"GET /docs/assets/favicon.png HTTP/1.1", b"Range: bytes=" + b"0-," * 1000), [200, 206, 400, 416]),
     ),
     "a date of nonsense": (request(b"GET /docs/assets/favicon.png HTTP/1.1", b"If-Modified-Since: \xff"), [200]),
     # Headers.
-    "no host": (request(GET, host=b""), [200, 400]),
-    "two hosts": (request(GET, b"Host: other"), [200, 400]),
-    "a host that is none": (request(GET, host=b"Host: a b/c?d\r\n"), [200, 400]),
+    "no host": (request(GET, host=b""), [400]),
+    "two hosts": (request(GET, b"Host: other"), [400]),
+    "a host that is none": (request(GET, host=b"Host: a b/c?d\r\n"), [400]),
     "a host with NUL": (request(GET, host=b"Host: \x00\r\n"), [400]),
     "a header of a megabyte": (request(GET, b"X: " + b"a" * (1 << 20)), [200, 400, 431]),
     "a name of a megabyte": (request(GET, b"a" * (1 << 20) + b": x"), [200, 400, 431]),
@@ -181,7 +181,7 @@ ODD: dict[str, tuple[bytes, Sequence[int | None]]] = {
     "a type that is no type": (request(POST, b"Content-Type: \xff", LENGTH, body=b"hello"), [422]),
     "types by the thousand": (request(POST, b"Content-Type: " + b"a/b, " * 1000, LENGTH, body=b"hello"), [422]),
     "an event type of no ASCII": (request(POST, b"X-Event-Type: \xff", LENGTH, body=b"hello"), [422]),
-    "an event type twice": (request(POST, b"X-Event-Type: a", b"X-Event-Type: b c", LENGTH, body=b"hello"), [404, 422]),
+    "an event type twice": (request(POST, b"X-Event-Type: a", b"X-Event-Type: b c", LENGTH, body=b"hello"), [400]),
     "a signature of no ASCII": (request(POST, b"X-Hub-Signature-256: \xff", LENGTH, body=b"hello"), [404]),
     "a signature of a megabyte": (
         *(request(POST, b"X-Hub-Signature-256: " + b"a" * (1 << 20), LENGTH, body=b"hello"), [400, 404, 413, 431]),
@@ -190,7 +190,7 @@ ODD: dict[str, tuple[bytes, Sequence[int | None]]] = {
         *(request(POST, b"Stripe-Signature: \xff", b"webhook-id: \x80", LENGTH, body=b"hello"), [404]),
     ),
     "a provider's signature 90 times": (
-        *(request(POST, *[b"X-Slack-Signature: v0=" + b"a" * 500] * 90, LENGTH, body=b"hello"), [404]),
+        *(request(POST, *[b"X-Slack-Signature: v0=" + b"a" * 500] * 90, LENGTH, body=b"hello"), [400]),
     ),
     "a key of no ASCII": (request(POST, b"Idempotency-Key: \xff", LENGTH, body=b"hello"), [422]),
     "a key that is too long": (request(POST, b"Idempotency-Key: " + b"a" * 256, LENGTH, body=b"hello"), [422]),

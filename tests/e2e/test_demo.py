@@ -97,7 +97,7 @@ def test_a_service_that_may_not_deliver_here_ends_it_with_one_line(short_folder:
 
 
 def test_something_else_on_the_port_is_left_alone(short_folder: Path, stack: Stack) -> None:
-    # The worker's metrics port answers /healthz and /metrics, and is no gateway.
+    # The worker's metrics port answers HTTP, and is not a gateway.
     folder = short_folder / "demo-other"
     output, _ = _said(_launch(folder, stack.ports["metrics"]["worker"]), status=0)
     assert "started for this demo alone" in output

@@ -22,7 +22,7 @@ from tests.support.stack import ROOT, Stack
 from tests.support.waiting import wait_until
 
 GET_DELIVERY = "/webhook.v1.DeliveryService/GetDelivery"
-OPEN = ("/healthz", "/readyz", "/metrics", "/docs", "/swagger/index.html", "/redoc", "/openapi.json")
+OPEN = ("/livez", "/healthz", "/readyz", "/metrics", "/docs", "/swagger", "/openapi.json", "/")
 ASSET = "/docs/assets/swagger-ui.css"
 
 
@@ -190,6 +190,10 @@ async def test_a_key_that_asks_too_often_is_429_and_no_other_is(http: httpx.Asyn
     assert 5 <= 30 - len(refused) <= 5 + 5 * seconds
     for answer in refused:
         assert (answer.json()["reason"], answer.headers["retry-after"]) == ("RATE_LIMITED", "1")
+    for answer in answers[:30]:
+        assert answer.headers["ratelimit-policy"] == '"key";q=5;w=1'
+        assert answer.headers["ratelimit"] in {f'"key";r={left};t=1' for left in range(5)}
+    assert not {"ratelimit", "ratelimit-policy"}.intersection(answers[30].headers)
     assert {answer.status_code for answer in answers[30:]} == {200}
 
     async def again() -> bool:

@@ -18,8 +18,10 @@ MAX_PAYLOAD_BYTES = 10_000
 
 
 @contextlib.asynccontextmanager
-async def gateway(services_port: int, health: ops.Health | None = None) -> AsyncIterator[str]:
-    """Serves a gateway before services on that port; yields its URL."""
+async def gateway(
+    services_port: int, health: ops.Health | None = None, *, serve_operations: bool = True
+) -> AsyncIterator[str]:
+    """Serve a gateway before services on that port, as in development or not, and yield its URL."""
     settings = GatewaySettings(port=0, max_payload_bytes=MAX_PAYLOAD_BYTES)
     health = health or ops.Health()
     async with grpc_client.channel(f"127.0.0.1:{services_port}") as channel:
@@ -30,7 +32,14 @@ async def gateway(services_port: int, health: ops.Health | None = None) -> Async
         listener = http_server.bind("127.0.0.1", 0)
         port = listener.getsockname()[1]
         callers = Callers(backends.access, settings)
-        application = app.create(backends, batches, callers, health, max_payload_bytes=MAX_PAYLOAD_BYTES)
+        application = app.create(
+            backends,
+            batches,
+            callers,
+            health,
+            max_payload_bytes=MAX_PAYLOAD_BYTES,
+            serve_operations=serve_operations,
+        )
         async with http_server.serving(application, listener, name="gateway", grace_seconds=2):
             yield f"http://127.0.0.1:{port}"
         await batches.drained()

@@ -18,7 +18,7 @@ from protos.webhook.v1 import (
     subscriptions_pb2,
     subscriptions_pb2_grpc,
 )
-from services.common import errors, grpc_server, ids
+from services.common import errors, grpc_server, ids, request_ids
 from services.common.auth import keys
 from services.common.auth.authenticator import Authenticator
 from services.common.auth.identity import Identity
@@ -88,6 +88,8 @@ class Services(
         self.batch_sizes: list[int] = []
         self.result: Callable[[ingest_pb2.IngestItem], ingest_pb2.IngestResult] = accept
         self.requests: list[Any] = []
+        # That each request said it belongs to.
+        self.request_ids: list[str | None] = []
         # Raised by the next calls, one each; then calls work.
         self.failures: list[Exception] = []
         # Raised by every call.
@@ -100,6 +102,7 @@ class Services(
 
     async def _called(self, request: object) -> None:
         self.requests.append(request)
+        self.request_ids.append(request_ids.CURRENT.get())
         if self.delay_seconds:
             await asyncio.sleep(self.delay_seconds)
         if self.failures:

@@ -121,6 +121,25 @@ async def test_readiness_needs_ingest_and_tells_of_the_others(needed: bool) -> N
         assert (await client.get("/healthz")).status_code == 200
 
 
+async def test_livez_says_that_the_process_works_without_saying_why_not() -> None:
+    health = ops.Health()
+    services = Services()
+    running = gateway(services.port, health, serve_operations=False)
+    async with services.serving(), running as url, httpx.AsyncClient(base_url=url) as client:
+
+        async def dead() -> None:
+            raise RuntimeError("s3cret died")
+
+        health.add_readiness("postgres", dead)
+        answer = await client.get("/livez")
+        assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+        health.add_liveness("background_tasks", dead)
+        answer = await client.get("/livez/")
+        assert (answer.status_code, answer.json()) == (503, {"status": "failing"})
+        assert answer.headers["cache-control"] == "no-store"
+        assert (await client.get("/healthz")).status_code == 404
+
+
 async def test_a_storm_of_probes_is_answered_from_one_check(client: httpx.AsyncClient) -> None:
     def checks() -> float:
         labels = {"method": "/grpc.health.v1.Health/Check", "code": "OK"}

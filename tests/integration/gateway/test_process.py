@@ -1,6 +1,7 @@
 """The gateway as a process."""
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -67,3 +68,27 @@ async def test_a_request_in_flight_is_answered_before_the_process_ends(free_port
         output, _ = await asyncio.wait_for(process.communicate(), 10)
     assert process.returncode == 0, output.decode()
     assert b"Traceback" not in output
+
+
+async def test_outside_of_development_the_public_port_says_that_it_lives_and_nothing_else(free_port: int) -> None:
+    services = Services()
+    async with services.serving(), httpx.AsyncClient(base_url=f"http://127.0.0.1:{free_port}") as client:
+        process = await start(
+            PORT=free_port, ENV="production", AUTH_REQUIRED="false", INGEST_ADDR=f"127.0.0.1:{services.port}"
+        )
+        try:
+            assert process.stdout is not None
+            async with asyncio.timeout(20):
+                while (line := json.loads(await process.stdout.readline()))["event"] != "started":
+                    pass
+            answer = await client.get("/livez")
+            assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+            described = (await client.get("/openapi.json")).json()["paths"]
+            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{line['metrics_port']}") as metrics_port:
+                for path in ("/metrics", "/readyz", "/healthz"):
+                    assert (await client.get(path)).status_code == 404
+                    assert path not in described
+                    assert (await metrics_port.get(path)).status_code == 200
+        finally:
+            process.terminate()
+            await process.wait()

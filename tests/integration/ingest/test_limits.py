@@ -52,6 +52,22 @@ async def test_a_field_of_a_subscription_has_a_bound(
     assert await ingest.count("subscriptions") == 1
 
 
+@pytest.mark.parametrize(
+    "many",
+    [
+        {"event_types": ["a b" * 1000] * 100},
+        {"event_types": ["a b"] * 10_000},
+        {"headers": Headers(values={f"{number} {'☃' * 100}": "v" for number in range(10_000)})},
+    ],
+    ids=["event types", "too many event types", "headers"],
+)
+async def test_a_request_with_very_many_faults_is_told_of_some(ingest: Ingest, many: dict[str, Any]) -> None:
+    error = await refused(ingest.create(**many))
+    assert type(error) is errors.InvalidArgument  # and not the subclass for what is too large
+    assert 1 <= len(error.violations) <= errors.MAX_VIOLATIONS
+    assert await ingest.count("subscriptions") == 0
+
+
 async def test_a_batch_has_a_bound_of_items(ingest: Ingest) -> None:
     made = await ingest.create()
     assert len(await ingest.batch(*[ingest.item(made.id)] * 1000)) == 1000

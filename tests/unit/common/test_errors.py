@@ -56,3 +56,19 @@ def test_an_error_of_several_fields_names_each() -> None:
     )
     assert error.message == "a: must be one; b.0: must be two"
     assert [violation.field for violation in error.violations] == ["a", "b.0"]
+
+
+def test_an_error_lists_twenty_fields_and_counts_the_others() -> None:
+    violations = [errors.Violation(field=f"f{number}", description="is not known here") for number in range(10_000)]
+    error = errors.InvalidArgument.of(*violations)
+    assert [violation.field for violation in error.violations] == [f"f{number}" for number in range(20)]
+    assert error.message.endswith("f19: is not known here; and 9980 more")
+    assert "more" not in errors.InvalidArgument.of(*violations[:20]).message
+    assert errors.InvalidArgument.of(*violations[:20], more=7).message.endswith("; and 7 more")
+
+
+def test_names_and_descriptions_in_an_error_are_cut() -> None:
+    (violation,) = errors.InvalidArgument.field("x" * 1_000_000, "y" * 1_000_000).violations
+    assert violation == errors.Violation(field="x" * 99 + "…", description="y" * 499 + "…")
+    (kept,) = errors.InvalidArgument.field("x" * 100, "y" * 500).violations
+    assert kept == errors.Violation(field="x" * 100, description="y" * 500)

@@ -149,6 +149,28 @@ async def test_details_are_the_standard_messages(server: Server) -> None:
     assert [violation.field for violation in bad_request.field_violations] == ["target_url", "event_types.3"]
 
 
+@pytest.mark.parametrize("letter", ["x", "ä", "☃", "😀"])
+@pytest.mark.parametrize("description", ["is not known here", "ist hier unbekannt ☃ " * 1000])
+async def test_an_error_with_very_many_fields_reaches_its_caller(server: Server, letter: str, description: str) -> None:
+    """Not as RESOURCE_EXHAUSTED: a client takes no trailers of more than 8 KiB."""
+    wrong = [errors.Violation(field=f"{number}{letter * 10_000}", description=description) for number in range(10_000)]
+    server.raising(errors.InvalidArgument.of(*wrong))
+    for _ in range(20):  # above its soft bound, a client refuses some
+        refused = await _refused(server)
+        back = grpc_errors.from_rpc_error(refused)
+        assert type(back) is errors.InvalidArgument
+        assert back.violations[0].field.startswith(f"0{letter}")
+        assert back.message.startswith(f"0{letter}")
+        assert back.message.endswith("; and 9980 more")
+
+
+async def test_metadata_over_the_servers_bound_are_not_overload(server: Server) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await server.call(b"", timeout=5, metadata=(("x-much", "y" * 100_000),))
+    assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert isinstance(grpc_errors.from_rpc_error(raised.value), errors.PayloadTooLarge)
+
+
 async def test_what_can_be_retried_says_when(server: Server) -> None:
     server.raising(errors.Overloaded("too many"))
     retry = error_details_pb2.RetryInfo()
@@ -230,7 +252,7 @@ async def test_calls_are_counted_by_the_code_of_their_answer(
     else:
         server.raising(error)
         await _refused(server)
-    assert _counted(code) == before + 1
+    await wait_until(lambda: _counted(code) == before + 1, what="the call to be counted")
 
 
 async def test_a_call_that_its_caller_cancelled_is_not_counted_as_ok(server: Server) -> None:

@@ -12,14 +12,14 @@ from services.gateway import app, problems
 from services.gateway.role_route import LEAST, RoleRoute
 
 METHODS = {"get", "put", "post", "delete", "patch"}
-OPERATIONAL = {"healthz", "readyz", "metrics"}
+OPERATIONAL = {"livez", "healthz", "readyz", "metrics"}
 # What takes no API key: those, and what has a proof of its own.
 OPEN = OPERATIONAL | {"ingest_webhook_with_token"}
 
 
 @pytest.fixture(scope="module")
 def document() -> dict[str, Any]:
-    return app.described().openapi()
+    return app.described(with_operations=True).openapi()
 
 
 @pytest.fixture(scope="module")
@@ -67,10 +67,16 @@ def test_the_operations_are_those_of_the_api(operations: dict[str, dict[str, Any
         "GET /api/v1/admin/api-keys list_api_keys",
         "DELETE /api/v1/admin/api-keys/{key_id} revoke_api_key",
         "GET /api/v1/admin/audit list_audit_entries",
+        "GET /livez livez",
         "GET /healthz healthz",
         "GET /readyz readyz",
         "GET /metrics metrics",
     }
+
+
+def test_outside_of_development_only_livez_is_described_of_the_operations_pages() -> None:
+    paths = app.described().openapi()["paths"]
+    assert {path for path in paths if not path.startswith("/api/")} == {"/livez"}
 
 
 def test_every_operation_is_described_with_a_tag_that_is(
@@ -132,7 +138,7 @@ def test_every_operation_has_a_least_role_and_says_so_but_those_that_take_no_key
             assert operation["security"] == []
         else:
             assert operation["security"] == [{"bearerAuth": []}]
-            assert operation["description"].endswith(f"Takes a key of role `{LEAST[name]}`.")
+            assert operation["description"].endswith(f"Requires a key of role `{LEAST[name]}`.")
     assert document["components"]["securitySchemes"]["bearerAuth"]["scheme"] == "bearer"
 
 
@@ -198,3 +204,15 @@ def test_a_secret_is_in_no_answer_but_those_that_make_one(document: dict[str, An
 def test_a_key_is_in_the_answer_that_makes_it_alone(document: dict[str, Any]) -> None:
     schemas = document["components"]["schemas"]
     assert {name for name, schema in schemas.items() if "key" in schema.get("properties", {})} == {"CreatedApiKey"}
+
+
+def test_a_newcomer_finds_first_what_is_needed_first(document: dict[str, Any]) -> None:
+    tags = ["subscriptions", "webhooks", "events", "deliveries", "statistics", "admin", "operations"]
+    assert [tag["name"] for tag in document["tags"]] == tags
+
+
+def test_swagger_fills_in_no_parameter_that_belongs_to_one_request(operations: dict[str, dict[str, Any]]) -> None:
+    """It takes the `example` of a parameter for its value: one idempotency key for all who try."""
+    for name, operation in operations.items():
+        for parameter in operation.get("parameters", ()):
+            assert "example" not in parameter, (name, parameter["name"])

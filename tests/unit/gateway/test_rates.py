@@ -60,3 +60,27 @@ def test_a_rate_next_to_nothing_asks_for_an_hour_at_most() -> None:
     with pytest.raises(problems.RateLimited) as refused:
         bucket.take()
     assert refused.value.retry_after_seconds == 3600
+
+
+@pytest.mark.parametrize(
+    ("per_second", "seconds", "policy", "left"),
+    [
+        (10, 0.0, "q=10;w=1", "r=7;t=1"),
+        (2.5, 1.0, "q=2;w=1", "r=1;t=1"),
+        (1, 0.0, "q=1;w=1", "r=0;t=1"),
+        (0.1, 4.0, "q=1;w=10", "r=0;t=6"),
+        (5e-324, 0.0, "q=1;w=1000000000", "r=0;t=1000000000"),
+    ],
+)
+def test_the_fields_say_what_is_left_and_when_the_bucket_is_full(
+    clock: Clock, per_second: float, seconds: float, policy: str, left: str
+) -> None:
+    """After three tries, the last one so many seconds after the others."""
+    bucket = Bucket(per_second)
+    taken(bucket, 2)
+    clock.now += seconds
+    taken(bucket, 1)
+    assert dict(bucket.headers()) == {
+        b"ratelimit-policy": f'"key";{policy}'.encode(),
+        b"ratelimit": f'"key";{left}'.encode(),
+    }
