@@ -10,7 +10,7 @@ from pathlib import Path
 
 import redis
 
-from services.embedded import EmbeddedPostgres, EmbeddedValkey, Guard
+from services.embedded import EmbeddedPostgres, EmbeddedValkey, Guard, wheel
 from services.embedded.valkey import DATABASES
 from services.local.migrations import migrate
 
@@ -29,7 +29,7 @@ class Stores:
     def database(self) -> Iterator[str]:
         """A fresh migrated database, dropped with the context; its DSN."""
         name = f"test_{next(self._numbers)}"
-        self.postgres.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+        self.postgres.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} OWNER {wheel.OWNER}")
         try:
             yield self.postgres.url(name)
         finally:

@@ -20,7 +20,7 @@ template:
       - name: migrate
         image: {{ include "webhook-service.ownImage" $root }}
         imagePullPolicy: {{ $root.Values.image.pullPolicy }}
-        command: [python, scripts/schema.py, migrate]
+        args: [migrate]
         env:
           {{- include "webhook-service.postgresEnv" (dict "root" $root "direct" true) | trim | nindent 10 }}
         resources:

@@ -1,0 +1,48 @@
+"""Runs a role that does one thing and ends."""
+
+import asyncio
+import contextlib
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from services.schema.errors import MigrationError
+
+# For Postgres to hear that a statement is cancelled; the connection is then cut, which rolls it back as well.
+STOP_SECONDS = 2.0
+# Of a shell, for a process that a signal ended.
+STOPPED = 128
+
+
+def run(work: Callable[[], Awaitable[object]]) -> None:
+    """Run the work to its end, or until SIGTERM or SIGINT, and exit: 1 and one line for a MigrationError."""
+    try:
+        stopped_by = asyncio.run(_until_stopped(work))
+    except MigrationError as error:
+        sys.exit(str(error))
+    sys.exit(STOPPED + stopped_by if stopped_by else 0)
+
+
+async def _until_stopped(work: Callable[[], Awaitable[object]]) -> int:
+    """Return the signal that stopped the work, 0 when it came to its end."""
+    stop: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, _stop, stop, number)
+    task = asyncio.ensure_future(work())
+    waited: set[asyncio.Future[Any]] = {task, stop}
+    await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+    if task.done():
+        await task
+        return 0
+    task.cancel()
+    await asyncio.wait({task}, timeout=STOP_SECONDS)
+    with contextlib.suppress(OSError):
+        sys.stdout.write("stopped; what was not committed is rolled back\n")
+        sys.stdout.flush()
+    return stop.result()
+
+
+def _stop(stop: "asyncio.Future[int]", number: int) -> None:
+    if not stop.done():
+        stop.set_result(number)
