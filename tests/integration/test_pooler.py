@@ -13,7 +13,6 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from scripts import schema
 from services.analytics import metrics, retention, rollup
 from services.analytics.settings import AnalyticsSettings
 from services.analytics.store import StatsStore, partitions
@@ -21,6 +20,8 @@ from services.common import errors, ids, postgres
 from services.common.lifecycle import Process
 from services.common.settings import PostgresSettings
 from services.ingest import reencryption
+from services.schema import waiting
+from services.schema.wait import wait
 from tests.integration.analytics.conftest import Rows, today
 from tests.integration.delivery.world import World
 from tests.integration.ingest.conftest import serving
@@ -233,7 +234,7 @@ async def test_a_detach_that_others_hold_up_ends_in_time_and_is_finished_later(
 
 async def test_a_pod_that_waits_for_the_schema_finds_it(place: Place) -> None:
     async with asyncio.timeout(10):
-        await schema.wait(place.settings())
+        await wait(place.settings(), waiting.Say(waiting.to_stdout))
 
 
 async def test_secrets_are_encrypted_anew(place: Place, redis_url: str, rows: Rows) -> None:

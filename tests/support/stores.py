@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import redis
 
@@ -34,6 +35,30 @@ class Stores:
             yield self.postgres.url(name)
         finally:
             self.postgres.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+    @contextlib.contextmanager
+    def empty_database(self) -> Iterator[str]:
+        """A database without a schema, dropped with the context; its owner's DSN."""
+        name = f"test_{next(self._numbers)}"
+        self.postgres.ensure_database(name)
+        try:
+            yield self.postgres.url(name)
+        finally:
+            self.postgres.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+    @contextlib.contextmanager
+    def role(self, database_url: str, *settings: str) -> Iterator[str]:
+        """A role that owns nothing, with these defaults of its own; the DSN as which it logs in to the database."""
+        name = f"role_{next(self._numbers)}"
+        database = urlsplit(database_url).path.lstrip("/")
+        self.postgres.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'secret'")
+        for setting in settings:
+            self.postgres.execute(f"ALTER ROLE {name} SET {setting}")
+        try:
+            yield self.postgres.url(database, user=name)
+        finally:
+            self.postgres.execute(f"DROP OWNED BY {name}", database=database)
+            self.postgres.execute(f"DROP ROLE {name}")
 
     def redis_url(self) -> str:
         """An empty logical database: its URL. Channels of pub/sub are shared by all of them."""

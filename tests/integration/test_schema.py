@@ -1,0 +1,229 @@
+"""The roles migrate and wait, as the chart's Job and init containers run them, over a real Postgres."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import asyncpg
+import pytest
+
+from services.common.settings import PostgresSettings
+from services.embedded import EmbeddedPostgres
+from services.schema import files, waiting
+from services.schema.errors import MigrationError
+from services.schema.migrate import migrate
+from services.schema.wait import wait
+from tests.support.stack import ROOT
+from tests.support.stores import Stores
+from tests.support.waiting import wait_until
+
+LOCK = "SELECT pg_advisory_xact_lock(hashtext('webhook:migrations'))"
+STOPPED_WITHIN_SECONDS = 5.0
+
+
+@pytest.fixture
+def empty(stores: Stores) -> Iterator[str]:
+    """The DSN of a database without a schema."""
+    with stores.empty_database() as url:
+        yield url
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A copy of the migrations."""
+    return Path(shutil.copytree(files.FOLDER, tmp_path / "migrations"))
+
+
+def start(role: str, url: str, **environment: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "services", role],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "DATABASE_URL": url, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def first_line(process: "subprocess.Popen[str]") -> str:
+    assert process.stdout is not None
+    return process.stdout.readline()
+
+
+def stop(process: "subprocess.Popen[str]") -> tuple[int, str]:
+    began = time.monotonic()
+    process.terminate()
+    output, _ = process.communicate(timeout=30)
+    assert time.monotonic() - began < STOPPED_WITHIN_SECONDS
+    return process.returncode, output
+
+
+async def migrated(url: str, folder: Path = files.FOLDER) -> list[str]:
+    """Migrate, and return the lines that were said."""
+    lines: list[str] = []
+    await migrate(PostgresSettings(database_url=url), waiting.Say(lines.append), folder=folder)
+    return lines
+
+
+async def value(url: str, query: str) -> object:
+    connection = await asyncpg.connect(url)
+    try:
+        return await connection.fetchval(query)
+    finally:
+        await connection.close()
+
+
+def test_pods_wait_until_one_of_many_jobs_has_migrated(empty: str) -> None:
+    pod = start("wait", empty)
+    assert "waiting for the schema: at nothing" in first_line(pod)
+    jobs = [start("migrate", empty) for _ in range(3)]
+    outputs = [job.communicate(timeout=60)[0] for job in jobs]
+    assert [job.returncode for job in jobs] == [0, 0, 0], outputs
+    assert sum(output.count("applied 2") for output in outputs) == len(files.read())
+    assert pod.wait(timeout=60) == 0
+    pod.communicate()
+
+
+async def test_a_schema_from_the_future_is_good_enough_and_said(database: str) -> None:
+    await value(database, "INSERT INTO schema_migrations VALUES ('99991231000000', 'later.sql', '') RETURNING 1")
+    (line,) = await migrated(database)
+    assert "99991231000000, newer than these files" in line
+    await wait(PostgresSettings(database_url=database), waiting.Say(lambda _: None))
+
+
+@pytest.mark.parametrize("role", ["wait", "migrate"])
+def test_an_unreachable_postgres_is_waited_for_and_a_stop_obeyed_at_once(role: str, tmp_path: Path) -> None:
+    process = start(role, f"postgresql://webhook@/webhook?host={tmp_path}&port=1")
+    assert "waiting for Postgres" in first_line(process)
+    status, output = stop(process)
+    assert (status, "Traceback" in output) == (128 + signal.SIGTERM, False)
+
+
+async def test_a_migration_in_the_middle_of_a_statement_stops_at_once(empty: str) -> None:
+    other = await asyncpg.connect(empty)
+    try:
+        async with other.transaction():
+            await other.execute(LOCK)
+            process = start("migrate", empty)
+            waits = "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted)"
+
+            async def is_waiting() -> bool:
+                found: bool = await other.fetchval(waits)
+                return found
+
+            await wait_until(is_waiting, 30, what="the migration to wait for its turn")
+            status, output = stop(process)
+            assert (status, "Traceback" in output) == (128 + signal.SIGTERM, False)
+            assert not await is_waiting()
+    finally:
+        await other.close()
+    assert await value(empty, "SELECT to_regclass('tenants') IS NULL")
+
+
+async def test_a_file_that_fails_is_named_with_line_sqlstate_and_reason(empty: str, folder: Path) -> None:
+    (folder / "29990101000000_broken.sql").write_text("CREATE TABLE half ();\n\nSELECT 1 FROM nowhere;\n")
+    with pytest.raises(MigrationError) as raised:
+        await migrated(empty, folder)
+    assert str(raised.value) == (
+        '29990101000000_broken.sql, line 3, failed: relation "nowhere" does not exist (SQLSTATE 42P01)'
+    )
+    assert await value(empty, "SELECT to_regclass('half') IS NULL")
+    assert await value(empty, "SELECT max(version) FROM schema_migrations") == files.read()[-1].version
+
+
+async def test_a_database_that_another_text_made_is_refused(database: str, folder: Path) -> None:
+    first = files.read()[0]
+    (folder / first.name).write_text(first.sql + "-- changed\n")
+    with pytest.raises(
+        MigrationError, match=f"made by another text of {first.name}.* use an empty database .*DATA_DIR"
+    ):
+        await migrated(database, folder)
+    # What was applied is still what it was.
+    assert await migrated(database) == [f"schema is at {files.read()[-1].version}: 0 migrations applied"]
+
+
+async def test_a_database_that_dbmate_made_is_refused(empty: str) -> None:
+    await value(empty, "CREATE TABLE schema_migrations (version varchar(128) PRIMARY KEY)")
+    for refused in (migrated(empty), wait(PostgresSettings(database_url=empty), waiting.Say(lambda _: None))):
+        with pytest.raises(MigrationError, match=r"schema_migrations of another program.* use an empty database"):
+            await refused
+
+
+@pytest.mark.parametrize(
+    ("user", "database", "parameters", "what"),
+    [
+        ("nobody", None, "", 'role "nobody" does not exist (SQLSTATE 28000)'),
+        (None, "nowhere", "", 'database "nowhere" does not exist (SQLSTATE 3D000)'),
+        (None, None, "&options=-c%20no_such_setting%3D1", "no_such_setting"),
+    ],
+)
+async def test_a_mistake_is_not_waited_for_without_end(
+    stores: Stores,
+    empty: str,
+    user: str | None,
+    database: str | None,
+    parameters: str,
+    what: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(waiting, "MISTAKE_SECONDS", 0.1)
+    monkeypatch.setattr(waiting, "DATABASE_SECONDS", 0.1)
+    name = database or urlsplit(empty).path.lstrip("/")
+    url = stores.postgres.url(name, user=user) if user else stores.postgres.url(name)
+    for run in (migrate, wait):
+        lines: list[str] = []
+        with pytest.raises(MigrationError) as raised:
+            await run(PostgresSettings(database_url=url + parameters), waiting.Say(lines.append))
+        assert what in str(raised.value)
+        assert "waiting for Postgres" in lines[0]
+
+
+def test_a_wrong_password_ends_with_one_line(postgres_url: str) -> None:
+    process = start("migrate", postgres_url.replace("//webhook:", "//webhook:not-"))
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert output.splitlines()[-1] == (
+        'Postgres cannot be used, for 5 s now: password authentication failed for user "webhook" (SQLSTATE 28P01)'
+    )
+
+
+@pytest.fixture
+def postgres_url(stores: Stores, empty: str) -> str:
+    """The owner's DSN by TCP."""
+    return stores.postgres.tcp_url(urlsplit(empty).path.lstrip("/"))
+
+
+async def test_a_database_that_is_made_meanwhile_is_waited_for(stores: Stores) -> None:
+    postgres: EmbeddedPostgres = stores.postgres
+    process = start("migrate", postgres.url("made_late"))
+    try:
+        assert 'database "made_late" does not exist' in first_line(process)
+        postgres.ensure_database("made_late")
+        assert process.wait(60) == 0
+    finally:
+        process.communicate()
+        postgres.execute("DROP DATABASE made_late WITH (FORCE)")
+
+
+def test_a_parameter_that_is_not_supported_is_named_at_once() -> None:
+    process = start("migrate", "postgresql://u:p@localhost/d?channel_binding=require")
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == 2
+    (line,) = output.splitlines()
+    assert line.startswith("DATABASE_URL: parameter channel_binding must be disable or prefer, got 'require'")
+
+
+def test_the_files_are_numbered_and_go_one_way(folder: Path) -> None:
+    assert files.read(folder)[0].version == "20261124000001"
+    (folder / "20261124000001_again.sql").write_text("SELECT 1;\n")
+    with pytest.raises(MigrationError, match="more than one migration of version 20261124000001"):
+        files.read(folder)
+    (folder / "20261124000001_again.sql").rename(folder / "20991124000001_back.sql").write_text("-- migrate:down\n")
+    with pytest.raises(MigrationError, match="would be run"):
+        files.read(folder)
