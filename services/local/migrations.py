@@ -22,6 +22,7 @@ def migrate(
     folder: Path = files.FOLDER,
     cancelled: Callable[[], bool] = lambda: False,
     say: Callable[[str], None] = lambda _: None,
+    runtime_user: str = "",
 ) -> int:
     """Apply what is missing to an existing database, and return how many files that were. Raises MigrationError.
 
@@ -29,13 +30,16 @@ def migrate(
     a running loop.
     """
     with ThreadPoolExecutor(1, thread_name_prefix="migrations") as thread:
-        return thread.submit(asyncio.run, _migrate(database_url, folder, cancelled, say)).result()
+        return thread.submit(asyncio.run, _migrate(database_url, folder, cancelled, say, runtime_user)).result()
 
 
-async def _migrate(url: str, folder: Path, cancelled: Callable[[], bool], say: Callable[[str], None]) -> int:
+async def _migrate(
+    url: str, folder: Path, cancelled: Callable[[], bool], say: Callable[[str], None], runtime_user: str
+) -> int:
     settings = PostgresSettings(database_url=url)
     quiet = waiting.Say(lambda line: say(line) if line.startswith("waiting") else None)
-    task = asyncio.ensure_future(migrate_schema(settings, quiet, folder=folder, wait_seconds=WAIT_SECONDS))
+    work = migrate_schema(settings, quiet, folder=folder, wait_seconds=WAIT_SECONDS, runtime_user=runtime_user)
+    task = asyncio.ensure_future(work)
     while not task.done():
         if cancelled():
             task.cancel()

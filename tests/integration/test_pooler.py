@@ -120,6 +120,22 @@ async def test_a_transaction_stays_on_its_server(pool: postgres.Pool) -> None:
         assert len(servers) == 1
 
 
+async def test_what_the_database_has_by_default_changes_nothing_that_can_be_pinned(
+    stores: Stores, place: Place, pool: postgres.Pool
+) -> None:
+    name = urlsplit(place.direct).path.lstrip("/")
+    for setting in (
+        "default_transaction_isolation = 'serializable'",
+        "timezone = 'Asia/Tokyo'",
+        "datestyle = 'German'",
+    ):
+        stores.postgres.execute(f"ALTER DATABASE {name} SET {setting}")
+    async with pool.acquire() as connection, connection.transaction():
+        assert await connection.fetchval("SHOW transaction_isolation") == "read committed"
+        assert await connection.fetchval("SHOW TimeZone") == "UTC"
+        assert await connection.fetchval("SHOW DateStyle") == "ISO, MDY"
+
+
 async def test_a_failed_statement_leaves_its_connection_usable(pool: postgres.Pool) -> None:
     async with pool.acquire() as connection:
         for _ in range(20):

@@ -20,7 +20,7 @@ from services.schema.errors import MigrationError
 from services.schema.migrate import migrate
 from services.schema.wait import wait
 from tests.support.stack import ROOT
-from tests.support.stores import Stores
+from tests.support.stores import Stores, as_runtime
 from tests.support.waiting import wait_until
 
 LOCK = "SELECT pg_advisory_xact_lock(hashtext('webhook:migrations'))"
@@ -227,3 +227,76 @@ def test_the_files_are_numbered_and_go_one_way(folder: Path) -> None:
     (folder / "20261124000001_again.sql").rename(folder / "20991124000001_back.sql").write_text("-- migrate:down\n")
     with pytest.raises(MigrationError, match="would be run"):
         files.read(folder)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE audit_entries SET action = 'none'",
+        "DELETE FROM audit_entries",
+        "TRUNCATE audit_entries",
+        "SELECT delete_old_audit_entries('0 s', 1000000)",
+        "ALTER TABLE audit_entries DISABLE TRIGGER ALL",
+        "DROP TRIGGER audit_entries_append_only ON audit_entries",
+        "CREATE OR REPLACE FUNCTION refuse_audit_change() RETURNS trigger LANGUAGE sql AS 'SELECT NULL'",
+        "SET session_replication_role = 'replica'",
+        "SET ROLE webhook",
+        "DELETE FROM schema_migrations",
+        "DROP TABLE webhook_events",
+        "CREATE TABLE mine ()",
+        "SELECT create_partitions(current_date + 100, current_date + 100)",
+    ],
+)
+async def test_the_runtime_role_changes_neither_schema_nor_audit_log(database: str, statement: str) -> None:
+    entry = "('01234567-0000-7000-8000-000000000000', now(), 'default', 'system', 'a.b', 'a', 'b')"
+    connection = await asyncpg.connect(as_runtime(database))
+    try:
+        await connection.execute(
+            "INSERT INTO audit_entries (id, created_at, tenant_id, actor, action, resource_type, resource_id)"
+            f" VALUES {entry}"
+        )
+        # Whatever it says of itself.
+        await connection.execute("SET webhook.audit_retention = 'on'")
+        with pytest.raises((asyncpg.InsufficientPrivilegeError, asyncpg.InvalidFunctionDefinitionError)):
+            await connection.execute(statement)
+        assert await connection.fetchval("SELECT count(*) FROM audit_entries") == 1
+    finally:
+        await connection.close()
+
+
+async def test_the_runtime_role_cannot_lead_the_owner_to_tables_of_its_own(database: str) -> None:
+    """What runs with the owner's rights looks at temporary tables last."""
+    connection = await asyncpg.connect(as_runtime(database))
+    try:
+        await connection.execute("CREATE TEMPORARY TABLE webhook_events (id uuid DEFAULT gen_random_uuid())")
+        await connection.fetchval("SELECT create_current_partitions()")
+        owner = "SELECT array_agg(DISTINCT relowner::regrole::text) FROM pg_class WHERE relname ~ '^webhook_events_2'"
+        assert await connection.fetchval(owner) == ["webhook"]
+    finally:
+        await connection.close()
+
+
+@pytest.mark.parametrize(
+    ("user", "why"),
+    [("nobody", "there is no role 'nobody'"), ("webhook", "'webhook' has the rights of the schema's owner")],
+)
+async def test_a_runtime_role_that_is_none_is_refused(database: str, user: str, why: str) -> None:
+    with pytest.raises(MigrationError, match=f"POSTGRES_RUNTIME_USER: {why}"):
+        await migrate(PostgresSettings(database_url=database), waiting.Say(lambda _: None), runtime_user=user)
+
+
+async def test_audit_entries_are_deleted_when_they_are_old_and_in_no_other_way(database: str) -> None:
+    connection = await asyncpg.connect(database)
+    try:
+        await connection.execute(
+            "INSERT INTO audit_entries (id, created_at, tenant_id, actor, action, resource_type, resource_id)"
+            " SELECT gen_random_uuid(), now() - make_interval(days => n), 'default', 'system', 'a.b', 'a', 'b'"
+            " FROM generate_series(1, 3) AS n"
+        )
+        async with connection.transaction():
+            assert await connection.fetchval("SELECT delete_old_audit_entries('36 h', 100)") == 2
+            # The permission ends with the function, not with the transaction.
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await connection.execute("DELETE FROM audit_entries")
+    finally:
+        await connection.close()

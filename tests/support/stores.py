@@ -16,6 +16,7 @@ from services.embedded.valkey import DATABASES
 from services.local.migrations import migrate
 
 TEMPLATE = "migrated"
+RUNTIME_USER = "webhook_runtime"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +69,19 @@ class Stores:
         return url
 
 
+def make_database(postgres: EmbeddedPostgres, name: str) -> None:
+    """Make a migrated database, which a role without the owner's rights may use as well."""
+    postgres.ensure_database(name)
+    if postgres.execute("SELECT 1 FROM pg_roles WHERE rolname = :'name'", name=RUNTIME_USER) == "":
+        postgres.execute('CREATE ROLE :"name" LOGIN', name=RUNTIME_USER)
+    migrate(postgres.url(name), runtime_user=RUNTIME_USER)
+
+
+def as_runtime(database_url: str) -> str:
+    """Return the URL as which services log in that change no schema: all but analytics."""
+    return database_url.replace(f"//{wheel.OWNER}@", f"//{RUNTIME_USER}@", 1)
+
+
 @contextlib.contextmanager
 def running() -> Iterator[Stores]:
     """Stores in a temporary folder, gone with the context; killed tests leave none (see services.embedded.guard)."""
@@ -80,8 +94,7 @@ def running() -> Iterator[Stores]:
             EmbeddedPostgres(folder / "postgres", guard=guard, settings={"fsync": "off"}) as postgres,
             EmbeddedValkey(folder / "valkey", guard=guard) as valkey,
         ):
-            postgres.ensure_database(TEMPLATE)
-            migrate(postgres.url(TEMPLATE))
+            make_database(postgres, TEMPLATE)
             yield Stores(postgres=postgres, valkey=valkey)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
