@@ -4,7 +4,11 @@ import asyncpg
 
 
 class MigrationError(Exception):
-    """The schema cannot be brought up to date, or Postgres not be used; the message is one line for the user."""
+    """The schema cannot be brought up to date; the message is one line for the user, and another try ends the same."""
+
+
+class PostgresUnusable(MigrationError):
+    """Postgres cannot be used, which another try may find changed."""
 
 
 def reason(error: BaseException) -> str:

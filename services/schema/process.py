@@ -1,4 +1,12 @@
-"""Runs a role that does one thing and ends."""
+"""Runs a role that does one thing and ends.
+
+    exit status
+    0      it is done
+    1      Postgres cannot be used; another try may find that changed
+    2      a setting is wrong
+    3      the migration failed, and would again
+    143    stopped by SIGTERM
+"""
 
 import asyncio
 import contextlib
@@ -7,20 +15,22 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from services.schema.errors import MigrationError
+from services.schema.errors import MigrationError, PostgresUnusable
 
 # For Postgres to hear that a statement is cancelled; the connection is then cut, which rolls it back as well.
 STOP_SECONDS = 2.0
-# Of a shell, for a process that a signal ended.
+UNUSABLE, FAILED = 1, 3
+# And the number of the signal, as in a shell.
 STOPPED = 128
 
 
 def run(work: Callable[[], Awaitable[object]]) -> None:
-    """Run the work to its end, or until SIGTERM or SIGINT, and exit: 1 and one line for a MigrationError."""
+    """Run the work to its end, or until SIGTERM or SIGINT, and exit with its status; one line says why."""
     try:
         stopped_by = asyncio.run(_until_stopped(work))
     except MigrationError as error:
-        sys.exit(str(error))
+        sys.stderr.write(f"{error}\n")
+        sys.exit(UNUSABLE if isinstance(error, PostgresUnusable) else FAILED)
     sys.exit(STOPPED + stopped_by if stopped_by else 0)
 
 

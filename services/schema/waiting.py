@@ -16,7 +16,7 @@ import asyncpg
 
 from services.common import errors, postgres
 from services.common.settings import PostgresSettings
-from services.schema.errors import MigrationError, reason
+from services.schema.errors import PostgresUnusable, reason
 
 CONNECT_TIMEOUT_SECONDS = 5.0
 POLL_SECONDS = 1.0
@@ -62,13 +62,13 @@ class Patience:
         self._bound = None
 
     async def wait(self, error: Exception, *, bound_seconds: float | None = None) -> None:
-        """Say what is wrong and wait a little. MigrationError when it has lasted too long; raises what is a bug."""
+        """Say what is wrong and wait a little. PostgresUnusable when it has lasted too long; raises what is a bug."""
         bound = self._bound_of(error) if bound_seconds is None else bound_seconds
         now = time.monotonic()
         if bound != self._bound:
             self._bound, self._since = bound, now
         if now - self._since >= bound:
-            raise MigrationError(f"Postgres cannot be used, for {bound:g} s now: {reason(error)}") from error
+            raise PostgresUnusable(f"Postgres cannot be used, for {bound:g} s now: {reason(error)}") from error
         self._say(f"waiting for Postgres: {reason(error)}")
         await asyncio.sleep(POLL_SECONDS)
 
@@ -86,7 +86,7 @@ class Patience:
 
 
 async def connected(settings: PostgresSettings, name: str, patience: Patience) -> "asyncpg.Connection[asyncpg.Record]":
-    """Connect as soon as that can be done. Raises MigrationError."""
+    """Connect as soon as that can be done. Raises PostgresUnusable."""
     while True:
         try:
             return await postgres.connect(
