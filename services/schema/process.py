@@ -1,11 +1,11 @@
 """Runs a role that does one thing and ends.
 
-    exit status
-    0      it is done
-    1      Postgres cannot be used; another try may find that changed
-    2      a setting is wrong
-    3      the migration failed, and would again
-    143    stopped by SIGTERM
+exit status
+0      it is done
+1      Postgres cannot be used; another try may find that changed
+2      a setting is wrong
+3      the migration failed, and would again
+143    stopped by SIGTERM
 """
 
 import asyncio

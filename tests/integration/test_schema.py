@@ -14,7 +14,7 @@ import asyncpg
 import pytest
 
 from services.common.settings import PostgresSettings
-from services.embedded import EmbeddedPostgres
+from services.embedded import EmbeddedPostgres, Guard, wheel
 from services.schema import files, waiting
 from services.schema.errors import MigrationError
 from services.schema.migrate import migrate
@@ -25,6 +25,15 @@ from tests.support.waiting import wait_until
 
 LOCK = "SELECT pg_advisory_xact_lock(hashtext('webhook:migrations'))"
 STOPPED_WITHIN_SECONDS = 5.0
+# As dbmate made it.
+MAKE_TABLE = """
+import asyncio, asyncpg, sys
+async def main():
+    connection = await asyncpg.connect(sys.argv[1])
+    await connection.execute("CREATE TABLE schema_migrations (version varchar(128) PRIMARY KEY)")
+    await connection.close()
+asyncio.run(main())
+"""
 
 
 @pytest.fixture
@@ -153,6 +162,13 @@ async def test_a_database_that_dbmate_made_is_refused(empty: str) -> None:
     for refused in (migrated(empty), wait(PostgresSettings(database_url=empty), waiting.Say(lambda _: None))):
         with pytest.raises(MigrationError, match=r"schema_migrations of another program.* use an empty database"):
             await refused
+
+
+def test_a_migration_that_another_try_would_not_change_ends_with_a_status_of_its_own(empty: str) -> None:
+    subprocess.run([sys.executable, "-c", MAKE_TABLE, empty], check=True)
+    process = start("migrate", empty)
+    output, _ = process.communicate(timeout=30)
+    assert (process.returncode, len(output.splitlines())) == (3, 1), output
 
 
 @pytest.mark.parametrize(
@@ -300,3 +316,18 @@ async def test_audit_entries_are_deleted_when_they_are_old_and_in_no_other_way(d
                 await connection.execute("DELETE FROM audit_entries")
     finally:
         await connection.close()
+
+
+def test_the_trial_postgres_of_the_chart_has_a_plain_owner(short_folder: Path) -> None:
+    """What its image runs once, with the variables of the pod."""
+    with Guard() as guard, EmbeddedPostgres(short_folder / "trial", guard=guard) as postgres:
+        sql = ROOT / "charts/webhook-service/files/postgresql.sql"
+        command = [str(wheel.program("psql")), "-v", "ON_ERROR_STOP=1", "-Xq", "-h", str(postgres.socket_folder)]
+        command += ["-p", str(postgres.port), "-U", wheel.USER, "-d", "postgres", "-f", str(sql)]
+        subprocess.run(command, check=True, env={**wheel.ENVIRONMENT, "POSTGRES_PASSWORD": "s3cret'\\\\"})
+        url = f"postgresql://webhook:s3cret%27%5C%5C@127.0.0.1:{postgres.port}/webhook"
+        process = start("migrate", url)
+        output, _ = process.communicate(timeout=60)
+        assert process.returncode == 0, output
+        assert postgres.execute("SELECT rolsuper FROM pg_roles WHERE rolname = 'webhook'") == "f"
+        assert postgres.execute("SELECT rolpassword IS NULL FROM pg_authid WHERE rolname = 'postgres'") == "t"
