@@ -10,6 +10,7 @@ exit status
 
 import asyncio
 import contextlib
+import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable
@@ -50,6 +51,9 @@ async def _until_stopped(work: Callable[[], Awaitable[object]]) -> int:
     with contextlib.suppress(OSError):
         sys.stdout.write("stopped; what was not committed is rolled back\n")
         sys.stdout.flush()
+    if not task.done():
+        # Postgres hangs, and asyncio would wait for it.
+        os._exit(STOPPED + stop.result())
     return stop.result()
 
 

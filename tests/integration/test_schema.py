@@ -1,5 +1,6 @@
 """The roles migrate and wait, as the chart's Job and init containers run them, over a real Postgres."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -114,22 +115,30 @@ def test_an_unreachable_postgres_is_waited_for_and_a_stop_obeyed_at_once(role: s
     assert (status, "Traceback" in output) == (128 + signal.SIGTERM, False)
 
 
-async def test_a_migration_in_the_middle_of_a_statement_stops_at_once(empty: str) -> None:
+@pytest.mark.parametrize("its_server", ["answers", "hangs"])
+async def test_a_migration_in_the_middle_of_a_statement_stops_at_once(empty: str, its_server: str) -> None:
     other = await asyncpg.connect(empty)
     try:
         async with other.transaction():
             await other.execute(LOCK)
             process = start("migrate", empty)
-            waits = "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted)"
+            waits = "SELECT count(pid) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
 
-            async def is_waiting() -> bool:
-                found: bool = await other.fetchval(waits)
-                return found
+            async def waiting_are(number: int) -> bool:
+                found: int = await other.fetchval(waits)
+                return found == number
 
-            await wait_until(is_waiting, 30, what="the migration to wait for its turn")
-            status, output = stop(process)
+            await wait_until(lambda: waiting_are(1), 30, what="the migration to wait for its turn")
+            backend = await other.fetchval(waits.replace("count(pid)", "pid"))
+            if its_server == "hangs":
+                os.kill(backend, signal.SIGSTOP)
+            try:
+                status, output = stop(process)
+            finally:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(backend, signal.SIGCONT)
             assert (status, "Traceback" in output) == (128 + signal.SIGTERM, False)
-            assert not await is_waiting()
+            await wait_until(lambda: waiting_are(0), 10, what="the statement to be cancelled")
     finally:
         await other.close()
     assert await value(empty, "SELECT to_regclass('tenants') IS NULL")
