@@ -119,7 +119,10 @@ def parse(url: str, environment: Mapping[str, str]) -> Target:
     hosts = _hosts(said["hosts"], parameters)
     if len(hosts) > 1:
         # Whichever of them takes writes.
-        parameters.setdefault("target_session_attrs", "read-write")
+        parameters.setdefault("target_session_attrs", "primary")
+    if parameters.get("target_session_attrs") == "read-write":
+        # The same here, and true of a primary whose sessions are read-only by default, which ours are not.
+        parameters["target_session_attrs"] = "primary"
     system = parameters.get("sslrootcert") == "system"
     if system and parameters.setdefault("sslmode", "verify-full") != "verify-full":
         raise ValueError("sslrootcert=system requires sslmode=verify-full")

@@ -63,7 +63,8 @@ class Schema:
         """A transaction that begins with the settings that the texts rely on, once no other process migrates."""
         async with self._connection.transaction():
             major = self._connection.get_server_version().major
-            await self._connection.execute(postgres.pin_statement(settings, server_version=major, local=True))
+            pins = postgres.pin_statement(settings, server_version=major, local=True)
+            await self._connection.execute(f"SET TRANSACTION READ WRITE; {pins}")
             await self._connection.execute(_queries["lock"])
             yield
 

@@ -144,6 +144,14 @@ async def test_a_migration_in_the_middle_of_a_statement_stops_at_once(empty: str
     assert await value(empty, "SELECT to_regclass('tenants') IS NULL")
 
 
+async def test_what_the_database_has_by_default_changes_nothing(stores: Stores, empty: str) -> None:
+    name = urlsplit(empty).path.lstrip("/")
+    for setting in ("default_transaction_read_only = on", "search_path = elsewhere", "statement_timeout = '200ms'"):
+        stores.postgres.execute(f"ALTER DATABASE {name} SET {setting}")
+    assert len(await migrated(empty + "&target_session_attrs=read-write")) == len(files.read()) + 1
+    assert await value(empty, "SELECT to_regclass('public.tenants') IS NOT NULL")
+
+
 async def test_a_file_that_fails_is_named_with_line_sqlstate_and_reason(empty: str, folder: Path) -> None:
     (folder / "29990101000000_broken.sql").write_text("CREATE TABLE half ();\n\nSELECT 1 FROM nowhere;\n")
     with pytest.raises(MigrationError) as raised:

@@ -100,7 +100,7 @@ def test_several_hosts_are_tried_one_after_the_other(url: str, hosts: tuple[tupl
     assert found.hosts == hosts
     assert len(found.attempts()) == max(1, len(hosts))
     # Whichever of several takes writes is meant.
-    assert ("target_session_attrs=read-write" in found.dsn) is (len(hosts) > 1)
+    assert ("target_session_attrs=primary" in found.dsn) is (len(hosts) > 1)
 
 
 @pytest.mark.parametrize("host", ["db", "10.0.0.1", "::1", "/run/postgresql", "a,b"])
