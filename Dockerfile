@@ -25,7 +25,6 @@ WORKDIR /app
 COPY services/ services/
 COPY protos/ protos/
 COPY migrations/ migrations/
-COPY scripts/schema.py scripts/
 # As the user that will run it reads it, whatever the modes in the checkout are.
 RUN rm -rf services/demo services/embedded \
     && find /app -name '*.proto' -delete \

@@ -1,5 +1,3 @@
--- migrate:up
-
 -- What a caller sent with an Idempotency-Key, and what it was answered. Written in the transaction that makes the object,
 -- and only for calls that carry a key.
 CREATE TABLE idempotency_keys (
@@ -15,7 +13,3 @@ CREATE TABLE idempotency_keys (
     PRIMARY KEY (tenant_id, route, key)
 );
 CREATE INDEX idempotency_keys_by_expiry ON idempotency_keys (expires_at);
-
--- migrate:down
-
-DROP TABLE idempotency_keys;

@@ -1,5 +1,3 @@
--- migrate:up
-
 ALTER TABLE subscriptions
     -- While it is not active its deliveries are held.
     ADD COLUMN status text NOT NULL DEFAULT 'active' CHECK (status IN ('active', 'paused', 'disabled')),
@@ -43,17 +41,3 @@ CREATE TABLE workers (
     id      uuid PRIMARY KEY,
     seen_at timestamptz NOT NULL DEFAULT now()
 );
-
--- migrate:down
-
-DROP TABLE workers, subscription_health;
-ALTER TABLE subscriptions
-    DROP COLUMN status,
-    DROP COLUMN status_reason,
-    DROP COLUMN status_since,
-    DROP COLUMN keep_when_disabled,
-    DROP COLUMN rate_limit_per_second,
-    DROP COLUMN rate_limit_burst,
-    DROP COLUMN timeout_seconds,
-    DROP COLUMN retry_policy,
-    DROP COLUMN endpoint_version;

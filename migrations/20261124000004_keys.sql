@@ -1,5 +1,3 @@
--- migrate:up
-
 ALTER TABLE tenants
     ADD COLUMN description text NOT NULL DEFAULT '',
     -- A deleted tenant stays as a mark: its id is never given to another one, whose the old events would then be.
@@ -25,8 +23,3 @@ CREATE TABLE api_keys (
     requests_per_second double precision CHECK (requests_per_second >= 0.001)
 );
 CREATE INDEX api_keys_by_tenant ON api_keys (tenant_id, id);
-
--- migrate:down
-
-DROP TABLE api_keys;
-ALTER TABLE tenants DROP COLUMN description, DROP COLUMN deleted_at;

@@ -1,5 +1,3 @@
--- migrate:up
-
 ALTER TABLE subscriptions
     -- The signing secrets, encrypted (services/common/vault.py). secret_key is 'whsec_sealed' beside them, null when
     -- there is none, and else a plain secret that a version before this one wrote: ingest encrypts it soon.
@@ -15,20 +13,3 @@ CREATE TABLE encryption_canary (
     single boolean PRIMARY KEY DEFAULT true CHECK (single),
     sealed bytea NOT NULL
 );
-
--- migrate:down
-
--- There is no way back for them: what was in the clear before is encrypted, under a key that the database does not have.
-DO $$
-BEGIN
-    IF EXISTS (SELECT FROM subscriptions WHERE sealed_secrets IS NOT NULL) THEN
-        RAISE EXCEPTION 'signing secrets are encrypted, and would be lost';
-    END IF;
-END
-$$;
-
-DROP TABLE encryption_canary;
-DROP INDEX subscriptions_plain;
-ALTER TABLE subscriptions
-    DROP COLUMN sealed_secrets,
-    DROP COLUMN ingest_token_hash;

@@ -1,14 +1,6 @@
--- migrate:up
-
 ALTER TABLE subscriptions
     -- Names and values of the headers that its requests carry, encrypted (services/common/vault.py), for the values may be
     -- credentials; null for none.
     ADD COLUMN sealed_headers bytea,
     -- The names alone, in alphabetical order.
     ADD COLUMN header_names text[] NOT NULL DEFAULT '{}';
-
--- migrate:down
-
-ALTER TABLE subscriptions
-    DROP COLUMN sealed_headers,
-    DROP COLUMN header_names;

@@ -1,5 +1,3 @@
--- migrate:up
-
 -- Who changed what, and when: a row for each change, written in the transaction that makes it.
 CREATE TABLE audit_entries (
     -- UUIDv7 by the clock of the process that wrote it, and so is created_at: what is listed by id is listed by time.
@@ -26,8 +24,8 @@ CREATE INDEX audit_entries_by_tenant ON audit_entries (tenant_id, id);
 CREATE INDEX audit_entries_by_actor ON audit_entries (actor, id);
 CREATE INDEX audit_entries_by_resource ON audit_entries (resource_id, id);
 
--- Entries are appended and read. The service owns its tables, so no REVOKE would hold it back; this does, and whoever
--- wants to get around it has to say so by altering the table.
+-- Entries are appended and read. No REVOKE would hold back the owner of the table, as which the services may run; this
+-- does, and whoever wants to get around it has to say so by altering the table, which no other role can.
 CREATE FUNCTION refuse_audit_change() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF TG_OP = 'DELETE' AND current_setting('webhook.audit_retention', true) = 'on' THEN
@@ -41,20 +39,19 @@ CREATE TRIGGER audit_entries_append_only BEFORE UPDATE OR DELETE ON audit_entrie
 CREATE TRIGGER audit_entries_no_truncate BEFORE TRUNCATE ON audit_entries
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_audit_change();
 
--- Deletes up to most entries that are older than age, the oldest first; answers how many. The only way for an entry to
--- go; the setting holds within this function alone.
-CREATE FUNCTION delete_old_audit_entries(age interval, most integer) RETURNS bigint
-LANGUAGE sql SET webhook.audit_retention = 'on' AS $$
-    WITH deleted AS (
-        DELETE FROM audit_entries
-        WHERE id = ANY (ARRAY(SELECT id FROM audit_entries ORDER BY id LIMIT most)) AND created_at < now() - age
-        RETURNING 1
-    )
-    SELECT count(*) FROM deleted
+-- Deletes up to most entries that are older than age, the oldest first, and returns how many. The only way for an entry
+-- to go. The setting is on within this function only: set in its body, for in its head (CREATE FUNCTION … SET) only a
+-- superuser may name a setting that no extension defines.
+CREATE FUNCTION delete_old_audit_entries(age interval, most integer) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+    deleted bigint;
+BEGIN
+    PERFORM set_config('webhook.audit_retention', 'on', true);
+    DELETE FROM audit_entries
+    WHERE id = ANY (ARRAY(SELECT id FROM audit_entries ORDER BY id LIMIT most)) AND created_at < now() - age;
+    GET DIAGNOSTICS deleted = ROW_COUNT;
+    PERFORM set_config('webhook.audit_retention', '', true);
+    RETURN deleted;
+END
 $$;
-
--- migrate:down
-
-DROP TABLE audit_entries;
-DROP FUNCTION delete_old_audit_entries(interval, integer);
-DROP FUNCTION refuse_audit_change();
+REVOKE EXECUTE ON FUNCTION delete_old_audit_entries(interval, integer) FROM PUBLIC;

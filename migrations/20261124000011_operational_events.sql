@@ -1,5 +1,3 @@
--- migrate:up
-
 ALTER TABLE subscriptions
     -- 'system': it gets what the service says of the tenant's other subscriptions, and nothing else.
     ADD COLUMN kind text NOT NULL DEFAULT 'normal' CHECK (kind IN ('normal', 'system'));
@@ -43,19 +41,3 @@ CREATE TABLE exhausted_deliveries (
     last_event_id    uuid,
     last_attempts    integer
 );
-
--- migrate:down
-
--- Versions before would send a system subscription all events of its tenant.
-DO $$
-BEGIN
-    IF EXISTS (SELECT FROM subscriptions WHERE kind = 'system' AND deleted_at IS NULL) THEN
-        RAISE EXCEPTION 'there are system subscriptions: delete them first';
-    END IF;
-END
-$$;
-
-DROP TABLE exhausted_deliveries, operational_facts;
-DROP VIEW system_subscriptions;
-DROP INDEX subscriptions_system;
-ALTER TABLE subscriptions DROP COLUMN kind;

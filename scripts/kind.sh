@@ -108,7 +108,7 @@ up() {
     kube wait apiservice/v1beta1.external.metrics.k8s.io --for condition=Available --timeout 2m
     helm --kube-context "$context" upgrade --install "$release" charts/webhook-service --namespace "$namespace" \
         --create-namespace --values charts/webhook-service/ci/kind-values.yaml \
-        --set-string "podAnnotations.image-id=$image_id" --wait --timeout 10m
+        --set-string "podAnnotations.image-id=$image_id" --wait --wait-for-jobs --timeout 10m
     say 'waiting for the first measurement'
     waited=0
     until measured; do

@@ -1,9 +1,11 @@
 """One command for every process of the service: python -m services ROLE."""
 
 import importlib
+import signal
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NoReturn
 
 USAGE = "usage: python -m services ROLE"
 
@@ -22,11 +24,13 @@ ROLES: Mapping[str, Role] = {
     "delivery": Role(module="services.delivery.__main__", what="gRPC: deliveries; the dispatcher of what is due"),
     "worker": Role(module="services.delivery.worker.__main__", what="sends webhooks and records the attempts"),
     "analytics": Role(module="services.analytics.__main__", what="gRPC: statistics and time series; retention"),
+    "migrate": Role(module="services.schema.migrate", what="brings the schema of the database up to date, and ends"),
+    "wait": Role(module="services.schema.wait", what="ends when the schema is as new as this release needs it"),
     "reencrypt": Role(
         module="services.ingest.reencryption",
         what="rewrites what is encrypted under the first of ENCRYPTION_KEYS, and ends",
     ),
-    "local": Role(module="services.local.__main__", what="everything above and its stores, on this machine"),
+    "local": Role(module="services.local.__main__", what="the whole service and its stores, on this machine"),
 }
 
 
@@ -35,8 +39,14 @@ def usage() -> str:
     return "\n".join([USAGE, "", *(f"  {name:<10} {role.what}" for name, role in ROLES.items()), ""])
 
 
+def _stopped(number: int, _frame: object) -> NoReturn:
+    sys.exit(128 + number)
+
+
 def main() -> None:
     """Runs the role that is named; an unknown one is said in one line with exit status 2."""
+    # Until the role has handlers of its own: the first process of a container ignores a signal that has none.
+    signal.signal(signal.SIGTERM, _stopped)
     match sys.argv[1:]:
         case ["-h" | "--help"]:
             sys.stdout.write(usage())

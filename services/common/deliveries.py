@@ -30,9 +30,15 @@ async def end_waiting(
 
 async def cancel_waiting(pool: postgres.Pool, subscription_ids: Sequence[UUID], *, limit: int) -> int:
     """Cancels waiting deliveries of deleted subscriptions, at most `limit` of each and state; answers how many."""
-    async with pool.acquire() as connection, connection.transaction():
-        rows = await connection.fetch(SQL["lock_waiting"], subscription_ids, limit)
-        found = [row["id"] for row in rows]
-        await end_waiting(connection, found, status="cancelled", reason="subscription_deleted")
+
+    async def cancel() -> list[UUID]:
+        async with pool.acquire() as connection, connection.transaction():
+            rows = await connection.fetch(SQL["lock_waiting"], subscription_ids, limit)
+            found = [row["id"] for row in rows]
+            await end_waiting(connection, found, status="cancelled", reason="subscription_deleted")
+        return found
+
+    # From here: what led to it is committed, so that the whole call cannot be repeated.
+    found = await postgres.repeat_rolled_back(cancel)
     metrics.DELIVERIES_ENDED.labels("cancelled").inc(len(found))
     return len(found)

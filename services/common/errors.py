@@ -176,8 +176,9 @@ class Unavailable(WebhookError):
 
 
 # What drivers raise when a store is away, starting, stopping, read-only after a failover, or out of connections,
-# memory or disk. InterfaceError is asyncpg's for a connection that was closed under a statement, and
-# InvalidCachedStatementError for a table that was migrated under a transaction.
+# memory or disk; or rolls a transaction back for a conflict (SQLSTATE class 40), which a repetition resolves.
+# InterfaceError is asyncpg's for a connection that was closed under a statement, and InvalidCachedStatementError for a
+# table that was migrated under a transaction.
 STORE_AWAY = (
     OSError,
     TimeoutError,
@@ -187,6 +188,7 @@ STORE_AWAY = (
     asyncpg.InsufficientResourcesError,
     asyncpg.PostgresSystemError,
     asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.TransactionRollbackError,
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
     asyncpg.InvalidCachedStatementError,

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, TypeAlias
@@ -12,7 +13,7 @@ from google.protobuf.message import DecodeError
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from services.common import errors, grpc_errors, grpc_tls, metrics, request_ids
+from services.common import errors, grpc_errors, grpc_tls, metrics, postgres, request_ids
 from services.common.auth import crossing, identity, roles
 from services.common.auth.authenticator import Authenticator, Metadata
 from services.common.auth.crossing import Enter
@@ -142,11 +143,12 @@ def _answering(method: str, inner: Behaviour, span: Span | None = None) -> Behav
             spans.CURRENT.set(span)
         try:
             # A deadline that passes cancels this, and the statement that is out; what must be whole is shielded.
+            work = functools.partial(inner, request, context)
             if context.time_remaining() is None:
                 async with asyncio.timeout(CALL_SECONDS):
-                    response = await inner(request, context)
+                    response = await postgres.repeat_rolled_back(work)
             else:
-                response = await inner(request, context)
+                response = await postgres.repeat_rolled_back(work)
             code = "OK"
             return response
         except grpc.aio.AbortError:  # a servicer of grpcio's own has answered, such as health

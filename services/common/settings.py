@@ -3,6 +3,7 @@
 Every variable is named like its field, in capitals. A wrong value ends the start with one line that names it.
 """
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
@@ -21,12 +22,12 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from services.common import redis_url
+from services.common import postgres_url, redis_url
 from services.common.auth import keys
 
 Port = Annotated[int, Field(ge=0, le=65535)]
-# Empty means: made of the parts.
-PostgresUrl = Annotated[str, Field(pattern="^(postgres(ql)?://.*)?$")]
+# A name, an address, or the folder of a socket; several are separated by commas.
+PostgresHost = Annotated[str, Field(pattern=r"^(/[^\s?#]*|[^\s/@?#]+)$")]
 HostAndPort = Annotated[str, Field(pattern=r"^[^\s/@]+:[0-9]{1,5}$")]
 # What their names end in is not repeated in an error.
 _SECRET = ("URL", "PASSWORD", "PROXY", "_KEY", "KEYS", "HEADERS")
@@ -69,8 +70,9 @@ class Settings(BaseSettings):
 class PostgresSettings(Settings):
     """Where Postgres is: DATABASE_URL, or its parts."""
 
-    database_url: PostgresUrl = ""
-    postgres_host: str = "localhost"
+    # Empty: made of the parts. postgres_url.py has the parameters.
+    database_url: str = Field("", repr=False)
+    postgres_host: PostgresHost = "localhost"
     postgres_port: Port = 5432
     postgres_user: str = "postgres"
     postgres_password: str = ""
@@ -80,15 +82,43 @@ class PostgresSettings(Settings):
     # "transaction" behind one that may change the server after each transaction: PgBouncer's pool_mode of that name.
     postgres_pooler: Literal["none", "transaction"] = "none"
 
+    @field_validator("database_url")
+    @classmethod
+    def _database_url_is_usable(cls, url: str) -> str:
+        try:
+            if url:
+                postgres_url.parse(url, os.environ)
+        except ValueError as error:
+            raise PydanticCustomError("unusable", "{why}", {"why": str(error)}) from None
+        return url
+
+    @model_validator(mode="after")
+    def _parts_are_usable(self) -> Self:
+        try:
+            _ = self.postgres_target
+        except ValueError as error:
+            raise PydanticCustomError("unusable", "POSTGRES_*, PGSSL*: {why}", {"why": str(error)}) from None
+        return self
+
     @property
     def postgres_dsn(self) -> str:
         """The libpq URL to connect to."""
         if self.database_url:
             return self.database_url
         password = f":{quote(self.postgres_password, safe='')}" if self.postgres_password else ""
-        host = f"[{self.postgres_host}]" if ":" in self.postgres_host else self.postgres_host
         user, name = quote(self.postgres_user, safe=""), quote(self.postgres_db, safe="")
-        return f"postgresql://{user}{password}@{host}:{self.postgres_port}/{name}"
+        if self.postgres_host.startswith("/"):
+            folder = quote(self.postgres_host, safe="/")
+            return f"postgresql://{user}{password}@/{name}?host={folder}&port={self.postgres_port}"
+        single = self.postgres_host.count(":") > 1 and "[" not in self.postgres_host
+        hosts = [f"[{self.postgres_host}]"] if single else self.postgres_host.split(",")
+        places = ",".join(f"{host}:{self.postgres_port}" for host in hosts)
+        return f"postgresql://{user}{password}@{places}/{name}"
+
+    @property
+    def postgres_target(self) -> postgres_url.Target:
+        """The same, read."""
+        return postgres_url.parse(self.postgres_dsn, os.environ)
 
 
 class RedisSettings(Settings):

@@ -1,5 +1,6 @@
 """A Postgres cluster on disk, before and between its servers."""
 
+import hashlib
 import secrets
 import shutil
 import stat
@@ -29,8 +30,12 @@ class Cluster:
         self._account: accounts.Account | None = None
 
     def password(self) -> str:
-        """What TCP connections have to know."""
+        """The superuser's password, for TCP."""
         return (self.folder / "password").read_text().strip()
+
+    def owner_password(self) -> str:
+        """The password of the databases' owner, for TCP; the superuser's does not follow from it."""
+        return hashlib.sha256(f"{wheel.OWNER} {self.password()}".encode()).hexdigest()[:32]
 
     def prepare(self) -> accounts.Account | None:
         """Makes the cluster when there is none, and answers the user to run the server as (None: ourselves).

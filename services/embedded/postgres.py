@@ -85,12 +85,17 @@ class EmbeddedPostgres:
             raise EmbeddedError("Postgres was not prepared")
         return self._socket_folder
 
-    def url(self, database: str) -> str:
-        """The URL by Unix socket, as asyncpg, libpq and dbmate read it."""
-        return f"postgresql://{wheel.USER}@/{quote(database)}?host={quote(str(self.socket_folder))}&port={self.port}"
+    def url(self, database: str, *, user: str = wheel.OWNER) -> str:
+        """Return the URL by Unix socket, as asyncpg and libpq read it: the owner's, unless another role is named."""
+        folder = quote(str(self.socket_folder))
+        return f"postgresql://{quote(user)}@/{quote(database)}?host={folder}&port={self.port}"
 
     def tcp_url(self, database: str) -> str:
-        """The URL by TCP on 127.0.0.1, with the password."""
+        """Return the owner's URL by TCP on 127.0.0.1, with the password."""
+        return f"postgresql://{wheel.OWNER}:{self._cluster.owner_password()}@127.0.0.1:{self.port}/{quote(database)}"
+
+    def superuser_tcp_url(self, database: str) -> str:
+        """Return the superuser's URL by TCP on 127.0.0.1, with the password."""
         return f"postgresql://{wheel.USER}:{self._cluster.password()}@127.0.0.1:{self.port}/{quote(database)}"
 
     # -- life --
@@ -198,12 +203,17 @@ class EmbeddedPostgres:
     # -- SQL, for what is needed before there are clients --
 
     def ensure_database(self, name: str) -> None:
-        """Creates the database when there is none of that name."""
+        """Create the database when there is none of that name, for the role that owns it and nothing else."""
+        owner, password = wheel.OWNER, self._cluster.owner_password()
+        if self.execute("SELECT 1 FROM pg_roles WHERE rolname = :'owner'", owner=owner) == "":
+            self.execute("CREATE ROLE :\"owner\" LOGIN PASSWORD :'password'", owner=owner, password=password)
         if self.execute("SELECT 1 FROM pg_database WHERE datname = :'name'", name=name) == "":
-            self.execute('CREATE DATABASE :"name"', name=name)
+            self.execute('CREATE DATABASE :"name" OWNER :"owner"', name=name, owner=owner)
 
     def execute(self, statement: str, *, database: str = "postgres", **variables: str) -> str:
-        """Runs one statement through psql and answers its rows as text; EmbeddedError with the server's words.
+        """Run one statement as the superuser, through psql, and return its rows as text.
+
+        Raises EmbeddedError with the server's words.
 
         `variables` are quoted by psql where the statement says so: :'name' as text, :"name" as an identifier.
         """

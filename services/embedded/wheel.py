@@ -9,8 +9,10 @@ from pathlib import Path
 from services.embedded.account import Account
 from services.embedded.errors import EmbeddedError
 
-# The superuser of the database, whichever OS user it runs as.
+# The superuser of the server, whichever OS user it runs as; and a role without any rights but to its own databases, as
+# which everything else is done, because an owner is what a managed Postgres gives.
 USER = "postgres"
+OWNER = "webhook"
 TIMEOUT_SECONDS = 120.0
 
 # Nothing of ours: PG* variables would steer the programs, and DATA_DIR marks the stack's own processes.

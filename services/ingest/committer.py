@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 import asyncpg
 import structlog
 
-from services.common import errors
+from services.common import errors, postgres
 from services.common.batching import Batcher, Bounds
 from services.common.doorbell import MAX_WAITING_IDS, RUNG_SECONDS, Ringer, Rung
 from services.ingest import metrics
@@ -88,7 +88,8 @@ class Committer:
         ringing = self._ringer.open and number <= MAX_WAITING_IDS
         insert = self._store.insert_events if group[0].key is None else self._store.insert_keyed_events
         started = time.perf_counter()
-        results = await insert(group, hidden_seconds=RUNG_SECONDS if ringing else 0)
+        hidden_seconds = RUNG_SECONDS if ringing else 0
+        results = await postgres.repeat_rolled_back(lambda: insert(group, hidden_seconds=hidden_seconds))
         metrics.COMMIT_SECONDS.observe(time.perf_counter() - started)
         metrics.COMMIT_EVENTS.observe(len(group))
         made = [

@@ -86,14 +86,19 @@ def _start(
         return
     if postgres:
         postgres.ensure_database(stores.DATABASE)
-    applied = migrations.migrate(the_stores.database_url, cancelled=lambda: supervisor.stopping)
+    try:
+        applied = migrations.migrate(the_stores.database_url, cancelled=lambda: supervisor.stopping, say=output.step)
+    except migrations.MigrationError:
+        if supervisor.stopping:
+            return
+        raise
     output.step(f"the schema is up to date ({applied} migrations applied)")
     the_plan.write_ports(
         {
             "database_url": the_stores.database_url,
             "redis_url": the_stores.redis_url,
-            # For psql and others that want TCP.
-            "postgres_tcp_url": postgres.tcp_url(stores.DATABASE) if postgres else None,
+            # Of the superuser, for psql and others that want TCP. The processes use database_url, its owner's.
+            "postgres_tcp_url": postgres.superuser_tcp_url(stores.DATABASE) if postgres else None,
             "supervisor_pid": os.getpid(),
         }
     )

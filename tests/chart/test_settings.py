@@ -10,7 +10,7 @@ from services.common import encryption_keys
 from services.common.auth import keys
 from tests.chart import rendering
 
-# Read by the driver of Postgres itself, and by scripts/schema.py for dbmate.
+# Read by services/common/postgres_url.py, as libpq reads them.
 LIBPQ = {"PGSSLMODE", "PGSSLROOTCERT"}
 
 

@@ -11,7 +11,7 @@ import psutil
 import pytest
 import redis
 
-from services.embedded import EmbeddedPostgres, EmbeddedValkey, StopMode, processes
+from services.embedded import EmbeddedPostgres, EmbeddedValkey, StopMode, processes, wheel
 from services.embedded.ports import free_ports, why_not
 from tests.support.stack import ROOT
 from tests.support.stores import Stores
@@ -72,21 +72,37 @@ async def test_what_was_committed_is_there_after_postgres_ended_and_started_agai
 
 async def test_postgres_starts_again_beside_a_backend_that_a_kill_left_working(postgres: EmbeddedPostgres) -> None:
     """It holds the shared memory, which keeps a new server from starting."""
-    connection = await asyncpg.connect(postgres.url("postgres"))
+    connection = await asyncpg.connect(postgres.url("postgres", user=wheel.USER))
     busy = asyncio.create_task(connection.execute("SELECT count(*) FROM generate_series(1, 1000000000)"))
     await wait_until(lambda: postgres.execute(BUSY) == "1", what="the query to run")
     postgres.kill()
     postgres.start()
     with pytest.raises((asyncpg.PostgresError, OSError)):
         await busy
-    assert await _value(postgres.url("postgres"), "SELECT 1") == 1
+    assert await _value(postgres.url("postgres", user=wheel.USER), "SELECT 1") == 1
 
 
 async def test_tcp_asks_for_the_password(postgres: EmbeddedPostgres) -> None:
     """Any user of the machine reaches the port, and a superuser may run programs as us."""
-    url = postgres.tcp_url("postgres").replace("postgres:", "postgres:not-")
+    postgres.ensure_database("webhook")
+    superuser, owner = postgres.superuser_tcp_url("webhook"), postgres.tcp_url("webhook")
+    assert await _value(superuser, "SELECT 1") == 1
+    for url in (superuser.replace("//postgres:", "//postgres:not-"), owner.replace("//webhook:", "//webhook:not-")):
+        with pytest.raises(asyncpg.InvalidPasswordError):
+            await _value(url, "SELECT 1")
+
+
+async def test_the_owner_of_a_database_is_no_superuser(postgres: EmbeddedPostgres) -> None:
+    """As on a managed Postgres; and its password is not the superuser's."""
+    postgres.ensure_database("webhook")
+    url = postgres.url("webhook")
+    assert (
+        await _value(url, "SELECT rolsuper OR rolcreaterole OR rolcreatedb FROM pg_roles WHERE rolname = current_user")
+        is False
+    )
+    assert await _value(url, "SELECT pg_get_userbyid(datdba) = current_user FROM pg_database WHERE datname = 'webhook'")
     with pytest.raises(asyncpg.InvalidPasswordError):
-        await _value(url, "SELECT 1")
+        await _value(postgres.tcp_url("webhook").replace("//webhook:", "//postgres:"), "SELECT 1")
 
 
 def test_valkey_starts_again_empty_on_the_same_port(short_folder: Path, free_port: int) -> None:

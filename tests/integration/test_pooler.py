@@ -13,7 +13,6 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from scripts import schema
 from services.analytics import metrics, retention, rollup
 from services.analytics.settings import AnalyticsSettings
 from services.analytics.store import StatsStore, partitions
@@ -21,6 +20,8 @@ from services.common import errors, ids, postgres
 from services.common.lifecycle import Process
 from services.common.settings import PostgresSettings
 from services.ingest import reencryption
+from services.schema import waiting
+from services.schema.wait import wait
 from tests.integration.analytics.conftest import Rows, today
 from tests.integration.delivery.world import World
 from tests.integration.ingest.conftest import serving
@@ -117,6 +118,22 @@ async def test_a_transaction_stays_on_its_server(pool: postgres.Pool) -> None:
 
     for servers in await asyncio.gather(*(client() for _ in range(CLIENTS))):
         assert len(servers) == 1
+
+
+async def test_what_the_database_has_by_default_changes_nothing_that_can_be_pinned(
+    stores: Stores, place: Place, pool: postgres.Pool
+) -> None:
+    name = urlsplit(place.direct).path.lstrip("/")
+    for setting in (
+        "default_transaction_isolation = 'serializable'",
+        "timezone = 'Asia/Tokyo'",
+        "datestyle = 'German'",
+    ):
+        stores.postgres.execute(f"ALTER DATABASE {name} SET {setting}")
+    async with pool.acquire() as connection, connection.transaction():
+        assert await connection.fetchval("SHOW transaction_isolation") == "read committed"
+        assert await connection.fetchval("SHOW TimeZone") == "UTC"
+        assert await connection.fetchval("SHOW DateStyle") == "ISO, MDY"
 
 
 async def test_a_failed_statement_leaves_its_connection_usable(pool: postgres.Pool) -> None:
@@ -233,7 +250,7 @@ async def test_a_detach_that_others_hold_up_ends_in_time_and_is_finished_later(
 
 async def test_a_pod_that_waits_for_the_schema_finds_it(place: Place) -> None:
     async with asyncio.timeout(10):
-        await schema.wait(place.settings())
+        await wait(place.settings(), waiting.Say(waiting.to_stdout))
 
 
 async def test_secrets_are_encrypted_anew(place: Place, redis_url: str, rows: Rows) -> None:

@@ -47,7 +47,7 @@ async def pooling(stores: Stores, *, servers: int, certificate: Path | None = No
     text = CONFIGURATION.format(
         socket_folder=stores.postgres.socket_folder,
         postgres_port=stores.postgres.port,
-        user=wheel.USER,
+        user=wheel.OWNER,
         port=port,
         servers=servers,
     )

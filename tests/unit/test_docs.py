@@ -33,11 +33,18 @@ SETTINGS: Mapping[str, str] = {
     "delivery": "services.delivery.settings:DeliverySettings",
     "worker": "services.delivery.settings:WorkerSettings",
     "analytics": "services.analytics.settings:AnalyticsSettings",
+    "migrate": "services.schema.migrate:MigrateSettings",
     "local": "services.local.settings:LocalSettings",
     "demo": "services.demo.settings:DemoSettings",
 }
-# Of the classes of `local` and `demo`, what they inherit and have no use for.
+# Of the classes of `migrate`, `local` and `demo`, what they inherit and have no use for.
 UNUSED: Mapping[str, frozenset[str]] = {
+    "migrate": frozenset(
+        {
+            *("ENV", "LOG_LEVEL", "BIND_HOST", "METRICS_PORT", "SHUTDOWN_GRACE_SECONDS"),
+            *("POSTGRES_POOL_SIZE", "POSTGRES_POOLER"),
+        }
+    ),
     "local": frozenset({"METRICS_PORT", "SHUTDOWN_GRACE_SECONDS", "POSTGRES_POOL_SIZE", "POSTGRES_POOLER"}),
     "demo": frozenset({"ENV", "LOG_LEVEL", "BIND_HOST", "METRICS_PORT", "SHUTDOWN_GRACE_SECONDS"}),
 }

@@ -172,7 +172,7 @@ spec:
         - name: wait-for-schema
           image: {{ include "webhook-service.ownImage" $root }}
           imagePullPolicy: {{ $root.Values.image.pullPolicy }}
-          command: [python, scripts/schema.py, wait]
+          args: [wait]
           env:
             {{- include "webhook-service.postgresEnv" . | trim | nindent 12 }}
           resources:

@@ -1,6 +1,14 @@
+{{/* Whether a component logs in as externalPostgresql.runtimeUser. Analytics makes and drops partitions, as their owner. */}}
+{{- define "webhook-service.runtimeUser" -}}
+{{- if and (not .root.Values.postgresql.enabled) .root.Values.externalPostgresql.runtimeUser (has (.component | default "") (list "ingest" "delivery" "worker")) -}}
+true
+{{- end }}
+{{- end }}
+
 {{/* Where Postgres is, as entries of env: (dict "root" $ "direct" true) for who must go past a pooler. */}}
 {{- define "webhook-service.postgresEnv" -}}
 {{- $external := .root.Values.externalPostgresql }}
+{{- $runtime := include "webhook-service.runtimeUser" . }}
 {{- $full := include "webhook-service.fullname" .root }}
 {{- if .root.Values.postgresql.enabled }}
 - name: POSTGRES_HOST
@@ -18,6 +26,16 @@
       key: postgres-password
 {{- else }}
 {{- $urlKey := $external.databaseUrlKey }}
+{{- $user := $external.user }}
+{{- $passwordKey := $external.passwordKey }}
+{{- if $runtime }}
+{{- $user = $external.runtimeUser }}
+{{- if $urlKey }}
+{{- $urlKey = required "externalPostgresql.runtimeUrlKey: the key of runtimeUser's URL, beside databaseUrlKey" $external.runtimeUrlKey }}
+{{- else if $external.existingSecret }}
+{{- $passwordKey = required "externalPostgresql.runtimePasswordKey: the key of runtimeUser's password, beside passwordKey" $external.runtimePasswordKey }}
+{{- end }}
+{{- end }}
 {{- $host := $external.host }}
 {{- $port := $external.port }}
 {{- if .direct }}
@@ -39,7 +57,7 @@
 - name: POSTGRES_PORT
   value: {{ $port | int | quote }}
 - name: POSTGRES_USER
-  value: {{ $external.user | quote }}
+  value: {{ $user | quote }}
 - name: POSTGRES_DB
   value: {{ $external.database | quote }}
 {{- with $external.existingSecret }}
@@ -47,7 +65,7 @@
   valueFrom:
     secretKeyRef:
       name: {{ . }}
-      key: {{ $external.passwordKey }}
+      key: {{ $passwordKey }}
 {{- end }}
 {{- end }}
 {{- with $external.sslMode }}

@@ -1,13 +1,19 @@
 """services/common/postgres.py against a real Postgres."""
 
 import asyncio
+import socket
 import time
+from collections.abc import Iterator
+from urllib.parse import urlsplit
 
+import asyncpg
 import pytest
 
 from services.common import errors, postgres
 from services.common.lifecycle import Process
 from services.common.settings import PostgresSettings
+from tests.support.conflicts import CONFLICTS, conflicting
+from tests.support.stores import Stores
 
 
 async def test_a_client_that_freezes_in_a_transaction_keeps_its_locks_for_five_seconds(database: str) -> None:
@@ -28,3 +34,82 @@ async def test_a_client_that_freezes_in_a_transaction_keeps_its_locks_for_five_s
             assert errors.is_store_away(raised.value)
         finally:
             await pool.release(frozen)
+
+
+# Everything that a role can have by default and a statement of ours would notice.
+ODD = (
+    "default_transaction_isolation = 'serializable'",
+    "default_transaction_read_only = on",
+    "default_transaction_deferrable = on",
+    "search_path = 'elsewhere'",
+    "timezone = 'Pacific/Auckland'",
+    "datestyle = 'German, DMY'",
+    "intervalstyle = 'sql_standard'",
+    "bytea_output = 'escape'",
+    "standard_conforming_strings = off",
+    "transform_null_equals = on",
+    "statement_timeout = '300ms'",
+    "lock_timeout = '300ms'",
+    "idle_session_timeout = '300ms'",
+    "transaction_timeout = '300ms'",
+)
+
+
+@pytest.fixture
+def odd(stores: Stores, database: str) -> Iterator[str]:
+    """The DSN of a role with such defaults."""
+    with stores.role(database, *ODD) as url:
+        yield url
+
+
+async def test_what_a_role_has_by_default_changes_nothing(odd: str) -> None:
+    settings = PostgresSettings(database_url=odd)
+    expected = {**postgres.PINS, "transaction_timeout": "0"}
+    assert {setting.partition(" ")[0] for setting in ODD} == {name.lower() for name in expected}
+    async with (
+        postgres.pool(Process("test"), settings) as pool,
+        pool.acquire() as pooled,
+        postgres.connection(settings, "test", timeout_seconds=5) as beside,
+    ):
+        for connection in (pooled, beside):
+            assert {name: await connection.fetchval(f"SHOW {name}") for name in expected} == expected
+
+
+async def test_what_the_url_chooses_is_left_alone(database: str) -> None:
+    url = database + "&options=-c%20search_path%3Dmine&application_name=named&connect_timeout=3&keepalives_idle=7"
+    settings = PostgresSettings(database_url=url)
+    async with postgres.connection(settings, "test", timeout_seconds=5) as connection:
+        assert await connection.fetchval("SHOW search_path") == "mine"
+        assert await connection.fetchval("SHOW TimeZone") == "UTC"
+        assert await connection.fetchval("SHOW application_name") == "named"
+
+
+async def test_keepalives_watch_over_a_silent_connection(stores: Stores, database: str) -> None:
+    url = stores.postgres.tcp_url(urlsplit(database).path.lstrip("/")) + "?keepalives_idle=7&keepalives_count=3"
+    async with postgres.connection(PostgresSettings(database_url=url), "test", timeout_seconds=5) as connection:
+        found = connection._transport.get_extra_info("socket")  # type: ignore[union-attr]
+        assert found.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        assert found.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 7
+        assert found.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT) == 3
+
+
+async def test_the_host_that_takes_writes_is_found_among_several(stores: Stores, database: str) -> None:
+    """The first one is silent for the whole timeout, which the second has to itself."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = stores.postgres.tcp_url(urlsplit(database).path.lstrip("/"))
+        listed = url.replace("@", f"@127.0.0.1:{silent.getsockname()[1]},") + "?target_session_attrs=read-write"
+        async with postgres.pool(Process("test"), PostgresSettings(database_url=listed)) as pool:
+            assert await pool.fetchval("SELECT inet_server_port()", timeout=5) == stores.postgres.port
+
+
+async def test_a_statement_that_was_rolled_back_for_a_conflict_is_repeated(database: str) -> None:
+    async with postgres.pool(Process("test"), PostgresSettings(database_url=database)) as pool:
+        await pool.execute(CONFLICTS)
+        await pool.execute(conflicting("tenants", 3))
+        await pool.execute("INSERT INTO tenants (id, name) VALUES ('a', 'A')")
+        assert await pool.fetchval("SELECT last_value FROM tries") == 4
+        # Not without end: whoever holds the work tries again later, or says that it can be tried again.
+        await pool.execute(conflicting("tenants", 9))
+        with pytest.raises(asyncpg.DeadlockDetectedError) as raised:
+            await pool.execute("INSERT INTO tenants (id, name) VALUES ('b', 'B')")
+        assert isinstance(errors.classify(raised.value), errors.Unavailable)

@@ -13,7 +13,7 @@ from prometheus_client import REGISTRY
 from services.common import postgres, redis, store_up
 from services.common.lifecycle import Process
 from services.common.settings import PostgresSettings, RedisSettings
-from services.embedded import EmbeddedPostgres, EmbeddedValkey, Guard
+from services.embedded import EmbeddedPostgres, EmbeddedValkey, Guard, wheel
 from tests.support.waiting import wait_until
 
 NOTICED_WITHIN_SECONDS = 5.0
@@ -38,7 +38,7 @@ async def says(store: str, value: float) -> None:
 
 async def test_a_postgres_that_is_away_is_noticed_and_so_is_its_return(folder: Path) -> None:
     with Guard() as guard, EmbeddedPostgres(folder / "postgres", guard=guard, settings={"fsync": "off"}) as server:
-        url = server.url("postgres")
+        url = server.url("postgres", user=wheel.USER)
         async with postgres.pool(Process("test"), PostgresSettings(database_url=url, _env_file=None)):
             await says("postgres", 1)
             server.kill()

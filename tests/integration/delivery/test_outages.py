@@ -16,9 +16,9 @@ import structlog
 
 from services.common.doorbell import GROUP, STREAM, Broker
 from services.embedded import EmbeddedPostgres, EmbeddedValkey, StopMode
-from services.local.migrations import migrate
 from tests.integration.delivery.world import Counted, World, opened, outcomes, until_true
 from tests.support.receiver import Receiver, Reply
+from tests.support.stores import make_database
 from tests.support.waiting import wait_until
 
 DATABASE = "webhook"
@@ -186,8 +186,7 @@ async def test_bells_of_a_worker_that_was_killed_are_swept_and_its_ids_rung_agai
 def postgres(short_folder: Path) -> Iterator[EmbeddedPostgres]:
     """A Postgres of these tests' own, for tests that stop it."""
     with EmbeddedPostgres(short_folder / "postgres-delivery", settings={"fsync": "off"}) as running:
-        running.ensure_database(DATABASE)
-        migrate(running.url(DATABASE))
+        make_database(running, DATABASE)
         yield running
 
 

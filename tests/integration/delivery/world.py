@@ -22,6 +22,7 @@ from services.delivery.worker import __main__ as worker
 from services.embedded import ports
 from services.ingest import store as ingest
 from tests.support.encryption import ENCRYPTION_KEY, vault
+from tests.support.stores import as_runtime
 from tests.support.waiting import wait_until
 
 # The class is in the stubs of the types alone.
@@ -206,12 +207,12 @@ class World:
 
     def delivery_settings(self, **changes: Any) -> DeliverySettings:
         """Settings of a delivery service on these stores."""
-        stores = {"database_url": self.database_url, "redis_url": self.redis_url}
+        stores = {"database_url": as_runtime(self.database_url), "redis_url": self.redis_url}
         return DeliverySettings(**{**SETTINGS, **stores, "grpc_port": ports.free_port(), **changes})
 
     def worker_settings(self, **changes: Any) -> WorkerSettings:
         """Settings of a worker on these stores."""
-        stores = {"database_url": self.database_url, "redis_url": self.redis_url}
+        stores = {"database_url": as_runtime(self.database_url), "redis_url": self.redis_url}
         return WorkerSettings(**{**SETTINGS, **WORKER_SETTINGS, **stores, **changes})
 
     @contextlib.asynccontextmanager

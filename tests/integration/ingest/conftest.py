@@ -22,7 +22,7 @@ from services.embedded import EmbeddedPostgres, EmbeddedValkey, ports
 from services.ingest.__main__ import serve
 from services.ingest.settings import IngestSettings
 from tests.support.encryption import ENCRYPTION_KEY
-from tests.support.stores import Stores
+from tests.support.stores import Stores, as_runtime
 from tests.support.stores import running as stores_of_a_run
 from tests.support.waiting import wait_until
 
@@ -155,7 +155,7 @@ async def serving(database_url: str, redis_url: str, **settings: Any) -> AsyncIt
     """An ingest server, made ready, and a client of it."""
     process = lifecycle.Process("ingest")
     port = ports.free_port()
-    stores = {"database_url": database_url, "redis_url": redis_url, "encryption_keys": ENCRYPTION_KEY}
+    stores = {"database_url": as_runtime(database_url), "redis_url": redis_url, "encryption_keys": ENCRYPTION_KEY}
     made = IngestSettings(**{**stores, "grpc_port": port, "metrics_port": 0, "_env_file": None, **settings})
     async with (
         asyncpg.create_pool(database_url, min_size=0, max_size=2) as pool,

@@ -1,0 +1,102 @@
+"""Applies the files over a connection. Safe behind a pooler of transactions: nothing outlives one."""
+
+import contextlib
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+
+import asyncpg
+
+from services.common import errors, postgres, sql
+from services.common.settings import PostgresSettings
+from services.schema.errors import MigrationError, reason
+from services.schema.files import File
+
+_queries = sql.Queries("services.schema")
+# No version with other texts was ever released, so there is nothing to keep.
+_START_ANEW = "use an empty database (for make run: another DATA_DIR, or empty this one)"
+
+
+class Schema:
+    """The schema of one database, compared with these files."""
+
+    def __init__(self, connection: "asyncpg.Connection[asyncpg.Record]", files: Sequence[File]) -> None:
+        self._connection = connection
+        self._files = files
+
+    async def migrate(self, settings: PostgresSettings, say: Callable[[str], None]) -> int:
+        """Apply what is missing and return how many files that were. Raises MigrationError.
+
+        Each file is looked for again under the lock: of many processes that start at once, one applies it.
+        """
+        applied = 0
+        while True:
+            async with self._turn(settings):
+                there = await self._applied()
+                file = next((file for file in self._files if file.version not in there), None)
+                if file is None:
+                    return applied
+                if not there:
+                    await self._run(_queries["create_table"], "the table schema_migrations")
+                await self._run(file.sql, file.name)
+                await self._connection.execute(_queries["insert_applied"], file.version, file.name, file.sha256)
+            applied += 1
+            say(f"applied {file.name}")
+
+    async def version(self) -> str | None:
+        """Return the newest version that was applied, None for an empty database. Raises MigrationError."""
+        return max(await self._applied(), default=None)
+
+    async def grant(self, settings: PostgresSettings, role: str) -> None:
+        """Give a role what the services need at run time, and no more. Raises MigrationError."""
+        async with self._turn(settings):
+            found = await self._connection.fetchrow(_queries["check_runtime_role"], role)
+            if found is None:
+                raise MigrationError(f"POSTGRES_RUNTIME_USER: there is no role {role!r}; create it first")
+            if found["owns"]:
+                raise MigrationError(
+                    f"POSTGRES_RUNTIME_USER: {role!r} has the rights of the schema's owner; name a role without them"
+                )
+            for row in await self._connection.fetch(_queries["grant_statements"], role):
+                await self._run(row[0], f"granting to {role!r}")
+
+    @contextlib.asynccontextmanager
+    async def _turn(self, settings: PostgresSettings) -> AsyncIterator[None]:
+        """A transaction that begins with the settings that the texts rely on, once no other process migrates."""
+        async with self._connection.transaction():
+            major = self._connection.get_server_version().major
+            pins = postgres.pin_statement(settings, server_version=major, local=True)
+            await self._connection.execute(f"SET TRANSACTION READ WRITE; {pins}")
+            await self._connection.execute(_queries["lock"])
+            yield
+
+    async def _applied(self) -> Mapping[str, bytes]:
+        """Return the digests of what was applied, by version. Raises MigrationError for what is not of these files."""
+        state = await self._connection.fetchrow(_queries["table_state"])
+        assert state is not None, "an aggregate has a row"
+        if not state["present"]:
+            return {}
+        if not state["ours"]:
+            raise MigrationError(
+                "the database has a table schema_migrations of another program, or of an unreleased version of this "
+                f"one: {_START_ANEW}"
+            )
+        there = {row["version"]: row["sha256"] for row in await self._connection.fetch(_queries["select_applied"])}
+        for file in self._files:
+            if there.get(file.version, file.sha256) != file.sha256:
+                raise MigrationError(
+                    f"the database was made by another text of {file.name}, of an unreleased version: {_START_ANEW}"
+                )
+        return there
+
+    async def _run(self, text: str, name: str) -> None:
+        try:
+            await self._connection.execute(text)
+        except asyncpg.PostgresError as error:
+            if errors.is_store_away(error):
+                raise
+            raise MigrationError(f"{name}{_line(text, error)} failed: {reason(error)}") from error
+
+
+def _line(text: str, error: asyncpg.PostgresError) -> str:
+    """Return where in the text the error is, if Postgres says so."""
+    position = getattr(error, "position", None)
+    return f", line {text.count(chr(10), 0, int(position) - 1) + 1}," if position else ""
