@@ -2,8 +2,9 @@
 
     PYTHONPATH=. .tools/venv/bin/python scripts/chart.py [--check]
 
-files/settings.json says which variables each process reads, and the schema which values they take: both from the
-settings of the services. README.md has the values with their `# --` comments. --check only says what has drifted.
+files/settings.json says which variables each process reads, files/defaults.json what they are when they are not set,
+and the schema which values they take: all from the settings of the services. README.md has the values with their
+`# --` comments. --check only says what has drifted.
 """
 
 import importlib
@@ -27,9 +28,10 @@ SETTINGS = {
 # What the chart decides by other values, or takes from a Secret. Everything else a user may set by `settings`.
 MANAGED = frozenset(
     {
-        *("ENV", "BIND_HOST", "METRICS_PORT", "PORT", "GRPC_PORT", "SHUTDOWN_GRACE_SECONDS", "EGRESS_ALLOW"),
+        *("ENV", "METRICS_PORT", "PORT", "GRPC_PORT", "SHUTDOWN_GRACE_SECONDS", "EGRESS_ALLOW"),
         "DATA_DIR",
         *("INGEST_ADDR", "DELIVERY_ADDR", "ANALYTICS_ADDR"),
+        "REDIS_CA_FILE",
         *("GRPC_TLS_CERT_FILE", "GRPC_TLS_KEY_FILE", "GRPC_TLS_CA_FILE"),
         *("DATABASE_URL", "POSTGRES_HOST", "POSTGRES_PORT", "POSTGRES_USER", "POSTGRES_PASSWORD", "POSTGRES_DB"),
         *("REDIS_URL", "REDIS_ADDR", "REDIS_PASSWORD", "REDIS_DB"),
@@ -44,22 +46,42 @@ COMMENT = "# -- "
 HEADING = "## Values\n"
 
 
-def schemas() -> dict[str, dict[str, dict[str, Any]]]:
-    """For each component the JSON schema of each variable that it reads."""
+def fields() -> dict[str, dict[str, dict[str, Any]]]:
+    """For each component the whole JSON schema of each variable that it reads."""
     found = {}
     for component, path in SETTINGS.items():
         module, _, name = path.partition(":")
-        fields = getattr(importlib.import_module(module), name).model_json_schema()["properties"]
-        found[component] = {
-            field.upper(): {key: schema[key] for key in KEPT if key in schema}
-            for field, schema in sorted(fields.items())
-        }
+        properties = getattr(importlib.import_module(module), name).model_json_schema()["properties"]
+        found[component] = {field.upper(): schema for field, schema in sorted(properties.items())}
     return found
+
+
+def schemas() -> dict[str, dict[str, dict[str, Any]]]:
+    """For each component what Helm's validators check of each variable that it reads."""
+    return {
+        component: {name: {key: schema[key] for key in KEPT if key in schema} for name, schema in found.items()}
+        for component, found in fields().items()
+    }
 
 
 def variables() -> str:
     """The variables of each component, as files/settings.json has them."""
-    return json.dumps({component: list(fields) for component, fields in schemas().items()}, indent=2) + "\n"
+    return json.dumps({component: list(found) for component, found in fields().items()}, indent=2) + "\n"
+
+
+def defaults() -> str:
+    """What each variable that can be set is without that, as files/defaults.json has it; null for nothing."""
+    found = {name: schema.get("default") for each in fields().values() for name, schema in each.items()}
+    return json.dumps({name: found[name] for name in sorted(found.keys() - MANAGED)}, indent=2) + "\n"
+
+
+def nullable(field: dict[str, Any]) -> dict[str, Any]:
+    """The schema of a setting that null leaves to its service. Of one type it reads better than of several."""
+    if "enum" in field:
+        return {key: value for key, value in field.items() if key != "type"} | {"enum": [*field["enum"], None]}
+    if "type" in field:
+        return field | {"type": [field["type"], "null"]}
+    return {"anyOf": [*(each for each in field["anyOf"] if each != {"type": "null"}), {"type": "null"}]}
 
 
 def values_schema() -> str:
@@ -69,7 +91,7 @@ def values_schema() -> str:
     schema["$defs"]["settings"] = {
         "type": "object",
         "additionalProperties": False,
-        "properties": {name: {"anyOf": [field, {"type": "null"}]} for name, field in sorted(settings.items())},
+        "properties": {name: nullable(field) for name, field in sorted(settings.items())},
     }
     return json.dumps(schema, indent=2) + "\n"
 
@@ -102,7 +124,12 @@ def readme() -> str:
 
 def main() -> None:
     """Writes what has drifted, or with --check names it and exits with status 1."""
-    made = {"files/settings.json": variables(), "values.schema.json": values_schema(), "README.md": readme()}
+    made = {
+        "files/settings.json": variables(),
+        "files/defaults.json": defaults(),
+        "values.schema.json": values_schema(),
+        "README.md": readme(),
+    }
     drifted = [name for name, text in made.items() if not (CHART / name).exists() or (CHART / name).read_text() != text]
     if sys.argv[1:] == ["--check"]:
         if drifted:

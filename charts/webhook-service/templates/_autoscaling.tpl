@@ -1,12 +1,7 @@
 {{/* Whether an autoscaler owns the copies of a component: "true" or nothing. */}}
 {{- define "webhook-service.autoscaled" -}}
 {{- $own := (get .root.Values .component).autoscaling | default dict }}
-{{- if and .root.Values.autoscaling.enabled $own.enabled -}}
-{{- if gt (int $own.minReplicas) (int $own.maxReplicas) }}
-{{- fail (printf "%s.autoscaling.maxReplicas (%d) is less than minReplicas (%d)" .component (int $own.maxReplicas) (int $own.minReplicas)) }}
-{{- end -}}
-true
-{{- end }}
+{{- if and .root.Values.autoscaling.enabled $own.enabled }}true{{ end }}
 {{- end }}
 
 {{/* An HPA; `metrics` is the text of its list. */}}
