@@ -16,6 +16,8 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped]  # its types are in no lock
 
+from services.common import retry_policy
+
 ROOT = Path(__file__).resolve().parents[1]
 CHART = ROOT / "charts/webhook-service"
 SETTINGS = {
@@ -72,7 +74,10 @@ def variables() -> str:
 def defaults() -> str:
     """What each variable that can be set is without that, as files/defaults.json has it; null for nothing."""
     found = {name: schema.get("default") for each in fields().values() for name, schema in each.items()}
-    return json.dumps({name: found[name] for name in sorted(found.keys() - MANAGED)}, indent=2) + "\n"
+    settable = {name: found[name] for name in sorted(found.keys() - MANAGED)}
+    # No setting: what the default policy is while none of its settings is set.
+    settable["RETRY_DELAYS_SECONDS"] = list(getattr(retry_policy, "DEFAULT_DELAYS_SECONDS", ()))
+    return json.dumps(settable, indent=2) + "\n"
 
 
 def nullable(field: dict[str, Any]) -> dict[str, Any]:

@@ -50,6 +50,13 @@ def parse(url: str) -> Guides | None:
     return _sentinels(said) if said["kind"] == "sentinel" else _nodes(said)
 
 
+def with_authority(url: str, ca_file: str) -> str:
+    """Return the URL with a file of authorities, where there is one and the URL names none itself."""
+    if not ca_file or re.search(r"[?&]ssl_ca_certs=", url):
+        return url
+    return f"{url}{'&' if '?' in url else '?'}{urlencode({'ssl_ca_certs': ca_file})}"
+
+
 def _sentinels(said: re.Match[str]) -> Guides:
     service = _SERVICE.fullmatch(said["path"] or "")
     if service is None:

@@ -3,6 +3,7 @@
 Every variable is named like its field, in capitals. A wrong value ends the start with one line that names it.
 """
 
+import ssl
 import sys
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 from urllib.parse import quote
@@ -99,6 +100,8 @@ class RedisSettings(Settings):
     redis_addr: HostAndPort = "localhost:6379"
     redis_password: str = ""
     redis_db: NonNegativeInt = 0
+    # Authorities in PEM form that the certificates of Redis are checked against, unless the URL names others.
+    redis_ca_file: str = ""
 
     @field_validator("redis_url")
     @classmethod
@@ -110,11 +113,25 @@ class RedisSettings(Settings):
             raise PydanticCustomError("unusable", "{why}", {"why": str(error)}) from None
         return url
 
+    @model_validator(mode="after")
+    def _redis_ca_is_used(self) -> Self:
+        if not self.redis_ca_file:
+            return self
+        if not self.redis_url.startswith("rediss"):
+            raise PydanticCustomError("unused", "REDIS_CA_FILE requires TLS: a REDIS_URL that begins with rediss")
+        try:
+            ssl.create_default_context(cafile=self.redis_ca_file)
+        except OSError as error:  # SSLError, for a file without certificates, is one
+            why = error.strerror or str(error)
+            message = "REDIS_CA_FILE must be a file of certificates in PEM form: {why}"
+            raise PydanticCustomError("unusable", message, {"why": why}) from None
+        return self
+
     @property
     def redis_dsn(self) -> str:
-        """The URL to connect to."""
+        """Return the URL to connect to."""
         if self.redis_url:
-            return self.redis_url
+            return redis_url.with_authority(self.redis_url, self.redis_ca_file)
         password = f":{quote(self.redis_password, safe='')}@" if self.redis_password else ""
         return f"redis://{password}{self.redis_addr}/{self.redis_db}"
 

@@ -40,8 +40,8 @@ spec:
       name: {{ .name }}
       selector:
         matchLabels:
-          namespace: {{ .root.Release.Namespace }}
-          release: {{ .root.Release.Name }}
+          namespace: {{ .root.Release.Namespace | quote }}
+          release: {{ .root.Release.Name | quote }}
     target:
       # The whole over the target, whatever number of workers is ready: none is while Postgres is away.
       type: AverageValue

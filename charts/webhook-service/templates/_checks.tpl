@@ -11,7 +11,7 @@
 {{- $sentences := join "\n  - " $problems }}
 {{- $hints := "" }}
 {{- if or (contains "Postgres: set" $sentences) (contains "Redis: set" $sentences) }}
-{{- $hints = include "webhook-service.installHints" . | trim | nindent 2 | printf "\nSet these as well before the first install:%s" }}
+{{- $hints = include "webhook-service.installHints" . | trim | nindent 2 | printf "\n\nSet these as well before the first install:%s" }}
 {{- end }}
 {{- fail (printf "\n\nThese values cannot be installed:\n  - %s%s" $sentences (trimSuffix "\n" $hints)) }}
 {{- end }}
@@ -159,8 +159,9 @@ externalPostgresql.existingSecret: required with a key of a URL: the Secret that
 {{- end }}
 {{- range $key := list "host" "directHost" }}
 {{- with get $external $key }}
-{{- if or (regexMatch `[\s/@]` .) (regexMatch `^[^:]*:[0-9]*$` .) }}
-externalPostgresql.{{ $key }}: {{ . | quote }} must be a host name or an address without a port; a whole URL belongs in a Secret (existingSecret and databaseUrlKey)
+{{- $folder := hasPrefix "/" . }}
+{{- if or (regexMatch `[\s@?#]` .) (and (not $folder) (or (contains "/" .) (regexMatch `(^|,)[^:,]*:[0-9]*(,|$)` .))) }}
+externalPostgresql.{{ $key }}: {{ contains "@" . | ternary "" (printf "%q " .) }}must be a host name or an address without a port; a whole URL belongs in a Secret (existingSecret and databaseUrlKey)
 {{- end }}
 {{- end }}
 {{- end }}
@@ -276,28 +277,36 @@ tracing.resourceAttributes: {{ $key | quote }} must be a name without spaces, "=
 {{- end }}
 {{- end }}
 
-{{/* The retries of settings must end before a delivery expires. */}}
+{{/* The default retries must end before a delivery expires, and before what it belongs to is deleted. They follow
+RETRY_DELAYS_SECONDS, which is no setting, unless one of those of the exponential policy is set. */}}
 {{- define "webhook-service.retryProblem" -}}
 {{- $settings := .Values.settings | default dict }}
 {{- $number := dict }}
-{{- $known := true }}
-{{- range list "RETRY_LIMIT" "RETRY_BASE_SECONDS" "RETRY_FACTOR" "RETRY_CAP_SECONDS" "RETRY_JITTER" "DELIVERY_EXPIRY_HOURS" }}
-{{- $text := include "webhook-service.setting" (dict "root" $ "name" .) }}
-{{- if $text }}{{ $_ := set $number . (float64 $text) }}{{ else }}{{ $known = false }}{{ end }}
+{{- range list "RETRY_LIMIT" "RETRY_BASE_SECONDS" "RETRY_FACTOR" "RETRY_CAP_SECONDS" "RETRY_JITTER" "DELIVERY_EXPIRY_HOURS" "LOG_RETENTION_HOURS" }}
+{{- $_ := set $number . (include "webhook-service.setting" (dict "root" $ "name" .) | float64) }}
 {{- end }}
-{{- if $known }}
-{{- $delay := $number.RETRY_BASE_SECONDS }}
+{{- $delays := get (.Files.Get "files/defaults.json" | fromJson) "RETRY_DELAYS_SECONDS" | default list }}
+{{- range list "RETRY_LIMIT" "RETRY_BASE_SECONDS" "RETRY_FACTOR" "RETRY_CAP_SECONDS" }}
+{{- if not (kindIs "invalid" (get (merge (dict . nil) $settings) .)) }}{{ $delays = list }}{{ end }}
+{{- end }}
+{{- $most := mulf 3600.0 (maxf $number.DELIVERY_EXPIRY_HOURS $number.LOG_RETENTION_HOURS) }}
 {{- $total := 0.0 }}
-{{- $expiry := mulf $number.DELIVERY_EXPIRY_HOURS 3600.0 }}
+{{- range $delays }}{{ $total = addf $total . }}{{ end }}
+{{- if not $delays }}
+{{- $delay := $number.RETRY_BASE_SECONDS }}
 {{- range until (int $number.RETRY_LIMIT) }}
-{{- if le $total $expiry }}
+{{- if le $total $most }}
 {{- $delay = minf $delay $number.RETRY_CAP_SECONDS }}
-{{- $total = addf $total (mulf $delay (addf 1.0 $number.RETRY_JITTER)) }}
+{{- $total = addf $total $delay }}
 {{- $delay = mulf $delay $number.RETRY_FACTOR }}
 {{- end }}
 {{- end }}
-{{- if gt $total $expiry }}
-settings.RETRY_LIMIT: the retries of RETRY_LIMIT, RETRY_BASE_SECONDS, RETRY_FACTOR and RETRY_CAP_SECONDS, with RETRY_JITTER, take longer than DELIVERY_EXPIRY_HOURS: {{ $number.DELIVERY_EXPIRY_HOURS }} h
+{{- end }}
+{{- $total = mulf $total (addf 1.0 $number.RETRY_JITTER) }}
+{{- range list "DELIVERY_EXPIRY_HOURS" "LOG_RETENTION_HOURS" }}
+{{- $hours := get $number . }}
+{{- if gt $total (mulf $hours 3600.0) }}
+settings.{{ . }}: {{ $hours }} h is shorter than the retries, which take up to {{ round (divf $total 3600.0) 1 }} h or more with RETRY_JITTER; raise it, or lower RETRY_LIMIT, RETRY_BASE_SECONDS, RETRY_FACTOR or RETRY_CAP_SECONDS
 {{- end }}
 {{- end }}
 {{- end }}
@@ -314,7 +323,7 @@ settings.RETRY_LIMIT: the retries of RETRY_LIMIT, RETRY_BASE_SECONDS, RETRY_FACT
 {{- range $index, $peer := $peers }}
 {{- $at := printf "networkPolicy.%s[%d]" $path $index }}
 {{- with $peer.ipBlock }}
-{{- if or $peer.podSelector $peer.namespaceSelector }}
+{{- if or (hasKey $peer "podSelector") (hasKey $peer "namespaceSelector") }}
 {{ $at }}: ipBlock cannot be combined with a selector; make two entries of it
 {{- end }}
 {{ include "webhook-service.networkProblem" (dict "path" (printf "%s.ipBlock.cidr" $at) "value" .cidr) }}
@@ -364,9 +373,6 @@ httpRoute.parentRefs: at least one Gateway
 {{ $path }}: {{ . | quote }} must be a host name in lower case, without a scheme, port or path
 {{- end }}
 {{- end }}
-{{- end }}
-{{- if and (or .Values.ingress.enabled .Values.httpRoute.enabled) (not .Values.publicPaths) }}
-publicPaths: at least one path
 {{- end }}
 {{- end }}
 

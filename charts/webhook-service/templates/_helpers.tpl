@@ -18,8 +18,8 @@ two of them never meet. */}}
 
 {{/* What selects the pods of a component: (dict "root" $ "component" "worker"). Never changes. */}}
 {{- define "webhook-service.selectorLabels" -}}
-app.kubernetes.io/name: {{ include "webhook-service.name" .root }}
-app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/name: {{ include "webhook-service.name" .root | quote }}
+app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 app.kubernetes.io/component: {{ .component }}
 {{- end }}
 
@@ -46,7 +46,7 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 {{- define "webhook-service.metadata" -}}
 {{- include "webhook-service.check" .root }}
 name: {{ .name | default (printf "%s-%s" (include "webhook-service.fullname" .root) .component) }}
-namespace: {{ .root.Release.Namespace }}
+namespace: {{ .root.Release.Namespace | quote }}
 labels:
   {{- merge (dict) (.labels | default dict) (include "webhook-service.labels" . | fromYaml) | toYaml | nindent 2 }}
 {{- with merge (dict) (.annotations | default dict) .root.Values.commonAnnotations }}
@@ -119,4 +119,9 @@ place of the registry, which is what comes before the first slash, if it has a d
 {{/* The Secret with the certificate of the processes. */}}
 {{- define "webhook-service.grpcTlsSecret" -}}
 {{- .Values.grpcTls.existingSecret | default (printf "%s-grpc-tls" (include "webhook-service.fullname" .)) }}
+{{- end }}
+
+{{/* The paths that are led to the gateway, as YAML. */}}
+{{- define "webhook-service.publicPaths" -}}
+{{- .Values.publicPaths | default (.Files.Get "files/public-paths.yaml" | fromYamlArray) | toYaml }}
 {{- end }}

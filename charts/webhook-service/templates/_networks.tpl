@@ -111,7 +111,9 @@ where the text is neither. */}}
 {{- $literal := regexMatch `^\[[^\[\]]*:[^\[\]]*\]$` $host | ternary (trimPrefix "[" $host | trimSuffix "]") (contains ":" $host | ternary "" $host) }}
 {{- $address := include "webhook-service.addressGroups" $literal | fromJsonArray }}
 {{- $named := and (regexMatch `^[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*$` $name) (not (regexMatch `^[0-9.]+$` $name)) }}
-{{- if contains "/" . }}
+{{- if eq . "*" }}
+egressAllow: "*" is not {{ $forms }}; what is public is open without it
+{{- else if contains "/" . }}
 {{- if not $network }}
 egressAllow: {{ . | quote }} is not {{ $forms }}
 {{- else if ne (splitList "/" $network | first) (include "webhook-service.addressText" (include "webhook-service.addressGroups" (splitList "/" . | first) | fromJsonArray)) }}
