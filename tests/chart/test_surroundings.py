@@ -1,4 +1,4 @@
-"""The chart among other people's tools: as a dependency, in a package, with older values, on a cluster that lacks kinds."""
+"""The chart among other people's tools: as a dependency, packaged, with older values, where a cluster lacks kinds."""
 
 import ipaddress
 import json
