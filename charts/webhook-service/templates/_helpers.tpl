@@ -18,9 +18,7 @@ two of them never meet. */}}
 
 {{/* What selects the pods of a component: (dict "root" $ "component" "worker"). Never changes. */}}
 {{- define "webhook-service.selectorLabels" -}}
-app.kubernetes.io/name: {{ include "webhook-service.name" .root | quote }}
-app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
-app.kubernetes.io/component: {{ .component }}
+{{- dict "app.kubernetes.io/name" (include "webhook-service.name" .root) "app.kubernetes.io/instance" .root.Release.Name "app.kubernetes.io/component" .component | toYaml }}
 {{- end }}
 
 {{/* The chart's own labels, which no value replaces. */}}
