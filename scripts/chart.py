@@ -9,6 +9,7 @@ and the schema which values they take: all from the settings of the services. RE
 
 import importlib
 import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,6 +43,8 @@ MANAGED = frozenset(
         *yaml.safe_load((CHART / "files/keys.yaml").read_text()),
     }
 )
+# Settings whose form templates/_checks.tpl explains better than a pattern.
+EXPLAINED = frozenset({"EGRESS_PROXY", "EGRESS_DENY_PORTS", "BIND_HOST"})
 # Of a field's schema, what Helm's validators check.
 KEPT = ("type", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "pattern", "enum", "anyOf")
 COMMENT = "# -- "
@@ -81,18 +84,23 @@ def defaults() -> str:
 
 
 def nullable(field: dict[str, Any]) -> dict[str, Any]:
-    """The schema of a setting that null leaves to its service. Of one type it reads better than of several."""
+    """Return the schema of a setting that null leaves to its service, in the form whose refusal reads best."""
+    alternatives = [each for each in field.get("anyOf", ()) if each != {"type": "null"}]
+    if len(alternatives) == 1:
+        field = alternatives[0]
+    if words := re.fullmatch(r"\^\(([a-z|]+)\)\$", field.get("pattern", "")):
+        return {"enum": [*words[1].split("|"), None]}
     if "enum" in field:
-        return {key: value for key, value in field.items() if key != "type"} | {"enum": [*field["enum"], None]}
-    if "type" in field:
-        return field | {"type": [field["type"], "null"]}
-    return {"anyOf": [*(each for each in field["anyOf"] if each != {"type": "null"}), {"type": "null"}]}
+        return {"enum": [*field["enum"], None]}
+    return field | {"type": [field["type"], "null"]}
 
 
 def values_schema() -> str:
     """values.schema.json with the settings of today; null leaves a variable to its service."""
     schema = json.loads((CHART / "values.schema.json").read_text())
-    settings = {name: field for fields in schemas().values() for name, field in fields.items() if name not in MANAGED}
+    settings = {name: field for found in schemas().values() for name, field in found.items() if name not in MANAGED}
+    for name in EXPLAINED & settings.keys():
+        settings[name].pop("pattern", None)
     schema["$defs"]["settings"] = {
         "type": "object",
         "additionalProperties": False,

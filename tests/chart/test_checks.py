@@ -67,6 +67,8 @@ PROBLEMS: list[tuple[dict[str, Any], str]] = [
     ),
     ({"settings": {"EGRESS_DENY_PORTS": "default, 70000"}}, 'settings.EGRESS_DENY_PORTS: "70000" is not'),
     ({"settings": {"EGRESS_PROXY": "http://proxy:99999"}}, "settings.EGRESS_PROXY: the port must be from 1 to 65535"),
+    ({"settings": {"EGRESS_PROXY": "socks5://proxy:1080"}}, "settings.EGRESS_PROXY: must be http://host:port"),
+    ({"settings": {"EGRESS_DENY_PORTS": "All"}}, 'settings.EGRESS_DENY_PORTS: "All" is not "default" or a port'),
     ({"settings": {"EGRESS_CA_BUNDLE": "/ca/ca.crt"}}, "settings.EGRESS_CA_BUNDLE: "),
     ({"settings": {"BIND_HOST": "127.0.0.1"}}, "settings.BIND_HOST: "),
     ({"tracing": {"endpoint": "collector:4317"}}, 'tracing.endpoint: "collector:4317" must be http://host:port'),

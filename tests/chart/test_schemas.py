@@ -95,3 +95,12 @@ def test_wrong_values_are_refused(values: dict[str, Any], name: str, program: st
     why = rendering.refused(rendering.STORES | values, program=program)
     assert "schema" in why
     assert name in why
+
+
+@pytest.mark.parametrize("program", rendering.HELMS)
+@pytest.mark.parametrize("setting", [{"AUTH_REQUIRED": "maybe"}, {"RETRY_LIMIT": -1}, {"LOG_LEVEL": "loud"}])
+def test_a_refused_setting_is_one_line_without_the_grammar_of_schemas(setting: dict[str, Any], program: str) -> None:
+    why = rendering.refused(rendering.STORES | {"settings": setting}, program=program)
+    (line,) = (line for line in why.splitlines() if next(iter(setting)) in line)
+    assert "anyOf" not in line
+    assert "pattern" not in line

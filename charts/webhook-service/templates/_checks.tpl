@@ -245,9 +245,13 @@ settings.EGRESS_DENY_PORTS: {{ $port | quote }} is not "default" or a port from 
 {{- end }}
 {{- end }}
 {{- with $settings.EGRESS_PROXY }}
+{{- if not (regexMatch `^http://([^\s/@]+@)?([^\s/@:]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}/?$` .) }}
+settings.EGRESS_PROXY: must be http://host:port; a user and password belong in a Secret, by worker.extraEnv
+{{- else }}
 {{- $port := regexFind `[0-9]+/?$` . | trimSuffix "/" | float64 }}
 {{- if or (lt $port 1.0) (gt $port 65535.0) }}
 settings.EGRESS_PROXY: the port must be from 1 to 65535
+{{- end }}
 {{- end }}
 {{- end }}
 {{- with $settings.EGRESS_CA_BUNDLE }}

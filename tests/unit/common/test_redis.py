@@ -36,7 +36,8 @@ def test_over_tls_certificates_are_checked_with_the_authority_of_a_file(url: str
     path.write_text(certificates.authority().pem)
     for asked, expected in ((url, str(path)), (f"{url}{'&' if '?' in url else '?'}ssl_ca_certs=/own.crt", "/own.crt")):
         settings = RedisSettings(redis_url=asked, redis_ca_file=str(path), _env_file=None)
-        connection: Any = redis.pool(settings, max_connections=3, timeout_seconds=1.5).make_connection()
+        pool: Any = redis.pool(settings, max_connections=3, timeout_seconds=1.5)
+        connection = pool.make_connection()
         assert (connection.ca_certs, connection.cert_reqs.name, connection.check_hostname) == (
             expected,
             "CERT_REQUIRED",
