@@ -102,6 +102,10 @@ def test_more_containers_and_variables_stand_beside_those_of_the_chart() -> None
         assert [each["name"] for each in spec["containers"]] == [component, "shipper"]
         # The last one wins.
         assert spec["containers"][0]["envFrom"][0] == source
+    (job,) = rendering.of_kind(objects, "Job")
+    # A proxy to the database is for the migration as well, which has to end.
+    assert [each["name"] for each in job["spec"]["template"]["spec"]["initContainers"]] == ["proxy"]
+    assert len(job["spec"]["template"]["spec"]["containers"]) == 1
     gateway = pod_of(objects, "gateway")
     assert "initContainers" not in gateway
     assert [each["name"] for each in gateway["containers"]] == ["gateway"]
