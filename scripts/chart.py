@@ -31,7 +31,8 @@ SETTINGS = {
 # What the chart decides by other values, or takes from a Secret. Everything else a user may set by `settings`.
 MANAGED = frozenset(
     {
-        *("ENV", "METRICS_PORT", "PORT", "GRPC_PORT", "SHUTDOWN_GRACE_SECONDS", "EGRESS_ALLOW"),
+        *("ENV", "METRICS_PORT", "PORT", "GRPC_PORT", "EGRESS_ALLOW"),
+        *("SHUTDOWN_GRACE_SECONDS", "DRAIN_SECONDS"),
         "DATA_DIR",
         *("INGEST_ADDR", "DELIVERY_ADDR", "ANALYTICS_ADDR"),
         "REDIS_CA_FILE",

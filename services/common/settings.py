@@ -3,7 +3,6 @@
 Every variable is named like its field, in capitals. A wrong value ends the start with one line that names it.
 """
 
-import ssl
 import sys
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 from urllib.parse import quote
@@ -96,12 +95,12 @@ class RedisSettings(Settings):
 
     # Of one server, of sentinels, or of a cluster: redis_url.py has the spellings.
     redis_url: str = Field("", repr=False)
+    # Authorities in PEM form that the certificates of Redis are checked against, unless the URL names others.
+    redis_ca_file: str = ""
     # As host:port.
     redis_addr: HostAndPort = "localhost:6379"
     redis_password: str = ""
     redis_db: NonNegativeInt = 0
-    # Authorities in PEM form that the certificates of Redis are checked against, unless the URL names others.
-    redis_ca_file: str = ""
 
     @field_validator("redis_url")
     @classmethod
@@ -115,16 +114,11 @@ class RedisSettings(Settings):
 
     @model_validator(mode="after")
     def _redis_ca_is_used(self) -> Self:
-        if not self.redis_ca_file:
-            return self
-        if not self.redis_url.startswith("rediss"):
-            raise PydanticCustomError("unused", "REDIS_CA_FILE requires TLS: a REDIS_URL that begins with rediss")
         try:
-            ssl.create_default_context(cafile=self.redis_ca_file)
-        except OSError as error:  # SSLError, for a file without certificates, is one
-            why = error.strerror or str(error)
-            message = "REDIS_CA_FILE must be a file of certificates in PEM form: {why}"
-            raise PydanticCustomError("unusable", message, {"why": why}) from None
+            if self.redis_ca_file:
+                redis_url.check_authority(self.redis_url, self.redis_ca_file)
+        except ValueError as error:
+            raise PydanticCustomError("unusable", "REDIS_CA_FILE {why}", {"why": str(error)}) from None
         return self
 
     @property

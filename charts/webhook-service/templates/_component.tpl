@@ -32,6 +32,7 @@ and nodes are put together, its own on top. */}}
   "ENV" "production"
   "METRICS_PORT" "9090"
   "SHUTDOWN_GRACE_SECONDS" (include "webhook-service.text" $values.shutdown.graceSeconds)
+  "DRAIN_SECONDS" (include "webhook-service.text" (include "webhook-service.podValues" . | fromJson).preStopSeconds)
   "PORT" "8080"
   "GRPC_PORT" (.port | toString)
   "INGEST_ADDR" (printf "dns:///%s-ingest:50051" $full)
@@ -199,7 +200,7 @@ spec:
           matchLabelKeys: [pod-template-hash]
         {{- end }}
       {{- end }}
-      # preStop, the grace of the process, and 10 s to close what is open.
+      # The drain, the grace of the process, and 10 s to close what is open.
       terminationGracePeriodSeconds: {{ add $preStop $root.Values.shutdown.graceSeconds 10 }}
       {{- if or $postgres $pod.extraInitContainers }}
       initContainers:
@@ -275,7 +276,7 @@ spec:
               path: /healthz
               port: metrics
             {{- toYaml $root.Values.probes.liveness | nindent 12 }}
-          {{- if $preStop }}
+          {{- if and $preStop (not (has "DRAIN_SECONDS" $variables)) }}
           lifecycle:
             preStop:
               exec:
