@@ -4,7 +4,7 @@
 #   docker build --build-arg BASE=registry.example/python:3.13-slim .          # another base: Debian's glibc, Python 3.11+
 #   pip download --require-hashes -r requirements/run.txt -d wheels &&         # offline; for the platform and the
 #      docker build --network none --build-arg WHEELS=wheels .                 # Python of the base
-ARG BASE=docker.io/library/python:3.13.9-slim-trixie
+ARG BASE=docker.io/library/python:3.13.18-slim-trixie
 
 FROM ${BASE} AS build
 # A folder of the context with wheels, in place of the package index. Without one, any folder will do.

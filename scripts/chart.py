@@ -2,18 +2,22 @@
 
     PYTHONPATH=. .tools/venv/bin/python scripts/chart.py [--check]
 
-files/settings.json says which variables each process reads, and the schema which values they take: both from the
-settings of the services. README.md has the values with their `# --` comments. --check only says what has drifted.
+files/settings.json says which variables each process reads, files/defaults.json what they are when they are not set,
+and the schema which values they take: all from the settings of the services. README.md has the values with their
+`# --` comments. --check only says what has drifted.
 """
 
 import importlib
 import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml  # type: ignore[import-untyped]  # its types are in no lock
+
+from services.common import retry_policy
 
 ROOT = Path(__file__).resolve().parents[1]
 CHART = ROOT / "charts/webhook-service"
@@ -27,9 +31,11 @@ SETTINGS = {
 # What the chart decides by other values, or takes from a Secret. Everything else a user may set by `settings`.
 MANAGED = frozenset(
     {
-        *("ENV", "BIND_HOST", "METRICS_PORT", "PORT", "GRPC_PORT", "SHUTDOWN_GRACE_SECONDS", "EGRESS_ALLOW"),
+        *("ENV", "METRICS_PORT", "PORT", "GRPC_PORT", "EGRESS_ALLOW"),
+        *("SHUTDOWN_GRACE_SECONDS", "DRAIN_SECONDS"),
         "DATA_DIR",
         *("INGEST_ADDR", "DELIVERY_ADDR", "ANALYTICS_ADDR"),
+        "REDIS_CA_FILE",
         *("GRPC_TLS_CERT_FILE", "GRPC_TLS_KEY_FILE", "GRPC_TLS_CA_FILE"),
         *("DATABASE_URL", "POSTGRES_HOST", "POSTGRES_PORT", "POSTGRES_USER", "POSTGRES_PASSWORD", "POSTGRES_DB"),
         *("REDIS_URL", "REDIS_ADDR", "REDIS_PASSWORD", "REDIS_DB"),
@@ -38,38 +44,68 @@ MANAGED = frozenset(
         *yaml.safe_load((CHART / "files/keys.yaml").read_text()),
     }
 )
+# Settings whose form templates/_checks.tpl explains better than a pattern.
+EXPLAINED = frozenset({"EGRESS_PROXY", "EGRESS_DENY_PORTS", "BIND_HOST"})
 # Of a field's schema, what Helm's validators check.
 KEPT = ("type", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "pattern", "enum", "anyOf")
 COMMENT = "# -- "
 HEADING = "## Values\n"
 
 
-def schemas() -> dict[str, dict[str, dict[str, Any]]]:
-    """For each component the JSON schema of each variable that it reads."""
+def fields() -> dict[str, dict[str, dict[str, Any]]]:
+    """For each component the whole JSON schema of each variable that it reads."""
     found = {}
     for component, path in SETTINGS.items():
         module, _, name = path.partition(":")
-        fields = getattr(importlib.import_module(module), name).model_json_schema()["properties"]
-        found[component] = {
-            field.upper(): {key: schema[key] for key in KEPT if key in schema}
-            for field, schema in sorted(fields.items())
-        }
+        properties = getattr(importlib.import_module(module), name).model_json_schema()["properties"]
+        found[component] = {field.upper(): schema for field, schema in sorted(properties.items())}
     return found
+
+
+def schemas() -> dict[str, dict[str, dict[str, Any]]]:
+    """For each component what Helm's validators check of each variable that it reads."""
+    return {
+        component: {name: {key: schema[key] for key in KEPT if key in schema} for name, schema in found.items()}
+        for component, found in fields().items()
+    }
 
 
 def variables() -> str:
     """The variables of each component, as files/settings.json has them."""
-    return json.dumps({component: list(fields) for component, fields in schemas().items()}, indent=2) + "\n"
+    return json.dumps({component: list(found) for component, found in fields().items()}, indent=2) + "\n"
+
+
+def defaults() -> str:
+    """What each variable that can be set is without that, as files/defaults.json has it; null for nothing."""
+    found = {name: schema.get("default") for each in fields().values() for name, schema in each.items()}
+    settable = {name: found[name] for name in sorted(found.keys() - MANAGED)}
+    # No setting: what the default policy is while none of its settings is set.
+    settable["RETRY_DELAYS_SECONDS"] = list(getattr(retry_policy, "DEFAULT_DELAYS_SECONDS", ()))
+    return json.dumps(settable, indent=2) + "\n"
+
+
+def nullable(field: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of a setting that null leaves to its service, in the form whose refusal reads best."""
+    alternatives = [each for each in field.get("anyOf", ()) if each != {"type": "null"}]
+    if len(alternatives) == 1:
+        field = alternatives[0]
+    if words := re.fullmatch(r"\^\(([a-z|]+)\)\$", field.get("pattern", "")):
+        return {"enum": [*words[1].split("|"), None]}
+    if "enum" in field:
+        return {"enum": [*field["enum"], None]}
+    return field | {"type": [field["type"], "null"]}
 
 
 def values_schema() -> str:
     """values.schema.json with the settings of today; null leaves a variable to its service."""
     schema = json.loads((CHART / "values.schema.json").read_text())
-    settings = {name: field for fields in schemas().values() for name, field in fields.items() if name not in MANAGED}
+    settings = {name: field for found in schemas().values() for name, field in found.items() if name not in MANAGED}
+    for name in EXPLAINED & settings.keys():
+        settings[name].pop("pattern", None)
     schema["$defs"]["settings"] = {
         "type": "object",
         "additionalProperties": False,
-        "properties": {name: {"anyOf": [field, {"type": "null"}]} for name, field in sorted(settings.items())},
+        "properties": {name: nullable(field) for name, field in sorted(settings.items())},
     }
     return json.dumps(schema, indent=2) + "\n"
 
@@ -102,7 +138,12 @@ def readme() -> str:
 
 def main() -> None:
     """Writes what has drifted, or with --check names it and exits with status 1."""
-    made = {"files/settings.json": variables(), "values.schema.json": values_schema(), "README.md": readme()}
+    made = {
+        "files/settings.json": variables(),
+        "files/defaults.json": defaults(),
+        "values.schema.json": values_schema(),
+        "README.md": readme(),
+    }
     drifted = [name for name, text in made.items() if not (CHART / name).exists() or (CHART / name).read_text() != text]
     if sys.argv[1:] == ["--check"]:
         if drifted:

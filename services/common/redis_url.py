@@ -9,6 +9,7 @@ for are the options sentinel_username and sentinel_password.
 """
 
 import re
+import ssl
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
@@ -48,6 +49,23 @@ def parse(url: str) -> Guides | None:
     if said is None:
         raise ValueError("must list hosts, as in redis+sentinel://user:password@host:26379,host:26379/service_name")
     return _sentinels(said) if said["kind"] == "sentinel" else _nodes(said)
+
+
+def check_authority(url: str, ca_file: str) -> None:
+    """Raise ValueError, which says why, for a file of authorities that a URL cannot use."""
+    if not url.startswith("rediss"):
+        raise ValueError("requires TLS: a REDIS_URL that begins with rediss")
+    try:
+        ssl.create_default_context(cafile=ca_file)
+    except OSError as error:  # SSLError, for a file without certificates, is one
+        raise ValueError(f"must be a file of certificates in PEM form: {error.strerror or error}") from None
+
+
+def with_authority(url: str, ca_file: str) -> str:
+    """Return the URL with a file of authorities, where there is one and the URL names none itself."""
+    if not ca_file or re.search(r"[?&]ssl_ca_certs=", url):
+        return url
+    return f"{url}{'&' if '?' in url else '?'}{urlencode({'ssl_ca_certs': ca_file})}"
 
 
 def _sentinels(said: re.Match[str]) -> Guides:

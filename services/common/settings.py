@@ -126,6 +126,8 @@ class RedisSettings(Settings):
 
     # Of one server, of sentinels, or of a cluster: redis_url.py has the spellings.
     redis_url: str = Field("", repr=False)
+    # Authorities in PEM form that the certificates of Redis are checked against, unless the URL names others.
+    redis_ca_file: str = ""
     # As host:port.
     redis_addr: HostAndPort = "localhost:6379"
     redis_password: str = ""
@@ -141,11 +143,20 @@ class RedisSettings(Settings):
             raise PydanticCustomError("unusable", "{why}", {"why": str(error)}) from None
         return url
 
+    @model_validator(mode="after")
+    def _redis_ca_is_used(self) -> Self:
+        try:
+            if self.redis_ca_file:
+                redis_url.check_authority(self.redis_url, self.redis_ca_file)
+        except ValueError as error:
+            raise PydanticCustomError("unusable", "REDIS_CA_FILE {why}", {"why": str(error)}) from None
+        return self
+
     @property
     def redis_dsn(self) -> str:
-        """The URL to connect to."""
+        """Return the URL to connect to."""
         if self.redis_url:
-            return self.redis_url
+            return redis_url.with_authority(self.redis_url, self.redis_ca_file)
         password = f":{quote(self.redis_password, safe='')}@" if self.redis_password else ""
         return f"redis://{password}{self.redis_addr}/{self.redis_db}"
 

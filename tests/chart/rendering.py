@@ -40,16 +40,16 @@ def scenario(name: str, *, program: str = "helm4", version: str = "1.33.0", rele
     return list(parsed(_text(name, program, version, release)))
 
 
-def rendered(values: Object, *, release: str = "demo") -> list[Object]:
-    """The objects for some values."""
-    done = helm("template", release, str(CHART), "--namespace", NAMESPACE, values=values)
+def rendered(values: Object, *options: str, release: str = "demo", chart: Path = CHART) -> list[Object]:
+    """Return the objects for some values."""
+    done = helm("template", release, str(chart), "--namespace", NAMESPACE, *options, values=values)
     assert done.returncode == 0, done.stderr
     return list(parsed(done.stdout))
 
 
-def refused(values: Object, *, program: str = "helm4") -> str:
-    """Why Helm does not render these values; fails when it does."""
-    done = helm("template", "demo", str(CHART), program=program, values=values)
+def refused(values: Object, *options: str, program: str = "helm4", chart: Path = CHART) -> str:
+    """Return why Helm does not render these values; fail when it does."""
+    done = helm("template", "demo", str(chart), *options, program=program, values=values)
     assert done.returncode != 0, "was rendered"
     return done.stderr
 

@@ -183,11 +183,11 @@ def test_wrong_values_are_refused(values: dict[str, Any], name: str, program: st
     [
         (
             {"gateway": {"autoscaling": {"minReplicas": 12}}},
-            "gateway.autoscaling.maxReplicas (10) is less than minReplicas (12)",
+            "gateway.autoscaling.maxReplicas: 10 is less than minReplicas, 12",
         ),
         (
             {"worker": {"autoscaling": {"maxReplicas": 1}}},
-            "worker.autoscaling.maxReplicas (1) is less than minReplicas (2)",
+            "worker.autoscaling.maxReplicas: 1 is less than minReplicas, 2",
         ),
         ({"autoscaling": {"enabled": True, "source": "keda"}}, "autoscaling.keda.serverAddress"),
     ],

@@ -71,7 +71,7 @@ def test_pods_are_pinned_and_confined(objects: list[Object]) -> None:
     for name, template in rendering.pod_templates(objects):
         assert template["spec"]["securityContext"]["runAsNonRoot"] is True, name
         for container in rendering.containers(template):
-            assert re.search(r":v?[0-9]+(\.[0-9]+)+$", container["image"]), name
+            assert re.search(r":v?[0-9]+(\.[0-9]+)+(@sha256:[0-9a-f]{64})?$", container["image"]), name
             assert container["securityContext"]["readOnlyRootFilesystem"] is True, name
 
 

@@ -399,6 +399,4 @@ def test_the_port_of_an_address_is_the_one_that_is_open() -> None:
     ],
 )
 def test_values_that_would_open_everything_or_nothing_are_refused(values: dict[str, Any], name: str) -> None:
-    why = rendering.refused(rendering.STORES | {"networkPolicy": values})
-    assert "schema" in why
-    assert name in why
+    assert name in rendering.refused(rendering.STORES | {"networkPolicy": values})

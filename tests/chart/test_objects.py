@@ -145,13 +145,36 @@ def test_what_is_referred_to_is_there_or_brought(objects: list[Object]) -> None:
                     assert reference["key"] in secret["data"]
 
 
+def drain_seconds(objects: list[Object], component: str) -> int:
+    """How long a pod goes on to answer after it was told to stop; its end comes after that and its grace."""
+    pod = rendering.named(objects, "Deployment", f"-{component}")["spec"]["template"]["spec"]
+    container = pod["containers"][0]
+    variables = rendering.environment(objects, container)
+    command = container.get("lifecycle", {}).get("preStop", {}).get("exec", {}).get("command", ["sleep", "0"])
+    seconds = int(variables.get("DRAIN_SECONDS", command[1]))
+    grace = int(variables["SHUTDOWN_GRACE_SECONDS"])
+    assert pod["terminationGracePeriodSeconds"] == seconds + grace + 10
+    return seconds
+
+
+@pytest.mark.parametrize("component", ["gateway", "ingest", "delivery", "analytics"])
+def test_servers_go_on_longer_than_dns_caches_their_addresses(component: str) -> None:
+    def drain(values: dict[str, Any]) -> int:
+        return drain_seconds(rendering.rendered(rendering.STORES | values), component)
+
+    assert drain({}) == 35
+    assert drain({"shutdown": {"preStopSeconds": 10}}) == 10
+    assert drain({component: {"preStopSeconds": 90}}) == 90
+    assert drain({component: {"preStopSeconds": 0}}) == 0
+
+
+def test_workers_stop_at_once_because_nobody_calls_them() -> None:
+    assert drain_seconds(rendering.rendered(rendering.STORES), "worker") == 0
+
+
 def test_pods_are_killed_only_after_they_had_their_time(objects: list[Object]) -> None:
     for component in rendering.COMPONENTS:
-        pod = rendering.named(objects, "Deployment", f"-{component}")["spec"]["template"]["spec"]
-        (container,) = pod["containers"]
-        before = int(container.get("lifecycle", {}).get("preStop", {}).get("exec", {}).get("command", ["", "0"])[1])
-        grace = float(rendering.environment(objects, container)["SHUTDOWN_GRACE_SECONDS"])
-        assert pod["terminationGracePeriodSeconds"] >= before + grace + 5
+        assert (drain_seconds(objects, component) > 0) == (component != "worker")
 
 
 def test_a_drain_is_never_held_up(objects: list[Object]) -> None:
@@ -162,10 +185,20 @@ def test_a_drain_is_never_held_up(objects: list[Object]) -> None:
         assert budget["spec"]["unhealthyPodEvictionPolicy"] == "AlwaysAllow"
 
 
-@pytest.mark.parametrize("release", [LONG, "a" * 53, "webhook-service", "w"])
+@pytest.mark.parametrize(
+    "release", [LONG, "a" * 53, "webhook-service", "w", "9lives", "shop.v2", "1" * 53, "a." * 26 + "a"]
+)
 @pytest.mark.parametrize("scenario", ["minimal", "production", "network"])
 def test_names_hold_for_every_release(scenario: str, release: str) -> None:
-    objects = rendering.scenario(scenario, release=release)
+    _names_hold(rendering.scenario(scenario, release=release))
+
+
+@pytest.mark.parametrize("name", ["hooks.v2", "9lives", "Hooks", "my_hooks", "a" * 63, "a" * 39 + ".b"])
+def test_names_hold_for_every_name_of_the_chart(name: str) -> None:
+    _names_hold(rendering.rendered(rendering.STORES | {"nameOverride": name}))
+
+
+def _names_hold(objects: list[Object]) -> None:
     names = [(found["kind"], found["metadata"]["name"]) for found in objects]
     assert len(names) == len(set(names))
     for found in objects:
@@ -173,7 +206,7 @@ def test_names_hold_for_every_release(scenario: str, release: str) -> None:
         assert re.fullmatch(r"[a-z]([-a-z0-9]*[a-z0-9])?", name)
         assert len(name) <= LIMITS.get(found["kind"], 253), name
         for value in found["metadata"]["labels"].values():
-            assert len(value) <= 63
+            assert re.fullmatch(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?", value)
     # Room for the revisions to come.
     assert len(rendering.of_kind(objects, "Job")[0]["metadata"]["name"]) <= 63 - 4
 
@@ -186,6 +219,66 @@ def test_long_releases_that_begin_alike_do_not_meet() -> None:
         for end in "xy"
     }
     assert len(names) == 2
+
+
+def test_releases_whose_names_are_changed_do_not_meet() -> None:
+    releases = ("shop.v2", "shop-v2", "9lives", "w9lives")
+    names = {
+        rendering.named(rendering.rendered(rendering.STORES, release=release), "Service", "-gateway")["metadata"][
+            "name"
+        ]
+        for release in releases
+    }
+    assert len(names) == len(releases)
+
+
+def test_labels_of_ones_own_are_on_objects_and_pods_and_in_no_selector() -> None:
+    values = rendering.STORES | {
+        "commonLabels": {"cost": "1"},
+        "podLabels": {"mesh": "on"},
+        "worker": {"podLabels": {"a": "b"}},
+    }
+    objects = rendering.rendered(values)
+    for found in objects:
+        assert found["metadata"]["labels"]["cost"] == "1"
+    for _, selector in selectors(objects):
+        assert not selector.keys() & {"cost", "mesh", "a"}
+    worker = rendering.named(objects, "Deployment", "-worker")["spec"]["template"]["metadata"]["labels"]
+    assert worker.items() >= {"cost": "1", "mesh": "on", "a": "b"}.items()
+    gateway = rendering.named(objects, "Deployment", "-gateway")["spec"]["template"]["metadata"]["labels"]
+    assert gateway["mesh"] == "on"
+    assert "a" not in gateway
+
+
+def test_names_of_digits_alone_are_text() -> None:
+    everything = rendering.CHART / "ci/everything-values.yaml"
+    values = {"nameOverride": "2026", "autoscaling": {"source": "prometheus-adapter"}}
+    done = rendering.helm(
+        "template", "1234", str(rendering.CHART), "--namespace", "0815", "--values", str(everything), values=values
+    )
+    assert done.returncode == 0, done.stderr
+    found = list(rendering.parsed(done.stdout))
+    for each in found:
+        assert each["metadata"]["namespace"] == "0815"
+    for name, selector in selectors(found):
+        assert selector["app.kubernetes.io/instance"] == "1234", name
+        assert selector["app.kubernetes.io/name"] == "2026", name
+    for monitor in rendering.of_kind(found, "ServiceMonitor", "PodMonitor"):
+        assert monitor["spec"]["namespaceSelector"]["matchNames"] == ["0815"]
+        assert monitor["spec"]["selector"]["matchLabels"]["app.kubernetes.io/instance"] == "1234"
+    for policy in rendering.of_kind(found, "NetworkPolicy"):
+        assert policy["spec"]["podSelector"]["matchLabels"]["app.kubernetes.io/instance"] == "1234"
+    for metric in rendering.named(found, "HorizontalPodAutoscaler", "-worker")["spec"]["metrics"]:
+        labels = metric["external"]["metric"]["selector"]["matchLabels"]
+        assert labels == {"namespace": "0815", "release": "1234"}
+
+
+def test_labels_of_a_monitor_replace_those_of_the_chart() -> None:
+    labels = {"app.kubernetes.io/instance": "prometheus", "release": "prometheus"}
+    values = rendering.STORES | {"monitoring": {"serviceMonitor": {"enabled": True, "labels": labels}}}
+    (monitor,) = rendering.of_kind(rendering.rendered(values), "ServiceMonitor")
+    assert monitor["metadata"]["labels"].items() >= labels.items()
+    assert monitor["spec"]["selector"]["matchLabels"]["app.kubernetes.io/instance"] == "demo"
 
 
 def test_the_migration_is_a_plain_job_with_a_name_for_each_revision_and_content() -> None:
@@ -312,5 +405,31 @@ def test_a_route_and_an_ingress_lead_to_the_gateway() -> None:
     (ingress,) = rendering.of_kind(rendering.scenario("production"), "Ingress")
     assert ingress["spec"]["tls"] == [{"secretName": "webhooks-example-com-tls", "hosts": ["webhooks.example.com"]}]
     service = rendering.named(rendering.scenario("production"), "Service", "-gateway")
-    path = ingress["spec"]["rules"][0]["http"]["paths"][0]
-    assert path["backend"]["service"] == {"name": service["metadata"]["name"], "port": {"name": "http"}}
+    for path in ingress["spec"]["rules"][0]["http"]["paths"]:
+        assert path["backend"]["service"] == {"name": service["metadata"]["name"], "port": {"name": "http"}}
+
+
+PUBLIC = [
+    ("/api", "Prefix"),
+    ("/docs", "Prefix"),
+    ("/swagger", "Prefix"),
+    ("/openapi.json", "Exact"),
+    ("/livez", "Exact"),
+]
+
+
+@pytest.mark.parametrize(
+    ("values", "paths"), [({}, PUBLIC), ({"publicPaths": [{"path": "/", "type": "Prefix"}]}, [("/", "Prefix")])]
+)
+def test_only_public_paths_are_led_to_the_gateway(values: dict[str, Any], paths: list[tuple[str, str]]) -> None:
+    values = rendering.STORES | values
+    values["ingress"] = {"enabled": True, "hosts": ["a.example"]}
+    values["httpRoute"] = {"enabled": True, "parentRefs": [{"name": "public"}]}
+    objects = rendering.rendered(values)
+    (ingress,) = rendering.of_kind(objects, "Ingress")
+    (rule,) = ingress["spec"]["rules"]
+    assert [(path["path"], path["pathType"]) for path in rule["http"]["paths"]] == paths
+    (route,) = rendering.of_kind(objects, "HTTPRoute")
+    (rule,) = route["spec"]["rules"]
+    matches = [(match["path"]["value"], match["path"]["type"].removeprefix("Path")) for match in rule["matches"]]
+    assert matches == paths

@@ -1,12 +1,7 @@
 {{/* Whether an autoscaler owns the copies of a component: "true" or nothing. */}}
 {{- define "webhook-service.autoscaled" -}}
 {{- $own := (get .root.Values .component).autoscaling | default dict }}
-{{- if and .root.Values.autoscaling.enabled $own.enabled -}}
-{{- if gt (int $own.minReplicas) (int $own.maxReplicas) }}
-{{- fail (printf "%s.autoscaling.maxReplicas (%d) is less than minReplicas (%d)" .component (int $own.maxReplicas) (int $own.minReplicas)) }}
-{{- end -}}
-true
-{{- end }}
+{{- if and .root.Values.autoscaling.enabled $own.enabled }}true{{ end }}
 {{- end }}
 
 {{/* An HPA; `metrics` is the text of its list. */}}
@@ -45,8 +40,8 @@ spec:
       name: {{ .name }}
       selector:
         matchLabels:
-          namespace: {{ .root.Release.Namespace }}
-          release: {{ .root.Release.Name }}
+          namespace: {{ .root.Release.Namespace | quote }}
+          release: {{ .root.Release.Name | quote }}
     target:
       # The whole over the target, whatever number of workers is ready: none is while Postgres is away.
       type: AverageValue

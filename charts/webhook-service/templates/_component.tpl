@@ -1,5 +1,26 @@
 {{/* What every component has: (dict "root" $ "component" "ingest" "port" 50051 "portName" "grpc"). */}}
 
+{{/* The values of a component's pods, as JSON: its own where it has them, else those of all. Maps of labels, annotations
+and nodes are put together, its own on top. */}}
+{{- define "webhook-service.podValues" -}}
+{{- $values := .root.Values }}
+{{- $own := get $values (ternary "migrations" .component (eq .component "migrate")) | default dict }}
+{{- /* Nobody connects to a worker: there is nothing to wait for before it stops. */}}
+{{- $found := dict "preStopSeconds" (ternary 0 $values.shutdown.preStopSeconds (eq .component "worker")) }}
+{{- range list "nodeSelector" "podLabels" "podAnnotations" }}
+{{- $_ := set $found . (merge (dict) (get $own . | default dict) (get $values . | default dict)) }}
+{{- end }}
+{{- range list "tolerations" "affinity" "topologySpread" "priorityClassName" "runtimeClassName" "dnsPolicy" "dnsConfig" "hostAliases" "podSecurityContext" "securityContext" "extraInitContainers" "extraContainers" "extraEnvFrom" }}
+{{- $_ := set $found . (get $values .) }}
+{{- end }}
+{{- range $name, $value := $own }}
+{{- if and (hasKey $found $name) (not (kindIs "invalid" $value)) (not (has $name (list "nodeSelector" "podLabels" "podAnnotations"))) }}
+{{- $_ := set $found $name $value }}
+{{- end }}
+{{- end }}
+{{- $found | toJson }}
+{{- end }}
+
 {{- define "webhook-service.config" -}}
 {{- $values := .root.Values }}
 {{- $full := include "webhook-service.fullname" .root }}
@@ -11,6 +32,7 @@
   "ENV" "production"
   "METRICS_PORT" "9090"
   "SHUTDOWN_GRACE_SECONDS" (include "webhook-service.text" $values.shutdown.graceSeconds)
+  "DRAIN_SECONDS" (include "webhook-service.text" (include "webhook-service.podValues" . | fromJson).preStopSeconds)
   "PORT" "8080"
   "GRPC_PORT" (.port | toString)
   "INGEST_ADDR" (printf "dns:///%s-ingest:50051" $full)
@@ -42,10 +64,12 @@ data:
 
 {{- define "webhook-service.serviceAccount" -}}
 {{- if .root.Values.serviceAccount.create -}}
+{{- $own := (get .root.Values (ternary "migrations" .component (eq .component "migrate")) | default dict).serviceAccount | default dict }}
+{{- $annotations := merge (dict) ($own.annotations | default dict) .root.Values.serviceAccount.annotations -}}
 apiVersion: v1
 kind: ServiceAccount
 metadata:
-  {{- include "webhook-service.metadata" (merge (dict "annotations" .root.Values.serviceAccount.annotations) .) | nindent 2 }}
+  {{- include "webhook-service.metadata" (merge (dict "annotations" $annotations) .) | nindent 2 }}
 automountServiceAccountToken: false
 {{- end }}
 {{- end }}
@@ -74,6 +98,18 @@ spec:
   protocol: TCP
 {{- end }}
 
+{{/* Of which IP families a Service is, where a value says it: (dict "root" $ "own" …). */}}
+{{- define "webhook-service.ipFamilies" -}}
+{{- $own := .own | default dict }}
+{{- with $own.ipFamilyPolicy | default .root.Values.ipFamilyPolicy }}
+ipFamilyPolicy: {{ . }}
+{{- end }}
+{{- with $own.ipFamilies | default .root.Values.ipFamilies }}
+ipFamilies:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
 {{/* Headless, so that clients see every pod and balance calls, not connections. */}}
 {{- define "webhook-service.grpcService" -}}
 apiVersion: v1
@@ -82,6 +118,9 @@ metadata:
   {{- include "webhook-service.metadata" . | nindent 2 }}
 spec:
   clusterIP: None
+  {{- with include "webhook-service.ipFamilies" . | trim }}
+  {{- . | nindent 2 }}
+  {{- end }}
   selector:
     {{- include "webhook-service.selectorLabels" . | nindent 4 }}
   ports:
@@ -94,26 +133,23 @@ spec:
 
 {{/* What the pods of the service and of the Job share. */}}
 {{- define "webhook-service.podSpec" -}}
+{{- $pod := include "webhook-service.podValues" . | fromJson }}
 serviceAccountName: {{ include "webhook-service.serviceAccountName" . }}
 automountServiceAccountToken: false
 # A Service called `postgres` would set POSTGRES_PORT to a URL.
 enableServiceLinks: false
-{{- with .root.Values.imagePullSecrets }}
+{{- with include "webhook-service.imagePullSecrets" .root }}
 imagePullSecrets:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
-{{- with .root.Values.priorityClassName }}
-priorityClassName: {{ . }}
+  {{- . | nindent 2 }}
 {{- end }}
 securityContext:
-  {{- toYaml .root.Values.podSecurityContext | nindent 2 }}
-{{- with merge (dict) ((get .root.Values .component | default dict).nodeSelector | default dict) .root.Values.nodeSelector }}
-nodeSelector:
-  {{- toYaml . | nindent 2 }}
+  {{- toYaml $pod.podSecurityContext | nindent 2 }}
+{{- $said := dict }}
+{{- range $name := list "priorityClassName" "runtimeClassName" "dnsPolicy" "dnsConfig" "hostAliases" "nodeSelector" "tolerations" "affinity" }}
+{{- with get $pod $name }}{{ $_ := set $said $name . }}{{ end }}
 {{- end }}
-{{- with .root.Values.tolerations }}
-tolerations:
-  {{- toYaml . | nindent 2 }}
+{{- with $said }}
+{{ toYaml . }}
 {{- end }}
 {{- end }}
 
@@ -124,7 +160,8 @@ tolerations:
 {{- $postgres := has "POSTGRES_HOST" $variables }}
 {{- $mounts := include "webhook-service.authorityMounts" $root }}
 {{- $tls := and $root.Values.grpcTls.enabled (has "GRPC_TLS_CERT_FILE" $variables) }}
-{{- $listens := ne .component "worker" }}
+{{- $pod := include "webhook-service.podValues" . | fromJson }}
+{{- $preStop := int $pod.preStopSeconds }}
 apiVersion: apps/v1
 kind: Deployment
 metadata:
@@ -148,14 +185,12 @@ spec:
       labels:
         {{- include "webhook-service.podLabels" . | nindent 8 }}
       annotations:
-        {{- merge (dict "checksum/config" (include "webhook-service.config" . | sha256sum)) $own.podAnnotations $root.Values.podAnnotations $root.Values.commonAnnotations | toYaml | nindent 8 }}
+        {{- $checksums := dict "checksum/config" (include "webhook-service.config" . | sha256sum) }}
+        {{- with $root.Values.secretsChecksum }}{{ $_ := set $checksums "checksum/secrets" . }}{{ end }}
+        {{- merge $checksums $pod.podAnnotations $root.Values.commonAnnotations | toYaml | nindent 8 }}
     spec:
       {{- include "webhook-service.podSpec" . | nindent 6 }}
-      {{- with $root.Values.affinity }}
-      affinity:
-        {{- toYaml . | nindent 8 }}
-      {{- end }}
-      {{- with $root.Values.topologySpread }}
+      {{- with $pod.topologySpread }}
       topologySpreadConstraints:
         {{- range . }}
         - {{ toYaml . | nindent 10 | trim }}
@@ -165,10 +200,15 @@ spec:
           matchLabelKeys: [pod-template-hash]
         {{- end }}
       {{- end }}
-      # preStop, the grace of the process, and 10 s to close what is open.
-      terminationGracePeriodSeconds: {{ add $root.Values.shutdown.preStopSeconds $root.Values.shutdown.graceSeconds 10 }}
-      {{- if $postgres }}
+      # The drain, the grace of the process, and 10 s to close what is open.
+      terminationGracePeriodSeconds: {{ add $preStop $root.Values.shutdown.graceSeconds 10 }}
+      {{- if or $postgres $pod.extraInitContainers }}
       initContainers:
+        {{- with $pod.extraInitContainers }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+      {{- end }}
+      {{- if $postgres }}
         - name: wait-for-schema
           image: {{ include "webhook-service.ownImage" $root }}
           imagePullPolicy: {{ $root.Values.image.pullPolicy }}
@@ -178,7 +218,7 @@ spec:
           resources:
             {{- toYaml $root.Values.migrations.resources | nindent 12 }}
           securityContext:
-            {{- toYaml $root.Values.securityContext | nindent 12 }}
+            {{- toYaml $pod.securityContext | nindent 12 }}
           volumeMounts:
             - name: tmp
               mountPath: /tmp
@@ -192,6 +232,9 @@ spec:
           imagePullPolicy: {{ $root.Values.image.pullPolicy }}
           args: [{{ .component }}]
           envFrom:
+            {{- with $pod.extraEnvFrom }}
+            {{- toYaml . | nindent 12 }}
+            {{- end }}
             - configMapRef:
                 name: {{ include "webhook-service.fullname" $root }}-{{ .component }}
           {{- $env := list (include "webhook-service.keysEnv" . | trim) }}
@@ -233,16 +276,16 @@ spec:
               path: /healthz
               port: metrics
             {{- toYaml $root.Values.probes.liveness | nindent 12 }}
-          {{- if and $listens (gt (int $root.Values.shutdown.preStopSeconds) 0) }}
+          {{- if and $preStop (not (has "DRAIN_SECONDS" $variables)) }}
           lifecycle:
             preStop:
               exec:
-                command: [sleep, {{ $root.Values.shutdown.preStopSeconds | quote }}]
+                command: [sleep, {{ $preStop | quote }}]
           {{- end }}
           resources:
             {{- toYaml $own.resources | nindent 12 }}
           securityContext:
-            {{- toYaml $root.Values.securityContext | nindent 12 }}
+            {{- toYaml $pod.securityContext | nindent 12 }}
           volumeMounts:
             - name: tmp
               mountPath: /tmp
@@ -262,6 +305,9 @@ spec:
             {{- with $own.extraVolumeMounts }}
             {{- toYaml . | nindent 12 }}
             {{- end }}
+        {{- with $pod.extraContainers }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
       volumes:
         - name: tmp
           emptyDir:

@@ -1,62 +1,81 @@
 {{- define "webhook-service.name" -}}
-{{- default .Chart.Name .Values.nameOverride | trunc 40 | trimSuffix "-" }}
+{{- default .Chart.Name .Values.nameOverride | trunc 40 | trimAll "-_." }}
 {{- end }}
 
-{{/* At most 40 characters, so that every name made of it has at most 63. What is cut is told apart by a hash. */}}
+{{/* Names of Services are made of it: lower-case letters, digits and "-", a letter first, at most 40 characters, so that
+every name with its ending has at most 63. A release or chart of another name is changed to fit, with a hash, so that
+two of them never meet. */}}
 {{- define "webhook-service.fullname" -}}
 {{- $name := default .Chart.Name .Values.nameOverride }}
-{{- $full := .Values.fullnameOverride | default (contains $name .Release.Name | ternary .Release.Name (printf "%s-%s" .Release.Name $name)) }}
-{{- if gt (len $full) 40 }}
-{{- $full = printf "%s-%s" ($full | trunc 31 | trimSuffix "-") (sha256sum $full | trunc 8) }}
+{{- $asked := .Values.fullnameOverride | default (contains $name .Release.Name | ternary .Release.Name (printf "%s-%s" .Release.Name $name)) }}
+{{- $full := regexReplaceAll `[^a-z0-9-]+` (lower $asked) "-" | trimAll "-" }}
+{{- if regexMatch `^[0-9]` $full }}{{ $full = printf "w%s" $full }}{{ end }}
+{{- if or (ne $full $asked) (gt (len $full) 40) }}
+{{- $full = printf "%s-%s" ($full | trunc 31 | trimSuffix "-") (sha256sum $asked | trunc 8) }}
 {{- end }}
-{{- $full | trimSuffix "-" }}
+{{- $full }}
 {{- end }}
 
 {{/* What selects the pods of a component: (dict "root" $ "component" "worker"). Never changes. */}}
 {{- define "webhook-service.selectorLabels" -}}
-app.kubernetes.io/name: {{ include "webhook-service.name" .root }}
-app.kubernetes.io/instance: {{ .root.Release.Name }}
-app.kubernetes.io/component: {{ .component }}
+{{- dict "app.kubernetes.io/name" (include "webhook-service.name" .root) "app.kubernetes.io/instance" .root.Release.Name "app.kubernetes.io/component" .component | toYaml }}
 {{- end }}
 
-{{- define "webhook-service.labels" -}}
-helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{/* The chart's own labels, which no value replaces. */}}
+{{- define "webhook-service.ownLabels" -}}
+helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" | trunc 63 | trimAll "-_." }}
 {{ include "webhook-service.selectorLabels" . }}
 app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .root.Release.Service }}
-{{- with .root.Values.commonLabels }}
-{{ toYaml . }}
 {{- end }}
+
+{{- define "webhook-service.labels" -}}
+{{- merge (include "webhook-service.ownLabels" . | fromYaml) .root.Values.commonLabels | toYaml }}
 {{- end }}
 
 {{/* Without the chart's version: a new chart of the same image restarts nothing. */}}
 {{- define "webhook-service.podLabels" -}}
 {{- $all := include "webhook-service.labels" . | fromYaml }}
-{{- merge (omit $all "helm.sh/chart") .root.Values.podLabels | toYaml }}
+{{- merge (omit $all "helm.sh/chart") (include "webhook-service.podValues" . | fromJson).podLabels | toYaml }}
 {{- end }}
 
 {{/* Name, namespace, labels and annotations:
 (dict "root" $ "component" "worker" "name" … "labels" (dict …) "annotations" (dict …)). */}}
 {{- define "webhook-service.metadata" -}}
+{{- include "webhook-service.check" .root }}
 name: {{ .name | default (printf "%s-%s" (include "webhook-service.fullname" .root) .component) }}
-namespace: {{ .root.Release.Namespace }}
+namespace: {{ .root.Release.Namespace | quote }}
 labels:
-  {{- include "webhook-service.labels" . | nindent 2 }}
-  {{- with .labels }}
-  {{- toYaml . | nindent 2 }}
-  {{- end }}
+  {{- merge (dict) (.labels | default dict) (include "webhook-service.labels" . | fromYaml) | toYaml | nindent 2 }}
 {{- with merge (dict) (.annotations | default dict) .root.Values.commonAnnotations }}
 annotations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end }}
 
+{{/* An image by its name: (dict "root" $ "image" (dict "repository" … "tag" … "digest" …)). global.imageRegistry stands in
+place of the registry, which is what comes before the first slash, if it has a dot or a port or is localhost. */}}
 {{- define "webhook-service.image" -}}
-{{- .repository }}{{ if .digest }}@{{ .digest }}{{ else }}:{{ .tag }}{{ end }}
+{{- $repository := .image.repository }}
+{{- with (.root.Values.global | default dict).imageRegistry }}
+{{- $repository = printf "%s/%s" . (regexReplaceAll `^([^/]*[.:][^/]*|localhost)/` $repository "") }}
+{{- end }}
+{{- $repository }}{{ if .image.digest }}@{{ .image.digest }}{{ else }}:{{ .image.tag }}{{ end }}
 {{- end }}
 
 {{- define "webhook-service.ownImage" -}}
-{{- include "webhook-service.image" (dict "repository" .Values.image.repository "digest" .Values.image.digest "tag" (.Values.image.tag | default .Chart.AppVersion)) }}
+{{- include "webhook-service.image" (dict "root" . "image" (merge (dict "tag" (.Values.image.tag | default .Chart.AppVersion)) .Values.image)) }}
+{{- end }}
+
+{{/* The Secrets that images are pulled with, of this chart and of a parent, as YAML. */}}
+{{- define "webhook-service.imagePullSecrets" -}}
+{{- $secrets := .Values.imagePullSecrets }}
+{{- range (.Values.global | default dict).imagePullSecrets }}
+{{- $secrets = append $secrets (kindIs "string" . | ternary (dict "name" .) .) }}
+{{- end }}
+{{- with $secrets }}
+{{- uniq . | toYaml }}
+{{- end }}
 {{- end }}
 
 {{- define "webhook-service.serviceAccountName" -}}
@@ -102,9 +121,10 @@ or one for all: what is missing is left out, and a process with neither says so.
 
 {{/* The Secret with the certificate of the processes. */}}
 {{- define "webhook-service.grpcTlsSecret" -}}
-{{- $tls := .Values.grpcTls }}
-{{- if not (or $tls.existingSecret $tls.certificate.issuerRef) }}
-{{- fail "grpcTls: set grpcTls.existingSecret, or grpcTls.certificate.issuerRef for one that cert-manager makes" }}
+{{- .Values.grpcTls.existingSecret | default (printf "%s-grpc-tls" (include "webhook-service.fullname" .)) }}
 {{- end }}
-{{- $tls.existingSecret | default (printf "%s-grpc-tls" (include "webhook-service.fullname" .)) }}
+
+{{/* The paths that are led to the gateway, as YAML. */}}
+{{- define "webhook-service.publicPaths" -}}
+{{- .Values.publicPaths | default (.Files.Get "files/public-paths.yaml" | fromYamlArray) | toYaml }}
 {{- end }}

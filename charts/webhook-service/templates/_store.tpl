@@ -3,9 +3,9 @@
 serviceAccountName: {{ include "webhook-service.serviceAccountName" . }}
 automountServiceAccountToken: false
 enableServiceLinks: false
-{{- with .root.Values.imagePullSecrets }}
+{{- with include "webhook-service.imagePullSecrets" .root }}
 imagePullSecrets:
-  {{- toYaml . | nindent 2 }}
+  {{- . | nindent 2 }}
 {{- end }}
 {{- with .root.Values.nodeSelector }}
 nodeSelector:

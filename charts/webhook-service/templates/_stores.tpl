@@ -79,7 +79,7 @@ true
 {{- end }}
 {{- end }}
 
-{{- define "webhook-service.redisEnv" -}}
+{{- define "webhook-service.redisPlaceEnv" -}}
 {{- $external := .root.Values.externalRedis }}
 {{- $full := include "webhook-service.fullname" .root }}
 {{- if .root.Values.redis.enabled }}
@@ -111,6 +111,16 @@ true
       name: {{ required "externalRedis.existingSecret: the Secret that holds the password" $external.existingSecret }}
       key: {{ . }}
 {{- end }}
+{{- end }}
+{{- end }}
+
+{{/* With the file of authorities: a variable of its own, because the URL may be in a Secret. */}}
+{{- define "webhook-service.redisEnv" -}}
+{{- include "webhook-service.redisPlaceEnv" . }}
+{{- $external := .root.Values.externalRedis }}
+{{- if and (not .root.Values.redis.enabled) $external.caSecret }}
+- name: REDIS_CA_FILE
+  value: /etc/webhook/redis/{{ $external.caKey | default "ca.crt" }}
 {{- end }}
 {{- end }}
 

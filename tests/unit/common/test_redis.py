@@ -1,12 +1,15 @@
 """What the connections to Redis are made of; tests/integration has them on servers."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 from redis.asyncio.connection import SSLConnection
 
 from services.common import redis, redis_primary
 from services.common.settings import RedisSettings
+from tests.support import certificates
 
 
 def pool_of(url: str) -> Any:
@@ -22,6 +25,41 @@ def test_over_tls_certificates_are_checked_with_the_authority_that_the_url_names
         "CERT_REQUIRED",
         True,
     )
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["rediss://:p@one/1", "rediss://one?db=1", "rediss+sentinel://one/service/1", "rediss+cluster://one"],
+)
+def test_over_tls_certificates_are_checked_with_the_authority_of_a_file(url: str, tmp_path: Path) -> None:
+    path = tmp_path / "ca.crt"
+    path.write_text(certificates.authority().pem)
+    for asked, expected in ((url, str(path)), (f"{url}{'&' if '?' in url else '?'}ssl_ca_certs=/own.crt", "/own.crt")):
+        settings = RedisSettings(redis_url=asked, redis_ca_file=str(path), _env_file=None)
+        pool: Any = redis.pool(settings, max_connections=3, timeout_seconds=1.5)
+        connection = pool.make_connection()
+        assert (connection.ca_certs, connection.cert_reqs.name, connection.check_hostname) == (
+            expected,
+            "CERT_REQUIRED",
+            True,
+        )
+
+
+@pytest.mark.parametrize(
+    ("url", "content", "why"),
+    [
+        ("redis://one", "certificate", "requires TLS"),
+        ("", "certificate", "requires TLS"),
+        ("rediss://one", "nothing", "must be a file of certificates"),
+        ("rediss://one", None, "must be a file of certificates in PEM form: No such file"),
+    ],
+)
+def test_an_authority_that_cannot_be_used_is_refused(url: str, content: str | None, why: str, tmp_path: Path) -> None:
+    path = tmp_path / "ca.crt"
+    if content is not None:
+        path.write_text(certificates.authority().pem if content == "certificate" else content)
+    with pytest.raises(ValidationError, match=why):
+        RedisSettings(redis_url=url, redis_ca_file=str(path), _env_file=None)
 
 
 def test_over_tls_sentinels_are_asked_over_tls_and_with_their_own_user() -> None:

@@ -32,6 +32,10 @@ template:
     {{- include "webhook-service.podSpec" . | nindent 4 }}
     # A new pod for each try, so that the words of the failed one stay.
     restartPolicy: Never
+    {{- with (include "webhook-service.podValues" . | fromJson).extraInitContainers }}
+    initContainers:
+      {{- toYaml . | nindent 6 }}
+    {{- end }}
     containers:
       - name: migrate
         image: {{ include "webhook-service.ownImage" $root }}

@@ -50,7 +50,7 @@
 {{- else if eq $server "receivers" }}
 {{- $rules = concat $rules (include "webhook-service.receiverRules" (dict "root" $.root "testPort" $.connections.ports.test) | fromYamlArray) }}
 {{- else }}
-{{- $to := (get $policy $server).peers | default nil | required (printf "networkPolicy.%s.peers: the networks or pods of this store, because policies do not know host names" $server) }}
+{{- $to := (get $policy $server).peers }}
 {{- $ports := include "webhook-service.externalPorts" (dict "root" $.root "store" $server) | fromYamlArray }}
 {{- $rules = append $rules (dict "to" $to "ports" (include "webhook-service.tcpPorts" $ports | fromYamlArray)) }}
 {{- end }}

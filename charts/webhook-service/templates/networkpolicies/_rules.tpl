@@ -35,14 +35,8 @@
 {{- toYaml $ports }}
 {{- else if eq .store "postgresql" }}
 {{- $external := .root.Values.externalPostgresql }}
-{{- if or $external.databaseUrlKey $external.directUrlKey }}
-{{- fail "networkPolicy.postgresql.ports: the ports of Postgres, because the URLs that say them are in a Secret" }}
-{{- end }}
 {{- list $external.port (ternary $external.directPort $external.port (ne $external.directHost "")) | uniq | toYaml }}
 {{- else }}
-{{- if not .root.Values.externalRedis.addr }}
-{{- fail "networkPolicy.redis.ports: the ports of Redis, and of sentinels, because its URL is not read for them" }}
-{{- end }}
 {{- list (splitList ":" .root.Values.externalRedis.addr | last | int) | toYaml }}
 {{- end }}
 {{- end }}
@@ -50,10 +44,8 @@
 {{/* An IPv4 network as NAT64 wraps it: 10.0.0.0/8 is 64:ff9b::a00:0/104. */}}
 {{- define "webhook-service.nat64" -}}
 {{- $parts := splitList "/" . }}
-{{- $bytes := splitList "." (first $parts) }}
-{{- $high := add (mul 256 (index $bytes 0 | atoi)) (index $bytes 1 | atoi) }}
-{{- $low := add (mul 256 (index $bytes 2 | atoi)) (index $bytes 3 | atoi) }}
-{{- printf "64:ff9b::%x:%x/%d" $high $low (add 96 (last $parts | atoi)) }}
+{{- $groups := concat (list 100 65435 0 0 0 0) (include "webhook-service.addressGroups" (first $parts) | fromJsonArray) }}
+{{- include "webhook-service.addressText" $groups }}/{{ add 96 (last $parts | atoi) }}
 {{- end }}
 
 {{/* The public internet, without networkPolicy.worker.denyCidrs. */}}
@@ -76,19 +68,14 @@
 
 {{/* An entry of egressAllow as cidr and port (0: any), or nothing where it is a name, which no policy knows. */}}
 {{- define "webhook-service.allowedNetwork" -}}
-{{- $ipv4 := `[0-9]+(?:\.[0-9]+){3}` }}
-{{- $ipv6 := `[0-9a-fA-F]*:[0-9a-fA-F]*:[0-9a-fA-F:.]*` }}
 {{- $port := "0" }}
 {{- $network := . }}
-{{- if or (regexMatch (printf `^%s:[0-9]+$` $ipv4) .) (regexMatch (printf `^\[%s\]:[0-9]+$` $ipv6) .) }}
+{{- if or (regexMatch `^[0-9.]+:[0-9]+$` .) (regexMatch `^\[[^\]]*\]:[0-9]+$` .) }}
 {{- $port = splitList ":" . | last }}
-{{- $network = trimSuffix (printf ":%s" $port) . | trimPrefix "[" | trimSuffix "]" }}
+{{- $network = trimSuffix (printf ":%s" $port) . }}
 {{- end }}
-{{- if regexMatch (printf `^(%s|%s)(/[0-9]+)?$` $ipv4 $ipv6) $network }}
-{{- if not (contains "/" $network) }}
-{{- $network = printf "%s/%s" $network (ternary "128" "32" (contains ":" $network)) }}
-{{- end }}
-{{- dict "cidr" $network "port" ($port | atoi) | toYaml }}
+{{- with $network | trimPrefix "[" | trimSuffix "]" | include "webhook-service.network" }}
+{{- dict "cidr" . "port" ($port | atoi) | toYaml }}
 {{- end }}
 {{- end }}
 

@@ -1,0 +1,134 @@
+"""Settings that the chart takes start the processes: its schema has their bounds, and its checks the rest."""
+
+import functools
+import importlib
+import json
+import math
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import jsonschema  # type: ignore[import-untyped,unused-ignore]
+import pytest
+from pydantic import ValidationError
+
+from scripts import chart
+from services.common import egress
+from services.common.settings import EgressSettings, Settings
+from tests.chart import rendering
+
+SCHEMA = json.loads((rendering.CHART / "values.schema.json").read_text())["$defs"]["settings"]["properties"]
+SAMPLES = 25
+# Above what a service has no bound for. A float of Helm keeps it whole.
+LARGE = 1 << 40
+# As a container gets them besides its settings.
+KEYS = {
+    "SERVICE_KEY": "s" * 40,
+    "BOOTSTRAP_ADMIN_KEY": "whk_" + "a" * 40,
+    "ENCRYPTION_KEYS": "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=",
+}
+TEXTS = (
+    *("", "none", "default", "default,8443", "0", "80, 443", "70000", "x", "a b", "transaction", "debug", "warning"),
+    *(
+        "INFO",
+        "loud",
+        "0.0.0.0",
+        "::",
+        "127.0.0.1",
+        "host.example",
+        "http://proxy:3128",
+        "http://proxy:0",
+        "http://proxy",
+    ),
+    *("http://user:secret@proxy:99999/", "http://[::1]:3128", "https://proxy:3128", "/etc/ca.crt", "true", "1e3"),
+)
+
+
+def settings_of(component: str) -> type[Settings]:
+    module, _, name = chart.SETTINGS[component].partition(":")
+    found: type[Settings] = getattr(importlib.import_module(module), name)
+    return found
+
+
+def starts(component: str, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> str | None:
+    """Return why a process with this environment does not start, or None."""
+    with monkeypatch.context() as patched:
+        for name, value in (KEYS | {"ENV": "production"} | environment).items():
+            patched.setenv(name, value)
+        try:
+            settings = settings_of(component)(_env_file=None)
+            if isinstance(settings, EgressSettings):
+                egress.policy(settings)
+        except (ValidationError, SystemExit) as error:
+            return str(error)
+    return None
+
+
+def numbers(schema: dict[str, Any]) -> Iterator[float]:
+    """The bounds of a number, and what is just beyond and within them."""
+    whole = "integer" in schema["type"]
+    step: float = 1 if whole else 0.001
+    least = schema.get("minimum", schema.get("exclusiveMinimum", 0))
+    most = schema.get("maximum", schema.get("exclusiveMaximum", LARGE))
+    for bound in (least, most):
+        yield from (bound - step, bound, bound + step)
+    yield from (-1, 0, 1)
+    if not whole:
+        yield from (0.5, (least + min(most, 1000)) / 2)
+
+
+def candidates(name: str) -> list[Any]:
+    schema = SCHEMA[name]
+    types = schema.get("type") or [each.get("type") for each in schema.get("anyOf", ())]
+    if "boolean" in types:
+        return [True, False]
+    if {"integer", "number"} & set(types):
+        return [int(each) if math.floor(each) == each else each for each in numbers(schema)]
+    return list(TEXTS)
+
+
+@functools.cache
+def taken(text: str) -> bool:
+    """Whether the chart renders with these settings."""
+    done = rendering.helm(
+        "template", "demo", str(rendering.CHART), values=rendering.STORES | {"settings": json.loads(text)}
+    )
+    assert done.returncode == 0 or "cannot be installed" in done.stderr or "schema" in done.stderr, done.stderr
+    return done.returncode == 0
+
+
+@pytest.mark.parametrize("name", sorted(SCHEMA))
+def test_the_bounds_of_a_setting_are_those_of_its_service(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    readers = [component for component, found in chart.schemas().items() if name in found]
+    seen = set()
+    for value in candidates(name):
+        text = value if isinstance(value, str) else json.dumps(value)
+        why = [starts(component, {name: text}, monkeypatch) for component in readers]
+        if jsonschema.Draft7Validator(SCHEMA[name]).is_valid(value):
+            seen.add("valid")
+            # A rule between settings, or one that no schema can say: then a template says it.
+            assert not any(why) or not taken(json.dumps({name: value})), f"{value!r} would stop a pod: {why}"
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            assert any(why), f"{value!r} is refused by the chart alone"
+    assert "valid" in seen
+
+
+@pytest.mark.parametrize("seed", range(SAMPLES))
+def test_settings_at_random_start_every_process_or_are_refused(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = random.Random(seed)
+    settings = {}
+    for name in chosen.sample(sorted(SCHEMA), 12):
+        valid = [each for each in candidates(name) if jsonschema.Draft7Validator(SCHEMA[name]).is_valid(each)]
+        settings[name] = chosen.choice(valid)
+    if not taken(json.dumps(settings)):
+        # Something has to be tried: without the settings of rules one by one, until the rest is taken.
+        for name in sorted(settings):
+            if not taken(json.dumps({name: settings[name]})):
+                del settings[name]
+        related = ("LEASE", "DELIVERY", "RETRY", "LOG_RETENTION")
+        if not taken(json.dumps(settings)):
+            settings = {name: value for name, value in settings.items() if not name.startswith(related)}
+    objects = rendering.rendered(rendering.STORES | {"settings": settings})
+    for component in rendering.COMPONENTS:
+        environment = rendering.named(objects, "ConfigMap", f"-{component}")["data"]
+        assert starts(component, environment, monkeypatch) is None, (component, settings)
