@@ -27,6 +27,8 @@ class Preset(StrEnum):
 
 # Their secret is made by the provider, and so is never the one that deliveries are signed with.
 _PROVIDERS_SECRET = frozenset({Preset.STRIPE, Preset.SHOPIFY, Preset.SLACK, Preset.STANDARD_WEBHOOKS})
+# What they say is of a type, so that a type that is missing could not be read.
+TYPED = _PROVIDERS_SECRET | {Preset.GITHUB}
 # The subscription's own secret serves when there is no other; nothing would pass without one.
 _ANY_SECRET = frozenset({Preset.REQUIRED, Preset.GITHUB})
 
