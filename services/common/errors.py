@@ -10,6 +10,7 @@
     ├── PermissionDenied             PERMISSION_DENIED     403
     ├── NotFound                     NOT_FOUND             404
     ├── Conflict                     FAILED_PRECONDITION   409
+    │   └── IdempotencyKeyInUse      FAILED_PRECONDITION   409    yes
     ├── Gone                         FAILED_PRECONDITION   410
     ├── Overloaded                   RESOURCE_EXHAUSTED    429    yes
     └── Unavailable                  UNAVAILABLE           503    yes
@@ -123,6 +124,13 @@ class Conflict(WebhookError):
 
     code = grpc.StatusCode.FAILED_PRECONDITION
     reason = "CONFLICT"
+
+
+class IdempotencyKeyInUse(Conflict):
+    """The first request with this idempotency key is still running."""
+
+    reason = "IDEMPOTENCY_KEY_IN_USE"
+    retry_after_seconds = RETRY_AFTER_SECONDS
 
 
 class Gone(WebhookError):

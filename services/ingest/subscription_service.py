@@ -247,7 +247,7 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         new, answer = await self._store.create_keyed_subscription(ids.new(), draft, key, self._rendered)
         found = pb.Subscription.FromString(answer)
         if new is None:
-            return pb.CreateSubscriptionResponse(subscription=found)
+            return pb.CreateSubscriptionResponse(subscription=found, replayed=True)
         await self._cache.changed(new.id, tenant_id, new, new.version)
         return pb.CreateSubscriptionResponse(subscription=found, secret_key=made)
 

@@ -1,7 +1,7 @@
 """What a provider calls what it sends: its type, and an id that is the same whenever it sends it again.
 
-Read once the signature is verified, and each field by itself, so that nothing odd in one loses the other. What is missing,
-or cannot be a type or an id of this service, is empty: what is genuine is not refused for its name.
+Read once the signature is verified, and each field by itself, so that nothing odd in one loses the other. What is
+missing, or cannot be a type or an id of this service, is empty: what is genuine is not refused for its name.
 """
 
 import re
@@ -21,7 +21,7 @@ FORM = "application/x-www-form-urlencoded"
 MAX_CHALLENGE_LENGTH = 1024
 
 _ID = re.compile(r"[\x20-\x7e]{1,255}")
-_CHALLENGE = re.compile(r"[\x20-\x7e]{1,%d}" % MAX_CHALLENGE_LENGTH)
+_CHALLENGE = re.compile(rf"[\x20-\x7e]{{1,{MAX_CHALLENGE_LENGTH}}}")
 _PAYLOAD = re.compile(rb"(?:\A|&)payload=([^&]*)")
 _COMMAND = re.compile(rb"(?:\A|&)command=([^&]*)")
 

@@ -11,6 +11,7 @@ import redis.asyncio
 from protos.webhook.v1 import ingest_pb2
 from protos.webhook.v1 import subscriptions_pb2 as pb
 from services.common import errors, subscription_changes
+from services.ingest.verification.contents import FORM
 from tests.integration.ingest.conftest import Ingest, eventually, fields, refused, serving
 from tests.support.encryption import OTHER_KEY, vault
 from tests.support.providers import Signer, by_github, by_shopify, by_slack, by_standard, by_stripe, by_svix
@@ -241,13 +242,13 @@ async def test_a_signed_body_is_the_whole_one_where_the_payload_is_a_part(ingest
     whole = b'{"payload": {"n": 1}}'
     sent = item(ingest, made.id, by_standard(SECRET, whole, now()), b'{"n": 1}')
     assert isinstance(await refused(ingest.send_item(sent)), errors.SignatureMismatch)
-    sent.verification.signed_body = whole
+    sent = item(ingest, made.id, by_standard(SECRET, whole, now()), whole, enveloped=True)
     accepted = await ingest.send_item(sent)
     assert (await ingest.event(accepted.event_id)).payload == b'{"n": 1}'
-    # The same when it stands beside a signature that is not looked at here.
-    sent = item(ingest, made.id, by_standard(SECRET, whole, now()), b'{"n": 1}')
-    sent.hub_signature.signature, sent.hub_signature.signed_body = "sha256=00", whole
-    assert await ingest.send_item(sent) == accepted
+    # The same beside a signature that is not looked at here.
+    sent.hub_signature.signature = "sha256=00"
+    again = await ingest.send_item(sent)
+    assert (again.event_id, again.replayed) == (accepted.event_id, True)
 
 
 async def test_secrets_that_cannot_be_opened_let_nothing_pass(alone: Ingest, database: str, redis_url: str) -> None:
@@ -281,7 +282,12 @@ async def test_the_providers_own_type_is_filtered_by_and_comes_before_the_stated
         (b'{"type": "charge.succeeded"}', "order.paid", "charge.succeeded", 1),
         (b'{"type": "invoice.paid"}', "charge.succeeded", "invoice.paid", 0),
         (b"{}", "charge.stated", "charge.stated", 1),
-        (b"{}", "", "", 1),
+        # A type that cannot be read passes no filter.
+        (b"{}", "", "", 0),
+        (b'{"type": 7}', "", "", 0),
+        (b'{"type": "charge.succeeded", "type": null}', "", "", 0),
+        (b'{"type": "charge.succeeded", "memo": "\\ud83d"}', "", "charge.succeeded", 1),
+        (b"charge.succeeded", "", "", 0),
     ):
         accepted = await ingest.send_item(
             item(ingest, made.id, by_stripe(SECRET, body, now()), body, event_type=stated)
@@ -297,7 +303,8 @@ async def test_what_a_provider_sends_again_is_answered_as_before_and_stored_once
     accepted = await ingest.send_item(item(ingest, made.id, by_stripe(SECRET, first, now()), first))
     for key in ("", "another"):
         repeated = item(ingest, made.id, by_stripe(SECRET, again, now() + 10), again, idempotency_key=key)
-        assert await ingest.send_item(repeated) == accepted
+        again_accepted = await ingest.send_item(repeated)
+        assert (again_accepted.event_id, again_accepted.replayed) == (accepted.event_id, True)
     assert await ingest.count() == 1
     # The same id is another event's at another subscription, and no key of anybody's.
     neighbour = await ingest.create(verification=pb.VERIFICATION_STRIPE, verification_secrets=secrets(SECRET))
@@ -305,6 +312,39 @@ async def test_what_a_provider_sends_again_is_answered_as_before_and_stored_once
     await ingest.update(made.id, verification=pb.VERIFICATION_AUTO)
     await ingest.send(made.id, payload=b"{}", idempotency_key="evt_1")
     assert await ingest.count() == 3
+
+
+@every
+async def test_an_event_whose_type_cannot_be_read_goes_only_to_who_takes_all(
+    ingest: Ingest, preset: pb.Verification.ValueType, sign: Signer
+) -> None:
+    body = b'{"type": 7, "event": {"type": ["a"]}}'
+    asked: dict[str, Any] = {"verification": preset, "verification_secrets": secrets(SECRET)}
+    some, everything = await ingest.create(event_types=["a", "b.*"], **asked), await ingest.create(**asked)
+    for made, status in ((some, ingest_pb2.INGEST_STATUS_FILTERED), (everything, ingest_pb2.INGEST_STATUS_PENDING)):
+        headers = sign(SECRET, body, now()) | {"x-github-event": "no type", "x-shopify-topic": "☃"}
+        accepted = await ingest.send_item(item(ingest, made.id, headers, body))
+        assert accepted.status == status
+        assert (await ingest.event(accepted.event_id)).payload == body
+
+
+async def test_slacks_forms_are_stored_and_want_an_empty_answer(ingest: Ingest) -> None:
+    made = await ingest.create(
+        verification=pb.VERIFICATION_SLACK, verification_secrets=secrets(SECRET), event_types=["/weather"]
+    )
+    for body, status in (
+        (b"command=%2Fweather&text=94070", ingest_pb2.INGEST_STATUS_PENDING),
+        (b"payload=%7B%22type%22%3A%22block_actions%22%7D", ingest_pb2.INGEST_STATUS_FILTERED),
+    ):
+        headers = by_slack(SECRET, body, now())
+        sent = item(ingest, made.id, headers, body, content_type=FORM, idempotency_key=str(status))
+        accepted = await ingest.send_item(sent)
+        assert (accepted.status, accepted.empty_answer) == (status, True)
+        assert (await ingest.event(accepted.event_id)).payload == body
+        again = await ingest.send_item(sent)
+        assert (again.event_id, again.empty_answer, again.replayed) == (accepted.event_id, True, True)
+    event = b'{"type": "event_callback", "event": {"type": "app_mention"}}'
+    assert not (await ingest.send_item(item(ingest, made.id, by_slack(SECRET, event, now()), event))).empty_answer
 
 
 async def test_repetitions_in_one_call_are_one_event(ingest: Ingest) -> None:
