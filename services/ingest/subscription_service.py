@@ -1,6 +1,7 @@
 """SubscriptionService: creates, reads, changes and deletes subscriptions."""
 
 import asyncio
+import contextlib
 import hashlib
 from collections.abc import Coroutine, Sequence
 from datetime import UTC, datetime, timedelta
@@ -16,14 +17,22 @@ from services.common import errors, ids, paging, tenants
 from services.common.egress import Policy
 from services.common.encryption import CannotOpen
 from services.common.retry_policy import RetrySettings
-from services.common.signatures import Scheme
+from services.common.signatures import Key, Scheme
 from services.common.vault import NONE, Secret, Secrets, Vault
-from services.ingest import changes, client_certificates, ingest_tokens, signing_secrets, statuses
+from services.ingest import (
+    changes,
+    client_certificates,
+    idempotency,
+    ingest_tokens,
+    secret_text,
+    signing_secrets,
+    statuses,
+)
 from services.ingest import subscription_messages as messages
 from services.ingest.cache import SubscriptionCache
 from services.ingest.changes import Rotation, Update
 from services.ingest.client_certificates import ClientCertificate
-from services.ingest.idempotency import Key, key_of
+from services.ingest.idempotency import key_of
 from services.ingest.store import Store, no_subscription
 from services.ingest.subscriptions import Breaker, Draft, Shown, Subscription
 from services.ingest.verification import presets
@@ -290,7 +299,18 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         return shown
 
     def _message(self, shown: Shown) -> pb.Subscription:
-        return messages.message(shown, self._secrets(shown[0]), datetime.now(UTC))
+        secrets, moment = self._secrets(shown[0]), datetime.now(UTC)
+        found = messages.message(shown, secrets, moment)
+        found.warnings.extend(self._warnings(shown[0], secrets, moment))
+        return found
+
+    def _warnings(self, subscription: Subscription, secrets: Secrets, moment: datetime) -> list[str]:
+        current = [signer for signer in secrets.signers(moment)[:1] if isinstance(signer, Key)]
+        given: Sequence[Key] = ()
+        if subscription.sealed_verification_secrets is not None:
+            with contextlib.suppress(CannotOpen):  # said where something is to be verified
+                given = self._vault.verification_keys(subscription.id, subscription.sealed_verification_secrets)
+        return [*secret_text.warnings("secret_key", current), *secret_text.warnings(presets.FIELD, given)]
 
     def _rendered(self, subscription: Subscription) -> bytes:
         return self._message((subscription, Breaker())).SerializeToString()
@@ -306,7 +326,7 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
             return NONE
 
 
-async def _key(request: pb.CreateSubscriptionRequest, tenant_id: str) -> Key:
+async def _key(request: pb.CreateSubscriptionRequest, tenant_id: str) -> idempotency.Key:
     asked = pb.CreateSubscriptionRequest()
     asked.CopyFrom(request)
     asked.ClearField("idempotency_key")

@@ -22,7 +22,7 @@ async def create(client: httpx.AsyncClient, **body: object) -> httpx.Response:
 async def test_a_subscription_is_created_looked_up_replaced_and_deleted(
     client: httpx.AsyncClient, services: Services
 ) -> None:
-    created = await create(client, secret_key="s3cret", event_types=["order.*"], description="d")
+    created = await create(client, secret_key="secret-s3cret", event_types=["order.*"], description="d")
     assert created.status_code == 201
     body = created.json()
     assert body == {
@@ -55,6 +55,7 @@ async def test_a_subscription_is_created_looked_up_replaced_and_deleted(
             "next_probe_at": None,
             "consecutive_failures": 0,
         },
+        "warnings": [],
         "created_at": "2026-03-14T15:09:26.535Z",
         "updated_at": "2026-03-14T15:09:26.535Z",
         "secret_key": None,
@@ -73,12 +74,12 @@ async def test_a_subscription_is_created_looked_up_replaced_and_deleted(
 
 @pytest.mark.parametrize(
     ("body", "secret"),
-    [({}, None), ({"secret_key": None}, "remove_secret"), ({"secret_key": "new"}, "secret_key")],
+    [({}, None), ({"secret_key": None}, "remove_secret"), ({"secret_key": "secret-new"}, "secret_key")],
 )
 async def test_an_update_keeps_removes_or_replaces_the_secret(
     client: httpx.AsyncClient, services: Services, body: dict[str, object], secret: str | None
 ) -> None:
-    path = (await create(client, secret_key="old")).headers["location"]
+    path = (await create(client, secret_key="secret-old")).headers["location"]
     assert (await client.put(path, json={"target_url": URL, **body})).status_code == 200
     assert services.requests[-1].WhichOneof("secret") == secret
 

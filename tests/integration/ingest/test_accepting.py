@@ -223,7 +223,7 @@ async def test_an_encoded_payload_is_stored_with_its_encoding(ingest: Ingest) ->
 
 @pytest.mark.parametrize("signature", ["", "x", "\x00", "sha256=", "sha256=" + "0" * 64, "☃"])
 async def test_a_wrong_signature_is_refused_before_anything_is_stored(ingest: Ingest, signature: str) -> None:
-    made = await ingest.create(secret_key="s")
+    made = await ingest.create(secret_key="secret-s")
     error = await refused(ingest.send(made.id, hub_signature=ingest_pb2.HubSignature(signature=signature)))
     assert isinstance(error, errors.SignatureMismatch)
     assert error.reason == "SIGNATURE_MISMATCH"
@@ -238,21 +238,21 @@ async def test_a_signature_where_there_is_no_secret_is_refused(ingest: Ingest) -
 
 
 async def test_a_wrong_signature_is_refused_though_the_type_is_filtered(ingest: Ingest) -> None:
-    made = await ingest.create(secret_key="s", event_types=["a"])
+    made = await ingest.create(secret_key="secret-s", event_types=["a"])
     signed = ingest_pb2.HubSignature(signature="sha256=00")
     error = await refused(ingest.send(made.id, event_type="b", hub_signature=signed))
     assert isinstance(error, errors.SignatureMismatch)
 
 
 async def test_a_signature_on_a_fan_out_is_refused_for_nobody_would_verify_it(ingest: Ingest) -> None:
-    await ingest.create(secret_key="s")
+    await ingest.create(secret_key="secret-s")
     signed = ingest_pb2.HubSignature(signature="sha256=00")
     assert fields(await refused(ingest.send(event_type="a", hub_signature=signed))) == ["hub_signature"]
     assert await ingest.count() == 0
 
 
 async def test_an_unsigned_event_is_accepted_though_there_is_a_secret(ingest: Ingest) -> None:
-    assert (await ingest.send((await ingest.create(secret_key="s")).id)).status == PENDING
+    assert (await ingest.send((await ingest.create(secret_key="secret-s")).id)).status == PENDING
 
 
 # -- what is refused --
@@ -314,7 +314,7 @@ async def test_a_batch_names_the_wrong_field_of_each_item_and_accepts_their_neig
 
 
 async def test_a_batch_gives_each_refused_item_its_code_and_reason(ingest: Ingest) -> None:
-    signed = ingest.item((await ingest.create(secret_key="s")).id)
+    signed = ingest.item((await ingest.create(secret_key="secret-s")).id)
     signed.hub_signature.signature = "sha256=00"
     no_target = ingest_pb2.IngestItem(tenant_id=ingest.tenant_id)
     results = await ingest.batch(

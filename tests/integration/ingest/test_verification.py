@@ -65,11 +65,11 @@ def now() -> int:
 
 
 async def test_it_is_auto_with_the_subscriptions_own_secret_unless_said_otherwise(ingest: Ingest) -> None:
-    made = await ingest.create(secret_key="s")
+    made = await ingest.create(secret_key="secret-s")
     assert (made.verification, made.has_verification_secret) == (pb.VERIFICATION_AUTO, False)
     assert await passes(ingest, made.id, {})
-    assert await passes(ingest, made.id, by_github("s", BODY, 0))
-    assert not await passes(ingest, made.id, by_github("t", BODY, 0))
+    assert await passes(ingest, made.id, by_github("secret-s", BODY, 0))
+    assert not await passes(ingest, made.id, by_github("secret-t", BODY, 0))
 
 
 async def test_an_update_keeps_it_unless_it_says_otherwise(ingest: Ingest) -> None:
@@ -91,11 +91,13 @@ async def test_an_update_keeps_it_unless_it_says_otherwise(ingest: Ingest) -> No
 async def test_secrets_are_sealed_in_postgres_and_in_redis_and_forgotten_with_the_subscription(
     alone: Ingest, redis_url: str
 ) -> None:
-    made = await alone.create(verification=pb.VERIFICATION_SLACK, verification_secrets=secrets("hunter2", "hunter3"))
+    made = await alone.create(
+        verification=pb.VERIFICATION_SLACK, verification_secrets=secrets("hunter2-one", "hunter3-two")
+    )
     await alone.update(made.id)
     sealed = (await row(alone, made.id))["sealed_verification_secrets"]
     assert b"hunter" not in sealed
-    assert vault().verification_secrets(UUID(made.id), sealed) == ("hunter2", "hunter3")
+    assert vault().verification_secrets(UUID(made.id), sealed) == ("hunter2-one", "hunter3-two")
     async with redis.asyncio.Redis.from_url(redis_url) as client:
         copy = await client.hget(subscription_changes.KEY + made.id, "value")
     assert copy
@@ -113,7 +115,10 @@ async def test_secrets_are_sealed_in_postgres_and_in_redis_and_forgotten_with_th
         ({"verification": pb.VERIFICATION_GITHUB, "unsigned": True}, "verification_secrets"),
         ({"verification": 99}, "verification"),
         ({"verification_secrets": secrets("a", "b", "c")}, "verification_secrets"),
-        ({"verification_secrets": secrets("a", "")}, "verification_secrets.1"),
+        ({"verification_secrets": secrets("secret-a", "")}, "verification_secrets.1"),
+        ({"verification_secrets": secrets("hunter2")}, "verification_secrets.0"),
+        ({"verification_secrets": secrets("hunter2-s3cret\n")}, "verification_secrets.0"),
+        ({"verification_secrets": secrets("secret-a", " hunter2-s3cret")}, "verification_secrets.1"),
         ({"verification_secrets": secrets("hunter2" * 40)}, "verification_secrets.0"),
         (
             {"verification": pb.VERIFICATION_STANDARD_WEBHOOKS, "verification_secrets": secrets("whsec_hunter2!")},
@@ -128,7 +133,7 @@ async def test_what_could_verify_nothing_is_refused_by_its_field(
     assert fields(error) == [field]
     assert "hunter2" not in str(error)
     assert await ingest.count("subscriptions") == 0
-    made = await ingest.create(secret_key="s")
+    made = await ingest.create(secret_key="secret-s")
     if asked.pop("unsigned", False):
         asked["remove_secret"] = True
     assert fields(await refused(ingest.update(made.id, **asked))) == [field]
@@ -149,12 +154,41 @@ async def test_an_update_is_refused_when_what_stays_stored_cannot_verify(ingest:
 
 async def test_a_repeated_creation_with_other_secrets_is_another_request_and_none_is_kept(ingest: Ingest) -> None:
     asked: dict[str, Any] = {"verification": pb.VERIFICATION_STRIPE, "idempotency_key": "k"}
-    first = await ingest.create(verification_secrets=secrets("hunter2"), **asked)
-    assert await ingest.create(verification_secrets=secrets("hunter2"), **asked) == first
-    error = await refused(ingest.create(verification_secrets=secrets("hunter3"), **asked))
+    first = await ingest.create(verification_secrets=secrets("secret-hunter2"), **asked)
+    assert await ingest.create(verification_secrets=secrets("secret-hunter2"), **asked) == first
+    error = await refused(ingest.create(verification_secrets=secrets("secret-hunter3"), **asked))
     assert error.reason == "IDEMPOTENCY_KEY_REUSED"
     for kept in await ingest.pool.fetch("SELECT * FROM idempotency_keys WHERE tenant_id = $1", ingest.tenant_id):
         assert b"hunter" not in kept["response"]
+
+
+async def test_a_secret_as_supabase_gives_it_out_verifies(ingest: Ingest) -> None:
+    made = await ingest.create(
+        verification=pb.VERIFICATION_STANDARD_WEBHOOKS, verification_secrets=secrets("v1," + SECRET)
+    )
+    assert await passes(ingest, made.id, by_standard(SECRET, BODY, now()))
+    assert not await passes(ingest, made.id, by_standard(OLD, BODY, now()))
+
+
+async def test_every_answer_warns_of_a_secret_that_is_short(ingest: Ingest) -> None:
+    advice = "has fewer than 24 bytes, which are easier to guess; use a longer secret"
+    asked: dict[str, Any] = {"verification": pb.VERIFICATION_STRIPE, "idempotency_key": "k"}
+    asked |= {"secret_key": "s" * 23, "verification_secrets": secrets("v" * 24, "whsec_" + "QUFB" * 4)}
+    expected = [f"secret_key: {advice}", f"verification_secrets.1: {advice}"]
+    made = await ingest.create(**asked)
+    for answer in (
+        made,
+        await ingest.create(**asked),
+        await ingest.get(made.id),
+        (await ingest.page()).subscriptions[0],
+    ):
+        assert list(answer.warnings) == expected
+    updated = await ingest.update(made.id, verification_secrets=secrets("v" * 23))
+    assert list(updated.warnings) == [f"secret_key: {advice}", f"verification_secrets: {advice}"]
+    request = pb.RotateSubscriptionSecretRequest(tenant_id=ingest.tenant_id, subscription_id=made.id)
+    rotated = (await ingest.subscriptions.RotateSubscriptionSecret(request)).subscription
+    assert list(rotated.warnings) == [f"verification_secrets: {advice}"]
+    assert list((await ingest.create()).warnings) == []
 
 
 async def test_a_change_holds_in_every_server(database: str, redis_url: str) -> None:
@@ -176,7 +210,7 @@ async def test_a_change_holds_in_every_server(database: str, redis_url: str) -> 
 async def test_a_provider_signs_under_either_secret_and_nothing_else_passes(
     ingest: Ingest, preset: pb.Verification.ValueType, sign: Signer
 ) -> None:
-    made = await ingest.create(secret_key="own", verification=preset, verification_secrets=secrets(SECRET, OLD))
+    made = await ingest.create(secret_key="secret-own", verification=preset, verification_secrets=secrets(SECRET, OLD))
     for secret in (SECRET, OLD):
         assert await passes(ingest, made.id, sign(secret, BODY, now()))
     stored = await ingest.count()
@@ -208,12 +242,12 @@ async def test_a_caller_of_its_own_over_grpc_needs_the_signature_too(
 
 
 async def test_required_takes_nothing_unsigned_and_none_looks_at_nothing(ingest: Ingest) -> None:
-    made = await ingest.create(secret_key="s", verification=pb.VERIFICATION_REQUIRED)
+    made = await ingest.create(secret_key="secret-s", verification=pb.VERIFICATION_REQUIRED)
     assert not await passes(ingest, made.id, {})
-    assert not await passes(ingest, made.id, by_github("t", BODY, 0))
-    assert await passes(ingest, made.id, by_github("s", BODY, 0))
+    assert not await passes(ingest, made.id, by_github("secret-t", BODY, 0))
+    assert await passes(ingest, made.id, by_github("secret-s", BODY, 0))
     await ingest.update(made.id, verification=pb.VERIFICATION_NONE)
-    for headers in ({}, by_github("t", BODY, 0), by_stripe("t", BODY, 0)):
+    for headers in ({}, by_github("secret-t", BODY, 0), by_stripe("secret-t", BODY, 0)):
         assert await passes(ingest, made.id, headers)
 
 
@@ -227,14 +261,16 @@ async def test_auto_does_not_look_at_a_providers_headers(ingest: Ingest) -> None
 
 
 async def test_github_verifies_with_the_subscriptions_own_secrets_when_there_is_no_other(ingest: Ingest) -> None:
-    made = await ingest.create(secret_key="old", verification=pb.VERIFICATION_GITHUB)
-    request = pb.RotateSubscriptionSecretRequest(tenant_id=ingest.tenant_id, subscription_id=made.id, secret_key="new")
+    made = await ingest.create(secret_key="secret-old", verification=pb.VERIFICATION_GITHUB)
+    request = pb.RotateSubscriptionSecretRequest(
+        tenant_id=ingest.tenant_id, subscription_id=made.id, secret_key="secret-new"
+    )
     await ingest.subscriptions.RotateSubscriptionSecret(request)
-    for secret in ("old", "new"):
+    for secret in ("secret-old", "secret-new"):
         assert await passes(ingest, made.id, by_github(secret, BODY, 0))
-    await ingest.update(made.id, verification_secrets=secrets("github"))
-    assert not await passes(ingest, made.id, by_github("new", BODY, 0))
-    assert await passes(ingest, made.id, by_github("github", BODY, 0))
+    await ingest.update(made.id, verification_secrets=secrets("secret-github"))
+    assert not await passes(ingest, made.id, by_github("secret-new", BODY, 0))
+    assert await passes(ingest, made.id, by_github("secret-github", BODY, 0))
 
 
 async def test_a_signed_body_is_the_whole_one_where_the_payload_is_a_part(ingest: Ingest) -> None:
@@ -361,7 +397,7 @@ async def test_a_handshake_is_answered_among_others_and_stored_nowhere(ingest: I
     event = b'{"type": "event_callback", "event_id": "Ev1", "event": {"type": "app_mention"}}'
     answered, forged, accepted = await ingest.batch(
         item(ingest, made.id, by_slack(SECRET, asks, now()), asks),
-        item(ingest, made.id, by_slack("other", asks, now()), asks),
+        item(ingest, made.id, by_slack("secret-other", asks, now()), asks),
         item(ingest, made.id, by_slack(SECRET, event, now()), event),
     )
     assert answered.accepted == ingest_pb2.Accepted(status=ingest_pb2.INGEST_STATUS_HANDSHAKE, challenge="3eZbrw1aB")
