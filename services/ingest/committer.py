@@ -21,7 +21,7 @@ CALLS_PER_COMMIT = 8
 # Of a transaction; an event with more of them gets one of its own.
 MAX_DELIVERIES = 1_000
 # How long an event waits for another request with its key, when its group has waited for it already.
-KEY_WAIT_AGAIN_SECONDS = 0.01
+KEY_WAIT_AGAIN_SECONDS = 0.02
 # What a row takes besides its payload, for the bound in bytes.
 EVENT_OVERHEAD_BYTES = 512
 

@@ -61,10 +61,10 @@ async def take(
 ) -> set[UUID]:
     """Take the keys that are free for these objects, each with the answer to keep; return the objects that won theirs.
 
-    No key may appear in one call twice. Waits for a transaction that is taking the same key. When that, or any later
-    statement of the transaction, takes longer than `wait_seconds`, it ends with LockNotAvailableError.
+    No key may appear in one call twice. Waits for a transaction that is taking the same key; LockNotAvailableError, which
+    ends this transaction, when that takes longer than `wait_seconds`.
     """
-    rows = await connection.fetch(
+    won = await connection.fetchval(
         SQL["take_keys"],
         [key.tenant_id for _, key, _ in keyed],
         [key.route for _, key, _ in keyed],
@@ -75,7 +75,7 @@ async def take(
         hours,
         f"{wait_seconds * 1000:.0f}ms",
     )
-    return {row["object_id"] for row in rows}
+    return set(won or ())
 
 
 async def give_back(connection: postgres.Connection, keys: Sequence[Key]) -> None:

@@ -196,20 +196,22 @@ SELECT create_current_partitions()
 
 -- take_keys --
 -- Takes idempotency keys that are free or past their time, in one order everywhere so that batches do not deadlock;
--- returns the objects whose key was taken. $7: hours that they are kept. $8: how long, for the rest of the transaction, a
--- statement waits for another transaction that takes the same key; set before the first key is taken, for the rows are
--- sorted.
-INSERT INTO idempotency_keys (tenant_id, route, key, object_id, request_hash, response, expires_at)
-SELECT k.tenant_id, k.route, k.key, k.object_id, k.request_hash, k.response, now() + make_interval(hours => $7)
-FROM unnest($1::text[], $2::text[], $3::text[], $4::uuid[], $5::bytea[], $6::bytea[])
-    AS k (tenant_id, route, key, object_id, request_hash, response)
-CROSS JOIN set_config('lock_timeout', $8, true)
-ORDER BY k.tenant_id, k.route, k.key
-ON CONFLICT (tenant_id, route, key) DO UPDATE
-SET object_id = excluded.object_id, request_hash = excluded.request_hash, response = excluded.response,
-    expires_at = excluded.expires_at
-WHERE idempotency_keys.expires_at <= now()
-RETURNING object_id
+-- returns the objects whose key was taken. $7: hours that they are kept. $8: how long it waits for another transaction that
+-- takes the same key. That is set before the first key is taken, for the rows are sorted, and undone after the last.
+WITH taken AS (
+    INSERT INTO idempotency_keys (tenant_id, route, key, object_id, request_hash, response, expires_at)
+    SELECT k.tenant_id, k.route, k.key, k.object_id, k.request_hash, k.response, now() + make_interval(hours => $7)
+    FROM unnest($1::text[], $2::text[], $3::text[], $4::uuid[], $5::bytea[], $6::bytea[])
+        AS k (tenant_id, route, key, object_id, request_hash, response)
+    CROSS JOIN set_config('lock_timeout', $8, true)
+    ORDER BY k.tenant_id, k.route, k.key
+    ON CONFLICT (tenant_id, route, key) DO UPDATE
+    SET object_id = excluded.object_id, request_hash = excluded.request_hash, response = excluded.response,
+        expires_at = excluded.expires_at
+    WHERE idempotency_keys.expires_at <= now()
+    RETURNING object_id
+)
+SELECT array_agg(object_id) AS won, set_config('lock_timeout', '0', true) FROM taken
 
 -- give_back_keys --
 -- Forgets keys whose object was refused after all.
