@@ -61,8 +61,8 @@ async def take(
 ) -> set[UUID]:
     """Take the keys that are free for these objects, each with the answer to keep; return the objects that won theirs.
 
-    No key may appear in one call twice. Waits for a transaction that is taking the same key; LockNotAvailableError, which
-    ends this transaction, when that takes longer than `wait_seconds`.
+    No key may appear in one call twice. Waits for a transaction that is taking the same key; LockNotAvailableError,
+    which ends this transaction, when that takes longer than `wait_seconds`.
     """
     won = await connection.fetchval(
         SQL["take_keys"],

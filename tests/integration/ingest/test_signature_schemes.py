@@ -4,6 +4,7 @@ import base64
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import nacl.signing
 import pytest
@@ -227,8 +228,8 @@ async def test_a_shared_secrets_signature_is_refused_where_there_is_none(ingest:
 async def test_the_copy_in_redis_says_the_scheme_and_holds_no_key(alone: Ingest, redis_url: str) -> None:
     made = (await create(alone, signature_scheme=ED25519, secret_key=whsk(SEEDS[3]))).subscription
     async with redis.asyncio.Redis.from_url(redis_url) as client:
-        copy = await client.hget(subscription_changes.KEY + made.id, "value")
-    assert copy
+        sealed: Any = await client.hget(subscription_changes.KEY + made.id, "value")
+    copy = vault().copy(UUID(made.id), sealed)
     assert b'"ed25519"' in copy
     assert base64.b64encode(SEEDS[3]) not in copy
 
