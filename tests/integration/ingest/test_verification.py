@@ -99,8 +99,8 @@ async def test_secrets_are_sealed_in_postgres_and_in_redis_and_forgotten_with_th
     assert b"hunter" not in sealed
     assert vault().verification_secrets(UUID(made.id), sealed) == ("hunter2-one", "hunter3-two")
     async with redis.asyncio.Redis.from_url(redis_url) as client:
-        sealed: Any = await client.hget(subscription_changes.KEY + made.id, "value")
-    copy = vault().copy(UUID(made.id), sealed)
+        kept: Any = await client.hget(subscription_changes.KEY + made.id, "value")
+    copy = vault().copy(UUID(made.id), kept)
     assert b"hunter" not in copy
     await alone.delete(made.id)
     assert (await row(alone, made.id))["sealed_verification_secrets"] is None
