@@ -12,6 +12,7 @@
     ├── Conflict                     FAILED_PRECONDITION   409
     │   └── IdempotencyKeyInUse      FAILED_PRECONDITION   409    yes
     ├── Gone                         FAILED_PRECONDITION   410
+    ├── Outdated                     ABORTED               412
     ├── Overloaded                   RESOURCE_EXHAUSTED    429    yes
     └── Unavailable                  UNAVAILABLE           503    yes
 
@@ -138,6 +139,13 @@ class Gone(WebhookError):
 
     code = grpc.StatusCode.FAILED_PRECONDITION
     reason = "PAYLOAD_GONE"
+
+
+class Outdated(WebhookError):
+    """The object was changed since the caller read it; nothing was changed by this request."""
+
+    code = grpc.StatusCode.ABORTED
+    reason = "ETAG_MISMATCH"
 
 
 class Overloaded(WebhookError):

@@ -66,6 +66,7 @@ _BY_CODE: Mapping[grpc.StatusCode, type[errors.WebhookError]] = {
         errors.PermissionDenied,
         errors.NotFound,
         errors.Conflict,
+        errors.Outdated,
         errors.Overloaded,
         errors.Unavailable,
     )

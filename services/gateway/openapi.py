@@ -76,6 +76,10 @@ _EXAMPLES: dict[int, tuple[str, errors.WebhookError]] = {
     408: ("The body did not arrive in time.", RequestTimeout("the body did not arrive within 30 s")),
     409: ("Its state forbids it.", errors.Conflict("a worker has the delivery in hand", reason="DELIVERY_IN_FLIGHT")),
     410: ("Its payload is no longer retained.", errors.Gone("the payload is no longer retained")),
+    412: (
+        "It was changed since its `ETag` was read.",
+        errors.Outdated('the subscription was changed; its ETag is "8"'),
+    ),
     413: (
         "The body or its payload is too large.",
         errors.PayloadTooLarge.field("payload", "must be at most 1048576 bytes"),

@@ -17,6 +17,7 @@ LEAST: Mapping[str, Role] = {
     "list_subscriptions": Role.READ,
     "get_subscription": Role.READ,
     "replace_subscription": Role.WRITE,
+    "update_subscription": Role.WRITE,
     "delete_subscription": Role.WRITE,
     "disable_subscription": Role.WRITE,
     "enable_subscription": Role.WRITE,

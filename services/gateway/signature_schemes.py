@@ -12,19 +12,18 @@ from services.gateway.json_route import JsonRoute
 
 router = APIRouter(prefix="/api/v1/subscriptions", tags=["subscriptions"], route_class=JsonRoute)
 
+# Of a secret.
 Scheme = Literal["hmac-sha256", "ed25519"]
+# Of a subscription, which may have none.
+SchemeOrNone = Literal["hmac-sha256", "ed25519", "none"]
 
 EXAMPLE_PUBLIC_KEY = "whpk_11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="
-_NUMBERS: dict[Scheme, "pb.SignatureScheme.ValueType"] = {
+_NUMBERS: dict[SchemeOrNone, "pb.SignatureScheme.ValueType"] = {
     "hmac-sha256": pb.SIGNATURE_SCHEME_HMAC_SHA256,
     "ed25519": pb.SIGNATURE_SCHEME_ED25519,
+    "none": pb.SIGNATURE_SCHEME_NONE,
 }
-# An ingest of a version before says nothing, and signs with secrets alone.
-_NAMES: dict[int, Scheme] = {
-    pb.SIGNATURE_SCHEME_UNSPECIFIED: "hmac-sha256",
-    pb.SIGNATURE_SCHEME_HMAC_SHA256: "hmac-sha256",
-    pb.SIGNATURE_SCHEME_ED25519: "ed25519",
-}
+_NAMES: dict[int, SchemeOrNone] = {number: name for name, number in _NUMBERS.items()}
 
 
 class PublicKey(schemas.Answer):
@@ -61,12 +60,12 @@ async def list_public_keys(subscription_id: schemas.SubscriptionId, services: ba
     return PublicKeys(public_keys=public_keys(answer.subscription.public_keys))
 
 
-def number(scheme: Scheme | None) -> "pb.SignatureScheme.ValueType":
+def number(scheme: SchemeOrNone | None) -> "pb.SignatureScheme.ValueType":
     """What a request says of the scheme."""
     return pb.SIGNATURE_SCHEME_UNSPECIFIED if scheme is None else _NUMBERS[scheme]
 
 
-def name(found: int) -> Scheme:
+def name(found: int) -> SchemeOrNone:
     """What an answer says of it."""
     return _NAMES[found]
 

@@ -1,7 +1,9 @@
 """Subscriptions as the REST API has them: what is asked for, what is answered, and their messages of gRPC."""
 
+import copy
 from typing import Annotated, Any, Literal
 
+from google.protobuf.field_mask_pb2 import FieldMask
 from pydantic import ConfigDict, Field
 
 from protos.webhook.v1 import subscriptions_pb2 as pb
@@ -30,6 +32,12 @@ _VERIFIED_EXAMPLE: dict[str, Any] = {
     "verification_secrets": ["whsec_of-the-endpoint-at-stripe"],
 }
 
+_PATCH_EXAMPLE: dict[str, Any] = {
+    "event_types": ["order.created", "order.paid"],
+    "rate_limit_per_second": None,
+    "headers": {"X-Team": "billing", "X-Old": None},
+}
+
 Verify = Literal["auto", "required", "github", "stripe", "shopify", "slack", "standard-webhooks", "none"]
 Status = Literal["active", "paused", "disabled"]
 BreakerState = Literal["closed", "open", "half_open"]
@@ -56,6 +64,8 @@ _VERIFY: dict[Verify, pb.Verification.ValueType] = {
     "none": pb.VERIFICATION_NONE,
 }
 _VERIFIED: dict[int, Verify] = {number: name for name, number in _VERIFY.items()}
+# Where a field has another name over gRPC.
+_PROTO_NAMES = {"verify": "verification"}
 _KINDS: dict[int, Kind] = {pb.SUBSCRIPTION_KIND_NORMAL: "normal", pb.SUBSCRIPTION_KIND_SYSTEM: "system"}
 
 
@@ -76,26 +86,30 @@ class SubscriptionBody(schemas.Request):
         None,
         max_length=256,
         description=(
-            "Secret that deliveries are signed with and `X-Hub-Signature-256` is verified with; write-only. "
-            f"{subscription_secrets.RULES} In a creation: absent, one is made and answered; null, deliveries are not "
-            "signed. In an update: absent keeps what is stored, null removes it, another replaces it at once; "
-            "`rotate-secret` replaces it with an overlap."
+            "Secret that signs deliveries and verifies `X-Hub-Signature-256`; write-only. "
+            f"{subscription_secrets.RULES} On create, if absent or null, a secret is made and returned. On update, "
+            "absent keeps the stored secret, null removes it, and another value replaces it at once; `rotate-secret` "
+            "replaces it with an overlap."
         ),
         json_schema_extra={"writeOnly": True},
     )
-    signature_scheme: signature_schemes.Scheme | None = Field(
+    signature_scheme: signature_schemes.SchemeOrNone | None = Field(
         None,
         description=(
-            "How deliveries are signed: `hmac-sha256` with a secret that the receiver knows, too (`v1`, and "
-            "`X-Hub-Signature-256`); `ed25519` with a private key, which stays here, while the receiver verifies with "
-            "the public one (`v1a`). Absent or null: `hmac-sha256` in a creation, what is stored in an update. An "
-            "update to another one needs `secret_key` with it; `rotate-secret` changes it with an overlap."
+            "How deliveries are signed: `hmac-sha256` with a secret that the receiver also has (`v1`, and "
+            "`X-Hub-Signature-256`); `ed25519` with a private key that stays here, which the receiver verifies with "
+            "the public key (`v1a`); `none`, not at all, which removes a stored secret. Default: `hmac-sha256` on "
+            "create, the stored scheme on update. To change it in an update, send `secret_key` with it; "
+            "`rotate-secret` changes it with an overlap."
         ),
     )
     event_types: list[str] = Field(
         default_factory=list,
         max_length=100,
-        description="Types it wants; empty or absent means all. `order.*` means every type that begins with `order.`.",
+        description=(
+            "Types it gets; an empty list means every type. `order.*` means every type that begins with `order.`. "
+            "Default: every type. A PUT must name it if the subscription is limited to some types."
+        ),
     )
     description: str = Field("", max_length=1024, description="Free text for people.")
     keep_when_disabled: bool = Field(
@@ -189,6 +203,30 @@ class SubscriptionBody(schemas.Request):
     )
 
 
+def _nullable(name: str) -> Any:
+    """Return a field of SubscriptionBody that may be absent or null, for a patch."""
+    field = copy.copy(SubscriptionBody.model_fields[name])
+    field.default, field.default_factory = None, None
+    return field
+
+
+class SubscriptionPatch(SubscriptionBody):
+    """The fields to change (JSON Merge Patch, RFC 7396): absent keeps the stored value, null removes it.
+
+    `headers` and `retry_policy` are merged field by field.
+    """
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_PATCH_EXAMPLE]})
+
+    # Null means the default, and is refused where there is none.
+    target_url: str | None = _nullable("target_url")  # type: ignore[assignment]
+    event_types: list[str] | None = _nullable("event_types")  # type: ignore[assignment]
+    description: str | None = _nullable("description")  # type: ignore[assignment]
+    keep_when_disabled: bool | None = _nullable("keep_when_disabled")  # type: ignore[assignment]
+    # Null removes one header.
+    headers: dict[str, Annotated[str, Field(min_length=1, max_length=1024)] | None] | None = _nullable("headers")  # type: ignore[assignment]
+
+
 class Breaker(schemas.Answer):
     """What holds deliveries back while the endpoint fails."""
 
@@ -215,8 +253,8 @@ class Subscription(schemas.Answer):
     event_types: list[str] = Field(examples=[_EXAMPLE["event_types"]])
     description: str = Field(examples=[_EXAMPLE["description"]])
     has_secret: bool = Field(description="Whether deliveries are signed.", examples=[True])
-    signature_scheme: signature_schemes.Scheme = Field(
-        description="How deliveries are signed, or would be if there was a secret.", examples=["hmac-sha256"]
+    signature_scheme: signature_schemes.SchemeOrNone = Field(
+        description="How deliveries are signed; `none` without a secret.", examples=["hmac-sha256"]
     )
     public_keys: list[signature_schemes.PublicKey] = Field(
         description="Of the private keys that sign, newest first; none for `hmac-sha256`.", examples=[[]]
@@ -286,18 +324,21 @@ class SubscriptionPage(schemas.Answer):
 
 
 def fields(body: SubscriptionBody) -> dict[str, Any]:
-    """What a creation and a replacement have in common."""
+    """Return the fields that the messages to create and to update a subscription have in common.
+
+    A null of a patch is what the message has without the field.
+    """
     return {
-        "target_url": body.target_url,
-        "event_types": body.event_types,
-        "description": body.description,
+        "target_url": body.target_url or "",
+        "event_types": body.event_types or [],
+        "description": body.description or "",
         "keep_when_disabled": body.keep_when_disabled,
         "rate_limit_per_second": body.rate_limit_per_second,
         "rate_limit_burst": body.rate_limit_burst,
         "timeout_seconds": body.timeout_seconds,
         "retry_policy": retry_policies.asked(body.retry_policy),
         "kind": pb.SubscriptionKind.Value(f"SUBSCRIPTION_KIND_{(body.kind or 'unspecified').upper()}"),
-        "headers": pb.CustomHeaders(values=body.headers or {}) if "headers" in body.model_fields_set else None,
+        "headers": _headers(body) if "headers" in body.model_fields_set else None,
         "verification": _VERIFY[body.verify] if body.verify is not None else None,
         "verification_secrets": pb.VerificationSecrets(values=body.verification_secrets or [])
         if "verification_secrets" in body.model_fields_set
@@ -309,8 +350,24 @@ def fields(body: SubscriptionBody) -> dict[str, Any]:
     }
 
 
+def update_mask(body: SubscriptionPatch) -> FieldMask:
+    """Return the fields that a merge patch names, as UpdateSubscription does."""
+    paths = []
+    for name in sorted(body.model_fields_set):
+        if name == "retry_policy" and body.retry_policy is not None:
+            paths += [f"{name}.{nested}" for nested in sorted(body.retry_policy.model_fields_set)]
+        else:
+            paths.append(_PROTO_NAMES.get(name, name))
+    return FieldMask(paths=paths)
+
+
+def _headers(body: SubscriptionBody) -> pb.CustomHeaders:
+    values = {name: value or "" for name, value in (body.headers or {}).items()}
+    return pb.CustomHeaders(values=values, merge=isinstance(body, SubscriptionPatch) and body.headers is not None)
+
+
 def answered(message: pb.Subscription) -> Subscription:
-    """A subscription as gRPC answers it, for REST."""
+    """Return a subscription of gRPC as REST has it."""
     return Subscription(
         id=message.id,
         target_url=message.target_url,
@@ -330,10 +387,9 @@ def answered(message: pb.Subscription) -> Subscription:
         timeout_seconds=message.timeout_seconds if message.HasField("timeout_seconds") else None,
         retry_policy=retry_policies.answered(message),
         header_names=list(message.header_names),
-        # An ingest of a version before, and an answer that one kept, say neither this nor the kind.
-        verify=_VERIFIED.get(message.verification, "auto"),
+        verify=_VERIFIED[message.verification],
         has_verification_secret=message.has_verification_secret,
-        kind=_KINDS.get(message.kind, "normal"),
+        kind=_KINDS[message.kind],
         client_certificate=client_certificates.answered(message),
         breaker=_breaker(message.breaker),
         warnings=list(message.warnings),

@@ -5,14 +5,16 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from protos.webhook.v1 import subscriptions_pb2 as pb
-from services.gateway import (
-    backends,
-    openapi,
-    schemas,
-    subscription_bodies,
-)
+from services.common import errors
+from services.gateway import backends, etags, openapi, schemas, subscription_bodies
 from services.gateway.json_route import JsonRoute
-from services.gateway.subscription_bodies import CreatedSubscription, Subscription, SubscriptionBody, SubscriptionPage
+from services.gateway.subscription_bodies import (
+    CreatedSubscription,
+    Subscription,
+    SubscriptionBody,
+    SubscriptionPage,
+    SubscriptionPatch,
+)
 
 router = APIRouter(
     prefix="/api/v1/subscriptions",
@@ -49,15 +51,15 @@ async def create_subscription(
 ) -> CreatedSubscription:
     """Stores an endpoint; the next event that is taken in after the answer goes there if it is of a wanted type.
 
-    Without `secret_key` one is made, which this answer alone shows; a private key of `ed25519` no answer does.
+    Without `secret_key` a secret is made, and only this response shows it; a private key of `ed25519` is never shown.
     """
     request = pb.CreateSubscriptionRequest(
         secret_key=body.secret_key, idempotency_key=idempotency_key or "", **subscription_bodies.fields(body)
     )
-    request.unsigned = "secret_key" in body.model_fields_set and body.secret_key is None
     answer = await services.subscriptions.CreateSubscription(request, timeout=services.timeout_seconds)
     response.headers["location"] = f"{router.prefix}/{answer.subscription.id}"
     response.headers.update(schemas.NO_STORE)
+    response.headers["etag"] = etags.of(answer.subscription)
     if answer.replayed:
         response.headers[openapi.REPLAYED] = "true"
     created = subscription_bodies.answered(answer.subscription).model_dump()
@@ -88,13 +90,15 @@ async def list_subscriptions(
     operation_id="get_subscription",
     summary="Look up a subscription",
     response_description="The subscription.",
-    responses=openapi.problems(404),
+    responses={**openapi.problems(404), 200: etags.DESCRIBED},
 )
-async def get_subscription(subscription_id: schemas.SubscriptionId, services: backends.Injected) -> Subscription:
-    """One subscription; 404 once it is deleted."""
+async def get_subscription(
+    subscription_id: schemas.SubscriptionId, services: backends.Injected, response: Response
+) -> Subscription:
+    """Return one subscription; 404 once it is deleted."""
     request = pb.GetSubscriptionRequest(subscription_id=subscription_id)
     answer = await services.subscriptions.GetSubscription(request, timeout=services.timeout_seconds)
-    return subscription_bodies.answered(answer.subscription)
+    return _answered(answer.subscription, response)
 
 
 @router.put(
@@ -102,23 +106,64 @@ async def get_subscription(subscription_id: schemas.SubscriptionId, services: ba
     operation_id="replace_subscription",
     summary="Replace a subscription",
     response_description="The subscription as stored.",
-    responses=openapi.problems(*openapi.WITH_BODY, 404),
+    responses={**openapi.problems(*openapi.WITH_BODY, 404, 412), 200: etags.DESCRIBED},
 )
 async def replace_subscription(
-    subscription_id: schemas.SubscriptionId, body: SubscriptionBody, services: backends.Injected
+    subscription_id: schemas.SubscriptionId,
+    body: SubscriptionBody,
+    services: backends.Injected,
+    response: Response,
+    if_match: etags.IfMatch = None,
 ) -> Subscription:
-    """Takes the body of a creation: what is absent gets its default, but for what the next sentences name.
+    """Takes the body of a create request: a field that is absent gets its default, with these exceptions.
 
-    Without `secret_key`, `headers`, `verification_secrets` or `client_certificate` what is stored is kept; `null`
-    removes it. Without `signature_scheme` or `verify` these stay as they are; the status and the `kind` always do.
+    If `secret_key`, `headers`, `verification_secrets`, `client_certificate`, `signature_scheme`, or `verify` is absent,
+    the stored value is kept; null removes it. `event_types` is required if the subscription is limited to some types.
+    The status and the `kind` never change. To change only some fields, use PATCH.
     """
-    request = pb.UpdateSubscriptionRequest(subscription_id=subscription_id, **subscription_bodies.fields(body))
-    if body.secret_key is not None:
-        request.secret_key = body.secret_key
-    elif "secret_key" in body.model_fields_set:
-        request.remove_secret = True
+    request = pb.UpdateSubscriptionRequest(
+        subscription_id=subscription_id,
+        secret_key=body.secret_key,
+        etags=etags.wanted(if_match),
+        all_event_types="event_types" in body.model_fields_set,
+        **subscription_bodies.fields(body),
+    )
+    if "secret_key" in body.model_fields_set and body.secret_key is None:
+        if body.signature_scheme not in {None, "none"}:
+            raise errors.InvalidArgument.field("secret_key", "is required to sign with this signature_scheme")
+        request.signature_scheme = pb.SIGNATURE_SCHEME_NONE
     answer = await services.subscriptions.UpdateSubscription(request, timeout=services.timeout_seconds)
-    return subscription_bodies.answered(answer.subscription)
+    return _answered(answer.subscription, response)
+
+
+@router.patch(
+    "/{subscription_id}",
+    operation_id="update_subscription",
+    summary="Update some fields of a subscription",
+    response_description="The subscription as stored.",
+    responses={**openapi.problems(*openapi.WITH_BODY, 404, 412), 200: etags.DESCRIBED},
+)
+async def update_subscription(
+    subscription_id: schemas.SubscriptionId,
+    body: SubscriptionPatch,
+    services: backends.Injected,
+    response: Response,
+    if_match: etags.IfMatch = None,
+) -> Subscription:
+    """Takes a JSON Merge Patch ([RFC 7396](https://www.rfc-editor.org/rfc/rfc7396)).
+
+    An absent field keeps its value, and null resets it to its default or removes it. `headers` and `retry_policy` are
+    merged field by field: `{"headers": {"X-Old": null}}` removes one header and keeps the others.
+    """
+    request = pb.UpdateSubscriptionRequest(
+        subscription_id=subscription_id,
+        secret_key=body.secret_key,
+        etags=etags.wanted(if_match),
+        update_mask=subscription_bodies.update_mask(body),
+        **subscription_bodies.fields(body),
+    )
+    answer = await services.subscriptions.UpdateSubscription(request, timeout=services.timeout_seconds)
+    return _answered(answer.subscription, response)
 
 
 @router.delete(
@@ -127,11 +172,13 @@ async def replace_subscription(
     operation_id="delete_subscription",
     summary="Delete a subscription",
     response_description="It is deleted.",
-    responses=openapi.problems(404),
+    responses=openapi.problems(404, 412),
 )
-async def delete_subscription(subscription_id: schemas.SubscriptionId, services: backends.Injected) -> None:
-    """Cancels the deliveries that wait for it. What was delivered stays readable."""
-    request = pb.DeleteSubscriptionRequest(subscription_id=subscription_id)
+async def delete_subscription(
+    subscription_id: schemas.SubscriptionId, services: backends.Injected, if_match: etags.IfMatch = None
+) -> None:
+    """Cancels the deliveries that wait for it. Its history stays readable."""
+    request = pb.DeleteSubscriptionRequest(subscription_id=subscription_id, etags=etags.wanted(if_match))
     await services.subscriptions.DeleteSubscription(request, timeout=services.timeout_seconds)
 
 
@@ -142,14 +189,16 @@ async def delete_subscription(subscription_id: schemas.SubscriptionId, services:
     response_description="The subscription, now disabled.",
     responses=openapi.problems(404),
 )
-async def disable_subscription(subscription_id: schemas.SubscriptionId, services: backends.Injected) -> Subscription:
+async def disable_subscription(
+    subscription_id: schemas.SubscriptionId, services: backends.Injected, response: Response
+) -> Subscription:
     """Stops deliveries until it is enabled, whatever its status. Nothing that waits is lost.
 
     New events are stored for it unless `keep_when_disabled` is false. One that is disabled stays as it is.
     """
     request = pb.DisableSubscriptionRequest(subscription_id=subscription_id)
     answer = await services.subscriptions.DisableSubscription(request, timeout=services.timeout_seconds)
-    return subscription_bodies.answered(answer.subscription)
+    return _answered(answer.subscription, response)
 
 
 @router.post(
@@ -159,14 +208,16 @@ async def disable_subscription(subscription_id: schemas.SubscriptionId, services
     response_description="The subscription, now active.",
     responses=openapi.problems(404, described={409: _PAUSED}),
 )
-async def enable_subscription(subscription_id: schemas.SubscriptionId, services: backends.Injected) -> Subscription:
+async def enable_subscription(
+    subscription_id: schemas.SubscriptionId, services: backends.Injected, response: Response
+) -> Subscription:
     """Makes a disabled subscription active, with its breaker closed: what waits for it goes out.
 
     One that is active stays as it is.
     """
     request = pb.EnableSubscriptionRequest(subscription_id=subscription_id)
     answer = await services.subscriptions.EnableSubscription(request, timeout=services.timeout_seconds)
-    return subscription_bodies.answered(answer.subscription)
+    return _answered(answer.subscription, response)
 
 
 @router.post(
@@ -176,11 +227,13 @@ async def enable_subscription(subscription_id: schemas.SubscriptionId, services:
     response_description="The subscription, now paused.",
     responses=openapi.problems(404, described={409: _DISABLED}),
 )
-async def pause_subscription(subscription_id: schemas.SubscriptionId, services: backends.Injected) -> Subscription:
+async def pause_subscription(
+    subscription_id: schemas.SubscriptionId, services: backends.Injected, response: Response
+) -> Subscription:
     """Holds deliveries back until it is resumed. Events are stored meanwhile; one that is paused stays as it is."""
     request = pb.PauseSubscriptionRequest(subscription_id=subscription_id)
     answer = await services.subscriptions.PauseSubscription(request, timeout=services.timeout_seconds)
-    return subscription_bodies.answered(answer.subscription)
+    return _answered(answer.subscription, response)
 
 
 @router.post(
@@ -190,8 +243,15 @@ async def pause_subscription(subscription_id: schemas.SubscriptionId, services: 
     response_description="The subscription, now active.",
     responses=openapi.problems(404, described={409: _DISABLED}),
 )
-async def resume_subscription(subscription_id: schemas.SubscriptionId, services: backends.Injected) -> Subscription:
+async def resume_subscription(
+    subscription_id: schemas.SubscriptionId, services: backends.Injected, response: Response
+) -> Subscription:
     """Makes a paused subscription active: what waits for it goes out. One that is active stays as it is."""
     request = pb.ResumeSubscriptionRequest(subscription_id=subscription_id)
     answer = await services.subscriptions.ResumeSubscription(request, timeout=services.timeout_seconds)
-    return subscription_bodies.answered(answer.subscription)
+    return _answered(answer.subscription, response)
+
+
+def _answered(message: pb.Subscription, response: Response) -> Subscription:
+    response.headers["etag"] = etags.of(message)
+    return subscription_bodies.answered(message)

@@ -22,7 +22,11 @@ class Update:
     # None: that of the stored secrets.
     scheme: Scheme | None
     set_secret: bool = False
+    # An update to no types is meant for every type.
+    all_event_types: bool = False
     set_headers: bool = False
+    # Whether values of stored headers stay.
+    keeps_headers: bool = True
     set_client_certificate: bool = False
 
     @property
@@ -45,8 +49,11 @@ class Update:
         """What to store, in the scheme of its secret; InvalidArgument when it does not go with what is kept."""
         if self.draft.kind not in {None, stored.kind}:
             raise errors.InvalidArgument.field("kind", f"cannot be changed; it is {stored.kind}")
+        if stored.event_types and not self.draft.event_types and not self.all_event_types:
+            expected = "is required: the subscription is limited to some types. Send [] to get every type"
+            raise errors.InvalidArgument.field("event_types", expected)
         draft = dataclasses.replace(self.draft, signature_scheme=self._scheme(stored))
-        self._keep_at_home(stored)
+        self._reject_credentials_for_new_host(stored)
         secret = draft.secret_key if self.set_secret else stored.sealed_secrets
         _check_verification(
             stored,
@@ -58,22 +65,25 @@ class Update:
         return draft
 
     def _scheme(self, stored: Subscription) -> Scheme:
-        if self.scheme in {None, stored.signature_scheme}:
-            return stored.signature_scheme
-        if self.set_secret or stored.sealed_secrets is None:
+        if self.scheme is None or self.set_secret:
+            return self.scheme or stored.signature_scheme
+        if stored.sealed_secrets is None:
+            expected = f"is required to sign with {self.scheme}; or have a secret made by rotating it"
+            raise errors.InvalidArgument.field("secret_key", expected)
+        if self.scheme is stored.signature_scheme:
             return self.scheme
-        expected = f"is {stored.signature_scheme}: another goes with secret_key, or by a rotation of the secret"
+        expected = f"is {stored.signature_scheme}; to change it, send secret_key with it or rotate the secret"
         raise errors.InvalidArgument.field("signature_scheme", expected)
 
-    def _keep_at_home(self, stored: Subscription) -> None:
-        """InvalidArgument when what is kept, and nobody can read, would go to another host than it was given for."""
+    def _reject_credentials_for_new_host(self, stored: Subscription) -> None:
+        """Raise InvalidArgument when stored credentials would go to another host than they were given for."""
         if field_changes.origin(stored.target_url) == field_changes.origin(self.draft.target_url):
             return
         kept = {
-            "headers": not self.set_headers and bool(stored.header_names),
+            "headers": self.keeps_headers and bool(stored.header_names),
             "client_certificate": not self.set_client_certificate and stored.client_certificate is not None,
         }
-        expected = "must be in the request, or null, when target_url leads to another host than the stored ones are for"
+        expected = "must be sent again, or null, because target_url names another host than the stored values are for"
         wrong = [errors.Violation(field=name, description=expected) for name, is_kept in kept.items() if is_kept]
         if wrong:
             raise errors.InvalidArgument.of(*wrong)

@@ -1,8 +1,8 @@
 """Subscriptions in Postgres. What changes one tells the audit log in the same transaction."""
 
-from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from typing import Any, TypeAlias
 from uuid import UUID
 
 import asyncpg
@@ -21,6 +21,9 @@ from services.ingest.subscriptions import NORMAL, Breaker, Draft, Shown, Subscri
 SQL = sql.Queries("services.ingest")
 CANCEL_CHUNK = 5_000
 SEAL_CHUNK = 500
+
+# Makes an update of the stored subscription and of its headers, which are opened when asked for; None changes nothing.
+UpdateOf: TypeAlias = Callable[[Subscription, Callable[[], Mapping[str, str]]], Update | None]
 
 
 class Store:
@@ -93,10 +96,20 @@ class Store:
             return None
         return [((row["id"], row["steady"]), row["event_types"]) for row in rows if row["id"] is not None]
 
-    async def update_subscription(self, tenant_id: str, subscription_id: UUID, update: Update) -> Shown:
-        """Replaces a subscription's fields; InvalidArgument when they do not go with what it keeps, or NotFound."""
+    async def update_subscription(
+        self, tenant_id: str, subscription_id: UUID, update_of: UpdateOf, etags: Sequence[str]
+    ) -> tuple[Shown, bool]:
+        """Change a subscription by what `update_of` makes of the stored one, and say whether that changed anything.
+
+        Raise InvalidArgument when the update does not fit what is stored, Outdated when its etag is none of `etags`,
+        NotFound.
+        """
         async with self._pool.acquire() as connection, connection.transaction():
-            before, _ = await self._locked(connection, tenant_id, subscription_id)
+            before, row = await self._locked(connection, tenant_id, subscription_id)
+            _check_etag(before, etags)
+            update = update_of(before, lambda: self._stored_headers(row))
+            if update is None:
+                return await self._shown(connection, tenant_id, subscription_id), False
             draft = update.of(before, self._vault)
             row = await connection.fetchrow(
                 SQL["update_subscription"],
@@ -120,7 +133,7 @@ class Store:
             updated = self._subscription(row)
             changes = field_changes.between(before, updated, replaced=update.replaced)
             await _tell(connection, Action.UPDATE_SUBSCRIPTION, updated, changes)
-            return updated, Breaker.from_row(row)
+            return (updated, Breaker.from_row(row)), True
 
     async def rotate_secret(
         self, tenant_id: str, subscription_id: UUID, rotation: Rotation, *, overlap: timedelta
@@ -131,7 +144,7 @@ class Store:
         or cannot be opened; NotFound.
         """
         async with self._pool.acquire() as connection, connection.transaction():
-            before, now = await self._locked(connection, tenant_id, subscription_id)
+            before, row = await self._locked(connection, tenant_id, subscription_id)
             new_one = rotation.of(before, self._vault)
             try:
                 kept = before.sealed_secrets
@@ -140,7 +153,7 @@ class Store:
                 raise errors.Conflict(
                     "its secrets cannot be opened; give it another one by an update", reason="SECRET_UNREADABLE"
                 ) from None
-            rotated = signing_secrets.rotated(secrets, new_one, now=now, overlap=overlap)
+            rotated = signing_secrets.rotated(secrets, new_one, now=row["now"], overlap=overlap)
             sealed = self._vault.seal(subscription_id, rotated)
             await connection.execute(SQL["set_secrets"], subscription_id, sealed, new_one.scheme)
             shown = await self._shown(connection, tenant_id, subscription_id)
@@ -194,10 +207,14 @@ class Store:
             await _tell(connection, change.action, shown[0], changes)
             return shown, True
 
-    async def delete_subscription(self, tenant_id: str, subscription_id: UUID) -> int:
-        """Marks a subscription deleted and answers its new version; NotFound when there is none."""
+    async def delete_subscription(self, tenant_id: str, subscription_id: UUID, etags: Sequence[str] = ()) -> int:
+        """Mark a subscription deleted and return its new version.
+
+        Raise Outdated when its etag is none of `etags`, NotFound.
+        """
         async with self._pool.acquire() as connection, connection.transaction():
             before, _ = await self._locked(connection, tenant_id, subscription_id)
+            _check_etag(before, etags)
             version = await connection.fetchval(SQL["delete_subscription"], tenant_id, subscription_id)
             changes = [FieldChange(field="target_url", before=field_changes.origin(before.target_url))]
             await _tell(connection, Action.DELETE_SUBSCRIPTION, before, changes)
@@ -250,12 +267,19 @@ class Store:
 
     async def _locked(
         self, connection: postgres.Connection, tenant_id: str, subscription_id: UUID
-    ) -> tuple[Subscription, datetime]:
-        """A subscription as it stays for this transaction, and its time."""
+    ) -> tuple[Subscription, Any]:
+        """Return a subscription as it stays for this transaction, and its row with the time (`now`)."""
         row = await connection.fetchrow(SQL["lock_subscription"], tenant_id, subscription_id)
         if row is None:
             raise no_subscription(subscription_id)
-        return self._subscription(row), row["now"]
+        return self._subscription(row), row
+
+    def _stored_headers(self, row: Any) -> Mapping[str, str]:
+        try:
+            return self._vault.headers(row["id"], row["sealed_headers"])
+        except CannotOpen:
+            message = "the stored headers cannot be opened; replace all of them with a PUT, or set headers to null"
+            raise errors.Conflict(message, reason="SECRET_UNREADABLE") from None
 
     def _headers(self, subscription_id: UUID, draft: Draft) -> tuple[bytes | None, list[str]]:
         return self._vault.seal_headers(subscription_id, draft.headers), sorted(draft.headers, key=str.lower)
@@ -284,6 +308,11 @@ class Store:
 
     def _subscription(self, row: Any) -> Subscription:
         return Subscription.from_row(row, self._vault.sealed(row["id"], row["secret_key"], row["sealed_secrets"]))
+
+
+def _check_etag(subscription: Subscription, etags: Sequence[str]) -> None:
+    if etags and subscription.etag not in etags:
+        raise errors.Outdated(f'the subscription was changed since it was read; its ETag is now "{subscription.etag}"')
 
 
 async def _tell(

@@ -1,6 +1,6 @@
 """Subscriptions to and from their messages."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from protos.webhook.v1 import subscriptions_pb2 as pb
@@ -26,12 +26,21 @@ _SCHEME_NUMBERS = {scheme: number for number, scheme in _SCHEMES.items()}
 
 
 def scheme(number: "pb.SignatureScheme.ValueType") -> Scheme | None:
-    """How a request asks to sign; None when it does not say. InvalidArgument for a number without a meaning."""
+    """Return how a request asks to sign; None when it does not say. Raise InvalidArgument for an unknown number."""
     if number == pb.SIGNATURE_SCHEME_UNSPECIFIED:
         return None
     if number not in _SCHEMES:
         raise errors.InvalidArgument.field("signature_scheme", f"must be one of {', '.join(Scheme)}")
     return _SCHEMES[number]
+
+
+def unsigned(request: pb.CreateSubscriptionRequest | pb.UpdateSubscriptionRequest) -> bool:
+    """Return whether a request asks for no signature. Raise InvalidArgument when it has a secret as well."""
+    if request.signature_scheme != pb.SIGNATURE_SCHEME_NONE:
+        return False
+    if request.HasField("secret_key"):
+        raise errors.InvalidArgument.field("secret_key", "cannot be combined with signature_scheme none")
+    return True
 
 
 def draft(
@@ -41,6 +50,7 @@ def draft(
     *,
     secret_key: str | None,
     signature_scheme: Scheme,
+    headers: Mapping[str, str],
     client_certificate: ClientCertificate | None,
     refused: Sequence[errors.Violation],
 ) -> Draft:
@@ -67,7 +77,7 @@ def draft(
         rate_limit_burst=request.rate_limit_burst if request.HasField("rate_limit_burst") else None,
         timeout_seconds=request.timeout_seconds if request.HasField("timeout_seconds") else None,
         retry_policy=asked,
-        headers=dict(request.headers.values),
+        headers=headers,
         verification=_verification(request.verification),
         verification_secrets=list(request.verification_secrets.values)
         if request.HasField("verification_secrets")
@@ -95,13 +105,16 @@ def message(shown: Shown, secrets: Secrets, moment: datetime) -> pb.Subscription
         rate_limit_per_second=subscription.rate_limit_per_second,
         rate_limit_burst=subscription.rate_limit_burst,
         timeout_seconds=subscription.timeout_seconds,
-        retry_policy=_policy(subscription),
+        retry_policy=policy(subscription),
         breaker=_breaker(breaker),
         header_names=subscription.header_names,
         verification=pb.Verification.Value(_VERIFICATION_PREFIX + subscription.verification.upper().replace("-", "_")),
         has_verification_secret=subscription.sealed_verification_secrets is not None,
         kind=pb.SubscriptionKind.Value(_KIND_PREFIX + subscription.kind.upper()),
-        signature_scheme=_SCHEME_NUMBERS[subscription.signature_scheme],
+        signature_scheme=pb.SIGNATURE_SCHEME_NONE
+        if subscription.sealed_secrets is None
+        else _SCHEME_NUMBERS[subscription.signature_scheme],
+        etag=subscription.etag,
         client_certificate=_certificate(subscription),
     )
     for secret in secrets.previous(moment):
@@ -150,7 +163,8 @@ def _asked(policy: pb.RetryPolicy) -> Asked:
     )
 
 
-def _policy(subscription: Subscription) -> pb.RetryPolicy | None:
+def policy(subscription: Subscription) -> pb.RetryPolicy | None:
+    """Return the retry policy of a subscription; None for the default of the service."""
     if subscription.retry_policy is None:
         return None
     asked = Asked.of_text(subscription.retry_policy)

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TypeAlias, TypeVar
 from uuid import UUID
@@ -24,6 +24,7 @@ from services.ingest import (
     client_certificates,
     idempotency,
     ingest_tokens,
+    patches,
     secret_text,
     signing_secrets,
     statuses,
@@ -33,7 +34,7 @@ from services.ingest.cache import SubscriptionCache
 from services.ingest.changes import Rotation, Update
 from services.ingest.client_certificates import ClientCertificate
 from services.ingest.idempotency import key_of
-from services.ingest.store import Store, no_subscription
+from services.ingest.store import Store, UpdateOf, no_subscription
 from services.ingest.subscriptions import Breaker, Draft, Shown, Subscription
 from services.ingest.verification import presets
 from services.ingest.verification.presets import Preset
@@ -41,6 +42,7 @@ from services.ingest.verification.presets import Preset
 log = structlog.get_logger(__name__)
 
 Changed = TypeVar("Changed")
+_Certificate: TypeAlias = tuple[ClientCertificate | None, Sequence[errors.Violation]]
 Named: TypeAlias = (
     pb.DisableSubscriptionRequest
     | pb.EnableSubscriptionRequest
@@ -69,12 +71,12 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         """Stores a new subscription."""
         tenant_id = tenants.of(request.tenant_id)
         given = request.HasField("secret_key")
-        if given and request.unsigned:
-            raise errors.InvalidArgument.field("unsigned", "goes without secret_key")
-        scheme = messages.scheme(request.signature_scheme) or Scheme.HMAC_SHA256
-        made = "" if given or request.unsigned else signing_secrets.new(scheme)
+        unsigned = messages.unsigned(request)
+        scheme = (None if unsigned else messages.scheme(request.signature_scheme)) or Scheme.HMAC_SHA256
+        made = "" if unsigned or given else signing_secrets.new(scheme)
         secret_key = request.secret_key if given else made or None
-        draft = await self._draft(request, secret_key, scheme)
+        certificate = await _certificate(request)
+        draft = self._draft(request, secret_key, scheme, request.headers.values, certificate)
         presets.check(
             draft.verification or Preset.AUTO,
             draft.verification_secrets or (),
@@ -111,22 +113,20 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         request: pb.UpdateSubscriptionRequest,
         context: grpc.aio.ServicerContext[pb.UpdateSubscriptionRequest, pb.UpdateSubscriptionResponse],  # noqa: ARG002 - gRPC's signature
     ) -> pb.UpdateSubscriptionResponse:
-        """Replaces the fields; the secrets, the headers and the verification only when the request says so."""
+        """Replace the fields, or those that the mask names, in one transaction with a look at what is stored."""
         tenant_id = tenants.of(request.tenant_id)
-        change = request.WhichOneof("secret")
-        secret_key = request.secret_key if change == "secret_key" else None
-        set_secret = change == "secret_key" or (change == "remove_secret" and request.remove_secret)
         subscription_id = ids.parse("subscription_id", request.subscription_id)
-        scheme = messages.scheme(request.signature_scheme)
-        update = Update(
-            draft=await self._draft(request, secret_key, scheme or signing_secrets.likely_scheme(secret_key)),
-            scheme=scheme,
-            set_secret=set_secret,
-            set_headers=request.HasField("headers"),
-            set_client_certificate=request.HasField("client_certificate"),
-        )
-        updated = await _whole(self._update(tenant_id, subscription_id, update))
-        return pb.UpdateSubscriptionResponse(subscription=self._message(updated))
+        certificate = await _certificate(request)
+
+        def update_of(stored: Subscription, headers: Callable[[], Mapping[str, str]]) -> Update | None:
+            if not request.HasField("update_mask"):
+                return self._update_of(request, headers, certificate)
+            if not request.update_mask.paths:
+                return None
+            return self._update_of(patches.whole(request, stored), headers, certificate)
+
+        shown = await _whole(self._update(tenant_id, subscription_id, update_of, request.etags))
+        return pb.UpdateSubscriptionResponse(subscription=self._message(shown))
 
     async def DeleteSubscription(  # noqa: N802 - gRPC's name
         self,
@@ -136,7 +136,7 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         """Marks it deleted, then cancels what waits for it."""
         tenant_id = tenants.of(request.tenant_id)
         subscription_id = ids.parse("subscription_id", request.subscription_id)
-        await _whole(self._delete(tenant_id, subscription_id))
+        await _whole(self._delete(tenant_id, subscription_id, request.etags))
         cancelled = await self._store.cancel_waiting(subscription_id)
         return pb.DeleteSubscriptionResponse(cancelled_deliveries=cancelled)
 
@@ -218,30 +218,50 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         await self._change_token(request, None)
         return pb.DeleteIngestTokenResponse()
 
-    async def _draft(
+    def _update_of(
+        self,
+        request: pb.UpdateSubscriptionRequest,
+        headers: Callable[[], Mapping[str, str]],
+        certificate: _Certificate,
+    ) -> Update:
+        """Return what a request changes. Raise InvalidArgument naming each field at fault."""
+        unsigned = messages.unsigned(request)
+        secret_key = request.secret_key if request.HasField("secret_key") else None
+        scheme = None if unsigned else messages.scheme(request.signature_scheme)
+        values: Mapping[str, str] = request.headers.values
+        keeps_headers = not request.HasField("headers")
+        if request.headers.merge:
+            values, keeps_headers = patches.headers(headers(), values)
+        return Update(
+            draft=self._draft(
+                request, secret_key, scheme or signing_secrets.likely_scheme(secret_key), values, certificate
+            ),
+            scheme=scheme,
+            set_secret=unsigned or secret_key is not None,
+            all_event_types=request.all_event_types,
+            set_headers=request.HasField("headers"),
+            keeps_headers=keeps_headers,
+            set_client_certificate=request.HasField("client_certificate"),
+        )
+
+    def _draft(
         self,
         request: pb.CreateSubscriptionRequest | pb.UpdateSubscriptionRequest,
         secret_key: str | None,
         scheme: Scheme,
+        headers: Mapping[str, str],
+        certificate: _Certificate,
     ) -> Draft:
-        """What a request asks for; InvalidArgument naming each field at fault."""
-        certificate: ClientCertificate | None = None
-        refused: Sequence[errors.Violation] = ()
-        given = request.client_certificate
-        if given.certificate or given.private_key:
-            try:
-                certificate = await asyncio.to_thread(
-                    client_certificates.parse, given.certificate, given.private_key, datetime.now(UTC)
-                )
-            except errors.InvalidArgument as error:
-                refused = error.violations
+        """Return what a request asks for. Raise InvalidArgument naming each field at fault."""
+        found, refused = certificate
         return messages.draft(
             request,
             self._settings,
             self._policy,
             secret_key=secret_key,
             signature_scheme=scheme,
-            client_certificate=certificate,
+            headers=dict(headers),
+            client_certificate=found,
             refused=refused,
         )
 
@@ -260,9 +280,10 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         await self._cache.changed(new.id, tenant_id, new, new.version)
         return pb.CreateSubscriptionResponse(subscription=found, secret_key=made)
 
-    async def _update(self, tenant_id: str, subscription_id: UUID, update: Update) -> Shown:
-        shown = await self._store.update_subscription(tenant_id, subscription_id, update)
-        await self._cache.changed(subscription_id, tenant_id, shown[0], shown[0].version)
+    async def _update(self, tenant_id: str, subscription_id: UUID, update_of: UpdateOf, etags: Sequence[str]) -> Shown:
+        shown, changed = await self._store.update_subscription(tenant_id, subscription_id, update_of, etags)
+        if changed:
+            await self._cache.changed(subscription_id, tenant_id, shown[0], shown[0].version)
         return shown
 
     async def _rotate(
@@ -283,8 +304,8 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         changed = await self._store.set_ingest_token(tenant_id, subscription_id, token_hash)
         await self._cache.changed(subscription_id, tenant_id, changed, changed.version)
 
-    async def _delete(self, tenant_id: str, subscription_id: UUID) -> None:
-        version = await self._store.delete_subscription(tenant_id, subscription_id)
+    async def _delete(self, tenant_id: str, subscription_id: UUID, etags: Sequence[str]) -> None:
+        version = await self._store.delete_subscription(tenant_id, subscription_id, etags)
         await self._cache.changed(subscription_id, tenant_id, None, version)
 
     async def _change(self, request: Named, change: statuses.Change) -> pb.Subscription:
@@ -324,6 +345,20 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
             # Shown all the same, so that it can be given another.
             log.error("a signing secret cannot be opened", subscription_id=str(subscription.id), reason=str(error))  # noqa: TRY400 - there is no bug to trace
             return NONE
+
+
+async def _certificate(request: pb.CreateSubscriptionRequest | pb.UpdateSubscriptionRequest) -> _Certificate:
+    """Return the client certificate of a request, and what is wrong with it, found in a thread: it takes a while."""
+    given = request.client_certificate
+    if not given.certificate and not given.private_key:
+        return None, ()
+    try:
+        found = await asyncio.to_thread(
+            client_certificates.parse, given.certificate, given.private_key, datetime.now(UTC)
+        )
+    except errors.InvalidArgument as error:
+        return None, error.violations
+    return found, ()
 
 
 async def _key(request: pb.CreateSubscriptionRequest, tenant_id: str) -> idempotency.Key:

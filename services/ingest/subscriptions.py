@@ -69,6 +69,11 @@ class Subscription:
     # Itself, or nothing while it takes no events.
     targets: Sequence[Target] = field(repr=False, compare=False)
 
+    @property
+    def etag(self) -> str:
+        """What changes with every change to the subscription, as callers see it."""
+        return str(self.version)
+
     @classmethod
     def from_row(cls, row: Any, sealed_secrets: bytes | None) -> "Subscription":
         """From a row of `subscriptions`; its secrets may stand there as a version before this one wrote them."""

@@ -333,7 +333,7 @@ async def test_with_a_key_of_the_service_the_signature_is_needed_all_the_same(ap
         ({"verify": "paypal"}, "verify"),
         ({"verify": "stripe"}, "verification_secrets"),
         ({"verify": "stripe", "verification_secrets": []}, "verification_secrets"),
-        ({"verify": "github", "secret_key": None}, "verification_secrets"),
+        ({"verify": "github", "signature_scheme": "none"}, "verification_secrets"),
         ({"verification_secrets": ["a", "b", "c"]}, "verification_secrets"),
         ({"verification_secrets": [""]}, "verification_secrets.0"),
         ({"verification_secrets": "hunter2"}, "verification_secrets"),

@@ -76,14 +76,14 @@ async def test_every_attempt_carries_the_headers_and_signatures_of_the_specifica
 
 
 async def test_without_a_secret_or_a_type_their_headers_are_left_out(api: Api, receiver: Receiver) -> None:
-    await api.sent(await api.subscribe(receiver.url(), secret_key=None))
+    await api.sent(await api.subscribe(receiver.url(), signature_scheme="none"))
     (request,) = await receiver.wait_for(1)
     assert not {"webhook-signature", "X-Hub-Signature-256", "X-Event-Type"} & set(request.headers)
 
 
 async def test_a_signature_that_holds_is_accepted_and_one_that_does_not_is_401(api: Api, receiver: Receiver) -> None:
     signed = await api.subscribe(receiver.url("/signed"), secret_key=SECRET)
-    unsigned = await api.subscribe(receiver.url("/unsigned"), secret_key=None)
+    unsigned = await api.subscribe(receiver.url("/unsigned"), signature_scheme="none")
     body = b'{"payload":  {"n": 1}}'
     good, bad = hub_signature(body), hub_signature(body + b" ")
     assert (await api.send(signed, body, X_Hub_Signature_256=good)).status_code == 202
@@ -262,11 +262,16 @@ async def test_a_change_of_a_subscription_holds_for_the_next_webhook(api: Api, r
     await api.sent(subscription, X_Event_Type="b")
     (request,) = await receiver.wait_for(1, path="/after")
     assert request.headers["X-Hub-Signature-256"] == hub_signature(request.body)
-    removed = await api.http.put(path, json={"target_url": receiver.url("/bare"), "secret_key": None})
-    assert not removed.json()["has_secret"]
-    await api.sent(subscription)
-    (bare,) = await receiver.wait_for(1, path="/bare")
-    assert "webhook-signature" not in bare.headers
+    bare = {"target_url": receiver.url("/bare"), "secret_key": None}
+    refused = await api.http.put(path, json=bare)
+    assert [error["field"] for error in refused.json()["errors"]] == ["event_types"]
+    stale = await api.http.patch(path, json=bare, headers={"If-Match": '"1"'})
+    assert (stale.status_code, stale.json()["reason"]) == (412, "ETAG_MISMATCH")
+    removed = await api.http.patch(path, json=bare, headers={"If-Match": changed.headers["etag"]})
+    assert (removed.json()["signature_scheme"], removed.json()["event_types"]) == ("none", ["b"])
+    await api.sent(subscription, X_Event_Type="b")
+    (unsigned,) = await receiver.wait_for(1, path="/bare")
+    assert "webhook-signature" not in unsigned.headers
 
 
 async def test_statistics_count_what_was_attempted(api: Api, receiver: Receiver) -> None:

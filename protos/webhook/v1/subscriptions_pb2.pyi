@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -60,6 +61,8 @@ class _SignatureSchemeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Signa
     """With a secret that the receiver knows, too: webhook-signature "v1,…" and X-Hub-Signature-256."""
     SIGNATURE_SCHEME_ED25519: _SignatureScheme.ValueType  # 2
     """With a private key that stays here: webhook-signature "v1a,…", which the receiver verifies with the public key."""
+    SIGNATURE_SCHEME_NONE: _SignatureScheme.ValueType  # 3
+    """Not at all: there is no secret. Cannot be combined with secret_key."""
 
 class SignatureScheme(_SignatureScheme, metaclass=_SignatureSchemeEnumTypeWrapper):
     """How deliveries of a subscription are signed."""
@@ -70,6 +73,8 @@ SIGNATURE_SCHEME_HMAC_SHA256: SignatureScheme.ValueType  # 1
 """With a secret that the receiver knows, too: webhook-signature "v1,…" and X-Hub-Signature-256."""
 SIGNATURE_SCHEME_ED25519: SignatureScheme.ValueType  # 2
 """With a private key that stays here: webhook-signature "v1a,…", which the receiver verifies with the public key."""
+SIGNATURE_SCHEME_NONE: SignatureScheme.ValueType  # 3
+"""Not at all: there is no secret. Cannot be combined with secret_key."""
 Global___SignatureScheme: _TypeAlias = SignatureScheme  # noqa: Y015
 
 class _BreakerState:
@@ -337,6 +342,9 @@ class CustomHeaders(_message.Message):
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
     VALUES_FIELD_NUMBER: _builtins.int
+    MERGE_FIELD_NUMBER: _builtins.int
+    merge: _builtins.bool
+    """Only in UpdateSubscriptionRequest. True: change only the headers that are named here. An empty value removes a header."""
     @_builtins.property
     def values(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Values by name: up to 20, with 4,096 bytes in all. A name is a token of at most 64 characters, a value 1 to 1,024
@@ -350,10 +358,11 @@ class CustomHeaders(_message.Message):
         self,
         *,
         values: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        merge: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["values", b"values"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["merge", b"merge", "values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -496,6 +505,7 @@ class Subscription(_message.Message):
     HAS_VERIFICATION_SECRET_FIELD_NUMBER: _builtins.int
     KIND_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """UUIDv7."""
     tenant_id: _builtins.str
@@ -530,6 +540,10 @@ class Subscription(_message.Message):
     """Whether secrets are stored that what comes in is verified with, in place of the subscription's own."""
     kind: Global___SubscriptionKind.ValueType
     """What it gets."""
+    etag: _builtins.str
+    """Changes with every change to the subscription, but not with its breaker. UpdateSubscription and DeleteSubscription
+    take it back in `etags`.
+    """
     @_builtins.property
     def event_types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Event types it wants; empty means all. An entry may end in ".*" and then means a prefix."""
@@ -604,10 +618,11 @@ class Subscription(_message.Message):
         has_verification_secret: _builtins.bool = ...,
         kind: Global___SubscriptionKind.ValueType = ...,
         warnings: _abc.Iterable[_builtins.str] | None = ...,
+        etag: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_timeout_seconds", b"_timeout_seconds", "breaker", b"breaker", "client_certificate", b"client_certificate", "created_at", b"created_at", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "retry_policy", b"retry_policy", "status_since", b"status_since", "timeout_seconds", b"timeout_seconds", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_timeout_seconds", b"_timeout_seconds", "breaker", b"breaker", "client_certificate", b"client_certificate", "created_at", b"created_at", "description", b"description", "event_types", b"event_types", "has_ingest_token", b"has_ingest_token", "has_secret", b"has_secret", "has_verification_secret", b"has_verification_secret", "header_names", b"header_names", "id", b"id", "keep_when_disabled", b"keep_when_disabled", "kind", b"kind", "previous_secrets_expire_at", b"previous_secrets_expire_at", "public_keys", b"public_keys", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "retry_policy", b"retry_policy", "signature_scheme", b"signature_scheme", "status", b"status", "status_reason", b"status_reason", "status_since", b"status_since", "target_url", b"target_url", "tenant_id", b"tenant_id", "timeout_seconds", b"timeout_seconds", "updated_at", b"updated_at", "verification", b"verification", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_timeout_seconds", b"_timeout_seconds", "breaker", b"breaker", "client_certificate", b"client_certificate", "created_at", b"created_at", "description", b"description", "etag", b"etag", "event_types", b"event_types", "has_ingest_token", b"has_ingest_token", "has_secret", b"has_secret", "has_verification_secret", b"has_verification_secret", "header_names", b"header_names", "id", b"id", "keep_when_disabled", b"keep_when_disabled", "kind", b"kind", "previous_secrets_expire_at", b"previous_secrets_expire_at", "public_keys", b"public_keys", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "retry_policy", b"retry_policy", "signature_scheme", b"signature_scheme", "status", b"status", "status_reason", b"status_reason", "status_since", b"status_since", "target_url", b"target_url", "tenant_id", b"tenant_id", "timeout_seconds", b"timeout_seconds", "updated_at", b"updated_at", "verification", b"verification", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__rate_limit_burst: _TypeAlias = _typing.Literal["rate_limit_burst"]  # noqa: Y015
     _WhichOneofArgType__rate_limit_burst: _TypeAlias = _typing.Literal["_rate_limit_burst", b"_rate_limit_burst"]  # noqa: Y015
@@ -641,7 +656,6 @@ class CreateSubscriptionRequest(_message.Message):
     RATE_LIMIT_BURST_FIELD_NUMBER: _builtins.int
     TIMEOUT_SECONDS_FIELD_NUMBER: _builtins.int
     RETRY_POLICY_FIELD_NUMBER: _builtins.int
-    UNSIGNED_FIELD_NUMBER: _builtins.int
     HEADERS_FIELD_NUMBER: _builtins.int
     VERIFICATION_FIELD_NUMBER: _builtins.int
     VERIFICATION_SECRETS_FIELD_NUMBER: _builtins.int
@@ -658,7 +672,8 @@ class CreateSubscriptionRequest(_message.Message):
     """Signing secret, at most 256 characters, without white space around it. With prefix "whsec_" (or "v1,whsec_") the rest
     is the base64 of the key that makes webhook-signature; any other secret is used as its UTF-8 bytes. The key must have
     at least 8 bytes; with fewer than 24 the answer has a warning. For SIGNATURE_SCHEME_ED25519 the private key: "whsk_"
-    and the base64 of 32 bytes, or of 64 with the public key behind. Unset: one is made, unless unsigned says otherwise.
+    and the base64 of 32 bytes, or of 64 with the public key behind. Unset: one is made, unless
+    signature_scheme is SIGNATURE_SCHEME_NONE.
     """
     description: _builtins.str
     """At most 1,024 characters."""
@@ -675,8 +690,6 @@ class CreateSubscriptionRequest(_message.Message):
     """Requests at once at most, 1 to 1,000,000, and only together with a rate."""
     timeout_seconds: _builtins.float
     """Deadline of one request, 1 to 30; unset means the service's default."""
-    unsigned: _builtins.bool
-    """True: no secret, and none is made. Goes without secret_key."""
     verification: Global___Verification.ValueType
     """Whose signature what comes in must carry; unset means VERIFICATION_AUTO."""
     kind: Global___SubscriptionKind.ValueType
@@ -717,7 +730,6 @@ class CreateSubscriptionRequest(_message.Message):
         rate_limit_burst: _builtins.int | None = ...,
         timeout_seconds: _builtins.float | None = ...,
         retry_policy: Global___RetryPolicy | None = ...,
-        unsigned: _builtins.bool = ...,
         headers: Global___CustomHeaders | None = ...,
         verification: Global___Verification.ValueType = ...,
         verification_secrets: Global___VerificationSecrets | None = ...,
@@ -727,7 +739,7 @@ class CreateSubscriptionRequest(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_keep_when_disabled", b"_keep_when_disabled", "_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_secret_key", b"_secret_key", "_timeout_seconds", b"_timeout_seconds", "client_certificate", b"client_certificate", "headers", b"headers", "keep_when_disabled", b"keep_when_disabled", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "retry_policy", b"retry_policy", "secret_key", b"secret_key", "timeout_seconds", b"timeout_seconds", "verification_secrets", b"verification_secrets"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_keep_when_disabled", b"_keep_when_disabled", "_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_secret_key", b"_secret_key", "_timeout_seconds", b"_timeout_seconds", "client_certificate", b"client_certificate", "description", b"description", "event_types", b"event_types", "headers", b"headers", "idempotency_key", b"idempotency_key", "keep_when_disabled", b"keep_when_disabled", "kind", b"kind", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "retry_policy", b"retry_policy", "secret_key", b"secret_key", "signature_scheme", b"signature_scheme", "target_url", b"target_url", "tenant_id", b"tenant_id", "timeout_seconds", b"timeout_seconds", "unsigned", b"unsigned", "verification", b"verification", "verification_secrets", b"verification_secrets"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_keep_when_disabled", b"_keep_when_disabled", "_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_secret_key", b"_secret_key", "_timeout_seconds", b"_timeout_seconds", "client_certificate", b"client_certificate", "description", b"description", "event_types", b"event_types", "headers", b"headers", "idempotency_key", b"idempotency_key", "keep_when_disabled", b"keep_when_disabled", "kind", b"kind", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "retry_policy", b"retry_policy", "secret_key", b"secret_key", "signature_scheme", b"signature_scheme", "target_url", b"target_url", "tenant_id", b"tenant_id", "timeout_seconds", b"timeout_seconds", "verification", b"verification", "verification_secrets", b"verification_secrets"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__keep_when_disabled: _TypeAlias = _typing.Literal["keep_when_disabled"]  # noqa: Y015
     _WhichOneofArgType__keep_when_disabled: _TypeAlias = _typing.Literal["_keep_when_disabled", b"_keep_when_disabled"]  # noqa: Y015
@@ -896,7 +908,7 @@ Global___ListSubscriptionsResponse: _TypeAlias = ListSubscriptionsResponse  # no
 
 @_typing.final
 class UpdateSubscriptionRequest(_message.Message):
-    """Replaces a subscription's fields."""
+    """Changes a subscription."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -906,7 +918,6 @@ class UpdateSubscriptionRequest(_message.Message):
     EVENT_TYPES_FIELD_NUMBER: _builtins.int
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     SECRET_KEY_FIELD_NUMBER: _builtins.int
-    REMOVE_SECRET_FIELD_NUMBER: _builtins.int
     KEEP_WHEN_DISABLED_FIELD_NUMBER: _builtins.int
     RATE_LIMIT_PER_SECOND_FIELD_NUMBER: _builtins.int
     RATE_LIMIT_BURST_FIELD_NUMBER: _builtins.int
@@ -918,6 +929,9 @@ class UpdateSubscriptionRequest(_message.Message):
     KIND_FIELD_NUMBER: _builtins.int
     SIGNATURE_SCHEME_FIELD_NUMBER: _builtins.int
     CLIENT_CERTIFICATE_FIELD_NUMBER: _builtins.int
+    UPDATE_MASK_FIELD_NUMBER: _builtins.int
+    ETAGS_FIELD_NUMBER: _builtins.int
+    ALL_EVENT_TYPES_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The owning tenant; empty means the caller's own."""
     subscription_id: _builtins.str
@@ -927,9 +941,9 @@ class UpdateSubscriptionRequest(_message.Message):
     description: _builtins.str
     """As in CreateSubscriptionRequest."""
     secret_key: _builtins.str
-    """Replaces the secret; rules as in CreateSubscriptionRequest."""
-    remove_secret: _builtins.bool
-    """True removes the secret."""
+    """Replaces the secret; rules as in CreateSubscriptionRequest. Unset keeps the stored one; SIGNATURE_SCHEME_NONE removes
+    it.
+    """
     keep_when_disabled: _builtins.bool
     """As in CreateSubscriptionRequest."""
     rate_limit_per_second: _builtins.float
@@ -943,10 +957,16 @@ class UpdateSubscriptionRequest(_message.Message):
     kind: Global___SubscriptionKind.ValueType
     """Cannot be changed: unset, or what it is."""
     signature_scheme: Global___SignatureScheme.ValueType
-    """Another one than the stored goes with secret_key, or remove_secret; RotateSubscriptionSecret changes it with an overlap."""
+    """A scheme other than the stored one requires secret_key; RotateSubscriptionSecret changes it with an overlap.
+    SIGNATURE_SCHEME_NONE removes the secret.
+    """
+    all_event_types: _builtins.bool
+    """True: an empty event_types means every type."""
     @_builtins.property
     def event_types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """As in CreateSubscriptionRequest."""
+        """As in CreateSubscriptionRequest. Empty is refused where the subscription has types, unless all_event_types says that
+        every type is meant, or update_mask names this field.
+        """
 
     @_builtins.property
     def retry_policy(self) -> Global___RetryPolicy:
@@ -964,6 +984,17 @@ class UpdateSubscriptionRequest(_message.Message):
     def client_certificate(self) -> Global___ClientCertificate:
         """Replaces the client certificate; without fields it removes it, unset keeps it."""
 
+    @_builtins.property
+    def update_mask(self) -> _field_mask_pb2.FieldMask:
+        """The fields to change, by their names here; retry_policy may be followed by a field of its own, as in
+        "retry_policy.limit". A field that is named and unset gets its default, and a secret that is named and unset is removed.
+        A mask without paths changes nothing. Unset: every field is replaced.
+        """
+
+    @_builtins.property
+    def etags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Change the subscription only if its etag is one of these; empty means whatever it is."""
+
     def __init__(
         self,
         *,
@@ -972,8 +1003,7 @@ class UpdateSubscriptionRequest(_message.Message):
         target_url: _builtins.str = ...,
         event_types: _abc.Iterable[_builtins.str] | None = ...,
         description: _builtins.str = ...,
-        secret_key: _builtins.str = ...,
-        remove_secret: _builtins.bool = ...,
+        secret_key: _builtins.str | None = ...,
         keep_when_disabled: _builtins.bool | None = ...,
         rate_limit_per_second: _builtins.float | None = ...,
         rate_limit_burst: _builtins.int | None = ...,
@@ -985,10 +1015,13 @@ class UpdateSubscriptionRequest(_message.Message):
         kind: Global___SubscriptionKind.ValueType = ...,
         signature_scheme: Global___SignatureScheme.ValueType = ...,
         client_certificate: Global___ClientCertificate | None = ...,
+        update_mask: _field_mask_pb2.FieldMask | None = ...,
+        etags: _abc.Iterable[_builtins.str] | None = ...,
+        all_event_types: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_keep_when_disabled", b"_keep_when_disabled", "_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_timeout_seconds", b"_timeout_seconds", "client_certificate", b"client_certificate", "headers", b"headers", "keep_when_disabled", b"keep_when_disabled", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "remove_secret", b"remove_secret", "retry_policy", b"retry_policy", "secret", b"secret", "secret_key", b"secret_key", "timeout_seconds", b"timeout_seconds", "verification_secrets", b"verification_secrets"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_keep_when_disabled", b"_keep_when_disabled", "_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_secret_key", b"_secret_key", "_timeout_seconds", b"_timeout_seconds", "client_certificate", b"client_certificate", "headers", b"headers", "keep_when_disabled", b"keep_when_disabled", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "retry_policy", b"retry_policy", "secret_key", b"secret_key", "timeout_seconds", b"timeout_seconds", "update_mask", b"update_mask", "verification_secrets", b"verification_secrets"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_keep_when_disabled", b"_keep_when_disabled", "_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_timeout_seconds", b"_timeout_seconds", "client_certificate", b"client_certificate", "description", b"description", "event_types", b"event_types", "headers", b"headers", "keep_when_disabled", b"keep_when_disabled", "kind", b"kind", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "remove_secret", b"remove_secret", "retry_policy", b"retry_policy", "secret", b"secret", "secret_key", b"secret_key", "signature_scheme", b"signature_scheme", "subscription_id", b"subscription_id", "target_url", b"target_url", "tenant_id", b"tenant_id", "timeout_seconds", b"timeout_seconds", "verification", b"verification", "verification_secrets", b"verification_secrets"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_keep_when_disabled", b"_keep_when_disabled", "_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_secret_key", b"_secret_key", "_timeout_seconds", b"_timeout_seconds", "all_event_types", b"all_event_types", "client_certificate", b"client_certificate", "description", b"description", "etags", b"etags", "event_types", b"event_types", "headers", b"headers", "keep_when_disabled", b"keep_when_disabled", "kind", b"kind", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "retry_policy", b"retry_policy", "secret_key", b"secret_key", "signature_scheme", b"signature_scheme", "subscription_id", b"subscription_id", "target_url", b"target_url", "tenant_id", b"tenant_id", "timeout_seconds", b"timeout_seconds", "update_mask", b"update_mask", "verification", b"verification", "verification_secrets", b"verification_secrets"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__keep_when_disabled: _TypeAlias = _typing.Literal["keep_when_disabled"]  # noqa: Y015
     _WhichOneofArgType__keep_when_disabled: _TypeAlias = _typing.Literal["_keep_when_disabled", b"_keep_when_disabled"]  # noqa: Y015
@@ -996,10 +1029,10 @@ class UpdateSubscriptionRequest(_message.Message):
     _WhichOneofArgType__rate_limit_burst: _TypeAlias = _typing.Literal["_rate_limit_burst", b"_rate_limit_burst"]  # noqa: Y015
     _WhichOneofReturnType__rate_limit_per_second: _TypeAlias = _typing.Literal["rate_limit_per_second"]  # noqa: Y015
     _WhichOneofArgType__rate_limit_per_second: _TypeAlias = _typing.Literal["_rate_limit_per_second", b"_rate_limit_per_second"]  # noqa: Y015
+    _WhichOneofReturnType__secret_key: _TypeAlias = _typing.Literal["secret_key"]  # noqa: Y015
+    _WhichOneofArgType__secret_key: _TypeAlias = _typing.Literal["_secret_key", b"_secret_key"]  # noqa: Y015
     _WhichOneofReturnType__timeout_seconds: _TypeAlias = _typing.Literal["timeout_seconds"]  # noqa: Y015
     _WhichOneofArgType__timeout_seconds: _TypeAlias = _typing.Literal["_timeout_seconds", b"_timeout_seconds"]  # noqa: Y015
-    _WhichOneofReturnType_secret: _TypeAlias = _typing.Literal["secret_key", "remove_secret"]  # noqa: Y015
-    _WhichOneofArgType_secret: _TypeAlias = _typing.Literal["secret", b"secret"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__keep_when_disabled) -> _WhichOneofReturnType__keep_when_disabled | None: ...
     @_typing.overload
@@ -1007,9 +1040,9 @@ class UpdateSubscriptionRequest(_message.Message):
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__rate_limit_per_second) -> _WhichOneofReturnType__rate_limit_per_second | None: ...
     @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__timeout_seconds) -> _WhichOneofReturnType__timeout_seconds | None: ...
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__secret_key) -> _WhichOneofReturnType__secret_key | None: ...
     @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType_secret) -> _WhichOneofReturnType_secret | None: ...
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__timeout_seconds) -> _WhichOneofReturnType__timeout_seconds | None: ...
 
 Global___UpdateSubscriptionRequest: _TypeAlias = UpdateSubscriptionRequest  # noqa: Y015
 
@@ -1045,19 +1078,25 @@ class DeleteSubscriptionRequest(_message.Message):
 
     TENANT_ID_FIELD_NUMBER: _builtins.int
     SUBSCRIPTION_ID_FIELD_NUMBER: _builtins.int
+    ETAGS_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The owning tenant; empty means the caller's own."""
     subscription_id: _builtins.str
     """UUID of the subscription."""
+    @_builtins.property
+    def etags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Delete the subscription only if its etag is one of these; empty means whatever it is."""
+
     def __init__(
         self,
         *,
         tenant_id: _builtins.str = ...,
         subscription_id: _builtins.str = ...,
+        etags: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["subscription_id", b"subscription_id", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etags", b"etags", "subscription_id", b"subscription_id", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

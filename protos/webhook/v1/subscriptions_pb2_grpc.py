@@ -30,7 +30,8 @@ class SubscriptionServiceStub:
 
     Errors, on every RPC of this package: INVALID_ARGUMENT with google.rpc.BadRequest naming each
     field at fault, NOT_FOUND, FAILED_PRECONDITION (the object's state forbids it), RESOURCE_EXHAUSTED
-    and UNAVAILABLE with google.rpc.RetryInfo. Each carries google.rpc.ErrorInfo with a stable reason.
+    and UNAVAILABLE with google.rpc.RetryInfo; ABORTED with reason ETAG_MISMATCH when the request names an etag that the
+    object no longer has. Each carries google.rpc.ErrorInfo with a stable reason.
     """
 
     def __init__(self, channel):
@@ -111,7 +112,8 @@ class SubscriptionServiceServicer:
 
     Errors, on every RPC of this package: INVALID_ARGUMENT with google.rpc.BadRequest naming each
     field at fault, NOT_FOUND, FAILED_PRECONDITION (the object's state forbids it), RESOURCE_EXHAUSTED
-    and UNAVAILABLE with google.rpc.RetryInfo. Each carries google.rpc.ErrorInfo with a stable reason.
+    and UNAVAILABLE with google.rpc.RetryInfo; ABORTED with reason ETAG_MISMATCH when the request names an etag that the
+    object no longer has. Each carries google.rpc.ErrorInfo with a stable reason.
     """
 
     def CreateSubscription(self, request, context):
@@ -136,8 +138,9 @@ class SubscriptionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateSubscription(self, request, context):
-        """Replaces a subscription's fields; what is unset gets its default. The secret is kept unless the request says
-        otherwise, and so are the headers, the verification with its secrets, and the status.
+        """Changes a subscription. With update_mask, only the fields that it names; without it, every field: what is unset gets
+        its default, except the secret, the headers, the verification with its secrets, the client certificate, and the status,
+        which keep their values.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -292,7 +295,8 @@ class SubscriptionService:
 
     Errors, on every RPC of this package: INVALID_ARGUMENT with google.rpc.BadRequest naming each
     field at fault, NOT_FOUND, FAILED_PRECONDITION (the object's state forbids it), RESOURCE_EXHAUSTED
-    and UNAVAILABLE with google.rpc.RetryInfo. Each carries google.rpc.ErrorInfo with a stable reason.
+    and UNAVAILABLE with google.rpc.RetryInfo; ABORTED with reason ETAG_MISMATCH when the request names an etag that the
+    object no longer has. Each carries google.rpc.ErrorInfo with a stable reason.
     """
 
     @staticmethod

@@ -31,7 +31,8 @@ class SubscriptionServiceStub:
 
     Errors, on every RPC of this package: INVALID_ARGUMENT with google.rpc.BadRequest naming each
     field at fault, NOT_FOUND, FAILED_PRECONDITION (the object's state forbids it), RESOURCE_EXHAUSTED
-    and UNAVAILABLE with google.rpc.RetryInfo. Each carries google.rpc.ErrorInfo with a stable reason.
+    and UNAVAILABLE with google.rpc.RetryInfo; ABORTED with reason ETAG_MISMATCH when the request names an etag that the
+    object no longer has. Each carries google.rpc.ErrorInfo with a stable reason.
     """
 
     @_typing.overload
@@ -45,8 +46,9 @@ class SubscriptionServiceStub:
     ListSubscriptions: _grpc.UnaryUnaryMultiCallable[_subscriptions_pb2.ListSubscriptionsRequest, _subscriptions_pb2.ListSubscriptionsResponse]
     """Lists the tenant's subscriptions, newest first."""
     UpdateSubscription: _grpc.UnaryUnaryMultiCallable[_subscriptions_pb2.UpdateSubscriptionRequest, _subscriptions_pb2.UpdateSubscriptionResponse]
-    """Replaces a subscription's fields; what is unset gets its default. The secret is kept unless the request says
-    otherwise, and so are the headers, the verification with its secrets, and the status.
+    """Changes a subscription. With update_mask, only the fields that it names; without it, every field: what is unset gets
+    its default, except the secret, the headers, the verification with its secrets, the client certificate, and the status,
+    which keep their values.
     """
     DeleteSubscription: _grpc.UnaryUnaryMultiCallable[_subscriptions_pb2.DeleteSubscriptionRequest, _subscriptions_pb2.DeleteSubscriptionResponse]
     """Deletes a subscription: its waiting deliveries become cancelled, its history stays readable."""
@@ -83,7 +85,8 @@ class SubscriptionServiceAsyncStub(SubscriptionServiceStub):
 
     Errors, on every RPC of this package: INVALID_ARGUMENT with google.rpc.BadRequest naming each
     field at fault, NOT_FOUND, FAILED_PRECONDITION (the object's state forbids it), RESOURCE_EXHAUSTED
-    and UNAVAILABLE with google.rpc.RetryInfo. Each carries google.rpc.ErrorInfo with a stable reason.
+    and UNAVAILABLE with google.rpc.RetryInfo; ABORTED with reason ETAG_MISMATCH when the request names an etag that the
+    object no longer has. Each carries google.rpc.ErrorInfo with a stable reason.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -94,8 +97,9 @@ class SubscriptionServiceAsyncStub(SubscriptionServiceStub):
     ListSubscriptions: _aio.UnaryUnaryMultiCallable[_subscriptions_pb2.ListSubscriptionsRequest, _subscriptions_pb2.ListSubscriptionsResponse]  # type: ignore[assignment]
     """Lists the tenant's subscriptions, newest first."""
     UpdateSubscription: _aio.UnaryUnaryMultiCallable[_subscriptions_pb2.UpdateSubscriptionRequest, _subscriptions_pb2.UpdateSubscriptionResponse]  # type: ignore[assignment]
-    """Replaces a subscription's fields; what is unset gets its default. The secret is kept unless the request says
-    otherwise, and so are the headers, the verification with its secrets, and the status.
+    """Changes a subscription. With update_mask, only the fields that it names; without it, every field: what is unset gets
+    its default, except the secret, the headers, the verification with its secrets, the client certificate, and the status,
+    which keep their values.
     """
     DeleteSubscription: _aio.UnaryUnaryMultiCallable[_subscriptions_pb2.DeleteSubscriptionRequest, _subscriptions_pb2.DeleteSubscriptionResponse]  # type: ignore[assignment]
     """Deletes a subscription: its waiting deliveries become cancelled, its history stays readable."""
@@ -131,7 +135,8 @@ class SubscriptionServiceServicer(metaclass=_abc_1.ABCMeta):
 
     Errors, on every RPC of this package: INVALID_ARGUMENT with google.rpc.BadRequest naming each
     field at fault, NOT_FOUND, FAILED_PRECONDITION (the object's state forbids it), RESOURCE_EXHAUSTED
-    and UNAVAILABLE with google.rpc.RetryInfo. Each carries google.rpc.ErrorInfo with a stable reason.
+    and UNAVAILABLE with google.rpc.RetryInfo; ABORTED with reason ETAG_MISMATCH when the request names an etag that the
+    object no longer has. Each carries google.rpc.ErrorInfo with a stable reason.
     """
 
     @_abc_1.abstractmethod
@@ -164,8 +169,9 @@ class SubscriptionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _subscriptions_pb2.UpdateSubscriptionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_subscriptions_pb2.UpdateSubscriptionResponse, _abc.Awaitable[_subscriptions_pb2.UpdateSubscriptionResponse]]:
-        """Replaces a subscription's fields; what is unset gets its default. The secret is kept unless the request says
-        otherwise, and so are the headers, the verification with its secrets, and the status.
+        """Changes a subscription. With update_mask, only the fields that it names; without it, every field: what is unset gets
+        its default, except the secret, the headers, the verification with its secrets, the client certificate, and the status,
+        which keep their values.
         """
 
     @_abc_1.abstractmethod

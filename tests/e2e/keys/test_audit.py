@@ -137,6 +137,7 @@ REST: Mapping[str, tuple[Action, Prepare]] = {
         _at("POST", "/api/v1/subscriptions", lambda: {"target_url": URL}),
     ),
     "replace_subscription": (Action.UPDATE_SUBSCRIPTION, _on_subscription("PUT", body={"target_url": URL})),
+    "update_subscription": (Action.UPDATE_SUBSCRIPTION, _on_subscription("PATCH", body={"description": "new"})),
     "delete_subscription": (Action.DELETE_SUBSCRIPTION, _on_subscription("DELETE")),
     "disable_subscription": (Action.DISABLE_SUBSCRIPTION, _on_subscription("POST", "/disable")),
     "enable_subscription": (Action.ENABLE_SUBSCRIPTION, _on_subscription("POST", "/enable", None, "/disable")),

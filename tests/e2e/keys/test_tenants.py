@@ -74,6 +74,7 @@ async def test_on_every_route_another_tenants_object_is_404_and_lists_hold_ones_
                 walked.add(name)
                 bodies: dict[str, Any] = {
                     "replace_subscription": {"target_url": URL},
+                    "update_subscription": {},
                     "ingest_webhook": {"payload": {}},
                 }
                 where = path.format_map(object_ids)

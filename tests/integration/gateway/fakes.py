@@ -54,7 +54,8 @@ def _take_controls(subscription: subscriptions_pb2.Subscription, request: Any) -
         subscription.ClearField(name)
         if request.HasField(name):
             setattr(subscription, name, getattr(request, name))
-    subscription.signature_scheme = request.signature_scheme or subscription.signature_scheme
+    hmac = subscriptions_pb2.SIGNATURE_SCHEME_HMAC_SHA256
+    subscription.signature_scheme = request.signature_scheme or subscription.signature_scheme or hmac
     if request.HasField("headers"):
         subscription.header_names[:] = sorted(request.headers.values)
     subscription.verification = request.verification or subscription.verification or subscriptions_pb2.VERIFICATION_AUTO
@@ -125,7 +126,9 @@ class Services(
             target_url=request.target_url,
             event_types=request.event_types,
             description=request.description,
-            has_secret=not request.unsigned,
+            has_secret=request.signature_scheme != subscriptions_pb2.SIGNATURE_SCHEME_NONE,
+            etag="1",
+            kind=request.kind or subscriptions_pb2.SUBSCRIPTION_KIND_NORMAL,
             status=subscriptions_pb2.SUBSCRIPTION_STATUS_ACTIVE,
             status_since=NOW,
             breaker=subscriptions_pb2.Breaker(state=subscriptions_pb2.BREAKER_STATE_CLOSED),
@@ -134,7 +137,7 @@ class Services(
         )
         _take_controls(subscription, request)
         self.stored[subscription.id] = subscription
-        made = "" if request.unsigned or request.HasField("secret_key") else "whsec_bWFkZQ=="
+        made = "" if not subscription.has_secret or request.HasField("secret_key") else "whsec_bWFkZQ=="
         return subscriptions_pb2.CreateSubscriptionResponse(subscription=subscription, secret_key=made)
 
     async def GetSubscription(self, request: Any, context: Any) -> subscriptions_pb2.GetSubscriptionResponse:  # noqa: ARG002, N802
@@ -152,8 +155,10 @@ class Services(
         await self._called(request)
         subscription = self._subscription(request.subscription_id)
         subscription.target_url = request.target_url
-        if secret := request.WhichOneof("secret"):
-            subscription.has_secret = secret == "secret_key"
+        if request.signature_scheme == subscriptions_pb2.SIGNATURE_SCHEME_NONE:
+            subscription.has_secret = False
+        elif request.HasField("secret_key"):
+            subscription.has_secret = True
         _take_controls(subscription, request)
         return subscriptions_pb2.UpdateSubscriptionResponse(subscription=subscription)
 

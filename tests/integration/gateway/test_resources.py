@@ -7,6 +7,7 @@ import pytest
 from google.protobuf import timestamp_pb2
 
 from protos.webhook.v1 import analytics_pb2, deliveries_pb2, ingest_pb2
+from protos.webhook.v1 import subscriptions_pb2 as pb
 from services.common import errors, ids
 from tests.integration.gateway.fakes import NOW, Services
 
@@ -73,15 +74,25 @@ async def test_a_subscription_is_created_looked_up_replaced_and_deleted(
 
 
 @pytest.mark.parametrize(
-    ("body", "secret"),
-    [({}, None), ({"secret_key": None}, "remove_secret"), ({"secret_key": "secret-new"}, "secret_key")],
+    ("body", "secret", "scheme"),
+    [
+        ({}, "", pb.SIGNATURE_SCHEME_UNSPECIFIED),
+        ({"secret_key": None}, "", pb.SIGNATURE_SCHEME_NONE),
+        ({"signature_scheme": "none"}, "", pb.SIGNATURE_SCHEME_NONE),
+        ({"secret_key": "secret-new"}, "secret-new", pb.SIGNATURE_SCHEME_UNSPECIFIED),
+    ],
 )
 async def test_an_update_keeps_removes_or_replaces_the_secret(
-    client: httpx.AsyncClient, services: Services, body: dict[str, object], secret: str | None
+    client: httpx.AsyncClient, services: Services, body: dict[str, object], secret: str, scheme: int
 ) -> None:
     path = (await create(client, secret_key="secret-old")).headers["location"]
     assert (await client.put(path, json={"target_url": URL, **body})).status_code == 200
-    assert services.requests[-1].WhichOneof("secret") == secret
+    request = services.requests[-1]
+    assert (request.secret_key, request.HasField("secret_key"), request.signature_scheme) == (
+        secret,
+        bool(secret),
+        scheme,
+    )
 
 
 async def test_a_list_is_paged(client: httpx.AsyncClient, services: Services) -> None:

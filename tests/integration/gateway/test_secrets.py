@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from protos.webhook.v1 import subscriptions_pb2 as pb
 from services.common import ids
 from tests.integration.gateway.fakes import TOKEN, Services
 
@@ -29,14 +30,19 @@ async def test_a_secret_that_was_made_is_answered_once_and_kept_by_nobody_on_the
 
 @pytest.mark.parametrize(
     ("body", "asked"),
-    [({}, "make one"), ({"secret_key": None}, "unsigned"), ({"secret_key": "secret-s"}, "this one")],
+    [
+        ({}, "make one"),
+        ({"secret_key": None}, "make one"),
+        ({"signature_scheme": "none"}, "unsigned"),
+        ({"secret_key": "secret-s"}, "this one"),
+    ],
 )
-async def test_absent_means_made_and_null_means_unsigned(
+async def test_an_absent_secret_is_made_and_none_is_said_by_the_scheme(
     client: httpx.AsyncClient, services: Services, body: dict[str, object], asked: str
 ) -> None:
     created = await create(client, **body)
     request = services.requests[-1]
-    assert request.unsigned == (asked == "unsigned")
+    assert (request.signature_scheme == pb.SIGNATURE_SCHEME_NONE) == (asked == "unsigned")
     assert request.HasField("secret_key") == (asked == "this one")
     assert (created.json()["secret_key"] is not None) == (asked == "make one")
 

@@ -32,6 +32,8 @@ if TYPE_CHECKING:  # the asynchronous stubs exist for the type checker alone
 
 CALL_SECONDS = 10.0
 URL = "https://example.com/hook"
+# What makes or leaves a subscription without a secret.
+UNSIGNED: dict[str, Any] = {"signature_scheme": subscriptions_pb2.SIGNATURE_SCHEME_NONE}
 
 
 class Ingest:

@@ -12,7 +12,7 @@ from protos.webhook.v1 import ingest_pb2
 from services.common import errors, ids, signatures
 from services.common.signatures import Key
 from services.ingest.committer import MAX_DELIVERIES
-from tests.integration.ingest.conftest import Ingest, counted, eventually, fields, refused
+from tests.integration.ingest.conftest import UNSIGNED, Ingest, counted, eventually, fields, refused
 
 PENDING, FILTERED = ingest_pb2.INGEST_STATUS_PENDING, ingest_pb2.INGEST_STATUS_FILTERED
 UNKNOWN = "01890a5d-ac96-774b-bcce-b302099a8057"
@@ -231,7 +231,7 @@ async def test_a_wrong_signature_is_refused_before_anything_is_stored(ingest: In
 
 
 async def test_a_signature_where_there_is_no_secret_is_refused(ingest: Ingest) -> None:
-    made = await ingest.create(unsigned=True)
+    made = await ingest.create(**UNSIGNED)
     signed = ingest_pb2.HubSignature(signature=signatures.hub(Key.of(""), b"{}"))
     assert isinstance(await refused(ingest.send(made.id, hub_signature=signed)), errors.SignatureMismatch)
     assert await ingest.count() == 0

@@ -459,7 +459,8 @@ async def test_what_redis_holds_is_not_believed_until_others_had_time_to_tell_of
     draft = Draft(target_url=URL, event_types=["t1"], description="", secret_key=None)
     old = await cache._store.create_subscription(ids.new(), "default", draft)
     await cache._copies.write(old.id, cache._copy(old), old.version)
-    new, _ = await cache._store.update_subscription("default", old.id, Update(draft=draft, scheme=None))
+    update = Update(draft=draft, scheme=None)
+    (new, _), _ = await cache._store.update_subscription("default", old.id, lambda *_: update, ())
     listening = asyncio.create_task(cache.listen())
     try:
         await wait_until(lambda: cache._ttl_seconds == caches.LISTENING_TTL_SECONDS, what="the cache to listen")

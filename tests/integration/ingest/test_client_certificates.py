@@ -10,7 +10,7 @@ from protos.webhook.v1 import subscriptions_pb2 as pb
 from services.common import errors, subscription_changes
 from services.common.vault import SEALED
 from services.ingest.reencryption import reencrypt
-from tests.integration.ingest.conftest import URL, Ingest, fields, refused
+from tests.integration.ingest.conftest import UNSIGNED, URL, Ingest, fields, refused
 from tests.integration.ingest.test_secrets import create
 from tests.support import certificates
 from tests.support.certificates import Issued
@@ -153,18 +153,18 @@ async def test_the_copy_in_redis_holds_no_key(alone: Ingest, redis_url: str) -> 
     assert not any(line in copy for line in secret_lines(SHOP))
 
 
-@pytest.mark.parametrize("unsigned", [True, False])
+@pytest.mark.parametrize("signing", [UNSIGNED, {}])
 async def test_it_is_sealed_anew_under_another_key_with_a_secret_or_without(
     alone: Ingest,
-    unsigned: bool,  # noqa: FBT001 - a parameter
+    signing: dict[str, Any],
 ) -> None:
-    made = await alone.create(client_certificate=asked(SHOP), unsigned=unsigned)
+    made = await alone.create(client_certificate=asked(SHOP), **signing)
     both: Any = keys(OTHER_KEY, ENCRYPTION_KEY)
     async with alone.pool.acquire() as connection:
         first, again = await reencrypt(connection, both), await reencrypt(connection, both)
         assert (first.rewritten, first.left, again.rewritten, again.left) == (1, 0, 0, 1)
         assert await stored(alone, made.id, OTHER_KEY) == (SHOP.pem + CA.pem + SHOP.key_pem).encode()
         found = await connection.fetchval("SELECT secret_key FROM subscriptions WHERE id = $1", UUID(made.id))
-        assert found == (None if unsigned else SEALED)
+        assert found == (None if signing else SEALED)
         await connection.execute("UPDATE subscriptions SET sealed_client_certificate = 'x'")
         assert (await reencrypt(connection, both)).unreadable == [UUID(made.id)]

@@ -16,7 +16,7 @@ from protos.webhook.v1 import subscriptions_pb2
 from services.common.postgres import Connection
 from services.ingest import reencryption
 from services.ingest.reencryption import reencrypt
-from tests.integration.ingest.conftest import Ingest, serving
+from tests.integration.ingest.conftest import UNSIGNED, Ingest, serving
 from tests.support import certificates
 from tests.support.encryption import ENCRYPTION_KEY, OTHER_KEY, keys, vault
 
@@ -47,7 +47,7 @@ async def test_everything_is_rewritten_once_and_opens_with_the_new_key_alone(
 ) -> None:
     monkeypatch.setattr(reencryption, "CHUNK", 3)
     made = [await alone.create(secret_key=f"secret-{number}") for number in range(7)]
-    unsigned, plain = await alone.create(unsigned=True), await alone.create(unsigned=True)
+    unsigned, plain = await alone.create(**UNSIGNED), await alone.create(**UNSIGNED)
     await connection.execute("UPDATE subscriptions SET secret_key = 'plain' WHERE id = $1", UUID(plain.id))
     request = subscriptions_pb2.RotateSubscriptionSecretRequest(subscription_id=made[0].id, secret_key="secret-new")
     await alone.subscriptions.RotateSubscriptionSecret(request)
@@ -66,7 +66,7 @@ async def test_everything_is_rewritten_once_and_opens_with_the_new_key_alone(
 
 async def test_headers_are_rewritten_too_with_a_secret_or_without_one(alone: Ingest, connection: Connection) -> None:
     headers = subscriptions_pb2.CustomHeaders(values={"Authorization": "hunter2"})
-    made = [await alone.create(headers=headers), await alone.create(headers=headers, unsigned=True)]
+    made = [await alone.create(headers=headers), await alone.create(headers=headers, **UNSIGNED)]
     report = await reencrypt(connection, keys(*BOTH))
     assert (report.rewritten, report.left, report.unreadable) == (2, 0, [])
     for one in made:
@@ -82,10 +82,8 @@ async def test_verification_secrets_are_rewritten_too_with_a_secret_or_without_o
 ) -> None:
     secrets = subscriptions_pb2.VerificationSecrets(values=["hunter2-one", "hunter3-two"])
     made = [
-        await alone.create(
-            verification=subscriptions_pb2.VERIFICATION_SLACK, verification_secrets=secrets, unsigned=unsigned
-        )
-        for unsigned in (False, True)
+        await alone.create(verification=subscriptions_pb2.VERIFICATION_SLACK, verification_secrets=secrets, **signing)
+        for signing in ({}, UNSIGNED)
     ]
     report = await reencrypt(connection, keys(*BOTH))
     assert (report.rewritten, report.left, report.unreadable) == (2, 0, [])

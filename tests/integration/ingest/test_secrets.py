@@ -14,7 +14,7 @@ from protos.webhook.v1 import ingest_pb2, subscriptions_pb2
 from services.common import errors, signatures, subscription_changes
 from services.common.signatures import Key
 from services.common.vault import SEALED, Secrets
-from tests.integration.ingest.conftest import URL, Ingest, eventually, fields, refused, serving
+from tests.integration.ingest.conftest import UNSIGNED, URL, Ingest, eventually, fields, refused, serving
 from tests.support.encryption import ENCRYPTION_KEY, OTHER_KEY, vault
 
 HOUR = 3600
@@ -80,11 +80,11 @@ async def test_a_secret_is_made_when_none_is_given_and_verifies_what_it_signed(i
 
 
 async def test_a_given_secret_is_not_repeated_and_none_is_made_for_an_unsigned_one(ingest: Ingest) -> None:
-    given, unsigned = await create(ingest, secret_key="secret-hunter2"), await create(ingest, unsigned=True)
+    given, unsigned = await create(ingest, secret_key="secret-hunter2"), await create(ingest, **UNSIGNED)
     assert (given.secret_key, unsigned.secret_key) == ("", "")
     assert (given.subscription.has_secret, unsigned.subscription.has_secret) == (True, False)
     assert await names(ingest, unsigned.subscription.id) == []
-    assert fields(await refused(create(ingest, secret_key="secret-s", unsigned=True))) == ["unsigned"]
+    assert fields(await refused(create(ingest, secret_key="secret-s", **UNSIGNED))) == ["secret_key"]
 
 
 async def test_the_answer_to_a_repeated_creation_shows_no_secret_and_the_kept_one_has_none(ingest: Ingest) -> None:
@@ -99,7 +99,7 @@ async def test_the_answer_to_a_repeated_creation_shows_no_secret_and_the_kept_on
 async def test_a_repeated_creation_with_another_secret_is_another_request(ingest: Ingest) -> None:
     await create(ingest, idempotency_key="a", secret_key="secret-one")
     await create(ingest, idempotency_key="a", secret_key="secret-one")
-    for other in ({"secret_key": "secret-two"}, {}, {"unsigned": True}):
+    for other in ({"secret_key": "secret-two"}, {}, UNSIGNED):
         error = await refused(create(ingest, idempotency_key="a", **other))
         assert error.reason == "IDEMPOTENCY_KEY_REUSED"
 
@@ -131,7 +131,7 @@ async def test_an_update_with_a_secret_ends_all_that_were(ingest: Ingest) -> Non
     await rotate(ingest, made.id, "secret-d")
     await ingest.update(made.id)
     assert await names(ingest, made.id) == ["secret-d", "secret-c"]
-    await ingest.update(made.id, remove_secret=True)
+    await ingest.update(made.id, **UNSIGNED)
     assert await names(ingest, made.id) == []
 
 
@@ -226,7 +226,7 @@ async def test_rotations_at_once_lose_no_secret(ingest: Ingest) -> None:
 
 
 async def test_an_unsigned_subscription_gets_its_first_secret_by_a_rotation(ingest: Ingest) -> None:
-    made = (await create(ingest, unsigned=True)).subscription
+    made = (await create(ingest, **UNSIGNED)).subscription
     rotated = await rotate(ingest, made.id)
     assert rotated.subscription.has_secret
     assert list(rotated.subscription.previous_secrets_expire_at) == []
@@ -280,7 +280,7 @@ async def test_a_rotation_holds_in_every_server(database: str, redis_url: str) -
 async def plain(database: str, redis_url: str) -> AsyncIterator[tuple[Ingest, str]]:
     """A server, and a subscription that a version before it made while it ran."""
     async with serving(database, redis_url) as ingest:
-        made = (await create(ingest, unsigned=True)).subscription
+        made = (await create(ingest, **UNSIGNED)).subscription
         await ingest.pool.execute("UPDATE subscriptions SET secret_key = 'secret-hunter2' WHERE id = $1", UUID(made.id))
         yield ingest, made.id
 

@@ -15,11 +15,12 @@ from services.common import errors, subscription_changes
 from services.common.signatures import Scheme
 from services.common.vault import Secret
 from services.ingest.reencryption import reencrypt
-from tests.integration.ingest.conftest import Ingest, fields, refused
+from tests.integration.ingest.conftest import UNSIGNED, Ingest, fields, refused
 from tests.integration.ingest.test_secrets import BODY, create, passes, rotate, row, signed, stored
 from tests.support.encryption import ENCRYPTION_KEY, OTHER_KEY, keys, vault
 
 HMAC, ED25519 = pb.SIGNATURE_SCHEME_HMAC_SHA256, pb.SIGNATURE_SCHEME_ED25519
+NONE = pb.SIGNATURE_SCHEME_NONE
 SEEDS = [bytes([number]) * 32 for number in range(12)]
 
 
@@ -72,7 +73,7 @@ async def test_a_given_private_key_is_taken_with_or_without_its_public_key(inges
 
 
 async def test_the_default_is_hmac_without_public_keys(ingest: Ingest) -> None:
-    for made in (await ingest.create(secret_key="secret-s"), await ingest.create(), await ingest.create(unsigned=True)):
+    for made in (await ingest.create(secret_key="secret-s"), await ingest.create()):
         assert (made.signature_scheme, public_keys(made)) == (HMAC, [])
 
 
@@ -86,7 +87,7 @@ async def test_the_default_is_hmac_without_public_keys(ingest: Ingest) -> None:
         ({"signature_scheme": ED25519, "secret_key": ""}, "secret_key"),
         ({"secret_key": whsk(SEEDS[1])}, "secret_key"),
         ({"signature_scheme": HMAC, "secret_key": whsk(SEEDS[1])}, "secret_key"),
-        ({"signature_scheme": 3, "secret_key": "secret-s"}, "signature_scheme"),
+        ({"signature_scheme": 99, "secret_key": "secret-s"}, "signature_scheme"),
         ({"signature_scheme": -1}, "signature_scheme"),
     ],
 )
@@ -174,7 +175,7 @@ async def test_the_shared_secret_stays_while_what_comes_in_is_verified_with_it(
     for call in (
         to_ed25519(ingest, made.id),
         ingest.update(made.id, **own),
-        ingest.update(made.id, remove_secret=True),
+        ingest.update(made.id, **UNSIGNED),
         create(ingest, signature_scheme=ED25519, verification=verification),
     ):
         assert fields(await refused(call)) == ["verification_secrets"]
@@ -201,15 +202,23 @@ async def test_changes_at_the_same_time_leave_no_subscription_that_nothing_can_v
         assert (found.verification == pb.VERIFICATION_REQUIRED) != rotation_first
 
 
-async def test_an_unsigned_subscription_remembers_the_scheme_of_its_first_key(ingest: Ingest) -> None:
-    made = (await create(ingest, unsigned=True, signature_scheme=ED25519)).subscription
-    assert (made.signature_scheme, made.has_secret, public_keys(made)) == (ED25519, False, [])
-    assert (await ingest.update(made.id, signature_scheme=HMAC)).signature_scheme == HMAC
-    assert (await ingest.update(made.id, signature_scheme=ED25519)).signature_scheme == ED25519
-    rotated = await rotate(ingest, made.id)
+async def test_an_unsigned_subscription_signs_once_it_has_a_secret(ingest: Ingest) -> None:
+    made = (await create(ingest, **UNSIGNED)).subscription
+    assert (made.signature_scheme, made.has_secret, public_keys(made)) == (NONE, False, [])
+    for scheme in (HMAC, ED25519):
+        assert fields(await refused(ingest.update(made.id, signature_scheme=scheme))) == ["secret_key"]
+    given = await ingest.update(made.id, signature_scheme=ED25519, secret_key=whsk(SEEDS[0]))
+    assert (given.signature_scheme, len(public_keys(given))) == (ED25519, 1)
+    removed = await ingest.update(made.id, **UNSIGNED)
+    assert (removed.signature_scheme, removed.has_secret, public_keys(removed)) == (NONE, False, [])
+    assert (await ingest.update(made.id)).signature_scheme == NONE
+    rotation = pb.RotateSubscriptionSecretRequest(
+        tenant_id=ingest.tenant_id, subscription_id=made.id, signature_scheme=NONE
+    )
+    refusal = await refused(ingest.subscriptions.RotateSubscriptionSecret(rotation))
+    assert fields(refusal) == ["signature_scheme"]
+    rotated = await to_ed25519(ingest, made.id)
     assert (rotated.secret_key, len(rotated.subscription.public_keys)) == ("", 1)
-    removed = await ingest.update(made.id, remove_secret=True, signature_scheme=HMAC)
-    assert (removed.signature_scheme, removed.has_secret, public_keys(removed)) == (HMAC, False, [])
 
 
 # -- used and kept --

@@ -8,7 +8,7 @@ import pytest
 from protos.webhook.v1 import subscriptions_pb2
 from services.common import errors, ids
 from services.ingest.store import CANCEL_CHUNK
-from tests.integration.ingest.conftest import URL, Ingest, fields, refused
+from tests.integration.ingest.conftest import UNSIGNED, URL, Ingest, fields, refused
 from tests.support.encryption import vault
 
 UNKNOWN = "01890a5d-ac96-774b-bcce-b302099a8057"
@@ -33,7 +33,7 @@ async def test_a_subscription_is_answered_as_it_was_asked_for(ingest: Ingest) ->
 
 async def test_an_update_replaces_every_field_and_moves_updated_at(ingest: Ingest) -> None:
     made = await ingest.create(event_types=["a"], description="before")
-    changed = await ingest.update(made.id, "http://example.org/")
+    changed = await ingest.update(made.id, "http://example.org/", all_event_types=True)
     assert (changed.target_url, list(changed.event_types), changed.description) == ("http://example.org/", [], "")
     assert (changed.id, changed.created_at) == (made.id, made.created_at)
     assert changed.updated_at.ToDatetime() > made.updated_at.ToDatetime()
@@ -52,7 +52,6 @@ async def _secret(ingest: Ingest, subscription_id: str) -> str | None:
 async def test_an_update_without_a_secret_keeps_it(ingest: Ingest) -> None:
     made = await ingest.create(secret_key="secret-before")
     assert (await ingest.update(made.id)).has_secret
-    assert (await ingest.update(made.id, remove_secret=False)).has_secret
     assert await _secret(ingest, made.id) == "secret-before"
 
 
@@ -63,14 +62,14 @@ async def test_an_update_with_a_secret_replaces_it(ingest: Ingest) -> None:
 
 
 async def test_an_update_gives_a_secret_to_a_subscription_without(ingest: Ingest) -> None:
-    made = await ingest.create(unsigned=True)
+    made = await ingest.create(**UNSIGNED)
     assert not made.has_secret
     assert (await ingest.update(made.id, secret_key="secret-new")).has_secret
 
 
 async def test_an_update_removes_the_secret_when_told_to(ingest: Ingest) -> None:
     made = await ingest.create(secret_key="secret-before")
-    assert not (await ingest.update(made.id, remove_secret=True)).has_secret
+    assert not (await ingest.update(made.id, **UNSIGNED)).has_secret
     assert await _secret(ingest, made.id) is None
 
 

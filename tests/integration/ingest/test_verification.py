@@ -12,7 +12,7 @@ from protos.webhook.v1 import ingest_pb2
 from protos.webhook.v1 import subscriptions_pb2 as pb
 from services.common import errors, subscription_changes
 from services.ingest.verification.contents import FORM
-from tests.integration.ingest.conftest import Ingest, eventually, fields, refused, serving
+from tests.integration.ingest.conftest import UNSIGNED, Ingest, eventually, fields, refused, serving
 from tests.support.encryption import OTHER_KEY, vault
 from tests.support.providers import Signer, by_github, by_shopify, by_slack, by_standard, by_stripe, by_svix
 
@@ -111,8 +111,8 @@ async def test_secrets_are_sealed_in_postgres_and_in_redis_and_forgotten_with_th
     [
         ({"verification": pb.VERIFICATION_STRIPE}, "verification_secrets"),
         ({"verification": pb.VERIFICATION_STRIPE, "verification_secrets": secrets()}, "verification_secrets"),
-        ({"verification": pb.VERIFICATION_REQUIRED, "unsigned": True}, "verification_secrets"),
-        ({"verification": pb.VERIFICATION_GITHUB, "unsigned": True}, "verification_secrets"),
+        ({"verification": pb.VERIFICATION_REQUIRED, **UNSIGNED}, "verification_secrets"),
+        ({"verification": pb.VERIFICATION_GITHUB, **UNSIGNED}, "verification_secrets"),
         ({"verification": 99}, "verification"),
         ({"verification_secrets": secrets("a", "b", "c")}, "verification_secrets"),
         ({"verification_secrets": secrets("secret-a", "")}, "verification_secrets.1"),
@@ -134,8 +134,6 @@ async def test_what_could_verify_nothing_is_refused_by_its_field(
     assert "hunter2" not in str(error)
     assert await ingest.count("subscriptions") == 0
     made = await ingest.create(secret_key="secret-s")
-    if asked.pop("unsigned", False):
-        asked["remove_secret"] = True
     assert fields(await refused(ingest.update(made.id, **asked))) == [field]
     assert (await ingest.get(made.id)).verification == pb.VERIFICATION_AUTO
 
@@ -145,10 +143,10 @@ async def test_an_update_is_refused_when_what_stays_stored_cannot_verify(ingest:
     for asked in (
         {"verification": pb.VERIFICATION_STANDARD_WEBHOOKS},
         {"verification_secrets": secrets()},
-        {"remove_secret": True, "verification": pb.VERIFICATION_REQUIRED, "verification_secrets": secrets()},
+        {**UNSIGNED, "verification": pb.VERIFICATION_REQUIRED, "verification_secrets": secrets()},
     ):
         assert fields(await refused(ingest.update(made.id, **asked)))[0].startswith("verification_secrets")
-    assert (await ingest.update(made.id, remove_secret=True)).verification == pb.VERIFICATION_STRIPE
+    assert (await ingest.update(made.id, **UNSIGNED)).verification == pb.VERIFICATION_STRIPE
     await ingest.update(made.id, verification=pb.VERIFICATION_GITHUB)
 
 

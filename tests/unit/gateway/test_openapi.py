@@ -39,6 +39,7 @@ def test_the_operations_are_those_of_the_api(operations: dict[str, dict[str, Any
         "GET /api/v1/subscriptions list_subscriptions",
         "GET /api/v1/subscriptions/{subscription_id} get_subscription",
         "PUT /api/v1/subscriptions/{subscription_id} replace_subscription",
+        "PATCH /api/v1/subscriptions/{subscription_id} update_subscription",
         "DELETE /api/v1/subscriptions/{subscription_id} delete_subscription",
         "POST /api/v1/subscriptions/{subscription_id}/disable disable_subscription",
         "POST /api/v1/subscriptions/{subscription_id}/enable enable_subscription",
@@ -98,6 +99,8 @@ def expected_statuses(operation: dict[str, Any]) -> set[str]:
     parameters = {parameter["name"] for parameter in operation.get("parameters", ())}
     if "Idempotency-Key" in parameters:
         expected.add("409")
+    if "If-Match" in parameters:
+        expected.add("412")
     return expected
 
 
@@ -184,7 +187,7 @@ def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
 def test_a_secret_is_in_no_answer_but_those_that_make_one(document: dict[str, Any]) -> None:
     schemas = document["components"]["schemas"]
     holding = {name for name, schema in schemas.items() if "secret_key" in schema.get("properties", {})}
-    assert holding == {"SubscriptionBody", "RotationBody", "CreatedSubscription", "Rotated"}
+    assert holding == {"SubscriptionBody", "SubscriptionPatch", "RotationBody", "CreatedSubscription", "Rotated"}
     create, rotate = "/api/v1/subscriptions", "/api/v1/subscriptions/{subscription_id}/rotate-secret"
     for name, path, status in (("CreatedSubscription", create, "201"), ("Rotated", rotate, "200")):
         content = document["paths"][path]["post"]["responses"][status]["content"]["application/json"]

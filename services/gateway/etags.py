@@ -1,0 +1,57 @@
+"""ETag and If-Match (RFC 9110, 8.8.3 and 13.1.1): a change that is made only to what the caller has seen."""
+
+import re
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from fastapi import Header
+
+from protos.webhook.v1 import subscriptions_pb2 as pb
+from services.common import errors
+
+_LIST = re.compile(r'(?:[ \t]*,)*[ \t]*(?:W/)?"[!#-~]*"[ \t]*(?:,[ \t]*(?:(?:W/)?"[!#-~]*"[ \t]*)?)*')
+_STRONG = re.compile(r'(W/)?"([!#-~]*)"')
+
+IfMatch = Annotated[
+    str | None,
+    Header(
+        alias="If-Match",
+        max_length=1024,
+        description=(
+            "Change it only if its `ETag` is still this one; otherwise 412. Several may be listed, and `*` stands for "
+            "any. Absent: change it whatever it is."
+        ),
+        examples=['"7"'],
+    ),
+]
+
+# What an operation that returns a subscription says of its response.
+DESCRIBED: dict[str, Any] = {
+    "headers": {
+        "ETag": {
+            "description": "Changes with every change to the subscription, but not with its breaker.",
+            "schema": {"type": "string"},
+            "example": '"7"',
+        }
+    }
+}
+
+
+def of(message: pb.Subscription) -> str:
+    """Return the ETag of a subscription."""
+    return f'"{message.etag}"'
+
+
+def wanted(if_match: str | None) -> Sequence[str]:
+    """Return the etags that a request accepts; none means any.
+
+    Raise InvalidArgument when the header is malformed, Outdated when it names weak ones only, which never match.
+    """
+    if if_match is None or if_match.strip() == "*":
+        return ()
+    if not _LIST.fullmatch(if_match):
+        raise errors.InvalidArgument.field("If-Match", 'must be the ETag of a response, such as "7", or *')
+    strong = [etag for weak, etag in _STRONG.findall(if_match) if not weak]
+    if not strong:
+        raise errors.Outdated("If-Match: a weak ETag never matches; send the ETag of a response as it is")
+    return strong
