@@ -18,7 +18,8 @@ MAX_RETRY_SECONDS = 2.0
 # A send that has not been accepted after so long is given up, and is ambiguous or refused.
 GIVE_UP_SECONDS = 240.0
 MAX_IN_FLIGHT = 256
-RETRYABLE = frozenset({0, 429, 502, 503})
+# 409: an earlier try of the same key is still running.
+RETRYABLE = frozenset({0, 409, 429, 502, 503})
 FILLING_BYTES = 200
 # Of a payload that a worker reads within its byte budget.
 LARGE_BYTES = 100_000

@@ -30,6 +30,8 @@ CREATE TABLE webhook_events (
     tenant_id    text NOT NULL,
     event_type   text,
     content_type text NOT NULL,
+    -- Null: the payload is not encoded.
+    content_encoding text,
     payload      bytea NOT NULL,
     PRIMARY KEY (id)
 ) PARTITION BY RANGE (id);

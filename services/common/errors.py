@@ -10,6 +10,7 @@
     ├── PermissionDenied             PERMISSION_DENIED     403
     ├── NotFound                     NOT_FOUND             404
     ├── Conflict                     FAILED_PRECONDITION   409
+    │   └── IdempotencyKeyInUse      FAILED_PRECONDITION   409    yes
     ├── Gone                         FAILED_PRECONDITION   410
     ├── Outdated                     ABORTED               412
     ├── Overloaded                   RESOURCE_EXHAUSTED    429    yes
@@ -143,6 +144,13 @@ class Conflict(WebhookError):
 
     code = grpc.StatusCode.FAILED_PRECONDITION
     reason = "CONFLICT"
+
+
+class IdempotencyKeyInUse(Conflict):
+    """The first request with this idempotency key is still running."""
+
+    reason = "IDEMPOTENCY_KEY_IN_USE"
+    retry_after_seconds = RETRY_AFTER_SECONDS
 
 
 class Gone(WebhookError):

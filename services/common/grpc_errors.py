@@ -80,6 +80,7 @@ _BY_REASON: Mapping[tuple[grpc.StatusCode, str], type[errors.WebhookError]] = {
         errors.SignatureMismatch,
         errors.SignatureMissing,
         errors.SignatureExpired,
+        errors.IdempotencyKeyInUse,
         errors.Gone,
     )
 }

@@ -10,6 +10,8 @@ from typing import TypeAlias
 from services.common import ed25519
 
 STANDARD_PREFIX = "whsec_"
+# As some give them out, with the version of the signatures that they make.
+VERSIONED_PREFIX = "v1,whsec_"
 HUB_PREFIX = "sha256="
 
 
@@ -26,7 +28,7 @@ class Scheme(StrEnum):
 class Key:
     """A secret ready for signing, made once for many signatures."""
 
-    # Of webhook-signature: what follows "whsec_" in base64, else the secret's UTF-8 bytes.
+    # Of webhook-signature: what follows "whsec_" or "v1,whsec_" in base64, else the secret's UTF-8 bytes.
     standard: bytes = field(repr=False)
     # Of X-Hub-Signature-256, and of what providers sign in ways of their own: always the secret's UTF-8 bytes.
     hub: bytes = field(repr=False)
@@ -58,10 +60,10 @@ def signer(secret_key: str, scheme: Scheme) -> Signer:
 
 
 def _standard(secret_key: str) -> bytes:
-    if not secret_key.startswith(STANDARD_PREFIX):
+    if not secret_key.startswith((STANDARD_PREFIX, VERSIONED_PREFIX)):
         return secret_key.encode()
     try:
-        return base64.b64decode(secret_key[len(STANDARD_PREFIX) :], validate=True)
+        return base64.b64decode(secret_key.partition(STANDARD_PREFIX)[2], validate=True)
     except ValueError as error:
         raise ValueError("must be base64 after whsec_") from error
 

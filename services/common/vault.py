@@ -189,6 +189,14 @@ class Vault:
             return None
         return self.seal_client_certificate(subscription_id, self.client_certificate(subscription_id, sealed))
 
+    def seal_copy(self, subscription_id: UUID, copy: bytes) -> bytes:
+        """What to keep of a subscription in Redis, so that nobody who gets in there reads or changes it."""
+        return self._keys.seal(copy, _place_of_copy(subscription_id))
+
+    def copy(self, subscription_id: UUID, sealed: bytes) -> bytes:
+        """What was sealed of a subscription for Redis; CannotOpen."""
+        return self._keys.open(sealed, _place_of_copy(subscription_id))
+
     def _open(self, subscription_id: UUID, sealed: bytes) -> list[Secret]:
         return msgspec.json.decode(self._keys.open(sealed, _place(subscription_id)), type=list[Secret])
 
@@ -214,3 +222,7 @@ def _place_of_verification(subscription_id: UUID) -> bytes:
 
 def _place_of_client_certificate(subscription_id: UUID) -> bytes:
     return b"client_certificate:" + subscription_id.bytes
+
+
+def _place_of_copy(subscription_id: UUID) -> bytes:
+    return b"copy:" + subscription_id.bytes

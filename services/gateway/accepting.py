@@ -4,12 +4,13 @@
     POST /api/v1/webhooks/ingest/{subscription_id}/{token}
     POST /api/v1/events
 
-They answer 202 after the commit and never before, and 200 to a handshake, of which nothing is stored. Their
-description stands in accepting_docs.py.
+They answer 202 after the commit and never before. 200 answers a handshake, of which nothing is stored, and a sender
+that wants no body. They are described in accepting_docs.py.
 """
 
 import re
 import time
+from collections.abc import Iterable
 
 import msgspec
 from starlette.routing import Route
@@ -18,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 from protos.webhook.v1 import ingest_pb2
 from services.common import errors, ids
 from services.common.tracing import spans
-from services.gateway import bodies, callers, envelope, metrics, problems, provider_headers
+from services.gateway import bodies, callers, envelope, metrics, openapi, problems, provider_headers
 from services.gateway.callers import Caller
 from services.gateway.ingest_batches import IngestBatches
 from services.gateway.ingest_tokens import IngestTokens
@@ -39,6 +40,9 @@ _KEY = re.compile(r"[\x20-\x7e]{1,255}")
 _FAN_OUT = ingest_pb2.FanOut()
 _FILTERED = ingest_pb2.INGEST_STATUS_FILTERED
 _HANDSHAKE = ingest_pb2.INGEST_STATUS_HANDSHAKE
+# The answer is that of an earlier request with the same key, or the same id of the provider's.
+_REPLAYED = ((openapi.REPLAYED.lower().encode(), b"true"),)
+_ENCODING = re.compile(r"(?=.{1,64}\Z)[!#$%&'*+.^_`|~0-9A-Za-z-]+(?:[ \t]*,[ \t]*[!#$%&'*+.^_`|~0-9A-Za-z-]+)*")
 
 
 class WebhookAccepted(msgspec.Struct, frozen=True):
@@ -74,7 +78,7 @@ class _Endpoint:
         self._accepted = metrics.ACCEPTED.labels(self.kind)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers 202, 200 to a handshake, or a problem document."""
+        """Answer 202, 200 to a handshake or a sender that wants no body, or a problem document."""
         try:
             caller = await self._admit(scope)
             body = await bodies.read(scope, receive, self._max_payload_bytes + ENVELOPE_BYTES)
@@ -95,14 +99,19 @@ class _Endpoint:
         except bodies.ClientLeft:
             return
         metrics.ACCEPT_SECONDS.observe(time.perf_counter() - whole)
+        if accepted.status == _HANDSHAKE:
+            await _send(send, 200, msgspec.json.encode(Handshake(accepted.challenge)), ())
+            return
         if accepted.status == _FILTERED:
             metrics.FILTERED.inc()
-        elif accepted.status == _HANDSHAKE:
-            await _send(send, 200, msgspec.json.encode(Handshake(accepted.challenge)))
-            return
         else:
             self._accepted.inc()
-        await _send(send, 202, msgspec.json.encode(self._answer(accepted)))
+        # The event of this request has the id that was made here, however often it was sent to ingest.
+        headers = _REPLAYED if accepted.replayed and accepted.event_id != item.event_id else ()
+        if accepted.empty_answer:
+            await _send(send, 200, b"", headers)
+        else:
+            await _send(send, 202, msgspec.json.encode(self._answer(accepted)), headers)
 
     async def _admit(self, scope: Scope) -> Caller | None:
         """Return who makes the request, None if ingest finds out; a WebhookError unless they may make it."""
@@ -131,30 +140,31 @@ class Webhook(_Endpoint):
         subscription_id = scope["path_params"]["subscription_id"]
         if not _UUID.fullmatch(subscription_id):
             ids.parse("subscription_id", subscription_id)
-        _check_not_encoded(headers)
+        encoding = _encoding(scope["headers"]) if b"content-encoding" in headers else ""
         event_type = headers.get(b"x-event-type", b"").decode("latin-1")
         if event_type or b"x-event-type" in headers:
             envelope.check_event_type("X-Event-Type", event_type)
-        cut = envelope.webhook(body, headers.get(b"content-type"))
+        cut = envelope.webhook(body, headers.get(b"content-type"), encoded=bool(encoding))
         self._check_size(cut.payload)
+        signature = headers.get(b"x-hub-signature-256")
+        named = provider_headers.are_in(headers)
+        # Ingest verifies the signature of the whole body, and cuts the payload out of it by itself.
+        whole = cut.enveloped and (named or signature is not None)
         item = ingest_pb2.IngestItem(
             event_id=str(ids.new()),
             subscription_id=subscription_id,
             event_type=event_type,
             content_type=cut.content_type,
-            payload=cut.payload,
+            payload=body if whole else cut.payload,
+            enveloped=whole,
+            content_encoding=encoding,
             idempotency_key=_idempotency_key(headers),
         )
-        signature = headers.get(b"x-hub-signature-256")
         if signature is not None:
             # What is cut off was never right; ingest knows whether it is looked at.
             item.hub_signature.signature = signature[:MAX_SIGNATURE_LENGTH].decode("latin-1")
-            if cut.enveloped:
-                item.hub_signature.signed_body = body
-        if provider_headers.are_in(headers):
+        if named:
             item.verification.headers.extend(provider_headers.of(scope["headers"]))
-            if cut.enveloped and signature is None:  # once is enough
-                item.verification.signed_body = body
         return item
 
     def _answer(self, accepted: ingest_pb2.Accepted) -> msgspec.Struct:
@@ -219,7 +229,17 @@ def routes(batches: IngestBatches, tokens: IngestTokens, *, max_payload_bytes: i
 def _check_not_encoded(headers: dict[bytes, bytes]) -> None:
     encoding = headers.get(b"content-encoding")
     if encoding and encoding.lower() != b"identity":
-        raise problems.UnsupportedMediaType.field("Content-Encoding", "must be absent: bodies are taken as they are")
+        raise problems.UnsupportedMediaType.field("Content-Encoding", "must be absent: the body is read as JSON")
+
+
+def _encoding(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    """Return what the body is encoded by, to be passed on with it; empty for nothing."""
+    text = b", ".join(value.strip() for name, value in headers if name == b"content-encoding").decode("latin-1")
+    if text.lower() in {"", "identity"}:
+        return ""
+    if not _ENCODING.fullmatch(text):
+        raise errors.InvalidArgument.field("Content-Encoding", "must be 1 to 64 characters, such as gzip")
+    return text
 
 
 def _idempotency_key(headers: dict[bytes, bytes]) -> str:
@@ -232,12 +252,9 @@ def _idempotency_key(headers: dict[bytes, bytes]) -> str:
     return text
 
 
-async def _send(send: Send, status: int, body: bytes) -> None:
-    await send(
-        {
-            "type": "http.response.start",
-            "status": status,
-            "headers": [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))],
-        }
-    )
+async def _send(send: Send, status: int, body: bytes, headers: Iterable[tuple[bytes, bytes]]) -> None:
+    sent = [*headers, (b"content-length", b"%d" % len(body))]
+    if body:
+        sent.append((b"content-type", b"application/json"))
+    await send({"type": "http.response.start", "status": status, "headers": sent})
     await send({"type": "http.response.body", "body": body})

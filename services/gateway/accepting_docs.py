@@ -12,6 +12,7 @@ _EXAMPLE_PAYLOAD = {"order": 42, "total": 9.90}
 def _accepted(name: str, example: dict[str, Any], links: dict[str, dict[str, Any]]) -> dict[str, Any]:
     return {
         "description": "It is stored.",
+        "headers": openapi.REPLAYED_HEADER,
         "content": {"application/json": {"schema": openapi.ref(name), "example": example}},
         "links": links,
     }
@@ -40,7 +41,7 @@ _UNAVAILABLE = (
 )
 
 
-_CONFLICT = f"{openapi.KEY_REUSED} Or it is a system subscription (`SUBSCRIPTION_IS_SYSTEM`), which takes none."
+_CONFLICT = f"{openapi.KEY_IN_USE} Or it is a system subscription (`SUBSCRIPTION_IS_SYSTEM`), which takes no events."
 
 
 _UNSIGNED = (
@@ -50,7 +51,11 @@ _UNSIGNED = (
 )
 
 _HANDSHAKE = {
-    "description": "A handshake of Slack's, signed: the challenge is answered, and nothing stored.",
+    "description": (
+        "A handshake of Slack's: the challenge is answered, and nothing is stored. Or one of its slash commands or "
+        "interactions: it is stored, and the answer has no body, for Slack would show that to the user."
+    ),
+    "headers": openapi.REPLAYED_HEADER,
     "content": {
         "application/json": {
             "schema": {
@@ -66,7 +71,7 @@ _HANDSHAKE = {
 
 
 def _responses(*statuses: int, accepted: dict[str, Any], described: dict[int, str] | None = None) -> dict[str, Any]:
-    described = {409: openapi.KEY_REUSED, 503: _UNAVAILABLE} | (described or {})
+    described = {409: openapi.KEY_IN_USE, 422: openapi.KEY_REUSED, 503: _UNAVAILABLE} | (described or {})
     errors = openapi.problems(*statuses, described=described)
     return {"202": accepted, **{str(status): value for status, value in errors.items()}}
 
@@ -79,8 +84,11 @@ _WEBHOOK: dict[str, Any] = {
         'The body `{"payload": …}` delivers the exact bytes of the value as `application/json`, whatever the '
         "Content-Type. Any other body is the payload itself, delivered with its own Content-Type, so that GitHub's or "
         "anyone's webhook can be pointed here; without a Content-Type it is `application/json` if it is valid JSON "
-        "and `application/octet-stream` if not.\n\n"
-        "Without `X-Event-Type` no filter applies. A type that the subscription did not ask for is answered with "
+        "and `application/octet-stream` if not. A body that is empty, begins with a byte order mark, or has a "
+        "`Content-Encoding` is delivered as it is, byte for byte, the encoding with it.\n\n"
+        "Without `X-Event-Type` no filter applies, unless `verify` names a provider: an event whose type the provider "
+        "leaves out, or that cannot be read, goes only to subscriptions without `event_types`. "
+        "A type that the subscription did not ask for is answered with "
         "status `filtered`, and nothing is sent; so is everything while it is disabled with `keep_when_disabled` false."
         "\n\n"
         "The subscription's `verify` says whose signature the request must carry: `Stripe-Signature`, "
@@ -112,10 +120,16 @@ _WEBHOOK: dict[str, Any] = {
             ),
             "schema": {"type": "string", "pattern": "^sha256=[0-9a-fA-F]{64}$"},
         },
+        {
+            "name": "Content-Encoding",
+            "in": "header",
+            "description": "What the body is encoded by; delivered in the same header. The body is not decoded.",
+            "schema": {"type": "string", "maxLength": 64},
+        },
         openapi.IDEMPOTENCY_KEY,
     ],
     "requestBody": {
-        "required": True,
+        "required": False,
         "content": {
             "application/json": {
                 "schema": {

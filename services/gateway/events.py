@@ -23,6 +23,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     # The exact bytes when they are JSON, else None and payload_base64.
     payload: msgspec.Raw | None
     payload_base64: str | None = None
+    content_encoding: str | None = None
 
 
 _EXAMPLE = {
@@ -46,6 +47,11 @@ _SCHEMA = {
         "payload_bytes": {"type": "integer", "description": "Size of the payload."},
         "payload": {"description": "The payload's exact bytes when its content type and they are JSON; else null."},
         "payload_base64": {"type": "string", "description": "The payload when it is not JSON; else absent."},
+        "content_encoding": {
+            "type": "string",
+            "description": "Content-Encoding that the payload is delivered with; absent when there is none.",
+            "examples": ["gzip"],
+        },
     },
 }
 
@@ -71,7 +77,8 @@ async def get_event(event_id: schemas.EventId, services: backends.Injected) -> R
 
 def _event(message: pb.Event) -> Event:
     payload = message.payload
-    inline = envelope.is_json(message.content_type) and envelope.is_valid_json(payload)
+    encoded = bool(message.content_encoding)
+    inline = not encoded and envelope.is_json(message.content_type) and envelope.is_valid_json(payload)
     return Event(
         id=message.id,
         event_type=message.event_type or None,
@@ -80,4 +87,5 @@ def _event(message: pb.Event) -> Event:
         payload_bytes=len(payload),
         payload=msgspec.Raw(payload) if inline else None,
         payload_base64=None if inline else base64.b64encode(payload).decode(),
+        content_encoding=message.content_encoding or None,
     )

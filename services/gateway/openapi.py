@@ -40,13 +40,26 @@ TAGS = [
     {"name": "operations", "description": "Health and metrics. No key needed."},
 ]
 
-KEY_REUSED = "The `Idempotency-Key` was used with another request."
+KEY_IN_USE = "The first request with this `Idempotency-Key` is still running (`IDEMPOTENCY_KEY_IN_USE`): try again."
+KEY_REUSED = (
+    "Fields are unknown, missing or wrong; each is named. Or the `Idempotency-Key` was used with another request "
+    "(`IDEMPOTENCY_KEY_REUSED`)."
+)
+# The header of an answer that repeats an earlier one.
+REPLAYED = "Idempotent-Replayed"
+REPLAYED_HEADER: dict[str, Any] = {
+    REPLAYED: {
+        "description": "`true` when this is the answer to an earlier request, and this one made nothing; else absent.",
+        "schema": {"type": "string", "enum": ["true"]},
+    }
+}
 IDEMPOTENCY_KEY: dict[str, Any] = {
     "name": "Idempotency-Key",
     "in": "header",
     "description": (
-        "Chosen by the caller, for one request and its repetitions: a second request with the same key and body gets "
-        "the same answer and makes nothing; one with another body is refused with 409. Keys hold for 24 hours."
+        "Chosen by the caller, for one request and its repetitions: a second request with the same key and body makes "
+        "nothing and gets the same answer, with `Idempotent-Replayed: true`. One with another body is 422. One that "
+        "comes while the first is still running waits a moment for it, and then is 409. Keys are kept for 24 hours."
     ),
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
 }

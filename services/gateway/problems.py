@@ -84,6 +84,7 @@ STATUS: dict[type[Exception], int] = {
     errors.PermissionDenied: 403,
     errors.NotFound: 404,
     errors.Conflict: 409,
+    errors.IdempotencyKeyInUse: 409,
     errors.Gone: 410,
     errors.Outdated: 412,
     RateLimited: 429,

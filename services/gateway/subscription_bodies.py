@@ -178,8 +178,9 @@ class SubscriptionBody(schemas.Request):
             "Secrets that webhooks to this subscription are verified with, for the provider's is another than the one "
             "that deliveries are signed with; write-only. One, or two while the provider changes from one to the "
             "other: either may have signed. Needed for `stripe`, `shopify`, `slack` and `standard-webhooks` (there "
-            "with the prefix `whsec_` and the base64 of the key); for the others `secret_key` serves when there are "
-            "none. In an update: absent keeps what is stored, null removes it."
+            "with the prefix `whsec_` or `v1,whsec_` and the base64 of the key); for the others `secret_key` serves "
+            "when there are none. At least 8 bytes, without white space around them; of fewer than 24 `warnings` "
+            "tells. In an update: absent keeps what is stored, null removes it."
         ),
         json_schema_extra={"writeOnly": True},
     )
@@ -300,6 +301,9 @@ class Subscription(schemas.Answer):
         description="What requests show to a receiver that asks who connects; null: nothing.", examples=[None]
     )
     breaker: Breaker
+    warnings: list[str] = Field(
+        description="What is weak about it, a sentence each, such as a secret of fewer than 24 bytes.", examples=[[]]
+    )
     created_at: schemas.Timestamp
     updated_at: schemas.Timestamp
 
@@ -394,6 +398,7 @@ def answered(message: pb.Subscription) -> Subscription:
         kind=_KINDS[message.kind],
         client_certificate=client_certificates.answered(message),
         breaker=_breaker(message.breaker),
+        warnings=list(message.warnings),
         created_at=schemas.timestamp(message.created_at),
         updated_at=schemas.timestamp(message.updated_at),
     )

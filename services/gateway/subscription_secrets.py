@@ -20,9 +20,10 @@ router = APIRouter(
 )
 
 RULES = (
-    "With the prefix `whsec_` the rest is the base64 of the key of `webhook-signature`; any other secret is used as "
-    "its UTF-8 bytes. Of the scheme `ed25519` it is a private key: `whsk_` and the base64 of 32 bytes, or of 64 with "
-    "the public key behind."
+    "With the prefix `whsec_` or `v1,whsec_` the rest is the base64 of the key of `webhook-signature`; any other "
+    "secret is used as its UTF-8 bytes. The key must have at least 8 bytes, without white space around it; of fewer "
+    "than 24 `warnings` tells. Of the scheme `ed25519` it is a private key: `whsk_` and the base64 of 32 bytes, or of "
+    "64 with the public key behind."
 )
 EXAMPLE_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # noqa: S105 - the example of Standard Webhooks
 EXAMPLE_TOKEN = "whi_Zm9yLWEtdGhpcmQtcGFydHktdGhhdC1jYW5ub3QtbG9n"  # noqa: S105 - an example
@@ -76,7 +77,10 @@ class Rotated(schemas.Answer):
     public_keys: list[signature_schemes.PublicKey] = Field(
         description="Of all private keys that sign, newest first.", examples=[[]]
     )
-    previous_secrets: list[PreviousSecret] = Field(description="Old ones that hold still, newest first.")
+    previous_secrets: list[PreviousSecret] = Field(description="Old ones that are still valid, newest first.")
+    warnings: list[str] = Field(
+        description="What is weak about the subscription, such as a secret of fewer than 24 bytes.", examples=[[]]
+    )
 
 
 class IngestToken(schemas.Answer):
@@ -121,6 +125,7 @@ async def rotate_subscription_secret(
         secret_key=answer.secret_key or None,
         public_keys=signature_schemes.public_keys(answer.subscription.public_keys),
         previous_secrets=previous(answer.subscription.previous_secrets_expire_at),
+        warnings=list(answer.subscription.warnings),
     )
 
 

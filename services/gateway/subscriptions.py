@@ -23,7 +23,7 @@ router = APIRouter(
     strict_content_type=False,  # a body without a Content-Type is JSON
 )
 _PAUSED = "It is paused (`SUBSCRIPTION_PAUSED`): resume it."
-_CREATE_CONFLICT = f"{openapi.KEY_REUSED} Or the tenant has a system subscription (`SYSTEM_SUBSCRIPTION_EXISTS`)."
+_CREATE_CONFLICT = f"{openapi.KEY_IN_USE} Or the tenant has a system subscription (`SYSTEM_SUBSCRIPTION_EXISTS`)."
 _DISABLED = "It is disabled (`SUBSCRIPTION_DISABLED`): enable it first."
 
 
@@ -34,8 +34,13 @@ _DISABLED = "It is disabled (`SUBSCRIPTION_DISABLED`): enable it first."
     summary="Create a subscription",
     response_description="The subscription as stored.",
     responses={
-        **openapi.problems(*openapi.WITH_BODY, described={409: _CREATE_CONFLICT}),
-        201: {"headers": {"Location": {"description": "Path of the subscription.", "schema": {"type": "string"}}}},
+        **openapi.problems(*openapi.WITH_BODY, described={409: _CREATE_CONFLICT, 422: openapi.KEY_REUSED}),
+        201: {
+            "headers": {
+                "Location": {"description": "Path of the subscription.", "schema": {"type": "string"}},
+                **openapi.REPLAYED_HEADER,
+            }
+        },
     },
 )
 async def create_subscription(
@@ -55,6 +60,8 @@ async def create_subscription(
     response.headers["location"] = f"{router.prefix}/{answer.subscription.id}"
     response.headers.update(schemas.NO_STORE)
     response.headers["etag"] = etags.of(answer.subscription)
+    if answer.replayed:
+        response.headers[openapi.REPLAYED] = "true"
     created = subscription_bodies.answered(answer.subscription).model_dump()
     return CreatedSubscription(**created, secret_key=answer.secret_key or None)
 

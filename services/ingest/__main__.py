@@ -64,7 +64,7 @@ async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIt
         vault = Vault(await canary.known_keys(process, pool, settings))
         store = Store(pool, vault, key_hours=settings.idempotency_key_hours)
         events = EventStore(pool, expiry_hours=settings.delivery_expiry_hours, key_hours=settings.idempotency_key_hours)
-        cache = SubscriptionCache(store, client, size=settings.cached_subscriptions)
+        cache = SubscriptionCache(store, client, vault, size=settings.cached_subscriptions)
         gates = Gates(client)
         committer = Committer(events, ringer, settings)
         partitions = _Partitions(events)

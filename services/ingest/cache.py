@@ -2,6 +2,10 @@
 
 A change is seen at once by the process that made it, and by the others through pub/sub. While pub/sub
 is down, and for what no message can tell, an entry of this process lives no longer than the TTL.
+
+Copies in Redis are sealed (services/common/vault.py), each for its subscription: whoever gets into Redis can read none,
+and make none that sends events elsewhere or lets a forged one in. An old copy that is put back is not used past its
+time.
 """
 
 import asyncio
@@ -22,8 +26,10 @@ import redis.exceptions
 import structlog
 
 from services.common import subscription_changes
+from services.common.encryption import CannotOpen
 from services.common.redis import REDIS_AWAY, Client
 from services.common.signatures import Scheme
+from services.common.vault import Vault
 from services.ingest import event_types, metrics
 from services.ingest.store import Store, no_tenant
 from services.ingest.subscriptions import Subscription, Target
@@ -48,8 +54,10 @@ TELL_AGAIN = 1_000
 
 
 class _Cached(msgspec.Struct, frozen=True, kw_only=True):
-    """A subscription as it stands in Redis."""
+    """A subscription as it is kept in Redis, before it is sealed."""
 
+    # In seconds since 1970.
+    sealed_at: float
     id: UUID
     tenant_id: str
     target_url: str
@@ -77,7 +85,7 @@ class _Cached(msgspec.Struct, frozen=True, kw_only=True):
     client_certificate: str | None
 
 
-_FIELDS = _Cached.__struct_fields__
+_FIELDS = tuple(name for name in _Cached.__struct_fields__ if name != "sealed_at")
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,9 +159,10 @@ class _Level(Generic[Value]):
 class SubscriptionCache:
     """Look-ups by id, and of a tenant's subscriptions by event type."""
 
-    def __init__(self, store: Store, client: Client, *, size: int) -> None:
+    def __init__(self, store: Store, client: Client, vault: Vault, *, size: int) -> None:
         self._store = store
         self._redis = client
+        self._vault = vault
         self._by_id: _Level[Subscription | None] = _Level(size)
         self._filters: _Level[list[tuple[Target, event_types.Filter]] | None] = _Level(size)
         self._ttl_seconds = DEAF_TTL_SECONDS
@@ -257,7 +266,7 @@ class SubscriptionCache:
             self._untold[subscription_id] = change
 
     async def _tell(self, subscription_id: UUID, change: _Change) -> None:
-        await self._copies.tell(subscription_id, change.tenant_id, _copy(change.current), change.version)
+        await self._copies.tell(subscription_id, change.tenant_id, self._copy(change.current), change.version)
         self._told.append((time.monotonic(), subscription_id, change))
         if self._untold.get(subscription_id) is change:
             del self._untold[subscription_id]
@@ -278,7 +287,7 @@ class SubscriptionCache:
         if loaded and usable:
             try:
                 async with asyncio.timeout(REDIS_TIMEOUT_SECONDS):
-                    await self._copies.write(subscription_id, _copy(loaded), loaded.version)
+                    await self._copies.write(subscription_id, self._copy(loaded), loaded.version)
             except REDIS_AWAY:
                 self._pause_redis()
         return loaded
@@ -300,14 +309,19 @@ class SubscriptionCache:
         if not value:
             return None
         try:
-            cached = msgspec.json.decode(value, type=_Cached)
+            cached = msgspec.json.decode(self._vault.copy(subscription_id, value), type=_Cached)
+        except CannotOpen:
+            metrics.UNREADABLE_COPIES.inc()
+            return None
         except msgspec.MsgspecError:
             return None  # written by another version of this program
+        if abs(time.time() - cached.sealed_at) > subscription_changes.REDIS_TTL_SECONDS:
+            return None
         return Subscription.from_row({name: getattr(cached, name) for name in _FIELDS}, cached.sealed_secrets)
 
-
-def _copy(current: Subscription | None) -> bytes:
-    """What stands in Redis of a subscription; of a deleted one, that there is none."""
-    if current is None:
-        return subscription_changes.NO_COPY
-    return msgspec.json.encode(_Cached(**{name: getattr(current, name) for name in _FIELDS}))
+    def _copy(self, current: Subscription | None) -> bytes:
+        """What to keep in Redis of a subscription; of a deleted one, that there is none."""
+        if current is None:
+            return subscription_changes.NO_COPY
+        cached = _Cached(sealed_at=time.time(), **{name: getattr(current, name) for name in _FIELDS})
+        return self._vault.seal_copy(current.id, msgspec.json.encode(cached))

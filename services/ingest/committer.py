@@ -1,6 +1,7 @@
 """Group commit of events: what arrives while one commit is in flight goes into the next."""
 
 import time
+import functools
 from collections.abc import Iterator, Sequence
 
 import asyncpg
@@ -9,7 +10,7 @@ import structlog
 from services.common import errors, postgres
 from services.common.batching import Batcher, Bounds
 from services.common.doorbell import MAX_WAITING_IDS, RUNG_SECONDS, Ringer, Rung
-from services.ingest import metrics
+from services.ingest import idempotency, metrics
 from services.ingest.event_store import EventStore
 from services.ingest.events import Accepted, NewEvent, Result
 from services.ingest.settings import IngestSettings
@@ -20,6 +21,8 @@ log = structlog.get_logger(__name__)
 CALLS_PER_COMMIT = 8
 # Of a transaction; an event with more of them gets one of its own.
 MAX_DELIVERIES = 1_000
+# How long an event waits for another request with its key, when its group has waited for it already.
+KEY_WAIT_AGAIN_SECONDS = 0.02
 # What a row takes besides its payload, for the bound in bytes.
 EVENT_OVERHEAD_BYTES = 512
 
@@ -69,10 +72,16 @@ class Committer:
             results |= zip(map(id, group), await self._commit(group), strict=True)
         return [[results[id(event)] for event in call] for call in calls]
 
-    async def _commit(self, group: Sequence[NewEvent]) -> list[Result]:
-        """One transaction; when the data of one event fails it, each event gets one of its own."""
+    async def _commit(
+        self, group: Sequence[NewEvent], *, wait_seconds: float = idempotency.WAIT_SECONDS
+    ) -> list[Result]:
+        """Commit a group in one transaction; when one event fails it, each event gets a transaction of its own."""
         try:
-            return await self._insert(group)
+            return await self._insert(group, wait_seconds)
+        except asyncpg.LockNotAvailableError:  # another request with one of the keys is still running
+            if len(group) == 1:
+                return [idempotency.in_use()]
+            wait_seconds = KEY_WAIT_AGAIN_SECONDS
         except asyncpg.CheckViolationError as error:  # the tables check nothing but that there is a partition
             raise errors.Unavailable("the partitions of the day are not made yet; try again") from error
         except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
@@ -81,15 +90,20 @@ class Committer:
             if len(group) == 1:
                 log.exception("an event cannot be stored", event_id=str(group[0].id))
                 return [errors.WebhookError("the event cannot be stored; the reason was logged")]
-        return [(await self._commit([event]))[0] for event in group]
+        return [(await self._commit([event], wait_seconds=wait_seconds))[0] for event in group]
 
-    async def _insert(self, group: Sequence[NewEvent]) -> list[Result]:
+    async def _insert(self, group: Sequence[NewEvent], wait_seconds: float) -> list[Result]:
         number = sum(len(event.deliveries) for event in group)
         ringing = self._ringer.open and number <= MAX_WAITING_IDS
-        insert = self._store.insert_events if group[0].key is None else self._store.insert_keyed_events
-        started = time.perf_counter()
         hidden_seconds = RUNG_SECONDS if ringing else 0
-        results = await postgres.repeat_rolled_back(lambda: insert(group, hidden_seconds=hidden_seconds))
+        started = time.perf_counter()
+        if group[0].key is None:
+            insert = functools.partial(self._store.insert_events, group, hidden_seconds=hidden_seconds)
+        else:
+            insert = functools.partial(
+                self._store.insert_keyed_events, group, hidden_seconds=hidden_seconds, wait_seconds=wait_seconds
+            )
+        results = await postgres.repeat_rolled_back(insert)
         metrics.COMMIT_SECONDS.observe(time.perf_counter() - started)
         metrics.COMMIT_EVENTS.observe(len(group))
         made = [

@@ -34,10 +34,13 @@ class EventStore:
         async with self._pool.acquire() as connection:
             return await self._insert(connection, events, hidden_seconds)
 
-    async def insert_keyed_events(self, events: Sequence[NewEvent], *, hidden_seconds: float) -> list[Result]:
+    async def insert_keyed_events(
+        self, events: Sequence[NewEvent], *, hidden_seconds: float, wait_seconds: float = idempotency.WAIT_SECONDS
+    ) -> list[Result]:
         """The same for events with idempotency keys, no key twice: one transaction with the keys.
 
-        An event whose key was used before is not stored; it is answered like the one that was.
+        An event whose key was used before is not stored; it gets the answer of the one that was. LockNotAvailableError
+        when another transaction that takes one of the keys does not end within `wait_seconds`.
         """
         async with self._pool.acquire() as connection:
             async with connection.transaction():
@@ -46,7 +49,7 @@ class EventStore:
                     for event in events
                     if event.key is not None
                 ]
-                won = await idempotency.take(connection, keyed, hours=self._key_hours)
+                won = await idempotency.take(connection, keyed, hours=self._key_hours, wait_seconds=wait_seconds)
                 new = [event for event in events if event.id in won]
                 results = dict(
                     zip((event.id for event in new), await self._insert(connection, new, hidden_seconds), strict=True)
@@ -72,6 +75,7 @@ class EventStore:
             event_type=row["event_type"],
             content_type=row["content_type"],
             payload=row["payload"],
+            content_encoding=row["content_encoding"],
             created_at=row["created_at"],
         )
 
@@ -92,6 +96,7 @@ class EventStore:
             [hidden_seconds if delivery[2] else 0.0 for delivery, _ in rows_to_make],
             self._expiry_hours,
             [event.traceparent for event in events],
+            [event.content_encoding for event in events],
         )
         if len(rows) == len(events):
             return [event.accepted for event in events]
@@ -113,14 +118,21 @@ class EventStore:
 
 def _answer(event: NewEvent, row: Any, deliveries: set[UUID]) -> Result:
     same = row is not None and all(
-        row[name] == getattr(event, name) for name in ("tenant_id", "event_type", "content_type", "payload")
+        row[name] == getattr(event, name)
+        for name in ("tenant_id", "event_type", "content_type", "content_encoding", "payload")
     )
     # Filters may have changed since, but an event for one subscription is not the same event for another one.
     elsewhere = event.deliveries and deliveries and deliveries.isdisjoint(made for made, _, _ in event.deliveries)
     if not same or elsewhere:
         return errors.Conflict("event_id: is taken; make a new UUIDv7", reason="EVENT_ID_TAKEN")
     only = next(iter(deliveries)) if len(deliveries) == 1 else None
-    return Accepted(event_id=event.id, delivery_id=only, deliveries=len(deliveries), repeated=True)
+    return Accepted(
+        event_id=event.id,
+        delivery_id=only,
+        deliveries=len(deliveries),
+        empty_answer=event.empty_answer,
+        repeated=True,
+    )
 
 
 def _repeated(answer: bytes) -> Accepted:

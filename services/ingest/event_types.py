@@ -10,6 +10,10 @@ MAX_ENTRIES = 100
 WILDCARD = ".*"
 _TYPE = re.compile(r"[A-Za-z0-9._/:-]{1,128}")
 _EXPECTED = "must be 1 to 128 characters of A-Z a-z 0-9 . _ - / :"
+_ENTRY_EXPECTED = f'{_EXPECTED}, and may end in ".*"'
+# How other services write "every type".
+_EVERYTHING = {"*", ".*", "**", "*.*"}
+_ALL = "is not a type; to get events of all types, leave event_types empty"
 
 
 def is_valid(event_type: str) -> bool:
@@ -28,7 +32,7 @@ def violations(field: str, entries: list[str]) -> list[errors.Violation]:
     if len(entries) > MAX_ENTRIES:
         return [errors.Violation(field=field, description=f"must have at most {MAX_ENTRIES} entries")]
     return [
-        errors.Violation(field=f"{field}.{index}", description=f'{_EXPECTED}, and may end in ".*"')
+        errors.Violation(field=f"{field}.{index}", description=_ALL if entry in _EVERYTHING else _ENTRY_EXPECTED)
         for index, entry in enumerate(entries)
         if len(entry) > MAX_LENGTH or not _TYPE.fullmatch(entry.removesuffix(WILDCARD))
     ]
@@ -45,8 +49,14 @@ class Filter:
         # "order.*" means "order.created" and "order.item.added", and not "order" itself.
         self._prefixes = tuple(entry[:-1] for entry in entries if entry.endswith(WILDCARD))
 
-    def wants(self, event_type: str) -> bool:
-        """Whether an event of this type is delivered. An event without a type passes every filter."""
-        if not event_type or not (self._exact or self._prefixes):
+    def wants(self, event_type: str, *, typed: bool = False) -> bool:
+        """Whether an event of this type is delivered.
+
+        An event without a type passes every filter, unless it is `typed`: its sender gives each event a type, so that
+        this one's could not be read.
+        """
+        if not (self._exact or self._prefixes):
             return True
+        if not event_type:
+            return not typed
         return event_type in self._exact or event_type.startswith(self._prefixes or "\n")

@@ -19,6 +19,8 @@ class Accepted(msgspec.Struct, frozen=True, kw_only=True):
     # When exactly one delivery was made.
     delivery_id: UUID | None
     deliveries: int
+    # Whether the sender wants an answer without a body.
+    empty_answer: bool = False
     # Whether it was committed by an earlier call.
     repeated: bool = False
 
@@ -41,6 +43,10 @@ class NewEvent:
     content_type: str
     payload: bytes
     deliveries: Sequence[NewDelivery]
+    # None: the payload is not encoded.
+    content_encoding: str | None = None
+    # Whether the sender wants an answer without a body.
+    empty_answer: bool = False
     key: Key | None = None
     # Of its span, if it is traced.
     traceparent: str | None = None
@@ -49,7 +55,9 @@ class NewEvent:
     def accepted(self) -> Accepted:
         """The answer once it is committed."""
         only = self.deliveries[0][0] if len(self.deliveries) == 1 else None
-        return Accepted(event_id=self.id, delivery_id=only, deliveries=len(self.deliveries))
+        return Accepted(
+            event_id=self.id, delivery_id=only, deliveries=len(self.deliveries), empty_answer=self.empty_answer
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,6 +76,7 @@ class StoredEvent:
     event_type: str | None
     content_type: str
     payload: bytes
+    content_encoding: str | None
     created_at: datetime
 
 

@@ -1,7 +1,7 @@
 """Idempotency keys: the same key and request get the same answer, and make one object.
 
-The key is written in the transaction that makes the object. Who loses the race for a key reads, in a
-second statement, what the winner committed.
+The key is written in the transaction that makes the object. A request that loses the race for a key waits a moment for
+the winner, and reads in a second statement what that committed.
 """
 
 import hashlib
@@ -14,6 +14,8 @@ from services.common import errors, postgres, sql
 
 SQL = sql.Queries("services.ingest")
 EXPIRED_CHUNK = 10_000
+# How long a request waits for another one with the same key: a commit takes milliseconds, and accepting has a deadline.
+WAIT_SECONDS = 0.25
 _KEY = re.compile(r"[\x20-\x7e]{1,255}")
 
 
@@ -43,12 +45,26 @@ def key_of(tenant_id: str, route: str, key: str, *request: bytes) -> Key:
     return Key(tenant_id=tenant_id, route=route, key=key, request_hash=digest.digest())
 
 
-async def take(connection: postgres.Connection, keyed: Sequence[tuple[UUID, Key, bytes]], *, hours: int) -> set[UUID]:
-    """Takes the keys that are free for these objects, each with the answer to keep; the objects that won theirs.
+def in_use() -> errors.IdempotencyKeyInUse:
+    """Return the error for a key whose first request is still running."""
+    return errors.IdempotencyKeyInUse(
+        "the first request with this idempotency key is still running; send this one again to get its answer"
+    )
 
-    No key may stand in one call twice. Waits for a transaction that is taking the same key.
+
+async def take(
+    connection: postgres.Connection,
+    keyed: Sequence[tuple[UUID, Key, bytes]],
+    *,
+    hours: int,
+    wait_seconds: float = WAIT_SECONDS,
+) -> set[UUID]:
+    """Take the keys that are free for these objects, each with the answer to keep; return the objects that won theirs.
+
+    No key may appear in one call twice. Waits for a transaction that is taking the same key; LockNotAvailableError,
+    which ends this transaction, when that takes longer than `wait_seconds`.
     """
-    rows = await connection.fetch(
+    won = await connection.fetchval(
         SQL["take_keys"],
         [key.tenant_id for _, key, _ in keyed],
         [key.route for _, key, _ in keyed],
@@ -57,8 +73,9 @@ async def take(connection: postgres.Connection, keyed: Sequence[tuple[UUID, Key,
         [key.request_hash for _, key, _ in keyed],
         [answer for _, _, answer in keyed],
         hours,
+        f"{wait_seconds * 1000:.0f}ms",
     )
-    return {row["object_id"] for row in rows}
+    return set(won or ())
 
 
 async def give_back(connection: postgres.Connection, keys: Sequence[Key]) -> None:
@@ -69,17 +86,17 @@ async def give_back(connection: postgres.Connection, keys: Sequence[Key]) -> Non
 async def winners(
     connection: postgres.Pool | postgres.Connection, keys: Sequence[Key]
 ) -> list[bytes | errors.WebhookError]:
-    """What the calls that won these keys were answered; Conflict where they had sent something else."""
+    """Return what the calls that won these keys were answered; InvalidArgument where they had sent something else."""
     rows = await connection.fetch(SQL["select_winners"], *_columns(keys))
     found = {(row["tenant_id"], row["route"], row["key"]): row for row in rows}
     results: list[bytes | errors.WebhookError] = []
     for key in keys:
         row = found.get(key.scope)
         if row is None:
-            results.append(errors.Unavailable("the first call with this idempotency key was undone; try again"))
+            results.append(errors.Unavailable("the first request with this idempotency key was undone; try again"))
         elif row["request_hash"] != key.request_hash:
-            message = "this idempotency key was used with another request; a new request needs a new key"
-            results.append(errors.Conflict(message, reason="IDEMPOTENCY_KEY_REUSED"))
+            message = "this idempotency key was used with another request; send a new request with a new key"
+            results.append(errors.InvalidArgument(message, reason="IDEMPOTENCY_KEY_REUSED"))
         else:
             results.append(row["response"])
     return results

@@ -8,9 +8,10 @@ from uuid import UUID
 import grpc
 
 from protos.webhook.v1 import ingest_pb2, ingest_pb2_grpc
-from services.common import errors, grpc_errors, ids, tenants
+from services.common import errors, grpc_errors, ids, json_text, tenants
 from services.common.activity import Activity
 from services.common.gates import Gates
+from services.common.json_text import NotJson
 from services.common.tracing.tracer import Tracer
 from services.common.vault import Vault
 from services.ingest import event_types, ingest_tokens, item_spans, metrics
@@ -22,12 +23,14 @@ from services.ingest.idempotency import Key, key_of
 from services.ingest.store import no_subscription
 from services.ingest.subscriptions import SYSTEM, Subscription, Target
 from services.ingest.verification.contents import NOTHING
-from services.ingest.verification.presets import Preset
+from services.ingest.verification.presets import TYPED, Preset
 from services.ingest.verification.verifier import Verifier
 
 MAX_BATCH_ITEMS = 1_000
 DEFAULT_CONTENT_TYPE = "application/json"
 _CONTENT_TYPE = re.compile(r"[\x20-\x7e]{1,255}")
+# Tokens, separated by commas (RFC 9110, 8.4).
+_CONTENT_ENCODING = re.compile(r"(?=.{1,64}\Z)[!#$%&'*+.^_`|~0-9A-Za-z-]+(?:[ \t]*,[ \t]*[!#$%&'*+.^_`|~0-9A-Za-z-]+)*")
 
 
 class IngestService(ingest_pb2_grpc.IngestServiceServicer):
@@ -89,6 +92,7 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
             event_type=event.event_type or "",
             content_type=event.content_type,
             payload=event.payload,
+            content_encoding=event.content_encoding or "",
         )
         message.created_at.FromDatetime(event.created_at)
         return ingest_pb2.GetEventResponse(event=message)
@@ -135,7 +139,7 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         tenant_id = tenants.of(item.tenant_id)
         event_id = ids.parse("event_id", item.event_id) if item.event_id else ids.new()
         ids.check_fresh("event_id", event_id)
-        payload = item.payload
+        payload = _payload(item)
         if len(payload) > self._max_payload_bytes:
             raise errors.PayloadTooLarge.field("payload", f"must be at most {self._max_payload_bytes} bytes")
         event_type = item.event_type
@@ -144,6 +148,8 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         content_type = item.content_type or DEFAULT_CONTENT_TYPE
         if content_type != DEFAULT_CONTENT_TYPE and not _CONTENT_TYPE.fullmatch(content_type):
             raise errors.InvalidArgument.field("content_type", "must be 1 to 255 printable ASCII characters")
+        if item.content_encoding and not _CONTENT_ENCODING.fullmatch(item.content_encoding):
+            raise errors.InvalidArgument.field("content_encoding", "must be 1 to 64 characters, such as gzip")
         targets: Sequence[Target]
         content = NOTHING
         target = item.WhichOneof("target")
@@ -155,7 +161,8 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
                 if content.challenge:
                     return Handshake(challenge=content.challenge)
                 event_type = content.event_type or event_type
-            targets = subscription.targets if subscription.filter.wants(event_type) else ()
+            wanted = subscription.filter.wants(event_type, typed=subscription.verification in TYPED)
+            targets = subscription.targets if wanted else ()
             route = f"ingest/{subscription.id}"
         elif target == "fan_out":
             _check_fan_out(item)
@@ -172,7 +179,9 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
             deliveries=[
                 (ids.of_delivery(event_id, to), to, steady and self._gates.is_open(to)) for to, steady in targets
             ],
-            key=_key(tenant_id, route, content.delivery_id, item.idempotency_key, event_type, content_type, payload),
+            content_encoding=item.content_encoding or None,
+            empty_answer=content.empty_answer,
+            key=_key(tenant_id, route, content.delivery_id, item, event_type, content_type, payload),
             traceparent=traceparent,
         )
 
@@ -195,8 +204,25 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         return subscription
 
 
+def _payload(item: ingest_pb2.IngestItem) -> bytes:
+    """Return the bytes to deliver: never any others than those that a signature is verified over, or a part of them."""
+    if not item.enveloped:
+        return item.payload
+    if item.content_encoding:
+        raise errors.InvalidArgument.field("enveloped", "cannot be combined with content_encoding")
+    try:
+        payload = json_text.enveloped_payload(item.payload)
+    except NotJson as error:
+        raise errors.InvalidArgument.field("payload", str(error)) from None
+    if payload is None:
+        raise errors.InvalidArgument.field("payload", 'must be the object {"payload": …} when enveloped is true')
+    return payload
+
+
 def _check_fan_out(item: ingest_pb2.IngestItem) -> None:
-    """InvalidArgument for an event to all with what goes with one subscription, or without its type."""
+    """InvalidArgument for an event to all with what requires one subscription, or without its type."""
+    if item.enveloped:
+        raise errors.InvalidArgument.field("enveloped", "requires subscription_id")
     for signature in ("hub_signature", "verification"):
         if item.HasField(signature):
             raise errors.InvalidArgument.field(signature, "goes with subscription_id: its secret verifies it")
@@ -207,7 +233,13 @@ def _check_fan_out(item: ingest_pb2.IngestItem) -> None:
 
 
 def _key(
-    tenant_id: str, route: str, delivery_id: str, asked: str, event_type: str, content_type: str, payload: bytes
+    tenant_id: str,
+    route: str,
+    delivery_id: str,
+    item: ingest_pb2.IngestItem,
+    event_type: str,
+    content_type: str,
+    payload: bytes,
 ) -> Key | None:
     """What makes a webhook one with an earlier one: its provider's id, or the key that its sender asked for.
 
@@ -216,8 +248,9 @@ def _key(
     """
     if delivery_id:
         return key_of(tenant_id, f"{route}/provider", delivery_id)
-    if asked:
-        return key_of(tenant_id, route, asked, event_type.encode(), content_type.encode(), payload)
+    if item.idempotency_key:
+        described = (event_type.encode(), content_type.encode(), item.content_encoding.encode())
+        return key_of(tenant_id, route, item.idempotency_key, *described, payload)
     return None
 
 
@@ -233,6 +266,8 @@ def _accepted(accepted: Accepted) -> ingest_pb2.Accepted:
         delivery_id=str(accepted.delivery_id) if accepted.delivery_id else "",
         status=ingest_pb2.INGEST_STATUS_PENDING if accepted.deliveries else ingest_pb2.INGEST_STATUS_FILTERED,
         deliveries=accepted.deliveries,
+        replayed=accepted.repeated,
+        empty_answer=accepted.empty_answer,
     )
 
 

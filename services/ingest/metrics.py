@@ -19,6 +19,10 @@ WAITING = Gauge("webhook_ingest_waiting_events", "Events that wait for a commit,
 CACHE = Counter(
     "webhook_subscription_cache_total", "Look-ups of subscriptions on the ingest path.", ["level", "result"]
 )
+UNREADABLE_COPIES = Counter(
+    "webhook_subscription_cache_unreadable_total",
+    "Copies of subscriptions in Redis that were sealed under another key or changed since, and not used.",
+)
 INVALIDATIONS = Counter(
     "webhook_subscription_cache_invalidations_total", "Entries forgotten because of a change.", ["scope"]
 )

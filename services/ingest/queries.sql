@@ -170,14 +170,14 @@ WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NULL
 RETURNING version
 
 -- insert_events --
--- Stores events ($1 to $5, and $11) and, for those that are new, their deliveries ($6 to $10), each left alone by the dispatcher
--- for the seconds of $9; answers the ids of the new events.
--- An event that is there already came with an earlier try of the same call, and so did its deliveries. Rows go in by id, so
--- that a call and its repetition in another batch never wait for each other.
+-- Stores events ($1 to $5, $11 and $12) and, for those that are new, their deliveries ($6 to $10), each left alone by the
+-- dispatcher for the seconds of $9; returns the ids of the new events.
+-- An event that is there already came with an earlier try of the same call, and so did its deliveries. Ids are taken in one
+-- order everywhere, so that batches which repeat each other's events do not deadlock.
 WITH stored AS (
-    INSERT INTO webhook_events (id, tenant_id, event_type, content_type, payload, traceparent)
-    SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bytea[], $11::text[])
-        AS e (id, tenant_id, event_type, content_type, payload, traceparent)
+    INSERT INTO webhook_events (id, tenant_id, event_type, content_type, payload, traceparent, content_encoding)
+    SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bytea[], $11::text[], $12::text[])
+        AS e (id, tenant_id, event_type, content_type, payload, traceparent, content_encoding)
     ORDER BY e.id
     ON CONFLICT (id) DO NOTHING
     RETURNING id, tenant_id, event_type
@@ -195,7 +195,7 @@ SELECT id FROM stored
 
 -- select_events --
 -- Reads events whose ids were used again ($2 and $3: the least and the greatest id, so that it prunes).
-SELECT id, tenant_id, event_type, content_type, payload FROM webhook_events
+SELECT id, tenant_id, event_type, content_type, content_encoding, payload FROM webhook_events
 WHERE id = ANY($1::uuid[]) AND id BETWEEN $2 AND $3
 
 -- select_deliveries --
@@ -212,17 +212,22 @@ SELECT create_current_partitions()
 
 -- take_keys --
 -- Takes idempotency keys that are free or past their time, in one order everywhere so that batches do not deadlock;
--- answers the objects whose key was taken. $7: hours that they hold.
-INSERT INTO idempotency_keys (tenant_id, route, key, object_id, request_hash, response, expires_at)
-SELECT k.tenant_id, k.route, k.key, k.object_id, k.request_hash, k.response, now() + make_interval(hours => $7)
-FROM unnest($1::text[], $2::text[], $3::text[], $4::uuid[], $5::bytea[], $6::bytea[])
-    AS k (tenant_id, route, key, object_id, request_hash, response)
-ORDER BY k.tenant_id, k.route, k.key
-ON CONFLICT (tenant_id, route, key) DO UPDATE
-SET object_id = excluded.object_id, request_hash = excluded.request_hash, response = excluded.response,
-    expires_at = excluded.expires_at
-WHERE idempotency_keys.expires_at <= now()
-RETURNING object_id
+-- returns the objects whose key was taken. $7: hours that they are kept. $8: how long it waits for another transaction that
+-- takes the same key. That is set before the first key is taken, for the rows are sorted, and undone after the last.
+WITH taken AS (
+    INSERT INTO idempotency_keys (tenant_id, route, key, object_id, request_hash, response, expires_at)
+    SELECT k.tenant_id, k.route, k.key, k.object_id, k.request_hash, k.response, now() + make_interval(hours => $7)
+    FROM unnest($1::text[], $2::text[], $3::text[], $4::uuid[], $5::bytea[], $6::bytea[])
+        AS k (tenant_id, route, key, object_id, request_hash, response)
+    CROSS JOIN set_config('lock_timeout', $8, true)
+    ORDER BY k.tenant_id, k.route, k.key
+    ON CONFLICT (tenant_id, route, key) DO UPDATE
+    SET object_id = excluded.object_id, request_hash = excluded.request_hash, response = excluded.response,
+        expires_at = excluded.expires_at
+    WHERE idempotency_keys.expires_at <= now()
+    RETURNING object_id
+)
+SELECT array_agg(object_id) AS won, set_config('lock_timeout', '0', true) FROM taken
 
 -- give_back_keys --
 -- Forgets keys whose object was refused after all.

@@ -44,8 +44,8 @@ class Store:
     ) -> tuple[Subscription | None, bytes]:
         """The same with an idempotency key, in one transaction; `render` makes the answer that is kept.
 
-        Answers None and what was answered first when the key was used before; Conflict when it was for
-        another request.
+        Returns None and what was answered first when the key was used before; InvalidArgument when it was for another
+        request, IdempotencyKeyInUse while that is still running.
         """
         async with self._pool.acquire() as connection:
             transaction = connection.transaction()
@@ -58,6 +58,9 @@ class Store:
                 won = await idempotency.take(connection, [(subscription_id, key, answer)], hours=self._key_hours)
             except errors.Conflict as error:
                 refused = error  # perhaps with what this very key made
+            except asyncpg.LockNotAvailableError:
+                await transaction.rollback()
+                raise idempotency.in_use() from None
             except BaseException:
                 await transaction.rollback()
                 raise

@@ -1,6 +1,7 @@
 """SubscriptionService: creates, reads, changes and deletes subscriptions."""
 
 import asyncio
+import contextlib
 import hashlib
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -16,14 +17,23 @@ from services.common import errors, ids, paging, tenants
 from services.common.egress import Policy
 from services.common.encryption import CannotOpen
 from services.common.retry_policy import RetrySettings
-from services.common.signatures import Scheme
+from services.common.signatures import Key, Scheme
 from services.common.vault import NONE, Secret, Secrets, Vault
-from services.ingest import changes, client_certificates, ingest_tokens, patches, signing_secrets, statuses
+from services.ingest import (
+    changes,
+    client_certificates,
+    idempotency,
+    ingest_tokens,
+    patches,
+    secret_text,
+    signing_secrets,
+    statuses,
+)
 from services.ingest import subscription_messages as messages
 from services.ingest.cache import SubscriptionCache
 from services.ingest.changes import Rotation, Update
 from services.ingest.client_certificates import ClientCertificate
-from services.ingest.idempotency import Key, key_of
+from services.ingest.idempotency import key_of
 from services.ingest.store import Store, UpdateOf, no_subscription
 from services.ingest.subscriptions import Breaker, Draft, Shown, Subscription
 from services.ingest.verification import presets
@@ -266,7 +276,7 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         new, answer = await self._store.create_keyed_subscription(ids.new(), draft, key, self._rendered)
         found = pb.Subscription.FromString(answer)
         if new is None:
-            return pb.CreateSubscriptionResponse(subscription=found)
+            return pb.CreateSubscriptionResponse(subscription=found, replayed=True)
         await self._cache.changed(new.id, tenant_id, new, new.version)
         return pb.CreateSubscriptionResponse(subscription=found, secret_key=made)
 
@@ -310,7 +320,18 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         return shown
 
     def _message(self, shown: Shown) -> pb.Subscription:
-        return messages.message(shown, self._secrets(shown[0]), datetime.now(UTC), self._settings.retry_policy)
+        secrets, moment = self._secrets(shown[0]), datetime.now(UTC)
+        found = messages.message(shown, secrets, moment, self._settings.retry_policy)
+        found.warnings.extend(self._warnings(shown[0], secrets, moment))
+        return found
+
+    def _warnings(self, subscription: Subscription, secrets: Secrets, moment: datetime) -> list[str]:
+        current = [signer for signer in secrets.signers(moment)[:1] if isinstance(signer, Key)]
+        given: Sequence[Key] = ()
+        if subscription.sealed_verification_secrets is not None:
+            with contextlib.suppress(CannotOpen):  # said where something is to be verified
+                given = self._vault.verification_keys(subscription.id, subscription.sealed_verification_secrets)
+        return [*secret_text.warnings("secret_key", current), *secret_text.warnings(presets.FIELD, given)]
 
     def _rendered(self, subscription: Subscription) -> bytes:
         return self._message((subscription, Breaker())).SerializeToString()
@@ -340,7 +361,7 @@ async def _certificate(request: pb.CreateSubscriptionRequest | pb.UpdateSubscrip
     return found, ()
 
 
-async def _key(request: pb.CreateSubscriptionRequest, tenant_id: str) -> Key:
+async def _key(request: pb.CreateSubscriptionRequest, tenant_id: str) -> idempotency.Key:
     asked = pb.CreateSubscriptionRequest()
     asked.CopyFrom(request)
     asked.ClearField("idempotency_key")

@@ -9,13 +9,12 @@ from uuid import UUID
 from services.common import custom_headers, ed25519, errors, signatures, targets
 from services.common.retry_policy import Asked
 from services.common.signatures import Key, Scheme
-from services.ingest import client_certificates, event_types
+from services.ingest import client_certificates, event_types, secret_text
 from services.ingest.client_certificates import ClientCertificate
 from services.ingest.event_types import Filter
 from services.ingest.verification import presets
 from services.ingest.verification.presets import Preset
 
-MAX_SECRET_LENGTH = 256
 MAX_DESCRIPTION_LENGTH = 1024
 # A request every 17 minutes: lower is a typing error, and numbers near 0 are none that buckets can count with.
 MIN_RATE, MAX_RATE = 0.001, 100_000
@@ -218,18 +217,16 @@ def secret_violations(secret_key: str | None, scheme: Scheme) -> list[errors.Vio
     """What is wrong with a secret, or a private key, that somebody gave."""
     if secret_key is None:
         return []
-    if not 1 <= len(secret_key) <= MAX_SECRET_LENGTH:
-        return _violation("secret_key", f"must be 1 to {MAX_SECRET_LENGTH} characters")
-    if "\x00" in secret_key:
-        return _violation("secret_key", "must not contain NUL")
+    if why := secret_text.why_no_text(secret_key):
+        return _violation("secret_key", why)
     if scheme is Scheme.HMAC_SHA256 and (why := _why_no_shared_secret(secret_key)):
         return _violation("secret_key", why)
     try:
         key = signatures.signer(secret_key, scheme)
     except ValueError as error:
         return _violation("secret_key", str(error))
-    empty = isinstance(key, Key) and not key.standard
-    return _violation("secret_key", "must not be empty after whsec_") if empty else []
+    too_short = secret_text.why_too_short(key) if isinstance(key, Key) else None
+    return _violation("secret_key", too_short) if too_short else []
 
 
 def _why_no_shared_secret(secret_key: str) -> str | None:

@@ -107,7 +107,7 @@ async def test_a_bad_subscription_is_a_problem_that_names_the_field(api: Api, na
 # Method, path ({id} is a live subscription), headers, body, status, field.
 BAD_REQUESTS: dict[str, tuple[str, str, dict[str, str], bytes, int, str | None]] = {
     "JSON that is none": ("POST", "/api/v1/webhooks/ingest/{id}", JSON_HEADERS, b'{"payload": }', 400, None),
-    "an empty webhook": ("POST", "/api/v1/webhooks/ingest/{id}", JSON_HEADERS, b"", 400, None),
+    "an empty event": ("POST", "/api/v1/events", JSON_HEADERS, b"", 400, None),
     "payload twice": ("POST", "/api/v1/webhooks/ingest/{id}", JSON_HEADERS, b'{"payload":1,"payload":2}', 400, None),
     "a malformed id": ("POST", "/api/v1/webhooks/ingest/nope", JSON_HEADERS, b"{}", 422, "subscription_id"),
     "NUL in the id": ("POST", "/api/v1/webhooks/ingest/%00", JSON_HEADERS, b"{}", 422, "subscription_id"),
@@ -121,8 +121,12 @@ BAD_REQUESTS: dict[str, tuple[str, str, dict[str, str], bytes, int, str | None]]
         *(422, "X-Event-Type"),
     ),
     "an encoded body": (
-        *("POST", "/api/v1/webhooks/ingest/{id}", JSON_HEADERS | {"Content-Encoding": "gzip"}, b"{}"),
+        *("POST", "/api/v1/events", JSON_HEADERS | {"Content-Encoding": "gzip"}, b"{}"),
         *(415, "Content-Encoding"),
+    ),
+    "an encoding that is none": (
+        *("POST", "/api/v1/webhooks/ingest/{id}", JSON_HEADERS | {"Content-Encoding": "g zip"}, b"{}"),
+        *(422, "Content-Encoding"),
     ),
     "a payload that is too large": (
         *("POST", "/api/v1/webhooks/ingest/{id}", {"Content-Type": "text/plain"}, b"a" * ((1 << 20) + 1)),

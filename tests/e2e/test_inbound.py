@@ -1,6 +1,7 @@
 """Providers' webhooks from end to end, at the ingest URL that providers are given: who is let in, and as what."""
 
 import asyncio
+import gzip
 import json
 import shutil
 import subprocess
@@ -161,6 +162,7 @@ async def test_what_a_provider_sends_again_is_delivered_once(
     again = [await inbound.send(provider.headers(late=late)) for late in (0, 60)]
     assert [answer.status_code for answer in (first, *again)] == [202] * 3
     assert [answer.json() for answer in again] == [first.json()] * 2
+    assert [answer.headers.get("idempotent-replayed") for answer in (first, *again)] == [None, "true", "true"]
     assert first.json()["status"] == "pending"
     assert await inbound.count() == before
 
@@ -275,12 +277,43 @@ async def test_slacks_commands_are_forms_and_delivered_as_they_are(
     )
     form = {"Content-Type": "application/x-www-form-urlencoded"}
     other, body = (urlencode({"command": command, "text": "94070 ☃"}).encode() for command in ("/time", "/weather"))
-    filtered = await inbound.send(by_slack(SECRET, other, now()) | form, other)
-    assert filtered.json()["status"] == "filtered"
-    assert (await inbound.send(by_slack(SECRET, body, now()) | form, body)).status_code == 202
+    for sent in (other, body):  # Slack shows people what the answer holds
+        answer = await inbound.send(by_slack(SECRET, sent, now()) | form, sent)
+        assert (answer.status_code, answer.content) == (200, b"")
     (received,) = await receiver.wait_for(1)
     assert (received.body, received.headers["Content-Type"]) == (body, form["Content-Type"])
     assert received.headers["X-Event-Type"] == "/weather"
+
+
+@pytest.mark.parametrize("body", [gzip.compress(b'{"n": 1}'), b""], ids=["gzip", "empty"])
+async def test_a_body_is_verified_and_delivered_as_it_came_with_its_encoding(
+    api: Api, rows: "asyncpg.Connection[asyncpg.Record]", receiver: Receiver, body: bytes
+) -> None:
+    inbound = await Inbound.of(api, rows, receiver.url(), verify="shopify", verification_secrets=[SECRET])
+    encoding = {"Content-Encoding": "gzip"} if body else {}
+    answer = await inbound.send(by_shopify(SECRET, body, now()) | encoding, body)
+    assert answer.status_code == 202, answer.text
+    (received,) = await receiver.wait_for(1)
+    assert (received.body, received.headers["Content-Type"]) == (body, "application/json")
+    assert received.headers.get("Content-Encoding") == encoding.get("Content-Encoding")
+    event = (await api.http.get(f"/api/v1/events/{answer.json()['event_id']}")).json()
+    assert (event["payload"], event["payload_bytes"]) == (None, len(body))
+    assert event.get("content_encoding") == encoding.get("Content-Encoding")
+
+
+async def test_an_idempotency_key_is_answered_again_marked_and_refused_with_another_body(api: Api, target: str) -> None:
+    made = await api.subscribe(target)
+    for path, body, other in (
+        (f"/api/v1/webhooks/ingest/{made}", {"payload": 1}, {"payload": 2}),
+        ("/api/v1/events", {"event_type": "a", "payload": 1}, {"event_type": "b", "payload": 1}),
+        ("/api/v1/subscriptions", {"target_url": target}, {"target_url": target, "description": "d"}),
+    ):
+        headers = {"Idempotency-Key": f"key of {path}"}
+        first, again, reused = [await api.http.post(path, json=json, headers=headers) for json in (body, body, other)]
+        assert first.status_code == again.status_code
+        assert [answer.headers.get("Idempotent-Replayed") for answer in (first, again)] == [None, "true"]
+        assert first.json() | {"secret_key": None} == again.json() | {"secret_key": None}
+        assert (reused.status_code, reused.json()["reason"]) == (422, "IDEMPOTENCY_KEY_REUSED")
 
 
 async def test_with_a_key_of_the_service_the_signature_is_needed_all_the_same(api: Api, target: str) -> None:

@@ -10,13 +10,28 @@ import pytest
 import pytest_asyncio
 
 from protos.webhook.v1 import ingest_pb2, ingest_pb2_grpc, subscriptions_pb2, subscriptions_pb2_grpc
-from services.common import grpc_errors, lifecycle
+from services.common import errors, grpc_errors, lifecycle
 from services.embedded import ports
 from services.ingest.__main__ import serve
 from services.ingest.settings import IngestSettings
 from tests.support.encryption import ENCRYPTION_KEY
 
 URL = "http://127.0.0.1:9/hook"
+
+
+# As a request does that is not committed yet.
+TAKE_KEY = """
+INSERT INTO idempotency_keys (tenant_id, route, key, object_id, request_hash, response, expires_at)
+VALUES ('default', $1, 'taken', gen_random_uuid(), '', '', now() + interval '1 hour')
+"""
+
+
+def unmarked(answer: ingest_pb2.Accepted) -> ingest_pb2.Accepted:
+    """An answer without the mark that says whether it is a repeated one."""
+    found = ingest_pb2.Accepted()
+    found.CopyFrom(answer)
+    found.ClearField("replayed")
+    return found
 
 
 class Ingest:
@@ -67,18 +82,20 @@ async def test_the_same_key_and_body_make_one_event(ingest: Ingest, rows: "async
     subscription = await ingest.subscribe()
     first = await ingest.send(subscription.id, b"1", "a")
     again = await ingest.send(subscription.id, b"1", "a")
-    assert again == first
+    assert (first.replayed, again.replayed) == (False, True)
+    assert unmarked(again) == first
     assert await rows.fetchval("SELECT count(*) FROM webhook_events") == 1
     assert await rows.fetchval("SELECT count(*) FROM webhook_deliveries") == 1
 
 
-async def test_the_same_key_and_another_body_is_a_conflict(
+async def test_the_same_key_and_another_body_is_refused(
     ingest: Ingest, rows: "asyncpg.Connection[asyncpg.Record]"
 ) -> None:
     subscription = await ingest.subscribe()
     await ingest.send(subscription.id, b"1", "a")
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await ingest.send(subscription.id, b"2", "a")
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert grpc_errors.from_rpc_error(caught.value).reason == "IDEMPOTENCY_KEY_REUSED"
     assert await rows.fetchval("SELECT count(*) FROM webhook_events") == 1
 
@@ -90,6 +107,29 @@ async def test_fifty_at_once_make_one_event(ingest: Ingest, rows: "asyncpg.Conne
     assert await rows.fetchval("SELECT count(*) FROM webhook_deliveries") == 1
 
 
+async def test_a_key_whose_first_request_is_still_running_is_in_use_and_keeps_no_neighbour(
+    ingest: Ingest, rows: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    subscription = await ingest.subscribe()
+    async with rows.transaction():
+        for route in (f"ingest/{subscription.id}", "subscriptions"):
+            await rows.execute(TAKE_KEY, route)
+        items = [
+            ingest_pb2.IngestItem(subscription_id=subscription.id, payload=b"1", idempotency_key=key)
+            for key in ("free", "taken", "free too")
+        ]
+        answer = await ingest.events.BatchIngest(ingest_pb2.BatchIngestRequest(items=items), timeout=5)
+        assert [result.error.reason for result in answer.results] == ["", "IDEMPOTENCY_KEY_IN_USE", ""]
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await ingest.subscribe("taken")
+        in_use = grpc_errors.from_rpc_error(caught.value)
+        assert isinstance(in_use, errors.IdempotencyKeyInUse)
+        assert in_use.retry_after_seconds == 1
+    with pytest.raises(grpc.aio.AioRpcError) as caught:  # it is another request that took the key
+        await ingest.send(subscription.id, b"1", "taken")
+    assert grpc_errors.from_rpc_error(caught.value).reason == "IDEMPOTENCY_KEY_REUSED"
+
+
 async def test_two_servers_share_the_keys(database: str, redis_url: str) -> None:
     async with serving(database, redis_url) as one, serving(database, redis_url) as other:
         subscription = await one.subscribe()
@@ -97,7 +137,8 @@ async def test_two_servers_share_the_keys(database: str, redis_url: str) -> None
         sends = [server.send(subscription.id, key.encode(), key) for key in keys for server in (one, other)]
         answers = await asyncio.gather(*sends)
     pairs = zip(answers[::2], answers[1::2], strict=True)
-    assert all(first == second for first, second in pairs)
+    assert all(unmarked(first) == unmarked(second) for first, second in pairs)
+    assert sum(answer.replayed for answer in answers) == len(keys)
 
 
 async def test_batches_with_the_same_keys_in_opposite_orders_do_not_deadlock(
@@ -123,7 +164,8 @@ async def test_a_key_that_stands_in_a_batch_twice_makes_one_event(ingest: Ingest
     plain = ingest_pb2.IngestItem(subscription_id=subscription.id, payload=b"3")
     answer = await ingest.events.BatchIngest(ingest_pb2.BatchIngestRequest(items=[item, plain, item, other]))
     first, unkeyed, second, refused = answer.results
-    assert first == second
+    assert (first.accepted.replayed, second.accepted.replayed) == (False, True)
+    assert first.accepted == unmarked(second.accepted)
     assert unkeyed.HasField("accepted")
     assert refused.error.reason == "IDEMPOTENCY_KEY_REUSED"
 
@@ -141,7 +183,8 @@ async def test_a_fan_out_is_answered_alike(ingest: Ingest) -> None:
     await ingest.subscribe()
     again = await ingest.events.Ingest(ingest_pb2.IngestRequest(item=item))
     assert first.accepted.deliveries == 3
-    assert again == first
+    assert unmarked(again.accepted) == first.accepted
+    assert again.accepted.replayed
 
 
 async def test_a_key_past_its_time_is_free_again(ingest: Ingest, rows: "asyncpg.Connection[asyncpg.Record]") -> None:
@@ -181,8 +224,10 @@ async def test_a_key_whose_event_was_refused_is_free(
 
 
 async def test_a_subscription_is_made_once_per_key(ingest: Ingest, rows: "asyncpg.Connection[asyncpg.Record]") -> None:
-    made = await asyncio.gather(*(ingest.subscribe("a") for _ in range(10)))
-    assert all(subscription == made[0] for subscription in made)
+    request = subscriptions_pb2.CreateSubscriptionRequest(target_url=URL, idempotency_key="a")
+    made = await asyncio.gather(*(ingest.subscriptions.CreateSubscription(request) for _ in range(10)))
+    assert all(answer.subscription == made[0].subscription for answer in made)
+    assert sorted(answer.replayed for answer in made) == [False, *[True] * 9]
     assert await rows.fetchval("SELECT count(*) FROM subscriptions") == 1
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await ingest.subscribe("a", url=URL + "/other")

@@ -144,7 +144,7 @@ async def receiving() -> AsyncIterator[Receiver]:
     application = web.Application(client_max_size=MAX_BODY_BYTES)
     application.router.add_route("*", "/{path:.*}", receiver.handle)
     # A request whose sender gave up is not in flight any more.
-    runner = web.AppRunner(application, handler_cancellation=True, shutdown_timeout=1.0)
+    runner = web.AppRunner(application, handler_cancellation=True, shutdown_timeout=1.0, auto_decompress=False)
     await runner.setup()
     try:
         site = web.TCPSite(runner, "127.0.0.1", 0, backlog=1024)

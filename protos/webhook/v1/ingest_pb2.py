@@ -25,45 +25,45 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17webhook/v1/ingest.proto\x12\nwebhook.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe0\x02\n\nIngestItem\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x11\n\ttenant_id\x18\x02 \x01(\t\x12\x19\n\x0fsubscription_id\x18\x03 \x01(\tH\x00\x12%\n\x07\x66\x61n_out\x18\x04 \x01(\x0b\x32\x12.webhook.v1.FanOutH\x00\x12\x12\n\nevent_type\x18\x05 \x01(\t\x12\x14\n\x0c\x63ontent_type\x18\x06 \x01(\t\x12\x0f\n\x07payload\x18\x07 \x01(\x0c\x12/\n\rhub_signature\x18\x08 \x01(\x0b\x32\x18.webhook.v1.HubSignature\x12\x17\n\x0fidempotency_key\x18\t \x01(\t\x12\x14\n\x0cingest_token\x18\n \x01(\t\x12\x13\n\x0btraceparent\x18\x0b \x01(\t\x12\x31\n\x0cverification\x18\x0c \x01(\x0b\x32\x1b.webhook.v1.ProviderHeadersB\x08\n\x06target\"h\n\x0fProviderHeaders\x12+\n\x07headers\x18\x01 \x03(\x0b\x32\x1a.webhook.v1.ProviderHeader\x12\x18\n\x0bsigned_body\x18\x02 \x01(\x0cH\x00\x88\x01\x01\x42\x0e\n\x0c_signed_body\"-\n\x0eProviderHeader\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\"\x08\n\x06\x46\x61nOut\"K\n\x0cHubSignature\x12\x11\n\tsignature\x18\x01 \x01(\t\x12\x18\n\x0bsigned_body\x18\x02 \x01(\x0cH\x00\x88\x01\x01\x42\x0e\n\x0c_signed_body\"\x82\x01\n\x08\x41\x63\x63\x65pted\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65livery_id\x18\x02 \x01(\t\x12(\n\x06status\x18\x03 \x01(\x0e\x32\x18.webhook.v1.IngestStatus\x12\x12\n\ndeliveries\x18\x04 \x01(\x05\x12\x11\n\tchallenge\x18\x05 \x01(\t\"I\n\tItemError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\r\n\x05\x66ield\x18\x04 \x01(\t\"k\n\x0cIngestResult\x12(\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x0b\x32\x14.webhook.v1.AcceptedH\x00\x12&\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x15.webhook.v1.ItemErrorH\x00\x42\t\n\x07outcome\"5\n\rIngestRequest\x12$\n\x04item\x18\x01 \x01(\x0b\x32\x16.webhook.v1.IngestItem\"8\n\x0eIngestResponse\x12&\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x0b\x32\x14.webhook.v1.Accepted\";\n\x12\x42\x61tchIngestRequest\x12%\n\x05items\x18\x01 \x03(\x0b\x32\x16.webhook.v1.IngestItem\"@\n\x13\x42\x61tchIngestResponse\x12)\n\x07results\x18\x01 \x03(\x0b\x32\x18.webhook.v1.IngestResult\"\x91\x01\n\x05\x45vent\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\ttenant_id\x18\x02 \x01(\t\x12\x12\n\nevent_type\x18\x03 \x01(\t\x12\x14\n\x0c\x63ontent_type\x18\x04 \x01(\t\x12\x0f\n\x07payload\x18\x05 \x01(\x0c\x12.\n\ncreated_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"6\n\x0fGetEventRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x10\n\x08\x65vent_id\x18\x02 \x01(\t\"4\n\x10GetEventResponse\x12 \n\x05\x65vent\x18\x01 \x01(\x0b\x32\x11.webhook.v1.Event*\x81\x01\n\x0cIngestStatus\x12\x1d\n\x19INGEST_STATUS_UNSPECIFIED\x10\x00\x12\x19\n\x15INGEST_STATUS_PENDING\x10\x01\x12\x1a\n\x16INGEST_STATUS_FILTERED\x10\x02\x12\x1b\n\x17INGEST_STATUS_HANDSHAKE\x10\x03\x32\xe7\x01\n\rIngestService\x12?\n\x06Ingest\x12\x19.webhook.v1.IngestRequest\x1a\x1a.webhook.v1.IngestResponse\x12N\n\x0b\x42\x61tchIngest\x12\x1e.webhook.v1.BatchIngestRequest\x1a\x1f.webhook.v1.BatchIngestResponse\x12\x45\n\x08GetEvent\x12\x1b.webhook.v1.GetEventRequest\x1a\x1c.webhook.v1.GetEventResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17webhook/v1/ingest.proto\x12\nwebhook.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8d\x03\n\nIngestItem\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x11\n\ttenant_id\x18\x02 \x01(\t\x12\x19\n\x0fsubscription_id\x18\x03 \x01(\tH\x00\x12%\n\x07\x66\x61n_out\x18\x04 \x01(\x0b\x32\x12.webhook.v1.FanOutH\x00\x12\x12\n\nevent_type\x18\x05 \x01(\t\x12\x14\n\x0c\x63ontent_type\x18\x06 \x01(\t\x12\x0f\n\x07payload\x18\x07 \x01(\x0c\x12/\n\rhub_signature\x18\x08 \x01(\x0b\x32\x18.webhook.v1.HubSignature\x12\x17\n\x0fidempotency_key\x18\t \x01(\t\x12\x14\n\x0cingest_token\x18\n \x01(\t\x12\x13\n\x0btraceparent\x18\x0b \x01(\t\x12\x31\n\x0cverification\x18\x0c \x01(\x0b\x32\x1b.webhook.v1.ProviderHeaders\x12\x11\n\tenveloped\x18\r \x01(\x08\x12\x18\n\x10\x63ontent_encoding\x18\x0e \x01(\tB\x08\n\x06target\">\n\x0fProviderHeaders\x12+\n\x07headers\x18\x01 \x03(\x0b\x32\x1a.webhook.v1.ProviderHeader\"-\n\x0eProviderHeader\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\"\x08\n\x06\x46\x61nOut\"!\n\x0cHubSignature\x12\x11\n\tsignature\x18\x01 \x01(\t\"\xaa\x01\n\x08\x41\x63\x63\x65pted\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65livery_id\x18\x02 \x01(\t\x12(\n\x06status\x18\x03 \x01(\x0e\x32\x18.webhook.v1.IngestStatus\x12\x12\n\ndeliveries\x18\x04 \x01(\x05\x12\x11\n\tchallenge\x18\x05 \x01(\t\x12\x10\n\x08replayed\x18\x06 \x01(\x08\x12\x14\n\x0c\x65mpty_answer\x18\x07 \x01(\x08\"I\n\tItemError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\r\n\x05\x66ield\x18\x04 \x01(\t\"k\n\x0cIngestResult\x12(\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x0b\x32\x14.webhook.v1.AcceptedH\x00\x12&\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x15.webhook.v1.ItemErrorH\x00\x42\t\n\x07outcome\"5\n\rIngestRequest\x12$\n\x04item\x18\x01 \x01(\x0b\x32\x16.webhook.v1.IngestItem\"8\n\x0eIngestResponse\x12&\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x0b\x32\x14.webhook.v1.Accepted\";\n\x12\x42\x61tchIngestRequest\x12%\n\x05items\x18\x01 \x03(\x0b\x32\x16.webhook.v1.IngestItem\"@\n\x13\x42\x61tchIngestResponse\x12)\n\x07results\x18\x01 \x03(\x0b\x32\x18.webhook.v1.IngestResult\"\xab\x01\n\x05\x45vent\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\ttenant_id\x18\x02 \x01(\t\x12\x12\n\nevent_type\x18\x03 \x01(\t\x12\x14\n\x0c\x63ontent_type\x18\x04 \x01(\t\x12\x0f\n\x07payload\x18\x05 \x01(\x0c\x12.\n\ncreated_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x18\n\x10\x63ontent_encoding\x18\x07 \x01(\t\"6\n\x0fGetEventRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x10\n\x08\x65vent_id\x18\x02 \x01(\t\"4\n\x10GetEventResponse\x12 \n\x05\x65vent\x18\x01 \x01(\x0b\x32\x11.webhook.v1.Event*\x81\x01\n\x0cIngestStatus\x12\x1d\n\x19INGEST_STATUS_UNSPECIFIED\x10\x00\x12\x19\n\x15INGEST_STATUS_PENDING\x10\x01\x12\x1a\n\x16INGEST_STATUS_FILTERED\x10\x02\x12\x1b\n\x17INGEST_STATUS_HANDSHAKE\x10\x03\x32\xe7\x01\n\rIngestService\x12?\n\x06Ingest\x12\x19.webhook.v1.IngestRequest\x1a\x1a.webhook.v1.IngestResponse\x12N\n\x0b\x42\x61tchIngest\x12\x1e.webhook.v1.BatchIngestRequest\x1a\x1f.webhook.v1.BatchIngestResponse\x12\x45\n\x08GetEvent\x12\x1b.webhook.v1.GetEventRequest\x1a\x1c.webhook.v1.GetEventResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'protos.webhook.v1.ingest_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_INGESTSTATUS']._serialized_start=1483
-  _globals['_INGESTSTATUS']._serialized_end=1612
+  _globals['_INGESTSTATUS']._serialized_start=1510
+  _globals['_INGESTSTATUS']._serialized_end=1639
   _globals['_INGESTITEM']._serialized_start=73
-  _globals['_INGESTITEM']._serialized_end=425
-  _globals['_PROVIDERHEADERS']._serialized_start=427
-  _globals['_PROVIDERHEADERS']._serialized_end=531
-  _globals['_PROVIDERHEADER']._serialized_start=533
-  _globals['_PROVIDERHEADER']._serialized_end=578
-  _globals['_FANOUT']._serialized_start=580
-  _globals['_FANOUT']._serialized_end=588
-  _globals['_HUBSIGNATURE']._serialized_start=590
-  _globals['_HUBSIGNATURE']._serialized_end=665
-  _globals['_ACCEPTED']._serialized_start=668
-  _globals['_ACCEPTED']._serialized_end=798
-  _globals['_ITEMERROR']._serialized_start=800
-  _globals['_ITEMERROR']._serialized_end=873
-  _globals['_INGESTRESULT']._serialized_start=875
-  _globals['_INGESTRESULT']._serialized_end=982
-  _globals['_INGESTREQUEST']._serialized_start=984
-  _globals['_INGESTREQUEST']._serialized_end=1037
-  _globals['_INGESTRESPONSE']._serialized_start=1039
-  _globals['_INGESTRESPONSE']._serialized_end=1095
-  _globals['_BATCHINGESTREQUEST']._serialized_start=1097
-  _globals['_BATCHINGESTREQUEST']._serialized_end=1156
-  _globals['_BATCHINGESTRESPONSE']._serialized_start=1158
-  _globals['_BATCHINGESTRESPONSE']._serialized_end=1222
-  _globals['_EVENT']._serialized_start=1225
-  _globals['_EVENT']._serialized_end=1370
-  _globals['_GETEVENTREQUEST']._serialized_start=1372
-  _globals['_GETEVENTREQUEST']._serialized_end=1426
-  _globals['_GETEVENTRESPONSE']._serialized_start=1428
-  _globals['_GETEVENTRESPONSE']._serialized_end=1480
-  _globals['_INGESTSERVICE']._serialized_start=1615
-  _globals['_INGESTSERVICE']._serialized_end=1846
+  _globals['_INGESTITEM']._serialized_end=470
+  _globals['_PROVIDERHEADERS']._serialized_start=472
+  _globals['_PROVIDERHEADERS']._serialized_end=534
+  _globals['_PROVIDERHEADER']._serialized_start=536
+  _globals['_PROVIDERHEADER']._serialized_end=581
+  _globals['_FANOUT']._serialized_start=583
+  _globals['_FANOUT']._serialized_end=591
+  _globals['_HUBSIGNATURE']._serialized_start=593
+  _globals['_HUBSIGNATURE']._serialized_end=626
+  _globals['_ACCEPTED']._serialized_start=629
+  _globals['_ACCEPTED']._serialized_end=799
+  _globals['_ITEMERROR']._serialized_start=801
+  _globals['_ITEMERROR']._serialized_end=874
+  _globals['_INGESTRESULT']._serialized_start=876
+  _globals['_INGESTRESULT']._serialized_end=983
+  _globals['_INGESTREQUEST']._serialized_start=985
+  _globals['_INGESTREQUEST']._serialized_end=1038
+  _globals['_INGESTRESPONSE']._serialized_start=1040
+  _globals['_INGESTRESPONSE']._serialized_end=1096
+  _globals['_BATCHINGESTREQUEST']._serialized_start=1098
+  _globals['_BATCHINGESTREQUEST']._serialized_end=1157
+  _globals['_BATCHINGESTRESPONSE']._serialized_start=1159
+  _globals['_BATCHINGESTRESPONSE']._serialized_end=1223
+  _globals['_EVENT']._serialized_start=1226
+  _globals['_EVENT']._serialized_end=1397
+  _globals['_GETEVENTREQUEST']._serialized_start=1399
+  _globals['_GETEVENTREQUEST']._serialized_end=1453
+  _globals['_GETEVENTRESPONSE']._serialized_start=1455
+  _globals['_GETEVENTRESPONSE']._serialized_end=1507
+  _globals['_INGESTSERVICE']._serialized_start=1642
+  _globals['_INGESTSERVICE']._serialized_end=1873
 # @@protoc_insertion_point(module_scope)

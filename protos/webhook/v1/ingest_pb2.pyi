@@ -31,7 +31,9 @@ class _IngestStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_IngestSt
     INGEST_STATUS_PENDING: _IngestStatus.ValueType  # 1
     """Deliveries were made and are waiting for a worker."""
     INGEST_STATUS_FILTERED: _IngestStatus.ValueType  # 2
-    """The event is stored; no subscription that takes events asked for its type, so nothing is sent."""
+    """The event is stored; no subscription that takes events asked for its type, or its provider's type could not be read
+    and the subscription asked for some, so nothing is sent.
+    """
     INGEST_STATUS_HANDSHAKE: _IngestStatus.ValueType  # 3
     """Nothing is stored: the sender asked whether somebody is there, and is to be sent the challenge."""
 
@@ -43,7 +45,9 @@ INGEST_STATUS_UNSPECIFIED: IngestStatus.ValueType  # 0
 INGEST_STATUS_PENDING: IngestStatus.ValueType  # 1
 """Deliveries were made and are waiting for a worker."""
 INGEST_STATUS_FILTERED: IngestStatus.ValueType  # 2
-"""The event is stored; no subscription that takes events asked for its type, so nothing is sent."""
+"""The event is stored; no subscription that takes events asked for its type, or its provider's type could not be read
+and the subscription asked for some, so nothing is sent.
+"""
 INGEST_STATUS_HANDSHAKE: IngestStatus.ValueType  # 3
 """Nothing is stored: the sender asked whether somebody is there, and is to be sent the challenge."""
 Global___IngestStatus: _TypeAlias = IngestStatus  # noqa: Y015
@@ -66,6 +70,8 @@ class IngestItem(_message.Message):
     INGEST_TOKEN_FIELD_NUMBER: _builtins.int
     TRACEPARENT_FIELD_NUMBER: _builtins.int
     VERIFICATION_FIELD_NUMBER: _builtins.int
+    ENVELOPED_FIELD_NUMBER: _builtins.int
+    CONTENT_ENCODING_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
     """UUIDv7 made by the caller, within 5 minutes of the service's clock; empty: the service makes it,
     and then a repeated call is another event.
@@ -79,11 +85,14 @@ class IngestItem(_message.Message):
     content_type: _builtins.str
     """Content-Type that the payload is delivered with; empty means application/json."""
     payload: _builtins.bytes
-    """The bytes to deliver, exactly as they will be sent. At most MAX_PAYLOAD_BYTES."""
+    """The bytes to deliver, exactly as they will be sent; with enveloped the body that they are a part of. At most
+    MAX_PAYLOAD_BYTES are delivered. Signatures are verified over these bytes as they are here.
+    """
     idempotency_key: _builtins.str
-    """1 to 255 printable ASCII characters, or empty. A second call with the same key to the same target is answered like
-    the first if it carries the same event, and refused with reason IDEMPOTENCY_KEY_REUSED if not. Keys are remembered
-    for IDEMPOTENCY_KEY_HOURS.
+    """1 to 255 printable ASCII characters, or empty. A second call with the same key to the same target gets the answer of
+    the first, marked replayed, if it carries the same event. If not it is INVALID_ARGUMENT with reason
+    IDEMPOTENCY_KEY_REUSED, and while the first is still running FAILED_PRECONDITION with reason
+    IDEMPOTENCY_KEY_IN_USE. Keys are remembered for IDEMPOTENCY_KEY_HOURS.
     """
     ingest_token: _builtins.str
     """The token of the subscription's own ingest URL, in place of any other right to send to it; empty: none. Only with
@@ -93,6 +102,14 @@ class IngestItem(_message.Message):
     """The W3C trace context that the event belongs to, as the header of that name; empty: that of the call, if it has one.
     A malformed one is ignored.
     """
+    enveloped: _builtins.bool
+    """True: payload is the JSON object {"payload": …}, and the exact bytes of that value are delivered. What was signed is
+    the whole object. Only with subscription_id.
+    """
+    content_encoding: _builtins.str
+    """Content-Encoding of the payload, such as "gzip", which is delivered with it; the bytes stay as they are. Empty: none.
+    At most 64 characters; not with enveloped.
+    """
     @_builtins.property
     def fan_out(self) -> Global___FanOut:
         """To every subscription of the tenant that asked for event_type, which is then required."""
@@ -101,7 +118,7 @@ class IngestItem(_message.Message):
     def hub_signature(self) -> Global___HubSignature:
         """The sender's signature to verify before accepting; unset means unsigned. Only with subscription_id, whose verification
         says whether there must be one: UNAUTHENTICATED with reason SIGNATURE_MISSING, SIGNATURE_MISMATCH or SIGNATURE_EXPIRED.
-        This holds for every caller; a key does not stand for a signature.
+        This holds for every caller; an API key does not replace a signature.
         """
 
     @_builtins.property
@@ -125,10 +142,12 @@ class IngestItem(_message.Message):
         ingest_token: _builtins.str = ...,
         traceparent: _builtins.str = ...,
         verification: Global___ProviderHeaders | None = ...,
+        enveloped: _builtins.bool = ...,
+        content_encoding: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["fan_out", b"fan_out", "hub_signature", b"hub_signature", "subscription_id", b"subscription_id", "target", b"target", "verification", b"verification"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_type", b"content_type", "event_id", b"event_id", "event_type", b"event_type", "fan_out", b"fan_out", "hub_signature", b"hub_signature", "idempotency_key", b"idempotency_key", "ingest_token", b"ingest_token", "payload", b"payload", "subscription_id", b"subscription_id", "target", b"target", "tenant_id", b"tenant_id", "traceparent", b"traceparent", "verification", b"verification"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_encoding", b"content_encoding", "content_type", b"content_type", "enveloped", b"enveloped", "event_id", b"event_id", "event_type", b"event_type", "fan_out", b"fan_out", "hub_signature", b"hub_signature", "idempotency_key", b"idempotency_key", "ingest_token", b"ingest_token", "payload", b"payload", "subscription_id", b"subscription_id", "target", b"target", "tenant_id", b"tenant_id", "traceparent", b"traceparent", "verification", b"verification"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_target: _TypeAlias = _typing.Literal["subscription_id", "fan_out"]  # noqa: Y015
     _WhichOneofArgType_target: _TypeAlias = _typing.Literal["target", b"target"]  # noqa: Y015
@@ -138,19 +157,16 @@ Global___IngestItem: _TypeAlias = IngestItem  # noqa: Y015
 
 @_typing.final
 class ProviderHeaders(_message.Message):
-    """Headers of the providers that can be verified, as they came. X-Hub-Signature-256 is no part of it: it stands in
-    hub_signature. What the subscription's verification does not look at is passed over.
+    """Headers of the providers that can be verified, as they came, except X-Hub-Signature-256, which is in hub_signature. What
+    the subscription's verification does not look at is ignored.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     HEADERS_FIELD_NUMBER: _builtins.int
-    SIGNED_BODY_FIELD_NUMBER: _builtins.int
-    signed_body: _builtins.bytes
-    """The body that was signed; unset when it is the payload itself, or stands in hub_signature."""
     @_builtins.property
     def headers(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProviderHeader]:
-        """In the order in which they came. One that is looked at and stands here twice is refused, and so is one of more than
+        """In the order in which they came. One that is looked at and appears twice is refused, and so is one of more than
         1,024 characters.
         """
 
@@ -158,15 +174,12 @@ class ProviderHeaders(_message.Message):
         self,
         *,
         headers: _abc.Iterable[Global___ProviderHeader] | None = ...,
-        signed_body: _builtins.bytes | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_signed_body", b"_signed_body", "signed_body", b"signed_body"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_signed_body", b"_signed_body", "headers", b"headers", "signed_body", b"signed_body"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["headers", b"headers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__signed_body: _TypeAlias = _typing.Literal["signed_body"]  # noqa: Y015
-    _WhichOneofArgType__signed_body: _TypeAlias = _typing.Literal["_signed_body", b"_signed_body"]  # noqa: Y015
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__signed_body) -> _WhichOneofReturnType__signed_body | None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ProviderHeaders: _TypeAlias = ProviderHeaders  # noqa: Y015
 
@@ -220,24 +233,18 @@ class HubSignature(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SIGNATURE_FIELD_NUMBER: _builtins.int
-    SIGNED_BODY_FIELD_NUMBER: _builtins.int
     signature: _builtins.str
-    """"sha256=" and the hex HMAC-SHA256 of the signed body under the secret's UTF-8 bytes."""
-    signed_body: _builtins.bytes
-    """The body that was signed; unset when it is the payload itself."""
+    """"sha256=" and the hex HMAC-SHA256 of the item's payload under the secret's UTF-8 bytes."""
     def __init__(
         self,
         *,
         signature: _builtins.str = ...,
-        signed_body: _builtins.bytes | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_signed_body", b"_signed_body", "signed_body", b"signed_body"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_signed_body", b"_signed_body", "signature", b"signature", "signed_body", b"signed_body"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["signature", b"signature"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__signed_body: _TypeAlias = _typing.Literal["signed_body"]  # noqa: Y015
-    _WhichOneofArgType__signed_body: _TypeAlias = _typing.Literal["_signed_body", b"_signed_body"]  # noqa: Y015
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__signed_body) -> _WhichOneofReturnType__signed_body | None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___HubSignature: _TypeAlias = HubSignature  # noqa: Y015
 
@@ -252,6 +259,8 @@ class Accepted(_message.Message):
     STATUS_FIELD_NUMBER: _builtins.int
     DELIVERIES_FIELD_NUMBER: _builtins.int
     CHALLENGE_FIELD_NUMBER: _builtins.int
+    REPLAYED_FIELD_NUMBER: _builtins.int
+    EMPTY_ANSWER_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
     """UUIDv7 of the event."""
     delivery_id: _builtins.str
@@ -262,6 +271,14 @@ class Accepted(_message.Message):
     """Number of deliveries made."""
     challenge: _builtins.str
     """With INGEST_STATUS_HANDSHAKE: what to answer the sender. The other fields are then empty."""
+    replayed: _builtins.bool
+    """Whether this is the answer to an earlier call: one with the same idempotency_key, the same id of the provider's, or
+    the same event_id.
+    """
+    empty_answer: _builtins.bool
+    """Whether the sender wants an answer without a body, and shows people what else it gets: Slack's slash commands and
+    interactions.
+    """
     def __init__(
         self,
         *,
@@ -270,10 +287,12 @@ class Accepted(_message.Message):
         status: Global___IngestStatus.ValueType = ...,
         deliveries: _builtins.int = ...,
         challenge: _builtins.str = ...,
+        replayed: _builtins.bool = ...,
+        empty_answer: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["challenge", b"challenge", "deliveries", b"deliveries", "delivery_id", b"delivery_id", "event_id", b"event_id", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["challenge", b"challenge", "deliveries", b"deliveries", "delivery_id", b"delivery_id", "empty_answer", b"empty_answer", "event_id", b"event_id", "replayed", b"replayed", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -453,6 +472,7 @@ class Event(_message.Message):
     CONTENT_TYPE_FIELD_NUMBER: _builtins.int
     PAYLOAD_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
+    CONTENT_ENCODING_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """UUIDv7."""
     tenant_id: _builtins.str
@@ -463,6 +483,8 @@ class Event(_message.Message):
     """Content-Type that the payload is delivered with."""
     payload: _builtins.bytes
     """The bytes that are delivered."""
+    content_encoding: _builtins.str
+    """Content-Encoding that the payload is delivered with; empty: none."""
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:
         """When it was accepted, by the database's clock."""
@@ -476,10 +498,11 @@ class Event(_message.Message):
         content_type: _builtins.str = ...,
         payload: _builtins.bytes = ...,
         created_at: _timestamp_pb2.Timestamp | None = ...,
+        content_encoding: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_type", b"content_type", "created_at", b"created_at", "event_type", b"event_type", "id", b"id", "payload", b"payload", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_encoding", b"content_encoding", "content_type", b"content_type", "created_at", b"created_at", "event_type", b"event_type", "id", b"id", "payload", b"payload", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -190,9 +190,10 @@ class VerificationSecrets(_message.Message):
     VALUES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Any of them may have signed: one, or two while the provider changes from one to the other. Each has 1 to 256
-        characters. For VERIFICATION_STANDARD_WEBHOOKS what follows "whsec_" is the base64 of the key; everywhere else the key
-        is the whole secret's UTF-8 bytes.
+        """Any of them may have signed: one, or two while the provider changes from one to the other. Each has at most 256
+        characters, no white space around it, and at least 8 bytes; with fewer than 24 the answer has a warning. For
+        VERIFICATION_STANDARD_WEBHOOKS what follows "whsec_" (or "v1,whsec_") is the base64 of the key; everywhere else the
+        key is the whole secret's UTF-8 bytes.
         """
 
     def __init__(
@@ -504,6 +505,7 @@ class Subscription(_message.Message):
     VERIFICATION_FIELD_NUMBER: _builtins.int
     HAS_VERIFICATION_SECRET_FIELD_NUMBER: _builtins.int
     KIND_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """UUIDv7."""
@@ -589,6 +591,10 @@ class Subscription(_message.Message):
     def header_names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Names of the headers that each request carries besides the service's own, in alphabetical order."""
 
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What is weak about it, a sentence each, such as a secret of fewer than 24 bytes. For people."""
+
     def __init__(
         self,
         *,
@@ -619,11 +625,12 @@ class Subscription(_message.Message):
         verification: Global___Verification.ValueType = ...,
         has_verification_secret: _builtins.bool = ...,
         kind: Global___SubscriptionKind.ValueType = ...,
+        warnings: _abc.Iterable[_builtins.str] | None = ...,
         etag: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_timeout_seconds", b"_timeout_seconds", "breaker", b"breaker", "client_certificate", b"client_certificate", "created_at", b"created_at", "effective_retry_policy", b"effective_retry_policy", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "retry_policy", b"retry_policy", "status_since", b"status_since", "timeout_seconds", b"timeout_seconds", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_timeout_seconds", b"_timeout_seconds", "breaker", b"breaker", "client_certificate", b"client_certificate", "created_at", b"created_at", "description", b"description", "effective_retry_policy", b"effective_retry_policy", "etag", b"etag", "event_types", b"event_types", "has_ingest_token", b"has_ingest_token", "has_secret", b"has_secret", "has_verification_secret", b"has_verification_secret", "header_names", b"header_names", "id", b"id", "keep_when_disabled", b"keep_when_disabled", "kind", b"kind", "previous_secrets_expire_at", b"previous_secrets_expire_at", "public_keys", b"public_keys", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "retry_policy", b"retry_policy", "signature_scheme", b"signature_scheme", "status", b"status", "status_reason", b"status_reason", "status_since", b"status_since", "target_url", b"target_url", "tenant_id", b"tenant_id", "timeout_seconds", b"timeout_seconds", "updated_at", b"updated_at", "verification", b"verification"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_timeout_seconds", b"_timeout_seconds", "breaker", b"breaker", "client_certificate", b"client_certificate", "created_at", b"created_at", "description", b"description", "effective_retry_policy", b"effective_retry_policy", "etag", b"etag", "event_types", b"event_types", "has_ingest_token", b"has_ingest_token", "has_secret", b"has_secret", "has_verification_secret", b"has_verification_secret", "header_names", b"header_names", "id", b"id", "keep_when_disabled", b"keep_when_disabled", "kind", b"kind", "previous_secrets_expire_at", b"previous_secrets_expire_at", "public_keys", b"public_keys", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "retry_policy", b"retry_policy", "signature_scheme", b"signature_scheme", "status", b"status", "status_reason", b"status_reason", "status_since", b"status_since", "target_url", b"target_url", "tenant_id", b"tenant_id", "timeout_seconds", b"timeout_seconds", "updated_at", b"updated_at", "verification", b"verification", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__rate_limit_burst: _TypeAlias = _typing.Literal["rate_limit_burst"]  # noqa: Y015
     _WhichOneofArgType__rate_limit_burst: _TypeAlias = _typing.Literal["_rate_limit_burst", b"_rate_limit_burst"]  # noqa: Y015
@@ -670,16 +677,18 @@ class CreateSubscriptionRequest(_message.Message):
     not public: a private address in any spelling, a local name, a port that is denied.
     """
     secret_key: _builtins.str
-    """Signing secret, 1 to 256 characters. With prefix "whsec_" the rest is the base64 of the key
-    that makes webhook-signature; any other secret is used as its UTF-8 bytes. For SIGNATURE_SCHEME_ED25519 the private
-    key: "whsk_" and the base64 of 32 bytes, or of 64 with the public key behind. Unset: one is made, unless
+    """Signing secret, at most 256 characters, without white space around it. With prefix "whsec_" (or "v1,whsec_") the rest
+    is the base64 of the key that makes webhook-signature; any other secret is used as its UTF-8 bytes. The key must have
+    at least 8 bytes; with fewer than 24 the answer has a warning. For SIGNATURE_SCHEME_ED25519 the private key: "whsk_"
+    and the base64 of 32 bytes, or of 64 with the public key behind. Unset: one is made, unless
     signature_scheme is SIGNATURE_SCHEME_NONE.
     """
     description: _builtins.str
     """At most 1,024 characters."""
     idempotency_key: _builtins.str
-    """1 to 255 printable ASCII characters, or empty. A second call with the same key is answered like the first if it asks
-    for the same subscription, and refused with reason IDEMPOTENCY_KEY_REUSED if not.
+    """1 to 255 printable ASCII characters, or empty. A second call with the same key gets the answer of the first, marked
+    replayed, if it asks for the same subscription. If not it is INVALID_ARGUMENT with reason IDEMPOTENCY_KEY_REUSED, and
+    while the first is still running FAILED_PRECONDITION with reason IDEMPOTENCY_KEY_IN_USE.
     """
     keep_when_disabled: _builtins.bool
     """Whether events are stored for it while it is disabled; unset means true. If not, they are answered as filtered."""
@@ -771,10 +780,13 @@ class CreateSubscriptionResponse(_message.Message):
 
     SUBSCRIPTION_FIELD_NUMBER: _builtins.int
     SECRET_KEY_FIELD_NUMBER: _builtins.int
+    REPLAYED_FIELD_NUMBER: _builtins.int
     secret_key: _builtins.str
     """The secret, when it was made by this call: here and nowhere else. Empty otherwise, in the answer to a repeated call
     too, and for a private key, which nobody gets.
     """
+    replayed: _builtins.bool
+    """Whether this is the answer to an earlier call with the same idempotency_key."""
     @_builtins.property
     def subscription(self) -> Global___Subscription:
         """The new subscription."""
@@ -784,10 +796,11 @@ class CreateSubscriptionResponse(_message.Message):
         *,
         subscription: Global___Subscription | None = ...,
         secret_key: _builtins.str = ...,
+        replayed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["subscription", b"subscription"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["secret_key", b"secret_key", "subscription", b"subscription"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["replayed", b"replayed", "secret_key", b"secret_key", "subscription", b"subscription"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

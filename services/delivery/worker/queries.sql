@@ -23,7 +23,7 @@ SELECT c.*, now() AS claimed_at, s.target_url, s.endpoint_version, s.secret_key,
             THEN 'breaker_open' END AS held_by,
        coalesce(h.breaker = 'half_open' AND h.probe_delivery_id = c.id, false) AS probe,
        h.failing_since IS NOT NULL AS failing,
-       e.content_type, e.traceparent, octet_length(e.payload) AS payload_bytes,
+       e.content_type, e.content_encoding, e.traceparent, octet_length(e.payload) AS payload_bytes,
        CASE WHEN octet_length(e.payload) <= $6 THEN e.payload END AS payload
 FROM claimed c
 JOIN subscriptions s ON s.id = c.subscription_id

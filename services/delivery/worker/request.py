@@ -47,6 +47,8 @@ def build(
         "webhook-id": message_id,
         "webhook-timestamp": str(unix_seconds),
     }
+    if claim.content_encoding:
+        headers["Content-Encoding"] = claim.content_encoding
     if claim.event_type:
         headers["X-Event-Type"] = claim.event_type
     if signers:

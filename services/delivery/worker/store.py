@@ -61,6 +61,8 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     content_type: str | None
     payload_bytes: int | None
     payload: bytes | None
+    # None: the payload is not encoded.
+    content_encoding: str | None = None
     # Of the span that its event was accepted in, if it is traced.
     traceparent: str | None = None
 
@@ -404,5 +406,6 @@ def _claim(row: Any, token: UUID, asked_at: float) -> Claim:
         content_type=row["content_type"],
         payload_bytes=row["payload_bytes"],
         payload=row["payload"],
+        content_encoding=row["content_encoding"],
         traceparent=row["traceparent"],
     )

@@ -1,26 +1,29 @@
 """What a provider calls what it sends: its type, and an id that is the same whenever it sends it again.
 
-Read once the signature holds. What is not there, or no type and no id of this service, is empty: what is genuine is not
-refused for its name.
+Read once the signature is verified, and each field by itself, so that nothing odd in one loses the other. What is
+missing, or cannot be a type or an id of this service, is empty: what is genuine is not refused for its name.
 """
 
 import re
 from collections.abc import Callable
-from typing import TypeAlias, TypeVar
-from urllib.parse import parse_qs
+from typing import TypeAlias
+from urllib.parse import unquote_plus
 
 import msgspec
+from msgspec import UNSET, Raw, UnsetType
 
-from services.common import errors
+from services.common import errors, json_text
 from services.ingest import event_types
 from services.ingest.verification import schemes
 from services.ingest.verification.headers import Headers
 
 FORM = "application/x-www-form-urlencoded"
-MAX_FORM_FIELDS = 200
 MAX_CHALLENGE_LENGTH = 1024
 
 _ID = re.compile(r"[\x20-\x7e]{1,255}")
+_CHALLENGE = re.compile(rf"[\x20-\x7e]{{1,{MAX_CHALLENGE_LENGTH}}}")
+_PAYLOAD = re.compile(rb"(?:\A|&)payload=([^&]*)")
+_COMMAND = re.compile(rb"(?:\A|&)command=([^&]*)")
 
 
 class Content(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,6 +34,8 @@ class Content(msgspec.Struct, frozen=True, kw_only=True):
     delivery_id: str = ""
     # What the sender wants to hear in a handshake, in place of being stored.
     challenge: str = ""
+    # Whether the sender shows the body of the answer to people, so that it has to be empty.
+    empty_answer: bool = False
 
 
 NOTHING = Content()
@@ -39,23 +44,18 @@ NOTHING = Content()
 Reader: TypeAlias = Callable[[Headers, str, bytes], Content]
 
 
-class _Typed(msgspec.Struct):
-    type: str = ""
+class _Fields(msgspec.Struct):
+    """The fields that are looked at in any body. Each is read by itself."""
+
+    type: Raw | UnsetType = UNSET
+    id: Raw | UnsetType = UNSET
+    event: Raw | UnsetType = UNSET
+    event_id: Raw | UnsetType = UNSET
+    challenge: Raw | UnsetType = UNSET
 
 
-class _Stripe(msgspec.Struct):
-    type: str = ""
-    id: str = ""
-
-
-class _Slack(msgspec.Struct):
-    type: str = ""
-    event: _Typed | None = None
-    event_id: str = ""
-    challenge: str = ""
-
-
-Body = TypeVar("Body")
+_FIELDS = msgspec.json.Decoder(_Fields)
+_NO_FIELDS = _Fields()
 
 
 def github(headers: Headers, content_type: str, body: bytes) -> Content:  # noqa: ARG001 - the headers say it all
@@ -65,8 +65,8 @@ def github(headers: Headers, content_type: str, body: bytes) -> Content:  # noqa
 
 def stripe(headers: Headers, content_type: str, body: bytes) -> Content:  # noqa: ARG001 - the body says it all
     """`type` and `id` of the event."""
-    event = _json(_Stripe, body)
-    return NOTHING if event is None else _content(event.type, event.id)
+    event = _fields(body)
+    return _content(json_text.string(event.type), json_text.string(event.id))
 
 
 def shopify(headers: Headers, content_type: str, body: bytes) -> Content:  # noqa: ARG001 - the headers say it all
@@ -81,20 +81,23 @@ def slack(headers: Headers, content_type: str, body: bytes) -> Content:  # noqa:
     """
     if content_type.partition(";")[0].strip().lower() == FORM:
         return _form(body)
-    found = _json(_Slack, body)
-    if found is None:
-        return NOTHING
-    if found.type == "url_verification":
-        if not 1 <= len(found.challenge) <= MAX_CHALLENGE_LENGTH:
-            raise errors.InvalidArgument.field("challenge", f"must be 1 to {MAX_CHALLENGE_LENGTH} characters")
-        return Content(challenge=found.challenge)
-    return _content(found.event.type if found.event else found.type, found.event_id)
+    found = _fields(body)
+    outer = json_text.string(found.type)
+    if outer == "url_verification":
+        challenge = json_text.string(found.challenge)
+        if not _CHALLENGE.fullmatch(challenge):
+            expected = f"must be 1 to {MAX_CHALLENGE_LENGTH} printable ASCII characters"
+            raise errors.InvalidArgument.field("challenge", expected)
+        return Content(challenge=challenge)
+    inner = found.event
+    if inner is UNSET or bytes(inner) == b"null":
+        return _content(outer, json_text.string(found.event_id))
+    return _content(json_text.string(_fields(bytes(inner)).type), json_text.string(found.event_id))
 
 
-def standard(headers: Headers, content_type: str, body: bytes) -> Content:  # noqa: ARG001 - JSON or none
+def standard(headers: Headers, content_type: str, body: bytes) -> Content:  # noqa: ARG001 - JSON or nothing
     """`type` of the body, and webhook-id."""
-    found = _json(_Typed, body)
-    return _content(found.type if found else "", headers.named(schemes.standard_prefix(headers) + "id"))
+    return _content(json_text.string(_fields(body).type), headers.named(schemes.standard_prefix(headers) + "id"))
 
 
 def _content(event_type: str, delivery_id: str) -> Content:
@@ -105,19 +108,14 @@ def _content(event_type: str, delivery_id: str) -> Content:
 
 
 def _form(body: bytes) -> Content:
-    try:
-        fields = parse_qs(body.decode(), max_num_fields=MAX_FORM_FIELDS)
-    except ValueError:  # no UTF-8, or too many fields
-        return NOTHING
-    if "payload" in fields:
-        found = _json(_Typed, fields["payload"][0].encode())
-        return _content(found.type if found else "", "")
-    return _content(fields.get("command", [""])[0], "")
+    """A slash command or an interaction. Slack shows people what the answer holds, or an error."""
+    payload, command = _PAYLOAD.search(body), _COMMAND.search(body)
+    if payload is not None:
+        event_type = json_text.string(_fields(unquote_plus(payload[1].decode("latin-1")).encode()).type)
+    else:
+        event_type = unquote_plus(command[1].decode("latin-1")) if command else ""
+    return msgspec.structs.replace(_content(event_type, ""), empty_answer=True)
 
 
-def _json(shape: type[Body], body: bytes) -> Body | None:
-    """The body in this shape; None when it is another one, or no JSON."""
-    try:
-        return msgspec.json.decode(body, type=shape)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError):
-        return None
+def _fields(text: bytes) -> _Fields:
+    return json_text.fields(_FIELDS, text) or _NO_FIELDS

@@ -19,7 +19,7 @@ class Headers:
             lower = name.lower()
             if lower in self._values:
                 self._repeated.add(lower)
-            self._values[lower] = value
+            self._values[lower] = value.strip(" \t")  # RFC 9110, 5.5: no part of the value
 
     def has(self, name: str) -> bool:
         """Whether a header is there."""

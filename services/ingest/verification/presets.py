@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from enum import StrEnum
 
-from services.common import errors, signatures
+from services.common import errors
+from services.common.signatures import Key
+from services.ingest import secret_text
 
 MAX_SECRETS = 2
-MAX_SECRET_LENGTH = 256
 
 
 class Preset(StrEnum):
@@ -27,18 +28,20 @@ class Preset(StrEnum):
 
 # Their secret is made by the provider, and so is never the one that deliveries are signed with.
 _PROVIDERS_SECRET = frozenset({Preset.STRIPE, Preset.SHOPIFY, Preset.SLACK, Preset.STANDARD_WEBHOOKS})
+# What they say is of a type, so that a type that is missing could not be read.
+TYPED = _PROVIDERS_SECRET | {Preset.GITHUB}
 # The subscription's own secret serves when there is no other; nothing would pass without one.
 _ANY_SECRET = frozenset({Preset.REQUIRED, Preset.GITHUB})
 
-_FIELD = "verification_secrets"
+FIELD = "verification_secrets"
 
 
 def violations(secrets: Sequence[str]) -> list[errors.Violation]:
     """What is wrong with verification secrets that somebody gave, whatever the preset; none at all are fine."""
     if len(secrets) > MAX_SECRETS:
-        return [errors.Violation(field=_FIELD, description=f"must be at most {MAX_SECRETS}")]
+        return [errors.Violation(field=FIELD, description=f"must be at most {MAX_SECRETS}")]
     return [
-        errors.Violation(field=f"{_FIELD}.{index}", description=why)
+        errors.Violation(field=f"{FIELD}.{index}", description=why)
         for index, secret in enumerate(secrets)
         if (why := _why_not(secret))
     ]
@@ -50,21 +53,17 @@ def check(preset: Preset, secrets: Sequence[str], *, signs: bool) -> None:
     `signs` says whether the subscription has a secret of its own that its senders can know: none of Ed25519.
     """
     if not secrets and preset in _PROVIDERS_SECRET:
-        raise errors.InvalidArgument.field(_FIELD, f"must be given for {preset}: the provider's secret")
+        raise errors.InvalidArgument.field(FIELD, f"must be given for {preset}: the provider's secret")
     if not secrets and preset in _ANY_SECRET and not signs:
         expected = f"must be given for {preset} when the subscription has no shared secret of its own"
-        raise errors.InvalidArgument.field(_FIELD, expected)
+        raise errors.InvalidArgument.field(FIELD, expected)
     if preset is Preset.STANDARD_WEBHOOKS:
         for index, secret in enumerate(secrets):
             try:
-                key = signatures.Key.of(secret)
+                Key.of(secret)
             except ValueError as error:
-                raise errors.InvalidArgument.field(f"{_FIELD}.{index}", str(error)) from None
-            if not key.standard:
-                raise errors.InvalidArgument.field(f"{_FIELD}.{index}", "must not be empty after whsec_")
+                raise errors.InvalidArgument.field(f"{FIELD}.{index}", str(error)) from None
 
 
 def _why_not(secret: str) -> str | None:
-    if not 1 <= len(secret) <= MAX_SECRET_LENGTH:
-        return f"must be 1 to {MAX_SECRET_LENGTH} characters"
-    return "must not contain NUL" if "\x00" in secret else None
+    return secret_text.why_no_text(secret) or secret_text.why_too_short(Key.of_provider(secret))

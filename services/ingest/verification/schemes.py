@@ -48,14 +48,14 @@ def stripe(headers: Headers, body: bytes, keys: Sequence[Key], now: float) -> No
 
 def shopify(headers: Headers, body: bytes, keys: Sequence[Key], now: float) -> None:  # noqa: ARG001 - it has no time
     """X-Shopify-Hmac-Sha256: the base64 HMAC-SHA256 of the body."""
-    given = headers.signed(SHOPIFY_HMAC).strip()
+    given = headers.signed(SHOPIFY_HMAC)
     _check(SHOPIFY_HMAC, [given], [_base64(hmac.digest(key.hub, body, "sha256")) for key in keys])
 
 
 def slack(headers: Headers, body: bytes, keys: Sequence[Key], now: float) -> None:
     """X-Slack-Signature: "v0=" and the hex HMAC-SHA256 of "v0:time:body", with the time in a header of its own."""
-    given = headers.signed(SLACK_SIGNATURE).strip()
-    timestamp = headers.signed(SLACK_TIMESTAMP).strip()
+    given = headers.signed(SLACK_SIGNATURE)
+    timestamp = headers.signed(SLACK_TIMESTAMP)
     time = _time(SLACK_TIMESTAMP, timestamp)
     signed = b"v0:" + timestamp.encode() + b":" + body
     _check(SLACK_SIGNATURE, [given], ["v0=" + hmac.digest(key.hub, signed, "sha256").hex() for key in keys])
@@ -70,7 +70,7 @@ def standard(headers: Headers, body: bytes, keys: Sequence[Key], now: float) -> 
     prefix = standard_prefix(headers)
     given = headers.signed(prefix + "signature").split(" ")
     message_id = headers.signed(prefix + "id")
-    timestamp = headers.signed(prefix + "timestamp").strip()
+    timestamp = headers.signed(prefix + "timestamp")
     time = _time(prefix + "timestamp", timestamp)
     signed = message_id.encode() + b"." + timestamp.encode() + b"." + body
     _check(prefix + "signature", given, ["v1," + _base64(hmac.digest(key.standard, signed, "sha256")) for key in keys])

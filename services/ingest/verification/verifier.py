@@ -37,17 +37,17 @@ class Verifier:
         self._vault = vault
 
     def verified(self, subscription: Subscription, item: ingest_pb2.IngestItem) -> Content:
-        """What a webhook is by its sender's word, once its signature holds.
+        """Return what the sender says of a webhook, once the signature of the item's whole payload is verified.
 
-        SignatureMissing, SignatureMismatch or SignatureExpired when it does not; WebhookError when the secret cannot be
-        opened.
+        SignatureMissing, SignatureMismatch or SignatureExpired when it cannot be; WebhookError when the secret cannot
+        be opened.
         """
         preset = subscription.verification
         if preset is Preset.NONE:
             return NOTHING
         if preset in _SCHEMES:
             scheme, reader = _SCHEMES[preset]
-            headers, body = _headers(item), _signed_body(item)
+            headers, body = _headers(item), item.payload
             scheme(headers, body, self._keys(subscription), time.time())
             return reader(headers, item.content_type, body)
         if item.HasField("hub_signature"):
@@ -62,7 +62,7 @@ class Verifier:
         keys = self._keys(subscription)
         if not keys:
             raise mismatch(HUB_SIGNATURE, "was sent, but the subscription has no secret to verify it with")
-        if not signatures.verify_hub(keys, _signed_body(item), item.hub_signature.signature):
+        if not signatures.verify_hub(keys, item.payload, item.hub_signature.signature):
             raise mismatch(HUB_SIGNATURE, "does not match the body under the subscription's secret")
 
     def _keys(self, subscription: Subscription) -> Sequence[Key]:
@@ -76,12 +76,6 @@ class Verifier:
             log.error("a signing secret cannot be opened", subscription_id=str(subscription.id), reason=str(error))  # noqa: TRY400 - there is no bug to trace
             raise errors.WebhookError("the subscription's secret cannot be opened; the reason was logged") from None
         return ()
-
-
-def _signed_body(item: ingest_pb2.IngestItem) -> bytes:
-    if item.hub_signature.HasField("signed_body"):
-        return item.hub_signature.signed_body
-    return item.verification.signed_body if item.verification.HasField("signed_body") else item.payload
 
 
 def _headers(item: ingest_pb2.IngestItem) -> Headers:

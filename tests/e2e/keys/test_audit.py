@@ -413,7 +413,7 @@ async def test_an_update_tells_what_it_changed_and_shows_what_may_be_shown(
         "retry_policy": {"delays_seconds": [1, 2]},
     }
     await actor.call("PUT", f"/api/v1/subscriptions/{subscription_id}", body)
-    await actor.call("PUT", f"/api/v1/subscriptions/{subscription_id}", body | {"secret_key": "a-third"})
+    await actor.call("PUT", f"/api/v1/subscriptions/{subscription_id}", body | {"secret_key": "a-third-secret"})
 
     second, first = await listed(http, resource_id=subscription_id, action=Action.UPDATE_SUBSCRIPTION)
 

@@ -1,6 +1,7 @@
 """Webhooks and events on their way in."""
 
 import asyncio
+import gzip
 import hashlib
 import hmac
 from collections.abc import AsyncIterator
@@ -59,10 +60,9 @@ async def test_the_signature_goes_with_the_body_that_was_signed(client: httpx.As
         signature = "sha256=" + hmac.digest(b"secret", body, hashlib.sha256).hex()
         answer = await client.post(WEBHOOK, content=body, headers={"x-hub-signature-256": signature})
         assert answer.status_code == 202
-        sent = services.items[-1].hub_signature
-        assert sent.signature == signature
-        signed = sent.signed_body if sent.HasField("signed_body") else services.items[-1].payload
-        assert signed == body
+        item = services.items[-1]
+        assert (item.hub_signature.signature, item.payload) == (signature, body)
+        assert item.enveloped == body.startswith(b'{"payload"')
 
 
 async def test_a_filtered_webhook_has_no_delivery(client: httpx.AsyncClient, services: Services) -> None:
@@ -93,6 +93,8 @@ async def test_an_event_is_answered_with_its_deliveries(client: httpx.AsyncClien
         (errors.SignatureMismatch("the signature does not match"), 401),
         (errors.InvalidArgument.field("subscription_id", "is bad"), 422),
         (errors.PayloadTooLarge.field("payload", "is too large"), 413),
+        (errors.InvalidArgument("the key was used before", reason="IDEMPOTENCY_KEY_REUSED"), 422),
+        (errors.IdempotencyKeyInUse("it is still running"), 409),
         (errors.Overloaded("too much"), 429),
         (errors.Unavailable("Postgres is away"), 503),
     ],
@@ -113,7 +115,7 @@ async def test_one_refused_item_is_answered_with_its_problem(
     document = answer.json()
     assert (document["status"], document["reason"], document["detail"]) == (status, error.reason, error.message)
     assert [found["field"] for found in document.get("errors", ())] == [v.field for v in error.violations]
-    assert ("retry-after" in answer.headers) == (status in {429, 503})
+    assert ("retry-after" in answer.headers) == (status in {409, 429, 503})
 
 
 async def test_a_bad_neighbour_in_the_batch_changes_nothing(client: httpx.AsyncClient, services: Services) -> None:
@@ -162,7 +164,7 @@ async def test_a_body_that_comes_in_pieces_is_bounded_too(client: httpx.AsyncCli
 
 
 async def test_encoded_bodies_and_other_types_are_refused(client: httpx.AsyncClient, services: Services) -> None:
-    gzipped = await client.post(WEBHOOK, content=b"x", headers={"content-encoding": "gzip"})
+    gzipped = await client.post(EVENTS, content=b"x", headers={"content-encoding": "gzip"})
     assert (gzipped.status_code, gzipped.json()["errors"][0]["field"]) == (415, "Content-Encoding")
     body = b'{"event_type": "a", "payload": 1}'
     form = await client.post(EVENTS, content=body, headers={"content-type": "text/plain"})
@@ -221,13 +223,73 @@ async def test_a_providers_headers_go_to_ingest_as_they_came_and_others_do_not(
         ("webhook-id", "msg_1"),
         ("x-github-event", ""),
     ]
-    assert not handed.HasField("signed_body")
-    assert services.items[1].verification.signed_body == b'{"payload": 1}'
     assert not services.items[2].HasField("verification")
-    both = [*sent[2:3], (b"x-hub-signature-256", b"sha256=00")]
-    assert (await client.post(WEBHOOK, content=b'{"payload": 1}', headers=both)).status_code == 202
-    assert services.items[3].hub_signature.signed_body == b'{"payload": 1}'
-    assert not services.items[3].verification.HasField("signed_body")
+    bodies = [(item.payload, item.enveloped) for item in services.items]
+    assert bodies == [(b'{"a": 1}', False), (b'{"payload": 1}', True), (b"1", False)]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "stored"),
+    [("gzip", "gzip"), ("identity", ""), ("", ""), ("br", "br"), ("gzip, br", "gzip, br"), ("Identity", "")],
+)
+async def test_an_encoded_webhook_is_handed_on_as_it_came(
+    client: httpx.AsyncClient, services: Services, encoding: str, stored: str
+) -> None:
+    body = gzip.compress(b'{"payload": 1}')
+    headers = {"content-encoding": encoding, "content-type": "application/json" if stored else "application/gzip"}
+    assert (await client.post(WEBHOOK, content=body, headers=headers)).status_code == 202
+    (item,) = services.items
+    assert (item.payload, item.content_encoding, item.enveloped) == (body, stored, False)
+    assert item.content_type == headers["content-type"]
+
+
+@pytest.mark.parametrize("encoding", ["gzip,", "g zip", "\xff", "g" * 65])
+async def test_an_encoding_that_could_not_be_sent_on_is_refused(
+    client: httpx.AsyncClient, services: Services, encoding: str
+) -> None:
+    headers = [(b"content-encoding", encoding.encode("latin-1"))]
+    answer = await client.post(WEBHOOK, content=b"x", headers=headers)
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "Content-Encoding")
+    assert services.items == []
+
+
+@pytest.mark.parametrize("body", [b"", b"\xef\xbb\xbf{}"])
+async def test_an_empty_webhook_and_a_marked_one_are_handed_on_as_they_came(
+    client: httpx.AsyncClient, services: Services, body: bytes
+) -> None:
+    headers = {"content-type": "application/json"}
+    assert (await client.post(WEBHOOK, content=body, headers=headers)).status_code == 202
+    assert (services.items[0].payload, services.items[0].content_type) == (body, "application/json")
+
+
+async def test_a_sender_that_wants_no_body_gets_none(client: httpx.AsyncClient, services: Services) -> None:
+    accepted = ingest_pb2.Accepted(
+        event_id=str(ids.new()), status=ingest_pb2.INGEST_STATUS_PENDING, empty_answer=True, replayed=True
+    )
+    services.result = lambda _: ingest_pb2.IngestResult(accepted=accepted)
+    answer = await client.post(WEBHOOK, content=b"command=%2Fx")
+    assert (answer.status_code, answer.content) == (200, b"")
+    assert answer.headers["content-length"] == "0"
+    assert "content-type" not in answer.headers
+    assert answer.headers["idempotent-replayed"] == "true"
+
+
+@pytest.mark.parametrize("path", [WEBHOOK, EVENTS])
+async def test_an_answer_is_marked_as_replayed_when_it_is_an_earlier_requests(
+    client: httpx.AsyncClient, services: Services, path: str
+) -> None:
+    body = b'{"event_type": "a", "payload": 1}'
+    assert "idempotent-replayed" not in (await client.post(path, content=body)).headers
+    # Of this request's own event, which ingest was sent twice.
+    services.result = lambda item: ingest_pb2.IngestResult(
+        accepted=ingest_pb2.Accepted(event_id=item.event_id, replayed=True)
+    )
+    assert "idempotent-replayed" not in (await client.post(path, content=body)).headers
+    earlier = ingest_pb2.Accepted(event_id=str(ids.new()), replayed=True)
+    services.result = lambda _: ingest_pb2.IngestResult(accepted=earlier)
+    answer = await client.post(path, content=body)
+    assert (answer.status_code, answer.headers["idempotent-replayed"]) == (202, "true")
+    assert answer.json()["event_id"] == earlier.event_id
 
 
 async def test_a_handshake_is_answered_with_its_challenge(client: httpx.AsyncClient, services: Services) -> None:

@@ -23,7 +23,7 @@ async def create(client: httpx.AsyncClient, **body: object) -> httpx.Response:
 async def test_a_subscription_is_created_looked_up_replaced_and_deleted(
     client: httpx.AsyncClient, services: Services
 ) -> None:
-    created = await create(client, secret_key="s3cret", event_types=["order.*"], description="d")
+    created = await create(client, secret_key="secret-s3cret", event_types=["order.*"], description="d")
     assert created.status_code == 201
     body = created.json()
     assert body == {
@@ -58,6 +58,7 @@ async def test_a_subscription_is_created_looked_up_replaced_and_deleted(
             "next_probe_at": None,
             "consecutive_failures": 0,
         },
+        "warnings": [],
         "created_at": "2026-03-14T15:09:26.535Z",
         "updated_at": "2026-03-14T15:09:26.535Z",
         "secret_key": None,
@@ -80,13 +81,13 @@ async def test_a_subscription_is_created_looked_up_replaced_and_deleted(
         ({}, "", pb.SIGNATURE_SCHEME_UNSPECIFIED),
         ({"secret_key": None}, "", pb.SIGNATURE_SCHEME_NONE),
         ({"signature_scheme": "none"}, "", pb.SIGNATURE_SCHEME_NONE),
-        ({"secret_key": "new"}, "new", pb.SIGNATURE_SCHEME_UNSPECIFIED),
+        ({"secret_key": "secret-new"}, "secret-new", pb.SIGNATURE_SCHEME_UNSPECIFIED),
     ],
 )
 async def test_an_update_keeps_removes_or_replaces_the_secret(
     client: httpx.AsyncClient, services: Services, body: dict[str, object], secret: str, scheme: int
 ) -> None:
-    path = (await create(client, secret_key="old")).headers["location"]
+    path = (await create(client, secret_key="secret-old")).headers["location"]
     assert (await client.put(path, json={"target_url": URL, **body})).status_code == 200
     request = services.requests[-1]
     assert (request.secret_key, request.HasField("secret_key"), request.signature_scheme) == (

@@ -1,7 +1,7 @@
 """Ingest and BatchIngest: what is accepted is committed, and what is refused is not stored."""
 
 import asyncio
-import base64
+import gzip
 import time
 from typing import Any
 from uuid import UUID
@@ -172,28 +172,62 @@ async def test_a_signature_over_the_payload_is_accepted(ingest: Ingest) -> None:
     assert accepted.status == PENDING
 
 
-async def test_a_signature_over_another_body_than_the_payload_is_accepted_with_that_body(ingest: Ingest) -> None:
-    made = await ingest.create(secret_key="whsec_" + base64.b64encode(b"key").decode())
-    body = b'{"payload": {"a": 1}}'
-    signature = signatures.hub(Key.of("whsec_" + base64.b64encode(b"key").decode()), body)
-    signed = ingest_pb2.HubSignature(signature=signature, signed_body=body)
-    assert (await ingest.send(made.id, payload=b'{"a": 1}', hub_signature=signed)).status == PENDING
+async def test_of_a_signed_envelope_the_value_is_delivered(ingest: Ingest) -> None:
+    made = await ingest.create(secret_key="It's a Secret to Everybody")
+    body = b'{ "payload" : {"a":  1.0} }'
+    signed = ingest_pb2.HubSignature(signature=signatures.hub(Key.of("It's a Secret to Everybody"), body))
+    accepted = await ingest.send(made.id, payload=body, enveloped=True, hub_signature=signed)
+    assert (await ingest.event(accepted.event_id)).payload == b'{"a":  1.0}'
+    # The value alone was not signed, and whatever else is said of the payload, it is what was.
+    for payload in (b'{"a":  1.0}', b'{"payload": {"a":  2.0}}'):
+        for enveloped in (False, True):
+            error = await refused(ingest.send(made.id, payload=payload, enveloped=enveloped, hub_signature=signed))
+            assert isinstance(error, errors.SignatureMismatch) or fields(error) == ["payload"]
+    assert await ingest.count() == 1
+
+
+@pytest.mark.parametrize(
+    ("payload", "more", "field"),
+    [
+        (b'{"a": 1}', {}, "payload"),
+        (b'{"payload": 1, "more": 1}', {}, "payload"),
+        (b'{"payload": 1, "payload": 2}', {}, "payload"),
+        (b"payload=1", {}, "payload"),
+        (b"", {}, "payload"),
+        (b'{"payload": 1}', {"content_encoding": "gzip"}, "enveloped"),
+    ],
+)
+async def test_what_is_no_envelope_is_not_opened(
+    ingest: Ingest, payload: bytes, more: dict[str, str], field: str
+) -> None:
+    made = await ingest.create()
+    assert fields(await refused(ingest.send(made.id, payload=payload, enveloped=True, **more))) == [field]
+    assert await ingest.count() == 0
+
+
+async def test_an_envelope_requires_one_subscription(ingest: Ingest) -> None:
+    error = await refused(ingest.send(event_type="a", payload=b'{"payload": 1}', enveloped=True))
+    assert fields(error) == ["enveloped"]
+
+
+async def test_an_encoded_payload_is_stored_with_its_encoding(ingest: Ingest) -> None:
+    made = await ingest.create()
+    payload = gzip.compress(b"{}")
+    item = ingest.item(made.id, payload=payload, content_encoding="gzip", event_id=str(ids.new()))
+    event = await ingest.event((await ingest.send_item(item)).event_id)
+    assert (event.payload, event.content_encoding) == (payload, "gzip")
+    assert (await ingest.send_item(item)).replayed
+    item.content_encoding = "br"
+    assert (await refused(ingest.send_item(item))).reason == "EVENT_ID_TAKEN"
 
 
 @pytest.mark.parametrize("signature", ["", "x", "\x00", "sha256=", "sha256=" + "0" * 64, "☃"])
 async def test_a_wrong_signature_is_refused_before_anything_is_stored(ingest: Ingest, signature: str) -> None:
-    made = await ingest.create(secret_key="s")
+    made = await ingest.create(secret_key="secret-s")
     error = await refused(ingest.send(made.id, hub_signature=ingest_pb2.HubSignature(signature=signature)))
     assert isinstance(error, errors.SignatureMismatch)
     assert error.reason == "SIGNATURE_MISMATCH"
     assert await ingest.count() == 0
-
-
-async def test_an_empty_signed_body_is_a_body_and_not_none(ingest: Ingest) -> None:
-    made = await ingest.create(secret_key="s")
-    signature = signatures.hub(Key.of("s"), b"{}")
-    signed = ingest_pb2.HubSignature(signature=signature, signed_body=b"")
-    assert isinstance(await refused(ingest.send(made.id, hub_signature=signed)), errors.SignatureMismatch)
 
 
 async def test_a_signature_where_there_is_no_secret_is_refused(ingest: Ingest) -> None:
@@ -204,21 +238,21 @@ async def test_a_signature_where_there_is_no_secret_is_refused(ingest: Ingest) -
 
 
 async def test_a_wrong_signature_is_refused_though_the_type_is_filtered(ingest: Ingest) -> None:
-    made = await ingest.create(secret_key="s", event_types=["a"])
+    made = await ingest.create(secret_key="secret-s", event_types=["a"])
     signed = ingest_pb2.HubSignature(signature="sha256=00")
     error = await refused(ingest.send(made.id, event_type="b", hub_signature=signed))
     assert isinstance(error, errors.SignatureMismatch)
 
 
 async def test_a_signature_on_a_fan_out_is_refused_for_nobody_would_verify_it(ingest: Ingest) -> None:
-    await ingest.create(secret_key="s")
+    await ingest.create(secret_key="secret-s")
     signed = ingest_pb2.HubSignature(signature="sha256=00")
     assert fields(await refused(ingest.send(event_type="a", hub_signature=signed))) == ["hub_signature"]
     assert await ingest.count() == 0
 
 
 async def test_an_unsigned_event_is_accepted_though_there_is_a_secret(ingest: Ingest) -> None:
-    assert (await ingest.send((await ingest.create(secret_key="s")).id)).status == PENDING
+    assert (await ingest.send((await ingest.create(secret_key="secret-s")).id)).status == PENDING
 
 
 # -- what is refused --
@@ -237,6 +271,10 @@ BAD_FIELDS: list[tuple[dict[str, Any], str]] = [
     ({"content_type": "text/plain\x00"}, "content_type"),
     ({"content_type": "t" * 256}, "content_type"),
     ({"content_type": "é"}, "content_type"),
+    ({"content_encoding": "gzip\r\nX-Evil: 1"}, "content_encoding"),
+    ({"content_encoding": "g" * 65}, "content_encoding"),
+    ({"content_encoding": "gzip,"}, "content_encoding"),
+    ({"content_encoding": " "}, "content_encoding"),
     ({"subscription_id": "x"}, "subscription_id"),
     ({"subscription_id": "\x00"}, "subscription_id"),
     ({"subscription_id": ""}, "subscription_id"),
@@ -276,7 +314,7 @@ async def test_a_batch_names_the_wrong_field_of_each_item_and_accepts_their_neig
 
 
 async def test_a_batch_gives_each_refused_item_its_code_and_reason(ingest: Ingest) -> None:
-    signed = ingest.item((await ingest.create(secret_key="s")).id)
+    signed = ingest.item((await ingest.create(secret_key="secret-s")).id)
     signed.hub_signature.signature = "sha256=00"
     no_target = ingest_pb2.IngestItem(tenant_id=ingest.tenant_id)
     results = await ingest.batch(
@@ -380,7 +418,8 @@ async def test_a_repeated_call_is_accepted_and_makes_no_second_delivery(ingest: 
     made = await ingest.create()
     item = ingest.item(made.id, event_id=str(ids.new()), event_type="a", payload=b"once")
     first, second = await ingest.send_item(item), await ingest.send_item(item)
-    assert first == second
+    assert (first.replayed, second.replayed) == (False, True)
+    assert (first.event_id, first.delivery_id) == (second.event_id, second.delivery_id)
     assert len(await ingest.deliveries(item.event_id)) == 1
     assert await ingest.count() == 1
 
@@ -389,7 +428,9 @@ async def test_repeated_calls_at_the_same_time_are_all_accepted_and_make_one_del
     made = await ingest.create()
     items = [ingest.item(made.id, event_id=str(ids.new())) for _ in range(20)]
     answers = await asyncio.gather(*(ingest.batch(*items) for _ in range(10)))
-    assert all(answer == answers[0] for answer in answers)
+    found = [[result.accepted.delivery_id for result in answer] for answer in answers]
+    assert all(answer == found[0] for answer in found)
+    assert sum(result.accepted.replayed for answer in answers for result in answer) == 9 * len(items)
     assert {result.WhichOneof("outcome") for result in answers[0]} == {"accepted"}
     assert await ingest.count() == len(items)
     assert await ingest.count("webhook_deliveries") == len(items)
@@ -400,8 +441,37 @@ async def test_a_repeated_fan_out_is_answered_with_the_deliveries_that_were_made
     item = ingest.item(event_id=str(ids.new()), event_type="a")
     first = await ingest.send_item(item)
     await ingest.create()
-    assert await ingest.send_item(item) == first
+    again = await ingest.send_item(item)
+    assert (again.deliveries, again.delivery_id, again.replayed) == (1, first.delivery_id, True)
     assert len(await ingest.deliveries(item.event_id)) == 1
+
+
+async def test_batches_with_the_same_ids_in_opposite_orders_do_not_deadlock(ingest: Ingest) -> None:
+    made = await ingest.create()
+    items = [ingest.item(made.id, event_id=str(ids.new())) for _ in range(3)]
+    deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
+    before = await ingest.pool.fetchval(deadlocks)
+    calls: list[asyncio.Future[list[ingest_pb2.IngestResult]]] = []
+
+    async def all_wait() -> bool:
+        return bool(await ingest.pool.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted") == len(calls))
+
+    async with ingest.pool.acquire() as connection:
+        held = connection.transaction()
+        await held.start()
+        await connection.execute(
+            "INSERT INTO webhook_events (id, tenant_id, content_type, payload) VALUES ($1, $2, '', '')",
+            UUID(items[1].event_id),
+            ingest.tenant_id,
+        )
+        # Were each to take the ids in its own order, each would hold what the other waits for.
+        for batch in (items, items[::-1]):
+            calls.append(asyncio.ensure_future(ingest.batch(*batch)))
+            await eventually(all_wait, "the batch to wait for an id")
+        await held.rollback()
+    for answer in await asyncio.gather(*calls):
+        assert all(result.HasField("accepted") for result in answer)
+    assert await ingest.pool.fetchval(deadlocks) == before
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import functools
 import time
 from collections.abc import AsyncIterator
@@ -28,7 +29,7 @@ from services.ingest.subscriptions import Draft, Subscription
 from services.ingest.verification.presets import Preset
 from tests.integration.ingest.conftest import URL, Breakable, Ingest, counted, eventually, frozen, serving
 from tests.integration.ingest.proxy import Proxy, proxying
-from tests.support.encryption import vault
+from tests.support.encryption import ENCRYPTION_KEY, OTHER_KEY, vault
 from tests.support.waiting import wait_until
 
 SEEN_WITHIN_SECONDS = 1.0
@@ -340,7 +341,7 @@ async def cache(database: str, redis_url: str) -> AsyncIterator[caches.Subscript
         asyncpg.create_pool(database, min_size=0, max_size=1) as pool,
         clients.client(RedisSettings(redis_url=redis_url, _env_file=None)) as client,
     ):
-        yield caches.SubscriptionCache(Store(pool, vault(), key_hours=1), client, size=10)
+        yield caches.SubscriptionCache(Store(pool, vault(), key_hours=1), client, vault(), size=10)
 
 
 def _version(version: int) -> Subscription:
@@ -379,22 +380,69 @@ async def test_a_slow_reader_cannot_bring_back_an_old_version(cache: caches.Subs
     old, new = _version(1), _version(2)
     await cache.changed(new.id, new.tenant_id, new, new.version)
     # What a server does that had read the old row before the change.
-    await cache._copies.write(new.id, caches._copy(old), old.version)
+    await cache._copies.write(new.id, cache._copy(old), old.version)
     assert await cache._read(new.id) == new
 
 
 async def test_a_slow_reader_cannot_bring_back_what_was_deleted(cache: caches.SubscriptionCache) -> None:
     old = _version(1)
     await cache.changed(old.id, old.tenant_id, None, 2)
-    await cache._copies.write(old.id, caches._copy(old), old.version)
+    await cache._copies.write(old.id, cache._copy(old), old.version)
     assert await cache._read(old.id) is None
 
 
 async def test_a_newer_version_replaces_an_older_one(cache: caches.SubscriptionCache) -> None:
-    old, new = _version(9), _version(10)
+    old = _version(9)
+    new = dataclasses.replace(_version(10), id=old.id)
     await cache.changed(old.id, old.tenant_id, old, old.version)
-    await cache._copies.write(old.id, caches._copy(new), new.version)
+    await cache._copies.write(old.id, cache._copy(new), new.version)
     assert await cache._read(old.id) == new
+
+
+async def test_a_copy_in_redis_can_be_read_by_us_alone(cache: caches.SubscriptionCache, redis_url: str) -> None:
+    made = _version(1)
+    await cache.changed(made.id, made.tenant_id, made, made.version)
+    async with redis.asyncio.Redis.from_url(redis_url) as client:
+        kept: Any = await client.hget(subscription_changes.KEY + str(made.id), "value")
+    for told in (made.target_url, made.tenant_id, "active", "auto", str(made.id)):
+        assert told.encode() not in kept
+    assert await cache._read(made.id) == made
+
+
+async def test_a_copy_that_somebody_made_or_moved_or_kept_is_a_miss(
+    cache: caches.SubscriptionCache, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, neighbour = _version(1), dataclasses.replace(_version(1), id=ids.new())
+    sealed = cache._copy(made)
+    plain = vault().copy(made.id, sealed)
+    changed = sealed[:-1] + bytes([sealed[-1] ^ 1])
+    of_others = vault(OTHER_KEY).seal_copy(made.id, plain)
+    as_headers = vault().seal_headers(made.id, {"a": "b"}) or b""
+    async with redis.asyncio.Redis.from_url(redis_url) as client:
+        for value in (plain, b"x", changed, of_others, as_headers, cache._copy(neighbour)):
+            await client.hset(subscription_changes.KEY + str(made.id), "value", value)
+            before = counted("webhook_subscription_cache_unreadable_total")
+            assert await cache._read(made.id) is None
+            assert counted("webhook_subscription_cache_unreadable_total") == before + 1
+        # What is ours is read, for as long as Redis would have kept it.
+        for seconds, found in ((0, made), (59, made), (61, None), (-61, None)):
+            sealed_at = time.time() - seconds
+            with monkeypatch.context() as patch:
+                patch.setattr(time, "time", lambda: sealed_at)  # noqa: B023 - called before the next one
+                kept = cache._copy(made)
+            await client.hset(subscription_changes.KEY + str(made.id), "value", kept)
+            assert await cache._read(made.id) == found
+
+
+async def test_a_copy_under_an_older_key_is_read_while_that_is_known(
+    cache: caches.SubscriptionCache, redis_url: str
+) -> None:
+    made = _version(1)
+    older = vault(OTHER_KEY).seal_copy(made.id, vault().copy(made.id, cache._copy(made)))
+    cache._vault = vault(ENCRYPTION_KEY, OTHER_KEY)
+    async with redis.asyncio.Redis.from_url(redis_url) as client:
+        await client.hset(subscription_changes.KEY + str(made.id), "value", older)
+    assert await cache._read(made.id) == made
 
 
 async def test_a_copy_in_redis_has_an_end(cache: caches.SubscriptionCache, redis_url: str) -> None:
@@ -410,7 +458,7 @@ async def test_what_redis_holds_is_not_believed_until_others_had_time_to_tell_of
     identity.CALLER.set(identity.INTERNAL)
     draft = Draft(target_url=URL, event_types=["t1"], description="", secret_key=None)
     old = await cache._store.create_subscription(ids.new(), "default", draft)
-    await cache._copies.write(old.id, caches._copy(old), old.version)
+    await cache._copies.write(old.id, cache._copy(old), old.version)
     update = Update(draft=draft, scheme=None)
     (new, _), _ = await cache._store.update_subscription("default", old.id, lambda *_: update, ())
     listening = asyncio.create_task(cache.listen())
@@ -497,8 +545,8 @@ async def _held(ingest: Ingest, subscription_id: str) -> None:
 
 async def test_a_copy_that_a_version_left_which_verified_less_is_not_used(cache: caches.SubscriptionCache) -> None:
     current = _version(1)
-    copy = caches._copy(current)
+    copy = vault().copy(current.id, cache._copy(current))
     before = copy.replace(b'"verification":"stripe",', b"")
     assert before != copy
-    await cache._copies.write(current.id, before, current.version)
+    await cache._copies.write(current.id, vault().seal_copy(current.id, before), current.version)
     assert await cache._read(current.id) is None

@@ -76,7 +76,7 @@ async def test_only_a_hash_of_the_token_is_stored(ingest: Ingest) -> None:
 
 
 async def test_a_token_does_not_make_up_for_a_wrong_signature(ingest: Ingest) -> None:
-    made = await ingest.create(secret_key="s")
+    made = await ingest.create(secret_key="secret-s")
     item = ingest.item(made.id, ingest_token=await token(ingest, made.id))
     item.hub_signature.signature = "sha256=00"
     assert isinstance(await refused(ingest.send_item(item)), errors.Unauthenticated)

@@ -46,13 +46,13 @@ async def test_everything_is_rewritten_once_and_opens_with_the_new_key_alone(
     alone: Ingest, connection: Connection, database: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reencryption, "CHUNK", 3)
-    made = [await alone.create(secret_key=f"s{number}") for number in range(7)]
+    made = [await alone.create(secret_key=f"secret-{number}") for number in range(7)]
     unsigned, plain = await alone.create(**UNSIGNED), await alone.create(**UNSIGNED)
     await connection.execute("UPDATE subscriptions SET secret_key = 'plain' WHERE id = $1", UUID(plain.id))
-    request = subscriptions_pb2.RotateSubscriptionSecretRequest(subscription_id=made[0].id, secret_key="new")
+    request = subscriptions_pb2.RotateSubscriptionSecretRequest(subscription_id=made[0].id, secret_key="secret-new")
     await alone.subscriptions.RotateSubscriptionSecret(request)
     before = await _opened_with(connection, ENCRYPTION_KEY)
-    assert before[UUID(made[0].id)] == ["new", "s0"]
+    assert before[UUID(made[0].id)] == ["secret-new", "secret-0"]
 
     report = await reencrypt(connection, keys(*BOTH))
     assert (report.rewritten, report.left, report.unreadable) == (8, 0, [])
@@ -80,7 +80,7 @@ async def test_headers_are_rewritten_too_with_a_secret_or_without_one(alone: Ing
 async def test_verification_secrets_are_rewritten_too_with_a_secret_or_without_one(
     alone: Ingest, connection: Connection
 ) -> None:
-    secrets = subscriptions_pb2.VerificationSecrets(values=["hunter2", "hunter3"])
+    secrets = subscriptions_pb2.VerificationSecrets(values=["hunter2-one", "hunter3-two"])
     made = [
         await alone.create(verification=subscriptions_pb2.VERIFICATION_SLACK, verification_secrets=secrets, **signing)
         for signing in ({}, UNSIGNED)
@@ -90,24 +90,26 @@ async def test_verification_secrets_are_rewritten_too_with_a_secret_or_without_o
     for one in made:
         query = "SELECT sealed_verification_secrets FROM subscriptions WHERE id = $1"
         sealed = await connection.fetchval(query, UUID(one.id))
-        assert vault(OTHER_KEY).verification_secrets(UUID(one.id), sealed) == ("hunter2", "hunter3")
+        assert vault(OTHER_KEY).verification_secrets(UUID(one.id), sealed) == ("hunter2-one", "hunter3-two")
     again = await reencrypt(connection, keys(*BOTH))
     assert (again.rewritten, again.left) == (0, 2)
 
 
 async def test_a_rotation_at_the_same_time_is_not_lost(alone: Ingest, connection: Connection) -> None:
-    made = [await alone.create(secret_key="old") for _ in range(20)]
+    made = [await alone.create(secret_key="secret-old") for _ in range(20)]
 
     async def rotate(subscription_id: str) -> None:
-        request = subscriptions_pb2.RotateSubscriptionSecretRequest(subscription_id=subscription_id, secret_key="new")
+        request = subscriptions_pb2.RotateSubscriptionSecretRequest(
+            subscription_id=subscription_id, secret_key="secret-new"
+        )
         await alone.subscriptions.RotateSubscriptionSecret(request)
 
     await asyncio.gather(reencrypt(connection, keys(ENCRYPTION_KEY)), *(rotate(one.id) for one in made))
-    assert set(map(tuple, (await _opened_with(connection, ENCRYPTION_KEY)).values())) == {("new", "old")}
+    assert set(map(tuple, (await _opened_with(connection, ENCRYPTION_KEY)).values())) == {("secret-new", "secret-old")}
 
 
 async def test_what_cannot_be_opened_is_named_and_stays_as_it_is(alone: Ingest, connection: Connection) -> None:
-    broken, whole = await alone.create(secret_key="s"), await alone.create(secret_key="s")
+    broken, whole = await alone.create(secret_key="secret-s"), await alone.create(secret_key="secret-s")
     await connection.execute("UPDATE subscriptions SET sealed_secrets = 'x' WHERE id = $1", UUID(broken.id))
     report = await reencrypt(connection, keys(*BOTH))
     assert (report.rewritten, report.unreadable) == (1, [UUID(broken.id)])
@@ -123,9 +125,9 @@ async def test_what_cannot_be_opened_keeps_nothing_else_of_its_subscription_unde
 ) -> None:
     issued = certificates.authority().issue("shop")
     made = await alone.create(
-        secret_key="s",
+        secret_key="secret-s",
         headers=subscriptions_pb2.CustomHeaders(values={"A": "b"}),
-        verification_secrets=subscriptions_pb2.VerificationSecrets(values=["v"]),
+        verification_secrets=subscriptions_pb2.VerificationSecrets(values=["secret-v"]),
         client_certificate=subscriptions_pb2.ClientCertificate(certificate=issued.pem, private_key=issued.key_pem),
     )
     name = UUID(made.id)
@@ -147,7 +149,7 @@ async def test_what_cannot_be_opened_keeps_nothing_else_of_its_subscription_unde
 
 
 async def test_the_command_says_what_it_did_and_refuses_other_keys(alone: Ingest, database: str) -> None:
-    await alone.create(secret_key="hunter2")
+    await alone.create(secret_key="secret-hunter2")
     refused = await asyncio.to_thread(_run, database, OTHER_KEY)
     assert refused.returncode == 1
     assert refused.stderr == "nothing more is re-encrypted: ENCRYPTION_KEYS are not those of this database\n"

@@ -53,6 +53,9 @@ async def names(ingest: Ingest, subscription_id: str) -> list[str]:
     return [secret.secret_key for secret in (await stored(ingest, subscription_id)).kept]
 
 
+ABC = ("secret-a", "secret-b", "secret-c")
+
+
 def signed(secret_key: str) -> ingest_pb2.HubSignature:
     return ingest_pb2.HubSignature(signature=signatures.hub(Key.of(secret_key), BODY))
 
@@ -77,11 +80,11 @@ async def test_a_secret_is_made_when_none_is_given_and_verifies_what_it_signed(i
 
 
 async def test_a_given_secret_is_not_repeated_and_none_is_made_for_an_unsigned_one(ingest: Ingest) -> None:
-    given, unsigned = await create(ingest, secret_key="hunter2"), await create(ingest, **UNSIGNED)
+    given, unsigned = await create(ingest, secret_key="secret-hunter2"), await create(ingest, **UNSIGNED)
     assert (given.secret_key, unsigned.secret_key) == ("", "")
     assert (given.subscription.has_secret, unsigned.subscription.has_secret) == (True, False)
     assert await names(ingest, unsigned.subscription.id) == []
-    assert fields(await refused(create(ingest, secret_key="s", **UNSIGNED))) == ["secret_key"]
+    assert fields(await refused(create(ingest, secret_key="secret-s", **UNSIGNED))) == ["secret_key"]
 
 
 async def test_the_answer_to_a_repeated_creation_shows_no_secret_and_the_kept_one_has_none(ingest: Ingest) -> None:
@@ -94,9 +97,9 @@ async def test_the_answer_to_a_repeated_creation_shows_no_secret_and_the_kept_on
 
 
 async def test_a_repeated_creation_with_another_secret_is_another_request(ingest: Ingest) -> None:
-    await create(ingest, idempotency_key="a", secret_key="one")
-    await create(ingest, idempotency_key="a", secret_key="one")
-    for other in ({"secret_key": "two"}, {}, UNSIGNED):
+    await create(ingest, idempotency_key="a", secret_key="secret-one")
+    await create(ingest, idempotency_key="a", secret_key="secret-one")
+    for other in ({"secret_key": "secret-two"}, {}, UNSIGNED):
         error = await refused(create(ingest, idempotency_key="a", **other))
         assert error.reason == "IDEMPOTENCY_KEY_REUSED"
 
@@ -113,21 +116,21 @@ async def test_secrets_are_sealed_in_postgres_and_in_redis(alone: Ingest, redis_
     assert found["secret_key"] == SEALED
     assert b"hunter2" not in found["sealed_secrets"]
     async with redis.asyncio.Redis.from_url(redis_url) as client:
-        copy = await client.hget(subscription_changes.KEY + made.id, "value")
-    assert copy
+        sealed: Any = await client.hget(subscription_changes.KEY + made.id, "value")
+    copy = vault().copy(UUID(made.id), sealed)
     assert b"hunter2" not in copy
 
 
 async def test_an_update_with_a_secret_ends_all_that_were(ingest: Ingest) -> None:
-    made = (await create(ingest, secret_key="a")).subscription
-    await rotate(ingest, made.id, "b")
-    updated = await ingest.update(made.id, secret_key="c")
+    made = (await create(ingest, secret_key="secret-a")).subscription
+    await rotate(ingest, made.id, "secret-b")
+    updated = await ingest.update(made.id, secret_key="secret-c")
     assert list(updated.previous_secrets_expire_at) == []
-    assert await names(ingest, made.id) == ["c"]
-    assert [await passes(ingest, made.id, secret) for secret in "abc"] == [False, False, True]
-    await rotate(ingest, made.id, "d")
+    assert await names(ingest, made.id) == ["secret-c"]
+    assert [await passes(ingest, made.id, secret) for secret in ABC] == [False, False, True]
+    await rotate(ingest, made.id, "secret-d")
     await ingest.update(made.id)
-    assert await names(ingest, made.id) == ["d", "c"]
+    assert await names(ingest, made.id) == ["secret-d", "secret-c"]
     await ingest.update(made.id, **UNSIGNED)
     assert await names(ingest, made.id) == []
 
@@ -143,25 +146,27 @@ async def test_a_deletion_forgets_every_secret_and_the_token(ingest: Ingest) -> 
 
 
 async def test_a_sealed_secret_that_was_moved_to_another_row_verifies_nothing(alone: Ingest) -> None:
-    victim = (await create(alone, secret_key="s")).subscription
-    thief = (await create(alone, secret_key="t")).subscription
+    victim = (await create(alone, secret_key="secret-s")).subscription
+    thief = (await create(alone, secret_key="secret-t")).subscription
     stolen = (await row(alone, victim.id))["sealed_secrets"]
     await alone.pool.execute("UPDATE subscriptions SET sealed_secrets = $2 WHERE id = $1", UUID(thief.id), stolen)
     # So that no copy of before is used; and the other one is read by this process first.
     await alone.update(victim.id)
-    assert await passes(alone, victim.id, "s")
+    assert await passes(alone, victim.id, "secret-s")
     await alone.update(thief.id)
-    error = await refused(alone.send(thief.id, payload=BODY, hub_signature=signed("s")))
+    error = await refused(alone.send(thief.id, payload=BODY, hub_signature=signed("secret-s")))
     assert type(error) is errors.WebhookError
     # Its neighbours in a batch are taken in, it is still shown, and another secret mends it.
     results = await alone.batch(
-        alone.item(thief.id, payload=BODY, hub_signature=signed("s")), alone.item(victim.id), alone.item(thief.id)
+        alone.item(thief.id, payload=BODY, hub_signature=signed("secret-s")),
+        alone.item(victim.id),
+        alone.item(thief.id),
     )
     assert [result.HasField("accepted") for result in results] == [False, True, True]
     assert (await alone.get(thief.id)).has_secret
     assert (await refused(rotate(alone, thief.id))).reason == "SECRET_UNREADABLE"
-    await alone.update(thief.id, secret_key="u")
-    assert await passes(alone, thief.id, "u")
+    await alone.update(thief.id, secret_key="secret-u")
+    assert await passes(alone, thief.id, "secret-u")
 
 
 # -- rotated --
@@ -182,42 +187,42 @@ async def test_a_rotation_keeps_the_old_secret_for_a_day(ingest: Ingest) -> None
 
 
 async def test_inbound_signatures_pass_under_an_old_secret_until_it_ends_and_then_not(ingest: Ingest) -> None:
-    made = (await create(ingest, secret_key="old")).subscription
-    await rotate(ingest, made.id, "new", overlap_hours=2 / HOUR)
-    assert await passes(ingest, made.id, "old")
-    assert await passes(ingest, made.id, "new")
+    made = (await create(ingest, secret_key="secret-old")).subscription
+    await rotate(ingest, made.id, "secret-new", overlap_hours=2 / HOUR)
+    assert await passes(ingest, made.id, "secret-old")
+    assert await passes(ingest, made.id, "secret-new")
 
     async def ended() -> bool:
-        return not await passes(ingest, made.id, "old")
+        return not await passes(ingest, made.id, "secret-old")
 
     await eventually(ended, "the old secret to end")
-    assert await passes(ingest, made.id, "new")
+    assert await passes(ingest, made.id, "secret-new")
     assert list((await ingest.get(made.id)).previous_secrets_expire_at) == []
 
 
 async def test_an_overlap_of_nothing_ends_the_old_ones_at_once(ingest: Ingest) -> None:
-    made = (await create(ingest, secret_key="a")).subscription
-    await rotate(ingest, made.id, "b")
-    rotated = await rotate(ingest, made.id, "c", overlap_hours=0)
+    made = (await create(ingest, secret_key="secret-a")).subscription
+    await rotate(ingest, made.id, "secret-b")
+    rotated = await rotate(ingest, made.id, "secret-c", overlap_hours=0)
     assert (rotated.secret_key, list(rotated.subscription.previous_secrets_expire_at)) == ("", [])
-    assert [await passes(ingest, made.id, secret) for secret in "abc"] == [False, False, True]
+    assert [await passes(ingest, made.id, secret) for secret in ABC] == [False, False, True]
 
 
 async def test_ten_old_secrets_hold_and_an_eleventh_rotation_changes_nothing(ingest: Ingest) -> None:
-    made = (await create(ingest, secret_key="0")).subscription
+    made = (await create(ingest, secret_key="secret-0")).subscription
     for number in range(1, 11):
-        await rotate(ingest, made.id, str(number))
-    assert [await passes(ingest, made.id, str(number)) for number in range(11)] == [True] * 11
-    error = await refused(rotate(ingest, made.id, "11"))
+        await rotate(ingest, made.id, f"secret-{number}")
+    assert [await passes(ingest, made.id, f"secret-{number}") for number in range(11)] == [True] * 11
+    error = await refused(rotate(ingest, made.id, "secret-11"))
     assert (type(error), error.reason) == (errors.Conflict, "TOO_MANY_SECRETS")
-    assert await names(ingest, made.id) == [str(number) for number in range(10, -1, -1)]
+    assert await names(ingest, made.id) == [f"secret-{number}" for number in range(10, -1, -1)]
     assert len((await ingest.get(made.id)).previous_secrets_expire_at) == 10
 
 
 async def test_rotations_at_once_lose_no_secret(ingest: Ingest) -> None:
-    made = (await create(ingest, secret_key="0")).subscription
-    await asyncio.gather(*(rotate(ingest, made.id, str(number)) for number in range(1, 9)))
-    assert sorted(await names(ingest, made.id)) == [str(number) for number in range(9)]
+    made = (await create(ingest, secret_key="secret-0")).subscription
+    await asyncio.gather(*(rotate(ingest, made.id, f"secret-{number}") for number in range(1, 9)))
+    assert sorted(await names(ingest, made.id)) == [f"secret-{number}" for number in range(9)]
 
 
 async def test_an_unsigned_subscription_gets_its_first_secret_by_a_rotation(ingest: Ingest) -> None:
@@ -234,6 +239,8 @@ async def test_an_unsigned_subscription_gets_its_first_secret_by_a_rotation(inge
         ({"secret_key": ""}, "secret_key"),
         ({"secret_key": "whsec_hunter2!"}, "secret_key"),
         ({"secret_key": SEALED}, "secret_key"),
+        ({"secret_key": "hunter2"}, "secret_key"),
+        ({"secret_key": "hunter2-s3cret\n"}, "secret_key"),
         ({"secret_key": "s" * 257}, "secret_key"),
         ({"overlap_hours": -1.0}, "overlap_hours"),
         ({"overlap_hours": 168.1}, "overlap_hours"),
@@ -241,27 +248,27 @@ async def test_an_unsigned_subscription_gets_its_first_secret_by_a_rotation(inge
     ],
 )
 async def test_a_wrong_rotation_is_refused_by_its_field(ingest: Ingest, asked: dict[str, Any], field: str) -> None:
-    made = (await create(ingest, secret_key="s")).subscription
+    made = (await create(ingest, secret_key="secret-s")).subscription
     error = await refused(rotate(ingest, made.id, **asked))
     assert fields(error) == [field]
     assert "hunter2" not in str(error)
-    assert await names(ingest, made.id) == ["s"]
+    assert await names(ingest, made.id) == ["secret-s"]
 
 
 async def test_another_tenant_rotates_nothing(ingest: Ingest) -> None:
-    made = (await create(ingest, secret_key="s")).subscription
+    made = (await create(ingest, secret_key="secret-s")).subscription
     assert isinstance(await refused(rotate(await ingest.of("another"), made.id)), errors.NotFound)
-    assert await names(ingest, made.id) == ["s"]
+    assert await names(ingest, made.id) == ["secret-s"]
 
 
 async def test_a_rotation_holds_in_every_server(database: str, redis_url: str) -> None:
     async with serving(database, redis_url) as one, serving(database, redis_url) as other:
-        made = (await create(one, secret_key="old")).subscription
-        assert await passes(other, made.id, "old")
-        await rotate(one, made.id, "new", overlap_hours=0)
+        made = (await create(one, secret_key="secret-old")).subscription
+        assert await passes(other, made.id, "secret-old")
+        await rotate(one, made.id, "secret-new", overlap_hours=0)
 
         async def seen() -> bool:
-            return await passes(other, made.id, "new") and not await passes(other, made.id, "old")
+            return await passes(other, made.id, "secret-new") and not await passes(other, made.id, "secret-old")
 
         await eventually(seen, "the other server to know")
 
@@ -274,7 +281,7 @@ async def plain(database: str, redis_url: str) -> AsyncIterator[tuple[Ingest, st
     """A server, and a subscription that a version before it made while it ran."""
     async with serving(database, redis_url) as ingest:
         made = (await create(ingest, **UNSIGNED)).subscription
-        await ingest.pool.execute("UPDATE subscriptions SET secret_key = 'hunter2' WHERE id = $1", UUID(made.id))
+        await ingest.pool.execute("UPDATE subscriptions SET secret_key = 'secret-hunter2' WHERE id = $1", UUID(made.id))
         yield ingest, made.id
 
 
@@ -282,13 +289,13 @@ async def test_a_plain_secret_holds_as_it_is_and_is_never_copied(plain: tuple[In
     ingest, subscription_id = plain
     assert (await ingest.get(subscription_id)).has_secret
     await ingest.update(subscription_id)
-    assert await passes(ingest, subscription_id, "hunter2")
+    assert await passes(ingest, subscription_id, "secret-hunter2")
     async with redis.asyncio.Redis.from_url(redis_url) as client:
-        copy = await client.hget(subscription_changes.KEY + subscription_id, "value")
-    assert copy
+        sealed: Any = await client.hget(subscription_changes.KEY + subscription_id, "value")
+    copy = vault().copy(UUID(subscription_id), sealed)
     assert b"hunter2" not in copy
-    await rotate(ingest, subscription_id, "new")
-    assert await names(ingest, subscription_id) == ["new", "hunter2"]
+    await rotate(ingest, subscription_id, "secret-new")
+    assert await names(ingest, subscription_id) == ["secret-new", "secret-hunter2"]
     assert (await row(ingest, subscription_id))["secret_key"] == SEALED
 
 
@@ -302,13 +309,13 @@ async def test_plain_secrets_are_sealed_when_a_server_starts(
             return bool((await row(ingest, subscription_id))["secret_key"] == SEALED)
 
         await eventually(sealed, "the secret to be sealed")
-    assert await names(ingest, subscription_id) == ["hunter2"]
-    assert await passes(ingest, subscription_id, "hunter2")
+    assert await names(ingest, subscription_id) == ["secret-hunter2"]
+    assert await passes(ingest, subscription_id, "secret-hunter2")
 
 
 async def test_what_a_version_before_does_to_a_sealed_secret_holds(ingest: Ingest) -> None:
-    replaced = (await create(ingest, secret_key="new")).subscription
-    removed = (await create(ingest, secret_key="new")).subscription
+    replaced = (await create(ingest, secret_key="secret-new")).subscription
+    removed = (await create(ingest, secret_key="secret-new")).subscription
     await ingest.pool.execute("UPDATE subscriptions SET secret_key = 'older' WHERE id = $1", UUID(replaced.id))
     await ingest.pool.execute("UPDATE subscriptions SET secret_key = NULL WHERE id = $1", UUID(removed.id))
     assert await names(ingest, replaced.id) == ["older"]
@@ -317,9 +324,9 @@ async def test_what_a_version_before_does_to_a_sealed_secret_holds(ingest: Inges
 
 async def test_servers_with_a_new_first_key_read_what_the_old_one_sealed(database: str, redis_url: str) -> None:
     async with serving(database, redis_url) as before:
-        made = (await create(before, secret_key="s")).subscription
+        made = (await create(before, secret_key="secret-s")).subscription
     async with serving(database, redis_url, encryption_keys=f"{OTHER_KEY},{ENCRYPTION_KEY}") as both:
-        assert await passes(both, made.id, "s")
-        fresh = (await create(both, secret_key="f")).subscription
+        assert await passes(both, made.id, "secret-s")
+        fresh = (await create(both, secret_key="secret-f")).subscription
         found = await row(both, fresh.id)
-        assert vault(OTHER_KEY).opened(found["id"], found["sealed_secrets"]).kept[0].secret_key == "f"
+        assert vault(OTHER_KEY).opened(found["id"], found["sealed_secrets"]).kept[0].secret_key == "secret-f"

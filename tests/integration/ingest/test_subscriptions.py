@@ -15,7 +15,9 @@ UNKNOWN = "01890a5d-ac96-774b-bcce-b302099a8057"
 
 
 async def test_a_subscription_is_answered_as_it_was_asked_for(ingest: Ingest) -> None:
-    made = await ingest.create(event_types=["order.*", "user.created"], description="two\nlines ☃", secret_key="s")
+    made = await ingest.create(
+        event_types=["order.*", "user.created"], description="two\nlines ☃", secret_key="secret-s"
+    )
     assert UUID(made.id).version == 7
     assert (made.tenant_id, made.target_url, list(made.event_types), made.description, made.has_secret) == (
         ingest.tenant_id,
@@ -48,34 +50,34 @@ async def _secret(ingest: Ingest, subscription_id: str) -> str | None:
 
 
 async def test_an_update_without_a_secret_keeps_it(ingest: Ingest) -> None:
-    made = await ingest.create(secret_key="before")
+    made = await ingest.create(secret_key="secret-before")
     assert (await ingest.update(made.id)).has_secret
-    assert await _secret(ingest, made.id) == "before"
+    assert await _secret(ingest, made.id) == "secret-before"
 
 
 async def test_an_update_with_a_secret_replaces_it(ingest: Ingest) -> None:
-    made = await ingest.create(secret_key="before")
-    assert (await ingest.update(made.id, secret_key="after")).has_secret
-    assert await _secret(ingest, made.id) == "after"
+    made = await ingest.create(secret_key="secret-before")
+    assert (await ingest.update(made.id, secret_key="secret-after")).has_secret
+    assert await _secret(ingest, made.id) == "secret-after"
 
 
 async def test_an_update_gives_a_secret_to_a_subscription_without(ingest: Ingest) -> None:
     made = await ingest.create(**UNSIGNED)
     assert not made.has_secret
-    assert (await ingest.update(made.id, secret_key="new")).has_secret
+    assert (await ingest.update(made.id, secret_key="secret-new")).has_secret
 
 
 async def test_an_update_removes_the_secret_when_told_to(ingest: Ingest) -> None:
-    made = await ingest.create(secret_key="before")
+    made = await ingest.create(secret_key="secret-before")
     assert not (await ingest.update(made.id, **UNSIGNED)).has_secret
     assert await _secret(ingest, made.id) is None
 
 
 async def test_an_empty_secret_is_refused_and_does_not_remove_the_stored_one(ingest: Ingest) -> None:
-    made = await ingest.create(secret_key="before")
+    made = await ingest.create(secret_key="secret-before")
     assert fields(await refused(ingest.update(made.id, secret_key=""))) == ["secret_key"]
     assert fields(await refused(ingest.create(secret_key=""))) == ["secret_key"]
-    assert await _secret(ingest, made.id) == "before"
+    assert await _secret(ingest, made.id) == "secret-before"
 
 
 async def test_a_secret_is_never_part_of_an_answer(ingest: Ingest) -> None:
@@ -121,7 +123,7 @@ async def test_an_unknown_subscription_is_not_found_by_any_call(ingest: Ingest) 
 
 
 async def test_another_tenants_subscription_is_not_found_by_any_call(ingest: Ingest) -> None:
-    made = await ingest.create(secret_key="s")
+    made = await ingest.create(secret_key="secret-s")
     other = await ingest.of("another")
     for call in (other.get(made.id), other.update(made.id), other.delete(made.id), other.send(made.id)):
         assert isinstance(await refused(call), errors.NotFound)
@@ -204,7 +206,7 @@ async def test_a_wrong_page_is_refused_by_its_field(
 
 
 async def test_a_deleted_subscription_is_gone_from_every_call(ingest: Ingest) -> None:
-    made = await ingest.create(secret_key="s")
+    made = await ingest.create(secret_key="secret-s")
     assert await ingest.delete(made.id) == 0
     for call in (ingest.get(made.id), ingest.update(made.id), ingest.delete(made.id), ingest.send(made.id)):
         assert isinstance(await refused(call), errors.NotFound)

@@ -11,6 +11,7 @@ import redis.asyncio
 from protos.webhook.v1 import ingest_pb2
 from protos.webhook.v1 import subscriptions_pb2 as pb
 from services.common import errors, subscription_changes
+from services.ingest.verification.contents import FORM
 from tests.integration.ingest.conftest import UNSIGNED, Ingest, eventually, fields, refused, serving
 from tests.support.encryption import OTHER_KEY, vault
 from tests.support.providers import Signer, by_github, by_shopify, by_slack, by_standard, by_stripe, by_svix
@@ -64,11 +65,11 @@ def now() -> int:
 
 
 async def test_it_is_auto_with_the_subscriptions_own_secret_unless_said_otherwise(ingest: Ingest) -> None:
-    made = await ingest.create(secret_key="s")
+    made = await ingest.create(secret_key="secret-s")
     assert (made.verification, made.has_verification_secret) == (pb.VERIFICATION_AUTO, False)
     assert await passes(ingest, made.id, {})
-    assert await passes(ingest, made.id, by_github("s", BODY, 0))
-    assert not await passes(ingest, made.id, by_github("t", BODY, 0))
+    assert await passes(ingest, made.id, by_github("secret-s", BODY, 0))
+    assert not await passes(ingest, made.id, by_github("secret-t", BODY, 0))
 
 
 async def test_an_update_keeps_it_unless_it_says_otherwise(ingest: Ingest) -> None:
@@ -90,14 +91,16 @@ async def test_an_update_keeps_it_unless_it_says_otherwise(ingest: Ingest) -> No
 async def test_secrets_are_sealed_in_postgres_and_in_redis_and_forgotten_with_the_subscription(
     alone: Ingest, redis_url: str
 ) -> None:
-    made = await alone.create(verification=pb.VERIFICATION_SLACK, verification_secrets=secrets("hunter2", "hunter3"))
+    made = await alone.create(
+        verification=pb.VERIFICATION_SLACK, verification_secrets=secrets("hunter2-one", "hunter3-two")
+    )
     await alone.update(made.id)
     sealed = (await row(alone, made.id))["sealed_verification_secrets"]
     assert b"hunter" not in sealed
-    assert vault().verification_secrets(UUID(made.id), sealed) == ("hunter2", "hunter3")
+    assert vault().verification_secrets(UUID(made.id), sealed) == ("hunter2-one", "hunter3-two")
     async with redis.asyncio.Redis.from_url(redis_url) as client:
-        copy = await client.hget(subscription_changes.KEY + made.id, "value")
-    assert copy
+        kept: Any = await client.hget(subscription_changes.KEY + made.id, "value")
+    copy = vault().copy(UUID(made.id), kept)
     assert b"hunter" not in copy
     await alone.delete(made.id)
     assert (await row(alone, made.id))["sealed_verification_secrets"] is None
@@ -112,7 +115,10 @@ async def test_secrets_are_sealed_in_postgres_and_in_redis_and_forgotten_with_th
         ({"verification": pb.VERIFICATION_GITHUB, **UNSIGNED}, "verification_secrets"),
         ({"verification": 99}, "verification"),
         ({"verification_secrets": secrets("a", "b", "c")}, "verification_secrets"),
-        ({"verification_secrets": secrets("a", "")}, "verification_secrets.1"),
+        ({"verification_secrets": secrets("secret-a", "")}, "verification_secrets.1"),
+        ({"verification_secrets": secrets("hunter2")}, "verification_secrets.0"),
+        ({"verification_secrets": secrets("hunter2-s3cret\n")}, "verification_secrets.0"),
+        ({"verification_secrets": secrets("secret-a", " hunter2-s3cret")}, "verification_secrets.1"),
         ({"verification_secrets": secrets("hunter2" * 40)}, "verification_secrets.0"),
         (
             {"verification": pb.VERIFICATION_STANDARD_WEBHOOKS, "verification_secrets": secrets("whsec_hunter2!")},
@@ -127,7 +133,7 @@ async def test_what_could_verify_nothing_is_refused_by_its_field(
     assert fields(error) == [field]
     assert "hunter2" not in str(error)
     assert await ingest.count("subscriptions") == 0
-    made = await ingest.create(secret_key="s")
+    made = await ingest.create(secret_key="secret-s")
     assert fields(await refused(ingest.update(made.id, **asked))) == [field]
     assert (await ingest.get(made.id)).verification == pb.VERIFICATION_AUTO
 
@@ -146,12 +152,41 @@ async def test_an_update_is_refused_when_what_stays_stored_cannot_verify(ingest:
 
 async def test_a_repeated_creation_with_other_secrets_is_another_request_and_none_is_kept(ingest: Ingest) -> None:
     asked: dict[str, Any] = {"verification": pb.VERIFICATION_STRIPE, "idempotency_key": "k"}
-    first = await ingest.create(verification_secrets=secrets("hunter2"), **asked)
-    assert await ingest.create(verification_secrets=secrets("hunter2"), **asked) == first
-    error = await refused(ingest.create(verification_secrets=secrets("hunter3"), **asked))
+    first = await ingest.create(verification_secrets=secrets("secret-hunter2"), **asked)
+    assert await ingest.create(verification_secrets=secrets("secret-hunter2"), **asked) == first
+    error = await refused(ingest.create(verification_secrets=secrets("secret-hunter3"), **asked))
     assert error.reason == "IDEMPOTENCY_KEY_REUSED"
     for kept in await ingest.pool.fetch("SELECT * FROM idempotency_keys WHERE tenant_id = $1", ingest.tenant_id):
         assert b"hunter" not in kept["response"]
+
+
+async def test_a_secret_as_supabase_gives_it_out_verifies(ingest: Ingest) -> None:
+    made = await ingest.create(
+        verification=pb.VERIFICATION_STANDARD_WEBHOOKS, verification_secrets=secrets("v1," + SECRET)
+    )
+    assert await passes(ingest, made.id, by_standard(SECRET, BODY, now()))
+    assert not await passes(ingest, made.id, by_standard(OLD, BODY, now()))
+
+
+async def test_every_answer_warns_of_a_secret_that_is_short(ingest: Ingest) -> None:
+    advice = "has fewer than 24 bytes, which are easier to guess; use a longer secret"
+    asked: dict[str, Any] = {"verification": pb.VERIFICATION_STRIPE, "idempotency_key": "k"}
+    asked |= {"secret_key": "s" * 23, "verification_secrets": secrets("v" * 24, "whsec_" + "QUFB" * 4)}
+    expected = [f"secret_key: {advice}", f"verification_secrets.1: {advice}"]
+    made = await ingest.create(**asked)
+    for answer in (
+        made,
+        await ingest.create(**asked),
+        await ingest.get(made.id),
+        (await ingest.page()).subscriptions[0],
+    ):
+        assert list(answer.warnings) == expected
+    updated = await ingest.update(made.id, verification_secrets=secrets("v" * 23))
+    assert list(updated.warnings) == [f"secret_key: {advice}", f"verification_secrets: {advice}"]
+    request = pb.RotateSubscriptionSecretRequest(tenant_id=ingest.tenant_id, subscription_id=made.id)
+    rotated = (await ingest.subscriptions.RotateSubscriptionSecret(request)).subscription
+    assert list(rotated.warnings) == [f"verification_secrets: {advice}"]
+    assert list((await ingest.create()).warnings) == []
 
 
 async def test_a_change_holds_in_every_server(database: str, redis_url: str) -> None:
@@ -173,7 +208,7 @@ async def test_a_change_holds_in_every_server(database: str, redis_url: str) -> 
 async def test_a_provider_signs_under_either_secret_and_nothing_else_passes(
     ingest: Ingest, preset: pb.Verification.ValueType, sign: Signer
 ) -> None:
-    made = await ingest.create(secret_key="own", verification=preset, verification_secrets=secrets(SECRET, OLD))
+    made = await ingest.create(secret_key="secret-own", verification=preset, verification_secrets=secrets(SECRET, OLD))
     for secret in (SECRET, OLD):
         assert await passes(ingest, made.id, sign(secret, BODY, now()))
     stored = await ingest.count()
@@ -205,12 +240,12 @@ async def test_a_caller_of_its_own_over_grpc_needs_the_signature_too(
 
 
 async def test_required_takes_nothing_unsigned_and_none_looks_at_nothing(ingest: Ingest) -> None:
-    made = await ingest.create(secret_key="s", verification=pb.VERIFICATION_REQUIRED)
+    made = await ingest.create(secret_key="secret-s", verification=pb.VERIFICATION_REQUIRED)
     assert not await passes(ingest, made.id, {})
-    assert not await passes(ingest, made.id, by_github("t", BODY, 0))
-    assert await passes(ingest, made.id, by_github("s", BODY, 0))
+    assert not await passes(ingest, made.id, by_github("secret-t", BODY, 0))
+    assert await passes(ingest, made.id, by_github("secret-s", BODY, 0))
     await ingest.update(made.id, verification=pb.VERIFICATION_NONE)
-    for headers in ({}, by_github("t", BODY, 0), by_stripe("t", BODY, 0)):
+    for headers in ({}, by_github("secret-t", BODY, 0), by_stripe("secret-t", BODY, 0)):
         assert await passes(ingest, made.id, headers)
 
 
@@ -224,14 +259,16 @@ async def test_auto_does_not_look_at_a_providers_headers(ingest: Ingest) -> None
 
 
 async def test_github_verifies_with_the_subscriptions_own_secrets_when_there_is_no_other(ingest: Ingest) -> None:
-    made = await ingest.create(secret_key="old", verification=pb.VERIFICATION_GITHUB)
-    request = pb.RotateSubscriptionSecretRequest(tenant_id=ingest.tenant_id, subscription_id=made.id, secret_key="new")
+    made = await ingest.create(secret_key="secret-old", verification=pb.VERIFICATION_GITHUB)
+    request = pb.RotateSubscriptionSecretRequest(
+        tenant_id=ingest.tenant_id, subscription_id=made.id, secret_key="secret-new"
+    )
     await ingest.subscriptions.RotateSubscriptionSecret(request)
-    for secret in ("old", "new"):
+    for secret in ("secret-old", "secret-new"):
         assert await passes(ingest, made.id, by_github(secret, BODY, 0))
-    await ingest.update(made.id, verification_secrets=secrets("github"))
-    assert not await passes(ingest, made.id, by_github("new", BODY, 0))
-    assert await passes(ingest, made.id, by_github("github", BODY, 0))
+    await ingest.update(made.id, verification_secrets=secrets("secret-github"))
+    assert not await passes(ingest, made.id, by_github("secret-new", BODY, 0))
+    assert await passes(ingest, made.id, by_github("secret-github", BODY, 0))
 
 
 async def test_a_signed_body_is_the_whole_one_where_the_payload_is_a_part(ingest: Ingest) -> None:
@@ -239,13 +276,13 @@ async def test_a_signed_body_is_the_whole_one_where_the_payload_is_a_part(ingest
     whole = b'{"payload": {"n": 1}}'
     sent = item(ingest, made.id, by_standard(SECRET, whole, now()), b'{"n": 1}')
     assert isinstance(await refused(ingest.send_item(sent)), errors.SignatureMismatch)
-    sent.verification.signed_body = whole
+    sent = item(ingest, made.id, by_standard(SECRET, whole, now()), whole, enveloped=True)
     accepted = await ingest.send_item(sent)
     assert (await ingest.event(accepted.event_id)).payload == b'{"n": 1}'
-    # The same when it stands beside a signature that is not looked at here.
-    sent = item(ingest, made.id, by_standard(SECRET, whole, now()), b'{"n": 1}')
-    sent.hub_signature.signature, sent.hub_signature.signed_body = "sha256=00", whole
-    assert await ingest.send_item(sent) == accepted
+    # The same beside a signature that is not looked at here.
+    sent.hub_signature.signature = "sha256=00"
+    again = await ingest.send_item(sent)
+    assert (again.event_id, again.replayed) == (accepted.event_id, True)
 
 
 async def test_secrets_that_cannot_be_opened_let_nothing_pass(alone: Ingest, database: str, redis_url: str) -> None:
@@ -279,7 +316,12 @@ async def test_the_providers_own_type_is_filtered_by_and_comes_before_the_stated
         (b'{"type": "charge.succeeded"}', "order.paid", "charge.succeeded", 1),
         (b'{"type": "invoice.paid"}', "charge.succeeded", "invoice.paid", 0),
         (b"{}", "charge.stated", "charge.stated", 1),
-        (b"{}", "", "", 1),
+        # A type that cannot be read passes no filter.
+        (b"{}", "", "", 0),
+        (b'{"type": 7}', "", "", 0),
+        (b'{"type": "charge.succeeded", "type": null}', "", "", 0),
+        (b'{"type": "charge.succeeded", "memo": "\\ud83d"}', "", "charge.succeeded", 1),
+        (b"charge.succeeded", "", "", 0),
     ):
         accepted = await ingest.send_item(
             item(ingest, made.id, by_stripe(SECRET, body, now()), body, event_type=stated)
@@ -295,7 +337,8 @@ async def test_what_a_provider_sends_again_is_answered_as_before_and_stored_once
     accepted = await ingest.send_item(item(ingest, made.id, by_stripe(SECRET, first, now()), first))
     for key in ("", "another"):
         repeated = item(ingest, made.id, by_stripe(SECRET, again, now() + 10), again, idempotency_key=key)
-        assert await ingest.send_item(repeated) == accepted
+        again_accepted = await ingest.send_item(repeated)
+        assert (again_accepted.event_id, again_accepted.replayed) == (accepted.event_id, True)
     assert await ingest.count() == 1
     # The same id is another event's at another subscription, and no key of anybody's.
     neighbour = await ingest.create(verification=pb.VERIFICATION_STRIPE, verification_secrets=secrets(SECRET))
@@ -303,6 +346,39 @@ async def test_what_a_provider_sends_again_is_answered_as_before_and_stored_once
     await ingest.update(made.id, verification=pb.VERIFICATION_AUTO)
     await ingest.send(made.id, payload=b"{}", idempotency_key="evt_1")
     assert await ingest.count() == 3
+
+
+@every
+async def test_an_event_whose_type_cannot_be_read_goes_only_to_who_takes_all(
+    ingest: Ingest, preset: pb.Verification.ValueType, sign: Signer
+) -> None:
+    body = b'{"type": 7, "event": {"type": ["a"]}}'
+    asked: dict[str, Any] = {"verification": preset, "verification_secrets": secrets(SECRET)}
+    some, everything = await ingest.create(event_types=["a", "b.*"], **asked), await ingest.create(**asked)
+    for made, status in ((some, ingest_pb2.INGEST_STATUS_FILTERED), (everything, ingest_pb2.INGEST_STATUS_PENDING)):
+        headers = sign(SECRET, body, now()) | {"x-github-event": "no type", "x-shopify-topic": "☃"}
+        accepted = await ingest.send_item(item(ingest, made.id, headers, body))
+        assert accepted.status == status
+        assert (await ingest.event(accepted.event_id)).payload == body
+
+
+async def test_slacks_forms_are_stored_and_want_an_empty_answer(ingest: Ingest) -> None:
+    made = await ingest.create(
+        verification=pb.VERIFICATION_SLACK, verification_secrets=secrets(SECRET), event_types=["/weather"]
+    )
+    for body, status in (
+        (b"command=%2Fweather&text=94070", ingest_pb2.INGEST_STATUS_PENDING),
+        (b"payload=%7B%22type%22%3A%22block_actions%22%7D", ingest_pb2.INGEST_STATUS_FILTERED),
+    ):
+        headers = by_slack(SECRET, body, now())
+        sent = item(ingest, made.id, headers, body, content_type=FORM, idempotency_key=str(status))
+        accepted = await ingest.send_item(sent)
+        assert (accepted.status, accepted.empty_answer) == (status, True)
+        assert (await ingest.event(accepted.event_id)).payload == body
+        again = await ingest.send_item(sent)
+        assert (again.event_id, again.empty_answer, again.replayed) == (accepted.event_id, True, True)
+    event = b'{"type": "event_callback", "event": {"type": "app_mention"}}'
+    assert not (await ingest.send_item(item(ingest, made.id, by_slack(SECRET, event, now()), event))).empty_answer
 
 
 async def test_repetitions_in_one_call_are_one_event(ingest: Ingest) -> None:
@@ -319,7 +395,7 @@ async def test_a_handshake_is_answered_among_others_and_stored_nowhere(ingest: I
     event = b'{"type": "event_callback", "event_id": "Ev1", "event": {"type": "app_mention"}}'
     answered, forged, accepted = await ingest.batch(
         item(ingest, made.id, by_slack(SECRET, asks, now()), asks),
-        item(ingest, made.id, by_slack("other", asks, now()), asks),
+        item(ingest, made.id, by_slack("secret-other", asks, now()), asks),
         item(ingest, made.id, by_slack(SECRET, event, now()), event),
     )
     assert answered.accepted == ingest_pb2.Accepted(status=ingest_pb2.INGEST_STATUS_HANDSHAKE, challenge="3eZbrw1aB")

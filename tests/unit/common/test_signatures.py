@@ -40,6 +40,11 @@ def test_the_public_verifier_takes_a_whsec_secret_as_it_stands() -> None:
     assert standardwebhooks.Webhook(WHSEC).verify(BODY, _headers(WHSEC, BODY)) == json.loads(BODY)
 
 
+def test_a_secret_with_the_version_of_its_signatures_is_the_same_key() -> None:
+    assert Key.of("v1," + WHSEC).standard == Key.of(WHSEC).standard == KEY
+    assert Key.of("v1,plain").standard == b"v1,plain"
+
+
 @pytest.mark.parametrize("secret_key", [WHSEC, "whsec_" + base64.b64encode(b"another key").decode()])
 def test_the_public_verifier_refuses_another_body_or_another_secret(secret_key: str) -> None:
     body = BODY + b" " if secret_key == WHSEC else BODY

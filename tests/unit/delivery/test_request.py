@@ -69,6 +69,9 @@ def test_the_body_and_the_url_are_passed_on_as_they_are() -> None:
 
 
 def test_the_content_type_is_the_events() -> None:
+    encoded = request.build(claim(content_encoding="gzip"), (), {}, b"\x1f\x8b", 0)
+    assert (encoded.headers["Content-Encoding"], encoded.body) == ("gzip", b"\x1f\x8b")
+    assert "Content-Encoding" not in request.build(claim(), (), {}, b"{}", 0).headers
     assert request.build(claim(content_type="text/xml"), (), {}, b"<a/>", 0).headers["Content-Type"] == "text/xml"
 
 

@@ -37,6 +37,12 @@ def test_a_bad_entry_of_a_list_is_named_by_its_place(entry: str) -> None:
     assert [violation.field for violation in found] == ["event_types.1"]
 
 
+@pytest.mark.parametrize("entry", ["*", ".*", "**", "*.*"])
+def test_an_entry_that_means_everything_is_refused_with_what_to_do(entry: str) -> None:
+    (violation,) = event_types.violations("event_types", [entry])
+    assert violation.description == "is not a type; to get events of all types, leave event_types empty"
+
+
 def test_a_list_holds_at_most_a_hundred_entries() -> None:
     assert event_types.violations("event_types", ["a"] * 100) == []
     assert [violation.field for violation in event_types.violations("event_types", ["a"] * 101)] == ["event_types"]
@@ -65,6 +71,12 @@ def test_a_list_holds_at_most_a_hundred_entries() -> None:
 )
 def test_what_a_list_wants(entries: list[str], event_type: str, wanted: bool) -> None:  # noqa: FBT001 - a table
     assert Filter(entries).wants(event_type) is wanted
+
+
+def test_a_type_that_could_not_be_read_passes_no_filter() -> None:
+    assert not Filter(["order.created"]).wants("", typed=True)
+    assert not Filter(["order.*"]).wants("", typed=True)
+    assert Filter([]).wants("", typed=True)
 
 
 @given(st.lists(TYPES), TYPES)

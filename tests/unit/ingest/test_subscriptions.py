@@ -109,14 +109,20 @@ def test_any_text_for_a_url_is_taken_or_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "secret_key", [None, "x", "s" * 256, " ", "plain ☃ secret", "whsec_YWJj", "whsec_AAA=", "WHSEC_§", "whsec"]
+    "secret_key",
+    [None, "8 bytes.", "s" * 256, "☃☃☃", "plain ☃ secret", "whsec_YWJjYWJjYWI=", "v1,whsec_YWJjYWJjYWI=", "WHSEC_§§"],
 )
 def test_a_good_secret_is_kept_as_it_is(secret_key: str | None) -> None:
     assert _draft(secret_key=secret_key).secret_key == secret_key
 
 
 @pytest.mark.parametrize(
-    "secret_key", ["", "s" * 257, "a\x00b", "whsec_", "whsec_a", "whsec_YWJj!", "whsec_YW Jj", "whsec_é", "whsec_===="]
+    "secret_key",
+    [
+        *("", "s" * 257, "secret\x00b", "7 bytes", " secret-s", "secret-s\n", "secret-s\r\n", "secret-s\u00a0"),
+        *("whsec_", "whsec_a", "whsec_YWJj!", "whsec_YW Jj", "whsec_é", "whsec_====", "whsec_YWJjYWJjYQ=="),
+        *("v1,whsec_", "v1,whsec_!", "v1,whsec_YWJjYWJjYQ=="),
+    ],
 )
 def test_a_bad_secret_is_refused_and_named_and_not_repeated(secret_key: str) -> None:
     with pytest.raises(errors.InvalidArgument) as raised:

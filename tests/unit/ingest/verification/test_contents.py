@@ -23,6 +23,11 @@ def stripe(body: bytes) -> Content:
     return contents.stripe(Headers(()), JSON, body)
 
 
+def form(event_type: str) -> Content:
+    """Of a form: people see what is answered."""
+    return Content(event_type=event_type, empty_answer=True)
+
+
 def test_github_says_it_in_headers() -> None:
     headers = Headers(
         [("x-github-event", "pull_request"), ("x-github-delivery", "72d3162e-cc78-11e3-81ab-4c9367dc0958")]
@@ -61,26 +66,99 @@ def test_slack_says_it_in_the_inner_event_or_in_the_outer_one() -> None:
 
 def test_slacks_forms_are_commands_and_interactions() -> None:
     for content_type in (FORM, "application/X-WWW-form-urlencoded; charset=utf-8"):
-        assert slack({"command": "/weather", "text": "94070"}, content_type) == Content(event_type="/weather")
-        assert slack({"payload": '{"type": "block_actions"}'}, content_type) == Content(event_type="block_actions")
+        assert slack({"command": "/weather", "text": "94070"}, content_type) == form("/weather")
+        assert slack({"payload": '{"type": "block_actions"}'}, content_type) == form("block_actions")
         for odd in (
             {"payload": "{"},
             {"text": "command"},
             {"command": "not a type"},
-            {str(n): "x" for n in range(300)},
+            {"mycommand": "/x"},
         ):
-            assert slack(odd, content_type) == NOTHING
-    assert contents.slack(Headers(()), FORM, b"command=%2Fx&text=\xff") == NOTHING
+            assert slack(odd, content_type) == form("")
 
 
 def test_slacks_handshake_has_a_challenge() -> None:
     assert slack({"type": "url_verification", "token": "t", "challenge": "3eZbrw1aB"}) == Content(challenge="3eZbrw1aB")
-    for odd in ({}, {"challenge": ""}, {"challenge": "x" * 1025}):
+    for odd in ({}, {"challenge": ""}, {"challenge": "x" * 1025}, {"challenge": 7}, {"challenge": "\ufffd"}):
         with pytest.raises(errors.InvalidArgument) as raised:
             slack({"type": "url_verification"} | odd)
         assert [violation.field for violation in raised.value.violations] == ["challenge"]
     # An event is no handshake, whatever stands in it.
     assert slack({"type": "event_callback", "challenge": "x", "event": {"type": "url_verification"}}).challenge == ""
+
+
+# What stands beside the type and the id in a body, and has to be odd alone.
+ODD = {
+    "a cut emoji": rb'"paid \ud83d"',
+    "two halves in the wrong order": rb'"\ude00\ud83d"',
+    "a number beyond floats": b"1e999",
+    "a number of many digits": b"9" * 5000,
+    "another type": b"[[], {}, null]",
+    "deep nesting": b'[{"id":' * 5000 + b"0" + b"}]" * 5000,
+    "bytes that are not UTF-8": b'"\xff\xed\xa0\x80"',
+    "brackets in a string": rb'"]}\"{["',
+}
+# Where each kind of body has them: the type, the id, and what is odd.
+BODIES: dict[str, tuple[Callable[[Headers, str, bytes], Content], bytes]] = {
+    "stripe": (contents.stripe, b'{"odd":%b,"id":"id_1","type":"a.b","more":%b}'),
+    "slack": (contents.slack, b'{"odd":%b,"event_id":"id_1","type":"event_callback","event":{"type":"a.b","o":%b}}'),
+    "standard": (contents.standard, b'{"odd":%b,"type":"a.b","data":%b}'),
+}
+
+
+@pytest.mark.parametrize("odd", ODD.values(), ids=ODD)
+@pytest.mark.parametrize("provider", BODIES)
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["plain", "marked"])
+def test_an_odd_value_loses_neither_type_nor_id(provider: str, odd: bytes, mark: bytes) -> None:
+    reader, shape = BODIES[provider]
+    headers = Headers([("webhook-id", "id_1")])
+    assert reader(headers, JSON, mark + shape % (odd, odd)) == Content(event_type="a.b", delivery_id="id_1")
+
+
+@pytest.mark.parametrize("odd", [b"7", b"null", b"[]", b"{}", rb'"a.b\ud83d"', b'"\xff"', b"true", b'"a" "b"'])
+def test_a_field_that_cannot_be_read_loses_no_other(odd: bytes) -> None:
+    if odd != b'"a" "b"':  # which is no JSON, so that nothing can be read
+        assert stripe(b'{"id":"id_1","type":%b}' % odd) == Content(delivery_id="id_1")
+        assert stripe(b'{"id":%b,"type":"a.b"}' % odd) == Content(event_type="a.b")
+        found = contents.slack(Headers(()), JSON, b'{"event_id":"id_1","event":{"type":%b}}' % odd)
+        assert found == Content(delivery_id="id_1")
+        found = contents.slack(Headers(()), JSON, b'{"event_id":%b,"event":{"type":"a.b"}}' % odd)
+        assert found == Content(event_type="a.b")
+        found = contents.standard(Headers([("webhook-id", "id_1")]), JSON, b'{"type":%b}' % odd)
+        assert found == Content(delivery_id="id_1")
+    else:
+        assert stripe(b'{"id":"id_1","type":%b}' % odd) == NOTHING
+
+
+@pytest.mark.parametrize("odd", [b"7", b"[]", b"true", b'"event"'])
+def test_an_odd_inner_event_of_slack_keeps_the_id_and_has_no_type(odd: bytes) -> None:
+    body = b'{"type":"event_callback","event_id":"Ev1","event":%b}' % odd
+    assert contents.slack(Headers(()), JSON, body) == Content(delivery_id="Ev1")
+
+
+def test_the_last_of_a_field_that_is_there_twice_counts() -> None:
+    """As for JSON.parse, and so for the provider's own packages."""
+    assert stripe(b'{"id":"a","type":7,"type":"b.c","id":"d"}') == Content(event_type="b.c", delivery_id="d")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"command=%2Fx&text=\xff",
+        b"text=%FF%ED&command=%2Fx",
+        b"&".join(b"f%d=x" % n for n in range(5000)) + b"&command=%2Fx",
+        b"command=%2Fx&command=%2Fy",
+        b"text=%0A%00&;=&&command=%2Fx",
+    ],
+)
+def test_an_odd_field_of_a_form_loses_no_command(body: bytes) -> None:
+    assert contents.slack(Headers(()), FORM, body) == form("/x")
+
+
+def test_an_odd_value_in_an_interaction_loses_no_type() -> None:
+    for odd in ODD.values():
+        body = urlencode({"payload": b'{"odd":%b,"type":"block_actions"}' % odd}).encode()
+        assert contents.slack(Headers(()), FORM, body) == form("block_actions")
 
 
 @pytest.mark.parametrize(

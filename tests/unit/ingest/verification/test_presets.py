@@ -31,7 +31,7 @@ def test_none_is_needed_where_none_may_be_looked_at(preset: Preset) -> None:
     presets.check(preset, (), signs=False)
 
 
-@pytest.mark.parametrize("secret", ["whsec_!", "whsec_", "whsec_abc"])
+@pytest.mark.parametrize("secret", ["whsec_!", "v1,whsec_!", "whsec_abc"])
 def test_what_follows_whsec_is_base64_in_standard_webhooks_alone(secret: str) -> None:
     with pytest.raises(errors.InvalidArgument, match=r"^verification_secrets\.1: ") as raised:
         presets.check(Preset.STANDARD_WEBHOOKS, ["plain", secret], signs=True)
@@ -43,10 +43,18 @@ def test_what_follows_whsec_is_base64_in_standard_webhooks_alone(secret: str) ->
     ("secrets", "fields"),
     [
         ([], []),
-        (["a", "b" * 256], []),
+        (
+            [
+                "a" * 8,
+                "b" * 256,
+            ],
+            [],
+        ),
         (["a", "b", "c"], ["verification_secrets"]),
         ([""], ["verification_secrets.0"]),
-        (["a", "b" * 257], ["verification_secrets.1"]),
+        (["a" * 8, "b" * 257], ["verification_secrets.1"]),
+        (["a" * 7, "whsec_YWJjYWJjYQ=="], ["verification_secrets.0", "verification_secrets.1"]),
+        (["secret-a\n", " secret-b"], ["verification_secrets.0", "verification_secrets.1"]),
         (["\x00", "a\x00"], ["verification_secrets.0", "verification_secrets.1"]),
     ],
 )
