@@ -1,7 +1,7 @@
 """Group commit of events: what arrives while one commit is in flight goes into the next."""
 
-import time
 import functools
+import time
 from collections.abc import Iterator, Sequence
 
 import asyncpg
