@@ -1,30 +1,63 @@
 """What the pages say about keys is done here as they say it."""
 
+import asyncio
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
-from tests.support.keys import ADMIN_KEY, Admin
+import httpx
+
+from tests.support.api import Api
+from tests.support.keys import ADMIN_KEY, Admin, bearer
 from tests.support.stack import ROOT, Stack
 
 
-def test_the_first_tenant_and_key_are_made_as_printed(keyed: Stack, tmp_path: Path) -> None:
+def scripts(variable: str) -> list[str]:
+    """The commands of the page that need this variable."""
     page = (ROOT / "docs/keys.md").read_text()
-    (script,) = re.findall(r"^```sh\n(.+?)^```", page, re.MULTILINE | re.DOTALL)
+    return [found for found in re.findall(r"^```sh\n(.+?)^```", page, re.MULTILINE | re.DOTALL) if variable in found]
+
+
+def output_of(script: str, folder: Path, **variables: str) -> str:
+    """What it prints; fails when it does."""
     done = subprocess.run(
         ["/bin/sh", "-eu", "-c", script],
-        cwd=tmp_path,
-        env={"PATH": os.environ["PATH"], "URL": keyed.base_url, "BOOTSTRAP_ADMIN_KEY": ADMIN_KEY},
+        cwd=folder,
+        env={"PATH": os.environ["PATH"], **variables},
         capture_output=True,
         text=True,
         timeout=30,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert '"id":"acme","name":"Acme Ltd"' in done.stdout
-    assert re.search(r'"key":"whk_[A-Za-z0-9]{43}"', done.stdout)
+    return done.stdout
+
+
+def test_the_first_tenant_and_key_are_made_as_printed(keyed: Stack, tmp_path: Path) -> None:
+    (script,) = scripts("$BOOTSTRAP_ADMIN_KEY")
+    printed = output_of(script, tmp_path, URL=keyed.base_url, BOOTSTRAP_ADMIN_KEY=ADMIN_KEY)
+    assert '"id":"acme","name":"Acme Ltd"' in printed
+    assert re.search(r'"key":"whk_[A-Za-z0-9]{43}"', printed)
+
+
+async def test_operators_act_in_other_tenants_as_printed(
+    keyed: Stack, http: httpx.AsyncClient, admin: Admin, a_name: str, tmp_path: Path
+) -> None:
+    await admin.tenant(a_name)
+    http.headers.update(bearer(await admin.key(a_name)))
+    subscription_id = await Api(http).subscribe("https://example.com/hook")
+    names = {"SUBSCRIPTION": subscription_id, "DELIVERY": await Api(http).sent(subscription_id)}
+    found = scripts("$ADMIN_KEY")
+    assert len(found) == 2
+    for script in found:
+        named = script.replace("acme", a_name)
+        printed = await asyncio.to_thread(
+            output_of, named, tmp_path, URL=keyed.base_url, ADMIN_KEY=await admin.key(role="admin"), **names
+        )
+        assert '"title"' not in printed
+        assert f'"tenant_id":"{a_name}"' in printed
 
 
 def demo(keyed: Stack, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
