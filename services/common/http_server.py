@@ -49,6 +49,8 @@ async def serving(app: Any, listener: socket.socket, *, name: str, grace_seconds
         access_log=False,
         log_config=None,
         server_header=False,
+        # Otherwise read from WEB_CONCURRENCY, which some platforms set to words.
+        workers=1,
         # Nobody here asks for the client's address, and it costs each request.
         proxy_headers=False,
         timeout_keep_alive=75,

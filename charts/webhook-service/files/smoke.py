@@ -61,7 +61,7 @@ def main() -> None:
     threading.Thread(target=server.serve_forever, daemon=True).start()
     headers = {"Authorization": f"Bearer {os.environ['ADMIN_KEY']}"}
     kind, payload = f"helm.test.{uuid.uuid4().hex}", {"number": uuid.uuid4().hex}
-    with httpx.Client(base_url=GATEWAY, headers=headers, timeout=10) as client:
+    with httpx.Client(base_url=GATEWAY, headers=headers, timeout=10, trust_env=False) as client:
         fields = {"target_url": RECEIVER, "event_types": [kind]}
         subscription = asked(client, "POST", "/api/v1/subscriptions/", json=fields)["id"]
         say(f"subscription {subscription} to {RECEIVER}")
