@@ -3,9 +3,9 @@
 from datetime import timedelta
 from typing import Annotated
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field
 
-from services.common.settings import GrpcServerSettings, Port, PostgresSettings
+from services.common.settings import GrpcServerSettings, Hours, Port, PostgresSettings, Seconds
 from services.common.tracing.settings import TracingDoorSettings
 
 
@@ -14,15 +14,15 @@ class AnalyticsSettings(PostgresSettings, GrpcServerSettings, TracingDoorSetting
 
     grpc_port: Port = 50053
     # Hours that events, deliveries, attempts and their statistics are kept, counted from the end of their UTC day.
-    log_retention_hours: PositiveInt = 72
+    log_retention_hours: Hours = 72
     # Hours that entries of the audit log are kept.
-    audit_retention_hours: PositiveInt = 8760
+    audit_retention_hours: Hours = 8760
     # Hours after which an unfinished delivery ends; until then it holds its day back from retention.
-    delivery_expiry_hours: PositiveInt = 168
+    delivery_expiry_hours: Hours = 168
     # Seconds between two roll-ups: how old statistics get.
-    rollup_interval_seconds: PositiveFloat = 5.0
+    rollup_interval_seconds: Seconds = 5.0
     # Seconds between two passes of retention.
-    retention_interval_seconds: PositiveFloat = 300.0
+    retention_interval_seconds: Seconds = 300.0
     # How many subscriptions each of the metrics that name any may name: a bound of their series.
     top_subscriptions: Annotated[int, Field(ge=0, le=100)] = 10
 

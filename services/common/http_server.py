@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import errno
-import os
 import socket
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -26,11 +25,14 @@ def bind(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if family == socket.AF_INET6:
+        # "::" means both families, whatever the system's default (net.ipv6.bindv6only) is.
+        listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
     try:
         listener.bind((host, port))
     except OSError as error:
         listener.close()
-        why = "is taken by another process" if error.errno == errno.EADDRINUSE else os.strerror(error.errno or 0)
+        why = "is taken by another process" if error.errno == errno.EADDRINUSE else error.strerror
         sys.exit(f"port {port} on {host}: {why}")
     listener.listen(1024)
     listener.setblocking(False)  # noqa: FBT003 - the socket module's own signature

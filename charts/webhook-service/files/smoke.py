@@ -3,6 +3,7 @@
 
 import http.server
 import os
+import socket
 import sys
 import threading
 import time
@@ -31,6 +32,18 @@ class Receiver(http.server.BaseHTTPRequestHandler):
         """Nothing: the lines of the test are enough."""
 
 
+class Server(http.server.ThreadingHTTPServer):
+    """Listens by IPv4 and IPv6, where the pod has both."""
+
+    address_family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
+
+    def server_bind(self) -> None:
+        """Takes IPv4 as well."""
+        if self.address_family == socket.AF_INET6:
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        super().server_bind()
+
+
 def say(line: str) -> None:
     """Prints a line at once."""
     sys.stdout.write(line + "\n")
@@ -57,7 +70,7 @@ def asked(http_client: httpx.Client, method: str, path: str, **arguments: Any) -
 
 def main() -> None:
     """Exits with status 0 only when the event was delivered, byte for byte."""
-    server = http.server.ThreadingHTTPServer(("", PORT), Receiver)
+    server = Server(("", PORT), Receiver)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     headers = {"Authorization": f"Bearer {os.environ['ADMIN_KEY']}"}
     kind, payload = f"helm.test.{uuid.uuid4().hex}", {"number": uuid.uuid4().hex}

@@ -246,11 +246,3 @@ def test_a_default_that_outlasts_the_delivery_ends_the_start_with_one_line(
     line = ended_with(capsys, cls)
     assert "take 6300 s" in line
     assert "longer than delivery_expiry_hours: 3600 s" in line
-
-
-def test_retries_without_an_end_end_the_start(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("RETRY_BASE_SECONDS", "inf")
-    monkeypatch.setenv("RETRY_CAP_SECONDS", "inf")
-    assert "take for ever" in ended_with(capsys, WorkerSettings)
