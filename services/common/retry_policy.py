@@ -81,8 +81,8 @@ class RetrySettings(ExpirySettings):
         total, expiry = self.retry_policy.total_seconds, self.delivery_expiry_hours * 3600
         if total > expiry:
             message = (
-                f"the retries of retry_limit, retry_base_seconds, retry_factor and retry_cap_seconds take {math.ceil(total)} s "
-                f"with retry_jitter, longer than delivery_expiry_hours: {expiry} s"
+                f"the retries of retry_limit, retry_base_seconds, retry_factor and retry_cap_seconds take "
+                f"{math.ceil(total)} s with retry_jitter, longer than delivery_expiry_hours: {expiry} s"
             )
             raise ValueError(message)
         return self
