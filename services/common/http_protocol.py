@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from starlette.types import Receive, Scope, Send
 
+from services.common import transfer
 from services.common.http_ordering import OrderedProtocol
 
 # Connections of one server; those beyond are closed as they come.
@@ -15,7 +16,8 @@ MAX_CONNECTIONS = 10_000
 # Of a request's line and headers.
 MAX_HEAD_BYTES = 64 << 10
 MAX_HEADERS = 100
-# From the connection, or from its first byte, to the end of a request's headers; and to the end of its body.
+# From the connection, or from its first byte, to the end of a request's headers; and to the end of its body, which has
+# more time as more of it comes.
 HEAD_SECONDS = 10.0
 REQUEST_SECONDS = 40.0
 # Of one request as it is sent, with what is thrown away after its answer; and of all that are unfinished, together.
@@ -148,7 +150,7 @@ class BoundedProtocol(OrderedProtocol):
             self.transport.abort()
 
     def _expire(self) -> None:
-        left = self._since + REQUEST_SECONDS - self.loop.time()
+        left = self._since + REQUEST_SECONDS + transfer.upload_seconds(self._request_bytes) - self.loop.time()
         if self._in_head or left <= 0:
             self._end(b"408 Request Timeout", _LATE)
         else:

@@ -12,6 +12,8 @@ from services.gateway import app, readiness
 from services.gateway.backends import Backends, Channels
 from services.gateway.callers import Callers
 from services.gateway.ingest_batches import IngestBatches
+from services.gateway.ingest_tokens import IngestTokens
+from services.gateway.patience import Patience
 from services.gateway.settings import GatewaySettings
 
 log = structlog.get_logger(__name__)
@@ -31,13 +33,16 @@ async def serve(process: lifecycle.Process, settings: GatewaySettings) -> AsyncI
     ):
         channels = Channels(ingest=ingest, delivery=delivery, analytics=analytics)
         services = Backends.over(channels, timeout_seconds=settings.rpc_timeout_seconds)
-        batches = IngestBatches(services.ingest, settings)
-        callers = Callers(services.access, settings)
+        patience = Patience(settings.accept_timeout_seconds)
+        batches = IngestBatches(services.ingest, patience, settings)
+        callers = Callers(services.access, patience, settings)
+        tokens = IngestTokens(services.subscriptions, patience)
         readiness.watch(process.health, channels)
         gateway = app.create(
             services,
             batches,
             callers,
+            tokens,
             process.health,
             max_payload_bytes=settings.max_payload_bytes,
             tracer=process.tracer,

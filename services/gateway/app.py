@@ -36,13 +36,14 @@ def create(
     services: Backends,
     batches: IngestBatches,
     callers: Callers,
+    tokens: IngestTokens,
     health: ops.Health,
     *,
     max_payload_bytes: int,
     tracer: Tracer | None = None,
 ) -> ASGIApp:
     """The application; payloads may have up to `max_payload_bytes`."""
-    accept = accepting.routes(batches, IngestTokens(services.subscriptions), max_payload_bytes=max_payload_bytes)
+    accept = accepting.routes(batches, tokens, max_payload_bytes=max_payload_bytes)
     api = described(services)
     api.routes.extend(accept)
     operational = ops.routes(health)

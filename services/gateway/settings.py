@@ -32,8 +32,9 @@ class GatewaySettings(AuthSettings, GrpcTlsSettings, TracingDoorSettings):
     # Events, and their bytes, that wait for a call; beyond either the answer is 429.
     ingest_waiting_items: Count = 4096
     ingest_waiting_bytes: Bytes = 64 << 20
-    # Seconds from a whole request to its answer; an event that is not committed by then is answered 503.
-    accept_timeout_seconds: CallSeconds = 0.8
+    # Seconds from a whole request to its answer, and more for large payloads; an event that is not known to be
+    # committed by then is answered 503. Also what the look-up of an API key may take.
+    accept_timeout_seconds: CallSeconds = 3.0
 
     # Requests a second that a key may make at this process, where it has no limit of its own; 0 means any number.
     api_key_requests_per_second: Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)] = 0.0

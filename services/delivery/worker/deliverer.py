@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 import structlog
 
-from services.common import retry_policy
+from services.common import retry_policy, transfer
 from services.common.encryption import CannotOpen
 from services.common.tracing.spans import Span
 from services.common.tracing.tracer import Tracer
@@ -108,10 +108,11 @@ class Deliverer:
             yield claim.payload
             return
         async with self._large_payloads.spend(claim.payload_bytes):
-            yield await self._store.payload(claim.event_id)
+            yield await self._store.payload(claim.event_id, claim.payload_bytes)
 
     def _timeout_of(self, claim: Claim) -> float:
-        return self._timeout_seconds if claim.timeout_seconds is None else claim.timeout_seconds
+        asked = self._timeout_seconds if claim.timeout_seconds is None else claim.timeout_seconds
+        return asked + transfer.extra_seconds(claim.payload_bytes or 0)
 
     async def _hold(self, held: Held) -> None:
         """Sees to it that the lease outlasts the request and its recording, or is whole if it never can."""

@@ -9,6 +9,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from services.common import errors, ids, ops
+from services.gateway.ingest_batches import MAY_BE_STORED, NOT_STORED
 from tests.integration.gateway.conftest import gateway
 from tests.integration.gateway.fakes import Services
 from tests.support.waiting import wait_until
@@ -42,16 +43,18 @@ async def test_without_a_store_the_answer_is_503_within_a_second(client: httpx.A
     answer, seconds = await post(client)
     assert_try_again(answer)
     assert seconds < 1
-    assert len(services.requests) == 2
+    assert len(services.requests) >= 2
+    assert answer.json()["detail"] == NOT_STORED
 
 
-async def test_when_ingest_hangs_the_answer_is_503_within_a_second(
+async def test_when_ingest_hangs_the_answer_is_503_within_a_second_and_says_that_the_event_may_be_stored(
     client: httpx.AsyncClient, services: Services
 ) -> None:
     services.delay_seconds = 30
     answers = await asyncio.gather(*(post(client) for _ in range(20)))
     for answer, seconds in answers:
         assert_try_again(answer)
+        assert (answer.json()["reason"], answer.json()["detail"]) == ("OUTCOME_UNKNOWN", MAY_BE_STORED)
         assert seconds < 1.2
     services.reset()
     await asyncio.sleep(0)

@@ -11,14 +11,22 @@ from grpc.aio import AioRpcError, Metadata
 from protos.webhook.v1 import ingest_pb2
 from protos.webhook.v1.ingest_pb2 import BatchIngestRequest as Request
 from protos.webhook.v1.ingest_pb2 import BatchIngestResponse as Response
-from services.common import errors
+from services.common import errors, grpc_errors
+from services.gateway import ingest_batches
 from services.gateway.ingest_batches import IngestBatches
+from services.gateway.patience import Patience
 from services.gateway.settings import GatewaySettings
 from tests.support.waiting import wait_until
 
 
-def refusal(code: grpc.StatusCode) -> AioRpcError:
-    return AioRpcError(code, Metadata(), Metadata())
+def refusal(
+    code: grpc.StatusCode, details: str | None = None, *, said: errors.WebhookError | None = None
+) -> AioRpcError:
+    """As gRPC raises it by itself, or with what a server said."""
+    trailers = Metadata()
+    if said is not None:
+        trailers.add(grpc_errors.DETAILS_KEY, grpc_errors.to_status(said).SerializeToString())
+    return AioRpcError(code, Metadata(), trailers, details=details)
 
 
 def accepted(request: Request) -> Response:
@@ -32,6 +40,10 @@ class Ingest:
     def __init__(self, *answers: Callable[[Request, float], Awaitable[Response]]) -> None:
         self._answers = list(answers)
         self.sent: list[list[str]] = []
+
+    def answer_with(self, answer: Callable[[Request, float], Awaitable[Response]]) -> None:
+        """Answers so from now on."""
+        self._answers = [answer]
 
     async def BatchIngest(self, request: Request, *, timeout: float, wait_for_ready: bool = False) -> Response:  # noqa: ASYNC109, ARG002, N802
         self.sent.append([item.event_id for item in request.items])
@@ -53,6 +65,33 @@ async def is_away(_: Request, __: float) -> Response:
     raise refusal(grpc.StatusCode.UNAVAILABLE)
 
 
+async def is_stopping(_: Request, __: float) -> Response:
+    raise refusal(grpc.StatusCode.CANCELLED)
+
+
+async def is_not_there(_: Request, __: float) -> Response:
+    raise refusal(grpc.StatusCode.UNAVAILABLE, "connections to all backends failing; last error: refused")
+
+
+async def takes_a_second(request: Request, timeout_seconds: float) -> Response:
+    await asyncio.sleep(min(timeout_seconds, 0.7))
+    if timeout_seconds < 0.7:
+        raise refusal(grpc.StatusCode.DEADLINE_EXCEEDED)
+    return accepted(request)
+
+
+async def has_no_store(_: Request, __: float) -> Response:
+    raise refusal(grpc.StatusCode.UNAVAILABLE, "away", said=errors.Unavailable("a store is away"))
+
+
+async def lost_its_store(_: Request, __: float) -> Response:
+    raise refusal(grpc.StatusCode.UNAVAILABLE, "lost", said=errors.OutcomeUnknown("it may be stored"))
+
+
+async def has_too_much_to_do(_: Request, __: float) -> Response:
+    raise refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, "full", said=errors.Overloaded("full"))
+
+
 async def has_a_bug(_: Request, __: float) -> Response:
     raise refusal(grpc.StatusCode.INTERNAL)
 
@@ -62,7 +101,8 @@ async def answers_too_little(request: Request, _: float) -> Response:
 
 
 def batches(ingest: Ingest, **settings: object) -> IngestBatches:
-    return IngestBatches(ingest, GatewaySettings.model_validate(settings))  # type: ignore[arg-type]  # it calls no more
+    read = GatewaySettings.model_validate({"accept_timeout_seconds": 0.8, **settings})
+    return IngestBatches(ingest, Patience(read.accept_timeout_seconds), read)  # type: ignore[arg-type]  # it calls no more
 
 
 def item(event_id: str) -> ingest_pb2.IngestItem:
@@ -78,7 +118,7 @@ async def test_while_calls_are_out_the_next_batch_collects() -> None:
     assert max(len(batch) for batch in ingest.sent) == 3
 
 
-@pytest.mark.parametrize("fails", [is_away, hangs])
+@pytest.mark.parametrize("fails", [is_away, hangs, is_stopping, is_not_there, has_no_store, lost_its_store])
 async def test_a_batch_that_was_not_answered_is_sent_once_more(
     fails: Callable[[Request, float], Awaitable[Response]],
 ) -> None:
@@ -103,8 +143,73 @@ async def test_what_waited_too_long_is_not_sent_at_all() -> None:
     first = asyncio.create_task(sender.accept(item("a"), 1))
     await wait_until(lambda: ingest.sent)
     results = await asyncio.gather(first, *(sender.accept(item(name), 1) for name in "bc"), return_exceptions=True)
-    assert [type(result) for result in results] == [errors.Unavailable] * 3
+    # The first was sent, so nobody knows; the others were not.
+    assert [type(result) for result in results] == [errors.OutcomeUnknown, errors.Unavailable, errors.Unavailable]
     assert {name for batch in ingest.sent for name in batch} == {"a"}
+
+
+Answers = list[Callable[[Request, float], Awaitable[Response]]]
+
+
+@pytest.mark.parametrize(
+    ("answers", "known"),
+    [
+        ([is_not_there], True),
+        ([has_no_store], True),
+        ([is_not_there, has_no_store], True),
+        ([hangs], False),
+        ([is_away], False),
+        ([is_stopping], False),
+        ([lost_its_store], False),
+        # What the first call may have done is not undone by what the others are told.
+        ([lost_its_store, has_no_store], False),
+        ([is_stopping, is_not_there], False),
+        ([is_stopping, has_too_much_to_do], False),
+    ],
+)
+async def test_what_may_have_been_stored_is_never_said_not_to_be(answers: Answers, known: bool) -> None:  # noqa: FBT001 - a parameter
+    with pytest.raises(errors.Unavailable) as raised:
+        await batches(Ingest(*answers), accept_timeout_seconds=0.3).accept(item("a"), 1)
+    if known:
+        assert (raised.value.reason, raised.value.message) == ("UNAVAILABLE", ingest_batches.NOT_STORED)
+    else:
+        assert (raised.value.reason, raised.value.message) == ("OUTCOME_UNKNOWN", ingest_batches.MAY_BE_STORED)
+
+
+async def test_ingest_is_asked_until_it_is_back() -> None:
+    ingest = Ingest(*[is_not_there] * 4, works)
+    assert (await batches(ingest, accept_timeout_seconds=3).accept(item("a"), 1)).event_id == "a"
+    assert len(ingest.sent) == 5
+
+
+async def test_once_it_is_known_to_be_away_answers_come_within_a_second_and_as_usual_after_one() -> None:
+    ingest = Ingest(has_no_store)
+    sender = batches(ingest, accept_timeout_seconds=1.5)
+
+    async def answered() -> float:
+        started = time.monotonic()
+        with pytest.raises(errors.Unavailable):
+            await sender.accept(item("a"), 1)
+        return time.monotonic() - started
+
+    assert 1.2 < await answered() < 1.7
+    assert 0.8 < await answered() < 1.2
+    ingest.answer_with(works)
+    await sender.accept(item("b"), 1)
+    ingest.answer_with(has_no_store)
+    assert 1.2 < await answered() < 1.7
+
+
+async def test_a_large_event_has_more_time_and_delays_no_small_one() -> None:
+    size = 5 << 20
+    ingest = Ingest(takes_a_second)
+    sender = batches(ingest, accept_timeout_seconds=0.3, ingest_batches_in_flight=1)
+    large = asyncio.create_task(sender.accept(item("large"), size))
+    await wait_until(lambda: ingest.sent)
+    ingest.answer_with(works)
+    assert (await sender.accept(item("small"), 1)).event_id == "small"
+    assert not large.done()
+    assert (await large).event_id == "large"
 
 
 @pytest.mark.parametrize("fails", [has_a_bug, answers_too_little])
