@@ -27,7 +27,8 @@ SETTINGS = {
 # What the chart decides by other values, or takes from a Secret. Everything else a user may set by `settings`.
 MANAGED = frozenset(
     {
-        *("ENV", "BIND_HOST", "METRICS_PORT", "PORT", "GRPC_PORT", "SHUTDOWN_GRACE_SECONDS", "EGRESS_ALLOW"),
+        *("ENV", "BIND_HOST", "METRICS_PORT", "PORT", "GRPC_PORT", "EGRESS_ALLOW"),
+        *("SHUTDOWN_GRACE_SECONDS", "DRAIN_SECONDS"),
         "DATA_DIR",
         *("INGEST_ADDR", "DELIVERY_ADDR", "ANALYTICS_ADDR"),
         *("GRPC_TLS_CERT_FILE", "GRPC_TLS_KEY_FILE", "GRPC_TLS_CA_FILE"),

@@ -5,12 +5,14 @@ import contextlib
 import errno
 import socket
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import uvicorn
 
 from services.common.http_protocol import BoundedProtocol
+
+_CLOSE = (b"connection", b"close")
 
 
 class _Server(uvicorn.Server):
@@ -18,6 +20,12 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Leaves signals to services.common.lifecycle."""
         yield
+
+    def end_connections(self) -> None:
+        """End each connection with its next answer, and tell the client so."""
+        # The configuration is where the headers come from that are made anew each second.
+        self.config.encoded_headers.append(_CLOSE)
+        self.server_state.default_headers = [*self.server_state.default_headers, _CLOSE]
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -40,8 +48,13 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 @contextlib.asynccontextmanager
-async def serving(app: Any, listener: socket.socket, *, name: str, grace_seconds: float) -> AsyncIterator[None]:
-    """Serves `app` until the context ends, then lets requests in flight finish within the grace period."""
+async def serving(
+    app: Any, listener: socket.socket, *, name: str, grace_seconds: float
+) -> AsyncIterator[Callable[[], None]]:
+    """Serve `app` until the context ends, then let requests in flight finish within the grace period.
+
+    Yields what a server that drains calls: from then on each answer ends its connection.
+    """
     config = uvicorn.Config(
         app,
         loop="uvloop",
@@ -65,7 +78,7 @@ async def serving(app: Any, listener: socket.socket, *, name: str, grace_seconds
             await asyncio.sleep(0.005)
         if task.done():
             task.result()
-        yield
+        yield server.end_connections
     finally:
         server.should_exit = True
         await asyncio.gather(task, return_exceptions=True)

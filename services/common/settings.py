@@ -78,7 +78,7 @@ class Settings(BaseSettings):
 
     # "development" binds loopback and lets deliveries go there; anything else is taken for production.
     env: str = DEVELOPMENT
-    log_level: Annotated[str, BeforeValidator(_lower), Field(pattern="^(debug|info|warning|error)$")] = "info"
+    log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$"), BeforeValidator(_lower)] = "info"
     # Address to bind; loopback in development, all interfaces of both IP families elsewhere.
     bind_host: Annotated[str, Field(pattern=r"^[^\s/@]*$")] = ""
     # /metrics, /healthz and /readyz; 0 takes a free port.
@@ -227,7 +227,14 @@ class GrpcTlsSettings(Settings):
         return bool(self.grpc_tls_cert_file)
 
 
-class GrpcServerSettings(BootstrapSettings, GrpcTlsSettings):
+class DrainSettings(Settings):
+    """How a server that others find by DNS or a load balancer stops."""
+
+    # From the order to stop to the end of serving: not ready any more, but answering, so that callers can follow.
+    drain_seconds: Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)] = 0.0
+
+
+class GrpcServerSettings(BootstrapSettings, GrpcTlsSettings, DrainSettings):
     """Where a gRPC server listens; 0 takes a free port."""
 
     grpc_port: Port = 50051

@@ -4,11 +4,21 @@ from typing import Annotated
 
 from pydantic import Field
 
-from services.common.settings import AuthSettings, Bytes, CallSeconds, Count, GrpcTarget, GrpcTlsSettings, Hours, Port
+from services.common.settings import (
+    AuthSettings,
+    Bytes,
+    CallSeconds,
+    Count,
+    DrainSettings,
+    GrpcTarget,
+    GrpcTlsSettings,
+    Hours,
+    Port,
+)
 from services.common.tracing.settings import TracingDoorSettings
 
 
-class GatewaySettings(AuthSettings, GrpcTlsSettings, TracingDoorSettings):
+class GatewaySettings(AuthSettings, GrpcTlsSettings, DrainSettings, TracingDoorSettings):
     """What the gateway reads from the environment."""
 
     # HTTP; 0 takes a free port.

@@ -149,9 +149,10 @@ def test_pods_are_killed_only_after_they_had_their_time(objects: list[Object]) -
     for component in rendering.COMPONENTS:
         pod = rendering.named(objects, "Deployment", f"-{component}")["spec"]["template"]["spec"]
         (container,) = pod["containers"]
-        before = int(container.get("lifecycle", {}).get("preStop", {}).get("exec", {}).get("command", ["", "0"])[1])
-        grace = float(rendering.environment(objects, container)["SHUTDOWN_GRACE_SECONDS"])
-        assert pod["terminationGracePeriodSeconds"] >= before + grace + 5
+        variables = rendering.environment(objects, container)
+        drain, grace = float(variables.get("DRAIN_SECONDS", 0)), float(variables["SHUTDOWN_GRACE_SECONDS"])
+        assert (drain > 0) == (component != "worker")
+        assert pod["terminationGracePeriodSeconds"] >= drain + grace + 5
 
 
 def test_a_drain_is_never_held_up(objects: list[Object]) -> None:

@@ -11,6 +11,7 @@
   "ENV" "production"
   "METRICS_PORT" "9090"
   "SHUTDOWN_GRACE_SECONDS" (include "webhook-service.text" $values.shutdown.graceSeconds)
+  "DRAIN_SECONDS" (include "webhook-service.text" $values.shutdown.preStopSeconds)
   "PORT" "8080"
   "GRPC_PORT" (.port | toString)
   "INGEST_ADDR" (printf "dns:///%s-ingest:50051" $full)
@@ -124,7 +125,6 @@ tolerations:
 {{- $postgres := has "POSTGRES_HOST" $variables }}
 {{- $mounts := include "webhook-service.authorityMounts" $root }}
 {{- $tls := and $root.Values.grpcTls.enabled (has "GRPC_TLS_CERT_FILE" $variables) }}
-{{- $listens := ne .component "worker" }}
 apiVersion: apps/v1
 kind: Deployment
 metadata:
@@ -165,7 +165,7 @@ spec:
           matchLabelKeys: [pod-template-hash]
         {{- end }}
       {{- end }}
-      # preStop, the grace of the process, and 10 s to close what is open.
+      # DRAIN_SECONDS, the grace of the process, and 10 s to close what is open.
       terminationGracePeriodSeconds: {{ add $root.Values.shutdown.preStopSeconds $root.Values.shutdown.graceSeconds 10 }}
       {{- if $postgres }}
       initContainers:
@@ -233,12 +233,6 @@ spec:
               path: /healthz
               port: metrics
             {{- toYaml $root.Values.probes.liveness | nindent 12 }}
-          {{- if and $listens (gt (int $root.Values.shutdown.preStopSeconds) 0) }}
-          lifecycle:
-            preStop:
-              exec:
-                command: [sleep, {{ $root.Values.shutdown.preStopSeconds | quote }}]
-          {{- end }}
           resources:
             {{- toYaml $own.resources | nindent 12 }}
           securityContext:
