@@ -57,13 +57,15 @@ def _host_and_port(text: str) -> str:
 
 
 def _grpc_target(text: str) -> str:
+    if text.startswith(("ipv4:", "ipv6:")):
+        return text
     resolver = "dns:///" if text.startswith("dns:///") else ""
     return resolver + _host_and_port(text.removeprefix(resolver))
 
 
 HostAndPort = Annotated[str, Field(pattern=r"^[^\s/@]+:[0-9]{1,5}$"), AfterValidator(_host_and_port)]
 
-# What gRPC connects to: host:port, as it is or after a resolver's name.
+# What gRPC connects to: host:port, as it is or after a resolver's name; or its own way to write several addresses.
 GrpcTarget = Annotated[str, Field(pattern=r"^(dns:///)?[^\s/@]+:[0-9]{1,5}$"), AfterValidator(_grpc_target)]
 
 

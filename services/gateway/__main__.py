@@ -48,10 +48,8 @@ async def serve(process: lifecycle.Process, settings: GatewaySettings) -> AsyncI
             tracer=process.tracer,
         )
         grace_seconds = settings.shutdown_grace_seconds / 2
-        async with http_server.serving(
-            gateway, listener, name="gateway", grace_seconds=grace_seconds
-        ) as end_connections:
-            process.on_drain(end_connections)
+        async with http_server.serving(gateway, listener, name="gateway", grace_seconds=grace_seconds) as drain:
+            process.on_drain(drain)
             log.info("gateway listens", port=listener.getsockname()[1])
             yield
         await batches.drained()

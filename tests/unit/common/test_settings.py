@@ -424,6 +424,7 @@ def test_a_redis_addr_that_is_none_is_refused(
         ("::1:50051", "[::1]:50051"),
         ("dns:///release-ingest:50051", "dns:///release-ingest:50051"),
         ("127.0.0.1:1", "127.0.0.1:1"),
+        ("ipv4:127.0.0.1:1,127.0.0.1:2", "ipv4:127.0.0.1:1,127.0.0.1:2"),
     ],
 )
 def test_addresses_of_services_are_as_grpc_takes_them(monkeypatch: pytest.MonkeyPatch, text: str, target: str) -> None:
