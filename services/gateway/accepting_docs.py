@@ -210,7 +210,7 @@ _EVENT = {
 _HEALTH = {
     "type": "object",
     "properties": {
-        "status": {"enum": ["ok", "failing"]},
+        "status": {"enum": ["ok", "failing", "ready", "not ready"]},
         "failures": {"type": "object", "additionalProperties": {"type": "string"}},
         "degraded": {"type": "object", "additionalProperties": {"type": "string"}},
     },
@@ -248,8 +248,8 @@ PATHS: dict[str, dict[str, Any]] = {
         "get": _probe(
             "readyz",
             "Can it serve?",
-            "503 while ingest is away or the process is stopping. `degraded` names services whose absence fails "
-            "some requests, while events are still taken in.",
+            "503 until ingest has answered once, and while the process is stopping. `degraded` names services that "
+            "cannot do what they are asked: requests that need them are answered 503.",
         )
     },
     "/metrics": {"get": _METRICS},

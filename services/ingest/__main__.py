@@ -67,10 +67,12 @@ async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIt
         committer = Committer(events, ringer, settings)
         partitions = _Partitions(events)
         process.health.add_readiness("partitions", partitions.check)
+        redis_up = store_up.Watch("redis", client.ping)
+        process.health.add_optional("redis", redis_up.check)
         loops = [
             process.spawn("subscription_changes", cache.listen()),
             process.spawn("gates", gates.run()),
-            process.spawn("redis_up", store_up.watch("redis", client.ping)),
+            process.spawn("redis_up", redis_up.run()),
             process.spawn("partitions", partitions.keep()),
             process.spawn("expired_keys", _delete_expired_keys(store)),
             process.spawn("plain_secrets", _seal_plain_secrets(store)),

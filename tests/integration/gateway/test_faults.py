@@ -110,7 +110,7 @@ async def test_readiness_needs_ingest_and_tells_of_the_others(needed: bool) -> N
     health = ops.Health()
     services = Services()
     async with services.serving(), gateway(services.port, health) as url, httpx.AsyncClient(base_url=url) as client:
-        assert (await client.get("/readyz")).json() == {"status": "ok"}
+        assert (await client.get("/readyz")).json() == {"status": "ready"}
 
         async def away() -> None:
             raise ConnectionError("away")
@@ -135,7 +135,7 @@ async def test_a_storm_of_probes_is_answered_from_one_check(client: httpx.AsyncC
     assert checks() - before <= 6  # three services, and a second may begin in between
 
 
-async def test_readiness_follows_the_services_own_health() -> None:
+async def test_a_gateway_is_ready_once_ingest_has_answered_and_stays_so() -> None:
     services = Services()
     async with contextlib.AsyncExitStack() as stack:
         async with services.serving():
@@ -143,11 +143,19 @@ async def test_readiness_follows_the_services_own_health() -> None:
             client = await stack.enter_async_context(httpx.AsyncClient(base_url=url))
             assert (await client.get("/readyz")).status_code == 200
 
-        async def refusal() -> httpx.Response | None:
+        async def degraded() -> dict[str, str]:
             answer = await client.get("/readyz")
-            return answer if answer.status_code == 503 else None
+            assert (answer.status_code, answer.json()["status"]) == (200, "ready")
+            found: dict[str, str] = answer.json().get("degraded", {})
+            return found
 
-        answer = await wait_until(refusal)
-        assert answer is not None
+        found = await wait_until(degraded)
+        assert found == dict.fromkeys(("ingest", "delivery", "analytics"), "NotServing: UNAVAILABLE")
+        assert_try_again((await post(client))[0])
+
+
+async def test_a_gateway_that_never_reached_ingest_is_not_ready(free_port: int) -> None:
+    async with gateway(free_port) as url, httpx.AsyncClient(base_url=url) as client:
+        answer = await client.get("/readyz")
+        assert (answer.status_code, answer.json()["status"]) == (503, "not ready")
         assert answer.json()["failures"] == {"ingest": "NotServing: UNAVAILABLE"}
-        assert set(answer.json()["degraded"]) == {"delivery", "analytics"}
