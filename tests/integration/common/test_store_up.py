@@ -1,5 +1,6 @@
 """webhook_store_up, which alerts watch, against stores that go and come back."""
 
+import asyncio
 import contextlib
 import shutil
 import signal
@@ -16,6 +17,7 @@ from services.common import postgres, redis, store_up
 from services.common.lifecycle import Process
 from services.common.settings import PostgresSettings, RedisSettings
 from services.embedded import EmbeddedPostgres, EmbeddedValkey, Guard
+from tests.support import certificates
 from tests.support.waiting import wait_until
 
 NOTICED_WITHIN_SECONDS = 5.0
@@ -87,15 +89,20 @@ async def test_why_redis_cannot_be_reached_is_told_once_and_in_readyz(
     monkeypatch.setattr(store_up, "INTERVAL_SECONDS", 0.1)
     with Guard() as guard, EmbeddedValkey(folder / "valkey", guard=guard) as server:
         port = urlsplit(server.url()).port
-        for url, why in {
-            f"redis://127.0.0.1:{free_port}/0": "refused",
-            f"redis://:wrong@127.0.0.1:{port}/0": "password",
-            f"rediss://127.0.0.1:{port}/0": "SSL",
-        }.items():
-            reason, warnings = await told(url)
-            assert why.lower() in reason.lower(), reason
-            assert len(warnings) == 1, warnings
-            assert "wrong" not in warnings[0].replace("WRONGPASS", "")
+        async with redis.client(RedisSettings(redis_url=server.url(), _env_file=None)) as client:
+            await client.config_set("requirepass", "right")
+        # Nobody's authority: a store whose certificate is not trusted refuses before a command is sent.
+        tls = certificates.server_tls(certificates.authority(), folder)
+        async with await asyncio.start_server(lambda *_: None, "127.0.0.1", 0, ssl=tls) as secured:
+            tls_port = secured.sockets[0].getsockname()[1]
+            for url, why in {
+                f"redis://127.0.0.1:{free_port}/0": "Connection refused",
+                f"redis://:wrong@127.0.0.1:{port}/0": "password",
+                f"rediss://127.0.0.1:{tls_port}/0": "certificate verify failed",
+            }.items():
+                reason, warnings = await told(url)
+                assert why in reason
+                assert len(warnings) == 1, warnings
 
 
 async def test_a_change_of_the_reason_and_the_return_are_logged(monkeypatch: pytest.MonkeyPatch) -> None:
