@@ -1,5 +1,8 @@
 # ruff: noqa: INP001 - mounted into a pod, and run there by its path
-"""What `helm test` runs: publishes an event to a receiver of its own, and waits until it was delivered."""
+"""What `helm test` runs: publishes an event to a receiver of its own, waits for its delivery, and says what is away.
+
+An installation that cannot reach Redis delivers all the same, so that only asking shows it.
+"""
 
 import http.server
 import os
@@ -13,7 +16,7 @@ from typing import Any
 import httpx
 
 GATEWAY, RECEIVER = os.environ["GATEWAY_URL"], os.environ["RECEIVER_URL"]
-PORT = 8080
+PORT = int(os.environ.get("RECEIVER_PORT", "8080"))
 TIMEOUT_SECONDS = 90.0
 POLL_SECONDS = 0.5
 received: list[bytes] = []
@@ -68,6 +71,15 @@ def asked(http_client: httpx.Client, method: str, path: str, **arguments: Any) -
         time.sleep(POLL_SECONDS)
 
 
+def degraded() -> list[str]:
+    """What processes name as degraded in their readiness."""
+    found = []
+    for url in os.environ.get("READINESS_URLS", "").split():
+        answer = httpx.get(url, timeout=5, trust_env=False)
+        found += [f"{url}: {name}: {why}" for name, why in answer.json().get("degraded", {}).items()]
+    return found
+
+
 def main() -> None:
     """Exits with status 0 only when the event was delivered, byte for byte."""
     server = Server(("", PORT), Receiver)
@@ -96,6 +108,8 @@ def main() -> None:
     if not any(payload["number"].encode() in body for body in received):
         sys.exit(f"delivered, but not to this receiver, which got {received}")
     say("delivered")
+    if found := degraded():
+        sys.exit(f"delivered, but degraded: {'; '.join(found)}")
 
 
 if __name__ == "__main__":
