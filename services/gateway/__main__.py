@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import structlog
 
 from services.common import grpc_client, grpc_tls, http_server, lifecycle
+from services.common.clock import Clock
 from services.common.settings import load
 from services.gateway import app, readiness
 from services.gateway.backends import Backends, Channels
@@ -34,7 +35,9 @@ async def serve(process: lifecycle.Process, settings: GatewaySettings) -> AsyncI
         channels = Channels(ingest=ingest, delivery=delivery, analytics=analytics)
         services = Backends.over(channels, timeout_seconds=settings.rpc_timeout_seconds)
         patience = Patience(settings.accept_timeout_seconds)
-        batches = IngestBatches(services.ingest, patience, settings)
+        clock = Clock("ingest")
+        process.health.add_optional("clock", clock.check)
+        batches = IngestBatches(services.ingest, patience, settings, clock)
         callers = Callers(services.access, patience, settings)
         tokens = IngestTokens(services.subscriptions, patience)
         readiness.watch(process.health, channels)

@@ -134,7 +134,7 @@ class Webhook(_Endpoint):
         cut = envelope.webhook(body, headers.get(b"content-type"))
         self._check_size(cut.payload)
         item = ingest_pb2.IngestItem(
-            event_id=str(ids.new()),
+            event_id=str(self._batches.new_id()),
             subscription_id=subscription_id,
             event_type=event_type,
             content_type=cut.content_type,
@@ -193,7 +193,7 @@ class Event(_Endpoint):
         event_type, payload = envelope.event(body, headers.get(b"content-type"))
         self._check_size(payload)
         return ingest_pb2.IngestItem(
-            event_id=str(ids.new()),
+            event_id=str(self._batches.new_id()),
             fan_out=_FAN_OUT,
             event_type=event_type,
             content_type=envelope.JSON,

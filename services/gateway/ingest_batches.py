@@ -8,6 +8,7 @@ import msgspec
 
 from protos.webhook.v1 import ingest_pb2, ingest_pb2_grpc
 from services.common import batching, errors, grpc_errors, transfer
+from services.common.clock import Clock
 from services.gateway import metrics, refusals
 from services.gateway.patience import MIN_CALL_SECONDS, Patience, Unanswered
 from services.gateway.settings import GatewaySettings
@@ -17,6 +18,7 @@ PACE_SECONDS = 0.006
 
 NOT_STORED = "the event was not stored, because its store cannot be reached; try again"
 NOT_SENT = "the event could not be stored in time, and was not; try again"
+CLOCK_OFF = "the gateway's clock is off, so the event was not stored; try again"
 MAY_BE_STORED = (
     "the event may have been stored; retry with the same Idempotency-Key, or a retry may store it a second time"
 )
@@ -35,10 +37,16 @@ class IngestBatches:
     """Hands events to ingest and returns what became of each."""
 
     def __init__(
-        self, ingest: "ingest_pb2_grpc.IngestServiceAsyncStub", patience: Patience, settings: GatewaySettings
+        self,
+        ingest: "ingest_pb2_grpc.IngestServiceAsyncStub",
+        patience: Patience,
+        settings: GatewaySettings,
+        clock: Clock | None = None,
     ) -> None:
         self._call = ingest.BatchIngest
         self._patience = patience
+        self._clock = clock or Clock("ingest")
+        self.new_id = self._clock.new_id
         self._large_bytes = settings.ingest_batch_bytes
         bounds = batching.Bounds(
             batch_items=settings.ingest_batch_items,
@@ -78,7 +86,9 @@ class IngestBatches:
             return list(results)
         return [next(results) if one.deadline > latest else errors.Unavailable(NOT_SENT) for one in batch]
 
-    async def _send(self, items: list[ingest_pb2.IngestItem], deadline: float) -> list[Result | Exception]:
+    async def _send(
+        self, items: list[ingest_pb2.IngestItem], deadline: float, *, may_make_ids_anew: bool = True
+    ) -> list[Result | Exception]:
         request = ingest_pb2.BatchIngestRequest(items=items)
         try:
             answer: ingest_pb2.BatchIngestResponse = await self._patience.ask(self._call, request, deadline)
@@ -88,7 +98,27 @@ class IngestBatches:
             raise refusals.of(error) from None
         if len(answer.results) != len(items):
             raise errors.WebhookError("ingest answered another number of results than it was sent items")
-        return [_result(result) for result in answer.results]
+        if answer.HasField("server_time"):
+            self._clock.compare(answer.server_time.seconds + answer.server_time.nanos / 1e9)
+        results = [_result(result) for result in answer.results]
+        # Ids are made here, so that one is refused for its time alone: nothing of these items is stored.
+        stale = [place for place, result in enumerate(answer.results) if result.error.field == "event_id"]
+        if stale:
+            made: list[Result | Exception] = [errors.Unavailable(CLOCK_OFF)] * len(stale)
+            if may_make_ids_anew:
+                made = await self._send_anew([items[place] for place in stale], deadline)
+            for place, result in zip(stale, made, strict=True):
+                results[place] = result
+        return results
+
+    async def _send_anew(self, items: list[ingest_pb2.IngestItem], deadline: float) -> list[Result | Exception]:
+        """Send items with new ids, by a clock that was compared meanwhile; what fails is returned for each."""
+        for item in items:
+            item.event_id = str(self.new_id())
+        try:
+            return await self._send(items, deadline, may_make_ids_anew=False)
+        except errors.WebhookError as error:
+            return [error] * len(items)
 
 
 def _result(result: ingest_pb2.IngestResult) -> Result | Exception:

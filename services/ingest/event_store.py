@@ -24,6 +24,11 @@ class EventStore:
         self._expiry_hours = expiry_hours
         self._key_hours = key_hours
 
+    async def now(self) -> float:
+        """Return the Unix time of Postgres' clock."""
+        now: float = await self._pool.fetchval(SQL["select_now"], timeout=1)
+        return now
+
     async def create_partitions(self) -> None:
         """Makes the partitions that are needed now, so that an old database accepts."""
         await self._pool.fetchval(SQL["create_partitions"])

@@ -7,6 +7,7 @@ import httpx
 import pytest_asyncio
 
 from services.common import grpc_client, http_server, ops
+from services.common.clock import Clock
 from services.gateway import app, readiness
 from services.gateway.backends import Backends, Channels
 from services.gateway.callers import Callers
@@ -28,7 +29,9 @@ async def gateway(services_port: int, health: ops.Health | None = None) -> Async
         channels = Channels(ingest=channel, delivery=channel, analytics=channel)
         backends = Backends.over(channels, timeout_seconds=settings.rpc_timeout_seconds)
         patience = Patience(settings.accept_timeout_seconds)
-        batches = IngestBatches(backends.ingest, patience, settings)
+        clock = Clock("ingest")
+        health.add_optional("clock", clock.check)
+        batches = IngestBatches(backends.ingest, patience, settings, clock)
         readiness.watch(health, channels)
         listener = http_server.bind("127.0.0.1", 0)
         port = listener.getsockname()[1]

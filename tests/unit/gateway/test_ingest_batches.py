@@ -3,15 +3,18 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from uuid import UUID
 
 import grpc
 import pytest
 from grpc.aio import AioRpcError, Metadata
+from structlog.testing import capture_logs
 
 from protos.webhook.v1 import ingest_pb2
 from protos.webhook.v1.ingest_pb2 import BatchIngestRequest as Request
 from protos.webhook.v1.ingest_pb2 import BatchIngestResponse as Response
-from services.common import errors, grpc_errors
+from services.common import errors, grpc_errors, ids
+from services.common.clock import Clock, ClockOff
 from services.gateway import ingest_batches
 from services.gateway.ingest_batches import IngestBatches
 from services.gateway.patience import Patience
@@ -100,9 +103,9 @@ async def answers_too_little(request: Request, _: float) -> Response:
     return Response(results=accepted(request).results[1:])
 
 
-def batches(ingest: Ingest, **settings: object) -> IngestBatches:
+def batches(ingest: Ingest, clock: Clock | None = None, **settings: object) -> IngestBatches:
     read = GatewaySettings.model_validate({"accept_timeout_seconds": 0.8, **settings})
-    return IngestBatches(ingest, Patience(read.accept_timeout_seconds), read)  # type: ignore[arg-type]  # it calls no more
+    return IngestBatches(ingest, Patience(read.accept_timeout_seconds), read, clock)  # type: ignore[arg-type]  # it calls no more
 
 
 def item(event_id: str) -> ingest_pb2.IngestItem:
@@ -210,6 +213,61 @@ async def test_a_large_event_has_more_time_and_delays_no_small_one() -> None:
     assert (await sender.accept(item("small"), 1)).event_id == "small"
     assert not large.done()
     assert (await large).event_id == "large"
+
+
+class Ahead:
+    """Stands for an ingest whose clock is ahead of this machine's; without `tells`, it keeps its time to itself."""
+
+    def __init__(self, seconds: float, *, tells: bool = True) -> None:
+        self.seconds = seconds
+        self.calls = 0
+        self._tells = tells
+
+    async def __call__(self, request: Request, _: float) -> Response:
+        self.calls += 1
+        now = time.time() + self.seconds
+        response = Response()
+        for one in request.items:
+            try:
+                ids.check_fresh("event_id", UUID(one.event_id), now)
+                response.results.add().accepted.event_id = one.event_id
+            except errors.InvalidArgument:
+                code = grpc.StatusCode.INVALID_ARGUMENT.value[0]
+                response.results.add().error.MergeFrom(ingest_pb2.ItemError(code=code, field="event_id"))
+        if self._tells:
+            response.server_time.FromMilliseconds(round(now * 1000))
+        return response
+
+
+@pytest.mark.parametrize("seconds", [-86_400.0, -400.0, 0.0, 400.0, 86_400.0])
+async def test_a_gateway_whose_clock_is_off_makes_its_ids_by_that_of_ingest(seconds: float) -> None:
+    ahead, clock = Ahead(seconds), Clock("ingest")
+    sender = batches(Ingest(ahead), clock=clock)
+    for _ in range(2):
+        accepted = await sender.accept(item(str(sender.new_id())), 1)
+        assert abs(ids.seconds(UUID(accepted.event_id)) - time.time() - seconds) < 5
+    # Once it knows the difference no id is refused.
+    assert ahead.calls == (3 if seconds else 2)
+    if seconds:
+        with pytest.raises(ClockOff, match=rf"{abs(seconds):.0f} s (behind|ahead of) that of ingest"):
+            await clock.check()
+    else:
+        await clock.check()
+
+
+async def test_while_the_difference_is_not_known_the_answer_is_unavailable() -> None:
+    sender = batches(Ingest(Ahead(3600, tells=False)))
+    with pytest.raises(errors.Unavailable) as raised:
+        await sender.accept(item(str(sender.new_id())), 1)
+    assert raised.value.message == ingest_batches.CLOCK_OFF
+
+
+async def test_a_clock_that_is_off_and_then_right_is_logged_once_each() -> None:
+    clock = Clock("ingest")
+    with capture_logs() as logged:
+        for behind in (0, 3600, 3600, 3601, 0, 0):
+            clock.compare(time.time() + behind)
+    assert [line["log_level"] for line in logged] == ["error", "info"]
 
 
 @pytest.mark.parametrize("fails", [has_a_bug, answers_too_little])
