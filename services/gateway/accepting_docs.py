@@ -35,8 +35,8 @@ _EVENT_LINKS = {
 
 
 _UNAVAILABLE = (
-    "A store or a service cannot be reached, or did not answer within a second. In the latter case the event may "
-    "have been stored all the same."
+    "A store or a service cannot be reached. With reason `UNAVAILABLE` the event was not stored; with reason "
+    "`OUTCOME_UNKNOWN` it may have been: retry with the same `Idempotency-Key`."
 )
 
 
