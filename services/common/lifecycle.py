@@ -24,7 +24,6 @@ import structlog
 import uvloop
 
 from services.common import http_server, logs, metrics, open_files, ops
-from services.common.settings import DrainSettings
 from services.common.tracing import tracer as tracing
 from services.common.tracing.settings import TracingSettings
 
@@ -157,7 +156,8 @@ async def _run(
         gc.set_threshold(*GC_THRESHOLDS)
         log.info("started", seconds=round(time.monotonic() - started, 3), metrics_port=ops_listener.getsockname()[1])
         await process.stop_requested.wait()
-        await process.drain(settings.drain_seconds if isinstance(settings, DrainSettings) else 0.0)
+        # Of servers alone: nobody has to find another worker.
+        await process.drain(getattr(settings, "drain_seconds", 0.0))
         log.info("stopping")
     log.info("stopped")
     return 1 if process.failed else 0

@@ -132,7 +132,7 @@ class _Counted(SpanExporter):
             headers=settings.export_headers,
             timeout=EXPORT_TIMEOUT_SECONDS,
             # As everywhere in this service: proxies of the environment are not used.
-            channel_options=(("grpc.enable_http_proxy", 0),),
+            channel_options=(("grpc.enable_http_proxy", 0),),  # type: ignore[arg-type]  # numbers are right
         )
         self._shut = threading.Lock()
 
