@@ -45,7 +45,7 @@ COPY --from=build /opt/venv /opt/venv
 COPY --from=build /app /app
 WORKDIR /app
 # The root may be read-only: nothing is written but to /tmp.
-# production: a container is reached from outside, so servers bind all interfaces.
+# production: a container is reached from outside, so servers bind all interfaces, by IPv4 and IPv6.
 ENV PATH=/opt/venv/bin:$PATH \
     HOME=/tmp \
     PYTHONPATH=/app \

@@ -50,7 +50,7 @@ class Receiver:
 
 async def main() -> None:
     """Serves until it is ended."""
-    server = await asyncio.start_server(Receiver().serve, os.environ.get("HOST", "0.0.0.0"), int(sys.argv[1]))  # noqa: S104 - a pod's port
+    server = await asyncio.start_server(Receiver().serve, os.environ.get("HOST"), int(sys.argv[1]))
     async with server:
         await server.serve_forever()
 

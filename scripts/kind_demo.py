@@ -276,7 +276,7 @@ async def run(arguments: argparse.Namespace) -> None:
     cluster = Cluster(context=arguments.context, namespace=arguments.namespace, release=arguments.release)
     headers = {"Authorization": f"Bearer {await cluster.admin_key()}"}
     path = f"/{uuid.uuid4().hex}"
-    async with httpx.AsyncClient(base_url=arguments.gateway, headers=headers, timeout=15) as http:
+    async with httpx.AsyncClient(base_url=arguments.gateway, headers=headers, timeout=15, trust_env=False) as http:
         await Demo(cluster, Load(http, f"http://{RECEIVER}{path}"), path).show()
 
 

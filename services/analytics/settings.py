@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Annotated, ClassVar
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field
 
 from services.common.retry_policy import RetrySettings
-from services.common.settings import GrpcServerSettings, Port, PostgresSettings
+from services.common.settings import GrpcServerSettings, Hours, Port, PostgresSettings, Seconds
 from services.common.tracing.settings import TracingDoorSettings
 
 
@@ -20,11 +20,11 @@ class AnalyticsSettings(PostgresSettings, GrpcServerSettings, RetrySettings, Tra
     analytics_service_key: str = Field("", repr=False)
     grpc_port: Port = 50053
     # Hours that entries of the audit log are kept.
-    audit_retention_hours: PositiveInt = 8760
+    audit_retention_hours: Hours = 8760
     # Seconds between two roll-ups: how old statistics get.
-    rollup_interval_seconds: PositiveFloat = 5.0
+    rollup_interval_seconds: Seconds = 5.0
     # Seconds between two passes of retention.
-    retention_interval_seconds: PositiveFloat = 300.0
+    retention_interval_seconds: Seconds = 300.0
     # How many subscriptions each of the metrics that name any may name: a bound of their series.
     top_subscriptions: Annotated[int, Field(ge=0, le=100)] = 10
 

@@ -15,6 +15,7 @@
     ├── Outdated                     ABORTED               412
     ├── Overloaded                   RESOURCE_EXHAUSTED    429    yes
     └── Unavailable                  UNAVAILABLE           503    yes
+        └── OutcomeUnknown           UNAVAILABLE           503    yes
 
 Anything else that escapes is a bug: INTERNAL, 500, logged with its trace and answered without it.
 The gRPC side is in grpc_errors.py; the HTTP side in the gateway's problems.py.
@@ -181,6 +182,12 @@ class Unavailable(WebhookError):
     code = grpc.StatusCode.UNAVAILABLE
     reason = "UNAVAILABLE"
     retry_after_seconds = RETRY_AFTER_SECONDS
+
+
+class OutcomeUnknown(Unavailable):
+    """Contact was lost before the outcome was known: what was asked may have been done."""
+
+    reason = "OUTCOME_UNKNOWN"
 
 
 # What drivers raise when a store is away, starting, stopping, read-only after a failover, or out of connections,

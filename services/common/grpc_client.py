@@ -17,6 +17,8 @@ _Metadata: TypeAlias = Sequence[tuple[str, str | bytes]]
 CLOSE_GRACE_SECONDS = 30.0
 
 _OPTIONS = (
+    # The other services are never behind a proxy: gRPC would ask the one in http_proxy even for 127.0.0.1.
+    ("grpc.enable_http_proxy", 0),
     ("grpc.lb_policy_name", "round_robin"),
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),

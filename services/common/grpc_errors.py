@@ -18,6 +18,8 @@ MAX_MESSAGE_BYTES = 900
 MAX_VIOLATIONS_BYTES = 2400
 
 _AND_MORE = re.compile(r"(?:; and [0-9]+ more)?\Z")
+UNREACHABLE = "the service cannot be reached; try again"
+UNANSWERED = "the service did not answer in time; what was asked may have been done"
 
 
 def to_status(error: errors.WebhookError) -> status_pb2.Status:
@@ -82,6 +84,7 @@ _BY_REASON: Mapping[tuple[grpc.StatusCode, str], type[errors.WebhookError]] = {
         errors.SignatureExpired,
         errors.IdempotencyKeyInUse,
         errors.Gone,
+        errors.OutcomeUnknown,
     )
 }
 _BY_CODE: Mapping[grpc.StatusCode, type[errors.WebhookError]] = {
@@ -97,9 +100,9 @@ _BY_CODE: Mapping[grpc.StatusCode, type[errors.WebhookError]] = {
         errors.Unavailable,
     )
 } | {
-    # The call was not answered in time, or was cut: nobody knows whether it was done.
-    grpc.StatusCode.DEADLINE_EXCEEDED: errors.Unavailable,
-    grpc.StatusCode.CANCELLED: errors.Unavailable,
+    # The call was not answered in time, or was cut.
+    grpc.StatusCode.DEADLINE_EXCEEDED: errors.OutcomeUnknown,
+    grpc.StatusCode.CANCELLED: errors.OutcomeUnknown,
 }
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
@@ -113,13 +116,20 @@ def make(
     return cls(message, reason=reason or None, violations=violations)
 
 
+def is_answer(error: grpc.aio.AioRpcError) -> bool:
+    """Whether this was said by one of our servers, and not by gRPC about the connection."""
+    return bool(_details(error))
+
+
 def from_rpc_error(error: grpc.aio.AioRpcError) -> errors.WebhookError:
     """The error that a server answered with, rebuilt from its typed details."""
-    message = error.details() or "the service cannot be reached; try again"
+    message = error.details() or UNREACHABLE
     code = int(error.code().value[0])
-    if error.code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}:
-        # Transport messages name addresses that do not concern the caller.
-        message = "the service cannot be reached; try again"
+    # Transport messages name addresses that do not concern the caller.
+    if error.code() in {grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED}:
+        message = UNANSWERED
+    elif error.code() is grpc.StatusCode.UNAVAILABLE and not _details(error):
+        message = UNREACHABLE
     if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED and not _details(error):
         return _exhausted(message)
     reason, violations = "", []

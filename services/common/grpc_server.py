@@ -196,7 +196,8 @@ async def serving(
 ) -> AsyncIterator[int]:
     """Serves until the context ends, then lets calls in flight finish; yields the port.
 
-    `services` are full names; their health follows the process's readiness. `enter` sees each call of an admin first.
+    `services` are full names; their health says whether they can do what they are asked. `enter` sees each call of an
+    admin first.
     """
     certificates = grpc_tls.following(process, settings)
     # An item may carry its payload and the body that was signed.
@@ -248,7 +249,7 @@ async def serving(
 
 async def _follow_readiness(process: Process, servicer: health.aio.HealthServicer, services: Sequence[str]) -> None:
     while True:
-        failing = await process.health.ready()
+        failing = await process.health.serving()
         status = health_pb2.HealthCheckResponse
         serving_status = status.NOT_SERVING if failing else status.SERVING
         for service in services:

@@ -7,7 +7,7 @@ import asyncio
 import re
 from typing import Any, ClassVar
 
-from services.common import request_ids
+from services.common import request_ids, transfer
 from services.common.http_ordering import OrderedProtocol
 from services.common.http_problems import HttpProblem, bad_request
 
@@ -16,7 +16,8 @@ MAX_CONNECTIONS = 10_000
 # Of a request's line and headers.
 MAX_HEAD_BYTES = 64 << 10
 MAX_HEADERS = 100
-# From the connection, or from its first byte, to the end of a request's headers; and to the end of its body.
+# From the connection, or from its first byte, to the end of a request's headers; and to the end of its body, which has
+# more time as more of it comes.
 HEAD_SECONDS = 10.0
 REQUEST_SECONDS = 40.0
 # Of one request as it is sent, with what is thrown away after its answer; and of all that are unfinished, together.
@@ -179,7 +180,7 @@ class BoundedProtocol(OrderedProtocol):
             self.transport.abort()
 
     def _expire(self) -> None:
-        left = self._since + REQUEST_SECONDS - self.loop.time()
+        left = self._since + REQUEST_SECONDS + transfer.upload_seconds(self._request_bytes) - self.loop.time()
         if self._in_head or left <= 0:
             self._end(_LATE)
         else:

@@ -3,15 +3,16 @@
 import asyncio
 import contextlib
 import errno
-import os
 import socket
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import uvicorn
 
 from services.common.http_protocol import BoundedProtocol
+
+_CLOSE = (b"connection", b"close")
 
 
 class _Server(uvicorn.Server):
@@ -20,17 +21,26 @@ class _Server(uvicorn.Server):
         """Leaves signals to services.common.lifecycle."""
         yield
 
+    def end_connections(self) -> None:
+        """End each connection with its next answer, and tell the client so."""
+        # The configuration is where the headers come from that are made anew each second.
+        self.config.encoded_headers.append(_CLOSE)
+        self.server_state.default_headers = [*self.server_state.default_headers, _CLOSE]
+
 
 def bind(host: str, port: int) -> socket.socket:
     """A listening socket; ends the process with one line when the address cannot be had."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if family == socket.AF_INET6:
+        # "::" means both families, whatever the system's default (net.ipv6.bindv6only) is.
+        listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
     try:
         listener.bind((host, port))
     except OSError as error:
         listener.close()
-        why = "is taken by another process" if error.errno == errno.EADDRINUSE else os.strerror(error.errno or 0)
+        why = "is taken by another process" if error.errno == errno.EADDRINUSE else error.strerror
         sys.exit(f"port {port} on {host}: {why}")
     listener.listen(1024)
     listener.setblocking(False)  # noqa: FBT003 - the socket module's own signature
@@ -38,8 +48,13 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 @contextlib.asynccontextmanager
-async def serving(app: Any, listener: socket.socket, *, name: str, grace_seconds: float) -> AsyncIterator[None]:
-    """Serves `app` until the context ends, then lets requests in flight finish within the grace period."""
+async def serving(
+    app: Any, listener: socket.socket, *, name: str, grace_seconds: float
+) -> AsyncIterator[Callable[[], None]]:
+    """Serve `app` until the context ends, then let requests in flight finish within the grace period.
+
+    Yields what a server that drains calls: from then on each answer ends its connection.
+    """
     config = uvicorn.Config(
         app,
         loop="uvloop",
@@ -49,6 +64,8 @@ async def serving(app: Any, listener: socket.socket, *, name: str, grace_seconds
         access_log=False,
         log_config=None,
         server_header=False,
+        # Otherwise read from WEB_CONCURRENCY, which some platforms set to words.
+        workers=1,
         # Nobody here asks for the client's address, and it costs each request.
         proxy_headers=False,
         timeout_keep_alive=75,
@@ -61,7 +78,7 @@ async def serving(app: Any, listener: socket.socket, *, name: str, grace_seconds
             await asyncio.sleep(0.005)
         if task.done():
             task.result()
-        yield
+        yield server.end_connections
     finally:
         server.should_exit = True
         await asyncio.gather(task, return_exceptions=True)

@@ -6,7 +6,8 @@
 
 `serve` is an async context manager: it builds everything up, yields while the process serves, and
 takes everything down in the reverse order when the process is told to stop (SIGTERM or SIGINT). A
-background task that ends by itself takes the process down, loudly, with exit status 1.
+server drains first: for DRAIN_SECONDS it is not ready any more and still answers; a second signal ends that. A
+background task that ends by itself takes the process down at once, loudly, with exit status 1.
 """
 
 import asyncio
@@ -46,8 +47,30 @@ class Process:
         self.health = ops.Health()
         self.health.add_liveness("background_tasks", self._check_tasks)
         self.stop_requested = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._on_drain: list[Callable[[], None]] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._dead: list[str] = []
+
+    def request_stop(self) -> None:
+        """Ask for the end; the second time, for one without draining."""
+        if self.stop_requested.is_set():
+            self._hurry.set()
+        self.stop_requested.set()
+
+    def on_drain(self, call: Callable[[], None]) -> None:
+        """Have `call` called when the process has been told to stop, before it does."""
+        self._on_drain.append(call)
+
+    async def drain(self, seconds: float) -> None:
+        """Say that the process is stopping, and go on for so long."""
+        self.health.stopping = True
+        for call in self._on_drain:
+            call()
+        if seconds and not self._dead:
+            log.info("draining", seconds=seconds)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._hurry.wait(), seconds)
 
     def spawn(self, name: str, coroutine: Coroutine[object, object, None]) -> asyncio.Task[None]:
         """Starts a loop that is meant to run until it is cancelled."""
@@ -76,6 +99,7 @@ class Process:
         error = None if task.cancelled() else task.exception()
         log.critical("background task died", task=task.get_name(), exc_info=error)
         self._dead.append(task.get_name())
+        self._hurry.set()
         self.stop_requested.set()
 
     async def _check_tasks(self) -> None:
@@ -112,7 +136,7 @@ async def _run(
     process = Process(role, tracing.start(role, settings))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, process.stop_requested.set)
+        loop.add_signal_handler(number, process.request_stop)
     ops_app = ops.application(process.health)
     started = time.monotonic()
     async with contextlib.AsyncExitStack() as stack:
@@ -132,7 +156,8 @@ async def _run(
         gc.set_threshold(*GC_THRESHOLDS)
         log.info("started", seconds=round(time.monotonic() - started, 3), metrics_port=ops_listener.getsockname()[1])
         await process.stop_requested.wait()
-        process.health.stopping = True
+        # Of servers alone: nobody has to find another worker.
+        await process.drain(getattr(settings, "drain_seconds", 0.0))
         log.info("stopping")
     log.info("stopped")
     return 1 if process.failed else 0

@@ -145,10 +145,10 @@ async def pool(process: Process, settings: PostgresSettings) -> AsyncIterator[Po
     async def check() -> None:
         await created.fetchval("SELECT 1", timeout=CONNECT_TIMEOUT_SECONDS)
 
-    process.health.add_readiness("postgres", check)
+    process.health.add_shared("postgres", check)
     loops = [
         process.spawn("postgres_metrics", _export(created)),
-        process.spawn("postgres_up", store_up.watch("postgres", check)),
+        process.spawn("postgres_up", store_up.Watch("postgres", check).run()),
     ]
     try:
         yield created

@@ -17,11 +17,11 @@ from typing import Annotated, Self
 
 import msgspec
 import structlog
-from pydantic import Field, NonNegativeInt, PositiveFloat, model_validator
+from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from services.common import errors
-from services.common.settings import ExpirySettings
+from services.common.settings import ExpirySettings, Seconds
 
 log = structlog.get_logger(__name__)
 
@@ -79,12 +79,12 @@ class RetrySettings(ExpirySettings):
     """The default policy: workers follow it, and ingest fills a subscription's policy up with it."""
 
     # Attempts after the first one.
-    retry_limit: Annotated[NonNegativeInt, Field(le=10_000)] = 5
+    retry_limit: Annotated[int, Field(ge=0, le=10_000)] = 5
     # Delay before retry n (from 1): base * factor^(n-1), at most the cap, more or less the jitter.
-    retry_base_seconds: PositiveFloat = 5.0
-    retry_factor: Annotated[float, Field(ge=1)] = 2.0
-    retry_cap_seconds: PositiveFloat = 3600.0
-    retry_jitter: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    retry_base_seconds: Seconds = 5.0
+    retry_factor: Annotated[float, Field(ge=1, le=1_000_000, allow_inf_nan=False)] = 2.0
+    retry_cap_seconds: Seconds = 3600.0
+    retry_jitter: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)] = 0.1
 
     @model_validator(mode="after")
     def _retries_fit(self) -> Self:

@@ -3,17 +3,18 @@
 Every variable is named like its field, in capitals. A wrong value ends the start with one line that names it.
 """
 
+import ipaddress
 import os
+import socket
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 from urllib.parse import quote
 
 from pydantic import (
+    AfterValidator,
+    BeforeValidator,
     Field,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
     ValidationError,
     ValidationInfo,
     field_validator,
@@ -25,14 +26,53 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from services.common import postgres_url, redis_url
 from services.common.auth import keys
 
-Port = Annotated[int, Field(ge=0, le=65535)]
+MAX_PORT = 65_535
+Port = Annotated[int, Field(ge=0, le=MAX_PORT)]
+# Every number has bounds, so that what passes here breaks nothing later: intervals of Postgres, timers, allocations.
+Seconds = Annotated[float, Field(ge=0.001, le=31_622_400, allow_inf_nan=False)]
+# Of a call that somebody waits for.
+CallSeconds = Annotated[float, Field(ge=0.1, le=300, allow_inf_nan=False)]
+Hours = Annotated[int, Field(ge=1, le=876_000)]
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+Bytes = Annotated[int, Field(ge=1, le=64 << 30)]
 # A name, an address, or the folder of a socket; several are separated by commas.
 PostgresHost = Annotated[str, Field(pattern=r"^(/[^\s?#]*|[^\s/@?#]+)$")]
-HostAndPort = Annotated[str, Field(pattern=r"^[^\s/@]+:[0-9]{1,5}$")]
 # What their names end in is not repeated in an error.
 _SECRET = ("URL", "PASSWORD", "PROXY", "_KEY", "KEYS", "HEADERS")
 
 DEVELOPMENT = "development"
+
+
+def _host_and_port(text: str) -> str:
+    """The same with an IPv6 address in brackets, whether it was written with them or without."""
+    host, _, port = text.rpartition(":")
+    literal = host.removeprefix("[").removesuffix("]")
+    if not 0 < int(port) <= MAX_PORT:
+        raise PydanticCustomError("unusable", f"must have a port from 1 to {MAX_PORT}")
+    if ":" not in literal and literal == host:
+        return text
+    try:
+        ipaddress.IPv6Address(literal.partition("%")[0])
+    except ValueError:
+        raise PydanticCustomError("unusable", "must be host:port, with an IPv6 address as [address]:port") from None
+    return f"[{literal}]:{port}"
+
+
+def _grpc_target(text: str) -> str:
+    if text.startswith(("ipv4:", "ipv6:")):
+        return text
+    resolver = "dns:///" if text.startswith("dns:///") else ""
+    return resolver + _host_and_port(text.removeprefix(resolver))
+
+
+HostAndPort = Annotated[str, Field(pattern=r"^[^\s/@]+:[0-9]{1,5}$"), AfterValidator(_host_and_port)]
+
+# What gRPC connects to: host:port, as it is or after a resolver's name; or its own way to write several addresses.
+GrpcTarget = Annotated[str, Field(pattern=r"^(dns:///)?[^\s/@]+:[0-9]{1,5}$"), AfterValidator(_grpc_target)]
+
+
+def _lower(value: object) -> object:
+    return value.strip().lower() if isinstance(value, str) else value
 
 
 class Settings(BaseSettings):
@@ -42,13 +82,13 @@ class Settings(BaseSettings):
 
     # "development" binds loopback and lets deliveries go there; anything else is taken for production.
     env: str = DEVELOPMENT
-    log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = "info"
-    # Address to bind; loopback in development, all interfaces elsewhere.
-    bind_host: str = ""
+    log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$"), BeforeValidator(_lower)] = "info"
+    # Address to bind; loopback in development, all interfaces of both IP families elsewhere.
+    bind_host: Annotated[str, Field(pattern=r"^[^\s/@]*$")] = ""
     # /metrics, /healthz and /readyz; 0 takes a free port.
     metrics_port: Port = 9090
     # From the order to stop to the last hand-back.
-    shutdown_grace_seconds: PositiveFloat = 8.0
+    shutdown_grace_seconds: Annotated[float, Field(ge=0.1, le=86_400, allow_inf_nan=False)] = 8.0
 
     @model_validator(mode="before")
     @classmethod
@@ -64,7 +104,12 @@ class Settings(BaseSettings):
     @property
     def host(self) -> str:
         """The address that servers bind."""
-        return self.bind_host or ("127.0.0.1" if self.development else "0.0.0.0")  # noqa: S104 - a container is reached from outside
+        if self.bind_host:
+            return self.bind_host.removeprefix("[").removesuffix("]")
+        if self.development:
+            return "127.0.0.1"
+        # A container is reached from outside. "::" takes IPv4 as well, where the kernel knows IPv6.
+        return "::" if socket.has_dualstack_ipv6() else "0.0.0.0"  # noqa: S104
 
 
 class PostgresSettings(Settings):
@@ -78,7 +123,7 @@ class PostgresSettings(Settings):
     postgres_password: str = ""
     postgres_db: str = "webhook"
     # Connections per process.
-    postgres_pool_size: PositiveInt = 8
+    postgres_pool_size: Annotated[int, Field(ge=1, le=1_000)] = 8
     # "transaction" behind one that may change the server after each transaction: PgBouncer's pool_mode of that name.
     postgres_pooler: Literal["none", "transaction"] = "none"
 
@@ -131,7 +176,7 @@ class RedisSettings(Settings):
     # As host:port.
     redis_addr: HostAndPort = "localhost:6379"
     redis_password: str = ""
-    redis_db: NonNegativeInt = 0
+    redis_db: Annotated[int, Field(ge=0, le=1_000_000)] = 0
 
     @field_validator("redis_url")
     @classmethod
@@ -259,12 +304,19 @@ class GrpcTlsSettings(Settings):
         return bool(self.grpc_tls_cert_file)
 
 
-class GrpcServerSettings(BootstrapSettings, GrpcTlsSettings):
+class DrainSettings(Settings):
+    """How a server that others find by DNS or a load balancer stops."""
+
+    # From the order to stop to the end of serving: not ready any more, but answering, so that callers can follow.
+    drain_seconds: Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)] = 0.0
+
+
+class GrpcServerSettings(BootstrapSettings, GrpcTlsSettings, DrainSettings):
     """Where a gRPC server listens; 0 takes a free port."""
 
     grpc_port: Port = 50051
     # A client's connection is ended in good order after so long, more or less a tenth.
-    grpc_max_connection_age_seconds: PositiveFloat = 60.0
+    grpc_max_connection_age_seconds: Seconds = 60.0
     # The largest payload that is accepted; at most half of what http_protocol.py lets a request have.
     max_payload_bytes: Annotated[int, Field(ge=1, le=32 << 20)] = 1 << 20
 
@@ -285,9 +337,9 @@ class ExpirySettings(Settings):
     """How long a delivery lives, and how long it is kept."""
 
     # Past it a delivery that has not ended is failed with reason "expired".
-    delivery_expiry_hours: PositiveInt = 168
+    delivery_expiry_hours: Hours = 168
     # Hours that events, deliveries, attempts and their statistics are kept, counted from the end of their UTC day.
-    log_retention_hours: PositiveInt = 72
+    log_retention_hours: Hours = 72
 
 
 class EgressSettings(Settings):
@@ -325,7 +377,7 @@ def problems(error: ValidationError) -> list[str]:
     for problem in error.errors():
         name = "_".join(str(part) for part in problem["loc"]).upper()
         # A rule between variables has no name of its own, and all the settings for its input.
-        got = f", got {problem['input']!r}" if name and not name.endswith(_SECRET) else ""
+        got = f", got {problem['input']!r:.100}" if name and not name.endswith(_SECRET) else ""
         message = problem["msg"].removeprefix("Value error, ")
         if not message[1:2].isupper():  # it does not begin with the name of a variable
             message = message[:1].lower() + message[1:]

@@ -42,11 +42,13 @@ async def serve(process: lifecycle.Process, settings: DeliverySettings) -> Async
         gates = Gates(client)
         turns = Turns(store, Limiter(client, store.count_workers), gates)
         created = Dispatcher(store, turns, ringer, broker)
-        process.health.add_readiness("dispatcher", created.check)
+        process.health.add_shared("dispatcher", created.check)
+        redis_up = store_up.Watch("redis", client.ping)
+        process.health.add_optional("redis", redis_up.check)
         loops = [
             process.spawn("dispatcher", created.run()),
             process.spawn("gates", gates.run()),
-            process.spawn("redis_up", store_up.watch("redis", client.ping)),
+            process.spawn("redis_up", redis_up.run()),
             process.spawn("queue_gauges", gauges.keep(store, turns, broker)),
             process.spawn("redis_gauges", redis_gauges.keep(client)),
             process.spawn("doorbell_sweeper", gauges.sweep(broker)),

@@ -7,11 +7,14 @@ from collections.abc import AsyncIterator
 import structlog
 
 from services.common import grpc_client, grpc_tls, http_server, lifecycle
+from services.common.clock import Clock
 from services.common.settings import load
 from services.gateway import app, readiness
 from services.gateway.backends import Backends, Channels
 from services.gateway.callers import Callers
 from services.gateway.ingest_batches import IngestBatches
+from services.gateway.ingest_tokens import IngestTokens
+from services.gateway.patience import Patience
 from services.gateway.settings import GatewaySettings
 
 log = structlog.get_logger(__name__)
@@ -29,20 +32,26 @@ async def serve(process: lifecycle.Process, settings: GatewaySettings) -> AsyncI
     ):
         channels = Channels(ingest=ingest, delivery=delivery, analytics=analytics)
         services = Backends.over(channels, timeout_seconds=settings.rpc_timeout_seconds)
-        batches = IngestBatches(services.ingest, settings)
-        callers = Callers(services.access, settings)
+        patience = Patience(settings.accept_timeout_seconds)
+        clock = Clock("ingest")
+        process.health.add_optional("clock", clock.check)
+        batches = IngestBatches(services.ingest, patience, settings, clock)
+        callers = Callers(services.access, patience, settings)
+        tokens = IngestTokens(services.subscriptions, patience)
         readiness.watch(process.health, channels)
         gateway = app.create(
             services,
             batches,
             callers,
+            tokens,
             process.health,
             max_payload_bytes=settings.max_payload_bytes,
             serve_operations=settings.development,
             tracer=process.tracer,
         )
         grace_seconds = settings.shutdown_grace_seconds / 2
-        async with http_server.serving(gateway, listener, name="gateway", grace_seconds=grace_seconds):
+        async with http_server.serving(gateway, listener, name="gateway", grace_seconds=grace_seconds) as drain:
+            process.on_drain(drain)
             log.info("gateway listens", port=listener.getsockname()[1])
             yield
         await batches.drained()

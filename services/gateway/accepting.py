@@ -151,7 +151,7 @@ class Webhook(_Endpoint):
         # Ingest verifies the signature of the whole body, and cuts the payload out of it by itself.
         whole = cut.enveloped and (named or signature is not None)
         item = ingest_pb2.IngestItem(
-            event_id=str(ids.new()),
+            event_id=str(self._batches.new_id()),
             subscription_id=subscription_id,
             event_type=event_type,
             content_type=cut.content_type,
@@ -205,7 +205,7 @@ class Event(_Endpoint):
         event_type, payload = envelope.event(body, headers.get(b"content-type"))
         self._check_size(payload)
         return ingest_pb2.IngestItem(
-            event_id=str(ids.new()),
+            event_id=str(self._batches.new_id()),
             fan_out=_FAN_OUT,
             event_type=event_type,
             content_type=envelope.JSON,

@@ -36,8 +36,8 @@ _EVENT_LINKS = {
 
 
 _UNAVAILABLE = (
-    "A store or a service cannot be reached, or did not answer within a second. In the latter case the event may "
-    "have been stored all the same."
+    "A store or a service cannot be reached. With reason `UNAVAILABLE` the event was not stored; with reason "
+    "`OUTCOME_UNKNOWN` it may have been: retry with the same `Idempotency-Key`."
 )
 
 
@@ -223,7 +223,7 @@ _LIVENESS = {"type": "object", "properties": {"status": {"enum": ["ok", "failing
 _HEALTH = {
     "type": "object",
     "properties": {
-        "status": {"enum": ["ok", "failing"]},
+        "status": {"enum": ["ok", "failing", "ready", "not ready"]},
         "failures": {"type": "object", "additionalProperties": {"type": "string"}},
         "degraded": {"type": "object", "additionalProperties": {"type": "string"}},
     },
@@ -276,8 +276,8 @@ OPERATIONS: dict[str, dict[str, Any]] = {
         "get": _probe(
             "readyz",
             "Can it serve?",
-            "503 while ingest is away or the process is stopping. `degraded` names services whose absence fails "
-            "some requests, while events are still taken in.",
+            "503 until ingest has answered once, and while the process is stopping. `degraded` names services that "
+            "cannot do what they are asked: requests that need them are answered 503.",
         )
     },
     "/metrics": {"get": _METRICS},

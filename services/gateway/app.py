@@ -36,6 +36,7 @@ def create(
     services: Backends,
     batches: IngestBatches,
     callers: Callers,
+    tokens: IngestTokens,
     health: ops.Health,
     *,
     max_payload_bytes: int,
@@ -46,7 +47,7 @@ def create(
 
     It has /metrics, /healthz and /readyz if `serve_operations`; the metrics port always does.
     """
-    accept = accepting.routes(batches, IngestTokens(services.subscriptions), max_payload_bytes=max_payload_bytes)
+    accept = accepting.routes(batches, tokens, max_payload_bytes=max_payload_bytes)
     api = described(services, with_operations=serve_operations)
     api.routes.extend(accept)
     operational = [ops.liveness_route(health), *(ops.routes(health) if serve_operations else ())]

@@ -4,10 +4,10 @@ import asyncio
 
 from starlette.types import Receive, Scope
 
-from services.common import errors
+from services.common import errors, transfer
 from services.gateway import problems
 
-# For a body that does not come with its headers.
+# For a body that does not come with its headers; more as more of it comes.
 UPLOAD_TIMEOUT_SECONDS = 30.0
 
 
@@ -39,18 +39,21 @@ async def read(scope: Scope, receive: Receive, max_bytes: int) -> bytes:
 
 async def _read_on(receive: Receive, begin: bytes, max_bytes: int) -> bytes:
     parts, size = [begin], len(begin)
+    latest = asyncio.get_running_loop().time() + UPLOAD_TIMEOUT_SECONDS
     try:
-        async with asyncio.timeout(UPLOAD_TIMEOUT_SECONDS):
+        async with asyncio.timeout_at(latest) as timeout:
             while size <= max_bytes:
                 message = await receive()
                 if message["type"] != "http.request":
                     raise ClientLeft
                 parts.append(message.get("body", b""))
                 size += len(parts[-1])
+                timeout.reschedule(latest + transfer.upload_seconds(size))
                 if not message.get("more_body", False):
                     break
     except TimeoutError:
-        raise problems.RequestTimeout(f"the body did not arrive within {UPLOAD_TIMEOUT_SECONDS:.0f} s") from None
+        allowed = UPLOAD_TIMEOUT_SECONDS + transfer.upload_seconds(size)
+        raise problems.RequestTimeout(f"the body did not arrive within {allowed:.0f} s") from None
     return b"".join(parts)
 
 

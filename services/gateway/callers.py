@@ -15,14 +15,12 @@ from services.common.auth import identity, keys, known, roles
 from services.common.auth.known import Known
 from services.common.auth.roles import Role
 from services.gateway import refusals
+from services.gateway.patience import Patience, Unanswered
 from services.gateway.rates import Bucket
 from services.gateway.settings import GatewaySettings
 
 if TYPE_CHECKING:  # the asynchronous stubs exist for the type checker alone
     from protos.webhook.v1.access_pb2_grpc import AccessServiceAsyncStub
-
-# Of one call to ingest; there is time for a second one within known.ASK_TIMEOUT_SECONDS.
-CALL_SECONDS = 0.45
 
 # Of an Authorization header, with room for spaces.
 MAX_HEADER_LENGTH = keys.MAX_LENGTH + 64
@@ -32,7 +30,6 @@ TENANT = "X-Tenant"
 TENANT_HEADER = TENANT.lower().encode()
 
 _USUAL = b"Bearer "
-_RETRYABLE = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
 _ROLES: Mapping[int, Role] = {
     pb.ROLE_ADMIN: Role.ADMIN,
     pb.ROLE_WRITE: Role.WRITE,
@@ -62,12 +59,13 @@ ANYBODY = Caller(tenant_id=identity.DEFAULT_TENANT, role=Role.ADMIN, key_id=iden
 class Callers:
     """Looks callers up."""
 
-    def __init__(self, access: "AccessServiceAsyncStub", settings: GatewaySettings) -> None:
+    def __init__(self, access: "AccessServiceAsyncStub", patience: Patience, settings: GatewaySettings) -> None:
         self._authenticate = access.Authenticate
+        self._patience = patience
         self._requests_per_second = settings.api_key_requests_per_second
         self._without_key = None if settings.requires_key else ANYBODY
         # By key, and not by header: a key has thousands of spellings of that.
-        self._known: Known[bytes, Caller] = Known(self._ask)
+        self._known: Known[bytes, Caller] = Known(self._ask, timeout_seconds=patience.timeout_seconds)
         # By key, so that a bucket outlives what is known of its key.
         self._buckets: dict[str, Bucket] = {}
 
@@ -100,13 +98,12 @@ class Callers:
 
     async def _call(self, request: pb.AuthenticateRequest) -> pb.AuthenticateResponse:
         try:
-            try:
-                return await self._authenticate(request, timeout=CALL_SECONDS)
-            except grpc.aio.AioRpcError as error:
-                if error.code() not in _RETRYABLE:
-                    raise
-            # Another copy of ingest, or this one back again.
-            return await self._authenticate(request, timeout=CALL_SECONDS, wait_for_ready=True)
+            answer: pb.AuthenticateResponse = await self._patience.ask(
+                self._authenticate, request, self._patience.deadline()
+            )
+            return answer
+        except Unanswered:
+            raise errors.Unavailable("the API key cannot be looked up; try again") from None
         except grpc.aio.AioRpcError as error:
             raise refusals.of(error) from None
 

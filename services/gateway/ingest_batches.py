@@ -1,28 +1,31 @@
 """Sends events to ingest in batches: while one call is out, the next batch collects."""
 
-import asyncio
+import functools
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import grpc
 import msgspec
 
 from protos.webhook.v1 import ingest_pb2, ingest_pb2_grpc
-from services.common import batching, errors, grpc_errors
+from services.common import batching, errors, grpc_errors, transfer
 from services.common.auth.authenticator import ACTOR_HEADER
+from services.common.clock import Clock
 from services.gateway import callers, metrics, refusals
 from services.gateway.callers import Caller
+from services.gateway.patience import MIN_CALL_SECONDS, Patience, Unanswered
 from services.gateway.settings import GatewaySettings
 
-# Less time than this is not worth a call.
-MIN_CALL_SECONDS = 0.05
-# The first call leaves time for a second one: to another copy of ingest, or to this one back again.
-FIRST_CALL_SHARE = 0.6
-RETRY_DELAY_SECONDS = 0.05
 # Calls follow each other no sooner, unless they are full: below saturation a call costs as much as fifty events in it.
 PACE_SECONDS = 0.006
 
-_RETRYABLE = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
+NOT_STORED = "the event was not stored, because its store cannot be reached; try again"
+NOT_SENT = "the event could not be stored in time, and was not; try again"
+CLOCK_OFF = "the gateway's clock is off, so the event was not stored; try again"
+MAY_BE_STORED = (
+    "the event may have been stored; retry with the same Idempotency-Key, or a retry may store it a second time"
+)
 
 
 class _Waiting(msgspec.Struct, frozen=True):
@@ -35,12 +38,21 @@ Result = ingest_pb2.Accepted
 
 
 class IngestBatches:
-    """Hands events to ingest and answers what became of each."""
+    """Hands events to ingest and returns what became of each."""
 
-    def __init__(self, ingest: "ingest_pb2_grpc.IngestServiceAsyncStub", settings: GatewaySettings) -> None:
+    def __init__(
+        self,
+        ingest: "ingest_pb2_grpc.IngestServiceAsyncStub",
+        patience: Patience,
+        settings: GatewaySettings,
+        clock: Clock | None = None,
+    ) -> None:
         self._call = ingest.BatchIngest
-        self._ingest = ingest
-        self._timeout_seconds = settings.accept_timeout_seconds
+        self._call_alone = ingest.Ingest
+        self._patience = patience
+        self._clock = clock or Clock("ingest")
+        self.new_id = self._clock.new_id
+        self._large_bytes = settings.ingest_batch_bytes
         bounds = batching.Bounds(
             batch_items=settings.ingest_batch_items,
             batch_bytes=settings.ingest_batch_bytes,
@@ -49,59 +61,83 @@ class IngestBatches:
             concurrency=settings.ingest_batches_in_flight,
             pace_seconds=PACE_SECONDS,
         )
-        self._batcher: batching.Batcher[_Waiting, Result] = batching.Batcher("ingest", self._flush, bounds)
+        self._small: batching.Batcher[_Waiting, Result] = batching.Batcher("ingest", self._flush, bounds)
+        # Apart, so that nothing small waits for a call that takes seconds.
+        self._large: batching.Batcher[_Waiting, Result] = batching.Batcher("ingest", self._flush, bounds)
 
     async def accept(self, item: ingest_pb2.IngestItem, size_bytes: int) -> Result:
-        """Waits for the commit; WebhookError when the item is refused or ingest does not answer in time.
+        """Wait for the commit; WebhookError when the item is refused or ingest does not answer in time.
 
         Items carry the ids that the gateway made, so a batch may be sent twice.
         """
-        deadline = time.monotonic() + self._timeout_seconds
-        return await self._batcher.submit(_Waiting(item, deadline), size_bytes)
+        batcher = self._small if size_bytes <= self._large_bytes else self._large
+        deadline = self._patience.deadline(transfer.extra_seconds(size_bytes))
+        return await batcher.submit(_Waiting(item, deadline), size_bytes)
 
     async def accept_alone(self, item: ingest_pb2.IngestItem, caller: Caller) -> Result:
         """Wait for the commit of an item of an admin in another tenant, which ingest notes in the audit log."""
+        method = functools.partial(self._call_alone, metadata=((ACTOR_HEADER, caller.key_id),))
+        deadline = self._patience.deadline(transfer.extra_seconds(len(item.payload)))
         try:
-            answer = await self._ingest.Ingest(
-                ingest_pb2.IngestRequest(item=item),
-                timeout=self._timeout_seconds,
-                metadata=((ACTOR_HEADER, caller.key_id),),
-            )
+            answer: ingest_pb2.IngestResponse = await self._ask(method, ingest_pb2.IngestRequest(item=item), deadline)
         except grpc.aio.AioRpcError as error:
             raise refusals.of(error, tenant_field=callers.TENANT) from None
         return answer.accepted
 
     async def drained(self) -> None:
-        """Waits until every item has its answer."""
-        await self._batcher.drained()
+        """Wait until every item has its answer."""
+        await self._small.drained()
+        await self._large.drained()
 
     async def _flush(self, batch: list[_Waiting]) -> Sequence[Result | Exception]:
-        # Items come in the order of their deadlines. One that waited too long is not sent at all, so that
-        # "try again" is not said of an event that is then committed.
+        # One that waited too long is not sent, so that "try again" is not said of an event that is then committed.
         latest = time.monotonic() + MIN_CALL_SECONDS
         live = [waiting for waiting in batch if waiting.deadline > latest]
-        late: list[Result | Exception] = [_unavailable() for _ in range(len(batch) - len(live))]
         if not live:
-            return late
+            return [errors.Unavailable(NOT_SENT) for _ in batch]
         metrics.BATCH_ITEMS.observe(len(live))
-        request = ingest_pb2.BatchIngestRequest(items=[waiting.item for waiting in live])
-        answer = await self._send(request, live[0].deadline)
-        if len(answer.results) != len(live):
-            raise errors.WebhookError("ingest answered another number of results than it was sent items")
-        return late + [_result(result) for result in answer.results]
+        results = iter(await self._send([waiting.item for waiting in live], min(waiting.deadline for waiting in live)))
+        if len(live) == len(batch):
+            return list(results)
+        return [next(results) if one.deadline > latest else errors.Unavailable(NOT_SENT) for one in batch]
 
-    async def _send(self, request: ingest_pb2.BatchIngestRequest, deadline: float) -> ingest_pb2.BatchIngestResponse:
+    async def _send(
+        self, items: list[ingest_pb2.IngestItem], deadline: float, *, may_make_ids_anew: bool = True
+    ) -> list[Result | Exception]:
+        request = ingest_pb2.BatchIngestRequest(items=items)
         try:
-            try:
-                return await self._call(request, timeout=(deadline - time.monotonic()) * FIRST_CALL_SHARE)
-            except grpc.aio.AioRpcError as error:
-                left = deadline - time.monotonic() - RETRY_DELAY_SECONDS
-                if error.code() not in _RETRYABLE or left < MIN_CALL_SECONDS:
-                    raise
-            await asyncio.sleep(RETRY_DELAY_SECONDS)
-            return await self._call(request, timeout=left, wait_for_ready=True)
+            answer: ingest_pb2.BatchIngestResponse = await self._ask(self._call, request, deadline)
         except grpc.aio.AioRpcError as error:
             raise refusals.of(error) from None
+        if len(answer.results) != len(items):
+            raise errors.WebhookError("ingest answered another number of results than it was sent items")
+        if answer.HasField("server_time"):
+            self._clock.compare(answer.server_time.seconds + answer.server_time.nanos / 1e9)
+        results = [_result(result) for result in answer.results]
+        # Ids are made here, so that one is refused for its time alone: nothing of these items is stored.
+        stale = [place for place, result in enumerate(answer.results) if result.error.field == "event_id"]
+        if stale:
+            made: list[Result | Exception] = [errors.Unavailable(CLOCK_OFF)] * len(stale)
+            if may_make_ids_anew:
+                made = await self._send_anew([items[place] for place in stale], deadline)
+            for place, result in zip(stale, made, strict=True):
+                results[place] = result
+        return results
+
+    async def _ask(self, method: Callable[..., Any], request: object, deadline: float) -> Any:
+        try:
+            return await self._patience.ask(method, request, deadline)
+        except Unanswered as error:
+            raise errors.OutcomeUnknown(MAY_BE_STORED) if error.unknown else errors.Unavailable(NOT_STORED) from None
+
+    async def _send_anew(self, items: list[ingest_pb2.IngestItem], deadline: float) -> list[Result | Exception]:
+        """Send items with new ids, by a clock that was compared meanwhile; what fails is returned for each."""
+        for item in items:
+            item.event_id = str(self.new_id())
+        try:
+            return await self._send(items, deadline, may_make_ids_anew=False)
+        except errors.WebhookError as error:
+            return [error] * len(items)
 
 
 def _result(result: ingest_pb2.IngestResult) -> Result | Exception:
@@ -110,7 +146,3 @@ def _result(result: ingest_pb2.IngestResult) -> Result | Exception:
     refused = result.error
     violations = (errors.Violation(field=refused.field, description=refused.message),) if refused.field else ()
     return grpc_errors.make(refused.code, refused.message, reason=refused.reason, violations=violations)
-
-
-def _unavailable() -> Exception:
-    return errors.Unavailable("the event could not be stored in time, and was not; try again")

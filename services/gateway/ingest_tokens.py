@@ -9,11 +9,11 @@ from protos.webhook.v1 import subscriptions_pb2 as pb
 from services.common import errors
 from services.common.auth.known import Known
 from services.gateway import refusals
+from services.gateway.patience import Patience, Unanswered
 
 if TYPE_CHECKING:  # the asynchronous stubs exist for the type checker alone
     from protos.webhook.v1.subscriptions_pb2_grpc import SubscriptionServiceAsyncStub
 
-CALL_SECONDS = 0.9
 _TOKEN = re.compile(r"whi_[A-Za-z0-9_-]{43}")
 _WRONG = {grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT}
 
@@ -21,9 +21,10 @@ _WRONG = {grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT}
 class IngestTokens:
     """Looks them up."""
 
-    def __init__(self, subscriptions: "SubscriptionServiceAsyncStub") -> None:
+    def __init__(self, subscriptions: "SubscriptionServiceAsyncStub", patience: Patience) -> None:
         self._check = subscriptions.CheckIngestToken
-        self._known: Known[tuple[str, str], bool] = Known(self._ask)
+        self._patience = patience
+        self._known: Known[tuple[str, str], bool] = Known(self._ask, timeout_seconds=patience.timeout_seconds)
 
     async def check(self, subscription_id: str, token: str) -> None:
         """NotFound, as for a subscription that is unknown, unless it is the token of this one."""
@@ -42,7 +43,9 @@ class IngestTokens:
         subscription_id, token = names
         request = pb.CheckIngestTokenRequest(subscription_id=subscription_id, token=token)
         try:
-            await self._check(request, timeout=CALL_SECONDS)
+            await self._patience.ask(self._check, request, self._patience.deadline())
+        except Unanswered:
+            raise errors.Unavailable("the ingest token cannot be looked up; try again") from None
         except grpc.aio.AioRpcError as error:
             if error.code() in _WRONG:
                 raise errors.Unauthenticated("the ingest token is not valid") from None

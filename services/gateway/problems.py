@@ -90,6 +90,7 @@ STATUS: dict[type[Exception], int] = {
     RateLimited: 429,
     errors.Overloaded: 429,
     errors.Unavailable: 503,
+    errors.OutcomeUnknown: 503,
     errors.WebhookError: 500,
 }
 

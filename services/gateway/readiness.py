@@ -1,4 +1,4 @@
-"""Whether the gateway can serve: its services' standard gRPC health checks, asked at most once a second."""
+"""What the gateway says of its services: their standard gRPC health checks, asked at most once a second."""
 
 import asyncio
 import time
@@ -24,10 +24,20 @@ class ServiceCheck:
         self._check = health_pb2_grpc.HealthStub(channel).Check  # type: ignore[attr-defined]  # not in its stubs
         self._asked = -FRESH_SECONDS
         self._failure: str | None = None
+        # Whether it ever gave an answer, whatever that was.
+        self._answered = False
         self._lock = asyncio.Lock()
 
+    async def has_answered(self) -> None:
+        """Raise NotServing until the service has answered once, whatever it said."""
+        try:
+            await self()
+        except NotServing:
+            if not self._answered:
+                raise
+
     async def __call__(self) -> None:
-        """Asks, unless the last answer is fresh."""
+        """Ask, unless the last answer is fresh."""
         async with self._lock:
             if time.monotonic() - self._asked >= FRESH_SECONDS:
                 self._failure = await self._ask()
@@ -40,12 +50,18 @@ class ServiceCheck:
             answer = await self._check(health_pb2.HealthCheckRequest(), timeout=CHECK_TIMEOUT_SECONDS)
         except grpc.aio.AioRpcError as error:
             return str(error.code().name)
+        self._answered = True
         serving = answer.status == health_pb2.HealthCheckResponse.SERVING
         return None if serving else str(health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status))
 
 
 def watch(health: Health, channels: Channels) -> None:
-    """Makes readiness need ingest, without which nothing is accepted, and tell of the others."""
-    health.add_readiness("ingest", ServiceCheck(channels.ingest))
+    """Make readiness tell of the services, and wait for the first answer of ingest.
+
+    From then on the gateway is ready whatever becomes of ingest and its store: it can answer, with 503.
+    """
+    ingest = ServiceCheck(channels.ingest)
+    health.add_readiness("ingest", ingest.has_answered)
+    health.add_optional("ingest", ingest)
     health.add_optional("delivery", ServiceCheck(channels.delivery))
     health.add_optional("analytics", ServiceCheck(channels.analytics))

@@ -2,41 +2,52 @@
 
 from typing import Annotated
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field
 
-from services.common.settings import GrpcTlsSettings, Port, ServiceKeysSettings
+from services.common.settings import (
+    Bytes,
+    CallSeconds,
+    Count,
+    DrainSettings,
+    GrpcTarget,
+    GrpcTlsSettings,
+    Hours,
+    Port,
+    ServiceKeysSettings,
+)
 from services.common.tracing.settings import TracingDoorSettings
 
 
-class GatewaySettings(ServiceKeysSettings, GrpcTlsSettings, TracingDoorSettings):
+class GatewaySettings(ServiceKeysSettings, GrpcTlsSettings, DrainSettings, TracingDoorSettings):
     """What the gateway reads from the environment."""
 
     # HTTP; 0 takes a free port.
     port: Port = 8080
-    # host:port of the gRPC services.
-    ingest_addr: str = "127.0.0.1:50051"
-    delivery_addr: str = "127.0.0.1:50052"
-    analytics_addr: str = "127.0.0.1:50053"
+    # host:port of the gRPC services, or dns:///host:port.
+    ingest_addr: GrpcTarget = "127.0.0.1:50051"
+    delivery_addr: GrpcTarget = "127.0.0.1:50052"
+    analytics_addr: GrpcTarget = "127.0.0.1:50053"
 
     # Bytes of the largest payload that is accepted.
     max_payload_bytes: Annotated[int, Field(ge=1, le=32 << 20)] = 1 << 20
     # Hours that attempts are kept: the longest window of statistics.
-    log_retention_hours: PositiveInt = 72
+    log_retention_hours: Hours = 72
 
     # Events of one call to ingest, which takes at most 1,000.
     ingest_batch_items: Annotated[int, Field(ge=1, le=1000)] = 256
     # Bytes of one call to ingest; a larger event goes alone.
-    ingest_batch_bytes: PositiveInt = 1 << 20
+    ingest_batch_bytes: Bytes = 1 << 20
     # Calls to ingest at the same time.
-    ingest_batches_in_flight: PositiveInt = 2
+    ingest_batches_in_flight: Annotated[int, Field(ge=1, le=1_000)] = 2
     # Events, and their bytes, that wait for a call; beyond either the answer is 429.
-    ingest_waiting_items: PositiveInt = 4096
-    ingest_waiting_bytes: PositiveInt = 64 << 20
-    # Seconds from a whole request to its answer; an event that is not committed by then is answered 503.
-    accept_timeout_seconds: PositiveFloat = 0.8
+    ingest_waiting_items: Count = 4096
+    ingest_waiting_bytes: Bytes = 64 << 20
+    # Seconds from a whole request to its answer, and more for large payloads; an event that is not known to be
+    # committed by then is answered 503. Also what the look-up of an API key may take.
+    accept_timeout_seconds: CallSeconds = 3.0
 
     # Requests a second that a key may make at this process, where it has no limit of its own; 0 means any number.
-    api_key_requests_per_second: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    api_key_requests_per_second: Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)] = 0.0
 
     # Seconds that any other call to a service may take.
-    rpc_timeout_seconds: PositiveFloat = 5.0
+    rpc_timeout_seconds: CallSeconds = 5.0

@@ -22,6 +22,7 @@ from services.common.activity import Activity
 from services.common.auth import finder
 from services.common.auth.authenticator import Authenticator
 from services.common.auth.crossing import Crossings
+from services.common.clock import Clock
 from services.common.gates import Gates
 from services.common.settings import load
 from services.common.vault import Vault
@@ -47,6 +48,7 @@ SERVICES = (
 )
 PARTITIONS_INTERVAL_SECONDS = 3600
 PARTITIONS_RETRY_SECONDS = 1
+CLOCK_INTERVAL_SECONDS = 10
 EXPIRED_KEYS_INTERVAL_SECONDS = 60
 PLAIN_SECRETS_INTERVAL_SECONDS = 60
 
@@ -68,12 +70,17 @@ async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIt
         gates = Gates(client)
         committer = Committer(events, ringer, settings)
         partitions = _Partitions(events)
+        clock = Clock("Postgres")
+        process.health.add_optional("clock", clock.check)
         process.health.add_readiness("partitions", partitions.check)
+        redis_up = store_up.Watch("redis", client.ping)
+        process.health.add_optional("redis", redis_up.check)
         loops = [
             process.spawn("subscription_changes", cache.listen()),
             process.spawn("gates", gates.run()),
-            process.spawn("redis_up", store_up.watch("redis", client.ping)),
+            process.spawn("redis_up", redis_up.run()),
             process.spawn("partitions", partitions.keep()),
+            process.spawn("clock", _compare(clock, events)),
             process.spawn("expired_keys", _delete_expired_keys(store)),
             process.spawn("plain_secrets", _seal_plain_secrets(store)),
         ]
@@ -85,6 +92,7 @@ async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIt
                 gates,
                 committer,
                 vault,
+                clock,
                 max_payload_bytes=settings.max_payload_bytes,
                 tracer=process.tracer,
                 activity=Activity.of("accepted events", settings),
@@ -127,6 +135,16 @@ class _Partitions:
                 if errors.classify(error) is None:
                     log.warning("partitions cannot be made", error=repr(error))
                 await asyncio.sleep(PARTITIONS_RETRY_SECONDS)
+
+
+async def _compare(clock: Clock, events: EventStore) -> None:
+    """Compare the clock with Postgres' every few seconds."""
+    while True:
+        try:
+            clock.compare(await events.now())
+        except errors.STORE_AWAY as error:
+            log.debug("Postgres cannot be asked for its time", error=repr(error))
+        await asyncio.sleep(CLOCK_INTERVAL_SECONDS)
 
 
 async def _delete_expired_keys(store: Store) -> None:

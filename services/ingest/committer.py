@@ -1,8 +1,9 @@
 """Group commit of events: what arrives while one commit is in flight goes into the next."""
 
+import contextlib
 import functools
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Sized
 
 import asyncpg
 import structlog
@@ -11,7 +12,7 @@ from services.common import errors, postgres
 from services.common.batching import Batcher, Bounds
 from services.common.doorbell import MAX_WAITING_IDS, RUNG_SECONDS, Ringer, Rung
 from services.ingest import idempotency, metrics
-from services.ingest.event_store import EventStore
+from services.ingest.event_store import MAY_BE_STORED, EventStore
 from services.ingest.events import Accepted, NewEvent, Result
 from services.ingest.settings import IngestSettings
 
@@ -35,16 +36,16 @@ class Committer:
         self._ringer = ringer
         self._waiting_events = 0
         self._max_waiting_events = settings.ingest_queue_events
-        self._batcher: Batcher[Sequence[NewEvent], list[Result]] = Batcher(
-            "commits",
-            self._commit_calls,
-            Bounds(
-                batch_items=CALLS_PER_COMMIT,
-                waiting_items=settings.ingest_queue_events,
-                waiting_bytes=settings.ingest_queue_bytes,
-                concurrency=2,
-            ),
+        bounds = Bounds(
+            batch_items=CALLS_PER_COMMIT,
+            waiting_items=settings.ingest_queue_events,
+            waiting_bytes=settings.ingest_queue_bytes,
+            concurrency=2,
         )
+        self._large_bytes = bounds.batch_bytes
+        self._small: Batcher[Sequence[NewEvent], list[Result]] = Batcher("commits", self._commit_calls, bounds)
+        # Apart, so that nothing small waits for a commit that takes seconds.
+        self._large: Batcher[Sequence[NewEvent], list[Result]] = Batcher("commits", self._commit_calls, bounds)
 
     async def commit(self, events: Sequence[NewEvent]) -> list[Result]:
         """Commits a call's events; answers for each in order. Overloaded when too many wait."""
@@ -56,20 +57,23 @@ class Committer:
         metrics.WAITING.set(self._waiting_events)
         try:
             size = sum(len(event.payload) + EVENT_OVERHEAD_BYTES for event in events)
-            return await self._batcher.submit(events, size)
+            batcher = self._small if size <= self._large_bytes else self._large
+            return await batcher.submit(events, size)
         finally:
             self._waiting_events -= len(events)
             metrics.WAITING.set(self._waiting_events)
 
     async def drained(self) -> None:
         """Waits for the commits in flight."""
-        await self._batcher.drained()
+        await self._small.drained()
+        await self._large.drained()
 
     async def _commit_calls(self, calls: list[Sequence[NewEvent]]) -> list[list[Result]]:
         # By identity: calls that wait together may repeat an event's id.
         results: dict[int, Result] = {}
         for group in _groups([event for call in calls for event in call]):
-            results |= zip(map(id, group), await self._commit(group), strict=True)
+            with _after(results):
+                results |= zip(map(id, group), await self._commit(group), strict=True)
         return [[results[id(event)] for event in call] for call in calls]
 
     async def _commit(
@@ -90,7 +94,11 @@ class Committer:
             if len(group) == 1:
                 log.exception("an event cannot be stored", event_id=str(group[0].id))
                 return [errors.WebhookError("the event cannot be stored; the reason was logged")]
-        return [(await self._commit([event], wait_seconds=wait_seconds))[0] for event in group]
+        results: list[Result] = []
+        for event in group:
+            with _after(results):
+                results += await self._commit([event], wait_seconds=wait_seconds)
+        return results
 
     async def _insert(self, group: Sequence[NewEvent], wait_seconds: float) -> list[Result]:
         number = sum(len(event.deliveries) for event in group)
@@ -119,6 +127,17 @@ class Committer:
                 Rung(subscription_id, delivery_id) for delivery_id, subscription_id, steady in made if steady
             )
         return results
+
+
+@contextlib.contextmanager
+def _after(results: Sized) -> Iterator[None]:
+    """Turn a failure that comes after results, which are lost with it, into OutcomeUnknown."""
+    try:
+        yield
+    except Exception as error:
+        if results and isinstance(errors.classify(error), errors.Unavailable):
+            raise errors.OutcomeUnknown(MAY_BE_STORED) from error
+        raise
 
 
 def _groups(events: Sequence[NewEvent]) -> Iterator[list[NewEvent]]:

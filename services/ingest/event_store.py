@@ -1,16 +1,19 @@
 """Events and their deliveries in Postgres."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 import msgspec
 
-from services.common import errors, ids, postgres, sql
+from services.common import errors, ids, postgres, sql, transfer
 from services.ingest import idempotency
 from services.ingest.events import Accepted, NewEvent, Result, StoredEvent
 
 SQL = sql.Queries("services.ingest")
+MAY_BE_STORED = "the event may have been stored; repeat it with the same event_id or idempotency_key"
 
 
 class EventStore:
@@ -20,6 +23,11 @@ class EventStore:
         self._pool = pool
         self._expiry_hours = expiry_hours
         self._key_hours = key_hours
+
+    async def now(self) -> float:
+        """Return the Unix time of Postgres' clock."""
+        now: float = await self._pool.fetchval(SQL["select_now"], timeout=1)
+        return now
 
     async def create_partitions(self) -> None:
         """Makes the partitions that are needed now, so that an old database accepts."""
@@ -32,7 +40,8 @@ class EventStore:
         used before is answered as it is stored when the event is the same, and else it is a Conflict.
         """
         async with self._pool.acquire() as connection:
-            return await self._insert(connection, events, hidden_seconds)
+            with _committing():
+                return await self._insert(connection, events, hidden_seconds)
 
     async def insert_keyed_events(
         self, events: Sequence[NewEvent], *, hidden_seconds: float, wait_seconds: float = idempotency.WAIT_SECONDS
@@ -43,26 +52,34 @@ class EventStore:
         when another transaction that takes one of the keys does not end within `wait_seconds`.
         """
         async with self._pool.acquire() as connection:
-            async with connection.transaction():
-                keyed = [
-                    (event.id, event.key, msgspec.json.encode(event.accepted))
-                    for event in events
-                    if event.key is not None
-                ]
-                won = await idempotency.take(connection, keyed, hours=self._key_hours, wait_seconds=wait_seconds)
-                new = [event for event in events if event.id in won]
-                results = dict(
-                    zip((event.id for event in new), await self._insert(connection, new, hidden_seconds), strict=True)
-                )
-                taken = [event.key for event in new if event.key and isinstance(results[event.id], errors.WebhookError)]
-                if taken:
-                    await idempotency.give_back(connection, taken)
-            lost = [event for event in events if event.id not in won]
+            with _committing():
+                async with connection.transaction():
+                    results = await self._insert_keyed(connection, events, hidden_seconds, wait_seconds)
+            lost = [event for event in events if event.id not in results]
             if lost:
-                answers = await idempotency.winners(connection, [event.key for event in lost if event.key is not None])
+                with _committing(committed=True):
+                    keys = [event.key for event in lost if event.key is not None]
+                    answers = await idempotency.winners(connection, keys)
                 for event, answer in zip(lost, answers, strict=True):
                     results[event.id] = _repeated(answer) if isinstance(answer, bytes) else answer
         return [results[event.id] for event in events]
+
+    async def _insert_keyed(
+        self, connection: postgres.Connection, events: Sequence[NewEvent], hidden_seconds: float, wait_seconds: float
+    ) -> dict[UUID, Result]:
+        """The results of the events whose keys were not used before."""
+        keyed = [
+            (event.id, event.key, msgspec.json.encode(event.accepted)) for event in events if event.key is not None
+        ]
+        won = await idempotency.take(connection, keyed, hours=self._key_hours, wait_seconds=wait_seconds)
+        new = [event for event in events if event.id in won]
+        results = dict(
+            zip((event.id for event in new), await self._insert(connection, new, hidden_seconds), strict=True)
+        )
+        taken = [event.key for event in new if event.key and isinstance(results[event.id], errors.WebhookError)]
+        if taken:
+            await idempotency.give_back(connection, taken)
+        return results
 
     async def event(self, tenant_id: str, event_id: UUID) -> StoredEvent:
         """An event with its payload; NotFound when there is none or it is no longer retained."""
@@ -97,6 +114,7 @@ class EventStore:
             self._expiry_hours,
             [event.traceparent for event in events],
             [event.content_encoding for event in events],
+            timeout=_timeout_seconds(events),
         )
         if len(rows) == len(events):
             return [event.accepted for event in events]
@@ -108,12 +126,42 @@ class EventStore:
         """The answers for events whose ids are taken: what is stored, if it is the same, or Conflict."""
         old = [event.id for event in events]
         least, greatest = min(old), max(old)
-        stored = {row["id"]: row for row in await connection.fetch(SQL["select_events"], old, least, greatest)}
+        stored = {
+            row["id"]: row
+            for row in await connection.fetch(
+                SQL["select_events"], old, least, greatest, timeout=_timeout_seconds(events)
+            )
+        }
         deliveries: dict[UUID, set[UUID]] = {event_id: set() for event_id in old}
         first, last = ids.delivery_range(least)[0], ids.delivery_range(greatest)[1]
         for row in await connection.fetch(SQL["select_deliveries"], old, first, last):
             deliveries[row["event_id"]].add(row["id"])
         return {event.id: _answer(event, stored.get(event.id), deliveries[event.id]) for event in events}
+
+
+@contextlib.contextmanager
+def _committing(*, committed: bool = False) -> Iterator[None]:
+    """Turn the loss of Postgres into OutcomeUnknown, unless Postgres itself says that it stored nothing.
+
+    Losing it before, while waiting for a connection, is a plain Unavailable.
+    """
+    try:
+        yield
+    except Exception as error:
+        if errors.is_store_away(error) and (committed or not _rolled_back(error)):
+            raise errors.OutcomeUnknown(MAY_BE_STORED) from error
+        raise
+
+
+def _rolled_back(error: Exception) -> bool:
+    """Whether it is Postgres' own word on a statement. One that crashes says the same after a commit."""
+    lost = asyncpg.PostgresConnectionError | asyncpg.CrashShutdownError
+    return isinstance(error, asyncpg.PostgresError) and not isinstance(error, lost)
+
+
+def _timeout_seconds(events: Sequence[NewEvent]) -> float:
+    size_bytes = sum(len(event.payload) for event in events)
+    return postgres.STATEMENT_TIMEOUT_SECONDS + transfer.extra_seconds(size_bytes)
 
 
 def _answer(event: NewEvent, row: Any, deliveries: set[UUID]) -> Result:

@@ -6,10 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from uuid import UUID
 
 import grpc
+from google.protobuf import timestamp_pb2
 
 from protos.webhook.v1 import ingest_pb2, ingest_pb2_grpc
 from services.common import errors, grpc_errors, ids, json_text, tenants
 from services.common.activity import Activity
+from services.common.clock import Clock
 from services.common.gates import Gates
 from services.common.json_text import NotJson
 from services.common.tracing.tracer import Tracer
@@ -43,6 +45,7 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         gates: Gates,
         committer: Committer,
         vault: Vault,
+        clock: Clock,
         *,
         max_payload_bytes: int,
         tracer: Tracer | None = None,
@@ -53,6 +56,7 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         self._cache = cache
         self._gates = gates
         self._committer = committer
+        self._clock = clock
         self._max_payload_bytes = max_payload_bytes
         self._tracer = tracer
         self._activity = activity
@@ -76,8 +80,10 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         """Accepts many events, with a result for each."""
         if len(request.items) > MAX_BATCH_ITEMS:
             raise errors.InvalidArgument.field("items", f"must be at most {MAX_BATCH_ITEMS}")
-        results = await self._accept(request.items)
-        return ingest_pb2.BatchIngestResponse(results=[_result(result) for result in results])
+        results = [_result(result) for result in await self._accept(request.items)]
+        seconds, rest = divmod(self._clock.now(), 1)
+        now = timestamp_pb2.Timestamp(seconds=int(seconds), nanos=int(rest * 1e9))
+        return ingest_pb2.BatchIngestResponse(results=results, server_time=now)
 
     async def GetEvent(  # noqa: N802 - gRPC's name
         self,
@@ -137,8 +143,8 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
 
     async def _prepare(self, item: ingest_pb2.IngestItem, traceparent: str | None) -> NewEvent | Handshake:
         tenant_id = tenants.of(item.tenant_id)
-        event_id = ids.parse("event_id", item.event_id) if item.event_id else ids.new()
-        ids.check_fresh("event_id", event_id)
+        event_id = ids.parse("event_id", item.event_id) if item.event_id else self._clock.new_id()
+        ids.check_fresh("event_id", event_id, self._clock.now())
         payload = _payload(item)
         if len(payload) > self._max_payload_bytes:
             raise errors.PayloadTooLarge.field("payload", f"must be at most {self._max_payload_bytes} bytes")

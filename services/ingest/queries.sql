@@ -251,3 +251,7 @@ WITH deleted AS (
     RETURNING 1
 )
 SELECT count(*) FROM deleted
+
+-- select_now --
+-- The Unix time of this server's clock, which counts.
+SELECT extract(epoch FROM clock_timestamp())::float

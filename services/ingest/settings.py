@@ -3,11 +3,19 @@
 from collections.abc import Sequence
 from typing import ClassVar
 
-from pydantic import Field, PositiveInt
+from pydantic import Field
 
 from services.common.encryption_keys import EncryptionSettings
 from services.common.retry_policy import RetrySettings
-from services.common.settings import EgressSettings, GrpcServerSettings, PostgresSettings, RedisSettings
+from services.common.settings import (
+    Bytes,
+    Count,
+    EgressSettings,
+    GrpcServerSettings,
+    Hours,
+    PostgresSettings,
+    RedisSettings,
+)
 from services.common.tracing.settings import TracingDoorSettings
 
 
@@ -29,9 +37,9 @@ class IngestSettings(
     # Keys are made here: without the first one nobody could.
     bootstrap_required: ClassVar[bool] = True
     # How long an Idempotency-Key is remembered.
-    idempotency_key_hours: PositiveInt = 24
+    idempotency_key_hours: Hours = 24
     # Events that wait to be committed; beyond this bound ingest answers RESOURCE_EXHAUSTED.
-    ingest_queue_events: PositiveInt = 5_000
-    ingest_queue_bytes: PositiveInt = 128 << 20
+    ingest_queue_events: Count = 5_000
+    ingest_queue_bytes: Bytes = 128 << 20
     # Subscriptions that are kept in the process.
-    cached_subscriptions: PositiveInt = 50_000
+    cached_subscriptions: Count = 50_000

@@ -82,6 +82,8 @@ class Plan:
             "LEASE_SECONDS": str(settings.lease_seconds),
             "METRICS_PORT": str(self.metrics_ports[role]),
             "SHUTDOWN_GRACE_SECONDS": str(GRACE_SECONDS[role]),
+            # Nobody balances load among the processes of one machine.
+            "DRAIN_SECONDS": "0",
         }
         if role in ENCRYPTING_ROLES:
             environment["ENCRYPTION_KEYS"] = self.encryption_keys

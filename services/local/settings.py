@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, ClassVar
 
-from pydantic import Field, PositiveInt
+from pydantic import Field
 
 from services.common.encryption_keys import EncryptionSettings
 from services.common.settings import BootstrapSettings, PostgresSettings, RedisSettings, ServiceKeysSettings
@@ -18,7 +18,7 @@ class LocalSettings(PostgresSettings, RedisSettings, BootstrapSettings, ServiceK
     # The gateway's.
     port: Annotated[int, Field(ge=1, le=65535)] = 8080
     # Shorter than in production: on one machine, a worker that died is noticed by people.
-    lease_seconds: PositiveInt = 30
+    lease_seconds: Annotated[int, Field(ge=1, le=31_622_400)] = 30
 
     @property
     def own_postgres(self) -> bool:
@@ -33,4 +33,4 @@ class LocalSettings(PostgresSettings, RedisSettings, BootstrapSettings, ServiceK
     @property
     def reach(self) -> str:
         """The address at which processes of this machine reach those that bind `host`."""
-        return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104 - compared, not bound
+        return "127.0.0.1" if self.host in ("0.0.0.0", "::") else self.host  # noqa: S104 - compared, not bound

@@ -20,6 +20,8 @@ from tests.chart.rendering import NAMESPACE, Object
 ARROWS = {
     ("senders", "gateway", 8080),
     ("test", "gateway", 8080),
+    ("test", "ingest", 9090),
+    ("test", "delivery", 9090),
     ("gateway", "ingest", 50051),
     ("gateway", "delivery", 50052),
     ("gateway", "analytics", 50053),

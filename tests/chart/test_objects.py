@@ -150,8 +150,8 @@ def drain_seconds(objects: list[Object], component: str) -> int:
     pod = rendering.named(objects, "Deployment", f"-{component}")["spec"]["template"]["spec"]
     container = pod["containers"][0]
     variables = rendering.environment(objects, container)
-    command = container.get("lifecycle", {}).get("preStop", {}).get("exec", {}).get("command", ["sleep", "0"])
-    seconds = int(variables.get("DRAIN_SECONDS", command[1]))
+    assert "lifecycle" not in container
+    seconds = int(variables.get("DRAIN_SECONDS", 0))
     grace = int(variables["SHUTDOWN_GRACE_SECONDS"])
     assert pod["terminationGracePeriodSeconds"] == seconds + grace + 10
     return seconds

@@ -1,8 +1,12 @@
 # ruff: noqa: INP001 - mounted into a pod, and run there by its path
-"""What `helm test` runs: publishes an event to a receiver of its own, and waits until it was delivered."""
+"""What `helm test` runs: publishes an event to a receiver of its own, waits for its delivery, and says what is away.
+
+An installation that cannot reach Redis delivers all the same, so that only asking shows it.
+"""
 
 import http.server
 import os
+import socket
 import sys
 import threading
 import time
@@ -12,7 +16,7 @@ from typing import Any
 import httpx
 
 GATEWAY, RECEIVER = os.environ["GATEWAY_URL"], os.environ["RECEIVER_URL"]
-PORT = 8080
+PORT = int(os.environ.get("RECEIVER_PORT", "8080"))
 TIMEOUT_SECONDS = 90.0
 POLL_SECONDS = 0.5
 received: list[bytes] = []
@@ -29,6 +33,18 @@ class Receiver(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         """Nothing: the lines of the test are enough."""
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """Listens by IPv4 and IPv6, where the pod has both."""
+
+    address_family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
+
+    def server_bind(self) -> None:
+        """Takes IPv4 as well."""
+        if self.address_family == socket.AF_INET6:
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        super().server_bind()
 
 
 def say(line: str) -> None:
@@ -55,13 +71,22 @@ def asked(http_client: httpx.Client, method: str, path: str, **arguments: Any) -
         time.sleep(POLL_SECONDS)
 
 
+def degraded() -> list[str]:
+    """What processes name as degraded in their readiness."""
+    found = []
+    for url in os.environ.get("READINESS_URLS", "").split():
+        answer = httpx.get(url, timeout=5, trust_env=False)
+        found += [f"{url}: {name}: {why}" for name, why in answer.json().get("degraded", {}).items()]
+    return found
+
+
 def main() -> None:
     """Exits with status 0 only when the event was delivered, byte for byte."""
-    server = http.server.ThreadingHTTPServer(("", PORT), Receiver)
+    server = Server(("", PORT), Receiver)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     headers = {"Authorization": f"Bearer {os.environ['ADMIN_KEY']}"}
     kind, payload = f"helm.test.{uuid.uuid4().hex}", {"number": uuid.uuid4().hex}
-    with httpx.Client(base_url=GATEWAY, headers=headers, timeout=10) as client:
+    with httpx.Client(base_url=GATEWAY, headers=headers, timeout=10, trust_env=False) as client:
         fields = {"target_url": RECEIVER, "event_types": [kind]}
         subscription = asked(client, "POST", "/api/v1/subscriptions/", json=fields)["id"]
         say(f"subscription {subscription} to {RECEIVER}")
@@ -83,6 +108,8 @@ def main() -> None:
     if not any(payload["number"].encode() in body for body in received):
         sys.exit(f"delivered, but not to this receiver, which got {received}")
     say("delivered")
+    if found := degraded():
+        sys.exit(f"delivered, but degraded: {'; '.join(found)}")
 
 
 if __name__ == "__main__":

@@ -161,7 +161,6 @@ securityContext:
 {{- $mounts := include "webhook-service.authorityMounts" $root }}
 {{- $tls := and $root.Values.grpcTls.enabled (has "GRPC_TLS_CERT_FILE" $variables) }}
 {{- $pod := include "webhook-service.podValues" . | fromJson }}
-{{- $preStop := int $pod.preStopSeconds }}
 apiVersion: apps/v1
 kind: Deployment
 metadata:
@@ -200,8 +199,8 @@ spec:
           matchLabelKeys: [pod-template-hash]
         {{- end }}
       {{- end }}
-      # The drain, the grace of the process, and 10 s to close what is open.
-      terminationGracePeriodSeconds: {{ add $preStop $root.Values.shutdown.graceSeconds 10 }}
+      # DRAIN_SECONDS, the grace of the process, and 10 s to close what is open.
+      terminationGracePeriodSeconds: {{ add (int $pod.preStopSeconds) $root.Values.shutdown.graceSeconds 10 }}
       {{- if or $postgres $pod.extraInitContainers }}
       initContainers:
         {{- with $pod.extraInitContainers }}
@@ -276,12 +275,6 @@ spec:
               path: /healthz
               port: metrics
             {{- toYaml $root.Values.probes.liveness | nindent 12 }}
-          {{- if and $preStop (not (has "DRAIN_SECONDS" $variables)) }}
-          lifecycle:
-            preStop:
-              exec:
-                command: [sleep, {{ $preStop | quote }}]
-          {{- end }}
           resources:
             {{- toYaml $own.resources | nindent 12 }}
           securityContext:

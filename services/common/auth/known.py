@@ -18,6 +18,8 @@ RETRY_SECONDS = 0.25
 # Spares the database a client that repeats itself.
 REFUSED_SECONDS = 1.0
 ASK_TIMEOUT_SECONDS = 1.0
+# For `ask` to end by itself at its own deadline.
+MARGIN_SECONDS = 0.1
 SIZE = 10_000
 # Look-ups at once of keys that are not known: made-up ones must not pile up. Renewals have their bound in SIZE.
 MAX_ASKING = 256
@@ -47,8 +49,9 @@ class Known(Generic[Key, Value]):
     While it cannot answer, what is known goes on until it ends.
     """
 
-    def __init__(self, ask: Callable[[Key], Awaitable[Value]]) -> None:
+    def __init__(self, ask: Callable[[Key], Awaitable[Value]], *, timeout_seconds: float = ASK_TIMEOUT_SECONDS) -> None:
         self._ask = ask
+        self._timeout_seconds = timeout_seconds + MARGIN_SECONDS
         # Both in the order in which they were asked for, so that the oldest leave first. Apart from each other: made-up
         # keys drive no good ones out.
         self._found: dict[Key, _Entry[Value]] = {}
@@ -80,7 +83,7 @@ class Known(Generic[Key, Value]):
         if key in self._asking or key in self._found:
             return await asyncio.shield(self._ask_once(key))
         try:
-            await asyncio.wait_for(self._places.acquire(), ASK_TIMEOUT_SECONDS)
+            await asyncio.wait_for(self._places.acquire(), self._timeout_seconds)
         except TimeoutError:
             raise errors.Overloaded("too many keys are looked up at once; try again") from None
         asking = self._ask_once(key)
@@ -90,7 +93,7 @@ class Known(Generic[Key, Value]):
     def _ask_once(self, key: Key) -> "asyncio.Future[Value]":
         asking = self._asking.get(key)
         if asking is None:
-            asking = asyncio.ensure_future(asyncio.wait_for(self._ask(key), ASK_TIMEOUT_SECONDS))
+            asking = asyncio.ensure_future(asyncio.wait_for(self._ask(key), self._timeout_seconds))
             self._asking[key] = asking
             asking.add_done_callback(functools.partial(self._answered, key, time.monotonic()))
         return asking

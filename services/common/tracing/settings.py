@@ -86,7 +86,7 @@ class TracingDoorSettings(TracingSettings):
     """What is traced of that which comes from outside."""
 
     # The share of requests that are traced.
-    otel_traces_sampler_arg: Annotated[float, Field(ge=0, le=1)] = 1.0
+    otel_traces_sampler_arg: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 1.0
     # Whether a caller's own traceparent says if its request is traced; else it only says which trace it joins.
     tracing_trust_callers: bool = False
 

@@ -56,6 +56,8 @@ async def serve(process: lifecycle.Process, settings: WorkerSettings, policy: Po
         scheduler = Scheduler(store, deliverer, recorder, gates, settings, health.note)
         found = TurnStore(pool, lease_seconds=settings.lease_seconds)
         bells = Bells(settings, scheduler, Turns(found, Limiter(client, found.count_workers), gates))
+        redis_up = store_up.Watch("redis", client.ping)
+        process.health.add_optional("redis", redis_up.check)
         claiming = process.spawn("claims", scheduler.run())
         loops = [
             process.spawn("lease_renewals", scheduler.renew_leases()),
@@ -63,7 +65,7 @@ async def serve(process: lifecycle.Process, settings: WorkerSettings, policy: Po
             process.spawn("endpoints", scheduler.watch_endpoints()),
             process.spawn("idle_lanes", scheduler.forget_idle_lanes()),
             process.spawn("gates", gates.run()),
-            process.spawn("redis_up", store_up.watch("redis", client.ping)),
+            process.spawn("redis_up", redis_up.run()),
             process.spawn("presence", _be_counted(store)),
         ]
         watching = process.spawn("health", health.run(scheduler.hold))

@@ -10,7 +10,7 @@ from datetime import datetime
 
 import structlog
 
-from services.common import retry_policy, targets
+from services.common import retry_policy, targets, transfer
 from services.common.activity import Activity
 from services.common.encryption import CannotOpen
 from services.common.tracing.spans import Span
@@ -120,10 +120,11 @@ class Deliverer:
             yield claim.payload
             return
         async with self._large_payloads.spend(claim.payload_bytes):
-            yield await self._store.payload(claim.event_id)
+            yield await self._store.payload(claim.event_id, claim.payload_bytes)
 
     def _timeout_of(self, claim: Claim) -> float:
-        return self._timeout_seconds if claim.timeout_seconds is None else claim.timeout_seconds
+        asked = self._timeout_seconds if claim.timeout_seconds is None else claim.timeout_seconds
+        return asked + transfer.extra_seconds(claim.payload_bytes or 0)
 
     async def _hold(self, held: Held) -> None:
         """Sees to it that the lease outlasts the request and its recording, or is whole if it never can."""

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import msgspec
 
-from services.common import audit, ids, operational_facts, postgres, sql
+from services.common import audit, ids, operational_facts, postgres, sql, transfer
 from services.delivery.settings import WorkerSettings
 from services.delivery.worker import notices
 
@@ -169,9 +169,13 @@ class Store:
         )
         return [_claim(row, token, asked_at) for row in rows]
 
-    async def payload(self, event_id: UUID) -> bytes | None:
+    async def payload(self, event_id: UUID, size_bytes: int) -> bytes | None:
         """A payload that did not come with its claim; None when it is no longer retained."""
-        payload: bytes | None = await self.pool.fetchval(SQL["select_payload"], event_id)
+        payload: bytes | None = await self.pool.fetchval(
+            SQL["select_payload"],
+            event_id,
+            timeout=postgres.STATEMENT_TIMEOUT_SECONDS + transfer.extra_seconds(size_bytes),
+        )
         return payload
 
     async def renew(self, claims: Sequence[Claim]) -> set[UUID]:

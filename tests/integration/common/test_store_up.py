@@ -1,19 +1,23 @@
 """webhook_store_up, which alerts watch, against stores that go and come back."""
 
+import asyncio
 import contextlib
 import shutil
 import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
 
 from services.common import postgres, redis, store_up
 from services.common.lifecycle import Process
 from services.common.settings import PostgresSettings, RedisSettings
 from services.embedded import EmbeddedPostgres, EmbeddedValkey, Guard, wheel
+from tests.support import certificates
 from tests.support.waiting import wait_until
 
 NOTICED_WITHIN_SECONDS = 5.0
@@ -51,7 +55,7 @@ async def test_a_redis_that_hangs_is_noticed_and_so_is_its_return(folder: Path) 
     process = Process("test")
     with Guard() as guard, EmbeddedValkey(folder / "valkey", guard=guard) as server:
         async with redis.client(RedisSettings(redis_url=server.url(), _env_file=None)) as client:
-            watching = process.spawn("redis_up", store_up.watch("redis", client.ping))
+            watching = process.spawn("redis_up", store_up.Watch("redis", client.ping).run())
             try:
                 await says("redis", 1)
                 with contextlib.ExitStack() as thaw:
@@ -61,3 +65,63 @@ async def test_a_redis_that_hangs_is_noticed_and_so_is_its_return(folder: Path) 
                 await says("redis", 1)
             finally:
                 await process.cancel(watching)
+
+
+async def told(url: str) -> tuple[str, list[str]]:
+    """What /readyz and the log say of a Redis that cannot be reached, after several looks."""
+    process = Process("test")
+    async with redis.client(RedisSettings(redis_url=url, _env_file=None)) as client:
+        watched = store_up.Watch("redis", client.ping)
+        process.health.add_optional("redis", watched.check)
+        with capture_logs() as logged:
+            watching = process.spawn("redis_up", watched.run())
+            degraded = await wait_until(process.health.degraded, NOTICED_WITHIN_SECONDS)
+            # Another look is made, and finds the same.
+            await wait_until(lambda: watched.looks > 1, NOTICED_WITHIN_SECONDS)
+            await process.cancel(watching)
+        assert await process.health.ready() == {}
+    return (degraded or {})["redis"], [line["reason"] for line in logged if line["log_level"] == "warning"]
+
+
+async def test_why_redis_cannot_be_reached_is_told_once_and_in_readyz(
+    folder: Path, free_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_up, "INTERVAL_SECONDS", 0.1)
+    with Guard() as guard, EmbeddedValkey(folder / "valkey", guard=guard) as server:
+        port = urlsplit(server.url()).port
+        async with redis.client(RedisSettings(redis_url=server.url(), _env_file=None)) as client:
+            await client.config_set("requirepass", "right")
+        # Nobody's authority: a store whose certificate is not trusted refuses before a command is sent.
+        tls = certificates.server_tls(certificates.authority(), folder)
+        async with await asyncio.start_server(lambda *_: None, "127.0.0.1", 0, ssl=tls) as secured:
+            tls_port = secured.sockets[0].getsockname()[1]
+            for url, why in {
+                f"redis://127.0.0.1:{free_port}/0": "Connection refused",
+                f"redis://:wrong@127.0.0.1:{port}/0": "password",
+                f"rediss://127.0.0.1:{tls_port}/0": "certificate verify failed",
+            }.items():
+                reason, warnings = await told(url)
+                assert why in reason
+                assert len(warnings) == 1, warnings
+
+
+async def test_a_change_of_the_reason_and_the_return_are_logged(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_up, "INTERVAL_SECONDS", 0.01)
+    answers: list[Exception | None] = [None, OSError("refused"), OSError("refused"), OSError("TLS"), None, None]
+
+    async def ask() -> None:
+        answer = answers.pop(0) if len(answers) > 1 else answers[0]
+        if answer is not None:
+            raise answer
+
+    process, watched = Process("test"), store_up.Watch("redis", ask)
+    with capture_logs() as logged:
+        watching = process.spawn("redis_up", watched.run())
+        await wait_until(lambda: len(answers) == 1)
+        await process.cancel(watching)
+    assert [(line["log_level"], line.get("reason")) for line in logged] == [
+        ("warning", "OSError: refused"),
+        ("warning", "OSError: TLS"),
+        ("info", None),
+    ]
+    await watched.check()

@@ -298,11 +298,14 @@ async def test_the_gauges_tell_what_is_unfinished(world: World, monkeypatch: pyt
 async def test_a_dispatcher_that_cannot_end_a_turn_says_so(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("services.delivery.dispatcher.dispatcher.GUARD_SECONDS", 0.3)
     async with world.delivery_process(world.delivery_settings()) as process, world.pool.acquire() as connection:
+        await until_ready(process.health.serving, ready=True)
         await until_ready(process.health.ready, ready=True)
         async with connection.transaction():
             await connection.execute("LOCK TABLE webhook_deliveries IN ACCESS EXCLUSIVE MODE")
-            assert "dispatcher" in await until_ready(process.health.ready, ready=False)
-        await until_ready(process.health.ready, ready=True)
+            assert "dispatcher" in await until_ready(process.health.serving, ready=False)
+            # All copies wait for the same lock, and this one still answers.
+            assert await process.health.ready() == {}
+        await until_ready(process.health.serving, ready=True)
 
 
 async def until_ready(check: Any, *, ready: bool) -> dict[str, str]:

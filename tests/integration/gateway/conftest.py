@@ -7,10 +7,13 @@ import httpx
 import pytest_asyncio
 
 from services.common import grpc_client, http_server, ops
+from services.common.clock import Clock
 from services.gateway import app, readiness
 from services.gateway.backends import Backends, Channels
 from services.gateway.callers import Callers
 from services.gateway.ingest_batches import IngestBatches
+from services.gateway.ingest_tokens import IngestTokens
+from services.gateway.patience import Patience
 from services.gateway.settings import GatewaySettings
 from tests.integration.gateway.fakes import Services
 
@@ -22,20 +25,25 @@ async def gateway(
     services_port: int, health: ops.Health | None = None, *, serve_operations: bool = True
 ) -> AsyncIterator[str]:
     """Serve a gateway before services on that port, as in development or not, and yield its URL."""
-    settings = GatewaySettings(port=0, max_payload_bytes=MAX_PAYLOAD_BYTES)
+    settings = GatewaySettings(port=0, max_payload_bytes=MAX_PAYLOAD_BYTES, accept_timeout_seconds=0.8)
     health = health or ops.Health()
     async with grpc_client.channel(f"127.0.0.1:{services_port}") as channel:
         channels = Channels(ingest=channel, delivery=channel, analytics=channel)
         backends = Backends.over(channels, timeout_seconds=settings.rpc_timeout_seconds)
-        batches = IngestBatches(backends.ingest, settings)
+        patience = Patience(settings.accept_timeout_seconds)
+        clock = Clock("ingest")
+        health.add_optional("clock", clock.check)
+        batches = IngestBatches(backends.ingest, patience, settings, clock)
         readiness.watch(health, channels)
         listener = http_server.bind("127.0.0.1", 0)
         port = listener.getsockname()[1]
-        callers = Callers(backends.access, settings)
+        callers = Callers(backends.access, patience, settings)
+        tokens = IngestTokens(backends.subscriptions, patience)
         application = app.create(
             backends,
             batches,
             callers,
+            tokens,
             health,
             max_payload_bytes=MAX_PAYLOAD_BYTES,
             serve_operations=serve_operations,

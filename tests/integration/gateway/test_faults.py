@@ -9,6 +9,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from services.common import errors, ids, ops
+from services.gateway.ingest_batches import MAY_BE_STORED, NOT_STORED
 from tests.integration.gateway.conftest import gateway
 from tests.integration.gateway.fakes import Services
 from tests.support.waiting import wait_until
@@ -42,16 +43,18 @@ async def test_without_a_store_the_answer_is_503_within_a_second(client: httpx.A
     answer, seconds = await post(client)
     assert_try_again(answer)
     assert seconds < 1
-    assert len(services.requests) == 2
+    assert len(services.requests) >= 2
+    assert answer.json()["detail"] == NOT_STORED
 
 
-async def test_when_ingest_hangs_the_answer_is_503_within_a_second(
+async def test_when_ingest_hangs_the_answer_is_503_within_a_second_and_says_that_the_event_may_be_stored(
     client: httpx.AsyncClient, services: Services
 ) -> None:
     services.delay_seconds = 30
     answers = await asyncio.gather(*(post(client) for _ in range(20)))
     for answer, seconds in answers:
         assert_try_again(answer)
+        assert (answer.json()["reason"], answer.json()["detail"]) == ("OUTCOME_UNKNOWN", MAY_BE_STORED)
         assert seconds < 1.2
     services.reset()
     await asyncio.sleep(0)
@@ -107,7 +110,7 @@ async def test_readiness_needs_ingest_and_tells_of_the_others(needed: bool) -> N
     health = ops.Health()
     services = Services()
     async with services.serving(), gateway(services.port, health) as url, httpx.AsyncClient(base_url=url) as client:
-        assert (await client.get("/readyz")).json() == {"status": "ok"}
+        assert (await client.get("/readyz")).json() == {"status": "ready"}
 
         async def away() -> None:
             raise ConnectionError("away")
@@ -151,7 +154,7 @@ async def test_a_storm_of_probes_is_answered_from_one_check(client: httpx.AsyncC
     assert checks() - before <= 6  # three services, and a second may begin in between
 
 
-async def test_readiness_follows_the_services_own_health() -> None:
+async def test_a_gateway_is_ready_once_ingest_has_answered_and_stays_so() -> None:
     services = Services()
     async with contextlib.AsyncExitStack() as stack:
         async with services.serving():
@@ -159,11 +162,19 @@ async def test_readiness_follows_the_services_own_health() -> None:
             client = await stack.enter_async_context(httpx.AsyncClient(base_url=url))
             assert (await client.get("/readyz")).status_code == 200
 
-        async def refusal() -> httpx.Response | None:
+        async def degraded() -> dict[str, str]:
             answer = await client.get("/readyz")
-            return answer if answer.status_code == 503 else None
+            assert (answer.status_code, answer.json()["status"]) == (200, "ready")
+            found: dict[str, str] = answer.json().get("degraded", {})
+            return found
 
-        answer = await wait_until(refusal)
-        assert answer is not None
+        found = await wait_until(degraded)
+        assert found == dict.fromkeys(("ingest", "delivery", "analytics"), "NotServing: UNAVAILABLE")
+        assert_try_again((await post(client))[0])
+
+
+async def test_a_gateway_that_never_reached_ingest_is_not_ready(free_port: int) -> None:
+    async with gateway(free_port) as url, httpx.AsyncClient(base_url=url) as client:
+        answer = await client.get("/readyz")
+        assert (answer.status_code, answer.json()["status"]) == (503, "not ready")
         assert answer.json()["failures"] == {"ingest": "NotServing: UNAVAILABLE"}
-        assert set(answer.json()["degraded"]) == {"delivery", "analytics"}

@@ -10,6 +10,7 @@ import sys
 import httpx
 
 from services.common import ids
+from services.embedded import ports
 from tests.integration.gateway.fakes import Services
 from tests.support.waiting import wait_until
 
@@ -92,3 +93,36 @@ async def test_outside_of_development_the_public_port_says_that_it_lives_and_not
         finally:
             process.terminate()
             await process.wait()
+
+
+async def test_a_gateway_that_drains_answers_and_ends_its_connections(free_port: int) -> None:
+    services, port, ops_port = Services(), free_port, ports.free_port()
+    path, body = f"/api/v1/webhooks/ingest/{ids.new()}", b'{"payload": 1}'
+    async with services.serving(), httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+        addresses = {"PORT": port, "METRICS_PORT": ops_port, "INGEST_ADDR": f"127.0.0.1:{services.port}"}
+        process = await start(**addresses, DRAIN_SECONDS=1.5)
+
+        async def readiness() -> int:
+            async with httpx.AsyncClient() as fresh:
+                try:
+                    return (await fresh.get(f"http://127.0.0.1:{ops_port}/readyz")).status_code
+                except httpx.TransportError:
+                    return 0
+
+        async def is_ready() -> bool:
+            return await readiness() == 200
+
+        async def is_draining() -> bool:
+            return await readiness() == 503
+
+        await wait_until(is_ready, 20)
+        kept = await client.post(path, content=body)
+        assert (kept.status_code, kept.headers.get("connection")) == (202, None)
+        process.send_signal(signal.SIGTERM)
+        await wait_until(is_draining)
+        # The first on the connection that is kept, the second on one of its own.
+        for _ in range(2):
+            answer = await client.post(path, content=body)
+            assert (answer.status_code, answer.headers["connection"]) == (202, "close")
+        output, _ = await asyncio.wait_for(process.communicate(), 10)
+    assert process.returncode == 0, output.decode()

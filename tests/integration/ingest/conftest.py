@@ -154,7 +154,7 @@ class Ingest:
 async def serving(database_url: str, redis_url: str, **settings: Any) -> AsyncIterator[Ingest]:
     """An ingest server, made ready, and a client of it."""
     process = lifecycle.Process("ingest")
-    port = ports.free_port()
+    port = settings.pop("grpc_port", 0) or ports.free_port()
     stores = {"database_url": as_runtime(database_url), "redis_url": redis_url, "encryption_keys": ENCRYPTION_KEY}
     made = IngestSettings(**{**stores, "grpc_port": port, "metrics_port": 0, "_env_file": None, **settings})
     async with (

@@ -189,7 +189,7 @@ async def test_look_ups_of_strangers_have_a_bound_that_renewals_pass_by(
     asked.gate.clear()
     waiting = [asyncio.ensure_future(found.find(key)) for key in "ab"]
     await asyncio.sleep(0.01)
-    monkeypatch.setattr(known, "ASK_TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr(found, "_timeout_seconds", 0.05)
     with pytest.raises(errors.Overloaded):
         await found.find("c")
     clock.now += known.RENEW_SECONDS

@@ -108,7 +108,7 @@ def test_parse_answers_or_refuses_any_text(text: str) -> None:
 
 @pytest.mark.parametrize("offset_seconds", [-299, 0, 299])
 def test_an_id_within_five_minutes_is_fresh(offset_seconds: float) -> None:
-    ids.check_fresh("event_id", _at(time.time() + offset_seconds))
+    ids.check_fresh("event_id", _at(time.time() + offset_seconds), time.time())
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_an_id_within_five_minutes_is_fresh(offset_seconds: float) -> None:
 )
 def test_what_is_no_fresh_version_7_is_refused_with_its_field(make: Callable[[], UUID]) -> None:
     with pytest.raises(errors.InvalidArgument) as raised:
-        ids.check_fresh("event_id", make())
+        ids.check_fresh("event_id", make(), time.time())
     assert [violation.field for violation in raised.value.violations] == ["event_id"]
 
 

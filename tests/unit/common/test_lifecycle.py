@@ -29,6 +29,27 @@ async def test_a_background_task_that_ends_by_itself_takes_the_process_down(loop
     assert await process.health.alive() == {"background_tasks": "RuntimeError: loop died"}
 
 
+async def test_draining_is_told_and_lasts_until_a_second_signal() -> None:
+    process = Process("test")
+    told: list[bool] = []
+    process.on_drain(lambda: told.append(process.health.stopping))
+    process.request_stop()
+    draining = asyncio.create_task(process.drain(60))
+    await asyncio.sleep(0.01)
+    assert told == [True]
+    assert not draining.done()
+    assert await process.health.ready() == {"process": "is stopping"}
+    process.request_stop()
+    await asyncio.wait_for(draining, 1)
+
+
+async def test_a_process_that_is_broken_does_not_drain() -> None:
+    process = Process("test")
+    process.spawn("loop", _fails())
+    await process.stop_requested.wait()
+    await asyncio.wait_for(process.drain(60), 1)
+
+
 async def test_a_background_task_that_its_owner_ends_is_no_failure() -> None:
     process = Process("test")
     first, second = process.spawn("first", _runs()), process.spawn("second", _runs())

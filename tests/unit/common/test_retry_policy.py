@@ -321,11 +321,3 @@ def test_a_default_that_outlasts_the_delivery_ends_the_start_with_one_line(
     monkeypatch.setenv("RETRY_LIMIT", "6")
     line = ended_with(capsys, cls)
     assert "the default retries take up to 6300 s, longer than DELIVERY_EXPIRY_HOURS=1: set it to at least 2" in line
-
-
-def test_retries_without_an_end_end_the_start(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("RETRY_BASE_SECONDS", "inf")
-    monkeypatch.setenv("RETRY_CAP_SECONDS", "inf")
-    assert "have no end, beyond DELIVERY_EXPIRY_HOURS=168" in ended_with(capsys, WorkerSettings)

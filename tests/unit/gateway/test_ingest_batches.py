@@ -3,22 +3,33 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from uuid import UUID
 
 import grpc
 import pytest
 from grpc.aio import AioRpcError, Metadata
+from structlog.testing import capture_logs
 
 from protos.webhook.v1 import ingest_pb2
 from protos.webhook.v1.ingest_pb2 import BatchIngestRequest as Request
 from protos.webhook.v1.ingest_pb2 import BatchIngestResponse as Response
-from services.common import errors
+from services.common import errors, grpc_errors, ids
+from services.common.clock import Clock, ClockOff
+from services.gateway import ingest_batches
 from services.gateway.ingest_batches import IngestBatches
+from services.gateway.patience import Patience
 from services.gateway.settings import GatewaySettings
 from tests.support.waiting import wait_until
 
 
-def refusal(code: grpc.StatusCode) -> AioRpcError:
-    return AioRpcError(code, Metadata(), Metadata())
+def refusal(
+    code: grpc.StatusCode, details: str | None = None, *, said: errors.WebhookError | None = None
+) -> AioRpcError:
+    """As gRPC raises it by itself, or with what a server said."""
+    trailers = Metadata()
+    if said is not None:
+        trailers.add(grpc_errors.DETAILS_KEY, grpc_errors.to_status(said).SerializeToString())
+    return AioRpcError(code, Metadata(), trailers, details=details)
 
 
 def accepted(request: Request) -> Response:
@@ -32,6 +43,10 @@ class Ingest:
     def __init__(self, *answers: Callable[[Request, float], Awaitable[Response]]) -> None:
         self._answers = list(answers)
         self.sent: list[list[str]] = []
+
+    def answer_with(self, answer: Callable[[Request, float], Awaitable[Response]]) -> None:
+        """Answers so from now on."""
+        self._answers = [answer]
 
     async def BatchIngest(self, request: Request, *, timeout: float, wait_for_ready: bool = False) -> Response:  # noqa: ASYNC109, ARG002, N802
         self.sent.append([item.event_id for item in request.items])
@@ -53,6 +68,33 @@ async def is_away(_: Request, __: float) -> Response:
     raise refusal(grpc.StatusCode.UNAVAILABLE)
 
 
+async def is_stopping(_: Request, __: float) -> Response:
+    raise refusal(grpc.StatusCode.CANCELLED)
+
+
+async def is_not_there(_: Request, __: float) -> Response:
+    raise refusal(grpc.StatusCode.UNAVAILABLE, "connections to all backends failing; last error: refused")
+
+
+async def takes_a_second(request: Request, timeout_seconds: float) -> Response:
+    await asyncio.sleep(min(timeout_seconds, 0.7))
+    if timeout_seconds < 0.7:
+        raise refusal(grpc.StatusCode.DEADLINE_EXCEEDED)
+    return accepted(request)
+
+
+async def has_no_store(_: Request, __: float) -> Response:
+    raise refusal(grpc.StatusCode.UNAVAILABLE, "away", said=errors.Unavailable("a store is away"))
+
+
+async def lost_its_store(_: Request, __: float) -> Response:
+    raise refusal(grpc.StatusCode.UNAVAILABLE, "lost", said=errors.OutcomeUnknown("it may be stored"))
+
+
+async def has_too_much_to_do(_: Request, __: float) -> Response:
+    raise refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, "full", said=errors.Overloaded("full"))
+
+
 async def has_a_bug(_: Request, __: float) -> Response:
     raise refusal(grpc.StatusCode.INTERNAL)
 
@@ -61,8 +103,9 @@ async def answers_too_little(request: Request, _: float) -> Response:
     return Response(results=accepted(request).results[1:])
 
 
-def batches(ingest: Ingest, **settings: object) -> IngestBatches:
-    return IngestBatches(ingest, GatewaySettings.model_validate(settings))  # type: ignore[arg-type]  # it calls no more
+def batches(ingest: Ingest, clock: Clock | None = None, **settings: object) -> IngestBatches:
+    read = GatewaySettings.model_validate({"accept_timeout_seconds": 0.8, **settings})
+    return IngestBatches(ingest, Patience(read.accept_timeout_seconds), read, clock)  # type: ignore[arg-type]  # it calls no more
 
 
 def item(event_id: str) -> ingest_pb2.IngestItem:
@@ -78,7 +121,7 @@ async def test_while_calls_are_out_the_next_batch_collects() -> None:
     assert max(len(batch) for batch in ingest.sent) == 3
 
 
-@pytest.mark.parametrize("fails", [is_away, hangs])
+@pytest.mark.parametrize("fails", [is_away, hangs, is_stopping, is_not_there, has_no_store, lost_its_store])
 async def test_a_batch_that_was_not_answered_is_sent_once_more(
     fails: Callable[[Request, float], Awaitable[Response]],
 ) -> None:
@@ -103,8 +146,128 @@ async def test_what_waited_too_long_is_not_sent_at_all() -> None:
     first = asyncio.create_task(sender.accept(item("a"), 1))
     await wait_until(lambda: ingest.sent)
     results = await asyncio.gather(first, *(sender.accept(item(name), 1) for name in "bc"), return_exceptions=True)
-    assert [type(result) for result in results] == [errors.Unavailable] * 3
+    # The first was sent, so nobody knows; the others were not.
+    assert [type(result) for result in results] == [errors.OutcomeUnknown, errors.Unavailable, errors.Unavailable]
     assert {name for batch in ingest.sent for name in batch} == {"a"}
+
+
+Answers = list[Callable[[Request, float], Awaitable[Response]]]
+
+
+@pytest.mark.parametrize(
+    ("answers", "known"),
+    [
+        ([is_not_there], True),
+        ([has_no_store], True),
+        ([is_not_there, has_no_store], True),
+        ([hangs], False),
+        ([is_away], False),
+        ([is_stopping], False),
+        ([lost_its_store], False),
+        # What the first call may have done is not undone by what the others are told.
+        ([lost_its_store, has_no_store], False),
+        ([is_stopping, is_not_there], False),
+        ([is_stopping, has_too_much_to_do], False),
+    ],
+)
+async def test_what_may_have_been_stored_is_never_said_not_to_be(answers: Answers, known: bool) -> None:  # noqa: FBT001 - a parameter
+    with pytest.raises(errors.Unavailable) as raised:
+        await batches(Ingest(*answers), accept_timeout_seconds=0.3).accept(item("a"), 1)
+    if known:
+        assert (raised.value.reason, raised.value.message) == ("UNAVAILABLE", ingest_batches.NOT_STORED)
+    else:
+        assert (raised.value.reason, raised.value.message) == ("OUTCOME_UNKNOWN", ingest_batches.MAY_BE_STORED)
+
+
+async def test_ingest_is_asked_until_it_is_back() -> None:
+    ingest = Ingest(*[is_not_there] * 4, works)
+    assert (await batches(ingest, accept_timeout_seconds=3).accept(item("a"), 1)).event_id == "a"
+    assert len(ingest.sent) == 5
+
+
+async def test_once_it_is_known_to_be_away_answers_come_within_a_second_and_as_usual_after_one() -> None:
+    ingest = Ingest(has_no_store)
+    sender = batches(ingest, accept_timeout_seconds=1.5)
+
+    async def answered() -> float:
+        started = time.monotonic()
+        with pytest.raises(errors.Unavailable):
+            await sender.accept(item("a"), 1)
+        return time.monotonic() - started
+
+    assert 1.2 < await answered() < 1.7
+    assert 0.8 < await answered() < 1.2
+    ingest.answer_with(works)
+    await sender.accept(item("b"), 1)
+    ingest.answer_with(has_no_store)
+    assert 1.2 < await answered() < 1.7
+
+
+async def test_a_large_event_has_more_time_and_delays_no_small_one() -> None:
+    size = 5 << 20
+    ingest = Ingest(takes_a_second)
+    sender = batches(ingest, accept_timeout_seconds=0.3, ingest_batches_in_flight=1)
+    large = asyncio.create_task(sender.accept(item("large"), size))
+    await wait_until(lambda: ingest.sent)
+    ingest.answer_with(works)
+    assert (await sender.accept(item("small"), 1)).event_id == "small"
+    assert not large.done()
+    assert (await large).event_id == "large"
+
+
+class Ahead:
+    """Stands for an ingest whose clock is ahead of this machine's; without `tells`, it keeps its time to itself."""
+
+    def __init__(self, seconds: float, *, tells: bool = True) -> None:
+        self.seconds = seconds
+        self.calls = 0
+        self._tells = tells
+
+    async def __call__(self, request: Request, _: float) -> Response:
+        self.calls += 1
+        now = time.time() + self.seconds
+        response = Response()
+        for one in request.items:
+            try:
+                ids.check_fresh("event_id", UUID(one.event_id), now)
+                response.results.add().accepted.event_id = one.event_id
+            except errors.InvalidArgument:
+                code = grpc.StatusCode.INVALID_ARGUMENT.value[0]
+                response.results.add().error.MergeFrom(ingest_pb2.ItemError(code=code, field="event_id"))
+        if self._tells:
+            response.server_time.FromMilliseconds(round(now * 1000))
+        return response
+
+
+@pytest.mark.parametrize("seconds", [-86_400.0, -400.0, 0.0, 400.0, 86_400.0])
+async def test_a_gateway_whose_clock_is_off_makes_its_ids_by_that_of_ingest(seconds: float) -> None:
+    ahead, clock = Ahead(seconds), Clock("ingest")
+    sender = batches(Ingest(ahead), clock=clock)
+    for _ in range(2):
+        accepted = await sender.accept(item(str(sender.new_id())), 1)
+        assert abs(ids.seconds(UUID(accepted.event_id)) - time.time() - seconds) < 5
+    # Once it knows the difference no id is refused.
+    assert ahead.calls == (3 if seconds else 2)
+    if seconds:
+        with pytest.raises(ClockOff, match=rf"{abs(seconds):.0f} s (behind|ahead of) that of ingest"):
+            await clock.check()
+    else:
+        await clock.check()
+
+
+async def test_while_the_difference_is_not_known_the_answer_is_unavailable() -> None:
+    sender = batches(Ingest(Ahead(3600, tells=False)))
+    with pytest.raises(errors.Unavailable) as raised:
+        await sender.accept(item(str(sender.new_id())), 1)
+    assert raised.value.message == ingest_batches.CLOCK_OFF
+
+
+async def test_a_clock_that_is_off_and_then_right_is_logged_once_each() -> None:
+    clock = Clock("ingest")
+    with capture_logs() as logged:
+        for behind in (0, 3600, 3600, 3601, 0, 0):
+            clock.compare(time.time() + behind)
+    assert [line["log_level"] for line in logged] == ["error", "info"]
 
 
 @pytest.mark.parametrize("fails", [has_a_bug, answers_too_little])

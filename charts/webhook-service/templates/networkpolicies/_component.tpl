@@ -25,8 +25,12 @@
 {{- else if $from }}
 {{- $rules = append $rules (dict "from" $from "ports" $ports) }}
 {{- end }}
-{{- if and $policy.metricsClients (has .component .connections.metrics.of) }}
-{{- $rules = append $rules (dict "from" $policy.metricsClients "ports" (include "webhook-service.tcpPorts" (list .connections.metrics.port) | fromYamlArray)) }}
+{{- $readers := $policy.metricsClients }}
+{{- if and (has .component .connections.metrics.tested) (has "test" $there) }}
+{{- $readers = concat $readers (include "webhook-service.podPeers" (dict "root" .root "components" (list "test")) | fromYamlArray) }}
+{{- end }}
+{{- if and $readers (has .component .connections.metrics.of) }}
+{{- $rules = append $rules (dict "from" $readers "ports" (include "webhook-service.tcpPorts" (list .connections.metrics.port) | fromYamlArray)) }}
 {{- end }}
 {{- concat $rules (get $policy.extraIngress .component | default list) | default list | toYaml }}
 {{- end }}
@@ -54,6 +58,10 @@
 {{- $ports := include "webhook-service.externalPorts" (dict "root" $.root "store" $server) | fromYamlArray }}
 {{- $rules = append $rules (dict "to" $to "ports" (include "webhook-service.tcpPorts" $ports | fromYamlArray)) }}
 {{- end }}
+{{- end }}
+{{- if eq .component "test" }}
+{{- $to := include "webhook-service.podPeers" (dict "root" .root "components" .connections.metrics.tested) | fromYamlArray }}
+{{- $rules = append $rules (dict "to" $to "ports" (include "webhook-service.tcpPorts" (list .connections.metrics.port) | fromYamlArray)) }}
 {{- end }}
 {{- if and $policy.otlp.peers (has .component .connections.metrics.of) }}
 {{- $rules = append $rules (dict "to" $policy.otlp.peers "ports" (include "webhook-service.tcpPorts" $policy.otlp.ports | fromYamlArray)) }}

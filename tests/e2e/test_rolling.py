@@ -1,0 +1,243 @@
+"""Roll-outs and a short outage of Postgres under a steady load: nobody's request fails."""
+
+import asyncio
+import contextlib
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import pytest
+import pytest_asyncio
+
+from services.embedded import StopMode, ports
+from tests.support import keys, stores
+from tests.support.keys import Admin, bearer
+from tests.support.waiting import wait_until
+
+ROOT = Path(__file__).resolve().parents[2]
+REQUESTS_PER_SECOND = 100
+DRAIN_SECONDS = 1
+LOOK_SECONDS = 0.1
+
+
+@dataclass(kw_only=True)
+class Copy:
+    """One process of a role, which can be restarted."""
+
+    role: str
+    folder: Path
+    environment: Mapping[str, str]
+    port: int = field(default_factory=ports.free_port)
+    ops_port: int = field(default_factory=ports.free_port)
+    process: "subprocess.Popen[bytes] | None" = None
+
+    def start(self) -> None:
+        """Starts it and does not wait."""
+        port = {"PORT" if self.role == "gateway" else "GRPC_PORT": str(self.port), "METRICS_PORT": str(self.ops_port)}
+        with (self.folder / f"{self.role}.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "services", self.role],
+                cwd=self.folder,
+                env={**self.environment, **port},
+                stdout=log,
+                stderr=log,
+            )
+
+    def stop(self) -> "subprocess.Popen[bytes]":
+        """Tells it to stop and does not wait."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        return self.process
+
+    async def ready(self) -> bool:
+        """Whether it says so."""
+        async with httpx.AsyncClient(timeout=1) as client:
+            try:
+                return (await client.get(f"http://127.0.0.1:{self.ops_port}/readyz")).is_success
+            except httpx.TransportError:
+                return False
+
+    async def restart(self) -> None:
+        """As a roll-out with room for one copy less does it."""
+        process = self.stop()
+        await wait_until(lambda: process.poll() is not None, 20, what=f"the end of {self.role}")
+        assert process.returncode == 0
+        self.start()
+        await wait_until(self.ready, 30, what=f"{self.role} to be ready")
+
+
+@dataclass(kw_only=True)
+class Cluster:
+    """Two gateways and two copies of ingest, and a balancer before the gateways that looks at their readiness."""
+
+    gateways: list[Copy]
+    ingests: list[Copy]
+    stores: stores.Stores
+    path: str = ""
+    key: str = ""
+    answers: Counter[int | str] = field(default_factory=Counter)
+    slowest_seconds: float = 0.0
+    _ready: list[Copy] = field(default_factory=list)
+
+    async def look(self) -> None:
+        """Follows the gateways' readiness, until cancelled."""
+        while True:
+            states = await asyncio.gather(*(gateway.ready() for gateway in self.gateways))
+            ready = [gateway for gateway, is_ready in zip(self.gateways, states, strict=True) if is_ready]
+            # Where none is, a balancer has nobody better.
+            self._ready = ready or self.gateways
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def load(self) -> None:
+        """Sends at a steady rate, until cancelled; then waits for the answers."""
+        looking = asyncio.create_task(self.look())
+        await wait_until(lambda: self._ready)
+        sent: set[asyncio.Task[None]] = set()
+        limits = httpx.Limits(max_keepalive_connections=50, keepalive_expiry=60)
+        async with httpx.AsyncClient(timeout=15, headers=bearer(self.key), limits=limits) as client:
+            try:
+                began = time.monotonic()
+                for number in itertools.count():
+                    sent.add(asyncio.create_task(self._send(client, self._ready[number % len(self._ready)])))
+                    await asyncio.sleep(began + number / REQUESTS_PER_SECOND - time.monotonic())
+            finally:
+                looking.cancel()
+                await asyncio.gather(looking, *sent, return_exceptions=True)
+
+    async def _send(self, client: httpx.AsyncClient, gateway: Copy) -> None:
+        began = time.monotonic()
+        try:
+            answer = await client.post(f"http://127.0.0.1:{gateway.port}{self.path}", content=b'{"payload": 1}')
+            self.answers[answer.status_code] += 1
+        except httpx.TransportError as error:
+            self.answers[repr(error)] += 1
+        self.slowest_seconds = max(self.slowest_seconds, time.monotonic() - began)
+
+    @contextlib.asynccontextmanager
+    async def under_load(self, least: int) -> AsyncIterator[None]:
+        """A load while the context lasts, and until there were so many answers."""
+        self.answers.clear()
+        self.slowest_seconds = 0.0
+        loading = asyncio.create_task(self.load())
+
+        def answered(count: int) -> bool:
+            if loading.done():
+                loading.result()
+            return self.answers.total() >= count
+
+        try:
+            await wait_until(lambda: answered(REQUESTS_PER_SECOND), 20, what="the load")
+            yield
+            await wait_until(lambda: answered(least), 60, what="the rest of the load")
+        finally:
+            loading.cancel()
+            await asyncio.gather(loading, return_exceptions=True)
+
+
+@pytest.fixture(scope="module")
+def running(short_folder: Path) -> Iterator[Cluster]:
+    with stores.running() as own, own.database() as database:
+        environment = {
+            **keys.ENVIRONMENT,
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(ROOT),
+            "DATABASE_URL": database,
+            "REDIS_URL": own.redis_url(),
+            "DATA_DIR": str(short_folder / "rolling"),
+            "DRAIN_SECONDS": str(DRAIN_SECONDS),
+            "SHUTDOWN_GRACE_SECONDS": "3",
+        }
+        folder = short_folder / "rolling"
+        folder.mkdir()
+        ingests = [Copy(role="ingest", folder=folder, environment=environment) for _ in range(2)]
+        addresses = {"INGEST_ADDR": "ipv4:" + ",".join(f"127.0.0.1:{ingest.port}" for ingest in ingests)}
+        gateways = [Copy(role="gateway", folder=folder, environment=environment | addresses) for _ in range(2)]
+        copies = [*ingests, *gateways]
+        try:
+            for one in copies:
+                one.start()
+            yield Cluster(gateways=gateways, ingests=ingests, stores=own)
+        finally:
+            for process in [one.stop() for one in copies if one.process and one.process.poll() is None]:
+                process.wait(15)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def cluster(running: Cluster) -> Cluster:
+    for one in (*running.ingests, *running.gateways):
+        await wait_until(one.ready, 30)
+    if not running.path:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{running.gateways[0].port}", timeout=10) as http:
+            running.key = await Admin(http).key()
+            fields = {"target_url": "http://127.0.0.1:9/"}
+            answer = await http.post("/api/v1/subscriptions", json=fields, headers=bearer(running.key))
+            running.path = f"/api/v1/webhooks/ingest/{answer.json()['id']}"
+    return running
+
+
+async def test_no_request_fails_while_every_copy_is_restarted(cluster: Cluster) -> None:
+    async with cluster.under_load(2000):
+        for one in (*cluster.ingests, *cluster.gateways):
+            await one.restart()
+    assert set(cluster.answers) == {202}, cluster.answers
+
+
+async def test_no_request_fails_while_an_ingest_dies(cluster: Cluster) -> None:
+    async with cluster.under_load(500):
+        for ingest in cluster.ingests:
+            assert ingest.process is not None
+            ingest.process.kill()
+            ingest.process.wait()
+            ingest.start()
+            await wait_until(ingest.ready, 30)
+    assert set(cluster.answers) == {202}, cluster.answers
+
+
+async def test_no_request_fails_while_postgres_is_away_for_a_second(cluster: Cluster) -> None:
+    postgres = cluster.stores.postgres
+    async with cluster.under_load(700):
+        await asyncio.to_thread(postgres.stop, StopMode.IMMEDIATE)
+        # The length of the outage.
+        await asyncio.sleep(1.3)
+        await asyncio.to_thread(postgres.start)
+    assert set(cluster.answers) == {202}, cluster.answers
+
+
+async def test_while_postgres_is_away_for_long_gateways_stay_ready_and_answer_503_within_a_second(
+    cluster: Cluster,
+) -> None:
+    postgres = cluster.stores.postgres
+    await asyncio.to_thread(postgres.stop, StopMode.IMMEDIATE)
+    try:
+        url = f"http://127.0.0.1:{cluster.gateways[0].port}{cluster.path}"
+        async with httpx.AsyncClient(timeout=15, headers=bearer(cluster.key)) as client:
+            first = await client.post(url, content=b'{"payload": 1}')
+            assert (first.status_code, first.headers["retry-after"]) == (503, "1")
+            for _ in range(5):
+                began = time.monotonic()
+                answer = await client.post(url, content=b'{"payload": 1}')
+                assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+                assert time.monotonic() - began < 1.2
+            ops = f"http://127.0.0.1:{cluster.gateways[0].ops_port}/readyz"
+
+            async def degraded() -> dict[str, str]:
+                answer = await client.get(ops)
+                assert answer.status_code == 200
+                found: dict[str, str] = answer.json().get("degraded", {})
+                return found
+
+            assert "ingest" in (await wait_until(degraded) or {})
+            ingest = f"http://127.0.0.1:{cluster.ingests[0].ops_port}/readyz"
+            answer = await client.get(ingest)
+            assert answer.status_code == 200
+            assert "postgres" in answer.json()["degraded"]
+    finally:
+        await asyncio.to_thread(postgres.start)

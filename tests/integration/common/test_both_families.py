@@ -1,0 +1,60 @@
+"""Which addresses servers listen on: both IP families in production, and what BIND_HOST says."""
+
+import asyncio
+import contextlib
+import socket
+
+import pytest
+
+from services.common import grpc_server, http_server
+from services.common.auth import keys
+from services.common.auth.authenticator import Authenticator
+from services.common.auth.identity import Identity
+from services.common.lifecycle import Process
+from services.common.settings import GrpcServerSettings
+from services.embedded.ports import free_port
+
+IPV4, IPV6 = "127.0.0.1", "::1"
+BOUND = [
+    ({"env": "production"}, {IPV4, IPV6}),
+    ({"bind_host": "::"}, {IPV4, IPV6}),
+    ({"bind_host": "127.0.0.1"}, {IPV4}),
+    ({"bind_host": "::1"}, {IPV6}),
+    ({"bind_host": "[::1]"}, {IPV6}),
+    ({"env": "development"}, {IPV4}),
+]
+
+pytestmark = pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
+
+
+async def _reached(port: int) -> set[str]:
+    reached = set()
+    for host in (IPV4, IPV6):
+        with contextlib.suppress(OSError):
+            _, writer = await asyncio.open_connection(host, port)
+            writer.close()
+            reached.add(host)
+    return reached
+
+
+async def _no_one(_: str) -> Identity:
+    raise keys.invalid()
+
+
+# gRPC takes "0.0.0.0" for both families.
+@pytest.mark.parametrize(("variables", "reached"), [*BOUND, ({"bind_host": "0.0.0.0"}, {IPV4})])
+async def test_http(variables: dict[str, str], reached: set[str]) -> None:
+    settings = GrpcServerSettings(auth_required=False, **variables)  # type: ignore[arg-type]
+    with contextlib.closing(http_server.bind(settings.host, 0)) as listener:
+        assert await _reached(listener.getsockname()[1]) == reached
+
+
+@pytest.mark.parametrize(("variables", "reached"), BOUND)
+async def test_grpc(variables: dict[str, str], reached: set[str]) -> None:
+    # Not port 0: gRPC then takes one port for each family where it cannot have the same.
+    settings = GrpcServerSettings(auth_required=False, grpc_port=free_port(), **variables)  # type: ignore[arg-type]
+    process = Process("test")
+    authenticator = Authenticator(settings, _no_one, _no_one)
+    async with grpc_server.serving(process, settings, (), lambda _: None, authenticator) as port:
+        assert await _reached(port) == reached
+    await process.cancel_all()

@@ -1,0 +1,70 @@
+"""What is said of events whose commit failed: that nothing was stored, or that it may have been."""
+
+from collections.abc import Sequence
+
+import asyncpg
+import pytest
+
+from services.common import errors, ids
+from services.ingest import committer, event_store
+from services.ingest.committer import Committer
+from services.ingest.events import NewEvent, Result
+from services.ingest.settings import IngestSettings
+
+LOST = [
+    ConnectionResetError(),
+    TimeoutError(),
+    asyncpg.ConnectionDoesNotExistError(),
+    asyncpg.InterfaceError("the connection is closed"),
+    # Another backend crashed: this one may have committed just before.
+    asyncpg.CrashShutdownError(),
+]
+ROLLED_BACK = [asyncpg.AdminShutdownError(), asyncpg.ReadOnlySQLTransactionError(), asyncpg.DiskFullError()]
+
+
+@pytest.mark.parametrize("error", LOST, ids=lambda error: type(error).__name__)
+def test_a_connection_that_is_lost_leaves_it_open(error: Exception) -> None:
+    with pytest.raises(errors.OutcomeUnknown), event_store._committing():
+        raise error
+
+
+@pytest.mark.parametrize("error", ROLLED_BACK, ids=lambda error: type(error).__name__)
+def test_what_postgres_says_of_a_statement_is_believed(error: Exception) -> None:
+    with pytest.raises(type(error)), event_store._committing():
+        raise error
+    with pytest.raises(errors.OutcomeUnknown), event_store._committing(committed=True):
+        raise error
+
+
+def test_a_bug_stays_one() -> None:
+    with pytest.raises(KeyError), event_store._committing(committed=True):
+        raise KeyError
+
+
+class _Fails:
+    """Stands for the store: takes so many transactions, and refuses those after them."""
+
+    def __init__(self, transactions: int) -> None:
+        self._left = transactions
+
+    async def insert_events(self, events: Sequence[NewEvent], *, hidden_seconds: float) -> list[Result]:  # noqa: ARG002
+        self._left -= 1
+        if self._left < 0:
+            raise asyncpg.AdminShutdownError
+        return [event.accepted for event in events]
+
+
+class _Silent:
+    open = False
+
+
+@pytest.mark.parametrize(("transactions", "error"), [(0, asyncpg.AdminShutdownError), (1, errors.OutcomeUnknown)])
+async def test_a_second_transaction_that_fails_leaves_the_first_open(transactions: int, error: type[Exception]) -> None:
+    made = Committer(_Fails(transactions), _Silent(), IngestSettings())  # type: ignore[arg-type]
+    event = NewEvent(
+        id=ids.new(), tenant_id="default", event_type=None, content_type="text/plain", payload=b"", deliveries=()
+    )
+    # The same id twice goes into two transactions.
+    assert len(list(committer._groups([event, event]))) == 2
+    with pytest.raises(error):
+        await made.commit([event, event])
