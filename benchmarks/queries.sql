@@ -39,7 +39,3 @@ FROM numbered
 -- analyze --
 -- Brings the planner's statistics up to date, as autovacuum does by itself within seconds.
 ANALYZE webhook_events, webhook_deliveries, delivery_attempts
-
--- checkpoint --
--- Writes out what is dirty, so that it does not fall into what is measured next.
-CHECKPOINT

@@ -155,7 +155,9 @@ class Stack:
     @contextlib.contextmanager
     def store(self) -> Iterator[Store]:
         """A connection to Postgres."""
-        with Store(self.database_url) as store:
+        postgres = self._stores.postgres
+        assert postgres is not None
+        with Store(self.database_url, checkpoint=lambda: postgres.execute("CHECKPOINT")) as store:
             yield store
 
     def redis_peak_bytes(self) -> int:

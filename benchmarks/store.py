@@ -26,10 +26,14 @@ class Recorded:
 
 
 class Store:
-    """A connection that lives in an event loop of its own, so that its users need none."""
+    """A connection that lives in an event loop of its own, so that its users need none.
 
-    def __init__(self, database_url: str) -> None:
+    `checkpoint` writes out what is dirty, which only a superuser may order.
+    """
+
+    def __init__(self, database_url: str, *, checkpoint: Callable[[], object]) -> None:
         self._url = database_url
+        self._checkpoint = checkpoint
         self._runner = asyncio.Runner()
         self._connection: Any = None
 
@@ -71,9 +75,9 @@ class Store:
             on_made(last + 1)
 
     def settle(self) -> None:
-        """Lets Postgres do at once what it would do by itself a little later: statistics, and a checkpoint."""
+        """Have Postgres do at once what it would do a little later, in the middle of what is measured next."""
         self._execute("analyze")
-        self._execute("checkpoint")
+        self._checkpoint()
 
     def _execute(self, name: str, *arguments: object) -> None:
         self._runner.run(self._connection.execute(SQL[name], *arguments))

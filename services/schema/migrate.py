@@ -37,10 +37,10 @@ async def migrate(
     while True:
         connection = await waiting.connected(settings, "migrate", patience)
         try:
-            schema = Schema(connection, wanted)
-            applied += await schema.migrate(settings, say)
+            schema = Schema(settings, connection, wanted)
+            applied += await schema.migrate(say)
             if runtime_user:
-                await schema.grant(settings, runtime_user)
+                await schema.grant(runtime_user)
                 say(f"{runtime_user} may use the schema and cannot change it")
             say(_at(await schema.version(), wanted, applied))
         except Exception as error:

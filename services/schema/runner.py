@@ -18,18 +18,21 @@ _START_ANEW = "use an empty database (for make run: another DATA_DIR, or empty t
 class Schema:
     """The schema of one database, compared with these files."""
 
-    def __init__(self, connection: "asyncpg.Connection[asyncpg.Record]", files: Sequence[File]) -> None:
+    def __init__(
+        self, settings: PostgresSettings, connection: "asyncpg.Connection[asyncpg.Record]", files: Sequence[File]
+    ) -> None:
+        self._settings = settings
         self._connection = connection
         self._files = files
 
-    async def migrate(self, settings: PostgresSettings, say: Callable[[str], None]) -> int:
+    async def migrate(self, say: Callable[[str], None]) -> int:
         """Apply what is missing and return how many files that were. Raises MigrationError.
 
         Each file is looked for again under the lock: of many processes that start at once, one applies it.
         """
         applied = 0
         while True:
-            async with self._turn(settings):
+            async with self._turn():
                 there = await self._applied()
                 file = next((file for file in self._files if file.version not in there), None)
                 if file is None:
@@ -43,11 +46,12 @@ class Schema:
 
     async def version(self) -> str | None:
         """Return the newest version that was applied, None for an empty database. Raises MigrationError."""
-        return max(await self._applied(), default=None)
+        async with self._transaction():
+            return max(await self._applied(), default=None)
 
-    async def grant(self, settings: PostgresSettings, role: str) -> None:
+    async def grant(self, role: str) -> None:
         """Give a role what the services need at run time, and no more. Raises MigrationError."""
-        async with self._turn(settings):
+        async with self._turn():
             found = await self._connection.fetchrow(_queries["check_runtime_role"], role)
             if found is None:
                 raise MigrationError(f"POSTGRES_RUNTIME_USER: there is no role {role!r}; create it first")
@@ -59,13 +63,19 @@ class Schema:
                 await self._run(row[0], f"granting to {role!r}")
 
     @contextlib.asynccontextmanager
-    async def _turn(self, settings: PostgresSettings) -> AsyncIterator[None]:
-        """A transaction that begins with the settings that the texts rely on, once no other process migrates."""
+    async def _turn(self) -> AsyncIterator[None]:
+        """A transaction that begins once no other process migrates."""
+        async with self._transaction("SET TRANSACTION READ WRITE"):
+            await self._connection.execute(_queries["lock"])
+            yield
+
+    @contextlib.asynccontextmanager
+    async def _transaction(self, *statements: str) -> AsyncIterator[None]:
+        """A transaction with the settings that the texts rely on."""
         async with self._connection.transaction():
             major = self._connection.get_server_version().major
-            pins = postgres.pin_statement(settings, server_version=major, local=True)
-            await self._connection.execute(f"SET TRANSACTION READ WRITE; {pins}")
-            await self._connection.execute(_queries["lock"])
+            pins = postgres.pin_statement(self._settings, server_version=major, local=True)
+            await self._connection.execute("; ".join((*statements, pins)))
             yield
 
     async def _applied(self) -> Mapping[str, bytes]:

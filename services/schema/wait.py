@@ -21,7 +21,7 @@ async def wait(settings: PostgresSettings, say: waiting.Say) -> None:
     while True:
         connection = await waiting.connected(settings, "wait", patience)
         try:
-            version = await Schema(connection, wanted).version()
+            version = await Schema(settings, connection, wanted).version()
         except asyncpg.InsufficientPrivilegeError as error:
             # The migration that is under way gives the role its rights at its end.
             await patience.wait(error, bound_seconds=waiting.WAIT_SECONDS)
