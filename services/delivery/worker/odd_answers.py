@@ -9,7 +9,7 @@ import re
 import httptools
 
 # A status line, as far as it decides. Python's http.client is as lax about the version and the spaces.
-_STATUS = re.compile(rb"HTTP/(?:\d(?:\.\d+)?|1\.[^\s]*)[ \t\r]+0*(?P<status>[1-9]\d\d)(?=[ \t\r\n])")
+_STATUS = re.compile(rb"HTTP/(?:\d(?:\.\d)?|1\.[^\s]{0,64})[ \t\r]+0{0,3}(?P<status>[1-9]\d\d)(?=[ \t\r\n])")
 _END = re.compile(rb"\n\r{0,2}\n")
 _LONGEST_END = 4
 # RFC 9112, 5.2: a line that begins with a space or a tab continues the one before.
@@ -19,6 +19,8 @@ _FIRST_FINAL_STATUS = 200
 _SWITCHING_PROTOCOLS = 101
 # Of a length that is worth reading as a number.
 MAX_LENGTH_DIGITS = 18
+# Each is read again with what comes after it.
+_MAX_INTERIM_ANSWERS = 100
 _PASSED_ON = frozenset({b"retry-after", b"location"})
 
 
@@ -51,7 +53,7 @@ def rewrite(raw: bytes, *, ended: bool, skip: bool) -> tuple[bytes, bytes] | Non
     """
     if ended:
         raw += b"\r\n\r\n"
-    while True:
+    for _ in range(_MAX_INTERIM_ANSWERS):
         found = _STATUS.search(raw) if skip else _STATUS.match(raw.lstrip())
         if found is None:
             if ended or not (skip or _may_begin(raw)):
@@ -67,6 +69,7 @@ def rewrite(raw: bytes, *, ended: bool, skip: bool) -> tuple[bytes, bytes] | Non
         if status >= _FIRST_FINAL_STATUS or status == _SWITCHING_PROTOCOLS:
             rest = b"" if ended else raw
             return b"HTTP/1.1 %d\r\n%b\r\n" % (status, _headers(lines, rest, ended=ended)), rest
+    raise NotHttp
 
 
 def _may_begin(raw: bytes) -> bool:

@@ -139,3 +139,30 @@ async def test_an_odd_head_that_drips_is_not_read_again_with_each_byte() -> None
     assert time.process_time() - began < 2
     with pytest.raises(SendError, match="headers are over 65536 bytes"):
         await exchange
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [b"HTTP/1.1 100 C\n\n", b"HTTP/1.1.1.1", b"HTTP/1.1  ", b"HTTP/1.1 0000", b"x\n\n", b"\r\r\r"],
+    ids=["interim answers", "versions", "spaces", "zeros", "ends", "CR"],
+)
+@pytest.mark.parametrize("used", [False, True], ids=["fresh", "kept"])
+async def test_heads_that_are_made_to_be_slow_are_not(piece: bytes, *, used: bool) -> None:
+    """64 KiB in pieces, on a fresh connection and on a kept one, where the rest of an earlier answer is skipped."""
+    answer = b"HTTP/1.1 100 C\n" + piece * ((64 << 10) // len(piece))
+    connection = Connection(64 << 10, 4 << 10)
+    connection.connection_made(cast("Any", Transport()))
+    if used:
+        first = asyncio.ensure_future(connection.exchange(b"", b""))
+        await asyncio.sleep(0)
+        connection.data_received(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        await first
+    exchange = asyncio.ensure_future(connection.exchange(b"", b""))
+    await asyncio.sleep(0)
+    began = time.process_time()
+    for at in range(0, len(answer), 16):
+        connection.data_received(answer[at : at + 16])
+    connection.connection_lost(None)
+    assert time.process_time() - began < 3
+    with pytest.raises(SendError):
+        await exchange
