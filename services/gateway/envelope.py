@@ -6,7 +6,7 @@ from typing import TypeVar
 import msgspec
 
 from services.common import errors, json_text
-from services.common.json_text import END, FIRST_KEY, STRING_THEN_END, STRING_THEN_KEY, NotJson, RepeatedKey
+from services.common.json_text import END, FIRST_KEY, STRING_THEN_END, STRING_THEN_KEY, NotJson, RepeatedKey, TooDeep
 from services.gateway import problems, suggestions
 
 JSON = "application/json"
@@ -43,8 +43,8 @@ def webhook(body: bytes, content_type: bytes | None, *, encoded: bool = False) -
     """Return the payload of a webhook: the value of an object whose only key is "payload", else the body itself.
 
     A body without a Content-Type is application/json when it is that, and else application/octet-stream. One that is
-    empty, begins with a byte order mark, or is `encoded` (compressed), is the payload itself. Malformed when it is
-    declared as JSON and not JSON, or has "payload" twice.
+    empty, begins with a byte order mark, is `encoded` (compressed), or is nested too deeply to be checked is the
+    payload itself. Malformed when it is declared as JSON and not JSON, or has "payload" twice.
     """
     declared = _content_type(content_type) if content_type else None
     if encoded or not body:
@@ -58,6 +58,11 @@ def webhook(body: bytes, content_type: bytes | None, *, encoded: bool = False) -
             json_text.decode(_ANY, body.removeprefix(json_text.BOM))
     except RepeatedKey as error:
         raise _malformed(error) from None
+    except TooDeep as error:
+        # Its syntax cannot be checked, which is no reason to lose it. Nor can the value of an envelope be cut out.
+        if not marked and _key(body) == "payload":
+            raise _malformed(error) from None
+        return Payload(body, declared or OCTETS, enveloped=False)
     except NotJson as error:
         if declared is not None and is_json(declared):
             raise _malformed(error) from None
@@ -132,7 +137,7 @@ def _decode(decoder: "msgspec.json.Decoder[Decoded]", body: bytes) -> Decoded:
 def _key(body: bytes) -> str | None:
     """The first key of an object."""
     first = FIRST_KEY.match(body)
-    return None if first is None else msgspec.json.decode(first[1], type=str)
+    return None if first is None else json_text.string(msgspec.Raw(first[1]))
 
 
 def _malformed(error: NotJson) -> problems.Malformed:
