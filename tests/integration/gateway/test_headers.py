@@ -9,7 +9,7 @@ import httpx
 import pytest
 import structlog
 
-from services.common import ids, logs
+from services.common import ids, logs, request_ids
 from services.gateway import middleware, problems
 from tests.integration.gateway.fakes import Services
 
@@ -154,8 +154,9 @@ EVERYWHERE = [("GET", "/docs"), ("GET", "/nope"), ("PUT", WEBHOOK), ("POST", WEB
 
 @pytest.mark.parametrize(("method", "path"), EVERYWHERE)
 async def test_every_answer_has_the_id_of_its_request(client: httpx.AsyncClient, method: str, path: str) -> None:
-    own = await client.request(method, path, headers={"X-Request-Id": "01-a/b+c=~"})
-    assert own.headers.get_list("x-request-id") == ["01-a/b+c=~"]
+    for sent in ("01-a/b+c=~", "x" * request_ids.MAX_LENGTH):
+        own = await client.request(method, path, headers={"X-Request-Id": sent})
+        assert own.headers.get_list("x-request-id") == [sent]
     made = {(await client.request(method, path)).headers["x-request-id"] for _ in range(3)}
     assert len(made) == 3
     assert all(re.fullmatch("[0-9a-f]{32}", request_id) for request_id in made)
