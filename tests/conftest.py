@@ -1,5 +1,6 @@
 """Fixtures for all tests. Whatever is real in production is real here: Postgres, Valkey, processes, sockets."""
 
+import re
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -13,12 +14,19 @@ from tests.support import receiver as receivers
 from tests.support import stack as stacks
 from tests.support import stores as shared_stores
 
+MADE_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Adds options, here because pytest wants them before it collects."""
     parser.addoption("--long", action="store_true", help="tests/adversarial: thousands of cases more, in minutes")
     parser.addoption("--minutes", type=float, default=30.0, help="tests/adversarial/fuzzing.py: how long it goes on")
     parser.addoption("--seed", type=int, default=1, help="tests/adversarial/fuzzing.py: of its first round")
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Name tests without ids that are made at import: processes that run tests side by side must agree on the names."""
+    return MADE_ID.sub("ID", val) if isinstance(val, str) and MADE_ID.search(val) else None
 
 
 @pytest.fixture(scope="session")
