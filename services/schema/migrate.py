@@ -34,11 +34,16 @@ async def migrate(
     wanted = files.read(folder)
     patience = waiting.Patience(say, wait_seconds=wait_seconds)
     applied = 0
+
+    def progress(line: str) -> None:
+        patience.reset()
+        say(line)
+
     while True:
         connection = await waiting.connected(settings, "migrate", patience)
         try:
             schema = Schema(settings, connection, wanted)
-            applied += await schema.migrate(say)
+            applied += await schema.migrate(progress)
             if runtime_user:
                 await schema.grant(runtime_user)
                 say(f"{runtime_user} may use the schema and cannot change it")
