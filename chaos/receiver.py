@@ -23,8 +23,8 @@ SLOW_SECONDS = 1.0
 LAG_SECONDS = 3.0
 # An endpoint that errs goes through these.
 ERRORS = (500, 503, 429, 404, 302)
-# No HTTP: NUL, bytes that are no UTF-8, and no end of line.
-GARBAGE = b"HTTP/1.1 200 \x00\xff\xfe\r\nX-\xff\x00: \xed\xa0\x80\r\n\r\n\x00"
+# Not HTTP: there is no status. With one it would be an answer, however broken its headers are.
+GARBAGE = b"HTTP/1.1 \x00\xff\xfe\r\nX-\xff\x00: \xed\xa0\x80\r\n\r\n\x00"
 
 OK = "ok"
 Answer = Callable[[web.Request, Request], Awaitable[web.StreamResponse]]

@@ -11,6 +11,7 @@ from typing import Any, cast
 import h11
 import pytest
 
+from chaos.receiver import GARBAGE
 from services.delivery.worker.http_connection import Connection
 from services.delivery.worker.sender import Failure, SendError
 from tests.support.odd_answers import ANSWERS
@@ -124,6 +125,12 @@ async def test_whatever_common_clients_take_is_taken_unless_it_is_cut_short() ->
         else:
             assert 200 <= found < 300, answer
     assert taken > MUTATIONS / 3
+
+
+async def test_what_chaos_answers_in_place_of_http_is_no_success() -> None:
+    found = await by_us([GARBAGE])
+    assert isinstance(found, SendError)
+    assert (found.kind, found.status_code) == (Failure.INVALID_RESPONSE, None)
 
 
 async def test_an_odd_head_that_drips_is_not_read_again_with_each_byte() -> None:
