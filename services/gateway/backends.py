@@ -92,7 +92,7 @@ class Backends:
         if tenant is None or self.caller is None:
             return ""
         if self.caller.role is not Role.ADMIN:
-            raise callers.forbidden("tenant")
+            raise callers.refused(callers.forbidden("tenant"))
         if self.caller.tenant_stated:
             raise errors.InvalidArgument.field("tenant", f"cannot be combined with {callers.TENANT}")
         return tenants.EVERYWHERE

@@ -139,10 +139,15 @@ def check_role(scope: Scope, needed: Role) -> Caller:
         roles.check(caller.role, needed)
         if stated:
             caller = scope["caller"] = _in_tenant(caller, stated)
-    except errors.PermissionDenied as refused:
-        metrics.CALLERS_REFUSED.labels(refused.reason).inc()
-        raise
+    except errors.PermissionDenied as error:
+        raise refused(error) from None
     return caller
+
+
+def refused(error: errors.PermissionDenied) -> errors.PermissionDenied:
+    """Count a refusal, and return it to be raised."""
+    metrics.CALLERS_REFUSED.labels(error.reason).inc()
+    return error
 
 
 def _in_tenant(caller: Caller, stated: Sequence[bytes]) -> Caller:

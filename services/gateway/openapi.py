@@ -116,8 +116,8 @@ _TENANT: dict[str, Any] = {
         "The tenant to act in. Absent: that of the key. Another tenant requires a key of role `admin`, and leaves an "
         "entry in the audit log."
     ),
+    # Without an example, which Swagger UI would send.
     "schema": {"type": "string", "pattern": "^[a-z0-9][a-z0-9_-]{0,62}$"},
-    "example": "acme",
 }
 _RETRY_AFTER = {
     "Retry-After": {"description": "Seconds to wait before the next try.", "schema": {"type": "integer"}, "example": 1}

@@ -83,7 +83,7 @@ class PageQuery(Request):
 
 AllTenants = Annotated[
     Literal["*"] | None,
-    Field(description="`*`: of all tenants. For keys of role `admin`.", examples=["*"]),
+    Field(description="`*`: of all tenants. For keys of role `admin`."),
 ]
 
 

@@ -11,9 +11,13 @@ from google.protobuf.descriptor import MethodDescriptor
 
 import protos.webhook.v1
 from services.common import errors
-from services.common.auth import keys, known, roles
+from services.common.auth import identity, keys, known, roles
+from services.common.auth.authenticator import Authenticator
+from services.common.auth.identity import Identity
 from services.common.auth.known import Known
 from services.common.auth.roles import Role
+from services.common.settings import AuthSettings
+from tests.support.keys import SERVICE_KEY, metadata
 
 
 def methods() -> Iterator[MethodDescriptor]:
@@ -226,3 +230,28 @@ async def test_a_key_that_was_good_before_is_no_stranger(monkeypatch: pytest.Mon
     asked.gate.set()
     assert await good == "GOOD"
     await stranger
+
+
+class Lookups:
+    """Finds the holders of keys, and keeps what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    async def __call__(self, text: str) -> Identity:
+        self.asked.append(text)
+        return Identity(tenant_id="acme", role=Role.WRITE, key_id=text)
+
+
+async def test_a_batch_of_a_gateway_costs_no_lookup_and_an_actor_one_for_many_calls() -> None:
+    lookups = Lookups()
+    settings = AuthSettings(auth_required=True, service_key=SERVICE_KEY)
+    authenticator = Authenticator(settings, lookups, lookups)
+    for _ in range(3):
+        caller = await authenticator.admit("/webhook.v1.IngestService/BatchIngest", metadata(SERVICE_KEY, actor="k"))
+        assert caller == identity.INTERNAL
+    assert lookups.asked == []
+    for method in ("GetSubscription", "DeleteSubscription", "ListSubscriptions"):
+        found = await authenticator.admit(f"/webhook.v1.SubscriptionService/{method}", metadata(SERVICE_KEY, actor="k"))
+        assert (found.tenant_id, found.role, found.key_id, found.internal) == ("acme", Role.WRITE, "k", True)
+    assert lookups.asked == ["k"]
