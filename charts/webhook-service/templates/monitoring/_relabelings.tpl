@@ -20,3 +20,14 @@
   relabelings:
     {{- include "webhook-service.relabelings" . | nindent 4 }}
 {{- end }}
+
+{{/* The kinds of the Prometheus Operator that are asked for and that the cluster does not know, as a text. */}}
+{{- define "webhook-service.skippedMonitors" -}}
+{{- $skipped := list }}
+{{- range $value, $kind := dict "serviceMonitor" "ServiceMonitor" "podMonitor" "PodMonitor" "prometheusRule" "PrometheusRule" }}
+{{- if and (get $.Values.monitoring $value).enabled (not (include "webhook-service.knows" (dict "root" $ "kind" (printf "monitoring.coreos.com/v1/%s" $kind)))) }}
+{{- $skipped = append $skipped $kind }}
+{{- end }}
+{{- end }}
+{{- join ", " $skipped }}
+{{- end }}
