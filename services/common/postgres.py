@@ -22,10 +22,12 @@ import asyncpg
 import asyncpg.transaction
 
 from services.common import metrics, store_up
-from services.common.lifecycle import Process
 from services.common.settings import PostgresSettings
 
 if TYPE_CHECKING:
+    # Not for those that only migrate: it brings the server of HTTP with it.
+    from services.common.lifecycle import Process
+
     Pool: TypeAlias = asyncpg.Pool[asyncpg.Record]
     Connection: TypeAlias = asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
     _Base: TypeAlias = asyncpg.Connection[asyncpg.Record]
@@ -118,7 +120,7 @@ async def repeat_rolled_back(work: Callable[[], Awaitable[_T]]) -> _T:
 
 
 @contextlib.asynccontextmanager
-async def pool(process: Process, settings: PostgresSettings) -> AsyncIterator[Pool]:
+async def pool(process: "Process", settings: PostgresSettings) -> AsyncIterator[Pool]:
     """A pool that starts empty, so that a process comes up while Postgres is still away.
 
     Statements end after 10 s on the client's side and connecting after 1 s, or the URL's connect_timeout, both with
