@@ -9,8 +9,7 @@ WITH locked AS (
 )
 UPDATE webhook_deliveries d
 SET next_attempt_at = CASE WHEN d.attempt_count = 0 THEN d.created_at ELSE now() END
-FROM locked
-WHERE d.id = locked.id AND d.id = ANY($1::uuid[]) AND d.id BETWEEN $2 AND $3 AND d.status = 'pending'
+WHERE (SELECT count(*) FROM locked) > 0 AND d.id = ANY($1::uuid[]) AND d.id BETWEEN $2 AND $3 AND d.status = 'pending'
 
 -- lock_waiting --
 -- Locks at most $2 waiting deliveries of each of the subscriptions $1, due or not.
