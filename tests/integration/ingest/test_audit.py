@@ -1,6 +1,6 @@
 """A change and its audit entry are of one transaction: where the entry cannot be written nothing is changed."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import grpc
@@ -32,21 +32,24 @@ async def test_no_change_is_made_without_its_entry(alone: Ingest) -> None:
     before = [await alone.pool.fetchval(query) for query in (SUBSCRIPTIONS, TENANTS, KEYS)]
 
     pb = subscriptions_pb2
-    calls = (
-        alone.create(),
-        alone.create(idempotency_key="k"),
-        alone.update(made.id, description="another"),
-        alone.delete(made.id),
-        alone.subscriptions.DisableSubscription(pb.DisableSubscriptionRequest(**names), timeout=CALL_SECONDS),
-        alone.subscriptions.RotateSubscriptionSecret(pb.RotateSubscriptionSecretRequest(**names), timeout=CALL_SECONDS),
-        alone.subscriptions.CreateIngestToken(pb.CreateIngestTokenRequest(**names), timeout=CALL_SECONDS),
-        access.CreateTenant(access_pb2.CreateTenantRequest(id="other"), timeout=CALL_SECONDS),
-        access.DeleteTenant(access_pb2.DeleteTenantRequest(id="acme"), timeout=CALL_SECONDS),
-        access.CreateApiKey(create_key, timeout=CALL_SECONDS),
-        access.RevokeApiKey(access_pb2.RevokeApiKeyRequest(id=key.id), timeout=CALL_SECONDS),
+    # One after the other: each logs a bug with its trace, which takes a moment.
+    calls: tuple[Callable[[], Awaitable[object]], ...] = (
+        alone.create,
+        lambda: alone.create(idempotency_key="k"),
+        lambda: alone.update(made.id, description="another"),
+        lambda: alone.delete(made.id),
+        lambda: alone.subscriptions.DisableSubscription(pb.DisableSubscriptionRequest(**names), timeout=CALL_SECONDS),
+        lambda: alone.subscriptions.RotateSubscriptionSecret(
+            pb.RotateSubscriptionSecretRequest(**names), timeout=CALL_SECONDS
+        ),
+        lambda: alone.subscriptions.CreateIngestToken(pb.CreateIngestTokenRequest(**names), timeout=CALL_SECONDS),
+        lambda: access.CreateTenant(access_pb2.CreateTenantRequest(id="other"), timeout=CALL_SECONDS),
+        lambda: access.DeleteTenant(access_pb2.DeleteTenantRequest(id="acme"), timeout=CALL_SECONDS),
+        lambda: access.CreateApiKey(create_key, timeout=CALL_SECONDS),
+        lambda: access.RevokeApiKey(access_pb2.RevokeApiKeyRequest(id=key.id), timeout=CALL_SECONDS),
     )
     for call in calls:
-        assert (await refused(call)).code is grpc.StatusCode.INTERNAL
+        assert (await refused(call())).code is grpc.StatusCode.INTERNAL
 
     assert [await alone.pool.fetchval(query) for query in (SUBSCRIPTIONS, TENANTS, KEYS)] == before
     assert await alone.pool.fetchval("SELECT count(*) FROM idempotency_keys") == 0
