@@ -80,7 +80,7 @@ def defaults() -> str:
     found = {name: schema.get("default") for each in fields().values() for name, schema in each.items()}
     settable = {name: found[name] for name in sorted(found.keys() - MANAGED)}
     # No setting: what the default policy is while none of its settings is set.
-    settable["RETRY_DELAYS_SECONDS"] = list(getattr(retry_policy, "DEFAULT_DELAYS_SECONDS", ()))
+    settable["RETRY_DELAYS_SECONDS"] = list(retry_policy.DEFAULT_DELAYS_SECONDS)
     return json.dumps(settable, indent=2) + "\n"
 
 

@@ -19,6 +19,7 @@ ALLOWED: Mapping[tuple[str, str], frozenset[str]] = {
     ("GET /api/v1/subscriptions", "SubscriptionService.ListSubscriptions"): READ,
     ("GET /api/v1/subscriptions/{subscription_id}", "SubscriptionService.GetSubscription"): READ,
     ("PUT /api/v1/subscriptions/{subscription_id}", "SubscriptionService.UpdateSubscription"): WRITE,
+    ("PATCH /api/v1/subscriptions/{subscription_id}", "SubscriptionService.UpdateSubscription"): WRITE,
     ("DELETE /api/v1/subscriptions/{subscription_id}", "SubscriptionService.DeleteSubscription"): WRITE,
     ("POST /api/v1/subscriptions/{subscription_id}/disable", "SubscriptionService.DisableSubscription"): WRITE,
     ("POST /api/v1/subscriptions/{subscription_id}/enable", "SubscriptionService.EnableSubscription"): WRITE,
