@@ -47,8 +47,7 @@ class IngestBatches:
         settings: GatewaySettings,
         clock: Clock | None = None,
     ) -> None:
-        self._call = ingest.BatchIngest
-        self._call_alone = ingest.Ingest
+        self._ingest = ingest
         self._patience = patience
         self._clock = clock or Clock("ingest")
         self.new_id = self._clock.new_id
@@ -76,7 +75,7 @@ class IngestBatches:
 
     async def accept_alone(self, item: ingest_pb2.IngestItem, caller: Caller) -> Result:
         """Wait for the commit of an item of an admin in another tenant, which ingest notes in the audit log."""
-        method = functools.partial(self._call_alone, metadata=((ACTOR_HEADER, caller.key_id),))
+        method = functools.partial(self._ingest.Ingest, metadata=((ACTOR_HEADER, caller.key_id),))
         deadline = self._patience.deadline(transfer.extra_seconds(len(item.payload)))
         try:
             answer: ingest_pb2.IngestResponse = await self._ask(method, ingest_pb2.IngestRequest(item=item), deadline)
@@ -106,7 +105,7 @@ class IngestBatches:
     ) -> list[Result | Exception]:
         request = ingest_pb2.BatchIngestRequest(items=items)
         try:
-            answer: ingest_pb2.BatchIngestResponse = await self._ask(self._call, request, deadline)
+            answer: ingest_pb2.BatchIngestResponse = await self._ask(self._ingest.BatchIngest, request, deadline)
         except grpc.aio.AioRpcError as error:
             raise refusals.of(error) from None
         if len(answer.results) != len(items):
