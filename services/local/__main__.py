@@ -22,8 +22,6 @@ LOGS_INTERVAL_SECONDS = 10.0
 def main() -> None:
     """Run the stack until it is told to stop; exit status 1 and a line when it cannot, 2 when a setting is wrong."""
     settings = checks.checked()
-    if settings.own_postgres:
-        _forget_other_postgres()
     output = Output()
     try:
         with lock.held(settings.data_dir.resolve(), output.step) as stack_lock:
@@ -42,12 +40,6 @@ def main() -> None:
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
-
-
-def _forget_other_postgres() -> None:
-    """Remove libpq's variables, such as PGSSLMODE and PGSERVICE: they describe another server than the embedded one."""
-    for name in [name for name in os.environ if name.startswith("PG")]:
-        del os.environ[name]
 
 
 def _refuse_taken_port(settings: LocalSettings) -> None:

@@ -1,5 +1,6 @@
 """Checks the settings of every process before anything starts, so that a wrong one does not end a stack half made."""
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -31,6 +32,8 @@ def checked() -> LocalSettings:
         local = LocalSettings()
     except ValidationError as error:
         found |= dict.fromkeys(problems(error))
+    if local is None or local.own_postgres:
+        _forget_other_postgres()
     # As the supervisor passes it on; what it chooses besides is right.
     passed: dict[str, Any] = {"lease_seconds": local.lease_seconds} if local else {}
     for role in ROLES:
@@ -44,6 +47,12 @@ def checked() -> LocalSettings:
         sys.stderr.writelines(f"{line}\n" for line in found)
         sys.exit(2)
     return local
+
+
+def _forget_other_postgres() -> None:
+    """Remove libpq's variables, such as PGSSLMODE and PGSERVICE: they describe another server than the embedded one."""
+    for name in [name for name in os.environ if name.startswith("PG")]:
+        del os.environ[name]
 
 
 def _wrong_egress(settings: Settings) -> list[str]:

@@ -38,7 +38,7 @@ async def test_a_webhook_goes_through_and_is_looked_up(secured: Stack, receiver:
         subscription = await api.subscribe(receiver.url())
         await api.until(await api.sent(subscription), "delivered")
         assert (await http.get(f"/api/v1/subscriptions/{subscription}/stats")).status_code == 200
-        assert (await http.get("/readyz")).json() == {"status": "ok"}
+        assert (await http.get("/readyz")).json() == {"status": "ready"}
         gateway = (await http.get("/metrics")).text
     (line,) = (line for line in gateway.splitlines() if line.startswith("webhook_grpc_certificate_not_after"))
     assert float(line.split()[1]) > 0

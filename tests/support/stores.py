@@ -82,6 +82,11 @@ def as_runtime(database_url: str) -> str:
     return database_url.replace(f"//{wheel.OWNER}@", f"//{RUNTIME_USER}@", 1)
 
 
+def as_superuser(database_url: str) -> str:
+    """Return the URL as which the sessions of others are seen, and ended."""
+    return database_url.replace(f"//{wheel.OWNER}@", f"//{wheel.USER}@", 1)
+
+
 @contextlib.contextmanager
 def running() -> Iterator[Stores]:
     """Stores in a temporary folder, gone with the context; killed tests leave none (see services.embedded.guard)."""

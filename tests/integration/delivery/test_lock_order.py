@@ -39,8 +39,7 @@ async def waiting(world: World, held: Connection, statement: Awaitable[object]) 
     task = asyncio.ensure_future(statement)
 
     async def waits() -> bool:
-        query = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND database = (SELECT oid FROM pg_database"
-        return bool(await world.pool.fetchval(f"{query} WHERE datname = current_database()) OR NOT granted)"))
+        return bool(await world.pool.fetchval("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"))
 
     try:
         await until_true(waits, "the statement to wait", 5)
@@ -128,7 +127,7 @@ async def test_events_are_stored_in_the_order_of_their_ids(world: World) -> None
     arguments = [
         events, ["default"] * ROWS, [None] * ROWS, ["text/plain"] * ROWS, [b"x"] * ROWS,
         [ids.of_delivery(event, subscription) for event in events], events, [subscription] * ROWS, [0.0] * ROWS, 168,
-        [None] * ROWS,
+        [None] * ROWS, [None] * ROWS,
     ]  # fmt: skip
     insert = (
         "INSERT INTO webhook_events (id, tenant_id, content_type, payload) VALUES ($1, 'default', 'text/plain', '')"

@@ -3,13 +3,17 @@
 import contextlib
 from collections.abc import AsyncIterator
 
+import asyncpg
+
 from services.common.doorbell import Ringer
 from tests.integration.delivery.ringing import RUNG, heard_one, ring
 from tests.integration.delivery.world import Counted, World, outcomes, until_true
 from tests.support.receiver import Receiver, Reply
+from tests.support.stores import as_superuser
 from tests.support.waiting import wait_until
 
-BLOCKED = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+# Sessions are another role's, of which pg_stat_activity says nothing.
+BLOCKED = "SELECT count(*) FROM pg_locks WHERE NOT granted"
 # Half a second for requests in flight, the rest for handing back.
 SHORT_GRACE = 4.0
 
@@ -89,10 +93,8 @@ async def test_a_delivery_is_handed_back_when_postgres_fails_before_it_is_sent(
         async with world.pool.acquire() as connection, connection.transaction():
             await connection.execute("LOCK TABLE webhook_events IN ACCESS EXCLUSIVE MODE")
             await until_true(lambda: world.pool.fetchval(BLOCKED), "the payload to be asked for")
-            await world.pool.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                " WHERE datname = current_database() AND wait_event_type = 'Lock'"
-            )
+            async with asyncpg.create_pool(as_superuser(world.database_url), min_size=0, max_size=1) as superuser:
+                await superuser.execute("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE NOT granted")
             row = await world.in_state(second, "pending")
         assert (row["due"], row["claim_token"], row["attempt_count"]) == (True, None, 0)
         await ring(ringer, second)

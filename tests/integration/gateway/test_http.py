@@ -42,7 +42,7 @@ async def test_unknown_paths_are_404_problems(client: httpx.AsyncClient, path: s
         ("GET", WEBHOOK, "POST"),
         ("PUT", "/api/v1/events/", "POST"),
         ("PATCH", "/api/v1/subscriptions", "GET, HEAD, POST"),
-        ("POST", f"/api/v1/subscriptions/{ids.new()}", "GET, HEAD, PUT, DELETE"),
+        ("POST", f"/api/v1/subscriptions/{ids.new()}", "GET, HEAD, PUT, PATCH, DELETE"),
         ("OPTIONS", "/api/v1/stats", "GET, HEAD"),
         ("PROPFIND", "/healthz", "GET, HEAD"),
     ],

@@ -56,17 +56,6 @@ async def test_each_answer_has_the_scheme_and_the_public_keys(client: httpx.Asyn
     assert (await client.get(f"{SUBSCRIPTIONS}/{ids.new()}/public-keys")).status_code == 404
 
 
-async def test_what_an_ingest_of_a_version_before_leaves_out_has_its_default(
-    client: httpx.AsyncClient, services: Services
-) -> None:
-    path = await create(client, services)
-    stored = services.stored[path.rsplit("/", 1)[1]]
-    for name in ("signature_scheme", "verification", "kind"):
-        stored.ClearField(name)
-    shown = (await client.get(path)).json()
-    assert (shown["signature_scheme"], shown["verify"], shown["kind"]) == ("hmac-sha256", "auto", "normal")
-
-
 @pytest.mark.parametrize("scheme", ["ED25519", "rsa", "", 1, ["ed25519"], True])
 async def test_another_scheme_is_refused_by_its_field(
     client: httpx.AsyncClient, services: Services, scheme: object

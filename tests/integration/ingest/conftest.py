@@ -119,10 +119,7 @@ class Ingest:
 
     async def held_up(self) -> bool:
         """Whether a statement waits for a lock. Not to be asked in a transaction: it gets its first answer again."""
-        waiting: bool = await self.pool.fetchval(
-            "SELECT EXISTS (SELECT FROM pg_stat_activity"
-            " WHERE datname = current_database() AND wait_event_type = 'Lock')"
-        )
+        waiting: bool = await self.pool.fetchval("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)")
         return waiting
 
     async def in_turn(self, subscription_id: str, *changes: Awaitable[object]) -> list[errors.WebhookError | None]:

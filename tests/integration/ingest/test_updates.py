@@ -51,6 +51,7 @@ def told(subscription: pb.Subscription) -> pb.Subscription:
     copy.CopyFrom(subscription)
     copy.ClearField("updated_at")
     copy.ClearField("etag")
+    copy.ClearField("effective_retry_policy")  # which follows from retry_policy
     return copy
 
 
