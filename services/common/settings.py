@@ -139,11 +139,15 @@ class PostgresSettings(Settings):
 
     @model_validator(mode="after")
     def _parts_are_usable(self) -> Self:
+        self.check_postgres()
+        return self
+
+    def check_postgres(self) -> None:
+        """Raise PydanticCustomError unless the parts, with libpq's variables, say where Postgres is."""
         try:
             _ = self.postgres_target
         except ValueError as error:
             raise PydanticCustomError("unusable", "POSTGRES_*, PGSSL*: {why}", {"why": str(error)}) from None
-        return self
 
     @property
     def postgres_dsn(self) -> str:

@@ -32,7 +32,7 @@ def checked() -> LocalSettings:
         local = LocalSettings()
     except ValidationError as error:
         found |= dict.fromkeys(problems(error))
-    if local is None or local.own_postgres:
+    if local is not None and local.own_postgres:
         _forget_other_postgres()
     # As the supervisor passes it on; what it chooses besides is right.
     passed: dict[str, Any] = {"lease_seconds": local.lease_seconds} if local else {}

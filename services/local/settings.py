@@ -20,6 +20,11 @@ class LocalSettings(PostgresSettings, RedisSettings, BootstrapSettings, ServiceK
     # Shorter than in production: on one machine, a worker that died is noticed by people.
     lease_seconds: Annotated[int, Field(ge=1, le=31_622_400)] = 30
 
+    def check_postgres(self) -> None:
+        """Check where Postgres is, unless it is the embedded one: libpq's variables describe another server then."""
+        if not self.own_postgres:
+            super().check_postgres()
+
     @property
     def own_postgres(self) -> bool:
         """Whether Postgres is for us to run: nobody named one."""
