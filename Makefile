@@ -14,6 +14,8 @@ BIN    := $(VENV)/bin
 PYTHON ?=
 # More arguments of pytest: make test ARGS='-k worker -x'
 ARGS   ?=
+# Processes that run tests side by side, each with stores of its own; 0: none, which is better for a debugger.
+WORKERS ?= 2
 
 export PYTHON
 
@@ -35,7 +37,7 @@ demo: ## Send a webhook through a failing receiver and watch it arrive
 
 test: ## Run all tests; ARGS go to pytest
 	@scripts/venv.sh dev
-	@unset PORT DATA_DIR; exec $(BIN)/python -m pytest $(ARGS)
+	@unset PORT DATA_DIR; exec $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 chart-test: ## Check the Helm chart and the Dockerfile, without a cluster; ARGS go to pytest
 	@scripts/chart-test.sh $(ARGS)
