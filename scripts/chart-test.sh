@@ -77,7 +77,7 @@ check policies policies
 check Dockerfile hadolint --config tests/chart/hadolint.yaml Dockerfile
 check shell shellcheck scripts/*.sh .ci/run
 
-check tests "$python" -m pytest --confcutdir=tests/chart tests/chart "$@"
+check tests "$python" -m pytest -n 2 --dist loadfile --confcutdir=tests/chart tests/chart "$@"
 
 if [ -n "$failed" ]; then
     say "chart-test failed: ${failed#, }"
