@@ -101,11 +101,11 @@ class Callers:
             answer: pb.AuthenticateResponse = await self._patience.ask(
                 self._authenticate, request, self._patience.deadline()
             )
-            return answer
         except Unanswered:
             raise errors.Unavailable("the API key cannot be looked up; try again") from None
         except grpc.aio.AioRpcError as error:
             raise refusals.of(error) from None
+        return answer
 
     def _bucket(self, key_id: str, per_second: float) -> Bucket | None:
         bucket = self._buckets.pop(key_id, None)

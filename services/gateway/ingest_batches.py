@@ -113,6 +113,8 @@ class IngestBatches:
         if answer.HasField("server_time"):
             self._clock.compare(answer.server_time.seconds + answer.server_time.nanos / 1e9)
         results = [_result(result) for result in answer.results]
+        if any(result.HasField("accepted") for result in answer.results):
+            self._patience.answered()
         # Ids are made here, so that one is refused for its time alone: nothing of these items is stored.
         stale = [place for place, result in enumerate(answer.results) if result.error.field == "event_id"]
         if stale:

@@ -83,6 +83,11 @@ async def takes_a_second(request: Request, timeout_seconds: float) -> Response:
     return accepted(request)
 
 
+async def refuses(request: Request, _: float) -> Response:
+    refused = ingest_pb2.ItemError(code=grpc.StatusCode.NOT_FOUND.value[0], message="no subscription")
+    return Response(results=[ingest_pb2.IngestResult(error=refused) for _ in request.items])
+
+
 async def has_no_store(_: Request, __: float) -> Response:
     raise refusal(grpc.StatusCode.UNAVAILABLE, "away", said=errors.Unavailable("a store is away"))
 
@@ -196,6 +201,12 @@ async def test_once_it_is_known_to_be_away_answers_come_within_a_second_and_as_u
         return time.monotonic() - started
 
     assert 1.2 < await answered() < 1.7
+    assert 0.8 < await answered() < 1.2
+    # A refusal, which takes no store, is no sign of its return.
+    ingest.answer_with(refuses)
+    with pytest.raises(errors.NotFound):
+        await sender.accept(item("b"), 1)
+    ingest.answer_with(has_no_store)
     assert 0.8 < await answered() < 1.2
     ingest.answer_with(works)
     await sender.accept(item("b"), 1)
