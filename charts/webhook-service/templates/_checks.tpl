@@ -157,6 +157,13 @@ Postgres: set externalPostgresql.host, or externalPostgresql.existingSecret and 
 {{- if and (or $external.databaseUrlKey $external.directUrlKey) (not $external.existingSecret) }}
 externalPostgresql.existingSecret: required with a key of a URL: the Secret that holds it
 {{- end }}
+{{- if $external.runtimeUser }}
+{{- if and $external.databaseUrlKey (not $external.runtimeUrlKey) }}
+externalPostgresql.runtimeUrlKey: required with runtimeUser and databaseUrlKey: the key of that role's URL in existingSecret
+{{- else if and (not $external.databaseUrlKey) $external.existingSecret (not $external.runtimePasswordKey) }}
+externalPostgresql.runtimePasswordKey: required with runtimeUser and existingSecret: the key of that role's password
+{{- end }}
+{{- end }}
 {{- range $key := list "host" "directHost" }}
 {{- with get $external $key }}
 {{- $folder := hasPrefix "/" . }}
