@@ -39,10 +39,10 @@ async def test_machines_that_are_an_hour_behind_postgres_accept_events_and_say_s
             verification=pb.VERIFICATION_STRIPE, verification_secrets=pb.VerificationSecrets(values=[SECRET])
         )
         for ahead, taken in ((AHEAD_SECONDS, True), (0, False)):
-            made = ingest.item(signed.id, payload=b"{}")
+            item = ingest.item(signed.id, payload=b"{}")
             for name, value in by_stripe(SECRET, b"{}", int(time.time() + ahead)).items():
-                made.verification.headers.add(name=name, value=value)
-            (result,) = await ingest.batch(made)
+                item.verification.headers.add(name=name, value=value)
+            (result,) = await ingest.batch(item)
             assert result.HasField("accepted") is taken, result
         async with gateway(free_port, health) as url, httpx.AsyncClient(base_url=url, timeout=10) as client:
             for _ in range(2):
