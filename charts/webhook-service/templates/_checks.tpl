@@ -102,6 +102,7 @@ global.imageRegistry: {{ . | quote }} must be host, host:port or host/path, with
 {{- include "webhook-service.userProblem" (dict "path" $path "context" $context) }}
 {{- end }}
 {{- end }}
+{{- include "webhook-service.userProblem" (dict "path" "migrations.podSecurityContext" "context" (get .Values.migrations "podSecurityContext")) }}
 {{- include "webhook-service.userProblem" (dict "path" "podSecurityContext" "context" .Values.podSecurityContext) }}
 {{- include "webhook-service.userProblem" (dict "path" "securityContext" "context" .Values.securityContext) }}
 {{- if and .Values.podDisruptionBudget.enabled (not (regexMatch `^([1-9][0-9]*|[1-9][0-9]?%|100%)$` (.Values.podDisruptionBudget.maxUnavailable | toString))) }}
