@@ -2,7 +2,7 @@
 
 What ingest cannot answer now, because it stops or its store is away, is asked again until the deadline: another copy
 takes it, or the store is back. Once a request has got no answer for all its time, new ones get a shorter deadline until
-ingest answers again, so that nobody waits long for a 503.
+ingest stores an event again, so that nobody waits long for a 503.
 """
 
 import asyncio
