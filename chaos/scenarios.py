@@ -62,8 +62,12 @@ def _postgres_away(evidence: Evidence, verdict: Verdict) -> list[str]:
     known_at = span.began_at + KNOWN_AFTER_SECONDS
     tries = _tries(evidence, span)
     for what, bound, slowest in (
-        ("at first", ACCEPT_TIMEOUT_SECONDS, max(seconds for at, seconds, _ in tries if at < known_at)),
-        ("once that was known", ANSWER_SECONDS, max(seconds for at, seconds, _ in tries if at >= known_at)),
+        ("at first", ACCEPT_TIMEOUT_SECONDS, max((seconds for at, seconds, _ in tries if at < known_at), default=0.0)),
+        (
+            "once that was known",
+            ANSWER_SECONDS,
+            max((seconds for at, seconds, _ in tries if at >= known_at), default=0.0),
+        ),
     ):
         if slowest > bound + TOLERANCE_SECONDS:
             found.append(f"an answer took {slowest:.2f} s while Postgres was away, {what}")

@@ -35,6 +35,8 @@ CallSeconds = Annotated[float, Field(ge=0.1, le=300, allow_inf_nan=False)]
 Hours = Annotated[int, Field(ge=1, le=876_000)]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Bytes = Annotated[int, Field(ge=1, le=64 << 30)]
+# Of a payload; at most half of what http_protocol.py lets a request have.
+PayloadBytes = Annotated[int, Field(ge=1, le=32 << 20)]
 # A name, an address, or the folder of a socket; several are separated by commas.
 PostgresHost = Annotated[str, Field(pattern=r"^(/[^\s?#]*|[^\s/@?#]+)$")]
 # What their names end in is not repeated in an error.
@@ -321,8 +323,8 @@ class GrpcServerSettings(BootstrapSettings, GrpcTlsSettings, DrainSettings):
     grpc_port: Port = 50051
     # A client's connection is ended in good order after so long, more or less a tenth.
     grpc_max_connection_age_seconds: Seconds = 60.0
-    # The largest payload that is accepted; at most half of what http_protocol.py lets a request have.
-    max_payload_bytes: Annotated[int, Field(ge=1, le=32 << 20)] = 1 << 20
+    # The largest payload that is accepted.
+    max_payload_bytes: PayloadBytes = 1 << 20
 
 
 def _usable_key(key: str, others: ValidationInfo, *, prefix: str, required: bool) -> str:

@@ -15,6 +15,7 @@ from services.common.settings import (
     EgressSettings,
     ExpirySettings,
     GrpcServerSettings,
+    PayloadBytes,
     Port,
     PostgresSettings,
     RedisSettings,
@@ -75,7 +76,7 @@ class WorkerSettings(LeaseSettings, RetrySettings, EgressSettings, EncryptionSet
     # Whether receivers are told the trace, by the header traceparent.
     tracing_to_receivers: bool = False
     # Payloads of at most so many bytes come with the claim; larger ones are read just before their send.
-    claimed_payload_bytes: Annotated[int, Field(ge=1, le=32 << 20)] = 64 << 10
+    claimed_payload_bytes: PayloadBytes = 64 << 10
     # Larger payloads that a worker holds at once.
     large_payload_budget_bytes: Bytes = 64 << 20
 
@@ -99,6 +100,5 @@ class WorkerSettings(LeaseSettings, RetrySettings, EgressSettings, EncryptionSet
     @model_validator(mode="after")
     def _leases_outlast_requests(self) -> "WorkerSettings":
         if self.lease_seconds < self.delivery_timeout_seconds + RECORDING_SECONDS:
-            message = f"lease_seconds must be at least delivery_timeout_seconds + {RECORDING_SECONDS:g}"
-            raise ValueError(message)
+            raise ValueError(f"LEASE_SECONDS must be at least DELIVERY_TIMEOUT_SECONDS + {RECORDING_SECONDS:g}")
         return self

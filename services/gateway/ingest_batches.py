@@ -20,6 +20,9 @@ from services.gateway.settings import GatewaySettings
 # Calls follow each other no sooner, unless they are full: below saturation a call costs as much as fifty events in it.
 PACE_SECONDS = 0.006
 
+# What ingest names when it refuses an item for the time of its id.
+EVENT_ID = "event_id"
+
 NOT_STORED = "the event was not stored, because its store cannot be reached; try again"
 NOT_SENT = "the event could not be stored in time, and was not; try again"
 CLOCK_OFF = "the gateway's clock is off, so the event was not stored; try again"
@@ -75,13 +78,19 @@ class IngestBatches:
 
     async def accept_alone(self, item: ingest_pb2.IngestItem, caller: Caller) -> Result:
         """Wait for the commit of an item of an admin in another tenant, which ingest notes in the audit log."""
-        method = functools.partial(self._ingest.Ingest, metadata=((ACTOR_HEADER, caller.key_id),))
         deadline = self._patience.deadline(transfer.extra_seconds(len(item.payload)))
         try:
-            answer: ingest_pb2.IngestResponse = await self._ask(method, ingest_pb2.IngestRequest(item=item), deadline)
-        except grpc.aio.AioRpcError as error:
-            raise refusals.of(error, tenant_field=callers.TENANT) from None
-        return answer.accepted
+            return await self._send_alone(item, caller, deadline)
+        except errors.InvalidArgument as error:
+            if not _is_stale(error):
+                raise
+        # Batches tell the time of ingest, this one nothing else.
+        await self._send([], deadline)
+        item.event_id = str(self.new_id())
+        try:
+            return await self._send_alone(item, caller, deadline)
+        except errors.InvalidArgument as error:
+            raise errors.Unavailable(CLOCK_OFF) if _is_stale(error) else error from None
 
     async def drained(self) -> None:
         """Wait until every item has its answer."""
@@ -113,8 +122,10 @@ class IngestBatches:
         if answer.HasField("server_time"):
             self._clock.compare(answer.server_time.seconds + answer.server_time.nanos / 1e9)
         results = [_result(result) for result in answer.results]
+        if any(result.HasField("accepted") for result in answer.results):
+            self._patience.answered()
         # Ids are made here, so that one is refused for its time alone: nothing of these items is stored.
-        stale = [place for place, result in enumerate(answer.results) if result.error.field == "event_id"]
+        stale = [place for place, result in enumerate(answer.results) if result.error.field == EVENT_ID]
         if stale:
             made: list[Result | Exception] = [errors.Unavailable(CLOCK_OFF)] * len(stale)
             if may_make_ids_anew:
@@ -122,6 +133,15 @@ class IngestBatches:
             for place, result in zip(stale, made, strict=True):
                 results[place] = result
         return results
+
+    async def _send_alone(self, item: ingest_pb2.IngestItem, caller: Caller, deadline: float) -> Result:
+        method = functools.partial(self._ingest.Ingest, metadata=((ACTOR_HEADER, caller.key_id),))
+        try:
+            answer: ingest_pb2.IngestResponse = await self._ask(method, ingest_pb2.IngestRequest(item=item), deadline)
+        except grpc.aio.AioRpcError as error:
+            raise refusals.of(error, tenant_field=callers.TENANT) from None
+        self._patience.answered()
+        return answer.accepted
 
     async def _ask(self, method: Callable[..., Any], request: object, deadline: float) -> Any:
         try:
@@ -137,6 +157,11 @@ class IngestBatches:
             return await self._send(items, deadline, may_make_ids_anew=False)
         except errors.WebhookError as error:
             return [error] * len(items)
+
+
+def _is_stale(error: errors.InvalidArgument) -> bool:
+    """Return whether an item is refused for the time of its id, which is made here."""
+    return any(violation.field == EVENT_ID for violation in error.violations)
 
 
 def _result(result: ingest_pb2.IngestResult) -> Result | Exception:

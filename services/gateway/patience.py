@@ -2,7 +2,7 @@
 
 What ingest cannot answer now, because it stops or its store is away, is asked again until the deadline: another copy
 takes it, or the store is back. Once a request has got no answer for all its time, new ones get a shorter deadline until
-ingest answers again, so that nobody waits long for a 503.
+ingest stores an event again, so that nobody waits long for a 503.
 """
 
 import asyncio
@@ -57,6 +57,13 @@ class Patience:
             seconds = min(seconds, KNOWN_AWAY_SECONDS)
         return now + seconds + extra_seconds
 
+    def answered(self) -> None:
+        """Take down that ingest reaches its store again.
+
+        Only a commit shows that: ingest knows some keys, and refuses some events, without its store.
+        """
+        self._unanswered_at = None
+
     async def ask(self, method: Callable[..., Any], request: object, deadline: float) -> Any:
         """Call a method until it answers. AioRpcError when it refuses, Unanswered at the deadline.
 
@@ -67,7 +74,7 @@ class Patience:
         timeout_seconds, pause = left * FIRST_CALL_SHARE, RETRY_SECONDS
         while True:
             try:
-                answer = await method(request, timeout=timeout_seconds)
+                return await method(request, timeout=timeout_seconds)
             except grpc.aio.AioRpcError as error:
                 unknown = unknown or _may_be_done(error)
                 if error.code() not in _REPEATED:
@@ -80,9 +87,6 @@ class Patience:
                 if timeout_seconds < MIN_CALL_SECONDS:
                     self._unanswered_at = time.monotonic()
                     raise Unanswered(unknown=unknown) from error
-            else:
-                self._unanswered_at = None
-                return answer
             await asyncio.sleep(wait)
             pause = min(2 * pause, MAX_RETRY_SECONDS)
 

@@ -12,6 +12,7 @@ from services.common.settings import (
     GrpcTarget,
     GrpcTlsSettings,
     Hours,
+    PayloadBytes,
     Port,
     ServiceKeysSettings,
 )
@@ -29,7 +30,7 @@ class GatewaySettings(ServiceKeysSettings, GrpcTlsSettings, DrainSettings, Traci
     analytics_addr: GrpcTarget = "127.0.0.1:50053"
 
     # Bytes of the largest payload that is accepted.
-    max_payload_bytes: Annotated[int, Field(ge=1, le=32 << 20)] = 1 << 20
+    max_payload_bytes: PayloadBytes = 1 << 20
     # Hours that attempts are kept: the longest window of statistics.
     log_retention_hours: Hours = 72
 

@@ -154,8 +154,8 @@ def _committing(*, committed: bool = False) -> Iterator[None]:
 
 
 def _rolled_back(error: Exception) -> bool:
-    """Whether it is Postgres' own word on a statement. One that crashes says the same after a commit."""
-    lost = asyncpg.PostgresConnectionError | asyncpg.CrashShutdownError
+    """Whether Postgres itself says that it stored nothing. One that crashes says the same after a commit."""
+    lost = asyncpg.PostgresConnectionError | asyncpg.CrashShutdownError | asyncpg.StatementCompletionUnknownError
     return isinstance(error, asyncpg.PostgresError) and not isinstance(error, lost)
 
 

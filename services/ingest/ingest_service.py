@@ -9,7 +9,7 @@ import grpc
 from google.protobuf import timestamp_pb2
 
 from protos.webhook.v1 import ingest_pb2, ingest_pb2_grpc
-from services.common import errors, grpc_errors, ids, json_text, tenants
+from services.common import content_encodings, errors, grpc_errors, ids, json_text, tenants
 from services.common.activity import Activity
 from services.common.clock import Clock
 from services.common.gates import Gates
@@ -31,8 +31,6 @@ from services.ingest.verification.verifier import Verifier
 MAX_BATCH_ITEMS = 1_000
 DEFAULT_CONTENT_TYPE = "application/json"
 _CONTENT_TYPE = re.compile(r"[\x20-\x7e]{1,255}")
-# Tokens, separated by commas (RFC 9110, 8.4).
-_CONTENT_ENCODING = re.compile(r"(?=.{1,64}\Z)[!#$%&'*+.^_`|~0-9A-Za-z-]+(?:[ \t]*,[ \t]*[!#$%&'*+.^_`|~0-9A-Za-z-]+)*")
 
 
 class IngestService(ingest_pb2_grpc.IngestServiceServicer):
@@ -52,7 +50,7 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         activity: Activity | None = None,
     ) -> None:
         self._store = store
-        self._verifier = Verifier(vault)
+        self._verifier = Verifier(vault, clock)
         self._cache = cache
         self._gates = gates
         self._committer = committer
@@ -154,8 +152,8 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         content_type = item.content_type or DEFAULT_CONTENT_TYPE
         if content_type != DEFAULT_CONTENT_TYPE and not _CONTENT_TYPE.fullmatch(content_type):
             raise errors.InvalidArgument.field("content_type", "must be 1 to 255 printable ASCII characters")
-        if item.content_encoding and not _CONTENT_ENCODING.fullmatch(item.content_encoding):
-            raise errors.InvalidArgument.field("content_encoding", "must be 1 to 64 characters, such as gzip")
+        if item.content_encoding and not content_encodings.is_valid(item.content_encoding):
+            raise errors.InvalidArgument.field("content_encoding", content_encodings.EXPECTED)
         targets: Sequence[Target]
         content = NOTHING
         target = item.WhichOneof("target")

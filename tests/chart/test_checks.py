@@ -33,6 +33,7 @@ PROBLEMS: list[tuple[dict[str, Any], str]] = [
     ({"podSecurityContext": {"runAsUser": 0}}, "podSecurityContext.runAsUser: 0 is root"),
     ({"securityContext": {"runAsUser": 0}}, "securityContext.runAsUser: 0 is root"),
     ({"worker": {"podSecurityContext": {"runAsUser": 0}}}, "worker.podSecurityContext.runAsUser: 0 is root"),
+    ({"migrations": {"podSecurityContext": {"runAsUser": 0}}}, "migrations.podSecurityContext.runAsUser: 0 is root"),
     ({"podDisruptionBudget": {"maxUnavailable": 0}}, "podDisruptionBudget.maxUnavailable: must be 1 or more"),
     ({"podDisruptionBudget": {"maxUnavailable": "0%"}}, "podDisruptionBudget.maxUnavailable: must be 1 or more"),
     ({"grpcTls": {"enabled": True}}, "grpcTls: set grpcTls.existingSecret, or"),

@@ -117,7 +117,7 @@ def test_a_retention_that_is_shorter_than_the_default_retries_is_refused(
         assert rendering.rendered(values)
     else:
         hours = settings.get(name, 168 if "EXPIRY" in name else 72)
-        assert f"longer than settings.{name} ({hours}): set it to at least" in rendering.refused(values)
+        assert f"settings.{name}: {hours} h is shorter than the retries" in rendering.refused(values)
 
 
 @pytest.mark.parametrize("program", rendering.HELMS)

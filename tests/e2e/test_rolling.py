@@ -204,10 +204,14 @@ async def test_no_request_fails_while_an_ingest_dies(cluster: Cluster) -> None:
 async def test_no_request_fails_while_postgres_is_away_for_a_second(cluster: Cluster) -> None:
     postgres = cluster.stores.postgres
     async with cluster.under_load(700):
+        began = time.monotonic()
         await asyncio.to_thread(postgres.stop, StopMode.IMMEDIATE)
         # The length of the outage.
         await asyncio.sleep(1.3)
         await asyncio.to_thread(postgres.start)
+        outage_seconds = time.monotonic() - began
+    if outage_seconds > 2:
+        pytest.skip(f"this machine is too busy: Postgres was away for {outage_seconds:.1f} s")
     assert set(cluster.answers) == {202}, cluster.answers
 
 

@@ -6,14 +6,17 @@ from uuid import UUID
 import httpx
 import pytest
 
+from protos.webhook.v1 import subscriptions_pb2 as pb
 from services.common import ids
 from services.common.ops import Health
 from services.ingest.event_store import EventStore
 from tests.integration.gateway.conftest import gateway
 from tests.integration.ingest import conftest as ingests
+from tests.support.providers import by_stripe
 from tests.support.waiting import wait_until
 
 AHEAD_SECONDS = 3600.0
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 
 async def test_machines_that_are_an_hour_behind_postgres_accept_events_and_say_so(
@@ -31,6 +34,16 @@ async def test_machines_that_are_an_hour_behind_postgres_accept_events_and_say_s
             return bool((await ingest.batch(ingest.item(subscription.id, event_id=str(ids.new()))))[0].error.field)
 
         await wait_until(compared, what="ingest to know that its clock is off")
+        # So the time of a signature is compared with the right one.
+        signed = await ingest.create(
+            verification=pb.VERIFICATION_STRIPE, verification_secrets=pb.VerificationSecrets(values=[SECRET])
+        )
+        for ahead, taken in ((AHEAD_SECONDS, True), (0, False)):
+            item = ingest.item(signed.id, payload=b"{}")
+            for name, value in by_stripe(SECRET, b"{}", int(time.time() + ahead)).items():
+                item.verification.headers.add(name=name, value=value)
+            (result,) = await ingest.batch(item)
+            assert result.HasField("accepted") is taken, result
         async with gateway(free_port, health) as url, httpx.AsyncClient(base_url=url, timeout=10) as client:
             for _ in range(2):
                 answer = await client.post(f"/api/v1/webhooks/ingest/{subscription.id}", content=b"1")

@@ -102,6 +102,7 @@ global.imageRegistry: {{ . | quote }} must be host, host:port or host/path, with
 {{- include "webhook-service.userProblem" (dict "path" $path "context" $context) }}
 {{- end }}
 {{- end }}
+{{- include "webhook-service.userProblem" (dict "path" "migrations.podSecurityContext" "context" (get .Values.migrations "podSecurityContext")) }}
 {{- include "webhook-service.userProblem" (dict "path" "podSecurityContext" "context" .Values.podSecurityContext) }}
 {{- include "webhook-service.userProblem" (dict "path" "securityContext" "context" .Values.securityContext) }}
 {{- if and .Values.podDisruptionBudget.enabled (not (regexMatch `^([1-9][0-9]*|[1-9][0-9]?%|100%)$` (.Values.podDisruptionBudget.maxUnavailable | toString))) }}
@@ -156,6 +157,13 @@ Postgres: set externalPostgresql.host, or externalPostgresql.existingSecret and 
 {{- end }}
 {{- if and (or $external.databaseUrlKey $external.directUrlKey) (not $external.existingSecret) }}
 externalPostgresql.existingSecret: required with a key of a URL: the Secret that holds it
+{{- end }}
+{{- if $external.runtimeUser }}
+{{- if and $external.databaseUrlKey (not $external.runtimeUrlKey) }}
+externalPostgresql.runtimeUrlKey: required with runtimeUser and databaseUrlKey: the key of that role's URL in existingSecret
+{{- else if and (not $external.databaseUrlKey) $external.existingSecret (not $external.runtimePasswordKey) }}
+externalPostgresql.runtimePasswordKey: required with runtimeUser and existingSecret: the key of that role's password
+{{- end }}
 {{- end }}
 {{- range $key := list "host" "directHost" }}
 {{- with get $external $key }}

@@ -5,7 +5,8 @@ true
 {{- end }}
 {{- end }}
 
-{{/* Where Postgres is, as entries of env: (dict "root" $ "direct" true) for who must go past a pooler. */}}
+{{/* Where Postgres is, as entries of env: (dict "root" $ "direct" true) for who must go past a pooler. What must be set for it
+is checked in _checks.tpl. */}}
 {{- define "webhook-service.postgresEnv" -}}
 {{- $external := .root.Values.externalPostgresql }}
 {{- $runtime := include "webhook-service.runtimeUser" . }}
@@ -31,9 +32,9 @@ true
 {{- if $runtime }}
 {{- $user = $external.runtimeUser }}
 {{- if $urlKey }}
-{{- $urlKey = required "externalPostgresql.runtimeUrlKey: the key of runtimeUser's URL, beside databaseUrlKey" $external.runtimeUrlKey }}
+{{- $urlKey = $external.runtimeUrlKey }}
 {{- else if $external.existingSecret }}
-{{- $passwordKey = required "externalPostgresql.runtimePasswordKey: the key of runtimeUser's password, beside passwordKey" $external.runtimePasswordKey }}
+{{- $passwordKey = $external.runtimePasswordKey }}
 {{- end }}
 {{- end }}
 {{- $host := $external.host }}
@@ -49,11 +50,11 @@ true
 - name: DATABASE_URL
   valueFrom:
     secretKeyRef:
-      name: {{ required "externalPostgresql.existingSecret: the Secret that holds the URL" $external.existingSecret }}
+      name: {{ $external.existingSecret }}
       key: {{ $urlKey }}
 {{- else }}
 - name: POSTGRES_HOST
-  value: {{ required "Postgres: set externalPostgresql.host, or externalPostgresql.existingSecret and databaseUrlKey, or for a trial postgresql.enabled=true" $host | quote }}
+  value: {{ $host | quote }}
 - name: POSTGRES_PORT
   value: {{ $port | int | quote }}
 - name: POSTGRES_USER
@@ -94,21 +95,21 @@ true
 - name: REDIS_URL
   valueFrom:
     secretKeyRef:
-      name: {{ required "externalRedis.existingSecret: the Secret that holds the URL" $external.existingSecret }}
+      name: {{ $external.existingSecret }}
       key: {{ $external.urlKey }}
 {{- else if $external.url }}
 - name: REDIS_URL
   value: {{ $external.url | quote }}
 {{- else }}
 - name: REDIS_ADDR
-  value: {{ required "Redis: set externalRedis.addr, .url, or .existingSecret and .urlKey, or for a trial redis.enabled=true" $external.addr | quote }}
+  value: {{ $external.addr | quote }}
 - name: REDIS_DB
   value: {{ $external.database | int | quote }}
 {{- with $external.passwordKey }}
 - name: REDIS_PASSWORD
   valueFrom:
     secretKeyRef:
-      name: {{ required "externalRedis.existingSecret: the Secret that holds the password" $external.existingSecret }}
+      name: {{ $external.existingSecret }}
       key: {{ . }}
 {{- end }}
 {{- end }}

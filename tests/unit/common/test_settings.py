@@ -206,7 +206,7 @@ def test_a_broken_rule_between_variables_names_them_and_shows_no_secret(
     monkeypatch.setenv("LEASE_SECONDS", "16")
     monkeypatch.setenv("POSTGRES_PASSWORD", SECRET)
     line = _one_line(capsys, WorkerSettings)
-    assert "lease_seconds must be at least delivery_timeout_seconds" in line
+    assert "LEASE_SECONDS must be at least DELIVERY_TIMEOUT_SECONDS" in line
     assert SECRET not in line
 
 

@@ -14,12 +14,16 @@ from protos.webhook.v1 import ingest_pb2
 from protos.webhook.v1.ingest_pb2 import BatchIngestRequest as Request
 from protos.webhook.v1.ingest_pb2 import BatchIngestResponse as Response
 from services.common import errors, grpc_errors, ids
+from services.common.auth.roles import Role
 from services.common.clock import Clock, ClockOff
 from services.gateway import ingest_batches
+from services.gateway.callers import Caller
 from services.gateway.ingest_batches import IngestBatches
 from services.gateway.patience import Patience
 from services.gateway.settings import GatewaySettings
 from tests.support.waiting import wait_until
+
+ADMIN = Caller(tenant_id="acme", role=Role.ADMIN, key_id="key", tenant_stated=True, crossing=True)
 
 
 def refusal(
@@ -83,6 +87,11 @@ async def takes_a_second(request: Request, timeout_seconds: float) -> Response:
     return accepted(request)
 
 
+async def refuses(request: Request, _: float) -> Response:
+    refused = ingest_pb2.ItemError(code=grpc.StatusCode.NOT_FOUND.value[0], message="no subscription")
+    return Response(results=[ingest_pb2.IngestResult(error=refused) for _ in request.items])
+
+
 async def has_no_store(_: Request, __: float) -> Response:
     raise refusal(grpc.StatusCode.UNAVAILABLE, "away", said=errors.Unavailable("a store is away"))
 
@@ -103,7 +112,7 @@ async def answers_too_little(request: Request, _: float) -> Response:
     return Response(results=accepted(request).results[1:])
 
 
-def batches(ingest: Ingest, clock: Clock | None = None, **settings: object) -> IngestBatches:
+def batches(ingest: "Ingest | Ahead", clock: Clock | None = None, **settings: object) -> IngestBatches:
     read = GatewaySettings.model_validate({"accept_timeout_seconds": 0.8, **settings})
     return IngestBatches(ingest, Patience(read.accept_timeout_seconds), read, clock)  # type: ignore[arg-type]  # it calls no more
 
@@ -197,6 +206,12 @@ async def test_once_it_is_known_to_be_away_answers_come_within_a_second_and_as_u
 
     assert 1.2 < await answered() < 1.7
     assert 0.8 < await answered() < 1.2
+    # A refusal, which takes no store, is no sign of its return.
+    ingest.answer_with(refuses)
+    with pytest.raises(errors.NotFound):
+        await sender.accept(item("b"), 1)
+    ingest.answer_with(has_no_store)
+    assert 0.8 < await answered() < 1.2
     ingest.answer_with(works)
     await sender.accept(item("b"), 1)
     ingest.answer_with(has_no_store)
@@ -222,6 +237,17 @@ class Ahead:
         self.seconds = seconds
         self.calls = 0
         self._tells = tells
+
+    async def Ingest(self, request: ingest_pb2.IngestRequest, **_: object) -> ingest_pb2.IngestResponse:  # noqa: N802
+        self.calls += 1
+        try:
+            ids.check_fresh("event_id", UUID(request.item.event_id), time.time() + self.seconds)
+        except errors.InvalidArgument as error:
+            raise refusal(grpc.StatusCode.INVALID_ARGUMENT, said=error) from None
+        return ingest_pb2.IngestResponse(accepted=ingest_pb2.Accepted(event_id=request.item.event_id))
+
+    async def BatchIngest(self, request: Request, *, timeout: float) -> Response:  # noqa: ASYNC109, N802
+        return await self(request, timeout)
 
     async def __call__(self, request: Request, _: float) -> Response:
         self.calls += 1
@@ -260,6 +286,20 @@ async def test_while_the_difference_is_not_known_the_answer_is_unavailable() -> 
     with pytest.raises(errors.Unavailable) as raised:
         await sender.accept(item(str(sender.new_id())), 1)
     assert raised.value.message == ingest_batches.CLOCK_OFF
+
+
+async def test_an_event_of_an_admin_in_another_tenant_gets_an_id_by_the_clock_of_ingest() -> None:
+    ahead = Ahead(3600)
+    sender = batches(ahead)
+    for _ in range(2):
+        accepted = await sender.accept_alone(item(str(sender.new_id())), ADMIN)
+        assert abs(ids.seconds(UUID(accepted.event_id)) - time.time() - 3600) < 5
+    # The first was refused, and the time asked for.
+    assert ahead.calls == 4
+
+    silent = batches(Ahead(3600, tells=False))
+    with pytest.raises(errors.Unavailable, match=ingest_batches.CLOCK_OFF):
+        await silent.accept_alone(item(str(silent.new_id())), ADMIN)
 
 
 async def test_a_clock_that_is_off_and_then_right_is_logged_once_each() -> None:

@@ -18,6 +18,7 @@ LOST = [
     asyncpg.InterfaceError("the connection is closed"),
     # Another backend crashed: this one may have committed just before.
     asyncpg.CrashShutdownError(),
+    asyncpg.StatementCompletionUnknownError(),
 ]
 ROLLED_BACK = [asyncpg.AdminShutdownError(), asyncpg.ReadOnlySQLTransactionError(), asyncpg.DiskFullError()]
 
