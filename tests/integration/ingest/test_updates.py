@@ -135,6 +135,13 @@ async def test_a_mask_that_names_what_cannot_be_updated_is_refused(ingest: Inges
     assert await ingest.get(made.id) == made
 
 
+async def test_a_mask_is_not_longer_than_it_can_have_fields(ingest: Ingest) -> None:
+    made = await ingest.create()
+    paths = ["description"] * 101
+    assert fields(await refused(patch(ingest, made.id, *paths, description="new"))) == ["update_mask"]
+    assert (await patch(ingest, made.id, *paths[1:], description="new")).description == "new"
+
+
 async def test_patches_of_different_fields_at_the_same_time_are_both_kept(ingest: Ingest) -> None:
     made = await full(ingest)
     await asyncio.gather(
