@@ -36,6 +36,12 @@ _LATE = HttpProblem(
 _NO_HOST = bad_request("Host: is required by HTTP/1.1", reason="HOST_INVALID")
 _HOSTS = bad_request("Host: must not appear more than once", reason="HOST_INVALID")
 _NOT_A_HOST = bad_request("Host: must be a host name or an IP address, with an optional port", reason="HOST_INVALID")
+_CODED = HttpProblem(
+    status=501,
+    title="Not Implemented",
+    detail="Transfer-Encoding: must be chunked; name how the body is compressed in Content-Encoding",
+    reason="TRANSFER_ENCODING_UNSUPPORTED",
+)
 # RFC 3986, 3.2.2 and 3.2.3; empty where the target has no authority (RFC 9110, 7.2).
 _HOST = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=%:\[\]-]*")
 _REQUEST_ID = request_ids.HEADER.encode()
@@ -140,6 +146,10 @@ class BoundedProtocol(OrderedProtocol):
         """Return why the request is refused for its headers, if it is."""
         if len(names) > MAX_HEADERS or (self._request_bytes > MAX_HEAD_BYTES and self._head_bytes() > MAX_HEAD_BYTES):
             return _TOO_LARGE
+        # RFC 9112, 6.1: what has another coding besides would be taken for what it encodes.
+        coding = b"transfer-encoding"
+        if coding in names and self.headers[names.index(coding)][1].lower() != b"chunked":
+            return _CODED
         # RFC 9112, 3.2. HTTP/1.0 needs no Host.
         hosts = names.count(b"host")
         if hosts > 1:

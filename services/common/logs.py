@@ -24,11 +24,12 @@ def configure(role: str, settings: Settings) -> None:
     ]
     if settings.development:
         final: list[structlog.typing.Processor] = [
+            escape_unprintable,
             structlog.dev.ConsoleRenderer(
                 colors=sys.stdout.isatty(),
                 # Not the default, which shows local variables: secrets among them.
                 exception_formatter=structlog.dev.plain_traceback,
-            )
+            ),
         ]
     else:
         final = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str)]
@@ -61,4 +62,16 @@ def add_context(_logger: object, _method: str, event: structlog.typing.EventDict
     span = spans.CURRENT.get()
     if span is not None:
         event["trace_id"], event["span_id"] = span.trace_id, span.span_id
+    return event
+
+
+def escape_unprintable(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Escape line ends and control characters in texts, which others may have sent.
+
+    A terminal would obey them, and a line end would begin a line that looks like one of ours. Tracebacks stay as they
+    are.
+    """
+    for name, value in event.items():
+        if isinstance(value, str) and not value.isprintable():
+            event[name] = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in value)
     return event

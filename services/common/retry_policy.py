@@ -198,7 +198,9 @@ def _violations(asked: Asked) -> Iterator[errors.Violation]:
     kinds = (any(number is not None for number in exponential), bool(asked.delays_seconds), asked.name is not None)
     if sum(kinds) > 1:
         yield _violation(
-            "", "must be of one kind: base_seconds, factor, cap_seconds and limit, or delays_seconds, or name"
+            "",
+            "must be of one kind: base_seconds, factor, cap_seconds and limit, or delays_seconds, or name; "
+            "in a patch, null removes what is stored of another kind",
         )
     if asked.name is not None and asked.name not in _NAMED:
         yield _violation("name", f'must be "{STANDARD_WEBHOOKS}"')

@@ -168,7 +168,7 @@ class SubscriptionBody(schemas.Request):
             "`auto`: `X-Hub-Signature-256` is verified when it is sent. `required`: it must be sent. `github`, "
             "`stripe`, `shopify`, `slack`, `standard-webhooks`: as these sign, with the event's type and id taken from "
             "where they put them. `none`: signatures are passed over. Absent or null: `auto` in a creation, what is "
-            "stored in an update."
+            "stored in an update; null in a PATCH resets it to `auto`."
         ),
     )
     verification_secrets: list[Annotated[str, Field(min_length=1, max_length=256)]] | None = Field(

@@ -8,6 +8,8 @@ from services.ingest import subscription_messages as messages
 from services.ingest.subscriptions import Subscription
 
 _NESTED = "retry_policy"
+# More than there are fields. A mask that repeats them is merged while the row is locked.
+MAX_PATHS = 100
 _FIXED = frozenset(("tenant_id", "subscription_id", "update_mask", "etags", "all_event_types"))
 _FIELDS = frozenset(pb.UpdateSubscriptionRequest.DESCRIPTOR.fields_by_name) - _FIXED
 # Unset in a request they keep what is stored, so that naming one without a value has to say "none".
@@ -60,6 +62,8 @@ def headers(stored: Mapping[str, str], changes: Mapping[str, str]) -> tuple[Mapp
 
 
 def _check(request: pb.UpdateSubscriptionRequest, paths: frozenset[str]) -> None:
+    if len(request.update_mask.paths) > MAX_PATHS:
+        raise errors.InvalidArgument.field("update_mask", f"must have at most {MAX_PATHS} paths")
     for path in paths:
         name, _, nested = path.partition(".")
         known = name in _FIELDS and (not nested or name == _NESTED)

@@ -114,7 +114,9 @@ class Known(Generic[Key, Value]):
             _bound(self._refused)
         elif key in self._found:
             entry = self._found[key]
-            self._found[key] = _Entry(entry.value, time.monotonic() + RETRY_SECONDS, entry.end_at)
+            # Not beyond its end, which `fresh` looks for only once it is to be renewed.
+            renew_at = min(time.monotonic() + RETRY_SECONDS, entry.end_at)
+            self._found[key] = _Entry(entry.value, renew_at, entry.end_at)
 
 
 def _bound(entries: dict[Key, Value]) -> None:

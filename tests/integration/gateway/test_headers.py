@@ -100,6 +100,15 @@ async def test_http_1_1_needs_one_host(url: str, services: Services, host: bytes
     assert services.items == []
 
 
+async def test_a_transfer_coding_that_is_not_undone_is_refused(url: str, services: Services) -> None:
+    body = b"1\r\n1\r\n0\r\n\r\n"
+    coded = problem(await exchange(url, POST + b"host: x\r\ntransfer-encoding: gzip, chunked\r\n\r\n" + body))
+    assert (coded["status"], coded["reason"]) == (501, "TRANSFER_ENCODING_UNSUPPORTED")
+    assert services.items == []
+    plain = b"host: x\r\nconnection: close\r\ntransfer-encoding: Chunked\r\n\r\n"
+    assert (await exchange(url, POST + plain + body)).status == 202
+
+
 @pytest.mark.parametrize("host", [b"host: a.example:8080", b"host: [::1]:8080", b"host:", b"host: a_b "])
 async def test_any_host_will_do(url: str, host: bytes) -> None:
     assert (await exchange(url, webhook(host=host))).status == 202

@@ -104,7 +104,12 @@ async def test_a_patch_of_a_retry_policy_changes_the_named_part(ingest: Ingest) 
         "retry_policy"
     )
     mixed = patch(ingest, made.id, "retry_policy.delays_seconds", retry_policy=pb.RetryPolicy(delays_seconds=[1]))
-    assert fields(await refused(mixed))[0].startswith("retry_policy")
+    error = await refused(mixed)
+    assert fields(error)[0].startswith("retry_policy")
+    assert "null removes what is stored of another kind" in error.message
+    other = [f"retry_policy.{name}" for name in ("base_seconds", "factor", "cap_seconds", "limit", "delays_seconds")]
+    changed = await patch(ingest, made.id, *other, retry_policy=pb.RetryPolicy(delays_seconds=[1]))
+    assert changed.retry_policy == pb.RetryPolicy(delays_seconds=[1])
 
 
 async def test_a_patch_merges_headers_by_name_in_any_case(ingest: Ingest) -> None:
@@ -134,6 +139,13 @@ async def test_a_mask_that_names_what_cannot_be_updated_is_refused(ingest: Inges
     made = await full(ingest)
     assert fields(await refused(patch(ingest, made.id, "description", path, description="new"))) == ["update_mask"]
     assert await ingest.get(made.id) == made
+
+
+async def test_a_mask_is_not_longer_than_it_can_have_fields(ingest: Ingest) -> None:
+    made = await ingest.create()
+    paths = ["description"] * 101
+    assert fields(await refused(patch(ingest, made.id, *paths, description="new"))) == ["update_mask"]
+    assert (await patch(ingest, made.id, *paths[1:], description="new")).description == "new"
 
 
 async def test_patches_of_different_fields_at_the_same_time_are_both_kept(ingest: Ingest) -> None:

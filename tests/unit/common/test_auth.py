@@ -148,8 +148,22 @@ async def test_what_is_known_is_renewed_behind_its_users_and_ends_when_that_fail
     assert len(asked.keys) == 3  # not again at once
     clock.now += known.TTL_SECONDS - known.RENEW_SECONDS
     assert found.fresh("a") is None
-    with pytest.raises(errors.Unavailable):
-        await found.find("a")
+    for _ in range(3):
+        with pytest.raises(errors.Unavailable):
+            await found.find("a")
+        assert found.fresh("a") is None
+
+
+async def test_a_renewal_that_fails_late_lengthens_nothing(clock: Clock) -> None:
+    asked = Asked()
+    found = Known(asked)
+    await found.find("a")
+    asked.failure = errors.Unavailable("away")
+    clock.now += known.TTL_SECONDS - known.RETRY_SECONDS / 2
+    assert found.fresh("a") == "A"
+    await asyncio.sleep(0.01)
+    clock.now += known.RETRY_SECONDS / 2
+    assert found.fresh("a") is None
 
 
 async def test_a_key_that_is_refused_at_its_renewal_is_refused_from_then_on(clock: Clock) -> None:

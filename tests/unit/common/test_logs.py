@@ -91,3 +91,16 @@ logging.getLogger("somebody.else").warning("in it")
     assert "trace_id" not in before
     assert own["trace_id"] == foreign["trace_id"] == f"{7:032x}"
     assert len(own["span_id"]) == 16
+
+
+def test_in_development_control_characters_are_escaped() -> None:
+    program = PROGRAM + (
+        'log.warning("it said\\x1b[2J", said="\\x9b31m\\r\\n2026-01-01 [info] forged ☃")\n'
+        'logging.getLogger("taskiq.receiver").warning("task %s\\n is not found", "\\x1b]0;title\\x07")\n'
+    )
+    ours, library = _lines(program, ENV="development")[-2:]
+    assert (ours + library).isprintable()
+    assert "it said\\x1b[2J" in ours
+    assert "31m" in ours
+    assert "[info] forged ☃" in ours
+    assert "task \\x1b]0;title\\x07\\n is not found" in library
