@@ -98,9 +98,8 @@ class Callers:
 
     async def _call(self, request: pb.AuthenticateRequest) -> pb.AuthenticateResponse:
         try:
-            answer: pb.AuthenticateResponse = await self._patience.ask(
-                self._authenticate, request, self._patience.deadline()
-            )
+            answer: pb.AuthenticateResponse
+            answer, _ = await self._patience.ask(self._authenticate, request, self._patience.deadline())
         except Unanswered:
             raise errors.Unavailable("the API key cannot be looked up; try again") from None
         except grpc.aio.AioRpcError as error:

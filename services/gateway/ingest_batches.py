@@ -114,7 +114,8 @@ class IngestBatches:
     ) -> list[Result | Exception]:
         request = ingest_pb2.BatchIngestRequest(items=items)
         try:
-            answer: ingest_pb2.BatchIngestResponse = await self._ask(self._ingest.BatchIngest, request, deadline)
+            answer: ingest_pb2.BatchIngestResponse
+            answer, may_be_stored = await self._ask(self._ingest.BatchIngest, request, deadline)
         except grpc.aio.AioRpcError as error:
             raise refusals.of(error) from None
         if len(answer.results) != len(items):
@@ -124,11 +125,13 @@ class IngestBatches:
         results = [_result(result) for result in answer.results]
         if any(result.HasField("accepted") for result in answer.results):
             self._patience.answered()
-        # Ids are made here, so that one is refused for its time alone: nothing of these items is stored.
+        # Ids are made here, so that one is refused for its time alone. Nothing of these items is stored, unless a copy of
+        # ingest with another clock took an earlier call: then a new id would store them twice.
         stale = [place for place, result in enumerate(answer.results) if result.error.field == EVENT_ID]
         if stale:
-            made: list[Result | Exception] = [errors.Unavailable(CLOCK_OFF)] * len(stale)
-            if may_make_ids_anew:
+            refusal = errors.OutcomeUnknown(MAY_BE_STORED) if may_be_stored else errors.Unavailable(CLOCK_OFF)
+            made: list[Result | Exception] = [refusal] * len(stale)
+            if may_make_ids_anew and not may_be_stored:
                 made = await self._send_anew([items[place] for place in stale], deadline)
             for place, result in zip(stale, made, strict=True):
                 results[place] = result
@@ -137,13 +140,14 @@ class IngestBatches:
     async def _send_alone(self, item: ingest_pb2.IngestItem, caller: Caller, deadline: float) -> Result:
         method = functools.partial(self._ingest.Ingest, metadata=((ACTOR_HEADER, caller.key_id),))
         try:
-            answer: ingest_pb2.IngestResponse = await self._ask(method, ingest_pb2.IngestRequest(item=item), deadline)
+            answer: ingest_pb2.IngestResponse
+            answer, _ = await self._ask(method, ingest_pb2.IngestRequest(item=item), deadline)
         except grpc.aio.AioRpcError as error:
             raise refusals.of(error, tenant_field=callers.TENANT) from None
         self._patience.answered()
         return answer.accepted
 
-    async def _ask(self, method: Callable[..., Any], request: object, deadline: float) -> Any:
+    async def _ask(self, method: Callable[..., Any], request: object, deadline: float) -> tuple[Any, bool]:
         try:
             return await self._patience.ask(method, request, deadline)
         except Unanswered as error:

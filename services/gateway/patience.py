@@ -64,17 +64,18 @@ class Patience:
         """
         self._unanswered_at = None
 
-    async def ask(self, method: Callable[..., Any], request: object, deadline: float) -> Any:
-        """Call a method until it answers. AioRpcError when it refuses, Unanswered at the deadline.
+    async def ask(self, method: Callable[..., Any], request: object, deadline: float) -> tuple[Any, bool]:
+        """Call a method until it answers; return the answer, and whether a call before it may have been acted upon.
 
-        Only for calls that can be repeated: the same one may have been acted upon several times.
+        AioRpcError when it refuses, Unanswered at the deadline. Only for calls that can be repeated: the same one may
+        have been acted upon several times.
         """
         unknown = False
         left = deadline - time.monotonic()
         timeout_seconds, pause = left * FIRST_CALL_SHARE, RETRY_SECONDS
         while True:
             try:
-                return await method(request, timeout=timeout_seconds)
+                return await method(request, timeout=timeout_seconds), unknown
             except grpc.aio.AioRpcError as error:
                 unknown = unknown or _may_be_done(error)
                 if error.code() not in _REPEATED:

@@ -281,6 +281,15 @@ async def test_a_gateway_whose_clock_is_off_makes_its_ids_by_that_of_ingest(seco
         await clock.check()
 
 
+async def test_no_new_id_is_made_for_what_may_be_stored_under_the_first() -> None:
+    ahead = Ahead(3600)
+    ingest = Ingest(lost_its_store, ahead)
+    with pytest.raises(errors.OutcomeUnknown):
+        await batches(ingest).accept(item(str(ids.new())), 1)
+    assert len(ingest.sent) == 2
+    assert ingest.sent[0] == ingest.sent[1]
+
+
 async def test_while_the_difference_is_not_known_the_answer_is_unavailable() -> None:
     sender = batches(Ingest(Ahead(3600, tells=False)))
     with pytest.raises(errors.Unavailable) as raised:
