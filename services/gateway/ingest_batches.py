@@ -125,8 +125,8 @@ class IngestBatches:
         results = [_result(result) for result in answer.results]
         if any(result.HasField("accepted") for result in answer.results):
             self._patience.answered()
-        # Ids are made here, so that one is refused for its time alone. Nothing of these items is stored, unless a copy of
-        # ingest with another clock took an earlier call: then a new id would store them twice.
+        # Ids are made here, so that one is refused for its time alone. Nothing of these items is stored, unless a copy
+        # of ingest with another clock took an earlier call: then a new id would store them twice.
         stale = [place for place, result in enumerate(answer.results) if result.error.field == EVENT_ID]
         if stale:
             refusal = errors.OutcomeUnknown(MAY_BE_STORED) if may_be_stored else errors.Unavailable(CLOCK_OFF)
