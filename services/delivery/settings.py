@@ -19,6 +19,7 @@ from services.common.settings import (
     PostgresSettings,
     RedisSettings,
     Seconds,
+    shaped,
 )
 from services.common.tracing.settings import TracingDoorSettings, TracingSettings
 
@@ -70,7 +71,11 @@ class WorkerSettings(LeaseSettings, RetrySettings, EgressSettings, EncryptionSet
     egress_ca_bundle: str = ""
     # http://[user:password@]host:port of a proxy that every request goes through.
     egress_proxy: Annotated[
-        str, Field(pattern=r"^(http://([^\s/@]+@)?([^\s/@:]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}/?)?$")
+        str,
+        shaped(
+            r"^(http://([^\s/@]+@)?([^\s/@:]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}/?)?$",
+            "must be http://host:port or http://user:password@host:port",
+        ),
     ] = ""
     # Whether receivers are told the trace, by the header traceparent.
     tracing_to_receivers: bool = False
@@ -99,6 +104,6 @@ class WorkerSettings(LeaseSettings, RetrySettings, EgressSettings, EncryptionSet
     @model_validator(mode="after")
     def _leases_outlast_requests(self) -> "WorkerSettings":
         if self.lease_seconds < self.delivery_timeout_seconds + RECORDING_SECONDS:
-            message = f"lease_seconds must be at least delivery_timeout_seconds + {RECORDING_SECONDS:g}"
+            message = f"LEASE_SECONDS must be at least DELIVERY_TIMEOUT_SECONDS + {RECORDING_SECONDS:g}"
             raise ValueError(message)
         return self

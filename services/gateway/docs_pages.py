@@ -42,6 +42,7 @@ _PAGE = """<!DOCTYPE html>
 <title>{title}</title>
 <link rel="stylesheet" href="{css}">
 <link rel="icon" href="{icon}">
+<style>{style}</style>
 </head>
 <body>
 <div id="swagger-ui"></div>
@@ -50,6 +51,11 @@ _PAGE = """<!DOCTYPE html>
 <script src="{start}"></script>
 </body>
 </html>
+"""
+# Where Swagger's own styles fail: code in a line covers the lines around it, and headers are dark on dark.
+_STYLE = """
+.swagger-ui .markdown code, .swagger-ui .renderedMarkdown code { padding: 0 4px; }
+.dark-mode .swagger-ui .headers-wrapper .header-col { color: inherit; }
 """
 _START = """"use strict";
 const dark = window.matchMedia("(prefers-color-scheme: dark)");
@@ -90,6 +96,7 @@ def routes(*, title: str, openapi_path: str, document: Callable[[], dict[str, An
         css=versioned["swagger-ui.css"],
         icon=versioned["favicon.png"],
         start=versioned["start.js"],
+        style=_STYLE,
     )
     swagger_page = StaticContent(page.encode(), "text/html", headers=PAGE_HEADERS)
 

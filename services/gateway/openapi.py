@@ -106,6 +106,7 @@ _EXAMPLES: dict[int, tuple[str, errors.WebhookError]] = {
     500: ("A bug of this service; it was logged.", errors.WebhookError("internal error; it was logged")),
     503: ("A store or a service cannot be reached.", errors.Unavailable("a store that this needs cannot be reached")),
 }
+_IN_USE = errors.IdempotencyKeyInUse("the first request with this Idempotency-Key is still running; try again")
 # Operations that do not act in a tenant.
 _OF_NO_TENANT = frozenset(("create_tenant", "list_tenants", "delete_tenant", "revoke_api_key"))
 _TENANT: dict[str, Any] = {
@@ -142,6 +143,8 @@ def problems(*statuses: int, described: dict[int, str] | None = None) -> dict[in
 
 def _problem(status: int, description: str | None) -> dict[str, Any]:
     usual, error = _EXAMPLES[status]
+    if description is not None and description.startswith(KEY_IN_USE):
+        error = _IN_USE
     media = {"schema": ref("Problem"), "example": msgspec.to_builtins(problem_documents.document(error))}
     response: dict[str, Any] = {
         "description": description or usual,

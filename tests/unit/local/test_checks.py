@@ -30,7 +30,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         # 30 s of leases, which `make run` chooses, and not the workers' own 60.
         (
             {"DELIVERY_TIMEOUT_SECONDS": "26"},
-            ["configuration: lease_seconds must be at least delivery_timeout_seconds"],
+            ["configuration: LEASE_SECONDS must be at least DELIVERY_TIMEOUT_SECONDS"],
         ),
         ({"AUTH_REQUIRED": "true"}, ["SERVICE_KEY: ", "BOOTSTRAP_ADMIN_KEY: "]),
     ],
