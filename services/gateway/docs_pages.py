@@ -42,7 +42,6 @@ _PAGE = """<!DOCTYPE html>
 <title>{title}</title>
 <link rel="stylesheet" href="{css}">
 <link rel="icon" href="{icon}">
-<style>{style}</style>
 </head>
 <body>
 <div id="swagger-ui"></div>
@@ -84,7 +83,11 @@ def routes(*, title: str, openapi_path: str, document: Callable[[], dict[str, An
             described.append(StaticContent(json.dumps(document()).encode(), "application/json"))
         return described[0].response(request)
 
-    assets = {name: _asset(name) for name in ("swagger-ui-bundle.js", "swagger-ui.css", "favicon.png")}
+    assets = {
+        "swagger-ui-bundle.js": _asset("swagger-ui-bundle.js"),
+        "swagger-ui.css": _asset("swagger-ui.css", more=_STYLE),
+        "favicon.png": _asset("favicon.png"),
+    }
     start = _START % json.dumps({"url": openapi_path} | _OPTIONS)
     assets["start.js"] = StaticContent(start.encode(), "text/javascript", cache_control=FOREVER)
     # The address of each version of a file is its own.
@@ -96,7 +99,6 @@ def routes(*, title: str, openapi_path: str, document: Callable[[], dict[str, An
         css=versioned["swagger-ui.css"],
         icon=versioned["favicon.png"],
         start=versioned["start.js"],
-        style=_STYLE,
     )
     swagger_page = StaticContent(page.encode(), "text/html", headers=PAGE_HEADERS)
 
@@ -129,7 +131,7 @@ def routes(*, title: str, openapi_path: str, document: Callable[[], dict[str, An
     ]
 
 
-def _asset(name: str) -> StaticContent:
-    body = (resources.files("fastapi_offline") / "static" / name).read_bytes()
+def _asset(name: str, *, more: str = "") -> StaticContent:
+    body = (resources.files("fastapi_offline") / "static" / name).read_bytes() + more.encode()
     media_type = _MEDIA_TYPES[name[name.rindex(".") :]]
     return StaticContent(body, media_type, cache_control=FOREVER)
