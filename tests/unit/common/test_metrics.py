@@ -79,8 +79,12 @@ async def test_a_store_that_is_away_makes_a_process_unready_and_leaves_it_alive(
 
 async def test_a_check_without_an_answer_is_told_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ops, "CHECK_TIMEOUT_SECONDS", 0.05)
+
+    async def hangs() -> None:
+        await asyncio.Event().wait()
+
     health = ops.Health()
-    health.add_readiness("postgres", asyncio.Event().wait)
+    health.add_readiness("postgres", hangs)
     assert (await _get(health, "/readyz")).json()["failures"] == {"postgres": "no answer within 0.05 s"}
 
 
