@@ -40,8 +40,9 @@ def bind(host: str, port: int) -> socket.socket:
         listener.bind((host, port))
     except OSError as error:
         listener.close()
-        why = "is taken by another process" if error.errno == errno.EADDRINUSE else error.strerror
-        sys.exit(f"port {port} on {host}: {why}")
+        if error.errno == errno.EADDRINUSE:
+            sys.exit(f"port {port} on {host} is taken by another process")
+        sys.exit(f"BIND_HOST: cannot listen on {host}, port {port}: {error.strerror}")
     listener.listen(1024)
     listener.setblocking(False)  # noqa: FBT003 - the socket module's own signature
     return listener

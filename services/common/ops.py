@@ -92,6 +92,8 @@ async def _failures(checks: dict[str, Check]) -> dict[str, str]:
         try:
             async with asyncio.timeout(CHECK_TIMEOUT_SECONDS):
                 await check()
+        except TimeoutError as error:
+            return f"TimeoutError: {error}"[:200] if str(error) else f"no answer within {CHECK_TIMEOUT_SECONDS:g} s"
         except Exception as error:  # noqa: BLE001 - whatever it is, the check failed
             return f"{type(error).__name__}: {error}"[:200]
         return None

@@ -26,6 +26,16 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from services.common import postgres_url, redis_url
 from services.common.auth import keys
 
+# What a text must be, in words, by the pattern that it must match.
+_IN_WORDS: dict[str, str] = {}
+
+
+def shaped(pattern: str, words: str) -> Any:
+    """Return a field of this pattern; an error says `words` in its place."""
+    _IN_WORDS[pattern] = words
+    return Field(pattern=pattern)
+
+
 MAX_PORT = 65_535
 Port = Annotated[int, Field(ge=0, le=MAX_PORT)]
 # Every number has bounds, so that what passes here breaks nothing later: intervals of Postgres, timers, allocations.
@@ -38,7 +48,13 @@ Bytes = Annotated[int, Field(ge=1, le=64 << 30)]
 # Of a payload; at most half of what http_protocol.py lets a request have.
 PayloadBytes = Annotated[int, Field(ge=1, le=32 << 20)]
 # A name, an address, or the folder of a socket; several are separated by commas.
-PostgresHost = Annotated[str, Field(pattern=r"^(/[^\s?#]*|[^\s/@?#]+)$")]
+PostgresHost = Annotated[
+    str,
+    shaped(
+        r"^(/[^\s?#]*|[^\s/@?#]+)$",
+        "must be a host name, an address, or the folder of a socket; set DATABASE_URL to give a URL",
+    ),
+]
 # What their names end in is not repeated in an error.
 _SECRET = ("URL", "PASSWORD", "PROXY", "_KEY", "KEYS", "HEADERS")
 
@@ -67,10 +83,18 @@ def _grpc_target(text: str) -> str:
     return resolver + _host_and_port(text.removeprefix(resolver))
 
 
-HostAndPort = Annotated[str, Field(pattern=r"^[^\s/@]+:[0-9]{1,5}$"), AfterValidator(_host_and_port)]
+HostAndPort = Annotated[
+    str,
+    shaped(r"^[^\s/@]+:[0-9]{1,5}$", "must be host:port, such as localhost:6379"),
+    AfterValidator(_host_and_port),
+]
 
 # What gRPC connects to: host:port, as it is or after a resolver's name; or its own way to write several addresses.
-GrpcTarget = Annotated[str, Field(pattern=r"^(dns:///)?[^\s/@]+:[0-9]{1,5}$"), AfterValidator(_grpc_target)]
+GrpcTarget = Annotated[
+    str,
+    shaped(r"^(dns:///)?[^\s/@]+:[0-9]{1,5}$", "must be host:port, such as localhost:50051"),
+    AfterValidator(_grpc_target),
+]
 
 
 def _lower(value: object) -> object:
@@ -84,9 +108,13 @@ class Settings(BaseSettings):
 
     # "development" binds loopback and lets deliveries go there; anything else is taken for production.
     env: str = DEVELOPMENT
-    log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$"), BeforeValidator(_lower)] = "info"
+    log_level: Annotated[
+        str,
+        shaped("^(debug|info|warning|error)$", "must be debug, info, warning or error"),
+        BeforeValidator(_lower),
+    ] = "info"
     # Address to bind; loopback in development, all interfaces of both IP families elsewhere.
-    bind_host: Annotated[str, Field(pattern=r"^[^\s/@]*$")] = ""
+    bind_host: Annotated[str, shaped(r"^[^\s/@]*$", "must be an address of this machine")] = ""
     # /metrics, /healthz and /readyz; 0 takes a free port.
     metrics_port: Port = 9090
     # From the order to stop to the last hand-back.
@@ -355,7 +383,9 @@ class EgressSettings(Settings):
     # Unset: loopback in development, nothing elsewhere. Empty: nothing.
     egress_allow: str | None = None
     # Ports that nothing is sent to, separated by commas; "default" is the list of denied_ports.py, "none" is none.
-    egress_deny_ports: Annotated[str, Field(pattern="^(none|[a-z0-9, ]+)$")] = "default"
+    egress_deny_ports: Annotated[
+        str, shaped("^(none|[a-z0-9, ]+)$", "must be default, none, or ports separated by commas")
+    ] = "default"
 
     @property
     def egress_allowed(self) -> list[str]:
@@ -384,7 +414,8 @@ def problems(error: ValidationError) -> list[str]:
         name = "_".join(str(part) for part in problem["loc"]).upper()
         # A rule between variables has no name of its own, and all the settings for its input.
         got = f", got {problem['input']!r:.100}" if name and not name.endswith(_SECRET) else ""
-        message = problem["msg"].removeprefix("Value error, ")
+        message = _IN_WORDS.get(problem.get("ctx", {}).get("pattern", ""), problem["msg"])
+        message = message.removeprefix("Value error, ")
         if not message[1:2].isupper():  # it does not begin with the name of a variable
             message = message[:1].lower() + message[1:]
         lines.append(f"{name or 'configuration'}: {message}{got}")

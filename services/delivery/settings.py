@@ -20,6 +20,7 @@ from services.common.settings import (
     PostgresSettings,
     RedisSettings,
     Seconds,
+    shaped,
 )
 from services.common.tracing.settings import TracingDoorSettings, TracingSettings
 
@@ -71,7 +72,11 @@ class WorkerSettings(LeaseSettings, RetrySettings, EgressSettings, EncryptionSet
     egress_ca_bundle: str = ""
     # http://[user:password@]host:port of a proxy that every request goes through.
     egress_proxy: Annotated[
-        str, Field(pattern=r"^(http://([^\s/@]+@)?([^\s/@:]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}/?)?$")
+        str,
+        shaped(
+            r"^(http://([^\s/@]+@)?([^\s/@:]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}/?)?$",
+            "must be http://host:port or http://user:password@host:port",
+        ),
     ] = ""
     # Whether receivers are told the trace, by the header traceparent.
     tracing_to_receivers: bool = False

@@ -22,8 +22,9 @@ from services.demo.receiver import Receiver
 from services.demo.screen import Screen
 from services.demo.settings import DemoSettings
 
-EVENT_TYPE = "order.created"
-WANTED_TYPES = ["order.*"]
+# Types that nobody else publishes: the events of a service that runs already must not reach the receiver of the demo.
+EVENT_TYPE = "demo.created"
+WANTED_TYPES = ["demo.*"]
 # Spacing, a number that no double holds, letters that are not ASCII: parsed and written again it would differ.
 PAYLOAD = '{"order": 4711,  "total": 19.90, "serial": 12345678901234567890123, "note": "Grüße aus 東京"}'.encode()
 DELIVERED_WITHIN_SECONDS = 120.0

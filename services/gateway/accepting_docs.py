@@ -271,11 +271,11 @@ PATHS: dict[str, dict[str, Any]] = {
 }
 # Of the metrics port; in development of this one, too.
 OPERATIONS: dict[str, dict[str, Any]] = {
-    "/healthz": {"get": _probe("healthz", "Is it alive?", "503 means: restart it.")},
+    "/healthz": {"get": _probe("healthz", "Check health", "503 means: restart it.")},
     "/readyz": {
         "get": _probe(
             "readyz",
-            "Can it serve?",
+            "Check readiness",
             "503 until ingest has answered once, and while the process is stopping. `degraded` names services that "
             "cannot do what they are asked: requests that need them are answered 503.",
         )

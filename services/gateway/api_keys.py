@@ -110,7 +110,7 @@ class ApiKeysQuery(schemas.ListQuery):
 async def create_api_key(
     body: ApiKeyBody, services: backends.Injected, caller: callers.Injected, response: Response
 ) -> CreatedApiKey:
-    """Makes a key. Its digest is stored, so this answer is the only place where it ever stands."""
+    """Makes a key. Its digest is stored, so only this response shows it."""
     if caller.tenant_stated and body.tenant_id not in {None, caller.tenant_id}:
         raise errors.InvalidArgument.field("tenant_id", f"must be the tenant of {callers.TENANT}, or absent")
     request = pb.CreateApiKeyRequest(

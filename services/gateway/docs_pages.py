@@ -51,6 +51,11 @@ _PAGE = """<!DOCTYPE html>
 </body>
 </html>
 """
+# Where Swagger's own styles fail: code in a line covers the lines around it, and headers are dark on dark.
+_STYLE = """
+.swagger-ui .markdown code, .swagger-ui .renderedMarkdown code { padding: 0 4px; }
+.dark-mode .swagger-ui .headers-wrapper .header-col { color: inherit; }
+"""
 _START = """"use strict";
 const dark = window.matchMedia("(prefers-color-scheme: dark)");
 const follow = () => document.documentElement.classList.toggle("dark-mode", dark.matches);
@@ -78,7 +83,11 @@ def routes(*, title: str, openapi_path: str, document: Callable[[], dict[str, An
             described.append(StaticContent(json.dumps(document()).encode(), "application/json"))
         return described[0].response(request)
 
-    assets = {name: _asset(name) for name in ("swagger-ui-bundle.js", "swagger-ui.css", "favicon.png")}
+    assets = {
+        "swagger-ui-bundle.js": _asset("swagger-ui-bundle.js"),
+        "swagger-ui.css": _asset("swagger-ui.css", more=_STYLE),
+        "favicon.png": _asset("favicon.png"),
+    }
     start = _START % json.dumps({"url": openapi_path} | _OPTIONS)
     assets["start.js"] = StaticContent(start.encode(), "text/javascript", cache_control=FOREVER)
     # The address of each version of a file is its own.
@@ -122,7 +131,7 @@ def routes(*, title: str, openapi_path: str, document: Callable[[], dict[str, An
     ]
 
 
-def _asset(name: str) -> StaticContent:
-    body = (resources.files("fastapi_offline") / "static" / name).read_bytes()
+def _asset(name: str, *, more: str = "") -> StaticContent:
+    body = (resources.files("fastapi_offline") / "static" / name).read_bytes() + more.encode()
     media_type = _MEDIA_TYPES[name[name.rindex(".") :]]
     return StaticContent(body, media_type, cache_control=FOREVER)

@@ -24,7 +24,8 @@ Stores events and delivers them to the URLs that subscribed to them: signed, ret
 * Send an API key as `Authorization: Bearer whk_…` (the button *Authorize* does). A key belongs to a tenant: objects of
   other tenants are **404**. If the key's role does not allow an operation, it is **403**.
 * Errors are problem documents ([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457)) that name each field at fault;
-  `reason` is stable. Unknown fields are errors. Retry **429** and **503** after `Retry-After` seconds.
+  `reason` is stable. Unknown fields are errors. An answer with `Retry-After`, such as **429** or **503**,
+  is worth another try after that many seconds.
 * A key of role `admin` acts in another tenant by `X-Tenant: acme`, and lists those of all by `?tenant=*`.
 * Every answer has an `X-Request-Id`: your own if you send one. Keys with a rate also get `RateLimit` fields.
 * Times are RFC 3339 in UTC. Ids are UUIDv7, which sort by time.
@@ -106,6 +107,7 @@ _EXAMPLES: dict[int, tuple[str, errors.WebhookError]] = {
     500: ("A bug of this service; it was logged.", errors.WebhookError("internal error; it was logged")),
     503: ("A store or a service cannot be reached.", errors.Unavailable("a store that this needs cannot be reached")),
 }
+_IN_USE = errors.IdempotencyKeyInUse("the first request with this Idempotency-Key is still running; try again")
 # Operations that do not act in a tenant.
 _OF_NO_TENANT = frozenset(("create_tenant", "list_tenants", "delete_tenant", "revoke_api_key"))
 _TENANT: dict[str, Any] = {
@@ -142,6 +144,8 @@ def problems(*statuses: int, described: dict[int, str] | None = None) -> dict[in
 
 def _problem(status: int, description: str | None) -> dict[str, Any]:
     usual, error = _EXAMPLES[status]
+    if description is not None and description.startswith(KEY_IN_USE):
+        error = _IN_USE
     media = {"schema": ref("Problem"), "example": msgspec.to_builtins(problem_documents.document(error))}
     response: dict[str, Any] = {
         "description": description or usual,

@@ -140,9 +140,9 @@ async def rotate_subscription_secret(
 async def create_ingest_token(
     subscription_id: schemas.SubscriptionId, services: backends.Injected, response: Response
 ) -> IngestToken:
-    """Makes a token that stands in the path of webhooks to this subscription, in place of the one before.
+    """Creates a token for the path of webhooks to this subscription. It replaces the one before.
 
-    Whoever has it can send to this subscription, and do nothing else.
+    Its holder can send to this subscription and do nothing else.
     """
     request = pb.CreateIngestTokenRequest(subscription_id=subscription_id)
     answer = await services.subscriptions.CreateIngestToken(request, timeout=services.timeout_seconds)

@@ -311,4 +311,6 @@ def _tell(activity: Activity, events: Iterable[NewEvent], committed: Mapping[UUI
         result = committed[event.id]
         if isinstance(result, Accepted) and not result.repeated:
             deliveries = "1 delivery" if result.deliveries == 1 else f"{result.deliveries or 'no'} deliveries"
-            activity.say("accepted %s as event %s: %s", event.event_type or "an event", event.id, deliveries)
+            activity.say(
+                "accepted %s as event %s: %s", event.event_type or "something without a type", event.id, deliveries
+            )

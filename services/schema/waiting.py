@@ -68,7 +68,9 @@ class Patience:
         if bound != self._bound:
             self._bound, self._since = bound, now
         if now - self._since >= bound:
-            raise PostgresUnusable(f"Postgres cannot be used, for {bound:g} s now: {reason(error)}") from error
+            raise PostgresUnusable(
+                f"Postgres could not be used for {bound:g} s: {reason(error)}; check DATABASE_URL or POSTGRES_*"
+            ) from error
         self._say(f"waiting for Postgres: {reason(error)}")
         await asyncio.sleep(POLL_SECONDS)
 

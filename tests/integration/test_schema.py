@@ -225,7 +225,8 @@ def test_a_wrong_password_ends_with_one_line(postgres_url: str) -> None:
     output, _ = process.communicate(timeout=30)
     assert process.returncode == 1
     assert output.splitlines()[-1] == (
-        'Postgres cannot be used, for 5 s now: password authentication failed for user "webhook" (SQLSTATE 28P01)'
+        'Postgres could not be used for 5 s: password authentication failed for user "webhook" (SQLSTATE 28P01); '
+        "check DATABASE_URL or POSTGRES_*"
     )
 
 

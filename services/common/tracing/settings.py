@@ -10,7 +10,7 @@ import grpc
 from pydantic import Field, field_validator
 from pydantic_core import PydanticCustomError
 
-from services.common.settings import Settings
+from services.common.settings import Settings, shaped
 
 # Of gRPC metadata.
 _HEADER_NAME = re.compile(r"[a-z0-9_.-]+")
@@ -22,7 +22,11 @@ class TracingSettings(Settings):
 
     # http://host:port of a collector that speaks OTLP over gRPC, or https:// for TLS. Empty: tracing is off.
     otel_exporter_otlp_endpoint: Annotated[
-        str, Field(pattern=r"^(https?://([^\s/@:]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}/?)?$")
+        str,
+        shaped(
+            r"^(https?://([^\s/@:]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}/?)?$",
+            "must be http://host:port, or https://host:port for TLS",
+        ),
     ] = ""
     # name=value,name=value, sent with each export; values are percent-encoded.
     otel_exporter_otlp_headers: str = Field("", repr=False)

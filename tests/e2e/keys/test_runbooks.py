@@ -44,7 +44,6 @@ async def test_an_operator_can_do_what_a_runbook_orders(
         "SUBSCRIPTION": waiting,
         "DELIVERY": delivery_id,
         "KEY_ID": theirs["id"],
-        "TARGET_URL": "https://example.com/hook",
         "SECRET": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
     }
     done = await asyncio.to_thread(

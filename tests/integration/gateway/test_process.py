@@ -35,7 +35,7 @@ async def test_a_taken_port_is_said_in_one_line() -> None:
         process = await start(PORT=port)
         output, _ = await asyncio.wait_for(process.communicate(), 20)
     assert process.returncode == 1
-    assert output.decode().splitlines()[-1] == f"port {port} on 127.0.0.1: is taken by another process"
+    assert output.decode().splitlines()[-1] == f"port {port} on 127.0.0.1 is taken by another process"
     assert b"Traceback" not in output
 
 

@@ -1,10 +1,12 @@
 """What every process exports."""
 
+import asyncio
 import platform
 import re
 from pathlib import Path
 
 import httpx
+import pytest
 from prometheus_client import REGISTRY, generate_latest
 
 from services.common import metrics, ops
@@ -73,6 +75,17 @@ async def test_a_store_that_is_away_makes_a_process_unready_and_leaves_it_alive(
     health = _checks(ready=ConnectionError("refused"))
     assert await _statuses(health) == (200, 503)
     assert (await _get(health, "/readyz")).json()["failures"] == {"postgres": "ConnectionError: refused"}
+
+
+async def test_a_check_without_an_answer_is_told_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ops, "CHECK_TIMEOUT_SECONDS", 0.05)
+
+    async def hangs() -> None:
+        await asyncio.Event().wait()
+
+    health = ops.Health()
+    health.add_readiness("postgres", hangs)
+    assert (await _get(health, "/readyz")).json()["failures"] == {"postgres": "no answer within 0.05 s"}
 
 
 async def test_a_dead_background_task_makes_a_process_neither_alive_nor_ready() -> None:

@@ -211,6 +211,33 @@ def test_a_broken_rule_between_variables_names_them_and_shows_no_secret(
 
 
 @pytest.mark.parametrize(
+    ("settings", "name", "value", "words"),
+    [
+        (GatewaySettings, "INGEST_ADDR", "ingest", "must be host:port"),
+        (IngestSettings, "REDIS_ADDR", "redis", "must be host:port"),
+        (IngestSettings, "POSTGRES_HOST", "https://db.example.com", "must be a host name, an address, or"),
+        (IngestSettings, "LOG_LEVEL", "verbose", "must be debug, info, warning or error"),
+        (IngestSettings, "BIND_HOST", "http://0.0.0.0", "must be an address of this machine"),
+        (WorkerSettings, "EGRESS_PROXY", "socks5://proxy:1080", "must be http://host:port or"),
+        (WorkerSettings, "EGRESS_DENY_PORTS", "22;25", "must be default, none, or ports separated by commas"),
+        (WorkerSettings, "OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317", "must be http://host:port, or https://"),
+    ],
+)
+def test_a_wrong_form_is_described_in_words(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    settings: type[Settings],
+    name: str,
+    value: str,
+    words: str,
+) -> None:
+    monkeypatch.setenv(name, value)
+    line = _one_line(capsys, settings)
+    assert line.startswith(f"{name}: {words}")
+    assert "pattern" not in line
+
+
+@pytest.mark.parametrize(
     ("name", "value"),
     [
         ("SERVICE_KEY", SECRET),

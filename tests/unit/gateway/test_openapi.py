@@ -89,6 +89,20 @@ def test_every_operation_is_described_with_a_tag_that_is(
         assert set(operation["tags"]) <= tags
 
 
+def test_a_conflict_is_exemplified_by_a_reason_that_its_description_names(
+    operations: dict[str, dict[str, Any]],
+) -> None:
+    keyed = [
+        operation
+        for operation in operations.values()
+        if "Idempotency-Key" in {parameter["name"] for parameter in operation.get("parameters", ())}
+    ]
+    assert keyed
+    for operation in keyed:
+        conflict = operation["responses"]["409"]
+        assert conflict["content"]["application/problem+json"]["example"]["reason"] in conflict["description"]
+
+
 def expected_statuses(operation: dict[str, Any]) -> set[str]:
     """What a request can be answered with, by what the operation takes and does."""
     expected = {"401", "403", "422", "429", "500", "503", "default"}
@@ -160,7 +174,8 @@ def test_every_error_is_a_problem_document_with_an_example(operations: dict[str,
             media = response["content"][problems.MEDIA_TYPE]
             assert media["schema"] == {"$ref": "#/components/schemas/Problem"}, (name, status)
             assert status == "default" or media["example"]["status"] == int(status)
-            assert ("Retry-After" in response.get("headers", {})) == (status in {"429", "503"})
+            again = status in {"429", "503"} or "IDEMPOTENCY_KEY_IN_USE" in response["description"]
+            assert ("Retry-After" in response.get("headers", {})) == again, (name, status)
 
 
 def test_every_request_body_has_an_example(document: dict[str, Any], operations: dict[str, dict[str, Any]]) -> None:
