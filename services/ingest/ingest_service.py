@@ -52,7 +52,7 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         activity: Activity | None = None,
     ) -> None:
         self._store = store
-        self._verifier = Verifier(vault)
+        self._verifier = Verifier(vault, clock)
         self._cache = cache
         self._gates = gates
         self._committer = committer

@@ -1,6 +1,5 @@
 """Verifies what comes in for a subscription as its preset says, and reads what the sender calls it."""
 
-import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
@@ -8,6 +7,7 @@ import structlog
 
 from protos.webhook.v1 import ingest_pb2
 from services.common import errors, signatures
+from services.common.clock import Clock
 from services.common.encryption import CannotOpen
 from services.common.signatures import Key
 from services.common.vault import Vault
@@ -31,10 +31,11 @@ _SCHEMES: Mapping[Preset, tuple[Scheme, Reader]] = {
 
 
 class Verifier:
-    """Verifies with the secrets that stand sealed in the subscription."""
+    """Verifies with the secrets of the subscription, and by a clock that is compared with Postgres'."""
 
-    def __init__(self, vault: Vault) -> None:
+    def __init__(self, vault: Vault, clock: Clock) -> None:
         self._vault = vault
+        self._clock = clock
 
     def verified(self, subscription: Subscription, item: ingest_pb2.IngestItem) -> Content:
         """Return what the sender says of a webhook, once the signature of the item's whole payload is verified.
@@ -48,7 +49,7 @@ class Verifier:
         if preset in _SCHEMES:
             scheme, reader = _SCHEMES[preset]
             headers, body = _headers(item), item.payload
-            scheme(headers, body, self._keys(subscription), time.time())
+            scheme(headers, body, self._keys(subscription), self._clock.now())
             return reader(headers, item.content_type, body)
         if item.HasField("hub_signature"):
             self._check_hub(subscription, item)
@@ -71,7 +72,8 @@ class Verifier:
             if subscription.sealed_verification_secrets is not None:
                 return self._vault.verification_keys(subscription.id, subscription.sealed_verification_secrets)
             if subscription.sealed_secrets is not None:
-                return self._vault.opened(subscription.id, subscription.sealed_secrets).keys(datetime.now(UTC))
+                now = datetime.fromtimestamp(self._clock.now(), UTC)
+                return self._vault.opened(subscription.id, subscription.sealed_secrets).keys(now)
         except CannotOpen as error:
             log.error("a signing secret cannot be opened", subscription_id=str(subscription.id), reason=str(error))  # noqa: TRY400 - there is no bug to trace
             raise errors.WebhookError("the subscription's secret cannot be opened; the reason was logged") from None
