@@ -123,6 +123,17 @@ async def test_a_change_of_the_target_counts_from_the_next_attempt(shared: Share
 # -- retries --
 
 
+async def test_a_large_payload_has_more_time(world: World, receiver: Receiver) -> None:
+    receiver.script(then=Reply(delay_seconds=1.5))
+    subscription = await world.subscription(receiver.url())
+    small = await world.deliver(subscription, b"1")
+    large = await world.deliver(subscription, b"1" * (5 << 20))
+    async with world.running(delivery_timeout_seconds=1.0, retry_base_seconds=600.0):
+        await world.in_state(small, "scheduled")
+        await world.in_state(large, "delivered")
+    assert outcomes(await world.attempts(small)) == ["timeout"]
+
+
 async def test_a_worker_whose_clock_is_an_hour_behind_goes_by_that_of_postgres(
     world: World, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
