@@ -10,11 +10,14 @@ import pytest
 import pytest_asyncio
 
 from protos.webhook.v1 import ingest_pb2, ingest_pb2_grpc, subscriptions_pb2, subscriptions_pb2_grpc
-from services.common import errors, grpc_errors, lifecycle
+from services.common import errors, grpc_errors, ids, lifecycle, postgres
 from services.embedded import ports
+from services.ingest import idempotency
 from services.ingest.__main__ import serve
+from services.ingest.idempotency import key_of
 from services.ingest.settings import IngestSettings
 from tests.support.encryption import ENCRYPTION_KEY
+from tests.support.waiting import wait_until
 
 URL = "http://127.0.0.1:9/hook"
 
@@ -155,6 +158,32 @@ async def test_batches_with_the_same_keys_in_opposite_orders_do_not_deadlock(
     )
     assert all(result.HasField("accepted") for answer in answers for result in answer.results)
     assert await rows.fetchval("SELECT count(*) FROM webhook_events") == 100
+
+
+async def test_keys_are_taken_in_one_order_however_they_are_given(database: str) -> None:
+    """A statement that waits for the first key holds none of those after it."""
+
+    async def take(connection: postgres.Connection, *names: str, wait_seconds: float) -> int:
+        keyed = [(ids.new(), key_of("default", "a", name, b"1"), b"{}") for name in names]
+        return len(await idempotency.take(connection, keyed, hours=1, wait_seconds=wait_seconds))
+
+    async with contextlib.AsyncExitStack() as stack:
+        first, waiting, looking, watching = [await asyncpg.connect(database) for _ in range(4)]
+        for connection in (first, waiting, looking, watching):
+            stack.push_async_callback(connection.close)
+        await stack.enter_async_context(looking.transaction())
+        async with first.transaction():
+            await take(first, "a", wait_seconds=1)
+            both = asyncio.create_task(take(waiting, "b", "a", wait_seconds=10))
+
+            async def waits() -> bool:
+                query = "SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = $1"
+                return bool(await watching.fetchval(query, waiting.get_server_pid()))
+
+            await wait_until(waits, what="a statement that waits for the first key")
+            assert await take(looking, "b", wait_seconds=0.1) == 1
+        await looking.execute("ROLLBACK; BEGIN")
+        assert await both == 1
 
 
 async def test_a_key_that_stands_in_a_batch_twice_makes_one_event(ingest: Ingest) -> None:

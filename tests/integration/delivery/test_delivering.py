@@ -3,17 +3,21 @@
 import base64
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from datetime import timedelta
+from email.utils import formatdate
 from itertools import pairwise
 from uuid import UUID
 
 import grpc
+import msgspec
 import pytest
 import standardwebhooks
 
 from protos.webhook.v1 import ingest_pb2, ingest_pb2_grpc, subscriptions_pb2, subscriptions_pb2_grpc
 from services.common import grpc_client, lifecycle
 from services.delivery.worker.request import USER_AGENT
+from services.delivery.worker.store import Claim, Store
 from services.embedded import ports
 from services.ingest import __main__ as ingest
 from services.ingest.settings import IngestSettings
@@ -117,6 +121,42 @@ async def test_a_change_of_the_target_counts_from_the_next_attempt(shared: Share
 
 
 # -- retries --
+
+
+async def test_a_large_payload_has_more_time(world: World, receiver: Receiver) -> None:
+    receiver.script(then=Reply(delay_seconds=1.5))
+    subscription = await world.subscription(receiver.url())
+    small = await world.deliver(subscription, b"1")
+    large = await world.deliver(subscription, b"1" * (5 << 20))
+    async with world.running(delivery_timeout_seconds=1.0, retry_base_seconds=600.0):
+        await world.in_state(small, "scheduled")
+        await world.in_state(large, "delivered")
+    assert outcomes(await world.attempts(small)) == ["timeout"]
+
+
+async def test_a_worker_whose_clock_is_an_hour_behind_goes_by_that_of_postgres(
+    world: World, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hour, claim = 3600, Store.claim
+
+    async def ahead(store: Store, delivery_ids: Sequence[UUID]) -> list[Claim]:
+        """What Postgres would say if its clock were an hour ahead of this machine's."""
+        claims = await claim(store, delivery_ids)
+        return [msgspec.structs.replace(each, claimed_at=each.claimed_at + timedelta(seconds=hour)) for each in claims]
+
+    monkeypatch.setattr(Store, "claim", ahead)
+    began = time.time()
+    until = formatdate(began + hour + 600, usegmt=True)
+    receiver.script(then=Reply(status=503, headers={"Retry-After": until}))
+    delivery_id = await world.deliver(await world.subscription(receiver.url(), secret_key=SECRET))
+    async with world.running():
+        row = await world.in_state(delivery_id, "scheduled")
+    (request,) = receiver.requests
+    assert abs(int(request.headers["webhook-timestamp"]) - began - hour) < 60
+    (attempt,) = await world.attempts(delivery_id)
+    assert abs(attempt["started_at"].timestamp() - began - hour) < 60
+    # Ten minutes from now by that clock, and not an hour more.
+    assert 500 < row["next_attempt_at"].timestamp() - began < 700
 
 
 async def test_after_two_failures_and_a_success_the_log_tells_all_three(shared: Shared, receiver: Receiver) -> None:

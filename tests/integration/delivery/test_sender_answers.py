@@ -157,6 +157,18 @@ async def test_the_body_of_an_odd_failure_is_kept(sender: Sender) -> None:
     assert (taken.status_code, taken.body, taken.retry_after) == (503, b"later", b"7")
 
 
+@pytest.mark.parametrize("space", [b"", b" "])
+@pytest.mark.parametrize("end", [b"\r\n", b"\n"])
+async def test_the_chunks_of_an_odd_failure_are_kept(sender: Sender, end: bytes, space: bytes) -> None:
+    head = end.join((b"HTTP/1.1 503 Busy", b"Transfer-Encoding: chunked", b"", b""))
+    body = b"".join(
+        b"%b%b\r\n%b\r\n" % (size, space, text) for size, text in ((b"3", b"lat"), (b"2", b"er"), (b"0", b""))
+    )
+    async with raw.serving(raw.answering(head, body, pause_seconds=0.05, then_hang=True)) as server:
+        taken = await sender.send(post(server.url()), timeout_seconds=2)
+    assert (taken.status_code, taken.body) == (503, b"later")
+
+
 def late(first: bytes, rest: bytes, then: bytes) -> raw.Answer:
     """Answers the first request of each connection, and sends more when the second request is there."""
 

@@ -228,6 +228,8 @@ async def test_a_large_event_has_more_time_and_delays_no_small_one() -> None:
     assert (await sender.accept(item("small"), 1)).event_id == "small"
     assert not large.done()
     assert (await large).event_id == "large"
+    # Within the time of its first call.
+    assert ingest.sent == [["large"], ["small"]]
 
 
 class Ahead:
