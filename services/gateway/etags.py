@@ -12,16 +12,18 @@ from services.common import errors
 _LIST = re.compile(r'(?:[ \t]*,)*[ \t]*(?:W/)?"[!#-~]*"[ \t]*(?:,[ \t]*(?:(?:W/)?"[!#-~]*"[ \t]*)?)*')
 _STRONG = re.compile(r'(W/)?"([!#-~]*)"')
 
+MAX_LENGTH = 1024
+
+# A list, which may come in several lines.
 IfMatch = Annotated[
-    str | None,
+    list[str] | None,
     Header(
         alias="If-Match",
-        max_length=1024,
         description=(
             "Change it only if its `ETag` is still this one; otherwise 412. Several may be listed, and `*` stands for "
             "any. Absent: change it whatever it is."
         ),
-        examples=['"7"'],
+        examples=[['"7"']],
     ),
 ]
 
@@ -42,14 +44,17 @@ def of(message: pb.Subscription) -> str:
     return f'"{message.etag}"'
 
 
-def wanted(if_match: str | None) -> Sequence[str]:
+def wanted(lines: Sequence[str] | None) -> Sequence[str]:
     """Return the etags that a request accepts; none means any.
 
     Raise InvalidArgument when the header is malformed, Outdated when it names weak ones only, which never match.
     """
-    if if_match is None or if_match.strip() == "*":
+    if lines is None:
         return ()
-    if not _LIST.fullmatch(if_match):
+    if_match = ", ".join(lines)
+    if if_match.strip() == "*":
+        return ()
+    if len(if_match) > MAX_LENGTH or not _LIST.fullmatch(if_match):
         raise errors.InvalidArgument.field("If-Match", 'must be the ETag of a response, such as "7", or *')
     strong = [etag for weak, etag in _STRONG.findall(if_match) if not weak]
     if not strong:

@@ -20,7 +20,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Match
 
-from services.common import errors, ids, request_ids
+from services.common import errors, grpc_errors, ids, request_ids
 from services.gateway import refusals, suggestions
 
 log = structlog.get_logger(__name__)
@@ -93,6 +93,9 @@ STATUS: dict[type[Exception], int] = {
     errors.OutcomeUnknown: 503,
     errors.WebhookError: 500,
 }
+
+# Of a request that changes nothing the outcome is known when there is no answer.
+_READS = ("GET", "HEAD")
 
 # RFC 9110's phrases; those of the standard library change between Python versions.
 TITLES = {
@@ -197,8 +200,11 @@ async def _webhook_error(_: Request, error: errors.WebhookError) -> Response:
     return response(error)
 
 
-async def _rpc_error(_: Request, error: grpc.aio.AioRpcError) -> Response:
-    return response(refusals.of(error))
+async def _rpc_error(request: Request, error: grpc.aio.AioRpcError) -> Response:
+    refused = refusals.of(error)
+    if request.method in _READS and isinstance(refused, errors.OutcomeUnknown):
+        return response(errors.Unavailable(grpc_errors.UNREACHABLE))
+    return response(refused)
 
 
 async def _invalid_request(request: Request, error: RequestValidationError) -> Response:

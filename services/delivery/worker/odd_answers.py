@@ -33,8 +33,6 @@ def parser(protocol: object) -> httptools.HttpResponseParser:
     made = httptools.HttpResponseParser(protocol)
     made.set_dangerous_leniencies(
         lenient_headers=True,
-        lenient_optional_cr_before_lf=True,
-        lenient_optional_crlf_after_chunk=True,
         lenient_spaces_after_chunk_size=True,
     )
     return made

@@ -137,3 +137,10 @@ async def test_an_old_etag_is_412(client: httpx.AsyncClient, services: Services)
     services.failure = errors.Outdated('it was changed; its ETag is now "2"')
     answer = await client.patch(path, json={}, headers={"if-match": '"1"'})
     assert (answer.status_code, answer.json()["reason"]) == (412, "ETAG_MISMATCH")
+
+
+async def test_if_match_may_come_in_several_lines(client: httpx.AsyncClient, services: Services) -> None:
+    path = (await create(client)).headers["location"]
+    lines = [("If-Match", '"1"'), ("If-Match", 'W/"2", "3"')]
+    assert (await client.delete(path, headers=lines)).status_code == 204
+    assert list(services.requests[-1].etags) == ["1", "3"]

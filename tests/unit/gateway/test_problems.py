@@ -4,6 +4,7 @@ import grpc
 import msgspec
 import pytest
 from grpc.aio import AioRpcError, Metadata
+from starlette.requests import Request
 
 from services.common import errors, grpc_errors
 from services.gateway import problems
@@ -66,3 +67,14 @@ def test_a_bug_is_answered_without_its_message() -> None:
     assert (answered.status_code, document["reason"]) == (500, "INTERNAL")
     assert document["instance"].startswith("urn:uuid:")
     assert b"hunter2" not in answered.body
+
+
+@pytest.mark.parametrize(
+    ("method", "reason"), [("GET", "UNAVAILABLE"), ("HEAD", "UNAVAILABLE"), ("POST", "OUTCOME_UNKNOWN")]
+)
+async def test_only_what_changes_something_has_an_unknown_outcome(method: str, reason: str) -> None:
+    lost = AioRpcError(grpc.StatusCode.DEADLINE_EXCEEDED, Metadata(), Metadata())
+    request = Request({"type": "http", "method": method, "path": "/", "headers": []})
+    answered = await problems.HANDLERS[AioRpcError](request, lost)
+    assert (answered.status_code, msgspec.json.decode(answered.body)["reason"]) == (503, reason)
+    assert answered.headers["retry-after"] == "1"
