@@ -89,7 +89,9 @@ async def _until_ready(process: asyncio.subprocess.Process, base_url: str, log_p
         ):
             while process.returncode is None:
                 with contextlib.suppress(httpx.HTTPError):
-                    if (await http.get("/readyz")).is_success:
+                    answer = await http.get("/readyz")
+                    # A gateway is ready before it has reached the services behind it.
+                    if answer.is_success and "degraded" not in answer.json():
                         return
                 await asyncio.sleep(POLL_SECONDS)
     except TimeoutError:

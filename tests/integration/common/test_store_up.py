@@ -43,26 +43,34 @@ async def says(store: str, value: float) -> None:
 async def test_a_postgres_that_is_away_is_noticed_and_so_is_its_return(folder: Path) -> None:
     with Guard() as guard, EmbeddedPostgres(folder / "postgres", guard=guard, settings={"fsync": "off"}) as server:
         url = server.url("postgres", user=wheel.USER)
-        async with postgres.pool(Process("test"), PostgresSettings(database_url=url, _env_file=None)):
-            await says("postgres", 1)
+        process = Process("test")
+
+        async def away() -> bool:
+            return "postgres" in await process.health.degraded()
+
+        async def back() -> bool:
+            return await process.health.state() == ({}, {})
+
+        async with postgres.pool(process, PostgresSettings(database_url=url, _env_file=None)):
+            await wait_until(back, NOTICED_WITHIN_SECONDS)
             server.kill()
-            await says("postgres", 0)
+            await wait_until(away, NOTICED_WITHIN_SECONDS)
             server.start()
-            await says("postgres", 1)
+            await wait_until(back, NOTICED_WITHIN_SECONDS)
 
 
 async def test_a_redis_that_hangs_is_noticed_and_so_is_its_return(folder: Path) -> None:
     process = Process("test")
     with Guard() as guard, EmbeddedValkey(folder / "valkey", guard=guard) as server:
         async with redis.client(RedisSettings(redis_url=server.url(), _env_file=None)) as client:
-            watching = process.spawn("redis_up", store_up.Watch("redis", client.ping).run())
+            watching = process.spawn("redis_up", store_up.Watch("redis of this test", client.ping).run())
             try:
-                await says("redis", 1)
+                await says("redis of this test", 1)
                 with contextlib.ExitStack() as thaw:
                     server.process.send(signal.SIGSTOP)
                     thaw.callback(server.process.send, signal.SIGCONT)
-                    await says("redis", 0)
-                await says("redis", 1)
+                    await says("redis of this test", 0)
+                await says("redis of this test", 1)
             finally:
                 await process.cancel(watching)
 
@@ -71,7 +79,7 @@ async def told(url: str) -> tuple[str, list[str]]:
     """What /readyz and the log say of a Redis that cannot be reached, after several looks."""
     process = Process("test")
     async with redis.client(RedisSettings(redis_url=url, _env_file=None)) as client:
-        watched = store_up.Watch("redis", client.ping)
+        watched = store_up.Watch("redis of this test", client.ping)
         process.health.add_optional("redis", watched.check)
         with capture_logs() as logged:
             watching = process.spawn("redis_up", watched.run())
