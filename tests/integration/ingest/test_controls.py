@@ -376,24 +376,24 @@ async def test_a_paused_subscription_takes_events_whatever_it_keeps_when_disable
     ],
 )
 async def test_what_nothing_holds_back_is_rung_and_the_rest_is_the_dispatchers_at_once(
-    ingest: Ingest, status: str, rate: float | None, *, steady: bool
+    alone: Ingest, status: str, rate: float | None, *, steady: bool
 ) -> None:
-    made = await made_in(ingest, status, rate_limit_per_second=rate)
-    keyed = await ingest.send(made.id, idempotency_key="k")
-    for sent in (*await both_ways(ingest, made.id), keyed):
-        (delivery,) = await ingest.deliveries(sent.event_id)
+    made = await made_in(alone, status, rate_limit_per_second=rate)
+    keyed = await alone.send(made.id, idempotency_key="k")
+    for sent in (*await both_ways(alone, made.id), keyed):
+        (delivery,) = await alone.deliveries(sent.event_id)
         ahead = (delivery["next_attempt_at"] - delivery["created_at"]).total_seconds()
         assert ahead == (RUNG_SECONDS if steady else 0)
 
 
-async def test_one_fan_out_rings_for_some_and_leaves_others_to_the_dispatcher(ingest: Ingest) -> None:
-    steady = await ingest.create()
-    limited = await ingest.create(rate_limit_per_second=1)
-    paused = await made_in(ingest, "paused")
-    await made_in(ingest, "disabled", keep_when_disabled=False)
-    sent = await ingest.send(event_type="t")
+async def test_one_fan_out_rings_for_some_and_leaves_others_to_the_dispatcher(alone: Ingest) -> None:
+    steady = await alone.create()
+    limited = await alone.create(rate_limit_per_second=1)
+    paused = await made_in(alone, "paused")
+    await made_in(alone, "disabled", keep_when_disabled=False)
+    sent = await alone.send(event_type="t")
     ahead = {
         str(delivery["subscription_id"]): (delivery["next_attempt_at"] - delivery["created_at"]).total_seconds()
-        for delivery in await ingest.deliveries(sent.event_id)
+        for delivery in await alone.deliveries(sent.event_id)
     }
     assert ahead == {steady.id: RUNG_SECONDS, limited.id: 0, paused.id: 0}
