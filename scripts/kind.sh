@@ -130,7 +130,7 @@ demo() {
     # Where its nodes are is the engine's to say.
     find_engine
     kind get clusters 2>/dev/null | grep -qx "$cluster" || { say "there is no cluster $cluster: make kind-up makes it"; exit 1; }
-    scripts/venv.sh run
+    scripts/venv.sh local
     receiver_manifests | kube apply --filename -
     # Its code is read when it starts.
     kube --namespace "$namespace" rollout restart deployment/demo-receiver

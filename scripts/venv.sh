@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes .venv and installs the locked requirements: scripts/venv.sh run|dev
+# Makes .venv and installs the locked requirements: scripts/venv.sh local|dev|bench
 #
 # A copy of the requirements file, .venv/.installed-NAME, says what is installed. It is written when all went well, so
 # an interrupted installation is begun anew, and a changed requirements file is installed again. pip is used as it is
@@ -68,5 +68,5 @@ rm -f "$stamp"
 cp "$wanted" "$stamp.new"
 mv "$stamp.new" "$stamp"
 # The development requirements hold those of running, in the same versions.
-[ "$name" != dev ] || cp requirements/run.txt "$venv/.installed-run"
+[ "$name" != dev ] || cp requirements/local.txt "$venv/.installed-local"
 rm -f "$unfinished"

@@ -30,7 +30,6 @@ ROLES: Mapping[str, Role] = {
         module="services.ingest.reencryption",
         what="rewrites what is encrypted under the first of ENCRYPTION_KEYS, and ends",
     ),
-    "local": Role(module="services.local.__main__", what="the whole service and its stores, on this machine"),
 }
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from services.embedded import ports
-from tests.support import receiver as receivers
-from tests.support import stack as stacks
-from tests.support import stores as shared_stores
+from dev.embedded import ports
+from dev.harness import receiver as receivers
+from dev.harness import stack as stacks
+from dev.harness import stores as shared_stores
 
 MADE_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
+from dev.harness import keys
 from services.common.auth import roles
 from services.common.auth.roles import Role
-from tests.support import keys
 
 # Variables of the stack.
 ENVIRONMENT: Mapping[str, str] = keys.ENVIRONMENT

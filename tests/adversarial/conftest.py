@@ -7,12 +7,12 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from dev.harness import stack as stacks
+from dev.harness.api import Api
+from dev.harness.stack import ROLES, Stack
+from dev.harness.waiting import wait_until_sync
 from tests.adversarial import access
 from tests.adversarial.tally import Tally
-from tests.support import stack as stacks
-from tests.support.api import Api
-from tests.support.stack import ROLES, Stack
-from tests.support.waiting import wait_until_sync
 
 _TALLY = pytest.StashKey[Tally]()
 # What services log when something happened that nobody foresaw.

@@ -13,6 +13,7 @@ import httpx
 import pytest
 from hypothesis import strategies as st
 
+from dev.harness.stack import Stack
 from tests.adversarial import access
 from tests.adversarial.messages import broken, messages
 from tests.adversarial.rpc import Method
@@ -21,7 +22,6 @@ from tests.adversarial.test_grpc import attack, ids, methods
 from tests.adversarial.test_rest import generated
 from tests.adversarial.test_targets import judge_altered, listeners, made_privately, refuse
 from tests.integration.test_hostile_targets import Listeners
-from tests.support.stack import Stack
 
 __all__ = ["ids", "listeners", "methods"]  # fixtures
 

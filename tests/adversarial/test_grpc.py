@@ -11,12 +11,12 @@ import pytest
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
+from dev.harness.stack import Stack
 from tests.adversarial import access, rpc
 from tests.adversarial.conftest import Examples
 from tests.adversarial.grpc_bytes import FRAMES, SHAPES, field
 from tests.adversarial.messages import broken, messages
 from tests.adversarial.tally import Tally
-from tests.support.stack import Stack
 
 pytestmark = pytest.mark.usefixtures("unharmed")
 

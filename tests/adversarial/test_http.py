@@ -8,13 +8,13 @@ import pytest_asyncio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from dev.harness.api import Api
+from dev.harness.stack import Stack
 from tests.adversarial.changes import changed, changes
 from tests.adversarial.conftest import Examples
 from tests.adversarial.http_requests import CHUNKED, FRAMING, GET, HIDDEN, LENGTH, ODD, POST
 from tests.adversarial.tally import Tally
 from tests.adversarial.wire import Exchange, exchange, request
-from tests.support.api import Api
-from tests.support.stack import Stack
 
 pytestmark = pytest.mark.usefixtures("unharmed")
 

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from dev.harness.api import Api
+from dev.harness.waiting import wait_until
 from tests.adversarial.answers import HOSTILE, OK, Hostile
 from tests.adversarial.tally import Tally
 from tests.integration.delivery import raw
-from tests.support.api import Api
-from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("unharmed")
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from dev.harness.stack import ROOT, Stack
 from tests.adversarial import access
 from tests.adversarial.conftest import Examples
 from tests.adversarial.tally import Tally
-from tests.support.stack import ROOT, Stack
 
 pytestmark = [pytest.mark.usefixtures("unharmed"), pytest.mark.timeout(1800)]
 

@@ -11,6 +11,7 @@ import standardwebhooks
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dev.harness.providers import Signer, by_shopify, by_slack, by_standard, by_stripe, by_svix
 from services.common import ed25519, errors, signatures
 from services.common.ed25519 import PrivateKey
 from services.common.signatures import Key
@@ -20,7 +21,6 @@ from services.ingest.verification.headers import Headers
 from services.ingest.verification.schemes import Scheme
 from tests.adversarial.conftest import Examples
 from tests.adversarial.tally import Tally
-from tests.support.providers import Signer, by_shopify, by_slack, by_standard, by_stripe, by_svix
 
 PLAIN = st.text(min_size=1).filter(lambda text: not text.startswith(signatures.STANDARD_PREFIX))
 WHSEC = st.binary(min_size=1).map(lambda key: signatures.STANDARD_PREFIX + base64.b64encode(key).decode())

@@ -1,4 +1,4 @@
-"""The proxy between two parts: chaos/proxy.py."""
+"""The proxy between two parts: dev/chaos/proxy.py."""
 
 import asyncio
 import contextlib
@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from chaos.proxy import DELAY_SECONDS, Mode, Proxy, proxying
-from services.embedded import ports
+from dev.chaos.proxy import DELAY_SECONDS, Mode, Proxy, proxying
+from dev.embedded import ports
 
 SOON_SECONDS = 0.3
 

@@ -1,4 +1,4 @@
-"""A short run over the real stack: python -m chaos."""
+"""A short run over the real stack: python -m dev.chaos."""
 
 import json
 import signal
@@ -20,7 +20,7 @@ def test_nothing_accepted_is_lost_under_faults_of_every_family(short_folder: Pat
     figures = tmp_path / "chaos.json"
     options = ["--seed", "48", "--events", str(EVENTS), "--faults", "15", "--rate", "60"]
     folder = short_folder / "chaos"
-    command = [sys.executable, "-m", "chaos", *options, "--json", str(figures), "--keep", str(folder)]
+    command = [sys.executable, "-m", "dev.chaos", *options, "--json", str(figures), "--keep", str(folder)]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
     found = json.loads(figures.read_text())
@@ -33,7 +33,7 @@ def test_nothing_accepted_is_lost_under_faults_of_every_family(short_folder: Pat
 @pytest.mark.parametrize("until", ["the stores run", "the stack serves"])
 def test_an_interrupted_run_leaves_nothing(short_folder: Path, until: str) -> None:
     folder = short_folder / f"chaos until {until}".replace(" ", "-")
-    command = [sys.executable, "-m", "chaos", "--faults", "0", "--keep", str(folder)]
+    command = [sys.executable, "-m", "dev.chaos", "--faults", "0", "--keep", str(folder)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         seen = next((line for line in process.stdout if until in line), "")

@@ -1,12 +1,12 @@
-"""The schedule of faults: chaos/schedule.py."""
+"""The schedule of faults: dev/chaos/schedule.py."""
 
 from unittest.mock import Mock
 
 import pytest
 
-from chaos import kinds, schedule
-from chaos.faults import Faults
-from chaos.receiver import Receiver
+from dev.chaos import kinds, schedule
+from dev.chaos.faults import Faults
+from dev.chaos.receiver import Receiver
 
 
 def test_a_seed_always_makes_the_same_faults() -> None:

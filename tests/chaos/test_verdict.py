@@ -1,13 +1,13 @@
-"""The verdict and what it rests on: chaos/ledger.py, chaos/explain.py, chaos/verdict.py."""
+"""The verdict and what it rests on: dev/chaos/ledger.py, dev/chaos/explain.py, dev/chaos/verdict.py."""
 
 from collections.abc import Sequence
 from uuid import UUID
 
 import pytest
 
-from chaos import explain, ledger, verdict
-from chaos.kinds import KINDS
-from chaos.records import Attempt, Delivery, Evidence, Request, Send, Span
+from dev.chaos import explain, ledger, verdict
+from dev.chaos.kinds import KINDS
+from dev.chaos.records import Attempt, Delivery, Evidence, Request, Send, Span
 
 EVENT, DELIVERY = UUID(int=1), UUID(int=2)
 KEY = "chaos-0"

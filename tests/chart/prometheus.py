@@ -12,11 +12,11 @@ from typing import Any
 import httpx
 import yaml  # type: ignore[import-untyped]  # its types are in no lock
 
-from services.embedded.ports import free_port
+from dev.embedded.ports import free_port
+from dev.harness.stack import Stack
+from dev.harness.waiting import wait_until_sync
 from tests.chart import rendering
 from tests.chart.rendering import ROOT, Object
-from tests.support.stack import Stack
-from tests.support.waiting import wait_until_sync
 
 NAMESPACE, RELEASE = rendering.NAMESPACE, "demo"
 RELABELING: list[Object] = yaml.safe_load(

@@ -11,15 +11,15 @@ import pytest
 import pytest_asyncio
 import yaml  # type: ignore[import-untyped]  # its types are in no lock
 
+from dev.harness import receiver as receivers
+from dev.harness import stack as stacks
+from dev.harness.receiver import Reply
+from dev.harness.stack import Stack
+from dev.harness.waiting import wait_until
 from tests.chart import prometheus, rendering
 from tests.chart.prometheus import Prometheus
 from tests.chart.rendering import Object
 from tests.integration.delivery import world as worlds
-from tests.support import receiver as receivers
-from tests.support import stack as stacks
-from tests.support.receiver import Reply
-from tests.support.stack import Stack
-from tests.support.waiting import wait_until
 
 SLOTS, DEPTH, BUSY = 8, 300, 2
 # The stack stands for two releases, of which one has two pods of each kind: two dispatchers, two workers.

@@ -13,11 +13,10 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from scripts import dashboards
-from scripts.boards import grafana
+from dev.boards import __main__, grafana
+from dev.harness import stack as stacks
+from dev.harness.waiting import wait_until
 from tests.chart import prometheus, rendering, traffic
-from tests.support import stack as stacks
-from tests.support.waiting import wait_until
 
 FILES = sorted((rendering.CHART / "files/dashboards").glob("*.json"))
 NAMES = ["overview", "services", "stores", "subscriptions"]
@@ -61,7 +60,7 @@ def code_names(text: str) -> set[str]:
 
 
 def test_there_is_a_file_for_each_board() -> None:
-    assert [path.stem for path in FILES] == NAMES == sorted(board.name for board in dashboards.BOARDS)
+    assert [path.stem for path in FILES] == NAMES == sorted(board.name for board in __main__.BOARDS)
 
 
 def test_uids_and_titles_are_their_own() -> None:

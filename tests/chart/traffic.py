@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 
 import httpx
 
-from tests.support.api import Api
-from tests.support.receiver import Receiver, Reply, receiving
-from tests.support.stack import Stack
+from dev.harness.api import Api
+from dev.harness.receiver import Receiver, Reply, receiving
+from dev.harness.stack import Stack
 
 ROUND_SECONDS = 0.2
 FAN_OUT = 3

@@ -7,9 +7,9 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from tests.support import stack as stacks
-from tests.support.api import Api
-from tests.support.stack import Stack
+from dev.harness import stack as stacks
+from dev.harness.api import Api
+from dev.harness.stack import Stack
 
 ENVIRONMENT = {
     # Retries after about 0.2, 0.4, 0.8, 1.6 and 3.2 s.

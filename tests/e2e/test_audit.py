@@ -2,8 +2,8 @@
 
 import httpx
 
-from tests.support.api import Api
-from tests.support.stack import Stack
+from dev.harness.api import Api
+from dev.harness.stack import Stack
 
 
 async def test_whoever_shows_no_key_is_anonymous(stack: Stack) -> None:

@@ -6,8 +6,8 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from tests.support.api import Api
-from tests.support.stack import Stack
+from dev.harness.api import Api
+from dev.harness.stack import Stack
 
 UNKNOWN_ID = "019ced6f-8a27-7c3e-9b1a-5d0f4e2c7b61"
 JSON_HEADERS = {"Content-Type": "application/json"}

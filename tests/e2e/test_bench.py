@@ -16,7 +16,7 @@ def test_a_short_benchmark_writes_its_figures(tmp_path: Path) -> None:
     asked = ["--scenario", "throughput", "--seconds", "1", "--runs", "1"]
 
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks", *asked, "--json", figures, "--results", tmp_path / "plots"],
+        [sys.executable, "-m", "dev.benchmarks", *asked, "--json", figures, "--results", tmp_path / "plots"],
         cwd=ROOT,
         env={**os.environ, "TMPDIR": "/tmp"},
         check=False,

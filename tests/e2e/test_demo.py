@@ -1,4 +1,4 @@
-"""make demo: python -m services.demo."""
+"""make demo: python -m dev.demo."""
 
 import os
 import signal
@@ -10,10 +10,10 @@ from pathlib import Path
 import httpx
 import psutil
 
-from services.embedded.ports import free_port
-from tests.support import stack as stacks
-from tests.support.stack import ROOT, Stack
-from tests.support.waiting import wait_until_sync
+from dev.embedded.ports import free_port
+from dev.harness import stack as stacks
+from dev.harness.stack import ROOT, Stack
+from dev.harness.waiting import wait_until_sync
 
 TIMEOUT_SECONDS = 90.0
 
@@ -22,7 +22,7 @@ def _launch(folder: Path, port: int) -> subprocess.Popen[str]:
     """The demo with its temporary files in `folder`, in place of the system's."""
     folder.mkdir(parents=True)
     return subprocess.Popen(
-        [sys.executable, "-m", "services.demo"],
+        [sys.executable, "-m", "dev.demo"],
         cwd=folder,
         env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PORT": str(port), "TMPDIR": str(folder)},
         stdin=subprocess.DEVNULL,

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import httpx
 
+from dev.harness import collector as collectors
+from dev.harness import stack as stacks
+from dev.harness.api import Api
+from dev.harness.receiver import Receiver
 from tests.e2e.conftest import ENVIRONMENT
-from tests.support import collector as collectors
-from tests.support import stack as stacks
-from tests.support.api import Api
-from tests.support.receiver import Receiver
 
 # Nobody listens there.
 DEAD = "http://127.0.0.1:9"

@@ -9,12 +9,12 @@ import httpx
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from tests.support import certificates
-from tests.support import stack as stacks
-from tests.support.api import Api
-from tests.support.certificates import Issued
-from tests.support.receiver import Receiver
-from tests.support.stack import Stack
+from dev.harness import certificates
+from dev.harness import stack as stacks
+from dev.harness.api import Api
+from dev.harness.certificates import Issued
+from dev.harness.receiver import Receiver
+from dev.harness.stack import Stack
 
 ROLES = ("ingest", "delivery", "analytics")
 

@@ -16,10 +16,10 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from tests.support.api import Api
-from tests.support.providers import Signer, by_github, by_shopify, by_slack, by_standard, by_stripe, by_svix
-from tests.support.receiver import Receiver
-from tests.support.stack import Stack
+from dev.harness.api import Api
+from dev.harness.providers import Signer, by_github, by_shopify, by_slack, by_standard, by_stripe, by_svix
+from dev.harness.receiver import Receiver
+from dev.harness.stack import Stack
 
 SECRET, OLD = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
 JSON = {"Content-Type": "application/json"}

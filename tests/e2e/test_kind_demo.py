@@ -9,10 +9,10 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from dev.embedded.ports import free_port
+from dev.harness.stack import ROOT, Stack
+from dev.harness.waiting import wait_until, wait_until_sync
 from scripts import kind_demo
-from services.embedded.ports import free_port
-from tests.support.stack import ROOT, Stack
-from tests.support.waiting import wait_until, wait_until_sync
 
 
 @pytest.fixture

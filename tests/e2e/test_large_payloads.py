@@ -6,9 +6,9 @@ from pathlib import Path
 
 import httpx
 
-from tests.support import stack as stacks
-from tests.support.api import Api
-from tests.support.receiver import Receiver
+from dev.harness import stack as stacks
+from dev.harness.api import Api
+from dev.harness.receiver import Receiver
 
 MOST = 32 << 20
 

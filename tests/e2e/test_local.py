@@ -1,4 +1,4 @@
-"""The one command: python -m services local."""
+"""The one command: python -m dev.local."""
 
 import functools
 import json
@@ -14,9 +14,9 @@ import httpx
 import pytest
 from psutil import Process
 
-from tests.support.receiver import Receiver, Reply
-from tests.support.stack import ROLES, Stack
-from tests.support.waiting import wait_until, wait_until_sync
+from dev.harness.receiver import Receiver, Reply
+from dev.harness.stack import ROLES, Stack
+from dev.harness.waiting import wait_until, wait_until_sync
 
 SUBSCRIPTIONS = "/api/v1/subscriptions/"
 

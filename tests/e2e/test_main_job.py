@@ -10,10 +10,10 @@ import standardwebhooks
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
-from tests.support.api import Api
-from tests.support.receiver import Received, Receiver, Reply
-from tests.support.stack import Stack
-from tests.support.waiting import wait_until
+from dev.harness.api import Api
+from dev.harness.receiver import Received, Receiver, Reply
+from dev.harness.stack import Stack
+from dev.harness.waiting import wait_until
 
 SECRET = "It's a Secret to Everybody"
 STANDARD_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"

@@ -7,10 +7,10 @@ import pytest
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
+from dev.harness.receiver import Receiver
+from dev.harness.stack import ROLES, Stack
+from dev.harness.waiting import wait_until
 from services.delivery.worker import outcomes
-from tests.support.receiver import Receiver
-from tests.support.stack import ROLES, Stack
-from tests.support.waiting import wait_until
 from tests.unit.test_docs import ROOT, code_names, roles, table_rows
 
 # Labelled series that appear with traffic, by role: name, and labels of a sample that one round of it makes.

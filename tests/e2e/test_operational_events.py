@@ -5,9 +5,9 @@ import json
 import httpx
 import standardwebhooks
 
-from tests.support.api import Api
-from tests.support.receiver import Receiver
-from tests.support.stack import Stack
+from dev.harness.api import Api
+from dev.harness.receiver import Receiver
+from dev.harness.stack import Stack
 
 
 async def test_a_system_subscription_hears_that_another_was_disabled(stack: Stack, receiver: Receiver) -> None:

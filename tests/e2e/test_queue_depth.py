@@ -9,12 +9,12 @@ import pytest
 import pytest_asyncio
 from prometheus_client.parser import text_string_to_metric_families
 
+from dev.harness import stack as stacks
+from dev.harness.receiver import Receiver, Reply
+from dev.harness.stack import Stack
+from dev.harness.waiting import wait_until
 from tests.integration.delivery import world as worlds
 from tests.integration.delivery.world import World
-from tests.support import stack as stacks
-from tests.support.receiver import Receiver, Reply
-from tests.support.stack import Stack
-from tests.support.waiting import wait_until
 
 SLOTS = 8
 BACKLOG = 100_000

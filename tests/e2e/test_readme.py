@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.support.stack import ROOT, Stack
+from dev.harness.stack import ROOT, Stack
 
 
 def blocks(page: Path, language: str) -> list[str]:

@@ -17,10 +17,10 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from services.embedded import StopMode, ports
-from tests.support import keys, stores
-from tests.support.keys import Admin, bearer
-from tests.support.waiting import wait_until
+from dev.embedded import StopMode, ports
+from dev.harness import keys, stores
+from dev.harness.keys import Admin, bearer
+from dev.harness.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 REQUESTS_PER_SECOND = 100

@@ -18,14 +18,14 @@ import pytest_asyncio
 import redis.asyncio
 import standardwebhooks
 
+from dev.harness import certificates
+from dev.harness import stack as stacks
+from dev.harness.api import Api
+from dev.harness.receiver import Receiver
+from dev.harness.stack import Stack
 from services.common import signatures, subscription_changes
 from services.common.signatures import Key
 from tests.e2e.conftest import ENVIRONMENT
-from tests.support import certificates
-from tests.support import stack as stacks
-from tests.support.api import Api
-from tests.support.receiver import Receiver
-from tests.support.stack import Stack
 
 SUBSCRIPTIONS = "/api/v1/subscriptions"
 BODY = b'{"payload": {"n": 1}}'

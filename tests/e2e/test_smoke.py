@@ -5,8 +5,8 @@ import os
 import sys
 from pathlib import Path
 
-from tests.support import keys
-from tests.support import stack as stacks
+from dev.harness import keys
+from dev.harness import stack as stacks
 
 SCRIPT = Path(__file__).resolve().parents[2] / "charts/webhook-service/files/smoke.py"
 

@@ -4,10 +4,10 @@ import signal
 
 import psutil
 
+from dev.harness.api import Api
+from dev.harness.receiver import Receiver, Reply
+from dev.harness.stack import Stack
 from services.common import signatures
-from tests.support.api import Api
-from tests.support.receiver import Receiver, Reply
-from tests.support.stack import Stack
 
 SECRET = "It's a Secret to Everybody"
 

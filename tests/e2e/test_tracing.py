@@ -11,14 +11,14 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from dev.harness import collector as collectors
+from dev.harness import stack as stacks
+from dev.harness.api import Api
+from dev.harness.collector import Collector
+from dev.harness.receiver import Receiver
+from dev.harness.stack import Stack
+from dev.harness.waiting import wait_until
 from tests.e2e.conftest import ENVIRONMENT
-from tests.support import collector as collectors
-from tests.support import stack as stacks
-from tests.support.api import Api
-from tests.support.collector import Collector
-from tests.support.receiver import Receiver
-from tests.support.stack import Stack
-from tests.support.waiting import wait_until
 
 CALLERS_SPAN = "00f067aa0ba902b7"
 TOKEN = "token-of-the-collector"

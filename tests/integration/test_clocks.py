@@ -7,6 +7,8 @@ from uuid import UUID
 import httpx
 import pytest
 
+from dev.harness.providers import by_stripe
+from dev.harness.waiting import wait_until
 from protos.webhook.v1 import subscriptions_pb2 as pb
 from services.common import errors, ids
 from services.common.ops import Health
@@ -14,8 +16,6 @@ from services.ingest.event_store import EventStore
 from tests.integration.gateway.conftest import gateway
 from tests.integration.ingest import conftest as ingests
 from tests.integration.ingest.conftest import Ingest, refused
-from tests.support.providers import by_stripe
-from tests.support.waiting import wait_until
 
 AHEAD_SECONDS = 3600.0
 

@@ -1,9 +1,9 @@
 """A transaction that Postgres rolls back for a conflict is repeated, and nothing is refused or lost for it."""
 
+from dev.harness.conflicts import CONFLICTS, conflicting
+from dev.harness.receiver import Receiver
 from tests.integration.delivery.world import opened
 from tests.integration.ingest.conftest import serving
-from tests.support.conflicts import CONFLICTS, conflicting
-from tests.support.receiver import Receiver
 
 
 async def test_an_event_is_taken_in_spite_of_conflicts(database: str, redis_url: str) -> None:

@@ -11,11 +11,11 @@ import psutil
 import pytest
 import redis
 
-from services.embedded import EmbeddedPostgres, EmbeddedValkey, StopMode, processes, wheel
-from services.embedded.ports import free_ports, why_not
-from tests.support.stack import ROOT
-from tests.support.stores import Stores
-from tests.support.waiting import wait_until, wait_until_sync
+from dev.embedded import EmbeddedPostgres, EmbeddedValkey, StopMode, processes, wheel
+from dev.embedded.ports import free_ports, why_not
+from dev.harness.stack import ROOT
+from dev.harness.stores import Stores
+from dev.harness.waiting import wait_until, wait_until_sync
 
 BUSY = """
 SELECT count(*) FROM pg_stat_activity
@@ -25,7 +25,7 @@ WHERE state = 'active' AND query LIKE '%generate_series%' AND pid <> pg_backend_
 # An owner that starts both stores, says so, and waits to be killed.
 OWNER = """
 import pathlib, sys, time
-from services.embedded import EmbeddedPostgres, EmbeddedValkey, Guard
+from dev.embedded import EmbeddedPostgres, EmbeddedValkey, Guard
 folder = pathlib.Path(sys.argv[1])
 with Guard() as guard:
     postgres = EmbeddedPostgres(folder / "postgres", guard=guard if "guarded" in sys.argv else None)

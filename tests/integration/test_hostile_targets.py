@@ -14,15 +14,15 @@ import grpc
 import pytest
 import pytest_asyncio
 
+from dev.embedded import ports
+from dev.harness.stores import Stores
 from services.common import errors, grpc_errors
 from services.common.egress import Policy
 from services.delivery.worker.sender import Failure, Sender, SendError
-from services.embedded import ports
 from tests.integration import hostile
 from tests.integration.delivery import sending
 from tests.integration.delivery.world import LOOPBACK
 from tests.integration.ingest.conftest import URL, Ingest, serving
-from tests.support.stores import Stores
 
 
 @dataclass

@@ -9,15 +9,15 @@ import grpc
 import pytest
 import pytest_asyncio
 
+from dev.embedded import ports
+from dev.harness.encryption import ENCRYPTION_KEY
+from dev.harness.waiting import wait_until
 from protos.webhook.v1 import ingest_pb2, ingest_pb2_grpc, subscriptions_pb2, subscriptions_pb2_grpc
 from services.common import errors, grpc_errors, ids, lifecycle, postgres
-from services.embedded import ports
 from services.ingest import idempotency
 from services.ingest.__main__ import serve
 from services.ingest.idempotency import key_of
 from services.ingest.settings import IngestSettings
-from tests.support.encryption import ENCRYPTION_KEY
-from tests.support.waiting import wait_until
 
 URL = "http://127.0.0.1:9/hook"
 

@@ -13,6 +13,11 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
+from dev.harness import pooler
+from dev.harness.encryption import ENCRYPTION_KEY, OTHER_KEY
+from dev.harness.receiver import Receiver, Reply
+from dev.harness.stores import Stores
+from dev.harness.waiting import wait_until
 from services.analytics import metrics, retention, rollup
 from services.analytics.settings import AnalyticsSettings
 from services.analytics.store import StatsStore, partitions
@@ -25,11 +30,6 @@ from services.schema.wait import wait
 from tests.integration.analytics.conftest import Rows, today
 from tests.integration.delivery.world import World
 from tests.integration.ingest.conftest import serving
-from tests.support import pooler
-from tests.support.encryption import ENCRYPTION_KEY, OTHER_KEY
-from tests.support.receiver import Receiver, Reply
-from tests.support.stores import Stores
-from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(pooler.PROGRAM is None, reason="needs the program pgbouncer on PATH")
 

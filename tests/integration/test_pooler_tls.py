@@ -10,11 +10,11 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
+from dev.harness import pooler
+from dev.harness.stores import Stores
 from services.common import postgres
 from services.common.lifecycle import Process
 from services.common.settings import PostgresSettings
-from tests.support import pooler
-from tests.support.stores import Stores
 
 pytestmark = pytest.mark.skipif(pooler.PROGRAM is None, reason="needs the program pgbouncer on PATH")
 

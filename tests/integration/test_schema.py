@@ -14,15 +14,15 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
+from dev.embedded import EmbeddedPostgres, Guard, wheel
+from dev.harness.stack import ROOT
+from dev.harness.stores import Stores, as_runtime
+from dev.harness.waiting import wait_until
 from services.common.settings import PostgresSettings
-from services.embedded import EmbeddedPostgres, Guard, wheel
 from services.schema import files, waiting
 from services.schema.errors import MigrationError
 from services.schema.migrate import migrate
 from services.schema.wait import wait
-from tests.support.stack import ROOT
-from tests.support.stores import Stores, as_runtime
-from tests.support.waiting import wait_until
 
 LOCK = "SELECT pg_advisory_xact_lock(hashtext('webhook:migrations'))"
 STOPPED_WITHIN_SECONDS = 5.0

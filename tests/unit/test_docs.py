@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import standardwebhooks
 
+from dev.harness import role_table
 from services.common import signatures
 from services.common.settings import Settings
-from tests.support import role_table
 
 ROOT = Path(__file__).resolve().parents[2]
 ROLES = ("gateway", "ingest", "delivery", "worker", "analytics")
@@ -34,8 +34,8 @@ SETTINGS: Mapping[str, str] = {
     "worker": "services.delivery.settings:WorkerSettings",
     "analytics": "services.analytics.settings:AnalyticsSettings",
     "migrate": "services.schema.migrate:MigrateSettings",
-    "local": "services.local.settings:LocalSettings",
-    "demo": "services.demo.settings:DemoSettings",
+    "local": "dev.local.settings:LocalSettings",
+    "demo": "dev.demo.settings:DemoSettings",
 }
 # Of the classes of `migrate`, `local` and `demo`, what they inherit and have no use for.
 UNUSED: Mapping[str, frozenset[str]] = {

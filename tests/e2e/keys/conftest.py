@@ -8,11 +8,11 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from dev.harness import keys
+from dev.harness import stack as stacks
+from dev.harness.keys import Admin
+from dev.harness.stack import Stack
 from services.common import ids
-from tests.support import keys
-from tests.support import stack as stacks
-from tests.support.keys import Admin
-from tests.support.stack import Stack
 
 # By the service of a method's full name.
 PROCESSES: Mapping[str, str] = {

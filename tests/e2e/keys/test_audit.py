@@ -10,6 +10,11 @@ import grpc
 import httpx
 import pytest
 
+from dev.harness import keys
+from dev.harness.api import Api
+from dev.harness.keys import ADMIN_KEY, SERVICE_KEY, Admin, bearer
+from dev.harness.receiver import Receiver
+from dev.harness.stack import Stack
 from protos.webhook.v1 import (
     access_pb2,
     access_pb2_grpc,
@@ -21,11 +26,6 @@ from protos.webhook.v1 import (
 from services.common import ids
 from services.common.audit import Action
 from tests.e2e.keys.conftest import Channels
-from tests.support import keys
-from tests.support.api import Api
-from tests.support.keys import ADMIN_KEY, SERVICE_KEY, Admin, bearer
-from tests.support.receiver import Receiver
-from tests.support.stack import Stack
 from tests.unit.common.test_auth import methods
 
 # What changes something by REST or gRPC and leaves no entry, and why.

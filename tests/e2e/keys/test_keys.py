@@ -14,12 +14,12 @@ import grpc
 import httpx
 import pytest
 
+from dev.harness import keys
+from dev.harness.encryption import ENCRYPTION_KEY
+from dev.harness.keys import ADMIN_KEY, SERVICE_KEY, Admin, bearer
+from dev.harness.stack import ROOT, Stack
+from dev.harness.waiting import wait_until
 from tests.e2e.keys.conftest import Channels
-from tests.support import keys
-from tests.support.encryption import ENCRYPTION_KEY
-from tests.support.keys import ADMIN_KEY, SERVICE_KEY, Admin, bearer
-from tests.support.stack import ROOT, Stack
-from tests.support.waiting import wait_until
 
 GET_DELIVERY = "/webhook.v1.DeliveryService/GetDelivery"
 OPEN = ("/livez", "/healthz", "/readyz", "/metrics", "/docs", "/swagger", "/openapi.json", "/")

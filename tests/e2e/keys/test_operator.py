@@ -7,15 +7,15 @@ import grpc
 import httpx
 import pytest
 
+from dev.harness import keys
+from dev.harness.api import Api
+from dev.harness.keys import ADMIN_KEY, Admin, bearer
+from dev.harness.receiver import Receiver
+from dev.harness.stack import Stack
+from dev.harness.waiting import wait_until
 from protos.webhook.v1 import deliveries_pb2, deliveries_pb2_grpc, ingest_pb2, ingest_pb2_grpc
 from services.common import errors, grpc_errors, ids
 from tests.e2e.keys.conftest import Channels
-from tests.support import keys
-from tests.support.api import Api
-from tests.support.keys import ADMIN_KEY, Admin, bearer
-from tests.support.receiver import Receiver
-from tests.support.stack import Stack
-from tests.support.waiting import wait_until
 
 URL = "https://example.com/hook"
 LISTS = ("/api/v1/subscriptions", "/api/v1/stats", "/api/v1/admin/api-keys", "/api/v1/admin/audit")

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import httpx
 
-from tests.support.api import Api
-from tests.support.keys import ADMIN_KEY, Admin, bearer
-from tests.support.stack import ROOT, Stack
+from dev.harness.api import Api
+from dev.harness.keys import ADMIN_KEY, Admin, bearer
+from dev.harness.stack import ROOT, Stack
 
 
 def scripts(variable: str) -> list[str]:
@@ -63,7 +63,7 @@ async def test_operators_act_in_other_tenants_as_printed(
 def demo(keyed: Stack, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """The demo against a service that runs."""
     return subprocess.run(
-        [sys.executable, "-m", "services.demo"],
+        [sys.executable, "-m", "dev.demo"],
         cwd=folder,
         env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PORT": str(keyed.port), **environment},
         capture_output=True,

@@ -8,11 +8,11 @@ import httpx
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from dev.harness import keys, role_table
+from dev.harness.keys import ADMIN_KEY, SERVICE_KEY, Admin, bearer
 from services.common import ids
 from services.gateway.role_route import CALLS
 from tests.e2e.keys.conftest import Channels
-from tests.support import keys, role_table
-from tests.support.keys import ADMIN_KEY, SERVICE_KEY, Admin, bearer
 from tests.unit.common.test_auth import methods
 
 GIVEN = ("admin", "write", "ingest", "read")

@@ -9,9 +9,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.support.api import Api
-from tests.support.keys import Admin, bearer
-from tests.support.stack import Stack
+from dev.harness.api import Api
+from dev.harness.keys import Admin, bearer
+from dev.harness.stack import Stack
 
 PAGES = sorted((Path(__file__).resolve().parents[3] / "docs/runbooks").glob("*.md"))
 BLOCKS = [

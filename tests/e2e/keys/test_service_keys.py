@@ -5,11 +5,11 @@ from typing import Any
 import grpc
 import pytest
 
+from dev.harness import keys, role_table
+from dev.harness.keys import ADMIN_KEY, OWN_SERVICE_KEYS, SERVICE_KEY, Admin
 from protos.webhook.v1 import access_pb2, access_pb2_grpc, subscriptions_pb2, subscriptions_pb2_grpc
 from services.common import grpc_errors, ids
 from tests.e2e.keys.conftest import PROCESSES, Channels
-from tests.support import keys, role_table
-from tests.support.keys import ADMIN_KEY, OWN_SERVICE_KEYS, SERVICE_KEY, Admin
 from tests.unit.common.test_auth import methods
 
 DENIED, UNAUTHENTICATED = grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED

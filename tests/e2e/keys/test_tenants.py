@@ -11,16 +11,16 @@ import pytest
 from google.protobuf import message_factory
 from google.protobuf.descriptor import MethodDescriptor
 
+from dev.harness import keys
+from dev.harness.api import Api
+from dev.harness.keys import ADMIN_KEY, SERVICE_KEY, Admin, bearer
+from dev.harness.receiver import Receiver
+from dev.harness.stack import Stack
+from dev.harness.waiting import wait_until
 from protos.webhook.v1 import ingest_pb2, ingest_pb2_grpc
 from services.common import errors, grpc_errors, ids
 from services.gateway.role_route import LEAST
 from tests.e2e.keys.conftest import Channels
-from tests.support import keys
-from tests.support.api import Api
-from tests.support.keys import ADMIN_KEY, SERVICE_KEY, Admin, bearer
-from tests.support.receiver import Receiver
-from tests.support.stack import Stack
-from tests.support.waiting import wait_until
 from tests.unit.common.test_auth import methods
 
 URL = "https://example.com/hook"

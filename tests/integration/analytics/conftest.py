@@ -8,11 +8,11 @@ from uuid import UUID
 import asyncpg
 import pytest
 
+from dev.harness.waiting import wait_until
 from services.analytics.settings import AnalyticsSettings
 from services.analytics.store import StatsStore
 from services.common import ids
 from services.common.postgres import Connection, Pool
-from tests.support.waiting import wait_until
 
 SUBSCRIPTION = UUID("01890a5d-ac96-774b-bcce-b302099a8057")
 

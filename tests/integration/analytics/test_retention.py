@@ -7,13 +7,13 @@ from datetime import UTC, date, datetime, timedelta
 import asyncpg
 import pytest
 
+from dev.harness.waiting import wait_until
 from services.analytics import metrics, retention
 from services.analytics.settings import AnalyticsSettings
 from services.analytics.store import Partition, PartitionStore, StatsStore
 from services.common import ids
 from services.common.postgres import Pool
 from tests.integration.analytics.conftest import Rows, eventually, today
-from tests.support.waiting import wait_until
 
 TABLES = ("delivery_attempts", "webhook_deliveries", "webhook_events")
 

@@ -6,13 +6,13 @@ import socket
 
 import pytest
 
+from dev.embedded.ports import free_port
 from services.common import grpc_server, http_server
 from services.common.auth import keys
 from services.common.auth.authenticator import Authenticator
 from services.common.auth.identity import Identity
 from services.common.lifecycle import Process
 from services.common.settings import GrpcServerSettings
-from services.embedded.ports import free_port
 
 IPV4, IPV6 = "127.0.0.1", "::1"
 BOUND = [

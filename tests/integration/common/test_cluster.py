@@ -6,13 +6,13 @@ from collections.abc import Iterator
 import pytest
 from redis.crc import key_slot
 
+from dev.harness import cluster
+from dev.harness.primaries import KEY, again, settings
+from dev.harness.waiting import wait_until
 from services.common import redis, subscription_changes
 from services.common.doorbell import STREAM
 from services.common.gates import CLOSED, FULL
 from services.delivery.dispatcher import limiter
-from tests.support import cluster
-from tests.support.primaries import KEY, again, settings
-from tests.support.waiting import wait_until
 
 
 @pytest.fixture

@@ -17,13 +17,13 @@ import redis.asyncio
 from taskiq import AckableMessage
 from taskiq.kicker import AsyncKicker
 
+from dev.embedded import EmbeddedValkey
+from dev.harness.waiting import wait_until
 from services.common import doorbell, ids
 from services.common.doorbell import Broker, Ringer, Rung
 from services.common.lifecycle import Process
 from services.common.postgres import Pool
 from services.common.settings import RedisSettings
-from services.embedded import EmbeddedValkey
-from tests.support.waiting import wait_until
 
 SUBSCRIPTION = ids.new()
 # Younger than anything a test leaves behind, older than what it has just made.

@@ -8,13 +8,13 @@ import asyncpg
 import pytest
 from taskiq.kicker import AsyncKicker
 
+from dev.harness.primaries import BACK_WITHIN_SECONDS, KEY, KINDS, Primaries, again, settings
+from dev.harness.waiting import wait_until
 from services.common import doorbell, ids, redis
 from services.common.doorbell import Broker, Rung
 from services.common.gates import Gates
 from services.common.lifecycle import Process
 from services.delivery.dispatcher.limiter import Demand, Limiter
-from tests.support.primaries import BACK_WITHIN_SECONDS, KEY, KINDS, Primaries, again, settings
-from tests.support.waiting import wait_until
 
 # A busy machine is not one without Redis.
 PATIENCE_SECONDS = 5.0

@@ -7,11 +7,11 @@ from uuid import UUID
 
 import pytest
 
+from dev.harness.waiting import wait_until
 from services.common import gates, ids, redis
 from services.common.gates import Gates
 from services.common.lifecycle import Process
 from services.common.settings import RedisSettings
-from tests.support.waiting import wait_until
 
 SUBSCRIPTION = ids.new()
 OTHER = ids.new()

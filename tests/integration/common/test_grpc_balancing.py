@@ -7,14 +7,14 @@ from collections.abc import AsyncIterator
 import grpc
 import pytest
 
+from dev.embedded import ports
+from dev.harness import dns
+from dev.harness.waiting import wait_until
 from protos.webhook.v1 import ingest_pb2, ingest_pb2_grpc
 from services.common import grpc_client, grpc_server, lifecycle
 from services.common.auth.authenticator import Authenticator
 from services.common.auth.identity import Identity
 from services.common.settings import GrpcServerSettings
-from services.embedded import ports
-from tests.support import dns
-from tests.support.waiting import wait_until
 
 # All of 127.0.0.0/8 is this machine on Linux alone.
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="takes more than one loopback address")

@@ -6,13 +6,13 @@ from typing import Any
 import grpc
 import pytest
 
+from dev.harness.keys import ADMIN_KEY, SERVICE_KEY, metadata
 from services.common import grpc_errors, grpc_server
 from services.common.auth import identity
 from services.common.auth.authenticator import Authenticator
 from services.common.auth.identity import Identity
 from services.common.lifecycle import Process
 from services.common.settings import GrpcServerSettings
-from tests.support.keys import ADMIN_KEY, SERVICE_KEY, metadata
 
 SERVICE = "webhook.v1.NewService"
 KINDS = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")

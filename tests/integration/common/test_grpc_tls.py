@@ -11,16 +11,16 @@ import grpc
 import pytest
 from pydantic import ValidationError
 
+from dev.embedded import ports
+from dev.harness import certificates as authorities
+from dev.harness.certificates import Issued
+from dev.harness.waiting import wait_until
 from protos.webhook.v1 import ingest_pb2, ingest_pb2_grpc
 from services.common import grpc_client, grpc_server, grpc_tls, lifecycle, metrics
 from services.common.auth.authenticator import Authenticator
 from services.common.auth.identity import Identity
 from services.common.grpc_tls import Certificates
 from services.common.settings import GrpcServerSettings, GrpcTlsSettings
-from services.embedded import ports
-from tests.support import certificates as authorities
-from tests.support.certificates import Issued
-from tests.support.waiting import wait_until
 
 PATIENCE_SECONDS = 20.0
 

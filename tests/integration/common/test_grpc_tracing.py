@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from dev.harness.keys import ADMIN_KEY, SERVICE_KEY
 from protos.webhook.v1 import ingest_pb2, ingest_pb2_grpc
 from services.common import errors, grpc_client, grpc_server, lifecycle
 from services.common.auth import identity
@@ -16,7 +17,6 @@ from services.common.settings import GrpcServerSettings
 from services.common.tracing import spans
 from services.common.tracing.settings import TracingDoorSettings
 from services.common.tracing.tracer import Tracer
-from tests.support.keys import ADMIN_KEY, SERVICE_KEY
 from tests.unit.common.tracing.recording import Kept, Recording
 
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"

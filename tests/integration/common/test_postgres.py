@@ -9,11 +9,11 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
+from dev.harness.conflicts import CONFLICTS, conflicting
+from dev.harness.stores import Stores
 from services.common import errors, postgres
 from services.common.lifecycle import Process
 from services.common.settings import PostgresSettings
-from tests.support.conflicts import CONFLICTS, conflicting
-from tests.support.stores import Stores
 
 
 async def test_a_client_that_freezes_in_a_transaction_keeps_its_locks_for_five_seconds(database: str) -> None:

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+from dev.harness import sentinel
+from dev.harness.primaries import KEY, again, settings
+from dev.harness.waiting import wait_until
 from services.common import redis
 from services.common.doorbell import Broker
-from tests.support import sentinel
-from tests.support.primaries import KEY, again, settings
-from tests.support.waiting import wait_until
 
 
 @pytest.fixture

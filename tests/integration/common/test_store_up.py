@@ -13,12 +13,12 @@ import pytest
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
+from dev.embedded import EmbeddedPostgres, EmbeddedValkey, Guard, wheel
+from dev.harness import certificates
+from dev.harness.waiting import wait_until
 from services.common import postgres, redis, store_up
 from services.common.lifecycle import Process
 from services.common.settings import PostgresSettings, RedisSettings
-from services.embedded import EmbeddedPostgres, EmbeddedValkey, Guard, wheel
-from tests.support import certificates
-from tests.support.waiting import wait_until
 
 NOTICED_WITHIN_SECONDS = 5.0
 

@@ -10,13 +10,13 @@ from typing import Any
 import prometheus_client
 import pytest
 
+from dev.harness import collector as collectors
+from dev.harness.waiting import wait_until
 from services.common.tracing import sdk
 from services.common.tracing.sdk import Sdk
 from services.common.tracing.settings import TracingDoorSettings
 from services.common.tracing.spans import Kind
 from services.common.tracing.traceparent import Parent
-from tests.support import collector as collectors
-from tests.support.waiting import wait_until
 
 
 def recording(url: str, **settings: Any) -> Sdk:

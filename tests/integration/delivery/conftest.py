@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import structlog
 
+from dev.harness.stores import Stores
 from services.common.doorbell import Broker, Ringer
 from services.common.egress import Policy
 from services.delivery.worker import lookups
@@ -18,7 +19,6 @@ from services.delivery.worker.sender import Sender
 from tests.integration.delivery import sending
 from tests.integration.delivery.names import Names, Naming
 from tests.integration.delivery.world import LOOPBACK, Client, World, opened
-from tests.support.stores import Stores
 
 
 @dataclass(frozen=True, kw_only=True)

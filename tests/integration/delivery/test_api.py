@@ -8,14 +8,14 @@ from uuid import UUID
 import grpc
 import pytest
 
+from dev.harness.receiver import Receiver
+from dev.harness.stores import Stores
+from dev.harness.waiting import wait_until
 from protos.webhook.v1 import deliveries_pb2 as pb
 from services.common import errors, grpc_errors, ids
 from services.common.doorbell import Broker
 from tests.integration.delivery.conftest import Shared
 from tests.integration.delivery.world import Counted, World, opened, outcomes
-from tests.support.receiver import Receiver
-from tests.support.stores import Stores
-from tests.support.waiting import wait_until
 
 STATES = ["pending", "scheduled", "in_flight", "delivered", "failed", "cancelled"]
 WAITING = ["pending", "scheduled"]

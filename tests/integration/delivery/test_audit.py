@@ -2,8 +2,8 @@
 
 import json
 
+from dev.harness.receiver import Receiver
 from tests.integration.delivery.world import World, until_true
-from tests.support.receiver import Receiver
 
 
 async def test_a_subscription_that_the_worker_disables_leaves_one_entry_of_the_system(

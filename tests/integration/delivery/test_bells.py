@@ -6,12 +6,12 @@ from uuid import UUID
 
 import redis.asyncio
 
+from dev.harness.receiver import Receiver, Reply
+from dev.harness.waiting import wait_until
 from services.common import ids
 from services.common.doorbell import GROUP, STREAM, Ringer
 from tests.integration.delivery.ringing import RUNG, heard_one, ring
 from tests.integration.delivery.world import Counted, World, until_true
-from tests.support.receiver import Receiver, Reply
-from tests.support.waiting import wait_until
 
 
 async def test_a_bell_is_heard_at_once(world: World, receiver: Receiver, ringer: Ringer) -> None:

@@ -13,6 +13,10 @@ import pytest
 import structlog
 import uvloop
 
+from dev.harness import certificates
+from dev.harness.asking import Asking, asking
+from dev.harness.certificates import Issued
+from dev.harness.encryption import OTHER_KEY, vault
 from services.common import client_certificates, ids
 from services.common.egress import Policy
 from services.delivery.worker import http_sender, identities
@@ -24,10 +28,6 @@ from services.delivery.worker.sender import Failure, SendError
 from tests.integration.delivery.names import Naming
 from tests.integration.delivery.test_sender_proxy import Tunnels
 from tests.integration.delivery.world import LOOPBACK, World, outcomes
-from tests.support import certificates
-from tests.support.asking import Asking, asking
-from tests.support.certificates import Issued
-from tests.support.encryption import OTHER_KEY, vault
 
 CA = certificates.authority()
 SHOP, BANK = CA.issue("shop"), CA.issue("bank")

@@ -9,6 +9,8 @@ from uuid import UUID
 import asyncpg
 import pytest
 
+from dev.harness.encryption import vault
+from dev.harness.receiver import Receiver, Reply
 from services.delivery.worker.deliverer import Deliverer, Held
 from services.delivery.worker.http_connection import MAX_RETRY_AFTER_BYTES
 from services.delivery.worker.sender import Answer, Sender
@@ -18,8 +20,6 @@ from tests.integration.delivery.conftest import Shared
 from tests.integration.delivery.ringing import RUNG
 from tests.integration.delivery.sending import post
 from tests.integration.delivery.world import World, outcomes
-from tests.support.encryption import vault
-from tests.support.receiver import Receiver, Reply
 
 STANDARD_WEBHOOKS = (5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400)
 

@@ -2,10 +2,10 @@
 
 from uuid import UUID
 
+from dev.harness.encryption import vault
+from dev.harness.receiver import Receiver, Reply
 from tests.integration.delivery.conftest import Shared
 from tests.integration.delivery.world import World
-from tests.support.encryption import vault
-from tests.support.receiver import Receiver, Reply
 
 SET = "UPDATE subscriptions SET sealed_headers = $2 WHERE id = $1"
 

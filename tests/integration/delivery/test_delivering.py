@@ -14,19 +14,19 @@ import msgspec
 import pytest
 import standardwebhooks
 
+from dev.embedded import ports
+from dev.harness.encryption import ENCRYPTION_KEY
+from dev.harness.receiver import Receiver, Reply
+from dev.harness.waiting import wait_until
 from protos.webhook.v1 import ingest_pb2, ingest_pb2_grpc, subscriptions_pb2, subscriptions_pb2_grpc
 from services.common import grpc_client, lifecycle
 from services.delivery.worker.request import USER_AGENT
 from services.delivery.worker.store import Claim, Store
-from services.embedded import ports
 from services.ingest import __main__ as ingest
 from services.ingest.settings import IngestSettings
 from tests.integration.delivery import raw
 from tests.integration.delivery.conftest import Shared
 from tests.integration.delivery.world import Counted, World, numbers, outcomes
-from tests.support.encryption import ENCRYPTION_KEY
-from tests.support.receiver import Receiver, Reply
-from tests.support.waiting import wait_until
 
 SECRET = "whsec_" + base64.b64encode(b"k" * 24).decode()
 PAYLOAD = b'{ "z": 1.50, "a": "\xc3\xa9\\u00e9", "n": 1e400 }'

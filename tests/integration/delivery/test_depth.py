@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
+from dev.harness.receiver import Receiver, Reply
+from dev.harness.waiting import wait_until
 from services.delivery.dispatcher.windows import MAX_WINDOW
 from tests.integration.delivery.world import Counted, World
-from tests.support.receiver import Receiver, Reply
-from tests.support.waiting import wait_until
 
 SOON = 30.0
 

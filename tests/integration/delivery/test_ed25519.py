@@ -8,11 +8,11 @@ import nacl.exceptions
 import nacl.signing
 import standardwebhooks
 
+from dev.harness.encryption import vault
+from dev.harness.receiver import Received, Receiver
 from services.common.signatures import Scheme
 from services.common.vault import SEALED, Secret
 from tests.integration.delivery.world import World
-from tests.support.encryption import vault
-from tests.support.receiver import Received, Receiver
 
 NEW, OLD, OLDER = (bytes([number]) * 32 for number in range(3))
 SHARED, OLDER_SHARED = ("whsec_" + text * 8 for text in ("bmV3", "b2xk"))

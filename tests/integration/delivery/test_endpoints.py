@@ -5,12 +5,12 @@ from uuid import UUID
 
 import pytest
 
+from dev.harness.receiver import Receiver, Reply
 from services.common import redis
 from services.common.subscription_changes import Copies
 from services.delivery.worker.health import Health
 from services.delivery.worker.store import Attempt, Claim, Store, Sum
 from tests.integration.delivery.world import World, until_true
-from tests.support.receiver import Receiver, Reply
 
 SOON = 15.0
 QUICK: dict[str, Any] = {"retry_base_seconds": 0.05, "retry_limit": 50, "breaker_failures": 3}

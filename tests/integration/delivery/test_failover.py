@@ -5,9 +5,9 @@ import dataclasses
 
 import pytest
 
+from dev.harness.primaries import KINDS
+from dev.harness.receiver import Receiver
 from tests.integration.delivery.world import Counted, World, until_true
-from tests.support.primaries import KINDS
-from tests.support.receiver import Receiver
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -5,11 +5,11 @@ from uuid import UUID
 import asyncpg
 import pytest
 
+from dev.harness.receiver import Receiver
 from services.common.egress import Policy
 from tests.integration.delivery import raw
 from tests.integration.delivery.conftest import Shared
 from tests.integration.delivery.world import World, outcomes
-from tests.support.receiver import Receiver
 
 FAILURES = {
     "close": (raw.answering(), "connection_lost", None),

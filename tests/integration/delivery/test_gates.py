@@ -10,6 +10,9 @@ import asyncpg
 import pytest
 import structlog
 
+from dev.harness.encryption import vault
+from dev.harness.receiver import Receiver, Reply
+from dev.harness.waiting import wait_until
 from protos.webhook.v1 import deliveries_pb2 as pb
 from services.common import ids, redis
 from services.common.doorbell import Ringer
@@ -21,9 +24,6 @@ from services.delivery.worker.sender import Sender
 from services.delivery.worker.store import Store, Sum
 from tests.integration.delivery.ringing import RUNG, ring
 from tests.integration.delivery.world import Client, Counted, World, outcomes, until_true
-from tests.support.encryption import vault
-from tests.support.receiver import Receiver, Reply
-from tests.support.waiting import wait_until
 
 TURNS = "webhook_dispatcher_turn_duration_seconds_count"
 SOON = 30.0

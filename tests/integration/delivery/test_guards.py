@@ -7,12 +7,12 @@ from uuid import UUID
 
 import pytest
 
+from dev.harness.receiver import Receiver
 from services.common.doorbell import Ringer
 from services.delivery.dispatcher.store import Store as Dispatcher
 from services.delivery.worker.store import Store, Sum
 from tests.integration.delivery.ringing import RUNG, ring
 from tests.integration.delivery.world import World, until_true
-from tests.support.receiver import Receiver
 
 
 async def half_open(world: World, subscription: UUID, probe: UUID) -> None:

@@ -7,6 +7,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from dev.harness.encryption import vault
+from dev.harness.receiver import Receiver, Reply
+from dev.harness.waiting import wait_until
 from services.common import ids, redis
 from services.common.doorbell import Ringer
 from services.common.gates import Gates
@@ -17,9 +20,6 @@ from services.delivery.worker.store import Attempt, Outcome, Store
 from tests.integration.delivery import sending
 from tests.integration.delivery.ringing import RUNG, ring
 from tests.integration.delivery.world import LOOPBACK, Counted, World, until_true
-from tests.support.encryption import vault
-from tests.support.receiver import Receiver, Reply
-from tests.support.waiting import wait_until
 
 
 @pytest.fixture

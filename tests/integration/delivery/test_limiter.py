@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator
 import pytest
 import structlog
 
+from dev.harness.waiting import wait_until
 from services.common import ids, redis
 from services.common.settings import RedisSettings
 from services.delivery.dispatcher.limiter import KEY, Demand, Grant, Limiter
-from tests.support.waiting import wait_until
 
 SUBSCRIPTION = ids.new()
 NEVER = "redis://127.0.0.1:1/0"

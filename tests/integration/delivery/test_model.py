@@ -11,6 +11,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from dev.harness.stores import Stores
 from services.common import errors
 from services.common.auth import identity
 from services.common.postgres import Pool
@@ -21,7 +22,6 @@ from services.delivery.dispatcher.store import Store as Turns
 from services.delivery.worker import outcomes
 from services.delivery.worker.store import Attempt, Claim, Outcome, Store
 from tests.integration.delivery.world import World
-from tests.support.stores import Stores
 
 LIMIT = 2
 POLICY = RetryPolicy(limit=LIMIT, base_seconds=100, factor=1, cap_seconds=100, jitter=0)

@@ -9,10 +9,10 @@ from uuid import UUID
 
 import pytest
 
+from dev.harness.receiver import Receiver
 from services.common.operational_facts import EventType
 from services.delivery.operational.store import Store
 from tests.integration.delivery.world import Counted, World, until_true
-from tests.support.receiver import Receiver
 
 OPERATORS = "/operators"
 HOOK = "/hook"

@@ -14,12 +14,12 @@ import pytest
 import redis.asyncio
 import structlog
 
+from dev.embedded import EmbeddedPostgres, EmbeddedValkey, StopMode
+from dev.harness.receiver import Receiver, Reply
+from dev.harness.stores import make_database
+from dev.harness.waiting import wait_until
 from services.common.doorbell import GROUP, STREAM, Broker
-from services.embedded import EmbeddedPostgres, EmbeddedValkey, StopMode
 from tests.integration.delivery.world import Counted, World, opened, outcomes, until_true
-from tests.support.receiver import Receiver, Reply
-from tests.support.stores import make_database
-from tests.support.waiting import wait_until
 
 DATABASE = "webhook"
 

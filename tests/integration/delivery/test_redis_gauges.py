@@ -4,11 +4,11 @@ import asyncio
 
 import pytest
 
+from dev.harness.waiting import wait_until
 from services.common import redis
 from services.common.growth import Growth
 from services.common.settings import RedisSettings
 from services.delivery.dispatcher import metrics, redis_gauges
-from tests.support.waiting import wait_until
 
 
 async def test_memory_clients_and_lookups_are_told(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

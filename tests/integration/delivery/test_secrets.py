@@ -7,13 +7,13 @@ import pytest
 import standardwebhooks
 import structlog
 
+from dev.harness.encryption import OTHER_KEY, vault
+from dev.harness.receiver import Received, Receiver
 from services.common import ids, signatures
 from services.common.lifecycle import StartError
 from services.common.signatures import Key
 from services.common.vault import SEALED, Secret
 from tests.integration.delivery.world import World, outcomes
-from tests.support.encryption import OTHER_KEY, vault
-from tests.support.receiver import Received, Receiver
 
 NEW, OLD, OLDER = ("whsec_" + text * 8 for text in ("bmV3", "b2xk", "b2xl"))
 

@@ -6,11 +6,11 @@ from itertools import count
 
 import pytest
 
+from dev.harness.receiver import Receiver, Reply
+from dev.harness.waiting import wait_until
 from services.delivery.worker.sender import Answer, Failure, Sender
 from tests.integration.delivery import raw
 from tests.integration.delivery.sending import MAX_RESPONSE_BYTES, OK, WANTED_BYTES, failure, post
-from tests.support.receiver import Receiver, Reply
-from tests.support.waiting import wait_until
 
 
 async def test_the_receiver_gets_our_headers_and_no_others(sender: Sender) -> None:

@@ -12,10 +12,10 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from dev.harness.odd_answers import ANSWERS, CHUNKED, HEAD, LENGTH
 from services.delivery.worker.sender import Failure, Sender
 from tests.integration.delivery import raw
 from tests.integration.delivery.sending import OK, failure, post
-from tests.support.odd_answers import ANSWERS, CHUNKED, HEAD, LENGTH
 
 # Not a success for either client.
 FAILURES: dict[str, tuple[bytes, Failure, int | None]] = {

@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from dev.harness.waiting import wait_until
 from services.delivery.worker import http_connection
 from services.delivery.worker.sender import Failure, Sender
 from tests.integration.delivery import raw, sending
 from tests.integration.delivery.sending import OK, failure, post
 from tests.integration.delivery.world import LOOPBACK
-from tests.support.waiting import wait_until
 
 
 def closing_after(first: bytes, *, reset: bool = False) -> raw.Answer:

@@ -8,11 +8,11 @@ from itertools import count
 
 import pytest
 
+from dev.harness.receiver import Receiver, Reply
+from dev.harness.waiting import wait_until
 from services.delivery.worker.sender import Failure, Sender
 from tests.integration.delivery import raw
 from tests.integration.delivery.sending import OK, failure, post
-from tests.support.receiver import Receiver, Reply
-from tests.support.waiting import wait_until
 
 
 async def test_nobody_listens(sender: Sender, free_port: int) -> None:

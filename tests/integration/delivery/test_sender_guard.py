@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
+from dev.harness.receiver import Receiver
 from services.delivery.worker.request import OutgoingRequest
 from services.delivery.worker.sender import Failure, Sender, SendError
 from tests.integration.delivery.sending import failure, post
-from tests.support.receiver import Receiver
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from dev.harness.receiver import Receiver
 from services.common.egress import Policy
 from services.delivery.worker import http_sender
 from services.delivery.worker.proxy import Proxy
@@ -16,7 +17,6 @@ from tests.integration.delivery import raw
 from tests.integration.delivery.names import POLICY, Naming
 from tests.integration.delivery.sending import OK, failure, post
 from tests.integration.delivery.world import LOOPBACK, World
-from tests.support.receiver import Receiver
 
 
 class Tunnels:

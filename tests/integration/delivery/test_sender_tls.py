@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
+from dev.harness import certificates
+from dev.harness.certificates import DAY, SERVER, Issued
 from services.delivery.worker import http_sender
 from services.delivery.worker.sender import Failure, Sender
 from tests.integration.delivery import raw
 from tests.integration.delivery.names import Naming
 from tests.integration.delivery.sending import OK, failure, post
 from tests.integration.delivery.world import LOOPBACK
-from tests.support import certificates
-from tests.support.certificates import DAY, SERVER, Issued
 
 
 @pytest.fixture

@@ -4,12 +4,12 @@ import time
 
 import redis.asyncio
 
+from dev.harness.receiver import Receiver, Reply
+from dev.harness.waiting import wait_until
 from services.common.doorbell import GROUP, STREAM, Ringer
 from tests.integration.delivery import raw
 from tests.integration.delivery.ringing import RUNG, heard_one, ring
 from tests.integration.delivery.world import World, outcomes, until_true
-from tests.support.receiver import Receiver, Reply
-from tests.support.waiting import wait_until
 
 # Half a second for requests in flight, the rest for handing back.
 SHORT_GRACE = 4.0

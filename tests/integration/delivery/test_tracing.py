@@ -8,6 +8,9 @@ from pathlib import Path
 import grpc
 import pytest_asyncio
 
+from dev.harness import collector as collectors
+from dev.harness.collector import Collector
+from dev.harness.receiver import Receiver, Reply
 from services.common import lifecycle
 from services.common.doorbell import Ringer
 from services.common.tracing import tracer as tracing
@@ -17,9 +20,6 @@ from services.delivery.worker import __main__ as worker
 from tests.integration.delivery import raw
 from tests.integration.delivery.ringing import RUNG, ring
 from tests.integration.delivery.world import LOOPBACK, Counted, World, until_true
-from tests.support import collector as collectors
-from tests.support.collector import Collector
-from tests.support.receiver import Receiver, Reply
 
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 ACCEPT_ID = "00f067aa0ba902b7"

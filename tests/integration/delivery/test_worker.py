@@ -5,12 +5,12 @@ from collections.abc import AsyncIterator
 
 import asyncpg
 
+from dev.harness.receiver import Receiver, Reply
+from dev.harness.stores import as_superuser
+from dev.harness.waiting import wait_until
 from services.common.doorbell import Ringer
 from tests.integration.delivery.ringing import RUNG, heard_one, ring
 from tests.integration.delivery.world import Counted, World, outcomes, until_true
-from tests.support.receiver import Receiver, Reply
-from tests.support.stores import as_superuser
-from tests.support.waiting import wait_until
 
 # Sessions are another role's, of which pg_stat_activity says nothing.
 BLOCKED = "SELECT count(*) FROM pg_locks WHERE NOT granted"

@@ -11,6 +11,10 @@ import asyncpg
 import prometheus_client
 import redis.asyncio
 
+from dev.embedded import ports
+from dev.harness.encryption import ENCRYPTION_KEY, vault
+from dev.harness.stores import as_runtime
+from dev.harness.waiting import wait_until
 from protos.webhook.v1 import deliveries_pb2_grpc
 from services.common import grpc_client, ids, lifecycle
 from services.common.egress import Policy
@@ -19,11 +23,7 @@ from services.common.vault import SEALED, Secret
 from services.delivery import __main__ as delivery
 from services.delivery.settings import DeliverySettings, WorkerSettings
 from services.delivery.worker import __main__ as worker
-from services.embedded import ports
 from services.ingest import store as ingest
-from tests.support.encryption import ENCRYPTION_KEY, vault
-from tests.support.stores import as_runtime
-from tests.support.waiting import wait_until
 
 # The class is in the stubs of the types alone.
 Client: TypeAlias = "deliveries_pb2_grpc.DeliveryServiceAsyncStub"

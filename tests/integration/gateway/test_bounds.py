@@ -11,10 +11,10 @@ import httpx
 import pytest
 from starlette.types import Receive, Scope, Send
 
+from dev.harness.waiting import wait_until
 from services.common import http_protocol, http_server, ids
 from services.common.http_protocol import BoundedProtocol
 from tests.integration.gateway.fakes import Services
-from tests.support.waiting import wait_until
 
 WEBHOOK = f"/api/v1/webhooks/ingest/{ids.new()}"
 HEAD = f"POST {WEBHOOK} HTTP/1.1\r\nhost: x\r\n".encode()

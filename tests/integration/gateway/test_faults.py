@@ -8,11 +8,11 @@ import httpx
 import pytest
 from prometheus_client import REGISTRY
 
+from dev.harness.waiting import wait_until
 from services.common import errors, ids, ops
 from services.gateway.ingest_batches import MAY_BE_STORED, NOT_STORED
 from tests.integration.gateway.conftest import gateway
 from tests.integration.gateway.fakes import Services
-from tests.support.waiting import wait_until
 
 WEBHOOK = f"/api/v1/webhooks/ingest/{ids.new()}"
 UNAVAILABLE = errors.Unavailable("a store that this needs cannot be reached; try again")

@@ -9,10 +9,10 @@ import sys
 
 import httpx
 
+from dev.embedded import ports
+from dev.harness.waiting import wait_until
 from services.common import ids
-from services.embedded import ports
 from tests.integration.gateway.fakes import Services
-from tests.support.waiting import wait_until
 
 
 async def start(**environment: object) -> asyncio.subprocess.Process:

@@ -15,16 +15,16 @@ import pytest
 import pytest_asyncio
 from prometheus_client import REGISTRY
 
+from dev.embedded import EmbeddedPostgres, EmbeddedValkey, ports
+from dev.harness.encryption import ENCRYPTION_KEY
+from dev.harness.stores import Stores, as_runtime
+from dev.harness.stores import running as stores_of_a_run
+from dev.harness.waiting import wait_until
 from protos.webhook.v1 import ingest_pb2, ingest_pb2_grpc, subscriptions_pb2, subscriptions_pb2_grpc
 from services.common import errors, grpc_errors, ids, lifecycle
 from services.common.postgres import Pool
-from services.embedded import EmbeddedPostgres, EmbeddedValkey, ports
 from services.ingest.__main__ import serve
 from services.ingest.settings import IngestSettings
-from tests.support.encryption import ENCRYPTION_KEY
-from tests.support.stores import Stores, as_runtime
-from tests.support.stores import running as stores_of_a_run
-from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:  # the asynchronous stubs exist for the type checker alone
     from protos.webhook.v1.ingest_pb2_grpc import IngestServiceAsyncStub

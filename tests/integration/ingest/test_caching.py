@@ -15,6 +15,8 @@ import grpc
 import pytest
 import redis.asyncio
 
+from dev.harness.encryption import ENCRYPTION_KEY, OTHER_KEY, vault
+from dev.harness.waiting import wait_until
 from protos.webhook.v1 import subscriptions_pb2
 from services.common import ids, subscription_changes
 from services.common import redis as clients
@@ -29,8 +31,6 @@ from services.ingest.subscriptions import Draft, Subscription
 from services.ingest.verification.presets import Preset
 from tests.integration.ingest.conftest import URL, Breakable, Ingest, counted, eventually, frozen, serving
 from tests.integration.ingest.proxy import Proxy, proxying
-from tests.support.encryption import ENCRYPTION_KEY, OTHER_KEY, vault
-from tests.support.waiting import wait_until
 
 SEEN_WITHIN_SECONDS = 1.0
 

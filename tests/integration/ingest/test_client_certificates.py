@@ -6,15 +6,15 @@ from uuid import UUID
 import pytest
 import redis.asyncio
 
+from dev.harness import certificates
+from dev.harness.certificates import Issued
+from dev.harness.encryption import ENCRYPTION_KEY, OTHER_KEY, keys, vault
 from protos.webhook.v1 import subscriptions_pb2 as pb
 from services.common import errors, subscription_changes
 from services.common.vault import SEALED
 from services.ingest.reencryption import reencrypt
 from tests.integration.ingest.conftest import UNSIGNED, URL, Ingest, fields, refused
 from tests.integration.ingest.test_secrets import create
-from tests.support import certificates
-from tests.support.certificates import Issued
-from tests.support.encryption import ENCRYPTION_KEY, OTHER_KEY, keys, vault
 
 CA = certificates.authority()
 SHOP, BANK = CA.issue("shop"), CA.issue("bank")

@@ -4,10 +4,10 @@ from uuid import UUID
 
 import pytest
 
+from dev.harness.encryption import vault
 from protos.webhook.v1 import subscriptions_pb2
 from services.common import errors
 from tests.integration.ingest.conftest import Ingest, fields, refused
-from tests.support.encryption import vault
 
 Headers = subscriptions_pb2.CustomHeaders
 VALUES = {"Authorization": "Bearer hunter2", "x-shop": "hunter2"}

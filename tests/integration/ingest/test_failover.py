@@ -7,10 +7,10 @@ import functools
 import grpc
 import pytest
 
+from dev.harness.primaries import BACK_WITHIN_SECONDS, KINDS, Primaries
+from dev.harness.waiting import wait_until
 from services.common import subscription_changes
 from tests.integration.ingest.conftest import Ingest, eventually, serving
-from tests.support.primaries import BACK_WITHIN_SECONDS, KINDS, Primaries
-from tests.support.waiting import wait_until
 
 SEEN_WITHIN_SECONDS = 1.0
 

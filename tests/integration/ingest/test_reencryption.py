@@ -12,13 +12,13 @@ from uuid import UUID
 import asyncpg
 import pytest
 
+from dev.harness import certificates
+from dev.harness.encryption import ENCRYPTION_KEY, OTHER_KEY, keys, vault
 from protos.webhook.v1 import subscriptions_pb2
 from services.common.postgres import Connection
 from services.ingest import reencryption
 from services.ingest.reencryption import reencrypt
 from tests.integration.ingest.conftest import UNSIGNED, Ingest, serving
-from tests.support import certificates
-from tests.support.encryption import ENCRYPTION_KEY, OTHER_KEY, keys, vault
 
 ROOT = Path(__file__).resolve().parents[3]
 BOTH = (OTHER_KEY, ENCRYPTION_KEY)

@@ -10,12 +10,12 @@ from uuid import UUID
 import pytest
 import redis.asyncio
 
+from dev.harness.encryption import ENCRYPTION_KEY, OTHER_KEY, vault
 from protos.webhook.v1 import ingest_pb2, subscriptions_pb2
 from services.common import errors, signatures, subscription_changes
 from services.common.signatures import Key
 from services.common.vault import SEALED, Secrets
 from tests.integration.ingest.conftest import UNSIGNED, URL, Ingest, eventually, fields, refused, serving
-from tests.support.encryption import ENCRYPTION_KEY, OTHER_KEY, vault
 
 HOUR = 3600
 BODY = b'{"n": 1}'

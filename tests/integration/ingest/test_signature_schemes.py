@@ -10,6 +10,7 @@ import nacl.signing
 import pytest
 import redis.asyncio
 
+from dev.harness.encryption import ENCRYPTION_KEY, OTHER_KEY, keys, vault
 from protos.webhook.v1 import subscriptions_pb2 as pb
 from services.common import errors, subscription_changes
 from services.common.signatures import Scheme
@@ -17,7 +18,6 @@ from services.common.vault import Secret
 from services.ingest.reencryption import reencrypt
 from tests.integration.ingest.conftest import UNSIGNED, Ingest, fields, refused
 from tests.integration.ingest.test_secrets import BODY, create, passes, rotate, row, signed, stored
-from tests.support.encryption import ENCRYPTION_KEY, OTHER_KEY, keys, vault
 
 HMAC, ED25519 = pb.SIGNATURE_SCHEME_HMAC_SHA256, pb.SIGNATURE_SCHEME_ED25519
 NONE = pb.SIGNATURE_SCHEME_NONE

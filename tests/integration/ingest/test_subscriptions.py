@@ -5,11 +5,11 @@ from uuid import UUID
 
 import pytest
 
+from dev.harness.encryption import vault
 from protos.webhook.v1 import subscriptions_pb2
 from services.common import errors, ids
 from services.ingest.store import CANCEL_CHUNK
 from tests.integration.ingest.conftest import UNSIGNED, URL, Ingest, fields, refused
-from tests.support.encryption import vault
 
 UNKNOWN = "01890a5d-ac96-774b-bcce-b302099a8057"
 

@@ -7,9 +7,9 @@ from uuid import UUID
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 
+from dev.harness.encryption import vault
 from protos.webhook.v1 import subscriptions_pb2 as pb
 from tests.integration.ingest.conftest import URL, Ingest, fields, refused
-from tests.support.encryption import vault
 
 OTHER_URL = "https://other.example/hook"
 

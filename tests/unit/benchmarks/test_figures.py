@@ -1,8 +1,8 @@
 import msgspec
 import pytest
 
-from benchmarks import figures
-from benchmarks.rig import _lost
+from dev.benchmarks import figures
+from dev.benchmarks.rig import _lost
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,23 +2,23 @@ from collections.abc import Iterator
 
 import pytest
 
-from benchmarks.errors import BenchmarkError
-from benchmarks.load.messages import Ask, Count, Forget, Listening, Load, Received, Report, Sent
-from benchmarks.load.percentiles import of
-from benchmarks.load.pipes import Helper
+from dev.benchmarks.errors import BenchmarkError
+from dev.benchmarks.load.messages import Ask, Count, Forget, Listening, Load, Received, Report, Sent
+from dev.benchmarks.load.percentiles import of
+from dev.benchmarks.load.pipes import Helper
 
 ALWAYS = 1 << 62
 
 
 @pytest.fixture
 def generator() -> Iterator[Helper]:
-    with Helper("generator", "benchmarks.load.generator") as helper:
+    with Helper("generator", "dev.benchmarks.load.generator") as helper:
         yield helper
 
 
 @pytest.fixture
 def receiver() -> Iterator[Helper]:
-    with Helper("receiver", "benchmarks.load.receiver") as helper:
+    with Helper("receiver", "dev.benchmarks.load.receiver") as helper:
         yield helper
 
 
@@ -85,7 +85,7 @@ def test_an_event_is_wrapped_with_its_type(generator: Helper, receiver: Helper) 
 
 
 def test_a_helper_that_is_gone_is_told_by_name() -> None:
-    with Helper("generator", "benchmarks.load.generator") as helper:
+    with Helper("generator", "dev.benchmarks.load.generator") as helper:
         with pytest.raises(BenchmarkError, match="the generator does not answer within 0"):
             helper.hear(Sent, 0.0)
         helper.tell(_load(1, seconds=1.0))

@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from benchmarks.load import misbehaving, payloads
-from benchmarks.load.messages import Ask, Count, Listening
-from benchmarks.load.pipes import Helper
+from dev.benchmarks.load import misbehaving, payloads
+from dev.benchmarks.load.messages import Ask, Count, Listening
+from dev.benchmarks.load.pipes import Helper
 
 Post = Callable[[str], socket.socket]
 PAYLOAD = payloads.template(200).fill(0, 1)
@@ -15,7 +15,7 @@ PAYLOAD = payloads.template(200).fill(0, 1)
 
 @pytest.fixture(scope="module")
 def receiver() -> Iterator[Helper]:
-    with Helper("receiver", "benchmarks.load.receiver") as helper:
+    with Helper("receiver", "dev.benchmarks.load.receiver") as helper:
         yield helper
 
 

@@ -4,9 +4,9 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from benchmarks import rig
-from benchmarks.figures import STACK, Figures
-from benchmarks.scenarios import neighbour
+from dev.benchmarks import rig
+from dev.benchmarks.figures import STACK, Figures
+from dev.benchmarks.scenarios import neighbour
 
 ONE, TWO, OTHER = (UUID(int=number) for number in range(3))
 

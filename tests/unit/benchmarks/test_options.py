@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import options, scenarios
+from dev.benchmarks import options, scenarios
 
 NAMES = tuple(scenarios.ALL)
 

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from benchmarks.load import payloads
+from dev.benchmarks.load import payloads
 
 
 @pytest.mark.parametrize("payload_bytes", [100, 101, 1024, 5 * 1024, 65_537])

@@ -7,10 +7,10 @@ import sys
 import pytest
 import structlog
 
+from dev.harness.waiting import wait_until
 from services.common import activity
 from services.common.activity import Activity
 from services.common.settings import Settings
-from tests.support.waiting import wait_until
 
 # Writes lines as a process does: text, and what the terminal of `make run` is not to show.
 PROGRAM = """

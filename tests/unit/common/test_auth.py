@@ -10,6 +10,7 @@ import pytest
 from google.protobuf.descriptor import MethodDescriptor
 
 import protos.webhook.v1
+from dev.harness.keys import SERVICE_KEY, metadata
 from services.common import errors
 from services.common.auth import identity, keys, known, roles
 from services.common.auth.authenticator import Authenticator
@@ -17,7 +18,6 @@ from services.common.auth.identity import Identity
 from services.common.auth.known import Known
 from services.common.auth.roles import Role
 from services.common.settings import AuthSettings
-from tests.support.keys import SERVICE_KEY, metadata
 
 
 def methods() -> Iterator[MethodDescriptor]:

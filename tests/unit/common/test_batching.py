@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 import pytest
 
+from dev.harness.waiting import wait_until
 from services.common import batching, errors
 from services.common.batching import Batcher, Bounds
-from tests.support.waiting import wait_until
 
 PATIENCE_SECONDS = 5.0
 

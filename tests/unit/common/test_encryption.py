@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dev.harness.encryption import ENCRYPTION_KEY, OTHER_KEY, keys
 from services.common.encryption import CannotOpen
-from tests.support.encryption import ENCRYPTION_KEY, OTHER_KEY, keys
 
 PLACE = b"subscription:1"
 

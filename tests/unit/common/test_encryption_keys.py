@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from dev.harness.encryption import ENCRYPTION_KEY, OTHER_KEY
 from services.common import encryption_keys
 from services.common.encryption_keys import EncryptionSettings
 from services.common.settings import load
 from services.delivery.settings import DeliverySettings, WorkerSettings
 from services.ingest.settings import IngestSettings
-from tests.support.encryption import ENCRYPTION_KEY, OTHER_KEY
 
 ROOT = Path(__file__).resolve().parents[3]
 SECRET = "hunter2-s3cret"

@@ -12,13 +12,13 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2
 from prometheus_client import REGISTRY
 
+from dev.harness.waiting import wait_until
 from services.common import errors, grpc_errors, grpc_server
 from services.common.auth import keys
 from services.common.auth.authenticator import Authenticator
 from services.common.auth.identity import Identity
 from services.common.lifecycle import Process
 from services.common.settings import GrpcServerSettings
-from tests.support.waiting import wait_until
 
 METHOD = "/webhook.v1.AnalyticsService/GetStats"
 # Its requests are messages.

@@ -7,9 +7,9 @@ import pytest
 from pydantic import ValidationError
 from redis.asyncio.connection import SSLConnection
 
+from dev.harness import certificates
 from services.common import redis, redis_primary
 from services.common.settings import RedisSettings
-from tests.support import certificates
 
 
 def pool_of(url: str) -> Any:

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dev.harness.encryption import ENCRYPTION_KEY
+from dev.local.settings import LocalSettings
 from services.analytics.settings import AnalyticsSettings
 from services.common.settings import PostgresSettings, RedisSettings, Settings, load
 from services.delivery.settings import DeliverySettings, WorkerSettings
 from services.gateway.settings import GatewaySettings
 from services.ingest.settings import IngestSettings
-from services.local.settings import LocalSettings
-from tests.support.encryption import ENCRYPTION_KEY
 
 SECRET = "hunter2-s3cret"
 

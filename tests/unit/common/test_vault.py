@@ -5,12 +5,12 @@ from uuid import UUID
 
 import pytest
 
+from dev.harness.encryption import ENCRYPTION_KEY, OTHER_KEY, vault
 from services.common import vault as vaults
 from services.common.encryption import CannotOpen
 from services.common.signatures import Key, Scheme
 from services.common.vault import SEALED, Secret, Secrets
 from services.ingest.subscriptions import secret_violations
-from tests.support.encryption import ENCRYPTION_KEY, OTHER_KEY, vault
 
 ONE, OTHER = UUID(int=1), UUID(int=2)
 NOW = datetime(2026, 3, 14, 15, 9, 26, 535_897, tzinfo=UTC)

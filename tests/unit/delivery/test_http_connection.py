@@ -11,10 +11,10 @@ from typing import Any, cast
 import h11
 import pytest
 
-from chaos.receiver import GARBAGE
+from dev.chaos.receiver import GARBAGE
+from dev.harness.odd_answers import ANSWERS
 from services.delivery.worker.http_connection import Connection
 from services.delivery.worker.sender import Failure, SendError
-from tests.support.odd_answers import ANSWERS
 
 MUTATIONS = 4000
 SPICE = (

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from dev.harness.waiting import wait_until
 from services.delivery.worker import lookups
 from services.delivery.worker.lookups import Lookups
-from tests.support.waiting import wait_until
 
 
 @pytest.fixture

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from services.embedded import ports
+from dev.embedded import ports
 
 ROOT = Path(__file__).resolve().parents[3]
 ASK = """
 import sys
-from services.embedded import ports
+from dev.embedded import ports
 print(*ports.free_ports(500), flush=True)
 sys.stdin.read()
 """
@@ -70,7 +70,7 @@ def test_wanted_ports_are_one_processes_alone() -> None:
     )
     first = next(free)
     wanted = range(first, first + 3)
-    ask = f"from services.embedded import ports; print(ports.reserve('127.0.0.1', {list(wanted)}))"
+    ask = f"from dev.embedded import ports; print(ports.reserve('127.0.0.1', {list(wanted)}))"
 
     def elsewhere() -> str:
         return subprocess.run([sys.executable, "-c", ask], check=True, capture_output=True, text=True).stdout.strip()

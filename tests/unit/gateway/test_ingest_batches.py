@@ -10,6 +10,7 @@ import pytest
 from grpc.aio import AioRpcError, Metadata
 from structlog.testing import capture_logs
 
+from dev.harness.waiting import wait_until
 from protos.webhook.v1 import ingest_pb2
 from protos.webhook.v1.ingest_pb2 import BatchIngestRequest as Request
 from protos.webhook.v1.ingest_pb2 import BatchIngestResponse as Response
@@ -21,7 +22,6 @@ from services.gateway.callers import Caller
 from services.gateway.ingest_batches import IngestBatches
 from services.gateway.patience import Patience
 from services.gateway.settings import GatewaySettings
-from tests.support.waiting import wait_until
 
 ADMIN = Caller(tenant_id="acme", role=Role.ADMIN, key_id="key", tenant_stated=True, crossing=True)
 

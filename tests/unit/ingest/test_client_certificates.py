@@ -11,11 +11,11 @@ from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, r
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from dev.harness import certificates
+from dev.harness.certificates import DAY, SERVER, Issued, pem_of
 from services.common import errors
 from services.ingest import client_certificates
 from services.ingest.client_certificates import CERTIFICATE, PRIVATE_KEY, Facts
-from tests.support import certificates
-from tests.support.certificates import DAY, SERVER, Issued, pem_of
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 CA = certificates.authority()

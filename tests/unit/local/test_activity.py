@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from services.local import activity
-from services.local.activity import Watch
+from dev.local import activity
+from dev.local.activity import Watch
 
 
 def line(text: str) -> str:

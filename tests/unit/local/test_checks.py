@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from dev.local import checks
+from dev.local.settings import LocalSettings
 from services.common.settings import Settings
-from services.local import checks
-from services.local.settings import LocalSettings
 
 
 @pytest.fixture(autouse=True)

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from services.embedded import ports
-from services.local import plan
-from services.local.settings import LocalSettings
+from dev.embedded import ports
+from dev.local import plan
+from dev.local.settings import LocalSettings
 
 USUAL = {"ingest": 50051, "delivery": 50052, "analytics": 50053}
 

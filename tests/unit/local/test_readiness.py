@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from services.local import readiness
+from dev.local import readiness
 
 
 @pytest.fixture

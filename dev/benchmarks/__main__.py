@@ -1,0 +1,67 @@
+"""The benchmark: python -m dev.benchmarks [--scenario NAME …] [--runs N] [--seconds S] [--json FILE] [--keep]."""
+
+import contextlib
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from dev.benchmarks import options, run, scenarios
+from dev.benchmarks.bench import Bench
+from dev.benchmarks.errors import BenchmarkError
+from dev.benchmarks.screen import Screen
+from dev.embedded import EmbeddedError
+from dev.local.errors import StackError
+from dev.local.migrations import MigrationError
+from services.common import open_files
+
+INTERRUPTED = 130
+
+
+def main() -> None:
+    """Runs once; exit status 1 and a line when it cannot, 130 when it was stopped."""
+    named = options.parse(sys.argv[1:], tuple(scenarios.ALL))
+    open_files.raise_limit()
+    _stop_on_signals()
+    with _folder(keep=named.keep) as folder, Screen() as screen:
+        try:
+            run.run(Bench(options=named, folder=folder, screen=screen))
+        except KeyboardInterrupt:
+            screen.say("stopped")
+            sys.exit(INTERRUPTED)
+        except (BenchmarkError, EmbeddedError, MigrationError, StackError) as error:
+            screen.say(f"failed: {error}")
+            sys.exit(1)
+
+
+@contextlib.contextmanager
+def _folder(*, keep: bool) -> Iterator[Path]:
+    """A new folder, which goes with the context unless it is to be kept."""
+    folder = Path(tempfile.mkdtemp(prefix="benchmark-"))
+    try:
+        yield folder
+    finally:
+        if keep:
+            sys.stdout.write(f"data and logs: {folder}\n")
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _stop_on_signals() -> None:
+    """The first order to stop unwinds everything in order; further ones change nothing."""
+
+    def stop(_number: int, _frame: object) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # nohup means it.
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, stop)
+
+
+if __name__ == "__main__":
+    main()

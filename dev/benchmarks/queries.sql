@@ -1,0 +1,41 @@
+-- unfinished --
+-- Whether any delivery has not ended.
+SELECT EXISTS (SELECT 1 FROM webhook_deliveries WHERE status IN ('pending', 'scheduled', 'in_flight'))
+
+-- unfinished_of --
+-- Whether any delivery to the subscriptions $1 has not ended; whatever waits for others is not looked at.
+SELECT EXISTS (SELECT 1 FROM webhook_deliveries
+               WHERE status IN ('pending', 'scheduled', 'in_flight') AND subscription_id = ANY($1::uuid[]))
+
+-- recorded --
+-- Counts successful attempts recorded since $1, and of them those before $2, in Unix seconds. With $3 only those of
+-- these subscriptions.
+SELECT count(*) AS recorded, count(*) FILTER (WHERE recorded_at < to_timestamp($2)) AS in_window
+FROM delivery_attempts
+WHERE recorded_at >= to_timestamp($1) AND outcome = 'success' AND ($3::uuid[] IS NULL OR subscription_id = ANY($3))
+
+-- insert_subscriptions --
+-- Makes subscriptions with the ids $1 and the targets $2, all with the secret $3.
+INSERT INTO subscriptions (id, tenant_id, target_url, secret_key)
+SELECT s.id, 'default', s.target_url, $3 FROM unnest($1::uuid[], $2::text[]) AS s (id, target_url)
+
+-- insert_backlog --
+-- Makes the events numbered $1 to $2 with a due delivery each, to the subscriptions $3 in turn. Payloads are $4, the
+-- number and a moment of zero as dev/benchmarks/load/payloads.py writes them, and $5. Ids as services/common/ids.py makes
+-- them: a delivery's begins with the first 64 bits of its event's.
+WITH numbered AS MATERIALIZED (
+    SELECT n, uuidv7() AS event_id FROM generate_series($1::int, $2::int) AS n
+), stored AS (
+    INSERT INTO webhook_events (id, tenant_id, content_type, payload)
+    SELECT event_id, 'default', 'application/json',
+           convert_to($4 || lpad(n::text, 10, '0') || ' ' || repeat('0', 20) || $5, 'UTF8')
+    FROM numbered
+)
+INSERT INTO webhook_deliveries (id, event_id, subscription_id, tenant_id, next_attempt_at, expires_at)
+SELECT (left(event_id::text, 18) || '-8' || substr(md5(event_id::text), 1, 3) || '-' || substr(md5(event_id::text), 4, 12))::uuid,
+       event_id, ($3::uuid[])[1 + n % array_length($3::uuid[], 1)], 'default', now(), now() + interval '7 days'
+FROM numbered
+
+-- analyze --
+-- Brings the planner's statistics up to date, as autovacuum does by itself within seconds.
+ANALYZE webhook_events, webhook_deliveries, delivery_attempts

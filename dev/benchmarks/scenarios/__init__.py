@@ -1,0 +1,11 @@
+"""Everything that can be measured, by name, in the order in which it is."""
+
+from collections.abc import Mapping
+
+from dev.benchmarks.results import Scenario
+from dev.benchmarks.scenarios import backlog, fanout, floor, idle, latency, neighbour, slow, throughput, tls
+
+ALL: Mapping[str, Scenario] = {
+    module.SCENARIO.name: module.SCENARIO
+    for module in (floor, idle, throughput, latency, fanout, slow, tls, backlog, neighbour)
+}

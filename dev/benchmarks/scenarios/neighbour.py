@@ -1,0 +1,173 @@
+"""`neighbour`: what bad endpoints, and a million deliveries that wait for another one, do to healthy endpoints.
+
+An open loop to healthy endpoints alone comes first in every run; then, for each kind of bad endpoint, the same loop
+with as much traffic again to endpoints of that kind. Ratios are of a case to the healthy alone of the same run. What
+twice the traffic costs by itself is told by a case in which the other half goes to further healthy endpoints.
+"""
+
+import contextlib
+import itertools
+import socket
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+from uuid import UUID
+
+from dev.benchmarks import results, rig
+from dev.benchmarks.bench import Bench
+from dev.benchmarks.charts import Chart
+from dev.benchmarks.errors import BenchmarkError
+from dev.benchmarks.figures import Figures
+from dev.benchmarks.load.messages import Load
+from dev.benchmarks.results import Result, Scenario
+from dev.benchmarks.rig import Rig
+from dev.benchmarks.scenarios import waiting
+from dev.benchmarks.screen import Table
+
+# Endpoints, and of one bad kind at a time.
+HEALTHY, BAD = 8, 4
+# Of the maximum, for each half: both together, and what retries add, must be what the machine can take, or else the
+# load would hurt the healthy, whatever the endpoints do. At half of the maximum batches are small and the machine is
+# four fifths busy, so that a quarter each is too much: the control says so.
+SHARE = 0.2
+ALONE = "healthy alone"
+# The control.
+TWICE = "twice the healthy"
+# What misbehaving.py does; `refuse`: nobody listens; `dns`: the host has no address.
+KINDS = ("hang", "drip", "endless-headers", "flood", "reset", "error", "refuse", "dns")
+# To the end of what bad endpoints still hold once they are deleted: deadlines of the worker, and leases (60 s).
+END_SECONDS = 90.0
+POLL_SECONDS = 0.1
+_TIMES = ("end_to_end_p50_ms", "end_to_end_p95_ms", "end_to_end_p99_ms")
+
+
+def run(bench: Bench) -> Result:
+    """Every run goes through all cases, so that a machine that changes changes all of them."""
+    runs: list[Figures] = []
+    with rig.running(bench, "neighbour") as ready, _closed_port() as closed_port:
+        healthy = ready.subscribe(ready.targets(HEALTHY))
+        paths = [rig.webhook_path(subscription) for subscription in healthy]
+        maximum = rig.calibrated(ready, paths)
+        alone = ready.open(paths, SHARE * maximum)
+        for _ in range(bench.options.runs):
+            runs.append(ready.measure(ALONE, alone))
+            runs.append(_beside(ready, TWICE, healthy, alone, ready.other_targets(BAD)))
+            runs += [_beside(ready, kind, healthy, alone, _targets(ready, kind, closed_port)) for kind in KINDS]
+    found = waiting.measure(bench)
+    return {**summary(runs), "maximum_per_second": round(maximum, 1), "waiting": found, **results.of_loads(runs)}
+
+
+def summary(runs: Sequence[Figures]) -> Result:
+    """What the runs of the cases say; the worst over the kinds comes first."""
+    kinds = {kind: _against_alone(kind, runs) for kind in KINDS}
+    alone = results.of_loads(runs)["cases"][ALONE]
+    return {
+        "healthy_p99_ratio": max(found["healthy_p99_ratio"] for found in kinds.values()),
+        "healthy_throughput_ratio": min(found["healthy_throughput_ratio"] for found in kinds.values()),
+        "lost": sum(run.lost for run in runs),
+        "duplicates": sum(run.duplicates for run in runs),
+        "cpu_ms_per_webhook": alone["cpu_ms_per_webhook"],
+        "ratio_to_floor": alone["ratio_to_floor"],
+        "kinds": kinds,
+        "control": _against_alone(TWICE, runs),
+    }
+
+
+def _against_alone(case: str, runs: Sequence[Figures]) -> dict[str, Any]:
+    """Medians, and medians of the ratios to the healthy alone of the same run."""
+    mine, alone = ([run for run in runs if run.case == name] for name in (case, ALONE))
+    pairs = list(zip(mine, alone, strict=True))
+    ratios = {
+        "healthy_p99_ratio": [one.end_to_end_p99_ms / without.end_to_end_p99_ms for one, without in pairs],
+        "healthy_throughput_ratio": [one.delivered_per_second / without.delivered_per_second for one, without in pairs],
+    }
+    medians = results.of_loads(mine)["cases"][case]
+    return {
+        **{key: round(statistics.median(values), 3) for key, values in ratios.items()},
+        **{f"healthy_{key.removeprefix('end_to_end_')}": medians[key] for key in _TIMES},
+        "healthy_delivered_per_second": medians["delivered_per_second"],
+        "cpu_ms_per_webhook": medians["cpu_ms_per_webhook"],
+        "lost": medians["lost"],
+        "duplicates": medians["duplicates"],
+    }
+
+
+def _beside(ready: Rig, case: str, healthy: Sequence[UUID], alone: Load, targets: Sequence[str]) -> Figures:
+    """The healthy loop with as much again to others, which are new and are gone afterwards."""
+    assert alone.rate is not None
+    others = ready.subscribe(targets)
+    # Once, by whoever comes first.
+    end = contextlib.ExitStack()
+    end.callback(ready.stack.unsubscribe, others)
+    turns = zip(alone.paths, itertools.cycle(map(rig.webhook_path, others)), strict=False)
+    load = ready.open([path for turn in turns for path in turn], 2 * alone.rate)
+    found = ready.measure(case, load, group=rig.Group(subscriptions=healthy, end_others=end.close))
+    end.close()
+    deadline = time.monotonic() + END_SECONDS
+    while ready.store.unfinished():
+        if time.monotonic() > deadline:
+            raise BenchmarkError(f"{case}: deliveries of deleted subscriptions did not end within {END_SECONDS:g} s")
+        time.sleep(POLL_SECONDS)
+    return found
+
+
+def _targets(ready: Rig, kind: str, closed_port: int) -> list[str]:
+    """Endpoints of a kind."""
+    match kind:
+        case "refuse":
+            return [f"http://127.0.0.1:{closed_port}/{number}" for number in range(BAD)]
+        case "dns":
+            return [f"http://nobody-{number}.invalid/" for number in range(BAD)]
+    return ready.other_targets(BAD, kind)
+
+
+@contextlib.contextmanager
+def _closed_port() -> Iterator[int]:
+    """A port that is taken, so that nobody else listens there, and where nobody listens."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield taken.getsockname()[1]
+
+
+def _tables(result: Result) -> Sequence[Table]:
+    columns = ("the other half goes to", "p99 ratio", "delivered ratio", "p50 ms", "p99 ms", "CPU ms", "lost")
+    rows = [_row(case, found) for case, found in ({TWICE: result["control"]} | result["kinds"]).items()]
+    title = f"healthy endpoints beside others, to healthy alone; the maximum is {result['maximum_per_second']:,.0f}/s"
+    return [
+        results.load_table("neighbours: of healthy endpoints", result["cases"]),
+        Table(title=title, columns=columns, rows=rows),
+        *waiting.tables(result["waiting"]),
+    ]
+
+
+def _row(case: str, found: dict[str, Any]) -> list[str]:
+    return [
+        case,
+        f"{found['healthy_p99_ratio']:,.2f}",
+        f"{found['healthy_throughput_ratio']:.2f}",
+        f"{found['healthy_p50_ms']:,.1f}",
+        f"{found['healthy_p99_ms']:,.1f}",
+        f"{found['cpu_ms_per_webhook']['stack']:.3f}",
+        str(found["lost"]),
+    ]
+
+
+def _charts(result: Result) -> Sequence[Chart]:
+    cases = result["cases"]
+    names = list(cases)
+    times = {key.removesuffix("_ms").replace("_", " "): [found[key] for found in cases.values()] for key in _TIMES}
+    title = "End to end of healthy endpoints, by what the other half of the traffic goes to"
+    return [
+        Chart(name="neighbour-times", title=title, unit="ms", categories=names, series=times),
+        results.rate_chart(
+            "neighbour-rates",
+            "Webhooks a second to healthy endpoints, by what the other half of the traffic goes to",
+            cases,
+            {"accepted_per_second": "accepted", "delivered_per_second": "delivered"},
+        ),
+        results.cpu_chart("neighbour-cpu", "CPU time of a webhook beside bad endpoints", cases),
+    ]
+
+
+SCENARIO = Scenario(name="neighbour", what="healthy endpoints beside bad ones", run=run, tables=_tables, charts=_charts)

@@ -1,0 +1,57 @@
+"""`throughput`: webhooks of 1 KB and 5 KB all the way, as fast as they are taken, and at a steady rate just below."""
+
+import statistics
+from collections.abc import Sequence
+
+from dev.benchmarks import results, rig
+from dev.benchmarks.bench import Bench
+from dev.benchmarks.charts import Chart
+from dev.benchmarks.results import Result, Scenario
+from dev.benchmarks.screen import Table
+
+SIZES = {"1 KB": rig.KILOBYTE, "5 KB": 5 * rig.KILOBYTE}
+# Of the closed loop's sustained rate: what goes on without a growing queue.
+OPEN_SHARE = 0.9
+HEADLINE = "1 KB closed"
+_FLAT = ("delivered_per_second", "accepted_per_second", "recorded_per_second", "cpu_ms_per_webhook", "ratio_to_floor")
+
+
+def run(bench: Bench) -> Result:
+    """Every run goes through all cases, so that a machine that changes changes all of them."""
+    runs = []
+    with rig.running(bench, "throughput") as ready:
+        paths = ready.webhook_paths()
+        ready.warm_up(paths)
+        rates: dict[str, list[float]] = {size: [] for size in SIZES}
+        for _ in range(bench.options.runs):
+            for size, payload_bytes in SIZES.items():
+                closed = ready.measure(f"{size} closed", ready.closed(paths, payload_bytes))
+                rates[size].append(rig.sustained(closed))
+                rate = OPEN_SHARE * statistics.median(rates[size])
+                opened = ready.measure(f"{size} open", ready.open(paths, rate, payload_bytes)) if rate else closed
+                runs += [closed, opened]
+    found = results.of_loads(runs)
+    headline = found["cases"][HEADLINE]
+    return {
+        **{key: headline[key] for key in _FLAT},
+        # Of all runs of all cases: none may hide in a median.
+        "lost": sum(run.lost for run in runs),
+        "duplicates": sum(run.duplicates for run in runs),
+        **found,
+    }
+
+
+def _tables(result: Result) -> Sequence[Table]:
+    title = "throughput"
+    return [results.load_table(title, result["cases"]), results.cpu_table(title, result["cases"])]
+
+
+def _charts(result: Result) -> Sequence[Chart]:
+    rates = {"accepted_per_second": "accepted", "delivered_per_second": "delivered", "recorded_per_second": "recorded"}
+    return [
+        results.cpu_chart("throughput-cpu", "CPU time of a webhook, by process", result["cases"]),
+        results.rate_chart("throughput-rates", "Webhooks a second", result["cases"], rates),
+    ]
+
+
+SCENARIO = Scenario(name="throughput", what="accept, commit, deliver, record", run=run, tables=_tables, charts=_charts)

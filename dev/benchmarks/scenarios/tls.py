@@ -1,0 +1,61 @@
+"""`tls`: the 1 KB closed loop to a receiver behind TLS, with certificates of a throw-away authority."""
+
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+
+from dev.benchmarks import results, rig
+from dev.benchmarks.bench import Bench
+from dev.benchmarks.charts import Chart
+from dev.benchmarks.errors import BenchmarkError
+from dev.benchmarks.results import Result, Scenario
+from dev.benchmarks.screen import Table
+
+CASE = "1 KB closed, TLS"
+_FLAT = ("delivered_per_second", "accepted_per_second", "recorded_per_second", "cpu_ms_per_webhook", "ratio_to_floor")
+
+
+def run(bench: Bench) -> Result:
+    """The worker trusts the authority through SSL_CERT_FILE, as it would a company's own."""
+    authority, certificate, key = _certificates(bench.folder / "certificates")
+    # Names are resolved and vetted, which is part of the way; loopback is allowed by name.
+    environment = {"SSL_CERT_FILE": str(authority), "EGRESS_ALLOW": "127.0.0.0/8,::1/128"}
+    with rig.running(bench, "tls", environment=environment, tls=(certificate, key)) as ready:
+        paths = ready.webhook_paths()
+        ready.warm_up(paths)
+        runs = [ready.measure(CASE, ready.closed(paths)) for _ in range(bench.options.runs)]
+    found = results.of_loads(runs)
+    headline = found["cases"][CASE]
+    return {
+        **{key: headline[key] for key in _FLAT},
+        "lost": headline["lost"],
+        "duplicates": headline["duplicates"],
+        **found,
+    }
+
+
+def _certificates(folder: Path) -> tuple[Path, Path, Path]:
+    """A new authority, and a certificate of it with its key."""
+    if importlib.util.find_spec("trustme") is None:
+        raise BenchmarkError("the scenario tls needs trustme: pip install trustme, or make bench")
+    import trustme
+
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = folder / "authority.pem", folder / "certificate.pem", folder / "key.pem"
+    authority = trustme.CA()
+    issued = authority.issue_cert("localhost", "127.0.0.1")
+    authority.cert_pem.write_to_path(paths[0])
+    paths[1].write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
+    issued.private_key_pem.write_to_path(paths[2])
+    return paths
+
+
+def _tables(result: Result) -> Sequence[Table]:
+    return [results.load_table("TLS", result["cases"]), results.cpu_table("TLS", result["cases"])]
+
+
+def _charts(result: Result) -> Sequence[Chart]:
+    return [results.cpu_chart("tls-cpu", "CPU time of a webhook to a receiver behind TLS", result["cases"])]
+
+
+SCENARIO = Scenario(name="tls", what="a receiver behind TLS", run=run, tables=_tables, charts=_charts)

@@ -1,0 +1,64 @@
+"""Part of `neighbour`: lone events for one endpoint while a backlog waits for another.
+
+The backlog is that of the scenario `backlog`, over one subscription, whose endpoint takes its time at first and then
+answers at once.
+"""
+
+from collections.abc import Sequence
+
+from dev.benchmarks import results, rig
+from dev.benchmarks.bench import Bench
+from dev.benchmarks.load.messages import Ask, Count
+from dev.benchmarks.results import Result
+from dev.benchmarks.scenarios import backlog
+from dev.benchmarks.screen import Table
+
+# Lone: all that goes to their endpoint.
+LONE_PER_SECOND = 5.0
+LONE_SECONDS = 10.0
+# Behaviours of the endpoint that the backlog waits for, in the order in which it takes them on.
+CASES = {"answers after 100 ms": "after-100", "answers at once": "ok"}
+_TIMES = ("p50_ms", "p99_ms", "max_ms")
+
+
+def measure(bench: Bench) -> Result:
+    """The stack is one of its own; times are the worse of both cases."""
+    cases, runs = {}, []
+    with rig.running(bench, "neighbour-waiting") as ready:
+        lone = ready.subscribe(ready.targets())
+        paths = [rig.webhook_path(subscription) for subscription in lone]
+        ready.warm_up(paths)
+        (held,) = backlog.waiting(ready, "of a neighbour", ready.other_targets(behaviour="after-100"), ready.other)
+        load = ready.open(paths, LONE_PER_SECOND, seconds=LONE_SECONDS)
+        # What waits for the other goes on waiting.
+        group = rig.Group(subscriptions=lone, end_others=lambda: None)
+        for case, behaviour in CASES.items():
+            ready.stack.retarget(held, *ready.other_targets(behaviour=behaviour))
+            mine = [ready.measure(case, load, group=group) for _ in range(bench.options.runs)]
+            runs += mine
+            found = results.of_loads(mine)["cases"][case]
+            cases[case] = {
+                **{f"lone_{key}": found[f"end_to_end_{key}"] for key in _TIMES},
+                # Of all runs: none may hide in a median.
+                "lone_max_ms": round(max(run.end_to_end_max_ms for run in mine), 1),
+                "lost": found["lost"],
+                "left": bench.options.backlog - ready.other.ask(Ask(), Count).deliveries,
+            }
+    worst = {f"lone_{key}": max(found[f"lone_{key}"] for found in cases.values()) for key in _TIMES}
+    return {"backlog": bench.options.backlog, **worst, "kinds": cases, **results.of_loads(runs)}
+
+
+def tables(result: Result) -> Sequence[Table]:
+    """A row for each case."""
+    columns = ("the other endpoint", "lone p50 ms", "p99 ms", "max ms", "lost", "still waiting")
+    rows = [
+        [
+            case,
+            *(f"{found[f'lone_{key}']:,.1f}" for key in _TIMES),
+            str(found["lost"]),
+            f"{found['left']:,}",
+        ]
+        for case, found in result["kinds"].items()
+    ]
+    title = f"lone events while {result['backlog']:,} deliveries wait for another endpoint"
+    return [Table(title=title, columns=columns, rows=rows)]

@@ -1,0 +1,229 @@
+"""The real stack: embedded stores, safe as in production, and the same processes that `make run` starts."""
+
+import contextlib
+import dataclasses
+import functools
+import json
+import secrets
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from uuid import UUID
+
+import redis
+
+from dev.benchmarks.errors import BenchmarkError
+from dev.benchmarks.store import Store
+from dev.embedded import Child, Guard, describe_exit, ports
+from dev.local import migrations, plan, readiness, stores
+from dev.local.settings import LocalSettings
+from services.common.auth import keys
+
+READY_TIMEOUT_SECONDS = 60.0
+STOP_TIMEOUT_SECONDS = 6.0
+POLL_SECONDS = 0.05
+REQUEST_TIMEOUT_SECONDS = 10.0
+LEASE_SECONDS = 60
+ROLES = plan.ROLES
+STORES = ("postgres", "redis")
+# Each stage at once: no more requests come in first, and workers record before the dispatcher goes.
+STOP_STAGES = (("gateway",), ("ingest",), ("worker",), ("delivery", "analytics"))
+# Deliveries are signed, as they should be.
+SECRET = "whsec_YmVuY2htYXJrcyBzaWduIGFzIHdlbGw="  # noqa: S105 - of throw-away subscriptions
+
+
+class Stack:
+    """Made by `running`. A second and third worker are called worker-2 and worker-3, and count as `worker`."""
+
+    def __init__(
+        self, the_plan: plan.Plan, settings: LocalSettings, guard: Guard, environment: Mapping[str, str]
+    ) -> None:
+        self._plan = the_plan
+        self._settings = settings
+        self._guard = guard
+        self._environment = environment
+        self._stores = stores.prepare(settings, the_plan, guard, lambda _: None)
+        self._children: dict[str, Child] = {}
+        # Callers are authenticated, as they are in production.
+        self.api_key = keys.make()
+        self._keys = {
+            "AUTH_REQUIRED": "true",
+            "BOOTSTRAP_ADMIN_KEY": self.api_key,
+            "SERVICE_KEY": secrets.token_urlsafe(32),
+        }
+
+    # -- addresses --
+
+    @property
+    def port(self) -> int:
+        """The gateway's."""
+        return self._plan.gateway_port
+
+    @property
+    def database_url(self) -> str:
+        """Postgres, by Unix socket."""
+        return self._stores.database_url
+
+    @property
+    def logs(self) -> Path:
+        """The folder of the logs."""
+        return self._plan.logs
+
+    def trees(self) -> dict[str, list[int]]:
+        """The roots of the process trees of the service and both stores."""
+        found: dict[str, list[int]] = {name: [] for name in (*ROLES, *STORES)}
+        for name, child in self._children.items():
+            if child.pid is not None and child.running:
+                found[name.partition("-")[0]].append(child.pid)
+        assert self._stores.postgres is not None
+        assert self._stores.valkey is not None
+        for name, pid in (("postgres", self._stores.postgres.pid), ("redis", self._stores.valkey.pid)):
+            if pid is not None:
+                found[name].append(pid)
+        return found
+
+    # -- life --
+
+    def start_stores(self) -> None:
+        """Starts both stores and makes the schema."""
+        postgres, valkey = self._stores.postgres, self._stores.valkey
+        assert postgres is not None
+        assert valkey is not None
+        postgres.launch()
+        valkey.launch()
+        postgres.wait_ready()
+        valkey.wait_ready()
+        postgres.ensure_database(stores.DATABASE)
+        migrations.migrate(self.database_url)
+
+    def start(self, *, workers: int = 1) -> None:
+        """Starts every process that does not run, and waits until all serve."""
+        names = [role for role in ROLES if role != "worker"] + [_worker(number) for number in range(1, workers + 1)]
+        new = [name for name in names if not (name in self._children and self._children[name].running)]
+        checks = {name: self._launch(name) for name in new}
+        deadline = time.monotonic() + READY_TIMEOUT_SECONDS
+        while checks:
+            self.check()
+            checks = {name: is_ready for name, is_ready in checks.items() if not is_ready()}
+            if checks and time.monotonic() > deadline:
+                raise BenchmarkError(
+                    f"{', '.join(checks)} not ready after {READY_TIMEOUT_SECONDS:g} s, see {self.logs}"
+                )
+            time.sleep(POLL_SECONDS)
+
+    def stop(self) -> None:
+        """Stops every process but the stores, in good order."""
+        for roles in STOP_STAGES:
+            stage = [child for name, child in self._children.items() if name.partition("-")[0] in roles]
+            for child in stage:
+                child.ask_to_stop()
+            for child in stage:
+                if child.wait(STOP_TIMEOUT_SECONDS) is None:
+                    child.kill()
+        self._children.clear()
+
+    def close(self) -> None:
+        """Ends what still runs, the stores last."""
+        self.stop()
+        self._stores.close()
+
+    def check(self) -> None:
+        """BenchmarkError when a process has died."""
+        for name, child in self._children.items():
+            status = child.poll()
+            if status is not None:
+                last = " | ".join(child.last_lines(3))
+                raise BenchmarkError(f"{name} died: {describe_exit(status)}: {last}")
+
+    # -- what the benchmark asks of it --
+
+    def subscribe(self, target_urls: Sequence[str], event_types: Sequence[str] = ()) -> list[UUID]:
+        """Makes subscriptions through the API; answers their ids in order."""
+        fields = {"event_types": list(event_types), "secret_key": SECRET}
+        return [UUID(self._ask("POST", "/", {"target_url": url, **fields})["id"]) for url in target_urls]
+
+    def retarget(self, subscription: UUID, target_url: str) -> None:
+        """Points a subscription elsewhere; its secret stays."""
+        self._ask("PUT", f"/{subscription}", {"target_url": target_url})
+
+    def unsubscribe(self, subscriptions: Sequence[UUID]) -> None:
+        """Deletes subscriptions, which cancels what waits for them."""
+        for subscription in subscriptions:
+            self._ask("DELETE", f"/{subscription}")
+
+    @contextlib.contextmanager
+    def store(self) -> Iterator[Store]:
+        """A connection to Postgres."""
+        postgres = self._stores.postgres
+        assert postgres is not None
+        with Store(self.database_url, checkpoint=lambda: postgres.execute("CHECKPOINT")) as store:
+            yield store
+
+    def redis_peak_bytes(self) -> int:
+        """The most memory that Redis has used since its start."""
+        with contextlib.closing(redis.Redis.from_url(self._stores.redis_url)) as client:
+            return int(client.info("memory")["used_memory_peak"])
+
+    def _launch(self, name: str) -> Callable[[], bool]:
+        role = name.partition("-")[0]
+        command = self._plan.command(
+            role, self._settings, database_url=self.database_url, redis_url=self._stores.redis_url
+        )
+        urls = self._plan.readiness_urls(role)
+        environment = {**command.environment, **self._keys, **self._environment}
+        if name != role:
+            port = ports.free_port()
+            environment["METRICS_PORT"] = str(port)
+            urls = [f"http://127.0.0.1:{port}/readyz"]
+        command = dataclasses.replace(
+            command,
+            name=name,
+            log_path=self.logs / f"{name}.log",
+            environment=environment,
+            # Not the checkout, whose .env is the developer's.
+            cwd=self._plan.data_dir,
+        )
+        child = self._children[name] = Child(command, guard=self._guard)
+        child.launch()
+        return functools.partial(readiness.all_ready, urls)
+
+    def _ask(self, method: str, path: str, document: object = None) -> dict[str, str]:
+        """What the subscriptions' API answers; nothing when it answers 204."""
+        request = urllib.request.Request(  # noqa: S310 - http, to our own gateway
+            f"{self._plan.gateway_url}/api/v1/subscriptions{path}",
+            method=method,
+            data=None if document is None else json.dumps(document).encode(),
+            headers={"Content-Type": "application/json", "Authorization": f"Bearer {self.api_key}"},
+        )
+        with urllib.request.urlopen(request, timeout=REQUEST_TIMEOUT_SECONDS) as answer:  # noqa: S310 - as above
+            decoded: dict[str, str] = json.loads(answer.read() or b"{}")
+        return decoded
+
+
+@contextlib.contextmanager
+def running(folder: Path, *, environment: Mapping[str, str] | None = None) -> Iterator[Stack]:
+    """A stack whose stores run; its processes are started with `start`. All of it ends with the context.
+
+    Variables such as WORKER_CONCURRENCY in our own environment reach the processes, which tries things out;
+    `environment` comes on top of them. The stores are always our own.
+    """
+    # Not read from the environment: a database that is named there is somebody's.
+    settings = LocalSettings.model_construct(
+        _fields_set={"port", "data_dir", "lease_seconds"},
+        port=ports.free_port(),
+        data_dir=folder,
+        lease_seconds=LEASE_SECONDS,
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    with Guard() as guard:
+        stack = Stack(plan.make(settings), settings, guard, environment or {})
+        try:
+            stack.start_stores()
+            yield stack
+        finally:
+            stack.close()
+
+
+def _worker(number: int) -> str:
+    return "worker" if number == 1 else f"worker-{number}"

@@ -1,0 +1,1 @@
+"""Grafana dashboards of the chart, as code."""

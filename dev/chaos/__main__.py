@@ -1,0 +1,128 @@
+"""Entry: python -m dev.chaos [--seed N] [--events N] [--faults N] [--kinds A,B] [--rate N] [--scenario NAME].
+
+Exit status: 0 when the promise was kept, 1 when it was broken, 130 when it was interrupted.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import uvloop
+from services.common import open_files
+
+from dev.chaos import kinds, plan, report, run, schedule, verdict
+from dev.chaos.scenarios import SCENARIOS
+
+DEFAULT_RATE = 100.0
+# So many large events as keep some waiting for longer than a lease.
+LARGE_EVENTS = 200
+
+
+def main() -> None:
+    """Runs once."""
+    options = _parse(sys.argv[1:])
+    open_files.raise_limit()
+    began = time.monotonic()
+
+    def say(line: str) -> None:
+        sys.stdout.write(f"{time.monotonic() - began:7.1f}  {line}\n")
+        sys.stdout.flush()
+
+    with _folder(options.keep) as folder:
+        try:
+            kept = uvloop.run(_main(options, folder, say))
+        except (KeyboardInterrupt, asyncio.CancelledError):
+            sys.exit(130)
+    sys.exit(0 if kept else 1)
+
+
+async def _main(options: argparse.Namespace, folder: Path, say: run.Say) -> bool:
+    _cancel_on_signals()
+    scenario = SCENARIOS.get(options.scenario)
+    if scenario:
+        load, faults = scenario.load(options.rate), scenario.schedule()
+    else:
+        load = run.Load(events=options.events, rate=options.rate, large=min(LARGE_EVENTS, options.events // 15))
+        faults = schedule.make(options.seed, kinds.chosen(options.kinds), options.faults, load.seconds)
+        load = load.lasting(schedule.end_seconds(faults))
+    say(f"seed {options.seed}, {load.events} events at {load.rate:g}/s, {len(faults)} faults; data in {folder}")
+    for fault in faults:
+        say(str(fault))
+    evidence = await run.run(plan.make(folder), load, faults, say)
+    judged = verdict.judge(evidence)
+    say(report.as_text(judged))
+    wrong = scenario.check(evidence, judged) if scenario else []
+    for line in wrong:
+        say(f"scenario {options.scenario}: {line}")
+    if options.json:
+        facts = {
+            "seed": options.seed,
+            "events": load.events,
+            "rate": load.rate,
+            "scenario": options.scenario,
+            "wrong": wrong,
+        }
+        report.write(options.json, report.to_json(judged, faults, facts))
+    return judged.ok and not wrong
+
+
+def _cancel_on_signals() -> None:
+    """The first order to stop unwinds everything in order; further ones change nothing."""
+    task = asyncio.current_task()
+
+    def cancel() -> None:
+        if task and not task.cancelling():
+            task.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, cancel)
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m dev.chaos", description="Nothing accepted is ever lost: the proof."
+    )
+    parser.add_argument("--seed", type=int, default=1, help="of the faults; a failed run can be run again by it")
+    parser.add_argument("--events", type=int, default=3000)
+    parser.add_argument("--faults", type=int, default=15)
+    parser.add_argument("--rate", type=float, default=DEFAULT_RATE, help="events a second")
+    parser.add_argument("--kinds", type=_names, default=[], help="kinds of faults, or beginnings of their names")
+    parser.add_argument("--scenario", choices=sorted(SCENARIOS), help="one fault of a fixed length instead")
+    parser.add_argument("--json", type=Path, help="file for the figures")
+    parser.add_argument("--keep", type=Path, help="folder for data and logs, which stay")
+    options = parser.parse_args(arguments)
+    try:
+        kinds.chosen(options.kinds)
+    except ValueError as error:
+        parser.error(str(error))
+    if options.keep and options.keep.exists() and any(options.keep.iterdir()):
+        parser.error(f"--keep {options.keep}: is not empty, and the verdict would be about what is in it, too")
+    return options
+
+
+def _names(text: str) -> list[str]:
+    return [name for name in text.split(",") if name]
+
+
+@contextlib.contextmanager
+def _folder(keep: Path | None) -> Iterator[Path]:
+    """The folder that was named, or one that goes with the context."""
+    if keep:
+        yield keep
+        return
+    folder = Path(tempfile.mkdtemp(prefix="chaos-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()

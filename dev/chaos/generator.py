@@ -1,0 +1,147 @@
+"""Sends events at a steady rate, each until it is accepted, and keeps every try and every answer."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from uuid import UUID
+
+import aiohttp
+import msgspec
+
+from dev.chaos.records import Send
+
+TIMEOUT_SECONDS = 5.0
+# Before the first try again; then twice as long each time, up to the longest.
+RETRY_SECONDS = 0.25
+MAX_RETRY_SECONDS = 2.0
+# A send that has not been accepted after so long is given up, and is ambiguous or refused.
+GIVE_UP_SECONDS = 240.0
+MAX_IN_FLIGHT = 256
+# 409: an earlier try of the same key is still running.
+RETRYABLE = frozenset({0, 409, 429, 502, 503})
+FILLING_BYTES = 200
+# Of a payload that a worker reads within its byte budget.
+LARGE_BYTES = 100_000
+FAN_OUT_TYPE = "chaos.fan_out"
+# Every tenth event goes to all subscriptions of its type.
+FAN_OUT_EVERY = 10
+# So many large events to the slow endpoint wait for the byte budgets longer than a lease: only renewals keep them.
+LARGE_EVERY = 8
+
+
+class _Webhook(msgspec.Struct):
+    event_id: str
+
+
+_WEBHOOK = msgspec.json.Decoder(_Webhook)
+
+
+class Generator:
+    """Made by `generating`. `subscriptions` are the ids of the endpoints' subscriptions by name."""
+
+    def __init__(self, session: aiohttp.ClientSession, base_url: str, subscriptions: Mapping[str, str]) -> None:
+        self.sends: list[Send] = []
+        self.accepted = 0
+        self.begun_at = 0.0
+        self._session = session
+        self._base_url = base_url
+        self._plain = [identifier for name, identifier in subscriptions.items() if name != "slow"]
+        self._slow = subscriptions["slow"]
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._free = asyncio.Semaphore(MAX_IN_FLIGHT)
+
+    async def run(self, count: int, *, rate: float, large: int) -> None:
+        """Sends `count` events, `rate` a second, and returns when each was accepted or given up.
+
+        The first `large` of every eighth event are large ones to the slow endpoint.
+        """
+        self.begun_at = time.monotonic()
+        for number in range(count):
+            await self._free.acquire()
+            await asyncio.sleep(max(0.0, self.begun_at + number / rate - time.monotonic()))
+            is_large = number % LARGE_EVERY == 0 and number // LARGE_EVERY < large
+            task = asyncio.create_task(self._send(number, is_large=is_large), name=f"send:{number}")
+            self._tasks.add(task)
+            task.add_done_callback(self._done)
+        while self._tasks:
+            await asyncio.wait(tuple(self._tasks))
+
+    async def close(self) -> None:
+        """Ends what is still being sent."""
+        tasks = tuple(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._free.release()
+
+    async def _send(self, number: int, *, is_large: bool) -> None:
+        fan_out = not is_large and number % FAN_OUT_EVERY == 1
+        send = Send(key=f"chaos-{number}", endpoints=2 if fan_out else 1, slow=is_large)
+        self.sends.append(send)
+        filling = "x" * (LARGE_BYTES if is_large else FILLING_BYTES)
+        payload = {"key": send.key, "filling": filling}
+        if fan_out:
+            url, body = f"{self._base_url}/api/v1/events", {"event_type": FAN_OUT_TYPE, "payload": payload}
+        else:
+            subscription = self._slow if is_large else self._plain[number % len(self._plain)]
+            url, body = f"{self._base_url}/api/v1/webhooks/ingest/{subscription}", {"payload": payload}
+        give_up_at = time.monotonic() + GIVE_UP_SECONDS
+        while time.monotonic() < give_up_at:
+            await self._try(send, url, msgspec.json.encode(body))
+            if send.accepted or send.tries[-1][2] not in RETRYABLE:
+                return
+            await asyncio.sleep(min(MAX_RETRY_SECONDS, RETRY_SECONDS * 2 ** (len(send.tries) - 1)))
+
+    async def _try(self, send: Send, url: str, body: bytes) -> None:
+        began_at = time.monotonic()
+        status = 0
+        headers = {"Content-Type": "application/json", "Idempotency-Key": send.key}
+        with contextlib.suppress(aiohttp.ClientError, OSError, TimeoutError):
+            async with asyncio.timeout(TIMEOUT_SECONDS), self._session.post(url, data=body, headers=headers) as answer:
+                content = await answer.read()
+                status = answer.status
+                if status == 202:  # noqa: PLR2004 - accepted
+                    send.event_id = UUID(_WEBHOOK.decode(content).event_id)
+                    self.accepted += 1
+        send.tries.append((began_at, time.monotonic() - began_at, status))
+
+
+@contextlib.asynccontextmanager
+async def generating(base_url: str, api_key: str, subscriptions: Mapping[str, str]) -> AsyncIterator[Generator]:
+    """A generator, whose sends end with the context."""
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(connector=connector, headers=_headers(api_key)) as session:
+        generator = Generator(session, base_url, subscriptions)
+        try:
+            yield generator
+        finally:
+            await generator.close()
+
+
+async def subscribe(base_url: str, api_key: str, targets: Mapping[str, str], fan_out: Sequence[str]) -> dict[str, str]:
+    """Makes a subscription for each target, and further ones of the fan-out type to the targets named in `fan_out`.
+
+    Answers the ids of the former by name.
+    """
+    found: dict[str, str] = {}
+    async with aiohttp.ClientSession(raise_for_status=True, headers=_headers(api_key)) as session:
+
+        async def create(**fields: object) -> str:
+            async with session.post(f"{base_url}/api/v1/subscriptions/", json=fields) as answer:
+                identifier: str = (await answer.json())["id"]
+                return identifier
+
+        for name, url in targets.items():
+            # A type that no event has keeps them out of the fan-out; an event without one comes through all the same.
+            found[name] = await create(target_url=url, event_types=["chaos.none"])
+        for name in fan_out:
+            await create(target_url=targets[name], event_types=[FAN_OUT_TYPE])
+    return found
+
+
+def _headers(api_key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {api_key}"}

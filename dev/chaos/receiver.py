@@ -1,0 +1,159 @@
+"""The other side: endpoints that answer 200, or whatever else they are told to, and a log of every request."""
+
+import asyncio
+import contextlib
+import socket
+import struct
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from uuid import UUID
+
+import msgspec
+from aiohttp import web
+
+from dev.chaos.proxy import BACKLOG
+from dev.chaos.records import Request
+
+# More than a worker reads of an answer.
+FLOOD_CHUNK_BYTES = 64 << 10
+FLOOD_CHUNKS = 64
+DRIP_SECONDS = 0.3
+SLOW_SECONDS = 1.0
+# Within the worker's deadline.
+LAG_SECONDS = 3.0
+# An endpoint that errs goes through these.
+ERRORS = (500, 503, 429, 404, 302)
+# Not HTTP: there is no status. With one it would be an answer, however broken its headers are.
+GARBAGE = b"HTTP/1.1 \x00\xff\xfe\r\nX-\xff\x00: \xed\xa0\x80\r\n\r\n\x00"
+
+OK = "ok"
+Answer = Callable[[web.Request, Request], Awaitable[web.StreamResponse]]
+
+
+class _Payload(msgspec.Struct):
+    key: str
+
+
+_PAYLOAD = msgspec.json.Decoder(_Payload)
+
+
+class Receiver:
+    """Made by `receiving`. `modes` says what each endpoint does; "slow" always takes a second."""
+
+    def __init__(self) -> None:
+        self.requests: list[Request] = []
+        self.modes: dict[str, str] = {}
+        self._answers: dict[str, Answer] = {
+            OK: self._ok,
+            "errs": self._errs,
+            "hangs": self._hangs,
+            "drips": self._drips,
+            "resets": self._resets,
+            "floods": self._floods,
+            "garbles": self._garbles,
+            "lags": self._lags,
+        }
+        self._errors = 0
+        self._closing = asyncio.Event()
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Keeps one request and answers it."""
+        begun_at = time.monotonic()
+        payload = _PAYLOAD.decode(await request.read())
+        delivery_id = UUID(request.headers["X-Webhook-Delivery-Id"])
+        seen = Request(delivery_id=delivery_id, key=payload.key, begun_at=begun_at)
+        self.requests.append(seen)
+        endpoint = request.match_info["endpoint"]
+        if endpoint == "slow":
+            await asyncio.sleep(SLOW_SECONDS)
+        try:
+            return await self._answers[self.modes.get(endpoint, OK)](request, seen)
+        except ConnectionError:
+            # The worker did not want to hear the end.
+            return web.Response()
+
+    def release(self) -> None:
+        """Ends what hangs."""
+        self._closing.set()
+
+    async def _ok(self, request: web.Request, seen: Request) -> web.StreamResponse:
+        return await _answer(request, seen, 200)
+
+    async def _lags(self, request: web.Request, seen: Request) -> web.StreamResponse:
+        await asyncio.sleep(LAG_SECONDS)
+        return await _answer(request, seen, 200)
+
+    async def _errs(self, request: web.Request, seen: Request) -> web.StreamResponse:
+        self._errors += 1
+        return await _answer(request, seen, ERRORS[self._errors % len(ERRORS)])
+
+    async def _hangs(self, request: web.Request, seen: Request) -> web.StreamResponse:  # noqa: ARG002 - nothing is answered
+        await self._closing.wait()
+        _tear_down(request)
+        return web.Response()
+
+    async def _drips(self, request: web.Request, seen: Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        seen.status = 200
+        await response.prepare(request)
+        while not self._closing.is_set():
+            await response.write(b".")
+            await asyncio.sleep(DRIP_SECONDS)
+        return response
+
+    async def _resets(self, request: web.Request, seen: Request) -> web.StreamResponse:  # noqa: ARG002 - nothing is answered
+        _tear_down(request)
+        return web.Response()
+
+    async def _floods(self, request: web.Request, seen: Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        seen.status = 200
+        await response.prepare(request)
+        for number in range(FLOOD_CHUNKS):
+            await response.write(bytes(FLOOD_CHUNK_BYTES))
+            if number == 1:
+                seen.answered_at = time.monotonic()
+        return response
+
+    async def _garbles(self, request: web.Request, seen: Request) -> web.StreamResponse:  # noqa: ARG002 - nothing is answered
+        if request.transport is not None:
+            request.transport.write(GARBAGE)
+            request.transport.close()
+        return web.Response()
+
+
+async def _answer(request: web.Request, seen: Request, status: int) -> web.StreamResponse:
+    response = web.Response(status=status, body=b"ok")
+    if request.transport is None or request.transport.is_closing():
+        return response
+    seen.status = status
+    seen.answered_at = time.monotonic()
+    await response.prepare(request)
+    await response.write_eof()
+    return response
+
+
+def _tear_down(request: web.Request) -> None:
+    if request.transport is None:
+        return
+    connection = request.transport.get_extra_info("socket")
+    # Linger for 0 s: RST in place of FIN.
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    request.transport.abort()
+
+
+@contextlib.asynccontextmanager
+async def receiving(port: int) -> AsyncIterator[Receiver]:
+    """A receiver on 127.0.0.1, gone with the context."""
+    receiver = Receiver()
+    application = web.Application(client_max_size=4 << 20)
+    application.router.add_post("/{endpoint}", receiver.handle)
+    # Workers keep connections for 4 s at most, so theirs is the side that closes.
+    runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0, keepalive_timeout=30.0)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", port, backlog=BACKLOG).start()
+        yield receiver
+    finally:
+        receiver.release()
+        await runner.cleanup()

@@ -1,0 +1,133 @@
+"""One run: a stack, a load, faults, and the evidence of all three."""
+
+import asyncio
+import contextlib
+import gc
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from dataclasses import dataclass, replace
+
+from dev.chaos import evidence, plan, stack
+from dev.chaos.faults import Faults
+from dev.chaos.generator import Generator, generating, subscribe
+from dev.chaos.kinds import ENDPOINTS, STALL
+from dev.chaos.receiver import Receiver, receiving
+from dev.chaos.records import Evidence, Span
+from dev.chaos.schedule import Fault
+
+PROGRESS_SECONDS = 5.0
+TICK_SECONDS = 0.1
+# A loop that comes so much too late is late; and it is in time again after so long without.
+LATE_SECONDS = 0.25
+CALM_SECONDS = 1.0
+# Endpoints that also get what goes to all subscriptions.
+FAN_OUT_ENDPOINTS = ENDPOINTS[:2]
+# After everything has ended: a second request for it would come about now.
+AFTERMATH_SECONDS = 2.0
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Load:
+    """Events, how many a second, and how many large ones for the slow endpoint among them."""
+
+    events: int
+    rate: float
+    large: int
+
+    @property
+    def seconds(self) -> float:
+        """How long it takes when nothing is refused."""
+        return self.events / self.rate
+
+    def lasting(self, seconds: float) -> "Load":
+        """The same, or slower so that it lasts so long."""
+        return replace(self, rate=min(self.rate, self.events / max(seconds, self.seconds)))
+
+
+async def run(the_plan: plan.Plan, load: Load, schedule: Sequence[Fault], say: Say) -> Evidence:
+    """Starts everything, sends the load under the faults, waits until all is settled, and stops everything."""
+    async with receiving(the_plan.receiver_port) as receiver, stack.running(the_plan, say) as running:
+        targets = {name: the_plan.target_url(name) for name in (*ENDPOINTS, "slow")}
+        subscriptions = await subscribe(the_plan.base_url, the_plan.api_key, targets, FAN_OUT_ENDPOINTS)
+        say("the stack serves")
+        async with generating(the_plan.base_url, the_plan.api_key, subscriptions) as generator:
+            faults = Faults(running, receiver, say)
+            async with _task(_watch(generator, receiver, faults, say)), _task(_notice_stalls(faults.spans, say)):
+                begun_at = time.monotonic()
+                await asyncio.gather(
+                    generator.run(load.events, rate=load.rate, large=load.large), faults.run(schedule, begun_at)
+                )
+            say("all events are sent and all faults are over; waiting for the last deliveries")
+            left = await evidence.settle(running.database_url, _Settling(say))
+            if left:
+                say(f"{left} deliveries do not end")
+            await asyncio.sleep(AFTERMATH_SECONDS)
+        # What workers hold is recorded with their stop.
+        await running.stop_processes()
+        deliveries, keys = await evidence.read(running.database_url)
+    return Evidence(
+        sends=generator.sends,
+        requests=receiver.requests,
+        spans=sorted(faults.spans, key=lambda span: span.began_at),
+        deliveries=deliveries,
+        event_keys=keys,
+    )
+
+
+class _Settling:
+    """Says how many deliveries are left, now and then."""
+
+    def __init__(self, say: Say) -> None:
+        self._say = say
+        self._said_at = time.monotonic()
+
+    def __call__(self, unfinished: int) -> None:
+        if time.monotonic() - self._said_at >= PROGRESS_SECONDS:
+            self._said_at = time.monotonic()
+            self._say(f"{unfinished} deliveries have not ended")
+
+
+async def _watch(generator: Generator, receiver: Receiver, faults: Faults, say: Say) -> None:
+    while True:
+        await asyncio.sleep(PROGRESS_SECONDS)
+        # All that is kept stays to the end: looking through it for garbage would stop everything for seconds.
+        gc.freeze()
+        on = ", ".join(f"{fault.kind.name} {fault.subject}" for fault in faults.on) or "nothing"
+        sent, seen = len(generator.sends), len(receiver.requests)
+        say(f"sent {sent}, accepted {generator.accepted}, received {seen}, faults {len(faults.spans)}; on: {on}")
+
+
+async def _notice_stalls(spans: list[Span], say: Say) -> None:
+    """Keeps when this process itself got too little CPU time: that is a fault of every link at once.
+
+    A request passes its loop a dozen times, so that a loop which is a little late delays it by a lot.
+    """
+    stall: Span | None = None
+    try:
+        while True:
+            asked_at = time.monotonic()
+            await asyncio.sleep(TICK_SECONDS)
+            now = time.monotonic()
+            if now - asked_at - TICK_SECONDS > LATE_SECONDS:
+                began_at = stall.began_at if stall else asked_at
+                stall = Span(kind=STALL, subject="harness", began_at=began_at, ended_at=now)
+            elif stall and now - stall.ended_at > CALM_SECONDS:
+                spans.append(stall)
+                say(f"this machine is too busy: the harness was late for {stall.ended_at - stall.began_at:.1f} s")
+                stall = None
+    finally:
+        if stall:
+            spans.append(stall)
+
+
+@contextlib.asynccontextmanager
+async def _task(coroutine: Coroutine[object, object, None]) -> AsyncIterator[None]:
+    """Runs it beside, until the context ends."""
+    task = asyncio.create_task(coroutine)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

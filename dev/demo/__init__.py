@@ -1,0 +1,1 @@
+"""The main job before your eyes: python -m dev.demo."""

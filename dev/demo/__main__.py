@@ -1,0 +1,173 @@
+"""Sends a signed webhook to a receiver that fails twice, and shows every attempt until it is delivered.
+
+Exit status 0 when it was delivered and all that the receiver can check holds; else 1, with one line that says why.
+"""
+
+import asyncio
+import base64
+import contextlib
+import secrets
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator
+
+from rich.console import Console
+
+from dev.demo import client, receiver, stack, verification
+from dev.demo.client import Client, Delivery
+from dev.demo.errors import DemoError
+from dev.demo.receiver import Receiver
+from dev.demo.screen import Screen
+from dev.demo.settings import DemoSettings
+from services.common.settings import load
+
+# Types that nobody else publishes: the events of a service that runs already must not reach the receiver of the demo.
+EVENT_TYPE = "demo.created"
+WANTED_TYPES = ["demo.*"]
+# Spacing, a number that no double holds, letters that are not ASCII: parsed and written again it would differ.
+PAYLOAD = '{"order": 4711,  "total": 19.90, "serial": 12345678901234567890123, "note": "Grüße aus 東京"}'.encode()
+DELIVERED_WITHIN_SECONDS = 120.0
+POLL_SECONDS = 0.1
+INTERRUPTED_STATUS = 130
+
+
+async def show(settings: DemoSettings, screen: Screen) -> None:
+    """The demo from its first line to its last; DemoError when it does not end as it should."""
+    screen.title("A webhook on its way")
+    async with (
+        _service(settings, screen) as service,
+        receiver.receiving() as receiving,
+    ):
+        statuses = ", ".join(str(status) for status, _ in receiver.ANSWERS)
+        screen.done("receiver", f"{receiving.url} answers {statuses}")
+        # Standard Webhooks asks for 24 to 64 bytes.
+        secret = "whsec_" + base64.b64encode(secrets.token_bytes(24)).decode()
+        async with service.subscribed(
+            target_url=receiving.url, secret_key=secret, event_types=WANTED_TYPES
+        ) as subscription_id:
+            screen.done("subscription", f"{subscription_id} for {', '.join(WANTED_TYPES)}, signed")
+            delivery_id = await _send(service, subscription_id, secret, screen)
+            delivery = await _follow(service, delivery_id, screen)
+        _verify(delivery, receiving, secret, screen)
+    seconds = (delivery.attempts[-1].started_at - delivery.created_at).total_seconds()
+    screen.title(f"delivered by attempt {delivery.attempts[-1].number}, {seconds:.1f} s after it was accepted\n")
+
+
+@contextlib.asynccontextmanager
+async def _service(settings: DemoSettings, screen: Screen) -> AsyncIterator[Client]:
+    base_url = f"http://127.0.0.1:{settings.port}"
+    if await stack.is_ours(base_url):
+        screen.done("service", f"{base_url}, which runs already")
+        screen.note("by default it retries after 5 s, then after 10 s: 16 s")
+        async with client.connected(base_url, api_key=settings.api_key) as service:
+            yield service
+        return
+    cleanup = contextlib.AsyncExitStack()
+    with screen.waiting(f"no such service on port {settings.port}: starting a stack for this demo"):
+        base_url = await cleanup.enter_async_context(stack.started())
+    try:
+        screen.done("service", f"{base_url}, started for this demo alone")
+        screen.note(f"its first retry after {stack.RETRY_BASE_SECONDS} s in place of 5 s: a shorter wait")
+        # It asks for no key, and would refuse one of another service.
+        async with client.connected(base_url) as service:
+            yield service
+    finally:
+        with screen.waiting("stopping the stack of this demo"):
+            await cleanup.aclose()
+
+
+async def _send(service: Client, subscription_id: str, secret: str, screen: Screen) -> str:
+    """Sends the webhook in and answers the id of its delivery."""
+    body = b'{"payload": %b}' % PAYLOAD
+    accepted = await service.send(subscription_id, body=body, event_type=EVENT_TYPE, secret_key=secret)
+    screen.done("webhook", f"{EVENT_TYPE}, {len(PAYLOAD)} bytes, signed by its sender: answered 202")
+    screen.note(f"delivery {accepted.delivery_id}")
+    return accepted.delivery_id
+
+
+async def _follow(service: Client, delivery_id: str, screen: Screen) -> Delivery:
+    """Shows the attempts until the delivery has ended."""
+    deadline = time.monotonic() + DELIVERED_WITHIN_SECONDS
+    screen.title("Attempts")
+    with screen.timeline() as timeline:
+        while True:
+            delivery = await service.delivery(delivery_id)
+            timeline.show(delivery)
+            if delivery.ended:
+                return delivery
+            error = delivery.attempts[-1].error if delivery.attempts else None
+            if error is not None and error.kind == "egress_denied":
+                raise DemoError(f"this service may not deliver to this machine (see EGRESS_ALLOW): {error.message}")
+            if time.monotonic() > deadline:
+                raise DemoError(f"not delivered within {DELIVERED_WITHIN_SECONDS:g} s: it is {delivery.status}")
+            await asyncio.sleep(POLL_SECONDS)
+
+
+def _verify(delivery: Delivery, receiving: Receiver, secret: str, screen: Screen) -> None:
+    """Says what the receiver makes of what it got; DemoError unless all is as it should be."""
+    if delivery.status != "delivered":
+        attempts = len(delivery.attempts)
+        raise DemoError(f"the delivery ended {delivery.status} ({delivery.reason}) after {attempts} attempts")
+    screen.title("At the receiver")
+    requests = receiving.requests
+    checks = {
+        f"{len(requests)} requests, all with the same webhook-id": len(requests) >= len(receiver.ANSWERS)
+        and {request.headers.get("webhook-id") for request in requests} == {delivery.id},
+        "webhook-signature holds on each (Standard Webhooks, fresh timestamp)": all(
+            verification.standard_signature_holds(secret, request.headers, request.body) for request in requests
+        ),
+        "X-Hub-Signature-256 holds on each (as GitHub signs)": all(
+            verification.hub_signature_holds(secret, request.headers, request.body) for request in requests
+        ),
+        f"the body is the payload that was sent, byte for byte ({len(PAYLOAD)} bytes)": all(
+            request.body == PAYLOAD for request in requests
+        ),
+    }
+    for text, passed in checks.items():
+        screen.check(text, passed=passed)
+    if not all(checks.values()):
+        raise DemoError("delivered, but not all of it is as it should be: " + _failing(checks))
+
+
+def _failing(checks: dict[str, bool]) -> str:
+    return "; ".join(f"not so: {text}" for text, passed in checks.items() if not passed)
+
+
+async def _until_told_to_stop(settings: DemoSettings, screen: Screen) -> None:
+    """Runs the demo; the first signal ends it in good order, and further ones change nothing."""
+    task = asyncio.ensure_future(show(settings, screen))
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, _Once(task))
+    await task
+
+
+class _Once:
+    """Cancels a task when it is called for the first time."""
+
+    def __init__(self, task: "asyncio.Future[None]") -> None:
+        self._task = task
+        self._called = False
+
+    def __call__(self) -> None:
+        """A signal came."""
+        if not self._called:
+            self._called = True
+            self._task.cancel()
+
+
+def main() -> None:
+    """Runs the demo and exits with its status."""
+    settings = load(DemoSettings)
+    try:
+        asyncio.run(_until_told_to_stop(settings, Screen(Console())))
+    except DemoError as error:
+        sys.stderr.write(f"demo: {error}\n")
+        sys.exit(1)
+    except asyncio.CancelledError:
+        sys.stderr.write("demo: stopped\n")
+        sys.exit(INTERRUPTED_STATUS)
+
+
+if __name__ == "__main__":
+    main()

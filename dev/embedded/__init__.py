@@ -1,0 +1,27 @@
+"""Postgres and Valkey from wheels, as child processes that their owner starts, kills, stops and starts again.
+
+    with Guard() as guard, EmbeddedPostgres(folder / "postgres", guard=guard) as postgres:
+        postgres.ensure_database("webhook")
+        connect(postgres.url("webhook"))
+
+`dev.local` runs the stack on them, and tests, benchmarks and fault injection use them the same way.
+Imports nothing else of this project.
+"""
+
+from dev.embedded.child import Child, describe_exit, last_lines
+from dev.embedded.errors import EmbeddedError
+from dev.embedded.guard import Guard
+from dev.embedded.postgres import EmbeddedPostgres
+from dev.embedded.stop_mode import StopMode
+from dev.embedded.valkey import EmbeddedValkey
+
+__all__ = [
+    "Child",
+    "EmbeddedError",
+    "EmbeddedPostgres",
+    "EmbeddedValkey",
+    "Guard",
+    "StopMode",
+    "describe_exit",
+    "last_lines",
+]

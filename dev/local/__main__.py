@@ -1,0 +1,153 @@
+"""Entry of the one-machine stack: python -m dev.local."""
+
+import contextlib
+import functools
+import os
+import signal
+import sys
+import time
+
+from dev.embedded import Child, EmbeddedError, Guard, ports
+from dev.local import checks, lock, logs, migrations, plan, readiness, stores
+from dev.local.activity import Watch
+from dev.local.errors import StackError
+from dev.local.output import Output, fail
+from dev.local.settings import LocalSettings
+from dev.local.supervisor import Part, Supervisor
+from services.common import open_files
+
+LOGS_INTERVAL_SECONDS = 10.0
+
+
+def main() -> None:
+    """Run the stack until it is told to stop; exit status 1 and a line when it cannot, 2 when a setting is wrong."""
+    settings = checks.checked()
+    output = Output()
+    try:
+        with lock.held(settings.data_dir.resolve(), output.step) as stack_lock:
+            # After the wait for a killed stack, whose gateway may have it.
+            _refuse_taken_port(settings)
+            _run(settings, output, stack_lock)
+    except lock.InUse as error:
+        taken = ports.why_not(settings.host, settings.port)
+        fail(f"PORT {settings.port} {taken}, and {error}" if taken else str(error))
+        sys.exit(1)
+    except (StackError, EmbeddedError, migrations.MigrationError) as error:
+        fail(str(error))
+        sys.exit(1)
+    except OSError as error:
+        fail(f"the stack cannot run: {error}")
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _refuse_taken_port(settings: LocalSettings) -> None:
+    why = ports.why_not(settings.host, settings.port)
+    if why:
+        raise StackError(
+            f"PORT {settings.port} {why}; choose another one, for example PORT={settings.port % 65535 + 1}"
+        )
+
+
+def _run(settings: LocalSettings, output: Output, stack_lock: int) -> None:
+    the_plan = plan.make(settings)
+    the_plan.ports_path.unlink(missing_ok=True)
+    open_files.raise_limit()
+    with contextlib.ExitStack() as cleanup:
+        guard = cleanup.enter_context(Guard(keep_open=[stack_lock]))
+        supervisor = Supervisor(output.step, on_tick=_Housekeeping(guard, the_plan, settings, output).run)
+        _stop_on_signals(supervisor)
+        the_stores = stores.prepare(settings, the_plan, guard, output.step)
+        cleanup.callback(the_stores.close)
+        cleanup.callback(the_plan.ports_path.unlink, missing_ok=True)
+        cleanup.callback(_stop, supervisor, output)
+        _start(supervisor, the_stores, the_plan, guard, settings, output)
+        if not supervisor.stopping:
+            output.serving(the_plan, settings)
+            supervisor.watch()
+
+
+def _start(
+    supervisor: Supervisor,
+    the_stores: stores.Stores,
+    the_plan: plan.Plan,
+    guard: Guard,
+    settings: LocalSettings,
+    output: Output,
+) -> None:
+    postgres, valkey = the_stores.postgres, the_stores.valkey
+    own = [
+        Part(child=store.process, launch=store.launch, is_ready=store.is_ready) for store in (postgres, valkey) if store
+    ]
+    output.step(f"starting {' and '.join(part.name for part in own)}" if own else "using the stores that were named")
+    supervisor.start(own)
+    if supervisor.stopping:
+        return
+    if postgres:
+        postgres.ensure_database(stores.DATABASE)
+    try:
+        applied = migrations.migrate(the_stores.database_url, cancelled=lambda: supervisor.stopping, say=output.step)
+    except migrations.MigrationError:
+        if supervisor.stopping:
+            return
+        raise
+    output.step(f"the schema is up to date ({applied} migrations applied)")
+    the_plan.write_ports(
+        {
+            "database_url": the_stores.database_url,
+            "redis_url": the_stores.redis_url,
+            # Of the superuser, for psql and others that want TCP. The processes use database_url, its owner's.
+            "postgres_tcp_url": postgres.superuser_tcp_url(stores.DATABASE) if postgres else None,
+            "supervisor_pid": os.getpid(),
+        }
+    )
+    output.step(f"starting {', '.join(plan.ROLES)}")
+    supervisor.start([_role(role, the_stores, the_plan, guard, settings) for role in plan.ROLES])
+
+
+def _role(role: str, the_stores: stores.Stores, the_plan: plan.Plan, guard: Guard, settings: LocalSettings) -> Part:
+    urls = the_plan.readiness_urls(role)
+    command = the_plan.command(role, settings, database_url=the_stores.database_url, redis_url=the_stores.redis_url)
+    child = Child(command, guard=guard)
+    return Part(child=child, launch=child.launch, is_ready=functools.partial(readiness.all_ready, urls))
+
+
+def _stop(supervisor: Supervisor, output: Output) -> None:
+    output.step("stopping")
+    supervisor.stop()
+    output.step("stopped")
+
+
+def _stop_on_signals(supervisor: Supervisor) -> None:
+    """Further signals change nothing: make forwards one that its process group got as well."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # nohup means it.
+        if number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
+            continue
+        signal.signal(number, lambda _number, _frame: supervisor.request_stop())
+
+
+class _Housekeeping:
+    """What is looked after while the stack runs: the guard, the size of logs, and in development what they say."""
+
+    def __init__(self, guard: Guard, the_plan: plan.Plan, settings: LocalSettings, output: Output) -> None:
+        self._guard = guard
+        self._logs_folder = the_plan.logs
+        self._trim_at = 0.0
+        telling = ("ingest", "worker") if settings.development else ()
+        self._watch = Watch(the_plan.logs / f"{role}.log" for role in telling)
+        self._output = output
+
+    def run(self) -> None:
+        """Look after everything once; called at every tick of the supervisor."""
+        self._guard.ensure_running()
+        for line in self._watch.news():
+            self._output.step(line)
+        if time.monotonic() >= self._trim_at:
+            logs.trim(self._logs_folder)
+            self._trim_at = time.monotonic() + LOGS_INTERVAL_SECONDS
+
+
+if __name__ == "__main__":
+    main()

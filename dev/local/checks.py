@@ -1,0 +1,64 @@
+"""Checks the settings of every process before anything starts, so that a wrong one does not end a stack half made."""
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from dev.local.settings import LocalSettings
+from services.analytics.settings import AnalyticsSettings
+from services.common.egress import Policy
+from services.common.settings import Settings, problems
+from services.delivery.settings import DeliverySettings, WorkerSettings
+from services.gateway.settings import GatewaySettings
+from services.ingest.settings import IngestSettings
+
+ROLES: Sequence[type[Settings]] = (
+    GatewaySettings,
+    IngestSettings,
+    DeliverySettings,
+    AnalyticsSettings,
+    WorkerSettings,
+)
+
+
+def checked() -> LocalSettings:
+    """Return the supervisor's settings, or end the process with one line per wrong variable of any process."""
+    found: dict[str, None] = {}  # in the order of finding, each once
+    local: LocalSettings | None = None
+    try:
+        local = LocalSettings()
+    except ValidationError as error:
+        found |= dict.fromkeys(problems(error))
+    if local is not None and local.own_postgres:
+        _forget_other_postgres()
+    # As the supervisor passes it on; what it chooses besides is right.
+    passed: dict[str, Any] = {"lease_seconds": local.lease_seconds} if local else {}
+    for role in ROLES:
+        try:
+            settings = role(**passed)
+        except ValidationError as error:
+            found |= dict.fromkeys(problems(error))
+        else:
+            found |= dict.fromkeys(_wrong_egress(settings))
+    if local is None or found:
+        sys.stderr.writelines(f"{line}\n" for line in found)
+        sys.exit(2)
+    return local
+
+
+def _forget_other_postgres() -> None:
+    """Remove libpq's variables, such as PGSSLMODE and PGSERVICE: they describe another server than the embedded one."""
+    for name in [name for name in os.environ if name.startswith("PG")]:
+        del os.environ[name]
+
+
+def _wrong_egress(settings: Settings) -> list[str]:
+    if isinstance(settings, WorkerSettings):
+        try:
+            Policy.parse(settings.egress_allowed, settings.egress_deny_ports)
+        except ValueError as error:
+            return [str(error)]
+    return []

@@ -1,0 +1,58 @@
+"""One stack per DATA_DIR."""
+
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from dev.local.errors import StackError
+
+REMAINS_TIMEOUT_SECONDS = 20.0
+POLL_SECONDS = 0.1
+
+
+class InUse(StackError):
+    """Another stack runs on this DATA_DIR."""
+
+
+@contextlib.contextmanager
+def held(data_dir: Path, say: Callable[[str], None]) -> Iterator[int]:
+    """Holds the folder for this stack, and yields a descriptor that the guard keeps open.
+
+    There are two locks. `supervisor.lock` is the supervisor's alone: when it is taken, a stack lives here. `stack.lock`
+    is shared with the guard of a killed supervisor until it has ended everything: that is waited for. The system
+    frees both with the processes, so neither can be left over. Raises InUse, or StackError when the folder is no use.
+    """
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        supervisor = os.open(data_dir / "supervisor.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise StackError(f"DATA_DIR {data_dir} cannot be used: {error.strerror}") from error
+    stack = os.open(data_dir / "stack.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        if not _try_lock(supervisor):
+            pid = os.read(supervisor, 20).decode() or "unknown"
+            raise InUse(f"DATA_DIR {data_dir} is in use by another running stack (pid {pid.strip()})")
+        os.ftruncate(supervisor, 0)
+        os.write(supervisor, f"{os.getpid()}\n".encode())
+        deadline = time.monotonic() + REMAINS_TIMEOUT_SECONDS
+        if not _try_lock(stack):
+            say("waiting for the remains of a killed stack to end")
+            while not _try_lock(stack):
+                if time.monotonic() > deadline:
+                    raise StackError(f"DATA_DIR {data_dir}: the remains of a killed stack do not end")
+                time.sleep(POLL_SECONDS)
+        yield stack
+    finally:
+        os.close(supervisor)
+        os.close(stack)
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

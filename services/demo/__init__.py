@@ -1,1 +1,0 @@
-"""The main job before your eyes: python -m services.demo."""
