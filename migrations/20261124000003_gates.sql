@@ -12,7 +12,7 @@ ALTER TABLE subscriptions
     ADD COLUMN rate_limit_burst integer CHECK (rate_limit_burst >= 1),
     -- Null: DELIVERY_TIMEOUT_SECONDS.
     ADD COLUMN timeout_seconds double precision CHECK (timeout_seconds BETWEEN 1 AND 30),
-    -- Null: RETRY_LIMIT and its companions. Else what services/common/retry_policy.py reads.
+    -- Null: RETRY_LIMIT and its companions. Else what services/domain/retry_policy.py reads.
     ADD COLUMN retry_policy jsonb,
     -- Counts the endpoints it had: another target_url is another one, and what was learned of one says nothing of the next.
     ADD COLUMN endpoint_version integer NOT NULL DEFAULT 1;

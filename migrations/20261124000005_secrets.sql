@@ -1,5 +1,5 @@
 ALTER TABLE subscriptions
-    -- The signing secrets, encrypted (services/common/vault.py). secret_key is 'whsec_sealed' beside them, null when
+    -- The signing secrets, encrypted (services/domain/secrets/vault.py). secret_key is 'whsec_sealed' beside them, null when
     -- there is none, and else a plain secret that a version before this one wrote: ingest encrypts it soon.
     ADD COLUMN sealed_secrets bytea,
     -- SHA-256 of the token in the subscription's own ingest URL. Null: it has none.

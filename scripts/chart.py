@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped]  # its types are in no lock
 
-from services.common import retry_policy
+from services.domain import retry_policy
 
 ROOT = Path(__file__).resolve().parents[1]
 CHART = ROOT / "charts/webhook-service"

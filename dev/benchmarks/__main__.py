@@ -15,7 +15,7 @@ from dev.benchmarks.screen import Screen
 from dev.embedded import EmbeddedError
 from dev.local.errors import StackError
 from dev.local.migrations import MigrationError
-from services.common import open_files
+from services.platform.process import lifecycle
 
 INTERRUPTED = 130
 
@@ -23,7 +23,7 @@ INTERRUPTED = 130
 def main() -> None:
     """Runs once; exit status 1 and a line when it cannot, 130 when it was stopped."""
     named = options.parse(sys.argv[1:], tuple(scenarios.ALL))
-    open_files.raise_limit()
+    lifecycle.raise_open_files_limit()
     _stop_on_signals()
     with _folder(keep=named.keep) as folder, Screen() as screen:
         try:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import msgspec
 import psutil
 
-from services.common import metrics
+from services.platform.process import metrics
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,7 +18,7 @@ from dev.benchmarks.store import Store
 from dev.embedded import Child, Guard, describe_exit, ports
 from dev.local import migrations, plan, readiness, stores
 from dev.local.settings import LocalSettings
-from services.common.auth import keys
+from services.platform.auth import keys
 
 READY_TIMEOUT_SECONDS = 60.0
 STOP_TIMEOUT_SECONDS = 6.0

@@ -10,7 +10,7 @@ from uuid import UUID
 import asyncpg
 
 from dev.benchmarks.load.payloads import Template
-from services.common import sql
+from services.platform.stores import sql
 
 SQL = sql.Queries("dev.benchmarks")
 TIMEOUT_SECONDS = 600.0

@@ -15,10 +15,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import uvloop
-from services.common import open_files
 
 from dev.chaos import kinds, plan, report, run, schedule, verdict
 from dev.chaos.scenarios import SCENARIOS
+from services.platform.process import lifecycle
 
 DEFAULT_RATE = 100.0
 # So many large events as keep some waiting for longer than a lease.
@@ -28,7 +28,7 @@ LARGE_EVENTS = 200
 def main() -> None:
     """Runs once."""
     options = _parse(sys.argv[1:])
-    open_files.raise_limit()
+    lifecycle.raise_open_files_limit()
     began = time.monotonic()
 
     def say(line: str) -> None:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit, urlunsplit
 from dev.chaos.kinds import DELIVERIES, INGESTS, INSTANCES, STORE_USERS
 from dev.embedded import ports
 from dev.embedded.child import Command
-from services.common.auth import keys
+from services.platform.auth import keys
 
 ROOT = Path(__file__).resolve().parents[2]
 RECEIVER_LINK = "workers>receiver"

@@ -20,7 +20,7 @@ from dev.demo.errors import DemoError
 from dev.demo.receiver import Receiver
 from dev.demo.screen import Screen
 from dev.demo.settings import DemoSettings
-from services.common.settings import load
+from services.platform.settings import load
 
 # Types that nobody else publishes: the events of a service that runs already must not reach the receiver of the demo.
 EVENT_TYPE = "demo.created"

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from services.common.settings import Settings
+from services.platform.settings import Settings
 
 
 class DemoSettings(Settings):

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable
 
 # Below what Linux (32768) and macOS (49152) hand out to outgoing connections. A port that the system picks
 # (port 0) lies among those: while its process is being restarted, a connection of the worker could sit down on it.
-# And below that of MongoDB, which nothing is delivered to (services/common/denied_ports.py).
+# And below that of MongoDB, which nothing is delivered to (services/domain/egress/policy.py).
 _FIRST, _LAST = 20_000, 27_000
 _BLOCK = 50
 

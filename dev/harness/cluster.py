@@ -13,7 +13,7 @@ from redis.crc import key_slot
 
 from dev.embedded import EmbeddedValkey, Guard, ports
 from dev.harness.waiting import wait_until_sync
-from services.common.redis_primary import PREFIX
+from services.platform.stores.redis_primary import PREFIX
 
 SLOT = key_slot(PREFIX.encode())
 SLOTS = [(0, 5460), (5461, 10922), (10923, 16383)]

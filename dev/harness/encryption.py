@@ -2,9 +2,9 @@
 
 import base64
 
-from services.common import encryption_keys
-from services.common.encryption import Keys
-from services.common.vault import Vault
+from services.domain.secrets import encryption
+from services.domain.secrets.encryption import Keys
+from services.domain.secrets.vault import Vault
 
 ENCRYPTION_KEY = base64.b64encode(b"the tests encrypt with this, not").decode()
 OTHER_KEY = base64.b64encode(b"and later on, with this instead.").decode()
@@ -12,7 +12,7 @@ OTHER_KEY = base64.b64encode(b"and later on, with this instead.").decode()
 
 def keys(*texts: str) -> Keys:
     """Of these settings; without any, those of ENCRYPTION_KEY."""
-    return Keys(encryption_keys.parse(",".join(texts or (ENCRYPTION_KEY,))))
+    return Keys(encryption.parse_keys(",".join(texts or (ENCRYPTION_KEY,))))
 
 
 def vault(*texts: str) -> Vault:

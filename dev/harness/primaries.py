@@ -10,9 +10,9 @@ import redis as servers
 from dev.embedded import EmbeddedValkey
 from dev.harness import cluster, sentinel
 from dev.harness.waiting import wait_until
-from services.common import redis
-from services.common.redis_primary import PREFIX
-from services.common.settings import RedisSettings
+from services.platform.settings import RedisSettings
+from services.platform.stores import redis
+from services.platform.stores.redis_primary import PREFIX
 
 # A key as ours are.
 KEY = f"{PREFIX}key"

@@ -14,7 +14,7 @@ from dev.local.errors import StackError
 from dev.local.output import Output, fail
 from dev.local.settings import LocalSettings
 from dev.local.supervisor import Part, Supervisor
-from services.common import open_files
+from services.platform.process import lifecycle
 
 LOGS_INTERVAL_SECONDS = 10.0
 
@@ -53,7 +53,7 @@ def _refuse_taken_port(settings: LocalSettings) -> None:
 def _run(settings: LocalSettings, output: Output, stack_lock: int) -> None:
     the_plan = plan.make(settings)
     the_plan.ports_path.unlink(missing_ok=True)
-    open_files.raise_limit()
+    lifecycle.raise_open_files_limit()
     with contextlib.ExitStack() as cleanup:
         guard = cleanup.enter_context(Guard(keep_open=[stack_lock]))
         supervisor = Supervisor(output.step, on_tick=_Housekeeping(guard, the_plan, settings, output).run)

@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from services.common import activity
+from services.domain import activity
 
 # Of a log that grows faster than it is read, the end counts.
 MAX_BYTES = 64 << 10

@@ -9,11 +9,11 @@ from pydantic import ValidationError
 
 from dev.local.settings import LocalSettings
 from services.analytics.settings import AnalyticsSettings
-from services.common.egress import Policy
-from services.common.settings import Settings, problems
 from services.delivery.settings import DeliverySettings, WorkerSettings
+from services.domain.egress.policy import Policy
 from services.gateway.settings import GatewaySettings
 from services.ingest.settings import IngestSettings
+from services.platform.settings import Settings, problems
 
 ROLES: Sequence[type[Settings]] = (
     GatewaySettings,

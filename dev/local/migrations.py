@@ -5,7 +5,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from services.common.settings import PostgresSettings
+from services.platform.settings import PostgresSettings
 from services.schema import files, waiting
 from services.schema.errors import MigrationError
 from services.schema.migrate import migrate as migrate_schema

@@ -13,7 +13,7 @@ from typing import Any
 from dev.embedded import ports
 from dev.embedded.child import Command
 from dev.local.settings import ROOT, LocalSettings
-from services.common import encryption_keys
+from services.domain.secrets import encryption
 
 # In the order of the start.
 ROLES = ("ingest", "delivery", "analytics", "worker", "gateway")
@@ -130,7 +130,7 @@ def make(settings: LocalSettings) -> Plan:
         metrics_ports={role: next(free) for role in ROLES},
         postgres_port=next(free) if settings.own_postgres else None,
         redis_port=next(free) if settings.own_redis else None,
-        encryption_keys=encryption_keys.given_or_kept(settings).strip(),
+        encryption_keys=encryption.given_or_kept(settings).strip(),
     )
 
 

@@ -5,8 +5,8 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from services.common.encryption_keys import EncryptionSettings
-from services.common.settings import BootstrapSettings, PostgresSettings, RedisSettings, ServiceKeysSettings
+from services.domain.secrets.encryption import EncryptionSettings
+from services.platform.settings import BootstrapSettings, PostgresSettings, RedisSettings, ServiceKeysSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -12,11 +12,13 @@ from services.analytics.gauges.store import Store as GaugeStore
 from services.analytics.service import AnalyticsService
 from services.analytics.settings import AnalyticsSettings
 from services.analytics.store import StatsStore
-from services.common import grpc_server, lifecycle, postgres
-from services.common.auth import finder
-from services.common.auth.authenticator import Authenticator
-from services.common.auth.crossing import Crossings
-from services.common.settings import load
+from services.domain.crossing import Crossings
+from services.platform.auth import finder
+from services.platform.auth.authenticator import Authenticator
+from services.platform.grpc import server as grpc_server
+from services.platform.process import lifecycle
+from services.platform.settings import load
+from services.platform.stores import postgres
 
 SERVICES = (analytics_pb2.DESCRIPTOR.services_by_name["AnalyticsService"].full_name,)
 

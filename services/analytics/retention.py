@@ -31,7 +31,7 @@ import structlog
 from services.analytics import metrics, rollup
 from services.analytics.settings import AnalyticsSettings
 from services.analytics.store import Partition, PartitionStore, StatsStore, partitions
-from services.common import errors
+from services.platform import errors
 
 log = structlog.get_logger(__name__)
 

@@ -19,7 +19,7 @@ import structlog
 
 from services.analytics import metrics
 from services.analytics.store import StatsStore
-from services.common import errors
+from services.platform import errors
 
 log = structlog.get_logger(__name__)
 

@@ -8,7 +8,8 @@ from google.protobuf import duration_pb2
 from protos.webhook.v1 import analytics_pb2, analytics_pb2_grpc
 from services.analytics import summary
 from services.analytics.store import StatsStore
-from services.common import errors, ids, tenants
+from services.platform import errors, ids
+from services.platform.auth import tenants
 
 DEFAULT_WINDOW = timedelta(hours=24)
 _NANOS_PER_SECOND = 1_000_000_000

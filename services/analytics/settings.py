@@ -6,9 +6,9 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from services.common.retry_policy import RetrySettings
-from services.common.settings import GrpcServerSettings, Hours, Port, PostgresSettings, Seconds
-from services.common.tracing.settings import TracingDoorSettings
+from services.domain.retry_policy import RetrySettings
+from services.platform.settings import GrpcServerSettings, Hours, Port, PostgresSettings, Seconds
+from services.platform.tracing.settings import TracingDoorSettings
 
 
 class AnalyticsSettings(PostgresSettings, GrpcServerSettings, RetrySettings, TracingDoorSettings):

@@ -10,9 +10,9 @@ import asyncpg
 
 from services.analytics.percentiles import BOUNDS_MS
 from services.analytics.summary import Bucket
-from services.common import postgres, sql
-from services.common.postgres import Connection, Pool
-from services.common.settings import PostgresSettings
+from services.platform.settings import PostgresSettings
+from services.platform.stores import postgres, sql
+from services.platform.stores.postgres import Connection, Pool
 
 # Stands for all subscriptions of a tenant in delivery_stats.
 ALL_SUBSCRIPTIONS = UUID(int=0)

@@ -6,12 +6,6 @@ from collections.abc import AsyncIterator
 import grpc
 
 from protos.webhook.v1 import deliveries_pb2, deliveries_pb2_grpc
-from services.common import doorbell, grpc_server, lifecycle, postgres, redis, store_up
-from services.common.auth import finder
-from services.common.auth.authenticator import Authenticator
-from services.common.auth.crossing import Crossings
-from services.common.gates import Gates
-from services.common.settings import load
 from services.delivery.api.service import DeliveryService
 from services.delivery.api.store import Store
 from services.delivery.dispatcher import gauges, redis_gauges
@@ -22,6 +16,15 @@ from services.delivery.dispatcher.turns import Turns
 from services.delivery.operational import loop as operational
 from services.delivery.operational.store import Store as OperationalStore
 from services.delivery.settings import DeliverySettings
+from services.domain import doorbell
+from services.domain.crossing import Crossings
+from services.domain.gates import Gates
+from services.platform.auth import finder
+from services.platform.auth.authenticator import Authenticator
+from services.platform.grpc import server as grpc_server
+from services.platform.process import lifecycle
+from services.platform.settings import load
+from services.platform.stores import availability, postgres, redis
 
 SERVICES = (deliveries_pb2.DESCRIPTOR.services_by_name["DeliveryService"].full_name,)
 
@@ -43,7 +46,7 @@ async def serve(process: lifecycle.Process, settings: DeliverySettings) -> Async
         turns = Turns(store, Limiter(client, store.count_workers), gates)
         created = Dispatcher(store, turns, ringer, broker)
         process.health.add_shared("dispatcher", created.check)
-        redis_up = store_up.Watch("redis", client.ping)
+        redis_up = availability.Watch("redis", client.ping)
         process.health.add_optional("redis", redis_up.check)
         loops = [
             process.spawn("dispatcher", created.run()),

@@ -7,9 +7,9 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
-from services.common.encryption_keys import EncryptionSettings
-from services.common.retry_policy import RetrySettings
-from services.common.settings import (
+from services.domain.retry_policy import RetrySettings
+from services.domain.secrets.encryption import EncryptionSettings
+from services.platform.settings import (
     Bytes,
     Count,
     EgressSettings,
@@ -22,7 +22,7 @@ from services.common.settings import (
     Seconds,
     shaped,
 )
-from services.common.tracing.settings import TracingDoorSettings, TracingSettings
+from services.platform.tracing.settings import TracingDoorSettings, TracingSettings
 
 # Between the longest request and the end of its lease: what recording its outcome may take.
 RECORDING_SECONDS = 5.0

@@ -6,9 +6,6 @@ from collections.abc import AsyncIterator
 
 import structlog
 
-from services.common import grpc_client, grpc_tls, http_server, lifecycle
-from services.common.clock import Clock
-from services.common.settings import load
 from services.gateway import app, readiness
 from services.gateway.backends import Backends, Channels
 from services.gateway.callers import Callers
@@ -16,6 +13,11 @@ from services.gateway.ingest_batches import IngestBatches
 from services.gateway.ingest_tokens import IngestTokens
 from services.gateway.patience import Patience
 from services.gateway.settings import GatewaySettings
+from services.platform.clock import Clock
+from services.platform.grpc import client, tls
+from services.platform.http import server
+from services.platform.process import lifecycle
+from services.platform.settings import load
 
 log = structlog.get_logger(__name__)
 
@@ -23,8 +25,8 @@ log = structlog.get_logger(__name__)
 @contextlib.asynccontextmanager
 async def serve(process: lifecycle.Process, settings: GatewaySettings) -> AsyncIterator[None]:
     """Wires the gateway up, serves, and takes it down: first the socket, then what is on its way to ingest."""
-    listener = http_server.bind(settings.host, settings.port)
-    connected = functools.partial(grpc_client.channel, certificates=grpc_tls.following(process, settings))
+    listener = server.bind(settings.host, settings.port)
+    connected = functools.partial(client.channel, certificates=tls.following(process, settings))
     async with (
         connected(settings.ingest_addr, service_key=settings.ingest_service_key) as ingest,
         connected(settings.delivery_addr, service_key=settings.delivery_service_key) as delivery,
@@ -50,7 +52,7 @@ async def serve(process: lifecycle.Process, settings: GatewaySettings) -> AsyncI
             tracer=process.tracer,
         )
         grace_seconds = settings.shutdown_grace_seconds / 2
-        async with http_server.serving(gateway, listener, name="gateway", grace_seconds=grace_seconds) as drain:
+        async with server.serving(gateway, listener, name="gateway", grace_seconds=grace_seconds) as drain:
             process.on_drain(drain)
             log.info("gateway listens", port=listener.getsockname()[1])
             yield

@@ -17,13 +17,14 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from protos.webhook.v1 import ingest_pb2
-from services.common import content_encodings, errors, ids
-from services.common.tracing import spans
+from services.domain import events
 from services.gateway import bodies, callers, envelope, metrics, openapi, problems, provider_headers
 from services.gateway.callers import Caller
 from services.gateway.ingest_batches import IngestBatches
 from services.gateway.ingest_tokens import IngestTokens
 from services.gateway.role_route import LEAST
+from services.platform import errors, ids
+from services.platform.tracing import spans
 
 WEBHOOK_PATH = "/api/v1/webhooks/ingest/{subscription_id}"
 # For senders that cannot log in: the subscription's ingest token lets them in.
@@ -236,8 +237,8 @@ def _encoding(header: bytes | None) -> str:
     text = (header or b"").decode("latin-1")
     if text.lower() in {"", "identity"}:
         return ""
-    if not content_encodings.is_valid(text):
-        raise errors.InvalidArgument.field("Content-Encoding", content_encodings.EXPECTED)
+    if not events.is_valid_encoding(text):
+        raise errors.InvalidArgument.field("Content-Encoding", events.ENCODING_EXPECTED)
     return text
 
 

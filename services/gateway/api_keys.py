@@ -6,9 +6,9 @@ from fastapi import APIRouter, Path, Query, Response
 from pydantic import ConfigDict, Field
 
 from protos.webhook.v1 import access_pb2 as pb
-from services.common import errors
 from services.gateway import backends, callers, openapi, schemas
 from services.gateway.json_route import JsonRoute
+from services.platform import errors
 
 router = APIRouter(
     prefix="/api/v1/admin/api-keys",

@@ -3,8 +3,6 @@
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
-from services.common import metrics, ops
-from services.common.tracing.tracer import Tracer
 from services.gateway import (
     accepting,
     accepting_docs,
@@ -28,6 +26,8 @@ from services.gateway.backends import Backends
 from services.gateway.callers import Callers
 from services.gateway.ingest_batches import IngestBatches
 from services.gateway.ingest_tokens import IngestTokens
+from services.platform.process import metrics, operations
+from services.platform.tracing.tracer import Tracer
 
 OPENAPI_PATH = "/openapi.json"
 
@@ -37,7 +37,7 @@ def create(
     batches: IngestBatches,
     callers: Callers,
     tokens: IngestTokens,
-    health: ops.Health,
+    health: operations.Health,
     *,
     max_payload_bytes: int,
     serve_operations: bool,
@@ -50,7 +50,7 @@ def create(
     accept = accepting.routes(batches, tokens, max_payload_bytes=max_payload_bytes)
     api = described(services, with_operations=serve_operations)
     api.routes.extend(accept)
-    operational = [ops.liveness_route(health), *(ops.routes(health) if serve_operations else ())]
+    operational = [operations.liveness_route(health), *(operations.routes(health) if serve_operations else ())]
     api.routes.extend(operational)
     by_token = [route for route in accept if route.path == accepting.TOKEN_PATH]
     pages = docs_pages.routes(title=openapi.TITLE, openapi_path=OPENAPI_PATH, document=api.openapi)

@@ -8,11 +8,11 @@ from fastapi import APIRouter, Query
 from pydantic import AfterValidator, Field
 
 from protos.webhook.v1 import audit_pb2 as pb
-from services.common import errors, ids
-from services.common.audit import SYSTEM, Action
-from services.common.auth import identity
+from services.domain.audit import SYSTEM, Action
 from services.gateway import backends, openapi, schemas
 from services.gateway.role_route import RoleRoute
+from services.platform import errors, ids
+from services.platform.auth import identity
 
 router = APIRouter(tags=["admin"], route_class=RoleRoute)
 

@@ -16,11 +16,12 @@ from protos.webhook.v1 import (
     ingest_pb2_grpc,
     subscriptions_pb2_grpc,
 )
-from services.common import errors, tenants
-from services.common.auth.authenticator import ACTOR_HEADER, KEY_HEADER
-from services.common.auth.roles import Role
 from services.gateway import callers, refusals
 from services.gateway.callers import Caller
+from services.platform import errors
+from services.platform.auth import tenants
+from services.platform.auth.authenticator import ACTOR_HEADER, KEY_HEADER
+from services.platform.auth.roles import Role
 
 if TYPE_CHECKING:  # the asynchronous stubs exist for the type checker alone
     from protos.webhook.v1.access_pb2_grpc import AccessServiceAsyncStub

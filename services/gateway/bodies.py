@@ -4,8 +4,8 @@ import asyncio
 
 from starlette.types import Receive, Scope
 
-from services.common import errors, transfer
 from services.gateway import problems
+from services.platform import clock, errors
 
 # For a body that does not come with its headers; more as more of it comes.
 UPLOAD_TIMEOUT_SECONDS = 30.0
@@ -19,7 +19,7 @@ async def read(scope: Scope, receive: Receive, max_bytes: int) -> bytes:
     """The whole body; PayloadTooLarge as soon as it is known to be over `max_bytes`.
 
     The first piece, which nearly always is the whole, has no timer of its own here, which would cost a tenth of the hot
-    path: the server closes connections whose requests do not end (services/common/http_protocol.py).
+    path: the server closes connections whose requests do not end (services/platform/http/protocol.py).
 
     What is left unread is thrown away by the server, within its bounds, so that the client gets to read the answer.
     """
@@ -48,11 +48,11 @@ async def _read_on(receive: Receive, begin: bytes, max_bytes: int) -> bytes:
                     raise ClientLeft
                 parts.append(message.get("body", b""))
                 size += len(parts[-1])
-                timeout.reschedule(latest + transfer.upload_seconds(size))
+                timeout.reschedule(latest + clock.upload_seconds(size))
                 if not message.get("more_body", False):
                     break
     except TimeoutError:
-        allowed = UPLOAD_TIMEOUT_SECONDS + transfer.upload_seconds(size)
+        allowed = UPLOAD_TIMEOUT_SECONDS + clock.upload_seconds(size)
         raise problems.RequestTimeout(f"the body did not arrive within {allowed:.0f} s") from None
     return b"".join(parts)
 

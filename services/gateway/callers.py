@@ -10,14 +10,15 @@ from fastapi import Depends, Request
 from starlette.types import Scope
 
 from protos.webhook.v1 import access_pb2 as pb
-from services.common import errors, metrics, tenants
-from services.common.auth import identity, keys, known, roles
-from services.common.auth.known import Known
-from services.common.auth.roles import Role
 from services.gateway import refusals
 from services.gateway.patience import Patience, Unanswered
 from services.gateway.rates import Bucket
 from services.gateway.settings import GatewaySettings
+from services.platform import errors
+from services.platform.auth import identity, keys, known, roles, tenants
+from services.platform.auth.known import Known
+from services.platform.auth.roles import Role
+from services.platform.process import metrics
 
 if TYPE_CHECKING:  # the asynchronous stubs exist for the type checker alone
     from protos.webhook.v1.access_pb2_grpc import AccessServiceAsyncStub

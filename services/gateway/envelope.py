@@ -5,9 +5,18 @@ from typing import TypeVar
 
 import msgspec
 
-from services.common import errors, json_text
-from services.common.json_text import END, FIRST_KEY, STRING_THEN_END, STRING_THEN_KEY, NotJson, RepeatedKey, TooDeep
 from services.gateway import problems, suggestions
+from services.platform import errors
+from services.platform.http import json_text
+from services.platform.http.json_text import (
+    END,
+    FIRST_KEY,
+    STRING_THEN_END,
+    STRING_THEN_KEY,
+    NotJson,
+    RepeatedKey,
+    TooDeep,
+)
 
 JSON = "application/json"
 _JSON_HEADER = JSON.encode()

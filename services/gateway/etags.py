@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import Header
 
 from protos.webhook.v1 import subscriptions_pb2 as pb
-from services.common import errors
+from services.platform import errors
 
 _LIST = re.compile(r'(?:[ \t]*,)*[ \t]*(?:W/)?"[!#-~]*"[ \t]*(?:,[ \t]*(?:(?:W/)?"[!#-~]*"[ \t]*)?)*')
 _STRONG = re.compile(r'(W/)?"([!#-~]*)"')

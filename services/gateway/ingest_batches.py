@@ -9,13 +9,16 @@ import grpc
 import msgspec
 
 from protos.webhook.v1 import ingest_pb2, ingest_pb2_grpc
-from services.common import batching, errors, grpc_errors, transfer
-from services.common.auth.authenticator import ACTOR_HEADER
-from services.common.clock import Clock
 from services.gateway import callers, metrics, refusals
 from services.gateway.callers import Caller
 from services.gateway.patience import MIN_CALL_SECONDS, Patience, Unanswered
 from services.gateway.settings import GatewaySettings
+from services.platform import clock as transfer
+from services.platform import errors
+from services.platform.auth.authenticator import ACTOR_HEADER
+from services.platform.clock import Clock
+from services.platform.grpc import errors as grpc_errors
+from services.platform.process import batching
 
 # Calls follow each other no sooner, unless they are full: below saturation a call costs as much as fifty events in it.
 PACE_SECONDS = 0.006

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 import grpc
 
 from protos.webhook.v1 import subscriptions_pb2 as pb
-from services.common import errors
-from services.common.auth.known import Known
 from services.gateway import refusals
 from services.gateway.patience import Patience, Unanswered
+from services.platform import errors
+from services.platform.auth.known import Known
 
 if TYPE_CHECKING:  # the asynchronous stubs exist for the type checker alone
     from protos.webhook.v1.subscriptions_pb2_grpc import SubscriptionServiceAsyncStub

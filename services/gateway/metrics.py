@@ -2,7 +2,7 @@
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from services.common.metrics import SECONDS_BUCKETS
+from services.platform.process.metrics import SECONDS_BUCKETS
 
 REQUESTS = Counter("webhook_http_requests_total", "HTTP requests answered.", ["method", "route", "status"])
 REQUEST_SECONDS = Histogram(

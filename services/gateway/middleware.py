@@ -9,11 +9,11 @@ from prometheus_client import Counter, Histogram
 from starlette.routing import BaseRoute, Match, Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from services.common import errors, request_ids
-from services.common.metrics import CALLERS_REFUSED
 from services.gateway import metrics, problems, provider_headers
 from services.gateway.callers import Callers
 from services.gateway.rates import Bucket
+from services.platform import errors, request_ids
+from services.platform.process.metrics import CALLERS_REFUSED
 
 log = structlog.get_logger(__name__)
 

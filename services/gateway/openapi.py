@@ -6,12 +6,12 @@ import msgspec
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from services.common import errors
-from services.common.auth import keys
 from services.gateway import callers
 from services.gateway import problems as problem_documents
 from services.gateway.problems import Malformed, Problem, RequestTimeout, UnsupportedMediaType
 from services.gateway.role_route import LEAST
+from services.platform import errors
+from services.platform.auth import keys
 
 TITLE = "Webhook delivery service"
 DESCRIPTION = """

@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 
 import grpc
 
-from services.common import errors, grpc_errors
+from services.platform import errors
+from services.platform.grpc import errors as grpc_errors
 
 Answer = TypeVar("Answer")
 

@@ -20,8 +20,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Match
 
-from services.common import errors, grpc_errors, ids, request_ids
 from services.gateway import refusals, suggestions
+from services.platform import errors, ids, request_ids
+from services.platform.grpc import errors as grpc_errors
 
 log = structlog.get_logger(__name__)
 

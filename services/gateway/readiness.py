@@ -6,8 +6,8 @@ import time
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from services.common.ops import Health
 from services.gateway.backends import Channels
+from services.platform.process.operations import Health
 
 CHECK_TIMEOUT_SECONDS = 0.5
 FRESH_SECONDS = 1.0

@@ -5,8 +5,9 @@ import dataclasses
 import grpc
 import structlog
 
-from services.common import errors, grpc_errors
-from services.common.auth.authenticator import FORWARDED
+from services.platform import errors
+from services.platform.auth.authenticator import FORWARDED
+from services.platform.grpc import errors as grpc_errors
 
 # As requests of gRPC name it.
 _TENANT = "tenant_id"

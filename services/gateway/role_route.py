@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from fastapi.routing import APIRoute
 from starlette.types import Receive, Scope, Send
 
-from services.common.auth import roles
-from services.common.auth.roles import Role
 from services.gateway import callers
+from services.platform.auth import roles
+from services.platform.auth.roles import Role
 
 # The gRPC method behind each operation. An operation without a row here cannot be served.
 CALLS: Mapping[str, str] = {

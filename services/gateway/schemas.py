@@ -8,8 +8,8 @@ from fastapi import Header, Path
 from google.protobuf.timestamp_pb2 import Timestamp as ProtoTimestamp
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
-from services.common import errors, ids, paging
 from services.gateway import openapi
+from services.platform import errors, ids, paging
 
 # Headers of an answer with something that is shown once: nobody keeps it on the way.
 NO_STORE = {"cache-control": "no-store"}

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from services.common.settings import (
+from services.platform.settings import (
     Bytes,
     CallSeconds,
     Count,
@@ -16,7 +16,7 @@ from services.common.settings import (
     Port,
     ServiceKeysSettings,
 )
-from services.common.tracing.settings import TracingDoorSettings
+from services.platform.tracing.settings import TracingDoorSettings
 
 
 class GatewaySettings(ServiceKeysSettings, GrpcTlsSettings, DrainSettings, TracingDoorSettings):

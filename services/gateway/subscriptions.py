@@ -5,7 +5,6 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from protos.webhook.v1 import subscriptions_pb2 as pb
-from services.common import errors
 from services.gateway import backends, etags, openapi, schemas, subscription_bodies
 from services.gateway.json_route import JsonRoute
 from services.gateway.subscription_bodies import (
@@ -15,6 +14,7 @@ from services.gateway.subscription_bodies import (
     SubscriptionPage,
     SubscriptionPatch,
 )
+from services.platform import errors
 
 router = APIRouter(
     prefix="/api/v1/subscriptions",

@@ -2,15 +2,15 @@
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from services.common.tracing import spans, traceparent
-from services.common.tracing.spans import Kind
-from services.common.tracing.tracer import Tracer
 from services.gateway import middleware
 from services.gateway.middleware import Templates
+from services.platform.tracing import spans
+from services.platform.tracing.spans import Kind
+from services.platform.tracing.tracer import Tracer
 
 # The rest is pages, and machines that ask every few seconds how we are.
 PREFIX = "/api/"
-_HEADER = traceparent.HEADER.encode()
+_HEADER = spans.TRACEPARENT.encode()
 # As in metrics.py: a client that left before its answer.
 _LEFT = 499
 _SERVER_ERROR = 500

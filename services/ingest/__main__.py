@@ -17,15 +17,13 @@ from protos.webhook.v1 import (
     subscriptions_pb2,
     subscriptions_pb2_grpc,
 )
-from services.common import canary, doorbell, egress, errors, grpc_server, lifecycle, postgres, redis, store_up
-from services.common.activity import Activity
-from services.common.auth import finder
-from services.common.auth.authenticator import Authenticator
-from services.common.auth.crossing import Crossings
-from services.common.clock import Clock
-from services.common.gates import Gates
-from services.common.settings import load
-from services.common.vault import Vault
+from services.domain import doorbell
+from services.domain.activity import Activity
+from services.domain.crossing import Crossings
+from services.domain.egress import policy as egress
+from services.domain.gates import Gates
+from services.domain.secrets import canary
+from services.domain.secrets.vault import Vault
 from services.ingest.access.service import AccessService
 from services.ingest.access.store import AccessStore
 from services.ingest.audit.service import AuditService
@@ -37,6 +35,14 @@ from services.ingest.ingest_service import IngestService
 from services.ingest.settings import IngestSettings
 from services.ingest.store import Store
 from services.ingest.subscription_service import SubscriptionService
+from services.platform import errors
+from services.platform.auth import finder
+from services.platform.auth.authenticator import Authenticator
+from services.platform.clock import Clock
+from services.platform.grpc import server as grpc_server
+from services.platform.process import lifecycle
+from services.platform.settings import load
+from services.platform.stores import availability, postgres, redis
 
 log = structlog.get_logger(__name__)
 
@@ -73,7 +79,7 @@ async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIt
         clock = Clock("Postgres")
         process.health.add_optional("clock", clock.check)
         process.health.add_readiness("partitions", partitions.check)
-        redis_up = store_up.Watch("redis", client.ping)
+        redis_up = availability.Watch("redis", client.ping)
         process.health.add_optional("redis", redis_up.check)
         loops = [
             process.spawn("subscription_changes", cache.listen()),

@@ -3,9 +3,9 @@
 A change is seen at once by the process that made it, and by the others through pub/sub. While pub/sub
 is down, and for what no message can tell, an entry of this process lives no longer than the TTL.
 
-Copies in Redis are sealed (services/common/vault.py), each for its subscription: whoever gets into Redis can read none,
-and make none that sends events elsewhere or lets a forged one in. An old copy that is put back is not used past its
-time.
+Copies in Redis are sealed (services/domain/secrets/vault.py), each for its subscription: whoever gets into Redis can
+read none, and make none that sends events elsewhere or lets a forged one in. An old copy that is put back is not used
+past its time.
 """
 
 import asyncio
@@ -25,15 +25,15 @@ import redis.asyncio
 import redis.exceptions
 import structlog
 
-from services.common import subscription_changes
-from services.common.encryption import CannotOpen
-from services.common.redis import REDIS_AWAY, Client
-from services.common.signatures import Scheme
-from services.common.vault import Vault
-from services.ingest import event_types, metrics
+from services.domain import events, subscription_changes
+from services.domain.secrets.encryption import CannotOpen
+from services.domain.secrets.signatures import Scheme
+from services.domain.secrets.vault import Vault
+from services.ingest import metrics
 from services.ingest.store import Store, no_tenant
 from services.ingest.subscriptions import Subscription, Target
 from services.ingest.verification.presets import Preset
+from services.platform.stores.redis import REDIS_AWAY, Client
 
 log = structlog.get_logger(__name__)
 
@@ -164,7 +164,7 @@ class SubscriptionCache:
         self._redis = client
         self._vault = vault
         self._by_id: _Level[Subscription | None] = _Level(size)
-        self._filters: _Level[list[tuple[Target, event_types.Filter]] | None] = _Level(size)
+        self._filters: _Level[list[tuple[Target, events.TypeFilter]] | None] = _Level(size)
         self._ttl_seconds = DEAF_TTL_SECONDS
         self._redis_paused_until = 0.0
         self._copies = subscription_changes.Copies(client)
@@ -271,9 +271,9 @@ class SubscriptionCache:
         if self._untold.get(subscription_id) is change:
             del self._untold[subscription_id]
 
-    async def _load_filters(self, tenant_id: str) -> list[tuple[Target, event_types.Filter]] | None:
+    async def _load_filters(self, tenant_id: str) -> list[tuple[Target, events.TypeFilter]] | None:
         rows = await self._store.subscription_filters(tenant_id)
-        return None if rows is None else [(target, event_types.Filter(types)) for target, types in rows]
+        return None if rows is None else [(target, events.TypeFilter(types)) for target, types in rows]
 
     async def _load(self, subscription_id: UUID) -> Subscription | None:
         # A change that is made while this loads drops it, so it is enough to ask once.

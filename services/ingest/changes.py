@@ -4,14 +4,14 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from services.common import errors
-from services.common.encryption import CannotOpen
-from services.common.signatures import Scheme
-from services.common.vault import Secret, Vault
+from services.domain.secrets.encryption import CannotOpen
+from services.domain.secrets.signatures import Scheme
+from services.domain.secrets.vault import Secret, Vault
 from services.ingest import field_changes, signing_secrets
 from services.ingest.subscriptions import Draft, Subscription, secret_violations
 from services.ingest.verification import presets
 from services.ingest.verification.presets import Preset
+from services.platform import errors
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

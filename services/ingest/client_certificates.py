@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from services.common import client_certificates, errors
+from services.domain.secrets import client_certificates
+from services.platform import errors
 
 FIELD = "client_certificate"
 CERTIFICATE, PRIVATE_KEY = f"{FIELD}.certificate", f"{FIELD}.private_key"

@@ -8,13 +8,14 @@ from collections.abc import Iterator, Sequence, Sized
 import asyncpg
 import structlog
 
-from services.common import errors, postgres
-from services.common.batching import Batcher, Bounds
-from services.common.doorbell import MAX_WAITING_IDS, RUNG_SECONDS, Ringer, Rung
+from services.domain.doorbell import MAX_WAITING_IDS, RUNG_SECONDS, Ringer, Rung
 from services.ingest import idempotency, metrics
 from services.ingest.event_store import MAY_BE_STORED, EventStore
 from services.ingest.events import Accepted, NewEvent, Result
 from services.ingest.settings import IngestSettings
+from services.platform import errors
+from services.platform.process.batching import Batcher, Bounds
+from services.platform.stores import postgres
 
 log = structlog.get_logger(__name__)
 

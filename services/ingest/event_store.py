@@ -8,9 +8,10 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
-from services.common import errors, ids, postgres, sql, transfer
 from services.ingest import idempotency
 from services.ingest.events import Accepted, NewEvent, Result, StoredEvent
+from services.platform import clock, errors, ids
+from services.platform.stores import postgres, sql
 
 SQL = sql.Queries("services.ingest")
 MAY_BE_STORED = "the event may have been stored; repeat it with the same event_id or idempotency_key"
@@ -161,7 +162,7 @@ def _rolled_back(error: Exception) -> bool:
 
 def _timeout_seconds(events: Sequence[NewEvent]) -> float:
     size_bytes = sum(len(event.payload) for event in events)
-    return postgres.STATEMENT_TIMEOUT_SECONDS + transfer.extra_seconds(size_bytes)
+    return postgres.STATEMENT_TIMEOUT_SECONDS + clock.extra_seconds(size_bytes)
 
 
 def _answer(event: NewEvent, row: Any, deliveries: set[UUID]) -> Result:

@@ -8,8 +8,8 @@ from uuid import UUID
 
 import msgspec
 
-from services.common import errors
 from services.ingest.idempotency import Key
+from services.platform import errors
 
 
 class Accepted(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from services.common.audit import FieldChange
+from services.domain.audit import FieldChange
 from services.ingest.subscriptions import Subscription
 
 # What changes with every change, what actions of their own change, and what is made of the rest.

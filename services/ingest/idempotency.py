@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from services.common import errors, postgres, sql
+from services.platform import errors
+from services.platform.stores import postgres, sql
 
 SQL = sql.Queries("services.ingest")
 EXPIRED_CHUNK = 10_000

@@ -9,14 +9,11 @@ import grpc
 from google.protobuf import timestamp_pb2
 
 from protos.webhook.v1 import ingest_pb2, ingest_pb2_grpc
-from services.common import content_encodings, errors, grpc_errors, ids, json_text, tenants
-from services.common.activity import Activity
-from services.common.clock import Clock
-from services.common.gates import Gates
-from services.common.json_text import NotJson
-from services.common.tracing.tracer import Tracer
-from services.common.vault import Vault
-from services.ingest import event_types, ingest_tokens, item_spans, metrics
+from services.domain import events as content_encodings
+from services.domain.activity import Activity
+from services.domain.gates import Gates
+from services.domain.secrets.vault import Vault
+from services.ingest import ingest_tokens, item_spans, metrics
 from services.ingest.cache import SubscriptionCache
 from services.ingest.committer import Committer
 from services.ingest.event_store import EventStore
@@ -27,6 +24,13 @@ from services.ingest.subscriptions import SYSTEM, Subscription, Target
 from services.ingest.verification.contents import NOTHING
 from services.ingest.verification.presets import TYPED, Preset
 from services.ingest.verification.verifier import Verifier
+from services.platform import errors, ids
+from services.platform.auth import tenants
+from services.platform.clock import Clock
+from services.platform.grpc import errors as grpc_errors
+from services.platform.http import json_text
+from services.platform.http.json_text import NotJson
+from services.platform.tracing.tracer import Tracer
 
 MAX_BATCH_ITEMS = 1_000
 DEFAULT_CONTENT_TYPE = "application/json"
@@ -148,12 +152,12 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
             raise errors.PayloadTooLarge.field("payload", f"must be at most {self._max_payload_bytes} bytes")
         event_type = item.event_type
         if event_type:
-            event_types.check("event_type", event_type)
+            content_encodings.check_type("event_type", event_type)
         content_type = item.content_type or DEFAULT_CONTENT_TYPE
         if content_type != DEFAULT_CONTENT_TYPE and not _CONTENT_TYPE.fullmatch(content_type):
             raise errors.InvalidArgument.field("content_type", "must be 1 to 255 printable ASCII characters")
-        if item.content_encoding and not content_encodings.is_valid(item.content_encoding):
-            raise errors.InvalidArgument.field("content_encoding", content_encodings.EXPECTED)
+        if item.content_encoding and not content_encodings.is_valid_encoding(item.content_encoding):
+            raise errors.InvalidArgument.field("content_encoding", content_encodings.ENCODING_EXPECTED)
         targets: Sequence[Target]
         content = NOTHING
         target = item.WhichOneof("target")

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 from protos.webhook.v1 import ingest_pb2
-from services.common import errors
-from services.common.auth import identity
-from services.common.tracing import spans
-from services.common.tracing.spans import Attributes, Kind, Span
-from services.common.tracing.tracer import Tracer
 from services.ingest.events import Answer, Handshake
+from services.platform import errors
+from services.platform.auth import identity
+from services.platform.tracing import spans
+from services.platform.tracing.spans import Attributes, Kind, Span
+from services.platform.tracing.tracer import Tracer
 
 NAME = "webhook accept"
 # One for each item; None for one that is not traced.

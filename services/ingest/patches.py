@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 
 from protos.webhook.v1 import subscriptions_pb2 as pb
-from services.common import errors
 from services.ingest import subscription_messages as messages
 from services.ingest.subscriptions import Subscription
+from services.platform import errors
 
 _NESTED = "retry_policy"
 # More than there are fields. A mask that repeats them is merged while the row is locked.

@@ -12,11 +12,12 @@ from uuid import UUID
 
 import asyncpg
 
-from services.common import canary, errors, postgres, sql
-from services.common.encryption import CannotOpen, Keys
-from services.common.encryption_keys import EncryptionSettings
-from services.common.settings import PostgresSettings, load
-from services.common.vault import Vault
+from services.domain.secrets import canary
+from services.domain.secrets.encryption import CannotOpen, EncryptionSettings, Keys
+from services.domain.secrets.vault import Vault
+from services.platform import errors
+from services.platform.settings import PostgresSettings, load
+from services.platform.stores import postgres, sql
 
 SQL = sql.Queries("services.ingest")
 CHUNK = 500

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from services.common.signatures import Key
+from services.domain.secrets.signatures import Key
 
 MAX_LENGTH = 256
 # Below the first nobody's documented example is, and a key is guessed from a few signatures. Standard Webhooks asks for

@@ -5,9 +5,9 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from services.common.encryption_keys import EncryptionSettings
-from services.common.retry_policy import RetrySettings
-from services.common.settings import (
+from services.domain.retry_policy import RetrySettings
+from services.domain.secrets.encryption import EncryptionSettings
+from services.platform.settings import (
     Bytes,
     Count,
     EgressSettings,
@@ -16,7 +16,7 @@ from services.common.settings import (
     PostgresSettings,
     RedisSettings,
 )
-from services.common.tracing.settings import TracingDoorSettings
+from services.platform.tracing.settings import TracingDoorSettings
 
 
 class IngestSettings(

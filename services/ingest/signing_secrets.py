@@ -5,9 +5,10 @@ import secrets
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from services.common import ed25519, errors, signatures
-from services.common.signatures import Scheme
-from services.common.vault import Secret, Secrets
+from services.domain.secrets import ed25519, signatures
+from services.domain.secrets.signatures import Scheme
+from services.domain.secrets.vault import Secret, Secrets
+from services.platform import errors
 
 # Standard Webhooks asks for 24 to 64.
 MADE_BYTES = 32

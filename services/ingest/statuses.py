@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from services.common import errors
-from services.common.audit import Action
+from services.domain.audit import Action
+from services.platform import errors
 
 ACTIVE, PAUSED, DISABLED = "active", "paused", "disabled"
 MANUAL = "manual"

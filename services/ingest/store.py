@@ -7,16 +7,19 @@ from uuid import UUID
 
 import asyncpg
 
-from services.common import audit, deliveries, errors, operational_facts, postgres, sql, targets
-from services.common.audit import Action, FieldChange
-from services.common.encryption import CannotOpen
-from services.common.operational_facts import EventType, Fact
-from services.common.vault import NONE, Secret, Vault
+from services.domain import audit, deliveries, operational_facts
+from services.domain.audit import Action, FieldChange
+from services.domain.egress import targets
+from services.domain.operational_facts import EventType, Fact
+from services.domain.secrets.encryption import CannotOpen
+from services.domain.secrets.vault import NONE, Secret, Vault
 from services.ingest import field_changes, idempotency, signing_secrets, statuses
 from services.ingest.changes import Rotation, Update
 from services.ingest.idempotency import Key
 from services.ingest.statuses import Change
 from services.ingest.subscriptions import NORMAL, Breaker, Draft, Shown, Subscription, Target
+from services.platform import errors
+from services.platform.stores import postgres, sql
 
 SQL = sql.Queries("services.ingest")
 CANCEL_CHUNK = 5_000

@@ -4,14 +4,16 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from protos.webhook.v1 import subscriptions_pb2 as pb
-from services.common import errors, retry_policy, targets
-from services.common.egress import EgressDenied, Policy
-from services.common.retry_policy import Asked, RetryPolicy, RetrySettings
-from services.common.signatures import Scheme
-from services.common.vault import Secrets
+from services.domain import retry_policy
+from services.domain.egress import targets
+from services.domain.egress.policy import EgressDenied, Policy
+from services.domain.retry_policy import Asked, RetryPolicy, RetrySettings
+from services.domain.secrets.signatures import Scheme
+from services.domain.secrets.vault import Secrets
 from services.ingest.client_certificates import ClientCertificate, Facts
 from services.ingest.subscriptions import NORMAL, SYSTEM, Breaker, Draft, Shown, Subscription
 from services.ingest.verification.presets import Preset
+from services.platform import errors
 
 _STATUS_PREFIX = "SUBSCRIPTION_STATUS_"
 _STATE_PREFIX = "BREAKER_STATE_"

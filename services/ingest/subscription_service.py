@@ -13,12 +13,11 @@ import structlog
 
 from protos.webhook.v1 import subscriptions_pb2 as pb
 from protos.webhook.v1 import subscriptions_pb2_grpc
-from services.common import errors, ids, paging, tenants
-from services.common.egress import Policy
-from services.common.encryption import CannotOpen
-from services.common.retry_policy import RetrySettings
-from services.common.signatures import Key, Scheme
-from services.common.vault import NONE, Secret, Secrets, Vault
+from services.domain.egress.policy import Policy
+from services.domain.retry_policy import RetrySettings
+from services.domain.secrets.encryption import CannotOpen
+from services.domain.secrets.signatures import Key, Scheme
+from services.domain.secrets.vault import NONE, Secret, Secrets, Vault
 from services.ingest import (
     changes,
     client_certificates,
@@ -38,6 +37,8 @@ from services.ingest.store import Store, UpdateOf, no_subscription
 from services.ingest.subscriptions import Breaker, Draft, Shown, Subscription
 from services.ingest.verification import presets
 from services.ingest.verification.presets import Preset
+from services.platform import errors, ids, paging
+from services.platform.auth import tenants
 
 log = structlog.get_logger(__name__)
 

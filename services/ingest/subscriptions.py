@@ -6,14 +6,17 @@ from datetime import datetime
 from typing import Any, TypeAlias
 from uuid import UUID
 
-from services.common import custom_headers, ed25519, errors, signatures, targets
-from services.common.retry_policy import Asked
-from services.common.signatures import Key, Scheme
-from services.ingest import client_certificates, event_types, secret_text
+from services.domain import events
+from services.domain.egress import targets
+from services.domain.events import TypeFilter
+from services.domain.retry_policy import Asked
+from services.domain.secrets import ed25519, signatures
+from services.domain.secrets.signatures import Key, Scheme
+from services.ingest import client_certificates, custom_headers, secret_text
 from services.ingest.client_certificates import ClientCertificate
-from services.ingest.event_types import Filter
 from services.ingest.verification import presets
 from services.ingest.verification.presets import Preset
+from services.platform import errors
 
 MAX_DESCRIPTION_LENGTH = 1024
 # A request every 17 minutes: lower is a typing error, and numbers near 0 are none that buckets can count with.
@@ -35,7 +38,7 @@ class Subscription:
     id: UUID
     tenant_id: str
     target_url: str
-    # Encrypted (services/common/vault.py); None when it has no secret.
+    # Encrypted (services/domain/secrets/vault.py); None when it has no secret.
     sealed_secrets: bytes | None = field(repr=False)
     # SHA-256 of the token in its own ingest URL; None when it has no such URL.
     ingest_token_hash: bytes | None = field(repr=False)
@@ -66,7 +69,7 @@ class Subscription:
     # What is told of the client certificate, as JSON; None when it has none.
     client_certificate: str | None
     # Both made once, for each event asks.
-    filter: Filter = field(repr=False, compare=False)
+    filter: TypeFilter = field(repr=False, compare=False)
     # Itself, or nothing while it takes no events.
     targets: Sequence[Target] = field(repr=False, compare=False)
 
@@ -104,7 +107,7 @@ class Subscription:
             kind=row["kind"],
             signature_scheme=Scheme(row["signature_scheme"]),
             client_certificate=row["client_certificate"],
-            filter=Filter(types),
+            filter=TypeFilter(types),
             targets=_targets(row),
         )
 
@@ -175,7 +178,7 @@ class Draft:
         """InvalidArgument naming each field at fault."""
         found = [
             *_url_violations(self.target_url),
-            *event_types.violations("event_types", self.event_types),
+            *events.type_violations("event_types", self.event_types),
             *_text_violations("description", self.description, MAX_DESCRIPTION_LENGTH),
             *secret_violations(self.secret_key, self.signature_scheme),
             *_limit_violations(self.rate_limit_per_second, self.rate_limit_burst),

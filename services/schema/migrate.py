@@ -4,8 +4,8 @@ import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from services.common import errors
-from services.common.settings import PostgresSettings, load
+from services.platform import errors
+from services.platform.settings import PostgresSettings, load
 from services.schema import files, process, waiting
 from services.schema.runner import Schema
 

@@ -5,8 +5,9 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 import asyncpg
 
-from services.common import errors, postgres, sql
-from services.common.settings import PostgresSettings
+from services.platform import errors
+from services.platform.settings import PostgresSettings
+from services.platform.stores import postgres, sql
 from services.schema.errors import MigrationError, reason
 from services.schema.files import File
 

@@ -14,8 +14,9 @@ from collections.abc import Callable
 
 import asyncpg
 
-from services.common import errors, postgres
-from services.common.settings import PostgresSettings
+from services.platform import errors
+from services.platform.settings import PostgresSettings
+from services.platform.stores import postgres
 from services.schema.errors import PostgresUnusable, reason
 
 CONNECT_TIMEOUT_SECONDS = 5.0

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 from dev.harness import keys
-from services.common.auth import roles
-from services.common.auth.roles import Role
+from services.platform.auth import roles
+from services.platform.auth.roles import Role
 
 # Variables of the stack.
 ENVIRONMENT: Mapping[str, str] = keys.ENVIRONMENT

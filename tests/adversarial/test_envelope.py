@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.common import errors
 from services.gateway import envelope
+from services.platform import errors
 from tests.adversarial.changes import changed, changes
 from tests.adversarial.conftest import Examples
 from tests.adversarial.tally import Tally

@@ -12,13 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dev.harness.providers import Signer, by_shopify, by_slack, by_standard, by_stripe, by_svix
-from services.common import ed25519, errors, signatures
-from services.common.ed25519 import PrivateKey
-from services.common.signatures import Key
+from services.domain.secrets import ed25519, signatures
+from services.domain.secrets.ed25519 import PrivateKey
+from services.domain.secrets.signatures import Key
 from services.ingest.subscriptions import secret_violations
 from services.ingest.verification import schemes
 from services.ingest.verification.headers import Headers
 from services.ingest.verification.schemes import Scheme
+from services.platform import errors
 from tests.adversarial.conftest import Examples
 from tests.adversarial.tally import Tally
 

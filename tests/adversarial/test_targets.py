@@ -15,9 +15,9 @@ import pytest
 import yarl
 from hypothesis import HealthCheck, given, seed, settings
 
-from services.common import egress, targets
-from services.common.egress import EgressDenied, Policy
 from services.delivery.worker.sender import Failure, SendError
+from services.domain.egress import policy, targets
+from services.domain.egress.policy import EgressDenied, Policy
 from tests.adversarial.conftest import Examples
 from tests.adversarial.tally import Tally
 from tests.adversarial.targets import altered, private
@@ -58,7 +58,7 @@ def judge(url: str) -> None:
     target = taken(url)
     if target is None:
         return
-    assert egress.is_address(target.host) or not target.host.removesuffix(".").rpartition(".")[2].isdigit(), url
+    assert policy.is_address(target.host) or not target.host.removesuffix(".").rpartition(".")[2].isdigit(), url
     assert public(target.host), url
     for read in READERS:
         with contextlib.suppress(ValueError, UnicodeError, httpx.InvalidURL):

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from services.common import egress
+from services.domain.egress import policy
 from tests.chart import rendering
 
 STORES = rendering.STORES
@@ -164,7 +164,7 @@ ENTRIES = [
 @pytest.mark.parametrize("entry", ENTRIES)
 def test_the_chart_takes_the_entries_of_egress_allow_that_the_service_takes(entry: str) -> None:
     try:
-        egress.Policy.parse([entry])
+        policy.Policy.parse([entry])
     except ValueError:
         assert "egressAllow: " in rendering.refused(STORES | {"egressAllow": [entry]})
     else:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from services.common.settings import GrpcTlsSettings
+from services.platform.settings import GrpcTlsSettings
 from tests.chart import rendering
 from tests.chart.rendering import Object
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from services.common import egress
+from services.domain.egress import policy as egress
 from tests.chart import rendering
 from tests.chart.network_policies import Place, may_reach, selects
 from tests.chart.rendering import NAMESPACE, Object

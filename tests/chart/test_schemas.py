@@ -8,7 +8,7 @@ from typing import Any
 import kubernetes_validate  # type: ignore[import-not-found,import-untyped,unused-ignore]
 import pytest
 
-from services.common import retry_policy
+from services.domain import retry_policy
 from tests.chart import custom_resources, rendering
 
 VERSIONS = ("1.27", "1.30", "1.33", "1.37")

@@ -13,8 +13,8 @@ import pytest
 from pydantic import ValidationError
 
 from scripts import chart
-from services.common import egress
-from services.common.settings import EgressSettings, Settings
+from services.domain.egress import policy
+from services.platform.settings import EgressSettings, Settings
 from tests.chart import rendering
 
 SCHEMA = json.loads((rendering.CHART / "values.schema.json").read_text())["$defs"]["settings"]["properties"]
@@ -58,7 +58,7 @@ def starts(component: str, environment: dict[str, str], monkeypatch: pytest.Monk
         try:
             settings = settings_of(component)(_env_file=None)
             if isinstance(settings, EgressSettings):
-                egress.policy(settings)
+                policy.policy(settings)
         except (ValidationError, SystemExit) as error:
             return str(error)
     return None

@@ -6,11 +6,11 @@ import importlib
 import pytest
 
 from scripts import chart
-from services.common import encryption_keys
-from services.common.auth import keys
+from services.domain.secrets import encryption
+from services.platform.auth import keys
 from tests.chart import rendering
 
-# Read by services/common/postgres_url.py, as libpq reads them.
+# Read by services/platform/stores/postgres_url.py, as libpq reads them.
 LIBPQ = {"PGSSLMODE", "PGSSLROOTCERT"}
 
 
@@ -59,7 +59,7 @@ def test_the_keys_that_the_chart_makes_are_usable() -> None:
     assert len(set(of_services.values())) == len(of_services)
     for key in of_services.values():
         assert keys.why_not(key, prefix="") is None
-    assert len(encryption_keys.parse(made["encryption-keys"])) == 1
+    assert len(encryption.parse_keys(made["encryption-keys"])) == 1
 
 
 SERVICE_KEYS = {"ingest-service-key", "delivery-service-key", "analytics-service-key"}

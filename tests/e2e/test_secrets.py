@@ -23,8 +23,9 @@ from dev.harness import stack as stacks
 from dev.harness.api import Api
 from dev.harness.receiver import Receiver
 from dev.harness.stack import Stack
-from services.common import signatures, subscription_changes
-from services.common.signatures import Key
+from services.domain import subscription_changes
+from services.domain.secrets import signatures
+from services.domain.secrets.signatures import Key
 from tests.e2e.conftest import ENVIRONMENT
 
 SUBSCRIPTIONS = "/api/v1/subscriptions"

@@ -7,7 +7,7 @@ import psutil
 from dev.harness.api import Api
 from dev.harness.receiver import Receiver, Reply
 from dev.harness.stack import Stack
-from services.common import signatures
+from services.domain.secrets import signatures
 
 SECRET = "It's a Secret to Everybody"
 

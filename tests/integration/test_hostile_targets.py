@@ -16,9 +16,10 @@ import pytest_asyncio
 
 from dev.embedded import ports
 from dev.harness.stores import Stores
-from services.common import errors, grpc_errors
-from services.common.egress import Policy
 from services.delivery.worker.sender import Failure, Sender, SendError
+from services.domain.egress.policy import Policy
+from services.platform import errors
+from services.platform.grpc import errors as grpc_errors
 from tests.integration import hostile
 from tests.integration.delivery import sending
 from tests.integration.delivery.world import LOOPBACK

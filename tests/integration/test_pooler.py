@@ -21,10 +21,11 @@ from dev.harness.waiting import wait_until
 from services.analytics import metrics, retention, rollup
 from services.analytics.settings import AnalyticsSettings
 from services.analytics.store import StatsStore, partitions
-from services.common import errors, ids, postgres
-from services.common.lifecycle import Process
-from services.common.settings import PostgresSettings
 from services.ingest import reencryption
+from services.platform import errors, ids
+from services.platform.process.lifecycle import Process
+from services.platform.settings import PostgresSettings
+from services.platform.stores import postgres
 from services.schema import waiting
 from services.schema.wait import wait
 from tests.integration.analytics.conftest import Rows, today

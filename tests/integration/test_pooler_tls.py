@@ -12,9 +12,9 @@ import pytest_asyncio
 
 from dev.harness import pooler
 from dev.harness.stores import Stores
-from services.common import postgres
-from services.common.lifecycle import Process
-from services.common.settings import PostgresSettings
+from services.platform.process.lifecycle import Process
+from services.platform.settings import PostgresSettings
+from services.platform.stores import postgres
 
 pytestmark = pytest.mark.skipif(pooler.PROGRAM is None, reason="needs the program pgbouncer on PATH")
 

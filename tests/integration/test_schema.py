@@ -18,7 +18,7 @@ from dev.embedded import EmbeddedPostgres, Guard, wheel
 from dev.harness.stack import ROOT
 from dev.harness.stores import Stores, as_runtime
 from dev.harness.waiting import wait_until
-from services.common.settings import PostgresSettings
+from services.platform.settings import PostgresSettings
 from services.schema import files, waiting
 from services.schema.errors import MigrationError
 from services.schema.migrate import migrate

@@ -14,8 +14,8 @@ import pytest
 import standardwebhooks
 
 from dev.harness import role_table
-from services.common import signatures
-from services.common.settings import Settings
+from services.domain.secrets import signatures
+from services.platform.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 ROLES = ("gateway", "ingest", "delivery", "worker", "analytics")

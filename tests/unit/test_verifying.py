@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from services.common.ed25519 import PrivateKey
 from services.delivery.worker import request
+from services.domain.secrets.ed25519 import PrivateKey
 from tests.unit.delivery.claims import claim
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "verifying.md").read_text()

@@ -6,7 +6,7 @@ import uvloop
 
 from dev.benchmarks.load import pipes
 from dev.benchmarks.load.messages import Listening
-from services.common import http_server
+from services.platform.http import server
 
 HOST = "127.0.0.1"
 BODY = b'{"status":"pending"}'
@@ -23,8 +23,8 @@ async def application(scope: Any, receive: Any, send: Any) -> None:  # noqa: ARG
 
 async def _main() -> None:
     commands = await pipes.commands()
-    listener = http_server.bind(HOST, 0)
-    async with http_server.serving(application, listener, name="floor", grace_seconds=1):
+    listener = server.bind(HOST, 0)
+    async with server.serving(application, listener, name="floor", grace_seconds=1):
         pipes.answer(Listening(port=listener.getsockname()[1]))
         await commands.read()
 

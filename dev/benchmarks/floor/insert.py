@@ -9,7 +9,7 @@ import uvloop
 
 from dev.benchmarks.floor.messages import Insert, Inserted
 from dev.benchmarks.load import payloads, pipes
-from services.common import sql
+from services.platform.stores import sql
 
 SQL = sql.Queries("dev.benchmarks.floor")
 ROWS_PER_COMMIT = 64

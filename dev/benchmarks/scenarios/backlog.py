@@ -24,7 +24,7 @@ from dev.benchmarks.results import PROCESSES, Result, Scenario
 from dev.benchmarks.rig import Rig
 from dev.benchmarks.screen import Table
 from dev.benchmarks.stack import SECRET
-from services.common import ids
+from services.platform import ids
 
 SUBSCRIPTIONS = {"over 1 subscription": 1, "over 1,000 subscriptions": 1000}
 FIRST_DELIVERY_SECONDS = 30.0

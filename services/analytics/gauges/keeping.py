@@ -7,8 +7,8 @@ import structlog
 
 from services.analytics.gauges import server, top
 from services.analytics.gauges.store import Store
-from services.common import errors
-from services.common.growth import Growth
+from services.platform import errors
+from services.platform.process.metrics import Growth
 
 log = structlog.get_logger(__name__)
 

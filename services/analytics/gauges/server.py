@@ -2,7 +2,7 @@
 
 from services.analytics.gauges import metrics
 from services.analytics.gauges.store import Store
-from services.common.growth import Growth
+from services.platform.process.metrics import Growth
 
 STATES = ("active", "idle", "idle_in_transaction", "other")
 

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 from uuid import UUID
 
-from services.common import sql
-from services.common.postgres import Pool
+from services.platform.stores import sql
+from services.platform.stores.postgres import Pool
 
 # Those that grow. All others are small, and part of the database's size.
 TABLES = (

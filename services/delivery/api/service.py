@@ -4,11 +4,14 @@ import grpc
 
 from protos.webhook.v1 import deliveries_pb2 as pb
 from protos.webhook.v1 import deliveries_pb2_grpc
-from services.common import doorbell, errors, ids, metrics, paging, tenants
-from services.common.gates import Gates
-from services.common.tracing import spans
 from services.delivery.api.store import FINAL, Attempt, Delivery, Store
 from services.delivery.dispatcher.turns import Turns
+from services.domain import doorbell
+from services.domain.gates import Gates
+from services.platform import errors, ids, paging
+from services.platform.auth import tenants
+from services.platform.process import metrics
+from services.platform.tracing import spans
 
 _PREFIX = "DELIVERY_STATUS_"
 

@@ -6,9 +6,11 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from services.common import audit, errors, ids, postgres, sql
-from services.common.audit import Action, FieldChange
-from services.common.doorbell import RUNG_SECONDS
+from services.domain import audit
+from services.domain.audit import Action, FieldChange
+from services.domain.doorbell import RUNG_SECONDS
+from services.platform import errors, ids
+from services.platform.stores import postgres, sql
 
 SQL = sql.Queries("services.delivery.api")
 

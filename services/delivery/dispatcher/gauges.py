@@ -5,11 +5,12 @@ import time
 
 import structlog
 
-from services.common import doorbell, errors
-from services.common.redis import REDIS_AWAY
 from services.delivery.dispatcher import metrics
 from services.delivery.dispatcher.store import Store
 from services.delivery.dispatcher.turns import Turns
+from services.domain import doorbell
+from services.platform import errors
+from services.platform.stores.redis import REDIS_AWAY
 
 log = structlog.get_logger(__name__)
 

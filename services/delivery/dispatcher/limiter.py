@@ -15,8 +15,8 @@ from uuid import UUID
 import structlog
 from redis.exceptions import ResponseError
 
-from services.common.redis import REDIS_AWAY, Client
-from services.common.redis_primary import PREFIX
+from services.platform.stores.redis import REDIS_AWAY, Client
+from services.platform.stores.redis_primary import PREFIX
 
 log = structlog.get_logger(__name__)
 

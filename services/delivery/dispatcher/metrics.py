@@ -2,7 +2,7 @@
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from services.common.metrics import SECONDS_BUCKETS
+from services.platform.process.metrics import SECONDS_BUCKETS
 
 QUEUE_DEPTH = Gauge(
     "webhook_queue_depth", "Deliveries that one more worker could send: pending, behind no gate. Counted to 100,000."

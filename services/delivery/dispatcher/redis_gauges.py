@@ -5,9 +5,9 @@ from collections.abc import Mapping
 
 import structlog
 
-from services.common.growth import Growth
-from services.common.redis import REDIS_AWAY, Client
 from services.delivery.dispatcher import metrics
+from services.platform.process.metrics import Growth
+from services.platform.stores.redis import REDIS_AWAY, Client
 
 log = structlog.get_logger(__name__)
 

@@ -4,9 +4,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from services.common import deliveries, postgres, sql
-from services.common.doorbell import Rung
 from services.delivery.dispatcher.windows import MAX_WINDOW
+from services.domain import deliveries
+from services.domain.doorbell import Rung
+from services.platform.stores import postgres, sql
 
 SQL = sql.Queries("services.delivery.dispatcher")
 

@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
-from services.common.doorbell import RUNG_SECONDS, Rung
-from services.common.gates import Gates
 from services.delivery.dispatcher.limiter import Demand, Limiter, bucket_size
 from services.delivery.dispatcher.store import Endpoint, Store, Walk
 from services.delivery.dispatcher.windows import RECOVERY_SECONDS, Windows
+from services.domain.doorbell import RUNG_SECONDS, Rung
+from services.domain.gates import Gates
 
 # Deliveries that expire behind a closed gate are looked for so often.
 EXPIRE_HELD_SECONDS = 10.0

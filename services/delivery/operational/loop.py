@@ -4,9 +4,9 @@ import asyncio
 
 import structlog
 
-from services.common import errors
 from services.delivery.operational import metrics
 from services.delivery.operational.store import Store
+from services.platform import errors
 
 log = structlog.get_logger(__name__)
 

@@ -7,8 +7,8 @@ from uuid import UUID
 
 import msgspec
 
-from services.common import targets
-from services.common.operational_facts import EventType
+from services.domain.egress import targets
+from services.domain.operational_facts import EventType
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

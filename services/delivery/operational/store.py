@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from services.common import ids, postgres, sql
-from services.common.operational_facts import EventType
 from services.delivery.operational.payloads import Telling
+from services.domain.operational_facts import EventType
+from services.platform import ids
+from services.platform.stores import postgres, sql
 
 SQL = sql.Queries("services.delivery.operational")
 

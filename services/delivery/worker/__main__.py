@@ -6,13 +6,6 @@ from collections.abc import AsyncIterator
 
 import structlog
 
-from services.common import canary, egress, errors, ids, lifecycle, postgres, redis, store_up
-from services.common.activity import Activity
-from services.common.egress import Policy
-from services.common.gates import Gates
-from services.common.settings import load
-from services.common.subscription_changes import Copies
-from services.common.vault import Vault
 from services.delivery.dispatcher.limiter import Limiter
 from services.delivery.dispatcher.store import Store as TurnStore
 from services.delivery.dispatcher.turns import Turns
@@ -25,6 +18,17 @@ from services.delivery.worker.outcomes import Recorder
 from services.delivery.worker.proxy import Proxy
 from services.delivery.worker.scheduler import Scheduler
 from services.delivery.worker.store import Store
+from services.domain.activity import Activity
+from services.domain.egress import policy as egress
+from services.domain.egress.policy import Policy
+from services.domain.gates import Gates
+from services.domain.secrets import canary
+from services.domain.secrets.vault import Vault
+from services.domain.subscription_changes import Copies
+from services.platform import errors, ids
+from services.platform.process import lifecycle
+from services.platform.settings import load
+from services.platform.stores import availability, postgres, redis
 
 log = structlog.get_logger(__name__)
 
@@ -56,7 +60,7 @@ async def serve(process: lifecycle.Process, settings: WorkerSettings, policy: Po
         scheduler = Scheduler(store, deliverer, recorder, gates, settings, health.note)
         found = TurnStore(pool, lease_seconds=settings.lease_seconds)
         bells = Bells(settings, scheduler, Turns(found, Limiter(client, found.count_workers), gates))
-        redis_up = store_up.Watch("redis", client.ping)
+        redis_up = availability.Watch("redis", client.ping)
         process.health.add_optional("redis", redis_up.check)
         claiming = process.spawn("claims", scheduler.run())
         loops = [

@@ -2,11 +2,11 @@
 
 import time
 
-from services.common import targets
-from services.common.tracing import spans
-from services.common.tracing.spans import Kind, Span, Value
-from services.common.tracing.tracer import Tracer
 from services.delivery.worker.store import INTERRUPTED, SUCCESS, Attempt, Claim
+from services.domain.egress import targets
+from services.platform.tracing import spans
+from services.platform.tracing.spans import Kind, Span, Value
+from services.platform.tracing.tracer import Tracer
 
 NAME = "webhook attempt"
 

@@ -9,10 +9,11 @@ import structlog
 from taskiq.acks import AcknowledgeType
 from taskiq.receiver import Receiver
 
-from services.common import doorbell, errors, ids
-from services.common.settings import RedisSettings
 from services.delivery.dispatcher.turns import Turns
 from services.delivery.worker.scheduler import Scheduler
+from services.domain import doorbell
+from services.platform import errors, ids
+from services.platform.settings import RedisSettings
 
 log = structlog.get_logger(__name__)
 

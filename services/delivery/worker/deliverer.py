@@ -10,12 +10,6 @@ from datetime import datetime
 
 import structlog
 
-from services.common import retry_policy, targets, transfer
-from services.common.activity import Activity
-from services.common.encryption import CannotOpen
-from services.common.tracing.spans import Span
-from services.common.tracing.tracer import Tracer
-from services.common.vault import Vault
 from services.delivery.settings import RECORDING_SECONDS, WorkerSettings
 from services.delivery.worker import attempt_spans, http_sender, metrics, outcomes, request, retry_after, text
 from services.delivery.worker.budget import Budget
@@ -23,6 +17,14 @@ from services.delivery.worker.identities import Identities, Identity
 from services.delivery.worker.request import OutgoingRequest
 from services.delivery.worker.sender import Answer, Failure, Sender, SendError
 from services.delivery.worker.store import INTERRUPTED, SUCCESS, Attempt, Claim, Outcome, Store
+from services.domain import retry_policy
+from services.domain.activity import Activity
+from services.domain.egress import targets
+from services.domain.secrets.encryption import CannotOpen
+from services.domain.secrets.vault import Vault
+from services.platform import clock
+from services.platform.tracing.spans import Span
+from services.platform.tracing.tracer import Tracer
 
 log = structlog.get_logger(__name__)
 
@@ -124,7 +126,7 @@ class Deliverer:
 
     def _timeout_of(self, claim: Claim) -> float:
         asked = self._timeout_seconds if claim.timeout_seconds is None else claim.timeout_seconds
-        return asked + transfer.extra_seconds(claim.payload_bytes or 0)
+        return asked + clock.extra_seconds(claim.payload_bytes or 0)
 
     async def _hold(self, held: Held) -> None:
         """Sees to it that the lease outlasts the request and its recording, or is whole if it never can."""

@@ -10,8 +10,8 @@ from uuid import UUID
 
 import structlog
 
-from services.common import targets
-from services.common.activity import ENDPOINTS
+from services.domain.activity import ENDPOINTS
+from services.domain.egress import targets
 
 log = structlog.get_logger(ENDPOINTS)
 

@@ -16,13 +16,13 @@ from uuid import UUID
 
 import structlog
 
-from services.common import errors
-from services.common.redis import REDIS_AWAY
-from services.common.subscription_changes import NO_COPY, Copies
 from services.delivery.settings import WorkerSettings
 from services.delivery.worker import metrics
 from services.delivery.worker.endpoint_log import EndpointLog
 from services.delivery.worker.store import INTERRUPTED, SUCCESS, Attempt, Claim, Store, Sum, Verdict
+from services.domain.subscription_changes import NO_COPY, Copies
+from services.platform import errors
+from services.platform.stores.redis import REDIS_AWAY
 
 log = structlog.get_logger(__name__)
 

@@ -9,9 +9,6 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from services.common import targets
-from services.common.egress import EgressDenied, Policy
-from services.common.targets import Target
 from services.delivery.worker import dialing
 from services.delivery.worker.http_connection import Connection
 from services.delivery.worker.identities import Identity
@@ -19,6 +16,9 @@ from services.delivery.worker.proxy import Proxy
 from services.delivery.worker.request import OutgoingRequest
 from services.delivery.worker.resolver import Resolver
 from services.delivery.worker.sender import Answer, Failure, SendError
+from services.domain.egress import targets
+from services.domain.egress.policy import EgressDenied, Policy
+from services.domain.egress.targets import Target
 
 # Idle connections are dropped after this, for common receivers drop theirs after 5 s (Node.js), or 1 s before
 # the receiver says that it will (Keep-Alive: timeout).

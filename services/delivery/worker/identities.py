@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from uuid import UUID
 
-from services.common import client_certificates
-from services.common.vault import Vault
+from services.domain.secrets import client_certificates
+from services.domain.secrets.vault import Vault
 
 # Subscriptions whose TLS a worker keeps: each takes 0.9 MB, for OpenSSL reads the system's authorities anew, and 25 ms.
 KEPT = 128

@@ -2,7 +2,7 @@
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from services.common.metrics import SECONDS_BUCKETS
+from services.platform.process.metrics import SECONDS_BUCKETS
 
 ATTEMPTS = Counter("webhook_attempts_total", "Attempts ended.", ["outcome"])
 ATTEMPT_SECONDS = Histogram(

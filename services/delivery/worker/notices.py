@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from services.common import audit
-from services.common.audit import Action, FieldChange
-from services.common.operational_facts import EventType, Fact
+from services.domain import audit
+from services.domain.audit import Action, FieldChange
+from services.domain.operational_facts import EventType, Fact
 
 
 def disabled_entry(row: Any) -> audit.Entry:

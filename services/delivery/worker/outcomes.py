@@ -5,13 +5,13 @@ from collections.abc import Sequence
 
 import structlog
 
-from services.common import errors
-from services.common import metrics as common_metrics
-from services.common.batching import Batcher, Bounds
-from services.common.retry_policy import RetryPolicy
 from services.delivery.worker import metrics
 from services.delivery.worker.sender import Failure
 from services.delivery.worker.store import INTERRUPTED, SUCCESS, Attempt, Claim, Outcome, Store
+from services.domain.retry_policy import RetryPolicy
+from services.platform import errors
+from services.platform.process import metrics as common_metrics
+from services.platform.process.batching import Batcher, Bounds
 
 log = structlog.get_logger(__name__)
 

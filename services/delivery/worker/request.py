@@ -3,10 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from services.common import metrics, signatures
-from services.common.tracing import traceparent
 from services.delivery.worker.identities import Identity
 from services.delivery.worker.store import Claim
+from services.domain.secrets import signatures
+from services.platform.process import metrics
+from services.platform.tracing import spans
 
 USER_AGENT = f"webhook-service/{metrics.version()}"
 
@@ -58,7 +59,7 @@ def build(
             headers["X-Hub-Signature-256"] = signatures.hub(signer, payload)
             break  # there is room for one
     if trace is not None:
-        headers[traceparent.HEADER] = trace
+        headers[spans.TRACEPARENT] = trace
     if not any(name.lower() == "accept" for name in own):
         headers["Accept"] = "*/*"
     if own:

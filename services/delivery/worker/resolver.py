@@ -5,9 +5,9 @@ import functools
 from collections import OrderedDict
 from typing import TypeAlias, TypeVar
 
-from services.common.egress import Policy, is_address
 from services.delivery.worker.lookups import Lookups
 from services.delivery.worker.sender import Failure, SendError
+from services.domain.egress.policy import Policy, is_address
 
 # The system's resolver does not tell how long an answer holds.
 TTL_SECONDS = 10.0

@@ -9,8 +9,6 @@ from uuid import UUID
 
 import structlog
 
-from services.common import deliveries, errors
-from services.common.gates import Gates
 from services.delivery.settings import WorkerSettings
 from services.delivery.worker import metrics
 from services.delivery.worker.deliverer import ClaimLost, Deliverer, Held
@@ -18,6 +16,9 @@ from services.delivery.worker.lanes import Lane, Lanes
 from services.delivery.worker.outcomes import Recorder
 from services.delivery.worker.sender import Failure
 from services.delivery.worker.store import INTERRUPTED, SUCCESS, Attempt, Claim, Outcome, Store
+from services.domain import deliveries
+from services.domain.gates import Gates
+from services.platform import errors
 
 log = structlog.get_logger(__name__)
 

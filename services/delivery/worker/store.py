@@ -8,9 +8,11 @@ from uuid import UUID
 
 import msgspec
 
-from services.common import audit, ids, operational_facts, postgres, sql, transfer
 from services.delivery.settings import WorkerSettings
 from services.delivery.worker import notices
+from services.domain import audit, operational_facts
+from services.platform import clock, ids
+from services.platform.stores import postgres, sql
 
 SQL = sql.Queries("services.delivery.worker")
 
@@ -53,7 +55,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     target_url: str
     # Of its endpoint: another target_url makes another one.
     endpoint_version: int
-    # As they are stored, for services/common/vault.py.
+    # As they are stored, for services/domain/secrets/vault.py.
     secret_key: str | None
     sealed_secrets: bytes | None
     sealed_headers: bytes | None
@@ -174,7 +176,7 @@ class Store:
         payload: bytes | None = await self.pool.fetchval(
             SQL["select_payload"],
             event_id,
-            timeout=postgres.STATEMENT_TIMEOUT_SECONDS + transfer.extra_seconds(size_bytes),
+            timeout=postgres.STATEMENT_TIMEOUT_SECONDS + clock.extra_seconds(size_bytes),
         )
         return payload
 

@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 from google.protobuf import timestamp_pb2
 
 from protos.webhook.v1 import access_pb2 as pb
-from services.common import errors
-from services.common.auth.identity import Identity
-from services.common.auth.roles import Role
 from services.ingest.access.records import ApiKey, KeyDraft, Tenant
+from services.platform import errors
+from services.platform.auth.identity import Identity
+from services.platform.auth.roles import Role
 
 _PREFIX = "ROLE_"
 

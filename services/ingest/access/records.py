@@ -5,8 +5,9 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from services.common import errors, tenants
-from services.common.auth.roles import GIVEN_TO_KEYS, Role
+from services.platform import errors
+from services.platform.auth import tenants
+from services.platform.auth.roles import GIVEN_TO_KEYS, Role
 
 MAX_NAME_LENGTH = 128
 MAX_DESCRIPTION_LENGTH = 1024

@@ -4,12 +4,12 @@ import grpc
 
 from protos.webhook.v1 import access_pb2 as pb
 from protos.webhook.v1 import access_pb2_grpc
-from services.common import errors, ids, paging, tenants
-from services.common.auth import identity, keys
-from services.common.auth.finder import Finder
 from services.ingest.access import messages
 from services.ingest.access.records import TenantDraft
 from services.ingest.access.store import AccessStore
+from services.platform import errors, ids, paging
+from services.platform.auth import identity, keys, tenants
+from services.platform.auth.finder import Finder
 
 
 class AccessService(access_pb2_grpc.AccessServiceServicer):

@@ -3,10 +3,13 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from services.common import audit, errors, postgres, sql, tenants
-from services.common.audit import Action, FieldChange
+from services.domain import audit
+from services.domain.audit import Action, FieldChange
 from services.ingest.access.records import ApiKey, KeyDraft, Tenant, TenantDraft
 from services.ingest.store import no_tenant
+from services.platform import errors
+from services.platform.auth import tenants
+from services.platform.stores import postgres, sql
 
 SQL = sql.Queries("services.ingest.access")
 

@@ -10,10 +10,10 @@ from google.protobuf import timestamp_pb2
 
 from protos.webhook.v1 import audit_pb2 as pb
 from protos.webhook.v1 import audit_pb2_grpc
-from services.common import errors, ids, paging, tenants
-from services.common.audit import RESOURCE_TYPES, SYSTEM, Action, FieldChange
-from services.common.auth import identity
+from services.domain.audit import RESOURCE_TYPES, SYSTEM, Action, FieldChange
 from services.ingest.audit.store import AuditStore, Filter, StoredEntry
+from services.platform import errors, ids, paging
+from services.platform.auth import identity, tenants
 
 # Actors that are no API key.
 NAMED = frozenset({identity.BOOTSTRAP_KEY_ID, identity.ANONYMOUS_ID, SYSTEM})

@@ -1,4 +1,4 @@
-"""Audit entries in Postgres, as they are listed; services/common/audit.py writes them."""
+"""Audit entries in Postgres, as they are listed; services/domain/audit.py writes them."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -7,8 +7,8 @@ from uuid import UUID
 
 import msgspec
 
-from services.common import postgres, sql
-from services.common.audit import FieldChange
+from services.domain.audit import FieldChange
+from services.platform.stores import postgres, sql
 
 SQL = sql.Queries("services.ingest.audit")
 _CHANGES = msgspec.json.Decoder(list[FieldChange])

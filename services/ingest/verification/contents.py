@@ -12,10 +12,11 @@ from urllib.parse import unquote_plus
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from services.common import errors, json_text
-from services.ingest import event_types
+from services.domain import events
 from services.ingest.verification import schemes
 from services.ingest.verification.headers import Headers
+from services.platform import errors
+from services.platform.http import json_text
 
 FORM = "application/x-www-form-urlencoded"
 MAX_CHALLENGE_LENGTH = 1024
@@ -102,7 +103,7 @@ def standard(headers: Headers, content_type: str, body: bytes) -> Content:  # no
 
 def _content(event_type: str, delivery_id: str) -> Content:
     return Content(
-        event_type=event_type if event_types.is_valid(event_type) else "",
+        event_type=event_type if events.is_valid_type(event_type) else "",
         delivery_id=delivery_id if _ID.fullmatch(delivery_id) else "",
     )
 

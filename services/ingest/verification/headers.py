@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from services.common import errors
+from services.platform import errors
 
 MAX_LENGTH = 1024
 

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from enum import StrEnum
 
-from services.common import errors
-from services.common.signatures import Key
+from services.domain.secrets.signatures import Key
 from services.ingest import secret_text
+from services.platform import errors
 
 MAX_SECRETS = 2
 

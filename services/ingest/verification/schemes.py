@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeAlias
 
-from services.common.signatures import Key
+from services.domain.secrets.signatures import Key
 from services.ingest.verification.headers import Headers, expired, mismatch
 
 # How far a timestamp may be off, either way.

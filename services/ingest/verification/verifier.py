@@ -6,17 +6,18 @@ from datetime import UTC, datetime
 import structlog
 
 from protos.webhook.v1 import ingest_pb2
-from services.common import errors, signatures
-from services.common.clock import Clock
-from services.common.encryption import CannotOpen
-from services.common.signatures import Key
-from services.common.vault import Vault
+from services.domain.secrets import signatures
+from services.domain.secrets.encryption import CannotOpen
+from services.domain.secrets.signatures import Key
+from services.domain.secrets.vault import Vault
 from services.ingest.subscriptions import Subscription
 from services.ingest.verification import contents, schemes
 from services.ingest.verification.contents import NOTHING, Content, Reader
 from services.ingest.verification.headers import Headers, mismatch, missing
 from services.ingest.verification.presets import Preset
 from services.ingest.verification.schemes import Scheme
+from services.platform import errors
+from services.platform.clock import Clock
 
 log = structlog.get_logger(__name__)
 

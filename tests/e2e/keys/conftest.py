@@ -12,7 +12,7 @@ from dev.harness import keys
 from dev.harness import stack as stacks
 from dev.harness.keys import Admin
 from dev.harness.stack import Stack
-from services.common import ids
+from services.platform import ids
 
 # By the service of a method's full name.
 PROCESSES: Mapping[str, str] = {

@@ -23,8 +23,8 @@ from protos.webhook.v1 import (
     subscriptions_pb2,
     subscriptions_pb2_grpc,
 )
-from services.common import ids
-from services.common.audit import Action
+from services.domain.audit import Action
+from services.platform import ids
 from tests.e2e.keys.conftest import Channels
 from tests.unit.common.test_auth import methods
 

@@ -14,7 +14,8 @@ from dev.harness.receiver import Receiver
 from dev.harness.stack import Stack
 from dev.harness.waiting import wait_until
 from protos.webhook.v1 import deliveries_pb2, deliveries_pb2_grpc, ingest_pb2, ingest_pb2_grpc
-from services.common import errors, grpc_errors, ids
+from services.platform import errors, ids
+from services.platform.grpc import errors as grpc_errors
 from tests.e2e.keys.conftest import Channels
 
 URL = "https://example.com/hook"

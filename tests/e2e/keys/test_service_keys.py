@@ -8,7 +8,8 @@ import pytest
 from dev.harness import keys, role_table
 from dev.harness.keys import ADMIN_KEY, OWN_SERVICE_KEYS, SERVICE_KEY, Admin
 from protos.webhook.v1 import access_pb2, access_pb2_grpc, subscriptions_pb2, subscriptions_pb2_grpc
-from services.common import grpc_errors, ids
+from services.platform import ids
+from services.platform.grpc import errors
 from tests.e2e.keys.conftest import PROCESSES, Channels
 from tests.unit.common.test_auth import methods
 
@@ -89,7 +90,7 @@ async def test_an_actor_acts_for_its_own_tenant_only(admin: Admin, channels: Cha
     request = subscriptions_pb2.ListSubscriptionsRequest(tenant_id=a_name)
     with pytest.raises(grpc.aio.AioRpcError) as raised:
         await stub.ListSubscriptions(request, metadata=keys.metadata(SERVICE_KEY, actor=actor), timeout=10)
-    assert grpc_errors.from_rpc_error(raised.value).reason == "TENANT_FORBIDDEN"
+    assert errors.from_rpc_error(raised.value).reason == "TENANT_FORBIDDEN"
 
 
 async def test_what_only_an_admin_may_takes_the_admins_own_key(admin: Admin, channels: Channels) -> None:

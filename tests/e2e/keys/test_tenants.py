@@ -18,8 +18,9 @@ from dev.harness.receiver import Receiver
 from dev.harness.stack import Stack
 from dev.harness.waiting import wait_until
 from protos.webhook.v1 import ingest_pb2, ingest_pb2_grpc
-from services.common import errors, grpc_errors, ids
 from services.gateway.role_route import LEAST
+from services.platform import errors, ids
+from services.platform.grpc import errors as grpc_errors
 from tests.e2e.keys.conftest import Channels
 from tests.unit.common.test_auth import methods
 

@@ -11,8 +11,8 @@ import pytest
 from dev.harness.waiting import wait_until
 from services.analytics.settings import AnalyticsSettings
 from services.analytics.store import StatsStore
-from services.common import ids
-from services.common.postgres import Connection, Pool
+from services.platform import ids
+from services.platform.stores.postgres import Connection, Pool
 
 SUBSCRIPTION = UUID("01890a5d-ac96-774b-bcce-b302099a8057")
 

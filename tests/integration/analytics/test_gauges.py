@@ -11,8 +11,8 @@ from services.analytics import rollup
 from services.analytics.gauges import metrics, server, top
 from services.analytics.gauges.store import TABLES, Store
 from services.analytics.store import StatsStore
-from services.common.growth import Growth
-from services.common.postgres import Pool
+from services.platform.process.metrics import Growth
+from services.platform.stores.postgres import Pool
 from tests.integration.analytics.conftest import Rows, eventually
 
 RETENTION = timedelta(hours=72)

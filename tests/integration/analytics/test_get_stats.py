@@ -17,10 +17,12 @@ from services.analytics.__main__ import SERVICES
 from services.analytics.service import AnalyticsService
 from services.analytics.settings import AnalyticsSettings
 from services.analytics.store import StatsStore
-from services.common import errors, grpc_errors, grpc_server, ids
-from services.common.auth import finder
-from services.common.auth.authenticator import Authenticator
-from services.common.lifecycle import Process
+from services.platform import errors, ids
+from services.platform.auth import finder
+from services.platform.auth.authenticator import Authenticator
+from services.platform.grpc import errors as grpc_errors
+from services.platform.grpc import server as grpc_server
+from services.platform.process.lifecycle import Process
 from tests.integration.analytics.conftest import Rows
 
 # A class of the type stubs alone.

@@ -11,8 +11,8 @@ from dev.harness.waiting import wait_until
 from services.analytics import metrics, retention
 from services.analytics.settings import AnalyticsSettings
 from services.analytics.store import Partition, PartitionStore, StatsStore
-from services.common import ids
-from services.common.postgres import Pool
+from services.platform import ids
+from services.platform.stores.postgres import Pool
 from tests.integration.analytics.conftest import Rows, eventually, today
 
 TABLES = ("delivery_attempts", "webhook_deliveries", "webhook_events")

@@ -10,8 +10,9 @@ import pytest
 from services.analytics import rollup
 from services.analytics.percentiles import BOUNDS_MS
 from services.analytics.store import StatsStore
-from services.common import ids, sql
-from services.common.postgres import Pool
+from services.platform import ids
+from services.platform.stores import sql
+from services.platform.stores.postgres import Pool
 from tests.integration.analytics.conftest import SUBSCRIPTION, Rows, eventually
 
 INTERVAL_SECONDS = 5.0

@@ -1,1 +1,1 @@
-"""services/common against real stores."""
+"""services/platform and services/domain against real stores."""

@@ -7,12 +7,13 @@ import socket
 import pytest
 
 from dev.embedded.ports import free_port
-from services.common import grpc_server, http_server
-from services.common.auth import keys
-from services.common.auth.authenticator import Authenticator
-from services.common.auth.identity import Identity
-from services.common.lifecycle import Process
-from services.common.settings import GrpcServerSettings
+from services.platform.auth import keys
+from services.platform.auth.authenticator import Authenticator
+from services.platform.auth.identity import Identity
+from services.platform.grpc import server
+from services.platform.http import server as http_server
+from services.platform.process.lifecycle import Process
+from services.platform.settings import GrpcServerSettings
 
 IPV4, IPV6 = "127.0.0.1", "::1"
 BOUND = [
@@ -55,6 +56,6 @@ async def test_grpc(variables: dict[str, str], reached: set[str]) -> None:
     settings = GrpcServerSettings(auth_required=False, grpc_port=free_port(), **variables)  # type: ignore[arg-type]
     process = Process("test")
     authenticator = Authenticator(settings, _no_one, _no_one)
-    async with grpc_server.serving(process, settings, (), lambda _: None, authenticator) as port:
+    async with server.serving(process, settings, (), lambda _: None, authenticator) as port:
         assert await _reached(port) == reached
     await process.cancel_all()

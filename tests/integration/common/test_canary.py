@@ -11,9 +11,9 @@ import pytest
 
 from dev.embedded.ports import free_port
 from dev.harness.encryption import ENCRYPTION_KEY, OTHER_KEY, keys
-from services.common import canary
-from services.common.encryption_keys import EncryptionSettings
-from services.common.lifecycle import Process, StartError
+from services.domain.secrets import canary
+from services.domain.secrets.encryption import EncryptionSettings
+from services.platform.process.lifecycle import Process, StartError
 
 ROOT = Path(__file__).resolve().parents[3]
 ROLES = ("ingest", "worker")

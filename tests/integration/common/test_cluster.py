@@ -9,10 +9,11 @@ from redis.crc import key_slot
 from dev.harness import cluster
 from dev.harness.primaries import KEY, again, settings
 from dev.harness.waiting import wait_until
-from services.common import redis, subscription_changes
-from services.common.doorbell import STREAM
-from services.common.gates import CLOSED, FULL
 from services.delivery.dispatcher import limiter
+from services.domain import subscription_changes
+from services.domain.doorbell import STREAM
+from services.domain.gates import CLOSED, FULL
+from services.platform.stores import redis
 
 
 @pytest.fixture

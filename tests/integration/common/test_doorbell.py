@@ -19,11 +19,12 @@ from taskiq.kicker import AsyncKicker
 
 from dev.embedded import EmbeddedValkey
 from dev.harness.waiting import wait_until
-from services.common import doorbell, ids
-from services.common.doorbell import Broker, Ringer, Rung
-from services.common.lifecycle import Process
-from services.common.postgres import Pool
-from services.common.settings import RedisSettings
+from services.domain import doorbell
+from services.domain.doorbell import Broker, Ringer, Rung
+from services.platform import ids
+from services.platform.process.lifecycle import Process
+from services.platform.settings import RedisSettings
+from services.platform.stores.postgres import Pool
 
 SUBSCRIPTION = ids.new()
 # Younger than anything a test leaves behind, older than what it has just made.

@@ -10,11 +10,13 @@ from taskiq.kicker import AsyncKicker
 
 from dev.harness.primaries import BACK_WITHIN_SECONDS, KEY, KINDS, Primaries, again, settings
 from dev.harness.waiting import wait_until
-from services.common import doorbell, ids, redis
-from services.common.doorbell import Broker, Rung
-from services.common.gates import Gates
-from services.common.lifecycle import Process
 from services.delivery.dispatcher.limiter import Demand, Limiter
+from services.domain import doorbell
+from services.domain.doorbell import Broker, Rung
+from services.domain.gates import Gates
+from services.platform import ids
+from services.platform.process.lifecycle import Process
+from services.platform.stores import redis
 
 # A busy machine is not one without Redis.
 PATIENCE_SECONDS = 5.0

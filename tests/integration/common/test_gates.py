@@ -8,10 +8,12 @@ from uuid import UUID
 import pytest
 
 from dev.harness.waiting import wait_until
-from services.common import gates, ids, redis
-from services.common.gates import Gates
-from services.common.lifecycle import Process
-from services.common.settings import RedisSettings
+from services.domain import gates
+from services.domain.gates import Gates
+from services.platform import ids
+from services.platform.process.lifecycle import Process
+from services.platform.settings import RedisSettings
+from services.platform.stores import redis
 
 SUBSCRIPTION = ids.new()
 OTHER = ids.new()

@@ -11,10 +11,12 @@ from dev.embedded import ports
 from dev.harness import dns
 from dev.harness.waiting import wait_until
 from protos.webhook.v1 import ingest_pb2, ingest_pb2_grpc
-from services.common import grpc_client, grpc_server, lifecycle
-from services.common.auth.authenticator import Authenticator
-from services.common.auth.identity import Identity
-from services.common.settings import GrpcServerSettings
+from services.platform.auth.authenticator import Authenticator
+from services.platform.auth.identity import Identity
+from services.platform.grpc import client
+from services.platform.grpc import server as grpc_server
+from services.platform.process import lifecycle
+from services.platform.settings import GrpcServerSettings
 
 # All of 127.0.0.0/8 is this machine on Linux alone.
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="takes more than one loopback address")
@@ -67,7 +69,7 @@ async def test_servers_that_come_after_a_client_has_connected_get_calls_and_no_c
     async with contextlib.AsyncExitStack() as servers, dns.serving() as names:
         await servers.enter_async_context(serving(ADDRESSES[0], port))
         names.addresses = [ADDRESSES[0]]
-        async with grpc_client.channel(f"dns://127.0.0.1:{names.port}/ingest.test:{port}") as channel:
+        async with client.channel(f"dns://127.0.0.1:{names.port}/ingest.test:{port}") as channel:
             stub: ingest_pb2_grpc.IngestServiceAsyncStub = ingest_pb2_grpc.IngestServiceStub(channel)
             assert await answered(stub, 10) == {ADDRESSES[0]}
             for address in ADDRESSES[1:]:

@@ -7,12 +7,13 @@ import grpc
 import pytest
 
 from dev.harness.keys import ADMIN_KEY, SERVICE_KEY, metadata
-from services.common import grpc_errors, grpc_server
-from services.common.auth import identity
-from services.common.auth.authenticator import Authenticator
-from services.common.auth.identity import Identity
-from services.common.lifecycle import Process
-from services.common.settings import GrpcServerSettings
+from services.platform.auth import identity
+from services.platform.auth.authenticator import Authenticator
+from services.platform.auth.identity import Identity
+from services.platform.grpc import errors
+from services.platform.grpc import server as grpc_server
+from services.platform.process.lifecycle import Process
+from services.platform.settings import GrpcServerSettings
 
 SERVICE = "webhook.v1.NewService"
 KINDS = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
@@ -79,7 +80,7 @@ async def test_a_method_without_a_row_is_refused(
     channel, reached = served
     with pytest.raises(grpc.aio.AioRpcError) as raised:
         await made(channel, kind, key)
-    refused = grpc_errors.from_rpc_error(raised.value)
+    refused = errors.from_rpc_error(raised.value)
     assert raised.value.code() is grpc.StatusCode.PERMISSION_DENIED
     assert (refused.reason, refused.message) == ("ROLE_INSUFFICIENT", "this method cannot be called")
     assert reached == []

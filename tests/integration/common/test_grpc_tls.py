@@ -16,11 +16,14 @@ from dev.harness import certificates as authorities
 from dev.harness.certificates import Issued
 from dev.harness.waiting import wait_until
 from protos.webhook.v1 import ingest_pb2, ingest_pb2_grpc
-from services.common import grpc_client, grpc_server, grpc_tls, lifecycle, metrics
-from services.common.auth.authenticator import Authenticator
-from services.common.auth.identity import Identity
-from services.common.grpc_tls import Certificates
-from services.common.settings import GrpcServerSettings, GrpcTlsSettings
+from services.platform.auth.authenticator import Authenticator
+from services.platform.auth.identity import Identity
+from services.platform.grpc import client as grpc_client
+from services.platform.grpc import server as grpc_server
+from services.platform.grpc import tls as grpc_tls
+from services.platform.grpc.tls import Certificates
+from services.platform.process import lifecycle, metrics
+from services.platform.settings import GrpcServerSettings, GrpcTlsSettings
 
 PATIENCE_SECONDS = 20.0
 

@@ -9,14 +9,17 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from dev.harness.keys import ADMIN_KEY, SERVICE_KEY
 from protos.webhook.v1 import ingest_pb2, ingest_pb2_grpc
-from services.common import errors, grpc_client, grpc_server, lifecycle
-from services.common.auth import identity
-from services.common.auth.authenticator import ACTOR_HEADER, Authenticator
-from services.common.auth.identity import Identity
-from services.common.settings import GrpcServerSettings
-from services.common.tracing import spans
-from services.common.tracing.settings import TracingDoorSettings
-from services.common.tracing.tracer import Tracer
+from services.platform import errors
+from services.platform.auth import identity
+from services.platform.auth.authenticator import ACTOR_HEADER, Authenticator
+from services.platform.auth.identity import Identity
+from services.platform.grpc import client
+from services.platform.grpc import server as grpc_server
+from services.platform.process import lifecycle
+from services.platform.settings import GrpcServerSettings
+from services.platform.tracing import spans
+from services.platform.tracing.settings import TracingDoorSettings
+from services.platform.tracing.tracer import Tracer
 from tests.unit.common.tracing.recording import Kept, Recording
 
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -46,7 +49,7 @@ class Server:
 
     async def trace_of(self, key: str, header: str | None = None, event_id: str = "") -> str:
         """The trace that a call with this key was answered in; empty for none."""
-        async with grpc_client.channel(f"127.0.0.1:{self.port}", service_key=key) as channel:
+        async with client.channel(f"127.0.0.1:{self.port}", service_key=key) as channel:
             stub: ingest_pb2_grpc.IngestServiceAsyncStub = ingest_pb2_grpc.IngestServiceStub(channel)
             request = ingest_pb2.GetEventRequest(event_id=event_id)
             actor = ((ACTOR_HEADER, identity.BOOTSTRAP_KEY_ID),) if key == SERVICE_KEY else ()

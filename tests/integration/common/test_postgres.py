@@ -1,4 +1,4 @@
-"""services/common/postgres.py against a real Postgres."""
+"""services/platform/stores/postgres.py against a real Postgres."""
 
 import asyncio
 import socket
@@ -11,9 +11,10 @@ import pytest
 
 from dev.harness.conflicts import CONFLICTS, conflicting
 from dev.harness.stores import Stores
-from services.common import errors, postgres
-from services.common.lifecycle import Process
-from services.common.settings import PostgresSettings
+from services.platform import errors
+from services.platform.process.lifecycle import Process
+from services.platform.settings import PostgresSettings
+from services.platform.stores import postgres
 
 
 async def test_a_client_that_freezes_in_a_transaction_keeps_its_locks_for_five_seconds(database: str) -> None:

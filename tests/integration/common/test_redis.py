@@ -1,11 +1,11 @@
-"""services/common/redis.py against a real Valkey."""
+"""services/platform/stores/redis.py against a real Valkey."""
 
 from typing import Any
 
 import uvloop
 
-from services.common import redis
-from services.common.settings import RedisSettings
+from services.platform.settings import RedisSettings
+from services.platform.stores import redis
 
 
 def test_a_connection_that_was_closed_under_a_command_counts_as_away(redis_url: str) -> None:

@@ -11,8 +11,8 @@ import pytest
 from dev.harness import sentinel
 from dev.harness.primaries import KEY, again, settings
 from dev.harness.waiting import wait_until
-from services.common import redis
-from services.common.doorbell import Broker
+from services.domain.doorbell import Broker
+from services.platform.stores import redis
 
 
 @pytest.fixture

@@ -16,9 +16,9 @@ from structlog.testing import capture_logs
 from dev.embedded import EmbeddedPostgres, EmbeddedValkey, Guard, wheel
 from dev.harness import certificates
 from dev.harness.waiting import wait_until
-from services.common import postgres, redis, store_up
-from services.common.lifecycle import Process
-from services.common.settings import PostgresSettings, RedisSettings
+from services.platform.process.lifecycle import Process
+from services.platform.settings import PostgresSettings, RedisSettings
+from services.platform.stores import availability, postgres, redis
 
 NOTICED_WITHIN_SECONDS = 5.0
 
@@ -63,7 +63,7 @@ async def test_a_redis_that_hangs_is_noticed_and_so_is_its_return(folder: Path) 
     process = Process("test")
     with Guard() as guard, EmbeddedValkey(folder / "valkey", guard=guard) as server:
         async with redis.client(RedisSettings(redis_url=server.url(), _env_file=None)) as client:
-            watching = process.spawn("redis_up", store_up.Watch("redis of this test", client.ping).run())
+            watching = process.spawn("redis_up", availability.Watch("redis of this test", client.ping).run())
             try:
                 await says("redis of this test", 1)
                 with contextlib.ExitStack() as thaw:
@@ -79,7 +79,7 @@ async def told(url: str) -> tuple[str, list[str]]:
     """What /readyz and the log say of a Redis that cannot be reached, after several looks."""
     process = Process("test")
     async with redis.client(RedisSettings(redis_url=url, _env_file=None)) as client:
-        watched = store_up.Watch("redis of this test", client.ping)
+        watched = availability.Watch("redis of this test", client.ping)
         process.health.add_optional("redis", watched.check)
         with capture_logs() as logged:
             watching = process.spawn("redis_up", watched.run())
@@ -94,7 +94,7 @@ async def told(url: str) -> tuple[str, list[str]]:
 async def test_why_redis_cannot_be_reached_is_told_once_and_in_readyz(
     folder: Path, free_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_up, "INTERVAL_SECONDS", 0.1)
+    monkeypatch.setattr(availability, "INTERVAL_SECONDS", 0.1)
     with Guard() as guard, EmbeddedValkey(folder / "valkey", guard=guard) as server:
         port = urlsplit(server.url()).port
         async with redis.client(RedisSettings(redis_url=server.url(), _env_file=None)) as client:
@@ -114,7 +114,7 @@ async def test_why_redis_cannot_be_reached_is_told_once_and_in_readyz(
 
 
 async def test_a_change_of_the_reason_and_the_return_are_logged(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_up, "INTERVAL_SECONDS", 0.01)
+    monkeypatch.setattr(availability, "INTERVAL_SECONDS", 0.01)
     answers: list[Exception | None] = [None, OSError("refused"), OSError("refused"), OSError("TLS"), None, None]
 
     async def ask() -> None:
@@ -122,7 +122,7 @@ async def test_a_change_of_the_reason_and_the_return_are_logged(monkeypatch: pyt
         if answer is not None:
             raise answer
 
-    process, watched = Process("test"), store_up.Watch("redis", ask)
+    process, watched = Process("test"), availability.Watch("redis", ask)
     with capture_logs() as logged:
         watching = process.spawn("redis_up", watched.run())
         await wait_until(lambda: len(answers) == 1)

@@ -12,11 +12,10 @@ import pytest
 
 from dev.harness import collector as collectors
 from dev.harness.waiting import wait_until
-from services.common.tracing import sdk
-from services.common.tracing.sdk import Sdk
-from services.common.tracing.settings import TracingDoorSettings
-from services.common.tracing.spans import Kind
-from services.common.tracing.traceparent import Parent
+from services.platform.tracing import sdk
+from services.platform.tracing.sdk import Sdk
+from services.platform.tracing.settings import TracingDoorSettings
+from services.platform.tracing.spans import Kind, Parent
 
 
 def recording(url: str, **settings: Any) -> Sdk:

@@ -12,10 +12,10 @@ import pytest
 import structlog
 
 from dev.harness.stores import Stores
-from services.common.doorbell import Broker, Ringer
-from services.common.egress import Policy
 from services.delivery.worker import lookups
 from services.delivery.worker.sender import Sender
+from services.domain.doorbell import Broker, Ringer
+from services.domain.egress.policy import Policy
 from tests.integration.delivery import sending
 from tests.integration.delivery.names import Names, Naming
 from tests.integration.delivery.world import LOOPBACK, Client, World, opened

@@ -6,7 +6,7 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from typing import Any, TypeAlias
 
-from services.common.egress import Policy
+from services.domain.egress.policy import Policy
 from tests.integration.delivery.sending import OK
 
 # Here 127.0.0.1 and ::1 stand for the internet, and the rest of loopback for what is private.

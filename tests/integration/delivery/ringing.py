@@ -3,7 +3,7 @@
 from functools import partial
 from uuid import UUID
 
-from services.common.doorbell import IDS_PER_BELL, Ringer, Rung
+from services.domain.doorbell import IDS_PER_BELL, Ringer, Rung
 from tests.integration.delivery.world import World, until_true
 
 # Rung and not yet due: what ingest stores when it rings.

@@ -4,10 +4,10 @@ from contextlib import AbstractAsyncContextManager
 
 import pytest
 
-from services.common.egress import Policy
 from services.delivery.worker import http_sender
 from services.delivery.worker.request import OutgoingRequest
 from services.delivery.worker.sender import Sender, SendError
+from services.domain.egress.policy import Policy
 
 MAX_RESPONSE_BYTES = 64 << 10
 WANTED_BYTES = 4 << 10

@@ -12,8 +12,9 @@ from dev.harness.receiver import Receiver
 from dev.harness.stores import Stores
 from dev.harness.waiting import wait_until
 from protos.webhook.v1 import deliveries_pb2 as pb
-from services.common import errors, grpc_errors, ids
-from services.common.doorbell import Broker
+from services.domain.doorbell import Broker
+from services.platform import errors, ids
+from services.platform.grpc import errors as grpc_errors
 from tests.integration.delivery.conftest import Shared
 from tests.integration.delivery.world import Counted, World, opened, outcomes
 

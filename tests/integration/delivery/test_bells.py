@@ -8,8 +8,8 @@ import redis.asyncio
 
 from dev.harness.receiver import Receiver, Reply
 from dev.harness.waiting import wait_until
-from services.common import ids
-from services.common.doorbell import GROUP, STREAM, Ringer
+from services.domain.doorbell import GROUP, STREAM, Ringer
+from services.platform import ids
 from tests.integration.delivery.ringing import RUNG, heard_one, ring
 from tests.integration.delivery.world import Counted, World, until_true
 

@@ -17,14 +17,15 @@ from dev.harness import certificates
 from dev.harness.asking import Asking, asking
 from dev.harness.certificates import Issued
 from dev.harness.encryption import OTHER_KEY, vault
-from services.common import client_certificates, ids
-from services.common.egress import Policy
 from services.delivery.worker import http_sender, identities
 from services.delivery.worker.http_sender import HttpSender
 from services.delivery.worker.identities import Identities, Identity
 from services.delivery.worker.proxy import Proxy
 from services.delivery.worker.request import OutgoingRequest
 from services.delivery.worker.sender import Failure, SendError
+from services.domain.egress.policy import Policy
+from services.domain.secrets import client_certificates
+from services.platform import ids
 from tests.integration.delivery.names import Naming
 from tests.integration.delivery.test_sender_proxy import Tunnels
 from tests.integration.delivery.world import LOOPBACK, World, outcomes

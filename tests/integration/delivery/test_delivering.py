@@ -19,11 +19,12 @@ from dev.harness.encryption import ENCRYPTION_KEY
 from dev.harness.receiver import Receiver, Reply
 from dev.harness.waiting import wait_until
 from protos.webhook.v1 import ingest_pb2, ingest_pb2_grpc, subscriptions_pb2, subscriptions_pb2_grpc
-from services.common import grpc_client, lifecycle
 from services.delivery.worker.request import USER_AGENT
 from services.delivery.worker.store import Claim, Store
 from services.ingest import __main__ as ingest
 from services.ingest.settings import IngestSettings
+from services.platform.grpc import client
+from services.platform.process import lifecycle
 from tests.integration.delivery import raw
 from tests.integration.delivery.conftest import Shared
 from tests.integration.delivery.world import Counted, World, numbers, outcomes
@@ -42,7 +43,7 @@ async def ingesting(world: World) -> AsyncIterator[grpc.aio.Channel]:
         grpc_port=port,
         encryption_keys=ENCRYPTION_KEY,
     )
-    async with ingest.serve(process, settings), grpc_client.channel(f"127.0.0.1:{port}") as channel:
+    async with ingest.serve(process, settings), client.channel(f"127.0.0.1:{port}") as channel:
         yield channel
     await process.cancel_all()
 

@@ -10,10 +10,10 @@ import redis.asyncio
 
 from dev.harness.receiver import Receiver
 from dev.harness.waiting import wait_until
-from services.common import ids
-from services.common.doorbell import IDS_PER_BELL, LOW_WATER_MESSAGES, STREAM, Broker, heard
 from services.delivery.dispatcher.dispatcher import DELIVERIES_PER_TURN
 from services.delivery.dispatcher.store import MAX_INTERRUPTIONS
+from services.domain.doorbell import IDS_PER_BELL, LOW_WATER_MESSAGES, STREAM, Broker, heard
+from services.platform import ids
 from tests.integration.delivery.conftest import Shared
 from tests.integration.delivery.world import Counted, World, numbers, outcomes, until_true
 

@@ -10,8 +10,8 @@ import standardwebhooks
 
 from dev.harness.encryption import vault
 from dev.harness.receiver import Received, Receiver
-from services.common.signatures import Scheme
-from services.common.vault import SEALED, Secret
+from services.domain.secrets.signatures import Scheme
+from services.domain.secrets.vault import SEALED, Secret
 from tests.integration.delivery.world import World
 
 NEW, OLD, OLDER = (bytes([number]) * 32 for number in range(3))

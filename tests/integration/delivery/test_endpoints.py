@@ -6,10 +6,10 @@ from uuid import UUID
 import pytest
 
 from dev.harness.receiver import Receiver, Reply
-from services.common import redis
-from services.common.subscription_changes import Copies
 from services.delivery.worker.health import Health
 from services.delivery.worker.store import Attempt, Claim, Store, Sum
+from services.domain.subscription_changes import Copies
+from services.platform.stores import redis
 from tests.integration.delivery.world import World, until_true
 
 SOON = 15.0

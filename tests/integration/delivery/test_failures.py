@@ -6,7 +6,7 @@ import asyncpg
 import pytest
 
 from dev.harness.receiver import Receiver
-from services.common.egress import Policy
+from services.domain.egress.policy import Policy
 from tests.integration.delivery import raw
 from tests.integration.delivery.conftest import Shared
 from tests.integration.delivery.world import World, outcomes

@@ -14,14 +14,15 @@ from dev.harness.encryption import vault
 from dev.harness.receiver import Receiver, Reply
 from dev.harness.waiting import wait_until
 from protos.webhook.v1 import deliveries_pb2 as pb
-from services.common import ids, redis
-from services.common.doorbell import Ringer
-from services.common.gates import Gates
 from services.delivery.worker.deliverer import Deliverer
 from services.delivery.worker.outcomes import Recorder
 from services.delivery.worker.scheduler import Scheduler
 from services.delivery.worker.sender import Sender
 from services.delivery.worker.store import Store, Sum
+from services.domain.doorbell import Ringer
+from services.domain.gates import Gates
+from services.platform import ids
+from services.platform.stores import redis
 from tests.integration.delivery.ringing import RUNG, ring
 from tests.integration.delivery.world import Client, Counted, World, outcomes, until_true
 

@@ -8,9 +8,9 @@ from uuid import UUID
 import pytest
 
 from dev.harness.receiver import Receiver
-from services.common.doorbell import Ringer
 from services.delivery.dispatcher.store import Store as Dispatcher
 from services.delivery.worker.store import Store, Sum
+from services.domain.doorbell import Ringer
 from tests.integration.delivery.ringing import RUNG, ring
 from tests.integration.delivery.world import World, until_true
 

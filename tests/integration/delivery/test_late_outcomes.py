@@ -5,13 +5,13 @@ from uuid import UUID
 
 import pytest
 
-from services.common import errors
-from services.common.auth import identity
-from services.common.retry_policy import RetryPolicy
 from services.delivery.api.store import Store as Api
 from services.delivery.dispatcher.store import Store as Dispatcher
 from services.delivery.worker import outcomes
 from services.delivery.worker.store import Attempt, Claim, Outcome, Store
+from services.domain.retry_policy import RetryPolicy
+from services.platform import errors
+from services.platform.auth import identity
 from tests.integration.delivery.world import World
 
 POLICY = RetryPolicy(limit=5, base_seconds=100, factor=1, cap_seconds=100, jitter=0)

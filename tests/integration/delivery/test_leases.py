@@ -10,13 +10,14 @@ import pytest
 from dev.harness.encryption import vault
 from dev.harness.receiver import Receiver, Reply
 from dev.harness.waiting import wait_until
-from services.common import ids, redis
-from services.common.doorbell import Ringer
-from services.common.gates import Gates
 from services.delivery.worker.deliverer import ClaimLost, Deliverer, Held
 from services.delivery.worker.outcomes import Recorder
 from services.delivery.worker.scheduler import Scheduler
 from services.delivery.worker.store import Attempt, Outcome, Store
+from services.domain.doorbell import Ringer
+from services.domain.gates import Gates
+from services.platform import ids
+from services.platform.stores import redis
 from tests.integration.delivery import sending
 from tests.integration.delivery.ringing import RUNG, ring
 from tests.integration.delivery.world import LOOPBACK, Counted, World, until_true

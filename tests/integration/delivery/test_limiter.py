@@ -9,9 +9,10 @@ import pytest
 import structlog
 
 from dev.harness.waiting import wait_until
-from services.common import ids, redis
-from services.common.settings import RedisSettings
 from services.delivery.dispatcher.limiter import KEY, Demand, Grant, Limiter
+from services.platform import ids
+from services.platform.settings import RedisSettings
+from services.platform.stores import redis
 
 SUBSCRIPTION = ids.new()
 NEVER = "redis://127.0.0.1:1/0"

@@ -9,12 +9,13 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from services.common import deliveries, ids
-from services.common.postgres import Connection
 from services.delivery.dispatcher.store import Store as Dispatcher
 from services.delivery.worker import outcomes
 from services.delivery.worker.store import Attempt, Claim, Outcome, Store
+from services.domain import deliveries
 from services.ingest import store as ingest
+from services.platform import ids
+from services.platform.stores.postgres import Connection
 from tests.integration.delivery.world import World, until_true
 from tests.unit.delivery.test_outcomes import POLICY
 

@@ -12,15 +12,15 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from dev.harness.stores import Stores
-from services.common import errors
-from services.common.auth import identity
-from services.common.postgres import Pool
-from services.common.retry_policy import RetryPolicy
 from services.delivery.api.store import Store as Api
 from services.delivery.dispatcher.store import MAX_INTERRUPTIONS
 from services.delivery.dispatcher.store import Store as Turns
 from services.delivery.worker import outcomes
 from services.delivery.worker.store import Attempt, Claim, Outcome, Store
+from services.domain.retry_policy import RetryPolicy
+from services.platform import errors
+from services.platform.auth import identity
+from services.platform.stores.postgres import Pool
 from tests.integration.delivery.world import World
 
 LIMIT = 2

@@ -10,8 +10,8 @@ from uuid import UUID
 import pytest
 
 from dev.harness.receiver import Receiver
-from services.common.operational_facts import EventType
 from services.delivery.operational.store import Store
+from services.domain.operational_facts import EventType
 from tests.integration.delivery.world import Counted, World, until_true
 
 OPERATORS = "/operators"

@@ -18,7 +18,7 @@ from dev.embedded import EmbeddedPostgres, EmbeddedValkey, StopMode
 from dev.harness.receiver import Receiver, Reply
 from dev.harness.stores import make_database
 from dev.harness.waiting import wait_until
-from services.common.doorbell import GROUP, STREAM, Broker
+from services.domain.doorbell import GROUP, STREAM, Broker
 from tests.integration.delivery.world import Counted, World, opened, outcomes, until_true
 
 DATABASE = "webhook"

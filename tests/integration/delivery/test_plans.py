@@ -12,11 +12,12 @@ import asyncpg
 import pytest
 
 from dev.harness.stores import Stores
-from services.common import deliveries, ids
-from services.common.postgres import Connection
 from services.delivery.api import store as api
 from services.delivery.dispatcher import store as dispatcher
 from services.delivery.worker import store as worker
+from services.domain import deliveries
+from services.platform import ids
+from services.platform.stores.postgres import Connection
 
 DAYS = 14
 ROWS_PER_DAY = 400

@@ -5,10 +5,10 @@ import asyncio
 import pytest
 
 from dev.harness.waiting import wait_until
-from services.common import redis
-from services.common.growth import Growth
-from services.common.settings import RedisSettings
 from services.delivery.dispatcher import metrics, redis_gauges
+from services.platform.process.metrics import Growth
+from services.platform.settings import RedisSettings
+from services.platform.stores import redis
 
 
 async def test_memory_clients_and_lookups_are_told(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,10 +9,11 @@ import structlog
 
 from dev.harness.encryption import OTHER_KEY, vault
 from dev.harness.receiver import Received, Receiver
-from services.common import ids, signatures
-from services.common.lifecycle import StartError
-from services.common.signatures import Key
-from services.common.vault import SEALED, Secret
+from services.domain.secrets import signatures
+from services.domain.secrets.signatures import Key
+from services.domain.secrets.vault import SEALED, Secret
+from services.platform import ids
+from services.platform.process.lifecycle import StartError
 from tests.integration.delivery.world import World, outcomes
 
 NEW, OLD, OLDER = ("whsec_" + text * 8 for text in ("bmV3", "b2xk", "b2xl"))

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from dev.harness.receiver import Receiver
-from services.common.egress import Policy
 from services.delivery.worker import http_sender
 from services.delivery.worker.proxy import Proxy
 from services.delivery.worker.sender import Failure, Sender
+from services.domain.egress.policy import Policy
 from tests.integration.delivery import raw
 from tests.integration.delivery.names import POLICY, Naming
 from tests.integration.delivery.sending import OK, failure, post

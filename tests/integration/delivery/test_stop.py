@@ -6,7 +6,7 @@ import redis.asyncio
 
 from dev.harness.receiver import Receiver, Reply
 from dev.harness.waiting import wait_until
-from services.common.doorbell import GROUP, STREAM, Ringer
+from services.domain.doorbell import GROUP, STREAM, Ringer
 from tests.integration.delivery import raw
 from tests.integration.delivery.ringing import RUNG, heard_one, ring
 from tests.integration.delivery.world import World, outcomes, until_true

@@ -11,12 +11,12 @@ import pytest_asyncio
 from dev.harness import collector as collectors
 from dev.harness.collector import Collector
 from dev.harness.receiver import Receiver, Reply
-from services.common import lifecycle
-from services.common.doorbell import Ringer
-from services.common.tracing import tracer as tracing
-from services.common.tracing.settings import TracingSettings
-from services.common.tracing.spans import Kind
 from services.delivery.worker import __main__ as worker
+from services.domain.doorbell import Ringer
+from services.platform.process import lifecycle
+from services.platform.tracing import tracer as tracing
+from services.platform.tracing.settings import TracingSettings
+from services.platform.tracing.spans import Kind
 from tests.integration.delivery import raw
 from tests.integration.delivery.ringing import RUNG, ring
 from tests.integration.delivery.world import LOOPBACK, Counted, World, until_true

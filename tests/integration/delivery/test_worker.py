@@ -8,7 +8,7 @@ import asyncpg
 from dev.harness.receiver import Receiver, Reply
 from dev.harness.stores import as_superuser
 from dev.harness.waiting import wait_until
-from services.common.doorbell import Ringer
+from services.domain.doorbell import Ringer
 from tests.integration.delivery.ringing import RUNG, heard_one, ring
 from tests.integration.delivery.world import Counted, World, outcomes, until_true
 

@@ -16,14 +16,16 @@ from dev.harness.encryption import ENCRYPTION_KEY, vault
 from dev.harness.stores import as_runtime
 from dev.harness.waiting import wait_until
 from protos.webhook.v1 import deliveries_pb2_grpc
-from services.common import grpc_client, ids, lifecycle
-from services.common.egress import Policy
-from services.common.postgres import Pool
-from services.common.vault import SEALED, Secret
 from services.delivery import __main__ as delivery
 from services.delivery.settings import DeliverySettings, WorkerSettings
 from services.delivery.worker import __main__ as worker
+from services.domain.egress.policy import Policy
+from services.domain.secrets.vault import SEALED, Secret
 from services.ingest import store as ingest
+from services.platform import ids
+from services.platform.grpc import client as grpc_client
+from services.platform.process import lifecycle
+from services.platform.stores.postgres import Pool
 
 # The class is in the stubs of the types alone.
 Client: TypeAlias = "deliveries_pb2_grpc.DeliveryServiceAsyncStub"

@@ -6,8 +6,6 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest_asyncio
 
-from services.common import grpc_client, http_server, ops
-from services.common.clock import Clock
 from services.gateway import app, readiness
 from services.gateway.backends import Backends, Channels
 from services.gateway.callers import Callers
@@ -15,6 +13,10 @@ from services.gateway.ingest_batches import IngestBatches
 from services.gateway.ingest_tokens import IngestTokens
 from services.gateway.patience import Patience
 from services.gateway.settings import GatewaySettings
+from services.platform.clock import Clock
+from services.platform.grpc import client as grpc_client
+from services.platform.http import server
+from services.platform.process import operations
 from tests.integration.gateway.fakes import Services
 
 MAX_PAYLOAD_BYTES = 10_000
@@ -22,11 +24,11 @@ MAX_PAYLOAD_BYTES = 10_000
 
 @contextlib.asynccontextmanager
 async def gateway(
-    services_port: int, health: ops.Health | None = None, *, serve_operations: bool = True
+    services_port: int, health: operations.Health | None = None, *, serve_operations: bool = True
 ) -> AsyncIterator[str]:
     """Serve a gateway before services on that port, as in development or not, and yield its URL."""
     settings = GatewaySettings(port=0, max_payload_bytes=MAX_PAYLOAD_BYTES, accept_timeout_seconds=0.8)
-    health = health or ops.Health()
+    health = health or operations.Health()
     async with grpc_client.channel(f"127.0.0.1:{services_port}") as channel:
         channels = Channels(ingest=channel, delivery=channel, analytics=channel)
         backends = Backends.over(channels, timeout_seconds=settings.rpc_timeout_seconds)
@@ -35,7 +37,7 @@ async def gateway(
         health.add_optional("clock", clock.check)
         batches = IngestBatches(backends.ingest, patience, settings, clock)
         readiness.watch(health, channels)
-        listener = http_server.bind("127.0.0.1", 0)
+        listener = server.bind("127.0.0.1", 0)
         port = listener.getsockname()[1]
         callers = Callers(backends.access, patience, settings)
         tokens = IngestTokens(backends.subscriptions, patience)
@@ -48,7 +50,7 @@ async def gateway(
             max_payload_bytes=MAX_PAYLOAD_BYTES,
             serve_operations=serve_operations,
         )
-        async with http_server.serving(application, listener, name="gateway", grace_seconds=2):
+        async with server.serving(application, listener, name="gateway", grace_seconds=2):
             yield f"http://127.0.0.1:{port}"
         await batches.drained()
 

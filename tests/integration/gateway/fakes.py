@@ -18,12 +18,13 @@ from protos.webhook.v1 import (
     subscriptions_pb2,
     subscriptions_pb2_grpc,
 )
-from services.common import errors, grpc_server, ids, request_ids
-from services.common.auth import keys
-from services.common.auth.authenticator import Authenticator
-from services.common.auth.identity import Identity
-from services.common.lifecycle import Process
-from services.common.settings import GrpcServerSettings
+from services.platform import errors, ids, request_ids
+from services.platform.auth import keys
+from services.platform.auth.authenticator import Authenticator
+from services.platform.auth.identity import Identity
+from services.platform.grpc import server as grpc_server
+from services.platform.process.lifecycle import Process
+from services.platform.settings import GrpcServerSettings
 
 NOW = timestamp_pb2.Timestamp(seconds=1_773_500_966, nanos=535_250_000)
 NAMES = (

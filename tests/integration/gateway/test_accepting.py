@@ -11,7 +11,8 @@ import httpx
 import pytest
 
 from protos.webhook.v1 import ingest_pb2
-from services.common import errors, grpc_errors, ids
+from services.platform import errors, ids
+from services.platform.grpc import errors as grpc_errors
 from tests.integration.gateway.conftest import MAX_PAYLOAD_BYTES
 from tests.integration.gateway.fakes import Services
 

@@ -12,8 +12,9 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from dev.harness.waiting import wait_until
-from services.common import http_protocol, http_server, ids
-from services.common.http_protocol import BoundedProtocol
+from services.platform import ids
+from services.platform.http import protocol, server
+from services.platform.http.protocol import BoundedProtocol
 from tests.integration.gateway.fakes import Services
 
 WEBHOOK = f"/api/v1/webhooks/ingest/{ids.new()}"
@@ -109,9 +110,9 @@ class Application:
 @contextlib.asynccontextmanager
 async def serving(application: Application) -> AsyncIterator[str]:
     """Serves it as the gateway is served."""
-    listener = http_server.bind("127.0.0.1", 0)
+    listener = server.bind("127.0.0.1", 0)
     port = listener.getsockname()[1]
-    async with http_server.serving(application, listener, name="application", grace_seconds=1):
+    async with server.serving(application, listener, name="application", grace_seconds=1):
         yield f"http://127.0.0.1:{port}"
 
 
@@ -141,7 +142,7 @@ async def test_a_request_may_have_a_hundred_headers_and_no_more(url: str, servic
 async def test_the_headers_of_a_request_have_a_bound_of_bytes(url: str, services: Services, piece_bytes: int) -> None:
     others = len(WEBHOOK) + len(b"host: x\r\n") + len(b"content-length: 14\r\n")
     for over, status in ((-200, 202), (1, 431)):
-        request = HEAD + headers(3, http_protocol.MAX_HEAD_BYTES - others + over) + BODY
+        request = HEAD + headers(3, protocol.MAX_HEAD_BYTES - others + over) + BODY
         async with connected(url) as client:
             for start in range(0, len(request), piece_bytes):
                 await client.send(request[start : start + piece_bytes])
@@ -160,7 +161,7 @@ async def test_headers_without_an_end_are_cut(url: str) -> None:
 
 
 async def test_trailers_without_an_end_are_cut(url: str, monkeypatch: pytest.MonkeyPatch, services: Services) -> None:
-    monkeypatch.setattr(http_protocol, "MAX_REQUEST_BYTES", 200_000)
+    monkeypatch.setattr(protocol, "MAX_REQUEST_BYTES", 200_000)
     async with connected(url) as client:
         await client.send(HEAD + b"transfer-encoding: chunked\r\n\r\n1\r\n1\r\n0\r\nx: ")
         await client.drip(b"y" * 50_000, 6, 0.001)
@@ -207,7 +208,7 @@ async def test_trailers_are_not_kept_however_many_they_are() -> None:
 async def test_what_follows_a_refused_body_is_thrown_away_within_a_bound(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http_protocol, "MAX_REQUEST_BYTES", 200_000)
+    monkeypatch.setattr(protocol, "MAX_REQUEST_BYTES", 200_000)
     async with connected(url) as client:
         await client.send(HEAD + b"content-length: 1000000000\r\n\r\n")
         assert (await client.answer())[0] == 413
@@ -219,7 +220,7 @@ async def test_unfinished_requests_have_a_bound_of_bytes_together(
     url: str, monkeypatch: pytest.MonkeyPatch, client: httpx.AsyncClient
 ) -> None:
     await wait_until(lambda: BoundedProtocol.unfinished_bytes == 0, what="other tests' requests to end")
-    monkeypatch.setattr(http_protocol, "MAX_UNFINISHED_BYTES", 20_000)
+    monkeypatch.setattr(protocol, "MAX_UNFINISHED_BYTES", 20_000)
     async with connected(url) as first, connected(url) as second, connected(url) as third:
         for each in (first, second):
             await each.send(HEAD + b"content-length: 9900\r\n\r\n" + b"y" * 8000)
@@ -236,7 +237,7 @@ async def test_connections_beyond_the_bound_are_closed_as_they_come(url: str, mo
     async with connected(url) as served:
         await served.send(HEAD + BODY)
         assert (await served.answer())[0] == 202
-        monkeypatch.setattr(http_protocol, "MAX_CONNECTIONS", 0)
+        monkeypatch.setattr(protocol, "MAX_CONNECTIONS", 0)
         async with connected(url) as refused:
             await refused.send(HEAD + BODY)
             assert await refused.closed() == b""
@@ -248,14 +249,14 @@ async def test_connections_beyond_the_bound_are_closed_as_they_come(url: str, mo
 
 
 async def test_a_connection_that_says_nothing_is_closed(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_protocol, "HEAD_SECONDS", 0.2)
+    monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.2)
     async with connected(url) as client:
         assert await client.closed() == b""
 
 
 @pytest.mark.parametrize("begin", [HEAD, HEAD + BODY + HEAD], ids=["first", "second request"])
 async def test_headers_that_drip_are_cut(url: str, monkeypatch: pytest.MonkeyPatch, begin: bytes) -> None:
-    monkeypatch.setattr(http_protocol, "HEAD_SECONDS", 0.3)
+    monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.3)
     async with connected(url) as client:
         await client.send(begin)
         if BODY in begin:
@@ -270,8 +271,8 @@ async def test_headers_that_drip_are_cut(url: str, monkeypatch: pytest.MonkeyPat
 async def test_a_body_that_drips_is_cut(
     url: str, monkeypatch: pytest.MonkeyPatch, services: Services, path: str, begin: bytes
 ) -> None:
-    monkeypatch.setattr(http_protocol, "HEAD_SECONDS", 0.1)
-    monkeypatch.setattr(http_protocol, "REQUEST_SECONDS", 0.4)
+    monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.1)
+    monkeypatch.setattr(protocol, "REQUEST_SECONDS", 0.4)
     async with connected(url) as client:
         await client.send(f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\n".encode() + begin)
         await asyncio.sleep(0.2)
@@ -284,8 +285,8 @@ async def test_a_body_that_drips_is_cut(
 async def test_a_request_in_pieces_that_ends_in_time_is_served_and_its_connection_kept(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http_protocol, "HEAD_SECONDS", 0.3)
-    monkeypatch.setattr(http_protocol, "REQUEST_SECONDS", 0.6)
+    monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.3)
+    monkeypatch.setattr(protocol, "REQUEST_SECONDS", 0.6)
     async with connected(url) as client:
         for _ in range(2):
             for piece in (HEAD[:20], HEAD[20:] + BODY[:-5], BODY[-5:]):
@@ -302,7 +303,7 @@ async def test_line_ends_keep_no_connection(monkeypatch: pytest.MonkeyPatch, end
             super().__init__(*arguments, **named)
             self.timeout_keep_alive = 0.3  # type: ignore[assignment]  # uvicorn's is of whole seconds
 
-    monkeypatch.setattr(http_server, "BoundedProtocol", Brief)
+    monkeypatch.setattr(server, "BoundedProtocol", Brief)
     async with serving(Application()) as url, connected(url) as client:
         for _ in range(2):
             await client.send(HEAD + BODY)
@@ -316,7 +317,7 @@ async def test_line_ends_keep_no_connection(monkeypatch: pytest.MonkeyPatch, end
 
 
 async def test_a_client_that_does_not_read_its_answer_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_protocol, "REQUEST_SECONDS", 0.3)
+    monkeypatch.setattr(protocol, "REQUEST_SECONDS", 0.3)
     application = Application(answer_bytes=32 << 20)
     async with serving(application) as url, connected(url) as client:
         await client.send(HEAD + BODY)
@@ -325,7 +326,7 @@ async def test_a_client_that_does_not_read_its_answer_is_cut(monkeypatch: pytest
 
 
 async def test_a_client_that_begins_to_read_in_time_gets_all_of_its_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_protocol, "REQUEST_SECONDS", 0.6)
+    monkeypatch.setattr(protocol, "REQUEST_SECONDS", 0.6)
     application = Application(answer_bytes=32 << 20)
     async with serving(application) as url, connected(url) as client:
         for _ in range(2):

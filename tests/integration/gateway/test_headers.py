@@ -9,8 +9,9 @@ import httpx
 import pytest
 import structlog
 
-from services.common import ids, logs, request_ids
 from services.gateway import middleware, problems
+from services.platform import ids, request_ids
+from services.platform.process import logs
 from tests.integration.gateway.fakes import Services
 
 WEBHOOK = f"/api/v1/webhooks/ingest/{ids.new()}"

@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from services.common import ids
 from services.gateway import problems
+from services.platform import ids
 from tests.integration.gateway.fakes import Services
 
 WEBHOOK = f"/api/v1/webhooks/ingest/{ids.new()}"

@@ -6,8 +6,8 @@ from typing import Any
 import httpx
 import pytest
 
-from services.common import ids
 from services.gateway import json_route, middleware
+from services.platform import ids
 from tests.integration.gateway.fakes import Services
 
 SUBSCRIPTIONS = "/api/v1/subscriptions"

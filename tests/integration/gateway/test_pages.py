@@ -9,8 +9,8 @@ import pytest
 import pytest_asyncio
 
 from protos.webhook.v1 import subscriptions_pb2
-from services.common import ids
 from services.gateway import problems
+from services.platform import ids
 from tests.integration.gateway.fakes import NOW, Services
 
 PAGES = ["/docs", "/docs/", "/swagger", "/swagger/", "/swagger/index.html"]

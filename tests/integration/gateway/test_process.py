@@ -11,7 +11,7 @@ import httpx
 
 from dev.embedded import ports
 from dev.harness.waiting import wait_until
-from services.common import ids
+from services.platform import ids
 from tests.integration.gateway.fakes import Services
 
 

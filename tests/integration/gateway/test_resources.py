@@ -8,7 +8,7 @@ from google.protobuf import timestamp_pb2
 
 from protos.webhook.v1 import analytics_pb2, deliveries_pb2, ingest_pb2
 from protos.webhook.v1 import subscriptions_pb2 as pb
-from services.common import errors, ids
+from services.platform import errors, ids
 from tests.integration.gateway.fakes import NOW, Services
 
 SUBSCRIPTIONS = "/api/v1/subscriptions"

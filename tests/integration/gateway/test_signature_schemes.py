@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from protos.webhook.v1 import subscriptions_pb2 as pb
-from services.common import ids
+from services.platform import ids
 from tests.integration.gateway.fakes import NOW, Services
 
 SUBSCRIPTIONS = "/api/v1/subscriptions"

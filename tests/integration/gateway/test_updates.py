@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from protos.webhook.v1 import subscriptions_pb2 as pb
-from services.common import errors
+from services.platform import errors
 from tests.integration.gateway.fakes import Services
 from tests.integration.gateway.test_resources import URL, create
 

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from services.common import errors, ids
+from services.platform import errors, ids
 from tests.integration.gateway.fakes import Services
 
 SUBSCRIPTIONS = "/api/v1/subscriptions"

@@ -21,10 +21,12 @@ from dev.harness.stores import Stores, as_runtime
 from dev.harness.stores import running as stores_of_a_run
 from dev.harness.waiting import wait_until
 from protos.webhook.v1 import ingest_pb2, ingest_pb2_grpc, subscriptions_pb2, subscriptions_pb2_grpc
-from services.common import errors, grpc_errors, ids, lifecycle
-from services.common.postgres import Pool
 from services.ingest.__main__ import serve
 from services.ingest.settings import IngestSettings
+from services.platform import errors, ids
+from services.platform.grpc import errors as grpc_errors
+from services.platform.process import lifecycle
+from services.platform.stores.postgres import Pool
 
 if TYPE_CHECKING:  # the asynchronous stubs exist for the type checker alone
     from protos.webhook.v1.ingest_pb2_grpc import IngestServiceAsyncStub

@@ -9,9 +9,10 @@ from uuid import UUID
 import pytest
 
 from protos.webhook.v1 import ingest_pb2
-from services.common import errors, ids, signatures
-from services.common.signatures import Key
+from services.domain.secrets import signatures
+from services.domain.secrets.signatures import Key
 from services.ingest.committer import MAX_DELIVERIES
+from services.platform import errors, ids
 from tests.integration.ingest.conftest import UNSIGNED, Ingest, counted, eventually, fields, refused
 
 PENDING, FILTERED = ingest_pb2.INGEST_STATUS_PENDING, ingest_pb2.INGEST_STATUS_FILTERED

@@ -18,17 +18,18 @@ import redis.asyncio
 from dev.harness.encryption import ENCRYPTION_KEY, OTHER_KEY, vault
 from dev.harness.waiting import wait_until
 from protos.webhook.v1 import subscriptions_pb2
-from services.common import ids, subscription_changes
-from services.common import redis as clients
-from services.common.auth import identity
-from services.common.settings import RedisSettings
-from services.common.signatures import Scheme
+from services.domain import subscription_changes
+from services.domain.events import TypeFilter
+from services.domain.secrets.signatures import Scheme
 from services.ingest import cache as caches
 from services.ingest.changes import Update
-from services.ingest.event_types import Filter
 from services.ingest.store import Store
 from services.ingest.subscriptions import Draft, Subscription
 from services.ingest.verification.presets import Preset
+from services.platform import ids
+from services.platform.auth import identity
+from services.platform.settings import RedisSettings
+from services.platform.stores import redis as clients
 from tests.integration.ingest.conftest import URL, Breakable, Ingest, counted, eventually, frozen, serving
 from tests.integration.ingest.proxy import Proxy, proxying
 
@@ -371,7 +372,7 @@ def _version(version: int) -> Subscription:
         kind="normal",
         signature_scheme=Scheme.ED25519 if version % 2 else Scheme.HMAC_SHA256,
         client_certificate=None,
-        filter=Filter([f"t{version}"]),
+        filter=TypeFilter([f"t{version}"]),
         targets=(),
     )
 

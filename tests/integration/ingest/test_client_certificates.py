@@ -10,9 +10,10 @@ from dev.harness import certificates
 from dev.harness.certificates import Issued
 from dev.harness.encryption import ENCRYPTION_KEY, OTHER_KEY, keys, vault
 from protos.webhook.v1 import subscriptions_pb2 as pb
-from services.common import errors, subscription_changes
-from services.common.vault import SEALED
+from services.domain import subscription_changes
+from services.domain.secrets.vault import SEALED
 from services.ingest.reencryption import reencrypt
+from services.platform import errors
 from tests.integration.ingest.conftest import UNSIGNED, URL, Ingest, fields, refused
 from tests.integration.ingest.test_secrets import create
 

@@ -10,8 +10,8 @@ import pytest
 
 from protos.webhook.v1 import ingest_pb2
 from protos.webhook.v1 import subscriptions_pb2 as pb
-from services.common import errors
-from services.common.doorbell import RUNG_SECONDS
+from services.domain.doorbell import RUNG_SECONDS
+from services.platform import errors
 from tests.integration.ingest.conftest import CALL_SECONDS, Ingest, fields, refused
 
 UNKNOWN = "01890a5d-ac96-774b-bcce-b302099a8057"

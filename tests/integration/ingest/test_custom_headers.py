@@ -6,7 +6,7 @@ import pytest
 
 from dev.harness.encryption import vault
 from protos.webhook.v1 import subscriptions_pb2
-from services.common import errors
+from services.platform import errors
 from tests.integration.ingest.conftest import Ingest, fields, refused
 
 Headers = subscriptions_pb2.CustomHeaders

@@ -9,7 +9,7 @@ import pytest
 
 from dev.harness.primaries import BACK_WITHIN_SECONDS, KINDS, Primaries
 from dev.harness.waiting import wait_until
-from services.common import subscription_changes
+from services.domain import subscription_changes
 from tests.integration.ingest.conftest import Ingest, eventually, serving
 
 SEEN_WITHIN_SECONDS = 1.0

@@ -9,7 +9,8 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 
 from dev.embedded import StopMode
-from services.common import errors, grpc_errors, ids
+from services.platform import errors, ids
+from services.platform.grpc import errors as grpc_errors
 from tests.integration.ingest.conftest import Breakable, Ingest, eventually, frozen, refused, serving
 
 # Much less than a bell is waited for.

@@ -5,7 +5,7 @@ from uuid import UUID
 import pytest
 
 from protos.webhook.v1 import subscriptions_pb2
-from services.common import errors
+from services.platform import errors
 from tests.integration.ingest.conftest import Ingest, fields, refused, serving
 
 UNKNOWN = "01890a5d-ac96-774b-bcce-b302099a8057"

@@ -8,7 +8,8 @@ import grpc
 import pytest
 
 from protos.webhook.v1 import ingest_pb2, subscriptions_pb2
-from services.common import errors, grpc_server
+from services.platform import errors
+from services.platform.grpc import server
 from tests.integration.ingest.conftest import URL, Ingest, eventually, fields, refused
 
 Headers = subscriptions_pb2.CustomHeaders
@@ -92,7 +93,7 @@ async def test_metadata_has_a_bound_of_bytes(ingest: Ingest) -> None:
     request = subscriptions_pb2.ListSubscriptionsRequest()
     for size in (8 << 10, 64 << 10):
         call = ingest.subscriptions.ListSubscriptions(request, metadata=(("x-much", "y" * size),), timeout=5)
-        if size <= grpc_server.MAX_METADATA_BYTES:
+        if size <= server.MAX_METADATA_BYTES:
             await call
         else:
             with pytest.raises(grpc.aio.AioRpcError) as raised:
@@ -127,7 +128,7 @@ async def test_a_change_is_whole_though_its_deadline_passes(alone: Ingest) -> No
 
 
 async def test_a_call_without_a_deadline_ends_all_the_same(alone: Ingest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(grpc_server, "CALL_SECONDS", 0.5)
+    monkeypatch.setattr(server, "CALL_SECONDS", 0.5)
     async with alone.pool.acquire() as connection, connection.transaction():
         await connection.execute("LOCK TABLE subscriptions")
         started = time.monotonic()

@@ -6,7 +6,7 @@ from typing import Any
 import redis.asyncio
 
 from protos.webhook.v1 import ingest_pb2
-from services.common import doorbell
+from services.domain import doorbell
 from tests.integration.ingest.conftest import Ingest, eventually
 
 

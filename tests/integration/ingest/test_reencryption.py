@@ -15,9 +15,9 @@ import pytest
 from dev.harness import certificates
 from dev.harness.encryption import ENCRYPTION_KEY, OTHER_KEY, keys, vault
 from protos.webhook.v1 import subscriptions_pb2
-from services.common.postgres import Connection
 from services.ingest import reencryption
 from services.ingest.reencryption import reencrypt
+from services.platform.stores.postgres import Connection
 from tests.integration.ingest.conftest import UNSIGNED, Ingest, serving
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -12,9 +12,11 @@ import redis.asyncio
 
 from dev.harness.encryption import ENCRYPTION_KEY, OTHER_KEY, vault
 from protos.webhook.v1 import ingest_pb2, subscriptions_pb2
-from services.common import errors, signatures, subscription_changes
-from services.common.signatures import Key
-from services.common.vault import SEALED, Secrets
+from services.domain import subscription_changes
+from services.domain.secrets import signatures
+from services.domain.secrets.signatures import Key
+from services.domain.secrets.vault import SEALED, Secrets
+from services.platform import errors
 from tests.integration.ingest.conftest import UNSIGNED, URL, Ingest, eventually, fields, refused, serving
 
 HOUR = 3600

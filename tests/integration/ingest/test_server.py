@@ -10,9 +10,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from taskiq import InMemoryBroker
 
-from services.common import doorbell, errors
-from services.common.postgres import Connection
+from services.domain import doorbell
 from services.ingest.__main__ import SERVICES
+from services.platform import errors
+from services.platform.stores.postgres import Connection
 from tests.integration.ingest.conftest import Breakable, Ingest, eventually, refused, serving
 
 STATUS = health_pb2.HealthCheckResponse

@@ -12,10 +12,11 @@ import redis.asyncio
 
 from dev.harness.encryption import ENCRYPTION_KEY, OTHER_KEY, keys, vault
 from protos.webhook.v1 import subscriptions_pb2 as pb
-from services.common import errors, subscription_changes
-from services.common.signatures import Scheme
-from services.common.vault import Secret
+from services.domain import subscription_changes
+from services.domain.secrets.signatures import Scheme
+from services.domain.secrets.vault import Secret
 from services.ingest.reencryption import reencrypt
+from services.platform import errors
 from tests.integration.ingest.conftest import UNSIGNED, Ingest, fields, refused
 from tests.integration.ingest.test_secrets import BODY, create, passes, rotate, row, signed, stored
 

@@ -7,8 +7,8 @@ import pytest
 
 from dev.harness.encryption import vault
 from protos.webhook.v1 import subscriptions_pb2
-from services.common import errors, ids
 from services.ingest.store import CANCEL_CHUNK
+from services.platform import errors, ids
 from tests.integration.ingest.conftest import UNSIGNED, URL, Ingest, fields, refused
 
 UNKNOWN = "01890a5d-ac96-774b-bcce-b302099a8057"

@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 
 from protos.webhook.v1 import subscriptions_pb2
-from services.common import errors, ids
+from services.platform import errors, ids
 from tests.integration.ingest.conftest import Ingest, fields, refused
 
 SYSTEM = subscriptions_pb2.SUBSCRIPTION_KIND_SYSTEM

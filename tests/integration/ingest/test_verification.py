@@ -12,8 +12,9 @@ from dev.harness.encryption import OTHER_KEY, vault
 from dev.harness.providers import Signer, by_github, by_shopify, by_slack, by_standard, by_stripe, by_svix
 from protos.webhook.v1 import ingest_pb2
 from protos.webhook.v1 import subscriptions_pb2 as pb
-from services.common import errors, subscription_changes
+from services.domain import subscription_changes
 from services.ingest.verification.contents import FORM
+from services.platform import errors
 from tests.integration.ingest.conftest import UNSIGNED, Ingest, eventually, fields, refused, serving
 
 SECRET, OLD = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"

@@ -6,7 +6,7 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 
 from services.analytics.service import window_of
-from services.common import errors
+from services.platform import errors
 
 RETENTION = timedelta(hours=72)
 

@@ -1,1 +1,1 @@
-"""Unit tests of services/common."""
+"""Unit tests of services/platform and services/domain."""

@@ -8,14 +8,15 @@ import pytest
 import structlog
 
 from dev.harness.waiting import wait_until
-from services.common import activity
-from services.common.activity import Activity
-from services.common.settings import Settings
+from services.domain import activity
+from services.domain.activity import Activity
+from services.platform.settings import Settings
 
 # Writes lines as a process does: text, and what the terminal of `make run` is not to show.
 PROGRAM = """
-from services.common import activity, logs
-from services.common.settings import Settings, load
+from services.domain import activity
+from services.platform.process import logs
+from services.platform.settings import Settings, load
 import structlog
 
 settings = load(Settings)

@@ -11,13 +11,13 @@ from google.protobuf.descriptor import MethodDescriptor
 
 import protos.webhook.v1
 from dev.harness.keys import SERVICE_KEY, metadata
-from services.common import errors
-from services.common.auth import identity, keys, known, roles
-from services.common.auth.authenticator import Authenticator
-from services.common.auth.identity import Identity
-from services.common.auth.known import Known
-from services.common.auth.roles import Role
-from services.common.settings import AuthSettings
+from services.platform import errors
+from services.platform.auth import identity, keys, known, roles
+from services.platform.auth.authenticator import Authenticator
+from services.platform.auth.identity import Identity
+from services.platform.auth.known import Known
+from services.platform.auth.roles import Role
+from services.platform.settings import AuthSettings
 
 
 def methods() -> Iterator[MethodDescriptor]:

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 import pytest
 
 from dev.harness.waiting import wait_until
-from services.common import batching, errors
-from services.common.batching import Batcher, Bounds
+from services.platform import errors
+from services.platform.process import batching
+from services.platform.process.batching import Batcher, Bounds
 
 PATIENCE_SECONDS = 5.0
 

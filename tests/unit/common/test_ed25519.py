@@ -6,9 +6,9 @@ import nacl.exceptions
 import nacl.signing
 import pytest
 
-from services.common import ed25519, signatures
-from services.common.ed25519 import PrivateKey
-from services.common.signatures import Key, Scheme, Signer
+from services.domain.secrets import ed25519, signatures
+from services.domain.secrets.ed25519 import PrivateKey
+from services.domain.secrets.signatures import Key, Scheme, Signer
 from services.ingest.subscriptions import secret_violations
 
 # RFC 8032, 7.1, TEST 2 and 3: seed, public key, message; and the signature in base64.

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.common.egress import EgressDenied, Policy
+from services.domain.egress.policy import EgressDenied, Policy
 
 NOTHING = Policy.parse([])
 

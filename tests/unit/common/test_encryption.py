@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dev.harness.encryption import ENCRYPTION_KEY, OTHER_KEY, keys
-from services.common.encryption import CannotOpen
+from services.domain.secrets.encryption import CannotOpen
 
 PLACE = b"subscription:1"
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from dev.harness.encryption import ENCRYPTION_KEY, OTHER_KEY
-from services.common import encryption_keys
-from services.common.encryption_keys import EncryptionSettings
-from services.common.settings import load
 from services.delivery.settings import DeliverySettings, WorkerSettings
+from services.domain.secrets import encryption
+from services.domain.secrets.encryption import EncryptionSettings
 from services.ingest.settings import IngestSettings
+from services.platform.settings import load
 
 ROOT = Path(__file__).resolve().parents[3]
 SECRET = "hunter2-s3cret"
@@ -80,31 +80,31 @@ def test_a_wrong_key_is_said_in_one_line_that_does_not_repeat_it(
 def test_keys_come_in_their_order(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("ENCRYPTION_KEYS", value)
     settings = load(EncryptionSettings)
-    found = [base64.b64encode(key).decode() for key in encryption_keys.parse(settings.encryption_keys)]
+    found = [base64.b64encode(key).decode() for key in encryption.parse_keys(settings.encryption_keys)]
     assert found == [ENCRYPTION_KEY, OTHER_KEY][: len(found)]
     assert ENCRYPTION_KEY not in repr(settings)
 
 
 def test_in_development_a_key_is_made_once_and_kept_for_its_owner_alone(tmp_path: Path) -> None:
     settings = EncryptionSettings(data_dir=tmp_path / "new" / "folder")
-    made = encryption_keys.given_or_kept(settings)
-    assert len(encryption_keys.parse(made)) == 1
-    assert encryption_keys.given_or_kept(settings) == made
+    made = encryption.given_or_kept(settings)
+    assert len(encryption.parse_keys(made)) == 1
+    assert encryption.given_or_kept(settings) == made
     (path,) = settings.data_dir.iterdir()
     assert path.name == "encryption.key"
     assert stat.S_IMODE(path.stat().st_mode) == stat.S_IRUSR | stat.S_IWUSR
 
 
 def test_a_given_key_stands_above_the_kept_one(tmp_path: Path) -> None:
-    encryption_keys.given_or_kept(EncryptionSettings(data_dir=tmp_path))
+    encryption.given_or_kept(EncryptionSettings(data_dir=tmp_path))
     given = EncryptionSettings(data_dir=tmp_path, encryption_keys=ENCRYPTION_KEY)
-    assert encryption_keys.given_or_kept(given) == ENCRYPTION_KEY
+    assert encryption.given_or_kept(given) == ENCRYPTION_KEY
 
 
 def test_a_file_that_is_no_key_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "encryption.key").write_text(SECRET)
     with pytest.raises(OSError, match=r"is no encryption key: .*encryption\.key") as raised:
-        encryption_keys.given_or_kept(EncryptionSettings(data_dir=tmp_path))
+        encryption.given_or_kept(EncryptionSettings(data_dir=tmp_path))
     assert SECRET not in str(raised.value)
     assert (tmp_path / "encryption.key").read_text() == SECRET
 
@@ -112,9 +112,9 @@ def test_a_file_that_is_no_key_is_not_overwritten(tmp_path: Path) -> None:
 def test_processes_that_start_together_have_one_key(tmp_path: Path) -> None:
     script = (
         "import sys\n"
-        "from services.common import encryption_keys\n"
+        "from services.domain.secrets import encryption\n"
         "sys.stdin.readline()\n"
-        "print(encryption_keys.given_or_kept(encryption_keys.EncryptionSettings()), end='')\n"
+        "print(encryption.given_or_kept(encryption.EncryptionSettings()), end='')\n"
     )
     environment = {"PYTHONPATH": str(ROOT), "DATA_DIR": str(tmp_path / "data")}
     processes = [

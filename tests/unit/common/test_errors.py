@@ -4,7 +4,7 @@ import asyncpg
 import pytest
 import redis.exceptions
 
-from services.common import errors
+from services.platform import errors
 
 AWAY = [
     ConnectionRefusedError(),

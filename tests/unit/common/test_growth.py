@@ -1,6 +1,6 @@
 """What a counter of somebody else's grew by."""
 
-from services.common.growth import Growth
+from services.platform.process.metrics import Growth
 
 
 def test_counts_from_the_first_look() -> None:

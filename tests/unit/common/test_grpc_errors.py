@@ -13,12 +13,14 @@ from grpc_health.v1 import health_pb2
 from prometheus_client import REGISTRY
 
 from dev.harness.waiting import wait_until
-from services.common import errors, grpc_errors, grpc_server
-from services.common.auth import keys
-from services.common.auth.authenticator import Authenticator
-from services.common.auth.identity import Identity
-from services.common.lifecycle import Process
-from services.common.settings import GrpcServerSettings
+from services.platform import errors
+from services.platform.auth import keys
+from services.platform.auth.authenticator import Authenticator
+from services.platform.auth.identity import Identity
+from services.platform.grpc import errors as grpc_errors
+from services.platform.grpc import server as grpc_server
+from services.platform.process.lifecycle import Process
+from services.platform.settings import GrpcServerSettings
 
 METHOD = "/webhook.v1.AnalyticsService/GetStats"
 # Its requests are messages.

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.common import errors, ids
+from services.platform import errors, ids
 
 ANY_UUIDS = st.uuids()
 MILLISECONDS = 1000

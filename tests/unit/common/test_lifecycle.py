@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from services.common.lifecycle import Process
+from services.platform.process.lifecycle import Process
 
 
 async def _fails() -> None:

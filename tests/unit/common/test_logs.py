@@ -10,8 +10,8 @@ PROGRAM = """
 import logging
 import uuid
 import structlog
-from services.common import logs
-from services.common.settings import Settings, load
+from services.platform.process import logs
+from services.platform.settings import Settings, load
 
 logs.configure("ingest", load(Settings))
 log = structlog.get_logger("services.example")
@@ -75,11 +75,11 @@ def test_lines_that_are_written_in_a_span_name_it_and_no_others() -> None:
     program = """
 import logging
 import structlog
-from services.common import logs
-from services.common.settings import Settings, load
-from services.common.tracing import spans
+from services.platform.process import logs
+from services.platform.settings import Settings, load
+from services.platform.tracing import spans
 from tests.unit.common.tracing.recording import Kept
-from services.common.tracing.traceparent import Parent
+from services.platform.tracing.spans import Parent
 
 logs.configure("ingest", load(Settings))
 structlog.get_logger("own").info("before")

@@ -9,9 +9,9 @@ import httpx
 import pytest
 from prometheus_client import REGISTRY, generate_latest
 
-from services.common import metrics, ops
+from services.platform.process import metrics, operations
 
-SERVICES = Path(metrics.__file__).parents[1]
+SERVICES = Path(metrics.__file__).parents[2]
 COMMON = re.compile(r"^([A-Z_]+) = (?:Counter|Gauge|Histogram)\(", re.MULTILINE)
 
 
@@ -37,25 +37,25 @@ def test_every_metric_of_ours_has_the_prefix() -> None:
     assert [name for name in names if not name.startswith(("webhook_", *others))] == []
 
 
-async def _get(health: ops.Health, path: str) -> httpx.Response:
-    transport = httpx.ASGITransport(ops.application(health))
+async def _get(health: operations.Health, path: str) -> httpx.Response:
+    transport = httpx.ASGITransport(operations.application(health))
     async with httpx.AsyncClient(transport=transport, base_url="http://process") as client:
         return await client.get(path)
 
 
-async def _statuses(health: ops.Health) -> tuple[int, int]:
+async def _statuses(health: operations.Health) -> tuple[int, int]:
     return (await _get(health, "/healthz")).status_code, (await _get(health, "/readyz")).status_code
 
 
-def _checks(ready: Exception | None = None, alive: Exception | None = None) -> ops.Health:
-    def check(error: Exception | None) -> ops.Check:
+def _checks(ready: Exception | None = None, alive: Exception | None = None) -> operations.Health:
+    def check(error: Exception | None) -> operations.Check:
         async def run() -> None:
             if error:
                 raise error
 
         return run
 
-    health = ops.Health()
+    health = operations.Health()
     health.add_readiness("postgres", check(ready))
     health.add_liveness("background_tasks", check(alive))
     return health
@@ -78,12 +78,12 @@ async def test_a_store_that_is_away_makes_a_process_unready_and_leaves_it_alive(
 
 
 async def test_a_check_without_an_answer_is_told_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ops, "CHECK_TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr(operations, "CHECK_TIMEOUT_SECONDS", 0.05)
 
     async def hangs() -> None:
         await asyncio.Event().wait()
 
-    health = ops.Health()
+    health = operations.Health()
     health.add_readiness("postgres", hangs)
     assert (await _get(health, "/readyz")).json()["failures"] == {"postgres": "no answer within 0.05 s"}
 

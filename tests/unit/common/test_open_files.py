@@ -7,10 +7,10 @@ import pytest
 
 PROGRAM = """
 import resource, sys
-from services.common import open_files
+from services.platform.process import lifecycle
 soft, hard = (int(limit) for limit in sys.argv[1:])
 resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-open_files.raise_limit()
+lifecycle.raise_open_files_limit()
 print(*resource.getrlimit(resource.RLIMIT_NOFILE))
 """
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.common import errors, paging
+from services.platform import errors, paging
 
 
 @given(st.uuids())

@@ -7,8 +7,8 @@ from asyncpg.connect_utils import _parse_connect_dsn_and_args  # type: ignore[at
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.common import postgres_url
-from services.common.settings import PostgresSettings
+from services.platform.settings import PostgresSettings
+from services.platform.stores import postgres_url
 
 # Of asyncpg's parser.
 ARGUMENTS = (

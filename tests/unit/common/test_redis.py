@@ -8,8 +8,8 @@ from pydantic import ValidationError
 from redis.asyncio.connection import SSLConnection
 
 from dev.harness import certificates
-from services.common import redis, redis_primary
-from services.common.settings import RedisSettings
+from services.platform.settings import RedisSettings
+from services.platform.stores import redis, redis_primary
 
 
 def pool_of(url: str) -> Any:

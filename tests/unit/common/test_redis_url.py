@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis.asyncio.connection import SSLConnection, parse_url
 
-from services.common import redis_url
+from services.platform.stores import redis_url
 
 SECRET = "hunter2-s3cret"
 TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1)

@@ -12,11 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.analytics.settings import AnalyticsSettings
-from services.common import errors, retry_policy
-from services.common.retry_policy import Asked, RetryPolicy, RetrySettings
-from services.common.settings import load
 from services.delivery.settings import WorkerSettings
+from services.domain import retry_policy
+from services.domain.retry_policy import Asked, RetryPolicy, RetrySettings
 from services.ingest.settings import IngestSettings
+from services.platform import errors
+from services.platform.settings import load
 
 KEY = base64.b64encode(bytes(range(32))).decode()
 

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from dev.harness.encryption import ENCRYPTION_KEY
 from dev.local.settings import LocalSettings
 from services.analytics.settings import AnalyticsSettings
-from services.common.settings import PostgresSettings, RedisSettings, Settings, load
 from services.delivery.settings import DeliverySettings, WorkerSettings
 from services.gateway.settings import GatewaySettings
 from services.ingest.settings import IngestSettings
+from services.platform.settings import PostgresSettings, RedisSettings, Settings, load
 
 SECRET = "hunter2-s3cret"
 

@@ -9,8 +9,8 @@ import standardwebhooks
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.common import signatures
-from services.common.signatures import Key
+from services.domain.secrets import signatures
+from services.domain.secrets.signatures import Key
 
 KEY = b"\x00\xff thirty-two bytes of a signing k"
 WHSEC = "whsec_" + base64.b64encode(KEY).decode()

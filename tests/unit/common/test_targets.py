@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.common import targets
+from services.domain.egress import targets
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,10 @@ import contextvars
 
 import pytest
 
-from services.common import errors, tenants
-from services.common.auth import identity
-from services.common.auth.identity import Identity
-from services.common.auth.roles import Role
+from services.platform import errors
+from services.platform.auth import identity, tenants
+from services.platform.auth.identity import Identity
+from services.platform.auth.roles import Role
 
 ACME = Identity(tenant_id="acme", role=Role.WRITE, key_id="1")
 ADMIN = Identity(tenant_id="acme", role=Role.ADMIN, key_id="2")

@@ -6,10 +6,10 @@ from uuid import UUID
 import pytest
 
 from dev.harness.encryption import ENCRYPTION_KEY, OTHER_KEY, vault
-from services.common import vault as vaults
-from services.common.encryption import CannotOpen
-from services.common.signatures import Key, Scheme
-from services.common.vault import SEALED, Secret, Secrets
+from services.domain.secrets import vault as vaults
+from services.domain.secrets.encryption import CannotOpen
+from services.domain.secrets.signatures import Key, Scheme
+from services.domain.secrets.vault import SEALED, Secret, Secrets
 from services.ingest.subscriptions import secret_violations
 
 ONE, OTHER = UUID(int=1), UUID(int=2)

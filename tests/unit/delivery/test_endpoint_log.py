@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 import pytest
 import structlog
 
-from services.common import ids
 from services.delivery.worker import endpoint_log
 from services.delivery.worker.endpoint_log import EndpointLog
+from services.platform import ids
 
 URL = "https://hooks.example/secret-path"
 PROBE = datetime(2026, 3, 14, 15, 9, 26, 535897, tzinfo=UTC)

@@ -7,9 +7,9 @@ from uuid import UUID
 
 import pytest
 
-from services.common import ids
 from services.delivery.worker import lanes
 from services.delivery.worker.lanes import FIRST_LIMIT, FORGET_SECONDS, MIN_WAITING, SLOW_SECONDS, Lane, Lanes
+from services.platform import ids
 
 SLOTS = 64
 QUICK = 0.01

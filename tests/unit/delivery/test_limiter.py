@@ -5,9 +5,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from services.common import ids, redis
-from services.common.settings import RedisSettings
 from services.delivery.dispatcher.limiter import SHARE_SECONDS, Demand, Limiter
+from services.platform import ids
+from services.platform.settings import RedisSettings
+from services.platform.stores import redis
 
 SUBSCRIPTION = ids.new()
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.common.retry_policy import RetryPolicy
 from services.delivery.worker import outcomes
 from services.delivery.worker.store import Attempt
+from services.domain.retry_policy import RetryPolicy
 from tests.unit.delivery.claims import claim
 
 POLICY = RetryPolicy(limit=3, base_seconds=5, factor=2, cap_seconds=3600, jitter=0)

@@ -10,8 +10,8 @@ import standardwebhooks
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.common.signatures import Key
 from services.delivery.worker import request
+from services.domain.secrets.signatures import Key
 from tests.unit.delivery.claims import CLAIM, claim
 
 ID = str(CLAIM.id)

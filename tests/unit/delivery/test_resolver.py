@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from dev.harness.waiting import wait_until
-from services.common.egress import EgressDenied, Policy
 from services.delivery.worker import lookups, resolver
 from services.delivery.worker.resolver import Resolver
 from services.delivery.worker.sender import Failure, SendError
+from services.domain.egress.policy import EgressDenied, Policy
 
 NOTHING = Policy.parse([])
 PUBLIC = "93.184.215.14"

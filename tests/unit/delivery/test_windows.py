@@ -5,7 +5,6 @@ import time
 
 import pytest
 
-from services.common import ids
 from services.delivery.dispatcher.windows import (
     FORGET_SECONDS,
     GROWTH_PER_SECOND,
@@ -16,6 +15,7 @@ from services.delivery.dispatcher.windows import (
     Window,
     Windows,
 )
+from services.platform import ids
 
 
 def full_at(outstanding: int) -> Window:

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from services.common import transfer
 from services.gateway import bodies, problems
+from services.platform import clock
 
 PIECE_SECONDS = 0.1
 
@@ -27,7 +27,7 @@ def sending(pieces: int, piece: bytes) -> Any:
 
 async def test_a_body_has_more_time_as_more_of_it_comes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bodies, "UPLOAD_TIMEOUT_SECONDS", 0.25)
-    monkeypatch.setattr(transfer, "UPLOAD_BYTES_PER_SECOND", 1000)
+    monkeypatch.setattr(clock, "UPLOAD_BYTES_PER_SECOND", 1000)
     body = await bodies.read({"headers": []}, sending(8, b"x" * 500), 10_000)
     assert body == b"x" * 4000
     with pytest.raises(problems.RequestTimeout):
@@ -35,4 +35,4 @@ async def test_a_body_has_more_time_as_more_of_it_comes(monkeypatch: pytest.Monk
 
 
 def test_only_large_payloads_have_more_time() -> None:
-    assert [transfer.extra_seconds(size) for size in (0, 1 << 20, 5 << 20, 33 << 20)] == [0, 0, 1, 8]
+    assert [clock.extra_seconds(size) for size in (0, 1 << 20, 5 << 20, 33 << 20)] == [0, 0, 1, 8]

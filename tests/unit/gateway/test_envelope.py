@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.common import errors
 from services.gateway import envelope, problems
+from services.platform import errors
 
 SPACE = st.text(" \t\r\n", max_size=3)
 CHARACTERS = 'ab"\\/{}[]:,\x00\n\x7fé€😀'

@@ -14,14 +14,15 @@ from dev.harness.waiting import wait_until
 from protos.webhook.v1 import ingest_pb2
 from protos.webhook.v1.ingest_pb2 import BatchIngestRequest as Request
 from protos.webhook.v1.ingest_pb2 import BatchIngestResponse as Response
-from services.common import errors, grpc_errors, ids
-from services.common.auth.roles import Role
-from services.common.clock import Clock, ClockOff
 from services.gateway import ingest_batches
 from services.gateway.callers import Caller
 from services.gateway.ingest_batches import IngestBatches
 from services.gateway.patience import Patience
 from services.gateway.settings import GatewaySettings
+from services.platform import errors, ids
+from services.platform.auth.roles import Role
+from services.platform.clock import Clock, ClockOff
+from services.platform.grpc import errors as grpc_errors
 
 ADMIN = Caller(tenant_id="acme", role=Role.ADMIN, key_id="key", tenant_stated=True, crossing=True)
 

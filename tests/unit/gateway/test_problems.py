@@ -6,8 +6,9 @@ import pytest
 from grpc.aio import AioRpcError, Metadata
 from starlette.requests import Request
 
-from services.common import errors, grpc_errors
 from services.gateway import problems
+from services.platform import errors
+from services.platform.grpc import errors as grpc_errors
 
 
 def every_error(cls: type[errors.WebhookError] = errors.WebhookError) -> list[type[errors.WebhookError]]:

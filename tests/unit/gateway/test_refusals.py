@@ -3,9 +3,10 @@
 import pytest
 from grpc.aio import AioRpcError, Metadata
 
-from services.common import errors, grpc_errors
-from services.common.auth.authenticator import ACTOR_HEADER, KEY_HEADER
 from services.gateway import refusals
+from services.platform import errors
+from services.platform.auth.authenticator import ACTOR_HEADER, KEY_HEADER
+from services.platform.grpc import errors as grpc_errors
 
 
 def over_grpc(error: errors.WebhookError) -> AioRpcError:

@@ -13,9 +13,9 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from dev.harness import certificates
 from dev.harness.certificates import DAY, SERVER, Issued, pem_of
-from services.common import errors
 from services.ingest import client_certificates
 from services.ingest.client_certificates import CERTIFICATE, PRIVATE_KEY, Facts
+from services.platform import errors
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 CA = certificates.authority()

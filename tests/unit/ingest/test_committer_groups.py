@@ -6,10 +6,10 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.common import ids
 from services.ingest.committer import MAX_DELIVERIES, _groups
 from services.ingest.events import NewEvent
 from services.ingest.idempotency import Key
+from services.platform import ids
 
 IDS = [ids.new() for _ in range(4)]
 TARGET = ids.new()

@@ -5,15 +5,15 @@ from collections.abc import Iterator
 import pytest
 
 from protos.webhook.v1.ingest_pb2 import IngestItem
-from services.common.auth import identity
-from services.common.auth.identity import Identity
-from services.common.auth.roles import Role
-from services.common.ids import new
-from services.common.tracing import spans
-from services.common.tracing.settings import TracingDoorSettings
-from services.common.tracing.tracer import Tracer
 from services.ingest import item_spans
 from services.ingest.events import Accepted
+from services.platform.auth import identity
+from services.platform.auth.identity import Identity
+from services.platform.auth.roles import Role
+from services.platform.ids import new
+from services.platform.tracing import spans
+from services.platform.tracing.settings import TracingDoorSettings
+from services.platform.tracing.tracer import Tracer
 from tests.unit.common.tracing.recording import Kept, Recording
 
 SAMPLED = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"

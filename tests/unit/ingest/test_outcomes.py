@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import asyncpg
 import pytest
 
-from services.common import errors, ids
 from services.ingest import committer, event_store
 from services.ingest.committer import Committer
 from services.ingest.events import NewEvent, Result
 from services.ingest.settings import IngestSettings
+from services.platform import errors, ids
 
 LOST = [
     ConnectionResetError(),

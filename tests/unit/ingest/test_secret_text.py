@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.common.signatures import Key
+from services.domain.secrets.signatures import Key
 from services.ingest import secret_text
 
 # The shortest in the documentation of those who sign webhooks has 15 characters.

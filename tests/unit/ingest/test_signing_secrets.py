@@ -5,11 +5,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from services.common import errors
-from services.common.signatures import Scheme
-from services.common.vault import Secret, Secrets
+from services.domain.secrets.signatures import Scheme
+from services.domain.secrets.vault import Secret, Secrets
 from services.ingest import ingest_tokens, signing_secrets
 from services.ingest.subscriptions import secret_violations
+from services.platform import errors
 
 NOW = datetime(2026, 3, 14, tzinfo=UTC)
 HOUR = timedelta(hours=1)

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.common import errors
 from services.ingest.subscriptions import Draft
+from services.platform import errors
 
 URL = "https://example.com/hook"
 

@@ -17,7 +17,8 @@ def test_lines_that_come_are_shown_once(tmp_path: Path) -> None:
     assert list(watch.news()) == []
     with path.open("a") as log:
         log.write(
-            line("one") + "2026-11-29T12:41:26Z [info     ] stopping      [services.common.lifecycle] role=worker\n"
+            line("one")
+            + "2026-11-29T12:41:26Z [info     ] stopping      [services.platform.process.lifecycle] role=worker\n"
         )
         log.write(line("two")[:40])
         log.flush()

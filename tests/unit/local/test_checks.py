@@ -6,7 +6,7 @@ import pytest
 
 from dev.local import checks
 from dev.local.settings import LocalSettings
-from services.common.settings import Settings
+from services.platform.settings import Settings
 
 
 @pytest.fixture(autouse=True)

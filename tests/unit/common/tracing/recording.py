@@ -3,8 +3,7 @@
 import random
 from dataclasses import dataclass, field
 
-from services.common.tracing.spans import Attributes, Kind, Span
-from services.common.tracing.traceparent import SAMPLED, Parent
+from services.platform.tracing.spans import SAMPLED, Attributes, Kind, Parent, Span
 
 
 class Kept(Span):
@@ -27,7 +26,7 @@ class Kept(Span):
 
 @dataclass
 class Recording:
-    """As services.common.tracing.tracer wants one."""
+    """As services.platform.tracing.tracer wants one."""
 
     spans: list[Kept] = field(default_factory=list)
 

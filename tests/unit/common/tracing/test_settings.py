@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from services.common.settings import load
-from services.common.tracing.settings import TracingDoorSettings
+from services.platform.settings import load
+from services.platform.tracing.settings import TracingDoorSettings
 
 
 @pytest.mark.parametrize(

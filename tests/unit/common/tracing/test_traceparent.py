@@ -1,7 +1,7 @@
 import pytest
 
-from services.common.tracing import traceparent
-from services.common.tracing.traceparent import Parent
+from services.platform.tracing import spans
+from services.platform.tracing.spans import Parent
 
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 SPAN_ID = "00f067aa0ba902b7"
@@ -9,13 +9,13 @@ SPAN_ID = "00f067aa0ba902b7"
 
 @pytest.mark.parametrize(("flags", "sampled"), [("00", False), ("01", True), ("02", False), ("03", True), ("ff", True)])
 def test_a_header_names_its_span_and_whether_it_is_sampled(flags: str, sampled: bool) -> None:  # noqa: FBT001 - a parameter of the test
-    parent = traceparent.parse(f"00-{TRACE_ID}-{SPAN_ID}-{flags}")
+    parent = spans.parse_traceparent(f"00-{TRACE_ID}-{SPAN_ID}-{flags}")
     assert parent == Parent(int(TRACE_ID, 16), int(SPAN_ID, 16), sampled)
 
 
 def test_a_later_version_is_read_as_far_as_it_is_known() -> None:
-    assert traceparent.parse(f"cc-{TRACE_ID}-{SPAN_ID}-01") is not None
-    assert traceparent.parse(f"cc-{TRACE_ID}-{SPAN_ID}-01-what-comes-then") is not None
+    assert spans.parse_traceparent(f"cc-{TRACE_ID}-{SPAN_ID}-01") is not None
+    assert spans.parse_traceparent(f"cc-{TRACE_ID}-{SPAN_ID}-01-what-comes-then") is not None
 
 
 @pytest.mark.parametrize(
@@ -38,10 +38,10 @@ def test_a_later_version_is_read_as_far_as_it_is_known() -> None:
     ],
 )
 def test_what_is_malformed_is_nothing(text: str) -> None:
-    assert traceparent.parse(text) is None
+    assert spans.parse_traceparent(text) is None
 
 
 def test_what_is_written_is_read() -> None:
-    text = traceparent.write(7, 8, 1)
+    text = spans.write_traceparent(7, 8, 1)
     assert text == f"00-{7:032x}-{8:016x}-01"
-    assert traceparent.parse(text) == Parent(7, 8, sampled=True)
+    assert spans.parse_traceparent(text) == Parent(7, 8, sampled=True)

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from services.common.tracing import tracer
-from services.common.tracing.settings import TracingDoorSettings, TracingSettings
-from services.common.tracing.spans import Kind
-from services.common.tracing.tracer import Tracer
+from services.platform.tracing import tracer
+from services.platform.tracing.settings import TracingDoorSettings, TracingSettings
+from services.platform.tracing.spans import Kind
+from services.platform.tracing.tracer import Tracer
 from tests.unit.common.tracing.recording import Recording
 
 SAMPLED = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -68,6 +68,6 @@ def test_what_another_process_began_is_followed_if_it_is_sampled() -> None:
 @pytest.mark.parametrize("module", ["gateway", "ingest", "delivery", "delivery.worker", "analytics"])
 def test_where_it_is_off_neither_the_tracing_sdk_nor_an_exporter_is_imported(module: str) -> None:
     # The client of Redis and FastAPI look for the rest of OpenTelemetry themselves.
-    dear = ("opentelemetry.exporter", "opentelemetry.sdk.trace.export", "services.common.tracing.sdk")
+    dear = ("opentelemetry.exporter", "opentelemetry.sdk.trace.export", "services.platform.tracing.sdk")
     code = f"import sys, services.{module}.__main__; sys.exit(any(name in sys.modules for name in {dear}))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -6,10 +6,10 @@ from urllib.parse import urlencode
 import msgspec
 import pytest
 
-from services.common import errors
 from services.ingest.verification import contents
 from services.ingest.verification.contents import FORM, NOTHING, Content
 from services.ingest.verification.headers import Headers
+from services.platform import errors
 
 JSON = "application/json"
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from services.common import errors
 from services.ingest.verification import presets
 from services.ingest.verification.presets import Preset
+from services.platform import errors
 
 PROVIDERS = [Preset.STRIPE, Preset.SHOPIFY, Preset.SLACK, Preset.STANDARD_WEBHOOKS]
 

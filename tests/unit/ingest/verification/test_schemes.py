@@ -6,11 +6,11 @@ import hmac
 import pytest
 
 from dev.harness.providers import Signer, by_shopify, by_slack, by_standard, by_stripe, by_svix
-from services.common import errors
-from services.common.signatures import Key
+from services.domain.secrets.signatures import Key
 from services.ingest.verification import schemes
 from services.ingest.verification.headers import MAX_LENGTH, Headers
 from services.ingest.verification.schemes import TOLERANCE_SECONDS, Scheme
+from services.platform import errors
 
 NOW = 1_773_500_966
 BODY = '{"id": "evt_1", "type": "charge.succeeded", "note": "Grüße ☃"}'.encode()

@@ -1,0 +1,215 @@
+"""Where deliveries may go: to public addresses and harmless ports, unless an allow-list names something else."""
+
+import contextlib
+import ipaddress
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from services.domain.egress.targets import MAX_PORT
+from services.platform.settings import EgressSettings
+
+# Ports that no webhook goes to: what listens there is no receiver, and may take a request for orders.
+
+
+# What browsers refuse, so that no page makes them speak to a mail server (Fetch Standard, 2.9, port blocking); but for
+# tcpmux (1) and discard (9), which do nothing with what they get.
+_OF_BROWSERS = (
+    *(7, 11, 13, 15, 17, 19, 20, 21, 22, 23, 25, 37, 42, 43, 53, 69, 77, 79, 87, 95, 101, 102, 103, 104, 109),
+    *(110, 111, 113, 115, 117, 119, 123, 135, 137, 139, 143, 161, 179, 389, 427, 465, 512, 513, 514, 515, 526, 530),
+    *(531, 532, 540, 548, 554, 556, 563, 587, 601, 636, 989, 990, 993, 995, 1719, 1720, 1723, 2049, 3659, 4045, 4190),
+    *(5060, 5061, 6000, 6566, 6665, 6666, 6667, 6668, 6669, 6679, 6697, 10080),
+)
+
+
+_OF_STORES = (
+    *(1433, 1521, 3306, 5432, 9042, 27017, 27018, 27019),  # SQL Server, Oracle, MySQL, Postgres, Cassandra, MongoDB
+    *(6379, 11211, 9200, 9300, 5672, 9092),  # Redis, memcached, Elasticsearch, AMQP, Kafka
+)
+
+
+_OF_MACHINES = (
+    *(445, 873, 3389, 5900, 5985, 5986),  # SMB, rsync, RDP, VNC, WinRM
+    *(2375, 2376, 2379, 2380, 6443, 10250, 10255),  # Docker, etcd, the API of Kubernetes, kubelets
+)
+
+
+DEFAULT_DENIED_PORTS = frozenset((*_OF_BROWSERS, *_OF_STORES, *_OF_MACHINES))
+
+
+def parse_ports(text: str) -> frozenset[int]:
+    """From "none", or ports separated by commas, among which "default" is DEFAULT; ValueError naming a wrong one."""
+    denied: set[int] = set()
+    for part in (part.strip() for part in text.split(",")):
+        if part == "default":
+            denied |= DEFAULT_DENIED_PORTS
+        elif part.isascii() and part.isdecimal() and 1 <= int(part) <= MAX_PORT:
+            denied.add(int(part))
+        elif part and text.strip() != "none":
+            raise ValueError(f"EGRESS_DENY_PORTS: {part!r} is no port")
+    return frozenset(denied)
+
+
+# Where deliveries may go: to public addresses and harmless ports, unless an allow-list names something else.
+
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+# Of IPv6 nothing else is public: not the IPv4-compatible ::/96, not what is reserved.
+_GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
+
+
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+# What `is_global` takes for public in some versions of Python, or because its owner does.
+_NOT_PUBLIC = (
+    ipaddress.ip_network("192.0.0.0/24"),  # IETF protocol assignments, and Oracle's metadata
+    ipaddress.ip_network("192.88.99.0/24"),  # relays of 6to4
+    ipaddress.ip_network("168.63.129.16/32"),  # Azure's platform, from any of its machines
+    ipaddress.ip_network("2001::/23"),  # IETF protocol assignments: Teredo, ORCHID, benchmarking
+    ipaddress.ip_network("3fff::/20"),  # documentation
+)
+# The middle of an interface id that wraps an IPv4 address by ISATAP (RFC 5214, 6.1), which goes no further than a site.
+_ISATAP = frozenset({b"\x00\x00\x5e\xfe", b"\x02\x00\x5e\xfe"})
+# A host name, a zone or a bracketed IPv6 address, and a port.
+_ENTRY = re.compile(r"(?P<host>[^\[\]:/]+|\[[^\[\]]*:[^\[\]]*\])(?::(?P<port>[0-9]{1,5}))?")
+
+
+_NAME = re.compile(r"(?![0-9.]+$)[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*")
+# Whose last label is a number is an address to a browser, and to inet_aton (URL Standard, 3.5).
+_ENDS_IN_A_NUMBER = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)")
+# Under these are the names of a cluster, a cloud, or a site, and never those of the internet.
+_LOCAL_ZONES = (".local", ".localdomain", ".internal", ".svc", ".home.arpa", ".intranet", ".lan")
+
+
+_LOCALHOST = (ipaddress.IPv4Address("127.0.0.1"), ipaddress.IPv6Address("::1"))
+
+
+class EgressDenied(Exception):
+    """The target is not public, or its port is denied, and no entry of EGRESS_ALLOW names it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Policy:
+    """The parsed lists. Names are in lower case and without a last dot; zones begin with a dot."""
+
+    networks: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = ()
+    hosts: frozenset[str] = frozenset()
+    zones: tuple[str, ...] = ()
+    endpoints: frozenset[tuple[str, int]] = frozenset()
+    denied_ports: frozenset[int] = DEFAULT_DENIED_PORTS
+
+    @classmethod
+    def parse(cls, allow: Iterable[str], deny_ports: str = "default") -> "Policy":
+        """From entries of EGRESS_ALLOW and the text of EGRESS_DENY_PORTS; ValueError naming a wrong entry.
+
+        An entry is a network in CIDR form, an address, a host name, a zone (*.example), or a host:port pair.
+        """
+        networks: list[ipaddress.IPv4Network | ipaddress.IPv6Network] = []
+        hosts: set[str] = set()
+        zones: list[str] = []
+        endpoints: set[tuple[str, int]] = set()
+        for entry in allow:
+            with contextlib.suppress(ValueError):
+                networks.append(ipaddress.ip_network(entry))
+                continue
+            match = _ENTRY.fullmatch(entry)
+            host, port = (_canonical(match["host"]), int(match["port"] or 1)) if match else ("", 0)
+            zone = host.removeprefix("*.") if match and not match["port"] else host
+            if match is None or not (is_address(host) or _NAME.fullmatch(zone)) or not 1 <= port <= MAX_PORT:
+                message = f"EGRESS_ALLOW: {entry!r} is no network in CIDR form, host, *.zone or host:port"
+                raise ValueError(message)
+            if match["port"]:
+                endpoints.add((host, port))
+            elif zone != host:
+                zones.append("." + zone)
+            else:
+                hosts.add(host)
+        return cls(
+            networks=tuple(networks),
+            hosts=frozenset(hosts),
+            zones=tuple(zones),
+            endpoints=frozenset(endpoints),
+            denied_ports=parse_ports(deny_ports),
+        )
+
+    def check_target(self, host: str, port: int) -> None:
+        """EgressDenied for what needs no resolver to be known: addresses in every spelling, local names, ports."""
+        name = _canonical(host)
+        if (name, port) in self.endpoints:
+            return
+        if is_address(host):
+            self.check(host, port, [host])
+        elif ":" in host or _ENDS_IN_A_NUMBER.fullmatch(name):
+            # What a client takes for an address, and the system for another one (127.1, 2130706433).
+            raise EgressDenied(f"{host} is no address in its usual form")
+        elif not self._names(name) and self._is_local(name):
+            raise EgressDenied(f"{host} is the name of something local, not of a host on the internet")
+        if port in self.denied_ports:
+            raise EgressDenied(f"port {port} is not one that webhooks are sent to")
+
+    def check(self, host: str, port: int, addresses: Sequence[str]) -> None:
+        """EgressDenied unless every address that `host` stands for may be connected to.
+
+        Which one may not is not said of a name: its owner is not told what a resolver in here answers.
+        """
+        name = _canonical(host)
+        if self._names(name) or (name, port) in self.endpoints:
+            return
+        for text in addresses:
+            address = _unwrapped(ipaddress.ip_address(text))
+            if not any(address in network for network in self.networks) and not _is_public(address):
+                raise EgressDenied(f"{host} {'is' if is_address(host) else 'leads to what is'} not a public address")
+
+    def absolute(self, host: str, port: int) -> str:
+        """With a last dot, so that no search list of the resolver makes another name of it.
+
+        As it is when an entry names it, for then the search list and the hosts file are the operator's word as well.
+        """
+        name = _canonical(host)
+        if "." not in name or name.endswith(".localhost") or self._names(name) or (name, port) in self.endpoints:
+            return host
+        return name + "."
+
+    def _names(self, name: str) -> bool:
+        return name in self.hosts or name.endswith(self.zones)
+
+    def _is_local(self, name: str) -> bool:
+        if name == "localhost" or name.endswith(".localhost"):  # loopback, by RFC 6761, 6.3
+            return not any(address in network for network in self.networks for address in _LOCALHOST)
+        return "." not in name or name.endswith(_LOCAL_ZONES)
+
+
+def policy(settings: EgressSettings) -> Policy:
+    """The policy that the settings ask for, or the end of the process with one line that names a wrong entry."""
+    try:
+        return Policy.parse(settings.egress_allowed, settings.egress_deny_ports)
+    except ValueError as error:
+        sys.exit(str(error))
+
+
+def is_address(host: str) -> bool:
+    """Whether a host is an IP address by itself, in its usual form."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _canonical(host: str) -> str:
+    name = host.removeprefix("[").removesuffix("]").lower().removesuffix(".")
+    return str(ipaddress.ip_address(name)) if is_address(name) else name
+
+
+def _unwrapped(address: Address) -> Address:
+    return address.ipv4_mapped or address if isinstance(address, ipaddress.IPv6Address) else address
+
+
+def _is_public(address: Address) -> bool:
+    """Whether an address, not an IPv4-mapped one, is one of the public internet, also where it wraps another."""
+    if isinstance(address, ipaddress.IPv6Address):
+        if address in _NAT64:
+            return _is_public(ipaddress.IPv4Address(address.packed[12:]))
+        if address not in _GLOBAL_UNICAST or address.sixtofour or address.packed[8:12] in _ISATAP:
+            return False
+    return address.is_global and not address.is_multicast and not any(address in network for network in _NOT_PUBLIC)

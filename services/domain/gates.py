@@ -1,0 +1,99 @@
+"""Which subscriptions' bells are withheld, as all processes know it: an entry each in Redis that runs out by itself.
+
+Who rings looks here first, so that a delivery that would only wait in a worker is stored and nothing more. It
+is a hint: what is rung all the same, or while Redis is away, is put back by the worker.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from uuid import UUID
+
+import structlog
+
+from services.platform.stores.redis import REDIS_AWAY, Client
+from services.platform.stores.redis_primary import PREFIX
+
+log = structlog.get_logger(__name__)
+
+# Closed by whoever dispatches: deliveries wait already, or none may be sent.
+CLOSED = f"{PREFIX}gates:closed"
+# Closed by a worker that was given more than it can send: because its endpoint has as much as it takes, or for want of
+# slots, of which another worker has more.
+FULL = f"{PREFIX}gates:full"
+SHORT = f"{PREFIX}gates:short"
+# How long an entry holds when nobody makes it anew.
+CLOSED_MILLISECONDS = 2_000
+FULL_MILLISECONDS = 500
+INTERVAL_SECONDS = 0.25
+TIMEOUT_SECONDS = 0.25
+
+# Adds entries, drops what ran out, and returns all that is left. What is dated ahead of its hold is dropped, too: none
+# of our processes wrote it, and it would withhold a subscription's bells until then. ARGV: milliseconds that entries
+# are valid, the new ones.
+_EXCHANGE = """
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+for i = 2, #ARGV do redis.call('ZADD', KEYS[1], now + ARGV[1], ARGV[i]) end
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '(' .. now + ARGV[1], '+inf')
+return redis.call('ZRANGE', KEYS[1], 0, -1)
+"""
+# More entries than this go in another call.
+_AT_ONCE = 1_000
+UUID_BYTES = 16
+
+
+class Gates:
+    """A process's copy, a quarter of a second old at most while Redis answers."""
+
+    def __init__(self, client: Client) -> None:
+        self._exchange = client.register_script(_EXCHANGE)
+        self._closed: set[UUID] = set()
+        self._full: set[UUID] = set()
+        self._short: set[UUID] = set()
+        self._to_close: set[UUID] = set()
+        self._to_fill: set[UUID] = set()
+        self._to_shorten: set[UUID] = set()
+
+    def is_open(self, subscription_id: UUID) -> bool:
+        """Whether a new delivery may be rung for at once."""
+        return subscription_id not in self._closed and not self.is_full(subscription_id)
+
+    def is_full(self, subscription_id: UUID) -> bool:
+        """Whether a worker gave deliveries back a moment ago."""
+        return subscription_id in self._full or subscription_id in self._short
+
+    def is_short(self, subscription_id: UUID) -> bool:
+        """Whether workers gave deliveries back for want of slots, and none because of the endpoint."""
+        return subscription_id in self._short and subscription_id not in self._full
+
+    def close(self, subscription_ids: Iterable[UUID]) -> None:
+        """Withholds the bells of subscriptions for a few seconds, everywhere."""
+        self._to_close.update(subscription_ids)
+        self._closed |= self._to_close
+
+    def fill(self, subscription_id: UUID, *, short: bool = False) -> None:
+        """Says that a worker holds all that it can of a subscription's deliveries, and is `short` of slots or not."""
+        (self._to_shorten if short else self._to_fill).add(subscription_id)
+        (self._short if short else self._full).add(subscription_id)
+
+    async def run(self) -> None:
+        """Tells and hears, for ever."""
+        while True:
+            try:
+                async with asyncio.timeout(TIMEOUT_SECONDS):
+                    self._closed = await self._swap(CLOSED, self._to_close, CLOSED_MILLISECONDS)
+                    self._full = await self._swap(FULL, self._to_fill, FULL_MILLISECONDS)
+                    self._short = await self._swap(SHORT, self._to_shorten, FULL_MILLISECONDS)
+            except REDIS_AWAY as error:
+                log.debug("gates are not heard of", error=repr(error))
+                self._closed, self._full, self._short = set(), set(), set()
+            await asyncio.sleep(INTERVAL_SECONDS)
+
+    async def _swap(self, key: str, own: set[UUID], milliseconds: int) -> set[UUID]:
+        """Sends what this process closed, and answers what is closed now."""
+        while True:
+            sent = [own.pop() for _ in range(min(len(own), _AT_ONCE))]
+            entries = await self._exchange(keys=[key], args=[milliseconds, *(entry.bytes for entry in sent)])
+            if len(sent) < _AT_ONCE:
+                return {UUID(bytes=entry) for entry in entries if len(entry) == UUID_BYTES} | own

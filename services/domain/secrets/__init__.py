@@ -1,0 +1,1 @@
+"""Secrets: encrypted at rest, and the signatures made with them."""

@@ -1,0 +1,66 @@
+"""A value encrypted in the database, by which a process knows at its start that it has the keys of what is there."""
+
+import asyncio
+import contextlib
+
+import asyncpg
+import structlog
+
+from services.domain.secrets.encryption import CannotOpen, EncryptionSettings, Keys
+from services.platform import errors
+from services.platform.process.lifecycle import Process, StartError
+from services.platform.stores import postgres, sql
+
+log = structlog.get_logger(__name__)
+
+SQL = sql.Queries("services.domain")
+POLL_SECONDS = 0.25
+_PLACE, _VALUE = b"canary", b"tweet"
+
+
+def seal(keys: Keys) -> bytes:
+    """The value under the first key."""
+    return keys.seal(_VALUE, _PLACE)
+
+
+async def is_known(connection: postgres.Pool | postgres.Connection, keys: Keys) -> bool:
+    """Whether these are the keys of this database: they open the value, which is left there if it is the first."""
+    await connection.execute(SQL["insert_canary"], seal(keys))
+    try:
+        keys.open(await connection.fetchval(SQL["select_canary"]), _PLACE)
+    except CannotOpen:
+        return False
+    return True
+
+
+async def known_keys(process: Process, pool: postgres.Pool, settings: EncryptionSettings) -> Keys:
+    """The keys of the settings, once they are known to be those of the database.
+
+    Waits for Postgres, unless the process is told to stop; until then it is not ready. StartError when the keys are
+    others, or there are none.
+    """
+    known = asyncio.Event()
+
+    async def check() -> None:
+        if not known.is_set():
+            raise RuntimeError("not yet compared with what is encrypted in the database")
+
+    process.health.add_readiness("encryption_keys", check)
+    try:
+        keys = Keys.of(settings)
+    except OSError as error:
+        raise StartError(f"no key can be kept in DATA_DIR, and ENCRYPTION_KEYS is not set: {error}") from None
+    while not (known.is_set() or process.stop_requested.is_set()):
+        try:
+            theirs = await is_known(pool, keys)
+        except Exception as error:
+            if not (isinstance(error, asyncpg.UndefinedTableError) or errors.is_store_away(error)):
+                raise
+            log.debug("waiting for Postgres and its schema", error=repr(error))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(process.stop_requested.wait(), POLL_SECONDS)
+            continue
+        if not theirs:
+            raise StartError("ENCRYPTION_KEYS are not those of this database: none opens what is encrypted in it")
+        known.set()
+    return keys

@@ -1,0 +1,143 @@
+"""Encryption at rest: AES-256-GCM under one of several keys, and ENCRYPTION_KEYS, where they come from."""
+
+import base64
+import contextlib
+import errno
+import hashlib
+import os
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from pydantic import Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
+
+from services.platform.settings import DEVELOPMENT, Settings
+
+# ENCRYPTION_KEYS: what secrets are encrypted with at rest. In development one is made, and kept in DATA_DIR.
+
+
+KEY_BYTES = 32
+
+
+KEY_FILE_NAME = "encryption.key"
+
+
+_EXPECTED = "must be 32 random bytes in base64, such as openssl rand -base64 32 prints, or several separated by commas"
+
+
+class EncryptionSettings(Settings):
+    """What processes read that encrypt or decrypt secrets."""
+
+    # The first encrypts, all decrypt. Unset: in development that of DATA_DIR; elsewhere the process does not start.
+    encryption_keys: str = Field("", repr=False, validate_default=True)
+    # In development, where a key is made and kept when none is given.
+    data_dir: Path = Path(__file__).resolve().parents[3] / ".data"
+
+    @field_validator("encryption_keys")
+    @classmethod
+    def _are_keys(cls, text: str, found: ValidationInfo) -> str:
+        if text:
+            parse_keys(text)
+        elif found.data.get("env") != DEVELOPMENT:
+            raise PydanticCustomError("missing", "is required outside of development: " + _EXPECTED)
+        return text
+
+
+def parse_keys(text: str) -> list[bytes]:
+    """The keys of a list; ValueError, which does not repeat it, when one of them is none."""
+    return [_parse_key(part.strip()) for part in text.split(",")]
+
+
+def given_or_kept(settings: EncryptionSettings) -> str:
+    """ENCRYPTION_KEYS, or in development what DATA_DIR keeps in their place; OSError when it cannot keep it."""
+    if settings.encryption_keys:
+        return settings.encryption_keys
+    path = settings.data_dir / KEY_FILE_NAME
+    if not path.exists():
+        _make_key_file(path)
+    text = path.read_text()
+    try:
+        parse_keys(text)
+    except ValueError:
+        raise OSError(errno.EINVAL, "is no encryption key", str(path)) from None
+    return text
+
+
+def _parse_key(part: str) -> bytes:
+    try:
+        key = base64.b64decode(part, validate=True)
+    except ValueError:
+        key = b""
+    if len(key) != KEY_BYTES:
+        raise PydanticCustomError("encryption_key", _EXPECTED)
+    return key
+
+
+def _make_key_file(path: Path) -> None:
+    """Makes the file whole, readable by its owner alone, unless another process was first: then that one's stays."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    made = path.with_name(f".{KEY_FILE_NAME}.{os.getpid()}.{secrets.token_hex(4)}")
+    made.touch(mode=0o600)
+    try:
+        made.write_text(base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode() + "\n")
+        with contextlib.suppress(FileExistsError):
+            os.link(made, path)
+    finally:
+        made.unlink()
+
+
+# Authenticated encryption of what is stored: AES-256-GCM under one of several keys.
+#
+#     version (1 byte, 1) | id of the key (8) | nonce (12) | ciphertext and tag (16)
+#
+# A key's id is the beginning of its SHA-256. Each value is bound to the place it stands in, such as its row: moved
+# elsewhere, it does not open. Nonces are random, so that a key is good for 2^32 values (NIST SP 800-38D, 8.3).
+
+
+_VERSION = b"\x01"
+
+
+_ID_BYTES, _NONCE_BYTES = 8, 12
+
+
+_HEADER_BYTES = len(_VERSION) + _ID_BYTES
+
+
+class CannotOpen(Exception):
+    """Encrypted under a key that is not here, or for another place, or changed since."""
+
+
+class Keys:
+    """The first encrypts, all decrypt."""
+
+    def __init__(self, keys: Sequence[bytes]) -> None:
+        self._ciphers = {_VERSION + hashlib.sha256(key).digest()[:_ID_BYTES]: AESGCM(key) for key in keys}
+        self._first = next(iter(self._ciphers))
+
+    @classmethod
+    def of(cls, settings: EncryptionSettings) -> "Keys":
+        """Those of the settings; OSError when in development there are none and none can be kept."""
+        return cls(parse_keys(given_or_kept(settings)))
+
+    def seal(self, plain: bytes, place: bytes) -> bytes:
+        """Encrypts for a place, under the first key."""
+        nonce = os.urandom(_NONCE_BYTES)
+        return self._first + nonce + self._ciphers[self._first].encrypt(nonce, plain, place)
+
+    def open(self, sealed: bytes, place: bytes) -> bytes:
+        """Decrypts what was sealed for this place; CannotOpen."""
+        cipher = self._ciphers.get(sealed[:_HEADER_BYTES])
+        if cipher is None:
+            raise CannotOpen("it was encrypted under a key that is not among ENCRYPTION_KEYS")
+        nonce_end = _HEADER_BYTES + _NONCE_BYTES
+        try:
+            return cipher.decrypt(sealed[_HEADER_BYTES:nonce_end], sealed[nonce_end:], place)
+        except (InvalidTag, ValueError):  # ValueError: too short to be one
+            raise CannotOpen("it was changed, or stands where it does not belong") from None
+
+    def is_first(self, sealed: bytes) -> bool:
+        """Whether it was encrypted under the first key."""
+        return sealed.startswith(self._first)

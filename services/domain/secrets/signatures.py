@@ -1,0 +1,87 @@
+"""Signatures: Standard Webhooks 1.0 (https://www.standardwebhooks.com) and GitHub's X-Hub-Signature-256."""
+
+import base64
+import hmac
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TypeAlias
+
+from services.domain.secrets import ed25519
+
+STANDARD_PREFIX = "whsec_"
+# As some give them out, with the version of the signatures that they make.
+VERSIONED_PREFIX = "v1,whsec_"
+HUB_PREFIX = "sha256="
+
+
+class Scheme(StrEnum):
+    """How deliveries are signed."""
+
+    # With a secret that the receiver knows, too.
+    HMAC_SHA256 = "hmac-sha256"
+    # With a private key, whose public key the receiver verifies with.
+    ED25519 = "ed25519"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Key:
+    """A secret ready for signing, made once for many signatures."""
+
+    # Of webhook-signature: what follows "whsec_" or "v1,whsec_" in base64, else the secret's UTF-8 bytes.
+    standard: bytes = field(repr=False)
+    # Of X-Hub-Signature-256, and of what providers sign in ways of their own: always the secret's UTF-8 bytes.
+    hub: bytes = field(repr=False)
+
+    @classmethod
+    def of(cls, secret_key: str) -> "Key":
+        """The key of a secret. Raises ValueError when what follows "whsec_" is not base64."""
+        return cls(standard=_standard(secret_key), hub=secret_key.encode())
+
+    @classmethod
+    def of_provider(cls, secret_key: str) -> "Key":
+        """The same of a secret that another made: "whsec_" may stand there and mean nothing, as in Stripe's."""
+        try:
+            return cls.of(secret_key)
+        except ValueError:
+            return cls(standard=secret_key.encode(), hub=secret_key.encode())
+
+    def sign(self, signed: bytes) -> str:
+        """A signature of webhook-signature: "v1," and the base64 HMAC-SHA256 of these bytes."""
+        return "v1," + base64.b64encode(hmac.digest(self.standard, signed, "sha256")).decode()
+
+
+Signer: TypeAlias = Key | ed25519.PrivateKey
+
+
+def signer(secret_key: str, scheme: Scheme) -> Signer:
+    """What signs with a secret, or a private key. Raises ValueError when it is none of this scheme."""
+    return ed25519.PrivateKey.of(secret_key) if scheme is Scheme.ED25519 else Key.of(secret_key)
+
+
+def _standard(secret_key: str) -> bytes:
+    if not secret_key.startswith((STANDARD_PREFIX, VERSIONED_PREFIX)):
+        return secret_key.encode()
+    try:
+        return base64.b64decode(secret_key.partition(STANDARD_PREFIX)[2], validate=True)
+    except ValueError as error:
+        raise ValueError("must be base64 after whsec_") from error
+
+
+def standard(signers: Iterable[Signer], message_id: str, timestamp: int, body: bytes) -> str:
+    """The value of webhook-signature: a signature of "id.timestamp.body" by each."""
+    signed = b"%s.%d.%s" % (message_id.encode(), timestamp, body)
+    return " ".join([signer.sign(signed) for signer in signers])
+
+
+def hub(key: Key, body: bytes) -> str:
+    """The value of X-Hub-Signature-256: "sha256=" and the hex HMAC-SHA256 under the secret's UTF-8 bytes."""
+    return HUB_PREFIX + hmac.digest(key.hub, body, "sha256").hex()
+
+
+def verify_hub(keys: Iterable[Key], body: bytes, signature: str) -> bool:
+    """Whether `signature` is the body's X-Hub-Signature-256 under one of the keys; compared in constant time."""
+    given = signature.strip().lower().encode()
+    # Each is looked at, so that the time does not tell which one held.
+    held = [hmac.compare_digest(hub(key, body).encode(), given) for key in keys]
+    return any(held)

@@ -1,0 +1,228 @@
+"""What subscriptions keep secret: sealed in Postgres and Redis, open in the memory of ingest and workers.
+
+That is signing secrets, those of what comes in, headers, and client certificates. A subscription's signing secrets
+stand together in `subscriptions.sealed_secrets`, with the times at which the older ones end: encrypted for this
+subscription alone, so that neither a time nor a secret can be changed or moved to another row.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import TypeVar
+from uuid import UUID
+
+import msgspec
+
+from services.domain.secrets import signatures
+from services.domain.secrets.ed25519 import PrivateKey
+from services.domain.secrets.encryption import Keys
+from services.domain.secrets.signatures import Key, Scheme, Signer
+
+# What stands in `subscriptions.secret_key`, where versions before kept the secret as it is. It is no valid secret, so
+# that they refuse to sign with it. Null: there is none. Anything else was written by such a version, and holds.
+SEALED = "whsec_sealed"
+# Subscriptions whose secrets a process keeps open.
+OPENED = 20_000
+
+Opened = TypeVar("Opened")
+
+
+class Secret(msgspec.Struct, frozen=True, array_like=True):
+    """A secret, or a private key, and when it ends if it was replaced."""
+
+    secret_key: str
+    ends_at: datetime | None = None
+    # Not told from the secret: HMAC takes any text.
+    scheme: Scheme = Scheme.HMAC_SHA256
+
+    def __repr__(self) -> str:
+        """Without the secret."""
+        return f"Secret(ends_at={self.ends_at!r}, scheme={self.scheme.value!r})"
+
+
+class Secrets:
+    """A subscription's secrets, newest first: the current one, and those that hold until they end."""
+
+    __slots__ = ("_signers", "kept")
+
+    def __init__(self, kept: Sequence[Secret]) -> None:
+        self.kept = tuple(kept)
+        self._signers = tuple(signatures.signer(secret.secret_key, secret.scheme) for secret in kept)
+
+    def signers(self, moment: datetime) -> Sequence[Signer]:
+        """What signs at a moment, newest first."""
+        if len(self._signers) == 1:
+            return self._signers
+        return [signer for _, signer in self._holding(moment)]
+
+    def keys(self, moment: datetime) -> Sequence[Key]:
+        """The keys of HMAC among them: those that the other side has, too."""
+        return [signer for signer in self.signers(moment) if isinstance(signer, Key)]
+
+    def public_keys(self, moment: datetime) -> list[tuple[str, datetime | None]]:
+        """The public keys of the private ones among them, each with its end."""
+        return [
+            (signer.public_key, secret.ends_at)
+            for secret, signer in self._holding(moment)
+            if isinstance(signer, PrivateKey)
+        ]
+
+    def previous(self, moment: datetime) -> list[Secret]:
+        """Those that were replaced and still hold at a moment."""
+        return [secret for secret in self.kept[1:] if _holds(secret, moment)]
+
+    def _holding(self, moment: datetime) -> Iterator[tuple[Secret, Signer]]:
+        return (pair for pair in zip(self.kept, self._signers, strict=True) if _holds(pair[0], moment))
+
+
+NONE = Secrets(())
+NO_HEADERS: Mapping[str, str] = {}
+
+
+def _holds(secret: Secret, moment: datetime) -> bool:
+    return secret.ends_at is None or secret.ends_at > moment
+
+
+class Vault:
+    """Seals and opens. What was opened last of each subscription is kept, ready for signing."""
+
+    def __init__(self, keys: Keys) -> None:
+        self._keys = keys
+        # What was sealed, beside what it holds: another value of the same subscription is opened anew.
+        self._opened: dict[UUID, tuple[bytes, Secrets]] = {}
+        self._headers: dict[UUID, tuple[bytes, Mapping[str, str]]] = {}
+        self._verification: dict[UUID, tuple[bytes, Sequence[Key]]] = {}
+
+    def seal(self, subscription_id: UUID, secrets: Sequence[Secret]) -> bytes:
+        """What to store for a subscription."""
+        return self._keys.seal(msgspec.json.encode(secrets), _place(subscription_id))
+
+    def opened(self, subscription_id: UUID, sealed: bytes) -> Secrets:
+        """What was sealed for a subscription; CannotOpen."""
+        found = self._opened.get(subscription_id)
+        if found is not None and found[0] == sealed:
+            return found[1]
+        secrets = Secrets(self._open(subscription_id, sealed))
+        _keep(self._opened, subscription_id, (sealed, secrets))
+        return secrets
+
+    def secrets(self, subscription_id: UUID, secret_key: str | None, sealed: bytes | None) -> Secrets:
+        """What the two columns of a subscription hold; CannotOpen."""
+        if secret_key is None:
+            return NONE
+        if secret_key == SEALED:
+            return self.opened(subscription_id, sealed or b"")
+        return Secrets([Secret(secret_key)])
+
+    def sealed(self, subscription_id: UUID, secret_key: str | None, sealed: bytes | None) -> bytes | None:
+        """The same sealed, whoever wrote it; None when there is no secret."""
+        if secret_key is None:
+            return None
+        return (sealed or b"") if secret_key == SEALED else self.seal(subscription_id, [Secret(secret_key)])
+
+    def resealed(self, subscription_id: UUID, sealed: bytes) -> bytes | None:
+        """The same under the first key, None when it is already; CannotOpen."""
+        if self._keys.is_first(sealed):
+            return None
+        return self.seal(subscription_id, self._open(subscription_id, sealed))
+
+    def seal_headers(self, subscription_id: UUID, values: Mapping[str, str]) -> bytes | None:
+        """What to store for the headers that a subscription adds, whose values may be credentials; None for none."""
+        return self._keys.seal(msgspec.json.encode(values), _place_of_headers(subscription_id)) if values else None
+
+    def headers(self, subscription_id: UUID, sealed: bytes | None) -> Mapping[str, str]:
+        """The values of these headers by their names; CannotOpen."""
+        if sealed is None:
+            return NO_HEADERS
+        found = self._headers.get(subscription_id)
+        if found is not None and found[0] == sealed:
+            return found[1]
+        opened = self._keys.open(sealed, _place_of_headers(subscription_id))
+        values = msgspec.json.decode(opened, type=dict[str, str])
+        _keep(self._headers, subscription_id, (sealed, values))
+        return values
+
+    def resealed_headers(self, subscription_id: UUID, sealed: bytes | None) -> bytes | None:
+        """The same under the first key, None when it is already, or there are none; CannotOpen."""
+        if sealed is None or self._keys.is_first(sealed):
+            return None
+        return self.seal_headers(subscription_id, self.headers(subscription_id, sealed))
+
+    def seal_verification(self, subscription_id: UUID, secrets: Sequence[str]) -> bytes | None:
+        """What to store for the secrets that what comes in is verified with; None for none."""
+        if not secrets:
+            return None
+        return self._keys.seal(msgspec.json.encode(secrets), _place_of_verification(subscription_id))
+
+    def verification_secrets(self, subscription_id: UUID, sealed: bytes | None) -> Sequence[str]:
+        """These secrets as they were given; CannotOpen."""
+        if sealed is None:
+            return ()
+        opened = self._keys.open(sealed, _place_of_verification(subscription_id))
+        return msgspec.json.decode(opened, type=tuple[str, ...])
+
+    def verification_keys(self, subscription_id: UUID, sealed: bytes) -> Sequence[Key]:
+        """The same ready for verifying; CannotOpen."""
+        found = self._verification.get(subscription_id)
+        if found is not None and found[0] == sealed:
+            return found[1]
+        keys = [Key.of_provider(secret) for secret in self.verification_secrets(subscription_id, sealed)]
+        _keep(self._verification, subscription_id, (sealed, keys))
+        return keys
+
+    def resealed_verification(self, subscription_id: UUID, sealed: bytes | None) -> bytes | None:
+        """The same under the first key, None when it is already, or there are none; CannotOpen."""
+        if sealed is None or self._keys.is_first(sealed):
+            return None
+        return self.seal_verification(subscription_id, self.verification_secrets(subscription_id, sealed))
+
+    def seal_client_certificate(self, subscription_id: UUID, pem: bytes | None) -> bytes | None:
+        """What to store for the client certificate of a subscription with its private key; None for none."""
+        return None if pem is None else self._keys.seal(pem, _place_of_client_certificate(subscription_id))
+
+    def client_certificate(self, subscription_id: UUID, sealed: bytes) -> bytes:
+        """The certificate and its key in PEM; CannotOpen. Not kept here: who shows it keeps what it makes of it."""
+        return self._keys.open(sealed, _place_of_client_certificate(subscription_id))
+
+    def resealed_client_certificate(self, subscription_id: UUID, sealed: bytes | None) -> bytes | None:
+        """The same under the first key, None when it is already, or there is none; CannotOpen."""
+        if sealed is None or self._keys.is_first(sealed):
+            return None
+        return self.seal_client_certificate(subscription_id, self.client_certificate(subscription_id, sealed))
+
+    def seal_copy(self, subscription_id: UUID, copy: bytes) -> bytes:
+        """What to keep of a subscription in Redis, so that nobody who gets in there reads or changes it."""
+        return self._keys.seal(copy, _place_of_copy(subscription_id))
+
+    def copy(self, subscription_id: UUID, sealed: bytes) -> bytes:
+        """What was sealed of a subscription for Redis; CannotOpen."""
+        return self._keys.open(sealed, _place_of_copy(subscription_id))
+
+    def _open(self, subscription_id: UUID, sealed: bytes) -> list[Secret]:
+        return msgspec.json.decode(self._keys.open(sealed, _place(subscription_id)), type=list[Secret])
+
+
+def _keep(opened: dict[UUID, Opened], subscription_id: UUID, found: Opened) -> None:
+    opened.pop(subscription_id, None)
+    if len(opened) >= OPENED:
+        del opened[next(iter(opened))]
+    opened[subscription_id] = found
+
+
+def _place(subscription_id: UUID) -> bytes:
+    return b"subscription:" + subscription_id.bytes
+
+
+def _place_of_headers(subscription_id: UUID) -> bytes:
+    return b"headers:" + subscription_id.bytes
+
+
+def _place_of_verification(subscription_id: UUID) -> bytes:
+    return b"verification:" + subscription_id.bytes
+
+
+def _place_of_client_certificate(subscription_id: UUID) -> bytes:
+    return b"client_certificate:" + subscription_id.bytes
+
+
+def _place_of_copy(subscription_id: UUID) -> bytes:
+    return b"copy:" + subscription_id.bytes

@@ -1,0 +1,131 @@
+"""Find whose a key is, in Postgres and without a cache, and note in the background that it was used."""
+
+import asyncio
+import contextlib
+import hmac
+import time
+from collections.abc import AsyncIterator, Sequence
+from uuid import UUID
+
+import asyncpg
+import structlog
+
+from services.platform import errors
+from services.platform.auth import identity, keys
+from services.platform.auth.identity import Identity
+from services.platform.auth.roles import Role
+from services.platform.process.lifecycle import Process
+from services.platform.settings import GrpcServerSettings
+from services.platform.stores import postgres, sql
+
+# API keys in Postgres, as those look at them who let callers in.
+
+
+SQL = sql.Queries("services.platform.auth")
+
+
+class KeyStore:
+    """Every method raises what errors.STORE_AWAY lists when Postgres is away."""
+
+    def __init__(self, pool: postgres.Pool) -> None:
+        self._pool = pool
+
+    async def find(self, key_hash: bytes) -> Identity:
+        """Whose key has this digest; Unauthenticated when nobody's has, or it has come to its end."""
+        return _identity(await self._pool.fetchrow(SQL["select_key"], key_hash))
+
+    async def find_by_id(self, key_id: UUID) -> Identity:
+        """Return the holder of the key with this id; Unauthenticated if there is none, or it is revoked or expired."""
+        return _identity(await self._pool.fetchrow(SQL["select_key_by_id"], key_id))
+
+    async def note_used(self, key_ids: Sequence[UUID]) -> None:
+        """Notes that these keys were used just now."""
+        await self._pool.execute(SQL["note_used"], key_ids)
+
+
+def _identity(row: asyncpg.Record | None) -> Identity:
+    if row is None or row["revoked"]:
+        raise keys.invalid()
+    if row["expired"]:
+        raise errors.Unauthenticated("the API key has expired", reason="KEY_EXPIRED")
+    return Identity(
+        tenant_id=row["tenant_id"],
+        role=Role(row["role"]),
+        key_id=str(row["id"]),
+        requests_per_second=row["requests_per_second"],
+    )
+
+
+# Finds whose a key is, without a cache, and notes in the background that it was used.
+
+
+log = structlog.get_logger(__name__)
+
+# How exact last_used_at is: each process writes it once in so long for each key.
+USED_SECONDS = 60.0
+
+
+NOTE_INTERVAL_SECONDS = 1.0
+
+
+class Finder:
+    """Knows the bootstrap key by itself, and all others by the database."""
+
+    def __init__(self, store: KeyStore, *, bootstrap_key: str) -> None:
+        self._store = store
+        self._bootstrap_key = bootstrap_key.encode()
+        self._used: set[UUID] = set()
+        # On time.monotonic(), by key.
+        self._noted_at: dict[UUID, float] = {}
+
+    async def find(self, key: str) -> Identity:
+        """Whose key this is at this moment; Unauthenticated when it is nobody's."""
+        if self._bootstrap_key and hmac.compare_digest(key.encode(), self._bootstrap_key):
+            return identity.BOOTSTRAP
+        if not key.startswith(keys.PREFIX):
+            raise keys.invalid()
+        found = await self._store.find(keys.digest(key))
+        key_id = UUID(found.key_id)
+        if key_id not in self._noted_at:
+            self._used.add(key_id)
+        return found
+
+    async def find_actor(self, actor: str) -> Identity:
+        """Return the holder of the key that a gateway acts for, by its id; Unauthenticated if there is no such key.
+
+        The gateway has had the bootstrap key itself looked up, by ingest.
+        """
+        if actor == identity.BOOTSTRAP_KEY_ID:
+            return identity.BOOTSTRAP
+        try:
+            key_id = UUID(actor)
+        except ValueError:
+            raise keys.invalid() from None
+        return await self._store.find_by_id(key_id)
+
+    async def note(self) -> None:
+        """Writes down which keys were used, for ever. A failure costs no more than the moment."""
+        while True:
+            await asyncio.sleep(NOTE_INTERVAL_SECONDS)
+            now = time.monotonic()
+            self._noted_at = {key_id: at for key_id, at in self._noted_at.items() if now - at < USED_SECONDS}
+            if not self._used:
+                continue
+            used, self._used = self._used, set()
+            self._noted_at |= dict.fromkeys(used, now)
+            try:
+                await self._store.note_used(list(used))
+            except Exception as error:  # noqa: BLE001 - what it would have said is said again within a minute
+                if errors.classify(error) is None:
+                    log.warning("the use of keys cannot be noted", error=repr(error))
+
+
+@contextlib.asynccontextmanager
+async def running(process: Process, settings: GrpcServerSettings, pool: postgres.Pool) -> AsyncIterator[Finder]:
+    """A finder whose notes are written while the context lasts."""
+    finder = Finder(KeyStore(pool), bootstrap_key=settings.bootstrap_admin_key)
+    noting = process.spawn("key_use", finder.note())
+    try:
+        yield finder
+    finally:
+        await process.cancel(noting)

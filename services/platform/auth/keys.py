@@ -1,0 +1,59 @@
+"""API keys as text: how one is made, sent, told from others, and stored."""
+
+import hashlib
+import re
+import secrets
+import string
+
+from services.platform import errors
+
+PREFIX = "whk_"
+MIN_LENGTH, MAX_LENGTH = 32, 256
+_ALPHABET = string.ascii_letters + string.digits
+# Of 62 characters so many carry 256 bits.
+_RANDOM_LENGTH = 43
+_SHOWN_LENGTH = len(PREFIX) + 6
+# What a header can carry in one piece: printable ASCII without spaces.
+_PRINTABLE = re.compile(r"[!-~]+")
+_BEARER = re.compile(r"bearer +([!-~]{1,256}) *", re.IGNORECASE)
+
+
+def make() -> str:
+    """A new key of 256 random bits."""
+    return PREFIX + "".join(secrets.choice(_ALPHABET) for _ in range(_RANDOM_LENGTH))
+
+
+def shown(key: str) -> str:
+    """The characters by which people tell their keys apart."""
+    return key[:_SHOWN_LENGTH]
+
+
+def digest(key: str) -> bytes:
+    """What is stored of a key: its SHA-256. Nobody guesses 256 random bits, so a slow hash would only cost time."""
+    return hashlib.sha256(key.encode()).digest()
+
+
+def why_not(key: str, *, prefix: str = PREFIX) -> str | None:
+    """What is wrong with a key that an operator made up; None when nothing is."""
+    if key.startswith(prefix) and MIN_LENGTH <= len(key) <= MAX_LENGTH and _PRINTABLE.fullmatch(key):
+        return None
+    begin = f"begin with {prefix} and " if prefix else ""
+    return f"must {begin}have {MIN_LENGTH} to {MAX_LENGTH} printable ASCII characters without spaces"
+
+
+def of_header(header: str) -> str:
+    """The key in the value of an Authorization header (RFC 6750, 2.1); Unauthenticated when there is none in it."""
+    found = _BEARER.fullmatch(header)
+    if found is None:
+        raise errors.Unauthenticated("the Authorization header must be: Bearer, a space, and an API key")
+    return found[1]
+
+
+def missing() -> errors.Unauthenticated:
+    """The error for a call without a key."""
+    return errors.Unauthenticated("send an API key: Authorization: Bearer whk_…", reason="KEY_MISSING")
+
+
+def invalid() -> errors.Unauthenticated:
+    """The error for a key that is unknown or revoked: which of them is nobody's business."""
+    return errors.Unauthenticated("the API key is not valid")

@@ -1,0 +1,122 @@
+"""Who may call each gRPC method. Whoever adds a method adds its row.
+
+REST operations take the role of the method behind them: services/gateway/role_route.py.
+"""
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from services.platform import errors
+
+
+class Role(enum.StrEnum):
+    """What a caller may do. Those from ADMIN on are given to API keys and stored in the database."""
+
+    # A gateway that shows a service key and acts for no API key.
+    SERVICE = "service"
+    # A caller without a key, where none is required.
+    ANYBODY = "anybody"
+    ADMIN = "admin"
+    WRITE = "write"
+    INGEST = "ingest"
+    READ = "read"
+
+
+GIVEN_TO_KEYS = frozenset((Role.ADMIN, Role.WRITE, Role.INGEST, Role.READ))
+
+_HOLDS: Mapping[Role, frozenset[Role]] = {
+    Role.SERVICE: frozenset((Role.SERVICE, Role.INGEST)),
+    Role.ANYBODY: frozenset(Role),
+    Role.ADMIN: GIVEN_TO_KEYS,
+    Role.WRITE: frozenset((Role.WRITE, Role.INGEST, Role.READ)),
+    Role.INGEST: frozenset((Role.INGEST,)),
+    Role.READ: frozenset((Role.READ,)),
+}
+
+
+class Service(enum.Enum):
+    """What a gateway must send with the service key to call a method."""
+
+    # Nothing: it calls for itself, or for many callers at once.
+    ALONE = enum.auto()
+    # The id of the API key that it acts for. The call is then that key's, with its role and its tenant.
+    ACTOR = enum.auto()
+    # The API key that it acts for.
+    KEY = enum.auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Who may call a method: API keys of this role, and how a gateway does."""
+
+    least: Role
+    service: Service
+    # Whether an admin may ask for all tenants at once.
+    everywhere: bool = False
+
+
+_READ = Rule(Role.READ, Service.ACTOR)
+_LIST = Rule(Role.READ, Service.ACTOR, everywhere=True)
+_WRITE = Rule(Role.WRITE, Service.ACTOR)
+_ADMIN = Rule(Role.ADMIN, Service.KEY)
+
+# A method without a row is refused to everybody.
+RULES: Mapping[str, Rule] = {
+    # A gateway calls it for an admin that acts in another tenant, who is told of in the audit log.
+    "/webhook.v1.IngestService/Ingest": Rule(Role.INGEST, Service.ACTOR),
+    # Events of many callers go in one batch, so each item states its tenant.
+    "/webhook.v1.IngestService/BatchIngest": Rule(Role.INGEST, Service.ALONE),
+    "/webhook.v1.IngestService/GetEvent": _READ,
+    "/webhook.v1.SubscriptionService/CreateSubscription": _WRITE,
+    "/webhook.v1.SubscriptionService/GetSubscription": _READ,
+    "/webhook.v1.SubscriptionService/ListSubscriptions": _LIST,
+    "/webhook.v1.SubscriptionService/UpdateSubscription": _WRITE,
+    "/webhook.v1.SubscriptionService/DeleteSubscription": _WRITE,
+    "/webhook.v1.SubscriptionService/DisableSubscription": _WRITE,
+    "/webhook.v1.SubscriptionService/EnableSubscription": _WRITE,
+    "/webhook.v1.SubscriptionService/PauseSubscription": _WRITE,
+    "/webhook.v1.SubscriptionService/ResumeSubscription": _WRITE,
+    "/webhook.v1.SubscriptionService/RotateSubscriptionSecret": _WRITE,
+    "/webhook.v1.SubscriptionService/CreateIngestToken": _WRITE,
+    "/webhook.v1.SubscriptionService/DeleteIngestToken": _WRITE,
+    "/webhook.v1.SubscriptionService/CheckIngestToken": Rule(Role.SERVICE, Service.ALONE),
+    "/webhook.v1.DeliveryService/GetDelivery": _READ,
+    "/webhook.v1.DeliveryService/ListDeliveries": _LIST,
+    "/webhook.v1.DeliveryService/RetryDelivery": _WRITE,
+    "/webhook.v1.DeliveryService/CancelDelivery": _WRITE,
+    "/webhook.v1.AnalyticsService/GetStats": _LIST,
+    "/webhook.v1.AccessService/Authenticate": Rule(Role.SERVICE, Service.ALONE),
+    "/webhook.v1.AccessService/CreateTenant": _ADMIN,
+    "/webhook.v1.AccessService/ListTenants": _ADMIN,
+    "/webhook.v1.AccessService/DeleteTenant": _ADMIN,
+    "/webhook.v1.AccessService/CreateApiKey": _ADMIN,
+    "/webhook.v1.AccessService/ListApiKeys": _ADMIN,
+    "/webhook.v1.AccessService/RevokeApiKey": _ADMIN,
+    "/webhook.v1.AuditService/ListAuditEntries": _ADMIN,
+}
+# Services that take no key: what an orchestrator probes, and a description of what is public anyway.
+OPEN = ("/grpc.health.v1.Health/", "/grpc.reflection.v1alpha.ServerReflection/")
+
+
+def rule(method: str) -> Rule:
+    """Return who may call a method; PermissionDenied for a method that has no row."""
+    found = RULES.get(method)
+    if found is None:
+        raise not_callable()
+    return found
+
+
+def not_callable() -> errors.PermissionDenied:
+    """Return the error for a method that is open to nobody."""
+    return errors.PermissionDenied("this method cannot be called", reason="ROLE_INSUFFICIENT")
+
+
+def check(role: Role, needed: Role) -> None:
+    """PermissionDenied unless `role` holds what is needed."""
+    if needed in _HOLDS[role]:
+        return
+    if needed is Role.SERVICE:
+        raise errors.PermissionDenied("this method requires the service key", reason="ROLE_INSUFFICIENT")
+    message = f"this requires an API key of role {needed}; this key has role {role}"
+    raise errors.PermissionDenied(message, reason="ROLE_INSUFFICIENT")

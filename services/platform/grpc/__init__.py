@@ -1,0 +1,1 @@
+"""gRPC servers, clients, errors, and mutual TLS."""

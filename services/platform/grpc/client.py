@@ -1,0 +1,125 @@
+"""Channels to the other services."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any, TypeAlias, cast
+
+import grpc
+
+from services.platform import request_ids
+from services.platform.grpc.tls import Certificates, Material
+from services.platform.tracing import spans
+
+_Metadata: TypeAlias = Sequence[tuple[str, str | bytes]]
+
+# For the calls that are out on a channel whose certificate was renewed: as long as a call may take.
+CLOSE_GRACE_SECONDS = 30.0
+
+_OPTIONS = (
+    # The other services are never behind a proxy: gRPC would ask the one in http_proxy even for 127.0.0.1.
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.lb_policy_name", "round_robin"),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+    # A name is looked up again when a server sends the client away; 30 s would be the library's own bound.
+    ("grpc.dns_min_time_between_resolutions_ms", 1000),
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+)
+
+
+class _Carrying:
+    """A channel whose unary calls carry the service key, and the request and the trace that they belong to.
+
+    A client interceptor would make a task for each of them.
+    """
+
+    def __init__(self, channel: grpc.aio.Channel, service_key: str) -> None:
+        self._channel = channel
+        self._metadata = (("authorization", f"Bearer {service_key}"),) if service_key else ()
+
+    def unary_unary(self, *arguments: Any, **options: Any) -> Any:
+        """A call, as a stub makes it."""
+        call: Any = self._channel.unary_unary(*arguments, **options)
+
+        def carrying(request: Any, *, metadata: _Metadata = (), **options: Any) -> Any:
+            span = spans.CURRENT.get()
+            traced = () if span is None else ((spans.TRACEPARENT, span.traceparent),)
+            request_id = request_ids.CURRENT.get()
+            asked = () if request_id is None else ((request_ids.HEADER, request_id),)
+            return call(request, metadata=(*metadata, *self._metadata, *asked, *traced), **options)
+
+        return carrying
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._channel, name)
+
+
+class _Renewed:
+    """A channel over TLS that is made anew with each certificate: the credentials of a channel are for life."""
+
+    def __init__(self, address: str, certificates: Certificates) -> None:
+        self._address = address
+        self._certificates = certificates
+        self._made_for, self._channel = self._make()
+        self._closing: set[asyncio.Task[None]] = set()
+
+    def unary_unary(self, *arguments: Any, **options: Any) -> Callable[..., Any]:
+        """A call, as a stub makes it, on the channel of the time at which it is called."""
+        made_on, method = self._channel, self._channel.unary_unary(*arguments, **options)
+
+        def call(*request: Any, **more: Any) -> Any:
+            nonlocal made_on, method
+            channel = self._now()
+            if made_on is not channel:
+                made_on, method = channel, channel.unary_unary(*arguments, **options)
+            return method(*request, **more)
+
+        return call
+
+    async def close(self) -> None:
+        """Ends the channel, and those before it that are still closing."""
+        for task in self._closing:
+            task.cancel()
+        await asyncio.gather(*self._closing, return_exceptions=True)
+        await self._channel.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._now(), name)
+
+    def _now(self) -> grpc.aio.Channel:
+        if self._made_for is not self._certificates.current:
+            old = self._channel
+            self._made_for, self._channel = self._make()
+            task = asyncio.create_task(old.close(CLOSE_GRACE_SECONDS))
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+        return self._channel
+
+    def _make(self) -> tuple[Material, grpc.aio.Channel]:
+        channel = grpc.aio.secure_channel(self._address, self._certificates.of_client(), options=_OPTIONS)
+        return self._certificates.current, channel
+
+
+@contextlib.asynccontextmanager
+async def channel(
+    address: str, *, service_key: str = "", certificates: Certificates | None = None
+) -> AsyncIterator[grpc.aio.Channel]:
+    """A channel that balances over all addresses of a name and comes back quickly after an outage.
+
+    Its calls are made as the service itself, if there is a key of it; over TLS, if there are certificates, and then
+    only to servers whose certificate is of the name in `address`.
+    """
+    created: grpc.aio.Channel
+    if certificates:
+        created = cast("grpc.aio.Channel", _Renewed(address, certificates))
+    else:
+        created = grpc.aio.insecure_channel(address, options=_OPTIONS)
+    try:
+        yield cast("grpc.aio.Channel", _Carrying(created, service_key))
+    finally:
+        await created.close()

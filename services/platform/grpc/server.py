@@ -1,0 +1,262 @@
+"""A gRPC server with health, reflection, metrics, a check of who calls, and one place where errors become statuses."""
+
+import asyncio
+import contextlib
+import functools
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any, TypeAlias
+
+import grpc
+import structlog
+from google.protobuf.message import DecodeError
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from services.platform import errors, request_ids
+from services.platform.auth import identity, roles
+from services.platform.auth.authenticator import Authenticator, Metadata
+from services.platform.auth.identity import Identity
+from services.platform.grpc import errors as grpc_errors
+from services.platform.grpc import tls
+from services.platform.process import metrics
+from services.platform.process.lifecycle import Process
+from services.platform.settings import GrpcServerSettings
+from services.platform.stores import postgres
+from services.platform.tracing import spans
+from services.platform.tracing.spans import Kind, Span
+from services.platform.tracing.tracer import Tracer
+
+log = structlog.get_logger(__name__)
+
+HEALTH_INTERVAL_SECONDS = 1.0
+# Beyond this many calls at once a server refuses with RESOURCE_EXHAUSTED rather than pile them up.
+MAX_CONCURRENT_CALLS = 4096
+# A soft limit: half as much again is still taken now and then.
+MAX_METADATA_BYTES = 16 << 10
+# For the calls that are out on a connection whose age is up: as long as a call may take.
+CONNECTION_GRACE_MS = 30_000
+# Of a call without a deadline of its own. One that has a deadline is cancelled when it passes.
+CALL_SECONDS = 30.0
+
+
+# The class takes type arguments in its stubs alone.
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+Found: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
+Behaviour: TypeAlias = Callable[[Any, Any], Awaitable[Any]]
+Parse: TypeAlias = Callable[[bytes], Any]
+
+# The codes that are the server's fault, by OpenTelemetry's conventions.
+_FAILURES = frozenset({"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"})
+
+Register = Callable[[grpc.aio.Server], None]
+# Sees the caller, the method, and the request of each call before it is handled.
+Enter: TypeAlias = Callable[[Identity, str, Any], Awaitable[None]]
+
+
+class _Interceptor(grpc.aio.ServerInterceptor):
+    """Lets every unary call in or not, counts and times it, and turns what it raises into a status.
+
+    All calls of our protos are unary. Health and reflection stream, and are open; other streams are refused.
+    """
+
+    def __init__(self, authenticator: Authenticator, enter: Enter | None, tracer: Tracer | None) -> None:
+        self._authenticator = authenticator
+        self._enter = enter
+        self._tracer = tracer
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Found]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler:
+        handler = await continuation(handler_call_details)
+        if handler is None:
+            return handler  # type: ignore[return-value]  # for an unknown method, which the stubs leave out
+        method = handler_call_details.method
+        if handler.unary_unary is None:
+            # Health and reflection stream. A stream of ours would pass by the check of who calls.
+            return handler if method.startswith(roles.OPEN) else _refused_stream(method)
+        request_id = _metadatum(handler_call_details.invocation_metadata, request_ids.HEADER)
+        request_ids.CURRENT.set(request_ids.sane(request_id))
+        try:
+            caller = await self._authenticator.admit(method, handler_call_details.invocation_metadata)
+        except Exception as error:  # noqa: BLE001 - raised again where errors become statuses
+            # Without its deserializer: what a stranger sends is not even parsed.
+            return grpc.unary_unary_rpc_method_handler(_answering(method, _refusing(error)), None, None)
+        span = _span(self._tracer, method, caller, handler_call_details.invocation_metadata)
+        return grpc.unary_unary_rpc_method_handler(
+            # Parsed in there: what grpcio cannot parse it answers with INTERNAL, as if it were the server's fault.
+            _answering(method, self._acting(caller, method, handler), span),
+            None,
+            handler.response_serializer,
+        )
+
+    def _acting(self, caller: Identity, method: str, handler: Handler) -> Behaviour:
+        """The method, for this caller, in the tenants that the request states."""
+        inner: Any = handler.unary_unary
+        parse, enter = handler.request_deserializer, self._enter
+
+        async def act(sent: bytes, context: Any) -> Any:
+            identity.CALLER.set(caller)
+            request = _parsed(parse, sent)
+            if enter:
+                await enter(caller, method, request)
+            return await inner(request, context)
+
+        return act
+
+
+def _refused_stream(method: str) -> Handler:
+    """Refuse a stream of either side, without reading it."""
+
+    async def refuse(_requests: object, context: Any) -> None:
+        await _answering(method, _refusing(roles.not_callable()))(b"", context)
+
+    return grpc.stream_stream_rpc_method_handler(refuse, None, None)
+
+
+def _refusing(error: Exception) -> Behaviour:
+    """In place of the method."""
+
+    async def refuse(_request: object, _context: object) -> None:
+        raise error
+
+    return refuse
+
+
+def _span(tracer: Tracer | None, method: str, caller: Identity, metadata: Metadata) -> Span | None:
+    """The span of a call, if it is traced. What the service asks itself belongs to whatever it asks it for."""
+    if tracer is None or method.startswith(roles.OPEN):
+        return None
+    found = _metadatum(metadata, spans.TRACEPARENT)
+    name = method.removeprefix("/")
+    begin = tracer.follow if caller.internal else tracer.enter
+    return begin(name, Kind.SERVER, found, {"rpc.system.name": "grpc", "rpc.method": name})
+
+
+def _metadatum(metadata: Metadata, wanted: str) -> str | None:
+    return next((str(value) for name, value in metadata if name == wanted), None)
+
+
+def _answering(method: str, inner: Behaviour, span: Span | None = None) -> Behaviour:
+    """The method, counted, timed and perhaps traced, and its errors as statuses."""
+    duration = metrics.RPC_SECONDS.labels(method)
+
+    async def answer(request: Any, context: Any) -> Any:
+        started = time.perf_counter()
+        code = "CANCELLED"  # by the caller, unless it ends in one of the ways below
+        metrics.RPC_IN_FLIGHT.inc()
+        if span is not None:
+            spans.CURRENT.set(span)
+        try:
+            # A deadline that passes cancels this, and the statement that is out; what must be whole is shielded.
+            work = functools.partial(inner, request, context)
+            if context.time_remaining() is None:
+                async with asyncio.timeout(CALL_SECONDS):
+                    response = await postgres.repeat_rolled_back(work)
+            else:
+                response = await postgres.repeat_rolled_back(work)
+            code = "OK"
+            return response
+        except grpc.aio.AbortError:  # a servicer of grpcio's own has answered, such as health
+            code = context.code().name
+            raise
+        except Exception as error:  # noqa: BLE001 - the one place where errors become statuses
+            refused = errors.classify(error) or _bug(method, error)
+            code = grpc_errors.to_code_name(refused)
+            status = grpc_errors.to_status(refused)
+            await context.abort(refused.code, status.message, ((grpc_errors.DETAILS_KEY, status.SerializeToString()),))
+        finally:
+            metrics.RPC_IN_FLIGHT.dec()
+            metrics.RPC_REQUESTS.labels(method, code).inc()
+            duration.observe(time.perf_counter() - started)
+            if span is not None:
+                span.set({"rpc.response.status_code": code})
+                span.end(error="" if code == "OK" else code, failed=code in _FAILURES)
+
+    return answer
+
+
+def _parsed(parse: Parse | None, request: bytes) -> Any:
+    try:
+        return parse(request) if parse else request
+    except DecodeError:
+        raise errors.InvalidArgument("the request is no message of the type that this method takes") from None
+
+
+def _bug(method: str, error: Exception) -> errors.WebhookError:
+    log.error("a call failed on a bug", method=method, exc_info=error)
+    return errors.WebhookError("internal error; it was logged")
+
+
+@contextlib.asynccontextmanager
+async def serving(
+    process: Process,
+    settings: GrpcServerSettings,
+    services: Sequence[str],
+    register: Register,
+    authenticator: Authenticator,
+    enter: Enter | None = None,
+) -> AsyncIterator[int]:
+    """Serves until the context ends, then lets calls in flight finish; yields the port.
+
+    `services` are full names; their health says whether they can do what they are asked. `enter` sees each call of an
+    admin first.
+    """
+    certificates = tls.following(process, settings)
+    # An item may carry its payload and the body that was signed.
+    message_bytes = 2 * settings.max_payload_bytes + (2 << 20)
+    server = grpc.aio.server(
+        interceptors=[_Interceptor(authenticator, enter, process.tracer)],
+        maximum_concurrent_rpcs=MAX_CONCURRENT_CALLS,
+        options=[
+            ("grpc.max_receive_message_length", message_bytes),
+            ("grpc.max_send_message_length", -1),
+            ("grpc.so_reuseport", 0),
+            ("grpc.max_metadata_size", MAX_METADATA_BYTES),
+            ("grpc.server_handshake_timeout_ms", 10_000),
+            # Who pings more often is sent away with ENHANCE_YOUR_CALM; who does not answer is gone.
+            ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+            ("grpc.keepalive_permit_without_calls", 1),
+            ("grpc.keepalive_time_ms", 60_000),
+            ("grpc.keepalive_timeout_ms", 20_000),
+            # A client that is sent away looks the name up again, and so finds copies that came after it had connected.
+            ("grpc.max_connection_age_ms", round(settings.grpc_max_connection_age_seconds * 1000)),
+            ("grpc.max_connection_age_grace_ms", CONNECTION_GRACE_MS),
+        ],
+    )
+    register(server)
+    servicer = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+    reflection.enable_server_reflection((*services, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+    for service in ("", *services):
+        await servicer.set(service, health_pb2.HealthCheckResponse.NOT_SERVING)
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    try:
+        address = f"{host}:{settings.grpc_port}"
+        if certificates:
+            port = server.add_secure_port(address, certificates.of_server())
+        else:
+            port = server.add_insecure_port(address)
+    except RuntimeError:
+        raise SystemExit(f"port {settings.grpc_port} on {settings.host} is taken by another process") from None
+    await server.start()
+    log.info("grpc server listens", port=port, tls=settings.grpc_tls)
+    follower = process.spawn("grpc_health", _follow_readiness(process, servicer, ("", *services)))
+    try:
+        yield port
+    finally:
+        await process.cancel(follower)
+        await servicer.enter_graceful_shutdown()
+        await server.stop(settings.shutdown_grace_seconds / 2)
+
+
+async def _follow_readiness(process: Process, servicer: health.aio.HealthServicer, services: Sequence[str]) -> None:
+    while True:
+        failing = await process.health.serving()
+        status = health_pb2.HealthCheckResponse
+        serving_status = status.NOT_SERVING if failing else status.SERVING
+        for service in services:
+            await servicer.set(service, serving_status)
+        await asyncio.sleep(HEALTH_INTERVAL_SECONDS)

@@ -1,0 +1,1 @@
+"""HTTP servers and what arrives over them."""

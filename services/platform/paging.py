@@ -1,0 +1,49 @@
+"""Opaque page tokens: the last id of a page, in URL-safe base64."""
+
+import base64
+import binascii
+from uuid import UUID
+
+from services.platform import errors
+
+DEFAULT_PAGE_SIZE = 50
+MAX_PAGE_SIZE = 200
+# Greater than every UUIDv7: where a descending list begins.
+NEWEST = UUID(int=2**128 - 1)
+
+
+def page_size(requested: int) -> int:
+    """The number of objects a page holds; 0 means the default."""
+    if not 0 <= requested <= MAX_PAGE_SIZE:
+        raise errors.InvalidArgument.field("limit", f"must be between 1 and {MAX_PAGE_SIZE}")
+    return requested or DEFAULT_PAGE_SIZE
+
+
+def token(last: UUID) -> str:
+    """The token of the page that follows the object `last`."""
+    return base64.urlsafe_b64encode(last.bytes).decode().rstrip("=")
+
+
+def before(page_token: str) -> UUID:
+    """The id that the page's objects come before; InvalidArgument when the token was not made here."""
+    if not page_token:
+        return NEWEST
+    try:
+        return UUID(bytes=base64.b64decode(page_token + "==", altchars=b"-_", validate=True))
+    except (ValueError, binascii.Error):
+        raise errors.InvalidArgument.field("cursor", "must be the next_cursor of the page before") from None
+
+
+def text_token(last: str) -> str:
+    """The token of the page that follows the object whose id is this text."""
+    return base64.urlsafe_b64encode(last.encode()).decode().rstrip("=")
+
+
+def after(page_token: str) -> str:
+    """The text that the page's ids come after; InvalidArgument when the token was not made here."""
+    try:
+        return base64.b64decode(page_token + "=" * (-len(page_token) % 4), altchars=b"-_", validate=True).decode(
+            "ascii"
+        )
+    except (ValueError, binascii.Error):
+        raise errors.InvalidArgument.field("cursor", "must be the next_cursor of the page before") from None

@@ -1,0 +1,69 @@
+"""Tells whether a store answers this process: in webhook_store_up for alerts, in the log, and in /readyz."""
+
+import asyncio
+import errno
+import os
+import ssl
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from services.platform.process import metrics
+
+log = structlog.get_logger(__name__)
+
+INTERVAL_SECONDS = 2.0
+TIMEOUT_SECONDS = 1.0
+
+
+class StoreAway(Exception):
+    """The store did not answer at the last look; the message says why."""
+
+
+class Watch:
+    """Asks a store every two seconds; it is up when `ask` neither raises nor takes longer than a second."""
+
+    def __init__(self, store: str, ask: Callable[[], Awaitable[object]]) -> None:
+        self._store = store
+        self._ask = ask
+        self._why: str | None = None
+        self.looks = 0
+
+    async def check(self) -> None:
+        """Raise StoreAway if it did not answer at the last look."""
+        if self._why is not None:
+            raise StoreAway(self._why)
+
+    async def run(self) -> None:
+        """Ask until cancelled."""
+        up = metrics.STORE_UP.labels(self._store)
+        while True:
+            why = await self._look()
+            up.set(why is None)
+            if why is None and self._why is not None:
+                log.info("a store can be reached again", store=self._store)
+            elif why is not None and why != self._why:
+                log.warning("a store cannot be reached", store=self._store, reason=why)
+            self._why = why
+            self.looks += 1
+            await asyncio.sleep(INTERVAL_SECONDS)
+
+    async def _look(self) -> str | None:
+        try:
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                await self._ask()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the store gave no answer
+            return _reason(error)
+        return None
+
+
+def _reason(error: BaseException) -> str:
+    """Return what happened at the root, and what the driver made of it: that may leave out why TLS failed."""
+    root = error
+    while (beneath := root.__cause__ or root.__context__) is not None:
+        root = beneath
+    why = str(root)
+    if isinstance(root, OSError) and not isinstance(root, ssl.SSLError) and root.errno in errno.errorcode:
+        why = os.strerror(root.errno or 0)
+    said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return (said if root is error or not why else f"{why} ({said})")[:300]
