@@ -1,5 +1,5 @@
 ALTER TABLE subscriptions
-    -- Whose signature what comes in must carry (services/ingest/verification/presets.py).
+    -- Whose signature what comes in must carry (services/ingest/subscriptions/verification.py).
     ADD COLUMN verification text NOT NULL DEFAULT 'auto'
         CHECK (verification IN ('auto', 'required', 'github', 'stripe', 'shopify', 'slack', 'standard-webhooks', 'none')),
     -- The secrets to verify it with, encrypted (services/domain/secrets/vault.py). Null: the signing secrets serve.

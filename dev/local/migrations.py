@@ -6,9 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from services.platform.settings import PostgresSettings
-from services.schema import files, waiting
-from services.schema.errors import MigrationError
+from services.schema import migrations, waiting
 from services.schema.migrate import migrate as migrate_schema
+from services.schema.migrations import MigrationError
 
 POLL_SECONDS = 0.1
 WAIT_SECONDS = 60.0
@@ -19,7 +19,7 @@ __all__ = ["MigrationError", "migrate"]
 def migrate(
     database_url: str,
     *,
-    folder: Path = files.FOLDER,
+    folder: Path = migrations.FOLDER,
     cancelled: Callable[[], bool] = lambda: False,
     say: Callable[[str], None] = lambda _: None,
     runtime_user: str = "",

@@ -7,7 +7,7 @@ import grpc
 
 from protos.webhook.v1 import analytics_pb2, analytics_pb2_grpc
 from services.analytics import retention, rollup
-from services.analytics.gauges import keeping
+from services.analytics.gauges import loop
 from services.analytics.gauges.store import Store as GaugeStore
 from services.analytics.service import AnalyticsService
 from services.analytics.settings import AnalyticsSettings
@@ -36,7 +36,7 @@ async def serve(process: lifecycle.Process, settings: AnalyticsSettings) -> Asyn
                 ),
             ),
             process.spawn("retention", retention.run_forever(store, settings)),
-            process.spawn("gauges", keeping.keep(GaugeStore(pool), top_subscriptions=settings.top_subscriptions)),
+            process.spawn("gauges", loop.keep(GaugeStore(pool), top_subscriptions=settings.top_subscriptions)),
         )
 
         def register(server: grpc.aio.Server) -> None:

@@ -6,7 +6,7 @@ import grpc
 from google.protobuf import duration_pb2
 
 from protos.webhook.v1 import analytics_pb2, analytics_pb2_grpc
-from services.analytics import summary
+from services.analytics import statistics
 from services.analytics.store import StatsStore
 from services.platform import errors, ids
 from services.platform.auth import tenants
@@ -42,7 +42,7 @@ class AnalyticsService(analytics_pb2_grpc.AnalyticsServiceServicer):
             answer = await self._store.stats(tenant_id, window, subscription_id)
         else:
             answer = await self._store.stats(tenant_id, window)
-        stats = summary.summarise(answer.buckets)
+        stats = statistics.summarise(answer.buckets)
         stats.window_start.FromDatetime(answer.start)
         stats.window_end.FromDatetime(answer.end)
         return analytics_pb2.GetStatsResponse(stats=stats)

@@ -8,8 +8,7 @@ from uuid import UUID
 
 import asyncpg
 
-from services.analytics.percentiles import BOUNDS_MS
-from services.analytics.summary import Bucket
+from services.analytics.statistics import BOUNDS_MS, Bucket
 from services.platform.settings import PostgresSettings
 from services.platform.stores import postgres, sql
 from services.platform.stores.postgres import Connection, Pool

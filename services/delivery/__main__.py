@@ -8,13 +8,13 @@ import grpc
 from protos.webhook.v1 import deliveries_pb2, deliveries_pb2_grpc
 from services.delivery.api.service import DeliveryService
 from services.delivery.api.store import Store
-from services.delivery.dispatcher import gauges, redis_gauges
+from services.delivery.dispatcher import gauges
 from services.delivery.dispatcher.dispatcher import Dispatcher
 from services.delivery.dispatcher.limiter import Limiter
 from services.delivery.dispatcher.store import Store as DispatcherStore
 from services.delivery.dispatcher.turns import Turns
-from services.delivery.operational import loop as operational
-from services.delivery.operational.store import Store as OperationalStore
+from services.delivery.operational_webhooks import loop as operational
+from services.delivery.operational_webhooks.store import Store as OperationalStore
 from services.delivery.settings import DeliverySettings
 from services.domain import doorbell
 from services.domain.crossing import Crossings
@@ -53,7 +53,7 @@ async def serve(process: lifecycle.Process, settings: DeliverySettings) -> Async
             process.spawn("gates", gates.run()),
             process.spawn("redis_up", redis_up.run()),
             process.spawn("queue_gauges", gauges.keep(store, turns, broker)),
-            process.spawn("redis_gauges", redis_gauges.keep(client)),
+            process.spawn("redis_gauges", gauges.keep_redis(client)),
             process.spawn("doorbell_sweeper", gauges.sweep(broker)),
             process.spawn(
                 "operational_events",

@@ -3,29 +3,15 @@
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
-from services.gateway import (
-    accepting,
-    accepting_docs,
-    api_keys,
-    audit,
-    compression,
-    deliveries,
-    docs_pages,
-    events,
-    middleware,
-    openapi,
-    problems,
-    signature_schemes,
-    stats,
-    subscription_secrets,
-    subscriptions,
-    tenants,
-    traces,
-)
-from services.gateway.backends import Backends
-from services.gateway.callers import Callers
-from services.gateway.ingest_batches import IngestBatches
-from services.gateway.ingest_tokens import IngestTokens
+from services.gateway.accept import documentation, routes
+from services.gateway.accept.batches import IngestBatches
+from services.gateway.accept.senders import IngestTokens
+from services.gateway.resources import api_keys, audit, deliveries, events, stats, tenants
+from services.gateway.resources.subscriptions import routes as subscriptions
+from services.gateway.resources.subscriptions import secrets, signature_schemes
+from services.gateway.web import docs_pages, middleware, openapi, problems, traces
+from services.gateway.web.backends import Backends
+from services.gateway.web.callers import Callers
 from services.platform.process import metrics, operations
 from services.platform.tracing.tracer import Tracer
 
@@ -47,16 +33,16 @@ def create(
 
     It has /metrics, /healthz and /readyz if `serve_operations`; the metrics port always does.
     """
-    accept = accepting.routes(batches, tokens, max_payload_bytes=max_payload_bytes)
+    accept = routes.routes(batches, tokens, max_payload_bytes=max_payload_bytes)
     api = described(services, with_operations=serve_operations)
     api.routes.extend(accept)
     operational = [operations.liveness_route(health), *(operations.routes(health) if serve_operations else ())]
     api.routes.extend(operational)
-    by_token = [route for route in accept if route.path == accepting.TOKEN_PATH]
+    by_token = [route for route in accept if route.path == routes.TOKEN_PATH]
     pages = docs_pages.routes(title=openapi.TITLE, openapi_path=OPENAPI_PATH, document=api.openapi)
     api.routes.extend(pages)
     open_routes = [*operational, *pages, *by_token]
-    rest = compression.Compressed(middleware.HeadAsGet(api))
+    rest = middleware.Compressed(middleware.HeadAsGet(api))
     known = middleware.Authenticated(middleware.Shortcut(rest, [*accept, *pages]), callers, open_routes)
     templates = middleware.Templates(api.routes)
     metered = middleware.Metered(middleware.WellFormed(known), templates)
@@ -77,9 +63,9 @@ def described(services: Backends | None = None, *, with_operations: bool = False
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     api.state.backends = services
-    of_subscriptions = (subscriptions, subscription_secrets, signature_schemes)
+    of_subscriptions = (subscriptions, secrets, signature_schemes)
     for resource in (*of_subscriptions, events, deliveries, stats, tenants, api_keys, audit):
         api.include_router(resource.router)
-    paths = accepting_docs.PATHS | (accepting_docs.OPERATIONS if with_operations else {})
-    openapi.install(api, paths, accepting.WebhookAccepted, accepting.EventAccepted)
+    paths = documentation.PATHS | (documentation.OPERATIONS if with_operations else {})
+    openapi.install(api, paths, routes.WebhookAccepted, routes.EventAccepted)
     return api

@@ -19,7 +19,7 @@ from services.platform import errors
 from services.platform.settings import PostgresSettings, load
 from services.platform.stores import postgres, sql
 
-SQL = sql.Queries("services.ingest")
+SQL = sql.Queries("services.ingest.subscriptions")
 CHUNK = 500
 NIL = UUID(int=0)
 

@@ -7,15 +7,15 @@ import asyncpg
 
 from services.platform import errors
 from services.platform.settings import PostgresSettings, load
-from services.schema import files, process, waiting
-from services.schema.runner import Schema
+from services.schema import migrate, migrations, waiting
+from services.schema.migrations import Schema
 
 CLOSE_SECONDS = 1.0
 
 
 async def wait(settings: PostgresSettings, say: waiting.Say) -> None:
     """Return when the schema is at or above that of these files. Raises MigrationError."""
-    wanted = files.read()
+    wanted = migrations.read_files()
     newest = wanted[-1].version
     patience = waiting.Patience(say)
     while True:
@@ -48,7 +48,7 @@ def main() -> None:
     """Wait; exit status 1 and one line when there is nothing to wait for."""
     settings = load(PostgresSettings)
     say = waiting.Say(waiting.to_stdout)
-    process.run(lambda: wait(settings, say))
+    migrate.run_once(lambda: wait(settings, say))
 
 
 if __name__ == "__main__":

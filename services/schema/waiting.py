@@ -17,7 +17,7 @@ import asyncpg
 from services.platform import errors
 from services.platform.settings import PostgresSettings
 from services.platform.stores import postgres
-from services.schema.errors import PostgresUnusable, reason
+from services.schema.migrations import PostgresUnusable, reason
 
 CONNECT_TIMEOUT_SECONDS = 5.0
 POLL_SECONDS = 1.0

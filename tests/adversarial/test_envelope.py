@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.gateway import envelope
+from services.gateway.accept import envelope
 from services.platform import errors
 from tests.adversarial.changes import changed, changes
 from tests.adversarial.conftest import Examples

@@ -15,10 +15,9 @@ from dev.harness.providers import Signer, by_shopify, by_slack, by_standard, by_
 from services.domain.secrets import ed25519, signatures
 from services.domain.secrets.ed25519 import PrivateKey
 from services.domain.secrets.signatures import Key
-from services.ingest.subscriptions import secret_violations
-from services.ingest.verification import schemes
-from services.ingest.verification.headers import Headers
-from services.ingest.verification.schemes import Scheme
+from services.ingest.events import verification
+from services.ingest.events.verification import Headers, Scheme
+from services.ingest.subscriptions.record import secret_violations
 from services.platform import errors
 from tests.adversarial.conftest import Examples
 from tests.adversarial.tally import Tally
@@ -33,11 +32,11 @@ BODIES = st.binary(max_size=2000)
 FLIPS = st.tuples(st.integers(0), st.integers(1, 255))
 BLOCK_BYTES = 64
 PROVIDERS: list[tuple[Scheme, Signer]] = [
-    (schemes.stripe, by_stripe),
-    (schemes.shopify, by_shopify),
-    (schemes.slack, by_slack),
-    (schemes.standard, by_standard),
-    (schemes.standard, by_svix),
+    (verification.verify_stripe, by_stripe),
+    (verification.verify_shopify, by_shopify),
+    (verification.verify_slack, by_slack),
+    (verification.verify_standard, by_standard),
+    (verification.verify_standard, by_svix),
 ]
 
 
@@ -158,7 +157,7 @@ def test_a_providers_signature_that_was_tampered_with_does_not_hold(many: settin
         scheme, sign = provider
         body = text.encode()
         headers = sign(secret, body, then)
-        in_time = late <= schemes.TOLERANCE_SECONDS or sign is by_shopify
+        in_time = late <= verification.TOLERANCE_SECONDS or sign is by_shopify
         assert holds(scheme, headers, body, secret, then + late) == in_time
         assert not holds(scheme, headers, flipped(body + b"x", flip), secret, then)
         same = key_of(other).ljust(BLOCK_BYTES, b"\0") == key_of(secret).ljust(BLOCK_BYTES, b"\0")

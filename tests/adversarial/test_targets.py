@@ -15,7 +15,7 @@ import pytest
 import yarl
 from hypothesis import HealthCheck, given, seed, settings
 
-from services.delivery.worker.sender import Failure, SendError
+from services.delivery.destinations.destination import Failure, SendError
 from services.domain.egress import policy, targets
 from services.domain.egress.policy import EgressDenied, Policy
 from tests.adversarial.conftest import Examples

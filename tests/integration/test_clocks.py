@@ -10,7 +10,7 @@ import pytest
 from dev.harness.providers import by_stripe
 from dev.harness.waiting import wait_until
 from protos.webhook.v1 import subscriptions_pb2 as pb
-from services.ingest.event_store import EventStore
+from services.ingest.events.store import EventStore
 from services.platform import errors, ids
 from services.platform.process.operations import Health
 from tests.integration.gateway.conftest import gateway

@@ -16,7 +16,7 @@ import pytest_asyncio
 
 from dev.embedded import ports
 from dev.harness.stores import Stores
-from services.delivery.worker.sender import Failure, Sender, SendError
+from services.delivery.destinations.destination import Failure, Sender, SendError
 from services.domain.egress.policy import Policy
 from services.platform import errors
 from services.platform.grpc import errors as grpc_errors

@@ -13,9 +13,9 @@ from dev.embedded import ports
 from dev.harness.encryption import ENCRYPTION_KEY
 from dev.harness.waiting import wait_until
 from protos.webhook.v1 import ingest_pb2, ingest_pb2_grpc, subscriptions_pb2, subscriptions_pb2_grpc
-from services.ingest import idempotency
 from services.ingest.__main__ import serve
-from services.ingest.idempotency import key_of
+from services.ingest.events import idempotency
+from services.ingest.events.idempotency import key_of
 from services.ingest.settings import IngestSettings
 from services.platform import errors, ids
 from services.platform.grpc import errors as grpc_errors

@@ -19,9 +19,9 @@ from dev.harness.stack import ROOT
 from dev.harness.stores import Stores, as_runtime
 from dev.harness.waiting import wait_until
 from services.platform.settings import PostgresSettings
-from services.schema import files, waiting
-from services.schema.errors import MigrationError
+from services.schema import migrations, waiting
 from services.schema.migrate import migrate
+from services.schema.migrations import MigrationError
 from services.schema.wait import wait
 
 LOCK = "SELECT pg_advisory_xact_lock(hashtext('webhook:migrations'))"
@@ -47,7 +47,7 @@ def empty(stores: Stores) -> Iterator[str]:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A copy of the migrations."""
-    return Path(shutil.copytree(files.FOLDER, tmp_path / "migrations"))
+    return Path(shutil.copytree(migrations.FOLDER, tmp_path / "migrations"))
 
 
 def start(role: str, url: str, **environment: str) -> "subprocess.Popen[str]":
@@ -74,7 +74,7 @@ def stop(process: "subprocess.Popen[str]") -> tuple[int, str]:
     return process.returncode, output
 
 
-async def migrated(url: str, folder: Path = files.FOLDER) -> list[str]:
+async def migrated(url: str, folder: Path = migrations.FOLDER) -> list[str]:
     """Migrate, and return the lines that were said."""
     lines: list[str] = []
     await migrate(PostgresSettings(database_url=url), waiting.Say(lines.append), folder=folder)
@@ -95,7 +95,7 @@ def test_pods_wait_until_one_of_many_jobs_has_migrated(empty: str) -> None:
     jobs = [start("migrate", empty) for _ in range(3)]
     outputs = [job.communicate(timeout=60)[0] for job in jobs]
     assert [job.returncode for job in jobs] == [0, 0, 0], outputs
-    assert sum(output.count("applied 2") for output in outputs) == len(files.read())
+    assert sum(output.count("applied 2") for output in outputs) == len(migrations.read_files())
     assert pod.wait(timeout=60) == 0
     pod.communicate()
 
@@ -149,8 +149,8 @@ async def test_what_the_database_has_by_default_changes_nothing(stores: Stores, 
     for setting in ("default_transaction_read_only = on", "search_path = elsewhere", "statement_timeout = '200ms'"):
         stores.postgres.execute(f"ALTER DATABASE {name} SET {setting}")
     *applied, last = await migrated(empty + "&target_session_attrs=read-write")
-    assert len(applied) == len(files.read())
-    assert last == f"schema is at {files.read()[-1].version}: {len(applied)} migrations applied"
+    assert len(applied) == len(migrations.read_files())
+    assert last == f"schema is at {migrations.read_files()[-1].version}: {len(applied)} migrations applied"
     await wait(PostgresSettings(database_url=empty), waiting.Say(lambda _: None))
     assert await value(empty, "SELECT to_regclass('public.tenants') IS NOT NULL")
 
@@ -163,18 +163,18 @@ async def test_a_file_that_fails_is_named_with_line_sqlstate_and_reason(empty: s
         '29990101000000_broken.sql, line 3, failed: relation "nowhere" does not exist (SQLSTATE 42P01)'
     )
     assert await value(empty, "SELECT to_regclass('half') IS NULL")
-    assert await value(empty, "SELECT max(version) FROM schema_migrations") == files.read()[-1].version
+    assert await value(empty, "SELECT max(version) FROM schema_migrations") == migrations.read_files()[-1].version
 
 
 async def test_a_database_that_another_text_made_is_refused(database: str, folder: Path) -> None:
-    first = files.read()[0]
+    first = migrations.read_files()[0]
     (folder / first.name).write_text(first.sql + "-- changed\n")
     with pytest.raises(
         MigrationError, match=f"made by another text of {first.name}.* use an empty database .*DATA_DIR"
     ):
         await migrated(database, folder)
     # What was applied is still what it was.
-    assert await migrated(database) == [f"schema is at {files.read()[-1].version}: 0 migrations applied"]
+    assert await migrated(database) == [f"schema is at {migrations.read_files()[-1].version}: 0 migrations applied"]
 
 
 async def test_a_database_that_dbmate_made_is_refused(empty: str) -> None:
@@ -257,13 +257,13 @@ def test_a_parameter_that_is_not_supported_is_named_at_once() -> None:
 
 
 def test_the_files_are_numbered_and_go_one_way(folder: Path) -> None:
-    assert files.read(folder)[0].version == "20261124000001"
+    assert migrations.read_files(folder)[0].version == "20261124000001"
     (folder / "20261124000001_again.sql").write_text("SELECT 1;\n")
     with pytest.raises(MigrationError, match="more than one migration of version 20261124000001"):
-        files.read(folder)
+        migrations.read_files(folder)
     (folder / "20261124000001_again.sql").rename(folder / "20991124000001_back.sql").write_text("-- migrate:down\n")
     with pytest.raises(MigrationError, match="would be run"):
-        files.read(folder)
+        migrations.read_files(folder)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from services.delivery.worker import request
+from services.delivery.destinations.http import request
 from services.domain.secrets.ed25519 import PrivateKey
 from tests.unit.delivery.claims import claim
 

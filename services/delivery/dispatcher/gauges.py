@@ -1,7 +1,8 @@
-"""Keeps the gauges of the queue, at a bounded cost."""
+"""Keeps the gauges of the queue and of Redis, at a bounded cost."""
 
 import asyncio
 import time
+from collections.abc import Mapping
 
 import structlog
 
@@ -10,13 +11,51 @@ from services.delivery.dispatcher.store import Store
 from services.delivery.dispatcher.turns import Turns
 from services.domain import doorbell
 from services.platform import errors
-from services.platform.stores.redis import REDIS_AWAY
+from services.platform.process.metrics import Growth
+from services.platform.stores.redis import REDIS_AWAY, Client
+
+# Keeps the gauges and counters of Redis as a whole: one INFO every ten seconds.
+
 
 log = structlog.get_logger(__name__)
+
+
+REDIS_INTERVAL_SECONDS = 10.0
+
+
+async def keep_redis(client: Client) -> None:
+    """Measures for ever; while Redis is away, or forbids INFO, its gauges keep their last value."""
+    growth = Growth()
+    while True:
+        try:
+            _export_redis(await client.info(), growth)
+        except REDIS_AWAY as error:
+            log.debug("Redis cannot be measured", error=repr(error))
+        await asyncio.sleep(REDIS_INTERVAL_SECONDS)
+
+
+def _export_redis(info: Mapping[str, float], growth: Growth) -> None:
+    """Totals of the server count from the first look of this process. What a server leaves out counts as 0."""
+    metrics.REDIS_MEMORY.set(info.get("used_memory", 0))
+    metrics.REDIS_MAX_MEMORY.set(info.get("maxmemory", 0))
+    metrics.REDIS_CLIENTS.set(info.get("connected_clients", 0))
+    for name, counter in (
+        ("total_commands_processed", metrics.REDIS_COMMANDS),
+        ("keyspace_hits", metrics.REDIS_LOOKUPS.labels("hit")),
+        ("keyspace_misses", metrics.REDIS_LOOKUPS.labels("miss")),
+        ("evicted_keys", metrics.REDIS_EVICTIONS),
+    ):
+        counter.inc(growth.of(name, info.get(name, 0)))
+
+
+# Keeps the gauges of the queue, at a bounded cost.
+
 
 INTERVAL_SECONDS = 2.0
 # Measuring takes a fifth of the time of one connection at most: the slower it is, the rarer.
 SHARE = 5
+
+
 COUNT_LIMIT = 100_000
 # What holds deliveries, as docs/delivery.md explains.
 HELD_BY = ("subscription_deleted", "paused", "disabled", "breaker_open", "recovering", "concurrency", "rate_limit")

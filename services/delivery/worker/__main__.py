@@ -6,16 +6,16 @@ from collections.abc import AsyncIterator
 
 import structlog
 
+from services.delivery.destinations.http import sender as http_sender
+from services.delivery.destinations.http.proxy import Proxy
 from services.delivery.dispatcher.limiter import Limiter
 from services.delivery.dispatcher.store import Store as TurnStore
 from services.delivery.dispatcher.turns import Turns
 from services.delivery.settings import WorkerSettings
-from services.delivery.worker import http_sender
 from services.delivery.worker.bells import Bells
 from services.delivery.worker.deliverer import Deliverer
 from services.delivery.worker.health import Health
 from services.delivery.worker.outcomes import Recorder
-from services.delivery.worker.proxy import Proxy
 from services.delivery.worker.scheduler import Scheduler
 from services.delivery.worker.store import Store
 from services.domain.activity import Activity

@@ -1,5 +1,6 @@
 """One delivery: from its claim to the outcome of its attempt."""
 
+import asyncio
 import contextlib
 import functools
 import ssl
@@ -10,12 +11,13 @@ from datetime import datetime
 
 import structlog
 
+from services.delivery.destinations.destination import Answer, Failure, Sender, SendError
+from services.delivery.destinations.http import answers, request
+from services.delivery.destinations.http import sender as http_sender
+from services.delivery.destinations.http.identity import Identities, Identity
+from services.delivery.destinations.http.request import OutgoingRequest
 from services.delivery.settings import RECORDING_SECONDS, WorkerSettings
-from services.delivery.worker import attempt_spans, http_sender, metrics, outcomes, request, retry_after, text
-from services.delivery.worker.budget import Budget
-from services.delivery.worker.identities import Identities, Identity
-from services.delivery.worker.request import OutgoingRequest
-from services.delivery.worker.sender import Answer, Failure, Sender, SendError
+from services.delivery.worker import metrics, outcomes, spans
 from services.delivery.worker.store import INTERRUPTED, SUCCESS, Attempt, Claim, Outcome, Store
 from services.domain import retry_policy
 from services.domain.activity import Activity
@@ -26,11 +28,44 @@ from services.platform import clock
 from services.platform.tracing.spans import Span
 from services.platform.tracing.tracer import Tracer
 
+# A bound on bytes held at once.
+
+
+class Budget:
+    """Whoever spends more than is left waits; one that exceeds the whole budget gets all of it, alone."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._limit = limit_bytes
+        self._left = limit_bytes
+        self._given_back = asyncio.Condition()
+
+    @contextlib.asynccontextmanager
+    async def spend(self, size_bytes: int) -> AsyncIterator[None]:
+        """Holds so many bytes of the budget."""
+        size = min(size_bytes, self._limit)
+        async with self._given_back:
+            await self._given_back.wait_for(lambda: self._left >= size)
+            self._left -= size
+        try:
+            yield
+        finally:
+            self._left += size
+            async with self._given_back:
+                self._given_back.notify_all()
+
+
+# One delivery: from its claim to the outcome of its attempt.
+
+
 log = structlog.get_logger(__name__)
 
 # Too Many Requests, Service Unavailable: what Retry-After is looked at with.
 _UNWILLING = frozenset({429, 503})
+
+
 _REDIRECTS = range(300, 400)
+
+
 MAX_LOCATION_CHARACTERS = 300
 
 
@@ -147,7 +182,7 @@ class Deliverer:
         again = False
         answer: Answer | None = None
         failure: SendError | None = None
-        span = attempt_spans.begin(self._tracer, claim, claim.number + len(held.attempts))
+        span = spans.begin(self._tracer, claim, claim.number + len(held.attempts))
         try:
             identity = await self._identity(claim) if claim.sealed_client_certificate is not None else None
             outgoing = self._signed(claim, payload, identity, span)
@@ -156,14 +191,14 @@ class Deliverer:
             failure, again = error, error.reused and not fresh
         except BaseException:
             if span is not None:
-                attempt_spans.interrupt(span)
+                spans.interrupt(span)
             raise
         ended = time.monotonic()
         attempt = self._describe(claim, started, ended, answer, failure)
         held.sending_since = None
         held.attempts.append(attempt)
         if span is not None:
-            attempt_spans.end(span, attempt)
+            spans.end(span, attempt)
         held.retry_after_seconds = 0.0 if answer is None else self._retry_after(answer, claim.at(ended))
         metrics.ATTEMPTS.labels(attempt.outcome).inc()
         metrics.ATTEMPT_SECONDS.observe(ended - started)
@@ -212,7 +247,7 @@ class Deliverer:
     def _retry_after(self, answer: Answer, now: datetime) -> float:
         if answer.retry_after is None or answer.status_code not in _UNWILLING:
             return 0.0
-        return min(retry_after.seconds(answer.retry_after, now), self._retry_after_cap_seconds)
+        return min(answers.retry_after_seconds(answer.retry_after, now), self._retry_after_cap_seconds)
 
     def _describe(
         self, claim: Claim, started: float, ended: float, answer: Answer | None, failure: SendError | None
@@ -221,7 +256,7 @@ class Deliverer:
             outcome = outcomes.outcome_of_status(answer.status_code)
             message = None if outcome == SUCCESS else _refusal(answer)
             status_code: int | None = answer.status_code
-            body = text.of_body(answer.body, self._stored_bytes)
+            body = answers.of_body(answer.body, self._stored_bytes)
         else:
             kind = failure.kind if failure else Failure.INVALID_RESPONSE
             outcome, message, body = str(kind), failure.message if failure else "", None
@@ -231,7 +266,7 @@ class Deliverer:
             duration_ms=round((ended - started) * 1000),
             status_code=status_code,
             outcome=outcome,
-            error_message=message and text.of_message(message),
+            error_message=message and answers.of_message(message),
             response_body=body,
         )
 
@@ -241,7 +276,7 @@ def _refusal(answer: Answer) -> str:
     said = f"the receiver answered {answer.status_code}"
     if answer.status_code not in _REDIRECTS or not answer.location:
         return said
-    place = text.of_header(answer.location, MAX_LOCATION_CHARACTERS)
+    place = answers.of_header(answer.location, MAX_LOCATION_CHARACTERS)
     return f"{said} and points to {place}; redirects are not followed"
 
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import structlog
 
+from services.delivery.destinations.destination import Failure
 from services.delivery.worker import metrics
-from services.delivery.worker.sender import Failure
 from services.delivery.worker.store import INTERRUPTED, SUCCESS, Attempt, Claim, Outcome, Store
 from services.domain.retry_policy import RetryPolicy
 from services.platform import errors

@@ -9,12 +9,12 @@ from uuid import UUID
 
 import structlog
 
+from services.delivery.destinations.destination import Failure
 from services.delivery.settings import WorkerSettings
 from services.delivery.worker import metrics
 from services.delivery.worker.deliverer import ClaimLost, Deliverer, Held
 from services.delivery.worker.lanes import Lane, Lanes
 from services.delivery.worker.outcomes import Recorder
-from services.delivery.worker.sender import Failure
 from services.delivery.worker.store import INTERRUPTED, SUCCESS, Attempt, Claim, Outcome, Store
 from services.domain import deliveries
 from services.domain.gates import Gates

@@ -1,15 +1,90 @@
 """AccessService: says whose keys are, and makes and ends tenants and keys."""
 
+from datetime import UTC, datetime
+
 import grpc
+from google.protobuf import timestamp_pb2
 
 from protos.webhook.v1 import access_pb2 as pb
 from protos.webhook.v1 import access_pb2_grpc
-from services.ingest.access import messages
-from services.ingest.access.records import TenantDraft
-from services.ingest.access.store import AccessStore
+from services.ingest.access.store import AccessStore, ApiKey, KeyDraft, Tenant, TenantDraft
 from services.platform import errors, ids, paging
 from services.platform.auth import identity, keys, tenants
 from services.platform.auth.finder import Finder
+from services.platform.auth.identity import Identity
+from services.platform.auth.roles import Role
+
+# Tenants and API keys to and from their messages.
+
+
+_PREFIX = "ROLE_"
+
+
+def key_draft(request: pb.CreateApiKeyRequest, *, own_tenant_id: str) -> KeyDraft:
+    """What a request asks for; InvalidArgument naming the fields at fault."""
+    return KeyDraft(
+        tenant_id=request.tenant_id or own_tenant_id,
+        name=request.name,
+        role=_role(request.role),
+        expires_at=_moment("expires_at", request.expires_at) if request.HasField("expires_at") else None,
+        requests_per_second=request.requests_per_second if request.HasField("requests_per_second") else None,
+    )
+
+
+def tenant_message(made: Tenant) -> pb.Tenant:
+    """A tenant as it is answered."""
+    found = pb.Tenant(id=made.id, name=made.name, description=made.description)
+    found.created_at.FromDatetime(made.created_at)
+    return found
+
+
+def api_key_message(made: ApiKey) -> pb.ApiKey:
+    """A key as it is answered."""
+    found = pb.ApiKey(
+        id=str(made.id),
+        tenant_id=made.tenant_id,
+        name=made.name,
+        role=_role_value(made.role),
+        prefix=made.prefix,
+        requests_per_second=made.requests_per_second,
+    )
+    found.created_at.FromDatetime(made.created_at)
+    for name in ("expires_at", "revoked_at", "last_used_at"):
+        moment: datetime | None = getattr(made, name)
+        if moment is not None:
+            getattr(found, name).FromDatetime(moment)
+    return found
+
+
+def caller_message(found: Identity) -> pb.Caller:
+    """Whose a key is, as it is answered."""
+    return pb.Caller(
+        tenant_id=found.tenant_id,
+        role=_role_value(found.role),
+        key_id=found.key_id,
+        requests_per_second=found.requests_per_second,
+    )
+
+
+def _role(value: pb.Role.ValueType) -> Role | None:
+    if value == pb.ROLE_UNSPECIFIED or value not in pb.Role.values():
+        return None
+    return Role(pb.Role.Name(value).removeprefix(_PREFIX).lower())
+
+
+def _role_value(role: Role) -> pb.Role.ValueType:
+    return pb.Role.Value(_PREFIX + role.upper())
+
+
+def _moment(field: str, stamp: timestamp_pb2.Timestamp) -> datetime:
+    """A moment in UTC; InvalidArgument for one that no calendar has."""
+    try:
+        return stamp.ToDatetime(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        raise errors.InvalidArgument.field(field, "must be between the years 1 and 9999") from None
+
+
+# AccessService: says whose keys are, and makes and ends tenants and keys.
 
 
 class AccessService(access_pb2_grpc.AccessServiceServicer):
@@ -29,7 +104,7 @@ class AccessService(access_pb2_grpc.AccessServiceServicer):
             found = await self._finder.find(request.key)
         except errors.Unauthenticated as refused:
             return pb.AuthenticateResponse(refusal=pb.Refusal(reason=refused.reason, message=refused.message))
-        return pb.AuthenticateResponse(caller=messages.caller(found))
+        return pb.AuthenticateResponse(caller=caller_message(found))
 
     async def CreateTenant(  # noqa: N802 - gRPC's name
         self,
@@ -38,7 +113,7 @@ class AccessService(access_pb2_grpc.AccessServiceServicer):
     ) -> pb.CreateTenantResponse:
         """Stores a new tenant."""
         draft = TenantDraft(id=request.id, name=request.name or request.id, description=request.description)
-        return pb.CreateTenantResponse(tenant=messages.tenant(await self._store.create_tenant(draft)))
+        return pb.CreateTenantResponse(tenant=tenant_message(await self._store.create_tenant(draft)))
 
     async def ListTenants(  # noqa: N802 - gRPC's name
         self,
@@ -50,7 +125,7 @@ class AccessService(access_pb2_grpc.AccessServiceServicer):
         after = tenants.check("cursor", paging.after(request.page_token)) if request.page_token else ""
         found = await self._store.tenants_page(after, size + 1)
         return pb.ListTenantsResponse(
-            tenants=[messages.tenant(tenant) for tenant in found[:size]],
+            tenants=[tenant_message(tenant) for tenant in found[:size]],
             next_page_token=paging.text_token(found[size - 1].id) if len(found) > size else "",
         )
 
@@ -69,10 +144,10 @@ class AccessService(access_pb2_grpc.AccessServiceServicer):
         context: grpc.aio.ServicerContext[pb.CreateApiKeyRequest, pb.CreateApiKeyResponse],  # noqa: ARG002 - gRPC's signature
     ) -> pb.CreateApiKeyResponse:
         """Makes a key, of which nothing but this answer holds more than a digest."""
-        draft = messages.key_draft(request, own_tenant_id=identity.CALLER.get().tenant_id)
+        draft = key_draft(request, own_tenant_id=identity.CALLER.get().tenant_id)
         key = keys.make()
         made = await self._store.create_key(ids.new(), draft, key_hash=keys.digest(key), prefix=keys.shown(key))
-        return pb.CreateApiKeyResponse(api_key=messages.api_key(made), key=key)
+        return pb.CreateApiKeyResponse(api_key=api_key_message(made), key=key)
 
     async def ListApiKeys(  # noqa: N802 - gRPC's name
         self,
@@ -85,7 +160,7 @@ class AccessService(access_pb2_grpc.AccessServiceServicer):
         tenant_id = tenants.check("tenant_id", request.tenant_id) if request.tenant_id else None
         found = await self._store.keys_page(tenant_id, before, size + 1)
         return pb.ListApiKeysResponse(
-            api_keys=[messages.api_key(made) for made in found[:size]],
+            api_keys=[api_key_message(made) for made in found[:size]],
             next_page_token=paging.token(found[size - 1].id) if len(found) > size else "",
         )
 
@@ -96,4 +171,4 @@ class AccessService(access_pb2_grpc.AccessServiceServicer):
     ) -> pb.RevokeApiKeyResponse:
         """Revokes it for good."""
         revoked = await self._store.revoke_key(ids.parse("id", request.id))
-        return pb.RevokeApiKeyResponse(api_key=messages.api_key(revoked))
+        return pb.RevokeApiKeyResponse(api_key=api_key_message(revoked))

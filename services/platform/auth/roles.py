@@ -1,6 +1,6 @@
 """Who may call each gRPC method. Whoever adds a method adds its row.
 
-REST operations take the role of the method behind them: services/gateway/role_route.py.
+REST operations take the role of the method behind them: services/gateway/web/role_route.py.
 """
 
 import enum

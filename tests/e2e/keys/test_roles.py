@@ -10,7 +10,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from dev.harness import keys, role_table
 from dev.harness.keys import ADMIN_KEY, SERVICE_KEY, Admin, bearer
-from services.gateway.role_route import CALLS
+from services.gateway.web.role_route import CALLS
 from services.platform import ids
 from tests.e2e.keys.conftest import Channels
 from tests.unit.common.test_auth import methods

@@ -18,7 +18,7 @@ from dev.harness.receiver import Receiver
 from dev.harness.stack import Stack
 from dev.harness.waiting import wait_until
 from protos.webhook.v1 import ingest_pb2, ingest_pb2_grpc
-from services.gateway.role_route import LEAST
+from services.gateway.web.role_route import LEAST
 from services.platform import errors, ids
 from services.platform.grpc import errors as grpc_errors
 from tests.e2e.keys.conftest import Channels

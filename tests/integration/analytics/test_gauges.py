@@ -8,7 +8,7 @@ import pytest
 from prometheus_client import Gauge
 
 from services.analytics import rollup
-from services.analytics.gauges import metrics, server, top
+from services.analytics.gauges import loop
 from services.analytics.gauges.store import TABLES, Store
 from services.analytics.store import StatsStore
 from services.platform.process.metrics import Growth
@@ -28,9 +28,9 @@ def gauges(pool: Pool) -> Store:
 def _forget() -> Iterator[None]:
     """Nothing of one test stays in the registry for the next."""
     yield
-    for gauge in (metrics.TOP_FAILED_ATTEMPTS, metrics.TOP_ATTEMPTS, metrics.TOP_ATTEMPT_SECONDS):
+    for gauge in (loop.TOP_FAILED_ATTEMPTS, loop.TOP_ATTEMPTS, loop.TOP_ATTEMPT_SECONDS):
         gauge.clear()
-    metrics.TOP_FAILING_SECONDS.clear()
+    loop.TOP_FAILING_SECONDS.clear()
 
 
 def exported(gauge: Gauge) -> dict[str, float]:
@@ -56,14 +56,14 @@ async def fail(pool: Pool, subscription: UUID, *, breaker: str = "open", minutes
 async def test_every_table_that_grows_has_its_size(gauges: Store, rows: Rows) -> None:
     await rows.day(3)
 
-    await server.measure(gauges, Growth())
+    await loop.measure_server(gauges, Growth())
 
-    sizes = exported(metrics.TABLE_BYTES)
+    sizes = exported(loop.TABLE_BYTES)
     assert sizes.keys() == set(TABLES)
     assert all(size > 0 for size in sizes.values())
-    assert exported(metrics.PARTITIONS) == dict.fromkeys(TABLES[:3], 10)
-    assert exported(metrics.LARGEST_PARTITION_BYTES)["webhook_events"] < sizes["webhook_events"]
-    assert metrics.DATABASE_BYTES._value.get() > sum(sizes.values())
+    assert exported(loop.PARTITIONS) == dict.fromkeys(TABLES[:3], 10)
+    assert exported(loop.LARGEST_PARTITION_BYTES)["webhook_events"] < sizes["webhook_events"]
+    assert loop.DATABASE_BYTES._value.get() > sum(sizes.values())
 
 
 async def test_a_detached_partition_still_counts(gauges: Store, pool: Pool, rows: Rows) -> None:
@@ -91,15 +91,15 @@ async def test_rows_are_the_servers_estimates(gauges: Store, pool: Pool, rows: R
 
 async def test_the_totals_of_the_server_count_from_the_first_look(gauges: Store, pool: Pool, rows: Rows) -> None:
     growth = Growth()
-    before = metrics.WAL_BYTES._value.get()
-    await server.measure(gauges, growth)
-    assert metrics.WAL_BYTES._value.get() == before
+    before = loop.WAL_BYTES._value.get()
+    await loop.measure_server(gauges, growth)
+    assert loop.WAL_BYTES._value.get() == before
 
     async def grown() -> bool:
         # A session tells of its work when it has nothing to do, and at most once a second.
         await rows.subscription()
-        await server.measure(gauges, growth)
-        return bool(metrics.WAL_BYTES._value.get() > before)
+        await loop.measure_server(gauges, growth)
+        return bool(loop.WAL_BYTES._value.get() > before)
 
     await eventually(grown)
 
@@ -107,13 +107,13 @@ async def test_the_totals_of_the_server_count_from_the_first_look(gauges: Store,
 async def test_sessions_are_counted_by_state(gauges: Store, pool: Pool) -> None:
     async with pool.acquire() as idler, idler.transaction():
         await idler.execute("SELECT pg_sleep(0.05)")
-        await server.measure(gauges, Growth())
+        await loop.measure_server(gauges, Growth())
 
-        found = exported(metrics.SESSIONS)
+        found = exported(loop.SESSIONS)
         assert found["active"] == 1
         assert found["idle_in_transaction"] == 1
-        assert metrics.OLDEST_TRANSACTION._value.get() >= 0.05
-        assert metrics.MAX_SESSIONS._value.get() > sum(found.values())
+        assert loop.OLDEST_TRANSACTION._value.get() >= 0.05
+        assert loop.MAX_SESSIONS._value.get() > sum(found.values())
 
 
 async def test_those_where_most_attempts_fail_come_first(gauges: Store, store: StatsStore, rows: Rows) -> None:
@@ -124,10 +124,10 @@ async def test_those_where_most_attempts_fail_come_first(gauges: Store, store: S
             await rows.attempt(subscription_id=subscription, outcome="http_5xx")
     await roll_up(store, rows)
 
-    await top.measure(gauges, 2)
+    await loop.measure_top(gauges, 2)
 
-    assert exported(metrics.TOP_FAILED_ATTEMPTS) == {str(made[3]): 3, str(made[2]): 2}
-    assert exported(metrics.TOP_ATTEMPTS) == {str(made[3]): 4, str(made[2]): 3}
+    assert exported(loop.TOP_FAILED_ATTEMPTS) == {str(made[3]): 3, str(made[2]): 2}
+    assert exported(loop.TOP_ATTEMPTS) == {str(made[3]): 4, str(made[2]): 3}
 
 
 async def test_those_whose_attempts_take_most_time_come_first(gauges: Store, store: StatsStore, rows: Rows) -> None:
@@ -138,9 +138,9 @@ async def test_those_whose_attempts_take_most_time_come_first(gauges: Store, sto
     await rows.attempt(subscription_id=quick, duration_ms=5)
     await roll_up(store, rows)
 
-    await top.measure(gauges, 2)
+    await loop.measure_top(gauges, 2)
 
-    assert exported(metrics.TOP_ATTEMPT_SECONDS) == {str(busy): 12.0, str(slow): 9.0}
+    assert exported(loop.TOP_ATTEMPT_SECONDS) == {str(busy): 12.0, str(slow): 9.0}
 
 
 async def test_those_that_fail_for_longest_come_first(gauges: Store, pool: Pool, rows: Rows) -> None:
@@ -150,9 +150,9 @@ async def test_those_that_fail_for_longest_come_first(gauges: Store, pool: Pool,
     await fail(pool, await rows.subscription(deleted=True), minutes=9_999)
     await fail(pool, await rows.subscription(), minutes=9_999, breaker="closed")
 
-    await top.measure(gauges, 3)
+    await loop.measure_top(gauges, 3)
 
-    found = exported(metrics.TOP_FAILING_SECONDS)
+    found = exported(loop.TOP_FAILING_SECONDS)
     assert {name: round(seconds / 60) for name, seconds in found.items()} == {
         str(name): age for name, age in minutes.items()
     }
@@ -165,18 +165,18 @@ async def test_a_subscription_that_no_longer_stands_out_is_named_no_more(
     await rows.attempt(subscription_id=first, outcome="timeout")
     await fail(pool, first, minutes=1)
     await roll_up(store, rows)
-    await top.measure(gauges, 1)
-    assert exported(metrics.TOP_FAILED_ATTEMPTS) == {str(first): 1}
+    await loop.measure_top(gauges, 1)
+    assert exported(loop.TOP_FAILED_ATTEMPTS) == {str(first): 1}
 
     for _ in range(2):
         await rows.attempt(subscription_id=second, outcome="timeout")
     await pool.execute("UPDATE subscription_health SET breaker = 'closed'")
     await roll_up(store, rows)
-    await top.measure(gauges, 1)
+    await loop.measure_top(gauges, 1)
 
-    assert exported(metrics.TOP_FAILED_ATTEMPTS) == {str(second): 2}
-    assert exported(metrics.TOP_ATTEMPTS) == {str(second): 2}
-    assert exported(metrics.TOP_FAILING_SECONDS) == {}
+    assert exported(loop.TOP_FAILED_ATTEMPTS) == {str(second): 2}
+    assert exported(loop.TOP_ATTEMPTS) == {str(second): 2}
+    assert exported(loop.TOP_FAILING_SECONDS) == {}
 
 
 async def test_attempts_of_more_than_five_minutes_ago_are_left_out(
@@ -186,6 +186,6 @@ async def test_attempts_of_more_than_five_minutes_ago_are_left_out(
     await rows.make_due(rolled_up=timedelta(minutes=8))
     await rollup.run_once(store, interval_seconds=5, retention=RETENTION)
 
-    await top.measure(gauges, 10)
+    await loop.measure_top(gauges, 10)
 
-    assert exported(metrics.TOP_FAILED_ATTEMPTS) == {}
+    assert exported(loop.TOP_FAILED_ATTEMPTS) == {}

@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from services.analytics import rollup
-from services.analytics.percentiles import BOUNDS_MS
+from services.analytics.statistics import BOUNDS_MS
 from services.analytics.store import StatsStore
 from services.platform import ids
 from services.platform.stores import sql

@@ -12,8 +12,8 @@ import pytest
 import structlog
 
 from dev.harness.stores import Stores
-from services.delivery.worker import lookups
-from services.delivery.worker.sender import Sender
+from services.delivery.destinations.destination import Sender
+from services.delivery.destinations.http import resolver
 from services.domain.doorbell import Broker, Ringer
 from services.domain.egress.policy import Policy
 from tests.integration.delivery import sending
@@ -108,7 +108,7 @@ def names(monkeypatch: pytest.MonkeyPatch) -> Naming:
 
     def answer(*answers: list[str]) -> Names:
         made = Names(*answers)
-        monkeypatch.setattr(lookups, "getaddrinfo", made.getaddrinfo)
+        monkeypatch.setattr(resolver, "getaddrinfo", made.getaddrinfo)
         return made
 
     return answer

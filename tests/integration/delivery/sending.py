@@ -4,9 +4,9 @@ from contextlib import AbstractAsyncContextManager
 
 import pytest
 
-from services.delivery.worker import http_sender
-from services.delivery.worker.request import OutgoingRequest
-from services.delivery.worker.sender import Sender, SendError
+from services.delivery.destinations.destination import Sender, SendError
+from services.delivery.destinations.http import sender as http_sender
+from services.delivery.destinations.http.request import OutgoingRequest
 from services.domain.egress.policy import Policy
 
 MAX_RESPONSE_BYTES = 64 << 10

@@ -17,12 +17,13 @@ from dev.harness import certificates
 from dev.harness.asking import Asking, asking
 from dev.harness.certificates import Issued
 from dev.harness.encryption import OTHER_KEY, vault
-from services.delivery.worker import http_sender, identities
-from services.delivery.worker.http_sender import HttpSender
-from services.delivery.worker.identities import Identities, Identity
-from services.delivery.worker.proxy import Proxy
-from services.delivery.worker.request import OutgoingRequest
-from services.delivery.worker.sender import Failure, SendError
+from services.delivery.destinations.destination import Failure, SendError
+from services.delivery.destinations.http import identity as identities
+from services.delivery.destinations.http import sender as http_sender
+from services.delivery.destinations.http.identity import Identities, Identity
+from services.delivery.destinations.http.proxy import Proxy
+from services.delivery.destinations.http.request import OutgoingRequest
+from services.delivery.destinations.http.sender import HttpSender
 from services.domain.egress.policy import Policy
 from services.domain.secrets import client_certificates
 from services.platform import ids

@@ -11,9 +11,9 @@ import pytest
 
 from dev.harness.encryption import vault
 from dev.harness.receiver import Receiver, Reply
+from services.delivery.destinations.destination import Answer, Sender
+from services.delivery.destinations.http.connection import MAX_RETRY_AFTER_BYTES
 from services.delivery.worker.deliverer import Deliverer, Held
-from services.delivery.worker.http_connection import MAX_RETRY_AFTER_BYTES
-from services.delivery.worker.sender import Answer, Sender
 from services.delivery.worker.store import Store
 from tests.integration.delivery import raw
 from tests.integration.delivery.conftest import Shared

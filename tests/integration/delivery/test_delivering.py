@@ -19,7 +19,7 @@ from dev.harness.encryption import ENCRYPTION_KEY
 from dev.harness.receiver import Receiver, Reply
 from dev.harness.waiting import wait_until
 from protos.webhook.v1 import ingest_pb2, ingest_pb2_grpc, subscriptions_pb2, subscriptions_pb2_grpc
-from services.delivery.worker.request import USER_AGENT
+from services.delivery.destinations.http.request import USER_AGENT
 from services.delivery.worker.store import Claim, Store
 from services.ingest import __main__ as ingest
 from services.ingest.settings import IngestSettings

@@ -14,10 +14,10 @@ from dev.harness.encryption import vault
 from dev.harness.receiver import Receiver, Reply
 from dev.harness.waiting import wait_until
 from protos.webhook.v1 import deliveries_pb2 as pb
+from services.delivery.destinations.destination import Sender
 from services.delivery.worker.deliverer import Deliverer
 from services.delivery.worker.outcomes import Recorder
 from services.delivery.worker.scheduler import Scheduler
-from services.delivery.worker.sender import Sender
 from services.delivery.worker.store import Store, Sum
 from services.domain.doorbell import Ringer
 from services.domain.gates import Gates

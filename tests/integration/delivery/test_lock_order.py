@@ -13,7 +13,7 @@ from services.delivery.dispatcher.store import Store as Dispatcher
 from services.delivery.worker import outcomes
 from services.delivery.worker.store import Attempt, Claim, Outcome, Store
 from services.domain import deliveries
-from services.ingest import store as ingest
+from services.ingest.subscriptions import store as ingest
 from services.platform import ids
 from services.platform.stores.postgres import Connection
 from tests.integration.delivery.world import World, until_true

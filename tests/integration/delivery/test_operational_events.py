@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 
 from dev.harness.receiver import Receiver
-from services.delivery.operational.store import Store
+from services.delivery.operational_webhooks.store import Store
 from services.domain.operational_facts import EventType
 from tests.integration.delivery.world import Counted, World, until_true
 

@@ -8,7 +8,7 @@ import pytest
 
 from dev.harness.receiver import Receiver, Reply
 from dev.harness.waiting import wait_until
-from services.delivery.worker.sender import Answer, Failure, Sender
+from services.delivery.destinations.destination import Answer, Failure, Sender
 from tests.integration.delivery import raw
 from tests.integration.delivery.sending import MAX_RESPONSE_BYTES, OK, WANTED_BYTES, failure, post
 

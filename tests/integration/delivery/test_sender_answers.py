@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from dev.harness.odd_answers import ANSWERS, CHUNKED, HEAD, LENGTH
-from services.delivery.worker.sender import Failure, Sender
+from services.delivery.destinations.destination import Failure, Sender
 from tests.integration.delivery import raw
 from tests.integration.delivery.sending import OK, failure, post
 

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from dev.harness.waiting import wait_until
-from services.delivery.worker import http_connection
-from services.delivery.worker.sender import Failure, Sender
+from services.delivery.destinations.destination import Failure, Sender
+from services.delivery.destinations.http import connection as http_connection
 from tests.integration.delivery import raw, sending
 from tests.integration.delivery.sending import OK, failure, post
 from tests.integration.delivery.world import LOOPBACK
@@ -85,7 +85,7 @@ async def test_a_connection_is_closed_when_the_receiver_is_about_to_drop_it(
     monkeypatch: pytest.MonkeyPatch, delay_seconds: float
 ) -> None:
     """It says for how long it keeps one that is idle; what is swept meanwhile must not lose sight of it."""
-    monkeypatch.setattr("services.delivery.worker.http_sender.SWEEP_SECONDS", 0.05)
+    monkeypatch.setattr("services.delivery.destinations.http.sender.SWEEP_SECONDS", 0.05)
     closed = asyncio.Event()
 
     async def answer(connection: raw.Connection) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from dev.harness.receiver import Receiver, Reply
 from dev.harness.waiting import wait_until
-from services.delivery.worker.sender import Failure, Sender
+from services.delivery.destinations.destination import Failure, Sender
 from tests.integration.delivery import raw
 from tests.integration.delivery.sending import OK, failure, post
 

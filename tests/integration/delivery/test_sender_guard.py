@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from dev.harness.receiver import Receiver
-from services.delivery.worker.request import OutgoingRequest
-from services.delivery.worker.sender import Failure, Sender, SendError
+from services.delivery.destinations.destination import Failure, Sender, SendError
+from services.delivery.destinations.http.request import OutgoingRequest
 from tests.integration.delivery.sending import failure, post
 
 

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from dev.harness.receiver import Receiver
-from services.delivery.worker import dialing, resolver
-from services.delivery.worker.sender import Failure, Sender
+from services.delivery.destinations.destination import Failure, Sender
+from services.delivery.destinations.http import dialing, resolver
 from tests.integration.delivery import raw, sending
 from tests.integration.delivery.names import POLICY, PRIVATE, Naming, everywhere
 from tests.integration.delivery.sending import OK, failure, post

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from dev.harness.receiver import Receiver
-from services.delivery.worker import http_sender
-from services.delivery.worker.proxy import Proxy
-from services.delivery.worker.sender import Failure, Sender
+from services.delivery.destinations.destination import Failure, Sender
+from services.delivery.destinations.http import sender as http_sender
+from services.delivery.destinations.http.proxy import Proxy
 from services.domain.egress.policy import Policy
 from tests.integration.delivery import raw
 from tests.integration.delivery.names import POLICY, Naming

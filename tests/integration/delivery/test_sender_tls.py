@@ -10,8 +10,8 @@ import pytest
 
 from dev.harness import certificates
 from dev.harness.certificates import DAY, SERVER, Issued
-from services.delivery.worker import http_sender
-from services.delivery.worker.sender import Failure, Sender
+from services.delivery.destinations.destination import Failure, Sender
+from services.delivery.destinations.http import sender as http_sender
 from tests.integration.delivery import raw
 from tests.integration.delivery.names import Naming
 from tests.integration.delivery.sending import OK, failure, post

@@ -21,7 +21,7 @@ from services.delivery.settings import DeliverySettings, WorkerSettings
 from services.delivery.worker import __main__ as worker
 from services.domain.egress.policy import Policy
 from services.domain.secrets.vault import SEALED, Secret
-from services.ingest import store as ingest
+from services.ingest.subscriptions import store as ingest
 from services.platform import ids
 from services.platform.grpc import client as grpc_client
 from services.platform.process import lifecycle

@@ -6,13 +6,14 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest_asyncio
 
-from services.gateway import app, readiness
-from services.gateway.backends import Backends, Channels
-from services.gateway.callers import Callers
-from services.gateway.ingest_batches import IngestBatches
-from services.gateway.ingest_tokens import IngestTokens
-from services.gateway.patience import Patience
+from services.gateway import app
+from services.gateway.accept.batches import IngestBatches
+from services.gateway.accept.senders import IngestTokens
 from services.gateway.settings import GatewaySettings
+from services.gateway.web import readiness
+from services.gateway.web.backends import Backends, Channels
+from services.gateway.web.callers import Callers
+from services.gateway.web.patience import Patience
 from services.platform.clock import Clock
 from services.platform.grpc import client as grpc_client
 from services.platform.http import server

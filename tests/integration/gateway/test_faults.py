@@ -9,7 +9,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from dev.harness.waiting import wait_until
-from services.gateway.ingest_batches import MAY_BE_STORED, NOT_STORED
+from services.gateway.accept.batches import MAY_BE_STORED, NOT_STORED
 from services.platform import errors, ids
 from services.platform.process import operations
 from tests.integration.gateway.conftest import gateway

@@ -9,7 +9,7 @@ import httpx
 import pytest
 import structlog
 
-from services.gateway import middleware, problems
+from services.gateway.web import middleware, problems
 from services.platform import ids, request_ids
 from services.platform.process import logs
 from tests.integration.gateway.fakes import Services

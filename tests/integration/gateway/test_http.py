@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from services.gateway import problems
+from services.gateway.web import problems
 from services.platform import ids
 from tests.integration.gateway.fakes import Services
 

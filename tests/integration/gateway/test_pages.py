@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from protos.webhook.v1 import subscriptions_pb2
-from services.gateway import problems
+from services.gateway.web import problems
 from services.platform import ids
 from tests.integration.gateway.fakes import NOW, Services
 

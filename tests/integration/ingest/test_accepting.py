@@ -11,7 +11,7 @@ import pytest
 from protos.webhook.v1 import ingest_pb2
 from services.domain.secrets import signatures
 from services.domain.secrets.signatures import Key
-from services.ingest.committer import MAX_DELIVERIES
+from services.ingest.events.committer import MAX_DELIVERIES
 from services.platform import errors, ids
 from tests.integration.ingest.conftest import UNSIGNED, Ingest, counted, eventually, fields, refused
 

@@ -21,11 +21,11 @@ from protos.webhook.v1 import subscriptions_pb2
 from services.domain import subscription_changes
 from services.domain.events import TypeFilter
 from services.domain.secrets.signatures import Scheme
-from services.ingest import cache as caches
-from services.ingest.changes import Update
-from services.ingest.store import Store
-from services.ingest.subscriptions import Draft, Subscription
-from services.ingest.verification.presets import Preset
+from services.ingest.subscriptions import cache as caches
+from services.ingest.subscriptions.changes import Update
+from services.ingest.subscriptions.record import Draft, Subscription
+from services.ingest.subscriptions.store import Store
+from services.ingest.subscriptions.verification import Preset
 from services.platform import ids
 from services.platform.auth import identity
 from services.platform.settings import RedisSettings

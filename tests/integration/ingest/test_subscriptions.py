@@ -7,7 +7,7 @@ import pytest
 
 from dev.harness.encryption import vault
 from protos.webhook.v1 import subscriptions_pb2
-from services.ingest.store import CANCEL_CHUNK
+from services.ingest.subscriptions.store import CANCEL_CHUNK
 from services.platform import errors, ids
 from tests.integration.ingest.conftest import UNSIGNED, URL, Ingest, fields, refused
 

@@ -13,7 +13,7 @@ from dev.harness.providers import Signer, by_github, by_shopify, by_slack, by_st
 from protos.webhook.v1 import ingest_pb2
 from protos.webhook.v1 import subscriptions_pb2 as pb
 from services.domain import subscription_changes
-from services.ingest.verification.contents import FORM
+from services.ingest.events.verification import FORM
 from services.platform import errors
 from tests.integration.ingest.conftest import UNSIGNED, Ingest, eventually, fields, refused, serving
 

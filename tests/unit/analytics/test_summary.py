@@ -2,14 +2,14 @@
 
 import pytest
 
-from services.analytics import percentiles
-from services.analytics.summary import Bucket, summarise
+from services.analytics import statistics
+from services.analytics.statistics import Bucket, summarise
 
 
 def _bucket(outcome: str, *, attempts: int = 1, final: int = 0, duration_ms: int | None = None) -> Bucket:
     return Bucket(
         outcome=outcome,
-        duration_bucket=percentiles.UNKNOWN if duration_ms is None else percentiles.bucket(duration_ms),
+        duration_bucket=statistics.UNKNOWN if duration_ms is None else statistics.bucket_of(duration_ms),
         attempts=attempts,
         final_attempts=final,
         duration_ms_total=(duration_ms or 0) * attempts,

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ingest import custom_headers
+from services.ingest.subscriptions import custom_headers
 
 
 @pytest.mark.parametrize(

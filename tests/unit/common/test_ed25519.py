@@ -9,7 +9,7 @@ import pytest
 from services.domain.secrets import ed25519, signatures
 from services.domain.secrets.ed25519 import PrivateKey
 from services.domain.secrets.signatures import Key, Scheme, Signer
-from services.ingest.subscriptions import secret_violations
+from services.ingest.subscriptions.record import secret_violations
 
 # RFC 8032, 7.1, TEST 2 and 3: seed, public key, message; and the signature in base64.
 VECTORS = [

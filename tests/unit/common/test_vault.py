@@ -10,7 +10,7 @@ from services.domain.secrets import vault as vaults
 from services.domain.secrets.encryption import CannotOpen
 from services.domain.secrets.signatures import Key, Scheme
 from services.domain.secrets.vault import SEALED, Secret, Secrets
-from services.ingest.subscriptions import secret_violations
+from services.ingest.subscriptions.record import secret_violations
 
 ONE, OTHER = UUID(int=1), UUID(int=2)
 NOW = datetime(2026, 3, 14, 15, 9, 26, 535_897, tzinfo=UTC)

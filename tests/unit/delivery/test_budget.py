@@ -5,7 +5,7 @@ import contextlib
 
 import pytest
 
-from services.delivery.worker.budget import Budget
+from services.delivery.worker.deliverer import Budget
 
 
 class Spender:

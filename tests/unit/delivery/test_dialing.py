@@ -6,7 +6,7 @@ import ssl
 
 import pytest
 
-from services.delivery.worker import dialing
+from services.delivery.destinations.http import dialing
 
 SOON = 0.05
 

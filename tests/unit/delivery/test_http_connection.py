@@ -13,8 +13,8 @@ import pytest
 
 from dev.chaos.receiver import GARBAGE
 from dev.harness.odd_answers import ANSWERS
-from services.delivery.worker.http_connection import Connection
-from services.delivery.worker.sender import Failure, SendError
+from services.delivery.destinations.destination import Failure, SendError
+from services.delivery.destinations.http.connection import Connection
 
 MUTATIONS = 4000
 SPICE = (

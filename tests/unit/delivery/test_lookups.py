@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from dev.harness.waiting import wait_until
-from services.delivery.worker import lookups
-from services.delivery.worker.lookups import Lookups
+from services.delivery.destinations.http import resolver
+from services.delivery.destinations.http.resolver import Lookups
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def release(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
             released.wait(10)
         return list(systems("127.0.0.1", port, **named))
 
-    monkeypatch.setattr(lookups, "getaddrinfo", ask)
+    monkeypatch.setattr(resolver, "getaddrinfo", ask)
     yield released
     released.set()
 
@@ -42,7 +42,7 @@ async def test_names_that_hang_do_not_hold_up_another(release: threading.Event) 
 async def test_there_is_a_bound_to_how_many_are_looked_up_at_once(
     release: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lookups, "MAX_AT_ONCE", 3)
+    monkeypatch.setattr(resolver, "MAX_AT_ONCE", 3)
     asked = Lookups()
     hanging = [asyncio.create_task(asked.addresses(f"slow-{number}.example", 80)) for number in range(5)]
     await asyncio.sleep(0.05)
@@ -60,8 +60,8 @@ def looked_up() -> list[str]:
 async def test_names_of_one_domain_do_not_take_the_places_of_others(
     release: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lookups, "MAX_AT_ONCE", 5)
-    monkeypatch.setattr(lookups, "MAX_OF_A_DOMAIN", 2)
+    monkeypatch.setattr(resolver, "MAX_AT_ONCE", 5)
+    monkeypatch.setattr(resolver, "MAX_OF_A_DOMAIN", 2)
     asked = Lookups()
     spellings = ("slow-{}.evil.example", "slow-{}.evil.example.", "slow-{}.a.EVIL.example", "slow-{}.b.c.evil.example.")
     hanging = [
@@ -81,7 +81,7 @@ async def test_names_of_one_domain_do_not_take_the_places_of_others(
 async def test_a_domain_is_forgotten_with_its_last_look_up(
     release: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lookups, "MAX_OF_A_DOMAIN", 1)
+    monkeypatch.setattr(resolver, "MAX_OF_A_DOMAIN", 1)
     asked = Lookups()
     release.set()
     for _ in range(2):

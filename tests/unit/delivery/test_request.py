@@ -10,7 +10,7 @@ import standardwebhooks
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.delivery.worker import request
+from services.delivery.destinations.http import request
 from services.domain.secrets.signatures import Key
 from tests.unit.delivery.claims import CLAIM, claim
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from dev.harness.waiting import wait_until
-from services.delivery.worker import lookups, resolver
-from services.delivery.worker.resolver import Resolver
-from services.delivery.worker.sender import Failure, SendError
+from services.delivery.destinations.destination import Failure, SendError
+from services.delivery.destinations.http import resolver
+from services.delivery.destinations.http.resolver import Resolver
 from services.domain.egress.policy import EgressDenied, Policy
 
 NOTHING = Policy.parse([])
@@ -40,7 +40,7 @@ class System:
 def system(monkeypatch: pytest.MonkeyPatch) -> System:
     """Stands in for the system's resolver."""
     made = System()
-    monkeypatch.setattr(lookups, "getaddrinfo", made.getaddrinfo)
+    monkeypatch.setattr(resolver, "getaddrinfo", made.getaddrinfo)
     return made
 
 

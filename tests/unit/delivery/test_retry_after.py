@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.delivery.worker import retry_after
+from services.delivery.destinations.http import answers
 
 NOW = datetime(2026, 3, 14, 15, 9, 26, tzinfo=UTC)
 
@@ -61,15 +61,15 @@ NOW = datetime(2026, 3, 14, 15, 9, 26, tzinfo=UTC)
     ],
 )
 def test_seconds_and_dates_are_understood_and_everything_else_is_passed_over(value: bytes, seconds: float) -> None:
-    assert retry_after.seconds(value, NOW) == seconds
+    assert answers.retry_after_seconds(value, NOW) == seconds
 
 
 @given(ahead=st.integers(-(10**9), 10**9))
 def test_a_date_is_as_far_ahead_as_it_says(ahead: int) -> None:
     date = format_datetime(NOW + timedelta(seconds=ahead), usegmt=True).encode()
-    assert retry_after.seconds(date, NOW) == max(0, ahead)
+    assert answers.retry_after_seconds(date, NOW) == max(0, ahead)
 
 
 @given(value=st.binary(max_size=64))
 def test_any_bytes_are_a_number_of_seconds(value: bytes) -> None:
-    assert retry_after.seconds(value, NOW) >= 0
+    assert answers.retry_after_seconds(value, NOW) >= 0

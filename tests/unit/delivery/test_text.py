@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.delivery.worker import text
+from services.delivery.destinations.http import answers
 
 
 @pytest.mark.parametrize(
@@ -20,30 +20,30 @@ from services.delivery.worker import text
     ],
 )
 def test_bytes_become_text(body: bytes, stored: str) -> None:
-    assert text.of_body(body, 100) == stored
+    assert answers.of_body(body, 100) == stored
 
 
 @pytest.mark.parametrize("kept", [1, 2, 3])
 def test_a_character_that_the_bound_cuts_is_left_out(kept: int) -> None:
-    assert text.of_body(b"abc" + "\U0001f600".encode(), 3 + kept) == "abc"
+    assert answers.of_body(b"abc" + "\U0001f600".encode(), 3 + kept) == "abc"
 
 
 def test_an_incomplete_character_at_the_end_of_the_whole_body_is_shown() -> None:
-    assert text.of_body(b"abc\xf0\x9f", 100) == "abc\ufffd"
+    assert answers.of_body(b"abc\xf0\x9f", 100) == "abc\ufffd"
 
 
 def test_an_undecodable_byte_just_before_the_bound_is_shown() -> None:
-    assert text.of_body(b"abc\xffdef", 6) == "abc\ufffd"
+    assert answers.of_body(b"abc\xffdef", 6) == "abc\ufffd"
 
 
 @pytest.mark.parametrize("body", [bytes(100), b"\xff" * 100])
 def test_what_stands_for_a_byte_counts_as_what_it_takes(body: bytes) -> None:
-    assert text.of_body(body, 10) == "\ufffd" * 3
+    assert answers.of_body(body, 10) == "\ufffd" * 3
 
 
 @given(body=st.binary(max_size=64), limit=st.integers(0, 64))
 def test_any_body_becomes_text_without_nul_that_encodes_and_decodes(body: bytes, limit: int) -> None:
-    stored = text.of_body(body, limit)
+    stored = answers.of_body(body, limit)
     assert "\x00" not in stored
     assert stored.encode().decode() == stored
     assert len(stored.encode()) <= limit
@@ -51,7 +51,7 @@ def test_any_body_becomes_text_without_nul_that_encodes_and_decodes(body: bytes,
 
 @given(body=st.text(st.characters(exclude_characters="\x00", codec="utf-8")), limit=st.integers(0, 64))
 def test_of_valid_text_a_prefix_is_stored(body: str, limit: int) -> None:
-    stored = text.of_body(body.encode(), limit)
+    stored = answers.of_body(body.encode(), limit)
     assert body.startswith(stored)
     assert len(body.encode()) - len(stored.encode()) < 4 or len(stored.encode()) > limit - 4
 
@@ -67,7 +67,7 @@ def test_of_valid_text_a_prefix_is_stored(body: str, limit: int) -> None:
     ],
 )
 def test_an_error_message_is_cut_and_made_valid(message: str, stored: str) -> None:
-    assert text.of_message(message) == stored
+    assert answers.of_message(message) == stored
 
 
 @pytest.mark.parametrize(
@@ -82,4 +82,4 @@ def test_an_error_message_is_cut_and_made_valid(message: str, stored: str) -> No
     ],
 )
 def test_a_header_is_shown_on_one_line_and_cut(value: bytes, shown: str) -> None:
-    assert text.of_header(value, 20 if len(value) == 21 else 50) == shown
+    assert answers.of_header(value, 20 if len(value) == 21 else 50) == shown

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from services.gateway import bodies, problems
+from services.gateway.web import bodies, problems
 from services.platform import clock
 
 PIECE_SECONDS = 0.1

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.gateway import envelope, problems
+from services.gateway.accept import envelope
+from services.gateway.web import problems
 from services.platform import errors
 
 SPACE = st.text(" \t\r\n", max_size=3)

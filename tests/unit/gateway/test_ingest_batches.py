@@ -14,11 +14,11 @@ from dev.harness.waiting import wait_until
 from protos.webhook.v1 import ingest_pb2
 from protos.webhook.v1.ingest_pb2 import BatchIngestRequest as Request
 from protos.webhook.v1.ingest_pb2 import BatchIngestResponse as Response
-from services.gateway import ingest_batches
-from services.gateway.callers import Caller
-from services.gateway.ingest_batches import IngestBatches
-from services.gateway.patience import Patience
+from services.gateway.accept import batches as ingest_batches
+from services.gateway.accept.batches import IngestBatches
 from services.gateway.settings import GatewaySettings
+from services.gateway.web.callers import Caller
+from services.gateway.web.patience import Patience
 from services.platform import errors, ids
 from services.platform.auth.roles import Role
 from services.platform.clock import Clock, ClockOff

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from services import gateway
-from services.gateway import app, problems
-from services.gateway.role_route import LEAST, RoleRoute
+from services.gateway import app
+from services.gateway.web import problems
+from services.gateway.web.role_route import LEAST, RoleRoute
 
 METHODS = {"get", "put", "post", "delete", "patch"}
 OPERATIONAL = {"livez", "healthz", "readyz", "metrics"}
@@ -158,7 +159,9 @@ def test_every_operation_has_a_least_role_and_says_so_but_those_that_take_no_key
 
 def test_every_route_of_the_api_checks_the_role() -> None:
     modules = [
-        importlib.import_module(f"services.gateway.{found.name}") for found in pkgutil.iter_modules(gateway.__path__)
+        importlib.import_module(found.name)
+        for found in pkgutil.walk_packages(gateway.__path__, "services.gateway.")
+        if not found.name.endswith("__main__")
     ]
     routes = [route for module in modules if hasattr(module, "router") for route in module.router.routes]
     assert len(routes) == len(LEAST) - 2  # those of accepting.py are plain ASGI, and ask by themselves

@@ -6,7 +6,7 @@ import pytest
 from grpc.aio import AioRpcError, Metadata
 from starlette.requests import Request
 
-from services.gateway import problems
+from services.gateway.web import problems
 from services.platform import errors
 from services.platform.grpc import errors as grpc_errors
 

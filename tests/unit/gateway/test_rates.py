@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from services.gateway import problems, rates
-from services.gateway.rates import Bucket
+from services.gateway.web import callers, problems
+from services.gateway.web.callers import Bucket
 
 
 class Clock:
@@ -18,7 +18,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    monkeypatch.setattr(rates, "time", SimpleNamespace(monotonic=lambda: made.now))
+    monkeypatch.setattr(callers, "time", SimpleNamespace(monotonic=lambda: made.now))
     return made
 
 

@@ -3,7 +3,7 @@
 import pytest
 from grpc.aio import AioRpcError, Metadata
 
-from services.gateway import refusals
+from services.gateway.web import problems
 from services.platform import errors
 from services.platform.auth.authenticator import ACTOR_HEADER, KEY_HEADER
 from services.platform.grpc import errors as grpc_errors
@@ -23,7 +23,7 @@ def over_grpc(error: errors.WebhookError) -> AioRpcError:
     ],
 )
 def test_a_service_key_that_is_not_taken_is_not_the_callers_fault(refused: errors.WebhookError) -> None:
-    assert isinstance(refusals.of(over_grpc(refused)), errors.Unavailable)
+    assert isinstance(problems.refusal_of(over_grpc(refused)), errors.Unavailable)
 
 
 @pytest.mark.parametrize("header", [ACTOR_HEADER, KEY_HEADER])
@@ -36,10 +36,12 @@ def test_a_service_key_that_is_not_taken_is_not_the_callers_fault(refused: error
 )
 def test_a_callers_key_that_a_service_refuses_is_the_callers(refused: errors.WebhookError, header: str) -> None:
     violation = errors.Violation(field=header, description=refused.message)
-    answered = refusals.of(over_grpc(type(refused)(refused.message, reason=refused.reason, violations=[violation])))
+    answered = problems.refusal_of(
+        over_grpc(type(refused)(refused.message, reason=refused.reason, violations=[violation]))
+    )
     assert (type(answered), answered.reason, answered.violations) == (type(refused), refused.reason, ())
 
 
 @pytest.mark.parametrize("refused", [errors.SignatureMismatch("does not match"), errors.NotFound("no subscription")])
 def test_any_other_refusal_is_the_callers(refused: errors.WebhookError) -> None:
-    assert type(refusals.of(over_grpc(refused))) is type(refused)
+    assert type(problems.refusal_of(over_grpc(refused))) is type(refused)

@@ -1,9 +1,9 @@
-"""The process's own level of the subscription cache: _Level in services/ingest/cache.py."""
+"""The process's own level of the subscription cache: _Level in services/ingest/subscriptions/cache.py."""
 
 import asyncio
 from typing import Any
 
-from services.ingest.cache import _Level
+from services.ingest.subscriptions.cache import _Level
 
 
 async def _leave(asking: "asyncio.Task[Any]") -> None:

@@ -13,8 +13,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from dev.harness import certificates
 from dev.harness.certificates import DAY, SERVER, Issued, pem_of
-from services.ingest import client_certificates
-from services.ingest.client_certificates import CERTIFICATE, PRIVATE_KEY, Facts
+from services.ingest.subscriptions import client_certificates
+from services.ingest.subscriptions.client_certificates import CERTIFICATE, PRIVATE_KEY, Facts
 from services.platform import errors
 
 NOW = datetime.now(UTC).replace(microsecond=0)

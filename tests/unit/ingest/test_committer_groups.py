@@ -6,9 +6,9 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ingest.committer import MAX_DELIVERIES, _groups
-from services.ingest.events import NewEvent
-from services.ingest.idempotency import Key
+from services.ingest.events.committer import MAX_DELIVERIES, _groups
+from services.ingest.events.idempotency import Key
+from services.ingest.events.records import NewEvent
 from services.platform import ids
 
 IDS = [ids.new() for _ in range(4)]

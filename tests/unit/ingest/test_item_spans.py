@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 from protos.webhook.v1.ingest_pb2 import IngestItem
-from services.ingest import item_spans
-from services.ingest.events import Accepted
+from services.ingest.events import spans as item_spans
+from services.ingest.events.records import Accepted
 from services.platform.auth import identity
 from services.platform.auth.identity import Identity
 from services.platform.auth.roles import Role

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import asyncpg
 import pytest
 
-from services.ingest import committer, event_store
-from services.ingest.committer import Committer
-from services.ingest.events import NewEvent, Result
+from services.ingest.events import committer, store
+from services.ingest.events.committer import Committer
+from services.ingest.events.records import NewEvent, Result
 from services.ingest.settings import IngestSettings
 from services.platform import errors, ids
 
@@ -25,20 +25,20 @@ ROLLED_BACK = [asyncpg.AdminShutdownError(), asyncpg.ReadOnlySQLTransactionError
 
 @pytest.mark.parametrize("error", LOST, ids=lambda error: type(error).__name__)
 def test_a_connection_that_is_lost_leaves_it_open(error: Exception) -> None:
-    with pytest.raises(errors.OutcomeUnknown), event_store._committing():
+    with pytest.raises(errors.OutcomeUnknown), store._committing():
         raise error
 
 
 @pytest.mark.parametrize("error", ROLLED_BACK, ids=lambda error: type(error).__name__)
 def test_what_postgres_says_of_a_statement_is_believed(error: Exception) -> None:
-    with pytest.raises(type(error)), event_store._committing():
+    with pytest.raises(type(error)), store._committing():
         raise error
-    with pytest.raises(errors.OutcomeUnknown), event_store._committing(committed=True):
+    with pytest.raises(errors.OutcomeUnknown), store._committing(committed=True):
         raise error
 
 
 def test_a_bug_stays_one() -> None:
-    with pytest.raises(KeyError), event_store._committing(committed=True):
+    with pytest.raises(KeyError), store._committing(committed=True):
         raise KeyError
 
 

@@ -7,8 +7,8 @@ import pytest
 
 from services.domain.secrets.signatures import Scheme
 from services.domain.secrets.vault import Secret, Secrets
-from services.ingest import ingest_tokens, signing_secrets
-from services.ingest.subscriptions import secret_violations
+from services.ingest.subscriptions import secrets
+from services.ingest.subscriptions.record import secret_violations
 from services.platform import errors
 
 NOW = datetime(2026, 3, 14, tzinfo=UTC)
@@ -16,11 +16,11 @@ HOUR = timedelta(hours=1)
 
 
 def _rotated(*before: Secret, new: str = "new", overlap: timedelta = 24 * HOUR) -> list[Secret]:
-    return list(signing_secrets.rotated(Secrets(before), Secret(new), now=NOW, overlap=overlap))
+    return list(secrets.rotated(Secrets(before), Secret(new), now=NOW, overlap=overlap))
 
 
 def test_a_made_secret_is_32_random_bytes_that_standard_webhooks_take() -> None:
-    made = {signing_secrets.new(Scheme.HMAC_SHA256) for _ in range(100)}
+    made = {secrets.new_signing_secret(Scheme.HMAC_SHA256) for _ in range(100)}
     assert len(made) == 100
     for secret in made:
         assert len(base64.b64decode(secret.removeprefix("whsec_"))) == 32
@@ -63,19 +63,19 @@ def test_ten_old_ones_hold_and_an_eleventh_is_refused_with_the_way_out() -> None
 @pytest.mark.parametrize("hours", [-0.001, 168.001, float("nan"), float("inf")])
 def test_an_overlap_out_of_its_bounds_is_refused(hours: float) -> None:
     with pytest.raises(errors.InvalidArgument, match="overlap_hours: must be 0 to 168"):
-        signing_secrets.overlap(hours)
+        secrets.overlap(hours)
 
 
 def test_an_overlap_is_a_day_unless_asked_for() -> None:
-    found = [signing_secrets.overlap(hours) / HOUR for hours in (None, 0, 0.5, 168)]
+    found = [secrets.overlap(hours) / HOUR for hours in (None, 0, 0.5, 168)]
     assert found == [24, 0, 0.5, 168]
 
 
 def test_a_token_matches_its_hash_and_nothing_else() -> None:
-    token, other = ingest_tokens.new(), ingest_tokens.new()
+    token, other = secrets.new_ingest_token(), secrets.new_ingest_token()
     assert token.startswith("whi_")
     assert len(token) >= 4 + 43
-    assert ingest_tokens.matches(token, ingest_tokens.hashed(token))
+    assert secrets.matches_ingest_token(token, secrets.hash_ingest_token(token))
     for wrong in (other, token[:-1], token + "a", token.upper(), "", "ä"):
-        assert not ingest_tokens.matches(wrong, ingest_tokens.hashed(token))
-    assert not ingest_tokens.matches("", None)
+        assert not secrets.matches_ingest_token(wrong, secrets.hash_ingest_token(token))
+    assert not secrets.matches_ingest_token("", None)

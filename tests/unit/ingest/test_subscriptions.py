@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ingest.subscriptions import Draft
+from services.ingest.subscriptions.record import Draft
 from services.platform import errors
 
 URL = "https://example.com/hook"

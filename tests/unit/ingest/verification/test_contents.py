@@ -6,9 +6,8 @@ from urllib.parse import urlencode
 import msgspec
 import pytest
 
-from services.ingest.verification import contents
-from services.ingest.verification.contents import FORM, NOTHING, Content
-from services.ingest.verification.headers import Headers
+from services.ingest.events import verification
+from services.ingest.events.verification import FORM, NOTHING, Content, Headers
 from services.platform import errors
 
 JSON = "application/json"
@@ -16,11 +15,11 @@ JSON = "application/json"
 
 def slack(value: object, content_type: str = JSON) -> Content:
     body = urlencode(value).encode() if isinstance(value, dict) and content_type != JSON else msgspec.json.encode(value)
-    return contents.slack(Headers(()), content_type, body)
+    return verification.read_slack(Headers(()), content_type, body)
 
 
 def stripe(body: bytes) -> Content:
-    return contents.stripe(Headers(()), JSON, body)
+    return verification.read_stripe(Headers(()), JSON, body)
 
 
 def form(event_type: str) -> Content:
@@ -32,16 +31,16 @@ def test_github_says_it_in_headers() -> None:
     headers = Headers(
         [("x-github-event", "pull_request"), ("x-github-delivery", "72d3162e-cc78-11e3-81ab-4c9367dc0958")]
     )
-    found = contents.github(headers, JSON, b"not looked at")
+    found = verification.read_github(headers, JSON, b"not looked at")
     assert found == Content(event_type="pull_request", delivery_id="72d3162e-cc78-11e3-81ab-4c9367dc0958")
-    assert contents.github(Headers(()), JSON, b"") == NOTHING
+    assert verification.read_github(Headers(()), JSON, b"") == NOTHING
 
 
 def test_shopify_says_it_in_headers() -> None:
     headers = Headers(
         [("X-Shopify-Topic", "orders/create"), ("X-Shopify-Webhook-Id", "b54557e4"), ("X-Shopify-Event-Id", "e")]
     )
-    assert contents.shopify(headers, JSON, b"") == Content(event_type="orders/create", delivery_id="b54557e4")
+    assert verification.read_shopify(headers, JSON, b"") == Content(event_type="orders/create", delivery_id="b54557e4")
 
 
 def test_stripe_says_it_in_the_body() -> None:
@@ -52,9 +51,9 @@ def test_stripe_says_it_in_the_body() -> None:
 def test_standard_webhooks_says_it_in_the_body_and_in_a_header() -> None:
     for name in ("webhook-id", "svix-id"):
         headers = Headers([(name, "msg_1"), (name.replace("id", "signature"), "v1,x")])
-        found = contents.standard(headers, JSON, b'{"type": "contact.created", "data": {}}')
+        found = verification.read_standard(headers, JSON, b'{"type": "contact.created", "data": {}}')
         assert found == Content(event_type="contact.created", delivery_id="msg_1")
-    assert contents.standard(Headers([("webhook-id", "msg_1")]), JSON, b"[1]") == Content(delivery_id="msg_1")
+    assert verification.read_standard(Headers([("webhook-id", "msg_1")]), JSON, b"[1]") == Content(delivery_id="msg_1")
 
 
 def test_slack_says_it_in_the_inner_event_or_in_the_outer_one() -> None:
@@ -100,9 +99,12 @@ ODD = {
 }
 # Where each kind of body has them: the type, the id, and what is odd.
 BODIES: dict[str, tuple[Callable[[Headers, str, bytes], Content], bytes]] = {
-    "stripe": (contents.stripe, b'{"odd":%b,"id":"id_1","type":"a.b","more":%b}'),
-    "slack": (contents.slack, b'{"odd":%b,"event_id":"id_1","type":"event_callback","event":{"type":"a.b","o":%b}}'),
-    "standard": (contents.standard, b'{"odd":%b,"type":"a.b","data":%b}'),
+    "stripe": (verification.read_stripe, b'{"odd":%b,"id":"id_1","type":"a.b","more":%b}'),
+    "slack": (
+        verification.read_slack,
+        b'{"odd":%b,"event_id":"id_1","type":"event_callback","event":{"type":"a.b","o":%b}}',
+    ),
+    "standard": (verification.read_standard, b'{"odd":%b,"type":"a.b","data":%b}'),
 }
 
 
@@ -120,11 +122,11 @@ def test_a_field_that_cannot_be_read_loses_no_other(odd: bytes) -> None:
     if odd != b'"a" "b"':  # which is no JSON, so that nothing can be read
         assert stripe(b'{"id":"id_1","type":%b}' % odd) == Content(delivery_id="id_1")
         assert stripe(b'{"id":%b,"type":"a.b"}' % odd) == Content(event_type="a.b")
-        found = contents.slack(Headers(()), JSON, b'{"event_id":"id_1","event":{"type":%b}}' % odd)
+        found = verification.read_slack(Headers(()), JSON, b'{"event_id":"id_1","event":{"type":%b}}' % odd)
         assert found == Content(delivery_id="id_1")
-        found = contents.slack(Headers(()), JSON, b'{"event_id":%b,"event":{"type":"a.b"}}' % odd)
+        found = verification.read_slack(Headers(()), JSON, b'{"event_id":%b,"event":{"type":"a.b"}}' % odd)
         assert found == Content(event_type="a.b")
-        found = contents.standard(Headers([("webhook-id", "id_1")]), JSON, b'{"type":%b}' % odd)
+        found = verification.read_standard(Headers([("webhook-id", "id_1")]), JSON, b'{"type":%b}' % odd)
         assert found == Content(delivery_id="id_1")
     else:
         assert stripe(b'{"id":"id_1","type":%b}' % odd) == NOTHING
@@ -133,7 +135,7 @@ def test_a_field_that_cannot_be_read_loses_no_other(odd: bytes) -> None:
 @pytest.mark.parametrize("odd", [b"7", b"[]", b"true", b'"event"'])
 def test_an_odd_inner_event_of_slack_keeps_the_id_and_has_no_type(odd: bytes) -> None:
     body = b'{"type":"event_callback","event_id":"Ev1","event":%b}' % odd
-    assert contents.slack(Headers(()), JSON, body) == Content(delivery_id="Ev1")
+    assert verification.read_slack(Headers(()), JSON, body) == Content(delivery_id="Ev1")
 
 
 def test_the_last_of_a_field_that_is_there_twice_counts() -> None:
@@ -152,13 +154,13 @@ def test_the_last_of_a_field_that_is_there_twice_counts() -> None:
     ],
 )
 def test_an_odd_field_of_a_form_loses_no_command(body: bytes) -> None:
-    assert contents.slack(Headers(()), FORM, body) == form("/x")
+    assert verification.read_slack(Headers(()), FORM, body) == form("/x")
 
 
 def test_an_odd_value_in_an_interaction_loses_no_type() -> None:
     for odd in ODD.values():
         body = urlencode({"payload": b'{"odd":%b,"type":"block_actions"}' % odd}).encode()
-        assert contents.slack(Headers(()), FORM, body) == form("block_actions")
+        assert verification.read_slack(Headers(()), FORM, body) == form("block_actions")
 
 
 @pytest.mark.parametrize(
@@ -177,7 +179,9 @@ def test_an_odd_value_in_an_interaction_loses_no_type() -> None:
     ],
     ids=lambda body: body[:12].decode("latin-1"),
 )
-@pytest.mark.parametrize("reader", [contents.stripe, contents.slack, contents.standard], ids=lambda r: r.__name__)
+@pytest.mark.parametrize(
+    "reader", [verification.read_stripe, verification.read_slack, verification.read_standard], ids=lambda r: r.__name__
+)
 def test_a_body_of_another_shape_says_nothing(reader: Callable[[Headers, str, bytes], Content], body: bytes) -> None:
     assert reader(Headers(()), JSON, body) == NOTHING
 
@@ -188,4 +192,4 @@ def test_what_can_be_no_type_and_no_key_here_is_left_out() -> None:
     assert stripe(b'{"type": "a", "id": "%b"}' % (b"x" * 256)) == Content(event_type="a")
     assert stripe(b'{"type": "%b"}' % (b"x" * 129)) == NOTHING
     twice = Headers([("x-github-event", "push"), ("x-github-event", "ping"), ("x-github-delivery", "\x00")])
-    assert contents.github(twice, JSON, b"") == NOTHING
+    assert verification.read_github(twice, JSON, b"") == NOTHING

@@ -2,8 +2,8 @@
 
 import pytest
 
-from services.ingest.verification import presets
-from services.ingest.verification.presets import Preset
+from services.ingest.subscriptions import verification
+from services.ingest.subscriptions.verification import Preset
 from services.platform import errors
 
 PROVIDERS = [Preset.STRIPE, Preset.SHOPIFY, Preset.SLACK, Preset.STANDARD_WEBHOOKS]
@@ -13,30 +13,30 @@ PROVIDERS = [Preset.STRIPE, Preset.SHOPIFY, Preset.SLACK, Preset.STANDARD_WEBHOO
 def test_a_providers_secret_is_never_the_subscriptions_own(preset: Preset) -> None:
     for signs in (True, False):
         with pytest.raises(errors.InvalidArgument, match=r"^verification_secrets: ") as raised:
-            presets.check(preset, (), signs=signs)
+            verification.check_preset(preset, (), signs=signs)
         assert preset in raised.value.message
-        presets.check(preset, ["whsec_c2VjcmV0"], signs=signs)
+        verification.check_preset(preset, ["whsec_c2VjcmV0"], signs=signs)
 
 
 @pytest.mark.parametrize("preset", [Preset.REQUIRED, Preset.GITHUB])
 def test_some_secret_is_needed_where_a_signature_is_required(preset: Preset) -> None:
-    presets.check(preset, (), signs=True)
-    presets.check(preset, ["s"], signs=False)
+    verification.check_preset(preset, (), signs=True)
+    verification.check_preset(preset, ["s"], signs=False)
     with pytest.raises(errors.InvalidArgument, match=r"^verification_secrets: "):
-        presets.check(preset, (), signs=False)
+        verification.check_preset(preset, (), signs=False)
 
 
 @pytest.mark.parametrize("preset", [Preset.AUTO, Preset.NONE])
 def test_none_is_needed_where_none_may_be_looked_at(preset: Preset) -> None:
-    presets.check(preset, (), signs=False)
+    verification.check_preset(preset, (), signs=False)
 
 
 @pytest.mark.parametrize("secret", ["whsec_!", "v1,whsec_!", "whsec_abc"])
 def test_what_follows_whsec_is_base64_in_standard_webhooks_alone(secret: str) -> None:
     with pytest.raises(errors.InvalidArgument, match=r"^verification_secrets\.1: ") as raised:
-        presets.check(Preset.STANDARD_WEBHOOKS, ["plain", secret], signs=True)
+        verification.check_preset(Preset.STANDARD_WEBHOOKS, ["plain", secret], signs=True)
     assert secret not in raised.value.message.removesuffix("after whsec_")
-    presets.check(Preset.STRIPE, [secret], signs=True)
+    verification.check_preset(Preset.STRIPE, [secret], signs=True)
 
 
 @pytest.mark.parametrize(
@@ -59,4 +59,4 @@ def test_what_follows_whsec_is_base64_in_standard_webhooks_alone(secret: str) ->
     ],
 )
 def test_what_is_wrong_with_secrets_is_said_of_each(secrets: list[str], fields: list[str]) -> None:
-    assert [violation.field for violation in presets.violations(secrets)] == fields
+    assert [violation.field for violation in verification.secret_violations(secrets)] == fields

@@ -1,0 +1,1 @@
+"""Kinds of destinations that deliveries go to."""

@@ -1,0 +1,67 @@
+"""The request that a receiver gets: its headers, and its signatures."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from services.delivery.destinations.http.identity import Identity
+from services.delivery.worker.store import Claim
+from services.domain.secrets import signatures
+from services.platform.process import metrics
+from services.platform.tracing import spans
+
+USER_AGENT = f"webhook-service/{metrics.version()}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OutgoingRequest:
+    """A POST. `body` is the payload's exact bytes."""
+
+    url: str
+    headers: dict[str, str] = field(repr=False)
+    body: bytes
+    # Who asks, for a receiver that wants to know; None: nobody in particular.
+    identity: Identity | None = None
+
+
+def build(
+    claim: Claim,
+    signers: Sequence[signatures.Signer],
+    own: Mapping[str, str],
+    payload: bytes,
+    unix_seconds: int,
+    *,
+    identity: Identity | None = None,
+    trace: str | None = None,
+) -> OutgoingRequest:
+    """The request of one attempt, signed as of `unix_seconds` by every signer, newest first; without one unsigned.
+
+    Headers by Standard Webhooks 1.0 (webhook-id stays the same over retries), the plain ones, and the subscription's
+    `own`, which replace none of them except Accept; traceparent if the receiver is to know the `trace`.
+    """
+    message_id = str(claim.id)
+    headers = {
+        "Content-Type": claim.content_type or "application/json",
+        # The beginning of an answer's body is kept as text, whatever it is.
+        "Accept-Encoding": "identity",
+        "User-Agent": USER_AGENT,
+        "X-Webhook-Delivery-Id": message_id,
+        "webhook-id": message_id,
+        "webhook-timestamp": str(unix_seconds),
+    }
+    if claim.content_encoding:
+        headers["Content-Encoding"] = claim.content_encoding
+    if claim.event_type:
+        headers["X-Event-Type"] = claim.event_type
+    if signers:
+        headers["webhook-signature"] = signatures.standard(signers, message_id, unix_seconds, payload)
+    for signer in signers:
+        if isinstance(signer, signatures.Key):
+            headers["X-Hub-Signature-256"] = signatures.hub(signer, payload)
+            break  # there is room for one
+    if trace is not None:
+        headers[spans.TRACEPARENT] = trace
+    if not any(name.lower() == "accept" for name in own):
+        headers["Accept"] = "*/*"
+    if own:
+        headers = {**own, **headers}
+    return OutgoingRequest(url=claim.target_url, headers=headers, body=payload, identity=identity)

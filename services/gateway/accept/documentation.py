@@ -1,0 +1,286 @@
+"""The OpenAPI description of the routes that are plain ASGI: accepting.py and the operators' three."""
+
+from typing import Any
+
+from services.gateway.accept import routes
+from services.gateway.resources import models
+from services.gateway.web import openapi
+
+_EVENT_TYPE = {"type": "string", "pattern": "^[A-Za-z0-9._/:-]{1,128}$", "examples": ["order.created"]}
+_PAYLOAD = {"description": "Any JSON value. Its exact bytes are delivered: key order, spacing, spelling of numbers."}
+_EXAMPLE_PAYLOAD = {"order": 42, "total": 9.90}
+
+
+def _accepted(name: str, example: dict[str, Any], links: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "description": "It is stored.",
+        "headers": openapi.REPLAYED_HEADER,
+        "content": {"application/json": {"schema": openapi.ref(name), "example": example}},
+        "links": links,
+    }
+
+
+def _link(operation: str, description: str, field: str) -> dict[str, dict[str, Any]]:
+    """From a field of the answer to an operation whose path has it."""
+    parameters = {field: f"$response.body#/{field}"}
+    return {operation: {"operationId": operation, "description": description, "parameters": parameters}}
+
+
+_DELIVERY_LINKS = {
+    **_link("get_delivery", "What became of it.", "delivery_id"),
+    **_link("retry_delivery", "Deliver it again.", "delivery_id"),
+    **_link("cancel_delivery", "Do not deliver it.", "delivery_id"),
+}
+_EVENT_LINKS = {
+    **_link("get_event", "The event as stored.", "event_id"),
+    **_link("list_event_deliveries", "Its deliveries.", "event_id"),
+}
+
+
+_UNAVAILABLE = (
+    "A store or a service cannot be reached. With reason `UNAVAILABLE` the event was not stored; with reason "
+    "`OUTCOME_UNKNOWN` it may have been: retry with the same `Idempotency-Key`."
+)
+
+
+_CONFLICT = f"{openapi.KEY_IN_USE} Or it is a system subscription (`SUBSCRIPTION_IS_SYSTEM`), which takes no events."
+
+
+_UNSIGNED = (
+    "The API key is missing, unknown, revoked or has expired; or the signature that the subscription's `verify` asks "
+    "for is missing (`SIGNATURE_MISSING`), does not match (`SIGNATURE_MISMATCH`), or is of another time "
+    "(`SIGNATURE_EXPIRED`). `errors` names the header."
+)
+
+_HANDSHAKE = {
+    "description": (
+        "A handshake of Slack's: the challenge is answered, and nothing is stored. Or one of its slash commands or "
+        "interactions: it is stored, and the answer has no body, for Slack would show that to the user."
+    ),
+    "headers": openapi.REPLAYED_HEADER,
+    "content": {
+        "application/json": {
+            "schema": {
+                "title": "Handshake",
+                "type": "object",
+                "required": ["challenge"],
+                "properties": {"challenge": {"type": "string"}},
+            },
+            "example": {"challenge": "3eZbrw1aBm2rZgRNFdxV2595E9CY3gmdALWMmHkvFXO7tYXAYM8P"},
+        }
+    },
+}
+
+
+def _responses(*statuses: int, accepted: dict[str, Any], described: dict[int, str] | None = None) -> dict[str, Any]:
+    described = {409: openapi.KEY_IN_USE, 422: openapi.KEY_REUSED, 503: _UNAVAILABLE} | (described or {})
+    errors = openapi.problems(*statuses, described=described)
+    return {"202": accepted, **{str(status): value for status, value in errors.items()}}
+
+
+_WEBHOOK: dict[str, Any] = {
+    "tags": ["webhooks"],
+    "operationId": "ingest_webhook",
+    "summary": "Send a webhook to a subscription",
+    "description": (
+        'The body `{"payload": …}` delivers the exact bytes of the value as `application/json`, whatever the '
+        "Content-Type. Any other body is the payload itself, delivered with its own Content-Type, so that GitHub's or "
+        "anyone's webhook can be pointed here; without a Content-Type it is `application/json` if it is valid JSON "
+        "and `application/octet-stream` if not. A body that is empty, begins with a byte order mark, or has a "
+        "`Content-Encoding` is delivered as it is, byte for byte, the encoding with it.\n\n"
+        "Without `X-Event-Type` no filter applies, unless `verify` names a provider: an event whose type the provider "
+        "leaves out, or that cannot be read, goes only to subscriptions without `event_types`. "
+        "A type that the subscription did not ask for is answered with "
+        "status `filtered`, and nothing is sent; so is everything while it is disabled with `keep_when_disabled` false."
+        "\n\n"
+        "The subscription's `verify` says whose signature the request must carry: `Stripe-Signature`, "
+        "`X-Shopify-Hmac-Sha256`, `X-Slack-Signature` with `X-Slack-Request-Timestamp`, or `webhook-signature` with "
+        "`webhook-id` and `webhook-timestamp`; timestamps may be 5 minutes off. With a provider's, the event's type is "
+        "the one that the provider gives it, and what the provider sends again is answered like the first time and "
+        "delivered once; `X-Event-Type` and `Idempotency-Key` serve where it says nothing."
+    ),
+    "parameters": [
+        {
+            "name": "subscription_id",
+            "in": "path",
+            "required": True,
+            "description": "Id of the subscription.",
+            "schema": {"type": "string", "format": "uuid"},
+        },
+        {
+            "name": "X-Event-Type",
+            "in": "header",
+            "description": "The event's type; delivered in the same header.",
+            "schema": _EVENT_TYPE,
+        },
+        {
+            "name": "X-Hub-Signature-256",
+            "in": "header",
+            "description": (
+                "`sha256=` and the hex HMAC-SHA256 of the raw request body under the secret's UTF-8 bytes. "
+                "Without it the webhook is accepted unverified, unless `verify` says otherwise."
+            ),
+            "schema": {"type": "string", "pattern": "^sha256=[0-9a-fA-F]{64}$"},
+        },
+        {
+            "name": "Content-Encoding",
+            "in": "header",
+            "description": "What the body is encoded by; delivered in the same header. The body is not decoded.",
+            "schema": {"type": "string", "maxLength": 64},
+        },
+        openapi.IDEMPOTENCY_KEY,
+    ],
+    "requestBody": {
+        "required": False,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "anyOf": [
+                        {
+                            "title": "Envelope",
+                            "type": "object",
+                            "required": ["payload"],
+                            "properties": {"payload": _PAYLOAD},
+                            "additionalProperties": False,
+                        },
+                        {"title": "The payload itself"},
+                    ]
+                },
+                "examples": {
+                    "envelope": {"summary": "Envelope", "value": {"payload": _EXAMPLE_PAYLOAD}},
+                    "itself": {"summary": "The payload itself", "value": {"action": "opened", "number": 7}},
+                },
+            },
+            "*/*": {"schema": {"type": "string", "format": "binary"}},
+        },
+    },
+    "responses": {"200": _HANDSHAKE}
+    | _responses(
+        *openapi.WITH_BODY,
+        404,
+        described={401: _UNSIGNED, 409: _CONFLICT},
+        accepted=_accepted(
+            "WebhookAccepted",
+            {
+                "delivery_id": models.EXAMPLE_DELIVERY_ID,
+                "event_id": models.EXAMPLE_EVENT_ID,
+                "status": "pending",
+            },
+            _DELIVERY_LINKS | _EVENT_LINKS,
+        ),
+    ),
+}
+
+_WEBHOOK_WITH_TOKEN = _WEBHOOK | {
+    "operationId": "ingest_webhook_with_token",
+    "summary": "Send a webhook with an ingest token",
+    "description": (
+        "As without the token. The token stands for the right to send to this one subscription; with a wrong one the "
+        "answer is that of a subscription that is unknown."
+    ),
+    "parameters": [
+        _WEBHOOK["parameters"][0],
+        {
+            "name": "token",
+            "in": "path",
+            "required": True,
+            "description": "The subscription's ingest token.",
+            "schema": {"type": "string"},
+        },
+        *_WEBHOOK["parameters"][1:],
+    ],
+}
+
+_EVENT = {
+    "tags": ["events"],
+    "operationId": "publish_event",
+    "summary": "Publish an event",
+    "description": (
+        "The payload is stored once, with a delivery for each subscription that asked for the type. "
+        "Its exact bytes are delivered as `application/json`."
+    ),
+    "parameters": [openapi.IDEMPOTENCY_KEY],
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "title": "EventBody",
+                    "type": "object",
+                    "required": ["event_type", "payload"],
+                    "properties": {"event_type": _EVENT_TYPE, "payload": _PAYLOAD},
+                    "additionalProperties": False,
+                },
+                "example": {"event_type": "order.created", "payload": _EXAMPLE_PAYLOAD},
+            }
+        },
+    },
+    "responses": _responses(
+        *openapi.WITH_BODY,
+        accepted=_accepted("EventAccepted", {"event_id": models.EXAMPLE_EVENT_ID, "deliveries": 3}, _EVENT_LINKS),
+    ),
+}
+
+_LIVENESS = {"type": "object", "properties": {"status": {"enum": ["ok", "failing"]}}}
+_HEALTH = {
+    "type": "object",
+    "properties": {
+        "status": {"enum": ["ok", "failing", "ready", "not ready"]},
+        "failures": {"type": "object", "additionalProperties": {"type": "string"}},
+        "degraded": {"type": "object", "additionalProperties": {"type": "string"}},
+    },
+}
+
+
+def _probe(name: str, summary: str, description: str) -> dict[str, Any]:
+    content = {"application/json": {"schema": _HEALTH}}
+    return {
+        "tags": ["operations"],
+        "operationId": name,
+        "summary": summary,
+        "description": description,
+        "responses": {
+            "200": {"description": "Yes.", "content": content},
+            "503": {"description": "No; `failures` says what and why.", "content": content},
+        },
+    }
+
+
+_METRICS = {
+    "tags": ["operations"],
+    "operationId": "metrics",
+    "summary": "Prometheus metrics",
+    "description": "In the Prometheus text format; listed in docs/metrics.md.",
+    "responses": {"200": {"description": "The metrics.", "content": {"text/plain": {"schema": {"type": "string"}}}}},
+}
+
+PATHS: dict[str, dict[str, Any]] = {
+    routes.WEBHOOK_PATH: {"post": _WEBHOOK},
+    routes.TOKEN_PATH: {"post": _WEBHOOK_WITH_TOKEN},
+    routes.EVENTS_PATH: {"post": _EVENT},
+    "/livez": {
+        "get": {
+            "tags": ["operations"],
+            "operationId": "livez",
+            "summary": "Check liveness",
+            "description": "For load balancers. It gives no reasons.",
+            "responses": {
+                status: {"description": said, "content": {"application/json": {"schema": _LIVENESS}}}
+                for status, said in (("200", "Yes."), ("503", "No."))
+            },
+        }
+    },
+}
+# Of the metrics port; in development of this one, too.
+OPERATIONS: dict[str, dict[str, Any]] = {
+    "/healthz": {"get": _probe("healthz", "Check health", "503 means: restart it.")},
+    "/readyz": {
+        "get": _probe(
+            "readyz",
+            "Check readiness",
+            "503 until ingest has answered once, and while the process is stopping. `degraded` names services that "
+            "cannot do what they are asked: requests that need them are answered 503.",
+        )
+    },
+    "/metrics": {"get": _METRICS},
+}

@@ -1,0 +1,232 @@
+"""Deliveries: an event on its way to a subscription, and every attempt that was made."""
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query
+from pydantic import Field
+
+from protos.webhook.v1 import deliveries_pb2 as pb
+from services.gateway.resources import models
+from services.gateway.web import backends, openapi
+from services.gateway.web.role_route import RoleRoute
+
+router = APIRouter(tags=["deliveries"], route_class=RoleRoute)
+
+Status = Literal["pending", "scheduled", "in_flight", "delivered", "failed", "cancelled"]
+
+_PREFIX = "DELIVERY_STATUS_"
+_STATUSES: dict[int, Status] = {
+    pb.DELIVERY_STATUS_PENDING: "pending",
+    pb.DELIVERY_STATUS_SCHEDULED: "scheduled",
+    pb.DELIVERY_STATUS_IN_FLIGHT: "in_flight",
+    pb.DELIVERY_STATUS_DELIVERED: "delivered",
+    pb.DELIVERY_STATUS_FAILED: "failed",
+    pb.DELIVERY_STATUS_CANCELLED: "cancelled",
+}
+_RETRY_CONFLICT = "A worker has the delivery in hand, or its subscription is deleted or disabled."
+_CANCEL_CONFLICT = "A worker has the delivery in hand, or it has ended."
+
+
+class AttemptError(models.Answer):
+    """Why an attempt did not succeed."""
+
+    kind: str = Field(
+        description=(
+            "`http_3xx`, `http_4xx`, `http_5xx`, `timeout`, `dns`, `connect`, `tls`, `connection_lost`, "
+            "`invalid_response`, `egress_denied`, `invalid_request`, `secret_unreadable` or `interrupted`."
+        ),
+        examples=["http_5xx"],
+    )
+    message: str = Field(description="For people.", examples=["the receiver answered 503"])
+
+
+class Attempt(models.Answer):
+    """One request to the receiver."""
+
+    number: int = Field(description="Counts from 1.", examples=[1])
+    started_at: models.Timestamp
+    duration_ms: int | None = Field(description="To its outcome; null when unknown.", examples=[41])
+    status_code: int | None = Field(description="The receiver's; null when none came.", examples=[503])
+    error: AttemptError | None = Field(description="null when the receiver answered 2xx.")
+    response_body: str | None = Field(description="The first 4 KiB as text.", examples=["try later"])
+
+
+class DeliverySummary(models.Answer):
+    """A delivery without its attempts."""
+
+    id: models.Uuid = Field(examples=[models.EXAMPLE_DELIVERY_ID])
+    tenant_id: str = Field(description="The tenant that it belongs to.", examples=["acme"])
+    event_id: models.Uuid = Field(examples=[models.EXAMPLE_EVENT_ID])
+    subscription_id: models.Uuid = Field(examples=[models.EXAMPLE_SUBSCRIPTION_ID])
+    event_type: str | None = Field(description="null when the event came without one.", examples=["order.created"])
+    status: Status = Field(
+        description=(
+            "`pending`: waits for a worker. `scheduled`: waits for `next_attempt_at`. `in_flight`: a worker has it. "
+            "`delivered`, `failed`, `cancelled`: ended."
+        ),
+        examples=["scheduled"],
+    )
+    reason: str | None = Field(
+        description=(
+            "Why it failed or was cancelled: `retries_exhausted`, `expired`, `worker_lost`, `payload_gone`, "
+            "`cancelled` or `subscription_deleted`; else null."
+        ),
+        examples=[None],
+    )
+    attempt_count: int = Field(description="Attempts recorded; one that is under way is not.", examples=[1])
+    created_at: models.Timestamp
+    next_attempt_at: models.Timestamp | None
+    completed_at: models.Timestamp | None = Field(description="When it ended.", examples=[None])
+    expires_at: models.Timestamp = Field(description="Past this it fails with reason `expired`.")
+
+
+class Delivery(DeliverySummary):
+    """A delivery with its attempts, oldest first."""
+
+    held_by: str | None = Field(
+        description=(
+            "What holds it though it is due: `paused`, `disabled`, `breaker_open`, `recovering` (its endpoint failed "
+            "until a moment ago), `concurrency` (its endpoint has as many requests as it takes) or `rate_limit`; "
+            "else null."
+        ),
+        examples=[None],
+    )
+    attempts: list[Attempt]
+
+
+class DeliveryPage(models.Answer):
+    """A page of deliveries, newest first, without attempts."""
+
+    items: list[DeliverySummary]
+    next_cursor: models.NextCursor
+
+
+class DeliveriesQuery(models.ListQuery):
+    """Which page of deliveries, and in which state."""
+
+    status: Status | None = Field(None, description="Only deliveries in this state.")
+
+
+@router.get(
+    "/api/v1/webhooks/deliveries/{delivery_id}",
+    operation_id="get_delivery",
+    summary="Look up a delivery and its attempts",
+    response_description="The delivery.",
+    responses=openapi.problems(404),
+)
+async def get_delivery(delivery_id: models.DeliveryId, services: backends.Injected) -> Delivery:
+    """One delivery with every attempt, oldest first."""
+    request = pb.GetDeliveryRequest(delivery_id=delivery_id)
+    answer = await services.deliveries.GetDelivery(request, timeout=services.timeout_seconds)
+    return _delivery(answer.delivery)
+
+
+@router.post(
+    "/api/v1/webhooks/deliveries/{delivery_id}/retry",
+    operation_id="retry_delivery",
+    summary="Deliver again, now",
+    response_description="The delivery, now pending.",
+    responses=openapi.problems(404, 410, described={409: _RETRY_CONFLICT}),
+)
+async def retry_delivery(delivery_id: models.DeliveryId, services: backends.Injected) -> Delivery:
+    """Makes a delivery pending at once, with its whole retry schedule before it, whatever came of it.
+
+    A scheduled retry is replaced. While the subscription's breaker is open this delivery is the probe: it is sent at
+    once, unless another probe is out. 409 while a worker has it in hand, or its subscription is disabled; 410 when its
+    payload is no longer retained, or is about to be dropped.
+    """
+    request = pb.RetryDeliveryRequest(delivery_id=delivery_id)
+    answer = await services.deliveries.RetryDelivery(request, timeout=services.timeout_seconds)
+    return _delivery(answer.delivery)
+
+
+@router.post(
+    "/api/v1/webhooks/deliveries/{delivery_id}/cancel",
+    operation_id="cancel_delivery",
+    summary="Cancel a delivery",
+    response_description="The delivery, now cancelled.",
+    responses=openapi.problems(404, described={409: _CANCEL_CONFLICT}),
+)
+async def cancel_delivery(delivery_id: models.DeliveryId, services: backends.Injected) -> Delivery:
+    """Cancels a delivery that is pending or scheduled; one that is cancelled stays so."""
+    request = pb.CancelDeliveryRequest(delivery_id=delivery_id)
+    answer = await services.deliveries.CancelDelivery(request, timeout=services.timeout_seconds)
+    return _delivery(answer.delivery)
+
+
+@router.get(
+    "/api/v1/subscriptions/{subscription_id}/deliveries",
+    operation_id="list_subscription_deliveries",
+    summary="List the deliveries to a subscription",
+    response_description="A page of deliveries.",
+    responses=openapi.problems(404),
+)
+async def list_subscription_deliveries(
+    subscription_id: models.SubscriptionId,
+    query: Annotated[DeliveriesQuery, Query()],
+    services: backends.Injected,
+) -> DeliveryPage:
+    """Newest first, without attempts; of a deleted subscription too."""
+    return await _page(services, pb.ListDeliveriesRequest(subscription_id=subscription_id), query)
+
+
+@router.get(
+    "/api/v1/events/{event_id}/deliveries",
+    operation_id="list_event_deliveries",
+    summary="List the deliveries of an event",
+    response_description="A page of deliveries.",
+    responses=openapi.problems(404),
+)
+async def list_event_deliveries(
+    event_id: models.EventId,
+    query: Annotated[DeliveriesQuery, Query()],
+    services: backends.Injected,
+) -> DeliveryPage:
+    """Without attempts."""
+    return await _page(services, pb.ListDeliveriesRequest(event_id=event_id), query)
+
+
+async def _page(services: backends.Backends, request: pb.ListDeliveriesRequest, query: DeliveriesQuery) -> DeliveryPage:
+    if query.status is not None:
+        request.status = pb.DeliveryStatus.Value(_PREFIX + query.status.upper())
+    request.tenant_id = services.everywhere(query.tenant)
+    request.page_size = query.limit
+    request.page_token = query.cursor
+    answer = await services.deliveries.ListDeliveries(request, timeout=services.timeout_seconds)
+    return DeliveryPage(
+        items=[_summary(message) for message in answer.deliveries], next_cursor=answer.next_page_token or None
+    )
+
+
+def _summary(message: pb.Delivery) -> DeliverySummary:
+    return DeliverySummary(
+        id=message.id,
+        tenant_id=message.tenant_id,
+        event_id=message.event_id,
+        subscription_id=message.subscription_id,
+        event_type=message.event_type or None,
+        status=_STATUSES[message.status],
+        reason=message.reason or None,
+        attempt_count=message.attempt_count,
+        created_at=models.timestamp(message.created_at),
+        next_attempt_at=models.timestamp(message.next_attempt_at) if message.HasField("next_attempt_at") else None,
+        completed_at=models.timestamp(message.completed_at) if message.HasField("completed_at") else None,
+        expires_at=models.timestamp(message.expires_at),
+    )
+
+
+def _delivery(message: pb.Delivery) -> Delivery:
+    attempts = [_attempt(attempt) for attempt in message.attempts]
+    return Delivery(**_summary(message).model_dump(), attempts=attempts, held_by=message.held_by or None)
+
+
+def _attempt(message: pb.Attempt) -> Attempt:
+    failed = message.HasField("error")
+    return Attempt(
+        number=message.number,
+        started_at=models.timestamp(message.started_at),
+        duration_ms=message.duration_ms if message.HasField("duration_ms") else None,
+        status_code=message.status_code if message.HasField("status_code") else None,
+        error=AttemptError(kind=message.error.kind, message=message.error.message) if failed else None,
+        response_body=message.response_body if message.HasField("response_body") else None,
+    )

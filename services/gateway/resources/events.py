@@ -1,0 +1,93 @@
+"""Accepted events, as stored. They are taken in by accepting.py."""
+
+import base64
+
+import msgspec
+from fastapi import APIRouter, Response
+
+from protos.webhook.v1 import ingest_pb2 as pb
+from services.gateway.accept import envelope
+from services.gateway.resources import models
+from services.gateway.web import backends, openapi
+from services.gateway.web.role_route import RoleRoute
+
+router = APIRouter(prefix="/api/v1/events", tags=["events"], route_class=RoleRoute)
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An accepted event."""
+
+    id: str
+    event_type: str | None
+    content_type: str
+    created_at: str
+    payload_bytes: int
+    # The exact bytes when they are JSON, else None and payload_base64.
+    payload: msgspec.Raw | None
+    payload_base64: str | None = None
+    content_encoding: str | None = None
+
+
+_EXAMPLE = {
+    "id": models.EXAMPLE_EVENT_ID,
+    "event_type": "order.created",
+    "content_type": "application/json",
+    "created_at": models.EXAMPLE_TIME,
+    "payload_bytes": 25,
+    "payload": {"order": 42, "total": 9.90},
+}
+_SCHEMA = {
+    "title": "Event",
+    "description": "An accepted event.",
+    "type": "object",
+    "required": ["id", "event_type", "content_type", "created_at", "payload_bytes", "payload"],
+    "properties": {
+        "id": {"type": "string", "format": "uuid"},
+        "event_type": {"type": ["string", "null"], "description": "null when the event came without one."},
+        "content_type": {"type": "string", "description": "That the payload is delivered with."},
+        "created_at": {"type": "string", "format": "date-time"},
+        "payload_bytes": {"type": "integer", "description": "Size of the payload."},
+        "payload": {"description": "The payload's exact bytes when its content type and they are JSON; else null."},
+        "payload_base64": {"type": "string", "description": "The payload when it is not JSON; else absent."},
+        "content_encoding": {
+            "type": "string",
+            "description": "Content-Encoding that the payload is delivered with; absent when there is none.",
+            "examples": ["gzip"],
+        },
+    },
+}
+
+
+@router.get(
+    "/{event_id}",
+    operation_id="get_event",
+    summary="Look up an event",
+    response_class=Response,
+    responses={
+        **openapi.problems(404),
+        200: {
+            "description": "The event.",
+            "content": {"application/json": {"schema": _SCHEMA, "example": _EXAMPLE}},
+        },
+    },
+)
+async def get_event(event_id: models.EventId, services: backends.Injected) -> Response:
+    """One event with its payload, byte for byte as it is delivered; 404 once it is no longer retained."""
+    answer = await services.ingest.GetEvent(pb.GetEventRequest(event_id=event_id), timeout=services.timeout_seconds)
+    return Response(msgspec.json.encode(_event(answer.event)), media_type="application/json")
+
+
+def _event(message: pb.Event) -> Event:
+    payload = message.payload
+    encoded = bool(message.content_encoding)
+    inline = not encoded and envelope.is_json(message.content_type) and envelope.is_valid_json(payload)
+    return Event(
+        id=message.id,
+        event_type=message.event_type or None,
+        content_type=message.content_type,
+        created_at=models.timestamp(message.created_at),
+        payload_bytes=len(payload),
+        payload=msgspec.Raw(payload) if inline else None,
+        payload_base64=None if inline else base64.b64encode(payload).decode(),
+        content_encoding=message.content_encoding or None,
+    )

@@ -1,0 +1,113 @@
+"""Parts that the resources' models share."""
+
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+from fastapi import Header, Path
+from google.protobuf.timestamp_pb2 import Timestamp as ProtoTimestamp
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+
+from services.gateway.web import openapi
+from services.platform import errors, ids, paging
+
+# Headers of an answer with something that is shown once: nobody keeps it on the way.
+NO_STORE = {"cache-control": "no-store"}
+EXAMPLE_TIME = "2026-03-14T15:09:26.535Z"
+EXAMPLE_SUBSCRIPTION_ID = "019ced6f-8a27-7c3e-9b1a-5d0f4e2c7b61"
+EXAMPLE_EVENT_ID = "019ced70-1c5d-7f02-8f4b-2ab1c9d3e4f5"
+EXAMPLE_DELIVERY_ID = "019ced70-1c5d-7f02-a3d9-7c1e5b8f2046"
+
+
+class Request(BaseModel):
+    """What a client sends: unknown fields are errors."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Answer(BaseModel):
+    """What a client gets."""
+
+
+Timestamp = Annotated[str, Field(json_schema_extra={"format": "date-time"}, examples=[EXAMPLE_TIME])]
+
+
+def timestamp(moment: ProtoTimestamp) -> str:
+    """RFC 3339 in UTC with milliseconds."""
+    return f"{moment.ToDatetime().isoformat(timespec='milliseconds')}Z"
+
+
+_RFC_3339 = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:.+")
+
+
+def _check_time(value: object) -> object:
+    # pydantic would take numbers too, for seconds or milliseconds by their size.
+    if not isinstance(value, str) or not _RFC_3339.fullmatch(value):
+        raise ValueError(f"must be a time such as {EXAMPLE_TIME}")
+    return value
+
+
+def _in_utc(moment: datetime) -> datetime:
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("must be a time of the years 1 to 9999") from None
+
+
+# A time that a client states, in the words of RFC 3339.
+Moment = Annotated[AwareDatetime, BeforeValidator(_check_time), AfterValidator(_in_utc)]
+
+
+def _check_uuid(text: str) -> str:
+    try:
+        return str(ids.parse("id", text))
+    except errors.InvalidArgument as error:
+        raise ValueError(error.violations[0].description) from None
+
+
+Uuid = Annotated[str, AfterValidator(_check_uuid), Field(json_schema_extra={"format": "uuid"})]
+SubscriptionId = Annotated[Uuid, Path(description="Id of the subscription.", examples=[EXAMPLE_SUBSCRIPTION_ID])]
+EventId = Annotated[Uuid, Path(description="Id of the event.", examples=[EXAMPLE_EVENT_ID])]
+DeliveryId = Annotated[Uuid, Path(description="Id of the delivery.", examples=[EXAMPLE_DELIVERY_ID])]
+
+
+TenantName = Annotated[str, StringConstraints(pattern="^[a-z0-9][a-z0-9_-]{0,62}$"), Field(examples=["acme"])]
+
+
+class PageQuery(Request):
+    """Which page of a list."""
+
+    limit: int = Field(paging.DEFAULT_PAGE_SIZE, ge=1, le=paging.MAX_PAGE_SIZE, description="Objects per page.")
+    cursor: str = Field("", max_length=256, description="`next_cursor` of the page before; absent: the first page.")
+
+
+AllTenants = Annotated[
+    Literal["*"] | None,
+    Field(description="`*`: of all tenants. For keys of role `admin`."),
+]
+
+
+class TenantsQuery(Request):
+    """Whether a list is of all tenants."""
+
+    tenant: AllTenants = None
+
+
+class ListQuery(PageQuery, TenantsQuery):
+    """Which page of a list, and whether it is of all tenants."""
+
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=255,
+        pattern="^[ -~]+$",
+        description=openapi.IDEMPOTENCY_KEY["description"],
+    ),
+]
+NextCursor = Annotated[
+    str | None,
+    Field(description="Opaque: the `cursor` of the next page; null on the last.", examples=["AZztcBxdfwKj2XwexY8gRg"]),
+]

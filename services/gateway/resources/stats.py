@@ -1,0 +1,107 @@
+"""Statistics over attempts."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from google.protobuf import duration_pb2
+from pydantic import Field
+
+from protos.webhook.v1 import analytics_pb2 as pb
+from services.gateway.resources import models
+from services.gateway.web import backends, openapi
+from services.gateway.web.role_route import RoleRoute
+
+router = APIRouter(prefix="/api/v1", tags=["statistics"], route_class=RoleRoute)
+
+_UNIT_SECONDS = {"m": 60, "h": 3600, "d": 86400}
+
+
+class StatsQuery(models.TenantsQuery):
+    """Over which time."""
+
+    window: str = Field(
+        "24h",
+        pattern="^[1-9][0-9]{0,5}[mhd]$",
+        description="How far back from now: minutes, hours or days, up to the retention of attempts (72 h by default).",
+        examples=["15m", "1h", "24h", "3d"],
+    )
+
+    def duration(self) -> duration_pb2.Duration:
+        """The window's length."""
+        return duration_pb2.Duration(seconds=int(self.window[:-1]) * _UNIT_SECONDS[self.window[-1]])
+
+
+class Latency(models.Answer):
+    """Durations in milliseconds of the attempts that received an answer."""
+
+    mean: float = Field(examples=[48.2])
+    p50: float = Field(examples=[31.0])
+    p95: float = Field(examples=[140.5])
+    p99: float = Field(examples=[420.0])
+
+
+class Stats(models.Answer):
+    """Counts and latencies of a window."""
+
+    window_start: models.Timestamp
+    window_end: models.Timestamp = Field(description="When the newest numbers were made.")
+    attempts: int = Field(examples=[1000])
+    attempts_by_outcome: dict[str, int] = Field(
+        description="By `success` or the kind of error; kinds without attempts are left out.",
+        examples=[{"success": 990, "http_5xx": 8, "timeout": 2}],
+    )
+    delivered: int = Field(description="Deliveries that ended delivered.", examples=[990])
+    failed: int = Field(description="Deliveries that ended failed.", examples=[2])
+    success_rate: float | None = Field(
+        description="Successful attempts over attempts with a known outcome, 0 to 1; null without any.", examples=[0.99]
+    )
+    latency_ms: Latency | None = Field(description="null when no attempt received an answer.")
+
+
+@router.get(
+    "/subscriptions/{subscription_id}/stats",
+    operation_id="get_subscription_stats",
+    summary="Statistics of a subscription",
+    response_description="The statistics.",
+    responses=openapi.problems(404),
+)
+async def get_subscription_stats(
+    subscription_id: models.SubscriptionId,
+    query: Annotated[StatsQuery, Query()],
+    services: backends.Injected,
+) -> Stats:
+    """Attempts to one subscription over a window that ends now; of a deleted subscription too."""
+    return await _stats(services, query, subscription_id)
+
+
+@router.get(
+    "/stats",
+    operation_id="get_stats",
+    summary="Statistics of all subscriptions",
+    response_description="The statistics.",
+    responses=openapi.problems(),
+)
+async def get_stats(query: Annotated[StatsQuery, Query()], services: backends.Injected) -> Stats:
+    """All attempts over a window that ends now."""
+    return await _stats(services, query, "")
+
+
+async def _stats(services: backends.Backends, query: StatsQuery, subscription_id: str) -> Stats:
+    request = pb.GetStatsRequest(
+        tenant_id=services.everywhere(query.tenant), subscription_id=subscription_id, window=query.duration()
+    )
+    answer = await services.analytics.GetStats(request, timeout=services.timeout_seconds)
+    stats = answer.stats
+    latency = stats.latency
+    return Stats(
+        window_start=models.timestamp(stats.window_start),
+        window_end=models.timestamp(stats.window_end),
+        attempts=stats.attempts,
+        attempts_by_outcome=dict(stats.attempts_by_outcome),
+        delivered=stats.delivered,
+        failed=stats.failed,
+        success_rate=stats.success_rate if stats.HasField("success_rate") else None,
+        latency_ms=Latency(mean=latency.mean_ms, p50=latency.p50_ms, p95=latency.p95_ms, p99=latency.p99_ms)
+        if stats.HasField("latency")
+        else None,
+    )

@@ -1,0 +1,1 @@
+"""Subscriptions: where events go, and which."""

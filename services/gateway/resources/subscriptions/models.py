@@ -1,0 +1,409 @@
+"""Subscriptions as the REST API has them: what is asked for, what is answered, and their messages of gRPC."""
+
+import copy
+from typing import Annotated, Any, Literal
+
+from google.protobuf.field_mask_pb2 import FieldMask
+from pydantic import ConfigDict, Field
+
+from protos.webhook.v1 import subscriptions_pb2 as pb
+from services.gateway.resources import models
+from services.gateway.resources.subscriptions import client_certificates, retry_policies, secrets, signature_schemes
+
+_EXAMPLE: dict[str, Any] = {
+    "target_url": "https://example.com/hooks/orders",
+    "secret_key": "It's a Secret to Everybody",
+    "event_types": ["order.created", "invoice.*"],
+    "description": "Orders to the warehouse",
+    "rate_limit_per_second": 50,
+    "timeout_seconds": 10,
+    "headers": {"Authorization": "Bearer token-of-the-warehouse"},
+    "retry_policy": retry_policies.EXAMPLE,
+}
+_VERIFIED_EXAMPLE: dict[str, Any] = {
+    "target_url": "https://example.com/hooks/payments",
+    "event_types": ["payment_intent.*"],
+    "verify": "stripe",
+    "verification_secrets": ["whsec_of-the-endpoint-at-stripe"],
+}
+
+_PATCH_EXAMPLE: dict[str, Any] = {
+    "event_types": ["order.created", "order.paid"],
+    "rate_limit_per_second": None,
+    "headers": {"X-Team": "billing", "X-Old": None},
+}
+
+Verify = Literal["auto", "required", "github", "stripe", "shopify", "slack", "standard-webhooks", "none"]
+Status = Literal["active", "paused", "disabled"]
+BreakerState = Literal["closed", "open", "half_open"]
+Kind = Literal["normal", "system"]
+
+_STATUSES: dict[int, Status] = {
+    pb.SUBSCRIPTION_STATUS_ACTIVE: "active",
+    pb.SUBSCRIPTION_STATUS_PAUSED: "paused",
+    pb.SUBSCRIPTION_STATUS_DISABLED: "disabled",
+}
+_BREAKER_STATES: dict[int, BreakerState] = {
+    pb.BREAKER_STATE_CLOSED: "closed",
+    pb.BREAKER_STATE_OPEN: "open",
+    pb.BREAKER_STATE_HALF_OPEN: "half_open",
+}
+_VERIFY: dict[Verify, pb.Verification.ValueType] = {
+    "auto": pb.VERIFICATION_AUTO,
+    "required": pb.VERIFICATION_REQUIRED,
+    "github": pb.VERIFICATION_GITHUB,
+    "stripe": pb.VERIFICATION_STRIPE,
+    "shopify": pb.VERIFICATION_SHOPIFY,
+    "slack": pb.VERIFICATION_SLACK,
+    "standard-webhooks": pb.VERIFICATION_STANDARD_WEBHOOKS,
+    "none": pb.VERIFICATION_NONE,
+}
+_VERIFIED: dict[int, Verify] = {number: name for name, number in _VERIFY.items()}
+# Where a field has another name over gRPC.
+_PROTO_NAMES = {"verify": "verification"}
+_KINDS: dict[int, Kind] = {pb.SUBSCRIPTION_KIND_NORMAL: "normal", pb.SUBSCRIPTION_KIND_SYSTEM: "system"}
+
+
+class SubscriptionBody(models.Request):
+    """An endpoint and what it wants to hear of."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE, _VERIFIED_EXAMPLE]})
+
+    target_url: str = Field(
+        max_length=2048,
+        description=(
+            "Absolute http or https URL without credentials, to which deliveries are POSTed. It must lead to public "
+            "addresses, and not to a port of something else than a web server."
+        ),
+        json_schema_extra={"format": "uri"},
+    )
+    secret_key: str | None = Field(
+        None,
+        max_length=256,
+        description=(
+            "Secret that signs deliveries and verifies `X-Hub-Signature-256`; write-only. "
+            f"{secrets.RULES} On create, if absent or null, a secret is made and returned. On update, "
+            "absent keeps the stored secret, null removes it, and another value replaces it at once; `rotate-secret` "
+            "replaces it with an overlap."
+        ),
+        json_schema_extra={"writeOnly": True},
+    )
+    signature_scheme: signature_schemes.SchemeOrNone | None = Field(
+        None,
+        description=(
+            "How deliveries are signed: `hmac-sha256` with a secret that the receiver also has (`v1`, and "
+            "`X-Hub-Signature-256`); `ed25519` with a private key that stays here, which the receiver verifies with "
+            "the public key (`v1a`); `none`, not at all, which removes a stored secret. Default: `hmac-sha256` on "
+            "create, the stored scheme on update. To change it in an update, send `secret_key` with it; "
+            "`rotate-secret` changes it with an overlap."
+        ),
+    )
+    event_types: list[str] = Field(
+        default_factory=list,
+        max_length=100,
+        description=(
+            "Types it gets; an empty list means every type. `order.*` means every type that begins with `order.`. "
+            "Default: every type. A PUT must name it if the subscription is limited to some types."
+        ),
+    )
+    description: str = Field("", max_length=1024, description="Free text for people.")
+    keep_when_disabled: bool = Field(
+        default=True,
+        strict=True,
+        description=(
+            "Whether events are stored for it while it is disabled, to be delivered once it is enabled. If not, they "
+            "are answered with status `filtered`."
+        ),
+    )
+    rate_limit_per_second: float | None = Field(
+        None,
+        ge=0.001,
+        le=100_000,
+        strict=True,
+        allow_inf_nan=False,
+        description="Requests a second at most, at least 0.001; what is more waits. Absent or null: no limit.",
+    )
+    rate_limit_burst: int | None = Field(
+        None,
+        ge=1,
+        le=1_000_000,
+        strict=True,
+        description=(
+            "Requests at once at most, only together with `rate_limit_per_second`. Absent or null: what the rate "
+            "allows in a second, and one at least."
+        ),
+    )
+    timeout_seconds: float | None = Field(
+        None,
+        ge=1,
+        le=30,
+        strict=True,
+        allow_inf_nan=False,
+        description="Deadline of one request. Absent or null: the service's, by default 15 s.",
+    )
+    retry_policy: retry_policies.RetryPolicyBody | None = Field(
+        None, description="When failed deliveries are tried again. Absent or null: the service's own policy."
+    )
+    headers: dict[str, Annotated[str, Field(min_length=1, max_length=1024)]] | None = Field(
+        None,
+        max_length=20,
+        description=(
+            "Headers that each request carries besides the service's own; their values are write-only, for they may be "
+            "credentials. Up to 20, with 4,096 bytes in all; a value is 1 to 1,024 printable ASCII characters. Refused "
+            "are names that say how a request is carried (`Host`, `Connection`, `Content-Length`, …) and the service's "
+            "own (`Content-Type`, `User-Agent`, `webhook-*`, `X-Webhook-*`, …), also with `_` for `-`. In an update: "
+            "absent keeps the stored headers, null removes them."
+        ),
+        json_schema_extra={"writeOnly": True},
+    )
+    verify: Verify | None = Field(
+        None,
+        description=(
+            "Whose signature webhooks to this subscription must carry; others are answered 401 and not stored. "
+            "`auto`: `X-Hub-Signature-256` is verified when it is sent. `required`: it must be sent. `github`, "
+            "`stripe`, `shopify`, `slack`, `standard-webhooks`: as these sign, with the event's type and id taken from "
+            "where they put them. `none`: signatures are passed over. Absent or null: `auto` in a creation, what is "
+            "stored in an update; null in a PATCH resets it to `auto`."
+        ),
+    )
+    verification_secrets: list[Annotated[str, Field(min_length=1, max_length=256)]] | None = Field(
+        None,
+        max_length=2,
+        description=(
+            "Secrets that webhooks to this subscription are verified with, for the provider's is another than the one "
+            "that deliveries are signed with; write-only. One, or two while the provider changes from one to the "
+            "other: either may have signed. Needed for `stripe`, `shopify`, `slack` and `standard-webhooks` (there "
+            "with the prefix `whsec_` or `v1,whsec_` and the base64 of the key); for the others `secret_key` serves "
+            "when there are none. At least 8 bytes, without white space around them; of fewer than 24 `warnings` "
+            "tells. In an update: absent keeps what is stored, null removes it."
+        ),
+        json_schema_extra={"writeOnly": True},
+    )
+    kind: Kind | None = Field(
+        None,
+        description=(
+            "`normal`: it gets the tenant's events. `system`: it gets what the service says of the tenant's other "
+            "subscriptions (`subscription.disabled`, `subscription.failing`, `subscription.recovered`, "
+            "`delivery.exhausted`), and nothing else; a tenant has one at most. Absent or null: normal; in an update, "
+            "what it is, for it cannot be changed."
+        ),
+        examples=["normal"],
+    )
+    client_certificate: client_certificates.ClientCertificateBody | None = Field(
+        None,
+        description=(
+            "What requests show to a receiver that asks who connects (mutual TLS). Only with a `target_url` of https; "
+            "the key is write-only. In an update: absent keeps the stored certificate, null removes it."
+        ),
+    )
+
+
+def _nullable(name: str) -> Any:
+    """Return a field of SubscriptionBody that may be absent or null, for a patch."""
+    field = copy.copy(SubscriptionBody.model_fields[name])
+    field.default, field.default_factory = None, None
+    return field
+
+
+class SubscriptionPatch(SubscriptionBody):
+    """The fields to change (JSON Merge Patch, RFC 7396): absent keeps the stored value, null removes it.
+
+    `headers` and `retry_policy` are merged field by field.
+    """
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_PATCH_EXAMPLE]})
+
+    # Null means the default, and is refused where there is none.
+    target_url: str | None = _nullable("target_url")  # type: ignore[assignment]
+    event_types: list[str] | None = _nullable("event_types")  # type: ignore[assignment]
+    description: str | None = _nullable("description")  # type: ignore[assignment]
+    keep_when_disabled: bool | None = _nullable("keep_when_disabled")  # type: ignore[assignment]
+    # Null removes one header.
+    headers: dict[str, Annotated[str, Field(min_length=1, max_length=1024)] | None] | None = _nullable("headers")  # type: ignore[assignment]
+
+
+class Breaker(models.Answer):
+    """What holds deliveries back while the endpoint fails."""
+
+    state: BreakerState = Field(
+        description="`closed`: deliveries go out. `open`: they wait. `half_open`: one of them is tried.",
+        examples=["closed"],
+    )
+    since: models.Timestamp | None = Field(
+        description="When it came into this state, or first failed if it was never open. null when it never failed.",
+        examples=[None],
+    )
+    reason: str | None = Field(description="Why it opened; null while it is closed.", examples=[None])
+    next_probe_at: models.Timestamp | None = Field(
+        description="While it is open: when one delivery may be tried.", examples=[None]
+    )
+    consecutive_failures: int = Field(description="Failed attempts since the last success.", examples=[0])
+
+
+class Subscription(models.Answer):
+    """A stored subscription. Its secrets are never part of an answer, but for one that was just made."""
+
+    id: models.Uuid = Field(examples=[models.EXAMPLE_SUBSCRIPTION_ID])
+    tenant_id: str = Field(description="The tenant that it belongs to.", examples=["acme"])
+    target_url: str = Field(examples=[_EXAMPLE["target_url"]])
+    event_types: list[str] = Field(examples=[_EXAMPLE["event_types"]])
+    description: str = Field(examples=[_EXAMPLE["description"]])
+    has_secret: bool = Field(description="Whether deliveries are signed.", examples=[True])
+    signature_scheme: signature_schemes.SchemeOrNone = Field(
+        description="How deliveries are signed; `none` without a secret.", examples=["hmac-sha256"]
+    )
+    public_keys: list[signature_schemes.PublicKey] = Field(
+        description="Of the private keys that sign, newest first; none for `hmac-sha256`.", examples=[[]]
+    )
+    previous_secrets: list[secrets.PreviousSecret] = Field(
+        description="Secrets that were replaced and hold still, newest first.", examples=[[]]
+    )
+    has_ingest_token: bool = Field(description="Whether it has an ingest URL of its own.", examples=[False])
+    status: Status = Field(
+        description="`paused` and `disabled`: deliveries wait until it is resumed or enabled.", examples=["active"]
+    )
+    status_reason: str | None = Field(
+        description=(
+            "Why it is disabled: `manual`, `gone` (the receiver answered 410) or `failing` (nothing but failures for "
+            "days); else null."
+        ),
+        examples=[None],
+    )
+    status_since: models.Timestamp
+    keep_when_disabled: bool = Field(description="Whether events are stored while it is disabled.", examples=[True])
+    rate_limit_per_second: float | None = Field(description="null: no limit.", examples=[50.0])
+    rate_limit_burst: int | None = Field(description="null: what the rate allows in a second.", examples=[None])
+    timeout_seconds: float | None = Field(description="null: the service's.", examples=[10.0])
+    retry_policy: retry_policies.RetryPolicy | None = Field(
+        description="Whole, with the service's defaults where the request had none; null: the service's own."
+    )
+    effective_retry_policy: retry_policies.RetryPolicy = Field(
+        description="The policy that its deliveries follow, the service's default included."
+    )
+    header_names: list[str] = Field(
+        description="Names of the headers that each request carries besides the service's own.",
+        examples=[["Authorization"]],
+    )
+    verify: Verify = Field(description="Whose signature webhooks to it must carry.", examples=["stripe"])
+    has_verification_secret: bool = Field(
+        description="Whether they are verified with secrets of their own, and not with `secret_key`.", examples=[True]
+    )
+    kind: Kind = Field(
+        description="`system`: it gets what the service says of the tenant's others, and nothing else.",
+        examples=["normal"],
+    )
+    client_certificate: client_certificates.ClientCertificate | None = Field(
+        description="What requests show to a receiver that asks who connects; null: nothing.", examples=[None]
+    )
+    breaker: Breaker
+    warnings: list[str] = Field(
+        description="What is weak about it, a sentence each, such as a secret of fewer than 24 bytes.", examples=[[]]
+    )
+    created_at: models.Timestamp
+    updated_at: models.Timestamp
+
+
+class CreatedSubscription(Subscription):
+    """A new subscription, with its secret if that was made."""
+
+    secret_key: str | None = Field(
+        description=(
+            "The secret if it was made, here and nowhere else; null if the request had one or wanted none, and in the "
+            "answer to a repeated request. A private key (`ed25519`) is never answered: see `public_keys`."
+        ),
+        examples=[secrets.EXAMPLE_SECRET],
+    )
+
+
+class SubscriptionPage(models.Answer):
+    """A page of subscriptions, newest first."""
+
+    items: list[Subscription]
+    next_cursor: models.NextCursor
+
+
+def fields(body: SubscriptionBody) -> dict[str, Any]:
+    """Return the fields that the messages to create and to update a subscription have in common.
+
+    A null of a patch is what the message has without the field.
+    """
+    return {
+        "target_url": body.target_url or "",
+        "event_types": body.event_types or [],
+        "description": body.description or "",
+        "keep_when_disabled": body.keep_when_disabled,
+        "rate_limit_per_second": body.rate_limit_per_second,
+        "rate_limit_burst": body.rate_limit_burst,
+        "timeout_seconds": body.timeout_seconds,
+        "retry_policy": retry_policies.asked(body.retry_policy),
+        "kind": pb.SubscriptionKind.Value(f"SUBSCRIPTION_KIND_{(body.kind or 'unspecified').upper()}"),
+        "headers": _headers(body) if "headers" in body.model_fields_set else None,
+        "verification": _VERIFY[body.verify] if body.verify is not None else None,
+        "verification_secrets": pb.VerificationSecrets(values=body.verification_secrets or [])
+        if "verification_secrets" in body.model_fields_set
+        else None,
+        "signature_scheme": signature_schemes.number(body.signature_scheme),
+        "client_certificate": client_certificates.asked(body.client_certificate)
+        if "client_certificate" in body.model_fields_set
+        else None,
+    }
+
+
+def update_mask(body: SubscriptionPatch) -> FieldMask:
+    """Return the fields that a merge patch names, as UpdateSubscription does."""
+    paths = []
+    for name in sorted(body.model_fields_set):
+        if name == "retry_policy" and body.retry_policy is not None:
+            paths += [f"{name}.{nested}" for nested in sorted(body.retry_policy.model_fields_set)]
+        else:
+            paths.append(_PROTO_NAMES.get(name, name))
+    return FieldMask(paths=paths)
+
+
+def _headers(body: SubscriptionBody) -> pb.CustomHeaders:
+    values = {name: value or "" for name, value in (body.headers or {}).items()}
+    return pb.CustomHeaders(values=values, merge=isinstance(body, SubscriptionPatch) and body.headers is not None)
+
+
+def answered(message: pb.Subscription) -> Subscription:
+    """Return a subscription of gRPC as REST has it."""
+    return Subscription(
+        id=message.id,
+        tenant_id=message.tenant_id,
+        target_url=message.target_url,
+        event_types=list(message.event_types),
+        description=message.description,
+        has_secret=message.has_secret,
+        signature_scheme=signature_schemes.name(message.signature_scheme),
+        public_keys=signature_schemes.public_keys(message.public_keys),
+        previous_secrets=secrets.previous(message.previous_secrets_expire_at),
+        has_ingest_token=message.has_ingest_token,
+        status=_STATUSES[message.status],
+        status_reason=message.status_reason or None,
+        status_since=models.timestamp(message.status_since),
+        keep_when_disabled=message.keep_when_disabled,
+        rate_limit_per_second=message.rate_limit_per_second if message.HasField("rate_limit_per_second") else None,
+        rate_limit_burst=message.rate_limit_burst if message.HasField("rate_limit_burst") else None,
+        timeout_seconds=message.timeout_seconds if message.HasField("timeout_seconds") else None,
+        retry_policy=retry_policies.answered(message),
+        effective_retry_policy=retry_policies.effective(message),
+        header_names=list(message.header_names),
+        verify=_VERIFIED[message.verification],
+        has_verification_secret=message.has_verification_secret,
+        kind=_KINDS[message.kind],
+        client_certificate=client_certificates.answered(message),
+        breaker=_breaker(message.breaker),
+        warnings=list(message.warnings),
+        created_at=models.timestamp(message.created_at),
+        updated_at=models.timestamp(message.updated_at),
+    )
+
+
+def _breaker(message: pb.Breaker) -> Breaker:
+    return Breaker(
+        state=_BREAKER_STATES[message.state],
+        since=models.timestamp(message.since) if message.HasField("since") else None,
+        reason=message.reason or None,
+        next_probe_at=models.timestamp(message.next_probe_at) if message.HasField("next_probe_at") else None,
+        consecutive_failures=message.consecutive_failures,
+    )

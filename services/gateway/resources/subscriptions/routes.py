@@ -1,0 +1,262 @@
+"""Subscriptions: where events go, and which."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+
+from protos.webhook.v1 import subscriptions_pb2 as pb
+from services.gateway.resources import models
+from services.gateway.resources.subscriptions import models as subscription_bodies
+from services.gateway.resources.subscriptions.models import (
+    CreatedSubscription,
+    Subscription,
+    SubscriptionBody,
+    SubscriptionPage,
+    SubscriptionPatch,
+)
+from services.gateway.web import backends, etags, openapi
+from services.gateway.web.bodies import JsonRoute
+from services.platform import errors
+
+router = APIRouter(
+    prefix="/api/v1/subscriptions",
+    tags=["subscriptions"],
+    route_class=JsonRoute,
+    strict_content_type=False,  # a body without a Content-Type is JSON
+)
+_PAUSED = "It is paused (`SUBSCRIPTION_PAUSED`): resume it."
+_CREATE_CONFLICT = f"{openapi.KEY_IN_USE} Or the tenant has a system subscription (`SYSTEM_SUBSCRIPTION_EXISTS`)."
+_DISABLED = "It is disabled (`SUBSCRIPTION_DISABLED`): enable it first."
+
+
+@router.post(
+    "",
+    status_code=201,
+    operation_id="create_subscription",
+    summary="Create a subscription",
+    response_description="The subscription as stored.",
+    responses={
+        **openapi.problems(*openapi.WITH_BODY, described={409: _CREATE_CONFLICT, 422: openapi.KEY_REUSED}),
+        201: {
+            "headers": {
+                "Location": {"description": "Path of the subscription.", "schema": {"type": "string"}},
+                **openapi.REPLAYED_HEADER,
+            }
+        },
+    },
+)
+async def create_subscription(
+    body: SubscriptionBody,
+    services: backends.Injected,
+    response: Response,
+    idempotency_key: models.IdempotencyKey = None,
+) -> CreatedSubscription:
+    """Stores an endpoint; the next event that is taken in after the answer goes there if it is of a wanted type.
+
+    Without `secret_key` a secret is made, and only this response shows it; a private key of `ed25519` is never shown.
+    """
+    request = pb.CreateSubscriptionRequest(
+        secret_key=body.secret_key, idempotency_key=idempotency_key or "", **subscription_bodies.fields(body)
+    )
+    answer = await services.subscriptions.CreateSubscription(request, timeout=services.timeout_seconds)
+    response.headers["location"] = f"{router.prefix}/{answer.subscription.id}"
+    response.headers.update(models.NO_STORE)
+    response.headers["etag"] = etags.of(answer.subscription)
+    if answer.replayed:
+        response.headers[openapi.REPLAYED] = "true"
+    created = subscription_bodies.answered(answer.subscription).model_dump()
+    return CreatedSubscription(**created, secret_key=answer.secret_key or None)
+
+
+@router.get(
+    "",
+    operation_id="list_subscriptions",
+    summary="List subscriptions",
+    response_description="A page of subscriptions.",
+    responses=openapi.problems(),
+)
+async def list_subscriptions(
+    query: Annotated[models.ListQuery, Query()], services: backends.Injected
+) -> SubscriptionPage:
+    """The subscriptions that are not deleted, newest first."""
+    request = pb.ListSubscriptionsRequest(
+        tenant_id=services.everywhere(query.tenant), page_size=query.limit, page_token=query.cursor
+    )
+    answer = await services.subscriptions.ListSubscriptions(request, timeout=services.timeout_seconds)
+    return SubscriptionPage(
+        items=[subscription_bodies.answered(message) for message in answer.subscriptions],
+        next_cursor=answer.next_page_token or None,
+    )
+
+
+@router.get(
+    "/{subscription_id}",
+    operation_id="get_subscription",
+    summary="Look up a subscription",
+    response_description="The subscription.",
+    responses={**openapi.problems(404), 200: etags.DESCRIBED},
+)
+async def get_subscription(
+    subscription_id: models.SubscriptionId, services: backends.Injected, response: Response
+) -> Subscription:
+    """Return one subscription; 404 once it is deleted."""
+    request = pb.GetSubscriptionRequest(subscription_id=subscription_id)
+    answer = await services.subscriptions.GetSubscription(request, timeout=services.timeout_seconds)
+    return _answered(answer.subscription, response)
+
+
+@router.put(
+    "/{subscription_id}",
+    operation_id="replace_subscription",
+    summary="Replace a subscription",
+    response_description="The subscription as stored.",
+    responses={**openapi.problems(*openapi.WITH_BODY, 404, 412), 200: etags.DESCRIBED},
+)
+async def replace_subscription(
+    subscription_id: models.SubscriptionId,
+    body: SubscriptionBody,
+    services: backends.Injected,
+    response: Response,
+    if_match: etags.IfMatch = None,
+) -> Subscription:
+    """Takes the body of a create request: a field that is absent gets its default, with these exceptions.
+
+    If `secret_key`, `headers`, `verification_secrets`, or `client_certificate` is absent, the stored value is kept;
+    null removes it. If `signature_scheme` or `verify` is absent or null, the stored value is kept. `event_types` is
+    required if the subscription is limited to some types. The status and the `kind` never change. To change only some
+    fields, use PATCH.
+    """
+    request = pb.UpdateSubscriptionRequest(
+        subscription_id=subscription_id,
+        secret_key=body.secret_key,
+        etags=etags.wanted(if_match),
+        all_event_types="event_types" in body.model_fields_set,
+        **subscription_bodies.fields(body),
+    )
+    if "secret_key" in body.model_fields_set and body.secret_key is None:
+        if body.signature_scheme not in {None, "none"}:
+            raise errors.InvalidArgument.field("secret_key", "is required to sign with this signature_scheme")
+        request.signature_scheme = pb.SIGNATURE_SCHEME_NONE
+    answer = await services.subscriptions.UpdateSubscription(request, timeout=services.timeout_seconds)
+    return _answered(answer.subscription, response)
+
+
+@router.patch(
+    "/{subscription_id}",
+    operation_id="update_subscription",
+    summary="Update some fields of a subscription",
+    response_description="The subscription as stored.",
+    responses={**openapi.problems(*openapi.WITH_BODY, 404, 412), 200: etags.DESCRIBED},
+)
+async def update_subscription(
+    subscription_id: models.SubscriptionId,
+    body: SubscriptionPatch,
+    services: backends.Injected,
+    response: Response,
+    if_match: etags.IfMatch = None,
+) -> Subscription:
+    """Takes a JSON Merge Patch ([RFC 7396](https://www.rfc-editor.org/rfc/rfc7396)).
+
+    An absent field keeps its value, and null resets it to its default or removes it. `headers` and `retry_policy` are
+    merged field by field: `{"headers": {"X-Old": null}}` removes one header and keeps the others.
+    """
+    request = pb.UpdateSubscriptionRequest(
+        subscription_id=subscription_id,
+        secret_key=body.secret_key,
+        etags=etags.wanted(if_match),
+        update_mask=subscription_bodies.update_mask(body),
+        **subscription_bodies.fields(body),
+    )
+    answer = await services.subscriptions.UpdateSubscription(request, timeout=services.timeout_seconds)
+    return _answered(answer.subscription, response)
+
+
+@router.delete(
+    "/{subscription_id}",
+    status_code=204,
+    operation_id="delete_subscription",
+    summary="Delete a subscription",
+    response_description="It is deleted.",
+    responses=openapi.problems(404, 412),
+)
+async def delete_subscription(
+    subscription_id: models.SubscriptionId, services: backends.Injected, if_match: etags.IfMatch = None
+) -> None:
+    """Cancels the deliveries that wait for it. Its history stays readable."""
+    request = pb.DeleteSubscriptionRequest(subscription_id=subscription_id, etags=etags.wanted(if_match))
+    await services.subscriptions.DeleteSubscription(request, timeout=services.timeout_seconds)
+
+
+@router.post(
+    "/{subscription_id}/disable",
+    operation_id="disable_subscription",
+    summary="Disable a subscription",
+    response_description="The subscription, now disabled.",
+    responses=openapi.problems(404),
+)
+async def disable_subscription(
+    subscription_id: models.SubscriptionId, services: backends.Injected, response: Response
+) -> Subscription:
+    """Stops deliveries until it is enabled, whatever its status. Nothing that waits is lost.
+
+    New events are stored for it unless `keep_when_disabled` is false. One that is disabled stays as it is.
+    """
+    request = pb.DisableSubscriptionRequest(subscription_id=subscription_id)
+    answer = await services.subscriptions.DisableSubscription(request, timeout=services.timeout_seconds)
+    return _answered(answer.subscription, response)
+
+
+@router.post(
+    "/{subscription_id}/enable",
+    operation_id="enable_subscription",
+    summary="Enable a subscription",
+    response_description="The subscription, now active.",
+    responses=openapi.problems(404, described={409: _PAUSED}),
+)
+async def enable_subscription(
+    subscription_id: models.SubscriptionId, services: backends.Injected, response: Response
+) -> Subscription:
+    """Makes a disabled subscription active, with its breaker closed: what waits for it goes out.
+
+    One that is active stays as it is.
+    """
+    request = pb.EnableSubscriptionRequest(subscription_id=subscription_id)
+    answer = await services.subscriptions.EnableSubscription(request, timeout=services.timeout_seconds)
+    return _answered(answer.subscription, response)
+
+
+@router.post(
+    "/{subscription_id}/pause",
+    operation_id="pause_subscription",
+    summary="Pause a subscription",
+    response_description="The subscription, now paused.",
+    responses=openapi.problems(404, described={409: _DISABLED}),
+)
+async def pause_subscription(
+    subscription_id: models.SubscriptionId, services: backends.Injected, response: Response
+) -> Subscription:
+    """Holds deliveries back until it is resumed. Events are stored meanwhile; one that is paused stays as it is."""
+    request = pb.PauseSubscriptionRequest(subscription_id=subscription_id)
+    answer = await services.subscriptions.PauseSubscription(request, timeout=services.timeout_seconds)
+    return _answered(answer.subscription, response)
+
+
+@router.post(
+    "/{subscription_id}/resume",
+    operation_id="resume_subscription",
+    summary="Resume a subscription",
+    response_description="The subscription, now active.",
+    responses=openapi.problems(404, described={409: _DISABLED}),
+)
+async def resume_subscription(
+    subscription_id: models.SubscriptionId, services: backends.Injected, response: Response
+) -> Subscription:
+    """Makes a paused subscription active: what waits for it goes out. One that is active stays as it is."""
+    request = pb.ResumeSubscriptionRequest(subscription_id=subscription_id)
+    answer = await services.subscriptions.ResumeSubscription(request, timeout=services.timeout_seconds)
+    return _answered(answer.subscription, response)
+
+
+def _answered(message: pb.Subscription, response: Response) -> Subscription:
+    response.headers["etag"] = etags.of(message)
+    return subscription_bodies.answered(message)

@@ -1,0 +1,173 @@
+"""What a subscription is trusted by: its signing secrets, and the token of its own ingest URL. Each is shown once."""
+
+from collections.abc import Iterable
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Response
+from fastapi.openapi.models import Example
+from google.protobuf.timestamp_pb2 import Timestamp as ProtoTimestamp
+from pydantic import Field
+
+from protos.webhook.v1 import subscriptions_pb2 as pb
+from services.gateway.accept import routes
+from services.gateway.resources import models
+from services.gateway.resources.subscriptions import signature_schemes
+from services.gateway.web import backends, openapi
+from services.gateway.web.bodies import JsonRoute
+
+router = APIRouter(
+    prefix="/api/v1/subscriptions",
+    tags=["subscriptions"],
+    route_class=JsonRoute,
+    strict_content_type=False,  # a body without a Content-Type is JSON
+)
+
+RULES = (
+    "With the prefix `whsec_` or `v1,whsec_` the rest is the base64 of the key of `webhook-signature`; any other "
+    "secret is used as its UTF-8 bytes. The key must have at least 8 bytes, without white space around it; of fewer "
+    "than 24 `warnings` tells. Of the scheme `ed25519` it is a private key: `whsk_` and the base64 of 32 bytes, or of "
+    "64 with the public key behind."
+)
+EXAMPLE_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # noqa: S105 - the example of Standard Webhooks
+EXAMPLE_TOKEN = "whi_Zm9yLWEtdGhpcmQtcGFydHktdGhhdC1jYW5ub3QtbG9n"  # noqa: S105 - an example
+_ROTATIONS: dict[str, Example] = {
+    "made": {"summary": "A secret is made", "value": {"overlap_hours": 24}},
+    "leaked": {"summary": "The old ones end at once", "value": {"overlap_hours": 0}},
+    "ed25519": {"summary": "A private key is made", "value": {"signature_scheme": "ed25519"}},
+    "given": {"summary": "A secret of one's own", "value": {"secret_key": EXAMPLE_SECRET, "overlap_hours": 1.5}},
+}
+_TOO_MANY = "10 old secrets hold already (`TOO_MANY_SECRETS`), or they cannot be opened (`SECRET_UNREADABLE`)."
+
+
+class PreviousSecret(models.Answer):
+    """A secret that was replaced and holds still."""
+
+    expires_at: models.Timestamp
+
+
+class RotationBody(models.Request):
+    """The next secret, and how long the old ones hold."""
+
+    secret_key: str | None = Field(
+        None,
+        max_length=256,
+        description=f"Absent or null: one is made. {RULES}",
+        json_schema_extra={"writeOnly": True},
+    )
+    signature_scheme: signature_schemes.Scheme | None = Field(
+        None, description="Of the new secret. Absent or null: that of the subscription."
+    )
+    overlap_hours: float = Field(
+        24,
+        ge=0,
+        le=168,
+        strict=True,
+        allow_inf_nan=False,
+        description="How long the old secrets hold at most; 0 ends them at once.",
+    )
+
+
+class Rotated(models.Answer):
+    """The secrets after a rotation."""
+
+    secret_key: str | None = Field(
+        description=(
+            "The new secret if it was made, here and nowhere else; null if the request had it, and for `ed25519`, "
+            "whose private key nobody gets."
+        ),
+        examples=[EXAMPLE_SECRET],
+    )
+    public_keys: list[signature_schemes.PublicKey] = Field(
+        description="Of all private keys that sign, newest first.", examples=[[]]
+    )
+    previous_secrets: list[PreviousSecret] = Field(description="Old ones that are still valid, newest first.")
+    warnings: list[str] = Field(
+        description="What is weak about the subscription, such as a secret of fewer than 24 bytes.", examples=[[]]
+    )
+
+
+class IngestToken(models.Answer):
+    """The right to send webhooks to one subscription."""
+
+    token: str = Field(description="Here and nowhere else.", examples=[EXAMPLE_TOKEN])
+    path: str = Field(
+        description="Where webhooks are sent with it, on this server.",
+        examples=[f"/api/v1/webhooks/ingest/{models.EXAMPLE_SUBSCRIPTION_ID}/{EXAMPLE_TOKEN}"],
+    )
+
+
+@router.post(
+    "/{subscription_id}/rotate-secret",
+    operation_id="rotate_subscription_secret",
+    summary="Replace the signing secret",
+    response_description="The secrets.",
+    responses=openapi.problems(*openapi.WITH_BODY, 404, described={409: _TOO_MANY}),
+)
+async def rotate_subscription_secret(
+    subscription_id: models.SubscriptionId,
+    services: backends.Injected,
+    response: Response,
+    body: Annotated[RotationBody | None, Body(openapi_examples=_ROTATIONS)] = None,
+) -> Rotated:
+    """Gives it a new secret, while the old ones hold for a while.
+
+    Until then `webhook-signature` carries a signature of each, newest first, and webhooks that are signed with any of
+    them are taken in; `X-Hub-Signature-256`, which has room for one, is of the new secret at once, or of the newest
+    that is not `ed25519`. Up to 10 old ones. With `signature_scheme` the new one is of another scheme.
+    """
+    body = body or RotationBody()
+    request = pb.RotateSubscriptionSecretRequest(
+        subscription_id=subscription_id,
+        secret_key=body.secret_key,
+        overlap_hours=body.overlap_hours,
+        signature_scheme=signature_schemes.number(body.signature_scheme),
+    )
+    answer = await services.subscriptions.RotateSubscriptionSecret(request, timeout=services.timeout_seconds)
+    response.headers.update(models.NO_STORE)
+    return Rotated(
+        secret_key=answer.secret_key or None,
+        public_keys=signature_schemes.public_keys(answer.subscription.public_keys),
+        previous_secrets=previous(answer.subscription.previous_secrets_expire_at),
+        warnings=list(answer.subscription.warnings),
+    )
+
+
+@router.post(
+    "/{subscription_id}/ingest-token",
+    status_code=201,
+    operation_id="create_ingest_token",
+    summary="Make an ingest URL for a sender that cannot log in",
+    response_description="The token, and the path with it.",
+    responses=openapi.problems(404),
+)
+async def create_ingest_token(
+    subscription_id: models.SubscriptionId, services: backends.Injected, response: Response
+) -> IngestToken:
+    """Creates a token for the path of webhooks to this subscription. It replaces the one before.
+
+    Its holder can send to this subscription and do nothing else.
+    """
+    request = pb.CreateIngestTokenRequest(subscription_id=subscription_id)
+    answer = await services.subscriptions.CreateIngestToken(request, timeout=services.timeout_seconds)
+    response.headers.update(models.NO_STORE)
+    path = routes.TOKEN_PATH.format(subscription_id=subscription_id, token=answer.token)
+    return IngestToken(token=answer.token, path=path)
+
+
+@router.delete(
+    "/{subscription_id}/ingest-token",
+    status_code=204,
+    operation_id="delete_ingest_token",
+    summary="Remove the ingest URL",
+    response_description="There is none.",
+    responses=openapi.problems(404),
+)
+async def delete_ingest_token(subscription_id: models.SubscriptionId, services: backends.Injected) -> None:
+    """Webhooks with its token are answered 404 from now on."""
+    request = pb.DeleteIngestTokenRequest(subscription_id=subscription_id)
+    await services.subscriptions.DeleteIngestToken(request, timeout=services.timeout_seconds)
+
+
+def previous(ends: Iterable[ProtoTimestamp]) -> list[PreviousSecret]:
+    """Old secrets by their ends."""
+    return [PreviousSecret(expires_at=models.timestamp(moment)) for moment in ends]

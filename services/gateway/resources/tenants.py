@@ -1,0 +1,107 @@
+"""Tenants: whose subscriptions, events and deliveries are nobody else's. For keys of role admin."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query, Response
+from pydantic import ConfigDict, Field
+
+from protos.webhook.v1 import access_pb2 as pb
+from services.gateway.resources import models
+from services.gateway.web import backends, openapi
+from services.gateway.web.bodies import JsonRoute
+
+router = APIRouter(
+    prefix="/api/v1/admin/tenants",
+    tags=["admin"],
+    route_class=JsonRoute,
+    strict_content_type=False,  # a body without a Content-Type is JSON
+)
+
+_EXAMPLE: dict[str, Any] = {"id": "acme", "name": "Acme Ltd", "description": "The shop's own events"}
+_IN_USE = "It has subscriptions or unfinished deliveries (`TENANT_IN_USE`), or is the default (`TENANT_IS_DEFAULT`)."
+
+
+class TenantBody(models.Request):
+    """A tenant to make."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
+
+    id: models.TenantName = Field(description="Chosen by you, and never given twice.")
+    name: str = Field("", max_length=128, description="For people. Absent or empty: the id.")
+    description: str = Field("", max_length=1024, description="Free text for people.")
+
+
+class Tenant(models.Answer):
+    """A tenant."""
+
+    id: str = Field(examples=[_EXAMPLE["id"]])
+    name: str = Field(examples=[_EXAMPLE["name"]])
+    description: str = Field(examples=[_EXAMPLE["description"]])
+    created_at: models.Timestamp
+
+
+class TenantPage(models.Answer):
+    """A page of tenants, by id."""
+
+    items: list[Tenant]
+    next_cursor: models.NextCursor
+
+
+@router.post(
+    "",
+    status_code=201,
+    operation_id="create_tenant",
+    summary="Create a tenant",
+    response_description="The tenant as stored.",
+    responses={
+        **openapi.problems(*openapi.WITH_BODY, described={409: "There is, or was, a tenant of this id."}),
+        201: {"headers": {"Location": {"description": "Path of the tenant.", "schema": {"type": "string"}}}},
+    },
+)
+async def create_tenant(body: TenantBody, services: backends.Injected, response: Response) -> Tenant:
+    """Makes a tenant. It has no keys yet."""
+    request = pb.CreateTenantRequest(id=body.id, name=body.name, description=body.description)
+    answer = await services.access.CreateTenant(request, timeout=services.timeout_seconds)
+    response.headers["location"] = f"{router.prefix}/{answer.tenant.id}"
+    return _tenant(answer.tenant)
+
+
+@router.get(
+    "",
+    operation_id="list_tenants",
+    summary="List tenants",
+    response_description="A page of tenants.",
+    responses=openapi.problems(),
+)
+async def list_tenants(query: Annotated[models.PageQuery, Query()], services: backends.Injected) -> TenantPage:
+    """The tenants that are not deleted, by id."""
+    request = pb.ListTenantsRequest(page_size=query.limit, page_token=query.cursor)
+    answer = await services.access.ListTenants(request, timeout=services.timeout_seconds)
+    return TenantPage(
+        items=[_tenant(message) for message in answer.tenants], next_cursor=answer.next_page_token or None
+    )
+
+
+@router.delete(
+    "/{tenant_id}",
+    status_code=204,
+    operation_id="delete_tenant",
+    summary="Delete a tenant",
+    response_description="It is deleted.",
+    responses=openapi.problems(404, described={409: _IN_USE}),
+)
+async def delete_tenant(
+    tenant_id: Annotated[models.TenantName, Path(description="Id of the tenant.", examples=[_EXAMPLE["id"]])],
+    services: backends.Injected,
+) -> None:
+    """Revokes its keys with it. Its id is never given again, so its history stays its own."""
+    await services.access.DeleteTenant(pb.DeleteTenantRequest(id=tenant_id), timeout=services.timeout_seconds)
+
+
+def _tenant(message: pb.Tenant) -> Tenant:
+    return Tenant(
+        id=message.id,
+        name=message.name,
+        description=message.description,
+        created_at=models.timestamp(message.created_at),
+    )

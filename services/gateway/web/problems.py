@@ -1,0 +1,363 @@
+"""Every error as an RFC 9457 problem document: one table, and one handler for each way an error arrives.
+
+    {"type": "about:blank", "title": "Unprocessable Content", "status": 422, "detail": "target_url: is required",
+     "reason": "INVALID_ARGUMENT", "errors": [{"field": "target_url", "message": "is required"}],
+     "request_id": "5acbd1f8d7cd832170ac28e2e7f8b0b6"}
+
+`reason` is stable and for machines; `errors` names each field at fault as the caller wrote it; `request_id` is that of
+the answer's X-Request-Id and of the log lines about the request.
+"""
+
+import dataclasses
+import difflib
+import re
+import typing
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from typing import Any
+
+import grpc
+import msgspec
+import structlog
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Match
+
+from services.platform import errors, ids, request_ids
+from services.platform.auth.authenticator import FORWARDED
+from services.platform.grpc import errors as grpc_errors
+
+# What a client may have meant by a field that is not known.
+
+
+# Comparing takes time that grows with the square of the length.
+MAX_SUGGESTED_LENGTH = 64
+
+
+CUTOFF = 0.7
+
+
+_WORDS = re.compile(r"[A-Z]*[a-z0-9]+|[A-Z]+")
+
+
+def unknown_field(name: str, known: Collection[str]) -> str:
+    """Return what to say about a field that is not one of these."""
+    meant = near_field(name, known)
+    return f"is not known here; did you mean {meant}?" if meant else "is not known here"
+
+
+def near_field(name: str, known: Collection[str]) -> str | None:
+    """Return the known field that is spelled nearly alike, or the only one that has a word in common."""
+    words = set(_words(name[:MAX_SUGGESTED_LENGTH]))
+    spelled = {"".join(_words(candidate)): candidate for candidate in known}
+    close = difflib.get_close_matches("".join(_words(name[:MAX_SUGGESTED_LENGTH])), spelled, n=1, cutoff=CUTOFF)
+    if close:
+        return spelled[close[0]]
+    sharing = [candidate for candidate in known if words.intersection(_words(candidate))]
+    return sharing[0] if len(sharing) == 1 else None
+
+
+def _words(name: str) -> list[str]:
+    """Return the words of a name, whether it is in snake_case, camelCase or kebab-case."""
+    return [word.lower() for word in _WORDS.findall(name)]
+
+
+def fields_at(route: APIRoute, place: str, path: Sequence[str | int]) -> Collection[str]:
+    """Return the names that are known at a path within the body or the query of a route."""
+    if place == "body":
+        found = [route.body_field] if route.body_field is not None else []
+    else:
+        found = list(route.dependant.query_params)
+    models = [model for field in found if (model := _model(field.field_info.annotation)) is not None]
+    for part in path:
+        inner = [model.model_fields[str(part)] for model in models if str(part) in model.model_fields]
+        models = [model for field in inner if (model := _model(field.annotation)) is not None]
+    return [field.alias or name for model in models for name, field in model.model_fields.items()]
+
+
+def _model(annotation: object) -> type[BaseModel] | None:
+    """Return the model of an annotation such as `Model` or `Model | None`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((model for part in typing.get_args(annotation) if (model := _model(part)) is not None), None)
+
+
+# What a service's refusal of a call is to whoever called the gateway.
+
+
+# As requests of gRPC name it.
+_TENANT = "tenant_id"
+
+
+log = structlog.get_logger(__name__)
+
+
+def refusal_of(error: grpc.aio.AioRpcError, *, tenant_field: str = "") -> errors.WebhookError:
+    """Return the error to answer with. That a service refuses our own key is no fault of the caller's.
+
+    `tenant_field` is where the caller stated the tenant, if it did.
+    """
+    refused = grpc_errors.from_rpc_error(error)
+    if tenant_field and any(violation.field == _TENANT for violation in refused.violations):
+        renamed = [
+            dataclasses.replace(violation, field=tenant_field) if violation.field == _TENANT else violation
+            for violation in refused.violations
+        ]
+        message = refused.message.replace(f"{_TENANT}:", f"{tenant_field}:")
+        refused = type(refused)(message, reason=refused.reason, violations=renamed)
+    if not isinstance(refused, errors.Unauthenticated | errors.PermissionDenied):
+        return refused
+    if isinstance(refused, errors.SignatureMismatch):
+        return refused
+    if any(violation.field in FORWARDED for violation in refused.violations):
+        # Of the caller's key, such as one that was revoked a second ago.
+        return type(refused)(refused.message, reason=refused.reason)
+    log.error(
+        "a service refuses our service key: SERVICE_KEY, or the service's own key, must be the same in both",
+        reason=refused.reason,
+        message=refused.message,
+    )
+    return errors.Unavailable("the service cannot be reached; try again")
+
+
+MEDIA_TYPE = "application/problem+json"
+
+
+class Malformed(errors.InvalidArgument):
+    """The body is not what its content type says."""
+
+    reason = "MALFORMED_BODY"
+
+
+class UnsupportedMediaType(errors.InvalidArgument):
+    """The body is of a type, or in an encoding, that is not taken here."""
+
+    reason = "UNSUPPORTED_MEDIA_TYPE"
+
+
+class RequestTimeout(errors.WebhookError):
+    """The client did not send the whole request in time."""
+
+    reason = "REQUEST_TIMEOUT"
+
+
+class RateLimited(errors.Overloaded):
+    """The key has made more requests than it may."""
+
+    reason = "RATE_LIMITED"
+
+    def __init__(self, *, retry_after_seconds: int) -> None:
+        super().__init__("this API key has made too many requests; try again")
+        self.retry_after_seconds = retry_after_seconds
+
+
+class RepeatedHeader(errors.InvalidArgument):
+    """A header that has one value appears more than once."""
+
+    reason = "HEADER_REPEATED"
+
+
+class TargetTooLong(errors.InvalidArgument):
+    """The path and the query are too long together."""
+
+    reason = "TARGET_TOO_LONG"
+
+
+# The table. An error has the status of the first of its classes that stands here.
+STATUS: dict[type[Exception], int] = {
+    Malformed: 400,
+    RepeatedHeader: 400,
+    UnsupportedMediaType: 415,
+    RequestTimeout: 408,
+    TargetTooLong: 414,
+    errors.PayloadTooLarge: 413,
+    errors.InvalidArgument: 422,
+    errors.SignatureMismatch: 401,
+    errors.SignatureMissing: 401,
+    errors.SignatureExpired: 401,
+    errors.Unauthenticated: 401,
+    errors.PermissionDenied: 403,
+    errors.NotFound: 404,
+    errors.Conflict: 409,
+    errors.IdempotencyKeyInUse: 409,
+    errors.Gone: 410,
+    errors.Outdated: 412,
+    RateLimited: 429,
+    errors.Overloaded: 429,
+    errors.Unavailable: 503,
+    errors.OutcomeUnknown: 503,
+    errors.WebhookError: 500,
+}
+
+# Of a request that changes nothing the outcome is known when there is no answer.
+_READS = ("GET", "HEAD")
+
+# RFC 9110's phrases; those of the standard library change between Python versions.
+TITLES = {
+    400: "Bad Request",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    408: "Request Timeout",
+    409: "Conflict",
+    410: "Gone",
+    412: "Precondition Failed",
+    413: "Content Too Large",
+    414: "URI Too Long",
+    415: "Unsupported Media Type",
+    422: "Unprocessable Content",
+    429: "Too Many Requests",
+    500: "Internal Server Error",
+    503: "Service Unavailable",
+}
+
+
+class FieldError(msgspec.Struct, frozen=True):
+    """A field at fault: its name in the request, and what is wrong with it."""
+
+    field: str
+    message: str
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The document."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str | None = None
+    reason: str | None = None
+    errors: tuple[FieldError, ...] = ()
+    request_id: str | None = None
+
+
+def status_of(error: errors.WebhookError) -> int:
+    """The HTTP status of an error."""
+    return next(STATUS[cls] for cls in type(error).__mro__ if cls in STATUS)
+
+
+def document(error: errors.WebhookError) -> Problem:
+    """The document of an error."""
+    return _document(status_of(error), error.message, reason=error.reason, violations=error.violations)
+
+
+def response(error: errors.WebhookError) -> Response:
+    """The answer to an error."""
+    headers = {}
+    if error.retry_after_seconds is not None:
+        headers["retry-after"] = str(error.retry_after_seconds)
+    if isinstance(error, errors.Unauthenticated):
+        headers["www-authenticate"] = _challenge(error)
+    return _answer(document(error), headers)
+
+
+def _challenge(error: errors.Unauthenticated) -> str:
+    """What a 401 asks for (RFC 9110, 15.5.2); of a key that does not hold RFC 6750, 3 wants it said."""
+    if isinstance(error, errors.SignatureMismatch):
+        return error.violations[0].field if error.violations else "X-Hub-Signature-256"
+    return "Bearer" if error.reason == "KEY_MISSING" else 'Bearer error="invalid_token"'
+
+
+def bug(error: Exception) -> Response:
+    """The answer to an error that nobody foresaw: logged with its trace, answered with the log line's id alone."""
+    instance = f"urn:uuid:{ids.new()}"
+    log.error("a request failed on a bug", instance=instance, exc_info=error)
+    return _answer(_document(500, "internal error; it was logged", reason="INTERNAL", instance=instance))
+
+
+def _document(
+    status: int,
+    detail: str,
+    *,
+    reason: str | None = None,
+    instance: str | None = None,
+    violations: Sequence[errors.Violation] = (),
+) -> Problem:
+    return Problem(
+        type="about:blank",
+        title=TITLES.get(status, "Error"),
+        status=status,
+        detail=detail,
+        instance=instance,
+        reason=reason,
+        errors=tuple(FieldError(violation.field, violation.description) for violation in violations),
+        request_id=request_ids.CURRENT.get(),
+    )
+
+
+def _answer(problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(msgspec.json.encode(problem), problem.status, headers, MEDIA_TYPE)
+
+
+async def _webhook_error(_: Request, error: errors.WebhookError) -> Response:
+    return response(error)
+
+
+async def _rpc_error(request: Request, error: grpc.aio.AioRpcError) -> Response:
+    refused = refusal_of(error)
+    if request.method in _READS and isinstance(refused, errors.OutcomeUnknown):
+        return response(errors.Unavailable(grpc_errors.UNREACHABLE))
+    return response(refused)
+
+
+async def _invalid_request(request: Request, error: RequestValidationError) -> Response:
+    found = error.errors()
+    listed = [_violation(request, wrong) for wrong in found[: errors.MAX_VIOLATIONS]]
+    return response(errors.InvalidArgument.of(*listed, more=len(found) - len(listed)))
+
+
+def _violation(request: Request, found: Mapping[str, Any]) -> errors.Violation:
+    place, *path = found["loc"]
+    match found["type"]:
+        case "value_error":
+            message = str(found["ctx"]["error"])
+        case "missing":
+            message = "is required"
+        case "extra_forbidden":
+            message = unknown_field(str(path[-1]), fields_at(request.scope["route"], place, path[:-1]))
+        case _:
+            message = found["msg"][:1].lower() + found["msg"][1:]
+    return errors.Violation(field=".".join(str(part) for part in path) or place, description=message)
+
+
+async def _http_error(request: Request, error: HTTPException) -> Response:
+    if error.status_code == 404:  # noqa: PLR2004 - plainer than a name
+        detail = "there is nothing at this path; /docs says what there is"
+        return _answer(_document(404, detail, reason="UNKNOWN_PATH"))
+    if error.status_code == 405:  # noqa: PLR2004
+        allowed = ", ".join(_methods(request))
+        return _answer(_document(405, f"this path takes {allowed}", reason="METHOD_NOT_ALLOWED"), {"allow": allowed})
+    return _answer(_document(error.status_code, str(error.detail)), error.headers)
+
+
+def _methods(request: Request) -> list[str]:
+    """What the path takes, over all of its routes: each route alone only knows its own methods."""
+    routes: list[BaseRoute] = request.app.routes
+
+    def takes(method: str) -> bool:
+        scope = {"type": "http", "method": method, "path": request.scope["path"], "root_path": ""}
+        return any(route.matches(scope)[0] is Match.FULL for route in routes)
+
+    found = [method for method in ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS") if takes(method)]
+    return ["GET", "HEAD", *found[1:]] if found[:1] == ["GET"] else found
+
+
+async def _bug(_: Request, error: Exception) -> Response:
+    return bug(error)
+
+
+Handler = Callable[[Request, Any], Coroutine[Any, Any, Response]]
+
+
+HANDLERS: dict[int | type[Exception], Handler] = {
+    errors.WebhookError: _webhook_error,
+    grpc.aio.AioRpcError: _rpc_error,
+    RequestValidationError: _invalid_request,
+    HTTPException: _http_error,
+    Exception: _bug,
+}

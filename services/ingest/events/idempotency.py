@@ -1,0 +1,115 @@
+"""Idempotency keys: the same key and request get the same answer, and make one object.
+
+The key is written in the transaction that makes the object. A request that loses the race for a key waits a moment for
+the winner, and reads in a second statement what that committed.
+"""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from services.platform import errors
+from services.platform.stores import postgres, sql
+
+SQL = sql.Queries("services.ingest.events")
+EXPIRED_CHUNK = 10_000
+# How long a request waits for another one with the same key: a commit takes milliseconds, and accepting has a deadline.
+WAIT_SECONDS = 0.25
+_KEY = re.compile(r"[\x20-\x7e]{1,255}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Key:
+    """A caller's key, where it holds, and the digest of what was sent with it."""
+
+    tenant_id: str
+    route: str
+    key: str
+    request_hash: bytes
+
+    @property
+    def scope(self) -> tuple[str, str, str]:
+        """What is unique."""
+        return self.tenant_id, self.route, self.key
+
+
+def key_of(tenant_id: str, route: str, key: str, *request: bytes) -> Key:
+    """The key of a request, made of these parts; InvalidArgument for one that cannot be."""
+    if not _KEY.fullmatch(key):
+        raise errors.InvalidArgument.field("idempotency_key", "must be 1 to 255 printable ASCII characters")
+    digest = hashlib.sha256()
+    for part in request:
+        digest.update(len(part).to_bytes(8, "big"))
+        digest.update(part)
+    return Key(tenant_id=tenant_id, route=route, key=key, request_hash=digest.digest())
+
+
+def in_use() -> errors.IdempotencyKeyInUse:
+    """Return the error for a key whose first request is still running."""
+    return errors.IdempotencyKeyInUse(
+        "the first request with this idempotency key is still running; send this one again to get its answer"
+    )
+
+
+async def take(
+    connection: postgres.Connection,
+    keyed: Sequence[tuple[UUID, Key, bytes]],
+    *,
+    hours: int,
+    wait_seconds: float = WAIT_SECONDS,
+) -> set[UUID]:
+    """Take the keys that are free for these objects, each with the answer to keep; return the objects that won theirs.
+
+    No key may appear in one call twice. Waits for a transaction that is taking the same key; LockNotAvailableError,
+    which ends this transaction, when that takes longer than `wait_seconds`.
+    """
+    won = await connection.fetchval(
+        SQL["take_keys"],
+        [key.tenant_id for _, key, _ in keyed],
+        [key.route for _, key, _ in keyed],
+        [key.key for _, key, _ in keyed],
+        [object_id for object_id, _, _ in keyed],
+        [key.request_hash for _, key, _ in keyed],
+        [answer for _, _, answer in keyed],
+        hours,
+        f"{wait_seconds * 1000:.0f}ms",
+    )
+    return set(won or ())
+
+
+async def give_back(connection: postgres.Connection, keys: Sequence[Key]) -> None:
+    """Forgets keys that were taken in this transaction and whose object was refused."""
+    await connection.execute(SQL["give_back_keys"], *_columns(keys))
+
+
+async def winners(
+    connection: postgres.Pool | postgres.Connection, keys: Sequence[Key]
+) -> list[bytes | errors.WebhookError]:
+    """Return what the calls that won these keys were answered; InvalidArgument where they had sent something else."""
+    rows = await connection.fetch(SQL["select_winners"], *_columns(keys))
+    found = {(row["tenant_id"], row["route"], row["key"]): row for row in rows}
+    results: list[bytes | errors.WebhookError] = []
+    for key in keys:
+        row = found.get(key.scope)
+        if row is None:
+            results.append(errors.Unavailable("the first request with this idempotency key was undone; try again"))
+        elif row["request_hash"] != key.request_hash:
+            message = "this idempotency key was used with another request; send a new request with a new key"
+            results.append(errors.InvalidArgument(message, reason="IDEMPOTENCY_KEY_REUSED"))
+        else:
+            results.append(row["response"])
+    return results
+
+
+async def delete_expired(pool: postgres.Pool) -> int:
+    """Deletes keys that are past their time, chunk by chunk; answers how many."""
+    total = 0
+    while deleted := await pool.fetchval(SQL["delete_expired_keys"], EXPIRED_CHUNK):
+        total += deleted
+    return total
+
+
+def _columns(keys: Sequence[Key]) -> tuple[list[str], list[str], list[str]]:
+    return [key.tenant_id for key in keys], [key.route for key in keys], [key.key for key in keys]

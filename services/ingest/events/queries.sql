@@ -1,0 +1,86 @@
+-- insert_events --
+-- Stores events ($1 to $5, $11 and $12) and, for those that are new, their deliveries ($6 to $10), each left alone by the
+-- dispatcher for the seconds of $9; returns the ids of the new events.
+-- An event that is there already came with an earlier try of the same call, and so did its deliveries. Ids are taken in one
+-- order everywhere, so that batches which repeat each other's events do not deadlock.
+WITH stored AS (
+    INSERT INTO webhook_events (id, tenant_id, event_type, content_type, payload, traceparent, content_encoding)
+    SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bytea[], $11::text[], $12::text[])
+        AS e (id, tenant_id, event_type, content_type, payload, traceparent, content_encoding)
+    ORDER BY e.id
+    ON CONFLICT (id) DO NOTHING
+    RETURNING id, tenant_id, event_type
+), delivered AS (
+    INSERT INTO webhook_deliveries (id, event_id, subscription_id, tenant_id, event_type, next_attempt_at, expires_at)
+    SELECT d.id, d.event_id, d.subscription_id, stored.tenant_id, stored.event_type,
+           now() + make_interval(secs => d.hidden_seconds), now() + make_interval(hours => $10)
+    FROM unnest($6::uuid[], $7::uuid[], $8::uuid[], $9::float8[])
+        AS d (id, event_id, subscription_id, hidden_seconds)
+    JOIN stored ON stored.id = d.event_id
+    ORDER BY d.id
+    ON CONFLICT (id) DO NOTHING
+)
+SELECT id FROM stored
+
+-- select_events --
+-- Reads events whose ids were used again ($2 and $3: the least and the greatest id, so that it prunes).
+SELECT id, tenant_id, event_type, content_type, content_encoding, payload FROM webhook_events
+WHERE id = ANY($1::uuid[]) AND id BETWEEN $2 AND $3
+
+-- select_deliveries --
+-- Reads the deliveries of events ($2 and $3: the least and the greatest id that those can have).
+SELECT id, event_id FROM webhook_deliveries WHERE event_id = ANY($1::uuid[]) AND id BETWEEN $2 AND $3
+
+-- select_event --
+-- Reads one event with its payload.
+SELECT * FROM webhook_events WHERE id = $1 AND tenant_id = $2
+
+-- create_partitions --
+-- Makes the partitions that are needed now.
+SELECT create_current_partitions()
+
+-- take_keys --
+-- Takes idempotency keys that are free or past their time, in one order everywhere so that batches do not deadlock;
+-- returns the objects whose key was taken. $7: hours that they are kept. $8: how long it waits for another transaction that
+-- takes the same key. That is set before the first key is taken, for the rows are sorted, and undone after the last.
+WITH taken AS (
+    INSERT INTO idempotency_keys (tenant_id, route, key, object_id, request_hash, response, expires_at)
+    SELECT k.tenant_id, k.route, k.key, k.object_id, k.request_hash, k.response, now() + make_interval(hours => $7)
+    FROM unnest($1::text[], $2::text[], $3::text[], $4::uuid[], $5::bytea[], $6::bytea[])
+        AS k (tenant_id, route, key, object_id, request_hash, response)
+    CROSS JOIN set_config('lock_timeout', $8, true)
+    ORDER BY k.tenant_id, k.route, k.key
+    ON CONFLICT (tenant_id, route, key) DO UPDATE
+    SET object_id = excluded.object_id, request_hash = excluded.request_hash, response = excluded.response,
+        expires_at = excluded.expires_at
+    WHERE idempotency_keys.expires_at <= now()
+    RETURNING object_id
+)
+SELECT array_agg(object_id) AS won, set_config('lock_timeout', '0', true) FROM taken
+
+-- give_back_keys --
+-- Forgets keys whose object was refused after all.
+DELETE FROM idempotency_keys i
+USING unnest($1::text[], $2::text[], $3::text[]) AS k (tenant_id, route, key)
+WHERE i.tenant_id = k.tenant_id AND i.route = k.route AND i.key = k.key
+
+-- select_winners --
+-- Reads what the calls that took these keys had sent, and were answered.
+SELECT i.tenant_id, i.route, i.key, i.request_hash, i.response
+FROM unnest($1::text[], $2::text[], $3::text[]) AS k (tenant_id, route, key)
+JOIN idempotency_keys i ON i.tenant_id = k.tenant_id AND i.route = k.route AND i.key = k.key
+
+-- delete_expired_keys --
+-- Deletes up to $1 keys that are past their time; answers how many.
+WITH deleted AS (
+    DELETE FROM idempotency_keys
+    WHERE (tenant_id, route, key) IN (
+        SELECT tenant_id, route, key FROM idempotency_keys WHERE expires_at <= now() LIMIT $1 FOR UPDATE SKIP LOCKED
+    )
+    RETURNING 1
+)
+SELECT count(*) FROM deleted
+
+-- select_now --
+-- The Unix time of this server's clock, which counts.
+SELECT extract(epoch FROM clock_timestamp())::float

@@ -1,0 +1,321 @@
+"""IngestService: validates items, finds their subscriptions, and commits what is valid."""
+
+import itertools
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from uuid import UUID
+
+import grpc
+from google.protobuf import timestamp_pb2
+
+from protos.webhook.v1 import ingest_pb2, ingest_pb2_grpc
+from services.domain import events as content_encodings
+from services.domain.activity import Activity
+from services.domain.gates import Gates
+from services.domain.secrets.vault import Vault
+from services.ingest import metrics
+from services.ingest.events import spans
+from services.ingest.events.committer import Committer
+from services.ingest.events.idempotency import Key, key_of
+from services.ingest.events.records import Accepted, Answer, Handshake, NewEvent, Result
+from services.ingest.events.store import EventStore
+from services.ingest.events.verification import NOTHING, Verifier
+from services.ingest.subscriptions import secrets
+from services.ingest.subscriptions.cache import SubscriptionCache
+from services.ingest.subscriptions.record import SYSTEM, Subscription, Target
+from services.ingest.subscriptions.store import no_subscription
+from services.ingest.subscriptions.verification import TYPED, Preset
+from services.platform import errors, ids
+from services.platform.auth import tenants
+from services.platform.clock import Clock
+from services.platform.grpc import errors as grpc_errors
+from services.platform.http import json_text
+from services.platform.http.json_text import NotJson
+from services.platform.tracing.tracer import Tracer
+
+MAX_BATCH_ITEMS = 1_000
+DEFAULT_CONTENT_TYPE = "application/json"
+_CONTENT_TYPE = re.compile(r"[\x20-\x7e]{1,255}")
+
+
+class IngestService(ingest_pb2_grpc.IngestServiceServicer):
+    """Servicer of webhook.v1.IngestService."""
+
+    def __init__(
+        self,
+        store: EventStore,
+        cache: SubscriptionCache,
+        gates: Gates,
+        committer: Committer,
+        vault: Vault,
+        clock: Clock,
+        *,
+        max_payload_bytes: int,
+        tracer: Tracer | None = None,
+        activity: Activity | None = None,
+    ) -> None:
+        self._store = store
+        self._verifier = Verifier(vault, clock)
+        self._cache = cache
+        self._gates = gates
+        self._committer = committer
+        self._clock = clock
+        self._max_payload_bytes = max_payload_bytes
+        self._tracer = tracer
+        self._activity = activity
+
+    async def Ingest(  # noqa: N802 - gRPC's name
+        self,
+        request: ingest_pb2.IngestRequest,
+        context: grpc.aio.ServicerContext[ingest_pb2.IngestRequest, ingest_pb2.IngestResponse],  # noqa: ARG002 - gRPC's signature
+    ) -> ingest_pb2.IngestResponse:
+        """Accepts one event, or raises why not."""
+        result = (await self._accept([request.item]))[0]
+        if isinstance(result, errors.WebhookError):
+            raise result
+        return ingest_pb2.IngestResponse(accepted=_answer(result))
+
+    async def BatchIngest(  # noqa: N802 - gRPC's name
+        self,
+        request: ingest_pb2.BatchIngestRequest,
+        context: grpc.aio.ServicerContext[ingest_pb2.BatchIngestRequest, ingest_pb2.BatchIngestResponse],  # noqa: ARG002 - gRPC's signature
+    ) -> ingest_pb2.BatchIngestResponse:
+        """Accepts many events, with a result for each."""
+        if len(request.items) > MAX_BATCH_ITEMS:
+            raise errors.InvalidArgument.field("items", f"must be at most {MAX_BATCH_ITEMS}")
+        results = [_result(result) for result in await self._accept(request.items)]
+        seconds, rest = divmod(self._clock.now(), 1)
+        now = timestamp_pb2.Timestamp(seconds=int(seconds), nanos=int(rest * 1e9))
+        return ingest_pb2.BatchIngestResponse(results=results, server_time=now)
+
+    async def GetEvent(  # noqa: N802 - gRPC's name
+        self,
+        request: ingest_pb2.GetEventRequest,
+        context: grpc.aio.ServicerContext[ingest_pb2.GetEventRequest, ingest_pb2.GetEventResponse],  # noqa: ARG002 - gRPC's signature
+    ) -> ingest_pb2.GetEventResponse:
+        """Reads an event."""
+        event = await self._store.event(tenants.of(request.tenant_id), ids.parse("event_id", request.event_id))
+        message = ingest_pb2.Event(
+            id=str(event.id),
+            tenant_id=event.tenant_id,
+            event_type=event.event_type or "",
+            content_type=event.content_type,
+            payload=event.payload,
+            content_encoding=event.content_encoding or "",
+        )
+        message.created_at.FromDatetime(event.created_at)
+        return ingest_pb2.GetEventResponse(event=message)
+
+    async def _accept(self, items: Sequence[ingest_pb2.IngestItem]) -> list[Answer]:
+        """What `_take` answers, with a span for each item that is traced."""
+        if self._tracer is None:
+            return await self._take(items, itertools.repeat(None))
+        begun = spans.begin(self._tracer, items)
+        try:
+            results = await self._take(items, [span.traceparent if span else None for span in begun])
+        except BaseException as error:
+            spans.fail(begun, error)
+            raise
+        spans.end(begun, items, results)
+        return results
+
+    async def _take(self, items: Sequence[ingest_pb2.IngestItem], traceparents: Iterable[str | None]) -> list[Answer]:
+        """For each item what it is answered with, once it is committed, or why it was refused.
+
+        A store that is away ends the whole call, and at once: every other item would only wait for it too.
+        """
+        prepared: list[NewEvent | Handshake | errors.WebhookError] = []
+        seen: set[UUID] = set()
+        for item, traceparent in zip(items, traceparents, strict=False):
+            try:
+                event = await self._prepare(item, traceparent)
+                if isinstance(event, NewEvent):
+                    if event.id in seen:
+                        raise errors.InvalidArgument.field("event_id", "stands in this call twice")
+                    seen.add(event.id)
+                prepared.append(event)
+            except errors.WebhookError as refused:
+                prepared.append(refused)
+        events = [event for event in prepared if isinstance(event, NewEvent)]
+        committed = dict(zip((event.id for event in events), await self._committer.commit(events), strict=True))
+        results = [committed[event.id] if isinstance(event, NewEvent) else event for event in prepared]
+        _count(results)
+        if self._activity is not None:
+            _tell(self._activity, events, committed)
+        return results
+
+    async def _prepare(self, item: ingest_pb2.IngestItem, traceparent: str | None) -> NewEvent | Handshake:
+        tenant_id = tenants.of(item.tenant_id)
+        event_id = ids.parse("event_id", item.event_id) if item.event_id else self._clock.new_id()
+        ids.check_fresh("event_id", event_id, self._clock.now())
+        payload = _payload(item)
+        if len(payload) > self._max_payload_bytes:
+            raise errors.PayloadTooLarge.field("payload", f"must be at most {self._max_payload_bytes} bytes")
+        event_type = item.event_type
+        if event_type:
+            content_encodings.check_type("event_type", event_type)
+        content_type = item.content_type or DEFAULT_CONTENT_TYPE
+        if content_type != DEFAULT_CONTENT_TYPE and not _CONTENT_TYPE.fullmatch(content_type):
+            raise errors.InvalidArgument.field("content_type", "must be 1 to 255 printable ASCII characters")
+        if item.content_encoding and not content_encodings.is_valid_encoding(item.content_encoding):
+            raise errors.InvalidArgument.field("content_encoding", content_encodings.ENCODING_EXPECTED)
+        targets: Sequence[Target]
+        content = NOTHING
+        target = item.WhichOneof("target")
+        if target == "subscription_id":
+            subscription = await self._subscription(tenant_id, item.subscription_id, item.ingest_token)
+            tenant_id = subscription.tenant_id
+            if subscription.verification is not Preset.AUTO or item.HasField("hub_signature"):
+                content = self._verifier.verified(subscription, item)
+                if content.challenge:
+                    return Handshake(challenge=content.challenge)
+                event_type = content.event_type or event_type
+            wanted = subscription.filter.wants(event_type, typed=subscription.verification in TYPED)
+            targets = subscription.targets if wanted else ()
+            route = f"ingest/{subscription.id}"
+        elif target == "fan_out":
+            _check_fan_out(item)
+            targets = await self._cache.matching(tenant_id, event_type)
+            route = "events"
+        else:
+            raise errors.InvalidArgument.field("target", "must be subscription_id or fan_out")
+        return NewEvent(
+            id=event_id,
+            tenant_id=tenant_id,
+            event_type=event_type or None,
+            content_type=content_type,
+            payload=payload,
+            deliveries=[
+                (ids.of_delivery(event_id, to), to, steady and self._gates.is_open(to)) for to, steady in targets
+            ],
+            content_encoding=item.content_encoding or None,
+            empty_answer=content.empty_answer,
+            key=_key(tenant_id, route, content.delivery_id, item, event_type, content_type, payload),
+            traceparent=traceparent,
+        )
+
+    async def _subscription(self, tenant_id: str, text: str, ingest_token: str) -> Subscription:
+        """One of the tenant, or of whichever tenant when its own token is shown; NotFound without a word on why.
+
+        Conflict for a system subscription.
+        """
+        subscription_id = ids.parse("subscription_id", text)
+        subscription = await self._cache.get(subscription_id)
+        if subscription is None or not (
+            secrets.matches_ingest_token(ingest_token, subscription.ingest_token_hash)
+            if ingest_token
+            else subscription.tenant_id == tenant_id
+        ):
+            raise no_subscription(subscription_id)
+        if subscription.kind == SYSTEM:
+            message = "a system subscription gets operational events and nothing else"
+            raise errors.Conflict(message, reason="SUBSCRIPTION_IS_SYSTEM")
+        return subscription
+
+
+def _payload(item: ingest_pb2.IngestItem) -> bytes:
+    """Return the bytes to deliver: never any others than those that a signature is verified over, or a part of them."""
+    if not item.enveloped:
+        return item.payload
+    if item.content_encoding:
+        raise errors.InvalidArgument.field("enveloped", "cannot be combined with content_encoding")
+    try:
+        payload = json_text.enveloped_payload(item.payload)
+    except NotJson as error:
+        raise errors.InvalidArgument.field("payload", str(error)) from None
+    if payload is None:
+        raise errors.InvalidArgument.field("payload", 'must be the object {"payload": …} when enveloped is true')
+    return payload
+
+
+def _check_fan_out(item: ingest_pb2.IngestItem) -> None:
+    """InvalidArgument for an event to all with what requires one subscription, or without its type."""
+    if item.enveloped:
+        raise errors.InvalidArgument.field("enveloped", "requires subscription_id")
+    for signature in ("hub_signature", "verification"):
+        if item.HasField(signature):
+            raise errors.InvalidArgument.field(signature, "goes with subscription_id: its secret verifies it")
+    if item.ingest_token:
+        raise errors.InvalidArgument.field("ingest_token", "goes with subscription_id, whose token it is")
+    if not item.event_type:
+        raise errors.InvalidArgument.field("event_type", "is required for an event to all subscriptions")
+
+
+def _key(
+    tenant_id: str,
+    route: str,
+    delivery_id: str,
+    item: ingest_pb2.IngestItem,
+    event_type: str,
+    content_type: str,
+    payload: bytes,
+) -> Key | None:
+    """What makes a webhook one with an earlier one: its provider's id, or the key that its sender asked for.
+
+    By its provider's word what has the same id is the same, though a body may differ: Stripe counts in it how many
+    endpoints have yet to answer. Such ids keep apart from keys, which are of another's making.
+    """
+    if delivery_id:
+        return key_of(tenant_id, f"{route}/provider", delivery_id)
+    if item.idempotency_key:
+        described = (event_type.encode(), content_type.encode(), item.content_encoding.encode())
+        return key_of(tenant_id, route, item.idempotency_key, *described, payload)
+    return None
+
+
+def _answer(answer: Accepted | Handshake) -> ingest_pb2.Accepted:
+    if isinstance(answer, Handshake):
+        return ingest_pb2.Accepted(status=ingest_pb2.INGEST_STATUS_HANDSHAKE, challenge=answer.challenge)
+    return _accepted(answer)
+
+
+def _accepted(accepted: Accepted) -> ingest_pb2.Accepted:
+    return ingest_pb2.Accepted(
+        event_id=str(accepted.event_id),
+        delivery_id=str(accepted.delivery_id) if accepted.delivery_id else "",
+        status=ingest_pb2.INGEST_STATUS_PENDING if accepted.deliveries else ingest_pb2.INGEST_STATUS_FILTERED,
+        deliveries=accepted.deliveries,
+        replayed=accepted.repeated,
+        empty_answer=accepted.empty_answer,
+    )
+
+
+def _result(result: Answer) -> ingest_pb2.IngestResult:
+    if not isinstance(result, errors.WebhookError):
+        return ingest_pb2.IngestResult(accepted=_answer(result))
+    return ingest_pb2.IngestResult(
+        error=ingest_pb2.ItemError(
+            code=grpc_errors.code_number(result),
+            reason=result.reason,
+            message=result.message,
+            field=result.violations[0].field if result.violations else "",
+        )
+    )
+
+
+def _count(results: Sequence[Answer]) -> None:
+    accepted = filtered = repeated = 0
+    for result in results:
+        if isinstance(result, errors.WebhookError):
+            metrics.REJECTED.labels(result.reason).inc()
+        elif isinstance(result, Handshake):
+            pass  # no event
+        elif result.repeated:
+            repeated += 1
+        elif result.deliveries:
+            accepted += 1
+        else:
+            filtered += 1
+    metrics.ACCEPTED.inc(accepted)
+    metrics.FILTERED.inc(filtered)
+    metrics.REPEATED.inc(repeated)
+
+
+def _tell(activity: Activity, events: Iterable[NewEvent], committed: Mapping[UUID, Result]) -> None:
+    for event in events:
+        result = committed[event.id]
+        if isinstance(result, Accepted) and not result.repeated:
+            deliveries = "1 delivery" if result.deliveries == 1 else f"{result.deliveries or 'no'} deliveries"
+            activity.say(
+                "accepted %s as event %s: %s", event.event_type or "something without a type", event.id, deliveries
+            )

@@ -1,0 +1,62 @@
+"""The spans of the items of a call, each in a trace of its own: from the call's arrival to the commit.
+
+A span is a producer's: what its event's deliveries are children of, however much later their attempts are made.
+"""
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+from protos.webhook.v1 import ingest_pb2
+from services.ingest.events.records import Answer, Handshake
+from services.platform import errors
+from services.platform.auth import identity
+from services.platform.tracing import spans
+from services.platform.tracing.spans import Attributes, Kind, Span
+from services.platform.tracing.tracer import Tracer
+
+NAME = "webhook accept"
+# One for each item; None for one that is not traced.
+ItemSpans: TypeAlias = Sequence[Span | None]
+
+
+def begin(tracer: Tracer, items: Sequence[ingest_pb2.IngestItem]) -> ItemSpans:
+    """Begins them. An item without a trace of its own belongs to that of the call."""
+    attributes: Attributes = {"messaging.batch.message_count": len(items)}
+    call = spans.CURRENT.get()
+    own = tracer.follow if identity.CALLER.get().internal else tracer.enter
+    begun: list[Span | None] = []
+    for item in items:
+        if item.traceparent:
+            begun.append(own(NAME, Kind.PRODUCER, item.traceparent, attributes))
+        else:
+            begun.append(tracer.follow(NAME, Kind.PRODUCER, call.traceparent if call else None, attributes))
+    return begun
+
+
+def end(begun: ItemSpans, items: Sequence[ingest_pb2.IngestItem], results: Sequence[Answer]) -> None:
+    """Ends them with what became of each item. Of what was refused nothing is said but why."""
+    for span, item, result in zip(begun, items, results, strict=True):
+        if span is None:
+            continue
+        if isinstance(result, errors.WebhookError):
+            span.end(error=result.reason, failed=isinstance(result, errors.Unavailable))
+            continue
+        if isinstance(result, Handshake):
+            span.end()
+            continue
+        span.set({"webhook.event.id": str(result.event_id), "webhook.deliveries": result.deliveries})
+        if item.event_type:
+            span.set({"webhook.event.type": item.event_type})
+        if item.subscription_id:
+            span.set({"webhook.subscription.id": item.subscription_id})
+        if result.repeated:
+            span.set({"webhook.repeated": True})
+        span.end()
+
+
+def fail(begun: ItemSpans, error: BaseException) -> None:
+    """Ends them when the whole call failed."""
+    refused = errors.classify(error) if isinstance(error, Exception) else None
+    for span in begun:
+        if span is not None:
+            span.end(error=refused.reason if refused else type(error).__name__)

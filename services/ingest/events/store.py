@@ -1,0 +1,188 @@
+"""Events and their deliveries in Postgres."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import msgspec
+
+from services.ingest.events import idempotency
+from services.ingest.events.records import Accepted, NewEvent, Result, StoredEvent
+from services.platform import clock, errors, ids
+from services.platform.stores import postgres, sql
+
+SQL = sql.Queries("services.ingest.events")
+MAY_BE_STORED = "the event may have been stored; repeat it with the same event_id or idempotency_key"
+
+
+class EventStore:
+    """Every method raises what errors.STORE_AWAY lists when Postgres is away."""
+
+    def __init__(self, pool: postgres.Pool, *, expiry_hours: int, key_hours: int) -> None:
+        self._pool = pool
+        self._expiry_hours = expiry_hours
+        self._key_hours = key_hours
+
+    async def now(self) -> float:
+        """Return the Unix time of Postgres' clock."""
+        now: float = await self._pool.fetchval(SQL["select_now"], timeout=1)
+        return now
+
+    async def create_partitions(self) -> None:
+        """Makes the partitions that are needed now, so that an old database accepts."""
+        await self._pool.fetchval(SQL["create_partitions"])
+
+    async def insert_events(self, events: Sequence[NewEvent], *, hidden_seconds: float) -> list[Result]:
+        """Commits events without keys, with their deliveries, in one statement; answers for each in order.
+
+        Steady deliveries are left alone by the dispatcher for `hidden_seconds`, for they are rung. An id that was
+        used before is answered as it is stored when the event is the same, and else it is a Conflict.
+        """
+        async with self._pool.acquire() as connection:
+            with _committing():
+                return await self._insert(connection, events, hidden_seconds)
+
+    async def insert_keyed_events(
+        self, events: Sequence[NewEvent], *, hidden_seconds: float, wait_seconds: float = idempotency.WAIT_SECONDS
+    ) -> list[Result]:
+        """The same for events with idempotency keys, no key twice: one transaction with the keys.
+
+        An event whose key was used before is not stored; it gets the answer of the one that was. LockNotAvailableError
+        when another transaction that takes one of the keys does not end within `wait_seconds`.
+        """
+        async with self._pool.acquire() as connection:
+            with _committing():
+                async with connection.transaction():
+                    results = await self._insert_keyed(connection, events, hidden_seconds, wait_seconds)
+            lost = [event for event in events if event.id not in results]
+            if lost:
+                with _committing(committed=True):
+                    keys = [event.key for event in lost if event.key is not None]
+                    answers = await idempotency.winners(connection, keys)
+                for event, answer in zip(lost, answers, strict=True):
+                    results[event.id] = _repeated(answer) if isinstance(answer, bytes) else answer
+        return [results[event.id] for event in events]
+
+    async def _insert_keyed(
+        self, connection: postgres.Connection, events: Sequence[NewEvent], hidden_seconds: float, wait_seconds: float
+    ) -> dict[UUID, Result]:
+        """The results of the events whose keys were not used before."""
+        keyed = [
+            (event.id, event.key, msgspec.json.encode(event.accepted)) for event in events if event.key is not None
+        ]
+        won = await idempotency.take(connection, keyed, hours=self._key_hours, wait_seconds=wait_seconds)
+        new = [event for event in events if event.id in won]
+        results = dict(
+            zip((event.id for event in new), await self._insert(connection, new, hidden_seconds), strict=True)
+        )
+        taken = [event.key for event in new if event.key and isinstance(results[event.id], errors.WebhookError)]
+        if taken:
+            await idempotency.give_back(connection, taken)
+        return results
+
+    async def event(self, tenant_id: str, event_id: UUID) -> StoredEvent:
+        """An event with its payload; NotFound when there is none or it is no longer retained."""
+        row = await self._pool.fetchrow(SQL["select_event"], event_id, tenant_id)
+        if row is None:
+            raise errors.NotFound(f"no event {event_id}")
+        return StoredEvent(
+            id=row["id"],
+            tenant_id=row["tenant_id"],
+            event_type=row["event_type"],
+            content_type=row["content_type"],
+            payload=row["payload"],
+            content_encoding=row["content_encoding"],
+            created_at=row["created_at"],
+        )
+
+    async def _insert(
+        self, connection: postgres.Connection, events: Sequence[NewEvent], hidden_seconds: float
+    ) -> list[Result]:
+        rows_to_make = [(delivery, event.id) for event in events for delivery in event.deliveries]
+        rows = await connection.fetch(
+            SQL["insert_events"],
+            [event.id for event in events],
+            [event.tenant_id for event in events],
+            [event.event_type for event in events],
+            [event.content_type for event in events],
+            [event.payload for event in events],
+            [delivery[0] for delivery, _ in rows_to_make],
+            [event_id for _, event_id in rows_to_make],
+            [delivery[1] for delivery, _ in rows_to_make],
+            [hidden_seconds if delivery[2] else 0.0 for delivery, _ in rows_to_make],
+            self._expiry_hours,
+            [event.traceparent for event in events],
+            [event.content_encoding for event in events],
+            timeout=_timeout_seconds(events),
+        )
+        if len(rows) == len(events):
+            return [event.accepted for event in events]
+        new = {row["id"] for row in rows}
+        old = await self._answers(connection, [event for event in events if event.id not in new])
+        return [event.accepted if event.id in new else old[event.id] for event in events]
+
+    async def _answers(self, connection: postgres.Connection, events: Sequence[NewEvent]) -> dict[UUID, Result]:
+        """The answers for events whose ids are taken: what is stored, if it is the same, or Conflict."""
+        old = [event.id for event in events]
+        least, greatest = min(old), max(old)
+        stored = {
+            row["id"]: row
+            for row in await connection.fetch(
+                SQL["select_events"], old, least, greatest, timeout=_timeout_seconds(events)
+            )
+        }
+        deliveries: dict[UUID, set[UUID]] = {event_id: set() for event_id in old}
+        first, last = ids.delivery_range(least)[0], ids.delivery_range(greatest)[1]
+        for row in await connection.fetch(SQL["select_deliveries"], old, first, last):
+            deliveries[row["event_id"]].add(row["id"])
+        return {event.id: _answer(event, stored.get(event.id), deliveries[event.id]) for event in events}
+
+
+@contextlib.contextmanager
+def _committing(*, committed: bool = False) -> Iterator[None]:
+    """Turn the loss of Postgres into OutcomeUnknown, unless Postgres itself says that it stored nothing.
+
+    Losing it before, while waiting for a connection, is a plain Unavailable.
+    """
+    try:
+        yield
+    except Exception as error:
+        if errors.is_store_away(error) and (committed or not _rolled_back(error)):
+            raise errors.OutcomeUnknown(MAY_BE_STORED) from error
+        raise
+
+
+def _rolled_back(error: Exception) -> bool:
+    """Whether Postgres itself says that it stored nothing. One that crashes says the same after a commit."""
+    lost = asyncpg.PostgresConnectionError | asyncpg.CrashShutdownError | asyncpg.StatementCompletionUnknownError
+    return isinstance(error, asyncpg.PostgresError) and not isinstance(error, lost)
+
+
+def _timeout_seconds(events: Sequence[NewEvent]) -> float:
+    size_bytes = sum(len(event.payload) for event in events)
+    return postgres.STATEMENT_TIMEOUT_SECONDS + clock.extra_seconds(size_bytes)
+
+
+def _answer(event: NewEvent, row: Any, deliveries: set[UUID]) -> Result:
+    same = row is not None and all(
+        row[name] == getattr(event, name)
+        for name in ("tenant_id", "event_type", "content_type", "content_encoding", "payload")
+    )
+    # Filters may have changed since, but an event for one subscription is not the same event for another one.
+    elsewhere = event.deliveries and deliveries and deliveries.isdisjoint(made for made, _, _ in event.deliveries)
+    if not same or elsewhere:
+        return errors.Conflict("event_id: is taken; make a new UUIDv7", reason="EVENT_ID_TAKEN")
+    only = next(iter(deliveries)) if len(deliveries) == 1 else None
+    return Accepted(
+        event_id=event.id,
+        delivery_id=only,
+        deliveries=len(deliveries),
+        empty_answer=event.empty_answer,
+        repeated=True,
+    )
+
+
+def _repeated(answer: bytes) -> Accepted:
+    return msgspec.structs.replace(msgspec.json.decode(answer, type=Accepted), repeated=True)

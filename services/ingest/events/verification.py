@@ -1,0 +1,388 @@
+"""Verification of what comes in for a subscription, and what its sender calls it.
+
+From top to bottom: the headers by which providers sign, their schemes, what they call the content, and the verifier.
+"""
+
+import base64
+import hmac
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TypeAlias
+from urllib.parse import unquote_plus
+
+import msgspec
+import structlog
+from msgspec import UNSET, Raw, UnsetType
+
+from protos.webhook.v1 import ingest_pb2
+from services.domain import events
+from services.domain.secrets import signatures
+from services.domain.secrets.encryption import CannotOpen
+from services.domain.secrets.signatures import Key
+from services.domain.secrets.vault import Vault
+from services.ingest.subscriptions.record import Subscription
+from services.ingest.subscriptions.verification import Preset
+from services.platform import errors
+from services.platform.clock import Clock
+from services.platform.http import json_text
+
+# The headers by which providers sign and name what they send.
+
+
+MAX_HEADER_LENGTH = 1024
+
+
+class Headers:
+    """Headers of one request by their names in lower case."""
+
+    __slots__ = ("_repeated", "_values")
+
+    def __init__(self, pairs: Iterable[tuple[str, str]]) -> None:
+        self._values: dict[str, str] = {}
+        self._repeated: set[str] = set()
+        for name, value in pairs:
+            lower = name.lower()
+            if lower in self._values:
+                self._repeated.add(lower)
+            self._values[lower] = value.strip(" \t")  # RFC 9110, 5.5: no part of the value
+
+    def has(self, name: str) -> bool:
+        """Whether a header is there."""
+        return name.lower() in self._values
+
+    def signed(self, name: str) -> str:
+        """A header that a signature needs; SignatureMissing, or SignatureMismatch for what can be none."""
+        lower = name.lower()
+        value = self._values.get(lower)
+        if value is None:
+            raise missing(name)
+        if lower in self._repeated:
+            raise mismatch(name, "stands in the request twice")
+        if len(value) > MAX_HEADER_LENGTH:
+            raise mismatch(name, f"must be at most {MAX_HEADER_LENGTH} characters")
+        if not value.isascii():
+            raise mismatch(name, "must be ASCII")
+        return value
+
+    def named(self, name: str) -> str:
+        """A header that says what a request is; empty when it is not there, or there twice."""
+        lower = name.lower()
+        return "" if lower in self._repeated else self._values.get(lower, "")
+
+
+def missing(name: str) -> errors.SignatureMissing:
+    """The error for a request without a header that its subscription asks for."""
+    return errors.SignatureMissing.header(name, "is required: this subscription takes nothing unsigned")
+
+
+def mismatch(name: str, why: str) -> errors.SignatureMismatch:
+    """The error for a signature that does not hold."""
+    return errors.SignatureMismatch.header(name, why)
+
+
+def expired(name: str, why: str) -> errors.SignatureExpired:
+    """The error for a signature that holds, of another time."""
+    return errors.SignatureExpired.header(name, why)
+
+
+# How the providers sign. Each function raises unless the body is signed under one of the keys, and in time.
+#
+# Stripe:    https://docs.stripe.com/webhooks#verify-manually
+# Shopify:   https://shopify.dev/docs/apps/build/webhooks/subscribe/https
+# Slack:     https://docs.slack.dev/authentication/verifying-requests-from-slack
+# Standard:  https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
+#
+# Signatures are compared in constant time, and before the time is looked at: that something has expired is said of what
+# is genuine alone.
+
+
+# How far a timestamp may be off, either way.
+TOLERANCE_SECONDS = 300
+
+
+STRIPE_SIGNATURE = "Stripe-Signature"
+
+
+SHOPIFY_HMAC = "X-Shopify-Hmac-Sha256"
+
+
+SLACK_SIGNATURE = "X-Slack-Signature"
+
+
+SLACK_TIMESTAMP = "X-Slack-Request-Timestamp"
+
+
+_TIMESTAMP = re.compile(r"[0-9]{1,12}")
+
+
+_DOES_NOT_MATCH = "does not match the body under the subscription's verification secrets"
+
+# Of the headers, the body, the keys, and the time in seconds since 1970.
+Scheme: TypeAlias = Callable[[Headers, bytes, Sequence[Key], float], None]
+
+
+def verify_stripe(headers: Headers, body: bytes, keys: Sequence[Key], now: float) -> None:
+    """Stripe-Signature: "t=" and a time, and for each secret of theirs "v1=" and the hex HMAC-SHA256 of "time.body"."""
+    parts = [part.strip().partition("=") for part in headers.signed(STRIPE_SIGNATURE).split(",")]
+    times = [value for name, _, value in parts if name == "t"]
+    given = [value for name, _, value in parts if name == "v1"]
+    if len(times) != 1 or not given:
+        raise mismatch(STRIPE_SIGNATURE, "must be t=, a time, and v1= with a signature at least once")
+    time = _time(STRIPE_SIGNATURE, times[0])
+    signed = times[0].encode() + b"." + body
+    _check(STRIPE_SIGNATURE, given, [hmac.digest(key.hub, signed, "sha256").hex() for key in keys])
+    _check_time(STRIPE_SIGNATURE, time, now)
+
+
+def verify_shopify(headers: Headers, body: bytes, keys: Sequence[Key], now: float) -> None:  # noqa: ARG001 - it has no time
+    """X-Shopify-Hmac-Sha256: the base64 HMAC-SHA256 of the body."""
+    given = headers.signed(SHOPIFY_HMAC)
+    _check(SHOPIFY_HMAC, [given], [_base64(hmac.digest(key.hub, body, "sha256")) for key in keys])
+
+
+def verify_slack(headers: Headers, body: bytes, keys: Sequence[Key], now: float) -> None:
+    """X-Slack-Signature: "v0=" and the hex HMAC-SHA256 of "v0:time:body", with the time in a header of its own."""
+    given = headers.signed(SLACK_SIGNATURE)
+    timestamp = headers.signed(SLACK_TIMESTAMP)
+    time = _time(SLACK_TIMESTAMP, timestamp)
+    signed = b"v0:" + timestamp.encode() + b":" + body
+    _check(SLACK_SIGNATURE, [given], ["v0=" + hmac.digest(key.hub, signed, "sha256").hex() for key in keys])
+    _check_time(SLACK_TIMESTAMP, time, now)
+
+
+def verify_standard(headers: Headers, body: bytes, keys: Sequence[Key], now: float) -> None:
+    """webhook-signature: for each secret of theirs "v1," and the base64 HMAC-SHA256 of "id.time.body", spaces between.
+
+    Svix's headers are the same under names of their own.
+    """
+    prefix = standard_prefix(headers)
+    given = headers.signed(prefix + "signature").split(" ")
+    message_id = headers.signed(prefix + "id")
+    timestamp = headers.signed(prefix + "timestamp")
+    time = _time(prefix + "timestamp", timestamp)
+    signed = message_id.encode() + b"." + timestamp.encode() + b"." + body
+    _check(prefix + "signature", given, ["v1," + _base64(hmac.digest(key.standard, signed, "sha256")) for key in keys])
+    _check_time(prefix + "timestamp", time, now)
+
+
+def standard_prefix(headers: Headers) -> str:
+    """What the names of Standard Webhooks' three headers begin with in this request."""
+    return "svix-" if headers.has("svix-signature") and not headers.has("webhook-signature") else "webhook-"
+
+
+def _base64(digest: bytes) -> str:
+    return base64.b64encode(digest).decode()
+
+
+def _check(name: str, given: Iterable[str], expected: Sequence[str]) -> None:
+    # Each with each, so that the time does not tell which one held.
+    held = [hmac.compare_digest(text.encode(), right.encode()) for text in given for right in expected]
+    if not any(held):
+        raise mismatch(name, _DOES_NOT_MATCH)
+
+
+def _time(name: str, text: str) -> int:
+    if not _TIMESTAMP.fullmatch(text):
+        raise mismatch(name, "must have the time in seconds since 1970")
+    return int(text)
+
+
+def _check_time(name: str, time: int, now: float) -> None:
+    if abs(now - time) > TOLERANCE_SECONDS:
+        when = "before" if time < now else "after"
+        raise expired(name, f"is of more than {TOLERANCE_SECONDS} s {when} the time of this service")
+
+
+# What a provider calls what it sends: its type, and an id that is the same whenever it sends it again.
+#
+# Read once the signature is verified, and each field by itself, so that nothing odd in one loses the other. What is
+# missing, or cannot be a type or an id of this service, is empty: what is genuine is not refused for its name.
+
+
+FORM = "application/x-www-form-urlencoded"
+
+
+MAX_CHALLENGE_LENGTH = 1024
+
+
+_ID = re.compile(r"[\x20-\x7e]{1,255}")
+
+
+_CHALLENGE = re.compile(rf"[\x20-\x7e]{{1,{MAX_CHALLENGE_LENGTH}}}")
+
+
+_PAYLOAD = re.compile(rb"(?:\A|&)payload=([^&]*)")
+
+
+_COMMAND = re.compile(rb"(?:\A|&)command=([^&]*)")
+
+
+class Content(msgspec.Struct, frozen=True, kw_only=True):
+    """What a webhook is by its sender's word."""
+
+    event_type: str = ""
+    # Of the event, for the sender's own repetitions.
+    delivery_id: str = ""
+    # What the sender wants to hear in a handshake, in place of being stored.
+    challenge: str = ""
+    # Whether the sender shows the body of the answer to people, so that it has to be empty.
+    empty_answer: bool = False
+
+
+NOTHING = Content()
+
+# Of the headers, the content type, and the body.
+Reader: TypeAlias = Callable[[Headers, str, bytes], Content]
+
+
+class _Fields(msgspec.Struct):
+    """The fields that are looked at in any body. Each is read by itself."""
+
+    type: Raw | UnsetType = UNSET
+    id: Raw | UnsetType = UNSET
+    event: Raw | UnsetType = UNSET
+    event_id: Raw | UnsetType = UNSET
+    challenge: Raw | UnsetType = UNSET
+
+
+_FIELDS = msgspec.json.Decoder(_Fields)
+
+
+_NO_FIELDS = _Fields()
+
+
+def read_github(headers: Headers, content_type: str, body: bytes) -> Content:  # noqa: ARG001 - the headers say it all
+    """X-GitHub-Event and X-GitHub-Delivery."""
+    return _content(headers.named("X-GitHub-Event"), headers.named("X-GitHub-Delivery"))
+
+
+def read_stripe(headers: Headers, content_type: str, body: bytes) -> Content:  # noqa: ARG001 - the body says it all
+    """`type` and `id` of the event."""
+    event = _fields(body)
+    return _content(json_text.string(event.type), json_text.string(event.id))
+
+
+def read_shopify(headers: Headers, content_type: str, body: bytes) -> Content:  # noqa: ARG001 - the headers say it all
+    """X-Shopify-Topic and X-Shopify-Webhook-Id. X-Shopify-Event-Id is the same for several webhooks of one action."""
+    return _content(headers.named("X-Shopify-Topic"), headers.named("X-Shopify-Webhook-Id"))
+
+
+def read_slack(headers: Headers, content_type: str, body: bytes) -> Content:  # noqa: ARG001 - the body says it all
+    """`type` of the inner event and `event_id`; of an interaction its `type`, of a slash command the command.
+
+    InvalidArgument for a handshake without a challenge.
+    """
+    if content_type.partition(";")[0].strip().lower() == FORM:
+        return _form(body)
+    found = _fields(body)
+    outer = json_text.string(found.type)
+    if outer == "url_verification":
+        challenge = json_text.string(found.challenge)
+        if not _CHALLENGE.fullmatch(challenge):
+            expected = f"must be 1 to {MAX_CHALLENGE_LENGTH} printable ASCII characters"
+            raise errors.InvalidArgument.field("challenge", expected)
+        return Content(challenge=challenge)
+    inner = found.event
+    if inner is UNSET or bytes(inner) == b"null":
+        return _content(outer, json_text.string(found.event_id))
+    return _content(json_text.string(_fields(bytes(inner)).type), json_text.string(found.event_id))
+
+
+def read_standard(headers: Headers, content_type: str, body: bytes) -> Content:  # noqa: ARG001 - JSON or nothing
+    """`type` of the body, and webhook-id."""
+    return _content(json_text.string(_fields(body).type), headers.named(standard_prefix(headers) + "id"))
+
+
+def _content(event_type: str, delivery_id: str) -> Content:
+    return Content(
+        event_type=event_type if events.is_valid_type(event_type) else "",
+        delivery_id=delivery_id if _ID.fullmatch(delivery_id) else "",
+    )
+
+
+def _form(body: bytes) -> Content:
+    """A slash command or an interaction. Slack shows people what the answer holds, or an error."""
+    payload, command = _PAYLOAD.search(body), _COMMAND.search(body)
+    if payload is not None:
+        event_type = json_text.string(_fields(unquote_plus(payload[1].decode("latin-1")).encode()).type)
+    else:
+        event_type = unquote_plus(command[1].decode("latin-1")) if command else ""
+    return msgspec.structs.replace(_content(event_type, ""), empty_answer=True)
+
+
+def _fields(text: bytes) -> _Fields:
+    return json_text.fields(_FIELDS, text) or _NO_FIELDS
+
+
+# Verifies what comes in for a subscription as its preset says, and reads what the sender calls it.
+
+
+log = structlog.get_logger(__name__)
+
+
+HUB_SIGNATURE = "X-Hub-Signature-256"
+
+
+_SCHEMES: Mapping[Preset, tuple[Scheme, Reader]] = {
+    Preset.STRIPE: (verify_stripe, read_stripe),
+    Preset.SHOPIFY: (verify_shopify, read_shopify),
+    Preset.SLACK: (verify_slack, read_slack),
+    Preset.STANDARD_WEBHOOKS: (verify_standard, read_standard),
+}
+
+
+class Verifier:
+    """Verifies with the secrets that are sealed in the subscription, and by a clock that is right."""
+
+    def __init__(self, vault: Vault, clock: Clock) -> None:
+        self._vault = vault
+        self._clock = clock
+
+    def verified(self, subscription: Subscription, item: ingest_pb2.IngestItem) -> Content:
+        """Return what the sender says of a webhook, once the signature of the item's whole payload is verified.
+
+        SignatureMissing, SignatureMismatch or SignatureExpired when it cannot be; WebhookError when the secret cannot
+        be opened.
+        """
+        preset = subscription.verification
+        if preset is Preset.NONE:
+            return NOTHING
+        if preset in _SCHEMES:
+            scheme, reader = _SCHEMES[preset]
+            headers, body = _headers(item), item.payload
+            scheme(headers, body, self._keys(subscription), self._clock.now())
+            return reader(headers, item.content_type, body)
+        if item.HasField("hub_signature"):
+            self._check_hub(subscription, item)
+        elif preset is not Preset.AUTO:
+            raise missing(HUB_SIGNATURE)
+        if preset is not Preset.GITHUB:
+            return NOTHING
+        return read_github(_headers(item), item.content_type, item.payload)
+
+    def _check_hub(self, subscription: Subscription, item: ingest_pb2.IngestItem) -> None:
+        keys = self._keys(subscription)
+        if not keys:
+            raise mismatch(HUB_SIGNATURE, "was sent, but the subscription has no secret to verify it with")
+        if not signatures.verify_hub(keys, item.payload, item.hub_signature.signature):
+            raise mismatch(HUB_SIGNATURE, "does not match the body under the subscription's secret")
+
+    def _keys(self, subscription: Subscription) -> Sequence[Key]:
+        """Those of its verification secrets, or of its own where it has none."""
+        try:
+            if subscription.sealed_verification_secrets is not None:
+                return self._vault.verification_keys(subscription.id, subscription.sealed_verification_secrets)
+            if subscription.sealed_secrets is not None:
+                return self._vault.opened(subscription.id, subscription.sealed_secrets).keys(self._moment())
+        except CannotOpen as error:
+            log.error("a signing secret cannot be opened", subscription_id=str(subscription.id), reason=str(error))  # noqa: TRY400 - there is no bug to trace
+            raise errors.WebhookError("the subscription's secret cannot be opened; the reason was logged") from None
+        return ()
+
+    def _moment(self) -> datetime:
+        return datetime.fromtimestamp(self._clock.now(), UTC)
+
+
+def _headers(item: ingest_pb2.IngestItem) -> Headers:
+    return Headers((header.name, header.value) for header in item.verification.headers)

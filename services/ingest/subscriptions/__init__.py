@@ -1,0 +1,1 @@
+"""Subscriptions: the record, its rules, and the service."""

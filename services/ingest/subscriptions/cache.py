@@ -1,0 +1,327 @@
+"""Subscriptions on the ingest path: from this process, then Redis, then Postgres.
+
+A change is seen at once by the process that made it, and by the others through pub/sub. While pub/sub
+is down, and for what no message can tell, an entry of this process lives no longer than the TTL.
+
+Copies in Redis are sealed (services/domain/secrets/vault.py), each for its subscription: whoever gets into Redis can
+read none, and make none that sends events elsewhere or lets a forged one in. An old copy that is put back is not used
+past its time.
+"""
+
+import asyncio
+import contextlib
+import functools
+import itertools
+import time
+from collections import OrderedDict, deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+from uuid import UUID
+
+import msgspec
+import redis.asyncio
+import redis.exceptions
+import structlog
+
+from services.domain import events, subscription_changes
+from services.domain.secrets.encryption import CannotOpen
+from services.domain.secrets.signatures import Scheme
+from services.domain.secrets.vault import Vault
+from services.ingest import metrics
+from services.ingest.subscriptions.record import Subscription, Target
+from services.ingest.subscriptions.store import Store, no_tenant
+from services.ingest.subscriptions.verification import Preset
+from services.platform.stores.redis import REDIS_AWAY, Client
+
+log = structlog.get_logger(__name__)
+
+# How long an entry lives in this process while changes are heard of, and while they are not.
+LISTENING_TTL_SECONDS = 30.0
+DEAF_TTL_SECONDS = 0.25
+# Longer than connecting to Postgres and asking it; after it those who come next try anew, on another connection.
+LOAD_TIMEOUT_SECONDS = 2.0
+REDIS_TIMEOUT_SECONDS = 0.1
+# After a failure Redis is left alone for so long, so that a look-up does not pay a timeout each.
+REDIS_PAUSE_SECONDS = 1.0
+RECONNECT_SECONDS = 0.2
+HEARTBEAT_SECONDS = 0.4
+# Changes that Redis was away for, told before the next message is heard.
+TELL_AT_ONCE = 100
+# Changes that are told again when listening begins anew: a replica that became primary may not have heard of them.
+TELL_AGAIN = 1_000
+
+
+class _Cached(msgspec.Struct, frozen=True, kw_only=True):
+    """A subscription as it is kept in Redis, before it is sealed."""
+
+    # In seconds since 1970.
+    sealed_at: float
+    id: UUID
+    tenant_id: str
+    target_url: str
+    sealed_secrets: bytes | None
+    ingest_token_hash: bytes | None
+    event_types: tuple[str, ...]
+    description: str
+    version: int
+    created_at: datetime
+    updated_at: datetime
+    status: str
+    status_reason: str | None
+    status_since: datetime
+    keep_when_disabled: bool
+    rate_limit_per_second: float | None
+    rate_limit_burst: int | None
+    timeout_seconds: float | None
+    retry_policy: str | None
+    header_names: tuple[str, ...]
+    # Without a default: a copy that lacks it was left by a version that verified less, and is not used.
+    verification: Preset
+    sealed_verification_secrets: bytes | None
+    kind: str
+    signature_scheme: Scheme
+    client_certificate: str | None
+
+
+_FIELDS = tuple(name for name in _Cached.__struct_fields__ if name != "sealed_at")
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    tenant_id: str
+    # None for a subscription that was deleted.
+    current: Subscription | None
+    version: int
+
+
+Value = TypeVar("Value")
+
+
+@dataclass(slots=True)
+class _Entry(Generic[Value]):
+    value: Value
+    loaded_at: float
+
+
+class _Level(Generic[Value]):
+    """Values of this process by key, the least recently used leaving first.
+
+    A value whose loading began before its key was dropped is handed out once and not kept; neither is None, so that
+    made-up keys drive nothing out.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._entries: OrderedDict[Any, _Entry[Value]] = OrderedDict()
+        self._loading: dict[Any, asyncio.Future[Value]] = {}
+
+    def get(self, key: object, ttl_seconds: float) -> Value | None:
+        entry = self._entries.get(key)
+        if entry is None or time.monotonic() - entry.loaded_at > ttl_seconds:
+            return None
+        self._entries.move_to_end(key)
+        return entry.value
+
+    def drop(self, key: object) -> None:
+        self._entries.pop(key, None)
+        self._loading.pop(key, None)
+
+    def clear(self) -> None:
+        self._entries.clear()
+        self._loading.clear()
+
+    async def load(self, key: object, load: Callable[[], Awaitable[Value]]) -> Value:
+        """Loads a value once for all who ask for it at the same time."""
+        loading = self._loading.get(key)
+        if loading is None:
+            loading = asyncio.ensure_future(asyncio.wait_for(load(), LOAD_TIMEOUT_SECONDS))
+            self._loading[key] = loading
+            loading.add_done_callback(functools.partial(self._loaded, key, time.monotonic()))
+        return await asyncio.shield(loading)
+
+    def _loaded(self, key: object, started_at: float, loading: "asyncio.Future[Value]") -> None:
+        """Keeps the value, also when all who asked for it have left: the next one finds it."""
+        kept = self._loading.get(key) is loading
+        if kept:
+            del self._loading[key]
+        if loading.cancelled() or loading.exception() is not None:
+            return
+        value = loading.result()
+        if kept and value is not None:
+            self._entries[key] = _Entry(value, started_at)
+            self._entries.move_to_end(key)
+            while len(self._entries) > self._size:
+                self._entries.popitem(last=False)
+
+
+class SubscriptionCache:
+    """Look-ups by id, and of a tenant's subscriptions by event type."""
+
+    def __init__(self, store: Store, client: Client, vault: Vault, *, size: int) -> None:
+        self._store = store
+        self._redis = client
+        self._vault = vault
+        self._by_id: _Level[Subscription | None] = _Level(size)
+        self._filters: _Level[list[tuple[Target, events.TypeFilter]] | None] = _Level(size)
+        self._ttl_seconds = DEAF_TTL_SECONDS
+        self._redis_paused_until = 0.0
+        self._copies = subscription_changes.Copies(client)
+        # Changes that Redis does not know of yet.
+        self._untold: dict[UUID, _Change] = {}
+        # Those told last, with when.
+        self._told: deque[tuple[float, UUID, _Change]] = deque(maxlen=TELL_AGAIN)
+
+    async def get(self, subscription_id: UUID) -> Subscription | None:
+        """A live subscription, or None."""
+        found = self._by_id.get(subscription_id, self._ttl_seconds)
+        if found is not None:
+            metrics.CACHE.labels("process", "hit").inc()
+            return found
+        metrics.CACHE.labels("process", "miss").inc()
+        return await self._by_id.load(subscription_id, lambda: self._load(subscription_id))
+
+    async def matching(self, tenant_id: str, event_type: str) -> list[Target]:
+        """The tenant's live subscriptions that take events and want this type; InvalidArgument for no tenant."""
+        filters = self._filters.get(tenant_id, self._ttl_seconds)
+        metrics.CACHE.labels("process", "miss" if filters is None else "hit").inc()
+        if filters is None:
+            filters = await self._filters.load(tenant_id, lambda: self._load_filters(tenant_id))
+        if filters is None:
+            raise no_tenant()
+        return [target for target, wanted in filters if wanted.wants(event_type)]
+
+    async def changed(self, subscription_id: UUID, tenant_id: str, current: Subscription | None, version: int) -> None:
+        """Forgets what this process knew and tells the others; `current` is None for a deleted one."""
+        # Until it is told, the copy in Redis may be of before the change, and is not read here.
+        change = _Change(tenant_id, current, version)
+        self._note(subscription_id, change)
+        self._drop(subscription_id, tenant_id)
+        # When Redis is away it is told later; until then the others are deaf too, or their TTL runs out.
+        with contextlib.suppress(*REDIS_AWAY):
+            async with asyncio.timeout(REDIS_TIMEOUT_SECONDS):
+                await self._tell(subscription_id, change)
+
+    async def listen(self) -> None:
+        """Hears of changes for ever. Everything is forgotten whenever listening begins or ends."""
+        while True:
+            try:
+                async with self._redis.pubsub() as pubsub:
+                    await pubsub.subscribe(subscription_changes.CHANNEL)
+                    await self._hear(pubsub)
+            except REDIS_AWAY as error:
+                if self._ttl_seconds != DEAF_TTL_SECONDS:
+                    log.warning(
+                        "changes of subscriptions are not heard of; entries live a quarter of a second",
+                        error=repr(error),
+                    )
+            self._ttl_seconds = DEAF_TTL_SECONDS
+            await asyncio.sleep(RECONNECT_SECONDS)
+
+    async def _hear(self, pubsub: "redis.asyncio.client.PubSub") -> None:
+        pinged = False
+        while True:
+            message = await pubsub.get_message(timeout=HEARTBEAT_SECONDS)
+            if message is None:
+                if pinged:
+                    raise redis.exceptions.ConnectionError("no answer to the ping")  # dead without a word
+                await pubsub.ping()
+                pinged = True
+            else:
+                pinged = False
+                self._take(message)
+            for subscription_id, change in tuple(itertools.islice(self._untold.items(), TELL_AT_ONCE)):
+                await self._tell(subscription_id, change)
+
+    def _take(self, message: dict[str, Any]) -> None:
+        if message["type"] == "subscribe":
+            self._forget_all()
+            self._ttl_seconds = LISTENING_TTL_SECONDS
+            # Copies in Redis may be of before a change that it was away for: those who made one have this long to tell.
+            self._pause_redis()
+            for told_at, changed_id, change in self._told:
+                if time.monotonic() - told_at < subscription_changes.REDIS_TTL_SECONDS:
+                    self._note(changed_id, change)
+        elif message["type"] == "message":
+            metrics.INVALIDATIONS.labels("one").inc()
+            subscription_id, _, tenant_id = message["data"].decode(errors="replace").partition(" ")
+            try:
+                self._drop(UUID(subscription_id), tenant_id)
+            except ValueError:
+                self._forget_all()  # said by another version of this program
+
+    def _drop(self, subscription_id: UUID, tenant_id: str) -> None:
+        self._by_id.drop(subscription_id)
+        self._filters.drop(tenant_id)
+
+    def _forget_all(self) -> None:
+        metrics.INVALIDATIONS.labels("all").inc()
+        self._by_id.clear()
+        self._filters.clear()
+
+    def _note(self, subscription_id: UUID, change: _Change) -> None:
+        earlier = self._untold.get(subscription_id)
+        if earlier is None or earlier.version < change.version:
+            self._untold[subscription_id] = change
+
+    async def _tell(self, subscription_id: UUID, change: _Change) -> None:
+        await self._copies.tell(subscription_id, change.tenant_id, self._copy(change.current), change.version)
+        self._told.append((time.monotonic(), subscription_id, change))
+        if self._untold.get(subscription_id) is change:
+            del self._untold[subscription_id]
+
+    async def _load_filters(self, tenant_id: str) -> list[tuple[Target, events.TypeFilter]] | None:
+        rows = await self._store.subscription_filters(tenant_id)
+        return None if rows is None else [(target, events.TypeFilter(types)) for target, types in rows]
+
+    async def _load(self, subscription_id: UUID) -> Subscription | None:
+        # A change that is made while this loads drops it, so it is enough to ask once.
+        usable = self._redis_usable() and subscription_id not in self._untold
+        cached = await self._read(subscription_id) if usable else None
+        metrics.CACHE.labels("redis", "hit" if cached else "miss").inc()
+        if cached:
+            return cached
+        loaded = await self._store.subscription(subscription_id)
+        metrics.CACHE.labels("postgres", "hit" if loaded else "miss").inc()
+        if loaded and usable:
+            try:
+                async with asyncio.timeout(REDIS_TIMEOUT_SECONDS):
+                    await self._copies.write(subscription_id, self._copy(loaded), loaded.version)
+            except REDIS_AWAY:
+                self._pause_redis()
+        return loaded
+
+    def _redis_usable(self) -> bool:
+        # While changes are not heard of, the copies in Redis may be stale for longer than a second.
+        return self._ttl_seconds == LISTENING_TTL_SECONDS and time.monotonic() >= self._redis_paused_until
+
+    def _pause_redis(self) -> None:
+        self._redis_paused_until = time.monotonic() + REDIS_PAUSE_SECONDS
+
+    async def _read(self, subscription_id: UUID) -> Subscription | None:
+        try:
+            async with asyncio.timeout(REDIS_TIMEOUT_SECONDS):
+                value = await self._copies.read(subscription_id)
+        except REDIS_AWAY:
+            self._pause_redis()
+            return None
+        if not value:
+            return None
+        try:
+            cached = msgspec.json.decode(self._vault.copy(subscription_id, value), type=_Cached)
+        except CannotOpen:
+            metrics.UNREADABLE_COPIES.inc()
+            return None
+        except msgspec.MsgspecError:
+            return None  # written by another version of this program
+        if abs(time.time() - cached.sealed_at) > subscription_changes.REDIS_TTL_SECONDS:
+            return None
+        return Subscription.from_row({name: getattr(cached, name) for name in _FIELDS}, cached.sealed_secrets)
+
+    def _copy(self, current: Subscription | None) -> bytes:
+        """What to keep in Redis of a subscription; of a deleted one, that there is none."""
+        if current is None:
+            return subscription_changes.NO_COPY
+        cached = _Cached(sealed_at=time.time(), **{name: getattr(current, name) for name in _FIELDS})
+        return self._vault.seal_copy(current.id, msgspec.json.encode(cached))

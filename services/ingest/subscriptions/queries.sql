@@ -1,0 +1,170 @@
+-- insert_subscription --
+-- Makes a subscription, unless its tenant is unknown or deleted. The tenant is not deleted before this is committed.
+INSERT INTO subscriptions (id, tenant_id, target_url, secret_key, sealed_secrets, event_types, description,
+                           keep_when_disabled, rate_limit_per_second, rate_limit_burst, timeout_seconds, retry_policy,
+                           sealed_headers, header_names, verification, sealed_verification_secrets, kind,
+                           signature_scheme, sealed_client_certificate, client_certificate)
+SELECT $1, t.id, $3, CASE WHEN $4::bytea IS NOT NULL THEN 'whsec_sealed' END, $4, $5, $6, $7, $8, $9, $10, $11::jsonb, $12, $13,
+       coalesce($14, 'auto'), $15, $16, $17, $18, $19::jsonb
+FROM tenants t WHERE t.id = $2 AND t.deleted_at IS NULL
+FOR KEY SHARE
+RETURNING *
+
+-- select_subscription --
+-- Reads a live subscription.
+SELECT * FROM subscriptions WHERE id = $1 AND deleted_at IS NULL
+
+-- select_subscription_with_breaker --
+-- Reads a tenant's live subscription and its breaker.
+SELECT s.*, h.breaker, h.breaker_since, h.breaker_reason, h.probe_at, h.consecutive_failures
+FROM subscriptions s LEFT JOIN subscription_health h ON h.subscription_id = s.id
+WHERE s.tenant_id = $1 AND s.id = $2 AND s.deleted_at IS NULL
+
+-- select_subscriptions_page --
+-- Reads a page of a tenant's live subscriptions, newest first, with their breakers.
+SELECT s.*, h.breaker, h.breaker_since, h.breaker_reason, h.probe_at, h.consecutive_failures
+FROM subscriptions s LEFT JOIN subscription_health h ON h.subscription_id = s.id
+WHERE s.tenant_id = $1 AND s.id < $2 AND s.deleted_at IS NULL
+ORDER BY s.id DESC LIMIT $3
+
+-- select_all_subscriptions_page --
+-- Reads a page of the live subscriptions of all tenants, newest first, with their breakers.
+SELECT s.*, h.breaker, h.breaker_since, h.breaker_reason, h.probe_at, h.consecutive_failures
+FROM subscriptions s LEFT JOIN subscription_health h ON h.subscription_id = s.id
+WHERE s.id < $1 AND s.deleted_at IS NULL
+ORDER BY s.id DESC LIMIT $2
+
+-- select_subscription_filters --
+-- Reads what every live subscription of a tenant that takes events asked for, and whether it may be rung at once; but for
+-- the system subscription. A tenant without any has one row with a null id; one that is unknown or deleted has none.
+SELECT s.id, s.event_types, s.status = 'active' AND s.rate_limit_per_second IS NULL AS steady
+FROM tenants t
+LEFT JOIN subscriptions s
+    ON s.tenant_id = t.id AND s.deleted_at IS NULL AND (s.status <> 'disabled' OR s.keep_when_disabled)
+    AND s.kind = 'normal'
+WHERE t.id = $1 AND t.deleted_at IS NULL
+
+-- lock_subscription --
+-- Locks a live subscription of a tenant; answers it, and the time.
+SELECT *, now() AS now FROM subscriptions WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NULL FOR UPDATE
+
+-- update_subscription --
+-- Replaces a locked subscription's fields; the secrets only when $6 says so, the headers when $13 does, the verification
+-- unless $16 is null, its secrets when $17 says so, the client certificate when $20 does. $19: the scheme of the secrets
+-- that there are then. Answers it with its breaker.
+WITH changed AS (
+    UPDATE subscriptions
+    SET target_url = $3, event_types = $4, description = $5,
+        secret_key = CASE WHEN NOT $6 THEN secret_key WHEN $7::bytea IS NOT NULL THEN 'whsec_sealed' END,
+        sealed_secrets = CASE WHEN $6 THEN $7 ELSE sealed_secrets END,
+        keep_when_disabled = $8, rate_limit_per_second = $9, rate_limit_burst = $10, timeout_seconds = $11,
+        retry_policy = $12::jsonb,
+        sealed_headers = CASE WHEN $13 THEN $14 ELSE sealed_headers END,
+        header_names = CASE WHEN $13 THEN $15 ELSE header_names END,
+        verification = coalesce($16, verification),
+        sealed_verification_secrets = CASE WHEN $17 THEN $18 ELSE sealed_verification_secrets END,
+        signature_scheme = $19,
+        sealed_client_certificate = CASE WHEN $20 THEN $21 ELSE sealed_client_certificate END,
+        client_certificate = CASE WHEN $20 THEN $22::jsonb ELSE client_certificate END,
+        version = version + 1, updated_at = now()
+    WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NULL
+    RETURNING *
+)
+SELECT s.*, h.breaker, h.breaker_since, h.breaker_reason, h.probe_at, h.consecutive_failures
+FROM changed s LEFT JOIN subscription_health h ON h.subscription_id = s.id
+
+-- begin_endpoint --
+-- Counts another endpoint of a locked subscription, and forgets what is known of the one before: its breaker and its
+-- failures. What workers still learn of that one no longer counts.
+WITH forgotten AS (
+    DELETE FROM subscription_health WHERE subscription_id = $1
+)
+UPDATE subscriptions SET endpoint_version = endpoint_version + 1 WHERE id = $1
+
+-- set_secrets --
+-- Gives a locked subscription other secrets, the newest of scheme $3.
+UPDATE subscriptions
+SET secret_key = 'whsec_sealed', sealed_secrets = $2, signature_scheme = $3, version = version + 1, updated_at = now()
+WHERE id = $1
+
+-- set_ingest_token --
+-- Gives a live subscription of a tenant another ingest token, or none.
+UPDATE subscriptions
+SET ingest_token_hash = $3, version = version + 1, updated_at = now()
+WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NULL
+RETURNING *
+
+-- lock_plain_secrets --
+-- Locks up to $1 subscriptions whose secret a version before this one wrote.
+SELECT id, secret_key FROM subscriptions WHERE secret_key <> 'whsec_sealed' LIMIT $1 FOR UPDATE SKIP LOCKED
+
+-- lock_sealed_secrets --
+-- Locks the next $2 subscriptions after $1 that keep something secret.
+SELECT id, secret_key, sealed_secrets, sealed_headers, sealed_verification_secrets, sealed_client_certificate
+FROM subscriptions
+WHERE id > $1
+  AND (secret_key IS NOT NULL OR sealed_headers IS NOT NULL OR sealed_verification_secrets IS NOT NULL
+       OR sealed_client_certificate IS NOT NULL)
+ORDER BY id LIMIT $2 FOR UPDATE
+
+-- seal_secrets --
+-- Stores the secrets of locked subscriptions ($1) as they were, encrypted ($2).
+UPDATE subscriptions s
+SET secret_key = 'whsec_sealed', sealed_secrets = i.sealed_secrets
+FROM unnest($1::uuid[], $2::bytea[]) AS i (id, sealed_secrets)
+WHERE s.id = i.id
+
+-- seal_headers --
+-- Stores the headers of locked subscriptions ($1) as they were, encrypted ($2).
+UPDATE subscriptions s
+SET sealed_headers = i.sealed_headers
+FROM unnest($1::uuid[], $2::bytea[]) AS i (id, sealed_headers)
+WHERE s.id = i.id
+
+-- seal_verification_secrets --
+-- Stores the verification secrets of locked subscriptions ($1) as they were, encrypted ($2).
+UPDATE subscriptions s
+SET sealed_verification_secrets = i.sealed_verification_secrets
+FROM unnest($1::uuid[], $2::bytea[]) AS i (id, sealed_verification_secrets)
+WHERE s.id = i.id
+
+-- seal_client_certificates --
+-- Stores the client certificates of locked subscriptions ($1) as they were, encrypted ($2).
+UPDATE subscriptions s
+SET sealed_client_certificate = i.sealed_client_certificate
+FROM unnest($1::uuid[], $2::bytea[]) AS i (id, sealed_client_certificate)
+WHERE s.id = i.id
+
+-- update_canary --
+-- Encrypts anew the value by which processes know their keys.
+UPDATE encryption_canary SET sealed = $1
+
+-- lock_status --
+-- Locks a live subscription of a tenant; answers its status.
+SELECT status FROM subscriptions WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NULL FOR UPDATE
+
+-- set_status --
+-- Gives a locked subscription a status, and a reason for it.
+UPDATE subscriptions
+SET status = $2, status_reason = $3, status_since = now(), version = version + 1, updated_at = now()
+WHERE id = $1
+
+-- reset_health --
+-- Closes a subscription's breaker and forgets its failures.
+UPDATE subscription_health
+SET breaker = 'closed', breaker_since = now(), breaker_reason = NULL, probe_at = NULL, probe_delivery_id = NULL,
+    openings = 0, consecutive_failures = 0, failing_since = NULL
+WHERE subscription_id = $1
+
+-- delete_subscription --
+-- Marks a subscription deleted, and forgets what it kept secret, its ingest token and what its endpoint did.
+WITH forgotten AS (
+    DELETE FROM subscription_health h USING subscriptions s
+    WHERE h.subscription_id = $2 AND s.id = $2 AND s.tenant_id = $1
+)
+UPDATE subscriptions
+SET deleted_at = now(), updated_at = now(), version = version + 1, secret_key = NULL, sealed_secrets = NULL,
+    ingest_token_hash = NULL, sealed_headers = NULL, sealed_verification_secrets = NULL, sealed_client_certificate = NULL,
+    client_certificate = NULL
+WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NULL
+RETURNING version

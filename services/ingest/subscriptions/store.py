@@ -1,0 +1,355 @@
+"""Subscriptions in Postgres. What changes one tells the audit log in the same transaction."""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from typing import Any, TypeAlias
+from uuid import UUID
+
+import asyncpg
+
+from services.domain import audit, deliveries, operational_facts
+from services.domain.audit import Action, FieldChange
+from services.domain.egress import targets
+from services.domain.operational_facts import EventType, Fact
+from services.domain.secrets.encryption import CannotOpen
+from services.domain.secrets.vault import NONE, Secret, Vault
+from services.ingest.events import idempotency
+from services.ingest.events.idempotency import Key
+from services.ingest.subscriptions import changes as field_changes
+from services.ingest.subscriptions import secrets as signing_secrets
+from services.ingest.subscriptions import statuses
+from services.ingest.subscriptions.changes import Rotation, Update
+from services.ingest.subscriptions.record import NORMAL, Breaker, Draft, Shown, Subscription, Target
+from services.ingest.subscriptions.statuses import Change
+from services.platform import errors
+from services.platform.stores import postgres, sql
+
+SQL = sql.Queries("services.ingest.subscriptions")
+CANCEL_CHUNK = 5_000
+SEAL_CHUNK = 500
+
+# Makes an update of the stored subscription and of its headers, which are opened when asked for; None changes nothing.
+UpdateOf: TypeAlias = Callable[[Subscription, Callable[[], Mapping[str, str]]], Update | None]
+
+
+class Store:
+    """Every method raises what errors.STORE_AWAY lists when Postgres is away."""
+
+    def __init__(self, pool: postgres.Pool, vault: Vault, *, key_hours: int) -> None:
+        self._pool = pool
+        self._vault = vault
+        self._key_hours = key_hours
+
+    async def create_subscription(self, subscription_id: UUID, tenant_id: str, draft: Draft) -> Subscription:
+        """Stores a new subscription; InvalidArgument when there is no such tenant."""
+        async with self._pool.acquire() as connection, connection.transaction():
+            return await self._insert(connection, subscription_id, tenant_id, draft)
+
+    async def create_keyed_subscription(
+        self, subscription_id: UUID, draft: Draft, key: Key, render: Callable[[Subscription], bytes]
+    ) -> tuple[Subscription | None, bytes]:
+        """The same with an idempotency key, in one transaction; `render` makes the answer that is kept.
+
+        Returns None and what was answered first when the key was used before; InvalidArgument when it was for another
+        request, IdempotencyKeyInUse while that is still running.
+        """
+        async with self._pool.acquire() as connection:
+            transaction = connection.transaction()
+            await transaction.start()
+            won: set[UUID] = set()
+            refused: errors.Conflict | None = None
+            try:
+                created = await self._insert(connection, subscription_id, key.tenant_id, draft)
+                answer = render(created)
+                won = await idempotency.take(connection, [(subscription_id, key, answer)], hours=self._key_hours)
+            except errors.Conflict as error:
+                refused = error  # perhaps with what this very key made
+            except asyncpg.LockNotAvailableError:
+                await transaction.rollback()
+                raise idempotency.in_use() from None
+            except BaseException:
+                await transaction.rollback()
+                raise
+            if won:
+                await transaction.commit()
+                return created, answer
+            await transaction.rollback()
+            (first,) = await idempotency.winners(connection, [key])
+            if refused is not None and isinstance(first, errors.Unavailable):
+                raise refused
+            if isinstance(first, errors.WebhookError):
+                raise first
+            return None, first
+
+    async def subscription(self, subscription_id: UUID) -> Subscription | None:
+        """A live subscription of any tenant, without its breaker: on the way of an event nobody needs it."""
+        row = await self._pool.fetchrow(SQL["select_subscription"], subscription_id)
+        return self._subscription(row) if row else None
+
+    async def shown(self, tenant_id: str, subscription_id: UUID) -> Shown:
+        """A subscription with its breaker; NotFound when there is none."""
+        return await self._shown(self._pool, tenant_id, subscription_id)
+
+    async def subscriptions_page(self, tenant_id: str | None, before: UUID, limit: int) -> list[Shown]:
+        """Return up to `limit` subscriptions of a tenant, or of all, with ids below `before`, newest first."""
+        if tenant_id is None:
+            rows = await self._pool.fetch(SQL["select_all_subscriptions_page"], before, limit)
+        else:
+            rows = await self._pool.fetch(SQL["select_subscriptions_page"], tenant_id, before, limit)
+        return [(self._subscription(row), Breaker.from_row(row)) for row in rows]
+
+    async def subscription_filters(self, tenant_id: str) -> list[tuple[Target, list[str]]] | None:
+        """What each live subscription of a tenant that takes events asked for; None when there is no such tenant."""
+        rows = await self._pool.fetch(SQL["select_subscription_filters"], tenant_id)
+        if not rows:
+            return None
+        return [((row["id"], row["steady"]), row["event_types"]) for row in rows if row["id"] is not None]
+
+    async def update_subscription(
+        self, tenant_id: str, subscription_id: UUID, update_of: UpdateOf, etags: Sequence[str]
+    ) -> tuple[Shown, bool]:
+        """Change a subscription by what `update_of` makes of the stored one, and say whether that changed anything.
+
+        Raise InvalidArgument when the update does not fit what is stored, Outdated when its etag is none of `etags`,
+        NotFound.
+        """
+        async with self._pool.acquire() as connection, connection.transaction():
+            before, row = await self._locked(connection, tenant_id, subscription_id)
+            _check_etag(before, etags)
+            update = update_of(before, lambda: self._stored_headers(row))
+            if update is None:
+                return await self._shown(connection, tenant_id, subscription_id), False
+            draft = update.of(before, self._vault)
+            if not targets.same(before.target_url, draft.target_url):
+                await connection.execute(SQL["begin_endpoint"], subscription_id)
+            row = await connection.fetchrow(
+                SQL["update_subscription"],
+                tenant_id,
+                subscription_id,
+                draft.target_url,
+                draft.event_types,
+                draft.description,
+                update.set_secret,
+                self._sealed(subscription_id, draft),
+                *_controls(draft),
+                update.set_headers,
+                *self._headers(subscription_id, draft),
+                draft.verification,
+                update.set_verification_secrets,
+                self._verification(subscription_id, draft),
+                draft.signature_scheme,
+                update.set_client_certificate,
+                *self._client_certificate(subscription_id, draft),
+            )
+            updated = self._subscription(row)
+            changes = field_changes.field_changes(before, updated, replaced=update.replaced)
+            await _tell(connection, Action.UPDATE_SUBSCRIPTION, updated, changes)
+            return (updated, Breaker.from_row(row)), True
+
+    async def rotate_secret(
+        self, tenant_id: str, subscription_id: UUID, rotation: Rotation, *, overlap: timedelta
+    ) -> tuple[Shown, Secret]:
+        """Replaces the secret, and answers it; the old ones hold for so long at most.
+
+        InvalidArgument when it does not go with what the subscription keeps; Conflict when the old ones are too many,
+        or cannot be opened; NotFound.
+        """
+        async with self._pool.acquire() as connection, connection.transaction():
+            before, row = await self._locked(connection, tenant_id, subscription_id)
+            new_one = rotation.of(before, self._vault)
+            try:
+                kept = before.sealed_secrets
+                secrets = NONE if kept is None else self._vault.opened(subscription_id, kept)
+            except CannotOpen:
+                raise errors.Conflict(
+                    "its secrets cannot be opened; give it another one by an update", reason="SECRET_UNREADABLE"
+                ) from None
+            rotated = signing_secrets.rotated(secrets, new_one, now=row["now"], overlap=overlap)
+            sealed = self._vault.seal(subscription_id, rotated)
+            await connection.execute(SQL["set_secrets"], subscription_id, sealed, new_one.scheme)
+            shown = await self._shown(connection, tenant_id, subscription_id)
+            changes = field_changes.field_changes(before, shown[0], replaced=["secret_key"])
+            await _tell(connection, Action.ROTATE_SECRET, shown[0], changes)
+            return shown, new_one
+
+    async def set_ingest_token(self, tenant_id: str, subscription_id: UUID, token_hash: bytes | None) -> Subscription:
+        """Replaces the ingest token by one with this hash, or removes it; NotFound when there is no subscription."""
+        action = Action.DELETE_INGEST_TOKEN if token_hash is None else Action.CREATE_INGEST_TOKEN
+        async with self._pool.acquire() as connection, connection.transaction():
+            row = await connection.fetchrow(SQL["set_ingest_token"], tenant_id, subscription_id, token_hash)
+            if row is None:
+                raise no_subscription(subscription_id)
+            changed = self._subscription(row)
+            await _tell(connection, action, changed, [FieldChange(field="ingest_token")])
+            return changed
+
+    async def seal_plain_secrets(self) -> int:
+        """Encrypts the secrets that a version before this one wrote, chunk by chunk; answers how many."""
+        total = 0
+        while True:
+            async with self._pool.acquire() as connection, connection.transaction():
+                rows = await connection.fetch(SQL["lock_plain_secrets"], SEAL_CHUNK)
+                if not rows:
+                    return total
+                sealed = [self._vault.sealed(row["id"], row["secret_key"], None) for row in rows]
+                await connection.execute(SQL["seal_secrets"], [row["id"] for row in rows], sealed)
+                total += len(rows)
+
+    async def change_status(self, tenant_id: str, subscription_id: UUID, change: Change) -> tuple[Shown, bool]:
+        """Changes a subscription's status, and says whether that changed anything.
+
+        Conflict when the change does not lead out of its status; NotFound when there is none.
+        """
+        async with self._pool.acquire() as connection, connection.transaction():
+            status = await connection.fetchval(SQL["lock_status"], tenant_id, subscription_id)
+            if status is None:
+                raise no_subscription(subscription_id)
+            change.refuse(status)
+            if status == change.to:
+                return await self._shown(connection, tenant_id, subscription_id), False
+            await connection.execute(SQL["set_status"], subscription_id, change.to, change.reason)
+            if change.afresh:
+                await connection.execute(SQL["reset_health"], subscription_id)
+            if change.to == statuses.DISABLED:
+                fact = Fact(subscription_id=subscription_id, event_type=EventType.DISABLED, reason=change.reason)
+                await operational_facts.note(connection, fact)
+            shown = await self._shown(connection, tenant_id, subscription_id)
+            changes = [FieldChange(field="status", before=status, after=change.to)]
+            await _tell(connection, change.action, shown[0], changes)
+            return shown, True
+
+    async def delete_subscription(self, tenant_id: str, subscription_id: UUID, etags: Sequence[str] = ()) -> int:
+        """Mark a subscription deleted and return its new version.
+
+        Raise Outdated when its etag is none of `etags`, NotFound.
+        """
+        async with self._pool.acquire() as connection, connection.transaction():
+            before, _ = await self._locked(connection, tenant_id, subscription_id)
+            _check_etag(before, etags)
+            version = await connection.fetchval(SQL["delete_subscription"], tenant_id, subscription_id)
+            changes = [FieldChange(field="target_url", before=field_changes.origin(before.target_url))]
+            await _tell(connection, Action.DELETE_SUBSCRIPTION, before, changes)
+            return int(version)
+
+    async def cancel_waiting(self, subscription_id: UUID) -> int:
+        """Cancels the waiting deliveries of a deleted subscription, chunk by chunk, and answers how many.
+
+        What is left when this ends early, the dispatcher cancels.
+        """
+        total = 0
+        while cancelled := await deliveries.cancel_waiting(self._pool, [subscription_id], limit=CANCEL_CHUNK):
+            total += cancelled
+        return total
+
+    async def delete_expired_keys(self) -> int:
+        """Deletes idempotency keys that are past their time; answers how many."""
+        return await idempotency.delete_expired(self._pool)
+
+    async def _insert(
+        self, connection: postgres.Connection, subscription_id: UUID, tenant_id: str, draft: Draft
+    ) -> Subscription:
+        try:
+            row = await connection.fetchrow(
+                SQL["insert_subscription"],
+                subscription_id,
+                tenant_id,
+                draft.target_url,
+                self._sealed(subscription_id, draft),
+                draft.event_types,
+                draft.description,
+                *_controls(draft),
+                *self._headers(subscription_id, draft),
+                draft.verification,
+                self._verification(subscription_id, draft),
+                draft.kind or NORMAL,
+                draft.signature_scheme,
+                *self._client_certificate(subscription_id, draft),
+            )
+        except asyncpg.UniqueViolationError as error:
+            if error.constraint_name != "subscriptions_system":
+                raise
+            message = "the tenant has a system subscription already; update that one, or delete it first"
+            raise errors.Conflict(message, reason="SYSTEM_SUBSCRIPTION_EXISTS") from None
+        if row is None:
+            raise no_tenant()
+        made = self._subscription(row)
+        await _tell(connection, Action.CREATE_SUBSCRIPTION, made, field_changes.field_changes_of_new(made))
+        return made
+
+    async def _locked(
+        self, connection: postgres.Connection, tenant_id: str, subscription_id: UUID
+    ) -> tuple[Subscription, Any]:
+        """Return a subscription as it stays for this transaction, and its row with the time (`now`)."""
+        row = await connection.fetchrow(SQL["lock_subscription"], tenant_id, subscription_id)
+        if row is None:
+            raise no_subscription(subscription_id)
+        return self._subscription(row), row
+
+    def _stored_headers(self, row: Any) -> Mapping[str, str]:
+        try:
+            return self._vault.headers(row["id"], row["sealed_headers"])
+        except CannotOpen:
+            message = "the stored headers cannot be opened; replace all of them with a PUT, or set headers to null"
+            raise errors.Conflict(message, reason="SECRET_UNREADABLE") from None
+
+    def _headers(self, subscription_id: UUID, draft: Draft) -> tuple[bytes | None, list[str]]:
+        return self._vault.seal_headers(subscription_id, draft.headers), sorted(draft.headers, key=str.lower)
+
+    def _verification(self, subscription_id: UUID, draft: Draft) -> bytes | None:
+        return self._vault.seal_verification(subscription_id, draft.verification_secrets or ())
+
+    def _client_certificate(self, subscription_id: UUID, draft: Draft) -> tuple[bytes | None, str | None]:
+        given = draft.client_certificate
+        if given is None:
+            return None, None
+        return self._vault.seal_client_certificate(subscription_id, given.pem), given.facts.text
+
+    async def _shown(
+        self, connection: postgres.Pool | postgres.Connection, tenant_id: str, subscription_id: UUID
+    ) -> Shown:
+        row = await connection.fetchrow(SQL["select_subscription_with_breaker"], tenant_id, subscription_id)
+        if row is None:
+            raise no_subscription(subscription_id)
+        return self._subscription(row), Breaker.from_row(row)
+
+    def _sealed(self, subscription_id: UUID, draft: Draft) -> bytes | None:
+        if draft.secret_key is None:
+            return None
+        return self._vault.seal(subscription_id, [Secret(draft.secret_key, scheme=draft.signature_scheme)])
+
+    def _subscription(self, row: Any) -> Subscription:
+        return Subscription.from_row(row, self._vault.sealed(row["id"], row["secret_key"], row["sealed_secrets"]))
+
+
+def _check_etag(subscription: Subscription, etags: Sequence[str]) -> None:
+    if etags and subscription.etag not in etags:
+        raise errors.Outdated(f'the subscription was changed since it was read; its ETag is now "{subscription.etag}"')
+
+
+async def _tell(
+    connection: postgres.Connection, action: Action, subscription: Subscription, changes: Sequence[FieldChange]
+) -> None:
+    entry = audit.Entry(
+        action=action, tenant_id=subscription.tenant_id, resource_id=str(subscription.id), changes=changes
+    )
+    await audit.record(connection, entry)
+
+
+def _controls(draft: Draft) -> tuple[bool, float | None, int | None, float | None, str | None]:
+    return (
+        draft.keep_when_disabled,
+        draft.rate_limit_per_second,
+        draft.rate_limit_burst,
+        draft.timeout_seconds,
+        draft.retry_policy.text if draft.retry_policy else None,
+    )
+
+
+def no_subscription(subscription_id: UUID) -> errors.NotFound:
+    """The error for an unknown, deleted or foreign subscription."""
+    return errors.NotFound(f"no subscription {subscription_id}")
+
+
+def no_tenant() -> errors.InvalidArgument:
+    """The error for a request that states an unknown or deleted tenant."""
+    return errors.InvalidArgument.field("tenant_id", "tenant not found")

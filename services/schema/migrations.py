@@ -1,0 +1,184 @@
+"""The files of migrations/, and the runner that applies them.
+
+Safe behind a pooler of transactions: nothing outlives one.
+"""
+
+import contextlib
+import hashlib
+import re
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import asyncpg
+
+from services.platform import errors
+from services.platform.settings import PostgresSettings
+from services.platform.stores import postgres, sql
+
+# Why the schema is not what it should be.
+
+
+class MigrationError(Exception):
+    """The schema cannot be brought up to date; the message is one line for the user, and another try ends the same."""
+
+
+class PostgresUnusable(MigrationError):
+    """Postgres cannot be used, which another try may find changed."""
+
+
+def reason(error: BaseException) -> str:
+    """Return an error in one line, with its SQLSTATE if it has one."""
+    words = [str(error) or type(error).__name__]
+    if isinstance(error, asyncpg.PostgresError):
+        more = (getattr(error, name, None) for name in ("detail", "hint"))
+        words = [str(error.args[0]), f"(SQLSTATE {error.sqlstate})", *(word for word in more if word)]
+    return " ".join(" ".join(words).split())
+
+
+# The files of migrations/.
+
+
+FOLDER = Path(__file__).resolve().parents[2] / "migrations"
+
+
+_NAME = re.compile(r"(?P<version>[0-9]{14})_[a-z0-9_]+\.sql")
+# Of dbmate, which would run what follows only to undo a migration.
+_DOWN = "-- migrate:down"
+
+
+@dataclass(frozen=True, kw_only=True)
+class File:
+    """One migration."""
+
+    version: str
+    name: str
+    sql: str = field(repr=False)
+    sha256: bytes = field(repr=False)
+
+
+def read_files(folder: Path = FOLDER) -> Sequence[File]:
+    """Return the migrations in order. Raises MigrationError."""
+    found = [_file(path) for path in sorted(folder.glob("*.sql"))]
+    if not found:
+        raise MigrationError(f"{folder} holds no migrations")
+    versions = [file.version for file in found]
+    twice = next((version for version in versions if versions.count(version) > 1), None)
+    if twice:
+        raise MigrationError(f"{folder} holds more than one migration of version {twice}")
+    return found
+
+
+def _file(path: Path) -> File:
+    name = _NAME.fullmatch(path.name)
+    if name is None:
+        raise MigrationError(f"{path.name} is not named as a migration, such as 20261124000001_initial.sql")
+    sql = path.read_text(encoding="utf-8")
+    if _DOWN in sql:
+        raise MigrationError(f"{path.name} has a section {_DOWN!r}, which would be run, too: remove it")
+    return File(version=name["version"], name=path.name, sql=sql, sha256=hashlib.sha256(sql.encode()).digest())
+
+
+# Applies the files over a connection. Safe behind a pooler of transactions: nothing outlives one.
+
+
+_queries = sql.Queries("services.schema")
+# No version with other texts was ever released, so there is nothing to keep.
+_START_ANEW = "use an empty database (for make run: another DATA_DIR, or empty this one)"
+
+
+class Schema:
+    """The schema of one database, compared with these files."""
+
+    def __init__(
+        self, settings: PostgresSettings, connection: "asyncpg.Connection[asyncpg.Record]", files: Sequence[File]
+    ) -> None:
+        self._settings = settings
+        self._connection = connection
+        self._files = files
+
+    async def migrate(self, say: Callable[[str], None]) -> int:
+        """Apply what is missing and return how many files that were. Raises MigrationError.
+
+        Each file is looked for again under the lock: of many processes that start at once, one applies it.
+        """
+        applied = 0
+        while True:
+            async with self._turn():
+                there = await self._applied()
+                file = next((file for file in self._files if file.version not in there), None)
+                if file is None:
+                    return applied
+                if not there:
+                    await self._run(_queries["create_table"], "the table schema_migrations")
+                await self._run(file.sql, file.name)
+                await self._connection.execute(_queries["insert_applied"], file.version, file.name, file.sha256)
+            applied += 1
+            say(f"applied {file.name}")
+
+    async def version(self) -> str | None:
+        """Return the newest version that was applied, None for an empty database. Raises MigrationError."""
+        async with self._transaction():
+            return max(await self._applied(), default=None)
+
+    async def grant(self, role: str) -> None:
+        """Give a role what the services need at run time, and no more. Raises MigrationError."""
+        async with self._turn():
+            found = await self._connection.fetchrow(_queries["check_runtime_role"], role)
+            if found is None:
+                raise MigrationError(f"POSTGRES_RUNTIME_USER: there is no role {role!r}; create it first")
+            if found["owns"]:
+                raise MigrationError(
+                    f"POSTGRES_RUNTIME_USER: {role!r} has the rights of the schema's owner; name a role without them"
+                )
+            for row in await self._connection.fetch(_queries["grant_statements"], role):
+                await self._run(row[0], f"granting to {role!r}")
+
+    @contextlib.asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """A transaction that begins once no other process migrates."""
+        async with self._transaction("SET TRANSACTION READ WRITE"):
+            await self._connection.execute(_queries["lock"])
+            yield
+
+    @contextlib.asynccontextmanager
+    async def _transaction(self, *statements: str) -> AsyncIterator[None]:
+        """A transaction with the settings that the texts rely on."""
+        async with self._connection.transaction():
+            major = self._connection.get_server_version().major
+            pins = postgres.pin_statement(self._settings, server_version=major, local=True)
+            await self._connection.execute("; ".join((*statements, pins)))
+            yield
+
+    async def _applied(self) -> Mapping[str, bytes]:
+        """Return the digests of what was applied, by version. Raises MigrationError for what is not of these files."""
+        state = await self._connection.fetchrow(_queries["table_state"])
+        assert state is not None, "an aggregate has a row"
+        if not state["present"]:
+            return {}
+        if not state["ours"]:
+            raise MigrationError(
+                "the database has a table schema_migrations of another program, or of an unreleased version of this "
+                f"one: {_START_ANEW}"
+            )
+        there = {row["version"]: row["sha256"] for row in await self._connection.fetch(_queries["select_applied"])}
+        for file in self._files:
+            if there.get(file.version, file.sha256) != file.sha256:
+                raise MigrationError(
+                    f"the database was made by another text of {file.name}, of an unreleased version: {_START_ANEW}"
+                )
+        return there
+
+    async def _run(self, text: str, name: str) -> None:
+        try:
+            await self._connection.execute(text)
+        except asyncpg.PostgresError as error:
+            if errors.is_store_away(error):
+                raise
+            raise MigrationError(f"{name}{_line(text, error)} failed: {reason(error)}") from error
+
+
+def _line(text: str, error: asyncpg.PostgresError) -> str:
+    """Return where in the text the error is, if Postgres says so."""
+    position = getattr(error, "position", None)
+    return f", line {text.count(chr(10), 0, int(position) - 1) + 1}," if position else ""
