@@ -4,7 +4,7 @@ import asyncio
 import gzip
 from dataclasses import dataclass
 
-from tests.integration.delivery import raw
+from tests.delivery import raw
 
 SUCCESS = None
 KIB = 1 << 10

@@ -21,7 +21,7 @@ from tests.adversarial.tally import Tally
 from tests.adversarial.test_grpc import attack, ids, methods
 from tests.adversarial.test_rest import generated
 from tests.adversarial.test_targets import judge_altered, listeners, made_privately, refuse
-from tests.integration.test_hostile_targets import Listeners
+from tests.domain.egress.test_hostile_targets import Listeners
 
 __all__ = ["ids", "listeners", "methods"]  # fixtures
 

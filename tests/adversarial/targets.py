@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 from hypothesis import strategies as st
 
-from tests.integration import hostile
+from tests.domain.egress import hostile
 
 PRIVATE_V4 = [
     ipaddress.IPv4Network(network)

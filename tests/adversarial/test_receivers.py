@@ -11,7 +11,7 @@ from dev.harness.api import Api
 from dev.harness.waiting import wait_until
 from tests.adversarial.answers import HOSTILE, OK, Hostile
 from tests.adversarial.tally import Tally
-from tests.integration.delivery import raw
+from tests.delivery import raw
 
 pytestmark = pytest.mark.usefixtures("unharmed")
 

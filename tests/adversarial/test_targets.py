@@ -21,8 +21,8 @@ from services.domain.egress.policy import EgressDenied, Policy
 from tests.adversarial.conftest import Examples
 from tests.adversarial.tally import Tally
 from tests.adversarial.targets import altered, private
-from tests.integration.delivery import sending
-from tests.integration.test_hostile_targets import Listeners, listening
+from tests.delivery import sending
+from tests.domain.egress.test_hostile_targets import Listeners, listening
 
 PORT = 8080
 STRICT = Policy.parse([])

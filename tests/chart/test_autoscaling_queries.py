@@ -19,7 +19,7 @@ from dev.harness.waiting import wait_until
 from tests.chart import prometheus, rendering
 from tests.chart.prometheus import Prometheus
 from tests.chart.rendering import Object
-from tests.integration.delivery import world as worlds
+from tests.delivery import world as worlds
 
 SLOTS, DEPTH, BUSY = 8, 300, 2
 # The stack stands for two releases, of which one has two pods of each kind: two dispatchers, two workers.

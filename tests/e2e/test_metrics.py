@@ -11,7 +11,7 @@ from dev.harness.receiver import Receiver
 from dev.harness.stack import ROLES, Stack
 from dev.harness.waiting import wait_until
 from services.delivery.worker import outcomes
-from tests.unit.test_docs import ROOT, code_names, roles, table_rows
+from tests.docs.test_docs import ROOT, code_names, roles, table_rows
 
 # Labelled series that appear with traffic, by role: name, and labels of a sample that one round of it makes.
 AFTER_TRAFFIC: Mapping[str, list[tuple[str, dict[str, str]]]] = {

@@ -13,8 +13,8 @@ from dev.harness import stack as stacks
 from dev.harness.receiver import Receiver, Reply
 from dev.harness.stack import Stack
 from dev.harness.waiting import wait_until
-from tests.integration.delivery import world as worlds
-from tests.integration.delivery.world import World
+from tests.delivery import world as worlds
+from tests.delivery.world import World
 
 SLOTS = 8
 BACKLOG = 100_000

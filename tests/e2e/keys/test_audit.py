@@ -26,7 +26,7 @@ from protos.webhook.v1 import (
 from services.domain.audit import Action
 from services.platform import ids
 from tests.e2e.keys.conftest import Channels
-from tests.unit.common.test_auth import methods
+from tests.platform.auth.test_auth import methods
 
 # What changes something by REST or gRPC and leaves no entry, and why.
 TAKES_EVENTS_IN = "what is taken in is its own record"

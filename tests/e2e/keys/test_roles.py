@@ -13,7 +13,7 @@ from dev.harness.keys import ADMIN_KEY, SERVICE_KEY, Admin, bearer
 from services.gateway.web.role_route import CALLS
 from services.platform import ids
 from tests.e2e.keys.conftest import Channels
-from tests.unit.common.test_auth import methods
+from tests.platform.auth.test_auth import methods
 
 GIVEN = ("admin", "write", "ingest", "read")
 REFUSED = {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}

@@ -11,7 +11,7 @@ from protos.webhook.v1 import access_pb2, access_pb2_grpc, subscriptions_pb2, su
 from services.platform import ids
 from services.platform.grpc import errors
 from tests.e2e.keys.conftest import PROCESSES, Channels
-from tests.unit.common.test_auth import methods
+from tests.platform.auth.test_auth import methods
 
 DENIED, UNAUTHENTICATED = grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED
 REFUSED = {DENIED, UNAUTHENTICATED}

@@ -22,7 +22,7 @@ from services.gateway.web.role_route import LEAST
 from services.platform import errors, ids
 from services.platform.grpc import errors as grpc_errors
 from tests.e2e.keys.conftest import Channels
-from tests.unit.common.test_auth import methods
+from tests.platform.auth.test_auth import methods
 
 URL = "https://example.com/hook"
 

@@ -1,0 +1,220 @@
+"""Roll-ups against a real Postgres: exact, whatever commits when, and however many copies there are."""
+
+import asyncio
+from datetime import timedelta
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from services.analytics import rollup
+from services.analytics.statistics import BOUNDS_MS
+from services.analytics.store import StatsStore
+from services.platform import ids
+from services.platform.stores import sql
+from services.platform.stores.postgres import Pool
+from tests.analytics.conftest import SUBSCRIPTION, Rows, eventually
+
+INTERVAL_SECONDS = 5.0
+RETENTION = timedelta(hours=72)
+
+
+async def _roll_up(store: StatsStore, interval_seconds: float = INTERVAL_SECONDS) -> float:
+    return await rollup.run_once(store, interval_seconds=interval_seconds, retention=RETENTION)
+
+
+async def test_counts_attempts_of_all_outcomes_and_durations(store: StatsStore, rows: Rows) -> None:
+    for duration_ms in (None, 0, 1, 12, 49, 50, 29_999, 30_000, 100_000):
+        await rows.attempt(duration_ms=duration_ms)
+        await rows.attempt(duration_ms=duration_ms, outcome="http_5xx", final=False, tenant_id="other")
+    await rows.make_due()
+
+    await _roll_up(store)
+
+    assert await rows.difference() == []
+    buckets = (await store.stats("default", timedelta(minutes=1), SUBSCRIPTION)).buckets
+    assert sorted(bucket.duration_bucket for bucket in buckets) == [-1, 0, 1, 6, 9, 10, 26, 27]
+
+
+async def test_counts_an_attempt_that_commits_late(store: StatsStore, rows: Rows, pool: Pool) -> None:
+    async with pool.acquire() as late:
+        transaction = late.transaction()
+        await transaction.start()
+        await rows.attempt(via=late)
+        await rows.attempt()
+        await rows.make_due()
+        await _roll_up(store)
+        before = (await store.stats("default", timedelta(minutes=1))).buckets
+        await transaction.commit()
+    await rows.make_due(rolled_up=timedelta(minutes=1))
+    await _roll_up(store)
+
+    assert sum(bucket.attempts for bucket in before) == 1
+    assert await rows.difference() == []
+
+
+async def test_computes_a_minute_a_last_time_ten_minutes_after_its_end(store: StatsStore, rows: Rows) -> None:
+    await rows.attempt(age=timedelta(minutes=10, seconds=59))
+    await rows.make_due()
+    await _roll_up(store)
+    assert await rows.difference() != []
+
+    await rows.make_due(rolled_up=timedelta(minutes=1))
+    await _roll_up(store)
+
+    assert await rows.difference() == []
+
+
+async def test_follows_attempts_that_change_or_vanish(store: StatsStore, rows: Rows, pool: Pool) -> None:
+    changed = await rows.attempt(outcome="interrupted", duration_ms=None, final=False)
+    gone = await rows.attempt(outcome="timeout")
+    await rows.make_due()
+    await _roll_up(store)
+    await pool.execute(
+        "UPDATE delivery_attempts SET outcome = 'success', duration_ms = 7, final = true WHERE delivery_id = $1",
+        changed,
+    )
+    await pool.execute("DELETE FROM delivery_attempts WHERE delivery_id = $1", gone)
+    await rows.make_due(rolled_up=timedelta(minutes=1))
+
+    await _roll_up(store)
+
+    assert await rows.difference() == []
+
+
+async def test_finds_attempts_of_deliveries_of_earlier_days(store: StatsStore, rows: Rows) -> None:
+    await rows.day(4, attempt_age=timedelta())
+    await rows.make_due()
+
+    await _roll_up(store)
+
+    assert await rows.difference() == []
+
+
+async def test_catches_up_after_hours_without_a_run(store: StatsStore, rows: Rows) -> None:
+    for minutes in range(0, 240, 7):
+        await rows.attempt(age=timedelta(minutes=minutes))
+    await rows.make_due(rolled_up=timedelta(hours=4, minutes=1))
+
+    async def is_at_the_present() -> bool:
+        return await _roll_up(store) > 1
+
+    await eventually(is_at_the_present)
+    assert await rows.difference() == []
+
+
+async def test_concurrent_copies_stay_exact_while_attempts_are_recorded(database: str, rows: Rows) -> None:
+    stop = asyncio.Event()
+
+    async def record(subscription_id: UUID) -> None:
+        while not stop.is_set():
+            async with rows.pool.acquire() as connection, connection.transaction():
+                for outcome in ("success", "http_5xx"):
+                    await rows.attempt(via=connection, subscription_id=subscription_id, outcome=outcome)
+                await asyncio.sleep(0.01)
+
+    async def copy(ahead: "asyncpg.Pool[asyncpg.Record]") -> int:
+        own, runs = StatsStore(ahead), 0
+        while not stop.is_set():
+            runs += await _roll_up(own, interval_seconds=0.0) < INTERVAL_SECONDS
+            await asyncio.sleep(0)
+        return runs
+
+    await rows.make_due(rolled_up=timedelta(minutes=1))
+    async with (
+        asyncpg.create_pool(database, min_size=1, max_size=2) as one,
+        asyncpg.create_pool(database, min_size=1, max_size=2) as other,
+    ):
+        writers = [asyncio.create_task(record(ids.new())) for _ in range(3)]
+        copies = [asyncio.create_task(copy(ahead)) for ahead in (one, other)]
+        await asyncio.sleep(2)
+        stop.set()
+        await asyncio.gather(*writers)
+        assert min(await asyncio.gather(*copies)) > 0
+        await rows.make_due(rolled_up=timedelta(minutes=1))
+        await asyncio.gather(_roll_up(StatsStore(one)), _roll_up(StatsStore(other)))
+
+    assert await rows.difference() == []
+
+
+async def test_a_copy_does_not_do_what_another_has_just_done(store: StatsStore, rows: Rows) -> None:
+    await rows.make_due()
+    first = await _roll_up(store)
+    await rows.attempt()
+
+    second = await _roll_up(store)
+
+    assert 0 < second <= first <= INTERVAL_SECONDS
+    assert (await store.stats("default", timedelta(minutes=1))).buckets == ()
+
+
+async def test_a_copy_goes_on_when_another_dies_in_the_middle(database: str, store: StatsStore, rows: Rows) -> None:
+    await rows.attempt()
+    await rows.make_due()
+    dying = await asyncpg.connect(database)
+    transaction = dying.transaction()
+    await transaction.start()
+    await dying.fetchrow(sql.Queries("services.analytics")["take_turn"])
+    assert await _roll_up(store) == INTERVAL_SECONDS
+    assert (await store.stats("default", timedelta(minutes=1))).buckets == ()
+
+    dying.terminate()
+
+    async def has_its_turn() -> bool:
+        return await _roll_up(store) < INTERVAL_SECONDS
+
+    await eventually(has_its_turn)
+    assert await rows.difference() == []
+
+
+async def test_a_failed_run_leaves_everything_as_it_was(store: StatsStore, rows: Rows, pool: Pool) -> None:
+    await rows.attempt()
+    await rows.make_due()
+    await _roll_up(store)
+    state = await pool.fetchrow("SELECT * FROM rollup_state")
+    await pool.execute("UPDATE rollup_state SET due_at = now()")
+    await rows.attempt()
+
+    async def fail() -> None:
+        async with store.turn() as turn:
+            assert turn is not None
+            await turn.replace(turn.now - timedelta(minutes=1), turn.now + timedelta(minutes=1))
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        await fail()
+
+    assert sum(bucket.attempts for bucket in (await store.stats("default", timedelta(minutes=1))).buckets) == 1
+    after = await pool.fetchrow("SELECT * FROM rollup_state")
+    assert (state and state["rolled_up_to"]) == (after and after["rolled_up_to"])
+
+
+async def test_the_loop_survives_a_failure(store: StatsStore, rows: Rows, pool: Pool) -> None:
+    await pool.execute("ALTER TABLE rollup_state RENAME TO away")
+    loop = asyncio.create_task(rollup.run_forever(store, interval_seconds=0.05, retention=RETENTION))
+    await asyncio.sleep(0.2)
+    await pool.execute("ALTER TABLE away RENAME TO rollup_state")
+    await rows.attempt()
+
+    async def is_exact() -> bool:
+        return not await rows.difference()
+
+    await eventually(is_exact)
+    assert not loop.done()
+    loop.cancel()
+    await asyncio.gather(loop, return_exceptions=True)
+
+
+async def test_reads_no_partition_whole(store: StatsStore, pool: Pool) -> None:
+    async with store.turn() as turn:
+        assert turn is not None
+        now = turn.now
+    queries = sql.Queries("services.analytics")
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.fetchrow(queries["begin_rollup"])
+        plan = await connection.fetch("EXPLAIN " + queries["replace_stats"], now - timedelta(minutes=1), now, BOUNDS_MS)
+
+    text = "\n".join(row[0] for row in plan)
+    assert "Bitmap Index Scan on delivery_attempts_" in text
+    assert "Seq Scan" not in text
+    assert "GroupAggregate" not in text

@@ -1,0 +1,478 @@
+"""Look-ups, manual retries and cancellations, through gRPC."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import grpc
+import pytest
+
+from dev.harness.receiver import Receiver
+from dev.harness.stores import Stores
+from dev.harness.waiting import wait_until
+from protos.webhook.v1 import deliveries_pb2 as pb
+from services.domain.doorbell import Broker
+from services.platform import errors, ids
+from services.platform.grpc import errors as grpc_errors
+from tests.delivery.conftest import Shared
+from tests.delivery.world import Counted, World, opened, outcomes
+
+STATES = ["pending", "scheduled", "in_flight", "delivered", "failed", "cancelled"]
+WAITING = ["pending", "scheduled"]
+# So far ahead that the dispatcher leaves it alone.
+LATER = 600.0
+
+
+@pytest.fixture(scope="module")
+async def api(stores: Stores) -> AsyncIterator[Shared]:
+    """A delivery service without a worker."""
+    with stores.database() as database_url:
+        async with opened(database_url, stores.redis_url()) as made, made.delivery() as client:
+            yield Shared(world=made, client=client)
+
+
+async def delivery_in(world: World, status: str) -> UUID:
+    """A delivery in a state that nobody changes, with a failed attempt in its log."""
+    subscription = await world.subscription("http://127.0.0.1:1/")
+    delivery_id = await world.deliver(subscription, status=status, due_in=LATER, event_type="order.created")
+    await world.set(delivery_id, attempt_count=1, failure_count=1, interrupted_count=3)
+    if status == "failed":
+        await world.set(delivery_id, reason="retries_exhausted")
+    if status == "in_flight":
+        await world.set(delivery_id, claim_token=ids.new())
+    await world.pool.execute(
+        "INSERT INTO delivery_attempts (delivery_id, claim_token, request, subscription_id, started_at, number,"
+        " duration_ms, status_code, final, outcome, tenant_id, error_message, response_body)"
+        " VALUES ($1, gen_random_uuid(), 1, $2, now(), 1, 12, 500, false, 'http_5xx', 'default',"
+        " 'the receiver answered 500', 'oops')",
+        delivery_id, subscription,
+    )  # fmt: skip
+    return delivery_id
+
+
+async def refusal(call: Any) -> errors.WebhookError:
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await call
+    return grpc_errors.from_rpc_error(raised.value)
+
+
+def retry(shared: Shared, delivery_id: UUID, **fields: str) -> Any:
+    return shared.client.RetryDelivery(pb.RetryDeliveryRequest(delivery_id=str(delivery_id), **fields))
+
+
+def cancel(shared: Shared, delivery_id: UUID, **fields: str) -> Any:
+    return shared.client.CancelDelivery(pb.CancelDeliveryRequest(delivery_id=str(delivery_id), **fields))
+
+
+async def get(shared: Shared, delivery_id: UUID, **fields: str) -> pb.Delivery:
+    answer = await shared.client.GetDelivery(pb.GetDeliveryRequest(delivery_id=str(delivery_id), **fields))
+    return answer.delivery
+
+
+def state(status: str) -> "pb.DeliveryStatus.ValueType":
+    return pb.DeliveryStatus.Value(f"DELIVERY_STATUS_{status.upper()}")
+
+
+# -- look-ups --
+
+
+@pytest.mark.parametrize("status", STATES)
+async def test_a_delivery_is_told_with_its_attempts(api: Shared, status: str) -> None:
+    delivery_id = await delivery_in(api.world, status)
+    row = await api.world.row(delivery_id)
+    found = await get(api, delivery_id)
+    assert (found.id, found.event_id) == (str(delivery_id), str(row["event_id"]))
+    assert (found.subscription_id, found.tenant_id) == (str(row["subscription_id"]), "default")
+    assert (found.event_type, found.status, found.attempt_count) == ("order.created", state(status), 1)
+    assert found.created_at.ToDatetime(UTC) == row["created_at"]
+    assert found.expires_at.ToDatetime(UTC) == row["expires_at"]
+    assert found.HasField("next_attempt_at") == (status == "scheduled")
+    assert found.HasField("completed_at") == (status in {"delivered", "failed", "cancelled"})
+    assert found.reason == ("retries_exhausted" if status == "failed" else "")
+    (attempt,) = found.attempts
+    assert (attempt.number, attempt.duration_ms, attempt.status_code) == (1, 12, 500)
+    assert (attempt.error.kind, attempt.error.message) == ("http_5xx", "the receiver answered 500")
+    assert attempt.response_body == "oops"
+
+
+async def test_what_is_not_known_of_an_attempt_is_unset_and_a_success_has_no_error(api: Shared) -> None:
+    delivery_id = await delivery_in(api.world, "delivered")
+    await api.world.pool.execute(
+        "INSERT INTO delivery_attempts"
+        " (delivery_id, claim_token, request, subscription_id, started_at, number, final, outcome, tenant_id)"
+        " SELECT id, gen_random_uuid(), 1, subscription_id, now(), number, false, outcome, 'default'"
+        " FROM webhook_deliveries, (VALUES (3, 'success'), (2, 'interrupted')) AS a (number, outcome) WHERE id = $1",
+        delivery_id,
+    )
+    _, interrupted, success = (await get(api, delivery_id)).attempts
+    assert (interrupted.number, success.number) == (2, 3)
+    for attempt in (interrupted, success):
+        assert not attempt.HasField("duration_ms")
+        assert not attempt.HasField("status_code")
+        assert not attempt.HasField("response_body")
+    assert interrupted.error.kind == "interrupted"
+    assert not success.HasField("error")
+
+
+async def test_an_unknown_delivery_is_not_found(api: Shared) -> None:
+    for call in (get(api, ids.new()), retry(api, ids.new()), cancel(api, ids.new())):
+        assert isinstance(await refusal(call), errors.NotFound)
+
+
+@pytest.mark.parametrize("delivery_id", [UUID(int=0), UUID(int=2**128 - 1)])
+async def test_an_id_outside_of_all_partitions_is_not_found(api: Shared, delivery_id: UUID) -> None:
+    for call in (get(api, delivery_id), retry(api, delivery_id), cancel(api, delivery_id)):
+        assert isinstance(await refusal(call), errors.NotFound)
+
+
+async def add_tenant(api: Shared, tenant_id: str) -> None:
+    await api.world.pool.execute("INSERT INTO tenants (id, name) VALUES ($1, $1) ON CONFLICT DO NOTHING", tenant_id)
+
+
+async def test_a_delivery_of_another_tenant_is_not_found(api: Shared) -> None:
+    await add_tenant(api, "other")
+    delivery_id = await delivery_in(api.world, "failed")
+    for call in (
+        get(api, delivery_id, tenant_id="other"),
+        retry(api, delivery_id, tenant_id="other"),
+        cancel(api, delivery_id, tenant_id="other"),
+    ):
+        assert isinstance(await refusal(call), errors.NotFound)
+    assert (await api.world.row(delivery_id))["status"] == "failed"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "x", "01890a5dac96774bbcceb302099a8057", "{01890a5d-ac96-774b-bcce-b302099a8057}"]
+)
+async def test_a_malformed_id_is_named(api: Shared, text: str) -> None:
+    for call in (
+        api.client.GetDelivery(pb.GetDeliveryRequest(delivery_id=text)),
+        api.client.RetryDelivery(pb.RetryDeliveryRequest(delivery_id=text)),
+        api.client.CancelDelivery(pb.CancelDeliveryRequest(delivery_id=text)),
+    ):
+        found = await refusal(call)
+        assert isinstance(found, errors.InvalidArgument)
+        assert found.violations[0].field == "delivery_id"
+
+
+# -- lists --
+
+
+async def pages(shared: Shared, **fields: Any) -> list[list[UUID]]:
+    """The ids of every page of a list."""
+    found, token = [], ""
+    while True:
+        answer = await shared.client.ListDeliveries(pb.ListDeliveriesRequest(page_token=token, **fields))
+        found.append([UUID(delivery.id) for delivery in answer.deliveries])
+        token = answer.next_page_token
+        if not token:
+            return found
+
+
+async def test_the_deliveries_of_a_subscription_are_listed_newest_first_page_by_page(api: Shared) -> None:
+    subscription = await api.world.subscription("http://127.0.0.1:1/")
+    delivery_ids = await api.world.deliver_many(subscription, 7, due_in=LATER)
+    found = await pages(api, subscription_id=str(subscription), page_size=3)
+    assert [len(page) for page in found] == [3, 3, 1]
+    assert [each for page in found for each in page] == sorted(delivery_ids, reverse=True)
+
+
+async def test_a_list_that_ends_with_a_full_page_has_no_empty_one_after_it(api: Shared) -> None:
+    subscription = await api.world.subscription("http://127.0.0.1:1/")
+    await api.world.deliver_many(subscription, 6, due_in=LATER)
+    assert [len(page) for page in await pages(api, subscription_id=str(subscription), page_size=3)] == [3, 3]
+
+
+async def test_without_a_size_a_page_holds_fifty(api: Shared) -> None:
+    subscription = await api.world.subscription("http://127.0.0.1:1/")
+    await api.world.deliver_many(subscription, 51, due_in=LATER)
+    assert [len(page) for page in await pages(api, subscription_id=str(subscription))] == [50, 1]
+
+
+@pytest.mark.parametrize("parent", ["subscription", "event"])
+async def test_a_list_can_be_of_one_state(api: Shared, parent: str) -> None:
+    delivery_ids = {status: await delivery_in(api.world, status) for status in STATES}
+    for status, delivery_id in delivery_ids.items():
+        row = await api.world.row(delivery_id)
+        fields: dict[str, Any] = {f"{parent}_id": str(row[f"{parent}_id"])}
+        assert await pages(api, **fields) == [[delivery_id]]
+        for asked in STATES:
+            assert await pages(api, **fields, status=state(asked)) == [[delivery_id] if asked == status else []]
+
+
+async def test_the_deliveries_of_an_event_are_listed_page_by_page_and_no_others(api: Shared) -> None:
+    world = api.world
+    first = await world.deliver(await world.subscription("http://127.0.0.1:1/"), due_in=LATER)
+    event_id = (await world.row(first))["event_id"]
+    delivery_ids = [first]
+    for _ in range(4):
+        subscription = await world.subscription("http://127.0.0.1:1/")
+        delivery_ids.append(ids.of_delivery(event_id, subscription))
+        await world.pool.execute(
+            "INSERT INTO webhook_deliveries (id, event_id, subscription_id, tenant_id, next_attempt_at, expires_at)"
+            " SELECT $1, event_id, $2, tenant_id, next_attempt_at, expires_at FROM webhook_deliveries WHERE id = $3",
+            delivery_ids[-1], subscription, first,
+        )  # fmt: skip
+    await world.deliver(await world.subscription("http://127.0.0.1:1/"), due_in=LATER)
+    found = await pages(api, event_id=str(event_id), page_size=2)
+    assert [len(page) for page in found] == [2, 2, 1]
+    assert [each for page in found for each in page] == sorted(delivery_ids, reverse=True)
+
+
+async def test_attempts_are_not_listed(api: Shared) -> None:
+    row = await api.world.row(await delivery_in(api.world, "failed"))
+    request = pb.ListDeliveriesRequest(subscription_id=str(row["subscription_id"]))
+    (delivery,) = (await api.client.ListDeliveries(request)).deliveries
+    assert list(delivery.attempts) == []
+
+
+async def test_a_deleted_subscription_keeps_its_list(api: Shared) -> None:
+    delivery_id = await delivery_in(api.world, "delivered")
+    subscription = (await api.world.row(delivery_id))["subscription_id"]
+    await api.world.delete_subscription(subscription)
+    assert await pages(api, subscription_id=str(subscription)) == [[delivery_id]]
+
+
+@pytest.mark.parametrize("parent", ["subscription_id", "event_id"])
+@pytest.mark.parametrize("owner", [UUID(int=0), UUID(int=2**128 - 1), None])
+async def test_the_list_of_an_unknown_owner_is_not_found(api: Shared, parent: str, owner: UUID | None) -> None:
+    fields: dict[str, Any] = {parent: str(owner or ids.new())}
+    assert isinstance(await refusal(api.client.ListDeliveries(pb.ListDeliveriesRequest(**fields))), errors.NotFound)
+
+
+@pytest.mark.parametrize("parent", ["subscription_id", "event_id"])
+async def test_the_list_of_another_tenants_owner_is_not_found(api: Shared, parent: str) -> None:
+    await add_tenant(api, "other")
+    row = await api.world.row(await delivery_in(api.world, "failed"))
+    fields: dict[str, Any] = {parent: str(row[parent]), "tenant_id": "other"}
+    assert isinstance(await refusal(api.client.ListDeliveries(pb.ListDeliveriesRequest(**fields))), errors.NotFound)
+
+
+@pytest.mark.parametrize(
+    ("fields", "name"),
+    [
+        ({}, "parent"),
+        ({"subscription_id": "x"}, "subscription_id"),
+        ({"event_id": "x"}, "event_id"),
+        ({"event_id": str(ids.new()), "page_size": -1}, "limit"),
+        ({"event_id": str(ids.new()), "page_size": 201}, "limit"),
+        ({"event_id": str(ids.new()), "page_token": "x"}, "cursor"),
+        ({"event_id": str(ids.new()), "page_token": "\u00e9"}, "cursor"),
+        ({"event_id": str(ids.new()), "page_token": "AAAA"}, "cursor"),
+        ({"event_id": str(ids.new()), "status": 99}, "status"),
+        ({"event_id": str(ids.new()), "tenant_id": "No Tenant"}, "tenant_id"),
+    ],
+)
+async def test_a_wrong_field_of_a_list_is_named(api: Shared, fields: dict[str, Any], name: str) -> None:
+    found = await refusal(api.client.ListDeliveries(pb.ListDeliveriesRequest(**fields)))
+    assert isinstance(found, errors.InvalidArgument)
+    assert found.violations[0].field == name
+
+
+# -- manual retries --
+
+
+@pytest.mark.parametrize("status", [status for status in STATES if status != "in_flight"])
+async def test_a_retry_makes_a_delivery_pending_with_its_whole_schedule_before_it(api: Shared, status: str) -> None:
+    delivery_id = await delivery_in(api.world, status)
+    answer = await retry(api, delivery_id)
+    assert (answer.delivery.status, answer.delivery.reason) == (state("pending"), "")
+    assert not answer.delivery.HasField("completed_at")
+    assert len(answer.delivery.attempts) == 1
+    row = await api.world.row(delivery_id)
+    assert (row["status"], row["reason"], row["completed_at"]) == ("pending", None, None)
+    assert (row["attempt_count"], row["failure_count"], row["interrupted_count"]) == (1, 0, 0)
+
+
+async def test_a_retry_replaces_a_scheduled_one(shared: Shared, receiver: Receiver) -> None:
+    delivery_id = await shared.world.deliver(
+        await shared.world.subscription(receiver.url()), status="scheduled", due_in=LATER
+    )
+    await retry(shared, delivery_id)
+    assert (await shared.world.in_state(delivery_id))["status"] == "delivered"
+    assert len(receiver.requests) == 1
+
+
+@pytest.mark.parametrize("status", ["delivered", "failed", "cancelled"])
+async def test_a_retry_of_what_has_ended_sends_it_again_and_continues_the_log(
+    shared: Shared, receiver: Receiver, status: str
+) -> None:
+    delivery_id = await delivery_in(shared.world, status)
+    subscription = (await shared.world.row(delivery_id))["subscription_id"]
+    await shared.world.pool.execute(
+        "UPDATE subscriptions SET target_url = $2 WHERE id = $1", subscription, receiver.url()
+    )
+    receiver.script(500)
+    await retry(shared, delivery_id)
+    row = await shared.world.in_state(delivery_id)
+    assert (row["status"], row["attempt_count"], row["failure_count"]) == ("delivered", 3, 1)
+    assert outcomes(await shared.world.attempts(delivery_id)) == ["http_5xx", "http_5xx", "success"]
+
+
+async def test_a_retry_of_what_has_expired_gives_it_another_week(api: Shared) -> None:
+    delivery_id = await delivery_in(api.world, "failed")
+    await api.world.set(delivery_id, expires_at=datetime.now(UTC) - timedelta(days=1))
+    answer = await retry(api, delivery_id)
+    left = answer.delivery.expires_at.ToDatetime(UTC) - datetime.now(UTC)
+    assert timedelta(hours=167.9) < left < timedelta(hours=168.1)
+
+
+async def test_a_retry_rings_at_once(world: World) -> None:
+    async with world.delivery() as client:
+        shared = Shared(world=world, client=client)
+        delivery_id = await delivery_in(world, "failed")
+        rung = Counted("webhook_deliveries_rung_total")
+        await retry(shared, delivery_id)
+        broker = Broker(world.delivery_settings(), socket_timeout=1)
+        try:
+            assert await wait_for_length(broker) == 1
+        finally:
+            await broker.shutdown()
+        assert rung() == 1
+        # In hand: the dispatcher leaves it alone.
+        assert not (await world.row(delivery_id))["due"]
+
+
+async def wait_for_length(broker: Broker) -> int:
+    untyped: Any = broker.measure
+    return int(await wait_until(untyped, what="a bell"))
+
+
+async def test_a_retry_in_flight_is_a_conflict(api: Shared) -> None:
+    delivery_id = await delivery_in(api.world, "in_flight")
+    found = await refusal(retry(api, delivery_id))
+    assert isinstance(found, errors.Conflict)
+    assert found.reason == "DELIVERY_IN_FLIGHT"
+    assert (await api.world.row(delivery_id))["status"] == "in_flight"
+
+
+@pytest.mark.parametrize("status", [status for status in STATES if status != "in_flight"])
+async def test_a_retry_without_the_payload_is_gone(api: Shared, status: str) -> None:
+    delivery_id = await delivery_in(api.world, status)
+    await api.world.drop_payload(delivery_id)
+    assert isinstance(await refusal(retry(api, delivery_id)), errors.Gone)
+    assert (await api.world.row(delivery_id))["status"] == status
+
+
+@pytest.mark.parametrize(("days_ago", "kept"), [(3, True), (4, False)])
+async def test_a_retry_that_would_keep_a_day_beyond_its_retention_is_gone(
+    api: Shared, days_ago: int, *, kept: bool
+) -> None:
+    """Of 72 hours from the end of the day, which is there only for the unfinished deliveries of others."""
+    moment = datetime.now(UTC).replace(hour=12) - timedelta(days=days_ago)
+    await api.world.pool.execute("SELECT create_partitions($1, $1)", moment.date())
+    event_id = UUID(int=ids.least_at(moment).int | ids.new().int & (2**80 - 1))
+    subscription = await api.world.subscription("http://127.0.0.1:1/")
+    delivery_id = ids.of_delivery(event_id, subscription)
+    await api.world.pool.execute(
+        "INSERT INTO webhook_events (id, tenant_id, content_type, payload) VALUES ($1, 'default', 'text/plain', 'x')",
+        event_id,
+    )
+    await api.world.pool.execute(
+        "INSERT INTO webhook_deliveries (id, event_id, subscription_id, tenant_id, next_attempt_at, expires_at, status)"
+        " VALUES ($1, $2, $3, 'default', now(), now(), 'failed')",
+        delivery_id, event_id, subscription,
+    )  # fmt: skip
+    if kept:
+        await retry(api, delivery_id)
+    else:
+        error = await refusal(retry(api, delivery_id))
+        assert isinstance(error, errors.Gone)
+        assert "LOG_RETENTION_HOURS" in error.message
+    row = await api.world.row(delivery_id)
+    assert row["status"] == ("pending" if kept else "failed")
+    if kept:  # with the whole of its schedule
+        assert row["expires_at"] - row["next_attempt_at"] > timedelta(hours=167, minutes=59)
+
+
+@pytest.mark.parametrize("status", ["delivered", "failed", "cancelled"])
+async def test_a_retry_to_a_deleted_subscription_is_a_conflict(api: Shared, status: str) -> None:
+    delivery_id = await delivery_in(api.world, status)
+    await api.world.delete_subscription((await api.world.row(delivery_id))["subscription_id"])
+    found = await refusal(retry(api, delivery_id))
+    assert isinstance(found, errors.Conflict)
+    assert found.reason == "SUBSCRIPTION_DELETED"
+    assert (await api.world.row(delivery_id))["status"] == status
+
+
+@pytest.mark.parametrize("status", [status for status in STATES if status != "in_flight"])
+async def test_a_retry_to_a_disabled_subscription_is_a_conflict_and_changes_nothing(api: Shared, status: str) -> None:
+    delivery_id = await delivery_in(api.world, status)
+    before = await api.world.row(delivery_id)
+    await _set_status(api, before["subscription_id"], "disabled")
+    found = await refusal(retry(api, delivery_id))
+    assert isinstance(found, errors.Conflict)
+    assert found.reason == "SUBSCRIPTION_DISABLED"
+    after = await api.world.row(delivery_id)
+    unchanged = dict(before) | {"due": None}
+    assert dict(after) | {"due": None} == unchanged
+
+
+async def test_a_retry_to_a_paused_subscription_waits_for_it(api: Shared) -> None:
+    delivery_id = await delivery_in(api.world, "failed")
+    await _set_status(api, (await api.world.row(delivery_id))["subscription_id"], "paused")
+    assert (await retry(api, delivery_id)).delivery.status == pb.DELIVERY_STATUS_PENDING
+
+
+async def _set_status(api: Shared, subscription_id: UUID, status: str) -> None:
+    await api.world.pool.execute("UPDATE subscriptions SET status = $2 WHERE id = $1", subscription_id, status)
+
+
+# -- cancellations --
+
+
+@pytest.mark.parametrize("status", WAITING)
+async def test_what_waits_is_cancelled(api: Shared, status: str) -> None:
+    delivery_id = await delivery_in(api.world, status)
+    ended = Counted("webhook_deliveries_ended_total", status="cancelled")
+    answer = await cancel(api, delivery_id)
+    assert (answer.delivery.status, answer.delivery.reason) == (state("cancelled"), "cancelled")
+    assert answer.delivery.HasField("completed_at")
+    assert len(answer.delivery.attempts) == 1
+    assert (await api.world.row(delivery_id))["status"] == "cancelled"
+    assert ended() == 1
+
+
+async def test_what_is_cancelled_stays_so_and_is_not_counted_twice(api: Shared) -> None:
+    delivery_id = await delivery_in(api.world, "scheduled")
+    first = await cancel(api, delivery_id)
+    ended = Counted("webhook_deliveries_ended_total", status="cancelled")
+    assert await cancel(api, delivery_id) == pb.CancelDeliveryResponse(delivery=first.delivery)
+    assert ended() == 0
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [("in_flight", "DELIVERY_IN_FLIGHT"), ("delivered", "DELIVERY_FINISHED"), ("failed", "DELIVERY_FINISHED")],
+)
+async def test_what_does_not_wait_is_not_cancelled(api: Shared, status: str, reason: str) -> None:
+    delivery_id = await delivery_in(api.world, status)
+    found = await refusal(cancel(api, delivery_id))
+    assert isinstance(found, errors.Conflict)
+    assert found.reason == reason
+    assert (await api.world.row(delivery_id))["status"] == status
+
+
+async def test_what_is_cancelled_is_not_sent(shared: Shared, receiver: Receiver) -> None:
+    receiver.script(500)
+    delivery_id = await shared.world.deliver(
+        await shared.world.subscription(receiver.url()), status="scheduled", due_in=0.5
+    )
+    await cancel(shared, delivery_id)
+    other = await shared.world.deliver(await shared.world.subscription(receiver.url("/other")), due_in=0.7)
+    await receiver.wait_for(1, path="/other")
+    await shared.world.in_state(other, "scheduled", "delivered")
+    assert receiver.on("/hook") == []
+    assert (await shared.world.row(delivery_id))["status"] == "cancelled"
+
+
+# -- stores away --
+
+
+async def test_with_postgres_gone_every_call_is_unavailable_within_two_seconds(world: World, stores: Stores) -> None:
+    async with world.delivery(database_url="postgresql://postgres@127.0.0.1:1/none") as client:
+        shared = Shared(world=world, client=client)
+        for call in (get(shared, ids.new()), retry(shared, ids.new()), cancel(shared, ids.new())):
+            found = await refusal(call)
+            assert isinstance(found, errors.Unavailable)

@@ -1,0 +1,260 @@
+"""What a subscription says of how it is sent to, and what its receiver says: timeout, retry policy, Retry-After."""
+
+import itertools
+import time
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from dev.harness.encryption import vault
+from dev.harness.receiver import Receiver, Reply
+from services.delivery.destinations.destination import Answer, Sender
+from services.delivery.destinations.http.connection import MAX_RETRY_AFTER_BYTES
+from services.delivery.worker.deliverer import Deliverer, Held
+from services.delivery.worker.store import Store
+from tests.delivery import raw
+from tests.delivery.conftest import Shared
+from tests.delivery.ringing import RUNG
+from tests.delivery.sending import post
+from tests.delivery.world import World, outcomes
+
+STANDARD_WEBHOOKS = (5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400)
+
+
+async def subscribe(
+    world: World, target_url: str, *, timeout_seconds: float | None = None, retry_policy: str | None = None
+) -> UUID:
+    """A subscription with controls of its own."""
+    made = await world.subscription(target_url)
+    await world.pool.execute(
+        "UPDATE subscriptions SET timeout_seconds = $2, retry_policy = $3::jsonb WHERE id = $1",
+        made, timeout_seconds, retry_policy,
+    )  # fmt: skip
+    return made
+
+
+async def scheduled(world: World, delivery_id: UUID) -> tuple[asyncpg.Record, float]:
+    """A delivery once it waits for its retry, and how long after its last attempt was recorded that comes."""
+    row = await world.in_state(delivery_id, "scheduled")
+    last = (await world.attempts(delivery_id))[-1]
+    delay = (row["next_attempt_at"] - last["recorded_at"]).total_seconds()
+    await world.set(delivery_id, status="cancelled")
+    return row, delay
+
+
+# -- timeout --
+
+
+async def test_a_subscriptions_own_timeout_holds_for_its_requests_alone(shared: Shared, receiver: Receiver) -> None:
+    receiver.script(then=Reply(delay_seconds=1.5))
+    patient = await shared.world.deliver(await subscribe(shared.world, receiver.url(), timeout_seconds=5))
+    target = await subscribe(shared.world, receiver.url(), retry_policy='{"delays_seconds": [60]}')
+    other = await shared.world.deliver(target)
+    assert (await shared.world.in_state(patient))["status"] == "delivered"
+    await scheduled(shared.world, other)
+    (attempt,) = await shared.world.attempts(other)
+    assert attempt["outcome"] == "timeout"
+    assert 950 <= attempt["duration_ms"] < 1_450
+
+
+async def test_a_subscriptions_own_timeout_may_be_shorter(world: World, receiver: Receiver) -> None:
+    receiver.script(then=Reply(hang=True))
+    async with world.running(delivery_timeout_seconds=20.0):
+        delivery_id = await world.deliver(await subscribe(world, receiver.url(), timeout_seconds=1))
+        await scheduled(world, delivery_id)
+        (attempt,) = await world.attempts(delivery_id)
+    assert (attempt["outcome"], attempt["error_message"]) == ("timeout", "no complete answer within 1 s")
+
+
+@pytest.mark.parametrize(
+    ("lease_seconds", "lease_left", "timeout_seconds", "renewed"),
+    [
+        (60.0, 40.0, 30.0, False),
+        (60.0, 34.0, 30.0, True),
+        (60.0, 34.0, None, False),
+        (60.0, 5.0, None, True),
+    ],
+)
+async def test_the_lease_is_made_to_outlast_the_subscriptions_own_timeout(
+    world: World,
+    receiver: Receiver,
+    sender: Sender,
+    lease_seconds: float,
+    lease_left: float,
+    timeout_seconds: float | None,
+    *,
+    renewed: bool,
+) -> None:
+    settings = world.worker_settings(lease_seconds=lease_seconds)
+    store = Store(world.pool, settings)
+    target = await subscribe(world, receiver.url(), timeout_seconds=timeout_seconds)
+    (claim,) = await store.claim([await world.deliver(target, due_in=RUNG)])
+    held = Held(claim=claim, lease_until=time.monotonic() + lease_left)
+    assert (await Deliverer(store, vault(), sender, settings).deliver(held)).status == "delivered"
+    left = held.lease_until - time.monotonic()
+    assert left == pytest.approx(lease_seconds if renewed else lease_left, abs=1)
+
+
+async def test_a_timeout_that_no_lease_can_carry_is_cut_to_what_the_whole_lease_allows(
+    world: World, receiver: Receiver, sender: Sender
+) -> None:
+    receiver.script(then=Reply(hang=True))
+    settings = world.worker_settings(lease_seconds=6.5)
+    store = Store(world.pool, settings)
+    target = await subscribe(world, receiver.url(), timeout_seconds=30)
+    (claim,) = await store.claim([await world.deliver(target, due_in=RUNG)])
+    held = Held(claim=claim, lease_until=time.monotonic() + 5.2)
+    outcome = await Deliverer(store, vault(), sender, settings).deliver(held)
+    (attempt,) = outcome.attempts
+    assert attempt.outcome == "timeout"
+    assert attempt.duration_ms is not None
+    assert 1_350 <= attempt.duration_ms < 2_000
+    assert held.lease_until - time.monotonic() > 4.4
+
+
+# -- retry policy --
+
+
+async def test_a_subscriptions_own_delays_are_kept_and_end_with_the_last(world: World, receiver: Receiver) -> None:
+    receiver.script(then=500)
+    async with world.running(retry_limit=0, retry_jitter=0.0):
+        own = await world.deliver(await subscribe(world, receiver.url(), retry_policy='{"delays_seconds": [0.2, 0.7]}'))
+        row = await world.in_state(own)
+        rows = await world.attempts(own)
+    assert (row["status"], row["reason"], row["failure_count"]) == ("failed", "retries_exhausted", 3)
+    assert outcomes(rows) == ["http_5xx"] * 3
+    gaps = [
+        (later["started_at"] - earlier["started_at"]).total_seconds() for earlier, later in itertools.pairwise(rows)
+    ]
+    assert gaps == [pytest.approx(0.45, abs=0.26), pytest.approx(0.95, abs=0.26)]
+
+
+@pytest.mark.parametrize("failures", range(len(STANDARD_WEBHOOKS) + 1))
+async def test_the_schedule_of_standard_webhooks(shared: Shared, receiver: Receiver, failures: int) -> None:
+    receiver.script(then=500)
+    world = shared.world
+    target = await subscribe(world, receiver.url(), retry_policy='{"name": "standard-webhooks"}')
+    delivery_id = await world.deliver(target, due_in=3600, expires_in=7 * 86_400)
+    await world.set(delivery_id, failure_count=failures)
+    await world.set(delivery_id, next_attempt_at=datetime.now(UTC))
+    if failures == len(STANDARD_WEBHOOKS):
+        assert (await world.in_state(delivery_id))["reason"] == "retries_exhausted"
+        return
+    _, delay = await scheduled(world, delivery_id)
+    assert delay == pytest.approx(STANDARD_WEBHOOKS[failures], rel=0.1)
+
+
+async def test_a_change_of_the_policy_counts_from_the_next_failure(shared: Shared, receiver: Receiver) -> None:
+    receiver.script(then=500)
+    world = shared.world
+    target = await subscribe(world, receiver.url(), retry_policy='{"delays_seconds": [0.3, 1000]}')
+    delivery_id = await world.deliver(target)
+    await world.in_state(delivery_id, "scheduled")
+    await world.pool.execute("""UPDATE subscriptions SET retry_policy = '{"delays_seconds": [1, 2000]}'""")
+    await receiver.wait_for(2)
+    _, delay = await scheduled(world, delivery_id)
+    assert delay == pytest.approx(2000, rel=0.1)
+
+
+async def test_a_policy_of_another_version_means_the_default(shared: Shared, receiver: Receiver) -> None:
+    receiver.script(then=500)
+    target = await subscribe(shared.world, receiver.url(), retry_policy='{"name": "fibonacci"}')
+    _, delay = await scheduled(shared.world, await shared.world.deliver(target))
+    assert delay == pytest.approx(0.2, rel=0.1)
+
+
+# -- Retry-After --
+
+
+@pytest.mark.parametrize(
+    ("status", "value", "least", "most"),
+    [
+        (503, "7", 7, 7),
+        (429, "7", 7, 7),
+        (503, "+9 s", 5, 9),
+        (429, "+9 s", 5, 9),
+        (503, "999999999", 3600, 3600),
+        (503, "+40 days", 3600, 3600),
+        # Never shorter.
+        (503, "0", 1.8, 2.2),
+        (429, "1", 1.8, 2.2),
+        (503, "-9 s", 1.8, 2.2),
+        # No other status, and no garbage.
+        (500, "7", 1.8, 2.2),
+        (404, "7", 1.8, 2.2),
+        (503, "soon", 1.8, 2.2),
+        (503, "7" * 70 + "x", 1.8, 2.2),
+    ],
+)
+async def test_retry_after_puts_the_retry_off_and_never_forward(
+    shared: Shared, receiver: Receiver, status: int, value: str, least: float, most: float
+) -> None:
+    if value[0] in "+-":
+        number, unit = value.split()
+        ahead = timedelta(days=int(number)) if unit == "days" else timedelta(seconds=int(number))
+        value = format_datetime(datetime.now(UTC) + ahead, usegmt=True)
+    receiver.script(then=Reply(status=status, headers={"Retry-After": value}))
+    target = await subscribe(shared.world, receiver.url(), retry_policy='{"delays_seconds": [2]}')
+    _, delay = await scheduled(shared.world, await shared.world.deliver(target, expires_in=86_400))
+    assert least <= delay <= most + 1e-3
+
+
+async def test_retry_after_adds_no_retry(shared: Shared, receiver: Receiver) -> None:
+    receiver.script(then=Reply(status=503, headers={"Retry-After": "1"}))
+    target = await subscribe(shared.world, receiver.url(), retry_policy='{"limit": 0}')
+    row = await shared.world.in_state(await shared.world.deliver(target))
+    assert (row["status"], row["reason"]) == ("failed", "retries_exhausted")
+
+
+async def test_a_retry_after_beyond_the_expiry_fails_the_delivery(shared: Shared, receiver: Receiver) -> None:
+    receiver.script(then=Reply(status=503, headers={"Retry-After": "600"}))
+    target = await subscribe(shared.world, receiver.url())
+    row = await shared.world.in_state(await shared.world.deliver(target, expires_in=300))
+    assert (row["status"], row["reason"]) == ("failed", "expired")
+
+
+async def test_retry_after_is_not_looked_at_where_its_cap_is_zero(world: World, receiver: Receiver) -> None:
+    receiver.script(then=Reply(status=503, headers={"Retry-After": "600"}))
+    async with world.running(retry_after_cap_seconds=0):
+        _, delay = await scheduled(world, await world.deliver(await subscribe(world, receiver.url())))
+    assert delay == pytest.approx(0.2, rel=0.1)
+
+
+HEADS = {
+    b"Retry-After: 5\r\n": b"5",
+    b"retry-AFTER:  Sat, 14 Mar 2026 15:10:26 GMT\r\n": b"Sat, 14 Mar 2026 15:10:26 GMT",
+    b"Retry-After: " + b"1" * 5000 + b"\r\n": None,
+    b"Retry-After: " + b"1" * MAX_RETRY_AFTER_BYTES + b"\r\n": b"1" * MAX_RETRY_AFTER_BYTES,
+    b"": None,
+}
+
+
+@pytest.mark.parametrize("head", HEADS, ids=lambda head: head.decode()[:20])
+async def test_the_header_comes_with_the_answer_unless_it_is_too_long(sender: Sender, head: bytes) -> None:
+    answer = b"HTTP/1.1 503 Busy\r\nContent-Length: 2\r\n" + head + b"\r\nno"
+    async with raw.serving(raw.answering(answer)) as server:
+        found = await sender.send(post(server.url()), timeout_seconds=5)
+    assert found.retry_after == HEADS[head]
+
+
+async def test_the_header_of_an_interim_answer_a_trailer_or_the_answer_before_is_not_the_answers(
+    sender: Sender,
+) -> None:
+    first = b"HTTP/1.1 503 Busy\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n"
+    interim = b"HTTP/1.1 103 Early Hints\r\nRetry-After: 2\r\n\r\n"
+    chunked = b"HTTP/1.1 503 Busy\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nRetry-After: 3\r\n\r\n"
+
+    async def answer(connection: raw.Connection) -> None:
+        await connection.request()
+        await connection.send(first)
+        await connection.request()
+        await connection.send(interim + chunked)
+        await connection.closed()
+
+    async with raw.serving(answer) as server:
+        assert (await sender.send(post(server.url()), timeout_seconds=5)).retry_after == b"1"
+        assert await sender.send(post(server.url()), timeout_seconds=5) == Answer(status_code=503, body=b"")
+        assert len(server.connections) == 1

@@ -1,0 +1,123 @@
+"""The request that a receiver gets."""
+
+import base64
+import hashlib
+import hmac
+import time
+
+import pytest
+import standardwebhooks
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.delivery.destinations.http import request
+from services.domain.secrets.signatures import Key
+from tests.delivery.claims import CLAIM, claim
+
+ID = str(CLAIM.id)
+KEY = base64.b64encode(b"k" * 32).decode()
+
+
+def test_the_headers_without_type_and_secret_are_these_and_no_others() -> None:
+    built = request.build(claim(event_type=None), (), {}, b"{}", 1_700_000_000)
+    assert built.headers == {
+        "Accept": "*/*",
+        "Accept-Encoding": "identity",
+        "Content-Type": "application/json",
+        "User-Agent": request.USER_AGENT,
+        "X-Webhook-Delivery-Id": ID,
+        "webhook-id": ID,
+        "webhook-timestamp": "1700000000",
+    }
+
+
+def test_a_type_and_a_secret_add_three_headers() -> None:
+    built = request.build(claim(), [Key.of("s3cret")], {}, b"{}", 1_700_000_000)
+    plain = request.build(claim(event_type=None), (), {}, b"{}", 1_700_000_000)
+    assert built.headers.keys() - plain.headers.keys() == {"X-Event-Type", "webhook-signature", "X-Hub-Signature-256"}
+    assert built.headers["X-Event-Type"] == "order.created"
+
+
+@pytest.mark.parametrize("event_type", [None, ""])
+def test_without_a_type_there_is_no_x_event_type(event_type: str | None) -> None:
+    assert "X-Event-Type" not in request.build(claim(event_type=event_type), (), {}, b"{}", 0).headers
+
+
+def test_the_subscriptions_own_headers_are_added_and_replace_none() -> None:
+    values = {"Authorization": "Bearer t", "webhook-id": "forged", "User-Agent": "forged"}
+    built = request.build(CLAIM, (), values, b"{}", 0)
+    plain = request.build(CLAIM, (), {}, b"{}", 0)
+    assert built.headers == {"Authorization": "Bearer t", **plain.headers}
+
+
+@pytest.mark.parametrize("name", ["Accept", "accept"])
+def test_accept_may_be_the_subscriptions_own(name: str) -> None:
+    built = request.build(CLAIM, (), {name: "application/vnd.github+json"}, b"{}", 0)
+    assert [value for key, value in built.headers.items() if key.lower() == "accept"] == ["application/vnd.github+json"]
+
+
+def test_headers_do_not_show_in_the_representation_of_a_request() -> None:
+    built = request.build(CLAIM, (), {"Authorization": "hunter2"}, b"{}", 0)
+    assert "hunter2" not in repr(built)
+
+
+def test_the_body_and_the_url_are_passed_on_as_they_are() -> None:
+    payload = b'{ "b":1.50,\n"a":"\xc3\xa9" }'
+    built = request.build(CLAIM, (), {}, payload, 0)
+    assert built.body is payload
+    assert built.url == CLAIM.target_url
+
+
+def test_the_content_type_is_the_events() -> None:
+    encoded = request.build(claim(content_encoding="gzip"), (), {}, b"\x1f\x8b", 0)
+    assert (encoded.headers["Content-Encoding"], encoded.body) == ("gzip", b"\x1f\x8b")
+    assert "Content-Encoding" not in request.build(claim(), (), {}, b"{}", 0).headers
+    assert request.build(claim(content_type="text/xml"), (), {}, b"<a/>", 0).headers["Content-Type"] == "text/xml"
+
+
+@pytest.mark.parametrize("secret_key", [f"whsec_{KEY}", "whsec_" + base64.b64encode(b"\x00\xff" * 12).decode()])
+def test_the_public_verifier_accepts_the_signature_of_a_whsec_secret(secret_key: str) -> None:
+    body = b'{"n": 1}'
+    headers = request.build(claim(), [Key.of(secret_key)], {}, body, int(time.time())).headers
+    assert standardwebhooks.Webhook(secret_key).verify(body, headers) == {"n": 1}
+
+
+@pytest.mark.parametrize("secret_key", ["s3cret", "sch\u00f6n", KEY, " whsec_"])
+def test_the_public_verifier_accepts_the_signature_of_any_other_secret_under_its_utf8_bytes(secret_key: str) -> None:
+    body = b'{"n": 1}'
+    headers = request.build(claim(), [Key.of(secret_key)], {}, body, int(time.time())).headers
+    assert standardwebhooks.Webhook(secret_key.encode()).verify(body, headers) == {"n": 1}
+
+
+def test_the_public_verifier_refuses_a_changed_body() -> None:
+    headers = request.build(claim(), [Key.of(f"whsec_{KEY}")], {}, b'{"n": 1}', int(time.time())).headers
+    with pytest.raises(standardwebhooks.WebhookVerificationError):
+        standardwebhooks.Webhook(f"whsec_{KEY}").verify(b'{"n": 2}', headers)
+
+
+def test_githubs_documented_vector_holds() -> None:
+    built = request.build(claim(), [Key.of("It's a Secret to Everybody")], {}, b"Hello, World!", 0)
+    assert built.headers["X-Hub-Signature-256"] == (
+        "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17"
+    )
+
+
+@given(secret_key=st.text(st.characters(exclude_characters="\x00", codec="utf-8"), min_size=1), body=st.binary())
+def test_the_hub_signature_is_over_the_exact_bytes_under_the_whole_secret(secret_key: str, body: bytes) -> None:
+    if secret_key.startswith("whsec_"):
+        secret_key = secret_key.removeprefix("whsec_") or "s"
+    headers = request.build(claim(), [Key.of(secret_key)], {}, body, 0).headers
+    assert headers["X-Hub-Signature-256"] == "sha256=" + hmac.new(secret_key.encode(), body, hashlib.sha256).hexdigest()
+
+
+def test_a_whsec_secret_signs_the_hub_signature_with_its_utf8_bytes_prefix_and_all() -> None:
+    secret_key = f"whsec_{KEY}"
+    headers = request.build(claim(), [Key.of(secret_key)], {}, b"{}", 0).headers
+    assert (
+        headers["X-Hub-Signature-256"] == "sha256=" + hmac.new(secret_key.encode(), b"{}", hashlib.sha256).hexdigest()
+    )
+
+
+def test_the_trace_is_told_only_where_it_is_given() -> None:
+    assert "traceparent" not in request.build(CLAIM, (), {}, b"{}", 0).headers
+    assert request.build(CLAIM, (), {}, b"{}", 0, trace="00-a-b-01").headers["traceparent"] == "00-a-b-01"

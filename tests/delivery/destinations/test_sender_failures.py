@@ -1,0 +1,251 @@
+"""The sender against receivers that fail in every way, over real sockets."""
+
+import asyncio
+import socket
+import ssl
+import time
+from itertools import count
+
+import pytest
+
+from dev.harness.receiver import Receiver, Reply
+from dev.harness.waiting import wait_until
+from services.delivery.destinations.destination import Failure, Sender
+from tests.delivery import raw
+from tests.delivery.sending import OK, failure, post
+
+
+async def test_nobody_listens(sender: Sender, free_port: int) -> None:
+    found = await failure(sender, f"http://127.0.0.1:{free_port}/")
+    assert (found.kind, found.status_code, found.reused) == (Failure.CONNECT, None, False)
+
+
+async def test_a_reset_before_any_byte_is_a_lost_connection(sender: Sender) -> None:
+    async def reset(connection: raw.Connection) -> None:
+        await connection.request()
+        connection.reset()
+
+    async with raw.serving(reset) as server:
+        found = await failure(sender, server.url())
+    assert (found.kind, found.status_code, found.reused) == (Failure.CONNECTION_LOST, None, False)
+
+
+async def test_a_close_before_any_byte_is_a_lost_connection(sender: Sender) -> None:
+    async with raw.serving(raw.answering()) as server:
+        found = await failure(sender, server.url())
+    assert (found.kind, found.status_code) == (Failure.CONNECTION_LOST, None)
+
+
+@pytest.mark.parametrize("body", [b"x", b"x" * (8 << 20)], ids=["small", "large"])
+async def test_a_close_before_the_request_was_read_is_a_lost_connection(sender: Sender, body: bytes) -> None:
+    async def rude(connection: raw.Connection) -> None:
+        await connection.reader.read(1)
+        connection.reset()
+
+    async with raw.serving(rude) as server:
+        found = await failure(sender, server.url(), body=body)
+    assert (found.kind, found.status_code) == (Failure.CONNECTION_LOST, None)
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nabc",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabc",
+    ],
+    ids=["length", "chunked"],
+)
+@pytest.mark.parametrize("reset", [False, True], ids=["close", "reset"])
+async def test_an_end_in_the_middle_of_the_body_is_a_lost_connection_with_the_status(
+    sender: Sender, response: bytes, *, reset: bool
+) -> None:
+    async def answer(connection: raw.Connection) -> None:
+        await connection.request()
+        await connection.send(response)
+        await asyncio.sleep(0.1)
+        if reset:
+            connection.reset()
+
+    async with raw.serving(answer) as server:
+        found = await failure(sender, server.url())
+    assert (found.kind, found.status_code, found.reused) == (Failure.CONNECTION_LOST, 200, False)
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        b"garbage\r\n\r\n",
+        b"\x00\xff\xfe\x01" * 100,
+        b"SSH-2.0-OpenSSH_9.6\r\n",
+        b"HTTP/1.1 abc OK\r\n\r\n",
+        b"HTTP/1.1 20 OK\r\n\r\n",
+        b"HTTP/1.1 000 No\r\nContent-Length: 0\r\n\r\nHTTP/1.1 200 OK\r\n\r\n",
+        b"HTTP/1.1 099 No\r\n\r\n",
+        b"HTTP/x.y 200 OK\r\n\r\n",
+        b"HTTP/1.1 200 OK\nX-Long: " + b"x" * 100_000 + b"\n\n",
+        b"HTTP/1.1 200 OK\r\nX-Long: " + b"x" * 100_000 + b"\r\n\r\n",
+        b"HTTP/1.1 200 " + b"x" * 100_000 + b"\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"".join(b"X-%d: %d\r\n" % (n, n) for n in range(10_000)) + b"\r\n",
+    ],
+    ids=[
+        "garbage", "binary", "ssh", "letters", "two-digits", "zeros", "below-100", "version", "long-odd-header",
+        "long-header", "long-reason", "many-headers",
+    ],
+)  # fmt: skip
+async def test_what_is_not_http_is_an_invalid_response(sender: Sender, response: bytes) -> None:
+    async with raw.serving(raw.answering(response, then_hang=True)) as server:
+        found = await failure(sender, server.url())
+    assert (found.kind, found.status_code) == (Failure.INVALID_RESPONSE, None)
+
+
+async def test_headers_without_end_are_not_taken_in_without_end(sender: Sender) -> None:
+    sent = count()
+
+    async def flood(connection: raw.Connection) -> None:
+        await connection.request()
+        await connection.send(b"HTTP/1.1 200 OK\r\n")
+        while True:
+            await connection.send(b"X-Header: %s\r\n" % (b"x" * 8_000))
+            next(sent)
+
+    async with raw.serving(flood) as server:
+        found = await failure(sender, server.url(), timeout_seconds=2)
+    assert found.kind is Failure.INVALID_RESPONSE
+    assert next(sent) * 8_000 < 16 << 20
+
+
+async def test_switching_protocols_is_no_success_and_its_connection_is_not_used_again(sender: Sender) -> None:
+    response = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+    async with raw.serving(raw.answering(response, then_hang=True)) as server:
+        for _ in range(2):
+            answer = await sender.send(post(server.url()), timeout_seconds=2)
+            assert answer.status_code == 101
+        assert len(server.connections) == 2
+
+
+async def test_no_answer_is_a_timeout_at_the_deadline(sender: Sender, receiver: Receiver) -> None:
+    receiver.script(then=Reply(hang=True))
+    started = time.monotonic()
+    found = await failure(sender, receiver.url(), timeout_seconds=0.5)
+    assert (found.kind, found.status_code) == (Failure.TIMEOUT, None)
+    assert 0.49 <= time.monotonic() - started < 1
+    await wait_until(lambda: receiver.in_flight == 0, what="the request to be given up")
+
+
+async def test_a_drip_of_headers_is_a_timeout(sender: Sender) -> None:
+    drip = [bytes([byte]) for byte in b"HTTP/1.1 200 OK\r\n"]
+    async with raw.serving(raw.answering(*drip, pause_seconds=0.15)) as server:
+        found = await failure(sender, server.url(), timeout_seconds=0.5)
+    assert (found.kind, found.status_code) == (Failure.TIMEOUT, None)
+
+
+async def test_a_drip_of_the_body_is_a_timeout_with_the_status(sender: Sender) -> None:
+    parts = [b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n", *[b"x"] * 100]
+    async with raw.serving(raw.answering(*parts, pause_seconds=0.15)) as server:
+        found = await failure(sender, server.url(), timeout_seconds=0.5)
+    assert (found.kind, found.status_code) == (Failure.TIMEOUT, 200)
+
+
+async def test_interim_answers_without_end_are_a_timeout(sender: Sender) -> None:
+    async def answer(connection: raw.Connection) -> None:
+        await connection.request()
+        while True:
+            await connection.send(b"HTTP/1.1 102 Processing\r\n\r\n")
+            await asyncio.sleep(0.05)
+
+    async with raw.serving(answer) as server:
+        found = await failure(sender, server.url(), timeout_seconds=0.5)
+    assert found.kind is Failure.TIMEOUT
+
+
+async def test_a_receiver_that_does_not_read_is_a_timeout(sender: Sender) -> None:
+    async def deaf(_: raw.Connection) -> None:
+        await asyncio.sleep(60)
+
+    async with raw.serving(deaf) as server:
+        found = await failure(sender, server.url(), timeout_seconds=0.5, body=b"x" * (32 << 20))
+    assert found.kind is Failure.TIMEOUT
+
+
+async def test_a_backlog_that_is_full_is_a_timeout(sender: Sender) -> None:
+    """Nobody accepts, so the connection is never made."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        address = listener.getsockname()
+        fillers = [socket.socket() for _ in range(8)]
+        for filler in fillers:
+            filler.settimeout(0)
+            filler.connect_ex(address)
+        found = await failure(sender, f"http://127.0.0.1:{address[1]}/", timeout_seconds=0.5)
+        for filler in fillers:
+            filler.close()
+    assert found.kind is Failure.TIMEOUT
+
+
+async def test_a_name_without_addresses_is_a_dns_failure(sender: Sender) -> None:
+    assert (await failure(sender, "http://nothing.invalid/")).kind is Failure.DNS
+
+
+async def test_tls_to_a_plain_port_is_a_tls_failure(sender: Sender, receiver: Receiver) -> None:
+    assert (await failure(sender, receiver.url().replace("http:", "https:"))).kind is Failure.TLS
+
+
+async def test_tls_to_a_port_that_answers_nothing_is_a_timeout(sender: Sender) -> None:
+    async def mute(connection: raw.Connection) -> None:
+        await connection.closed()
+
+    async with raw.serving(mute) as server:
+        assert (await failure(sender, server.url("https"), timeout_seconds=0.5)).kind is Failure.TIMEOUT
+
+
+async def test_plain_http_to_a_tls_port_is_no_success(sender: Sender, self_signed: ssl.SSLContext) -> None:
+    async with raw.serving(raw.answering(OK), tls=self_signed) as server:
+        found = await failure(sender, server.url("http"))
+    assert found.kind in {Failure.CONNECTION_LOST, Failure.INVALID_RESPONSE}
+
+
+async def test_a_certificate_that_nobody_vouches_for_is_a_tls_failure(
+    sender: Sender, self_signed: ssl.SSLContext
+) -> None:
+    async with raw.serving(raw.answering(OK), tls=self_signed) as server:
+        found = await failure(sender, server.url("https"))
+    assert found.kind is Failure.TLS
+    assert "certificate" in found.message.lower()
+    assert all(not connection.heads for connection in server.connections)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://", "http:///path", "http://[::1/", "http://host:99999/", "ftp://127.0.0.1/", "x", f"http://{'a' * 64}.b/"],
+)
+async def test_a_url_that_is_none_is_an_invalid_request(sender: Sender, url: str) -> None:
+    assert (await failure(sender, url)).kind is Failure.INVALID_REQUEST
+
+
+@pytest.mark.parametrize(
+    "begin",
+    [
+        b"Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\nX: ",
+        b"Transfer-Encoding: chunked\r\n\r\n1;",
+        b"X: ",
+    ],
+    ids=["trailers", "extension of a chunk", "headers"],
+)
+async def test_an_answer_whose_headers_or_trailers_have_no_end_is_given_up_long_before_its_deadline(
+    sender: Sender, begin: bytes
+) -> None:
+    sent = 0
+
+    async def flood(connection: raw.Connection) -> None:
+        nonlocal sent
+        await connection.request()
+        await connection.send(b"HTTP/1.1 200 OK\r\n" + begin)
+        while True:
+            await connection.send(b"y" * 65536)
+            sent += 65536
+
+    async with raw.serving(flood) as server:
+        found = await failure(sender, server.url(), timeout_seconds=30)
+    assert found.kind is Failure.INVALID_RESPONSE
+    assert sent < 20 << 20

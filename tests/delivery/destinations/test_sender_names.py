@@ -1,0 +1,126 @@
+"""Names that change, or that say several things, and redirects."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator
+
+import pytest
+
+from dev.harness.receiver import Receiver
+from services.delivery.destinations.destination import Failure, Sender
+from services.delivery.destinations.http import dialing, resolver
+from tests.delivery import raw, sending
+from tests.delivery.names import POLICY, PRIVATE, Naming, everywhere
+from tests.delivery.sending import OK, failure, post
+from tests.delivery.world import LOOPBACK
+
+
+@pytest.fixture
+async def guarded() -> AsyncIterator[Sender]:
+    async with sending.sender(POLICY) as made:
+        yield made
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("where", ["http://127.0.0.1:{port}/stolen", "//127.0.0.1:{port}/stolen", "/elsewhere"])
+async def test_a_redirect_is_an_answer_and_not_followed(
+    sender: Sender, receiver: Receiver, status: int, where: str
+) -> None:
+    location = where.format(port=receiver.port).encode()
+    head = b"HTTP/1.1 %d Moved\r\nLocation: %b\r\nContent-Length: 0\r\n\r\n" % (status, location)
+    async with raw.serving(raw.answering(head)) as server:
+        assert (await sender.send(post(server.url()), timeout_seconds=5)).status_code == status
+        assert len(server.connections) == 1
+    assert receiver.requests == []
+
+
+async def test_a_connection_goes_to_the_address_that_was_vetted_and_the_name_is_asked_once(
+    guarded: Sender, names: Naming
+) -> None:
+    asked = names(["127.0.0.1"], [PRIVATE])
+    async with everywhere() as (port, reached):
+        for _ in range(5):
+            await guarded.send(post(f"http://receiver.example:{port}/"), timeout_seconds=5, fresh=True)
+        assert reached == ["127.0.0.1"] * 5
+    assert asked.asked == 1
+
+
+async def test_a_name_that_turns_inward_gets_nothing_more_not_even_over_a_kept_connection(
+    guarded: Sender, names: Naming, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resolver, "TTL_SECONDS", 0.2)
+    names(["127.0.0.1"], [PRIVATE])
+    async with everywhere() as (port, reached):
+        url = f"http://receiver.example:{port}/"
+        assert (await guarded.send(post(url), timeout_seconds=5)).status_code == 200
+        assert (await guarded.send(post(url), timeout_seconds=5)).status_code == 200  # within the time that it holds
+        await asyncio.sleep(0.25)
+        assert (await failure(guarded, url)).kind is Failure.EGRESS_DENIED
+        assert (await failure(guarded, url)).kind is Failure.EGRESS_DENIED
+        assert reached == ["127.0.0.1"]
+
+
+async def test_a_kept_connection_is_given_up_when_its_name_leads_elsewhere(
+    names: Naming, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resolver, "TTL_SECONDS", 0.2)
+    names(["127.0.0.1"], ["127.0.0.3"])
+    async with sending.sender(LOOPBACK) as sender, everywhere() as (port, reached):
+        url = f"http://receiver.example:{port}/"
+        await sender.send(post(url), timeout_seconds=5)
+        await asyncio.sleep(0.25)
+        await sender.send(post(url), timeout_seconds=5)
+        await sender.send(post(url), timeout_seconds=5)
+        assert reached == ["127.0.0.1", "127.0.0.3"]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        ["127.0.0.1", PRIVATE], [PRIVATE, "127.0.0.1"], ["127.0.0.1", "10.0.0.1"], ["127.0.0.1", "::ffff:127.0.0.2"],
+        ["127.0.0.1", "169.254.169.254"], ["::1", "fd00:ec2::254"], ["127.0.0.1", "0.0.0.0"],
+        ["127.0.0.1", "fe80::1%lo"], ["127.0.0.1", "64:ff9b::127.0.0.2"],
+    ],
+)  # fmt: skip
+async def test_one_answer_that_is_not_public_among_others_denies_all(
+    guarded: Sender, names: Naming, answer: list[str]
+) -> None:
+    names(answer)
+    async with everywhere() as (port, reached):
+        for _ in range(3):
+            assert (await failure(guarded, f"http://receiver.example:{port}/")).kind is Failure.EGRESS_DENIED
+        assert reached == []
+
+
+async def test_an_address_that_hangs_does_not_use_up_the_deadline(
+    names: Naming, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where IPv6 is announced and leads nowhere."""
+    monkeypatch.setattr(dialing, "DELAY_SECONDS", 0.1)
+    names(["127.0.0.9", "127.0.0.1"])
+    silent = socket.socket()
+    silent.bind(("127.0.0.9", 0))
+    silent.listen(0)
+    port = silent.getsockname()[1]
+    # Full, so that the next connection gets no answer.
+    filling = [socket.socket() for _ in range(4)]
+    for filler in filling:
+        filler.setblocking(False)  # noqa: FBT003 - the socket module's own signature
+        with contextlib.suppress(BlockingIOError):
+            filler.connect(("127.0.0.9", port))
+    try:
+        async with sending.sender(LOOPBACK) as sender:
+            server = await asyncio.start_server(_once, "127.0.0.1", port)
+            answer = await sender.send(post(f"http://receiver.example:{port}/"), timeout_seconds=2)
+            assert answer.status_code == 200
+            server.close()
+    finally:
+        for opened in (silent, *filling):
+            opened.close()
+
+
+async def _once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(OK)
+    writer.close()

@@ -1,0 +1,72 @@
+"""The depth of the queue is what one more worker could send: what workers are scaled by."""
+
+import asyncio
+
+import pytest
+
+from dev.harness.receiver import Receiver, Reply
+from dev.harness.waiting import wait_until
+from services.delivery.dispatcher.windows import MAX_WINDOW
+from tests.delivery.world import Counted, World
+
+SOON = 30.0
+
+
+@pytest.fixture(autouse=True)
+def _measured_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.delivery.dispatcher.gauges.INTERVAL_SECONDS", 0.1)
+
+
+def gauges() -> tuple[float, float]:
+    """The depth, and what waits for an endpoint that has as much as it takes."""
+    held = Counted.now("webhook_held_deliveries", reason="concurrency")
+    return Counted.now("webhook_queue_depth"), held
+
+
+async def test_what_waits_because_the_workers_have_enough_is_work_for_another_one(world: World) -> None:
+    subscription = await world.subscription("http://127.0.0.1:1/")
+    await world.deliver_many(subscription, MAX_WINDOW, due_in=600)  # rung, and no worker has complained of them
+    async with world.delivery():
+        await wait_until(lambda: gauges() == (MAX_WINDOW, 0), what="what is rung to be counted")
+        await world.deliver_many(subscription, 500)
+        await wait_until(lambda: gauges() == (MAX_WINDOW + 500, 0), what="what waits behind it to be counted")
+
+
+async def test_what_workers_give_back_for_want_of_slots_is_work_for_another_one(
+    world: World, receiver: Receiver
+) -> None:
+    receiver.script(
+        then=Reply(delay_seconds=0.5)
+    )  # slow enough to be given back, and nothing that endpoints may not be
+    subscription = await world.subscription(receiver.url())
+    handed_back = Counted("webhook_deliveries_handed_back_total", reason="concurrency")
+    async with world.running(worker_concurrency=4):
+        await world.deliver_many(subscription, 1_000)
+        await wait_until(lambda: handed_back() >= 500, SOON, what="deliveries to be given back")
+        await wait_until(lambda: gauges()[0] >= 900, SOON, what="them to be counted")
+        for _ in range(40):
+            assert gauges()[0] >= 800
+            assert gauges()[1] == 0
+            await asyncio.sleep(0.05)
+
+
+async def test_what_waits_for_an_endpoint_at_its_bound_is_not(world: World, receiver: Receiver) -> None:
+    receiver.script(then=Reply(delay_seconds=2.2))  # so slow that it gets half as many at a time
+    subscription = await world.subscription(receiver.url())
+
+    def measured() -> bool:
+        depth, held = gauges()
+        return depth <= 50 and held >= 800
+
+    async with world.running(worker_concurrency=8, delivery_timeout_seconds=5.0):
+        await world.deliver_many(subscription, 1_000)
+        await wait_until(measured, SOON, what="the deliveries to be held")
+
+
+async def test_retries_that_are_not_due_are_no_depth(world: World) -> None:
+    subscription = await world.subscription("http://127.0.0.1:1/")
+    for _ in range(3):
+        await world.deliver(subscription, status="scheduled", due_in=600)
+    async with world.delivery():
+        await wait_until(lambda: Counted.now("webhook_scheduled_deliveries") == 3, what="the retries to be counted")
+        assert gauges() == (0, 0)

@@ -1,0 +1,346 @@
+"""The dispatcher rings for what is due, in turns, and takes back what lost workers held."""
+
+import itertools
+from collections.abc import AsyncIterator
+from typing import Any, cast
+from uuid import UUID
+
+import pytest
+import redis.asyncio
+
+from dev.harness.receiver import Receiver
+from dev.harness.waiting import wait_until
+from services.delivery.dispatcher.dispatcher import DELIVERIES_PER_TURN
+from services.delivery.dispatcher.store import MAX_INTERRUPTIONS
+from services.domain.doorbell import IDS_PER_BELL, LOW_WATER_MESSAGES, STREAM, Broker, heard
+from services.platform import ids
+from tests.delivery.conftest import Shared
+from tests.delivery.world import Counted, World, numbers, outcomes, until_true
+
+TURNS = "webhook_dispatcher_turn_duration_seconds_count"
+
+
+class Stream:
+    """The doorbells, as a worker reads them."""
+
+    def __init__(self, client: redis.asyncio.Redis, broker: Broker) -> None:
+        self.client = client
+        self._broker = broker
+
+    async def length(self) -> int:
+        """How many bells there are."""
+        return int(await self.client.xlen(STREAM))
+
+    async def take(self) -> list[UUID]:
+        """The ids of all bells, oldest first; takes the bells away."""
+        found: list[UUID] = []
+        bells = cast("list[tuple[bytes, dict[bytes, bytes]]]", await self.client.xrange(STREAM))
+        for bell, fields in bells:
+            message = self._broker.formatter.loads(fields[b"data"])
+            found += itertools.chain(*heard(message.args[0]).values())
+            await self.client.xdel(STREAM, bell)
+        return found
+
+    async def fill(self, number: int) -> None:
+        """Adds bells that nobody hears."""
+        for _ in range(number):
+            await self.client.xadd(STREAM, {"data": b"x"})
+
+
+@pytest.fixture
+async def stream(world: World) -> AsyncIterator[Stream]:
+    broker = Broker(world.delivery_settings(), socket_timeout=1)
+    async with redis.asyncio.Redis.from_url(world.redis_url) as client:
+        yield Stream(client, broker)
+    await broker.shutdown()
+
+
+async def some_turns(number: int = 3) -> None:
+    """Waits until dispatchers have ended so many turns from now."""
+    turns = Counted(TURNS)
+    await wait_until(lambda: turns() >= number, what=f"{number} turns")
+
+
+# -- ringing --
+
+
+@pytest.mark.parametrize("status", ["pending", "scheduled"])
+async def test_what_is_due_is_rung_for_and_in_hand(world: World, stream: Stream, status: str) -> None:
+    async with world.delivery():
+        delivery_id = await world.deliver(await world.subscription("http://127.0.0.1:1/"), status=status)
+        await until_true(stream.length, "a bell")
+        assert await stream.take() == [delivery_id]
+        row = await world.row(delivery_id)
+        assert (row["status"], row["due"]) == ("pending", False)
+        await some_turns()
+        assert await stream.length() == 0
+
+
+@pytest.mark.parametrize("status", ["pending", "scheduled"])
+async def test_what_is_not_due_is_left_alone(world: World, stream: Stream, status: str) -> None:
+    async with world.delivery():
+        delivery_id = await world.deliver(await world.subscription("http://127.0.0.1:1/"), status=status, due_in=60)
+        before = await world.row(delivery_id)
+        await some_turns()
+        assert await stream.length() == 0
+        assert await world.row(delivery_id) == before
+
+
+async def test_a_bell_that_was_lost_is_rung_again(world: World, stream: Stream) -> None:
+    async with world.delivery():
+        delivery_id = await world.deliver(await world.subscription("http://127.0.0.1:1/"))
+        await until_true(stream.length, "a bell")
+        await stream.client.flushdb()
+        await world.set(delivery_id, next_attempt_at=(await world.row(delivery_id))["created_at"])
+        await until_true(stream.length, "another bell")
+        assert await stream.take() == [delivery_id]
+
+
+async def test_what_is_delivered_failed_or_cancelled_is_never_rung_for(world: World, stream: Stream) -> None:
+    async with world.delivery():
+        subscription = await world.subscription("http://127.0.0.1:1/")
+        for status in ("delivered", "failed", "cancelled"):
+            await world.deliver(subscription, status=status, due_in=-60)
+        await some_turns()
+        assert await stream.length() == 0
+
+
+async def test_two_dispatchers_ring_for_each_delivery_once(world: World, stream: Stream) -> None:
+    subscriptions = [await world.subscription("http://127.0.0.1:1/") for _ in range(3)]
+    async with world.delivery(), world.delivery(), world.delivery():
+        expected = [each for one in subscriptions for each in await world.deliver_many(one, 60)]
+
+        async def none_is_due() -> bool:
+            return not await world.pool.fetchval(
+                "SELECT count(*) FROM webhook_deliveries WHERE next_attempt_at <= now()"
+            )
+
+        rung = Counted("webhook_deliveries_rung_total")
+        await until_true(none_is_due, "all to be taken")
+        await until_true(lambda: rung() >= len(expected), "all to be rung for")
+        await some_turns(6)
+        assert sorted(await stream.take()) == sorted(expected)
+
+
+async def test_a_subscription_with_one_delivery_is_not_behind_one_with_ten_thousand(
+    world: World, stream: Stream
+) -> None:
+    many, one = [await world.subscription("http://127.0.0.1:1/") for _ in range(2)]
+    await world.deliver_many(many, 10_000)
+    async with world.delivery():
+        await until_true(stream.length, "the first bells")
+        delivery_id = await world.deliver(one)
+        before = 0
+        found: list[UUID] = []
+        while delivery_id not in found:
+            before += len(found)
+            await until_true(stream.length, "more bells")
+            found = await stream.take()
+        before += found.index(delivery_id)
+    assert before <= LOW_WATER_MESSAGES * IDS_PER_BELL + DELIVERIES_PER_TURN
+
+
+async def test_many_subscriptions_have_a_turn_each(world: World, stream: Stream) -> None:
+    subscriptions = [await world.subscription("http://127.0.0.1:1/") for _ in range(20)]
+    for subscription in subscriptions:
+        await world.deliver_many(subscription, 300)
+    async with world.delivery():
+        await until_true(stream.length, "the first bells")
+        await some_turns(1)
+        found = set(await stream.take())
+    owners = await world.pool.fetch(
+        "SELECT subscription_id, count(*) FROM webhook_deliveries WHERE id = ANY($1::uuid[]) GROUP BY 1", list(found)
+    )
+    assert len(owners) == 20
+
+
+async def test_nothing_is_rung_while_the_stream_is_above_its_low_water_mark(world: World, stream: Stream) -> None:
+    await stream.fill(LOW_WATER_MESSAGES)
+    async with world.delivery():
+        delivery_id = await world.deliver(await world.subscription("http://127.0.0.1:1/"))
+        await some_turns()
+        assert await stream.length() == LOW_WATER_MESSAGES
+        assert (await world.row(delivery_id))["due"]
+        await stream.client.delete(STREAM)
+        await until_true(stream.length, "a bell, once there is room")
+        assert await stream.take() == [delivery_id]
+
+
+@pytest.mark.parametrize("status", ["pending", "scheduled"])
+async def test_what_has_expired_fails_and_is_not_rung_for(world: World, stream: Stream, status: str) -> None:
+    async with world.delivery():
+        ended = Counted("webhook_deliveries_ended_total", status="failed")
+        subscription = await world.subscription("http://127.0.0.1:1/")
+        delivery_id = await world.deliver(subscription, expires_in=-1, status=status)
+        row = await world.in_state(delivery_id)
+        assert (row["status"], row["reason"]) == ("failed", "expired")
+        assert row["completed_at"] is not None
+        await wait_until(lambda: ended() == 1, what="the end to be counted")
+        assert await stream.length() == 0
+
+
+@pytest.mark.parametrize("status", ["pending", "scheduled"])
+async def test_what_waits_for_a_deleted_subscription_is_cancelled_due_or_not(world: World, status: str) -> None:
+    async with world.delivery():
+        subscription = await world.subscription("http://127.0.0.1:1/")
+        delivery_id = await world.deliver(subscription, status=status, due_in=600)
+        await world.delete_subscription(subscription)
+        row = await world.in_state(delivery_id)
+        assert (row["status"], row["reason"]) == ("cancelled", "subscription_deleted")
+
+
+# -- leases --
+
+
+async def test_an_expired_lease_makes_the_delivery_due_and_leaves_an_interrupted_attempt(
+    world: World, stream: Stream
+) -> None:
+    async with world.delivery():
+        delivery_id = await world.deliver(await world.subscription("http://127.0.0.1:1/"), due_in=600)
+        expiries = Counted("webhook_lease_expiries_total")
+        await world.lease(delivery_id, seconds=-0.1)
+        row = await world.in_state(delivery_id, "pending")
+        assert (row["claim_token"], row["completed_at"], row["reason"]) == (None, None, None)
+        assert (row["attempt_count"], row["failure_count"], row["interrupted_count"]) == (1, 0, 1)
+        (attempt,) = await world.attempts(delivery_id)
+        assert (attempt["number"], attempt["outcome"], attempt["final"]) == (1, "interrupted", False)
+        assert (attempt["duration_ms"], attempt["status_code"], attempt["response_body"]) == (None, None, None)
+        assert attempt["error_message"]
+        await until_true(stream.length, "a bell")
+        assert await stream.take() == [delivery_id]
+        await wait_until(lambda: expiries() == 1, what="the expiry to be counted")
+
+
+async def test_a_lease_that_holds_is_left_alone(world: World) -> None:
+    async with world.delivery():
+        delivery_id = await world.deliver(await world.subscription("http://127.0.0.1:1/"), due_in=600)
+        token = await world.lease(delivery_id, seconds=60)
+        await some_turns()
+        row = await world.row(delivery_id)
+        assert (row["status"], row["claim_token"]) == ("in_flight", token)
+
+
+async def test_an_interruption_does_not_count_toward_the_retry_limit(world: World, receiver: Receiver) -> None:
+    receiver.script(then=500)
+    async with world.running(retry_limit=1, retry_base_seconds=0.05):
+        delivery_id = await world.deliver(await world.subscription(receiver.url()), due_in=600)
+        await world.lease(delivery_id, seconds=-0.1)
+        row = await world.in_state(delivery_id)
+        assert (row["status"], row["reason"], row["attempt_count"]) == ("failed", "retries_exhausted", 3)
+        assert outcomes(await world.attempts(delivery_id)) == ["interrupted", "http_5xx", "http_5xx"]
+
+
+async def test_the_tenth_interruption_ends_the_delivery(world: World) -> None:
+    async with world.delivery():
+        delivery_id = await world.deliver(await world.subscription("http://127.0.0.1:1/"), due_in=600)
+        ended = Counted("webhook_deliveries_ended_total", status="failed")
+        for number in range(1, MAX_INTERRUPTIONS):
+            await world.lease(delivery_id, seconds=-0.1)
+            row = await world.in_state(delivery_id, "pending", "failed")
+            assert (row["status"], row["interrupted_count"]) == ("pending", number)
+        await world.lease(delivery_id, seconds=-0.1)
+        row = await world.in_state(delivery_id)
+        assert (row["status"], row["reason"]) == ("failed", "worker_lost")
+        assert (row["claim_token"], row["interrupted_count"]) == (None, MAX_INTERRUPTIONS)
+        assert row["completed_at"] is not None
+        attempts = await world.attempts(delivery_id)
+        assert numbers(attempts) == list(range(1, MAX_INTERRUPTIONS + 1))
+        assert [attempt["final"] for attempt in attempts] == [False] * 9 + [True]
+        await wait_until(lambda: ended() == 1, what="the end to be counted")
+
+
+async def test_an_expired_lease_of_a_deleted_subscription_ends_cancelled(world: World) -> None:
+    async with world.delivery():
+        subscription = await world.subscription("http://127.0.0.1:1/")
+        delivery_id = await world.deliver(subscription, due_in=600)
+        await world.lease(delivery_id, seconds=-0.1)
+        await world.delete_subscription(subscription)
+        assert (await world.in_state(delivery_id))["status"] == "cancelled"
+
+
+async def test_two_dispatchers_take_each_lost_lease_back_once(world: World) -> None:
+    subscription = await world.subscription("http://127.0.0.1:1/")
+    delivery_ids = await world.deliver_many(subscription, 200, due_in=600)
+    await world.pool.execute(
+        "UPDATE webhook_deliveries SET status = 'in_flight', claim_token = $1,"
+        " next_attempt_at = now() - interval '1 second'",
+        ids.new(),
+    )
+    expiries = Counted("webhook_lease_expiries_total")
+    async with world.delivery(), world.delivery():
+        await world.all_in(subscription, "pending", 200)
+        await wait_until(lambda: expiries() == 200, what="the expiries to be counted")
+    rows = await world.pool.fetch("SELECT interrupted_count FROM webhook_deliveries")
+    assert {row["interrupted_count"] for row in rows} == {1}
+    assert await world.pool.fetchval("SELECT count(*) FROM delivery_attempts") == len(delivery_ids)
+
+
+# -- what it tells --
+
+
+async def test_the_gauges_tell_what_is_unfinished(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.delivery.dispatcher.gauges.INTERVAL_SECONDS", 0.1)
+    subscription = await world.subscription("http://127.0.0.1:1/")
+    await world.deliver_many(subscription, 3, due_in=600)
+    await world.deliver(subscription, status="scheduled", due_in=600)
+    await world.deliver(subscription, status="delivered")
+    for _ in range(2):
+        await world.lease(await world.deliver(subscription, due_in=600), seconds=600)
+    async with world.delivery():
+
+        def gauges() -> list[float]:
+            names = ("queue_depth", "scheduled_deliveries", "in_flight_deliveries")
+            return [Counted.now(f"webhook_{name}") for name in names]
+
+        await wait_until(lambda: gauges() == [3, 1, 2], what="the gauges")
+
+
+async def test_a_dispatcher_that_cannot_end_a_turn_says_so(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.delivery.dispatcher.dispatcher.GUARD_SECONDS", 0.3)
+    async with world.delivery_process(world.delivery_settings()) as process, world.pool.acquire() as connection:
+        await until_ready(process.health.serving, ready=True)
+        await until_ready(process.health.ready, ready=True)
+        async with connection.transaction():
+            await connection.execute("LOCK TABLE webhook_deliveries IN ACCESS EXCLUSIVE MODE")
+            assert "dispatcher" in await until_ready(process.health.serving, ready=False)
+            # All copies wait for the same lock, and this one still answers.
+            assert await process.health.ready() == {}
+        await until_ready(process.health.serving, ready=True)
+
+
+async def until_ready(check: Any, *, ready: bool) -> dict[str, str]:
+    failures: dict[str, str] = {}
+
+    async def is_so() -> bool:
+        failures.clear()
+        failures.update(await check())
+        return (not failures) == ready
+
+    await until_true(is_so, "the process to be ready" if ready else "the process not to be ready", 15)
+    return failures
+
+
+# -- with a worker --
+
+
+async def test_a_dispatcher_that_starts_later_delivers_what_was_left(world: World, receiver: Receiver) -> None:
+    subscription = await world.subscription(receiver.url())
+    await world.deliver_many(subscription, 50)
+    async with world.worker(redis_url="redis://127.0.0.1:1/0"):
+        await world.all_in(subscription, "delivered", 50)
+    await world.deliver_many(subscription, 50)
+    async with world.running():
+        await world.all_in(subscription, "delivered", 100)
+    assert len({request.headers["webhook-id"] for request in receiver.requests}) == len(receiver.requests) == 100
+
+
+async def test_the_shared_stack_leaves_no_bell_behind(shared: Shared, receiver: Receiver) -> None:
+    subscription = await shared.world.subscription(receiver.url())
+    await shared.world.deliver_many(subscription, 300)
+    await shared.world.all_in(subscription, "delivered", 300)
+    async with redis.asyncio.Redis.from_url(shared.world.redis_url) as client:
+
+        async def empty() -> bool:
+            return await client.xlen(STREAM) == 0
+
+        await until_true(empty, "an empty stream")

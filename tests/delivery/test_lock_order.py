@@ -1,0 +1,147 @@
+"""Batches lock rows by id, in whatever order they are given them, so that two of them never wait for each other."""
+
+import asyncio
+import contextlib
+import dataclasses
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from services.delivery.dispatcher.store import Store as Dispatcher
+from services.delivery.worker import outcomes
+from services.delivery.worker.store import Attempt, Claim, Outcome, Store
+from services.domain import deliveries
+from services.ingest.subscriptions import store as ingest
+from services.platform import ids
+from services.platform.stores.postgres import Connection
+from tests.delivery.worker.test_outcomes import POLICY
+from tests.delivery.world import World, until_true
+
+ROWS = 8
+
+
+def outcome(claim: Claim) -> Outcome:
+    attempt = Attempt(
+        started_at=claim.claimed_at,
+        duration_ms=1,
+        status_code=200,
+        outcome="success",
+        error_message=None,
+        response_body=None,
+    )
+    return outcomes.decide(claim, [attempt], POLICY)
+
+
+@contextlib.asynccontextmanager
+async def waiting(world: World, held: Connection, statement: Awaitable[object]) -> AsyncIterator[None]:
+    """While a statement waits for what another transaction holds."""
+    task = asyncio.ensure_future(statement)
+
+    async def waits() -> bool:
+        return bool(await world.pool.fetchval("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"))
+
+    try:
+        await until_true(waits, "the statement to wait", 5)
+        assert not task.done()
+        yield
+    finally:
+        await held.execute("ROLLBACK")
+        await task
+
+
+# A plan that meets rows as they stand in the table, as that of a large batch may.
+SCANNING = {"enable_indexscan": "off", "enable_bitmapscan": "off", "enable_indexonlyscan": "off"}
+
+
+@pytest.fixture
+async def scanning(world: World) -> AsyncIterator[World]:
+    """A world whose statements scan."""
+    async with asyncpg.create_pool(world.database_url, min_size=0, max_size=8, server_settings=SCANNING) as pool:
+        yield dataclasses.replace(world, pool=pool)
+
+
+async def prepared(world: World, name: str) -> tuple[list[UUID], Callable[[], Awaitable[object]]]:
+    """Rows, and a statement over all of them; both stand from the greatest id to the least."""
+    delivery_ids, statement = await _prepared(world, name)
+    for delivery_id in delivery_ids:
+        await world.pool.execute("UPDATE webhook_deliveries SET reason = NULL WHERE id = $1", delivery_id)
+    return delivery_ids, statement
+
+
+async def _prepared(world: World, name: str) -> tuple[list[UUID], Callable[[], Awaitable[object]]]:
+    subscription = await world.subscription("http://127.0.0.1:1/")
+    delivery_ids = sorted(await world.deliver_many(subscription, ROWS), reverse=True)
+    store = Store(world.pool, world.worker_settings())
+    if name == "mark_due":
+        return delivery_ids, lambda: deliveries.mark_due(world.pool, delivery_ids)
+    claims = {claim.id: claim for claim in await store.claim(delivery_ids)}
+    ordered = [claims[delivery_id] for delivery_id in delivery_ids]
+    if name == "renew":
+        return delivery_ids, lambda: store.renew(ordered)
+    if name == "record_late":
+        await world.pool.execute("UPDATE webhook_deliveries SET next_attempt_at = now() - interval '1 second'")
+        await Dispatcher(world.pool, lease_seconds=60).expire_leases([subscription], per_subscription=ROWS)
+    return delivery_ids, lambda: store.record([outcome(claim) for claim in ordered])
+
+
+@pytest.mark.parametrize("name", ["mark_due", "renew", "record", "record_late"])
+async def test_a_batch_that_waits_for_its_least_row_holds_no_other(scanning: World, name: str) -> None:
+    world = scanning
+    delivery_ids, statement = await prepared(world, name)
+    async with world.pool.acquire() as held, world.pool.acquire() as looking:
+        await held.execute("BEGIN")
+        await held.execute("SELECT FROM webhook_deliveries WHERE id = $1 FOR UPDATE", delivery_ids[-1])
+        async with waiting(world, held, statement()):
+            free = await looking.fetch("SELECT id FROM webhook_deliveries FOR UPDATE SKIP LOCKED")
+            assert {row["id"] for row in free} == set(delivery_ids[:-1])
+
+
+@pytest.mark.parametrize("name", ["begin_probes", "give_up_probes"])
+async def test_probes_are_begun_and_given_up_in_one_order(world: World, name: str) -> None:
+    names: Sequence[UUID] = sorted((ids.new() for _ in range(ROWS)), reverse=True)
+    state = "open" if name == "begin_probes" else "half_open"
+    await world.pool.execute(
+        "INSERT INTO subscription_health (subscription_id, breaker, probe_at)"
+        " SELECT id, $2, now() FROM unnest($1::uuid[]) AS id",
+        names, state,
+    )  # fmt: skip
+    store = Dispatcher(world.pool, lease_seconds=60)
+    async with world.pool.acquire() as held, world.pool.acquire() as looking:
+        await held.execute("BEGIN")
+        await held.execute("SELECT FROM subscription_health WHERE subscription_id = $1 FOR UPDATE", names[-1])
+        if name == "begin_probes":  # it leaves to others what they hold
+            assert await store.begin_probes(dict.fromkeys(names, ids.new())) == set(names[:-1])
+            await held.execute("ROLLBACK")
+            return
+        async with waiting(world, held, store.give_up_probes(names)):
+            query = "SELECT subscription_id FROM subscription_health WHERE subscription_id = ANY($1)"
+            free = await looking.fetch(f"{query} FOR UPDATE SKIP LOCKED", names)
+            assert {row["subscription_id"] for row in free} == set(names[:-1])
+
+
+async def test_events_are_stored_in_the_order_of_their_ids(world: World) -> None:
+    """A call that was cut goes on in Postgres while its repetition comes in another batch."""
+    subscription = await world.subscription("http://127.0.0.1:1/")
+    events = sorted((ids.new() for _ in range(ROWS)), reverse=True)
+    arguments = [
+        events, ["default"] * ROWS, [None] * ROWS, ["text/plain"] * ROWS, [b"x"] * ROWS,
+        [ids.of_delivery(event, subscription) for event in events], events, [subscription] * ROWS, [0.0] * ROWS, 168,
+        [None] * ROWS, [None] * ROWS,
+    ]  # fmt: skip
+    insert = (
+        "INSERT INTO webhook_events (id, tenant_id, content_type, payload) VALUES ($1, 'default', 'text/plain', '')"
+    )
+    async with world.pool.acquire() as held, world.pool.acquire() as looking:
+        await held.execute("BEGIN")
+        await held.execute(insert, events[-1])
+        async with waiting(world, held, world.pool.fetch(ingest.SQL["insert_events"], *arguments)):
+            await looking.execute("SET lock_timeout = '1s'")
+            async with looking.transaction():
+                await looking.execute("SAVEPOINT before")
+                for event in events[:-1]:
+                    await looking.execute(insert, event)
+                await looking.execute("ROLLBACK TO before")
+            await looking.execute("RESET lock_timeout")
+    assert await world.statuses(subscription) == {"pending": ROWS}

@@ -1,0 +1,296 @@
+"""Redis and Postgres go away and come back, and everything accepted is delivered all the same."""
+
+import asyncio
+import contextlib
+import dataclasses
+import time
+from collections.abc import AsyncIterator, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+import redis.asyncio
+import structlog
+
+from dev.embedded import EmbeddedPostgres, EmbeddedValkey, StopMode
+from dev.harness.receiver import Receiver, Reply
+from dev.harness.stores import make_database
+from dev.harness.waiting import wait_until
+from services.domain.doorbell import GROUP, STREAM, Broker
+from tests.delivery.world import Counted, World, opened, outcomes, until_true
+
+DATABASE = "webhook"
+
+
+# -- Redis --
+
+
+@pytest.fixture
+def valkey(short_folder: Path, free_port: int) -> Iterator[EmbeddedValkey]:
+    """A Redis of the test's own."""
+    with EmbeddedValkey(short_folder / f"valkey-{free_port}", port=free_port) as running:
+        yield running
+
+
+@pytest.fixture
+async def on_valkey(world: World, valkey: EmbeddedValkey) -> World:
+    """A world on it."""
+    return dataclasses.replace(world, redis_url=valkey.url())
+
+
+@pytest.fixture
+async def away(world: World) -> World:
+    """A world without Redis."""
+    return dataclasses.replace(world, redis_url="redis://127.0.0.1:1/0")
+
+
+def heard(source: str) -> Counted:
+    """Ids that workers heard of by bells, or found in Postgres."""
+    return Counted("webhook_worker_ids_total", source=source)
+
+
+async def test_a_dispatcher_that_cannot_reach_redis_does_not_stall_the_retries(
+    world: World, away: World, receiver: Receiver
+) -> None:
+    receiver.script(500)
+    found = heard("postgres")
+    async with world.worker(), away.delivery():
+        subscription = await world.subscription(receiver.url())
+        delivery = await world.deliver(subscription)
+        await world.in_state(delivery, "delivered", timeout_seconds=15)
+    assert len(receiver.requests) == 2
+    assert found() >= 1
+
+
+async def test_without_redis_deliveries_and_retries_go_on_by_looking_in_postgres(
+    away: World, receiver: Receiver
+) -> None:
+    receiver.script(500, 500)
+    found, rung = heard("postgres"), heard("doorbell")
+    async with away.running():
+        subscription = await away.subscription(receiver.url())
+        delivery_ids = [await away.deliver(subscription) for _ in range(20)]
+        await away.all_in(subscription, "delivered", 20)
+        assert found() >= 22
+        assert rung() == 0
+    assert len(receiver.requests) == len(delivery_ids) + 2
+
+
+async def test_two_workers_without_redis_share_the_work_and_send_each_once(away: World, receiver: Receiver) -> None:
+    async with away.delivery(), away.worker(), away.worker():
+        subscription = await away.subscription(receiver.url())
+        await away.deliver_many(subscription, 500)
+        await away.all_in(subscription, "delivered", 500)
+    assert len({request.headers["webhook-id"] for request in receiver.requests}) == len(receiver.requests) == 500
+
+
+async def test_what_expired_or_lost_its_subscription_ends_without_redis_too(away: World, receiver: Receiver) -> None:
+    async with away.running():
+        expired = await away.deliver(await away.subscription(receiver.url()), expires_in=-1)
+        deleted = await away.deliver(await away.subscription(receiver.url(), deleted=True), due_in=600)
+        leased = await away.deliver(await away.subscription(receiver.url()), due_in=600)
+        await away.lease(leased, seconds=-0.1)
+        assert (await away.in_state(expired))["reason"] == "expired"
+        assert (await away.in_state(deleted))["reason"] == "subscription_deleted"
+        assert (await away.in_state(leased))["status"] == "delivered"
+
+
+@pytest.mark.parametrize("end", ["stop", "kill"])
+async def test_redis_goes_away_and_comes_back_empty_and_nothing_stops(
+    on_valkey: World, valkey: EmbeddedValkey, receiver: Receiver, end: str
+) -> None:
+    async with on_valkey.running():
+        subscription = await on_valkey.subscription(receiver.url())
+        rung = heard("doorbell")
+        await on_valkey.deliver_many(subscription, 10)
+        await on_valkey.all_in(subscription, "delivered", 10)
+        await on_valkey.deliver(subscription)
+        await on_valkey.all_in(subscription, "delivered", 11)
+        await wait_until(lambda: rung() > 0, what="bells to be heard")
+
+        await asyncio.to_thread(valkey.kill if end == "kill" else valkey.stop)
+        found = heard("postgres")
+        await on_valkey.deliver_many(subscription, 10)
+        await on_valkey.all_in(subscription, "delivered", 21)
+        assert found() >= 10
+
+        await asyncio.to_thread(valkey.start)
+        rung = heard("doorbell")
+
+        async def one_more_by_bell() -> bool:
+            await on_valkey.in_state(await on_valkey.deliver(subscription))
+            return rung() > 0
+
+        await until_true(one_more_by_bell, "bells to be heard again")
+        async with redis.asyncio.Redis.from_url(valkey.url()) as client:
+
+            async def empty() -> bool:
+                return await client.xlen(STREAM) == 0
+
+            await until_true(empty, "the stream to be empty")
+    ids_seen = [request.headers["webhook-id"] for request in receiver.requests]
+    assert len(set(ids_seen)) == len(ids_seen)
+
+
+async def test_names_of_consumers_do_not_pile_up_over_restarts(world: World, receiver: Receiver) -> None:
+    broker = Broker(world.delivery_settings(), socket_timeout=1)
+    async with redis.asyncio.Redis.from_url(world.redis_url) as client:
+
+        async def names() -> set[bytes]:
+            with contextlib.suppress(redis.exceptions.ResponseError):
+                return {each["name"] for each in await client.xinfo_consumers(STREAM, GROUP)}
+            return set()
+
+        async def new_name(known: set[bytes]) -> bool:
+            return bool(await names() - known)
+
+        for _ in range(3):
+            known = await names()
+            async with world.worker():
+                await until_true(partial(new_name, known), "a listener")
+        assert len(await names()) == 3
+        await broker.sweep(abandoned_milliseconds=0)
+        assert await names() <= {b"sweeper"}
+        async with world.running():
+            await until_true(partial(new_name, {b"sweeper"}), "a listener")
+            await broker.sweep()
+            assert len(await names() - {b"sweeper"}) == 1
+            await world.in_state(await world.deliver(await world.subscription(receiver.url())))
+    await broker.shutdown()
+
+
+async def test_bells_of_a_worker_that_was_killed_are_swept_and_its_ids_rung_again(
+    world: World, receiver: Receiver
+) -> None:
+    """It had read its bells and acknowledged none."""
+    async with redis.asyncio.Redis.from_url(world.redis_url) as client:
+        broker = Broker(world.delivery_settings(), socket_timeout=1)
+        await client.xgroup_create(STREAM, GROUP, id="0", mkstream=True)
+        for _ in range(5):
+            await client.xadd(STREAM, {"data": b"x"})
+        await client.xreadgroup(GROUP, "killed", {STREAM: ">"})
+        assert await broker.sweep(abandoned_milliseconds=0) == 5
+        assert await client.xlen(STREAM) == 0
+        await broker.shutdown()
+    async with world.running():
+        delivery_id = await world.deliver(await world.subscription(receiver.url()), due_in=1)
+        assert (await world.in_state(delivery_id))["status"] == "delivered"
+
+
+# -- Postgres --
+
+
+@pytest.fixture(scope="module")
+def postgres(short_folder: Path) -> Iterator[EmbeddedPostgres]:
+    """A Postgres of these tests' own, for tests that stop it."""
+    with EmbeddedPostgres(short_folder / "postgres-delivery", settings={"fsync": "off"}) as running:
+        make_database(running, DATABASE)
+        yield running
+
+
+@pytest.fixture
+async def on_postgres(postgres: EmbeddedPostgres, redis_url: str) -> AsyncIterator[World]:
+    """A world on it."""
+    async with opened(postgres.url(DATABASE), redis_url) as made:
+        yield made
+
+
+async def stop(postgres: EmbeddedPostgres) -> None:
+    await asyncio.to_thread(postgres.stop, StopMode.IMMEDIATE)
+
+
+async def start(postgres: EmbeddedPostgres) -> None:
+    await asyncio.to_thread(postgres.start)
+
+
+async def test_outcomes_are_held_while_postgres_is_away_and_recorded_though_their_leases_ran_out(
+    on_postgres: World, postgres: EmbeddedPostgres, receiver: Receiver
+) -> None:
+    receiver.script(then=Reply(delay_seconds=0.5))
+    async with on_postgres.delivery(lease_seconds=6.0), on_postgres.worker(lease_seconds=6.0):
+        subscription = await on_postgres.subscription(receiver.url())
+        await on_postgres.deliver_many(subscription, 20)
+        await wait_until(lambda: receiver.in_flight == 20, what="all requests to be out")
+        began = time.monotonic()
+        await stop(postgres)
+        await wait_until(lambda: time.monotonic() > began + 6.5, what="the leases to run out")
+        await start(postgres)
+        back = time.monotonic()
+        await all_delivered(on_postgres, subscription, 20)
+        assert time.monotonic() - back < 5
+        rows = await on_postgres.pool.fetch(
+            "SELECT outcome, number FROM delivery_attempts WHERE subscription_id = $1", subscription
+        )
+    assert [(row["outcome"], row["number"]) for row in rows] == [("success", 1)] * 20
+    assert len(receiver.requests) == 20
+
+
+async def all_delivered(world: World, subscription: Any, number: int) -> None:
+    async def so() -> bool:
+        with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            return await world.statuses(subscription) == {"delivered": number}
+        return False
+
+    await until_true(so, "all to be delivered")
+
+
+async def test_after_an_outage_no_lease_is_taken_back_for_a_while(
+    on_postgres: World, postgres: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.delivery.dispatcher.dispatcher.GUARD_SECONDS", 2.0)
+    turns = Counted("webhook_dispatcher_turn_duration_seconds_count")
+    with structlog.testing.capture_logs() as logs:
+        async with on_postgres.delivery():
+            delivery_id = await on_postgres.deliver(await on_postgres.subscription("http://127.0.0.1:1/"), due_in=600)
+            await on_postgres.lease(delivery_id, seconds=1.0)
+            await wait_until(lambda: turns() > 0, what="a turn")
+            await stop(postgres)
+            await wait_until(lambda: any("waits for a store" in each["event"] for each in logs), what="a failed turn")
+            await start(postgres)
+            back = time.monotonic()
+            await on_postgres.in_state(delivery_id, "pending")
+            assert time.monotonic() - back > 1.5
+            assert outcomes(await on_postgres.attempts(delivery_id)) == ["interrupted"]
+
+
+async def test_what_was_waiting_before_an_outage_is_delivered_after_it(
+    on_postgres: World, postgres: EmbeddedPostgres, receiver: Receiver
+) -> None:
+    async with on_postgres.running():
+        subscription = await on_postgres.subscription(receiver.url())
+        await on_postgres.deliver_many(subscription, 50, due_in=0.3)
+        await stop(postgres)
+        await start(postgres)
+        await all_delivered(on_postgres, subscription, 50)
+    assert len({request.headers["webhook-id"] for request in receiver.requests}) == len(receiver.requests) == 50
+
+
+async def test_processes_start_while_postgres_is_away_and_work_once_it_is_there(
+    on_postgres: World, postgres: EmbeddedPostgres, receiver: Receiver
+) -> None:
+    subscription = await on_postgres.subscription(receiver.url())
+    delivery_id = await on_postgres.deliver(subscription)
+    await stop(postgres)
+    starting = asyncio.create_task(start(postgres))
+    async with on_postgres.running():
+        await starting
+        assert (await on_postgres.in_state(delivery_id))["status"] == "delivered"
+
+
+async def test_a_worker_stops_in_time_while_postgres_is_away(
+    on_postgres: World, postgres: EmbeddedPostgres, receiver: Receiver
+) -> None:
+    receiver.script(then=Reply(delay_seconds=0.3))
+    try:
+        async with on_postgres.delivery():
+            async with on_postgres.worker(shutdown_grace_seconds=5.0):
+                delivery_id = await on_postgres.deliver(await on_postgres.subscription(receiver.url()))
+                await receiver.wait_for(1)
+                await stop(postgres)
+                stopping = time.monotonic()
+            assert time.monotonic() - stopping < 6
+    finally:
+        await start(postgres)
+    assert (await on_postgres.row(delivery_id))["status"] == "in_flight"

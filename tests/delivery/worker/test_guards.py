@@ -1,0 +1,110 @@
+"""What stands between a claim and a request that must not be made, each guard by itself: no dispatcher runs here.
+
+That a late success ends a scheduled delivery is in test_late_outcomes.py.
+"""
+
+from uuid import UUID
+
+import pytest
+
+from dev.harness.receiver import Receiver
+from services.delivery.dispatcher.store import Store as Dispatcher
+from services.delivery.worker.store import Store, Sum
+from services.domain.doorbell import Ringer
+from tests.delivery.ringing import RUNG, ring
+from tests.delivery.world import World, until_true
+
+
+async def half_open(world: World, subscription: UUID, probe: UUID) -> None:
+    await world.pool.execute(
+        "INSERT INTO subscription_health (subscription_id, breaker, probe_at, probe_delivery_id)"
+        " VALUES ($1, 'half_open', now() + interval '1 minute', $2)",
+        subscription, probe,
+    )  # fmt: skip
+
+
+@pytest.fixture
+async def store(world: World) -> Store:
+    return Store(world.pool, world.worker_settings())
+
+
+# -- deleted subscriptions --
+
+
+async def test_a_worker_that_is_rung_for_a_deleted_subscription_sends_nothing(
+    world: World, receiver: Receiver, ringer: Ringer
+) -> None:
+    subscription = await world.subscription(receiver.url())
+    deleted = await world.deliver(subscription, due_in=RUNG)
+    await world.delete_subscription(subscription)
+    sent = await world.deliver(await world.subscription(receiver.url()), due_in=RUNG)
+    async with world.worker():
+        await ring(ringer, deleted, sent)
+        await world.in_state(sent, "delivered")
+        row = await world.in_state(deleted)
+    assert (row["status"], row["reason"]) == ("cancelled", "subscription_deleted")
+    assert [request.headers["webhook-id"] for request in receiver.requests] == [str(sent)]
+    assert await world.attempts(deleted) == []
+
+
+# -- half open breakers --
+
+
+async def test_a_half_open_breaker_holds_every_claim_but_its_probe(world: World, store: Store) -> None:
+    subscription = await world.subscription("http://127.0.0.1:1/")
+    probe, *others = await world.deliver_many(subscription, 3)
+    await half_open(world, subscription, probe)
+    claims = {claim.id: claim for claim in await store.claim([probe, *others])}
+    assert (claims[probe].held_by, claims[probe].probe) == (None, True)
+    for other in others:
+        assert (claims[other].held_by, claims[other].probe) == ("breaker_open", False)
+
+
+async def test_a_worker_that_is_rung_for_more_than_the_probe_sends_the_probe_alone(
+    world: World, receiver: Receiver, ringer: Ringer
+) -> None:
+    receiver.script(then=500)
+    subscription = await world.subscription(receiver.url())
+    probe, *others = await world.deliver_many(subscription, 4, due_in=RUNG)
+    await half_open(world, subscription, probe)
+    async with world.worker(retry_base_seconds=600.0):
+        await ring(ringer, *others, probe)
+        await world.in_state(probe, "scheduled")
+
+        async def handed_back() -> bool:
+            return await world.statuses(subscription) == {"scheduled": 1, "pending": 3}
+
+        await until_true(handed_back, "the others to be handed back")
+    assert [request.headers["webhook-id"] for request in receiver.requests] == [str(probe)]
+
+
+async def test_no_other_probe_begins_while_one_is_out(world: World) -> None:
+    subscription = await world.subscription("http://127.0.0.1:1/")
+    probe, other = await world.deliver_many(subscription, 2)
+    await half_open(world, subscription, probe)
+    dispatcher = Dispatcher(world.pool, lease_seconds=60)
+    assert (await dispatcher.walk()).waiting[subscription].held_by == "breaker_open"
+    assert await dispatcher.begin_probes({subscription: other}) == set()
+
+
+# -- the cool-down --
+
+
+@pytest.mark.parametrize(("openings", "seconds"), [(0, 10), (1, 20), (5, 320), (6, 600), (7, 600), (40, 600)])
+async def test_the_cool_down_doubles_up_to_its_cap(world: World, store: Store, openings: int, seconds: int) -> None:
+    subscription = await world.subscription("http://127.0.0.1:1/")
+    await half_open(world, subscription, UUID(int=1))
+    await world.pool.execute("UPDATE subscription_health SET openings = $1", openings)
+    failed = Sum(
+        subscription_id=subscription, endpoint_version=1, successes=0, failures=1, unbroken=1, probe="failure",
+        gone=False, too_many=None, last_error="the receiver answered 500",
+    )  # fmt: skip
+    await store.record_health([failed], world.worker_settings())
+    row = await world.pool.fetchrow(
+        "SELECT breaker, openings, extract(epoch FROM probe_at - breaker_since)::float8 AS cooldown"
+        " FROM subscription_health WHERE subscription_id = $1",
+        subscription,
+    )
+    assert row is not None
+    assert (row["breaker"], row["openings"]) == ("open", openings + 1)
+    assert 0.9 * seconds <= row["cooldown"] <= 1.1 * seconds

@@ -1,0 +1,167 @@
+"""Outcomes that come after their claim was lost: each attempt stays, under its own number."""
+
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from services.delivery.api.store import Store as Api
+from services.delivery.dispatcher.store import Store as Dispatcher
+from services.delivery.worker import outcomes
+from services.delivery.worker.store import Attempt, Claim, Outcome, Store
+from services.domain.retry_policy import RetryPolicy
+from services.platform import errors
+from services.platform.auth import identity
+from tests.delivery.world import World
+
+POLICY = RetryPolicy(limit=5, base_seconds=100, factor=1, cap_seconds=100, jitter=0)
+
+
+@pytest.fixture
+async def store(world: World) -> Store:
+    return Store(world.pool, world.worker_settings())
+
+
+async def made(world: World) -> UUID:
+    return await world.deliver(await world.subscription("http://127.0.0.1:1/"))
+
+
+async def claim(store: Store, delivery_id: UUID) -> Claim:
+    (claimed,) = await store.claim([delivery_id])
+    return claimed
+
+
+async def lose(world: World, claimed: Claim) -> None:
+    """Let the lease of a claim run out."""
+    await world.pool.execute("UPDATE webhook_deliveries SET next_attempt_at = now() - interval '1 second'")
+    await Dispatcher(world.pool, lease_seconds=60).expire_leases([claimed.subscription_id], per_subscription=5)
+
+
+async def retry(world: World, delivery_id: UUID) -> None:
+    identity.CALLER.set(identity.INTERNAL)
+    await Api(world.pool, expiry_hours=168, retention_hours=72).retry("default", delivery_id, may_ring=lambda _: False)
+
+
+def outcome(claimed: Claim, *kinds: str) -> Outcome:
+    attempts = [
+        Attempt(
+            started_at=claimed.claimed_at,
+            duration_ms=1,
+            status_code=None,
+            outcome=kind,
+            error_message=None,
+            response_body=None,
+        )
+        for kind in kinds
+    ]
+    return outcomes.decide(claimed, attempts, POLICY)
+
+
+async def log(world: World, delivery_id: UUID) -> list[tuple[int, str]]:
+    return [(each["number"], each["outcome"]) for each in await world.attempts(delivery_id)]
+
+
+async def state(world: World, delivery_id: UUID) -> tuple[Any, ...]:
+    row = await world.row(delivery_id)
+    return row["status"], row["attempt_count"]
+
+
+async def test_a_late_success_after_a_repeated_request_is_beside_what_a_further_claim_recorded(
+    world: World, store: Store
+) -> None:
+    delivery_id = await made(world)
+    first = await claim(store, delivery_id)
+    await lose(world, first)
+    await store.record([outcome(await claim(store, delivery_id), "http_5xx")])
+    await store.record([outcome(first, "connection_lost", "success")])
+    assert await state(world, delivery_id) == ("delivered", 3)
+    assert await log(world, delivery_id) == [(1, "connection_lost"), (2, "http_5xx"), (3, "success")]
+    assert [each["final"] for each in await world.attempts(delivery_id)] == [False, False, True]
+
+
+async def test_a_late_failure_leaves_the_number_of_the_claim_that_is_out(world: World, store: Store) -> None:
+    delivery_id = await made(world)
+    first = await claim(store, delivery_id)
+    await lose(world, first)
+    second = await claim(store, delivery_id)
+    await store.record([outcome(first, "connection_lost", "http_5xx")])
+    await store.record([outcome(second, "success")])
+    assert await state(world, delivery_id) == ("delivered", 3)
+    assert await log(world, delivery_id) == [(1, "connection_lost"), (2, "http_5xx"), (3, "success")]
+
+
+async def test_what_a_claim_hands_back_without_a_request_leaves_no_gap(world: World, store: Store) -> None:
+    delivery_id = await made(world)
+    first = await claim(store, delivery_id)
+    await lose(world, first)
+    second = await claim(store, delivery_id)
+    await store.record([outcome(first, "connection_lost", "http_5xx")])
+    await store.record([Outcome(claim=second, status="pending")])
+    await store.record([outcome(await claim(store, delivery_id), "success")])
+    assert await log(world, delivery_id) == [(1, "connection_lost"), (2, "http_5xx"), (3, "success")]
+
+
+async def test_an_outcome_that_is_recorded_again_does_not_end_a_retry_by_hand(world: World, store: Store) -> None:
+    """The answer to the first was lost on its way, and somebody asked for the delivery again meanwhile."""
+    delivery_id = await made(world)
+    recorded = outcome(await claim(store, delivery_id), "success")
+    await store.record([recorded])
+    await retry(world, delivery_id)
+    assert await store.record([recorded]) == {}
+    assert await state(world, delivery_id) == ("pending", 1)
+    await store.record([outcome(await claim(store, delivery_id), "success")])
+    assert await log(world, delivery_id) == [(1, "success"), (2, "success")]
+
+
+async def test_a_late_success_ends_a_scheduled_delivery(world: World, store: Store) -> None:
+    delivery_id = await made(world)
+    first = await claim(store, delivery_id)
+    await lose(world, first)
+    await store.record([outcome(await claim(store, delivery_id), "http_5xx")])
+    assert await state(world, delivery_id) == ("scheduled", 2)
+    assert await store.record([outcome(first, "success")]) == {delivery_id: "delivered"}
+    assert await state(world, delivery_id) == ("delivered", 2)
+    assert await log(world, delivery_id) == [(1, "success"), (2, "http_5xx")]
+
+
+@pytest.mark.parametrize("ended", ["failed", "cancelled"])
+async def test_a_late_success_is_recorded_and_leaves_what_has_ended(world: World, store: Store, ended: str) -> None:
+    delivery_id = await made(world)
+    first = await claim(store, delivery_id)
+    await lose(world, first)
+    await world.set(delivery_id, status=ended)
+    assert await store.record([outcome(first, "success")]) == {}
+    assert await state(world, delivery_id) == (ended, 1)
+    assert await log(world, delivery_id) == [(1, "success")]
+
+
+async def test_the_last_attempt_of_a_delivery_that_lost_its_workers_stays_the_last(world: World, store: Store) -> None:
+    delivery_id = await made(world)
+    await world.set(delivery_id, interrupted_count=9)
+    first = await claim(store, delivery_id)
+    await lose(world, first)
+    assert (await world.row(delivery_id))["reason"] == "worker_lost"
+    await store.record([outcome(first, "http_5xx")])
+    (attempt,) = await world.attempts(delivery_id)
+    assert (attempt["outcome"], attempt["final"]) == ("http_5xx", True)
+
+
+async def test_late_outcomes_of_several_deliveries_are_recorded_together(world: World, store: Store) -> None:
+    subscription = await world.subscription("http://127.0.0.1:1/")
+    delivery_ids = await world.deliver_many(subscription, 5)
+    claims = await store.claim(delivery_ids)
+    await lose(world, claims[0])
+    late = [outcome(each, "success" if index % 2 else "http_5xx") for index, each in enumerate(claims)]
+    changed = await store.record(late)
+    assert changed == {each.id: "delivered" for each in claims[1::2]}
+    assert await world.statuses(subscription) == {"delivered": 2, "pending": 3}
+
+
+async def test_a_delivery_whose_day_is_no_longer_kept_is_passed_over(world: World, store: Store) -> None:
+    delivery_id = await made(world)
+    first = await claim(store, delivery_id)
+    await world.pool.execute("DELETE FROM webhook_deliveries WHERE id = $1", delivery_id)
+    assert await store.record([outcome(first, "success")]) == {}
+    with pytest.raises(errors.NotFound):
+        await Api(world.pool, expiry_hours=168, retention_hours=72).delivery("default", delivery_id)
+    assert await world.attempts(delivery_id) == []

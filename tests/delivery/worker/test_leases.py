@@ -1,0 +1,187 @@
+"""Leases of what a worker holds: renewed while they are its own, and never sent under when they are not."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+
+from dev.harness.encryption import vault
+from dev.harness.receiver import Receiver, Reply
+from dev.harness.waiting import wait_until
+from services.delivery.worker.deliverer import ClaimLost, Deliverer, Held
+from services.delivery.worker.outcomes import Recorder
+from services.delivery.worker.scheduler import Scheduler
+from services.delivery.worker.store import Attempt, Outcome, Store
+from services.domain.doorbell import Ringer
+from services.domain.gates import Gates
+from services.platform import ids
+from services.platform.stores import redis
+from tests.delivery import sending
+from tests.delivery.ringing import RUNG, ring
+from tests.delivery.world import LOOPBACK, Counted, World, until_true
+
+
+@pytest.fixture
+async def scheduler(world: World) -> AsyncIterator[tuple[Scheduler, Store]]:
+    """A scheduler and its store, with nothing running."""
+    settings = world.worker_settings(lease_seconds=6.0)
+    store = Store(world.pool, settings)
+    async with sending.sender(LOOPBACK) as sender, redis.client(settings) as client:
+        deliverer, recorder = Deliverer(store, vault(), sender, settings), Recorder(store, bound=10)
+        yield Scheduler(store, deliverer, recorder, Gates(client), settings, lambda claim, attempt: None), store  # noqa: ARG005 - nobody listens
+
+
+async def hold(world: World, store: Store, scheduler: Scheduler, *, lease_left: float) -> Held:
+    """A claim in the hands of the scheduler, whose lease has so many seconds left."""
+    delivery_id = await world.deliver(await world.subscription("http://127.0.0.1:1/"), due_in=RUNG)
+    (claim,) = await store.claim([delivery_id])
+    held = Held(claim=claim, lease_until=time.monotonic() + lease_left)
+    scheduler._held[claim.id] = held
+    return held
+
+
+@contextlib.asynccontextmanager
+async def renewing(scheduler: Scheduler) -> AsyncIterator[None]:
+    task = asyncio.create_task(scheduler.renew_leases())
+    try:
+        yield
+        assert not task.done()
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_lease_that_is_half_used_up_is_renewed_and_a_fresh_one_is_not(
+    world: World, scheduler: tuple[Scheduler, Store]
+) -> None:
+    old = await hold(world, scheduler[1], scheduler[0], lease_left=2.9)
+    fresh = await hold(world, scheduler[1], scheduler[0], lease_left=60)
+    before = [await world.row(held.claim.id) for held in (old, fresh)]
+    async with renewing(scheduler[0]):
+        await wait_until(lambda: old.lease_until > time.monotonic() + 5, what="a renewal")
+    after = [await world.row(held.claim.id) for held in (old, fresh)]
+    assert (after[0]["next_attempt_at"] - before[0]["next_attempt_at"]).total_seconds() > 0.5
+    assert after[1] == before[1]
+
+
+async def test_the_lease_of_a_foreign_claim_is_never_renewed(world: World, scheduler: tuple[Scheduler, Store]) -> None:
+    foreign = await hold(world, scheduler[1], scheduler[0], lease_left=1)
+    pending = await hold(world, scheduler[1], scheduler[0], lease_left=1)
+    own = await hold(world, scheduler[1], scheduler[0], lease_left=1)
+    await world.set(foreign.claim.id, claim_token=ids.new())
+    await world.set(pending.claim.id, status="pending", claim_token=None)
+    before = [await world.row(held.claim.id) for held in (foreign, pending)]
+    leases = [held.lease_until for held in (foreign, pending)]
+    async with renewing(scheduler[0]):
+        await wait_until(lambda: own.lease_until > time.monotonic() + 5, what="a renewal")
+    assert [await world.row(held.claim.id) for held in (foreign, pending)] == before
+    assert [held.lease_until for held in (foreign, pending)] == leases
+
+
+async def test_renewals_go_on_after_postgres_refused_one(world: World, scheduler: tuple[Scheduler, Store]) -> None:
+    held = await hold(world, scheduler[1], scheduler[0], lease_left=1)
+    await world.pool.execute("ALTER TABLE webhook_deliveries RENAME COLUMN claim_token TO gone")
+    async with renewing(scheduler[0]):
+        await asyncio.sleep(1.2)
+        await world.pool.execute("ALTER TABLE webhook_deliveries RENAME COLUMN gone TO claim_token")
+        await wait_until(lambda: held.lease_until > time.monotonic() + 5, what="a renewal")
+
+
+async def test_nothing_is_sent_under_a_lease_that_was_lost(
+    world: World, receiver: Receiver, scheduler: tuple[Scheduler, Store]
+) -> None:
+    held = await hold(world, scheduler[1], scheduler[0], lease_left=1)
+    await world.pool.execute("UPDATE subscriptions SET target_url = $1", receiver.url())
+    await world.set(held.claim.id, claim_token=ids.new())
+    with pytest.raises(ClaimLost):
+        await scheduler[0]._deliverer.deliver(held)
+    assert receiver.requests == []
+
+
+async def test_what_waits_in_a_workers_hands_for_longer_than_a_lease_is_sent_once(
+    world: World, receiver: Receiver, ringer: Ringer
+) -> None:
+    """Large payloads take turns, and each receiver hangs: the last one is in hand for longer than its lease."""
+    receiver.script(then=Reply(hang=True))
+    renewed = Counted("webhook_lease_renewals_total")
+    async with (
+        world.delivery(lease_seconds=6.0),
+        world.worker(lease_seconds=6.0, claimed_payload_bytes=10, large_payload_budget_bytes=100, retry_limit=0),
+    ):
+        subscription = await world.subscription(receiver.url())
+        for _ in range(8):
+            await world.deliver(subscription, b"x" * 100)
+        await world.all_in(subscription, "failed", 8)
+    assert renewed() > 0
+    assert len(receiver.requests) == 8
+    rows = await world.pool.fetch("SELECT outcome, number FROM delivery_attempts")
+    assert {(row["outcome"], row["number"]) for row in rows} == {("timeout", 1)}
+
+
+@pytest.mark.parametrize("status", [200, 500])
+async def test_an_outcome_under_a_lost_claim_is_recorded_and_only_a_success_changes_the_delivery(
+    world: World, receiver: Receiver, ringer: Ringer, status: int
+) -> None:
+    receiver.script(Reply(status=status, delay_seconds=0.5))
+    async with world.worker():
+        delivery_id = await world.deliver(await world.subscription(receiver.url()), due_in=RUNG)
+        lost = Counted("webhook_claims_lost_total")
+        await ring(ringer, delivery_id)
+        await receiver.wait_for(1)
+        token = await world.lease(delivery_id, seconds=60)
+
+        async def recorded() -> bool:
+            return bool(await world.attempts(delivery_id))
+
+        await until_true(recorded, "the attempt")
+        (attempt,) = await world.attempts(delivery_id)
+        assert (attempt["number"], attempt["status_code"]) == (1, status)
+        # A success ends its delivery by a statement of its own.
+        row = await world.in_state(delivery_id, "delivered" if status == 200 else "in_flight")
+        if status == 200:
+            assert (row["status"], row["claim_token"]) == ("delivered", None)
+        else:
+            assert (row["status"], row["claim_token"]) == ("in_flight", token)
+            assert (row["attempt_count"], row["failure_count"]) == (1, 0)
+            await wait_until(lambda: lost() == 1, what="the loss to be counted")
+
+
+# -- outcomes that Postgres refuses --
+
+
+async def test_an_outcome_that_cannot_be_recorded_keeps_no_other_from_being_recorded(
+    world: World, scheduler: tuple[Scheduler, Store]
+) -> None:
+    """Neither one that the driver cannot encode nor one that the server refuses."""
+    subscription = await world.subscription("http://127.0.0.1:1/")
+    claims = await scheduler[1].claim(await world.deliver_many(subscription, 4, due_in=RUNG))
+    recorder = Recorder(scheduler[1], bound=10)
+    made = [
+        Outcome(
+            claim=claim,
+            status="failed",
+            reason="retries_exhausted",
+            attempts=[
+                Attempt(
+                    started_at=claim.claimed_at,
+                    duration_ms=1,
+                    status_code=status_code,
+                    outcome="http_4xx",
+                    error_message=message,
+                    response_body=None,
+                )
+            ],
+        )
+        for claim, status_code, message in zip(
+            claims,
+            [400, 99_999, 400, 400],
+            ["a lone surrogate: \udcff", "out of range", "a NUL: \x00", "fine"],
+            strict=True,
+        )
+    ]
+    async with asyncio.timeout(5):
+        await asyncio.gather(*(recorder.record(outcome) for outcome in made))
+    states = [(await world.row(claim.id))["status"] for claim in claims]
+    assert states == ["in_flight", "in_flight", "in_flight", "failed"]

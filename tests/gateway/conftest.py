@@ -1,0 +1,84 @@
+"""A gateway on a real socket, before services in memory."""
+
+import contextlib
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest_asyncio
+
+from services.gateway import app
+from services.gateway.accept.batches import IngestBatches
+from services.gateway.accept.senders import IngestTokens
+from services.gateway.settings import GatewaySettings
+from services.gateway.web import readiness
+from services.gateway.web.backends import Backends, Channels
+from services.gateway.web.callers import Callers
+from services.gateway.web.patience import Patience
+from services.platform.clock import Clock
+from services.platform.grpc import client as grpc_client
+from services.platform.http import server
+from services.platform.process import operations
+from tests.gateway.fakes import Services
+
+MAX_PAYLOAD_BYTES = 10_000
+
+
+@contextlib.asynccontextmanager
+async def gateway(
+    services_port: int, health: operations.Health | None = None, *, serve_operations: bool = True
+) -> AsyncIterator[str]:
+    """Serve a gateway before services on that port, as in development or not, and yield its URL."""
+    settings = GatewaySettings(port=0, max_payload_bytes=MAX_PAYLOAD_BYTES, accept_timeout_seconds=0.8)
+    health = health or operations.Health()
+    async with grpc_client.channel(f"127.0.0.1:{services_port}") as channel:
+        channels = Channels(ingest=channel, delivery=channel, analytics=channel)
+        backends = Backends.over(channels, timeout_seconds=settings.rpc_timeout_seconds)
+        patience = Patience(settings.accept_timeout_seconds)
+        clock = Clock("ingest")
+        health.add_optional("clock", clock.check)
+        batches = IngestBatches(backends.ingest, patience, settings, clock)
+        readiness.watch(health, channels)
+        listener = server.bind("127.0.0.1", 0)
+        port = listener.getsockname()[1]
+        callers = Callers(backends.access, patience, settings)
+        tokens = IngestTokens(backends.subscriptions, patience)
+        application = app.create(
+            backends,
+            batches,
+            callers,
+            tokens,
+            health,
+            max_payload_bytes=MAX_PAYLOAD_BYTES,
+            serve_operations=serve_operations,
+        )
+        async with server.serving(application, listener, name="gateway", grace_seconds=2):
+            yield f"http://127.0.0.1:{port}"
+        await batches.drained()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def _running_services() -> AsyncIterator[Services]:
+    services = Services()
+    async with services.serving():
+        yield services
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def services(_running_services: Services) -> Services:
+    """The services behind the gateway, as new."""
+    _running_services.reset()
+    return _running_services
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def url(_running_services: Services) -> AsyncIterator[str]:
+    """The gateway's URL."""
+    async with gateway(_running_services.port) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def client(url: str) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the gateway."""
+    async with httpx.AsyncClient(base_url=url, timeout=5) as opened:
+        yield opened

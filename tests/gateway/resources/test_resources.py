@@ -1,0 +1,331 @@
+"""The resources: REST in, gRPC out, and back."""
+
+import json
+
+import httpx
+import pytest
+from google.protobuf import timestamp_pb2
+
+from protos.webhook.v1 import analytics_pb2, deliveries_pb2, ingest_pb2
+from protos.webhook.v1 import subscriptions_pb2 as pb
+from services.platform import errors, ids
+from tests.gateway.fakes import NOW, Services
+
+SUBSCRIPTIONS = "/api/v1/subscriptions"
+URL = "https://example.com/hook"
+ID = str(ids.new())
+
+
+async def create(client: httpx.AsyncClient, **body: object) -> httpx.Response:
+    return await client.post(SUBSCRIPTIONS, json={"target_url": URL, **body})
+
+
+async def test_a_subscription_is_created_looked_up_replaced_and_deleted(
+    client: httpx.AsyncClient, services: Services
+) -> None:
+    created = await create(client, secret_key="secret-s3cret", event_types=["order.*"], description="d")
+    assert created.status_code == 201
+    body = created.json()
+    assert body == {
+        "id": body["id"],
+        "tenant_id": "default",
+        "target_url": URL,
+        "event_types": ["order.*"],
+        "description": "d",
+        "has_secret": True,
+        "signature_scheme": "hmac-sha256",
+        "public_keys": [],
+        "previous_secrets": [],
+        "has_ingest_token": False,
+        "status": "active",
+        "status_reason": None,
+        "status_since": "2026-03-14T15:09:26.535Z",
+        "keep_when_disabled": True,
+        "rate_limit_per_second": None,
+        "rate_limit_burst": None,
+        "timeout_seconds": None,
+        "retry_policy": None,
+        "effective_retry_policy": {"delays_seconds": [5, 300]},
+        "header_names": [],
+        "verify": "auto",
+        "has_verification_secret": False,
+        "kind": "normal",
+        "client_certificate": None,
+        "breaker": {
+            "state": "closed",
+            "since": None,
+            "reason": None,
+            "next_probe_at": None,
+            "consecutive_failures": 0,
+        },
+        "warnings": [],
+        "created_at": "2026-03-14T15:09:26.535Z",
+        "updated_at": "2026-03-14T15:09:26.535Z",
+        "secret_key": None,
+    }
+    del body["secret_key"]
+    path = created.headers["location"]
+    assert path == f"{SUBSCRIPTIONS}/{body['id']}"
+    assert (await client.get(path)).json() == body
+    replaced = await client.put(path + "/", json={"target_url": "https://example.com/other"})
+    assert (replaced.status_code, replaced.json()["target_url"]) == (200, "https://example.com/other")
+    deleted = await client.delete(path)
+    assert (deleted.status_code, deleted.content) == (204, b"")
+    assert (await client.get(path)).status_code == 404
+    assert services.stored == {}
+
+
+@pytest.mark.parametrize(
+    ("body", "secret", "scheme"),
+    [
+        ({}, "", pb.SIGNATURE_SCHEME_UNSPECIFIED),
+        ({"secret_key": None}, "", pb.SIGNATURE_SCHEME_NONE),
+        ({"signature_scheme": "none"}, "", pb.SIGNATURE_SCHEME_NONE),
+        ({"secret_key": "secret-new"}, "secret-new", pb.SIGNATURE_SCHEME_UNSPECIFIED),
+    ],
+)
+async def test_an_update_keeps_removes_or_replaces_the_secret(
+    client: httpx.AsyncClient, services: Services, body: dict[str, object], secret: str, scheme: int
+) -> None:
+    path = (await create(client, secret_key="secret-old")).headers["location"]
+    assert (await client.put(path, json={"target_url": URL, **body})).status_code == 200
+    request = services.requests[-1]
+    assert (request.secret_key, request.HasField("secret_key"), request.signature_scheme) == (
+        secret,
+        bool(secret),
+        scheme,
+    )
+
+
+async def test_a_list_is_paged(client: httpx.AsyncClient, services: Services) -> None:
+    for _ in range(3):
+        await create(client)
+    page = (await client.get(f"{SUBSCRIPTIONS}/", params={"limit": 2, "cursor": "abc"})).json()
+    assert (len(page["items"]), page["next_cursor"]) == (2, "next")
+    assert (services.requests[-1].page_size, services.requests[-1].page_token) == (2, "abc")
+    assert (await client.get(SUBSCRIPTIONS)).json()["next_cursor"] is None
+    assert services.requests[-1].page_size == 50
+
+
+@pytest.mark.parametrize(
+    ("body", "fields"),
+    [
+        ({}, ["target_url"]),
+        ({"target_url": 1}, ["target_url"]),
+        ({"target_url": URL, "nope": 1, "x": 2}, ["nope", "x"]),
+        ({"target_url": URL, "event_types": "a"}, ["event_types"]),
+        ({"target_url": URL, "event_types": ["a", 1]}, ["event_types.1"]),
+        ({"target_url": URL, "description": None}, ["description"]),
+        ({"target_url": "x" * 3000}, ["target_url"]),
+        ([], ["body"]),
+        ("x", ["body"]),
+        (None, ["body"]),
+    ],
+)
+async def test_a_wrong_body_names_the_fields(
+    client: httpx.AsyncClient, services: Services, body: object, fields: list[str]
+) -> None:
+    content = json.dumps(body).encode()
+    answer = await client.post(SUBSCRIPTIONS, content=content, headers={"content-type": "application/json"})
+    assert answer.status_code == 422
+    assert [found["field"] for found in answer.json()["errors"]] == fields
+    assert services.requests == []
+
+
+async def test_fields_that_a_service_refuses_are_named_as_it_names_them(
+    client: httpx.AsyncClient, services: Services
+) -> None:
+    violations = [errors.Violation(field="event_types.0", description="is bad")]
+    services.failure = errors.InvalidArgument.of(*violations)
+    answer = await create(client)
+    assert (answer.status_code, answer.json()["errors"]) == (422, [{"field": "event_types.0", "message": "is bad"}])
+
+
+@pytest.mark.parametrize(
+    ("content", "content_type", "status"),
+    [
+        (b"{", "application/json", 400),
+        (b"", "application/json", 400),
+        (b'{"target_url": NaN}', "application/json", 400),
+        (b'{"target_url": "\\ud800"}', "application/json", 400),
+        (b'{"target_url": "\xff"}', "application/json", 400),
+        (b"[" * 100_000, "application/json", 400),
+        (b'{"target_url": "https://example.com"}', "text/plain", 415),
+        (b'{"target_url": "https://example.com"}', "", 201),
+        (b'{"target_url": "' + b"x" * 300_000 + b'"}', "application/json", 413),
+    ],
+)
+async def test_bodies_that_are_no_json(
+    client: httpx.AsyncClient, services: Services, content: bytes, content_type: str, status: int
+) -> None:
+    headers = {"content-type": content_type} if content_type else {}
+    answer = await client.post(SUBSCRIPTIONS, content=content, headers=headers)
+    assert answer.status_code == status, answer.text
+    assert len(services.requests) == (status == 201)
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ("limit=0", "limit"),
+        ("limit=201", "limit"),
+        ("limit=x", "limit"),
+        ("limit=" + "9" * 5000, "limit"),
+        ("limit=1e2", "limit"),
+        ("limit=%00", "limit"),
+        ("nope=1", "nope"),
+        ("cursor=" + "x" * 300, "cursor"),
+    ],
+)
+async def test_a_wrong_query_names_the_parameter(client: httpx.AsyncClient, query: str, field: str) -> None:
+    answer = await client.get(f"{SUBSCRIPTIONS}?{query}")
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, field)
+
+
+@pytest.mark.parametrize(
+    ("path", "field"),
+    [
+        (f"{SUBSCRIPTIONS}/1", "subscription_id"),
+        (f"{SUBSCRIPTIONS}/%00/stats", "subscription_id"),
+        (f"{SUBSCRIPTIONS}/{ID}x/deliveries", "subscription_id"),
+        ("/api/v1/webhooks/deliveries/%ff", "delivery_id"),
+        ("/api/v1/events/x", "event_id"),
+        (f"{SUBSCRIPTIONS}/{ID}/deliveries?status=lost", "status"),
+        ("/api/v1/stats?window=5", "window"),
+        ("/api/v1/stats?window=0h", "window"),
+        ("/api/v1/stats?window=9999999d", "window"),
+    ],
+)
+async def test_a_wrong_path_or_query_names_the_parameter(client: httpx.AsyncClient, path: str, field: str) -> None:
+    answer = await client.get(path)
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, field)
+
+
+async def test_a_delivery_is_answered_with_its_attempts(client: httpx.AsyncClient, services: Services) -> None:
+    services.delivery = deliveries_pb2.Delivery(
+        id=ID,
+        tenant_id="default",
+        event_id=ID,
+        subscription_id=ID,
+        event_type="order.created",
+        status=deliveries_pb2.DELIVERY_STATUS_IN_FLIGHT,
+        attempt_count=2,
+        created_at=NOW,
+        expires_at=NOW,
+        attempts=[
+            deliveries_pb2.Attempt(
+                number=1,
+                started_at=NOW,
+                duration_ms=0,
+                status_code=503,
+                error=deliveries_pb2.AttemptError(kind="http_5xx", message="answered 503"),
+                response_body="",
+            ),
+            deliveries_pb2.Attempt(number=2, started_at=NOW),
+        ],
+    )
+    moment = "2026-03-14T15:09:26.535Z"
+    summary = {
+        "id": ID,
+        "tenant_id": "default",
+        "event_id": ID,
+        "subscription_id": ID,
+        "event_type": "order.created",
+        "status": "in_flight",
+        "reason": None,
+        "attempt_count": 2,
+        "created_at": moment,
+        "next_attempt_at": None,
+        "completed_at": None,
+        "expires_at": moment,
+    }
+    whole = summary | {
+        "held_by": None,
+        "attempts": [
+            {
+                "number": 1,
+                "started_at": moment,
+                "duration_ms": 0,
+                "status_code": 503,
+                "error": {"kind": "http_5xx", "message": "answered 503"},
+                "response_body": "",
+            },
+            {
+                "number": 2,
+                "started_at": moment,
+                "duration_ms": None,
+                "status_code": None,
+                "error": None,
+                "response_body": None,
+            },
+        ],
+    }
+    path = f"/api/v1/webhooks/deliveries/{ID}"
+    assert (await client.get(path)).json() == whole
+    assert (await client.post(f"{path}/retry")).json() == whole
+    assert (await client.post(f"{path}/cancel/")).json() == whole
+    for parent in (f"{SUBSCRIPTIONS}/{ID}", f"/api/v1/events/{ID}"):
+        page = await client.get(f"{parent}/deliveries?status=in_flight&limit=7")
+        assert page.json() == {"items": [summary], "next_cursor": "more"}
+        request = services.requests[-1]
+        assert (request.status, request.page_size) == (deliveries_pb2.DELIVERY_STATUS_IN_FLIGHT, 7)
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(errors.Conflict("in hand", reason="DELIVERY_IN_FLIGHT"), 409), (errors.Gone("the payload is gone"), 410)],
+)
+async def test_a_retry_that_cannot_be_says_why(
+    client: httpx.AsyncClient, services: Services, error: errors.WebhookError, status: int
+) -> None:
+    services.failure = error
+    answer = await client.post(f"/api/v1/webhooks/deliveries/{ID}/retry")
+    assert (answer.status_code, answer.json()["reason"]) == (status, error.reason)
+
+
+@pytest.mark.parametrize(
+    ("content_type", "payload", "shown"),
+    [
+        ("application/json", b'{"b":  1.0, "a": "\\ud83d"}', b'"payload":{"b":  1.0, "a": "\\ud83d"}}'),
+        ("application/a+json", b"null", b'"payload":null}'),
+        ("application/json", b"nope", b'"payload":null,"payload_base64":"bm9wZQ=="}'),
+        ("application/octet-stream", b"\x00\xff", b'"payload":null,"payload_base64":"AP8="}'),
+        ("text/plain", b"1", b'"payload":null,"payload_base64":"MQ=="}'),
+    ],
+)
+async def test_an_event_is_shown_with_its_exact_payload(
+    client: httpx.AsyncClient, services: Services, content_type: str, payload: bytes, shown: bytes
+) -> None:
+    services.event = ingest_pb2.Event(id=ID, content_type=content_type, payload=payload, created_at=NOW)
+    answer = await client.get(f"/api/v1/events/{ID}")
+    assert answer.content.endswith(shown)
+    body = answer.json()
+    assert (body["id"], body["event_type"], body["payload_bytes"]) == (ID, None, len(payload))
+
+
+async def test_statistics_of_one_and_of_all(client: httpx.AsyncClient, services: Services) -> None:
+    services.stats = analytics_pb2.Stats(
+        window_start=timestamp_pb2.Timestamp(seconds=60),
+        window_end=timestamp_pb2.Timestamp(seconds=120),
+        attempts=3,
+        attempts_by_outcome={"success": 2, "timeout": 1},
+        delivered=2,
+        success_rate=2 / 3,
+        latency=analytics_pb2.Latency(mean_ms=1.5, p50_ms=1, p95_ms=2, p99_ms=3),
+    )
+    answer = await client.get(f"{SUBSCRIPTIONS}/{ID}/stats/?window=15m")
+    assert answer.json() == {
+        "window_start": "1970-01-01T00:01:00.000Z",
+        "window_end": "1970-01-01T00:02:00.000Z",
+        "attempts": 3,
+        "attempts_by_outcome": {"success": 2, "timeout": 1},
+        "delivered": 2,
+        "failed": 0,
+        "success_rate": 2 / 3,
+        "latency_ms": {"mean": 1.5, "p50": 1.0, "p95": 2.0, "p99": 3.0},
+    }
+    assert (services.requests[-1].subscription_id, services.requests[-1].window.seconds) == (ID, 900)
+    services.stats = analytics_pb2.Stats()
+    empty = (await client.get("/api/v1/stats")).json()
+    assert (empty["success_rate"], empty["latency_ms"]) == (None, None)
+    assert (services.requests[-1].subscription_id, services.requests[-1].window.seconds) == ("", 86400)

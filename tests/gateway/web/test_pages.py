@@ -1,0 +1,178 @@
+"""The pages for people and their files; compression, HEAD and what may be kept."""
+
+import gzip
+import re
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+import pytest_asyncio
+
+from protos.webhook.v1 import subscriptions_pb2
+from services.gateway.web import problems
+from services.platform import ids
+from tests.gateway.fakes import NOW, Services
+
+PAGES = ["/docs", "/docs/", "/swagger", "/swagger/", "/swagger/index.html"]
+SUBSCRIPTIONS = "/api/v1/subscriptions"
+WEBHOOK = f"/api/v1/webhooks/ingest/{ids.new()}"
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def plain(url: str) -> AsyncIterator[httpx.AsyncClient]:
+    """A client that says nothing of what it takes."""
+    async with httpx.AsyncClient(base_url=url, timeout=5) as opened:
+        del opened.headers["accept-encoding"]
+        del opened.headers["accept"]
+        yield opened
+
+
+def sources(page: str) -> list[str]:
+    return re.findall(r'(?:src|href)="([^"]+)"', page)
+
+
+@pytest.mark.parametrize("path", PAGES)
+async def test_a_page_has_all_its_files_here_and_no_script_of_its_own(client: httpx.AsyncClient, path: str) -> None:
+    answer = await client.get(path)
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    assert len(sources(answer.text)) == 5
+    for source in sources(answer.text):
+        assert source.startswith("/")
+        assert (await client.get(source)).status_code == 200, source
+    assert re.findall("<script(?! src=)", answer.text) == []
+    assert re.findall(r'\son[a-z]+="|\sstyle="|<style', answer.text) == []
+
+
+@pytest.mark.parametrize("path", ["/", "/redoc", *PAGES])
+async def test_a_page_may_load_nothing_from_elsewhere_and_be_in_no_frame(client: httpx.AsyncClient, path: str) -> None:
+    headers = (await client.get(path, headers={"Accept": "text/html"})).headers
+    policy = dict(part.split(" ", 1) for part in headers["content-security-policy"].split("; "))
+    assert policy["default-src"] == "'none'"
+    assert policy["script-src"] == policy["connect-src"] == "'self'"
+    assert policy["frame-ancestors"] == policy["base-uri"] == policy["form-action"] == "'none'"
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["referrer-policy"] == "no-referrer"
+    assert headers["cross-origin-opener-policy"] == "same-origin"
+
+
+async def test_the_root_leads_people_to_the_docs_and_programs_to_the_document(plain: httpx.AsyncClient) -> None:
+    browser = await plain.get("/", headers={"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"})
+    assert (browser.status_code, browser.headers["location"]) == (307, "/docs")
+    program = await plain.get("/")
+    assert program.headers["content-type"] == "application/json"
+    assert browser.headers["vary"] == program.headers["vary"] == "Accept"
+    links = program.json()
+    assert links.pop("title") == "Webhook delivery service"
+    assert set(links) == {"docs", "openapi", "health"}
+    for link in links.values():
+        assert (await plain.get(link)).status_code == 200
+    assert (await plain.post("/")).status_code == 405
+
+
+async def test_redoc_leads_to_the_docs(plain: httpx.AsyncClient) -> None:
+    answer = await plain.get("/redoc")
+    assert (answer.status_code, answer.headers["location"]) == (307, "/docs")
+
+
+async def test_swagger_keeps_the_key_and_asks_no_validator(client: httpx.AsyncClient) -> None:
+    (start,) = [source for source in sources((await client.get("/docs")).text) if "start.js" in source]
+    script = (await client.get(start)).text
+    for option in ('"persistAuthorization": true', '"validatorUrl": null', '"url": "/openapi.json"'):
+        assert option in script
+
+
+@pytest.mark.parametrize("path", ["/docs", "/openapi.json", "/docs/assets/swagger-ui.css", "/docs/assets/start.js"])
+async def test_what_never_changes_is_sent_once(plain: httpx.AsyncClient, path: str) -> None:
+    first = await plain.get(path)
+    etag = first.headers["etag"]
+    forever = path.startswith("/docs/assets")
+    assert first.headers["cache-control"] == ("public, max-age=31536000, immutable" if forever else "no-cache")
+    for known in (etag, f"W/{etag}", f'"other", {etag}'):
+        again = await plain.get(path, headers={"If-None-Match": known})
+        assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", etag)
+    assert (await plain.get(path, headers={"If-None-Match": '"other"'})).status_code == 200
+    zipped = await plain.get(path, headers={"Accept-Encoding": "gzip"})
+    assert zipped.headers["vary"] == first.headers["vary"] == "Accept-Encoding"
+    assert zipped.content == first.content
+    if "content-encoding" in zipped.headers:
+        assert zipped.headers["etag"] != etag
+
+
+# -- gzip --
+
+TAKEN = ["gzip", "br, gzip;q=0.5", "GZIP", "*", "deflate, *;q=0.1", "x-gzip"]
+REFUSED = ["", "identity", "br", "gzip;q=0", "gzip; q=0.000", "*;q=0", "gzip;q=0, *", "notgzip"]
+
+
+def stored(count: int) -> dict[str, subscriptions_pb2.Subscription]:
+    """So many subscriptions."""
+    made = {}
+    for _ in range(count):
+        subscription = subscriptions_pb2.Subscription(
+            id=str(ids.new()),
+            target_url="https://example.com/hook",
+            status=subscriptions_pb2.SUBSCRIPTION_STATUS_ACTIVE,
+            signature_scheme=subscriptions_pb2.SIGNATURE_SCHEME_HMAC_SHA256,
+            verification=subscriptions_pb2.VERIFICATION_AUTO,
+            kind=subscriptions_pb2.SUBSCRIPTION_KIND_NORMAL,
+            status_since=NOW,
+            breaker=subscriptions_pb2.Breaker(state=subscriptions_pb2.BREAKER_STATE_CLOSED),
+            created_at=NOW,
+            updated_at=NOW,
+        )
+        made[subscription.id] = subscription
+    return made
+
+
+@pytest.mark.parametrize("accept_encoding", [*TAKEN, *REFUSED])
+async def test_a_long_answer_is_compressed_for_who_takes_it(
+    plain: httpx.AsyncClient, services: Services, accept_encoding: str
+) -> None:
+    services.stored = stored(20)
+    async with plain.stream("GET", SUBSCRIPTIONS, headers={"Accept-Encoding": accept_encoding}) as answer:
+        body = b"".join([part async for part in answer.aiter_raw()])
+    assert answer.headers["vary"] == "Accept-Encoding"
+    assert int(answer.headers["content-length"]) == len(body)
+    if accept_encoding in TAKEN:
+        assert answer.headers["content-encoding"] == "gzip"
+        body = gzip.decompress(body)
+    else:
+        assert "content-encoding" not in answer.headers
+    assert body.count(b"https://example.com/hook") == 20
+
+
+async def test_pages_and_files_are_compressed(client: httpx.AsyncClient) -> None:
+    for path in ("/docs/assets/swagger-ui-bundle.js", "/docs/assets/swagger-ui.css", "/openapi.json", "/metrics"):
+        answer = await client.get(path)
+        assert answer.headers["content-encoding"] == "gzip", path
+        assert int(answer.headers["content-length"]) < len(answer.content) / 2
+
+
+async def test_short_answers_are_not_compressed(client: httpx.AsyncClient, services: Services) -> None:
+    assert services.stored == {}
+    for answer in (await client.post(WEBHOOK, content=b"1"), await client.get(SUBSCRIPTIONS), await client.get("/x")):
+        assert not {"content-encoding", "vary"}.intersection(answer.headers)
+
+
+# -- HEAD --
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/docs", "/redoc", "/openapi.json", "/livez", SUBSCRIPTIONS, f"{SUBSCRIPTIONS}/{ids.new()}", "/nope"]
+)
+async def test_head_is_get_without_the_body(client: httpx.AsyncClient, services: Services, path: str) -> None:
+    services.stored = stored(20)
+    got, head = await client.get(path), await client.head(path)
+    assert head.status_code == got.status_code
+    assert head.content == b""
+    changing = {"date", "x-request-id"}
+    assert [pair for pair in head.headers.items() if pair[0] not in changing] == [
+        pair for pair in got.headers.items() if pair[0] not in changing
+    ]
+
+
+async def test_head_where_there_is_no_get_is_405(client: httpx.AsyncClient) -> None:
+    answer = await client.head(WEBHOOK)
+    assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+    assert answer.headers["content-type"] == problems.MEDIA_TYPE

@@ -1,0 +1,553 @@
+"""The cache of subscriptions: who sees a change when, and what the look-ups cost."""
+
+import asyncio
+import contextlib
+import dataclasses
+import functools
+import time
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import grpc
+import pytest
+import redis.asyncio
+
+from dev.harness.encryption import ENCRYPTION_KEY, OTHER_KEY, vault
+from dev.harness.waiting import wait_until
+from protos.webhook.v1 import subscriptions_pb2
+from services.domain import subscription_changes
+from services.domain.events import TypeFilter
+from services.domain.secrets.signatures import Scheme
+from services.ingest.subscriptions import cache as caches
+from services.ingest.subscriptions.changes import Update
+from services.ingest.subscriptions.record import Draft, Subscription
+from services.ingest.subscriptions.store import Store
+from services.ingest.subscriptions.verification import Preset
+from services.platform import ids
+from services.platform.auth import identity
+from services.platform.settings import RedisSettings
+from services.platform.stores import redis as clients
+from tests.ingest.conftest import URL, Breakable, Ingest, counted, eventually, frozen, serving
+from tests.ingest.proxy import Proxy, proxying
+
+SEEN_WITHIN_SECONDS = 1.0
+
+
+class Pair:
+    """Two servers on the same stores."""
+
+    def __init__(self, first: Ingest, second: Ingest, stores: Breakable) -> None:
+        self.first = first
+        self.second = second
+        self.stores = stores
+
+    async def warm(self, subscription_id: str) -> None:
+        """Has both servers, and Redis, hold the subscription and the filters of its tenant."""
+
+        async def in_redis() -> bool:
+            async with redis.asyncio.Redis.from_url(self.stores.redis_url) as client:
+                return bool(await client.exists(subscription_changes.KEY + subscription_id))
+
+        for ingest in (self.first, self.second):
+            await ingest.send(subscription_id)
+            await ingest.send(event_type="warm")
+        await eventually(in_redis, "a copy in Redis")
+
+    async def forget(self, subscription_id: str) -> None:
+        """Has both servers forget the subscription, as after a change."""
+        async with redis.asyncio.Redis.from_url(self.stores.redis_url) as client:
+            await client.publish(subscription_changes.CHANNEL, f"{subscription_id} default")
+
+    async def reading(self, subscription_id: str) -> None:
+        """Waits until both servers read copies from Redis; right after they began to listen, they do not."""
+
+        async def reads(ingest: Ingest) -> bool:
+            await self.forget(subscription_id)
+            return "redis hit" in await _cost(ingest.send(subscription_id))
+
+        for ingest in (self.first, self.second):
+            await eventually(functools.partial(reads, ingest), "a server to read from Redis")
+
+
+@pytest.fixture
+async def pair(breakable: Breakable) -> AsyncIterator[Pair]:
+    """Two servers on stores that a test may stop; they hear of changes."""
+    async with (
+        serving(breakable.database_url, breakable.redis_url) as first,
+        serving(breakable.database_url, breakable.redis_url) as second,
+    ):
+        await _listening(breakable, 2)
+        yield Pair(first, second, breakable)
+
+
+@contextlib.asynccontextmanager
+async def _behind_networks(breakable: Breakable) -> AsyncIterator[tuple[Pair, tuple[Proxy, Proxy]]]:
+    """The same, with a network between each server and Redis."""
+    port = breakable.valkey.port
+    async with proxying(port) as near, proxying(port) as far:
+        urls = [breakable.redis_url.replace(f":{port}/", f":{proxy.port}/") for proxy in (near, far)]
+        async with (
+            serving(breakable.database_url, urls[0]) as first,
+            serving(breakable.database_url, urls[1]) as second,
+        ):
+            await _listening(breakable, 2)
+            yield Pair(first, second, breakable), (near, far)
+
+
+async def _listening(breakable: Breakable, servers: int) -> None:
+    """Waits until so many servers hear of changes."""
+    async with redis.asyncio.Redis.from_url(breakable.redis_url) as client:
+
+        async def listening() -> bool:
+            return (
+                dict(await client.pubsub_numsub(subscription_changes.CHANNEL))[subscription_changes.CHANNEL.encode()]
+                == servers
+            )
+
+        await eventually(listening, f"{servers} servers to listen")
+
+
+async def _copied_version(pair: Pair, subscription_id: str) -> bytes | None:
+    """The version of the copy in Redis."""
+    async with redis.asyncio.Redis.from_url(pair.stores.redis_url) as client:
+        version: Any = await client.hget(subscription_changes.KEY + subscription_id, "version")
+    return version if isinstance(version, bytes) else None
+
+
+async def _wants(ingest: Ingest, subscription_id: str, event_type: str) -> bool:
+    """Whether this server would deliver an event of that type, both ways."""
+    one = await ingest.send(subscription_id, event_type=event_type)
+    fan_out = await ingest.send(event_type=event_type)
+    return one.deliveries == 1 and fan_out.deliveries == 1
+
+
+async def _gone(ingest: Ingest, subscription_id: str) -> bool:
+    try:
+        await ingest.send(subscription_id)
+    except grpc.aio.AioRpcError as error:
+        return error.code() is grpc.StatusCode.NOT_FOUND
+    return False
+
+
+async def _seen(ingest: Ingest, subscription_id: str, event_type: str) -> None:
+    await eventually(
+        lambda: _wants(ingest, subscription_id, event_type), f"the wish for {event_type}", SEEN_WITHIN_SECONDS
+    )
+
+
+# -- changes --
+
+
+async def test_a_server_sees_its_own_changes_at_once(pair: Pair) -> None:
+    made = await pair.first.create(event_types=["t0"])
+    for version in range(1, 20):
+        assert await _wants(pair.first, made.id, f"t{version - 1}")
+        await pair.first.update(made.id, event_types=[f"t{version}"])
+        assert await _wants(pair.first, made.id, f"t{version}")
+        assert not await _wants(pair.first, made.id, f"t{version - 1}")
+    await pair.first.delete(made.id)
+    assert await _gone(pair.first, made.id)
+
+
+async def test_a_server_sees_its_own_changes_at_once_while_it_is_being_asked_all_the_time(pair: Pair) -> None:
+    made = await pair.first.create(event_types=["t0"])
+    stopping = asyncio.Event()
+
+    async def ask() -> None:
+        while not stopping.is_set():
+            await pair.first.send(made.id)
+
+    asking = [asyncio.create_task(ask()) for _ in range(8)]
+    try:
+        for version in range(1, 40):
+            await pair.first.update(made.id, event_types=[f"t{version}"])
+            accepted = await pair.first.send(made.id, event_type=f"t{version}")
+            assert accepted.deliveries == 1, version
+    finally:
+        stopping.set()
+        await asyncio.gather(*asking)
+
+
+async def test_another_server_sees_a_change_within_a_second(pair: Pair) -> None:
+    made = await pair.first.create(event_types=["t0"])
+    await pair.warm(made.id)
+    for version in range(1, 4):
+        await pair.first.update(made.id, event_types=[f"t{version}"])
+        await _seen(pair.second, made.id, f"t{version}")
+
+
+async def test_another_server_sees_a_new_subscription_within_a_second(pair: Pair) -> None:
+    assert (await pair.second.send(event_type="t")).deliveries == 0
+    made = await pair.first.create()
+    await _seen(pair.second, made.id, "t")
+
+
+async def test_another_server_sees_a_deletion_within_a_second(pair: Pair) -> None:
+    made = await pair.first.create()
+    await pair.warm(made.id)
+    await pair.first.delete(made.id)
+    await eventually(lambda: _gone(pair.second, made.id), "the deletion", SEEN_WITHIN_SECONDS)
+    assert (await pair.second.send(event_type="t")).deliveries == 0
+
+
+async def test_while_redis_is_away_another_server_sees_a_change_within_a_second(pair: Pair) -> None:
+    made = await pair.first.create(event_types=["t0"])
+    await pair.warm(made.id)
+    pair.stores.valkey.kill()
+    await pair.first.update(made.id, event_types=["t1"])
+    await _seen(pair.second, made.id, "t1")
+    await pair.first.delete(made.id)
+    await eventually(lambda: _gone(pair.second, made.id), "the deletion", SEEN_WITHIN_SECONDS)
+
+
+async def test_after_redis_was_restarted_another_server_sees_a_change_within_a_second(pair: Pair) -> None:
+    made = await pair.first.create(event_types=["t0"])
+    await pair.warm(made.id)
+    pair.stores.valkey.stop()
+    pair.stores.valkey.start()
+    await pair.first.update(made.id, event_types=["t1"])
+    await _seen(pair.second, made.id, "t1")
+
+
+async def test_a_change_made_while_redis_hung_is_seen_and_never_undone_by_the_copy_that_redis_kept(pair: Pair) -> None:
+    made = await pair.first.create(event_types=["t0"])
+    await pair.warm(made.id)
+    with frozen(pair.stores.valkey):
+        await pair.first.update(made.id, event_types=["t1"])
+        assert await _wants(pair.first, made.id, "t1")
+        # It takes the other one a moment to notice that it hears nothing.
+        await eventually(lambda: _wants(pair.second, made.id, "t1"), "the change", 2.0)
+
+    async def told() -> bool:
+        for ingest in (pair.first, pair.second):
+            assert await _wants(ingest, made.id, "t1")
+        return await _copied_version(pair, made.id) == b"2"
+
+    await eventually(told, "Redis to hold the new version")
+    until = time.monotonic() + 2 * caches.REDIS_PAUSE_SECONDS
+    while time.monotonic() < until:
+        await told()
+
+
+async def test_a_change_that_did_not_reach_redis_is_seen_at_once_by_the_server_that_made_it(
+    breakable: Breakable,
+) -> None:
+    async with _behind_networks(breakable) as (pair, (network, _)):
+        made = await pair.first.create(event_types=["t0"])
+        await pair.warm(made.id)
+        await pair.reading(made.id)
+        network.loses = True
+        await pair.first.update(made.id, event_types=["t1"])
+        network.loses = False
+        assert await _wants(pair.first, made.id, "t1")
+
+
+async def test_a_change_that_redis_was_away_for_is_told_when_it_is_back(
+    breakable: Breakable,
+) -> None:
+    async with _behind_networks(breakable) as (pair, networks):
+        made = await pair.first.create(event_types=["t0"])
+        await pair.warm(made.id)
+        for network in networks:
+            network.cut()
+        await pair.first.update(made.id, event_types=["t1"])
+        await _seen(pair.second, made.id, "t1")
+        assert await _copied_version(pair, made.id) == b"1"
+        networks[1].mend()
+        await _listening(breakable, 1)
+        assert await _wants(pair.second, made.id, "t1")
+        networks[0].mend()
+
+        async def told() -> bool:
+            return await _copied_version(pair, made.id) == b"2"
+
+        await eventually(told, "Redis to hold the new version")
+        assert await _wants(pair.second, made.id, "t1")
+
+
+async def test_a_change_that_a_new_primary_lacks_is_told_again(pair: Pair) -> None:
+    """As when the old one died between taking the change and passing it on."""
+    made = await pair.first.create(event_types=["t0"])
+    await pair.warm(made.id)
+    key = subscription_changes.KEY + made.id
+    async with redis.asyncio.Redis.from_url(pair.stores.redis_url) as client:
+        before: Any = await client.hgetall(key)
+        await pair.first.update(made.id, event_types=["t1"])
+        await _seen(pair.second, made.id, "t1")
+        await client.delete(key)
+        await client.hset(key, mapping=before)
+        await client.client_kill_filter(_type="pubsub")
+
+        async def told() -> bool:
+            assert await _wants(pair.second, made.id, "t1")
+            return await _copied_version(pair, made.id) == b"2"
+
+        await eventually(told, "Redis to hold the new version")
+
+
+async def test_a_change_that_a_full_redis_cannot_take_is_seen_all_the_same(pair: Pair) -> None:
+    made = await pair.first.create(event_types=["t0"])
+    await pair.warm(made.id)
+    async with redis.asyncio.Redis.from_url(pair.stores.redis_url) as client:
+        await client.config_set("maxmemory", "1")
+        try:
+            await pair.first.update(made.id, event_types=["t1"])
+            await _seen(pair.second, made.id, "t1")
+            assert await client.hget(subscription_changes.KEY + made.id, "version") != b"1"
+        finally:
+            await client.config_set("maxmemory", "0")
+
+
+async def test_what_another_version_of_the_program_says_or_writes_does_no_harm(pair: Pair) -> None:
+    made = await pair.first.create(event_types=["t0"])
+    await pair.warm(made.id)
+    await pair.reading(made.id)
+    async with redis.asyncio.Redis.from_url(pair.stores.redis_url) as client:
+        await client.hset(subscription_changes.KEY + made.id, mapping={"version": "1", "value": b'{"id": "what?"}'})
+        for message in (b"", b"what?", b"\xff\x00", b"v2 " + made.id.encode()):
+            await client.publish(subscription_changes.CHANNEL, message)
+    await pair.forget(made.id)
+    for ingest in (pair.first, pair.second):
+        assert await _wants(ingest, made.id, "t0")
+    await pair.first.update(made.id, event_types=["t1"])
+    await _seen(pair.second, made.id, "t1")
+
+
+async def test_a_change_whose_caller_leaves_is_made_and_seen_all_the_same(pair: Pair) -> None:
+    made = await pair.first.create(event_types=["t0"])
+    await pair.warm(made.id)
+    async with pair.first.pool.acquire() as connection, connection.transaction():
+        await connection.execute("SELECT FROM subscriptions WHERE id = $1 FOR UPDATE", UUID(made.id))
+        request = subscriptions_pb2.UpdateSubscriptionRequest(
+            subscription_id=made.id, target_url=URL, event_types=["t1"]
+        )
+        waiting = asyncio.ensure_future(pair.first.subscriptions.UpdateSubscription(request))
+        await eventually(pair.first.held_up, "the change to be held up")
+        waiting.cancel()
+        await asyncio.wait([waiting])
+    for ingest in (pair.first, pair.second):
+        await _seen(ingest, made.id, "t1")
+
+
+# -- copies in Redis --
+
+
+@pytest.fixture
+async def cache(database: str, redis_url: str) -> AsyncIterator[caches.SubscriptionCache]:
+    """A cache without a server around it."""
+    async with (
+        asyncpg.create_pool(database, min_size=0, max_size=1) as pool,
+        clients.client(RedisSettings(redis_url=redis_url, _env_file=None)) as client,
+    ):
+        yield caches.SubscriptionCache(Store(pool, vault(), key_hours=1), client, vault(), size=10)
+
+
+def _version(version: int) -> Subscription:
+    now = datetime.now(UTC)
+    return Subscription(
+        id=ids.new(),
+        tenant_id="default",
+        target_url=URL,
+        sealed_secrets=b"sealed",
+        ingest_token_hash=None,
+        event_types=(f"t{version}",),
+        description="",
+        version=version,
+        created_at=now,
+        updated_at=now,
+        status="active",
+        status_reason=None,
+        status_since=now,
+        keep_when_disabled=True,
+        rate_limit_per_second=0.5,
+        rate_limit_burst=None,
+        timeout_seconds=30.0,
+        retry_policy='{"limit": 3}',
+        header_names=(f"X-{version}",),
+        verification=Preset.STRIPE,
+        sealed_verification_secrets=b"sealed, too",
+        kind="normal",
+        signature_scheme=Scheme.ED25519 if version % 2 else Scheme.HMAC_SHA256,
+        client_certificate=None,
+        filter=TypeFilter([f"t{version}"]),
+        targets=(),
+    )
+
+
+async def test_a_slow_reader_cannot_bring_back_an_old_version(cache: caches.SubscriptionCache) -> None:
+    old, new = _version(1), _version(2)
+    await cache.changed(new.id, new.tenant_id, new, new.version)
+    # What a server does that had read the old row before the change.
+    await cache._copies.write(new.id, cache._copy(old), old.version)
+    assert await cache._read(new.id) == new
+
+
+async def test_a_slow_reader_cannot_bring_back_what_was_deleted(cache: caches.SubscriptionCache) -> None:
+    old = _version(1)
+    await cache.changed(old.id, old.tenant_id, None, 2)
+    await cache._copies.write(old.id, cache._copy(old), old.version)
+    assert await cache._read(old.id) is None
+
+
+async def test_a_newer_version_replaces_an_older_one(cache: caches.SubscriptionCache) -> None:
+    old = _version(9)
+    new = dataclasses.replace(_version(10), id=old.id)
+    await cache.changed(old.id, old.tenant_id, old, old.version)
+    await cache._copies.write(old.id, cache._copy(new), new.version)
+    assert await cache._read(old.id) == new
+
+
+async def test_a_copy_in_redis_can_be_read_by_us_alone(cache: caches.SubscriptionCache, redis_url: str) -> None:
+    made = _version(1)
+    await cache.changed(made.id, made.tenant_id, made, made.version)
+    async with redis.asyncio.Redis.from_url(redis_url) as client:
+        kept: Any = await client.hget(subscription_changes.KEY + str(made.id), "value")
+    for told in (made.target_url, made.tenant_id, "active", "auto", str(made.id)):
+        assert told.encode() not in kept
+    assert await cache._read(made.id) == made
+
+
+async def test_a_copy_that_somebody_made_or_moved_or_kept_is_a_miss(
+    cache: caches.SubscriptionCache, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, neighbour = _version(1), dataclasses.replace(_version(1), id=ids.new())
+    sealed = cache._copy(made)
+    plain = vault().copy(made.id, sealed)
+    changed = sealed[:-1] + bytes([sealed[-1] ^ 1])
+    of_others = vault(OTHER_KEY).seal_copy(made.id, plain)
+    as_headers = vault().seal_headers(made.id, {"a": "b"}) or b""
+    async with redis.asyncio.Redis.from_url(redis_url) as client:
+        for value in (plain, b"x", changed, of_others, as_headers, cache._copy(neighbour)):
+            await client.hset(subscription_changes.KEY + str(made.id), "value", value)
+            before = counted("webhook_subscription_cache_unreadable_total")
+            assert await cache._read(made.id) is None
+            assert counted("webhook_subscription_cache_unreadable_total") == before + 1
+        # What is ours is read, for as long as Redis would have kept it.
+        for seconds, found in ((0, made), (59, made), (61, None), (-61, None)):
+            sealed_at = time.time() - seconds
+            with monkeypatch.context() as patch:
+                patch.setattr(time, "time", lambda: sealed_at)  # noqa: B023 - called before the next one
+                kept = cache._copy(made)
+            await client.hset(subscription_changes.KEY + str(made.id), "value", kept)
+            assert await cache._read(made.id) == found
+
+
+async def test_a_copy_under_an_older_key_is_read_while_that_is_known(
+    cache: caches.SubscriptionCache, redis_url: str
+) -> None:
+    made = _version(1)
+    older = vault(OTHER_KEY).seal_copy(made.id, vault().copy(made.id, cache._copy(made)))
+    cache._vault = vault(ENCRYPTION_KEY, OTHER_KEY)
+    async with redis.asyncio.Redis.from_url(redis_url) as client:
+        await client.hset(subscription_changes.KEY + str(made.id), "value", older)
+    assert await cache._read(made.id) == made
+
+
+async def test_a_copy_in_redis_has_an_end(cache: caches.SubscriptionCache, redis_url: str) -> None:
+    made = _version(1)
+    await cache.changed(made.id, made.tenant_id, made, made.version)
+    async with redis.asyncio.Redis.from_url(redis_url) as client:
+        assert 0 < await client.ttl(subscription_changes.KEY + str(made.id)) <= subscription_changes.REDIS_TTL_SECONDS
+
+
+async def test_what_redis_holds_is_not_believed_until_others_had_time_to_tell_of_changes_it_was_away_for(
+    cache: caches.SubscriptionCache,
+) -> None:
+    identity.CALLER.set(identity.INTERNAL)
+    draft = Draft(target_url=URL, event_types=["t1"], description="", secret_key=None)
+    old = await cache._store.create_subscription(ids.new(), "default", draft)
+    await cache._copies.write(old.id, cache._copy(old), old.version)
+    update = Update(draft=draft, scheme=None)
+    (new, _), _ = await cache._store.update_subscription("default", old.id, lambda *_: update, ())
+    listening = asyncio.create_task(cache.listen())
+    try:
+        await wait_until(lambda: cache._ttl_seconds == caches.LISTENING_TTL_SECONDS, what="the cache to listen")
+        assert await cache.get(old.id) == new
+    finally:
+        listening.cancel()
+        await asyncio.wait([listening])
+
+
+# -- what is counted --
+
+
+def _looked_up() -> dict[str, float]:
+    return {
+        f"{level} {result}": counted("webhook_subscription_cache_total", level=level, result=result)
+        for level in ("process", "redis", "postgres")
+        for result in ("hit", "miss")
+    }
+
+
+async def _cost(call: Any) -> dict[str, float]:
+    before = _looked_up()
+    await call
+    return {name: number - before[name] for name, number in _looked_up().items() if number != before[name]}
+
+
+async def test_look_ups_are_counted_by_where_they_ended(alone: Ingest, database: str, redis_url: str) -> None:
+    made = await alone.create()
+
+    async def found_in_redis() -> bool:
+        # Right after it began to listen, a server asks Postgres.
+        async with serving(database, redis_url, cached_subscriptions=1) as other:
+            until = time.monotonic() + 2
+            while time.monotonic() < until:
+                first = await _cost(other.send(made.id))
+                if first.get("redis hit"):
+                    assert first == {"process miss": 1, "redis hit": 1}
+                    assert await _cost(other.send(made.id)) == {"process hit": 1}
+                    return True
+                await other.send((await other.create()).id)  # drives it out of a cache of one
+        return False
+
+    assert await found_in_redis()
+    unknown = str(ids.new())
+
+    async def missed() -> dict[str, float]:
+        with pytest.raises(grpc.aio.AioRpcError):
+            await alone.send(unknown)
+        return {}
+
+    assert await _cost(missed()) == {"process miss": 1, "redis miss": 1, "postgres miss": 1}
+
+
+async def test_ids_that_do_not_exist_drive_nothing_out(database: str, redis_url: str) -> None:
+    async with serving(database, redis_url, cached_subscriptions=2) as ingest:
+        made = await ingest.create()
+        await _held(ingest, made.id)
+        for _ in range(5):
+            assert await _gone(ingest, str(ids.new()))
+        assert await _cost(ingest.send(made.id)) == {"process hit": 1}
+
+
+async def test_the_subscription_that_was_used_least_recently_leaves_first(database: str, redis_url: str) -> None:
+    async with serving(database, redis_url, cached_subscriptions=2) as ingest:
+        used, unused, new = [await ingest.create() for _ in range(3)]
+        await _held(ingest, used.id)
+        await _held(ingest, unused.id)
+        await ingest.send(used.id)
+        await ingest.send(new.id)
+        assert await _cost(ingest.send(used.id)) == {"process hit": 1}
+        assert "process miss" in await _cost(ingest.send(unused.id))
+
+
+async def _held(ingest: Ingest, subscription_id: str) -> None:
+    """Waits until the server holds a subscription for longer than it takes to look."""
+
+    async def hit() -> bool:
+        return await _cost(ingest.send(subscription_id)) == {"process hit": 1}
+
+    await eventually(hit, "the subscription to be held")
+
+
+async def test_a_copy_that_a_version_left_which_verified_less_is_not_used(cache: caches.SubscriptionCache) -> None:
+    current = _version(1)
+    copy = vault().copy(current.id, cache._copy(current))
+    before = copy.replace(b'"verification":"stripe",', b"")
+    assert before != copy
+    await cache._copies.write(current.id, vault().seal_copy(current.id, before), current.version)
+    assert await cache._read(current.id) is None

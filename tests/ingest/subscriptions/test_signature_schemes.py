@@ -1,0 +1,269 @@
+"""Ed25519 subscriptions: their keys are made or given, kept, rotated, and shown only as far as they are public."""
+
+import base64
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import nacl.signing
+import pytest
+import redis.asyncio
+
+from dev.harness.encryption import ENCRYPTION_KEY, OTHER_KEY, keys, vault
+from protos.webhook.v1 import subscriptions_pb2 as pb
+from services.domain import subscription_changes
+from services.domain.secrets.signatures import Scheme
+from services.domain.secrets.vault import Secret
+from services.ingest.reencryption import reencrypt
+from services.platform import errors
+from tests.ingest.conftest import UNSIGNED, Ingest, fields, refused
+from tests.ingest.subscriptions.test_secrets import BODY, create, passes, rotate, row, signed, stored
+
+HMAC, ED25519 = pb.SIGNATURE_SCHEME_HMAC_SHA256, pb.SIGNATURE_SCHEME_ED25519
+NONE = pb.SIGNATURE_SCHEME_NONE
+SEEDS = [bytes([number]) * 32 for number in range(12)]
+
+
+def whsk(seed: bytes) -> str:
+    return "whsk_" + base64.b64encode(seed).decode()
+
+
+def whpk(seed: bytes) -> str:
+    """The public key by another library."""
+    return "whpk_" + base64.b64encode(nacl.signing.SigningKey(seed).verify_key.encode()).decode()
+
+
+def public_keys(subscription: pb.Subscription) -> list[str]:
+    return [key.public_key for key in subscription.public_keys]
+
+
+async def to_ed25519(ingest: Ingest, subscription_id: str, **asked: Any) -> pb.RotateSubscriptionSecretResponse:
+    request = pb.RotateSubscriptionSecretRequest(
+        tenant_id=ingest.tenant_id, subscription_id=subscription_id, signature_scheme=ED25519, **asked
+    )
+    return await ingest.subscriptions.RotateSubscriptionSecret(request)
+
+
+# -- made and given --
+
+
+async def test_a_made_private_key_is_in_no_answer_and_its_public_key_in_each(ingest: Ingest) -> None:
+    answer = await create(ingest, signature_scheme=ED25519, idempotency_key="k")
+    made = answer.subscription
+    (secret,) = (await stored(ingest, made.id)).kept
+    assert secret.scheme is Scheme.ED25519
+    seed = base64.b64decode(secret.secret_key.removeprefix("whsk_"))
+    again = await create(ingest, signature_scheme=ED25519, idempotency_key="k")
+    rotated = await rotate(ingest, made.id)
+    updated = await ingest.update(made.id)
+    (listed,) = (await ingest.page()).subscriptions
+    assert (answer.secret_key, again.secret_key, rotated.secret_key) == ("", "", "")
+    for shown in (made, again.subscription, rotated.subscription, updated, listed, await ingest.get(made.id)):
+        assert shown.signature_scheme == ED25519
+        assert shown.has_secret
+        assert whpk(seed) in public_keys(shown)
+        assert secret.secret_key.encode() not in shown.SerializeToString()
+        assert b"whsk_" not in shown.SerializeToString()
+
+
+@pytest.mark.parametrize("behind", [b"", nacl.signing.SigningKey(SEEDS[0]).verify_key.encode()])
+async def test_a_given_private_key_is_taken_with_or_without_its_public_key(ingest: Ingest, behind: bytes) -> None:
+    answer = await create(ingest, signature_scheme=ED25519, secret_key=whsk(SEEDS[0] + behind))
+    assert (answer.secret_key, public_keys(answer.subscription)) == ("", [whpk(SEEDS[0])])
+
+
+async def test_the_default_is_hmac_without_public_keys(ingest: Ingest) -> None:
+    for made in (await ingest.create(secret_key="secret-s"), await ingest.create()):
+        assert (made.signature_scheme, public_keys(made)) == (HMAC, [])
+
+
+@pytest.mark.parametrize(
+    ("asked", "field"),
+    [
+        ({"signature_scheme": ED25519, "secret_key": "secret-hunter2"}, "secret_key"),
+        ({"signature_scheme": ED25519, "secret_key": "whsec_" + "bmV3" * 8}, "secret_key"),
+        ({"signature_scheme": ED25519, "secret_key": whpk(SEEDS[1])}, "secret_key"),
+        ({"signature_scheme": ED25519, "secret_key": whsk(SEEDS[1] + SEEDS[2])}, "secret_key"),
+        ({"signature_scheme": ED25519, "secret_key": ""}, "secret_key"),
+        ({"secret_key": whsk(SEEDS[1])}, "secret_key"),
+        ({"signature_scheme": HMAC, "secret_key": whsk(SEEDS[1])}, "secret_key"),
+        ({"signature_scheme": 99, "secret_key": "secret-s"}, "signature_scheme"),
+        ({"signature_scheme": -1}, "signature_scheme"),
+    ],
+)
+async def test_what_does_not_fit_the_scheme_is_refused_by_its_field(
+    ingest: Ingest, asked: dict[str, Any], field: str
+) -> None:
+    made = await ingest.create(secret_key="secret-s")
+    request = pb.RotateSubscriptionSecretRequest(tenant_id=ingest.tenant_id, subscription_id=made.id, **asked)
+    rotating = ingest.subscriptions.RotateSubscriptionSecret(request)
+    for call in (create(ingest, **asked), ingest.update(made.id, **asked), rotating):
+        error = await refused(call)
+        assert isinstance(error, errors.InvalidArgument)
+        assert fields(error) == [field]
+        assert "hunter2" not in str(error)
+        assert whsk(SEEDS[1]) not in str(error)
+    assert await ingest.get(made.id) == made
+
+
+async def test_a_repeated_creation_of_another_scheme_is_another_request(ingest: Ingest) -> None:
+    await create(ingest, idempotency_key="k")
+    error = await refused(create(ingest, idempotency_key="k", signature_scheme=ED25519))
+    assert error.reason == "IDEMPOTENCY_KEY_REUSED"
+
+
+# -- changed --
+
+
+async def test_a_rotation_keeps_the_scheme_and_shows_both_public_keys_until_the_old_one_ends(ingest: Ingest) -> None:
+    made = (await create(ingest, signature_scheme=ED25519, secret_key=whsk(SEEDS[0]))).subscription
+    rotated = (await rotate(ingest, made.id, whsk(SEEDS[1]), overlap_hours=2)).subscription
+    assert public_keys(rotated) == [whpk(SEEDS[1]), whpk(SEEDS[0])]
+    current, old = rotated.public_keys
+    assert not current.HasField("expires_at")
+    assert list(rotated.previous_secrets_expire_at) == [old.expires_at]
+    assert abs(old.expires_at.ToDatetime(UTC) - datetime.now(UTC) - timedelta(hours=2)) < timedelta(seconds=10)
+    ended = (await rotate(ingest, made.id, whsk(SEEDS[2]), overlap_hours=0)).subscription
+    assert public_keys(ended) == public_keys(await ingest.get(made.id)) == [whpk(SEEDS[2])]
+
+
+async def test_a_rotation_to_another_scheme_lets_the_secret_hold_for_the_overlap(ingest: Ingest) -> None:
+    made = (await create(ingest, secret_key="secret-old")).subscription
+    rotated = await to_ed25519(ingest, made.id, overlap_hours=1)
+    assert (rotated.secret_key, rotated.subscription.signature_scheme) == ("", ED25519)
+    assert len(rotated.subscription.public_keys) == len(rotated.subscription.previous_secrets_expire_at) == 1
+    assert [secret.scheme for secret in (await stored(ingest, made.id)).kept] == [Scheme.ED25519, Scheme.HMAC_SHA256]
+    assert await passes(ingest, made.id, "secret-old")
+    query = "SELECT changes FROM audit_entries WHERE resource_id = $1 AND action = 'subscription.rotate_secret'"
+    assert json.loads(await ingest.pool.fetchval(query, made.id)) == [
+        {"field": "secret_key"},
+        {"field": "signature_scheme", "before": "hmac-sha256", "after": "ed25519"},
+    ]
+    # And back: what was made is answered again.
+    request = pb.RotateSubscriptionSecretRequest(
+        tenant_id=ingest.tenant_id, subscription_id=made.id, signature_scheme=HMAC, overlap_hours=0
+    )
+    back = await ingest.subscriptions.RotateSubscriptionSecret(request)
+    assert back.secret_key.startswith("whsec_")
+    assert (back.subscription.signature_scheme, public_keys(back.subscription)) == (HMAC, [])
+
+
+async def test_an_update_keeps_the_scheme_and_changes_it_only_with_the_secret(ingest: Ingest) -> None:
+    made = (await create(ingest, secret_key="secret-s")).subscription
+    assert fields(await refused(ingest.update(made.id, signature_scheme=ED25519))) == ["signature_scheme"]
+    assert (await ingest.update(made.id, signature_scheme=HMAC)).signature_scheme == HMAC
+    changed = await ingest.update(made.id, signature_scheme=ED25519, secret_key=whsk(SEEDS[0]))
+    assert (changed.signature_scheme, public_keys(changed)) == (ED25519, [whpk(SEEDS[0])])
+    assert list(changed.previous_secrets_expire_at) == []
+    kept = await ingest.update(made.id)
+    assert (kept.signature_scheme, public_keys(kept)) == (ED25519, [whpk(SEEDS[0])])
+    # A secret for HMAC does not slip in.
+    assert fields(await refused(ingest.update(made.id, secret_key="secret-s"))) == ["secret_key"]
+    replaced = await ingest.update(made.id, secret_key=whsk(SEEDS[1]))
+    assert public_keys(replaced) == [whpk(SEEDS[1])]
+    back = await ingest.update(made.id, signature_scheme=HMAC, secret_key="secret-t")
+    assert (back.signature_scheme, public_keys(back)) == (HMAC, [])
+    assert await passes(ingest, made.id, "secret-t")
+
+
+@pytest.mark.parametrize("verification", [pb.VERIFICATION_REQUIRED, pb.VERIFICATION_GITHUB])
+async def test_the_shared_secret_stays_while_what_comes_in_is_verified_with_it(
+    ingest: Ingest, verification: pb.Verification.ValueType
+) -> None:
+    made = (await create(ingest, secret_key="secret-s", verification=verification)).subscription
+    own: dict[str, Any] = {"signature_scheme": ED25519, "secret_key": whsk(SEEDS[0])}
+    for call in (
+        to_ed25519(ingest, made.id),
+        ingest.update(made.id, **own),
+        ingest.update(made.id, **UNSIGNED),
+        create(ingest, signature_scheme=ED25519, verification=verification),
+    ):
+        assert fields(await refused(call)) == ["verification_secrets"]
+    assert await ingest.get(made.id) == made
+    # With a secret for what comes in alone it may go.
+    theirs = pb.VerificationSecrets(values=["secret-theirs"])
+    changed = await ingest.update(made.id, verification_secrets=theirs, **own)
+    assert (changed.signature_scheme, changed.verification) == (ED25519, verification)
+    assert await passes(ingest, made.id, "secret-theirs")
+    assert not await passes(ingest, made.id, "secret-s")
+    back = await ingest.update(made.id, verification_secrets=theirs, signature_scheme=HMAC, secret_key="secret-t")
+    assert (await to_ed25519(ingest, back.id)).subscription.signature_scheme == ED25519
+
+
+async def test_changes_at_the_same_time_leave_no_subscription_that_nothing_can_verify(ingest: Ingest) -> None:
+    for rotation_first in (True, False):
+        made = (await create(ingest, secret_key="secret-s")).subscription
+        changes = [to_ed25519(ingest, made.id), ingest.update(made.id, verification=pb.VERIFICATION_REQUIRED)]
+        _, error = await ingest.in_turn(made.id, *(changes if rotation_first else changes[::-1]))
+        assert error
+        assert fields(error) == ["verification_secrets"]
+        found = await ingest.get(made.id)
+        assert (found.signature_scheme == ED25519) == rotation_first
+        assert (found.verification == pb.VERIFICATION_REQUIRED) != rotation_first
+
+
+async def test_an_unsigned_subscription_signs_once_it_has_a_secret(ingest: Ingest) -> None:
+    made = (await create(ingest, **UNSIGNED)).subscription
+    assert (made.signature_scheme, made.has_secret, public_keys(made)) == (NONE, False, [])
+    for scheme in (HMAC, ED25519):
+        assert fields(await refused(ingest.update(made.id, signature_scheme=scheme))) == ["secret_key"]
+    given = await ingest.update(made.id, signature_scheme=ED25519, secret_key=whsk(SEEDS[0]))
+    assert (given.signature_scheme, len(public_keys(given))) == (ED25519, 1)
+    removed = await ingest.update(made.id, **UNSIGNED)
+    assert (removed.signature_scheme, removed.has_secret, public_keys(removed)) == (NONE, False, [])
+    assert (await ingest.update(made.id)).signature_scheme == NONE
+    rotation = pb.RotateSubscriptionSecretRequest(
+        tenant_id=ingest.tenant_id, subscription_id=made.id, signature_scheme=NONE
+    )
+    refusal = await refused(ingest.subscriptions.RotateSubscriptionSecret(rotation))
+    assert fields(refusal) == ["signature_scheme"]
+    rotated = await to_ed25519(ingest, made.id)
+    assert (rotated.secret_key, len(rotated.subscription.public_keys)) == ("", 1)
+
+
+# -- used and kept --
+
+
+async def test_a_shared_secrets_signature_is_refused_where_there_is_none(ingest: Ingest) -> None:
+    made = (await create(ingest, signature_scheme=ED25519, secret_key=whsk(SEEDS[0]))).subscription
+    error = await refused(ingest.send(made.id, payload=BODY, hub_signature=signed(whsk(SEEDS[0]))))
+    assert isinstance(error, errors.SignatureMismatch)
+    assert "no secret to verify it with" in error.message
+    assert not await passes(ingest, made.id, whpk(SEEDS[0]))
+    # Without a signature it is taken in, as ever.
+    assert (await ingest.send(made.id, payload=BODY)).deliveries == 1
+
+
+async def test_the_copy_in_redis_says_the_scheme_and_holds_no_key(alone: Ingest, redis_url: str) -> None:
+    made = (await create(alone, signature_scheme=ED25519, secret_key=whsk(SEEDS[3]))).subscription
+    async with redis.asyncio.Redis.from_url(redis_url) as client:
+        sealed: Any = await client.hget(subscription_changes.KEY + made.id, "value")
+    copy = vault().copy(UUID(made.id), sealed)
+    assert b'"ed25519"' in copy
+    assert base64.b64encode(SEEDS[3]) not in copy
+
+
+async def test_private_keys_are_sealed_and_sealed_anew_under_another_key(alone: Ingest) -> None:
+    made = (await create(alone, signature_scheme=ED25519, secret_key=whsk(SEEDS[3]))).subscription
+    sealed = (await row(alone, made.id))["sealed_secrets"]
+    assert SEEDS[3] not in sealed
+    assert base64.b64encode(SEEDS[3]) not in sealed
+    async with alone.pool.acquire() as connection:
+        report = await reencrypt(connection, keys(OTHER_KEY, ENCRYPTION_KEY))
+    assert (report.rewritten, report.unreadable) == (1, [])
+    found = await row(alone, made.id)
+    kept = vault(OTHER_KEY).opened(found["id"], found["sealed_secrets"]).kept
+    assert kept == (Secret(whsk(SEEDS[3]), scheme=Scheme.ED25519),)
+
+
+async def test_one_whose_key_cannot_be_opened_is_shown_without_public_keys_and_mended_by_an_update(
+    ingest: Ingest,
+) -> None:
+    made = (await create(ingest, signature_scheme=ED25519)).subscription
+    await ingest.pool.execute("UPDATE subscriptions SET sealed_secrets = 'x' WHERE id = $1::text::uuid", made.id)
+    shown = await ingest.get(made.id)
+    assert (shown.has_secret, shown.signature_scheme, public_keys(shown)) == (True, ED25519, [])
+    assert (await refused(rotate(ingest, made.id))).reason == "SECRET_UNREADABLE"
+    mended = await ingest.update(made.id, secret_key=whsk(SEEDS[4]))
+    assert public_keys(mended) == [whpk(SEEDS[4])]

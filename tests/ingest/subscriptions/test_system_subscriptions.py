@@ -1,0 +1,94 @@
+"""A system subscription gets what the service says, is one of a tenant at most, and gets no event of the tenant's."""
+
+import asyncio
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from protos.webhook.v1 import subscriptions_pb2
+from services.platform import errors, ids
+from tests.ingest.conftest import Ingest, fields, refused
+
+SYSTEM = subscriptions_pb2.SUBSCRIPTION_KIND_SYSTEM
+NORMAL = subscriptions_pb2.SUBSCRIPTION_KIND_NORMAL
+
+
+@pytest.fixture
+async def own(ingest: Ingest) -> Ingest:
+    """A tenant of its own."""
+    return await ingest.of(f"t{ids.new().hex}")
+
+
+async def test_a_tenant_has_one_and_another_once_it_is_deleted(ingest: Ingest, own: Ingest) -> None:
+    made = await own.create(kind=SYSTEM)
+    assert made.kind == (await own.get(made.id)).kind == SYSTEM
+    assert (await own.create()).kind == NORMAL
+
+    for key in ("", "a key"):
+        error = await refused(own.create(kind=SYSTEM, idempotency_key=key))
+        assert isinstance(error, errors.Conflict)
+        assert error.reason == "SYSTEM_SUBSCRIPTION_EXISTS"
+    other = await ingest.of(f"t{ids.new().hex}")
+    assert (await other.create(kind=SYSTEM)).kind == SYSTEM
+
+    await own.delete(made.id)
+    assert (await own.create(kind=SYSTEM)).kind == SYSTEM
+
+
+async def test_a_repeated_creation_of_one_is_answered_as_the_first(own: Ingest) -> None:
+    made = await asyncio.gather(*(own.create(kind=SYSTEM, idempotency_key="k") for _ in range(5)))
+    assert {one.id for one in made} == {made[0].id}
+    assert await own.create(kind=SYSTEM, idempotency_key="k") == made[0]
+    error = await refused(own.create("https://another.example/", kind=SYSTEM, idempotency_key="k"))
+    assert error.reason == "IDEMPOTENCY_KEY_REUSED"
+    error = await refused(own.create(kind=SYSTEM, idempotency_key="another"))
+    assert error.reason == "SYSTEM_SUBSCRIPTION_EXISTS"
+
+
+async def test_what_it_is_cannot_be_changed_nor_made_up(own: Ingest) -> None:
+    system, normal = await own.create(kind=SYSTEM), await own.create()
+    assert (await own.update(system.id)).kind == SYSTEM
+    assert (await own.update(system.id, kind=SYSTEM)).kind == SYSTEM
+    for made, kind in ((system, NORMAL), (normal, SYSTEM)):
+        error = await refused(own.update(made.id, kind=kind))
+        assert (error.code, fields(error)) == (errors.InvalidArgument.code, ["kind"])
+    error = await refused(own.create(kind=99))  # no kind there is
+    assert fields(error) == ["kind"]
+    assert (await own.get(normal.id)).kind == NORMAL
+
+
+async def test_no_event_of_the_tenant_goes_there(own: Ingest) -> None:
+    system, normal = await own.create(kind=SYSTEM), await own.create()
+    # Whatever it is called.
+    accepted = await own.send(event_type="subscription.disabled")
+    (row,) = await own.deliveries(accepted.event_id)
+    assert row["subscription_id"] == UUID(normal.id)
+
+    error = await refused(own.send(system.id, event_type="subscription.disabled"))
+    assert isinstance(error, errors.Conflict)
+    assert error.reason == "SUBSCRIPTION_IS_SYSTEM"
+    (result, fine) = await own.batch(own.item(system.id), own.item(normal.id))
+    assert (result.error.reason, fine.WhichOneof("outcome")) == ("SUBSCRIPTION_IS_SYSTEM", "accepted")
+
+
+async def facts(own: Ingest) -> list[tuple[Any, ...]]:
+    query = "SELECT subscription_id, event_type, reason FROM operational_facts WHERE tenant_id = $1 ORDER BY id"
+    return [tuple(row) for row in await own.pool.fetch(query, own.tenant_id)]
+
+
+async def test_disabling_by_hand_is_noted_for_it_once_and_only_of_others(own: Ingest) -> None:
+    normal = await own.create()
+    disable = subscriptions_pb2.DisableSubscriptionRequest(tenant_id=own.tenant_id, subscription_id=normal.id)
+    enable = subscriptions_pb2.EnableSubscriptionRequest(tenant_id=own.tenant_id, subscription_id=normal.id)
+    await own.subscriptions.DisableSubscription(disable, timeout=5)
+    assert await facts(own) == []  # nobody listens
+
+    system = await own.create(kind=SYSTEM)
+    await own.subscriptions.EnableSubscription(enable, timeout=5)
+    for _ in range(2):
+        await own.subscriptions.DisableSubscription(disable, timeout=5)
+    of_itself = subscriptions_pb2.DisableSubscriptionRequest(tenant_id=own.tenant_id, subscription_id=system.id)
+    await own.subscriptions.DisableSubscription(of_itself, timeout=5)
+
+    assert await facts(own) == [(UUID(normal.id), "subscription.disabled", "manual")]

@@ -1,0 +1,50 @@
+"""The primary of Redis dies, and changes of subscriptions are heard of as before."""
+
+import asyncio
+import contextlib
+import functools
+
+import grpc
+import pytest
+
+from dev.harness.primaries import BACK_WITHIN_SECONDS, KINDS, Primaries
+from dev.harness.waiting import wait_until
+from services.domain import subscription_changes
+from tests.ingest.conftest import Ingest, eventually, serving
+
+SEEN_WITHIN_SECONDS = 1.0
+
+
+async def _listening(primaries: Primaries, number: int) -> None:
+    """Waits until so many servers listen at the primary of now."""
+    with contextlib.closing(primaries.server(primaries.primary())) as direct:
+        await wait_until(
+            lambda: direct.pubsub_numsub(subscription_changes.CHANNEL)[0][1] == number,
+            BACK_WITHIN_SECONDS,
+            what=f"{number} servers to listen",
+        )
+
+
+async def _gone(ingest: Ingest, subscription_id: str) -> bool:
+    try:
+        await ingest.send(subscription_id)
+    except grpc.aio.AioRpcError as error:
+        return error.code() is grpc.StatusCode.NOT_FOUND
+    return False
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_another_server_sees_a_deletion_within_a_second_before_and_after_a_failover(
+    database: str, kind: str
+) -> None:
+    with KINDS[kind]() as primaries:
+        async with serving(database, primaries.url) as first, serving(database, primaries.url) as second:
+            await _listening(primaries, 2)
+            for fail_over in (True, False):
+                made = await first.create()
+                await second.send(made.id)
+                await first.delete(made.id)
+                await eventually(functools.partial(_gone, second, made.id), "the deletion", SEEN_WITHIN_SECONDS)
+                if fail_over:
+                    await asyncio.to_thread(primaries.fail_over)
+                    await _listening(primaries, 2)

@@ -1,0 +1,158 @@
+"""Each bound of docs/limits.md that ingest keeps, for callers of gRPC: taken at the bound, refused one over it."""
+
+import asyncio
+import time
+from typing import Any
+
+import grpc
+import pytest
+
+from protos.webhook.v1 import ingest_pb2, subscriptions_pb2
+from services.platform import errors
+from services.platform.grpc import server
+from tests.ingest.conftest import URL, Ingest, eventually, fields, refused
+
+Headers = subscriptions_pb2.CustomHeaders
+SLASHED = URL + "/"
+
+# Field, what is sent at the bound, and what is sent one over it.
+FIELDS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+    (
+        "target_url",
+        {"target_url": SLASHED.ljust(2048, "x")},
+        {"target_url": SLASHED.ljust(2049, "x")},
+    ),
+    ("secret_key", {"secret_key": "s" * 256}, {"secret_key": "s" * 257}),
+    ("event_types", {"event_types": ["t"] * 100}, {"event_types": ["t"] * 101}),
+    ("event_types.0", {"event_types": ["t" * 128]}, {"event_types": ["t" * 129]}),
+    ("description", {"description": "d" * 1024}, {"description": "d" * 1025}),
+    (
+        "headers",
+        {"headers": Headers(values={f"X-{number}": "v" for number in range(20)})},
+        {"headers": Headers(values={f"X-{number}": "v" for number in range(21)})},
+    ),
+    ("headers", {"headers": Headers(values={"n" * 64: "v"})}, {"headers": Headers(values={"n" * 65: "v"})}),
+    ("headers.X", {"headers": Headers(values={"X": "v" * 1024})}, {"headers": Headers(values={"X": "v" * 1025})}),
+    (
+        "headers",
+        {"headers": Headers(values={f"X-{number}": "v" * 1017 for number in range(4)})},
+        {"headers": Headers(values={f"X-{number}": "v" * (1017 + (number == 0)) for number in range(4)})},
+    ),
+    ("timeout_seconds", {"timeout_seconds": 30.0}, {"timeout_seconds": 30.001}),
+    ("idempotency_key", {"idempotency_key": "k" * 255}, {"idempotency_key": "k" * 256}),
+]
+
+
+@pytest.mark.parametrize(("field", "most", "over"), FIELDS, ids=lambda value: str(value)[:20])
+async def test_a_field_of_a_subscription_has_a_bound(
+    ingest: Ingest, field: str, most: dict[str, Any], over: dict[str, Any]
+) -> None:
+    await ingest.create(**{"target_url": URL, **most})
+    error = await refused(ingest.create(**{"target_url": URL, **over}))
+    assert fields(error) == [field]
+    assert await ingest.count("subscriptions") == 1
+
+
+@pytest.mark.parametrize(
+    "many",
+    [
+        {"event_types": ["a b" * 1000] * 100},
+        {"event_types": ["a b"] * 10_000},
+        {"headers": Headers(values={f"{number} {'☃' * 100}": "v" for number in range(10_000)})},
+    ],
+    ids=["event types", "too many event types", "headers"],
+)
+async def test_a_request_with_very_many_faults_is_told_of_some(ingest: Ingest, many: dict[str, Any]) -> None:
+    error = await refused(ingest.create(**many))
+    assert type(error) is errors.InvalidArgument  # and not the subclass for what is too large
+    assert 1 <= len(error.violations) <= errors.MAX_VIOLATIONS
+    assert await ingest.count("subscriptions") == 0
+
+
+async def test_a_batch_has_a_bound_of_items(ingest: Ingest) -> None:
+    made = await ingest.create()
+    assert len(await ingest.batch(*[ingest.item(made.id)] * 1000)) == 1000
+    assert isinstance(await refused(ingest.batch(*[ingest.item(made.id)] * 1001)), errors.InvalidArgument)
+    assert await ingest.count() == 1000
+
+
+async def test_a_page_has_a_bound_of_objects(ingest: Ingest) -> None:
+    await ingest.page(page_size=200)
+    assert fields(await refused(ingest.page(page_size=201))) == ["limit"]
+
+
+async def test_a_message_has_a_bound_of_bytes(ingest: Ingest) -> None:
+    most = 2 * (1 << 20) + (2 << 20)
+    for size, code in ((most - 1000, grpc.StatusCode.INVALID_ARGUMENT), (most, grpc.StatusCode.RESOURCE_EXHAUSTED)):
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await ingest.send(payload=b"x" * size)
+        assert raised.value.code() is code
+
+
+async def test_metadata_has_a_bound_of_bytes(ingest: Ingest) -> None:
+    request = subscriptions_pb2.ListSubscriptionsRequest()
+    for size in (8 << 10, 64 << 10):
+        call = ingest.subscriptions.ListSubscriptions(request, metadata=(("x-much", "y" * size),), timeout=5)
+        if size <= server.MAX_METADATA_BYTES:
+            await call
+        else:
+            with pytest.raises(grpc.aio.AioRpcError) as raised:
+                await call
+            assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+# -- deadlines --
+
+
+async def test_a_deadline_that_passes_ends_the_statement_that_is_out(alone: Ingest) -> None:
+    async with alone.pool.acquire() as connection, connection.transaction():
+        await connection.execute("LOCK TABLE subscriptions")
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await alone.subscriptions.ListSubscriptions(subscriptions_pb2.ListSubscriptionsRequest(), timeout=0.5)
+        assert raised.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        await eventually(lambda: _nothing_waits(alone), "the statement to end", 3)
+
+
+async def test_a_change_is_whole_though_its_deadline_passes(alone: Ingest) -> None:
+    made = await alone.create(description="before")
+    async with alone.pool.acquire() as connection, connection.transaction():
+        await connection.execute("SELECT FROM subscriptions FOR UPDATE")
+        request = subscriptions_pb2.UpdateSubscriptionRequest(
+            tenant_id=alone.tenant_id, subscription_id=made.id, target_url=URL, description="after"
+        )
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await alone.subscriptions.UpdateSubscription(request, timeout=0.5)
+        assert raised.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        await asyncio.sleep(0.2)
+    await eventually(lambda: _described(alone, made.id, "after"), "the change to be made")
+
+
+async def test_a_call_without_a_deadline_ends_all_the_same(alone: Ingest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "CALL_SECONDS", 0.5)
+    async with alone.pool.acquire() as connection, connection.transaction():
+        await connection.execute("LOCK TABLE subscriptions")
+        started = time.monotonic()
+        error = await refused(alone.subscriptions.ListSubscriptions(subscriptions_pb2.ListSubscriptionsRequest()))
+        assert isinstance(error, errors.Unavailable)
+        assert time.monotonic() - started < 5
+        await eventually(lambda: _nothing_waits(alone), "the statement to end", 3)
+
+
+async def test_an_event_is_stored_or_refused_though_its_callers_deadline_passes(alone: Ingest) -> None:
+    made = await alone.create()
+    async with alone.pool.acquire() as connection, connection.transaction():
+        await connection.execute("LOCK TABLE webhook_events")
+        request = ingest_pb2.IngestRequest(item=alone.item(made.id))
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await alone.events.Ingest(request, timeout=0.5)
+        assert raised.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    await alone.send(made.id)
+    assert await alone.count() == await alone.count("webhook_deliveries")
+
+
+async def _nothing_waits(ingest: Ingest) -> bool:
+    return not await ingest.held_up()
+
+
+async def _described(ingest: Ingest, subscription_id: str, description: str) -> bool:
+    return (await ingest.get(subscription_id)).description == description

@@ -1,0 +1,170 @@
+"""python -m services reencrypt: everything under the first key, beside running servers, and again."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from dev.harness import certificates
+from dev.harness.encryption import ENCRYPTION_KEY, OTHER_KEY, keys, vault
+from protos.webhook.v1 import subscriptions_pb2
+from services.ingest import reencryption
+from services.ingest.reencryption import reencrypt
+from services.platform.stores.postgres import Connection
+from tests.ingest.conftest import UNSIGNED, Ingest, serving
+
+ROOT = Path(__file__).resolve().parents[2]
+BOTH = (OTHER_KEY, ENCRYPTION_KEY)
+
+
+@pytest.fixture
+async def connection(database: str) -> AsyncIterator[Connection]:
+    made = await asyncpg.connect(database)
+    yield made
+    await made.close()
+
+
+async def _opened_with(connection: Connection, *texts: str) -> dict[UUID, list[str]]:
+    rows = await connection.fetch("SELECT * FROM subscriptions WHERE secret_key IS NOT NULL")
+    return {
+        row["id"]: [
+            secret.secret_key
+            for secret in vault(*texts).secrets(row["id"], row["secret_key"], row["sealed_secrets"]).kept
+        ]
+        for row in rows
+    }
+
+
+async def test_everything_is_rewritten_once_and_opens_with_the_new_key_alone(
+    alone: Ingest, connection: Connection, database: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reencryption, "CHUNK", 3)
+    made = [await alone.create(secret_key=f"secret-{number}") for number in range(7)]
+    unsigned, plain = await alone.create(**UNSIGNED), await alone.create(**UNSIGNED)
+    await connection.execute("UPDATE subscriptions SET secret_key = 'plain' WHERE id = $1", UUID(plain.id))
+    request = subscriptions_pb2.RotateSubscriptionSecretRequest(subscription_id=made[0].id, secret_key="secret-new")
+    await alone.subscriptions.RotateSubscriptionSecret(request)
+    before = await _opened_with(connection, ENCRYPTION_KEY)
+    assert before[UUID(made[0].id)] == ["secret-new", "secret-0"]
+
+    report = await reencrypt(connection, keys(*BOTH))
+    assert (report.rewritten, report.left, report.unreadable) == (8, 0, [])
+    assert await _opened_with(connection, OTHER_KEY) == before
+    assert UUID(unsigned.id) not in before
+    again = await reencrypt(connection, keys(*BOTH))
+    assert (again.rewritten, again.left, again.unreadable) == (0, 8, [])
+    async with serving(database, redis_url, encryption_keys=OTHER_KEY) as after:
+        assert list((await after.get(made[0].id)).previous_secrets_expire_at) != []
+
+
+async def test_headers_are_rewritten_too_with_a_secret_or_without_one(alone: Ingest, connection: Connection) -> None:
+    headers = subscriptions_pb2.CustomHeaders(values={"Authorization": "hunter2"})
+    made = [await alone.create(headers=headers), await alone.create(headers=headers, **UNSIGNED)]
+    report = await reencrypt(connection, keys(*BOTH))
+    assert (report.rewritten, report.left, report.unreadable) == (2, 0, [])
+    for one in made:
+        query = "SELECT sealed_headers FROM subscriptions WHERE id = $1"
+        sealed = await connection.fetchval(query, UUID(one.id))
+        assert vault(OTHER_KEY).headers(UUID(one.id), sealed) == {"Authorization": "hunter2"}
+    again = await reencrypt(connection, keys(*BOTH))
+    assert (again.rewritten, again.left) == (0, 2)
+
+
+async def test_verification_secrets_are_rewritten_too_with_a_secret_or_without_one(
+    alone: Ingest, connection: Connection
+) -> None:
+    secrets = subscriptions_pb2.VerificationSecrets(values=["hunter2-one", "hunter3-two"])
+    made = [
+        await alone.create(verification=subscriptions_pb2.VERIFICATION_SLACK, verification_secrets=secrets, **signing)
+        for signing in ({}, UNSIGNED)
+    ]
+    report = await reencrypt(connection, keys(*BOTH))
+    assert (report.rewritten, report.left, report.unreadable) == (2, 0, [])
+    for one in made:
+        query = "SELECT sealed_verification_secrets FROM subscriptions WHERE id = $1"
+        sealed = await connection.fetchval(query, UUID(one.id))
+        assert vault(OTHER_KEY).verification_secrets(UUID(one.id), sealed) == ("hunter2-one", "hunter3-two")
+    again = await reencrypt(connection, keys(*BOTH))
+    assert (again.rewritten, again.left) == (0, 2)
+
+
+async def test_a_rotation_at_the_same_time_is_not_lost(alone: Ingest, connection: Connection) -> None:
+    made = [await alone.create(secret_key="secret-old") for _ in range(20)]
+
+    async def rotate(subscription_id: str) -> None:
+        request = subscriptions_pb2.RotateSubscriptionSecretRequest(
+            subscription_id=subscription_id, secret_key="secret-new"
+        )
+        await alone.subscriptions.RotateSubscriptionSecret(request)
+
+    await asyncio.gather(reencrypt(connection, keys(ENCRYPTION_KEY)), *(rotate(one.id) for one in made))
+    assert set(map(tuple, (await _opened_with(connection, ENCRYPTION_KEY)).values())) == {("secret-new", "secret-old")}
+
+
+async def test_what_cannot_be_opened_is_named_and_stays_as_it_is(alone: Ingest, connection: Connection) -> None:
+    broken, whole = await alone.create(secret_key="secret-s"), await alone.create(secret_key="secret-s")
+    await connection.execute("UPDATE subscriptions SET sealed_secrets = 'x' WHERE id = $1", UUID(broken.id))
+    report = await reencrypt(connection, keys(*BOTH))
+    assert (report.rewritten, report.unreadable) == (1, [UUID(broken.id)])
+    assert await connection.fetchval("SELECT sealed_secrets FROM subscriptions WHERE id = $1", UUID(broken.id)) == b"x"
+    assert await connection.fetchval("SELECT sealed_secrets FROM subscriptions WHERE id = $1", UUID(whole.id)) != b"x"
+
+
+@pytest.mark.parametrize(
+    "broken", ["sealed_secrets", "sealed_headers", "sealed_verification_secrets", "sealed_client_certificate"]
+)
+async def test_what_cannot_be_opened_keeps_nothing_else_of_its_subscription_under_the_old_key(
+    alone: Ingest, connection: Connection, broken: str
+) -> None:
+    issued = certificates.authority().issue("shop")
+    made = await alone.create(
+        secret_key="secret-s",
+        headers=subscriptions_pb2.CustomHeaders(values={"A": "b"}),
+        verification_secrets=subscriptions_pb2.VerificationSecrets(values=["secret-v"]),
+        client_certificate=subscriptions_pb2.ClientCertificate(certificate=issued.pem, private_key=issued.key_pem),
+    )
+    name = UUID(made.id)
+    await connection.execute(f"UPDATE subscriptions SET {broken} = 'x' WHERE id = $1", name)
+    report = await reencrypt(connection, keys(*BOTH))
+    assert (report.rewritten, report.left, report.unreadable) == (1, 0, [name])
+    row: Any = await connection.fetchrow("SELECT * FROM subscriptions WHERE id = $1", name)
+    opened = vault(OTHER_KEY)
+    opens: dict[str, Callable[[], object]] = {
+        "sealed_secrets": lambda: opened.opened(name, row["sealed_secrets"]),
+        "sealed_headers": lambda: opened.headers(name, row["sealed_headers"]),
+        "sealed_verification_secrets": lambda: opened.verification_secrets(name, row["sealed_verification_secrets"]),
+        "sealed_client_certificate": lambda: opened.client_certificate(name, row["sealed_client_certificate"]),
+    }
+    assert row[broken] == b"x"
+    for column, open_it in opens.items():
+        if column != broken:
+            open_it()
+
+
+async def test_the_command_says_what_it_did_and_refuses_other_keys(alone: Ingest, database: str) -> None:
+    await alone.create(secret_key="secret-hunter2")
+    refused = await asyncio.to_thread(_run, database, OTHER_KEY)
+    assert refused.returncode == 1
+    assert refused.stderr == "nothing more is re-encrypted: ENCRYPTION_KEYS are not those of this database\n"
+    done = await asyncio.to_thread(_run, database, ",".join(BOTH))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "1 subscriptions re-encrypted, 0 were already\n", "")
+    only = await asyncio.to_thread(_run, database, OTHER_KEY)
+    assert (only.returncode, only.stdout) == (0, "0 subscriptions re-encrypted, 1 were already\n")
+
+
+def _run(database: str, text: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "services", "reencrypt"],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "DATABASE_URL": database, "ENCRYPTION_KEYS": text},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )

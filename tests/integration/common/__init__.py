@@ -1,1 +1,0 @@
-"""services/platform and services/domain against real stores."""

@@ -1,1 +1,0 @@
-"""The ingest service over gRPC, against real stores."""

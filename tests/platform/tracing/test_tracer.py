@@ -1,0 +1,73 @@
+"""What is traced, and what is not."""
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from services.platform.tracing import tracer
+from services.platform.tracing.settings import TracingDoorSettings, TracingSettings
+from services.platform.tracing.spans import Kind
+from services.platform.tracing.tracer import Tracer
+from tests.platform.tracing.recording import Recording
+
+SAMPLED = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+UNSAMPLED = SAMPLED[:-2] + "00"
+
+
+def made(**settings: Any) -> Tracer:
+    return Tracer(Recording(), TracingDoorSettings(**settings))
+
+
+def entered(tracer: Tracer, header: str | None) -> str | None:
+    """The trace of what comes from outside."""
+    span = tracer.enter("name", Kind.SERVER, header, {})
+    return span.trace_id if span else None
+
+
+def share(tracer: Tracer, header: str | None) -> float:
+    return sum(entered(tracer, header) is not None for _ in range(4000)) / 4000
+
+
+def test_there_is_none_without_an_endpoint() -> None:
+    assert tracer.start("gateway", TracingDoorSettings(otel_exporter_otlp_endpoint="")) is None
+
+
+@pytest.mark.parametrize("header", [None, SAMPLED, UNSAMPLED, "malformed"])
+def test_chance_decides_whatever_a_stranger_says(header: str | None) -> None:
+    assert share(made(otel_traces_sampler_arg=0), header) == 0
+    assert share(made(otel_traces_sampler_arg=1), header) == 1
+    assert 0.2 < share(made(otel_traces_sampler_arg=0.25), header) < 0.3
+
+
+def test_a_trace_is_joined_all_the_same() -> None:
+    assert entered(made(), SAMPLED) == entered(made(), UNSAMPLED) == SAMPLED.split("-")[1]
+    assert entered(made(), None) != entered(made(), None)
+
+
+@pytest.mark.parametrize("ratio", [0, 1])
+def test_a_trusted_caller_decides(ratio: float) -> None:
+    trusting = made(otel_traces_sampler_arg=ratio, tracing_trust_callers=True)
+    assert entered(trusting, SAMPLED) == SAMPLED.split("-")[1]
+    assert entered(trusting, UNSAMPLED) is None
+    # Who says nothing, or nothing that can be read, leaves it to chance.
+    assert share(trusting, None) == share(trusting, "malformed") == ratio
+
+
+def test_what_another_process_began_is_followed_if_it_is_sampled() -> None:
+    following = Tracer(Recording(), TracingSettings())
+    span = following.follow("name", Kind.CLIENT, SAMPLED, {})
+    assert span
+    assert span.trace_id == SAMPLED.split("-")[1]
+    assert following.follow("name", Kind.CLIENT, UNSAMPLED, {}) is None
+    assert following.follow("name", Kind.CLIENT, None, {}) is None
+    assert following.follow("name", Kind.CLIENT, "malformed", {}) is None
+
+
+@pytest.mark.parametrize("module", ["gateway", "ingest", "delivery", "delivery.worker", "analytics"])
+def test_where_it_is_off_neither_the_tracing_sdk_nor_an_exporter_is_imported(module: str) -> None:
+    # The client of Redis and FastAPI look for the rest of OpenTelemetry themselves.
+    dear = ("opentelemetry.exporter", "opentelemetry.sdk.trace.export", "services.platform.tracing.sdk")
+    code = f"import sys, services.{module}.__main__; sys.exit(any(name in sys.modules for name in {dear}))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
