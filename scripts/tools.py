@@ -52,7 +52,7 @@ def output(*command: str) -> str:
 
 
 def runs(program: Path) -> bool:
-    """Return whether the program is there and works on this machine. kubectl would look for a cluster without --client."""
+    """Return whether the program works on this machine. Without --client kubectl would look for a cluster."""
     command = "--version" if program.name in PACKAGED else "version"
     options = ["--client"] if program.name == "kubectl" else []
     return program.exists() and bool(output(str(program), command, *options))
