@@ -33,7 +33,7 @@ SCRAPED = frozenset({"namespace", "release", "component", "pod", "version", "le"
 # The rows of the page of metrics, by name.
 DOCUMENTED = {
     line.split("`")[1]: line
-    for line in (rendering.ROOT / "docs/metrics.md").read_text().splitlines()
+    for line in (rendering.ROOT / "docs/reference/metrics.md").read_text().splitlines()
     if line.startswith("| `")
 }
 
@@ -121,7 +121,7 @@ def test_every_query_names_metrics_labels_and_values_that_are_documented(board: 
             labels = set(SCRAPED)
             for metric, matchers in re.findall(r"\b((?:webhook|process)_\w+)\{([^}]*)\}", target["expr"]):
                 row = DOCUMENTED.get(re.sub("_(bucket|sum|count)$", "", metric), "")
-                assert row or metric.startswith("process_"), f"{metric} is in docs/metrics.md by no such name"
+                assert row or metric.startswith("process_"), f"{metric} is in docs/reference/metrics.md by no such name"
                 labels |= code_names(row.split(" | ")[2]) if row else set()
                 for label, value in re.findall(r'(\w+)[=!~]+"([^"$]+)"', matchers):
                     assert label in labels, target["expr"]
