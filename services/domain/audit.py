@@ -1,7 +1,8 @@
 """The audit log: what changed, who changed it, and when an admin acts in another tenant.
 
 An entry is written in the transaction that makes the change. It names what was changed, and shows only values that
-nobody could mind: never a secret, a token, a header, a path of a URL, or free text. docs/audit.md lists the actions.
+nobody could mind: never a secret, a token, a header, a path of a URL, or free text. docs/reference/audit.md lists the
+actions.
 """
 
 import enum

@@ -1,6 +1,6 @@
 """Operational events: what the service says of a tenant's subscriptions, as they are stored and sent.
 
-docs/operational-events.md shows them.
+docs/guides/operational-events.md shows them.
 """
 
 import asyncio

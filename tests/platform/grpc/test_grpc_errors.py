@@ -38,7 +38,7 @@ ERRORS = [
     errors.PermissionDenied("not yours"),
     errors.NotFound("no subscription 1"),
     errors.Conflict("in flight"),
-    errors.Conflict("taken", reason="EVENT_ID_TAKEN"),
+    errors.Conflict("taken", reason=errors.ErrorReason.EVENT_ID_TAKEN),
     errors.Gone("no longer retained"),
     errors.Overloaded("too many"),
     errors.Unavailable("away"),
@@ -68,7 +68,7 @@ class Server:
 
         self.answer = answer
 
-    async def handle(self, request: object, context: object) -> bytes:  # noqa: ARG002 - gRPC's signature
+    async def handle(self, request: object, context: object) -> bytes:
         await self.answer()
         return b"ok"
 
