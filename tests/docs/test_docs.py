@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from dev.harness import role_table
 from services.platform.settings import Settings
+from tests.e2e.access import role_table
 
 ROOT = Path(__file__).resolve().parents[2]
 ROLES = ("gateway", "ingest", "delivery", "worker", "analytics")
