@@ -1,7 +1,7 @@
 """Events: what their types look like, which subscription wants which, and how their payloads may be encoded."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from services.platform import errors
 
@@ -42,7 +42,7 @@ def check_type(field: str, event_type: str) -> None:
         raise errors.InvalidArgument.field(field, _EXPECTED)
 
 
-def type_violations(field: str, entries: list[str]) -> list[errors.Violation]:
+def type_violations(field: str, entries: Sequence[str]) -> list[errors.Violation]:
     """What is wrong with a subscription's list; an entry may end in ".*" and then means a prefix."""
     if len(entries) > MAX_TYPES:
         return [errors.Violation(field=field, description=f"must have at most {MAX_TYPES} entries")]

@@ -21,7 +21,7 @@ async def test_it_goes_through_and_answers_have_its_facts(client: httpx.AsyncCli
     assert services.requests[-1].client_certificate == pb.ClientCertificate(**GIVEN)
     path = created.headers["location"]
     assert (await client.get(path)).json()["client_certificate"] is None
-    services.stored[path.rsplit("/", 1)[1]].client_certificate.CopyFrom(
+    services.stored[path.rsplit("/", 1)[1]].status.client_certificate.CopyFrom(
         pb.ClientCertificateFacts(
             subject="CN=shop", issuer="CN=ca", serial_number="2a", not_before=NOW, not_after=NOW, sha256_fingerprint="f"
         )

@@ -57,9 +57,9 @@ async def test_what_is_known_of_a_status_and_a_breaker_is_answered(
 ) -> None:
     path = (await create(client)).headers["location"]
     (stored,) = services.stored.values()
-    stored.status = pb.SUBSCRIPTION_STATUS_DISABLED
-    stored.status_reason = "gone"
-    stored.breaker.CopyFrom(
+    stored.status.status = pb.SubscriptionStatus.STATUS_DISABLED
+    stored.status.status_reason = "gone"
+    stored.status.breaker.CopyFrom(
         pb.Breaker(
             state=pb.BREAKER_STATE_OPEN,
             since=NOW,

@@ -21,8 +21,8 @@ async def create(client: httpx.AsyncClient, services: Services, **body: Any) -> 
     assert created.status_code == 201, created.text
     path = created.headers["location"]
     stored = services.stored[path.rsplit("/", 1)[1]]
-    stored.public_keys.add(public_key="whpk_bmV3")
-    stored.public_keys.add(public_key="whpk_b2xk", expires_at=NOW)
+    stored.status.public_keys.add(public_key="whpk_bmV3")
+    stored.status.public_keys.add(public_key="whpk_b2xk", expires_at=NOW)
     return str(path)
 
 

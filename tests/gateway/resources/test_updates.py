@@ -45,9 +45,13 @@ async def test_a_patch_merges_headers_and_null_removes_one_or_all(
     client: httpx.AsyncClient, services: Services
 ) -> None:
     some = await asked(client, services, {"headers": {"X-A": "1", "X-B": None}})
-    assert (dict(some.headers.values), some.headers.merge) == ({"X-A": "1", "X-B": ""}, True)
+    assert (dict(some.spec.headers.values), some.spec.headers.merge) == ({"X-A": "1", "X-B": ""}, True)
     every = await asked(client, services, {"headers": None})
-    assert (dict(every.headers.values), every.headers.merge, every.HasField("headers")) == ({}, False, True)
+    assert (dict(every.spec.headers.values), every.spec.headers.merge, every.spec.HasField("headers")) == (
+        {},
+        False,
+        True,
+    )
 
 
 async def test_a_put_replaces_headers(client: httpx.AsyncClient, services: Services) -> None:
