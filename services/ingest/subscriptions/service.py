@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 from uuid import UUID
 
-import grpc
 import structlog
 from google.protobuf.field_mask_pb2 import FieldMask
 
@@ -28,6 +27,7 @@ from services.ingest.subscriptions.record import Breaker, Draft, Shown, Subscrip
 from services.ingest.subscriptions.store import SubscriptionStore, UpdateOf, no_subscription
 from services.platform import errors, ids, paging
 from services.platform.auth import tenants
+from services.platform.grpc.server import Context
 
 log = structlog.get_logger(__name__)
 
@@ -46,30 +46,24 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         self._settings = settings
         self._rules = Rules(retries=settings, egress=policy, vault=vault)
 
-    async def CreateSubscription(  # noqa: N802 - gRPC's name
-        self,
-        request: pb.CreateSubscriptionRequest,
-        context: grpc.aio.ServicerContext[pb.CreateSubscriptionRequest, pb.CreateSubscriptionResponse],  # noqa: ARG002 - gRPC's signature
+    async def CreateSubscription(
+        self, request: pb.CreateSubscriptionRequest, _context: Context
     ) -> pb.CreateSubscriptionResponse:
         """Stores a new subscription."""
         tenant_id = tenants.of(request.tenant_id)
         draft = self._rules.new(request.spec, await _certificate(request.spec))
         return await _whole(self._create(request, tenant_id, draft))
 
-    async def GetSubscription(  # noqa: N802 - gRPC's name
-        self,
-        request: pb.GetSubscriptionRequest,
-        context: grpc.aio.ServicerContext[pb.GetSubscriptionRequest, pb.GetSubscriptionResponse],  # noqa: ARG002 - gRPC's signature
+    async def GetSubscription(
+        self, request: pb.GetSubscriptionRequest, _context: Context
     ) -> pb.GetSubscriptionResponse:
         """Reads one from Postgres."""
         subscription_id = ids.parse("subscription_id", request.subscription_id)
         found = await self._store.shown(tenants.of(request.tenant_id), subscription_id)
         return pb.GetSubscriptionResponse(subscription=self._message(found))
 
-    async def ListSubscriptions(  # noqa: N802 - gRPC's name
-        self,
-        request: pb.ListSubscriptionsRequest,
-        context: grpc.aio.ServicerContext[pb.ListSubscriptionsRequest, pb.ListSubscriptionsResponse],  # noqa: ARG002 - gRPC's signature
+    async def ListSubscriptions(
+        self, request: pb.ListSubscriptionsRequest, _context: Context
     ) -> pb.ListSubscriptionsResponse:
         """Reads a page."""
         size = paging.page_size(request.page_size)
@@ -80,10 +74,8 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
             next_page_token=paging.token(found[size - 1][0].id) if len(found) > size else "",
         )
 
-    async def UpdateSubscription(  # noqa: N802 - gRPC's name
-        self,
-        request: pb.UpdateSubscriptionRequest,
-        context: grpc.aio.ServicerContext[pb.UpdateSubscriptionRequest, pb.UpdateSubscriptionResponse],  # noqa: ARG002 - gRPC's signature
+    async def UpdateSubscription(
+        self, request: pb.UpdateSubscriptionRequest, _context: Context
     ) -> pb.UpdateSubscriptionResponse:
         """Replace the fields, or those that the mask names, in one transaction with a look at what is stored."""
         tenant_id = tenants.of(request.tenant_id)
@@ -96,10 +88,8 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         shown = await _whole(self._update(tenant_id, subscription_id, update_of, request.etags))
         return pb.UpdateSubscriptionResponse(subscription=self._message(shown))
 
-    async def DeleteSubscription(  # noqa: N802 - gRPC's name
-        self,
-        request: pb.DeleteSubscriptionRequest,
-        context: grpc.aio.ServicerContext[pb.DeleteSubscriptionRequest, pb.DeleteSubscriptionResponse],  # noqa: ARG002 - gRPC's signature
+    async def DeleteSubscription(
+        self, request: pb.DeleteSubscriptionRequest, _context: Context
     ) -> pb.DeleteSubscriptionResponse:
         """Marks it deleted, then cancels what waits for it."""
         tenant_id = tenants.of(request.tenant_id)
@@ -108,10 +98,8 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         cancelled = await self._store.cancel_waiting(subscription_id)
         return pb.DeleteSubscriptionResponse(cancelled_deliveries=cancelled)
 
-    async def CheckIngestToken(  # noqa: N802 - gRPC's name
-        self,
-        request: pb.CheckIngestTokenRequest,
-        context: grpc.aio.ServicerContext[pb.CheckIngestTokenRequest, pb.CheckIngestTokenResponse],  # noqa: ARG002 - gRPC's signature
+    async def CheckIngestToken(
+        self, request: pb.CheckIngestTokenRequest, _context: Context
     ) -> pb.CheckIngestTokenResponse:
         """Says nothing, or NotFound without a word on why."""
         subscription_id = ids.parse("subscription_id", request.subscription_id)
@@ -120,10 +108,8 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
             raise no_subscription(subscription_id)
         return pb.CheckIngestTokenResponse()
 
-    async def SetSubscriptionStatus(  # noqa: N802 - gRPC's name
-        self,
-        request: pb.SetSubscriptionStatusRequest,
-        context: grpc.aio.ServicerContext[pb.SetSubscriptionStatusRequest, pb.SetSubscriptionStatusResponse],  # noqa: ARG002 - gRPC's signature
+    async def SetSubscriptionStatus(
+        self, request: pb.SetSubscriptionStatusRequest, _context: Context
     ) -> pb.SetSubscriptionStatusResponse:
         """Enable, disable, pause, or resume it."""
         tenant_id = tenants.of(request.tenant_id)
@@ -134,10 +120,8 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         shown = await _whole(self._change_status(tenant_id, subscription_id, change))
         return pb.SetSubscriptionStatusResponse(subscription=self._message(shown))
 
-    async def RotateSubscriptionSecret(  # noqa: N802 - gRPC's name
-        self,
-        request: pb.RotateSubscriptionSecretRequest,
-        context: grpc.aio.ServicerContext[pb.RotateSubscriptionSecretRequest, pb.RotateSubscriptionSecretResponse],  # noqa: ARG002 - gRPC's signature
+    async def RotateSubscriptionSecret(
+        self, request: pb.RotateSubscriptionSecretRequest, _context: Context
     ) -> pb.RotateSubscriptionSecretResponse:
         """Replaces the secret; the old ones hold for a while."""
         tenant_id = tenants.of(request.tenant_id)
@@ -149,20 +133,16 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         made = secrets.shown_secret(new_one.secret_key, new_one.scheme) if given is None else ""
         return pb.RotateSubscriptionSecretResponse(subscription=self._message(shown), secret_key=made)
 
-    async def CreateIngestToken(  # noqa: N802 - gRPC's name
-        self,
-        request: pb.CreateIngestTokenRequest,
-        context: grpc.aio.ServicerContext[pb.CreateIngestTokenRequest, pb.CreateIngestTokenResponse],  # noqa: ARG002 - gRPC's signature
+    async def CreateIngestToken(
+        self, request: pb.CreateIngestTokenRequest, _context: Context
     ) -> pb.CreateIngestTokenResponse:
         """Makes an ingest token, in place of the one before."""
         token = secrets.new_ingest_token()
         await self._change_token(request, secrets.hash_ingest_token(token))
         return pb.CreateIngestTokenResponse(token=token)
 
-    async def DeleteIngestToken(  # noqa: N802 - gRPC's name
-        self,
-        request: pb.DeleteIngestTokenRequest,
-        context: grpc.aio.ServicerContext[pb.DeleteIngestTokenRequest, pb.DeleteIngestTokenResponse],  # noqa: ARG002 - gRPC's signature
+    async def DeleteIngestToken(
+        self, request: pb.DeleteIngestTokenRequest, _context: Context
     ) -> pb.DeleteIngestTokenResponse:
         """Removes the ingest token."""
         await self._change_token(request, None)
