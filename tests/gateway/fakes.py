@@ -67,6 +67,10 @@ def _take_spec(subscription: subscriptions_pb2.Subscription, asked: subscription
         status.header_names[:] = sorted(asked.headers.values)
     if asked.HasField("verification_secrets"):
         status.has_verification_secret = bool(asked.verification_secrets.values)
+    if spec.HasField("retry_policy") and not (spec.retry_policy.delays_seconds or spec.retry_policy.name):
+        filled = subscriptions_pb2.RetryPolicy(base_seconds=5, factor=2, cap_seconds=60, limit=3)
+        filled.MergeFrom(spec.retry_policy)
+        spec.retry_policy.CopyFrom(filled)
     status.effective_retry_policy.CopyFrom(subscriptions_pb2.RetryPolicy(delays_seconds=[5, 300]))
     for name in ("secret_key", "headers", "verification_secrets", "client_certificate"):
         spec.ClearField(name)

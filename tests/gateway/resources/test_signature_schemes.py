@@ -39,9 +39,9 @@ async def test_the_scheme_goes_through_in_each_request(
     client: httpx.AsyncClient, services: Services, body: dict[str, Any], asked: int
 ) -> None:
     path = await create(client, services, **body)
-    assert services.requests[-1].signature_scheme == asked
+    assert services.requests[-1].spec.signature_scheme == asked
     assert (await client.put(path, json=BODY | body)).status_code == 200
-    assert services.requests[-1].signature_scheme == asked
+    assert services.requests[-1].spec.signature_scheme == asked
     assert (await client.post(f"{path}/rotate-secret", json=body)).status_code == 200
     assert services.requests[-1].signature_scheme == asked
 

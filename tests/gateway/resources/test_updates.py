@@ -57,7 +57,7 @@ async def test_a_patch_merges_headers_and_null_removes_one_or_all(
 async def test_a_put_replaces_headers(client: httpx.AsyncClient, services: Services) -> None:
     path = (await create(client)).headers["location"]
     assert (await client.put(path, json={"target_url": URL, "headers": {"X-A": "1"}})).status_code == 200
-    assert not services.requests[-1].headers.merge
+    assert not services.requests[-1].spec.headers.merge
 
 
 async def test_a_merge_patch_is_taken_by_its_media_type(client: httpx.AsyncClient) -> None:

@@ -75,7 +75,7 @@ async def test_every_call_in_every_status(
         assert ("resume" if conflict == "SUBSCRIPTION_PAUSED" else "enable") in error.message
     else:
         answer = await change(ingest, verb, made.id)
-        assert answer.status == STATUSES[after]
+        assert answer.status.status == STATUSES[after]
         assert answer == await ingest.get(made.id)
     later = await row(ingest, made.id)
     assert later["status"] == after
@@ -115,8 +115,8 @@ async def test_what_is_unknown_deleted_or_anothers_is_not_found(ingest: Ingest, 
 async def test_an_update_leaves_the_status_as_it_is(ingest: Ingest, status: str) -> None:
     made = await made_in(ingest, status)
     changed = await ingest.update(made.id, description="new")
-    assert (changed.status, changed.status.status_reason, changed.status.status_since) == (
-        made.status,
+    assert (changed.status.status, changed.status.status_reason, changed.status.status_since) == (
+        made.status.status,
         made.status.status_reason,
         made.status.status_since,
     )

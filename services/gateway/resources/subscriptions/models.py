@@ -4,7 +4,7 @@ import copy
 from typing import Annotated, Any, Literal
 
 from google.protobuf.field_mask_pb2 import FieldMask
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from protos.webhook.v1 import subscriptions_pb2 as pb
 from services.gateway.resources import models
@@ -317,9 +317,11 @@ def _asked(body: SubscriptionBody, name: str) -> Any:
         return pb.VerificationSecrets(values=value or ())
     if name == "client_certificate":
         return pb.ClientCertificate(**value.model_dump() if value else {})
+    if name == "retry_policy" and value is not None:
+        return pb.RetryPolicy(**value.model_dump(exclude_none=True))
     if value is not None and field.enum_type is not None:
         return enums.numbers(field.enum_type)[value]
-    return value.model_dump(exclude_none=True) if isinstance(value, BaseModel) else value
+    return value
 
 
 def update_mask(body: SubscriptionPatch) -> FieldMask:
