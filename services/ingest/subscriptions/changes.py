@@ -17,6 +17,7 @@ from services.domain.retry_policy import RetrySettings
 from services.domain.secrets.encryption import CannotOpen
 from services.domain.secrets.signatures import SignatureScheme
 from services.domain.secrets.vault import Secret, Vault
+from services.domain.states import SUBSCRIPTION_CHANGES, SubscriptionChange, SubscriptionState
 from services.ingest.subscriptions import messages, secrets
 from services.ingest.subscriptions.client_certificates import ClientCertificate
 from services.ingest.subscriptions.record import (
@@ -244,38 +245,33 @@ class Rotation:
 
 # The status of a subscription, when somebody changes it by hand.
 
-ACTIVE, PAUSED, DISABLED = "active", "paused", "disabled"
-MANUAL = "manual"
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StatusChange:
-    """A change to one status; `not_from` is the status that another change must leave first."""
+    """A change of services/domain/states.py that a caller asks for."""
 
+    change: SubscriptionChange
     # As the audit log calls it.
     action: Action
-    to: str
-    reason: str | None = None
-    not_from: str | None = None
-    # Whether what is known of the endpoint's failures is forgotten.
-    afresh: bool = False
 
-    def refuse(self, status: str) -> None:
-        """Raise Conflict when a subscription in this status must leave it first."""
-        if status != self.not_from:
-            return
-        if status == PAUSED:
-            raise errors.Conflict("the subscription is paused; resume it", reason="SUBSCRIPTION_PAUSED")
-        raise errors.Conflict("the subscription is disabled; enable it first", reason="SUBSCRIPTION_DISABLED")
+    def of(self, status: SubscriptionState) -> SubscriptionState:
+        """Return what a status becomes, or stays. Raise Conflict when another change must come first."""
+        changes = SUBSCRIPTION_CHANGES[self.change]
+        (after,) = frozenset().union(*changes.values())
+        if status in changes or status is after:
+            return after
+        if status is SubscriptionState.PAUSED:
+            message, reason = "the subscription is paused; resume it", errors.ErrorReason.SUBSCRIPTION_PAUSED
+        else:
+            message, reason = "the subscription is disabled; enable it first", errors.ErrorReason.SUBSCRIPTION_DISABLED
+        raise errors.Conflict(message, reason=reason)
 
 
 STATUS_CHANGES: Mapping[int, StatusChange] = {
-    pb.SUBSCRIPTION_ACTION_ENABLE: StatusChange(
-        action=Action.ENABLE_SUBSCRIPTION, to=ACTIVE, not_from=PAUSED, afresh=True
-    ),
-    pb.SUBSCRIPTION_ACTION_DISABLE: StatusChange(action=Action.DISABLE_SUBSCRIPTION, to=DISABLED, reason=MANUAL),
-    pb.SUBSCRIPTION_ACTION_PAUSE: StatusChange(action=Action.PAUSE_SUBSCRIPTION, to=PAUSED, not_from=DISABLED),
-    pb.SUBSCRIPTION_ACTION_RESUME: StatusChange(action=Action.RESUME_SUBSCRIPTION, to=ACTIVE, not_from=DISABLED),
+    pb.SUBSCRIPTION_ACTION_ENABLE: StatusChange(change=SubscriptionChange.ENABLE, action=Action.ENABLE_SUBSCRIPTION),
+    pb.SUBSCRIPTION_ACTION_DISABLE: StatusChange(change=SubscriptionChange.DISABLE, action=Action.DISABLE_SUBSCRIPTION),
+    pb.SUBSCRIPTION_ACTION_PAUSE: StatusChange(change=SubscriptionChange.PAUSE, action=Action.PAUSE_SUBSCRIPTION),
+    pb.SUBSCRIPTION_ACTION_RESUME: StatusChange(change=SubscriptionChange.RESUME, action=Action.RESUME_SUBSCRIPTION),
 }
 
 

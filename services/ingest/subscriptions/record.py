@@ -19,6 +19,7 @@ from services.domain.egress import targets
 from services.domain.events import TypeFilter
 from services.domain.secrets import ed25519, signatures
 from services.domain.secrets.signatures import Key, SignatureScheme
+from services.domain.states import BreakerState, StatusReason, SubscriptionState
 from services.ingest.subscriptions import client_certificates, secrets
 from services.ingest.subscriptions.client_certificates import ClientCertificate
 from services.ingest.subscriptions.secrets import Verification
@@ -76,9 +77,9 @@ class Subscription(Spec, frozen=True, kw_only=True, dict=True):
     version: int
     created_at: datetime
     updated_at: datetime
-    # active, paused or disabled; the reason is None unless it is disabled.
-    status: str
-    status_reason: str | None
+    status: SubscriptionState
+    # None unless it is disabled.
+    status_reason: StatusReason | None
     status_since: datetime
     # Encrypted (services/domain/secrets/vault.py); None when it has no secret.
     sealed_secrets: bytes | None
@@ -115,15 +116,15 @@ class Subscription(Spec, frozen=True, kw_only=True, dict=True):
     @functools.cached_property
     def targets(self) -> Sequence[Target]:
         """Itself, or nothing while it takes no events."""
-        if self.status == "disabled" and not self.keep_when_disabled:
+        if self.status is SubscriptionState.DISABLED and not self.keep_when_disabled:
             return ()
-        return ((self.id, self.status == "active" and self.rate_limit_per_second is None),)
+        return ((self.id, self.status is SubscriptionState.ACTIVE and self.rate_limit_per_second is None),)
 
 
 class Breaker(msgspec.Struct, frozen=True, kw_only=True):
     """What holds deliveries back while the endpoint fails."""
 
-    state: str = "closed"
+    state: BreakerState = BreakerState.CLOSED
     since: datetime | None = None
     reason: str | None = None
     # Only while it is open.
@@ -136,10 +137,10 @@ class Breaker(msgspec.Struct, frozen=True, kw_only=True):
         if row["breaker"] is None:
             return cls()
         return cls(
-            state=row["breaker"],
+            state=BreakerState(row["breaker"]),
             since=row["breaker_since"],
             reason=row["breaker_reason"],
-            next_probe_at=row["probe_at"] if row["breaker"] == "open" else None,
+            next_probe_at=row["probe_at"] if row["breaker"] == BreakerState.OPEN else None,
             consecutive_failures=row["consecutive_failures"],
         )
 

@@ -13,11 +13,12 @@ from services.domain.egress import targets
 from services.domain.operational_facts import EventType, Fact
 from services.domain.secrets.encryption import CannotOpen
 from services.domain.secrets.vault import NONE, Secret, Vault
+from services.domain.states import StatusReason, SubscriptionChange, SubscriptionState
 from services.ingest.events import idempotency
 from services.ingest.events.idempotency import Key
 from services.ingest.subscriptions import changes as field_changes
 from services.ingest.subscriptions import secrets as signing_secrets
-from services.ingest.subscriptions.changes import DISABLED, Rotation, StatusChange
+from services.ingest.subscriptions.changes import Rotation, StatusChange
 from services.ingest.subscriptions.record import (
     CLIENT_CERTIFICATE,
     HEADERS,
@@ -154,7 +155,8 @@ class SubscriptionStore:
                 secrets = NONE if kept is None else self._vault.opened(subscription_id, kept)
             except CannotOpen:
                 raise errors.Conflict(
-                    "its secrets cannot be opened; give it another one by an update", reason="SECRET_UNREADABLE"
+                    "its secrets cannot be opened; give it another one by an update",
+                    reason=errors.ErrorReason.SECRET_UNREADABLE,
                 ) from None
             rotated = signing_secrets.rotated(secrets, new_one, now=row["now"], overlap=overlap)
             sealed = self._vault.seal(subscription_id, rotated)
@@ -196,17 +198,19 @@ class SubscriptionStore:
             status = await connection.fetchval(SQL["lock_status"], tenant_id, subscription_id)
             if status is None:
                 raise no_subscription(subscription_id)
-            change.refuse(status)
-            if status == change.to:
+            before = SubscriptionState(status)
+            after = change.of(before)
+            if after is before:
                 return await self._shown(connection, tenant_id, subscription_id), False
-            await connection.execute(SQL["set_status"], subscription_id, change.to, change.reason)
-            if change.afresh:
+            reason = StatusReason.MANUAL if after is SubscriptionState.DISABLED else None
+            await connection.execute(SQL["set_status"], subscription_id, after, reason)
+            if change.change is SubscriptionChange.ENABLE:  # what is known of its failures is forgotten
                 await connection.execute(SQL["reset_health"], subscription_id)
-            if change.to == DISABLED:
-                fact = Fact(subscription_id=subscription_id, event_type=EventType.DISABLED, reason=change.reason)
+            if after is SubscriptionState.DISABLED:
+                fact = Fact(subscription_id=subscription_id, event_type=EventType.DISABLED, reason=reason)
                 await operational_facts.note(connection, fact)
             shown = await self._shown(connection, tenant_id, subscription_id)
-            changes = [FieldChange(field="status", before=status, after=change.to)]
+            changes = [FieldChange(field="status", before=before, after=after)]
             await _tell(connection, change.action, shown[0], changes)
             return shown, True
 
@@ -248,7 +252,7 @@ class SubscriptionStore:
             if error.constraint_name != "subscriptions_system":
                 raise
             message = "the tenant has a system subscription already; update that one, or delete it first"
-            raise errors.Conflict(message, reason="SYSTEM_SUBSCRIPTION_EXISTS") from None
+            raise errors.Conflict(message, reason=errors.ErrorReason.SYSTEM_SUBSCRIPTION_EXISTS) from None
         if row is None:
             raise no_tenant()
         made = self._subscription(row)
@@ -269,7 +273,7 @@ class SubscriptionStore:
             return self._vault.headers(row["id"], row["sealed_headers"])
         except CannotOpen:
             message = "the stored headers cannot be opened; replace all of them with a PUT, or set headers to null"
-            raise errors.Conflict(message, reason="SECRET_UNREADABLE") from None
+            raise errors.Conflict(message, reason=errors.ErrorReason.SECRET_UNREADABLE) from None
 
     def _columns(self, subscription_id: UUID, draft: Draft) -> dict[str, Any]:
         """Return what to store by column: the spec, and what is secret where it is replaced."""

@@ -15,10 +15,11 @@ import msgspec
 import pytest
 import redis.asyncio
 
-from dev.harness.encryption import ENCRYPTION_KEY, OTHER_KEY, vault
+from dev.harness.keys import ENCRYPTION_KEY, OTHER_KEY, vault
 from dev.harness.waiting import wait_until
 from services.domain import subscription_changes
 from services.domain.secrets.signatures import SignatureScheme
+from services.domain.states import SubscriptionState
 from services.ingest.subscriptions import cache as caches
 from services.ingest.subscriptions.record import Kind, Subscription
 from services.ingest.subscriptions.secrets import Verification
@@ -353,7 +354,7 @@ def _version(version: int) -> Subscription:
         version=version,
         created_at=now,
         updated_at=now,
-        status="active",
+        status=SubscriptionState.ACTIVE,
         status_reason=None,
         status_since=now,
         keep_when_disabled=True,
