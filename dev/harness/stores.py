@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import itertools
+import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -139,7 +140,9 @@ def conflicting(table: str, tries: int) -> str:
 # A PgBouncer of transactions before the Postgres of a test run, where the program is on PATH.
 
 
-PGBOUNCER = shutil.which("pgbouncer")
+# On PATH, or as `python3 scripts/tools.py pgbouncer` fetches it.
+FETCHED = Path(__file__).resolve().parents[2] / ".tools/bin"
+PGBOUNCER = shutil.which("pgbouncer", path=os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", str(FETCHED))))
 
 
 POOLER_CONFIGURATION = """
