@@ -26,7 +26,7 @@ ENVIRONMENT: Mapping[str, str] = keys.ENVIRONMENT
 HEADERS: Mapping[str, str] = keys.bearer(keys.ADMIN_KEY)
 
 
-def metadata(path: str) -> Sequence[tuple[str, str]]:
+def credentials(path: str) -> Sequence[tuple[str, str]]:
     """The metadata of a gRPC call of the method at this path: an operator's, but where only a gateway may call."""
     rule = roles.RULES.get(path)
     of_gateway = rule is not None and rule.least is Role.SERVICE
@@ -152,7 +152,7 @@ def methods(channel: Any) -> Iterator[Method]:
 def unary(channel: Any, path: str, data: bytes, metadata: Metadata = ()) -> grpc.StatusCode:
     """The status of a unary call."""
     call = channel.unary_unary(path, request_serializer=None, response_deserializer=None)
-    return _status(lambda: call(data, timeout=TIMEOUT_SECONDS, metadata=(*metadata(path), *metadata)))
+    return _status(lambda: call(data, timeout=TIMEOUT_SECONDS, metadata=(*credentials(path), *metadata)))
 
 
 def stream(
@@ -160,7 +160,7 @@ def stream(
 ) -> grpc.StatusCode:
     """The status of a call that sends a stream and reads one."""
     call = channel.stream_stream(path, request_serializer=None, response_deserializer=None)
-    return _status(lambda: list(call(iter(parts), timeout=timeout_seconds, metadata=metadata(path))))
+    return _status(lambda: list(call(iter(parts), timeout=timeout_seconds, metadata=credentials(path))))
 
 
 def _status(call: Callable[[], object]) -> grpc.StatusCode:
