@@ -6,9 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from services.platform.settings import PostgresSettings
-from services.schema import migrations, waiting
+from services.schema import migrations
 from services.schema.migrate import migrate as migrate_schema
 from services.schema.migrations import MigrationError
+from services.schema.wait import Say
 
 POLL_SECONDS = 0.1
 WAIT_SECONDS = 60.0
@@ -37,7 +38,7 @@ async def _migrate(
     url: str, folder: Path, cancelled: Callable[[], bool], say: Callable[[str], None], runtime_user: str
 ) -> int:
     settings = PostgresSettings(database_url=url)
-    quiet = waiting.Say(lambda line: say(line) if line.startswith("waiting") else None)
+    quiet = Say(lambda line: say(line) if line.startswith("waiting") else None)
     work = migrate_schema(settings, quiet, folder=folder, wait_seconds=WAIT_SECONDS, runtime_user=runtime_user)
     task = asyncio.ensure_future(work)
     while not task.done():
