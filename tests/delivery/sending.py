@@ -4,7 +4,7 @@ from contextlib import AbstractAsyncContextManager
 
 import pytest
 
-from dev.harness.encryption import vault
+from dev.harness.keys import vault
 from services.delivery.destinations.destination import SendError
 from services.delivery.destinations.http import sender as http_sender
 from services.delivery.destinations.http.destination import HttpDestination

@@ -13,13 +13,13 @@ import h11
 import pytest
 
 from dev.chaos.receiver import GARBAGE
-from dev.harness.odd_answers import ANSWERS
 from dev.harness.waiting import wait_until
 from services.delivery.destinations.destination import Failure, SendError
 from services.delivery.destinations.http import connection as http_connection
 from services.delivery.destinations.http.connection import Connection
 from services.delivery.destinations.http.sender import HttpSender
 from tests.delivery import raw, sending
+from tests.delivery.destinations.odd_answers import ANSWERS
 from tests.delivery.sending import OK, failure, post
 from tests.delivery.world import LOOPBACK
 

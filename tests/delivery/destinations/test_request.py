@@ -11,7 +11,7 @@ import standardwebhooks
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dev.harness.encryption import vault
+from dev.harness.keys import vault
 from dev.harness.receiver import Receiver, Reply
 from services.delivery.destinations.http import request
 from services.domain.secrets.signatures import Key
