@@ -1,6 +1,5 @@
 """The ingest process: python -m services.ingest."""
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
@@ -34,7 +33,7 @@ from services.ingest.events.store import EventStore
 from services.ingest.settings import IngestSettings
 from services.ingest.subscriptions.cache import SubscriptionCache
 from services.ingest.subscriptions.service import SubscriptionService
-from services.ingest.subscriptions.store import Store
+from services.ingest.subscriptions.store import SubscriptionStore
 from services.platform.auth import finder
 from services.platform.auth.authenticator import Authenticator
 from services.platform.clock import Clock
@@ -69,7 +68,7 @@ async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIt
         finder.running(process, settings, pool) as callers,
     ):
         vault = Vault(await canary.known_keys(process, pool, settings))
-        store = Store(pool, vault, key_hours=settings.idempotency_key_hours)
+        store = SubscriptionStore(pool, vault, key_hours=settings.idempotency_key_hours)
         events = EventStore(pool, expiry_hours=settings.delivery_expiry_hours, key_hours=settings.idempotency_key_hours)
         cache = SubscriptionCache(store, client, vault, size=settings.cached_subscriptions)
         gates = Gates(client)
@@ -149,7 +148,7 @@ async def _compare(clock: Clock, events: EventStore) -> None:
     await background.repeat(step, interval_seconds=CLOCK_INTERVAL_SECONDS, quiet=True)
 
 
-async def _delete_expired_keys(store: Store) -> None:
+async def _delete_expired_keys(store: SubscriptionStore) -> None:
     """Delete idempotency keys past their time every minute; until then such a key is free all the same."""
 
     async def step() -> None:
@@ -158,15 +157,14 @@ async def _delete_expired_keys(store: Store) -> None:
     await background.repeat(step, interval_seconds=EXPIRED_KEYS_INTERVAL_SECONDS, at_once=False)
 
 
-async def _seal_plain_secrets(store: Store) -> None:
+async def _seal_plain_secrets(store: SubscriptionStore) -> None:
     """For as long as a version that keeps them plain may run beside this one, and once for what it left."""
-    while True:
-        try:
-            if sealed := await store.seal_plain_secrets():
-                log.info("plain signing secrets were encrypted", subscriptions=sealed)
-        except Exception as error:  # noqa: BLE001 - tried again in a minute; they are read as they are until then
-            log.warning("plain signing secrets cannot be encrypted", error=repr(error))
-        await asyncio.sleep(PLAIN_SECRETS_INTERVAL_SECONDS)
+
+    async def step() -> None:
+        if sealed := await store.seal_plain_secrets():
+            log.info("plain signing secrets were encrypted", subscriptions=sealed)
+
+    await background.repeat(step, interval_seconds=PLAIN_SECRETS_INTERVAL_SECONDS)
 
 
 def main() -> None:
