@@ -15,7 +15,7 @@ import pytest
 import standardwebhooks
 
 from dev.embedded import ports
-from dev.harness.encryption import ENCRYPTION_KEY
+from dev.harness.keys import ENCRYPTION_KEY
 from dev.harness.receiver import Receiver, Reply
 from dev.harness.waiting import wait_until
 from protos.webhook.v1 import ingest_pb2, ingest_pb2_grpc, subscriptions_pb2, subscriptions_pb2_grpc
@@ -56,7 +56,9 @@ async def test_what_ingest_accepted_is_delivered_with_its_exact_bytes_and_header
 ) -> None:
     async with ingesting(world) as channel, world.running():
         subscriptions = subscriptions_pb2_grpc.SubscriptionServiceStub(channel)
-        wanted = subscriptions_pb2.CreateSubscriptionRequest(target_url=receiver.url(), secret_key=SECRET)
+        wanted = subscriptions_pb2.CreateSubscriptionRequest(
+            spec=subscriptions_pb2.SubscriptionSpec(target_url=receiver.url(), secret_key=SECRET)
+        )
         made = await subscriptions.CreateSubscription(wanted)
         item = ingest_pb2.IngestItem(
             subscription_id=made.subscription.id,

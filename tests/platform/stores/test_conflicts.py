@@ -1,7 +1,7 @@
 """A transaction that Postgres rolls back for a conflict is repeated, and nothing is refused or lost for it."""
 
-from dev.harness.conflicts import CONFLICTS, conflicting
 from dev.harness.receiver import Receiver
+from dev.harness.stores import CONFLICTS, conflicting
 from tests.delivery.world import opened
 from tests.ingest.conftest import serving
 
@@ -18,7 +18,7 @@ async def test_a_change_of_a_subscription_is_made_in_spite_of_conflicts(database
     async with serving(database, redis_url) as ingest:
         made = await ingest.create()
         await ingest.pool.execute(CONFLICTS + conflicting("subscriptions", 2))
-        assert (await ingest.update(made.id, description="changed")).description == "changed"
+        assert (await ingest.update(made.id, description="changed")).spec.description == "changed"
 
 
 async def test_an_outcome_is_recorded_once_however_many_conflicts(
