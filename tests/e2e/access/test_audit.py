@@ -30,6 +30,8 @@ from tests.platform.auth.test_auth import methods
 
 # What changes something by REST or gRPC and leaves no entry, and why.
 TAKES_EVENTS_IN = "what is taken in is its own record"
+
+
 EXEMPT: Mapping[str, str] = {
     "ingest_webhook": TAKES_EVENTS_IN,
     "ingest_webhook_with_token": TAKES_EVENTS_IN,
@@ -39,7 +41,11 @@ EXEMPT: Mapping[str, str] = {
     "webhook.v1.AccessService.Authenticate": "changes nothing",
     "webhook.v1.SubscriptionService.CheckIngestToken": "changes nothing",
 }
+
+
 READS = ("Get", "List")
+
+
 URL = "https://example.com/hook/path-of-a-credential?token=query-of-a-credential"
 
 
@@ -94,6 +100,8 @@ async def listed(http: httpx.AsyncClient, **filters: Any) -> list[dict[str, Any]
 
 # What makes something ready to be changed, and answers where the change goes, with its body.
 Prepared = tuple[str, str, Any]
+
+
 Prepare = Callable[[Actor], Awaitable[Prepared]]
 
 
@@ -197,13 +205,13 @@ GRPC: Mapping[str, tuple[Action, Any, Mapping[str, Any], tuple[str, ...]]] = {
     "webhook.v1.SubscriptionService.CreateSubscription": (
         Action.CREATE_SUBSCRIPTION,
         subscriptions_pb2.CreateSubscriptionRequest,
-        {"target_url": URL},
+        {"spec": {"target_url": URL}},
         (),
     ),
     "webhook.v1.SubscriptionService.UpdateSubscription": (
         Action.UPDATE_SUBSCRIPTION,
         subscriptions_pb2.UpdateSubscriptionRequest,
-        {"subscription_id": "subscription", "target_url": URL},
+        {"subscription_id": "subscription", "spec": {"target_url": URL}},
         (),
     ),
     "webhook.v1.SubscriptionService.DeleteSubscription": (
@@ -212,28 +220,28 @@ GRPC: Mapping[str, tuple[Action, Any, Mapping[str, Any], tuple[str, ...]]] = {
         {"subscription_id": "subscription"},
         (),
     ),
-    "webhook.v1.SubscriptionService.DisableSubscription": (
+    "webhook.v1.SubscriptionService.SetSubscriptionStatus DISABLE": (
         Action.DISABLE_SUBSCRIPTION,
-        subscriptions_pb2.DisableSubscriptionRequest,
-        {"subscription_id": "subscription"},
+        subscriptions_pb2.SetSubscriptionStatusRequest,
+        {"subscription_id": "subscription", "action": subscriptions_pb2.SUBSCRIPTION_ACTION_DISABLE},
         (),
     ),
-    "webhook.v1.SubscriptionService.EnableSubscription": (
+    "webhook.v1.SubscriptionService.SetSubscriptionStatus ENABLE": (
         Action.ENABLE_SUBSCRIPTION,
-        subscriptions_pb2.EnableSubscriptionRequest,
-        {"subscription_id": "subscription"},
+        subscriptions_pb2.SetSubscriptionStatusRequest,
+        {"subscription_id": "subscription", "action": subscriptions_pb2.SUBSCRIPTION_ACTION_ENABLE},
         ("/disable",),
     ),
-    "webhook.v1.SubscriptionService.PauseSubscription": (
+    "webhook.v1.SubscriptionService.SetSubscriptionStatus PAUSE": (
         Action.PAUSE_SUBSCRIPTION,
-        subscriptions_pb2.PauseSubscriptionRequest,
-        {"subscription_id": "subscription"},
+        subscriptions_pb2.SetSubscriptionStatusRequest,
+        {"subscription_id": "subscription", "action": subscriptions_pb2.SUBSCRIPTION_ACTION_PAUSE},
         (),
     ),
-    "webhook.v1.SubscriptionService.ResumeSubscription": (
+    "webhook.v1.SubscriptionService.SetSubscriptionStatus RESUME": (
         Action.RESUME_SUBSCRIPTION,
-        subscriptions_pb2.ResumeSubscriptionRequest,
-        {"subscription_id": "subscription"},
+        subscriptions_pb2.SetSubscriptionStatusRequest,
+        {"subscription_id": "subscription", "action": subscriptions_pb2.SUBSCRIPTION_ACTION_RESUME},
         ("/pause",),
     ),
     "webhook.v1.SubscriptionService.RotateSubscriptionSecret": (
@@ -291,6 +299,8 @@ GRPC: Mapping[str, tuple[Action, Any, Mapping[str, Any], tuple[str, ...]]] = {
         (),
     ),
 }
+
+
 STUBS: Mapping[str, Any] = {
     "webhook.v1.SubscriptionService": subscriptions_pb2_grpc.SubscriptionServiceStub,
     "webhook.v1.DeliveryService": deliveries_pb2_grpc.DeliveryServiceStub,
@@ -389,7 +399,9 @@ async def test_the_bootstrap_key_is_told_from_others_and_nobody_speaks_for_anoth
     http: httpx.AsyncClient, actor: Actor, channels: Channels
 ) -> None:
     stub: Any = subscriptions_pb2_grpc.SubscriptionServiceStub(channels["webhook.v1.SubscriptionService"])
-    request = subscriptions_pb2.CreateSubscriptionRequest(tenant_id=actor.tenant_id, target_url=URL)
+    request = subscriptions_pb2.CreateSubscriptionRequest(
+        tenant_id=actor.tenant_id, spec=subscriptions_pb2.SubscriptionSpec(target_url=URL)
+    )
     # A key that is nobody's service key cannot speak for others.
     forged = (*keys.metadata(actor.key), ("webhook-actor", "bootstrap"))
     by_forger = await stub.CreateSubscription(request, metadata=forged, timeout=10)
@@ -560,3 +572,16 @@ async def test_nobody_but_operators_lists_entries_over_grpc(actor: Actor, channe
     channel = channels["webhook.v1.AuditService"]
     assert await keys.code_of(channel, method, actor.key) is grpc.StatusCode.OK
     assert await keys.code_of(channel, method, await admin.key()) is grpc.StatusCode.PERMISSION_DENIED
+
+
+# The audit log where nobody needs a key.
+
+
+async def test_whoever_shows_no_key_is_anonymous(stack: Stack) -> None:
+    async with httpx.AsyncClient(base_url=stack.base_url, timeout=15) as http:
+        subscription_id = await Api(http).subscribe("https://example.com/hook")
+
+        answer = await http.get("/api/v1/admin/audit/", params={"resource_id": subscription_id})
+
+    (entry,) = answer.json()["items"]
+    assert (entry["action"], entry["actor"], entry["actor_role"]) == ("subscription.create", "anonymous", None)
