@@ -78,8 +78,8 @@ def _reseal(vault: Vault, row: Any, fresh: dict[str, dict[UUID, bytes]], report:
         report.left += 1
 
 
-# The secrets of a subscription by the statement that stores them: sealed with the first key, or None if they already are
-# or there are none. Each raises CannotOpen.
+# The secrets of a subscription by the statement that stores them: sealed with the first key, or None if they are so
+# already or there are none. Each raises CannotOpen.
 _RESEALED: Mapping[str, Callable[[Vault, Any], bytes | None]] = {
     "seal_secrets": lambda vault, row: vault.resealed(row["id"], row["sealed_secrets"]),
     "seal_headers": lambda vault, row: vault.resealed_headers(row["id"], row["sealed_headers"]),
