@@ -195,8 +195,8 @@ def _check_time(name: str, time: int, now: float) -> None:
 
 # What a provider calls what it sends: its type, and an id that is the same whenever it sends it again.
 #
-# Read once the signature is verified, and each field separately, so that an invalid one does not lose the others. What is
-# missing, or is not a valid type or id here, is empty: a genuine webhook is not refused for its name.
+# Read once the signature is verified, and each field separately, so that an invalid one does not lose the others. What
+# is missing, or is not a valid type or id here, is empty: a genuine webhook is not refused for its name.
 
 
 FORM = "application/x-www-form-urlencoded"
