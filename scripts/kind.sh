@@ -113,7 +113,7 @@ up() {
     waited=0
     until measured; do
         waited=$((waited + 2))
-        [ "$waited" -le 180 ] || { say 'depth and busy workers are not answered: docs/autoscaling.md says where to look'; exit 1; }
+        [ "$waited" -le 180 ] || { say 'depth and busy workers are not answered: docs/operations/autoscaling.md says where to look'; exit 1; }
         sleep 2
     done
     cat <<EOF

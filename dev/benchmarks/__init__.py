@@ -1,4 +1,4 @@
-"""How fast, at which cost: the real stack under a load, every figure with its CPU time. See docs/performance.md.
+"""How fast, at which cost: the real stack under a load, every figure with its CPU time. See docs/design/performance.md.
 
     make bench ARGS="--scenario throughput --scenario latency --json FILE"
 

@@ -1,6 +1,6 @@
 """Which endpoints stand out, and what the gates between subscriptions do.
 
-The only series that name subscriptions are those of the TOP_SUBSCRIPTIONS worst; docs/metrics.md has the rule.
+The only series that name subscriptions are those of the TOP_SUBSCRIPTIONS worst: see docs/reference/metrics.md.
 """
 
 from dev.boards import promql

@@ -1,6 +1,6 @@
 """What each role may do, operation by operation. Written out, so that nobody changes it without meaning to.
 
-docs/keys.md shows the same table to users.
+docs/guides/keys.md shows the same table to users.
 """
 
 from collections.abc import Mapping

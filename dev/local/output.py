@@ -29,7 +29,7 @@ class Output:
         url = plan.gateway_url
         grpc = ", ".join(f"{role} {address(plan.reach, port)}" for role, port in plan.grpc_ports.items())
         key = ' \\\n       -H "Authorization: Bearer $BOOTSTRAP_ADMIN_KEY"' if settings.requires_key else ""
-        keys = "Callers need a key: here it is that of BOOTSTRAP_ADMIN_KEY; docs/keys.md has more.\n\n" if key else ""
+        keys = "Callers need a key, here BOOTSTRAP_ADMIN_KEY; see docs/guides/keys.md.\n\n" if key else ""
         shown = "Accepted events and failed attempts are shown here. " if settings.development else ""
         self.say(f"""
 Webhook service is ready.

@@ -1,4 +1,4 @@
-"""Metrics of the analytics process; listed in docs/metrics.md."""
+"""Metrics of the analytics process; listed in docs/reference/metrics.md."""
 
 from prometheus_client import Counter, Gauge, Histogram
 

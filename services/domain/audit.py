@@ -1,7 +1,7 @@
 """The audit log: who changed what, written in the transaction that makes the change.
 
 Entries name what was changed, and show values only where nobody could mind: never a secret, a token, a header, a path
-of a URL, or free text. docs/audit.md has the list of actions.
+of a URL, or free text. docs/reference/audit.md has the list of actions.
 """
 
 import enum

@@ -1,8 +1,8 @@
 """What the service tells a tenant's system subscription of its other ones, noted where it happens.
 
-A fact is written in the transaction that makes it true, and only for a tenant that has somebody to tell; the delivery
-service makes an event of it (services/delivery/operational_webhooks). Nothing is told of a system subscription itself, so that
-no event leads to another. Facts of deliveries are written by the statements that end them.
+A fact is written in the transaction that makes it true, and only for a tenant with a system subscription; the delivery
+service turns it into an event (services/delivery/operational_webhooks). There are no facts about system subscriptions,
+so no event leads to another. Facts about deliveries are written by the statements that end them.
 """
 
 import enum

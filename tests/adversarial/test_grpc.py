@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("unharmed")
 
 SEED = 6
 SERVERS = ("ingest", "delivery", "analytics")
-# docs/grpc.md. UNAVAILABLE is documented too, for a store that is away, which none is here.
+# docs/reference/grpc.md. UNAVAILABLE is documented too, for a store that is away, which none is here.
 DOCUMENTED = {
     grpc.StatusCode.OK,
     grpc.StatusCode.INVALID_ARGUMENT,

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from dev.boards import __main__, grafana
+from dev.boards import files as board_files
+from dev.boards import grafana
 from dev.harness import stack as stacks
 from dev.harness.waiting import wait_until
 from tests.chart import prometheus, rendering, traffic
@@ -33,7 +34,7 @@ SCRAPED = frozenset({"namespace", "release", "component", "pod", "version", "le"
 # The rows of the page of metrics, by name.
 DOCUMENTED = {
     line.split("`")[1]: line
-    for line in (rendering.ROOT / "docs/metrics.md").read_text().splitlines()
+    for line in (rendering.ROOT / "docs/reference/metrics.md").read_text().splitlines()
     if line.startswith("| `")
 }
 
@@ -60,7 +61,7 @@ def code_names(text: str) -> set[str]:
 
 
 def test_there_is_a_file_for_each_board() -> None:
-    assert [path.stem for path in FILES] == NAMES == sorted(board.name for board in __main__.BOARDS)
+    assert [path.stem for path in FILES] == NAMES == sorted(board.name for board in board_files.BOARDS)
 
 
 def test_uids_and_titles_are_their_own() -> None:
@@ -121,7 +122,7 @@ def test_every_query_names_metrics_labels_and_values_that_are_documented(board: 
             labels = set(SCRAPED)
             for metric, matchers in re.findall(r"\b((?:webhook|process)_\w+)\{([^}]*)\}", target["expr"]):
                 row = DOCUMENTED.get(re.sub("_(bucket|sum|count)$", "", metric), "")
-                assert row or metric.startswith("process_"), f"{metric} is in docs/metrics.md by no such name"
+                assert row or metric.startswith("process_"), f"{metric} is in docs/reference/metrics.md by no such name"
                 labels |= code_names(row.split(" | ")[2]) if row else set()
                 for label, value in re.findall(r'(\w+)[=!~]+"([^"$]+)"', matchers):
                     assert label in labels, target["expr"]

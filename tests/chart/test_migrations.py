@@ -41,7 +41,7 @@ def test_a_migration_that_fails_is_not_tried_again() -> None:
 
 def test_the_instructions_wait_for_the_job() -> None:
     """Or a migration that fails is noticed when pods have waited for ten minutes."""
-    for path in ("docs/kubernetes.md", "scripts/kind.sh"):
+    for path in ("docs/guides/kubernetes.md", "scripts/kind.sh"):
         lines = [line for line in (rendering.ROOT / path).read_text().splitlines() if "--wait --" in line]
         assert lines
         assert all("--wait --wait-for-jobs --timeout 10m" in line for line in lines)

@@ -144,7 +144,7 @@ def test_the_metrics_port_is_not_shown_beside_the_api() -> None:
 
 
 def test_without_the_operator_series_get_the_same_labels(tmp_path: Path) -> None:
-    page = (ROOT / "docs/kubernetes.md").read_text()
+    page = (ROOT / "docs/guides/kubernetes.md").read_text()
     blocks = re.findall(r"^```yaml\n(.+?)^```", page, re.MULTILINE | re.DOTALL)
     (config,) = (yaml.safe_load(block) for block in blocks if block.startswith("scrape_configs"))
     (job,) = config["scrape_configs"]
@@ -192,7 +192,7 @@ def test_every_alert_says_how_bad_what_how_much_and_what_to_do() -> None:
         assert rule["labels"]["severity"] in {"warning", "critical"}
         assert rule["annotations"].keys() == {"summary", "description", "runbook_url"}
         assert re.search(r"\$value|\$labels", rule["annotations"]["description"]), name
-        assert rule["annotations"]["runbook_url"] == f"docs/runbooks/{name}.md"
+        assert rule["annotations"]["runbook_url"] == f"docs/operations/runbooks/{name}.md"
         assert (ROOT / rule["annotations"]["runbook_url"]).exists()
 
 
@@ -231,9 +231,9 @@ def selected(expression: str) -> list[tuple[str, dict[str, str]]]:
 
 @pytest.fixture(scope="module")
 def documented() -> dict[str, set[str]]:
-    """The labels of every metric of docs/metrics.md, by the names of its series."""
+    """The labels of every metric of docs/reference/metrics.md, by the names of its series."""
     found = dict(OTHERS)
-    for line in (ROOT / "docs/metrics.md").read_text().splitlines():
+    for line in (ROOT / "docs/reference/metrics.md").read_text().splitlines():
         if line.startswith("| `"):
             name, kind, labels, *_ = line.strip("| ").split(" | ")
             endings = ("_bucket", "_sum", "_count") if kind == "histogram" else ("",)
@@ -256,7 +256,7 @@ def test_alerts_ask_for_metrics_and_labels_that_exist(documented: dict[str, set[
 
 
 def test_runbooks_ask_for_metrics_and_labels_that_exist(documented: dict[str, set[str]], tmp_path: Path) -> None:
-    pages = {page.stem: page.read_text() for page in (ROOT / "docs/runbooks").glob("*.md")}
+    pages = {page.stem: page.read_text() for page in (ROOT / "docs/operations/runbooks").glob("*.md")}
     blocks = {
         name: re.findall(r"^```promql\n(.+?)^```", page, re.MULTILINE | re.DOTALL) for name, page in pages.items()
     }

@@ -38,7 +38,7 @@ ARROWS = {
 }
 WITH_METRICS = ("gateway", "ingest", "delivery", "worker", "analytics")
 PORTS = (53, 80, 443, 4317, 5432, 5433, 6379, 8080, 8443, 9090, 9200, 26379, 50051, 50052, 50053)
-# How docs/architecture.md calls them.
+# How docs/design/architecture.md calls them.
 DOCUMENTED = {"Postgres": "postgresql", "Redis": "redis", "migration": "migrate", "helm test": "test"}
 
 ON: dict[str, Any] = {"networkPolicy": {"enabled": True}}
@@ -105,8 +105,8 @@ def opened(objects: list[Object], *others: Place) -> set[tuple[str, str, int]]:
 
 
 def documented() -> Iterator[tuple[str, str, int]]:
-    """The arrows of the table in docs/architecture.md."""
-    text = (rendering.ROOT / "docs/architecture.md").read_text()
+    """The arrows of the table in docs/design/architecture.md."""
+    text = (rendering.ROOT / "docs/design/architecture.md").read_text()
     section = text.partition("## Who connects to whom\n")[2].partition("\n## ")[0]
     for source, target, port in re.findall(r"^\| ([\w ]+) \| ([\w ]+) \| (\d+) \|", section, re.MULTILINE):
         yield DOCUMENTED.get(source, source), DOCUMENTED.get(target, target), int(port)

@@ -100,14 +100,14 @@ def metrics() -> dict[str, dict[str, Any]]:
 def test_every_metric_is_documented_with_its_type_and_labels(metrics: dict[str, dict[str, Any]]) -> None:
     documented = {
         code_names(name)[0]: (kind, code_names(labels))
-        for name, kind, labels, _, _ in table_rows(ROOT / "docs/metrics.md")
+        for name, kind, labels, _, _ in table_rows(ROOT / "docs/reference/metrics.md")
     }
     existing = {name: (kind, labels) for found in metrics.values() for name, (kind, labels) in found.items()}
     assert documented == existing
 
 
 def test_a_documented_metric_exists_in_each_of_its_processes(metrics: dict[str, dict[str, Any]]) -> None:
-    for name, _, _, _, processes in table_rows(ROOT / "docs/metrics.md"):
+    for name, _, _, _, processes in table_rows(ROOT / "docs/reference/metrics.md"):
         for role in roles(processes):
             assert code_names(name)[0] in metrics[role], f"{role} has no {name}"
 
@@ -126,14 +126,15 @@ def settings() -> dict[str, dict[str, Any]]:
 
 def test_every_setting_is_documented_with_the_processes_that_read_it() -> None:
     documented = {
-        code_names(name)[0]: roles(read_by) for name, _, _, read_by in table_rows(ROOT / "docs/configuration.md")
+        code_names(name)[0]: roles(read_by)
+        for name, _, _, read_by in table_rows(ROOT / "docs/reference/configuration.md")
     }
     assert documented == {name: set(by_role) for name, by_role in settings().items()}
 
 
 def test_every_setting_is_documented_with_its_defaults() -> None:
     existing = settings()
-    for name, default, _, _ in table_rows(ROOT / "docs/configuration.md"):
+    for name, default, _, _ in table_rows(ROOT / "docs/reference/configuration.md"):
         for value in existing[code_names(name)[0]].values():
             assert spelled(code_names(name)[0], value) in [*code_names(default), default], (
                 f"{name} is {value!r} by default"
@@ -155,7 +156,7 @@ def spelled(name: str, value: object) -> str:
 
 def test_the_settings_of_the_readme_are_as_in_the_reference() -> None:
     """Names and defaults of its shorter table."""
-    reference = {name: default for name, default, _, _ in table_rows(ROOT / "docs/configuration.md")}
+    reference = {name: default for name, default, _, _ in table_rows(ROOT / "docs/reference/configuration.md")}
     rows = [row for row in table_rows(ROOT / "README.md") if code_names(row[0])[0].isupper()]
     assert len(rows) >= 15
     for name, default, *_ in rows:
@@ -192,13 +193,13 @@ def test_every_relative_link_leads_somewhere(page: Path) -> None:
 
 def test_every_alert_has_a_runbook_and_every_runbook_an_alert() -> None:
     alerts = {path.stem for path in (ROOT / "charts/webhook-service/files/alerts").glob("*.yaml")}
-    runbooks = {path.stem for path in (ROOT / "docs/runbooks").glob("*.md")} - {"README"}
+    runbooks = {path.stem for path in (ROOT / "docs/operations/runbooks").glob("*.md")} - {"README"}
     assert runbooks == alerts
-    table = (ROOT / "docs/runbooks/README.md").read_text()
+    table = (ROOT / "docs/operations/runbooks/README.md").read_text()
     assert sorted(re.findall(r"^\| \[(\w+)\]\(\1\.md\)", table, re.MULTILINE)) == sorted(alerts)
 
 
-@pytest.mark.parametrize("page", sorted(ROOT.glob("docs/runbooks/Webhook*.md")), ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", sorted(ROOT.glob("docs/operations/runbooks/Webhook*.md")), ids=lambda page: page.stem)
 def test_every_runbook_has_the_same_form(page: Path) -> None:
     assert re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE) == [
         page.stem,
@@ -227,7 +228,7 @@ def test_the_roles_that_pages_name_exist() -> None:
 
 @pytest.mark.parametrize("secret", ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "It's a Secret to Everybody"])
 def test_the_verification_of_the_delivery_page_holds(secret: str) -> None:
-    page = (ROOT / "docs/delivery.md").read_text()
+    page = (ROOT / "docs/design/delivery.md").read_text()
     (source,) = re.findall(r"^```python\n(.+?)^```", page, re.MULTILINE | re.DOTALL)
     namespace: dict[str, Any] = {}
     exec(source, namespace)
@@ -244,7 +245,7 @@ def test_the_verification_of_the_delivery_page_holds(secret: str) -> None:
 
 def test_the_role_table_of_the_docs_is_the_one_that_is_tested() -> None:
     documented = {}
-    for line in (ROOT / "docs/keys.md").read_text().splitlines():
+    for line in (ROOT / "docs/guides/keys.md").read_text().splitlines():
         cells = [cell.strip() for cell in line.strip("|").split(" | ")]
         if len(cells) == 6 and "Service." in cells[1]:
             assert set(cells[2:]) <= {"yes", "no"}, line

@@ -53,7 +53,7 @@ def test_the_tour_works_as_printed(stack: Stack, free_port: int, tmp_path: Path)
 
 
 def test_the_grpc_client_publishes(stack: Stack, tmp_path: Path) -> None:
-    (source,) = blocks(ROOT / "docs/grpc.md", "python")
+    (source,) = blocks(ROOT / "docs/reference/grpc.md", "python")
     script = tmp_path / "publish.py"
     script.write_text(source)
     addresses = [f"127.0.0.1:{stack.ports[role]}" for role in ("ingest", "delivery")]

@@ -6,7 +6,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-RUNBOOKS = Path(__file__).resolve().parents[2] / "docs/runbooks"
+RUNBOOKS = Path(__file__).resolve().parents[2] / "docs/operations/runbooks"
 QUERIES = [
     (page.stem, number, query)
     for page in sorted(RUNBOOKS.glob("*.md"))

@@ -1,4 +1,4 @@
-"""What docs/verifying.md shows receivers takes our signatures, and no others."""
+"""What docs/guides/verifying.md shows receivers takes our signatures, and no others."""
 
 import base64
 import json
@@ -16,7 +16,7 @@ from services.delivery.destinations.http import request
 from services.domain.secrets.ed25519 import PrivateKey
 from tests.delivery.claims import claim
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs" / "verifying.md").read_text()
+PAGE = (Path(__file__).resolve().parents[2] / "docs/guides/verifying.md").read_text()
 NEW, OLD, OTHER = (PrivateKey.of("whsk_" + base64.b64encode(bytes([number]) * 32).decode()) for number in range(3))
 BODY = '{"n":  1, "☃": 1.0}'.encode()
 

@@ -1,4 +1,4 @@
-"""Every process serves the metrics that docs/metrics.md says it has."""
+"""Every process serves the metrics that docs/reference/metrics.md says it has."""
 
 from collections.abc import Mapping
 
@@ -99,7 +99,7 @@ def documented() -> list[tuple[str, str, list[str], set[str]]]:
     """Name, type, labels and processes of every metric of the page."""
     return [
         (code_names(name)[0], kind, code_names(labels), roles(processes))
-        for name, kind, labels, _, processes in table_rows(ROOT / "docs/metrics.md")
+        for name, kind, labels, _, processes in table_rows(ROOT / "docs/reference/metrics.md")
     ]
 
 
@@ -121,7 +121,7 @@ def test_every_outcome_of_an_attempt_is_counted_from_the_start(stack: Stack) -> 
     """A rate over what appears with its first value misses it, and a share of what is not there is none."""
     kinds = {
         kind
-        for name, *_ in table_rows(ROOT / "docs/delivery.md")
+        for name, *_ in table_rows(ROOT / "docs/design/delivery.md")
         for kind in code_names(name)
         if kind in set(outcomes.ALL)
     }

@@ -1,4 +1,4 @@
-"""Each bound of docs/limits.md that the gateway keeps: taken at the bound, refused one over it."""
+"""Each bound of docs/reference/limits.md that the gateway keeps: taken at the bound, refused one over it."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""Each bound of docs/limits.md that ingest keeps, for callers of gRPC: taken at the bound, refused one over it."""
+"""Each bound of docs/reference/limits.md that ingest keeps for gRPC callers: accepted at it, refused one above."""
 
 import asyncio
 import time

@@ -11,7 +11,7 @@ from services.analytics.gauges.store import Name, Store
 from services.platform import errors
 from services.platform.process.metrics import Growth
 
-# Metrics of Postgres as a whole, and the only ones that name subscriptions; listed in docs/metrics.md.
+# Metrics of Postgres as a whole, and the only ones that name subscriptions; listed in docs/reference/metrics.md.
 
 
 SUBSCRIPTION = ("tenant", "subscription")

@@ -57,7 +57,7 @@ SHARE = 5
 
 
 COUNT_LIMIT = 100_000
-# What holds deliveries, as docs/delivery.md explains.
+# What holds deliveries, as docs/design/delivery.md explains.
 HELD_BY = ("subscription_deleted", "paused", "disabled", "breaker_open", "recovering", "concurrency", "rate_limit")
 
 

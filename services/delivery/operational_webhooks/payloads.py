@@ -1,4 +1,4 @@
-"""Operational events as they are sent; docs/operational-events.md shows them."""
+"""Operational events as they are sent; docs/guides/operational-events.md shows them."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime

@@ -250,7 +250,7 @@ _METRICS = {
     "tags": ["operations"],
     "operationId": "metrics",
     "summary": "Prometheus metrics",
-    "description": "In the Prometheus text format; listed in docs/metrics.md.",
+    "description": "In the Prometheus text format; listed in docs/reference/metrics.md.",
     "responses": {"200": {"description": "The metrics.", "content": {"text/plain": {"schema": {"type": "string"}}}}},
 }
 

@@ -1,4 +1,4 @@
-"""Metrics that every process, or every user of a shared part, exports. All are listed in docs/metrics.md.
+"""Metrics that every process, or every user of a shared part, exports. All are listed in docs/reference/metrics.md.
 
 A process keeps its own registry-wide set in its services/<name>/metrics.py; labels are bounded, and
 never carry an id or a URL. The one exception, a bounded one, is in services/analytics/gauges.

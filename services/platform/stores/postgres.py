@@ -3,7 +3,7 @@
 What a role or a database has by default, such as another isolation level or time zone, changes nothing: each session
 begins with the settings of PINS. Behind a pooler of transactions (POSTGRES_POOLER) nothing may outlive one: no settings
 of the session, and no named statements. There only what PgBouncer itself keeps track of is pinned, and the isolation of
-transactions, which name it; what else matters is set for the role (docs/kubernetes.md).
+transactions, which name it; what else matters is set for the role (docs/guides/kubernetes.md).
 
 Without its cache asyncpg sends a statement's text once more, together with the values, so that it needs nothing of the
 server that described it (since 0.29: MagicStack/asyncpg#1065). Each is planned for its values then, which prunes

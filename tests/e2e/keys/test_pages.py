@@ -16,7 +16,7 @@ from dev.harness.stack import ROOT, Stack
 
 def scripts(variable: str) -> list[str]:
     """The commands of the page that need this variable."""
-    page = (ROOT / "docs/keys.md").read_text()
+    page = (ROOT / "docs/guides/keys.md").read_text()
     return [found for found in re.findall(r"^```sh\n(.+?)^```", page, re.MULTILINE | re.DOTALL) if variable in found]
 
 

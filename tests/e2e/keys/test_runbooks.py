@@ -13,7 +13,7 @@ from dev.harness.api import Api
 from dev.harness.keys import Admin, bearer
 from dev.harness.stack import Stack
 
-PAGES = sorted((Path(__file__).resolve().parents[3] / "docs/runbooks").glob("*.md"))
+PAGES = sorted((Path(__file__).resolve().parents[3] / "docs/operations/runbooks").glob("*.md"))
 BLOCKS = [
     (page.stem, block)
     for page in PAGES
