@@ -8,12 +8,12 @@ import structlog
 
 from services.gateway import app
 from services.gateway.accept.batches import IngestBatches
-from services.gateway.accept.senders import IngestTokens
+from services.gateway.accept.tokens import IngestTokens
 from services.gateway.settings import GatewaySettings
-from services.gateway.web import readiness
+from services.gateway.web import backends
 from services.gateway.web.backends import Backends, Channels
 from services.gateway.web.callers import Callers
-from services.gateway.web.patience import Patience
+from services.gateway.web.retries import Retries
 from services.platform.clock import Clock
 from services.platform.grpc import client, tls
 from services.platform.http import server
@@ -35,13 +35,13 @@ async def serve(process: lifecycle.Process, settings: GatewaySettings) -> AsyncI
     ):
         channels = Channels(ingest=ingest, delivery=delivery, analytics=analytics)
         services = Backends.over(channels, timeout_seconds=settings.rpc_timeout_seconds)
-        patience = Patience(settings.accept_timeout_seconds)
+        retries = Retries(settings.accept_timeout_seconds)
         clock = Clock("ingest")
         process.health.add_optional("clock", clock.check)
-        batches = IngestBatches(services.ingest, patience, settings, clock)
-        callers = Callers(services.access, patience, settings)
-        tokens = IngestTokens(services.subscriptions, patience)
-        readiness.watch(process.health, channels)
+        batches = IngestBatches(services.ingest, retries, settings, clock)
+        callers = Callers(services.access, retries, settings)
+        tokens = IngestTokens(services.subscriptions, retries)
+        backends.watch(process.health, channels)
         gateway = app.create(
             services,
             batches,

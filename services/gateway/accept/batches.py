@@ -13,7 +13,7 @@ from services.gateway import metrics
 from services.gateway.settings import GatewaySettings
 from services.gateway.web import callers, problems
 from services.gateway.web.callers import Caller
-from services.gateway.web.patience import MIN_CALL_SECONDS, Patience, Unanswered
+from services.gateway.web.retries import MIN_CALL_SECONDS, Retries, Unanswered
 from services.platform import clock as transfer
 from services.platform import errors
 from services.platform.auth.authenticator import ACTOR_HEADER
@@ -50,12 +50,12 @@ class IngestBatches:
     def __init__(
         self,
         ingest: "ingest_pb2_grpc.IngestServiceAsyncStub",
-        patience: Patience,
+        retries: Retries,
         settings: GatewaySettings,
         clock: Clock | None = None,
     ) -> None:
         self._ingest = ingest
-        self._patience = patience
+        self._retries = retries
         self._clock = clock or Clock("ingest")
         self.new_id = self._clock.new_id
         self._large_bytes = settings.ingest_batch_bytes
@@ -77,12 +77,12 @@ class IngestBatches:
         Items carry the ids that the gateway made, so a batch may be sent twice.
         """
         batcher = self._small if size_bytes <= self._large_bytes else self._large
-        deadline = self._patience.deadline(transfer.extra_seconds(size_bytes))
+        deadline = self._retries.deadline(transfer.extra_seconds(size_bytes))
         return await batcher.submit(_Waiting(item, deadline), size_bytes)
 
     async def accept_alone(self, item: ingest_pb2.IngestItem, caller: Caller) -> Result:
         """Wait for the commit of an item of an admin in another tenant, which ingest notes in the audit log."""
-        deadline = self._patience.deadline(transfer.extra_seconds(len(item.payload)))
+        deadline = self._retries.deadline(transfer.extra_seconds(len(item.payload)))
         try:
             return await self._send_alone(item, caller, deadline)
         except errors.InvalidArgument as error:
@@ -128,7 +128,7 @@ class IngestBatches:
             self._clock.compare(answer.server_time.seconds + answer.server_time.nanos / 1e9)
         results = [_result(result) for result in answer.results]
         if any(result.HasField("accepted") for result in answer.results):
-            self._patience.answered()
+            self._retries.note_stored()
         # Ids are made here, so that one is refused for its time alone. Nothing of these items is stored, unless a copy
         # of ingest with another clock took an earlier call: then a new id would store them twice.
         stale = [place for place, result in enumerate(answer.results) if result.error.field == EVENT_ID]
@@ -148,12 +148,12 @@ class IngestBatches:
             answer, _ = await self._ask(method, ingest_pb2.IngestRequest(item=item), deadline)
         except grpc.aio.AioRpcError as error:
             raise problems.refusal_of(error, tenant_field=callers.TENANT) from None
-        self._patience.answered()
+        self._retries.note_stored()
         return answer.accepted
 
     async def _ask(self, method: Callable[..., Any], request: object, deadline: float) -> tuple[Any, bool]:
         try:
-            return await self._patience.ask(method, request, deadline)
+            return await self._retries.call(method, request, deadline)
         except Unanswered as error:
             raise errors.OutcomeUnknown(MAY_BE_STORED) if error.unknown else errors.Unavailable(NOT_STORED) from None
 

@@ -2,11 +2,12 @@
 
 from typing import Any
 
+from services.domain import events
 from services.gateway.accept import routes
 from services.gateway.resources import models
 from services.gateway.web import openapi
 
-_EVENT_TYPE = {"type": "string", "pattern": "^[A-Za-z0-9._/:-]{1,128}$", "examples": ["order.created"]}
+_EVENT_TYPE = {"type": "string", "pattern": events.TYPE_PATTERN, "examples": ["order.created"]}
 _PAYLOAD = {"description": "Any JSON value. Its exact bytes are delivered: key order, spacing, spelling of numbers."}
 _EXAMPLE_PAYLOAD = {"order": 42, "total": 9.90}
 

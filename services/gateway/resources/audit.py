@@ -11,7 +11,7 @@ from protos.webhook.v1 import audit_pb2 as pb
 from services.domain.audit import SYSTEM, Action
 from services.gateway.resources import models
 from services.gateway.web import backends, openapi
-from services.gateway.web.role_route import RoleRoute
+from services.gateway.web.routing import RoleRoute
 from services.platform import errors, ids
 from services.platform.auth import identity
 

@@ -8,7 +8,7 @@ from pydantic import Field
 from protos.webhook.v1 import deliveries_pb2 as pb
 from services.gateway.resources import models
 from services.gateway.web import backends, openapi
-from services.gateway.web.role_route import RoleRoute
+from services.gateway.web.routing import RoleRoute
 
 router = APIRouter(tags=["deliveries"], route_class=RoleRoute)
 

@@ -1,4 +1,4 @@
-"""Accepted events, as stored. They are taken in by accepting.py."""
+"""Accepted events as they are stored. accept/ has the routes that accept them."""
 
 import base64
 
@@ -9,7 +9,7 @@ from protos.webhook.v1 import ingest_pb2 as pb
 from services.gateway.accept import envelope
 from services.gateway.resources import models
 from services.gateway.web import backends, openapi
-from services.gateway.web.role_route import RoleRoute
+from services.gateway.web.routing import RoleRoute, is_json
 
 router = APIRouter(prefix="/api/v1/events", tags=["events"], route_class=RoleRoute)
 
@@ -80,7 +80,7 @@ async def get_event(event_id: models.EventId, services: backends.Injected) -> Re
 def _event(message: pb.Event) -> Event:
     payload = message.payload
     encoded = bool(message.content_encoding)
-    inline = not encoded and envelope.is_json(message.content_type) and envelope.is_valid_json(payload)
+    inline = not encoded and is_json(message.content_type) and envelope.is_valid_json(payload)
     return Event(
         id=message.id,
         event_type=message.event_type or None,

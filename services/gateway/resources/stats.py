@@ -9,7 +9,7 @@ from pydantic import Field
 from protos.webhook.v1 import analytics_pb2 as pb
 from services.gateway.resources import models
 from services.gateway.web import backends, openapi
-from services.gateway.web.role_route import RoleRoute
+from services.gateway.web.routing import RoleRoute
 
 router = APIRouter(prefix="/api/v1", tags=["statistics"], route_class=RoleRoute)
 

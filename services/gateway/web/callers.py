@@ -17,14 +17,14 @@ from starlette.types import Scope
 from protos.webhook.v1 import access_pb2 as pb
 from services.gateway.settings import GatewaySettings
 from services.gateway.web import problems
-from services.gateway.web.patience import Patience, Unanswered
+from services.gateway.web.retries import Retries, Unanswered
 from services.platform import errors
 from services.platform.auth import identity, keys, known, roles, tenants
 from services.platform.auth.known import Known
 from services.platform.auth.roles import Role
 from services.platform.process import metrics
 
-if TYPE_CHECKING:  # the asynchronous stubs exist for the type checker alone
+if TYPE_CHECKING:  # the asynchronous stubs exist only for the type checker
     from protos.webhook.v1.access_pb2_grpc import AccessServiceAsyncStub
 
 
@@ -110,13 +110,13 @@ ANYBODY = Caller(tenant_id=identity.DEFAULT_TENANT, role=Role.ADMIN, key_id=iden
 class Callers:
     """Looks callers up."""
 
-    def __init__(self, access: "AccessServiceAsyncStub", patience: Patience, settings: GatewaySettings) -> None:
+    def __init__(self, access: "AccessServiceAsyncStub", retries: Retries, settings: GatewaySettings) -> None:
         self._authenticate = access.Authenticate
-        self._patience = patience
+        self._retries = retries
         self._requests_per_second = settings.api_key_requests_per_second
         self._without_key = None if settings.requires_key else ANYBODY
         # By key, and not by header: a key has thousands of spellings of that.
-        self._known: Known[bytes, Caller] = Known(self._ask, timeout_seconds=patience.timeout_seconds)
+        self._known: Known[bytes, Caller] = Known(self._ask, timeout_seconds=retries.timeout_seconds)
         # By key, so that a bucket outlives what is known of its key.
         self._buckets: dict[str, Bucket] = {}
 
@@ -150,7 +150,7 @@ class Callers:
     async def _call(self, request: pb.AuthenticateRequest) -> pb.AuthenticateResponse:
         try:
             answer: pb.AuthenticateResponse
-            answer, _ = await self._patience.ask(self._authenticate, request, self._patience.deadline())
+            answer, _ = await self._retries.call(self._authenticate, request, self._retries.deadline())
         except Unanswered:
             raise errors.Unavailable("the API key cannot be looked up; try again") from None
         except grpc.aio.AioRpcError as error:

@@ -9,7 +9,7 @@ from fastapi.openapi.utils import get_openapi
 from services.gateway.web import callers
 from services.gateway.web import problems as problem_documents
 from services.gateway.web.problems import Malformed, Problem, RequestTimeout, UnsupportedMediaType
-from services.gateway.web.role_route import LEAST
+from services.gateway.web.routing import least_role
 from services.platform import errors
 from services.platform.auth import keys
 
@@ -206,7 +206,7 @@ def _build(app: FastAPI, paths: dict[str, dict[str, Any]], structs: tuple[type[m
 
 def _who_may(operation: dict[str, Any]) -> dict[str, Any]:
     """Describe the key that an operation requires, and how an admin names another tenant. Probes take no key."""
-    role = LEAST.get(operation["operationId"])
+    role = least_role(operation["operationId"])
     if role is None:
         return {"security": []}
     described = f"{operation['description']}\n\nRequires a key of role `{role}`."

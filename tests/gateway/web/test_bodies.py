@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from services.gateway.web import bodies, problems
+from services.gateway.web import problems, routing
 from services.platform import clock
 
 PIECE_SECONDS = 0.1
@@ -26,12 +26,12 @@ def sending(pieces: int, piece: bytes) -> Any:
 
 
 async def test_a_body_has_more_time_as_more_of_it_comes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bodies, "UPLOAD_TIMEOUT_SECONDS", 0.25)
+    monkeypatch.setattr(routing, "UPLOAD_TIMEOUT_SECONDS", 0.25)
     monkeypatch.setattr(clock, "UPLOAD_BYTES_PER_SECOND", 1000)
-    body = await bodies.read({"headers": []}, sending(8, b"x" * 500), 10_000)
+    body = await routing.read({"headers": []}, sending(8, b"x" * 500), 10_000)
     assert body == b"x" * 4000
     with pytest.raises(problems.RequestTimeout):
-        await bodies.read({"headers": []}, sending(8, b"x"), 10_000)
+        await routing.read({"headers": []}, sending(8, b"x"), 10_000)
 
 
 def test_only_large_payloads_have_more_time() -> None:

@@ -9,6 +9,7 @@ import httpx
 import pytest
 import structlog
 
+from services.gateway.accept import routes
 from services.gateway.web import middleware, problems
 from services.platform import ids, request_ids
 from services.platform.process import logs
@@ -85,7 +86,7 @@ SINGLE = {
 }
 
 
-@pytest.mark.parametrize("name", sorted(SINGLE | middleware.SINGLE_HEADERS))
+@pytest.mark.parametrize("name", sorted(SINGLE | middleware.SINGLE_HEADERS | routes.SINGLE_HEADERS))
 async def test_a_header_that_has_one_value_must_not_come_twice(url: str, services: Services, name: bytes) -> None:
     for other in (b"a", b"b"):
         answer = await exchange(url, webhook(b"%b: a" % name, b"%b: %b" % (name.upper(), other)))

@@ -13,7 +13,7 @@ from services.gateway.accept import routes
 from services.gateway.resources import models
 from services.gateway.resources.subscriptions import signature_schemes
 from services.gateway.web import backends, openapi
-from services.gateway.web.bodies import JsonRoute
+from services.gateway.web.routing import JsonRoute
 
 router = APIRouter(
     prefix="/api/v1/subscriptions",

@@ -9,7 +9,7 @@ from pydantic import Field
 from protos.webhook.v1 import subscriptions_pb2 as pb
 from services.gateway.resources import models
 from services.gateway.web import backends, openapi
-from services.gateway.web.bodies import JsonRoute
+from services.gateway.web.routing import JsonRoute
 
 router = APIRouter(prefix="/api/v1/subscriptions", tags=["subscriptions"], route_class=JsonRoute)
 
