@@ -58,7 +58,7 @@ class Collector:
 
         return await wait_until(enough, 10, what=f"{count} spans {name!r} of {trace_id}") or []
 
-    async def Export(  # noqa: N802 - gRPC's name
+    async def Export(
         self, request: trace_service_pb2.ExportTraceServiceRequest, context: Any
     ) -> trace_service_pb2.ExportTraceServiceResponse:
         """Takes spans in."""

@@ -2,7 +2,6 @@
 
 from datetime import timedelta
 
-import grpc
 from google.protobuf import duration_pb2
 
 from protos.webhook.v1 import analytics_pb2, analytics_pb2_grpc
@@ -10,6 +9,7 @@ from services.analytics import statistics
 from services.analytics.store import StatsStore
 from services.platform import errors, ids
 from services.platform.auth import tenants
+from services.platform.grpc.server import Context
 
 DEFAULT_WINDOW = timedelta(hours=24)
 _NANOS_PER_SECOND = 1_000_000_000
@@ -23,10 +23,8 @@ class AnalyticsService(analytics_pb2_grpc.AnalyticsServiceServicer):
         self._store = store
         self._retention = retention
 
-    async def GetStats(  # noqa: N802 - gRPC's name
-        self,
-        request: analytics_pb2.GetStatsRequest,
-        context: grpc.aio.ServicerContext[analytics_pb2.GetStatsRequest, analytics_pb2.GetStatsResponse],  # noqa: ARG002 - gRPC's signature
+    async def GetStats(
+        self, request: analytics_pb2.GetStatsRequest, _context: Context
     ) -> analytics_pb2.GetStatsResponse:
         """Sums up a window that ends at the newest roll-up.
 

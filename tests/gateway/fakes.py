@@ -23,6 +23,7 @@ from services.platform.auth import keys
 from services.platform.auth.authenticator import Authenticator
 from services.platform.auth.identity import Identity
 from services.platform.grpc import server as grpc_server
+from services.platform.grpc.server import Context
 from services.platform.process.lifecycle import Process
 from services.platform.settings import GrpcServerSettings
 
@@ -111,20 +112,20 @@ class Services(
         if self.failure is not None:
             raise self.failure
 
-    async def BatchIngest(self, request: Any, context: Any) -> ingest_pb2.BatchIngestResponse:  # noqa: ARG002, N802
+    async def BatchIngest(self, request: Any, _context: Context) -> ingest_pb2.BatchIngestResponse:
         await self._called(request)
         self.items += request.items
         self.batch_sizes.append(len(request.items))
         return ingest_pb2.BatchIngestResponse(results=[self.result(item) for item in request.items])
 
-    async def Ingest(self, request: Any, context: Any) -> ingest_pb2.IngestResponse:  # noqa: N802
+    async def Ingest(self, request: Any, _context: Context) -> ingest_pb2.IngestResponse:
         raise NotImplementedError
 
-    async def GetEvent(self, request: Any, context: Any) -> ingest_pb2.GetEventResponse:  # noqa: ARG002, N802
+    async def GetEvent(self, request: Any, _context: Context) -> ingest_pb2.GetEventResponse:
         await self._called(request)
         return ingest_pb2.GetEventResponse(event=self.event)
 
-    async def CreateSubscription(self, request: Any, context: Any) -> subscriptions_pb2.CreateSubscriptionResponse:  # noqa: ARG002, N802
+    async def CreateSubscription(self, request: Any, _context: Context) -> subscriptions_pb2.CreateSubscriptionResponse:
         await self._called(request)
         subscription = subscriptions_pb2.Subscription(
             id=str(ids.new()),
@@ -146,18 +147,18 @@ class Services(
         made = "" if not subscription.has_secret or request.HasField("secret_key") else "whsec_bWFkZQ=="
         return subscriptions_pb2.CreateSubscriptionResponse(subscription=subscription, secret_key=made)
 
-    async def GetSubscription(self, request: Any, context: Any) -> subscriptions_pb2.GetSubscriptionResponse:  # noqa: ARG002, N802
+    async def GetSubscription(self, request: Any, _context: Context) -> subscriptions_pb2.GetSubscriptionResponse:
         await self._called(request)
         return subscriptions_pb2.GetSubscriptionResponse(subscription=self._subscription(request.subscription_id))
 
-    async def ListSubscriptions(self, request: Any, context: Any) -> subscriptions_pb2.ListSubscriptionsResponse:  # noqa: ARG002, N802
+    async def ListSubscriptions(self, request: Any, _context: Context) -> subscriptions_pb2.ListSubscriptionsResponse:
         await self._called(request)
         found = list(self.stored.values())
         page = found[: request.page_size]
         token = "next" if len(found) > len(page) else ""
         return subscriptions_pb2.ListSubscriptionsResponse(subscriptions=page, next_page_token=token)
 
-    async def UpdateSubscription(self, request: Any, context: Any) -> subscriptions_pb2.UpdateSubscriptionResponse:  # noqa: ARG002, N802
+    async def UpdateSubscription(self, request: Any, _context: Context) -> subscriptions_pb2.UpdateSubscriptionResponse:
         await self._called(request)
         subscription = self._subscription(request.subscription_id)
         subscription.target_url = request.target_url
@@ -168,45 +169,45 @@ class Services(
         _take_controls(subscription, request)
         return subscriptions_pb2.UpdateSubscriptionResponse(subscription=subscription)
 
-    async def DeleteSubscription(self, request: Any, context: Any) -> subscriptions_pb2.DeleteSubscriptionResponse:  # noqa: ARG002, N802
+    async def DeleteSubscription(self, request: Any, _context: Context) -> subscriptions_pb2.DeleteSubscriptionResponse:
         await self._called(request)
         del self.stored[self._subscription(request.subscription_id).id]
         return subscriptions_pb2.DeleteSubscriptionResponse(cancelled_deliveries=0)
 
-    async def CheckIngestToken(self, request: Any, context: Any) -> subscriptions_pb2.CheckIngestTokenResponse:  # noqa: ARG002, N802
+    async def CheckIngestToken(self, request: Any, _context: Context) -> subscriptions_pb2.CheckIngestTokenResponse:
         await self._called(request)
         if request.token != TOKEN:
             raise errors.NotFound("no such token")
         return subscriptions_pb2.CheckIngestTokenResponse()
 
-    async def DisableSubscription(self, request: Any, context: Any) -> subscriptions_pb2.DisableSubscriptionResponse:  # noqa: ARG002, N802
+    async def DisableSubscription(
+        self, request: Any, _context: Context
+    ) -> subscriptions_pb2.DisableSubscriptionResponse:
         await self._called(request)
         subscription = self._subscription(request.subscription_id)
         subscription.status = subscriptions_pb2.SUBSCRIPTION_STATUS_DISABLED
         return subscriptions_pb2.DisableSubscriptionResponse(subscription=subscription)
 
-    async def EnableSubscription(self, request: Any, context: Any) -> subscriptions_pb2.EnableSubscriptionResponse:  # noqa: ARG002, N802
+    async def EnableSubscription(self, request: Any, _context: Context) -> subscriptions_pb2.EnableSubscriptionResponse:
         await self._called(request)
         subscription = self._subscription(request.subscription_id)
         subscription.status = subscriptions_pb2.SUBSCRIPTION_STATUS_ACTIVE
         return subscriptions_pb2.EnableSubscriptionResponse(subscription=subscription)
 
-    async def PauseSubscription(self, request: Any, context: Any) -> subscriptions_pb2.PauseSubscriptionResponse:  # noqa: ARG002, N802
+    async def PauseSubscription(self, request: Any, _context: Context) -> subscriptions_pb2.PauseSubscriptionResponse:
         await self._called(request)
         subscription = self._subscription(request.subscription_id)
         subscription.status = subscriptions_pb2.SUBSCRIPTION_STATUS_PAUSED
         return subscriptions_pb2.PauseSubscriptionResponse(subscription=subscription)
 
-    async def ResumeSubscription(self, request: Any, context: Any) -> subscriptions_pb2.ResumeSubscriptionResponse:  # noqa: ARG002, N802
+    async def ResumeSubscription(self, request: Any, _context: Context) -> subscriptions_pb2.ResumeSubscriptionResponse:
         await self._called(request)
         subscription = self._subscription(request.subscription_id)
         subscription.status = subscriptions_pb2.SUBSCRIPTION_STATUS_ACTIVE
         return subscriptions_pb2.ResumeSubscriptionResponse(subscription=subscription)
 
-    async def RotateSubscriptionSecret(  # noqa: N802
-        self,
-        request: Any,
-        context: Any,  # noqa: ARG002
+    async def RotateSubscriptionSecret(
+        self, request: Any, _context: Context
     ) -> subscriptions_pb2.RotateSubscriptionSecretResponse:
         await self._called(request)
         subscription = self._subscription(request.subscription_id)
@@ -214,12 +215,12 @@ class Services(
         made = "" if request.HasField("secret_key") else "whsec_bmV3"
         return subscriptions_pb2.RotateSubscriptionSecretResponse(subscription=subscription, secret_key=made)
 
-    async def CreateIngestToken(self, request: Any, context: Any) -> subscriptions_pb2.CreateIngestTokenResponse:  # noqa: ARG002, N802
+    async def CreateIngestToken(self, request: Any, _context: Context) -> subscriptions_pb2.CreateIngestTokenResponse:
         await self._called(request)
         self._subscription(request.subscription_id).has_ingest_token = True
         return subscriptions_pb2.CreateIngestTokenResponse(token="whi_token")
 
-    async def DeleteIngestToken(self, request: Any, context: Any) -> subscriptions_pb2.DeleteIngestTokenResponse:  # noqa: ARG002, N802
+    async def DeleteIngestToken(self, request: Any, _context: Context) -> subscriptions_pb2.DeleteIngestTokenResponse:
         await self._called(request)
         self._subscription(request.subscription_id).has_ingest_token = False
         return subscriptions_pb2.DeleteIngestTokenResponse()
@@ -229,23 +230,23 @@ class Services(
             raise errors.NotFound(f"there is no subscription {subscription_id}")
         return self.stored[subscription_id]
 
-    async def GetDelivery(self, request: Any, context: Any) -> deliveries_pb2.GetDeliveryResponse:  # noqa: ARG002, N802
+    async def GetDelivery(self, request: Any, _context: Context) -> deliveries_pb2.GetDeliveryResponse:
         await self._called(request)
         return deliveries_pb2.GetDeliveryResponse(delivery=self.delivery)
 
-    async def ListDeliveries(self, request: Any, context: Any) -> deliveries_pb2.ListDeliveriesResponse:  # noqa: ARG002, N802
+    async def ListDeliveries(self, request: Any, _context: Context) -> deliveries_pb2.ListDeliveriesResponse:
         await self._called(request)
         return deliveries_pb2.ListDeliveriesResponse(deliveries=[self.delivery], next_page_token="more")
 
-    async def RetryDelivery(self, request: Any, context: Any) -> deliveries_pb2.RetryDeliveryResponse:  # noqa: ARG002, N802
+    async def RetryDelivery(self, request: Any, _context: Context) -> deliveries_pb2.RetryDeliveryResponse:
         await self._called(request)
         return deliveries_pb2.RetryDeliveryResponse(delivery=self.delivery)
 
-    async def CancelDelivery(self, request: Any, context: Any) -> deliveries_pb2.CancelDeliveryResponse:  # noqa: ARG002, N802
+    async def CancelDelivery(self, request: Any, _context: Context) -> deliveries_pb2.CancelDeliveryResponse:
         await self._called(request)
         return deliveries_pb2.CancelDeliveryResponse(delivery=self.delivery)
 
-    async def GetStats(self, request: Any, context: Any) -> analytics_pb2.GetStatsResponse:  # noqa: ARG002, N802
+    async def GetStats(self, request: Any, _context: Context) -> analytics_pb2.GetStatsResponse:
         await self._called(request)
         return analytics_pb2.GetStatsResponse(stats=self.stats)
 

@@ -1,7 +1,5 @@
 """DeliveryService: look-ups, manual retries, cancellations."""
 
-import grpc
-
 from protos.webhook.v1 import deliveries_pb2 as pb
 from protos.webhook.v1 import deliveries_pb2_grpc
 from services.delivery.api.store import FINAL, Attempt, Delivery, Store
@@ -10,6 +8,7 @@ from services.domain import doorbell
 from services.domain.gates import Gates
 from services.platform import errors, ids, paging
 from services.platform.auth import tenants
+from services.platform.grpc.server import Context
 from services.platform.process import metrics
 from services.platform.tracing import spans
 
@@ -25,21 +24,13 @@ class DeliveryService(deliveries_pb2_grpc.DeliveryServiceServicer):
         self._gates = gates
         self._turns = turns
 
-    async def GetDelivery(  # noqa: N802 - gRPC's name
-        self,
-        request: pb.GetDeliveryRequest,
-        context: grpc.aio.ServicerContext[pb.GetDeliveryRequest, pb.GetDeliveryResponse],  # noqa: ARG002 - gRPC's signature
-    ) -> pb.GetDeliveryResponse:
+    async def GetDelivery(self, request: pb.GetDeliveryRequest, _context: Context) -> pb.GetDeliveryResponse:
         """Reads one with its attempts."""
         delivery_id = ids.parse("delivery_id", request.delivery_id)
         found = await self._store.delivery(tenants.of(request.tenant_id), delivery_id)
         return pb.GetDeliveryResponse(delivery=self._whole(found))
 
-    async def ListDeliveries(  # noqa: N802 - gRPC's name
-        self,
-        request: pb.ListDeliveriesRequest,
-        context: grpc.aio.ServicerContext[pb.ListDeliveriesRequest, pb.ListDeliveriesResponse],  # noqa: ARG002 - gRPC's signature
-    ) -> pb.ListDeliveriesResponse:
+    async def ListDeliveries(self, request: pb.ListDeliveriesRequest, _context: Context) -> pb.ListDeliveriesResponse:
         """Reads a page."""
         tenant_id = tenants.of_list(request.tenant_id)
         size = paging.page_size(request.page_size)
@@ -59,11 +50,7 @@ class DeliveryService(deliveries_pb2_grpc.DeliveryServiceServicer):
             next_page_token=paging.token(page[size - 1].id) if len(page) > size else "",
         )
 
-    async def RetryDelivery(  # noqa: N802 - gRPC's name
-        self,
-        request: pb.RetryDeliveryRequest,
-        context: grpc.aio.ServicerContext[pb.RetryDeliveryRequest, pb.RetryDeliveryResponse],  # noqa: ARG002 - gRPC's signature
-    ) -> pb.RetryDeliveryResponse:
+    async def RetryDelivery(self, request: pb.RetryDeliveryRequest, _context: Context) -> pb.RetryDeliveryResponse:
         """Makes it pending, and rings once that is committed."""
         delivery_id = ids.parse("delivery_id", request.delivery_id)
         pending, ringing, trace = await self._store.retry(
@@ -76,11 +63,7 @@ class DeliveryService(deliveries_pb2_grpc.DeliveryServiceServicer):
             self._ringer.ring([doorbell.Rung(pending.subscription_id, delivery_id)])
         return pb.RetryDeliveryResponse(delivery=self._whole(pending))
 
-    async def CancelDelivery(  # noqa: N802 - gRPC's name
-        self,
-        request: pb.CancelDeliveryRequest,
-        context: grpc.aio.ServicerContext[pb.CancelDeliveryRequest, pb.CancelDeliveryResponse],  # noqa: ARG002 - gRPC's signature
-    ) -> pb.CancelDeliveryResponse:
+    async def CancelDelivery(self, request: pb.CancelDeliveryRequest, _context: Context) -> pb.CancelDeliveryResponse:
         """Cancels it if it waits."""
         delivery_id = ids.parse("delivery_id", request.delivery_id)
         cancelled, was_waiting = await self._store.cancel(tenants.of(request.tenant_id), delivery_id)

@@ -2,7 +2,6 @@
 
 from datetime import UTC, datetime
 
-import grpc
 from google.protobuf import timestamp_pb2
 
 from protos.webhook.v1 import access_pb2 as pb
@@ -13,6 +12,7 @@ from services.platform.auth import identity, keys, tenants
 from services.platform.auth.finder import Finder
 from services.platform.auth.identity import Identity
 from services.platform.auth.roles import Role
+from services.platform.grpc.server import Context
 
 # Tenants and API keys to and from their messages.
 
@@ -94,11 +94,7 @@ class AccessService(access_pb2_grpc.AccessServiceServicer):
         self._store = store
         self._finder = finder
 
-    async def Authenticate(  # noqa: N802 - gRPC's name
-        self,
-        request: pb.AuthenticateRequest,
-        context: grpc.aio.ServicerContext[pb.AuthenticateRequest, pb.AuthenticateResponse],  # noqa: ARG002 - gRPC's signature
-    ) -> pb.AuthenticateResponse:
+    async def Authenticate(self, request: pb.AuthenticateRequest, _context: Context) -> pb.AuthenticateResponse:
         """Asks the database, not a cache: whoever asks has one of its own."""
         try:
             found = await self._finder.find(request.key)
@@ -106,20 +102,12 @@ class AccessService(access_pb2_grpc.AccessServiceServicer):
             return pb.AuthenticateResponse(refusal=pb.Refusal(reason=refused.reason, message=refused.message))
         return pb.AuthenticateResponse(caller=caller_message(found))
 
-    async def CreateTenant(  # noqa: N802 - gRPC's name
-        self,
-        request: pb.CreateTenantRequest,
-        context: grpc.aio.ServicerContext[pb.CreateTenantRequest, pb.CreateTenantResponse],  # noqa: ARG002 - gRPC's signature
-    ) -> pb.CreateTenantResponse:
+    async def CreateTenant(self, request: pb.CreateTenantRequest, _context: Context) -> pb.CreateTenantResponse:
         """Stores a new tenant."""
         draft = TenantDraft(id=request.id, name=request.name or request.id, description=request.description)
         return pb.CreateTenantResponse(tenant=tenant_message(await self._store.create_tenant(draft)))
 
-    async def ListTenants(  # noqa: N802 - gRPC's name
-        self,
-        request: pb.ListTenantsRequest,
-        context: grpc.aio.ServicerContext[pb.ListTenantsRequest, pb.ListTenantsResponse],  # noqa: ARG002 - gRPC's signature
-    ) -> pb.ListTenantsResponse:
+    async def ListTenants(self, request: pb.ListTenantsRequest, _context: Context) -> pb.ListTenantsResponse:
         """Reads a page."""
         size = paging.page_size(request.page_size)
         after = tenants.check("cursor", paging.after(request.page_token)) if request.page_token else ""
@@ -129,31 +117,19 @@ class AccessService(access_pb2_grpc.AccessServiceServicer):
             next_page_token=paging.text_token(found[size - 1].id) if len(found) > size else "",
         )
 
-    async def DeleteTenant(  # noqa: N802 - gRPC's name
-        self,
-        request: pb.DeleteTenantRequest,
-        context: grpc.aio.ServicerContext[pb.DeleteTenantRequest, pb.DeleteTenantResponse],  # noqa: ARG002 - gRPC's signature
-    ) -> pb.DeleteTenantResponse:
+    async def DeleteTenant(self, request: pb.DeleteTenantRequest, _context: Context) -> pb.DeleteTenantResponse:
         """Marks it deleted, its keys with it."""
         revoked = await self._store.delete_tenant(tenants.check("id", request.id))
         return pb.DeleteTenantResponse(revoked_keys=revoked)
 
-    async def CreateApiKey(  # noqa: N802 - gRPC's name
-        self,
-        request: pb.CreateApiKeyRequest,
-        context: grpc.aio.ServicerContext[pb.CreateApiKeyRequest, pb.CreateApiKeyResponse],  # noqa: ARG002 - gRPC's signature
-    ) -> pb.CreateApiKeyResponse:
+    async def CreateApiKey(self, request: pb.CreateApiKeyRequest, _context: Context) -> pb.CreateApiKeyResponse:
         """Makes a key, of which nothing but this answer holds more than a digest."""
         draft = key_draft(request, own_tenant_id=identity.CALLER.get().tenant_id)
         key = keys.make()
         made = await self._store.create_key(ids.new(), draft, key_hash=keys.digest(key), prefix=keys.shown(key))
         return pb.CreateApiKeyResponse(api_key=api_key_message(made), key=key)
 
-    async def ListApiKeys(  # noqa: N802 - gRPC's name
-        self,
-        request: pb.ListApiKeysRequest,
-        context: grpc.aio.ServicerContext[pb.ListApiKeysRequest, pb.ListApiKeysResponse],  # noqa: ARG002 - gRPC's signature
-    ) -> pb.ListApiKeysResponse:
+    async def ListApiKeys(self, request: pb.ListApiKeysRequest, _context: Context) -> pb.ListApiKeysResponse:
         """Reads a page."""
         size = paging.page_size(request.page_size)
         before = paging.before(request.page_token)
@@ -164,11 +140,7 @@ class AccessService(access_pb2_grpc.AccessServiceServicer):
             next_page_token=paging.token(found[size - 1].id) if len(found) > size else "",
         )
 
-    async def RevokeApiKey(  # noqa: N802 - gRPC's name
-        self,
-        request: pb.RevokeApiKeyRequest,
-        context: grpc.aio.ServicerContext[pb.RevokeApiKeyRequest, pb.RevokeApiKeyResponse],  # noqa: ARG002 - gRPC's signature
-    ) -> pb.RevokeApiKeyResponse:
+    async def RevokeApiKey(self, request: pb.RevokeApiKeyRequest, _context: Context) -> pb.RevokeApiKeyResponse:
         """Revokes it for good."""
         revoked = await self._store.revoke_key(ids.parse("id", request.id))
         return pb.RevokeApiKeyResponse(api_key=api_key_message(revoked))

@@ -4,7 +4,6 @@ import re
 from datetime import UTC
 from uuid import UUID
 
-import grpc
 import msgspec
 from google.protobuf import timestamp_pb2
 
@@ -14,6 +13,7 @@ from services.domain.audit import RESOURCE_TYPES, SYSTEM, Action, FieldChange
 from services.ingest.audit.store import AuditStore, Filter, StoredEntry
 from services.platform import errors, ids, paging
 from services.platform.auth import identity, tenants
+from services.platform.grpc.server import Context
 
 # Actors that are no API key.
 NAMED = frozenset({identity.BOOTSTRAP_KEY_ID, identity.ANONYMOUS_ID, SYSTEM})
@@ -28,10 +28,8 @@ class AuditService(audit_pb2_grpc.AuditServiceServicer):
     def __init__(self, store: AuditStore) -> None:
         self._store = store
 
-    async def ListAuditEntries(  # noqa: N802 - gRPC's name
-        self,
-        request: pb.ListAuditEntriesRequest,
-        context: grpc.aio.ServicerContext[pb.ListAuditEntriesRequest, pb.ListAuditEntriesResponse],  # noqa: ARG002 - gRPC's signature
+    async def ListAuditEntries(
+        self, request: pb.ListAuditEntriesRequest, _context: Context
     ) -> pb.ListAuditEntriesResponse:
         """Reads a page."""
         size = paging.page_size(request.page_size)

@@ -5,7 +5,6 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from uuid import UUID
 
-import grpc
 from google.protobuf import timestamp_pb2
 
 from protos.webhook.v1 import ingest_pb2, ingest_pb2_grpc
@@ -29,6 +28,7 @@ from services.platform import errors, ids
 from services.platform.auth import tenants
 from services.platform.clock import Clock
 from services.platform.grpc import errors as grpc_errors
+from services.platform.grpc.server import Context
 from services.platform.http import json_text
 from services.platform.http.json_text import NotJson
 from services.platform.tracing.tracer import Tracer
@@ -64,21 +64,15 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         self._tracer = tracer
         self._activity = activity
 
-    async def Ingest(  # noqa: N802 - gRPC's name
-        self,
-        request: ingest_pb2.IngestRequest,
-        context: grpc.aio.ServicerContext[ingest_pb2.IngestRequest, ingest_pb2.IngestResponse],  # noqa: ARG002 - gRPC's signature
-    ) -> ingest_pb2.IngestResponse:
+    async def Ingest(self, request: ingest_pb2.IngestRequest, _context: Context) -> ingest_pb2.IngestResponse:
         """Accepts one event, or raises why not."""
         result = (await self._accept([request.item]))[0]
         if isinstance(result, errors.WebhookError):
             raise result
         return ingest_pb2.IngestResponse(accepted=_answer(result))
 
-    async def BatchIngest(  # noqa: N802 - gRPC's name
-        self,
-        request: ingest_pb2.BatchIngestRequest,
-        context: grpc.aio.ServicerContext[ingest_pb2.BatchIngestRequest, ingest_pb2.BatchIngestResponse],  # noqa: ARG002 - gRPC's signature
+    async def BatchIngest(
+        self, request: ingest_pb2.BatchIngestRequest, _context: Context
     ) -> ingest_pb2.BatchIngestResponse:
         """Accepts many events, with a result for each."""
         if len(request.items) > MAX_BATCH_ITEMS:
@@ -88,11 +82,7 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         now = timestamp_pb2.Timestamp(seconds=int(seconds), nanos=int(rest * 1e9))
         return ingest_pb2.BatchIngestResponse(results=results, server_time=now)
 
-    async def GetEvent(  # noqa: N802 - gRPC's name
-        self,
-        request: ingest_pb2.GetEventRequest,
-        context: grpc.aio.ServicerContext[ingest_pb2.GetEventRequest, ingest_pb2.GetEventResponse],  # noqa: ARG002 - gRPC's signature
-    ) -> ingest_pb2.GetEventResponse:
+    async def GetEvent(self, request: ingest_pb2.GetEventRequest, _context: Context) -> ingest_pb2.GetEventResponse:
         """Reads an event."""
         event = await self._store.event(tenants.of(request.tenant_id), ids.parse("event_id", request.event_id))
         message = ingest_pb2.Event(

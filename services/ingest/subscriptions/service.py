@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 from typing import TypeAlias, TypeVar
 from uuid import UUID
 
-import grpc
 import structlog
 
 from protos.webhook.v1 import subscriptions_pb2 as pb
@@ -30,6 +29,7 @@ from services.ingest.subscriptions.store import Store, UpdateOf, no_subscription
 from services.ingest.subscriptions.verification import Preset
 from services.platform import errors, ids, paging
 from services.platform.auth import tenants
+from services.platform.grpc.server import Context
 
 log = structlog.get_logger(__name__)
 
@@ -55,10 +55,8 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         self._settings = settings
         self._policy = policy
 
-    async def CreateSubscription(  # noqa: N802 - gRPC's name
-        self,
-        request: pb.CreateSubscriptionRequest,
-        context: grpc.aio.ServicerContext[pb.CreateSubscriptionRequest, pb.CreateSubscriptionResponse],  # noqa: ARG002 - gRPC's signature
+    async def CreateSubscription(
+        self, request: pb.CreateSubscriptionRequest, _context: Context
     ) -> pb.CreateSubscriptionResponse:
         """Stores a new subscription."""
         tenant_id = tenants.of(request.tenant_id)
@@ -76,20 +74,16 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         )
         return await _whole(self._create(request, tenant_id, draft, ingest_tokens.shown_secret(made, scheme)))
 
-    async def GetSubscription(  # noqa: N802 - gRPC's name
-        self,
-        request: pb.GetSubscriptionRequest,
-        context: grpc.aio.ServicerContext[pb.GetSubscriptionRequest, pb.GetSubscriptionResponse],  # noqa: ARG002 - gRPC's signature
+    async def GetSubscription(
+        self, request: pb.GetSubscriptionRequest, _context: Context
     ) -> pb.GetSubscriptionResponse:
         """Reads one from Postgres."""
         subscription_id = ids.parse("subscription_id", request.subscription_id)
         found = await self._store.shown(tenants.of(request.tenant_id), subscription_id)
         return pb.GetSubscriptionResponse(subscription=self._message(found))
 
-    async def ListSubscriptions(  # noqa: N802 - gRPC's name
-        self,
-        request: pb.ListSubscriptionsRequest,
-        context: grpc.aio.ServicerContext[pb.ListSubscriptionsRequest, pb.ListSubscriptionsResponse],  # noqa: ARG002 - gRPC's signature
+    async def ListSubscriptions(
+        self, request: pb.ListSubscriptionsRequest, _context: Context
     ) -> pb.ListSubscriptionsResponse:
         """Reads a page."""
         size = paging.page_size(request.page_size)
@@ -100,10 +94,8 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
             next_page_token=paging.token(found[size - 1][0].id) if len(found) > size else "",
         )
 
-    async def UpdateSubscription(  # noqa: N802 - gRPC's name
-        self,
-        request: pb.UpdateSubscriptionRequest,
-        context: grpc.aio.ServicerContext[pb.UpdateSubscriptionRequest, pb.UpdateSubscriptionResponse],  # noqa: ARG002 - gRPC's signature
+    async def UpdateSubscription(
+        self, request: pb.UpdateSubscriptionRequest, _context: Context
     ) -> pb.UpdateSubscriptionResponse:
         """Replace the fields, or those that the mask names, in one transaction with a look at what is stored."""
         tenant_id = tenants.of(request.tenant_id)
@@ -120,10 +112,8 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         shown = await _whole(self._update(tenant_id, subscription_id, update_of, request.etags))
         return pb.UpdateSubscriptionResponse(subscription=self._message(shown))
 
-    async def DeleteSubscription(  # noqa: N802 - gRPC's name
-        self,
-        request: pb.DeleteSubscriptionRequest,
-        context: grpc.aio.ServicerContext[pb.DeleteSubscriptionRequest, pb.DeleteSubscriptionResponse],  # noqa: ARG002 - gRPC's signature
+    async def DeleteSubscription(
+        self, request: pb.DeleteSubscriptionRequest, _context: Context
     ) -> pb.DeleteSubscriptionResponse:
         """Marks it deleted, then cancels what waits for it."""
         tenant_id = tenants.of(request.tenant_id)
@@ -132,10 +122,8 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         cancelled = await self._store.cancel_waiting(subscription_id)
         return pb.DeleteSubscriptionResponse(cancelled_deliveries=cancelled)
 
-    async def CheckIngestToken(  # noqa: N802 - gRPC's name
-        self,
-        request: pb.CheckIngestTokenRequest,
-        context: grpc.aio.ServicerContext[pb.CheckIngestTokenRequest, pb.CheckIngestTokenResponse],  # noqa: ARG002 - gRPC's signature
+    async def CheckIngestToken(
+        self, request: pb.CheckIngestTokenRequest, _context: Context
     ) -> pb.CheckIngestTokenResponse:
         """Says nothing, or NotFound without a word on why."""
         subscription_id = ids.parse("subscription_id", request.subscription_id)
@@ -144,42 +132,32 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
             raise no_subscription(subscription_id)
         return pb.CheckIngestTokenResponse()
 
-    async def DisableSubscription(  # noqa: N802 - gRPC's name
-        self,
-        request: pb.DisableSubscriptionRequest,
-        context: grpc.aio.ServicerContext[pb.DisableSubscriptionRequest, pb.DisableSubscriptionResponse],  # noqa: ARG002 - gRPC's signature
+    async def DisableSubscription(
+        self, request: pb.DisableSubscriptionRequest, _context: Context
     ) -> pb.DisableSubscriptionResponse:
         """Stops deliveries until it is enabled."""
         return pb.DisableSubscriptionResponse(subscription=await self._change(request, statuses.DISABLE))
 
-    async def EnableSubscription(  # noqa: N802 - gRPC's name
-        self,
-        request: pb.EnableSubscriptionRequest,
-        context: grpc.aio.ServicerContext[pb.EnableSubscriptionRequest, pb.EnableSubscriptionResponse],  # noqa: ARG002 - gRPC's signature
+    async def EnableSubscription(
+        self, request: pb.EnableSubscriptionRequest, _context: Context
     ) -> pb.EnableSubscriptionResponse:
         """Makes a disabled one active, with its breaker closed."""
         return pb.EnableSubscriptionResponse(subscription=await self._change(request, statuses.ENABLE))
 
-    async def PauseSubscription(  # noqa: N802 - gRPC's name
-        self,
-        request: pb.PauseSubscriptionRequest,
-        context: grpc.aio.ServicerContext[pb.PauseSubscriptionRequest, pb.PauseSubscriptionResponse],  # noqa: ARG002 - gRPC's signature
+    async def PauseSubscription(
+        self, request: pb.PauseSubscriptionRequest, _context: Context
     ) -> pb.PauseSubscriptionResponse:
         """Holds deliveries back until it is resumed."""
         return pb.PauseSubscriptionResponse(subscription=await self._change(request, statuses.PAUSE))
 
-    async def ResumeSubscription(  # noqa: N802 - gRPC's name
-        self,
-        request: pb.ResumeSubscriptionRequest,
-        context: grpc.aio.ServicerContext[pb.ResumeSubscriptionRequest, pb.ResumeSubscriptionResponse],  # noqa: ARG002 - gRPC's signature
+    async def ResumeSubscription(
+        self, request: pb.ResumeSubscriptionRequest, _context: Context
     ) -> pb.ResumeSubscriptionResponse:
         """Makes a paused one active."""
         return pb.ResumeSubscriptionResponse(subscription=await self._change(request, statuses.RESUME))
 
-    async def RotateSubscriptionSecret(  # noqa: N802 - gRPC's name
-        self,
-        request: pb.RotateSubscriptionSecretRequest,
-        context: grpc.aio.ServicerContext[pb.RotateSubscriptionSecretRequest, pb.RotateSubscriptionSecretResponse],  # noqa: ARG002 - gRPC's signature
+    async def RotateSubscriptionSecret(
+        self, request: pb.RotateSubscriptionSecretRequest, _context: Context
     ) -> pb.RotateSubscriptionSecretResponse:
         """Replaces the secret; the old ones hold for a while."""
         tenant_id = tenants.of(request.tenant_id)
@@ -191,20 +169,16 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         made = ingest_tokens.shown_secret(new_one.secret_key, new_one.scheme) if given is None else ""
         return pb.RotateSubscriptionSecretResponse(subscription=self._message(shown), secret_key=made)
 
-    async def CreateIngestToken(  # noqa: N802 - gRPC's name
-        self,
-        request: pb.CreateIngestTokenRequest,
-        context: grpc.aio.ServicerContext[pb.CreateIngestTokenRequest, pb.CreateIngestTokenResponse],  # noqa: ARG002 - gRPC's signature
+    async def CreateIngestToken(
+        self, request: pb.CreateIngestTokenRequest, _context: Context
     ) -> pb.CreateIngestTokenResponse:
         """Makes an ingest token, in place of the one before."""
         token = ingest_tokens.new_ingest_token()
         await self._change_token(request, ingest_tokens.hash_ingest_token(token))
         return pb.CreateIngestTokenResponse(token=token)
 
-    async def DeleteIngestToken(  # noqa: N802 - gRPC's name
-        self,
-        request: pb.DeleteIngestTokenRequest,
-        context: grpc.aio.ServicerContext[pb.DeleteIngestTokenRequest, pb.DeleteIngestTokenResponse],  # noqa: ARG002 - gRPC's signature
+    async def DeleteIngestToken(
+        self, request: pb.DeleteIngestTokenRequest, _context: Context
     ) -> pb.DeleteIngestTokenResponse:
         """Removes the ingest token."""
         await self._change_token(request, None)

@@ -40,7 +40,9 @@ CONNECTION_GRACE_MS = 30_000
 CALL_SECONDS = 30.0
 
 
-# The class takes type arguments in its stubs alone.
+# Of a call, as every method of a servicer has it: async def Name(self, request: pb.X, _context: Context) -> pb.Y.
+# These classes take type arguments only in their stubs.
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Found: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
 Behaviour: TypeAlias = Callable[[Any, Any], Awaitable[Any]]

@@ -53,7 +53,7 @@ class Ingest:
         """Answers so from now on."""
         self._answers = [answer]
 
-    async def BatchIngest(self, request: Request, *, timeout: float, wait_for_ready: bool = False) -> Response:  # noqa: ASYNC109, ARG002, N802
+    async def BatchIngest(self, request: Request, *, timeout: float, wait_for_ready: bool = False) -> Response:  # noqa: ASYNC109, ARG002
         self.sent.append([item.event_id for item in request.items])
         answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
         return await answer(request, timeout)
@@ -241,7 +241,7 @@ class Ahead:
         self.calls = 0
         self._tells = tells
 
-    async def Ingest(self, request: ingest_pb2.IngestRequest, **_: object) -> ingest_pb2.IngestResponse:  # noqa: N802
+    async def Ingest(self, request: ingest_pb2.IngestRequest, **_: object) -> ingest_pb2.IngestResponse:
         self.calls += 1
         try:
             ids.check_fresh("event_id", UUID(request.item.event_id), time.time() + self.seconds)
@@ -249,7 +249,7 @@ class Ahead:
             raise refusal(grpc.StatusCode.INVALID_ARGUMENT, said=error) from None
         return ingest_pb2.IngestResponse(accepted=ingest_pb2.Accepted(event_id=request.item.event_id))
 
-    async def BatchIngest(self, request: Request, *, timeout: float) -> Response:  # noqa: ASYNC109, N802
+    async def BatchIngest(self, request: Request, *, timeout: float) -> Response:  # noqa: ASYNC109
         return await self(request, timeout)
 
     async def __call__(self, request: Request, _: float) -> Response:

@@ -15,6 +15,7 @@ from services.platform.auth.authenticator import Authenticator
 from services.platform.auth.identity import Identity
 from services.platform.grpc import client
 from services.platform.grpc import server as grpc_server
+from services.platform.grpc.server import Context
 from services.platform.process import lifecycle
 from services.platform.settings import GrpcServerSettings
 
@@ -31,11 +32,7 @@ class Named(ingest_pb2_grpc.IngestServiceServicer):
     def __init__(self, address: str) -> None:
         self._address = address
 
-    async def GetEvent(  # noqa: N802 - gRPC's name
-        self,
-        request: ingest_pb2.GetEventRequest,  # noqa: ARG002 - gRPC's signature
-        context: grpc.aio.ServicerContext[ingest_pb2.GetEventRequest, ingest_pb2.GetEventResponse],  # noqa: ARG002
-    ) -> ingest_pb2.GetEventResponse:
+    async def GetEvent(self, request: ingest_pb2.GetEventRequest, _context: Context) -> ingest_pb2.GetEventResponse:
         return ingest_pb2.GetEventResponse(event=ingest_pb2.Event(id=self._address))
 
 

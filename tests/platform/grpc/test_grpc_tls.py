@@ -21,6 +21,7 @@ from services.platform.auth.identity import Identity
 from services.platform.grpc import client as grpc_client
 from services.platform.grpc import server as grpc_server
 from services.platform.grpc import tls as grpc_tls
+from services.platform.grpc.server import Context
 from services.platform.grpc.tls import Certificates
 from services.platform.process import lifecycle, metrics
 from services.platform.settings import GrpcServerSettings, GrpcTlsSettings
@@ -31,12 +32,8 @@ PATIENCE_SECONDS = 20.0
 class Naming(ingest_pb2_grpc.IngestServiceServicer):
     """Answers the name in the certificate of whoever asks."""
 
-    async def GetEvent(  # noqa: N802 - gRPC's name
-        self,
-        request: ingest_pb2.GetEventRequest,  # noqa: ARG002 - gRPC's signature
-        context: grpc.aio.ServicerContext[ingest_pb2.GetEventRequest, ingest_pb2.GetEventResponse],
-    ) -> ingest_pb2.GetEventResponse:
-        (name,) = context.auth_context()["x509_common_name"]
+    async def GetEvent(self, request: ingest_pb2.GetEventRequest, _context: Context) -> ingest_pb2.GetEventResponse:
+        (name,) = _context.auth_context()["x509_common_name"]
         return ingest_pb2.GetEventResponse(event=ingest_pb2.Event(id=name.decode()))
 
 

@@ -15,6 +15,7 @@ from services.platform.auth.authenticator import ACTOR_HEADER, Authenticator
 from services.platform.auth.identity import Identity
 from services.platform.grpc import client
 from services.platform.grpc import server as grpc_server
+from services.platform.grpc.server import Context
 from services.platform.process import lifecycle
 from services.platform.settings import GrpcServerSettings
 from services.platform.tracing import spans
@@ -29,11 +30,7 @@ SAMPLED = f"00-{TRACE_ID}-00f067aa0ba902b7-01"
 class Events(ingest_pb2_grpc.IngestServiceServicer):
     """Answers with the trace that it finds itself in."""
 
-    async def GetEvent(  # noqa: N802 - gRPC's name
-        self,
-        request: ingest_pb2.GetEventRequest,
-        context: grpc.aio.ServicerContext[ingest_pb2.GetEventRequest, ingest_pb2.GetEventResponse],  # noqa: ARG002
-    ) -> ingest_pb2.GetEventResponse:
+    async def GetEvent(self, request: ingest_pb2.GetEventRequest, _context: Context) -> ingest_pb2.GetEventResponse:
         if request.event_id:
             raise errors.NotFound("no event")
         span = spans.CURRENT.get()
