@@ -25,7 +25,7 @@ log = structlog.get_logger(__name__)
 
 @contextlib.asynccontextmanager
 async def serve(process: lifecycle.Process, settings: GatewaySettings) -> AsyncIterator[None]:
-    """Wires the gateway up, serves, and takes it down: first the socket, then what is on its way to ingest."""
+    """Set up the gateway, serve, and shut down: first close the socket, then finish calls to ingest."""
     listener = server.bind(settings.host, settings.port)
     connected = functools.partial(client.channel, certificates=tls.following(process, settings))
     async with (
@@ -55,13 +55,13 @@ async def serve(process: lifecycle.Process, settings: GatewaySettings) -> AsyncI
         grace_seconds = settings.shutdown_grace_seconds / 2
         async with server.serving(gateway, listener, name="gateway", grace_seconds=grace_seconds) as drain:
             process.on_drain(drain)
-            log.info("gateway listens", port=listener.getsockname()[1])
+            log.info("gateway is listening", port=listener.getsockname()[1])
             yield
         await batches.drained()
 
 
 def main() -> None:
-    """Runs until told to stop."""
+    """Run until stopped."""
     settings = load(GatewaySettings)
     lifecycle.run("gateway", settings, lambda process: serve(process, settings))
 

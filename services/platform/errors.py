@@ -292,7 +292,7 @@ STORE_AWAY = (
 
 
 def is_store_away(error: BaseException) -> bool:
-    """Whether a store is away. asyncpg's InterfaceError that is also a ValueError is about our settings, or our use."""
+    """Return whether a store is away. An InterfaceError that is also a ValueError is about settings or wrong use."""
     return isinstance(error, STORE_AWAY) and not isinstance(error, ValueError)
 
 
@@ -301,5 +301,5 @@ def classify(error: BaseException) -> WebhookError | None:
     if isinstance(error, WebhookError):
         return error
     if is_store_away(error):
-        return Unavailable("a store that this needs cannot be reached; try again")
+        return Unavailable("the database or Redis cannot be reached; try again")
     return None

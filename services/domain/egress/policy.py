@@ -47,7 +47,7 @@ def parse_ports(text: str) -> frozenset[int]:
         elif part.isascii() and part.isdecimal() and 1 <= int(part) <= MAX_PORT:
             denied.add(int(part))
         elif part and text.strip() != "none":
-            raise ValueError(f"EGRESS_DENY_PORTS: {part!r} is no port")
+            raise ValueError(f"EGRESS_DENY_PORTS: {part!r} is not a port")
     return frozenset(denied)
 
 
@@ -116,7 +116,7 @@ class Policy:
             host, port = (_canonical(match["host"]), int(match["port"] or 1)) if match else ("", 0)
             zone = host.removeprefix("*.") if match and not match["port"] else host
             if match is None or not (is_address(host) or _NAME.fullmatch(zone)) or not 1 <= port <= MAX_PORT:
-                message = f"EGRESS_ALLOW: {entry!r} is no network in CIDR form, host, *.zone or host:port"
+                message = f"EGRESS_ALLOW: {entry!r} is not a network in CIDR form, host, *.zone or host:port"
                 raise ValueError(message)
             if match["port"]:
                 endpoints.add((host, port))
@@ -141,7 +141,7 @@ class Policy:
             self.check(host, port, [host])
         elif ":" in host or _ENDS_IN_A_NUMBER.fullmatch(name):
             # What a client takes for an address, and the system for another one (127.1, 2130706433).
-            raise EgressDenied(f"{host} is no address in its usual form")
+            raise EgressDenied(f"{host} is not an address in its usual form")
         elif not self._names(name) and self._is_local(name):
             raise EgressDenied(f"{host} is the name of something local, not of a host on the internet")
         if port in self.denied_ports:
@@ -158,7 +158,7 @@ class Policy:
         for text in addresses:
             address = _unwrapped(ipaddress.ip_address(text))
             if not any(address in network for network in self.networks) and not _is_public(address):
-                raise EgressDenied(f"{host} {'is' if is_address(host) else 'leads to what is'} not a public address")
+                raise EgressDenied(f"{host} {'is not' if is_address(host) else 'does not resolve to'} a public address")
 
     def absolute(self, host: str, port: int) -> str:
         """With a last dot, so that no search list of the resolver makes another name of it.

@@ -62,7 +62,7 @@ def given_or_kept(settings: EncryptionSettings) -> str:
     try:
         parse_keys(text)
     except ValueError:
-        raise OSError(errno.EINVAL, "is no encryption key", str(path)) from None
+        raise OSError(errno.EINVAL, "is not an encryption key", str(path)) from None
     return text
 
 
@@ -136,7 +136,7 @@ class Keys:
         try:
             return cipher.decrypt(sealed[_HEADER_BYTES:nonce_end], sealed[nonce_end:], place)
         except (InvalidTag, ValueError):  # ValueError: too short to be one
-            raise CannotOpen("it was changed, or stands where it does not belong") from None
+            raise CannotOpen("it was changed, or belongs to another object") from None
 
     def is_first(self, sealed: bytes) -> bool:
         """Whether it was encrypted under the first key."""

@@ -40,7 +40,7 @@ class IngestTokens:
                 raise errors.Unavailable("the ingest token cannot be checked now; try again") from None
             else:
                 return
-        raise errors.NotFound(f"no subscription {subscription_id}")
+        raise errors.NotFound(f"subscription {subscription_id} not found")
 
     async def _ask(self, names: tuple[str, str]) -> bool:
         subscription_id, token = names

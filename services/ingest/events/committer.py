@@ -54,7 +54,7 @@ class Committer:
         if not events:
             return []
         if self._waiting_events and self._waiting_events + len(events) > self._max_waiting_events:
-            raise errors.Overloaded("too many events wait to be committed; try again")
+            raise errors.Overloaded("too many events are waiting to be committed; try again")
         self._waiting_events += len(events)
         metrics.WAITING.set(self._waiting_events)
         try:
@@ -89,7 +89,7 @@ class Committer:
                 return [idempotency.in_use()]
             wait_seconds = KEY_WAIT_AGAIN_SECONDS
         except asyncpg.CheckViolationError as error:  # the tables check nothing but that there is a partition
-            raise errors.Unavailable("the partitions of the day are not made yet; try again") from error
+            raise errors.Unavailable("the database has no partitions for today yet; try again") from error
         except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             if errors.is_store_away(error):
                 raise

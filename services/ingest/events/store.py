@@ -86,7 +86,7 @@ class EventStore:
         """An event with its payload; NotFound when there is none or it is no longer retained."""
         row = await self._pool.fetchrow(SQL["select_event"], event_id, tenant_id)
         if row is None:
-            raise errors.NotFound(f"no event {event_id}")
+            raise errors.NotFound(f"event {event_id} not found")
         return StoredEvent(
             id=row["id"],
             tenant_id=row["tenant_id"],
@@ -173,7 +173,9 @@ def _answer(event: NewEvent, row: Any, deliveries: set[UUID]) -> Result:
     # Filters may have changed since, but an event for one subscription is not the same event for another one.
     elsewhere = event.deliveries and deliveries and deliveries.isdisjoint(made for made, _, _ in event.deliveries)
     if not same or elsewhere:
-        return errors.Conflict("event_id: is taken; make a new UUIDv7", reason=errors.ErrorReason.EVENT_ID_TAKEN)
+        return errors.Conflict(
+            "event_id: is used by another event; make a new UUIDv7", reason=errors.ErrorReason.EVENT_ID_TAKEN
+        )
     only = next(iter(deliveries)) if len(deliveries) == 1 else None
     return Accepted(
         event_id=event.id,

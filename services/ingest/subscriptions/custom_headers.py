@@ -42,7 +42,9 @@ def violations(field: str, values: Mapping[str, str]) -> list[errors.Violation]:
             why = "is set by this service; '-', '_' and other punctuation count as the same"
             found.append(errors.Violation(field=f"{field}.{name}", description=why))
         elif lower in seen:
-            found.append(errors.Violation(field=f"{field}.{name}", description="is there twice, in another case"))
+            found.append(
+                errors.Violation(field=f"{field}.{name}", description="appears more than once, in different case")
+            )
         elif not _VALUE.fullmatch(value):
             why = f"must be 1 to {MAX_VALUE_LENGTH} printable ASCII characters, with no space around them"
             found.append(errors.Violation(field=f"{field}.{name}", description=why))

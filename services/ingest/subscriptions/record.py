@@ -213,7 +213,7 @@ def _text_violations(field_name: str, text: str, longest: int) -> list[errors.Vi
 def _certificate_violations(certificate: ClientCertificate | None, url: str) -> list[errors.Violation]:
     if certificate is None or url.lower().startswith("https:"):
         return []
-    return _violation(client_certificates.FIELD, "goes with a target_url of https")
+    return _violation(client_certificates.FIELD, "requires a target_url that begins with https")
 
 
 def secret_violations(secret_key: str | None, scheme: Scheme) -> list[errors.Violation]:
@@ -234,7 +234,7 @@ def secret_violations(secret_key: str | None, scheme: Scheme) -> list[errors.Vio
 
 def _why_no_shared_secret(secret_key: str) -> str | None:
     if ed25519.is_private_key(secret_key):
-        return "is a private key, which goes with signature_scheme ed25519"
+        return "is a private key, which requires signature_scheme ed25519"
     if ed25519.is_public_key(secret_key):
         return "is a public key, which everybody may know: leave it out to have a secret made"
     return None
@@ -248,7 +248,7 @@ def _limit_violations(rate: float | None, burst: int | None) -> list[errors.Viol
     if burst is not None and not 1 <= burst <= MAX_BURST:
         found += _violation("rate_limit_burst", f"must be 1 to {MAX_BURST}")
     elif burst is not None and rate is None:
-        found += _violation("rate_limit_burst", "goes with rate_limit_per_second")
+        found += _violation("rate_limit_burst", "requires rate_limit_per_second")
     return found
 
 

@@ -117,7 +117,7 @@ class Finder:
                 await self._store.note_used(list(used))
             except Exception as error:  # noqa: BLE001 - what it would have said is said again within a minute
                 if errors.classify(error) is None:
-                    log.warning("the use of keys cannot be noted", error=repr(error))
+                    log.warning("the last use of API keys cannot be recorded", error=repr(error))
 
 
 @contextlib.asynccontextmanager

@@ -125,5 +125,5 @@ def check(role: Role, needed: Role) -> None:
         raise errors.PermissionDenied(
             "this method requires the service key", reason=errors.ErrorReason.ROLE_INSUFFICIENT
         )
-    message = f"this requires an API key of role {needed}; this key has role {role}"
+    message = f"this requires an API key with role {needed}; this key has role {role}"
     raise errors.PermissionDenied(message, reason=errors.ErrorReason.ROLE_INSUFFICIENT)

@@ -205,5 +205,5 @@ async def test_a_request_id_is_in_the_log_lines_of_the_services(client: httpx.As
     with structlog.testing.capture_logs(processors=[logs.add_context]) as logged:
         answer = await client.get("/api/v1/subscriptions", headers={"X-Request-Id": "r-2"})
     assert (answer.status_code, answer.json()["request_id"]) == (500, "r-2")
-    (line,) = [line for line in logged if line["event"] == "a call failed on a bug"]
+    (line,) = [line for line in logged if line["event"] == "a call failed because of a bug"]
     assert line["request_id"] == "r-2"

@@ -153,7 +153,7 @@ def test_every_operation_has_a_least_role_and_says_so_but_those_that_take_no_key
             assert least_role(name) is None
         else:
             assert operation["security"] == [{"bearerAuth": []}]
-            assert operation["description"].endswith(f"Requires a key of role `{least_role(name)}`.")
+            assert operation["description"].endswith(f"Requires a key with role `{least_role(name)}`.")
     assert document["components"]["securitySchemes"]["bearerAuth"]["scheme"] == "bearer"
 
 

@@ -31,7 +31,9 @@ def test_a_service_key_that_is_not_taken_is_not_the_callers_fault(refused: error
     "refused",
     [
         errors.Unauthenticated("the API key has expired", reason=errors.ErrorReason.KEY_EXPIRED),
-        errors.PermissionDenied("this requires an API key of role admin", reason=errors.ErrorReason.ROLE_INSUFFICIENT),
+        errors.PermissionDenied(
+            "this requires an API key with role admin", reason=errors.ErrorReason.ROLE_INSUFFICIENT
+        ),
     ],
 )
 def test_a_callers_key_that_a_service_refuses_is_the_callers(refused: errors.WebhookError, header: str) -> None:

@@ -89,4 +89,4 @@ async def test_a_field_that_is_nearly_right_is_answered_with_the_right_one(
     content = None if body is None else json.dumps(body)
     document = bounded(await client.request(method, path, content=content))
     messages = {found["field"]: found["message"] for found in document["errors"]}
-    assert messages[field] == "is not known here" + (f"; did you mean {meant}?" if meant else "")
+    assert messages[field] == "is not a known field" + (f"; did you mean {meant}?" if meant else "")
