@@ -6,18 +6,18 @@ from collections.abc import AsyncIterator
 
 import structlog
 
-from services.delivery.destinations.http import sender as http_sender
-from services.delivery.destinations.http.proxy import Proxy
+from services.delivery.destinations import registry
+from services.delivery.destinations.registry import Destinations
 from services.delivery.dispatcher.limiter import Limiter
-from services.delivery.dispatcher.store import Store as TurnStore
+from services.delivery.dispatcher.store import DispatcherStore as TurnStore
 from services.delivery.dispatcher.turns import Turns
 from services.delivery.settings import WorkerSettings
 from services.delivery.worker.bells import Bells
 from services.delivery.worker.deliverer import Deliverer
-from services.delivery.worker.health import Health
+from services.delivery.worker.health import EndpointHealth
 from services.delivery.worker.outcomes import Recorder
 from services.delivery.worker.scheduler import Scheduler
-from services.delivery.worker.store import Store
+from services.delivery.worker.store import WorkerStore
 from services.domain.activity import Activity
 from services.domain.egress import policy as egress
 from services.domain.egress.policy import Policy
@@ -42,21 +42,14 @@ async def serve(process: lifecycle.Process, settings: WorkerSettings, policy: Po
     async with (
         postgres.pool(process, settings) as pool,
         redis.client(settings) as client,
-        http_sender.sender(
-            policy,
-            max_response_bytes=settings.max_response_bytes,
-            wanted_bytes=settings.stored_response_bytes,
-            tls=http_sender.trust(settings.egress_ca_bundle),
-            proxy=Proxy.parse(settings.egress_proxy) if settings.egress_proxy else None,
-        ) as sender,
+        _destinations(process, settings, pool, policy) as destinations,
     ):
-        keys = await canary.known_keys(process, pool, settings)
-        store = Store(pool, settings)
+        store = WorkerStore(pool, settings)
         recorder = Recorder(store, bound=8 * settings.worker_concurrency)
         gates = Gates(client)
-        health = Health(store, settings, Copies(client))
+        health = EndpointHealth(store, settings, Copies(client))
         activity = Activity.of("failed attempts", settings)
-        deliverer = Deliverer(store, Vault(keys), sender, settings, process.tracer, activity)
+        deliverer = Deliverer(store, destinations, settings, process.tracer, activity)
         scheduler = Scheduler(store, deliverer, recorder, gates, settings, health.note)
         found = TurnStore(pool, lease_seconds=settings.lease_seconds)
         bells = Bells(settings, scheduler, Turns(found, Limiter(client, found.count_workers), gates))
@@ -95,7 +88,16 @@ async def serve(process: lifecycle.Process, settings: WorkerSettings, policy: Po
                 await process.cancel(loop)
 
 
-async def _be_counted(store: Store) -> None:
+@contextlib.asynccontextmanager
+async def _destinations(
+    process: lifecycle.Process, settings: WorkerSettings, pool: postgres.Pool, policy: Policy
+) -> AsyncIterator[Destinations]:
+    keys = await canary.known_keys(process, pool, settings)
+    async with registry.opened(settings, policy, Vault(keys)) as destinations:
+        yield destinations
+
+
+async def _be_counted(store: WorkerStore) -> None:
     """Says every few seconds that this worker is there, until it is not."""
     worker_id = ids.new()
     try:

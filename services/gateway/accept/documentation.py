@@ -7,7 +7,7 @@ from services.gateway.accept import routes
 from services.gateway.resources import models
 from services.gateway.web import openapi
 
-_EVENT_TYPE = {"type": "string", "pattern": events.TYPE_PATTERN, "examples": ["order.created"]}
+_EVENT_TYPE = {"type": "string", "pattern": f"^{events.TYPE_PATTERN}$", "examples": ["order.created"]}
 _PAYLOAD = {
     "description": "Any JSON value. Its exact bytes are delivered, including key order, spacing and number format."
 }

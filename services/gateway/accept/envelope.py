@@ -111,7 +111,8 @@ def _content_type(header: bytes) -> str:
     if header == _JSON_HEADER:
         return JSON
     text = header.decode("latin-1").strip()
-    events.check_content_type("Content-Type", text)
+    if not events.is_valid_text(text):
+        raise errors.InvalidArgument.field("Content-Type", events.TEXT_EXPECTED)
     return text
 
 

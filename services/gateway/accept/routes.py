@@ -38,16 +38,7 @@ MAX_SIGNATURE_LENGTH = 128
 ENVELOPE_BYTES = 4096
 
 # Headers in which providers sign and identify what they send. All are passed to ingest, which knows the subscription's.
-PROVIDER_HEADERS = frozenset(
-    {
-        *(b"x-github-event", b"x-github-delivery"),
-        b"stripe-signature",
-        *(b"x-shopify-hmac-sha256", b"x-shopify-topic", b"x-shopify-webhook-id"),
-        *(b"x-slack-signature", b"x-slack-request-timestamp"),
-        *(b"webhook-id", b"webhook-timestamp", b"webhook-signature"),
-        *(b"svix-id", b"svix-timestamp", b"svix-signature"),
-    }
-)
+PROVIDER_HEADERS = frozenset(name.encode() for names in events.PROVIDER_HEADERS.values() for name in names)
 # Headers that are read here and have one value, so that they must not be repeated.
 SINGLE_HEADERS = PROVIDER_HEADERS | {b"idempotency-key", b"x-event-type", b"x-hub-signature-256"}
 # Ingest refuses a longer value of a header that it checks, and ignores all others.
@@ -263,7 +254,8 @@ def _idempotency_key(headers: dict[bytes, bytes]) -> str:
     if key is None:
         return ""
     text = key.decode("latin-1")
-    events.check_idempotency_key("Idempotency-Key", text)
+    if not events.is_valid_text(text):
+        raise errors.InvalidArgument.field("Idempotency-Key", events.TEXT_EXPECTED)
     return text
 
 

@@ -25,7 +25,7 @@ from services.platform import errors
 from services.platform.auth import tenants
 from services.platform.auth.authenticator import ACTOR_HEADER, KEY_HEADER
 from services.platform.auth.roles import Role
-from services.platform.process.operations import Health
+from services.platform.process.probes import Health
 
 if TYPE_CHECKING:  # the asynchronous stubs exist only for the type checker
     from protos.webhook.v1.access_pb2_grpc import AccessServiceAsyncStub

@@ -35,8 +35,9 @@ class Key:
 
 
 def key_of(tenant_id: str, route: str, key: str, *request: bytes) -> Key:
-    """Return the key of a request that consists of these parts; raise InvalidArgument if the key is not valid."""
-    events.check_idempotency_key("idempotency_key", key)
+    """The key of a request, made of these parts; InvalidArgument for one that cannot be."""
+    if not events.is_valid_text(key):
+        raise errors.InvalidArgument.field("idempotency_key", events.TEXT_EXPECTED)
     digest = hashlib.sha256()
     for part in request:
         digest.update(len(part).to_bytes(8, "big"))

@@ -1,0 +1,91 @@
+"""A receiver that asks who connects (mutual TLS), on sockets of OpenSSL: asyncio's servers refuse without an alert."""
+
+import contextlib
+import socket
+import ssl
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dev.harness import certificates
+from dev.harness.certificates import Issued
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nKeep-Alive: timeout=30\r\n\r\n"
+
+
+@dataclass(kw_only=True)
+class Asking:
+    """It, and whom it served: for each connection the name of the client, once for each request."""
+
+    port: int
+    # The file of the authority that vouches for it, and for its clients.
+    ca_bundle: str
+    served: list[list[str]] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        """A target URL of it."""
+        return f"https://127.0.0.1:{self.port}/hook"
+
+    def serve(self, tls: ssl.SSLContext, accepted: socket.socket) -> None:
+        """One connection, to its end."""
+        with contextlib.suppress(OSError), accepted, tls.wrap_socket(accepted, server_side=True) as connection:
+            names: list[str] = []
+            self.served.append(names)
+            stream = connection.makefile("rb")
+            while stream.readline():
+                while (line := stream.readline().lower()) != b"\r\n":
+                    if line.startswith(b"content-length:"):
+                        length = int(line.partition(b":")[2])
+                stream.read(length)
+                names.append(_name(connection))
+                connection.sendall(OK)
+
+
+@contextlib.contextmanager
+def asking(
+    ca: Issued, folder: Path, *, version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3, optional: bool = False
+) -> Iterator[Asking]:
+    """One that speaks this version of TLS, keeps connections, and serves clients of this authority, or any."""
+    (folder / "ca.pem").write_text(ca.pem)
+    tls = certificates.server_tls(
+        ca.issue("receiver.example", usages=(certificates.SERVER,)), folder, client_authority=ca
+    )
+    tls.minimum_version = tls.maximum_version = version
+    if optional:
+        tls.verify_mode = ssl.CERT_OPTIONAL
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        made = Asking(port=listener.getsockname()[1], ca_bundle=str(folder / "ca.pem"))
+        open_sockets: list[socket.socket] = []
+        threads: list[threading.Thread] = []
+
+        def accept() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    accepted = listener.accept()[0]
+                    accepted.settimeout(20)
+                    open_sockets.append(socket.socket(fileno=socket.dup(accepted.fileno())))
+                    threads.append(threading.Thread(target=made.serve, args=(tls, accepted)))
+                    threads[-1].start()
+
+        accepting = threading.Thread(target=accept)
+        accepting.start()
+        try:
+            yield made
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            accepting.join()
+            for one in open_sockets:
+                with contextlib.suppress(OSError):
+                    one.shutdown(socket.SHUT_RDWR)
+                one.close()
+            for thread in threads:
+                thread.join()
+
+
+def _name(connection: ssl.SSLSocket) -> str:
+    """The client's common name."""
+    found: Any = connection.getpeercert() or {}
+    return str(dict(pair for part in found.get("subject", ()) for pair in part).get("commonName", "nobody"))
