@@ -33,15 +33,15 @@ async def gateway(
     async with grpc_client.channel(f"127.0.0.1:{services_port}") as channel:
         channels = Channels(ingest=channel, delivery=channel, analytics=channel)
         backends = Backends.over(channels, timeout_seconds=settings.rpc_timeout_seconds)
-        patience = Retries(settings.accept_timeout_seconds)
+        retries = Retries(settings.accept_timeout_seconds)
         clock = Clock("ingest")
         health.add_optional("clock", clock.check)
-        batches = IngestBatches(backends.ingest, patience, settings, clock)
+        batches = IngestBatches(backends.ingest, retries, settings, clock)
         readiness.watch(health, channels)
         listener = server.bind("127.0.0.1", 0)
         port = listener.getsockname()[1]
-        callers = Callers(backends.access, patience, settings)
-        tokens = IngestTokens(backends.subscriptions, patience)
+        callers = Callers(backends.access, retries, settings)
+        tokens = IngestTokens(backends.subscriptions, retries)
         application = app.create(
             backends,
             batches,

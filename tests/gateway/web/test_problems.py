@@ -1,6 +1,8 @@
 """Problem documents: their statuses, the refusals of services, and requests with many errors."""
 
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -15,8 +17,6 @@ from services.platform import errors, ids
 from services.platform.auth.authenticator import ACTOR_HEADER, KEY_HEADER
 from services.platform.grpc import errors as grpc_errors
 from tests.gateway.fakes import Services
-
-# One table says what status each error has.
 
 
 def every_error(cls: type[errors.WebhookError] = errors.WebhookError) -> list[type[errors.WebhookError]]:
@@ -39,6 +39,12 @@ def test_an_error_comes_through_grpc_with_the_same_status(cls: type[errors.Webho
     document = msgspec.json.decode(answered.body)
     assert document["reason"] == cls.reason
     assert document["errors"] == [{"field": "target_url", "message": "is bad"}]
+
+
+def test_the_page_of_reason_codes_lists_each_code_once() -> None:
+    page = Path(__file__).resolve().parents[3] / "docs/reference/errors.md"
+    listed = re.findall(r"^\| `([A-Z_]+)` \|", page.read_text(), re.MULTILINE)
+    assert sorted(listed) == sorted(errors.ErrorReason)
 
 
 def test_a_document_has_the_members_of_rfc_9457() -> None:
