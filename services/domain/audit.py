@@ -8,14 +8,17 @@ import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import msgspec
 
 from services.platform import ids
 from services.platform.auth import identity
-from services.platform.stores import postgres, sql
+from services.platform.stores import sql
+
+if TYPE_CHECKING:  # the gateway, which has no stores, reads the actions
+    from services.platform.stores import postgres
 
 SQL = sql.Queries("services.domain")
 
@@ -74,7 +77,7 @@ class Entry:
     affected: int | None = None
 
 
-async def record(connection: postgres.Connection, *entries: Entry, actor: str | None = None) -> None:
+async def record(connection: "postgres.Connection", *entries: Entry, actor: str | None = None) -> None:
     """Writes entries in the transaction that `connection` is in, by this actor; None: whoever makes this call."""
     actor = actor or identity.CALLER.get().key_id
     made = [ids.new() for _ in entries]

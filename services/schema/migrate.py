@@ -17,8 +17,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from services.platform import errors
 from services.platform.settings import PostgresSettings, load
+from services.platform.stores.errors import STORE_AWAY, is_store_away
 from services.schema import migrations, waiting
 from services.schema.migrations import MigrationError, PostgresUnusable, Schema
 
@@ -121,13 +121,13 @@ async def migrate(
                 say(f"{runtime_user} may use the schema and cannot change it")
             say(_at(await schema.version(), wanted, applied))
         except Exception as error:
-            if not errors.is_store_away(error):
+            if not is_store_away(error):
                 raise
             await patience.wait(error)
         else:
             return applied
         finally:
-            with contextlib.suppress(*errors.STORE_AWAY):
+            with contextlib.suppress(*STORE_AWAY):
                 await connection.close(timeout=CLOSE_SECONDS)
 
 

@@ -5,8 +5,8 @@ import contextlib
 
 import asyncpg
 
-from services.platform import errors
 from services.platform.settings import PostgresSettings, load
+from services.platform.stores.errors import STORE_AWAY, is_store_away
 from services.schema import migrate, migrations, waiting
 from services.schema.migrations import Schema
 
@@ -27,12 +27,12 @@ async def wait(settings: PostgresSettings, say: waiting.Say) -> None:
             await patience.wait(error, bound_seconds=waiting.WAIT_SECONDS)
             continue
         except Exception as error:
-            if not errors.is_store_away(error):
+            if not is_store_away(error):
                 raise
             await patience.wait(error)
             continue
         finally:
-            with contextlib.suppress(*errors.STORE_AWAY):
+            with contextlib.suppress(*STORE_AWAY):
                 await connection.close(timeout=CLOSE_SECONDS)
         # Versions are times of one length, so that they compare as text.
         if version is not None and version >= newest:

@@ -14,9 +14,9 @@ from collections.abc import Callable
 
 import asyncpg
 
-from services.platform import errors
 from services.platform.settings import PostgresSettings
 from services.platform.stores import postgres
+from services.platform.stores.errors import is_store_away
 from services.schema.migrations import PostgresUnusable, reason
 
 CONNECT_TIMEOUT_SECONDS = 5.0
@@ -81,7 +81,7 @@ class Patience:
         # Both look like a server that is away: no TLS where it is required, and parameters that a pooler does not take.
         no_tls = isinstance(error, ssl.SSLCertVerificationError) or "rejected SSL upgrade" in str(error)
         refused = isinstance(error, asyncpg.ProtocolViolationError)
-        if errors.is_store_away(error) and not no_tls and not refused:
+        if is_store_away(error) and not no_tls and not refused:
             return self._wait_seconds
         if isinstance(error, asyncpg.PostgresError | asyncpg.InterfaceError | ssl.SSLError | OSError):
             return min(MISTAKE_SECONDS, self._wait_seconds)

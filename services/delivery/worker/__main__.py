@@ -25,10 +25,11 @@ from services.domain.gates import Gates
 from services.domain.secrets import canary
 from services.domain.secrets.vault import Vault
 from services.domain.subscription_changes import Copies
-from services.platform import errors, ids
+from services.platform import ids
 from services.platform.process import lifecycle
 from services.platform.settings import load
 from services.platform.stores import availability, postgres, redis
+from services.platform.stores.errors import STORE_AWAY
 
 log = structlog.get_logger(__name__)
 
@@ -88,7 +89,7 @@ async def serve(process: lifecycle.Process, settings: WorkerSettings, policy: Po
             await scheduler.stop(grace_seconds=settings.shutdown_grace_seconds - 2, unheard=bells.unheard)
             await recorder.stop(grace_seconds=1)
             await process.cancel(watching)
-            with contextlib.suppress(*errors.STORE_AWAY):
+            with contextlib.suppress(*STORE_AWAY):
                 async with asyncio.timeout(LAST_WORDS_SECONDS):
                     await health.flush()
             for loop in loops:  # before what they use is closed
@@ -102,11 +103,11 @@ async def _be_counted(store: Store) -> None:
         while True:
             try:
                 await store.keep_worker(worker_id)
-            except errors.STORE_AWAY as error:
+            except STORE_AWAY as error:
                 log.debug("nobody can be told that this worker is there", error=repr(error))
             await asyncio.sleep(PRESENCE_SECONDS)
     finally:
-        with contextlib.suppress(*errors.STORE_AWAY):
+        with contextlib.suppress(*STORE_AWAY):
             async with asyncio.timeout(LAST_WORDS_SECONDS):
                 await store.remove_worker(worker_id)
 

@@ -9,9 +9,9 @@ from services.delivery.destinations.destination import Failure
 from services.delivery.worker import metrics
 from services.delivery.worker.store import INTERRUPTED, SUCCESS, Attempt, Claim, Outcome, Store
 from services.domain.retry_policy import RetryPolicy
-from services.platform import errors
 from services.platform.process import metrics as common_metrics
 from services.platform.process.batching import Batcher, Bounds
+from services.platform.stores.errors import is_store_away
 
 log = structlog.get_logger(__name__)
 
@@ -85,7 +85,7 @@ class Recorder:
             except Exception as error:
                 if self._given_up:
                     return [None] * len(outcomes)
-                if errors.is_store_away(error):
+                if is_store_away(error):
                     log.warning("outcomes wait for Postgres", outcomes=len(outcomes), error=repr(error))
                     await asyncio.sleep(RETRY_SECONDS)
                     continue

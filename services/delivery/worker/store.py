@@ -146,7 +146,7 @@ class Disabled(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Store:
-    """Every method raises what errors.STORE_AWAY lists when Postgres is away."""
+    """Every method raises what stores.errors.STORE_AWAY lists when Postgres is away."""
 
     def __init__(self, pool: postgres.Pool, settings: WorkerSettings) -> None:
         self.pool = pool

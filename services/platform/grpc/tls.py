@@ -12,8 +12,6 @@ from typing import NamedTuple
 
 import grpc
 import structlog
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
 from services.platform.process import metrics
 from services.platform.process.lifecycle import Process, StartError
@@ -116,6 +114,10 @@ def _read(settings: GrpcTlsSettings) -> Material:
 
 
 def _check(material: Material) -> None:
+    # cryptography takes a while and some MB to import: only where TLS is on.
+    from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+
     try:
         certificate, *_ = x509.load_pem_x509_certificates(material.certificate)
     except ValueError:
@@ -134,4 +136,6 @@ def _check(material: Material) -> None:
 
 
 def _not_after(pem: bytes) -> datetime:
+    from cryptography import x509
+
     return x509.load_pem_x509_certificates(pem)[0].not_valid_after_utc
