@@ -178,7 +178,7 @@ GRPC = Row(
             ),
             Lines(
                 title="Events that wait for a commit",
-                text="Queue of the fullest copy of ingest. At INGEST_QUEUE_EVENTS it refuses more; Postgres is too "
+                text="Queue of the fullest copy of ingest. At 5,000 events it refuses more; Postgres is too "
                 "slow then, or copies are too few.",
                 queries=[Query(expr=promql.alike("webhook_ingest_waiting_events"), legend="fullest copy")],
             ),

@@ -7,7 +7,7 @@ import ipaddress
 import os
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 from urllib.parse import quote
 
@@ -20,8 +20,9 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from services.platform.auth import keys
 from services.platform.stores import postgres_url, redis_url
@@ -34,6 +35,26 @@ def shaped(pattern: str, words: str) -> Any:
     """Return a field of this pattern; an error says `words` in its place."""
     _IN_WORDS[pattern] = words
     return Field(pattern=pattern)
+
+
+def constant(default: Any) -> Any:
+    """Return a field that is no variable: only code may give it another value, as an argument of the constructor."""
+    return Field(default, json_schema_extra={"constant": True})
+
+
+class _Variables(PydanticBaseSettingsSource):
+    """The values of another source, without those of constants."""
+
+    def __init__(self, settings: type["Settings"], source: PydanticBaseSettingsSource) -> None:
+        super().__init__(settings)
+        self._source = source
+        self._constants = settings.model_fields.keys() - settings.variables().keys()
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        return self._source.get_field_value(field, field_name)
+
+    def __call__(self) -> dict[str, Any]:
+        return {name: value for name, value in self._source().items() if name not in self._constants}
 
 
 MAX_PORT = 65_535
@@ -119,6 +140,24 @@ class Settings(BaseSettings):
     metrics_port: Port = 9090
     # From the order to stop to the last hand-back.
     shutdown_grace_seconds: Annotated[float, Field(ge=0.1, le=86_400, allow_inf_nan=False)] = 8.0
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - this class
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - there are no such files
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Return the sources, the first before the others: arguments, the environment, .env."""
+        return init_settings, _Variables(cls, env_settings), _Variables(cls, dotenv_settings)
+
+    @classmethod
+    def variables(cls) -> Mapping[str, FieldInfo]:
+        """Return the fields that a variable sets; the others are constants."""
+        fields = cls.model_fields.items()
+        return {name: field for name, field in fields if field.json_schema_extra != {"constant": True}}
 
     @model_validator(mode="before")
     @classmethod
@@ -350,7 +389,7 @@ class GrpcServerSettings(BootstrapSettings, GrpcTlsSettings, DrainSettings):
 
     grpc_port: Port = 50051
     # A client's connection is ended in good order after so long, more or less a tenth.
-    grpc_max_connection_age_seconds: Seconds = 60.0
+    grpc_max_connection_age_seconds: float = constant(60.0)
     # The largest payload that is accepted.
     max_payload_bytes: PayloadBytes = 1 << 20
 
