@@ -22,7 +22,7 @@ export PYTHON
 COMPILE := $(BIN)/uv pip compile --universal --generate-hashes --python-version 3.11 --no-emit-index-url --no-header -q
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test chart-test chaos fuzz bench lint image kind-up kind-demo kind-down format protos lock clean
+.PHONY: help run demo test chart-test chaos fuzz bench lint image kind-up kind-demo kind-down format generate lock clean
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -75,9 +75,9 @@ format: ## Put the code into shape
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
 
-protos: ## Make the Python stubs of protos/ again
+generate: ## Write every generated file: stubs of protos, the chart's schema, settings and README, dashboards
 	@scripts/venv.sh dev
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python scripts/protos.py
+	@$(BIN)/python -m scripts.generate
 
 lock: ## Resolve the requirements again, keeping what still fits
 	@scripts/venv.sh dev

@@ -1,50 +1,154 @@
+-- The whole schema. Until 0.1.0 is tagged, edit this file; afterwards add a migration that only expands the schema.
+
 CREATE TABLE tenants (
-    id         text PRIMARY KEY CHECK (id ~ '^[a-z0-9][a-z0-9_-]{0,62}$'),
-    name       text NOT NULL,
-    created_at timestamptz NOT NULL DEFAULT now()
+    id          text PRIMARY KEY CHECK (id ~ '^[a-z0-9][a-z0-9_-]{0,62}$'),
+    name        text NOT NULL,
+    description text NOT NULL DEFAULT '',
+    created_at  timestamptz NOT NULL DEFAULT now(),
+    -- A deleted tenant keeps its row, so that its id is never given to another tenant, who would then own its events.
+    deleted_at  timestamptz
 );
 INSERT INTO tenants (id, name) VALUES ('default', 'Default');
+
+-- Who may call the API.
+CREATE TABLE api_keys (
+    id                  uuid PRIMARY KEY,
+    tenant_id           text NOT NULL REFERENCES tenants (id),
+    -- SHA-256 of the key, which is shown once and not stored. A key has 256 random bits, so a slow hash would add nothing.
+    key_hash            bytea NOT NULL UNIQUE CHECK (length(key_hash) = 32),
+    -- The first characters of the key, by which people tell their keys apart.
+    prefix              text NOT NULL,
+    name                text NOT NULL,
+    role                text NOT NULL CHECK (role IN ('admin', 'write', 'ingest', 'read')),
+    created_at          timestamptz NOT NULL DEFAULT now(),
+    -- Null: it does not expire.
+    expires_at          timestamptz,
+    revoked_at          timestamptz,
+    -- Accurate to about a minute: written in the background.
+    last_used_at        timestamptz,
+    -- Null: API_KEY_REQUESTS_PER_SECOND.
+    requests_per_second double precision CHECK (requests_per_second >= 0.001)
+);
+CREATE INDEX api_keys_by_tenant ON api_keys (tenant_id, id);
 
 CREATE TABLE subscriptions (
     id          uuid PRIMARY KEY,
     tenant_id   text NOT NULL REFERENCES tenants (id),
-    target_url  text NOT NULL,
-    secret_key  text,
-    event_types text[] NOT NULL DEFAULT '{}',
+    -- 'system': it receives the operational webhooks about the other subscriptions of its tenant, and nothing else.
+    kind        text NOT NULL DEFAULT 'normal' CHECK (kind IN ('normal', 'system')),
     description text NOT NULL DEFAULT '',
-    -- Counts the changes, so that a cache never replaces a newer copy by an older one.
+    -- Incremented by every change, so that a cache never replaces a newer copy by an older one.
     version     bigint NOT NULL DEFAULT 1,
     created_at  timestamptz NOT NULL DEFAULT now(),
     updated_at  timestamptz NOT NULL DEFAULT now(),
-    deleted_at  timestamptz
+    deleted_at  timestamptz,
+
+    -- Deliveries are sent only while it is active.
+    status             text NOT NULL DEFAULT 'active' CHECK (status IN ('active', 'paused', 'disabled')),
+    -- Why it is disabled: 'manual', 'gone' (the receiver returned 410) or 'failing' (every attempt failed for days).
+    status_reason      text,
+    status_since       timestamptz NOT NULL DEFAULT now(),
+    -- Whether events are stored for it while it is disabled.
+    keep_when_disabled boolean NOT NULL DEFAULT true,
+
+    target_url       text NOT NULL,
+    -- Incremented when target_url changes, because what was learned about one endpoint says nothing about the next.
+    endpoint_version integer NOT NULL DEFAULT 1,
+    event_types      text[] NOT NULL DEFAULT '{}',
+
+    -- Null: no limit.
+    rate_limit_per_second double precision CHECK (rate_limit_per_second >= 0.001),
+    -- Null: as many as the rate allows in one second, at least 1.
+    rate_limit_burst      integer CHECK (rate_limit_burst >= 1),
+    -- Null: DELIVERY_TIMEOUT_SECONDS.
+    timeout_seconds       double precision CHECK (timeout_seconds BETWEEN 1 AND 30),
+    -- Null: RETRY_LIMIT and the other RETRY_* settings. Otherwise as services/domain/retry_policy.py reads it.
+    retry_policy          jsonb,
+
+    -- Columns named sealed_* are encrypted (services/domain/secrets/vault.py).
+
+    -- How deliveries are signed: the scheme of the newest secret and of the next generated one. Each secret in
+    -- sealed_secrets is stored with its own scheme.
+    signature_scheme text NOT NULL DEFAULT 'hmac-sha256' CHECK (signature_scheme IN ('hmac-sha256', 'ed25519')),
+    secret_key       text,
+    sealed_secrets   bytea,
+
+    -- The headers added to each request, whose values may be credentials. Null: none.
+    sealed_headers bytea,
+    -- Their names, in alphabetical order.
+    header_names   text[] NOT NULL DEFAULT '{}',
+
+    -- The certificates and the private key for mutual TLS with the receiver. Null: none.
+    sealed_client_certificate bytea,
+    -- What the API shows of it: subject, issuer, serial_number, not_before, not_after, sha256_fingerprint.
+    client_certificate        jsonb,
+
+    -- Which signature an event sent to the subscription's own URL must carry (services/ingest/events/verification.py).
+    verification                text NOT NULL DEFAULT 'auto'
+        CHECK (verification IN ('auto', 'required', 'github', 'stripe', 'shopify', 'slack', 'standard-webhooks', 'none')),
+    -- The secrets to verify it with. Null: the signing secrets are used.
+    sealed_verification_secrets bytea,
+    -- SHA-256 of the token in the subscription's own URL. Null: it has none.
+    ingest_token_hash           bytea
 );
 CREATE INDEX subscriptions_live ON subscriptions (tenant_id, id) WHERE deleted_at IS NULL;
+-- Whose secret is not encrypted yet.
+CREATE INDEX subscriptions_plain ON subscriptions (id) WHERE secret_key <> 'whsec_sealed';
+-- A tenant has at most one system subscription.
+CREATE UNIQUE INDEX subscriptions_system ON subscriptions (tenant_id) WHERE kind = 'system' AND deleted_at IS NULL;
 
--- The three tables below are partitioned by UUIDv7 ranges of a UTC day each. A delivery's id begins
--- with the first 64 bits of its event's, so an event, its deliveries and their attempts share a day.
--- No foreign keys between them: retention drops whole partitions.
+-- Where the operational webhooks of a tenant are sent.
+CREATE VIEW system_subscriptions AS
+    SELECT tenant_id, id FROM subscriptions WHERE kind = 'system' AND deleted_at IS NULL;
+
+-- A value encrypted with the configured ENCRYPTION_KEYS: a process with other keys cannot open it, and does not start.
+CREATE TABLE encryption_canary (
+    single boolean PRIMARY KEY DEFAULT true CHECK (single),
+    sealed bytea NOT NULL
+);
+
+-- Calls that carried an Idempotency-Key, and the response they got. Written in the transaction that creates the object.
+CREATE TABLE idempotency_keys (
+    tenant_id    text NOT NULL,
+    -- Where the call was sent, such as "events" or "ingest/<subscription id>".
+    route        text NOT NULL,
+    key          text NOT NULL,
+    -- The event or subscription that the call created.
+    object_id    uuid NOT NULL,
+    expires_at   timestamptz NOT NULL,
+    request_hash bytea NOT NULL,
+    response     bytea NOT NULL,
+    PRIMARY KEY (tenant_id, route, key)
+);
+CREATE INDEX idempotency_keys_by_expiry ON idempotency_keys (expires_at);
+
+-- The next three tables are partitioned by ranges of UUIDv7, one range per UTC day. The first 64 bits of a delivery's id
+-- are those of its event's id, so an event, its deliveries and their attempts are in partitions of the same day.
+-- There are no foreign keys between them, because retention drops whole partitions.
 
 CREATE TABLE webhook_events (
-    id           uuid NOT NULL,
-    created_at   timestamptz NOT NULL DEFAULT now(),
-    tenant_id    text NOT NULL,
-    event_type   text,
-    content_type text NOT NULL,
+    id               uuid NOT NULL,
+    created_at       timestamptz NOT NULL DEFAULT now(),
+    tenant_id        text NOT NULL,
+    event_type       text,
+    content_type     text NOT NULL,
     -- Null: the payload is not encoded.
     content_encoding text,
-    payload      bytea NOT NULL,
+    -- Stored without compression: a payload is written once and read once, so compressing it costs more than it saves.
+    payload          bytea STORAGE EXTERNAL NOT NULL,
+    -- The W3C trace context that all attempts of a traced event continue. Null: the event is not traced.
+    traceparent      text,
     PRIMARY KEY (id)
 ) PARTITION BY RANGE (id);
--- Payloads are written once and read once: compressing them would cost more than it saves.
-ALTER TABLE webhook_events ALTER COLUMN payload SET STORAGE EXTERNAL;
 
+-- services/domain/states.py lists the transitions.
 CREATE TYPE delivery_status AS ENUM ('pending', 'scheduled', 'in_flight', 'delivered', 'failed', 'cancelled');
 
 CREATE TABLE webhook_deliveries (
     id                uuid NOT NULL,
     event_id          uuid NOT NULL,
     subscription_id   uuid NOT NULL,
-    -- When the dispatcher looks at this row next; meaningless once the delivery ended.
+    -- When the dispatcher looks at this row next; meaningless once the delivery has ended.
     next_attempt_at   timestamptz NOT NULL,
     created_at        timestamptz NOT NULL DEFAULT now(),
     expires_at        timestamptz NOT NULL,
@@ -52,11 +156,11 @@ CREATE TABLE webhook_deliveries (
     -- Identifies the claim that owns the row while it is in flight.
     claim_token       uuid,
     status            delivery_status NOT NULL DEFAULT 'pending',
-    -- Attempts in delivery_attempts. They are numbered by it, in the order in which they are recorded.
+    -- The rows in delivery_attempts. An attempt gets its number from it, in the order in which attempts are recorded.
     attempt_count     integer NOT NULL DEFAULT 0,
-    -- Attempts that count toward RETRY_LIMIT, since the beginning or the last manual retry.
+    -- Attempts that count toward RETRY_LIMIT, since creation or the last manual retry.
     failure_count     integer NOT NULL DEFAULT 0,
-    -- Leases that ran out, since the beginning or the last manual retry.
+    -- Leases that expired, since creation or the last manual retry.
     interrupted_count integer NOT NULL DEFAULT 0,
     tenant_id         text NOT NULL,
     event_type        text,
@@ -64,8 +168,8 @@ CREATE TABLE webhook_deliveries (
     PRIMARY KEY (id)
 ) PARTITION BY RANGE (id);
 CREATE INDEX webhook_deliveries_by_subscription ON webhook_deliveries (subscription_id, id);
--- What the dispatcher walks: state by state, one subscription after the other, each in the order of being due.
--- A state's rows stand together, so that they can be counted without passing those of another.
+-- The dispatcher reads it by status, then subscription, then due time. With the status first, the rows of one status are
+-- adjacent and can be counted without reading others.
 CREATE INDEX webhook_deliveries_unfinished ON webhook_deliveries (status, subscription_id, next_attempt_at)
     WHERE status IN ('pending', 'scheduled', 'in_flight');
 
@@ -74,62 +178,34 @@ CREATE TABLE delivery_attempts (
     subscription_id uuid NOT NULL,
     started_at      timestamptz NOT NULL,
     recorded_at     timestamptz NOT NULL DEFAULT now(),
-    -- The claim that the attempt was made under, and which request of that claim it is: 1, or 2 for the one that follows
-    -- at once when a kept connection turns out to be dead.
+    -- The claim under which the attempt was made.
     claim_token     uuid NOT NULL,
     number          integer NOT NULL,
     duration_ms     integer,
+    -- Which request of the claim it is: 1, or 2 for the immediate repeat when a reused connection turns out to be closed.
     request         smallint NOT NULL,
     status_code     smallint,
     -- Whether this attempt ended its delivery.
     final           boolean NOT NULL,
-    -- 'success', or the kind of the error.
+    -- 'success', or the kind of error.
     outcome         text NOT NULL,
     tenant_id       text NOT NULL,
     error_message   text,
     response_body   text,
     PRIMARY KEY (delivery_id, claim_token, request)
 ) PARTITION BY RANGE (delivery_id);
--- Attempts are appended in the order of recorded_at: a block range index finds the last minutes at no cost per row.
--- A roll-up reads the index of every partition whole: smaller ranges would make that dear on a full day, and fill
--- faster than autosummarize (256 requests a minute) takes them.
+-- Attempts are appended in the order of recorded_at, so a block range index finds the last minutes at no cost per row.
+-- A roll-up reads the whole index of every partition: smaller ranges would make that slow on a full day, and would fill
+-- faster than autosummarize (256 requests a minute) processes them.
 CREATE INDEX delivery_attempts_recorded ON delivery_attempts USING brin (recorded_at) WITH (pages_per_range = 128, autosummarize = on);
-
--- Attempts of a minute (by recorded_at), of one subscription, outcome and duration bucket. Recomputed, never added to.
-CREATE TABLE delivery_stats (
-    minute            timestamptz NOT NULL,
-    -- The nil UUID stands for all subscriptions of the tenant: its statistics cost no more than those of one.
-    subscription_id   uuid NOT NULL,
-    tenant_id         text NOT NULL,
-    outcome           text NOT NULL,
-    -- Index into the duration bounds of services/analytics; -1 where no duration is known.
-    duration_bucket   smallint NOT NULL,
-    attempts          bigint NOT NULL,
-    final_attempts    bigint NOT NULL,
-    duration_ms_total bigint NOT NULL,
-    PRIMARY KEY (tenant_id, subscription_id, minute, outcome, duration_bucket)
-    -- The rows of the minute that goes on are updated every few seconds: with room in their pages the indexes stay as
-    -- they are (measured: all updates in place instead of half, and half the size).
-) WITH (fillfactor = 50);
--- What a roll-up replaces and retention deletes.
-CREATE INDEX delivery_stats_by_minute ON delivery_stats (minute);
-
--- How far delivery_stats goes. A roll-up locks the one row, so that copies take turns.
-CREATE TABLE rollup_state (
-    single       boolean PRIMARY KEY DEFAULT true CHECK (single),
-    rolled_up_to timestamptz NOT NULL DEFAULT now(),
-    -- No copy begins the next roll-up before.
-    due_at       timestamptz NOT NULL DEFAULT now()
-);
-INSERT INTO rollup_state DEFAULT VALUES;
 
 -- The smallest UUIDv7 of a UTC day: a bound between partitions.
 CREATE FUNCTION uuid_of_day(day date) RETURNS uuid LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
     SELECT (lpad(to_hex((extract(epoch FROM day)::bigint) * 1000), 12, '0') || repeat('0', 20))::uuid
 $$;
 
--- Makes the missing partitions of the days from first_day to last_day and answers how many it made.
--- Safe to call from many processes at once. A table is attached, not created in place: attaching does not block writers.
+-- Create the missing partitions of the days from first_day to last_day and return how many were created. Many processes
+-- may call it at once. A table is created and then attached, because attaching does not block writers.
 CREATE FUNCTION create_partitions(first_day date, last_day date) RETURNS integer LANGUAGE plpgsql AS $$
 DECLARE
     parent   text;
@@ -154,13 +230,13 @@ BEGIN
 END
 $$;
 
--- Makes what is needed now: yesterday (clocks differ) to seven days ahead, by the UTC calendar.
+-- Create the partitions that are needed now: from yesterday (clocks differ) to seven days ahead, in UTC.
 CREATE FUNCTION create_current_partitions() RETURNS integer LANGUAGE sql AS $$
     SELECT create_partitions((now() AT TIME ZONE 'UTC')::date - 1, (now() AT TIME ZONE 'UTC')::date + 7)
 $$;
 
--- With the rights of the schema's owner, so that services may call it that log in as a lesser role. What it calls is
--- looked for in this schema, and last in what a session can make for itself.
+-- It runs with the rights of the schema's owner, so that services with a restricted role may call it. Names in it are
+-- looked up in this schema first, and among a session's temporary objects last.
 DO $$
 BEGIN
     EXECUTE format('ALTER FUNCTION create_current_partitions() SECURITY DEFINER SET search_path = %I, pg_temp',
@@ -170,3 +246,148 @@ $$;
 REVOKE EXECUTE ON FUNCTION create_current_partitions() FROM PUBLIC;
 
 SELECT create_current_partitions();
+
+-- What the attempts say about an endpoint. Written when something changes, at most once a second by each worker; an
+-- endpoint that never failed has no row.
+CREATE TABLE subscription_health (
+    subscription_id      uuid PRIMARY KEY,
+    breaker              text NOT NULL DEFAULT 'closed' CHECK (breaker IN ('closed', 'open', 'half_open')),
+    -- When the breaker entered this state, and why it opened.
+    breaker_since        timestamptz NOT NULL DEFAULT now(),
+    breaker_reason       text,
+    -- Open: when a probe may be sent. Half open: which delivery the probe is, and when it is considered lost.
+    probe_at             timestamptz,
+    probe_delivery_id    uuid,
+    -- How often it opened in a row: each time the cool-down gets longer.
+    openings             integer NOT NULL DEFAULT 0,
+    -- Failed attempts of all workers since the last success, and when the first of them was recorded.
+    consecutive_failures integer NOT NULL DEFAULT 0,
+    failing_since        timestamptz
+    -- Updated in place: only the primary key is indexed, and every page has room for new row versions.
+) WITH (fillfactor = 50);
+
+-- The running workers. While Redis is away, each allows itself its share of every rate limit.
+CREATE TABLE workers (
+    id      uuid PRIMARY KEY,
+    seen_at timestamptz NOT NULL DEFAULT now()
+);
+
+-- Attempts per minute (by recorded_at), subscription, outcome and duration bucket. Recomputed, never added to.
+CREATE TABLE delivery_stats (
+    minute            timestamptz NOT NULL,
+    -- The nil UUID is the sum over all subscriptions of the tenant, so that it costs no more to read than one.
+    subscription_id   uuid NOT NULL,
+    tenant_id         text NOT NULL,
+    outcome           text NOT NULL,
+    -- Index into the duration bounds of services/analytics; -1 if the duration is unknown.
+    duration_bucket   smallint NOT NULL,
+    attempts          bigint NOT NULL,
+    final_attempts    bigint NOT NULL,
+    duration_ms_total bigint NOT NULL,
+    PRIMARY KEY (tenant_id, subscription_id, minute, outcome, duration_bucket)
+    -- The rows of the current minute are updated every few seconds. With free space in the pages the indexes stay
+    -- unchanged (measured: all updates in place instead of half of them, and half the size).
+) WITH (fillfactor = 50);
+-- For what a roll-up replaces and retention deletes.
+CREATE INDEX delivery_stats_by_minute ON delivery_stats (minute);
+
+-- How far delivery_stats is complete. A roll-up locks the only row, so that one copy works at a time.
+CREATE TABLE rollup_state (
+    single       boolean PRIMARY KEY DEFAULT true CHECK (single),
+    rolled_up_to timestamptz NOT NULL DEFAULT now(),
+    -- When the next roll-up may begin, in any copy.
+    due_at       timestamptz NOT NULL DEFAULT now()
+);
+INSERT INTO rollup_state DEFAULT VALUES;
+
+-- What to tell a tenant's system subscription: written in the transaction of the change, read and deleted by the delivery
+-- service, which makes an event of it. Rows live for moments, and only for tenants with a system subscription.
+CREATE TABLE operational_facts (
+    id               bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    happened_at      timestamptz NOT NULL DEFAULT now(),
+    tenant_id        text NOT NULL,
+    -- The subscription that the event is about.
+    subscription_id  uuid NOT NULL,
+    event_type       text NOT NULL,
+    reason           text,
+    last_error       text,
+    -- Only for delivery.exhausted: how many deliveries ended in one statement, and the last of them.
+    deliveries       integer,
+    last_delivery_id uuid,
+    last_event_id    uuid,
+    last_attempts    integer
+);
+
+-- By subscription: deliveries that failed for good and were not reported yet, and when the last report was made. A row is
+-- deleted when it has nothing to report and its last report is old enough.
+CREATE TABLE exhausted_deliveries (
+    subscription_id  uuid PRIMARY KEY,
+    tenant_id        text NOT NULL,
+    told_at          timestamptz,
+    deliveries       bigint NOT NULL,
+    first_at         timestamptz,
+    last_at          timestamptz,
+    reason           text,
+    last_error       text,
+    last_delivery_id uuid,
+    last_event_id    uuid,
+    last_attempts    integer
+);
+
+-- Who changed what, and when: one row per change, written in the transaction of the change.
+CREATE TABLE audit_entries (
+    -- A UUIDv7; id and created_at come from the clock of the process that wrote it, so order by id is order by time.
+    id              uuid PRIMARY KEY,
+    created_at      timestamptz NOT NULL,
+    -- The tenant of the changed object. There are no foreign keys: an entry outlives the objects it names.
+    tenant_id       text NOT NULL,
+    -- The id of an API key, 'bootstrap', 'anonymous' or 'system'.
+    actor           text NOT NULL,
+    -- As they were at that time; null if the actor is not in api_keys.
+    actor_name      text,
+    actor_role      text,
+    actor_tenant_id text,
+    -- Such as 'subscription.update', with the type of the resource.
+    action          text NOT NULL,
+    resource_type   text NOT NULL,
+    resource_id     text NOT NULL,
+    -- A list of objects: "field", and "before" and "after" unless the value is secret.
+    changes         jsonb NOT NULL DEFAULT '[]',
+    -- How many other objects the change affected; null if the action affects no others.
+    affected        bigint
+);
+CREATE INDEX audit_entries_by_tenant ON audit_entries (tenant_id, id);
+CREATE INDEX audit_entries_by_actor ON audit_entries (actor, id);
+CREATE INDEX audit_entries_by_resource ON audit_entries (resource_id, id);
+
+-- Entries can be inserted and read, not changed. REVOKE would not stop the owner of the table, and the services may run as
+-- the owner. The trigger does: to get around it someone must alter the table, which no other role can.
+CREATE FUNCTION refuse_audit_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP = 'DELETE' AND current_setting('webhook.audit_retention', true) = 'on' THEN
+        RETURN OLD;
+    END IF;
+    RAISE EXCEPTION 'audit_entries is append-only: % is refused', TG_OP USING ERRCODE = 'insufficient_privilege';
+END
+$$;
+CREATE TRIGGER audit_entries_append_only BEFORE UPDATE OR DELETE ON audit_entries
+    FOR EACH ROW EXECUTE FUNCTION refuse_audit_change();
+CREATE TRIGGER audit_entries_no_truncate BEFORE TRUNCATE ON audit_entries
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_audit_change();
+
+-- Delete up to `most` entries older than `age`, the oldest first, and return how many. This is the only way to delete
+-- entries. The setting is changed in the body, because only a superuser may name a setting of no extension in
+-- CREATE FUNCTION ... SET.
+CREATE FUNCTION delete_old_audit_entries(age interval, most integer) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+    deleted bigint;
+BEGIN
+    PERFORM set_config('webhook.audit_retention', 'on', true);
+    DELETE FROM audit_entries
+    WHERE id = ANY (ARRAY(SELECT id FROM audit_entries ORDER BY id LIMIT most)) AND created_at < now() - age;
+    GET DIAGNOSTICS deleted = ROW_COUNT;
+    PERFORM set_config('webhook.audit_retention', '', true);
+    RETURN deleted;
+END
+$$;
+REVOKE EXECUTE ON FUNCTION delete_old_audit_entries(interval, integer) FROM PUBLIC;

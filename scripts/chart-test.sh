@@ -70,8 +70,6 @@ policies() {
     return $status
 }
 
-check 'generated files' "$python" scripts/chart.py --check
-check dashboards "$python" -m dev.boards --check
 check 'helm lint' lint
 check policies policies
 check Dockerfile hadolint --config tests/chart/hadolint.yaml Dockerfile

@@ -1,14 +1,13 @@
-"""What in the chart follows from something else.
+"""The files of the chart that are generated.
 
-    PYTHONPATH=. .tools/venv/bin/python scripts/chart.py [--check]
-
-files/settings.json says which variables each process reads, files/defaults.json what they are when they are not set,
-and the schema which values they take: all from the settings of the services. README.md has the values with their
-`# --` comments. --check only says what has drifted.
+files/settings.json lists the variables that each process reads, files/defaults.json their defaults, and
+values.schema.json the values that they take: all from the settings of the services. README.md ends with a table of the
+values, from the `# --` comments in values.yaml.
 """
 
 import importlib
 import json
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -140,24 +139,15 @@ def readme() -> str:
     return "\n".join([beginning + HEADING, "| value | default | meaning |", "|---|---|---|", *rows, ""])
 
 
-def main() -> None:
-    """Writes what has drifted, or with --check names it and exits with status 1."""
-    made = {
-        "files/settings.json": variables(),
-        "files/defaults.json": defaults(),
-        "values.schema.json": values_schema(),
-        "README.md": readme(),
+def files() -> dict[Path, str]:
+    """Return the text of each generated file by its path."""
+    return {
+        CHART / "files/settings.json": variables(),
+        CHART / "files/defaults.json": defaults(),
+        CHART / "values.schema.json": values_schema(),
+        CHART / "README.md": readme(),
     }
-    drifted = [name for name, text in made.items() if not (CHART / name).exists() or (CHART / name).read_text() != text]
-    if sys.argv[1:] == ["--check"]:
-        if drifted:
-            how = "PYTHONPATH=. .tools/venv/bin/python scripts/chart.py"
-            sys.exit(f"{', '.join(drifted)} of the chart drifted: {how} writes them")
-        return
-    for name in drifted:
-        (CHART / name).write_text(made[name])
-        sys.stdout.write(f"wrote {name}\n")
 
 
-if __name__ == "__main__":
-    main()
+if __name__ == "__main__":  # the former command
+    os.execv(".venv/bin/python", [".venv/bin/python", "-m", "scripts.generate", *sys.argv[1:]])  # noqa: S606

@@ -5,9 +5,6 @@ set -u
 cd "$(dirname "$0")/.." || exit
 bin=$1
 failed=
-# protoc looks for its plugins there.
-PATH=$(cd "$bin" && pwd):$PATH
-export PATH
 
 check() {
     name=$1
@@ -22,7 +19,7 @@ check format "$bin/ruff" format --check .
 check types "$bin/python" -m mypy
 check contracts "$bin/python" -c 'import sys; from importlinter.cli import lint_imports_command; sys.exit(lint_imports_command())'
 check protos "$bin/buf" lint
-check stubs "$bin/python" scripts/protos.py --check
+check 'generated files' "$bin/python" -m scripts.generate --check
 
 if [ -n "$failed" ]; then
     printf '%s\n' "lint failed: ${failed#, }" >&2

@@ -1,1 +1,1 @@
-"""Stubs of protos/, made by `make protos`."""
+"""Stubs of protos/, made by `make generate`."""

@@ -83,8 +83,8 @@ def _file(path: Path) -> File:
 
 
 _queries = sql.Queries("services.schema")
-# No version with other texts was ever released, so there is nothing to keep.
-_START_ANEW = "use an empty database (for make run: another DATA_DIR, or empty this one)"
+# No version was released yet, so there is no data to keep.
+_EMPTY = "empty DATA_DIR (for make run), or use an empty database"
 
 
 class Schema:
@@ -158,14 +158,14 @@ class Schema:
             return {}
         if not state["ours"]:
             raise MigrationError(
-                "the database has a table schema_migrations of another program, or of an unreleased version of this "
-                f"one: {_START_ANEW}"
+                "the table schema_migrations was made by another program, or by an unreleased version of this one: "
+                f"{_EMPTY}"
             )
         there = {row["version"]: row["sha256"] for row in await self._connection.fetch(_queries["select_applied"])}
         for file in self._files:
             if there.get(file.version, file.sha256) != file.sha256:
                 raise MigrationError(
-                    f"the database was made by another text of {file.name}, of an unreleased version: {_START_ANEW}"
+                    f"the database was made by another text of {file.name}, from an unreleased version: {_EMPTY}"
                 )
         return there
 

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from dev.boards import __main__, grafana
+from dev.boards import files as board_files
+from dev.boards import grafana
 from dev.harness import stack as stacks
 from dev.harness.waiting import wait_until
 from tests.chart import prometheus, rendering, traffic
@@ -60,7 +61,7 @@ def code_names(text: str) -> set[str]:
 
 
 def test_there_is_a_file_for_each_board() -> None:
-    assert [path.stem for path in FILES] == NAMES == sorted(board.name for board in __main__.BOARDS)
+    assert [path.stem for path in FILES] == NAMES == sorted(board.name for board in board_files.BOARDS)
 
 
 def test_uids_and_titles_are_their_own() -> None:

@@ -170,7 +170,7 @@ async def test_a_database_that_another_text_made_is_refused(database: str, folde
     first = migrations.read_files()[0]
     (folder / first.name).write_text(first.sql + "-- changed\n")
     with pytest.raises(
-        MigrationError, match=f"made by another text of {first.name}.* use an empty database .*DATA_DIR"
+        MigrationError, match=f"made by another text of {first.name}.*: empty DATA_DIR .*or use an empty database"
     ):
         await migrated(database, folder)
     # What was applied is still what it was.
@@ -180,7 +180,7 @@ async def test_a_database_that_another_text_made_is_refused(database: str, folde
 async def test_a_database_that_dbmate_made_is_refused(empty: str) -> None:
     await value(empty, "CREATE TABLE schema_migrations (version varchar(128) PRIMARY KEY)")
     for refused in (migrated(empty), wait(PostgresSettings(database_url=empty), waiting.Say(lambda _: None))):
-        with pytest.raises(MigrationError, match=r"schema_migrations of another program.* use an empty database"):
+        with pytest.raises(MigrationError, match=r"schema_migrations was made by another program.*: empty DATA_DIR"):
             await refused
 
 
