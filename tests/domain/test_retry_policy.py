@@ -318,4 +318,4 @@ def test_a_default_that_outlasts_the_delivery_ends_the_start_with_one_line(
     load(cls)
     monkeypatch.setenv("RETRY_LIMIT", "6")
     line = ended_with(capsys, cls)
-    assert "the default retries take up to 6930 s, longer than DELIVERY_EXPIRY_HOURS=1: set it to at least 2" in line
+    assert "the default retries take up to 6931 s, longer than DELIVERY_EXPIRY_HOURS=1: set it to at least 2" in line
