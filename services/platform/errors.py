@@ -21,6 +21,7 @@ Anything else that escapes is a bug: INTERNAL, 500, logged with its trace and an
 The gRPC side is in grpc_errors.py; the HTTP side in the gateway's problems.py.
 """
 
+import enum
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -32,6 +33,82 @@ RETRY_AFTER_SECONDS = 1
 MAX_VIOLATIONS = 20
 MAX_NAME_LENGTH = 100
 MAX_DESCRIPTION_LENGTH = 500
+
+
+class ErrorReason(enum.StrEnum):
+    """Every reason code, over REST and gRPC. They are stable; docs/reference/errors.md says what to do about each."""
+
+    INTERNAL = "INTERNAL"
+
+    INVALID_ARGUMENT = "INVALID_ARGUMENT"
+    MALFORMED_REQUEST = "MALFORMED_REQUEST"
+    MALFORMED_BODY = "MALFORMED_BODY"
+    UNSUPPORTED_MEDIA_TYPE = "UNSUPPORTED_MEDIA_TYPE"
+    PAYLOAD_TOO_LARGE = "PAYLOAD_TOO_LARGE"
+
+    HEADER_REPEATED = "HEADER_REPEATED"
+    HEADERS_TOO_LARGE = "HEADERS_TOO_LARGE"
+    HOST_INVALID = "HOST_INVALID"
+    TARGET_TOO_LONG = "TARGET_TOO_LONG"
+    TRANSFER_ENCODING_UNSUPPORTED = "TRANSFER_ENCODING_UNSUPPORTED"
+    REQUEST_TIMEOUT = "REQUEST_TIMEOUT"
+
+    UNKNOWN_PATH = "UNKNOWN_PATH"
+    METHOD_NOT_ALLOWED = "METHOD_NOT_ALLOWED"
+
+    KEY_MISSING = "KEY_MISSING"
+    KEY_INVALID = "KEY_INVALID"
+    KEY_EXPIRED = "KEY_EXPIRED"
+    SIGNATURE_MISSING = "SIGNATURE_MISSING"
+    SIGNATURE_MISMATCH = "SIGNATURE_MISMATCH"
+    SIGNATURE_EXPIRED = "SIGNATURE_EXPIRED"
+
+    PERMISSION_DENIED = "PERMISSION_DENIED"
+    ROLE_INSUFFICIENT = "ROLE_INSUFFICIENT"
+    TENANT_FORBIDDEN = "TENANT_FORBIDDEN"
+
+    NOT_FOUND = "NOT_FOUND"
+    PAYLOAD_GONE = "PAYLOAD_GONE"
+    ETAG_MISMATCH = "ETAG_MISMATCH"
+
+    CONFLICT = "CONFLICT"
+    IDEMPOTENCY_KEY_IN_USE = "IDEMPOTENCY_KEY_IN_USE"
+    IDEMPOTENCY_KEY_REUSED = "IDEMPOTENCY_KEY_REUSED"
+    EVENT_ID_TAKEN = "EVENT_ID_TAKEN"
+
+    DELIVERY_FINISHED = "DELIVERY_FINISHED"
+    DELIVERY_IN_FLIGHT = "DELIVERY_IN_FLIGHT"
+
+    SUBSCRIPTION_DELETED = "SUBSCRIPTION_DELETED"
+    SUBSCRIPTION_DISABLED = "SUBSCRIPTION_DISABLED"
+    SUBSCRIPTION_PAUSED = "SUBSCRIPTION_PAUSED"
+    SUBSCRIPTION_IS_SYSTEM = "SUBSCRIPTION_IS_SYSTEM"
+    SYSTEM_SUBSCRIPTION_EXISTS = "SYSTEM_SUBSCRIPTION_EXISTS"
+
+    SECRET_UNREADABLE = "SECRET_UNREADABLE"  # noqa: S105 - a reason code
+    TOO_MANY_SECRETS = "TOO_MANY_SECRETS"
+
+    TENANT_EXISTS = "TENANT_EXISTS"
+    TENANT_IN_USE = "TENANT_IN_USE"
+    TENANT_IS_DEFAULT = "TENANT_IS_DEFAULT"
+
+    OVERLOADED = "OVERLOADED"
+    RATE_LIMITED = "RATE_LIMITED"
+    UNAVAILABLE = "UNAVAILABLE"
+    OUTCOME_UNKNOWN = "OUTCOME_UNKNOWN"
+
+    @property
+    def uri(self) -> str:
+        """Return the `type` of problem documents with this reason.
+
+        A URN, because there is no public site that a URL could lead to: it is the same in every installation.
+        """
+        return f"urn:webhook-service:error:{self}"
+
+    @classmethod
+    def parse(cls, text: str) -> "ErrorReason | None":
+        """Return the reason that another process sent; None if this version does not know it."""
+        return cls.__members__.get(text)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,10 +133,12 @@ class WebhookError(Exception):
     """Base of all errors that are answered to a caller; `reason` is stable and machine-readable."""
 
     code: grpc.StatusCode = grpc.StatusCode.INTERNAL
-    reason = "INTERNAL"
+    reason: ErrorReason = ErrorReason.INTERNAL
     retry_after_seconds: int | None = None
 
-    def __init__(self, message: str, *, reason: str | None = None, violations: Sequence[Violation] = ()) -> None:
+    def __init__(
+        self, message: str, *, reason: ErrorReason | None = None, violations: Sequence[Violation] = ()
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.reason = reason or type(self).reason
@@ -70,7 +149,7 @@ class InvalidArgument(WebhookError):
     """One or more fields are not what was expected."""
 
     code = grpc.StatusCode.INVALID_ARGUMENT
-    reason = "INVALID_ARGUMENT"
+    reason = ErrorReason.INVALID_ARGUMENT
 
     @classmethod
     def of(cls, *violations: Violation, more: int = 0) -> Self:
@@ -91,20 +170,20 @@ class InvalidArgument(WebhookError):
 class PayloadTooLarge(InvalidArgument):
     """The payload is over MAX_PAYLOAD_BYTES."""
 
-    reason = "PAYLOAD_TOO_LARGE"
+    reason = ErrorReason.PAYLOAD_TOO_LARGE
 
 
 class Unauthenticated(WebhookError):
     """There is no API key, or it does not hold."""
 
     code = grpc.StatusCode.UNAUTHENTICATED
-    reason = "KEY_INVALID"
+    reason = ErrorReason.KEY_INVALID
 
 
 class SignatureMismatch(Unauthenticated):
     """A signature was sent and does not hold."""
 
-    reason = "SIGNATURE_MISMATCH"
+    reason = ErrorReason.SIGNATURE_MISMATCH
 
     @classmethod
     def header(cls, name: str, why: str) -> Self:
@@ -115,40 +194,40 @@ class SignatureMismatch(Unauthenticated):
 class SignatureMissing(SignatureMismatch):
     """No signature was sent to a subscription that asks for one."""
 
-    reason = "SIGNATURE_MISSING"
+    reason = ErrorReason.SIGNATURE_MISSING
 
 
 class SignatureExpired(SignatureMismatch):
     """A signature holds, and its time is too far from ours."""
 
-    reason = "SIGNATURE_EXPIRED"
+    reason = ErrorReason.SIGNATURE_EXPIRED
 
 
 class PermissionDenied(WebhookError):
     """The caller is known, and may not do this."""
 
     code = grpc.StatusCode.PERMISSION_DENIED
-    reason = "PERMISSION_DENIED"
+    reason = ErrorReason.PERMISSION_DENIED
 
 
 class NotFound(WebhookError):
     """The object is unknown, deleted, or another tenant's."""
 
     code = grpc.StatusCode.NOT_FOUND
-    reason = "NOT_FOUND"
+    reason = ErrorReason.NOT_FOUND
 
 
 class Conflict(WebhookError):
     """The object's state forbids what was asked."""
 
     code = grpc.StatusCode.FAILED_PRECONDITION
-    reason = "CONFLICT"
+    reason = ErrorReason.CONFLICT
 
 
 class IdempotencyKeyInUse(Conflict):
     """The first request with this idempotency key is still running."""
 
-    reason = "IDEMPOTENCY_KEY_IN_USE"
+    reason = ErrorReason.IDEMPOTENCY_KEY_IN_USE
     retry_after_seconds = RETRY_AFTER_SECONDS
 
 
@@ -156,21 +235,21 @@ class Gone(WebhookError):
     """What the request needs is no longer retained."""
 
     code = grpc.StatusCode.FAILED_PRECONDITION
-    reason = "PAYLOAD_GONE"
+    reason = ErrorReason.PAYLOAD_GONE
 
 
 class Outdated(WebhookError):
     """The object was changed since the caller read it; nothing was changed by this request."""
 
     code = grpc.StatusCode.ABORTED
-    reason = "ETAG_MISMATCH"
+    reason = ErrorReason.ETAG_MISMATCH
 
 
 class Overloaded(WebhookError):
     """A bounded queue is full; nothing was stored."""
 
     code = grpc.StatusCode.RESOURCE_EXHAUSTED
-    reason = "OVERLOADED"
+    reason = ErrorReason.OVERLOADED
     retry_after_seconds = RETRY_AFTER_SECONDS
 
 
@@ -178,14 +257,14 @@ class Unavailable(WebhookError):
     """A store or a service that is needed cannot be reached; try again."""
 
     code = grpc.StatusCode.UNAVAILABLE
-    reason = "UNAVAILABLE"
+    reason = ErrorReason.UNAVAILABLE
     retry_after_seconds = RETRY_AFTER_SECONDS
 
 
 class OutcomeUnknown(Unavailable):
     """Contact was lost before the outcome was known: what was asked may have been done."""
 
-    reason = "OUTCOME_UNKNOWN"
+    reason = ErrorReason.OUTCOME_UNKNOWN
 
 
 # Whether an error that is not of this tree means Unavailable: stores/errors.py adds to it, in processes with stores.

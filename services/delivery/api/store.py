@@ -106,10 +106,12 @@ class Store:
         async with self._pool.acquire() as connection, connection.transaction():
             row = await self._lock(connection, tenant_id, delivery_id)
             if row["subscription_deleted"]:
-                raise errors.Conflict("the subscription of this delivery is deleted", reason="SUBSCRIPTION_DELETED")
+                raise errors.Conflict(
+                    "the subscription of this delivery is deleted", reason=errors.ErrorReason.SUBSCRIPTION_DELETED
+                )
             if row["subscription_disabled"]:
                 message = "the subscription of this delivery is disabled; enable it first"
-                raise errors.Conflict(message, reason="SUBSCRIPTION_DISABLED")
+                raise errors.Conflict(message, reason=errors.ErrorReason.SUBSCRIPTION_DISABLED)
             if not row["payload_retained"]:
                 raise errors.Gone("the payload of this delivery is no longer retained")
             if row["now"] >= ids.end_of_day(delivery_id) + self._retention:
@@ -131,7 +133,7 @@ class Store:
             row = await self._lock(connection, tenant_id, delivery_id)
             waiting = row["status"] not in FINAL
             if not waiting and row["status"] != "cancelled":
-                raise errors.Conflict(f"the delivery is {row['status']}", reason="DELIVERY_FINISHED")
+                raise errors.Conflict(f"the delivery is {row['status']}", reason=errors.ErrorReason.DELIVERY_FINISHED)
             if waiting:
                 await connection.execute(SQL["cancel_delivery"], delivery_id)
                 await _tell(connection, Action.CANCEL_DELIVERY, row, after="cancelled")
@@ -142,7 +144,9 @@ class Store:
         if row is None:
             raise _no_delivery(delivery_id)
         if row["status"] == "in_flight":
-            raise errors.Conflict("a worker is sending this delivery; try again", reason="DELIVERY_IN_FLIGHT")
+            raise errors.Conflict(
+                "a worker is sending this delivery; try again", reason=errors.ErrorReason.DELIVERY_IN_FLIGHT
+            )
         return row
 
     async def _read(self, connection: postgres.Connection, tenant_id: str, delivery_id: UUID) -> Delivery:

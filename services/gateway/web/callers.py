@@ -141,7 +141,7 @@ class Callers:
     async def _ask(self, key: bytes) -> Caller:
         answer = await self._call(pb.AuthenticateRequest(key=key.decode()))
         if answer.HasField("refusal"):
-            raise errors.Unauthenticated(answer.refusal.message, reason=answer.refusal.reason)
+            raise errors.Unauthenticated(answer.refusal.message, reason=errors.ErrorReason.parse(answer.refusal.reason))
         found = answer.caller
         own = found.requests_per_second if found.HasField("requests_per_second") else self._requests_per_second
         bucket = self._bucket(found.key_id, own)
@@ -218,7 +218,9 @@ def forbidden(field: str) -> errors.PermissionDenied:
     """Return the error for a key that may not act outside of its tenant, by what the request asked so."""
     description = "requires a key of role admin: this key acts in its own tenant only"
     violation = errors.Violation(field=field, description=description)
-    return errors.PermissionDenied(f"{field}: {description}", reason="TENANT_FORBIDDEN", violations=[violation])
+    return errors.PermissionDenied(
+        f"{field}: {description}", reason=errors.ErrorReason.TENANT_FORBIDDEN, violations=[violation]
+    )
 
 
 async def _of(request: Request) -> Caller:

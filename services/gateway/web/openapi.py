@@ -77,12 +77,16 @@ _EXAMPLES: dict[int, tuple[str, errors.WebhookError]] = {
     403: (
         "The API key's role does not allow it.",
         errors.PermissionDenied(
-            "this requires an API key of role write; this key has role read", reason="ROLE_INSUFFICIENT"
+            "this requires an API key of role write; this key has role read",
+            reason=errors.ErrorReason.ROLE_INSUFFICIENT,
         ),
     ),
     404: ("It is unknown, deleted, or another tenant's.", errors.NotFound("there is no such subscription")),
     408: ("The body did not arrive in time.", RequestTimeout("the body did not arrive within 30 s")),
-    409: ("Its state forbids it.", errors.Conflict("a worker has the delivery in hand", reason="DELIVERY_IN_FLIGHT")),
+    409: (
+        "Its state forbids it.",
+        errors.Conflict("a worker has the delivery in hand", reason=errors.ErrorReason.DELIVERY_IN_FLIGHT),
+    ),
     410: ("Its payload is no longer retained.", errors.Gone("the payload is no longer retained")),
     412: (
         "It was changed since its `ETag` was read.",

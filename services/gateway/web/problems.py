@@ -1,7 +1,8 @@
 """Every error as an RFC 9457 problem document: one table, and one handler for each way an error arrives.
 
-    {"type": "about:blank", "title": "Unprocessable Content", "status": 422, "detail": "target_url: is required",
-     "reason": "INVALID_ARGUMENT", "errors": [{"field": "target_url", "message": "is required"}],
+    {"type": "urn:webhook-service:error:INVALID_ARGUMENT", "title": "Unprocessable Content", "status": 422,
+     "detail": "target_url: is required", "reason": "INVALID_ARGUMENT",
+     "errors": [{"field": "target_url", "message": "is required"}],
      "request_id": "5acbd1f8d7cd832170ac28e2e7f8b0b6"}
 
 `reason` is stable and for machines; `errors` names each field at fault as the caller wrote it; `request_id` is that of
@@ -28,6 +29,7 @@ from starlette.routing import BaseRoute, Match
 
 from services.platform import errors, ids, request_ids
 from services.platform.auth.authenticator import FORWARDED
+from services.platform.errors import ErrorReason
 from services.platform.grpc import errors as grpc_errors
 
 # What a client may have meant by a field that is not known.
@@ -129,25 +131,25 @@ MEDIA_TYPE = "application/problem+json"
 class Malformed(errors.InvalidArgument):
     """The body is not what its content type says."""
 
-    reason = "MALFORMED_BODY"
+    reason = ErrorReason.MALFORMED_BODY
 
 
 class UnsupportedMediaType(errors.InvalidArgument):
     """The body is of a type, or in an encoding, that is not taken here."""
 
-    reason = "UNSUPPORTED_MEDIA_TYPE"
+    reason = ErrorReason.UNSUPPORTED_MEDIA_TYPE
 
 
 class RequestTimeout(errors.WebhookError):
     """The client did not send the whole request in time."""
 
-    reason = "REQUEST_TIMEOUT"
+    reason = ErrorReason.REQUEST_TIMEOUT
 
 
 class RateLimited(errors.Overloaded):
     """The key has made more requests than it may."""
 
-    reason = "RATE_LIMITED"
+    reason = ErrorReason.RATE_LIMITED
 
     def __init__(self, *, retry_after_seconds: int) -> None:
         super().__init__("this API key has made too many requests; try again")
@@ -157,13 +159,13 @@ class RateLimited(errors.Overloaded):
 class RepeatedHeader(errors.InvalidArgument):
     """A header that has one value appears more than once."""
 
-    reason = "HEADER_REPEATED"
+    reason = ErrorReason.HEADER_REPEATED
 
 
 class TargetTooLong(errors.InvalidArgument):
     """The path and the query are too long together."""
 
-    reason = "TARGET_TOO_LONG"
+    reason = ErrorReason.TARGET_TOO_LONG
 
 
 # The table. An error has the status of the first of its classes that stands here.
@@ -231,7 +233,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     status: int
     detail: str
     instance: str | None = None
-    reason: str | None = None
+    reason: ErrorReason | None = None
     errors: tuple[FieldError, ...] = ()
     request_id: str | None = None
 
@@ -260,26 +262,26 @@ def _challenge(error: errors.Unauthenticated) -> str:
     """What a 401 asks for (RFC 9110, 15.5.2); of a key that does not hold RFC 6750, 3 wants it said."""
     if isinstance(error, errors.SignatureMismatch):
         return error.violations[0].field if error.violations else "X-Hub-Signature-256"
-    return "Bearer" if error.reason == "KEY_MISSING" else 'Bearer error="invalid_token"'
+    return "Bearer" if error.reason == ErrorReason.KEY_MISSING else 'Bearer error="invalid_token"'
 
 
 def bug(error: Exception) -> Response:
     """The answer to an error that nobody foresaw: logged with its trace, answered with the log line's id alone."""
     instance = f"urn:uuid:{ids.new()}"
     log.error("a request failed on a bug", instance=instance, exc_info=error)
-    return _answer(_document(500, "internal error; it was logged", reason="INTERNAL", instance=instance))
+    return _answer(_document(500, "internal error; it was logged", reason=ErrorReason.INTERNAL, instance=instance))
 
 
 def _document(
     status: int,
     detail: str,
     *,
-    reason: str | None = None,
+    reason: ErrorReason | None = None,
     instance: str | None = None,
     violations: Sequence[errors.Violation] = (),
 ) -> Problem:
     return Problem(
-        type="about:blank",
+        type=reason.uri if reason else "about:blank",
         title=TITLES.get(status, "Error"),
         status=status,
         detail=detail,
@@ -328,10 +330,12 @@ def _violation(request: Request, found: Mapping[str, Any]) -> errors.Violation:
 async def _http_error(request: Request, error: HTTPException) -> Response:
     if error.status_code == 404:  # noqa: PLR2004 - plainer than a name
         detail = "there is nothing at this path; /docs says what there is"
-        return _answer(_document(404, detail, reason="UNKNOWN_PATH"))
+        return _answer(_document(404, detail, reason=ErrorReason.UNKNOWN_PATH))
     if error.status_code == 405:  # noqa: PLR2004
         allowed = ", ".join(_methods(request))
-        return _answer(_document(405, f"this path takes {allowed}", reason="METHOD_NOT_ALLOWED"), {"allow": allowed})
+        return _answer(
+            _document(405, f"this path takes {allowed}", reason=ErrorReason.METHOD_NOT_ALLOWED), {"allow": allowed}
+        )
     return _answer(_document(error.status_code, str(error.detail)), error.headers)
 
 

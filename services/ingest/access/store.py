@@ -142,7 +142,7 @@ class AccessStore:
             row = await connection.fetchrow(SQL["insert_tenant"], draft.id, draft.name, draft.description)
             if row is None:
                 message = f"there is a tenant {draft.id} already, or was: an id is never given twice"
-                raise errors.Conflict(message, reason="TENANT_EXISTS")
+                raise errors.Conflict(message, reason=errors.ErrorReason.TENANT_EXISTS)
             changes = [FieldChange(field="name", after=draft.name)]
             entry = audit.Entry(action=Action.CREATE_TENANT, tenant_id=draft.id, resource_id=draft.id, changes=changes)
             await audit.record(connection, entry)
@@ -158,13 +158,13 @@ class AccessStore:
         NotFound when there is none; Conflict for the default one, and while it has something to be done.
         """
         if tenant_id == tenants.DEFAULT:
-            raise errors.Conflict("the default tenant cannot be deleted", reason="TENANT_IS_DEFAULT")
+            raise errors.Conflict("the default tenant cannot be deleted", reason=errors.ErrorReason.TENANT_IS_DEFAULT)
         async with self._pool.acquire() as connection, connection.transaction():
             if await connection.fetchval(SQL["lock_tenant"], tenant_id) is None:
                 raise errors.NotFound(f"no tenant {tenant_id}")
             if await connection.fetchval(SQL["is_in_use"], tenant_id):
                 message = "the tenant has subscriptions or unfinished deliveries; delete its subscriptions first"
-                raise errors.Conflict(message, reason="TENANT_IN_USE")
+                raise errors.Conflict(message, reason=errors.ErrorReason.TENANT_IN_USE)
             revoked = int(await connection.fetchval(SQL["mark_tenant_deleted"], tenant_id))
             entry = audit.Entry(
                 action=Action.DELETE_TENANT, tenant_id=tenant_id, resource_id=tenant_id, affected=revoked

@@ -97,7 +97,7 @@ async def winners(
             results.append(errors.Unavailable("the first request with this idempotency key was undone; try again"))
         elif row["request_hash"] != key.request_hash:
             message = "this idempotency key was used with another request; send a new request with a new key"
-            results.append(errors.InvalidArgument(message, reason="IDEMPOTENCY_KEY_REUSED"))
+            results.append(errors.InvalidArgument(message, reason=errors.ErrorReason.IDEMPOTENCY_KEY_REUSED))
         else:
             results.append(row["response"])
     return results

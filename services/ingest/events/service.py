@@ -199,7 +199,7 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
             raise no_subscription(subscription_id)
         if subscription.kind == SYSTEM:
             message = "a system subscription gets operational events and nothing else"
-            raise errors.Conflict(message, reason="SUBSCRIPTION_IS_SYSTEM")
+            raise errors.Conflict(message, reason=errors.ErrorReason.SUBSCRIPTION_IS_SYSTEM)
         return subscription
 
 

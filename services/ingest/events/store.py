@@ -174,7 +174,7 @@ def _answer(event: NewEvent, row: Any, deliveries: set[UUID]) -> Result:
     # Filters may have changed since, but an event for one subscription is not the same event for another one.
     elsewhere = event.deliveries and deliveries and deliveries.isdisjoint(made for made, _, _ in event.deliveries)
     if not same or elsewhere:
-        return errors.Conflict("event_id: is taken; make a new UUIDv7", reason="EVENT_ID_TAKEN")
+        return errors.Conflict("event_id: is taken; make a new UUIDv7", reason=errors.ErrorReason.EVENT_ID_TAKEN)
     only = next(iter(deliveries)) if len(deliveries) == 1 else None
     return Accepted(
         event_id=event.id,

@@ -107,7 +107,7 @@ def rotated(before: Secrets, new_one: Secret, *, now: datetime, overlap: timedel
         raise errors.Conflict(
             f"{MAX_PREVIOUS} old secrets hold already, the first until {first:%Y-%m-%dT%H:%M:%SZ}: wait for its end, "
             "or rotate with overlap_hours 0, which ends them all",
-            reason="TOO_MANY_SECRETS",
+            reason=errors.ErrorReason.TOO_MANY_SECRETS,
         )
     return [new_one, *previous]
 

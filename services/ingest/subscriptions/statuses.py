@@ -26,8 +26,12 @@ class Change:
         if status != self.not_from:
             return
         if status == PAUSED:
-            raise errors.Conflict("the subscription is paused; resume it", reason="SUBSCRIPTION_PAUSED")
-        raise errors.Conflict("the subscription is disabled; enable it first", reason="SUBSCRIPTION_DISABLED")
+            raise errors.Conflict(
+                "the subscription is paused; resume it", reason=errors.ErrorReason.SUBSCRIPTION_PAUSED
+            )
+        raise errors.Conflict(
+            "the subscription is disabled; enable it first", reason=errors.ErrorReason.SUBSCRIPTION_DISABLED
+        )
 
 
 DISABLE = Change(action=Action.DISABLE_SUBSCRIPTION, to=DISABLED, reason=MANUAL)

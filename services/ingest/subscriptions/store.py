@@ -162,7 +162,8 @@ class Store:
                 secrets = NONE if kept is None else self._vault.opened(subscription_id, kept)
             except CannotOpen:
                 raise errors.Conflict(
-                    "its secrets cannot be opened; give it another one by an update", reason="SECRET_UNREADABLE"
+                    "its secrets cannot be opened; give it another one by an update",
+                    reason=errors.ErrorReason.SECRET_UNREADABLE,
                 ) from None
             rotated = signing_secrets.rotated(secrets, new_one, now=row["now"], overlap=overlap)
             sealed = self._vault.seal(subscription_id, rotated)
@@ -269,7 +270,7 @@ class Store:
             if error.constraint_name != "subscriptions_system":
                 raise
             message = "the tenant has a system subscription already; update that one, or delete it first"
-            raise errors.Conflict(message, reason="SYSTEM_SUBSCRIPTION_EXISTS") from None
+            raise errors.Conflict(message, reason=errors.ErrorReason.SYSTEM_SUBSCRIPTION_EXISTS) from None
         if row is None:
             raise no_tenant()
         made = self._subscription(row)
@@ -290,7 +291,7 @@ class Store:
             return self._vault.headers(row["id"], row["sealed_headers"])
         except CannotOpen:
             message = "the stored headers cannot be opened; replace all of them with a PUT, or set headers to null"
-            raise errors.Conflict(message, reason="SECRET_UNREADABLE") from None
+            raise errors.Conflict(message, reason=errors.ErrorReason.SECRET_UNREADABLE) from None
 
     def _headers(self, subscription_id: UUID, draft: Draft) -> tuple[bytes | None, list[str]]:
         return self._vault.seal_headers(subscription_id, draft.headers), sorted(draft.headers, key=str.lower)

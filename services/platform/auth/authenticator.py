@@ -98,7 +98,7 @@ def _value(metadata: Metadata, wanted: str) -> str | None:
 
 def _required(header: str, description: str) -> errors.PermissionDenied:
     """The error for a gateway that does not say for whom it calls. No violation: it is not the fault of its caller."""
-    return errors.PermissionDenied(f"{header}: {description}", reason="ROLE_INSUFFICIENT")
+    return errors.PermissionDenied(f"{header}: {description}", reason=errors.ErrorReason.ROLE_INSUFFICIENT)
 
 
 @contextlib.contextmanager

@@ -47,7 +47,7 @@ def _identity(row: asyncpg.Record | None) -> Identity:
     if row is None or row["revoked"]:
         raise keys.invalid()
     if row["expired"]:
-        raise errors.Unauthenticated("the API key has expired", reason="KEY_EXPIRED")
+        raise errors.Unauthenticated("the API key has expired", reason=errors.ErrorReason.KEY_EXPIRED)
     return Identity(
         tenant_id=row["tenant_id"],
         role=Role(row["role"]),

@@ -51,7 +51,7 @@ def of_header(header: str) -> str:
 
 def missing() -> errors.Unauthenticated:
     """The error for a call without a key."""
-    return errors.Unauthenticated("send an API key: Authorization: Bearer whk_…", reason="KEY_MISSING")
+    return errors.Unauthenticated("send an API key: Authorization: Bearer whk_…", reason=errors.ErrorReason.KEY_MISSING)
 
 
 def invalid() -> errors.Unauthenticated:

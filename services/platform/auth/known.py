@@ -39,7 +39,7 @@ class _Entry(Generic[Value]):
 @dataclass(frozen=True, slots=True)
 class _Refused:
     message: str
-    reason: str
+    reason: errors.ErrorReason
     end_at: float
 
 

@@ -109,7 +109,7 @@ def rule(method: str) -> Rule:
 
 def not_callable() -> errors.PermissionDenied:
     """Return the error for a method that is open to nobody."""
-    return errors.PermissionDenied("this method cannot be called", reason="ROLE_INSUFFICIENT")
+    return errors.PermissionDenied("this method cannot be called", reason=errors.ErrorReason.ROLE_INSUFFICIENT)
 
 
 def check(role: Role, needed: Role) -> None:
@@ -117,6 +117,8 @@ def check(role: Role, needed: Role) -> None:
     if needed in _HOLDS[role]:
         return
     if needed is Role.SERVICE:
-        raise errors.PermissionDenied("this method requires the service key", reason="ROLE_INSUFFICIENT")
+        raise errors.PermissionDenied(
+            "this method requires the service key", reason=errors.ErrorReason.ROLE_INSUFFICIENT
+        )
     message = f"this requires an API key of role {needed}; this key has role {role}"
-    raise errors.PermissionDenied(message, reason="ROLE_INSUFFICIENT")
+    raise errors.PermissionDenied(message, reason=errors.ErrorReason.ROLE_INSUFFICIENT)

@@ -28,7 +28,7 @@ def of(requested: str) -> str:
             field="tenant_id", description="must be the tenant of the key, or empty, unless the key's role is admin"
         )
         message = f"{violation.field}: {violation.description}"
-        raise errors.PermissionDenied(message, reason="TENANT_FORBIDDEN", violations=[violation])
+        raise errors.PermissionDenied(message, reason=errors.ErrorReason.TENANT_FORBIDDEN, violations=[violation])
     return check("tenant_id", requested)
 
 

@@ -113,7 +113,7 @@ def make(
     """The error for a google.rpc.Code number and a reason; WebhookError itself (INTERNAL) for unknown ones."""
     status = _CODES.get(code, grpc.StatusCode.UNKNOWN)
     cls = _BY_REASON.get((status, reason)) or _BY_CODE.get(status, errors.WebhookError)
-    return cls(message, reason=reason or None, violations=violations)
+    return cls(message, reason=errors.ErrorReason.parse(reason), violations=violations)
 
 
 def is_answer(error: grpc.aio.AioRpcError) -> bool:

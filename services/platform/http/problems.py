@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from starlette.types import Receive, Scope, Send
 
 from services.platform import request_ids
+from services.platform.errors import ErrorReason
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,12 +19,12 @@ class HttpProblem:
     status: int
     title: str
     detail: str
-    reason: str
+    reason: ErrorReason
 
     def body(self, request_id: str) -> bytes:
         """Return the document."""
         members = {
-            "type": "about:blank",
+            "type": self.reason.uri,
             "title": self.title,
             "status": self.status,
             "detail": self.detail,
@@ -57,6 +58,6 @@ class HttpProblem:
         await send({"type": "http.response.body", "body": body})
 
 
-def bad_request(detail: str, *, reason: str = "MALFORMED_REQUEST") -> HttpProblem:
+def bad_request(detail: str, *, reason: ErrorReason = ErrorReason.MALFORMED_REQUEST) -> HttpProblem:
     """Return the problem of a request that is not valid HTTP."""
     return HttpProblem(status=400, title="Bad Request", detail=detail, reason=reason)

@@ -8,6 +8,7 @@ import re
 from typing import Any, ClassVar
 
 from services.platform import clock, request_ids
+from services.platform.errors import ErrorReason
 from services.platform.http.ordering import OrderedProtocol
 from services.platform.http.problems import HttpProblem, bad_request
 
@@ -28,19 +29,21 @@ _TOO_LARGE = HttpProblem(
     status=431,
     title="Request Header Fields Too Large",
     detail=f"the headers must be at most {MAX_HEADERS}, with {MAX_HEAD_BYTES} bytes in all",
-    reason="HEADERS_TOO_LARGE",
+    reason=ErrorReason.HEADERS_TOO_LARGE,
 )
 _LATE = HttpProblem(
-    status=408, title="Request Timeout", detail="the request did not arrive in time", reason="REQUEST_TIMEOUT"
+    status=408, title="Request Timeout", detail="the request did not arrive in time", reason=ErrorReason.REQUEST_TIMEOUT
 )
-_NO_HOST = bad_request("Host: is required by HTTP/1.1", reason="HOST_INVALID")
-_HOSTS = bad_request("Host: must not appear more than once", reason="HOST_INVALID")
-_NOT_A_HOST = bad_request("Host: must be a host name or an IP address, with an optional port", reason="HOST_INVALID")
+_NO_HOST = bad_request("Host: is required by HTTP/1.1", reason=ErrorReason.HOST_INVALID)
+_HOSTS = bad_request("Host: must not appear more than once", reason=ErrorReason.HOST_INVALID)
+_NOT_A_HOST = bad_request(
+    "Host: must be a host name or an IP address, with an optional port", reason=ErrorReason.HOST_INVALID
+)
 _CODED = HttpProblem(
     status=501,
     title="Not Implemented",
     detail="Transfer-Encoding: must be chunked; name how the body is compressed in Content-Encoding",
-    reason="TRANSFER_ENCODING_UNSUPPORTED",
+    reason=ErrorReason.TRANSFER_ENCODING_UNSUPPORTED,
 )
 # RFC 3986, 3.2.2 and 3.2.3; empty where the target has no authority (RFC 9110, 7.2).
 _HOST = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=%:\[\]-]*")

@@ -94,7 +94,7 @@ async def test_an_event_is_answered_with_its_deliveries(client: httpx.AsyncClien
         (errors.SignatureMismatch("the signature does not match"), 401),
         (errors.InvalidArgument.field("subscription_id", "is bad"), 422),
         (errors.PayloadTooLarge.field("payload", "is too large"), 413),
-        (errors.InvalidArgument("the key was used before", reason="IDEMPOTENCY_KEY_REUSED"), 422),
+        (errors.InvalidArgument("the key was used before", reason=errors.ErrorReason.IDEMPOTENCY_KEY_REUSED), 422),
         (errors.IdempotencyKeyInUse("it is still running"), 409),
         (errors.Overloaded("too much"), 429),
         (errors.Unavailable("Postgres is away"), 503),
@@ -121,7 +121,9 @@ async def test_one_refused_item_is_answered_with_its_problem(
 
 async def test_a_bad_neighbour_in_the_batch_changes_nothing(client: httpx.AsyncClient, services: Services) -> None:
     accept = services.result
-    refused = ingest_pb2.IngestResult(error=ingest_pb2.ItemError(code=5, reason="NOT_FOUND", message="unknown"))
+    refused = ingest_pb2.IngestResult(
+        error=ingest_pb2.ItemError(code=5, reason=errors.ErrorReason.NOT_FOUND, message="unknown")
+    )
     services.result = lambda item: refused if item.payload == b'"bad"' else accept(item)
     services.delay_seconds = 0.05  # so that the requests after the first two share a call
     payloads = [b'"bad"' if number % 3 == 0 else b"%d" % number for number in range(12)]

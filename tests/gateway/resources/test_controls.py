@@ -41,13 +41,13 @@ async def test_a_status_is_changed_and_answered(
 async def test_a_status_that_forbids_it_is_a_conflict_that_says_why(
     client: httpx.AsyncClient, services: Services, verb: str, reason: str
 ) -> None:
-    services.failure = errors.Conflict("the subscription is something else", reason=reason)
+    services.failure = errors.Conflict("the subscription is something else", reason=errors.ErrorReason(reason))
     answer = await client.post(f"{SUBSCRIPTIONS}/{UNKNOWN}/{verb}")
     assert (answer.status_code, answer.json()["reason"]) == (409, reason)
 
 
 async def test_a_retry_to_a_disabled_subscription_is_a_conflict(client: httpx.AsyncClient, services: Services) -> None:
-    services.failure = errors.Conflict("the subscription is disabled", reason="SUBSCRIPTION_DISABLED")
+    services.failure = errors.Conflict("the subscription is disabled", reason=errors.ErrorReason.SUBSCRIPTION_DISABLED)
     answer = await client.post(f"/api/v1/webhooks/deliveries/{UNKNOWN}/retry")
     assert (answer.status_code, answer.json()["reason"]) == (409, "SUBSCRIPTION_DISABLED")
 

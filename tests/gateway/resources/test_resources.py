@@ -273,7 +273,10 @@ async def test_a_delivery_is_answered_with_its_attempts(client: httpx.AsyncClien
 
 @pytest.mark.parametrize(
     ("error", "status"),
-    [(errors.Conflict("in hand", reason="DELIVERY_IN_FLIGHT"), 409), (errors.Gone("the payload is gone"), 410)],
+    [
+        (errors.Conflict("in hand", reason=errors.ErrorReason.DELIVERY_IN_FLIGHT), 409),
+        (errors.Gone("the payload is gone"), 410),
+    ],
 )
 async def test_a_retry_that_cannot_be_says_why(
     client: httpx.AsyncClient, services: Services, error: errors.WebhookError, status: int

@@ -37,7 +37,7 @@ def test_a_document_has_the_members_of_rfc_9457() -> None:
     answered = problems.response(errors.InvalidArgument.field("target_url", "is required"))
     assert answered.media_type == "application/problem+json"
     assert msgspec.json.decode(answered.body) == {
-        "type": "about:blank",
+        "type": "urn:webhook-service:error:INVALID_ARGUMENT",
         "title": "Unprocessable Content",
         "status": 422,
         "detail": "target_url: is required",

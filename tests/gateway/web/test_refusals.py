@@ -18,8 +18,8 @@ def over_grpc(error: errors.WebhookError) -> AioRpcError:
     "refused",
     [
         errors.Unauthenticated("the API key is not valid"),
-        errors.Unauthenticated("send an API key", reason="KEY_MISSING"),
-        errors.PermissionDenied("this method requires the service key", reason="ROLE_INSUFFICIENT"),
+        errors.Unauthenticated("send an API key", reason=errors.ErrorReason.KEY_MISSING),
+        errors.PermissionDenied("this method requires the service key", reason=errors.ErrorReason.ROLE_INSUFFICIENT),
     ],
 )
 def test_a_service_key_that_is_not_taken_is_not_the_callers_fault(refused: errors.WebhookError) -> None:
@@ -30,8 +30,8 @@ def test_a_service_key_that_is_not_taken_is_not_the_callers_fault(refused: error
 @pytest.mark.parametrize(
     "refused",
     [
-        errors.Unauthenticated("the API key has expired", reason="KEY_EXPIRED"),
-        errors.PermissionDenied("this requires an API key of role admin", reason="ROLE_INSUFFICIENT"),
+        errors.Unauthenticated("the API key has expired", reason=errors.ErrorReason.KEY_EXPIRED),
+        errors.PermissionDenied("this requires an API key of role admin", reason=errors.ErrorReason.ROLE_INSUFFICIENT),
     ],
 )
 def test_a_callers_key_that_a_service_refuses_is_the_callers(refused: errors.WebhookError, header: str) -> None:

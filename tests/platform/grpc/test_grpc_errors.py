@@ -38,7 +38,7 @@ ERRORS = [
     errors.PermissionDenied("not yours"),
     errors.NotFound("no subscription 1"),
     errors.Conflict("in flight"),
-    errors.Conflict("taken", reason="EVENT_ID_TAKEN"),
+    errors.Conflict("taken", reason=errors.ErrorReason.EVENT_ID_TAKEN),
     errors.Gone("no longer retained"),
     errors.Overloaded("too many"),
     errors.Unavailable("away"),

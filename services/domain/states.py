@@ -1,0 +1,218 @@
+"""The states of deliveries, breakers and subscriptions, and every change that is allowed between them.
+
+    deliveries                     CLAIM
+      stored ───▶ pending ───────────────────▶ in_flight ── RECORD ─────────▶ delivered
+                  ▲ ▲ ▲                         │  │  │                       failed
+                  │ │ └─ RECORD, EXPIRE_LEASE ──┘  │  └─── EXPIRE_LEASE ────▶ failed
+                  │ │                              │
+                  │ └─ TAKE_DUE ── scheduled ◀─────┴────── RECORD ──────────▶ cancelled
+                  │
+                  └─ RETRY ── scheduled, delivered, failed, cancelled
+
+      pending or scheduled ── TAKE_DUE, END_WAITING ──▶ failed; ── CANCEL, END_WAITING ──▶ cancelled
+      pending, scheduled or in_flight ── RECORD_LATE ──▶ delivered
+
+    breakers                       RECORD (failures)           BEGIN_PROBE
+      closed ───────────────────────────▶ open ──────────────────────────▶ half_open
+                                           ▲                                │  │
+      closed ◀── RECORD (success), RESET ──┼────────────────────────────────┘  │
+                                           └──────── RECORD (failure) ─────────┘
+      open ── RECORD (a late success of its probe), RESET ──▶ closed
+
+    subscriptions
+      active ── PAUSE ──▶ paused; paused ── RESUME ──▶ active; disabled ── ENABLE ──▶ active
+      active or paused ── DISABLE, DISABLE_DEAD ──▶ disabled
+
+Only SQL changes a state: tests/domain/test_states.py runs every such statement against rows in every state, and each
+makes the changes of its entry below and no other. Postgres and JSON hold the values of these enums.
+"""
+
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+from typing import TypeVar
+
+
+class DeliveryStatus(StrEnum):
+    """Where a delivery is: `webhook_deliveries.status`."""
+
+    PENDING = "pending"
+    # Waits for its next retry.
+    SCHEDULED = "scheduled"
+    # A worker has claimed it.
+    IN_FLIGHT = "in_flight"
+    DELIVERED = "delivered"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+WAITING = frozenset({DeliveryStatus.PENDING, DeliveryStatus.SCHEDULED})
+UNFINISHED = WAITING | {DeliveryStatus.IN_FLIGHT}
+FINAL = frozenset(DeliveryStatus) - UNFINISHED
+
+
+class DeliveryReason(StrEnum):
+    """Why a delivery failed or was cancelled: `webhook_deliveries.reason`."""
+
+    RETRIES_EXHAUSTED = "retries_exhausted"
+    EXPIRED = "expired"
+    # Its payload is no longer retained.
+    PAYLOAD_GONE = "payload_gone"
+    # Its leases ran out again and again.
+    WORKER_LOST = "worker_lost"
+    # Somebody cancelled it.
+    CANCELLED = "cancelled"
+    SUBSCRIPTION_DELETED = "subscription_deleted"
+
+
+class AttemptOutcome(StrEnum):
+    """How a request to a receiver ended: `delivery_attempts.outcome`."""
+
+    SUCCESS = "success"
+    HTTP_3XX = "http_3xx"
+    HTTP_4XX = "http_4xx"
+    HTTP_5XX = "http_5xx"
+    TIMEOUT = "timeout"
+    DNS = "dns"
+    CONNECT = "connect"
+    TLS = "tls"
+    CONNECTION_LOST = "connection_lost"
+    INVALID_RESPONSE = "invalid_response"
+    EGRESS_DENIED = "egress_denied"
+    INVALID_REQUEST = "invalid_request"
+    SECRET_UNREADABLE = "secret_unreadable"  # noqa: S105 - an outcome
+    # The worker stopped, or was lost, before it knew.
+    INTERRUPTED = "interrupted"
+
+
+class SubscriptionState(StrEnum):
+    """Whether a subscription gets deliveries: `subscriptions.status`."""
+
+    ACTIVE = "active"
+    # Deliveries wait, and new events are kept.
+    PAUSED = "paused"
+    # Deliveries wait; new events are kept only with keep_when_disabled.
+    DISABLED = "disabled"
+
+
+class StatusReason(StrEnum):
+    """Why a subscription is disabled: `subscriptions.status_reason`."""
+
+    MANUAL = "manual"
+    # Its receiver answered 410.
+    GONE = "gone"
+    # Its receiver only failed for DISABLE_AFTER_HOURS.
+    FAILING = "failing"
+
+
+class BreakerState(StrEnum):
+    """Whether an endpoint is tried: `subscription_health.breaker`."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    # One delivery, the probe, is on its way.
+    HALF_OPEN = "half_open"
+
+
+class Probe(StrEnum):
+    """What became of the one delivery that a half open breaker lets through."""
+
+    SUCCESS = "success"
+    FAILURE = "failure"
+
+
+class Hold(StrEnum):
+    """What keeps a due delivery from being sent: `held_by` of a delivery, and the label of its gauge."""
+
+    SUBSCRIPTION_DELETED = "subscription_deleted"
+    PAUSED = "paused"
+    DISABLED = "disabled"
+    BREAKER_OPEN = "breaker_open"
+    # The breaker closed a moment ago: the endpoint gets more little by little.
+    RECOVERING = "recovering"
+    # The endpoint has as many requests as it takes.
+    CONCURRENCY = "concurrency"
+    RATE_LIMIT = "rate_limit"
+
+
+State = TypeVar("State", bound=StrEnum)
+# From a state to those that a change may lead to; a state that is not there stays.
+Changes = Mapping[State, frozenset[State]]
+
+
+def _changes(before: Iterable[State], *after: State) -> Changes[State]:
+    return {state: frozenset(after) - {state} for state in before}
+
+
+class DeliveryChange(StrEnum):
+    """What changes the status of a delivery."""
+
+    CLAIM = "claim"
+    # By the outcome of its attempts, under the claim that made them.
+    RECORD = "record"
+    # By an attempt whose claim was lost meanwhile, if it succeeded.
+    RECORD_LATE = "record_late"
+    TAKE_DUE = "take_due"
+    EXPIRE_LEASE = "expire_lease"
+    # Without an attempt: it expired, or its subscription was deleted.
+    END_WAITING = "end_waiting"
+    # By hand.
+    RETRY = "retry"
+    CANCEL = "cancel"
+
+
+_PENDING, _FAILED, _CANCELLED = DeliveryStatus.PENDING, DeliveryStatus.FAILED, DeliveryStatus.CANCELLED
+_IN_FLIGHT = {DeliveryStatus.IN_FLIGHT}
+
+DELIVERY_CHANGES: Mapping[DeliveryChange, Changes[DeliveryStatus]] = {
+    DeliveryChange.CLAIM: _changes({_PENDING}, DeliveryStatus.IN_FLIGHT),
+    DeliveryChange.RECORD: _changes(_IN_FLIGHT, *DeliveryStatus),
+    DeliveryChange.RECORD_LATE: _changes(UNFINISHED, DeliveryStatus.DELIVERED),
+    DeliveryChange.TAKE_DUE: _changes(WAITING, _PENDING, _FAILED),
+    DeliveryChange.EXPIRE_LEASE: _changes(_IN_FLIGHT, _PENDING, _FAILED),
+    DeliveryChange.END_WAITING: _changes(WAITING, _FAILED, _CANCELLED),
+    DeliveryChange.RETRY: _changes(frozenset(DeliveryStatus) - _IN_FLIGHT - {_PENDING}, _PENDING),
+    DeliveryChange.CANCEL: _changes(WAITING, _CANCELLED),
+}
+
+
+class BreakerChange(StrEnum):
+    """What changes the state of a breaker."""
+
+    # Failures trip it; what became of its probe opens it again or closes it, even when the probe was taken for lost.
+    RECORD = "record"
+    BEGIN_PROBE = "begin_probe"
+    # By hand, when its subscription is enabled.
+    RESET = "reset"
+
+
+BREAKER_CHANGES: Mapping[BreakerChange, Changes[BreakerState]] = {
+    BreakerChange.RECORD: {
+        BreakerState.CLOSED: frozenset({BreakerState.OPEN}),
+        BreakerState.HALF_OPEN: frozenset({BreakerState.OPEN, BreakerState.CLOSED}),
+        BreakerState.OPEN: frozenset({BreakerState.CLOSED}),
+    },
+    BreakerChange.BEGIN_PROBE: _changes({BreakerState.OPEN}, BreakerState.HALF_OPEN),
+    BreakerChange.RESET: _changes({BreakerState.OPEN, BreakerState.HALF_OPEN}, BreakerState.CLOSED),
+}
+
+
+class SubscriptionChange(StrEnum):
+    """What changes the status of a subscription: its owner, or the service."""
+
+    ENABLE = "enable"
+    DISABLE = "disable"
+    PAUSE = "pause"
+    RESUME = "resume"
+    # By the service, because its endpoint is gone or only fails.
+    DISABLE_DEAD = "disable_dead"
+
+
+_ACTIVE, _PAUSED, _DISABLED = SubscriptionState
+
+SUBSCRIPTION_CHANGES: Mapping[SubscriptionChange, Changes[SubscriptionState]] = {
+    SubscriptionChange.ENABLE: _changes({_DISABLED}, _ACTIVE),
+    SubscriptionChange.DISABLE: _changes({_ACTIVE, _PAUSED}, _DISABLED),
+    SubscriptionChange.PAUSE: _changes({_ACTIVE}, _PAUSED),
+    SubscriptionChange.RESUME: _changes({_PAUSED}, _ACTIVE),
+    SubscriptionChange.DISABLE_DEAD: _changes({_ACTIVE, _PAUSED}, _DISABLED),
+}
