@@ -41,10 +41,10 @@ GARBAGE = [
 
 
 @pytest.mark.parametrize("token", [*GARBAGE, base64.b64encode(b"seventeen bytes !").decode()])
-def test_garbage_is_refused_and_names_the_cursor(token: str) -> None:
+def test_garbage_is_refused_and_names_the_page_token(token: str) -> None:
     with pytest.raises(errors.InvalidArgument) as raised:
         paging.before(token)
-    assert [violation.field for violation in raised.value.violations] == ["cursor"]
+    assert [violation.field for violation in raised.value.violations] == ["page_token"]
 
 
 @given(st.text())

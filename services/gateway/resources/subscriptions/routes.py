@@ -58,7 +58,7 @@ async def create_subscription(
     request = pb.CreateSubscriptionRequest(
         secret_key=body.secret_key, idempotency_key=idempotency_key or "", **subscription_bodies.fields(body)
     )
-    answer = await services.subscriptions.CreateSubscription(request, timeout=services.timeout_seconds)
+    answer = await services.call(services.subscriptions.CreateSubscription, request)
     response.headers["location"] = f"{router.prefix}/{answer.subscription.id}"
     response.headers.update(models.NO_STORE)
     response.headers["etag"] = etags.of(answer.subscription)
@@ -82,7 +82,7 @@ async def list_subscriptions(
     request = pb.ListSubscriptionsRequest(
         tenant_id=services.everywhere(query.tenant), page_size=query.limit, page_token=query.cursor
     )
-    answer = await services.subscriptions.ListSubscriptions(request, timeout=services.timeout_seconds)
+    answer = await services.call(services.subscriptions.ListSubscriptions, request)
     return SubscriptionPage(
         items=[subscription_bodies.answered(message) for message in answer.subscriptions],
         next_cursor=answer.next_page_token or None,
@@ -101,7 +101,7 @@ async def get_subscription(
 ) -> Subscription:
     """Return one subscription; 404 once it is deleted."""
     request = pb.GetSubscriptionRequest(subscription_id=subscription_id)
-    answer = await services.subscriptions.GetSubscription(request, timeout=services.timeout_seconds)
+    answer = await services.call(services.subscriptions.GetSubscription, request)
     return _answered(answer.subscription, response)
 
 
@@ -137,7 +137,7 @@ async def replace_subscription(
         if body.signature_scheme not in {None, "none"}:
             raise errors.InvalidArgument.field("secret_key", "is required to sign with this signature_scheme")
         request.signature_scheme = pb.SIGNATURE_SCHEME_NONE
-    answer = await services.subscriptions.UpdateSubscription(request, timeout=services.timeout_seconds)
+    answer = await services.call(services.subscriptions.UpdateSubscription, request)
     return _answered(answer.subscription, response)
 
 
@@ -167,7 +167,7 @@ async def update_subscription(
         update_mask=subscription_bodies.update_mask(body),
         **subscription_bodies.fields(body),
     )
-    answer = await services.subscriptions.UpdateSubscription(request, timeout=services.timeout_seconds)
+    answer = await services.call(services.subscriptions.UpdateSubscription, request)
     return _answered(answer.subscription, response)
 
 
@@ -184,7 +184,7 @@ async def delete_subscription(
 ) -> None:
     """Cancels the deliveries that wait for it. Its history stays readable."""
     request = pb.DeleteSubscriptionRequest(subscription_id=subscription_id, etags=etags.wanted(if_match))
-    await services.subscriptions.DeleteSubscription(request, timeout=services.timeout_seconds)
+    await services.call(services.subscriptions.DeleteSubscription, request)
 
 
 @router.post(
@@ -202,7 +202,7 @@ async def disable_subscription(
     New events are stored for it unless `keep_when_disabled` is false. One that is disabled stays as it is.
     """
     request = pb.DisableSubscriptionRequest(subscription_id=subscription_id)
-    answer = await services.subscriptions.DisableSubscription(request, timeout=services.timeout_seconds)
+    answer = await services.call(services.subscriptions.DisableSubscription, request)
     return _answered(answer.subscription, response)
 
 
@@ -221,7 +221,7 @@ async def enable_subscription(
     One that is active stays as it is.
     """
     request = pb.EnableSubscriptionRequest(subscription_id=subscription_id)
-    answer = await services.subscriptions.EnableSubscription(request, timeout=services.timeout_seconds)
+    answer = await services.call(services.subscriptions.EnableSubscription, request)
     return _answered(answer.subscription, response)
 
 
@@ -237,7 +237,7 @@ async def pause_subscription(
 ) -> Subscription:
     """Holds deliveries back until it is resumed. Events are stored meanwhile; one that is paused stays as it is."""
     request = pb.PauseSubscriptionRequest(subscription_id=subscription_id)
-    answer = await services.subscriptions.PauseSubscription(request, timeout=services.timeout_seconds)
+    answer = await services.call(services.subscriptions.PauseSubscription, request)
     return _answered(answer.subscription, response)
 
 
@@ -253,7 +253,7 @@ async def resume_subscription(
 ) -> Subscription:
     """Makes a paused subscription active: what waits for it goes out. One that is active stays as it is."""
     request = pb.ResumeSubscriptionRequest(subscription_id=subscription_id)
-    answer = await services.subscriptions.ResumeSubscription(request, timeout=services.timeout_seconds)
+    answer = await services.call(services.subscriptions.ResumeSubscription, request)
     return _answered(answer.subscription, response)
 
 

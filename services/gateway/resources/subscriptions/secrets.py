@@ -122,7 +122,7 @@ async def rotate_subscription_secret(
         overlap_hours=body.overlap_hours,
         signature_scheme=signature_schemes.number(body.signature_scheme),
     )
-    answer = await services.subscriptions.RotateSubscriptionSecret(request, timeout=services.timeout_seconds)
+    answer = await services.call(services.subscriptions.RotateSubscriptionSecret, request)
     response.headers.update(models.NO_STORE)
     return Rotated(
         secret_key=answer.secret_key or None,
@@ -148,7 +148,7 @@ async def create_ingest_token(
     Its holder can send to this subscription and do nothing else.
     """
     request = pb.CreateIngestTokenRequest(subscription_id=subscription_id)
-    answer = await services.subscriptions.CreateIngestToken(request, timeout=services.timeout_seconds)
+    answer = await services.call(services.subscriptions.CreateIngestToken, request)
     response.headers.update(models.NO_STORE)
     path = routes.TOKEN_PATH.format(subscription_id=subscription_id, token=answer.token)
     return IngestToken(token=answer.token, path=path)
@@ -165,7 +165,7 @@ async def create_ingest_token(
 async def delete_ingest_token(subscription_id: models.SubscriptionId, services: backends.Injected) -> None:
     """Webhooks with its token are answered 404 from now on."""
     request = pb.DeleteIngestTokenRequest(subscription_id=subscription_id)
-    await services.subscriptions.DeleteIngestToken(request, timeout=services.timeout_seconds)
+    await services.call(services.subscriptions.DeleteIngestToken, request)
 
 
 def previous(ends: Iterable[ProtoTimestamp]) -> list[PreviousSecret]:

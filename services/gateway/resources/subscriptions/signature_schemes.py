@@ -57,7 +57,7 @@ async def list_public_keys(subscription_id: models.SubscriptionId, services: bac
     During the overlap of a rotation there are several; a delivery carries a signature of each. None for `hmac-sha256`.
     """
     request = pb.GetSubscriptionRequest(subscription_id=subscription_id)
-    answer = await services.subscriptions.GetSubscription(request, timeout=services.timeout_seconds)
+    answer = await services.call(services.subscriptions.GetSubscription, request)
     return PublicKeys(public_keys=public_keys(answer.subscription.public_keys))
 
 
