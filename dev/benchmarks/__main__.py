@@ -8,13 +8,10 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from dev.benchmarks import options, run, scenarios
-from dev.benchmarks.bench import Bench
-from dev.benchmarks.errors import BenchmarkError
-from dev.benchmarks.screen import Screen
+from dev.benchmarks import bench, run, scenarios
+from dev.benchmarks.bench import Bench, BenchmarkError, Screen
 from dev.embedded import EmbeddedError
-from dev.local.errors import StackError
-from dev.local.migrations import MigrationError
+from dev.harness.supervisor import MigrationError, StackError
 from services.platform.process import lifecycle
 
 INTERRUPTED = 130
@@ -22,7 +19,7 @@ INTERRUPTED = 130
 
 def main() -> None:
     """Runs once; exit status 1 and a line when it cannot, 130 when it was stopped."""
-    named = options.parse(sys.argv[1:], tuple(scenarios.ALL))
+    named = bench.parse_options(sys.argv[1:], tuple(scenarios.ALL))
     lifecycle.raise_open_files_limit()
     _stop_on_signals()
     with _folder(keep=named.keep) as folder, Screen() as screen:

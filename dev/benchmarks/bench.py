@@ -1,12 +1,170 @@
-"""What every scenario is given: the options, a folder, the screen, and the floor of this run."""
+"""What every scenario is given: options, a folder, the screen, and the floor of this run."""
 
+import argparse
+import contextlib
 import os
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table as RichTable
 
 from dev.benchmarks.figures import Figures
-from dev.benchmarks.options import Options
-from dev.benchmarks.screen import Screen
+
+# What ends a benchmark.
+
+
+class BenchmarkError(Exception):
+    """A benchmark cannot go on; the message is one line for the user."""
+
+
+# What the user sees: lines, a progress bar of the load at hand, and tables.
+
+
+# A wide terminal where output is no terminal: lines are not to be broken in a log.
+LOG_COLUMNS = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Columns are headings; the first is text, the others are numbers."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+class Screen:
+    """Lines carry the seconds since the start."""
+
+    def __init__(self) -> None:
+        self._console = Console(highlight=False)
+        if not self._console.is_terminal:
+            self._console = Console(highlight=False, width=LOG_COLUMNS)
+        columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+        self._progress = Progress(*columns, console=self._console, transient=True, refresh_per_second=4)
+        self._began = time.monotonic()
+
+    def __enter__(self) -> Self:
+        """Begins to draw."""
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leaves the terminal as it was."""
+        self._progress.stop()
+
+    def say(self, line: str) -> None:
+        """One line."""
+        self._console.print(f"{time.monotonic() - self._began:7.1f} s  {line}", markup=False)
+
+    @contextlib.contextmanager
+    def step(self, what: str, seconds: float) -> Iterator[Callable[[], None]]:
+        """A bar of something that takes so long; what is yielded moves it on."""
+        began = time.monotonic()
+        task = self._progress.add_task(what, total=seconds)
+        try:
+            yield lambda: self._progress.update(task, completed=time.monotonic() - began)
+        finally:
+            self._progress.remove_task(task)
+
+    @contextlib.contextmanager
+    def count(self, what: str, total: int) -> Iterator[Callable[[int], None]]:
+        """A bar of so many things; what is yielded says how many there are."""
+        task = self._progress.add_task(what, total=total)
+        try:
+            yield lambda number: self._progress.update(task, completed=number)
+        finally:
+            self._progress.remove_task(task)
+
+    def show(self, table: Table) -> None:
+        """A table."""
+        drawn = RichTable(title=table.title, title_justify="left")
+        for index, heading in enumerate(table.columns):
+            drawn.add_column(heading, justify="right" if index else "left")
+        for row in table.rows:
+            drawn.add_row(*row)
+        self._console.print(drawn)
+
+
+# The command line.
+
+
+RESULTS = Path(__file__).parent / "results"
+
+
+ROLES = ("gateway", "ingest", "delivery", "worker", "analytics")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What to measure and where to write it."""
+
+    scenarios: tuple[str, ...]
+    runs: int
+    # Of each load.
+    seconds: float
+    # Pending deliveries that the scenarios `backlog` and `neighbour` make.
+    backlog: int
+    json_path: Path
+    # Of the plots.
+    results: Path
+    # Keeps data and logs.
+    keep: bool
+    # Roles that a flame graph is drawn of.
+    profiled: tuple[str, ...]
+
+
+def parse_options(arguments: Sequence[str], scenarios: Sequence[str]) -> Options:
+    """Reads the command line; ends the process when it is wrong."""
+    parser = argparse.ArgumentParser(prog="python -m dev.benchmarks", description="How fast, at which cost.")
+    parser.add_argument("--scenario", action="append", choices=scenarios, help="repeatable; all when none is named")
+    parser.add_argument("--runs", type=_positive_int, default=3, help="of each load; figures are medians")
+    parser.add_argument("--seconds", type=_positive_float, default=20.0, help="of each load")
+    parser.add_argument("--json", type=Path, help="file for the figures; results/latest.json when not named")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder for the plots")
+    parser.add_argument(
+        "--backlog", type=_positive_int, default=1_000_000, help="deliveries that wait in `backlog` and `neighbour`"
+    )
+    parser.add_argument("--keep", action="store_true", help="keep data and logs, and say where")
+    parser.add_argument("--profile", action="append", choices=ROLES, help="draw a flame graph of a role; needs py-spy")
+    named = parser.parse_args(arguments)
+    return Options(
+        # In their own order, each once.
+        scenarios=tuple(name for name in scenarios if not named.scenario or name in named.scenario),
+        runs=named.runs,
+        seconds=named.seconds,
+        backlog=named.backlog,
+        json_path=named.json or named.results / "latest.json",
+        results=named.results,
+        keep=named.keep,
+        profiled=tuple(named.profile or ()),
+    )
+
+
+def _positive_int(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return number
+
+
+def _positive_float(text: str) -> float:
+    number = float(text)
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError("must be above 0")
+    return number
+
+
+# What every scenario is given: the options, a folder, the screen, and the floor of this run.
+
 
 CORES = os.cpu_count() or 1
 

@@ -1,19 +1,28 @@
-"""CPU time and memory of processes and everything they started, read from the system.
-
-The time of a tree is that of its living processes and of those that ended and were waited for: of Postgres, all
-backends there ever were, the short-lived ones too. Resolution: 10 ms on Linux.
-"""
+"""CPU time, memory and flame graphs of processes and everything they started."""
 
 import contextlib
-from collections.abc import Iterable, Mapping, Sequence
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import psutil
 
+from dev.benchmarks.bench import Bench, BenchmarkError
+
+# CPU time and memory of processes and everything they started, read from the system.
+#
+# The time of a tree is that of its living processes and of those that ended and were waited for: of Postgres, all
+# backends there ever were, the short-lived ones too. Resolution: 10 ms on Linux.
+
+
 MEBIBYTE = 1 << 20
 # A process that ends between two looks is counted twice or not at all: looked at again.
 _LOOKS = 10
+
 
 Trees = Mapping[str, Sequence[int]]
 
@@ -92,3 +101,45 @@ def _pss(process: psutil.Process) -> int:
         full = process.memory_full_info()
         return int(getattr(full, "pss", full.rss))
     return 0
+
+
+# Flame graphs of processes under load, by py-spy beside them, whose CPU time spoils the figures of such a run.
+
+
+SAMPLES_PER_SECOND = 100
+
+
+PROFILER_STOP_SECONDS = 20.0
+
+
+@contextlib.contextmanager
+def profiling(bench: Bench, trees: Mapping[str, Sequence[int]], seconds: float) -> Iterator[None]:
+    """Draws results/flame-ROLE.svg of every role that was asked for; a later load overwrites an earlier one's."""
+    recorders = [
+        _record(bench.options.results / f"flame-{role}.svg", trees[role][0], seconds) for role in bench.options.profiled
+    ]
+    try:
+        yield
+    finally:
+        for recorder in recorders:
+            try:
+                recorder.wait(PROFILER_STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                recorder.kill()
+                recorder.wait()
+
+
+def _record(path: Path, pid: int, seconds: float) -> "subprocess.Popen[bytes]":
+    beside = Path(sys.executable).with_name("py-spy")
+    program = str(beside) if beside.exists() else shutil.which("py-spy")
+    if program is None:
+        raise BenchmarkError("--profile needs py-spy on the PATH: pip install py-spy")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    command = [program, "record", "--pid", str(pid), "--output", str(path), "--duration", str(max(1, int(seconds)))]
+    return subprocess.Popen(  # noqa: S603 - our own command line
+        [*command, "--rate", str(SAMPLES_PER_SECOND)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )

@@ -21,7 +21,7 @@ SELECT s.id, 'default', s.target_url, $3 FROM unnest($1::uuid[], $2::text[]) AS 
 
 -- insert_backlog --
 -- Makes the events numbered $1 to $2 with a due delivery each, to the subscriptions $3 in turn. Payloads are $4, the
--- number and a moment of zero as dev/benchmarks/load/payloads.py writes them, and $5. Ids as services/platform/ids.py makes
+-- number and a moment of zero as dev/harness/load/payloads.py writes them, and $5. Ids as services/platform/ids.py makes
 -- them: a delivery's begins with the first 64 bits of its event's.
 WITH numbered AS MATERIALIZED (
     SELECT n, uuidv7() AS event_id FROM generate_series($1::int, $2::int) AS n

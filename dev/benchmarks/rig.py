@@ -9,13 +9,12 @@ from pathlib import Path
 from uuid import UUID
 
 from dev.benchmarks import cpu, figures, stack
-from dev.benchmarks.bench import Bench
-from dev.benchmarks.errors import BenchmarkError
+from dev.benchmarks.bench import Bench, BenchmarkError
+from dev.benchmarks.cpu import profiling
 from dev.benchmarks.figures import Figures
-from dev.benchmarks.load.messages import Ask, Count, Forget, Listening, Load, Received, Report, Sent
-from dev.benchmarks.load.pipes import Helper
-from dev.benchmarks.profiler import profiling
-from dev.benchmarks.store import Store
+from dev.benchmarks.stack import BenchmarkStore
+from dev.harness.load.messages import Ask, Count, Forget, Listening, Load, Received, Report, Sent
+from dev.harness.load.pipes import Helper
 
 # Of a closed loop: enough that batches form at every hop.
 CONNECTIONS = 128
@@ -45,7 +44,7 @@ class Rig:
 
     bench: Bench
     stack: stack.Stack
-    store: Store
+    store: BenchmarkStore
     generator: Helper
     receiver: Helper
     receiver_url: str
@@ -202,9 +201,9 @@ def running(
     arguments = ["--tls", *map(str, tls)] if tls else []
     bench.screen.say(f"{name}: starting the stack")
     with contextlib.ExitStack() as cleanup:
-        generator = cleanup.enter_context(Helper("generator", "dev.benchmarks.load.generator"))
-        receiver = cleanup.enter_context(Helper("receiver", "dev.benchmarks.load.receiver", arguments))
-        other = cleanup.enter_context(Helper("other receiver", "dev.benchmarks.load.receiver"))
+        generator = cleanup.enter_context(Helper("generator", "dev.harness.load.generator"))
+        receiver = cleanup.enter_context(Helper("receiver", "dev.harness.load.receiver", arguments))
+        other = cleanup.enter_context(Helper("other receiver", "dev.harness.load.receiver"))
         port, other_port = (each.hear(Listening, ANSWER_SECONDS).port for each in (receiver, other))
         running_stack = cleanup.enter_context(stack.running(bench.folder / name, environment=environment))
         running_stack.start(workers=workers)

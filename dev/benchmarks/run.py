@@ -1,15 +1,62 @@
-"""One run of the benchmark: the floor, then the scenarios, each written down as soon as it is measured."""
+"""One run: the machine, the floor, then the scenarios, each written down as soon as it is measured."""
 
 import dataclasses
 import json
+import os
+import platform
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
+import psutil
 
-from dev.benchmarks import charts, machine, scenarios
+from dev.benchmarks import results, scenarios
 from dev.benchmarks.bench import Bench
 from dev.benchmarks.results import Result
 from dev.benchmarks.scenarios import floor
+from services.platform.process import metrics
+
+# What the figures were measured on.
+
+
+class Machine(msgspec.Struct, frozen=True, kw_only=True):
+    """The machine, and what else it did when the run began."""
+
+    measured_at: str
+    system: str
+    processor: str
+    cores: int
+    memory_gb: float
+    python: str
+    version: str
+    # Processes that ran or waited to, over a minute, before the run: an idle machine has about 0.
+    load_average: float
+
+
+def this_machine() -> Machine:
+    """The machine at hand, now."""
+    return Machine(
+        measured_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        system=f"{platform.system()} {platform.release()}",
+        processor=_processor(),
+        cores=os.cpu_count() or 1,
+        memory_gb=round(psutil.virtual_memory().total / (1 << 30), 1),
+        python=platform.python_version(),
+        version=metrics.version(),
+        load_average=round(os.getloadavg()[0], 2),
+    )
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:  # noqa: PTH123 - a file of the system, read by lines
+            return next(line.partition(":")[2].strip() for line in file if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+# One run of the benchmark: the floor, then the scenarios, each written down as soon as it is measured.
+
 
 SCHEMA = 1
 
@@ -19,11 +66,11 @@ def run(bench: Bench) -> None:
     options = bench.options
     document: dict[str, Any] = {
         "schema": SCHEMA,
-        "machine": msgspec.to_builtins(machine.here()),
+        "machine": msgspec.to_builtins(this_machine()),
         "options": {"runs": options.runs, "seconds": options.seconds, "backlog": options.backlog},
         "scenarios": {},
     }
-    if not charts.available():
+    if not results.charts_available():
         bench.screen.say("no plots are drawn: pygal is not installed (make bench installs it)")
     # Every result is a multiple of it, so it is measured with whatever else is.
     wanted = floor.SCENARIO.name in options.scenarios
@@ -44,6 +91,6 @@ def _add(bench: Bench, document: dict[str, Any], name: str, result: Result) -> N
     path.write_text(json.dumps(document, indent=2) + "\n")
     for table in scenario.tables(result):
         bench.screen.show(table)
-    if charts.available():
-        for drawn in charts.draw(scenario.charts(result), bench.options.results):
+    if results.charts_available():
+        for drawn in results.draw_charts(scenario.charts(result), bench.options.results):
             bench.screen.say(f"plot: {drawn}")

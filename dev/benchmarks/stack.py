@@ -1,5 +1,6 @@
-"""The real stack: embedded stores, safe as in production, and the same processes that `make run` starts."""
+"""What the benchmark asks of the stack's Postgres, over one connection."""
 
+import asyncio
 import contextlib
 import dataclasses
 import functools
@@ -8,24 +9,119 @@ import secrets
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
 from uuid import UUID
 
+import asyncpg
 import redis
 
-from dev.benchmarks.errors import BenchmarkError
-from dev.benchmarks.store import Store
+from dev.benchmarks.bench import BenchmarkError
 from dev.embedded import Child, Guard, describe_exit, ports
-from dev.local import migrations, plan, readiness, stores
+from dev.harness import plan, supervisor
+from dev.harness.load.payloads import Template
 from dev.local.settings import LocalSettings
 from services.platform.auth import keys
+from services.platform.stores import sql
+
+SQL = sql.Queries("dev.benchmarks")
+
+
+STATEMENT_TIMEOUT_SECONDS = 600.0
+
+
+DELIVERIES_PER_STATEMENT = 50_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recorded:
+    """Successful attempts."""
+
+    total: int
+    in_window: int
+
+
+class BenchmarkStore:
+    """A connection that lives in an event loop of its own, so that its users need none.
+
+    `checkpoint` writes out what is dirty, which only a superuser may order.
+    """
+
+    def __init__(self, database_url: str, *, checkpoint: Callable[[], object]) -> None:
+        self._url = database_url
+        self._checkpoint = checkpoint
+        self._runner = asyncio.Runner()
+        self._connection: Any = None
+
+    def __enter__(self) -> Self:
+        """Connects."""
+        self._connection = self._runner.run(asyncpg.connect(self._url, command_timeout=STATEMENT_TIMEOUT_SECONDS))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Disconnects."""
+        self._connection.terminate()
+        self._runner.close()
+
+    def unfinished(self, subscriptions: Sequence[UUID] | None = None) -> bool:
+        """Whether any delivery, or any to these subscriptions, has not ended."""
+        asked = (SQL["unfinished"],) if subscriptions is None else (SQL["unfinished_of"], subscriptions)
+        return bool(self._runner.run(self._connection.fetchval(*asked)))
+
+    def recorded(self, since: float, until: float, subscriptions: Sequence[UUID] | None = None) -> Recorded:
+        """Successful attempts since a moment, and those between two moments, in Unix seconds."""
+        row = self._runner.run(self._connection.fetchrow(SQL["recorded"], since, until, subscriptions))
+        return Recorded(total=row["recorded"], in_window=row["in_window"])
+
+    def insert_subscriptions(self, targets: Sequence[tuple[UUID, str]], secret: str) -> None:
+        """Makes subscriptions past the API."""
+        urls = [url for _, url in targets]
+        self._execute("insert_subscriptions", [subscription for subscription, _ in targets], urls, secret)
+
+    def insert_backlog(
+        self, count: int, subscriptions: Sequence[UUID], payload: Template, *, on_made: Callable[[int], None]
+    ) -> None:
+        """Makes events numbered from 0, each with a due delivery to one of the subscriptions in turn."""
+        begin, end = payload.prefix.decode(), payload.suffix.decode()
+        for first in range(0, count, DELIVERIES_PER_STATEMENT):
+            last = min(count, first + DELIVERIES_PER_STATEMENT) - 1
+            self._execute("insert_backlog", first, last, list(subscriptions), begin, end)
+            on_made(last + 1)
+
+    def settle(self) -> None:
+        """Have Postgres do at once what it would do a little later, in the middle of what is measured next."""
+        self._execute("analyze")
+        self._checkpoint()
+
+    def _execute(self, name: str, *arguments: object) -> None:
+        self._runner.run(self._connection.execute(SQL[name], *arguments))
+
+
+# The real stack: embedded stores, safe as in production, and the same processes that `make run` starts.
+
 
 READY_TIMEOUT_SECONDS = 60.0
+
+
 STOP_TIMEOUT_SECONDS = 6.0
+
+
 POLL_SECONDS = 0.05
+
+
 REQUEST_TIMEOUT_SECONDS = 10.0
+
+
 LEASE_SECONDS = 60
+
+
 ROLES = plan.ROLES
+
+
 STORES = ("postgres", "redis")
 # Each stage at once: no more requests come in first, and workers record before the dispatcher goes.
 STOP_STAGES = (("gateway",), ("ingest",), ("worker",), ("delivery", "analytics"))
@@ -43,7 +139,7 @@ class Stack:
         self._settings = settings
         self._guard = guard
         self._environment = environment
-        self._stores = stores.prepare(settings, the_plan, guard, lambda _: None)
+        self._stores = plan.prepare_stores(settings, the_plan, guard, lambda _: None)
         self._children: dict[str, Child] = {}
         # Callers are authenticated, as they are in production.
         self.api_key = keys.make()
@@ -94,8 +190,8 @@ class Stack:
         valkey.launch()
         postgres.wait_ready()
         valkey.wait_ready()
-        postgres.ensure_database(stores.DATABASE)
-        migrations.migrate(self.database_url)
+        postgres.ensure_database(plan.DATABASE)
+        supervisor.migrate(self.database_url)
 
     def start(self, *, workers: int = 1) -> None:
         """Starts every process that does not run, and waits until all serve."""
@@ -153,11 +249,11 @@ class Stack:
             self._ask("DELETE", f"/{subscription}")
 
     @contextlib.contextmanager
-    def store(self) -> Iterator[Store]:
+    def store(self) -> Iterator[BenchmarkStore]:
         """A connection to Postgres."""
         postgres = self._stores.postgres
         assert postgres is not None
-        with Store(self.database_url, checkpoint=lambda: postgres.execute("CHECKPOINT")) as store:
+        with BenchmarkStore(self.database_url, checkpoint=lambda: postgres.execute("CHECKPOINT")) as store:
             yield store
 
     def redis_peak_bytes(self) -> int:
@@ -186,7 +282,7 @@ class Stack:
         )
         child = self._children[name] = Child(command, guard=self._guard)
         child.launch()
-        return functools.partial(readiness.all_ready, urls)
+        return functools.partial(supervisor.all_ready, urls)
 
     def _ask(self, method: str, path: str, document: object = None) -> dict[str, str]:
         """What the subscriptions' API answers; nothing when it answers 204."""

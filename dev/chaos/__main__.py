@@ -16,7 +16,7 @@ from pathlib import Path
 
 import uvloop
 
-from dev.chaos import kinds, plan, report, run, schedule, verdict
+from dev.chaos import run, schedule, stack, verdict
 from dev.chaos.scenarios import SCENARIOS
 from services.platform.process import lifecycle
 
@@ -50,14 +50,14 @@ async def _main(options: argparse.Namespace, folder: Path, say: run.Say) -> bool
         load, faults = scenario.load(options.rate), scenario.schedule()
     else:
         load = run.Load(events=options.events, rate=options.rate, large=min(LARGE_EVENTS, options.events // 15))
-        faults = schedule.make(options.seed, kinds.chosen(options.kinds), options.faults, load.seconds)
+        faults = schedule.make(options.seed, schedule.chosen(options.kinds), options.faults, load.seconds)
         load = load.lasting(schedule.end_seconds(faults))
     say(f"seed {options.seed}, {load.events} events at {load.rate:g}/s, {len(faults)} faults; data in {folder}")
     for fault in faults:
         say(str(fault))
-    evidence = await run.run(plan.make(folder), load, faults, say)
+    evidence = await run.run(stack.make_plan(folder), load, faults, say)
     judged = verdict.judge(evidence)
-    say(report.as_text(judged))
+    say(verdict.as_text(judged))
     wrong = scenario.check(evidence, judged) if scenario else []
     for line in wrong:
         say(f"scenario {options.scenario}: {line}")
@@ -69,7 +69,7 @@ async def _main(options: argparse.Namespace, folder: Path, say: run.Say) -> bool
             "scenario": options.scenario,
             "wrong": wrong,
         }
-        report.write(options.json, report.to_json(judged, faults, facts))
+        verdict.write_json(options.json, verdict.to_json(judged, faults, facts))
     return judged.ok and not wrong
 
 
@@ -99,7 +99,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--keep", type=Path, help="folder for data and logs, which stay")
     options = parser.parse_args(arguments)
     try:
-        kinds.chosen(options.kinds)
+        schedule.chosen(options.kinds)
     except ValueError as error:
         parser.error(str(error))
     if options.keep and options.keep.exists() and any(options.keep.iterdir()):

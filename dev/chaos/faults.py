@@ -8,14 +8,12 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import redis
 
-from dev.chaos import threads
-from dev.chaos.kinds import INSTANCES
-from dev.chaos.proxy import Mode
+from dev.chaos.evidence import Span
 from dev.chaos.receiver import OK, Receiver
-from dev.chaos.records import Span
-from dev.chaos.schedule import Fault
-from dev.chaos.stack import STOP_TIMEOUT_SECONDS, Stack
+from dev.chaos.schedule import INSTANCES, Fault
+from dev.chaos.stack import STOP_TIMEOUT_SECONDS, Stack, in_thread
 from dev.embedded import StopMode
+from dev.harness.proxy import Mode
 
 Action = Callable[[Fault], Awaitable[None]]
 
@@ -74,7 +72,7 @@ class Faults:
     async def _kill(self, fault: Fault) -> None:
         """SIGKILL; whoever keeps the parts starts it again."""
         part = self._stack.parts[fault.subject]
-        await threads.run(part.child.kill)
+        await in_thread(part.child.kill)
         await part.wait_ready()
 
     async def _freeze(self, fault: Fault) -> None:
@@ -96,7 +94,7 @@ class Faults:
 
     async def _restart_one(self, name: str) -> None:
         part = self._stack.parts[name]
-        await threads.run(part.child.stop, STOP_TIMEOUT_SECONDS)
+        await in_thread(part.child.stop, STOP_TIMEOUT_SECONDS)
         await part.wait_ready()
 
     async def _away(self, fault: Fault) -> None:
@@ -104,7 +102,7 @@ class Faults:
         part = self._stack.parts[fault.subject]
         part.held = True
         try:
-            await threads.run(part.child.stop, STOP_TIMEOUT_SECONDS)
+            await in_thread(part.child.stop, STOP_TIMEOUT_SECONDS)
             await asyncio.sleep(fault.seconds)
         finally:
             part.held = False
@@ -112,7 +110,7 @@ class Faults:
 
     async def _crash(self, fault: Fault) -> None:
         """Postgres's immediate stop: as if it had crashed, and recovery at its start."""
-        await threads.run(self._stack.postgres.stop, StopMode.IMMEDIATE)
+        await in_thread(self._stack.postgres.stop, StopMode.IMMEDIATE)
         await self._stack.parts[fault.subject].wait_ready()
 
     async def _flush(self, fault: Fault) -> None:  # noqa: ARG002 - there is one Redis
@@ -123,7 +121,7 @@ class Faults:
             ):
                 client.flushall()
 
-        await threads.run(flush)
+        await in_thread(flush)
 
     async def _cut(self, fault: Fault) -> None:
         link = self._stack.links[fault.subject]

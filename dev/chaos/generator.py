@@ -9,7 +9,7 @@ from uuid import UUID
 import aiohttp
 import msgspec
 
-from dev.chaos.records import Send
+from dev.chaos.evidence import Send
 
 TIMEOUT_SECONDS = 5.0
 # Before the first try again; then twice as long each time, up to the longest.

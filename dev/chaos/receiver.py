@@ -11,8 +11,8 @@ from uuid import UUID
 import msgspec
 from aiohttp import web
 
-from dev.chaos.proxy import BACKLOG
-from dev.chaos.records import Request
+from dev.chaos.evidence import Request
+from dev.harness.proxy import BACKLOG
 
 # More than a worker reads of an answer.
 FLOOD_CHUNK_BYTES = 64 << 10

@@ -7,13 +7,12 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 
-from dev.chaos import evidence, plan, stack
+from dev.chaos import evidence, stack
+from dev.chaos.evidence import Evidence, Span
 from dev.chaos.faults import Faults
 from dev.chaos.generator import Generator, generating, subscribe
-from dev.chaos.kinds import ENDPOINTS, STALL
 from dev.chaos.receiver import Receiver, receiving
-from dev.chaos.records import Evidence, Span
-from dev.chaos.schedule import Fault
+from dev.chaos.schedule import ENDPOINTS, STALL, Fault
 
 PROGRESS_SECONDS = 5.0
 TICK_SECONDS = 0.1
@@ -46,7 +45,7 @@ class Load:
         return replace(self, rate=min(self.rate, self.events / max(seconds, self.seconds)))
 
 
-async def run(the_plan: plan.Plan, load: Load, schedule: Sequence[Fault], say: Say) -> Evidence:
+async def run(the_plan: stack.Plan, load: Load, schedule: Sequence[Fault], say: Say) -> Evidence:
     """Starts everything, sends the load under the faults, waits until all is settled, and stops everything."""
     async with receiving(the_plan.receiver_port) as receiver, stack.running(the_plan, say) as running:
         targets = {name: the_plan.target_url(name) for name in (*ENDPOINTS, "slow")}

@@ -3,11 +3,10 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from dev.chaos.kinds import ALL, ENDPOINTS, KINDS, WORKERS
-from dev.chaos.plan import LEASE_SECONDS
-from dev.chaos.records import Evidence, Span
+from dev.chaos.evidence import Evidence, Span
 from dev.chaos.run import Load
-from dev.chaos.schedule import Fault
+from dev.chaos.schedule import ALL, ENDPOINTS, KINDS, WORKERS, Fault
+from dev.chaos.stack import LEASE_SECONDS
 from dev.chaos.verdict import ACCEPTED, Verdict
 
 BEGIN_SECONDS = 15.0

@@ -1,18 +1,171 @@
-"""What the evidence says: nothing lost, nothing twice without a reason, and the ledger as the receiver's log has it."""
+"""What the evidence says: nothing lost, no unexplained duplicate, and every attempt agrees with the receiver."""
 
+import json
+import platform
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 from uuid import UUID
 
-from dev.chaos import explain, ledger
+from dev.chaos.evidence import Attempt, Delivery, Evidence, Request, Span
 from dev.chaos.generator import RETRYABLE
-from dev.chaos.records import Delivery, Evidence, Request
+from dev.chaos.schedule import Fault
+from dev.chaos.stack import DELIVERY_TIMEOUT_SECONDS, GUARD_SECONDS, LEASE_SECONDS, RETRY_LIMIT
+
+# Which fault, if any, a second request after a 2xx or a lease that ran out came of.
+
+
+# From an answer until its outcome is committed, when nothing disturbs that.
+RECORDING_SECONDS = 2.0
+# How long after a fault an answer to what was sent during it may still come.
+ANSWER_SECONDS = 2.0
+# So near to its deadline, or after it, an answer may be unheard.
+DEADLINE_SECONDS = 1.0
+# What was held on its way arrives within so many seconds of the end of what held it.
+ARRIVAL_SECONDS = 5.0
+# From the end of a lease until the dispatcher has seen it, on a busy machine.
+NOTICE_SECONDS = 15.0
+# When nothing disturbs it a delivery begins within so many seconds: half of what a lost bell costs.
+LATE_SECONDS = 5.0
+# How long a fault may be felt after it: retries with their delays, leases, a backlog that is worked off.
+FELT_SECONDS = 60.0
+
+
+def find_duplicates(requests: Sequence[Request]) -> list[tuple[Request, Request]]:
+    """Of one delivery's requests those begun after a 2xx was answered, each with the last one answered so before."""
+    found = []
+    for request in requests:
+        before = [r for r in requests if r.succeeded and r.answered_at is not None and r.answered_at < request.begun_at]
+        if before:
+            found.append((request, max(before, key=lambda r: r.answered_at or 0.0)))
+    return found
+
+
+def fault_of_duplicate(answered: Request, spans: Sequence[Span]) -> Span | None:
+    """The fault that kept this 2xx from being recorded; None when there was none that could."""
+    at = answered.answered_at or 0.0
+    for span in spans:
+        if not span.kind.duplicates or span.ended_at - span.began_at < span.kind.of_lease * LEASE_SECONDS:
+            continue
+        # What delays recording makes the time before the fault longer.
+        begin = min(
+            [span.began_at - RECORDING_SECONDS]
+            + [
+                other.began_at - RECORDING_SECONDS
+                for other in spans
+                if other.kind.delays_recording and other.began_at <= span.began_at <= other.ended_at + RECORDING_SECONDS
+            ]
+        )
+        if begin <= at <= span.ended_at + ANSWER_SECONDS:
+            return span
+    return None
+
+
+def fault_of_delay(late: Request, attempts: Sequence[Attempt], spans: Sequence[Span]) -> Span | None:
+    """The fault that held this request on its way until its worker had given it up and made another one.
+
+    It was sent while the fault was on, by an attempt that does not know its answer, and arrived soon after it.
+    """
+    for span in spans:
+        if span.kind.delays_requests and span.began_at <= late.begun_at <= span.ended_at + ARRIVAL_SECONDS:
+            begin, end = span.began_at - ANSWER_SECONDS, span.ended_at + ANSWER_SECONDS
+            if any(a.status_code is None and begin <= a.started_at <= end for a in attempts):
+                return span
+    return None
+
+
+def answered_late(answered: Request, attempts: Sequence[Attempt], spans: Sequence[Span]) -> bool:
+    """Whether this answer came about when its worker gave up, so that it was not heard.
+
+    A receiver that takes its time, or a machine that is too busy, may do that; a run without any fault may not.
+    """
+    at = answered.answered_at or 0.0
+    deadlines = [a.started_at + DELIVERY_TIMEOUT_SECONDS for a in attempts if a.outcome == "timeout"]
+    return bool(spans) and any(abs(at - deadline) <= DEADLINE_SECONDS for deadline in deadlines)
+
+
+def fault_of_interruption(recorded_at: float, spans: Sequence[Span]) -> Span | None:
+    """The fault by which an attempt was interrupted that was recorded as such then; None when there was none."""
+    earliest = recorded_at - LEASE_SECONDS - GUARD_SECONDS - NOTICE_SECONDS
+    found = [
+        span for span in spans if span.kind.interrupts and span.began_at <= recorded_at and span.ended_at >= earliest
+    ]
+    return max(found, key=lambda span: span.began_at, default=None)
+
+
+def fault_of_lateness(accepted_at: float, begun_at: float, spans: Sequence[Span]) -> bool:
+    """Whether there was any fault that a late delivery may be put down to."""
+    return any(span.began_at <= begun_at and span.ended_at + FELT_SECONDS >= accepted_at for span in spans)
+
+
+# Compares what the receiver saw with what was recorded: pure functions, one delivery at a time.
+
+
+INTERRUPTED = "interrupted"
+
+
+SUCCESS = "success"
+# Attempts with these outcomes never reached the receiver as a request.
+_UNSENT = frozenset({"connect", "dns", "tls", "egress_denied", "invalid_request", "secret_unreadable"})
+# A worker may make two requests under one claim, the second because the first one's connection was dead; when it is
+# then lost, one interrupted attempt stands for both.
+REQUESTS_OF_AN_INTERRUPTION = 2
+
+
+def find_mismatches(delivery: Delivery, requests: Sequence[Request]) -> list[str]:
+    """What does not agree between a delivery's attempts and the requests that the receiver got for it."""
+    return [*_unmatched(delivery.attempts, requests), *_wrong_end(delivery, requests)]
+
+
+def _unmatched(attempts: Sequence[Attempt], requests: Sequence[Request]) -> Iterable[str]:
+    """Each attempt with a status code matches one request, and each request one attempt.
+
+    A request that was answered matches an attempt with that status, or one that does not know its answer. So no
+    status may stand in more attempts than requests, and what is left of the requests must fit the rest.
+    """
+    recorded = Counter(attempt.status_code for attempt in attempts if attempt.status_code is not None)
+    answered = Counter(request.status for request in requests if request.status is not None)
+    for status, count in recorded.items():
+        if count > answered[status]:
+            yield f"{count} attempts with status {status}, {answered[status]} requests answered so"
+    blind = [a for a in attempts if a.status_code is None and a.outcome not in _UNSENT]
+    interrupted = sum(attempt.outcome == INTERRUPTED for attempt in blind)
+    room = len(blind) + interrupted * (REQUESTS_OF_AN_INTERRUPTION - 1)
+    left = len(requests) - sum(min(count, answered[status]) for status, count in recorded.items())
+    if left > room:
+        yield f"{len(requests)} requests, of which {left - room} have no attempt"
+
+
+def _wrong_end(delivery: Delivery, requests: Sequence[Request]) -> Iterable[str]:
+    successes = [attempt for attempt in delivery.attempts if attempt.outcome == SUCCESS]
+    if delivery.status == "delivered" and not successes:
+        yield "delivered without a successful attempt"
+    if delivery.status != "delivered" and successes:
+        yield f"{delivery.status} ({delivery.reason}) in spite of a successful attempt"
+    if delivery.status == "failed" and not any(attempt.outcome != INTERRUPTED for attempt in delivery.attempts):
+        yield f"failed ({delivery.reason}) without an attempt"
+    if delivery.status == "delivered" and not any(_is_success(request) for request in requests):
+        yield "delivered, and the receiver answered no request with 2xx"
+    numbers = [attempt.number for attempt in delivery.attempts]
+    if numbers != list(range(1, len(numbers) + 1)):
+        yield f"attempts are numbered {numbers}"
+
+
+def _is_success(request: Request) -> bool:
+    return request.status is not None and 200 <= request.status < 300  # noqa: PLR2004
+
+
+# What the evidence says: nothing lost, nothing twice without a reason, and the ledger as the receiver's log has it.
+
 
 ACCEPTED = 202
 # No fault by itself: among the faults, the line for duplicates whose first answer came at the worker's deadline.
 ANSWERED_LATE = "answered-late"
+
+
 EXAMPLES = 20
 
 
@@ -91,7 +244,7 @@ def judge(evidence: Evidence) -> Verdict:
     duplicates = interrupted = 0
     for delivery in evidence.deliveries:
         requests = by_delivery[delivery.id]
-        for text in ledger.mismatches(delivery, requests):
+        for text in find_mismatches(delivery, requests):
             found.add("mismatched", f"{delivery.id}: {text}; {_story(delivery, requests)}")
         duplicates += _judge_duplicates(delivery, requests, evidence, found, explained)
         interrupted += _judge_interruptions(delivery, evidence, found)
@@ -161,20 +314,20 @@ def _judge_lateness(
         for delivery in by_event.get(send.event_id, []):
             first = min((request.begun_at for request in by_delivery.get(delivery.id, [])), default=0.0)
             late_seconds = first - send.answered_at
-            if late_seconds > explain.LATE_SECONDS and not explain.of_lateness(send.answered_at, first, evidence.spans):
+            if late_seconds > LATE_SECONDS and not fault_of_lateness(send.answered_at, first, evidence.spans):
                 found.add("late", f"{delivery.id}: {late_seconds:.1f} s after it was accepted")
 
 
 def _judge_duplicates(
     delivery: Delivery, requests: Sequence[Request], evidence: Evidence, found: _Findings, explained: Counter[str]
 ) -> int:
-    duplicates = explain.duplicates(requests)
+    duplicates = find_duplicates(requests)
     for request, answered in duplicates:
-        span = explain.of_duplicate(answered, evidence.spans)
-        span = span or explain.of_delay(request, delivery.attempts, evidence.spans)
+        span = fault_of_duplicate(answered, evidence.spans)
+        span = span or fault_of_delay(request, delivery.attempts, evidence.spans)
         if span:
             explained[span.kind.name] += 1
-        elif explain.answered_late(answered, delivery.attempts, evidence.spans):
+        elif answered_late(answered, delivery.attempts, evidence.spans):
             explained[ANSWERED_LATE] += 1
         else:
             found.add("unexplained duplicate", f"{delivery.id}: {_story(delivery, requests)}")
@@ -182,9 +335,9 @@ def _judge_duplicates(
 
 
 def _judge_interruptions(delivery: Delivery, evidence: Evidence, found: _Findings) -> int:
-    interruptions = [attempt for attempt in delivery.attempts if attempt.outcome == ledger.INTERRUPTED]
+    interruptions = [attempt for attempt in delivery.attempts if attempt.outcome == INTERRUPTED]
     for attempt in interruptions:
-        if explain.of_interruption(attempt.recorded_at, evidence.spans) is None:
+        if fault_of_interruption(attempt.recorded_at, evidence.spans) is None:
             found.add("unexplained interruption", f"{delivery.id}: attempt {attempt.number}")
     return len(interruptions)
 
@@ -214,3 +367,43 @@ def _story(delivery: Delivery, requests: Sequence[Request]) -> str:
         for r in requests
     )
     return f"{delivery.status} attempts [{attempts}] requests [{seen}]"
+
+
+# What came out, for people and for machines.
+
+
+_COLUMNS = ("faults", "seconds", "refused_tries", "duplicates")
+
+
+def to_json(verdict: Verdict, schedule: Sequence[Fault], facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The whole of it; `facts` say how it was run."""
+    return {
+        **facts,
+        "lease_seconds": LEASE_SECONDS,
+        "delivery_timeout_seconds": DELIVERY_TIMEOUT_SECONDS,
+        "retry_limit": RETRY_LIMIT,
+        "python": platform.python_version(),
+        "ok": verdict.ok,
+        "faults": len(schedule),
+        **asdict(verdict),
+    }
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """As a file of JSON."""
+    path.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def as_text(verdict: Verdict) -> str:
+    """A table per kind of fault, the counts, and what is wrong if anything is."""
+    width = max((len(name) for name in verdict.by_fault), default=4)
+    lines = ["", "  ".join(["fault".ljust(width), *(column.rjust(13) for column in _COLUMNS)])]
+    lines += [
+        "  ".join([name.ljust(width), *(str(row[column]).rjust(13) for column in _COLUMNS)])
+        for name, row in verdict.by_fault.items()
+    ]
+    counts = {name: value for name, value in asdict(verdict).items() if isinstance(value, int)}
+    lines += ["", *(f"{name.replace('_', ' '):<26}{value:>9}" for name, value in counts.items()), ""]
+    lines += verdict.findings
+    lines.append("The promise was kept." if verdict.ok else "THE PROMISE WAS BROKEN.")
+    return "\n".join(lines)

@@ -15,8 +15,7 @@ from collections.abc import AsyncIterator
 from rich.console import Console
 
 from dev.demo import client, receiver, stack, verification
-from dev.demo.client import Client, Delivery
-from dev.demo.errors import DemoError
+from dev.demo.client import Client, Delivery, DemoError
 from dev.demo.receiver import Receiver
 from dev.demo.screen import Screen
 from dev.demo.settings import DemoSettings

@@ -1,4 +1,4 @@
-"""The service's REST API, as far as the demo uses it, over httpx."""
+"""What ends the demo."""
 
 import contextlib
 from collections.abc import AsyncIterator
@@ -9,7 +9,14 @@ import httpx
 import msgspec
 
 from dev.demo import verification
-from dev.demo.errors import DemoError
+
+
+class DemoError(Exception):
+    """The demo did not end as it should; the message is one line for its user."""
+
+
+# The service's REST API, as far as the demo uses it, over httpx.
+
 
 TIMEOUT_SECONDS = 5.0
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx
 
-from dev.demo.errors import DemoError
+from dev.demo.client import DemoError
 from dev.embedded import last_lines, ports
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -9,10 +9,10 @@ Imports nothing else of this project.
 """
 
 from dev.embedded.child import Child, describe_exit, last_lines
-from dev.embedded.errors import EmbeddedError
+from dev.embedded.cluster import StopMode
 from dev.embedded.guard import Guard
 from dev.embedded.postgres import EmbeddedPostgres
-from dev.embedded.stop_mode import StopMode
+from dev.embedded.processes import EmbeddedError
 from dev.embedded.valkey import EmbeddedValkey
 
 __all__ = [

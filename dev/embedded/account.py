@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dev.embedded.errors import EmbeddedError
+from dev.embedded.processes import EmbeddedError
 
 NAME = "embedded_postgres"
 _TRIES = 5

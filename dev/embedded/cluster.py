@@ -1,8 +1,10 @@
 """A Postgres cluster on disk, before and between its servers."""
 
+import enum
 import hashlib
 import secrets
 import shutil
+import signal
 import stat
 import tempfile
 from collections.abc import Callable
@@ -12,8 +14,24 @@ import psutil
 
 from dev.embedded import account as accounts
 from dev.embedded import processes, wheel
-from dev.embedded.errors import EmbeddedError
-from dev.embedded.stop_mode import StopMode
+from dev.embedded.processes import EmbeddedError
+
+# The ways in which Postgres stops.
+
+
+class StopMode(enum.Enum):
+    """How Postgres is told to stop; the values are its own signals."""
+
+    # Ends sessions, writes a checkpoint.
+    FAST = signal.SIGINT
+    # Ends at once, as in a crash of the program; recovers at the next start.
+    IMMEDIATE = signal.SIGQUIT
+    # Waits for the sessions to end.
+    SMART = signal.SIGTERM
+
+
+# A Postgres cluster on disk, before and between its servers.
+
 
 FAST_SECONDS, IMMEDIATE_SECONDS = 10.0, 2.0
 # Paths of sockets end at 104 bytes on macOS and 108 on Linux, so they cannot lie in any DATA_DIR.

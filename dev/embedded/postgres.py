@@ -17,9 +17,9 @@ from urllib.parse import quote
 
 from dev.embedded import cluster, ports, wheel
 from dev.embedded.child import Child, Command, describe_exit
-from dev.embedded.errors import EmbeddedError
+from dev.embedded.cluster import StopMode
 from dev.embedded.guard import Guard
-from dev.embedded.stop_mode import StopMode
+from dev.embedded.processes import EmbeddedError
 
 START_TIMEOUT_SECONDS = 60.0
 POLL_SECONDS = 0.02

@@ -13,8 +13,8 @@ from typing import Self
 
 from dev.embedded import ports, processes
 from dev.embedded.child import Child, Command, describe_exit
-from dev.embedded.errors import EmbeddedError
 from dev.embedded.guard import Guard
+from dev.embedded.processes import EmbeddedError
 
 START_TIMEOUT_SECONDS = 20.0
 POLL_SECONDS = 0.02

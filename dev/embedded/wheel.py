@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from dev.embedded.account import Account
-from dev.embedded.errors import EmbeddedError
+from dev.embedded.processes import EmbeddedError
 
 # The superuser of the server, whichever OS user it runs as; and a role without any rights but to its own databases, as
 # which everything else is done, because an owner is what a managed Postgres gives.

@@ -1,12 +1,41 @@
-"""A stack that asks for keys, and calls that carry one."""
+"""API keys and encryption keys of tests, and calls that carry a key."""
 
+import base64
 from collections.abc import Mapping
 from typing import Any
 
 import grpc
 import httpx
 
+from services.domain.secrets import encryption
+from services.domain.secrets.encryption import Keys
+from services.domain.secrets.vault import Vault
+
+# Keys that the processes of tests encrypt with, and what opens and seals as they do.
+
+
+ENCRYPTION_KEY = base64.b64encode(b"the tests encrypt with this, not").decode()
+
+
+OTHER_KEY = base64.b64encode(b"and later on, with this instead.").decode()
+
+
+def encryption_keys(*texts: str) -> Keys:
+    """Of these settings; without any, those of ENCRYPTION_KEY."""
+    return Keys(encryption.parse_keys(",".join(texts or (ENCRYPTION_KEY,))))
+
+
+def vault(*texts: str) -> Vault:
+    """With these keys."""
+    return Vault(encryption_keys(*texts))
+
+
+# A stack that asks for keys, and calls that carry one.
+
+
 ADMIN_KEY = "whk_the_bootstrap_key_of_the_tests_4f7a1c"
+
+
 SERVICE_KEY = "the_service_key_of_the_tests_93b2e5d8c1"
 # For a process, or a whole stack.
 ENVIRONMENT: Mapping[str, str] = {
@@ -19,6 +48,8 @@ OWN_SERVICE_KEYS: Mapping[str, str] = {
     "DELIVERY_SERVICE_KEY": "the_service_key_of_delivery_1f0c2b7a9e44",
     "ANALYTICS_SERVICE_KEY": "the_service_key_of_analytics_77ab09c1d2",
 }
+
+
 CALL_SECONDS = 10.0
 
 

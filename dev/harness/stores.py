@@ -1,21 +1,28 @@
 """One Postgres and one Valkey for all tests of a run; a database of its own for each test."""
 
+import asyncio
 import contextlib
 import itertools
+import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import redis
 
-from dev.embedded import EmbeddedPostgres, EmbeddedValkey, Guard, wheel
+from dev.embedded import EmbeddedPostgres, EmbeddedValkey, Guard, ports, wheel
+from dev.embedded import account as accounts
+from dev.embedded.child import Child, Command
 from dev.embedded.valkey import DATABASES
-from dev.local.migrations import migrate
+from dev.harness.supervisor import migrate
+from dev.harness.waiting import wait_until
 
 TEMPLATE = "migrated"
+
+
 RUNTIME_USER = "webhook_runtime"
 
 
@@ -103,3 +110,108 @@ def running() -> Iterator[Stores]:
             yield Stores(postgres=postgres, valkey=valkey)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+# Conflicts between transactions, made at will.
+
+
+# A function for triggers that rolls back so many transactions as a deadlock does; a sequence counts, because it stays.
+CONFLICTS = """
+CREATE SEQUENCE tries;
+CREATE FUNCTION conflict() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
+BEGIN
+    IF nextval('tries') <= TG_ARGV[0]::int THEN
+        RAISE EXCEPTION 'deadlock detected' USING ERRCODE = 'deadlock_detected';
+    END IF;
+    RETURN NEW;
+END
+$$;
+"""
+
+
+def conflicting(table: str, tries: int) -> str:
+    """Return what makes inserts and updates of the table fail until the sequence has counted so many."""
+    return (
+        f"CREATE OR REPLACE TRIGGER conflicts BEFORE INSERT OR UPDATE ON {table}"
+        f" FOR EACH ROW EXECUTE FUNCTION conflict({tries})"
+    )
+
+
+# A PgBouncer of transactions before the Postgres of a test run, where the program is on PATH.
+
+
+# On PATH, or as `python3 scripts/tools.py pgbouncer` fetches it.
+FETCHED = Path(__file__).resolve().parents[2] / ".tools/bin"
+PGBOUNCER = shutil.which("pgbouncer", path=os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", str(FETCHED))))
+
+
+POOLER_CONFIGURATION = """
+[databases]
+* = host={socket_folder} port={postgres_port} user={user}
+
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = {port}
+unix_socket_dir =
+auth_type = any
+pool_mode = transaction
+default_pool_size = {servers}
+max_client_conn = 200
+"""
+
+
+POOLER_TLS = """
+client_tls_sslmode = require
+client_tls_cert_file = {certificate}
+client_tls_key_file = {certificate}
+"""
+
+
+@contextlib.asynccontextmanager
+async def pooling(stores: Stores, *, servers: int, certificate: Path | None = None) -> AsyncIterator[int]:
+    """PgBouncer as it comes, but with so few servers to a database that clients must share them; its port.
+
+    With a certificate, which has its key beside it in the file, it takes TLS alone.
+    """
+    assert PGBOUNCER
+    folder, port = Path(tempfile.mkdtemp(prefix="pooler-")), ports.free_port()
+    configuration = folder / "pgbouncer.ini"
+    text = POOLER_CONFIGURATION.format(
+        socket_folder=stores.postgres.socket_folder,
+        postgres_port=stores.postgres.port,
+        user=wheel.OWNER,
+        port=port,
+        servers=servers,
+    )
+    if certificate:
+        text += POOLER_TLS.format(certificate=shutil.copy(certificate, folder))
+    configuration.write_text(text)
+    # It refuses root as Postgres does, and the socket is open to Postgres's own user alone.
+    account = accounts.for_postgres(lambda _: None)
+    if account:
+        account.take(folder)
+    command = Command(
+        name="pgbouncer",
+        arguments=[PGBOUNCER, str(configuration)],
+        log_path=folder / "log",
+        environment=wheel.ENVIRONMENT,
+        account=account,
+    )
+    child = Child(command)
+    child.launch()
+    try:
+        await wait_until(lambda: _pooler_answers(child, port), what="PgBouncer to listen")
+        yield port
+    finally:
+        child.stop()
+        shutil.rmtree(folder)
+
+
+async def _pooler_answers(child: Child, port: int) -> bool:
+    assert child.running, child.last_lines()
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return False
+    writer.close()
+    return True

@@ -8,12 +8,13 @@ import sys
 import time
 
 from dev.embedded import Child, EmbeddedError, Guard, ports
-from dev.local import checks, lock, logs, migrations, plan, readiness, stores
-from dev.local.activity import Watch
-from dev.local.errors import StackError
+from dev.harness import plan
+from dev.harness import supervisor as migrations
+from dev.harness.supervisor import Part, StackError, Supervisor
+from dev.local import checks, lock, logs
+from dev.local.logs import Watch
 from dev.local.output import Output, fail
 from dev.local.settings import LocalSettings
-from dev.local.supervisor import Part, Supervisor
 from services.platform.process import lifecycle
 
 LOGS_INTERVAL_SECONDS = 10.0
@@ -58,7 +59,7 @@ def _run(settings: LocalSettings, output: Output, stack_lock: int) -> None:
         guard = cleanup.enter_context(Guard(keep_open=[stack_lock]))
         supervisor = Supervisor(output.step, on_tick=_Housekeeping(guard, the_plan, settings, output).run)
         _stop_on_signals(supervisor)
-        the_stores = stores.prepare(settings, the_plan, guard, output.step)
+        the_stores = plan.prepare_stores(settings, the_plan, guard, output.step)
         cleanup.callback(the_stores.close)
         cleanup.callback(the_plan.ports_path.unlink, missing_ok=True)
         cleanup.callback(_stop, supervisor, output)
@@ -70,7 +71,7 @@ def _run(settings: LocalSettings, output: Output, stack_lock: int) -> None:
 
 def _start(
     supervisor: Supervisor,
-    the_stores: stores.Stores,
+    the_stores: plan.StackStores,
     the_plan: plan.Plan,
     guard: Guard,
     settings: LocalSettings,
@@ -85,7 +86,7 @@ def _start(
     if supervisor.stopping:
         return
     if postgres:
-        postgres.ensure_database(stores.DATABASE)
+        postgres.ensure_database(plan.DATABASE)
     try:
         applied = migrations.migrate(the_stores.database_url, cancelled=lambda: supervisor.stopping, say=output.step)
     except migrations.MigrationError:
@@ -98,7 +99,7 @@ def _start(
             "database_url": the_stores.database_url,
             "redis_url": the_stores.redis_url,
             # Of the superuser, for psql and others that want TCP. The processes use database_url, its owner's.
-            "postgres_tcp_url": postgres.superuser_tcp_url(stores.DATABASE) if postgres else None,
+            "postgres_tcp_url": postgres.superuser_tcp_url(plan.DATABASE) if postgres else None,
             "supervisor_pid": os.getpid(),
         }
     )
@@ -106,11 +107,11 @@ def _start(
     supervisor.start([_role(role, the_stores, the_plan, guard, settings) for role in plan.ROLES])
 
 
-def _role(role: str, the_stores: stores.Stores, the_plan: plan.Plan, guard: Guard, settings: LocalSettings) -> Part:
+def _role(role: str, the_stores: plan.StackStores, the_plan: plan.Plan, guard: Guard, settings: LocalSettings) -> Part:
     urls = the_plan.readiness_urls(role)
     command = the_plan.command(role, settings, database_url=the_stores.database_url, redis_url=the_stores.redis_url)
     child = Child(command, guard=guard)
-    return Part(child=child, launch=child.launch, is_ready=functools.partial(readiness.all_ready, urls))
+    return Part(child=child, launch=child.launch, is_ready=functools.partial(migrations.all_ready, urls))
 
 
 def _stop(supervisor: Supervisor, output: Output) -> None:

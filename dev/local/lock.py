@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from dev.local.errors import StackError
+from dev.harness.supervisor import StackError
 
 REMAINS_TIMEOUT_SECONDS = 20.0
 POLL_SECONDS = 0.1

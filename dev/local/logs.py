@@ -1,9 +1,59 @@
-"""Bounds the log files: a stack may run for weeks on somebody's laptop."""
+"""Shows in the terminal what the processes say of events and attempts."""
 
 import contextlib
 import os
 import shutil
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+
+from services.domain import activity
+
+# Of a log that grows faster than it is read, the end counts.
+MAX_BYTES = 64 << 10
+
+
+class _Tail:
+    """What was added to a file since it was read last."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._offset = path.stat().st_size if path.exists() else 0
+        self._rest = b""
+
+    def lines(self) -> list[str]:
+        with contextlib.suppress(OSError):
+            size = self._path.stat().st_size
+            if size < self._offset:  # trimmed
+                self._offset, self._rest = 0, b""
+            if size > self._offset:
+                return self._read(size)
+        return []
+
+    def _read(self, size: int) -> list[str]:
+        begin = max(self._offset, size - MAX_BYTES)
+        with self._path.open("rb") as file:
+            file.seek(begin)
+            content = (self._rest if begin == self._offset else b"") + file.read(size - begin)
+        self._offset = size
+        *whole, self._rest = content.split(b"\n")
+        self._rest = self._rest[-MAX_BYTES:]
+        return [line.decode(errors="replace") for line in whole]
+
+
+class Watch:
+    """The logs of some processes, from now on."""
+
+    def __init__(self, paths: Iterable[Path]) -> None:
+        self._tails = [_Tail(path) for path in paths]
+
+    def news(self) -> Iterator[str]:
+        """What was said since the last call."""
+        for tail in self._tails:
+            yield from filter(None, map(activity.shown, tail.lines()))
+
+
+# Bounds the log files: a stack may run for weeks on somebody's laptop.
+
 
 LIMIT_BYTES = 20_000_000
 

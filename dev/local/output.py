@@ -4,7 +4,7 @@ import contextlib
 import sys
 import time
 
-from dev.local.plan import Plan, address
+from dev.harness.plan import Plan, address
 from dev.local.settings import LocalSettings
 
 

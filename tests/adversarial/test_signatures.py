@@ -11,7 +11,6 @@ import standardwebhooks
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dev.harness.providers import Signer, by_shopify, by_slack, by_standard, by_stripe, by_svix
 from services.domain.secrets import ed25519, signatures
 from services.domain.secrets.ed25519 import PrivateKey
 from services.domain.secrets.signatures import Key
@@ -21,6 +20,7 @@ from services.ingest.subscriptions.record import secret_violations
 from services.platform import errors
 from tests.adversarial.conftest import Examples
 from tests.adversarial.tally import Tally
+from tests.ingest.events.providers import Signer, by_shopify, by_slack, by_standard, by_stripe, by_svix
 
 PLAIN = st.text(min_size=1).filter(lambda text: not text.startswith(signatures.STANDARD_PREFIX))
 WHSEC = st.binary(min_size=1).map(lambda key: signatures.STANDARD_PREFIX + base64.b64encode(key).decode())

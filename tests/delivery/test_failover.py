@@ -5,8 +5,8 @@ import dataclasses
 
 import pytest
 
-from dev.harness.primaries import KINDS
 from dev.harness.receiver import Receiver
+from dev.harness.redis.primaries import KINDS
 from tests.delivery.world import Counted, World, until_true
 
 

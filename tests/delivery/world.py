@@ -12,7 +12,7 @@ import prometheus_client
 import redis.asyncio
 
 from dev.embedded import ports
-from dev.harness.encryption import ENCRYPTION_KEY, vault
+from dev.harness.keys import ENCRYPTION_KEY, vault
 from dev.harness.stores import as_runtime
 from dev.harness.waiting import wait_until
 from protos.webhook.v1 import deliveries_pb2_grpc

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import standardwebhooks
 
-from dev.harness import role_table
 from services.domain.secrets import signatures
 from services.platform.settings import Settings
+from tests.e2e.access import role_table
 
 ROOT = Path(__file__).resolve().parents[2]
 ROLES = ("gateway", "ingest", "delivery", "worker", "analytics")

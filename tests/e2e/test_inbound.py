@@ -17,9 +17,9 @@ import pytest
 import pytest_asyncio
 
 from dev.harness.api import Api
-from dev.harness.providers import Signer, by_github, by_shopify, by_slack, by_standard, by_stripe, by_svix
 from dev.harness.receiver import Receiver
 from dev.harness.stack import Stack
+from tests.ingest.events.providers import Signer, by_github, by_shopify, by_slack, by_standard, by_stripe, by_svix
 
 SECRET, OLD = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
 JSON = {"Content-Type": "application/json"}

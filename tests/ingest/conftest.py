@@ -16,7 +16,7 @@ import pytest_asyncio
 from prometheus_client import REGISTRY
 
 from dev.embedded import EmbeddedPostgres, EmbeddedValkey, ports
-from dev.harness.encryption import ENCRYPTION_KEY
+from dev.harness.keys import ENCRYPTION_KEY
 from dev.harness.stores import Stores, as_runtime
 from dev.harness.stores import running as stores_of_a_run
 from dev.harness.waiting import wait_until

@@ -7,7 +7,7 @@ import functools
 import grpc
 import pytest
 
-from dev.harness.primaries import BACK_WITHIN_SECONDS, KINDS, Primaries
+from dev.harness.redis.primaries import BACK_WITHIN_SECONDS, KINDS, Primaries
 from dev.harness.waiting import wait_until
 from services.domain import subscription_changes
 from tests.ingest.conftest import Ingest, eventually, serving

@@ -13,7 +13,7 @@ import asyncpg
 import pytest
 
 from dev.harness import certificates
-from dev.harness.encryption import ENCRYPTION_KEY, OTHER_KEY, keys, vault
+from dev.harness.keys import ENCRYPTION_KEY, OTHER_KEY, encryption_keys, vault
 from protos.webhook.v1 import subscriptions_pb2
 from services.ingest import reencryption
 from services.ingest.reencryption import reencrypt
@@ -54,11 +54,11 @@ async def test_everything_is_rewritten_once_and_opens_with_the_new_key_alone(
     before = await _opened_with(connection, ENCRYPTION_KEY)
     assert before[UUID(made[0].id)] == ["secret-new", "secret-0"]
 
-    report = await reencrypt(connection, keys(*BOTH))
+    report = await reencrypt(connection, encryption_keys(*BOTH))
     assert (report.rewritten, report.left, report.unreadable) == (8, 0, [])
     assert await _opened_with(connection, OTHER_KEY) == before
     assert UUID(unsigned.id) not in before
-    again = await reencrypt(connection, keys(*BOTH))
+    again = await reencrypt(connection, encryption_keys(*BOTH))
     assert (again.rewritten, again.left, again.unreadable) == (0, 8, [])
     async with serving(database, redis_url, encryption_keys=OTHER_KEY) as after:
         assert list((await after.get(made[0].id)).previous_secrets_expire_at) != []
@@ -67,13 +67,13 @@ async def test_everything_is_rewritten_once_and_opens_with_the_new_key_alone(
 async def test_headers_are_rewritten_too_with_a_secret_or_without_one(alone: Ingest, connection: Connection) -> None:
     headers = subscriptions_pb2.CustomHeaders(values={"Authorization": "hunter2"})
     made = [await alone.create(headers=headers), await alone.create(headers=headers, **UNSIGNED)]
-    report = await reencrypt(connection, keys(*BOTH))
+    report = await reencrypt(connection, encryption_keys(*BOTH))
     assert (report.rewritten, report.left, report.unreadable) == (2, 0, [])
     for one in made:
         query = "SELECT sealed_headers FROM subscriptions WHERE id = $1"
         sealed = await connection.fetchval(query, UUID(one.id))
         assert vault(OTHER_KEY).headers(UUID(one.id), sealed) == {"Authorization": "hunter2"}
-    again = await reencrypt(connection, keys(*BOTH))
+    again = await reencrypt(connection, encryption_keys(*BOTH))
     assert (again.rewritten, again.left) == (0, 2)
 
 
@@ -85,13 +85,13 @@ async def test_verification_secrets_are_rewritten_too_with_a_secret_or_without_o
         await alone.create(verification=subscriptions_pb2.VERIFICATION_SLACK, verification_secrets=secrets, **signing)
         for signing in ({}, UNSIGNED)
     ]
-    report = await reencrypt(connection, keys(*BOTH))
+    report = await reencrypt(connection, encryption_keys(*BOTH))
     assert (report.rewritten, report.left, report.unreadable) == (2, 0, [])
     for one in made:
         query = "SELECT sealed_verification_secrets FROM subscriptions WHERE id = $1"
         sealed = await connection.fetchval(query, UUID(one.id))
         assert vault(OTHER_KEY).verification_secrets(UUID(one.id), sealed) == ("hunter2-one", "hunter3-two")
-    again = await reencrypt(connection, keys(*BOTH))
+    again = await reencrypt(connection, encryption_keys(*BOTH))
     assert (again.rewritten, again.left) == (0, 2)
 
 
@@ -104,14 +104,14 @@ async def test_a_rotation_at_the_same_time_is_not_lost(alone: Ingest, connection
         )
         await alone.subscriptions.RotateSubscriptionSecret(request)
 
-    await asyncio.gather(reencrypt(connection, keys(ENCRYPTION_KEY)), *(rotate(one.id) for one in made))
+    await asyncio.gather(reencrypt(connection, encryption_keys(ENCRYPTION_KEY)), *(rotate(one.id) for one in made))
     assert set(map(tuple, (await _opened_with(connection, ENCRYPTION_KEY)).values())) == {("secret-new", "secret-old")}
 
 
 async def test_what_cannot_be_opened_is_named_and_stays_as_it_is(alone: Ingest, connection: Connection) -> None:
     broken, whole = await alone.create(secret_key="secret-s"), await alone.create(secret_key="secret-s")
     await connection.execute("UPDATE subscriptions SET sealed_secrets = 'x' WHERE id = $1", UUID(broken.id))
-    report = await reencrypt(connection, keys(*BOTH))
+    report = await reencrypt(connection, encryption_keys(*BOTH))
     assert (report.rewritten, report.unreadable) == (1, [UUID(broken.id)])
     assert await connection.fetchval("SELECT sealed_secrets FROM subscriptions WHERE id = $1", UUID(broken.id)) == b"x"
     assert await connection.fetchval("SELECT sealed_secrets FROM subscriptions WHERE id = $1", UUID(whole.id)) != b"x"
@@ -132,7 +132,7 @@ async def test_what_cannot_be_opened_keeps_nothing_else_of_its_subscription_unde
     )
     name = UUID(made.id)
     await connection.execute(f"UPDATE subscriptions SET {broken} = 'x' WHERE id = $1", name)
-    report = await reencrypt(connection, keys(*BOTH))
+    report = await reencrypt(connection, encryption_keys(*BOTH))
     assert (report.rewritten, report.left, report.unreadable) == (1, 0, [name])
     row: Any = await connection.fetchrow("SELECT * FROM subscriptions WHERE id = $1", name)
     opened = vault(OTHER_KEY)

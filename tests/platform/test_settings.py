@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dev.harness.encryption import ENCRYPTION_KEY
+from dev.harness.keys import ENCRYPTION_KEY
 from dev.local.settings import LocalSettings
 from services.analytics.settings import AnalyticsSettings
 from services.delivery.settings import DeliverySettings, WorkerSettings

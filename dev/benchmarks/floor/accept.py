@@ -4,8 +4,8 @@ from typing import Any
 
 import uvloop
 
-from dev.benchmarks.load import pipes
-from dev.benchmarks.load.messages import Listening
+from dev.harness.load import pipes
+from dev.harness.load.messages import Listening
 from services.platform.http import server
 
 HOST = "127.0.0.1"

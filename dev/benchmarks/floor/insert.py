@@ -8,7 +8,7 @@ import uuid_utils.compat
 import uvloop
 
 from dev.benchmarks.floor.messages import Insert, Inserted
-from dev.benchmarks.load import payloads, pipes
+from dev.harness.load import payloads, pipes
 from services.platform.stores import sql
 
 SQL = sql.Queries("dev.benchmarks.floor")

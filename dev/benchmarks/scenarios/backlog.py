@@ -13,17 +13,14 @@ from uuid import UUID
 import msgspec
 
 from dev.benchmarks import cpu, figures, rig
-from dev.benchmarks.bench import Bench
-from dev.benchmarks.charts import Chart
-from dev.benchmarks.errors import BenchmarkError
-from dev.benchmarks.load import payloads
-from dev.benchmarks.load.messages import Ask, Count, Forget
-from dev.benchmarks.load.pipes import Helper
-from dev.benchmarks.profiler import profiling
-from dev.benchmarks.results import PROCESSES, Result, Scenario
+from dev.benchmarks.bench import Bench, BenchmarkError, Table
+from dev.benchmarks.cpu import profiling
+from dev.benchmarks.results import PROCESSES, Chart, Result, Scenario
 from dev.benchmarks.rig import Rig
-from dev.benchmarks.screen import Table
 from dev.benchmarks.stack import SECRET
+from dev.harness.load import payloads
+from dev.harness.load.messages import Ask, Count, Forget
+from dev.harness.load.pipes import Helper
 from services.platform import ids
 
 SUBSCRIPTIONS = {"over 1 subscription": 1, "over 1,000 subscriptions": 1000}

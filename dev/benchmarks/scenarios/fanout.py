@@ -9,10 +9,8 @@ from collections.abc import Sequence
 import msgspec
 
 from dev.benchmarks import results, rig
-from dev.benchmarks.bench import Bench
-from dev.benchmarks.charts import Chart
-from dev.benchmarks.results import Result, Scenario
-from dev.benchmarks.screen import Table
+from dev.benchmarks.bench import Bench, Table
+from dev.benchmarks.results import Chart, Result, Scenario
 
 COUNTS = (10, 100)
 BURST_PER_SECOND = 5_000

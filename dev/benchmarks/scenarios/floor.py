@@ -11,13 +11,11 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from dev.benchmarks import cpu, figures, rig, stack
-from dev.benchmarks.bench import Bench
-from dev.benchmarks.charts import Chart
+from dev.benchmarks.bench import Bench, Table
 from dev.benchmarks.floor.messages import Insert, Inserted
-from dev.benchmarks.load.messages import Listening, Load, Message, Sent
-from dev.benchmarks.load.pipes import Helper
-from dev.benchmarks.results import Result, Scenario
-from dev.benchmarks.screen import Table
+from dev.benchmarks.results import Chart, Result, Scenario
+from dev.harness.load.messages import Listening, Load, Message, Sent
+from dev.harness.load.pipes import Helper
 
 # It is steady, and measured in every run.
 MAX_SECONDS = 5.0
@@ -47,8 +45,8 @@ def measure(bench: Bench, runs: int) -> Result:
     found = []
     with (
         stack.running(bench.folder / "floor") as stores,
-        Helper("generator", "dev.benchmarks.load.generator") as generator,
-        Helper("receiver", "dev.benchmarks.load.receiver") as receiver,
+        Helper("generator", "dev.harness.load.generator") as generator,
+        Helper("receiver", "dev.harness.load.receiver") as receiver,
         Helper("acceptor", "dev.benchmarks.floor.accept") as acceptor,
         Helper("inserter", "dev.benchmarks.floor.insert") as inserter,
     ):

@@ -6,10 +6,8 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from dev.benchmarks import cpu, figures, rig
-from dev.benchmarks.bench import Bench
-from dev.benchmarks.charts import Chart
-from dev.benchmarks.results import Result, Scenario
-from dev.benchmarks.screen import Table
+from dev.benchmarks.bench import Bench, Table
+from dev.benchmarks.results import Chart, Result, Scenario
 
 # After the start: caches are filled, and the first statements are planned.
 SETTLE_SECONDS = 5.0

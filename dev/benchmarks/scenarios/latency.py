@@ -6,10 +6,8 @@ from collections.abc import Sequence
 import msgspec
 
 from dev.benchmarks import results, rig
-from dev.benchmarks.bench import Bench
-from dev.benchmarks.charts import Chart
-from dev.benchmarks.results import Result, Scenario
-from dev.benchmarks.screen import Table
+from dev.benchmarks.bench import Bench, Table
+from dev.benchmarks.results import Chart, Result, Scenario
 
 SHARES = {"25 %": 0.25, "50 %": 0.5, "75 %": 0.75}
 HEADLINE = "50 %"

@@ -15,15 +15,12 @@ from typing import Any
 from uuid import UUID
 
 from dev.benchmarks import results, rig
-from dev.benchmarks.bench import Bench
-from dev.benchmarks.charts import Chart
-from dev.benchmarks.errors import BenchmarkError
+from dev.benchmarks.bench import Bench, BenchmarkError, Table
 from dev.benchmarks.figures import Figures
-from dev.benchmarks.load.messages import Load
-from dev.benchmarks.results import Result, Scenario
+from dev.benchmarks.results import Chart, Result, Scenario
 from dev.benchmarks.rig import Rig
 from dev.benchmarks.scenarios import waiting
-from dev.benchmarks.screen import Table
+from dev.harness.load.messages import Load
 
 # Endpoints, and of one bad kind at a time.
 HEALTHY, BAD = 8, 4

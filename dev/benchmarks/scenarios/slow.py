@@ -8,10 +8,8 @@ import os
 from collections.abc import Sequence
 
 from dev.benchmarks import results, rig
-from dev.benchmarks.bench import Bench
-from dev.benchmarks.charts import Chart
-from dev.benchmarks.results import Result, Scenario
-from dev.benchmarks.screen import Table
+from dev.benchmarks.bench import Bench, Table
+from dev.benchmarks.results import Chart, Result, Scenario
 
 DELAYS_MS = (100, 1000)
 WORKERS = (1, 2, 4)

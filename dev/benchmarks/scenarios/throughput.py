@@ -4,10 +4,8 @@ import statistics
 from collections.abc import Sequence
 
 from dev.benchmarks import results, rig
-from dev.benchmarks.bench import Bench
-from dev.benchmarks.charts import Chart
-from dev.benchmarks.results import Result, Scenario
-from dev.benchmarks.screen import Table
+from dev.benchmarks.bench import Bench, Table
+from dev.benchmarks.results import Chart, Result, Scenario
 
 SIZES = {"1 KB": rig.KILOBYTE, "5 KB": 5 * rig.KILOBYTE}
 # Of the closed loop's sustained rate: what goes on without a growing queue.

@@ -5,11 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dev.benchmarks import results, rig
-from dev.benchmarks.bench import Bench
-from dev.benchmarks.charts import Chart
-from dev.benchmarks.errors import BenchmarkError
-from dev.benchmarks.results import Result, Scenario
-from dev.benchmarks.screen import Table
+from dev.benchmarks.bench import Bench, BenchmarkError, Table
+from dev.benchmarks.results import Chart, Result, Scenario
 
 CASE = "1 KB closed, TLS"
 _FLAT = ("delivered_per_second", "accepted_per_second", "recorded_per_second", "cpu_ms_per_webhook", "ratio_to_floor")

@@ -7,11 +7,10 @@ answers at once.
 from collections.abc import Sequence
 
 from dev.benchmarks import results, rig
-from dev.benchmarks.bench import Bench
-from dev.benchmarks.load.messages import Ask, Count
+from dev.benchmarks.bench import Bench, Table
 from dev.benchmarks.results import Result
 from dev.benchmarks.scenarios import backlog
-from dev.benchmarks.screen import Table
+from dev.harness.load.messages import Ask, Count
 
 # Lone: all that goes to their endpoint.
 LONE_PER_SECOND = 5.0

@@ -9,7 +9,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from dev.harness.encryption import vault
+from dev.harness.keys import vault
 from dev.harness.receiver import Receiver, Reply
 from services.delivery.destinations.destination import Answer, Sender
 from services.delivery.destinations.http.connection import MAX_RETRY_AFTER_BYTES

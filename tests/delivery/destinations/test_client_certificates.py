@@ -14,9 +14,8 @@ import structlog
 import uvloop
 
 from dev.harness import certificates
-from dev.harness.asking import Asking, asking
 from dev.harness.certificates import Issued
-from dev.harness.encryption import OTHER_KEY, vault
+from dev.harness.keys import OTHER_KEY, vault
 from services.delivery.destinations.destination import Failure, SendError
 from services.delivery.destinations.http import identity as identities
 from services.delivery.destinations.http import sender as http_sender
@@ -27,6 +26,7 @@ from services.delivery.destinations.http.sender import HttpSender
 from services.domain.egress.policy import Policy
 from services.domain.secrets import client_certificates
 from services.platform import ids
+from tests.delivery.destinations.asking import Asking, asking
 from tests.delivery.destinations.test_sender_proxy import Tunnels
 from tests.delivery.names import Naming
 from tests.delivery.world import LOOPBACK, World, outcomes

@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from dev.harness.encryption import vault
+from dev.harness.keys import vault
 from dev.harness.receiver import Receiver, Reply
 from tests.delivery.conftest import Shared
 from tests.delivery.world import World

@@ -8,7 +8,7 @@ import nacl.exceptions
 import nacl.signing
 import standardwebhooks
 
-from dev.harness.encryption import vault
+from dev.harness.keys import vault
 from dev.harness.receiver import Received, Receiver
 from services.domain.secrets.signatures import Scheme
 from services.domain.secrets.vault import SEALED, Secret

@@ -12,9 +12,9 @@ import h11
 import pytest
 
 from dev.chaos.receiver import GARBAGE
-from dev.harness.odd_answers import ANSWERS
 from services.delivery.destinations.destination import Failure, SendError
 from services.delivery.destinations.http.connection import Connection
+from tests.delivery.destinations.odd_answers import ANSWERS
 
 MUTATIONS = 4000
 SPICE = (

@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from dev.harness.odd_answers import ANSWERS, CHUNKED, HEAD, LENGTH
 from services.delivery.destinations.destination import Failure, Sender
 from tests.delivery import raw
+from tests.delivery.destinations.odd_answers import ANSWERS, CHUNKED, HEAD, LENGTH
 from tests.delivery.sending import OK, failure, post
 
 # Not a success for either client.

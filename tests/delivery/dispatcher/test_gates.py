@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 import structlog
 
-from dev.harness.encryption import vault
+from dev.harness.keys import vault
 from dev.harness.receiver import Receiver, Reply
 from dev.harness.waiting import wait_until
 from protos.webhook.v1 import deliveries_pb2 as pb

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from dev.harness.encryption import vault
+from dev.harness.keys import vault
 from dev.harness.receiver import Receiver, Reply
 from dev.harness.waiting import wait_until
 from services.delivery.worker.deliverer import ClaimLost, Deliverer, Held

@@ -7,7 +7,7 @@ import pytest
 import standardwebhooks
 import structlog
 
-from dev.harness.encryption import OTHER_KEY, vault
+from dev.harness.keys import OTHER_KEY, vault
 from dev.harness.receiver import Received, Receiver
 from services.domain.secrets import signatures
 from services.domain.secrets.signatures import Key

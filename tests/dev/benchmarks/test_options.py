@@ -2,13 +2,13 @@ from pathlib import Path
 
 import pytest
 
-from dev.benchmarks import options, scenarios
+from dev.benchmarks import bench, scenarios
 
 NAMES = tuple(scenarios.ALL)
 
 
 def test_all_scenarios_run_when_none_is_named() -> None:
-    found = options.parse([], NAMES)
+    found = bench.parse_options([], NAMES)
 
     assert found.scenarios == NAMES
     assert (found.runs, found.seconds, found.keep) == (3, 20.0, False)
@@ -17,7 +17,7 @@ def test_all_scenarios_run_when_none_is_named() -> None:
 def test_named_scenarios_run_once_each() -> None:
     asked = ["--scenario", "latency", "--scenario", "throughput", "--scenario", "latency", "--json", "x.json"]
 
-    found = options.parse(asked, NAMES)
+    found = bench.parse_options(asked, NAMES)
 
     assert found.scenarios == ("throughput", "latency")
     assert found.json_path == Path("x.json")
@@ -26,7 +26,7 @@ def test_named_scenarios_run_once_each() -> None:
 @pytest.mark.parametrize("wrong", [["--scenario", "speed"], ["--runs", "0"], ["--seconds", "-1"], ["--seconds", "inf"]])
 def test_a_wrong_command_line_ends_the_process(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
-        options.parse(wrong, NAMES)
+        bench.parse_options(wrong, NAMES)
 
     assert end.value.code == 2
     assert wrong[0] in capsys.readouterr().err

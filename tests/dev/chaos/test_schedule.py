@@ -4,20 +4,20 @@ from unittest.mock import Mock
 
 import pytest
 
-from dev.chaos import kinds, schedule
+from dev.chaos import schedule
 from dev.chaos.faults import Faults
 from dev.chaos.receiver import Receiver
 
 
 def test_a_seed_always_makes_the_same_faults() -> None:
-    every = kinds.chosen([])
+    every = schedule.chosen([])
     assert schedule.make(7, every, 40, 200) == schedule.make(7, every, 40, 200)
     assert schedule.make(7, every, 40, 200) != schedule.make(8, every, 40, 200)
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_a_short_run_has_a_fault_of_every_family(seed: int) -> None:
-    every = kinds.chosen([])
+    every = schedule.chosen([])
     made = schedule.make(seed, every, 15, 60)
     assert len(made) == 15
     assert {fault.kind.family for fault in made} == {kind.family for kind in every}
@@ -25,29 +25,29 @@ def test_a_short_run_has_a_fault_of_every_family(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_at_most_three_faults_overlap_and_never_on_one_subject(seed: int) -> None:
-    made = schedule.make(seed, kinds.chosen([]), 60, 120)
+    made = schedule.make(seed, schedule.chosen([]), 60, 120)
     for fault in made:
         on = [other for other in made if other.at_seconds <= fault.at_seconds < other.reckoned_end]
         assert len(on) <= schedule.MAX_OVERLAPPING
         assert len({other.subject for other in on}) == len(on)
-        processes = [other for other in on if other.subject in {*kinds.INSTANCES, kinds.ALL}]
-        assert len(processes) == 1 or kinds.ALL not in {other.subject for other in processes}
+        processes = [other for other in on if other.subject in {*schedule.INSTANCES, schedule.ALL}]
+        assert len(processes) == 1 or schedule.ALL not in {other.subject for other in processes}
 
 
 def test_a_kind_is_chosen_by_its_name_or_its_beginning() -> None:
-    assert [kind.name for kind in kinds.chosen(["kill-worker"])] == ["kill-worker"]
-    assert all(kind.name.startswith("cut-redis-") for kind in kinds.chosen(["cut-redis"]))
+    assert [kind.name for kind in schedule.chosen(["kill-worker"])] == ["kill-worker"]
+    assert all(kind.name.startswith("cut-redis-") for kind in schedule.chosen(["cut-redis"]))
     with pytest.raises(ValueError, match="nothing-like-it"):
-        kinds.chosen(["nothing-like-it"])
+        schedule.chosen(["nothing-like-it"])
 
 
 def test_every_kind_can_be_brought_about() -> None:
     receiver = Receiver()
     faults = Faults(Mock(), receiver, print)
-    for kind in kinds.KINDS.values():
+    for kind in schedule.KINDS.values():
         fault = schedule.Fault(kind=kind, subject=kind.subjects[0], at_seconds=0.0, seconds=0.0)
         assert callable(faults._action(fault))
     assert {f"receiver-{mode}" for mode in receiver._answers} == {
-        *(name for name in kinds.KINDS if name.startswith("receiver-")),
+        *(name for name in schedule.KINDS if name.startswith("receiver-")),
         "receiver-ok",
     }

@@ -1,13 +1,13 @@
-"""The verdict and what it rests on: dev/chaos/ledger.py, dev/chaos/explain.py, dev/chaos/verdict.py."""
+"""The verdict and what it rests on: dev/chaos/verdict.py, dev/chaos/verdict.py, dev/chaos/verdict.py."""
 
 from collections.abc import Sequence
 from uuid import UUID
 
 import pytest
 
-from dev.chaos import explain, ledger, verdict
-from dev.chaos.kinds import KINDS
-from dev.chaos.records import Attempt, Delivery, Evidence, Request, Send, Span
+from dev.chaos import verdict
+from dev.chaos.evidence import Attempt, Delivery, Evidence, Request, Send, Span
+from dev.chaos.schedule import KINDS
 
 EVENT, DELIVERY = UUID(int=1), UUID(int=2)
 KEY = "chaos-0"
@@ -109,7 +109,7 @@ def test_two_events_of_one_key_are_told() -> None:
     ids=["no attempt", "no request", "other status", "one too many", "connect is no request", "a number is missing"],
 )
 def test_a_ledger_that_disagrees_with_the_log_is_told(attempts: list[Attempt], requests: list[Request]) -> None:
-    assert ledger.mismatches(_delivery(*attempts), requests)
+    assert verdict.find_mismatches(_delivery(*attempts), requests)
 
 
 @pytest.mark.parametrize(
@@ -127,21 +127,21 @@ def test_a_ledger_that_disagrees_with_the_log_is_told(attempts: list[Attempt], r
     ids=["unanswered", "answer unheard", "interrupted before", "interrupted at the second request", "never arrived"],
 )
 def test_a_ledger_that_can_be_explained_is_not(attempts: list[Attempt], requests: list[Request]) -> None:
-    assert not ledger.mismatches(_delivery(*attempts), requests)
+    assert not verdict.find_mismatches(_delivery(*attempts), requests)
 
 
 def test_a_delivery_that_failed_after_a_success_is_told() -> None:
-    assert ledger.mismatches(_delivery(SUCCESS, status="failed"), [_request(1.0)])
+    assert verdict.find_mismatches(_delivery(SUCCESS, status="failed"), [_request(1.0)])
 
 
 def test_a_request_after_a_2xx_is_a_duplicate_and_one_after_an_error_or_beside_it_is_not() -> None:
     first, beside, after = _request(1.0, answered_at=2.0), _request(1.5, None), _request(3.0)
-    assert explain.duplicates([first, beside, after]) == [(after, first)]
-    assert not explain.duplicates([_request(1.0, 500), _request(2.0)])
+    assert verdict.find_duplicates([first, beside, after]) == [(after, first)]
+    assert not verdict.find_duplicates([_request(1.0, 500), _request(2.0)])
 
 
 def _of_duplicate(answered_at: float, *spans: Span) -> str | None:
-    span = explain.of_duplicate(_request(answered_at - 0.01, answered_at=answered_at), spans)
+    span = verdict.fault_of_duplicate(_request(answered_at - 0.01, answered_at=answered_at), spans)
     return span.kind.name if span else None
 
 
@@ -169,22 +169,22 @@ def test_a_short_cut_between_worker_and_postgres_explains_no_duplicate() -> None
 
 def test_an_answer_at_the_deadline_of_its_attempt_explains_a_duplicate_unless_nothing_else_happened() -> None:
     late, spans = _request(104.0, answered_at=104.9), [_span("redis-kill", 0, 1)]
-    assert explain.answered_late(late, [_attempt(1, "timeout", started_at=100.0)], spans)
-    assert not explain.answered_late(late, [_attempt(1, "timeout", started_at=103.9)], spans)
-    assert not explain.answered_late(late, [_attempt(1, "timeout", started_at=100.0)], [])
+    assert verdict.answered_late(late, [_attempt(1, "timeout", started_at=100.0)], spans)
+    assert not verdict.answered_late(late, [_attempt(1, "timeout", started_at=103.9)], spans)
+    assert not verdict.answered_late(late, [_attempt(1, "timeout", started_at=100.0)], [])
 
 
 def test_a_request_that_a_black_hole_held_explains_itself_by_the_attempt_that_was_given_up() -> None:
     """It was sent before the one that succeeded, and arrived after it."""
     hole, late = _span("cut-receiver-blackhole", 100, 107), _request(109.4, None)
     given_up, success = _attempt(1, "timeout", started_at=101.8), _attempt(2, "success", 200, started_at=108.9)
-    assert explain.of_delay(late, [given_up, success], [hole]) == hole
-    assert explain.of_delay(late, [success], [hole]) is None
-    assert explain.of_delay(_request(115.0), [given_up, success], [hole]) is None
-    assert explain.of_delay(late, [given_up, success], [_span("cut-receiver-refuse", 100, 107)]) is None
+    assert verdict.fault_of_delay(late, [given_up, success], [hole]) == hole
+    assert verdict.fault_of_delay(late, [success], [hole]) is None
+    assert verdict.fault_of_delay(_request(115.0), [given_up, success], [hole]) is None
+    assert verdict.fault_of_delay(late, [given_up, success], [_span("cut-receiver-refuse", 100, 107)]) is None
 
 
 def test_an_interruption_needs_a_fault_within_a_lease_and_its_notice() -> None:
-    assert explain.of_interruption(120, [_span("kill-worker", 99, 100)]) is not None
-    assert explain.of_interruption(200, [_span("kill-worker", 99, 100)]) is None
-    assert explain.of_interruption(120, [_span("redis-kill", 99, 100)]) is None
+    assert verdict.fault_of_interruption(120, [_span("kill-worker", 99, 100)]) is not None
+    assert verdict.fault_of_interruption(200, [_span("kill-worker", 99, 100)]) is None
+    assert verdict.fault_of_interruption(120, [_span("redis-kill", 99, 100)]) is None

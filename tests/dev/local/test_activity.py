@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from dev.local import activity
-from dev.local.activity import Watch
+from dev.local import logs
+from dev.local.logs import Watch
 
 
 def line(text: str) -> str:
@@ -40,5 +40,5 @@ def test_a_log_that_was_trimmed_is_read_from_its_beginning(tmp_path: Path) -> No
 def test_of_a_log_that_grows_fast_the_end_is_read(tmp_path: Path) -> None:
     path = tmp_path / "worker.log"
     watch = Watch([path])
-    path.write_text(line("long ago") + "x" * activity.MAX_BYTES + "\n" + line("now"))
+    path.write_text(line("long ago") + "x" * logs.MAX_BYTES + "\n" + line("now"))
     assert list(watch.news()) == ["now"]

@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from dev.embedded.ports import free_port
-from dev.harness.encryption import ENCRYPTION_KEY, OTHER_KEY, keys
+from dev.harness.keys import ENCRYPTION_KEY, OTHER_KEY, encryption_keys
 from services.domain.secrets import canary
 from services.domain.secrets.encryption import EncryptionSettings
 from services.platform.process.lifecycle import Process, StartError
@@ -22,7 +22,7 @@ ROLES = ("ingest", "worker")
 async def _known(database: str, text: str) -> bool:
     connection = await asyncpg.connect(database)
     try:
-        return await canary.is_known(connection, keys(*text.split(",")))
+        return await canary.is_known(connection, encryption_keys(*text.split(",")))
     finally:
         await connection.close()
 

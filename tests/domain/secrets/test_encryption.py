@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dev.harness.encryption import ENCRYPTION_KEY, OTHER_KEY, keys
+from dev.harness.keys import ENCRYPTION_KEY, OTHER_KEY, encryption_keys
 from services.domain.secrets.encryption import CannotOpen
 
 PLACE = b"subscription:1"
@@ -12,44 +12,48 @@ PLACE = b"subscription:1"
 
 @given(plain=st.binary(), place=st.binary())
 def test_what_was_sealed_opens_at_its_place(plain: bytes, place: bytes) -> None:
-    sealed = keys().seal(plain, place)
-    assert keys().open(sealed, place) == plain
+    sealed = encryption_keys().seal(plain, place)
+    assert encryption_keys().open(sealed, place) == plain
     # Version, key id, nonce and tag.
     assert len(sealed) == 1 + 8 + 12 + len(plain) + 16
     assert sealed[0] == 1
 
 
 def test_the_same_is_sealed_otherwise_each_time() -> None:
-    assert len({keys().seal(b"secret", PLACE) for _ in range(100)}) == 100
+    assert len({encryption_keys().seal(b"secret", PLACE) for _ in range(100)}) == 100
 
 
 @given(position=st.integers(0, 42), flipped=st.integers(1, 255))
 def test_a_changed_byte_anywhere_keeps_it_shut(position: int, flipped: int) -> None:
-    sealed = bytearray(keys().seal(b"secret", PLACE))
+    sealed = bytearray(encryption_keys().seal(b"secret", PLACE))
     sealed[position] ^= flipped
     with pytest.raises(CannotOpen):
-        keys().open(bytes(sealed), PLACE)
+        encryption_keys().open(bytes(sealed), PLACE)
 
 
 @given(length=st.integers(0, 42))
 def test_a_part_of_it_does_not_open(length: int) -> None:
     with pytest.raises(CannotOpen):
-        keys().open(keys().seal(b"secret", PLACE)[:length], PLACE)
+        encryption_keys().open(encryption_keys().seal(b"secret", PLACE)[:length], PLACE)
 
 
 @given(st.binary())
 def test_anything_else_does_not_open(anything: bytes) -> None:
     with pytest.raises(CannotOpen):
-        keys().open(anything, PLACE)
+        encryption_keys().open(anything, PLACE)
 
 
 def test_at_another_place_it_does_not_open() -> None:
     with pytest.raises(CannotOpen):
-        keys().open(keys().seal(b"secret", PLACE), b"subscription:2")
+        encryption_keys().open(encryption_keys().seal(b"secret", PLACE), b"subscription:2")
 
 
 def test_the_first_key_encrypts_and_all_decrypt() -> None:
-    old, both, new = keys(ENCRYPTION_KEY), keys(OTHER_KEY, ENCRYPTION_KEY), keys(OTHER_KEY)
+    old, both, new = (
+        encryption_keys(ENCRYPTION_KEY),
+        encryption_keys(OTHER_KEY, ENCRYPTION_KEY),
+        encryption_keys(OTHER_KEY),
+    )
     before, after = old.seal(b"secret", PLACE), both.seal(b"secret", PLACE)
     assert both.open(before, PLACE) == both.open(after, PLACE) == new.open(after, PLACE) == b"secret"
     assert (both.is_first(before), both.is_first(after)) == (False, True)
@@ -58,4 +62,4 @@ def test_the_first_key_encrypts_and_all_decrypt() -> None:
 
 
 def test_keys_do_not_show_in_their_representation() -> None:
-    assert "tests encrypt" not in repr(vars(keys()))
+    assert "tests encrypt" not in repr(vars(encryption_keys()))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dev.harness.encryption import ENCRYPTION_KEY, OTHER_KEY
+from dev.harness.keys import ENCRYPTION_KEY, OTHER_KEY
 from services.delivery.settings import DeliverySettings, WorkerSettings
 from services.domain.secrets import encryption
 from services.domain.secrets.encryption import EncryptionSettings

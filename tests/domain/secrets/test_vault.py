@@ -5,7 +5,7 @@ from uuid import UUID
 
 import pytest
 
-from dev.harness.encryption import ENCRYPTION_KEY, OTHER_KEY, vault
+from dev.harness.keys import ENCRYPTION_KEY, OTHER_KEY, vault
 from services.domain.secrets import vault as vaults
 from services.domain.secrets.encryption import CannotOpen
 from services.domain.secrets.signatures import Key, Scheme

@@ -7,7 +7,6 @@ from uuid import UUID
 import httpx
 import pytest
 
-from dev.harness.providers import by_stripe
 from dev.harness.waiting import wait_until
 from protos.webhook.v1 import subscriptions_pb2 as pb
 from services.ingest.events.store import EventStore
@@ -16,6 +15,7 @@ from services.platform.process.probes import Health
 from tests.gateway.conftest import gateway
 from tests.ingest import conftest as ingests
 from tests.ingest.conftest import Ingest, refused
+from tests.ingest.events.providers import by_stripe
 
 AHEAD_SECONDS = 3600.0
 

@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from dev.embedded import ports
-from dev.harness.encryption import ENCRYPTION_KEY
+from dev.harness.keys import ENCRYPTION_KEY
 from dev.harness.waiting import wait_until
 from protos.webhook.v1 import ingest_pb2, ingest_pb2_grpc, subscriptions_pb2, subscriptions_pb2_grpc
 from services.ingest.__main__ import serve

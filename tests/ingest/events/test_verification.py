@@ -8,14 +8,14 @@ from uuid import UUID
 import pytest
 import redis.asyncio
 
-from dev.harness.encryption import OTHER_KEY, vault
-from dev.harness.providers import Signer, by_github, by_shopify, by_slack, by_standard, by_stripe, by_svix
+from dev.harness.keys import OTHER_KEY, vault
 from protos.webhook.v1 import ingest_pb2
 from protos.webhook.v1 import subscriptions_pb2 as pb
 from services.domain import subscription_changes
 from services.ingest.events.verification import FORM
 from services.platform import errors
 from tests.ingest.conftest import UNSIGNED, Ingest, eventually, fields, refused, serving
+from tests.ingest.events.providers import Signer, by_github, by_shopify, by_slack, by_standard, by_stripe, by_svix
 
 SECRET, OLD = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
 BODY = b'{"id": "evt_1", "type": "charge.succeeded"}'

@@ -15,7 +15,7 @@ import grpc
 import pytest
 import redis.asyncio
 
-from dev.harness.encryption import ENCRYPTION_KEY, OTHER_KEY, vault
+from dev.harness.keys import ENCRYPTION_KEY, OTHER_KEY, vault
 from dev.harness.waiting import wait_until
 from protos.webhook.v1 import subscriptions_pb2
 from services.domain import subscription_changes

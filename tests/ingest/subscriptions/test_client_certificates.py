@@ -8,7 +8,7 @@ import redis.asyncio
 
 from dev.harness import certificates
 from dev.harness.certificates import Issued
-from dev.harness.encryption import ENCRYPTION_KEY, OTHER_KEY, keys, vault
+from dev.harness.keys import ENCRYPTION_KEY, OTHER_KEY, encryption_keys, vault
 from protos.webhook.v1 import subscriptions_pb2 as pb
 from services.domain import subscription_changes
 from services.domain.secrets.vault import SEALED
@@ -160,7 +160,7 @@ async def test_it_is_sealed_anew_under_another_key_with_a_secret_or_without(
     signing: dict[str, Any],
 ) -> None:
     made = await alone.create(client_certificate=asked(SHOP), **signing)
-    both: Any = keys(OTHER_KEY, ENCRYPTION_KEY)
+    both: Any = encryption_keys(OTHER_KEY, ENCRYPTION_KEY)
     async with alone.pool.acquire() as connection:
         first, again = await reencrypt(connection, both), await reencrypt(connection, both)
         assert (first.rewritten, first.left, again.rewritten, again.left) == (1, 0, 0, 1)

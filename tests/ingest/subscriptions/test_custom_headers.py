@@ -4,7 +4,7 @@ from uuid import UUID
 
 import pytest
 
-from dev.harness.encryption import vault
+from dev.harness.keys import vault
 from protos.webhook.v1 import subscriptions_pb2
 from services.platform import errors
 from tests.ingest.conftest import Ingest, fields, refused

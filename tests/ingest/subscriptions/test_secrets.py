@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 import redis.asyncio
 
-from dev.harness.encryption import ENCRYPTION_KEY, OTHER_KEY, vault
+from dev.harness.keys import ENCRYPTION_KEY, OTHER_KEY, vault
 from protos.webhook.v1 import ingest_pb2, subscriptions_pb2
 from services.domain import subscription_changes
 from services.domain.secrets import signatures

@@ -10,7 +10,7 @@ import nacl.signing
 import pytest
 import redis.asyncio
 
-from dev.harness.encryption import ENCRYPTION_KEY, OTHER_KEY, keys, vault
+from dev.harness.keys import ENCRYPTION_KEY, OTHER_KEY, encryption_keys, vault
 from protos.webhook.v1 import subscriptions_pb2 as pb
 from services.domain import subscription_changes
 from services.domain.secrets.signatures import Scheme
@@ -250,7 +250,7 @@ async def test_private_keys_are_sealed_and_sealed_anew_under_another_key(alone: 
     assert SEEDS[3] not in sealed
     assert base64.b64encode(SEEDS[3]) not in sealed
     async with alone.pool.acquire() as connection:
-        report = await reencrypt(connection, keys(OTHER_KEY, ENCRYPTION_KEY))
+        report = await reencrypt(connection, encryption_keys(OTHER_KEY, ENCRYPTION_KEY))
     assert (report.rewritten, report.unreadable) == (1, [])
     found = await row(alone, made.id)
     kept = vault(OTHER_KEY).opened(found["id"], found["sealed_secrets"]).kept

@@ -5,7 +5,7 @@ from uuid import UUID
 
 import pytest
 
-from dev.harness.encryption import vault
+from dev.harness.keys import vault
 from protos.webhook.v1 import subscriptions_pb2
 from services.ingest.subscriptions.store import CANCEL_CHUNK
 from services.platform import errors, ids

@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from dev.harness.encryption import vault
+from dev.harness.keys import vault
 from protos.webhook.v1 import subscriptions_pb2 as pb
 from tests.ingest.conftest import URL, Ingest, fields, refused
 

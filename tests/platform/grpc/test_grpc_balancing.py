@@ -8,7 +8,6 @@ import grpc
 import pytest
 
 from dev.embedded import ports
-from dev.harness import dns
 from dev.harness.waiting import wait_until
 from protos.webhook.v1 import ingest_pb2, ingest_pb2_grpc
 from services.platform.auth.authenticator import Authenticator
@@ -18,6 +17,7 @@ from services.platform.grpc import server as grpc_server
 from services.platform.grpc.server import Context
 from services.platform.process import lifecycle
 from services.platform.settings import GrpcServerSettings
+from tests.platform.grpc import name_server
 
 # All of 127.0.0.0/8 is this machine on Linux alone.
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="takes more than one loopback address")
@@ -63,7 +63,7 @@ async def answered(stub: "ingest_pb2_grpc.IngestServiceAsyncStub", calls: int) -
 
 async def test_servers_that_come_after_a_client_has_connected_get_calls_and_no_call_fails() -> None:
     port = ports.free_port()
-    async with contextlib.AsyncExitStack() as servers, dns.serving() as names:
+    async with contextlib.AsyncExitStack() as servers, name_server.serving() as names:
         await servers.enter_async_context(serving(ADDRESSES[0], port))
         names.addresses = [ADDRESSES[0]]
         async with client.channel(f"dns://127.0.0.1:{names.port}/ingest.test:{port}") as channel:

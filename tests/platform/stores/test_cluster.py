@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import pytest
 from redis.crc import key_slot
 
-from dev.harness import cluster
-from dev.harness.primaries import KEY, again, settings
+from dev.harness.redis import cluster
+from dev.harness.redis.primaries import KEY, again, settings
 from dev.harness.waiting import wait_until
 from services.delivery.dispatcher import limiter
 from services.domain import subscription_changes

@@ -1,7 +1,7 @@
 """A transaction that Postgres rolls back for a conflict is repeated, and nothing is refused or lost for it."""
 
-from dev.harness.conflicts import CONFLICTS, conflicting
 from dev.harness.receiver import Receiver
+from dev.harness.stores import CONFLICTS, conflicting
 from tests.delivery.world import opened
 from tests.ingest.conftest import serving
 

@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 from taskiq.kicker import AsyncKicker
 
-from dev.harness.primaries import BACK_WITHIN_SECONDS, KEY, KINDS, Primaries, again, settings
+from dev.harness.redis.primaries import BACK_WITHIN_SECONDS, KEY, KINDS, Primaries, again, settings
 from dev.harness.waiting import wait_until
 from services.delivery.dispatcher.limiter import Demand, Limiter
 from services.domain import doorbell

@@ -13,8 +13,8 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from dev.harness import pooler
-from dev.harness.encryption import ENCRYPTION_KEY, OTHER_KEY
+from dev.harness import stores as pooler
+from dev.harness.keys import ENCRYPTION_KEY, OTHER_KEY
 from dev.harness.receiver import Receiver, Reply
 from dev.harness.stores import Stores
 from dev.harness.waiting import wait_until
@@ -33,7 +33,7 @@ from tests.analytics.conftest import Rows, today
 from tests.delivery.world import World
 from tests.ingest.conftest import serving
 
-pytestmark = pytest.mark.skipif(pooler.PROGRAM is None, reason="run `python3 scripts/tools.py pgbouncer`")
+pytestmark = pytest.mark.skipif(pooler.PGBOUNCER is None, reason="run `python3 scripts/tools.py pgbouncer`")
 
 SERVERS = 2
 CLIENTS = 8

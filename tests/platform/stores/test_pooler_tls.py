@@ -10,13 +10,13 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from dev.harness import pooler
+from dev.harness import stores as pooler
 from dev.harness.stores import Stores
 from services.platform.process.lifecycle import Process
 from services.platform.settings import PostgresSettings
 from services.platform.stores import postgres
 
-pytestmark = pytest.mark.skipif(pooler.PROGRAM is None, reason="run `python3 scripts/tools.py pgbouncer`")
+pytestmark = pytest.mark.skipif(pooler.PGBOUNCER is None, reason="run `python3 scripts/tools.py pgbouncer`")
 
 
 @dataclass(frozen=True, kw_only=True)

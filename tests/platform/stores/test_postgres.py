@@ -9,8 +9,7 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
-from dev.harness.conflicts import CONFLICTS, conflicting
-from dev.harness.stores import Stores
+from dev.harness.stores import CONFLICTS, Stores, conflicting
 from services.platform import errors
 from services.platform.process.lifecycle import Process
 from services.platform.settings import PostgresSettings

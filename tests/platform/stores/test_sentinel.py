@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from dev.harness import sentinel
-from dev.harness.primaries import KEY, again, settings
+from dev.harness.redis import sentinel
+from dev.harness.redis.primaries import KEY, again, settings
 from dev.harness.waiting import wait_until
 from services.domain.doorbell import Broker
 from services.platform.stores import redis

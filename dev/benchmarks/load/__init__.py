@@ -1,1 +1,0 @@
-"""The two ends of a load, processes of their own, and how the benchmark talks to them."""

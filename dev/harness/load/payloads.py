@@ -1,0 +1,69 @@
+"""Payloads of an exact size that carry a sequence number and the moment their request began.
+
+    {"benchmark":"0000000042 00000012345678901234","lines":[{"sku":…},…],"note":"…"}
+
+An order with its lines: what a JSON parser finds in real webhooks, rather than one long string.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+_PREFIX = b'{"benchmark":"'
+
+
+_SEQUENCE_DIGITS, _MOMENT_DIGITS = 10, 20
+
+
+_STAMP_BYTES = _SEQUENCE_DIGITS + 1 + _MOMENT_DIGITS
+
+
+_LINE = json.dumps({"sku": "B-1042", "quantity": 2, "price": 19.9, "tags": ["new", "sale"]}, separators=(",", ":"))
+
+
+_SEQUENCE = slice(len(_PREFIX), len(_PREFIX) + _SEQUENCE_DIGITS)
+
+
+_MOMENT = slice(_SEQUENCE.stop + 1, _SEQUENCE.stop + 1 + _MOMENT_DIGITS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Template:
+    """A payload without its stamp."""
+
+    prefix: bytes
+    suffix: bytes
+
+    def fill(self, sequence: int, moment_ns: int) -> bytes:
+        """The payload."""
+        return b"%b%010d %020d%b" % (self.prefix, sequence, moment_ns, self.suffix)
+
+
+def template(payload_bytes: int) -> Template:
+    """The payload of a size; ValueError below 100 bytes."""
+    begin, middle, end = '","lines":[', '],"note":"', '"}'
+    room = payload_bytes - len(_PREFIX) - _STAMP_BYTES - len(begin + middle + end)
+    if room < 0:
+        raise ValueError(f"a payload has at least {payload_bytes - room} bytes")
+    lines = (room + 1) // (len(_LINE) + 1)
+    text = ",".join([_LINE] * lines)
+    return Template(prefix=_PREFIX, suffix=f"{begin}{text}{middle}{'x' * (room - len(text))}{end}".encode())
+
+
+def stamp(body: bytes, offset: int) -> tuple[int, int]:
+    """Sequence number and moment of the payload that begins at `offset`; ValueError when it is none of ours."""
+    sequence = body[offset + _SEQUENCE.start : offset + _SEQUENCE.stop]
+    moment = body[offset + _MOMENT.start : offset + _MOMENT.stop]
+    return int(sequence), int(moment)
+
+
+# Percentiles of a list of samples.
+
+
+def percentiles(samples: Iterable[float], percents: Sequence[float]) -> list[float]:
+    """The nearest-rank percentiles, in the unit of the samples; zeros when there are none."""
+    ordered = sorted(samples)
+    if not ordered:
+        return [0.0] * len(percents)
+    return [ordered[max(0, math.ceil(percent / 100 * len(ordered)) - 1)] for percent in percents]

@@ -1,0 +1,184 @@
+"""Which processes run, with which ports and environment, and where their stores are."""
+
+import json
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dev.embedded import EmbeddedPostgres, EmbeddedValkey, Guard, ports
+from dev.embedded.child import Command
+from dev.local.settings import ROOT, LocalSettings
+from services.domain.secrets import encryption
+
+# Which processes run, with which ports and environment.
+
+
+# In the order of the start.
+ROLES = ("ingest", "delivery", "analytics", "worker", "gateway")
+
+
+GRPC_ROLES = ("ingest", "delivery", "analytics")
+# Those that see secrets.
+ENCRYPTING_ROLES = ("ingest", "worker")
+
+# As in production, so that examples in docs hold, unless another process has them.
+USUAL_GRPC_PORTS: Mapping[str, int] = {"ingest": 50051, "delivery": 50052, "analytics": 50053}
+
+# What a process may take from the order to stop to its end. The stages of supervisor.STOP_STAGES leave room for it.
+GRACE_SECONDS: Mapping[str, float] = {"gateway": 1.5, "ingest": 1, "worker": 3, "delivery": 1, "analytics": 1}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Everything that is decided before the first process starts."""
+
+    data_dir: Path
+    # The address of this machine at which the processes are reached.
+    reach: str
+    gateway_port: int
+    grpc_ports: Mapping[str, int]
+    metrics_ports: Mapping[str, int]
+    # None when the store is not ours.
+    postgres_port: int | None
+    redis_port: int | None
+    encryption_keys: str = field(repr=False)
+
+    @property
+    def gateway_url(self) -> str:
+        """Where the gateway answers."""
+        return f"http://{address(self.reach, self.gateway_port)}"
+
+    @property
+    def metrics_url(self) -> str:
+        """Where the gateway's metrics are; other processes have ports of their own."""
+        return f"http://{address(self.reach, self.metrics_ports['gateway'])}/metrics"
+
+    @property
+    def ports_path(self) -> Path:
+        """The file that tells other programs where everything is."""
+        return self.data_dir / "ports.json"
+
+    @property
+    def logs(self) -> Path:
+        """The folder of the logs, one file per process."""
+        return self.data_dir / "logs"
+
+    def readiness_urls(self, role: str) -> list[str]:
+        """What has to answer 200 before the role counts as started."""
+        urls = [f"http://{address(self.reach, self.metrics_ports[role])}/readyz"]
+        return [*urls, f"{self.gateway_url}/livez"] if role == "gateway" else urls
+
+    def command(self, role: str, settings: LocalSettings, *, database_url: str, redis_url: str) -> Command:
+        """How to run a role."""
+        environment = {
+            **os.environ,
+            # The stack may be started from a folder that is not the checkout.
+            "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
+            "PYTHONUNBUFFERED": "1",
+            "DATA_DIR": str(self.data_dir),
+            "DATABASE_URL": database_url,
+            "REDIS_URL": redis_url,
+            "ENV": settings.env,
+            "LEASE_SECONDS": str(settings.lease_seconds),
+            "METRICS_PORT": str(self.metrics_ports[role]),
+            "SHUTDOWN_GRACE_SECONDS": str(GRACE_SECONDS[role]),
+            # Nobody balances load among the processes of one machine.
+            "DRAIN_SECONDS": "0",
+        }
+        if role in ENCRYPTING_ROLES:
+            environment["ENCRYPTION_KEYS"] = self.encryption_keys
+        if role in GRPC_ROLES:
+            environment["GRPC_PORT"] = str(self.grpc_ports[role])
+        if role == "gateway":
+            environment["PORT"] = str(self.gateway_port)
+            for name in GRPC_ROLES:
+                environment[f"{name.upper()}_ADDR"] = address(self.reach, self.grpc_ports[name])
+        return Command(
+            name=role,
+            arguments=[sys.executable, "-m", "services", role],
+            log_path=self.logs / f"{role}.log",
+            environment=environment,
+            stop_signal=signal.SIGTERM,
+        )
+
+    def write_ports(self, extra: Mapping[str, Any]) -> None:
+        """Writes ports.json in one step, readable by its owner alone: URLs may hold passwords."""
+        content = {
+            "gateway": self.gateway_port,
+            **self.grpc_ports,
+            "metrics": dict(self.metrics_ports),
+            "postgres": self.postgres_port,
+            "redis": self.redis_port,
+            **extra,
+        }
+        with tempfile.NamedTemporaryFile("w", dir=self.data_dir, prefix="ports.json.", delete=False) as file:
+            json.dump(content, file, indent=2)
+            file.write("\n")
+        Path(file.name).replace(self.ports_path)
+
+
+def make(settings: LocalSettings) -> Plan:
+    """Chooses the ports, and finds the keys. Raises OSError when ports are too few, or no key can be kept."""
+    free = iter(ports.free_ports(len(GRPC_ROLES) + len(ROLES) + 2, avoid=(settings.port,)))
+    others = {role: next(free) for role in GRPC_ROLES}
+    usual = settings.port not in USUAL_GRPC_PORTS.values() and ports.reserve(settings.host, USUAL_GRPC_PORTS.values())
+    return Plan(
+        data_dir=settings.data_dir.resolve(),
+        reach=settings.reach,
+        gateway_port=settings.port,
+        grpc_ports=USUAL_GRPC_PORTS if usual else others,
+        metrics_ports={role: next(free) for role in ROLES},
+        postgres_port=next(free) if settings.own_postgres else None,
+        redis_port=next(free) if settings.own_redis else None,
+        encryption_keys=encryption.given_or_kept(settings).strip(),
+    )
+
+
+def address(host: str, port: int) -> str:
+    """Return host:port, with brackets around an IPv6 address."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+# The stores of a stack: our own ones, or those that were named.
+
+
+DATABASE = "webhook"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StackStores:
+    """Where the processes find their data, and the stores that are ours to run."""
+
+    database_url: str
+    redis_url: str
+    postgres: EmbeddedPostgres | None
+    valkey: EmbeddedValkey | None
+
+    def close(self) -> None:
+        """Stops those that are ours, and removes the folder of the socket."""
+        for store in (self.valkey, self.postgres):
+            if store:
+                store.close()
+
+
+def prepare_stores(settings: LocalSettings, plan: Plan, guard: Guard, say: Callable[[str], None]) -> StackStores:
+    """Prepares our own stores without starting them. Raises EmbeddedError."""
+    postgres = valkey = None
+    if plan.postgres_port is not None:
+        folder, log_path = plan.data_dir / "postgres", plan.logs / "postgres.log"
+        postgres = EmbeddedPostgres(folder, port=plan.postgres_port, guard=guard, log_path=log_path, say=say)
+        postgres.prepare()
+    if plan.redis_port is not None:
+        folder, log_path = plan.data_dir / "valkey", plan.logs / "valkey.log"
+        valkey = EmbeddedValkey(folder, port=plan.redis_port, guard=guard, log_path=log_path)
+    return StackStores(
+        database_url=postgres.url(DATABASE) if postgres else settings.postgres_dsn,
+        redis_url=valkey.url() if valkey else settings.redis_dsn,
+        postgres=postgres,
+        valkey=valkey,
+    )

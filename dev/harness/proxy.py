@@ -1,0 +1,138 @@
+"""A TCP proxy between two parts, which can misbehave like a network."""
+
+import asyncio
+import contextlib
+import enum
+import socket
+import struct
+from collections.abc import AsyncIterator
+
+CHUNK_BYTES = 64 << 10
+# All slots of all workers may connect at once. An overflow would hold their requests for seconds: TCP's own black hole.
+BACKLOG = 4096
+# How long a chunk takes in DELAY, in seconds.
+DELAY_SECONDS = 0.25
+CONNECT_TIMEOUT_SECONDS = 5.0
+
+
+class Mode(enum.StrEnum):
+    """What it does with connections."""
+
+    PASS = "pass"
+    # Connections are cut, and new ones refused.
+    REFUSE = "refuse"
+    # Connections stay, and nothing comes through; what was sent meanwhile arrives afterwards, as TCP would have it.
+    BLACKHOLE = "blackhole"
+    # Connections are torn down with RST, new ones as soon as they are made.
+    RESET = "reset"
+    # Every chunk takes a quarter of a second.
+    DELAY = "delay"
+
+
+class Proxy:
+    """Listens on a port of 127.0.0.1 and passes on to another one."""
+
+    def __init__(self, name: str, *, port: int, target_port: int) -> None:
+        self.name = name
+        self.port = port
+        self._target_port = target_port
+        self._mode = Mode.PASS
+        self._server: asyncio.Server | None = None
+        self._open = asyncio.Event()
+        self._open.set()
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def set_mode(self, mode: Mode) -> None:
+        """Changes what happens to connections, those that are there included."""
+        self._mode = mode
+        if mode is Mode.BLACKHOLE:
+            self._open.clear()
+        else:
+            self._open.set()
+        if mode in {Mode.REFUSE, Mode.RESET}:
+            self._tear_down()
+        if mode is Mode.REFUSE:
+            self._close_listener()
+        elif self._server is None:
+            await self._listen()
+
+    async def close(self) -> None:
+        """Ends everything."""
+        self._close_listener()
+        self._tear_down()
+        tasks = tuple(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _listen(self) -> None:
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", self.port, backlog=BACKLOG)
+
+    def _close_listener(self) -> None:
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+
+    def _tear_down(self) -> None:
+        for writer in tuple(self._writers):
+            _reset(writer)
+
+    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self._serve(reader, writer), name=f"proxy:{self.name}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._mode is Mode.RESET:
+            _reset(writer)
+            return
+        self._writers.add(writer)
+        with contextlib.suppress(OSError, TimeoutError):
+            await self._open.wait()
+            async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
+                onward_reader, onward = await asyncio.open_connection("127.0.0.1", self._target_port)
+            self._writers.add(onward)
+            try:
+                await asyncio.gather(self._pump(reader, onward), self._pump(onward_reader, writer))
+            finally:
+                self._forget(onward)
+        self._forget(writer)
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Passes on until the end or the failure of either side, and the end too."""
+        with contextlib.suppress(OSError):
+            while chunk := await reader.read(CHUNK_BYTES):
+                await self._open.wait()
+                if self._mode is Mode.DELAY:
+                    await asyncio.sleep(DELAY_SECONDS)
+                if writer.is_closing():
+                    break
+                writer.write(chunk)
+                await writer.drain()
+            await self._open.wait()
+        writer.close()
+
+    def _forget(self, writer: asyncio.StreamWriter) -> None:
+        self._writers.discard(writer)
+        writer.close()
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    """Ends a connection with RST in place of FIN: linger for 0 s."""
+    with contextlib.suppress(OSError):
+        connection = writer.get_extra_info("socket")
+        if connection is not None:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
+
+
+@contextlib.asynccontextmanager
+async def proxying(name: str, *, port: int, target_port: int) -> AsyncIterator[Proxy]:
+    """A proxy that passes, gone with the context."""
+    proxy = Proxy(name, port=port, target_port=target_port)
+    await proxy.set_mode(Mode.PASS)
+    try:
+        yield proxy
+    finally:
+        await proxy.close()

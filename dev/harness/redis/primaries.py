@@ -1,0 +1,58 @@
+"""Redis whose primary may change: behind sentinels, or a cluster; and what all tests of that do."""
+
+import contextlib
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+import redis as servers
+
+from dev.embedded import EmbeddedValkey
+from dev.harness.redis import cluster, sentinel
+from dev.harness.waiting import wait_until
+from services.platform.settings import RedisSettings
+from services.platform.stores import redis
+from services.platform.stores.redis_primary import PREFIX
+
+# A key as ours are.
+KEY = f"{PREFIX}key"
+BACK_WITHIN_SECONDS = 5.0
+
+
+class Primaries(Protocol):
+    """Servers of which one is primary."""
+
+    @property
+    def url(self) -> str:
+        """What REDIS_URL says of them."""
+
+    def primary(self) -> EmbeddedValkey:
+        """The one that has our keys."""
+
+    def server(self, server: EmbeddedValkey, /) -> "servers.Redis":
+        """A client of one of them."""
+
+    def fail_over(self) -> EmbeddedValkey:
+        """Kills the primary and waits until another is one; that."""
+
+
+KINDS: dict[str, Callable[[], AbstractContextManager[Primaries]]] = {
+    "sentinel": sentinel.running,
+    "cluster": cluster.running,
+}
+
+
+def settings(url: str) -> RedisSettings:
+    """The settings with this URL alone."""
+    return RedisSettings(redis_url=url, _env_file=None)
+
+
+async def again(client: redis.Client) -> None:
+    """Waits until a client writes."""
+
+    async def writes() -> bool:
+        with contextlib.suppress(*redis.REDIS_AWAY):
+            return bool(await client.set(KEY, "value"))
+        return False
+
+    await wait_until(writes, BACK_WITHIN_SECONDS, what="a write")

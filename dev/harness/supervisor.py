@@ -1,0 +1,224 @@
+"""The life of stores and processes: migrated, started, watched, restarted when they die, stopped in order."""
+
+import asyncio
+import contextlib
+import http.client
+import json
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from dev.embedded import Child, EmbeddedError, describe_exit
+from services.platform.settings import PostgresSettings
+from services.schema import migrations, waiting
+from services.schema.migrate import migrate as migrate_schema
+from services.schema.migrations import MigrationError
+
+# What ends a stack that cannot go on.
+
+
+class StackError(Exception):
+    """The stack cannot start or go on; the message is for the user, its first line says it all."""
+
+
+# Whether a process says that it serves.
+
+
+# A bit more than the processes give their own checks.
+READINESS_TIMEOUT_SECONDS = 1.5
+# A gateway is ready before it has reached these; whoever starts a stack wants to use all of it.
+SERVICES = frozenset(("ingest", "delivery", "analytics"))
+
+
+def all_ready(urls: Iterable[str]) -> bool:
+    """Return whether every URL answers 200 now, and no service behind it is away."""
+    return all(_ok(url) for url in urls)
+
+
+def _ok(url: str) -> bool:
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=READINESS_TIMEOUT_SECONDS)
+    with contextlib.closing(connection), contextlib.suppress(OSError, ValueError, http.client.HTTPException):
+        connection.request("GET", parts.path)
+        answer = connection.getresponse()
+        return answer.status == http.client.OK and not SERVICES & json.load(answer).get("degraded", {}).keys()
+    return False
+
+
+# The schema of a database on this machine, for programs that are not asynchronous.
+
+
+MIGRATION_POLL_SECONDS = 0.1
+
+
+MIGRATION_WAIT_SECONDS = 60.0
+
+
+__all__ = ["MigrationError", "migrate"]
+
+
+def migrate(
+    database_url: str,
+    *,
+    folder: Path = migrations.FOLDER,
+    cancelled: Callable[[], bool] = lambda: False,
+    say: Callable[[str], None] = lambda _: None,
+    runtime_user: str = "",
+) -> int:
+    """Apply what is missing to an existing database, and return how many files that were. Raises MigrationError.
+
+    Ends early when `cancelled` says so; the file at hand is rolled back. In a thread of its own: the caller's may have
+    a running loop.
+    """
+    with ThreadPoolExecutor(1, thread_name_prefix="migrations") as thread:
+        return thread.submit(asyncio.run, _migrate(database_url, folder, cancelled, say, runtime_user)).result()
+
+
+async def _migrate(
+    url: str, folder: Path, cancelled: Callable[[], bool], say: Callable[[str], None], runtime_user: str
+) -> int:
+    settings = PostgresSettings(database_url=url)
+    quiet = waiting.Say(lambda line: say(line) if line.startswith("waiting") else None)
+    work = migrate_schema(
+        settings, quiet, folder=folder, wait_seconds=MIGRATION_WAIT_SECONDS, runtime_user=runtime_user
+    )
+    task = asyncio.ensure_future(work)
+    while not task.done():
+        if cancelled():
+            task.cancel()
+        await asyncio.wait({task}, timeout=MIGRATION_POLL_SECONDS)
+    if task.cancelled():
+        raise MigrationError("migrations were stopped")
+    return task.result()
+
+
+# The life of the processes: started, watched, started again when they die, stopped in order.
+
+
+TICK_SECONDS = 0.1
+
+
+READY_TIMEOUT_SECONDS = 60.0
+
+
+MAX_DEATHS = 3
+
+
+DEATHS_WINDOW_SECONDS = 30.0
+# The second death in a row may come of something that is just being started again, such as Postgres.
+RESTART_DELAY_SECONDS = 1.0
+
+# In which order processes are stopped, and how many seconds after the order to stop those of a stage are killed at
+# the latest. No more requests come in first; workers then have the longest time, to finish what is on its way.
+STOP_STAGES: Sequence[tuple[tuple[str, ...], float]] = (
+    (("gateway",), 2.0),
+    (("ingest",), 3.5),
+    (("worker",), 7.0),
+    (("delivery", "analytics"), 8.2),
+    (("valkey", "postgres"), 9.4),
+)
+
+
+@dataclass(kw_only=True)
+class Part:
+    """One process of the stack. `launch` starts it without waiting; `is_ready` says whether it serves."""
+
+    child: Child
+    launch: Callable[[], None]
+    is_ready: Callable[[], bool]
+    deaths: deque[float] = field(default_factory=lambda: deque(maxlen=MAX_DEATHS))
+    # Monotonic seconds of the next start; None while it runs.
+    restart_at: float | None = None
+
+    @property
+    def name(self) -> str:
+        """The name of its process."""
+        return self.child.name
+
+
+class Supervisor:
+    """Owns the parts. `on_tick` runs at every look around, ten times a second."""
+
+    def __init__(self, say: Callable[[str], None], *, on_tick: Callable[[], None] = lambda: None) -> None:
+        self.stopping = False
+        self._say = say
+        self._on_tick = on_tick
+        self._parts: dict[str, Part] = {}
+
+    def request_stop(self) -> None:
+        """Asks for the end; safe in a signal handler."""
+        self.stopping = True
+
+    def start(self, parts: Iterable[Part]) -> None:
+        """Starts parts and waits until they are ready, or until the stop is requested.
+
+        Raises StackError when one keeps dying or is not ready in time.
+        """
+        waiting = list(parts)
+        for part in waiting:
+            self._parts[part.name] = part
+            part.launch()
+        began = time.monotonic()
+        while waiting and not self.stopping:
+            for part in tuple(waiting):
+                if part.child.running and part.is_ready():
+                    waiting.remove(part)
+                    self._say(f"{part.name} is ready (pid {part.child.pid})")
+            self._tick()
+            if waiting and time.monotonic() - began > READY_TIMEOUT_SECONDS:
+                raise _with_last_lines(waiting[0], f"{waiting[0].name} is not ready after {READY_TIMEOUT_SECONDS:g} s")
+
+    def watch(self) -> None:
+        """Keeps the parts running until the stop is requested; StackError when one keeps dying."""
+        while not self.stopping:
+            self._tick()
+
+    def stop(self) -> None:
+        """Stops all parts, stage by stage, within 10 s."""
+        began = time.monotonic()
+        for names, deadline_seconds in STOP_STAGES:
+            children = [self._parts[name].child for name in names if name in self._parts]
+            for child in children:
+                child.ask_to_stop()
+            for child in children:
+                if child.wait(began + deadline_seconds - time.monotonic()) is None and child.running:
+                    self._say(f"{child.name} does not stop: killing it")
+                    child.kill()
+
+    def _tick(self) -> None:
+        for part in self._parts.values():
+            if part.restart_at is None:
+                status = part.child.poll()
+                if status is not None:
+                    self._died(part, status)
+            if part.restart_at is not None and time.monotonic() >= part.restart_at:
+                self._restart(part)
+        self._on_tick()
+        time.sleep(TICK_SECONDS)
+
+    def _died(self, part: Part, status: int) -> None:
+        now = time.monotonic()
+        part.deaths.append(now)
+        what = f"{part.name} (pid {part.child.pid}) died: {describe_exit(status)}"
+        if len(part.deaths) == MAX_DEATHS and now - part.deaths[0] <= DEATHS_WINDOW_SECONDS:
+            raise _with_last_lines(part, f"{what}, {MAX_DEATHS} deaths within {DEATHS_WINDOW_SECONDS:g} s")
+        again = len(part.deaths) > 1 and now - part.deaths[-2] <= DEATHS_WINDOW_SECONDS
+        part.restart_at = now + (RESTART_DELAY_SECONDS if again else 0)
+        self._say(f"{what}; starting it again")
+
+    def _restart(self, part: Part) -> None:
+        try:
+            part.launch()
+        except EmbeddedError as error:
+            raise StackError(str(error)) from error
+        part.restart_at = None
+        self._say(f"{part.name} runs again (pid {part.child.pid})")
+
+
+def _with_last_lines(part: Part, what: str) -> StackError:
+    lines = "".join(f"\n  {line}" for line in part.child.last_lines())
+    return StackError(f"{what}. The end of {part.child.command.log_path}:{lines}" if lines else what)

@@ -1,0 +1,127 @@
+"""The load generator, the receiver and their payloads."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from dev.benchmarks.bench import BenchmarkError
+from dev.harness.load import payloads
+from dev.harness.load.messages import Ask, Count, Forget, Listening, Load, Received, Report, Sent
+from dev.harness.load.payloads import percentiles
+from dev.harness.load.pipes import Helper
+
+ALWAYS = 1 << 62
+
+
+@pytest.fixture
+def generator() -> Iterator[Helper]:
+    with Helper("generator", "dev.harness.load.generator") as helper:
+        yield helper
+
+
+@pytest.fixture
+def receiver() -> Iterator[Helper]:
+    with Helper("receiver", "dev.harness.load.receiver") as helper:
+        yield helper
+
+
+def _load(port: int, **changes: object) -> Load:
+    fields = {"paths": ("/ok/0",), "payload_bytes": 200, "seconds": 5.0, "connections": 4, "requests": 100, **changes}
+    return Load(port=port, **fields)  # type: ignore[arg-type]
+
+
+def _report(receiver: Helper) -> Received:
+    return receiver.ask(Report(began_ns=0, ended_ns=ALWAYS), Received)
+
+
+def test_a_closed_loop_sends_each_request_once(generator: Helper, receiver: Helper) -> None:
+    port = receiver.hear(Listening, 10).port
+
+    sent = generator.ask(_load(port), Sent)
+    received = _report(receiver)
+
+    assert (sent.sent, sent.accepted, sent.statuses, sent.failed) == (100, b"\x01" * 100, {"200": 100}, 0)
+    assert (received.deliveries, received.in_window, received.duplicates) == (100, 100, 0)
+    assert 0 < received.end_to_end_p50_ms <= sent.accept_p99_ms
+
+
+def test_an_open_loop_keeps_its_rate_over_slow_answers(generator: Helper, receiver: Helper) -> None:
+    port = receiver.hear(Listening, 10).port
+
+    load = _load(port, paths=("/after-300/0",), rate=100.0, requests=None, seconds=1.0, connections=1)
+    sent = generator.ask(load, Sent)
+
+    # One connection would do three requests in a second.
+    assert 80 <= sent.sent <= 101
+    assert sent.accept_p50_ms >= 300
+
+
+def test_requests_go_to_all_paths_in_turn(generator: Helper, receiver: Helper) -> None:
+    port = receiver.hear(Listening, 10).port
+
+    generator.ask(_load(port, paths=("/ok/0", "/ok/1"), requests=10), Sent)
+    streams = _report(receiver).streams_by_sequence
+
+    assert [int.from_bytes(streams[2 * n : 2 * n + 2], "little") for n in range(10)] == [1] * 10
+
+
+def test_what_comes_twice_is_a_duplicate_until_it_is_forgotten(generator: Helper, receiver: Helper) -> None:
+    port = receiver.hear(Listening, 10).port
+
+    generator.ask(_load(port, requests=5), Sent)
+    generator.ask(_load(port, requests=7), Sent)
+    assert receiver.ask(Ask(), Count).deliveries == 7
+    assert _report(receiver).duplicates == 5
+
+    receiver.ask(Forget(), Count)
+    generator.ask(_load(port, requests=5), Sent)
+    assert _report(receiver).duplicates == 0
+
+
+def test_an_event_is_wrapped_with_its_type(generator: Helper, receiver: Helper) -> None:
+    port = receiver.hear(Listening, 10).port
+
+    # The receiver finds no stamp behind an event's type, and gives the connection up.
+    sent = generator.ask(_load(port, event_type="order.created", requests=1, connections=1, seconds=0.5), Sent)
+
+    assert sent.failed == 1
+
+
+def test_a_helper_that_is_gone_is_told_by_name() -> None:
+    with Helper("generator", "dev.harness.load.generator") as helper:
+        with pytest.raises(BenchmarkError, match="the generator does not answer within 0"):
+            helper.hear(Sent, 0.0)
+        helper.tell(_load(1, seconds=1.0))
+        with pytest.raises(BenchmarkError, match="the generator has ended"):
+            helper.hear(Sent, 10.0)
+
+
+def test_percentiles_are_of_the_nearest_rank() -> None:
+    assert percentiles(range(1, 101), (50, 95, 99, 100)) == [50, 95, 99, 100]
+    assert percentiles([7.0], (1, 99)) == [7.0, 7.0]
+    assert percentiles([], (50, 99)) == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("payload_bytes", [100, 101, 1024, 5 * 1024, 65_537])
+def test_a_payload_has_exactly_its_size_and_is_json(payload_bytes: int) -> None:
+    payload = payloads.template(payload_bytes).fill(42, 123_456_789)
+
+    assert len(payload) == payload_bytes
+    assert json.loads(payload)["benchmark"] == "0000000042 00000000000123456789"
+
+
+def test_a_stamp_is_read_back_from_where_it_stands() -> None:
+    payload = payloads.template(1024).fill(7, 18_000_000_000_000_000_000)
+
+    assert payloads.stamp(b"head" + payload, 4) == (7, 18_000_000_000_000_000_000)
+
+
+def test_a_payload_too_small_for_its_stamp_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least"):
+        payloads.template(20)
+
+
+def test_what_carries_no_stamp_is_refused() -> None:
+    with pytest.raises(ValueError, match="invalid literal"):
+        payloads.stamp(b'{"something": "else entirely, of quite some length"}', 0)
