@@ -4,7 +4,6 @@ A change has its own entry, in its transaction. A call that only reads, or takes
 its kind by a key, in a tenant, at a process, in each ENTRY_SECONDS.
 """
 
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +14,7 @@ from services.platform.auth import roles, tenants
 from services.platform.auth.identity import Identity
 from services.platform.auth.known import Known
 from services.platform.auth.roles import Role, Service
+from services.platform.process.bounds import BoundedCache
 from services.platform.stores import postgres, sql
 
 SQL = sql.Queries("services.domain")
@@ -32,8 +32,7 @@ class Crossings:
     def __init__(self, pool: postgres.Pool) -> None:
         self._pool = pool
         self._existing: Known[str, str] = Known(self._find)
-        # On time.monotonic(), oldest first.
-        self._entered_at: dict[tuple[str, str, str], float] = {}
+        self._entered: BoundedCache[tuple[str, str, str], bool] = BoundedCache(SIZE, ttl_seconds=ENTRY_SECONDS)
 
     async def enter(self, caller: Identity, method: str, request: Any) -> None:
         """Let a caller act in the tenants that a request states; InvalidArgument for one that does not exist.
@@ -62,13 +61,9 @@ class Crossings:
 
     async def _note(self, caller: Identity, tenant_id: str, method: str) -> None:
         call = (caller.key_id, tenant_id, method)
-        now = time.monotonic()
-        if now - self._entered_at.get(call, -ENTRY_SECONDS) < ENTRY_SECONDS:
+        if call in self._entered:
             return
-        self._entered_at.pop(call, None)
-        self._entered_at[call] = now
-        if len(self._entered_at) > SIZE:
-            del self._entered_at[next(iter(self._entered_at))]
+        self._entered.put(call, True)  # noqa: FBT003 - there is nothing else to say of it
         entry = audit.Entry(
             action=Action.ENTER_TENANT,
             tenant_id=tenant_id,
@@ -79,7 +74,7 @@ class Crossings:
             async with self._pool.acquire() as connection, connection.transaction():
                 await audit.record(connection, entry, actor=caller.key_id)
         except BaseException:
-            self._entered_at.pop(call, None)
+            self._entered.discard(call)
             raise
 
 
