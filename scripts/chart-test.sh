@@ -13,8 +13,6 @@ python=$tools/venv/bin/python
 say() { printf '%s\n' "$*" >&2; }
 
 mkdir -p "$tools"
-# Nobody's to commit or to lint.
-printf '*\n' >"$tools/.gitignore"
 if ! cmp -s "$wanted" "$tools/venv/.installed" || ! "$python" -c '' 2>/dev/null; then
     for candidate in ${PYTHON:-python3.13 python3.12 python3.11 python3}; do
         "$candidate" -c 'import ensurepip, venv, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break
@@ -27,7 +25,7 @@ if ! cmp -s "$wanted" "$tools/venv/.installed" || ! "$python" -c '' 2>/dev/null;
     "$python" -m pip install --quiet --disable-pip-version-check --require-hashes -r "$wanted"
     cp "$wanted" "$tools/venv/.installed"
 fi
-"$python" scripts/chart_tools.py
+"$python" scripts/tools.py
 
 PATH=$(pwd)/$tools/venv/bin:$(pwd)/$tools/bin:$PATH
 # Helm's own folders, too: nothing of the user's is read or changed.

@@ -1,5 +1,6 @@
 """Fixtures for all tests. Whatever is real in production is real here: Postgres, Valkey, processes, sockets."""
 
+import fnmatch
 import re
 import shutil
 import tempfile
@@ -21,12 +22,40 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Adds options, here because pytest wants them before it collects."""
     parser.addoption("--long", action="store_true", help="tests/adversarial: thousands of cases more, in minutes")
     parser.addoption("--minutes", type=float, default=30.0, help="tests/adversarial/fuzzing.py: how long it goes on")
+    parser.addoption("--strict-skips", action="store_true", help="fail on a test that is skipped and not in skips.txt")
     parser.addoption("--seed", type=int, default=1, help="tests/adversarial/fuzzing.py: of its first round")
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:
     """Name tests without ids that are made at import: processes that run tests side by side must agree on the names."""
     return MADE_ID.sub("ID", val) if isinstance(val, str) and MADE_ID.search(val) else None
+
+
+def _unlisted_skips(terminalreporter: pytest.TerminalReporter) -> list[str]:
+    """Return each skipped test that tests/skips.txt does not list, with its reason."""
+    lines = (Path(__file__).parent / "skips.txt").read_text().splitlines()
+    listed = [line.partition(": ")[0] for line in lines if line and not line.startswith("#")]
+    return [
+        f"{report.nodeid}: {report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr}"
+        for report in terminalreporter.stats.get("skipped", [])
+        if not any(fnmatch.fnmatchcase(report.nodeid, pattern) for pattern in listed)
+    ]
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail the run on a skip that is not listed, where --strict-skips asks for it."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if session.config.option.strict_skips and reporter is not None and _unlisted_skips(reporter):
+        session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name the tests that --strict-skips fails the run for."""
+    if terminalreporter.config.option.strict_skips and (found := _unlisted_skips(terminalreporter)):
+        terminalreporter.section("skipped tests that tests/skips.txt does not list", red=True)
+        for line in found:
+            terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")

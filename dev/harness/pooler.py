@@ -1,7 +1,8 @@
-"""A PgBouncer of transactions before the Postgres of a test run, where the program is on PATH."""
+"""A PgBouncer in transaction mode in front of the Postgres of a test run, where the program is installed."""
 
 import asyncio
 import contextlib
+import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator
@@ -13,7 +14,9 @@ from dev.embedded.child import Child, Command
 from dev.harness.stores import Stores
 from dev.harness.waiting import wait_until
 
-PROGRAM = shutil.which("pgbouncer")
+# On PATH, or as `python3 scripts/tools.py pgbouncer` fetches it.
+FETCHED = Path(__file__).resolve().parents[2] / ".tools/bin"
+PROGRAM = shutil.which("pgbouncer", path=os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", str(FETCHED))))
 
 CONFIGURATION = """
 [databases]

@@ -6,13 +6,12 @@ from collections.abc import AsyncIterator
 import grpc
 
 from protos.webhook.v1 import analytics_pb2, analytics_pb2_grpc
-from services.analytics import retention, rollup
-from services.analytics.gauges import loop
-from services.analytics.gauges.store import Store as GaugeStore
+from services.analytics import gauges, retention, rollup
+from services.analytics.gauges import GaugeStore
 from services.analytics.service import AnalyticsService
 from services.analytics.settings import AnalyticsSettings
 from services.analytics.store import StatsStore
-from services.domain.crossing import Crossings
+from services.domain.audit import Crossings
 from services.platform.auth import finder
 from services.platform.auth.authenticator import Authenticator
 from services.platform.grpc import server as grpc_server
@@ -36,7 +35,7 @@ async def serve(process: lifecycle.Process, settings: AnalyticsSettings) -> Asyn
                 ),
             ),
             process.spawn("retention", retention.run_forever(store, settings)),
-            process.spawn("gauges", loop.keep(GaugeStore(pool), top_subscriptions=settings.top_subscriptions)),
+            process.spawn("gauges", gauges.keep(GaugeStore(pool), top_subscriptions=settings.top_subscriptions)),
         )
 
         def register(server: grpc.aio.Server) -> None:

@@ -6,9 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from protos.webhook.v1 import analytics_pb2
-
-# Percentiles from fixed histogram buckets, as histogram_quantile() of Prometheus finds them.
-
+from services.domain.states import AttemptOutcome
 
 # Upper bounds of the duration buckets in milliseconds: bucket i holds BOUNDS_MS[i - 1] <= duration < BOUNDS_MS[i].
 # delivery_stats stores these indices: other bounds need other rows, so a change must delete what is stored.
@@ -49,14 +47,6 @@ def _interpolate(index: int, share: float) -> float:
     return lower + (upper - lower) * share
 
 
-# From buckets of attempts to the message that GetStats answers.
-
-
-SUCCESS = "success"
-# The worker died before it recorded an outcome.
-INTERRUPTED = "interrupted"
-
-
 @dataclass(frozen=True, kw_only=True)
 class Bucket:
     """Attempts of one outcome and one duration bucket."""
@@ -70,7 +60,7 @@ class Bucket:
     @property
     def answered(self) -> bool:
         """Whether the receiver sent a whole response, and its duration is known."""
-        answered = self.outcome == SUCCESS or self.outcome.startswith("http_")
+        answered = self.outcome == AttemptOutcome.SUCCESS or self.outcome.startswith("http_")
         return answered and self.duration_bucket != UNKNOWN
 
 
@@ -82,7 +72,7 @@ def summarise(buckets: Iterable[Bucket]) -> analytics_pb2.Stats:
     for bucket in buckets:
         by_outcome[bucket.outcome] += bucket.attempts
         ended += bucket.final_attempts
-        if bucket.outcome == SUCCESS:
+        if bucket.outcome == AttemptOutcome.SUCCESS:
             delivered += bucket.final_attempts
         if bucket.answered:
             by_duration[bucket.duration_bucket] += bucket.attempts
@@ -93,9 +83,9 @@ def summarise(buckets: Iterable[Bucket]) -> analytics_pb2.Stats:
         delivered=delivered,
         failed=ended - delivered,
     )
-    known = by_outcome.total() - by_outcome[INTERRUPTED]
+    known = by_outcome.total() - by_outcome[AttemptOutcome.INTERRUPTED]
     if known:
-        stats.success_rate = by_outcome[SUCCESS] / known
+        stats.success_rate = by_outcome[AttemptOutcome.SUCCESS] / known
     if by_duration:
         stats.latency.CopyFrom(_latency(by_duration, duration_ms_total))
     return stats

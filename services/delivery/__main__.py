@@ -7,17 +7,17 @@ import grpc
 
 from protos.webhook.v1 import deliveries_pb2, deliveries_pb2_grpc
 from services.delivery.api.service import DeliveryService
-from services.delivery.api.store import Store
-from services.delivery.dispatcher import gauges
+from services.delivery.api.store import DeliveryStore
+from services.delivery.dispatcher import metrics
 from services.delivery.dispatcher.dispatcher import Dispatcher
 from services.delivery.dispatcher.limiter import Limiter
-from services.delivery.dispatcher.store import Store as DispatcherStore
+from services.delivery.dispatcher.store import DispatcherStore
 from services.delivery.dispatcher.turns import Turns
-from services.delivery.operational_webhooks import loop as operational
-from services.delivery.operational_webhooks.store import Store as OperationalStore
+from services.delivery.operational_webhooks import events as operational
+from services.delivery.operational_webhooks.events import OperationalEventStore as OperationalStore
 from services.delivery.settings import DeliverySettings
 from services.domain import doorbell
-from services.domain.crossing import Crossings
+from services.domain.audit import Crossings
 from services.domain.gates import Gates
 from services.platform.auth import finder
 from services.platform.auth.authenticator import Authenticator
@@ -52,9 +52,9 @@ async def serve(process: lifecycle.Process, settings: DeliverySettings) -> Async
             process.spawn("dispatcher", created.run()),
             process.spawn("gates", gates.run()),
             process.spawn("redis_up", redis_up.run()),
-            process.spawn("queue_gauges", gauges.keep(store, turns, broker)),
-            process.spawn("redis_gauges", gauges.keep_redis(client)),
-            process.spawn("doorbell_sweeper", gauges.sweep(broker)),
+            process.spawn("queue_gauges", metrics.keep(store, turns, broker)),
+            process.spawn("redis_gauges", metrics.keep_redis(client)),
+            process.spawn("doorbell_sweeper", metrics.sweep(broker)),
             process.spawn(
                 "operational_events",
                 operational.run(OperationalStore(pool, expiry_hours=settings.delivery_expiry_hours)),
@@ -64,7 +64,7 @@ async def serve(process: lifecycle.Process, settings: DeliverySettings) -> Async
             stack.push_async_callback(process.cancel, loop)
 
         def register(server: grpc.aio.Server) -> None:
-            deliveries = Store(
+            deliveries = DeliveryStore(
                 pool, expiry_hours=settings.delivery_expiry_hours, retention_hours=settings.log_retention_hours
             )
             service = DeliveryService(deliveries, ringer, gates, turns)

@@ -8,6 +8,7 @@ planned as a scan of every partition.
 from collections.abc import Sequence
 from uuid import UUID
 
+from services.domain.states import DeliveryReason, DeliveryStatus
 from services.platform.process import metrics
 from services.platform.stores import postgres, sql
 
@@ -21,7 +22,7 @@ async def mark_due(pool: postgres.Pool, delivery_ids: Sequence[UUID]) -> None:
 
 
 async def end_waiting(
-    connection: postgres.Connection, delivery_ids: Sequence[UUID], *, status: str, reason: str
+    connection: postgres.Connection, delivery_ids: Sequence[UUID], *, status: DeliveryStatus, reason: DeliveryReason
 ) -> None:
     """Ends deliveries that wait."""
     if delivery_ids:
@@ -36,10 +37,12 @@ async def cancel_waiting(pool: postgres.Pool, subscription_ids: Sequence[UUID], 
         async with pool.acquire() as connection, connection.transaction():
             rows = await connection.fetch(SQL["lock_waiting"], subscription_ids, limit)
             found = [row["id"] for row in rows]
-            await end_waiting(connection, found, status="cancelled", reason="subscription_deleted")
+            await end_waiting(
+                connection, found, status=DeliveryStatus.CANCELLED, reason=DeliveryReason.SUBSCRIPTION_DELETED
+            )
         return found
 
     # From here: what led to it is committed, so that the whole call cannot be repeated.
     found = await postgres.repeat_rolled_back(cancel)
-    metrics.DELIVERIES_ENDED.labels("cancelled").inc(len(found))
+    metrics.DELIVERIES_ENDED.labels(DeliveryStatus.CANCELLED).inc(len(found))
     return len(found)

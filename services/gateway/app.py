@@ -12,7 +12,7 @@ from services.gateway.resources.subscriptions import secrets, signature_schemes
 from services.gateway.web import docs_pages, middleware, openapi, problems, traces
 from services.gateway.web.backends import Backends
 from services.gateway.web.callers import Callers
-from services.platform.process import metrics, operations
+from services.platform.process import metrics, probes
 from services.platform.tracing.tracer import Tracer
 
 OPENAPI_PATH = "/openapi.json"
@@ -23,7 +23,7 @@ def create(
     batches: IngestBatches,
     callers: Callers,
     tokens: IngestTokens,
-    health: operations.Health,
+    health: probes.Health,
     *,
     max_payload_bytes: int,
     serve_operations: bool,
@@ -36,7 +36,7 @@ def create(
     accept = routes.routes(batches, tokens, max_payload_bytes=max_payload_bytes)
     api = described(services, with_operations=serve_operations)
     api.routes.extend(accept)
-    operational = [operations.liveness_route(health), *(operations.routes(health) if serve_operations else ())]
+    operational = [probes.liveness_route(health), *(probes.routes(health) if serve_operations else ())]
     api.routes.extend(operational)
     by_token = [route for route in accept if route.path == routes.TOKEN_PATH]
     pages = docs_pages.routes(title=openapi.TITLE, openapi_path=OPENAPI_PATH, document=api.openapi)

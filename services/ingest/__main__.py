@@ -19,7 +19,7 @@ from protos.webhook.v1 import (
 )
 from services.domain import doorbell
 from services.domain.activity import Activity
-from services.domain.crossing import Crossings
+from services.domain.audit import Crossings
 from services.domain.egress import policy as egress
 from services.domain.gates import Gates
 from services.domain.secrets import canary

@@ -7,9 +7,9 @@ from uuid import UUID
 import pytest
 from prometheus_client import Gauge
 
+from services.analytics import gauges as loop
 from services.analytics import rollup
-from services.analytics.gauges import loop
-from services.analytics.gauges.store import TABLES, Store
+from services.analytics.gauges import TABLES, GaugeStore
 from services.analytics.store import StatsStore
 from services.platform.process.metrics import Growth
 from services.platform.stores.postgres import Pool
@@ -19,9 +19,9 @@ RETENTION = timedelta(hours=72)
 
 
 @pytest.fixture
-def gauges(pool: Pool) -> Store:
+def gauges(pool: Pool) -> GaugeStore:
     """What the gauges are made of."""
-    return Store(pool)
+    return GaugeStore(pool)
 
 
 @pytest.fixture(autouse=True)
@@ -53,7 +53,7 @@ async def fail(pool: Pool, subscription: UUID, *, breaker: str = "open", minutes
     )  # fmt: skip
 
 
-async def test_every_table_that_grows_has_its_size(gauges: Store, rows: Rows) -> None:
+async def test_every_table_that_grows_has_its_size(gauges: GaugeStore, rows: Rows) -> None:
     await rows.day(3)
 
     await loop.measure_server(gauges, Growth())
@@ -66,7 +66,7 @@ async def test_every_table_that_grows_has_its_size(gauges: Store, rows: Rows) ->
     assert loop.DATABASE_BYTES._value.get() > sum(sizes.values())
 
 
-async def test_a_detached_partition_still_counts(gauges: Store, pool: Pool, rows: Rows) -> None:
+async def test_a_detached_partition_still_counts(gauges: GaugeStore, pool: Pool, rows: Rows) -> None:
     await rows.day(3)
     name = next(name for name in await rows.partitions() if name.startswith("webhook_events"))
     before = {table.name: table for table in await gauges.tables()}
@@ -76,7 +76,7 @@ async def test_a_detached_partition_still_counts(gauges: Store, pool: Pool, rows
     assert {table.name: table for table in await gauges.tables()} == before
 
 
-async def test_rows_are_the_servers_estimates(gauges: Store, pool: Pool, rows: Rows) -> None:
+async def test_rows_are_the_servers_estimates(gauges: GaugeStore, pool: Pool, rows: Rows) -> None:
     for _ in range(20):
         await rows.subscription()
     await pool.execute("DELETE FROM subscriptions WHERE id IN (SELECT id FROM subscriptions LIMIT 8)")
@@ -89,7 +89,7 @@ async def test_rows_are_the_servers_estimates(gauges: Store, pool: Pool, rows: R
     assert (found.live_rows, found.dead_rows) == (12, 8)
 
 
-async def test_the_totals_of_the_server_count_from_the_first_look(gauges: Store, pool: Pool, rows: Rows) -> None:
+async def test_the_totals_of_the_server_count_from_the_first_look(gauges: GaugeStore, pool: Pool, rows: Rows) -> None:
     growth = Growth()
     before = loop.WAL_BYTES._value.get()
     await loop.measure_server(gauges, growth)
@@ -104,7 +104,7 @@ async def test_the_totals_of_the_server_count_from_the_first_look(gauges: Store,
     await eventually(grown)
 
 
-async def test_sessions_are_counted_by_state(gauges: Store, pool: Pool) -> None:
+async def test_sessions_are_counted_by_state(gauges: GaugeStore, pool: Pool) -> None:
     async with pool.acquire() as idler, idler.transaction():
         await idler.execute("SELECT pg_sleep(0.05)")
         await loop.measure_server(gauges, Growth())
@@ -116,7 +116,7 @@ async def test_sessions_are_counted_by_state(gauges: Store, pool: Pool) -> None:
         assert loop.MAX_SESSIONS._value.get() > sum(found.values())
 
 
-async def test_those_where_most_attempts_fail_come_first(gauges: Store, store: StatsStore, rows: Rows) -> None:
+async def test_those_where_most_attempts_fail_come_first(gauges: GaugeStore, store: StatsStore, rows: Rows) -> None:
     made = [await rows.subscription(tenant_id="default") for _ in range(4)]
     for failures, subscription in enumerate(made):
         await rows.attempt(subscription_id=subscription)
@@ -130,7 +130,9 @@ async def test_those_where_most_attempts_fail_come_first(gauges: Store, store: S
     assert exported(loop.TOP_ATTEMPTS) == {str(made[3]): 4, str(made[2]): 3}
 
 
-async def test_those_whose_attempts_take_most_time_come_first(gauges: Store, store: StatsStore, rows: Rows) -> None:
+async def test_those_whose_attempts_take_most_time_come_first(
+    gauges: GaugeStore, store: StatsStore, rows: Rows
+) -> None:
     slow, busy, quick = [await rows.subscription() for _ in range(3)]
     await rows.attempt(subscription_id=slow, duration_ms=9_000)
     for _ in range(3):
@@ -143,7 +145,7 @@ async def test_those_whose_attempts_take_most_time_come_first(gauges: Store, sto
     assert exported(loop.TOP_ATTEMPT_SECONDS) == {str(busy): 12.0, str(slow): 9.0}
 
 
-async def test_those_that_fail_for_longest_come_first(gauges: Store, pool: Pool, rows: Rows) -> None:
+async def test_those_that_fail_for_longest_come_first(gauges: GaugeStore, pool: Pool, rows: Rows) -> None:
     minutes = {await rows.subscription(): age for age in (5, 50, 500)}
     for subscription, age in minutes.items():
         await fail(pool, subscription, minutes=age, breaker="half_open" if age == 5 else "open")
@@ -159,7 +161,7 @@ async def test_those_that_fail_for_longest_come_first(gauges: Store, pool: Pool,
 
 
 async def test_a_subscription_that_no_longer_stands_out_is_named_no_more(
-    gauges: Store, store: StatsStore, pool: Pool, rows: Rows
+    gauges: GaugeStore, store: StatsStore, pool: Pool, rows: Rows
 ) -> None:
     first, second = await rows.subscription(), await rows.subscription()
     await rows.attempt(subscription_id=first, outcome="timeout")
@@ -180,7 +182,7 @@ async def test_a_subscription_that_no_longer_stands_out_is_named_no_more(
 
 
 async def test_attempts_of_more_than_five_minutes_ago_are_left_out(
-    gauges: Store, store: StatsStore, rows: Rows
+    gauges: GaugeStore, store: StatsStore, rows: Rows
 ) -> None:
     await rows.attempt(subscription_id=await rows.subscription(), outcome="timeout", age=timedelta(minutes=7))
     await rows.make_due(rolled_up=timedelta(minutes=8))

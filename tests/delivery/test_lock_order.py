@@ -9,10 +9,11 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from services.delivery.dispatcher.store import Store as Dispatcher
+from services.delivery.dispatcher.store import DispatcherStore as Dispatcher
 from services.delivery.worker import outcomes
-from services.delivery.worker.store import Attempt, Claim, Outcome, Store
+from services.delivery.worker.store import Attempt, Claim, Outcome, WorkerStore
 from services.domain import deliveries
+from services.domain.states import AttemptOutcome
 from services.ingest.subscriptions import store as ingest
 from services.platform import ids
 from services.platform.stores.postgres import Connection
@@ -27,7 +28,7 @@ def outcome(claim: Claim) -> Outcome:
         started_at=claim.claimed_at,
         duration_ms=1,
         status_code=200,
-        outcome="success",
+        outcome=AttemptOutcome.SUCCESS,
         error_message=None,
         response_body=None,
     )
@@ -73,7 +74,7 @@ async def prepared(world: World, name: str) -> tuple[list[UUID], Callable[[], Aw
 async def _prepared(world: World, name: str) -> tuple[list[UUID], Callable[[], Awaitable[object]]]:
     subscription = await world.subscription("http://127.0.0.1:1/")
     delivery_ids = sorted(await world.deliver_many(subscription, ROWS), reverse=True)
-    store = Store(world.pool, world.worker_settings())
+    store = WorkerStore(world.pool, world.worker_settings())
     if name == "mark_due":
         return delivery_ids, lambda: deliveries.mark_due(world.pool, delivery_ids)
     claims = {claim.id: claim for claim in await store.claim(delivery_ids)}

@@ -12,12 +12,13 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from dev.harness.stores import Stores
-from services.delivery.api.store import Store as Api
+from services.delivery.api.store import DeliveryStore as Api
 from services.delivery.dispatcher.store import MAX_INTERRUPTIONS
-from services.delivery.dispatcher.store import Store as Turns
+from services.delivery.dispatcher.store import DispatcherStore as Turns
 from services.delivery.worker import outcomes
-from services.delivery.worker.store import Attempt, Claim, Outcome, Store
+from services.delivery.worker.store import Attempt, Claim, Outcome, WorkerStore
 from services.domain.retry_policy import RetryPolicy
+from services.domain.states import AttemptOutcome, DeliveryStatus
 from services.platform import errors
 from services.platform.auth import identity
 from services.platform.stores.postgres import Pool
@@ -69,7 +70,7 @@ class Delivery:
 
     def __init__(self, world: World, delivery_id: UUID, subscription: UUID) -> None:
         self.world = world
-        self.workers = Store(world.pool, world.worker_settings())
+        self.workers = WorkerStore(world.pool, world.worker_settings())
         self.turns = Turns(world.pool, lease_seconds=60)
         self.api = Api(world.pool, expiry_hours=168, retention_hours=72)
         self.id = delivery_id
@@ -131,7 +132,9 @@ class Delivery:
 
     async def hand_back(self, claim: Claim, *, more: bool, twice: bool) -> None:
         made = ["interrupted"] if more else []
-        await self._record(Outcome(claim=claim, status="pending", attempts=self._attempts(claim, made)), twice=twice)
+        await self._record(
+            Outcome(claim=claim, status=DeliveryStatus.PENDING, attempts=self._attempts(claim, made)), twice=twice
+        )
         self.model.log(claim.token, made)
         if self.model.holder == claim.token:
             self.model.end("pending")
@@ -146,7 +149,7 @@ class Delivery:
                 started_at=claim.claimed_at,
                 duration_ms=1,
                 status_code=None,
-                outcome=outcome,
+                outcome=AttemptOutcome(outcome),
                 error_message=None,
                 response_body=None,
             )

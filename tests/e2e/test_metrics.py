@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from dev.harness.receiver import Receiver
 from dev.harness.stack import ROLES, Stack
 from dev.harness.waiting import wait_until
-from services.delivery.worker import outcomes
+from services.domain.states import AttemptOutcome
 from tests.docs.test_docs import ROOT, code_names, roles, table_rows
 
 # Labelled series that appear with traffic, by role: name, and labels of a sample that one round of it makes.
@@ -123,11 +123,11 @@ def test_every_outcome_of_an_attempt_is_counted_from_the_start(stack: Stack) -> 
         kind
         for name, *_ in table_rows(ROOT / "docs/design/delivery.md")
         for kind in code_names(name)
-        if kind in set(outcomes.ALL)
+        if kind in set(AttemptOutcome)
     }
-    assert kinds == set(outcomes.ALL) - {"success"}
+    assert kinds == set(AttemptOutcome) - {AttemptOutcome.SUCCESS}
     found = metrics_of(stack, "worker")
-    for kind in outcomes.ALL:
+    for kind in AttemptOutcome:
         assert len(values(found, "webhook_attempts_total", {"outcome": kind})) == 1, kind
 
 

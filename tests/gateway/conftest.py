@@ -17,7 +17,7 @@ from services.gateway.web.patience import Patience
 from services.platform.clock import Clock
 from services.platform.grpc import client as grpc_client
 from services.platform.http import server
-from services.platform.process import operations
+from services.platform.process import probes
 from tests.gateway.fakes import Services
 
 MAX_PAYLOAD_BYTES = 10_000
@@ -25,11 +25,11 @@ MAX_PAYLOAD_BYTES = 10_000
 
 @contextlib.asynccontextmanager
 async def gateway(
-    services_port: int, health: operations.Health | None = None, *, serve_operations: bool = True
+    services_port: int, health: probes.Health | None = None, *, serve_operations: bool = True
 ) -> AsyncIterator[str]:
     """Serve a gateway before services on that port, as in development or not, and yield its URL."""
     settings = GatewaySettings(port=0, max_payload_bytes=MAX_PAYLOAD_BYTES, accept_timeout_seconds=0.8)
-    health = health or operations.Health()
+    health = health or probes.Health()
     async with grpc_client.channel(f"127.0.0.1:{services_port}") as channel:
         channels = Channels(ingest=channel, delivery=channel, analytics=channel)
         backends = Backends.over(channels, timeout_seconds=settings.rpc_timeout_seconds)

@@ -11,7 +11,7 @@ from prometheus_client import REGISTRY
 from dev.harness.waiting import wait_until
 from services.gateway.accept.batches import MAY_BE_STORED, NOT_STORED
 from services.platform import errors, ids
-from services.platform.process import operations
+from services.platform.process import probes
 from tests.gateway.conftest import gateway
 from tests.gateway.fakes import Services
 
@@ -108,7 +108,7 @@ async def test_the_gateway_works_as_soon_as_services_are_back() -> None:
 
 @pytest.mark.parametrize("needed", [True, False])
 async def test_readiness_needs_ingest_and_tells_of_the_others(needed: bool) -> None:  # noqa: FBT001 - a parameter
-    health = operations.Health()
+    health = probes.Health()
     services = Services()
     async with services.serving(), gateway(services.port, health) as url, httpx.AsyncClient(base_url=url) as client:
         assert (await client.get("/readyz")).json() == {"status": "ready"}
@@ -126,7 +126,7 @@ async def test_readiness_needs_ingest_and_tells_of_the_others(needed: bool) -> N
 
 
 async def test_livez_says_that_the_process_works_without_saying_why_not() -> None:
-    health = operations.Health()
+    health = probes.Health()
     services = Services()
     running = gateway(services.port, health, serve_operations=False)
     async with services.serving(), running as url, httpx.AsyncClient(base_url=url) as client:

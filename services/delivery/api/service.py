@@ -2,10 +2,11 @@
 
 from protos.webhook.v1 import deliveries_pb2 as pb
 from protos.webhook.v1 import deliveries_pb2_grpc
-from services.delivery.api.store import FINAL, Attempt, Delivery, Store
+from services.delivery.api.store import Attempt, Delivery, DeliveryStore
 from services.delivery.dispatcher.turns import Turns
 from services.domain import doorbell
 from services.domain.gates import Gates
+from services.domain.states import FINAL, AttemptOutcome, DeliveryStatus
 from services.platform import errors, ids, paging
 from services.platform.auth import tenants
 from services.platform.grpc.server import Context
@@ -18,7 +19,7 @@ _PREFIX = "DELIVERY_STATUS_"
 class DeliveryService(deliveries_pb2_grpc.DeliveryServiceServicer):
     """Servicer of webhook.v1.DeliveryService."""
 
-    def __init__(self, store: Store, ringer: doorbell.Ringer, gates: Gates, turns: Turns) -> None:
+    def __init__(self, store: DeliveryStore, ringer: doorbell.Ringer, gates: Gates, turns: Turns) -> None:
         self._store = store
         self._ringer = ringer
         self._gates = gates
@@ -35,7 +36,7 @@ class DeliveryService(deliveries_pb2_grpc.DeliveryServiceServicer):
         tenant_id = tenants.of_list(request.tenant_id)
         size = paging.page_size(request.page_size)
         before = paging.before(request.page_token)
-        status = _status_name(request.status)
+        status = _status(request.status)
         parent = request.WhichOneof("parent")
         if parent == "subscription_id":
             owner = ids.parse("subscription_id", request.subscription_id)
@@ -68,7 +69,7 @@ class DeliveryService(deliveries_pb2_grpc.DeliveryServiceServicer):
         delivery_id = ids.parse("delivery_id", request.delivery_id)
         cancelled, was_waiting = await self._store.cancel(tenants.of(request.tenant_id), delivery_id)
         if was_waiting:
-            metrics.DELIVERIES_ENDED.labels("cancelled").inc()
+            metrics.DELIVERIES_ENDED.labels(DeliveryStatus.CANCELLED).inc()
         return pb.CancelDeliveryResponse(delivery=_message(cancelled))
 
     def _whole(self, delivery: Delivery) -> pb.Delivery:
@@ -79,12 +80,12 @@ class DeliveryService(deliveries_pb2_grpc.DeliveryServiceServicer):
         return message
 
 
-def _status_name(status: pb.DeliveryStatus.ValueType) -> str | None:
-    """The state as it stands in Postgres; None for any."""
+def _status(status: pb.DeliveryStatus.ValueType) -> DeliveryStatus | None:
+    """Return the status; None for any."""
     if status == pb.DELIVERY_STATUS_UNSPECIFIED:
         return None
     try:
-        return pb.DeliveryStatus.Name(status).removeprefix(_PREFIX).lower()
+        return DeliveryStatus(pb.DeliveryStatus.Name(status).removeprefix(_PREFIX).lower())
     except ValueError:
         raise errors.InvalidArgument.field("status", "must be a known delivery status") from None
 
@@ -103,7 +104,7 @@ def _message(delivery: Delivery) -> pb.Delivery:
     )
     message.created_at.FromDatetime(delivery.created_at)
     message.expires_at.FromDatetime(delivery.expires_at)
-    if delivery.status == "scheduled":
+    if delivery.status is DeliveryStatus.SCHEDULED:
         message.next_attempt_at.FromDatetime(delivery.next_attempt_at)
     if delivery.status in FINAL and delivery.completed_at is not None:
         message.completed_at.FromDatetime(delivery.completed_at)
@@ -118,7 +119,7 @@ def _attempt(attempt: Attempt) -> pb.Attempt:
         response_body=attempt.response_body,
     )
     message.started_at.FromDatetime(attempt.started_at)
-    if attempt.outcome != "success":
+    if attempt.outcome != AttemptOutcome.SUCCESS:
         message.error.kind = attempt.outcome
         message.error.message = attempt.error_message or ""
     return message

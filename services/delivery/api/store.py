@@ -9,12 +9,11 @@ from uuid import UUID
 from services.domain import audit
 from services.domain.audit import Action, FieldChange
 from services.domain.doorbell import RUNG_SECONDS
+from services.domain.states import FINAL, DeliveryStatus
 from services.platform import errors, ids
 from services.platform.stores import postgres, sql
 
 SQL = sql.Queries("services.delivery.api")
-
-FINAL = frozenset({"delivered", "failed", "cancelled"})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,7 +38,7 @@ class Delivery:
     subscription_id: UUID
     tenant_id: str
     event_type: str | None
-    status: str
+    status: DeliveryStatus
     attempt_count: int
     created_at: datetime
     next_attempt_at: datetime
@@ -52,15 +51,16 @@ class Delivery:
 
 
 def _delivery(row: Any, attempts: Sequence[Any] = ()) -> Delivery:
-    names = Delivery.__dataclass_fields__.keys() - {"attempts", "held_by"}
+    names = Delivery.__dataclass_fields__.keys() - {"status", "attempts", "held_by"}
     return Delivery(
+        status=DeliveryStatus(row["status"]),
         held_by=row.get("held_by"),
         **{name: row[name] for name in names},
         attempts=[Attempt(**{name: attempt[name] for name in Attempt.__dataclass_fields__}) for attempt in attempts],
     )
 
 
-class Store:
+class DeliveryStore:
     """Deliveries of a tenant. Every method raises what stores.errors.STORE_AWAY lists when Postgres is away."""
 
     def __init__(self, pool: postgres.Pool, *, expiry_hours: int, retention_hours: int) -> None:
@@ -74,7 +74,7 @@ class Store:
             return await self._read(connection, tenant_id, delivery_id)
 
     async def of_subscription(
-        self, tenant_id: str | None, subscription_id: UUID, *, status: str | None, before: UUID, limit: int
+        self, tenant_id: str | None, subscription_id: UUID, *, status: DeliveryStatus | None, before: UUID, limit: int
     ) -> list[Delivery]:
         """Up to `limit` deliveries with ids below `before`, newest first; NotFound for an unknown subscription."""
         if not await self._pool.fetchval(SQL["subscription_exists"], subscription_id, tenant_id):
@@ -83,7 +83,7 @@ class Store:
         return [_delivery(row) for row in rows]
 
     async def of_event(
-        self, tenant_id: str | None, event_id: UUID, *, status: str | None, before: UUID, limit: int
+        self, tenant_id: str | None, event_id: UUID, *, status: DeliveryStatus | None, before: UUID, limit: int
     ) -> list[Delivery]:
         """Up to `limit` deliveries with ids below `before`, newest first; NotFound for an unknown event."""
         if not await self._pool.fetchval(SQL["event_exists"], event_id, tenant_id):
@@ -121,7 +121,7 @@ class Store:
             hold_seconds = RUNG_SECONDS if ringing else 0
             await connection.fetchrow(SQL["retry_delivery"], delivery_id, hold_seconds, self._expiry_hours)
             await connection.execute(SQL["ask_for_probe"], row["subscription_id"], delivery_id)
-            await _tell(connection, Action.RETRY_DELIVERY, row, after="pending")
+            await _tell(connection, Action.RETRY_DELIVERY, row, after=DeliveryStatus.PENDING)
             return await self._read(connection, tenant_id, delivery_id), ringing, row["traceparent"]
 
     async def cancel(self, tenant_id: str, delivery_id: UUID) -> tuple[Delivery, bool]:
@@ -132,18 +132,18 @@ class Store:
         async with self._pool.acquire() as connection, connection.transaction():
             row = await self._lock(connection, tenant_id, delivery_id)
             waiting = row["status"] not in FINAL
-            if not waiting and row["status"] != "cancelled":
+            if not waiting and row["status"] != DeliveryStatus.CANCELLED:
                 raise errors.Conflict(f"the delivery is {row['status']}", reason=errors.ErrorReason.DELIVERY_FINISHED)
             if waiting:
                 await connection.execute(SQL["cancel_delivery"], delivery_id)
-                await _tell(connection, Action.CANCEL_DELIVERY, row, after="cancelled")
+                await _tell(connection, Action.CANCEL_DELIVERY, row, after=DeliveryStatus.CANCELLED)
             return await self._read(connection, tenant_id, delivery_id), waiting
 
     async def _lock(self, connection: postgres.Connection, tenant_id: str, delivery_id: UUID) -> Any:
         row = await connection.fetchrow(SQL["lock_delivery"], delivery_id, tenant_id)
         if row is None:
             raise _no_delivery(delivery_id)
-        if row["status"] == "in_flight":
+        if row["status"] == DeliveryStatus.IN_FLIGHT:
             raise errors.Conflict(
                 "a worker is sending this delivery; try again", reason=errors.ErrorReason.DELIVERY_IN_FLIGHT
             )
@@ -156,7 +156,7 @@ class Store:
         return _delivery(row, await connection.fetch(SQL["select_attempts"], delivery_id))
 
 
-async def _tell(connection: postgres.Connection, action: Action, before: Any, *, after: str) -> None:
+async def _tell(connection: postgres.Connection, action: Action, before: Any, *, after: DeliveryStatus) -> None:
     change = FieldChange(field="status", before=before["status"], after=after)
     entry = audit.Entry(action=action, tenant_id=before["tenant_id"], resource_id=str(before["id"]), changes=[change])
     await audit.record(connection, entry)

@@ -10,9 +10,10 @@ import time
 import structlog
 
 from services.delivery.dispatcher import metrics
-from services.delivery.dispatcher.store import Store, Walk
+from services.delivery.dispatcher.store import DispatcherStore, Walk
 from services.delivery.dispatcher.turns import Turns
 from services.domain import doorbell
+from services.domain.states import DeliveryStatus
 from services.platform import errors
 from services.platform.process.metrics import DELIVERIES_ENDED
 from services.platform.stores.redis import REDIS_AWAY
@@ -33,7 +34,7 @@ RETRY_SECONDS = 0.2
 class Dispatcher:
     """One of any number of copies."""
 
-    def __init__(self, store: Store, turns: Turns, ringer: doorbell.Ringer, broker: doorbell.Broker) -> None:
+    def __init__(self, store: DispatcherStore, turns: Turns, ringer: doorbell.Ringer, broker: doorbell.Broker) -> None:
         self._store = store
         self._turns = turns
         self._ringer = ringer
@@ -84,7 +85,7 @@ class Dispatcher:
         expired, failed = await self._store.expire_leases(walk.in_flight, per_subscription=LEASES_PER_SUBSCRIPTION)
         if expired:
             metrics.LEASES_EXPIRED.inc(expired)
-            DELIVERIES_ENDED.labels("failed").inc(failed)
+            DELIVERIES_ENDED.labels(DeliveryStatus.FAILED).inc(failed)
             log.warning("leases ran out; their deliveries are due again", leases=expired, failed=failed)
         return expired
 
@@ -93,7 +94,7 @@ class Dispatcher:
             return IDLE_SECONDS
         taken = await self._turns.take(DELIVERIES_PER_TURN, walk)
         if taken.expired:
-            DELIVERIES_ENDED.labels("failed").inc(taken.expired)
+            DELIVERIES_ENDED.labels(DeliveryStatus.FAILED).inc(taken.expired)
         if taken.rung:
             metrics.DISPATCHED.inc(len(taken.rung))
             self._ringer.ring(taken.rung)

@@ -1,8 +1,19 @@
-"""Metrics of the dispatcher, and of the queue."""
+"""Metrics of the dispatcher, of the queue and of Redis, and the loops that measure them at a bounded cost."""
 
+import asyncio
+import time
+from collections.abc import Mapping
+
+import structlog
 from prometheus_client import Counter, Gauge, Histogram
 
-from services.platform.process.metrics import SECONDS_BUCKETS
+from services.delivery.dispatcher.store import DispatcherStore
+from services.delivery.dispatcher.turns import Turns
+from services.domain import doorbell
+from services.domain.states import BreakerState, DeliveryStatus, Hold
+from services.platform import errors
+from services.platform.process.metrics import SECONDS_BUCKETS, Growth
+from services.platform.stores.redis import REDIS_AWAY, Client
 
 QUEUE_DEPTH = Gauge(
     "webhook_queue_depth", "Deliveries that one more worker could send: pending, behind no gate. Counted to 100,000."
@@ -18,7 +29,6 @@ DISPATCHED = Counter("webhook_dispatched_deliveries_total", "Due deliveries take
 LEASES_EXPIRED = Counter("webhook_lease_expiries_total", "Leases that ran out.")
 DOORBELLS_SWEPT = Counter("webhook_doorbells_swept_total", "Messages that dead workers left in the stream.")
 STREAM_MESSAGES = Gauge("webhook_stream_messages", "Messages in the stream, unread or unacked.")
-
 REDIS_SECONDS = Histogram(
     "webhook_redis_round_trip_seconds", "Time of a small command, asked every 2 s.", buckets=SECONDS_BUCKETS
 )
@@ -28,3 +38,103 @@ REDIS_CLIENTS = Gauge("webhook_redis_clients", "Connections to Redis, of everybo
 REDIS_COMMANDS = Counter("webhook_redis_commands_total", "Commands that Redis ran, for everybody.")
 REDIS_LOOKUPS = Counter("webhook_redis_lookups_total", "Look-ups of keys in Redis, of everybody.", ["result"])
 REDIS_EVICTIONS = Counter("webhook_redis_evicted_keys_total", "Keys that Redis dropped for want of memory.")
+
+
+# Keeps the gauges of the queue and of Redis, at a bounded cost.
+
+
+log = structlog.get_logger(__name__)
+REDIS_INTERVAL_SECONDS = 10.0
+
+
+async def keep_redis(client: Client) -> None:
+    """Measures for ever; while Redis is away, or forbids INFO, its gauges keep their last value."""
+    growth = Growth()
+    while True:
+        try:
+            _export_redis(await client.info(), growth)
+        except REDIS_AWAY as error:
+            log.debug("Redis cannot be measured", error=repr(error))
+        await asyncio.sleep(REDIS_INTERVAL_SECONDS)
+
+
+def _export_redis(info: Mapping[str, float], growth: Growth) -> None:
+    """Totals of the server count from the first look of this process. What a server leaves out counts as 0."""
+    REDIS_MEMORY.set(info.get("used_memory", 0))
+    REDIS_MAX_MEMORY.set(info.get("maxmemory", 0))
+    REDIS_CLIENTS.set(info.get("connected_clients", 0))
+    for name, counter in (
+        ("total_commands_processed", REDIS_COMMANDS),
+        ("keyspace_hits", REDIS_LOOKUPS.labels("hit")),
+        ("keyspace_misses", REDIS_LOOKUPS.labels("miss")),
+        ("evicted_keys", REDIS_EVICTIONS),
+    ):
+        counter.inc(growth.of(name, info.get(name, 0)))
+
+
+# Keeps the gauges of the queue, at a bounded cost.
+INTERVAL_SECONDS = 2.0
+# Measuring takes a fifth of the time of one connection at most: the slower it is, the rarer.
+SHARE = 5
+COUNT_LIMIT = 100_000
+
+
+async def keep(store: DispatcherStore, turns: Turns, broker: doorbell.Broker) -> None:
+    """Measures for ever; while a store is away its gauges keep their last value.
+
+    The first time after a pause, for it takes turns to learn what is held: before them a million deliveries behind a
+    rate limit look like work for more workers. Until then the depth is 0, as it is exported from the first scrape; that
+    is outvoted by the other copies, and by an autoscaler's stabilisation window where there are none.
+    """
+    pause_seconds = INTERVAL_SECONDS
+    while True:
+        await asyncio.sleep(pause_seconds)
+        started = time.monotonic()
+        try:
+            await _measure_queue(store, turns)
+        except Exception as error:
+            if errors.classify(error) is None:
+                log.exception("the queue cannot be measured")
+        pause_seconds = max(INTERVAL_SECONDS, (SHARE - 1) * (time.monotonic() - started))
+        await _measure_stream(broker)
+
+
+async def _measure_queue(store: DispatcherStore, turns: Turns) -> None:
+    walk = await store.walk()
+    # By the gates of now where that can be said of the subscription alone, else by those of the last turn.
+    reasons = {name: turns.held[name] for name in walk.waiting if name in turns.held}
+    reasons |= {name: endpoint.held_by for name, endpoint in walk.waiting.items() if endpoint.held_by}
+    reasons |= dict.fromkeys(walk.deleted, Hold.SUBSCRIPTION_DELETED)
+    sendable = [name for name in walk.pending if name not in reasons]
+    retried = [name for name in walk.scheduled if name not in reasons]
+    QUEUE_DEPTH.set(await store.count_waiting(DeliveryStatus.PENDING, sendable, limit=COUNT_LIMIT))
+    SCHEDULED.set(await store.count_waiting(DeliveryStatus.SCHEDULED, retried, limit=COUNT_LIMIT))
+    IN_FLIGHT.set(await store.count_in_flight(limit=COUNT_LIMIT))
+    for reason in Hold:
+        held = [name for name, found in reasons.items() if found == reason]
+        HELD.labels(reason).set(await store.count_held(held, limit=COUNT_LIMIT) if held else 0)
+    OLDEST_WAITING.set(await store.oldest_waiting_seconds(sendable, hold_seconds=doorbell.RUNG_SECONDS))
+    breakers = await store.breakers()
+    for state in (BreakerState.OPEN, BreakerState.HALF_OPEN):
+        BREAKERS.labels(state).set(breakers.get(state, 0))
+    await store.forget_workers()
+
+
+async def _measure_stream(broker: doorbell.Broker) -> None:
+    started = time.perf_counter()
+    try:
+        async with asyncio.timeout(doorbell.RING_TIMEOUT_SECONDS):
+            STREAM_MESSAGES.set(await broker.measure())
+    except REDIS_AWAY:
+        return
+    REDIS_SECONDS.observe(time.perf_counter() - started)
+
+
+async def sweep(broker: doorbell.Broker) -> None:
+    """Removes what dead workers left in the stream, every ten seconds for ever."""
+    while True:
+        await asyncio.sleep(10)
+        try:
+            DOORBELLS_SWEPT.inc(await broker.sweep())
+        except REDIS_AWAY as error:
+            log.debug("the stream cannot be swept", error=repr(error))

@@ -7,6 +7,7 @@ from uuid import UUID
 from services.delivery.dispatcher.windows import MAX_WINDOW
 from services.domain import deliveries
 from services.domain.doorbell import Rung
+from services.domain.states import BreakerState, DeliveryReason, DeliveryStatus, Hold, SubscriptionState
 from services.platform.stores import postgres, sql
 
 SQL = sql.Queries("services.delivery.dispatcher")
@@ -25,8 +26,8 @@ class Endpoint:
     """A subscription with waiting deliveries, and what its gate depends on."""
 
     subscription_id: UUID
-    status: str
-    breaker: str
+    status: SubscriptionState
+    breaker: BreakerState
     # Whether the breaker's cool-down is over, or the probe that was out is taken for lost.
     probe_due: bool
     # The delivery that somebody retried by hand while the breaker was open: it is to be the probe.
@@ -39,11 +40,11 @@ class Endpoint:
     endpoint_version: int
 
     @property
-    def held_by(self) -> str | None:
-        """What closes its gate whatever waits: "paused", "disabled" or "breaker_open"; None when nothing does."""
-        if self.status != "active":
-            return self.status
-        return "breaker_open" if self.breaker != "closed" and not self.probe_due else None
+    def held_by(self) -> Hold | None:
+        """What keeps all its deliveries from being sent: PAUSED, DISABLED or BREAKER_OPEN; None when nothing does."""
+        if self.status is not SubscriptionState.ACTIVE:
+            return Hold(self.status)
+        return Hold.BREAKER_OPEN if self.breaker is not BreakerState.CLOSED and not self.probe_due else None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,10 +60,10 @@ class Walk:
     deleted: list[UUID] = field(default_factory=list)
 
 
-_ENDPOINT = tuple(Endpoint.__dataclass_fields__)
+_ENDPOINT = Endpoint.__dataclass_fields__.keys() - {"status", "breaker"}
 
 
-class Store:
+class DispatcherStore:
     """What there is to do, and doing it."""
 
     def __init__(self, pool: postgres.Pool, *, lease_seconds: float) -> None:
@@ -74,14 +75,18 @@ class Store:
         found = Walk()
         for row in await self._pool.fetch(SQL["walk_unfinished"]):
             name = row["subscription_id"]
-            if row["state"] == "in_flight":
+            if row["state"] == DeliveryStatus.IN_FLIGHT:
                 found.in_flight.append(name)
             elif row["deleted"]:
                 found.deleted.append(name)
             else:
-                (found.pending if row["state"] == "pending" else found.scheduled).append(name)
+                (found.pending if row["state"] == DeliveryStatus.PENDING else found.scheduled).append(name)
                 if name not in found.waiting:
-                    found.waiting[name] = Endpoint(**{column: row[column] for column in _ENDPOINT})
+                    found.waiting[name] = Endpoint(
+                        status=SubscriptionState(row["status"]),
+                        breaker=BreakerState(row["breaker"]),
+                        **{column: row[column] for column in _ENDPOINT},
+                    )
         return found
 
     async def cancel_deleted(self, subscription_ids: Sequence[UUID]) -> int:
@@ -129,7 +134,9 @@ class Store:
         """Ends held deliveries that are past their expiry, looking at the first of each; answers how many."""
         async with self._pool.acquire() as connection, connection.transaction():
             rows = await connection.fetch(SQL["find_expired"], subscription_ids, EXPIRE_LIMIT)
-            await deliveries.end_waiting(connection, [row["id"] for row in rows], status="failed", reason="expired")
+            await deliveries.end_waiting(
+                connection, [row["id"] for row in rows], status=DeliveryStatus.FAILED, reason=DeliveryReason.EXPIRED
+            )
         return len(rows)
 
     async def count_workers(self) -> int:
@@ -153,10 +160,10 @@ class Store:
                 self._lease_seconds,
                 [row["claim_token"] for row in rows],
             )
-        return len(leased), sum(row["status"] == "failed" for row in ended)
+        return len(leased), sum(row["status"] == DeliveryStatus.FAILED for row in ended)
 
-    async def count_waiting(self, state: str, subscription_ids: Sequence[UUID], *, limit: int) -> int:
-        """Deliveries of subscriptions that are "pending" or "scheduled", up to a limit."""
+    async def count_waiting(self, state: DeliveryStatus, subscription_ids: Sequence[UUID], *, limit: int) -> int:
+        """Count the pending or the scheduled deliveries of subscriptions, up to a limit."""
         return int(await self._pool.fetchval(SQL["count_waiting"], state, subscription_ids, limit))
 
     async def count_in_flight(self, *, limit: int) -> int:
@@ -167,9 +174,9 @@ class Store:
         """Due deliveries of subscriptions, up to a limit."""
         return int(await self._pool.fetchval(SQL["count_held"], subscription_ids, limit))
 
-    async def breakers(self) -> dict[str, int]:
-        """How many breakers are in which state; closed ones are not counted."""
-        return {row["breaker"]: row["number"] for row in await self._pool.fetch(SQL["count_breakers"])}
+    async def breakers(self) -> dict[BreakerState, int]:
+        """Count the breakers that are not closed by their state."""
+        return {BreakerState(row["breaker"]): row["number"] for row in await self._pool.fetch(SQL["count_breakers"])}
 
     async def forget_workers(self) -> None:
         """Removes workers that died without a word."""

@@ -9,15 +9,15 @@ import structlog
 from services.delivery.destinations.http import sender as http_sender
 from services.delivery.destinations.http.proxy import Proxy
 from services.delivery.dispatcher.limiter import Limiter
-from services.delivery.dispatcher.store import Store as TurnStore
+from services.delivery.dispatcher.store import DispatcherStore as TurnStore
 from services.delivery.dispatcher.turns import Turns
 from services.delivery.settings import WorkerSettings
 from services.delivery.worker.bells import Bells
 from services.delivery.worker.deliverer import Deliverer
-from services.delivery.worker.health import Health
+from services.delivery.worker.health import EndpointHealth
 from services.delivery.worker.outcomes import Recorder
 from services.delivery.worker.scheduler import Scheduler
-from services.delivery.worker.store import Store
+from services.delivery.worker.store import WorkerStore
 from services.domain.activity import Activity
 from services.domain.egress import policy as egress
 from services.domain.egress.policy import Policy
@@ -52,10 +52,10 @@ async def serve(process: lifecycle.Process, settings: WorkerSettings, policy: Po
         ) as sender,
     ):
         keys = await canary.known_keys(process, pool, settings)
-        store = Store(pool, settings)
+        store = WorkerStore(pool, settings)
         recorder = Recorder(store, bound=8 * settings.worker_concurrency)
         gates = Gates(client)
-        health = Health(store, settings, Copies(client))
+        health = EndpointHealth(store, settings, Copies(client))
         activity = Activity.of("failed attempts", settings)
         deliverer = Deliverer(store, Vault(keys), sender, settings, process.tracer, activity)
         scheduler = Scheduler(store, deliverer, recorder, gates, settings, health.note)
@@ -96,7 +96,7 @@ async def serve(process: lifecycle.Process, settings: WorkerSettings, policy: Po
                 await process.cancel(loop)
 
 
-async def _be_counted(store: Store) -> None:
+async def _be_counted(store: WorkerStore) -> None:
     """Says every few seconds that this worker is there, until it is not."""
     worker_id = ids.new()
     try:

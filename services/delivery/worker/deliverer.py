@@ -17,22 +17,30 @@ from services.delivery.destinations.http import sender as http_sender
 from services.delivery.destinations.http.identity import Identities, Identity
 from services.delivery.destinations.http.request import OutgoingRequest
 from services.delivery.settings import RECORDING_SECONDS, WorkerSettings
-from services.delivery.worker import metrics, outcomes, spans
-from services.delivery.worker.store import INTERRUPTED, SUCCESS, Attempt, Claim, Outcome, Store
+from services.delivery.worker import metrics, outcomes
+from services.delivery.worker.store import Attempt, Claim, Outcome, WorkerStore
 from services.domain import retry_policy
 from services.domain.activity import Activity
 from services.domain.egress import targets
 from services.domain.secrets.encryption import CannotOpen
 from services.domain.secrets.vault import Vault
+from services.domain.states import AttemptOutcome, DeliveryReason, DeliveryStatus
 from services.platform import clock
-from services.platform.tracing.spans import Span
+from services.platform.tracing import spans
+from services.platform.tracing.spans import Kind, Span, Value
 from services.platform.tracing.tracer import Tracer
 
-# A bound on bytes held at once.
+log = structlog.get_logger(__name__)
+
+# Too Many Requests, Service Unavailable: what Retry-After is looked at with.
+_UNWILLING = frozenset({429, 503})
+_REDIRECTS = range(300, 400)
+MAX_LOCATION_CHARACTERS = 300
+SPAN = "webhook attempt"
 
 
 class Budget:
-    """Whoever spends more than is left waits; one that exceeds the whole budget gets all of it, alone."""
+    """A bound on bytes held at once: who wants more than is left waits; more than the whole budget gets all of it."""
 
     def __init__(self, limit_bytes: int) -> None:
         self._limit = limit_bytes
@@ -52,21 +60,6 @@ class Budget:
             self._left += size
             async with self._given_back:
                 self._given_back.notify_all()
-
-
-# One delivery: from its claim to the outcome of its attempt.
-
-
-log = structlog.get_logger(__name__)
-
-# Too Many Requests, Service Unavailable: what Retry-After is looked at with.
-_UNWILLING = frozenset({429, 503})
-
-
-_REDIRECTS = range(300, 400)
-
-
-MAX_LOCATION_CHARACTERS = 300
 
 
 @dataclass(kw_only=True, slots=True)
@@ -92,7 +85,7 @@ class Deliverer:
 
     def __init__(
         self,
-        store: Store,
+        store: WorkerStore,
         vault: Vault,
         sender: Sender,
         settings: WorkerSettings,
@@ -109,7 +102,7 @@ class Deliverer:
         self._lease_seconds = settings.lease_seconds
         self._stored_bytes = settings.stored_response_bytes
         self._large_payloads = Budget(settings.large_payload_budget_bytes)
-        for outcome in outcomes.ALL:  # at 0 from the start, so that shares and rates of each are right
+        for outcome in AttemptOutcome:  # at 0 from the start, so that shares and rates of each are right
             metrics.ATTEMPTS.labels(outcome)
         self._tracer = tracer
         self._activity = activity
@@ -119,12 +112,12 @@ class Deliverer:
         """Makes the attempt of a claim. Raises ClaimLost before anything is sent, or what the store raises."""
         claim = held.claim
         if claim.deleted:
-            return Outcome(claim=claim, status="cancelled", reason="subscription_deleted")
+            return Outcome(claim=claim, status=DeliveryStatus.CANCELLED, reason=DeliveryReason.SUBSCRIPTION_DELETED)
         if claim.expired:
-            return Outcome(claim=claim, status="failed", reason="expired")
+            return Outcome(claim=claim, status=DeliveryStatus.FAILED, reason=DeliveryReason.EXPIRED)
         async with self._payload(claim) as payload:
             if payload is None:
-                return Outcome(claim=claim, status="failed", reason="payload_gone")
+                return Outcome(claim=claim, status=DeliveryStatus.FAILED, reason=DeliveryReason.PAYLOAD_GONE)
             await self._hold(held)
             if await self._attempt(held, payload):
                 await self._attempt(held, payload, fresh=True)
@@ -138,17 +131,17 @@ class Deliverer:
         """The outcome of a delivery that is handed back; if it was being sent, nobody knows whether it arrived."""
         started = held.sending_since
         if started is None:
-            return Outcome(claim=held.claim, status="pending", attempts=held.attempts)
+            return Outcome(claim=held.claim, status=DeliveryStatus.PENDING, attempts=held.attempts)
         attempt = Attempt(
             started_at=held.claim.at(started),
             duration_ms=round((time.monotonic() - started) * 1000),
             status_code=None,
-            outcome=INTERRUPTED,
+            outcome=AttemptOutcome.INTERRUPTED,
             error_message="the worker stopped before the receiver had answered",
             response_body=None,
         )
-        metrics.ATTEMPTS.labels(INTERRUPTED).inc()
-        return Outcome(claim=held.claim, status="pending", attempts=[*held.attempts, attempt])
+        metrics.ATTEMPTS.labels(AttemptOutcome.INTERRUPTED).inc()
+        return Outcome(claim=held.claim, status=DeliveryStatus.PENDING, attempts=[*held.attempts, attempt])
 
     @contextlib.asynccontextmanager
     async def _payload(self, claim: Claim) -> AsyncIterator[bytes | None]:
@@ -182,7 +175,7 @@ class Deliverer:
         again = False
         answer: Answer | None = None
         failure: SendError | None = None
-        span = spans.begin(self._tracer, claim, claim.number + len(held.attempts))
+        span = _begin_span(self._tracer, claim, claim.number + len(held.attempts))
         try:
             identity = await self._identity(claim) if claim.sealed_client_certificate is not None else None
             outgoing = self._signed(claim, payload, identity, span)
@@ -191,18 +184,18 @@ class Deliverer:
             failure, again = error, error.reused and not fresh
         except BaseException:
             if span is not None:
-                spans.interrupt(span)
+                span.end(error=AttemptOutcome.INTERRUPTED)
             raise
         ended = time.monotonic()
         attempt = self._describe(claim, started, ended, answer, failure)
         held.sending_since = None
         held.attempts.append(attempt)
         if span is not None:
-            spans.end(span, attempt)
+            _end_span(span, attempt)
         held.retry_after_seconds = 0.0 if answer is None else self._retry_after(answer, claim.at(ended))
         metrics.ATTEMPTS.labels(attempt.outcome).inc()
         metrics.ATTEMPT_SECONDS.observe(ended - started)
-        if attempt.outcome == SUCCESS:
+        if attempt.outcome == AttemptOutcome.SUCCESS:
             metrics.END_TO_END_SECONDS.observe((claim.at(ended) - claim.created_at).total_seconds())
         return again
 
@@ -254,12 +247,12 @@ class Deliverer:
     ) -> Attempt:
         if answer is not None:
             outcome = outcomes.outcome_of_status(answer.status_code)
-            message = None if outcome == SUCCESS else _refusal(answer)
+            message = None if outcome == AttemptOutcome.SUCCESS else _refusal(answer)
             status_code: int | None = answer.status_code
             body = answers.of_body(answer.body, self._stored_bytes)
         else:
             kind = failure.kind if failure else Failure.INVALID_RESPONSE
-            outcome, message, body = str(kind), failure.message if failure else "", None
+            outcome, message, body = AttemptOutcome(kind), failure.message if failure else "", None
             status_code = failure.status_code if failure else None
         return Attempt(
             started_at=claim.at(started),
@@ -284,11 +277,11 @@ def _tell(activity: Activity, outcome: Outcome) -> None:
     """Say which attempts failed, and what comes next."""
     claim = outcome.claim
     for attempt in outcome.attempts:
-        if attempt.outcome == SUCCESS:
+        if attempt.outcome == AttemptOutcome.SUCCESS:
             continue
         if attempt is not outcome.attempts[-1]:
             next_one = "tried again at once"
-        elif outcome.status == "scheduled":
+        elif outcome.status is DeliveryStatus.SCHEDULED:
             next_one = f"next in {outcome.delay_seconds:.1f} s"
         else:
             next_one = "given up"
@@ -300,3 +293,35 @@ def _tell(activity: Activity, outcome: Outcome) -> None:
             attempt.error_message,
             next_one,
         )
+
+
+def _begin_span(tracer: Tracer | None, claim: Claim, number: int) -> Span | None:
+    """Begin the span of an attempt if its event is traced: a child of the one in which the event was accepted.
+
+    What its task logs from now on belongs to it. Of the target it shows only the host: paths and queries hold tokens.
+    """
+    if tracer is None or claim.traceparent is None:
+        return None
+    now = time.monotonic()
+    attributes: dict[str, Value] = {
+        "http.request.method": "POST",
+        "server.address": targets.host_of(claim.target_url),
+        "webhook.delivery.id": str(claim.id),
+        "webhook.event.id": str(claim.event_id),
+        "webhook.subscription.id": str(claim.subscription_id),
+        "webhook.attempt.number": number,
+        # In this worker, for the payload or a lease.
+        "webhook.attempt.claimed_seconds": round(now - claim.claimed_monotonic, 6),
+    }
+    if number == 1:
+        attributes["webhook.attempt.waited_seconds"] = (claim.at(now) - claim.created_at).total_seconds()
+    span = tracer.follow(SPAN, Kind.CLIENT, claim.traceparent, attributes)
+    spans.CURRENT.set(span)
+    return span
+
+
+def _end_span(span: Span, attempt: Attempt) -> None:
+    """End the span of an attempt with its outcome."""
+    if attempt.status_code is not None:
+        span.set({"http.response.status_code": attempt.status_code})
+    span.end(error="" if attempt.outcome == AttemptOutcome.SUCCESS else attempt.outcome)

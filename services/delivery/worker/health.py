@@ -1,4 +1,4 @@
-"""What attempts say of the endpoints: it opens and closes their breakers, and disables those that are dead.
+"""What attempts say of the endpoints: it opens and closes their breakers, disables those that are dead, and logs it.
 
 Each worker sums up its attempts and writes what changed once a second, or at once where a breaker must open
 now. The rows in Postgres join what all workers saw, outlive them, and decide: a breaker is opened once,
@@ -8,27 +8,96 @@ whoever comes first. Of an endpoint that does well nothing is kept and nothing w
 import asyncio
 import contextlib
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import structlog
 
 from services.delivery.settings import WorkerSettings
 from services.delivery.worker import metrics
-from services.delivery.worker.endpoint_log import EndpointLog
-from services.delivery.worker.store import INTERRUPTED, SUCCESS, Attempt, Claim, Store, Sum, Verdict
+from services.delivery.worker.store import Attempt, Claim, Sum, Verdict, WorkerStore
+from services.domain.activity import ENDPOINTS
+from services.domain.egress import targets
+from services.domain.states import AttemptOutcome, BreakerState, Probe, StatusReason
 from services.domain.subscription_changes import NO_COPY, Copies
 from services.platform import errors
 from services.platform.stores.redis import REDIS_AWAY
 
 log = structlog.get_logger(__name__)
+# Its lines are shown to a developer, too.
+endpoint_log = structlog.get_logger(ENDPOINTS)
 
 FLUSH_SECONDS = 1.0
 RETRY_SECONDS = 0.25
 GONE = 410
+# Of lines about endpoints.
+WINDOW_SECONDS = 10.0
+LINES_PER_WINDOW = 20
+
+
+class EndpointLog:
+    """Log lines of one worker about its endpoints: when one begins to fail, is well again, or is disabled.
+
+    An outage of many endpoints writes a few lines and then a count of the rest, at most once in a window.
+    """
+
+    def __init__(self) -> None:
+        self._window_ends = 0.0
+        self._left = 0
+        self._more: Counter[str] = Counter()
+
+    def failing(
+        self, subscription_id: UUID, target_url: str, *, reason: str, failures: int, next_probe: datetime | None
+    ) -> None:
+        """Say that an endpoint's breaker opened."""
+        if self._may("failing"):
+            endpoint_log.warning(
+                "an endpoint began to fail; its deliveries wait",
+                subscription_id=str(subscription_id),
+                host=targets.host_of(target_url),
+                reason=reason,
+                failures=failures,
+                next_probe=next_probe and next_probe.isoformat(timespec="seconds"),
+            )
+
+    def recovered(self, subscription_id: UUID, target_url: str) -> None:
+        """Say that its breaker closed."""
+        if self._may("recovered"):
+            endpoint_log.info(
+                "an endpoint is well again", subscription_id=str(subscription_id), host=targets.host_of(target_url)
+            )
+
+    def disabled(self, subscription_id: UUID, target_url: str, *, reason: str, last_error: str) -> None:
+        """Say that the service disabled its subscription."""
+        if self._may("disabled"):
+            endpoint_log.warning(
+                "a subscription was disabled",
+                subscription_id=str(subscription_id),
+                host=targets.host_of(target_url),
+                reason=reason,
+                last_error=last_error,
+            )
+
+    def summarize(self) -> None:
+        """Say how many more there were, when the window is over; to be called every second or so."""
+        if self._more and time.monotonic() >= self._window_ends:
+            endpoint_log.warning("more endpoints changed than are listed", **self._more)
+            self._more.clear()
+
+    def _may(self, kind: str) -> bool:
+        """Return whether there is room for a line; without it, count it."""
+        now = time.monotonic()
+        if now >= self._window_ends:
+            self.summarize()
+            self._window_ends, self._left = now + WINDOW_SECONDS, LINES_PER_WINDOW
+        if not self._left:
+            self._more[kind] += 1
+            return False
+        self._left -= 1
+        return True
 
 
 @dataclass(slots=True, kw_only=True)
@@ -48,7 +117,7 @@ class _Recent:
     failures: int = 0
     # Of the failures, those after the last success.
     unbroken: int = 0
-    probe: str | None = None
+    probe: Probe | None = None
     gone: bool = False
     too_many: str | None = None
     last_error: str = ""
@@ -96,10 +165,10 @@ class _Recent:
         self.gone = self.gone and not sent.gone
 
 
-class Health:
+class EndpointHealth:
     """The endpoints of one worker."""
 
-    def __init__(self, store: Store, settings: WorkerSettings, copies: Copies) -> None:
+    def __init__(self, store: WorkerStore, settings: WorkerSettings, copies: Copies) -> None:
         self._store = store
         self._settings = settings
         self._disable_after = timedelta(hours=settings.disable_after_hours)
@@ -110,10 +179,10 @@ class Health:
 
     def note(self, claim: Claim, attempt: Attempt) -> None:
         """Takes note of an attempt that ended."""
-        if attempt.outcome == INTERRUPTED:
+        if attempt.outcome == AttemptOutcome.INTERRUPTED:
             return
         recent = self._recent.get(claim.subscription_id)
-        success = attempt.outcome == SUCCESS
+        success = attempt.outcome == AttemptOutcome.SUCCESS
         if recent is not None and claim.endpoint_version < recent.endpoint_version:
             return  # of an endpoint that the subscription no longer has
         if recent is None or recent.endpoint_version < claim.endpoint_version:
@@ -135,7 +204,7 @@ class Health:
             recent.gone = recent.gone or attempt.status_code == GONE
             recent.too_many = self._too_many(recent)
         if claim.probe:
-            recent.probe = "success" if success else "failure"
+            recent.probe = Probe.SUCCESS if success else Probe.FAILURE
         if recent.gone or recent.probe or recent.too_many or recent.in_a_row == self._settings.breaker_failures:
             self._now.set()
 
@@ -163,14 +232,18 @@ class Health:
             target_urls = {seen.subscription_id: self._recent[seen.subscription_id].target_url for seen in sums}
             verdicts = await self._store.record_health(sums, self._settings)
             current = {verdict.subscription_id for verdict in verdicts}
-            reasons = {seen.subscription_id: "gone" for seen in sums if seen.gone and seen.subscription_id in current}
+            reasons = {
+                seen.subscription_id: StatusReason.GONE
+                for seen in sums
+                if seen.gone and seen.subscription_id in current
+            }
             for verdict in verdicts:
                 if verdict.failing_for is not None and verdict.failing_for > self._disable_after:
-                    reasons.setdefault(verdict.subscription_id, "failing")
+                    reasons.setdefault(verdict.subscription_id, StatusReason.FAILING)
                 if verdict.changed:
                     metrics.BREAKER_CHANGES.labels(verdict.breaker).inc()
                     self._tell(verdict, target_urls[verdict.subscription_id])
-                if verdict.breaker == "open":
+                if verdict.breaker is BreakerState.OPEN:
                     held.add(verdict.subscription_id)
             if reasons:
                 await self._disable(reasons, sums, target_urls)
@@ -196,9 +269,9 @@ class Health:
 
     def _tell(self, verdict: Verdict, target_url: str) -> None:
         """Log that an endpoint began to fail or is well again; a probe that failed is no news."""
-        if verdict.breaker == "closed":
+        if verdict.breaker is BreakerState.CLOSED:
             self._lines.recovered(verdict.subscription_id, target_url)
-        elif verdict.before == "closed":
+        elif verdict.before is BreakerState.CLOSED:
             self._lines.failing(
                 verdict.subscription_id,
                 target_url,
@@ -207,7 +280,9 @@ class Health:
                 next_probe=verdict.probe_at,
             )
 
-    async def _disable(self, reasons: Mapping[UUID, str], sums: Sequence[Sum], target_urls: Mapping[UUID, str]) -> None:
+    async def _disable(
+        self, reasons: Mapping[UUID, StatusReason], sums: Sequence[Sum], target_urls: Mapping[UUID, str]
+    ) -> None:
         last_errors = {seen.subscription_id: seen.last_error for seen in sums}
         for disabled in await self._store.disable(reasons, sums):
             metrics.SUBSCRIPTIONS_DISABLED.labels(disabled.reason).inc()

@@ -2,6 +2,7 @@
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from services.domain.states import BreakerState, StatusReason
 from services.platform.process.metrics import SECONDS_BUCKETS
 
 ATTEMPTS = Counter("webhook_attempts_total", "Attempts ended.", ["outcome"])
@@ -30,7 +31,7 @@ SUBSCRIPTIONS_DISABLED = Counter(
     "webhook_subscriptions_disabled_total", "Subscriptions that were disabled for what their receiver did.", ["reason"]
 )
 # What is rare begins at 0, so that its first time is an increase.
-for _state in ("open", "closed"):
+for _state in (BreakerState.OPEN, BreakerState.CLOSED):
     BREAKER_CHANGES.labels(_state)
-for _reason in ("gone", "failing"):
+for _reason in (StatusReason.GONE, StatusReason.FAILING):
     SUBSCRIPTIONS_DISABLED.labels(_reason)

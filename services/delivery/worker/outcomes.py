@@ -5,18 +5,23 @@ from collections.abc import Sequence
 
 import structlog
 
-from services.delivery.destinations.destination import Failure
 from services.delivery.worker import metrics
-from services.delivery.worker.store import INTERRUPTED, SUCCESS, Attempt, Claim, Outcome, Store
+from services.delivery.worker.store import Attempt, Claim, Outcome, WorkerStore
 from services.domain.retry_policy import RetryPolicy
+from services.domain.states import FINAL, AttemptOutcome, DeliveryReason, DeliveryStatus
 from services.platform.process import metrics as common_metrics
 from services.platform.process.batching import Batcher, Bounds
 from services.platform.stores.errors import is_store_away
 
 log = structlog.get_logger(__name__)
 
-# Every outcome that an attempt can have.
-ALL = (SUCCESS, INTERRUPTED, "http_3xx", "http_4xx", "http_5xx", *Failure)
+# By the first digit of a status.
+_OUTCOMES = {
+    2: AttemptOutcome.SUCCESS,
+    3: AttemptOutcome.HTTP_3XX,
+    4: AttemptOutcome.HTTP_4XX,
+    5: AttemptOutcome.HTTP_5XX,
+}
 OUTCOMES_PER_STATEMENT = 100
 # Recording is behind the receiver's back: what comes within this time is recorded together.
 PACE_SECONDS = 0.01
@@ -24,12 +29,9 @@ PACE_SECONDS = 0.01
 RETRY_SECONDS = 0.25
 
 
-def outcome_of_status(status_code: int) -> str:
-    """The outcome class of an HTTP status."""
-    hundreds = status_code // 100
-    if hundreds == 2:  # noqa: PLR2004 - success is 2xx
-        return SUCCESS
-    return f"http_{hundreds}xx" if hundreds in {3, 4, 5} else "invalid_response"
+def outcome_of_status(status_code: int) -> AttemptOutcome:
+    """Return the outcome of an HTTP status."""
+    return _OUTCOMES.get(status_code // 100, AttemptOutcome.INVALID_RESPONSE)
 
 
 def decide(
@@ -39,19 +41,27 @@ def decide(
 
     The receiver may ask for a longer delay than the policy's, never for a shorter one or for another retry.
     """
-    if attempts[-1].outcome == SUCCESS:
-        return Outcome(claim=claim, status="delivered", attempts=attempts)
+    if attempts[-1].outcome == AttemptOutcome.SUCCESS:
+        return Outcome(claim=claim, status=DeliveryStatus.DELIVERED, attempts=attempts)
     delay_seconds = policy.delay_seconds(claim.failures + 1)
     if delay_seconds is None:
-        return Outcome(claim=claim, status="failed", reason="retries_exhausted", failures=1, attempts=attempts)
+        return Outcome(
+            claim=claim,
+            status=DeliveryStatus.FAILED,
+            reason=DeliveryReason.RETRIES_EXHAUSTED,
+            failures=1,
+            attempts=attempts,
+        )
     delay_seconds = max(delay_seconds, retry_after_seconds)
-    return Outcome(claim=claim, status="scheduled", delay_seconds=delay_seconds, failures=1, attempts=attempts)
+    return Outcome(
+        claim=claim, status=DeliveryStatus.SCHEDULED, delay_seconds=delay_seconds, failures=1, attempts=attempts
+    )
 
 
 class Recorder:
     """Records outcomes in batches. While Postgres is away it holds them, and records them when it is back."""
 
-    def __init__(self, store: Store, *, bound: int) -> None:
+    def __init__(self, store: WorkerStore, *, bound: int) -> None:
         self._store = store
         self._given_up = False
         self._batcher: Batcher[Outcome, None] = Batcher(
@@ -102,6 +112,6 @@ class Recorder:
             status = changed.get(outcome.claim.id)
             if status is None:
                 metrics.LOST.inc()
-            elif status in {"delivered", "failed", "cancelled"}:
+            elif status in FINAL:
                 common_metrics.DELIVERIES_ENDED.labels(status).inc()
         return [None] * len(outcomes)

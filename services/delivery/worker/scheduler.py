@@ -9,15 +9,15 @@ from uuid import UUID
 
 import structlog
 
-from services.delivery.destinations.destination import Failure
 from services.delivery.settings import WorkerSettings
 from services.delivery.worker import metrics
 from services.delivery.worker.deliverer import ClaimLost, Deliverer, Held
 from services.delivery.worker.lanes import Lane, Lanes
 from services.delivery.worker.outcomes import Recorder
-from services.delivery.worker.store import INTERRUPTED, SUCCESS, Attempt, Claim, Outcome, Store
+from services.delivery.worker.store import Attempt, Claim, Outcome, WorkerStore
 from services.domain import deliveries
 from services.domain.gates import Gates
+from services.domain.states import AttemptOutcome, DeliveryStatus, Hold
 from services.platform import errors
 from services.platform.stores.errors import STORE_AWAY
 
@@ -35,8 +35,12 @@ STALL_SECONDS = 0.25
 # What says nothing of how much an endpoint can take.
 NEUTRAL = frozenset(
     {
-        *("http_3xx", "http_4xx", INTERRUPTED),
-        *(Failure.EGRESS_DENIED, Failure.INVALID_REQUEST, Failure.SECRET_UNREADABLE),
+        AttemptOutcome.HTTP_3XX,
+        AttemptOutcome.HTTP_4XX,
+        AttemptOutcome.INTERRUPTED,
+        AttemptOutcome.EGRESS_DENIED,
+        AttemptOutcome.INVALID_REQUEST,
+        AttemptOutcome.SECRET_UNREADABLE,
     }
 )
 TOO_MANY_REQUESTS = 429
@@ -51,7 +55,7 @@ class Scheduler:
 
     def __init__(
         self,
-        store: Store,
+        store: WorkerStore,
         deliverer: Deliverer,
         recorder: Recorder,
         gates: Gates,
@@ -143,7 +147,7 @@ class Scheduler:
             metrics.STALE.inc(len(lanes) - len(claims))
             for claim in claims:
                 lane, too_many = self._lanes.of_claim(lanes.pop(claim.id), claim.endpoint_version)
-                self._hand_back(too_many, "concurrency")
+                self._hand_back(too_many, Hold.CONCURRENCY)
                 held = Held(claim=claim, lease_until=claim.claimed_monotonic + self._lease_seconds)
                 self._held[claim.id] = held
                 # Rung again meanwhile: a second claim beside this one, after its lease, would be confused with it.
@@ -191,7 +195,7 @@ class Scheduler:
                     log.exception("endpoints cannot be looked at on a bug")
                 continue
             for name, version in versions.items():
-                self._hand_back(self._lanes.lead_to(name, version), "concurrency")
+                self._hand_back(self._lanes.lead_to(name, version), Hold.CONCURRENCY)
             self._work.set()
 
     async def renew_leases(self) -> None:
@@ -236,7 +240,7 @@ class Scheduler:
     def _return(self, subscription_id: UUID, too_many: Sequence[UUID]) -> None:
         """Hands back what is too many for an endpoint, or for this worker, and says so to those who ring."""
         self._gates.fill(subscription_id, short=not self._lanes.lane(subscription_id).at_limit)
-        self._hand_back(too_many, "concurrency")
+        self._hand_back(too_many, Hold.CONCURRENCY)
 
     def _hand_back(self, delivery_ids: Sequence[UUID], reason: str) -> None:
         if delivery_ids:
@@ -281,13 +285,13 @@ class Scheduler:
         self._gates.close([claim.subscription_id])
         metrics.HANDED_BACK.labels(reason).inc()
         waited = (claim.claimed_at - claim.created_at).total_seconds()
-        return Outcome(claim=claim, status="pending", delay_seconds=-waited if claim.number == 1 else 0.0)
+        return Outcome(claim=claim, status=DeliveryStatus.PENDING, delay_seconds=-waited if claim.number == 1 else 0.0)
 
     def _learn(self, claim: Claim, lane: Lane, attempt: Attempt) -> None:
         """Lets the lane and the endpoint's health know what came of an attempt."""
         seconds = (attempt.duration_ms or 0) / 1000
         started_at = time.monotonic() - seconds
-        if attempt.outcome == SUCCESS:
+        if attempt.outcome == AttemptOutcome.SUCCESS:
             lane.succeeded(seconds, started_at, self._slots)
         elif attempt.outcome not in NEUTRAL or attempt.status_code == TOO_MANY_REQUESTS:
             lane.failed(seconds, started_at)

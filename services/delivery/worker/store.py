@@ -9,17 +9,24 @@ from uuid import UUID
 import msgspec
 
 from services.delivery.settings import WorkerSettings
-from services.delivery.worker import notices
 from services.domain import audit, operational_facts
+from services.domain.audit import Action, FieldChange
+from services.domain.operational_facts import EventType, Fact
+from services.domain.states import (
+    UNFINISHED,
+    AttemptOutcome,
+    BreakerState,
+    DeliveryReason,
+    DeliveryStatus,
+    Hold,
+    Probe,
+    StatusReason,
+    SubscriptionState,
+)
 from services.platform import clock, ids
 from services.platform.stores import postgres, sql
 
 SQL = sql.Queries("services.delivery.worker")
-
-# Outcomes of attempts that decide here; outcomes.py has the others.
-SUCCESS = "success"
-INTERRUPTED = "interrupted"
-UNFINISHED = frozenset({"pending", "scheduled", "in_flight"})
 
 
 # Structs of msgspec, not data classes: each delivery makes three of them, and they take a tenth of the time.
@@ -43,8 +50,8 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     claimed_monotonic: float
     expired: bool
     deleted: bool
-    # Why it must not be sent now: "paused", "disabled" or "breaker_open"; None when it may be.
-    held_by: str | None
+    # Why it must not be sent now: PAUSED, DISABLED or BREAKER_OPEN; None when it may be.
+    held_by: Hold | None
     # Whether its subscription's breaker is half open: this is the one delivery that tries.
     probe: bool
     # Whether the last attempt that was recorded of its subscription failed.
@@ -74,12 +81,12 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """An attempt to record, which gives it its number; `outcome` is "success" or the kind of the error."""
+    """An attempt to record, which gives it its number."""
 
     started_at: datetime
     duration_ms: int | None
     status_code: int | None
-    outcome: str
+    outcome: AttemptOutcome
     error_message: str | None
     response_body: str | None
 
@@ -88,12 +95,11 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """What a claim's attempts make of its delivery."""
 
     claim: Claim
-    # delivered, failed, scheduled, pending or cancelled
-    status: str
+    status: DeliveryStatus
     delay_seconds: float = 0.0
     # Attempts that count toward the retry limit.
     failures: int = 0
-    reason: str | None = None
+    reason: DeliveryReason | None = None
     # The requests of the claim, in their order: at most two.
     attempts: Sequence[Attempt] = ()
 
@@ -107,8 +113,8 @@ class Sum(msgspec.Struct, frozen=True, kw_only=True):
     failures: int
     # Of the failures, those after the last success.
     unbroken: int
-    # What became of the delivery that a half open breaker let through: "success", "failure", or None.
-    probe: str | None
+    # What became of the delivery that a half open breaker let through.
+    probe: Probe | None
     # Whether the receiver answered 410.
     gone: bool
     # Why there were too many failures, or None.
@@ -120,9 +126,9 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """What became of an endpoint's breaker."""
 
     subscription_id: UUID
-    breaker: str
+    breaker: BreakerState
     # What it was before.
-    before: str
+    before: BreakerState
     # Why it opened; when it is open, when the next probe may be sent.
     breaker_reason: str | None
     probe_at: datetime | None
@@ -142,10 +148,10 @@ class Disabled(msgspec.Struct, frozen=True, kw_only=True):
     subscription_id: UUID
     tenant_id: str
     version: int
-    reason: str
+    reason: StatusReason
 
 
-class Store:
+class WorkerStore:
     """Every method raises what stores.errors.STORE_AWAY lists when Postgres is away."""
 
     def __init__(self, pool: postgres.Pool, settings: WorkerSettings) -> None:
@@ -193,7 +199,7 @@ class Store:
         )
         return {row["id"] for row in rows}
 
-    async def record(self, outcomes: Sequence[Outcome]) -> dict[UUID, str]:
+    async def record(self, outcomes: Sequence[Outcome]) -> dict[UUID, DeliveryStatus]:
         """Record outcomes with their attempts, and return the new states of the deliveries they changed.
 
         A claim that was lost changes nothing, except that a success still ends its delivery. Recording the
@@ -228,10 +234,10 @@ class Store:
             min(delivery_ids),
             max(delivery_ids),
         )
-        changed = {row["id"]: row["status"] for row in rows}
+        changed = {row["id"]: DeliveryStatus(row["status"]) for row in rows}
         late = [outcome for outcome in outcomes if outcome.attempts and outcome.claim.id not in changed]
         if late:
-            changed |= dict.fromkeys(await self._record_late(late), "delivered")
+            changed |= dict.fromkeys(await self._record_late(late), DeliveryStatus.DELIVERED)
         return changed
 
     async def record_health(self, sums: Sequence[Sum], settings: WorkerSettings) -> list[Verdict]:
@@ -247,7 +253,7 @@ class Store:
             names = [seen.subscription_id for seen in sums]
             await connection.execute(SQL["insert_health"], names)
             locked = await connection.fetch(SQL["lock_health"], names)
-            before = {row["subscription_id"]: row["breaker"] for row in locked}
+            before = {row["subscription_id"]: BreakerState(row["breaker"]) for row in locked}
             rows = await connection.fetch(
                 SQL["record_health"],
                 names,
@@ -262,15 +268,12 @@ class Store:
                 settings.breaker_cooldown_cap_seconds,
             )
             errors = {seen.subscription_id: seen.last_error for seen in sums}
-            moved = (
-                notices.breaker_fact(row, before[row["subscription_id"]], errors[row["subscription_id"]])
-                for row in rows
-            )
+            moved = (_breaker_fact(row, before[row["subscription_id"]], errors[row["subscription_id"]]) for row in rows)
             await operational_facts.note(connection, *filter(None, moved))
         return [
             Verdict(
                 subscription_id=row["subscription_id"],
-                breaker=row["breaker"],
+                breaker=BreakerState(row["breaker"]),
                 before=before[row["subscription_id"]],
                 breaker_reason=row["breaker_reason"],
                 probe_at=row["probe_at"],
@@ -280,7 +283,7 @@ class Store:
             for row in rows
         ]
 
-    async def disable(self, reasons: Mapping[UUID, str], sums: Sequence[Sum]) -> list[Disabled]:
+    async def disable(self, reasons: Mapping[UUID, StatusReason], sums: Sequence[Sum]) -> list[Disabled]:
         """Disable subscriptions for these reasons; return those that were not disabled before, and note them.
 
         `sums` are what was seen of them.
@@ -292,15 +295,15 @@ class Store:
                 SQL["disable"], list(reasons), list(reasons.values()), [versions[name] for name in reasons]
             )
             if rows:
-                await audit.record(connection, *(notices.disabled_entry(row) for row in rows), actor=audit.SYSTEM)
-                facts = (notices.disabled_fact(row, last_errors.get(row["id"])) for row in rows)
+                await audit.record(connection, *(_disabled_entry(row) for row in rows), actor=audit.SYSTEM)
+                facts = (_disabled_fact(row, last_errors.get(row["id"])) for row in rows)
                 await operational_facts.note(connection, *facts)
         return [
             Disabled(
                 subscription_id=row["id"],
                 tenant_id=row["tenant_id"],
                 version=row["version"],
-                reason=row["status_reason"],
+                reason=StatusReason(row["status_reason"]),
             )
             for row in rows
         ]
@@ -355,11 +358,11 @@ def _late(
         written = []
         for request, attempt in enumerate(outcome.attempts, 1):
             before = known.get((claim.id, claim.token, request))
-            if before is not None and before["outcome"] != INTERRUPTED:
+            if before is not None and before["outcome"] != AttemptOutcome.INTERRUPTED:
                 continue
             if before is None:
                 count += 1
-            delivers = attempt.outcome == SUCCESS and delivery["status"] in UNFINISHED
+            delivers = attempt.outcome == AttemptOutcome.SUCCESS and delivery["status"] in UNFINISHED
             written.append(delivers)
             rows.append(
                 (
@@ -398,7 +401,7 @@ def _claim(row: Any, token: UUID, asked_at: float) -> Claim:
         claimed_monotonic=asked_at,
         expired=row["expired"],
         deleted=row["deleted"],
-        held_by=row["held_by"],
+        held_by=None if row["held_by"] is None else Hold(row["held_by"]),
         probe=row["probe"],
         failing=row["failing"],
         timeout_seconds=row["timeout_seconds"],
@@ -415,3 +418,41 @@ def _claim(row: Any, token: UUID, asked_at: float) -> Claim:
         content_encoding=row["content_encoding"],
         traceparent=row["traceparent"],
     )
+
+
+def _disabled_entry(row: Any) -> audit.Entry:
+    """Return the entry of the audit log for a row of the statement that disables."""
+    return audit.Entry(
+        action=Action.DISABLE_SUBSCRIPTION,
+        tenant_id=row["tenant_id"],
+        resource_id=str(row["id"]),
+        changes=[
+            FieldChange(field="status", before=row["status_before"], after=SubscriptionState.DISABLED),
+            FieldChange(field="status_reason", after=row["status_reason"]),
+        ],
+    )
+
+
+def _disabled_fact(row: Any, last_error: str | None) -> Fact:
+    """Return the fact for the tenant's system subscription, from the same row."""
+    return Fact(
+        subscription_id=row["id"],
+        event_type=EventType.DISABLED,
+        reason=row["status_reason"],
+        last_error=last_error or None,
+    )
+
+
+def _breaker_fact(row: Any, before: BreakerState, last_error: str) -> Fact | None:
+    """Return that a breaker opened or closed; None when a probe failed, which the fact before covers."""
+    name, now = row["subscription_id"], row["breaker"]
+    if before is BreakerState.CLOSED and now == BreakerState.OPEN:
+        return Fact(
+            subscription_id=name,
+            event_type=EventType.FAILING,
+            reason=row["breaker_reason"],
+            last_error=last_error or None,
+        )
+    if before is not BreakerState.CLOSED and now == BreakerState.CLOSED:
+        return Fact(subscription_id=name, event_type=EventType.RECOVERED)
+    return None

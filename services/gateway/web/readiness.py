@@ -7,7 +7,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from services.gateway.web.backends import Channels
-from services.platform.process.operations import Health
+from services.platform.process.probes import Health
 
 CHECK_TIMEOUT_SECONDS = 0.5
 FRESH_SECONDS = 1.0

@@ -25,7 +25,7 @@ import structlog
 import uvloop
 
 from services.platform.http import server
-from services.platform.process import logs, metrics, operations
+from services.platform.process import logs, metrics, probes
 from services.platform.tracing import tracer as tracing
 from services.platform.tracing.settings import TracingSettings
 
@@ -51,7 +51,7 @@ class Process:
     def __init__(self, role: str, tracer: tracing.Tracer | None = None) -> None:
         self.role = role
         self.tracer = tracer
-        self.health = operations.Health()
+        self.health = probes.Health()
         self.health.add_liveness("background_tasks", self._check_tasks)
         self.stop_requested = asyncio.Event()
         self._hurry = asyncio.Event()
@@ -144,7 +144,7 @@ async def _run(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, process.request_stop)
-    ops_app = operations.application(process.health)
+    ops_app = probes.application(process.health)
     started = time.monotonic()
     async with contextlib.AsyncExitStack() as stack:
         if process.tracer is not None:

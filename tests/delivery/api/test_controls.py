@@ -14,7 +14,7 @@ from dev.harness.receiver import Receiver, Reply
 from services.delivery.destinations.destination import Answer, Sender
 from services.delivery.destinations.http.connection import MAX_RETRY_AFTER_BYTES
 from services.delivery.worker.deliverer import Deliverer, Held
-from services.delivery.worker.store import Store
+from services.delivery.worker.store import WorkerStore
 from tests.delivery import raw
 from tests.delivery.conftest import Shared
 from tests.delivery.ringing import RUNG
@@ -89,7 +89,7 @@ async def test_the_lease_is_made_to_outlast_the_subscriptions_own_timeout(
     renewed: bool,
 ) -> None:
     settings = world.worker_settings(lease_seconds=lease_seconds)
-    store = Store(world.pool, settings)
+    store = WorkerStore(world.pool, settings)
     target = await subscribe(world, receiver.url(), timeout_seconds=timeout_seconds)
     (claim,) = await store.claim([await world.deliver(target, due_in=RUNG)])
     held = Held(claim=claim, lease_until=time.monotonic() + lease_left)
@@ -103,7 +103,7 @@ async def test_a_timeout_that_no_lease_can_carry_is_cut_to_what_the_whole_lease_
 ) -> None:
     receiver.script(then=Reply(hang=True))
     settings = world.worker_settings(lease_seconds=6.5)
-    store = Store(world.pool, settings)
+    store = WorkerStore(world.pool, settings)
     target = await subscribe(world, receiver.url(), timeout_seconds=30)
     (claim,) = await store.claim([await world.deliver(target, due_in=RUNG)])
     held = Held(claim=claim, lease_until=time.monotonic() + 5.2)

@@ -14,7 +14,7 @@ SOON = 30.0
 
 @pytest.fixture(autouse=True)
 def _measured_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.delivery.dispatcher.gauges.INTERVAL_SECONDS", 0.1)
+    monkeypatch.setattr("services.delivery.dispatcher.metrics.INTERVAL_SECONDS", 0.1)
 
 
 def gauges() -> tuple[float, float]:

@@ -279,7 +279,7 @@ async def test_two_dispatchers_take_each_lost_lease_back_once(world: World) -> N
 
 
 async def test_the_gauges_tell_what_is_unfinished(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.delivery.dispatcher.gauges.INTERVAL_SECONDS", 0.1)
+    monkeypatch.setattr("services.delivery.dispatcher.metrics.INTERVAL_SECONDS", 0.1)
     subscription = await world.subscription("http://127.0.0.1:1/")
     await world.deliver_many(subscription, 3, due_in=600)
     await world.deliver(subscription, status="scheduled", due_in=600)

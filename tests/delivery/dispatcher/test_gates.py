@@ -18,9 +18,10 @@ from services.delivery.destinations.destination import Sender
 from services.delivery.worker.deliverer import Deliverer
 from services.delivery.worker.outcomes import Recorder
 from services.delivery.worker.scheduler import Scheduler
-from services.delivery.worker.store import Store, Sum
+from services.delivery.worker.store import Sum, WorkerStore
 from services.domain.doorbell import Ringer
 from services.domain.gates import Gates
+from services.domain.states import StatusReason
 from services.platform import ids
 from services.platform.stores import redis
 from tests.delivery.ringing import RUNG, ring
@@ -181,7 +182,7 @@ async def test_two_endpoints_that_hang_leave_slots_to_a_third(world: World, rece
 
 async def test_a_turn_that_comes_to_nothing_is_no_claim(world: World, receiver: Receiver, sender: Sender) -> None:
     settings = world.worker_settings()
-    store = Store(world.pool, settings)
+    store = WorkerStore(world.pool, settings)
     async with redis.client(settings) as client:
         deliverer, recorder = Deliverer(store, vault(), sender, settings), Recorder(store, bound=100)
         scheduler = Scheduler(store, deliverer, recorder, Gates(client), settings, lambda *_: None)
@@ -474,7 +475,7 @@ async def test_a_recovered_endpoint_is_fed_with_a_growing_rate(world: World, rec
 async def test_what_waits_behind_an_open_breaker_is_counted_and_not_written_to(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.delivery.dispatcher.gauges.INTERVAL_SECONDS", 0.5)
+    monkeypatch.setattr("services.delivery.dispatcher.metrics.INTERVAL_SECONDS", 0.5)
     subscription = await world.subscription("http://127.0.0.1:1/")
     await open_breaker(world, subscription)
     await world.deliver_many(subscription, 5_000)
@@ -606,12 +607,12 @@ async def test_410_disables_once_whoever_sees_it(world: World, receiver: Receive
 async def test_racing_workers_disable_once(world: World) -> None:
     subscription = await world.subscription("http://127.0.0.1:1/")
     version = (await subscription_row(world, subscription))["version"]
-    store = Store(world.pool, world.worker_settings())
+    store = WorkerStore(world.pool, world.worker_settings())
     seen = Sum(
         subscription_id=subscription, endpoint_version=1, successes=0, failures=1, unbroken=1, probe=None, gone=True,
         too_many=None, last_error="",
     )  # fmt: skip
-    answers = await asyncio.gather(*(store.disable({subscription: "gone"}, [seen]) for _ in range(8)))
+    answers = await asyncio.gather(*(store.disable({subscription: StatusReason.GONE}, [seen]) for _ in range(8)))
     assert sum(map(len, answers)) == 1
     row = await subscription_row(world, subscription)
     assert (row["status"], row["status_reason"], row["version"]) == ("disabled", "gone", version + 1)

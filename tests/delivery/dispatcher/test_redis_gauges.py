@@ -5,19 +5,19 @@ import asyncio
 import pytest
 
 from dev.harness.waiting import wait_until
-from services.delivery.dispatcher import gauges, metrics
+from services.delivery.dispatcher import metrics
 from services.platform.process.metrics import Growth
 from services.platform.settings import RedisSettings
 from services.platform.stores import redis
 
 
 async def test_memory_clients_and_lookups_are_told(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gauges, "INTERVAL_SECONDS", 0.05)
+    monkeypatch.setattr(metrics, "INTERVAL_SECONDS", 0.05)
     metrics.REDIS_MEMORY.set(0)
     hits, misses = (metrics.REDIS_LOOKUPS.labels(result) for result in ("hit", "miss"))
     before = hits._value.get(), misses._value.get()
     async with redis.client(RedisSettings(redis_url=redis_url)) as client:
-        keeping = asyncio.create_task(gauges.keep_redis(client))
+        keeping = asyncio.create_task(metrics.keep_redis(client))
         try:
             await wait_until(lambda: metrics.REDIS_MEMORY._value.get() > 100_000, what="a first look")
             await client.set("there", b"1")
@@ -32,10 +32,10 @@ async def test_memory_clients_and_lookups_are_told(redis_url: str, monkeypatch: 
 
 
 async def test_while_redis_is_away_they_keep_their_value(free_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gauges, "INTERVAL_SECONDS", 0.01)
+    monkeypatch.setattr(metrics, "INTERVAL_SECONDS", 0.01)
     metrics.REDIS_MEMORY.set(7)
     async with redis.client(RedisSettings(redis_url=f"redis://127.0.0.1:{free_port}/0")) as client:
-        keeping = asyncio.create_task(gauges.keep_redis(client))
+        keeping = asyncio.create_task(metrics.keep_redis(client))
         done, _ = await asyncio.wait({keeping}, timeout=0.2)
         keeping.cancel()
 
@@ -44,6 +44,6 @@ async def test_while_redis_is_away_they_keep_their_value(free_port: int, monkeyp
 
 
 def test_what_a_server_does_not_tell_counts_as_nothing() -> None:
-    gauges._export_redis({}, Growth())
+    metrics._export_redis({}, Growth())
 
     assert metrics.REDIS_MAX_MEMORY._value.get() == 0

@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 
 from dev.harness.receiver import Receiver
-from services.delivery.operational_webhooks.store import Store
+from services.delivery.operational_webhooks.events import OperationalEventStore
 from services.domain.operational_facts import EventType
 from tests.delivery.world import Counted, World, until_true
 
@@ -121,7 +121,7 @@ async def test_a_subscription_of_which_nothing_was_told_for_a_minute_is_forgotte
         " VALUES (gen_random_uuid(), 'default', now() - interval '2 minutes', 0),"
         " (gen_random_uuid(), 'default', now(), 0)"
     )
-    assert await Store(world.pool, expiry_hours=1).tell() == ({}, False)
+    assert await OperationalEventStore(world.pool, expiry_hours=1).tell() == ({}, False)
     assert await world.pool.fetchval("SELECT count(*) FROM exhausted_deliveries") == 1
 
 
@@ -276,7 +276,7 @@ async def test_an_event_that_nobody_wants_is_not_stored(
         subscription,
     )
 
-    told_of, _ = await Store(world.pool, expiry_hours=1).tell()
+    told_of, _ = await OperationalEventStore(world.pool, expiry_hours=1).tell()
 
     assert told_of == ({EventType.EXHAUSTED: 1} if arrives else {})
     assert await world.statuses(system) == ({"pending": 1} if arrives else {})
@@ -291,9 +291,9 @@ async def test_stores_that_tell_at_once_tell_everything_once(world: World, recei
         " SELECT 'default', $1, 'subscription.recovered' FROM generate_series(1, 2500)",
         subscription,
     )
-    stores = [Store(world.pool, expiry_hours=1) for _ in range(4)]
+    stores = [OperationalEventStore(world.pool, expiry_hours=1) for _ in range(4)]
 
-    async def tell_all(store: Store) -> int:
+    async def tell_all(store: OperationalEventStore) -> int:
         number = 0
         while await world.pool.fetchval("SELECT EXISTS (SELECT FROM operational_facts)"):
             number += (await store.tell())[0].total()

@@ -20,7 +20,7 @@ from dev.harness.receiver import Receiver, Reply
 from dev.harness.waiting import wait_until
 from protos.webhook.v1 import ingest_pb2, ingest_pb2_grpc, subscriptions_pb2, subscriptions_pb2_grpc
 from services.delivery.destinations.http.request import USER_AGENT
-from services.delivery.worker.store import Claim, Store
+from services.delivery.worker.store import Claim, WorkerStore
 from services.ingest import __main__ as ingest
 from services.ingest.settings import IngestSettings
 from services.platform.grpc import client
@@ -138,14 +138,14 @@ async def test_a_large_payload_has_more_time(world: World, receiver: Receiver) -
 async def test_a_worker_whose_clock_is_an_hour_behind_goes_by_that_of_postgres(
     world: World, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hour, claim = 3600, Store.claim
+    hour, claim = 3600, WorkerStore.claim
 
-    async def ahead(store: Store, delivery_ids: Sequence[UUID]) -> list[Claim]:
+    async def ahead(store: WorkerStore, delivery_ids: Sequence[UUID]) -> list[Claim]:
         """What Postgres would say if its clock were an hour ahead of this machine's."""
         claims = await claim(store, delivery_ids)
         return [msgspec.structs.replace(each, claimed_at=each.claimed_at + timedelta(seconds=hour)) for each in claims]
 
-    monkeypatch.setattr(Store, "claim", ahead)
+    monkeypatch.setattr(WorkerStore, "claim", ahead)
     began = time.time()
     until = formatdate(began + hour + 600, usegmt=True)
     receiver.script(then=Reply(status=503, headers={"Retry-After": until}))

@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 import pytest
 import structlog
 
-from services.delivery.worker import endpoint_log
-from services.delivery.worker.endpoint_log import EndpointLog
+from services.delivery.worker import health
+from services.delivery.worker.health import EndpointLog
 from services.platform import ids
 
 URL = "https://hooks.example/secret-path"
@@ -26,7 +26,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    monkeypatch.setattr(endpoint_log, "time", made)
+    monkeypatch.setattr(health, "time", made)
     return made
 
 
@@ -72,24 +72,24 @@ def test_a_mass_outage_writes_a_few_lines_and_a_count(clock: Clock) -> None:
             lines.recovered(ids.new(), URL)
             clock.now = 1001.0 + second
             lines.summarize()
-        clock.now += endpoint_log.WINDOW_SECONDS
+        clock.now += health.WINDOW_SECONDS
         lines.summarize()
         lines.summarize()
     counts = [entry for entry in logs if entry["event"] == "more endpoints changed than are listed"]
     listed = len(logs) - len(counts)
-    assert listed == 3 * endpoint_log.LINES_PER_WINDOW
+    assert listed == 3 * health.LINES_PER_WINDOW
     assert len(counts) == 3
     assert listed + sum(entry["failing"] + entry["recovered"] for entry in counts) == 30_030
 
 
 def test_a_count_waits_for_its_window_and_is_not_lost(clock: Clock) -> None:
     lines = EndpointLog()
-    for _ in range(endpoint_log.LINES_PER_WINDOW):
+    for _ in range(health.LINES_PER_WINDOW):
         fail(lines)
     with structlog.testing.capture_logs() as logs:
         fail(lines)
         lines.summarize()
         assert logs == []
-        clock.now += endpoint_log.WINDOW_SECONDS
+        clock.now += health.WINDOW_SECONDS
         fail(lines)
     assert [entry["event"].split()[0] for entry in logs] == ["more", "an"]

@@ -6,8 +6,9 @@ from uuid import UUID
 import pytest
 
 from dev.harness.receiver import Receiver, Reply
-from services.delivery.worker.health import Health
-from services.delivery.worker.store import Attempt, Claim, Store, Sum
+from services.delivery.worker.health import EndpointHealth
+from services.delivery.worker.store import Attempt, Claim, Sum, WorkerStore
+from services.domain.states import AttemptOutcome, StatusReason
 from services.domain.subscription_changes import Copies
 from services.platform.stores import redis
 from tests.delivery.world import World, until_true
@@ -36,7 +37,7 @@ def failed(claim: Claim) -> Attempt:
         started_at=claim.claimed_at,
         duration_ms=1,
         status_code=500,
-        outcome="http_5xx",
+        outcome=AttemptOutcome.HTTP_5XX,
         error_message="the receiver answered 500",
         response_body=None,
     )
@@ -98,7 +99,7 @@ async def test_an_answer_of_the_endpoint_before_neither_disables_nor_counts(worl
 
 async def test_only_what_was_seen_of_the_current_endpoint_is_added(world: World) -> None:
     settings = world.worker_settings()
-    store = Store(world.pool, settings)
+    store = WorkerStore(world.pool, settings)
     changed, kept = [await world.subscription("http://127.0.0.1:1/") for _ in range(2)]
     await world.change_target(changed, "http://127.0.0.1:2/")
     verdicts = await store.record_health([seen(changed, 1), seen(kept, 1)], settings)
@@ -112,20 +113,20 @@ async def test_only_what_was_seen_of_the_current_endpoint_is_added(world: World)
 async def test_only_the_current_endpoint_disables(world: World, endpoint_version: int, expected: str) -> None:
     subscription = await world.subscription("http://127.0.0.1:1/")
     await world.change_target(subscription, "http://127.0.0.1:2/")
-    store = Store(world.pool, world.worker_settings())
-    await store.disable({subscription: "gone"}, [seen(subscription, endpoint_version, gone=True)])
+    store = WorkerStore(world.pool, world.worker_settings())
+    await store.disable({subscription: StatusReason.GONE}, [seen(subscription, endpoint_version, gone=True)])
     assert await status(world, subscription) == expected
 
 
 async def test_a_worker_counts_the_failures_of_each_endpoint_by_themselves(world: World) -> None:
     settings = world.worker_settings(**QUICK)
-    store = Store(world.pool, settings)
+    store = WorkerStore(world.pool, settings)
     subscription = await world.subscription("http://127.0.0.1:1/")
     (old,) = await store.claim(await world.deliver_many(subscription, 1))
     await world.change_target(subscription, "http://127.0.0.1:2/")
     (new,) = await store.claim(await world.deliver_many(subscription, 1))
     async with redis.client(settings) as client:
-        health = Health(store, settings, Copies(client))
+        health = EndpointHealth(store, settings, Copies(client))
         for claim in (old, old, new, old, old):
             health.note(claim, failed(claim))
         assert await health.flush() == set()

@@ -8,9 +8,10 @@ from uuid import UUID
 import pytest
 
 from dev.harness.receiver import Receiver
-from services.delivery.dispatcher.store import Store as Dispatcher
-from services.delivery.worker.store import Store, Sum
+from services.delivery.dispatcher.store import DispatcherStore as Dispatcher
+from services.delivery.worker.store import Sum, WorkerStore
 from services.domain.doorbell import Ringer
+from services.domain.states import Probe
 from tests.delivery.ringing import RUNG, ring
 from tests.delivery.world import World, until_true
 
@@ -24,8 +25,8 @@ async def half_open(world: World, subscription: UUID, probe: UUID) -> None:
 
 
 @pytest.fixture
-async def store(world: World) -> Store:
-    return Store(world.pool, world.worker_settings())
+async def store(world: World) -> WorkerStore:
+    return WorkerStore(world.pool, world.worker_settings())
 
 
 # -- deleted subscriptions --
@@ -50,7 +51,7 @@ async def test_a_worker_that_is_rung_for_a_deleted_subscription_sends_nothing(
 # -- half open breakers --
 
 
-async def test_a_half_open_breaker_holds_every_claim_but_its_probe(world: World, store: Store) -> None:
+async def test_a_half_open_breaker_holds_every_claim_but_its_probe(world: World, store: WorkerStore) -> None:
     subscription = await world.subscription("http://127.0.0.1:1/")
     probe, *others = await world.deliver_many(subscription, 3)
     await half_open(world, subscription, probe)
@@ -91,12 +92,14 @@ async def test_no_other_probe_begins_while_one_is_out(world: World) -> None:
 
 
 @pytest.mark.parametrize(("openings", "seconds"), [(0, 10), (1, 20), (5, 320), (6, 600), (7, 600), (40, 600)])
-async def test_the_cool_down_doubles_up_to_its_cap(world: World, store: Store, openings: int, seconds: int) -> None:
+async def test_the_cool_down_doubles_up_to_its_cap(
+    world: World, store: WorkerStore, openings: int, seconds: int
+) -> None:
     subscription = await world.subscription("http://127.0.0.1:1/")
     await half_open(world, subscription, UUID(int=1))
     await world.pool.execute("UPDATE subscription_health SET openings = $1", openings)
     failed = Sum(
-        subscription_id=subscription, endpoint_version=1, successes=0, failures=1, unbroken=1, probe="failure",
+        subscription_id=subscription, endpoint_version=1, successes=0, failures=1, unbroken=1, probe=Probe.FAILURE,
         gone=False, too_many=None, last_error="the receiver answered 500",
     )  # fmt: skip
     await store.record_health([failed], world.worker_settings())

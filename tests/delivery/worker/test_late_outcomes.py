@@ -5,11 +5,12 @@ from uuid import UUID
 
 import pytest
 
-from services.delivery.api.store import Store as Api
-from services.delivery.dispatcher.store import Store as Dispatcher
+from services.delivery.api.store import DeliveryStore as Api
+from services.delivery.dispatcher.store import DispatcherStore as Dispatcher
 from services.delivery.worker import outcomes
-from services.delivery.worker.store import Attempt, Claim, Outcome, Store
+from services.delivery.worker.store import Attempt, Claim, Outcome, WorkerStore
 from services.domain.retry_policy import RetryPolicy
+from services.domain.states import AttemptOutcome, DeliveryStatus
 from services.platform import errors
 from services.platform.auth import identity
 from tests.delivery.world import World
@@ -18,15 +19,15 @@ POLICY = RetryPolicy(limit=5, base_seconds=100, factor=1, cap_seconds=100, jitte
 
 
 @pytest.fixture
-async def store(world: World) -> Store:
-    return Store(world.pool, world.worker_settings())
+async def store(world: World) -> WorkerStore:
+    return WorkerStore(world.pool, world.worker_settings())
 
 
 async def made(world: World) -> UUID:
     return await world.deliver(await world.subscription("http://127.0.0.1:1/"))
 
 
-async def claim(store: Store, delivery_id: UUID) -> Claim:
+async def claim(store: WorkerStore, delivery_id: UUID) -> Claim:
     (claimed,) = await store.claim([delivery_id])
     return claimed
 
@@ -48,7 +49,7 @@ def outcome(claimed: Claim, *kinds: str) -> Outcome:
             started_at=claimed.claimed_at,
             duration_ms=1,
             status_code=None,
-            outcome=kind,
+            outcome=AttemptOutcome(kind),
             error_message=None,
             response_body=None,
         )
@@ -67,7 +68,7 @@ async def state(world: World, delivery_id: UUID) -> tuple[Any, ...]:
 
 
 async def test_a_late_success_after_a_repeated_request_is_beside_what_a_further_claim_recorded(
-    world: World, store: Store
+    world: World, store: WorkerStore
 ) -> None:
     delivery_id = await made(world)
     first = await claim(store, delivery_id)
@@ -79,7 +80,7 @@ async def test_a_late_success_after_a_repeated_request_is_beside_what_a_further_
     assert [each["final"] for each in await world.attempts(delivery_id)] == [False, False, True]
 
 
-async def test_a_late_failure_leaves_the_number_of_the_claim_that_is_out(world: World, store: Store) -> None:
+async def test_a_late_failure_leaves_the_number_of_the_claim_that_is_out(world: World, store: WorkerStore) -> None:
     delivery_id = await made(world)
     first = await claim(store, delivery_id)
     await lose(world, first)
@@ -90,18 +91,18 @@ async def test_a_late_failure_leaves_the_number_of_the_claim_that_is_out(world: 
     assert await log(world, delivery_id) == [(1, "connection_lost"), (2, "http_5xx"), (3, "success")]
 
 
-async def test_what_a_claim_hands_back_without_a_request_leaves_no_gap(world: World, store: Store) -> None:
+async def test_what_a_claim_hands_back_without_a_request_leaves_no_gap(world: World, store: WorkerStore) -> None:
     delivery_id = await made(world)
     first = await claim(store, delivery_id)
     await lose(world, first)
     second = await claim(store, delivery_id)
     await store.record([outcome(first, "connection_lost", "http_5xx")])
-    await store.record([Outcome(claim=second, status="pending")])
+    await store.record([Outcome(claim=second, status=DeliveryStatus.PENDING)])
     await store.record([outcome(await claim(store, delivery_id), "success")])
     assert await log(world, delivery_id) == [(1, "connection_lost"), (2, "http_5xx"), (3, "success")]
 
 
-async def test_an_outcome_that_is_recorded_again_does_not_end_a_retry_by_hand(world: World, store: Store) -> None:
+async def test_an_outcome_that_is_recorded_again_does_not_end_a_retry_by_hand(world: World, store: WorkerStore) -> None:
     """The answer to the first was lost on its way, and somebody asked for the delivery again meanwhile."""
     delivery_id = await made(world)
     recorded = outcome(await claim(store, delivery_id), "success")
@@ -113,7 +114,7 @@ async def test_an_outcome_that_is_recorded_again_does_not_end_a_retry_by_hand(wo
     assert await log(world, delivery_id) == [(1, "success"), (2, "success")]
 
 
-async def test_a_late_success_ends_a_scheduled_delivery(world: World, store: Store) -> None:
+async def test_a_late_success_ends_a_scheduled_delivery(world: World, store: WorkerStore) -> None:
     delivery_id = await made(world)
     first = await claim(store, delivery_id)
     await lose(world, first)
@@ -125,7 +126,9 @@ async def test_a_late_success_ends_a_scheduled_delivery(world: World, store: Sto
 
 
 @pytest.mark.parametrize("ended", ["failed", "cancelled"])
-async def test_a_late_success_is_recorded_and_leaves_what_has_ended(world: World, store: Store, ended: str) -> None:
+async def test_a_late_success_is_recorded_and_leaves_what_has_ended(
+    world: World, store: WorkerStore, ended: str
+) -> None:
     delivery_id = await made(world)
     first = await claim(store, delivery_id)
     await lose(world, first)
@@ -135,7 +138,9 @@ async def test_a_late_success_is_recorded_and_leaves_what_has_ended(world: World
     assert await log(world, delivery_id) == [(1, "success")]
 
 
-async def test_the_last_attempt_of_a_delivery_that_lost_its_workers_stays_the_last(world: World, store: Store) -> None:
+async def test_the_last_attempt_of_a_delivery_that_lost_its_workers_stays_the_last(
+    world: World, store: WorkerStore
+) -> None:
     delivery_id = await made(world)
     await world.set(delivery_id, interrupted_count=9)
     first = await claim(store, delivery_id)
@@ -146,7 +151,7 @@ async def test_the_last_attempt_of_a_delivery_that_lost_its_workers_stays_the_la
     assert (attempt["outcome"], attempt["final"]) == ("http_5xx", True)
 
 
-async def test_late_outcomes_of_several_deliveries_are_recorded_together(world: World, store: Store) -> None:
+async def test_late_outcomes_of_several_deliveries_are_recorded_together(world: World, store: WorkerStore) -> None:
     subscription = await world.subscription("http://127.0.0.1:1/")
     delivery_ids = await world.deliver_many(subscription, 5)
     claims = await store.claim(delivery_ids)
@@ -157,7 +162,7 @@ async def test_late_outcomes_of_several_deliveries_are_recorded_together(world: 
     assert await world.statuses(subscription) == {"delivered": 2, "pending": 3}
 
 
-async def test_a_delivery_whose_day_is_no_longer_kept_is_passed_over(world: World, store: Store) -> None:
+async def test_a_delivery_whose_day_is_no_longer_kept_is_passed_over(world: World, store: WorkerStore) -> None:
     delivery_id = await made(world)
     first = await claim(store, delivery_id)
     await world.pool.execute("DELETE FROM webhook_deliveries WHERE id = $1", delivery_id)

@@ -13,9 +13,10 @@ from dev.harness.waiting import wait_until
 from services.delivery.worker.deliverer import ClaimLost, Deliverer, Held
 from services.delivery.worker.outcomes import Recorder
 from services.delivery.worker.scheduler import Scheduler
-from services.delivery.worker.store import Attempt, Outcome, Store
+from services.delivery.worker.store import Attempt, Outcome, WorkerStore
 from services.domain.doorbell import Ringer
 from services.domain.gates import Gates
+from services.domain.states import AttemptOutcome, DeliveryReason, DeliveryStatus
 from services.platform import ids
 from services.platform.stores import redis
 from tests.delivery import sending
@@ -24,16 +25,16 @@ from tests.delivery.world import LOOPBACK, Counted, World, until_true
 
 
 @pytest.fixture
-async def scheduler(world: World) -> AsyncIterator[tuple[Scheduler, Store]]:
+async def scheduler(world: World) -> AsyncIterator[tuple[Scheduler, WorkerStore]]:
     """A scheduler and its store, with nothing running."""
     settings = world.worker_settings(lease_seconds=6.0)
-    store = Store(world.pool, settings)
+    store = WorkerStore(world.pool, settings)
     async with sending.sender(LOOPBACK) as sender, redis.client(settings) as client:
         deliverer, recorder = Deliverer(store, vault(), sender, settings), Recorder(store, bound=10)
         yield Scheduler(store, deliverer, recorder, Gates(client), settings, lambda claim, attempt: None), store  # noqa: ARG005 - nobody listens
 
 
-async def hold(world: World, store: Store, scheduler: Scheduler, *, lease_left: float) -> Held:
+async def hold(world: World, store: WorkerStore, scheduler: Scheduler, *, lease_left: float) -> Held:
     """A claim in the hands of the scheduler, whose lease has so many seconds left."""
     delivery_id = await world.deliver(await world.subscription("http://127.0.0.1:1/"), due_in=RUNG)
     (claim,) = await store.claim([delivery_id])
@@ -54,7 +55,7 @@ async def renewing(scheduler: Scheduler) -> AsyncIterator[None]:
 
 
 async def test_a_lease_that_is_half_used_up_is_renewed_and_a_fresh_one_is_not(
-    world: World, scheduler: tuple[Scheduler, Store]
+    world: World, scheduler: tuple[Scheduler, WorkerStore]
 ) -> None:
     old = await hold(world, scheduler[1], scheduler[0], lease_left=2.9)
     fresh = await hold(world, scheduler[1], scheduler[0], lease_left=60)
@@ -66,7 +67,9 @@ async def test_a_lease_that_is_half_used_up_is_renewed_and_a_fresh_one_is_not(
     assert after[1] == before[1]
 
 
-async def test_the_lease_of_a_foreign_claim_is_never_renewed(world: World, scheduler: tuple[Scheduler, Store]) -> None:
+async def test_the_lease_of_a_foreign_claim_is_never_renewed(
+    world: World, scheduler: tuple[Scheduler, WorkerStore]
+) -> None:
     foreign = await hold(world, scheduler[1], scheduler[0], lease_left=1)
     pending = await hold(world, scheduler[1], scheduler[0], lease_left=1)
     own = await hold(world, scheduler[1], scheduler[0], lease_left=1)
@@ -80,7 +83,9 @@ async def test_the_lease_of_a_foreign_claim_is_never_renewed(world: World, sched
     assert [held.lease_until for held in (foreign, pending)] == leases
 
 
-async def test_renewals_go_on_after_postgres_refused_one(world: World, scheduler: tuple[Scheduler, Store]) -> None:
+async def test_renewals_go_on_after_postgres_refused_one(
+    world: World, scheduler: tuple[Scheduler, WorkerStore]
+) -> None:
     held = await hold(world, scheduler[1], scheduler[0], lease_left=1)
     await world.pool.execute("ALTER TABLE webhook_deliveries RENAME COLUMN claim_token TO gone")
     async with renewing(scheduler[0]):
@@ -90,7 +95,7 @@ async def test_renewals_go_on_after_postgres_refused_one(world: World, scheduler
 
 
 async def test_nothing_is_sent_under_a_lease_that_was_lost(
-    world: World, receiver: Receiver, scheduler: tuple[Scheduler, Store]
+    world: World, receiver: Receiver, scheduler: tuple[Scheduler, WorkerStore]
 ) -> None:
     held = await hold(world, scheduler[1], scheduler[0], lease_left=1)
     await world.pool.execute("UPDATE subscriptions SET target_url = $1", receiver.url())
@@ -152,7 +157,7 @@ async def test_an_outcome_under_a_lost_claim_is_recorded_and_only_a_success_chan
 
 
 async def test_an_outcome_that_cannot_be_recorded_keeps_no_other_from_being_recorded(
-    world: World, scheduler: tuple[Scheduler, Store]
+    world: World, scheduler: tuple[Scheduler, WorkerStore]
 ) -> None:
     """Neither one that the driver cannot encode nor one that the server refuses."""
     subscription = await world.subscription("http://127.0.0.1:1/")
@@ -161,14 +166,14 @@ async def test_an_outcome_that_cannot_be_recorded_keeps_no_other_from_being_reco
     made = [
         Outcome(
             claim=claim,
-            status="failed",
-            reason="retries_exhausted",
+            status=DeliveryStatus.FAILED,
+            reason=DeliveryReason.RETRIES_EXHAUSTED,
             attempts=[
                 Attempt(
                     started_at=claim.claimed_at,
                     duration_ms=1,
                     status_code=status_code,
-                    outcome="http_4xx",
+                    outcome=AttemptOutcome.HTTP_4XX,
                     error_message=message,
                     response_body=None,
                 )

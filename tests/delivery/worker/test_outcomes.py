@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from services.delivery.worker import outcomes
 from services.delivery.worker.store import Attempt
 from services.domain.retry_policy import RetryPolicy
+from services.domain.states import AttemptOutcome
 from tests.delivery.claims import claim
 
 POLICY = RetryPolicy(limit=3, base_seconds=5, factor=2, cap_seconds=3600, jitter=0)
@@ -19,7 +20,7 @@ def attempt(outcome: str) -> Attempt:
         started_at=datetime(2026, 1, 1, tzinfo=UTC),
         duration_ms=1,
         status_code=None,
-        outcome=outcome,
+        outcome=AttemptOutcome(outcome),
         error_message=None,
         response_body=None,
     )

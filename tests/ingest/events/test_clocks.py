@@ -12,7 +12,7 @@ from dev.harness.waiting import wait_until
 from protos.webhook.v1 import subscriptions_pb2 as pb
 from services.ingest.events.store import EventStore
 from services.platform import errors, ids
-from services.platform.process.operations import Health
+from services.platform.process.probes import Health
 from tests.gateway.conftest import gateway
 from tests.ingest import conftest as ingests
 from tests.ingest.conftest import Ingest, refused

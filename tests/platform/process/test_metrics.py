@@ -9,7 +9,7 @@ import httpx
 import pytest
 from prometheus_client import REGISTRY, generate_latest
 
-from services.platform.process import metrics, operations
+from services.platform.process import metrics, probes
 
 SERVICES = Path(metrics.__file__).parents[2]
 COMMON = re.compile(r"^([A-Z_]+) = (?:Counter|Gauge|Histogram)\(", re.MULTILINE)
@@ -37,25 +37,25 @@ def test_every_metric_of_ours_has_the_prefix() -> None:
     assert [name for name in names if not name.startswith(("webhook_", *others))] == []
 
 
-async def _get(health: operations.Health, path: str) -> httpx.Response:
-    transport = httpx.ASGITransport(operations.application(health))
+async def _get(health: probes.Health, path: str) -> httpx.Response:
+    transport = httpx.ASGITransport(probes.application(health))
     async with httpx.AsyncClient(transport=transport, base_url="http://process") as client:
         return await client.get(path)
 
 
-async def _statuses(health: operations.Health) -> tuple[int, int]:
+async def _statuses(health: probes.Health) -> tuple[int, int]:
     return (await _get(health, "/healthz")).status_code, (await _get(health, "/readyz")).status_code
 
 
-def _checks(ready: Exception | None = None, alive: Exception | None = None) -> operations.Health:
-    def check(error: Exception | None) -> operations.Check:
+def _checks(ready: Exception | None = None, alive: Exception | None = None) -> probes.Health:
+    def check(error: Exception | None) -> probes.Check:
         async def run() -> None:
             if error:
                 raise error
 
         return run
 
-    health = operations.Health()
+    health = probes.Health()
     health.add_readiness("postgres", check(ready))
     health.add_liveness("background_tasks", check(alive))
     return health
@@ -78,12 +78,12 @@ async def test_a_store_that_is_away_makes_a_process_unready_and_leaves_it_alive(
 
 
 async def test_a_check_without_an_answer_is_told_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(operations, "CHECK_TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr(probes, "CHECK_TIMEOUT_SECONDS", 0.05)
 
     async def hangs() -> None:
         await asyncio.Event().wait()
 
-    health = operations.Health()
+    health = probes.Health()
     health.add_readiness("postgres", hangs)
     assert (await _get(health, "/readyz")).json()["failures"] == {"postgres": "no answer within 0.05 s"}
 

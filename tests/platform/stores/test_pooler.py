@@ -33,7 +33,7 @@ from tests.analytics.conftest import Rows, today
 from tests.delivery.world import World
 from tests.ingest.conftest import serving
 
-pytestmark = pytest.mark.skipif(pooler.PROGRAM is None, reason="needs the program pgbouncer on PATH")
+pytestmark = pytest.mark.skipif(pooler.PROGRAM is None, reason="run `python3 scripts/tools.py pgbouncer`")
 
 SERVERS = 2
 CLIENTS = 8

@@ -16,7 +16,7 @@ from services.platform.process.lifecycle import Process
 from services.platform.settings import PostgresSettings
 from services.platform.stores import postgres
 
-pytestmark = pytest.mark.skipif(pooler.PROGRAM is None, reason="needs the program pgbouncer on PATH")
+pytestmark = pytest.mark.skipif(pooler.PROGRAM is None, reason="run `python3 scripts/tools.py pgbouncer`")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,77 +1,66 @@
-"""The loop that keeps the gauges of Postgres and of the subscriptions that stand out, at a bounded cost."""
+"""Gauges of Postgres and of the subscriptions that stand out, and the loop that measures them at a bounded cost."""
 
 import asyncio
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+from uuid import UUID
 
 import structlog
 from prometheus_client import Counter, Gauge
 
-from services.analytics.gauges.store import Name, Store
 from services.platform import errors
 from services.platform.process.metrics import Growth
+from services.platform.stores import sql
+from services.platform.stores.postgres import Pool
 
-# Metrics of Postgres as a whole, and the only ones that name subscriptions; listed in docs/reference/metrics.md.
+log = structlog.get_logger(__name__)
+INTERVAL_SECONDS = 15.0
+# Looking takes no more than a twentieth of the time, however many tables or busy subscriptions there are.
+PAUSE_FACTOR = 19.0
+# Those that grow. All others are small, and part of the database's size.
+TABLES = (
+    "webhook_events",
+    "webhook_deliveries",
+    "delivery_attempts",
+    "delivery_stats",
+    "idempotency_keys",
+    "subscriptions",
+    "subscription_health",
+)
 
 
+_queries = sql.Queries("services.analytics")
+STATES = ("active", "idle", "idle_in_transaction", "other")
+
+# Of all metrics only these name subscriptions.
 SUBSCRIPTION = ("tenant", "subscription")
-
-
 DATABASE_BYTES = Gauge("webhook_postgres_database_bytes", "Size of the database.")
-
-
 TABLE_BYTES = Gauge("webhook_postgres_table_bytes", "Size of a table: its partitions, indexes and TOAST.", ["table"])
-
-
 LARGEST_PARTITION_BYTES = Gauge(
     "webhook_postgres_largest_partition_bytes", "Size of a table's largest partition: its fullest day.", ["table"]
 )
-
-
 PARTITIONS = Gauge("webhook_postgres_partitions", "Partitions of a table, with those of days to come.", ["table"])
-
-
 LIVE_ROWS = Gauge("webhook_postgres_live_rows", "Rows of a table, by the server's estimate.", ["table"])
-
-
 DEAD_ROWS = Gauge("webhook_postgres_dead_rows", "Rows of a table that VACUUM has yet to remove.", ["table"])
-
-
 SESSIONS = Gauge("webhook_postgres_sessions", "Connections to this database, of everybody.", ["state"])
-
-
 MAX_SESSIONS = Gauge("webhook_postgres_max_sessions", "max_connections of the server, all databases together.")
-
-
 OLDEST_TRANSACTION = Gauge("webhook_postgres_oldest_transaction_seconds", "Age of the oldest open transaction.")
-
-
 BLOCKS = Counter("webhook_postgres_blocks_total", "Blocks that statements wanted, by where they were.", ["source"])
-
-
 TRANSACTIONS = Counter("webhook_postgres_transactions_total", "Transactions that ended, by how.", ["result"])
-
-
 WAL_BYTES = Counter("webhook_postgres_wal_bytes_total", "Write-ahead log written, of the whole server.")
-
-
 TOP_FAILED_ATTEMPTS = Gauge(
     "webhook_top_subscription_failed_attempts", "Failed attempts of 5 minutes; where most failed.", SUBSCRIPTION
 )
-
-
 TOP_ATTEMPTS = Gauge(
     "webhook_top_subscription_attempts", "All attempts of 5 minutes, of those where most failed.", SUBSCRIPTION
 )
-
-
 TOP_ATTEMPT_SECONDS = Gauge(
     "webhook_top_subscription_attempt_seconds",
     "Time of attempts of 5 minutes; where they took most.",
     SUBSCRIPTION,
 )
-
-
 TOP_FAILING_SECONDS = Gauge(
     "webhook_top_subscription_failing_seconds",
     "How long an endpoint has only failed; the longest of those with a breaker that is not closed.",
@@ -79,13 +68,109 @@ TOP_FAILING_SECONDS = Gauge(
 )
 
 
-# The gauges and counters of Postgres.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Table:
+    """A table with all its partitions; sizes with indexes and TOAST."""
+
+    name: str
+    partitions: int
+    bytes: float
+    # None where there are no partitions.
+    largest_bytes: float | None
+    # By the estimates of the server's statistics.
+    live_rows: float
+    dead_rows: float
 
 
-STATES = ("active", "idle", "idle_in_transaction", "other")
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Server:
+    """Sizes, and totals that only grow until the server's statistics are reset."""
+
+    database_bytes: float
+    # Blocks found in the server's memory, and read from elsewhere.
+    cache: float
+    disk: float
+    committed: float
+    rolled_back: float
+    wal_bytes: float
+    max_sessions: int
 
 
-async def measure_server(store: Store, growth: Growth) -> None:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sessions:
+    """Connections by state."""
+
+    by_state: dict[str, int]
+    oldest_transaction_seconds: float
+
+
+class Name(NamedTuple):
+    """A subscription and whose it is."""
+
+    tenant_id: str
+    subscription_id: UUID
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recent:
+    """Attempts of a subscription within the last five minutes."""
+
+    attempts: float
+    failed_attempts: float
+    # What they took together.
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Top:
+    """Subscriptions that stand out, each ranking with its highest first."""
+
+    failed: dict[Name, Recent]
+    busy: dict[Name, Recent]
+
+
+class GaugeStore:
+    """What the gauges ask of Postgres. It locks no row, and reads no table of deliveries."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def tables(self) -> list[Table]:
+        """The tables that grow. Looks at the files of each partition."""
+        rows = await self._pool.fetch(_queries["select_tables"], TABLES)
+        return [Table(**dict(row)) for row in rows]
+
+    async def server(self) -> Server:
+        """Sizes and totals of this database."""
+        row = await self._pool.fetchrow(_queries["select_server"])
+        assert row is not None, "the database that is asked is there"
+        return Server(**dict(row))
+
+    async def sessions(self) -> Sessions:
+        """Who is connected to this database."""
+        rows = await self._pool.fetch(_queries["count_sessions"])
+        return Sessions(
+            by_state={row["state"]: row["number"] for row in rows},
+            oldest_transaction_seconds=max((row["oldest_transaction_seconds"] for row in rows), default=0.0),
+        )
+
+    async def top(self, limit: int) -> Top:
+        """The subscriptions with the most failures, and with the most time; at most `limit` of each."""
+        found = Top(failed={}, busy={})
+        for row in await self._pool.fetch(_queries["select_top"], limit):
+            ranking = found.failed if row["ranking"] == "failed" else found.busy
+            ranking[Name(row["tenant_id"], row["subscription_id"])] = Recent(
+                attempts=row["attempts"], failed_attempts=row["failed_attempts"], seconds=row["seconds"]
+            )
+        return found
+
+    async def failing(self, limit: int) -> dict[Name, float]:
+        """For how many seconds those with a breaker that is not closed have failed; the `limit` longest."""
+        rows = await self._pool.fetch(_queries["select_failing"], limit)
+        return {Name(row["tenant_id"], row["subscription_id"]): row["seconds"] for row in rows}
+
+
+async def measure_server(store: GaugeStore, growth: Growth) -> None:
     """Looks once. Totals of the server count from the first look of this process."""
     for table in await store.tables():
         TABLE_BYTES.labels(table.name).set(table.bytes)
@@ -111,7 +196,7 @@ async def measure_server(store: Store, growth: Growth) -> None:
 # The gauges of the subscriptions that stand out: at most `limit` series each, and none of what no longer does.
 
 
-async def measure_top(store: Store, limit: int) -> None:
+async def measure_top(store: GaugeStore, limit: int) -> None:
     """Looks once."""
     top = await store.top(limit)
     failing = await store.failing(limit)
@@ -128,18 +213,7 @@ def _replace(gauge: Gauge, values: Mapping[Name, float]) -> None:
         gauge.labels(name.tenant_id, str(name.subscription_id)).set(value)
 
 
-# The loop that keeps the gauges, at a bounded cost.
-
-
-log = structlog.get_logger(__name__)
-
-
-INTERVAL_SECONDS = 15.0
-# Looking takes no more than a twentieth of the time, however many tables or busy subscriptions there are.
-PAUSE_FACTOR = 19.0
-
-
-async def keep(store: Store, *, top_subscriptions: int) -> None:
+async def keep(store: GaugeStore, *, top_subscriptions: int) -> None:
     """Measures for ever; while Postgres is away the gauges keep their last value. At 0 no subscription is named."""
     growth = Growth()
     while True:
