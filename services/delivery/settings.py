@@ -7,12 +7,11 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
-from services.domain.retry_policy import RetrySettings
+from services.domain.egress.policy import EgressSettings
+from services.domain.retry_policy import ExpirySettings, RetrySettings
 from services.domain.secrets.encryption import EncryptionSettings
 from services.platform.settings import (
     Count,
-    EgressSettings,
-    ExpirySettings,
     GrpcServerSettings,
     Port,
     PostgresSettings,

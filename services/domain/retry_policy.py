@@ -21,7 +21,7 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from services.platform import errors
-from services.platform.settings import ExpirySettings, Seconds, constant
+from services.platform.settings import Hours, Seconds, Settings, constant
 
 log = structlog.get_logger(__name__)
 
@@ -73,6 +73,15 @@ class RetryPolicy:
             return min(self.cap_seconds, self.base_seconds * self.factor ** (retry - 1))
         except OverflowError:
             return self.cap_seconds
+
+
+class ExpirySettings(Settings):
+    """How long a delivery lives, and how long it is kept."""
+
+    # Past it a delivery that has not ended is failed with reason "expired".
+    delivery_expiry_hours: Hours = 168
+    # Hours that events, deliveries, attempts and their statistics are kept, counted from the end of their UTC day.
+    log_retention_hours: Hours = 72
 
 
 class RetrySettings(ExpirySettings):

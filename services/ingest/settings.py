@@ -5,10 +5,10 @@ from typing import ClassVar
 
 from pydantic import Field
 
+from services.domain.egress.policy import EgressSettings
 from services.domain.retry_policy import RetrySettings
 from services.domain.secrets.encryption import EncryptionSettings
 from services.platform.settings import (
-    EgressSettings,
     GrpcServerSettings,
     Hours,
     PostgresSettings,

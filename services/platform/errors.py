@@ -18,7 +18,7 @@
         └── OutcomeUnknown           UNAVAILABLE           503    yes
 
 Anything else that escapes is a bug: INTERNAL, 500, logged with its trace and answered without it.
-The gRPC side is in grpc_errors.py; the HTTP side in the gateway's problems.py.
+The gRPC side is in grpc/errors.py; the HTTP side in the gateway's problems.py.
 """
 
 import enum

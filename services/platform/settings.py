@@ -66,7 +66,7 @@ CallSeconds = Annotated[float, Field(ge=0.1, le=300, allow_inf_nan=False)]
 Hours = Annotated[int, Field(ge=1, le=876_000)]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Bytes = Annotated[int, Field(ge=1, le=64 << 30)]
-# Of a payload; at most half of what http_protocol.py lets a request have.
+# Of a payload; at most half of what http/protocol.py lets a request have.
 PayloadBytes = Annotated[int, Field(ge=1, le=32 << 20)]
 # A name, an address, or the folder of a socket; several are separated by commas.
 PostgresHost = Annotated[
@@ -404,34 +404,6 @@ def _usable_key(key: str, others: ValidationInfo, *, prefix: str, required: bool
     if why:
         raise PydanticCustomError("unusable", "{why}", {"why": why})
     return key
-
-
-class ExpirySettings(Settings):
-    """How long a delivery lives, and how long it is kept."""
-
-    # Past it a delivery that has not ended is failed with reason "expired".
-    delivery_expiry_hours: Hours = 168
-    # Hours that events, deliveries, attempts and their statistics are kept, counted from the end of their UTC day.
-    log_retention_hours: Hours = 72
-
-
-class EgressSettings(Settings):
-    """Where deliveries may go."""
-
-    # Networks (CIDR), hosts, zones (*.example) and host:port pairs that may be reached though they are not public.
-    # Unset: loopback in development, nothing elsewhere. Empty: nothing.
-    egress_allow: str | None = None
-    # Ports that nothing is sent to, separated by commas; "default" is the list of denied_ports.py, "none" is none.
-    egress_deny_ports: Annotated[
-        str, shaped("^(none|[a-z0-9, ]+)$", "must be default, none, or ports separated by commas")
-    ] = "default"
-
-    @property
-    def egress_allowed(self) -> list[str]:
-        """The entries of egress_allow."""
-        if self.egress_allow is None:
-            return ["127.0.0.0/8", "::1/128"] if self.development else []
-        return [entry for entry in (part.strip() for part in self.egress_allow.split(",")) if entry]
 
 
 AnySettings = TypeVar("AnySettings", bound=Settings)

@@ -1,7 +1,7 @@
 """Mutual TLS between the processes: each shows a certificate, and takes the others' for good if an authority signed it.
 
 The files are read again every few seconds, so that certificates can be renewed under running processes: a server shows
-the new one in its next handshake, a client makes its channel anew (grpc_client.py). Files that do not fit together,
+the new one in its next handshake, a client makes its channel again (client.py). Files that do not fit together,
 such as those of a renewal that is half done, are left alone until they do.
 """
 

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from services.domain.secrets import client_certificates
 from services.domain.secrets.vault import Vault
+from services.platform.process.bounds import BoundedCache
 
 # Subscriptions whose TLS a worker keeps: each takes 0.9 MB, for OpenSSL reads the system's authorities anew, and 25 ms.
 KEPT = 128
@@ -27,7 +28,7 @@ class Identities:
         self._vault = vault
         self._trust = trust
         # What was sealed, beside what it makes: another certificate of the same subscription is another identity.
-        self._kept: dict[UUID, tuple[bytes, Identity]] = {}
+        self._kept: BoundedCache[UUID, tuple[bytes, Identity]] = BoundedCache(KEPT, keep_used=True)
         self._making = asyncio.Lock()
 
     async def of(self, subscription_id: UUID, sealed: bytes) -> Identity:
@@ -40,21 +41,14 @@ class Identities:
             if found is None:
                 pem = self._vault.client_certificate(subscription_id, sealed)
                 found = Identity(await asyncio.to_thread(self._tls, pem))
-                self._keep(subscription_id, sealed, found)
+                self._kept.put(subscription_id, (sealed, found))
             return found
 
     def _found(self, subscription_id: UUID, sealed: bytes) -> Identity | None:
         kept = self._kept.get(subscription_id)
         if kept is None or kept[0] != sealed:
             return None
-        self._keep(subscription_id, *kept)
         return kept[1]
-
-    def _keep(self, subscription_id: UUID, sealed: bytes, identity: Identity) -> None:
-        self._kept.pop(subscription_id, None)
-        self._kept[subscription_id] = (sealed, identity)
-        while len(self._kept) > KEPT:
-            del self._kept[next(iter(self._kept))]
 
     def _tls(self, pem: bytes) -> ssl.SSLContext:
         tls = self._trust()
