@@ -38,13 +38,15 @@ LAST_WORDS_SECONDS = 0.5
 
 
 @contextlib.asynccontextmanager
-async def serve(process: lifecycle.Process, settings: WorkerSettings, policy: Policy) -> AsyncIterator[None]:
-    """Wires the worker up, delivers, and at the end hands back what it holds."""
+async def serve(
+    process: lifecycle.Process, settings: WorkerSettings, *, policy: Policy | None = None
+) -> AsyncIterator[None]:
+    """Wire the worker up, deliver, and at the end hand back what it holds; `policy` replaces that of the settings."""
     async with (
         postgres.pool(process, settings) as pool,
         redis.client(settings) as client,
         http_sender.sender(
-            policy,
+            policy or egress.policy(settings),
             max_response_bytes=settings.max_response_bytes,
             wanted_bytes=settings.stored_response_bytes,
             tls=http_sender.trust(settings.egress_ca_bundle),
@@ -115,8 +117,7 @@ async def _be_counted(store: WorkerStore) -> None:
 def main() -> None:
     """Runs until told to stop."""
     settings = load(WorkerSettings)
-    policy = egress.policy(settings)
-    lifecycle.run("worker", settings, lambda process: serve(process, settings, policy))
+    lifecycle.run("worker", settings, lambda process: serve(process, settings))
 
 
 if __name__ == "__main__":
