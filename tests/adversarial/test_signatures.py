@@ -48,7 +48,7 @@ def hmac_sha256(key: bytes, message: bytes) -> bytes:
 
 
 def key_of(secret: str) -> bytes:
-    """The key of webhook-signature, as docs/design/delivery.md says it."""
+    """The key of webhook-signature, as docs/guides/receiving.md says it."""
     if secret.startswith("whsec_"):
         return base64.b64decode(secret.removeprefix("whsec_"))
     return secret.encode()
