@@ -1,4 +1,4 @@
-"""Certificates that tests make: an authority of their own, and what it vouches for."""
+"""Certificates of tests and benchmarks, made with `cryptography`, which the product needs anyway."""
 
 import ssl
 from dataclasses import dataclass
@@ -67,6 +67,11 @@ def authority(name: str = "Test authority") -> Issued:
     return _made(name, p256(), None, None, None, (), (), authority=True)
 
 
+def self_signed(name: str = "127.0.0.1") -> Issued:
+    """Return the certificate of a server that no authority vouches for."""
+    return _made(name, p256(), None, None, None, (SERVER,), (), authority=False)
+
+
 def _made(
     name: str,
     key: Any,
@@ -130,13 +135,17 @@ def spellings(issued: Issued) -> set[bytes]:
     return {*(line.encode() for line in issued.key_pem.splitlines()[1:-1]), number, number.hex().encode()}
 
 
-def server_tls(ca: Issued, folder: Path) -> ssl.SSLContext:
-    """TLS of a receiver on 127.0.0.1 that serves none but clients that the authority vouches for."""
-    mine = ca.issue("receiver.example", usages=(SERVER,))
-    path, ca_path = folder / "server.pem", folder / "ca.pem"
-    path.write_text(mine.pem + mine.key_pem)
-    ca_path.write_text(ca.pem)
-    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(ca_path))
-    tls.load_cert_chain(path)
-    tls.verify_mode = ssl.CERT_REQUIRED
+def write(issued: Issued, path: Path) -> Path:
+    """Write a certificate and its key to one file, as servers load them; return the file."""
+    path.write_text(issued.pem + issued.key_pem)
+    return path
+
+
+def server_tls(issued: Issued, folder: Path, *, client_authority: Issued | None = None) -> ssl.SSLContext:
+    """Return the TLS of a server; with an authority it refuses clients without a certificate of it."""
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(write(issued, folder / "server.pem"))
+    if client_authority:
+        tls.load_verify_locations(cadata=client_authority.pem)
+        tls.verify_mode = ssl.CERT_REQUIRED
     return tls

@@ -1,5 +1,6 @@
-"""A stack of their own for these tests, what must be true of it after each module, and the count of what was tried."""
+"""A stack of their own for these tests, what must be true of it after each module, and the count of cases."""
 
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -11,8 +12,38 @@ from dev.harness import stack as stacks
 from dev.harness.api import Api
 from dev.harness.stack import ROLES, Stack
 from dev.harness.waiting import wait_until_sync
-from tests.adversarial import access
-from tests.adversarial.tally import Tally
+from tests.adversarial import calls
+
+# How many cases of which kind were tried: what the tests claim, counted where it happens.
+
+
+class Tally:
+    """Counts of a run."""
+
+    def __init__(self) -> None:
+        self._cases: Counter[str] = Counter()
+
+    def add(self, kind: str, cases: int = 1) -> None:
+        """Counts cases of a kind."""
+        self._cases[kind] += cases
+
+    @property
+    def total(self) -> int:
+        """All cases."""
+        return self._cases.total()
+
+    @property
+    def lines(self) -> list[str]:
+        """The sum, and then each kind; nothing when nothing was tried."""
+        if not self._cases:
+            return []
+        width = max(map(len, self._cases))
+        whole = f"adversarial: {self.total:,} cases of {len(self._cases)} kinds"
+        return [whole, *(f"  {kind:<{width}}  {cases:>7,}" for kind, cases in sorted(self._cases.items()))]
+
+
+# A stack of their own for these tests, what must be true of it after each module, and the count of what was tried.
+
 
 _TALLY = pytest.StashKey[Tally]()
 # What services log when something happened that nobody foresaw.
@@ -48,7 +79,7 @@ def stack(short_folder: Path) -> Iterator[Stack]:
         "EGRESS_ALLOW": "127.0.0.1/32",
         "DELIVERY_TIMEOUT_SECONDS": "1",
         "RETRY_LIMIT": "0",
-        **access.ENVIRONMENT,
+        **calls.ENVIRONMENT,
     }
     with stacks.running(short_folder / "adversarial", environment=environment) as running:
         yield running
@@ -57,7 +88,7 @@ def stack(short_folder: Path) -> Iterator[Stack]:
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def api(stack: Stack) -> AsyncIterator[Api]:
     """A client of it."""
-    async with httpx.AsyncClient(base_url=stack.base_url, headers=access.HEADERS, timeout=15) as http:
+    async with httpx.AsyncClient(base_url=stack.base_url, headers=calls.HEADERS, timeout=15) as http:
         yield Api(http)
 
 

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import strategies as st
 
 from dev.harness.stack import Stack
-from tests.adversarial import access
+from tests.adversarial import calls
+from tests.adversarial.calls import Method
+from tests.adversarial.conftest import Tally
 from tests.adversarial.messages import broken, messages
-from tests.adversarial.rpc import Method
-from tests.adversarial.tally import Tally
 from tests.adversarial.test_grpc import attack, ids, methods
 from tests.adversarial.test_rest import generated
 from tests.adversarial.test_targets import judge_altered, listeners, made_privately, refuse
@@ -87,7 +87,7 @@ def test_nothing_is_found(stack: Stack, parts: dict[str, Part], tally: Tally, py
 
 def _forget(stack: Stack) -> None:
     """Deletes the subscriptions of a round, so that events for all who want them stay few."""
-    with httpx.Client(base_url=stack.base_url, headers=access.HEADERS, timeout=30) as http:
+    with httpx.Client(base_url=stack.base_url, headers=calls.HEADERS, timeout=30) as http:
         while found := http.get("/api/v1/subscriptions/", params={"limit": PAGE}).json()["items"]:
             for subscription in found:
                 http.delete(f"/api/v1/subscriptions/{subscription['id']}")

@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 
 from services.gateway.accept import envelope
 from services.platform import errors
-from tests.adversarial.changes import changed, changes
-from tests.adversarial.conftest import Examples
-from tests.adversarial.tally import Tally
+from tests.adversarial.calls import changed, changes
+from tests.adversarial.conftest import Examples, Tally
 
 JSON = b"application/json"
 EVENT_TYPE = re.compile(r"[A-Za-z0-9._/:-]{1,128}")

@@ -12,11 +12,9 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 from dev.harness.stack import Stack
-from tests.adversarial import access, rpc
-from tests.adversarial.conftest import Examples
-from tests.adversarial.grpc_bytes import FRAMES, SHAPES, field
-from tests.adversarial.messages import broken, messages
-from tests.adversarial.tally import Tally
+from tests.adversarial import calls
+from tests.adversarial.conftest import Examples, Tally
+from tests.adversarial.messages import FRAMES, SHAPES, broken, field, messages
 
 pytestmark = pytest.mark.usefixtures("unharmed")
 
@@ -39,10 +37,10 @@ NONSENSE = [b"\xff", b"\x0a\x7f", SHAPES["groups 10,000 deep"], SHAPES["every fi
 
 
 @pytest.fixture(scope="module")
-def methods(stack: Stack) -> Iterator[list[rpc.Method]]:
+def methods(stack: Stack) -> Iterator[list[calls.Method]]:
     """Every unary method of this project's services."""
     channels = [grpc.insecure_channel(f"127.0.0.1:{stack.ports[server]}") for server in SERVERS]
-    yield [method for channel in channels for method in rpc.methods(channel)]
+    yield [method for channel in channels for method in calls.methods(channel)]
     for channel in channels:
         channel.close()
 
@@ -50,18 +48,18 @@ def methods(stack: Stack) -> Iterator[list[rpc.Method]]:
 @pytest.fixture(scope="module")
 def ids(stack: Stack) -> list[str]:
     """Ids of a subscription, an event and a delivery, so that some calls get further."""
-    with httpx.Client(base_url=stack.base_url, headers=access.HEADERS) as http:
+    with httpx.Client(base_url=stack.base_url, headers=calls.HEADERS) as http:
         created = http.post("/api/v1/subscriptions/", json={"target_url": "http://hook.invalid/"}).json()
         sent = http.post(f"/api/v1/webhooks/ingest/{created['id']}", json={"payload": 1}).json()
     return [created["id"], sent["event_id"], sent["delivery_id"]]
 
 
 def attack(
-    methods: Sequence[rpc.Method],
+    methods: Sequence[calls.Method],
     tally: Tally,
     kind: str,
     cases: int,
-    make: Callable[[rpc.Method], st.SearchStrategy[bytes]],
+    make: Callable[[calls.Method], st.SearchStrategy[bytes]],
     number: int = SEED,
 ) -> None:
     """Calls each method with so many cases of a seed; each is answered with a documented status."""
@@ -77,32 +75,32 @@ def attack(
         call()
 
 
-def test_there_are_all_the_methods(methods: list[rpc.Method]) -> None:
+def test_there_are_all_the_methods(methods: list[calls.Method]) -> None:
     assert len(methods) >= 17
 
 
 def test_random_bytes_are_answered_with_a_documented_status(
-    methods: list[rpc.Method], tally: Tally, examples: Examples
+    methods: list[calls.Method], tally: Tally, examples: Examples
 ) -> None:
     attack(methods, tally, "gRPC, random bytes", examples(20, 500), lambda _: st.binary(max_size=200))
 
 
 def test_hostile_values_are_answered_with_a_documented_status(
-    methods: list[rpc.Method], ids: list[str], tally: Tally, examples: Examples
+    methods: list[calls.Method], ids: list[str], tally: Tally, examples: Examples
 ) -> None:
     made = examples(20, 500)
     attack(methods, tally, "gRPC, hostile values", made, lambda method: messages(method.request, ids))
 
 
 def test_broken_messages_are_answered_with_a_documented_status(
-    methods: list[rpc.Method], ids: list[str], tally: Tally, examples: Examples
+    methods: list[calls.Method], ids: list[str], tally: Tally, examples: Examples
 ) -> None:
     attack(methods, tally, "gRPC, broken messages", examples(20, 500), lambda method: broken(method.request, ids))
 
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_bytes_of_a_bad_shape_are_answered_with_a_documented_status(
-    methods: list[rpc.Method], tally: Tally, name: str
+    methods: list[calls.Method], tally: Tally, name: str
 ) -> None:
     for method in methods:
         tally.add("gRPC, bad shapes")
@@ -110,7 +108,7 @@ def test_bytes_of_a_bad_shape_are_answered_with_a_documented_status(
 
 
 def test_a_message_over_the_bound_is_refused_and_the_connection_goes_on(
-    methods: list[rpc.Method], tally: Tally
+    methods: list[calls.Method], tally: Tally
 ) -> None:
     for method in {method.channel: method for method in methods}.values():
         tally.add("gRPC, bad shapes")
@@ -118,31 +116,33 @@ def test_a_message_over_the_bound_is_refused_and_the_connection_goes_on(
         assert method.call(b"\xff") is grpc.StatusCode.INVALID_ARGUMENT
 
 
-def test_a_stream_of_nothing_to_a_unary_method_ends_with_its_deadline(methods: list[rpc.Method], tally: Tally) -> None:
+def test_a_stream_of_nothing_to_a_unary_method_ends_with_its_deadline(
+    methods: list[calls.Method], tally: Tally
+) -> None:
     """The library answers it nothing at all, as if its caller had left."""
     for method in methods:
         tally.add("gRPC, streams")
-        found = rpc.stream(method.channel, method.path, [], timeout_seconds=0.1)
+        found = calls.stream(method.channel, method.path, [], timeout_seconds=0.1)
         assert found is grpc.StatusCode.DEADLINE_EXCEEDED
         assert method.call(b"\xff") is grpc.StatusCode.INVALID_ARGUMENT
 
 
 @pytest.mark.parametrize("count", [1, 2, 100])
-def test_a_stream_to_a_unary_method_is_answered(methods: list[rpc.Method], tally: Tally, count: int) -> None:
+def test_a_stream_to_a_unary_method_is_answered(methods: list[calls.Method], tally: Tally, count: int) -> None:
     for method in methods:
         tally.add("gRPC, streams")
-        found = rpc.stream(method.channel, method.path, [b"\xff"] * count)
+        found = calls.stream(method.channel, method.path, [b"\xff"] * count)
         assert found in DOCUMENTED | {grpc.StatusCode.UNIMPLEMENTED}, method.path
 
 
-def test_an_unknown_method_is_unimplemented(methods: list[rpc.Method], tally: Tally) -> None:
+def test_an_unknown_method_is_unimplemented(methods: list[calls.Method], tally: Tally) -> None:
     for path in ("/", "//", "/webhook.v1.IngestService/", "/webhook.v1.IngestService/Nope", "/\u2603/x", "/a" * 2000):
         tally.add("gRPC, methods")
         for channel in {method.channel for method in methods}:
-            assert rpc.unary(channel, path, b"") is grpc.StatusCode.UNIMPLEMENTED
+            assert calls.unary(channel, path, b"") is grpc.StatusCode.UNIMPLEMENTED
 
 
-METADATA: dict[str, rpc.Metadata] = {
+METADATA: dict[str, calls.Metadata] = {
     "a deadline that is past": [("grpc-timeout", "1n")],
     "a deadline of nonsense": [("grpc-timeout", "soon")],
     "an encoding that is unknown": [("grpc-encoding", "snappy")],
@@ -154,7 +154,7 @@ METADATA: dict[str, rpc.Metadata] = {
 
 
 @pytest.mark.parametrize("name", METADATA)
-def test_hostile_metadata_is_answered(methods: list[rpc.Method], tally: Tally, name: str) -> None:
+def test_hostile_metadata_is_answered(methods: list[calls.Method], tally: Tally, name: str) -> None:
     refused = {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNIMPLEMENTED}
     for method in methods:
         tally.add("gRPC, metadata")
@@ -164,7 +164,7 @@ def test_hostile_metadata_is_answered(methods: list[rpc.Method], tally: Tally, n
 
 @pytest.mark.parametrize("name", FRAMES)
 def test_what_is_no_grpc_ends_its_connection_alone(
-    stack: Stack, methods: list[rpc.Method], tally: Tally, name: str
+    stack: Stack, methods: list[calls.Method], tally: Tally, name: str
 ) -> None:
     for server in SERVERS:
         tally.add("gRPC, frames")
@@ -183,5 +183,5 @@ def test_bytes_to_the_services_of_grpc_itself_do_no_harm(stack: Stack, tally: Ta
         with grpc.insecure_channel(f"127.0.0.1:{stack.ports[server]}") as channel:
             for path, data in itertools.product(GRPC_OWN, NONSENSE):
                 tally.add("gRPC, its own services")
-                assert rpc.stream(channel, path, [data]) is not grpc.StatusCode.UNAVAILABLE
-            assert rpc.unary(channel, GRPC_OWN[0], b"") is grpc.StatusCode.OK
+                assert calls.stream(channel, path, [data]) is not grpc.StatusCode.UNAVAILABLE
+            assert calls.unary(channel, GRPC_OWN[0], b"") is grpc.StatusCode.OK

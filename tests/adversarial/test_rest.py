@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from dev.harness.stack import ROOT, Stack
-from tests.adversarial import access
-from tests.adversarial.conftest import Examples
-from tests.adversarial.tally import Tally
+from tests.adversarial import calls
+from tests.adversarial.conftest import Examples, Tally
 
 pytestmark = [pytest.mark.usefixtures("unharmed"), pytest.mark.timeout(1800)]
 
@@ -40,7 +39,7 @@ def test_every_answer_is_as_the_document_says(
 
 def generated(stack: Stack, report: Path, phases: str, most: int, seed: int) -> int:
     """Runs schemathesis, which must find nothing; how many cases it made."""
-    headers = [f"--header={name}: {value}" for name, value in access.HEADERS.items()]
+    headers = [f"--header={name}: {value}" for name, value in calls.HEADERS.items()]
     outcome = subprocess.run(
         [
             *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(CONFIGURATION)),

@@ -18,8 +18,7 @@ from services.ingest.events import verification
 from services.ingest.events.verification import Headers, Scheme
 from services.ingest.subscriptions.record import secret_violations
 from services.platform import errors
-from tests.adversarial.conftest import Examples
-from tests.adversarial.tally import Tally
+from tests.adversarial.conftest import Examples, Tally
 from tests.ingest.events.providers import Signer, by_shopify, by_slack, by_standard, by_stripe, by_svix
 
 PLAIN = st.text(min_size=1).filter(lambda text: not text.startswith(signatures.STANDARD_PREFIX))
@@ -48,7 +47,7 @@ def hmac_sha256(key: bytes, message: bytes) -> bytes:
 
 
 def key_of(secret: str) -> bytes:
-    """The key of webhook-signature, as docs/design/delivery.md says it."""
+    """The key of webhook-signature, as docs/guides/receiving.md says it."""
     if secret.startswith("whsec_"):
         return base64.b64decode(secret.removeprefix("whsec_"))
     return secret.encode()

@@ -1,30 +1,154 @@
-"""Made targets that are not public: refused by the rules of ingest, and by the worker's sender, which connects nowhere.
-
-Those that are changed at random may be public: of them it must hold that nobody reads a private address where we read
-something else.
-"""
+"""Target URLs that lead to private addresses, however they are spelled."""
 
 import contextlib
 import ipaddress
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
 import yarl
 from hypothesis import HealthCheck, given, seed, settings
+from hypothesis import strategies as st
 
 from services.delivery.destinations.destination import Failure, SendError
 from services.domain.egress import policy, targets
 from services.domain.egress.policy import EgressDenied, Policy
-from tests.adversarial.conftest import Examples
-from tests.adversarial.tally import Tally
-from tests.adversarial.targets import altered, private
+from tests.adversarial.conftest import Examples, Tally
 from tests.delivery import sending
+from tests.domain.egress import hostile
 from tests.domain.egress.test_hostile_targets import Listeners, listening
 
+# Targets as hypothesis makes them: private addresses in any spelling, and the table of hostile ones with changes.
+
+
+PRIVATE_V4 = [
+    ipaddress.IPv4Network(network)
+    for network in (
+        *("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24"),
+        *("192.0.2.0/24", "192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24"),
+        *("224.0.0.0/4", "240.0.0.0/4", "168.63.129.16/32"),
+    )
+]
+
+
+PRIVATE_V6 = [
+    ipaddress.IPv6Network(network)
+    for network in (
+        *("::/128", "::1/128", "100::/64", "2001::/32", "2001:db8::/32", "3fff::/20", "fc00::/7", "fe80::/10"),
+        *("fec0::/10", "ff00::/8", "5f00::/16"),
+    )
+]
+# What wraps an IPv4 address in one of IPv6: the bits before it, and those after it.
+WRAPPINGS: Sequence[Callable[[int], int]] = (
+    lambda wrapped: (0xFFFF << 32) | wrapped,  # IPv4-mapped
+    lambda wrapped: wrapped,  # IPv4-compatible
+    lambda wrapped: (0xFFFF << 48) | wrapped,  # IPv4-translated
+    lambda wrapped: (0x64FF9B << 96) | wrapped,  # NAT64
+    lambda wrapped: (0x2002 << 112) | (wrapped << 80),  # 6to4
+    lambda wrapped: (0x2A00 << 112) | (0x5EFE << 32) | wrapped,  # ISATAP
+)
+# Digits that IDNA makes those of ASCII of: of full width, bold and sans-serif ones of mathematics.
+DIGITS = ["0123456789", *("".join(chr(first + digit) for digit in range(10)) for first in (0xFF10, 0x1D7CE, 0x1D7E2))]
+
+
+DOTS = [".", ".", ".", "\u3002", "\uff0e", "\uff61"]
+
+
+PIECES = [
+    *("@", "\\", "/", "?", "#", ":", "[", "]", "%00", "%2e", "%40", "\t", "\r\n", " ", "\x00", "\u200b", "\u00ad"),
+    *(
+        "..",
+        "0x",
+        "0",
+        "localhost",
+        "127.1",
+        "::1",
+        "http://",
+        "example.com",
+        "\u3002",
+        "\uff0f",
+        "\u2488",
+        "xn--",
+        "_",
+    ),
+]
+
+
+def urls_of(host: str) -> st.SearchStrategy[str]:
+    """URLs with this host. {port} is that of the listeners."""
+    return st.builds(
+        "{}://{}{}{}{}".format,
+        st.sampled_from(["http", "HTTP", "hTTp"]),
+        st.sampled_from(["", "", "", "", "user@", "example.com@", "example.com:80@"]),
+        st.just(host),
+        st.sampled_from([":{port}", ":{port}", ":0{port}"]),
+        st.sampled_from(["/", "", "?a", "#@example.com/", "/..;/", "/%00", "/@example.com"]),
+    )
+
+
+@st.composite
+def private(draw: st.DrawFn) -> str:
+    """A URL whose host is an address that is not public, in one of its spellings."""
+    kind = draw(st.sampled_from(["4", "4", "6", "wrapped"]))
+    if kind == "4":
+        host = draw(_spelt(draw(_in(PRIVATE_V4))))
+    elif kind == "6":
+        host = draw(_bracketed(draw(_in(PRIVATE_V6))))
+    else:
+        host = draw(_bracketed(draw(st.sampled_from(WRAPPINGS))(draw(_in(PRIVATE_V4)))))
+    return draw(urls_of(host))
+
+
+def altered() -> st.SearchStrategy[str]:
+    """A URL of the table with some pieces put in, or in the place of something."""
+    change = st.tuples(st.floats(0, 1), st.integers(0, 3), st.sampled_from(PIECES) | st.text(max_size=2))
+    return st.builds(_changed, st.sampled_from(hostile.ALL), st.lists(change, min_size=1, max_size=3))
+
+
+def _changed(url: str, made: Sequence[tuple[float, int, str]]) -> str:
+    for where, length, piece in made:
+        begin = int(where * len(url))
+        url = url[:begin] + piece + url[begin + length :]
+    return url
+
+
+def _in(networks: Sequence[ipaddress.IPv4Network] | Sequence[ipaddress.IPv6Network]) -> st.SearchStrategy[int]:
+    ranges = [(int(network.network_address), int(network.broadcast_address)) for network in networks]
+    return st.sampled_from(ranges).flatmap(lambda ends: st.integers(*ends))
+
+
+@st.composite
+def _spelt(draw: st.DrawFn, address: int) -> str:
+    """As inet_aton reads it, one to four parts in bases of their own; and as IDNA does, in other digits and dots."""
+    parts = draw(st.integers(1, 4))
+    bytes_ = address.to_bytes(4)
+    numbers = [*bytes_[: parts - 1], int.from_bytes(bytes_[parts - 1 :])]
+    texts = [draw(st.sampled_from(["{:d}", "{:d}", "0{:o}", "00{:o}", "0x{:x}", "0X{:X}"])).format(n) for n in numbers]
+    digits = str.maketrans("0123456789", draw(st.sampled_from(DIGITS)))
+    text = draw(st.sampled_from(DOTS)).join(texts).translate(digits)
+    return text + draw(st.sampled_from(["", "", "", "."]))
+
+
+@st.composite
+def _bracketed(draw: st.DrawFn, address: int) -> str:
+    made = ipaddress.IPv6Address(address)
+    last = ipaddress.IPv4Address(address & 0xFFFFFFFF)
+    with_v4 = f"{':'.join(made.exploded.split(':')[:6])}:{last}"
+    spelt = draw(st.sampled_from([made.compressed, made.exploded, made.exploded.upper(), with_v4]))
+    return f"[{spelt}{draw(st.sampled_from(['', '', '', '%25lo', '%1']))}]"
+
+
+# Made targets that are not public: refused by the rules of ingest, and by the worker's sender, which connects nowhere.
+#
+# Those that are changed at random may be public: of them it must hold that nobody reads a private address where we read
+# something else.
+
+
 PORT = 8080
+
+
 STRICT = Policy.parse([])
 # How other programs find the host of a URL; whatever one of them raises is a refusal.
 READERS: tuple[Callable[[str], str | None], ...] = (
@@ -34,7 +158,7 @@ READERS: tuple[Callable[[str], str | None], ...] = (
 )
 
 
-def taken(url: str) -> targets.Target | None:
+def taken(url: str) -> targets.TargetUrl | None:
     """What ingest and the sender read in a URL; nothing when they refuse it."""
     try:
         target = targets.parse(url)

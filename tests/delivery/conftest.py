@@ -1,19 +1,17 @@
 """What the tests of the delivery service and its workers share."""
 
-import shutil
 import ssl
-import subprocess
-import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import structlog
 
+from dev.harness import certificates
 from dev.harness.stores import Stores
-from services.delivery.destinations.destination import Sender
 from services.delivery.destinations.http import resolver
+from services.delivery.destinations.http.sender import HttpSender
 from services.domain.doorbell import Broker, Ringer
 from services.domain.egress.policy import Policy
 from tests.delivery import sending
@@ -37,39 +35,19 @@ def _plain_logs() -> None:
 
 
 @pytest.fixture(scope="session")
-def self_signed() -> Iterator[ssl.SSLContext]:
-    """A server's TLS with a certificate for 127.0.0.1 that nobody vouches for."""
-    folder = Path(tempfile.mkdtemp(prefix="tls-"))
-    certificate, key = folder / "certificate.pem", folder / "key.pem"
-    subject = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", *subject]
-    subprocess.run([*command, "-keyout", str(key), "-out", str(certificate)], check=True, capture_output=True)
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(certificate, key)
-    yield context
-    shutil.rmtree(folder)
+def self_signed(tmp_path_factory: pytest.TempPathFactory) -> ssl.SSLContext:
+    """The TLS of a server whose certificate for 127.0.0.1 no authority vouches for."""
+    return certificates.server_tls(certificates.self_signed(), tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture(scope="session")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ssl.SSLContext]:
-    """The file of an authority that the system does not know, and a server's TLS with its certificate."""
+    """The file of an authority that the system does not know, and the TLS of a server with its certificate."""
     folder = tmp_path_factory.mktemp("authority")
-    ca, ca_key, request, certificate, key, names = (
-        folder / name for name in ("ca.pem", "ca.key", "request.pem", "certificate.pem", "key.pem", "names")
-    )
-    names.write_text("subjectAltName=IP:127.0.0.1,DNS:receiver.example")
-
-    def openssl(*arguments: object) -> None:
-        subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True)
-
-    new_key = ("-newkey", "rsa:2048", "-nodes")
-    openssl("req", "-x509", *new_key, "-days", 1, "-subj", "/CN=Test authority", "-keyout", ca_key, "-out", ca)
-    openssl("req", "-new", *new_key, "-subj", "/CN=127.0.0.1", "-keyout", key, "-out", request)
-    signed_by = ("-CA", ca, "-CAkey", ca_key, "-CAcreateserial")
-    openssl("x509", "-req", "-in", request, *signed_by, "-days", 1, "-extfile", names, "-out", certificate)
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(certificate, key)
-    return ca, context
+    ca = certificates.authority()
+    (folder / "ca.pem").write_text(ca.pem)
+    issued = ca.issue("127.0.0.1", usages=(certificates.SERVER,), hosts=("127.0.0.1", "receiver.example"))
+    return folder / "ca.pem", certificates.server_tls(issued, folder)
 
 
 @pytest.fixture(scope="module")
@@ -115,14 +93,14 @@ def names(monkeypatch: pytest.MonkeyPatch) -> Naming:
 
 
 @pytest.fixture
-async def sender() -> AsyncIterator[Sender]:
+async def sender() -> AsyncIterator[HttpSender]:
     """The worker's sender, which may go to loopback."""
     async with sending.sender(LOOPBACK) as opened_sender:
         yield opened_sender
 
 
 @pytest.fixture
-async def strict_sender() -> AsyncIterator[Sender]:
+async def strict_sender() -> AsyncIterator[HttpSender]:
     """One without an allow-list."""
     async with sending.sender(Policy.parse([])) as opened_sender:
         yield opened_sender

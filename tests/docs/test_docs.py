@@ -5,15 +5,12 @@ import json
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-import standardwebhooks
 
-from services.domain.secrets import signatures
 from services.platform.settings import Settings
 from tests.e2e.access import role_table
 
@@ -154,15 +151,6 @@ def spelled(name: str, value: object) -> str:
     return str(value) or "none"
 
 
-def test_the_settings_of_the_readme_are_as_in_the_reference() -> None:
-    """Names and defaults of its shorter table."""
-    reference = {name: default for name, default, _, _ in table_rows(ROOT / "docs/reference/configuration.md")}
-    rows = [row for row in table_rows(ROOT / "README.md") if code_names(row[0])[0].isupper()]
-    assert len(rows) >= 15
-    for name, default, *_ in rows:
-        assert reference[name] == default
-
-
 def test_the_example_environment_holds_variables_that_exist() -> None:
     names = re.findall(r"^#?([A-Z][A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE)
     assert names
@@ -201,15 +189,8 @@ def test_every_alert_has_a_runbook_and_every_runbook_an_alert() -> None:
 
 @pytest.mark.parametrize("page", sorted(ROOT.glob("docs/operations/runbooks/Webhook*.md")), ids=lambda page: page.stem)
 def test_every_runbook_has_the_same_form(page: Path) -> None:
-    assert re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE) == [
-        page.stem,
-        "What it means",
-        "What users notice",
-        "Look at",
-        "Usual causes",
-        "What to do",
-        "When to wake somebody",
-    ]
+    headings = [page.stem, "Meaning", "Impact", "Diagnosis", "Mitigation"]
+    assert re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE) == headings
 
 
 def test_the_make_targets_that_pages_name_exist() -> None:
@@ -224,23 +205,6 @@ def test_the_roles_that_pages_name_exist() -> None:
     known = importlib.import_module("services.__main__").ROLES
     for page in pages():
         assert set(re.findall(r"-m services ([a-z]+)", page.read_text())) <= set(known)
-
-
-@pytest.mark.parametrize("secret", ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "It's a Secret to Everybody"])
-def test_the_verification_of_the_delivery_page_holds(secret: str) -> None:
-    page = (ROOT / "docs/design/delivery.md").read_text()
-    (source,) = re.findall(r"^```python\n(.+?)^```", page, re.MULTILINE | re.DOTALL)
-    namespace: dict[str, Any] = {}
-    exec(source, namespace)
-    now, body = int(time.time()), b'{"n": 1.0}'
-    headers = {
-        "webhook-id": "msg",
-        "webhook-timestamp": str(now),
-        "webhook-signature": signatures.standard([signatures.Key.of(secret)], "msg", now, body),
-    }
-    namespace["verify"](secret, body, headers)
-    with pytest.raises(standardwebhooks.WebhookVerificationError):
-        namespace["verify"](secret, body + b" ", headers)
 
 
 def test_the_role_table_of_the_docs_is_the_one_that_is_tested() -> None:

@@ -16,20 +16,18 @@ def blocks(page: Path, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.+?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
 
 
-def tour() -> str:
-    """The blocks between the README's tour and its configuration, one after the other."""
+def test_the_first_webhook_of_the_readme_works_as_printed(stack: Stack, free_port: int, tmp_path: Path) -> None:
     page = (ROOT / "README.md").read_text()
-    part = page[page.index("## A tour with curl") : page.index("## Configuration")]
-    return "\n".join(re.findall(r"^```sh\n(.+?)^```", part, re.MULTILINE | re.DOTALL))
-
-
-def test_the_tour_works_as_printed(stack: Stack, free_port: int, tmp_path: Path) -> None:
-    script = tour()
+    part = page[page.index("## Your first webhook") : page.index("## What it promises")]
+    script = "\n".join(re.findall(r"^```sh\n(.+?)^```", part, re.MULTILINE | re.DOTALL))
     assert script.count("8080") == 1
     assert script.count("9000") == 2
     script = script.replace("8080", str(stack.port)).replace("9000", str(free_port))
-    # Long enough for a machine that runs tests beside it.
-    script = script.replace("sleep 1\n", "sleep 4\n")
+    # Poll where the page sleeps: the machine that runs tests may be busy.
+    poll = (
+        "for i in $(seq 100); do curl -sS $API/events/$EVENT/deliveries | grep -q delivered && break; sleep 0.2; done"
+    )
+    script = script.replace("sleep 1\n", poll + "\n")
     done = subprocess.run(
         ["/bin/sh", "-eu", "-c", script],
         cwd=tmp_path,
@@ -41,15 +39,9 @@ def test_the_tour_works_as_printed(stack: Stack, free_port: int, tmp_path: Path)
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    # The receiver got the webhook, the event, and the webhook again.
-    assert done.stdout.count('received order.created {"order": 42,  "total": 9.90}') == 2
-    assert done.stdout.count('received order.paid {"order": 42}') == 1
-    # The look-up, the list and the retry show it; the answers are shown before ids are cut out of them.
-    assert done.stdout.count('"status": "delivered"') == 2
-    assert done.stdout.count('"status": "pending"') == 1
-    assert '"has_secret":true' in done.stderr
-    assert '"status":"pending"' in done.stderr
-    assert '"attempts_by_outcome"' in done.stdout
+    assert 'received order.created {"order": 42}' in done.stdout
+    assert '"secret_key":"whsec_' in done.stdout
+    assert '"status": "delivered"' in done.stdout
 
 
 def test_the_grpc_client_publishes(stack: Stack, tmp_path: Path) -> None:
@@ -77,6 +69,6 @@ def test_the_grpc_client_publishes(stack: Stack, tmp_path: Path) -> None:
 
 
 def test_the_commands_that_start_a_process_by_hand_are_those_that_exist() -> None:
-    page = (ROOT / "README.md").read_text()
+    page = (ROOT / "docs/operations/processes.md").read_text()
     for module in re.findall(r"`(?:python -m )?(services\.[a-z.]+)`", page):
         assert (ROOT / module.replace(".", "/") / "__main__.py").exists(), module

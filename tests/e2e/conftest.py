@@ -19,10 +19,10 @@ ENVIRONMENT = {
 }
 
 
-@pytest.fixture(scope="module")
-def quick(short_folder: Path, request: pytest.FixtureRequest) -> Iterator[Stack]:
-    """A stack that tries again soon."""
-    with stacks.running(short_folder / f"quick-{request.module.__name__}", environment=ENVIRONMENT) as running:
+@pytest.fixture(scope="session")
+def quick(short_folder: Path) -> Iterator[Stack]:
+    """A stack that tries again soon, shared by the files of these tests that one process runs."""
+    with stacks.running(short_folder / "quick", environment=ENVIRONMENT) as running:
         yield running
 
 

@@ -121,7 +121,7 @@ def test_every_outcome_of_an_attempt_is_counted_from_the_start(stack: Stack) -> 
     """A rate over what appears with its first value misses it, and a share of what is not there is none."""
     kinds = {
         kind
-        for name, *_ in table_rows(ROOT / "docs/design/delivery.md")
+        for name, *_ in table_rows(ROOT / "docs/reference/deliveries.md")
         for kind in code_names(name)
         if kind in set(AttemptOutcome)
     }

@@ -1,12 +1,12 @@
 """`tls`: the 1 KB closed loop to a receiver behind TLS, with certificates of a throw-away authority."""
 
-import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 
 from dev.benchmarks import results, rig
-from dev.benchmarks.bench import Bench, BenchmarkError, Table
+from dev.benchmarks.bench import Bench, Table
 from dev.benchmarks.results import Chart, Result, Scenario
+from dev.harness import certificates
 
 CASE = "1 KB closed, TLS"
 _FLAT = ("delivered_per_second", "accepted_per_second", "recorded_per_second", "cpu_ms_per_webhook", "ratio_to_floor")
@@ -32,18 +32,13 @@ def run(bench: Bench) -> Result:
 
 
 def _certificates(folder: Path) -> tuple[Path, Path, Path]:
-    """A new authority, and a certificate of it with its key."""
-    if importlib.util.find_spec("trustme") is None:
-        raise BenchmarkError("the scenario tls needs trustme: pip install trustme, or make bench")
-    import trustme
-
+    """Make an authority, and a certificate of it with its key; return their files."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = folder / "authority.pem", folder / "certificate.pem", folder / "key.pem"
-    authority = trustme.CA()
-    issued = authority.issue_cert("localhost", "127.0.0.1")
-    authority.cert_pem.write_to_path(paths[0])
-    paths[1].write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
-    issued.private_key_pem.write_to_path(paths[2])
+    authority = certificates.authority()
+    issued = authority.issue("localhost", usages=(certificates.SERVER,), hosts=("localhost", "127.0.0.1"))
+    for path, text in zip(paths, (authority.pem, issued.pem, issued.key_pem), strict=True):
+        path.write_text(text)
     return paths
 
 

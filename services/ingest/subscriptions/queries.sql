@@ -144,10 +144,10 @@ UPDATE encryption_canary SET sealed = $1
 SELECT status FROM subscriptions WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NULL FOR UPDATE
 
 -- set_status --
--- Gives a locked subscription a status, and a reason for it.
+-- Gives a locked subscription a status, and a reason for it. A disabled one has to be enabled before it can be paused.
 UPDATE subscriptions
 SET status = $2, status_reason = $3, status_since = now(), version = version + 1, updated_at = now()
-WHERE id = $1
+WHERE id = $1 AND NOT (status = 'disabled' AND $2 = 'paused')
 
 -- reset_health --
 -- Closes a subscription's breaker and forgets its failures.

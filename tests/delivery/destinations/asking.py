@@ -49,7 +49,10 @@ def asking(
     ca: Issued, folder: Path, *, version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3, optional: bool = False
 ) -> Iterator[Asking]:
     """One that speaks this version of TLS, keeps connections, and serves clients of this authority, or any."""
-    tls = certificates.server_tls(ca, folder)
+    (folder / "ca.pem").write_text(ca.pem)
+    tls = certificates.server_tls(
+        ca.issue("receiver.example", usages=(certificates.SERVER,)), folder, client_authority=ca
+    )
     tls.minimum_version = tls.maximum_version = version
     if optional:
         tls.verify_mode = ssl.CERT_OPTIONAL

@@ -30,6 +30,8 @@ from tests.platform.auth.test_auth import methods
 
 # What changes something by REST or gRPC and leaves no entry, and why.
 TAKES_EVENTS_IN = "what is taken in is its own record"
+
+
 EXEMPT: Mapping[str, str] = {
     "ingest_webhook": TAKES_EVENTS_IN,
     "ingest_webhook_with_token": TAKES_EVENTS_IN,
@@ -39,7 +41,11 @@ EXEMPT: Mapping[str, str] = {
     "webhook.v1.AccessService.Authenticate": "changes nothing",
     "webhook.v1.SubscriptionService.CheckIngestToken": "changes nothing",
 }
+
+
 READS = ("Get", "List")
+
+
 URL = "https://example.com/hook/path-of-a-credential?token=query-of-a-credential"
 
 
@@ -94,6 +100,8 @@ async def listed(http: httpx.AsyncClient, **filters: Any) -> list[dict[str, Any]
 
 # What makes something ready to be changed, and answers where the change goes, with its body.
 Prepared = tuple[str, str, Any]
+
+
 Prepare = Callable[[Actor], Awaitable[Prepared]]
 
 
@@ -291,6 +299,8 @@ GRPC: Mapping[str, tuple[Action, Any, Mapping[str, Any], tuple[str, ...]]] = {
         (),
     ),
 }
+
+
 STUBS: Mapping[str, Any] = {
     "webhook.v1.SubscriptionService": subscriptions_pb2_grpc.SubscriptionServiceStub,
     "webhook.v1.DeliveryService": deliveries_pb2_grpc.DeliveryServiceStub,
@@ -560,3 +570,16 @@ async def test_nobody_but_operators_lists_entries_over_grpc(actor: Actor, channe
     channel = channels["webhook.v1.AuditService"]
     assert await keys.code_of(channel, method, actor.key) is grpc.StatusCode.OK
     assert await keys.code_of(channel, method, await admin.key()) is grpc.StatusCode.PERMISSION_DENIED
+
+
+# The audit log where nobody needs a key.
+
+
+async def test_whoever_shows_no_key_is_anonymous(stack: Stack) -> None:
+    async with httpx.AsyncClient(base_url=stack.base_url, timeout=15) as http:
+        subscription_id = await Api(http).subscribe("https://example.com/hook")
+
+        answer = await http.get("/api/v1/admin/audit/", params={"resource_id": subscription_id})
+
+    (entry,) = answer.json()["items"]
+    assert (entry["action"], entry["actor"], entry["actor_role"]) == ("subscription.create", "anonymous", None)

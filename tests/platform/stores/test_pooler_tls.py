@@ -1,7 +1,6 @@
 """Postgres over TLS by libpq's variables and parameters, against a real peer: PgBouncer, for ours speaks no TLS."""
 
 import ssl
-import subprocess
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
+from dev.harness import certificates
 from dev.harness import stores as pooler
 from dev.harness.stores import Stores
 from services.platform.process.lifecycle import Process
@@ -33,29 +33,16 @@ class Secured:
         return PostgresSettings(database_url=url, postgres_pooler="transaction")
 
 
-def _openssl(folder: Path, *arguments: str) -> None:
-    subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
-
-
-def _authority(folder: Path, name: str) -> Path:
-    new = ("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", f"/CN={name}")
-    _openssl(folder, *new, "-keyout", f"{name}.key", "-out", f"{name}.pem")
-    return folder / f"{name}.pem"
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def secured(stores: Stores, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Secured]:
     """PgBouncer with a certificate that the one authority signed."""
     folder = tmp_path_factory.mktemp("tls")
-    authority, stranger = (_authority(folder, name) for name in ("authority", "stranger"))
-    (folder / "names").write_text("subjectAltName=IP:127.0.0.1")
-    _openssl(
-        folder, "req", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=peer", "-keyout", "peer.key", "-out", "peer.csr"
-    )
-    signed = ("x509", "-req", "-in", "peer.csr", "-CA", "authority.pem", "-CAkey", "authority.key", "-CAcreateserial")
-    _openssl(folder, *signed, "-days", "1", "-extfile", "names", "-out", "peer.pem")
-    both = folder / "both.pem"
-    both.write_text((folder / "peer.pem").read_text() + (folder / "peer.key").read_text())
+    ca, other = certificates.authority(), certificates.authority("Stranger")
+    authority, stranger = folder / "authority.pem", folder / "stranger.pem"
+    authority.write_text(ca.pem)
+    stranger.write_text(other.pem)
+    peer = ca.issue("peer", usages=(certificates.SERVER,), hosts=("127.0.0.1",))
+    both = certificates.write(peer, folder / "both.pem")
     async with pooler.pooling(stores, servers=2, certificate=both) as port:
         yield Secured(port=port, authority=authority, stranger=stranger)
 

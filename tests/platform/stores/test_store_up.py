@@ -100,7 +100,7 @@ async def test_why_redis_cannot_be_reached_is_told_once_and_in_readyz(
         async with redis.client(RedisSettings(redis_url=server.url(), _env_file=None)) as client:
             await client.config_set("requirepass", "right")
         # Nobody's authority: a store whose certificate is not trusted refuses before a command is sent.
-        tls = certificates.server_tls(certificates.authority(), folder)
+        tls = certificates.server_tls(certificates.authority().issue("store", usages=(certificates.SERVER,)), folder)
         async with await asyncio.start_server(lambda *_: None, "127.0.0.1", 0, ssl=tls) as secured:
             tls_port = secured.sockets[0].getsockname()[1]
             for url, why in {

@@ -1,0 +1,193 @@
+"""How these tests talk to the stack: credentials, raw HTTP, raw gRPC, and small changes to valid bytes."""
+
+import asyncio
+import contextlib
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import grpc
+from google.protobuf.descriptor import Descriptor
+from google.protobuf.descriptor_pool import DescriptorPool
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+from hypothesis import strategies as st
+
+from dev.harness import keys
+from services.platform.auth import roles
+from services.platform.auth.roles import Role
+
+# What every request of these tests shows to be let in. One place, so that the tests need not know how that is done.
+
+
+# Variables of the stack.
+ENVIRONMENT: Mapping[str, str] = keys.ENVIRONMENT
+# Headers of REST.
+HEADERS: Mapping[str, str] = keys.bearer(keys.ADMIN_KEY)
+
+
+def credentials(path: str) -> Sequence[tuple[str, str]]:
+    """The metadata of a gRPC call of the method at this path: an operator's, but where only a gateway may call."""
+    rule = roles.RULES.get(path)
+    of_gateway = rule is not None and rule.least is Role.SERVICE
+    return keys.metadata(keys.SERVICE_KEY if of_gateway else keys.ADMIN_KEY)
+
+
+def header_lines() -> bytes:
+    """The headers as they stand in a raw request, each with its line end."""
+    return b"".join(f"{name}: {value}\r\n".encode() for name, value in HEADERS.items())
+
+
+# A client of the gateway that sends any bytes, and reads every answer that comes back.
+
+
+# How long to wait for the first answer, and then for another that nobody asked for.
+ANSWER_SECONDS = 10.0
+
+
+QUIET_SECONDS = 0.3
+
+
+_HEAD = re.compile(rb"HTTP/1\.[01] (\d{3})[^\r\n]*\r\n((?:[^\r\n]+\r\n)*)\r\n")
+
+
+_LENGTH = re.compile(rb"^content-length: *(\d+)", re.IGNORECASE | re.MULTILINE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exchange:
+    """What became of the bytes: the answers in their order, what came besides, and whether the connection ended."""
+
+    statuses: tuple[int, ...]
+    rest: bytes
+    closed: bool
+
+
+def request(line: bytes, *headers: bytes, body: bytes = b"", host: bytes = b"Host: gateway\r\n") -> bytes:
+    """A request that the service lets in, its headers as they are given."""
+    lines = b"".join(header + b"\r\n" for header in headers)
+    return line + b"\r\n" + host + header_lines() + lines + b"\r\n" + body
+
+
+async def exchange(port: int, *pieces: bytes, pause_seconds: float = 0.0, expected: int = 1) -> Exchange:
+    """Sends the pieces over one connection, and reads until it ends, or says no more after so many answers."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    received, closed = b"", False
+    try:
+        with contextlib.suppress(ConnectionError):  # refused before it had read everything
+            for piece in pieces:
+                writer.write(piece)
+                await writer.drain()
+                await asyncio.sleep(pause_seconds)
+        with contextlib.suppress(TimeoutError):
+            while not closed:
+                quiet = len(_answers(received)[0]) >= expected
+                data = await asyncio.wait_for(_read(reader), QUIET_SECONDS if quiet else ANSWER_SECONDS)
+                received += data
+                closed = not data
+    finally:
+        writer.transport.abort()
+    statuses, rest = _answers(received)
+    return Exchange(statuses=statuses, rest=rest, closed=closed)
+
+
+async def _read(reader: asyncio.StreamReader) -> bytes:
+    try:
+        return await reader.read(1 << 16)
+    except ConnectionError:
+        return b""
+
+
+def _answers(received: bytes) -> tuple[tuple[int, ...], bytes]:
+    """The statuses of the whole answers at the beginning, interim ones left out, and what follows them."""
+    statuses, at = [], 0
+    while head := _HEAD.match(received, at):
+        length = _LENGTH.search(head[2])
+        end = head.end() + (int(length[1]) if length else 0)
+        if end > len(received):
+            break
+        at = end
+        if head[1][:1] != b"1":
+            statuses.append(int(head[1]))
+    return tuple(statuses), received[at:]
+
+
+# A client of gRPC that sends any bytes, and answers with the status that they got.
+
+
+TIMEOUT_SECONDS = 10.0
+
+
+OURS = "webhook.v1."
+
+
+Metadata = Sequence[tuple[str, str | bytes]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """A method of a server, by the path that it is called by."""
+
+    path: str
+    request: Descriptor
+    channel: Any
+
+    def call(self, data: bytes, metadata: Metadata = ()) -> grpc.StatusCode:
+        """The status of a call with these bytes."""
+        return unary(self.channel, self.path, data, metadata)
+
+
+def methods(channel: Any) -> Iterator[Method]:
+    """Every method of this project's services, as reflection tells of them; all of them are unary."""
+    database = ProtoReflectionDescriptorDatabase(channel)
+    pool = DescriptorPool(database)
+    for name in database.get_services():
+        if name.startswith(OURS):
+            for method in pool.FindServiceByName(name).methods:
+                assert not method.client_streaming
+                assert not method.server_streaming
+                yield Method(path=f"/{name}/{method.name}", request=method.input_type, channel=channel)
+
+
+def unary(channel: Any, path: str, data: bytes, metadata: Metadata = ()) -> grpc.StatusCode:
+    """The status of a unary call."""
+    call = channel.unary_unary(path, request_serializer=None, response_deserializer=None)
+    return _status(lambda: call(data, timeout=TIMEOUT_SECONDS, metadata=(*credentials(path), *metadata)))
+
+
+def stream(
+    channel: Any, path: str, parts: Iterable[bytes], *, timeout_seconds: float = TIMEOUT_SECONDS
+) -> grpc.StatusCode:
+    """The status of a call that sends a stream and reads one."""
+    call = channel.stream_stream(path, request_serializer=None, response_deserializer=None)
+    return _status(lambda: list(call(iter(parts), timeout=timeout_seconds, metadata=credentials(path))))
+
+
+def _status(call: Callable[[], object]) -> grpc.StatusCode:
+    try:
+        call()
+    except grpc.RpcError as error:
+        return error.code()
+    return grpc.StatusCode.OK
+
+
+# Small changes to bytes, as hypothesis makes them.
+
+
+# Where (as a share of the whole), how many bytes go, and what comes in their place.
+Change: TypeAlias = tuple[float, int, bytes]
+
+
+def changes(*pieces: bytes, most: int = 4) -> st.SearchStrategy[list[Change]]:
+    """Some changes; what they put in is any few bytes, or one of the pieces."""
+    put = st.binary(max_size=4) | st.sampled_from(pieces)
+    return st.lists(st.tuples(st.floats(0, 1), st.integers(0, 5), put), min_size=1, max_size=most)
+
+
+def changed(whole: bytes, made: Sequence[Change]) -> bytes:
+    """The bytes after these changes, one after the other."""
+    found = bytearray(whole)
+    for where, length, piece in made:
+        begin = int(where * len(found))
+        found[begin : begin + length] = piece
+    return bytes(found)

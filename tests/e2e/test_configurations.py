@@ -1,0 +1,181 @@
+"""The whole service as it may be configured: mutual TLS, a foreign environment, no Redis, large payloads."""
+
+import asyncio
+import hashlib
+import os
+import secrets
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import httpx
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from dev.harness import certificates, keys
+from dev.harness import collector as collectors
+from dev.harness import stack as stacks
+from dev.harness.api import Api
+from dev.harness.certificates import Issued
+from dev.harness.receiver import Receiver
+from dev.harness.stack import Stack
+from tests.e2e.conftest import ENVIRONMENT
+
+# The whole service with mutual TLS between its processes.
+
+
+ROLES = ("ingest", "delivery", "analytics")
+
+
+@pytest.fixture(scope="module")
+def authority() -> Issued:
+    return certificates.authority()
+
+
+@pytest.fixture(scope="module")
+def secured(short_folder: Path, authority: Issued) -> Iterator[Stack]:
+    """A stack whose processes have a certificate."""
+    files = certificates.grpc_files(certificates.of_process(authority, "webhook"), short_folder / "tls", authority.pem)
+    with stacks.running(short_folder / "secured", environment=files) as running:
+        yield running
+
+
+async def test_a_webhook_goes_through_and_is_looked_up(secured: Stack, receiver: Receiver) -> None:
+    async with httpx.AsyncClient(base_url=secured.base_url, timeout=15) as http:
+        api = Api(http)
+        subscription = await api.subscribe(receiver.url())
+        await api.until(await api.sent(subscription), "delivered")
+        assert (await http.get(f"/api/v1/subscriptions/{subscription}/stats")).status_code == 200
+        assert (await http.get("/readyz")).json() == {"status": "ready"}
+        gateway = (await http.get("/metrics")).text
+    (line,) = (line for line in gateway.splitlines() if line.startswith("webhook_grpc_certificate_not_after"))
+    assert float(line.split()[1]) > 0
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_servers_take_nobody_without_a_certificate(secured: Stack, authority: Issued, role: str) -> None:
+    address = f"127.0.0.1:{secured.ports[role]}"
+    shown = authority.issue("operator")
+    root = authority.pem.encode()
+    credentials = grpc.ssl_channel_credentials(root, shown.key_pem.encode(), shown.pem.encode())
+    with grpc.secure_channel(address, credentials) as channel:
+        assert _health(channel) == health_pb2.HealthCheckResponse.SERVING
+    for refused in (
+        grpc.insecure_channel(address),
+        grpc.secure_channel(address, grpc.ssl_channel_credentials(root)),
+    ):
+        with refused as channel, pytest.raises(grpc.RpcError) as caught:
+            _health(channel)
+        assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
+
+
+def _health(channel: grpc.Channel) -> int:
+    stub: Any = health_pb2_grpc.HealthStub(channel)
+    status: int = stub.Check(health_pb2.HealthCheckRequest(), timeout=5).status
+    return status
+
+
+# A stack in an environment that is full of other programs' variables.
+
+
+# Nobody listens there.
+DEAD = "http://127.0.0.1:9"
+
+
+PROXIES = {
+    spelling: DEAD
+    for name in ("http_proxy", "https_proxy", "grpc_proxy", "all_proxy")
+    for spelling in (name, name.upper())
+}
+
+
+OTHERS = {
+    "no_proxy": "example.com",
+    "NO_PROXY": "example.com",
+    "WEB_CONCURRENCY": "auto",
+    "PROMETHEUS_MULTIPROC_DIR": "/nowhere",
+    # Of another Postgres than the embedded one.
+    "PGHOST": "postgres.example",
+    "PGPORT": "6432",
+    "PGSERVICE": "other",
+    "PGSSLMODE": "verify-full",
+    "PGSSLROOTCERT": "/nowhere/ca.crt",
+}
+
+
+async def test_proxies_and_variables_of_libraries_change_nothing(short_folder: Path, receiver: Receiver) -> None:
+    trace_id = secrets.token_hex(16)
+    async with collectors.collecting() as collector:
+        environment = {**ENVIRONMENT, **PROXIES, **OTHERS, "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}
+        with stacks.running(short_folder / "environment", environment=environment) as stack:
+            async with httpx.AsyncClient(base_url=stack.base_url, timeout=15) as http:
+                api = Api(http)
+                delivery_id = await api.sent(
+                    await api.subscribe(receiver.url("/hook")), traceparent=f"00-{trace_id}-00f067aa0ba902b7-01"
+                )
+                await api.until(delivery_id, "delivered")
+                assert (await http.get("/api/v1/stats")).status_code == httpx.codes.OK
+            await collector.wait_for(trace_id, "webhook attempt")
+
+
+# What `helm test` runs, against a stack that delivers without Redis.
+
+
+SCRIPT = Path(__file__).resolve().parents[2] / "charts/webhook-service/files/smoke.py"
+
+
+async def test_an_installation_without_redis_delivers_and_fails_the_test_with_the_reason(
+    short_folder: Path, free_port: int
+) -> None:
+    environment = {**keys.ENVIRONMENT, "REDIS_URL": "redis://127.0.0.1:9/0"}
+    with stacks.running(short_folder / "smoke", environment=environment) as stack:
+        metrics = stack.ports["metrics"]
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            str(SCRIPT),
+            env={
+                "PATH": os.environ["PATH"],
+                "GATEWAY_URL": stack.base_url,
+                "RECEIVER_URL": f"http://127.0.0.1:{free_port}/",
+                "RECEIVER_PORT": str(free_port),
+                "READINESS_URLS": " ".join(
+                    f"http://127.0.0.1:{metrics[role]}/readyz" for role in ("ingest", "delivery")
+                ),
+                "ADMIN_KEY": keys.ADMIN_KEY,
+            },
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        output, error = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 1
+    assert output.decode().splitlines()[-1] == "delivered"
+    line = error.decode().splitlines()[-1]
+    assert line.startswith("delivered, but degraded: ")
+    assert line.count("redis: StoreAway: Connection refused") == 2
+
+
+# Payloads as large as MAX_PAYLOAD_BYTES may be.
+
+
+MOST = 32 << 20
+
+
+async def test_the_largest_payload_is_accepted_and_delivered_byte_for_byte(
+    short_folder: Path, receiver: Receiver
+) -> None:
+    environment = {"MAX_PAYLOAD_BYTES": str(MOST)}
+    body = os.urandom(MOST)
+    with stacks.running(short_folder / "large", environment=environment) as stack:
+        async with httpx.AsyncClient(base_url=stack.base_url, timeout=60) as http:
+            api = Api(http)
+            path = f"/api/v1/webhooks/ingest/{await api.subscribe(receiver.url('/hook'))}"
+            headers = {"Content-Type": "application/octet-stream"}
+            answers = [await http.post(path, content=body, headers=headers) for _ in range(2)]
+            assert [answer.status_code for answer in answers] == [202, 202]
+            for answer in answers:
+                await api.until(answer.json()["delivery_id"], "delivered")
+            assert (await http.post(path, content=body + b"x", headers=headers)).status_code == 413
+    digest = hashlib.sha256(body).digest()
+    assert [hashlib.sha256(request.body).digest() for request in receiver.requests] == [digest] * 2
