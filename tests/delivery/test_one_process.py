@@ -1,6 +1,7 @@
 """Each role is a module with settings and serve(process, settings): all of them run in one process."""
 
 import contextlib
+from typing import Any
 
 import httpx
 
@@ -24,7 +25,7 @@ async def test_one_process_of_all_roles_takes_a_webhook_in_and_delivers_it(world
     process = lifecycle.Process("all")
     port, ingest_port, analytics_port = ports.free_port(), ports.free_port(), ports.free_port()
     of_delivery = world.delivery_settings()
-    stores = {"env": "development", "database_url": world.database_url}
+    stores: dict[str, Any] = {"env": "development", "database_url": world.database_url}
     async with contextlib.AsyncExitStack() as stack:
         for serving in (
             ingest.serve(
