@@ -20,9 +20,9 @@ from services.ingest.events.store import EventStore
 from services.ingest.events.verification import NOTHING, Verifier
 from services.ingest.subscriptions import secrets
 from services.ingest.subscriptions.cache import SubscriptionCache
-from services.ingest.subscriptions.record import SYSTEM, Subscription, Target
+from services.ingest.subscriptions.record import Kind, Subscription, Target
+from services.ingest.subscriptions.secrets import TYPED, Verification
 from services.ingest.subscriptions.store import no_subscription
-from services.ingest.subscriptions.verification import TYPED, Preset
 from services.platform import errors, ids
 from services.platform.auth import tenants
 from services.platform.clock import Clock
@@ -153,7 +153,7 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         if target == "subscription_id":
             subscription = await self._subscription(tenant_id, item.subscription_id, item.ingest_token)
             tenant_id = subscription.tenant_id
-            if subscription.verification is not Preset.AUTO or item.HasField("hub_signature"):
+            if subscription.verification is not Verification.AUTO or item.HasField("hub_signature"):
                 content = self._verifier.verified(subscription, item)
                 if content.challenge:
                     return Handshake(challenge=content.challenge)
@@ -195,7 +195,7 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
             else subscription.tenant_id == tenant_id
         ):
             raise no_subscription(subscription_id)
-        if subscription.kind == SYSTEM:
+        if subscription.kind is Kind.SYSTEM:
             message = "a system subscription gets operational events and nothing else"
             raise errors.Conflict(message, reason=errors.ErrorReason.SUBSCRIPTION_IS_SYSTEM)
         return subscription

@@ -101,7 +101,7 @@ async def test_a_subscription_to_a_hostile_target_is_refused(
         refused = grpc_errors.from_rpc_error(raised.value)
         assert isinstance(refused, errors.InvalidArgument)
         assert [violation.field for violation in refused.violations] == ["target_url"]
-    assert (await strict_ingest.get(existing.id)).target_url == URL
+    assert (await strict_ingest.get(existing.id)).spec.target_url == URL
 
 
 @pytest.mark.parametrize("url", hostile.ALL)
