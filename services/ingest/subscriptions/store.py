@@ -42,13 +42,8 @@ SEAL_CHUNK = 500
 UpdateOf: TypeAlias = Callable[[Subscription, Callable[[], Mapping[str, str]]], Draft | None]
 
 
-<<<<<<< HEAD
-class Store:
-    """Every method raises what stores.errors.STORE_AWAY lists when Postgres is away."""
-=======
 class SubscriptionStore:
-    """Every method raises what errors.STORE_AWAY lists when Postgres is away."""
->>>>>>> main
+    """Every method raises what stores.errors.STORE_AWAY lists when Postgres is away."""
 
     def __init__(self, pool: postgres.Pool, vault: Vault, *, key_hours: int) -> None:
         self._pool = pool

@@ -55,15 +55,8 @@ async def create_subscription(
 
     Without `secret_key` a secret is made, and only this response shows it; a private key of `ed25519` is never shown.
     """
-<<<<<<< HEAD
-    request = pb.CreateSubscriptionRequest(
-        secret_key=body.secret_key, idempotency_key=idempotency_key or "", **subscription_bodies.fields(body)
-    )
-    answer = await services.call(services.subscriptions.CreateSubscription, request)
-=======
     request = pb.CreateSubscriptionRequest(spec=subscription_bodies.spec(body), idempotency_key=idempotency_key or "")
-    answer = await services.subscriptions.CreateSubscription(request, timeout=services.timeout_seconds)
->>>>>>> main
+    answer = await services.call(services.subscriptions.CreateSubscription, request)
     response.headers["location"] = f"{router.prefix}/{answer.subscription.id}"
     response.headers.update(models.NO_STORE)
     response.headers["etag"] = etags.of(answer.subscription)
@@ -140,13 +133,8 @@ async def replace_subscription(
     if "secret_key" in body.model_fields_set and body.secret_key is None:
         if body.signature_scheme not in {None, "none"}:
             raise errors.InvalidArgument.field("secret_key", "is required to sign with this signature_scheme")
-<<<<<<< HEAD
-        request.signature_scheme = pb.SIGNATURE_SCHEME_NONE
-    answer = await services.call(services.subscriptions.UpdateSubscription, request)
-=======
         request.spec.signature_scheme = pb.SIGNATURE_SCHEME_NONE
-    answer = await services.subscriptions.UpdateSubscription(request, timeout=services.timeout_seconds)
->>>>>>> main
+    answer = await services.call(services.subscriptions.UpdateSubscription, request)
     return _answered(answer.subscription, response)
 
 
@@ -209,13 +197,7 @@ async def disable_subscription(
 
     New events are stored for it unless `keep_when_disabled` is false. One that is disabled stays as it is.
     """
-<<<<<<< HEAD
-    request = pb.DisableSubscriptionRequest(subscription_id=subscription_id)
-    answer = await services.call(services.subscriptions.DisableSubscription, request)
-    return _answered(answer.subscription, response)
-=======
     return await _set_status(pb.SUBSCRIPTION_ACTION_DISABLE, subscription_id, services, response)
->>>>>>> main
 
 
 @router.post(
@@ -232,13 +214,7 @@ async def enable_subscription(
 
     One that is active stays as it is.
     """
-<<<<<<< HEAD
-    request = pb.EnableSubscriptionRequest(subscription_id=subscription_id)
-    answer = await services.call(services.subscriptions.EnableSubscription, request)
-    return _answered(answer.subscription, response)
-=======
     return await _set_status(pb.SUBSCRIPTION_ACTION_ENABLE, subscription_id, services, response)
->>>>>>> main
 
 
 @router.post(
@@ -252,13 +228,7 @@ async def pause_subscription(
     subscription_id: models.SubscriptionId, services: backends.Injected, response: Response
 ) -> Subscription:
     """Holds deliveries back until it is resumed. Events are stored meanwhile; one that is paused stays as it is."""
-<<<<<<< HEAD
-    request = pb.PauseSubscriptionRequest(subscription_id=subscription_id)
-    answer = await services.call(services.subscriptions.PauseSubscription, request)
-    return _answered(answer.subscription, response)
-=======
     return await _set_status(pb.SUBSCRIPTION_ACTION_PAUSE, subscription_id, services, response)
->>>>>>> main
 
 
 @router.post(
@@ -272,10 +242,6 @@ async def resume_subscription(
     subscription_id: models.SubscriptionId, services: backends.Injected, response: Response
 ) -> Subscription:
     """Makes a paused subscription active: what waits for it goes out. One that is active stays as it is."""
-<<<<<<< HEAD
-    request = pb.ResumeSubscriptionRequest(subscription_id=subscription_id)
-    answer = await services.call(services.subscriptions.ResumeSubscription, request)
-=======
     return await _set_status(pb.SUBSCRIPTION_ACTION_RESUME, subscription_id, services, response)
 
 
@@ -283,8 +249,7 @@ async def _set_status(
     action: pb.SubscriptionAction.ValueType, subscription_id: str, services: backends.Backends, response: Response
 ) -> Subscription:
     request = pb.SetSubscriptionStatusRequest(subscription_id=subscription_id, action=action)
-    answer = await services.subscriptions.SetSubscriptionStatus(request, timeout=services.timeout_seconds)
->>>>>>> main
+    answer = await services.call(services.subscriptions.SetSubscriptionStatus, request)
     return _answered(answer.subscription, response)
 
 

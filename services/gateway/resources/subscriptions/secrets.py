@@ -133,7 +133,7 @@ async def list_public_keys(subscription_id: models.SubscriptionId, services: bac
     During the overlap of a rotation there are several; a delivery carries a signature of each. None for `hmac-sha256`.
     """
     request = pb.GetSubscriptionRequest(subscription_id=subscription_id)
-    answer = await services.subscriptions.GetSubscription(request, timeout=services.timeout_seconds)
+    answer = await services.call(services.subscriptions.GetSubscription, request)
     return PublicKeys(**models.values(answer.subscription.status))
 
 
@@ -170,13 +170,4 @@ async def create_ingest_token(
 async def delete_ingest_token(subscription_id: models.SubscriptionId, services: backends.Injected) -> None:
     """Webhooks with its token are answered 404 from now on."""
     request = pb.DeleteIngestTokenRequest(subscription_id=subscription_id)
-<<<<<<< HEAD
     await services.call(services.subscriptions.DeleteIngestToken, request)
-
-
-def previous(ends: Iterable[ProtoTimestamp]) -> list[PreviousSecret]:
-    """Old secrets by their ends."""
-    return [PreviousSecret(expires_at=models.timestamp(moment)) for moment in ends]
-=======
-    await services.subscriptions.DeleteIngestToken(request, timeout=services.timeout_seconds)
->>>>>>> main
