@@ -43,6 +43,7 @@ from services.platform.grpc import server as grpc_server
 from services.platform.process import lifecycle
 from services.platform.settings import load
 from services.platform.stores import availability, postgres, redis
+from services.platform.stores.errors import STORE_AWAY
 
 log = structlog.get_logger(__name__)
 
@@ -148,7 +149,7 @@ async def _compare(clock: Clock, events: EventStore) -> None:
     while True:
         try:
             clock.compare(await events.now())
-        except errors.STORE_AWAY as error:
+        except STORE_AWAY as error:
             log.debug("Postgres cannot be asked for its time", error=repr(error))
         await asyncio.sleep(CLOCK_INTERVAL_SECONDS)
 

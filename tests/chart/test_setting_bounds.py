@@ -14,7 +14,8 @@ from pydantic import ValidationError
 
 from scripts import chart
 from services.domain.egress import policy
-from services.platform.settings import EgressSettings, Settings
+from services.domain.egress.policy import EgressSettings
+from services.platform.settings import Settings
 from tests.chart import rendering
 
 SCHEMA = json.loads((rendering.CHART / "values.schema.json").read_text())["$defs"]["settings"]["properties"]

@@ -16,7 +16,7 @@ LIBPQ = {"PGSSLMODE", "PGSSLROOTCERT"}
 
 def read_by(component: str) -> set[str]:
     module, _, name = chart.SETTINGS[component].partition(":")
-    return {field.upper() for field in getattr(importlib.import_module(module), name).model_fields}
+    return {field.upper() for field in getattr(importlib.import_module(module), name).variables()}
 
 
 @pytest.mark.parametrize("component", rendering.COMPONENTS)

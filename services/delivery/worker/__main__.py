@@ -25,10 +25,11 @@ from services.domain.gates import Gates
 from services.domain.secrets import canary
 from services.domain.secrets.vault import Vault
 from services.domain.subscription_changes import Copies
-from services.platform import errors, ids
+from services.platform import ids
 from services.platform.process import lifecycle
 from services.platform.settings import load
 from services.platform.stores import availability, postgres, redis
+from services.platform.stores.errors import STORE_AWAY
 
 log = structlog.get_logger(__name__)
 
@@ -37,12 +38,14 @@ LAST_WORDS_SECONDS = 0.5
 
 
 @contextlib.asynccontextmanager
-async def serve(process: lifecycle.Process, settings: WorkerSettings, policy: Policy) -> AsyncIterator[None]:
-    """Wires the worker up, delivers, and at the end hands back what it holds."""
+async def serve(
+    process: lifecycle.Process, settings: WorkerSettings, *, policy: Policy | None = None
+) -> AsyncIterator[None]:
+    """Wire the worker up, deliver, and at the end hand back what it holds; `policy` replaces that of the settings."""
     async with (
         postgres.pool(process, settings) as pool,
         redis.client(settings) as client,
-        _destinations(process, settings, pool, policy) as destinations,
+        _destinations(process, settings, pool, policy or egress.policy(settings)) as destinations,
     ):
         store = WorkerStore(pool, settings)
         recorder = Recorder(store, bound=8 * settings.worker_concurrency)
@@ -81,7 +84,7 @@ async def serve(process: lifecycle.Process, settings: WorkerSettings, policy: Po
             await scheduler.stop(grace_seconds=settings.shutdown_grace_seconds - 2, unheard=bells.unheard)
             await recorder.stop(grace_seconds=1)
             await process.cancel(watching)
-            with contextlib.suppress(*errors.STORE_AWAY):
+            with contextlib.suppress(*STORE_AWAY):
                 async with asyncio.timeout(LAST_WORDS_SECONDS):
                     await health.flush()
             for loop in loops:  # before what they use is closed
@@ -104,11 +107,11 @@ async def _be_counted(store: WorkerStore) -> None:
         while True:
             try:
                 await store.keep_worker(worker_id)
-            except errors.STORE_AWAY as error:
+            except STORE_AWAY as error:
                 log.debug("nobody can be told that this worker is there", error=repr(error))
             await asyncio.sleep(PRESENCE_SECONDS)
     finally:
-        with contextlib.suppress(*errors.STORE_AWAY):
+        with contextlib.suppress(*STORE_AWAY):
             async with asyncio.timeout(LAST_WORDS_SECONDS):
                 await store.remove_worker(worker_id)
 
@@ -116,8 +119,7 @@ async def _be_counted(store: WorkerStore) -> None:
 def main() -> None:
     """Runs until told to stop."""
     settings = load(WorkerSettings)
-    policy = egress.policy(settings)
-    lifecycle.run("worker", settings, lambda process: serve(process, settings, policy))
+    lifecycle.run("worker", settings, lambda process: serve(process, settings))
 
 
 if __name__ == "__main__":

@@ -78,7 +78,7 @@ _SCHEMA = {
 )
 async def get_event(event_id: models.EventId, services: backends.Injected) -> Response:
     """Get an event with the exact bytes of its payload. Returns 404 if it is no longer retained."""
-    answer = await services.ingest.GetEvent(pb.GetEventRequest(event_id=event_id), timeout=services.timeout_seconds)
+    answer = await services.call(services.ingest.GetEvent, pb.GetEventRequest(event_id=event_id))
     return Response(msgspec.json.encode(_event(answer.event)), media_type="application/json")
 
 

@@ -3,12 +3,11 @@
 import asyncio
 import dataclasses
 import time
-from collections.abc import Awaitable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Protocol, TypeAlias, TypeVar
 
+import fastapi
 import grpc
-from fastapi import Depends, Request
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from protos.webhook.v1 import (
@@ -36,7 +35,16 @@ if TYPE_CHECKING:  # the asynchronous stubs exist only for the type checker
     from protos.webhook.v1.subscriptions_pb2_grpc import SubscriptionServiceAsyncStub
 
 
-# The gRPC services behind the gateway, as the routes use them: for the tenant of whoever calls.
+class _OfTenant(Protocol):
+    """A request that states a tenant."""
+
+    tenant_id: str
+
+
+OfTenant = TypeVar("OfTenant", bound=_OfTenant)
+Request = TypeVar("Request")
+Answer = TypeVar("Answer")
+Method: TypeAlias = "grpc.aio.UnaryUnaryMultiCallable[Request, Answer]"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,12 +64,13 @@ class Backends:
     ingest: "IngestServiceAsyncStub"
     deliveries: "DeliveryServiceAsyncStub"
     analytics: "AnalyticsServiceAsyncStub"
-    # For all tenants: requests name the tenant themselves, and calls carry the caller's API key.
+    # Of all tenants; their requests name them themselves, and they ask for the caller's own key.
     access: "AccessServiceAsyncStub"
     audit: "AuditServiceAsyncStub"
     timeout_seconds: float
-    # On whose behalf the calls are made, once that is known.
+    # The caller on whose behalf the calls are made, once it is known, and its API key.
     caller: Caller | None = None
+    key: str | None = dataclasses.field(default=None, repr=False)
 
     @classmethod
     def over(cls, channels: Channels, *, timeout_seconds: float) -> "Backends":
@@ -77,20 +86,35 @@ class Backends:
         )
 
     def acting_for(self, caller: Caller, key: str | None) -> "Backends":
-        """Return stubs that act for this caller: its tenant is in every request, and the id of its key in every call.
+        """Return the same, for calls on behalf of this caller with this API key."""
+        return dataclasses.replace(self, caller=caller, key=key)
 
-        Only the services for operators get the key itself, so that the others cannot collect keys.
+    async def call(self, method: "Method[OfTenant, Answer]", request: OfTenant) -> Answer:
+        """Call a method in the caller's tenant, and as the caller's key.
+
+        A list may be for all tenants; the service checks that the caller is allowed that.
         """
-        return dataclasses.replace(
-            self,
-            caller=caller,
-            subscriptions=cast("SubscriptionServiceAsyncStub", _ActingStub(self.subscriptions, caller)),
-            ingest=cast("IngestServiceAsyncStub", _ActingStub(self.ingest, caller)),
-            deliveries=cast("DeliveryServiceAsyncStub", _ActingStub(self.deliveries, caller)),
-            analytics=cast("AnalyticsServiceAsyncStub", _ActingStub(self.analytics, caller)),
-            access=cast("AccessServiceAsyncStub", _ActingStub(self.access, caller, key=key, of_all_tenants=True)),
-            audit=cast("AuditServiceAsyncStub", _ActingStub(self.audit, caller, key=key, of_all_tenants=True)),
-        )
+        if self.caller is not None and request.tenant_id != tenants.EVERYWHERE:
+            request.tenant_id = self.caller.tenant_id
+        return await self._answer(method, request, None)
+
+    async def operate(self, method: "Method[Request, Answer]", request: Request) -> Answer:
+        """Call a method for operators, whose request names its tenant itself.
+
+        Only these get the caller's key itself, so that the other services cannot collect keys.
+        """
+        return await self._answer(method, request, self.key)
+
+    async def _answer(self, method: "Method[Request, Answer]", request: Request, key: str | None) -> Answer:
+        if self.caller is None:
+            return await method(request, timeout=self.timeout_seconds)
+        metadata = ((ACTOR_HEADER, self.caller.key_id), *(((KEY_HEADER, key),) if key else ()))
+        try:
+            return await method(request, timeout=self.timeout_seconds, metadata=metadata)
+        except grpc.aio.AioRpcError as error:
+            if self.caller.crossing:
+                raise problems.refusal_of(error, tenant_field=callers.TENANT) from None
+            raise
 
     def everywhere(self, tenant: str | None) -> str:
         """Return the tenant for a list's request: `*` if all tenants are requested, otherwise empty.
@@ -113,47 +137,14 @@ class Backends:
         return self.caller.tenant_id
 
 
-class _ActingStub:
-    """A stub whose calls all act for one caller, so that no route can forget it.
-
-    The tenant is in the request, except where requests name tenants themselves. The metadata has the id of the caller's
-    key, and for operators' services the key.
-    """
-
-    def __init__(self, stub: object, caller: Caller, *, key: str | None = None, of_all_tenants: bool = False) -> None:
-        self._stub = stub
-        self._tenant_id = None if of_all_tenants else caller.tenant_id
-        self._tenant_field = callers.TENANT if caller.crossing else ""
-        self._metadata = ((ACTOR_HEADER, caller.key_id), *(((KEY_HEADER, key),) if key else ()))
-
-    def __getattr__(self, method: str) -> Any:
-        call = getattr(self._stub, method)
-
-        def stated(request: Any, *, timeout: float) -> Awaitable[Any]:
-            # A list may be for all tenants; the service checks that the caller is allowed that.
-            if self._tenant_id is not None and request.tenant_id != tenants.EVERYWHERE:
-                request.tenant_id = self._tenant_id
-            answer: Awaitable[Any] = call(request, timeout=timeout, metadata=self._metadata)
-            return _naming(answer, self._tenant_field) if self._tenant_field else answer
-
-        return stated
-
-
-async def _naming(answer: Awaitable[Any], tenant_field: str) -> Any:
-    try:
-        return await answer
-    except grpc.aio.AioRpcError as error:
-        raise problems.refusal_of(error, tenant_field=tenant_field) from None
-
-
-async def _of(request: Request) -> Backends:
+async def _of(request: fastapi.Request) -> Backends:
     """Return the stubs for the caller, the only ones that a route gets."""
     backends: Backends = request.app.state.backends
     return backends.acting_for(callers.of(request.scope), callers.key_of(request.scope))
 
 
 # The type of a route parameter that receives the stubs for the caller.
-Injected = Annotated[Backends, Depends(_of)]
+Injected = Annotated[Backends, fastapi.Depends(_of)]
 
 
 # Readiness by the services' standard gRPC health checks, made at most once a second.

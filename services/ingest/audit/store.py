@@ -51,7 +51,7 @@ class StoredEntry:
 
 
 class AuditStore:
-    """Every method raises what errors.STORE_AWAY lists when Postgres is away."""
+    """Every method raises what stores.errors.STORE_AWAY lists when Postgres is away."""
 
     def __init__(self, pool: postgres.Pool) -> None:
         self._pool = pool
