@@ -4,8 +4,6 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
-import structlog
-
 from services.delivery.destinations import registry
 from services.delivery.destinations.registry import Destinations
 from services.delivery.dispatcher.limiter import Limiter
@@ -25,27 +23,22 @@ from services.domain.gates import Gates
 from services.domain.secrets import canary
 from services.domain.secrets.vault import Vault
 from services.domain.subscription_changes import Copies
-from services.platform import ids
-from services.platform.process import lifecycle
+from services.platform import errors, ids
+from services.platform.process import background, lifecycle
 from services.platform.settings import load
 from services.platform.stores import availability, postgres, redis
-from services.platform.stores.errors import STORE_AWAY
-
-log = structlog.get_logger(__name__)
 
 PRESENCE_SECONDS = 5.0
 LAST_WORDS_SECONDS = 0.5
 
 
 @contextlib.asynccontextmanager
-async def serve(
-    process: lifecycle.Process, settings: WorkerSettings, *, policy: Policy | None = None
-) -> AsyncIterator[None]:
-    """Wire the worker up, deliver, and at the end hand back what it holds; `policy` replaces that of the settings."""
+async def serve(process: lifecycle.Process, settings: WorkerSettings, policy: Policy) -> AsyncIterator[None]:
+    """Wires the worker up, delivers, and at the end hands back what it holds."""
     async with (
         postgres.pool(process, settings) as pool,
         redis.client(settings) as client,
-        _destinations(process, settings, pool, policy or egress.policy(settings)) as destinations,
+        _destinations(process, settings, pool, policy) as destinations,
     ):
         store = WorkerStore(pool, settings)
         recorder = Recorder(store, bound=8 * settings.worker_concurrency)
@@ -84,7 +77,7 @@ async def serve(
             await scheduler.stop(grace_seconds=settings.shutdown_grace_seconds - 2, unheard=bells.unheard)
             await recorder.stop(grace_seconds=1)
             await process.cancel(watching)
-            with contextlib.suppress(*STORE_AWAY):
+            with contextlib.suppress(*errors.STORE_AWAY):
                 async with asyncio.timeout(LAST_WORDS_SECONDS):
                     await health.flush()
             for loop in loops:  # before what they use is closed
@@ -104,14 +97,9 @@ async def _be_counted(store: WorkerStore) -> None:
     """Says every few seconds that this worker is there, until it is not."""
     worker_id = ids.new()
     try:
-        while True:
-            try:
-                await store.keep_worker(worker_id)
-            except STORE_AWAY as error:
-                log.debug("nobody can be told that this worker is there", error=repr(error))
-            await asyncio.sleep(PRESENCE_SECONDS)
+        await background.repeat(lambda: store.keep_worker(worker_id), interval_seconds=PRESENCE_SECONDS, quiet=True)
     finally:
-        with contextlib.suppress(*STORE_AWAY):
+        with contextlib.suppress(*errors.STORE_AWAY):
             async with asyncio.timeout(LAST_WORDS_SECONDS):
                 await store.remove_worker(worker_id)
 
@@ -119,7 +107,8 @@ async def _be_counted(store: WorkerStore) -> None:
 def main() -> None:
     """Runs until told to stop."""
     settings = load(WorkerSettings)
-    lifecycle.run("worker", settings, lambda process: serve(process, settings))
+    policy = egress.policy(settings)
+    lifecycle.run("worker", settings, lambda process: serve(process, settings, policy))
 
 
 if __name__ == "__main__":
