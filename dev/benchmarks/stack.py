@@ -24,11 +24,7 @@ from services.platform.auth import keys
 from services.platform.stores import sql
 
 SQL = sql.Queries("dev.benchmarks")
-
-
 STATEMENT_TIMEOUT_SECONDS = 600.0
-
-
 DELIVERIES_PER_STATEMENT = 50_000
 
 
@@ -102,17 +98,9 @@ class BenchmarkStore:
 
 
 STOP_TIMEOUT_SECONDS = 6.0
-
-
 REQUEST_TIMEOUT_SECONDS = 10.0
-
-
 LEASE_SECONDS = 60
-
-
 ROLES = plan.ROLES
-
-
 STORES = ("postgres", "redis")
 # Deliveries are signed, as they should be.
 SECRET = "whsec_YmVuY2htYXJrcyBzaWduIGFzIHdlbGw="  # noqa: S105 - of throw-away subscriptions

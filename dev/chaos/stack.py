@@ -20,9 +20,6 @@ from dev.harness.proxy import Proxy, proxying
 from dev.harness.supervisor import DATABASE, READY_TIMEOUT_SECONDS, TICK_SECONDS, Part, Supervisor, migrate, process
 from services.platform.auth import keys
 
-# Blocking calls beside the loop.
-
-
 T = TypeVar("T")
 
 
@@ -40,26 +37,15 @@ async def in_thread(function: Callable[..., T], *arguments: object, on_cancel: C
         raise
 
 
-# Which processes run, on which ports, with which environment; every connection between two parts passes a proxy.
-
-
 ROOT = Path(__file__).resolve().parents[2]
-
-
 RECEIVER_LINK = "workers>receiver"
 
 # Shorter than in production, so that a run ends: what is lost with a worker is found after LEASE_SECONDS.
 LEASE_SECONDS = 20.0
-
-
 DELIVERY_TIMEOUT_SECONDS = 5.0
-
-
 RETRY_LIMIT = 8
 # After Postgres was away no lease is taken for lost; the dispatcher's constant.
 GUARD_SECONDS = 10.0
-
-
 TUNING: Mapping[str, str] = {
     "ENV": "development",
     "LEASE_SECONDS": f"{LEASE_SECONDS:g}",

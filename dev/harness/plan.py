@@ -18,8 +18,6 @@ from services.domain.secrets import encryption
 
 # In the order of the start.
 ROLES = ("ingest", "delivery", "analytics", "worker", "gateway")
-
-
 GRPC_ROLES = ("ingest", "delivery", "analytics")
 # Those that see secrets.
 ENCRYPTING_ROLES = ("ingest", "worker")
