@@ -16,9 +16,10 @@ from urllib.parse import urlsplit
 from dev.embedded import Child, EmbeddedError, EmbeddedPostgres, EmbeddedValkey, Guard, describe_exit
 from dev.embedded.child import Command
 from services.platform.settings import PostgresSettings
-from services.schema import migrations, waiting
+from services.schema import migrations
 from services.schema.migrate import migrate as migrate_schema
 from services.schema.migrations import MigrationError
+from services.schema.wait import Say
 
 __all__ = ["MigrationError", "migrate"]
 
@@ -88,7 +89,7 @@ async def _migrate(
     url: str, folder: Path, cancelled: Callable[[], bool], say: Callable[[str], None], runtime_user: str
 ) -> int:
     settings = PostgresSettings(database_url=url)
-    quiet = waiting.Say(lambda line: say(line) if line.startswith("waiting") else None)
+    quiet = Say(lambda line: say(line) if line.startswith("waiting") else None)
     work = migrate_schema(
         settings, quiet, folder=folder, wait_seconds=MIGRATION_WAIT_SECONDS, runtime_user=runtime_user
     )

@@ -1,49 +1,68 @@
-"""Events: what their types look like, which subscription wants which, and how their payloads may be encoded."""
+"""What an event may look like: its type, idempotency key and content type, and which subscriptions want it.
+
+The gateway and ingest both check these, so the rules are written here once.
+"""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 from services.platform import errors
 
-# Event types: what they look like, and which subscription wants which.
-
-
 MAX_TYPE_LENGTH = 128
-
-
+TYPE_PATTERN = rf"[A-Za-z0-9._/:-]{{1,{MAX_TYPE_LENGTH}}}"
+TYPE_EXPECTED = f"must be 1 to {MAX_TYPE_LENGTH} characters of A-Z a-z 0-9 . _ - / :"
+# Entries in a subscription's list of types.
 MAX_TYPES = 100
-
-
 WILDCARD = ".*"
-
-
-_TYPE = re.compile(r"[A-Za-z0-9._/:-]{1,128}")
-
-
-_EXPECTED = "must be 1 to 128 characters of A-Z a-z 0-9 . _ - / :"
-
-
-_ENTRY_EXPECTED = f'{_EXPECTED}, and may end in ".*"'
+# Of an idempotency key, and of a content type.
+MAX_TEXT_LENGTH = 255
+TEXT_EXPECTED = f"must be 1 to {MAX_TEXT_LENGTH} printable ASCII characters"
+ENCODING_EXPECTED = "must be 1 to 64 characters, such as gzip"
+# The headers by which providers sign and describe what they send, by the name of the verification. The gateway passes
+# them to ingest.
+PROVIDER_HEADERS: Mapping[str, tuple[str, ...]] = {
+    "github": ("x-github-event", "x-github-delivery"),
+    "stripe": ("stripe-signature",),
+    "shopify": ("x-shopify-hmac-sha256", "x-shopify-topic", "x-shopify-webhook-id"),
+    "slack": ("x-slack-signature", "x-slack-request-timestamp"),
+    "standard-webhooks": (
+        *("webhook-id", "webhook-timestamp", "webhook-signature"),
+        *("svix-id", "svix-timestamp", "svix-signature"),
+    ),
+}
+_TYPE = re.compile(TYPE_PATTERN)
+_ENTRY_EXPECTED = f'{TYPE_EXPECTED}, and may end in ".*"'
 # How other services write "every type".
 _EVERYTHING = {"*", ".*", "**", "*.*"}
-
-
 _ALL = "is not a type; to get events of all types, leave event_types empty"
+_TEXT = re.compile(rf"[\x20-\x7e]{{1,{MAX_TEXT_LENGTH}}}")
+# Tokens, separated by commas (RFC 9110, 8.4).
+_ENCODINGS = re.compile(r"(?=.{1,64}\Z)[!#$%&'*+.^_`|~0-9A-Za-z-]+(?:[ \t]*,[ \t]*[!#$%&'*+.^_`|~0-9A-Za-z-]+)*")
 
 
 def is_valid_type(event_type: str) -> bool:
-    """Whether this is a valid type of an event."""
+    """Return whether this can be the type of an event."""
     return _TYPE.fullmatch(event_type) is not None
 
 
 def check_type(field: str, event_type: str) -> None:
-    """InvalidArgument unless `event_type` is a valid type of an event."""
+    """Raise InvalidArgument unless this can be the type of an event."""
     if not is_valid_type(event_type):
-        raise errors.InvalidArgument.field(field, _EXPECTED)
+        raise errors.InvalidArgument.field(field, TYPE_EXPECTED)
 
 
-def type_violations(field: str, entries: list[str]) -> list[errors.Violation]:
-    """What is wrong with a subscription's list; an entry may end in ".*" and then means a prefix."""
+def is_valid_text(text: str) -> bool:
+    """Return whether this can be an idempotency key or a content type."""
+    return _TEXT.fullmatch(text) is not None
+
+
+def is_valid_encoding(text: str) -> bool:
+    """Return whether this can be a Content-Encoding header, which is passed on and never undone here."""
+    return _ENCODINGS.fullmatch(text) is not None
+
+
+def type_violations(field: str, entries: Sequence[str]) -> list[errors.Violation]:
+    """Return what is wrong with a subscription's list of types; an entry that ends in ".*" is a prefix."""
     if len(entries) > MAX_TYPES:
         return [errors.Violation(field=field, description=f"must have at most {MAX_TYPES} entries")]
     return [
@@ -54,7 +73,7 @@ def type_violations(field: str, entries: list[str]) -> list[errors.Violation]:
 
 
 class TypeFilter:
-    """The event types that a subscription asked for; none means all."""
+    """The event types that a subscription wants; no entries mean all."""
 
     __slots__ = ("_exact", "_prefixes")
 
@@ -65,26 +84,13 @@ class TypeFilter:
         self._prefixes = tuple(entry[:-1] for entry in entries if entry.endswith(WILDCARD))
 
     def wants(self, event_type: str, *, typed: bool = False) -> bool:
-        """Whether an event of this type is delivered.
+        """Return whether an event of this type is delivered.
 
-        An event without a type passes every filter, unless it is `typed`: its sender gives each event a type, so that
-        this one's could not be read.
+        An event without a type passes every filter, unless it is `typed`: its sender gives every event a type, and this
+        one's could not be read.
         """
         if not (self._exact or self._prefixes):
             return True
         if not event_type:
             return not typed
         return event_type in self._exact or event_type.startswith(self._prefixes or "\n")
-
-
-# What a payload may be encoded by: passed on as a Content-Encoding header, and never undone here.
-
-
-ENCODING_EXPECTED = "must be 1 to 64 characters, such as gzip"
-# Tokens, separated by commas (RFC 9110, 8.4).
-_ENCODINGS = re.compile(r"(?=.{1,64}\Z)[!#$%&'*+.^_`|~0-9A-Za-z-]+(?:[ \t]*,[ \t]*[!#$%&'*+.^_`|~0-9A-Za-z-]+)*")
-
-
-def is_valid_encoding(text: str) -> bool:
-    """Return whether this can be the value of a Content-Encoding header."""
-    return _ENCODINGS.fullmatch(text) is not None

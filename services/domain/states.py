@@ -23,7 +23,7 @@
       active ── PAUSE ──▶ paused; paused ── RESUME ──▶ active; disabled ── ENABLE ──▶ active
       active or paused ── DISABLE, DISABLE_DEAD ──▶ disabled
 
-Only SQL changes a state: tests/domain/test_states.py runs every such statement against rows in every state, and each
+Only SQL changes a state: tests/delivery/test_states.py runs every such statement against rows in every state, and each
 makes the changes of its entry below and no other. Postgres and JSON hold the values of these enums.
 """
 

@@ -8,7 +8,7 @@ from services.gateway.accept.batches import IngestBatches
 from services.gateway.accept.senders import IngestTokens
 from services.gateway.resources import api_keys, audit, deliveries, events, stats, tenants
 from services.gateway.resources.subscriptions import routes as subscriptions
-from services.gateway.resources.subscriptions import secrets, signature_schemes
+from services.gateway.resources.subscriptions import secrets
 from services.gateway.web import docs_pages, middleware, openapi, problems, traces
 from services.gateway.web.backends import Backends
 from services.gateway.web.callers import Callers
@@ -63,7 +63,7 @@ def described(services: Backends | None = None, *, with_operations: bool = False
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     api.state.backends = services
-    of_subscriptions = (subscriptions, secrets, signature_schemes)
+    of_subscriptions = (subscriptions, secrets)
     for resource in (*of_subscriptions, events, deliveries, stats, tenants, api_keys, audit):
         api.include_router(resource.router)
     paths = documentation.PATHS | (documentation.OPERATIONS if with_operations else {})

@@ -34,7 +34,7 @@ from services.ingest.events.store import EventStore
 from services.ingest.settings import IngestSettings
 from services.ingest.subscriptions.cache import SubscriptionCache
 from services.ingest.subscriptions.service import SubscriptionService
-from services.ingest.subscriptions.store import Store
+from services.ingest.subscriptions.store import SubscriptionStore
 from services.platform import errors
 from services.platform.auth import finder
 from services.platform.auth.authenticator import Authenticator
@@ -70,7 +70,7 @@ async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIt
         finder.running(process, settings, pool) as callers,
     ):
         vault = Vault(await canary.known_keys(process, pool, settings))
-        store = Store(pool, vault, key_hours=settings.idempotency_key_hours)
+        store = SubscriptionStore(pool, vault, key_hours=settings.idempotency_key_hours)
         events = EventStore(pool, expiry_hours=settings.delivery_expiry_hours, key_hours=settings.idempotency_key_hours)
         cache = SubscriptionCache(store, client, vault, size=settings.cached_subscriptions)
         gates = Gates(client)
@@ -153,7 +153,7 @@ async def _compare(clock: Clock, events: EventStore) -> None:
         await asyncio.sleep(CLOCK_INTERVAL_SECONDS)
 
 
-async def _delete_expired_keys(store: Store) -> None:
+async def _delete_expired_keys(store: SubscriptionStore) -> None:
     while True:
         await asyncio.sleep(EXPIRED_KEYS_INTERVAL_SECONDS)
         try:
@@ -162,7 +162,7 @@ async def _delete_expired_keys(store: Store) -> None:
             log.warning("expired idempotency keys cannot be deleted", error=repr(error))
 
 
-async def _seal_plain_secrets(store: Store) -> None:
+async def _seal_plain_secrets(store: SubscriptionStore) -> None:
     """For as long as a version that keeps them plain may run beside this one, and once for what it left."""
     while True:
         try:

@@ -16,15 +16,13 @@ from services.platform import errors
 from services.platform.settings import PostgresSettings
 from services.platform.stores import postgres, sql
 
-# Why the schema is not what it should be.
-
 
 class MigrationError(Exception):
-    """The schema cannot be brought up to date; the message is one line for the user, and another try ends the same."""
+    """The schema cannot be brought up to date, and another try would fail the same way. The message is one line."""
 
 
 class PostgresUnusable(MigrationError):
-    """Postgres cannot be used, which another try may find changed."""
+    """Postgres cannot be used; another try may succeed."""
 
 
 def reason(error: BaseException) -> str:
@@ -36,14 +34,9 @@ def reason(error: BaseException) -> str:
     return " ".join(" ".join(words).split())
 
 
-# The files of migrations/.
-
-
 FOLDER = Path(__file__).resolve().parents[2] / "migrations"
-
-
 _NAME = re.compile(r"(?P<version>[0-9]{14})_[a-z0-9_]+\.sql")
-# Of dbmate, which would run what follows only to undo a migration.
+# dbmate's mark: it runs what follows only to undo a migration; here it would be run as part of it.
 _DOWN = "-- migrate:down"
 
 
@@ -79,9 +72,6 @@ def _file(path: Path) -> File:
     return File(version=name["version"], name=path.name, sql=sql, sha256=hashlib.sha256(sql.encode()).digest())
 
 
-# Applies the files over a connection. Safe behind a pooler of transactions: nothing outlives one.
-
-
 _queries = sql.Queries("services.schema")
 # No version was released yet, so there is no data to keep.
 _EMPTY = "empty DATA_DIR (for make run), or use an empty database"
@@ -97,23 +87,21 @@ class Schema:
         self._connection = connection
         self._files = files
 
-    async def migrate(self, say: Callable[[str], None]) -> int:
-        """Apply what is missing and return how many files that were. Raises MigrationError.
+    async def migrate(self, say: Callable[[str], None]) -> None:
+        """Apply the missing files and say each. Raises MigrationError.
 
-        Each file is looked for again under the lock: of many processes that start at once, one applies it.
+        Whether a file is missing is checked again under the lock: if many processes start at once, one applies it.
         """
-        applied = 0
         while True:
             async with self._turn():
                 there = await self._applied()
                 file = next((file for file in self._files if file.version not in there), None)
                 if file is None:
-                    return applied
+                    return
                 if not there:
                     await self._run(_queries["create_table"], "the table schema_migrations")
                 await self._run(file.sql, file.name)
                 await self._connection.execute(_queries["insert_applied"], file.version, file.name, file.sha256)
-            applied += 1
             say(f"applied {file.name}")
 
     async def version(self) -> str | None:

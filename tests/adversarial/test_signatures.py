@@ -15,7 +15,7 @@ from services.domain.secrets import ed25519, signatures
 from services.domain.secrets.ed25519 import PrivateKey
 from services.domain.secrets.signatures import Key
 from services.ingest.events import verification
-from services.ingest.events.verification import Headers, Scheme
+from services.ingest.events.verification import Check, Headers
 from services.ingest.subscriptions.record import secret_violations
 from services.platform import errors
 from tests.adversarial.conftest import Examples, Tally
@@ -30,7 +30,7 @@ BODIES = st.binary(max_size=2000)
 # Which byte (of however many there are), and the bits of it that change.
 FLIPS = st.tuples(st.integers(0), st.integers(1, 255))
 BLOCK_BYTES = 64
-PROVIDERS: list[tuple[Scheme, Signer]] = [
+PROVIDERS: list[tuple[Check, Signer]] = [
     (verification.verify_stripe, by_stripe),
     (verification.verify_shopify, by_shopify),
     (verification.verify_slack, by_slack),
@@ -131,7 +131,7 @@ def test_an_inbound_signature_that_was_tampered_with_does_not_hold(many: setting
     check()
 
 
-def holds(scheme: Scheme, headers: dict[str, str], body: bytes, secret: str, now: float) -> bool:
+def holds(scheme: Check, headers: dict[str, str], body: bytes, secret: str, now: float) -> bool:
     """Whether a provider's signature holds; it may raise nothing else."""
     try:
         scheme(Headers(headers.items()), body, [Key.of_provider(secret)], now)
@@ -144,7 +144,7 @@ def test_a_providers_signature_that_was_tampered_with_does_not_hold(many: settin
     @many
     @given(st.sampled_from(PROVIDERS), WHSEC, WHSEC, st.text(), FLIPS, st.integers(10**6, 10**11), st.integers(0, 600))
     def check(
-        provider: tuple[Scheme, Signer],
+        provider: tuple[Check, Signer],
         secret: str,
         other: str,
         text: str,
@@ -172,7 +172,7 @@ def test_a_providers_signature_that_was_tampered_with_does_not_hold(many: settin
 def test_any_header_at_all_is_a_signature_or_refused(many: settings, tally: Tally) -> None:
     @many
     @given(st.sampled_from(PROVIDERS), st.lists(st.text(max_size=200), min_size=3, max_size=3), BODIES)
-    def check(provider: tuple[Scheme, Signer], values: list[str], body: bytes) -> None:
+    def check(provider: tuple[Check, Signer], values: list[str], body: bytes) -> None:
         tally.add("signatures, tampered with")
         scheme, sign = provider
         headers = dict(zip(sign("whsec_c2VjcmV0", b"", 0), values, strict=False))
@@ -208,12 +208,12 @@ def test_any_text_is_a_private_key_or_is_refused_by_its_field(many: settings, ta
     @given(texts)
     def check(text: str) -> None:
         tally.add("signatures")
-        wrong = secret_violations(text, signatures.Scheme.ED25519)
+        wrong = secret_violations(text, signatures.SignatureScheme.ED25519)
         assert [violation.field for violation in wrong] in ([], ["secret_key"])
         if not wrong:
-            assert signatures.signer(text, signatures.Scheme.ED25519).sign(b"").startswith("v1a,")
+            assert signatures.signer(text, signatures.SignatureScheme.ED25519).sign(b"").startswith("v1a,")
             # What is one is never taken for a secret of HMAC.
             assert ed25519.is_private_key(text)
-            assert secret_violations(text, signatures.Scheme.HMAC_SHA256) != []
+            assert secret_violations(text, signatures.SignatureScheme.HMAC_SHA256) != []
 
     check()

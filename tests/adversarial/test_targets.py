@@ -150,7 +150,7 @@ READERS: tuple[Callable[[str], str | None], ...] = (
 )
 
 
-def taken(url: str) -> targets.Target | None:
+def taken(url: str) -> targets.TargetUrl | None:
     """What ingest and the sender read in a URL; nothing when they refuse it."""
     try:
         target = targets.parse(url)

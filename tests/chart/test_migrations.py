@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml  # type: ignore[import-untyped]  # its types are in no lock
 
-from services.schema import migrate as process
+from services.schema import wait as process
 from tests.chart import api, rendering
 
 EXTERNAL = {"externalRedis": {"addr": "redis:6379"}}

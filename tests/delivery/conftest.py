@@ -10,8 +10,8 @@ import structlog
 
 from dev.harness import certificates
 from dev.harness.stores import Stores
-from services.delivery.destinations.destination import Sender
 from services.delivery.destinations.http import resolver
+from services.delivery.destinations.http.sender import HttpSender
 from services.domain.doorbell import Broker, Ringer
 from services.domain.egress.policy import Policy
 from tests.delivery import sending
@@ -93,14 +93,14 @@ def names(monkeypatch: pytest.MonkeyPatch) -> Naming:
 
 
 @pytest.fixture
-async def sender() -> AsyncIterator[Sender]:
+async def sender() -> AsyncIterator[HttpSender]:
     """The worker's sender, which may go to loopback."""
     async with sending.sender(LOOPBACK) as opened_sender:
         yield opened_sender
 
 
 @pytest.fixture
-async def strict_sender() -> AsyncIterator[Sender]:
+async def strict_sender() -> AsyncIterator[HttpSender]:
     """One without an allow-list."""
     async with sending.sender(Policy.parse([])) as opened_sender:
         yield opened_sender

@@ -49,26 +49,40 @@ async def _find(key: str) -> Identity:
     raise keys.invalid()
 
 
-def _take_controls(subscription: subscriptions_pb2.Subscription, request: Any) -> None:
-    """Takes over what a request says of these, as the real service does."""
-    subscription.keep_when_disabled = request.keep_when_disabled
-    for name in ("rate_limit_per_second", "rate_limit_burst", "timeout_seconds"):
-        subscription.ClearField(name)
-        if request.HasField(name):
-            setattr(subscription, name, getattr(request, name))
+def _take_spec(subscription: subscriptions_pb2.Subscription, asked: subscriptions_pb2.SubscriptionSpec) -> None:
+    """Takes over what a request asks for, as the real service does."""
+    before, status = subscription.spec, subscription.status
+    spec = subscriptions_pb2.SubscriptionSpec()
+    spec.CopyFrom(asked)
+    spec.keep_when_disabled = asked.keep_when_disabled if asked.HasField("keep_when_disabled") else True
+    spec.kind = asked.kind or before.kind or subscriptions_pb2.SUBSCRIPTION_KIND_NORMAL
+    spec.verification = asked.verification or before.verification or subscriptions_pb2.VERIFICATION_AUTO
     hmac = subscriptions_pb2.SIGNATURE_SCHEME_HMAC_SHA256
-    subscription.signature_scheme = request.signature_scheme or subscription.signature_scheme or hmac
-    if request.HasField("headers"):
-        subscription.header_names[:] = sorted(request.headers.values)
-    subscription.verification = request.verification or subscription.verification or subscriptions_pb2.VERIFICATION_AUTO
-    if request.HasField("verification_secrets"):
-        subscription.has_verification_secret = bool(request.verification_secrets.values)
-    subscription.ClearField("retry_policy")
-    if request.HasField("retry_policy"):
-        subscription.retry_policy.CopyFrom(request.retry_policy)
-    subscription.effective_retry_policy.CopyFrom(subscriptions_pb2.RetryPolicy(delays_seconds=[5, 300]))
+    spec.signature_scheme = asked.signature_scheme or before.signature_scheme or hmac
+    if asked.signature_scheme == subscriptions_pb2.SIGNATURE_SCHEME_NONE:
+        status.has_secret = False
+    elif asked.HasField("secret_key"):
+        status.has_secret = True
+    if asked.HasField("headers"):
+        status.header_names[:] = sorted(asked.headers.values)
+    if asked.HasField("verification_secrets"):
+        status.has_verification_secret = bool(asked.verification_secrets.values)
+    if spec.HasField("retry_policy") and not (spec.retry_policy.delays_seconds or spec.retry_policy.name):
+        filled = subscriptions_pb2.RetryPolicy(base_seconds=5, factor=2, cap_seconds=60, limit=3)
+        filled.MergeFrom(spec.retry_policy)
+        spec.retry_policy.CopyFrom(filled)
+    status.effective_retry_policy.CopyFrom(subscriptions_pb2.RetryPolicy(delays_seconds=[5, 300]))
+    for name in ("secret_key", "headers", "verification_secrets", "client_certificate"):
+        spec.ClearField(name)
+    before.CopyFrom(spec)
 
 
+STATUSES = {
+    subscriptions_pb2.SUBSCRIPTION_ACTION_ENABLE: subscriptions_pb2.SubscriptionStatus.STATUS_ACTIVE,
+    subscriptions_pb2.SUBSCRIPTION_ACTION_DISABLE: subscriptions_pb2.SubscriptionStatus.STATUS_DISABLED,
+    subscriptions_pb2.SUBSCRIPTION_ACTION_PAUSE: subscriptions_pb2.SubscriptionStatus.STATUS_PAUSED,
+    subscriptions_pb2.SUBSCRIPTION_ACTION_RESUME: subscriptions_pb2.SubscriptionStatus.STATUS_ACTIVE,
+}
 TOKEN = "whi_" + "t" * 43
 
 
@@ -127,24 +141,19 @@ class Services(
 
     async def CreateSubscription(self, request: Any, _context: Context) -> subscriptions_pb2.CreateSubscriptionResponse:
         await self._called(request)
-        subscription = subscriptions_pb2.Subscription(
-            id=str(ids.new()),
-            tenant_id=request.tenant_id,
-            target_url=request.target_url,
-            event_types=request.event_types,
-            description=request.description,
-            has_secret=request.signature_scheme != subscriptions_pb2.SIGNATURE_SCHEME_NONE,
+        status = subscriptions_pb2.SubscriptionStatus(
+            has_secret=True,
             etag="1",
-            kind=request.kind or subscriptions_pb2.SUBSCRIPTION_KIND_NORMAL,
-            status=subscriptions_pb2.SUBSCRIPTION_STATUS_ACTIVE,
+            status=subscriptions_pb2.SubscriptionStatus.STATUS_ACTIVE,
             status_since=NOW,
             breaker=subscriptions_pb2.Breaker(state=subscriptions_pb2.BREAKER_STATE_CLOSED),
             created_at=NOW,
             updated_at=NOW,
         )
-        _take_controls(subscription, request)
+        subscription = subscriptions_pb2.Subscription(id=str(ids.new()), tenant_id=request.tenant_id, status=status)
+        _take_spec(subscription, request.spec)
         self.stored[subscription.id] = subscription
-        made = "" if not subscription.has_secret or request.HasField("secret_key") else "whsec_bWFkZQ=="
+        made = "" if not subscription.status.has_secret or request.spec.HasField("secret_key") else "whsec_bWFkZQ=="
         return subscriptions_pb2.CreateSubscriptionResponse(subscription=subscription, secret_key=made)
 
     async def GetSubscription(self, request: Any, _context: Context) -> subscriptions_pb2.GetSubscriptionResponse:
@@ -161,12 +170,7 @@ class Services(
     async def UpdateSubscription(self, request: Any, _context: Context) -> subscriptions_pb2.UpdateSubscriptionResponse:
         await self._called(request)
         subscription = self._subscription(request.subscription_id)
-        subscription.target_url = request.target_url
-        if request.signature_scheme == subscriptions_pb2.SIGNATURE_SCHEME_NONE:
-            subscription.has_secret = False
-        elif request.HasField("secret_key"):
-            subscription.has_secret = True
-        _take_controls(subscription, request)
+        _take_spec(subscription, request.spec)
         return subscriptions_pb2.UpdateSubscriptionResponse(subscription=subscription)
 
     async def DeleteSubscription(self, request: Any, _context: Context) -> subscriptions_pb2.DeleteSubscriptionResponse:
@@ -180,49 +184,31 @@ class Services(
             raise errors.NotFound("no such token")
         return subscriptions_pb2.CheckIngestTokenResponse()
 
-    async def DisableSubscription(
+    async def SetSubscriptionStatus(
         self, request: Any, _context: Context
-    ) -> subscriptions_pb2.DisableSubscriptionResponse:
+    ) -> subscriptions_pb2.SetSubscriptionStatusResponse:
         await self._called(request)
         subscription = self._subscription(request.subscription_id)
-        subscription.status = subscriptions_pb2.SUBSCRIPTION_STATUS_DISABLED
-        return subscriptions_pb2.DisableSubscriptionResponse(subscription=subscription)
-
-    async def EnableSubscription(self, request: Any, _context: Context) -> subscriptions_pb2.EnableSubscriptionResponse:
-        await self._called(request)
-        subscription = self._subscription(request.subscription_id)
-        subscription.status = subscriptions_pb2.SUBSCRIPTION_STATUS_ACTIVE
-        return subscriptions_pb2.EnableSubscriptionResponse(subscription=subscription)
-
-    async def PauseSubscription(self, request: Any, _context: Context) -> subscriptions_pb2.PauseSubscriptionResponse:
-        await self._called(request)
-        subscription = self._subscription(request.subscription_id)
-        subscription.status = subscriptions_pb2.SUBSCRIPTION_STATUS_PAUSED
-        return subscriptions_pb2.PauseSubscriptionResponse(subscription=subscription)
-
-    async def ResumeSubscription(self, request: Any, _context: Context) -> subscriptions_pb2.ResumeSubscriptionResponse:
-        await self._called(request)
-        subscription = self._subscription(request.subscription_id)
-        subscription.status = subscriptions_pb2.SUBSCRIPTION_STATUS_ACTIVE
-        return subscriptions_pb2.ResumeSubscriptionResponse(subscription=subscription)
+        subscription.status.status = STATUSES[request.action]
+        return subscriptions_pb2.SetSubscriptionStatusResponse(subscription=subscription)
 
     async def RotateSubscriptionSecret(
         self, request: Any, _context: Context
     ) -> subscriptions_pb2.RotateSubscriptionSecretResponse:
         await self._called(request)
         subscription = self._subscription(request.subscription_id)
-        subscription.previous_secrets_expire_at.insert(0, NOW)
+        subscription.status.previous_secrets.insert(0, subscriptions_pb2.PreviousSecret(expires_at=NOW))
         made = "" if request.HasField("secret_key") else "whsec_bmV3"
         return subscriptions_pb2.RotateSubscriptionSecretResponse(subscription=subscription, secret_key=made)
 
     async def CreateIngestToken(self, request: Any, _context: Context) -> subscriptions_pb2.CreateIngestTokenResponse:
         await self._called(request)
-        self._subscription(request.subscription_id).has_ingest_token = True
+        self._subscription(request.subscription_id).status.has_ingest_token = True
         return subscriptions_pb2.CreateIngestTokenResponse(token="whi_token")
 
     async def DeleteIngestToken(self, request: Any, _context: Context) -> subscriptions_pb2.DeleteIngestTokenResponse:
         await self._called(request)
-        self._subscription(request.subscription_id).has_ingest_token = False
+        self._subscription(request.subscription_id).status.has_ingest_token = False
         return subscriptions_pb2.DeleteIngestTokenResponse()
 
     def _subscription(self, subscription_id: str) -> subscriptions_pb2.Subscription:

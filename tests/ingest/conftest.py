@@ -21,8 +21,11 @@ from dev.harness.stores import Stores, as_runtime
 from dev.harness.stores import running as stores_of_a_run
 from dev.harness.waiting import wait_until
 from protos.webhook.v1 import ingest_pb2, ingest_pb2_grpc, subscriptions_pb2, subscriptions_pb2_grpc
+from services.domain.secrets.signatures import SignatureScheme
 from services.ingest.__main__ import serve
 from services.ingest.settings import IngestSettings
+from services.ingest.subscriptions.record import Draft, Kind, Spec
+from services.ingest.subscriptions.secrets import Verification
 from services.platform import errors, ids
 from services.platform.grpc import errors as grpc_errors
 from services.platform.process import lifecycle
@@ -36,6 +39,8 @@ CALL_SECONDS = 10.0
 URL = "https://example.com/hook"
 # What makes or leaves a subscription without a secret.
 UNSIGNED: dict[str, Any] = {"signature_scheme": subscriptions_pb2.SIGNATURE_SCHEME_NONE}
+# Fields of requests that are not part of the spec.
+_OWN = ("idempotency_key", "update_mask", "etags", "all_event_types")
 
 
 class Ingest:
@@ -57,8 +62,26 @@ class Ingest:
     # -- subscriptions --
 
     async def create(self, target_url: str = URL, **fields: Any) -> subscriptions_pb2.Subscription:
-        request = subscriptions_pb2.CreateSubscriptionRequest(tenant_id=self.tenant_id, target_url=target_url, **fields)
+        request = self.creation(target_url=target_url, **fields)
         return (await self.subscriptions.CreateSubscription(request, timeout=CALL_SECONDS)).subscription
+
+    def creation(self, **fields: Any) -> subscriptions_pb2.CreateSubscriptionRequest:
+        """The request for a subscription with these fields, of the request itself or of its spec."""
+        return subscriptions_pb2.CreateSubscriptionRequest(tenant_id=self.tenant_id, **_with_spec(fields))
+
+    def change(self, subscription_id: str, **fields: Any) -> subscriptions_pb2.UpdateSubscriptionRequest:
+        """The same for an update."""
+        return subscriptions_pb2.UpdateSubscriptionRequest(
+            tenant_id=self.tenant_id, subscription_id=subscription_id, **_with_spec(fields)
+        )
+
+    async def set_status(
+        self, subscription_id: str, action: "subscriptions_pb2.SubscriptionAction.ValueType"
+    ) -> subscriptions_pb2.Subscription:
+        request = subscriptions_pb2.SetSubscriptionStatusRequest(
+            tenant_id=self.tenant_id, subscription_id=subscription_id, action=action
+        )
+        return (await self.subscriptions.SetSubscriptionStatus(request, timeout=CALL_SECONDS)).subscription
 
     async def get(self, subscription_id: str) -> subscriptions_pb2.Subscription:
         request = subscriptions_pb2.GetSubscriptionRequest(tenant_id=self.tenant_id, subscription_id=subscription_id)
@@ -67,9 +90,7 @@ class Ingest:
     async def update(
         self, subscription_id: str, target_url: str = URL, **fields: Any
     ) -> subscriptions_pb2.Subscription:
-        request = subscriptions_pb2.UpdateSubscriptionRequest(
-            tenant_id=self.tenant_id, subscription_id=subscription_id, target_url=target_url, **fields
-        )
+        request = self.change(subscription_id, target_url=target_url, **fields)
         return (await self.subscriptions.UpdateSubscription(request, timeout=CALL_SECONDS)).subscription
 
     async def delete(self, subscription_id: str) -> int:
@@ -147,6 +168,19 @@ class Ingest:
         """The rows of a table that belong to the tenant."""
         number: int = await self.pool.fetchval(f"SELECT count(*) FROM {table} WHERE tenant_id = $1", self.tenant_id)
         return number
+
+
+def draft(target_url: str = URL, **fields: Any) -> Draft:
+    """What a caller asks a subscription to be, with defaults for what is not named."""
+    given: dict[str, Any] = dict.fromkeys(Spec.__struct_fields__)
+    given |= {"target_url": target_url, "event_types": (), "description": "", "keep_when_disabled": True}
+    given |= {"kind": Kind.NORMAL, "verification": Verification.AUTO, "signature_scheme": SignatureScheme.HMAC_SHA256}
+    return Draft(**given | fields)
+
+
+def _with_spec(fields: dict[str, Any]) -> dict[str, Any]:
+    own = {name: fields.pop(name) for name in _OWN if name in fields}
+    return {**own, "spec": subscriptions_pb2.SubscriptionSpec(**fields)}
 
 
 @contextlib.asynccontextmanager

@@ -38,7 +38,7 @@ async def test_no_change_is_made_without_its_entry(alone: Ingest) -> None:
         lambda: alone.create(idempotency_key="k"),
         lambda: alone.update(made.id, description="another"),
         lambda: alone.delete(made.id),
-        lambda: alone.subscriptions.DisableSubscription(pb.DisableSubscriptionRequest(**names), timeout=CALL_SECONDS),
+        lambda: alone.set_status(made.id, pb.SUBSCRIPTION_ACTION_DISABLE),
         lambda: alone.subscriptions.RotateSubscriptionSecret(
             pb.RotateSubscriptionSecretRequest(**names), timeout=CALL_SECONDS
         ),

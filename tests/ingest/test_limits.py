@@ -117,9 +117,7 @@ async def test_a_change_is_whole_though_its_deadline_passes(alone: Ingest) -> No
     made = await alone.create(description="before")
     async with alone.pool.acquire() as connection, connection.transaction():
         await connection.execute("SELECT FROM subscriptions FOR UPDATE")
-        request = subscriptions_pb2.UpdateSubscriptionRequest(
-            tenant_id=alone.tenant_id, subscription_id=made.id, target_url=URL, description="after"
-        )
+        request = alone.change(made.id, target_url=URL, description="after")
         with pytest.raises(grpc.aio.AioRpcError) as raised:
             await alone.subscriptions.UpdateSubscription(request, timeout=0.5)
         assert raised.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
@@ -155,4 +153,4 @@ async def _nothing_waits(ingest: Ingest) -> bool:
 
 
 async def _described(ingest: Ingest, subscription_id: str, description: str) -> bool:
-    return (await ingest.get(subscription_id)).description == description
+    return (await ingest.get(subscription_id)).spec.description == description

@@ -61,7 +61,7 @@ async def test_everything_is_rewritten_once_and_opens_with_the_new_key_alone(
     again = await reencrypt(connection, encryption_keys(*BOTH))
     assert (again.rewritten, again.left, again.unreadable) == (0, 8, [])
     async with serving(database, redis_url, encryption_keys=OTHER_KEY) as after:
-        assert list((await after.get(made[0].id)).previous_secrets_expire_at) != []
+        assert list((await after.get(made[0].id)).status.previous_secrets) != []
 
 
 async def test_headers_are_rewritten_too_with_a_secret_or_without_one(alone: Ingest, connection: Connection) -> None:

@@ -19,10 +19,10 @@ from dev.harness.stack import ROOT
 from dev.harness.stores import Stores, as_runtime
 from dev.harness.waiting import wait_until
 from services.platform.settings import PostgresSettings
-from services.schema import migrations, waiting
+from services.schema import migrations
 from services.schema.migrate import migrate
 from services.schema.migrations import MigrationError
-from services.schema.wait import wait
+from services.schema.wait import Say, wait
 
 LOCK = "SELECT pg_advisory_xact_lock(hashtext('webhook:migrations'))"
 STOPPED_WITHIN_SECONDS = 5.0
@@ -77,7 +77,7 @@ def stop(process: "subprocess.Popen[str]") -> tuple[int, str]:
 async def migrated(url: str, folder: Path = migrations.FOLDER) -> list[str]:
     """Migrate, and return the lines that were said."""
     lines: list[str] = []
-    await migrate(PostgresSettings(database_url=url), waiting.Say(lines.append), folder=folder)
+    await migrate(PostgresSettings(database_url=url), Say(lines.append), folder=folder)
     return lines
 
 
@@ -104,7 +104,7 @@ async def test_a_schema_from_the_future_is_good_enough_and_said(database: str) -
     await value(database, "INSERT INTO schema_migrations VALUES ('99991231000000', 'later.sql', '') RETURNING 1")
     (line,) = await migrated(database)
     assert "99991231000000, newer than these files" in line
-    await wait(PostgresSettings(database_url=database), waiting.Say(lambda _: None))
+    await wait(PostgresSettings(database_url=database), Say(lambda _: None))
 
 
 @pytest.mark.parametrize("role", ["wait", "migrate"])
@@ -151,7 +151,7 @@ async def test_what_the_database_has_by_default_changes_nothing(stores: Stores, 
     *applied, last = await migrated(empty + "&target_session_attrs=read-write")
     assert len(applied) == len(migrations.read_files())
     assert last == f"schema is at {migrations.read_files()[-1].version}: {len(applied)} migrations applied"
-    await wait(PostgresSettings(database_url=empty), waiting.Say(lambda _: None))
+    await wait(PostgresSettings(database_url=empty), Say(lambda _: None))
     assert await value(empty, "SELECT to_regclass('public.tenants') IS NOT NULL")
 
 
@@ -179,7 +179,7 @@ async def test_a_database_that_another_text_made_is_refused(database: str, folde
 
 async def test_a_database_that_dbmate_made_is_refused(empty: str) -> None:
     await value(empty, "CREATE TABLE schema_migrations (version varchar(128) PRIMARY KEY)")
-    for refused in (migrated(empty), wait(PostgresSettings(database_url=empty), waiting.Say(lambda _: None))):
+    for refused in (migrated(empty), wait(PostgresSettings(database_url=empty), Say(lambda _: None))):
         with pytest.raises(MigrationError, match=r"schema_migrations was made by another program.*: empty DATA_DIR"):
             await refused
 
@@ -208,14 +208,14 @@ async def test_a_mistake_is_not_waited_for_without_end(
     what: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(waiting, "MISTAKE_SECONDS", 0.1)
-    monkeypatch.setattr(waiting, "DATABASE_SECONDS", 0.1)
+    monkeypatch.setattr("services.schema.wait.MISTAKE_SECONDS", 0.1)
+    monkeypatch.setattr("services.schema.wait.DATABASE_SECONDS", 0.1)
     name = database or urlsplit(empty).path.lstrip("/")
     url = stores.postgres.url(name, user=user) if user else stores.postgres.url(name)
     for run in (migrate, wait):
         lines: list[str] = []
         with pytest.raises(MigrationError) as raised:
-            await run(PostgresSettings(database_url=url + parameters), waiting.Say(lines.append))
+            await run(PostgresSettings(database_url=url + parameters), Say(lines.append))
         assert what in str(raised.value)
         assert "waiting for Postgres" in lines[0]
 
@@ -321,7 +321,7 @@ async def test_the_runtime_role_cannot_lead_the_owner_to_tables_of_its_own(datab
 )
 async def test_a_runtime_role_that_is_none_is_refused(database: str, user: str, why: str) -> None:
     with pytest.raises(MigrationError, match=f"POSTGRES_RUNTIME_USER: {why}"):
-        await migrate(PostgresSettings(database_url=database), waiting.Say(lambda _: None), runtime_user=user)
+        await migrate(PostgresSettings(database_url=database), Say(lambda _: None), runtime_user=user)
 
 
 async def test_audit_entries_are_deleted_when_they_are_old_and_in_no_other_way(database: str) -> None:

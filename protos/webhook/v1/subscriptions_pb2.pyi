@@ -21,34 +21,6 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
-class _SubscriptionStatus:
-    ValueType = _typing.NewType("ValueType", _builtins.int)
-    V: _TypeAlias = ValueType  # noqa: Y015
-
-class _SubscriptionStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SubscriptionStatus.ValueType], _builtins.type):
-    DESCRIPTOR: _descriptor.EnumDescriptor
-    SUBSCRIPTION_STATUS_UNSPECIFIED: _SubscriptionStatus.ValueType  # 0
-    """Never used in answers."""
-    SUBSCRIPTION_STATUS_ACTIVE: _SubscriptionStatus.ValueType  # 1
-    """They do."""
-    SUBSCRIPTION_STATUS_PAUSED: _SubscriptionStatus.ValueType  # 2
-    """They wait until somebody resumes it."""
-    SUBSCRIPTION_STATUS_DISABLED: _SubscriptionStatus.ValueType  # 3
-    """They wait until somebody enables it."""
-
-class SubscriptionStatus(_SubscriptionStatus, metaclass=_SubscriptionStatusEnumTypeWrapper):
-    """Whether deliveries go to a subscription."""
-
-SUBSCRIPTION_STATUS_UNSPECIFIED: SubscriptionStatus.ValueType  # 0
-"""Never used in answers."""
-SUBSCRIPTION_STATUS_ACTIVE: SubscriptionStatus.ValueType  # 1
-"""They do."""
-SUBSCRIPTION_STATUS_PAUSED: SubscriptionStatus.ValueType  # 2
-"""They wait until somebody resumes it."""
-SUBSCRIPTION_STATUS_DISABLED: SubscriptionStatus.ValueType  # 3
-"""They wait until somebody enables it."""
-Global___SubscriptionStatus: _TypeAlias = SubscriptionStatus  # noqa: Y015
-
 class _SignatureScheme:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -181,6 +153,54 @@ SUBSCRIPTION_KIND_SYSTEM: SubscriptionKind.ValueType  # 2
 """What the service says of the tenant's other subscriptions, and nothing else. A tenant has one at most."""
 Global___SubscriptionKind: _TypeAlias = SubscriptionKind  # noqa: Y015
 
+class _SubscriptionAction:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SubscriptionActionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SubscriptionAction.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SUBSCRIPTION_ACTION_UNSPECIFIED: _SubscriptionAction.ValueType  # 0
+    """Refused."""
+    SUBSCRIPTION_ACTION_ENABLE: _SubscriptionAction.ValueType  # 1
+    """Makes a disabled subscription active, with its breaker closed. One that is active stays as it is;
+    FAILED_PRECONDITION with reason SUBSCRIPTION_PAUSED for one that is paused.
+    """
+    SUBSCRIPTION_ACTION_DISABLE: _SubscriptionAction.ValueType  # 2
+    """Stops deliveries until somebody enables it, whatever its status; status_reason becomes "manual". One that is disabled
+    stays as it is.
+    """
+    SUBSCRIPTION_ACTION_PAUSE: _SubscriptionAction.ValueType  # 3
+    """Holds deliveries back for a while. One that is paused stays as it is; FAILED_PRECONDITION with reason
+    SUBSCRIPTION_DISABLED for one that is disabled.
+    """
+    SUBSCRIPTION_ACTION_RESUME: _SubscriptionAction.ValueType  # 4
+    """Makes a paused subscription active. One that is active stays as it is; FAILED_PRECONDITION with reason
+    SUBSCRIPTION_DISABLED for one that is disabled.
+    """
+
+class SubscriptionAction(_SubscriptionAction, metaclass=_SubscriptionActionEnumTypeWrapper):
+    """What to do with a subscription's deliveries."""
+
+SUBSCRIPTION_ACTION_UNSPECIFIED: SubscriptionAction.ValueType  # 0
+"""Refused."""
+SUBSCRIPTION_ACTION_ENABLE: SubscriptionAction.ValueType  # 1
+"""Makes a disabled subscription active, with its breaker closed. One that is active stays as it is;
+FAILED_PRECONDITION with reason SUBSCRIPTION_PAUSED for one that is paused.
+"""
+SUBSCRIPTION_ACTION_DISABLE: SubscriptionAction.ValueType  # 2
+"""Stops deliveries until somebody enables it, whatever its status; status_reason becomes "manual". One that is disabled
+stays as it is.
+"""
+SUBSCRIPTION_ACTION_PAUSE: SubscriptionAction.ValueType  # 3
+"""Holds deliveries back for a while. One that is paused stays as it is; FAILED_PRECONDITION with reason
+SUBSCRIPTION_DISABLED for one that is disabled.
+"""
+SUBSCRIPTION_ACTION_RESUME: SubscriptionAction.ValueType  # 4
+"""Makes a paused subscription active. One that is active stays as it is; FAILED_PRECONDITION with reason
+SUBSCRIPTION_DISABLED for one that is disabled.
+"""
+Global___SubscriptionAction: _TypeAlias = SubscriptionAction  # noqa: Y015
+
 @_typing.final
 class VerificationSecrets(_message.Message):
     """The secrets that what comes in is verified with, where they are not the subscription's own: a provider's. Write-only."""
@@ -223,7 +243,7 @@ class Breaker(_message.Message):
     state: Global___BreakerState.ValueType
     """Its state."""
     reason: _builtins.str
-    """Why it opened; empty while it is closed."""
+    """Why it opened; unset while it is closed."""
     consecutive_failures: _builtins.int
     """Failed attempts since the last success."""
     @_builtins.property
@@ -239,15 +259,17 @@ class Breaker(_message.Message):
         *,
         state: Global___BreakerState.ValueType = ...,
         since: _timestamp_pb2.Timestamp | None = ...,
-        reason: _builtins.str = ...,
+        reason: _builtins.str | None = ...,
         next_probe_at: _timestamp_pb2.Timestamp | None = ...,
         consecutive_failures: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["next_probe_at", b"next_probe_at", "since", b"since"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_reason", b"_reason", "next_probe_at", b"next_probe_at", "reason", b"reason", "since", b"since"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["consecutive_failures", b"consecutive_failures", "next_probe_at", b"next_probe_at", "reason", b"reason", "since", b"since", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_reason", b"_reason", "consecutive_failures", b"consecutive_failures", "next_probe_at", b"next_probe_at", "reason", b"reason", "since", b"since", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__reason: _TypeAlias = _typing.Literal["reason"]  # noqa: Y015
+    _WhichOneofArgType__reason: _TypeAlias = _typing.Literal["_reason", b"_reason"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__reason) -> _WhichOneofReturnType__reason | None: ...
 
 Global___Breaker: _TypeAlias = Breaker  # noqa: Y015
 
@@ -473,240 +495,96 @@ class PublicKey(_message.Message):
 Global___PublicKey: _TypeAlias = PublicKey  # noqa: Y015
 
 @_typing.final
-class Subscription(_message.Message):
-    """An endpoint and what it wants to hear of. Its secrets are write-only and never part of it."""
+class PreviousSecret(_message.Message):
+    """A secret that was replaced and is still valid."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    ID_FIELD_NUMBER: _builtins.int
-    TENANT_ID_FIELD_NUMBER: _builtins.int
-    TARGET_URL_FIELD_NUMBER: _builtins.int
-    EVENT_TYPES_FIELD_NUMBER: _builtins.int
-    DESCRIPTION_FIELD_NUMBER: _builtins.int
-    HAS_SECRET_FIELD_NUMBER: _builtins.int
-    CREATED_AT_FIELD_NUMBER: _builtins.int
-    UPDATED_AT_FIELD_NUMBER: _builtins.int
-    STATUS_FIELD_NUMBER: _builtins.int
-    STATUS_REASON_FIELD_NUMBER: _builtins.int
-    STATUS_SINCE_FIELD_NUMBER: _builtins.int
-    KEEP_WHEN_DISABLED_FIELD_NUMBER: _builtins.int
-    RATE_LIMIT_PER_SECOND_FIELD_NUMBER: _builtins.int
-    RATE_LIMIT_BURST_FIELD_NUMBER: _builtins.int
-    TIMEOUT_SECONDS_FIELD_NUMBER: _builtins.int
-    RETRY_POLICY_FIELD_NUMBER: _builtins.int
-    EFFECTIVE_RETRY_POLICY_FIELD_NUMBER: _builtins.int
-    BREAKER_FIELD_NUMBER: _builtins.int
-    PREVIOUS_SECRETS_EXPIRE_AT_FIELD_NUMBER: _builtins.int
-    HAS_INGEST_TOKEN_FIELD_NUMBER: _builtins.int
-    CLIENT_CERTIFICATE_FIELD_NUMBER: _builtins.int
-    SIGNATURE_SCHEME_FIELD_NUMBER: _builtins.int
-    PUBLIC_KEYS_FIELD_NUMBER: _builtins.int
-    HEADER_NAMES_FIELD_NUMBER: _builtins.int
-    VERIFICATION_FIELD_NUMBER: _builtins.int
-    HAS_VERIFICATION_SECRET_FIELD_NUMBER: _builtins.int
-    KIND_FIELD_NUMBER: _builtins.int
-    WARNINGS_FIELD_NUMBER: _builtins.int
-    ETAG_FIELD_NUMBER: _builtins.int
-    id: _builtins.str
-    """UUIDv7."""
-    tenant_id: _builtins.str
-    """The tenant that owns it."""
-    target_url: _builtins.str
-    """Absolute http or https URL that deliveries are POSTed to."""
-    description: _builtins.str
-    """Free text for people."""
-    has_secret: _builtins.bool
-    """Whether a signing secret is stored."""
-    status: Global___SubscriptionStatus.ValueType
-    """Whether deliveries go to it."""
-    status_reason: _builtins.str
-    """Why it is disabled: "manual", "gone" (the receiver answered 410) or "failing" (nothing but failures for days); else
-    empty.
-    """
-    keep_when_disabled: _builtins.bool
-    """Whether events are stored for it while it is disabled."""
-    rate_limit_per_second: _builtins.float
-    """Requests a second at most; unset means no limit."""
-    rate_limit_burst: _builtins.int
-    """Requests at once at most; unset means what the rate allows in a second, and one at least."""
-    timeout_seconds: _builtins.float
-    """Deadline of one request; unset means the service's default."""
-    has_ingest_token: _builtins.bool
-    """Whether it has an ingest URL of its own."""
-    signature_scheme: Global___SignatureScheme.ValueType
-    """How deliveries are signed, or would be if it had a secret."""
-    verification: Global___Verification.ValueType
-    """Whose signature what comes in must carry."""
-    has_verification_secret: _builtins.bool
-    """Whether secrets are stored that what comes in is verified with, in place of the subscription's own."""
-    kind: Global___SubscriptionKind.ValueType
-    """What it gets."""
-    etag: _builtins.str
-    """Changes with every change to the subscription, but not with its breaker. UpdateSubscription and DeleteSubscription
-    take it back in `etags`.
-    """
+    EXPIRES_AT_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def event_types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Event types it wants; empty means all. An entry may end in ".*" and then means a prefix."""
-
-    @_builtins.property
-    def created_at(self) -> _timestamp_pb2.Timestamp:
-        """When it was created, by the database's clock."""
-
-    @_builtins.property
-    def updated_at(self) -> _timestamp_pb2.Timestamp:
-        """When it was last changed, by the database's clock."""
-
-    @_builtins.property
-    def status_since(self) -> _timestamp_pb2.Timestamp:
-        """When it came into this status, by the database's clock."""
-
-    @_builtins.property
-    def retry_policy(self) -> Global___RetryPolicy:
-        """Unset means the service's default."""
-
-    @_builtins.property
-    def effective_retry_policy(self) -> Global___RetryPolicy:
-        """The policy that its deliveries follow, the service's default included: delays_seconds, or base_seconds, factor,
-        cap_seconds and limit. Each delay is more or less by RETRY_JITTER.
-        """
-
-    @_builtins.property
-    def breaker(self) -> Global___Breaker:
-        """What holds deliveries back while the endpoint fails."""
-
-    @_builtins.property
-    def previous_secrets_expire_at(self) -> _containers.RepeatedCompositeFieldContainer[_timestamp_pb2.Timestamp]:
-        """When secrets that were replaced end, by the service's clock, newest first; those that hold still."""
-
-    @_builtins.property
-    def client_certificate(self) -> Global___ClientCertificateFacts:
-        """The certificate that its requests show; unset when there is none."""
-
-    @_builtins.property
-    def public_keys(self) -> _containers.RepeatedCompositeFieldContainer[Global___PublicKey]:
-        """Of the private keys that sign, newest first."""
-
-    @_builtins.property
-    def header_names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Names of the headers that each request carries besides the service's own, in alphabetical order."""
-
-    @_builtins.property
-    def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What is weak about it, a sentence each, such as a secret of fewer than 24 bytes. For people."""
+    def expires_at(self) -> _timestamp_pb2.Timestamp:
+        """When it ends, by the service's clock."""
 
     def __init__(
         self,
         *,
-        id: _builtins.str = ...,
-        tenant_id: _builtins.str = ...,
-        target_url: _builtins.str = ...,
-        event_types: _abc.Iterable[_builtins.str] | None = ...,
-        description: _builtins.str = ...,
-        has_secret: _builtins.bool = ...,
-        created_at: _timestamp_pb2.Timestamp | None = ...,
-        updated_at: _timestamp_pb2.Timestamp | None = ...,
-        status: Global___SubscriptionStatus.ValueType = ...,
-        status_reason: _builtins.str = ...,
-        status_since: _timestamp_pb2.Timestamp | None = ...,
-        keep_when_disabled: _builtins.bool = ...,
-        rate_limit_per_second: _builtins.float | None = ...,
-        rate_limit_burst: _builtins.int | None = ...,
-        timeout_seconds: _builtins.float | None = ...,
-        retry_policy: Global___RetryPolicy | None = ...,
-        effective_retry_policy: Global___RetryPolicy | None = ...,
-        breaker: Global___Breaker | None = ...,
-        previous_secrets_expire_at: _abc.Iterable[_timestamp_pb2.Timestamp] | None = ...,
-        has_ingest_token: _builtins.bool = ...,
-        client_certificate: Global___ClientCertificateFacts | None = ...,
-        signature_scheme: Global___SignatureScheme.ValueType = ...,
-        public_keys: _abc.Iterable[Global___PublicKey] | None = ...,
-        header_names: _abc.Iterable[_builtins.str] | None = ...,
-        verification: Global___Verification.ValueType = ...,
-        has_verification_secret: _builtins.bool = ...,
-        kind: Global___SubscriptionKind.ValueType = ...,
-        warnings: _abc.Iterable[_builtins.str] | None = ...,
-        etag: _builtins.str = ...,
+        expires_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_timeout_seconds", b"_timeout_seconds", "breaker", b"breaker", "client_certificate", b"client_certificate", "created_at", b"created_at", "effective_retry_policy", b"effective_retry_policy", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "retry_policy", b"retry_policy", "status_since", b"status_since", "timeout_seconds", b"timeout_seconds", "updated_at", b"updated_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_timeout_seconds", b"_timeout_seconds", "breaker", b"breaker", "client_certificate", b"client_certificate", "created_at", b"created_at", "description", b"description", "effective_retry_policy", b"effective_retry_policy", "etag", b"etag", "event_types", b"event_types", "has_ingest_token", b"has_ingest_token", "has_secret", b"has_secret", "has_verification_secret", b"has_verification_secret", "header_names", b"header_names", "id", b"id", "keep_when_disabled", b"keep_when_disabled", "kind", b"kind", "previous_secrets_expire_at", b"previous_secrets_expire_at", "public_keys", b"public_keys", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "retry_policy", b"retry_policy", "signature_scheme", b"signature_scheme", "status", b"status", "status_reason", b"status_reason", "status_since", b"status_since", "target_url", b"target_url", "tenant_id", b"tenant_id", "timeout_seconds", b"timeout_seconds", "updated_at", b"updated_at", "verification", b"verification", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__rate_limit_burst: _TypeAlias = _typing.Literal["rate_limit_burst"]  # noqa: Y015
-    _WhichOneofArgType__rate_limit_burst: _TypeAlias = _typing.Literal["_rate_limit_burst", b"_rate_limit_burst"]  # noqa: Y015
-    _WhichOneofReturnType__rate_limit_per_second: _TypeAlias = _typing.Literal["rate_limit_per_second"]  # noqa: Y015
-    _WhichOneofArgType__rate_limit_per_second: _TypeAlias = _typing.Literal["_rate_limit_per_second", b"_rate_limit_per_second"]  # noqa: Y015
-    _WhichOneofReturnType__timeout_seconds: _TypeAlias = _typing.Literal["timeout_seconds"]  # noqa: Y015
-    _WhichOneofArgType__timeout_seconds: _TypeAlias = _typing.Literal["_timeout_seconds", b"_timeout_seconds"]  # noqa: Y015
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__rate_limit_burst) -> _WhichOneofReturnType__rate_limit_burst | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__rate_limit_per_second) -> _WhichOneofReturnType__rate_limit_per_second | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__timeout_seconds) -> _WhichOneofReturnType__timeout_seconds | None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___Subscription: _TypeAlias = Subscription  # noqa: Y015
+Global___PreviousSecret: _TypeAlias = PreviousSecret  # noqa: Y015
 
 @_typing.final
-class CreateSubscriptionRequest(_message.Message):
-    """Asks for a new subscription."""
+class SubscriptionSpec(_message.Message):
+    """What a user sets of a subscription: the same message in requests and answers. In the fields of a request "unset" means
+    the default in a creation; UpdateSubscription says what it means in an update.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    TENANT_ID_FIELD_NUMBER: _builtins.int
     TARGET_URL_FIELD_NUMBER: _builtins.int
-    SECRET_KEY_FIELD_NUMBER: _builtins.int
     EVENT_TYPES_FIELD_NUMBER: _builtins.int
     DESCRIPTION_FIELD_NUMBER: _builtins.int
-    IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
     KEEP_WHEN_DISABLED_FIELD_NUMBER: _builtins.int
     RATE_LIMIT_PER_SECOND_FIELD_NUMBER: _builtins.int
     RATE_LIMIT_BURST_FIELD_NUMBER: _builtins.int
     TIMEOUT_SECONDS_FIELD_NUMBER: _builtins.int
     RETRY_POLICY_FIELD_NUMBER: _builtins.int
-    HEADERS_FIELD_NUMBER: _builtins.int
     VERIFICATION_FIELD_NUMBER: _builtins.int
-    VERIFICATION_SECRETS_FIELD_NUMBER: _builtins.int
-    KIND_FIELD_NUMBER: _builtins.int
     SIGNATURE_SCHEME_FIELD_NUMBER: _builtins.int
+    SECRET_KEY_FIELD_NUMBER: _builtins.int
+    HEADERS_FIELD_NUMBER: _builtins.int
+    VERIFICATION_SECRETS_FIELD_NUMBER: _builtins.int
     CLIENT_CERTIFICATE_FIELD_NUMBER: _builtins.int
-    tenant_id: _builtins.str
-    """The owning tenant; empty means the caller's own."""
     target_url: _builtins.str
-    """Absolute http or https URL without credentials, at most 2,048 characters. Refused when it is known to lead to what is
-    not public: a private address in any spelling, a local name, a port that is denied.
-    """
-    secret_key: _builtins.str
-    """Signing secret, at most 256 characters, without white space around it. With prefix "whsec_" (or "v1,whsec_") the rest
-    is the base64 of the key that makes webhook-signature; any other secret is used as its UTF-8 bytes. The key must have
-    at least 8 bytes; with fewer than 24 the answer has a warning. For SIGNATURE_SCHEME_ED25519 the private key: "whsk_"
-    and the base64 of 32 bytes, or of 64 with the public key behind. Unset: one is made, unless
-    signature_scheme is SIGNATURE_SCHEME_NONE.
+    """Absolute http or https URL without credentials, at most 2,048 characters, that deliveries are POSTed to. Refused when
+    it is known to resolve to what is not public: a private address in any spelling, a local name, a port that is denied.
     """
     description: _builtins.str
-    """At most 1,024 characters."""
-    idempotency_key: _builtins.str
-    """1 to 255 printable ASCII characters, or empty. A second call with the same key gets the answer of the first, marked
-    replayed, if it asks for the same subscription. If not it is INVALID_ARGUMENT with reason IDEMPOTENCY_KEY_REUSED, and
-    while the first is still running FAILED_PRECONDITION with reason IDEMPOTENCY_KEY_IN_USE.
+    """Free text for people, at most 1,024 characters."""
+    kind: Global___SubscriptionKind.ValueType
+    """What it gets; unset means SUBSCRIPTION_KIND_NORMAL. It cannot be changed: in an update unset, or what it is.
+    FAILED_PRECONDITION with reason SYSTEM_SUBSCRIPTION_EXISTS for a second system subscription.
     """
     keep_when_disabled: _builtins.bool
     """Whether events are stored for it while it is disabled; unset means true. If not, they are answered as filtered."""
     rate_limit_per_second: _builtins.float
     """Requests a second at most, 0.001 to 100,000; unset means no limit."""
     rate_limit_burst: _builtins.int
-    """Requests at once at most, 1 to 1,000,000, and only together with a rate."""
+    """Requests at once at most, 1 to 1,000,000, and only together with a rate; unset means what the rate allows in a second,
+    and one at least.
+    """
     timeout_seconds: _builtins.float
     """Deadline of one request, 1 to 30; unset means the service's default."""
     verification: Global___Verification.ValueType
-    """Whose signature what comes in must carry; unset means VERIFICATION_AUTO."""
-    kind: Global___SubscriptionKind.ValueType
-    """What it gets. FAILED_PRECONDITION with reason SYSTEM_SUBSCRIPTION_EXISTS for a second system subscription."""
+    """Whose signature what comes in must carry; unset means VERIFICATION_AUTO. An update keeps it when it is unset, so that
+    nobody opens a door by leaving it out.
+    """
     signature_scheme: Global___SignatureScheme.ValueType
-    """How deliveries are signed."""
+    """How deliveries are signed, or would be if it had a secret. In an update a scheme other than the stored one requires
+    secret_key; RotateSubscriptionSecret changes it with an overlap. SIGNATURE_SCHEME_NONE removes the secret.
+    """
+    secret_key: _builtins.str
+    """The fields from 21 on are write-only: never part of an answer. SubscriptionStatus says what may be known of them. An
+    update keeps each of them when it is unset.
+
+    Signing secret, at most 256 characters, without white space around it. With prefix "whsec_" (or "v1,whsec_") the rest
+    is the base64 of the key that makes webhook-signature; any other secret is used as its UTF-8 bytes. The key must have
+    at least 8 bytes; with fewer than 24 the answer has a warning. For SIGNATURE_SCHEME_ED25519 the private key: "whsk_"
+    and the base64 of 32 bytes, or of 64 with the public key behind. Unset in a creation: one is made, unless
+    signature_scheme is SIGNATURE_SCHEME_NONE.
+    """
     @_builtins.property
     def event_types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """At most 100 entries of at most 128 characters; empty means all."""
+        """Event types it wants, at most 100 entries of at most 128 characters; empty means all. An entry may end in ".*" and
+        then means a prefix. In an update empty is refused where the subscription has types, unless all_event_types says that
+        every type is meant, or update_mask names this field.
+        """
 
     @_builtins.property
     def retry_policy(self) -> Global___RetryPolicy:
@@ -714,40 +592,44 @@ class CreateSubscriptionRequest(_message.Message):
 
     @_builtins.property
     def headers(self) -> Global___CustomHeaders:
-        """Headers that each request carries besides the service's own; unset means none."""
+        """Headers that each request carries besides the service's own. In an update they replace the stored ones, and without
+        values they remove them.
+        """
 
     @_builtins.property
     def verification_secrets(self) -> Global___VerificationSecrets:
-        """The secrets to verify it with; unset means the subscription's own, which serve for AUTO, REQUIRED and GITHUB alone."""
+        """The secrets to verify what comes in with; unset means the subscription's own, which serve only for AUTO, REQUIRED, and
+        GITHUB. In an update they replace the stored ones, and without values they remove them.
+        """
 
     @_builtins.property
     def client_certificate(self) -> Global___ClientCertificate:
-        """What its requests show to a receiver that asks who connects; unset means nothing."""
+        """What its requests show to a receiver that asks who connects; unset means nothing. In an update it replaces the stored
+        one, and without fields it removes it.
+        """
 
     def __init__(
         self,
         *,
-        tenant_id: _builtins.str = ...,
         target_url: _builtins.str = ...,
-        secret_key: _builtins.str | None = ...,
         event_types: _abc.Iterable[_builtins.str] | None = ...,
         description: _builtins.str = ...,
-        idempotency_key: _builtins.str = ...,
+        kind: Global___SubscriptionKind.ValueType = ...,
         keep_when_disabled: _builtins.bool | None = ...,
         rate_limit_per_second: _builtins.float | None = ...,
         rate_limit_burst: _builtins.int | None = ...,
         timeout_seconds: _builtins.float | None = ...,
         retry_policy: Global___RetryPolicy | None = ...,
-        headers: Global___CustomHeaders | None = ...,
         verification: Global___Verification.ValueType = ...,
-        verification_secrets: Global___VerificationSecrets | None = ...,
-        kind: Global___SubscriptionKind.ValueType = ...,
         signature_scheme: Global___SignatureScheme.ValueType = ...,
+        secret_key: _builtins.str | None = ...,
+        headers: Global___CustomHeaders | None = ...,
+        verification_secrets: Global___VerificationSecrets | None = ...,
         client_certificate: Global___ClientCertificate | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_keep_when_disabled", b"_keep_when_disabled", "_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_secret_key", b"_secret_key", "_timeout_seconds", b"_timeout_seconds", "client_certificate", b"client_certificate", "headers", b"headers", "keep_when_disabled", b"keep_when_disabled", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "retry_policy", b"retry_policy", "secret_key", b"secret_key", "timeout_seconds", b"timeout_seconds", "verification_secrets", b"verification_secrets"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_keep_when_disabled", b"_keep_when_disabled", "_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_secret_key", b"_secret_key", "_timeout_seconds", b"_timeout_seconds", "client_certificate", b"client_certificate", "description", b"description", "event_types", b"event_types", "headers", b"headers", "idempotency_key", b"idempotency_key", "keep_when_disabled", b"keep_when_disabled", "kind", b"kind", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "retry_policy", b"retry_policy", "secret_key", b"secret_key", "signature_scheme", b"signature_scheme", "target_url", b"target_url", "tenant_id", b"tenant_id", "timeout_seconds", b"timeout_seconds", "verification", b"verification", "verification_secrets", b"verification_secrets"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_keep_when_disabled", b"_keep_when_disabled", "_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_secret_key", b"_secret_key", "_timeout_seconds", b"_timeout_seconds", "client_certificate", b"client_certificate", "description", b"description", "event_types", b"event_types", "headers", b"headers", "keep_when_disabled", b"keep_when_disabled", "kind", b"kind", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "retry_policy", b"retry_policy", "secret_key", b"secret_key", "signature_scheme", b"signature_scheme", "target_url", b"target_url", "timeout_seconds", b"timeout_seconds", "verification", b"verification", "verification_secrets", b"verification_secrets"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__keep_when_disabled: _TypeAlias = _typing.Literal["keep_when_disabled"]  # noqa: Y015
     _WhichOneofArgType__keep_when_disabled: _TypeAlias = _typing.Literal["_keep_when_disabled", b"_keep_when_disabled"]  # noqa: Y015
@@ -769,6 +651,216 @@ class CreateSubscriptionRequest(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__secret_key) -> _WhichOneofReturnType__secret_key | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__timeout_seconds) -> _WhichOneofReturnType__timeout_seconds | None: ...
+
+Global___SubscriptionSpec: _TypeAlias = SubscriptionSpec  # noqa: Y015
+
+@_typing.final
+class SubscriptionStatus(_message.Message):
+    """What the service makes of a subscription."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Status:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _StatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[SubscriptionStatus._Status.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        STATUS_UNSPECIFIED: SubscriptionStatus._Status.ValueType  # 0
+        """Never used in answers."""
+        STATUS_ACTIVE: SubscriptionStatus._Status.ValueType  # 1
+        """They do."""
+        STATUS_PAUSED: SubscriptionStatus._Status.ValueType  # 2
+        """They wait until somebody resumes it."""
+        STATUS_DISABLED: SubscriptionStatus._Status.ValueType  # 3
+        """They wait until somebody enables it."""
+
+    class Status(_Status, metaclass=_StatusEnumTypeWrapper):
+        """Whether deliveries go to a subscription. Nested, because the message has the name that an enum would have."""
+
+    STATUS_UNSPECIFIED: SubscriptionStatus.Status.ValueType  # 0
+    """Never used in answers."""
+    STATUS_ACTIVE: SubscriptionStatus.Status.ValueType  # 1
+    """They do."""
+    STATUS_PAUSED: SubscriptionStatus.Status.ValueType  # 2
+    """They wait until somebody resumes it."""
+    STATUS_DISABLED: SubscriptionStatus.Status.ValueType  # 3
+    """They wait until somebody enables it."""
+
+    STATUS_FIELD_NUMBER: _builtins.int
+    STATUS_REASON_FIELD_NUMBER: _builtins.int
+    STATUS_SINCE_FIELD_NUMBER: _builtins.int
+    BREAKER_FIELD_NUMBER: _builtins.int
+    EFFECTIVE_RETRY_POLICY_FIELD_NUMBER: _builtins.int
+    HAS_SECRET_FIELD_NUMBER: _builtins.int
+    PUBLIC_KEYS_FIELD_NUMBER: _builtins.int
+    PREVIOUS_SECRETS_FIELD_NUMBER: _builtins.int
+    HAS_INGEST_TOKEN_FIELD_NUMBER: _builtins.int
+    HEADER_NAMES_FIELD_NUMBER: _builtins.int
+    HAS_VERIFICATION_SECRET_FIELD_NUMBER: _builtins.int
+    CLIENT_CERTIFICATE_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
+    CREATED_AT_FIELD_NUMBER: _builtins.int
+    UPDATED_AT_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    status: Global___SubscriptionStatus.Status.ValueType
+    """Whether deliveries go to it."""
+    status_reason: _builtins.str
+    """Why it is disabled: "manual", "gone" (the receiver answered 410) or "failing" (nothing but failures for days); else
+    unset.
+    """
+    has_secret: _builtins.bool
+    """Whether a signing secret is stored."""
+    has_ingest_token: _builtins.bool
+    """Whether it has an ingest URL of its own."""
+    has_verification_secret: _builtins.bool
+    """Whether secrets are stored that what comes in is verified with, in place of the subscription's own."""
+    etag: _builtins.str
+    """Changes with every change to the subscription, but not with its breaker. UpdateSubscription and DeleteSubscription
+    take it back in `etags`.
+    """
+    @_builtins.property
+    def status_since(self) -> _timestamp_pb2.Timestamp:
+        """When it came into this status, by the database's clock."""
+
+    @_builtins.property
+    def breaker(self) -> Global___Breaker:
+        """What holds deliveries back while the endpoint fails."""
+
+    @_builtins.property
+    def effective_retry_policy(self) -> Global___RetryPolicy:
+        """The policy that its deliveries follow, the service's default included: delays_seconds, or base_seconds, factor,
+        cap_seconds and limit. Each delay is more or less by RETRY_JITTER.
+        """
+
+    @_builtins.property
+    def public_keys(self) -> _containers.RepeatedCompositeFieldContainer[Global___PublicKey]:
+        """Of the private keys that sign, newest first."""
+
+    @_builtins.property
+    def previous_secrets(self) -> _containers.RepeatedCompositeFieldContainer[Global___PreviousSecret]:
+        """Secrets that were replaced and are still valid, newest first."""
+
+    @_builtins.property
+    def header_names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of the headers that each request carries besides the service's own, in alphabetical order."""
+
+    @_builtins.property
+    def client_certificate(self) -> Global___ClientCertificateFacts:
+        """The certificate that its requests show; unset when there is none."""
+
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What is weak about it, a sentence each, such as a secret of fewer than 24 bytes. For people."""
+
+    @_builtins.property
+    def created_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was created, by the database's clock."""
+
+    @_builtins.property
+    def updated_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was last changed, by the database's clock."""
+
+    def __init__(
+        self,
+        *,
+        status: Global___SubscriptionStatus.Status.ValueType = ...,
+        status_reason: _builtins.str | None = ...,
+        status_since: _timestamp_pb2.Timestamp | None = ...,
+        breaker: Global___Breaker | None = ...,
+        effective_retry_policy: Global___RetryPolicy | None = ...,
+        has_secret: _builtins.bool = ...,
+        public_keys: _abc.Iterable[Global___PublicKey] | None = ...,
+        previous_secrets: _abc.Iterable[Global___PreviousSecret] | None = ...,
+        has_ingest_token: _builtins.bool = ...,
+        header_names: _abc.Iterable[_builtins.str] | None = ...,
+        has_verification_secret: _builtins.bool = ...,
+        client_certificate: Global___ClientCertificateFacts | None = ...,
+        warnings: _abc.Iterable[_builtins.str] | None = ...,
+        created_at: _timestamp_pb2.Timestamp | None = ...,
+        updated_at: _timestamp_pb2.Timestamp | None = ...,
+        etag: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_status_reason", b"_status_reason", "breaker", b"breaker", "client_certificate", b"client_certificate", "created_at", b"created_at", "effective_retry_policy", b"effective_retry_policy", "status_reason", b"status_reason", "status_since", b"status_since", "updated_at", b"updated_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_status_reason", b"_status_reason", "breaker", b"breaker", "client_certificate", b"client_certificate", "created_at", b"created_at", "effective_retry_policy", b"effective_retry_policy", "etag", b"etag", "has_ingest_token", b"has_ingest_token", "has_secret", b"has_secret", "has_verification_secret", b"has_verification_secret", "header_names", b"header_names", "previous_secrets", b"previous_secrets", "public_keys", b"public_keys", "status", b"status", "status_reason", b"status_reason", "status_since", b"status_since", "updated_at", b"updated_at", "warnings", b"warnings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__status_reason: _TypeAlias = _typing.Literal["status_reason"]  # noqa: Y015
+    _WhichOneofArgType__status_reason: _TypeAlias = _typing.Literal["_status_reason", b"_status_reason"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__status_reason) -> _WhichOneofReturnType__status_reason | None: ...
+
+Global___SubscriptionStatus: _TypeAlias = SubscriptionStatus  # noqa: Y015
+
+@_typing.final
+class Subscription(_message.Message):
+    """An endpoint and what it wants to hear of."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    SPEC_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """UUIDv7."""
+    tenant_id: _builtins.str
+    """The tenant that owns it."""
+    @_builtins.property
+    def spec(self) -> Global___SubscriptionSpec:
+        """What its users set."""
+
+    @_builtins.property
+    def status(self) -> Global___SubscriptionStatus:
+        """What the service makes of it."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        tenant_id: _builtins.str = ...,
+        spec: Global___SubscriptionSpec | None = ...,
+        status: Global___SubscriptionStatus | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec", "status", b"status"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "spec", b"spec", "status", b"status", "tenant_id", b"tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Subscription: _TypeAlias = Subscription  # noqa: Y015
+
+@_typing.final
+class CreateSubscriptionRequest(_message.Message):
+    """Asks for a new subscription."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    SPEC_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """The owning tenant; empty means the caller's own."""
+    idempotency_key: _builtins.str
+    """1 to 255 printable ASCII characters, or empty. A second call with the same key gets the answer of the first, marked
+    replayed, if it asks for the same subscription. If not it is INVALID_ARGUMENT with reason IDEMPOTENCY_KEY_REUSED, and
+    while the first is still running FAILED_PRECONDITION with reason IDEMPOTENCY_KEY_IN_USE.
+    """
+    @_builtins.property
+    def spec(self) -> Global___SubscriptionSpec:
+        """What it is to be."""
+
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        spec: Global___SubscriptionSpec | None = ...,
+        idempotency_key: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["idempotency_key", b"idempotency_key", "spec", b"spec", "tenant_id", b"tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CreateSubscriptionRequest: _TypeAlias = CreateSubscriptionRequest  # noqa: Y015
 
@@ -922,21 +1014,7 @@ class UpdateSubscriptionRequest(_message.Message):
 
     TENANT_ID_FIELD_NUMBER: _builtins.int
     SUBSCRIPTION_ID_FIELD_NUMBER: _builtins.int
-    TARGET_URL_FIELD_NUMBER: _builtins.int
-    EVENT_TYPES_FIELD_NUMBER: _builtins.int
-    DESCRIPTION_FIELD_NUMBER: _builtins.int
-    SECRET_KEY_FIELD_NUMBER: _builtins.int
-    KEEP_WHEN_DISABLED_FIELD_NUMBER: _builtins.int
-    RATE_LIMIT_PER_SECOND_FIELD_NUMBER: _builtins.int
-    RATE_LIMIT_BURST_FIELD_NUMBER: _builtins.int
-    TIMEOUT_SECONDS_FIELD_NUMBER: _builtins.int
-    RETRY_POLICY_FIELD_NUMBER: _builtins.int
-    HEADERS_FIELD_NUMBER: _builtins.int
-    VERIFICATION_FIELD_NUMBER: _builtins.int
-    VERIFICATION_SECRETS_FIELD_NUMBER: _builtins.int
-    KIND_FIELD_NUMBER: _builtins.int
-    SIGNATURE_SCHEME_FIELD_NUMBER: _builtins.int
-    CLIENT_CERTIFICATE_FIELD_NUMBER: _builtins.int
+    SPEC_FIELD_NUMBER: _builtins.int
     UPDATE_MASK_FIELD_NUMBER: _builtins.int
     ETAGS_FIELD_NUMBER: _builtins.int
     ALL_EVENT_TYPES_FIELD_NUMBER: _builtins.int
@@ -944,57 +1022,15 @@ class UpdateSubscriptionRequest(_message.Message):
     """The owning tenant; empty means the caller's own."""
     subscription_id: _builtins.str
     """UUID of the subscription."""
-    target_url: _builtins.str
-    """As in CreateSubscriptionRequest."""
-    description: _builtins.str
-    """As in CreateSubscriptionRequest."""
-    secret_key: _builtins.str
-    """Replaces the secret; rules as in CreateSubscriptionRequest. Unset keeps the stored one; SIGNATURE_SCHEME_NONE removes
-    it.
-    """
-    keep_when_disabled: _builtins.bool
-    """As in CreateSubscriptionRequest."""
-    rate_limit_per_second: _builtins.float
-    """As in CreateSubscriptionRequest."""
-    rate_limit_burst: _builtins.int
-    """As in CreateSubscriptionRequest."""
-    timeout_seconds: _builtins.float
-    """As in CreateSubscriptionRequest."""
-    verification: Global___Verification.ValueType
-    """Unset keeps what is stored, so that nobody opens a door by leaving it out."""
-    kind: Global___SubscriptionKind.ValueType
-    """Cannot be changed: unset, or what it is."""
-    signature_scheme: Global___SignatureScheme.ValueType
-    """A scheme other than the stored one requires secret_key; RotateSubscriptionSecret changes it with an overlap.
-    SIGNATURE_SCHEME_NONE removes the secret.
-    """
     all_event_types: _builtins.bool
-    """True: an empty event_types means every type."""
+    """True: an empty event_types means every type. Not part of spec, for it is not stored."""
     @_builtins.property
-    def event_types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """As in CreateSubscriptionRequest. Empty is refused where the subscription has types, unless all_event_types says that
-        every type is meant, or update_mask names this field.
-        """
-
-    @_builtins.property
-    def retry_policy(self) -> Global___RetryPolicy:
-        """As in CreateSubscriptionRequest."""
-
-    @_builtins.property
-    def headers(self) -> Global___CustomHeaders:
-        """Replaces the headers; without values it removes them, unset keeps them."""
-
-    @_builtins.property
-    def verification_secrets(self) -> Global___VerificationSecrets:
-        """Replaces the secrets that what comes in is verified with; without values it removes them, unset keeps them."""
-
-    @_builtins.property
-    def client_certificate(self) -> Global___ClientCertificate:
-        """Replaces the client certificate; without fields it removes it, unset keeps it."""
+    def spec(self) -> Global___SubscriptionSpec:
+        """What it is to be from now on."""
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """The fields to change, by their names here; retry_policy may be followed by a field of its own, as in
+        """The fields of spec to change, by their names there; retry_policy may be followed by a field of its own, as in
         "retry_policy.limit". A field that is named and unset gets its default, and a secret that is named and unset is removed.
         A mask without paths changes nothing. Unset: every field is replaced.
         """
@@ -1008,49 +1044,16 @@ class UpdateSubscriptionRequest(_message.Message):
         *,
         tenant_id: _builtins.str = ...,
         subscription_id: _builtins.str = ...,
-        target_url: _builtins.str = ...,
-        event_types: _abc.Iterable[_builtins.str] | None = ...,
-        description: _builtins.str = ...,
-        secret_key: _builtins.str | None = ...,
-        keep_when_disabled: _builtins.bool | None = ...,
-        rate_limit_per_second: _builtins.float | None = ...,
-        rate_limit_burst: _builtins.int | None = ...,
-        timeout_seconds: _builtins.float | None = ...,
-        retry_policy: Global___RetryPolicy | None = ...,
-        headers: Global___CustomHeaders | None = ...,
-        verification: Global___Verification.ValueType = ...,
-        verification_secrets: Global___VerificationSecrets | None = ...,
-        kind: Global___SubscriptionKind.ValueType = ...,
-        signature_scheme: Global___SignatureScheme.ValueType = ...,
-        client_certificate: Global___ClientCertificate | None = ...,
+        spec: Global___SubscriptionSpec | None = ...,
         update_mask: _field_mask_pb2.FieldMask | None = ...,
         etags: _abc.Iterable[_builtins.str] | None = ...,
         all_event_types: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_keep_when_disabled", b"_keep_when_disabled", "_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_secret_key", b"_secret_key", "_timeout_seconds", b"_timeout_seconds", "client_certificate", b"client_certificate", "headers", b"headers", "keep_when_disabled", b"keep_when_disabled", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "retry_policy", b"retry_policy", "secret_key", b"secret_key", "timeout_seconds", b"timeout_seconds", "update_mask", b"update_mask", "verification_secrets", b"verification_secrets"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec", "update_mask", b"update_mask"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_keep_when_disabled", b"_keep_when_disabled", "_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_secret_key", b"_secret_key", "_timeout_seconds", b"_timeout_seconds", "all_event_types", b"all_event_types", "client_certificate", b"client_certificate", "description", b"description", "etags", b"etags", "event_types", b"event_types", "headers", b"headers", "keep_when_disabled", b"keep_when_disabled", "kind", b"kind", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "retry_policy", b"retry_policy", "secret_key", b"secret_key", "signature_scheme", b"signature_scheme", "subscription_id", b"subscription_id", "target_url", b"target_url", "tenant_id", b"tenant_id", "timeout_seconds", b"timeout_seconds", "update_mask", b"update_mask", "verification", b"verification", "verification_secrets", b"verification_secrets"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_event_types", b"all_event_types", "etags", b"etags", "spec", b"spec", "subscription_id", b"subscription_id", "tenant_id", b"tenant_id", "update_mask", b"update_mask"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__keep_when_disabled: _TypeAlias = _typing.Literal["keep_when_disabled"]  # noqa: Y015
-    _WhichOneofArgType__keep_when_disabled: _TypeAlias = _typing.Literal["_keep_when_disabled", b"_keep_when_disabled"]  # noqa: Y015
-    _WhichOneofReturnType__rate_limit_burst: _TypeAlias = _typing.Literal["rate_limit_burst"]  # noqa: Y015
-    _WhichOneofArgType__rate_limit_burst: _TypeAlias = _typing.Literal["_rate_limit_burst", b"_rate_limit_burst"]  # noqa: Y015
-    _WhichOneofReturnType__rate_limit_per_second: _TypeAlias = _typing.Literal["rate_limit_per_second"]  # noqa: Y015
-    _WhichOneofArgType__rate_limit_per_second: _TypeAlias = _typing.Literal["_rate_limit_per_second", b"_rate_limit_per_second"]  # noqa: Y015
-    _WhichOneofReturnType__secret_key: _TypeAlias = _typing.Literal["secret_key"]  # noqa: Y015
-    _WhichOneofArgType__secret_key: _TypeAlias = _typing.Literal["_secret_key", b"_secret_key"]  # noqa: Y015
-    _WhichOneofReturnType__timeout_seconds: _TypeAlias = _typing.Literal["timeout_seconds"]  # noqa: Y015
-    _WhichOneofArgType__timeout_seconds: _TypeAlias = _typing.Literal["_timeout_seconds", b"_timeout_seconds"]  # noqa: Y015
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__keep_when_disabled) -> _WhichOneofReturnType__keep_when_disabled | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__rate_limit_burst) -> _WhichOneofReturnType__rate_limit_burst | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__rate_limit_per_second) -> _WhichOneofReturnType__rate_limit_per_second | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__secret_key) -> _WhichOneofReturnType__secret_key | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__timeout_seconds) -> _WhichOneofReturnType__timeout_seconds | None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___UpdateSubscriptionRequest: _TypeAlias = UpdateSubscriptionRequest  # noqa: Y015
 
@@ -1133,34 +1136,38 @@ class DeleteSubscriptionResponse(_message.Message):
 Global___DeleteSubscriptionResponse: _TypeAlias = DeleteSubscriptionResponse  # noqa: Y015
 
 @_typing.final
-class DisableSubscriptionRequest(_message.Message):
-    """Names the subscription to disable."""
+class SetSubscriptionStatusRequest(_message.Message):
+    """Changes the status of a subscription."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     TENANT_ID_FIELD_NUMBER: _builtins.int
     SUBSCRIPTION_ID_FIELD_NUMBER: _builtins.int
+    ACTION_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The owning tenant; empty means the caller's own."""
     subscription_id: _builtins.str
     """UUID of the subscription."""
+    action: Global___SubscriptionAction.ValueType
+    """What to do."""
     def __init__(
         self,
         *,
         tenant_id: _builtins.str = ...,
         subscription_id: _builtins.str = ...,
+        action: Global___SubscriptionAction.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["subscription_id", b"subscription_id", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "subscription_id", b"subscription_id", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___DisableSubscriptionRequest: _TypeAlias = DisableSubscriptionRequest  # noqa: Y015
+Global___SetSubscriptionStatusRequest: _TypeAlias = SetSubscriptionStatusRequest  # noqa: Y015
 
 @_typing.final
-class DisableSubscriptionResponse(_message.Message):
-    """The subscription, now disabled."""
+class SetSubscriptionStatusResponse(_message.Message):
+    """The subscription with its new status."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1180,157 +1187,7 @@ class DisableSubscriptionResponse(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___DisableSubscriptionResponse: _TypeAlias = DisableSubscriptionResponse  # noqa: Y015
-
-@_typing.final
-class EnableSubscriptionRequest(_message.Message):
-    """Names the subscription to enable."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    TENANT_ID_FIELD_NUMBER: _builtins.int
-    SUBSCRIPTION_ID_FIELD_NUMBER: _builtins.int
-    tenant_id: _builtins.str
-    """The owning tenant; empty means the caller's own."""
-    subscription_id: _builtins.str
-    """UUID of the subscription."""
-    def __init__(
-        self,
-        *,
-        tenant_id: _builtins.str = ...,
-        subscription_id: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["subscription_id", b"subscription_id", "tenant_id", b"tenant_id"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___EnableSubscriptionRequest: _TypeAlias = EnableSubscriptionRequest  # noqa: Y015
-
-@_typing.final
-class EnableSubscriptionResponse(_message.Message):
-    """The subscription, now active."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    SUBSCRIPTION_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def subscription(self) -> Global___Subscription:
-        """The subscription."""
-
-    def __init__(
-        self,
-        *,
-        subscription: Global___Subscription | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["subscription", b"subscription"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["subscription", b"subscription"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___EnableSubscriptionResponse: _TypeAlias = EnableSubscriptionResponse  # noqa: Y015
-
-@_typing.final
-class PauseSubscriptionRequest(_message.Message):
-    """Names the subscription to pause."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    TENANT_ID_FIELD_NUMBER: _builtins.int
-    SUBSCRIPTION_ID_FIELD_NUMBER: _builtins.int
-    tenant_id: _builtins.str
-    """The owning tenant; empty means the caller's own."""
-    subscription_id: _builtins.str
-    """UUID of the subscription."""
-    def __init__(
-        self,
-        *,
-        tenant_id: _builtins.str = ...,
-        subscription_id: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["subscription_id", b"subscription_id", "tenant_id", b"tenant_id"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___PauseSubscriptionRequest: _TypeAlias = PauseSubscriptionRequest  # noqa: Y015
-
-@_typing.final
-class PauseSubscriptionResponse(_message.Message):
-    """The subscription, now paused."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    SUBSCRIPTION_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def subscription(self) -> Global___Subscription:
-        """The subscription."""
-
-    def __init__(
-        self,
-        *,
-        subscription: Global___Subscription | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["subscription", b"subscription"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["subscription", b"subscription"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___PauseSubscriptionResponse: _TypeAlias = PauseSubscriptionResponse  # noqa: Y015
-
-@_typing.final
-class ResumeSubscriptionRequest(_message.Message):
-    """Names the subscription to resume."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    TENANT_ID_FIELD_NUMBER: _builtins.int
-    SUBSCRIPTION_ID_FIELD_NUMBER: _builtins.int
-    tenant_id: _builtins.str
-    """The owning tenant; empty means the caller's own."""
-    subscription_id: _builtins.str
-    """UUID of the subscription."""
-    def __init__(
-        self,
-        *,
-        tenant_id: _builtins.str = ...,
-        subscription_id: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["subscription_id", b"subscription_id", "tenant_id", b"tenant_id"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ResumeSubscriptionRequest: _TypeAlias = ResumeSubscriptionRequest  # noqa: Y015
-
-@_typing.final
-class ResumeSubscriptionResponse(_message.Message):
-    """The subscription, now active."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    SUBSCRIPTION_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def subscription(self) -> Global___Subscription:
-        """The subscription."""
-
-    def __init__(
-        self,
-        *,
-        subscription: Global___Subscription | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["subscription", b"subscription"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["subscription", b"subscription"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ResumeSubscriptionResponse: _TypeAlias = ResumeSubscriptionResponse  # noqa: Y015
+Global___SetSubscriptionStatusResponse: _TypeAlias = SetSubscriptionStatusResponse  # noqa: Y015
 
 @_typing.final
 class RotateSubscriptionSecretRequest(_message.Message):
@@ -1350,7 +1207,7 @@ class RotateSubscriptionSecretRequest(_message.Message):
     secret_key: _builtins.str
     """The new secret, by the rules of CreateSubscriptionRequest; unset: one is made."""
     overlap_hours: _builtins.float
-    """How long the old secrets hold at most, 0 to 168; unset means 24. 0 ends them at once."""
+    """How long the old secrets stay valid at most, 0 to 168; unset means 24. 0 ends them at once."""
     signature_scheme: Global___SignatureScheme.ValueType
     """Of the new secret; what the old ones sign with stays as it is."""
     def __init__(

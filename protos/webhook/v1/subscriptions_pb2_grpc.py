@@ -31,7 +31,8 @@ class SubscriptionServiceStub:
     Errors, on every RPC of this package: INVALID_ARGUMENT with google.rpc.BadRequest naming each
     field at fault, NOT_FOUND, FAILED_PRECONDITION (the object's state forbids it), RESOURCE_EXHAUSTED
     and UNAVAILABLE with google.rpc.RetryInfo; ABORTED with reason ETAG_MISMATCH when the request names an etag that the
-    object no longer has. Each carries google.rpc.ErrorInfo with a stable reason.
+    object no longer has. Each carries google.rpc.ErrorInfo with a stable reason. BadRequest names the fields of a spec
+    without "spec.", as update_mask does.
     """
 
     def __init__(self, channel):
@@ -65,25 +66,10 @@ class SubscriptionServiceStub:
                 request_serializer=webhook_dot_v1_dot_subscriptions__pb2.DeleteSubscriptionRequest.SerializeToString,
                 response_deserializer=webhook_dot_v1_dot_subscriptions__pb2.DeleteSubscriptionResponse.FromString,
                 _registered_method=True)
-        self.DisableSubscription = channel.unary_unary(
-                '/webhook.v1.SubscriptionService/DisableSubscription',
-                request_serializer=webhook_dot_v1_dot_subscriptions__pb2.DisableSubscriptionRequest.SerializeToString,
-                response_deserializer=webhook_dot_v1_dot_subscriptions__pb2.DisableSubscriptionResponse.FromString,
-                _registered_method=True)
-        self.EnableSubscription = channel.unary_unary(
-                '/webhook.v1.SubscriptionService/EnableSubscription',
-                request_serializer=webhook_dot_v1_dot_subscriptions__pb2.EnableSubscriptionRequest.SerializeToString,
-                response_deserializer=webhook_dot_v1_dot_subscriptions__pb2.EnableSubscriptionResponse.FromString,
-                _registered_method=True)
-        self.PauseSubscription = channel.unary_unary(
-                '/webhook.v1.SubscriptionService/PauseSubscription',
-                request_serializer=webhook_dot_v1_dot_subscriptions__pb2.PauseSubscriptionRequest.SerializeToString,
-                response_deserializer=webhook_dot_v1_dot_subscriptions__pb2.PauseSubscriptionResponse.FromString,
-                _registered_method=True)
-        self.ResumeSubscription = channel.unary_unary(
-                '/webhook.v1.SubscriptionService/ResumeSubscription',
-                request_serializer=webhook_dot_v1_dot_subscriptions__pb2.ResumeSubscriptionRequest.SerializeToString,
-                response_deserializer=webhook_dot_v1_dot_subscriptions__pb2.ResumeSubscriptionResponse.FromString,
+        self.SetSubscriptionStatus = channel.unary_unary(
+                '/webhook.v1.SubscriptionService/SetSubscriptionStatus',
+                request_serializer=webhook_dot_v1_dot_subscriptions__pb2.SetSubscriptionStatusRequest.SerializeToString,
+                response_deserializer=webhook_dot_v1_dot_subscriptions__pb2.SetSubscriptionStatusResponse.FromString,
                 _registered_method=True)
         self.RotateSubscriptionSecret = channel.unary_unary(
                 '/webhook.v1.SubscriptionService/RotateSubscriptionSecret',
@@ -113,7 +99,8 @@ class SubscriptionServiceServicer:
     Errors, on every RPC of this package: INVALID_ARGUMENT with google.rpc.BadRequest naming each
     field at fault, NOT_FOUND, FAILED_PRECONDITION (the object's state forbids it), RESOURCE_EXHAUSTED
     and UNAVAILABLE with google.rpc.RetryInfo; ABORTED with reason ETAG_MISMATCH when the request names an etag that the
-    object no longer has. Each carries google.rpc.ErrorInfo with a stable reason.
+    object no longer has. Each carries google.rpc.ErrorInfo with a stable reason. BadRequest names the fields of a spec
+    without "spec.", as update_mask does.
     """
 
     def CreateSubscription(self, request, context):
@@ -153,33 +140,9 @@ class SubscriptionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def DisableSubscription(self, request, context):
-        """Stops deliveries until somebody enables it, from whatever state; status_reason becomes "manual". One that is disabled
-        stays as it is.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def EnableSubscription(self, request, context):
-        """Makes a disabled subscription active, with its breaker closed. One that is active stays as it is;
-        FAILED_PRECONDITION with reason SUBSCRIPTION_PAUSED for one that is paused.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def PauseSubscription(self, request, context):
-        """Holds deliveries back for a while. A paused one stays as it is; FAILED_PRECONDITION with reason
-        SUBSCRIPTION_DISABLED for one that is disabled.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def ResumeSubscription(self, request, context):
-        """Makes a paused subscription active. One that is active stays as it is; FAILED_PRECONDITION with reason
-        SUBSCRIPTION_DISABLED for one that is disabled.
+    def SetSubscriptionStatus(self, request, context):
+        """Enables, disables, pauses, or resumes a subscription. FAILED_PRECONDITION with reason SUBSCRIPTION_PAUSED or
+        SUBSCRIPTION_DISABLED when another action must come first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -242,25 +205,10 @@ def add_SubscriptionServiceServicer_to_server(servicer, server):
                     request_deserializer=webhook_dot_v1_dot_subscriptions__pb2.DeleteSubscriptionRequest.FromString,
                     response_serializer=webhook_dot_v1_dot_subscriptions__pb2.DeleteSubscriptionResponse.SerializeToString,
             ),
-            'DisableSubscription': grpc.unary_unary_rpc_method_handler(
-                    servicer.DisableSubscription,
-                    request_deserializer=webhook_dot_v1_dot_subscriptions__pb2.DisableSubscriptionRequest.FromString,
-                    response_serializer=webhook_dot_v1_dot_subscriptions__pb2.DisableSubscriptionResponse.SerializeToString,
-            ),
-            'EnableSubscription': grpc.unary_unary_rpc_method_handler(
-                    servicer.EnableSubscription,
-                    request_deserializer=webhook_dot_v1_dot_subscriptions__pb2.EnableSubscriptionRequest.FromString,
-                    response_serializer=webhook_dot_v1_dot_subscriptions__pb2.EnableSubscriptionResponse.SerializeToString,
-            ),
-            'PauseSubscription': grpc.unary_unary_rpc_method_handler(
-                    servicer.PauseSubscription,
-                    request_deserializer=webhook_dot_v1_dot_subscriptions__pb2.PauseSubscriptionRequest.FromString,
-                    response_serializer=webhook_dot_v1_dot_subscriptions__pb2.PauseSubscriptionResponse.SerializeToString,
-            ),
-            'ResumeSubscription': grpc.unary_unary_rpc_method_handler(
-                    servicer.ResumeSubscription,
-                    request_deserializer=webhook_dot_v1_dot_subscriptions__pb2.ResumeSubscriptionRequest.FromString,
-                    response_serializer=webhook_dot_v1_dot_subscriptions__pb2.ResumeSubscriptionResponse.SerializeToString,
+            'SetSubscriptionStatus': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetSubscriptionStatus,
+                    request_deserializer=webhook_dot_v1_dot_subscriptions__pb2.SetSubscriptionStatusRequest.FromString,
+                    response_serializer=webhook_dot_v1_dot_subscriptions__pb2.SetSubscriptionStatusResponse.SerializeToString,
             ),
             'RotateSubscriptionSecret': grpc.unary_unary_rpc_method_handler(
                     servicer.RotateSubscriptionSecret,
@@ -296,7 +244,8 @@ class SubscriptionService:
     Errors, on every RPC of this package: INVALID_ARGUMENT with google.rpc.BadRequest naming each
     field at fault, NOT_FOUND, FAILED_PRECONDITION (the object's state forbids it), RESOURCE_EXHAUSTED
     and UNAVAILABLE with google.rpc.RetryInfo; ABORTED with reason ETAG_MISMATCH when the request names an etag that the
-    object no longer has. Each carries google.rpc.ErrorInfo with a stable reason.
+    object no longer has. Each carries google.rpc.ErrorInfo with a stable reason. BadRequest names the fields of a spec
+    without "spec.", as update_mask does.
     """
 
     @staticmethod
@@ -435,7 +384,7 @@ class SubscriptionService:
             _registered_method=True)
 
     @staticmethod
-    def DisableSubscription(request,
+    def SetSubscriptionStatus(request,
             target,
             options=(),
             channel_credentials=None,
@@ -448,90 +397,9 @@ class SubscriptionService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/webhook.v1.SubscriptionService/DisableSubscription',
-            webhook_dot_v1_dot_subscriptions__pb2.DisableSubscriptionRequest.SerializeToString,
-            webhook_dot_v1_dot_subscriptions__pb2.DisableSubscriptionResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def EnableSubscription(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/webhook.v1.SubscriptionService/EnableSubscription',
-            webhook_dot_v1_dot_subscriptions__pb2.EnableSubscriptionRequest.SerializeToString,
-            webhook_dot_v1_dot_subscriptions__pb2.EnableSubscriptionResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def PauseSubscription(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/webhook.v1.SubscriptionService/PauseSubscription',
-            webhook_dot_v1_dot_subscriptions__pb2.PauseSubscriptionRequest.SerializeToString,
-            webhook_dot_v1_dot_subscriptions__pb2.PauseSubscriptionResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def ResumeSubscription(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/webhook.v1.SubscriptionService/ResumeSubscription',
-            webhook_dot_v1_dot_subscriptions__pb2.ResumeSubscriptionRequest.SerializeToString,
-            webhook_dot_v1_dot_subscriptions__pb2.ResumeSubscriptionResponse.FromString,
+            '/webhook.v1.SubscriptionService/SetSubscriptionStatus',
+            webhook_dot_v1_dot_subscriptions__pb2.SetSubscriptionStatusRequest.SerializeToString,
+            webhook_dot_v1_dot_subscriptions__pb2.SetSubscriptionStatusResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -32,7 +32,8 @@ class SubscriptionServiceStub:
     Errors, on every RPC of this package: INVALID_ARGUMENT with google.rpc.BadRequest naming each
     field at fault, NOT_FOUND, FAILED_PRECONDITION (the object's state forbids it), RESOURCE_EXHAUSTED
     and UNAVAILABLE with google.rpc.RetryInfo; ABORTED with reason ETAG_MISMATCH when the request names an etag that the
-    object no longer has. Each carries google.rpc.ErrorInfo with a stable reason.
+    object no longer has. Each carries google.rpc.ErrorInfo with a stable reason. BadRequest names the fields of a spec
+    without "spec.", as update_mask does.
     """
 
     @_typing.overload
@@ -52,21 +53,9 @@ class SubscriptionServiceStub:
     """
     DeleteSubscription: _grpc.UnaryUnaryMultiCallable[_subscriptions_pb2.DeleteSubscriptionRequest, _subscriptions_pb2.DeleteSubscriptionResponse]
     """Deletes a subscription: its waiting deliveries become cancelled, its history stays readable."""
-    DisableSubscription: _grpc.UnaryUnaryMultiCallable[_subscriptions_pb2.DisableSubscriptionRequest, _subscriptions_pb2.DisableSubscriptionResponse]
-    """Stops deliveries until somebody enables it, from whatever state; status_reason becomes "manual". One that is disabled
-    stays as it is.
-    """
-    EnableSubscription: _grpc.UnaryUnaryMultiCallable[_subscriptions_pb2.EnableSubscriptionRequest, _subscriptions_pb2.EnableSubscriptionResponse]
-    """Makes a disabled subscription active, with its breaker closed. One that is active stays as it is;
-    FAILED_PRECONDITION with reason SUBSCRIPTION_PAUSED for one that is paused.
-    """
-    PauseSubscription: _grpc.UnaryUnaryMultiCallable[_subscriptions_pb2.PauseSubscriptionRequest, _subscriptions_pb2.PauseSubscriptionResponse]
-    """Holds deliveries back for a while. A paused one stays as it is; FAILED_PRECONDITION with reason
-    SUBSCRIPTION_DISABLED for one that is disabled.
-    """
-    ResumeSubscription: _grpc.UnaryUnaryMultiCallable[_subscriptions_pb2.ResumeSubscriptionRequest, _subscriptions_pb2.ResumeSubscriptionResponse]
-    """Makes a paused subscription active. One that is active stays as it is; FAILED_PRECONDITION with reason
-    SUBSCRIPTION_DISABLED for one that is disabled.
+    SetSubscriptionStatus: _grpc.UnaryUnaryMultiCallable[_subscriptions_pb2.SetSubscriptionStatusRequest, _subscriptions_pb2.SetSubscriptionStatusResponse]
+    """Enables, disables, pauses, or resumes a subscription. FAILED_PRECONDITION with reason SUBSCRIPTION_PAUSED or
+    SUBSCRIPTION_DISABLED when another action must come first.
     """
     RotateSubscriptionSecret: _grpc.UnaryUnaryMultiCallable[_subscriptions_pb2.RotateSubscriptionSecretRequest, _subscriptions_pb2.RotateSubscriptionSecretResponse]
     """Replaces the secret. The old ones hold for a while: deliveries are signed with all of them, and what is signed with
@@ -86,7 +75,8 @@ class SubscriptionServiceAsyncStub(SubscriptionServiceStub):
     Errors, on every RPC of this package: INVALID_ARGUMENT with google.rpc.BadRequest naming each
     field at fault, NOT_FOUND, FAILED_PRECONDITION (the object's state forbids it), RESOURCE_EXHAUSTED
     and UNAVAILABLE with google.rpc.RetryInfo; ABORTED with reason ETAG_MISMATCH when the request names an etag that the
-    object no longer has. Each carries google.rpc.ErrorInfo with a stable reason.
+    object no longer has. Each carries google.rpc.ErrorInfo with a stable reason. BadRequest names the fields of a spec
+    without "spec.", as update_mask does.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -103,21 +93,9 @@ class SubscriptionServiceAsyncStub(SubscriptionServiceStub):
     """
     DeleteSubscription: _aio.UnaryUnaryMultiCallable[_subscriptions_pb2.DeleteSubscriptionRequest, _subscriptions_pb2.DeleteSubscriptionResponse]  # type: ignore[assignment]
     """Deletes a subscription: its waiting deliveries become cancelled, its history stays readable."""
-    DisableSubscription: _aio.UnaryUnaryMultiCallable[_subscriptions_pb2.DisableSubscriptionRequest, _subscriptions_pb2.DisableSubscriptionResponse]  # type: ignore[assignment]
-    """Stops deliveries until somebody enables it, from whatever state; status_reason becomes "manual". One that is disabled
-    stays as it is.
-    """
-    EnableSubscription: _aio.UnaryUnaryMultiCallable[_subscriptions_pb2.EnableSubscriptionRequest, _subscriptions_pb2.EnableSubscriptionResponse]  # type: ignore[assignment]
-    """Makes a disabled subscription active, with its breaker closed. One that is active stays as it is;
-    FAILED_PRECONDITION with reason SUBSCRIPTION_PAUSED for one that is paused.
-    """
-    PauseSubscription: _aio.UnaryUnaryMultiCallable[_subscriptions_pb2.PauseSubscriptionRequest, _subscriptions_pb2.PauseSubscriptionResponse]  # type: ignore[assignment]
-    """Holds deliveries back for a while. A paused one stays as it is; FAILED_PRECONDITION with reason
-    SUBSCRIPTION_DISABLED for one that is disabled.
-    """
-    ResumeSubscription: _aio.UnaryUnaryMultiCallable[_subscriptions_pb2.ResumeSubscriptionRequest, _subscriptions_pb2.ResumeSubscriptionResponse]  # type: ignore[assignment]
-    """Makes a paused subscription active. One that is active stays as it is; FAILED_PRECONDITION with reason
-    SUBSCRIPTION_DISABLED for one that is disabled.
+    SetSubscriptionStatus: _aio.UnaryUnaryMultiCallable[_subscriptions_pb2.SetSubscriptionStatusRequest, _subscriptions_pb2.SetSubscriptionStatusResponse]  # type: ignore[assignment]
+    """Enables, disables, pauses, or resumes a subscription. FAILED_PRECONDITION with reason SUBSCRIPTION_PAUSED or
+    SUBSCRIPTION_DISABLED when another action must come first.
     """
     RotateSubscriptionSecret: _aio.UnaryUnaryMultiCallable[_subscriptions_pb2.RotateSubscriptionSecretRequest, _subscriptions_pb2.RotateSubscriptionSecretResponse]  # type: ignore[assignment]
     """Replaces the secret. The old ones hold for a while: deliveries are signed with all of them, and what is signed with
@@ -136,7 +114,8 @@ class SubscriptionServiceServicer(metaclass=_abc_1.ABCMeta):
     Errors, on every RPC of this package: INVALID_ARGUMENT with google.rpc.BadRequest naming each
     field at fault, NOT_FOUND, FAILED_PRECONDITION (the object's state forbids it), RESOURCE_EXHAUSTED
     and UNAVAILABLE with google.rpc.RetryInfo; ABORTED with reason ETAG_MISMATCH when the request names an etag that the
-    object no longer has. Each carries google.rpc.ErrorInfo with a stable reason.
+    object no longer has. Each carries google.rpc.ErrorInfo with a stable reason. BadRequest names the fields of a spec
+    without "spec.", as update_mask does.
     """
 
     @_abc_1.abstractmethod
@@ -183,43 +162,13 @@ class SubscriptionServiceServicer(metaclass=_abc_1.ABCMeta):
         """Deletes a subscription: its waiting deliveries become cancelled, its history stays readable."""
 
     @_abc_1.abstractmethod
-    def DisableSubscription(
+    def SetSubscriptionStatus(
         self,
-        request: _subscriptions_pb2.DisableSubscriptionRequest,
+        request: _subscriptions_pb2.SetSubscriptionStatusRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_subscriptions_pb2.DisableSubscriptionResponse, _abc.Awaitable[_subscriptions_pb2.DisableSubscriptionResponse]]:
-        """Stops deliveries until somebody enables it, from whatever state; status_reason becomes "manual". One that is disabled
-        stays as it is.
-        """
-
-    @_abc_1.abstractmethod
-    def EnableSubscription(
-        self,
-        request: _subscriptions_pb2.EnableSubscriptionRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_subscriptions_pb2.EnableSubscriptionResponse, _abc.Awaitable[_subscriptions_pb2.EnableSubscriptionResponse]]:
-        """Makes a disabled subscription active, with its breaker closed. One that is active stays as it is;
-        FAILED_PRECONDITION with reason SUBSCRIPTION_PAUSED for one that is paused.
-        """
-
-    @_abc_1.abstractmethod
-    def PauseSubscription(
-        self,
-        request: _subscriptions_pb2.PauseSubscriptionRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_subscriptions_pb2.PauseSubscriptionResponse, _abc.Awaitable[_subscriptions_pb2.PauseSubscriptionResponse]]:
-        """Holds deliveries back for a while. A paused one stays as it is; FAILED_PRECONDITION with reason
-        SUBSCRIPTION_DISABLED for one that is disabled.
-        """
-
-    @_abc_1.abstractmethod
-    def ResumeSubscription(
-        self,
-        request: _subscriptions_pb2.ResumeSubscriptionRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_subscriptions_pb2.ResumeSubscriptionResponse, _abc.Awaitable[_subscriptions_pb2.ResumeSubscriptionResponse]]:
-        """Makes a paused subscription active. One that is active stays as it is; FAILED_PRECONDITION with reason
-        SUBSCRIPTION_DISABLED for one that is disabled.
+    ) -> _typing.Union[_subscriptions_pb2.SetSubscriptionStatusResponse, _abc.Awaitable[_subscriptions_pb2.SetSubscriptionStatusResponse]]:
+        """Enables, disables, pauses, or resumes a subscription. FAILED_PRECONDITION with reason SUBSCRIPTION_PAUSED or
+        SUBSCRIPTION_DISABLED when another action must come first.
         """
 
     @_abc_1.abstractmethod

@@ -54,7 +54,7 @@ UPDATE webhook_deliveries
 SET status = 'pending', next_attempt_at = now() + make_interval(secs => $2), completed_at = NULL, reason = NULL,
     failure_count = 0, interrupted_count = 0,
     expires_at = greatest(expires_at, now() + make_interval(hours => $3))
-WHERE id = $1
+WHERE id = $1 AND status <> 'in_flight'
 RETURNING *
 
 -- ask_for_probe --
@@ -68,5 +68,5 @@ WHERE subscription_id = $1 AND breaker = 'open' AND probe_delivery_id IS NULL
 -- Cancels a locked delivery.
 UPDATE webhook_deliveries
 SET status = 'cancelled', completed_at = now(), reason = 'cancelled'
-WHERE id = $1
+WHERE id = $1 AND status IN ('pending', 'scheduled')
 RETURNING *

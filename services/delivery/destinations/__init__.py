@@ -1,1 +1,1 @@
-"""Kinds of destinations that deliveries go to."""
+"""Where deliveries are sent: a protocol, a registry, and a folder for each type."""

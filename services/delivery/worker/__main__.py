@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 
 import structlog
 
-from services.delivery.destinations.http import sender as http_sender
-from services.delivery.destinations.http.proxy import Proxy
+from services.delivery.destinations import registry
+from services.delivery.destinations.registry import Destinations
 from services.delivery.dispatcher.limiter import Limiter
 from services.delivery.dispatcher.store import DispatcherStore as TurnStore
 from services.delivery.dispatcher.turns import Turns
@@ -42,21 +42,14 @@ async def serve(process: lifecycle.Process, settings: WorkerSettings, policy: Po
     async with (
         postgres.pool(process, settings) as pool,
         redis.client(settings) as client,
-        http_sender.sender(
-            policy,
-            max_response_bytes=settings.max_response_bytes,
-            wanted_bytes=settings.stored_response_bytes,
-            tls=http_sender.trust(settings.egress_ca_bundle),
-            proxy=Proxy.parse(settings.egress_proxy) if settings.egress_proxy else None,
-        ) as sender,
+        _destinations(process, settings, pool, policy) as destinations,
     ):
-        keys = await canary.known_keys(process, pool, settings)
         store = WorkerStore(pool, settings)
         recorder = Recorder(store, bound=8 * settings.worker_concurrency)
         gates = Gates(client)
         health = EndpointHealth(store, settings, Copies(client))
         activity = Activity.of("failed attempts", settings)
-        deliverer = Deliverer(store, Vault(keys), sender, settings, process.tracer, activity)
+        deliverer = Deliverer(store, destinations, settings, process.tracer, activity)
         scheduler = Scheduler(store, deliverer, recorder, gates, settings, health.note)
         found = TurnStore(pool, lease_seconds=settings.lease_seconds)
         bells = Bells(settings, scheduler, Turns(found, Limiter(client, found.count_workers), gates))
@@ -93,6 +86,15 @@ async def serve(process: lifecycle.Process, settings: WorkerSettings, policy: Po
                     await health.flush()
             for loop in loops:  # before what they use is closed
                 await process.cancel(loop)
+
+
+@contextlib.asynccontextmanager
+async def _destinations(
+    process: lifecycle.Process, settings: WorkerSettings, pool: postgres.Pool, policy: Policy
+) -> AsyncIterator[Destinations]:
+    keys = await canary.known_keys(process, pool, settings)
+    async with registry.opened(settings, policy, Vault(keys)) as destinations:
+        yield destinations
 
 
 async def _be_counted(store: WorkerStore) -> None:

@@ -2,8 +2,6 @@
 
 import asyncio
 import contextlib
-import functools
-import ssl
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -11,19 +9,15 @@ from datetime import datetime
 
 import structlog
 
-from services.delivery.destinations.destination import Answer, Failure, Sender, SendError
-from services.delivery.destinations.http import answers, request
-from services.delivery.destinations.http import sender as http_sender
-from services.delivery.destinations.http.identity import Identities, Identity
-from services.delivery.destinations.http.request import OutgoingRequest
+from services.delivery.destinations import destination
+from services.delivery.destinations.destination import Answer, Failure, SendError
+from services.delivery.destinations.registry import Destinations
 from services.delivery.settings import RECORDING_SECONDS, WorkerSettings
 from services.delivery.worker import metrics, outcomes
 from services.delivery.worker.store import Attempt, Claim, Outcome, WorkerStore
 from services.domain import retry_policy
 from services.domain.activity import Activity
 from services.domain.egress import targets
-from services.domain.secrets.encryption import CannotOpen
-from services.domain.secrets.vault import Vault
 from services.domain.states import AttemptOutcome, DeliveryReason, DeliveryStatus
 from services.platform import clock
 from services.platform.tracing import spans
@@ -81,21 +75,18 @@ class ClaimLost(Exception):
 
 
 class Deliverer:
-    """Signs, sends, and decides."""
+    """Sends, and decides."""
 
     def __init__(
         self,
         store: WorkerStore,
-        vault: Vault,
-        sender: Sender,
+        destinations: Destinations,
         settings: WorkerSettings,
         tracer: Tracer | None = None,
         activity: Activity | None = None,
     ) -> None:
         self._store = store
-        self._vault = vault
-        self._identities = Identities(vault, functools.partial(http_sender.trust, settings.egress_ca_bundle))
-        self._sender = sender
+        self._destinations = destinations
         self._policy = settings.retry_policy
         self._retry_after_cap_seconds = settings.retry_after_cap_seconds
         self._timeout_seconds = settings.delivery_timeout_seconds
@@ -177,9 +168,10 @@ class Deliverer:
         failure: SendError | None = None
         span = _begin_span(self._tracer, claim, claim.number + len(held.attempts))
         try:
-            identity = await self._identity(claim) if claim.sealed_client_certificate is not None else None
-            outgoing = self._signed(claim, payload, identity, span)
-            answer = await self._sender.send(outgoing, timeout_seconds=timeout_seconds, fresh=fresh)
+            trace = span.traceparent if span is not None and self._tells_receivers else None
+            answer = await self._destinations.of(claim).send(
+                claim, payload, timeout_seconds=timeout_seconds, fresh=fresh, trace=trace
+            )
         except SendError as error:
             failure, again = error, error.reused and not fresh
         except BaseException:
@@ -199,48 +191,10 @@ class Deliverer:
             metrics.END_TO_END_SECONDS.observe((claim.at(ended) - claim.created_at).total_seconds())
         return again
 
-    async def _identity(self, claim: Claim) -> Identity:
-        """What a request shows of a subscription with a client certificate; SendError when that cannot be shown."""
-        try:
-            return await self._identities.of(claim.subscription_id, claim.sealed_client_certificate or b"")
-        except CannotOpen as error:
-            log.error(  # noqa: TRY400 - there is no bug to trace
-                "a client certificate cannot be opened, and nothing is sent without it",
-                subscription_id=str(claim.subscription_id),
-                delivery_id=str(claim.id),
-                reason=str(error),
-            )
-            message = "the subscription's client certificate cannot be opened; nothing was sent"
-            raise SendError(Failure.SECRET_UNREADABLE, message) from None
-        except OSError as error:
-            why = error.reason if isinstance(error, ssl.SSLError) else error
-            message = f"the subscription's client certificate cannot be shown: {why}; nothing was sent"
-            raise SendError(Failure.TLS, message) from None
-
-    def _signed(self, claim: Claim, payload: bytes, identity: Identity | None, span: Span | None) -> OutgoingRequest:
-        """The request, signed with the secrets that held at the claim; SendError when it cannot be made whole."""
-        try:
-            secrets = self._vault.secrets(claim.subscription_id, claim.secret_key, claim.sealed_secrets)
-            own = self._vault.headers(claim.subscription_id, claim.sealed_headers)
-        except CannotOpen as error:
-            log.error(  # noqa: TRY400 - there is no bug to trace
-                "a signing secret or headers cannot be opened, and nothing is sent without them",
-                subscription_id=str(claim.subscription_id),
-                delivery_id=str(claim.id),
-                reason=str(error),
-            )
-            message = "the subscription's signing secret or headers cannot be opened; nothing was sent"
-            raise SendError(Failure.SECRET_UNREADABLE, message) from None
-        signers = secrets.signers(claim.claimed_at)
-        trace = span.traceparent if span is not None and self._tells_receivers else None
-        return request.build(
-            claim, signers, own, payload, int(claim.at(time.monotonic()).timestamp()), identity=identity, trace=trace
-        )
-
     def _retry_after(self, answer: Answer, now: datetime) -> float:
         if answer.retry_after is None or answer.status_code not in _UNWILLING:
             return 0.0
-        return min(answers.retry_after_seconds(answer.retry_after, now), self._retry_after_cap_seconds)
+        return min(destination.retry_after_seconds(answer.retry_after, now), self._retry_after_cap_seconds)
 
     def _describe(
         self, claim: Claim, started: float, ended: float, answer: Answer | None, failure: SendError | None
@@ -249,7 +203,7 @@ class Deliverer:
             outcome = outcomes.outcome_of_status(answer.status_code)
             message = None if outcome == AttemptOutcome.SUCCESS else _refusal(answer)
             status_code: int | None = answer.status_code
-            body = answers.of_body(answer.body, self._stored_bytes)
+            body = destination.body_text(answer.body, self._stored_bytes)
         else:
             kind = failure.kind if failure else Failure.INVALID_RESPONSE
             outcome, message, body = AttemptOutcome(kind), failure.message if failure else "", None
@@ -259,7 +213,7 @@ class Deliverer:
             duration_ms=round((ended - started) * 1000),
             status_code=status_code,
             outcome=outcome,
-            error_message=message and answers.of_message(message),
+            error_message=message and destination.message_text(message),
             response_body=body,
         )
 
@@ -269,7 +223,7 @@ def _refusal(answer: Answer) -> str:
     said = f"the receiver answered {answer.status_code}"
     if answer.status_code not in _REDIRECTS or not answer.location:
         return said
-    place = answers.of_header(answer.location, MAX_LOCATION_CHARACTERS)
+    place = destination.header_text(answer.location, MAX_LOCATION_CHARACTERS)
     return f"{said} and points to {place}; redirects are not followed"
 
 

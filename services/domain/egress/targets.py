@@ -23,7 +23,7 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class TargetUrl:
     """Where a URL leads."""
 
     tls: bool
@@ -52,7 +52,7 @@ def same(url: str, other: str) -> bool:
         return False
 
 
-def parse(url: str) -> Target:
+def parse(url: str) -> TargetUrl:
     """ValueError saying what a URL must be, after the words "the target"."""
     if not url:
         raise ValueError("is required: an absolute http or https URL")
@@ -76,7 +76,7 @@ def parse(url: str) -> Target:
         raise ValueError("must name a host, and a port from 1 to 65535 if any")
     host = _address(parts["address"]) if parts["address"] else _name(parts["name"])
     shown = f"[{host}]" if ":" in host else host.removesuffix(".")
-    return Target(
+    return TargetUrl(
         tls=scheme == "https",
         host=host,
         port=port,

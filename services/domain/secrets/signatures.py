@@ -15,7 +15,7 @@ VERSIONED_PREFIX = "v1,whsec_"
 HUB_PREFIX = "sha256="
 
 
-class Scheme(StrEnum):
+class SignatureScheme(StrEnum):
     """How deliveries are signed."""
 
     # With a secret that the receiver knows, too.
@@ -54,9 +54,9 @@ class Key:
 Signer: TypeAlias = Key | ed25519.PrivateKey
 
 
-def signer(secret_key: str, scheme: Scheme) -> Signer:
+def signer(secret_key: str, scheme: SignatureScheme) -> Signer:
     """What signs with a secret, or a private key. Raises ValueError when it is none of this scheme."""
-    return ed25519.PrivateKey.of(secret_key) if scheme is Scheme.ED25519 else Key.of(secret_key)
+    return ed25519.PrivateKey.of(secret_key) if scheme is SignatureScheme.ED25519 else Key.of(secret_key)
 
 
 def _standard(secret_key: str) -> bytes:

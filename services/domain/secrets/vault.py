@@ -15,7 +15,7 @@ import msgspec
 from services.domain.secrets import signatures
 from services.domain.secrets.ed25519 import PrivateKey
 from services.domain.secrets.encryption import Keys
-from services.domain.secrets.signatures import Key, Scheme, Signer
+from services.domain.secrets.signatures import Key, SignatureScheme, Signer
 
 # What stands in `subscriptions.secret_key`, where versions before kept the secret as it is. It is no valid secret, so
 # that they refuse to sign with it. Null: there is none. Anything else was written by such a version, and holds.
@@ -32,7 +32,7 @@ class Secret(msgspec.Struct, frozen=True, array_like=True):
     secret_key: str
     ends_at: datetime | None = None
     # Not told from the secret: HMAC takes any text.
-    scheme: Scheme = Scheme.HMAC_SHA256
+    scheme: SignatureScheme = SignatureScheme.HMAC_SHA256
 
     def __repr__(self) -> str:
         """Without the secret."""

@@ -8,6 +8,7 @@ import grpc
 
 from protos.webhook.v1 import ingest_pb2
 from protos.webhook.v1 import subscriptions_pb2 as pb
+from services.domain import events
 from services.gateway.web import problems
 from services.gateway.web.patience import Patience, Unanswered
 from services.platform import errors
@@ -68,16 +69,7 @@ class IngestTokens:
 MAX_HEADER_LENGTH = 1024
 
 
-PROVIDER_HEADERS = frozenset(
-    {
-        *(b"x-github-event", b"x-github-delivery"),
-        b"stripe-signature",
-        *(b"x-shopify-hmac-sha256", b"x-shopify-topic", b"x-shopify-webhook-id"),
-        *(b"x-slack-signature", b"x-slack-request-timestamp"),
-        *(b"webhook-id", b"webhook-timestamp", b"webhook-signature"),
-        *(b"svix-id", b"svix-timestamp", b"svix-signature"),
-    }
-)
+PROVIDER_HEADERS = frozenset(name.encode() for names in events.PROVIDER_HEADERS.values() for name in names)
 
 
 def has_provider_headers(headers: Mapping[bytes, bytes]) -> bool:

@@ -2,14 +2,16 @@
 
 import re
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import Header, Path
+from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp as ProtoTimestamp
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from services.gateway.web import openapi
 from services.platform import errors, ids, paging
+from services.platform.grpc import enums
 
 # Headers of an answer with something that is shown once: nobody keeps it on the way.
 NO_STORE = {"cache-control": "no-store"}
@@ -35,6 +37,24 @@ Timestamp = Annotated[str, Field(json_schema_extra={"format": "date-time"}, exam
 def timestamp(moment: ProtoTimestamp) -> str:
     """RFC 3339 in UTC with milliseconds."""
     return f"{moment.ToDatetime().isoformat(timespec='milliseconds')}Z"
+
+
+def values(message: Message) -> dict[str, Any]:
+    """Return the fields of a message by their names, as answers have them: null for one that is unset."""
+    return {field.name: _value(message, field) for field in message.DESCRIPTOR.fields}
+
+
+def _value(message: Message, field: Any) -> Any:
+    value = getattr(message, field.name)
+    if field.is_repeated:
+        return list(value) if field.message_type is None else [values(one) for one in value]
+    if field.has_presence and not message.HasField(field.name):
+        return None
+    if field.enum_type is not None:
+        return enums.texts(field.enum_type).get(value)
+    if isinstance(value, ProtoTimestamp):
+        return timestamp(value)
+    return value if field.message_type is None else values(value)
 
 
 _RFC_3339 = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:.+")

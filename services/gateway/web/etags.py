@@ -41,7 +41,7 @@ DESCRIBED: dict[str, Any] = {
 
 def of(message: pb.Subscription) -> str:
     """Return the ETag of a subscription."""
-    return f'"{message.etag}"'
+    return f'"{message.status.etag}"'
 
 
 def wanted(lines: Sequence[str] | None) -> Sequence[str]:

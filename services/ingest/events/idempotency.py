@@ -5,11 +5,11 @@ the winner, and reads in a second statement what that committed.
 """
 
 import hashlib
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
+from services.domain import events
 from services.platform import errors
 from services.platform.stores import postgres, sql
 
@@ -17,7 +17,6 @@ SQL = sql.Queries("services.ingest.events")
 EXPIRED_CHUNK = 10_000
 # How long a request waits for another one with the same key: a commit takes milliseconds, and accepting has a deadline.
 WAIT_SECONDS = 0.25
-_KEY = re.compile(r"[\x20-\x7e]{1,255}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,8 +36,8 @@ class Key:
 
 def key_of(tenant_id: str, route: str, key: str, *request: bytes) -> Key:
     """The key of a request, made of these parts; InvalidArgument for one that cannot be."""
-    if not _KEY.fullmatch(key):
-        raise errors.InvalidArgument.field("idempotency_key", "must be 1 to 255 printable ASCII characters")
+    if not events.is_valid_text(key):
+        raise errors.InvalidArgument.field("idempotency_key", events.TEXT_EXPECTED)
     digest = hashlib.sha256()
     for part in request:
         digest.update(len(part).to_bytes(8, "big"))

@@ -22,7 +22,7 @@ from services.domain.secrets.encryption import CannotOpen
 from services.domain.secrets.signatures import Key
 from services.domain.secrets.vault import Vault
 from services.ingest.subscriptions.record import Subscription
-from services.ingest.subscriptions.verification import Preset
+from services.ingest.subscriptions.secrets import Verification
 from services.platform import errors
 from services.platform.clock import Clock
 from services.platform.http import json_text
@@ -119,7 +119,7 @@ _TIMESTAMP = re.compile(r"[0-9]{1,12}")
 _DOES_NOT_MATCH = "does not match the body under the subscription's verification secrets"
 
 # Of the headers, the body, the keys, and the time in seconds since 1970.
-Scheme: TypeAlias = Callable[[Headers, bytes, Sequence[Key], float], None]
+Check: TypeAlias = Callable[[Headers, bytes, Sequence[Key], float], None]
 
 
 def verify_stripe(headers: Headers, body: bytes, keys: Sequence[Key], now: float) -> None:
@@ -315,7 +315,7 @@ def _fields(text: bytes) -> _Fields:
     return json_text.fields(_FIELDS, text) or _NO_FIELDS
 
 
-# Verifies what comes in for a subscription as its preset says, and reads what the sender calls it.
+# Verifies what comes in for a subscription as its verification says, and reads what the sender calls it.
 
 
 log = structlog.get_logger(__name__)
@@ -324,11 +324,11 @@ log = structlog.get_logger(__name__)
 HUB_SIGNATURE = "X-Hub-Signature-256"
 
 
-_SCHEMES: Mapping[Preset, tuple[Scheme, Reader]] = {
-    Preset.STRIPE: (verify_stripe, read_stripe),
-    Preset.SHOPIFY: (verify_shopify, read_shopify),
-    Preset.SLACK: (verify_slack, read_slack),
-    Preset.STANDARD_WEBHOOKS: (verify_standard, read_standard),
+_SCHEMES: Mapping[Verification, tuple[Check, Reader]] = {
+    Verification.STRIPE: (verify_stripe, read_stripe),
+    Verification.SHOPIFY: (verify_shopify, read_shopify),
+    Verification.SLACK: (verify_slack, read_slack),
+    Verification.STANDARD_WEBHOOKS: (verify_standard, read_standard),
 }
 
 
@@ -345,19 +345,19 @@ class Verifier:
         SignatureMissing, SignatureMismatch or SignatureExpired when it cannot be; WebhookError when the secret cannot
         be opened.
         """
-        preset = subscription.verification
-        if preset is Preset.NONE:
+        verification = subscription.verification
+        if verification is Verification.NONE:
             return NOTHING
-        if preset in _SCHEMES:
-            scheme, reader = _SCHEMES[preset]
+        if verification in _SCHEMES:
+            scheme, reader = _SCHEMES[verification]
             headers, body = _headers(item), item.payload
             scheme(headers, body, self._keys(subscription), self._clock.now())
             return reader(headers, item.content_type, body)
         if item.HasField("hub_signature"):
             self._check_hub(subscription, item)
-        elif preset is not Preset.AUTO:
+        elif verification is not Verification.AUTO:
             raise missing(HUB_SIGNATURE)
-        if preset is not Preset.GITHUB:
+        if verification is not Verification.GITHUB:
             return NOTHING
         return read_github(_headers(item), item.content_type, item.payload)
 

@@ -16,7 +16,6 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
@@ -27,12 +26,10 @@ import structlog
 
 from services.domain import events, subscription_changes
 from services.domain.secrets.encryption import CannotOpen
-from services.domain.secrets.signatures import Scheme
 from services.domain.secrets.vault import Vault
 from services.ingest import metrics
 from services.ingest.subscriptions.record import Subscription, Target
-from services.ingest.subscriptions.store import Store, no_tenant
-from services.ingest.subscriptions.verification import Preset
+from services.ingest.subscriptions.store import SubscriptionStore, no_tenant
 from services.platform.stores.redis import REDIS_AWAY, Client
 
 log = structlog.get_logger(__name__)
@@ -53,39 +50,12 @@ TELL_AT_ONCE = 100
 TELL_AGAIN = 1_000
 
 
-class _Cached(msgspec.Struct, frozen=True, kw_only=True):
+class _Copy(msgspec.Struct, frozen=True, kw_only=True):
     """A subscription as it is kept in Redis, before it is sealed."""
 
     # In seconds since 1970.
     sealed_at: float
-    id: UUID
-    tenant_id: str
-    target_url: str
-    sealed_secrets: bytes | None
-    ingest_token_hash: bytes | None
-    event_types: tuple[str, ...]
-    description: str
-    version: int
-    created_at: datetime
-    updated_at: datetime
-    status: str
-    status_reason: str | None
-    status_since: datetime
-    keep_when_disabled: bool
-    rate_limit_per_second: float | None
-    rate_limit_burst: int | None
-    timeout_seconds: float | None
-    retry_policy: str | None
-    header_names: tuple[str, ...]
-    # Without a default: a copy that lacks it was left by a version that verified less, and is not used.
-    verification: Preset
-    sealed_verification_secrets: bytes | None
-    kind: str
-    signature_scheme: Scheme
-    client_certificate: str | None
-
-
-_FIELDS = tuple(name for name in _Cached.__struct_fields__ if name != "sealed_at")
+    subscription: Subscription
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +129,7 @@ class _Level(Generic[Value]):
 class SubscriptionCache:
     """Look-ups by id, and of a tenant's subscriptions by event type."""
 
-    def __init__(self, store: Store, client: Client, vault: Vault, *, size: int) -> None:
+    def __init__(self, store: SubscriptionStore, client: Client, vault: Vault, *, size: int) -> None:
         self._store = store
         self._redis = client
         self._vault = vault
@@ -309,7 +279,7 @@ class SubscriptionCache:
         if not value:
             return None
         try:
-            cached = msgspec.json.decode(self._vault.copy(subscription_id, value), type=_Cached)
+            cached = msgspec.json.decode(self._vault.copy(subscription_id, value), type=_Copy)
         except CannotOpen:
             metrics.UNREADABLE_COPIES.inc()
             return None
@@ -317,11 +287,11 @@ class SubscriptionCache:
             return None  # written by another version of this program
         if abs(time.time() - cached.sealed_at) > subscription_changes.REDIS_TTL_SECONDS:
             return None
-        return Subscription.from_row({name: getattr(cached, name) for name in _FIELDS}, cached.sealed_secrets)
+        return cached.subscription
 
     def _copy(self, current: Subscription | None) -> bytes:
         """What to keep in Redis of a subscription; of a deleted one, that there is none."""
         if current is None:
             return subscription_changes.NO_COPY
-        cached = _Cached(sealed_at=time.time(), **{name: getattr(current, name) for name in _FIELDS})
-        return self._vault.seal_copy(current.id, msgspec.json.encode(cached))
+        copy = _Copy(sealed_at=time.time(), subscription=current)
+        return self._vault.seal_copy(current.id, msgspec.json.encode(copy))

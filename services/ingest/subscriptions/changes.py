@@ -1,76 +1,155 @@
-"""What a request makes of a stored subscription, and what the audit log says of it.
+"""What a request makes of a stored subscription, and what the audit log records of it.
 
 Decided while its row is locked: no other change comes between.
 """
 
-import dataclasses
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
 import msgspec
 
 from protos.webhook.v1 import subscriptions_pb2 as pb
-from services.domain.audit import FieldChange
+from services.domain.audit import Action, FieldChange
+from services.domain.egress.policy import Policy
+from services.domain.retry_policy import RetrySettings
 from services.domain.secrets.encryption import CannotOpen
-from services.domain.secrets.signatures import Scheme
+from services.domain.secrets.signatures import SignatureScheme
 from services.domain.secrets.vault import Secret, Vault
-from services.ingest.subscriptions import messages, verification
-from services.ingest.subscriptions import secrets as signing_secrets
-from services.ingest.subscriptions.record import Draft, Subscription, secret_violations
-from services.ingest.subscriptions.verification import Preset
+from services.domain.states import SUBSCRIPTION_CHANGES, SubscriptionChange, SubscriptionState
+from services.ingest.subscriptions import messages, secrets
+from services.ingest.subscriptions.client_certificates import ClientCertificate
+from services.ingest.subscriptions.record import (
+    CLIENT_CERTIFICATE,
+    HEADERS,
+    SECRET_KEY,
+    WRITE_ONLY,
+    Draft,
+    Spec,
+    Subscription,
+    secret_violations,
+)
+from services.ingest.subscriptions.secrets import Verification
 from services.platform import errors
 
-# An update of some fields, made whole: what the request does not name keeps its stored value.
+# The client certificate of a request, and what is wrong with it.
+Certificate: TypeAlias = tuple[ClientCertificate | None, Sequence[errors.Violation]]
 
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rules:
+    """Makes drafts of requests, by the settings of the service."""
+
+    retries: RetrySettings
+    egress: Policy
+    vault: Vault
+
+    def new(self, spec: pb.SubscriptionSpec, certificate: Certificate) -> Draft:
+        """Return what a new subscription is to be. Raise InvalidArgument naming each field at fault."""
+        unsigned = messages.is_unsigned(spec)
+        scheme = (None if unsigned else messages.scheme(spec.signature_scheme)) or SignatureScheme.HMAC_SHA256
+        made = None if unsigned else secrets.new_signing_secret(scheme)
+        secret_key = spec.secret_key if spec.HasField("secret_key") else made
+        draft = self._draft(spec, None, secret_key, scheme, spec.headers.values, certificate)
+        signs = verifies(secret_key, scheme)
+        secrets.check_verification(draft.verification, draft.verification_secrets, signs=signs)
+        return draft
+
+    def updated(
+        self,
+        request: pb.UpdateSubscriptionRequest,
+        stored: Subscription,
+        stored_headers: Callable[[], Mapping[str, str]],
+        certificate: Certificate,
+    ) -> Draft | None:
+        """Return what a subscription is to be from now on; None when the request changes nothing.
+
+        Raise InvalidArgument naming each field at fault, or when the change does not fit what is kept.
+        """
+        spec = request.spec
+        if request.HasField("update_mask"):
+            if not request.update_mask.paths:
+                return None
+            spec = patched(request, stored)
+        unsigned = messages.is_unsigned(spec)
+        secret_key = spec.secret_key if spec.HasField("secret_key") else None
+        scheme = None if unsigned else messages.scheme(spec.signature_scheme)
+        headers: Mapping[str, str] = spec.headers.values
+        keeps_headers = not spec.HasField("headers")
+        if spec.headers.merge:
+            headers, keeps_headers = merged_headers(stored_headers(), headers)
+        draft = self._draft(spec, stored, secret_key, scheme or stored.signature_scheme, headers, certificate)
+        if draft.kind != stored.kind:
+            raise errors.InvalidArgument.field("kind", f"cannot be changed; it is {stored.kind}")
+        if stored.event_types and not draft.event_types and not (request.all_event_types or spec is not request.spec):
+            expected = "is required: the subscription is limited to some types. Send [] to get every type"
+            raise errors.InvalidArgument.field("event_types", expected)
+        if SECRET_KEY not in draft.replaced and scheme is not None:
+            _check_scheme(stored, scheme)
+        _reject_credentials_for_new_host(stored, draft, keeps_headers=keeps_headers)
+        secret = draft.secret_key if SECRET_KEY in draft.replaced else stored.sealed_secrets
+        given = draft.verification_secrets if "verification_secrets" in draft.replaced else None
+        _check_verification(
+            stored, self.vault, draft.verification, given, signs=verifies(secret, draft.signature_scheme)
+        )
+        return draft
+
+    def _draft(
+        self,
+        spec: pb.SubscriptionSpec,
+        stored: Subscription | None,
+        secret_key: str | None,
+        scheme: SignatureScheme,
+        headers: Mapping[str, str],
+        certificate: Certificate,
+    ) -> Draft:
+        found, refused = certificate
+        return messages.draft(
+            spec,
+            stored,
+            self.retries,
+            self.egress,
+            secret_key=secret_key,
+            signature_scheme=scheme,
+            headers=dict(headers),
+            client_certificate=found,
+            refused=refused,
+        )
+
+
+# A change of some fields, made whole: what the request does not name keeps its stored value.
 
 _NESTED = "retry_policy"
 # More than there are fields. A mask that repeats them is merged while the row is locked.
 MAX_PATHS = 100
-
-
-_FIXED = frozenset(("tenant_id", "subscription_id", "update_mask", "etags", "all_event_types"))
-
-
-_FIELDS = frozenset(pb.UpdateSubscriptionRequest.DESCRIPTOR.fields_by_name) - _FIXED
 # Unset in a request they keep what is stored, so that naming one without a value has to say "none".
-_NONE_IF_UNSET = ("headers", "verification_secrets", "client_certificate")
+_NONE_IF_UNSET = WRITE_ONLY - {SECRET_KEY}
 
 
-def patched(request: pb.UpdateSubscriptionRequest, stored: Subscription) -> pb.UpdateSubscriptionRequest:
-    """Return the request that replaces every field, from one whose update_mask names some.
+def patched(request: pb.UpdateSubscriptionRequest, stored: Subscription) -> pb.SubscriptionSpec:
+    """Return the spec that replaces every field, from a request whose update_mask names some.
 
     Raise InvalidArgument when the mask names what cannot be changed.
     """
     paths = frozenset(request.update_mask.paths)
     _check_mask(request, paths)
-    update = pb.UpdateSubscriptionRequest(
-        tenant_id=request.tenant_id,
-        subscription_id=request.subscription_id,
-        target_url=stored.target_url,
-        event_types=stored.event_types,
-        description=stored.description,
-        keep_when_disabled=stored.keep_when_disabled,
-        rate_limit_per_second=stored.rate_limit_per_second,
-        rate_limit_burst=stored.rate_limit_burst,
-        timeout_seconds=stored.timeout_seconds,
-        retry_policy=messages.policy(stored),
-        all_event_types=True,
-    )
-    request.update_mask.MergeMessage(request, update, replace_message_field=True, replace_repeated_field=True)
-    for name in _NONE_IF_UNSET:
-        if name in paths and not request.HasField(name):  # type: ignore[arg-type]  # one of _NONE_IF_UNSET
-            getattr(update, name).SetInParent()
-    if "verification" in paths and not request.verification:
-        update.verification = pb.VERIFICATION_AUTO
-    if "signature_scheme" in paths and not request.signature_scheme:
-        update.signature_scheme = pb.SIGNATURE_SCHEME_HMAC_SHA256
-    if "secret_key" in paths and not request.HasField("secret_key"):
-        if "signature_scheme" in paths and update.signature_scheme != pb.SIGNATURE_SCHEME_NONE:
-            raise errors.InvalidArgument.field("secret_key", "is required to sign with this signature_scheme")
-        update.signature_scheme = pb.SIGNATURE_SCHEME_NONE
-    return update
+    spec = messages.spec(stored)
+    for name in messages.ENUMS:
+        spec.ClearField(name)  # type: ignore[arg-type]  # an update keeps them anyway
+    request.update_mask.MergeMessage(request.spec, spec, replace_message_field=True, replace_repeated_field=True)
+    for name in _NONE_IF_UNSET & paths:
+        if not request.spec.HasField(name):  # type: ignore[arg-type]  # one of _NONE_IF_UNSET
+            getattr(spec, name).SetInParent()
+    if "verification" in paths and not spec.verification:
+        spec.verification = pb.VERIFICATION_AUTO
+    if "signature_scheme" in paths and not spec.signature_scheme:
+        spec.signature_scheme = pb.SIGNATURE_SCHEME_HMAC_SHA256
+    if SECRET_KEY in paths and not request.spec.HasField("secret_key"):
+        if "signature_scheme" in paths and spec.signature_scheme != pb.SIGNATURE_SCHEME_NONE:
+            raise errors.InvalidArgument.field(SECRET_KEY, "is required to sign with this signature_scheme")
+        spec.signature_scheme = pb.SIGNATURE_SCHEME_NONE
+    return spec
 
 
 def merged_headers(stored: Mapping[str, str], changes: Mapping[str, str]) -> tuple[Mapping[str, str], bool]:
@@ -88,152 +167,54 @@ def _check_mask(request: pb.UpdateSubscriptionRequest, paths: frozenset[str]) ->
         raise errors.InvalidArgument.field("update_mask", f"must have at most {MAX_PATHS} paths")
     for path in paths:
         name, _, nested = path.partition(".")
-        known = name in _FIELDS and (not nested or name == _NESTED)
-        if not known or not type(request.update_mask)(paths=[path]).IsValidForDescriptor(request.DESCRIPTOR):
+        known = not nested or name == _NESTED
+        mask = type(request.update_mask)(paths=[path])
+        if not known or not mask.IsValidForDescriptor(request.spec.DESCRIPTOR):
             raise errors.InvalidArgument.field("update_mask", f"{path[:64]!r} is not a field that can be updated")
 
 
-# What the audit log says of a change to a subscription: every field by its name, and the values that may be shown.
+# What must fit what is kept.
 
 
-# What changes with every change, what actions of their own change, and what is made of the rest.
-_NOT_TOLD = frozenset(
-    ("id", "tenant_id", "version", "created_at", "updated_at", "status", "status_reason", "status_since")
-) | {"filter", "targets"}
-# As requests name it. Of a field that stands neither here nor below the name alone is told, its own.
-_NAMES: Mapping[str, str] = {
-    "sealed_secrets": "secret_key",
-    "ingest_token_hash": "ingest_token",
-    "header_names": "headers",
-    "verification": "verify",
-    "sealed_verification_secrets": "verification_secrets",
-}
-
-
-_SHOWN = frozenset(
-    ("event_types", "keep_when_disabled", "rate_limit_per_second", "rate_limit_burst", "timeout_seconds")
-) | {"retry_policy", "target_url", "kind", "verification", "signature_scheme"}
-
-
-def field_changes(before: Subscription, after: Subscription, *, replaced: Collection[str] = ()) -> list[FieldChange]:
-    """What is another than before; fields of `replaced`, as requests name them, whether one can see it or not."""
-    return list(_changes(before, after, replaced))
-
-
-def field_changes_of_new(made: Subscription) -> list[FieldChange]:
-    """What was asked of a new subscription: whatever is not nothing."""
-    return [
-        FieldChange(field=_NAMES.get(name, name), after=_shown(name, value))
-        for name, value in _fields(made)
-        if value is not None and value not in ((), "")
-    ]
-
-
-def _changes(before: Subscription, after: Subscription, replaced: Collection[str]) -> Iterator[FieldChange]:
-    for name, value in _fields(after):
-        field, old = _NAMES.get(name, name), getattr(before, name)
-        if value != old or field in replaced:
-            yield FieldChange(field=field, before=_shown(name, old), after=_shown(name, value))
-
-
-def _fields(subscription: Subscription) -> Iterator[tuple[str, Any]]:
-    for name in Subscription.__dataclass_fields__:
-        if name not in _NOT_TOLD:
-            yield name, getattr(subscription, name)
-
-
-def _shown(name: str, value: Any) -> Any:
-    if name not in _SHOWN:
-        return msgspec.UNSET
-    if name == "target_url":
-        return origin(value)
-    if name == "retry_policy" and value is not None:
-        return msgspec.json.decode(value)
-    return value
-
-
-def origin(target_url: str) -> str:
-    """Scheme, host and port of a target, in lower case: what follows them may be a credential."""
-    parts = urlsplit(target_url)
-    return f"{parts.scheme}://{parts.netloc}".lower()
-
-
-# What a request makes of a stored subscription, decided while its row is locked: no other change comes between.
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Update:
-    """Other fields for a subscription; what is kept secret is replaced only where this says so."""
-
-    draft: Draft
-    # None: that of the stored secrets.
-    scheme: Scheme | None
-    set_secret: bool = False
-    # An update to no types is meant for every type.
-    all_event_types: bool = False
-    set_headers: bool = False
-    # Whether values of stored headers stay.
-    keeps_headers: bool = True
-    set_client_certificate: bool = False
-
-    @property
-    def set_verification_secrets(self) -> bool:
-        """Whether those are replaced."""
-        return self.draft.verification_secrets is not None
-
-    @property
-    def replaced(self) -> list[str]:
-        """What is kept secret and replaced, as requests name it."""
-        asked = {
-            "secret_key": self.set_secret,
-            "headers": self.set_headers,
-            "verification_secrets": self.set_verification_secrets,
-            "client_certificate": self.set_client_certificate,
-        }
-        return [name for name, is_set in asked.items() if is_set]
-
-    def of(self, stored: Subscription, vault: Vault) -> Draft:
-        """What to store, in the scheme of its secret; InvalidArgument when it does not go with what is kept."""
-        if self.draft.kind not in {None, stored.kind}:
-            raise errors.InvalidArgument.field("kind", f"cannot be changed; it is {stored.kind}")
-        if stored.event_types and not self.draft.event_types and not self.all_event_types:
-            expected = "is required: the subscription is limited to some types. Send [] to get every type"
-            raise errors.InvalidArgument.field("event_types", expected)
-        draft = dataclasses.replace(self.draft, signature_scheme=self._scheme(stored))
-        self._reject_credentials_for_new_host(stored)
-        secret = draft.secret_key if self.set_secret else stored.sealed_secrets
-        _check_verification(
-            stored,
-            vault,
-            preset=draft.verification,
-            secrets=draft.verification_secrets,
-            signs=verifies(secret, draft.signature_scheme),
-        )
-        return draft
-
-    def _scheme(self, stored: Subscription) -> Scheme:
-        if self.scheme is None or self.set_secret:
-            return self.scheme or stored.signature_scheme
-        if stored.sealed_secrets is None:
-            expected = f"is required to sign with {self.scheme}; or have a secret made by rotating it"
-            raise errors.InvalidArgument.field("secret_key", expected)
-        if self.scheme is stored.signature_scheme:
-            return self.scheme
+def _check_scheme(stored: Subscription, scheme: SignatureScheme) -> None:
+    """Raise InvalidArgument unless the stored secret is of this scheme."""
+    if stored.sealed_secrets is None:
+        expected = f"is required to sign with {scheme}; or have a secret made by rotating it"
+        raise errors.InvalidArgument.field(SECRET_KEY, expected)
+    if scheme is not stored.signature_scheme:
         expected = f"is {stored.signature_scheme}; to change it, send secret_key with it or rotate the secret"
         raise errors.InvalidArgument.field("signature_scheme", expected)
 
-    def _reject_credentials_for_new_host(self, stored: Subscription) -> None:
-        """Raise InvalidArgument when stored credentials would go to another host than they were given for."""
-        if origin(stored.target_url) == origin(self.draft.target_url):
-            return
-        kept = {
-            "headers": self.keeps_headers and bool(stored.header_names),
-            "client_certificate": not self.set_client_certificate and stored.client_certificate is not None,
-        }
-        expected = "must be sent again, or null, because target_url names another host than the stored values are for"
-        wrong = [errors.Violation(field=name, description=expected) for name, is_kept in kept.items() if is_kept]
-        if wrong:
-            raise errors.InvalidArgument.of(*wrong)
+
+def _reject_credentials_for_new_host(stored: Subscription, draft: Draft, *, keeps_headers: bool) -> None:
+    """Raise InvalidArgument when stored credentials would go to another host than they were given for."""
+    if origin(stored.target_url) == origin(draft.target_url):
+        return
+    kept = {
+        HEADERS: keeps_headers and bool(stored.header_names),
+        CLIENT_CERTIFICATE: CLIENT_CERTIFICATE not in draft.replaced and stored.client_certificate is not None,
+    }
+    expected = "must be sent again, or null, because target_url names another host than the stored values are for"
+    wrong = [errors.Violation(field=name, description=expected) for name, is_kept in kept.items() if is_kept]
+    if wrong:
+        raise errors.InvalidArgument.of(*wrong)
+
+
+def verifies(secret: str | bytes | None, scheme: SignatureScheme) -> bool:
+    """Return whether what comes in can be verified with the subscription's own secret: one that its senders have."""
+    return secret is not None and scheme is SignatureScheme.HMAC_SHA256
+
+
+def _check_verification(
+    stored: Subscription, vault: Vault, verification: Verification, given: Sequence[str] | None, *, signs: bool
+) -> None:
+    """Raise InvalidArgument when the secrets cannot serve this verification; `given` is None for the stored ones."""
+    if given is None:
+        try:
+            given = vault.verification_secrets(stored.id, stored.sealed_verification_secrets)
+        except CannotOpen:
+            given = ()  # as good as none
+    secrets.check_verification(verification, given, signs=signs)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -243,40 +224,110 @@ class Rotation:
     # None: one is made.
     secret_key: str | None = field(repr=False)
     # None: that of the stored secrets.
-    scheme: Scheme | None
+    scheme: SignatureScheme | None
 
     def __post_init__(self) -> None:
-        """InvalidArgument when the secret is wrong whatever is stored."""
-        self._check(self.scheme or signing_secrets.likely_scheme(self.secret_key))
+        """Raise InvalidArgument when the secret is wrong whatever is stored."""
+        self._check(self.scheme or secrets.likely_scheme(self.secret_key))
 
     def of(self, stored: Subscription, vault: Vault) -> Secret:
-        """The new secret; InvalidArgument when it does not go with what is kept."""
+        """Return the new secret. Raise InvalidArgument when it does not fit what is kept."""
         scheme = self.scheme or stored.signature_scheme
         self._check(scheme)
         if scheme is not stored.signature_scheme:
-            _check_verification(stored, vault, preset=None, secrets=None, signs=scheme is Scheme.HMAC_SHA256)
-        return Secret(self.secret_key or signing_secrets.new_signing_secret(scheme), scheme=scheme)
+            _check_verification(stored, vault, stored.verification, None, signs=scheme is SignatureScheme.HMAC_SHA256)
+        return Secret(self.secret_key or secrets.new_signing_secret(scheme), scheme=scheme)
 
-    def _check(self, scheme: Scheme) -> None:
+    def _check(self, scheme: SignatureScheme) -> None:
         if wrong := secret_violations(self.secret_key, scheme):
             raise errors.InvalidArgument.of(*wrong)
 
 
-def verifies(secret: str | bytes | None, scheme: Scheme) -> bool:
-    """Whether what comes in can be verified with the subscription's own secret: it has one that others know, too."""
-    return secret is not None and scheme is Scheme.HMAC_SHA256
+# The status of a subscription, when somebody changes it by hand.
 
 
-def _check_verification(
-    stored: Subscription, vault: Vault, *, preset: Preset | None, secrets: Sequence[str] | None, signs: bool
-) -> None:
-    """InvalidArgument when the secrets that there will be cannot verify the preset that there will be.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StatusChange:
+    """A change of services/domain/states.py that a caller asks for."""
 
-    None for the preset or the secrets stands for the stored ones.
-    """
-    if secrets is None:
-        try:
-            secrets = vault.verification_secrets(stored.id, stored.sealed_verification_secrets)
-        except CannotOpen:
-            secrets = ()  # as good as none
-    verification.check_preset(preset or stored.verification, secrets, signs=signs)
+    change: SubscriptionChange
+    # As the audit log calls it.
+    action: Action
+
+    def of(self, status: SubscriptionState) -> SubscriptionState:
+        """Return what a status becomes, or stays. Raise Conflict when another change must come first."""
+        changes = SUBSCRIPTION_CHANGES[self.change]
+        (after,) = frozenset().union(*changes.values())
+        if status in changes or status is after:
+            return after
+        if status is SubscriptionState.PAUSED:
+            message, reason = "the subscription is paused; resume it", errors.ErrorReason.SUBSCRIPTION_PAUSED
+        else:
+            message, reason = "the subscription is disabled; enable it first", errors.ErrorReason.SUBSCRIPTION_DISABLED
+        raise errors.Conflict(message, reason=reason)
+
+
+STATUS_CHANGES: Mapping[int, StatusChange] = {
+    pb.SUBSCRIPTION_ACTION_ENABLE: StatusChange(change=SubscriptionChange.ENABLE, action=Action.ENABLE_SUBSCRIPTION),
+    pb.SUBSCRIPTION_ACTION_DISABLE: StatusChange(change=SubscriptionChange.DISABLE, action=Action.DISABLE_SUBSCRIPTION),
+    pb.SUBSCRIPTION_ACTION_PAUSE: StatusChange(change=SubscriptionChange.PAUSE, action=Action.PAUSE_SUBSCRIPTION),
+    pb.SUBSCRIPTION_ACTION_RESUME: StatusChange(change=SubscriptionChange.RESUME, action=Action.RESUME_SUBSCRIPTION),
+}
+
+
+# What the audit log records of a change: every field by its name, and the values that may be shown.
+
+# What changes with every change, and what actions of their own change.
+_NOT_TOLD = frozenset({"id", "tenant_id", "version", "created_at", "updated_at"}) | {
+    *("status", "status_reason", "status_since")
+}
+# As requests name it.
+_NAMES: Mapping[str, str] = {
+    "sealed_secrets": SECRET_KEY,
+    "ingest_token_hash": "ingest_token",
+    "header_names": HEADERS,
+    "verification": "verify",
+    "sealed_verification_secrets": "verification_secrets",
+}
+# Of anything else only the name is told. A spec keeps no secret, but free text may have one.
+_SHOWN = frozenset(Spec.__struct_fields__) - {"description"}
+
+
+def field_changes(before: Subscription, after: Subscription, *, replaced: Collection[str] = ()) -> list[FieldChange]:
+    """Return the fields that changed, and those of `replaced`, as requests name them, even if they look the same."""
+    return [
+        FieldChange(field=name, before=_shown(column, old), after=_shown(column, value))
+        for column, name, value in _fields(after)
+        if value != (old := getattr(before, column)) or name in replaced
+    ]
+
+
+def field_changes_of_new(made: Subscription) -> list[FieldChange]:
+    """Return what was asked of a new subscription: whatever is not nothing."""
+    return [
+        FieldChange(field=name, after=_shown(column, value))
+        for column, name, value in _fields(made)
+        if value is not None and value not in ((), "")
+    ]
+
+
+def _fields(subscription: Subscription) -> Iterator[tuple[str, str, Any]]:
+    for column in Subscription.__struct_fields__:
+        if column not in _NOT_TOLD:
+            yield column, _NAMES.get(column, column), getattr(subscription, column)
+
+
+def _shown(column: str, value: Any) -> Any:
+    if column not in _SHOWN:
+        return msgspec.UNSET
+    if column == "target_url":
+        return origin(value)
+    if column == "retry_policy" and value is not None:
+        return msgspec.json.decode(value)
+    return value
+
+
+def origin(target_url: str) -> str:
+    """Return scheme, host and port of a target, in lower case: what follows them may be a credential."""
+    parts = urlsplit(target_url)
+    return f"{parts.scheme}://{parts.netloc}".lower()

@@ -1,11 +1,8 @@
 -- insert_subscription --
--- Makes a subscription, unless its tenant is unknown or deleted. The tenant is not deleted before this is committed.
-INSERT INTO subscriptions (id, tenant_id, target_url, secret_key, sealed_secrets, event_types, description,
-                           keep_when_disabled, rate_limit_per_second, rate_limit_burst, timeout_seconds, retry_policy,
-                           sealed_headers, header_names, verification, sealed_verification_secrets, kind,
-                           signature_scheme, sealed_client_certificate, client_certificate)
-SELECT $1, t.id, $3, CASE WHEN $4::bytea IS NOT NULL THEN 'whsec_sealed' END, $4, $5, $6, $7, $8, $9, $10, $11::jsonb, $12, $13,
-       coalesce($14, 'auto'), $15, $16, $17, $18, $19::jsonb
+-- Makes a subscription with these columns, unless its tenant is unknown or deleted. The tenant is not deleted before this
+-- is committed.
+INSERT INTO subscriptions (id, tenant_id, {columns})
+SELECT $1, t.id, {values}
 FROM tenants t WHERE t.id = $2 AND t.deleted_at IS NULL
 FOR KEY SHARE
 RETURNING *
@@ -49,25 +46,11 @@ WHERE t.id = $1 AND t.deleted_at IS NULL
 SELECT *, now() AS now FROM subscriptions WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NULL FOR UPDATE
 
 -- update_subscription --
--- Replaces a locked subscription's fields; the secrets only when $6 says so, the headers when $13 does, the verification
--- unless $16 is null, its secrets when $17 says so, the client certificate when $20 does. $19: the scheme of the secrets
--- that there are then. Answers it with its breaker.
+-- Replaces these columns of a locked subscription. Returns it with its breaker.
 WITH changed AS (
     UPDATE subscriptions
-    SET target_url = $3, event_types = $4, description = $5,
-        secret_key = CASE WHEN NOT $6 THEN secret_key WHEN $7::bytea IS NOT NULL THEN 'whsec_sealed' END,
-        sealed_secrets = CASE WHEN $6 THEN $7 ELSE sealed_secrets END,
-        keep_when_disabled = $8, rate_limit_per_second = $9, rate_limit_burst = $10, timeout_seconds = $11,
-        retry_policy = $12::jsonb,
-        sealed_headers = CASE WHEN $13 THEN $14 ELSE sealed_headers END,
-        header_names = CASE WHEN $13 THEN $15 ELSE header_names END,
-        verification = coalesce($16, verification),
-        sealed_verification_secrets = CASE WHEN $17 THEN $18 ELSE sealed_verification_secrets END,
-        signature_scheme = $19,
-        sealed_client_certificate = CASE WHEN $20 THEN $21 ELSE sealed_client_certificate END,
-        client_certificate = CASE WHEN $20 THEN $22::jsonb ELSE client_certificate END,
-        version = version + 1, updated_at = now()
-    WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NULL
+    SET ({columns}) = ROW ({values}), version = version + 1, updated_at = now()
+    WHERE id = $1
     RETURNING *
 )
 SELECT s.*, h.breaker, h.breaker_since, h.breaker_reason, h.probe_at, h.consecutive_failures
@@ -144,10 +127,10 @@ UPDATE encryption_canary SET sealed = $1
 SELECT status FROM subscriptions WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NULL FOR UPDATE
 
 -- set_status --
--- Gives a locked subscription a status, and a reason for it.
+-- Gives a locked subscription a status, and a reason for it. A disabled one has to be enabled before it can be paused.
 UPDATE subscriptions
 SET status = $2, status_reason = $3, status_since = now(), version = version + 1, updated_at = now()
-WHERE id = $1
+WHERE id = $1 AND NOT (status = 'disabled' AND $2 = 'paused')
 
 -- reset_health --
 -- Closes a subscription's breaker and forgets its failures.

@@ -1,128 +1,130 @@
-"""Subscriptions: the record, and what a valid one is."""
+"""A subscription: the record, and the rules of a valid one.
 
+A plain field is written once, in `Spec`, by the name of its column and of its field in SubscriptionSpec. Rows, copies
+in Redis, messages, the merge of a patch, and the audit log follow from it.
+"""
+
+import functools
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, TypeAlias
+from enum import StrEnum
+from typing import Any, Self, TypeAlias
 from uuid import UUID
+
+import msgspec
 
 from services.domain import events
 from services.domain.egress import targets
 from services.domain.events import TypeFilter
-from services.domain.retry_policy import Asked
 from services.domain.secrets import ed25519, signatures
-from services.domain.secrets.signatures import Key, Scheme
-from services.ingest.subscriptions import client_certificates, custom_headers, secrets
-from services.ingest.subscriptions import verification as presets
+from services.domain.secrets.signatures import Key, SignatureScheme
+from services.domain.states import BreakerState, StatusReason, SubscriptionState
+from services.ingest.subscriptions import client_certificates, secrets
 from services.ingest.subscriptions.client_certificates import ClientCertificate
-from services.ingest.subscriptions.verification import Preset
+from services.ingest.subscriptions.secrets import Verification
 from services.platform import errors
 
 MAX_DESCRIPTION_LENGTH = 1024
-# A request every 17 minutes: lower is a typing error, and numbers near 0 are none that buckets can count with.
+# A request every 17 minutes. A lower rate is a typing error, and token buckets cannot count with numbers near 0.
 MIN_RATE, MAX_RATE = 0.001, 100_000
 MAX_BURST = 1_000_000
 MIN_TIMEOUT_SECONDS, MAX_TIMEOUT_SECONDS = 1, 30
-
-# Of a subscription: whether it gets the tenant's events, or what the service says of the others.
-NORMAL, SYSTEM = "normal", "system"
+# Fields that are write-only. An update keeps what is stored of those that it does not replace.
+SECRET_KEY, HEADERS, VERIFICATION_SECRETS = "secret_key", "headers", "verification_secrets"
+CLIENT_CERTIFICATE = client_certificates.FIELD
+WRITE_ONLY = frozenset({SECRET_KEY, HEADERS, VERIFICATION_SECRETS, CLIENT_CERTIFICATE})
 
 # A subscription that an event goes to, and whether its deliveries are steady: nothing holds them back.
 Target: TypeAlias = tuple[UUID, bool]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Subscription:
-    """A live subscription as stored."""
+class Kind(StrEnum):
+    """What a subscription gets: the tenant's events, or what the service says of the tenant's other subscriptions."""
 
-    id: UUID
-    tenant_id: str
+    NORMAL = "normal"
+    SYSTEM = "system"
+
+
+class Spec(msgspec.Struct, frozen=True, kw_only=True):
+    """What a user sets of a subscription, but for what is write-only.
+
+    Every field is required: a copy in Redis that lacks one was written by another version, and is not used.
+    """
+
     target_url: str
-    # Encrypted (services/domain/secrets/vault.py); None when it has no secret.
-    sealed_secrets: bytes | None = field(repr=False)
-    # SHA-256 of the token in its own ingest URL; None when it has no such URL.
-    ingest_token_hash: bytes | None = field(repr=False)
     event_types: tuple[str, ...]
     description: str
-    version: int
-    created_at: datetime
-    updated_at: datetime
-    # active, paused or disabled; the reason is None unless it is disabled.
-    status: str
-    status_reason: str | None
-    status_since: datetime
+    kind: Kind
     keep_when_disabled: bool
-    # None: the service's default, or no limit.
+    # None: no limit, or the default of the service.
     rate_limit_per_second: float | None
     rate_limit_burst: int | None
     timeout_seconds: float | None
+    # JSON of retry_policy.Asked.
     retry_policy: str | None
-    # Of the headers that its requests carry besides the service's own; their values are for the workers alone.
-    header_names: tuple[str, ...]
     # Whose signature what comes in must carry.
-    verification: Preset
+    verification: Verification
+    # Of the secret, and of those that are made later.
+    signature_scheme: SignatureScheme
+
+
+class Subscription(Spec, frozen=True, kw_only=True, dict=True):
+    """A live subscription as it is stored in Postgres, and kept in Redis."""
+
+    id: UUID
+    tenant_id: str
+    version: int
+    created_at: datetime
+    updated_at: datetime
+    status: SubscriptionState
+    # None unless it is disabled.
+    status_reason: StatusReason | None
+    status_since: datetime
+    # Encrypted (services/domain/secrets/vault.py); None when it has no secret.
+    sealed_secrets: bytes | None
+    # SHA-256 of the token in its own ingest URL; None when it has no such URL.
+    ingest_token_hash: bytes | None
+    # Of the headers that its requests carry besides the service's own. Only workers read the values.
+    header_names: tuple[str, ...]
     # Encrypted, too; None when its own secrets verify.
-    sealed_verification_secrets: bytes | None = field(repr=False)
-    # NORMAL or SYSTEM.
-    kind: str
-    signature_scheme: Scheme
-    # What is told of the client certificate, as JSON; None when it has none.
+    sealed_verification_secrets: bytes | None
+    # JSON of client_certificates.Facts; None when it has none.
     client_certificate: str | None
-    # Both made once, for each event asks.
-    filter: TypeFilter = field(repr=False, compare=False)
-    # Itself, or nothing while it takes no events.
-    targets: Sequence[Target] = field(repr=False, compare=False)
+
+    @classmethod
+    def from_row(cls, row: Any) -> Self:
+        """Return the record of a row of `subscriptions`. It was checked when it was written."""
+        return msgspec.convert(dict(row), cls)
+
+    def __repr__(self) -> str:
+        """Without what is secret."""
+        return f"Subscription(id={self.id!r}, tenant_id={self.tenant_id!r}, version={self.version})"
 
     @property
     def etag(self) -> str:
         """What changes with every change to the subscription, as callers see it."""
         return str(self.version)
 
-    @classmethod
-    def from_row(cls, row: Any, sealed_secrets: bytes | None) -> "Subscription":
-        """From a row of `subscriptions`; its secrets may stand there as a version before this one wrote them."""
-        types = tuple(row["event_types"])
-        return cls(
-            id=row["id"],
-            tenant_id=row["tenant_id"],
-            target_url=row["target_url"],
-            sealed_secrets=sealed_secrets,
-            ingest_token_hash=row["ingest_token_hash"],
-            event_types=types,
-            description=row["description"],
-            version=row["version"],
-            created_at=row["created_at"],
-            updated_at=row["updated_at"],
-            status=row["status"],
-            status_reason=row["status_reason"],
-            status_since=row["status_since"],
-            keep_when_disabled=row["keep_when_disabled"],
-            rate_limit_per_second=row["rate_limit_per_second"],
-            rate_limit_burst=row["rate_limit_burst"],
-            timeout_seconds=row["timeout_seconds"],
-            retry_policy=row["retry_policy"],
-            header_names=tuple(row["header_names"]),
-            verification=Preset(row["verification"]),
-            sealed_verification_secrets=row["sealed_verification_secrets"],
-            kind=row["kind"],
-            signature_scheme=Scheme(row["signature_scheme"]),
-            client_certificate=row["client_certificate"],
-            filter=TypeFilter(types),
-            targets=_targets(row),
-        )
+    # Made once: every event reads both.
+
+    @functools.cached_property
+    def filter(self) -> TypeFilter:
+        """The types of events that it wants."""
+        return TypeFilter(self.event_types)
+
+    @functools.cached_property
+    def targets(self) -> Sequence[Target]:
+        """Itself, or nothing while it takes no events."""
+        if self.status is SubscriptionState.DISABLED and not self.keep_when_disabled:
+            return ()
+        return ((self.id, self.status is SubscriptionState.ACTIVE and self.rate_limit_per_second is None),)
 
 
-def _targets(row: Any) -> Sequence[Target]:
-    if row["status"] == "disabled" and not row["keep_when_disabled"]:
-        return ()
-    return ((row["id"], row["status"] == "active" and row["rate_limit_per_second"] is None),)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Breaker:
+class Breaker(msgspec.Struct, frozen=True, kw_only=True):
     """What holds deliveries back while the endpoint fails."""
 
-    state: str = "closed"
+    state: BreakerState = BreakerState.CLOSED
     since: datetime | None = None
     reason: str | None = None
     # Only while it is open.
@@ -131,14 +133,14 @@ class Breaker:
 
     @classmethod
     def from_row(cls, row: Any) -> "Breaker":
-        """From a row of `subscription_health`, which an endpoint that never failed has not."""
+        """Return the breaker of a row of `subscription_health`; an endpoint that never failed has none."""
         if row["breaker"] is None:
             return cls()
         return cls(
-            state=row["breaker"],
+            state=BreakerState(row["breaker"]),
             since=row["breaker_since"],
             reason=row["breaker_reason"],
-            next_probe_at=row["probe_at"] if row["breaker"] == "open" else None,
+            next_probe_at=row["probe_at"] if row["breaker"] == BreakerState.OPEN else None,
             consecutive_failures=row["consecutive_failures"],
         )
 
@@ -147,35 +149,21 @@ class Breaker:
 Shown: TypeAlias = tuple[Subscription, Breaker]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Draft:
+class Draft(Spec, frozen=True, kw_only=True):
     """What a caller asks a subscription to be; valid once made."""
 
-    target_url: str
-    event_types: list[str]
-    description: str
-    secret_key: str | None = field(repr=False)
-    # Of that secret, and of those that are made later.
-    signature_scheme: Scheme = Scheme.HMAC_SHA256
-    keep_when_disabled: bool = True
-    rate_limit_per_second: float | None = None
-    rate_limit_burst: int | None = None
-    timeout_seconds: float | None = None
-    # Checked where the service's own is known.
-    retry_policy: Asked | None = None
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    # Of both: None keeps what is stored.
-    verification: Preset | None = None
-    verification_secrets: Sequence[str] | None = field(default=None, repr=False)
-    # None: NORMAL for a new one; else as it is, for it cannot be changed.
-    kind: str | None = None
+    secret_key: str | None = None
+    headers: Mapping[str, str] = {}
+    verification_secrets: Sequence[str] = ()
     # Checked where there is time for it.
     client_certificate: ClientCertificate | None = None
-    # What was found wrong before, to be said together with the rest.
+    # Which of these four are replaced; the others stay as they are stored.
+    replaced: frozenset[str] = WRITE_ONLY
+    # What was found wrong before, to be reported together with the rest.
     refused: Sequence[errors.Violation] = ()
 
     def __post_init__(self) -> None:
-        """InvalidArgument naming each field at fault."""
+        """Raise InvalidArgument naming each field at fault."""
         found = [
             *_url_violations(self.target_url),
             *events.type_violations("event_types", self.event_types),
@@ -183,13 +171,17 @@ class Draft:
             *secret_violations(self.secret_key, self.signature_scheme),
             *_limit_violations(self.rate_limit_per_second, self.rate_limit_burst),
             *_timeout_violations(self.timeout_seconds),
-            *custom_headers.violations("headers", self.headers),
-            *presets.secret_violations(self.verification_secrets or ()),
+            *header_violations(self.headers),
+            *secrets.verification_secret_violations(self.verification_secrets),
             *_certificate_violations(self.client_certificate, self.target_url),
             *self.refused,
         ]
         if found:
             raise errors.InvalidArgument.of(*found)
+
+    def __repr__(self) -> str:
+        """Without what is secret."""
+        return f"Draft(target_url={self.target_url!r})"
 
 
 def _violation(field_name: str, description: str) -> list[errors.Violation]:
@@ -213,16 +205,16 @@ def _text_violations(field_name: str, text: str, longest: int) -> list[errors.Vi
 def _certificate_violations(certificate: ClientCertificate | None, url: str) -> list[errors.Violation]:
     if certificate is None or url.lower().startswith("https:"):
         return []
-    return _violation(client_certificates.FIELD, "goes with a target_url of https")
+    return _violation(client_certificates.FIELD, "requires a target_url with https")
 
 
-def secret_violations(secret_key: str | None, scheme: Scheme) -> list[errors.Violation]:
-    """What is wrong with a secret, or a private key, that somebody gave."""
+def secret_violations(secret_key: str | None, scheme: SignatureScheme) -> list[errors.Violation]:
+    """Return what is wrong with a secret, or a private key, that a caller sent."""
     if secret_key is None:
         return []
     if why := secrets.why_no_text(secret_key):
         return _violation("secret_key", why)
-    if scheme is Scheme.HMAC_SHA256 and (why := _why_no_shared_secret(secret_key)):
+    if scheme is SignatureScheme.HMAC_SHA256 and (why := _why_no_shared_secret(secret_key)):
         return _violation("secret_key", why)
     try:
         key = signatures.signer(secret_key, scheme)
@@ -234,9 +226,9 @@ def secret_violations(secret_key: str | None, scheme: Scheme) -> list[errors.Vio
 
 def _why_no_shared_secret(secret_key: str) -> str | None:
     if ed25519.is_private_key(secret_key):
-        return "is a private key, which goes with signature_scheme ed25519"
+        return "is a private key, which requires signature_scheme ed25519"
     if ed25519.is_public_key(secret_key):
-        return "is a public key, which everybody may know: leave it out to have a secret made"
+        return "is a public key, which is not secret: leave it out to have a secret made"
     return None
 
 
@@ -248,7 +240,7 @@ def _limit_violations(rate: float | None, burst: int | None) -> list[errors.Viol
     if burst is not None and not 1 <= burst <= MAX_BURST:
         found += _violation("rate_limit_burst", f"must be 1 to {MAX_BURST}")
     elif burst is not None and rate is None:
-        found += _violation("rate_limit_burst", "goes with rate_limit_per_second")
+        found += _violation("rate_limit_burst", "requires rate_limit_per_second")
     return found
 
 
@@ -256,3 +248,61 @@ def _timeout_violations(seconds: float | None) -> list[errors.Violation]:
     if seconds is None or MIN_TIMEOUT_SECONDS <= seconds <= MAX_TIMEOUT_SECONDS:
         return []
     return _violation("timeout_seconds", f"must be {MIN_TIMEOUT_SECONDS} to {MAX_TIMEOUT_SECONDS}")
+
+
+# The headers that a subscription adds to its requests. Their values may be credentials: only the receiver gets them.
+
+MAX_HEADERS = 20
+MAX_HEADER_NAME_LENGTH = 64
+MAX_HEADER_VALUE_LENGTH = 1024
+# As they are sent: with a colon, a space, and the end of the line.
+MAX_HEADER_BYTES = 4096
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}")
+_HEADER_VALUE = re.compile(r"[!-~](?:[ -~]{0,1022}[!-~])?")
+# How a request is carried is the sender's to say (RFC 9110, 7.6.1), and what it is, ours.
+_CARRIAGE = frozenset(
+    {
+        *("connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade", "http2-settings"),
+        *("host", "expect", "content-length", "content-encoding", "accept-encoding"),
+    }
+)
+_OURS = frozenset({"content-type", "user-agent", "x-event-type", "traceparent", "tracestate"})
+_NOT_ALPHANUMERIC = re.compile(r"[^0-9a-z]")
+_PREFIXES = ("proxy-", "webhook-", "x-webhook-", "x-hub-signature")
+
+
+def header_violations(values: Mapping[str, str]) -> list[errors.Violation]:
+    """Return what is wrong with these values, by name. No value is repeated."""
+    if len(values) > MAX_HEADERS:
+        return [errors.Violation(field=HEADERS, description=f"must have at most {MAX_HEADERS} headers")]
+    found = []
+    seen: set[str] = set()
+    for name, value in values.items():
+        lower = name.lower()
+        if not _HEADER_NAME.fullmatch(name):
+            why = f"{name[:MAX_HEADER_NAME_LENGTH]!r} must be an HTTP token of 1 to {MAX_HEADER_NAME_LENGTH} characters"
+            found.append(errors.Violation(field=HEADERS, description=why))
+        elif _is_ours(lower):
+            why = "is set by this service; '-', '_' and other punctuation count as the same"
+            found.append(errors.Violation(field=f"{HEADERS}.{name}", description=why))
+        elif lower in seen:
+            found.append(
+                errors.Violation(field=f"{HEADERS}.{name}", description="appears more than once, in another case")
+            )
+        elif not _HEADER_VALUE.fullmatch(value):
+            why = f"must be 1 to {MAX_HEADER_VALUE_LENGTH} printable ASCII characters, with no space around them"
+            found.append(errors.Violation(field=f"{HEADERS}.{name}", description=why))
+        seen.add(lower)
+    if not found and sum(len(name) + len(value) + 4 for name, value in values.items()) > MAX_HEADER_BYTES:
+        found.append(errors.Violation(field=HEADERS, description=f"must have at most {MAX_HEADER_BYTES} bytes in all"))
+    return found
+
+
+def _is_ours(lower: str) -> bool:
+    """Return whether a receiver can take the header for one that this service sets.
+
+    CGI, and what follows it (WSGI, PHP, Rack), writes a name in capitals with an underscore for a hyphen, and some
+    servers for other punctuation: `webhook_id` then replaces `webhook-id`, or is joined to it.
+    """
+    plain = _NOT_ALPHANUMERIC.sub("-", lower)
+    return plain in _CARRIAGE or plain in _OURS or plain.startswith(_PREFIXES)

@@ -1,4 +1,4 @@
-"""Signing secrets and ingest tokens of subscriptions: how they are made, checked, and rotated."""
+"""What subscriptions keep secret: secrets that sign, secrets that verify what comes in, and ingest tokens."""
 
 import base64
 import hashlib
@@ -6,9 +6,10 @@ import hmac
 import secrets
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from enum import StrEnum
 
 from services.domain.secrets import ed25519, signatures
-from services.domain.secrets.signatures import Key, Scheme
+from services.domain.secrets.signatures import Key, SignatureScheme
 from services.domain.secrets.vault import Secret, Secrets
 from services.platform import errors
 
@@ -56,32 +57,26 @@ def secret_warnings(field: str, keys: Sequence[Key]) -> list[str]:
 
 # Standard Webhooks asks for 24 to 64.
 MADE_BYTES = 32
-
-
 MAX_PREVIOUS = 10
-
-
 DEFAULT_OVERLAP_HOURS = 24
-
-
 MAX_OVERLAP_HOURS = 168
 
 
-def new_signing_secret(scheme: Scheme) -> str:
+def new_signing_secret(scheme: SignatureScheme) -> str:
     """A new secret, or private key."""
-    if scheme is Scheme.ED25519:
+    if scheme is SignatureScheme.ED25519:
         return ed25519.new()
     return signatures.STANDARD_PREFIX + base64.b64encode(secrets.token_bytes(MADE_BYTES)).decode()
 
 
-def likely_scheme(secret_key: str | None) -> Scheme:
+def likely_scheme(secret_key: str | None) -> SignatureScheme:
     """What a secret is of by its looks, until it is known what its subscription is of."""
-    return Scheme.ED25519 if secret_key and ed25519.is_private_key(secret_key) else Scheme.HMAC_SHA256
+    return SignatureScheme.ED25519 if secret_key and ed25519.is_private_key(secret_key) else SignatureScheme.HMAC_SHA256
 
 
-def shown_secret(made: str, scheme: Scheme) -> str:
+def shown_secret(made: str, scheme: SignatureScheme) -> str:
     """What an answer tells of a secret that was made: a private key need not leave the service."""
-    return "" if scheme is Scheme.ED25519 else made
+    return "" if scheme is SignatureScheme.ED25519 else made
 
 
 def overlap(hours: float | None) -> timedelta:
@@ -116,8 +111,6 @@ def rotated(before: Secrets, new_one: Secret, *, now: datetime, overlap: timedel
 
 
 INGEST_TOKEN_PREFIX = "whi_"  # noqa: S105 - the beginning of every token
-
-
 TOKEN_BYTES = 32
 
 
@@ -134,3 +127,71 @@ def hash_ingest_token(token: str) -> bytes:
 def matches_ingest_token(token: str, token_hash: bytes | None) -> bool:
     """Whether this is the token; compared in constant time."""
     return token_hash is not None and hmac.compare_digest(hash_ingest_token(token), token_hash)
+
+
+# What comes in for a subscription: whose signature it must carry, and which secrets verify it.
+
+MAX_VERIFICATION_SECRETS = 2
+
+
+class Verification(StrEnum):
+    """As it stands in `subscriptions.verification`, and in `verify` of the REST API."""
+
+    # X-Hub-Signature-256, when it is sent.
+    AUTO = "auto"
+    # X-Hub-Signature-256, always.
+    REQUIRED = "required"
+    GITHUB = "github"
+    STRIPE = "stripe"
+    SHOPIFY = "shopify"
+    SLACK = "slack"
+    STANDARD_WEBHOOKS = "standard-webhooks"
+    # Whatever is sent is passed over.
+    NONE = "none"
+
+
+# Their secret is made by the provider, and so is never the one that deliveries are signed with.
+_PROVIDERS_SECRET = frozenset(
+    {Verification.STRIPE, Verification.SHOPIFY, Verification.SLACK, Verification.STANDARD_WEBHOOKS}
+)
+# What they say is of a type, so that a type that is missing could not be read.
+TYPED = _PROVIDERS_SECRET | {Verification.GITHUB}
+# The subscription's own secret serves when there is no other; nothing would pass without one.
+_ANY_SECRET = frozenset({Verification.REQUIRED, Verification.GITHUB})
+
+VERIFICATION_SECRETS = "verification_secrets"
+
+
+def verification_secret_violations(given: Sequence[str]) -> list[errors.Violation]:
+    """Return what is wrong with verification secrets that a caller sent; to send none is valid."""
+    if len(given) > MAX_VERIFICATION_SECRETS:
+        return [errors.Violation(field=VERIFICATION_SECRETS, description=f"must be at most {MAX_VERIFICATION_SECRETS}")]
+    return [
+        errors.Violation(field=f"{VERIFICATION_SECRETS}.{index}", description=why)
+        for index, secret in enumerate(given)
+        if (why := _why_not_verifying(secret))
+    ]
+
+
+def check_verification(verification: Verification, given: Sequence[str], *, signs: bool) -> None:
+    """Raise InvalidArgument unless these verification secrets can verify the verification.
+
+    `signs` says whether the subscription has a secret of its own that its senders can know: none of Ed25519.
+    """
+    if not given and verification in _PROVIDERS_SECRET:
+        raise errors.InvalidArgument.field(
+            VERIFICATION_SECRETS, f"must be given for {verification}: the provider's secret"
+        )
+    if not given and verification in _ANY_SECRET and not signs:
+        expected = f"must be given for {verification} when the subscription has no shared secret of its own"
+        raise errors.InvalidArgument.field(VERIFICATION_SECRETS, expected)
+    if verification is Verification.STANDARD_WEBHOOKS:
+        for index, secret in enumerate(given):
+            try:
+                Key.of(secret)
+            except ValueError as error:
+                raise errors.InvalidArgument.field(f"{VERIFICATION_SECRETS}.{index}", str(error)) from None
+
+
+def _why_not_verifying(secret: str) -> str | None:
+    return why_no_text(secret) or why_too_short(Key.of_provider(secret))

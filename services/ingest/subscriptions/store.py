@@ -13,14 +13,24 @@ from services.domain.egress import targets
 from services.domain.operational_facts import EventType, Fact
 from services.domain.secrets.encryption import CannotOpen
 from services.domain.secrets.vault import NONE, Secret, Vault
+from services.domain.states import StatusReason, SubscriptionChange, SubscriptionState
 from services.ingest.events import idempotency
 from services.ingest.events.idempotency import Key
 from services.ingest.subscriptions import changes as field_changes
 from services.ingest.subscriptions import secrets as signing_secrets
-from services.ingest.subscriptions import statuses
-from services.ingest.subscriptions.changes import Rotation, Update
-from services.ingest.subscriptions.record import NORMAL, Breaker, Draft, Shown, Subscription, Target
-from services.ingest.subscriptions.statuses import Change
+from services.ingest.subscriptions.changes import Rotation, StatusChange
+from services.ingest.subscriptions.record import (
+    CLIENT_CERTIFICATE,
+    HEADERS,
+    SECRET_KEY,
+    VERIFICATION_SECRETS,
+    Breaker,
+    Draft,
+    Shown,
+    Spec,
+    Subscription,
+    Target,
+)
 from services.platform import errors
 from services.platform.stores import postgres, sql
 
@@ -29,10 +39,10 @@ CANCEL_CHUNK = 5_000
 SEAL_CHUNK = 500
 
 # Makes an update of the stored subscription and of its headers, which are opened when asked for; None changes nothing.
-UpdateOf: TypeAlias = Callable[[Subscription, Callable[[], Mapping[str, str]]], Update | None]
+UpdateOf: TypeAlias = Callable[[Subscription, Callable[[], Mapping[str, str]]], Draft | None]
 
 
-class Store:
+class SubscriptionStore:
     """Every method raises what errors.STORE_AWAY lists when Postgres is away."""
 
     def __init__(self, pool: postgres.Pool, vault: Vault, *, key_hours: int) -> None:
@@ -116,33 +126,16 @@ class Store:
         async with self._pool.acquire() as connection, connection.transaction():
             before, row = await self._locked(connection, tenant_id, subscription_id)
             _check_etag(before, etags)
-            update = update_of(before, lambda: self._stored_headers(row))
-            if update is None:
+            draft = update_of(before, lambda: self._stored_headers(row))
+            if draft is None:
                 return await self._shown(connection, tenant_id, subscription_id), False
-            draft = update.of(before, self._vault)
             if not targets.same(before.target_url, draft.target_url):
                 await connection.execute(SQL["begin_endpoint"], subscription_id)
-            row = await connection.fetchrow(
-                SQL["update_subscription"],
-                tenant_id,
-                subscription_id,
-                draft.target_url,
-                draft.event_types,
-                draft.description,
-                update.set_secret,
-                self._sealed(subscription_id, draft),
-                *_controls(draft),
-                update.set_headers,
-                *self._headers(subscription_id, draft),
-                draft.verification,
-                update.set_verification_secrets,
-                self._verification(subscription_id, draft),
-                draft.signature_scheme,
-                update.set_client_certificate,
-                *self._client_certificate(subscription_id, draft),
-            )
+            columns = self._columns(subscription_id, draft)
+            statement = sql.with_columns(SQL["update_subscription"], columns, before=1)
+            row = await connection.fetchrow(statement, subscription_id, *columns.values())
             updated = self._subscription(row)
-            changes = field_changes.field_changes(before, updated, replaced=update.replaced)
+            changes = field_changes.field_changes(before, updated, replaced=draft.replaced)
             await _tell(connection, Action.UPDATE_SUBSCRIPTION, updated, changes)
             return (updated, Breaker.from_row(row)), True
 
@@ -196,7 +189,7 @@ class Store:
                 await connection.execute(SQL["seal_secrets"], [row["id"] for row in rows], sealed)
                 total += len(rows)
 
-    async def change_status(self, tenant_id: str, subscription_id: UUID, change: Change) -> tuple[Shown, bool]:
+    async def change_status(self, tenant_id: str, subscription_id: UUID, change: StatusChange) -> tuple[Shown, bool]:
         """Changes a subscription's status, and says whether that changed anything.
 
         Conflict when the change does not lead out of its status; NotFound when there is none.
@@ -205,17 +198,19 @@ class Store:
             status = await connection.fetchval(SQL["lock_status"], tenant_id, subscription_id)
             if status is None:
                 raise no_subscription(subscription_id)
-            change.refuse(status)
-            if status == change.to:
+            before = SubscriptionState(status)
+            after = change.of(before)
+            if after is before:
                 return await self._shown(connection, tenant_id, subscription_id), False
-            await connection.execute(SQL["set_status"], subscription_id, change.to, change.reason)
-            if change.afresh:
+            reason = StatusReason.MANUAL if after is SubscriptionState.DISABLED else None
+            await connection.execute(SQL["set_status"], subscription_id, after, reason)
+            if change.change is SubscriptionChange.ENABLE:  # what is known of its failures is forgotten
                 await connection.execute(SQL["reset_health"], subscription_id)
-            if change.to == statuses.DISABLED:
-                fact = Fact(subscription_id=subscription_id, event_type=EventType.DISABLED, reason=change.reason)
+            if after is SubscriptionState.DISABLED:
+                fact = Fact(subscription_id=subscription_id, event_type=EventType.DISABLED, reason=reason)
                 await operational_facts.note(connection, fact)
             shown = await self._shown(connection, tenant_id, subscription_id)
-            changes = [FieldChange(field="status", before=status, after=change.to)]
+            changes = [FieldChange(field="status", before=before, after=after)]
             await _tell(connection, change.action, shown[0], changes)
             return shown, True
 
@@ -250,22 +245,9 @@ class Store:
         self, connection: postgres.Connection, subscription_id: UUID, tenant_id: str, draft: Draft
     ) -> Subscription:
         try:
-            row = await connection.fetchrow(
-                SQL["insert_subscription"],
-                subscription_id,
-                tenant_id,
-                draft.target_url,
-                self._sealed(subscription_id, draft),
-                draft.event_types,
-                draft.description,
-                *_controls(draft),
-                *self._headers(subscription_id, draft),
-                draft.verification,
-                self._verification(subscription_id, draft),
-                draft.kind or NORMAL,
-                draft.signature_scheme,
-                *self._client_certificate(subscription_id, draft),
-            )
+            columns = self._columns(subscription_id, draft)
+            statement = sql.with_columns(SQL["insert_subscription"], columns, before=2)
+            row = await connection.fetchrow(statement, subscription_id, tenant_id, *columns.values())
         except asyncpg.UniqueViolationError as error:
             if error.constraint_name != "subscriptions_system":
                 raise
@@ -293,17 +275,26 @@ class Store:
             message = "the stored headers cannot be opened; replace all of them with a PUT, or set headers to null"
             raise errors.Conflict(message, reason=errors.ErrorReason.SECRET_UNREADABLE) from None
 
-    def _headers(self, subscription_id: UUID, draft: Draft) -> tuple[bytes | None, list[str]]:
-        return self._vault.seal_headers(subscription_id, draft.headers), sorted(draft.headers, key=str.lower)
-
-    def _verification(self, subscription_id: UUID, draft: Draft) -> bytes | None:
-        return self._vault.seal_verification(subscription_id, draft.verification_secrets or ())
-
-    def _client_certificate(self, subscription_id: UUID, draft: Draft) -> tuple[bytes | None, str | None]:
-        given = draft.client_certificate
-        if given is None:
-            return None, None
-        return self._vault.seal_client_certificate(subscription_id, given.pem), given.facts.text
+    def _columns(self, subscription_id: UUID, draft: Draft) -> dict[str, Any]:
+        """Return what to store by column: the spec, and what is secret where it is replaced."""
+        columns = {name: getattr(draft, name) for name in Spec.__struct_fields__}
+        if SECRET_KEY in draft.replaced:
+            secret = draft.secret_key
+            given = [] if secret is None else [Secret(secret, scheme=draft.signature_scheme)]
+            columns["secret_key"] = "whsec_sealed" if given else None
+            columns["sealed_secrets"] = self._vault.seal(subscription_id, given) if given else None
+        if HEADERS in draft.replaced:
+            columns["sealed_headers"] = self._vault.seal_headers(subscription_id, draft.headers)
+            columns["header_names"] = sorted(draft.headers, key=str.lower)
+        if VERIFICATION_SECRETS in draft.replaced:
+            sealed = self._vault.seal_verification(subscription_id, draft.verification_secrets)
+            columns["sealed_verification_secrets"] = sealed
+        if CLIENT_CERTIFICATE in draft.replaced:
+            certificate = draft.client_certificate
+            pem = None if certificate is None else certificate.pem
+            columns["sealed_client_certificate"] = self._vault.seal_client_certificate(subscription_id, pem)
+            columns["client_certificate"] = None if certificate is None else certificate.facts.text
+        return columns
 
     async def _shown(
         self, connection: postgres.Pool | postgres.Connection, tenant_id: str, subscription_id: UUID
@@ -313,13 +304,8 @@ class Store:
             raise no_subscription(subscription_id)
         return self._subscription(row), Breaker.from_row(row)
 
-    def _sealed(self, subscription_id: UUID, draft: Draft) -> bytes | None:
-        if draft.secret_key is None:
-            return None
-        return self._vault.seal(subscription_id, [Secret(draft.secret_key, scheme=draft.signature_scheme)])
-
     def _subscription(self, row: Any) -> Subscription:
-        return Subscription.from_row(row, self._vault.sealed(row["id"], row["secret_key"], row["sealed_secrets"]))
+        return Subscription.from_row(row)
 
 
 def _check_etag(subscription: Subscription, etags: Sequence[str]) -> None:
@@ -334,16 +320,6 @@ async def _tell(
         action=action, tenant_id=subscription.tenant_id, resource_id=str(subscription.id), changes=changes
     )
     await audit.record(connection, entry)
-
-
-def _controls(draft: Draft) -> tuple[bool, float | None, int | None, float | None, str | None]:
-    return (
-        draft.keep_when_disabled,
-        draft.rate_limit_per_second,
-        draft.rate_limit_burst,
-        draft.timeout_seconds,
-        draft.retry_policy.text if draft.retry_policy else None,
-    )
 
 
 def no_subscription(subscription_id: UUID) -> errors.NotFound:

@@ -6,7 +6,7 @@ SELECT …
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib import resources
 
 _NAME = re.compile(r"^-- (\w+) --$", re.MULTILINE)
@@ -28,3 +28,10 @@ class Queries(Mapping[str, str]):
 
     def __len__(self) -> int:
         return len(self._queries)
+
+
+def with_columns(statement: str, columns: Iterable[str], *, before: int) -> str:
+    """Return a statement that names {columns}, and their {values} as parameters that follow those `before`."""
+    names = list(columns)
+    values = (f"${number}" for number in range(before + 1, before + 1 + len(names)))
+    return statement.format(columns=", ".join(names), values=", ".join(values))

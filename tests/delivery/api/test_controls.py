@@ -9,13 +9,13 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from dev.harness.keys import vault
 from dev.harness.receiver import Receiver, Reply
-from services.delivery.destinations.destination import Answer, Sender
+from services.delivery.destinations.destination import Answer
 from services.delivery.destinations.http.connection import MAX_RETRY_AFTER_BYTES
+from services.delivery.destinations.http.sender import HttpSender
 from services.delivery.worker.deliverer import Deliverer, Held
 from services.delivery.worker.store import WorkerStore
-from tests.delivery import raw
+from tests.delivery import raw, sending
 from tests.delivery.conftest import Shared
 from tests.delivery.ringing import RUNG
 from tests.delivery.sending import post
@@ -81,7 +81,7 @@ async def test_a_subscriptions_own_timeout_may_be_shorter(world: World, receiver
 async def test_the_lease_is_made_to_outlast_the_subscriptions_own_timeout(
     world: World,
     receiver: Receiver,
-    sender: Sender,
+    sender: HttpSender,
     lease_seconds: float,
     lease_left: float,
     timeout_seconds: float | None,
@@ -93,13 +93,13 @@ async def test_the_lease_is_made_to_outlast_the_subscriptions_own_timeout(
     target = await subscribe(world, receiver.url(), timeout_seconds=timeout_seconds)
     (claim,) = await store.claim([await world.deliver(target, due_in=RUNG)])
     held = Held(claim=claim, lease_until=time.monotonic() + lease_left)
-    assert (await Deliverer(store, vault(), sender, settings).deliver(held)).status == "delivered"
+    assert (await Deliverer(store, sending.destinations(sender), settings).deliver(held)).status == "delivered"
     left = held.lease_until - time.monotonic()
     assert left == pytest.approx(lease_seconds if renewed else lease_left, abs=1)
 
 
 async def test_a_timeout_that_no_lease_can_carry_is_cut_to_what_the_whole_lease_allows(
-    world: World, receiver: Receiver, sender: Sender
+    world: World, receiver: Receiver, sender: HttpSender
 ) -> None:
     receiver.script(then=Reply(hang=True))
     settings = world.worker_settings(lease_seconds=6.5)
@@ -107,7 +107,7 @@ async def test_a_timeout_that_no_lease_can_carry_is_cut_to_what_the_whole_lease_
     target = await subscribe(world, receiver.url(), timeout_seconds=30)
     (claim,) = await store.claim([await world.deliver(target, due_in=RUNG)])
     held = Held(claim=claim, lease_until=time.monotonic() + 5.2)
-    outcome = await Deliverer(store, vault(), sender, settings).deliver(held)
+    outcome = await Deliverer(store, sending.destinations(sender), settings).deliver(held)
     (attempt,) = outcome.attempts
     assert attempt.outcome == "timeout"
     assert attempt.duration_ms is not None
@@ -233,7 +233,7 @@ HEADS = {
 
 
 @pytest.mark.parametrize("head", HEADS, ids=lambda head: head.decode()[:20])
-async def test_the_header_comes_with_the_answer_unless_it_is_too_long(sender: Sender, head: bytes) -> None:
+async def test_the_header_comes_with_the_answer_unless_it_is_too_long(sender: HttpSender, head: bytes) -> None:
     answer = b"HTTP/1.1 503 Busy\r\nContent-Length: 2\r\n" + head + b"\r\nno"
     async with raw.serving(raw.answering(answer)) as server:
         found = await sender.send(post(server.url()), timeout_seconds=5)
@@ -241,7 +241,7 @@ async def test_the_header_comes_with_the_answer_unless_it_is_too_long(sender: Se
 
 
 async def test_the_header_of_an_interim_answer_a_trailer_or_the_answer_before_is_not_the_answers(
-    sender: Sender,
+    sender: HttpSender,
 ) -> None:
     first = b"HTTP/1.1 503 Busy\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n"
     interim = b"HTTP/1.1 103 Early Hints\r\nRetry-After: 2\r\n\r\n"

@@ -17,17 +17,17 @@ from dev.harness import certificates
 from dev.harness.certificates import Issued
 from dev.harness.keys import OTHER_KEY, vault
 from services.delivery.destinations.destination import Failure, SendError
-from services.delivery.destinations.http import identity as identities
 from services.delivery.destinations.http import sender as http_sender
-from services.delivery.destinations.http.identity import Identities, Identity
-from services.delivery.destinations.http.proxy import Proxy
+from services.delivery.destinations.http import tls as identities
+from services.delivery.destinations.http.dialing import Proxy
 from services.delivery.destinations.http.request import OutgoingRequest
 from services.delivery.destinations.http.sender import HttpSender
+from services.delivery.destinations.http.tls import ClientIdentities, ClientIdentity, trust
 from services.domain.egress.policy import Policy
 from services.domain.secrets import client_certificates
 from services.platform import ids
 from tests.delivery.destinations.asking import Asking, asking
-from tests.delivery.destinations.test_sender_proxy import Tunnels
+from tests.delivery.destinations.test_dialing import Tunnels
 from tests.delivery.names import Naming
 from tests.delivery.world import LOOPBACK, World, outcomes
 
@@ -44,31 +44,31 @@ def receiver(tmp_path: Path) -> Iterator[Asking]:
 
 
 def trusting(ca_bundle: str) -> Callable[[], ssl.SSLContext]:
-    return functools.partial(http_sender.trust, ca_bundle)
+    return functools.partial(trust, ca_bundle)
 
 
 def pem(issued: Issued) -> bytes:
     return (issued.pem + issued.key_pem).encode()
 
 
-def identity(issued: Issued, ca_bundle: str) -> Identity:
+def identity(issued: Issued, ca_bundle: str) -> ClientIdentity:
     """As the worker makes it."""
-    tls = http_sender.trust(ca_bundle)
+    tls = trust(ca_bundle)
     client_certificates.show(tls, pem(issued))
-    return Identity(tls)
+    return ClientIdentity(tls)
 
 
 def sending(receiver: Asking, policy: Policy = LOOPBACK, proxy: Proxy | None = None) -> Any:
-    tls = http_sender.trust(receiver.ca_bundle)
+    tls = trust(receiver.ca_bundle)
     return http_sender.sender(policy, max_response_bytes=1024, wanted_bytes=1024, tls=tls, proxy=proxy)
 
 
-async def post(sender: HttpSender, url: str, who: Identity | None, *, fresh: bool = False) -> int:
+async def post(sender: HttpSender, url: str, who: ClientIdentity | None, *, fresh: bool = False) -> int:
     request = OutgoingRequest(url=url, headers={}, body=b"{}", identity=who)
     return (await sender.send(request, timeout_seconds=5, fresh=fresh)).status_code
 
 
-async def failing(sender: HttpSender, url: str, who: Identity | None) -> SendError:
+async def failing(sender: HttpSender, url: str, who: ClientIdentity | None) -> SendError:
     with pytest.raises(SendError) as raised:
         await post(sender, url, who)
     return raised.value
@@ -162,7 +162,7 @@ async def test_the_guard_holds_with_it(receiver: Asking, names: Naming) -> None:
 
 async def test_one_certificate_of_a_subscription_is_one_identity_and_another_is_another() -> None:
     one, other = ids.new(), ids.new()
-    made = Identities(vault(), trusting(""))
+    made = ClientIdentities(vault(), trusting(""))
     first, second = (vault().seal_client_certificate(one, pem(issued)) or b"" for issued in (SHOP, BANK))
     same = vault().seal_client_certificate(other, pem(SHOP)) or b""
     found = await asyncio.gather(made.of(one, first), made.of(one, first), made.of(other, same))
@@ -173,7 +173,7 @@ async def test_one_certificate_of_a_subscription_is_one_identity_and_another_is_
 
 async def test_what_is_kept_has_a_bound_and_what_is_used_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(identities, "KEPT", 3)
-    made = Identities(vault(), lambda: ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+    made = ClientIdentities(vault(), lambda: ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
     names = [ids.new() for _ in range(5)]
     sealed = {name: vault().seal_client_certificate(name, pem(SHOP)) or b"" for name in names}
     first = await made.of(names[0], sealed[names[0]])
@@ -263,4 +263,4 @@ async def test_one_that_openssl_refuses_fails_the_attempt_as_tls(world: World, r
         await world.in_state(delivery_id, "failed")
     (attempt,) = await world.attempts(delivery_id)
     assert attempt["outcome"] == "tls"
-    assert "client certificate cannot be shown: KEY_VALUES_MISMATCH; nothing was sent" in attempt["error_message"]
+    assert "client certificate cannot be used: KEY_VALUES_MISMATCH; nothing was sent" in attempt["error_message"]

@@ -1,12 +1,29 @@
-"""Addresses of a name, each tried a little after the one before."""
+"""Connections to the addresses of a name, directly and through a proxy."""
 
 import asyncio
+import contextlib
 import functools
 import ssl
+from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
+from dev.harness.receiver import Receiver
+from services.delivery.destinations.destination import Failure
 from services.delivery.destinations.http import dialing
+from services.delivery.destinations.http import sender as http_sender
+from services.delivery.destinations.http.dialing import Proxy
+from services.delivery.destinations.http.sender import HttpSender
+from services.delivery.destinations.http.tls import trust
+from services.domain.egress.policy import Policy
+from tests.delivery import raw
+from tests.delivery.names import POLICY, Naming
+from tests.delivery.sending import OK, failure, post
+from tests.delivery.world import LOOPBACK, World
+
+# Addresses of a name, each tried a little after the one before.
+
 
 SOON = 0.05
 
@@ -92,3 +109,136 @@ async def test_whoever_leaves_leaves_nothing_behind() -> None:
             await openings.first(("a", 60), ("b", 60))
     await asyncio.sleep(0)
     assert asyncio.all_tasks() <= before
+
+
+# Requests through a proxy.
+
+
+class Tunnels:
+    """An HTTP proxy that takes CONNECT and nothing else; what it was asked."""
+
+    def __init__(self, answer: bytes = b"HTTP/1.1 200 Connection established\r\nVia: test\r\n\r\n") -> None:
+        self.heads: list[bytes] = []
+        self._answer = answer
+
+    @contextlib.asynccontextmanager
+    async def serving(self) -> AsyncIterator[int]:
+        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        try:
+            yield server.sockets[0].getsockname()[1]
+        finally:
+            server.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        self.heads.append(head)
+        host, _, port = head.split(b" ")[1].decode().rpartition(":")
+        writer.write(self._answer)
+        if b" 200 " in self._answer:
+            onward, outward = await asyncio.open_connection(host.strip("[]"), int(port))
+            await asyncio.gather(_pump(reader, outward), _pump(onward, writer))
+        writer.close()
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        while data := await reader.read(65536):
+            writer.write(data)
+        writer.close()
+
+
+@contextlib.asynccontextmanager
+async def through(
+    port: int, policy: Policy = LOOPBACK, ca_bundle: str = "", user: str = ""
+) -> AsyncIterator[HttpSender]:
+    """A sender through a proxy on that port."""
+    proxy = Proxy.parse(f"http://{user}127.0.0.1:{port}")
+    tls = trust(ca_bundle)
+    async with http_sender.sender(policy, max_response_bytes=1024, wanted_bytes=1024, tls=tls, proxy=proxy) as made:
+        yield made
+
+
+async def test_requests_go_through_the_proxy_and_keep_their_tunnel(receiver: Receiver) -> None:
+    tunnels = Tunnels()
+    async with tunnels.serving() as port, through(port, user="user:p%40ss@") as sender:
+        for _ in range(3):
+            assert (await sender.send(post(receiver.url(), b"x" * 100_000), timeout_seconds=5)).status_code == 200
+    (head,) = tunnels.heads
+    target = f"127.0.0.1:{receiver.port}"
+    assert head.startswith(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n".encode())
+    assert b"Proxy-Authorization: Basic dXNlcjpwQHNz\r\n" in head
+    assert [request.body for request in receiver.requests] == [b"x" * 100_000] * 3
+    assert "proxy-authorization" not in {name.lower() for name in receiver.requests[0].headers}
+
+
+async def test_tls_goes_through_the_proxy_and_is_verified(
+    authority: tuple[Path, ssl.SSLContext], self_signed: ssl.SSLContext
+) -> None:
+    tunnels = Tunnels()
+    async with tunnels.serving() as port, through(port, ca_bundle=str(authority[0])) as sender:
+        async with raw.serving(raw.answering(OK), tls=authority[1]) as server:
+            assert (await sender.send(post(server.url("https")), timeout_seconds=5)).status_code == 200
+        async with raw.serving(raw.answering(OK), tls=self_signed) as server:
+            assert (await failure(sender, server.url("https"))).kind is Failure.TLS
+    assert len(tunnels.heads) == 2
+
+
+async def test_through_a_proxy_names_are_vetted_all_the_same_and_it_gets_the_address(
+    names: Naming, receiver: Receiver
+) -> None:
+    names(["127.0.0.1"], ["10.0.0.1"])
+    tunnels = Tunnels()
+    async with tunnels.serving() as port, through(port, POLICY) as sender:
+        await sender.send(post(f"http://receiver.example:{receiver.port}/"), timeout_seconds=5)
+        for url in (
+            f"http://other.example:{receiver.port}/",
+            "http://127.0.0.2/",
+            "http://127.1/",
+            "http://127.0.0.1:25/",
+        ):
+            assert (await failure(sender, url)).kind is Failure.EGRESS_DENIED
+    assert [head.split(b" ")[1] for head in tunnels.heads] == [f"127.0.0.1:{receiver.port}".encode()]
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (b"HTTP/1.1 403 Forbidden\r\n\r\n", "answered 403"),
+        (b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n", "answered 407"),
+        (b"SSH-2.0-OpenSSH\r\n\r\n", "no HTTP"),
+        (b"HTTP/1.1 200 OK\r\n\r\nsurplus", "more than an answer"),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 20_000, "does not end"),
+        (b"", "closed the connection"),
+    ],
+    ids=["403", "407", "no HTTP", "surplus", "endless", "closed"],
+)
+async def test_a_proxy_that_makes_no_tunnel_is_a_failure_that_names_no_credentials(answer: bytes, why: str) -> None:
+    async with raw.serving(_answering_connect(answer)) as server, through(server.port, user="user:hunter2@") as sender:
+        found = await failure(sender, "http://127.0.0.1:8080/")
+    assert found.kind is Failure.CONNECT
+    assert why in found.message
+    assert "hunter2" not in found.message
+    assert "hunter2" not in repr(Proxy.parse("http://user:hunter2@127.0.0.1:3128"))
+
+
+def _answering_connect(data: bytes) -> raw.Answer:
+    async def answer(connection: raw.Connection) -> None:
+        await connection.request()
+        await connection.send(data)
+
+    return answer
+
+
+async def test_a_proxy_that_hangs_takes_no_longer_than_the_deadline() -> None:
+    async with raw.serving(raw.answering(then_hang=True)) as server, through(server.port) as sender:
+        assert (await failure(sender, "http://127.0.0.1:8080/", timeout_seconds=0.3)).kind is Failure.TIMEOUT
+
+
+async def test_a_worker_sends_as_its_settings_say(world: World, authority: tuple[Path, ssl.SSLContext]) -> None:
+    tunnels = Tunnels()
+    async with tunnels.serving() as port, raw.serving(raw.answering(OK), tls=authority[1]) as server:
+        settings = {"egress_proxy": f"http://127.0.0.1:{port}", "egress_ca_bundle": str(authority[0])}
+        async with world.running(**settings):
+            delivery_id = await world.deliver(await world.subscription(server.url("https")))
+            await world.in_state(delivery_id, "delivered")
+    assert [head.split(b" ")[1] for head in tunnels.heads] == [f"127.0.0.1:{server.port}".encode()]

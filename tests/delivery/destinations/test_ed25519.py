@@ -10,7 +10,7 @@ import standardwebhooks
 
 from dev.harness.keys import vault
 from dev.harness.receiver import Received, Receiver
-from services.domain.secrets.signatures import Scheme
+from services.domain.secrets.signatures import SignatureScheme
 from services.domain.secrets.vault import SEALED, Secret
 from tests.delivery.world import World
 
@@ -19,7 +19,7 @@ SHARED, OLDER_SHARED = ("whsec_" + text * 8 for text in ("bmV3", "b2xk"))
 
 
 def private(seed: bytes, ends_in: float | None = None) -> Secret:
-    return Secret("whsk_" + base64.b64encode(seed).decode(), ending(ends_in), Scheme.ED25519)
+    return Secret("whsk_" + base64.b64encode(seed).decode(), ending(ends_in), SignatureScheme.ED25519)
 
 
 def ending(seconds: float | None) -> datetime | None:

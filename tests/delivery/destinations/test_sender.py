@@ -8,12 +8,13 @@ import pytest
 
 from dev.harness.receiver import Receiver, Reply
 from dev.harness.waiting import wait_until
-from services.delivery.destinations.destination import Answer, Failure, Sender
+from services.delivery.destinations.destination import Answer, Failure
+from services.delivery.destinations.http.sender import HttpSender
 from tests.delivery import raw
 from tests.delivery.sending import MAX_RESPONSE_BYTES, OK, WANTED_BYTES, failure, post
 
 
-async def test_the_receiver_gets_our_headers_and_no_others(sender: Sender) -> None:
+async def test_the_receiver_gets_our_headers_and_no_others(sender: HttpSender) -> None:
     async with raw.serving(raw.answering(OK)) as server:
         await sender.send(post(server.url()), timeout_seconds=5)
     lines = server.connections[0].heads[0].decode().split("\r\n")
@@ -30,7 +31,7 @@ async def test_the_receiver_gets_our_headers_and_no_others(sender: Sender) -> No
 
 
 @pytest.mark.parametrize("size", [0, 1, 65_535, 65_536, 65_537, 1 << 20])
-async def test_a_body_of_any_size_arrives_as_it_is(sender: Sender, receiver: Receiver, size: int) -> None:
+async def test_a_body_of_any_size_arrives_as_it_is(sender: HttpSender, receiver: Receiver, size: int) -> None:
     body = bytes(number % 251 for number in range(size))
     answer = await sender.send(post(receiver.url(), body), timeout_seconds=5)
     assert answer == Answer(status_code=200, body=b"ok")
@@ -50,7 +51,7 @@ async def test_a_body_of_any_size_arrives_as_it_is(sender: Sender, receiver: Rec
         "",
     ],
 )
-async def test_the_target_is_asked_for_exactly_as_it_was_given(sender: Sender, path: str) -> None:
+async def test_the_target_is_asked_for_exactly_as_it_was_given(sender: HttpSender, path: str) -> None:
     async with raw.serving(raw.answering(OK)) as server:
         await sender.send(post(server.url(path=path)), timeout_seconds=5)
     expected = path.partition("#")[0]
@@ -62,27 +63,27 @@ async def test_the_target_is_asked_for_exactly_as_it_was_given(sender: Sender, p
     ("path", "sent"),
     [("/\u4e2d", "/%E4%B8%AD"), ("/?q=\u00e9", "/?q=%C3%A9"), ("/%41\u00e9", "/%41%C3%A9")],
 )
-async def test_a_target_that_cannot_be_sent_as_it_is_is_encoded(sender: Sender, path: str, sent: str) -> None:
+async def test_a_target_that_cannot_be_sent_as_it_is_is_encoded(sender: HttpSender, path: str, sent: str) -> None:
     async with raw.serving(raw.answering(OK)) as server:
         await sender.send(post(server.url(path=path)), timeout_seconds=5)
     assert server.connections[0].heads[0].split(b"\r\n")[0].decode() == f"POST {sent} HTTP/1.1"
 
 
 @pytest.mark.parametrize("path", ["/a b", "/a\r\nX: y", "/a\tb", "/\x00", "/\u2028"])
-async def test_a_target_that_would_have_to_be_repaired_is_not_asked(sender: Sender, path: str) -> None:
+async def test_a_target_that_would_have_to_be_repaired_is_not_asked(sender: HttpSender, path: str) -> None:
     async with raw.serving(raw.answering(OK)) as server:
         assert (await failure(sender, server.url(path=path))).kind is Failure.INVALID_REQUEST
         assert server.connections == []
 
 
-async def test_the_addresses_of_a_name_are_tried_one_after_the_other(sender: Sender, receiver: Receiver) -> None:
+async def test_the_addresses_of_a_name_are_tried_one_after_the_other(sender: HttpSender, receiver: Receiver) -> None:
     """Where localhost is ::1 first, nobody listens there."""
     answer = await sender.send(post(f"http://localhost:{receiver.port}/hook"), timeout_seconds=5)
     assert answer.status_code == 200
     assert receiver.requests[0].headers["Host"] == f"localhost:{receiver.port}"
 
 
-async def test_a_connection_is_kept_for_the_next_request(sender: Sender) -> None:
+async def test_a_connection_is_kept_for_the_next_request(sender: HttpSender) -> None:
     async def answer(connection: raw.Connection) -> None:
         while True:
             await connection.request()
@@ -95,7 +96,7 @@ async def test_a_connection_is_kept_for_the_next_request(sender: Sender) -> None
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204, 299, 300, 304, 400, 404, 410, 429, 500, 503, 599])
-async def test_a_status_is_answered_with_its_body(sender: Sender, status: int) -> None:
+async def test_a_status_is_answered_with_its_body(sender: HttpSender, status: int) -> None:
     head = f"HTTP/1.1 {status} Reason\r\n".encode()
     body = b"" if status in {204, 304} else b"because"
     length = b"" if status in {204, 304} else b"Content-Length: 7\r\n"
@@ -104,7 +105,7 @@ async def test_a_status_is_answered_with_its_body(sender: Sender, status: int) -
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-async def test_a_redirect_is_not_followed(sender: Sender, receiver: Receiver, status: int) -> None:
+async def test_a_redirect_is_not_followed(sender: HttpSender, receiver: Receiver, status: int) -> None:
     receiver.script(Reply(status=status, headers={"Location": receiver.url("/elsewhere")}), path="/hook")
     answer = await sender.send(post(receiver.url("/hook")), timeout_seconds=5)
     assert answer.status_code == status
@@ -127,12 +128,12 @@ async def test_a_redirect_is_not_followed(sender: Sender, receiver: Receiver, st
     ],
     ids=["chunked", "extension", "close", "http-1.0", "1.0-length", "100", "103", "no-reason", "gzip", "latin-1"],
 )
-async def test_a_response_of_this_form_is_read(sender: Sender, response: bytes) -> None:
+async def test_a_response_of_this_form_is_read(sender: HttpSender, response: bytes) -> None:
     async with raw.serving(raw.answering(response)) as server:
         assert await sender.send(post(server.url()), timeout_seconds=5) == Answer(status_code=200, body=b"abcdef")
 
 
-async def test_cookies_are_not_sent_back(sender: Sender, receiver: Receiver) -> None:
+async def test_cookies_are_not_sent_back(sender: HttpSender, receiver: Receiver) -> None:
     receiver.script(Reply(headers={"Set-Cookie": "a=b"}))
     for _ in range(2):
         await sender.send(post(receiver.url()), timeout_seconds=5)
@@ -141,7 +142,7 @@ async def test_cookies_are_not_sent_back(sender: Sender, receiver: Receiver) -> 
 
 @pytest.mark.parametrize(("extra", "read"), [(0, MAX_RESPONSE_BYTES), (1, WANTED_BYTES), (10_000, WANTED_BYTES)])
 async def test_no_more_than_is_wanted_is_read_of_a_body_that_is_announced_to_be_too_long(
-    sender: Sender, receiver: Receiver, extra: int, read: int
+    sender: HttpSender, receiver: Receiver, extra: int, read: int
 ) -> None:
     receiver.script(then=Reply(body=b"x" * (MAX_RESPONSE_BYTES + extra)))
     answer = await sender.send(post(receiver.url()), timeout_seconds=5)
@@ -156,7 +157,9 @@ async def test_no_more_than_is_wanted_is_read_of_a_body_that_is_announced_to_be_
         (b"X-Endless: 1", MAX_RESPONSE_BYTES),
     ],
 )
-async def test_an_endless_body_is_cut_at_the_bound_and_its_2xx_counts(sender: Sender, head: bytes, read: int) -> None:
+async def test_an_endless_body_is_cut_at_the_bound_and_its_2xx_counts(
+    sender: HttpSender, head: bytes, read: int
+) -> None:
     chunk = b"1000\r\n" + b"x" * 0x1000 + b"\r\n" if b"chunked" in head else b"x" * 0x1000
     sent = count()
 
@@ -175,7 +178,7 @@ async def test_an_endless_body_is_cut_at_the_bound_and_its_2xx_counts(sender: Se
     assert next(sent) * 0x1000 < 16 << 20
 
 
-async def test_an_answer_before_the_body_was_read_is_an_answer(sender: Sender) -> None:
+async def test_an_answer_before_the_body_was_read_is_an_answer(sender: HttpSender) -> None:
     async def hasty(connection: raw.Connection) -> None:
         await connection.reader.readuntil(b"\r\n\r\n")
         await connection.send(b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nbig")

@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from services.delivery.destinations.destination import Failure, Sender
+from services.delivery.destinations.destination import Failure
+from services.delivery.destinations.http.sender import HttpSender
 from tests.delivery import raw
 from tests.delivery.destinations.odd_answers import ANSWERS, CHUNKED, HEAD, LENGTH
 from tests.delivery.sending import OK, failure, post
@@ -63,7 +64,7 @@ async def taken_by_others(url: str) -> set[int]:
 
 
 @pytest.mark.parametrize("what", ANSWERS)
-async def test_an_answer_that_common_clients_take_is_taken(sender: Sender, what: str) -> None:
+async def test_an_answer_that_common_clients_take_is_taken(sender: HttpSender, what: str) -> None:
     answer, body = ANSWERS[what]
     async with raw.serving(raw.answering(answer)) as server:
         statuses = await taken_by_others(server.url())
@@ -74,7 +75,7 @@ async def test_an_answer_that_common_clients_take_is_taken(sender: Sender, what:
 
 
 @pytest.mark.parametrize("what", FAILURES)
-async def test_an_answer_that_no_common_client_takes_is_a_failure(sender: Sender, what: str) -> None:
+async def test_an_answer_that_no_common_client_takes_is_a_failure(sender: HttpSender, what: str) -> None:
     answer, kind, status = FAILURES[what]
     async with raw.serving(raw.answering(answer)) as server:
         assert not any(200 <= status < 300 for status in await taken_by_others(server.url()))
@@ -98,7 +99,7 @@ def _combined() -> list[bytes]:
     return random.Random(1).sample(whole, 50)
 
 
-async def test_answers_that_are_odd_in_several_ways_are_taken_in_pieces_too(sender: Sender) -> None:
+async def test_answers_that_are_odd_in_several_ways_are_taken_in_pieces_too(sender: HttpSender) -> None:
     """Combinations of the above, cut anywhere: what either client takes is taken."""
     cuts = random.Random(2)
     taken = 0
@@ -124,7 +125,7 @@ async def test_answers_that_are_odd_in_several_ways_are_taken_in_pieces_too(send
         "a longer body than its length", "a length and chunks",
     ],
 )  # fmt: skip
-async def test_an_odd_answer_ends_at_once_and_with_its_connection(sender: Sender, what: str) -> None:
+async def test_an_odd_answer_ends_at_once_and_with_its_connection(sender: HttpSender, what: str) -> None:
     """The receiver keeps the connection open, and the next request gets one of its own."""
     answer = ANSWERS[what][0]
 
@@ -141,7 +142,7 @@ async def test_an_odd_answer_ends_at_once_and_with_its_connection(sender: Sender
 
 @pytest.mark.parametrize(("status", "line"), [(200, b"200 OK"), (503, b"503 Busy")])
 async def test_a_body_whose_chunks_cannot_be_read_does_not_change_what_the_receiver_said(
-    sender: Sender, status: int, line: bytes
+    sender: HttpSender, status: int, line: bytes
 ) -> None:
     """Neither client reads the body; both read the status before it."""
     response = b"HTTP/1.1 %b\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\nnonsense\r\n" % line
@@ -150,7 +151,7 @@ async def test_a_body_whose_chunks_cannot_be_read_does_not_change_what_the_recei
     assert (taken.status_code, taken.body) == (status, b"ok")
 
 
-async def test_the_body_of_an_odd_failure_is_kept(sender: Sender) -> None:
+async def test_the_body_of_an_odd_failure_is_kept(sender: HttpSender) -> None:
     answer = b"HTTP/1.1 503 Busy\nRetry-After: 7\nLocation: /a\x01b\nContent-Length: 5\n\n"
     async with raw.serving(raw.answering(answer, b"later", pause_seconds=0.05, then_hang=True)) as server:
         taken = await sender.send(post(server.url()), timeout_seconds=2)
@@ -159,7 +160,7 @@ async def test_the_body_of_an_odd_failure_is_kept(sender: Sender) -> None:
 
 @pytest.mark.parametrize("space", [b"", b" "])
 @pytest.mark.parametrize("end", [b"\r\n", b"\n"])
-async def test_the_chunks_of_an_odd_failure_are_kept(sender: Sender, end: bytes, space: bytes) -> None:
+async def test_the_chunks_of_an_odd_failure_are_kept(sender: HttpSender, end: bytes, space: bytes) -> None:
     head = end.join((b"HTTP/1.1 503 Busy", b"Transfer-Encoding: chunked", b"", b""))
     body = b"".join(
         b"%b%b\r\n%b\r\n" % (size, space, text) for size, text in ((b"3", b"lat"), (b"2", b"er"), (b"0", b""))
@@ -186,21 +187,21 @@ def late(first: bytes, rest: bytes, then: bytes) -> raw.Answer:
 @pytest.mark.parametrize(
     "rest", [b"more", b"more\r\n\r\nand more", b"\r\n", b'{"a": 1}\n', b"HTTP/1.1 yes\r\n\r\n"]
 )  # fmt: skip
-async def test_what_comes_late_of_one_answer_does_not_fail_the_next(sender: Sender, rest: bytes) -> None:
+async def test_what_comes_late_of_one_answer_does_not_fail_the_next(sender: HttpSender, rest: bytes) -> None:
     async with raw.serving(late(OK, rest, OK.replace(b"200", b"201"))) as server:
         await sender.send(post(server.url()), timeout_seconds=2)
         assert (await sender.send(post(server.url()), timeout_seconds=2)).status_code == 201
         assert len(server.connections) == 1
 
 
-async def test_a_kept_connection_that_brings_a_rest_and_closes_is_worth_a_fresh_one(sender: Sender) -> None:
+async def test_a_kept_connection_that_brings_a_rest_and_closes_is_worth_a_fresh_one(sender: HttpSender) -> None:
     async with raw.serving(late(OK, b"more", b"")) as server:
         await sender.send(post(server.url()), timeout_seconds=2)
         found = await failure(sender, server.url())
     assert (found.kind, found.reused) == (Failure.CONNECTION_LOST, True)
 
 
-async def test_a_kept_connection_that_timed_out_is_worth_a_fresh_one(sender: Sender) -> None:
+async def test_a_kept_connection_that_timed_out_is_worth_a_fresh_one(sender: HttpSender) -> None:
     """Servers say 408 on a connection that was idle for long; it crosses our next request."""
     timed_out = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
     async with raw.serving(late(OK, timed_out, b"")) as server:

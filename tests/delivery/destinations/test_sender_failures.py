@@ -10,17 +10,18 @@ import pytest
 
 from dev.harness.receiver import Receiver, Reply
 from dev.harness.waiting import wait_until
-from services.delivery.destinations.destination import Failure, Sender
+from services.delivery.destinations.destination import Failure
+from services.delivery.destinations.http.sender import HttpSender
 from tests.delivery import raw
 from tests.delivery.sending import OK, failure, post
 
 
-async def test_nobody_listens(sender: Sender, free_port: int) -> None:
+async def test_nobody_listens(sender: HttpSender, free_port: int) -> None:
     found = await failure(sender, f"http://127.0.0.1:{free_port}/")
     assert (found.kind, found.status_code, found.reused) == (Failure.CONNECT, None, False)
 
 
-async def test_a_reset_before_any_byte_is_a_lost_connection(sender: Sender) -> None:
+async def test_a_reset_before_any_byte_is_a_lost_connection(sender: HttpSender) -> None:
     async def reset(connection: raw.Connection) -> None:
         await connection.request()
         connection.reset()
@@ -30,14 +31,14 @@ async def test_a_reset_before_any_byte_is_a_lost_connection(sender: Sender) -> N
     assert (found.kind, found.status_code, found.reused) == (Failure.CONNECTION_LOST, None, False)
 
 
-async def test_a_close_before_any_byte_is_a_lost_connection(sender: Sender) -> None:
+async def test_a_close_before_any_byte_is_a_lost_connection(sender: HttpSender) -> None:
     async with raw.serving(raw.answering()) as server:
         found = await failure(sender, server.url())
     assert (found.kind, found.status_code) == (Failure.CONNECTION_LOST, None)
 
 
 @pytest.mark.parametrize("body", [b"x", b"x" * (8 << 20)], ids=["small", "large"])
-async def test_a_close_before_the_request_was_read_is_a_lost_connection(sender: Sender, body: bytes) -> None:
+async def test_a_close_before_the_request_was_read_is_a_lost_connection(sender: HttpSender, body: bytes) -> None:
     async def rude(connection: raw.Connection) -> None:
         await connection.reader.read(1)
         connection.reset()
@@ -57,7 +58,7 @@ async def test_a_close_before_the_request_was_read_is_a_lost_connection(sender: 
 )
 @pytest.mark.parametrize("reset", [False, True], ids=["close", "reset"])
 async def test_an_end_in_the_middle_of_the_body_is_a_lost_connection_with_the_status(
-    sender: Sender, response: bytes, *, reset: bool
+    sender: HttpSender, response: bytes, *, reset: bool
 ) -> None:
     async def answer(connection: raw.Connection) -> None:
         await connection.request()
@@ -92,13 +93,13 @@ async def test_an_end_in_the_middle_of_the_body_is_a_lost_connection_with_the_st
         "long-header", "long-reason", "many-headers",
     ],
 )  # fmt: skip
-async def test_what_is_not_http_is_an_invalid_response(sender: Sender, response: bytes) -> None:
+async def test_what_is_not_http_is_an_invalid_response(sender: HttpSender, response: bytes) -> None:
     async with raw.serving(raw.answering(response, then_hang=True)) as server:
         found = await failure(sender, server.url())
     assert (found.kind, found.status_code) == (Failure.INVALID_RESPONSE, None)
 
 
-async def test_headers_without_end_are_not_taken_in_without_end(sender: Sender) -> None:
+async def test_headers_without_end_are_not_taken_in_without_end(sender: HttpSender) -> None:
     sent = count()
 
     async def flood(connection: raw.Connection) -> None:
@@ -114,7 +115,7 @@ async def test_headers_without_end_are_not_taken_in_without_end(sender: Sender) 
     assert next(sent) * 8_000 < 16 << 20
 
 
-async def test_switching_protocols_is_no_success_and_its_connection_is_not_used_again(sender: Sender) -> None:
+async def test_switching_protocols_is_no_success_and_its_connection_is_not_used_again(sender: HttpSender) -> None:
     response = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
     async with raw.serving(raw.answering(response, then_hang=True)) as server:
         for _ in range(2):
@@ -123,7 +124,7 @@ async def test_switching_protocols_is_no_success_and_its_connection_is_not_used_
         assert len(server.connections) == 2
 
 
-async def test_no_answer_is_a_timeout_at_the_deadline(sender: Sender, receiver: Receiver) -> None:
+async def test_no_answer_is_a_timeout_at_the_deadline(sender: HttpSender, receiver: Receiver) -> None:
     receiver.script(then=Reply(hang=True))
     started = time.monotonic()
     found = await failure(sender, receiver.url(), timeout_seconds=0.5)
@@ -132,21 +133,21 @@ async def test_no_answer_is_a_timeout_at_the_deadline(sender: Sender, receiver: 
     await wait_until(lambda: receiver.in_flight == 0, what="the request to be given up")
 
 
-async def test_a_drip_of_headers_is_a_timeout(sender: Sender) -> None:
+async def test_a_drip_of_headers_is_a_timeout(sender: HttpSender) -> None:
     drip = [bytes([byte]) for byte in b"HTTP/1.1 200 OK\r\n"]
     async with raw.serving(raw.answering(*drip, pause_seconds=0.15)) as server:
         found = await failure(sender, server.url(), timeout_seconds=0.5)
     assert (found.kind, found.status_code) == (Failure.TIMEOUT, None)
 
 
-async def test_a_drip_of_the_body_is_a_timeout_with_the_status(sender: Sender) -> None:
+async def test_a_drip_of_the_body_is_a_timeout_with_the_status(sender: HttpSender) -> None:
     parts = [b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n", *[b"x"] * 100]
     async with raw.serving(raw.answering(*parts, pause_seconds=0.15)) as server:
         found = await failure(sender, server.url(), timeout_seconds=0.5)
     assert (found.kind, found.status_code) == (Failure.TIMEOUT, 200)
 
 
-async def test_interim_answers_without_end_are_a_timeout(sender: Sender) -> None:
+async def test_interim_answers_without_end_are_a_timeout(sender: HttpSender) -> None:
     async def answer(connection: raw.Connection) -> None:
         await connection.request()
         while True:
@@ -158,7 +159,7 @@ async def test_interim_answers_without_end_are_a_timeout(sender: Sender) -> None
     assert found.kind is Failure.TIMEOUT
 
 
-async def test_a_receiver_that_does_not_read_is_a_timeout(sender: Sender) -> None:
+async def test_a_receiver_that_does_not_read_is_a_timeout(sender: HttpSender) -> None:
     async def deaf(_: raw.Connection) -> None:
         await asyncio.sleep(60)
 
@@ -167,7 +168,7 @@ async def test_a_receiver_that_does_not_read_is_a_timeout(sender: Sender) -> Non
     assert found.kind is Failure.TIMEOUT
 
 
-async def test_a_backlog_that_is_full_is_a_timeout(sender: Sender) -> None:
+async def test_a_backlog_that_is_full_is_a_timeout(sender: HttpSender) -> None:
     """Nobody accepts, so the connection is never made."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -183,15 +184,15 @@ async def test_a_backlog_that_is_full_is_a_timeout(sender: Sender) -> None:
     assert found.kind is Failure.TIMEOUT
 
 
-async def test_a_name_without_addresses_is_a_dns_failure(sender: Sender) -> None:
+async def test_a_name_without_addresses_is_a_dns_failure(sender: HttpSender) -> None:
     assert (await failure(sender, "http://nothing.invalid/")).kind is Failure.DNS
 
 
-async def test_tls_to_a_plain_port_is_a_tls_failure(sender: Sender, receiver: Receiver) -> None:
+async def test_tls_to_a_plain_port_is_a_tls_failure(sender: HttpSender, receiver: Receiver) -> None:
     assert (await failure(sender, receiver.url().replace("http:", "https:"))).kind is Failure.TLS
 
 
-async def test_tls_to_a_port_that_answers_nothing_is_a_timeout(sender: Sender) -> None:
+async def test_tls_to_a_port_that_answers_nothing_is_a_timeout(sender: HttpSender) -> None:
     async def mute(connection: raw.Connection) -> None:
         await connection.closed()
 
@@ -199,14 +200,14 @@ async def test_tls_to_a_port_that_answers_nothing_is_a_timeout(sender: Sender) -
         assert (await failure(sender, server.url("https"), timeout_seconds=0.5)).kind is Failure.TIMEOUT
 
 
-async def test_plain_http_to_a_tls_port_is_no_success(sender: Sender, self_signed: ssl.SSLContext) -> None:
+async def test_plain_http_to_a_tls_port_is_no_success(sender: HttpSender, self_signed: ssl.SSLContext) -> None:
     async with raw.serving(raw.answering(OK), tls=self_signed) as server:
         found = await failure(sender, server.url("http"))
     assert found.kind in {Failure.CONNECTION_LOST, Failure.INVALID_RESPONSE}
 
 
 async def test_a_certificate_that_nobody_vouches_for_is_a_tls_failure(
-    sender: Sender, self_signed: ssl.SSLContext
+    sender: HttpSender, self_signed: ssl.SSLContext
 ) -> None:
     async with raw.serving(raw.answering(OK), tls=self_signed) as server:
         found = await failure(sender, server.url("https"))
@@ -219,7 +220,7 @@ async def test_a_certificate_that_nobody_vouches_for_is_a_tls_failure(
     "url",
     ["http://", "http:///path", "http://[::1/", "http://host:99999/", "ftp://127.0.0.1/", "x", f"http://{'a' * 64}.b/"],
 )
-async def test_a_url_that_is_none_is_an_invalid_request(sender: Sender, url: str) -> None:
+async def test_a_url_that_is_none_is_an_invalid_request(sender: HttpSender, url: str) -> None:
     assert (await failure(sender, url)).kind is Failure.INVALID_REQUEST
 
 
@@ -233,7 +234,7 @@ async def test_a_url_that_is_none_is_an_invalid_request(sender: Sender, url: str
     ids=["trailers", "extension of a chunk", "headers"],
 )
 async def test_an_answer_whose_headers_or_trailers_have_no_end_is_given_up_long_before_its_deadline(
-    sender: Sender, begin: bytes
+    sender: HttpSender, begin: bytes
 ) -> None:
     sent = 0
 

@@ -1,4 +1,4 @@
-"""Names that change, or that say several things, and redirects."""
+"""Where the sender connects to: vetted addresses only, one after the other."""
 
 import asyncio
 import contextlib
@@ -8,16 +8,20 @@ from collections.abc import AsyncIterator
 import pytest
 
 from dev.harness.receiver import Receiver
-from services.delivery.destinations.destination import Failure, Sender
+from services.delivery.destinations.destination import Failure, SendError
 from services.delivery.destinations.http import dialing, resolver
+from services.delivery.destinations.http.request import OutgoingRequest
+from services.delivery.destinations.http.sender import HttpSender
 from tests.delivery import raw, sending
 from tests.delivery.names import POLICY, PRIVATE, Naming, everywhere
 from tests.delivery.sending import OK, failure, post
 from tests.delivery.world import LOOPBACK
 
+# Names that change, or that say several things, and redirects.
+
 
 @pytest.fixture
-async def guarded() -> AsyncIterator[Sender]:
+async def guarded() -> AsyncIterator[HttpSender]:
     async with sending.sender(POLICY) as made:
         yield made
 
@@ -25,7 +29,7 @@ async def guarded() -> AsyncIterator[Sender]:
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 @pytest.mark.parametrize("where", ["http://127.0.0.1:{port}/stolen", "//127.0.0.1:{port}/stolen", "/elsewhere"])
 async def test_a_redirect_is_an_answer_and_not_followed(
-    sender: Sender, receiver: Receiver, status: int, where: str
+    sender: HttpSender, receiver: Receiver, status: int, where: str
 ) -> None:
     location = where.format(port=receiver.port).encode()
     head = b"HTTP/1.1 %d Moved\r\nLocation: %b\r\nContent-Length: 0\r\n\r\n" % (status, location)
@@ -36,7 +40,7 @@ async def test_a_redirect_is_an_answer_and_not_followed(
 
 
 async def test_a_connection_goes_to_the_address_that_was_vetted_and_the_name_is_asked_once(
-    guarded: Sender, names: Naming
+    guarded: HttpSender, names: Naming
 ) -> None:
     asked = names(["127.0.0.1"], [PRIVATE])
     async with everywhere() as (port, reached):
@@ -47,7 +51,7 @@ async def test_a_connection_goes_to_the_address_that_was_vetted_and_the_name_is_
 
 
 async def test_a_name_that_turns_inward_gets_nothing_more_not_even_over_a_kept_connection(
-    guarded: Sender, names: Naming, monkeypatch: pytest.MonkeyPatch
+    guarded: HttpSender, names: Naming, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(resolver, "TTL_SECONDS", 0.2)
     names(["127.0.0.1"], [PRIVATE])
@@ -84,7 +88,7 @@ async def test_a_kept_connection_is_given_up_when_its_name_leads_elsewhere(
     ],
 )  # fmt: skip
 async def test_one_answer_that_is_not_public_among_others_denies_all(
-    guarded: Sender, names: Naming, answer: list[str]
+    guarded: HttpSender, names: Naming, answer: list[str]
 ) -> None:
     names(answer)
     async with everywhere() as (port, reached):
@@ -124,3 +128,47 @@ async def _once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     await reader.readuntil(b"\r\n\r\n")
     writer.write(OK)
     writer.close()
+
+
+# The sender connects to nothing that the egress policy denies.
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "127.0.0.1", "[::1]", "localhost", "2130706433", "0x7f000001", "0x7f.1", "017700000001", "0177.0.0.1", "127.1",
+        "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "[::127.0.0.1]", "[64:ff9b::127.0.0.1]", "0.0.0.0", "[::]",
+        "\uff11\uff12\uff17.0.0.1", "\u2460\u2461\u2466.0.0.1", "127\u30020\u30020\u30021", "127.0.0.1.", "LOCALHOST",
+    ],
+)  # fmt: skip
+async def test_nothing_connects_to_a_denied_target(strict_sender: HttpSender, receiver: Receiver, host: str) -> None:
+    found = await failure(strict_sender, f"http://{host}:{receiver.port}/hook")
+    assert found.kind in {Failure.EGRESS_DENIED, Failure.INVALID_REQUEST, Failure.DNS}
+    assert receiver.requests == []
+
+
+async def test_nothing_connects_to_a_denied_target_however_many_ask_at_once(
+    strict_sender: HttpSender, receiver: Receiver
+) -> None:
+    url = f"http://localhost:{receiver.port}/hook"
+    found = await asyncio.gather(*(failure(strict_sender, url) for _ in range(20)))
+    assert {error.kind for error in found} == {Failure.EGRESS_DENIED}
+    assert receiver.requests == []
+
+
+async def test_an_environment_that_names_a_proxy_does_not_send_requests_there(
+    sender: HttpSender, receiver: Receiver, free_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{free_port}")
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port}")
+    assert (await sender.send(post(receiver.url()), timeout_seconds=5)).status_code == 200
+
+
+@pytest.mark.parametrize("value", ["a\r\nX-Injected: y", "a\nX-Injected: y", "a\rX-Injected: y", "a\x00b"])
+async def test_a_header_with_a_line_break_is_never_sent(sender: HttpSender, receiver: Receiver, value: str) -> None:
+    request = OutgoingRequest(url=receiver.url(), headers={"X-Key": value}, body=b"{}")
+    with pytest.raises(SendError) as raised:
+        await sender.send(request, timeout_seconds=5)
+    assert raised.value.kind is Failure.INVALID_REQUEST
+    assert "X-Injected" not in raised.value.message
+    assert receiver.requests == []

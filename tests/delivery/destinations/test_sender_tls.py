@@ -10,8 +10,10 @@ import pytest
 
 from dev.harness import certificates
 from dev.harness.certificates import DAY, SERVER, Issued
-from services.delivery.destinations.destination import Failure, Sender
+from services.delivery.destinations.destination import Failure
 from services.delivery.destinations.http import sender as http_sender
+from services.delivery.destinations.http.sender import HttpSender
+from services.delivery.destinations.http.tls import trust
 from tests.delivery import raw
 from tests.delivery.names import Naming
 from tests.delivery.sending import OK, failure, post
@@ -19,31 +21,31 @@ from tests.delivery.world import LOOPBACK
 
 
 @pytest.fixture
-async def trusting(authority: tuple[Path, ssl.SSLContext]) -> AsyncIterator[Sender]:
+async def trusting(authority: tuple[Path, ssl.SSLContext]) -> AsyncIterator[HttpSender]:
     """A sender with the authority's file as EGRESS_CA_BUNDLE."""
-    tls = http_sender.trust(str(authority[0]))
+    tls = trust(str(authority[0]))
     async with http_sender.sender(LOOPBACK, max_response_bytes=1024, wanted_bytes=1024, tls=tls) as made:
         yield made
 
 
 async def test_the_system_alone_does_not_trust_an_authority_of_ones_own(
-    sender: Sender, authority: tuple[Path, ssl.SSLContext]
+    sender: HttpSender, authority: tuple[Path, ssl.SSLContext]
 ) -> None:
     async with raw.serving(raw.answering(OK), tls=authority[1]) as server:
         assert (await failure(sender, server.url("https"))).kind is Failure.TLS
 
 
 async def test_with_its_file_it_is_trusted_besides_the_systems(
-    trusting: Sender, authority: tuple[Path, ssl.SSLContext]
+    trusting: HttpSender, authority: tuple[Path, ssl.SSLContext]
 ) -> None:
     async with raw.serving(raw.answering(OK), tls=authority[1]) as server:
         assert (await trusting.send(post(server.url("https")), timeout_seconds=5)).status_code == 200
-    systems, extended = http_sender.trust(), http_sender.trust(str(authority[0]))
+    systems, extended = trust(), trust(str(authority[0]))
     assert extended.cert_store_stats()["x509_ca"] == systems.cert_store_stats()["x509_ca"] + 1
 
 
 async def test_with_its_file_a_certificate_for_another_name_is_still_refused(
-    trusting: Sender, authority: tuple[Path, ssl.SSLContext], names: Naming
+    trusting: HttpSender, authority: tuple[Path, ssl.SSLContext], names: Naming
 ) -> None:
     names(["127.0.0.1"])
     async with raw.serving(raw.answering(OK), tls=authority[1]) as server:
@@ -54,7 +56,7 @@ async def test_with_its_file_a_certificate_for_another_name_is_still_refused(
 
 
 async def test_with_its_file_a_certificate_that_signs_itself_is_still_refused(
-    trusting: Sender, self_signed: ssl.SSLContext
+    trusting: HttpSender, self_signed: ssl.SSLContext
 ) -> None:
     async with raw.serving(raw.answering(OK), tls=self_signed) as server:
         assert (await failure(trusting, server.url("https"))).kind is Failure.TLS
@@ -84,7 +86,7 @@ async def test_a_certificate_that_is_refused_is_recorded_with_why(
     (tmp_path / "mine.pem").write_text(mine.pem + mine.key_pem)
     served = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     served.load_cert_chain(tmp_path / "mine.pem")
-    tls = http_sender.trust(str(tmp_path / "ca.pem"))
+    tls = trust(str(tmp_path / "ca.pem"))
     async with (
         http_sender.sender(LOOPBACK, max_response_bytes=1024, wanted_bytes=1024, tls=tls) as sender,
         raw.serving(raw.answering(OK), tls=served) as server,
@@ -94,7 +96,7 @@ async def test_a_certificate_that_is_refused_is_recorded_with_why(
     assert found.message.startswith(f"TLS failed: the receiver's certificate: {said}")
 
 
-async def test_a_receiver_that_does_not_speak_tls_is_told_so(sender: Sender) -> None:
+async def test_a_receiver_that_does_not_speak_tls_is_told_so(sender: HttpSender) -> None:
     async def plain(connection: raw.Connection) -> None:
         await connection.send(OK)
 

@@ -10,11 +10,10 @@ import asyncpg
 import pytest
 import structlog
 
-from dev.harness.keys import vault
 from dev.harness.receiver import Receiver, Reply
 from dev.harness.waiting import wait_until
 from protos.webhook.v1 import deliveries_pb2 as pb
-from services.delivery.destinations.destination import Sender
+from services.delivery.destinations.http.sender import HttpSender
 from services.delivery.worker.deliverer import Deliverer
 from services.delivery.worker.outcomes import Recorder
 from services.delivery.worker.scheduler import Scheduler
@@ -24,6 +23,7 @@ from services.domain.gates import Gates
 from services.domain.states import StatusReason
 from services.platform import ids
 from services.platform.stores import redis
+from tests.delivery import sending
 from tests.delivery.ringing import RUNG, ring
 from tests.delivery.world import Client, Counted, World, outcomes, until_true
 
@@ -180,11 +180,11 @@ async def test_two_endpoints_that_hang_leave_slots_to_a_third(world: World, rece
         receiver.release()
 
 
-async def test_a_turn_that_comes_to_nothing_is_no_claim(world: World, receiver: Receiver, sender: Sender) -> None:
+async def test_a_turn_that_comes_to_nothing_is_no_claim(world: World, receiver: Receiver, sender: HttpSender) -> None:
     settings = world.worker_settings()
     store = WorkerStore(world.pool, settings)
     async with redis.client(settings) as client:
-        deliverer, recorder = Deliverer(store, vault(), sender, settings), Recorder(store, bound=100)
+        deliverer, recorder = Deliverer(store, sending.destinations(sender), settings), Recorder(store, bound=100)
         scheduler = Scheduler(store, deliverer, recorder, Gates(client), settings, lambda *_: None)
         lane, delivery_id = scheduler._lanes.lane(ids.new()), ids.new()
         await scheduler.offer({lane.subscription_id: [delivery_id]}, source="doorbell")

@@ -56,7 +56,9 @@ async def test_what_ingest_accepted_is_delivered_with_its_exact_bytes_and_header
 ) -> None:
     async with ingesting(world) as channel, world.running():
         subscriptions = subscriptions_pb2_grpc.SubscriptionServiceStub(channel)
-        wanted = subscriptions_pb2.CreateSubscriptionRequest(target_url=receiver.url(), secret_key=SECRET)
+        wanted = subscriptions_pb2.CreateSubscriptionRequest(
+            spec=subscriptions_pb2.SubscriptionSpec(target_url=receiver.url(), secret_key=SECRET)
+        )
         made = await subscriptions.CreateSubscription(wanted)
         item = ingest_pb2.IngestItem(
             subscription_id=made.subscription.id,

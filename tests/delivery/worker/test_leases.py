@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from dev.harness.keys import vault
 from dev.harness.receiver import Receiver, Reply
 from dev.harness.waiting import wait_until
 from services.delivery.worker.deliverer import ClaimLost, Deliverer, Held
@@ -30,7 +29,7 @@ async def scheduler(world: World) -> AsyncIterator[tuple[Scheduler, WorkerStore]
     settings = world.worker_settings(lease_seconds=6.0)
     store = WorkerStore(world.pool, settings)
     async with sending.sender(LOOPBACK) as sender, redis.client(settings) as client:
-        deliverer, recorder = Deliverer(store, vault(), sender, settings), Recorder(store, bound=10)
+        deliverer, recorder = Deliverer(store, sending.destinations(sender), settings), Recorder(store, bound=10)
         yield Scheduler(store, deliverer, recorder, Gates(client), settings, lambda claim, attempt: None), store  # noqa: ARG005 - nobody listens
 
 

@@ -16,7 +16,8 @@ import pytest_asyncio
 
 from dev.embedded import ports
 from dev.harness.stores import Stores
-from services.delivery.destinations.destination import Failure, Sender, SendError
+from services.delivery.destinations.destination import Failure, SendError
+from services.delivery.destinations.http.sender import HttpSender
 from services.domain.egress.policy import Policy
 from services.platform import errors
 from services.platform.grpc import errors as grpc_errors
@@ -79,7 +80,7 @@ async def strict_ingest(stores: Stores) -> AsyncIterator[Ingest]:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def strict_sender() -> AsyncIterator[Sender]:
+async def strict_sender() -> AsyncIterator[HttpSender]:
     async with sending.sender(Policy.parse([])) as made:
         yield made
 
@@ -100,12 +101,12 @@ async def test_a_subscription_to_a_hostile_target_is_refused(
         refused = grpc_errors.from_rpc_error(raised.value)
         assert isinstance(refused, errors.InvalidArgument)
         assert [violation.field for violation in refused.violations] == ["target_url"]
-    assert (await strict_ingest.get(existing.id)).target_url == URL
+    assert (await strict_ingest.get(existing.id)).spec.target_url == URL
 
 
 @pytest.mark.parametrize("url", hostile.ALL)
 async def test_a_request_to_a_hostile_target_connects_to_nothing(
-    strict_sender: Sender, listeners: Listeners, url: str
+    strict_sender: HttpSender, listeners: Listeners, url: str
 ) -> None:
     with pytest.raises(SendError) as raised:
         await strict_sender.send(sending.post(url.replace("{port}", str(listeners.port))), timeout_seconds=5)

@@ -40,7 +40,7 @@ from services.domain.egress import targets
     ],
 )  # fmt: skip
 def test_a_url_leads_where_it_says(url: str, tls: bool, host: str, port: int, authority: str, path: str) -> None:  # noqa: FBT001 - a parameter
-    assert targets.parse(url) == targets.Target(tls, host, port, authority, path)
+    assert targets.parse(url) == targets.TargetUrl(tls, host, port, authority, path)
 
 
 @pytest.mark.parametrize(

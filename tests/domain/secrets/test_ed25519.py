@@ -8,7 +8,7 @@ import pytest
 
 from services.domain.secrets import ed25519, signatures
 from services.domain.secrets.ed25519 import PrivateKey
-from services.domain.secrets.signatures import Key, Scheme, Signer
+from services.domain.secrets.signatures import Key, SignatureScheme, Signer
 from services.ingest.subscriptions.record import secret_violations
 
 # RFC 8032, 7.1, TEST 2 and 3: seed, public key, message; and the signature in base64.
@@ -76,7 +76,7 @@ def test_a_key_is_a_seed_alone_or_with_its_public_key() -> None:
 def test_what_is_no_private_key_is_refused_by_its_field_and_not_repeated(secret_key: str) -> None:
     with pytest.raises(ValueError, match="32 bytes"):
         PrivateKey.of(secret_key)
-    (violation,) = secret_violations(secret_key, Scheme.ED25519)
+    (violation,) = secret_violations(secret_key, SignatureScheme.ED25519)
     assert violation.field == "secret_key"
     assert violation.description.startswith(
         ("must be whsk_ and", "must end with the public key of its", "must not end with a line break")
@@ -85,10 +85,10 @@ def test_what_is_no_private_key_is_refused_by_its_field_and_not_repeated(secret_
 
 def test_a_private_key_is_no_secret_for_hmac_but_other_texts_with_its_prefix_are() -> None:
     for key in (SEED, SEED + PUBLIC):
-        (violation,) = secret_violations(whsk(key), Scheme.HMAC_SHA256)
+        (violation,) = secret_violations(whsk(key), SignatureScheme.HMAC_SHA256)
         assert violation.description == "is a private key, which goes with signature_scheme ed25519"
     # As PayMongo names the secrets of its webhooks.
-    assert secret_violations("whsk_bcUrWCxnFdULeBuDW6zfGe6Z", Scheme.HMAC_SHA256) == []
+    assert secret_violations("whsk_bcUrWCxnFdULeBuDW6zfGe6Z", SignatureScheme.HMAC_SHA256) == []
 
 
 def test_signers_of_both_schemes_stand_side_by_side() -> None:
@@ -103,7 +103,7 @@ def test_a_private_key_does_not_show_in_its_representation() -> None:
 
 def test_a_public_key_is_no_secret_for_hmac() -> None:
     public = ed25519.PrivateKey.of(ed25519.new()).public_key
-    (violation,) = secret_violations(public, Scheme.HMAC_SHA256)
+    (violation,) = secret_violations(public, SignatureScheme.HMAC_SHA256)
     assert violation.field == "secret_key"
     assert "is a public key" in violation.description
-    assert secret_violations(public[:-8], Scheme.HMAC_SHA256) == []
+    assert secret_violations(public[:-8], SignatureScheme.HMAC_SHA256) == []

@@ -8,7 +8,7 @@ import pytest
 from dev.harness.keys import ENCRYPTION_KEY, OTHER_KEY, vault
 from services.domain.secrets import vault as vaults
 from services.domain.secrets.encryption import CannotOpen
-from services.domain.secrets.signatures import Key, Scheme
+from services.domain.secrets.signatures import Key, SignatureScheme
 from services.domain.secrets.vault import SEALED, Secret, Secrets
 from services.ingest.subscriptions.record import secret_violations
 
@@ -54,7 +54,7 @@ def test_plain_secrets_are_sealed_in_passing() -> None:
 def test_a_version_before_cannot_sign_with_what_it_finds() -> None:
     with pytest.raises(ValueError, match="base64"):
         Key.of(SEALED)
-    assert secret_violations(SEALED, Scheme.HMAC_SHA256) != []
+    assert secret_violations(SEALED, SignatureScheme.HMAC_SHA256) != []
 
 
 def test_old_secrets_hold_until_they_end_newest_first() -> None:

@@ -197,13 +197,13 @@ GRPC: Mapping[str, tuple[Action, Any, Mapping[str, Any], tuple[str, ...]]] = {
     "webhook.v1.SubscriptionService.CreateSubscription": (
         Action.CREATE_SUBSCRIPTION,
         subscriptions_pb2.CreateSubscriptionRequest,
-        {"target_url": URL},
+        {"spec": {"target_url": URL}},
         (),
     ),
     "webhook.v1.SubscriptionService.UpdateSubscription": (
         Action.UPDATE_SUBSCRIPTION,
         subscriptions_pb2.UpdateSubscriptionRequest,
-        {"subscription_id": "subscription", "target_url": URL},
+        {"subscription_id": "subscription", "spec": {"target_url": URL}},
         (),
     ),
     "webhook.v1.SubscriptionService.DeleteSubscription": (
@@ -212,28 +212,28 @@ GRPC: Mapping[str, tuple[Action, Any, Mapping[str, Any], tuple[str, ...]]] = {
         {"subscription_id": "subscription"},
         (),
     ),
-    "webhook.v1.SubscriptionService.DisableSubscription": (
+    "webhook.v1.SubscriptionService.SetSubscriptionStatus DISABLE": (
         Action.DISABLE_SUBSCRIPTION,
-        subscriptions_pb2.DisableSubscriptionRequest,
-        {"subscription_id": "subscription"},
+        subscriptions_pb2.SetSubscriptionStatusRequest,
+        {"subscription_id": "subscription", "action": subscriptions_pb2.SUBSCRIPTION_ACTION_DISABLE},
         (),
     ),
-    "webhook.v1.SubscriptionService.EnableSubscription": (
+    "webhook.v1.SubscriptionService.SetSubscriptionStatus ENABLE": (
         Action.ENABLE_SUBSCRIPTION,
-        subscriptions_pb2.EnableSubscriptionRequest,
-        {"subscription_id": "subscription"},
+        subscriptions_pb2.SetSubscriptionStatusRequest,
+        {"subscription_id": "subscription", "action": subscriptions_pb2.SUBSCRIPTION_ACTION_ENABLE},
         ("/disable",),
     ),
-    "webhook.v1.SubscriptionService.PauseSubscription": (
+    "webhook.v1.SubscriptionService.SetSubscriptionStatus PAUSE": (
         Action.PAUSE_SUBSCRIPTION,
-        subscriptions_pb2.PauseSubscriptionRequest,
-        {"subscription_id": "subscription"},
+        subscriptions_pb2.SetSubscriptionStatusRequest,
+        {"subscription_id": "subscription", "action": subscriptions_pb2.SUBSCRIPTION_ACTION_PAUSE},
         (),
     ),
-    "webhook.v1.SubscriptionService.ResumeSubscription": (
+    "webhook.v1.SubscriptionService.SetSubscriptionStatus RESUME": (
         Action.RESUME_SUBSCRIPTION,
-        subscriptions_pb2.ResumeSubscriptionRequest,
-        {"subscription_id": "subscription"},
+        subscriptions_pb2.SetSubscriptionStatusRequest,
+        {"subscription_id": "subscription", "action": subscriptions_pb2.SUBSCRIPTION_ACTION_RESUME},
         ("/pause",),
     ),
     "webhook.v1.SubscriptionService.RotateSubscriptionSecret": (
@@ -389,7 +389,9 @@ async def test_the_bootstrap_key_is_told_from_others_and_nobody_speaks_for_anoth
     http: httpx.AsyncClient, actor: Actor, channels: Channels
 ) -> None:
     stub: Any = subscriptions_pb2_grpc.SubscriptionServiceStub(channels["webhook.v1.SubscriptionService"])
-    request = subscriptions_pb2.CreateSubscriptionRequest(tenant_id=actor.tenant_id, target_url=URL)
+    request = subscriptions_pb2.CreateSubscriptionRequest(
+        tenant_id=actor.tenant_id, spec=subscriptions_pb2.SubscriptionSpec(target_url=URL)
+    )
     # A key that is nobody's service key cannot speak for others.
     forged = (*keys.metadata(actor.key), ("webhook-actor", "bootstrap"))
     by_forger = await stub.CreateSubscription(request, metadata=forged, timeout=10)

@@ -18,10 +18,10 @@ async def test_it_goes_through_and_answers_have_its_facts(client: httpx.AsyncCli
     created = await client.post(SUBSCRIPTIONS, json=BODY | {"client_certificate": GIVEN})
     assert created.status_code == 201, created.text
     assert "hunter" not in created.text
-    assert services.requests[-1].client_certificate == pb.ClientCertificate(**GIVEN)
+    assert services.requests[-1].spec.client_certificate == pb.ClientCertificate(**GIVEN)
     path = created.headers["location"]
     assert (await client.get(path)).json()["client_certificate"] is None
-    services.stored[path.rsplit("/", 1)[1]].client_certificate.CopyFrom(
+    services.stored[path.rsplit("/", 1)[1]].status.client_certificate.CopyFrom(
         pb.ClientCertificateFacts(
             subject="CN=shop", issuer="CN=ca", serial_number="2a", not_before=NOW, not_after=NOW, sha256_fingerprint="f"
         )
@@ -50,7 +50,7 @@ async def test_an_update_says_what_becomes_of_it(
 ) -> None:
     path = (await client.post(SUBSCRIPTIONS, json=BODY)).headers["location"]
     assert (await client.put(path, json=BODY | body)).status_code == 200
-    request = services.requests[-1]
+    request = services.requests[-1].spec
     assert (request.client_certificate if request.HasField("client_certificate") else None) == asked
 
 

@@ -29,7 +29,7 @@ async def test_a_status_is_changed_and_answered(
     for slash in ("", "/"):
         answer = await client.post(f"{path}/{verb}{slash}")
         assert (answer.status_code, answer.json()["status"]) == (200, status)
-        assert type(services.requests[-1]).__name__ == f"{verb.capitalize()}SubscriptionRequest"
+        assert services.requests[-1].action == pb.SubscriptionAction.Value(f"SUBSCRIPTION_ACTION_{verb.upper()}")
         assert services.requests[-1].subscription_id == answer.json()["id"]
         assert (await client.get(path)).json() == answer.json()
     assert (await client.post(f"{SUBSCRIPTIONS}/{UNKNOWN}/{verb}")).status_code == 404
@@ -57,9 +57,9 @@ async def test_what_is_known_of_a_status_and_a_breaker_is_answered(
 ) -> None:
     path = (await create(client)).headers["location"]
     (stored,) = services.stored.values()
-    stored.status = pb.SUBSCRIPTION_STATUS_DISABLED
-    stored.status_reason = "gone"
-    stored.breaker.CopyFrom(
+    stored.status.status = pb.SubscriptionStatus.STATUS_DISABLED
+    stored.status.status_reason = "gone"
+    stored.status.breaker.CopyFrom(
         pb.Breaker(
             state=pb.BREAKER_STATE_OPEN,
             since=NOW,
@@ -118,14 +118,14 @@ async def test_what_is_asked_for_goes_through_both_ways(
 async def test_null_means_none_and_whole_numbers_are_numbers(client: httpx.AsyncClient, services: Services) -> None:
     nothing = {"rate_limit_per_second": None, "rate_limit_burst": None, "timeout_seconds": None, "retry_policy": None}
     assert (await create(client, **nothing)).status_code == 201
-    given = {field.name for field, _ in services.requests[-1].ListFields()}
-    assert given == {"tenant_id", "target_url", "keep_when_disabled"}
+    given = {field.name for field, _ in services.requests[-1].spec.ListFields()}
+    assert given == {"target_url"}
     made = await create(client, rate_limit_per_second=5, timeout_seconds=3, retry_policy={"base_seconds": 1})
     assert made.status_code == 201
-    assert services.requests[-1].retry_policy == pb.RetryPolicy(base_seconds=1)
+    assert services.requests[-1].spec.retry_policy == pb.RetryPolicy(base_seconds=1)
     empty = await create(client, retry_policy={"factor": None, "delays_seconds": None})
     assert empty.status_code == 201
-    assert services.requests[-1].HasField("retry_policy")
+    assert services.requests[-1].spec.HasField("retry_policy")
 
 
 BAD: list[tuple[dict[str, Any], list[str]]] = [

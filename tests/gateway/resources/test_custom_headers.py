@@ -16,7 +16,7 @@ async def test_they_go_through_and_answers_have_their_names(client: httpx.AsyncC
     created = await client.post(SUBSCRIPTIONS, json=BODY | {"headers": headers})
     assert (created.status_code, created.json()["header_names"]) == (201, ["A", "X-B"])
     assert "hunter2" not in created.text
-    assert dict(services.requests[-1].headers.values) == headers
+    assert dict(services.requests[-1].spec.headers.values) == headers
 
 
 @pytest.mark.parametrize(
@@ -38,8 +38,8 @@ async def test_an_update_says_what_becomes_of_them(
 ) -> None:
     path = (await client.post(SUBSCRIPTIONS, json=BODY)).headers["location"]
     assert (await client.put(path, json=BODY | body)).status_code == 200
-    assert services.requests[-1].HasField("headers") is given
-    assert dict(services.requests[-1].headers.values) == values
+    assert services.requests[-1].spec.HasField("headers") is given
+    assert dict(services.requests[-1].spec.headers.values) == values
 
 
 @pytest.mark.parametrize("headers", [[], "A: b", {"A": 1}, {"A": None}, {"A": ["b"]}, {"A": ""}])

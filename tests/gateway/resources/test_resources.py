@@ -89,7 +89,7 @@ async def test_an_update_keeps_removes_or_replaces_the_secret(
 ) -> None:
     path = (await create(client, secret_key="secret-old")).headers["location"]
     assert (await client.put(path, json={"target_url": URL, **body})).status_code == 200
-    request = services.requests[-1]
+    request = services.requests[-1].spec
     assert (request.secret_key, request.HasField("secret_key"), request.signature_scheme) == (
         secret,
         bool(secret),

@@ -41,7 +41,7 @@ async def test_an_absent_secret_is_made_and_none_is_said_by_the_scheme(
     client: httpx.AsyncClient, services: Services, body: dict[str, object], asked: str
 ) -> None:
     created = await create(client, **body)
-    request = services.requests[-1]
+    request = services.requests[-1].spec
     assert (request.signature_scheme == pb.SIGNATURE_SCHEME_NONE) == (asked == "unsigned")
     assert request.HasField("secret_key") == (asked == "this one")
     assert (created.json()["secret_key"] is not None) == (asked == "make one")

@@ -21,8 +21,8 @@ async def create(client: httpx.AsyncClient, services: Services, **body: Any) -> 
     assert created.status_code == 201, created.text
     path = created.headers["location"]
     stored = services.stored[path.rsplit("/", 1)[1]]
-    stored.public_keys.add(public_key="whpk_bmV3")
-    stored.public_keys.add(public_key="whpk_b2xk", expires_at=NOW)
+    stored.status.public_keys.add(public_key="whpk_bmV3")
+    stored.status.public_keys.add(public_key="whpk_b2xk", expires_at=NOW)
     return str(path)
 
 
@@ -39,9 +39,9 @@ async def test_the_scheme_goes_through_in_each_request(
     client: httpx.AsyncClient, services: Services, body: dict[str, Any], asked: int
 ) -> None:
     path = await create(client, services, **body)
-    assert services.requests[-1].signature_scheme == asked
+    assert services.requests[-1].spec.signature_scheme == asked
     assert (await client.put(path, json=BODY | body)).status_code == 200
-    assert services.requests[-1].signature_scheme == asked
+    assert services.requests[-1].spec.signature_scheme == asked
     assert (await client.post(f"{path}/rotate-secret", json=body)).status_code == 200
     assert services.requests[-1].signature_scheme == asked
 

@@ -45,15 +45,19 @@ async def test_a_patch_merges_headers_and_null_removes_one_or_all(
     client: httpx.AsyncClient, services: Services
 ) -> None:
     some = await asked(client, services, {"headers": {"X-A": "1", "X-B": None}})
-    assert (dict(some.headers.values), some.headers.merge) == ({"X-A": "1", "X-B": ""}, True)
+    assert (dict(some.spec.headers.values), some.spec.headers.merge) == ({"X-A": "1", "X-B": ""}, True)
     every = await asked(client, services, {"headers": None})
-    assert (dict(every.headers.values), every.headers.merge, every.HasField("headers")) == ({}, False, True)
+    assert (dict(every.spec.headers.values), every.spec.headers.merge, every.spec.HasField("headers")) == (
+        {},
+        False,
+        True,
+    )
 
 
 async def test_a_put_replaces_headers(client: httpx.AsyncClient, services: Services) -> None:
     path = (await create(client)).headers["location"]
     assert (await client.put(path, json={"target_url": URL, "headers": {"X-A": "1"}})).status_code == 200
-    assert not services.requests[-1].headers.merge
+    assert not services.requests[-1].spec.headers.merge
 
 
 async def test_a_merge_patch_is_taken_by_its_media_type(client: httpx.AsyncClient) -> None:

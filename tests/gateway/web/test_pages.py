@@ -109,18 +109,22 @@ def stored(count: int) -> dict[str, subscriptions_pb2.Subscription]:
     """So many subscriptions."""
     made = {}
     for _ in range(count):
-        subscription = subscriptions_pb2.Subscription(
-            id=str(ids.new()),
+        spec = subscriptions_pb2.SubscriptionSpec(
             target_url="https://example.com/hook",
-            status=subscriptions_pb2.SUBSCRIPTION_STATUS_ACTIVE,
+            keep_when_disabled=True,
             signature_scheme=subscriptions_pb2.SIGNATURE_SCHEME_HMAC_SHA256,
             verification=subscriptions_pb2.VERIFICATION_AUTO,
             kind=subscriptions_pb2.SUBSCRIPTION_KIND_NORMAL,
+        )
+        status = subscriptions_pb2.SubscriptionStatus(
+            status=subscriptions_pb2.SubscriptionStatus.STATUS_ACTIVE,
             status_since=NOW,
+            effective_retry_policy=subscriptions_pb2.RetryPolicy(delays_seconds=[5]),
             breaker=subscriptions_pb2.Breaker(state=subscriptions_pb2.BREAKER_STATE_CLOSED),
             created_at=NOW,
             updated_at=NOW,
         )
+        subscription = subscriptions_pb2.Subscription(id=str(ids.new()), spec=spec, status=status)
         made[subscription.id] = subscription
     return made
 

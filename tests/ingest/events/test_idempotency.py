@@ -48,7 +48,9 @@ class Ingest:
         self.subscriptions = subscriptions_pb2_grpc.SubscriptionServiceStub(channel)
 
     async def subscribe(self, key: str = "", url: str = URL) -> subscriptions_pb2.Subscription:
-        request = subscriptions_pb2.CreateSubscriptionRequest(target_url=url, idempotency_key=key)
+        request = subscriptions_pb2.CreateSubscriptionRequest(
+            spec=subscriptions_pb2.SubscriptionSpec(target_url=url), idempotency_key=key
+        )
         return (await self.subscriptions.CreateSubscription(request)).subscription
 
     async def send(self, subscription_id: str, payload: bytes, key: str, event_id: str = "") -> ingest_pb2.Accepted:
@@ -240,7 +242,9 @@ async def test_a_key_whose_event_was_refused_is_free(
     subscription = await ingest.subscribe()
     used = await ingest.send(subscription.id, b"1", "")
     await rows.execute("INSERT INTO tenants (id, name) VALUES ('other', 'Other')")
-    request = subscriptions_pb2.CreateSubscriptionRequest(tenant_id="other", target_url=URL)
+    request = subscriptions_pb2.CreateSubscriptionRequest(
+        tenant_id="other", spec=subscriptions_pb2.SubscriptionSpec(target_url=URL)
+    )
     foreign = (await ingest.subscriptions.CreateSubscription(request)).subscription
     item = ingest_pb2.IngestItem(
         tenant_id="other",
@@ -256,7 +260,9 @@ async def test_a_key_whose_event_was_refused_is_free(
 
 
 async def test_a_subscription_is_made_once_per_key(ingest: Ingest, rows: "asyncpg.Connection[asyncpg.Record]") -> None:
-    request = subscriptions_pb2.CreateSubscriptionRequest(target_url=URL, idempotency_key="a")
+    request = subscriptions_pb2.CreateSubscriptionRequest(
+        spec=subscriptions_pb2.SubscriptionSpec(target_url=URL), idempotency_key="a"
+    )
     made = await asyncio.gather(*(ingest.subscriptions.CreateSubscription(request) for _ in range(10)))
     assert all(answer.subscription == made[0].subscription for answer in made)
     assert sorted(answer.replayed for answer in made) == [False, *[True] * 9]

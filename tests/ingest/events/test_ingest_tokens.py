@@ -23,9 +23,9 @@ async def remove(ingest: Ingest, subscription_id: str) -> None:
 
 async def test_a_token_lets_a_webhook_in_for_the_tenant_of_its_subscription(ingest: Ingest) -> None:
     made = await ingest.create()
-    assert not made.has_ingest_token
+    assert not made.status.has_ingest_token
     given = await token(ingest, made.id)
-    assert (await ingest.get(made.id)).has_ingest_token
+    assert (await ingest.get(made.id)).status.has_ingest_token
     for stated in ("", "default"):
         accepted = await ingest.send(made.id, tenant_id=stated, ingest_token=given)
         assert (await ingest.event(accepted.event_id)).tenant_id == ingest.tenant_id
@@ -56,13 +56,13 @@ async def test_a_new_token_takes_the_place_of_the_old_and_a_removed_one_is_none(
     await remove(ingest, made.id)
     await remove(ingest, made.id)
     assert isinstance(await refused(ingest.send(made.id, ingest_token=new)), errors.NotFound)
-    assert not (await ingest.get(made.id)).has_ingest_token
+    assert not (await ingest.get(made.id)).status.has_ingest_token
 
 
 async def test_an_update_keeps_the_token(ingest: Ingest) -> None:
     made = await ingest.create()
     given = await token(ingest, made.id)
-    assert (await ingest.update(made.id)).has_ingest_token
+    assert (await ingest.update(made.id)).status.has_ingest_token
     await ingest.send(made.id, ingest_token=given)
 
 

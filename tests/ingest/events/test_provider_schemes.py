@@ -7,7 +7,7 @@ import pytest
 
 from services.domain.secrets.signatures import Key
 from services.ingest.events import verification
-from services.ingest.events.verification import MAX_HEADER_LENGTH, TOLERANCE_SECONDS, Headers, Scheme
+from services.ingest.events.verification import MAX_HEADER_LENGTH, TOLERANCE_SECONDS, Check, Headers
 from services.platform import errors
 from tests.ingest.events.providers import Signer, by_shopify, by_slack, by_standard, by_stripe, by_svix
 
@@ -27,7 +27,7 @@ SLACK_BODY = (
 )
 
 
-ALL: list[tuple[Scheme, Signer]] = [
+ALL: list[tuple[Check, Signer]] = [
     (verification.verify_stripe, by_stripe),
     (verification.verify_shopify, by_shopify),
     (verification.verify_slack, by_slack),
@@ -43,14 +43,14 @@ timed = pytest.mark.parametrize(
 
 
 def check(
-    scheme: Scheme, headers: dict[str, str] | list[tuple[str, str]], *secrets: str, body: bytes = BODY, now: float = NOW
+    scheme: Check, headers: dict[str, str] | list[tuple[str, str]], *secrets: str, body: bytes = BODY, now: float = NOW
 ) -> None:
     pairs = headers.items() if isinstance(headers, dict) else headers
     scheme(Headers(pairs), body, [Key.of_provider(secret) for secret in secrets or (SECRET,)], now)
 
 
 def refusal(
-    scheme: Scheme, headers: dict[str, str] | list[tuple[str, str]], *secrets: str, body: bytes = BODY, now: float = NOW
+    scheme: Check, headers: dict[str, str] | list[tuple[str, str]], *secrets: str, body: bytes = BODY, now: float = NOW
 ) -> errors.SignatureMismatch:
     with pytest.raises(errors.SignatureMismatch) as raised:
         check(scheme, headers, *secrets, body=body, now=now)
@@ -84,7 +84,7 @@ def test_the_example_of_standard_webhooks_holds_in_its_time() -> None:
 
 
 @every
-def test_what_a_providers_package_signs_holds_under_its_secret_alone(scheme: Scheme, sign: Signer) -> None:
+def test_what_a_providers_package_signs_holds_under_its_secret_alone(scheme: Check, sign: Signer) -> None:
     headers = sign(SECRET, BODY, NOW)
     check(scheme, headers)
     check(scheme, headers, OTHER, SECRET)
@@ -94,7 +94,7 @@ def test_what_a_providers_package_signs_holds_under_its_secret_alone(scheme: Sch
 
 
 @every
-def test_a_body_that_is_changed_by_a_byte_does_not_hold(scheme: Scheme, sign: Signer) -> None:
+def test_a_body_that_is_changed_by_a_byte_does_not_hold(scheme: Check, sign: Signer) -> None:
     headers = sign(SECRET, BODY, NOW)
     for at in range(len(BODY)):
         changed = BODY[:at] + bytes([BODY[at] ^ 1]) + BODY[at + 1 :]
@@ -104,7 +104,7 @@ def test_a_body_that_is_changed_by_a_byte_does_not_hold(scheme: Scheme, sign: Si
 
 
 @every
-def test_every_character_of_what_is_signed_counts(scheme: Scheme, sign: Signer) -> None:
+def test_every_character_of_what_is_signed_counts(scheme: Check, sign: Signer) -> None:
     for name, value in sign(SECRET, BODY, NOW).items():
         for at in range(len(value)):
             other = "1" if value[at] != "1" else "2"
@@ -112,7 +112,7 @@ def test_every_character_of_what_is_signed_counts(scheme: Scheme, sign: Signer) 
 
 
 @every
-def test_each_header_is_required_and_named(scheme: Scheme, sign: Signer) -> None:
+def test_each_header_is_required_and_named(scheme: Check, sign: Signer) -> None:
     headers = sign(SECRET, BODY, NOW)
     for name in headers:
         error = refusal(scheme, {other: value for other, value in headers.items() if other != name})
@@ -122,7 +122,7 @@ def test_each_header_is_required_and_named(scheme: Scheme, sign: Signer) -> None
 
 
 @every
-def test_headers_that_stand_there_twice_are_refused(scheme: Scheme, sign: Signer) -> None:
+def test_headers_that_stand_there_twice_are_refused(scheme: Check, sign: Signer) -> None:
     headers = sign(SECRET, BODY, NOW)
     for name, value in headers.items():
         for other in (value, "x"):
@@ -148,7 +148,7 @@ def test_headers_that_stand_there_twice_are_refused(scheme: Scheme, sign: Signer
         "a" * (MAX_HEADER_LENGTH + 1),
     ],
 )
-def test_garbage_is_refused_whatever_header_it_stands_in(scheme: Scheme, sign: Signer, value: str) -> None:
+def test_garbage_is_refused_whatever_header_it_stands_in(scheme: Check, sign: Signer, value: str) -> None:
     headers = sign(SECRET, BODY, NOW)
     for name in headers:
         error = refusal(scheme, headers | {name: value})
@@ -161,13 +161,13 @@ def test_garbage_is_refused_whatever_header_it_stands_in(scheme: Scheme, sign: S
 
 @timed
 @pytest.mark.parametrize("late", [-TOLERANCE_SECONDS, 0, TOLERANCE_SECONDS])
-def test_times_within_the_tolerance_hold(scheme: Scheme, sign: Signer, late: int) -> None:
+def test_times_within_the_tolerance_hold(scheme: Check, sign: Signer, late: int) -> None:
     check(scheme, sign(SECRET, BODY, NOW), now=NOW + late)
 
 
 @timed
 @pytest.mark.parametrize("late", [-TOLERANCE_SECONDS - 1, TOLERANCE_SECONDS + 1, 10**9])
-def test_times_beyond_it_have_expired_before_and_after(scheme: Scheme, sign: Signer, late: int) -> None:
+def test_times_beyond_it_have_expired_before_and_after(scheme: Check, sign: Signer, late: int) -> None:
     error = refusal(scheme, sign(SECRET, BODY, NOW), now=NOW + late)
     assert isinstance(error, errors.SignatureExpired)
     assert f"{TOLERANCE_SECONDS} s {'before' if late > 0 else 'after'}" in error.message

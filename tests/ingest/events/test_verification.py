@@ -67,7 +67,7 @@ def now() -> int:
 
 async def test_it_is_auto_with_the_subscriptions_own_secret_unless_said_otherwise(ingest: Ingest) -> None:
     made = await ingest.create(secret_key="secret-s")
-    assert (made.verification, made.has_verification_secret) == (pb.VERIFICATION_AUTO, False)
+    assert (made.spec.verification, made.status.has_verification_secret) == (pb.VERIFICATION_AUTO, False)
     assert await passes(ingest, made.id, {})
     assert await passes(ingest, made.id, by_github("secret-s", BODY, 0))
     assert not await passes(ingest, made.id, by_github("secret-t", BODY, 0))
@@ -76,16 +76,16 @@ async def test_it_is_auto_with_the_subscriptions_own_secret_unless_said_otherwis
 async def test_an_update_keeps_it_unless_it_says_otherwise(ingest: Ingest) -> None:
     made = await ingest.create(verification=pb.VERIFICATION_STRIPE, verification_secrets=secrets(SECRET))
     for answer in (made, await ingest.update(made.id, description="other"), await ingest.get(made.id)):
-        assert (answer.verification, answer.has_verification_secret) == (pb.VERIFICATION_STRIPE, True)
+        assert (answer.spec.verification, answer.status.has_verification_secret) == (pb.VERIFICATION_STRIPE, True)
         assert SECRET.encode() not in answer.SerializeToString()
     assert await passes(ingest, made.id, by_stripe(SECRET, BODY, now()))
     assert not await passes(ingest, made.id, {})
     changed = await ingest.update(made.id, verification=pb.VERIFICATION_AUTO)
-    assert (changed.verification, changed.has_verification_secret) == (pb.VERIFICATION_AUTO, True)
+    assert (changed.spec.verification, changed.status.has_verification_secret) == (pb.VERIFICATION_AUTO, True)
     assert await passes(ingest, made.id, {})
     assert await passes(ingest, made.id, by_github(SECRET, BODY, 0))
     removed = await ingest.update(made.id, verification_secrets=secrets())
-    assert not removed.has_verification_secret
+    assert not removed.status.has_verification_secret
     assert not await passes(ingest, made.id, by_github(SECRET, BODY, 0))
 
 
@@ -136,7 +136,7 @@ async def test_what_could_verify_nothing_is_refused_by_its_field(
     assert await ingest.count("subscriptions") == 0
     made = await ingest.create(secret_key="secret-s")
     assert fields(await refused(ingest.update(made.id, **asked))) == [field]
-    assert (await ingest.get(made.id)).verification == pb.VERIFICATION_AUTO
+    assert (await ingest.get(made.id)).spec.verification == pb.VERIFICATION_AUTO
 
 
 async def test_an_update_is_refused_when_what_stays_stored_cannot_verify(ingest: Ingest) -> None:
@@ -147,7 +147,7 @@ async def test_an_update_is_refused_when_what_stays_stored_cannot_verify(ingest:
         {**UNSIGNED, "verification": pb.VERIFICATION_REQUIRED, "verification_secrets": secrets()},
     ):
         assert fields(await refused(ingest.update(made.id, **asked)))[0].startswith("verification_secrets")
-    assert (await ingest.update(made.id, **UNSIGNED)).verification == pb.VERIFICATION_STRIPE
+    assert (await ingest.update(made.id, **UNSIGNED)).spec.verification == pb.VERIFICATION_STRIPE
     await ingest.update(made.id, verification=pb.VERIFICATION_GITHUB)
 
 
@@ -181,13 +181,13 @@ async def test_every_answer_warns_of_a_secret_that_is_short(ingest: Ingest) -> N
         await ingest.get(made.id),
         (await ingest.page()).subscriptions[0],
     ):
-        assert list(answer.warnings) == expected
+        assert list(answer.status.warnings) == expected
     updated = await ingest.update(made.id, verification_secrets=secrets("v" * 23))
-    assert list(updated.warnings) == [f"secret_key: {advice}", f"verification_secrets: {advice}"]
+    assert list(updated.status.warnings) == [f"secret_key: {advice}", f"verification_secrets: {advice}"]
     request = pb.RotateSubscriptionSecretRequest(tenant_id=ingest.tenant_id, subscription_id=made.id)
     rotated = (await ingest.subscriptions.RotateSubscriptionSecret(request)).subscription
-    assert list(rotated.warnings) == [f"verification_secrets: {advice}"]
-    assert list((await ingest.create()).warnings) == []
+    assert list(rotated.status.warnings) == [f"verification_secrets: {advice}"]
+    assert list((await ingest.create()).status.warnings) == []
 
 
 async def test_a_change_holds_in_every_server(database: str, redis_url: str) -> None:

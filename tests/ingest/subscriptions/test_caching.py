@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import dataclasses
 import functools
 import time
 from collections.abc import AsyncIterator
@@ -12,25 +11,24 @@ from uuid import UUID
 
 import asyncpg
 import grpc
+import msgspec
 import pytest
 import redis.asyncio
 
 from dev.harness.keys import ENCRYPTION_KEY, OTHER_KEY, vault
 from dev.harness.waiting import wait_until
-from protos.webhook.v1 import subscriptions_pb2
 from services.domain import subscription_changes
-from services.domain.events import TypeFilter
-from services.domain.secrets.signatures import Scheme
+from services.domain.secrets.signatures import SignatureScheme
+from services.domain.states import SubscriptionState
 from services.ingest.subscriptions import cache as caches
-from services.ingest.subscriptions.changes import Update
-from services.ingest.subscriptions.record import Draft, Subscription
-from services.ingest.subscriptions.store import Store
-from services.ingest.subscriptions.verification import Preset
+from services.ingest.subscriptions.record import Kind, Subscription
+from services.ingest.subscriptions.secrets import Verification
+from services.ingest.subscriptions.store import SubscriptionStore
 from services.platform import ids
 from services.platform.auth import identity
 from services.platform.settings import RedisSettings
 from services.platform.stores import redis as clients
-from tests.ingest.conftest import URL, Breakable, Ingest, counted, eventually, frozen, serving
+from tests.ingest.conftest import URL, Breakable, Ingest, counted, draft, eventually, frozen, serving
 from tests.ingest.proxy import Proxy, proxying
 
 SEEN_WITHIN_SECONDS = 1.0
@@ -321,9 +319,7 @@ async def test_a_change_whose_caller_leaves_is_made_and_seen_all_the_same(pair: 
     await pair.warm(made.id)
     async with pair.first.pool.acquire() as connection, connection.transaction():
         await connection.execute("SELECT FROM subscriptions WHERE id = $1 FOR UPDATE", UUID(made.id))
-        request = subscriptions_pb2.UpdateSubscriptionRequest(
-            subscription_id=made.id, target_url=URL, event_types=["t1"]
-        )
+        request = pair.first.change(made.id, target_url=URL, event_types=["t1"])
         waiting = asyncio.ensure_future(pair.first.subscriptions.UpdateSubscription(request))
         await eventually(pair.first.held_up, "the change to be held up")
         waiting.cancel()
@@ -342,7 +338,7 @@ async def cache(database: str, redis_url: str) -> AsyncIterator[caches.Subscript
         asyncpg.create_pool(database, min_size=0, max_size=1) as pool,
         clients.client(RedisSettings(redis_url=redis_url, _env_file=None)) as client,
     ):
-        yield caches.SubscriptionCache(Store(pool, vault(), key_hours=1), client, vault(), size=10)
+        yield caches.SubscriptionCache(SubscriptionStore(pool, vault(), key_hours=1), client, vault(), size=10)
 
 
 def _version(version: int) -> Subscription:
@@ -358,7 +354,7 @@ def _version(version: int) -> Subscription:
         version=version,
         created_at=now,
         updated_at=now,
-        status="active",
+        status=SubscriptionState.ACTIVE,
         status_reason=None,
         status_since=now,
         keep_when_disabled=True,
@@ -367,13 +363,11 @@ def _version(version: int) -> Subscription:
         timeout_seconds=30.0,
         retry_policy='{"limit": 3}',
         header_names=(f"X-{version}",),
-        verification=Preset.STRIPE,
+        verification=Verification.STRIPE,
         sealed_verification_secrets=b"sealed, too",
-        kind="normal",
-        signature_scheme=Scheme.ED25519 if version % 2 else Scheme.HMAC_SHA256,
+        kind=Kind.NORMAL,
+        signature_scheme=SignatureScheme.ED25519 if version % 2 else SignatureScheme.HMAC_SHA256,
         client_certificate=None,
-        filter=TypeFilter([f"t{version}"]),
-        targets=(),
     )
 
 
@@ -394,7 +388,7 @@ async def test_a_slow_reader_cannot_bring_back_what_was_deleted(cache: caches.Su
 
 async def test_a_newer_version_replaces_an_older_one(cache: caches.SubscriptionCache) -> None:
     old = _version(9)
-    new = dataclasses.replace(_version(10), id=old.id)
+    new = msgspec.structs.replace(_version(10), id=old.id)
     await cache.changed(old.id, old.tenant_id, old, old.version)
     await cache._copies.write(old.id, cache._copy(new), new.version)
     assert await cache._read(old.id) == new
@@ -413,7 +407,7 @@ async def test_a_copy_in_redis_can_be_read_by_us_alone(cache: caches.Subscriptio
 async def test_a_copy_that_somebody_made_or_moved_or_kept_is_a_miss(
     cache: caches.SubscriptionCache, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made, neighbour = _version(1), dataclasses.replace(_version(1), id=ids.new())
+    made, neighbour = _version(1), msgspec.structs.replace(_version(1), id=ids.new())
     sealed = cache._copy(made)
     plain = vault().copy(made.id, sealed)
     changed = sealed[:-1] + bytes([sealed[-1] ^ 1])
@@ -457,11 +451,10 @@ async def test_what_redis_holds_is_not_believed_until_others_had_time_to_tell_of
     cache: caches.SubscriptionCache,
 ) -> None:
     identity.CALLER.set(identity.INTERNAL)
-    draft = Draft(target_url=URL, event_types=["t1"], description="", secret_key=None)
-    old = await cache._store.create_subscription(ids.new(), "default", draft)
+    asked = draft(event_types=["t1"])
+    old = await cache._store.create_subscription(ids.new(), "default", asked)
     await cache._copies.write(old.id, cache._copy(old), old.version)
-    update = Update(draft=draft, scheme=None)
-    (new, _), _ = await cache._store.update_subscription("default", old.id, lambda *_: update, ())
+    (new, _), _ = await cache._store.update_subscription("default", old.id, lambda *_: asked, ())
     listening = asyncio.create_task(cache.listen())
     try:
         await wait_until(lambda: cache._ttl_seconds == caches.LISTENING_TTL_SECONDS, what="the cache to listen")

@@ -47,7 +47,7 @@ async def test_answers_have_what_is_public_and_no_key(ingest: Ingest) -> None:
     changed = await ingest.update(made.id)
     (listed,) = (await ingest.page()).subscriptions
     for answer in (made, again, changed, listed, await ingest.get(made.id)):
-        facts = answer.client_certificate
+        facts = answer.status.client_certificate
         assert (facts.subject, facts.issuer) == ("CN=shop", "CN=Test authority")
         assert facts.serial_number == f"{SHOP.certificate.serial_number:x}"
         assert facts.not_after.ToDatetime() == SHOP.certificate.not_valid_after_utc.replace(tzinfo=None)
@@ -67,13 +67,15 @@ async def test_a_repeated_creation_with_another_certificate_is_another_request(i
 
 async def test_an_update_keeps_replaces_or_removes_it(ingest: Ingest) -> None:
     made = await ingest.create(client_certificate=asked(SHOP))
-    assert (await ingest.update(made.id, description="other")).client_certificate == made.client_certificate
-    assert (await ingest.update(made.id, client_certificate=asked(BANK))).client_certificate.subject == "CN=bank"
+    assert (
+        await ingest.update(made.id, description="other")
+    ).status.client_certificate == made.status.client_certificate
+    assert (await ingest.update(made.id, client_certificate=asked(BANK))).status.client_certificate.subject == "CN=bank"
     assert await stored(ingest, made.id) == (BANK.pem + CA.pem + BANK.key_pem).encode()
-    assert not (await ingest.update(made.id, client_certificate=NOTHING)).HasField("client_certificate")
-    assert not (await ingest.get(made.id)).HasField("client_certificate")
+    assert not (await ingest.update(made.id, client_certificate=NOTHING)).status.HasField("client_certificate")
+    assert not (await ingest.get(made.id)).status.HasField("client_certificate")
     assert await stored(ingest, made.id) is None
-    assert not (await ingest.create(client_certificate=NOTHING)).HasField("client_certificate")
+    assert not (await ingest.create(client_certificate=NOTHING)).status.HasField("client_certificate")
 
 
 async def test_one_that_is_kept_goes_to_no_other_host_than_it_was_given_for(ingest: Ingest) -> None:
@@ -83,14 +85,15 @@ async def test_one_that_is_kept_goes_to_no_other_host_than_it_was_given_for(inge
         assert fields(await refused(ingest.update(made.id, elsewhere))) == ["headers", "client_certificate"]
         error = await refused(ingest.update(made.id, elsewhere, headers=headers))
         assert fields(error) == ["client_certificate"]
-    assert (await ingest.update(made.id, "https://PARTNER.example/b?c")).client_certificate == made.client_certificate
+    assert (
+        await ingest.update(made.id, "https://PARTNER.example/b?c")
+    ).status.client_certificate == made.status.client_certificate
     moved = await ingest.update(
         made.id, "https://other.example/", client_certificate=asked(BANK), headers=pb.CustomHeaders()
     )
-    assert moved.client_certificate.subject == "CN=bank"
-    assert not (await ingest.update(made.id, "http://third.example/", client_certificate=NOTHING)).HasField(
-        "client_certificate"
-    )
+    assert moved.status.client_certificate.subject == "CN=bank"
+    removed = await ingest.update(made.id, "http://third.example/", client_certificate=NOTHING)
+    assert not removed.status.HasField("client_certificate")
 
 
 async def test_one_that_was_given_at_the_same_time_does_not_go_along(ingest: Ingest) -> None:
@@ -101,7 +104,7 @@ async def test_one_that_was_given_at_the_same_time_does_not_go_along(ingest: Ing
     assert error
     assert fields(error) == ["client_certificate"]
     found = await ingest.get(made.id)
-    assert (found.target_url, found.HasField("client_certificate")) == ("https://partner.example/", True)
+    assert (found.spec.target_url, found.status.HasField("client_certificate")) == ("https://partner.example/", True)
 
 
 @pytest.mark.parametrize(

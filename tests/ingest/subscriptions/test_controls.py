@@ -12,20 +12,17 @@ from protos.webhook.v1 import ingest_pb2
 from protos.webhook.v1 import subscriptions_pb2 as pb
 from services.domain.doorbell import RUNG_SECONDS
 from services.platform import errors
-from tests.ingest.conftest import CALL_SECONDS, Ingest, fields, refused
+from tests.ingest.conftest import Ingest, fields, refused
 
 UNKNOWN = "01890a5d-ac96-774b-bcce-b302099a8057"
 VERBS = ("Disable", "Enable", "Pause", "Resume")
-STATUSES = {"active": pb.SUBSCRIPTION_STATUS_ACTIVE, "paused": pb.SUBSCRIPTION_STATUS_PAUSED,
-            "disabled": pb.SUBSCRIPTION_STATUS_DISABLED}  # fmt: skip
+STATUSES = {"active": pb.SubscriptionStatus.STATUS_ACTIVE, "paused": pb.SubscriptionStatus.STATUS_PAUSED,
+            "disabled": pb.SubscriptionStatus.STATUS_DISABLED}  # fmt: skip
 
 
 async def change(ingest: Ingest, verb: str, subscription_id: str) -> pb.Subscription:
-    """Makes one of the four calls."""
-    request = getattr(pb, f"{verb}SubscriptionRequest")(tenant_id=ingest.tenant_id, subscription_id=subscription_id)
-    answer = await getattr(ingest.subscriptions, f"{verb}Subscription")(request, timeout=CALL_SECONDS)
-    changed: pb.Subscription = answer.subscription
-    return changed
+    """Takes one of the four actions."""
+    return await ingest.set_status(subscription_id, pb.SubscriptionAction.Value(f"SUBSCRIPTION_ACTION_{verb.upper()}"))
 
 
 async def row(ingest: Ingest, subscription_id: str) -> asyncpg.Record:
@@ -78,7 +75,7 @@ async def test_every_call_in_every_status(
         assert ("resume" if conflict == "SUBSCRIPTION_PAUSED" else "enable") in error.message
     else:
         answer = await change(ingest, verb, made.id)
-        assert answer.status == STATUSES[after]
+        assert answer.status.status == STATUSES[after]
         assert answer == await ingest.get(made.id)
     later = await row(ingest, made.id)
     assert later["status"] == after
@@ -98,9 +95,9 @@ async def test_a_call_that_is_made_twice_is_one(ingest: Ingest, verb: str, befor
 
 async def test_who_is_disabled_already_keeps_the_reason(ingest: Ingest) -> None:
     made = await made_in(ingest, "disabled")
-    assert (await change(ingest, "Disable", made.id)).status_reason == "gone"
+    assert (await change(ingest, "Disable", made.id)).status.status_reason == "gone"
     await change(ingest, "Enable", made.id)
-    assert (await change(ingest, "Disable", made.id)).status_reason == "manual"
+    assert (await change(ingest, "Disable", made.id)).status.status_reason == "manual"
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -118,10 +115,10 @@ async def test_what_is_unknown_deleted_or_anothers_is_not_found(ingest: Ingest, 
 async def test_an_update_leaves_the_status_as_it_is(ingest: Ingest, status: str) -> None:
     made = await made_in(ingest, status)
     changed = await ingest.update(made.id, description="new")
-    assert (changed.status, changed.status_reason, changed.status_since) == (
-        made.status,
-        made.status_reason,
-        made.status_since,
+    assert (changed.status.status, changed.status.status_reason, changed.status.status_since) == (
+        made.status.status,
+        made.status.status_reason,
+        made.status.status_since,
     )
     assert changed == await ingest.get(made.id)
 
@@ -158,7 +155,7 @@ async def fail(ingest: Ingest, subscription_id: str, breaker: str) -> None:
 @pytest.mark.parametrize(("breaker", "probed"), [("open", True), ("half_open", False), ("closed", False)])
 async def test_the_breaker_is_part_of_every_answer(ingest: Ingest, breaker: str, *, probed: bool) -> None:
     made = await ingest.create()
-    assert made.breaker == pb.Breaker(state=pb.BREAKER_STATE_CLOSED)
+    assert made.status.breaker == pb.Breaker(state=pb.BREAKER_STATE_CLOSED)
     await fail(ingest, made.id, breaker)
     expected = pb.Breaker(
         state=pb.BreakerState.Value(f"BREAKER_STATE_{breaker.upper()}"), reason="failures", consecutive_failures=17
@@ -174,15 +171,15 @@ async def test_the_breaker_is_part_of_every_answer(ingest: Ingest, breaker: str,
         await change(ingest, "Resume", made.id),
         await change(ingest, "Disable", made.id),
     ]
-    assert [answer.breaker for answer in answers] == [expected] * 6
+    assert [answer.status.breaker for answer in answers] == [expected] * 6
 
 
 async def test_enabling_closes_the_breaker_and_forgets_the_failures(ingest: Ingest) -> None:
     made = await made_in(ingest, "disabled")
     await fail(ingest, made.id, "open")
     answer = await change(ingest, "Enable", made.id)
-    assert answer.breaker.since == answer.status_since
-    assert (answer.breaker.state, answer.breaker.reason, answer.breaker.consecutive_failures) == (
+    assert answer.status.breaker.since == answer.status.status_since
+    assert (answer.status.breaker.state, answer.status.breaker.reason, answer.status.breaker.consecutive_failures) == (
         pb.BREAKER_STATE_CLOSED,
         "",
         0,
@@ -205,8 +202,8 @@ async def test_enabling_closes_the_breaker_and_forgets_the_failures(ingest: Inge
 async def test_another_target_begins_with_a_closed_breaker_and_no_failures(ingest: Ingest, changed: str) -> None:
     made = await ingest.create("https://receiver.example/hook")
     await fail(ingest, made.id, "open")
-    assert (await ingest.update(made.id, changed)).breaker == pb.Breaker(state=pb.BREAKER_STATE_CLOSED)
-    assert (await ingest.get(made.id)).breaker == pb.Breaker(state=pb.BREAKER_STATE_CLOSED)
+    assert (await ingest.update(made.id, changed)).status.breaker == pb.Breaker(state=pb.BREAKER_STATE_CLOSED)
+    assert (await ingest.get(made.id)).status.breaker == pb.Breaker(state=pb.BREAKER_STATE_CLOSED)
     assert (await row(ingest, made.id))["endpoint_version"] == 2
 
 
@@ -218,7 +215,7 @@ async def test_the_same_target_keeps_its_breaker_however_it_is_spelled(ingest: I
     made = await ingest.create("https://receiver.example/hook")
     await fail(ingest, made.id, "open")
     updated = await ingest.update(made.id, spelled, description="another")
-    assert (updated.breaker.state, updated.breaker.consecutive_failures) == (pb.BREAKER_STATE_OPEN, 17)
+    assert (updated.status.breaker.state, updated.status.breaker.consecutive_failures) == (pb.BREAKER_STATE_OPEN, 17)
     assert (await row(ingest, made.id))["endpoint_version"] == 1
 
 
@@ -226,7 +223,7 @@ async def test_the_same_target_keeps_its_breaker_however_it_is_spelled(ingest: I
 async def test_a_call_that_changes_nothing_leaves_the_breaker_alone(ingest: Ingest, verb: str) -> None:
     made = await ingest.create()
     await fail(ingest, made.id, "open")
-    assert (await change(ingest, verb, made.id)).breaker.state == pb.BREAKER_STATE_OPEN
+    assert (await change(ingest, verb, made.id)).status.breaker.state == pb.BREAKER_STATE_OPEN
 
 
 # -- fields --
@@ -242,11 +239,11 @@ async def test_what_is_asked_for_is_answered_and_an_update_takes_it_back(ingest:
     }
     plain = await ingest.create()
     for answer in (await ingest.create(**asked), await ingest.update(plain.id, **asked)):
-        assert {name: getattr(answer, name) for name in asked} == asked
+        assert {name: getattr(answer.spec, name) for name in asked} == asked
         assert answer == await ingest.get(answer.id)
         assert answer in (await ingest.page()).subscriptions
         back = await ingest.update(answer.id)
-        assert back.keep_when_disabled
+        assert back.spec.keep_when_disabled
         assert {"rate_limit_per_second", "rate_limit_burst", "timeout_seconds", "retry_policy"}.isdisjoint(
             field.name for field, _ in back.ListFields()
         )
@@ -254,7 +251,7 @@ async def test_what_is_asked_for_is_answered_and_an_update_takes_it_back(ingest:
 
 async def test_a_retry_policy_is_answered_whole(ingest: Ingest) -> None:
     answers = [
-        (await ingest.create(retry_policy=policy)).retry_policy
+        (await ingest.create(retry_policy=policy)).spec.retry_policy
         for policy in (pb.RetryPolicy(limit=0), pb.RetryPolicy(), pb.RetryPolicy(name="standard-webhooks"))
     ]
     assert answers == [
@@ -275,12 +272,12 @@ async def test_the_policy_that_deliveries_follow_is_told_whatever_kind_it_is(ing
             delays_seconds=[5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400]
         ),
     }
-    assert (await ingest.create()).effective_retry_policy == default
+    assert (await ingest.create()).status.effective_retry_policy == default
     for policy, expected in asked.items():
         made = await ingest.create(retry_policy=pb.RetryPolicy.FromString(policy))
-        assert made.effective_retry_policy == expected
-        assert (await ingest.get(made.id)).effective_retry_policy == expected
-        assert (await ingest.update(made.id)).effective_retry_policy == default
+        assert made.status.effective_retry_policy == expected
+        assert (await ingest.get(made.id)).status.effective_retry_policy == expected
+        assert (await ingest.update(made.id)).status.effective_retry_policy == default
 
 
 async def test_a_retry_policy_is_stored_as_a_document(ingest: Ingest) -> None:

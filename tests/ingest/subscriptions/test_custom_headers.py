@@ -27,19 +27,19 @@ async def test_answers_have_the_names_and_no_values(ingest: Ingest) -> None:
     changed = await ingest.update(made.id)
     (listed,) = (await ingest.page()).subscriptions
     for answer in (made, again, changed, listed, await ingest.get(made.id)):
-        assert (answer.id, list(answer.header_names)) == (made.id, ["Authorization", "x-shop"])
+        assert (answer.id, list(answer.status.header_names)) == (made.id, ["Authorization", "x-shop"])
         assert b"hunter2" not in answer.SerializeToString()
     assert await stored(ingest, made.id) == VALUES
 
 
 async def test_an_update_keeps_replaces_or_removes_them(ingest: Ingest) -> None:
     made = await ingest.create(headers=Headers(values=VALUES))
-    assert list((await ingest.update(made.id, description="other")).header_names) == ["Authorization", "x-shop"]
-    assert list((await ingest.update(made.id, headers=Headers(values={"A": "b"}))).header_names) == ["A"]
+    assert list((await ingest.update(made.id, description="other")).status.header_names) == ["Authorization", "x-shop"]
+    assert list((await ingest.update(made.id, headers=Headers(values={"A": "b"}))).status.header_names) == ["A"]
     assert await stored(ingest, made.id) == {"A": "b"}
-    assert list((await ingest.update(made.id, headers=Headers())).header_names) == []
+    assert list((await ingest.update(made.id, headers=Headers())).status.header_names) == []
     assert await stored(ingest, made.id) == {}
-    assert list((await ingest.get(made.id)).header_names) == []
+    assert list((await ingest.get(made.id)).status.header_names) == []
 
 
 async def test_those_that_are_kept_go_to_no_other_host_than_they_were_given_for(ingest: Ingest) -> None:
@@ -48,7 +48,7 @@ async def test_those_that_are_kept_go_to_no_other_host_than_they_were_given_for(
         error = await refused(ingest.update(made.id, elsewhere))
         assert isinstance(error, errors.InvalidArgument)
         assert fields(error) == ["headers"]
-    assert (await ingest.get(made.id)).target_url == "https://partner.example/a"
+    assert (await ingest.get(made.id)).spec.target_url == "https://partner.example/a"
     await ingest.update(made.id, "https://PARTNER.example/b?c")
     assert await stored(ingest, made.id) == VALUES
     await ingest.update(made.id, "https://other.example/", headers=Headers(values={"A": "b"}))
@@ -66,7 +66,10 @@ async def test_those_that_were_given_at_the_same_time_do_not_go_along(ingest: In
     assert error
     assert fields(error) == ["headers"]
     found = await ingest.get(made.id)
-    assert (found.target_url, list(found.header_names)) == ("https://partner.example/", ["Authorization", "x-shop"])
+    assert (found.spec.target_url, list(found.status.header_names)) == (
+        "https://partner.example/",
+        ["Authorization", "x-shop"],
+    )
 
 
 async def test_a_deleted_subscription_has_none(ingest: Ingest) -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ingest.subscriptions import custom_headers
+from services.ingest.subscriptions import record
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ from services.ingest.subscriptions import custom_headers
     ],
 )
 def test_good_headers_are_taken(values: dict[str, str]) -> None:
-    assert custom_headers.violations("headers", values) == []
+    assert record.header_violations(values) == []
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_good_headers_are_taken(values: dict[str, str]) -> None:
     ],
 )  # fmt: skip
 def test_a_name_that_is_the_services_own_is_refused_and_named(name: str) -> None:
-    (found,) = custom_headers.violations("headers", {"X-Fine": "v", name: "hidden-value"})
+    (found,) = record.header_violations({"X-Fine": "v", name: "hidden-value"})
     assert found.field == f"headers.{name}"
     assert found.description.startswith("is set by this service")
     assert "hidden-value" not in found.description
@@ -50,7 +50,7 @@ def test_a_name_that_is_the_services_own_is_refused_and_named(name: str) -> None
     "name", ["", "n" * 65, "a b", "a:b", "a\r\nb", "a\x00", "\u00e9", "a(b", ":path", "a\t", "a/b"]
 )
 def test_what_is_no_name_is_refused(name: str) -> None:
-    (found,) = custom_headers.violations("headers", {name: "v"})
+    (found,) = record.header_violations({name: "v"})
     assert found.field == "headers"
     assert len(found.description) < 200
 
@@ -59,7 +59,7 @@ def test_what_is_no_name_is_refused(name: str) -> None:
     "value", ["", "v" * 1025, "a\r\nX: y", "a\nb", "a\x00", "a\tb", "\u00e9", " secret", "secret ", "\x7f", "\u2028"]
 )
 def test_what_is_no_value_is_refused_and_not_repeated(value: str) -> None:
-    (found,) = custom_headers.violations("headers", {"X-Key": value})
+    (found,) = record.header_violations({"X-Key": value})
     assert found.field == "headers.X-Key"
     assert not value.strip() or value not in found.description
 
@@ -74,12 +74,12 @@ def test_what_is_no_value_is_refused_and_not_repeated(value: str) -> None:
     ids=["21 headers", "4,097 bytes", "twice"],
 )
 def test_too_much_is_refused(values: dict[str, str]) -> None:
-    assert custom_headers.violations("headers", values)
+    assert record.header_violations(values)
 
 
 @given(st.dictionaries(st.text(max_size=70), st.text(max_size=70), max_size=22))
 def test_whatever_is_taken_makes_one_line_each(values: dict[str, str]) -> None:
-    if not custom_headers.violations("headers", values):
+    if not record.header_violations(values):
         lines = "".join(f"{name}: {value}\r\n" for name, value in values.items())
         assert lines.isascii()
         assert len(lines.split("\r\n")) == len(values) + 1

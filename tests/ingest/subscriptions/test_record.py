@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from services.ingest.subscriptions.record import Draft
 from services.platform import errors
+from tests.ingest.conftest import draft
 
 URL = "https://example.com/hook"
 
@@ -19,7 +20,7 @@ def _draft(
     event_types: list[str] | None = None,
     description: str = "",
 ) -> Draft:
-    return Draft(target_url=target_url, secret_key=secret_key, event_types=event_types or [], description=description)
+    return draft(target_url, secret_key=secret_key, event_types=event_types or [], description=description)
 
 
 def _fields(raised: pytest.ExceptionInfo[errors.InvalidArgument]) -> list[str]:
@@ -189,7 +190,7 @@ NAN, INF = float("nan"), float("inf")
 )
 def test_limits_and_timeouts_are_taken_or_refused_by_name(fields: dict[str, Any], at_fault: list[str]) -> None:
     try:
-        Draft(target_url=URL, secret_key=None, event_types=[], description="", **fields)
+        draft(URL, **fields)
     except errors.InvalidArgument as refused:
         assert [violation.field for violation in refused.violations] == at_fault  # noqa: PT017 - one or the other
     else:

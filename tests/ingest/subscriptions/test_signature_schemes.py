@@ -13,7 +13,7 @@ import redis.asyncio
 from dev.harness.keys import ENCRYPTION_KEY, OTHER_KEY, encryption_keys, vault
 from protos.webhook.v1 import subscriptions_pb2 as pb
 from services.domain import subscription_changes
-from services.domain.secrets.signatures import Scheme
+from services.domain.secrets.signatures import SignatureScheme
 from services.domain.secrets.vault import Secret
 from services.ingest.reencryption import reencrypt
 from services.platform import errors
@@ -35,7 +35,7 @@ def whpk(seed: bytes) -> str:
 
 
 def public_keys(subscription: pb.Subscription) -> list[str]:
-    return [key.public_key for key in subscription.public_keys]
+    return [key.public_key for key in subscription.status.public_keys]
 
 
 async def to_ed25519(ingest: Ingest, subscription_id: str, **asked: Any) -> pb.RotateSubscriptionSecretResponse:
@@ -52,7 +52,7 @@ async def test_a_made_private_key_is_in_no_answer_and_its_public_key_in_each(ing
     answer = await create(ingest, signature_scheme=ED25519, idempotency_key="k")
     made = answer.subscription
     (secret,) = (await stored(ingest, made.id)).kept
-    assert secret.scheme is Scheme.ED25519
+    assert secret.scheme is SignatureScheme.ED25519
     seed = base64.b64decode(secret.secret_key.removeprefix("whsk_"))
     again = await create(ingest, signature_scheme=ED25519, idempotency_key="k")
     rotated = await rotate(ingest, made.id)
@@ -60,8 +60,8 @@ async def test_a_made_private_key_is_in_no_answer_and_its_public_key_in_each(ing
     (listed,) = (await ingest.page()).subscriptions
     assert (answer.secret_key, again.secret_key, rotated.secret_key) == ("", "", "")
     for shown in (made, again.subscription, rotated.subscription, updated, listed, await ingest.get(made.id)):
-        assert shown.signature_scheme == ED25519
-        assert shown.has_secret
+        assert shown.spec.signature_scheme == ED25519
+        assert shown.status.has_secret
         assert whpk(seed) in public_keys(shown)
         assert secret.secret_key.encode() not in shown.SerializeToString()
         assert b"whsk_" not in shown.SerializeToString()
@@ -75,7 +75,7 @@ async def test_a_given_private_key_is_taken_with_or_without_its_public_key(inges
 
 async def test_the_default_is_hmac_without_public_keys(ingest: Ingest) -> None:
     for made in (await ingest.create(secret_key="secret-s"), await ingest.create()):
-        assert (made.signature_scheme, public_keys(made)) == (HMAC, [])
+        assert (made.spec.signature_scheme, public_keys(made)) == (HMAC, [])
 
 
 @pytest.mark.parametrize(
@@ -120,9 +120,9 @@ async def test_a_rotation_keeps_the_scheme_and_shows_both_public_keys_until_the_
     made = (await create(ingest, signature_scheme=ED25519, secret_key=whsk(SEEDS[0]))).subscription
     rotated = (await rotate(ingest, made.id, whsk(SEEDS[1]), overlap_hours=2)).subscription
     assert public_keys(rotated) == [whpk(SEEDS[1]), whpk(SEEDS[0])]
-    current, old = rotated.public_keys
+    current, old = rotated.status.public_keys
     assert not current.HasField("expires_at")
-    assert list(rotated.previous_secrets_expire_at) == [old.expires_at]
+    assert [secret.expires_at for secret in rotated.status.previous_secrets] == [old.expires_at]
     assert abs(old.expires_at.ToDatetime(UTC) - datetime.now(UTC) - timedelta(hours=2)) < timedelta(seconds=10)
     ended = (await rotate(ingest, made.id, whsk(SEEDS[2]), overlap_hours=0)).subscription
     assert public_keys(ended) == public_keys(await ingest.get(made.id)) == [whpk(SEEDS[2])]
@@ -131,14 +131,17 @@ async def test_a_rotation_keeps_the_scheme_and_shows_both_public_keys_until_the_
 async def test_a_rotation_to_another_scheme_lets_the_secret_hold_for_the_overlap(ingest: Ingest) -> None:
     made = (await create(ingest, secret_key="secret-old")).subscription
     rotated = await to_ed25519(ingest, made.id, overlap_hours=1)
-    assert (rotated.secret_key, rotated.subscription.signature_scheme) == ("", ED25519)
-    assert len(rotated.subscription.public_keys) == len(rotated.subscription.previous_secrets_expire_at) == 1
-    assert [secret.scheme for secret in (await stored(ingest, made.id)).kept] == [Scheme.ED25519, Scheme.HMAC_SHA256]
+    assert (rotated.secret_key, rotated.subscription.spec.signature_scheme) == ("", ED25519)
+    assert len(rotated.subscription.status.public_keys) == len(rotated.subscription.status.previous_secrets) == 1
+    assert [secret.scheme for secret in (await stored(ingest, made.id)).kept] == [
+        SignatureScheme.ED25519,
+        SignatureScheme.HMAC_SHA256,
+    ]
     assert await passes(ingest, made.id, "secret-old")
     query = "SELECT changes FROM audit_entries WHERE resource_id = $1 AND action = 'subscription.rotate_secret'"
     assert json.loads(await ingest.pool.fetchval(query, made.id)) == [
-        {"field": "secret_key"},
         {"field": "signature_scheme", "before": "hmac-sha256", "after": "ed25519"},
+        {"field": "secret_key"},
     ]
     # And back: what was made is answered again.
     request = pb.RotateSubscriptionSecretRequest(
@@ -146,24 +149,24 @@ async def test_a_rotation_to_another_scheme_lets_the_secret_hold_for_the_overlap
     )
     back = await ingest.subscriptions.RotateSubscriptionSecret(request)
     assert back.secret_key.startswith("whsec_")
-    assert (back.subscription.signature_scheme, public_keys(back.subscription)) == (HMAC, [])
+    assert (back.subscription.spec.signature_scheme, public_keys(back.subscription)) == (HMAC, [])
 
 
 async def test_an_update_keeps_the_scheme_and_changes_it_only_with_the_secret(ingest: Ingest) -> None:
     made = (await create(ingest, secret_key="secret-s")).subscription
     assert fields(await refused(ingest.update(made.id, signature_scheme=ED25519))) == ["signature_scheme"]
-    assert (await ingest.update(made.id, signature_scheme=HMAC)).signature_scheme == HMAC
+    assert (await ingest.update(made.id, signature_scheme=HMAC)).spec.signature_scheme == HMAC
     changed = await ingest.update(made.id, signature_scheme=ED25519, secret_key=whsk(SEEDS[0]))
-    assert (changed.signature_scheme, public_keys(changed)) == (ED25519, [whpk(SEEDS[0])])
-    assert list(changed.previous_secrets_expire_at) == []
+    assert (changed.spec.signature_scheme, public_keys(changed)) == (ED25519, [whpk(SEEDS[0])])
+    assert list(changed.status.previous_secrets) == []
     kept = await ingest.update(made.id)
-    assert (kept.signature_scheme, public_keys(kept)) == (ED25519, [whpk(SEEDS[0])])
+    assert (kept.spec.signature_scheme, public_keys(kept)) == (ED25519, [whpk(SEEDS[0])])
     # A secret for HMAC does not slip in.
     assert fields(await refused(ingest.update(made.id, secret_key="secret-s"))) == ["secret_key"]
     replaced = await ingest.update(made.id, secret_key=whsk(SEEDS[1]))
     assert public_keys(replaced) == [whpk(SEEDS[1])]
     back = await ingest.update(made.id, signature_scheme=HMAC, secret_key="secret-t")
-    assert (back.signature_scheme, public_keys(back)) == (HMAC, [])
+    assert (back.spec.signature_scheme, public_keys(back)) == (HMAC, [])
     assert await passes(ingest, made.id, "secret-t")
 
 
@@ -184,11 +187,11 @@ async def test_the_shared_secret_stays_while_what_comes_in_is_verified_with_it(
     # With a secret for what comes in alone it may go.
     theirs = pb.VerificationSecrets(values=["secret-theirs"])
     changed = await ingest.update(made.id, verification_secrets=theirs, **own)
-    assert (changed.signature_scheme, changed.verification) == (ED25519, verification)
+    assert (changed.spec.signature_scheme, changed.spec.verification) == (ED25519, verification)
     assert await passes(ingest, made.id, "secret-theirs")
     assert not await passes(ingest, made.id, "secret-s")
     back = await ingest.update(made.id, verification_secrets=theirs, signature_scheme=HMAC, secret_key="secret-t")
-    assert (await to_ed25519(ingest, back.id)).subscription.signature_scheme == ED25519
+    assert (await to_ed25519(ingest, back.id)).subscription.spec.signature_scheme == ED25519
 
 
 async def test_changes_at_the_same_time_leave_no_subscription_that_nothing_can_verify(ingest: Ingest) -> None:
@@ -199,27 +202,27 @@ async def test_changes_at_the_same_time_leave_no_subscription_that_nothing_can_v
         assert error
         assert fields(error) == ["verification_secrets"]
         found = await ingest.get(made.id)
-        assert (found.signature_scheme == ED25519) == rotation_first
-        assert (found.verification == pb.VERIFICATION_REQUIRED) != rotation_first
+        assert (found.spec.signature_scheme == ED25519) == rotation_first
+        assert (found.spec.verification == pb.VERIFICATION_REQUIRED) != rotation_first
 
 
 async def test_an_unsigned_subscription_signs_once_it_has_a_secret(ingest: Ingest) -> None:
     made = (await create(ingest, **UNSIGNED)).subscription
-    assert (made.signature_scheme, made.has_secret, public_keys(made)) == (NONE, False, [])
+    assert (made.spec.signature_scheme, made.status.has_secret, public_keys(made)) == (NONE, False, [])
     for scheme in (HMAC, ED25519):
         assert fields(await refused(ingest.update(made.id, signature_scheme=scheme))) == ["secret_key"]
     given = await ingest.update(made.id, signature_scheme=ED25519, secret_key=whsk(SEEDS[0]))
-    assert (given.signature_scheme, len(public_keys(given))) == (ED25519, 1)
+    assert (given.spec.signature_scheme, len(public_keys(given))) == (ED25519, 1)
     removed = await ingest.update(made.id, **UNSIGNED)
-    assert (removed.signature_scheme, removed.has_secret, public_keys(removed)) == (NONE, False, [])
-    assert (await ingest.update(made.id)).signature_scheme == NONE
+    assert (removed.spec.signature_scheme, removed.status.has_secret, public_keys(removed)) == (NONE, False, [])
+    assert (await ingest.update(made.id)).spec.signature_scheme == NONE
     rotation = pb.RotateSubscriptionSecretRequest(
         tenant_id=ingest.tenant_id, subscription_id=made.id, signature_scheme=NONE
     )
     refusal = await refused(ingest.subscriptions.RotateSubscriptionSecret(rotation))
     assert fields(refusal) == ["signature_scheme"]
     rotated = await to_ed25519(ingest, made.id)
-    assert (rotated.secret_key, len(rotated.subscription.public_keys)) == ("", 1)
+    assert (rotated.secret_key, len(rotated.subscription.status.public_keys)) == ("", 1)
 
 
 # -- used and kept --
@@ -254,7 +257,7 @@ async def test_private_keys_are_sealed_and_sealed_anew_under_another_key(alone: 
     assert (report.rewritten, report.unreadable) == (1, [])
     found = await row(alone, made.id)
     kept = vault(OTHER_KEY).opened(found["id"], found["sealed_secrets"]).kept
-    assert kept == (Secret(whsk(SEEDS[3]), scheme=Scheme.ED25519),)
+    assert kept == (Secret(whsk(SEEDS[3]), scheme=SignatureScheme.ED25519),)
 
 
 async def test_one_whose_key_cannot_be_opened_is_shown_without_public_keys_and_mended_by_an_update(
@@ -263,7 +266,7 @@ async def test_one_whose_key_cannot_be_opened_is_shown_without_public_keys_and_m
     made = (await create(ingest, signature_scheme=ED25519)).subscription
     await ingest.pool.execute("UPDATE subscriptions SET sealed_secrets = 'x' WHERE id = $1::text::uuid", made.id)
     shown = await ingest.get(made.id)
-    assert (shown.has_secret, shown.signature_scheme, public_keys(shown)) == (True, ED25519, [])
+    assert (shown.status.has_secret, shown.spec.signature_scheme, public_keys(shown)) == (True, ED25519, [])
     assert (await refused(rotate(ingest, made.id))).reason == "SECRET_UNREADABLE"
     mended = await ingest.update(made.id, secret_key=whsk(SEEDS[4]))
     assert public_keys(mended) == [whpk(SEEDS[4])]

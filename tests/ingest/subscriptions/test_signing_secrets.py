@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from services.domain.secrets.signatures import Scheme
+from services.domain.secrets.signatures import SignatureScheme
 from services.domain.secrets.vault import Secret, Secrets
 from services.ingest.subscriptions import secrets
 from services.ingest.subscriptions.record import secret_violations
@@ -20,11 +20,11 @@ def _rotated(*before: Secret, new: str = "new", overlap: timedelta = 24 * HOUR) 
 
 
 def test_a_made_secret_is_32_random_bytes_that_standard_webhooks_take() -> None:
-    made = {secrets.new_signing_secret(Scheme.HMAC_SHA256) for _ in range(100)}
+    made = {secrets.new_signing_secret(SignatureScheme.HMAC_SHA256) for _ in range(100)}
     assert len(made) == 100
     for secret in made:
         assert len(base64.b64decode(secret.removeprefix("whsec_"))) == 32
-        assert secret_violations(secret, Scheme.HMAC_SHA256) == []
+        assert secret_violations(secret, SignatureScheme.HMAC_SHA256) == []
 
 
 def test_the_old_secret_holds_for_the_overlap() -> None:

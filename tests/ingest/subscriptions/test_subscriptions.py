@@ -19,24 +19,34 @@ async def test_a_subscription_is_answered_as_it_was_asked_for(ingest: Ingest) ->
         event_types=["order.*", "user.created"], description="two\nlines ☃", secret_key="secret-s"
     )
     assert UUID(made.id).version == 7
-    assert (made.tenant_id, made.target_url, list(made.event_types), made.description, made.has_secret) == (
+    assert (
+        made.tenant_id,
+        made.spec.target_url,
+        list(made.spec.event_types),
+        made.spec.description,
+        made.status.has_secret,
+    ) == (
         ingest.tenant_id,
         URL,
         ["order.*", "user.created"],
         "two\nlines ☃",
         True,
     )
-    assert made.created_at == made.updated_at
-    assert abs(datetime.now(UTC) - made.created_at.ToDatetime(UTC)) < timedelta(seconds=5)
+    assert made.status.created_at == made.status.updated_at
+    assert abs(datetime.now(UTC) - made.status.created_at.ToDatetime(UTC)) < timedelta(seconds=5)
     assert await ingest.get(made.id) == made
 
 
 async def test_an_update_replaces_every_field_and_moves_updated_at(ingest: Ingest) -> None:
     made = await ingest.create(event_types=["a"], description="before")
     changed = await ingest.update(made.id, "http://example.org/", all_event_types=True)
-    assert (changed.target_url, list(changed.event_types), changed.description) == ("http://example.org/", [], "")
-    assert (changed.id, changed.created_at) == (made.id, made.created_at)
-    assert changed.updated_at.ToDatetime() > made.updated_at.ToDatetime()
+    assert (changed.spec.target_url, list(changed.spec.event_types), changed.spec.description) == (
+        "http://example.org/",
+        [],
+        "",
+    )
+    assert (changed.id, changed.status.created_at) == (made.id, made.status.created_at)
+    assert changed.status.updated_at.ToDatetime() > made.status.updated_at.ToDatetime()
     assert await ingest.get(made.id) == changed
 
 
@@ -51,25 +61,25 @@ async def _secret(ingest: Ingest, subscription_id: str) -> str | None:
 
 async def test_an_update_without_a_secret_keeps_it(ingest: Ingest) -> None:
     made = await ingest.create(secret_key="secret-before")
-    assert (await ingest.update(made.id)).has_secret
+    assert (await ingest.update(made.id)).status.has_secret
     assert await _secret(ingest, made.id) == "secret-before"
 
 
 async def test_an_update_with_a_secret_replaces_it(ingest: Ingest) -> None:
     made = await ingest.create(secret_key="secret-before")
-    assert (await ingest.update(made.id, secret_key="secret-after")).has_secret
+    assert (await ingest.update(made.id, secret_key="secret-after")).status.has_secret
     assert await _secret(ingest, made.id) == "secret-after"
 
 
 async def test_an_update_gives_a_secret_to_a_subscription_without(ingest: Ingest) -> None:
     made = await ingest.create(**UNSIGNED)
-    assert not made.has_secret
-    assert (await ingest.update(made.id, secret_key="secret-new")).has_secret
+    assert not made.status.has_secret
+    assert (await ingest.update(made.id, secret_key="secret-new")).status.has_secret
 
 
 async def test_an_update_removes_the_secret_when_told_to(ingest: Ingest) -> None:
     made = await ingest.create(secret_key="secret-before")
-    assert not (await ingest.update(made.id, **UNSIGNED)).has_secret
+    assert not (await ingest.update(made.id, **UNSIGNED)).status.has_secret
     assert await _secret(ingest, made.id) is None
 
 

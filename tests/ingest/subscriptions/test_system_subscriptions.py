@@ -22,18 +22,18 @@ async def own(ingest: Ingest) -> Ingest:
 
 async def test_a_tenant_has_one_and_another_once_it_is_deleted(ingest: Ingest, own: Ingest) -> None:
     made = await own.create(kind=SYSTEM)
-    assert made.kind == (await own.get(made.id)).kind == SYSTEM
-    assert (await own.create()).kind == NORMAL
+    assert made.spec.kind == (await own.get(made.id)).spec.kind == SYSTEM
+    assert (await own.create()).spec.kind == NORMAL
 
     for key in ("", "a key"):
         error = await refused(own.create(kind=SYSTEM, idempotency_key=key))
         assert isinstance(error, errors.Conflict)
         assert error.reason == "SYSTEM_SUBSCRIPTION_EXISTS"
     other = await ingest.of(f"t{ids.new().hex}")
-    assert (await other.create(kind=SYSTEM)).kind == SYSTEM
+    assert (await other.create(kind=SYSTEM)).spec.kind == SYSTEM
 
     await own.delete(made.id)
-    assert (await own.create(kind=SYSTEM)).kind == SYSTEM
+    assert (await own.create(kind=SYSTEM)).spec.kind == SYSTEM
 
 
 async def test_a_repeated_creation_of_one_is_answered_as_the_first(own: Ingest) -> None:
@@ -48,14 +48,14 @@ async def test_a_repeated_creation_of_one_is_answered_as_the_first(own: Ingest) 
 
 async def test_what_it_is_cannot_be_changed_nor_made_up(own: Ingest) -> None:
     system, normal = await own.create(kind=SYSTEM), await own.create()
-    assert (await own.update(system.id)).kind == SYSTEM
-    assert (await own.update(system.id, kind=SYSTEM)).kind == SYSTEM
+    assert (await own.update(system.id)).spec.kind == SYSTEM
+    assert (await own.update(system.id, kind=SYSTEM)).spec.kind == SYSTEM
     for made, kind in ((system, NORMAL), (normal, SYSTEM)):
         error = await refused(own.update(made.id, kind=kind))
         assert (error.code, fields(error)) == (errors.InvalidArgument.code, ["kind"])
     error = await refused(own.create(kind=99))  # no kind there is
     assert fields(error) == ["kind"]
-    assert (await own.get(normal.id)).kind == NORMAL
+    assert (await own.get(normal.id)).spec.kind == NORMAL
 
 
 async def test_no_event_of_the_tenant_goes_there(own: Ingest) -> None:
@@ -79,16 +79,12 @@ async def facts(own: Ingest) -> list[tuple[Any, ...]]:
 
 async def test_disabling_by_hand_is_noted_for_it_once_and_only_of_others(own: Ingest) -> None:
     normal = await own.create()
-    disable = subscriptions_pb2.DisableSubscriptionRequest(tenant_id=own.tenant_id, subscription_id=normal.id)
-    enable = subscriptions_pb2.EnableSubscriptionRequest(tenant_id=own.tenant_id, subscription_id=normal.id)
-    await own.subscriptions.DisableSubscription(disable, timeout=5)
+    await own.set_status(normal.id, subscriptions_pb2.SUBSCRIPTION_ACTION_DISABLE)
     assert await facts(own) == []  # nobody listens
 
     system = await own.create(kind=SYSTEM)
-    await own.subscriptions.EnableSubscription(enable, timeout=5)
-    for _ in range(2):
-        await own.subscriptions.DisableSubscription(disable, timeout=5)
-    of_itself = subscriptions_pb2.DisableSubscriptionRequest(tenant_id=own.tenant_id, subscription_id=system.id)
-    await own.subscriptions.DisableSubscription(of_itself, timeout=5)
+    await own.set_status(normal.id, subscriptions_pb2.SUBSCRIPTION_ACTION_ENABLE)
+    for disabled in (normal, normal, system):
+        await own.set_status(disabled.id, subscriptions_pb2.SUBSCRIPTION_ACTION_DISABLE)
 
     assert await facts(own) == [(UUID(normal.id), "subscription.disabled", "manual")]

@@ -18,7 +18,7 @@ async def test_a_change_of_a_subscription_is_made_in_spite_of_conflicts(database
     async with serving(database, redis_url) as ingest:
         made = await ingest.create()
         await ingest.pool.execute(CONFLICTS + conflicting("subscriptions", 2))
-        assert (await ingest.update(made.id, description="changed")).description == "changed"
+        assert (await ingest.update(made.id, description="changed")).spec.description == "changed"
 
 
 async def test_an_outcome_is_recorded_once_however_many_conflicts(

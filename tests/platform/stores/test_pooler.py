@@ -26,8 +26,7 @@ from services.platform import errors, ids
 from services.platform.process.lifecycle import Process
 from services.platform.settings import PostgresSettings
 from services.platform.stores import postgres
-from services.schema import waiting
-from services.schema.wait import wait
+from services.schema.wait import Say, to_stdout, wait
 from tests.analytics.conftest import Rows, today
 from tests.delivery.world import World
 from tests.ingest.conftest import serving
@@ -251,7 +250,7 @@ async def test_a_detach_that_others_hold_up_ends_in_time_and_is_finished_later(
 
 async def test_a_pod_that_waits_for_the_schema_finds_it(place: Place) -> None:
     async with asyncio.timeout(10):
-        await wait(place.settings(), waiting.Say(waiting.to_stdout))
+        await wait(place.settings(), Say(to_stdout))
 
 
 async def test_secrets_are_encrypted_anew(place: Place, redis_url: str, rows: Rows) -> None:

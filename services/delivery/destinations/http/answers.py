@@ -1,87 +1,12 @@
-"""What receivers answer, read leniently: text, Retry-After, and framing that the strict parser refuses."""
+"""Reads answers that the strict parser refuses and common clients accept: lone line feeds, folded or broken headers.
 
-import codecs
-import math
+Only the status line decides. The head is rewritten from the few headers that matter, and the parser reads that instead;
+the connection is closed afterward, so nothing that is misread here can reach another request.
+"""
+
 import re
-from datetime import UTC, datetime
 
 import httptools
-
-# What a receiver's Retry-After says (RFC 9110, 10.2.3).
-
-
-# RFC 9110, 5.6.7: the preferred form, and the two obsolete ones that must be understood.
-_RFC_850 = "%A, %d-%b-%y %H:%M:%S GMT"
-
-
-_DATES = ("%a, %d %b %Y %H:%M:%S GMT", _RFC_850, "%a %b %d %H:%M:%S %Y")
-# A year of two digits further ahead is taken for one of the past century.
-_YEARS_AHEAD = 50
-# Not in the RFC, and sent all the same: a fraction, as by a limiter that says how many milliseconds are left.
-_NUMBER = re.compile(rb"\d+(?:\.\d*)?|\.\d+")
-
-
-def retry_after_seconds(value: bytes, now: datetime) -> float:
-    """Return how long to wait from `now`: whole seconds, a fraction rounded up.
-
-    0 for a moment that has passed, and for what is neither a number nor a date.
-    """
-    value = value.strip()
-    if _NUMBER.fullmatch(value):
-        return float(math.ceil(float(value)))
-    for form in _DATES:
-        try:
-            moment = _moment(value.decode("ascii"), form, now)
-        except ValueError:
-            continue
-        return max(0.0, (moment - now).total_seconds())
-    return 0.0
-
-
-def _moment(text: str, form: str, now: datetime) -> datetime:
-    moment = datetime.strptime(text, form).replace(tzinfo=UTC)
-    if form is _RFC_850:
-        year = now.year - now.year % 100 + moment.year % 100
-        moment = moment.replace(year=year - 100 if year > now.year + _YEARS_AHEAD else year)
-    return moment
-
-
-# What receivers say, as text that Postgres stores: valid UTF-8 without NUL.
-
-
-MESSAGE_CHARACTERS = 500
-
-
-_decoder = codecs.getincrementaldecoder("utf-8")
-
-
-def of_body(body: bytes, limit_bytes: int) -> str:
-    """The beginning, in at most so many bytes of UTF-8: undecodable bytes and NUL become U+FFFD, of three bytes each.
-
-    A character that the limit cuts is left out.
-    """
-    decoded = _decoder("replace").decode(body[:limit_bytes], final=len(body) <= limit_bytes)
-    text = decoded.replace("\x00", "\ufffd")
-    return text.encode()[:limit_bytes].decode(errors="ignore") if "\ufffd" in text else text
-
-
-def of_message(message: str) -> str:
-    """An error message, which may quote what a receiver sent."""
-    return message[:MESSAGE_CHARACTERS].encode(errors="replace").decode().replace("\x00", "\ufffd")
-
-
-def of_header(value: bytes, limit_characters: int) -> str:
-    """A header's value on one line: what is not printable is escaped, and what is beyond the limit cut."""
-    decoded = value.decode("utf-8", "backslashreplace")
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in decoded)
-    return shown if len(shown) <= limit_characters else shown[:limit_characters] + "…"
-
-
-# Answers that the strict parser refuses and that every common client reads: lone line feeds, folded or broken headers.
-#
-# What counts is the status line. The head is written anew, from the few headers that matter, and the parser reads that
-# in its place; the connection is closed afterward, so nothing that is misread here can reach another request.
-
 
 # A status line, as far as it decides. Python's http.client is as lax about the version and the spaces.
 _STATUS = re.compile(rb"HTTP/(?:\d(?:\.\d)?|1\.[^\s]{0,64})[ \t\r]+0{0,3}(?P<status>[1-9]\d\d)(?=[ \t\r\n])")

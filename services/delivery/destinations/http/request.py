@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from services.delivery.destinations.http.identity import Identity
+from services.delivery.destinations.http.tls import ClientIdentity
 from services.delivery.worker.store import Claim
 from services.domain.secrets import signatures
 from services.platform.process import metrics
@@ -20,7 +20,7 @@ class OutgoingRequest:
     headers: dict[str, str] = field(repr=False)
     body: bytes
     # Who asks, for a receiver that wants to know; None: nobody in particular.
-    identity: Identity | None = None
+    identity: ClientIdentity | None = None
 
 
 def build(
@@ -30,7 +30,7 @@ def build(
     payload: bytes,
     unix_seconds: int,
     *,
-    identity: Identity | None = None,
+    identity: ClientIdentity | None = None,
     trace: str | None = None,
 ) -> OutgoingRequest:
     """The request of one attempt, signed as of `unix_seconds` by every signer, newest first; without one unsigned.

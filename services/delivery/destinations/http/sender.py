@@ -1,4 +1,4 @@
-"""The sender: connections to receivers that are kept while they may be, each to an address that was vetted."""
+"""Sends requests over connections that are kept while they may be, each to an address that was vetted."""
 
 import asyncio
 import contextlib
@@ -12,43 +12,29 @@ from typing import TypeAlias
 from services.delivery.destinations.destination import Answer, Failure, SendError
 from services.delivery.destinations.http import dialing
 from services.delivery.destinations.http.connection import Connection
-from services.delivery.destinations.http.identity import Identity
-from services.delivery.destinations.http.proxy import Proxy
+from services.delivery.destinations.http.dialing import Proxy
 from services.delivery.destinations.http.request import OutgoingRequest
 from services.delivery.destinations.http.resolver import Resolver
+from services.delivery.destinations.http.tls import ClientIdentity, tls_reason, trust
 from services.domain.egress import targets
 from services.domain.egress.policy import EgressDenied, Policy
-from services.domain.egress.targets import Target
+from services.domain.egress.targets import TargetUrl
 
-# Idle connections are dropped after this, for common receivers drop theirs after 5 s (Node.js), or 1 s before
-# the receiver says that it will (Keep-Alive: timeout).
+# Idle connections are closed after this, because common receivers close theirs after 5 s (Node.js), or 1 s before the
+# receiver says that it will (Keep-Alive: timeout).
 KEEPALIVE_SECONDS = 4.0
 KEEPALIVE_MARGIN_SECONDS = 1.0
 MAX_KEEPALIVE_SECONDS = 60.0
 SWEEP_SECONDS = 1.0
 _REQUEST_TIMEOUT = 408
-# What OpenSSL's verdicts on a certificate mean to the endpoint's owner, by their X509_V_ERR_ codes; and its reasons.
-_UNKNOWN_AUTHORITY = "it is signed by an unknown authority, or the receiver does not send an intermediate certificate"
-_VERDICTS = {
-    2: _UNKNOWN_AUTHORITY,
-    18: "it is not signed by an authority",
-    19: "it is signed by an unknown authority",
-    20: _UNKNOWN_AUTHORITY,
-    21: _UNKNOWN_AUTHORITY,
-}
-_REASONS = {
-    "WRONG_VERSION_NUMBER": "the receiver does not speak TLS on this port",
-    "UNSUPPORTED_PROTOCOL": "the receiver's version of TLS is too old",
-    "TLSV1_ALERT_PROTOCOL_VERSION": "the receiver does not accept TLS 1.2 or 1.3",
-}
-_Key: TypeAlias = tuple[bool, str, int, Identity | None]
+_Key: TypeAlias = tuple[bool, str, int, ClientIdentity | None]
 # A connection, and the address that it leads to.
 _Opened: TypeAlias = tuple[Connection, str]
 
 
 @dataclass(slots=True)
 class _Host:
-    """What is known of one (tls, host, port) under one identity, with which no other shares a connection."""
+    """What is known of one (tls, host, port, identity). Connections are never shared with another."""
 
     keepalive_seconds: float = KEEPALIVE_SECONDS
     # Idle connections with the time they became so and the address that they lead to, the latest last.
@@ -56,7 +42,7 @@ class _Host:
 
 
 class HttpSender:
-    """HTTP/1.1 over plain or TLS connections. The number of connections is bounded by the requests in flight."""
+    """Sends over HTTP/1.1, with or without TLS. There are at most as many busy connections as requests in flight."""
 
     def __init__(
         self,
@@ -75,7 +61,10 @@ class HttpSender:
         self._hosts: defaultdict[_Key, _Host] = defaultdict(_Host)
 
     async def send(self, request: OutgoingRequest, *, timeout_seconds: float, fresh: bool = False) -> Answer:
-        """POSTs within the deadline; see Sender."""
+        """POST within a deadline over connect, headers and body; `fresh` forbids a reused connection. Raises SendError.
+
+        Redirects are not followed. The body is read up to a bound and cut there.
+        """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_seconds
         late = f"no complete answer within {timeout_seconds:g} s"
@@ -110,12 +99,12 @@ class HttpSender:
             timer.cancel()
         return answer
 
-    def _host(self, target: Target, identity: Identity | None) -> _Host:
-        """To be asked for after each wait: the sweep forgets hosts without idle connections."""
+    def _host(self, target: TargetUrl, identity: ClientIdentity | None) -> _Host:
+        """Return what is known of a host. Call it again after each await: the sweep forgets idle hosts."""
         return self._hosts[target.tls, target.host, target.port, identity]
 
-    def _keep(self, target: Target, identity: Identity | None, connection: Connection, address: str) -> None:
-        """Puts a connection by, for as long as the receiver says that it keeps its own end."""
+    def _keep(self, target: TargetUrl, identity: ClientIdentity | None, connection: Connection, address: str) -> None:
+        """Keep an idle connection for as long as the receiver says that it keeps its end."""
         host = self._host(target, identity)
         if connection.announced_idle_seconds is not None:
             announced = connection.announced_idle_seconds - KEEPALIVE_MARGIN_SECONDS
@@ -123,7 +112,7 @@ class HttpSender:
         host.idle.append((connection, asyncio.get_running_loop().time(), address))
 
     async def sweep(self) -> None:
-        """Closes connections that were idle for too long, for ever."""
+        """Close connections that were idle for too long, until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
@@ -134,14 +123,14 @@ class HttpSender:
                     del self._hosts[key]
 
     def close(self) -> None:
-        """Closes what is idle."""
+        """Close idle connections."""
         for host in self._hosts.values():
             for connection, *_ in host.idle:
                 connection.close()
         self._hosts.clear()
 
-    def _take_idle(self, target: Target, identity: Identity | None, addresses: list[str]) -> _Opened | None:
-        """The connection that became idle last, if it leads to one of the addresses; those that do not are closed."""
+    def _take_idle(self, target: TargetUrl, identity: ClientIdentity | None, addresses: list[str]) -> _Opened | None:
+        """Return the most recently used connection to one of the addresses; close those to others."""
         host, now = self._host(target, identity), asyncio.get_running_loop().time()
         while host.idle:
             connection, since, address = host.idle.pop()
@@ -150,7 +139,7 @@ class HttpSender:
             connection.close()
         return None
 
-    async def _resolve(self, target: Target, deadline: float, late: str) -> list[str]:
+    async def _resolve(self, target: TargetUrl, deadline: float, late: str) -> list[str]:
         try:
             async with asyncio.timeout_at(deadline):
                 return await self._resolver.resolve(target.host, target.port)
@@ -160,7 +149,7 @@ class HttpSender:
             raise SendError(Failure.EGRESS_DENIED, str(error)) from None
 
     async def _connect(
-        self, target: Target, identity: Identity | None, addresses: list[str], deadline: float, late: str
+        self, target: TargetUrl, identity: ClientIdentity | None, addresses: list[str], deadline: float, late: str
     ) -> _Opened:
         openings = [functools.partial(self._open, target, identity, address) for address in addresses]
         try:
@@ -173,8 +162,8 @@ class HttpSender:
         except OSError as error:
             raise SendError(Failure.CONNECT, f"{target.host}:{target.port}: {error}") from None
 
-    async def _open(self, target: Target, identity: Identity | None, address: str) -> _Opened:
-        """A connection to this address and no other, by itself or through the proxy."""
+    async def _open(self, target: TargetUrl, identity: ClientIdentity | None, address: str) -> _Opened:
+        """Connect to exactly this address, directly or through the proxy."""
         loop = asyncio.get_running_loop()
         connection = Connection(self._max_response_bytes, self._wanted_bytes)
         tls = (identity.tls if identity else self._tls) if target.tls else None
@@ -186,15 +175,6 @@ class HttpSender:
         return connection, address
 
 
-def tls_reason(error: ssl.SSLError) -> str:
-    """Return why TLS failed, as OpenSSL says it, with what that means where it does not say it plainly."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        said, meaning = f"the receiver's certificate: {error.verify_message}", _VERDICTS.get(error.verify_code)
-    else:
-        said, meaning = error.reason or str(error), _REASONS.get(error.reason)
-    return f"{said} ({meaning})" if meaning else said
-
-
 def _close(opened: _Opened) -> None:
     opened[0].close()
 
@@ -204,8 +184,8 @@ def _is_fresh(host: _Host, connection: Connection, since: float, now: float) -> 
 
 
 @functools.lru_cache(maxsize=4096)
-def _target(url: str) -> tuple[Target, bytes]:
-    """Where a URL leads, and the beginning of a request to it."""
+def _target(url: str) -> tuple[TargetUrl, bytes]:
+    """Return a URL's parts, and the beginning of a request to it."""
     try:
         target = targets.parse(url)
     except ValueError as error:
@@ -220,19 +200,6 @@ def _head(begin: bytes, request: OutgoingRequest) -> bytes:
     return b"%b%bContent-Length: %d\r\n\r\n" % (begin, lines.encode("latin-1"), len(request.body))
 
 
-def trust(ca_bundle: str = "") -> ssl.SSLContext:
-    """TLS that verifies receivers against the system's store and, if a file is named, its authorities.
-
-    The system's, for it is what an operator keeps up to date, and what SSL_CERT_FILE replaces. OSError when there is no
-    such file, or nothing in it.
-    """
-    tls = ssl.create_default_context()
-    tls.set_alpn_protocols(["http/1.1"])
-    if ca_bundle:
-        tls.load_verify_locations(ca_bundle)
-    return tls
-
-
 @contextlib.asynccontextmanager
 async def sender(
     policy: Policy,
@@ -242,7 +209,7 @@ async def sender(
     tls: ssl.SSLContext | None = None,
     proxy: Proxy | None = None,
 ) -> AsyncIterator[HttpSender]:
-    """A sender whose connections are closed with the context."""
+    """Open a sender; its connections are closed with the context."""
     created = HttpSender(
         policy, tls or trust(), max_response_bytes=max_response_bytes, wanted_bytes=wanted_bytes, proxy=proxy
     )

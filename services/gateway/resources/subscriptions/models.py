@@ -8,7 +8,8 @@ from pydantic import ConfigDict, Field
 
 from protos.webhook.v1 import subscriptions_pb2 as pb
 from services.gateway.resources import models
-from services.gateway.resources.subscriptions import client_certificates, retry_policies, secrets, signature_schemes
+from services.gateway.resources.subscriptions import parts
+from services.platform.grpc import enums
 
 _EXAMPLE: dict[str, Any] = {
     "target_url": "https://example.com/hooks/orders",
@@ -18,7 +19,7 @@ _EXAMPLE: dict[str, Any] = {
     "rate_limit_per_second": 50,
     "timeout_seconds": 10,
     "headers": {"Authorization": "Bearer token-of-the-warehouse"},
-    "retry_policy": retry_policies.EXAMPLE,
+    "retry_policy": parts.EXAMPLE_RETRY_POLICY,
 }
 _VERIFIED_EXAMPLE: dict[str, Any] = {
     "target_url": "https://example.com/hooks/payments",
@@ -38,30 +39,9 @@ Status = Literal["active", "paused", "disabled"]
 BreakerState = Literal["closed", "open", "half_open"]
 Kind = Literal["normal", "system"]
 
-_STATUSES: dict[int, Status] = {
-    pb.SUBSCRIPTION_STATUS_ACTIVE: "active",
-    pb.SUBSCRIPTION_STATUS_PAUSED: "paused",
-    pb.SUBSCRIPTION_STATUS_DISABLED: "disabled",
-}
-_BREAKER_STATES: dict[int, BreakerState] = {
-    pb.BREAKER_STATE_CLOSED: "closed",
-    pb.BREAKER_STATE_OPEN: "open",
-    pb.BREAKER_STATE_HALF_OPEN: "half_open",
-}
-_VERIFY: dict[Verify, pb.Verification.ValueType] = {
-    "auto": pb.VERIFICATION_AUTO,
-    "required": pb.VERIFICATION_REQUIRED,
-    "github": pb.VERIFICATION_GITHUB,
-    "stripe": pb.VERIFICATION_STRIPE,
-    "shopify": pb.VERIFICATION_SHOPIFY,
-    "slack": pb.VERIFICATION_SLACK,
-    "standard-webhooks": pb.VERIFICATION_STANDARD_WEBHOOKS,
-    "none": pb.VERIFICATION_NONE,
-}
-_VERIFIED: dict[int, Verify] = {number: name for name, number in _VERIFY.items()}
+_SPEC = pb.SubscriptionSpec.DESCRIPTOR.fields_by_name
 # Where a field has another name over gRPC.
-_PROTO_NAMES = {"verify": "verification"}
-_KINDS: dict[int, Kind] = {pb.SUBSCRIPTION_KIND_NORMAL: "normal", pb.SUBSCRIPTION_KIND_SYSTEM: "system"}
+_SPEC_NAMES = {"verify": "verification"}
 
 
 class SubscriptionBody(models.Request):
@@ -82,13 +62,13 @@ class SubscriptionBody(models.Request):
         max_length=256,
         description=(
             "Secret that signs deliveries and verifies `X-Hub-Signature-256`; write-only. "
-            f"{secrets.RULES} On create, if absent or null, a secret is made and returned. On update, "
+            f"{parts.RULES_OF_SECRETS} On create, if absent or null, a secret is made and returned. On update, "
             "absent keeps the stored secret, null removes it, and another value replaces it at once; `rotate-secret` "
             "replaces it with an overlap."
         ),
         json_schema_extra={"writeOnly": True},
     )
-    signature_scheme: signature_schemes.SchemeOrNone | None = Field(
+    signature_scheme: parts.DeliveryScheme | None = Field(
         None,
         description=(
             "How deliveries are signed: `hmac-sha256` with a secret that the receiver also has (`v1`, and "
@@ -141,7 +121,7 @@ class SubscriptionBody(models.Request):
         allow_inf_nan=False,
         description="Deadline of one request. Absent or null: the service's, by default 15 s.",
     )
-    retry_policy: retry_policies.RetryPolicyBody | None = Field(
+    retry_policy: parts.RetryPolicyBody | None = Field(
         None, description="When failed deliveries are tried again. Absent or null: the service's own policy."
     )
     headers: dict[str, Annotated[str, Field(min_length=1, max_length=1024)]] | None = Field(
@@ -189,7 +169,7 @@ class SubscriptionBody(models.Request):
         ),
         examples=["normal"],
     )
-    client_certificate: client_certificates.ClientCertificateBody | None = Field(
+    client_certificate: parts.ClientCertificateBody | None = Field(
         None,
         description=(
             "What requests show to a receiver that asks who connects (mutual TLS). Only with a `target_url` of https; "
@@ -249,13 +229,13 @@ class Subscription(models.Answer):
     event_types: list[str] = Field(examples=[_EXAMPLE["event_types"]])
     description: str = Field(examples=[_EXAMPLE["description"]])
     has_secret: bool = Field(description="Whether deliveries are signed.", examples=[True])
-    signature_scheme: signature_schemes.SchemeOrNone = Field(
+    signature_scheme: parts.DeliveryScheme = Field(
         description="How deliveries are signed; `none` without a secret.", examples=["hmac-sha256"]
     )
-    public_keys: list[signature_schemes.PublicKey] = Field(
+    public_keys: list[parts.PublicKey] = Field(
         description="Of the private keys that sign, newest first; none for `hmac-sha256`.", examples=[[]]
     )
-    previous_secrets: list[secrets.PreviousSecret] = Field(
+    previous_secrets: list[parts.PreviousSecret] = Field(
         description="Secrets that were replaced and hold still, newest first.", examples=[[]]
     )
     has_ingest_token: bool = Field(description="Whether it has an ingest URL of its own.", examples=[False])
@@ -274,10 +254,10 @@ class Subscription(models.Answer):
     rate_limit_per_second: float | None = Field(description="null: no limit.", examples=[50.0])
     rate_limit_burst: int | None = Field(description="null: what the rate allows in a second.", examples=[None])
     timeout_seconds: float | None = Field(description="null: the service's.", examples=[10.0])
-    retry_policy: retry_policies.RetryPolicy | None = Field(
+    retry_policy: parts.RetryPolicy | None = Field(
         description="Whole, with the service's defaults where the request had none; null: the service's own."
     )
-    effective_retry_policy: retry_policies.RetryPolicy = Field(
+    effective_retry_policy: parts.RetryPolicy = Field(
         description="The policy that its deliveries follow, the service's default included."
     )
     header_names: list[str] = Field(
@@ -292,7 +272,7 @@ class Subscription(models.Answer):
         description="`system`: it gets what the service says of the tenant's others, and nothing else.",
         examples=["normal"],
     )
-    client_certificate: client_certificates.ClientCertificate | None = Field(
+    client_certificate: parts.ClientCertificate | None = Field(
         description="What requests show to a receiver that asks who connects; null: nothing.", examples=[None]
     )
     breaker: Breaker
@@ -311,7 +291,7 @@ class CreatedSubscription(Subscription):
             "The secret if it was made, here and nowhere else; null if the request had one or wanted none, and in the "
             "answer to a repeated request. A private key (`ed25519`) is never answered: see `public_keys`."
         ),
-        examples=[secrets.EXAMPLE_SECRET],
+        examples=[parts.EXAMPLE_SECRET],
     )
 
 
@@ -322,31 +302,26 @@ class SubscriptionPage(models.Answer):
     next_cursor: models.NextCursor
 
 
-def fields(body: SubscriptionBody) -> dict[str, Any]:
-    """Return the fields that the messages to create and to update a subscription have in common.
+def spec(body: SubscriptionBody) -> pb.SubscriptionSpec:
+    """Return what a body asks for. A null is what the message has without the field."""
+    return pb.SubscriptionSpec(**{_SPEC_NAMES.get(name, name): _asked(body, name) for name in body.model_fields_set})
 
-    A null of a patch is what the message has without the field.
-    """
-    return {
-        "target_url": body.target_url or "",
-        "event_types": body.event_types or [],
-        "description": body.description or "",
-        "keep_when_disabled": body.keep_when_disabled,
-        "rate_limit_per_second": body.rate_limit_per_second,
-        "rate_limit_burst": body.rate_limit_burst,
-        "timeout_seconds": body.timeout_seconds,
-        "retry_policy": retry_policies.asked(body.retry_policy),
-        "kind": pb.SubscriptionKind.Value(f"SUBSCRIPTION_KIND_{(body.kind or 'unspecified').upper()}"),
-        "headers": _headers(body) if "headers" in body.model_fields_set else None,
-        "verification": _VERIFY[body.verify] if body.verify is not None else None,
-        "verification_secrets": pb.VerificationSecrets(values=body.verification_secrets or [])
-        if "verification_secrets" in body.model_fields_set
-        else None,
-        "signature_scheme": signature_schemes.number(body.signature_scheme),
-        "client_certificate": client_certificates.asked(body.client_certificate)
-        if "client_certificate" in body.model_fields_set
-        else None,
-    }
+
+def _asked(body: SubscriptionBody, name: str) -> Any:
+    value = getattr(body, name)
+    field = _SPEC[_SPEC_NAMES.get(name, name)]
+    if name == "headers":
+        merge = isinstance(body, SubscriptionPatch) and value is not None
+        return pb.CustomHeaders(values={header: text or "" for header, text in (value or {}).items()}, merge=merge)
+    if name == "verification_secrets":
+        return pb.VerificationSecrets(values=value or ())
+    if name == "client_certificate":
+        return pb.ClientCertificate(**value.model_dump() if value else {})
+    if name == "retry_policy" and value is not None:
+        return pb.RetryPolicy(**value.model_dump(exclude_none=True))
+    if value is not None and field.enum_type is not None:
+        return enums.numbers(field.enum_type)[value]
+    return value
 
 
 def update_mask(body: SubscriptionPatch) -> FieldMask:
@@ -356,54 +331,15 @@ def update_mask(body: SubscriptionPatch) -> FieldMask:
         if name == "retry_policy" and body.retry_policy is not None:
             paths += [f"{name}.{nested}" for nested in sorted(body.retry_policy.model_fields_set)]
         else:
-            paths.append(_PROTO_NAMES.get(name, name))
+            paths.append(_SPEC_NAMES.get(name, name))
     return FieldMask(paths=paths)
 
 
-def _headers(body: SubscriptionBody) -> pb.CustomHeaders:
-    values = {name: value or "" for name, value in (body.headers or {}).items()}
-    return pb.CustomHeaders(values=values, merge=isinstance(body, SubscriptionPatch) and body.headers is not None)
-
-
-def answered(message: pb.Subscription) -> Subscription:
-    """Return a subscription of gRPC as REST has it."""
-    return Subscription(
-        id=message.id,
-        tenant_id=message.tenant_id,
-        target_url=message.target_url,
-        event_types=list(message.event_types),
-        description=message.description,
-        has_secret=message.has_secret,
-        signature_scheme=signature_schemes.name(message.signature_scheme),
-        public_keys=signature_schemes.public_keys(message.public_keys),
-        previous_secrets=secrets.previous(message.previous_secrets_expire_at),
-        has_ingest_token=message.has_ingest_token,
-        status=_STATUSES[message.status],
-        status_reason=message.status_reason or None,
-        status_since=models.timestamp(message.status_since),
-        keep_when_disabled=message.keep_when_disabled,
-        rate_limit_per_second=message.rate_limit_per_second if message.HasField("rate_limit_per_second") else None,
-        rate_limit_burst=message.rate_limit_burst if message.HasField("rate_limit_burst") else None,
-        timeout_seconds=message.timeout_seconds if message.HasField("timeout_seconds") else None,
-        retry_policy=retry_policies.answered(message),
-        effective_retry_policy=retry_policies.effective(message),
-        header_names=list(message.header_names),
-        verify=_VERIFIED[message.verification],
-        has_verification_secret=message.has_verification_secret,
-        kind=_KINDS[message.kind],
-        client_certificate=client_certificates.answered(message),
-        breaker=_breaker(message.breaker),
-        warnings=list(message.warnings),
-        created_at=models.timestamp(message.created_at),
-        updated_at=models.timestamp(message.updated_at),
-    )
-
-
-def _breaker(message: pb.Breaker) -> Breaker:
-    return Breaker(
-        state=_BREAKER_STATES[message.state],
-        since=models.timestamp(message.since) if message.HasField("since") else None,
-        reason=message.reason or None,
-        next_probe_at=models.timestamp(message.next_probe_at) if message.HasField("next_probe_at") else None,
-        consecutive_failures=message.consecutive_failures,
-    )
+def fields(message: pb.Subscription) -> dict[str, Any]:
+    """Return the fields of a subscription of gRPC as REST has them."""
+    found = models.values(message.spec) | models.values(message.status)
+    for name in ("retry_policy", "effective_retry_policy"):
+        policy = found[name]
+        found[name] = policy and {key: value for key, value in policy.items() if value not in (None, "", [])}
+    renamed = {name: found[other] for name, other in _SPEC_NAMES.items()}
+    return found | renamed | {"id": message.id, "tenant_id": message.tenant_id}

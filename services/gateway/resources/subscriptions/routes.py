@@ -55,17 +55,15 @@ async def create_subscription(
 
     Without `secret_key` a secret is made, and only this response shows it; a private key of `ed25519` is never shown.
     """
-    request = pb.CreateSubscriptionRequest(
-        secret_key=body.secret_key, idempotency_key=idempotency_key or "", **subscription_bodies.fields(body)
-    )
+    request = pb.CreateSubscriptionRequest(spec=subscription_bodies.spec(body), idempotency_key=idempotency_key or "")
     answer = await services.subscriptions.CreateSubscription(request, timeout=services.timeout_seconds)
     response.headers["location"] = f"{router.prefix}/{answer.subscription.id}"
     response.headers.update(models.NO_STORE)
     response.headers["etag"] = etags.of(answer.subscription)
     if answer.replayed:
         response.headers[openapi.REPLAYED] = "true"
-    created = subscription_bodies.answered(answer.subscription).model_dump()
-    return CreatedSubscription(**created, secret_key=answer.secret_key or None)
+    created = subscription_bodies.fields(answer.subscription)
+    return CreatedSubscription(**{**created, "secret_key": answer.secret_key or None})
 
 
 @router.get(
@@ -84,7 +82,7 @@ async def list_subscriptions(
     )
     answer = await services.subscriptions.ListSubscriptions(request, timeout=services.timeout_seconds)
     return SubscriptionPage(
-        items=[subscription_bodies.answered(message) for message in answer.subscriptions],
+        items=[Subscription(**subscription_bodies.fields(message)) for message in answer.subscriptions],
         next_cursor=answer.next_page_token or None,
     )
 
@@ -128,15 +126,14 @@ async def replace_subscription(
     """
     request = pb.UpdateSubscriptionRequest(
         subscription_id=subscription_id,
-        secret_key=body.secret_key,
+        spec=subscription_bodies.spec(body),
         etags=etags.wanted(if_match),
         all_event_types="event_types" in body.model_fields_set,
-        **subscription_bodies.fields(body),
     )
     if "secret_key" in body.model_fields_set and body.secret_key is None:
         if body.signature_scheme not in {None, "none"}:
             raise errors.InvalidArgument.field("secret_key", "is required to sign with this signature_scheme")
-        request.signature_scheme = pb.SIGNATURE_SCHEME_NONE
+        request.spec.signature_scheme = pb.SIGNATURE_SCHEME_NONE
     answer = await services.subscriptions.UpdateSubscription(request, timeout=services.timeout_seconds)
     return _answered(answer.subscription, response)
 
@@ -162,10 +159,9 @@ async def update_subscription(
     """
     request = pb.UpdateSubscriptionRequest(
         subscription_id=subscription_id,
-        secret_key=body.secret_key,
+        spec=subscription_bodies.spec(body),
         etags=etags.wanted(if_match),
         update_mask=subscription_bodies.update_mask(body),
-        **subscription_bodies.fields(body),
     )
     answer = await services.subscriptions.UpdateSubscription(request, timeout=services.timeout_seconds)
     return _answered(answer.subscription, response)
@@ -201,9 +197,7 @@ async def disable_subscription(
 
     New events are stored for it unless `keep_when_disabled` is false. One that is disabled stays as it is.
     """
-    request = pb.DisableSubscriptionRequest(subscription_id=subscription_id)
-    answer = await services.subscriptions.DisableSubscription(request, timeout=services.timeout_seconds)
-    return _answered(answer.subscription, response)
+    return await _set_status(pb.SUBSCRIPTION_ACTION_DISABLE, subscription_id, services, response)
 
 
 @router.post(
@@ -220,9 +214,7 @@ async def enable_subscription(
 
     One that is active stays as it is.
     """
-    request = pb.EnableSubscriptionRequest(subscription_id=subscription_id)
-    answer = await services.subscriptions.EnableSubscription(request, timeout=services.timeout_seconds)
-    return _answered(answer.subscription, response)
+    return await _set_status(pb.SUBSCRIPTION_ACTION_ENABLE, subscription_id, services, response)
 
 
 @router.post(
@@ -236,9 +228,7 @@ async def pause_subscription(
     subscription_id: models.SubscriptionId, services: backends.Injected, response: Response
 ) -> Subscription:
     """Holds deliveries back until it is resumed. Events are stored meanwhile; one that is paused stays as it is."""
-    request = pb.PauseSubscriptionRequest(subscription_id=subscription_id)
-    answer = await services.subscriptions.PauseSubscription(request, timeout=services.timeout_seconds)
-    return _answered(answer.subscription, response)
+    return await _set_status(pb.SUBSCRIPTION_ACTION_PAUSE, subscription_id, services, response)
 
 
 @router.post(
@@ -252,11 +242,17 @@ async def resume_subscription(
     subscription_id: models.SubscriptionId, services: backends.Injected, response: Response
 ) -> Subscription:
     """Makes a paused subscription active: what waits for it goes out. One that is active stays as it is."""
-    request = pb.ResumeSubscriptionRequest(subscription_id=subscription_id)
-    answer = await services.subscriptions.ResumeSubscription(request, timeout=services.timeout_seconds)
+    return await _set_status(pb.SUBSCRIPTION_ACTION_RESUME, subscription_id, services, response)
+
+
+async def _set_status(
+    action: pb.SubscriptionAction.ValueType, subscription_id: str, services: backends.Backends, response: Response
+) -> Subscription:
+    request = pb.SetSubscriptionStatusRequest(subscription_id=subscription_id, action=action)
+    answer = await services.subscriptions.SetSubscriptionStatus(request, timeout=services.timeout_seconds)
     return _answered(answer.subscription, response)
 
 
 def _answered(message: pb.Subscription, response: Response) -> Subscription:
     response.headers["etag"] = etags.of(message)
-    return subscription_bodies.answered(message)
+    return Subscription(**subscription_bodies.fields(message))

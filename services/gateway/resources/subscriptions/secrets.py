@@ -1,19 +1,18 @@
 """What a subscription is trusted by: its signing secrets, and the token of its own ingest URL. Each is shown once."""
 
-from collections.abc import Iterable
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Response
 from fastapi.openapi.models import Example
-from google.protobuf.timestamp_pb2 import Timestamp as ProtoTimestamp
 from pydantic import Field
 
 from protos.webhook.v1 import subscriptions_pb2 as pb
 from services.gateway.accept import routes
 from services.gateway.resources import models
-from services.gateway.resources.subscriptions import signature_schemes
+from services.gateway.resources.subscriptions import parts
 from services.gateway.web import backends, openapi
 from services.gateway.web.bodies import JsonRoute
+from services.platform.grpc import enums
 
 router = APIRouter(
     prefix="/api/v1/subscriptions",
@@ -22,27 +21,14 @@ router = APIRouter(
     strict_content_type=False,  # a body without a Content-Type is JSON
 )
 
-RULES = (
-    "With the prefix `whsec_` or `v1,whsec_` the rest is the base64 of the key of `webhook-signature`; any other "
-    "secret is used as its UTF-8 bytes. The key must have at least 8 bytes, without white space around it; of fewer "
-    "than 24 `warnings` tells. Of the scheme `ed25519` it is a private key: `whsk_` and the base64 of 32 bytes, or of "
-    "64 with the public key behind."
-)
-EXAMPLE_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # noqa: S105 - the example of Standard Webhooks
 EXAMPLE_TOKEN = "whi_Zm9yLWEtdGhpcmQtcGFydHktdGhhdC1jYW5ub3QtbG9n"  # noqa: S105 - an example
 _ROTATIONS: dict[str, Example] = {
     "made": {"summary": "A secret is made", "value": {"overlap_hours": 24}},
     "leaked": {"summary": "The old ones end at once", "value": {"overlap_hours": 0}},
     "ed25519": {"summary": "A private key is made", "value": {"signature_scheme": "ed25519"}},
-    "given": {"summary": "A secret of one's own", "value": {"secret_key": EXAMPLE_SECRET, "overlap_hours": 1.5}},
+    "given": {"summary": "A secret of one's own", "value": {"secret_key": parts.EXAMPLE_SECRET, "overlap_hours": 1.5}},
 }
 _TOO_MANY = "10 old secrets hold already (`TOO_MANY_SECRETS`), or they cannot be opened (`SECRET_UNREADABLE`)."
-
-
-class PreviousSecret(models.Answer):
-    """A secret that was replaced and holds still."""
-
-    expires_at: models.Timestamp
 
 
 class RotationBody(models.Request):
@@ -51,10 +37,10 @@ class RotationBody(models.Request):
     secret_key: str | None = Field(
         None,
         max_length=256,
-        description=f"Absent or null: one is made. {RULES}",
+        description=f"Absent or null: one is made. {parts.RULES_OF_SECRETS}",
         json_schema_extra={"writeOnly": True},
     )
-    signature_scheme: signature_schemes.Scheme | None = Field(
+    signature_scheme: parts.SecretScheme | None = Field(
         None, description="Of the new secret. Absent or null: that of the subscription."
     )
     overlap_hours: float = Field(
@@ -75,15 +61,21 @@ class Rotated(models.Answer):
             "The new secret if it was made, here and nowhere else; null if the request had it, and for `ed25519`, "
             "whose private key nobody gets."
         ),
-        examples=[EXAMPLE_SECRET],
+        examples=[parts.EXAMPLE_SECRET],
     )
-    public_keys: list[signature_schemes.PublicKey] = Field(
+    public_keys: list[parts.PublicKey] = Field(
         description="Of all private keys that sign, newest first.", examples=[[]]
     )
-    previous_secrets: list[PreviousSecret] = Field(description="Old ones that are still valid, newest first.")
+    previous_secrets: list[parts.PreviousSecret] = Field(description="Old ones that are still valid, newest first.")
     warnings: list[str] = Field(
         description="What is weak about the subscription, such as a secret of fewer than 24 bytes.", examples=[[]]
     )
+
+
+class PublicKeys(models.Answer):
+    """The public keys of a subscription."""
+
+    public_keys: list[parts.PublicKey] = Field(description="Of all private keys that sign, newest first.")
 
 
 class IngestToken(models.Answer):
@@ -116,20 +108,33 @@ async def rotate_subscription_secret(
     that is not `ed25519`. Up to 10 old ones. With `signature_scheme` the new one is of another scheme.
     """
     body = body or RotationBody()
+    scheme = enums.numbers(pb.SignatureScheme.DESCRIPTOR).get(body.signature_scheme or "", 0)
     request = pb.RotateSubscriptionSecretRequest(
         subscription_id=subscription_id,
         secret_key=body.secret_key,
         overlap_hours=body.overlap_hours,
-        signature_scheme=signature_schemes.number(body.signature_scheme),
+        signature_scheme=scheme,
     )
     answer = await services.subscriptions.RotateSubscriptionSecret(request, timeout=services.timeout_seconds)
     response.headers.update(models.NO_STORE)
-    return Rotated(
-        secret_key=answer.secret_key or None,
-        public_keys=signature_schemes.public_keys(answer.subscription.public_keys),
-        previous_secrets=previous(answer.subscription.previous_secrets_expire_at),
-        warnings=list(answer.subscription.warnings),
-    )
+    return Rotated(secret_key=answer.secret_key or None, **models.values(answer.subscription.status))
+
+
+@router.get(
+    "/{subscription_id}/public-keys",
+    operation_id="list_public_keys",
+    summary="List the public keys that verify deliveries",
+    response_description="The public keys.",
+    responses=openapi.problems(404),
+)
+async def list_public_keys(subscription_id: models.SubscriptionId, services: backends.Injected) -> PublicKeys:
+    """What receivers of a subscription of scheme `ed25519` need, and all of it that is public.
+
+    During the overlap of a rotation there are several; a delivery carries a signature of each. None for `hmac-sha256`.
+    """
+    request = pb.GetSubscriptionRequest(subscription_id=subscription_id)
+    answer = await services.subscriptions.GetSubscription(request, timeout=services.timeout_seconds)
+    return PublicKeys(**models.values(answer.subscription.status))
 
 
 @router.post(
@@ -166,8 +171,3 @@ async def delete_ingest_token(subscription_id: models.SubscriptionId, services: 
     """Webhooks with its token are answered 404 from now on."""
     request = pb.DeleteIngestTokenRequest(subscription_id=subscription_id)
     await services.subscriptions.DeleteIngestToken(request, timeout=services.timeout_seconds)
-
-
-def previous(ends: Iterable[ProtoTimestamp]) -> list[PreviousSecret]:
-    """Old secrets by their ends."""
-    return [PreviousSecret(expires_at=models.timestamp(moment)) for moment in ends]

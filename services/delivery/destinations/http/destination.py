@@ -1,0 +1,89 @@
+"""Webhooks over HTTP: a claim becomes a signed request, sent with the subscription's own headers and certificate."""
+
+import contextlib
+import functools
+import ssl
+import time
+from collections.abc import AsyncIterator, Callable
+
+import structlog
+
+from services.delivery.destinations.destination import Answer, Failure, SendError
+from services.delivery.destinations.http import request
+from services.delivery.destinations.http.dialing import Proxy
+from services.delivery.destinations.http.request import OutgoingRequest
+from services.delivery.destinations.http.sender import HttpSender, sender
+from services.delivery.destinations.http.tls import ClientIdentities, ClientIdentity, trust
+from services.delivery.settings import WorkerSettings
+from services.delivery.worker.store import Claim
+from services.domain.egress.policy import Policy
+from services.domain.secrets.encryption import CannotOpen
+from services.domain.secrets.vault import Vault
+
+log = structlog.get_logger(__name__)
+
+
+class HttpDestination:
+    """Signs and sends."""
+
+    def __init__(self, vault: Vault, sender: HttpSender, trusted: Callable[[], ssl.SSLContext] = trust) -> None:
+        self._vault = vault
+        self._sender = sender
+        self._identities = ClientIdentities(vault, trusted)
+
+    async def send(
+        self, claim: Claim, payload: bytes, *, timeout_seconds: float, fresh: bool = False, trace: str | None = None
+    ) -> Answer:
+        """See Destination."""
+        identity = await self._identity(claim) if claim.sealed_client_certificate is not None else None
+        outgoing = self._signed(claim, payload, identity, trace)
+        return await self._sender.send(outgoing, timeout_seconds=timeout_seconds, fresh=fresh)
+
+    async def _identity(self, claim: Claim) -> ClientIdentity:
+        try:
+            return await self._identities.of(claim.subscription_id, claim.sealed_client_certificate or b"")
+        except CannotOpen as error:
+            raise _unreadable(claim, "client certificate", error) from None
+        except OSError as error:
+            why = error.reason if isinstance(error, ssl.SSLError) else error
+            message = f"the subscription's client certificate cannot be used: {why}; nothing was sent"
+            raise SendError(Failure.TLS, message) from None
+
+    def _signed(
+        self, claim: Claim, payload: bytes, identity: ClientIdentity | None, trace: str | None
+    ) -> OutgoingRequest:
+        """Return the request, signed with the secrets that were valid at the claim."""
+        try:
+            secrets = self._vault.secrets(claim.subscription_id, claim.secret_key, claim.sealed_secrets)
+            own = self._vault.headers(claim.subscription_id, claim.sealed_headers)
+        except CannotOpen as error:
+            raise _unreadable(claim, "signing secret or headers", error) from None
+        signers = secrets.signers(claim.claimed_at)
+        unix_seconds = int(claim.at(time.monotonic()).timestamp())
+        return request.build(claim, signers, own, payload, unix_seconds, identity=identity, trace=trace)
+
+
+def _unreadable(claim: Claim, what: str, error: CannotOpen) -> SendError:
+    log.error(
+        "a secret of a subscription cannot be opened, and nothing is sent without it",
+        secret=what,
+        subscription_id=str(claim.subscription_id),
+        delivery_id=str(claim.id),
+        reason=str(error),
+    )
+    message = f"the subscription's {what} cannot be opened; nothing was sent"
+    return SendError(Failure.SECRET_UNREADABLE, message)
+
+
+@contextlib.asynccontextmanager
+async def opened(settings: WorkerSettings, policy: Policy, vault: Vault) -> AsyncIterator[HttpDestination]:
+    """Open the destination; its connections are closed with the context."""
+    trusted = functools.partial(trust, settings.egress_ca_bundle)
+    async with sender(
+        policy,
+        max_response_bytes=settings.max_response_bytes,
+        wanted_bytes=settings.stored_response_bytes,
+        tls=trusted(),
+        proxy=Proxy.parse(settings.egress_proxy) if settings.egress_proxy else None,
+    ) as made:
+        yield HttpDestination(vault, made, trusted)
