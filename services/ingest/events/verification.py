@@ -377,7 +377,7 @@ class Verifier:
                 return self._vault.opened(subscription.id, subscription.sealed_secrets).keys(self._moment())
         except CannotOpen as error:
             log.error("a signing secret cannot be opened", subscription_id=str(subscription.id), reason=str(error))  # noqa: TRY400 - there is no bug to trace
-            raise errors.WebhookError("the subscription's secret cannot be opened; the reason was logged") from None
+            raise errors.WebhookError("the subscription's secret cannot be decrypted; the reason was logged") from None
         return ()
 
     def _moment(self) -> datetime:
