@@ -23,6 +23,8 @@ from dev.embedded import Child, Guard, describe_exit, ports
 from dev.harness import plan, supervisor
 from dev.harness.load.payloads import Template
 from dev.local.settings import LocalSettings
+from services.domain.secrets.encryption import Keys, parse_keys
+from services.domain.secrets.vault import Secret, Vault
 from services.platform.auth import keys
 from services.platform.stores import sql
 
@@ -49,8 +51,9 @@ class BenchmarkStore:
     `checkpoint` writes out what is dirty, which only a superuser may order.
     """
 
-    def __init__(self, database_url: str, *, checkpoint: Callable[[], object]) -> None:
+    def __init__(self, database_url: str, *, encryption_keys: str, checkpoint: Callable[[], object]) -> None:
         self._url = database_url
+        self._vault = Vault(Keys(parse_keys(encryption_keys)))
         self._checkpoint = checkpoint
         self._runner = asyncio.Runner()
         self._connection: Any = None
@@ -79,8 +82,9 @@ class BenchmarkStore:
 
     def insert_subscriptions(self, targets: Sequence[tuple[UUID, str]], secret: str) -> None:
         """Makes subscriptions past the API."""
-        urls = [url for _, url in targets]
-        self._execute("insert_subscriptions", [subscription for subscription, _ in targets], urls, secret)
+        made = [subscription for subscription, _ in targets]
+        sealed = [self._vault.seal(subscription, [Secret(secret)]) for subscription in made]
+        self._execute("insert_subscriptions", made, [url for _, url in targets], sealed)
 
     def insert_backlog(
         self, count: int, subscriptions: Sequence[UUID], payload: Template, *, on_made: Callable[[int], None]
@@ -253,7 +257,9 @@ class Stack:
         """A connection to Postgres."""
         postgres = self._stores.postgres
         assert postgres is not None
-        with BenchmarkStore(self.database_url, checkpoint=lambda: postgres.execute("CHECKPOINT")) as store:
+        keys = self._plan.encryption_keys
+        checkpoint = functools.partial(postgres.execute, "CHECKPOINT")
+        with BenchmarkStore(self.database_url, encryption_keys=keys, checkpoint=checkpoint) as store:
             yield store
 
     def redis_peak_bytes(self) -> int:

@@ -56,7 +56,6 @@ PARTITIONS_INTERVAL_SECONDS = 3600
 PARTITIONS_RETRY_SECONDS = 1
 CLOCK_INTERVAL_SECONDS = 10
 EXPIRED_KEYS_INTERVAL_SECONDS = 60
-PLAIN_SECRETS_INTERVAL_SECONDS = 60
 
 
 @contextlib.asynccontextmanager
@@ -88,7 +87,6 @@ async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIt
             process.spawn("partitions", partitions.keep()),
             process.spawn("clock", _compare(clock, events)),
             process.spawn("expired_keys", _delete_expired_keys(store)),
-            process.spawn("plain_secrets", _seal_plain_secrets(store)),
         ]
 
         def register(server: grpc.aio.Server) -> None:
@@ -160,17 +158,6 @@ async def _delete_expired_keys(store: SubscriptionStore) -> None:
             await store.delete_expired_keys()
         except Exception as error:  # noqa: BLE001 - tried again in a minute; a key past its time is free all the same
             log.warning("expired idempotency keys cannot be deleted", error=repr(error))
-
-
-async def _seal_plain_secrets(store: SubscriptionStore) -> None:
-    """For as long as a version that keeps them plain may run beside this one, and once for what it left."""
-    while True:
-        try:
-            if sealed := await store.seal_plain_secrets():
-                log.info("plain signing secrets were encrypted", subscriptions=sealed)
-        except Exception as error:  # noqa: BLE001 - tried again in a minute; they are read as they are until then
-            log.warning("plain signing secrets cannot be encrypted", error=repr(error))
-        await asyncio.sleep(PLAIN_SECRETS_INTERVAL_SECONDS)
 
 
 def main() -> None:

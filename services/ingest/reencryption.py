@@ -5,7 +5,6 @@ Safe beside running services, and to repeat. Exit status 1 when something could 
 
 import asyncio
 import sys
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -14,7 +13,7 @@ import asyncpg
 
 from services.domain.secrets import canary
 from services.domain.secrets.encryption import CannotOpen, EncryptionSettings, Keys
-from services.domain.secrets.vault import Vault
+from services.domain.secrets.vault import PLACES, Vault
 from services.platform import errors
 from services.platform.settings import PostgresSettings, load
 from services.platform.stores import postgres, sql
@@ -46,12 +45,9 @@ async def reencrypt(connection: postgres.Connection, keys: Keys) -> Report:
     while True:
         async with connection.transaction():
             rows = await connection.fetch(SQL["lock_sealed_secrets"], last, CHUNK)
-            fresh: dict[str, dict[UUID, bytes]] = {statement: {} for statement in _RESEALED}
-            for row in rows:
-                _reseal(vault, row, fresh, report)
-            for statement, values in fresh.items():
-                await connection.execute(SQL[statement], list(values), list(values.values()))
-        report.rewritten += len(set().union(*fresh.values()))
+            resealed = [found for row in rows if (found := _resealed(vault, row, report))]
+            if resealed:
+                await connection.execute(SQL["reseal"], *map(list, zip(*resealed, strict=True)))
         if not rows:
             break
         last = rows[-1]["id"]
@@ -59,46 +55,25 @@ async def reencrypt(connection: postgres.Connection, keys: Keys) -> Report:
     return report
 
 
-def _reseal(vault: Vault, row: Any, fresh: dict[str, dict[UUID, bytes]], report: Report) -> None:
-    """Adds what a row is to hold in place of what it does; what cannot be opened keeps nothing else from it."""
-    subscription_id: UUID = row["id"]
-    unreadable = rewritten = False
-    for statement, reseal in _RESEALED.items():
+def _resealed(vault: Vault, row: Any, report: Report) -> tuple[UUID | bytes | None, ...] | None:
+    """Return what to store for a row, None for what stays as it is; None when all of it does.
+
+    What cannot be opened stays as it is, and keeps nothing else from being rewritten.
+    """
+    fresh: dict[str, bytes | None] = dict.fromkeys(PLACES)
+    unreadable = False
+    for column in PLACES:
         try:
-            sealed = reseal(vault, row)
+            fresh[column] = vault.resealed(row["id"], column, row[column])
         except CannotOpen:
             unreadable = True
-            continue
-        if sealed is not None:
-            fresh[statement][subscription_id] = sealed
-            rewritten = True
+    rewritten = any(fresh.values())
+    report.rewritten += rewritten
     if unreadable:
-        report.unreadable.append(subscription_id)
+        report.unreadable.append(row["id"])
     elif not rewritten:
         report.left += 1
-
-
-def _resealed_secrets(vault: Vault, row: Any) -> bytes | None:
-    """Those that a version before wrote as they are, too."""
-    sealed = vault.sealed(row["id"], row["secret_key"], row["sealed_secrets"])
-    if sealed is None:
-        return None
-    fresh = vault.resealed(row["id"], sealed) or sealed
-    return fresh if fresh != row["sealed_secrets"] else None
-
-
-# What a subscription keeps secret, by the statement that stores it: the same under the first key, or None when it is so
-# already, or not there. CannotOpen.
-_RESEALED: Mapping[str, Callable[[Vault, Any], bytes | None]] = {
-    "seal_secrets": _resealed_secrets,
-    "seal_headers": lambda vault, row: vault.resealed_headers(row["id"], row["sealed_headers"]),
-    "seal_verification_secrets": lambda vault, row: vault.resealed_verification(
-        row["id"], row["sealed_verification_secrets"]
-    ),
-    "seal_client_certificates": lambda vault, row: vault.resealed_client_certificate(
-        row["id"], row["sealed_client_certificate"]
-    ),
-}
+    return (row["id"], *fresh.values()) if rewritten else None
 
 
 async def run(settings: ReencryptionSettings) -> Report:

@@ -8,9 +8,7 @@ import pytest
 from dev.harness.keys import ENCRYPTION_KEY, OTHER_KEY, vault
 from services.domain.secrets import vault as vaults
 from services.domain.secrets.encryption import CannotOpen
-from services.domain.secrets.signatures import Key, SignatureScheme
-from services.domain.secrets.vault import SEALED, Secret, Secrets
-from services.ingest.subscriptions.record import secret_violations
+from services.domain.secrets.vault import Secret, Secrets
 
 ONE, OTHER = UUID(int=1), UUID(int=2)
 NOW = datetime(2026, 3, 14, 15, 9, 26, 535_897, tzinfo=UTC)
@@ -27,34 +25,10 @@ def test_what_is_sealed_for_a_subscription_opens_for_it_alone() -> None:
         opener.opened(OTHER, sealed)
 
 
-def test_the_columns_hold_nothing_a_sealed_secret_or_one_of_a_version_before() -> None:
-    sealed = vault().seal(ONE, [Secret("s")])
-    assert vault().secrets(ONE, None, None).kept == ()
-    assert vault().secrets(ONE, SEALED, sealed).kept == (Secret("s"),)
-    assert vault().secrets(ONE, "plain", None).kept == (Secret("plain"),)
-    # Written, or removed, by a version before, beside what it does not know.
-    assert vault().secrets(ONE, "plain", sealed).kept == (Secret("plain"),)
-    assert vault().secrets(ONE, None, sealed).kept == ()
-
-
-def test_a_row_whose_sealed_secret_is_lost_is_not_one_without_a_secret() -> None:
+def test_a_column_without_a_value_is_a_subscription_without_a_secret() -> None:
+    assert vault().secrets(ONE, None).kept == ()
     with pytest.raises(CannotOpen):
-        vault().secrets(ONE, SEALED, None)
-    assert vault().sealed(ONE, SEALED, None) is not None
-
-
-def test_plain_secrets_are_sealed_in_passing() -> None:
-    sealed = vault().sealed(ONE, "plain", None)
-    assert sealed is not None
-    assert b"plain" not in sealed
-    assert vault().opened(ONE, sealed).kept == (Secret("plain"),)
-    assert vault().sealed(ONE, None, sealed) is None
-
-
-def test_a_version_before_cannot_sign_with_what_it_finds() -> None:
-    with pytest.raises(ValueError, match="base64"):
-        Key.of(SEALED)
-    assert secret_violations(SEALED, SignatureScheme.HMAC_SHA256) != []
+        vault().secrets(ONE, b"")
 
 
 def test_old_secrets_hold_until_they_end_newest_first() -> None:
@@ -86,8 +60,8 @@ def test_what_is_kept_open_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_secret_is_sealed_again_only_under_another_key() -> None:
     sealed = vault(ENCRYPTION_KEY).seal(ONE, [Secret("s", NOW)])
-    assert vault(ENCRYPTION_KEY, OTHER_KEY).resealed(ONE, sealed) is None
-    fresh = vault(OTHER_KEY, ENCRYPTION_KEY).resealed(ONE, sealed)
+    assert vault(ENCRYPTION_KEY, OTHER_KEY).resealed(ONE, "sealed_secrets", sealed) is None
+    fresh = vault(OTHER_KEY, ENCRYPTION_KEY).resealed(ONE, "sealed_secrets", sealed)
     assert fresh is not None
     assert vault(OTHER_KEY).opened(ONE, fresh).kept == (Secret("s", NOW),)
 
@@ -116,7 +90,7 @@ def test_headers_are_sealed_for_their_subscription_alone() -> None:
 def test_no_headers_are_nothing() -> None:
     assert vault().seal_headers(ONE, {}) is None
     assert vault().headers(ONE, None) == {}
-    assert vault().resealed_headers(ONE, None) is None
+    assert vault().resealed(ONE, "sealed_headers", None) is None
 
 
 def test_verification_secrets_open_for_their_subscription_alone_and_are_no_signing_secrets() -> None:
