@@ -1,21 +1,18 @@
 """Gauges of Postgres and of the subscriptions that stand out, and the loop that measures them at a bounded cost."""
 
-import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 from uuid import UUID
 
-import structlog
 from prometheus_client import Counter, Gauge
 
-from services.platform import errors
+from services.platform.process import background
 from services.platform.process.metrics import Growth
 from services.platform.stores import sql
 from services.platform.stores.postgres import Pool
 
-log = structlog.get_logger(__name__)
 INTERVAL_SECONDS = 15.0
 # Looking takes no more than a twentieth of the time, however many tables or busy subscriptions there are.
 PAUSE_FACTOR = 19.0
@@ -214,15 +211,14 @@ def _replace(gauge: Gauge, values: Mapping[Name, float]) -> None:
 
 
 async def keep(store: GaugeStore, *, top_subscriptions: int) -> None:
-    """Measures for ever; while Postgres is away the gauges keep their last value. At 0 no subscription is named."""
+    """Measure until cancelled; while Postgres is away the gauges keep their values. At 0 no subscription is named."""
     growth = Growth()
-    while True:
+
+    async def step() -> float:
         started = time.monotonic()
-        try:
-            await measure_server(store, growth)
-            if top_subscriptions:
-                await measure_top(store, top_subscriptions)
-        except Exception as error:
-            if errors.classify(error) is None:
-                log.exception("Postgres cannot be measured")
-        await asyncio.sleep(max(INTERVAL_SECONDS, PAUSE_FACTOR * (time.monotonic() - started)))
+        await measure_server(store, growth)
+        if top_subscriptions:
+            await measure_top(store, top_subscriptions)
+        return max(INTERVAL_SECONDS, PAUSE_FACTOR * (time.monotonic() - started))
+
+    await background.repeat(step, interval_seconds=INTERVAL_SECONDS, quiet=True)

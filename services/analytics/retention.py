@@ -20,8 +20,6 @@ were retried between the check and the detach is put back, and nothing is lost.
 Partitions are known by the names that create_partitions() gives; a table to be kept must be renamed.
 """
 
-import asyncio
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from itertools import groupby
@@ -31,7 +29,7 @@ import structlog
 from services.analytics import metrics, rollup
 from services.analytics.settings import AnalyticsSettings
 from services.analytics.store import Partition, PartitionStore, StatsStore, partitions
-from services.platform import errors
+from services.platform.process import background
 
 log = structlog.get_logger(__name__)
 
@@ -108,18 +106,16 @@ async def _drop_day(store: PartitionStore, tables: Sequence[Partition]) -> bool:
 
 
 async def run_forever(stats: StatsStore, settings: AnalyticsSettings) -> None:
-    """Retains until it is cancelled; what fails is logged and tried again soon."""
-    while True:
-        started = time.perf_counter()
-        pause_seconds = settings.retention_interval_seconds
-        try:
+    """Retain until cancelled; what fails is logged and tried again soon."""
+
+    async def step() -> None:
+        with metrics.RETENTION_SECONDS.time():
             await run_once(stats, settings)
-        except Exception as error:  # whatever it is, the next pass begins anew
-            metrics.RETENTION_ERRORS.inc()
-            pause_seconds = min(pause_seconds, RETRY_SECONDS)
-            away = errors.classify(error) is not None
-            log.warning("retention failed; trying again", error=repr(error), exc_info=None if away else error)
-        else:
-            metrics.RETENTION_LAST_SUCCESS.set_to_current_time()
-        metrics.RETENTION_SECONDS.observe(time.perf_counter() - started)
-        await asyncio.sleep(pause_seconds)
+        metrics.RETENTION_LAST_SUCCESS.set_to_current_time()
+
+    await background.repeat(
+        step,
+        interval_seconds=settings.retention_interval_seconds,
+        retry_seconds=min(settings.retention_interval_seconds, RETRY_SECONDS),
+        on_error=metrics.RETENTION_ERRORS.inc,
+    )

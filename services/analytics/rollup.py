@@ -9,19 +9,14 @@ Copies take turns: a run locks the one row of rollup_state, which says how far s
 run is due. Whoever comes first goes on from there, after a stop of minutes or days as well.
 """
 
-import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-import structlog
-
 from services.analytics import metrics
 from services.analytics.store import StatsStore
-from services.platform import errors
-
-log = structlog.get_logger(__name__)
+from services.platform.process import background
 
 MINUTE = timedelta(minutes=1)
 # How long after its end a minute is computed again: for what was in the middle of its commit, for what a slow
@@ -90,13 +85,9 @@ async def run_once(store: StatsStore, *, interval_seconds: float, retention: tim
 
 
 async def run_forever(store: StatsStore, *, interval_seconds: float, retention: timedelta) -> None:
-    """Rolls up until it is cancelled; what fails is logged and tried again after the interval."""
-    while True:
-        try:
-            pause_seconds = await run_once(store, interval_seconds=interval_seconds, retention=retention)
-        except Exception as error:  # whatever it is, statistics stand still until the next run
-            metrics.ROLLUP_ERRORS.inc()
-            away = errors.classify(error) is not None
-            log.warning("roll-up failed; trying again", error=repr(error), exc_info=None if away else error)
-            pause_seconds = interval_seconds
-        await asyncio.sleep(pause_seconds)
+    """Roll up until cancelled; what fails is logged and tried again after the interval."""
+    await background.repeat(
+        lambda: run_once(store, interval_seconds=interval_seconds, retention=retention),
+        interval_seconds=interval_seconds,
+        on_error=metrics.ROLLUP_ERRORS.inc,
+    )

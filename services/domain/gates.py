@@ -8,12 +8,9 @@ import asyncio
 from collections.abc import Iterable
 from uuid import UUID
 
-import structlog
-
-from services.platform.stores.redis import REDIS_AWAY, Client
+from services.platform.process import background
+from services.platform.stores.redis import Client
 from services.platform.stores.redis_primary import PREFIX
-
-log = structlog.get_logger(__name__)
 
 # Closed by whoever dispatches: deliveries wait already, or none may be sent.
 CLOSED = f"{PREFIX}gates:closed"
@@ -78,17 +75,18 @@ class Gates:
         (self._short if short else self._full).add(subscription_id)
 
     async def run(self) -> None:
-        """Tells and hears, for ever."""
-        while True:
-            try:
-                async with asyncio.timeout(TIMEOUT_SECONDS):
-                    self._closed = await self._swap(CLOSED, self._to_close, CLOSED_MILLISECONDS)
-                    self._full = await self._swap(FULL, self._to_fill, FULL_MILLISECONDS)
-                    self._short = await self._swap(SHORT, self._to_shorten, FULL_MILLISECONDS)
-            except REDIS_AWAY as error:
-                log.debug("gates are not heard of", error=repr(error))
-                self._closed, self._full, self._short = set(), set(), set()
-            await asyncio.sleep(INTERVAL_SECONDS)
+        """Exchange with the other processes until cancelled."""
+
+        async def step() -> None:
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                self._closed = await self._swap(CLOSED, self._to_close, CLOSED_MILLISECONDS)
+                self._full = await self._swap(FULL, self._to_fill, FULL_MILLISECONDS)
+                self._short = await self._swap(SHORT, self._to_shorten, FULL_MILLISECONDS)
+
+        def open_all() -> None:
+            self._closed, self._full, self._short = set(), set(), set()
+
+        await background.repeat(step, interval_seconds=INTERVAL_SECONDS, quiet=True, on_error=open_all)
 
     async def _swap(self, key: str, own: set[UUID], milliseconds: int) -> set[UUID]:
         """Sends what this process closed, and answers what is closed now."""

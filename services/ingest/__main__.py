@@ -1,6 +1,5 @@
 """The ingest process: python -m services.ingest."""
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
@@ -35,12 +34,11 @@ from services.ingest.settings import IngestSettings
 from services.ingest.subscriptions.cache import SubscriptionCache
 from services.ingest.subscriptions.service import SubscriptionService
 from services.ingest.subscriptions.store import SubscriptionStore
-from services.platform import errors
 from services.platform.auth import finder
 from services.platform.auth.authenticator import Authenticator
 from services.platform.clock import Clock
 from services.platform.grpc import server as grpc_server
-from services.platform.process import lifecycle
+from services.platform.process import background, lifecycle
 from services.platform.settings import load
 from services.platform.stores import availability, postgres, redis
 
@@ -130,34 +128,31 @@ class _Partitions:
             raise RuntimeError("partitions are not made yet")
 
     async def keep(self) -> None:
-        while True:
-            try:
-                await self._store.create_partitions()
-                self._made = True
-                await asyncio.sleep(PARTITIONS_INTERVAL_SECONDS)
-            except Exception as error:  # noqa: BLE001 - Postgres away, not migrated yet: tried again until it works
-                if errors.classify(error) is None:
-                    log.warning("partitions cannot be made", error=repr(error))
-                await asyncio.sleep(PARTITIONS_RETRY_SECONDS)
+        async def make() -> None:
+            await self._store.create_partitions()
+            self._made = True
+
+        await background.repeat(
+            make, interval_seconds=PARTITIONS_INTERVAL_SECONDS, retry_seconds=PARTITIONS_RETRY_SECONDS, quiet=True
+        )
 
 
 async def _compare(clock: Clock, events: EventStore) -> None:
     """Compare the clock with Postgres' every few seconds."""
-    while True:
-        try:
-            clock.compare(await events.now())
-        except errors.STORE_AWAY as error:
-            log.debug("Postgres cannot be asked for its time", error=repr(error))
-        await asyncio.sleep(CLOCK_INTERVAL_SECONDS)
+
+    async def step() -> None:
+        clock.compare(await events.now())
+
+    await background.repeat(step, interval_seconds=CLOCK_INTERVAL_SECONDS, quiet=True)
 
 
 async def _delete_expired_keys(store: SubscriptionStore) -> None:
-    while True:
-        await asyncio.sleep(EXPIRED_KEYS_INTERVAL_SECONDS)
-        try:
-            await store.delete_expired_keys()
-        except Exception as error:  # noqa: BLE001 - tried again in a minute; a key past its time is free all the same
-            log.warning("expired idempotency keys cannot be deleted", error=repr(error))
+    """Delete idempotency keys past their time every minute; until then such a key is free all the same."""
+
+    async def step() -> None:
+        await store.delete_expired_keys()
+
+    await background.repeat(step, interval_seconds=EXPIRED_KEYS_INTERVAL_SECONDS, at_once=False)
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ from services.delivery.dispatcher.store import DispatcherStore, Walk
 from services.delivery.dispatcher.turns import Turns
 from services.domain import doorbell
 from services.domain.states import DeliveryStatus
-from services.platform import errors
+from services.platform.process import background
 from services.platform.process.metrics import DELIVERIES_ENDED
 from services.platform.stores.redis import REDIS_AWAY
 
@@ -43,25 +43,22 @@ class Dispatcher:
         self._last_turn_at = time.monotonic()
 
     async def run(self) -> None:
-        """Takes turns for ever."""
-        while True:
-            started = time.monotonic()
-            try:
-                pause_seconds = await self._turn()
-            except Exception as error:
-                if errors.classify(error) is None:
-                    log.exception("a dispatcher's turn failed on a bug")
-                else:
-                    log.warning("the dispatcher waits for a store", error=repr(error))
-                self._leases_guarded_until = time.monotonic() + GUARD_SECONDS
-                await asyncio.sleep(RETRY_SECONDS)
-                continue
-            ended = time.monotonic()
-            self._last_turn_at = ended
-            metrics.TURN_SECONDS.observe(ended - started)
-            metrics.LAST_TURN.set_to_current_time()
-            # A walk over many subscriptions takes its time: it gets no more than a third of it.
-            await asyncio.sleep(max(pause_seconds, 2 * (ended - started)))
+        """Take turns until cancelled."""
+        await background.repeat(
+            self._timed_turn, interval_seconds=IDLE_SECONDS, retry_seconds=RETRY_SECONDS, on_error=self._guard_leases
+        )
+
+    def _guard_leases(self) -> None:
+        self._leases_guarded_until = time.monotonic() + GUARD_SECONDS
+
+    async def _timed_turn(self) -> float:
+        started = time.monotonic()
+        pause_seconds = await self._turn()
+        ended = self._last_turn_at = time.monotonic()
+        metrics.TURN_SECONDS.observe(ended - started)
+        metrics.LAST_TURN.set_to_current_time()
+        # A walk over many subscriptions takes its time: it gets no more than a third of it.
+        return max(pause_seconds, 2 * (ended - started))
 
     async def check(self) -> None:
         """Raises when turns no longer end; a readiness check."""

@@ -4,14 +4,13 @@ import asyncio
 import time
 from collections.abc import Mapping
 
-import structlog
 from prometheus_client import Counter, Gauge, Histogram
 
 from services.delivery.dispatcher.store import DispatcherStore
 from services.delivery.dispatcher.turns import Turns
 from services.domain import doorbell
 from services.domain.states import BreakerState, DeliveryStatus, Hold
-from services.platform import errors
+from services.platform.process import background
 from services.platform.process.metrics import SECONDS_BUCKETS, Growth
 from services.platform.stores.redis import REDIS_AWAY, Client
 
@@ -43,19 +42,18 @@ REDIS_EVICTIONS = Counter("webhook_redis_evicted_keys_total", "Keys that Redis d
 # Keeps the gauges of the queue and of Redis, at a bounded cost.
 
 
-log = structlog.get_logger(__name__)
 REDIS_INTERVAL_SECONDS = 10.0
+SWEEP_SECONDS = 10.0
 
 
 async def keep_redis(client: Client) -> None:
-    """Measures for ever; while Redis is away, or forbids INFO, its gauges keep their last value."""
+    """Measure Redis until cancelled; while it is away, or forbids INFO, its gauges keep their last value."""
     growth = Growth()
-    while True:
-        try:
-            _export_redis(await client.info(), growth)
-        except REDIS_AWAY as error:
-            log.debug("Redis cannot be measured", error=repr(error))
-        await asyncio.sleep(REDIS_INTERVAL_SECONDS)
+
+    async def measure() -> None:
+        _export_redis(await client.info(), growth)
+
+    await background.repeat(measure, interval_seconds=REDIS_INTERVAL_SECONDS, quiet=True)
 
 
 def _export_redis(info: Mapping[str, float], growth: Growth) -> None:
@@ -80,23 +78,22 @@ COUNT_LIMIT = 100_000
 
 
 async def keep(store: DispatcherStore, turns: Turns, broker: doorbell.Broker) -> None:
-    """Measures for ever; while a store is away its gauges keep their last value.
+    """Measure the queue until cancelled; while a store is away its gauges keep their last value.
 
     The first time after a pause, for it takes turns to learn what is held: before them a million deliveries behind a
     rate limit look like work for more workers. Until then the depth is 0, as it is exported from the first scrape; that
     is outvoted by the other copies, and by an autoscaler's stabilisation window where there are none.
     """
-    pause_seconds = INTERVAL_SECONDS
-    while True:
-        await asyncio.sleep(pause_seconds)
+
+    async def measure() -> float:
         started = time.monotonic()
         try:
             await _measure_queue(store, turns)
-        except Exception as error:
-            if errors.classify(error) is None:
-                log.exception("the queue cannot be measured")
-        pause_seconds = max(INTERVAL_SECONDS, (SHARE - 1) * (time.monotonic() - started))
-        await _measure_stream(broker)
+            return max(INTERVAL_SECONDS, (SHARE - 1) * (time.monotonic() - started))
+        finally:
+            await _measure_stream(broker)
+
+    await background.repeat(measure, interval_seconds=INTERVAL_SECONDS, at_once=False, quiet=True)
 
 
 async def _measure_queue(store: DispatcherStore, turns: Turns) -> None:
@@ -131,10 +128,9 @@ async def _measure_stream(broker: doorbell.Broker) -> None:
 
 
 async def sweep(broker: doorbell.Broker) -> None:
-    """Removes what dead workers left in the stream, every ten seconds for ever."""
-    while True:
-        await asyncio.sleep(10)
-        try:
-            DOORBELLS_SWEPT.inc(await broker.sweep())
-        except REDIS_AWAY as error:
-            log.debug("the stream cannot be swept", error=repr(error))
+    """Remove what dead workers left in the stream, every ten seconds until cancelled."""
+
+    async def step() -> None:
+        DOORBELLS_SWEPT.inc(await broker.sweep())
+
+    await background.repeat(step, interval_seconds=SWEEP_SECONDS, at_once=False, quiet=True)

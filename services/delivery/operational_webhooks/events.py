@@ -3,7 +3,6 @@
 docs/guides/operational-events.md shows them.
 """
 
-import asyncio
 import collections
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,14 +12,13 @@ from uuid import UUID
 
 import msgspec
 import prometheus_client
-import structlog
 
 from services.domain.egress import targets
 from services.domain.operational_facts import EventType
-from services.platform import errors, ids
+from services.platform import ids
+from services.platform.process import background
 from services.platform.stores import postgres, sql
 
-log = structlog.get_logger(__name__)
 SQL = sql.Queries("services.delivery.operational_webhooks")
 FACTS_AT_ONCE = 1_000
 # Of a subscription there is one delivery.exhausted in so long: it counts what ended since the one before.
@@ -167,19 +165,12 @@ class OperationalEventStore:
 
 
 async def run(store: OperationalEventStore) -> None:
-    """Tells for ever. Facts that cannot be told now stay where they are."""
-    while True:
-        pause_seconds = INTERVAL_SECONDS
-        try:
-            told, more = await store.tell()
-            for event_type, number in told.items():
-                EVENTS.labels(event_type).inc(number)
-            if more:
-                pause_seconds = 0.0
-        except Exception as error:
-            if errors.classify(error) is None:
-                log.exception("operational events cannot be made on a bug")
-            else:
-                log.warning("operational events wait for Postgres", error=repr(error))
-            pause_seconds = RETRY_SECONDS
-        await asyncio.sleep(pause_seconds)
+    """Make events until cancelled. What cannot be told now stays where it is."""
+
+    async def step() -> float:
+        told, more = await store.tell()
+        for event_type, number in told.items():
+            EVENTS.labels(event_type).inc(number)
+        return 0.0 if more else INTERVAL_SECONDS
+
+    await background.repeat(step, interval_seconds=INTERVAL_SECONDS, retry_seconds=RETRY_SECONDS)

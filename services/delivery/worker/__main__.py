@@ -4,8 +4,6 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
-import structlog
-
 from services.delivery.destinations import registry
 from services.delivery.destinations.registry import Destinations
 from services.delivery.dispatcher.limiter import Limiter
@@ -26,11 +24,9 @@ from services.domain.secrets import canary
 from services.domain.secrets.vault import Vault
 from services.domain.subscription_changes import Copies
 from services.platform import errors, ids
-from services.platform.process import lifecycle
+from services.platform.process import background, lifecycle
 from services.platform.settings import load
 from services.platform.stores import availability, postgres, redis
-
-log = structlog.get_logger(__name__)
 
 PRESENCE_SECONDS = 5.0
 LAST_WORDS_SECONDS = 0.5
@@ -101,12 +97,7 @@ async def _be_counted(store: WorkerStore) -> None:
     """Says every few seconds that this worker is there, until it is not."""
     worker_id = ids.new()
     try:
-        while True:
-            try:
-                await store.keep_worker(worker_id)
-            except errors.STORE_AWAY as error:
-                log.debug("nobody can be told that this worker is there", error=repr(error))
-            await asyncio.sleep(PRESENCE_SECONDS)
+        await background.repeat(lambda: store.keep_worker(worker_id), interval_seconds=PRESENCE_SECONDS, quiet=True)
     finally:
         with contextlib.suppress(*errors.STORE_AWAY):
             async with asyncio.timeout(LAST_WORDS_SECONDS):

@@ -12,7 +12,8 @@ from taskiq.receiver import Receiver
 from services.delivery.dispatcher.turns import Turns
 from services.delivery.worker.scheduler import Scheduler
 from services.domain import doorbell
-from services.platform import errors, ids
+from services.platform import ids
+from services.platform.process import background
 from services.platform.settings import RedisSettings
 
 log = structlog.get_logger(__name__)
@@ -67,21 +68,11 @@ class Bells:
                 await asyncio.sleep(RECONNECT_SECONDS)
 
     async def look(self) -> None:
-        """While no bell can be heard, takes what is due from Postgres, in turns among subscriptions, for ever.
+        """Look for due deliveries in Postgres while no doorbell can be heard, until cancelled.
 
         And now and then when none was heard: perhaps it is the dispatcher that cannot reach Redis.
         """
-        while True:
-            found = 0
-            silent = not self._connected or time.monotonic() - self._heard_at > SILENCE_SECONDS
-            if silent and self._scheduler.has_room:
-                self._heard_at = time.monotonic()
-                try:
-                    found = await self._look_once()
-                except Exception as error:
-                    if errors.classify(error) is None:
-                        log.exception("looking for due deliveries failed on a bug")
-            await asyncio.sleep(LOOK_BUSY_SECONDS if found else LOOK_IDLE_SECONDS)
+        await background.repeat(self._look_if_silent, interval_seconds=LOOK_IDLE_SECONDS, quiet=True)
 
     def stop(self) -> None:
         """Hears nothing new from now on."""
@@ -108,6 +99,13 @@ class Bells:
             """Hands its ids to the scheduler and ends."""
             self._heard_at = time.monotonic()
             await self._scheduler.offer(doorbell.heard(said), source="doorbell")
+
+    async def _look_if_silent(self) -> float:
+        silent = not self._connected or time.monotonic() - self._heard_at > SILENCE_SECONDS
+        if not silent or not self._scheduler.has_room:
+            return LOOK_IDLE_SECONDS
+        self._heard_at = time.monotonic()
+        return LOOK_BUSY_SECONDS if await self._look_once() else LOOK_IDLE_SECONDS
 
     async def _look_once(self) -> int:
         taken = await self._turns.take(DELIVERIES_PER_LOOK)

@@ -23,10 +23,9 @@ from services.domain.activity import ENDPOINTS
 from services.domain.egress import targets
 from services.domain.states import AttemptOutcome, BreakerState, Probe, StatusReason
 from services.domain.subscription_changes import NO_COPY, Copies
-from services.platform import errors
+from services.platform.process import background
 from services.platform.stores.redis import REDIS_AWAY
 
-log = structlog.get_logger(__name__)
 # Its lines are shown to a developer, too.
 endpoint_log = structlog.get_logger(ENDPOINTS)
 
@@ -209,19 +208,20 @@ class EndpointHealth:
             self._now.set()
 
     async def run(self, hold: Callable[[UUID], None]) -> None:
-        """Writes what changed, for ever; `hold` is called with each subscription that gets nothing for a while."""
-        while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(FLUSH_SECONDS):
-                    await self._now.wait()
-            self._now.clear()
-            try:
-                for subscription_id in await self.flush():
-                    hold(subscription_id)
-            except Exception as error:
-                if errors.classify(error) is None:
-                    log.exception("the health of endpoints cannot be recorded on a bug")
-                await asyncio.sleep(RETRY_SECONDS)
+        """Write what changed until cancelled; `hold` is called with each subscription that gets nothing for a while."""
+
+        async def step() -> None:
+            for subscription_id in await self.flush():
+                hold(subscription_id)
+
+        await background.repeat(
+            step,
+            interval_seconds=FLUSH_SECONDS,
+            retry_seconds=RETRY_SECONDS,
+            at_once=False,
+            quiet=True,
+            wake=self._now,
+        )
 
     async def flush(self) -> set[UUID]:
         """Writes what changed, and answers whom to hold; what cannot be written is kept for the next time."""

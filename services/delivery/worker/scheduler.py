@@ -19,6 +19,7 @@ from services.domain import deliveries
 from services.domain.gates import Gates
 from services.domain.states import AttemptOutcome, DeliveryStatus, Hold
 from services.platform import errors
+from services.platform.process import background
 
 log = structlog.get_logger(__name__)
 
@@ -110,7 +111,7 @@ class Scheduler:
     def hold(self, subscription_id: UUID) -> None:
         """Hands back what waits for a subscription: nothing is sent to it for a while."""
         self._gates.close([subscription_id])
-        self._hand_back(self._lanes.empty(self._lanes.lane(subscription_id)), "breaker_open")
+        self._hand_back(self._lanes.empty(self._lanes.lane(subscription_id)), Hold.BREAKER_OPEN)
 
     @property
     def has_room(self) -> bool:
@@ -157,7 +158,7 @@ class Scheduler:
             metrics.BUSY.set(self._lanes.in_flight)
 
     async def hand_back(self) -> None:
-        """Returns to Postgres what is too many here, for ever."""
+        """Return to Postgres what is too many here, until cancelled."""
         while True:
             await self._too_many_came.wait()
             self._too_many_came.clear()
@@ -172,39 +173,39 @@ class Scheduler:
                 del self._too_many[: len(chunk)]
 
     async def forget_idle_lanes(self) -> None:
-        """Bounds what is remembered, for ever."""
-        while True:
-            await asyncio.sleep(FORGET_INTERVAL_SECONDS)
+        """Bound what is remembered, until cancelled."""
+
+        async def step() -> None:
             self._lanes.forget_idle()
+
+        await background.repeat(step, interval_seconds=FORGET_INTERVAL_SECONDS, at_once=False)
 
     async def watch_endpoints(self) -> None:
         """Give another lane to subscriptions that got another endpoint while theirs is full, until cancelled.
 
         A claim would tell, but there is none while requests to the endpoint before fill the lane.
         """
-        while True:
-            await asyncio.sleep(WATCH_INTERVAL_SECONDS)
+
+        async def step() -> None:
             names = self._lanes.at_limit
             if not names:
-                continue
-            try:
-                versions = await self._store.endpoint_versions(names)
-            except Exception as error:
-                if errors.classify(error) is None:
-                    log.exception("endpoints cannot be looked at on a bug")
-                continue
-            for name, version in versions.items():
+                return
+            for name, version in (await self._store.endpoint_versions(names)).items():
                 self._hand_back(self._lanes.lead_to(name, version), Hold.CONCURRENCY)
             self._work.set()
 
+        await background.repeat(step, interval_seconds=WATCH_INTERVAL_SECONDS, at_once=False, quiet=True)
+
     async def renew_leases(self) -> None:
-        """Renews the leases of what is held and has used up half of its own, for ever."""
-        while True:
-            await asyncio.sleep(self._lease_seconds / 6)
+        """Renew the leases of what is held and has used up half of its own, until cancelled."""
+
+        async def step() -> None:
             now = time.monotonic()
             due = [held for held in self._held.values() if held.lease_until - now < self._lease_seconds / 2]
             for start in range(0, len(due), IDS_PER_CLAIM):
                 await self._renew(due[start : start + IDS_PER_CLAIM])
+
+        await background.repeat(step, interval_seconds=self._lease_seconds / 6, at_once=False)
 
     def stop_claiming(self) -> None:
         """Lets run() end after the claim in flight: a claim that is cut would hold until its lease runs out."""
@@ -241,7 +242,7 @@ class Scheduler:
         self._gates.fill(subscription_id, short=not self._lanes.lane(subscription_id).at_limit)
         self._hand_back(too_many, Hold.CONCURRENCY)
 
-    def _hand_back(self, delivery_ids: Sequence[UUID], reason: str) -> None:
+    def _hand_back(self, delivery_ids: Sequence[UUID], reason: Hold) -> None:
         if delivery_ids:
             metrics.HANDED_BACK.labels(reason).inc(len(delivery_ids))
             self._too_many += delivery_ids
@@ -279,7 +280,7 @@ class Scheduler:
             del self._tasks[claim.id]
             self._work.set()
 
-    def _left(self, claim: Claim, reason: str) -> Outcome:
+    def _left(self, claim: Claim, reason: Hold) -> Outcome:
         """A claim that came too late: its subscription takes nothing now. It stands again where it was."""
         self._gates.close([claim.subscription_id])
         metrics.HANDED_BACK.labels(reason).inc()

@@ -1,6 +1,5 @@
 """Find whose a key is, in Postgres and without a cache, and note in the background that it was used."""
 
-import asyncio
 import contextlib
 import hmac
 import time
@@ -14,6 +13,7 @@ from services.platform import errors
 from services.platform.auth import identity, keys
 from services.platform.auth.identity import Identity
 from services.platform.auth.roles import Role
+from services.platform.process import background
 from services.platform.process.lifecycle import Process
 from services.platform.settings import GrpcServerSettings
 from services.platform.stores import postgres, sql
@@ -104,20 +104,16 @@ class Finder:
         return await self._store.find_by_id(key_id)
 
     async def note(self) -> None:
-        """Writes down which keys were used, for ever. A failure costs no more than the moment."""
-        while True:
-            await asyncio.sleep(NOTE_INTERVAL_SECONDS)
-            now = time.monotonic()
-            self._noted_at = {key_id: at for key_id, at in self._noted_at.items() if now - at < USED_SECONDS}
-            if not self._used:
-                continue
+        """Write down which keys were used, until cancelled. What a failure loses is said again within a minute."""
+        await background.repeat(self._note_used, interval_seconds=NOTE_INTERVAL_SECONDS, at_once=False, quiet=True)
+
+    async def _note_used(self) -> None:
+        now = time.monotonic()
+        self._noted_at = {key_id: at for key_id, at in self._noted_at.items() if now - at < USED_SECONDS}
+        if self._used:
             used, self._used = self._used, set()
             self._noted_at |= dict.fromkeys(used, now)
-            try:
-                await self._store.note_used(list(used))
-            except Exception as error:  # noqa: BLE001 - what it would have said is said again within a minute
-                if errors.classify(error) is None:
-                    log.warning("the use of keys cannot be noted", error=repr(error))
+            await self._store.note_used(list(used))
 
 
 @contextlib.asynccontextmanager

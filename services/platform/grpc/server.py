@@ -19,7 +19,7 @@ from services.platform.auth.authenticator import Authenticator, Metadata
 from services.platform.auth.identity import Identity
 from services.platform.grpc import errors as grpc_errors
 from services.platform.grpc import tls
-from services.platform.process import metrics
+from services.platform.process import background, metrics
 from services.platform.process.lifecycle import Process
 from services.platform.settings import GrpcServerSettings
 from services.platform.stores import postgres
@@ -255,10 +255,11 @@ async def serving(
 
 
 async def _follow_readiness(process: Process, servicer: health.aio.HealthServicer, services: Sequence[str]) -> None:
-    while True:
+    async def step() -> None:
         failing = await process.health.serving()
         status = health_pb2.HealthCheckResponse
         serving_status = status.NOT_SERVING if failing else status.SERVING
         for service in services:
             await servicer.set(service, serving_status)
-        await asyncio.sleep(HEALTH_INTERVAL_SECONDS)
+
+    await background.repeat(step, interval_seconds=HEALTH_INTERVAL_SECONDS)

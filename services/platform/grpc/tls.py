@@ -5,7 +5,6 @@ the new one in its next handshake, a client makes its channel anew (grpc_client.
 such as those of a renewal that is half done, are left alone until they do.
 """
 
-import asyncio
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +14,7 @@ import structlog
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
-from services.platform.process import metrics
+from services.platform.process import background, metrics
 from services.platform.process.lifecycle import Process, StartError
 from services.platform.settings import GrpcTlsSettings
 
@@ -45,10 +44,12 @@ class Certificates:
             raise StartError(str(error)) from None
 
     async def follow(self) -> None:
-        """Takes over what changes, for ever."""
-        while True:
-            await asyncio.sleep(INTERVAL_SECONDS)
+        """Take over what changes, until cancelled."""
+
+        async def step() -> None:
             self.refresh()
+
+        await background.repeat(step, interval_seconds=INTERVAL_SECONDS, at_once=False)
 
     def refresh(self) -> None:
         """Takes over what has changed, if it is of use."""

@@ -25,7 +25,7 @@ import structlog
 import uvloop
 
 from services.platform.http import server
-from services.platform.process import logs, metrics, probes
+from services.platform.process import background, logs, metrics, probes
 from services.platform.tracing import tracer as tracing
 from services.platform.tracing.settings import TracingSettings
 
@@ -172,10 +172,13 @@ async def _run(
 
 async def _measure_lag() -> None:
     loop = asyncio.get_running_loop()
-    while True:
+
+    async def step() -> None:
         due = loop.time() + LAG_INTERVAL_SECONDS
         await asyncio.sleep(LAG_INTERVAL_SECONDS)
         metrics.EVENT_LOOP_LAG.observe(max(0.0, loop.time() - due))
+
+    await background.repeat(step, interval_seconds=0.0)
 
 
 # How many files, of which sockets are most, a process may have open.

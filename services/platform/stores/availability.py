@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from services.platform.process import metrics
+from services.platform.process import background, metrics
 
 log = structlog.get_logger(__name__)
 
@@ -37,7 +37,8 @@ class Watch:
     async def run(self) -> None:
         """Ask until cancelled."""
         up = metrics.STORE_UP.labels(self._store)
-        while True:
+
+        async def step() -> None:
             why = await self._look()
             up.set(why is None)
             if why is None and self._why is not None:
@@ -46,7 +47,8 @@ class Watch:
                 log.warning("a store cannot be reached", store=self._store, reason=why)
             self._why = why
             self.looks += 1
-            await asyncio.sleep(INTERVAL_SECONDS)
+
+        await background.repeat(step, interval_seconds=INTERVAL_SECONDS)
 
     async def _look(self) -> str | None:
         try:

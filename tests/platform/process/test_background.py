@@ -1,0 +1,77 @@
+"""Background loops: they go on whatever fails, say so once, and can be woken."""
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+
+import asyncpg
+from structlog.testing import capture_logs
+
+from services.platform.process import background
+
+PAUSE_SECONDS = 0.01
+
+
+class Steps:
+    """A step that fails as it is told, and ends the loop's test after the last."""
+
+    def __init__(self, *failures: Exception | None) -> None:
+        self._failures: Iterator[Exception | None] = iter(failures)
+        self.done = asyncio.Event()
+        self.calls = 0
+
+    async def __call__(self) -> float | None:
+        self.calls += 1
+        failure = next(self._failures, self)
+        if failure is self:
+            self.done.set()
+        elif isinstance(failure, Exception):
+            raise failure
+        return None
+
+
+async def _until_done(steps: Steps, **options: bool | float | asyncio.Event | None) -> list[str]:
+    """Return the lines of log, each with the level before it."""
+    with capture_logs() as logs:
+        task = asyncio.create_task(
+            background.repeat(steps, **{"interval_seconds": PAUSE_SECONDS, **options}),  # type: ignore[arg-type]
+            name="loop",
+        )
+        async with asyncio.timeout(5):
+            await steps.done.wait()
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+    assert all(line["task"] == "loop" for line in logs)
+    return [f"{line['log_level']}: {line['event']}" for line in logs]
+
+
+AWAY = asyncpg.CannotConnectNowError("starting up")
+BUG = ValueError("bug")
+
+
+async def test_repeat_logs_the_first_of_several_failures_of_a_kind() -> None:
+    assert await _until_done(Steps(None, AWAY, AWAY, BUG, BUG, None, BUG)) == [
+        "warning: a background task waits for a store",
+        "error: a background task failed on a bug; trying again",
+        "error: a background task failed on a bug; trying again",
+    ]
+
+
+async def test_repeat_says_nothing_of_stores_when_quiet() -> None:
+    assert await _until_done(Steps(AWAY, BUG), quiet=True) == ["error: a background task failed on a bug; trying again"]
+
+
+async def test_repeat_is_woken_before_its_interval() -> None:
+    wake = asyncio.Event()
+    wake.set()
+    steps = Steps()
+    await _until_done(steps, interval_seconds=60.0, at_once=False, wake=wake)
+    assert steps.calls == 1
+
+
+async def test_repeat_waits_first_unless_it_begins_at_once() -> None:
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    await _until_done(Steps(), interval_seconds=0.1, at_once=False)
+    assert loop.time() - started >= 0.1
