@@ -67,10 +67,9 @@ CREATE TABLE subscriptions (
 
     -- Columns named sealed_* are encrypted (services/domain/secrets/vault.py).
 
-    -- How deliveries are signed: the scheme of the newest secret and of the next generated one. Each secret in
-    -- sealed_secrets is stored with its own scheme.
+    -- How deliveries are signed: the scheme of the newest secret and of the next generated one.
     signature_scheme text NOT NULL DEFAULT 'hmac-sha256' CHECK (signature_scheme IN ('hmac-sha256', 'ed25519')),
-    -- Null: it has no secret.
+    -- The signing secrets, each with its scheme and its end. Null: deliveries are not signed.
     sealed_secrets   bytea,
 
     -- The headers added to each request, whose values may be credentials. Null: none.

@@ -34,7 +34,7 @@ async def connection(database: str) -> AsyncIterator[Connection]:
 async def _opened_with(connection: Connection, *texts: str) -> dict[UUID, list[str]]:
     rows = await connection.fetch("SELECT * FROM subscriptions WHERE sealed_secrets IS NOT NULL")
     return {
-        row["id"]: [secret.secret_key for secret in vault(*texts).opened(row["id"], row["sealed_secrets"]).kept]
+        row["id"]: [secret.secret_key for secret in vault(*texts).secrets(row["id"], row["sealed_secrets"]).kept]
         for row in rows
     }
 

@@ -76,7 +76,7 @@ async def test_eleven_secrets_sign(world: World, receiver: Receiver) -> None:
     assert len(request.headers["webhook-signature"].split(" ")) == 11
 
 
-@pytest.mark.parametrize("how", ["moved from another row", "under a key that is gone"])
+@pytest.mark.parametrize("how", ["moved from another row", "under a key that is gone", "changed"])
 async def test_a_secret_that_cannot_be_opened_fails_the_attempt_and_nothing_is_sent(
     world: World, receiver: Receiver, how: str
 ) -> None:
@@ -84,6 +84,7 @@ async def test_a_secret_that_cannot_be_opened_fails_the_attempt_and_nothing_is_s
     sealed = {
         "moved from another row": vault().seal(ids.new(), [Secret(NEW)]),
         "under a key that is gone": vault(OTHER_KEY).seal(subscription, [Secret(NEW)]),
+        "changed": b"x",
     }[how]
     await world.pool.execute("UPDATE subscriptions SET sealed_secrets = $2 WHERE id = $1", subscription, sealed)
     delivery_id = await world.deliver(subscription)

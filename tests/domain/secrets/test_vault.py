@@ -25,10 +25,8 @@ def test_what_is_sealed_for_a_subscription_opens_for_it_alone() -> None:
         opener.opened(OTHER, sealed)
 
 
-def test_a_column_without_a_value_is_a_subscription_without_a_secret() -> None:
+def test_a_subscription_without_secrets_has_none() -> None:
     assert vault().secrets(ONE, None).kept == ()
-    with pytest.raises(CannotOpen):
-        vault().secrets(ONE, b"")
 
 
 def test_old_secrets_hold_until_they_end_newest_first() -> None:
