@@ -54,8 +54,6 @@ TUNING: Mapping[str, str] = {
     "RETRY_BASE_SECONDS": "1",
     "RETRY_CAP_SECONDS": "8",
     "WORKER_CONCURRENCY": "256",
-    # Two large payloads at a time, so that others wait for them under a lease.
-    "LARGE_PAYLOAD_BUDGET_BYTES": "250000",
     "PYTHONUNBUFFERED": "1",
     "PYTHONPATH": str(ROOT),
 }
