@@ -54,8 +54,6 @@ TUNING: Mapping[str, str] = {
     "RETRY_BASE_SECONDS": "1",
     "RETRY_CAP_SECONDS": "8",
     "WORKER_CONCURRENCY": "256",
-    # Two large payloads at a time, so that others wait for them under a lease.
-    "LARGE_PAYLOAD_BUDGET_BYTES": "250000",
     "PYTHONUNBUFFERED": "1",
     "PYTHONPATH": str(ROOT),
 }
@@ -132,7 +130,7 @@ class Plan:
 
 
 def make_plan(folder: Path) -> Plan:
-    """Chooses the ports. Raises OSError when there are not enough free ones."""
+    """Choose the ports. Raises OSError when there are not enough free ones."""
     grpc_names = [*INGESTS, *DELIVERIES, "analytics"]
     links = [
         *(f"gateway>{name}" for name in grpc_names),

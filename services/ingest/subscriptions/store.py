@@ -42,7 +42,7 @@ UpdateOf: TypeAlias = Callable[[Subscription, Callable[[], Mapping[str, str]]], 
 
 
 class SubscriptionStore:
-    """Every method raises what errors.STORE_AWAY lists when Postgres is away."""
+    """Every method raises what stores.errors.STORE_AWAY lists when Postgres is away."""
 
     def __init__(self, pool: postgres.Pool, vault: Vault, *, key_hours: int) -> None:
         self._pool = pool
@@ -310,7 +310,7 @@ async def _tell(
 
 def no_subscription(subscription_id: UUID) -> errors.NotFound:
     """The error for an unknown, deleted or foreign subscription."""
-    return errors.NotFound(f"no subscription {subscription_id}")
+    return errors.NotFound(f"subscription {subscription_id} not found")
 
 
 def no_tenant() -> errors.InvalidArgument:
