@@ -1,20 +1,20 @@
-# Everything a contributor types. GNU Make 3.81 or later, a shell, and Python 3.11 or later with venv.
+# Commands for contributors; CONTRIBUTING.md explains them. GNU Make 3.81 or later, a shell, and Python 3.11 or later with venv.
 #
 # `make run` and `make test` set themselves up: scripts/venv.sh makes .venv and installs the locked requirements.
 #
 # The locks are made by `make lock`; they hold hashes and no index addresses:
 #   uv pip compile --universal --generate-hashes --python-version 3.11 --no-emit-index-url --no-header -q \
 #      pyproject.toml -o requirements/run.txt
-# run.txt is what the image holds; the others hold it too, with what a laptop, a developer, the benchmark and the chart need.
+# run.txt is what the image contains; the others add what a laptop, a developer, the benchmark and the chart tests need.
 
 SHELL  := /bin/sh
 VENV   := .venv
 BIN    := $(VENV)/bin
-# The Python to make .venv with; looked for when it is empty.
+# The Python to make .venv with. Default: the newest that is found.
 PYTHON ?=
-# More arguments of pytest: make test ARGS='-k worker -x'
+# Additional arguments, such as make test ARGS='-k worker -x'
 ARGS   ?=
-# Processes that run tests side by side, each with stores of its own; 0: none, which is better for a debugger.
+# Processes that run tests in parallel, each with its own stores; 0 runs them in one, for a debugger.
 WORKERS ?= 2
 
 export PYTHON
@@ -46,7 +46,7 @@ chaos: ## Prove that nothing accepted is lost: ARGS="--seed 7 --events 20000 --f
 	@scripts/venv.sh dev
 	@exec $(BIN)/python -m dev.chaos $(ARGS)
 
-fuzz: ## Try hostile input for as long as one likes: ARGS="--minutes 30 --seed 1"
+fuzz: ## Try hostile input for a given time: ARGS="--minutes 30 --seed 1"
 	@scripts/venv.sh dev
 	@unset PORT DATA_DIR; exec $(BIN)/python -m pytest tests/adversarial/fuzzing.py -s $(ARGS)
 
@@ -54,23 +54,23 @@ bench: ## Measure rates, latencies and CPU time: ARGS="--scenario throughput --r
 	@scripts/venv.sh bench
 	@exec $(BIN)/python -m dev.benchmarks $(ARGS)
 
-lint: ## Check style, types, contracts between packages, protos and stubs
+lint: ## Check style, types, layers, protos and that generated files are current
 	@scripts/venv.sh dev
 	@scripts/lint.sh $(BIN)
 
 image: ## Build the image webhook-service with podman or docker; ENGINE names another, ARGS go to its build
 	@scripts/image.sh $(ARGS)
 
-kind-up: ## Make a cluster of kind on this machine and install everything, workers scaled by queue depth
+kind-up: ## Create a kind cluster on this machine and install everything, with autoscaled workers
 	@scripts/kind.sh up
 
-kind-demo: ## Load that cluster until workers are added, and watch them go again
+kind-demo: ## Load that cluster until workers are added, and watch them be removed
 	@scripts/kind.sh demo
 
-kind-down: ## Remove that cluster
+kind-down: ## Delete that cluster
 	@scripts/kind.sh down
 
-format: ## Put the code into shape
+format: ## Format the code
 	@scripts/venv.sh dev
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
@@ -88,6 +88,6 @@ lock: ## Resolve the requirements again, keeping what still fits
 	$(COMPILE) --extra local --extra bench -c requirements/run.txt pyproject.toml -o requirements/bench.txt
 	$(COMPILE) --extra local --extra chart -c requirements/run.txt pyproject.toml -o requirements/chart.txt
 
-clean: ## Remove what was made here, except .data
+clean: ## Remove environments, tools and caches; keeps .data
 	rm -rf $(VENV) .tools .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 	find services dev tests scripts protos -name __pycache__ -type d -prune -exec rm -rf {} +

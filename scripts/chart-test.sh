@@ -1,5 +1,5 @@
 #!/bin/sh
-# Checks the chart with no cluster: renders, schemas of Kubernetes, tests of the objects, policies, linters.
+# Check the chart without a cluster: rendering, Kubernetes schemas, tests of the objects, policies, linters.
 # Sets itself up in .tools: requirements/chart.txt in a virtual environment, Helm, kubectl, promtool and Prometheus.
 # Arguments go to pytest.
 set -eu
@@ -28,11 +28,11 @@ fi
 "$python" scripts/tools.py
 
 PATH=$(pwd)/$tools/venv/bin:$(pwd)/$tools/bin:$PATH
-# Helm's own folders, too: nothing of the user's is read or changed.
+# Helm gets its own folders, so that the user's are neither read nor changed.
 HELM_CONFIG_HOME=$(pwd)/$tools/helm HELM_CACHE_HOME=$(pwd)/$tools/helm HELM_DATA_HOME=$(pwd)/$tools/helm
 PYTHONPATH=.
 export PATH PYTHONPATH HELM_CONFIG_HOME HELM_CACHE_HOME HELM_DATA_HOME
-# A file of the user's, or a cluster that happens to be near, decides nothing.
+# No kubeconfig of the user and no cluster influences the result.
 KUBECONFIG=/dev/null
 export KUBECONFIG
 
@@ -55,7 +55,7 @@ lint() {
 }
 
 policies() {
-    # Each that is left out, with why: .checkov.yaml of the chart.
+    # tests/chart/checkov.yaml lists the checks that are skipped, with reasons.
     status=0
     rm -rf "$tools/rendered"
     mkdir -p "$tools/rendered"

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs every check of the source to its end, and fails when one failed: scripts/lint.sh BIN
+# Run every check of the source, and fail when one failed: scripts/lint.sh BIN
 set -u
 
 cd "$(dirname "$0")/.." || exit

@@ -2,7 +2,7 @@
 # Makes .venv and installs the locked requirements: scripts/venv.sh local|dev|bench
 #
 # A copy of the requirements file, .venv/.installed-NAME, says what is installed. It is written when all went well, so
-# an interrupted installation is begun anew, and a changed requirements file is installed again. pip is used as it is
+# an interrupted installation starts over, and a changed requirements file is installed again. pip is used as it is
 # configured on this machine: its index, its certificates. PYTHON names the Python to use.
 set -eu
 
@@ -11,12 +11,12 @@ name=$1
 wanted=requirements/$name.txt
 venv=.venv
 stamp=$venv/.installed-$name
-# There while .venv is being made: without it, one that lacks the stamps is somebody else's work and is kept.
+# Exists while .venv is being made. A .venv without it and without stamps was made by someone else and is kept.
 unfinished=$venv/.unfinished
 
 say() { printf '%s\n' "$*" >&2; }
 
-# What keeps a Python from being used; nothing when it can be.
+# Prints why a Python cannot be used; nothing when it can.
 why_not() {
     "$1" - <<'EOF' 2>/dev/null || echo 'it does not run'
 import sys

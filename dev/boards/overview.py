@@ -20,22 +20,28 @@ NOW = Row(
             ),
             Stat(
                 title="Delivered",
-                text="Deliveries that a receiver answered with 2xx. An event has one for each subscription that wants "
-                "it.",
+                text=(
+                    "Deliveries that a receiver answered with 2xx. An event has one delivery for each matching "
+                    "subscription."
+                ),
                 unit=PER_SECOND,
                 queries=[Query(expr=promql.or_zero(promql.rate(ENDED, DELIVERED)))],
             ),
             Stat(
-                title="Failed for good",
-                text="Deliveries that ended without success: out of retries, or refused. Their reasons are in the API.",
+                title="Failed permanently",
+                text=(
+                    "Deliveries that ended without success: retries exhausted, or rejected. The API has their reasons."
+                ),
                 unit=PER_SECOND,
                 queries=[Query(expr=promql.or_zero(promql.rate(ENDED, FAILED)))],
                 thresholds=[("orange", 0.1), ("red", 10)],
             ),
             Stat(
-                title="Delivered in the end",
-                text="Of the deliveries that ended within the time shown, the share that was delivered. Below 99 % "
-                "look at Subscriptions: most often few endpoints spoil it.",
+                title="Eventually delivered",
+                text=(
+                    "The share of the deliveries that ended in the selected time range and succeeded. Below 99 %, look "
+                    "at the Subscriptions dashboard: a few endpoints usually cause it."
+                ),
                 unit=SHARE,
                 queries=[
                     Query(
@@ -50,14 +56,16 @@ NOW = Row(
             ),
             Stat(
                 title="Queue depth",
-                text="Deliveries that one more worker could send now. Near 0 in health; when it grows, add workers.",
+                text="Deliveries that one more worker could send now. Near 0 when healthy; if it grows, add workers.",
                 queries=[Query(expr=promql.alike("webhook_queue_depth"))],
                 thresholds=[("orange", 1_000), ("red", 50_000)],
             ),
             Stat(
                 title="Oldest waiting",
-                text="How long the longest waiting delivery that nothing holds has waited: the first sign that workers "
-                "are too few, or that Postgres is slow.",
+                text=(
+                    "Age of the oldest delivery that is ready to be sent. The first sign of too few workers or a slow "
+                    "Postgres."
+                ),
                 unit=SECONDS,
                 queries=[Query(expr=promql.alike("webhook_oldest_waiting_seconds"))],
                 thresholds=[("orange", 60), ("red", 300)],
@@ -67,18 +75,22 @@ NOW = Row(
 )
 
 FLOW = Row(
-    title="Flow",
+    title="Throughput",
     lines=[
         [
             Lines(
                 title="Accepted, delivered, failed",
-                text="What comes in and what ends. Deliveries run ahead of events where many want the same. A gap "
-                "between made and delivered that stays open is a backlog.",
+                text=(
+                    "Events in and deliveries out. Deliveries outnumber events when several subscriptions match. A "
+                    "lasting gap between created and delivered is a backlog."
+                ),
                 unit=PER_SECOND,
                 queries=[
                     Query(expr=promql.rate("webhook_events_accepted_total"), legend="events accepted", color="blue"),
                     Query(
-                        expr=promql.rate("webhook_deliveries_created_total"), legend="deliveries made", color="purple"
+                        expr=promql.rate("webhook_deliveries_created_total"),
+                        legend="deliveries created",
+                        color="purple",
                     ),
                     Query(expr=promql.or_zero(promql.rate(ENDED, DELIVERED)), legend="delivered", color="green"),
                     Query(expr=promql.or_zero(promql.rate(ENDED, FAILED)), legend="failed", color="red"),
@@ -87,8 +99,10 @@ FLOW = Row(
             ),
             Lines(
                 title="Attempts by outcome",
-                text="Requests to receivers, by how they ended. One kind that grows alone points at its cause: timeout "
-                "at slow receivers, connect and dns at the network, http_4xx at credentials.",
+                text=(
+                    "Requests to receivers, by outcome. One outcome that grows indicates its cause: timeout means slow "
+                    "receivers, connect and dns the network, http_4xx credentials."
+                ),
                 unit=PER_SECOND,
                 queries=[
                     Query(expr=promql.or_zero(promql.rate(ATTEMPTS, by="outcome"), "outcome"), legend="{{outcome}}")
@@ -96,9 +110,11 @@ FLOW = Row(
                 stacked=True,
             ),
             Lines(
-                title="Success",
-                text="The share of attempts that succeed, and of deliveries that do in the end. Attempts may fail "
-                "where retries still deliver; when both fall, receivers or the way to them are broken.",
+                title="Success rate",
+                text=(
+                    "The share of attempts and of deliveries that succeed. Attempts can fail while retries still "
+                    "deliver; if both fall, receivers or the network path to them are broken."
+                ),
                 unit=SHARE,
                 queries=[
                     Query(
@@ -124,13 +140,15 @@ FLOW = Row(
 )
 
 WAITING = Row(
-    title="Waiting",
+    title="Backlog",
     lines=[
         [
             Lines(
                 title="Queue",
-                text="Unfinished deliveries that nothing holds: ready to be sent, waiting for their next retry, in a "
-                "worker's hand. Each is counted to 100,000.",
+                text=(
+                    "Unfinished deliveries that are not suspended: ready to be sent, waiting for a retry, or claimed "
+                    "by a worker. Each count stops at 100,000."
+                ),
                 queries=[
                     Query(expr=promql.alike("webhook_queue_depth"), legend="ready", color="orange"),
                     Query(
@@ -140,18 +158,23 @@ WAITING = Row(
                 ],
             ),
             Lines(
-                title="Held, by reason",
-                text="Due deliveries that no worker may send, by what holds their subscription. More workers do not "
-                "help: a breaker waits for its endpoint, a pause for its owner, a limit for its time.",
+                title="Suspended, by reason",
+                text=(
+                    "Due deliveries that no worker may send, by the reason their subscription is suspended. More "
+                    "workers do not help: a breaker waits for its endpoint, a pause for its owner, a limit for its "
+                    "time."
+                ),
                 queries=[
                     Query(expr=promql.alike("webhook_held_deliveries", by="reason"), legend="{{reason}}"),
                 ],
                 stacked=True,
             ),
             Lines(
-                title="Wait of the oldest",
-                text="Age of the longest waiting delivery that nothing holds. Steps of a few seconds are retries whose "
-                "bell was lost; a slope means that work comes in faster than it goes out.",
+                title="Oldest wait",
+                text=(
+                    "Age of the oldest delivery that is ready to be sent. Steps of a few seconds are retries whose "
+                    "notification was lost; a slope means that work arrives faster than it is sent."
+                ),
                 unit=SECONDS,
                 queries=[Query(expr=promql.alike("webhook_oldest_waiting_seconds"), legend="oldest waiting")],
                 thresholds=[("red", 300)],
@@ -161,27 +184,33 @@ WAITING = Row(
 )
 
 TIME = Row(
-    title="Time",
+    title="Latency",
     lines=[
         [
             Lines(
                 title="End to end",
-                text="From an event's acceptance to the receiver's 2xx, retries included. The slow end is made of "
-                "retries and of slow receivers.",
+                text=(
+                    "Time from accepting an event to the receiver's 2xx, including retries. Retries and slow receivers "
+                    "make up the slow end."
+                ),
                 unit=SECONDS,
                 queries=promql.percentiles("webhook_end_to_end_duration_seconds"),
             ),
             Lines(
                 title="Accepting",
-                text="From a whole request at the gateway to the commit of its event: what a sender waits, network "
-                "aside. When it grows look at Stores for the time of a commit.",
+                text=(
+                    "Time from the complete request at the gateway to the commit of its event: what a sender waits, "
+                    "without the network. If it grows, look at commit time on the Stores dashboard."
+                ),
                 unit=SECONDS,
                 queries=promql.percentiles("webhook_accept_duration_seconds"),
             ),
             Lines(
-                title="An attempt",
-                text="From a request's beginning to its outcome: what receivers take. Slow ones are bounded each for "
-                "itself, so that they hold up nobody else.",
+                title="Attempt duration",
+                text=(
+                    "Time from the start of a request to its outcome. Concurrency is limited per subscription, so a "
+                    "slow receiver delays only its own deliveries."
+                ),
                 unit=SECONDS,
                 queries=promql.percentiles("webhook_attempt_duration_seconds"),
             ),
@@ -190,13 +219,16 @@ TIME = Row(
 )
 
 TROUBLE = Row(
-    title="Trouble",
+    title="Problems",
     lines=[
         [
             Lines(
-                title="Refused events",
-                text="Requests whose event was not taken in, by reason. NOT_FOUND and SIGNATURE_INVALID are the "
-                "senders'; those about queues and unavailability are ours: look at Services and Stores.",
+                title="Rejected events",
+                text=(
+                    "Requests whose event was not accepted, by reason. NOT_FOUND and SIGNATURE_INVALID are caused by "
+                    "senders; reasons about queues and unavailability by the service: look at the Services and Stores "
+                    "dashboards."
+                ),
                 unit=PER_SECOND,
                 queries=[
                     Query(
@@ -208,8 +240,10 @@ TROUBLE = Row(
             ),
             Lines(
                 title="Circuit breakers",
-                text="Endpoints that fail so often that only probes are sent. They close by themselves when a probe "
-                "succeeds; Subscriptions names the longest failing.",
+                text=(
+                    "Endpoints that fail so often that only probes are sent. They close when a probe succeeds. The "
+                    "Subscriptions dashboard names those that have failed longest."
+                ),
                 queries=[
                     Query(expr=promql.alike("webhook_breakers", 'state="open"'), legend="open", color="red"),
                     Query(
@@ -218,9 +252,11 @@ TROUBLE = Row(
                 ],
             ),
             Lines(
-                title="Workers' slots in use",
-                text="Requests in flight as a share of what the workers may have. Near 1 with a queue: add workers, or "
-                "raise WORKER_CONCURRENCY where their CPU time allows.",
+                title="Worker slots in use",
+                text=(
+                    "Requests in flight as a share of what the workers allow. Near 1 with a queue: add workers, or "
+                    "raise WORKER_CONCURRENCY if they have CPU to spare."
+                ),
                 unit=SHARE,
                 queries=[
                     Query(
@@ -240,6 +276,6 @@ TROUBLE = Row(
 BOARD = Board(
     name="overview",
     title="Webhooks / Overview",
-    text="What comes in, what goes out, what waits, and how long it takes.",
+    text="Traffic in and out, the backlog, and latency.",
     rows=[NOW, FLOW, WAITING, TIME, TROUBLE],
 )

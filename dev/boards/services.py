@@ -8,9 +8,11 @@ PROCESSES = Row(
     lines=[
         [
             Lines(
-                title="Copies",
-                text="Processes that were scraped, by component and version. Two versions at once are a roll-out; for "
-                "long, one that hangs.",
+                title="Replicas",
+                text=(
+                    "Scraped processes by component and version. Two versions at once are a rollout; if that lasts, "
+                    "the rollout hangs."
+                ),
                 queries=[
                     Query(
                         expr=f"count by (component, version) ({promql.series('webhook_build_info')})",
@@ -20,8 +22,10 @@ PROCESSES = Row(
             ),
             Lines(
                 title="Restarts",
-                text="Processes that began anew in their pod. Workers that do again and again: look at their last log, "
-                "and at their memory beside its limit.",
+                text=(
+                    "Processes that restarted in their pod. For workers that restart repeatedly, look at their last "
+                    "log lines and at their memory and its limit."
+                ),
                 queries=[
                     Query(
                         expr=promql.each("process_start_time_seconds", "changes", by="component"),
@@ -32,8 +36,9 @@ PROCESSES = Row(
             ),
             Lines(
                 title="Event-loop lag, p99",
-                text="How late a timer fires: how long a process was too busy to look at anything new. Above 0.1 s add "
-                "copies of that component.",
+                text=(
+                    "How late a timer fires because the process was busy. Above 0.1 s add replicas of that component."
+                ),
                 unit=SECONDS,
                 queries=[
                     Query(
@@ -46,9 +51,11 @@ PROCESSES = Row(
         ],
         [
             Lines(
-                title="CPU of a copy",
-                text="Cores that the busiest copy of a component uses. A process is one event loop: near 1 it is full, "
-                "and only more copies help.",
+                title="CPU per replica",
+                text=(
+                    "Cores used by the busiest replica of a component. A process is one event loop: near 1 it is "
+                    "saturated, and only more replicas help."
+                ),
                 queries=[
                     Query(
                         expr=promql.each("process_cpu_seconds_total", "rate", by="component"),
@@ -58,18 +65,22 @@ PROCESSES = Row(
                 thresholds=[("red", 0.9)],
             ),
             Lines(
-                title="Memory of a copy",
-                text="Resident memory of the largest copy of a component. At rest 75 to 130 MiB; queues and large "
-                "payloads come on top. Compare it with the limit of its container.",
+                title="Memory per replica",
+                text=(
+                    "Resident memory of the largest replica of a component. 75 to 130 MiB at rest; queues and large "
+                    "payloads add to it. Compare it with the container's limit."
+                ),
                 unit=BYTES,
                 queries=[
                     Query(expr=promql.alike("process_resident_memory_bytes", by="component"), legend="{{component}}")
                 ],
             ),
             Lines(
-                title="Open files of a copy",
-                text="The share of its open files that the busiest copy uses. Connections to receivers and clients are "
-                "files: near 1 raise the limit of the container runtime.",
+                title="Open files per replica",
+                text=(
+                    "The share of its file limit that the busiest replica uses. Connections to receivers and clients "
+                    "count as files: near 1 raise the limit of the container runtime."
+                ),
                 unit=SHARE,
                 queries=[
                     Query(
@@ -91,8 +102,10 @@ HTTP = Row(
         [
             Lines(
                 title="Requests by status",
-                text="Answers of the gateway. 429 and 503 are bounds that were reached or a store that is away; 499 is "
-                "a client that left before its answer; there should be no 500.",
+                text=(
+                    "Responses of the gateway. 429 and 503 mean that a limit was reached or a store is unavailable; "
+                    "499 is a client that disconnected; there should be no 500."
+                ),
                 unit=PER_SECOND,
                 queries=[
                     Query(expr=promql.rate("webhook_http_requests_total", by="status"), legend="{{status}}"),
@@ -100,8 +113,11 @@ HTTP = Row(
                 stacked=True,
             ),
             Lines(
-                title="Time to answer by route, p99",
-                text="The slow end of each route. Accepting waits for a commit, lists for Postgres, all else for gRPC.",
+                title="Response time by route, p99",
+                text=(
+                    "The slow end of each route. Accepting waits for a commit, lists for Postgres, everything else for "
+                    "gRPC."
+                ),
                 unit=SECONDS,
                 queries=[
                     Query(
@@ -112,8 +128,10 @@ HTTP = Row(
             ),
             Lines(
                 title="In flight",
-                text="HTTP requests and gRPC calls that are being answered. What grows without more requests is what "
-                "is slow.",
+                text=(
+                    "HTTP requests and gRPC calls in progress. If it grows without more requests, that component is "
+                    "slow."
+                ),
                 queries=[
                     Query(expr=promql.total("webhook_http_in_flight", 'component="gateway"'), legend="HTTP"),
                     Query(
@@ -134,15 +152,20 @@ GRPC = Row(
         [
             Lines(
                 title="Calls by method",
-                text="Calls answered. BatchIngest carries many events each, so that it grows slower than events do.",
+                text=(
+                    "Completed calls. BatchIngest carries many events per call, so it grows more slowly than the "
+                    "number of events."
+                ),
                 unit=PER_SECOND,
                 queries=[Query(expr=promql.rate("webhook_rpc_requests_total", by="method"), legend="{{method}}")],
                 stacked=True,
             ),
             Lines(
                 title="Errors by code",
-                text="Calls that ended otherwise than OK. UNAVAILABLE and DEADLINE_EXCEEDED: a store or a process is "
-                "away or slow. RESOURCE_EXHAUSTED: a queue is full. All others are the callers'.",
+                text=(
+                    "Calls that did not end with OK. UNAVAILABLE and DEADLINE_EXCEEDED: a store or process is "
+                    "unavailable or slow. RESOURCE_EXHAUSTED: a queue is full. All others are caused by callers."
+                ),
                 unit=PER_SECOND,
                 queries=[
                     Query(
@@ -155,8 +178,10 @@ GRPC = Row(
                 stacked=True,
             ),
             Lines(
-                title="Time to answer by method, p99",
-                text="The slow end of each method. BatchIngest is the time of a commit; for the others it is Postgres.",
+                title="Response time by method, p99",
+                text=(
+                    "The slow end of each method. BatchIngest takes the time of a commit; the others that of Postgres."
+                ),
                 unit=SECONDS,
                 queries=[
                     Query(
@@ -168,24 +193,30 @@ GRPC = Row(
         ],
         [
             Lines(
-                title="Events of a batch",
-                text="Events of one call to ingest, and of one commit, on average. Near 1 when idle; larger under "
-                "load, which is what makes load cheap.",
+                title="Events per batch",
+                text=(
+                    "Average number of events per call to ingest, and per commit. Near 1 when idle; larger under load, "
+                    "which makes load cheaper."
+                ),
                 queries=[
-                    Query(expr=promql.mean("webhook_ingest_batch_items"), legend="of a call"),
-                    Query(expr=promql.mean("webhook_ingest_commit_events"), legend="of a commit"),
+                    Query(expr=promql.mean("webhook_ingest_batch_items"), legend="per call"),
+                    Query(expr=promql.mean("webhook_ingest_commit_events"), legend="per commit"),
                 ],
             ),
             Lines(
-                title="Events that wait for a commit",
-                text="Queue of the fullest copy of ingest. At INGEST_QUEUE_EVENTS it refuses more; Postgres is too "
-                "slow then, or copies are too few.",
-                queries=[Query(expr=promql.alike("webhook_ingest_waiting_events"), legend="fullest copy")],
+                title="Events waiting for a commit",
+                text=(
+                    "Queue of the fullest ingest replica. When the queue is full, ingest rejects events: Postgres is "
+                    "too slow, or there are too few replicas."
+                ),
+                queries=[Query(expr=promql.alike("webhook_ingest_waiting_events"), legend="fullest replica")],
             ),
             Lines(
-                title="Callers refused",
-                text="Requests and calls refused for their key, by reason. KEY_INVALID in numbers is somebody who "
-                "guesses or a client with a revoked key; RATE_LIMITED one that sends more than its key allows.",
+                title="Rejected callers",
+                text=(
+                    "Requests and calls rejected because of their key, by reason. Many KEY_INVALID are guesses or a "
+                    "client with a revoked key; RATE_LIMITED is a client that sends more than its key allows."
+                ),
                 unit=PER_SECOND,
                 queries=[
                     Query(
@@ -205,7 +236,7 @@ SATURATION = Row(
         [
             Lines(
                 title="Slots",
-                text="Requests in flight, and how many there may be over all workers.",
+                text="Requests in flight, and the maximum over all workers.",
                 queries=[
                     Query(expr=promql.total("webhook_worker_busy_slots"), legend="busy", color="orange"),
                     Query(expr=promql.total("webhook_worker_slots"), legend="all", color="text"),
@@ -213,8 +244,10 @@ SATURATION = Row(
             ),
             Lines(
                 title="Waiting in workers",
-                text="Ids that wait for a slot or for room in their lane, and outcomes that wait to be recorded. "
-                "Outcomes that pile up mean that Postgres is slow or away; none is lost.",
+                text=(
+                    "Deliveries that wait for a slot or for their subscription's share, and outcomes that wait to be "
+                    "recorded. Growing outcomes mean that Postgres is slow or unavailable; none is lost."
+                ),
                 queries=[
                     Query(expr=promql.total("webhook_worker_waiting_ids"), legend="ids"),
                     Query(expr=promql.total("webhook_worker_recording_outcomes"), legend="outcomes"),
@@ -222,12 +255,16 @@ SATURATION = Row(
             ),
             Lines(
                 title="Claims",
-                text="Deliveries that workers claimed; ids that there was nothing to claim for, which means that bells "
-                "come late; leases renewed for what takes long.",
+                text=(
+                    "Deliveries that workers claimed; notifications without anything left to claim, which arrive too "
+                    "late; leases renewed for long requests."
+                ),
                 unit=PER_SECOND,
                 queries=[
                     Query(expr=promql.rate("webhook_worker_claims_total"), legend="claimed", color="green"),
-                    Query(expr=promql.rate("webhook_doorbells_stale_total"), legend="stale ids", color="orange"),
+                    Query(
+                        expr=promql.rate("webhook_doorbells_stale_total"), legend="stale notifications", color="orange"
+                    ),
                     Query(expr=promql.rate("webhook_lease_renewals_total"), legend="renewed", color="blue"),
                 ],
             ),
@@ -235,28 +272,34 @@ SATURATION = Row(
         [
             Lines(
                 title="Leases lost",
-                text="Leases that ran out, because a worker died or lost Postgres, and outcomes that came too late for "
-                "theirs. Receivers may have got these deliveries twice.",
+                text=(
+                    "Leases that expired because a worker died or lost Postgres, and outcomes that arrived after their "
+                    "lease. Receivers may have received these deliveries twice."
+                ),
                 unit=PER_SECOND,
                 queries=[
-                    Query(expr=promql.rate("webhook_lease_expiries_total"), legend="ran out", color="red"),
-                    Query(expr=promql.rate("webhook_claims_lost_total"), legend="came too late", color="orange"),
+                    Query(expr=promql.rate("webhook_lease_expiries_total"), legend="expired", color="red"),
+                    Query(expr=promql.rate("webhook_claims_lost_total"), legend="late outcomes", color="orange"),
                 ],
             ),
             Lines(
-                title="A turn of the dispatcher",
-                text="Time to look at what is due. It grows with the subscriptions that have something waiting, and "
-                "with a slow Postgres.",
+                title="Dispatcher pass",
+                text=(
+                    "Time of one pass over what is due. It grows with the number of subscriptions that have waiting "
+                    "deliveries, and with a slow Postgres."
+                ),
                 unit=SECONDS,
                 queries=promql.percentiles("webhook_dispatcher_turn_duration_seconds"),
             ),
             Lines(
-                title="Since the last turn",
-                text="Age of the newest turn of any dispatcher. Above 10 s retries stand still: is a delivery process "
-                "ready, and does Postgres answer?",
+                title="Since the last dispatcher pass",
+                text=(
+                    "Age of the newest pass of any dispatcher. Above 10 s no retry is sent: check that a delivery "
+                    "process is ready and that Postgres answers."
+                ),
                 unit=SECONDS,
                 queries=[
-                    Query(expr=promql.age("webhook_dispatcher_last_turn_timestamp_seconds"), legend="last turn"),
+                    Query(expr=promql.age("webhook_dispatcher_last_turn_timestamp_seconds"), legend="last pass"),
                 ],
                 thresholds=[("red", 10)],
             ),
@@ -267,6 +310,6 @@ SATURATION = Row(
 BOARD = Board(
     name="services",
     title="Webhooks / Services",
-    text="What the processes are asked, how fast they answer, and how close to their bounds they are.",
+    text="Load, latency and capacity of the processes.",
     rows=[PROCESSES, HTTP, GRPC, SATURATION],
 )

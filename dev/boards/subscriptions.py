@@ -19,40 +19,46 @@ NOW = Row(
         [
             Stat(
                 title="Breakers open",
-                text="Endpoints to which nothing is sent but a probe now and then. What waits for them is kept.",
+                text="Endpoints that receive only an occasional probe. Their deliveries are kept.",
                 queries=[Query(expr=promql.alike("webhook_breakers", 'state="open"'))],
                 thresholds=[("orange", 1), ("red", 50)],
             ),
             Stat(
                 title="Breakers probing",
-                text="Endpoints whose probe is on its way. They close with its success.",
+                text="Endpoints with a probe in flight. The breaker closes if it succeeds.",
                 queries=[Query(expr=promql.alike("webhook_breakers", 'state="half_open"'))],
             ),
             Stat(
                 title="Longest failing",
-                text="For how long the endpoint that has failed longest has done nothing else. After "
-                "DISABLE_AFTER_HOURS its subscription is disabled: tell its owner before.",
+                text=(
+                    "How long the endpoint that has failed longest has only failed. After DISABLE_AFTER_HOURS its "
+                    "subscription is disabled: tell its owner before then."
+                ),
                 unit=SECONDS,
                 queries=[Query(expr=promql.or_zero(promql.alike("webhook_top_subscription_failing_seconds")))],
                 thresholds=[("orange", 3_600), ("red", 86_400)],
             ),
             Stat(
-                title="Held by breakers",
-                text="Due deliveries behind open and recovering breakers, counted to 100,000 each.",
+                title="Suspended by breakers",
+                text="Due deliveries behind open and recovering breakers. Each count stops at 100,000.",
                 queries=[
                     Query(expr=promql.summed(promql.alike(HELD, 'reason=~"breaker_open|recovering"', by="reason")))
                 ],
             ),
             Stat(
-                title="Held by owners",
-                text="Due deliveries of paused and disabled subscriptions. They wait until somebody resumes or enables "
-                "them, or until they expire.",
+                title="Suspended by owners",
+                text=(
+                    "Due deliveries of paused and disabled subscriptions. They wait until the subscription is resumed "
+                    "or enabled, or until they expire."
+                ),
                 queries=[Query(expr=promql.summed(promql.alike(HELD, 'reason=~"paused|disabled"', by="reason")))],
             ),
             Stat(
                 title="Disabled",
-                text="Subscriptions that were disabled for what their receiver did, within the time shown: it answered "
-                "410, or failed for days.",
+                text=(
+                    "Subscriptions disabled in the selected time range because of their receiver: it answered 410, or "
+                    "failed for days."
+                ),
                 queries=[
                     Query(
                         expr=promql.or_zero(
@@ -67,13 +73,15 @@ NOW = Row(
 )
 
 WORST = Row(
-    title="The worst",
+    title="Worst subscriptions",
     lines=[
         [
             Table(
                 title="Most failed attempts",
-                text="The subscriptions with the most failed attempts within five minutes. Look at their attempts in "
-                "the API: GET /api/v1/subscriptions/ID/deliveries?status=failed.",
+                text=(
+                    "The subscriptions with the most failed attempts in five minutes. The API lists them: GET "
+                    "/api/v1/subscriptions/ID/deliveries?status=failed."
+                ),
                 columns=NAMES,
                 queries=[
                     Query(expr=FAILED_ATTEMPTS, legend="Failed"),
@@ -86,8 +94,8 @@ WORST = Row(
                 units=[COUNT, COUNT, SHARE],
             ),
             Table(
-                title="Failing for longest",
-                text="Endpoints with a breaker that is not closed, by how long they have only failed. Empty in health.",
+                title="Failing longest",
+                text="Endpoints whose breaker is not closed, by how long they have only failed. Empty when healthy.",
                 columns=NAMES,
                 queries=[Query(expr=FAILING, legend="Failing for")],
                 units=[SECONDS],
@@ -95,17 +103,21 @@ WORST = Row(
         ],
         [
             Table(
-                title="Most of the workers' time",
-                text="The subscriptions whose attempts took the most time together within five minutes: 300 s are one "
-                "slot in use all the time. Slow receivers stand here, and busy ones.",
+                title="Most worker time",
+                text=(
+                    "The subscriptions whose attempts took the most time in five minutes: 300 s is one slot in "
+                    "constant use. Slow receivers appear here, and busy ones."
+                ),
                 columns=NAMES,
                 queries=[Query(expr=ATTEMPT_SECONDS, legend="Time of attempts")],
                 units=[SECONDS],
             ),
             Lines(
                 title="Failed attempts of the worst",
-                text="Failed attempts of five minutes, of the subscriptions with the most. A line that ends no longer "
-                "stands among them.",
+                text=(
+                    "Failed attempts in five minutes, for the subscriptions with the most. A line ends when a "
+                    "subscription is no longer among them."
+                ),
                 queries=[Query(expr=promql.or_zero(FAILED_ATTEMPTS, "subscription"), legend="{{subscription}}")],
             ),
         ],
@@ -113,27 +125,33 @@ WORST = Row(
 )
 
 GATES = Row(
-    title="Gates",
+    title="Suspended deliveries",
     lines=[
         [
             Lines(
-                title="Held, by reason",
-                text="Due deliveries that no worker may send. breaker_open and recovering wait for an endpoint, paused "
-                "and disabled for an owner, rate_limit and concurrency for room.",
+                title="Suspended, by reason",
+                text=(
+                    "Due deliveries that no worker may send. breaker_open and recovering wait for an endpoint, paused "
+                    "and disabled for an owner, rate_limit and concurrency for capacity."
+                ),
                 queries=[Query(expr=promql.alike(HELD, by="reason"), legend="{{reason}}")],
                 stacked=True,
             ),
             Lines(
                 title="Breakers",
-                text="Breakers that are not closed. Many that open at once: the way out of this cluster is broken, not "
-                "the receivers.",
+                text=(
+                    "Breakers that are not closed. If many open at once, the network path out of this cluster is "
+                    "broken, not the receivers."
+                ),
                 queries=[Query(expr=promql.alike("webhook_breakers", by="state"), legend="{{state}}")],
                 stacked=True,
             ),
             Lines(
-                title="Changes of breakers",
-                text="Breakers that opened, or closed after a probe. Endpoints that do both all the time are "
-                "overloaded by their share: give them a rate limit.",
+                title="Breaker changes",
+                text=(
+                    "Breakers that opened, or closed after a probe. An endpoint that keeps doing both is overloaded by "
+                    "its deliveries: set a rate limit."
+                ),
                 unit=PER_SECOND,
                 queries=[
                     Query(
@@ -152,8 +170,10 @@ ENDPOINTS = Row(
         [
             Lines(
                 title="Failed attempts by kind",
-                text="What went wrong with requests to receivers. egress_denied and secret_unreadable are for "
-                "operators, all others for the owners of endpoints.",
+                text=(
+                    "Failed requests to receivers. Operators act on egress_denied and secret_unreadable, endpoint "
+                    "owners on all others."
+                ),
                 unit=PER_SECOND,
                 queries=[
                     Query(
@@ -167,8 +187,10 @@ ENDPOINTS = Row(
             ),
             Lines(
                 title="Handed back",
-                text="Deliveries that a worker left to wait in Postgres, by why. No attempt is lost; many by "
-                "concurrency mean endpoints that take less than is sent to them.",
+                text=(
+                    "Deliveries that a worker returned to Postgres, by reason. No attempt is lost. Many with reason "
+                    "concurrency mean endpoints that take less than is sent to them."
+                ),
                 unit=PER_SECOND,
                 queries=[
                     Query(
@@ -178,8 +200,8 @@ ENDPOINTS = Row(
                 ],
             ),
             Lines(
-                title="An attempt",
-                text="What receivers take to answer, timeouts included.",
+                title="Attempt duration",
+                text="How long receivers take to answer, including timeouts.",
                 unit=SECONDS,
                 queries=promql.percentiles("webhook_attempt_duration_seconds"),
             ),
@@ -190,6 +212,6 @@ ENDPOINTS = Row(
 BOARD = Board(
     name="subscriptions",
     title="Webhooks / Subscriptions",
-    text="Which endpoints stand out, and what holds their deliveries.",
+    text="Which endpoints stand out, and why their deliveries are suspended.",
     rows=[NOW, WORST, GATES, ENDPOINTS],
 )

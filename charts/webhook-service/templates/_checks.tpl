@@ -1,4 +1,4 @@
-{{/* What values.schema.json cannot say in plain words, or at all: each problem is a line, and all are told at once. */}}
+{{/* Rules that values.schema.json cannot express, or not in plain words: one line per problem, all reported at once. */}}
 
 {{- define "webhook-service.check" -}}
 {{- $problems := list }}
@@ -17,13 +17,13 @@
 {{- end }}
 {{- end }}
 
-{{/* What an install can do without, and a production installation cannot. Told with the stores that are missing. */}}
+{{/* What a production installation needs in addition. Reported together with missing stores. */}}
 {{- define "webhook-service.installHints" -}}
 {{- if not (contains "/" .Values.image.repository) }}
-- image.repository: {{ .Values.image.repository | quote }} names no registry; name the one that you pushed the image to
+- image.repository: {{ .Values.image.repository | quote }} has no registry; set the registry that you pushed the image to
 {{- end }}
 {{- if not .Values.secrets.existingSecret }}
-- secrets.existingSecret: a Secret with your own keys; without it, `helm install` makes keys once, and tools that only render (helm template, Argo CD) make others each time
+- secrets.existingSecret: a Secret with your own keys; without it, `helm install` creates keys once, and tools that only render (helm template, Argo CD) create others each time
 {{- end }}
 {{- end }}
 
@@ -33,7 +33,7 @@ enabled: false has an effect only as the condition of a dependency in a parent's
 {{- end }}
 {{- with .Values.fullnameOverride }}
 {{- if not (and (regexMatch `^[a-z]([-a-z0-9]*[a-z0-9])?$` .) (le (len .) 40)) }}
-fullnameOverride: {{ . | quote }} must be at most 40 lower-case letters, digits and "-", and begin with a letter: names of Services are made of it
+fullnameOverride: {{ . | quote }} must be at most 40 lowercase letters, digits and "-", and begin with a letter, because Service names contain it
 {{- end }}
 {{- end }}
 {{- with .Values.nameOverride }}
@@ -55,9 +55,9 @@ serviceAccount.name: required when serviceAccount.create is false
 {{- range $path, $labels := $sets }}
 {{- range $name, $value := $labels }}
 {{- if hasKey $own $name }}
-{{ $path }}: {{ $name }} is a label of the chart, by which its pods are found; remove it
+{{ $path }}: {{ $name }} is a label of the chart that selects its pods; remove it
 {{- else if not (regexMatch `^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$` $name) }}
-{{ $path }}: {{ $name | quote }} is not the name of a label
+{{ $path }}: {{ $name | quote }} is not a valid label name
 {{- else if not (regexMatch `^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$` $value) }}
 {{ $path }}: the value {{ $value | quote }} of {{ $name }} must be at most 63 letters, digits, "-", "_" and ".", and begin and end with a letter or digit
 {{- end }}
@@ -68,9 +68,9 @@ serviceAccount.name: required when serviceAccount.create is false
 {{- define "webhook-service.imageProblems" -}}
 {{- range $path, $image := dict "image" .Values.image "postgresql.image" .Values.postgresql.image "redis.image" .Values.redis.image }}
 {{- if eq $image.tag "latest" }}
-{{ $path }}.tag: "latest" is not a version: nodes would run different ones, and a rollback would change nothing; name the version, or set {{ $path }}.digest
+{{ $path }}.tag: "latest" is not a version: nodes would run different versions, and a rollback would have no effect; set a version, or {{ $path }}.digest
 {{- else if not (regexMatch `^([A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?$` $image.tag) }}
-{{ $path }}.tag: {{ $image.tag | quote }} is not a tag
+{{ $path }}.tag: {{ $image.tag | quote }} is not a valid tag
 {{- end }}
 {{- if not (regexMatch `^(sha256:[0-9a-f]{64})?$` $image.digest) }}
 {{ $path }}.digest: {{ $image.digest | quote }} must be sha256: and 64 hexadecimal digits
@@ -78,7 +78,7 @@ serviceAccount.name: required when serviceAccount.create is false
 {{- if regexMatch `[@:][^/]*$` $image.repository }}
 {{ $path }}.repository: {{ $image.repository | quote }} must not have a tag or digest: set {{ $path }}.tag or {{ $path }}.digest
 {{- else if not (regexMatch `^[a-z0-9]([a-z0-9._:-]*[a-z0-9])?(/[a-z0-9]([a-z0-9._-]*[a-z0-9])?)*$` $image.repository) }}
-{{ $path }}.repository: {{ $image.repository | quote }} must be registry/name without https://, in lower case
+{{ $path }}.repository: {{ $image.repository | quote }} must be registry/name in lowercase, without https://
 {{- end }}
 {{- end }}
 {{- with (.Values.global | default dict).imageRegistry }}
@@ -93,7 +93,7 @@ global.imageRegistry: {{ . | quote }} must be host, host:port or host/path, with
 {{- $own := get $.Values $component }}
 {{- if not (include "webhook-service.autoscaled" (dict "root" $ "component" $component)) }}
 {{- if lt (int $own.replicas) 1 }}
-{{ $component }}.replicas: 0 would stop the service, which needs one pod of each component at least; to pause it, use `kubectl scale`
+{{ $component }}.replicas: 0 would stop the service, which needs at least one pod of each component; to pause it, use `kubectl scale`
 {{- end }}
 {{- else if gt (int $own.autoscaling.minReplicas) (int $own.autoscaling.maxReplicas) }}
 {{ $component }}.autoscaling.maxReplicas: {{ int $own.autoscaling.maxReplicas }} is less than minReplicas, {{ int $own.autoscaling.minReplicas }}
@@ -106,13 +106,13 @@ global.imageRegistry: {{ . | quote }} must be host, host:port or host/path, with
 {{- include "webhook-service.userProblem" (dict "path" "podSecurityContext" "context" .Values.podSecurityContext) }}
 {{- include "webhook-service.userProblem" (dict "path" "securityContext" "context" .Values.securityContext) }}
 {{- if and .Values.podDisruptionBudget.enabled (not (regexMatch `^([1-9][0-9]*|[1-9][0-9]?%|100%)$` (.Values.podDisruptionBudget.maxUnavailable | toString))) }}
-podDisruptionBudget.maxUnavailable: must be 1 or more, or 1% to 100%: with 0 no node could be drained
+podDisruptionBudget.maxUnavailable: must be 1 or more, or 1% to 100%: with 0 nodes could not be drained
 {{- end }}
 {{- if and .Values.autoscaling.enabled (eq .Values.autoscaling.source "keda") (not .Values.autoscaling.keda.serverAddress) }}
 autoscaling.keda.serverAddress: required for source "keda": the address of Prometheus, such as http://prometheus-operated.monitoring:9090
 {{- end }}
 {{- if and .Values.grpcTls.enabled (not (or .Values.grpcTls.existingSecret .Values.grpcTls.certificate.issuerRef)) }}
-grpcTls: set grpcTls.existingSecret, or grpcTls.certificate.issuerRef for one that cert-manager makes
+grpcTls: set grpcTls.existingSecret, or grpcTls.certificate.issuerRef so that cert-manager creates it
 {{- end }}
 {{- end }}
 
@@ -120,7 +120,7 @@ grpcTls: set grpcTls.existingSecret, or grpcTls.certificate.issuerRef for one th
 {{- $context := .context | default dict }}
 {{- if and (hasKey $context "runAsUser") (not (kindIs "invalid" $context.runAsUser)) }}
 {{- if eq (int $context.runAsUser) 0 }}
-{{ .path }}.runAsUser: 0 is root, as which no pod of this chart starts (runAsNonRoot); name another user, or null where the platform picks it
+{{ .path }}.runAsUser: 0 is root, which this chart does not allow (runAsNonRoot); set another user, or null if the platform picks it
 {{- end }}
 {{- end }}
 {{- end }}
@@ -148,7 +148,7 @@ gateway.service.{{ . }}: requires gateway.service.type LoadBalancer
 {{- if .Values.postgresql.enabled }}
 {{- range list "host" "databaseUrlKey" "directHost" "directUrlKey" }}
 {{- if get $external . }}
-postgresql.enabled: true starts a Postgres of this release, and externalPostgresql.{{ . }} names another one: remove one of them
+postgresql.enabled: cannot be combined with externalPostgresql.{{ . }}; remove one of them
 {{- end }}
 {{- end }}
 {{- else }}
@@ -156,7 +156,7 @@ postgresql.enabled: true starts a Postgres of this release, and externalPostgres
 Postgres: set externalPostgresql.host, or externalPostgresql.existingSecret and databaseUrlKey, or for a trial postgresql.enabled=true
 {{- end }}
 {{- if and (or $external.databaseUrlKey $external.directUrlKey) (not $external.existingSecret) }}
-externalPostgresql.existingSecret: required with a key of a URL: the Secret that holds it
+externalPostgresql.existingSecret: required with databaseUrlKey and directUrlKey: the Secret that contains the URL
 {{- end }}
 {{- if $external.runtimeUser }}
 {{- if and $external.databaseUrlKey (not $external.runtimeUrlKey) }}
@@ -169,15 +169,15 @@ externalPostgresql.runtimePasswordKey: required with runtimeUser and existingSec
 {{- with get $external $key }}
 {{- $folder := hasPrefix "/" . }}
 {{- if or (regexMatch `[\s@?#]` .) (and (not $folder) (or (contains "/" .) (regexMatch `(^|,)[^:,]*:[0-9]*(,|$)` .))) }}
-externalPostgresql.{{ $key }}: {{ contains "@" . | ternary "" (printf "%q " .) }}must be a host name or an address without a port; a whole URL belongs in a Secret (existingSecret and databaseUrlKey)
+externalPostgresql.{{ $key }}: {{ contains "@" . | ternary "" (printf "%q " .) }}must be a host name or address without a port; put a URL into a Secret (existingSecret and databaseUrlKey)
 {{- end }}
 {{- end }}
 {{- end }}
 {{- if not $external.databaseUrlKey }}
 {{- if and (hasPrefix "verify-" $external.sslMode) (not $external.caSecret) }}
-externalPostgresql.caSecret: required with sslMode {{ $external.sslMode }}: the Secret with the authority to check against
+externalPostgresql.caSecret: required with sslMode {{ $external.sslMode }}: the Secret with the CA certificate
 {{- else if and $external.caSecret (not (hasPrefix "verify-" $external.sslMode)) }}
-externalPostgresql.sslMode: must be verify-ca or verify-full with caSecret; otherwise the certificate is not checked
+externalPostgresql.sslMode: must be verify-ca or verify-full with caSecret; otherwise the certificate is not verified
 {{- end }}
 {{- end }}
 {{- end }}
@@ -188,7 +188,7 @@ externalPostgresql.sslMode: must be verify-ca or verify-full with caSecret; othe
 {{- if .Values.redis.enabled }}
 {{- range list "addr" "url" "urlKey" }}
 {{- if get $external . }}
-redis.enabled: true starts a Valkey of this release, and externalRedis.{{ . }} names another one: remove one of them
+redis.enabled: cannot be combined with externalRedis.{{ . }}; remove one of them
 {{- end }}
 {{- end }}
 {{- else }}
@@ -196,7 +196,7 @@ redis.enabled: true starts a Valkey of this release, and externalRedis.{{ . }} n
 Redis: set externalRedis.addr, .url, or .existingSecret and .urlKey, or for a trial redis.enabled=true
 {{- end }}
 {{- if and (or $external.urlKey $external.passwordKey) (not $external.existingSecret) }}
-externalRedis.existingSecret: required with urlKey or passwordKey: the Secret that holds it
+externalRedis.existingSecret: required with urlKey or passwordKey: the Secret that contains it
 {{- end }}
 {{- with $external.addr }}
 {{- if not (regexMatch `^([^\s/@:\[\]]+|\[[0-9a-fA-F:.]+\]):[0-9]{1,5}$` .) }}
@@ -207,7 +207,7 @@ externalRedis.addr: the port of {{ . | quote }} is not from 1 to 65535
 {{- end }}
 {{- with $external.url }}
 {{- if contains "@" . }}
-externalRedis.url: must not hold a user or password; put such a URL into a Secret and name it by existingSecret and urlKey
+externalRedis.url: must not contain a user or password; put the URL into a Secret and set existingSecret and urlKey
 {{- else if not (regexMatch `^rediss?(\+(sentinel|cluster))?://[^/\s]+\S*$` .) }}
 externalRedis.url: {{ . | quote }} must begin with redis://, redis+sentinel:// or redis+cluster://, or with rediss for TLS
 {{- else if and (contains "+sentinel" .) (not (regexMatch `://[^/]+/[^/?]+` .)) }}
@@ -220,7 +220,7 @@ externalRedis.caSecret: requires TLS: a URL that begins with rediss, in external
 {{- end }}
 {{- end }}
 
-{{/* A setting, or what it is when it is not set: (dict "root" $ "name" "LEASE_SECONDS"). */}}
+{{/* A setting or its default: (dict "root" $ "name" "LEASE_SECONDS"). */}}
 {{- define "webhook-service.setting" -}}
 {{- $settings := .root.Values.settings | default dict }}
 {{- $set := "" }}
@@ -236,10 +236,10 @@ externalRedis.caSecret: requires TLS: a URL that begins with rediss, in external
 {{- $timeout := include "webhook-service.setting" (dict "root" $ "name" "DELIVERY_TIMEOUT_SECONDS") | float64 }}
 {{- $lease := include "webhook-service.setting" (dict "root" $ "name" "LEASE_SECONDS") | float64 }}
 {{- if lt $lease (addf $timeout 5.0) }}
-settings.LEASE_SECONDS: {{ $lease }} must be at least DELIVERY_TIMEOUT_SECONDS ({{ $timeout }}) + 5, or another worker would send what is still being sent
+settings.LEASE_SECONDS: {{ $lease }} must be at least DELIVERY_TIMEOUT_SECONDS ({{ $timeout }}) + 5, or another worker would send a delivery that is still being sent
 {{- end }}
 {{- if lt (float64 .Values.shutdown.graceSeconds) (addf $timeout 5.0) }}
-shutdown.graceSeconds: {{ .Values.shutdown.graceSeconds }} must be at least settings.DELIVERY_TIMEOUT_SECONDS ({{ $timeout }}) + 5, or a worker that stops would cut off requests
+shutdown.graceSeconds: {{ .Values.shutdown.graceSeconds }} must be at least settings.DELIVERY_TIMEOUT_SECONDS ({{ $timeout }}) + 5, or a stopping worker would interrupt requests
 {{- end }}
 {{- include "webhook-service.retryProblem" . }}
 {{- with $settings.EGRESS_DENY_PORTS }}
@@ -254,7 +254,7 @@ settings.EGRESS_DENY_PORTS: {{ $port | quote }} is not "default" or a port from 
 {{- end }}
 {{- with $settings.EGRESS_PROXY }}
 {{- if not (regexMatch `^http://([^\s/@]+@)?([^\s/@:]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}/?$` .) }}
-settings.EGRESS_PROXY: must be http://host:port; a user and password belong in a Secret, by worker.extraEnv
+settings.EGRESS_PROXY: must be http://host:port; to use a user and password, take the URL from a Secret with worker.extraEnv
 {{- else }}
 {{- $port := regexFind `[0-9]+/?$` . | trimSuffix "/" | float64 }}
 {{- if or (lt $port 1.0) (gt $port 65535.0) }}
@@ -269,12 +269,12 @@ settings.EGRESS_PROXY: the port must be from 1 to 65535
 {{- if or (eq .mountPath $path) (hasPrefix (printf "%s/" (trimSuffix "/" .mountPath)) $path) }}{{ $mounted = true }}{{ end }}
 {{- end }}
 {{- if not $mounted }}
-settings.EGRESS_CA_BUNDLE: {{ . | quote }} is not in the image; mount it by worker.extraVolumes and worker.extraVolumeMounts
+settings.EGRESS_CA_BUNDLE: {{ . | quote }} is not in the image; mount it with worker.extraVolumes and worker.extraVolumeMounts
 {{- end }}
 {{- end }}
 {{- with $settings.BIND_HOST }}
 {{- if not (has . (list "0.0.0.0" "::")) }}
-settings.BIND_HOST: {{ . | quote }} must be "0.0.0.0" or "::": probes, Services and Prometheus ask the pod's address
+settings.BIND_HOST: {{ . | quote }} must be "0.0.0.0" or "::": probes, Services and Prometheus connect to the pod's address
 {{- end }}
 {{- end }}
 {{- with .Values.tracing.endpoint }}
@@ -284,13 +284,13 @@ tracing.endpoint: {{ . | quote }} must be http://host:port or https://host:port,
 {{- end }}
 {{- range $key, $value := .Values.tracing.resourceAttributes }}
 {{- if or (not $value) (not $key) (regexMatch `[=,\s]` $key) }}
-tracing.resourceAttributes: {{ $key | quote }} must be a name without spaces, "=" and "," and have a value
+tracing.resourceAttributes: {{ $key | quote }} must be a name without spaces, "=" or ",", and have a value
 {{- end }}
 {{- end }}
 {{- end }}
 
-{{/* The default retries must end before a delivery expires, and before what it belongs to is deleted. They follow
-RETRY_DELAYS_SECONDS, which is no setting, unless one of those of the exponential policy is set. */}}
+{{/* The default retries must end before a delivery expires and before its event is deleted. They follow
+RETRY_DELAYS_SECONDS, which is not a setting, unless a setting of the exponential policy is set. */}}
 {{- define "webhook-service.retryProblem" -}}
 {{- $settings := .Values.settings | default dict }}
 {{- $number := dict }}
@@ -336,7 +336,7 @@ settings.{{ . }}: {{ $hours }} h is shorter than the retries, which take up to {
 {{- $at := printf "networkPolicy.%s[%d]" $path $index }}
 {{- with $peer.ipBlock }}
 {{- if or (hasKey $peer "podSelector") (hasKey $peer "namespaceSelector") }}
-{{ $at }}: ipBlock cannot be combined with a selector; make two entries of it
+{{ $at }}: ipBlock cannot be combined with a selector; use two entries
 {{- end }}
 {{ include "webhook-service.networkProblem" (dict "path" (printf "%s.ipBlock.cidr" $at) "value" .cidr) }}
 {{- range .except }}
@@ -348,25 +348,25 @@ settings.{{ . }}: {{ $hours }} h is shorter than the retries, which take up to {
 {{- range $policy.worker.denyCidrs }}
 {{ include "webhook-service.networkProblem" (dict "path" "networkPolicy.worker.denyCidrs" "value" .) }}
 {{- if and (contains ":" .) (not (regexMatch `^[23][0-9a-fA-F]{3}:` .)) }}
-networkPolicy.worker.denyCidrs: {{ . | quote }} is not within 2000::/3, outside of which nothing is open
+networkPolicy.worker.denyCidrs: {{ . | quote }} is not within 2000::/3; everything else is closed already
 {{- end }}
 {{- end }}
 {{- if $policy.enabled }}
 {{- $external := .Values.externalPostgresql }}
 {{- if not .Values.postgresql.enabled }}
 {{- if not $policy.postgresql.peers }}
-networkPolicy.postgresql.peers: the networks or pods of this store, because policies do not know host names
+networkPolicy.postgresql.peers: required: the networks or pods of this store, because policies do not support host names
 {{- end }}
 {{- if and (not $policy.postgresql.ports) (or $external.databaseUrlKey $external.directUrlKey) }}
-networkPolicy.postgresql.ports: the ports of Postgres, because the URLs that say them are in a Secret
+networkPolicy.postgresql.ports: required: the ports of Postgres, because its URL is in a Secret
 {{- end }}
 {{- end }}
 {{- if not .Values.redis.enabled }}
 {{- if not $policy.redis.peers }}
-networkPolicy.redis.peers: the networks or pods of this store, because policies do not know host names
+networkPolicy.redis.peers: required: the networks or pods of this store, because policies do not support host names
 {{- end }}
 {{- if not (or $policy.redis.ports .Values.externalRedis.addr) }}
-networkPolicy.redis.ports: the ports of Redis, and of sentinels, because its URL is not read for them
+networkPolicy.redis.ports: required: the ports of Redis and its sentinels, because they cannot be read from its URL
 {{- end }}
 {{- end }}
 {{- end }}
@@ -374,35 +374,35 @@ networkPolicy.redis.ports: the ports of Redis, and of sentinels, because its URL
 
 {{- define "webhook-service.routeProblems" -}}
 {{- if and .Values.ingress.enabled (not .Values.ingress.hosts) }}
-ingress.hosts: at least one host name
+ingress.hosts: at least one host name is required
 {{- end }}
 {{- if and .Values.httpRoute.enabled (not .Values.httpRoute.parentRefs) }}
-httpRoute.parentRefs: at least one Gateway
+httpRoute.parentRefs: at least one Gateway is required
 {{- end }}
 {{- range $path, $hosts := dict "ingress.hosts" .Values.ingress.hosts "httpRoute.hostnames" .Values.httpRoute.hostnames }}
 {{- range $hosts }}
 {{- if not (regexMatch `^(\*\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$` .) }}
-{{ $path }}: {{ . | quote }} must be a host name in lower case, without a scheme, port or path
+{{ $path }}: {{ . | quote }} must be a host name in lowercase, without a scheme, port or path
 {{- end }}
 {{- end }}
 {{- end }}
 {{- end }}
 
-{{/* On a cluster, what it does not know and the API server would refuse half-way. */}}
+{{/* Kinds that the cluster lacks, which the API server would reject half-way through an install. */}}
 {{- define "webhook-service.clusterProblems" -}}
 {{- if and .Values.grpcTls.enabled .Values.grpcTls.certificate.issuerRef (not (include "webhook-service.knows" (dict "root" $ "kind" "cert-manager.io/v1/Certificate"))) }}
-grpcTls.certificate: this cluster does not know Certificates of cert-manager.io/v1; install cert-manager, or set grpcTls.existingSecret
+grpcTls.certificate: this cluster does not have Certificates of cert-manager.io/v1; install cert-manager, or set grpcTls.existingSecret
 {{- end }}
 {{- if and .Values.httpRoute.enabled (not (include "webhook-service.knows" (dict "root" $ "kind" "gateway.networking.k8s.io/v1/HTTPRoute"))) }}
-httpRoute.enabled: this cluster does not know HTTPRoutes of gateway.networking.k8s.io/v1; install the Gateway API, or use ingress
+httpRoute.enabled: this cluster does not have HTTPRoutes of gateway.networking.k8s.io/v1; install the Gateway API, or use ingress
 {{- end }}
 {{- if and .Values.autoscaling.enabled (eq .Values.autoscaling.source "keda") .Values.worker.autoscaling.enabled (not (include "webhook-service.knows" (dict "root" $ "kind" "keda.sh/v1alpha1/ScaledObject"))) }}
-autoscaling.source: this cluster does not know ScaledObjects of keda.sh/v1alpha1; install KEDA, or use source prometheus-adapter
+autoscaling.source: this cluster does not have ScaledObjects of keda.sh/v1alpha1; install KEDA, or use source prometheus-adapter
 {{- end }}
 {{- end }}
 
 {{/* Whether the cluster has a kind, as "true" or nothing: (dict "root" $ "kind" "group/version/Kind"). Without a cluster
-(helm template) nobody knows, and it counts as there: every API server has apiregistration.k8s.io, and Helm does not assume it. */}}
+(helm template) it counts as present: every API server has apiregistration.k8s.io, and Helm does not assume it. */}}
 {{- define "webhook-service.knows" -}}
 {{- $versions := .root.Capabilities.APIVersions }}
 {{- if or (not ($versions.Has "apiregistration.k8s.io/v1")) ($versions.Has .kind) }}true{{ end }}

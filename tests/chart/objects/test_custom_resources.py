@@ -7,7 +7,8 @@ import operator
 import jsonschema  # type: ignore[import-untyped,unused-ignore]
 import pytest
 
-from tests.chart import custom_resources, rendering
+from tests.chart import rendering
+from tests.chart.objects import custom_resources
 from tests.chart.rendering import Object
 
 KINDS = {"Certificate", "HTTPRoute", "PodMonitor", "PrometheusRule", "ScaledObject", "ServiceMonitor"}
@@ -21,10 +22,9 @@ PLACES: dict[str, list[tuple[str | int, ...]]] = {
 }
 
 
-@pytest.mark.parametrize("program", rendering.HELMS)
 @pytest.mark.parametrize("scenario", rendering.SCENARIOS)
-def test_their_schemas_take_every_field(scenario: str, program: str) -> None:
-    for found in custom_resources.of(rendering.scenario(scenario, program=program)):
+def test_their_schemas_take_every_field(scenario: str) -> None:
+    for found in custom_resources.of(rendering.scenario(scenario)):
         if found["apiVersion"] not in custom_resources.UNCHECKED:
             custom_resources.check(found)
 

@@ -16,8 +16,9 @@ from dev.harness import stack as stacks
 from dev.harness.receiver import Reply
 from dev.harness.stack import Stack
 from dev.harness.waiting import wait_until
-from tests.chart import prometheus, rendering
-from tests.chart.prometheus import Prometheus
+from tests.chart import rendering
+from tests.chart.monitoring import prometheus
+from tests.chart.monitoring.prometheus import Prometheus
 from tests.chart.rendering import Object
 from tests.delivery import world as worlds
 

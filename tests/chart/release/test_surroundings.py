@@ -1,4 +1,4 @@
-"""The chart among other people's tools: as a dependency, packaged, with older values, where a cluster lacks kinds."""
+"""The chart among other people's tools: as a dependency, packaged, where a cluster lacks kinds."""
 
 import ipaddress
 import json
@@ -12,7 +12,7 @@ import pytest
 import yaml  # type: ignore[import-untyped]  # its types are in no lock
 
 from tests.chart import rendering
-from tests.chart.rendering import CHART, SCENARIOS, STORES
+from tests.chart.rendering import CHART, STORES
 
 # What Helm knows of a cluster, and does not assume where it only renders.
 CLUSTER = ("--api-versions", "apiregistration.k8s.io/v1")
@@ -78,16 +78,6 @@ def test_the_package_has_its_readme_and_its_schema(tmp_path: Path) -> None:
     assert not [name for name in names if "/ci/" in name]
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS)
-def test_the_values_of_an_older_chart_render(scenario: str, tmp_path: Path) -> None:
-    """As `helm upgrade --reuse-values` does it: what this chart's values.yaml added is not there."""
-    chart = tmp_path / "chart"
-    shutil.copytree(CHART, chart)
-    shutil.copy(Path(__file__).parent / "older_values.yaml", chart / "values.yaml")
-    values: Any = yaml.safe_load((CHART / f"ci/{scenario}-values.yaml").read_text())
-    assert len(rendering.rendered(values, chart=chart)) > 15
-
-
 MONITORING: dict[str, Any] = STORES | {
     "monitoring": {name: {"enabled": True} for name in ("serviceMonitor", "podMonitor", "prometheusRule")}
 }
@@ -112,7 +102,7 @@ def test_what_cannot_be_left_out_is_said_where_the_cluster_does_not_know_it() ->
     assert rendering.rendered(values)
     why = rendering.refused(values, *CLUSTER)
     for name in ("grpcTls.certificate", "httpRoute.enabled", "autoscaling.source"):
-        assert f"- {name}: this cluster does not know" in why
+        assert f"- {name}: this cluster does not have" in why
 
 
 def test_the_networks_of_policies_are_in_the_form_that_kubernetes_asks_for() -> None:

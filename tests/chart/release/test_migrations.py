@@ -7,7 +7,8 @@ import pytest
 import yaml  # type: ignore[import-untyped]  # its types are in no lock
 
 from services.schema import wait as process
-from tests.chart import api, rendering
+from tests.chart import rendering
+from tests.chart.release import api
 
 EXTERNAL = {"externalRedis": {"addr": "redis:6379"}}
 RUNTIME = {"host": "db", "existingSecret": "s", "runtimeUser": "lesser", "runtimePasswordKey": "lesser-password"}

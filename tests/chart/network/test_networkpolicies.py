@@ -13,7 +13,7 @@ import pytest
 
 from services.domain.egress import policy as egress
 from tests.chart import rendering
-from tests.chart.network_policies import Place, may_reach, selects
+from tests.chart.network.network_policies import Place, may_reach, selects
 from tests.chart.rendering import NAMESPACE, Object
 
 # Who may open connections to whom, and where. `test` is the pod of `helm test`, `migrate` that of the migration's Job.

@@ -17,7 +17,8 @@ from dev.boards import files as board_files
 from dev.boards import grafana
 from dev.harness import stack as stacks
 from dev.harness.waiting import wait_until
-from tests.chart import prometheus, rendering, traffic
+from tests.chart import rendering
+from tests.chart.monitoring import prometheus, traffic
 
 FILES = sorted((rendering.CHART / "files/dashboards").glob("*.json"))
 NAMES = ["overview", "services", "stores", "subscriptions"]

@@ -5,7 +5,8 @@ from typing import Any
 import kubernetes_validate  # type: ignore[import-not-found,import-untyped,unused-ignore]
 import pytest
 
-from tests.chart import custom_resources, rendering
+from tests.chart import rendering
+from tests.chart.objects import custom_resources
 from tests.chart.rendering import COMPONENTS, STORES, Object
 
 SPREAD = {"topologyKey": "rack", "maxSkew": 2, "whenUnsatisfiable": "DoNotSchedule"}
