@@ -71,12 +71,12 @@ class Gates:
         return subscription_id in self._short and subscription_id not in self._full
 
     def close(self, subscription_ids: Iterable[UUID]) -> None:
-        """Withholds the bells of subscriptions for a few seconds, everywhere."""
+        """Withhold the bells of subscriptions for a few seconds, everywhere."""
         self._to_close.update(subscription_ids)
         self._closed |= self._to_close
 
     def fill(self, subscription_id: UUID, *, short: bool = False) -> None:
-        """Says that a worker holds all that it can of a subscription's deliveries, and is `short` of slots or not."""
+        """Say that a worker holds all that it can of a subscription's deliveries, and is `short` of slots or not."""
         (self._to_shorten if short else self._to_fill).add(subscription_id)
         (self._short if short else self._full).add(subscription_id)
 
@@ -95,7 +95,7 @@ class Gates:
         await background.repeat(step, interval_seconds=INTERVAL_SECONDS, quiet=True, on_error=open_all)
 
     async def _swap(self, key: str, own: set[UUID], milliseconds: int) -> set[UUID]:
-        """Sends what this process closed, and answers what is closed now."""
+        """Send what this process closed, and return what is closed now."""
         while True:
             sent = [own.pop() for _ in range(min(len(own), _AT_ONCE))]
             entries = await self._exchange(Key(key), milliseconds, *(entry.bytes for entry in sent))

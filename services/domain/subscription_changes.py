@@ -43,11 +43,11 @@ class Copies:
         return cast("bytes | None", await self._redis.hget(KEY + str(subscription_id), "value"))
 
     async def write(self, subscription_id: UUID, value: bytes, version: int) -> None:
-        """Writes a copy, unless a newer one is there."""
+        """Write a copy, unless a newer one is there."""
         await self._set_if_newer(Key(KEY + str(subscription_id)), version, value, REDIS_TTL_SECONDS)
 
     async def tell(self, subscription_id: UUID, tenant_id: str, value: bytes, version: int) -> None:
-        """Writes a changed copy, and tells all who listen."""
+        """Write a changed copy, and tell all who listen."""
         try:
             await self.write(subscription_id, value, version)
         except redis.exceptions.ResponseError:

@@ -95,7 +95,7 @@ class Limiter:
         self._refused: set[UUID] = set()
 
     async def take(self, demands: Sequence[Demand]) -> list[Grant]:
-        """Grants for each in order; what is granted counts as used."""
+        """Grant for each in order; what is granted counts as used."""
         if not demands:
             return []
         try:
@@ -106,7 +106,7 @@ class Limiter:
         return await self._granted(demands, answers)
 
     async def give_back(self, demands: Sequence[Demand]) -> None:
-        """Gives tokens back that were granted and not used: somebody else had the deliveries."""
+        """Give tokens back that were granted and not used: somebody else had the deliveries."""
         # A bucket out of which a negative number is taken.
         await self.take([dataclasses.replace(demand, wanted=-demand.wanted) for demand in demands])
 

@@ -34,7 +34,7 @@ LAST_WORDS_SECONDS = 0.5
 
 @contextlib.asynccontextmanager
 async def serve(process: lifecycle.Process, settings: WorkerSettings, policy: Policy) -> AsyncIterator[None]:
-    """Wires the worker up, delivers, and at the end hands back what it holds."""
+    """Wire the worker up, deliver, and at the end hand back what it holds."""
     async with (
         postgres.pool(process, settings) as pool,
         redis.client(settings) as client,
@@ -94,7 +94,7 @@ async def _destinations(
 
 
 async def _be_counted(store: WorkerStore) -> None:
-    """Says every few seconds that this worker is there, until it is not."""
+    """Say every few seconds that this worker is there, until it is not."""
     worker_id = ids.new()
     try:
         await background.repeat(lambda: store.keep_worker(worker_id), interval_seconds=PRESENCE_SECONDS, quiet=True)
@@ -105,7 +105,7 @@ async def _be_counted(store: WorkerStore) -> None:
 
 
 def main() -> None:
-    """Runs until told to stop."""
+    """Run until told to stop."""
     settings = load(WorkerSettings)
     policy = egress.policy(settings)
     lifecycle.run("worker", settings, lambda process: serve(process, settings, policy))
