@@ -67,10 +67,9 @@ CREATE TABLE subscriptions (
 
     -- Columns named sealed_* are encrypted (services/domain/secrets/vault.py).
 
-    -- How deliveries are signed: the scheme of the newest secret and of the next generated one. Each secret in
-    -- sealed_secrets is stored with its own scheme.
+    -- How deliveries are signed: the scheme of the newest secret and of the next generated one.
     signature_scheme text NOT NULL DEFAULT 'hmac-sha256' CHECK (signature_scheme IN ('hmac-sha256', 'ed25519')),
-    secret_key       text,
+    -- The signing secrets, each with its scheme and its end. Null: deliveries are not signed.
     sealed_secrets   bytea,
 
     -- The headers added to each request, whose values may be credentials. Null: none.
@@ -92,8 +91,6 @@ CREATE TABLE subscriptions (
     ingest_token_hash           bytea
 );
 CREATE INDEX subscriptions_live ON subscriptions (tenant_id, id) WHERE deleted_at IS NULL;
--- Whose secret is not encrypted yet.
-CREATE INDEX subscriptions_plain ON subscriptions (id) WHERE secret_key <> 'whsec_sealed';
 -- A tenant has at most one system subscription.
 CREATE UNIQUE INDEX subscriptions_system ON subscriptions (tenant_id) WHERE kind = 'system' AND deleted_at IS NULL;
 

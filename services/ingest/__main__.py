@@ -54,7 +54,6 @@ PARTITIONS_INTERVAL_SECONDS = 3600
 PARTITIONS_RETRY_SECONDS = 1
 CLOCK_INTERVAL_SECONDS = 10
 EXPIRED_KEYS_INTERVAL_SECONDS = 60
-PLAIN_SECRETS_INTERVAL_SECONDS = 60
 
 
 @contextlib.asynccontextmanager
@@ -86,7 +85,6 @@ async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIt
             process.spawn("partitions", partitions.keep()),
             process.spawn("clock", _compare(clock, events)),
             process.spawn("expired_keys", _delete_expired_keys(store)),
-            process.spawn("plain_secrets", _seal_plain_secrets(store)),
         ]
 
         def register(server: grpc.aio.Server) -> None:
@@ -155,16 +153,6 @@ async def _delete_expired_keys(store: SubscriptionStore) -> None:
         await store.delete_expired_keys()
 
     await background.repeat(step, interval_seconds=EXPIRED_KEYS_INTERVAL_SECONDS, at_once=False)
-
-
-async def _seal_plain_secrets(store: SubscriptionStore) -> None:
-    """For as long as a version that keeps them plain may run beside this one, and once for what it left."""
-
-    async def step() -> None:
-        if sealed := await store.seal_plain_secrets():
-            log.info("plain signing secrets were encrypted", subscriptions=sealed)
-
-    await background.repeat(step, interval_seconds=PLAIN_SECRETS_INTERVAL_SECONDS)
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
-"""Rewrites what is encrypted under the first of ENCRYPTION_KEYS: python -m services reencrypt.
+"""Encrypts stored secrets with the first of ENCRYPTION_KEYS: python -m services reencrypt.
 
-Safe beside running services, and to repeat. Exit status 1 when something could not be opened: it stays as it is.
+Services may be running, and it may be repeated. Exit status 1 when something could not be opened: it stays as it is.
 """
 
 import asyncio
@@ -25,21 +25,21 @@ NIL = UUID(int=0)
 
 
 class ReencryptionSettings(PostgresSettings, EncryptionSettings):
-    """What the command reads from the environment."""
+    """The settings of the command."""
 
 
 @dataclass(kw_only=True)
 class Report:
-    """What was done of the subscriptions that keep something secret."""
+    """What was done with the subscriptions that have secrets."""
 
     rewritten: int = 0
-    # Under the first key already.
+    # Encrypted with the first key already.
     left: int = 0
     unreadable: list[UUID] = field(default_factory=list)
 
 
 async def reencrypt(connection: postgres.Connection, keys: Keys) -> Report:
-    """Rewrites what every subscription keeps secret, chunk by chunk, and the canary; CannotOpen with other keys."""
+    """Rewrite the secrets of every subscription, chunk by chunk, and the canary. Raises CannotOpen with other keys."""
     if not await canary.is_known(connection, keys):
         raise CannotOpen("ENCRYPTION_KEYS are not those of this database")
     vault, report, last = Vault(keys), Report(), NIL
@@ -60,7 +60,7 @@ async def reencrypt(connection: postgres.Connection, keys: Keys) -> Report:
 
 
 def _reseal(vault: Vault, row: Any, fresh: dict[str, dict[UUID, bytes]], report: Report) -> None:
-    """Adds what a row is to hold in place of what it does; what cannot be opened keeps nothing else from it."""
+    """Add the new values of a row; a value that cannot be opened does not keep the others from being rewritten."""
     subscription_id: UUID = row["id"]
     unreadable = rewritten = False
     for statement, reseal in _RESEALED.items():
@@ -78,19 +78,10 @@ def _reseal(vault: Vault, row: Any, fresh: dict[str, dict[UUID, bytes]], report:
         report.left += 1
 
 
-def _resealed_secrets(vault: Vault, row: Any) -> bytes | None:
-    """Those that a version before wrote as they are, too."""
-    sealed = vault.sealed(row["id"], row["secret_key"], row["sealed_secrets"])
-    if sealed is None:
-        return None
-    fresh = vault.resealed(row["id"], sealed) or sealed
-    return fresh if fresh != row["sealed_secrets"] else None
-
-
-# What a subscription keeps secret, by the statement that stores it: the same under the first key, or None when it is so
-# already, or not there. CannotOpen.
+# The secrets of a subscription by the statement that stores them: sealed with the first key, or None if they are so
+# already or there are none. Each raises CannotOpen.
 _RESEALED: Mapping[str, Callable[[Vault, Any], bytes | None]] = {
-    "seal_secrets": _resealed_secrets,
+    "seal_secrets": lambda vault, row: vault.resealed(row["id"], row["sealed_secrets"]),
     "seal_headers": lambda vault, row: vault.resealed_headers(row["id"], row["sealed_headers"]),
     "seal_verification_secrets": lambda vault, row: vault.resealed_verification(
         row["id"], row["sealed_verification_secrets"]
@@ -102,7 +93,7 @@ _RESEALED: Mapping[str, Callable[[Vault, Any], bytes | None]] = {
 
 
 async def run(settings: ReencryptionSettings) -> Report:
-    """The same over a connection of its own."""
+    """Connect, and re-encrypt."""
     keys = Keys.of(settings)
     async with postgres.connection(
         settings, "reencryption", timeout_seconds=postgres.CONNECT_TIMEOUT_SECONDS
@@ -111,7 +102,7 @@ async def run(settings: ReencryptionSettings) -> Report:
 
 
 def main() -> None:
-    """Prints what was done."""
+    """Re-encrypt, and print what was done."""
     try:
         report = asyncio.run(run(load(ReencryptionSettings)))
     except (CannotOpen, asyncpg.PostgresError, *errors.STORE_AWAY) as error:

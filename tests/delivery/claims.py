@@ -29,7 +29,6 @@ CLAIM = Claim(
     retry_policy=None,
     endpoint_version=1,
     target_url="https://receiver.example/hook",
-    secret_key=None,
     sealed_secrets=None,
     sealed_headers=None,
     sealed_client_certificate=None,

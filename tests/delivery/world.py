@@ -20,7 +20,7 @@ from services.delivery import __main__ as delivery
 from services.delivery.settings import DeliverySettings, WorkerSettings
 from services.delivery.worker import __main__ as worker
 from services.domain.egress.policy import Policy
-from services.domain.secrets.vault import SEALED, Secret
+from services.domain.secrets.vault import Secret
 from services.ingest.subscriptions import store as ingest
 from services.platform import ids
 from services.platform.grpc import client as grpc_client
@@ -81,9 +81,9 @@ class World:
         made = ids.new()
         sealed = vault().seal(made, [Secret(secret_key)]) if secret_key else None
         await self.pool.execute(
-            "INSERT INTO subscriptions (id, tenant_id, target_url, secret_key, sealed_secrets, deleted_at)"
-            " VALUES ($1, $2, $3, $4, $5, CASE WHEN $6 THEN now() END)",
-            made, self.tenant_id, target_url, sealed and SEALED, sealed, deleted,
+            "INSERT INTO subscriptions (id, tenant_id, target_url, sealed_secrets, deleted_at)"
+            " VALUES ($1, $2, $3, $4, CASE WHEN $5 THEN now() END)",
+            made, self.tenant_id, target_url, sealed, deleted,
         )  # fmt: skip
         return made
 

@@ -16,7 +16,7 @@ WITH free AS (
     RETURNING d.id, d.event_id, d.subscription_id, d.tenant_id, d.event_type, d.attempt_count, d.failure_count,
               d.created_at, d.expires_at <= now() AS expired
 )
-SELECT c.*, now() AS claimed_at, s.target_url, s.endpoint_version, s.secret_key, s.sealed_secrets, s.deleted_at IS NOT NULL AS deleted,
+SELECT c.*, now() AS claimed_at, s.target_url, s.endpoint_version, s.sealed_secrets, s.deleted_at IS NOT NULL AS deleted,
        s.timeout_seconds, s.retry_policy, s.sealed_headers, s.sealed_client_certificate,
        CASE WHEN s.status <> 'active' THEN s.status
             WHEN h.breaker = 'open' OR h.breaker = 'half_open' AND h.probe_delivery_id IS DISTINCT FROM c.id

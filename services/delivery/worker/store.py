@@ -63,7 +63,6 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     # Of its endpoint: another target_url makes another one.
     endpoint_version: int
     # As they are stored, for services/domain/secrets/vault.py.
-    secret_key: str | None
     sealed_secrets: bytes | None
     sealed_headers: bytes | None
     sealed_client_certificate: bytes | None
@@ -408,7 +407,6 @@ def _claim(row: Any, token: UUID, asked_at: float) -> Claim:
         retry_policy=row["retry_policy"],
         target_url=row["target_url"],
         endpoint_version=row["endpoint_version"],
-        secret_key=row["secret_key"],
         sealed_secrets=row["sealed_secrets"],
         sealed_headers=row["sealed_headers"],
         sealed_client_certificate=row["sealed_client_certificate"],

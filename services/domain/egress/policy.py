@@ -1,4 +1,4 @@
-"""Where deliveries may go: to public addresses and harmless ports, unless an allow-list names something else."""
+"""Where deliveries may be sent: to public addresses and harmless ports, and to what an allow-list names."""
 
 import contextlib
 import ipaddress
@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from services.domain.egress.targets import MAX_PORT
 from services.platform.settings import EgressSettings
 
-# Ports that no webhook goes to: what listens there is no receiver, and may take a request for orders.
-
-
-# What browsers refuse, so that no page makes them speak to a mail server (Fetch Standard, 2.9, port blocking); but for
-# tcpmux (1) and discard (9), which do nothing with what they get.
+# Ports that no webhook is sent to: what listens there is not a receiver, and may execute a request as commands.
+#
+# What browsers refuse, so that no page makes them speak to a mail server (Fetch Standard, 2.9, port blocking), except
+# tcpmux (1) and discard (9), which ignore what they get.
 _OF_BROWSERS = (
     *(7, 11, 13, 15, 17, 19, 20, 21, 22, 23, 25, 37, 42, 43, 53, 69, 77, 79, 87, 95, 101, 102, 103, 104, 109),
     *(110, 111, 113, 115, 117, 119, 123, 135, 137, 139, 143, 161, 179, 389, 427, 465, 512, 513, 514, 515, 526, 530),
@@ -39,7 +38,7 @@ DEFAULT_DENIED_PORTS = frozenset((*_OF_BROWSERS, *_OF_STORES, *_OF_MACHINES))
 
 
 def parse_ports(text: str) -> frozenset[int]:
-    """From "none", or ports separated by commas, among which "default" is DEFAULT; ValueError naming a wrong one."""
+    """Parse "none", or ports separated by commas, where "default" means DEFAULT_DENIED_PORTS. Raises ValueError."""
     denied: set[int] = set()
     for part in (part.strip() for part in text.split(",")):
         if part == "default":
@@ -47,20 +46,17 @@ def parse_ports(text: str) -> frozenset[int]:
         elif part.isascii() and part.isdecimal() and 1 <= int(part) <= MAX_PORT:
             denied.add(int(part))
         elif part and text.strip() != "none":
-            raise ValueError(f"EGRESS_DENY_PORTS: {part!r} is no port")
+            raise ValueError(f"EGRESS_DENY_PORTS: {part!r} is not a port")
     return frozenset(denied)
 
 
-# Where deliveries may go: to public addresses and harmless ports, unless an allow-list names something else.
-
-
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-# Of IPv6 nothing else is public: not the IPv4-compatible ::/96, not what is reserved.
+# Nothing else in IPv6 is public: neither the IPv4-compatible ::/96 nor reserved ranges.
 _GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
 
 
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-# What `is_global` takes for public in some versions of Python, or because its owner does.
+# Ranges that `is_global` considers public in some versions of Python, or that are routed but belong to infrastructure.
 _NOT_PUBLIC = (
     ipaddress.ip_network("192.0.0.0/24"),  # IETF protocol assignments, and Oracle's metadata
     ipaddress.ip_network("192.88.99.0/24"),  # relays of 6to4
@@ -75,9 +71,9 @@ _ENTRY = re.compile(r"(?P<host>[^\[\]:/]+|\[[^\[\]]*:[^\[\]]*\])(?::(?P<port>[0-
 
 
 _NAME = re.compile(r"(?![0-9.]+$)[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*")
-# Whose last label is a number is an address to a browser, and to inet_aton (URL Standard, 3.5).
+# A name whose last label is a number is an address to a browser, and to inet_aton (URL Standard, 3.5).
 _ENDS_IN_A_NUMBER = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)")
-# Under these are the names of a cluster, a cloud, or a site, and never those of the internet.
+# Zones of a cluster, a cloud, or a site, never of the internet.
 _LOCAL_ZONES = (".local", ".localdomain", ".internal", ".svc", ".home.arpa", ".intranet", ".lan")
 
 
@@ -85,12 +81,12 @@ _LOCALHOST = (ipaddress.IPv4Address("127.0.0.1"), ipaddress.IPv6Address("::1"))
 
 
 class EgressDenied(Exception):
-    """The target is not public, or its port is denied, and no entry of EGRESS_ALLOW names it."""
+    """The target is not public, or its port is denied, and no entry of EGRESS_ALLOW allows it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Policy:
-    """The parsed lists. Names are in lower case and without a last dot; zones begin with a dot."""
+    """The parsed lists. Names are in lower case without a final dot; zones begin with a dot."""
 
     networks: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = ()
     hosts: frozenset[str] = frozenset()
@@ -100,7 +96,7 @@ class Policy:
 
     @classmethod
     def parse(cls, allow: Iterable[str], deny_ports: str = "default") -> "Policy":
-        """From entries of EGRESS_ALLOW and the text of EGRESS_DENY_PORTS; ValueError naming a wrong entry.
+        """Parse the entries of EGRESS_ALLOW, and EGRESS_DENY_PORTS. Raises ValueError, which names a wrong entry.
 
         An entry is a network in CIDR form, an address, a host name, a zone (*.example), or a host:port pair.
         """
@@ -116,7 +112,7 @@ class Policy:
             host, port = (_canonical(match["host"]), int(match["port"] or 1)) if match else ("", 0)
             zone = host.removeprefix("*.") if match and not match["port"] else host
             if match is None or not (is_address(host) or _NAME.fullmatch(zone)) or not 1 <= port <= MAX_PORT:
-                message = f"EGRESS_ALLOW: {entry!r} is no network in CIDR form, host, *.zone or host:port"
+                message = f"EGRESS_ALLOW: {entry!r} is not a network in CIDR form, a host, *.zone or host:port"
                 raise ValueError(message)
             if match["port"]:
                 endpoints.add((host, port))
@@ -133,24 +129,24 @@ class Policy:
         )
 
     def check_target(self, host: str, port: int) -> None:
-        """EgressDenied for what needs no resolver to be known: addresses in every spelling, local names, ports."""
+        """Raise EgressDenied for what needs no resolver: addresses in every spelling, local names, ports."""
         name = _canonical(host)
         if (name, port) in self.endpoints:
             return
         if is_address(host):
             self.check(host, port, [host])
         elif ":" in host or _ENDS_IN_A_NUMBER.fullmatch(name):
-            # What a client takes for an address, and the system for another one (127.1, 2130706433).
-            raise EgressDenied(f"{host} is no address in its usual form")
+            # Clients read these as an address, and not all as the same one (127.1, 2130706433).
+            raise EgressDenied(f"{host} is not an address in its usual form")
         elif not self._names(name) and self._is_local(name):
-            raise EgressDenied(f"{host} is the name of something local, not of a host on the internet")
+            raise EgressDenied(f"{host} is a local name, not that of a host on the internet")
         if port in self.denied_ports:
-            raise EgressDenied(f"port {port} is not one that webhooks are sent to")
+            raise EgressDenied(f"port {port} is not allowed for webhooks")
 
     def check(self, host: str, port: int, addresses: Sequence[str]) -> None:
-        """EgressDenied unless every address that `host` stands for may be connected to.
+        """Raise EgressDenied unless every address of `host` may be connected to.
 
-        Which one may not is not said of a name: its owner is not told what a resolver in here answers.
+        For a name the message does not say which one, so that its owner does not learn what our resolver answers.
         """
         name = _canonical(host)
         if self._names(name) or (name, port) in self.endpoints:
@@ -158,12 +154,12 @@ class Policy:
         for text in addresses:
             address = _unwrapped(ipaddress.ip_address(text))
             if not any(address in network for network in self.networks) and not _is_public(address):
-                raise EgressDenied(f"{host} {'is' if is_address(host) else 'leads to what is'} not a public address")
+                raise EgressDenied(f"{host} {'is not' if is_address(host) else 'does not resolve to'} a public address")
 
     def absolute(self, host: str, port: int) -> str:
-        """With a last dot, so that no search list of the resolver makes another name of it.
+        """Return the name with a final dot, so that the resolver's search list does not make another name of it.
 
-        As it is when an entry names it, for then the search list and the hosts file are the operator's word as well.
+        Unchanged if an entry names it: then the search list and the hosts file are the operator's choice as well.
         """
         name = _canonical(host)
         if "." not in name or name.endswith(".localhost") or self._names(name) or (name, port) in self.endpoints:
@@ -180,7 +176,7 @@ class Policy:
 
 
 def policy(settings: EgressSettings) -> Policy:
-    """The policy that the settings ask for, or the end of the process with one line that names a wrong entry."""
+    """Return the policy of the settings; exit with one line that names a wrong entry."""
     try:
         return Policy.parse(settings.egress_allowed, settings.egress_deny_ports)
     except ValueError as error:
@@ -188,7 +184,7 @@ def policy(settings: EgressSettings) -> Policy:
 
 
 def is_address(host: str) -> bool:
-    """Whether a host is an IP address by itself, in its usual form."""
+    """Return whether a host is an IP address in its usual form."""
     try:
         ipaddress.ip_address(host)
     except ValueError:
@@ -206,7 +202,7 @@ def _unwrapped(address: Address) -> Address:
 
 
 def _is_public(address: Address) -> bool:
-    """Whether an address, not an IPv4-mapped one, is one of the public internet, also where it wraps another."""
+    """Return whether an address (not IPv4-mapped) is public, and so is the address it wraps, if any."""
     if isinstance(address, ipaddress.IPv6Address):
         if address in _NAT64:
             return _is_public(ipaddress.IPv4Address(address.packed[12:]))

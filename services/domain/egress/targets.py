@@ -1,7 +1,7 @@
-"""Target URLs, read in one way by who takes them and by who connects: what is checked is what is connected to.
+"""Target URLs, parsed the same way where they are accepted and where they are connected to.
 
-Stricter than the URL Standard of the WHATWG, which repairs: here what would have to be repaired is refused. Hosts are
-read as it reads them, so that a name that it takes for an address (127.1, 0x7f000001) is known for one: egress.py.
+Stricter than the URL Standard of the WHATWG: what the standard would repair is refused. Hosts are read as the standard
+reads them, so that a name that it takes for an address (127.1, 0x7f000001) is recognized as one: policy.py.
 """
 
 import functools
@@ -24,20 +24,20 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 @dataclass(frozen=True, slots=True)
 class TargetUrl:
-    """Where a URL leads."""
+    """A parsed target."""
 
     tls: bool
-    # ASCII in lower case: a name, with its last dot if it has one, or an address without brackets.
+    # ASCII in lower case: a name, with its final dot if it has one, or an address without brackets.
     host: str
     port: int
-    # As the Host header says it, and as the request line does, query included.
+    # For the Host header, and for the request line with the query.
     authority: str
     path: str
 
 
 @functools.lru_cache(maxsize=4096)
 def host_of(url: str) -> str:
-    """Return the host of a stored target; empty for one that is no longer taken."""
+    """Return the host of a stored target; empty if it would no longer be accepted."""
     try:
         return parse(url).host
     except ValueError:
@@ -48,12 +48,12 @@ def same(url: str, other: str) -> bool:
     """Return whether requests to two URLs are the same, however the URLs are spelled."""
     try:
         return url == other or parse(url) == parse(other)
-    except ValueError:  # one was stored when it was still taken
+    except ValueError:  # one was stored when it was still accepted
         return False
 
 
 def parse(url: str) -> TargetUrl:
-    """ValueError saying what a URL must be, after the words "the target"."""
+    """Parse a URL. The message of a ValueError follows the words "the target"."""
     if not url:
         raise ValueError("is required: an absolute http or https URL")
     if len(url) > MAX_URL_LENGTH:
@@ -104,5 +104,5 @@ def _name(text: str) -> str:
 
 
 def _path(text: str) -> str:
-    """Return what is sent: ASCII as given, because some receivers sign their URLs; the rest in percent-escapes."""
+    """Return the path to send: ASCII as given, because some receivers sign their URLs; the rest percent-escaped."""
     return _NOT_ASCII.sub(lambda found: quote(found[0]), text)

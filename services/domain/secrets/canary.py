@@ -1,4 +1,4 @@
-"""A value encrypted in the database, by which a process knows at its start that it has the keys of what is there."""
+"""An encrypted value in the database, by which a process checks at its start that it has the right keys."""
 
 import asyncio
 import contextlib
@@ -19,12 +19,12 @@ _PLACE, _VALUE = b"canary", b"tweet"
 
 
 def seal(keys: Keys) -> bytes:
-    """The value under the first key."""
+    """Return the value, encrypted with the first key."""
     return keys.seal(_VALUE, _PLACE)
 
 
 async def is_known(connection: postgres.Pool | postgres.Connection, keys: Keys) -> bool:
-    """Whether these are the keys of this database: they open the value, which is left there if it is the first."""
+    """Return whether these are the keys of this database: they open the value. Stores it if there is none."""
     await connection.execute(SQL["insert_canary"], seal(keys))
     try:
         keys.open(await connection.fetchval(SQL["select_canary"]), _PLACE)
@@ -34,7 +34,7 @@ async def is_known(connection: postgres.Pool | postgres.Connection, keys: Keys) 
 
 
 async def known_keys(process: Process, pool: postgres.Pool, settings: EncryptionSettings) -> Keys:
-    """The keys of the settings, once they are known to be those of the database.
+    """Return the keys of the settings, once they are known to be those of the database.
 
     Waits for Postgres, unless the process is told to stop; until then it is not ready. StartError when the keys are
     others, or there are none.
@@ -61,6 +61,8 @@ async def known_keys(process: Process, pool: postgres.Pool, settings: Encryption
                 await asyncio.wait_for(process.stop_requested.wait(), POLL_SECONDS)
             continue
         if not theirs:
-            raise StartError("ENCRYPTION_KEYS are not those of this database: none opens what is encrypted in it")
+            raise StartError(
+                "ENCRYPTION_KEYS are not those of this database: none of them opens what is encrypted in it"
+            )
         known.set()
     return keys

@@ -1,4 +1,4 @@
-"""Client certificates: how one is handed to OpenSSL."""
+"""Hands a client certificate to OpenSSL."""
 
 import contextlib
 import os
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 
 def show(context: ssl.SSLContext, pem: bytes) -> None:
-    """Makes connections of a context show a certificate chain, by the private key behind it; ssl.SSLError when refused.
+    """Let a context's connections show a certificate chain with its private key. Raises ssl.SSLError.
 
     Python has OpenSSL read them from a file alone, so that there is one for as long as this takes.
     """
@@ -19,7 +19,7 @@ def show(context: ssl.SSLContext, pem: bytes) -> None:
 
 @contextlib.contextmanager
 def _file(content: bytes) -> Iterator[str]:
-    """A file with this content: in memory and without a name where that can be (Linux), else for its owner alone."""
+    """Create a file with this content: in memory and without a name on Linux, elsewhere readable only by its owner."""
     if sys.platform == "linux":
         with os.fdopen(os.memfd_create("client-certificate"), "wb") as file:
             file.write(content)
@@ -33,5 +33,5 @@ def _file(content: bytes) -> Iterator[str]:
 
 
 def _no_passphrase() -> bytes:
-    """So that nobody is asked for one on a terminal."""
+    """Keep OpenSSL from asking for a password on the terminal."""
     return b""

@@ -23,14 +23,14 @@ class PrivateKey:
 
     @classmethod
     def of(cls, secret_key: str) -> "PrivateKey":
-        """The key that is written so. Raises ValueError, which repeats nothing of it, when it is none."""
+        """Parse a private key. Raises ValueError, which does not repeat it."""
         decoded = _decoded(secret_key)
         if len(decoded) not in {SEED_BYTES, PAIR_BYTES}:
             raise ValueError("must be whsk_ and the base64 of 32 bytes, or of 64 with the public key, for ed25519")
         key = Ed25519PrivateKey.from_private_bytes(decoded[:SEED_BYTES])
         public = key.public_key().public_bytes_raw()
         if decoded[SEED_BYTES:] not in {b"", public}:
-            raise ValueError("must end with the public key of its first 32 bytes, or have these alone")
+            raise ValueError("must be 32 bytes, or those followed by their public key")
         return cls(key=key, public_key=PUBLIC_PREFIX + base64.b64encode(public).decode())
 
     def sign(self, signed: bytes) -> str:
@@ -39,22 +39,22 @@ class PrivateKey:
 
 
 def new() -> str:
-    """A new private key."""
+    """Return a new private key."""
     return PRIVATE_PREFIX + base64.b64encode(secrets.token_bytes(SEED_BYTES)).decode()
 
 
 def is_private_key(secret_key: str) -> bool:
-    """Whether it looks like one. The prefix alone says little: others have it on secrets for HMAC."""
+    """Return whether it looks like a private key. The prefix is not enough: others use it for HMAC secrets."""
     return len(_decoded(secret_key)) in {SEED_BYTES, PAIR_BYTES}
 
 
 def is_public_key(secret_key: str) -> bool:
-    """Whether it is one, which everybody may know."""
+    """Return whether it is a public key."""
     return len(_decoded(secret_key, PUBLIC_PREFIX)) == SEED_BYTES
 
 
 def _decoded(secret_key: str, prefix: str = PRIVATE_PREFIX) -> bytes:
-    """What follows the prefix, decoded; nothing when that is not base64 or the prefix another."""
+    """Return what follows the prefix, decoded; nothing if that is not base64 or the prefix differs."""
     if not secret_key.startswith(prefix):
         return b""
     try:

@@ -29,9 +29,9 @@ _EXPECTED = "must be 32 random bytes in base64, such as openssl rand -base64 32 
 
 
 class EncryptionSettings(Settings):
-    """What processes read that encrypt or decrypt secrets."""
+    """The settings of processes that encrypt or decrypt secrets."""
 
-    # The first encrypts, all decrypt. Unset: in development that of DATA_DIR; elsewhere the process does not start.
+    # The first encrypts, all decrypt. Unset: in development the key in DATA_DIR; elsewhere the process does not start.
     encryption_keys: str = Field("", repr=False, validate_default=True)
     # In development, where a key is made and kept when none is given.
     data_dir: Path = Path(__file__).resolve().parents[3] / ".data"
@@ -47,12 +47,12 @@ class EncryptionSettings(Settings):
 
 
 def parse_keys(text: str) -> list[bytes]:
-    """The keys of a list; ValueError, which does not repeat it, when one of them is none."""
+    """Parse a list of keys. Raises ValueError, which does not repeat the list."""
     return [_parse_key(part.strip()) for part in text.split(",")]
 
 
 def given_or_kept(settings: EncryptionSettings) -> str:
-    """ENCRYPTION_KEYS, or in development what DATA_DIR keeps in their place; OSError when it cannot keep it."""
+    """Return ENCRYPTION_KEYS, or in development the key kept in DATA_DIR. Raises OSError if it cannot be kept."""
     if settings.encryption_keys:
         return settings.encryption_keys
     path = settings.data_dir / KEY_FILE_NAME
@@ -62,7 +62,7 @@ def given_or_kept(settings: EncryptionSettings) -> str:
     try:
         parse_keys(text)
     except ValueError:
-        raise OSError(errno.EINVAL, "is no encryption key", str(path)) from None
+        raise OSError(errno.EINVAL, "is not an encryption key", str(path)) from None
     return text
 
 
@@ -77,7 +77,7 @@ def _parse_key(part: str) -> bytes:
 
 
 def _make_key_file(path: Path) -> None:
-    """Makes the file whole, readable by its owner alone, unless another process was first: then that one's stays."""
+    """Create the file in one step, readable only by its owner, unless another process created it first."""
     path.parent.mkdir(parents=True, exist_ok=True)
     made = path.with_name(f".{KEY_FILE_NAME}.{os.getpid()}.{secrets.token_hex(4)}")
     made.touch(mode=0o600)
@@ -89,7 +89,7 @@ def _make_key_file(path: Path) -> None:
         made.unlink()
 
 
-# Authenticated encryption of what is stored: AES-256-GCM under one of several keys.
+# The format of a sealed value:
 #
 #     version (1 byte, 1) | id of the key (8) | nonce (12) | ciphertext and tag (16)
 #
@@ -107,11 +107,11 @@ _HEADER_BYTES = len(_VERSION) + _ID_BYTES
 
 
 class CannotOpen(Exception):
-    """Encrypted under a key that is not here, or for another place, or changed since."""
+    """It was encrypted with an unknown key or for another place, or was changed since."""
 
 
 class Keys:
-    """The first encrypts, all decrypt."""
+    """The configured keys: the first encrypts, all decrypt."""
 
     def __init__(self, keys: Sequence[bytes]) -> None:
         self._ciphers = {_VERSION + hashlib.sha256(key).digest()[:_ID_BYTES]: AESGCM(key) for key in keys}
@@ -119,25 +119,25 @@ class Keys:
 
     @classmethod
     def of(cls, settings: EncryptionSettings) -> "Keys":
-        """Those of the settings; OSError when in development there are none and none can be kept."""
+        """Return the keys of the settings. Raises OSError if in development none is set and none can be kept."""
         return cls(parse_keys(given_or_kept(settings)))
 
     def seal(self, plain: bytes, place: bytes) -> bytes:
-        """Encrypts for a place, under the first key."""
+        """Encrypt for a place, with the first key."""
         nonce = os.urandom(_NONCE_BYTES)
         return self._first + nonce + self._ciphers[self._first].encrypt(nonce, plain, place)
 
     def open(self, sealed: bytes, place: bytes) -> bytes:
-        """Decrypts what was sealed for this place; CannotOpen."""
+        """Decrypt what was sealed for this place. Raises CannotOpen."""
         cipher = self._ciphers.get(sealed[:_HEADER_BYTES])
         if cipher is None:
-            raise CannotOpen("it was encrypted under a key that is not among ENCRYPTION_KEYS")
+            raise CannotOpen("it was encrypted with a key that is not among ENCRYPTION_KEYS")
         nonce_end = _HEADER_BYTES + _NONCE_BYTES
         try:
             return cipher.decrypt(sealed[_HEADER_BYTES:nonce_end], sealed[nonce_end:], place)
         except (InvalidTag, ValueError):  # ValueError: too short to be one
-            raise CannotOpen("it was changed, or stands where it does not belong") from None
+            raise CannotOpen("it was changed, or copied from another place") from None
 
     def is_first(self, sealed: bytes) -> bool:
-        """Whether it was encrypted under the first key."""
+        """Return whether it was encrypted with the first key."""
         return sealed.startswith(self._first)

@@ -17,9 +17,6 @@ from services.domain.secrets.ed25519 import PrivateKey
 from services.domain.secrets.encryption import Keys
 from services.domain.secrets.signatures import Key, SignatureScheme, Signer
 
-# What stands in `subscriptions.secret_key`, where versions before kept the secret as it is. It is no valid secret, so
-# that they refuse to sign with it. Null: there is none. Anything else was written by such a version, and holds.
-SEALED = "whsec_sealed"
 # Subscriptions whose secrets a process keeps open.
 OPENED = 20_000
 
@@ -105,23 +102,13 @@ class Vault:
         _keep(self._opened, subscription_id, (sealed, secrets))
         return secrets
 
-    def secrets(self, subscription_id: UUID, secret_key: str | None, sealed: bytes | None) -> Secrets:
-        """What the two columns of a subscription hold; CannotOpen."""
-        if secret_key is None:
-            return NONE
-        if secret_key == SEALED:
-            return self.opened(subscription_id, sealed or b"")
-        return Secrets([Secret(secret_key)])
+    def secrets(self, subscription_id: UUID, sealed: bytes | None) -> Secrets:
+        """Return the secrets of a subscription, which may have none. Raises CannotOpen."""
+        return NONE if sealed is None else self.opened(subscription_id, sealed)
 
-    def sealed(self, subscription_id: UUID, secret_key: str | None, sealed: bytes | None) -> bytes | None:
-        """The same sealed, whoever wrote it; None when there is no secret."""
-        if secret_key is None:
-            return None
-        return (sealed or b"") if secret_key == SEALED else self.seal(subscription_id, [Secret(secret_key)])
-
-    def resealed(self, subscription_id: UUID, sealed: bytes) -> bytes | None:
-        """The same under the first key, None when it is already; CannotOpen."""
-        if self._keys.is_first(sealed):
+    def resealed(self, subscription_id: UUID, sealed: bytes | None) -> bytes | None:
+        """Return them sealed with the first key; None if they already are, or there are none. Raises CannotOpen."""
+        if sealed is None or self._keys.is_first(sealed):
             return None
         return self.seal(subscription_id, self._open(subscription_id, sealed))
 

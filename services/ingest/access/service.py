@@ -1,4 +1,4 @@
-"""AccessService: says whose keys are, and makes and ends tenants and keys."""
+"""AccessService: authenticates API keys, and creates and deletes tenants and keys."""
 
 from datetime import UTC, datetime
 
@@ -14,14 +14,11 @@ from services.platform.auth.identity import Identity
 from services.platform.auth.roles import Role
 from services.platform.grpc.server import Context
 
-# Tenants and API keys to and from their messages.
-
-
 _PREFIX = "ROLE_"
 
 
 def key_draft(request: pb.CreateApiKeyRequest, *, own_tenant_id: str) -> KeyDraft:
-    """What a request asks for; InvalidArgument naming the fields at fault."""
+    """Convert a request. Raises InvalidArgument, which names the fields at fault."""
     return KeyDraft(
         tenant_id=request.tenant_id or own_tenant_id,
         name=request.name,
@@ -32,14 +29,14 @@ def key_draft(request: pb.CreateApiKeyRequest, *, own_tenant_id: str) -> KeyDraf
 
 
 def tenant_message(made: Tenant) -> pb.Tenant:
-    """A tenant as it is answered."""
+    """Convert a tenant."""
     found = pb.Tenant(id=made.id, name=made.name, description=made.description)
     found.created_at.FromDatetime(made.created_at)
     return found
 
 
 def api_key_message(made: ApiKey) -> pb.ApiKey:
-    """A key as it is answered."""
+    """Convert a key."""
     found = pb.ApiKey(
         id=str(made.id),
         tenant_id=made.tenant_id,
@@ -57,7 +54,7 @@ def api_key_message(made: ApiKey) -> pb.ApiKey:
 
 
 def caller_message(found: Identity) -> pb.Caller:
-    """Whose a key is, as it is answered."""
+    """Convert the identity of a caller."""
     return pb.Caller(
         tenant_id=found.tenant_id,
         role=_role_value(found.role),
@@ -77,14 +74,11 @@ def _role_value(role: Role) -> pb.Role.ValueType:
 
 
 def _moment(field: str, stamp: timestamp_pb2.Timestamp) -> datetime:
-    """A moment in UTC; InvalidArgument for one that no calendar has."""
+    """Convert a time to UTC. Raises InvalidArgument if it is out of range."""
     try:
         return stamp.ToDatetime(tzinfo=UTC)
     except (ValueError, OverflowError):
         raise errors.InvalidArgument.field(field, "must be between the years 1 and 9999") from None
-
-
-# AccessService: says whose keys are, and makes and ends tenants and keys.
 
 
 class AccessService(access_pb2_grpc.AccessServiceServicer):
@@ -95,7 +89,7 @@ class AccessService(access_pb2_grpc.AccessServiceServicer):
         self._finder = finder
 
     async def Authenticate(self, request: pb.AuthenticateRequest, _context: Context) -> pb.AuthenticateResponse:
-        """Asks the database, not a cache: whoever asks has one of its own."""
+        """Return whose key it is. Not cached here: each caller has its own cache."""
         try:
             found = await self._finder.find(request.key)
         except errors.Unauthenticated as refused:
@@ -103,12 +97,12 @@ class AccessService(access_pb2_grpc.AccessServiceServicer):
         return pb.AuthenticateResponse(caller=caller_message(found))
 
     async def CreateTenant(self, request: pb.CreateTenantRequest, _context: Context) -> pb.CreateTenantResponse:
-        """Stores a new tenant."""
+        """Create a tenant."""
         draft = TenantDraft(id=request.id, name=request.name or request.id, description=request.description)
         return pb.CreateTenantResponse(tenant=tenant_message(await self._store.create_tenant(draft)))
 
     async def ListTenants(self, request: pb.ListTenantsRequest, _context: Context) -> pb.ListTenantsResponse:
-        """Reads a page."""
+        """Return a page."""
         size = paging.page_size(request.page_size)
         after = tenants.check("cursor", paging.after(request.page_token)) if request.page_token else ""
         found = await self._store.tenants_page(after, size + 1)
@@ -118,19 +112,19 @@ class AccessService(access_pb2_grpc.AccessServiceServicer):
         )
 
     async def DeleteTenant(self, request: pb.DeleteTenantRequest, _context: Context) -> pb.DeleteTenantResponse:
-        """Marks it deleted, its keys with it."""
+        """Delete a tenant and revoke its keys."""
         revoked = await self._store.delete_tenant(tenants.check("id", request.id))
         return pb.DeleteTenantResponse(revoked_keys=revoked)
 
     async def CreateApiKey(self, request: pb.CreateApiKeyRequest, _context: Context) -> pb.CreateApiKeyResponse:
-        """Makes a key, of which nothing but this answer holds more than a digest."""
+        """Create a key. Only this response contains it: the database keeps a digest."""
         draft = key_draft(request, own_tenant_id=identity.CALLER.get().tenant_id)
         key = keys.make()
         made = await self._store.create_key(ids.new(), draft, key_hash=keys.digest(key), prefix=keys.shown(key))
         return pb.CreateApiKeyResponse(api_key=api_key_message(made), key=key)
 
     async def ListApiKeys(self, request: pb.ListApiKeysRequest, _context: Context) -> pb.ListApiKeysResponse:
-        """Reads a page."""
+        """Return a page."""
         size = paging.page_size(request.page_size)
         before = paging.before(request.page_token)
         tenant_id = tenants.check("tenant_id", request.tenant_id) if request.tenant_id else None
@@ -141,6 +135,6 @@ class AccessService(access_pb2_grpc.AccessServiceServicer):
         )
 
     async def RevokeApiKey(self, request: pb.RevokeApiKeyRequest, _context: Context) -> pb.RevokeApiKeyResponse:
-        """Revokes it for good."""
+        """Revoke a key permanently."""
         revoked = await self._store.revoke_key(ids.parse("id", request.id))
         return pb.RevokeApiKeyResponse(api_key=api_key_message(revoked))

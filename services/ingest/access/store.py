@@ -1,4 +1,4 @@
-"""Tenants and API keys: the records, what a valid one is, and their rows in Postgres."""
+"""Tenants and API keys: the records, their rules, and their rows in Postgres."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,15 +14,9 @@ from services.platform.auth import tenants
 from services.platform.auth.roles import GIVEN_TO_KEYS, Role
 from services.platform.stores import postgres, sql
 
-# Tenants and API keys: the records, and what a valid one is.
-
-
+SQL = sql.Queries("services.ingest.access")
 MAX_NAME_LENGTH = 128
-
-
 MAX_DESCRIPTION_LENGTH = 1024
-
-
 MIN_REQUESTS_PER_SECOND, MAX_REQUESTS_PER_SECOND = 0.001, 100_000
 
 
@@ -37,7 +31,7 @@ class Tenant:
 
     @classmethod
     def from_row(cls, row: Any) -> "Tenant":
-        """From a row of `tenants`."""
+        """Convert a row of `tenants`."""
         return cls(**{name: row[name] for name in cls.__dataclass_fields__})
 
 
@@ -58,21 +52,21 @@ class ApiKey:
 
     @classmethod
     def from_row(cls, row: Any) -> "ApiKey":
-        """From a row of `api_keys`."""
+        """Convert a row of `api_keys`."""
         fields = {name: row[name] for name in cls.__dataclass_fields__}
         return cls(**fields | {"role": Role(row["role"])})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TenantDraft:
-    """What a caller asks a tenant to be; valid once made."""
+    """The tenant that a caller wants; validated at construction."""
 
     id: str
     name: str
     description: str
 
     def __post_init__(self) -> None:
-        """InvalidArgument naming the field at fault."""
+        """Raise InvalidArgument, which names the field at fault."""
         tenants.check("id", self.id)
         _refuse(
             *_text_violations("name", self.name, MAX_NAME_LENGTH),
@@ -82,17 +76,17 @@ class TenantDraft:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KeyDraft:
-    """What a caller asks a key to be; valid once made."""
+    """The key that a caller wants; validated at construction."""
 
     tenant_id: str
     name: str
-    # None: what was asked for is no role.
+    # None: not a valid role.
     role: Role | None
     expires_at: datetime | None
     requests_per_second: float | None
 
     def __post_init__(self) -> None:
-        """InvalidArgument naming each field at fault. Comparisons are written so that NaN fails them."""
+        """Raise InvalidArgument, which names each field at fault. NaN fails the comparisons as they are written."""
         rate = self.requests_per_second
         found = _text_violations("name", self.name, MAX_NAME_LENGTH, required=True)
         if self.role not in GIVEN_TO_KEYS:
@@ -124,24 +118,18 @@ def _refuse(*found: errors.Violation) -> None:
         raise errors.InvalidArgument.of(*found)
 
 
-# Tenants and API keys in Postgres. What changes one tells the audit log in the same transaction.
-
-
-SQL = sql.Queries("services.ingest.access")
-
-
 class AccessStore:
-    """Every method raises what errors.STORE_AWAY lists when Postgres is away."""
+    """Every method raises one of errors.STORE_AWAY when Postgres is away, and writes the audit entry of its change."""
 
     def __init__(self, pool: postgres.Pool) -> None:
         self._pool = pool
 
     async def create_tenant(self, draft: TenantDraft) -> Tenant:
-        """Stores a new tenant; Conflict when there is, or was, one of its id."""
+        """Store a new tenant. Raises Conflict if its id is, or was, in use."""
         async with self._pool.acquire() as connection, connection.transaction():
             row = await connection.fetchrow(SQL["insert_tenant"], draft.id, draft.name, draft.description)
             if row is None:
-                message = f"there is a tenant {draft.id} already, or was: an id is never given twice"
+                message = f"tenant {draft.id} exists or existed: an id is never used again"
                 raise errors.Conflict(message, reason=errors.ErrorReason.TENANT_EXISTS)
             changes = [FieldChange(field="name", after=draft.name)]
             entry = audit.Entry(action=Action.CREATE_TENANT, tenant_id=draft.id, resource_id=draft.id, changes=changes)
@@ -149,13 +137,13 @@ class AccessStore:
             return Tenant.from_row(row)
 
     async def tenants_page(self, after: str, limit: int) -> list[Tenant]:
-        """Up to `limit` tenants with ids above `after`."""
+        """Return up to `limit` tenants with ids above `after`."""
         return [Tenant.from_row(row) for row in await self._pool.fetch(SQL["select_tenants_page"], after, limit)]
 
     async def delete_tenant(self, tenant_id: str) -> int:
-        """Marks a tenant deleted and revokes its keys; answers how many.
+        """Mark a tenant deleted, revoke its keys, and return how many.
 
-        NotFound when there is none; Conflict for the default one, and while it has something to be done.
+        Raises NotFound; Conflict for the default tenant, and while it has subscriptions or unfinished deliveries.
         """
         if tenant_id == tenants.DEFAULT:
             raise errors.Conflict("the default tenant cannot be deleted", reason=errors.ErrorReason.TENANT_IS_DEFAULT)
@@ -173,7 +161,7 @@ class AccessStore:
             return revoked
 
     async def create_key(self, key_id: UUID, draft: KeyDraft, *, key_hash: bytes, prefix: str) -> ApiKey:
-        """Stores a new key by its digest; InvalidArgument when there is no such tenant."""
+        """Store a new key by its digest. Raises InvalidArgument if there is no such tenant."""
         async with self._pool.acquire() as connection, connection.transaction():
             row = await connection.fetchrow(
                 SQL["insert_key"],
@@ -198,13 +186,13 @@ class AccessStore:
             return made
 
     async def keys_page(self, tenant_id: str | None, before: UUID, limit: int) -> list[ApiKey]:
-        """Up to `limit` keys with ids below `before`, newest first; of all tenants when none is named."""
+        """Return up to `limit` keys with ids below `before`, newest first; of all tenants if none is named."""
         return [
             ApiKey.from_row(row) for row in await self._pool.fetch(SQL["select_keys_page"], tenant_id, before, limit)
         ]
 
     async def revoke_key(self, key_id: UUID) -> ApiKey:
-        """Revokes a key; one that is revoked stays so. NotFound when there is none."""
+        """Revoke a key, unless it is already revoked. Raises NotFound."""
         async with self._pool.acquire() as connection, connection.transaction():
             row = await connection.fetchrow(SQL["revoke_key"], key_id)
             if row is None:

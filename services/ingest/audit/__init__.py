@@ -1,1 +1,1 @@
-"""The audit log, read."""
+"""Reads the audit log."""

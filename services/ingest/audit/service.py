@@ -15,7 +15,7 @@ from services.platform import errors, ids, paging
 from services.platform.auth import identity, tenants
 from services.platform.grpc.server import Context
 
-# Actors that are no API key.
+# Actors that are not API keys.
 NAMED = frozenset({identity.BOOTSTRAP_KEY_ID, identity.ANONYMOUS_ID, SYSTEM})
 # A UUID, or the id of a tenant.
 _RESOURCE_ID = re.compile(r"[a-z0-9_-]{1,63}")
@@ -31,7 +31,7 @@ class AuditService(audit_pb2_grpc.AuditServiceServicer):
     async def ListAuditEntries(
         self, request: pb.ListAuditEntriesRequest, _context: Context
     ) -> pb.ListAuditEntriesResponse:
-        """Reads a page."""
+        """Return a page."""
         size = paging.page_size(request.page_size)
         before, since = paging.before(request.page_token), _OLDEST
         if request.HasField("to_time"):
@@ -46,7 +46,7 @@ class AuditService(audit_pb2_grpc.AuditServiceServicer):
 
 
 def _filter(request: pb.ListAuditEntriesRequest) -> Filter:
-    """What is asked for; InvalidArgument naming a field that asks for what there cannot be."""
+    """Convert a request. Raises InvalidArgument, which names a field that cannot match anything."""
     if request.actor and request.actor not in NAMED:
         ids.parse("actor", request.actor)
     if request.action and request.action not in set(Action):
@@ -65,7 +65,7 @@ def _filter(request: pb.ListAuditEntriesRequest) -> Filter:
 
 
 def _least_id(field: str, stamp: timestamp_pb2.Timestamp) -> UUID:
-    """The least id that an entry of this moment, or of a later one, can have."""
+    """Return the smallest id that an entry of this time or later can have."""
     try:
         moment = stamp.ToDatetime(tzinfo=UTC)
     except (ValueError, OverflowError):

@@ -1,4 +1,4 @@
-"""Audit entries in Postgres, as they are listed; services/domain/audit.py writes them."""
+"""Lists audit entries in Postgres; services/domain/audit.py writes them."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,7 +16,7 @@ _CHANGES = msgspec.json.Decoder(list[FieldChange])
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Filter:
-    """Which entries; None: any."""
+    """Which entries to list; None means any."""
 
     tenant_id: str | None
     actor: str | None
@@ -33,7 +33,7 @@ class StoredEntry:
     created_at: datetime
     tenant_id: str
     actor: str
-    # None for an actor that is no API key.
+    # None if the actor is not an API key.
     actor_name: str | None
     actor_role: str | None
     actor_tenant_id: str | None
@@ -45,19 +45,19 @@ class StoredEntry:
 
     @classmethod
     def from_row(cls, row: Any) -> "StoredEntry":
-        """From a row of `audit_entries`."""
+        """Convert a row of `audit_entries`."""
         fields = {name: row[name] for name in cls.__dataclass_fields__}
         return cls(**fields | {"changes": _CHANGES.decode(row["changes"])})
 
 
 class AuditStore:
-    """Every method raises what errors.STORE_AWAY lists when Postgres is away."""
+    """Every method raises one of errors.STORE_AWAY when Postgres is away."""
 
     def __init__(self, pool: postgres.Pool) -> None:
         self._pool = pool
 
     async def page(self, wanted: Filter, *, before: UUID, since: UUID, limit: int) -> list[StoredEntry]:
-        """Up to `limit` entries with ids below `before` and not below `since`, newest first."""
+        """Return up to `limit` entries with ids below `before` and not below `since`, newest first."""
         async with self._pool.acquire() as connection, connection.transaction():
             await connection.execute(SQL["plan_for_itself"])
             rows = await connection.fetch(

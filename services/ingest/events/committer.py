@@ -1,4 +1,4 @@
-"""Group commit of events: what arrives while one commit is in flight goes into the next."""
+"""Group commit: events that arrive while one commit is in flight share the next."""
 
 import contextlib
 import functools
@@ -31,7 +31,7 @@ EVENT_OVERHEAD_BYTES = 512
 
 
 class Committer:
-    """Commits events, and rings for their deliveries once they are committed."""
+    """Commits events, then rings for their deliveries."""
 
     def __init__(self, store: EventStore, ringer: Ringer, settings: IngestSettings) -> None:
         self._store = store
@@ -50,11 +50,11 @@ class Committer:
         self._large: Batcher[Sequence[NewEvent], list[Result]] = Batcher("commits", self._commit_calls, bounds)
 
     async def commit(self, events: Sequence[NewEvent]) -> list[Result]:
-        """Commits a call's events; answers for each in order. Overloaded when too many wait."""
+        """Commit a call's events and return their results in order. Raises Overloaded when too many wait."""
         if not events:
             return []
         if self._waiting_events and self._waiting_events + len(events) > self._max_waiting_events:
-            raise errors.Overloaded("too many events wait to be committed; try again")
+            raise errors.Overloaded("too many events are waiting to be committed; try again")
         self._waiting_events += len(events)
         metrics.WAITING.set(self._waiting_events)
         try:
@@ -66,7 +66,7 @@ class Committer:
             metrics.WAITING.set(self._waiting_events)
 
     async def drained(self) -> None:
-        """Waits for the commits in flight."""
+        """Wait for the commits in flight."""
         await self._small.drained()
         await self._large.drained()
 
@@ -89,7 +89,7 @@ class Committer:
                 return [idempotency.in_use()]
             wait_seconds = KEY_WAIT_AGAIN_SECONDS
         except asyncpg.CheckViolationError as error:  # the tables check nothing but that there is a partition
-            raise errors.Unavailable("the partitions of the day are not made yet; try again") from error
+            raise errors.Unavailable("the database is not ready for events of this day yet; try again") from error
         except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             if errors.is_store_away(error):
                 raise
@@ -124,7 +124,7 @@ class Committer:
         ]
         metrics.DELIVERIES.inc(len(made))
         if ringing:
-            # What is held back, or comes at a rate, is the dispatcher's.
+            # The dispatcher rings for what is held back or limited by a rate.
             self._ringer.ring(
                 Rung(subscription_id, delivery_id) for delivery_id, subscription_id, steady in made if steady
             )

@@ -1,4 +1,4 @@
-"""Idempotency keys: the same key and request get the same answer, and make one object.
+"""Idempotency keys: repeated requests with the same key get the same response and create one object.
 
 The key is written in the transaction that makes the object. A request that loses the race for a key waits a moment for
 the winner, and reads in a second statement what that committed.
@@ -15,13 +15,13 @@ from services.platform.stores import postgres, sql
 
 SQL = sql.Queries("services.ingest.events")
 EXPIRED_CHUNK = 10_000
-# How long a request waits for another one with the same key: a commit takes milliseconds, and accepting has a deadline.
+# How long a request waits for another with the same key: a commit takes milliseconds, and accepting has a deadline.
 WAIT_SECONDS = 0.25
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Key:
-    """A caller's key, where it holds, and the digest of what was sent with it."""
+    """A caller's key, its scope, and the digest of the request."""
 
     tenant_id: str
     route: str
@@ -30,12 +30,12 @@ class Key:
 
     @property
     def scope(self) -> tuple[str, str, str]:
-        """What is unique."""
+        """Return what must be unique."""
         return self.tenant_id, self.route, self.key
 
 
 def key_of(tenant_id: str, route: str, key: str, *request: bytes) -> Key:
-    """The key of a request, made of these parts; InvalidArgument for one that cannot be."""
+    """Return the key of a request, which is made of these parts. Raises InvalidArgument for an invalid key."""
     if not events.is_valid_text(key):
         raise errors.InvalidArgument.field("idempotency_key", events.TEXT_EXPECTED)
     digest = hashlib.sha256()
@@ -79,7 +79,7 @@ async def take(
 
 
 async def give_back(connection: postgres.Connection, keys: Sequence[Key]) -> None:
-    """Forgets keys that were taken in this transaction and whose object was refused."""
+    """Release keys that were taken in this transaction and whose object was refused."""
     await connection.execute(SQL["give_back_keys"], *_columns(keys))
 
 
@@ -103,7 +103,7 @@ async def winners(
 
 
 async def delete_expired(pool: postgres.Pool) -> int:
-    """Deletes keys that are past their time, chunk by chunk; answers how many."""
+    """Delete expired keys, chunk by chunk, and return how many."""
     total = 0
     while deleted := await pool.fetchval(SQL["delete_expired_keys"], EXPIRED_CHUNK):
         total += deleted

@@ -1,4 +1,4 @@
-"""Events: what is asked to be stored, and what is answered for it."""
+"""Events to store, and the results of storing them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ from services.platform import errors
 
 
 class Accepted(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer for an event that is committed, as it is kept for a repeated call."""
+    """The result of a committed event, as it is kept for a repeated call."""
 
     event_id: UUID
-    # When exactly one delivery was made.
+    # Set if exactly one delivery was created.
     delivery_id: UUID | None
     deliveries: int
-    # Whether the sender wants an answer without a body.
+    # Whether the sender wants a response without a body.
     empty_answer: bool = False
     # Whether it was committed by an earlier call.
     repeated: bool = False
@@ -28,14 +28,14 @@ class Accepted(msgspec.Struct, frozen=True, kw_only=True):
 Result = Accepted | errors.WebhookError
 
 
-# A delivery to make: its id, its subscription's, and whether it is steady: nothing holds it back, so it may be rung as
-# soon as it is committed. A plain tuple, for each event makes one.
+# A delivery to create: its id, its subscription's id, and whether it is steady: nothing holds it back, so a worker may
+# be told as soon as it is committed. A plain tuple, because each event makes one.
 NewDelivery: TypeAlias = tuple[UUID, UUID, bool]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NewEvent:
-    """An event to store, and the deliveries to make of it."""
+    """An event to store, and the deliveries to create for it."""
 
     id: UUID
     tenant_id: str
@@ -45,7 +45,7 @@ class NewEvent:
     deliveries: Sequence[NewDelivery]
     # None: the payload is not encoded.
     content_encoding: str | None = None
-    # Whether the sender wants an answer without a body.
+    # Whether the sender wants a response without a body.
     empty_answer: bool = False
     key: Key | None = None
     # Of its span, if it is traced.
@@ -53,7 +53,7 @@ class NewEvent:
 
     @property
     def accepted(self) -> Accepted:
-        """The answer once it is committed."""
+        """Return the result once it is committed."""
         only = self.deliveries[0][0] if len(self.deliveries) == 1 else None
         return Accepted(
             event_id=self.id, delivery_id=only, deliveries=len(self.deliveries), empty_answer=self.empty_answer
@@ -62,7 +62,7 @@ class NewEvent:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Handshake:
-    """A sender that asks whether somebody is there: nothing to store, and what to answer."""
+    """A provider's check that the URL works: nothing to store, and what to respond."""
 
     challenge: str
 
@@ -80,5 +80,5 @@ class StoredEvent:
     created_at: datetime
 
 
-# What an item is answered with.
+# The result of an item.
 Answer: TypeAlias = Result | Handshake

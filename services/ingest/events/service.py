@@ -196,7 +196,7 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         ):
             raise no_subscription(subscription_id)
         if subscription.kind is Kind.SYSTEM:
-            message = "a system subscription gets operational events and nothing else"
+            message = "a system subscription receives only operational webhooks"
             raise errors.Conflict(message, reason=errors.ErrorReason.SUBSCRIPTION_IS_SYSTEM)
         return subscription
 

@@ -20,7 +20,7 @@ ItemSpans: TypeAlias = Sequence[Span | None]
 
 
 def begin(tracer: Tracer, items: Sequence[ingest_pb2.IngestItem]) -> ItemSpans:
-    """Begins them. An item without a trace of its own belongs to that of the call."""
+    """Begin the spans. An item without a trace of its own belongs to the trace of the call."""
     attributes: Attributes = {"messaging.batch.message_count": len(items)}
     call = spans.CURRENT.get()
     own = tracer.follow if identity.CALLER.get().internal else tracer.enter
@@ -34,7 +34,7 @@ def begin(tracer: Tracer, items: Sequence[ingest_pb2.IngestItem]) -> ItemSpans:
 
 
 def end(begun: ItemSpans, items: Sequence[ingest_pb2.IngestItem], results: Sequence[Answer]) -> None:
-    """Ends them with what became of each item. Of what was refused nothing is said but why."""
+    """End the spans with the result of each item. A refused item has only the reason."""
     for span, item, result in zip(begun, items, results, strict=True):
         if span is None:
             continue
@@ -55,7 +55,7 @@ def end(begun: ItemSpans, items: Sequence[ingest_pb2.IngestItem], results: Seque
 
 
 def fail(begun: ItemSpans, error: BaseException) -> None:
-    """Ends them when the whole call failed."""
+    """End the spans when the whole call failed."""
     refused = errors.classify(error) if isinstance(error, Exception) else None
     for span in begun:
         if span is not None:

@@ -18,7 +18,7 @@ MAY_BE_STORED = "the event may have been stored; repeat it with the same event_i
 
 
 class EventStore:
-    """Every method raises what errors.STORE_AWAY lists when Postgres is away."""
+    """Every method raises one of errors.STORE_AWAY when Postgres is away."""
 
     def __init__(self, pool: postgres.Pool, *, expiry_hours: int, key_hours: int) -> None:
         self._pool = pool
@@ -31,11 +31,11 @@ class EventStore:
         return now
 
     async def create_partitions(self) -> None:
-        """Makes the partitions that are needed now, so that an old database accepts."""
+        """Create the partitions that are needed now."""
         await self._pool.fetchval(SQL["create_partitions"])
 
     async def insert_events(self, events: Sequence[NewEvent], *, hidden_seconds: float) -> list[Result]:
-        """Commits events without keys, with their deliveries, in one statement; answers for each in order.
+        """Commit events without keys, with their deliveries, in one statement; return the results in order.
 
         Steady deliveries are left alone by the dispatcher for `hidden_seconds`, for they are rung. An id that was
         used before is answered as it is stored when the event is the same, and else it is a Conflict.
@@ -47,7 +47,7 @@ class EventStore:
     async def insert_keyed_events(
         self, events: Sequence[NewEvent], *, hidden_seconds: float, wait_seconds: float = idempotency.WAIT_SECONDS
     ) -> list[Result]:
-        """The same for events with idempotency keys, no key twice: one transaction with the keys.
+        """Commit events with distinct idempotency keys in one transaction with the keys.
 
         An event whose key was used before is not stored; it gets the answer of the one that was. LockNotAvailableError
         when another transaction that takes one of the keys does not end within `wait_seconds`.
@@ -68,7 +68,7 @@ class EventStore:
     async def _insert_keyed(
         self, connection: postgres.Connection, events: Sequence[NewEvent], hidden_seconds: float, wait_seconds: float
     ) -> dict[UUID, Result]:
-        """The results of the events whose keys were not used before."""
+        """Return the results of the events whose keys were not used before."""
         keyed = [
             (event.id, event.key, msgspec.json.encode(event.accepted)) for event in events if event.key is not None
         ]
@@ -83,7 +83,7 @@ class EventStore:
         return results
 
     async def event(self, tenant_id: str, event_id: UUID) -> StoredEvent:
-        """An event with its payload; NotFound when there is none or it is no longer retained."""
+        """Return an event with its payload. Raises NotFound, also when it is no longer retained."""
         row = await self._pool.fetchrow(SQL["select_event"], event_id, tenant_id)
         if row is None:
             raise errors.NotFound(f"no event {event_id}")
@@ -124,7 +124,7 @@ class EventStore:
         return [event.accepted if event.id in new else old[event.id] for event in events]
 
     async def _answers(self, connection: postgres.Connection, events: Sequence[NewEvent]) -> dict[UUID, Result]:
-        """The answers for events whose ids are taken: what is stored, if it is the same, or Conflict."""
+        """Return the results for events whose ids are taken: the stored event if it is the same, or Conflict."""
         old = [event.id for event in events]
         least, greatest = min(old), max(old)
         stored = {
@@ -155,7 +155,7 @@ def _committing(*, committed: bool = False) -> Iterator[None]:
 
 
 def _rolled_back(error: Exception) -> bool:
-    """Whether Postgres itself says that it stored nothing. One that crashes says the same after a commit."""
+    """Return whether Postgres itself says that it stored nothing. One that crashes says so even after a commit."""
     lost = asyncpg.PostgresConnectionError | asyncpg.CrashShutdownError | asyncpg.StatementCompletionUnknownError
     return isinstance(error, asyncpg.PostgresError) and not isinstance(error, lost)
 
@@ -173,7 +173,9 @@ def _answer(event: NewEvent, row: Any, deliveries: set[UUID]) -> Result:
     # Filters may have changed since, but an event for one subscription is not the same event for another one.
     elsewhere = event.deliveries and deliveries and deliveries.isdisjoint(made for made, _, _ in event.deliveries)
     if not same or elsewhere:
-        return errors.Conflict("event_id: is taken; make a new UUIDv7", reason=errors.ErrorReason.EVENT_ID_TAKEN)
+        return errors.Conflict(
+            "event_id: is already used; generate a new UUIDv7", reason=errors.ErrorReason.EVENT_ID_TAKEN
+        )
     only = next(iter(deliveries)) if len(deliveries) == 1 else None
     return Accepted(
         event_id=event.id,

@@ -58,7 +58,7 @@ class Headers:
         if value is None:
             raise missing(name)
         if lower in self._repeated:
-            raise mismatch(name, "stands in the request twice")
+            raise mismatch(name, "appears more than once in this request")
         if len(value) > MAX_HEADER_LENGTH:
             raise mismatch(name, f"must be at most {MAX_HEADER_LENGTH} characters")
         if not value.isascii():
@@ -73,7 +73,7 @@ class Headers:
 
 def missing(name: str) -> errors.SignatureMissing:
     """The error for a request without a header that its subscription asks for."""
-    return errors.SignatureMissing.header(name, "is required: this subscription takes nothing unsigned")
+    return errors.SignatureMissing.header(name, "is required: this subscription accepts only signed requests")
 
 
 def mismatch(name: str, why: str) -> errors.SignatureMismatch:
@@ -128,7 +128,7 @@ def verify_stripe(headers: Headers, body: bytes, keys: Sequence[Key], now: float
     times = [value for name, _, value in parts if name == "t"]
     given = [value for name, _, value in parts if name == "v1"]
     if len(times) != 1 or not given:
-        raise mismatch(STRIPE_SIGNATURE, "must be t=, a time, and v1= with a signature at least once")
+        raise mismatch(STRIPE_SIGNATURE, "must be t= and a time, and at least one v1= and a signature")
     time = _time(STRIPE_SIGNATURE, times[0])
     signed = times[0].encode() + b"." + body
     _check(STRIPE_SIGNATURE, given, [hmac.digest(key.hub, signed, "sha256").hex() for key in keys])
@@ -184,14 +184,14 @@ def _check(name: str, given: Iterable[str], expected: Sequence[str]) -> None:
 
 def _time(name: str, text: str) -> int:
     if not _TIMESTAMP.fullmatch(text):
-        raise mismatch(name, "must have the time in seconds since 1970")
+        raise mismatch(name, "must be the time in seconds since 1970")
     return int(text)
 
 
 def _check_time(name: str, time: int, now: float) -> None:
     if abs(now - time) > TOLERANCE_SECONDS:
         when = "before" if time < now else "after"
-        raise expired(name, f"is of more than {TOLERANCE_SECONDS} s {when} the time of this service")
+        raise expired(name, f"is more than {TOLERANCE_SECONDS} s {when} the time of this service")
 
 
 # What a provider calls what it sends: its type, and an id that is the same whenever it sends it again.

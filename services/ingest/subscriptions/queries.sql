@@ -67,7 +67,7 @@ UPDATE subscriptions SET endpoint_version = endpoint_version + 1 WHERE id = $1
 -- set_secrets --
 -- Gives a locked subscription other secrets, the newest of scheme $3.
 UPDATE subscriptions
-SET secret_key = 'whsec_sealed', sealed_secrets = $2, signature_scheme = $3, version = version + 1, updated_at = now()
+SET sealed_secrets = $2, signature_scheme = $3, version = version + 1, updated_at = now()
 WHERE id = $1
 
 -- set_ingest_token --
@@ -77,23 +77,19 @@ SET ingest_token_hash = $3, version = version + 1, updated_at = now()
 WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NULL
 RETURNING *
 
--- lock_plain_secrets --
--- Locks up to $1 subscriptions whose secret a version before this one wrote.
-SELECT id, secret_key FROM subscriptions WHERE secret_key <> 'whsec_sealed' LIMIT $1 FOR UPDATE SKIP LOCKED
-
 -- lock_sealed_secrets --
 -- Locks the next $2 subscriptions after $1 that keep something secret.
-SELECT id, secret_key, sealed_secrets, sealed_headers, sealed_verification_secrets, sealed_client_certificate
+SELECT id, sealed_secrets, sealed_headers, sealed_verification_secrets, sealed_client_certificate
 FROM subscriptions
 WHERE id > $1
-  AND (secret_key IS NOT NULL OR sealed_headers IS NOT NULL OR sealed_verification_secrets IS NOT NULL
+  AND (sealed_secrets IS NOT NULL OR sealed_headers IS NOT NULL OR sealed_verification_secrets IS NOT NULL
        OR sealed_client_certificate IS NOT NULL)
 ORDER BY id LIMIT $2 FOR UPDATE
 
 -- seal_secrets --
 -- Stores the secrets of locked subscriptions ($1) as they were, encrypted ($2).
 UPDATE subscriptions s
-SET secret_key = 'whsec_sealed', sealed_secrets = i.sealed_secrets
+SET sealed_secrets = i.sealed_secrets
 FROM unnest($1::uuid[], $2::bytea[]) AS i (id, sealed_secrets)
 WHERE s.id = i.id
 
@@ -146,7 +142,7 @@ WITH forgotten AS (
     WHERE h.subscription_id = $2 AND s.id = $2 AND s.tenant_id = $1
 )
 UPDATE subscriptions
-SET deleted_at = now(), updated_at = now(), version = version + 1, secret_key = NULL, sealed_secrets = NULL,
+SET deleted_at = now(), updated_at = now(), version = version + 1, sealed_secrets = NULL,
     ingest_token_hash = NULL, sealed_headers = NULL, sealed_verification_secrets = NULL, sealed_client_certificate = NULL,
     client_certificate = NULL
 WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NULL

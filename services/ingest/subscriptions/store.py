@@ -36,7 +36,6 @@ from services.platform.stores import postgres, sql
 
 SQL = sql.Queries("services.ingest.subscriptions")
 CANCEL_CHUNK = 5_000
-SEAL_CHUNK = 500
 
 # Makes an update of the stored subscription and of its headers, which are opened when asked for; None changes nothing.
 UpdateOf: TypeAlias = Callable[[Subscription, Callable[[], Mapping[str, str]]], Draft | None]
@@ -177,18 +176,6 @@ class SubscriptionStore:
             await _tell(connection, action, changed, [FieldChange(field="ingest_token")])
             return changed
 
-    async def seal_plain_secrets(self) -> int:
-        """Encrypts the secrets that a version before this one wrote, chunk by chunk; answers how many."""
-        total = 0
-        while True:
-            async with self._pool.acquire() as connection, connection.transaction():
-                rows = await connection.fetch(SQL["lock_plain_secrets"], SEAL_CHUNK)
-                if not rows:
-                    return total
-                sealed = [self._vault.sealed(row["id"], row["secret_key"], None) for row in rows]
-                await connection.execute(SQL["seal_secrets"], [row["id"] for row in rows], sealed)
-                total += len(rows)
-
     async def change_status(self, tenant_id: str, subscription_id: UUID, change: StatusChange) -> tuple[Shown, bool]:
         """Changes a subscription's status, and says whether that changed anything.
 
@@ -281,7 +268,6 @@ class SubscriptionStore:
         if SECRET_KEY in draft.replaced:
             secret = draft.secret_key
             given = [] if secret is None else [Secret(secret, scheme=draft.signature_scheme)]
-            columns["secret_key"] = "whsec_sealed" if given else None
             columns["sealed_secrets"] = self._vault.seal(subscription_id, given) if given else None
         if HEADERS in draft.replaced:
             columns["sealed_headers"] = self._vault.seal_headers(subscription_id, draft.headers)

@@ -11,7 +11,7 @@ import standardwebhooks
 from dev.harness.keys import vault
 from dev.harness.receiver import Received, Receiver
 from services.domain.secrets.signatures import SignatureScheme
-from services.domain.secrets.vault import SEALED, Secret
+from services.domain.secrets.vault import Secret
 from tests.delivery.world import World
 
 NEW, OLD, OLDER = (bytes([number]) * 32 for number in range(3))
@@ -29,9 +29,7 @@ def ending(seconds: float | None) -> datetime | None:
 async def keep(world: World, subscription_id: UUID, *secrets: Secret) -> None:
     """Gives a subscription these secrets."""
     sealed = vault().seal(subscription_id, secrets)
-    await world.pool.execute(
-        "UPDATE subscriptions SET secret_key = $2, sealed_secrets = $3 WHERE id = $1", subscription_id, SEALED, sealed
-    )
+    await world.pool.execute("UPDATE subscriptions SET sealed_secrets = $2 WHERE id = $1", subscription_id, sealed)
 
 
 def holds(request: Received, seed: bytes) -> bool:

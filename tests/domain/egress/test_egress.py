@@ -62,7 +62,7 @@ PUBLIC = [
 
 @pytest.mark.parametrize("address", [address for group in HOSTILE.values() for address in group])
 def test_an_address_that_is_not_public_is_denied(address: str) -> None:
-    with pytest.raises(EgressDenied, match="not a public address"):
+    with pytest.raises(EgressDenied, match="a public address"):
         NOTHING.check("receiver.example", 443, [address])
 
 
@@ -102,7 +102,7 @@ SPELLINGS = [
 )
 def test_another_spelling_of_an_address_is_denied_before_anything_resolves_it(host: str) -> None:
     """Clients take them for an address, and ask no resolver."""
-    with pytest.raises(EgressDenied, match="no address in its usual form"):
+    with pytest.raises(EgressDenied, match="not an address in its usual form"):
         Policy.parse(["0.0.0.0/0"]).check_target(host, 80)
 
 
@@ -132,7 +132,7 @@ LOCAL_NAMES = [
 
 @pytest.mark.parametrize("host", LOCAL_NAMES)
 def test_a_local_name_is_denied_before_anything_resolves_it(host: str) -> None:
-    with pytest.raises(EgressDenied, match="the name of something local"):
+    with pytest.raises(EgressDenied, match="is a local name"):
         NOTHING.check_target(host, 80)
 
 

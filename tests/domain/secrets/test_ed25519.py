@@ -79,14 +79,14 @@ def test_what_is_no_private_key_is_refused_by_its_field_and_not_repeated(secret_
     (violation,) = secret_violations(secret_key, SignatureScheme.ED25519)
     assert violation.field == "secret_key"
     assert violation.description.startswith(
-        ("must be whsk_ and", "must end with the public key of its", "must not end with a line break")
+        ("must be whsk_ and", "must be 32 bytes, or those", "must not end with a line break")
     )
 
 
 def test_a_private_key_is_no_secret_for_hmac_but_other_texts_with_its_prefix_are() -> None:
     for key in (SEED, SEED + PUBLIC):
         (violation,) = secret_violations(whsk(key), SignatureScheme.HMAC_SHA256)
-        assert violation.description == "is a private key, which goes with signature_scheme ed25519"
+        assert violation.description == "is a private key, which requires signature_scheme ed25519"
     # As PayMongo names the secrets of its webhooks.
     assert secret_violations("whsk_bcUrWCxnFdULeBuDW6zfGe6Z", SignatureScheme.HMAC_SHA256) == []
 

@@ -103,7 +103,7 @@ def test_a_given_key_stands_above_the_kept_one(tmp_path: Path) -> None:
 
 def test_a_file_that_is_no_key_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "encryption.key").write_text(SECRET)
-    with pytest.raises(OSError, match=r"is no encryption key: .*encryption\.key") as raised:
+    with pytest.raises(OSError, match=r"is not an encryption key: .*encryption\.key") as raised:
         encryption.given_or_kept(EncryptionSettings(data_dir=tmp_path))
     assert SECRET not in str(raised.value)
     assert (tmp_path / "encryption.key").read_text() == SECRET

@@ -8,9 +8,7 @@ import pytest
 from dev.harness.keys import ENCRYPTION_KEY, OTHER_KEY, vault
 from services.domain.secrets import vault as vaults
 from services.domain.secrets.encryption import CannotOpen
-from services.domain.secrets.signatures import Key, SignatureScheme
-from services.domain.secrets.vault import SEALED, Secret, Secrets
-from services.ingest.subscriptions.record import secret_violations
+from services.domain.secrets.vault import Secret, Secrets
 
 ONE, OTHER = UUID(int=1), UUID(int=2)
 NOW = datetime(2026, 3, 14, 15, 9, 26, 535_897, tzinfo=UTC)
@@ -27,34 +25,8 @@ def test_what_is_sealed_for_a_subscription_opens_for_it_alone() -> None:
         opener.opened(OTHER, sealed)
 
 
-def test_the_columns_hold_nothing_a_sealed_secret_or_one_of_a_version_before() -> None:
-    sealed = vault().seal(ONE, [Secret("s")])
-    assert vault().secrets(ONE, None, None).kept == ()
-    assert vault().secrets(ONE, SEALED, sealed).kept == (Secret("s"),)
-    assert vault().secrets(ONE, "plain", None).kept == (Secret("plain"),)
-    # Written, or removed, by a version before, beside what it does not know.
-    assert vault().secrets(ONE, "plain", sealed).kept == (Secret("plain"),)
-    assert vault().secrets(ONE, None, sealed).kept == ()
-
-
-def test_a_row_whose_sealed_secret_is_lost_is_not_one_without_a_secret() -> None:
-    with pytest.raises(CannotOpen):
-        vault().secrets(ONE, SEALED, None)
-    assert vault().sealed(ONE, SEALED, None) is not None
-
-
-def test_plain_secrets_are_sealed_in_passing() -> None:
-    sealed = vault().sealed(ONE, "plain", None)
-    assert sealed is not None
-    assert b"plain" not in sealed
-    assert vault().opened(ONE, sealed).kept == (Secret("plain"),)
-    assert vault().sealed(ONE, None, sealed) is None
-
-
-def test_a_version_before_cannot_sign_with_what_it_finds() -> None:
-    with pytest.raises(ValueError, match="base64"):
-        Key.of(SEALED)
-    assert secret_violations(SEALED, SignatureScheme.HMAC_SHA256) != []
+def test_a_subscription_without_secrets_has_none() -> None:
+    assert vault().secrets(ONE, None).kept == ()
 
 
 def test_old_secrets_hold_until_they_end_newest_first() -> None:

@@ -54,7 +54,7 @@ async def _secret(ingest: Ingest, subscription_id: str) -> str | None:
     """The only secret that is stored, opened."""
     row = await ingest.pool.fetchrow("SELECT * FROM subscriptions WHERE id = $1", UUID(subscription_id))
     assert row
-    kept = vault().secrets(row["id"], row["secret_key"], row["sealed_secrets"]).kept
+    kept = vault().secrets(row["id"], row["sealed_secrets"]).kept
     assert len(kept) <= 1
     return kept[0].secret_key if kept else None
 

@@ -2,7 +2,7 @@
 
 Parsing is llhttp's (httptools). This adds the bounds, which answers end with the connection, and whether a connection
 can carry another request. An answer that llhttp refuses is read again by looser rules, and its connection closed: a
-receiver that took an event and said so is not to get it again because of how it spells its answers (odd_answers.py).
+receiver that accepted an event must not get it again because of how it formats its answers (answers.py).
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from services.delivery.destinations.destination import Answer, Failure, SendErro
 from services.delivery.destinations.http import answers
 from services.delivery.destinations.http.answers import MAX_LENGTH_DIGITS
 
-# Of an answer's status line and headers together, interim answers included.
+# An answer's status line and headers together, interim answers included.
 MAX_HEAD_BYTES = 64 << 10
 HEAD_PIECE_BYTES = 16 << 10
 # A body in chunks of a byte takes six for each; what is far more are trailers without an end.
@@ -114,7 +114,7 @@ class Connection(asyncio.Protocol):
     # -- what the loop does --
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The connection is there."""
+        """Take the transport."""
         self._transport = cast("asyncio.Transport", transport)
         # The kernel would take in megabytes of an answer that is cut anyway.
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)

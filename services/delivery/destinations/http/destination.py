@@ -54,7 +54,7 @@ class HttpDestination:
     ) -> OutgoingRequest:
         """Return the request, signed with the secrets that were valid at the claim."""
         try:
-            secrets = self._vault.secrets(claim.subscription_id, claim.secret_key, claim.sealed_secrets)
+            secrets = self._vault.secrets(claim.subscription_id, claim.sealed_secrets)
             own = self._vault.headers(claim.subscription_id, claim.sealed_headers)
         except CannotOpen as error:
             raise _unreadable(claim, "signing secret or headers", error) from None

@@ -1,4 +1,4 @@
-"""The request that a receiver gets: its headers, and its signatures."""
+"""Builds the request that a receiver gets: its headers and signatures."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,12 +14,12 @@ USER_AGENT = f"webhook-service/{metrics.version()}"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OutgoingRequest:
-    """A POST. `body` is the payload's exact bytes."""
+    """A POST. `body` is exactly the payload."""
 
     url: str
     headers: dict[str, str] = field(repr=False)
     body: bytes
-    # Who asks, for a receiver that wants to know; None: nobody in particular.
+    # The client certificate to show; None: none.
     identity: ClientIdentity | None = None
 
 
@@ -33,15 +33,15 @@ def build(
     identity: ClientIdentity | None = None,
     trace: str | None = None,
 ) -> OutgoingRequest:
-    """The request of one attempt, signed as of `unix_seconds` by every signer, newest first; without one unsigned.
+    """Return the request of one attempt, signed as of `unix_seconds` by every signer, newest first.
 
-    Headers by Standard Webhooks 1.0 (webhook-id stays the same over retries), the plain ones, and the subscription's
-    `own`, which replace none of them except Accept; traceparent if the receiver is to know the `trace`.
+    It has the headers of Standard Webhooks 1.0 (webhook-id is the same for all retries), ours, and the subscription's
+    `own`, which can replace only Accept; and traceparent if a `trace` is given.
     """
     message_id = str(claim.id)
     headers = {
         "Content-Type": claim.content_type or "application/json",
-        # The beginning of an answer's body is kept as text, whatever it is.
+        # The beginning of the response is stored as text.
         "Accept-Encoding": "identity",
         "User-Agent": USER_AGENT,
         "X-Webhook-Delivery-Id": message_id,
@@ -57,7 +57,7 @@ def build(
     for signer in signers:
         if isinstance(signer, signatures.Key):
             headers["X-Hub-Signature-256"] = signatures.hub(signer, payload)
-            break  # there is room for one
+            break  # the header has room for one
     if trace is not None:
         headers[spans.TRACEPARENT] = trace
     if not any(name.lower() == "accept" for name in own):

@@ -28,7 +28,7 @@ _DOMAIN_LABELS = 2
 
 
 class Lookups:
-    """Names to addresses. Beyond the bound they wait for each other, and those of one domain for none but their own."""
+    """Resolves names within bounds: look-ups wait for each other, and those of one domain only for that domain's."""
 
     def __init__(self) -> None:
         self._slots = asyncio.Semaphore(MAX_AT_ONCE)
@@ -36,7 +36,7 @@ class Lookups:
         self._domains: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
     async def addresses(self, host: str, port: int) -> list[str]:
-        """The addresses of a name, each once, without zones; OSError or UnicodeError when it has none."""
+        """Return the distinct addresses of a name, without zones. Raises OSError or UnicodeError."""
         loop = asyncio.get_running_loop()
         async with self._of_domain(host), self._slots:
             answered: asyncio.Future[list[str]] = loop.create_future()
@@ -56,7 +56,7 @@ class Lookups:
                     found = list(dict.fromkeys(str(address[0]).partition("%")[0] for *_, address in infos))
                 except Exception as error:  # noqa: BLE001 - it is raised where it was asked for
                     found = error
-                with contextlib.suppress(RuntimeError):  # the loop is closed: nobody wants it any more
+                with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits for the result
                     loop.call_soon_threadsafe(answer, found)
 
             threading.Thread(target=ask, name=f"resolve:{host}", daemon=True).start()
@@ -90,7 +90,7 @@ _Known: TypeAlias = OrderedDict[_Key, tuple[_Found, float]]
 
 
 class Resolver:
-    """Asks once for all who want the same name at the same time."""
+    """Resolves names and vets their addresses; concurrent requests for one name share a look-up."""
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
@@ -101,12 +101,12 @@ class Resolver:
         self._asking: dict[_Key, asyncio.Task[list[str]]] = {}
 
     def known(self, host: str, port: int) -> list[str] | None:
-        """The addresses of a host that were vetted within the last seconds; None when it has to be resolved."""
+        """Return addresses that were vetted in the last seconds; None if the host must be resolved."""
         known = self._known.get((host, port))
         return known[0] if known is not None and asyncio.get_running_loop().time() - known[1] < TTL_SECONDS else None
 
     async def resolve(self, host: str, port: int) -> list[str]:
-        """The addresses of a host; SendError when it has none, EgressDenied when one of them is not allowed."""
+        """Return the addresses of a host. Raises SendError if it has none, EgressDenied if one is not allowed."""
         known = self.known(host, port)
         if known is not None:
             return known
@@ -138,7 +138,7 @@ class Resolver:
     def _asked(self, key: _Key, asking: asyncio.Task[list[str]]) -> None:
         del self._asking[key]
         if not asking.cancelled():
-            asking.exception()  # all who asked may have left, and asyncio would call it lost
+            asking.exception()  # all callers may have left; otherwise asyncio would log it as never retrieved
 
     def _no_address(self, key: _Key, message: str) -> SendError:
         _note(self._failed, key, message)
@@ -150,7 +150,7 @@ class Resolver:
 
 
 def _note(known: _Known[_Found], key: _Key, found: _Found) -> None:
-    """Takes down what was found, in the place of the oldest when there is no room."""
+    """Keep what was found; drop the oldest when there is no room."""
     known[key] = (found, asyncio.get_running_loop().time())
     known.move_to_end(key)
     while len(known) > MAX_NAMES:
