@@ -37,7 +37,7 @@ demo: ## Send a webhook through a failing receiver and watch it arrive
 
 test: ## Run all tests; ARGS go to pytest
 	@scripts/venv.sh dev
-	@unset PORT DATA_DIR; exec $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+	@unset PORT DATA_DIR; exec $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 chart-test: ## Check the Helm chart and the Dockerfile, without a cluster; ARGS go to pytest
 	@scripts/chart-test.sh $(ARGS)

@@ -57,7 +57,9 @@ def fields() -> dict[str, dict[str, dict[str, Any]]]:
     for component, path in SETTINGS.items():
         module, _, name = path.partition(":")
         properties = getattr(importlib.import_module(module), name).model_json_schema()["properties"]
-        found[component] = {field.upper(): schema for field, schema in sorted(properties.items())}
+        found[component] = {
+            field.upper(): schema for field, schema in sorted(properties.items()) if "constant" not in schema
+        }
     return found
 
 
@@ -78,8 +80,10 @@ def defaults() -> str:
     """What each variable that can be set is without that, as files/defaults.json has it; null for nothing."""
     found = {name: schema.get("default") for each in fields().values() for name, schema in each.items()}
     settable = {name: found[name] for name in sorted(found.keys() - MANAGED)}
-    # No setting: what the default policy is while none of its settings is set.
+    # No settings, but of the default policy: its delays while none of its settings is set, and its constants.
     settable["RETRY_DELAYS_SECONDS"] = list(retry_policy.DEFAULT_DELAYS_SECONDS)
+    policy = retry_policy.RetrySettings.model_fields
+    settable |= {name: policy[name.lower()].default for name in ("RETRY_FACTOR", "RETRY_JITTER")}
     return json.dumps(settable, indent=2) + "\n"
 
 

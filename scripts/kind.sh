@@ -2,7 +2,7 @@
 # The service on a cluster of this machine, workers scaled by queue depth: scripts/kind.sh up|demo|down|manifests
 #
 #   up         makes the cluster, builds and loads the image, installs what measures and the chart, waits
-#   demo       loads it until the HPA adds workers, and shows them go again: scripts/kind_demo.py
+#   demo       loads it until the HPA adds workers, and shows them go again: dev/demo/kind.py
 #   down       removes the cluster
 #   manifests  prints what `up` applies beside the chart, and asks no cluster
 #
@@ -135,7 +135,7 @@ demo() {
     # Its code is read when it starts.
     kube --namespace "$namespace" rollout restart deployment/demo-receiver
     kube --namespace "$namespace" rollout status deployment/demo-receiver --timeout 2m
-    PYTHONPATH=. exec .venv/bin/python scripts/kind_demo.py --context "$context" --namespace "$namespace" --release "$release"
+    PYTHONPATH=. exec .venv/bin/python dev/demo/kind.py --context "$context" --namespace "$namespace" --release "$release"
 }
 
 down() {

@@ -15,6 +15,20 @@ from dev.harness import receiver as receivers
 from dev.harness import stack as stacks
 from dev.harness import stores as shared_stores
 
+# Files and folders with few tests that take long: they start first, so that no process runs alone at the end.
+SLOW = (
+    "dev/chaos/test_run.py",
+    "adversarial/test_rest.py",
+    "e2e/test_rolling.py",
+    "dev/local/test_local.py",
+    "dev/demo",
+    "e2e",
+    "adversarial",
+    "dev/benchmarks/test_bench.py",
+    "delivery/test_failover.py",
+    "delivery/test_outages.py",
+    "platform/stores",
+)
 MADE_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -24,6 +38,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--minutes", type=float, default=30.0, help="tests/adversarial/fuzzing.py: how long it goes on")
     parser.addoption("--strict-skips", action="store_true", help="fail on a test that is skipped and not in skips.txt")
     parser.addoption("--seed", type=int, default=1, help="tests/adversarial/fuzzing.py: of its first round")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put slow files first; the others keep their order."""
+    root = Path(__file__).parent
+
+    def rank(item: pytest.Item) -> int:
+        path = item.path.relative_to(root)
+        return next((number for number, slow in enumerate(SLOW) if path.is_relative_to(slow)), len(SLOW))
+
+    items.sort(key=rank)
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:

@@ -16,14 +16,9 @@ from rich.table import Table as RichTable
 
 from dev.benchmarks.figures import Figures
 
-# What ends a benchmark.
-
 
 class BenchmarkError(Exception):
     """A benchmark cannot go on; the message is one line for the user."""
-
-
-# What the user sees: lines, a progress bar of the load at hand, and tables.
 
 
 # A wide terminal where output is no terminal: lines are not to be broken in a log.
@@ -94,12 +89,7 @@ class Screen:
         self._console.print(drawn)
 
 
-# The command line.
-
-
 RESULTS = Path(__file__).parent / "results"
-
-
 ROLES = ("gateway", "ingest", "delivery", "worker", "analytics")
 
 
@@ -161,9 +151,6 @@ def _positive_float(text: str) -> float:
     if not 0 < number < float("inf"):
         raise argparse.ArgumentTypeError("must be above 0")
     return number
-
-
-# What every scenario is given: the options, a folder, the screen, and the floor of this run.
 
 
 CORES = os.cpu_count() or 1

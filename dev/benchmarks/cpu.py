@@ -22,8 +22,6 @@ from dev.benchmarks.bench import Bench, BenchmarkError
 MEBIBYTE = 1 << 20
 # A process that ends between two looks is counted twice or not at all: looked at again.
 _LOOKS = 10
-
-
 Trees = Mapping[str, Sequence[int]]
 
 
@@ -107,8 +105,6 @@ def _pss(process: psutil.Process) -> int:
 
 
 SAMPLES_PER_SECOND = 100
-
-
 PROFILER_STOP_SECONDS = 20.0
 
 

@@ -10,9 +10,6 @@ from dev.benchmarks import figures
 from dev.benchmarks.bench import Bench, Table
 from dev.benchmarks.figures import Figures
 
-# Plots as SVG files.
-
-
 WIDTH, HEIGHT = 900, 420
 # Nine that can be told apart, also by most who see colours differently (after Paul Tol's "muted").
 COLORS = ("#332288", "#88ccee", "#44aa99", "#117733", "#999933", "#ddcc77", "#cc6677", "#882255", "#aa4499")
@@ -79,15 +76,8 @@ def draw_charts(charts: Iterable[Chart], folder: Path) -> list[Path]:
     return paths
 
 
-# What scenarios make of their runs: JSON, tables, plots.
-
-
 Result = dict[str, Any]
-
-
 PROCESSES = (*figures.STACK, "generator", "receiver")
-
-
 LOAD_COLUMNS = (
     "case",
     "accepted/s",

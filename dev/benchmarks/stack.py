@@ -3,10 +3,8 @@
 import asyncio
 import contextlib
 import dataclasses
-import functools
 import json
 import secrets
-import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,8 +16,7 @@ from uuid import UUID
 import asyncpg
 import redis
 
-from dev.benchmarks.bench import BenchmarkError
-from dev.embedded import Child, Guard, describe_exit, ports
+from dev.embedded import Guard, ports
 from dev.harness import plan, supervisor
 from dev.harness.load.payloads import Template
 from dev.local.settings import LocalSettings
@@ -27,11 +24,7 @@ from services.platform.auth import keys
 from services.platform.stores import sql
 
 SQL = sql.Queries("dev.benchmarks")
-
-
 STATEMENT_TIMEOUT_SECONDS = 600.0
-
-
 DELIVERIES_PER_STATEMENT = 50_000
 
 
@@ -104,27 +97,11 @@ class BenchmarkStore:
 # The real stack: embedded stores, safe as in production, and the same processes that `make run` starts.
 
 
-READY_TIMEOUT_SECONDS = 60.0
-
-
 STOP_TIMEOUT_SECONDS = 6.0
-
-
-POLL_SECONDS = 0.05
-
-
 REQUEST_TIMEOUT_SECONDS = 10.0
-
-
 LEASE_SECONDS = 60
-
-
 ROLES = plan.ROLES
-
-
 STORES = ("postgres", "redis")
-# Each stage at once: no more requests come in first, and workers record before the dispatcher goes.
-STOP_STAGES = (("gateway",), ("ingest",), ("worker",), ("delivery", "analytics"))
 # Deliveries are signed, as they should be.
 SECRET = "whsec_YmVuY2htYXJrcyBzaWduIGFzIHdlbGw="  # noqa: S105 - of throw-away subscriptions
 
@@ -140,7 +117,7 @@ class Stack:
         self._guard = guard
         self._environment = environment
         self._stores = plan.prepare_stores(settings, the_plan, guard, lambda _: None)
-        self._children: dict[str, Child] = {}
+        self._supervisor = supervisor.Supervisor(max_deaths=1)
         # Callers are authenticated, as they are in production.
         self.api_key = keys.make()
         self._keys = {
@@ -169,9 +146,9 @@ class Stack:
     def trees(self) -> dict[str, list[int]]:
         """The roots of the process trees of the service and both stores."""
         found: dict[str, list[int]] = {name: [] for name in (*ROLES, *STORES)}
-        for name, child in self._children.items():
-            if child.pid is not None and child.running:
-                found[name.partition("-")[0]].append(child.pid)
+        for part in self._supervisor.parts.values():
+            if part.role in ROLES and part.child.pid is not None and part.child.running:
+                found[part.role].append(part.child.pid)
         assert self._stores.postgres is not None
         assert self._stores.valkey is not None
         for name, pid in (("postgres", self._stores.postgres.pid), ("redis", self._stores.valkey.pid)):
@@ -182,55 +159,27 @@ class Stack:
     # -- life --
 
     def start_stores(self) -> None:
-        """Starts both stores and makes the schema."""
-        postgres, valkey = self._stores.postgres, self._stores.valkey
-        assert postgres is not None
-        assert valkey is not None
-        postgres.launch()
-        valkey.launch()
-        postgres.wait_ready()
-        valkey.wait_ready()
-        postgres.ensure_database(plan.DATABASE)
+        """Start both stores and make the schema."""
+        self._supervisor.start_stores((self._stores.postgres, self._stores.valkey))
         supervisor.migrate(self.database_url)
 
     def start(self, *, workers: int = 1) -> None:
-        """Starts every process that does not run, and waits until all serve."""
+        """Start every process that does not run, and wait until all serve."""
         names = [role for role in ROLES if role != "worker"] + [_worker(number) for number in range(1, workers + 1)]
-        new = [name for name in names if not (name in self._children and self._children[name].running)]
-        checks = {name: self._launch(name) for name in new}
-        deadline = time.monotonic() + READY_TIMEOUT_SECONDS
-        while checks:
-            self.check()
-            checks = {name: is_ready for name, is_ready in checks.items() if not is_ready()}
-            if checks and time.monotonic() > deadline:
-                raise BenchmarkError(
-                    f"{', '.join(checks)} not ready after {READY_TIMEOUT_SECONDS:g} s, see {self.logs}"
-                )
-            time.sleep(POLL_SECONDS)
+        self._supervisor.start(self._part(name) for name in names if name not in self._supervisor.parts)
 
     def stop(self) -> None:
-        """Stops every process but the stores, in good order."""
-        for roles in STOP_STAGES:
-            stage = [child for name, child in self._children.items() if name.partition("-")[0] in roles]
-            for child in stage:
-                child.ask_to_stop()
-            for child in stage:
-                if child.wait(STOP_TIMEOUT_SECONDS) is None:
-                    child.kill()
-        self._children.clear()
+        """Stop every process but the stores, in good order."""
+        self._supervisor.stop(stage_seconds=STOP_TIMEOUT_SECONDS, stores=False)
 
     def close(self) -> None:
-        """Ends what still runs, the stores last."""
+        """End what still runs, the stores last."""
         self.stop()
         self._stores.close()
 
     def check(self) -> None:
-        """BenchmarkError when a process has died."""
-        for name, child in self._children.items():
-            status = child.poll()
-            if status is not None:
-                last = " | ".join(child.last_lines(3))
-                raise BenchmarkError(f"{name} died: {describe_exit(status)}: {last}")
+        """Raise StackError when a process has died."""
+        self._supervisor.check()
 
     # -- what the benchmark asks of it --
 
@@ -261,7 +210,7 @@ class Stack:
         with contextlib.closing(redis.Redis.from_url(self._stores.redis_url)) as client:
             return int(client.info("memory")["used_memory_peak"])
 
-    def _launch(self, name: str) -> Callable[[], bool]:
+    def _part(self, name: str) -> supervisor.Part:
         role = name.partition("-")[0]
         command = self._plan.command(
             role, self._settings, database_url=self.database_url, redis_url=self._stores.redis_url
@@ -280,9 +229,7 @@ class Stack:
             # Not the checkout, whose .env is the developer's.
             cwd=self._plan.data_dir,
         )
-        child = self._children[name] = Child(command, guard=self._guard)
-        child.launch()
-        return functools.partial(supervisor.all_ready, urls)
+        return supervisor.process(command, self._guard, urls)
 
     def _ask(self, method: str, path: str, document: object = None) -> dict[str, str]:
         """What the subscriptions' API answers; nothing when it answers 204."""

@@ -102,33 +102,20 @@ class Evidence:
     event_keys: Mapping[UUID, str]
 
 
-# Reads from Postgres what became of everything.
-
-
 # The longest way to an end: leases that run out one after the other, and retries up to their limit.
 SETTLE_TIMEOUT_SECONDS = 240.0
-
-
 POLL_SECONDS = 0.5
 # Of a database that is left alone.
 STATEMENT_TIMEOUT_SECONDS = 120.0
-
-
 _UNFINISHED = """
 SELECT count(*) FROM webhook_deliveries WHERE status IN ('pending', 'scheduled', 'in_flight')
 """
-
-
 _KEYS = """
 SELECT id, substring(payload FROM 1 FOR 64) AS head FROM webhook_events
 """
-
-
 _DELIVERIES = """
 SELECT id, event_id, status::text AS status, reason FROM webhook_deliveries
 """
-
-
 _ATTEMPTS = """
 SELECT delivery_id, number, outcome, status_code,
        extract(epoch FROM started_at)::float8 AS started_at, extract(epoch FROM recorded_at)::float8 AS recorded_at

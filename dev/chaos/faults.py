@@ -11,7 +11,7 @@ import redis
 from dev.chaos.evidence import Span
 from dev.chaos.receiver import OK, Receiver
 from dev.chaos.schedule import INSTANCES, Fault
-from dev.chaos.stack import STOP_TIMEOUT_SECONDS, Stack, in_thread
+from dev.chaos.stack import STOP_TIMEOUT_SECONDS, Stack, in_thread, wait_ready
 from dev.embedded import StopMode
 from dev.harness.proxy import Mode
 
@@ -73,7 +73,7 @@ class Faults:
         """SIGKILL; whoever keeps the parts starts it again."""
         part = self._stack.parts[fault.subject]
         await in_thread(part.child.kill)
-        await part.wait_ready()
+        await wait_ready(part)
 
     async def _freeze(self, fault: Fault) -> None:
         """SIGSTOP, and SIGCONT after a while."""
@@ -95,7 +95,7 @@ class Faults:
     async def _restart_one(self, name: str) -> None:
         part = self._stack.parts[name]
         await in_thread(part.child.stop, STOP_TIMEOUT_SECONDS)
-        await part.wait_ready()
+        await wait_ready(part)
 
     async def _away(self, fault: Fault) -> None:
         """Stopped, and started again after a while."""
@@ -106,12 +106,12 @@ class Faults:
             await asyncio.sleep(fault.seconds)
         finally:
             part.held = False
-        await part.wait_ready()
+        await wait_ready(part)
 
     async def _crash(self, fault: Fault) -> None:
         """Postgres's immediate stop: as if it had crashed, and recovery at its start."""
         await in_thread(self._stack.postgres.stop, StopMode.IMMEDIATE)
-        await self._stack.parts[fault.subject].wait_ready()
+        await wait_ready(self._stack.parts[fault.subject])
 
     async def _flush(self, fault: Fault) -> None:  # noqa: ARG002 - there is one Redis
         def flush() -> None:

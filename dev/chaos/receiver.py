@@ -2,8 +2,6 @@
 
 import asyncio
 import contextlib
-import socket
-import struct
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from uuid import UUID
@@ -12,7 +10,7 @@ import msgspec
 from aiohttp import web
 
 from dev.chaos.evidence import Request
-from dev.harness.proxy import BACKLOG
+from dev.harness.receiver import reset, serving
 
 # More than a worker reads of an answer.
 FLOOD_CHUNK_BYTES = 64 << 10
@@ -63,7 +61,7 @@ class Receiver:
         delivery_id = UUID(request.headers["X-Webhook-Delivery-Id"])
         seen = Request(delivery_id=delivery_id, key=payload.key, begun_at=begun_at)
         self.requests.append(seen)
-        endpoint = request.match_info["endpoint"]
+        endpoint = request.path.removeprefix("/")
         if endpoint == "slow":
             await asyncio.sleep(SLOW_SECONDS)
         try:
@@ -89,7 +87,7 @@ class Receiver:
 
     async def _hangs(self, request: web.Request, seen: Request) -> web.StreamResponse:  # noqa: ARG002 - nothing is answered
         await self._closing.wait()
-        _tear_down(request)
+        reset(request)
         return web.Response()
 
     async def _drips(self, request: web.Request, seen: Request) -> web.StreamResponse:
@@ -102,7 +100,7 @@ class Receiver:
         return response
 
     async def _resets(self, request: web.Request, seen: Request) -> web.StreamResponse:  # noqa: ARG002 - nothing is answered
-        _tear_down(request)
+        reset(request)
         return web.Response()
 
     async def _floods(self, request: web.Request, seen: Request) -> web.StreamResponse:
@@ -133,27 +131,12 @@ async def _answer(request: web.Request, seen: Request, status: int) -> web.Strea
     return response
 
 
-def _tear_down(request: web.Request) -> None:
-    if request.transport is None:
-        return
-    connection = request.transport.get_extra_info("socket")
-    # Linger for 0 s: RST in place of FIN.
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    request.transport.abort()
-
-
 @contextlib.asynccontextmanager
 async def receiving(port: int) -> AsyncIterator[Receiver]:
-    """A receiver on 127.0.0.1, gone with the context."""
+    """Run a receiver on 127.0.0.1, gone with the context."""
     receiver = Receiver()
-    application = web.Application(client_max_size=4 << 20)
-    application.router.add_post("/{endpoint}", receiver.handle)
-    # Workers keep connections for 4 s at most, so theirs is the side that closes.
-    runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0, keepalive_timeout=30.0)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", port, backlog=BACKLOG).start()
-        yield receiver
-    finally:
-        receiver.release()
-        await runner.cleanup()
+    async with serving(receiver.handle, port=port, cancels=False):
+        try:
+            yield receiver
+        finally:
+            receiver.release()

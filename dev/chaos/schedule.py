@@ -4,36 +4,20 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-# The kinds of faults: what each may hit, how long it lasts, and what it may be the reason of.
-#
 # Only a fault of the worker, or of what stands between a worker and the other two parties of a delivery, can keep a 2xx
 # from being recorded and so be the reason of a second request. Nothing that happens to Redis, to the dispatcher, to
 # accepting, or to Postgres as a whole explains a duplicate.
 
 
 GATEWAYS = ("gateway",)
-
-
 INGESTS = ("ingest-0", "ingest-1")
-
-
 DELIVERIES = ("delivery-0", "delivery-1")
-
-
 WORKERS = ("worker-0", "worker-1")
-
-
 ANALYTICS = ("analytics",)
-
-
 INSTANCES = (*INGESTS, *DELIVERIES, *ANALYTICS, *WORKERS, *GATEWAYS)
 # Who has connections to the stores.
 STORE_USERS = (*INGESTS, *DELIVERIES, *ANALYTICS, *WORKERS)
-
-
 ENDPOINTS = ("a", "b", "c", "d")
-
-
 ALL = "all"
 
 
@@ -143,8 +127,6 @@ STALL = Kind(
     delays_requests=True,
     interrupts=True,
 )
-
-
 KINDS: Mapping[str, Kind] = {
     kind.name: kind
     for kind in (
@@ -171,18 +153,11 @@ def _matches(kind: str, name: str) -> bool:
     return kind == name or kind.startswith(name + "-")
 
 
-# When which fault comes: a pure function of the seed, the kinds, the number and the time there is.
-
-
 # Before the first one the stack gets going.
 FIRST_SECONDS = 3.0
-
-
 MAX_OVERLAPPING = 3
 # What a fault without a length of its own is reckoned to take: the restart of a process.
 RESTART_SECONDS = 4.0
-
-
 ROLLING_SECONDS = RESTART_SECONDS * len(INSTANCES)
 
 

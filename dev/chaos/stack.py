@@ -14,20 +14,16 @@ from typing import TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 from dev.chaos.schedule import DELIVERIES, INGESTS, INSTANCES, STORE_USERS
-from dev.embedded import Child, EmbeddedPostgres, EmbeddedValkey, Guard, ports
+from dev.embedded import EmbeddedPostgres, EmbeddedValkey, Guard, ports
 from dev.embedded.child import Command
-from dev.harness import supervisor
 from dev.harness.proxy import Proxy, proxying
-from dev.harness.supervisor import migrate
+from dev.harness.supervisor import DATABASE, READY_TIMEOUT_SECONDS, TICK_SECONDS, Part, Supervisor, migrate, process
 from services.platform.auth import keys
-
-# Blocking calls beside the loop.
-
 
 T = TypeVar("T")
 
 
-async def in_thread(function: Callable[..., T], *arguments: object) -> T:
+async def in_thread(function: Callable[..., T], *arguments: object, on_cancel: Callable[[], None] = lambda: None) -> T:
     """As asyncio.to_thread, but a cancellation waits for the end of the call.
 
     What is just being started would otherwise run on after everything was stopped.
@@ -36,30 +32,20 @@ async def in_thread(function: Callable[..., T], *arguments: object) -> T:
     try:
         return await asyncio.shield(call)
     except asyncio.CancelledError:
+        on_cancel()
         await asyncio.wait({call})
         raise
 
 
-# Which processes run, on which ports, with which environment; every connection between two parts passes a proxy.
-
-
 ROOT = Path(__file__).resolve().parents[2]
-
-
 RECEIVER_LINK = "workers>receiver"
 
 # Shorter than in production, so that a run ends: what is lost with a worker is found after LEASE_SECONDS.
 LEASE_SECONDS = 20.0
-
-
 DELIVERY_TIMEOUT_SECONDS = 5.0
-
-
 RETRY_LIMIT = 8
 # After Postgres was away no lease is taken for lost; the dispatcher's constant.
 GUARD_SECONDS = 10.0
-
-
 TUNING: Mapping[str, str] = {
     "ENV": "development",
     "LEASE_SECONDS": f"{LEASE_SECONDS:g}",
@@ -68,8 +54,6 @@ TUNING: Mapping[str, str] = {
     "RETRY_BASE_SECONDS": "1",
     "RETRY_CAP_SECONDS": "8",
     "WORKER_CONCURRENCY": "256",
-    # Two large payloads at a time, so that others wait for them under a lease.
-    "LARGE_PAYLOAD_BUDGET_BYTES": "250000",
     "PYTHONUNBUFFERED": "1",
     "PYTHONPATH": str(ROOT),
 }
@@ -174,78 +158,55 @@ def _with_port(url: str, port: int) -> str:
     return urlunsplit(parts._replace(netloc=f"{user}@127.0.0.1:{port}"))
 
 
-# The real stack: stores and processes of our own, started again whenever one has died, as a supervisor would.
-
-
-DATABASE = "webhook"
-
-
-TICK_SECONDS = 0.1
-
-
-READY_TIMEOUT_SECONDS = 60.0
-
-
 STOP_TIMEOUT_SECONDS = 12.0
-# In this order, each stage at once: no more requests come in first, and workers record before the dispatchers go.
-STOP_STAGES = (("gateway",), ("ingest",), ("worker",), ("delivery", "analytics"))
+
+
+async def wait_ready(part: Part) -> None:
+    """Wait until a part serves; TimeoutError when it does not."""
+    deadline = time.monotonic() + READY_TIMEOUT_SECONDS
+    while not (part.child.running and await in_thread(part.is_ready)):
+        if time.monotonic() > deadline:
+            last = " | ".join(part.child.last_lines(3))
+            raise TimeoutError(f"{part.name} is not ready after {READY_TIMEOUT_SECONDS:g} s: {last}")
+        await asyncio.sleep(TICK_SECONDS)
 
 
 @dataclass(kw_only=True)
-class Part:
-    """One process. While it is `held` nobody starts it again."""
-
-    child: Child
-    launch: Callable[[], None]
-    is_ready: Callable[[], bool]
-    held: bool = False
-
-    async def wait_ready(self) -> None:
-        """Waits until it serves; TimeoutError when it does not."""
-        deadline = time.monotonic() + READY_TIMEOUT_SECONDS
-        while not (self.child.running and await in_thread(self.is_ready)):
-            if time.monotonic() > deadline:
-                last = " | ".join(self.child.last_lines(3))
-                raise TimeoutError(f"{self.child.name} is not ready after {READY_TIMEOUT_SECONDS:g} s: {last}")
-            await asyncio.sleep(TICK_SECONDS)
-
-
-@dataclass(frozen=True, kw_only=True)
 class Stack:
-    """Made by `running`. Parts are named as in kinds.py, and the stores "postgres" and "redis"."""
+    """Made by `running`. Parts are named as in schedule.py, and the stores "postgres" and "redis"."""
 
-    plan: Plan
     postgres: EmbeddedPostgres
     redis: EmbeddedValkey
-    parts: Mapping[str, Part]
     links: Mapping[str, Proxy]
+    supervisor: Supervisor
+    _keeper: "asyncio.Future[None] | None" = None
 
     @property
     def database_url(self) -> str:
         """Postgres itself, past all proxies."""
         return self.postgres.url(DATABASE)
 
-    async def start(self, names: tuple[str, ...]) -> None:
-        """Starts parts and waits until all of them serve."""
-        for name in names:
-            await in_thread(self.parts[name].launch)
-        await asyncio.gather(*(self.parts[name].wait_ready() for name in names))
+    @property
+    def parts(self) -> Mapping[str, Part]:
+        """What faults may hit."""
+        return {"redis" if name == "valkey" else name: part for name, part in self.supervisor.parts.items()}
 
-    async def keep(self) -> None:
-        """Starts what has died and is not held, for ever."""
-        while True:
-            for part in self.parts.values():
-                if not part.held and not part.child.running:
-                    await in_thread(part.launch)
-            await asyncio.sleep(TICK_SECONDS)
+    async def start(self, plan: Plan, guard: Guard) -> None:
+        """Start the processes, and keep everything running from then on."""
+        database_url = self.postgres.tcp_url(DATABASE)
+        new = [
+            process(plan.command(name, database_url=database_url), guard, plan.readiness_urls(name))
+            for name in INSTANCES
+        ]
+        await in_thread(self.supervisor.start, new, on_cancel=self.supervisor.request_stop)
+        self._keeper = asyncio.ensure_future(asyncio.to_thread(self.supervisor.watch))
 
     async def stop_processes(self) -> None:
-        """Stops all but the stores in good order; nothing starts them again."""
-        for name in INSTANCES:
-            self.parts[name].held = True
-        for roles in STOP_STAGES:
-            children = [self.parts[name].child for name in INSTANCES if name.partition("-")[0] in roles]
-            await asyncio.gather(*(in_thread(child.stop, STOP_TIMEOUT_SECONDS) for child in children))
+        """Stop all but the stores in good order; nothing restarts them."""
+        self.supervisor.request_stop()
+        if self._keeper:
+            await self._keeper
+        await in_thread(functools.partial(self.supervisor.stop, stage_seconds=STOP_TIMEOUT_SECONDS, stores=False))
 
 
 @contextlib.asynccontextmanager
@@ -253,7 +214,7 @@ async def running(plan: Plan, say: Callable[[str], None]) -> AsyncIterator[Stack
     """A stack that serves; everything of it ends with the context, or with this process."""
     plan.folder.mkdir(parents=True, exist_ok=True)
     async with contextlib.AsyncExitStack() as cleanup:
-        # First of all, so that nobody else sits down on their ports.
+        # First of all, so that no other process takes their ports.
         links = {
             name: await cleanup.enter_async_context(proxying(name, port=port, target_port=plan.target_port(name)))
             for name, port in plan.links.items()
@@ -266,31 +227,11 @@ async def running(plan: Plan, say: Callable[[str], None]) -> AsyncIterator[Stack
         cleanup.callback(postgres.close)
         redis = EmbeddedValkey(plan.folder / "redis", port=plan.redis_port, guard=guard, log_path=logs / "redis.log")
         cleanup.callback(redis.close)
-        await in_thread(postgres.start)
-        await in_thread(redis.start)
-        await in_thread(postgres.ensure_database, DATABASE)
+        stack = Stack(postgres=postgres, redis=redis, links=links, supervisor=Supervisor(max_deaths=None))
+        await in_thread(postgres.prepare)
+        cleanup.push_async_callback(stack.stop_processes)
+        await in_thread(stack.supervisor.start_stores, (postgres, redis), on_cancel=stack.supervisor.request_stop)
         await in_thread(migrate, postgres.url(DATABASE))
-        parts = {
-            "postgres": Part(child=postgres.process, launch=postgres.launch, is_ready=postgres.is_ready),
-            "redis": Part(child=redis.process, launch=redis.launch, is_ready=redis.is_ready),
-            **{name: _process(name, plan, postgres, guard) for name in INSTANCES},
-        }
-        for name in INSTANCES:
-            cleanup.callback(parts[name].child.kill)
-        stack = Stack(plan=plan, postgres=postgres, redis=redis, parts=parts, links=links)
         say("the stores run, and the schema is made")
-        await stack.start(tuple(name for name in INSTANCES if name != "gateway"))
-        await stack.start(("gateway",))
-        keeper = asyncio.create_task(stack.keep(), name="keeper")
-        try:
-            yield stack
-        finally:
-            keeper.cancel()
-            await asyncio.gather(keeper, return_exceptions=True)
-            await stack.stop_processes()
-
-
-def _process(name: str, plan: Plan, postgres: EmbeddedPostgres, guard: Guard) -> Part:
-    child = Child(plan.command(name, database_url=postgres.tcp_url(DATABASE)), guard=guard)
-    is_ready = functools.partial(supervisor.all_ready, plan.readiness_urls(name))
-    return Part(child=child, launch=child.launch, is_ready=is_ready)
+        await stack.start(plan, guard)
+        yield stack

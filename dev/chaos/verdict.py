@@ -15,9 +15,6 @@ from dev.chaos.generator import RETRYABLE
 from dev.chaos.schedule import Fault
 from dev.chaos.stack import DELIVERY_TIMEOUT_SECONDS, GUARD_SECONDS, LEASE_SECONDS, RETRY_LIMIT
 
-# Which fault, if any, a second request after a 2xx or a lease that ran out came of.
-
-
 # From an answer until its outcome is committed, when nothing disturbs that.
 RECORDING_SECONDS = 2.0
 # How long after a fault an answer to what was sent during it may still come.
@@ -101,12 +98,7 @@ def fault_of_lateness(accepted_at: float, begun_at: float, spans: Sequence[Span]
     return any(span.began_at <= begun_at and span.ended_at + FELT_SECONDS >= accepted_at for span in spans)
 
 
-# Compares what the receiver saw with what was recorded: pure functions, one delivery at a time.
-
-
 INTERRUPTED = "interrupted"
-
-
 SUCCESS = "success"
 # Attempts with these outcomes never reached the receiver as a request.
 _UNSENT = frozenset({"connect", "dns", "tls", "egress_denied", "invalid_request", "secret_unreadable"})
@@ -158,14 +150,9 @@ def _is_success(request: Request) -> bool:
     return request.status is not None and 200 <= request.status < 300  # noqa: PLR2004
 
 
-# What the evidence says: nothing lost, nothing twice without a reason, and the ledger as the receiver's log has it.
-
-
 ACCEPTED = 202
 # No fault by itself: among the faults, the line for duplicates whose first answer came at the worker's deadline.
 ANSWERED_LATE = "answered-late"
-
-
 EXAMPLES = 20
 
 
@@ -367,9 +354,6 @@ def _story(delivery: Delivery, requests: Sequence[Request]) -> str:
         for r in requests
     )
     return f"{delivery.status} attempts [{attempts}] requests [{seen}]"
-
-
-# What came out, for people and for machines.
 
 
 _COLUMNS = ("faults", "seconds", "refused_tries", "duplicates")

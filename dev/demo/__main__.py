@@ -14,11 +14,11 @@ from collections.abc import AsyncIterator
 
 from rich.console import Console
 
-from dev.demo import client, receiver, stack, verification
+from dev.demo import client, stack, verification
 from dev.demo.client import Client, Delivery, DemoError
-from dev.demo.receiver import Receiver
 from dev.demo.screen import Screen
 from dev.demo.settings import DemoSettings
+from dev.harness.receiver import Receiver, Reply, receiving
 from services.platform.settings import load
 
 # Types that nobody else publishes: the events of a service that runs already must not reach the receiver of the demo.
@@ -26,6 +26,12 @@ EVENT_TYPE = "demo.created"
 WANTED_TYPES = ["demo.*"]
 # Spacing, a number that no double holds, letters that are not ASCII: parsed and written again it would differ.
 PAYLOAD = '{"order": 4711,  "total": 19.90, "serial": 12345678901234567890123, "note": "Grüße aus 東京"}'.encode()
+# What the receiver answers, request by request.
+ANSWERS = (
+    Reply(status=500, body=b"something broke"),
+    Reply(status=503, body=b"come back later"),
+    Reply(body=b"thank you"),
+)
 DELIVERED_WITHIN_SECONDS = 120.0
 POLL_SECONDS = 0.1
 INTERRUPTED_STATUS = 130
@@ -36,19 +42,19 @@ async def show(settings: DemoSettings, screen: Screen) -> None:
     screen.title("A webhook on its way")
     async with (
         _service(settings, screen) as service,
-        receiver.receiving() as receiving,
+        receiving() as receiver,
     ):
-        statuses = ", ".join(str(status) for status, _ in receiver.ANSWERS)
-        screen.done("receiver", f"{receiving.url} answers {statuses}")
+        receiver.script(*ANSWERS[:-1], then=ANSWERS[-1])
+        screen.done("receiver", f"{receiver.url()} answers {', '.join(str(reply.status) for reply in ANSWERS)}")
         # Standard Webhooks asks for 24 to 64 bytes.
         secret = "whsec_" + base64.b64encode(secrets.token_bytes(24)).decode()
         async with service.subscribed(
-            target_url=receiving.url, secret_key=secret, event_types=WANTED_TYPES
+            target_url=receiver.url(), secret_key=secret, event_types=WANTED_TYPES
         ) as subscription_id:
             screen.done("subscription", f"{subscription_id} for {', '.join(WANTED_TYPES)}, signed")
             delivery_id = await _send(service, subscription_id, secret, screen)
             delivery = await _follow(service, delivery_id, screen)
-        _verify(delivery, receiving, secret, screen)
+        _verify(delivery, receiver, secret, screen)
     seconds = (delivery.attempts[-1].started_at - delivery.created_at).total_seconds()
     screen.title(f"delivered by attempt {delivery.attempts[-1].number}, {seconds:.1f} s after it was accepted\n")
 
@@ -103,15 +109,15 @@ async def _follow(service: Client, delivery_id: str, screen: Screen) -> Delivery
             await asyncio.sleep(POLL_SECONDS)
 
 
-def _verify(delivery: Delivery, receiving: Receiver, secret: str, screen: Screen) -> None:
+def _verify(delivery: Delivery, receiver: Receiver, secret: str, screen: Screen) -> None:
     """Says what the receiver makes of what it got; DemoError unless all is as it should be."""
     if delivery.status != "delivered":
         attempts = len(delivery.attempts)
         raise DemoError(f"the delivery ended {delivery.status} ({delivery.reason}) after {attempts} attempts")
     screen.title("At the receiver")
-    requests = receiving.requests
+    requests = receiver.requests
     checks = {
-        f"{len(requests)} requests, all with the same webhook-id": len(requests) >= len(receiver.ANSWERS)
+        f"{len(requests)} requests, all with the same webhook-id": len(requests) >= len(ANSWERS)
         and {request.headers.get("webhook-id") for request in requests} == {delivery.id},
         "webhook-signature holds on each (Standard Webhooks, fresh timestamp)": all(
             verification.standard_signature_holds(secret, request.headers, request.body) for request in requests

@@ -15,8 +15,6 @@ from services.domain.secrets.vault import Vault
 
 
 ENCRYPTION_KEY = base64.b64encode(b"the tests encrypt with this, not").decode()
-
-
 OTHER_KEY = base64.b64encode(b"and later on, with this instead.").decode()
 
 
@@ -34,8 +32,6 @@ def vault(*texts: str) -> Vault:
 
 
 ADMIN_KEY = "whk_the_bootstrap_key_of_the_tests_4f7a1c"
-
-
 SERVICE_KEY = "the_service_key_of_the_tests_93b2e5d8c1"
 # For a process, or a whole stack.
 ENVIRONMENT: Mapping[str, str] = {
@@ -48,8 +44,6 @@ OWN_SERVICE_KEYS: Mapping[str, str] = {
     "DELIVERY_SERVICE_KEY": "the_service_key_of_delivery_1f0c2b7a9e44",
     "ANALYTICS_SERVICE_KEY": "the_service_key_of_analytics_77ab09c1d2",
 }
-
-
 CALL_SECONDS = 10.0
 
 

@@ -12,16 +12,12 @@ from typing import Any
 
 from dev.embedded import EmbeddedPostgres, EmbeddedValkey, Guard, ports
 from dev.embedded.child import Command
+from dev.harness.supervisor import DATABASE
 from dev.local.settings import ROOT, LocalSettings
 from services.domain.secrets import encryption
 
-# Which processes run, with which ports and environment.
-
-
 # In the order of the start.
 ROLES = ("ingest", "delivery", "analytics", "worker", "gateway")
-
-
 GRPC_ROLES = ("ingest", "delivery", "analytics")
 # Those that see secrets.
 ENCRYPTING_ROLES = ("ingest", "worker")
@@ -142,12 +138,6 @@ def make(settings: LocalSettings) -> Plan:
 def address(host: str, port: int) -> str:
     """Return host:port, with brackets around an IPv6 address."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-# The stores of a stack: our own ones, or those that were named.
-
-
-DATABASE = "webhook"
 
 
 @dataclass(frozen=True, kw_only=True)

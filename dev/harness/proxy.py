@@ -7,6 +7,8 @@ import socket
 import struct
 from collections.abc import AsyncIterator
 
+from dev.embedded import ports
+
 CHUNK_BYTES = 64 << 10
 # All slots of all workers may connect at once. An overflow would hold their requests for seconds: TCP's own black hole.
 BACKLOG = 4096
@@ -27,6 +29,8 @@ class Mode(enum.StrEnum):
     RESET = "reset"
     # Every chunk takes a quarter of a second.
     DELAY = "delay"
+    # What clients send is lost without a word; what the server sends comes through.
+    LOSE = "lose"
 
 
 class Proxy:
@@ -94,16 +98,20 @@ class Proxy:
                 onward_reader, onward = await asyncio.open_connection("127.0.0.1", self._target_port)
             self._writers.add(onward)
             try:
-                await asyncio.gather(self._pump(reader, onward), self._pump(onward_reader, writer))
+                await asyncio.gather(self._pump(reader, onward, outgoing=True), self._pump(onward_reader, writer))
             finally:
                 self._forget(onward)
         self._forget(writer)
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pump(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, outgoing: bool = False
+    ) -> None:
         """Passes on until the end or the failure of either side, and the end too."""
         with contextlib.suppress(OSError):
             while chunk := await reader.read(CHUNK_BYTES):
                 await self._open.wait()
+                if outgoing and self._mode is Mode.LOSE:
+                    continue
                 if self._mode is Mode.DELAY:
                     await asyncio.sleep(DELAY_SECONDS)
                 if writer.is_closing():
@@ -128,9 +136,9 @@ def _reset(writer: asyncio.StreamWriter) -> None:
 
 
 @contextlib.asynccontextmanager
-async def proxying(name: str, *, port: int, target_port: int) -> AsyncIterator[Proxy]:
-    """A proxy that passes, gone with the context."""
-    proxy = Proxy(name, port=port, target_port=target_port)
+async def proxying(name: str, *, target_port: int, port: int | None = None) -> AsyncIterator[Proxy]:
+    """Run a proxy that passes, on this port or a free one; gone with the context."""
+    proxy = Proxy(name, port=port or ports.free_port(), target_port=target_port)
     await proxy.set_mode(Mode.PASS)
     try:
         yield proxy

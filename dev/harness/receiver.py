@@ -12,7 +12,7 @@ import socket
 import struct
 import time
 from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -22,6 +22,9 @@ from multidict import CIMultiDictProxy
 from dev.harness.waiting import wait_until
 
 MAX_BODY_BYTES = 64 << 20
+# All slots of all workers may connect at once.
+BACKLOG = 4096
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,31 +132,46 @@ class Receiver:
         if reply.delay_seconds or reply.hang:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._closing.wait(), None if reply.hang else reply.delay_seconds)
-        if reply.reset and request.transport is not None:
-            connection = request.transport.get_extra_info("socket")
-            # Linger for 0 s: RST in place of FIN.
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            request.transport.abort()
+        if reply.reset:
+            reset(request)
         return web.Response(status=reply.status, body=reply.body, headers=dict(reply.headers))
+
+
+def reset(request: web.Request) -> None:
+    """End a request's connection with RST in place of FIN."""
+    if request.transport is not None:
+        # Linger for 0 s.
+        linger = struct.pack("ii", 1, 0)
+        request.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        request.transport.abort()
+
+
+@contextlib.asynccontextmanager
+async def serving(handle: Handler, *, port: int = 0, cancels: bool = True) -> AsyncIterator[int]:
+    """Serve all paths of a port of 127.0.0.1; yields the port. With `cancels` a sender's end cancels its handler."""
+    application = web.Application(client_max_size=MAX_BODY_BYTES)
+    application.router.add_route("*", "/{path:.*}", handle)
+    runner = web.AppRunner(
+        application, access_log=None, handler_cancellation=cancels, shutdown_timeout=1.0, auto_decompress=False
+    )
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", port, backlog=BACKLOG).start()
+        yield int(runner.addresses[0][1])
+    finally:
+        await runner.cleanup()
 
 
 @contextlib.asynccontextmanager
 async def receiving() -> AsyncIterator[Receiver]:
-    """A receiver on a free port of 127.0.0.1, gone with the context."""
+    """Run a receiver on a free port of 127.0.0.1, gone with the context."""
     receiver = Receiver()
-    application = web.Application(client_max_size=MAX_BODY_BYTES)
-    application.router.add_route("*", "/{path:.*}", receiver.handle)
     # A request whose sender gave up is not in flight any more.
-    runner = web.AppRunner(application, handler_cancellation=True, shutdown_timeout=1.0, auto_decompress=False)
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, "127.0.0.1", 0, backlog=1024)
-        await site.start()
-        receiver.port = runner.addresses[0][1]
-        yield receiver
-    finally:
-        receiver.release()
-        await runner.cleanup()
+    async with serving(receiver.handle) as receiver.port:
+        try:
+            yield receiver
+        finally:
+            receiver.release()
 
 
 def _reply(reply: Reply | int) -> Reply:

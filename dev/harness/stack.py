@@ -19,6 +19,8 @@ ROOT = Path(__file__).resolve().parents[2]
 ROLES = ("gateway", "ingest", "delivery", "worker", "analytics")
 START_TIMEOUT_SECONDS = 60.0
 STOP_TIMEOUT_SECONDS = 10.0
+# Of the caller's environment; its settings, and its .env, are not for this stack.
+PASSED_ON = ("HOME", "PATH", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH")
 
 
 class Stack:
@@ -60,7 +62,7 @@ class Stack:
         """Starts the supervisor and does not wait."""
         self.data_dir.parent.mkdir(parents=True, exist_ok=True)
         environment = {
-            **{name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ},
+            **{name: os.environ[name] for name in PASSED_ON if name in os.environ},
             # Not from the checkout, whose .env is the developer's.
             "PYTHONPATH": str(ROOT),
             "DATA_DIR": str(self.data_dir),
@@ -116,8 +118,13 @@ class Stack:
         os.kill(pid, signal.SIGKILL)
         return pid
 
+    @property
+    def ready(self) -> bool:
+        """Whether it has said that it serves."""
+        return "Webhook service is ready." in self.output
+
     def _ready_or_dead(self) -> bool:
-        return "Webhook service is ready." in self.output or self.process.poll() is not None
+        return self.ready or self.process.poll() is not None
 
     def _is_ours(self, process: psutil.Process) -> bool:
         with contextlib.suppress(psutil.Error, OSError):

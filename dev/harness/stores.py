@@ -21,8 +21,6 @@ from dev.harness.supervisor import migrate
 from dev.harness.waiting import wait_until
 
 TEMPLATE = "migrated"
-
-
 RUNTIME_USER = "webhook_runtime"
 
 
@@ -143,8 +141,6 @@ def conflicting(table: str, tries: int) -> str:
 # On PATH, or as `python3 scripts/tools.py pgbouncer` fetches it.
 FETCHED = Path(__file__).resolve().parents[2] / ".tools/bin"
 PGBOUNCER = shutil.which("pgbouncer", path=os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", str(FETCHED))))
-
-
 POOLER_CONFIGURATION = """
 [databases]
 * = host={socket_folder} port={postgres_port} user={user}
@@ -158,8 +154,6 @@ pool_mode = transaction
 default_pool_size = {servers}
 max_client_conn = 200
 """
-
-
 POOLER_TLS = """
 client_tls_sslmode = require
 client_tls_cert_file = {certificate}

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import http.client
 import json
 import time
@@ -12,27 +13,44 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from dev.embedded import Child, EmbeddedError, describe_exit
+from dev.embedded import Child, EmbeddedError, EmbeddedPostgres, EmbeddedValkey, Guard, describe_exit
+from dev.embedded.child import Command
 from services.platform.settings import PostgresSettings
 from services.schema import migrations
 from services.schema.migrate import migrate as migrate_schema
 from services.schema.migrations import MigrationError
 from services.schema.wait import Say
 
-# What ends a stack that cannot go on.
+__all__ = ["MigrationError", "migrate"]
 
+DATABASE = "webhook"
+TICK_SECONDS = 0.1
+READY_TIMEOUT_SECONDS = 60.0
+MIGRATION_POLL_SECONDS = 0.1
+MIGRATION_WAIT_SECONDS = 60.0
+MAX_DEATHS = 3
+DEATHS_WINDOW_SECONDS = 30.0
+# The second death in a row may come of something that is just being started again, such as Postgres.
+RESTART_DELAY_SECONDS = 1.0
 
-class StackError(Exception):
-    """The stack cannot start or go on; the message is for the user, its first line says it all."""
-
-
-# Whether a process says that it serves.
-
+# In which order processes are stopped, and how many seconds after the order to stop those of a stage are killed at
+# the latest. No more requests come in first; workers then have the longest time, to finish what is on its way.
+STOP_STAGES: Sequence[tuple[tuple[str, ...], float]] = (
+    (("gateway",), 2.0),
+    (("ingest",), 3.5),
+    (("worker",), 7.0),
+    (("delivery", "analytics"), 8.2),
+    (("valkey", "postgres"), 9.4),
+)
 
 # A bit more than the processes give their own checks.
 READINESS_TIMEOUT_SECONDS = 1.5
 # A gateway is ready before it has reached these; whoever starts a stack wants to use all of it.
 SERVICES = frozenset(("ingest", "delivery", "analytics"))
+
+
+class StackError(Exception):
+    """The stack cannot start or go on; the message is for the user, its first line says it all."""
 
 
 def all_ready(urls: Iterable[str]) -> bool:
@@ -48,18 +66,6 @@ def _ok(url: str) -> bool:
         answer = connection.getresponse()
         return answer.status == http.client.OK and not SERVICES & json.load(answer).get("degraded", {}).keys()
     return False
-
-
-# The schema of a database on this machine, for programs that are not asynchronous.
-
-
-MIGRATION_POLL_SECONDS = 0.1
-
-
-MIGRATION_WAIT_SECONDS = 60.0
-
-
-__all__ = ["MigrationError", "migrate"]
 
 
 def migrate(
@@ -97,33 +103,6 @@ async def _migrate(
     return task.result()
 
 
-# The life of the processes: started, watched, started again when they die, stopped in order.
-
-
-TICK_SECONDS = 0.1
-
-
-READY_TIMEOUT_SECONDS = 60.0
-
-
-MAX_DEATHS = 3
-
-
-DEATHS_WINDOW_SECONDS = 30.0
-# The second death in a row may come of something that is just being started again, such as Postgres.
-RESTART_DELAY_SECONDS = 1.0
-
-# In which order processes are stopped, and how many seconds after the order to stop those of a stage are killed at
-# the latest. No more requests come in first; workers then have the longest time, to finish what is on its way.
-STOP_STAGES: Sequence[tuple[tuple[str, ...], float]] = (
-    (("gateway",), 2.0),
-    (("ingest",), 3.5),
-    (("worker",), 7.0),
-    (("delivery", "analytics"), 8.2),
-    (("valkey", "postgres"), 9.4),
-)
-
-
 @dataclass(kw_only=True)
 class Part:
     """One process of the stack. `launch` starts it without waiting; `is_ready` says whether it serves."""
@@ -131,6 +110,8 @@ class Part:
     child: Child
     launch: Callable[[], None]
     is_ready: Callable[[], bool]
+    # While it is held nobody restarts it.
+    held: bool = False
     deaths: deque[float] = field(default_factory=lambda: deque(maxlen=MAX_DEATHS))
     # Monotonic seconds of the next start; None while it runs.
     restart_at: float | None = None
@@ -140,28 +121,44 @@ class Part:
         """The name of its process."""
         return self.child.name
 
+    @property
+    def role(self) -> str:
+        """The role of the process; copies are named ROLE-NUMBER."""
+        return self.name.partition("-")[0]
+
 
 class Supervisor:
-    """Owns the parts. `on_tick` runs at every look around, ten times a second."""
+    """Own the parts of one stack. `on_tick` runs at every look around, ten times a second.
 
-    def __init__(self, say: Callable[[str], None], *, on_tick: Callable[[], None] = lambda: None) -> None:
+    A part that dies is restarted, unless that is its `max_deaths`th death within DEATHS_WINDOW_SECONDS; None restarts
+    it always, and at once.
+    """
+
+    def __init__(
+        self,
+        say: Callable[[str], None] = lambda _: None,
+        *,
+        on_tick: Callable[[], None] = lambda: None,
+        max_deaths: int | None = MAX_DEATHS,
+    ) -> None:
         self.stopping = False
+        self.parts: dict[str, Part] = {}
         self._say = say
         self._on_tick = on_tick
-        self._parts: dict[str, Part] = {}
+        self._max_deaths = max_deaths
 
     def request_stop(self) -> None:
-        """Asks for the end; safe in a signal handler."""
+        """Ask for the end; safe in a signal handler."""
         self.stopping = True
 
     def start(self, parts: Iterable[Part]) -> None:
-        """Starts parts and waits until they are ready, or until the stop is requested.
+        """Start parts and wait until they are ready, or until the stop is requested.
 
         Raises StackError when one keeps dying or is not ready in time.
         """
         waiting = list(parts)
         for part in waiting:
-            self._parts[part.name] = part
+            self.parts[part.name] = part
             part.launch()
         began = time.monotonic()
         while waiting and not self.stopping:
@@ -173,31 +170,47 @@ class Supervisor:
             if waiting and time.monotonic() - began > READY_TIMEOUT_SECONDS:
                 raise _with_last_lines(waiting[0], f"{waiting[0].name} is not ready after {READY_TIMEOUT_SECONDS:g} s")
 
+    def start_stores(self, stores: Iterable[EmbeddedPostgres | EmbeddedValkey | None]) -> None:
+        """Start the stores that are there, and make the database in Postgres."""
+        own = [store for store in stores if store]
+        self.start(Part(child=store.process, launch=store.launch, is_ready=store.is_ready) for store in own)
+        for store in own:
+            if isinstance(store, EmbeddedPostgres) and not self.stopping:
+                store.ensure_database(DATABASE)
+
     def watch(self) -> None:
-        """Keeps the parts running until the stop is requested; StackError when one keeps dying."""
+        """Keep the parts running until the stop is requested; StackError when one keeps dying."""
         while not self.stopping:
             self._tick()
 
-    def stop(self) -> None:
-        """Stops all parts, stage by stage, within 10 s."""
-        began = time.monotonic()
-        for names, deadline_seconds in STOP_STAGES:
-            children = [self._parts[name].child for name in names if name in self._parts]
-            for child in children:
-                child.ask_to_stop()
-            for child in children:
-                if child.wait(began + deadline_seconds - time.monotonic()) is None and child.running:
-                    self._say(f"{child.name} does not stop: killing it")
-                    child.kill()
-
-    def _tick(self) -> None:
-        for part in self._parts.values():
+    def check(self) -> None:
+        """Look at every part once; StackError when one keeps dying."""
+        for part in self.parts.values():
+            if part.held:
+                continue
             if part.restart_at is None:
                 status = part.child.poll()
                 if status is not None:
                     self._died(part, status)
             if part.restart_at is not None and time.monotonic() >= part.restart_at:
                 self._restart(part)
+
+    def stop(self, *, stage_seconds: float | None = None, stores: bool = True) -> None:
+        """Stop the parts stage by stage: within 10 s, or with so many seconds for each stage."""
+        began = time.monotonic()
+        for roles, deadline_seconds in STOP_STAGES if stores else STOP_STAGES[:-1]:
+            children = [part.child for part in self.parts.values() if part.role in roles]
+            for child in children:
+                child.ask_to_stop()
+            stage_ends = began + deadline_seconds if stage_seconds is None else time.monotonic() + stage_seconds
+            for child in children:
+                if child.wait(stage_ends - time.monotonic()) is None and child.running:
+                    self._say(f"{child.name} does not stop: killing it")
+                    child.kill()
+                del self.parts[child.name]
+
+    def _tick(self) -> None:
+        self.check()
         self._on_tick()
         time.sleep(TICK_SECONDS)
 
@@ -205,11 +218,12 @@ class Supervisor:
         now = time.monotonic()
         part.deaths.append(now)
         what = f"{part.name} (pid {part.child.pid}) died: {describe_exit(status)}"
-        if len(part.deaths) == MAX_DEATHS and now - part.deaths[0] <= DEATHS_WINDOW_SECONDS:
-            raise _with_last_lines(part, f"{what}, {MAX_DEATHS} deaths within {DEATHS_WINDOW_SECONDS:g} s")
-        again = len(part.deaths) > 1 and now - part.deaths[-2] <= DEATHS_WINDOW_SECONDS
-        part.restart_at = now + (RESTART_DELAY_SECONDS if again else 0)
-        self._say(f"{what}; starting it again")
+        recent = [death for death in part.deaths if now - death <= DEATHS_WINDOW_SECONDS]
+        if self._max_deaths is not None and len(recent) >= self._max_deaths:
+            deaths = f", {self._max_deaths} deaths within {DEATHS_WINDOW_SECONDS:g} s" if self._max_deaths > 1 else ""
+            raise _with_last_lines(part, what + deaths)
+        part.restart_at = now + (RESTART_DELAY_SECONDS if self._max_deaths and len(recent) > 1 else 0)
+        self._say(f"{what}; restarting it")
 
     def _restart(self, part: Part) -> None:
         try:
@@ -218,6 +232,12 @@ class Supervisor:
             raise StackError(str(error)) from error
         part.restart_at = None
         self._say(f"{part.name} runs again (pid {part.child.pid})")
+
+
+def process(command: Command, guard: Guard, readiness_urls: Sequence[str]) -> Part:
+    """Return the part that runs a process of the service."""
+    child = Child(command, guard=guard)
+    return Part(child=child, launch=child.launch, is_ready=functools.partial(all_ready, readiness_urls))
 
 
 def _with_last_lines(part: Part, what: str) -> StackError:

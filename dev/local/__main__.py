@@ -1,16 +1,14 @@
 """Entry of the one-machine stack: python -m dev.local."""
 
 import contextlib
-import functools
 import os
 import signal
 import sys
 import time
 
-from dev.embedded import Child, EmbeddedError, Guard, ports
+from dev.embedded import EmbeddedError, Guard, ports
 from dev.harness import plan
-from dev.harness import supervisor as migrations
-from dev.harness.supervisor import Part, StackError, Supervisor
+from dev.harness.supervisor import DATABASE, MigrationError, StackError, Supervisor, migrate, process
 from dev.local import checks, lock, logs
 from dev.local.logs import Watch
 from dev.local.output import Output, fail
@@ -33,7 +31,7 @@ def main() -> None:
         taken = ports.why_not(settings.host, settings.port)
         fail(f"PORT {settings.port} {taken}, and {error}" if taken else str(error))
         sys.exit(1)
-    except (StackError, EmbeddedError, migrations.MigrationError) as error:
+    except (StackError, EmbeddedError, MigrationError) as error:
         fail(str(error))
         sys.exit(1)
     except OSError as error:
@@ -78,18 +76,14 @@ def _start(
     output: Output,
 ) -> None:
     postgres, valkey = the_stores.postgres, the_stores.valkey
-    own = [
-        Part(child=store.process, launch=store.launch, is_ready=store.is_ready) for store in (postgres, valkey) if store
-    ]
-    output.step(f"starting {' and '.join(part.name for part in own)}" if own else "using the stores that were named")
-    supervisor.start(own)
+    own = [name for name, store in (("postgres", postgres), ("valkey", valkey)) if store]
+    output.step(f"starting {' and '.join(own)}" if own else "using the stores that were named")
+    supervisor.start_stores((postgres, valkey))
     if supervisor.stopping:
         return
-    if postgres:
-        postgres.ensure_database(plan.DATABASE)
     try:
-        applied = migrations.migrate(the_stores.database_url, cancelled=lambda: supervisor.stopping, say=output.step)
-    except migrations.MigrationError:
+        applied = migrate(the_stores.database_url, cancelled=lambda: supervisor.stopping, say=output.step)
+    except MigrationError:
         if supervisor.stopping:
             return
         raise
@@ -99,19 +93,19 @@ def _start(
             "database_url": the_stores.database_url,
             "redis_url": the_stores.redis_url,
             # Of the superuser, for psql and others that want TCP. The processes use database_url, its owner's.
-            "postgres_tcp_url": postgres.superuser_tcp_url(plan.DATABASE) if postgres else None,
+            "postgres_tcp_url": postgres.superuser_tcp_url(DATABASE) if postgres else None,
             "supervisor_pid": os.getpid(),
         }
     )
     output.step(f"starting {', '.join(plan.ROLES)}")
-    supervisor.start([_role(role, the_stores, the_plan, guard, settings) for role in plan.ROLES])
-
-
-def _role(role: str, the_stores: plan.StackStores, the_plan: plan.Plan, guard: Guard, settings: LocalSettings) -> Part:
-    urls = the_plan.readiness_urls(role)
-    command = the_plan.command(role, settings, database_url=the_stores.database_url, redis_url=the_stores.redis_url)
-    child = Child(command, guard=guard)
-    return Part(child=child, launch=child.launch, is_ready=functools.partial(migrations.all_ready, urls))
+    supervisor.start(
+        process(
+            the_plan.command(role, settings, database_url=the_stores.database_url, redis_url=the_stores.redis_url),
+            guard,
+            the_plan.readiness_urls(role),
+        )
+        for role in plan.ROLES
+    )
 
 
 def _stop(supervisor: Supervisor, output: Output) -> None:

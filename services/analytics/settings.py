@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from services.domain.retry_policy import RetrySettings
-from services.platform.settings import GrpcServerSettings, Hours, Port, PostgresSettings, Seconds
+from services.platform.settings import GrpcServerSettings, Hours, Port, PostgresSettings, constant
 from services.platform.tracing.settings import TracingDoorSettings
 
 
@@ -22,9 +22,9 @@ class AnalyticsSettings(PostgresSettings, GrpcServerSettings, RetrySettings, Tra
     # Hours that entries of the audit log are kept.
     audit_retention_hours: Hours = 8760
     # Seconds between two roll-ups: how old statistics get.
-    rollup_interval_seconds: Seconds = 5.0
+    rollup_interval_seconds: float = constant(5.0)
     # Seconds between two passes of retention.
-    retention_interval_seconds: Seconds = 300.0
+    retention_interval_seconds: float = constant(300.0)
     # How many subscriptions each of the metrics that name any may name: a bound of their series.
     top_subscriptions: Annotated[int, Field(ge=0, le=100)] = 10
 

@@ -7,19 +7,17 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
-from services.domain.retry_policy import RetrySettings
+from services.domain.egress.policy import EgressSettings
+from services.domain.retry_policy import ExpirySettings, RetrySettings
 from services.domain.secrets.encryption import EncryptionSettings
 from services.platform.settings import (
-    Bytes,
     Count,
-    EgressSettings,
-    ExpirySettings,
     GrpcServerSettings,
-    PayloadBytes,
     Port,
     PostgresSettings,
     RedisSettings,
     Seconds,
+    constant,
     shaped,
 )
 from services.platform.tracing.settings import TracingDoorSettings, TracingSettings
@@ -51,22 +49,22 @@ class WorkerSettings(LeaseSettings, RetrySettings, EgressSettings, EncryptionSet
     # HTTP requests in flight.
     worker_concurrency: Annotated[int, Field(ge=1, le=100_000)] = 512
     # The longest that a receiver's Retry-After puts a retry off; 0 means that it is not looked at.
-    retry_after_cap_seconds: Annotated[float, Field(ge=0, le=604_800, allow_inf_nan=False)] = 3600.0
+    retry_after_cap_seconds: float = constant(3600.0)
     # Deadline over connect, headers and body of one request, where the subscription has none of its own.
     delivery_timeout_seconds: Annotated[float, Field(ge=1, le=30, allow_inf_nan=False)] = 15.0
     # Failures in a row that open a subscription's circuit breaker.
     breaker_failures: Count = 10
     # Or this share of a worker's attempts within the window, if they are so many at least. Over 1: never.
-    breaker_failure_rate: Annotated[float, Field(gt=0, le=1_000, allow_inf_nan=False)] = 0.8
-    breaker_window_seconds: Annotated[int, Field(ge=1, le=86_400)] = 60
-    breaker_min_attempts: Count = 20
+    breaker_failure_rate: float = constant(0.8)
+    breaker_window_seconds: int = constant(60)
+    breaker_min_attempts: int = constant(20)
     # From the opening to the first probe; twice as long each time, up to the cap.
     breaker_cooldown_seconds: Seconds = 10.0
-    breaker_cooldown_cap_seconds: Seconds = 600.0
+    breaker_cooldown_cap_seconds: float = constant(600.0)
     # A subscription that has only failed for so long is disabled.
     disable_after_hours: Annotated[float, Field(gt=0, le=876_000, allow_inf_nan=False)] = 120.0
     # Of a response, how much is read, and how much of that is stored.
-    max_response_bytes: Annotated[int, Field(ge=1, le=64 << 20)] = 64 << 10
+    max_response_bytes: int = constant(64 << 10)
     stored_response_bytes: Annotated[int, Field(ge=0, le=64 << 20)] = 4 << 10
     # Extra certificate authorities of receivers, as a file in PEM form.
     egress_ca_bundle: str = ""
@@ -81,9 +79,9 @@ class WorkerSettings(LeaseSettings, RetrySettings, EgressSettings, EncryptionSet
     # Whether receivers are told the trace, by the header traceparent.
     tracing_to_receivers: bool = False
     # Payloads of at most so many bytes come with the claim; larger ones are read just before their send.
-    claimed_payload_bytes: PayloadBytes = 64 << 10
+    claimed_payload_bytes: int = constant(64 << 10)
     # Larger payloads that a worker holds at once.
-    large_payload_budget_bytes: Bytes = 64 << 20
+    large_payload_budget_bytes: int = constant(64 << 20)
 
     @field_validator("egress_ca_bundle")
     @classmethod

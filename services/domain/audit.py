@@ -6,11 +6,10 @@ actions.
 """
 
 import enum
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import msgspec
@@ -20,7 +19,11 @@ from services.platform.auth import identity, roles, tenants
 from services.platform.auth.identity import Identity
 from services.platform.auth.known import Known
 from services.platform.auth.roles import Role, Service
-from services.platform.stores import postgres, sql
+from services.platform.process.bounds import BoundedCache
+from services.platform.stores import sql
+
+if TYPE_CHECKING:  # the gateway, which has no stores, reads the actions
+    from services.platform.stores import postgres
 
 SQL = sql.Queries("services.domain")
 
@@ -79,7 +82,7 @@ class Entry:
     affected: int | None = None
 
 
-async def record(connection: postgres.Connection, *entries: Entry, actor: str | None = None) -> None:
+async def record(connection: "postgres.Connection", *entries: Entry, actor: str | None = None) -> None:
     """Write entries in the transaction that `connection` is in, by this actor; None: whoever makes this call."""
     actor = actor or identity.CALLER.get().key_id
     made = [ids.new() for _ in entries]
@@ -118,11 +121,10 @@ _LEAVE_OWN_ENTRY = Role.WRITE
 class Crossings:
     """Looks at each call before it is made."""
 
-    def __init__(self, pool: postgres.Pool) -> None:
+    def __init__(self, pool: "postgres.Pool") -> None:
         self._pool = pool
         self._existing: Known[str, str] = Known(self._find)
-        # On time.monotonic(), oldest first.
-        self._entered_at: dict[tuple[str, str, str], float] = {}
+        self._entered: BoundedCache[tuple[str, str, str], bool] = BoundedCache(SIZE, ttl_seconds=ENTRY_SECONDS)
 
     async def enter(self, caller: Identity, method: str, request: Any) -> None:
         """Let a caller act in the tenants that a request states; InvalidArgument for one that does not exist.
@@ -151,13 +153,9 @@ class Crossings:
 
     async def _note(self, caller: Identity, tenant_id: str, method: str) -> None:
         call = (caller.key_id, tenant_id, method)
-        now = time.monotonic()
-        if now - self._entered_at.get(call, -ENTRY_SECONDS) < ENTRY_SECONDS:
+        if call in self._entered:
             return
-        self._entered_at.pop(call, None)
-        self._entered_at[call] = now
-        if len(self._entered_at) > SIZE:
-            del self._entered_at[next(iter(self._entered_at))]
+        self._entered.put(call, True)  # noqa: FBT003 - there is nothing else to say of it
         entry = Entry(
             action=Action.ENTER_TENANT,
             tenant_id=tenant_id,
@@ -168,7 +166,7 @@ class Crossings:
             async with self._pool.acquire() as connection, connection.transaction():
                 await record(connection, entry, actor=caller.key_id)
         except BaseException:
-            self._entered_at.pop(call, None)
+            self._entered.discard(call)
             raise
 
 

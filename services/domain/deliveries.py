@@ -8,8 +8,8 @@ planned as a scan of every partition.
 from collections.abc import Sequence
 from uuid import UUID
 
+from services.domain import metrics
 from services.domain.states import DeliveryReason, DeliveryStatus
-from services.platform.process import metrics
 from services.platform.stores import postgres, sql
 
 SQL = sql.Queries("services.domain")

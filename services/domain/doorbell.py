@@ -20,8 +20,7 @@ from taskiq import AckableMessage, BrokerMessage
 from taskiq.kicker import AsyncKicker
 from taskiq_redis import RedisStreamBroker
 
-from services.domain import deliveries
-from services.platform.process import metrics
+from services.domain import deliveries, metrics
 from services.platform.process.batching import Batcher, Bounds
 from services.platform.process.lifecycle import Process
 from services.platform.settings import RedisSettings

@@ -21,7 +21,7 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from services.platform import errors
-from services.platform.settings import ExpirySettings, Seconds
+from services.platform.settings import Hours, Seconds, Settings, constant
 
 log = structlog.get_logger(__name__)
 
@@ -75,6 +75,15 @@ class RetryPolicy:
             return self.cap_seconds
 
 
+class ExpirySettings(Settings):
+    """How long a delivery lives, and how long it is kept."""
+
+    # Past it a delivery that has not ended is failed with reason "expired".
+    delivery_expiry_hours: Hours = 168
+    # Hours that events, deliveries, attempts and their statistics are kept, counted from the end of their UTC day.
+    log_retention_hours: Hours = 72
+
+
 class RetrySettings(ExpirySettings):
     """The default policy: workers follow it, and ingest fills a subscription's policy up with it."""
 
@@ -82,9 +91,9 @@ class RetrySettings(ExpirySettings):
     retry_limit: Annotated[int, Field(ge=0, le=10_000)] = 5
     # Delay before retry n (from 1): base * factor^(n-1), at most the cap, more or less the jitter.
     retry_base_seconds: Seconds = 5.0
-    retry_factor: Annotated[float, Field(ge=1, le=1_000_000, allow_inf_nan=False)] = 2.0
+    retry_factor: float = constant(2.0)
     retry_cap_seconds: Seconds = 3600.0
-    retry_jitter: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)] = 0.1
+    retry_jitter: float = constant(0.1)
 
     @model_validator(mode="after")
     def _retries_fit(self) -> Self:

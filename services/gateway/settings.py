@@ -5,16 +5,13 @@ from typing import Annotated
 from pydantic import Field
 
 from services.platform.settings import (
-    Bytes,
-    CallSeconds,
-    Count,
     DrainSettings,
     GrpcTarget,
     GrpcTlsSettings,
-    Hours,
     PayloadBytes,
     Port,
     ServiceKeysSettings,
+    constant,
 )
 from services.platform.tracing.settings import TracingDoorSettings
 
@@ -31,24 +28,21 @@ class GatewaySettings(ServiceKeysSettings, GrpcTlsSettings, DrainSettings, Traci
 
     # Bytes of the largest payload that is accepted.
     max_payload_bytes: PayloadBytes = 1 << 20
-    # Hours that attempts are kept: the longest window of statistics.
-    log_retention_hours: Hours = 72
-
-    # Events of one call to ingest, which takes at most 1,000.
-    ingest_batch_items: Annotated[int, Field(ge=1, le=1000)] = 256
-    # Bytes of one call to ingest; a larger event goes alone.
-    ingest_batch_bytes: Bytes = 1 << 20
-    # Calls to ingest at the same time.
-    ingest_batches_in_flight: Annotated[int, Field(ge=1, le=1_000)] = 2
-    # Events, and their bytes, that wait for a call; beyond either the answer is 429.
-    ingest_waiting_items: Count = 4096
-    ingest_waiting_bytes: Bytes = 64 << 20
-    # Seconds from a whole request to its answer, and more for large payloads; an event that is not known to be
-    # committed by then is answered 503. Also what the look-up of an API key may take.
-    accept_timeout_seconds: CallSeconds = 3.0
 
     # Requests a second that a key may make at this process, where it has no limit of its own; 0 means any number.
     api_key_requests_per_second: Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)] = 0.0
 
+    # Events of one call to ingest, which takes at most 1,000.
+    ingest_batch_items: int = constant(256)
+    # Bytes of one call to ingest; a larger event goes alone.
+    ingest_batch_bytes: int = constant(1 << 20)
+    # Calls to ingest at the same time.
+    ingest_batches_in_flight: int = constant(2)
+    # Events, and their bytes, that wait for a call; beyond either the answer is 429.
+    ingest_waiting_items: int = constant(4096)
+    ingest_waiting_bytes: int = constant(64 << 20)
+    # Seconds from a whole request to its answer, and more for large payloads; an event that is not known to be
+    # committed by then is answered 503. Also what the look-up of an API key may take.
+    accept_timeout_seconds: float = constant(3.0)
     # Seconds that any other call to a service may take.
-    rpc_timeout_seconds: CallSeconds = 5.0
+    rpc_timeout_seconds: float = constant(5.0)

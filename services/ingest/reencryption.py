@@ -15,9 +15,9 @@ import asyncpg
 from services.domain.secrets import canary
 from services.domain.secrets.encryption import CannotOpen, EncryptionSettings, Keys
 from services.domain.secrets.vault import Vault
-from services.platform import errors
 from services.platform.settings import PostgresSettings, load
 from services.platform.stores import postgres, sql
+from services.platform.stores.errors import STORE_AWAY
 
 SQL = sql.Queries("services.ingest.subscriptions")
 CHUNK = 500
@@ -105,7 +105,7 @@ def main() -> None:
     """Re-encrypt, and print what was done."""
     try:
         report = asyncio.run(run(load(ReencryptionSettings)))
-    except (CannotOpen, asyncpg.PostgresError, *errors.STORE_AWAY) as error:
+    except (CannotOpen, asyncpg.PostgresError, *STORE_AWAY) as error:
         sys.exit(f"nothing more is re-encrypted: {str(error) or type(error).__name__}")
     sys.stdout.write(f"{report.rewritten} subscriptions re-encrypted, {report.left} were already\n")
     if report.unreadable:

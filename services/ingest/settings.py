@@ -5,16 +5,15 @@ from typing import ClassVar
 
 from pydantic import Field
 
+from services.domain.egress.policy import EgressSettings
 from services.domain.retry_policy import RetrySettings
 from services.domain.secrets.encryption import EncryptionSettings
 from services.platform.settings import (
-    Bytes,
-    Count,
-    EgressSettings,
     GrpcServerSettings,
     Hours,
     PostgresSettings,
     RedisSettings,
+    constant,
 )
 from services.platform.tracing.settings import TracingDoorSettings
 
@@ -39,7 +38,7 @@ class IngestSettings(
     # How long an Idempotency-Key is remembered.
     idempotency_key_hours: Hours = 24
     # Events that wait to be committed; beyond this bound ingest answers RESOURCE_EXHAUSTED.
-    ingest_queue_events: Count = 5_000
-    ingest_queue_bytes: Bytes = 128 << 20
+    ingest_queue_events: int = constant(5_000)
+    ingest_queue_bytes: int = constant(128 << 20)
     # Subscriptions that are kept in the process.
-    cached_subscriptions: Count = 50_000
+    cached_subscriptions: int = constant(50_000)

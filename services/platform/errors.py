@@ -18,17 +18,15 @@
         └── OutcomeUnknown           UNAVAILABLE           503    yes
 
 Anything else that escapes is a bug: INTERNAL, 500, logged with its trace and answered without it.
-The gRPC side is in grpc_errors.py; the HTTP side in the gateway's problems.py.
+The gRPC side is in grpc/errors.py; the HTTP side in the gateway's problems.py.
 """
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
-import asyncpg
 import grpc
-import redis.exceptions
 
 RETRY_AFTER_SECONDS = 1
 # An error lists so many fields at fault, and says how many more there are; a client's own names are cut.
@@ -269,37 +267,19 @@ class OutcomeUnknown(Unavailable):
     reason = ErrorReason.OUTCOME_UNKNOWN
 
 
-# What drivers raise when a store is away, starting, stopping, read-only after a failover, or out of connections,
-# memory or disk; or rolls a transaction back for a conflict (SQLSTATE class 40), which a repetition resolves.
-# InterfaceError is asyncpg's for a connection that was closed under a statement, and InvalidCachedStatementError for a
-# table that was migrated under a transaction.
-STORE_AWAY = (
-    OSError,
-    TimeoutError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.IdleInTransactionSessionTimeoutError,
-    asyncpg.InsufficientResourcesError,
-    asyncpg.PostgresSystemError,
-    asyncpg.ReadOnlySQLTransactionError,
-    asyncpg.TransactionRollbackError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-    asyncpg.InvalidCachedStatementError,
-    redis.exceptions.ConnectionError,
-    redis.exceptions.TimeoutError,
-)
+# Whether an error that is not of this tree means Unavailable: stores/errors.py adds to it, in processes with stores.
+_UNAVAILABLE: list[Callable[[BaseException], bool]] = []
 
 
-def is_store_away(error: BaseException) -> bool:
-    """Whether a store is away. asyncpg's InterfaceError that is also a ValueError is about our settings, or our use."""
-    return isinstance(error, STORE_AWAY) and not isinstance(error, ValueError)
+def add_unavailable(check: Callable[[BaseException], bool]) -> None:
+    """Have classify() turn the errors that `check` accepts into Unavailable."""
+    _UNAVAILABLE.append(check)
 
 
 def classify(error: BaseException) -> WebhookError | None:
-    """The error to answer with, or None when `error` is a bug of ours."""
+    """Return the error to answer with, or None when `error` is a bug of ours."""
     if isinstance(error, WebhookError):
         return error
-    if is_store_away(error):
+    if any(check(error) for check in _UNAVAILABLE):
         return Unavailable("a store that this needs cannot be reached; try again")
     return None

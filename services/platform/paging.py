@@ -12,10 +12,14 @@ MAX_PAGE_SIZE = 200
 NEWEST = UUID(int=2**128 - 1)
 
 
+def _not_ours() -> errors.InvalidArgument:
+    return errors.InvalidArgument.field("page_token", "must be the token that came with the page before")
+
+
 def page_size(requested: int) -> int:
     """The number of objects a page holds; 0 means the default."""
     if not 0 <= requested <= MAX_PAGE_SIZE:
-        raise errors.InvalidArgument.field("limit", f"must be between 1 and {MAX_PAGE_SIZE}")
+        raise errors.InvalidArgument.field("page_size", f"must be between 1 and {MAX_PAGE_SIZE}")
     return requested or DEFAULT_PAGE_SIZE
 
 
@@ -31,7 +35,7 @@ def before(page_token: str) -> UUID:
     try:
         return UUID(bytes=base64.b64decode(page_token + "==", altchars=b"-_", validate=True))
     except (ValueError, binascii.Error):
-        raise errors.InvalidArgument.field("cursor", "must be the next_cursor of the page before") from None
+        raise _not_ours() from None
 
 
 def text_token(last: str) -> str:
@@ -46,4 +50,4 @@ def after(page_token: str) -> str:
             "ascii"
         )
     except (ValueError, binascii.Error):
-        raise errors.InvalidArgument.field("cursor", "must be the next_cursor of the page before") from None
+        raise _not_ours() from None

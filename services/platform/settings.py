@@ -7,7 +7,7 @@ import ipaddress
 import os
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 from urllib.parse import quote
 
@@ -20,8 +20,9 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from services.platform.auth import keys
 from services.platform.stores import postgres_url, redis_url
@@ -36,6 +37,26 @@ def shaped(pattern: str, words: str) -> Any:
     return Field(pattern=pattern)
 
 
+def constant(default: Any) -> Any:
+    """Return a field that is no variable: only code may give it another value, as an argument of the constructor."""
+    return Field(default, json_schema_extra={"constant": True})
+
+
+class _Variables(PydanticBaseSettingsSource):
+    """The values of another source, without those of constants."""
+
+    def __init__(self, settings: type["Settings"], source: PydanticBaseSettingsSource) -> None:
+        super().__init__(settings)
+        self._source = source
+        self._constants = settings.model_fields.keys() - settings.variables().keys()
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        return self._source.get_field_value(field, field_name)
+
+    def __call__(self) -> dict[str, Any]:
+        return {name: value for name, value in self._source().items() if name not in self._constants}
+
+
 MAX_PORT = 65_535
 Port = Annotated[int, Field(ge=0, le=MAX_PORT)]
 # Every number has bounds, so that what passes here breaks nothing later: intervals of Postgres, timers, allocations.
@@ -45,7 +66,7 @@ CallSeconds = Annotated[float, Field(ge=0.1, le=300, allow_inf_nan=False)]
 Hours = Annotated[int, Field(ge=1, le=876_000)]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Bytes = Annotated[int, Field(ge=1, le=64 << 30)]
-# Of a payload; at most half of what http_protocol.py lets a request have.
+# Of a payload; at most half of what http/protocol.py lets a request have.
 PayloadBytes = Annotated[int, Field(ge=1, le=32 << 20)]
 # A name, an address, or the folder of a socket; several are separated by commas.
 PostgresHost = Annotated[
@@ -119,6 +140,24 @@ class Settings(BaseSettings):
     metrics_port: Port = 9090
     # From the order to stop to the last hand-back.
     shutdown_grace_seconds: Annotated[float, Field(ge=0.1, le=86_400, allow_inf_nan=False)] = 8.0
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - this class
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - there are no such files
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Return the sources, the first before the others: arguments, the environment, .env."""
+        return init_settings, _Variables(cls, env_settings), _Variables(cls, dotenv_settings)
+
+    @classmethod
+    def variables(cls) -> Mapping[str, FieldInfo]:
+        """Return the fields that a variable sets; the others are constants."""
+        fields = cls.model_fields.items()
+        return {name: field for name, field in fields if field.json_schema_extra != {"constant": True}}
 
     @model_validator(mode="before")
     @classmethod
@@ -350,7 +389,7 @@ class GrpcServerSettings(BootstrapSettings, GrpcTlsSettings, DrainSettings):
 
     grpc_port: Port = 50051
     # A client's connection is ended in good order after so long, more or less a tenth.
-    grpc_max_connection_age_seconds: Seconds = 60.0
+    grpc_max_connection_age_seconds: float = constant(60.0)
     # The largest payload that is accepted.
     max_payload_bytes: PayloadBytes = 1 << 20
 
@@ -365,34 +404,6 @@ def _usable_key(key: str, others: ValidationInfo, *, prefix: str, required: bool
     if why:
         raise PydanticCustomError("unusable", "{why}", {"why": why})
     return key
-
-
-class ExpirySettings(Settings):
-    """How long a delivery lives, and how long it is kept."""
-
-    # Past it a delivery that has not ended is failed with reason "expired".
-    delivery_expiry_hours: Hours = 168
-    # Hours that events, deliveries, attempts and their statistics are kept, counted from the end of their UTC day.
-    log_retention_hours: Hours = 72
-
-
-class EgressSettings(Settings):
-    """Where deliveries may go."""
-
-    # Networks (CIDR), hosts, zones (*.example) and host:port pairs that may be reached though they are not public.
-    # Unset: loopback in development, nothing elsewhere. Empty: nothing.
-    egress_allow: str | None = None
-    # Ports that nothing is sent to, separated by commas; "default" is the list of denied_ports.py, "none" is none.
-    egress_deny_ports: Annotated[
-        str, shaped("^(none|[a-z0-9, ]+)$", "must be default, none, or ports separated by commas")
-    ] = "default"
-
-    @property
-    def egress_allowed(self) -> list[str]:
-        """The entries of egress_allow."""
-        if self.egress_allow is None:
-            return ["127.0.0.0/8", "::1/128"] if self.development else []
-        return [entry for entry in (part.strip() for part in self.egress_allow.split(",")) if entry]
 
 
 AnySettings = TypeVar("AnySettings", bound=Settings)

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import asyncpg
 
-from services.platform import errors
 from services.platform.settings import PostgresSettings
 from services.platform.stores import postgres, sql
+from services.platform.stores.errors import is_store_away
 
 
 class MigrationError(Exception):
@@ -161,7 +161,7 @@ class Schema:
         try:
             await self._connection.execute(text)
         except asyncpg.PostgresError as error:
-            if errors.is_store_away(error):
+            if is_store_away(error):
                 raise
             raise MigrationError(f"{name}{_line(text, error)} failed: {reason(error)}") from error
 

@@ -27,9 +27,9 @@ from typing import Any, TypeVar
 
 import asyncpg
 
-from services.platform import errors
 from services.platform.settings import PostgresSettings, load
 from services.platform.stores import postgres
+from services.platform.stores.errors import STORE_AWAY, is_store_away
 from services.schema import migrations
 from services.schema.migrations import MigrationError, PostgresUnusable, Schema, reason
 
@@ -103,7 +103,7 @@ class PostgresWait:
         # These look like a server that is away: no TLS where it is required, and parameters that a pooler refuses.
         no_tls = isinstance(error, ssl.SSLCertVerificationError) or "rejected SSL upgrade" in str(error)
         refused = isinstance(error, asyncpg.ProtocolViolationError)
-        if errors.is_store_away(error) and not no_tls and not refused:
+        if is_store_away(error) and not no_tls and not refused:
             return self._wait_seconds
         if isinstance(error, asyncpg.PostgresError | asyncpg.InterfaceError | ssl.SSLError | OSError):
             return min(MISTAKE_SECONDS, self._wait_seconds)
@@ -138,11 +138,11 @@ async def with_schema(
         try:
             return await work(Schema(settings, connection, files))
         except Exception as error:
-            if not (errors.is_store_away(error) or isinstance(error, bears)):
+            if not (is_store_away(error) or isinstance(error, bears)):
                 raise
             await waiting.retry(error, bound_seconds=WAIT_SECONDS if isinstance(error, bears) else None)
         finally:
-            with contextlib.suppress(*errors.STORE_AWAY):
+            with contextlib.suppress(*STORE_AWAY):
                 await connection.close(timeout=CLOSE_SECONDS)
 
 

@@ -43,14 +43,8 @@ def header_lines() -> bytes:
 
 # How long to wait for the first answer, and then for another that nobody asked for.
 ANSWER_SECONDS = 10.0
-
-
 QUIET_SECONDS = 0.3
-
-
 _HEAD = re.compile(rb"HTTP/1\.[01] (\d{3})[^\r\n]*\r\n((?:[^\r\n]+\r\n)*)\r\n")
-
-
 _LENGTH = re.compile(rb"^content-length: *(\d+)", re.IGNORECASE | re.MULTILINE)
 
 
@@ -116,11 +110,7 @@ def _answers(received: bytes) -> tuple[tuple[int, ...], bytes]:
 
 
 TIMEOUT_SECONDS = 10.0
-
-
 OURS = "webhook.v1."
-
-
 Metadata = Sequence[tuple[str, str | bytes]]
 
 

@@ -79,7 +79,6 @@ def stack(short_folder: Path) -> Iterator[Stack]:
         "EGRESS_ALLOW": "127.0.0.1/32",
         "DELIVERY_TIMEOUT_SECONDS": "1",
         "RETRY_LIMIT": "0",
-        "ROLLUP_INTERVAL_SECONDS": "1",
         **calls.ENVIRONMENT,
     }
     with stacks.running(short_folder / "adversarial", environment=environment) as running:

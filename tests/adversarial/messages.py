@@ -59,11 +59,7 @@ SHAPES = {
     "a packed field of 200,000 numbers": field(11, field(5, b"\x00" * 8 * 200_000)),
     "a text of 3 MB": field(1, b"a" * 3_000_000),
 }
-
-
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-
-
 FRAMES = {
     "nothing": b"",
     "HTTP/1.1": b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
@@ -95,14 +91,8 @@ FRAMES = {
     + b"\x00" * 4
     + (b"\x00\x40\x00\x09\x00\x00\x00\x00\x01" + b"\x00" * 0x4000) * 100,
 }
-
-
 # Messages of any type as hypothesis makes them: of their shape with hostile values, or bytes that are nearly one.
-
-
 MAX_DEPTH = 3
-
-
 TEXTS = [
     *("", " ", "default", "another-tenant", "order.created", "order.*", "standard-webhooks", "application/json"),
     *("\x00", "a\x00b", "\r\nX: 1", "\x7f", "☃" * 50, "\U0001f4a3", "\u202e", "a" * 300, "%00", "../../etc/passwd"),
@@ -117,14 +107,8 @@ TEXTS = [
         "ftp://hook.invalid/",
     ),
 ]
-
-
 INTEGERS = [0, 1, -1, 2, 50, 201, 2**31 - 1, -(2**31), 2**31, 2**63 - 1, -(2**63)]
-
-
 NUMBERS = [0.0, -0.0, 1.0, -1.0, 0.5, 1e-320, 1e308, math.inf, -math.inf, math.nan]
-
-
 _INT32 = (FieldDescriptor.CPPTYPE_INT32, FieldDescriptor.CPPTYPE_ENUM)
 
 

@@ -17,17 +17,9 @@ from tests.adversarial.conftest import Examples, Tally
 
 
 UNKNOWN = b"/api/v1/webhooks/ingest/019ced6f-8a27-7c3e-9b1a-5d0f4e2c7b61"
-
-
 POST = b"POST " + UNKNOWN + b" HTTP/1.1"
-
-
 GET = b"GET /api/v1/stats HTTP/1.1"
-
-
 LENGTH = b"Content-Length: 5"
-
-
 CHUNKED = b"Transfer-Encoding: chunked"
 # Stands for a whole request for a live subscription, which must not be taken for one.
 HIDDEN = b"<hidden>"
@@ -256,11 +248,7 @@ ODD: dict[str, tuple[bytes, Sequence[int | None]]] = {
     "a last chunk without its end": (request(POST, CHUNKED, body=b"5\r\nhello\r\n0\r\n"), [None]),
     "a length of 2^63": (request(POST, b"Content-Length: 9223372036854775807", body=b"hello"), [413]),
 }
-
-
 # Raw bytes to the gateway's port: one answer to each request at most, none of them a 5xx, and nothing smuggled in.
-
-
 pytestmark = pytest.mark.usefixtures("unharmed")
 
 
@@ -365,14 +353,10 @@ WHOLE = [
     request(POST, b"X-Event-Type: a.b", CHUNKED, body=b"5\r\nhello\r\n0\r\n\r\n"),
     request(b"PUT /api/v1/subscriptions/019ced6f-8a27-7c3e-9b1a-5d0f4e2c7b61 HTTP/1.1", LENGTH, body=b"hello"),
 ]
-
-
 PIECES = (
     *(b"\r\n", b"\n", b"\r", b"\x00", b" ", b":", b"\t", b"0\r\n\r\n", b"\xff", b"%00", b"../", b"\r\n\r\n"),
     *(CHUNKED + b"\r\n", LENGTH + b"\r\n", b"HTTP/1.1", b"GET ", b"-1", b"9" * 30),
 )
-
-
 MUTATED = st.builds(changed, st.sampled_from(WHOLE), changes(*PIECES))
 
 

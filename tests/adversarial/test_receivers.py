@@ -17,8 +17,6 @@ from tests.delivery import sending
 
 
 SUCCESS = None
-
-
 KIB = 1 << 10
 
 
@@ -87,14 +85,8 @@ async def _deaf(connection: sending.Connection) -> None:
 
 # 32 MB of zeros, in 32 KB.
 BOMB = gzip.compress(bytes(32 << 20))
-
-
 INTERIM = b"HTTP/1.1 100 Continue\r\n\r\n"
-
-
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-
-
 HOSTILE: dict[str, Hostile] = {
     # Bodies that are no text, or text that means something elsewhere.
     "NUL": _body(b"a\x00b"),
@@ -207,14 +199,8 @@ HOSTILE: dict[str, Hostile] = {
     "headers byte by byte": _row(_forever(b"HTTP/1.1 200 OK\r\nX: ", b"a", pause_seconds=0.05), "timeout", None),
     "a body byte by byte": _row(_forever(b"HTTP/1.1 200 OK\r\n\r\n", b"a", pause_seconds=0.05), "timeout", 200),
 }
-
-
 # Receivers that answer hostile things to the real worker: recorded, shown, and no harm to the next delivery.
-
-
 pytestmark = pytest.mark.usefixtures("unharmed")
-
-
 ENDED = {"delivered", "failed", "cancelled"}
 # The service stores that much of an answer.
 STORED_BYTES = 4096

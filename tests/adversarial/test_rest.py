@@ -15,8 +15,6 @@ from tests.adversarial.conftest import Examples, Tally
 pytestmark = [pytest.mark.usefixtures("unharmed"), pytest.mark.timeout(1800)]
 
 CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
-
-
 # Of each operation, and of sequences; in the short mode and in the long one.
 PHASES = {"examples,coverage,fuzzing": (3, 300), "stateful": (30, 500)}
 SEED, MAX_SEEDS = 6, 30

@@ -31,8 +31,6 @@ PRIVATE_V4 = [
         *("224.0.0.0/4", "240.0.0.0/4", "168.63.129.16/32"),
     )
 ]
-
-
 PRIVATE_V6 = [
     ipaddress.IPv6Network(network)
     for network in (
@@ -51,11 +49,7 @@ WRAPPINGS: Sequence[Callable[[int], int]] = (
 )
 # Digits that IDNA makes those of ASCII of: of full width, bold and sans-serif ones of mathematics.
 DIGITS = ["0123456789", *("".join(chr(first + digit) for digit in range(10)) for first in (0xFF10, 0x1D7CE, 0x1D7E2))]
-
-
 DOTS = [".", ".", ".", "\u3002", "\uff0e", "\uff61"]
-
-
 PIECES = [
     *("@", "\\", "/", "?", "#", ":", "[", "]", "%00", "%2e", "%40", "\t", "\r\n", " ", "\x00", "\u200b", "\u00ad"),
     *(
@@ -147,8 +141,6 @@ def _bracketed(draw: st.DrawFn, address: int) -> str:
 
 
 PORT = 8080
-
-
 STRICT = Policy.parse([])
 # How other programs find the host of a URL; whatever one of them raises is a refusal.
 READERS: tuple[Callable[[str], str | None], ...] = (

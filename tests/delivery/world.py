@@ -243,7 +243,7 @@ class World:
         """A worker."""
         async with (
             _running(lifecycle.Process("worker")) as process,
-            worker.serve(process, self.worker_settings(**changes), policy),
+            worker.serve(process, self.worker_settings(**changes), policy=policy),
         ):
             yield process
 

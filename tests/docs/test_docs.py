@@ -115,7 +115,7 @@ def settings() -> dict[str, dict[str, Any]]:
     for role, path in SETTINGS.items():
         module, _, name = path.partition(":")
         cls: type[Settings] = getattr(importlib.import_module(module), name)
-        for field, info in cls.model_fields.items():
+        for field, info in cls.variables().items():
             if field.upper() not in UNUSED.get(role, ()):
                 found.setdefault(field.upper(), {})[role] = info.default
     return found

@@ -82,15 +82,11 @@ def _health(channel: grpc.Channel) -> int:
 
 # Nobody listens there.
 DEAD = "http://127.0.0.1:9"
-
-
 PROXIES = {
     spelling: DEAD
     for name in ("http_proxy", "https_proxy", "grpc_proxy", "all_proxy")
     for spelling in (name, name.upper())
 }
-
-
 OTHERS = {
     "no_proxy": "example.com",
     "NO_PROXY": "example.com",

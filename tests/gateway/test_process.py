@@ -50,7 +50,7 @@ async def test_a_wrong_setting_is_said_in_one_line() -> None:
 async def test_a_request_in_flight_is_answered_before_the_process_ends(free_port: int) -> None:
     services, port = Services(), free_port
     async with services.serving(), httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
-        process = await start(PORT=port, INGEST_ADDR=f"127.0.0.1:{services.port}", ACCEPT_TIMEOUT_SECONDS=3)
+        process = await start(PORT=port, INGEST_ADDR=f"127.0.0.1:{services.port}")
 
         async def ready() -> bool:
             try:

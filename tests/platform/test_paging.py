@@ -41,10 +41,10 @@ GARBAGE = [
 
 
 @pytest.mark.parametrize("token", [*GARBAGE, base64.b64encode(b"seventeen bytes !").decode()])
-def test_garbage_is_refused_and_names_the_cursor(token: str) -> None:
+def test_garbage_is_refused_and_names_the_page_token(token: str) -> None:
     with pytest.raises(errors.InvalidArgument) as raised:
         paging.before(token)
-    assert [violation.field for violation in raised.value.violations] == ["cursor"]
+    assert [violation.field for violation in raised.value.violations] == ["page_token"]
 
 
 @given(st.text())
@@ -59,7 +59,7 @@ def test_the_page_size_is_what_was_asked_for_and_50_by_default(requested: int, s
 
 
 @pytest.mark.parametrize("requested", [-1, 201, -(2**31), 2**31 - 1])
-def test_a_page_size_out_of_bounds_is_refused_and_names_the_limit(requested: int) -> None:
+def test_a_page_size_out_of_bounds_is_refused_and_names_the_page_size(requested: int) -> None:
     with pytest.raises(errors.InvalidArgument) as raised:
         paging.page_size(requested)
-    assert [violation.field for violation in raised.value.violations] == ["limit"]
+    assert [violation.field for violation in raised.value.violations] == ["page_size"]

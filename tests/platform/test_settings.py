@@ -408,7 +408,7 @@ ROLES: list[type[Settings]] = [
 NUMBERS = [
     (cls, name)
     for cls in ROLES
-    for name, field in cls.model_fields.items()
+    for name, field in cls.variables().items()
     if field.annotation is int or field.annotation is float
 ]
 ODD_NUMBERS = ("inf", "-inf", "nan", "NaN", "1e308", "-1", "-0.5", "9" * 30, "9" * 5000, "1e400", "0x10", "1,5")
@@ -448,7 +448,7 @@ def test_any_text_in_any_setting_is_taken_or_refused_in_one_line_each(
         "%",
         "\x1b",
     )
-    for name in cls.model_fields:
+    for name in cls.variables():
         for value in odd:
             monkeypatch.setenv(name.upper(), value)
             try:
@@ -459,6 +459,15 @@ def test_any_text_in_any_setting_is_taken_or_refused_in_one_line_each(
                     at_fault = line.partition(": ")[0]
                     assert at_fault in {name.upper(), "configuration"} or "is required" in line, (name, value, line)
         monkeypatch.delenv(name.upper())
+
+
+def test_a_constant_is_no_variable(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Not even one that was a variable once; only code gives it another value."""
+    monkeypatch.setenv("INGEST_QUEUE_EVENTS", "soon")
+    (folder / ".env").write_text("CACHED_SUBSCRIPTIONS=7\n")
+    settings = load(IngestSettings)
+    assert (settings.ingest_queue_events, settings.cached_subscriptions) == (5_000, 50_000)
+    assert IngestSettings(ingest_queue_events=3).ingest_queue_events == 3
 
 
 @pytest.mark.parametrize("text", ["INFO", "Info", " info "])

@@ -290,7 +290,7 @@ tracing.resourceAttributes: {{ $key | quote }} must be a name without spaces, "=
 {{- end }}
 
 {{/* The default retries must end before a delivery expires and before its event is deleted. They follow
-RETRY_DELAYS_SECONDS, which is not a setting, unless a setting of the exponential policy is set. */}}
+RETRY_DELAYS_SECONDS, which is not a setting (nor are RETRY_FACTOR and RETRY_JITTER), unless a setting of the exponential policy is set. */}}
 {{- define "webhook-service.retryProblem" -}}
 {{- $settings := .Values.settings | default dict }}
 {{- $number := dict }}
@@ -298,7 +298,7 @@ RETRY_DELAYS_SECONDS, which is not a setting, unless a setting of the exponentia
 {{- $_ := set $number . (include "webhook-service.setting" (dict "root" $ "name" .) | float64) }}
 {{- end }}
 {{- $delays := get (.Files.Get "files/defaults.json" | fromJson) "RETRY_DELAYS_SECONDS" | default list }}
-{{- range list "RETRY_LIMIT" "RETRY_BASE_SECONDS" "RETRY_FACTOR" "RETRY_CAP_SECONDS" }}
+{{- range list "RETRY_LIMIT" "RETRY_BASE_SECONDS" "RETRY_CAP_SECONDS" }}
 {{- if not (kindIs "invalid" (get (merge (dict . nil) $settings) .)) }}{{ $delays = list }}{{ end }}
 {{- end }}
 {{- $most := mulf 3600.0 (maxf $number.DELIVERY_EXPIRY_HOURS $number.LOG_RETENTION_HOURS) }}
@@ -318,7 +318,7 @@ RETRY_DELAYS_SECONDS, which is not a setting, unless a setting of the exponentia
 {{- range list "DELIVERY_EXPIRY_HOURS" "LOG_RETENTION_HOURS" }}
 {{- $hours := get $number . }}
 {{- if gt $total (mulf $hours 3600.0) }}
-settings.{{ . }}: {{ $hours }} h is shorter than the retries, which take up to {{ round (divf $total 3600.0) 1 }} h or more with RETRY_JITTER; raise it, or lower RETRY_LIMIT, RETRY_BASE_SECONDS, RETRY_FACTOR or RETRY_CAP_SECONDS
+settings.{{ . }}: {{ $hours }} h is shorter than the retries, which take up to {{ round (divf $total 3600.0) 1 }} h or more; raise it, or lower RETRY_LIMIT, RETRY_BASE_SECONDS or RETRY_CAP_SECONDS
 {{- end }}
 {{- end }}
 {{- end }}

@@ -87,11 +87,7 @@ def _content_length(head: bytes) -> int:
 HOST = "127.0.0.1"
 # After an answer that is not 2xx.
 PAUSE_SECONDS = 0.02
-
-
 ANSWER_TIMEOUT_SECONDS = 10.0
-
-
 TICK_SECONDS = 0.001
 # Of an open loop; more requests than this are not out at once, and are sent late.
 MAX_CONNECTIONS = 4096

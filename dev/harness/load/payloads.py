@@ -11,20 +11,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 _PREFIX = b'{"benchmark":"'
-
-
 _SEQUENCE_DIGITS, _MOMENT_DIGITS = 10, 20
-
-
 _STAMP_BYTES = _SEQUENCE_DIGITS + 1 + _MOMENT_DIGITS
-
-
 _LINE = json.dumps({"sku": "B-1042", "quantity": 2, "price": 19.9, "tags": ["new", "sale"]}, separators=(",", ":"))
-
-
 _SEQUENCE = slice(len(_PREFIX), len(_PREFIX) + _SEQUENCE_DIGITS)
-
-
 _MOMENT = slice(_SEQUENCE.stop + 1, _SEQUENCE.stop + 1 + _MOMENT_DIGITS)
 
 

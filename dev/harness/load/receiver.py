@@ -24,20 +24,10 @@ from dev.harness.load.messages import Ask, Count, Forget, Listening, Received, R
 
 
 DRIP_SECONDS = 1.0
-
-
 HEADER_SECONDS = 0.1
-
-
 FLOOD_BYTES = 1 << 30
-
-
 _DRIPPED = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nok"
-
-
 _ERROR = b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n"
-
-
 _CHUNK = bytes(64 << 10)
 # On, and for no time: the connection is reset instead of closed.
 _NO_LINGER = struct.pack("ii", 1, 0)
@@ -123,11 +113,7 @@ class _Flood(asyncio.Protocol):
 
 
 HOST = "127.0.0.1"
-
-
 BACKLOG = 4096
-
-
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nok"
 # The generator wraps the payload when it is sent here without the service in between.
 _WRAPPED = b'{"payload":'

@@ -4,13 +4,12 @@ from protos.webhook.v1 import deliveries_pb2 as pb
 from protos.webhook.v1 import deliveries_pb2_grpc
 from services.delivery.api.store import Attempt, Delivery, DeliveryStore
 from services.delivery.dispatcher.turns import Turns
-from services.domain import doorbell
+from services.domain import doorbell, metrics
 from services.domain.gates import Gates
 from services.domain.states import FINAL, AttemptOutcome, DeliveryStatus
 from services.platform import errors, ids, paging
 from services.platform.auth import tenants
 from services.platform.grpc.server import Context
-from services.platform.process import metrics
 from services.platform.tracing import spans
 
 _PREFIX = "DELIVERY_STATUS_"

@@ -15,6 +15,7 @@ from uuid import UUID
 import structlog
 from redis.exceptions import ResponseError
 
+from services.platform.process.bounds import TokenBucket
 from services.platform.stores.redis import REDIS_AWAY, Client, Key, script
 from services.platform.stores.redis_primary import PREFIX
 
@@ -77,12 +78,6 @@ class Grant:
     more_in_seconds: float
 
 
-@dataclass(slots=True)
-class _Bucket:
-    tokens: float
-    at: float
-
-
 class Limiter:
     """Grants what the limits allow. `count_workers` answers among how many processes a rate is shared without Redis."""
 
@@ -90,7 +85,7 @@ class Limiter:
         self._redis = client
         self._count_workers = count_workers
         self._workers, self._counted_at = 1, float("-inf")
-        self._own: dict[UUID, _Bucket] = {}
+        self._own: dict[UUID, TokenBucket] = {}
         # Whose buckets Redis refused to count when it was asked last.
         self._refused: set[UUID] = set()
 
@@ -142,13 +137,11 @@ class Limiter:
         now = time.monotonic()
         if now - self._counted_at > SHARE_SECONDS:
             self._workers, self._counted_at = max(1, await self._count_workers()), now
-        return [self._own_share(demand, now) for demand in demands]
+        return [self._own_share(demand) for demand in demands]
 
-    def _own_share(self, demand: Demand, now: float) -> Grant:
+    def _own_share(self, demand: Demand) -> Grant:
         rate, size = demand.rate / self._workers, max(1.0, demand.size / self._workers)
         # Empty at first: a full one in each process would be a burst for each.
-        bucket = self._own.setdefault(demand.subscription_id, _Bucket(0.0, now))
-        bucket.tokens, bucket.at = min(size, bucket.tokens + (now - bucket.at) * rate), now
-        taken = min(demand.wanted, int(bucket.tokens))
-        bucket.tokens -= taken
-        return Grant(number=taken, more_in_seconds=(1 - min(1.0, bucket.tokens)) / rate)
+        bucket = self._own.setdefault(demand.subscription_id, TokenBucket(0.0))
+        bucket.fill(per_second=rate, most=size)
+        return Grant(number=bucket.take(demand.wanted), more_in_seconds=bucket.seconds_to_next(rate))

@@ -23,22 +23,25 @@ from services.domain.gates import Gates
 from services.domain.secrets import canary
 from services.domain.secrets.vault import Vault
 from services.domain.subscription_changes import Copies
-from services.platform import errors, ids
+from services.platform import ids
 from services.platform.process import background, lifecycle
 from services.platform.settings import load
 from services.platform.stores import availability, postgres, redis
+from services.platform.stores.errors import STORE_AWAY
 
 PRESENCE_SECONDS = 5.0
 LAST_WORDS_SECONDS = 0.5
 
 
 @contextlib.asynccontextmanager
-async def serve(process: lifecycle.Process, settings: WorkerSettings, policy: Policy) -> AsyncIterator[None]:
-    """Wire the worker up, deliver, and at the end hand back what it holds."""
+async def serve(
+    process: lifecycle.Process, settings: WorkerSettings, *, policy: Policy | None = None
+) -> AsyncIterator[None]:
+    """Wire the worker up, deliver, and at the end hand back what it holds; `policy` replaces that of the settings."""
     async with (
         postgres.pool(process, settings) as pool,
         redis.client(settings) as client,
-        _destinations(process, settings, pool, policy) as destinations,
+        _destinations(process, settings, pool, policy or egress.policy(settings)) as destinations,
     ):
         store = WorkerStore(pool, settings)
         recorder = Recorder(store, bound=8 * settings.worker_concurrency)
@@ -77,7 +80,7 @@ async def serve(process: lifecycle.Process, settings: WorkerSettings, policy: Po
             await scheduler.stop(grace_seconds=settings.shutdown_grace_seconds - 2, unheard=bells.unheard)
             await recorder.stop(grace_seconds=1)
             await process.cancel(watching)
-            with contextlib.suppress(*errors.STORE_AWAY):
+            with contextlib.suppress(*STORE_AWAY):
                 async with asyncio.timeout(LAST_WORDS_SECONDS):
                     await health.flush()
             for loop in loops:  # before what they use is closed
@@ -99,7 +102,7 @@ async def _be_counted(store: WorkerStore) -> None:
     try:
         await background.repeat(lambda: store.keep_worker(worker_id), interval_seconds=PRESENCE_SECONDS, quiet=True)
     finally:
-        with contextlib.suppress(*errors.STORE_AWAY):
+        with contextlib.suppress(*STORE_AWAY):
             async with asyncio.timeout(LAST_WORDS_SECONDS):
                 await store.remove_worker(worker_id)
 
@@ -107,8 +110,7 @@ async def _be_counted(store: WorkerStore) -> None:
 def main() -> None:
     """Run until told to stop."""
     settings = load(WorkerSettings)
-    policy = egress.policy(settings)
-    lifecycle.run("worker", settings, lambda process: serve(process, settings, policy))
+    lifecycle.run("worker", settings, lambda process: serve(process, settings))
 
 
 if __name__ == "__main__":

@@ -7,11 +7,11 @@ import structlog
 
 from services.delivery.worker import metrics
 from services.delivery.worker.store import Attempt, Claim, Outcome, WorkerStore
+from services.domain.metrics import DELIVERIES_ENDED
 from services.domain.retry_policy import RetryPolicy
 from services.domain.states import FINAL, AttemptOutcome, DeliveryReason, DeliveryStatus
-from services.platform import errors
-from services.platform.process import metrics as common_metrics
 from services.platform.process.batching import Batcher, Bounds
+from services.platform.stores.errors import is_store_away
 
 log = structlog.get_logger(__name__)
 
@@ -95,7 +95,7 @@ class Recorder:
             except Exception as error:
                 if self._given_up:
                     return [None] * len(outcomes)
-                if errors.is_store_away(error):
+                if is_store_away(error):
                     log.warning("outcomes wait for Postgres", outcomes=len(outcomes), error=repr(error))
                     await asyncio.sleep(RETRY_SECONDS)
                     continue
@@ -113,5 +113,5 @@ class Recorder:
             if status is None:
                 metrics.LOST.inc()
             elif status in FINAL:
-                common_metrics.DELIVERIES_ENDED.labels(status).inc()
+                DELIVERIES_ENDED.labels(status).inc()
         return [None] * len(outcomes)

@@ -20,6 +20,7 @@ from services.domain.gates import Gates
 from services.domain.states import AttemptOutcome, DeliveryStatus, Hold
 from services.platform import errors
 from services.platform.process import background
+from services.platform.stores.errors import STORE_AWAY
 
 log = structlog.get_logger(__name__)
 
@@ -219,7 +220,7 @@ class Scheduler:
         if waiting:
             try:
                 await deliveries.mark_due(self._store.pool, waiting)
-            except errors.STORE_AWAY:
+            except STORE_AWAY:
                 log.warning("ids could not be handed back; they are due in a few seconds", deliveries=len(waiting))
         if self._tasks:
             await asyncio.wait(tuple(self._tasks.values()), timeout=max(0, grace_seconds - HAND_BACK_SECONDS))
@@ -258,7 +259,7 @@ class Scheduler:
                     outcome = await self._deliverer.deliver(held)
                 else:
                     outcome = self._left(claim, claim.held_by)
-            except (asyncio.CancelledError, *errors.STORE_AWAY):
+            except (asyncio.CancelledError, *STORE_AWAY):
                 # Stopped; or Postgres went away before anything was sent: handed back as soon as that can be recorded.
                 outcome = self._deliverer.interrupted(held)
             finally:

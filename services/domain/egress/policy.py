@@ -6,9 +6,10 @@ import re
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 from services.domain.egress.targets import MAX_PORT
-from services.platform.settings import EgressSettings
+from services.platform.settings import Settings, shaped
 
 # Ports that no webhook is sent to: what listens there is not a receiver, and may execute a request as commands.
 #
@@ -173,6 +174,25 @@ class Policy:
         if name == "localhost" or name.endswith(".localhost"):  # loopback, by RFC 6761, 6.3
             return not any(address in network for network in self.networks for address in _LOCALHOST)
         return "." not in name or name.endswith(_LOCAL_ZONES)
+
+
+class EgressSettings(Settings):
+    """Where deliveries may go."""
+
+    # Networks (CIDR), hosts, zones (*.example) and host:port pairs that may be reached though they are not public.
+    # Unset: loopback in development, nothing elsewhere. Empty: nothing.
+    egress_allow: str | None = None
+    # Ports that nothing is sent to, separated by commas; "default" is the list above, "none" is none.
+    egress_deny_ports: Annotated[
+        str, shaped("^(none|[a-z0-9, ]+)$", "must be default, none, or ports separated by commas")
+    ] = "default"
+
+    @property
+    def egress_allowed(self) -> list[str]:
+        """The entries of egress_allow."""
+        if self.egress_allow is None:
+            return ["127.0.0.0/8", "::1/128"] if self.development else []
+        return [entry for entry in (part.strip() for part in self.egress_allow.split(",")) if entry]
 
 
 def policy(settings: EgressSettings) -> Policy:

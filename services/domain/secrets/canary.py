@@ -7,9 +7,9 @@ import asyncpg
 import structlog
 
 from services.domain.secrets.encryption import CannotOpen, EncryptionSettings, Keys
-from services.platform import errors
 from services.platform.process.lifecycle import Process, StartError
 from services.platform.stores import postgres, sql
+from services.platform.stores.errors import is_store_away
 
 log = structlog.get_logger(__name__)
 
@@ -54,7 +54,7 @@ async def known_keys(process: Process, pool: postgres.Pool, settings: Encryption
         try:
             theirs = await is_known(pool, keys)
         except Exception as error:
-            if not (isinstance(error, asyncpg.UndefinedTableError) or errors.is_store_away(error)):
+            if not (isinstance(error, asyncpg.UndefinedTableError) or is_store_away(error)):
                 raise
             log.debug("waiting for Postgres and its schema", error=repr(error))
             with contextlib.suppress(TimeoutError):

@@ -122,7 +122,7 @@ async def create_api_key(
     )
     if body.expires_at is not None:
         request.expires_at.FromDatetime(body.expires_at)
-    answer = await services.access.CreateApiKey(request, timeout=services.timeout_seconds)
+    answer = await services.operate(services.access.CreateApiKey, request)
     response.headers.update(models.NO_STORE)
     return CreatedApiKey(key=answer.key, **_fields(answer.api_key))
 
@@ -139,7 +139,7 @@ async def list_api_keys(query: Annotated[ApiKeysQuery, Query()], services: backe
     request = pb.ListApiKeysRequest(
         tenant_id=services.stated(query.tenant_id, query.tenant), page_size=query.limit, page_token=query.cursor
     )
-    answer = await services.access.ListApiKeys(request, timeout=services.timeout_seconds)
+    answer = await services.operate(services.access.ListApiKeys, request)
     return ApiKeyPage(
         items=[ApiKey(**_fields(message)) for message in answer.api_keys], next_cursor=answer.next_page_token or None
     )
@@ -158,7 +158,7 @@ async def revoke_api_key(
     services: backends.Injected,
 ) -> None:
     """For good; it is refused everywhere within 5 seconds. One that is revoked stays so, and stays in the list."""
-    await services.access.RevokeApiKey(pb.RevokeApiKeyRequest(id=key_id), timeout=services.timeout_seconds)
+    await services.operate(services.access.RevokeApiKey, pb.RevokeApiKeyRequest(id=key_id))
 
 
 def _fields(message: pb.ApiKey) -> dict[str, Any]:

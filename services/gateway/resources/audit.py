@@ -128,7 +128,7 @@ async def list_audit_entries(query: Annotated[AuditQuery, Query()], services: ba
         request.from_time.FromDatetime(query.from_)
     if query.to is not None:
         request.to_time.FromDatetime(query.to)
-    answer = await services.audit.ListAuditEntries(request, timeout=services.timeout_seconds)
+    answer = await services.operate(services.audit.ListAuditEntries, request)
     return AuditPage(items=[_entry(message) for message in answer.entries], next_cursor=answer.next_page_token or None)
 
 

@@ -117,7 +117,7 @@ class DeliveriesQuery(models.ListQuery):
 async def get_delivery(delivery_id: models.DeliveryId, services: backends.Injected) -> Delivery:
     """One delivery with every attempt, oldest first."""
     request = pb.GetDeliveryRequest(delivery_id=delivery_id)
-    answer = await services.deliveries.GetDelivery(request, timeout=services.timeout_seconds)
+    answer = await services.call(services.deliveries.GetDelivery, request)
     return _delivery(answer.delivery)
 
 
@@ -136,7 +136,7 @@ async def retry_delivery(delivery_id: models.DeliveryId, services: backends.Inje
     payload is no longer retained, or is about to be dropped.
     """
     request = pb.RetryDeliveryRequest(delivery_id=delivery_id)
-    answer = await services.deliveries.RetryDelivery(request, timeout=services.timeout_seconds)
+    answer = await services.call(services.deliveries.RetryDelivery, request)
     return _delivery(answer.delivery)
 
 
@@ -150,7 +150,7 @@ async def retry_delivery(delivery_id: models.DeliveryId, services: backends.Inje
 async def cancel_delivery(delivery_id: models.DeliveryId, services: backends.Injected) -> Delivery:
     """Cancels a delivery that is pending or scheduled; one that is cancelled stays so."""
     request = pb.CancelDeliveryRequest(delivery_id=delivery_id)
-    answer = await services.deliveries.CancelDelivery(request, timeout=services.timeout_seconds)
+    answer = await services.call(services.deliveries.CancelDelivery, request)
     return _delivery(answer.delivery)
 
 
@@ -192,7 +192,7 @@ async def _page(services: backends.Backends, request: pb.ListDeliveriesRequest, 
     request.tenant_id = services.everywhere(query.tenant)
     request.page_size = query.limit
     request.page_token = query.cursor
-    answer = await services.deliveries.ListDeliveries(request, timeout=services.timeout_seconds)
+    answer = await services.call(services.deliveries.ListDeliveries, request)
     return DeliveryPage(
         items=[_summary(message) for message in answer.deliveries], next_cursor=answer.next_page_token or None
     )

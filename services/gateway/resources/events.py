@@ -73,7 +73,7 @@ _SCHEMA = {
 )
 async def get_event(event_id: models.EventId, services: backends.Injected) -> Response:
     """One event with its payload, byte for byte as it is delivered; 404 once it is no longer retained."""
-    answer = await services.ingest.GetEvent(pb.GetEventRequest(event_id=event_id), timeout=services.timeout_seconds)
+    answer = await services.call(services.ingest.GetEvent, pb.GetEventRequest(event_id=event_id))
     return Response(msgspec.json.encode(_event(answer.event)), media_type="application/json")
 
 

@@ -90,7 +90,7 @@ async def _stats(services: backends.Backends, query: StatsQuery, subscription_id
     request = pb.GetStatsRequest(
         tenant_id=services.everywhere(query.tenant), subscription_id=subscription_id, window=query.duration()
     )
-    answer = await services.analytics.GetStats(request, timeout=services.timeout_seconds)
+    answer = await services.call(services.analytics.GetStats, request)
     stats = answer.stats
     latency = stats.latency
     return Stats(

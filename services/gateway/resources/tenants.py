@@ -61,7 +61,7 @@ class TenantPage(models.Answer):
 async def create_tenant(body: TenantBody, services: backends.Injected, response: Response) -> Tenant:
     """Makes a tenant. It has no keys yet."""
     request = pb.CreateTenantRequest(id=body.id, name=body.name, description=body.description)
-    answer = await services.access.CreateTenant(request, timeout=services.timeout_seconds)
+    answer = await services.operate(services.access.CreateTenant, request)
     response.headers["location"] = f"{router.prefix}/{answer.tenant.id}"
     return _tenant(answer.tenant)
 
@@ -76,7 +76,7 @@ async def create_tenant(body: TenantBody, services: backends.Injected, response:
 async def list_tenants(query: Annotated[models.PageQuery, Query()], services: backends.Injected) -> TenantPage:
     """The tenants that are not deleted, by id."""
     request = pb.ListTenantsRequest(page_size=query.limit, page_token=query.cursor)
-    answer = await services.access.ListTenants(request, timeout=services.timeout_seconds)
+    answer = await services.operate(services.access.ListTenants, request)
     return TenantPage(
         items=[_tenant(message) for message in answer.tenants], next_cursor=answer.next_page_token or None
     )
@@ -95,7 +95,7 @@ async def delete_tenant(
     services: backends.Injected,
 ) -> None:
     """Revokes its keys with it. Its id is never given again, so its history stays its own."""
-    await services.access.DeleteTenant(pb.DeleteTenantRequest(id=tenant_id), timeout=services.timeout_seconds)
+    await services.operate(services.access.DeleteTenant, pb.DeleteTenantRequest(id=tenant_id))
 
 
 def _tenant(message: pb.Tenant) -> Tenant:

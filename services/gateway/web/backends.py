@@ -1,12 +1,11 @@
 """The gRPC services behind the gateway, as the routes use them: for the tenant of whoever calls."""
 
 import dataclasses
-from collections.abc import Awaitable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Protocol, TypeAlias, TypeVar
 
+import fastapi
 import grpc
-from fastapi import Depends, Request
 
 from protos.webhook.v1 import (
     access_pb2_grpc,
@@ -32,6 +31,18 @@ if TYPE_CHECKING:  # the asynchronous stubs exist for the type checker alone
     from protos.webhook.v1.subscriptions_pb2_grpc import SubscriptionServiceAsyncStub
 
 
+class _OfTenant(Protocol):
+    """A request that states a tenant."""
+
+    tenant_id: str
+
+
+OfTenant = TypeVar("OfTenant", bound=_OfTenant)
+Request = TypeVar("Request")
+Answer = TypeVar("Answer")
+Method: TypeAlias = "grpc.aio.UnaryUnaryMultiCallable[Request, Answer]"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Channels:
     """A channel to each process."""
@@ -53,8 +64,9 @@ class Backends:
     access: "AccessServiceAsyncStub"
     audit: "AuditServiceAsyncStub"
     timeout_seconds: float
-    # For whom the calls are made, once that is known.
+    # For whom the calls are made, once that is known, and the API key that they showed.
     caller: Caller | None = None
+    key: str | None = dataclasses.field(default=None, repr=False)
 
     @classmethod
     def over(cls, channels: Channels, *, timeout_seconds: float) -> "Backends":
@@ -70,20 +82,35 @@ class Backends:
         )
 
     def acting_for(self, caller: Caller, key: str | None) -> "Backends":
-        """Return stubs that state this caller: the tenant in every request, and the API key in every call.
+        """Return the same for the calls of this caller, who showed this API key."""
+        return dataclasses.replace(self, caller=caller, key=key)
 
-        Only services for operators get the key itself, so that nobody collects keys in the others.
+    async def call(self, method: "Method[OfTenant, Answer]", request: OfTenant) -> Answer:
+        """Call a method in the caller's tenant, and as the caller's key.
+
+        A list may ask for all tenants; the service checks that this caller may.
         """
-        return dataclasses.replace(
-            self,
-            caller=caller,
-            subscriptions=cast("SubscriptionServiceAsyncStub", _Stating(self.subscriptions, caller)),
-            ingest=cast("IngestServiceAsyncStub", _Stating(self.ingest, caller)),
-            deliveries=cast("DeliveryServiceAsyncStub", _Stating(self.deliveries, caller)),
-            analytics=cast("AnalyticsServiceAsyncStub", _Stating(self.analytics, caller)),
-            access=cast("AccessServiceAsyncStub", _Stating(self.access, caller, key=key, of_all_tenants=True)),
-            audit=cast("AuditServiceAsyncStub", _Stating(self.audit, caller, key=key, of_all_tenants=True)),
-        )
+        if self.caller is not None and request.tenant_id != tenants.EVERYWHERE:
+            request.tenant_id = self.caller.tenant_id
+        return await self._answer(method, request, None)
+
+    async def operate(self, method: "Method[Request, Answer]", request: Request) -> Answer:
+        """Call a method for operators, whose request names its tenant itself.
+
+        Only these get the caller's key itself, so that nobody collects keys in the other services.
+        """
+        return await self._answer(method, request, self.key)
+
+    async def _answer(self, method: "Method[Request, Answer]", request: Request, key: str | None) -> Answer:
+        if self.caller is None:
+            return await method(request, timeout=self.timeout_seconds)
+        metadata = ((ACTOR_HEADER, self.caller.key_id), *(((KEY_HEADER, key),) if key else ()))
+        try:
+            return await method(request, timeout=self.timeout_seconds, metadata=metadata)
+        except grpc.aio.AioRpcError as error:
+            if self.caller.crossing:
+                raise problems.refusal_of(error, tenant_field=callers.TENANT) from None
+            raise
 
     def everywhere(self, tenant: str | None) -> str:
         """Return what a list's request states as its tenant: `*` if that is asked for, else nothing yet.
@@ -106,44 +133,11 @@ class Backends:
         return self.caller.tenant_id
 
 
-class _Stating:
-    """A stub that states the caller in each call, so that no route can forget it.
-
-    The tenant is in the request, except where requests name tenants themselves. The metadata has the id of the caller's
-    key, or the key.
-    """
-
-    def __init__(self, stub: object, caller: Caller, *, key: str | None = None, of_all_tenants: bool = False) -> None:
-        self._stub = stub
-        self._tenant_id = None if of_all_tenants else caller.tenant_id
-        self._tenant_field = callers.TENANT if caller.crossing else ""
-        self._metadata = ((ACTOR_HEADER, caller.key_id), *(((KEY_HEADER, key),) if key else ()))
-
-    def __getattr__(self, method: str) -> Any:
-        call = getattr(self._stub, method)
-
-        def stated(request: Any, *, timeout: float) -> Awaitable[Any]:
-            # A list may ask for all tenants; the service checks that this caller may.
-            if self._tenant_id is not None and request.tenant_id != tenants.EVERYWHERE:
-                request.tenant_id = self._tenant_id
-            answer: Awaitable[Any] = call(request, timeout=timeout, metadata=self._metadata)
-            return _naming(answer, self._tenant_field) if self._tenant_field else answer
-
-        return stated
-
-
-async def _naming(answer: Awaitable[Any], tenant_field: str) -> Any:
-    try:
-        return await answer
-    except grpc.aio.AioRpcError as error:
-        raise problems.refusal_of(error, tenant_field=tenant_field) from None
-
-
-async def _of(request: Request) -> Backends:
+async def _of(request: fastapi.Request) -> Backends:
     """Those of the caller's tenant: no route gets any others."""
     backends: Backends = request.app.state.backends
     return backends.acting_for(callers.of(request.scope), callers.key_of(request.scope))
 
 
 # The type of a route's parameter that gets the application's Backends.
-Injected = Annotated[Backends, Depends(_of)]
+Injected = Annotated[Backends, fastapi.Depends(_of)]

@@ -5,7 +5,6 @@ Found by the Authorization header as it came, asked of ingest, and known for sec
 
 import dataclasses
 import math
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
@@ -23,6 +22,7 @@ from services.platform.auth import identity, keys, known, roles, tenants
 from services.platform.auth.known import Known
 from services.platform.auth.roles import Role
 from services.platform.process import metrics
+from services.platform.process.bounds import BoundedCache, TokenBucket
 
 if TYPE_CHECKING:  # the asynchronous stubs exist for the type checker alone
     from protos.webhook.v1.access_pb2_grpc import AccessServiceAsyncStub
@@ -44,25 +44,22 @@ class Bucket:
 
     def __init__(self, per_second: float) -> None:
         self.per_second = per_second
-        self._most = self._tokens = max(1.0, per_second)
-        self._filled_at = time.monotonic()
+        self._most = max(1.0, per_second)
+        self._bucket = TokenBucket(self._most)
         window = math.ceil(min(MAX_WINDOW_SECONDS, self._most / per_second))
         self._policy = (b"ratelimit-policy", b'"key";q=%d;w=%d' % (self._most, window))
 
     def take(self) -> None:
         """Takes one request out; RateLimited, with when to come back, if there is none."""
-        now = time.monotonic()
-        self._tokens = min(self._most, self._tokens + (now - self._filled_at) * self.per_second)
-        self._filled_at = now
-        if self._tokens < 1:
-            wait = min(MAX_RETRY_AFTER_SECONDS, (1 - self._tokens) / self.per_second)
+        self._bucket.fill(per_second=self.per_second, most=self._most)
+        if not self._bucket.take(1):
+            wait = min(MAX_RETRY_AFTER_SECONDS, self._bucket.seconds_to_next(self.per_second))
             raise problems.RateLimited(retry_after_seconds=math.ceil(wait))
-        self._tokens -= 1
 
     def headers(self) -> list[tuple[bytes, bytes]]:
         """Return the headers that say what is left, and in how many seconds the bucket is full again."""
-        full = math.ceil(min(MAX_WINDOW_SECONDS, (self._most - self._tokens) / self.per_second))
-        return [self._policy, (b"ratelimit", b'"key";r=%d;t=%d' % (self._tokens, full))]
+        full = math.ceil(min(MAX_WINDOW_SECONDS, (self._most - self._bucket.tokens) / self.per_second))
+        return [self._policy, (b"ratelimit", b'"key";r=%d;t=%d' % (self._bucket.tokens, full))]
 
 
 # Who calls the gateway: found by the Authorization header as it came, asked of ingest, and known for seconds.
@@ -118,7 +115,7 @@ class Callers:
         # By key, and not by header: a key has thousands of spellings of that.
         self._known: Known[bytes, Caller] = Known(self._ask, timeout_seconds=patience.timeout_seconds)
         # By key, so that a bucket outlives what is known of its key.
-        self._buckets: dict[str, Bucket] = {}
+        self._buckets: BoundedCache[str, Bucket] = BoundedCache(known.SIZE, keep_used=True)
 
     def known(self, header: bytes | None) -> Caller | None:
         """Whoever sent this header, if that is known already: one look-up in a dictionary, and no hash of ours."""
@@ -158,14 +155,13 @@ class Callers:
         return answer
 
     def _bucket(self, key_id: str, per_second: float) -> Bucket | None:
-        bucket = self._buckets.pop(key_id, None)
         if not per_second:
+            self._buckets.discard(key_id)
             return None
+        bucket = self._buckets.get(key_id)
         if bucket is None or bucket.per_second != per_second:
             bucket = Bucket(per_second)
-        self._buckets[key_id] = bucket
-        if len(self._buckets) > known.SIZE:
-            del self._buckets[next(iter(self._buckets))]
+            self._buckets.put(key_id, bucket)
         return bucket
 
 

@@ -92,6 +92,8 @@ def _model(annotation: object) -> type[BaseModel] | None:
 
 # As requests of gRPC name it.
 _TENANT = "tenant_id"
+# What the fields of requests for pages are called in REST.
+_REST = {"page_size": "limit", "page_token": "cursor"}
 
 
 log = structlog.get_logger(__name__)
@@ -103,12 +105,15 @@ def refusal_of(error: grpc.aio.AioRpcError, *, tenant_field: str = "") -> errors
     `tenant_field` is where the caller stated the tenant, if it did.
     """
     refused = grpc_errors.from_rpc_error(error)
-    if tenant_field and any(violation.field == _TENANT for violation in refused.violations):
+    spelled = _REST | ({_TENANT: tenant_field} if tenant_field else {})
+    if any(violation.field in spelled for violation in refused.violations):
         renamed = [
-            dataclasses.replace(violation, field=tenant_field) if violation.field == _TENANT else violation
+            dataclasses.replace(violation, field=spelled.get(violation.field, violation.field))
             for violation in refused.violations
         ]
-        message = refused.message.replace(f"{_TENANT}:", f"{tenant_field}:")
+        message = refused.message
+        for field, name in spelled.items():
+            message = message.replace(f"{field}:", f"{name}:")
         refused = type(refused)(message, reason=refused.reason, violations=renamed)
     if not isinstance(refused, errors.Unauthenticated | errors.PermissionDenied):
         return refused

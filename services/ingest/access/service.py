@@ -104,7 +104,7 @@ class AccessService(access_pb2_grpc.AccessServiceServicer):
     async def ListTenants(self, request: pb.ListTenantsRequest, _context: Context) -> pb.ListTenantsResponse:
         """Return a page."""
         size = paging.page_size(request.page_size)
-        after = tenants.check("cursor", paging.after(request.page_token)) if request.page_token else ""
+        after = tenants.check("page_token", paging.after(request.page_token)) if request.page_token else ""
         found = await self._store.tenants_page(after, size + 1)
         return pb.ListTenantsResponse(
             tenants=[tenant_message(tenant) for tenant in found[:size]],

@@ -119,7 +119,7 @@ def _refuse(*found: errors.Violation) -> None:
 
 
 class AccessStore:
-    """Every method raises one of errors.STORE_AWAY when Postgres is away, and writes the audit entry of its change."""
+    """Every method raises one of STORE_AWAY when Postgres is away, and writes the audit entry of its change."""
 
     def __init__(self, pool: postgres.Pool) -> None:
         self._pool = pool

@@ -17,6 +17,7 @@ from services.ingest.settings import IngestSettings
 from services.platform import errors
 from services.platform.process.batching import Batcher, Bounds
 from services.platform.stores import postgres
+from services.platform.stores.errors import is_store_away
 
 log = structlog.get_logger(__name__)
 
@@ -91,7 +92,7 @@ class Committer:
         except asyncpg.CheckViolationError as error:  # the tables check nothing but that there is a partition
             raise errors.Unavailable("the database is not ready for events of this day yet; try again") from error
         except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            if errors.is_store_away(error):
+            if is_store_away(error):
                 raise
             if len(group) == 1:
                 log.exception("an event cannot be stored", event_id=str(group[0].id))

@@ -12,13 +12,14 @@ from services.ingest.events import idempotency
 from services.ingest.events.records import Accepted, NewEvent, Result, StoredEvent
 from services.platform import clock, errors, ids
 from services.platform.stores import postgres, sql
+from services.platform.stores.errors import is_store_away
 
 SQL = sql.Queries("services.ingest.events")
 MAY_BE_STORED = "the event may have been stored; repeat it with the same event_id or idempotency_key"
 
 
 class EventStore:
-    """Every method raises one of errors.STORE_AWAY when Postgres is away."""
+    """Every method raises one of stores.errors.STORE_AWAY when Postgres is away."""
 
     def __init__(self, pool: postgres.Pool, *, expiry_hours: int, key_hours: int) -> None:
         self._pool = pool
@@ -149,7 +150,7 @@ def _committing(*, committed: bool = False) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if errors.is_store_away(error) and (committed or not _rolled_back(error)):
+        if is_store_away(error) and (committed or not _rolled_back(error)):
             raise errors.OutcomeUnknown(MAY_BE_STORED) from error
         raise
 

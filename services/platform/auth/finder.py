@@ -25,7 +25,7 @@ SQL = sql.Queries("services.platform.auth")
 
 
 class KeyStore:
-    """Every method raises what errors.STORE_AWAY lists when Postgres is away."""
+    """Every method raises what stores.errors.STORE_AWAY lists when Postgres is away."""
 
     def __init__(self, pool: postgres.Pool) -> None:
         self._pool = pool

@@ -1,4 +1,4 @@
-"""Who calls. The interceptor of grpc_server.py notes it for the call; services/platform/auth/tenants.py reads it."""
+"""Who calls. The interceptor of grpc/server.py notes it for the call; services/platform/auth/tenants.py reads it."""
 
 import contextvars
 from dataclasses import dataclass

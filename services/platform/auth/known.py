@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from services.platform import errors
+from services.platform.process.bounds import BoundedCache
 
 # A revoked key, and one that has expired, is refused everywhere within 5 s: this, and a second for the look-up.
 TTL_SECONDS = 4.0
@@ -40,7 +41,6 @@ class _Entry(Generic[Value]):
 class _Refused:
     message: str
     reason: errors.ErrorReason
-    end_at: float
 
 
 class Known(Generic[Key, Value]):
@@ -54,8 +54,8 @@ class Known(Generic[Key, Value]):
         self._timeout_seconds = timeout_seconds + MARGIN_SECONDS
         # Both in the order in which they were asked for, so that the oldest leave first. Apart from each other: made-up
         # keys drive no good ones out.
-        self._found: dict[Key, _Entry[Value]] = {}
-        self._refused: dict[Key, _Refused] = {}
+        self._found: BoundedCache[Key, _Entry[Value]] = BoundedCache(SIZE)
+        self._refused: BoundedCache[Key, _Refused] = BoundedCache(SIZE, ttl_seconds=REFUSED_SECONDS)
         self._asking: dict[Key, asyncio.Future[Value]] = {}
         self._places = asyncio.Semaphore(MAX_ASKING)
 
@@ -77,7 +77,7 @@ class Known(Generic[Key, Value]):
         if value is not None:
             return value
         refused = self._refused.get(key)
-        if refused is not None and time.monotonic() < refused.end_at:
+        if refused is not None:
             raise errors.Unauthenticated(refused.message, reason=refused.reason)
         # Shielded: others wait for the same answer. A key that was good before is no stranger.
         if key in self._asking or key in self._found:
@@ -104,21 +104,11 @@ class Known(Generic[Key, Value]):
             return
         error = asking.exception()
         if error is None:
-            self._found.pop(key, None)
-            self._found[key] = _Entry(asking.result(), asked_at + RENEW_SECONDS, asked_at + TTL_SECONDS)
-            _bound(self._found)
+            self._found.put(key, _Entry(asking.result(), asked_at + RENEW_SECONDS, asked_at + TTL_SECONDS))
         elif isinstance(error, errors.Unauthenticated):
-            self._found.pop(key, None)
-            self._refused.pop(key, None)
-            self._refused[key] = _Refused(error.message, error.reason, asked_at + REFUSED_SECONDS)
-            _bound(self._refused)
-        elif key in self._found:
-            entry = self._found[key]
+            self._found.discard(key)
+            self._refused.put(key, _Refused(error.message, error.reason))
+        elif entry := self._found.get(key):
             # Not beyond its end, which `fresh` looks for only once it is to be renewed.
             renew_at = min(time.monotonic() + RETRY_SECONDS, entry.end_at)
-            self._found[key] = _Entry(entry.value, renew_at, entry.end_at)
-
-
-def _bound(entries: dict[Key, Value]) -> None:
-    if len(entries) > SIZE:
-        del entries[next(iter(entries))]
+            self._found.put(key, _Entry(entry.value, renew_at, entry.end_at))

@@ -1,7 +1,7 @@
 """Mutual TLS between the processes: each shows a certificate, and takes the others' for good if an authority signed it.
 
 The files are read again every few seconds, so that certificates can be renewed under running processes: a server shows
-the new one in its next handshake, a client makes its channel anew (grpc_client.py). Files that do not fit together,
+the new one in its next handshake, a client makes its channel again (client.py). Files that do not fit together,
 such as those of a renewal that is half done, are left alone until they do.
 """
 
@@ -11,8 +11,6 @@ from typing import NamedTuple
 
 import grpc
 import structlog
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
 from services.platform.process import background, metrics
 from services.platform.process.lifecycle import Process, StartError
@@ -117,6 +115,10 @@ def _read(settings: GrpcTlsSettings) -> Material:
 
 
 def _check(material: Material) -> None:
+    # cryptography takes a while and some MB to import: only where TLS is on.
+    from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+
     try:
         certificate, *_ = x509.load_pem_x509_certificates(material.certificate)
     except ValueError:
@@ -135,4 +137,6 @@ def _check(material: Material) -> None:
 
 
 def _not_after(pem: bytes) -> datetime:
+    from cryptography import x509
+
     return x509.load_pem_x509_certificates(pem)[0].not_valid_after_utc

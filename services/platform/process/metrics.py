@@ -1,7 +1,7 @@
 """Metrics that every process, or every user of a shared part, exports. All are listed in docs/reference/metrics.md.
 
 A process keeps its own registry-wide set in its services/<name>/metrics.py; labels are bounded, and
-never carry an id or a URL. The one exception, a bounded one, is in services/analytics/gauges.
+never carry an id or a URL. The only exception, a bounded one, is in services/analytics/gauges.
 """
 
 import platform
@@ -11,51 +11,20 @@ from prometheus_client import Counter, Gauge, Histogram
 
 # From an idle hop on loopback to the longest deadline.
 SECONDS_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
-
-
 BUILD_INFO = Gauge("webhook_build_info", "Always 1; what is running.", ["version", "python"])
-
-
 RPC_REQUESTS = Counter("webhook_rpc_requests_total", "gRPC calls answered.", ["method", "code"])
-
-
 RPC_SECONDS = Histogram(
     "webhook_rpc_duration_seconds", "Time to answer a gRPC call.", ["method"], buckets=SECONDS_BUCKETS
 )
-
-
 RPC_IN_FLIGHT = Gauge("webhook_rpc_in_flight", "gRPC calls being answered.")
-
-
 CALLERS_REFUSED = Counter("webhook_callers_refused_total", "Calls and requests refused for their key.", ["reason"])
-
-
 GRPC_CERTIFICATE_NOT_AFTER = Gauge(
     "webhook_grpc_certificate_not_after_timestamp_seconds", "When the certificate of this process ends; 0 without TLS."
 )
-
-
 STORE_UP = Gauge("webhook_store_up", "Whether a store answers this process: 1 or 0.", ["store"])
-
-
 POSTGRES_CONNECTIONS = Gauge("webhook_postgres_connections", "Connections of this process's pool.", ["state"])
-
-
-DOORBELLS_RUNG = Counter("webhook_doorbells_rung_total", "Messages sent to the stream.", ["result"])
-
-
-DELIVERIES_RUNG = Counter("webhook_deliveries_rung_total", "Delivery ids in the messages sent.")
-
-
-DELIVERIES_ENDED = Counter("webhook_deliveries_ended_total", "Deliveries that came to their final state.", ["status"])
-
-
 SPANS_EXPORTED = Counter("webhook_spans_exported_total", "Spans that the collector has taken.")
-
-
 SPANS_DROPPED = Counter("webhook_spans_dropped_total", "Spans that it did not take, or that there was no room for.")
-
-
 EVENT_LOOP_LAG = Histogram(
     "webhook_event_loop_lag_seconds", "How late a timer of the event loop fires.", buckets=SECONDS_BUCKETS
 )
@@ -74,11 +43,11 @@ def export_build_info() -> None:
     BUILD_INFO.labels(version(), platform.python_version()).set(1)
 
 
-# Counters that somebody else keeps, as ours: by what they grew since the look before.
-
-
 class Growth:
-    """Remembers what each total was. A total that fell began anew, as after a restart, and grew by nothing."""
+    """Turns totals that something else counts into increments of our own counters.
+
+    It remembers each total. One that fell started again, as after a restart, and grew by nothing.
+    """
 
     def __init__(self) -> None:
         self._seen: dict[str, float] = {}

@@ -1,4 +1,8 @@
-"""Decides what is traced, and begins the spans of what is."""
+"""Decides what is traced, and begins the spans of what is.
+
+Spans of our own in place of opentelemetry-api's: without an SDK those cost 18 to 41 µs for each hop of an untraced
+request, measured beside these, which cost less than 0.1 µs.
+"""
 
 import random
 from typing import Protocol

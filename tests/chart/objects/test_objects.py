@@ -335,11 +335,11 @@ def test_a_change_of_settings_restarts_those_who_read_it_alone() -> None:
 
 
 def test_large_numbers_are_written_out() -> None:
-    settings = {"LARGE_PAYLOAD_BUDGET_BYTES": 134217728, "RETRY_JITTER": 0.25, "RETRY_LIMIT": 0}
+    settings = {"STORED_RESPONSE_BYTES": 16777216, "RETRY_BASE_SECONDS": 0.25, "RETRY_LIMIT": 0}
     data = rendering.named(rendering.rendered(rendering.STORES | {"settings": settings}), "ConfigMap", "-worker")[
         "data"
     ]
-    assert [data[name] for name in settings] == ["134217728", "0.25", "0"]
+    assert [data[name] for name in settings] == ["16777216", "0.25", "0"]
 
 
 def test_the_test_may_reach_its_receiver_and_nothing_else() -> None:

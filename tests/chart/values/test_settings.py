@@ -15,9 +15,10 @@ from pydantic import ValidationError
 
 from scripts import chart
 from services.domain.egress import policy
+from services.domain.egress.policy import EgressSettings
 from services.domain.secrets import encryption
 from services.platform.auth import keys
-from services.platform.settings import EgressSettings, Settings
+from services.platform.settings import Settings
 from tests.chart import rendering
 
 # Read by services/platform/stores/postgres_url.py, as libpq reads them.
@@ -25,7 +26,7 @@ LIBPQ = {"PGSSLMODE", "PGSSLROOTCERT"}
 
 
 def read_by(component: str) -> set[str]:
-    return {field.upper() for field in settings_of(component).model_fields}
+    return {field.upper() for field in settings_of(component).variables()}
 
 
 @pytest.mark.parametrize("component", rendering.COMPONENTS)

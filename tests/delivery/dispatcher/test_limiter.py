@@ -116,7 +116,7 @@ async def test_a_bucket_that_redis_refuses_is_logged_and_costs_no_other_its_own(
         (warning,) = logs
         assert (warning["log_level"], warning["subscription_id"]) == ("warning", str(refused))
         # Its own share goes on being counted here: a second later there is one token more.
-        limiter._own[refused].at -= 1 / rate if rate == 1.0 else 1
+        limiter._own[refused].filled_at -= 1 / rate if rate == 1.0 else 1
         assert (await limiter.take(asked(1)))[1].number == (rate == 1.0)
 
 

@@ -47,7 +47,7 @@ async def granted(limiter: Limiter, demanded: Demand) -> int:
 
 def pass_seconds(limiter: Limiter, seconds: float) -> None:
     for bucket in limiter._own.values():
-        bucket.at -= seconds
+        bucket.filled_at -= seconds
 
 
 @pytest.mark.parametrize(

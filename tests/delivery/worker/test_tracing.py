@@ -43,7 +43,7 @@ async def traced_worker(world: World, collector: Collector, *, grace_seconds: fl
     assert tracer
     process = lifecycle.Process("worker", tracer)
     try:
-        async with worker.serve(process, settings, LOOPBACK):
+        async with worker.serve(process, settings, policy=LOOPBACK):
             yield
     finally:
         await process.cancel_all()

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from dev.demo import kind
 from dev.embedded.ports import free_port
 from dev.harness.stack import ROOT, Stack
 from dev.harness.waiting import wait_until, wait_until_sync
-from scripts import kind_demo
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def receiver_url() -> Iterator[str]:
 
 async def test_what_was_accepted_is_what_the_receiver_counts(stack: Stack, receiver_url: str) -> None:
     async with httpx.AsyncClient(base_url=stack.base_url, timeout=15) as http:
-        load, enough = kind_demo.Load(http, f"{receiver_url}/run"), asyncio.Event()
+        load, enough = kind.Load(http, f"{receiver_url}/run"), asyncio.Event()
         async with load.subscribed(4):
             loading = asyncio.create_task(load.run(40.0, enough))
             await wait_until(lambda: load.accepted >= 100, 20, what="a load")
@@ -56,4 +56,4 @@ async def test_what_was_accepted_is_what_the_receiver_counts(stack: Stack, recei
 
 @pytest.mark.parametrize(("text", "value"), [("0", 0), ("1234", 1234), ("700m", 0.7), ("12345m", 12.345), ("2k", 2000)])
 def test_quantities_of_kubernetes_are_numbers(text: str, value: float) -> None:
-    assert kind_demo.quantity(text) == pytest.approx(value)
+    assert kind.quantity(text) == pytest.approx(value)

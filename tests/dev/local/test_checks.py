@@ -22,8 +22,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ("environment", "lines"),
     [
         ({"PORT": "many"}, ["PORT: "]),
-        ({"ACCEPT_TIMEOUT_SECONDS": "soon"}, ["ACCEPT_TIMEOUT_SECONDS: "]),
-        ({"INGEST_QUEUE_EVENTS": "0"}, ["INGEST_QUEUE_EVENTS: "]),
+        ({"API_KEY_REQUESTS_PER_SECOND": "soon"}, ["API_KEY_REQUESTS_PER_SECOND: "]),
+        ({"IDEMPOTENCY_KEY_HOURS": "0"}, ["IDEMPOTENCY_KEY_HOURS: "]),
         ({"LOG_RETENTION_HOURS": "never"}, ["LOG_RETENTION_HOURS: "]),
         ({"WORKER_CONCURRENCY": "x", "TOP_SUBSCRIPTIONS": "101"}, ["TOP_SUBSCRIPTIONS: ", "WORKER_CONCURRENCY: "]),
         ({"EGRESS_ALLOW": "a/b/c"}, ["EGRESS_ALLOW: "]),

@@ -132,7 +132,7 @@ def test_a_killed_process_is_started_again_within_two_seconds(make_stack: MakeSt
 def _kill_and_see_another(stack: Stack, role: str) -> None:
     pid = stack.kill_role(role)
     wait_until_sync(lambda: stack.pid_of(role) not in {None, pid}, 2.0, what=f"a new {role}")
-    line = f"{role} (pid {pid}) died: killed by SIGKILL; starting it again"
+    line = f"{role} (pid {pid}) died: killed by SIGKILL; restarting it"
     wait_until_sync(lambda: line in stack.output, 1.0, what=line)
 
 

@@ -32,7 +32,6 @@ def keyed(short_folder: Path) -> Iterator[Stack]:
     environment = {
         **keys.ENVIRONMENT,
         **keys.OWN_SERVICE_KEYS,
-        "ROLLUP_INTERVAL_SECONDS": "1",
         "RETRY_BASE_SECONDS": "0.2",
     }
     with stacks.running(short_folder / "keyed", environment=environment) as running:

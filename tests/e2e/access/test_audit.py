@@ -30,8 +30,6 @@ from tests.platform.auth.test_auth import methods
 
 # What changes something by REST or gRPC and leaves no entry, and why.
 TAKES_EVENTS_IN = "what is taken in is its own record"
-
-
 EXEMPT: Mapping[str, str] = {
     "ingest_webhook": TAKES_EVENTS_IN,
     "ingest_webhook_with_token": TAKES_EVENTS_IN,
@@ -41,11 +39,7 @@ EXEMPT: Mapping[str, str] = {
     "webhook.v1.AccessService.Authenticate": "changes nothing",
     "webhook.v1.SubscriptionService.CheckIngestToken": "changes nothing",
 }
-
-
 READS = ("Get", "List")
-
-
 URL = "https://example.com/hook/path-of-a-credential?token=query-of-a-credential"
 
 
@@ -100,8 +94,6 @@ async def listed(http: httpx.AsyncClient, **filters: Any) -> list[dict[str, Any]
 
 # What makes something ready to be changed, and answers where the change goes, with its body.
 Prepared = tuple[str, str, Any]
-
-
 Prepare = Callable[[Actor], Awaitable[Prepared]]
 
 
@@ -299,8 +291,6 @@ GRPC: Mapping[str, tuple[Action, Any, Mapping[str, Any], tuple[str, ...]]] = {
         (),
     ),
 }
-
-
 STUBS: Mapping[str, Any] = {
     "webhook.v1.SubscriptionService": subscriptions_pb2_grpc.SubscriptionServiceStub,
     "webhook.v1.DeliveryService": deliveries_pb2_grpc.DeliveryServiceStub,

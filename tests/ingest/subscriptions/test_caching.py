@@ -16,6 +16,7 @@ import pytest
 import redis.asyncio
 
 from dev.harness.keys import ENCRYPTION_KEY, OTHER_KEY, vault
+from dev.harness.proxy import Mode, Proxy, proxying
 from dev.harness.waiting import wait_until
 from services.domain import subscription_changes
 from services.domain.secrets.signatures import SignatureScheme
@@ -29,7 +30,6 @@ from services.platform.auth import identity
 from services.platform.settings import RedisSettings
 from services.platform.stores import redis as clients
 from tests.ingest.conftest import URL, Breakable, Ingest, counted, draft, eventually, frozen, serving
-from tests.ingest.proxy import Proxy, proxying
 
 SEEN_WITHIN_SECONDS = 1.0
 
@@ -85,7 +85,7 @@ async def pair(breakable: Breakable) -> AsyncIterator[Pair]:
 async def _behind_networks(breakable: Breakable) -> AsyncIterator[tuple[Pair, tuple[Proxy, Proxy]]]:
     """The same, with a network between each server and Redis."""
     port = breakable.valkey.port
-    async with proxying(port) as near, proxying(port) as far:
+    async with proxying("near", target_port=port) as near, proxying("far", target_port=port) as far:
         urls = [breakable.redis_url.replace(f":{port}/", f":{proxy.port}/") for proxy in (near, far)]
         async with (
             serving(breakable.database_url, urls[0]) as first,
@@ -237,9 +237,9 @@ async def test_a_change_that_did_not_reach_redis_is_seen_at_once_by_the_server_t
         made = await pair.first.create(event_types=["t0"])
         await pair.warm(made.id)
         await pair.reading(made.id)
-        network.loses = True
+        await network.set_mode(Mode.LOSE)
         await pair.first.update(made.id, event_types=["t1"])
-        network.loses = False
+        await network.set_mode(Mode.PASS)
         assert await _wants(pair.first, made.id, "t1")
 
 
@@ -250,14 +250,14 @@ async def test_a_change_that_redis_was_away_for_is_told_when_it_is_back(
         made = await pair.first.create(event_types=["t0"])
         await pair.warm(made.id)
         for network in networks:
-            network.cut()
+            await network.set_mode(Mode.RESET)
         await pair.first.update(made.id, event_types=["t1"])
         await _seen(pair.second, made.id, "t1")
         assert await _copied_version(pair, made.id) == b"1"
-        networks[1].mend()
+        await networks[1].set_mode(Mode.PASS)
         await _listening(breakable, 1)
         assert await _wants(pair.second, made.id, "t1")
-        networks[0].mend()
+        await networks[0].set_mode(Mode.PASS)
 
         async def told() -> bool:
             return await _copied_version(pair, made.id) == b"2"

@@ -204,7 +204,7 @@ async def test_a_list_holds_the_tenants_own_alone(ingest: Ingest) -> None:
 
 @pytest.mark.parametrize(
     ("page_size", "page_token", "field"),
-    [(201, "", "limit"), (-1, "", "limit"), (0, "x", "cursor"), (0, "\x00", "cursor")],
+    [(201, "", "page_size"), (-1, "", "page_size"), (0, "x", "page_token"), (0, "\x00", "page_token")],
 )
 async def test_a_wrong_page_is_refused_by_its_field(
     ingest: Ingest, page_size: int, page_token: str, field: str

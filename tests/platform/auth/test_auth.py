@@ -17,6 +17,7 @@ from services.platform.auth.authenticator import Authenticator
 from services.platform.auth.identity import Identity
 from services.platform.auth.known import Known
 from services.platform.auth.roles import Role
+from services.platform.process import bounds
 from services.platform.settings import AuthSettings
 
 
@@ -110,8 +111,9 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0
-        # Of this module alone: the event loop has to go on.
-        monkeypatch.setattr(known, "time", SimpleNamespace(monotonic=lambda: self.now))
+        # Only of these modules: the event loop has to go on.
+        for module in (known, bounds):
+            monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: self.now))
 
 
 @pytest.fixture

@@ -22,10 +22,11 @@ from services.analytics import metrics, retention, rollup
 from services.analytics.settings import AnalyticsSettings
 from services.analytics.store import StatsStore, partitions
 from services.ingest import reencryption
-from services.platform import errors, ids
+from services.platform import ids
 from services.platform.process.lifecycle import Process
 from services.platform.settings import PostgresSettings
 from services.platform.stores import postgres
+from services.platform.stores.errors import is_store_away
 from services.schema.wait import Say, to_stdout, wait
 from tests.analytics.conftest import Rows, today
 from tests.delivery.world import World
@@ -87,7 +88,7 @@ async def test_without_the_setting_the_pooler_refuses(place: Place) -> None:
     async with postgres.pool(Process("test"), settings) as pool:
         with pytest.raises(asyncpg.ProtocolViolationError, match="unsupported startup parameter") as raised:
             await pool.fetchval("SELECT 1")
-    assert errors.is_store_away(raised.value)
+    assert is_store_away(raised.value)
 
 
 async def test_statements_are_right_while_their_connections_change_servers(pool: postgres.Pool) -> None:

@@ -14,6 +14,7 @@ from services.platform import errors
 from services.platform.process.lifecycle import Process
 from services.platform.settings import PostgresSettings
 from services.platform.stores import postgres
+from services.platform.stores.errors import STORE_AWAY, is_store_away
 
 
 async def test_a_client_that_freezes_in_a_transaction_keeps_its_locks_for_five_seconds(database: str) -> None:
@@ -29,9 +30,9 @@ async def test_a_client_that_freezes_in_a_transaction_keeps_its_locks_for_five_s
             async with asyncio.timeout(postgres.IDLE_IN_TRANSACTION_SECONDS + 3):
                 await pool.execute(lock)
             assert time.monotonic() - began > postgres.IDLE_IN_TRANSACTION_SECONDS - 1
-            with pytest.raises(errors.STORE_AWAY) as raised:
+            with pytest.raises(STORE_AWAY) as raised:
                 await frozen.execute(lock)
-            assert errors.is_store_away(raised.value)
+            assert is_store_away(raised.value)
         finally:
             await pool.release(frozen)
 

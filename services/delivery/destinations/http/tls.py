@@ -8,6 +8,7 @@ from uuid import UUID
 
 from services.domain.secrets import client_certificates
 from services.domain.secrets.vault import Vault
+from services.platform.process.bounds import BoundedCache
 
 # What OpenSSL's verdicts on a certificate mean to the endpoint's owner, by their X509_V_ERR_ codes; and its reasons.
 _UNKNOWN_AUTHORITY = "it is signed by an unknown authority, or the receiver does not send an intermediate certificate"
@@ -64,7 +65,7 @@ class ClientIdentities:
         self._vault = vault
         self._trust = trust
         # With the sealed certificate each was made from: a new certificate of the same subscription is a new identity.
-        self._kept: dict[UUID, tuple[bytes, ClientIdentity]] = {}
+        self._kept: BoundedCache[UUID, tuple[bytes, ClientIdentity]] = BoundedCache(KEPT, keep_used=True)
         self._making = asyncio.Lock()
 
     async def of(self, subscription_id: UUID, sealed: bytes) -> ClientIdentity:
@@ -77,21 +78,14 @@ class ClientIdentities:
             if found is None:
                 pem = self._vault.client_certificate(subscription_id, sealed)
                 found = ClientIdentity(await asyncio.to_thread(self._tls, pem))
-                self._keep(subscription_id, sealed, found)
+                self._kept.put(subscription_id, (sealed, found))
             return found
 
     def _found(self, subscription_id: UUID, sealed: bytes) -> ClientIdentity | None:
         kept = self._kept.get(subscription_id)
         if kept is None or kept[0] != sealed:
             return None
-        self._keep(subscription_id, *kept)
         return kept[1]
-
-    def _keep(self, subscription_id: UUID, sealed: bytes, identity: ClientIdentity) -> None:
-        self._kept.pop(subscription_id, None)
-        self._kept[subscription_id] = (sealed, identity)
-        while len(self._kept) > KEPT:
-            del self._kept[next(iter(self._kept))]
 
     def _tls(self, pem: bytes) -> ssl.SSLContext:
         tls = self._trust()

@@ -56,7 +56,7 @@ async def create_subscription(
     Without `secret_key` a secret is made, and only this response shows it; a private key of `ed25519` is never shown.
     """
     request = pb.CreateSubscriptionRequest(spec=subscription_bodies.spec(body), idempotency_key=idempotency_key or "")
-    answer = await services.subscriptions.CreateSubscription(request, timeout=services.timeout_seconds)
+    answer = await services.call(services.subscriptions.CreateSubscription, request)
     response.headers["location"] = f"{router.prefix}/{answer.subscription.id}"
     response.headers.update(models.NO_STORE)
     response.headers["etag"] = etags.of(answer.subscription)
@@ -80,7 +80,7 @@ async def list_subscriptions(
     request = pb.ListSubscriptionsRequest(
         tenant_id=services.everywhere(query.tenant), page_size=query.limit, page_token=query.cursor
     )
-    answer = await services.subscriptions.ListSubscriptions(request, timeout=services.timeout_seconds)
+    answer = await services.call(services.subscriptions.ListSubscriptions, request)
     return SubscriptionPage(
         items=[Subscription(**subscription_bodies.fields(message)) for message in answer.subscriptions],
         next_cursor=answer.next_page_token or None,
@@ -99,7 +99,7 @@ async def get_subscription(
 ) -> Subscription:
     """Return one subscription; 404 once it is deleted."""
     request = pb.GetSubscriptionRequest(subscription_id=subscription_id)
-    answer = await services.subscriptions.GetSubscription(request, timeout=services.timeout_seconds)
+    answer = await services.call(services.subscriptions.GetSubscription, request)
     return _answered(answer.subscription, response)
 
 
@@ -134,7 +134,7 @@ async def replace_subscription(
         if body.signature_scheme not in {None, "none"}:
             raise errors.InvalidArgument.field("secret_key", "is required to sign with this signature_scheme")
         request.spec.signature_scheme = pb.SIGNATURE_SCHEME_NONE
-    answer = await services.subscriptions.UpdateSubscription(request, timeout=services.timeout_seconds)
+    answer = await services.call(services.subscriptions.UpdateSubscription, request)
     return _answered(answer.subscription, response)
 
 
@@ -163,7 +163,7 @@ async def update_subscription(
         etags=etags.wanted(if_match),
         update_mask=subscription_bodies.update_mask(body),
     )
-    answer = await services.subscriptions.UpdateSubscription(request, timeout=services.timeout_seconds)
+    answer = await services.call(services.subscriptions.UpdateSubscription, request)
     return _answered(answer.subscription, response)
 
 
@@ -180,7 +180,7 @@ async def delete_subscription(
 ) -> None:
     """Cancels the deliveries that wait for it. Its history stays readable."""
     request = pb.DeleteSubscriptionRequest(subscription_id=subscription_id, etags=etags.wanted(if_match))
-    await services.subscriptions.DeleteSubscription(request, timeout=services.timeout_seconds)
+    await services.call(services.subscriptions.DeleteSubscription, request)
 
 
 @router.post(
@@ -249,7 +249,7 @@ async def _set_status(
     action: pb.SubscriptionAction.ValueType, subscription_id: str, services: backends.Backends, response: Response
 ) -> Subscription:
     request = pb.SetSubscriptionStatusRequest(subscription_id=subscription_id, action=action)
-    answer = await services.subscriptions.SetSubscriptionStatus(request, timeout=services.timeout_seconds)
+    answer = await services.call(services.subscriptions.SetSubscriptionStatus, request)
     return _answered(answer.subscription, response)
 
 

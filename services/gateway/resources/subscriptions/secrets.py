@@ -115,7 +115,7 @@ async def rotate_subscription_secret(
         overlap_hours=body.overlap_hours,
         signature_scheme=scheme,
     )
-    answer = await services.subscriptions.RotateSubscriptionSecret(request, timeout=services.timeout_seconds)
+    answer = await services.call(services.subscriptions.RotateSubscriptionSecret, request)
     response.headers.update(models.NO_STORE)
     return Rotated(secret_key=answer.secret_key or None, **models.values(answer.subscription.status))
 
@@ -133,7 +133,7 @@ async def list_public_keys(subscription_id: models.SubscriptionId, services: bac
     During the overlap of a rotation there are several; a delivery carries a signature of each. None for `hmac-sha256`.
     """
     request = pb.GetSubscriptionRequest(subscription_id=subscription_id)
-    answer = await services.subscriptions.GetSubscription(request, timeout=services.timeout_seconds)
+    answer = await services.call(services.subscriptions.GetSubscription, request)
     return PublicKeys(**models.values(answer.subscription.status))
 
 
@@ -153,7 +153,7 @@ async def create_ingest_token(
     Its holder can send to this subscription and do nothing else.
     """
     request = pb.CreateIngestTokenRequest(subscription_id=subscription_id)
-    answer = await services.subscriptions.CreateIngestToken(request, timeout=services.timeout_seconds)
+    answer = await services.call(services.subscriptions.CreateIngestToken, request)
     response.headers.update(models.NO_STORE)
     path = routes.TOKEN_PATH.format(subscription_id=subscription_id, token=answer.token)
     return IngestToken(token=answer.token, path=path)
@@ -170,4 +170,4 @@ async def create_ingest_token(
 async def delete_ingest_token(subscription_id: models.SubscriptionId, services: backends.Injected) -> None:
     """Webhooks with its token are answered 404 from now on."""
     request = pb.DeleteIngestTokenRequest(subscription_id=subscription_id)
-    await services.subscriptions.DeleteIngestToken(request, timeout=services.timeout_seconds)
+    await services.call(services.subscriptions.DeleteIngestToken, request)

@@ -1,6 +1,6 @@
 """Lets a cluster of kind scale its workers, and shows it: a burst, more workers, all delivered, fewer workers again.
 
-    PYTHONPATH=. .venv/bin/python scripts/kind_demo.py [--context kind-webhook --namespace webhook --release webhook]
+    PYTHONPATH=. .venv/bin/python dev/demo/kind.py [--context kind-webhook --namespace webhook --release webhook]
 
 `make kind-demo` starts it, with the receiver in the cluster. Depth and busy workers are read where the HPA reads them:
 from the API of external metrics. Exit status 0 when workers were added, every accepted delivery came to the receiver,

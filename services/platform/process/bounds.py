@@ -1,0 +1,79 @@
+"""What keeps a process within bounds: a cache of so many entries, and a bucket of tokens that fills at a rate."""
+
+import math
+import time
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+Key = TypeVar("Key", bound=Hashable)
+Value = TypeVar("Value")
+
+
+class BoundedCache(Generic[Key, Value]):
+    """At most `size` values, each for `ttl_seconds` from its put(); one too many drives out the oldest.
+
+    With `keep_used` a get() makes a value the newest, so that the one that leaves is the least recently used.
+    """
+
+    def __init__(self, size: int, *, ttl_seconds: float = math.inf, keep_used: bool = False) -> None:
+        self._size = size
+        self._ttl_seconds = ttl_seconds
+        self._keep_used = keep_used
+        # Oldest first: the value, and when it ends on time.monotonic().
+        self._entries: dict[Key, tuple[Value, float]] = {}
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __contains__(self, key: Key) -> bool:
+        return self.get(key) is not None
+
+    def get(self, key: Key) -> Value | None:
+        """Return the value; None where there is none, or where it has ended."""
+        entry = self._entries.get(key)
+        if entry is None:
+            return None
+        value, end_at = entry
+        if end_at is not math.inf and time.monotonic() >= end_at:
+            del self._entries[key]
+            return None
+        if self._keep_used:
+            del self._entries[key]
+            self._entries[key] = entry
+        return value
+
+    def put(self, key: Key, value: Value) -> None:
+        """Keep a value, in place of the one before."""
+        self._entries.pop(key, None)
+        end_at = math.inf if self._ttl_seconds is math.inf else time.monotonic() + self._ttl_seconds
+        self._entries[key] = (value, end_at)
+        if len(self._entries) > self._size:
+            del self._entries[next(iter(self._entries))]
+
+    def discard(self, key: Key) -> None:
+        """Forget a value, if there is one."""
+        self._entries.pop(key, None)
+
+
+@dataclass(slots=True)
+class TokenBucket:
+    """Tokens, which may be taken out. The rate, and how many there is room for, may change between two looks."""
+
+    tokens: float
+    filled_at: float = field(default_factory=time.monotonic)
+
+    def fill(self, *, per_second: float, most: float) -> None:
+        """Add what the rate allows since the last time."""
+        now = time.monotonic()
+        self.tokens, self.filled_at = min(most, self.tokens + (now - self.filled_at) * per_second), now
+
+    def take(self, wanted: int) -> int:
+        """Take up to so many whole tokens out, and return how many; a negative number gives tokens back."""
+        taken = min(wanted, int(self.tokens))
+        self.tokens -= taken
+        return taken
+
+    def seconds_to_next(self, per_second: float) -> float:
+        """Return how long it takes until there is a token; 0 where there is one."""
+        return (1 - min(1.0, self.tokens)) / per_second
