@@ -49,14 +49,14 @@ class BenchmarkStore:
         self._connection: Any = None
 
     def __enter__(self) -> Self:
-        """Connects."""
+        """Connect."""
         self._connection = self._runner.run(asyncpg.connect(self._url, command_timeout=STATEMENT_TIMEOUT_SECONDS))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Disconnects."""
+        """Disconnect."""
         self._connection.terminate()
         self._runner.close()
 
@@ -71,14 +71,14 @@ class BenchmarkStore:
         return Recorded(total=row["recorded"], in_window=row["in_window"])
 
     def insert_subscriptions(self, targets: Sequence[tuple[UUID, str]], secret: str) -> None:
-        """Makes subscriptions past the API."""
+        """Make subscriptions past the API."""
         urls = [url for _, url in targets]
         self._execute("insert_subscriptions", [subscription for subscription, _ in targets], urls, secret)
 
     def insert_backlog(
         self, count: int, subscriptions: Sequence[UUID], payload: Template, *, on_made: Callable[[int], None]
     ) -> None:
-        """Makes events numbered from 0, each with a due delivery to one of the subscriptions in turn."""
+        """Make events numbered from 0, each with a due delivery to one of the subscriptions in turn."""
         begin, end = payload.prefix.decode(), payload.suffix.decode()
         for first in range(0, count, DELIVERIES_PER_STATEMENT):
             last = min(count, first + DELIVERIES_PER_STATEMENT) - 1
@@ -184,16 +184,16 @@ class Stack:
     # -- what the benchmark asks of it --
 
     def subscribe(self, target_urls: Sequence[str], event_types: Sequence[str] = ()) -> list[UUID]:
-        """Makes subscriptions through the API; answers their ids in order."""
+        """Make subscriptions through the API; return their ids in order."""
         fields = {"event_types": list(event_types), "secret_key": SECRET}
         return [UUID(self._ask("POST", "/", {"target_url": url, **fields})["id"]) for url in target_urls]
 
     def retarget(self, subscription: UUID, target_url: str) -> None:
-        """Points a subscription elsewhere; its secret stays."""
+        """Point a subscription elsewhere; its secret stays."""
         self._ask("PUT", f"/{subscription}", {"target_url": target_url})
 
     def unsubscribe(self, subscriptions: Sequence[UUID]) -> None:
-        """Deletes subscriptions, which cancels what waits for them."""
+        """Delete subscriptions, which cancels what waits for them."""
         for subscription in subscriptions:
             self._ask("DELETE", f"/{subscription}")
 

@@ -36,7 +36,7 @@ class AnalyticsService(analytics_pb2_grpc.AnalyticsServiceServicer):
         if request.subscription_id:
             subscription_id = ids.parse("subscription_id", request.subscription_id)
             if not await self._store.has_subscription(tenant_id, subscription_id):
-                raise errors.NotFound(f"no subscription {subscription_id}")
+                raise errors.NotFound(f"subscription {subscription_id} not found")
             answer = await self._store.stats(tenant_id, window, subscription_id)
         else:
             answer = await self._store.stats(tenant_id, window)

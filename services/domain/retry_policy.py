@@ -166,7 +166,7 @@ def stored(text: str, service: RetryPolicy) -> RetryPolicy:
     try:
         return _policy(Asked.of_text(text), service)
     except (msgspec.MsgspecError, LookupError) as error:
-        log.warning("a subscription's retry policy is not known here; the default holds", policy=text, error=str(error))
+        log.warning("a subscription's retry policy is unknown; the default is used", policy=text, error=str(error))
         return service
 
 

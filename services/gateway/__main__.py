@@ -8,12 +8,12 @@ import structlog
 
 from services.gateway import app
 from services.gateway.accept.batches import IngestBatches
-from services.gateway.accept.senders import IngestTokens
+from services.gateway.accept.tokens import IngestTokens
 from services.gateway.settings import GatewaySettings
-from services.gateway.web import readiness
+from services.gateway.web import backends
 from services.gateway.web.backends import Backends, Channels
 from services.gateway.web.callers import Callers
-from services.gateway.web.patience import Patience
+from services.gateway.web.retries import Retries
 from services.platform.clock import Clock
 from services.platform.grpc import client, tls
 from services.platform.http import server
@@ -25,7 +25,7 @@ log = structlog.get_logger(__name__)
 
 @contextlib.asynccontextmanager
 async def serve(process: lifecycle.Process, settings: GatewaySettings) -> AsyncIterator[None]:
-    """Wires the gateway up, serves, and takes it down: first the socket, then what is on its way to ingest."""
+    """Set up the gateway, serve, and shut down: first close the socket, then finish calls to ingest."""
     listener = server.bind(settings.host, settings.port)
     connected = functools.partial(client.channel, certificates=tls.following(process, settings))
     async with (
@@ -35,13 +35,13 @@ async def serve(process: lifecycle.Process, settings: GatewaySettings) -> AsyncI
     ):
         channels = Channels(ingest=ingest, delivery=delivery, analytics=analytics)
         services = Backends.over(channels, timeout_seconds=settings.rpc_timeout_seconds)
-        patience = Patience(settings.accept_timeout_seconds)
+        retries = Retries(settings.accept_timeout_seconds)
         clock = Clock("ingest")
         process.health.add_optional("clock", clock.check)
-        batches = IngestBatches(services.ingest, patience, settings, clock)
-        callers = Callers(services.access, patience, settings)
-        tokens = IngestTokens(services.subscriptions, patience)
-        readiness.watch(process.health, channels)
+        batches = IngestBatches(services.ingest, retries, settings, clock)
+        callers = Callers(services.access, retries, settings)
+        tokens = IngestTokens(services.subscriptions, retries)
+        backends.watch(process.health, channels)
         gateway = app.create(
             services,
             batches,
@@ -55,13 +55,13 @@ async def serve(process: lifecycle.Process, settings: GatewaySettings) -> AsyncI
         grace_seconds = settings.shutdown_grace_seconds / 2
         async with server.serving(gateway, listener, name="gateway", grace_seconds=grace_seconds) as drain:
             process.on_drain(drain)
-            log.info("gateway listens", port=listener.getsockname()[1])
+            log.info("gateway is listening", port=listener.getsockname()[1])
             yield
         await batches.drained()
 
 
 def main() -> None:
-    """Runs until told to stop."""
+    """Run until stopped."""
     settings = load(GatewaySettings)
     lifecycle.run("gateway", settings, lambda process: serve(process, settings))
 

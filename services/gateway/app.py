@@ -1,15 +1,15 @@
-"""The gateway's ASGI application: the rooms, and the way to each."""
+"""The gateway's ASGI application: its routes and middleware."""
 
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from services.gateway.accept import documentation, routes
 from services.gateway.accept.batches import IngestBatches
-from services.gateway.accept.senders import IngestTokens
+from services.gateway.accept.tokens import IngestTokens
 from services.gateway.resources import api_keys, audit, deliveries, events, stats, tenants
 from services.gateway.resources.subscriptions import routes as subscriptions
 from services.gateway.resources.subscriptions import secrets
-from services.gateway.web import docs_pages, middleware, openapi, problems, traces
+from services.gateway.web import middleware, openapi, problems, swagger
 from services.gateway.web.backends import Backends
 from services.gateway.web.callers import Callers
 from services.platform.process import metrics, probes
@@ -39,14 +39,14 @@ def create(
     operational = [probes.liveness_route(health), *(probes.routes(health) if serve_operations else ())]
     api.routes.extend(operational)
     by_token = [route for route in accept if route.path == routes.TOKEN_PATH]
-    pages = docs_pages.routes(title=openapi.TITLE, openapi_path=OPENAPI_PATH, document=api.openapi)
+    pages = swagger.routes(title=openapi.TITLE, openapi_path=OPENAPI_PATH, document=api.openapi)
     api.routes.extend(pages)
     open_routes = [*operational, *pages, *by_token]
     rest = middleware.Compressed(middleware.HeadAsGet(api))
     known = middleware.Authenticated(middleware.Shortcut(rest, [*accept, *pages]), callers, open_routes)
     templates = middleware.Templates(api.routes)
-    metered = middleware.Metered(middleware.WellFormed(known), templates)
-    return traces.Traced(metered, templates, tracer) if tracer else metered
+    metered = middleware.Metered(middleware.WellFormed(known, routes.SINGLE_HEADERS), templates)
+    return middleware.Traced(metered, templates, tracer) if tracer else metered
 
 
 def described(services: Backends | None = None, *, with_operations: bool = False) -> FastAPI:
@@ -54,12 +54,12 @@ def described(services: Backends | None = None, *, with_operations: bool = False
     api = FastAPI(
         title=openapi.TITLE,
         version=metrics.version(),
-        openapi_url=None,  # docs_pages.py serves it, made and compressed once
+        openapi_url=None,  # swagger.py serves it, built and compressed once
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
         exception_handlers=problems.HANDLERS,
-        # traces.py and metrics.py say less, and cost less: FastAPI's own would tell paths and queries.
+        # FastAPI's own would record paths and queries, which may contain secrets, and cost more than ours.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     api.state.backends = services

@@ -4,7 +4,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 ACCEPTED = Counter("webhook_events_accepted_total", "Events committed with at least one delivery.")
 FILTERED = Counter("webhook_events_filtered_total", "Events committed that no subscription wanted.")
-REPEATED = Counter("webhook_events_repeated_total", "Events answered like an earlier one with the same id or key.")
+REPEATED = Counter("webhook_events_repeated_total", "Events that repeat an earlier one with the same id or key.")
 REJECTED = Counter("webhook_events_rejected_total", "Events refused; nothing of them is stored.", ["reason"])
 DELIVERIES = Counter("webhook_deliveries_created_total", "Deliveries made.")
 COMMIT_EVENTS = Histogram(

@@ -44,9 +44,9 @@ class Clock:
             behind = 0.0
         if bool(behind) != bool(self._behind_seconds):
             if behind:
-                log.error("this machine's clock is off", behind_seconds=round(behind), compared_with=self._reference)
+                log.error("this machine's clock is wrong", behind_seconds=round(behind), compared_with=self._reference)
             else:
-                log.info("this machine's clock is right again", compared_with=self._reference)
+                log.info("this machine's clock is correct again", compared_with=self._reference)
         self._behind_seconds = behind
 
     async def check(self) -> None:

@@ -281,5 +281,5 @@ def classify(error: BaseException) -> WebhookError | None:
     if isinstance(error, WebhookError):
         return error
     if any(check(error) for check in _UNAVAILABLE):
-        return Unavailable("a store that this needs cannot be reached; try again")
+        return Unavailable("the database or Redis cannot be reached; try again")
     return None

@@ -8,12 +8,12 @@ import pytest_asyncio
 
 from services.gateway import app
 from services.gateway.accept.batches import IngestBatches
-from services.gateway.accept.senders import IngestTokens
+from services.gateway.accept.tokens import IngestTokens
 from services.gateway.settings import GatewaySettings
-from services.gateway.web import readiness
+from services.gateway.web import backends as readiness
 from services.gateway.web.backends import Backends, Channels
 from services.gateway.web.callers import Callers
-from services.gateway.web.patience import Patience
+from services.gateway.web.retries import Retries
 from services.platform.clock import Clock
 from services.platform.grpc import client as grpc_client
 from services.platform.http import server
@@ -33,15 +33,15 @@ async def gateway(
     async with grpc_client.channel(f"127.0.0.1:{services_port}") as channel:
         channels = Channels(ingest=channel, delivery=channel, analytics=channel)
         backends = Backends.over(channels, timeout_seconds=settings.rpc_timeout_seconds)
-        patience = Patience(settings.accept_timeout_seconds)
+        retries = Retries(settings.accept_timeout_seconds)
         clock = Clock("ingest")
         health.add_optional("clock", clock.check)
-        batches = IngestBatches(backends.ingest, patience, settings, clock)
+        batches = IngestBatches(backends.ingest, retries, settings, clock)
         readiness.watch(health, channels)
         listener = server.bind("127.0.0.1", 0)
         port = listener.getsockname()[1]
-        callers = Callers(backends.access, patience, settings)
-        tokens = IngestTokens(backends.subscriptions, patience)
+        callers = Callers(backends.access, retries, settings)
+        tokens = IngestTokens(backends.subscriptions, retries)
         application = app.create(
             backends,
             batches,

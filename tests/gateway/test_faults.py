@@ -16,7 +16,7 @@ from tests.gateway.conftest import gateway
 from tests.gateway.fakes import Services
 
 WEBHOOK = f"/api/v1/webhooks/ingest/{ids.new()}"
-UNAVAILABLE = errors.Unavailable("a store that this needs cannot be reached; try again")
+UNAVAILABLE = errors.Unavailable("the database or Redis cannot be reached; try again")
 
 
 async def post(client: httpx.AsyncClient) -> tuple[httpx.Response, float]:

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from services.gateway.web import bodies, middleware
+from services.gateway.web import middleware, routing
 from services.platform import ids
 from tests.gateway.fakes import Services
 
@@ -41,7 +41,7 @@ async def test_a_field_of_a_subscription_has_a_bound(
 
 async def test_a_document_has_a_bound(client: httpx.AsyncClient) -> None:
     body = json.dumps({"target_url": URL}).encode()
-    for size, status in ((bodies.MAX_DOCUMENT_BYTES, 201), (bodies.MAX_DOCUMENT_BYTES + 1, 413)):
+    for size, status in ((routing.MAX_DOCUMENT_BYTES, 201), (routing.MAX_DOCUMENT_BYTES + 1, 413)):
         answer = await client.post(SUBSCRIPTIONS, content=body.ljust(size))
         assert answer.status_code == status
 

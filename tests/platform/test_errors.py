@@ -60,10 +60,10 @@ def test_an_error_of_several_fields_names_each() -> None:
 
 
 def test_an_error_lists_twenty_fields_and_counts_the_others() -> None:
-    violations = [errors.Violation(field=f"f{number}", description="is not known here") for number in range(10_000)]
+    violations = [errors.Violation(field=f"f{number}", description="is not a known field") for number in range(10_000)]
     error = errors.InvalidArgument.of(*violations)
     assert [violation.field for violation in error.violations] == [f"f{number}" for number in range(20)]
-    assert error.message.endswith("f19: is not known here; and 9980 more")
+    assert error.message.endswith("f19: is not a known field; and 9980 more")
     assert "more" not in errors.InvalidArgument.of(*violations[:20]).message
     assert errors.InvalidArgument.of(*violations[:20], more=7).message.endswith("; and 7 more")
 

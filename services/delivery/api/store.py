@@ -78,7 +78,7 @@ class DeliveryStore:
     ) -> list[Delivery]:
         """Up to `limit` deliveries with ids below `before`, newest first; NotFound for an unknown subscription."""
         if not await self._pool.fetchval(SQL["subscription_exists"], subscription_id, tenant_id):
-            raise errors.NotFound(f"no subscription {subscription_id}")
+            raise errors.NotFound(f"subscription {subscription_id} not found")
         rows = await self._pool.fetch(SQL["select_subscription_deliveries"], subscription_id, before, status, limit)
         return [_delivery(row) for row in rows]
 
@@ -87,7 +87,7 @@ class DeliveryStore:
     ) -> list[Delivery]:
         """Up to `limit` deliveries with ids below `before`, newest first; NotFound for an unknown event."""
         if not await self._pool.fetchval(SQL["event_exists"], event_id, tenant_id):
-            raise errors.NotFound(f"no event {event_id}")
+            raise errors.NotFound(f"event {event_id} not found")
         least, greatest = ids.delivery_range(event_id)
         above = min(before, UUID(int=greatest.int + 1))
         rows = await self._pool.fetch(SQL["select_event_deliveries"], event_id, least, above, status, limit)
@@ -116,7 +116,7 @@ class DeliveryStore:
                 raise errors.Gone("the payload of this delivery is no longer retained")
             if row["now"] >= ids.end_of_day(delivery_id) + self._retention:
                 # Retention only waits for other deliveries of the day: a retry would keep all of it for days more.
-                raise errors.Gone("the day of this delivery is past LOG_RETENTION_HOURS and is about to be dropped")
+                raise errors.Gone("this delivery is older than LOG_RETENTION_HOURS and is about to be removed")
             ringing = row["steady"] and may_ring(row["subscription_id"])
             hold_seconds = RUNG_SECONDS if ringing else 0
             await connection.fetchrow(SQL["retry_delivery"], delivery_id, hold_seconds, self._expiry_hours)
@@ -163,4 +163,4 @@ async def _tell(connection: postgres.Connection, action: Action, before: Any, *,
 
 
 def _no_delivery(delivery_id: UUID) -> errors.NotFound:
-    return errors.NotFound(f"no delivery {delivery_id}")
+    return errors.NotFound(f"delivery {delivery_id} not found")

@@ -1,19 +1,22 @@
-"""The OpenAPI description of the routes that are plain ASGI: accepting.py and the operators' three."""
+"""The OpenAPI description of the plain ASGI routes: those that accept events, and those for operators."""
 
 from typing import Any
 
+from services.domain import events
 from services.gateway.accept import routes
 from services.gateway.resources import models
 from services.gateway.web import openapi
 
-_EVENT_TYPE = {"type": "string", "pattern": "^[A-Za-z0-9._/:-]{1,128}$", "examples": ["order.created"]}
-_PAYLOAD = {"description": "Any JSON value. Its exact bytes are delivered: key order, spacing, spelling of numbers."}
+_EVENT_TYPE = {"type": "string", "pattern": f"^{events.TYPE_PATTERN}$", "examples": ["order.created"]}
+_PAYLOAD = {
+    "description": "Any JSON value. Its exact bytes are delivered, including key order, spacing and number format."
+}
 _EXAMPLE_PAYLOAD = {"order": 42, "total": 9.90}
 
 
 def _accepted(name: str, example: dict[str, Any], links: dict[str, dict[str, Any]]) -> dict[str, Any]:
     return {
-        "description": "It is stored.",
+        "description": "The event is stored.",
         "headers": openapi.REPLAYED_HEADER,
         "content": {"application/json": {"schema": openapi.ref(name), "example": example}},
         "links": links,
@@ -21,41 +24,42 @@ def _accepted(name: str, example: dict[str, Any], links: dict[str, dict[str, Any
 
 
 def _link(operation: str, description: str, field: str) -> dict[str, dict[str, Any]]:
-    """From a field of the answer to an operation whose path has it."""
+    """Return a link from a field of the response to an operation that has it in its path."""
     parameters = {field: f"$response.body#/{field}"}
     return {operation: {"operationId": operation, "description": description, "parameters": parameters}}
 
 
 _DELIVERY_LINKS = {
-    **_link("get_delivery", "What became of it.", "delivery_id"),
-    **_link("retry_delivery", "Deliver it again.", "delivery_id"),
-    **_link("cancel_delivery", "Do not deliver it.", "delivery_id"),
+    **_link("get_delivery", "Get the delivery.", "delivery_id"),
+    **_link("retry_delivery", "Retry the delivery.", "delivery_id"),
+    **_link("cancel_delivery", "Cancel the delivery.", "delivery_id"),
 }
 _EVENT_LINKS = {
-    **_link("get_event", "The event as stored.", "event_id"),
-    **_link("list_event_deliveries", "Its deliveries.", "event_id"),
+    **_link("get_event", "Get the stored event.", "event_id"),
+    **_link("list_event_deliveries", "List the event's deliveries.", "event_id"),
 }
 
 
 _UNAVAILABLE = (
-    "A store or a service cannot be reached. With reason `UNAVAILABLE` the event was not stored; with reason "
-    "`OUTCOME_UNKNOWN` it may have been: retry with the same `Idempotency-Key`."
+    "A store or a service cannot be reached. With reason `UNAVAILABLE` the event was not stored. With reason "
+    "`OUTCOME_UNKNOWN` it may have been stored: retry with the same `Idempotency-Key`."
 )
 
 
-_CONFLICT = f"{openapi.KEY_IN_USE} Or it is a system subscription (`SUBSCRIPTION_IS_SYSTEM`), which takes no events."
+_CONFLICT = f"{openapi.KEY_IN_USE} Or it is a system subscription (`SUBSCRIPTION_IS_SYSTEM`), which accepts no events."
 
 
-_UNSIGNED = (
-    "The API key is missing, unknown, revoked or has expired; or the signature that the subscription's `verify` asks "
-    "for is missing (`SIGNATURE_MISSING`), does not match (`SIGNATURE_MISMATCH`), or is of another time "
-    "(`SIGNATURE_EXPIRED`). `errors` names the header."
+_UNAUTHORIZED = (
+    "The API key is missing, unknown, revoked or expired. Or the signature that the subscription's `verify` requires "
+    "is missing (`SIGNATURE_MISSING`), does not match (`SIGNATURE_MISMATCH`) or is too old (`SIGNATURE_EXPIRED`); "
+    "`errors` names the header."
 )
 
 _HANDSHAKE = {
     "description": (
-        "A handshake of Slack's: the challenge is answered, and nothing is stored. Or one of its slash commands or "
-        "interactions: it is stored, and the answer has no body, for Slack would show that to the user."
+        "For Slack's URL verification: the response has its challenge, and nothing is stored. For Slack's slash "
+        "commands and interactions: the event is stored, and the response has no body, because Slack would show it to "
+        "the user."
     ),
     "headers": openapi.REPLAYED_HEADER,
     "content": {
@@ -84,20 +88,19 @@ _WEBHOOK: dict[str, Any] = {
     "summary": "Send a webhook to a subscription",
     "description": (
         'The body `{"payload": …}` delivers the exact bytes of the value as `application/json`, whatever the '
-        "Content-Type. Any other body is the payload itself, delivered with its own Content-Type, so that GitHub's or "
-        "anyone's webhook can be pointed here; without a Content-Type it is `application/json` if it is valid JSON "
-        "and `application/octet-stream` if not. A body that is empty, begins with a byte order mark, or has a "
-        "`Content-Encoding` is delivered as it is, byte for byte, the encoding with it.\n\n"
-        "Without `X-Event-Type` no filter applies, unless `verify` names a provider: an event whose type the provider "
-        "leaves out, or that cannot be read, goes only to subscriptions without `event_types`. "
-        "A type that the subscription did not ask for is answered with "
-        "status `filtered`, and nothing is sent; so is everything while it is disabled with `keep_when_disabled` false."
-        "\n\n"
-        "The subscription's `verify` says whose signature the request must carry: `Stripe-Signature`, "
+        "Content-Type. Any other body is the payload itself and is delivered with its own Content-Type, so that "
+        "webhooks of GitHub and others can be sent here. Without a Content-Type it is `application/json` if it "
+        "is valid JSON, else `application/octet-stream`. A body that is empty, begins with a byte order mark, or has "
+        "a `Content-Encoding` is delivered unchanged, with that encoding.\n\n"
+        "Without `X-Event-Type` no filter applies, unless `verify` names a provider: an event without a readable type "
+        "is then delivered only by subscriptions without `event_types`. If the subscription does not include the type, "
+        "the response has status `filtered` and nothing is delivered; this is also the response while the subscription "
+        "is disabled and `keep_when_disabled` is false.\n\n"
+        "The subscription's `verify` determines which signature the request must have: `Stripe-Signature`, "
         "`X-Shopify-Hmac-Sha256`, `X-Slack-Signature` with `X-Slack-Request-Timestamp`, or `webhook-signature` with "
-        "`webhook-id` and `webhook-timestamp`; timestamps may be 5 minutes off. With a provider's, the event's type is "
-        "the one that the provider gives it, and what the provider sends again is answered like the first time and "
-        "delivered once; `X-Event-Type` and `Idempotency-Key` serve where it says nothing."
+        "`webhook-id` and `webhook-timestamp`; timestamps may differ by 5 minutes. The event's type is then the "
+        "provider's, and a repeated request of the provider gets the same response and is delivered once; "
+        "`X-Event-Type` and `Idempotency-Key` apply if the provider sends no type or id."
     ),
     "parameters": [
         {
@@ -118,14 +121,14 @@ _WEBHOOK: dict[str, Any] = {
             "in": "header",
             "description": (
                 "`sha256=` and the hex HMAC-SHA256 of the raw request body under the secret's UTF-8 bytes. "
-                "Without it the webhook is accepted unverified, unless `verify` says otherwise."
+                "Without it the webhook is accepted without verification, unless `verify` requires one."
             ),
             "schema": {"type": "string", "pattern": "^sha256=[0-9a-fA-F]{64}$"},
         },
         {
             "name": "Content-Encoding",
             "in": "header",
-            "description": "What the body is encoded by; delivered in the same header. The body is not decoded.",
+            "description": "Encoding of the body; delivered in the same header. The body is not decoded.",
             "schema": {"type": "string", "maxLength": 64},
         },
         openapi.IDEMPOTENCY_KEY,
@@ -158,7 +161,7 @@ _WEBHOOK: dict[str, Any] = {
     | _responses(
         *openapi.WITH_BODY,
         404,
-        described={401: _UNSIGNED, 409: _CONFLICT},
+        described={401: _UNAUTHORIZED, 409: _CONFLICT},
         accepted=_accepted(
             "WebhookAccepted",
             {
@@ -175,8 +178,8 @@ _WEBHOOK_WITH_TOKEN = _WEBHOOK | {
     "operationId": "ingest_webhook_with_token",
     "summary": "Send a webhook with an ingest token",
     "description": (
-        "As without the token. The token stands for the right to send to this one subscription; with a wrong one the "
-        "answer is that of a subscription that is unknown."
+        "Like the operation without a token, but needs no API key: the token allows sending to this one subscription. "
+        "An invalid token gets the same response as an unknown subscription."
     ),
     "parameters": [
         _WEBHOOK["parameters"][0],
@@ -196,7 +199,7 @@ _EVENT = {
     "operationId": "publish_event",
     "summary": "Publish an event",
     "description": (
-        "The payload is stored once, with a delivery for each subscription that asked for the type. "
+        "The payload is stored once, with a delivery for each subscription to its type. "
         "Its exact bytes are delivered as `application/json`."
     ),
     "parameters": [openapi.IDEMPOTENCY_KEY],
@@ -241,7 +244,7 @@ def _probe(name: str, summary: str, description: str) -> dict[str, Any]:
         "description": description,
         "responses": {
             "200": {"description": "Yes.", "content": content},
-            "503": {"description": "No; `failures` says what and why.", "content": content},
+            "503": {"description": "No; `failures` gives the reasons.", "content": content},
         },
     }
 
@@ -250,7 +253,7 @@ _METRICS = {
     "tags": ["operations"],
     "operationId": "metrics",
     "summary": "Prometheus metrics",
-    "description": "In the Prometheus text format; listed in docs/reference/metrics.md.",
+    "description": "In the Prometheus text format; docs/reference/metrics.md lists them.",
     "responses": {"200": {"description": "The metrics.", "content": {"text/plain": {"schema": {"type": "string"}}}}},
 }
 
@@ -263,7 +266,7 @@ PATHS: dict[str, dict[str, Any]] = {
             "tags": ["operations"],
             "operationId": "livez",
             "summary": "Check liveness",
-            "description": "For load balancers. It gives no reasons.",
+            "description": "For load balancers. The response gives no reasons.",
             "responses": {
                 status: {"description": said, "content": {"application/json": {"schema": _LIVENESS}}}
                 for status, said in (("200", "Yes."), ("503", "No."))
@@ -271,15 +274,15 @@ PATHS: dict[str, dict[str, Any]] = {
         }
     },
 }
-# Of the metrics port; in development of this one, too.
+# On the metrics port, and in development also on this one.
 OPERATIONS: dict[str, dict[str, Any]] = {
-    "/healthz": {"get": _probe("healthz", "Check health", "503 means: restart it.")},
+    "/healthz": {"get": _probe("healthz", "Check health", "503 means that the process must be restarted.")},
     "/readyz": {
         "get": _probe(
             "readyz",
             "Check readiness",
-            "503 until ingest has answered once, and while the process is stopping. `degraded` names services that "
-            "cannot do what they are asked: requests that need them are answered 503.",
+            "503 until ingest has responded once, and while the process is stopping. `degraded` names services that "
+            "cannot serve: requests that need them return 503.",
         )
     },
     "/metrics": {"get": _METRICS},

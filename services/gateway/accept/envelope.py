@@ -1,11 +1,12 @@
-"""Cuts a payload's exact bytes out of a request body. A payload is checked, never parsed and written again."""
+"""Cut a payload's exact bytes out of a request body. A payload is checked, but never parsed and serialized again."""
 
-import re
 from typing import TypeVar
 
 import msgspec
 
+from services.domain import events
 from services.gateway.web import problems
+from services.gateway.web.routing import JSON, is_json
 from services.platform import errors
 from services.platform.http import json_text
 from services.platform.http.json_text import (
@@ -18,19 +19,14 @@ from services.platform.http.json_text import (
     TooDeep,
 )
 
-JSON = "application/json"
 _JSON_HEADER = JSON.encode()
 OCTETS = "application/octet-stream"
-MAX_CONTENT_TYPE_LENGTH = 255
-
-_EVENT_TYPE = re.compile(r"[A-Za-z0-9._/:-]{1,128}")
-EVENT_TYPE_EXPECTED = "must be 1 to 128 characters of A-Z a-z 0-9 . _ - / :"
 
 Decoded = TypeVar("Decoded")
 
 
 class Payload(msgspec.Struct, frozen=True):
-    """What a body asks to deliver."""
+    """The payload that a body asks to deliver."""
 
     payload: bytes
     content_type: str
@@ -51,9 +47,9 @@ _MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 def webhook(body: bytes, content_type: bytes | None, *, encoded: bool = False) -> Payload:
     """Return the payload of a webhook: the value of an object whose only key is "payload", else the body itself.
 
-    A body without a Content-Type is application/json when it is that, and else application/octet-stream. One that is
+    A body without a Content-Type is application/json if it is valid JSON, else application/octet-stream. A body that is
     empty, begins with a byte order mark, is `encoded` (compressed), or is nested too deeply to be checked is the
-    payload itself. Malformed when it is declared as JSON and not JSON, or has "payload" twice.
+    payload itself. Raise Malformed if it is declared as JSON and is not JSON, or repeats "payload".
     """
     declared = _content_type(content_type) if content_type else None
     if encoded or not body:
@@ -80,20 +76,20 @@ def webhook(body: bytes, content_type: bytes | None, *, encoded: bool = False) -
 
 
 def event(body: bytes, content_type: bytes | None) -> tuple[str, bytes]:
-    """The type and the payload of {"event_type", "payload"}, in either order and with nothing else.
+    """Return the type and the payload of {"event_type", "payload"}, in either order and with nothing else.
 
-    UnsupportedMediaType when something else than JSON is declared, Malformed when it is not JSON or has a key
-    twice, InvalidArgument naming the fields that are unknown, missing or wrong.
+    Raise UnsupportedMediaType if another type than JSON is declared, Malformed if it is not JSON or repeats a key, and
+    InvalidArgument naming the fields that are unknown, missing or wrong.
     """
     if content_type and not is_json(_content_type(content_type)):
         raise problems.UnsupportedMediaType.field("Content-Type", "must be application/json")
     if not body:
-        raise problems.Malformed('the request has no body; it takes {"event_type", "payload"}')
+        raise problems.Malformed('the request has no body; send {"event_type", "payload"}')
     try:
         decoded = _decode(_EVENT, body)
     except msgspec.ValidationError:
         raise _not_an_event(body) from None
-    check_event_type("event_type", decoded.event_type)
+    events.check_type("event_type", decoded.event_type)
     type_first = _key(body) == "event_type"
     before, after = (STRING_THEN_KEY, END) if type_first else (FIRST_KEY, STRING_THEN_END)
     try:
@@ -102,16 +98,8 @@ def event(body: bytes, content_type: bytes | None) -> tuple[str, bytes]:
         raise _malformed(error) from None
 
 
-def is_json(content_type: str) -> bool:
-    """Whether a content type is application/json or ends in +json."""
-    if content_type == JSON:
-        return True
-    essence = content_type.partition(";")[0].strip().lower()
-    return essence == JSON or (essence.endswith("+json") and "/" in essence)
-
-
 def is_valid_json(body: bytes) -> bool:
-    """Whether `body` is a JSON text in UTF-8."""
+    """Return whether `body` is a JSON text in UTF-8."""
     try:
         json_text.decode(_ANY, body)
     except NotJson:
@@ -119,19 +107,12 @@ def is_valid_json(body: bytes) -> bool:
     return True
 
 
-def check_event_type(field: str, text: str) -> None:
-    """InvalidArgument unless `text` is a valid event type."""
-    if not _EVENT_TYPE.fullmatch(text):
-        raise errors.InvalidArgument.field(field, EVENT_TYPE_EXPECTED)
-
-
 def _content_type(header: bytes) -> str:
     if header == _JSON_HEADER:
         return JSON
     text = header.decode("latin-1").strip()
-    if not (text.isascii() and text.isprintable() and 0 < len(text) <= MAX_CONTENT_TYPE_LENGTH):
-        expected = f"must be 1 to {MAX_CONTENT_TYPE_LENGTH} printable ASCII characters"
-        raise errors.InvalidArgument.field("Content-Type", expected)
+    if not events.is_valid_text(text):
+        raise errors.InvalidArgument.field("Content-Type", events.TEXT_EXPECTED)
     return text
 
 
@@ -144,7 +125,7 @@ def _decode(decoder: "msgspec.json.Decoder[Decoded]", body: bytes) -> Decoded:
 
 
 def _key(body: bytes) -> str | None:
-    """The first key of an object."""
+    """Return the first key of an object."""
     first = FIRST_KEY.match(body)
     return None if first is None else json_text.string(msgspec.Raw(first[1]))
 

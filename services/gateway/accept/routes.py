@@ -1,11 +1,11 @@
-"""The routes that take events in. Plain ASGI: here a webhook costs as little CPU time as it can.
+"""The routes that accept events. They are plain ASGI, so that a webhook costs as little CPU time as possible.
 
     POST /api/v1/webhooks/ingest/{subscription_id}
     POST /api/v1/webhooks/ingest/{subscription_id}/{token}
     POST /api/v1/events
 
-They answer 202 after the commit and never before. 200 answers a handshake, of which nothing is stored, and a sender
-that wants no body. They are described in accepting_docs.py.
+They respond 202 after the commit and never before; 200 to a handshake, which is not stored, and to a sender that needs
+an empty body. documentation.py describes them.
 """
 
 import re
@@ -19,36 +19,41 @@ from starlette.types import Receive, Scope, Send
 from protos.webhook.v1 import ingest_pb2
 from services.domain import events
 from services.gateway import metrics
-from services.gateway.accept import envelope, senders
+from services.gateway.accept import envelope
 from services.gateway.accept.batches import IngestBatches
-from services.gateway.accept.senders import IngestTokens
-from services.gateway.web import bodies, callers, openapi, problems
+from services.gateway.accept.tokens import IngestTokens
+from services.gateway.web import openapi, problems, routing
 from services.gateway.web.callers import Caller
-from services.gateway.web.role_route import LEAST
 from services.platform import errors, ids
 from services.platform.tracing import spans
 
 WEBHOOK_PATH = "/api/v1/webhooks/ingest/{subscription_id}"
-# For senders that cannot log in: the subscription's ingest token lets them in.
+# For senders that cannot send an API key: the subscription's ingest token authorizes them.
 TOKEN_PATH = WEBHOOK_PATH + "/{token}"
 EVENTS_PATH = "/api/v1/events"
 
-# A right one has 71 characters; spaces around it do no harm.
+# A valid one has 71 characters; spaces around it are harmless.
 MAX_SIGNATURE_LENGTH = 128
-# What may stand around a payload of the greatest size, in bytes.
+# Bytes of an envelope around its payload.
 ENVELOPE_BYTES = 4096
 
+# Headers in which providers sign and identify what they send. All are passed to ingest, which knows the subscription's.
+PROVIDER_HEADERS = frozenset(name.encode() for names in events.PROVIDER_HEADERS.values() for name in names)
+# Headers that are read here and have one value, so that they must not be repeated.
+SINGLE_HEADERS = PROVIDER_HEADERS | {b"idempotency-key", b"x-event-type", b"x-hub-signature-256"}
+# Ingest refuses a longer value of a header that it checks, and ignores all others.
+MAX_PROVIDER_HEADER_LENGTH = 1024
+
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-_KEY = re.compile(r"[\x20-\x7e]{1,255}")
 _FAN_OUT = ingest_pb2.FanOut()
 _FILTERED = ingest_pb2.INGEST_STATUS_FILTERED
 _HANDSHAKE = ingest_pb2.INGEST_STATUS_HANDSHAKE
-# The answer is that of an earlier request with the same key, or the same id of the provider's.
+# The response repeats that of an earlier request with the same idempotency key, or the same id from the provider.
 _REPLAYED = ((openapi.REPLAYED.lower().encode(), b"true"),)
 
 
 class WebhookAccepted(msgspec.Struct, frozen=True):
-    """The answer to a webhook."""
+    """The response to a webhook."""
 
     delivery_id: str | None
     event_id: str
@@ -56,20 +61,20 @@ class WebhookAccepted(msgspec.Struct, frozen=True):
 
 
 class EventAccepted(msgspec.Struct, frozen=True):
-    """The answer to an event."""
+    """The response to an event."""
 
     event_id: str
     deliveries: int
 
 
 class Handshake(msgspec.Struct, frozen=True):
-    """The answer to a sender that asks whether somebody is there."""
+    """The response to a sender that verifies the URL."""
 
     challenge: str
 
 
 class _Endpoint:
-    """An ASGI application that takes one event in."""
+    """An ASGI application that accepts one event."""
 
     kind: str
     operation_id: str
@@ -80,10 +85,10 @@ class _Endpoint:
         self._accepted = metrics.ACCEPTED.labels(self.kind)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer 202, 200 to a handshake or a sender that wants no body, or a problem document."""
+        """Respond 202, or 200 to a handshake or a sender that needs an empty body, or with a problem document."""
         try:
             caller = await self._admit(scope)
-            body = await bodies.read(scope, receive, self._max_payload_bytes + ENVELOPE_BYTES)
+            body = await routing.read(scope, receive, self._max_payload_bytes + ENVELOPE_BYTES)
             whole = time.perf_counter()
             item = self._item(scope, dict(scope["headers"]), body)
             item.tenant_id = caller.tenant_id if caller else ""
@@ -98,7 +103,7 @@ class _Endpoint:
             metrics.REJECTED.labels(error.reason).inc()
             await problems.response(error)(scope, receive, send)
             return
-        except bodies.ClientLeft:
+        except routing.ClientLeft:
             return
         metrics.ACCEPT_SECONDS.observe(time.perf_counter() - whole)
         if accepted.status == _HANDSHAKE:
@@ -108,7 +113,7 @@ class _Endpoint:
             metrics.FILTERED.inc()
         else:
             self._accepted.inc()
-        # The event of this request has the id that was made here, however often it was sent to ingest.
+        # A new event has the id that was made here, no matter how often it was sent to ingest.
         headers = _REPLAYED if accepted.replayed and accepted.event_id != item.event_id else ()
         if accepted.empty_answer:
             await _send(send, 200, b"", headers)
@@ -116,15 +121,15 @@ class _Endpoint:
             await _send(send, 202, msgspec.json.encode(self._answer(accepted)), headers)
 
     async def _admit(self, scope: Scope) -> Caller | None:
-        """Return who makes the request, None if ingest finds out; a WebhookError unless they may make it."""
-        return callers.check_role(scope, LEAST[self.operation_id])
+        """Return the caller, None if ingest finds it by the token; raise WebhookError if the request is not allowed."""
+        return routing.check_role(scope, self.operation_id)
 
     def _item(self, scope: Scope, headers: dict[bytes, bytes], body: bytes) -> ingest_pb2.IngestItem:
-        """What to send to ingest; WebhookError when the request is wrong."""
+        """Return what to send to ingest; raise WebhookError if the request is invalid."""
         raise NotImplementedError
 
     def _answer(self, accepted: ingest_pb2.Accepted) -> msgspec.Struct:
-        """What to answer after the commit."""
+        """Return the response body after the commit."""
         raise NotImplementedError
 
     def _check_size(self, payload: bytes) -> None:
@@ -133,7 +138,7 @@ class _Endpoint:
 
 
 class Webhook(_Endpoint):
-    """Takes a webhook for one subscription: {"payload": …}, or any body as it is."""
+    """Accept a webhook for one subscription: {"payload": …}, or any body as it is."""
 
     kind = "webhook"
     operation_id = "ingest_webhook"
@@ -145,12 +150,12 @@ class Webhook(_Endpoint):
         encoding = _encoding(headers.get(b"content-encoding"))
         event_type = headers.get(b"x-event-type", b"").decode("latin-1")
         if event_type or b"x-event-type" in headers:
-            envelope.check_event_type("X-Event-Type", event_type)
+            events.check_type("X-Event-Type", event_type)
         cut = envelope.webhook(body, headers.get(b"content-type"), encoded=bool(encoding))
         self._check_size(cut.payload)
         signature = headers.get(b"x-hub-signature-256")
-        named = senders.has_provider_headers(headers)
-        # Ingest verifies the signature of the whole body, and cuts the payload out of it by itself.
+        named = not PROVIDER_HEADERS.isdisjoint(headers)
+        # Ingest verifies the signature of the whole body, and cuts the payload out of it.
         whole = cut.enveloped and (named or signature is not None)
         item = ingest_pb2.IngestItem(
             event_id=str(self._batches.new_id()),
@@ -163,10 +168,10 @@ class Webhook(_Endpoint):
             idempotency_key=_idempotency_key(headers),
         )
         if signature is not None:
-            # What is cut off was never right; ingest knows whether it is looked at.
+            # A longer one is invalid anyway; ingest knows whether it is checked.
             item.hub_signature.signature = signature[:MAX_SIGNATURE_LENGTH].decode("latin-1")
         if named:
-            item.verification.headers.extend(senders.provider_headers_of(scope["headers"]))
+            item.verification.headers.extend(_provider_headers(scope["headers"]))
         return item
 
     def _answer(self, accepted: ingest_pb2.Accepted) -> msgspec.Struct:
@@ -176,7 +181,7 @@ class Webhook(_Endpoint):
 
 
 class TokenWebhook(Webhook):
-    """The same from a sender that cannot log in. Ingest checks the token, and knows whose the subscription is."""
+    """Accept a webhook from a sender without an API key. Ingest checks the token and finds the tenant."""
 
     operation_id = "ingest_webhook_with_token"
 
@@ -197,12 +202,12 @@ class TokenWebhook(Webhook):
 
 
 class Event(_Endpoint):
-    """Takes an event for every subscription that asked for its type."""
+    """Accept an event for every subscription to its type."""
 
     kind = "event"
     operation_id = "publish_event"
 
-    def _item(self, scope: Scope, headers: dict[bytes, bytes], body: bytes) -> ingest_pb2.IngestItem:  # noqa: ARG002 - the path says nothing
+    def _item(self, scope: Scope, headers: dict[bytes, bytes], body: bytes) -> ingest_pb2.IngestItem:  # noqa: ARG002 - the path has no parameters
         _check_not_encoded(headers)
         event_type, payload = envelope.event(body, headers.get(b"content-type"))
         self._check_size(payload)
@@ -210,7 +215,7 @@ class Event(_Endpoint):
             event_id=str(self._batches.new_id()),
             fan_out=_FAN_OUT,
             event_type=event_type,
-            content_type=envelope.JSON,
+            content_type=routing.JSON,
             payload=payload,
             idempotency_key=_idempotency_key(headers),
         )
@@ -220,7 +225,7 @@ class Event(_Endpoint):
 
 
 def routes(batches: IngestBatches, tokens: IngestTokens, *, max_payload_bytes: int) -> list[Route]:
-    """The routes."""
+    """Return the routes."""
     return [
         Route(WEBHOOK_PATH, Webhook(batches, max_payload_bytes=max_payload_bytes), methods=["POST"]),
         Route(EVENTS_PATH, Event(batches, max_payload_bytes=max_payload_bytes), methods=["POST"]),
@@ -231,11 +236,11 @@ def routes(batches: IngestBatches, tokens: IngestTokens, *, max_payload_bytes: i
 def _check_not_encoded(headers: dict[bytes, bytes]) -> None:
     encoding = headers.get(b"content-encoding")
     if encoding and encoding.lower() != b"identity":
-        raise problems.UnsupportedMediaType.field("Content-Encoding", "must be absent: the body is read as JSON")
+        raise problems.UnsupportedMediaType.field("Content-Encoding", "must be absent: the body must be plain JSON")
 
 
 def _encoding(header: bytes | None) -> str:
-    """Return what the body is encoded by, to be passed on with it; empty for nothing."""
+    """Return the body's Content-Encoding, which is delivered with it; empty if it has none."""
     text = (header or b"").decode("latin-1")
     if text.lower() in {"", "identity"}:
         return ""
@@ -249,9 +254,18 @@ def _idempotency_key(headers: dict[bytes, bytes]) -> str:
     if key is None:
         return ""
     text = key.decode("latin-1")
-    if not _KEY.fullmatch(text):
-        raise errors.InvalidArgument.field("Idempotency-Key", "must be 1 to 255 printable ASCII characters")
+    if not events.is_valid_text(text):
+        raise errors.InvalidArgument.field("Idempotency-Key", events.TEXT_EXPECTED)
     return text
+
+
+def _provider_headers(headers: Iterable[tuple[bytes, bytes]]) -> list[ingest_pb2.ProviderHeader]:
+    """Return the headers of providers; a long value is cut, but stays too long for ingest to accept."""
+    return [
+        ingest_pb2.ProviderHeader(name=name.decode(), value=value[: MAX_PROVIDER_HEADER_LENGTH + 1].decode("latin-1"))
+        for name, value in headers
+        if name in PROVIDER_HEADERS
+    ]
 
 
 async def _send(send: Send, status: int, body: bytes, headers: Iterable[tuple[bytes, bytes]]) -> None:

@@ -1,4 +1,4 @@
-"""API keys: who may call, and what. For keys of role admin."""
+"""API keys. Requires role admin."""
 
 from typing import Annotated, Any, Literal
 
@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field
 from protos.webhook.v1 import access_pb2 as pb
 from services.gateway.resources import models
 from services.gateway.web import backends, callers, openapi
-from services.gateway.web.bodies import JsonRoute
+from services.gateway.web.routing import JsonRoute
 from services.platform import errors
 
 router = APIRouter(
@@ -38,21 +38,21 @@ _EXAMPLE_ID = "019ced6e-52d0-7a41-8c6e-3f9b7d2a1c58"
 
 
 class ApiKeyBody(models.Request):
-    """A key to make."""
+    """An API key to create."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
 
     tenant_id: models.TenantName | None = Field(
-        None, description="The tenant that its requests act for. Absent or null: that of `X-Tenant`, or of your key."
+        None, description="The key's tenant. Default: that of `X-Tenant`, or of your key."
     )
-    name: str = Field(min_length=1, max_length=128, description="For people: who has it.")
+    name: str = Field(min_length=1, max_length=128, description="For people, such as who uses the key.")
     role: Role = Field(
         description=(
-            "`admin`: everything, and all tenants and keys: the operator's. `write`: subscriptions, deliveries, and "
-            "what `ingest` and `read` may. `ingest`: takes events in, nothing else. `read`: looks up, changes nothing."
+            "`admin`: everything, including tenants and API keys; for the operator. `write`: changes subscriptions and "
+            "deliveries, and includes `ingest` and `read`. `ingest`: only sends events. `read`: only reads."
         )
     )
-    expires_at: models.Moment | None = Field(None, description="Past this it is refused. Absent or null: never.")
+    expires_at: models.Moment | None = Field(None, description="When the key expires. Default: never.")
     requests_per_second: float | None = Field(
         None,
         ge=0.001,
@@ -60,14 +60,14 @@ class ApiKeyBody(models.Request):
         strict=True,
         allow_inf_nan=False,
         description=(
-            "Requests a second at most, at each gateway process; more are answered 429. Absent or null: the service's "
-            "default."
+            "Most requests per second at each gateway process; further requests return 429. Default: the service's "
+            "`API_KEY_REQUESTS_PER_SECOND`."
         ),
     )
 
 
 class ApiKey(models.Answer):
-    """A key, without what it is a key by."""
+    """An API key without its secret."""
 
     id: models.Uuid = Field(examples=[_EXAMPLE_ID])
     tenant_id: str = Field(examples=[_EXAMPLE["tenant_id"]])
@@ -75,27 +75,29 @@ class ApiKey(models.Answer):
     role: Role = Field(examples=[_EXAMPLE["role"]])
     prefix: str = Field(description="The key's first ten characters.", examples=[_EXAMPLE_KEY[:10]])
     created_at: models.Timestamp
-    expires_at: models.Timestamp | None = Field(description="null: never.")
-    revoked_at: models.Timestamp | None = Field(description="null while it holds.", examples=[None])
-    last_used_at: models.Timestamp | None = Field(description="To about a minute; null: never.", examples=[None])
-    requests_per_second: float | None = Field(description="null: the service's default.", examples=[200.0])
+    expires_at: models.Timestamp | None = Field(description="null if it never expires.")
+    revoked_at: models.Timestamp | None = Field(description="null unless the key was revoked.", examples=[None])
+    last_used_at: models.Timestamp | None = Field(
+        description="Exact to about a minute; null if never used.", examples=[None]
+    )
+    requests_per_second: float | None = Field(description="null for the service's default.", examples=[200.0])
 
 
 class CreatedApiKey(ApiKey):
-    """A new key. Nobody can show it again."""
+    """A new API key, which cannot be shown again."""
 
-    key: str = Field(description="The key itself, this once.", examples=[_EXAMPLE_KEY])
+    key: str = Field(description="The key itself. It is shown only in this response.", examples=[_EXAMPLE_KEY])
 
 
 class ApiKeyPage(models.Answer):
-    """A page of keys, newest first."""
+    """A page of API keys, newest first."""
 
     items: list[ApiKey]
     next_cursor: models.NextCursor
 
 
 class ApiKeysQuery(models.ListQuery):
-    """Which page of keys, and whose."""
+    """The page and the filter of a list of API keys."""
 
     tenant_id: models.TenantName | None = Field(None, description="Only keys of this tenant.")
 
@@ -105,15 +107,15 @@ class ApiKeysQuery(models.ListQuery):
     status_code=201,
     operation_id="create_api_key",
     summary="Create an API key",
-    response_description="The key, this once.",
+    response_description="The key. It is shown only in this response.",
     responses=openapi.problems(*openapi.WITH_BODY),
 )
 async def create_api_key(
     body: ApiKeyBody, services: backends.Injected, caller: callers.Injected, response: Response
 ) -> CreatedApiKey:
-    """Makes a key. Its digest is stored, so only this response shows it."""
+    """Create an API key. Only its digest is stored, so only this response shows it."""
     if caller.tenant_stated and body.tenant_id not in {None, caller.tenant_id}:
-        raise errors.InvalidArgument.field("tenant_id", f"must be the tenant of {callers.TENANT}, or absent")
+        raise errors.InvalidArgument.field("tenant_id", f"must be absent or the same as {callers.TENANT}")
     request = pb.CreateApiKeyRequest(
         tenant_id=body.tenant_id or caller.tenant_id,
         name=body.name,
@@ -135,7 +137,7 @@ async def create_api_key(
     responses=openapi.problems(),
 )
 async def list_api_keys(query: Annotated[ApiKeysQuery, Query()], services: backends.Injected) -> ApiKeyPage:
-    """Newest first, of one tenant or of all; those that were revoked or have expired too."""
+    """List the API keys of one tenant or of all, newest first, including revoked and expired keys."""
     request = pb.ListApiKeysRequest(
         tenant_id=services.stated(query.tenant_id, query.tenant), page_size=query.limit, page_token=query.cursor
     )
@@ -150,14 +152,14 @@ async def list_api_keys(query: Annotated[ApiKeysQuery, Query()], services: backe
     status_code=204,
     operation_id="revoke_api_key",
     summary="Revoke an API key",
-    response_description="It is revoked.",
+    response_description="The key is revoked.",
     responses=openapi.problems(404),
 )
 async def revoke_api_key(
     key_id: Annotated[models.Uuid, Path(description="Id of the key.", examples=[_EXAMPLE_ID])],
     services: backends.Injected,
 ) -> None:
-    """For good; it is refused everywhere within 5 seconds. One that is revoked stays so, and stays in the list."""
+    """Revoke an API key permanently. It is refused everywhere within 5 seconds, and stays in the list."""
     await services.operate(services.access.RevokeApiKey, pb.RevokeApiKeyRequest(id=key_id))
 
 

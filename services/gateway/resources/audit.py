@@ -1,4 +1,4 @@
-"""The audit log: who changed what, and which admin acted in another tenant. For keys of role admin."""
+"""The audit log: who changed what, and which admin acted in another tenant. Requires role admin."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -11,7 +11,7 @@ from protos.webhook.v1 import audit_pb2 as pb
 from services.domain.audit import SYSTEM, Action
 from services.gateway.resources import models
 from services.gateway.web import backends, openapi
-from services.gateway.web.role_route import RoleRoute
+from services.gateway.web.routing import RoleRoute
 from services.platform import errors, ids
 from services.platform.auth import identity
 
@@ -36,32 +36,32 @@ def _check_actor(text: str) -> str:
 
 
 class AuditQuery(models.ListQuery):
-    """Which entries; those alone that fit every filter."""
+    """The page and the filters of audit entries; an entry must match every filter."""
 
-    tenant_id: models.TenantName | None = Field(None, description="Only of objects of this tenant.")
+    tenant_id: models.TenantName | None = Field(None, description="Only changes to objects of this tenant.")
     actor: Annotated[str, AfterValidator(_check_actor)] | None = Field(
         None,
-        description="Only by this API key (its UUID), or by `bootstrap`, `anonymous` or `system`.",
+        description="Only changes by this API key (its UUID), or by `bootstrap`, `anonymous` or `system`.",
         examples=[_EXAMPLE_KEY_ID],
     )
-    action: Action | None = Field(None, description="Only of this kind.")
-    resource_type: ResourceType | None = Field(None, description="Only of objects of this type.")
+    action: Action | None = Field(None, description="Only this action.")
+    resource_type: ResourceType | None = Field(None, description="Only changes to objects of this type.")
     resource_id: str | None = Field(
         None,
         pattern="^[A-Za-z0-9_-]{1,63}$",
-        description="Only of the object of this id: a UUID, or the id of a tenant.",
+        description="Only changes to the object with this id: a UUID, or the id of a tenant.",
         examples=[models.EXAMPLE_SUBSCRIPTION_ID],
     )
-    from_: models.Moment | None = Field(None, alias="from", description="Only from this moment on.")
-    to: models.Moment | None = Field(None, description="Only before this moment.")
+    from_: models.Moment | None = Field(None, alias="from", description="Only changes at this time or later.")
+    to: models.Moment | None = Field(None, description="Only changes before this time.")
 
 
 class FieldChange(models.Answer):
-    """A field that was changed. `before` and `after` are absent where there was nothing, or it is not to be shown."""
+    """A changed field. `before` and `after` are absent if there was no value or it is not shown."""
 
     field: str = Field(examples=["rate_limit_per_second"])
-    before: Any = Field(None, description="Its value before, as JSON.", examples=[20.0])
-    after: Any = Field(None, description="Its value after.", examples=[50.0])
+    before: Any = Field(None, description="The value before the change, as JSON.", examples=[20.0])
+    after: Any = Field(None, description="The value after the change, as JSON.", examples=[50.0])
 
 
 class AuditEntry(models.Answer):
@@ -70,26 +70,33 @@ class AuditEntry(models.Answer):
     id: models.Uuid = Field(examples=["019ced71-02b4-7d5e-b0a6-4c1e8f7a9d23"])
     created_at: models.Timestamp
     tenant_id: str = Field(
-        description="Whose the changed object is; `*` where an admin listed those of all tenants.", examples=["acme"]
+        description="Tenant of the changed object; `*` if an admin listed all tenants.", examples=["acme"]
     )
     actor: str = Field(
         description=(
-            "Who did it: the UUID of an API key; `bootstrap`: `BOOTSTRAP_ADMIN_KEY`; `anonymous`: a "
-            "caller without a key, where none is required; `system`: the service itself."
+            "Who made the change: the UUID of an API key, `bootstrap` (`BOOTSTRAP_ADMIN_KEY`), `anonymous` (a caller "
+            "without a key, if none is required) or `system` (the service itself)."
         ),
         examples=[_EXAMPLE_KEY_ID],
     )
-    actor_name: str | None = Field(description="The key's name then; null for what is no key.", examples=["ops, Ada"])
-    actor_role: str | None = Field(description="The key's role; null likewise.", examples=["write"])
-    actor_tenant_id: str | None = Field(description="The key's tenant; null likewise.", examples=["acme"])
-    action: str = Field(description="What was done.", examples=[Action.UPDATE_SUBSCRIPTION.value])
-    resource_type: str = Field(description="What kind of object it was done to.", examples=["subscription"])
-    resource_id: str = Field(description="Which of them.", examples=[models.EXAMPLE_SUBSCRIPTION_ID])
+    actor_name: str | None = Field(
+        description="The key's name at that time; null if the actor is not an API key.", examples=["ops, Ada"]
+    )
+    actor_role: str | None = Field(
+        description="The key's role; null if the actor is not an API key.", examples=["write"]
+    )
+    actor_tenant_id: str | None = Field(
+        description="The key's tenant; null if the actor is not an API key.", examples=["acme"]
+    )
+    action: str = Field(description="The action.", examples=[Action.UPDATE_SUBSCRIPTION.value])
+    resource_type: str = Field(description="Type of the changed object.", examples=["subscription"])
+    resource_id: str = Field(description="Id of the changed object.", examples=[models.EXAMPLE_SUBSCRIPTION_ID])
     changes: list[FieldChange] = Field(
-        description="The fields that changed: those that hold secrets by their name alone.", examples=[_EXAMPLE_CHANGES]
+        description="The changed fields. Fields with secrets have only their name.", examples=[_EXAMPLE_CHANGES]
     )
     affected: int | None = Field(
-        description="Further objects that it touched, such as keys revoked with a tenant; else null.", examples=[None]
+        description="Number of other objects that changed, such as keys revoked with a tenant; otherwise null.",
+        examples=[None],
     )
 
 
@@ -103,17 +110,17 @@ class AuditPage(models.Answer):
 @router.get(
     "/api/v1/admin/audit",
     operation_id="list_audit_entries",
-    summary="List who changed what",
+    summary="List audit entries",
     response_description="A page of entries.",
     response_model_exclude_unset=True,
     responses=openapi.problems(),
 )
 async def list_audit_entries(query: Annotated[AuditQuery, Query()], services: backends.Injected) -> AuditPage:
-    """Newest first: every change of subscriptions, secrets, deliveries, tenants and keys, and whose key made it.
+    """List changes to subscriptions, secrets, deliveries, tenants and API keys, and who made them, newest first.
 
-    An entry is written in the transaction that makes its change. It holds no secret, token or header, of a target no
-    more than scheme, host and port, and is kept for `AUDIT_RETENTION_HOURS`. Attempts that were refused or failed have
-    none, and neither has the taking in of events. An admin who reads in another tenant leaves `tenant.enter`.
+    An entry is written in the transaction of its change and kept for `AUDIT_RETENTION_HOURS`. It contains no secrets,
+    tokens or headers, and only the scheme, host and port of a target URL. Requests that were refused or failed are not
+    recorded, nor is the sending of events. If an admin reads in another tenant, that is recorded as `tenant.enter`.
     """
     request = pb.ListAuditEntriesRequest(
         tenant_id=services.stated(query.tenant_id, query.tenant),
@@ -153,6 +160,6 @@ def _change(message: pb.FieldChange) -> Mapping[str, Any]:
     values = {
         name: msgspec.json.decode(getattr(message, f"{name}_json"))
         for name in ("before", "after")
-        if message.HasField(f"{name}_json")  # type: ignore[arg-type]  # both of which it has
+        if message.HasField(f"{name}_json")  # type: ignore[arg-type]  # it has both fields
     }
     return {"field": message.field, **values}

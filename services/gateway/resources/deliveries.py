@@ -1,4 +1,4 @@
-"""Deliveries: an event on its way to a subscription, and every attempt that was made."""
+"""Deliveries of events to subscriptions, with every attempt."""
 
 from typing import Annotated, Literal
 
@@ -8,7 +8,7 @@ from pydantic import Field
 from protos.webhook.v1 import deliveries_pb2 as pb
 from services.gateway.resources import models
 from services.gateway.web import backends, openapi
-from services.gateway.web.role_route import RoleRoute
+from services.gateway.web.routing import RoleRoute
 
 router = APIRouter(tags=["deliveries"], route_class=RoleRoute)
 
@@ -23,12 +23,12 @@ _STATUSES: dict[int, Status] = {
     pb.DELIVERY_STATUS_FAILED: "failed",
     pb.DELIVERY_STATUS_CANCELLED: "cancelled",
 }
-_RETRY_CONFLICT = "A worker has the delivery in hand, or its subscription is deleted or disabled."
-_CANCEL_CONFLICT = "A worker has the delivery in hand, or it has ended."
+_RETRY_CONFLICT = "A worker is sending the delivery, or its subscription is deleted or disabled."
+_CANCEL_CONFLICT = "A worker is sending the delivery, or it has ended."
 
 
 class AttemptError(models.Answer):
-    """Why an attempt did not succeed."""
+    """Why an attempt failed."""
 
     kind: str = Field(
         description=(
@@ -37,31 +37,31 @@ class AttemptError(models.Answer):
         ),
         examples=["http_5xx"],
     )
-    message: str = Field(description="For people.", examples=["the receiver answered 503"])
+    message: str = Field(description="For people.", examples=["the receiver responded 503"])
 
 
 class Attempt(models.Answer):
     """One request to the receiver."""
 
-    number: int = Field(description="Counts from 1.", examples=[1])
+    number: int = Field(description="Number of the attempt, from 1.", examples=[1])
     started_at: models.Timestamp
-    duration_ms: int | None = Field(description="To its outcome; null when unknown.", examples=[41])
-    status_code: int | None = Field(description="The receiver's; null when none came.", examples=[503])
-    error: AttemptError | None = Field(description="null when the receiver answered 2xx.")
-    response_body: str | None = Field(description="The first 4 KiB as text.", examples=["try later"])
+    duration_ms: int | None = Field(description="Time to the outcome; null if unknown.", examples=[41])
+    status_code: int | None = Field(description="Status code of the response; null without a response.", examples=[503])
+    error: AttemptError | None = Field(description="null if the receiver responded 2xx.")
+    response_body: str | None = Field(description="The first 4 KiB of the response as text.", examples=["try later"])
 
 
 class DeliverySummary(models.Answer):
     """A delivery without its attempts."""
 
     id: models.Uuid = Field(examples=[models.EXAMPLE_DELIVERY_ID])
-    tenant_id: str = Field(description="The tenant that it belongs to.", examples=["acme"])
+    tenant_id: str = Field(description="The delivery's tenant.", examples=["acme"])
     event_id: models.Uuid = Field(examples=[models.EXAMPLE_EVENT_ID])
     subscription_id: models.Uuid = Field(examples=[models.EXAMPLE_SUBSCRIPTION_ID])
-    event_type: str | None = Field(description="null when the event came without one.", examples=["order.created"])
+    event_type: str | None = Field(description="null if the event has no type.", examples=["order.created"])
     status: Status = Field(
         description=(
-            "`pending`: waits for a worker. `scheduled`: waits for `next_attempt_at`. `in_flight`: a worker has it. "
+            "`pending`: waiting for a worker. `scheduled`: waiting for `next_attempt_at`. `in_flight`: being sent. "
             "`delivered`, `failed`, `cancelled`: ended."
         ),
         examples=["scheduled"],
@@ -69,15 +69,15 @@ class DeliverySummary(models.Answer):
     reason: str | None = Field(
         description=(
             "Why it failed or was cancelled: `retries_exhausted`, `expired`, `worker_lost`, `payload_gone`, "
-            "`cancelled` or `subscription_deleted`; else null."
+            "`cancelled` or `subscription_deleted`; otherwise null."
         ),
         examples=[None],
     )
-    attempt_count: int = Field(description="Attempts recorded; one that is under way is not.", examples=[1])
+    attempt_count: int = Field(description="Number of completed attempts.", examples=[1])
     created_at: models.Timestamp
     next_attempt_at: models.Timestamp | None
-    completed_at: models.Timestamp | None = Field(description="When it ended.", examples=[None])
-    expires_at: models.Timestamp = Field(description="Past this it fails with reason `expired`.")
+    completed_at: models.Timestamp | None = Field(description="When the delivery ended.", examples=[None])
+    expires_at: models.Timestamp = Field(description="After this time the delivery fails with reason `expired`.")
 
 
 class Delivery(DeliverySummary):
@@ -85,9 +85,9 @@ class Delivery(DeliverySummary):
 
     held_by: str | None = Field(
         description=(
-            "What holds it though it is due: `paused`, `disabled`, `breaker_open`, `recovering` (its endpoint failed "
-            "until a moment ago), `concurrency` (its endpoint has as many requests as it takes) or `rate_limit`; "
-            "else null."
+            "Why a due delivery is not sent now: `paused`, `disabled`, `breaker_open`, `recovering` (its endpoint "
+            "failed until recently), `concurrency` (its endpoint has the most concurrent requests allowed) or "
+            "`rate_limit`; otherwise null."
         ),
         examples=[None],
     )
@@ -102,20 +102,20 @@ class DeliveryPage(models.Answer):
 
 
 class DeliveriesQuery(models.ListQuery):
-    """Which page of deliveries, and in which state."""
+    """The page and the filter of a list of deliveries."""
 
-    status: Status | None = Field(None, description="Only deliveries in this state.")
+    status: Status | None = Field(None, description="Only deliveries with this status.")
 
 
 @router.get(
     "/api/v1/webhooks/deliveries/{delivery_id}",
     operation_id="get_delivery",
-    summary="Look up a delivery and its attempts",
+    summary="Get a delivery and its attempts",
     response_description="The delivery.",
     responses=openapi.problems(404),
 )
 async def get_delivery(delivery_id: models.DeliveryId, services: backends.Injected) -> Delivery:
-    """One delivery with every attempt, oldest first."""
+    """Get a delivery with every attempt, oldest first."""
     request = pb.GetDeliveryRequest(delivery_id=delivery_id)
     answer = await services.call(services.deliveries.GetDelivery, request)
     return _delivery(answer.delivery)
@@ -124,16 +124,16 @@ async def get_delivery(delivery_id: models.DeliveryId, services: backends.Inject
 @router.post(
     "/api/v1/webhooks/deliveries/{delivery_id}/retry",
     operation_id="retry_delivery",
-    summary="Deliver again, now",
+    summary="Retry a delivery now",
     response_description="The delivery, now pending.",
     responses=openapi.problems(404, 410, described={409: _RETRY_CONFLICT}),
 )
 async def retry_delivery(delivery_id: models.DeliveryId, services: backends.Injected) -> Delivery:
-    """Makes a delivery pending at once, with its whole retry schedule before it, whatever came of it.
+    """Make a delivery pending now, whatever its status, with its full retry schedule.
 
-    A scheduled retry is replaced. While the subscription's breaker is open this delivery is the probe: it is sent at
-    once, unless another probe is out. 409 while a worker has it in hand, or its subscription is disabled; 410 when its
-    payload is no longer retained, or is about to be dropped.
+    A scheduled retry is replaced. While the subscription's circuit breaker is open this delivery is its probe, and is
+    sent now unless another probe is in progress. Returns 409 while a worker is sending the delivery or its subscription
+    is disabled, and 410 if its payload is no longer retained or is about to be removed.
     """
     request = pb.RetryDeliveryRequest(delivery_id=delivery_id)
     answer = await services.call(services.deliveries.RetryDelivery, request)
@@ -148,7 +148,7 @@ async def retry_delivery(delivery_id: models.DeliveryId, services: backends.Inje
     responses=openapi.problems(404, described={409: _CANCEL_CONFLICT}),
 )
 async def cancel_delivery(delivery_id: models.DeliveryId, services: backends.Injected) -> Delivery:
-    """Cancels a delivery that is pending or scheduled; one that is cancelled stays so."""
+    """Cancel a delivery that is pending or scheduled. A cancelled delivery stays cancelled."""
     request = pb.CancelDeliveryRequest(delivery_id=delivery_id)
     answer = await services.call(services.deliveries.CancelDelivery, request)
     return _delivery(answer.delivery)
@@ -157,7 +157,7 @@ async def cancel_delivery(delivery_id: models.DeliveryId, services: backends.Inj
 @router.get(
     "/api/v1/subscriptions/{subscription_id}/deliveries",
     operation_id="list_subscription_deliveries",
-    summary="List the deliveries to a subscription",
+    summary="List deliveries to a subscription",
     response_description="A page of deliveries.",
     responses=openapi.problems(404),
 )
@@ -166,14 +166,14 @@ async def list_subscription_deliveries(
     query: Annotated[DeliveriesQuery, Query()],
     services: backends.Injected,
 ) -> DeliveryPage:
-    """Newest first, without attempts; of a deleted subscription too."""
+    """List deliveries, newest first, without attempts. Also works for a deleted subscription."""
     return await _page(services, pb.ListDeliveriesRequest(subscription_id=subscription_id), query)
 
 
 @router.get(
     "/api/v1/events/{event_id}/deliveries",
     operation_id="list_event_deliveries",
-    summary="List the deliveries of an event",
+    summary="List deliveries of an event",
     response_description="A page of deliveries.",
     responses=openapi.problems(404),
 )
@@ -182,7 +182,7 @@ async def list_event_deliveries(
     query: Annotated[DeliveriesQuery, Query()],
     services: backends.Injected,
 ) -> DeliveryPage:
-    """Without attempts."""
+    """List deliveries, without attempts."""
     return await _page(services, pb.ListDeliveriesRequest(event_id=event_id), query)
 
 

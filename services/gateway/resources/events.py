@@ -1,4 +1,4 @@
-"""Accepted events, as stored. They are taken in by accepting.py."""
+"""Accepted events as they are stored. accept/ has the routes that accept them."""
 
 import base64
 
@@ -9,7 +9,7 @@ from protos.webhook.v1 import ingest_pb2 as pb
 from services.gateway.accept import envelope
 from services.gateway.resources import models
 from services.gateway.web import backends, openapi
-from services.gateway.web.role_route import RoleRoute
+from services.gateway.web.routing import RoleRoute, is_json
 
 router = APIRouter(prefix="/api/v1/events", tags=["events"], route_class=RoleRoute)
 
@@ -22,7 +22,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     content_type: str
     created_at: str
     payload_bytes: int
-    # The exact bytes when they are JSON, else None and payload_base64.
+    # The exact bytes if they are JSON, otherwise None, and payload_base64 is set.
     payload: msgspec.Raw | None
     payload_base64: str | None = None
     content_encoding: str | None = None
@@ -43,15 +43,20 @@ _SCHEMA = {
     "required": ["id", "event_type", "content_type", "created_at", "payload_bytes", "payload"],
     "properties": {
         "id": {"type": "string", "format": "uuid"},
-        "event_type": {"type": ["string", "null"], "description": "null when the event came without one."},
-        "content_type": {"type": "string", "description": "That the payload is delivered with."},
+        "event_type": {"type": ["string", "null"], "description": "null if the event has no type."},
+        "content_type": {"type": "string", "description": "Content-Type with which the payload is delivered."},
         "created_at": {"type": "string", "format": "date-time"},
-        "payload_bytes": {"type": "integer", "description": "Size of the payload."},
-        "payload": {"description": "The payload's exact bytes when its content type and they are JSON; else null."},
-        "payload_base64": {"type": "string", "description": "The payload when it is not JSON; else absent."},
+        "payload_bytes": {"type": "integer", "description": "Size of the payload in bytes."},
+        "payload": {
+            "description": "The exact bytes of the payload if its content type is JSON and it is valid; otherwise null."
+        },
+        "payload_base64": {
+            "type": "string",
+            "description": "The payload in base64 if it is not JSON; otherwise absent.",
+        },
         "content_encoding": {
             "type": "string",
-            "description": "Content-Encoding that the payload is delivered with; absent when there is none.",
+            "description": "Content-Encoding with which the payload is delivered; absent if it has none.",
             "examples": ["gzip"],
         },
     },
@@ -61,7 +66,7 @@ _SCHEMA = {
 @router.get(
     "/{event_id}",
     operation_id="get_event",
-    summary="Look up an event",
+    summary="Get an event",
     response_class=Response,
     responses={
         **openapi.problems(404),
@@ -72,7 +77,7 @@ _SCHEMA = {
     },
 )
 async def get_event(event_id: models.EventId, services: backends.Injected) -> Response:
-    """One event with its payload, byte for byte as it is delivered; 404 once it is no longer retained."""
+    """Get an event with the exact bytes of its payload. Returns 404 if it is no longer retained."""
     answer = await services.call(services.ingest.GetEvent, pb.GetEventRequest(event_id=event_id))
     return Response(msgspec.json.encode(_event(answer.event)), media_type="application/json")
 
@@ -80,7 +85,7 @@ async def get_event(event_id: models.EventId, services: backends.Injected) -> Re
 def _event(message: pb.Event) -> Event:
     payload = message.payload
     encoded = bool(message.content_encoding)
-    inline = not encoded and envelope.is_json(message.content_type) and envelope.is_valid_json(payload)
+    inline = not encoded and is_json(message.content_type) and envelope.is_valid_json(payload)
     return Event(
         id=message.id,
         event_type=message.event_type or None,

@@ -1,4 +1,4 @@
-"""Parts that the resources' models share."""
+"""Parts that the models of resources share."""
 
 import re
 from datetime import UTC, datetime
@@ -13,7 +13,7 @@ from services.gateway.web import openapi
 from services.platform import errors, ids, paging
 from services.platform.grpc import enums
 
-# Headers of an answer with something that is shown once: nobody keeps it on the way.
+# Headers of a response with something that is shown only once, so that no proxy keeps it.
 NO_STORE = {"cache-control": "no-store"}
 EXAMPLE_TIME = "2026-03-14T15:09:26.535Z"
 EXAMPLE_SUBSCRIPTION_ID = "019ced6f-8a27-7c3e-9b1a-5d0f4e2c7b61"
@@ -22,20 +22,20 @@ EXAMPLE_DELIVERY_ID = "019ced70-1c5d-7f02-a3d9-7c1e5b8f2046"
 
 
 class Request(BaseModel):
-    """What a client sends: unknown fields are errors."""
+    """A request of a client, in which unknown fields are errors."""
 
     model_config = ConfigDict(extra="forbid")
 
 
 class Answer(BaseModel):
-    """What a client gets."""
+    """A response to a client."""
 
 
 Timestamp = Annotated[str, Field(json_schema_extra={"format": "date-time"}, examples=[EXAMPLE_TIME])]
 
 
 def timestamp(moment: ProtoTimestamp) -> str:
-    """RFC 3339 in UTC with milliseconds."""
+    """Return a time in RFC 3339, in UTC with milliseconds."""
     return f"{moment.ToDatetime().isoformat(timespec='milliseconds')}Z"
 
 
@@ -61,9 +61,9 @@ _RFC_3339 = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:.+")
 
 
 def _check_time(value: object) -> object:
-    # pydantic would take numbers too, for seconds or milliseconds by their size.
+    # pydantic would also accept numbers, as seconds or milliseconds depending on their size.
     if not isinstance(value, str) or not _RFC_3339.fullmatch(value):
-        raise ValueError(f"must be a time such as {EXAMPLE_TIME}")
+        raise ValueError(f"must be an RFC 3339 time, such as {EXAMPLE_TIME}")
     return value
 
 
@@ -71,10 +71,10 @@ def _in_utc(moment: datetime) -> datetime:
     try:
         return moment.astimezone(UTC)
     except OverflowError:
-        raise ValueError("must be a time of the years 1 to 9999") from None
+        raise ValueError("must be a time in the years 1 to 9999") from None
 
 
-# A time that a client states, in the words of RFC 3339.
+# A time in a request, in RFC 3339.
 Moment = Annotated[AwareDatetime, BeforeValidator(_check_time), AfterValidator(_in_utc)]
 
 
@@ -95,26 +95,26 @@ TenantName = Annotated[str, StringConstraints(pattern="^[a-z0-9][a-z0-9_-]{0,62}
 
 
 class PageQuery(Request):
-    """Which page of a list."""
+    """The page of a list."""
 
     limit: int = Field(paging.DEFAULT_PAGE_SIZE, ge=1, le=paging.MAX_PAGE_SIZE, description="Objects per page.")
-    cursor: str = Field("", max_length=256, description="`next_cursor` of the page before; absent: the first page.")
+    cursor: str = Field("", max_length=256, description="`next_cursor` of the previous page. Default: the first page.")
 
 
 AllTenants = Annotated[
     Literal["*"] | None,
-    Field(description="`*`: of all tenants. For keys of role `admin`."),
+    Field(description="`*` lists all tenants. Requires a key with role `admin`."),
 ]
 
 
 class TenantsQuery(Request):
-    """Whether a list is of all tenants."""
+    """Whether to include all tenants."""
 
     tenant: AllTenants = None
 
 
 class ListQuery(PageQuery, TenantsQuery):
-    """Which page of a list, and whether it is of all tenants."""
+    """The page of a list, and whether to include all tenants."""
 
 
 IdempotencyKey = Annotated[
@@ -129,5 +129,8 @@ IdempotencyKey = Annotated[
 ]
 NextCursor = Annotated[
     str | None,
-    Field(description="Opaque: the `cursor` of the next page; null on the last.", examples=["AZztcBxdfwKj2XwexY8gRg"]),
+    Field(
+        description="`cursor` of the next page, an opaque string; null on the last page.",
+        examples=["AZztcBxdfwKj2XwexY8gRg"],
+    ),
 ]

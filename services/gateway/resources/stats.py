@@ -1,4 +1,4 @@
-"""Statistics over attempts."""
+"""Statistics of attempts."""
 
 from typing import Annotated
 
@@ -9,7 +9,7 @@ from pydantic import Field
 from protos.webhook.v1 import analytics_pb2 as pb
 from services.gateway.resources import models
 from services.gateway.web import backends, openapi
-from services.gateway.web.role_route import RoleRoute
+from services.gateway.web.routing import RoleRoute
 
 router = APIRouter(prefix="/api/v1", tags=["statistics"], route_class=RoleRoute)
 
@@ -17,7 +17,7 @@ _UNIT_SECONDS = {"m": 60, "h": 3600, "d": 86400}
 
 
 class StatsQuery(models.TenantsQuery):
-    """Over which time."""
+    """The time window of statistics."""
 
     window: str = Field(
         "24h",
@@ -27,12 +27,12 @@ class StatsQuery(models.TenantsQuery):
     )
 
     def duration(self) -> duration_pb2.Duration:
-        """The window's length."""
+        """Return the length of the window."""
         return duration_pb2.Duration(seconds=int(self.window[:-1]) * _UNIT_SECONDS[self.window[-1]])
 
 
 class Latency(models.Answer):
-    """Durations in milliseconds of the attempts that received an answer."""
+    """Durations in milliseconds of attempts that received a response."""
 
     mean: float = Field(examples=[48.2])
     p50: float = Field(examples=[31.0])
@@ -41,27 +41,28 @@ class Latency(models.Answer):
 
 
 class Stats(models.Answer):
-    """Counts and latencies of a window."""
+    """Counts and latencies in a time window."""
 
     window_start: models.Timestamp
-    window_end: models.Timestamp = Field(description="When the newest numbers were made.")
+    window_end: models.Timestamp = Field(description="When the latest numbers were computed.")
     attempts: int = Field(examples=[1000])
     attempts_by_outcome: dict[str, int] = Field(
-        description="By `success` or the kind of error; kinds without attempts are left out.",
+        description="By `success` or kind of error; kinds without attempts are omitted.",
         examples=[{"success": 990, "http_5xx": 8, "timeout": 2}],
     )
-    delivered: int = Field(description="Deliveries that ended delivered.", examples=[990])
-    failed: int = Field(description="Deliveries that ended failed.", examples=[2])
+    delivered: int = Field(description="Deliveries that ended with status `delivered`.", examples=[990])
+    failed: int = Field(description="Deliveries that ended with status `failed`.", examples=[2])
     success_rate: float | None = Field(
-        description="Successful attempts over attempts with a known outcome, 0 to 1; null without any.", examples=[0.99]
+        description="Share of successful attempts among those with a known outcome, 0 to 1; null if there are none.",
+        examples=[0.99],
     )
-    latency_ms: Latency | None = Field(description="null when no attempt received an answer.")
+    latency_ms: Latency | None = Field(description="null if no attempt received a response.")
 
 
 @router.get(
     "/subscriptions/{subscription_id}/stats",
     operation_id="get_subscription_stats",
-    summary="Statistics of a subscription",
+    summary="Get statistics of a subscription",
     response_description="The statistics.",
     responses=openapi.problems(404),
 )
@@ -70,19 +71,19 @@ async def get_subscription_stats(
     query: Annotated[StatsQuery, Query()],
     services: backends.Injected,
 ) -> Stats:
-    """Attempts to one subscription over a window that ends now; of a deleted subscription too."""
+    """Get statistics of one subscription over a window that ends now. Also works for a deleted subscription."""
     return await _stats(services, query, subscription_id)
 
 
 @router.get(
     "/stats",
     operation_id="get_stats",
-    summary="Statistics of all subscriptions",
+    summary="Get statistics of all subscriptions",
     response_description="The statistics.",
     responses=openapi.problems(),
 )
 async def get_stats(query: Annotated[StatsQuery, Query()], services: backends.Injected) -> Stats:
-    """All attempts over a window that ends now."""
+    """Get statistics of all subscriptions over a window that ends now."""
     return await _stats(services, query, "")
 
 

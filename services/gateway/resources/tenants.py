@@ -1,4 +1,4 @@
-"""Tenants: whose subscriptions, events and deliveries are nobody else's. For keys of role admin."""
+"""Tenants, which are isolated from each other. Requires role admin."""
 
 from typing import Annotated, Any
 
@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field
 from protos.webhook.v1 import access_pb2 as pb
 from services.gateway.resources import models
 from services.gateway.web import backends, openapi
-from services.gateway.web.bodies import JsonRoute
+from services.gateway.web.routing import JsonRoute
 
 router = APIRouter(
     prefix="/api/v1/admin/tenants",
@@ -18,16 +18,18 @@ router = APIRouter(
 )
 
 _EXAMPLE: dict[str, Any] = {"id": "acme", "name": "Acme Ltd", "description": "The shop's own events"}
-_IN_USE = "It has subscriptions or unfinished deliveries (`TENANT_IN_USE`), or is the default (`TENANT_IS_DEFAULT`)."
+_IN_USE = (
+    "The tenant has subscriptions or unfinished deliveries (`TENANT_IN_USE`), or is the default (`TENANT_IS_DEFAULT`)."
+)
 
 
 class TenantBody(models.Request):
-    """A tenant to make."""
+    """A tenant to create."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
 
-    id: models.TenantName = Field(description="Chosen by you, and never given twice.")
-    name: str = Field("", max_length=128, description="For people. Absent or empty: the id.")
+    id: models.TenantName = Field(description="Chosen by you. An id is never used for a second tenant.")
+    name: str = Field("", max_length=128, description="For people. Default: the id.")
     description: str = Field("", max_length=1024, description="Free text for people.")
 
 
@@ -41,7 +43,7 @@ class Tenant(models.Answer):
 
 
 class TenantPage(models.Answer):
-    """A page of tenants, by id."""
+    """A page of tenants, in the order of their ids."""
 
     items: list[Tenant]
     next_cursor: models.NextCursor
@@ -52,14 +54,14 @@ class TenantPage(models.Answer):
     status_code=201,
     operation_id="create_tenant",
     summary="Create a tenant",
-    response_description="The tenant as stored.",
+    response_description="The tenant as it is stored.",
     responses={
-        **openapi.problems(*openapi.WITH_BODY, described={409: "There is, or was, a tenant of this id."}),
+        **openapi.problems(*openapi.WITH_BODY, described={409: "A tenant with this id exists or existed."}),
         201: {"headers": {"Location": {"description": "Path of the tenant.", "schema": {"type": "string"}}}},
     },
 )
 async def create_tenant(body: TenantBody, services: backends.Injected, response: Response) -> Tenant:
-    """Makes a tenant. It has no keys yet."""
+    """Create a tenant, which has no API keys yet."""
     request = pb.CreateTenantRequest(id=body.id, name=body.name, description=body.description)
     answer = await services.operate(services.access.CreateTenant, request)
     response.headers["location"] = f"{router.prefix}/{answer.tenant.id}"
@@ -74,7 +76,7 @@ async def create_tenant(body: TenantBody, services: backends.Injected, response:
     responses=openapi.problems(),
 )
 async def list_tenants(query: Annotated[models.PageQuery, Query()], services: backends.Injected) -> TenantPage:
-    """The tenants that are not deleted, by id."""
+    """List tenants that are not deleted, in the order of their ids."""
     request = pb.ListTenantsRequest(page_size=query.limit, page_token=query.cursor)
     answer = await services.operate(services.access.ListTenants, request)
     return TenantPage(
@@ -87,14 +89,14 @@ async def list_tenants(query: Annotated[models.PageQuery, Query()], services: ba
     status_code=204,
     operation_id="delete_tenant",
     summary="Delete a tenant",
-    response_description="It is deleted.",
+    response_description="The tenant is deleted.",
     responses=openapi.problems(404, described={409: _IN_USE}),
 )
 async def delete_tenant(
     tenant_id: Annotated[models.TenantName, Path(description="Id of the tenant.", examples=[_EXAMPLE["id"]])],
     services: backends.Injected,
 ) -> None:
-    """Revokes its keys with it. Its id is never given again, so its history stays its own."""
+    """Delete a tenant and revoke its API keys. Its id cannot be used again."""
     await services.operate(services.access.DeleteTenant, pb.DeleteTenantRequest(id=tenant_id))
 
 

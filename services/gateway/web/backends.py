@@ -1,11 +1,14 @@
-"""The gRPC services behind the gateway, as the routes use them: for the tenant of whoever calls."""
+"""The gRPC services behind the gateway: the stubs that routes call for their caller, and readiness."""
 
+import asyncio
 import dataclasses
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Protocol, TypeAlias, TypeVar
 
 import fastapi
 import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from protos.webhook.v1 import (
     access_pb2_grpc,
@@ -21,8 +24,9 @@ from services.platform import errors
 from services.platform.auth import tenants
 from services.platform.auth.authenticator import ACTOR_HEADER, KEY_HEADER
 from services.platform.auth.roles import Role
+from services.platform.process.probes import Health
 
-if TYPE_CHECKING:  # the asynchronous stubs exist for the type checker alone
+if TYPE_CHECKING:  # the asynchronous stubs exist only for the type checker
     from protos.webhook.v1.access_pb2_grpc import AccessServiceAsyncStub
     from protos.webhook.v1.analytics_pb2_grpc import AnalyticsServiceAsyncStub
     from protos.webhook.v1.audit_pb2_grpc import AuditServiceAsyncStub
@@ -45,7 +49,7 @@ Method: TypeAlias = "grpc.aio.UnaryUnaryMultiCallable[Request, Answer]"
 
 @dataclass(frozen=True, kw_only=True)
 class Channels:
-    """A channel to each process."""
+    """A channel to each service."""
 
     ingest: grpc.aio.Channel
     delivery: grpc.aio.Channel
@@ -54,7 +58,7 @@ class Channels:
 
 @dataclass(frozen=True, kw_only=True)
 class Backends:
-    """A stub of each service, and the time that a call may take."""
+    """A stub of each service, and the timeout of a call."""
 
     subscriptions: "SubscriptionServiceAsyncStub"
     ingest: "IngestServiceAsyncStub"
@@ -64,13 +68,13 @@ class Backends:
     access: "AccessServiceAsyncStub"
     audit: "AuditServiceAsyncStub"
     timeout_seconds: float
-    # For whom the calls are made, once that is known, and the API key that they showed.
+    # The caller on whose behalf the calls are made, once it is known, and its API key.
     caller: Caller | None = None
     key: str | None = dataclasses.field(default=None, repr=False)
 
     @classmethod
     def over(cls, channels: Channels, *, timeout_seconds: float) -> "Backends":
-        """The stubs over these channels."""
+        """Return the stubs over these channels."""
         return cls(
             subscriptions=subscriptions_pb2_grpc.SubscriptionServiceStub(channels.ingest),
             ingest=ingest_pb2_grpc.IngestServiceStub(channels.ingest),
@@ -82,13 +86,13 @@ class Backends:
         )
 
     def acting_for(self, caller: Caller, key: str | None) -> "Backends":
-        """Return the same for the calls of this caller, who showed this API key."""
+        """Return the same, for calls on behalf of this caller with this API key."""
         return dataclasses.replace(self, caller=caller, key=key)
 
     async def call(self, method: "Method[OfTenant, Answer]", request: OfTenant) -> Answer:
         """Call a method in the caller's tenant, and as the caller's key.
 
-        A list may ask for all tenants; the service checks that this caller may.
+        A list may be for all tenants; the service checks that the caller is allowed that.
         """
         if self.caller is not None and request.tenant_id != tenants.EVERYWHERE:
             request.tenant_id = self.caller.tenant_id
@@ -97,7 +101,7 @@ class Backends:
     async def operate(self, method: "Method[Request, Answer]", request: Request) -> Answer:
         """Call a method for operators, whose request names its tenant itself.
 
-        Only these get the caller's key itself, so that nobody collects keys in the other services.
+        Only these get the caller's key itself, so that the other services cannot collect keys.
         """
         return await self._answer(method, request, self.key)
 
@@ -113,9 +117,9 @@ class Backends:
             raise
 
     def everywhere(self, tenant: str | None) -> str:
-        """Return what a list's request states as its tenant: `*` if that is asked for, else nothing yet.
+        """Return the tenant for a list's request: `*` if all tenants are requested, otherwise empty.
 
-        PermissionDenied unless the caller is an admin.
+        Raise PermissionDenied if all are requested and the caller is not an admin.
         """
         if tenant is None or self.caller is None:
             return ""
@@ -126,7 +130,7 @@ class Backends:
         return tenants.EVERYWHERE
 
     def stated(self, tenant_id: str | None, tenant: str | None) -> str:
-        """Return the tenant that an operator narrows a list to, by its filter or by X-Tenant; empty for all."""
+        """Return the tenant to which an operator limits a list, by its filter or by X-Tenant; empty for all."""
         everywhere = self.everywhere(tenant)
         if tenant_id or everywhere or self.caller is None or not self.caller.tenant_stated:
             return tenant_id or ""
@@ -134,10 +138,69 @@ class Backends:
 
 
 async def _of(request: fastapi.Request) -> Backends:
-    """Those of the caller's tenant: no route gets any others."""
+    """Return the stubs for the caller, the only ones that a route gets."""
     backends: Backends = request.app.state.backends
     return backends.acting_for(callers.of(request.scope), callers.key_of(request.scope))
 
 
-# The type of a route's parameter that gets the application's Backends.
+# The type of a route parameter that receives the stubs for the caller.
 Injected = Annotated[Backends, fastapi.Depends(_of)]
+
+
+# Readiness by the services' standard gRPC health checks, made at most once a second.
+CHECK_TIMEOUT_SECONDS = 0.5
+FRESH_SECONDS = 1.0
+
+
+class NotServing(Exception):
+    """The service cannot be reached, or reports that it cannot serve."""
+
+
+class ServiceCheck:
+    """Raises NotServing unless a service reports SERVING; a result is shared and kept for a second."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._check = health_pb2_grpc.HealthStub(channel).Check  # type: ignore[attr-defined]  # not in its stubs
+        self._asked = -FRESH_SECONDS
+        self._failure: str | None = None
+        # Whether it has ever responded.
+        self._answered = False
+        self._lock = asyncio.Lock()
+
+    async def has_answered(self) -> None:
+        """Raise NotServing until the service has responded once, with any status."""
+        try:
+            await self()
+        except NotServing:
+            if not self._answered:
+                raise
+
+    async def __call__(self) -> None:
+        """Check, unless the last result is fresh."""
+        async with self._lock:
+            if time.monotonic() - self._asked >= FRESH_SECONDS:
+                self._failure = await self._ask()
+                self._asked = time.monotonic()
+        if self._failure is not None:
+            raise NotServing(self._failure)
+
+    async def _ask(self) -> str | None:
+        try:
+            answer = await self._check(health_pb2.HealthCheckRequest(), timeout=CHECK_TIMEOUT_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            return str(error.code().name)
+        self._answered = True
+        serving = answer.status == health_pb2.HealthCheckResponse.SERVING
+        return None if serving else str(health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status))
+
+
+def watch(health: Health, channels: Channels) -> None:
+    """Add the services to readiness, which waits for the first response from ingest.
+
+    From then on the gateway is ready even if ingest or its store is not: it can respond with 503.
+    """
+    ingest = ServiceCheck(channels.ingest)
+    health.add_readiness("ingest", ingest.has_answered)
+    health.add_optional("ingest", ingest)
+    health.add_optional("delivery", ServiceCheck(channels.delivery))
+    health.add_optional("analytics", ServiceCheck(channels.analytics))

@@ -1,7 +1,4 @@
-"""Who calls the gateway, and how often they may.
-
-Found by the Authorization header as it came, asked of ingest, and known for seconds.
-"""
+"""Who calls the gateway, and how often: ingest is asked about each API key, and the result is kept for seconds."""
 
 import dataclasses
 import math
@@ -16,7 +13,7 @@ from starlette.types import Scope
 from protos.webhook.v1 import access_pb2 as pb
 from services.gateway.settings import GatewaySettings
 from services.gateway.web import problems
-from services.gateway.web.patience import Patience, Unanswered
+from services.gateway.web.retries import Retries, Unanswered
 from services.platform import errors
 from services.platform.auth import identity, keys, known, roles, tenants
 from services.platform.auth.known import Known
@@ -24,23 +21,19 @@ from services.platform.auth.roles import Role
 from services.platform.process import metrics
 from services.platform.process.bounds import BoundedCache, TokenBucket
 
-if TYPE_CHECKING:  # the asynchronous stubs exist for the type checker alone
+if TYPE_CHECKING:  # the asynchronous stubs exist only for the type checker
     from protos.webhook.v1.access_pb2_grpc import AccessServiceAsyncStub
 
 
-# How many requests a key may make: a token bucket of this process, and the fields that tell a client of it.
-#
-# The fields are those of draft-ietf-httpapi-ratelimit-headers, versions 08 and later:
+# The headers are those of draft-ietf-httpapi-ratelimit-headers, versions 08 and later:
 # `RateLimit-Policy: "key";q=10;w=1` and `RateLimit: "key";r=7;t=1`.
-
-
 MAX_RETRY_AFTER_SECONDS = 3600
-# A structured field has room for no more than 15 digits.
+# A structured field has at most 15 digits.
 MAX_WINDOW_SECONDS = 10**9
 
 
 class Bucket:
-    """Holds what the rate allows in a second, and one request at least."""
+    """The rate limit of a key at this process: a token bucket for one second of the rate, and at least one request."""
 
     def __init__(self, per_second: float) -> None:
         self.per_second = per_second
@@ -50,34 +43,26 @@ class Bucket:
         self._policy = (b"ratelimit-policy", b'"key";q=%d;w=%d' % (self._most, window))
 
     def take(self) -> None:
-        """Takes one request out; RateLimited, with when to come back, if there is none."""
+        """Take one token; raise RateLimited, with when to retry, if there is none."""
         self._bucket.fill(per_second=self.per_second, most=self._most)
         if not self._bucket.take(1):
             wait = min(MAX_RETRY_AFTER_SECONDS, self._bucket.seconds_to_next(self.per_second))
             raise problems.RateLimited(retry_after_seconds=math.ceil(wait))
 
     def headers(self) -> list[tuple[bytes, bytes]]:
-        """Return the headers that say what is left, and in how many seconds the bucket is full again."""
+        """Return the headers with the tokens left and the seconds until the bucket is full."""
         full = math.ceil(min(MAX_WINDOW_SECONDS, (self._most - self._bucket.tokens) / self.per_second))
         return [self._policy, (b"ratelimit", b'"key";r=%d;t=%d' % (self._bucket.tokens, full))]
-
-
-# Who calls the gateway: found by the Authorization header as it came, asked of ingest, and known for seconds.
 
 
 # Of an Authorization header, with room for spaces.
 MAX_HEADER_LENGTH = keys.MAX_LENGTH + 64
 
-# By which an admin acts in another tenant.
+# An admin acts in another tenant by this header.
 TENANT = "X-Tenant"
-
-
 TENANT_HEADER = TENANT.lower().encode()
 
-
 _USUAL = b"Bearer "
-
-
 _ROLES: Mapping[int, Role] = {
     pb.ROLE_ADMIN: Role.ADMIN,
     pb.ROLE_WRITE: Role.WRITE,
@@ -88,43 +73,43 @@ _ROLES: Mapping[int, Role] = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Caller:
-    """The holder of a key. `bucket` is None when its requests are not counted."""
+    """The holder of a key. `bucket` is None if its requests are not limited."""
 
     tenant_id: str
     role: Role
-    # As identity.Identity has it.
+    # As in identity.Identity.
     key_id: str
     bucket: Bucket | None = None
-    # Whether the request named its tenant by X-Tenant, and whether it is another than the key's.
+    # Whether the request named its tenant by X-Tenant, and whether that is not the key's tenant.
     tenant_stated: bool = False
     crossing: bool = False
 
 
-# Where no key is required: everything, in the default tenant.
+# The caller if no key is required: everything is allowed, in the default tenant.
 ANYBODY = Caller(tenant_id=identity.DEFAULT_TENANT, role=Role.ADMIN, key_id=identity.ANONYMOUS_ID)
 
 
 class Callers:
-    """Looks callers up."""
+    """Finds callers by their keys."""
 
-    def __init__(self, access: "AccessServiceAsyncStub", patience: Patience, settings: GatewaySettings) -> None:
+    def __init__(self, access: "AccessServiceAsyncStub", retries: Retries, settings: GatewaySettings) -> None:
         self._authenticate = access.Authenticate
-        self._patience = patience
+        self._retries = retries
         self._requests_per_second = settings.api_key_requests_per_second
         self._without_key = None if settings.requires_key else ANYBODY
-        # By key, and not by header: a key has thousands of spellings of that.
-        self._known: Known[bytes, Caller] = Known(self._ask, timeout_seconds=patience.timeout_seconds)
-        # By key, so that a bucket outlives what is known of its key.
+        # By key and not by header, which can be spelled in many ways.
+        self._known: Known[bytes, Caller] = Known(self._ask, timeout_seconds=retries.timeout_seconds)
+        # By key id, so that a bucket outlives the cached caller.
         self._buckets: BoundedCache[str, Bucket] = BoundedCache(known.SIZE, keep_used=True)
 
     def known(self, header: bytes | None) -> Caller | None:
-        """Whoever sent this header, if that is known already: one look-up in a dictionary, and no hash of ours."""
+        """Return the caller with this header if it is cached: one dictionary lookup."""
         if header is None:
             return self._without_key
         return self._known.fresh(header[len(_USUAL) :]) if header.startswith(_USUAL) else None
 
     async def find(self, header: bytes | None) -> Caller:
-        """Whoever sent this header; Unauthenticated when it is nobody, Unavailable when nobody can say."""
+        """Return the caller with this header; raise Unauthenticated if the key is invalid."""
         if header is None:
             raise keys.missing()
         key = keys.of_header(header[:MAX_HEADER_LENGTH].decode("latin-1"))
@@ -133,7 +118,7 @@ class Callers:
         try:
             return await self._known.find(key.encode())
         except TimeoutError:
-            raise errors.Unavailable("the API key cannot be looked up; try again") from None
+            raise errors.Unavailable("the API key cannot be checked now; try again") from None
 
     async def _ask(self, key: bytes) -> Caller:
         answer = await self._call(pb.AuthenticateRequest(key=key.decode()))
@@ -147,9 +132,9 @@ class Callers:
     async def _call(self, request: pb.AuthenticateRequest) -> pb.AuthenticateResponse:
         try:
             answer: pb.AuthenticateResponse
-            answer, _ = await self._patience.ask(self._authenticate, request, self._patience.deadline())
+            answer, _ = await self._retries.call(self._authenticate, request, self._retries.deadline())
         except Unanswered:
-            raise errors.Unavailable("the API key cannot be looked up; try again") from None
+            raise errors.Unavailable("the API key cannot be checked now; try again") from None
         except grpc.aio.AioRpcError as error:
             raise problems.refusal_of(error) from None
         return answer
@@ -166,21 +151,21 @@ class Callers:
 
 
 def of(scope: Scope) -> Caller:
-    """Who makes this request; middleware.Authenticated has put it there."""
+    """Return the caller of this request, which middleware.Authenticated has set."""
     caller: Caller = scope["caller"]
     return caller
 
 
 def key_of(scope: Scope) -> str | None:
-    """Return the API key of a request that was let in; None if it came without one."""
+    """Return the API key of an authenticated request; None if it has none."""
     header: bytes | None = next((value for name, value in scope["headers"] if name == b"authorization"), None)
     return None if header is None else keys.of_header(header.decode("latin-1"))
 
 
 def check_role(scope: Scope, needed: Role) -> Caller:
-    """Return who makes this request, and in which tenant; PermissionDenied unless their role allows it."""
+    """Return the caller of this request in its tenant; raise PermissionDenied unless its role is sufficient."""
     caller = of(scope)
-    # Twice it was refused by middleware.WellFormed.
+    # middleware.WellFormed has refused a repeated header.
     stated = next((value for name, value in scope["headers"] if name == TENANT_HEADER), None)
     try:
         roles.check(caller.role, needed)
@@ -198,10 +183,10 @@ def refused(error: errors.PermissionDenied) -> errors.PermissionDenied:
 
 
 def _in_tenant(caller: Caller, stated: bytes) -> Caller:
-    """Return the caller as it acts in the tenant of X-Tenant; PermissionDenied unless it may."""
+    """Return the caller, acting in the tenant of X-Tenant; raise PermissionDenied unless that is allowed."""
     tenant_id = stated.decode("latin-1")
     if tenant_id == tenants.EVERYWHERE:
-        raise errors.InvalidArgument.field(TENANT, "must be one tenant; lists take all tenants by ?tenant=*")
+        raise errors.InvalidArgument.field(TENANT, "must be the id of one tenant; to list all tenants use ?tenant=*")
     tenants.check(TENANT, tenant_id)
     if tenant_id == caller.tenant_id:
         return dataclasses.replace(caller, tenant_stated=True)
@@ -211,8 +196,8 @@ def _in_tenant(caller: Caller, stated: bytes) -> Caller:
 
 
 def forbidden(field: str) -> errors.PermissionDenied:
-    """Return the error for a key that may not act outside of its tenant, by what the request asked so."""
-    description = "requires a key of role admin: this key acts in its own tenant only"
+    """Return the error for a key that may not act outside its tenant; `field` named another one."""
+    description = "requires an API key with role admin; this key may act only in its own tenant"
     violation = errors.Violation(field=field, description=description)
     return errors.PermissionDenied(
         f"{field}: {description}", reason=errors.ErrorReason.TENANT_FORBIDDEN, violations=[violation]
@@ -223,5 +208,5 @@ async def _of(request: Request) -> Caller:
     return of(request.scope)
 
 
-# The type of a route's parameter that gets the caller.
+# The type of a route parameter that receives the caller.
 Injected = Annotated[Caller, Depends(_of)]

@@ -1,9 +1,12 @@
-"""Plain ASGI middleware, outermost first: Traced, Metered, WellFormed, Authenticated, Shortcut, Compressed."""
+"""Plain ASGI middleware.
+
+The order is Traced (outermost), Metered, WellFormed, Authenticated, Shortcut, Compressed, HeadAsGet.
+"""
 
 import functools
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import structlog
 from prometheus_client import Counter, Histogram
@@ -12,26 +15,25 @@ from starlette.routing import BaseRoute, Match, Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.gateway import metrics
-from services.gateway.accept import senders
 from services.gateway.web import problems
 from services.gateway.web.callers import Bucket, Callers
 from services.platform import errors, request_ids
 from services.platform.process.metrics import CALLERS_REFUSED
+from services.platform.tracing import spans
+from services.platform.tracing.spans import Kind
+from services.platform.tracing.tracer import Tracer
 
-# Answers compressed with gzip, for clients that take it.
+log = structlog.get_logger(__name__)
 
-
-# Below it a compressed answer saves no packet.
+# Below it a compressed response saves no packet.
 MIN_COMPRESSED_BYTES = 1024
-# Half as long as the default for a tenth more bytes: lists of JSON compress well at any level.
+# Takes half the time of the default level and makes a tenth more bytes.
 GZIP_LEVEL = 4
-
-
 _QUALITY = re.compile(r";\s*q\s*=\s*0(?:\.0{0,3})?\s*\Z")
 
 
 def accepts_gzip(accept_encoding: str) -> bool:
-    """Return whether an Accept-Encoding header takes gzip (RFC 9110, 12.5.3)."""
+    """Return whether an Accept-Encoding header accepts gzip (RFC 9110, 12.5.3)."""
     taken = {}
     for member in accept_encoding.lower().split(","):
         name = member.partition(";")[0].strip()
@@ -40,14 +42,14 @@ def accepts_gzip(accept_encoding: str) -> bool:
 
 
 class Compressed:
-    """Compress what an application answers if it is long enough."""
+    """Compresses responses with gzip if they are long enough and the client accepts it."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request."""
-        # A header that may repeat: its lines are one list.
+        # The header may be repeated; its lines are one list.
         encodings = b",".join(value for name, value in scope["headers"] if name == b"accept-encoding")
         if accepts_gzip(encodings.decode("latin-1")):
             await GZipResponder(self._app, MIN_COMPRESSED_BYTES, GZIP_LEVEL)(scope, receive, send)
@@ -55,60 +57,46 @@ class Compressed:
             await IdentityResponder(self._app, MIN_COMPRESSED_BYTES)(scope, receive, send)
 
 
-# Plain ASGI middleware, outermost first: Traced (traces.py), Metered, WellFormed, Authenticated, Shortcut.
-
-
-log = structlog.get_logger(__name__)
-
-
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 # RFC 9110, 4.1 recommends that servers take 8,000 bytes.
 MAX_TARGET_BYTES = 8192
-# Headers that this service reads and that have one value: which of two counts is not ours to guess. All others may
-# repeat (RFC 9110, 5.3). The server itself refuses a second Host or Content-Length.
-SINGLE_HEADERS = senders.PROVIDER_HEADERS | {
-    b"authorization",
-    b"content-encoding",
-    b"content-type",
-    b"idempotency-key",
-    b"x-event-type",
-    b"x-hub-signature-256",
-    b"x-tenant",
-}
+# Headers that are read here and have one value, so that they must not be repeated; all others may be (RFC 9110, 5.3).
+# The server itself refuses a second Host or Content-Length.
+SINGLE_HEADERS = frozenset((b"authorization", b"content-encoding", b"content-type", b"x-tenant"))
 
 
 class Templates:
-    """The paths of routes as they are written, with the names of what varies: never an id, never a token."""
+    """The path templates of routes, which contain no ids and no tokens."""
 
     def __init__(self, routes: Sequence[BaseRoute]) -> None:
-        # FastAPI leaves in the scope which route it chose, but of Starlette's routes only the endpoint.
+        # FastAPI sets the route in the scope; for Starlette's routes there is only the endpoint.
         self._paths: dict[object, str] = {
             **{route.endpoint: route.path for route in routes if isinstance(route, Route)},
             **{route.app: route.path for route in routes if isinstance(route, Mount)},
         }
 
     def of(self, scope: Scope) -> str:
-        """That of a request which was served."""
+        """Return the template of a request that was served."""
         route = scope.get("route")
         return route.path if route is not None else self._paths.get(scope.get("endpoint"), "unmatched")
 
 
 def method_of(scope: Scope) -> str:
-    """A request's method, or "other": nobody makes up what metrics and spans are named by."""
+    """Return a request's method, or "other", so that clients cannot invent names of metrics and spans."""
     method: str = scope["method"]
     return method if method in _METHODS else "other"
 
 
 class Metered:
-    """Counts and times every request by its route, and is the last guard: nothing escapes unanswered."""
+    """Counts and times requests by route, and responds 500 to exceptions that nothing else has handled."""
 
     def __init__(self, app: ASGIApp, templates: Templates) -> None:
         self._app = app
         self._templates = templates
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serves a request."""
-        # Each request has a task of its own, and with it a context of its own.
+        """Serve a request."""
+        # Each request has its own task, and so its own context.
         request_ids.CURRENT.set(scope.get("request_id"))
         started = time.perf_counter()
         status = 0
@@ -122,10 +110,10 @@ class Metered:
         metrics.IN_FLIGHT.inc()
         try:
             await self._app(scope, receive, watch)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer and the log a trace
+        except Exception as error:  # noqa: BLE001 - for any error the client gets a response and the log a trace
             if not status:
                 await problems.bug(error)(scope, receive, watch)
-            # Else problems.py has answered and logged it; Starlette raises it again for the server to log.
+            # Otherwise problems.py has responded and logged it, and Starlette raises it again for the server to log.
         finally:
             metrics.IN_FLIGHT.dec()
             requests, seconds = _children(method_of(scope), self._templates.of(scope), status)
@@ -133,20 +121,18 @@ class Metered:
             seconds.observe(time.perf_counter() - started)
 
 
-@functools.cache  # bounded: by the methods above, the routes there are, and the statuses they answer with
+@functools.cache  # bounded by the methods above, the routes and their statuses
 def _children(method: str, route: str, status: int) -> tuple[Counter, Histogram]:
-    # 499 is what nginx calls a client that left before its answer.
+    # 499 is nginx's status for a client that disconnected before its response.
     return metrics.REQUESTS.labels(method, route, str(status or 499)), metrics.REQUEST_SECONDS.labels(route)
 
 
 class WellFormed:
-    """Refuse requests with a target that is too long or a header twice; serve paths with and without a trailing slash.
+    """Refuses requests with too long a target or a repeated header, and ignores a trailing slash without a redirect."""
 
-    The slash costs no redirect.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, single_headers: Collection[bytes] = ()) -> None:
         self._app = app
+        self._single_headers = SINGLE_HEADERS.union(single_headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request."""
@@ -160,7 +146,7 @@ class WellFormed:
             await problems.response(error)(scope, receive, send)
             return
         headers = scope["headers"]
-        if len(dict(headers)) != len(headers) and (repeated := _repeated([name for name, _ in headers])):
+        if len(dict(headers)) != len(headers) and (repeated := self._repeated([name for name, _ in headers])):
             error = problems.RepeatedHeader.of(
                 *(errors.Violation(field=name, description="must not appear more than once") for name in repeated)
             )
@@ -168,17 +154,17 @@ class WellFormed:
             return
         await self._app(scope, receive, send)
 
-
-def _repeated(names: Sequence[bytes]) -> list[str]:
-    """Return the headers that must not repeat and do, spelled as usual."""
-    return [name.decode().title() for name in dict.fromkeys(names) if name in SINGLE_HEADERS and names.count(name) > 1]
+    def _repeated(self, names: Sequence[bytes]) -> list[str]:
+        """Return the headers that must not be repeated and are, in their usual spelling."""
+        repeated = [name for name in dict.fromkeys(names) if name in self._single_headers and names.count(name) > 1]
+        return [name.decode().title() for name in repeated]
 
 
 class Authenticated:
-    """Finds out who calls, before the body is read, and leaves it in the scope; whoever is nobody gets no further.
+    """Finds the caller before the body is read, puts it in the scope, and refuses requests without a valid API key.
 
-    Routes in `open_routes` take no key: they are for machines of the operator's, or have a proof of their own in the
-    request. All other paths ask for one, those too that lead nowhere.
+    Routes in `open_routes` need no key: they are for the operator's machines, or have another credential in the
+    request. All other paths need one, even those that do not exist.
     """
 
     def __init__(self, app: ASGIApp, callers: Callers, open_routes: Sequence[BaseRoute]) -> None:
@@ -187,7 +173,7 @@ class Authenticated:
         self._open_routes = tuple(open_routes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serves a request."""
+        """Serve a request."""
         header: bytes | None = None
         for name, value in scope["headers"]:
             if name == b"authorization":
@@ -201,7 +187,7 @@ class Authenticated:
             if caller is None:
                 caller = await self._callers.find(header)
             if caller.bucket is not None:
-                send = _telling(caller.bucket, send)
+                send = _with_rate_headers(caller.bucket, send)
                 caller.bucket.take()
         except errors.WebhookError as refused:
             if not isinstance(refused, errors.Unavailable):
@@ -212,19 +198,19 @@ class Authenticated:
         await self._app(scope, receive, send)
 
 
-def _telling(bucket: Bucket, send: Send) -> Send:
-    """Return a `send` that adds to the answer what is left of a key's rate when the answer begins."""
+def _with_rate_headers(bucket: Bucket, send: Send) -> Send:
+    """Return a `send` that adds the RateLimit headers of a key as the response begins."""
 
-    async def tell(message: Message) -> None:
+    async def send_with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
             message["headers"] = [*message.get("headers", ()), *bucket.headers()]
         await send(message)
 
-    return tell
+    return send_with_headers
 
 
 class HeadAsGet:
-    """Answer HEAD as GET, for routes that know GET alone. The server leaves the body out."""
+    """Serves HEAD as GET, for routes that support only GET. The server omits the body."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -234,18 +220,18 @@ class HeadAsGet:
         if scope["method"] != "HEAD":
             await self._app(scope, receive, send)
             return
-        asked = dict(scope, method="GET")
+        as_get = dict(scope, method="GET")
         try:
-            await self._app(asked, receive, send)
+            await self._app(as_get, receive, send)
         finally:
-            # By these it is counted; see Templates.
-            scope.update({name: asked[name] for name in ("route", "endpoint") if name in asked})
+            # Templates reads these for metrics.
+            scope.update({name: as_get[name] for name in ("route", "endpoint") if name in as_get})
 
 
 class Shortcut:
-    """Serves a few routes before the application's own middleware, which would cost as much as they do.
+    """Serves a few routes without the application's own middleware, which would cost as much as they do.
 
-    The application has them too, so that it knows which methods their paths take.
+    The application has them too, so that it knows which methods their paths support.
     """
 
     def __init__(self, app: ASGIApp, routes: Sequence[Route]) -> None:
@@ -253,7 +239,7 @@ class Shortcut:
         self._routes = tuple(routes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serves a request."""
+        """Serve a request."""
         for route in self._routes:
             match, found = route.matches(scope)
             if match is Match.FULL:
@@ -262,3 +248,62 @@ class Shortcut:
                 await route.app(scope, receive, send)
                 return
         await self._app(scope, receive, send)
+
+
+# Only these paths are traced: the others are pages and probes.
+PREFIX = "/api/"
+
+
+_HEADER = spans.TRACEPARENT.encode()
+# A client that disconnected before its response, as in metrics.
+_LEFT = 499
+
+
+_SERVER_ERROR = 500
+
+
+class Traced:
+    """Records a span for each request. It is not used if tracing is off.
+
+    A span has no more of a request than metrics have: path, query and headers may contain secrets.
+    """
+
+    def __init__(self, app: ASGIApp, templates: Templates, tracer: Tracer) -> None:
+        self._app = app
+        self._templates = templates
+        self._tracer = tracer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request."""
+        if not scope["path"].startswith(PREFIX):
+            await self._app(scope, receive, send)
+            return
+        method = method_of(scope)
+        attributes = {"http.request.method": method, "url.scheme": scope["scheme"]}
+        span = self._tracer.enter(method, Kind.SERVER, _traceparent(scope), attributes)
+        if span is None:
+            await self._app(scope, receive, send)
+            return
+        status = _LEFT
+
+        async def watch(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        token = spans.CURRENT.set(span)
+        try:
+            await self._app(scope, receive, watch)
+        finally:
+            spans.CURRENT.reset(token)
+            path = self._templates.of(scope)
+            span.rename(f"{method} {path}")
+            span.set({"http.route": path, "http.response.status_code": status})
+            span.end(error=str(status) if status >= _SERVER_ERROR else "")
+
+
+def _traceparent(scope: Scope) -> str | None:
+    """Return the header; a repeated one is malformed and ignored."""
+    found = [value for name, value in scope["headers"] if name == _HEADER]
+    return found[0].decode("latin-1") if len(found) == 1 else None

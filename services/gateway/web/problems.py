@@ -1,12 +1,12 @@
-"""Every error as an RFC 9457 problem document: one table, and one handler for each way an error arrives.
+"""Every error as an RFC 9457 problem document: a table of statuses, and a handler for each kind of exception.
 
     {"type": "urn:webhook-service:error:INVALID_ARGUMENT", "title": "Unprocessable Content", "status": 422,
      "detail": "target_url: is required", "reason": "INVALID_ARGUMENT",
      "errors": [{"field": "target_url", "message": "is required"}],
      "request_id": "5acbd1f8d7cd832170ac28e2e7f8b0b6"}
 
-`reason` is stable and for machines; `errors` names each field at fault as the caller wrote it; `request_id` is that of
-the answer's X-Request-Id and of the log lines about the request.
+`reason` is stable and for programs; `errors` names each invalid field as the caller wrote it; `request_id` is also in
+the X-Request-Id header and in the log lines about the request.
 """
 
 import dataclasses
@@ -32,30 +32,26 @@ from services.platform.auth.authenticator import FORWARDED
 from services.platform.errors import ErrorReason
 from services.platform.grpc import errors as grpc_errors
 
-# What a client may have meant by a field that is not known.
+log = structlog.get_logger(__name__)
 
-
-# Comparing takes time that grows with the square of the length.
+MEDIA_TYPE = "application/problem+json"
+# For suggestions of field names; the time of a comparison grows with the square of the length.
 MAX_SUGGESTED_LENGTH = 64
-
-
-CUTOFF = 0.7
-
-
+SIMILARITY = 0.7
 _WORDS = re.compile(r"[A-Z]*[a-z0-9]+|[A-Z]+")
 
 
 def unknown_field(name: str, known: Collection[str]) -> str:
-    """Return what to say about a field that is not one of these."""
+    """Return the error message for a field that is not one of the known ones."""
     meant = near_field(name, known)
-    return f"is not known here; did you mean {meant}?" if meant else "is not known here"
+    return f"is not a known field; did you mean {meant}?" if meant else "is not a known field"
 
 
 def near_field(name: str, known: Collection[str]) -> str | None:
-    """Return the known field that is spelled nearly alike, or the only one that has a word in common."""
+    """Return the known field with the most similar name, or the only one that shares a word."""
     words = set(_words(name[:MAX_SUGGESTED_LENGTH]))
     spelled = {"".join(_words(candidate)): candidate for candidate in known}
-    close = difflib.get_close_matches("".join(_words(name[:MAX_SUGGESTED_LENGTH])), spelled, n=1, cutoff=CUTOFF)
+    close = difflib.get_close_matches("".join(_words(name[:MAX_SUGGESTED_LENGTH])), spelled, n=1, cutoff=SIMILARITY)
     if close:
         return spelled[close[0]]
     sharing = [candidate for candidate in known if words.intersection(_words(candidate))]
@@ -68,7 +64,7 @@ def _words(name: str) -> list[str]:
 
 
 def fields_at(route: APIRoute, place: str, path: Sequence[str | int]) -> Collection[str]:
-    """Return the names that are known at a path within the body or the query of a route."""
+    """Return the known field names at a path in the body or the query of a route."""
     if place == "body":
         found = [route.body_field] if route.body_field is not None else []
     else:
@@ -87,22 +83,16 @@ def _model(annotation: object) -> type[BaseModel] | None:
     return next((model for part in typing.get_args(annotation) if (model := _model(part)) is not None), None)
 
 
-# What a service's refusal of a call is to whoever called the gateway.
-
-
-# As requests of gRPC name it.
+# The field of gRPC requests.
 _TENANT = "tenant_id"
 # What the fields of requests for pages are called in REST.
 _REST = {"page_size": "limit", "page_token": "cursor"}
 
 
-log = structlog.get_logger(__name__)
-
-
 def refusal_of(error: grpc.aio.AioRpcError, *, tenant_field: str = "") -> errors.WebhookError:
-    """Return the error to answer with. That a service refuses our own key is no fault of the caller's.
+    """Return the error to respond with for a service's refusal; one of the gateway's own key is not the caller's fault.
 
-    `tenant_field` is where the caller stated the tenant, if it did.
+    `tenant_field` is the field in which the caller named the tenant, if it did.
     """
     refused = grpc_errors.from_rpc_error(error)
     spelled = _REST | ({_TENANT: tenant_field} if tenant_field else {})
@@ -120,27 +110,24 @@ def refusal_of(error: grpc.aio.AioRpcError, *, tenant_field: str = "") -> errors
     if isinstance(refused, errors.SignatureMismatch):
         return refused
     if any(violation.field in FORWARDED for violation in refused.violations):
-        # Of the caller's key, such as one that was revoked a second ago.
+        # It is about the caller's key, such as one that was revoked a second ago.
         return type(refused)(refused.message, reason=refused.reason)
     log.error(
-        "a service refuses our service key: SERVICE_KEY, or the service's own key, must be the same in both",
+        "a service refused the gateway's service key; SERVICE_KEY, or the service's own key, must be the same in both",
         reason=refused.reason,
         message=refused.message,
     )
     return errors.Unavailable("the service cannot be reached; try again")
 
 
-MEDIA_TYPE = "application/problem+json"
-
-
 class Malformed(errors.InvalidArgument):
-    """The body is not what its content type says."""
+    """The body does not match its content type."""
 
     reason = ErrorReason.MALFORMED_BODY
 
 
 class UnsupportedMediaType(errors.InvalidArgument):
-    """The body is of a type, or in an encoding, that is not taken here."""
+    """The body has a content type or an encoding that is not supported."""
 
     reason = ErrorReason.UNSUPPORTED_MEDIA_TYPE
 
@@ -152,12 +139,12 @@ class RequestTimeout(errors.WebhookError):
 
 
 class RateLimited(errors.Overloaded):
-    """The key has made more requests than it may."""
+    """The key has made more requests than its rate allows."""
 
     reason = ErrorReason.RATE_LIMITED
 
     def __init__(self, *, retry_after_seconds: int) -> None:
-        super().__init__("this API key has made too many requests; try again")
+        super().__init__("this API key has made too many requests; try again after the time in Retry-After")
         self.retry_after_seconds = retry_after_seconds
 
 
@@ -173,7 +160,7 @@ class TargetTooLong(errors.InvalidArgument):
     reason = ErrorReason.TARGET_TOO_LONG
 
 
-# The table. An error has the status of the first of its classes that stands here.
+# An error has the status of the first of its classes in this table.
 STATUS: dict[type[Exception], int] = {
     Malformed: 400,
     RepeatedHeader: 400,
@@ -199,10 +186,10 @@ STATUS: dict[type[Exception], int] = {
     errors.WebhookError: 500,
 }
 
-# Of a request that changes nothing the outcome is known when there is no answer.
+# Methods that change nothing, so that their outcome does not matter if there is no response.
 _READS = ("GET", "HEAD")
 
-# RFC 9110's phrases; those of the standard library change between Python versions.
+# The phrases of RFC 9110; those of the standard library differ between Python versions.
 TITLES = {
     400: "Bad Request",
     401: "Unauthorized",
@@ -224,14 +211,14 @@ TITLES = {
 
 
 class FieldError(msgspec.Struct, frozen=True):
-    """A field at fault: its name in the request, and what is wrong with it."""
+    """A field with an error: its name in the request, and what is wrong."""
 
     field: str
     message: str
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The document."""
+    """An error. `type` is `urn:webhook-service:error:` and the `reason`, or `about:blank` without one."""
 
     type: str
     title: str
@@ -244,17 +231,17 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def status_of(error: errors.WebhookError) -> int:
-    """The HTTP status of an error."""
+    """Return the HTTP status of an error."""
     return next(STATUS[cls] for cls in type(error).__mro__ if cls in STATUS)
 
 
 def document(error: errors.WebhookError) -> Problem:
-    """The document of an error."""
+    """Return the problem document of an error."""
     return _document(status_of(error), error.message, reason=error.reason, violations=error.violations)
 
 
 def response(error: errors.WebhookError) -> Response:
-    """The answer to an error."""
+    """Return the response to an error."""
     headers = {}
     if error.retry_after_seconds is not None:
         headers["retry-after"] = str(error.retry_after_seconds)
@@ -264,17 +251,21 @@ def response(error: errors.WebhookError) -> Response:
 
 
 def _challenge(error: errors.Unauthenticated) -> str:
-    """What a 401 asks for (RFC 9110, 15.5.2); of a key that does not hold RFC 6750, 3 wants it said."""
+    """Return the WWW-Authenticate header of a 401 (RFC 9110, 15.5.2; RFC 6750, 3 for an invalid key)."""
     if isinstance(error, errors.SignatureMismatch):
         return error.violations[0].field if error.violations else "X-Hub-Signature-256"
     return "Bearer" if error.reason == ErrorReason.KEY_MISSING else 'Bearer error="invalid_token"'
 
 
 def bug(error: Exception) -> Response:
-    """The answer to an error that nobody foresaw: logged with its trace, answered with the log line's id alone."""
+    """Log an unexpected error with its trace, and return a response that has only the id of the log line."""
     instance = f"urn:uuid:{ids.new()}"
-    log.error("a request failed on a bug", instance=instance, exc_info=error)
-    return _answer(_document(500, "internal error; it was logged", reason=ErrorReason.INTERNAL, instance=instance))
+    log.error("a request failed because of a bug", instance=instance, exc_info=error)
+    return _answer(
+        _document(
+            500, "internal error; it was logged with this instance id", reason=ErrorReason.INTERNAL, instance=instance
+        )
+    )
 
 
 def _document(
@@ -334,18 +325,19 @@ def _violation(request: Request, found: Mapping[str, Any]) -> errors.Violation:
 
 async def _http_error(request: Request, error: HTTPException) -> Response:
     if error.status_code == 404:  # noqa: PLR2004 - plainer than a name
-        detail = "there is nothing at this path; /docs says what there is"
+        detail = "this path does not exist; /docs lists the paths of the API"
         return _answer(_document(404, detail, reason=ErrorReason.UNKNOWN_PATH))
     if error.status_code == 405:  # noqa: PLR2004
         allowed = ", ".join(_methods(request))
         return _answer(
-            _document(405, f"this path takes {allowed}", reason=ErrorReason.METHOD_NOT_ALLOWED), {"allow": allowed}
+            _document(405, f"this path supports only {allowed}", reason=ErrorReason.METHOD_NOT_ALLOWED),
+            {"allow": allowed},
         )
     return _answer(_document(error.status_code, str(error.detail)), error.headers)
 
 
 def _methods(request: Request) -> list[str]:
-    """What the path takes, over all of its routes: each route alone only knows its own methods."""
+    """Return the methods of a path over all of its routes, each of which knows only its own."""
     routes: list[BaseRoute] = request.app.routes
 
     def takes(method: str) -> bool:
@@ -361,8 +353,6 @@ async def _bug(_: Request, error: Exception) -> Response:
 
 
 Handler = Callable[[Request, Any], Coroutine[Any, Any, Response]]
-
-
 HANDLERS: dict[int | type[Exception], Handler] = {
     errors.WebhookError: _webhook_error,
     grpc.aio.AioRpcError: _rpc_error,

@@ -149,7 +149,7 @@ class AccessStore:
             raise errors.Conflict("the default tenant cannot be deleted", reason=errors.ErrorReason.TENANT_IS_DEFAULT)
         async with self._pool.acquire() as connection, connection.transaction():
             if await connection.fetchval(SQL["lock_tenant"], tenant_id) is None:
-                raise errors.NotFound(f"no tenant {tenant_id}")
+                raise errors.NotFound(f"tenant {tenant_id} not found")
             if await connection.fetchval(SQL["is_in_use"], tenant_id):
                 message = "the tenant has subscriptions or unfinished deliveries; delete its subscriptions first"
                 raise errors.Conflict(message, reason=errors.ErrorReason.TENANT_IN_USE)
@@ -196,7 +196,7 @@ class AccessStore:
         async with self._pool.acquire() as connection, connection.transaction():
             row = await connection.fetchrow(SQL["revoke_key"], key_id)
             if row is None:
-                raise errors.NotFound(f"no API key {key_id}")
+                raise errors.NotFound(f"API key {key_id} not found")
             revoked = ApiKey.from_row(row)
             if not row["was_revoked"]:
                 changes = [

@@ -93,7 +93,7 @@ async def winners(
     for key in keys:
         row = found.get(key.scope)
         if row is None:
-            results.append(errors.Unavailable("the first request with this idempotency key was undone; try again"))
+            results.append(errors.Unavailable("the first request with this idempotency key was rolled back; try again"))
         elif row["request_hash"] != key.request_hash:
             message = "this idempotency key was used with another request; send a new request with a new key"
             results.append(errors.InvalidArgument(message, reason=errors.ErrorReason.IDEMPOTENCY_KEY_REUSED))

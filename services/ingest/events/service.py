@@ -119,7 +119,7 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
                 event = await self._prepare(item, traceparent)
                 if isinstance(event, NewEvent):
                     if event.id in seen:
-                        raise errors.InvalidArgument.field("event_id", "stands in this call twice")
+                        raise errors.InvalidArgument.field("event_id", "appears more than once in this request")
                     seen.add(event.id)
                 prepared.append(event)
             except errors.WebhookError as refused:
@@ -222,11 +222,11 @@ def _check_fan_out(item: ingest_pb2.IngestItem) -> None:
         raise errors.InvalidArgument.field("enveloped", "requires subscription_id")
     for signature in ("hub_signature", "verification"):
         if item.HasField(signature):
-            raise errors.InvalidArgument.field(signature, "goes with subscription_id: its secret verifies it")
+            raise errors.InvalidArgument.field(signature, "requires subscription_id, whose secret verifies it")
     if item.ingest_token:
-        raise errors.InvalidArgument.field("ingest_token", "goes with subscription_id, whose token it is")
+        raise errors.InvalidArgument.field("ingest_token", "requires subscription_id, whose token it is")
     if not item.event_type:
-        raise errors.InvalidArgument.field("event_type", "is required for an event to all subscriptions")
+        raise errors.InvalidArgument.field("event_type", "is required with fan_out")
 
 
 def _key(

@@ -87,7 +87,7 @@ class EventStore:
         """Return an event with its payload. Raises NotFound, also when it is no longer retained."""
         row = await self._pool.fetchrow(SQL["select_event"], event_id, tenant_id)
         if row is None:
-            raise errors.NotFound(f"no event {event_id}")
+            raise errors.NotFound(f"event {event_id} not found")
         return StoredEvent(
             id=row["id"],
             tenant_id=row["tenant_id"],

@@ -112,7 +112,7 @@ def _given(text: str, now: datetime) -> _Given:
     if not 1 <= len(text) <= MAX_CERTIFICATE_LENGTH:
         raise _Wrong(f"must be 1 to {MAX_CERTIFICATE_LENGTH} characters of PEM")
     if "PRIVATE KEY" in text:
-        raise _Wrong("must have certificates alone: the key has a field of its own")
+        raise _Wrong("must contain only certificates; the key has its own field")
     try:
         chain = x509.load_pem_x509_certificates(text.encode())
         _check(chain, now)

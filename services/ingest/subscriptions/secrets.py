@@ -39,7 +39,7 @@ def why_too_short(key: Key) -> str | None:
     """Return what is wrong with the size of a key; None if nothing is. The bytes after whsec_ are what counts."""
     if len(key.standard) >= MIN_BYTES:
         return None
-    return f"must have at least {MIN_BYTES} bytes, after whsec_ those that its base64 stands for"
+    return f"must have at least {MIN_BYTES} bytes, counted after whsec_ and decoding its base64"
 
 
 def secret_warnings(field: str, keys: Sequence[Key]) -> list[str]:

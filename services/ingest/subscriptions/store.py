@@ -310,7 +310,7 @@ async def _tell(
 
 def no_subscription(subscription_id: UUID) -> errors.NotFound:
     """The error for an unknown, deleted or foreign subscription."""
-    return errors.NotFound(f"no subscription {subscription_id}")
+    return errors.NotFound(f"subscription {subscription_id} not found")
 
 
 def no_tenant() -> errors.InvalidArgument:

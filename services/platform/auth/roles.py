@@ -1,6 +1,6 @@
-"""Who may call each gRPC method. Whoever adds a method adds its row.
+"""Who may call each gRPC method. A new method needs a row here.
 
-REST operations take the role of the method behind them: services/gateway/web/role_route.py.
+REST operations require the role of the method behind them: services/gateway/web/routing.py.
 """
 
 import enum
@@ -11,9 +11,9 @@ from services.platform import errors
 
 
 class Role(enum.StrEnum):
-    """What a caller may do. Those from ADMIN on are given to API keys and stored in the database."""
+    """What a caller may do. ADMIN and those after it are roles of API keys, stored in the database."""
 
-    # A gateway that shows a service key and acts for no API key.
+    # A gateway that sends a service key and acts for no API key.
     SERVICE = "service"
     # A caller without a key, where none is required.
     ANYBODY = "anybody"
@@ -25,7 +25,7 @@ class Role(enum.StrEnum):
 
 GIVEN_TO_KEYS = frozenset((Role.ADMIN, Role.WRITE, Role.INGEST, Role.READ))
 
-_HOLDS: Mapping[Role, frozenset[Role]] = {
+_INCLUDED: Mapping[Role, frozenset[Role]] = {
     Role.SERVICE: frozenset((Role.SERVICE, Role.INGEST)),
     Role.ANYBODY: frozenset(Role),
     Role.ADMIN: GIVEN_TO_KEYS,
@@ -61,9 +61,9 @@ _LIST = Rule(Role.READ, Service.ACTOR, everywhere=True)
 _WRITE = Rule(Role.WRITE, Service.ACTOR)
 _ADMIN = Rule(Role.ADMIN, Service.KEY)
 
-# A method without a row is refused to everybody.
+# A method without a row cannot be called.
 RULES: Mapping[str, Rule] = {
-    # A gateway calls it for an admin that acts in another tenant, who is told of in the audit log.
+    # A gateway calls it for an admin that acts in another tenant, which the audit log records.
     "/webhook.v1.IngestService/Ingest": Rule(Role.INGEST, Service.ACTOR),
     # Events of many callers go in one batch, so each item states its tenant.
     "/webhook.v1.IngestService/BatchIngest": Rule(Role.INGEST, Service.ALONE),
@@ -92,12 +92,12 @@ RULES: Mapping[str, Rule] = {
     "/webhook.v1.AccessService/RevokeApiKey": _ADMIN,
     "/webhook.v1.AuditService/ListAuditEntries": _ADMIN,
 }
-# Services that take no key: what an orchestrator probes, and a description of what is public anyway.
+# Services that need no key: health, which an orchestrator probes, and reflection, which describes a public API.
 OPEN = ("/grpc.health.v1.Health/", "/grpc.reflection.v1alpha.ServerReflection/")
 
 
 def rule(method: str) -> Rule:
-    """Return who may call a method; PermissionDenied for a method that has no row."""
+    """Return who may call a method; raise PermissionDenied for a method without a row."""
     found = RULES.get(method)
     if found is None:
         raise not_callable()
@@ -105,17 +105,22 @@ def rule(method: str) -> Rule:
 
 
 def not_callable() -> errors.PermissionDenied:
-    """Return the error for a method that is open to nobody."""
+    """Return the error for a method that cannot be called."""
     return errors.PermissionDenied("this method cannot be called", reason=errors.ErrorReason.ROLE_INSUFFICIENT)
 
 
+def includes(role: Role, needed: Role) -> bool:
+    """Return whether `role` allows everything that `needed` allows."""
+    return needed in _INCLUDED[role]
+
+
 def check(role: Role, needed: Role) -> None:
-    """PermissionDenied unless `role` holds what is needed."""
-    if needed in _HOLDS[role]:
+    """Raise PermissionDenied unless `role` includes the role that is needed."""
+    if includes(role, needed):
         return
     if needed is Role.SERVICE:
         raise errors.PermissionDenied(
             "this method requires the service key", reason=errors.ErrorReason.ROLE_INSUFFICIENT
         )
-    message = f"this requires an API key of role {needed}; this key has role {role}"
+    message = f"this requires an API key with role {needed}; this key has role {role}"
     raise errors.PermissionDenied(message, reason=errors.ErrorReason.ROLE_INSUFFICIENT)

@@ -25,7 +25,7 @@ def of(requested: str) -> str:
         return caller.tenant_id
     if caller.role not in _ANY_TENANT:
         violation = errors.Violation(
-            field="tenant_id", description="must be the tenant of the key, or empty, unless the key's role is admin"
+            field="tenant_id", description="must be empty or the key's tenant, unless the key has role admin"
         )
         message = f"{violation.field}: {violation.description}"
         raise errors.PermissionDenied(message, reason=errors.ErrorReason.TENANT_FORBIDDEN, violations=[violation])
@@ -42,5 +42,5 @@ def of_list(requested: str) -> str | None:
 def check(field: str, text: str) -> str:
     """The id of a tenant, which need not exist; InvalidArgument naming `field` when it cannot be one."""
     if not _ID.fullmatch(text):
-        raise errors.InvalidArgument.field(field, "must be 1 to 63 characters of a-z 0-9 _ -, the first of a-z 0-9")
+        raise errors.InvalidArgument.field(field, "must be 1 to 63 characters of a-z 0-9 _ - and start with a-z or 0-9")
     return text

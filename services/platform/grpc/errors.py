@@ -148,7 +148,7 @@ def _exhausted(message: str) -> errors.WebhookError:
     """Return what gRPC itself says by RESOURCE_EXHAUSTED: a size over its bound, or more calls than a server takes."""
     if "larger than max" in message or "metadata size exceeds" in message:
         return errors.PayloadTooLarge.field("body", "is larger than the service accepts")
-    return errors.Overloaded("the service has too much to do; try again")
+    return errors.Overloaded("the service is handling too many calls; try again")
 
 
 def _details(error: grpc.aio.AioRpcError) -> list[any_pb2.Any]:

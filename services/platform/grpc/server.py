@@ -184,11 +184,11 @@ def _parsed(parse: Parse | None, request: bytes) -> Any:
     try:
         return parse(request) if parse else request
     except DecodeError:
-        raise errors.InvalidArgument("the request is no message of the type that this method takes") from None
+        raise errors.InvalidArgument("the request cannot be decoded as the message of this method") from None
 
 
 def _bug(method: str, error: Exception) -> errors.WebhookError:
-    log.error("a call failed on a bug", method=method, exc_info=error)
+    log.error("a call failed because of a bug", method=method, exc_info=error)
     return errors.WebhookError("internal error; it was logged")
 
 
@@ -244,7 +244,7 @@ async def serving(
     except RuntimeError:
         raise SystemExit(f"port {settings.grpc_port} on {settings.host} is taken by another process") from None
     await server.start()
-    log.info("grpc server listens", port=port, tls=settings.grpc_tls)
+    log.info("gRPC server is listening", port=port, tls=settings.grpc_tls)
     follower = process.spawn("grpc_health", _follow_readiness(process, servicer, ("", *services)))
     try:
         yield port

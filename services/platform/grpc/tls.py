@@ -55,7 +55,7 @@ class Certificates:
             found = _read(self._settings)
         except ValueError as error:
             if str(error) != self._trouble:
-                log.warning("the old certificate stays in use", error=str(error))
+                log.warning("the new certificate cannot be used; the old one stays in use", error=str(error))
             self._trouble = str(error)
             return
         self._trouble = ""

@@ -11,20 +11,23 @@ from prometheus_client import Counter, Gauge, Histogram
 
 # From an idle hop on loopback to the longest deadline.
 SECONDS_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
-BUILD_INFO = Gauge("webhook_build_info", "Always 1; what is running.", ["version", "python"])
-RPC_REQUESTS = Counter("webhook_rpc_requests_total", "gRPC calls answered.", ["method", "code"])
-RPC_SECONDS = Histogram(
-    "webhook_rpc_duration_seconds", "Time to answer a gRPC call.", ["method"], buckets=SECONDS_BUCKETS
+BUILD_INFO = Gauge("webhook_build_info", "Always 1; the labels are the running version.", ["version", "python"])
+RPC_REQUESTS = Counter("webhook_rpc_requests_total", "gRPC calls, by method and code.", ["method", "code"])
+RPC_SECONDS = Histogram("webhook_rpc_duration_seconds", "Duration of a gRPC call.", ["method"], buckets=SECONDS_BUCKETS)
+RPC_IN_FLIGHT = Gauge("webhook_rpc_in_flight", "gRPC calls in progress.")
+CALLERS_REFUSED = Counter(
+    "webhook_callers_refused_total", "Calls and requests refused because of their API key, by reason code.", ["reason"]
 )
-RPC_IN_FLIGHT = Gauge("webhook_rpc_in_flight", "gRPC calls being answered.")
-CALLERS_REFUSED = Counter("webhook_callers_refused_total", "Calls and requests refused for their key.", ["reason"])
 GRPC_CERTIFICATE_NOT_AFTER = Gauge(
-    "webhook_grpc_certificate_not_after_timestamp_seconds", "When the certificate of this process ends; 0 without TLS."
+    "webhook_grpc_certificate_not_after_timestamp_seconds",
+    "When the certificate of this process expires; 0 without TLS.",
 )
-STORE_UP = Gauge("webhook_store_up", "Whether a store answers this process: 1 or 0.", ["store"])
+STORE_UP = Gauge("webhook_store_up", "Whether this process can reach a store: 1 or 0.", ["store"])
 POSTGRES_CONNECTIONS = Gauge("webhook_postgres_connections", "Connections of this process's pool.", ["state"])
-SPANS_EXPORTED = Counter("webhook_spans_exported_total", "Spans that the collector has taken.")
-SPANS_DROPPED = Counter("webhook_spans_dropped_total", "Spans that it did not take, or that there was no room for.")
+SPANS_EXPORTED = Counter("webhook_spans_exported_total", "Spans that the collector accepted.")
+SPANS_DROPPED = Counter(
+    "webhook_spans_dropped_total", "Spans that the collector refused, or that did not fit in the queue."
+)
 EVENT_LOOP_LAG = Histogram(
     "webhook_event_loop_lag_seconds", "How late a timer of the event loop fires.", buckets=SECONDS_BUCKETS
 )

@@ -168,7 +168,7 @@ def _check(parameters: Mapping[str, str]) -> None:
         if name in _WHOLE and not re.fullmatch("[0-9]{1,9}", value):
             raise ValueError(f"parameter {name} must be a whole number, got {value[:64]!r}")
         if name in _FILES and value and value != "system" and not Path(value).is_file():
-            raise ValueError(f"parameter {name}: there is no file {value}")
+            raise ValueError(f"parameter {name}: file {value} not found")
 
 
 def _hosts(listed: str, parameters: Mapping[str, str]) -> list[tuple[str, int]]:

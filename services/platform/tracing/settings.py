@@ -52,7 +52,7 @@ class TracingSettings(Settings):
             except OSError as error:
                 raise ValueError(f"cannot be read: {error.strerror}") from None
             if not found:
-                raise ValueError("is no file of certificates in PEM form")
+                raise ValueError("is not a file of certificates in PEM form")
         return path
 
     @field_validator("otel_resource_attributes")

@@ -10,7 +10,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from dev.harness import keys
 from dev.harness.keys import ADMIN_KEY, SERVICE_KEY, Admin, bearer
-from services.gateway.web.role_route import CALLS
+from services.gateway.web import routing
 from services.platform import ids
 from tests.e2e.access import role_table
 from tests.e2e.access.conftest import Channels
@@ -36,7 +36,7 @@ async def test_each_rest_operation_is_open_to_the_roles_of_the_table_only(
             if not operation["security"]:
                 assert not path.startswith("/api/") or name in OPEN
                 continue
-            behind = CALLS[operation["operationId"]].replace("/", ".")
+            behind = role_table.dotted(routing.method_of(operation["operationId"]) or "")
             allowed = role_table.ALLOWED[name, behind]
             seen.add((name, behind))
             # Nothing of this id is there, and no body is sent: nothing is made or changed.

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.gateway.accept import envelope
-from services.gateway.web import problems
+from services.gateway.web import problems, routing
 from services.platform import errors
 
 SPACE = st.text(" \t\r\n", max_size=3)
@@ -228,4 +228,4 @@ def test_a_content_type_that_could_not_be_sent_on_is_refused(content_type: bytes
     ],
 )
 def test_which_content_types_are_json(content_type: str, *, expected: bool) -> None:
-    assert envelope.is_json(content_type) is expected
+    assert routing.is_json(content_type) is expected

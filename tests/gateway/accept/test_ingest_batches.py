@@ -18,7 +18,7 @@ from services.gateway.accept import batches as ingest_batches
 from services.gateway.accept.batches import IngestBatches
 from services.gateway.settings import GatewaySettings
 from services.gateway.web.callers import Caller
-from services.gateway.web.patience import Patience
+from services.gateway.web.retries import Retries
 from services.platform import errors, ids
 from services.platform.auth.roles import Role
 from services.platform.clock import Clock, ClockOff
@@ -115,7 +115,7 @@ async def answers_too_little(request: Request, _: float) -> Response:
 
 def batches(ingest: "Ingest | Ahead", clock: Clock | None = None, **settings: object) -> IngestBatches:
     read = GatewaySettings.model_validate({"accept_timeout_seconds": 0.8, **settings})
-    return IngestBatches(ingest, Patience(read.accept_timeout_seconds), read, clock)  # type: ignore[arg-type]  # it calls no more
+    return IngestBatches(ingest, Retries(read.accept_timeout_seconds), read, clock)  # type: ignore[arg-type]  # it calls no more
 
 
 def item(event_id: str) -> ingest_pb2.IngestItem:

@@ -130,7 +130,7 @@ async def test_a_wrong_token_is_refused_before_the_body_is_read(url: str, servic
     answer = await asyncio.wait_for(reader.read(2000), 5)
     writer.close()
     assert answer.startswith(b"HTTP/1.1 404")
-    assert f"no subscription {subscription_id}".encode() in answer
+    assert f"subscription {subscription_id} not found".encode() in answer
     assert services.items == []
 
 

@@ -9,6 +9,7 @@ import httpx
 import pytest
 import structlog
 
+from services.gateway.accept import routes
 from services.gateway.web import middleware, problems
 from services.platform import ids, request_ids
 from services.platform.process import logs
@@ -85,7 +86,7 @@ SINGLE = {
 }
 
 
-@pytest.mark.parametrize("name", sorted(SINGLE | middleware.SINGLE_HEADERS))
+@pytest.mark.parametrize("name", sorted(SINGLE | middleware.SINGLE_HEADERS | routes.SINGLE_HEADERS))
 async def test_a_header_that_has_one_value_must_not_come_twice(url: str, services: Services, name: bytes) -> None:
     for other in (b"a", b"b"):
         answer = await exchange(url, webhook(b"%b: a" % name, b"%b: %b" % (name.upper(), other)))
@@ -204,5 +205,5 @@ async def test_a_request_id_is_in_the_log_lines_of_the_services(client: httpx.As
     with structlog.testing.capture_logs(processors=[logs.add_context]) as logged:
         answer = await client.get("/api/v1/subscriptions", headers={"X-Request-Id": "r-2"})
     assert (answer.status_code, answer.json()["request_id"]) == (500, "r-2")
-    (line,) = [line for line in logged if line["event"] == "a call failed on a bug"]
+    (line,) = [line for line in logged if line["event"] == "a call failed because of a bug"]
     assert line["request_id"] == "r-2"

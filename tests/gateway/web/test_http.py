@@ -1,16 +1,20 @@
-"""HTTP itself: paths, methods, pages, metrics, and what only a raw socket can send."""
+"""HTTP as clients send it: paths, methods, odd requests, bodies and their time."""
 
 import asyncio
 import json
 import re
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
-from services.gateway.web import problems
-from services.platform import ids
+from services.gateway.web import problems, routing
+from services.platform import clock, ids
 from tests.gateway.fakes import Services
+
+# HTTP itself: paths, methods, pages, metrics, and what only a raw socket can send.
+
 
 WEBHOOK = f"/api/v1/webhooks/ingest/{ids.new()}"
 
@@ -128,6 +132,8 @@ async def statuses(url: str, *pieces: bytes) -> list[int]:
 
 
 SERVED = b"POST %b HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{}" % WEBHOOK.encode()
+
+
 CHUNKED = b"POST %b HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
 
 
@@ -174,3 +180,36 @@ async def test_requests_are_counted_by_template(client: httpx.AsyncClient, servi
     await client.request("PROPFIND", "/healthz")
     after = (await client.get("/metrics")).text
     assert {name: value(after, name) - value(before, name) for name in series} == series
+
+
+# How long a body may take to arrive.
+
+
+PIECE_SECONDS = 0.1
+
+
+def sending(pieces: int, piece: bytes) -> Any:
+    """A client whose body comes in pieces, the first at once."""
+    left = pieces
+
+    async def receive() -> dict[str, Any]:
+        nonlocal left
+        if left < pieces:
+            await asyncio.sleep(PIECE_SECONDS)
+        left -= 1
+        return {"type": "http.request", "body": piece, "more_body": left > 0}
+
+    return receive
+
+
+async def test_a_body_has_more_time_as_more_of_it_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(routing, "UPLOAD_TIMEOUT_SECONDS", 0.25)
+    monkeypatch.setattr(clock, "UPLOAD_BYTES_PER_SECOND", 1000)
+    body = await routing.read({"headers": []}, sending(8, b"x" * 500), 10_000)
+    assert body == b"x" * 4000
+    with pytest.raises(problems.RequestTimeout):
+        await routing.read({"headers": []}, sending(8, b"x"), 10_000)
+
+
+def test_only_large_payloads_have_more_time() -> None:
+    assert [clock.extra_seconds(size) for size in (0, 1 << 20, 5 << 20, 33 << 20)] == [0, 0, 1, 8]

@@ -15,7 +15,7 @@ from services.gateway.resources.subscriptions.models import (
     SubscriptionPatch,
 )
 from services.gateway.web import backends, etags, openapi
-from services.gateway.web.bodies import JsonRoute
+from services.gateway.web.routing import JsonRoute
 from services.platform import errors
 
 router = APIRouter(

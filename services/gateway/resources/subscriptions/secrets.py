@@ -11,7 +11,7 @@ from services.gateway.accept import routes
 from services.gateway.resources import models
 from services.gateway.resources.subscriptions import parts
 from services.gateway.web import backends, openapi
-from services.gateway.web.bodies import JsonRoute
+from services.gateway.web.routing import JsonRoute
 from services.platform.grpc import enums
 
 router = APIRouter(

@@ -1,7 +1,7 @@
-"""The pages for people: Swagger UI at /docs, and what leads to it. A browser needs no other server for them.
+"""The pages for people: Swagger UI at /docs, and the OpenAPI document. They load nothing from other servers.
 
-The files are those of the package fastapi-offline. Swagger starts from a script of ours, so that the
-Content-Security-Policy needs to allow no inline script.
+The files are those of the package fastapi-offline. Swagger is started by a script file, so that the
+Content-Security-Policy does not have to allow inline scripts.
 """
 
 import gzip
@@ -18,18 +18,15 @@ from starlette.routing import Route
 
 from services.gateway.web.middleware import accepts_gzip
 
-# Content that is the same for every request: made and compressed once, with an ETag.
-
-
 NOSNIFF = {"x-content-type-options": "nosniff"}
-# Of what is not at an address of its own for each version: kept, and asked for again every time.
+# For content whose URL does not change with its version: cached, but revalidated every time.
 REVALIDATE = "no-cache"
-# Of what is: a year, without a question.
+# For content whose URL changes with its version: cached for a year.
 FOREVER = "public, max-age=31536000, immutable"
 
 
 class StaticContent:
-    """A body with its headers."""
+    """A body that is the same for every request: compressed once, with an ETag."""
 
     def __init__(
         self, body: bytes, media_type: str, *, cache_control: str = REVALIDATE, headers: dict[str, str] | None = None
@@ -41,9 +38,9 @@ class StaticContent:
         self._headers = NOSNIFF | {"cache-control": cache_control, "vary": "Accept-Encoding"} | (headers or {})
 
     def response(self, request: Request) -> Response:
-        """Return it compressed if the client takes that, or 304 if the client has it already."""
+        """Return it, compressed if the client accepts that, or 304 if the client has it already."""
         gzipped = accepts_gzip(_listed(request, "accept-encoding")) and len(self._gzipped) < len(self._body)
-        # Another one for the compressed bytes (RFC 9110, 8.8.3.3).
+        # The compressed bytes have another ETag (RFC 9110, 8.8.3.3).
         etag = f'"{self.digest}-gzip"' if gzipped else f'"{self.digest}"'
         headers = self._headers | {"etag": etag}
         if etag in [tag.strip().removeprefix("W/") for tag in _listed(request, "if-none-match").split(",")]:
@@ -59,16 +56,9 @@ def _listed(request: Request, name: str) -> str:
 
 
 ASSETS_PATH = "/docs/assets"
-
-
 DOCS_PATH = "/docs"
-
-
 SWAGGER_PATHS = (DOCS_PATH, "/swagger", "/swagger/index.html")
-
-
 REDOC_PATH = "/redoc"
-
 
 _MEDIA_TYPES = {".js": "text/javascript", ".css": "text/css", ".png": "image/png"}
 # Swagger UI sets styles in attributes and has icons in data URLs.
@@ -76,8 +66,6 @@ _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-
-
 PAGE_HEADERS = NOSNIFF | {
     "content-security-policy": _POLICY,
     "referrer-policy": "no-referrer",
@@ -103,13 +91,11 @@ _PAGE = """<!DOCTYPE html>
 </body>
 </html>
 """
-# Where Swagger's own styles fail: code in a line covers the lines around it, and headers are dark on dark.
+# Corrections of Swagger's styles: inline code covers the lines around it, and headers are dark on dark.
 _STYLE = """
 .swagger-ui .markdown code, .swagger-ui .renderedMarkdown code { padding: 0 4px; }
 .dark-mode .swagger-ui .headers-wrapper .header-col { color: inherit; }
 """
-
-
 _START = """"use strict";
 const dark = window.matchMedia("(prefers-color-scheme: dark)");
 const follow = () => document.documentElement.classList.toggle("dark-mode", dark.matches);
@@ -117,8 +103,6 @@ dark.addEventListener("change", follow);
 follow();
 SwaggerUIBundle(%s);
 """
-
-
 _OPTIONS: dict[str, Any] = {
     "dom_id": "#swagger-ui",
     "deepLinking": True,
@@ -135,7 +119,7 @@ def routes(*, title: str, openapi_path: str, document: Callable[[], dict[str, An
     described: list[StaticContent] = []
 
     async def openapi(request: Request) -> Response:
-        if not described:  # made at the first request: it takes a tenth of a second
+        if not described:  # built at the first request: it takes a tenth of a second
             described.append(StaticContent(json.dumps(document()).encode(), "application/json"))
         return described[0].response(request)
 
@@ -146,7 +130,7 @@ def routes(*, title: str, openapi_path: str, document: Callable[[], dict[str, An
     }
     start = _START % json.dumps({"url": openapi_path} | _OPTIONS)
     assets["start.js"] = StaticContent(start.encode(), "text/javascript", cache_control=FOREVER)
-    # The address of each version of a file is its own.
+    # Each version of a file has its own URL.
     versioned = {name: f"{ASSETS_PATH}/{name}?v={content.digest}" for name, content in assets.items()}
     page = _PAGE.format(
         title=html.escape(title),

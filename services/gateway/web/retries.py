@@ -1,8 +1,7 @@
-"""How long callers wait for ingest, and how often it is asked meanwhile.
+"""Calls to ingest, repeated until a deadline: another replica may take over, or the store may return.
 
-What ingest cannot answer now, because it stops or its store is away, is asked again until the deadline: another copy
-takes it, or the store is back. Once a request has got no answer for all its time, new ones get a shorter deadline until
-ingest stores an event again, so that nobody waits long for a 503.
+If a request gets no response in all its time, later ones get a shorter deadline until ingest stores an event again, so
+that clients do not wait long for a 503.
 """
 
 import asyncio
@@ -17,38 +16,38 @@ from services.platform.grpc import errors as grpc_errors
 
 Answer = TypeVar("Answer")
 
-# For requests that come while ingest is known to be unable to answer.
+# The deadline of requests that arrive while ingest is known not to respond.
 KNOWN_AWAY_SECONDS = 1.0
-# A request without an answer says nothing about now after so long without another.
+# How long after a request without a response ingest is assumed not to respond.
 FORGET_SECONDS = 10.0
-# Less time than this is not worth a call.
+# A call with less time than this is not made.
 MIN_CALL_SECONDS = 0.05
-# The first call leaves time for a second one: to another copy of ingest, or to this one back again.
+# The first call leaves time for a second one.
 FIRST_CALL_SHARE = 0.6
-# Between two calls; twice as long each time.
+# Pause between two calls, doubled each time.
 RETRY_SECONDS = 0.05
 MAX_RETRY_SECONDS = 0.4
 
-# CANCELLED comes from a server that stops: a call that we cancel ourselves raises asyncio.CancelledError.
+# CANCELLED comes from a server that stops: cancelling a call here raises asyncio.CancelledError.
 _REPEATED = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED}
-# What gRPC says of a call that never left this process.
+# gRPC's messages for a call that never left this process.
 _NOT_SENT = ("connections to all backends failing", "failed to connect to all addresses", "errors resolving")
 
 
 class Unanswered(Exception):
-    """No call was answered before the deadline. `unknown`: one of them may have been acted upon."""
+    """No call got a response before the deadline. `unknown`: one of them may have been carried out."""
 
     def __init__(self, *, unknown: bool) -> None:
         super().__init__()
         self.unknown = unknown
 
 
-class Patience:
-    """What a gateway knows about ingest's ability to answer."""
+class Retries:
+    """Repeats calls to ingest, and remembers whether ingest responds."""
 
     def __init__(self, timeout_seconds: float) -> None:
         self.timeout_seconds = timeout_seconds
-        # On time.monotonic(): when a request got no answer last; None once one got an answer.
+        # On time.monotonic(): when a request last got no response; None after an event was stored.
         self._unanswered_at: float | None = None
 
     def deadline(self, extra_seconds: float = 0.0) -> float:
@@ -58,18 +57,17 @@ class Patience:
             seconds = min(seconds, KNOWN_AWAY_SECONDS)
         return now + seconds + extra_seconds
 
-    def answered(self) -> None:
-        """Take down that ingest reaches its store again.
+    def note_stored(self) -> None:
+        """Note that ingest reaches its store.
 
-        Only a commit shows that: ingest knows some keys, and refuses some events, without its store.
+        Only a commit shows that: ingest has some keys cached, and refuses some events without its store.
         """
         self._unanswered_at = None
 
-    async def ask(self, method: Callable[..., Any], request: object, deadline: float) -> tuple[Any, bool]:
-        """Call a method until it answers; return the answer, and whether a call before it may have been acted upon.
+    async def call(self, method: Callable[..., Any], request: object, deadline: float) -> tuple[Any, bool]:
+        """Call a method until it responds; return the response, and whether an earlier call may have been carried out.
 
-        AioRpcError when it refuses, Unanswered at the deadline. Only for calls that can be repeated: the same one may
-        have been acted upon several times.
+        Raise AioRpcError if the method refuses, Unanswered at the deadline. Only for calls that are safe to repeat.
         """
         unknown = False
         left = deadline - time.monotonic()
@@ -94,7 +92,7 @@ class Patience:
 
 
 def _may_be_done(error: grpc.aio.AioRpcError) -> bool:
-    """Whether a call that failed may have been acted upon: unless its server says that it was not, or never got it."""
+    """Return whether a failed call may have been carried out: unless its server says no, or never received it."""
     if grpc_errors.is_answer(error):
         return isinstance(grpc_errors.from_rpc_error(error), errors.OutcomeUnknown)
     if error.code() is grpc.StatusCode.UNAVAILABLE:
