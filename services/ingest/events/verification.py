@@ -34,7 +34,7 @@ MAX_HEADER_LENGTH = 1024
 
 
 class Headers:
-    """Headers of one request by their names in lower case."""
+    """The headers of one request, by name in lower case."""
 
     __slots__ = ("_repeated", "_values")
 
@@ -48,11 +48,11 @@ class Headers:
             self._values[lower] = value.strip(" \t")  # RFC 9110, 5.5: no part of the value
 
     def has(self, name: str) -> bool:
-        """Whether a header is there."""
+        """Return whether a header is present."""
         return name.lower() in self._values
 
     def signed(self, name: str) -> str:
-        """A header that a signature needs; SignatureMissing, or SignatureMismatch for what can be none."""
+        """Return a header that a signature needs. Raises SignatureMissing, or SignatureMismatch if it is invalid."""
         lower = name.lower()
         value = self._values.get(lower)
         if value is None:
@@ -66,23 +66,23 @@ class Headers:
         return value
 
     def named(self, name: str) -> str:
-        """A header that says what a request is; empty when it is not there, or there twice."""
+        """Return a header that describes a request; empty if it is missing or repeated."""
         lower = name.lower()
         return "" if lower in self._repeated else self._values.get(lower, "")
 
 
 def missing(name: str) -> errors.SignatureMissing:
-    """The error for a request without a header that its subscription asks for."""
+    """Return the error for a request without a header that its subscription requires."""
     return errors.SignatureMissing.header(name, "is required: this subscription accepts only signed requests")
 
 
 def mismatch(name: str, why: str) -> errors.SignatureMismatch:
-    """The error for a signature that does not hold."""
+    """Return the error for a signature that is not valid."""
     return errors.SignatureMismatch.header(name, why)
 
 
 def expired(name: str, why: str) -> errors.SignatureExpired:
-    """The error for a signature that holds, of another time."""
+    """Return the error for a valid signature of another time."""
     return errors.SignatureExpired.header(name, why)
 
 
@@ -93,8 +93,7 @@ def expired(name: str, why: str) -> errors.SignatureExpired:
 # Slack:     https://docs.slack.dev/authentication/verifying-requests-from-slack
 # Standard:  https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
 #
-# Signatures are compared in constant time, and before the time is looked at: that something has expired is said of what
-# is genuine alone.
+# Signatures are compared in constant time, and before the time is checked: only a genuine request can be "expired".
 
 
 # How far a timestamp may be off, either way.
@@ -167,7 +166,7 @@ def verify_standard(headers: Headers, body: bytes, keys: Sequence[Key], now: flo
 
 
 def standard_prefix(headers: Headers) -> str:
-    """What the names of Standard Webhooks' three headers begin with in this request."""
+    """Return the prefix of the three Standard Webhooks headers in this request."""
     return "svix-" if headers.has("svix-signature") and not headers.has("webhook-signature") else "webhook-"
 
 
@@ -176,7 +175,7 @@ def _base64(digest: bytes) -> str:
 
 
 def _check(name: str, given: Iterable[str], expected: Sequence[str]) -> None:
-    # Each with each, so that the time does not tell which one held.
+    # Compare all pairs, so that the time does not tell which one was valid.
     held = [hmac.compare_digest(text.encode(), right.encode()) for text in given for right in expected]
     if not any(held):
         raise mismatch(name, _DOES_NOT_MATCH)
@@ -196,8 +195,8 @@ def _check_time(name: str, time: int, now: float) -> None:
 
 # What a provider calls what it sends: its type, and an id that is the same whenever it sends it again.
 #
-# Read once the signature is verified, and each field by itself, so that nothing odd in one loses the other. What is
-# missing, or cannot be a type or an id of this service, is empty: what is genuine is not refused for its name.
+# Read once the signature is verified, and each field separately, so that an invalid one does not lose the others. What
+# is missing, or is not a valid type or id here, is empty: a genuine webhook is not refused for its name.
 
 
 FORM = "application/x-www-form-urlencoded"
@@ -219,14 +218,14 @@ _COMMAND = re.compile(rb"(?:\A|&)command=([^&]*)")
 
 
 class Content(msgspec.Struct, frozen=True, kw_only=True):
-    """What a webhook is by its sender's word."""
+    """What a webhook is, according to its sender."""
 
     event_type: str = ""
-    # Of the event, for the sender's own repetitions.
+    # The sender's id of the event, by which its retries are recognized.
     delivery_id: str = ""
-    # What the sender wants to hear in a handshake, in place of being stored.
+    # What to respond to a handshake, which is not stored.
     challenge: str = ""
-    # Whether the sender shows the body of the answer to people, so that it has to be empty.
+    # Whether the sender shows the response body to people, so that it must be empty.
     empty_answer: bool = False
 
 
@@ -237,7 +236,7 @@ Reader: TypeAlias = Callable[[Headers, str, bytes], Content]
 
 
 class _Fields(msgspec.Struct):
-    """The fields that are looked at in any body. Each is read by itself."""
+    """The fields that are read from any body, each separately."""
 
     type: Raw | UnsetType = UNSET
     id: Raw | UnsetType = UNSET
@@ -324,7 +323,8 @@ log = structlog.get_logger(__name__)
 HUB_SIGNATURE = "X-Hub-Signature-256"
 
 
-_SCHEMES: Mapping[Verification, tuple[Check, Reader]] = {
+# A provider that signs in its own way: its check and its reader. Its headers are in events.PROVIDER_HEADERS.
+PROVIDERS: Mapping[Verification, tuple[Check, Reader]] = {
     Verification.STRIPE: (verify_stripe, read_stripe),
     Verification.SHOPIFY: (verify_shopify, read_shopify),
     Verification.SLACK: (verify_slack, read_slack),
@@ -333,7 +333,7 @@ _SCHEMES: Mapping[Verification, tuple[Check, Reader]] = {
 
 
 class Verifier:
-    """Verifies with the secrets that are sealed in the subscription, and by a clock that is right."""
+    """Verifies with a subscription's sealed secrets, and Postgres' clock."""
 
     def __init__(self, vault: Vault, clock: Clock) -> None:
         self._vault = vault
@@ -348,8 +348,8 @@ class Verifier:
         verification = subscription.verification
         if verification is Verification.NONE:
             return NOTHING
-        if verification in _SCHEMES:
-            scheme, reader = _SCHEMES[verification]
+        if verification in PROVIDERS:
+            scheme, reader = PROVIDERS[verification]
             headers, body = _headers(item), item.payload
             scheme(headers, body, self._keys(subscription), self._clock.now())
             return reader(headers, item.content_type, body)
@@ -369,7 +369,7 @@ class Verifier:
             raise mismatch(HUB_SIGNATURE, "does not match the body under the subscription's secret")
 
     def _keys(self, subscription: Subscription) -> Sequence[Key]:
-        """Those of its verification secrets, or of its own where it has none."""
+        """Return the keys of its verification secrets, or of its signing secrets if it has none."""
         try:
             if subscription.sealed_verification_secrets is not None:
                 return self._vault.verification_keys(subscription.id, subscription.sealed_verification_secrets)

@@ -6,8 +6,10 @@ from urllib.parse import urlencode
 import msgspec
 import pytest
 
+from services.domain import events
 from services.ingest.events import verification
 from services.ingest.events.verification import FORM, NOTHING, Content, Headers
+from services.ingest.subscriptions.secrets import Verification
 from services.platform import errors
 
 JSON = "application/json"
@@ -193,3 +195,7 @@ def test_what_can_be_no_type_and_no_key_here_is_left_out() -> None:
     assert stripe(b'{"type": "%b"}' % (b"x" * 129)) == NOTHING
     twice = Headers([("x-github-event", "push"), ("x-github-event", "ping"), ("x-github-delivery", "\x00")])
     assert verification.read_github(twice, JSON, b"") == NOTHING
+
+
+def test_the_gateway_passes_on_the_headers_of_every_provider() -> None:
+    assert set(events.PROVIDER_HEADERS) == {*verification.PROVIDERS, Verification.GITHUB}
