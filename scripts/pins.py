@@ -3,7 +3,7 @@
     python3 scripts/pins.py [--days 60]
 
 Prints each image with the day its line was changed last, and a warning of GitHub Actions for those that are older than
-so many days: newer versions usually close holes by then. It asks git alone, and no registry.
+so many days: newer versions usually close holes by then. It asks only git, and no registry.
 """
 
 import argparse

@@ -18,7 +18,7 @@ INTERRUPTED = 130
 
 
 def main() -> None:
-    """Runs once; exit status 1 and a line when it cannot, 130 when it was stopped."""
+    """Run once; exit status 1 and a line when it cannot, 130 when it was stopped."""
     named = bench.parse_options(sys.argv[1:], tuple(scenarios.ALL))
     lifecycle.raise_open_files_limit()
     _stop_on_signals()

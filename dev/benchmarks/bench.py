@@ -46,14 +46,14 @@ class Screen:
         self._began = time.monotonic()
 
     def __enter__(self) -> Self:
-        """Begins to draw."""
+        """Begin to draw."""
         self._progress.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Leaves the terminal as it was."""
+        """Leave the terminal as it was."""
         self._progress.stop()
 
     def say(self, line: str) -> None:
@@ -113,7 +113,7 @@ class Options:
 
 
 def parse_options(arguments: Sequence[str], scenarios: Sequence[str]) -> Options:
-    """Reads the command line; ends the process when it is wrong."""
+    """Read the command line; end the process when it is wrong."""
     parser = argparse.ArgumentParser(prog="python -m dev.benchmarks", description="How fast, at which cost.")
     parser.add_argument("--scenario", action="append", choices=scenarios, help="repeatable; all when none is named")
     parser.add_argument("--runs", type=_positive_int, default=3, help="of each load; figures are medians")
@@ -177,7 +177,7 @@ class Bench:
         return min(100.0, max(0.0, 100 * cpu_seconds / (seconds * CORES))) if seconds else 0.0
 
     def done(self, one: Figures) -> Figures:
-        """Says what a run showed."""
+        """Say what a run showed."""
         self.screen.say(
             f"  {one.case}: accepted {one.accepted_per_second:,.0f}/s, delivered {one.delivered_per_second:,.0f}/s, "
             f"{one.cpu_ms_per_webhook['stack']:.3f} CPU ms each ({one.ratio_to_floor:.1f} times the floor), "

@@ -110,7 +110,7 @@ PROFILER_STOP_SECONDS = 20.0
 
 @contextlib.contextmanager
 def profiling(bench: Bench, trees: Mapping[str, Sequence[int]], seconds: float) -> Iterator[None]:
-    """Draws results/flame-ROLE.svg of every role that was asked for; a later load overwrites an earlier one's."""
+    """Draw results/flame-ROLE.svg of every role that was asked for; a later load overwrites an earlier one's."""
     recorders = [
         _record(bench.options.results / f"flame-{role}.svg", trees[role][0], seconds) for role in bench.options.profiled
     ]

@@ -15,9 +15,10 @@ FROM delivery_attempts
 WHERE recorded_at >= to_timestamp($1) AND outcome = 'success' AND ($3::uuid[] IS NULL OR subscription_id = ANY($3))
 
 -- insert_subscriptions --
--- Makes subscriptions with the ids $1 and the targets $2, all with the secret $3.
-INSERT INTO subscriptions (id, tenant_id, target_url, secret_key)
-SELECT s.id, 'default', s.target_url, $3 FROM unnest($1::uuid[], $2::text[]) AS s (id, target_url)
+-- Makes subscriptions with the ids $1 and the targets $2, and the encrypted secrets $3.
+INSERT INTO subscriptions (id, tenant_id, target_url, sealed_secrets)
+SELECT s.id, 'default', s.target_url, s.sealed_secrets
+FROM unnest($1::uuid[], $2::text[], $3::bytea[]) AS s (id, target_url, sealed_secrets)
 
 -- insert_backlog --
 -- Makes the events numbered $1 to $2 with a due delivery each, to the subscriptions $3 in turn. Payloads are $4, the

@@ -30,12 +30,12 @@ class Chart:
 
 
 def charts_available() -> bool:
-    """Whether pygal is installed: it is in the extra `bench` alone."""
+    """Whether pygal is installed: it is only in the extra `bench`."""
     return importlib.util.find_spec("pygal") is not None
 
 
 def draw_charts(charts: Iterable[Chart], folder: Path) -> list[Path]:
-    """Writes each chart to folder/NAME.svg; answers the files."""
+    """Write each chart to folder/NAME.svg; return the files."""
     import pygal
     from pygal.style import DefaultStyle
 

@@ -61,12 +61,12 @@ class Rig:
         return _streams(self.other_url, behaviour, count)
 
     def subscribe(self, targets: Sequence[str]) -> list[UUID]:
-        """Makes subscriptions that webhooks are sent to."""
+        """Make subscriptions that webhooks are sent to."""
         # Events have types and webhooks have none, which every subscription takes: what fans out does not come here.
         return self.stack.subscribe(targets, [WEBHOOK_TYPE])
 
     def webhook_paths(self, *, count: int = 1, behaviour: str = "ok") -> tuple[str, ...]:
-        """Makes subscriptions to streams of the receiver; answers where their webhooks are sent."""
+        """Make subscriptions to streams of the receiver; return where their webhooks are sent."""
         return tuple(webhook_path(made) for made in self.subscribe(self.targets(count, behaviour)))
 
     def closed(self, paths: Sequence[str], payload_bytes: int = KILOBYTE, seconds: float | None = None) -> Load:
@@ -90,7 +90,7 @@ class Rig:
         return warm
 
     def measure(self, case: str, load: Load, *, fan_out: int = 1, group: Group | None = None) -> Figures:
-        """Runs a load and waits until all of it, or of it what goes to a group, is delivered and recorded.
+        """Run a load and wait until all of it, or of it what goes to a group, is delivered and recorded.
 
         Of a group are also the figures, but for what was sent and not taken, the time of that, and the CPU time.
         """
@@ -171,7 +171,7 @@ class Rig:
             return self.generator.hear(Sent, load.seconds + ANSWER_SECONDS, on_tick=tick)
 
     def _drain(self, expected: int, group: Group | None) -> None:
-        """Waits until everything has come and is recorded, or nothing comes any more."""
+        """Wait until everything has come and is recorded, or nothing comes any more."""
         subscriptions = None if group is None else group.subscriptions
         came, began = -1, time.monotonic()
         moment, patient = began, group is not None

@@ -62,7 +62,7 @@ SCHEMA = 1
 
 
 def run(bench: Bench) -> None:
-    """Measures what the options name. Raises BenchmarkError, and what stores and processes raise."""
+    """Measure what the options name. Raises BenchmarkError, and what stores and processes raise."""
     options = bench.options
     document: dict[str, Any] = {
         "schema": SCHEMA,

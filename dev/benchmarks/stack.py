@@ -8,6 +8,7 @@ import secrets
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -20,6 +21,8 @@ from dev.embedded import Guard, ports
 from dev.harness import plan, supervisor
 from dev.harness.load.payloads import Template
 from dev.local.settings import LocalSettings
+from services.domain.secrets.encryption import Keys, parse_keys
+from services.domain.secrets.vault import Secret, Vault
 from services.platform.auth import keys
 from services.platform.stores import sql
 
@@ -42,21 +45,22 @@ class BenchmarkStore:
     `checkpoint` writes out what is dirty, which only a superuser may order.
     """
 
-    def __init__(self, database_url: str, *, checkpoint: Callable[[], object]) -> None:
+    def __init__(self, database_url: str, *, encryption_keys: str, checkpoint: Callable[[], object]) -> None:
         self._url = database_url
+        self._vault = Vault(Keys(parse_keys(encryption_keys)))
         self._checkpoint = checkpoint
         self._runner = asyncio.Runner()
         self._connection: Any = None
 
     def __enter__(self) -> Self:
-        """Connects."""
+        """Connect."""
         self._connection = self._runner.run(asyncpg.connect(self._url, command_timeout=STATEMENT_TIMEOUT_SECONDS))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Disconnects."""
+        """Disconnect."""
         self._connection.terminate()
         self._runner.close()
 
@@ -71,14 +75,15 @@ class BenchmarkStore:
         return Recorded(total=row["recorded"], in_window=row["in_window"])
 
     def insert_subscriptions(self, targets: Sequence[tuple[UUID, str]], secret: str) -> None:
-        """Makes subscriptions past the API."""
-        urls = [url for _, url in targets]
-        self._execute("insert_subscriptions", [subscription for subscription, _ in targets], urls, secret)
+        """Make subscriptions past the API."""
+        made = [subscription for subscription, _ in targets]
+        sealed = [self._vault.seal(subscription, [Secret(secret)]) for subscription in made]
+        self._execute("insert_subscriptions", made, [url for _, url in targets], sealed)
 
     def insert_backlog(
         self, count: int, subscriptions: Sequence[UUID], payload: Template, *, on_made: Callable[[int], None]
     ) -> None:
-        """Makes events numbered from 0, each with a due delivery to one of the subscriptions in turn."""
+        """Make events numbered from 0, each with a due delivery to one of the subscriptions in turn."""
         begin, end = payload.prefix.decode(), payload.suffix.decode()
         for first in range(0, count, DELIVERIES_PER_STATEMENT):
             last = min(count, first + DELIVERIES_PER_STATEMENT) - 1
@@ -184,16 +189,16 @@ class Stack:
     # -- what the benchmark asks of it --
 
     def subscribe(self, target_urls: Sequence[str], event_types: Sequence[str] = ()) -> list[UUID]:
-        """Makes subscriptions through the API; answers their ids in order."""
+        """Make subscriptions through the API; return their ids in order."""
         fields = {"event_types": list(event_types), "secret_key": SECRET}
         return [UUID(self._ask("POST", "/", {"target_url": url, **fields})["id"]) for url in target_urls]
 
     def retarget(self, subscription: UUID, target_url: str) -> None:
-        """Points a subscription elsewhere; its secret stays."""
+        """Point a subscription elsewhere; its secret stays."""
         self._ask("PUT", f"/{subscription}", {"target_url": target_url})
 
     def unsubscribe(self, subscriptions: Sequence[UUID]) -> None:
-        """Deletes subscriptions, which cancels what waits for them."""
+        """Delete subscriptions, which cancels what waits for them."""
         for subscription in subscriptions:
             self._ask("DELETE", f"/{subscription}")
 
@@ -202,7 +207,9 @@ class Stack:
         """A connection to Postgres."""
         postgres = self._stores.postgres
         assert postgres is not None
-        with BenchmarkStore(self.database_url, checkpoint=lambda: postgres.execute("CHECKPOINT")) as store:
+        keys = self._plan.encryption_keys
+        checkpoint = partial(postgres.execute, "CHECKPOINT")
+        with BenchmarkStore(self.database_url, encryption_keys=keys, checkpoint=checkpoint) as store:
             yield store
 
     def redis_peak_bytes(self) -> int:

@@ -26,7 +26,7 @@ LARGE_EVENTS = 200
 
 
 def main() -> None:
-    """Runs once."""
+    """Run once."""
     options = _parse(sys.argv[1:])
     lifecycle.raise_open_files_limit()
     began = time.monotonic()

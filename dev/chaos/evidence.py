@@ -124,7 +124,7 @@ FROM delivery_attempts ORDER BY delivery_id, number
 
 
 async def settle(database_url: str, progress: Callable[[int], None]) -> int:
-    """Waits until every delivery has ended; answers how many have not after four minutes."""
+    """Wait until every delivery has ended; return how many have not after four minutes."""
     deadline = time.monotonic() + SETTLE_TIMEOUT_SECONDS
     connection = await asyncpg.connect(database_url)
     try:

@@ -23,7 +23,7 @@ class Faults:
 
     def __init__(self, stack: Stack, receiver: Receiver, say: Callable[[str], None]) -> None:
         self.spans: list[Span] = []
-        # What is on now, for whoever watches.
+        # What is on now, for the progress line.
         self.on: list[Fault] = []
         self._stack = stack
         self._receiver = receiver
@@ -47,7 +47,7 @@ class Faults:
         }
 
     async def run(self, schedule: Sequence[Fault], begun_at: float) -> None:
-        """Brings all of them about and returns when the last is over."""
+        """Bring all of them about and return when the last is over."""
         async with asyncio.TaskGroup() as group:
             for fault in schedule:
                 group.create_task(self._at_its_time(fault, begun_at), name=str(fault))
@@ -70,7 +70,7 @@ class Faults:
         return self._actions.get(fault.kind.name) or self._actions[fault.kind.family]
 
     async def _kill(self, fault: Fault) -> None:
-        """SIGKILL; whoever keeps the parts starts it again."""
+        """Send SIGKILL; the supervisor restarts the process."""
         part = self._stack.parts[fault.subject]
         await in_thread(part.child.kill)
         await wait_ready(part)

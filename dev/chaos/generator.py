@@ -52,7 +52,7 @@ class Generator:
         self._free = asyncio.Semaphore(MAX_IN_FLIGHT)
 
     async def run(self, count: int, *, rate: float, large: int) -> None:
-        """Sends `count` events, `rate` a second, and returns when each was accepted or given up.
+        """Send `count` events, `rate` a second, and return when each was accepted or given up.
 
         The first `large` of every eighth event are large ones to the slow endpoint.
         """
@@ -68,7 +68,7 @@ class Generator:
             await asyncio.wait(tuple(self._tasks))
 
     async def close(self) -> None:
-        """Ends what is still being sent."""
+        """End what is still being sent."""
         tasks = tuple(self._tasks)
         for task in tasks:
             task.cancel()
@@ -123,7 +123,7 @@ async def generating(base_url: str, api_key: str, subscriptions: Mapping[str, st
 
 
 async def subscribe(base_url: str, api_key: str, targets: Mapping[str, str], fan_out: Sequence[str]) -> dict[str, str]:
-    """Makes a subscription for each target, and further ones of the fan-out type to the targets named in `fan_out`.
+    """Make a subscription for each target, and further ones of the fan-out type to the targets named in `fan_out`.
 
     Answers the ids of the former by name.
     """

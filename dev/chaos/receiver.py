@@ -55,7 +55,7 @@ class Receiver:
         self._closing = asyncio.Event()
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        """Keeps one request and answers it."""
+        """Keep one request and answer it."""
         begun_at = time.monotonic()
         payload = _PAYLOAD.decode(await request.read())
         delivery_id = UUID(request.headers["X-Webhook-Delivery-Id"])
@@ -71,7 +71,7 @@ class Receiver:
             return web.Response()
 
     def release(self) -> None:
-        """Ends what hangs."""
+        """End what hangs."""
         self._closing.set()
 
     async def _ok(self, request: web.Request, seen: Request) -> web.StreamResponse:

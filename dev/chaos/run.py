@@ -46,7 +46,7 @@ class Load:
 
 
 async def run(the_plan: stack.Plan, load: Load, schedule: Sequence[Fault], say: Say) -> Evidence:
-    """Starts everything, sends the load under the faults, waits until all is settled, and stops everything."""
+    """Start everything, send the load under the faults, wait until all is settled, and stop everything."""
     async with receiving(the_plan.receiver_port) as receiver, stack.running(the_plan, say) as running:
         targets = {name: the_plan.target_url(name) for name in (*ENDPOINTS, "slow")}
         subscriptions = await subscribe(the_plan.base_url, the_plan.api_key, targets, FAN_OUT_ENDPOINTS)
@@ -99,7 +99,7 @@ async def _watch(generator: Generator, receiver: Receiver, faults: Faults, say: 
 
 
 async def _notice_stalls(spans: list[Span], say: Say) -> None:
-    """Keeps when this process itself got too little CPU time: that is a fault of every link at once.
+    """Keep when this process itself got too little CPU time: that is a fault of every link at once.
 
     A request passes its loop a dozen times, so that a loop which is a little late delays it by a lot.
     """
@@ -123,7 +123,7 @@ async def _notice_stalls(spans: list[Span], say: Say) -> None:
 
 @contextlib.asynccontextmanager
 async def _task(coroutine: Coroutine[object, object, None]) -> AsyncIterator[None]:
-    """Runs it beside, until the context ends."""
+    """Run it beside, until the context ends."""
     task = asyncio.create_task(coroutine)
     try:
         yield

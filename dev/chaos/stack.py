@@ -130,7 +130,7 @@ class Plan:
 
 
 def make_plan(folder: Path) -> Plan:
-    """Chooses the ports. Raises OSError when there are not enough free ones."""
+    """Choose the ports. Raises OSError when there are not enough free ones."""
     grpc_names = [*INGESTS, *DELIVERIES, "analytics"]
     links = [
         *(f"gateway>{name}" for name in grpc_names),

@@ -72,7 +72,7 @@ async def _service(settings: DemoSettings, screen: Screen) -> AsyncIterator[Clie
     with screen.waiting(f"no such service on port {settings.port}: starting a stack for this demo"):
         base_url = await cleanup.enter_async_context(stack.started())
     try:
-        screen.done("service", f"{base_url}, started for this demo alone")
+        screen.done("service", f"{base_url}, started only for this demo")
         screen.note(f"its first retry after {stack.RETRY_BASE_SECONDS} s in place of 5 s: a shorter wait")
         # It asks for no key, and would refuse one of another service.
         async with client.connected(base_url) as service:
@@ -83,7 +83,7 @@ async def _service(settings: DemoSettings, screen: Screen) -> AsyncIterator[Clie
 
 
 async def _send(service: Client, subscription_id: str, secret: str, screen: Screen) -> str:
-    """Sends the webhook in and answers the id of its delivery."""
+    """Send the webhook in and return the id of its delivery."""
     body = b'{"payload": %b}' % PAYLOAD
     accepted = await service.send(subscription_id, body=body, event_type=EVENT_TYPE, secret_key=secret)
     screen.done("webhook", f"{EVENT_TYPE}, {len(PAYLOAD)} bytes, signed by its sender: answered 202")
@@ -92,7 +92,7 @@ async def _send(service: Client, subscription_id: str, secret: str, screen: Scre
 
 
 async def _follow(service: Client, delivery_id: str, screen: Screen) -> Delivery:
-    """Shows the attempts until the delivery has ended."""
+    """Show the attempts until the delivery has ended."""
     deadline = time.monotonic() + DELIVERED_WITHIN_SECONDS
     screen.title("Attempts")
     with screen.timeline() as timeline:
@@ -110,7 +110,7 @@ async def _follow(service: Client, delivery_id: str, screen: Screen) -> Delivery
 
 
 def _verify(delivery: Delivery, receiver: Receiver, secret: str, screen: Screen) -> None:
-    """Says what the receiver makes of what it got; DemoError unless all is as it should be."""
+    """Say what the receiver makes of what it got; DemoError unless all is as it should be."""
     if delivery.status != "delivered":
         attempts = len(delivery.attempts)
         raise DemoError(f"the delivery ended {delivery.status} ({delivery.reason}) after {attempts} attempts")
@@ -140,7 +140,7 @@ def _failing(checks: dict[str, bool]) -> str:
 
 
 async def _until_told_to_stop(settings: DemoSettings, screen: Screen) -> None:
-    """Runs the demo; the first signal ends it in good order, and further ones change nothing."""
+    """Run the demo; the first signal ends it in good order, and further ones change nothing."""
     task = asyncio.ensure_future(show(settings, screen))
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, _Once(task))
@@ -162,7 +162,7 @@ class _Once:
 
 
 def main() -> None:
-    """Runs the demo and exits with its status."""
+    """Run the demo and exit with its status."""
     settings = load(DemoSettings)
     try:
         asyncio.run(_until_told_to_stop(settings, Screen(Console())))

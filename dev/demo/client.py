@@ -69,7 +69,7 @@ Answer = TypeVar("Answer")
 
 
 class Client:
-    """Raises DemoError, with what the service said, for every answer but the one that is hoped for."""
+    """Raises DemoError, with what the service said, for every answer but the expected one."""
 
     def __init__(self, http: httpx.AsyncClient) -> None:
         self._http = http
@@ -91,7 +91,7 @@ class Client:
                 await self._http.delete(f"/api/v1/subscriptions/{created.id}")
 
     async def send(self, subscription_id: str, *, body: bytes, event_type: str, secret_key: str) -> Accepted:
-        """Sends a webhook in, signed as GitHub signs them."""
+        """Send a webhook in, signed as GitHub signs them."""
         headers = {
             "Content-Type": "application/json",
             "X-Event-Type": event_type,
@@ -101,7 +101,7 @@ class Client:
         return await self._call("POST", path, Accepted, content=body, headers=headers)
 
     async def delivery(self, delivery_id: str) -> Delivery:
-        """Looks a delivery up."""
+        """Look a delivery up."""
         return await self._call("GET", f"/api/v1/webhooks/deliveries/{delivery_id}", Delivery)
 
     async def _call(

@@ -150,7 +150,7 @@ class Load:
 
     @contextlib.asynccontextmanager
     async def subscribed(self, number: int) -> AsyncIterator[None]:
-        """Has so many subscriptions; they are deleted with the context."""
+        """Have so many subscriptions; they are deleted with the context."""
         try:
             for each in range(number):
                 body = {"target_url": f"{self._target_url}/{each}", "event_types": [self._event_type]}
@@ -163,7 +163,7 @@ class Load:
                 await self._http.delete(f"/api/v1/subscriptions/{subscription}")
 
     async def run(self, events_per_second: float, enough: asyncio.Event) -> None:
-        """Publishes until there is enough, and ends when every event is answered."""
+        """Publish until there is enough, and end when every event is answered."""
         async with asyncio.TaskGroup() as publishing:
             started, number = time.monotonic(), 0
             while not enough.is_set():
@@ -231,7 +231,7 @@ class Demo:
         return sight.received >= self._load.accepted
 
     async def _until(self, reached: Callable[[Sight], bool], within_seconds: float, what: str) -> Sight:
-        """Shows the cluster every few seconds until it is so, and answers the last sight of it."""
+        """Show the cluster every few seconds until it is so, and return the last sight of it."""
         deadline = time.monotonic() + within_seconds
         while True:
             seconds = time.monotonic() - self._started
@@ -272,7 +272,7 @@ def say(line: str) -> None:
 
 
 async def run(arguments: argparse.Namespace) -> None:
-    """Wires it up."""
+    """Wire it up."""
     cluster = Cluster(context=arguments.context, namespace=arguments.namespace, release=arguments.release)
     headers = {"Authorization": f"Bearer {await cluster.admin_key()}"}
     path = f"/{uuid.uuid4().hex}"

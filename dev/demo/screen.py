@@ -49,7 +49,7 @@ class Screen:
 
     @contextlib.contextmanager
     def waiting(self, text: str) -> Iterator[None]:
-        """Says what is waited for while it is."""
+        """Say what is waited for while it is."""
         if self._live:
             with self._console.status(f"[dim]{escape(text)}[/dim]"):
                 yield
@@ -59,7 +59,7 @@ class Screen:
 
     @contextlib.contextmanager
     def timeline(self) -> Iterator["Timeline"]:
-        """Shows the attempts of a delivery as they are made."""
+        """Show the attempts of a delivery as they are made."""
         if not self._live:
             yield _Lines(self)
             return
@@ -74,12 +74,12 @@ class Timeline:
     """Gets the delivery again and again."""
 
     def show(self, delivery: Delivery) -> None:
-        """Shows how it stands now."""
+        """Show how it stands now."""
         raise NotImplementedError
 
 
 class _LiveTable(Timeline):
-    """A table that is drawn anew."""
+    """A table that is redrawn."""
 
     def __init__(self, live: Live) -> None:
         self._live = live

@@ -37,7 +37,7 @@ class Account:
         return {"user": self.uid, "group": self.gid, "extra_groups": []}
 
     def take(self, folder: Path) -> None:
-        """Gives the folder, and all in it that belongs to others, to this user."""
+        """Give the folder, and all in it that belongs to others, to this user."""
         for path in (folder, *folder.rglob("*")):
             if path.lstat().st_uid != self.uid:
                 os.chown(path, self.uid, self.gid, follow_symlinks=False)
@@ -75,7 +75,7 @@ def _add_user() -> None:
 
 
 def open_way(account: Account, targets: Iterable[Path], say: Say) -> None:
-    """Lets the account pass through every folder above the targets."""
+    """Let the account pass through every folder above the targets."""
     above = {folder for target in targets for folder in target.resolve().parents}
     closed = sorted(folder for folder in above if not _may_pass(folder, account))
     for folder in closed:
@@ -85,7 +85,7 @@ def open_way(account: Account, targets: Iterable[Path], say: Say) -> None:
 
 
 def open_tree(account: Account, folders: Iterable[Path], say: Say) -> None:
-    """Lets the account read the trees, and run what their owner may run."""
+    """Let the account read the trees, and run what their owner may run."""
     opened: list[Path] = []
     for root in folders:
         changed = False

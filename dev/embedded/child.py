@@ -34,7 +34,7 @@ class Command:
 class Child:
     """A process that can be started, killed, stopped, and started again.
 
-    It gets a session of its own, so that Ctrl-C in the terminal reaches its owner alone, who then ends all in
+    It gets a session of its own, so that Ctrl-C in the terminal reaches only its owner, who then ends all in
     order. With a `Guard`, it does not outlive its owner.
     """
 
@@ -59,7 +59,7 @@ class Child:
         return self._process is not None and self.poll() is None
 
     def launch(self) -> None:
-        """Starts the process and does not wait until it serves.
+        """Start the process without waiting until it serves.
 
         Raises OSError when it cannot be executed, RuntimeError when it is running.
         """
@@ -86,7 +86,7 @@ class Child:
         return self._ended(self._process.poll()) if self._process else None
 
     def wait(self, timeout_seconds: float) -> int | None:
-        """Waits for the end and answers the exit status; None when it has not come in time."""
+        """Wait for the end and return the exit status; None when it has not come in time."""
         if self._process is None:
             return None
         try:
@@ -95,16 +95,16 @@ class Child:
             return None
 
     def send(self, number: signal.Signals) -> None:
-        """Sends a signal to the process, if it is running."""
+        """Send a signal to the process, if it is running."""
         if self._process and self.poll() is None:
             self._process.send_signal(number)
 
     def ask_to_stop(self) -> None:
-        """Sends the stop signal and does not wait."""
+        """Send the stop signal without waiting."""
         self.send(self.command.stop_signal)
 
     def kill(self) -> int | None:
-        """SIGKILL to the whole process group; answers the exit status."""
+        """SIGKILL to the whole process group; return the exit status."""
         if self._process is None:
             return None
         if self.poll() is None:
@@ -112,7 +112,7 @@ class Child:
         return self._ended(self._process.wait())
 
     def stop(self, timeout_seconds: float = 10.0, *, stop_signal: signal.Signals | None = None) -> int | None:
-        """Asks the process to stop, kills it when it has not ended in time; answers the exit status."""
+        """Ask the process to stop, kill it when it has not ended in time; return the exit status."""
         self.send(stop_signal or self.command.stop_signal)
         status = self.wait(timeout_seconds)
         return self.kill() if status is None else status

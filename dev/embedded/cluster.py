@@ -56,7 +56,7 @@ class Cluster:
         return hashlib.sha256(f"{wheel.OWNER} {self.password()}".encode()).hexdigest()[:32]
 
     def prepare(self) -> accounts.Account | None:
-        """Makes the cluster when there is none, and answers the user to run the server as (None: ourselves).
+        """Make the cluster when there is none, and return the user to run the server as (None: ourselves).
 
         Ends a server that an earlier owner left on it. Raises EmbeddedError with one line when that cannot be.
         """
@@ -81,7 +81,7 @@ class Cluster:
             return []
 
     def end_remains(self, *, but: Path | None = None) -> None:
-        """Ends the processes that a killed owner or a killed postmaster left, and removes their socket folder.
+        """End the processes that a killed owner or a killed postmaster left, and remove their socket folder.
 
         A new server refuses to start beside them; a stale postmaster.pid it sees through by itself. `but` is the
         socket folder that is to stay. Not to be called while our own server runs.

@@ -32,7 +32,7 @@ class Guard:
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        """Starts the guard."""
+        """Start the guard."""
         self.ensure_running()
         return self
 
@@ -48,7 +48,7 @@ class Guard:
         return self._process.pid if self._process else None
 
     def ensure_running(self) -> None:
-        """Starts the guard, or a new one when somebody killed it."""
+        """Start the guard, or a new one when somebody killed it."""
         if self._process is not None and self._process.poll() is None:
             return
         self._process = subprocess.Popen(
@@ -64,23 +64,23 @@ class Guard:
             self._write(order)
 
     def watch(self, pid: int, *, stop_signal: signal.Signals, store: bool) -> None:
-        """Has the process stopped when the owner dies: by this signal, then by SIGKILL; stores after the others."""
+        """Have the process stopped when the owner dies: by this signal, then by SIGKILL; stores after the others."""
         self._order(("pid", pid), {"watch": pid, "signal": int(stop_signal), "store": store})
 
     def forget(self, pid: int) -> None:
-        """Takes back `watch`: the process has ended."""
+        """Take back `watch`: the process has ended."""
         self._take_back(("pid", pid), {"forget": pid})
 
     def watch_folder(self, folder: Path) -> None:
-        """Has the folder removed when the owner dies."""
+        """Have the folder removed when the owner dies."""
         self._order(("folder", str(folder)), {"watch_folder": str(folder)})
 
     def forget_folder(self, folder: Path) -> None:
-        """Takes back `watch_folder`."""
+        """Take back `watch_folder`."""
         self._take_back(("folder", str(folder)), {"forget_folder": str(folder)})
 
     def close(self) -> None:
-        """Lets the guard stop what it still watches, and waits until it has ended."""
+        """Let the guard stop what it still watches, and wait until it has ended."""
         if self._process is None:
             return
         if self._process.stdin:

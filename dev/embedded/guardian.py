@@ -33,7 +33,7 @@ class _Orders:
     folders: set[str] = field(default_factory=set)
 
     def read(self, lines: Iterable[bytes]) -> None:
-        """Follows the orders until there are no more."""
+        """Follow the orders until there are no more."""
         for line in lines:
             match json.loads(line):
                 case {"watch": int(pid), "signal": int(number), "store": bool(store)}:
@@ -48,7 +48,7 @@ class _Orders:
                     self.folders.discard(path)
 
     def end_all(self) -> None:
-        """Stops and removes what is left."""
+        """Stop and remove what is left."""
         for store in (False, True):
             for number in sorted({item.stop_signal for item in self.watched.values() if item.store == store}):
                 group = [i.process for i in self.watched.values() if i.store == store and i.stop_signal == number]
@@ -58,7 +58,7 @@ class _Orders:
 
 
 def main() -> None:
-    """Waits for the end of the owner, and cleans up after it."""
+    """Wait for the end of the owner, and clean up after it."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     orders = _Orders()

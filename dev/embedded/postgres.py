@@ -108,7 +108,7 @@ class EmbeddedPostgres:
         return self._child
 
     def prepare(self) -> None:
-        """Makes the cluster when there is none, and the socket folder; ends a server that an earlier owner left.
+        """Make the cluster when there is none, and the socket folder; end a server that an earlier owner left.
 
         Raises EmbeddedError with one line when that cannot be.
         """
@@ -137,7 +137,7 @@ class EmbeddedPostgres:
         self._child = Child(command, guard=self._guard)
 
     def launch(self) -> None:
-        """Starts the server and does not wait. After a kill -9 it first ends the backends left behind.
+        """Start the server without waiting. After a kill -9 it first ends the backends left behind.
 
         Raises EmbeddedError when it cannot, RuntimeError when the server is running.
         """
@@ -154,12 +154,12 @@ class EmbeddedPostgres:
         return len(lines) > 7 and lines[0] == str(self.pid) and lines[7] == "ready"  # noqa: PLR2004
 
     def start(self, timeout_seconds: float = START_TIMEOUT_SECONDS) -> None:
-        """Starts the server and waits until it accepts connections; EmbeddedError when it does not."""
+        """Start the server and wait until it accepts connections; EmbeddedError when it does not."""
         self.launch()
         self.wait_ready(timeout_seconds)
 
     def wait_ready(self, timeout_seconds: float = START_TIMEOUT_SECONDS) -> None:
-        """Waits until the server accepts connections; EmbeddedError when it has died or does not in time."""
+        """Wait until the server accepts connections; EmbeddedError when it has died or does not in time."""
         deadline = time.monotonic() + timeout_seconds
         while not self.is_ready():
             status = self.process.poll()
@@ -181,7 +181,7 @@ class EmbeddedPostgres:
         return self._child is not None and self._child.running
 
     def stop(self, mode: StopMode = StopMode.FAST, timeout_seconds: float = 10.0) -> None:
-        """Stops the server, by SIGKILL when it does not in time; `start` starts it again on the same addresses."""
+        """Stop the server, by SIGKILL when it does not in time; `start` starts it again on the same addresses."""
         if self._child:
             self._child.stop(timeout_seconds, stop_signal=mode.value)
 
@@ -191,7 +191,7 @@ class EmbeddedPostgres:
             self._child.kill()
 
     def close(self) -> None:
-        """Stops the server for good and removes its socket folder."""
+        """Stop the server for good and remove its socket folder."""
         self.stop()
         if self._socket_folder:
             shutil.rmtree(self._socket_folder, ignore_errors=True)

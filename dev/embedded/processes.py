@@ -30,7 +30,7 @@ def alive(process: psutil.Process) -> bool:
 
 
 def end(processes: Iterable[psutil.Process], stop_signal: int, grace_seconds: float) -> list[psutil.Process]:
-    """Stops processes by a signal, and after the grace period by SIGKILL; answers those that live on all the same."""
+    """Stop processes by a signal, and after the grace period by SIGKILL; return those that live on all the same."""
     left = [process for process in processes if alive(process)]
     for number, seconds in ((stop_signal, grace_seconds), (signal.SIGKILL, 2.0)):
         for process in left:

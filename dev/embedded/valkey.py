@@ -66,7 +66,7 @@ class EmbeddedValkey:
         return f"redis://127.0.0.1:{self.port}/{database}"
 
     def launch(self) -> None:
-        """Starts the server and does not wait; ends one that a killed owner left behind."""
+        """Start the server without waiting; end one that a killed owner left behind."""
         self.folder.mkdir(parents=True, exist_ok=True)
         if not self.running:
             processes.end(processes.working_in(self.folder, "valkey-server"), signal.SIGTERM, 3.0)
@@ -83,12 +83,12 @@ class EmbeddedValkey:
         return False
 
     def start(self, timeout_seconds: float = START_TIMEOUT_SECONDS) -> None:
-        """Starts the server and waits until it answers; EmbeddedError when it does not."""
+        """Start the server and wait until it answers; EmbeddedError when it does not."""
         self.launch()
         self.wait_ready(timeout_seconds)
 
     def wait_ready(self, timeout_seconds: float = START_TIMEOUT_SECONDS) -> None:
-        """Waits until the server answers; EmbeddedError when it has died or does not in time."""
+        """Wait until the server answers; EmbeddedError when it has died or does not in time."""
         deadline = time.monotonic() + timeout_seconds
         while not self.is_ready():
             status = self.process.poll()
@@ -112,7 +112,7 @@ class EmbeddedValkey:
         return self.process.running
 
     def stop(self, timeout_seconds: float = 5.0) -> None:
-        """Stops the server; what it held is gone."""
+        """Stop the server; what it held is gone."""
         self.process.stop(timeout_seconds)
 
     def kill(self) -> None:

@@ -39,7 +39,7 @@ def program(name: str) -> Path:
 
 
 def run(name: str, arguments: list[str], account: Account | None) -> str:
-    """Runs a program to its end and answers its output; EmbeddedError with its last words."""
+    """Run a program to its end and return its output; EmbeddedError with its last words."""
     options = account.popen_options() if account else {}
     try:
         result: subprocess.CompletedProcess[str] = subprocess.run(  # noqa: S603 - our own command line

@@ -21,7 +21,7 @@ class Api:
         return identifier
 
     async def send(self, subscription_id: str, body: bytes = b'{"payload": {}}', **headers: str) -> httpx.Response:
-        """Sends a webhook in; names of headers with underscores."""
+        """Send a webhook in; names of headers with underscores."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         return await self.http.post(
             f"/api/v1/webhooks/ingest/{subscription_id}",
@@ -46,7 +46,7 @@ class Api:
     async def until(
         self, delivery_id: str, status: str, *, attempts: int = 0, timeout_seconds: float = 15.0
     ) -> dict[str, Any]:
-        """Waits for a delivery's state, and for so many attempts at least."""
+        """Wait for a delivery's state, and for so many attempts at least."""
 
         async def there() -> dict[str, Any] | None:
             found = await self.delivery(delivery_id)

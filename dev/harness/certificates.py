@@ -118,7 +118,7 @@ def of_process(ca: Issued, name: str, **how: Any) -> Issued:
 
 
 def grpc_files(issued: Issued, folder: Path, authorities: str) -> dict[str, str]:
-    """Writes tls.crt, tls.key and ca.crt, as a Secret of Kubernetes has them; the variables that name them."""
+    """Write tls.crt, tls.key and ca.crt, as a Secret of Kubernetes has them; the variables that name them."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in (("tls.key", issued.key_pem), ("tls.crt", issued.pem), ("ca.crt", authorities)):
         (folder / name).write_text(content)

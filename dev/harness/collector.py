@@ -50,7 +50,7 @@ class Collector:
         return [span for span in self.spans if span.trace_id == trace_id and span.name.startswith(name)]
 
     async def wait_for(self, trace_id: str, name: str = "", count: int = 1) -> list[Exported]:
-        """Waits until a trace has so many spans, whose names begin so."""
+        """Wait until a trace has so many spans, whose names begin so."""
 
         def enough() -> list[Exported] | None:
             found = self.of(trace_id, name)
@@ -61,7 +61,7 @@ class Collector:
     async def Export(
         self, request: trace_service_pb2.ExportTraceServiceRequest, context: Any
     ) -> trace_service_pb2.ExportTraceServiceResponse:
-        """Takes spans in."""
+        """Take spans in."""
         self.metadata = {name: str(value) for name, value in context.invocation_metadata()}
         for group in request.resource_spans:
             resource = dict(_values(group.resource.attributes))

@@ -97,7 +97,7 @@ class Admin:
         return found
 
     async def revoke(self, key_id: str) -> None:
-        """Revokes a key."""
+        """Revoke a key."""
         answer = await self.http.delete(f"/api/v1/admin/api-keys/{key_id}", headers=bearer(ADMIN_KEY))
         assert answer.status_code == 204, answer.text
 

@@ -103,7 +103,7 @@ class Plan:
         )
 
     def write_ports(self, extra: Mapping[str, Any]) -> None:
-        """Writes ports.json in one step, readable by its owner alone: URLs may hold passwords."""
+        """Write ports.json in one step, readable only by its owner: URLs may hold passwords."""
         content = {
             "gateway": self.gateway_port,
             **self.grpc_ports,
@@ -119,7 +119,7 @@ class Plan:
 
 
 def make(settings: LocalSettings) -> Plan:
-    """Chooses the ports, and finds the keys. Raises OSError when ports are too few, or no key can be kept."""
+    """Choose the ports, and find the keys. Raises OSError when ports are too few, or no key can be kept."""
     free = iter(ports.free_ports(len(GRPC_ROLES) + len(ROLES) + 2, avoid=(settings.port,)))
     others = {role: next(free) for role in GRPC_ROLES}
     usual = settings.port not in USUAL_GRPC_PORTS.values() and ports.reserve(settings.host, USUAL_GRPC_PORTS.values())
@@ -150,14 +150,14 @@ class StackStores:
     valkey: EmbeddedValkey | None
 
     def close(self) -> None:
-        """Stops those that are ours, and removes the folder of the socket."""
+        """Stop those that are ours, and remove the folder of the socket."""
         for store in (self.valkey, self.postgres):
             if store:
                 store.close()
 
 
 def prepare_stores(settings: LocalSettings, plan: Plan, guard: Guard, say: Callable[[str], None]) -> StackStores:
-    """Prepares our own stores without starting them. Raises EmbeddedError."""
+    """Prepare our own stores without starting them. Raises EmbeddedError."""
     postgres = valkey = None
     if plan.postgres_port is not None:
         folder, log_path = plan.data_dir / "postgres", plan.logs / "postgres.log"

@@ -48,7 +48,7 @@ class Proxy:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def set_mode(self, mode: Mode) -> None:
-        """Changes what happens to connections, those that are there included."""
+        """Change what happens to connections, those that are there included."""
         self._mode = mode
         if mode is Mode.BLACKHOLE:
             self._open.clear()
@@ -62,7 +62,7 @@ class Proxy:
             await self._listen()
 
     async def close(self) -> None:
-        """Ends everything."""
+        """End everything."""
         self._close_listener()
         self._tear_down()
         tasks = tuple(self._tasks)
@@ -106,7 +106,7 @@ class Proxy:
     async def _pump(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, outgoing: bool = False
     ) -> None:
-        """Passes on until the end or the failure of either side, and the end too."""
+        """Pass on until the end or the failure of either side, and the end too."""
         with contextlib.suppress(OSError):
             while chunk := await reader.read(CHUNK_BYTES):
                 await self._open.wait()
@@ -127,7 +127,7 @@ class Proxy:
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:
-    """Ends a connection with RST in place of FIN: linger for 0 s."""
+    """End a connection with RST in place of FIN: linger for 0 s."""
     with contextlib.suppress(OSError):
         connection = writer.get_extra_info("socket")
         if connection is not None:

@@ -1,6 +1,6 @@
 """An HTTP server that receives webhooks, remembers every request, and answers as the test says.
 
-receiver.script(500, Reply(status=503, headers={"Retry-After": "1"}), 200)   # then 200 for ever
+receiver.script(500, Reply(status=503, headers={"Retry-After": "1"}), 200)   # then 200 until cleared
 receiver.script(Reply(hang=True), path="/slow")
 ... target_url = receiver.url("/slow")
 request = (await receiver.wait_for(3))[-1]
@@ -75,7 +75,7 @@ class Receiver:
         return f"http://127.0.0.1:{self.port}{path}"
 
     def script(self, *replies: Reply | int, then: Reply | int = OK, path: str = "") -> None:
-        """Answers the next requests with these (an int is a status), and all later ones with `then`."""
+        """Answer the next requests with these (an int is a status), and all later ones with `then`."""
         self._scripts[path] = deque(_reply(reply) for reply in replies)
         self._always[path] = _reply(then)
 
@@ -84,7 +84,7 @@ class Receiver:
         return [request for request in self.requests if request.path == path]
 
     async def wait_for(self, count: int, timeout_seconds: float = 10.0, *, path: str | None = None) -> list[Received]:
-        """Waits until at least `count` requests have come in (to `path`), and answers them."""
+        """Wait until at least `count` requests have come in (to `path`), and return them."""
 
         def enough() -> list[Received] | None:
             found = self.requests if path is None else self.on(path)
@@ -93,14 +93,14 @@ class Receiver:
         return await wait_until(enough, timeout_seconds, what=f"{count} requests") or []
 
     def clear(self) -> None:
-        """Forgets requests and scripts."""
+        """Forget requests and scripts."""
         self.requests.clear()
         self._scripts.clear()
         self._always = {"": OK}
         self.max_in_flight = self.in_flight
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        """Records one request and answers it."""
+        """Record one request and answer it."""
         body = await request.read()
         now = datetime.now(UTC)
         self.requests.append(
@@ -121,7 +121,7 @@ class Receiver:
             self.in_flight -= 1
 
     def release(self) -> None:
-        """Ends what hangs."""
+        """End what hangs."""
         self._closing.set()
 
     def _next(self, path: str) -> Reply:

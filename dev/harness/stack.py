@@ -59,7 +59,7 @@ class Stack:
         return self._process
 
     def launch(self) -> None:
-        """Starts the supervisor and does not wait."""
+        """Start the supervisor without waiting."""
         self.data_dir.parent.mkdir(parents=True, exist_ok=True)
         environment = {
             **{name: os.environ[name] for name in PASSED_ON if name in os.environ},
@@ -81,14 +81,14 @@ class Stack:
             )
 
     def start(self) -> None:
-        """Starts the supervisor and waits until it says that the service is ready."""
+        """Start the supervisor and wait until it says that the service is ready."""
         self.launch()
         wait_until_sync(self._ready_or_dead, START_TIMEOUT_SECONDS, what="the stack to be ready")
         if self.process.poll() is not None:
             raise AssertionError(f"the stack did not start:\n{self.output}")
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """Orders the supervisor to stop; its exit status. AssertionError when it takes longer than it may."""
+        """Order the supervisor to stop; its exit status. AssertionError when it takes longer than it may."""
         if self.process.poll() is None:
             self.process.send_signal(number)
         try:

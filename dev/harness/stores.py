@@ -165,7 +165,7 @@ client_tls_key_file = {certificate}
 async def pooling(stores: Stores, *, servers: int, certificate: Path | None = None) -> AsyncIterator[int]:
     """PgBouncer as it comes, but with so few servers to a database that clients must share them; its port.
 
-    With a certificate, which has its key beside it in the file, it takes TLS alone.
+    With a certificate, which has its key beside it in the file, it accepts only TLS.
     """
     assert PGBOUNCER
     folder, port = Path(tempfile.mkdtemp(prefix="pooler-")), ports.free_port()
@@ -180,7 +180,7 @@ async def pooling(stores: Stores, *, servers: int, certificate: Path | None = No
     if certificate:
         text += POOLER_TLS.format(certificate=shutil.copy(certificate, folder))
     configuration.write_text(text)
-    # It refuses root as Postgres does, and the socket is open to Postgres's own user alone.
+    # It refuses root as Postgres does, and the socket is open to only Postgres's own user.
     account = accounts.for_postgres(lambda _: None)
     if account:
         account.take(folder)

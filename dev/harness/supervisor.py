@@ -45,7 +45,7 @@ STOP_STAGES: Sequence[tuple[tuple[str, ...], float]] = (
 
 # A bit more than the processes give their own checks.
 READINESS_TIMEOUT_SECONDS = 1.5
-# A gateway is ready before it has reached these; whoever starts a stack wants to use all of it.
+# A gateway is ready before it has reached these; a stack is used as a whole.
 SERVICES = frozenset(("ingest", "delivery", "analytics"))
 
 

@@ -18,7 +18,7 @@ async def wait_until(
 @overload
 async def wait_until(predicate: Callable[[], T], timeout_seconds: float = ..., *, what: str = ...) -> T: ...
 async def wait_until(predicate: Callable[[], Any], timeout_seconds: float = 10.0, *, what: str = "") -> Any:
-    """Asks `predicate` (plain or async) until it answers something true, and answers that.
+    """Ask `predicate` (plain or async) until it returns something true, and return that.
 
     AssertionError after the timeout, with `what` was waited for and the last answer.
     """

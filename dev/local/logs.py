@@ -59,7 +59,7 @@ LIMIT_BYTES = 20_000_000
 
 
 def trim(folder: Path) -> None:
-    """Moves the content of each log over 20 MB to NAME.log.1, in place of what was there.
+    """Move the content of each log over 20 MB to NAME.log.1, in place of what was there.
 
     The file itself stays: a process that writes to it goes on at its new end. Lines of that moment may be lost.
     """

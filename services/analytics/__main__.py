@@ -24,7 +24,7 @@ SERVICES = (analytics_pb2.DESCRIPTOR.services_by_name["AnalyticsService"].full_n
 
 @contextlib.asynccontextmanager
 async def serve(process: lifecycle.Process, settings: AnalyticsSettings) -> AsyncIterator[None]:
-    """Wires the service up, serves, and takes it down."""
+    """Wire the service up, serve, and take it down."""
     async with postgres.pool(process, settings) as pool, finder.running(process, settings, pool) as callers:
         store = StatsStore(pool)
         loops = (
@@ -53,7 +53,7 @@ async def serve(process: lifecycle.Process, settings: AnalyticsSettings) -> Asyn
 
 
 def main() -> None:
-    """Runs until told to stop."""
+    """Run until told to stop."""
     settings = load(AnalyticsSettings)
     lifecycle.run("analytics", settings, lambda process: serve(process, settings))
 

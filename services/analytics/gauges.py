@@ -168,7 +168,7 @@ class GaugeStore:
 
 
 async def measure_server(store: GaugeStore, growth: Growth) -> None:
-    """Looks once. Totals of the server count from the first look of this process."""
+    """Look once. Totals of the server count from the first look of this process."""
     for table in await store.tables():
         TABLE_BYTES.labels(table.name).set(table.bytes)
         LIVE_ROWS.labels(table.name).set(table.live_rows)
@@ -194,7 +194,7 @@ async def measure_server(store: GaugeStore, growth: Growth) -> None:
 
 
 async def measure_top(store: GaugeStore, limit: int) -> None:
-    """Looks once."""
+    """Look once."""
     top = await store.top(limit)
     failing = await store.failing(limit)
     _replace(TOP_FAILED_ATTEMPTS, {name: recent.failed_attempts for name, recent in top.failed.items()})
@@ -204,7 +204,7 @@ async def measure_top(store: GaugeStore, limit: int) -> None:
 
 
 def _replace(gauge: Gauge, values: Mapping[Name, float]) -> None:
-    """Sets all series at once: nobody scrapes in between, for nothing is awaited."""
+    """Set all series at once: nobody scrapes in between, for nothing is awaited."""
     gauge.clear()
     for name, value in values.items():
         gauge.labels(name.tenant_id, str(name.subscription_id)).set(value)

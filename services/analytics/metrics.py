@@ -4,7 +4,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 ROLLUP_SECONDS = Histogram(
     "webhook_rollup_duration_seconds",
-    "Time of a roll-up, from taking its turn to its commit.",
+    "Time of a roll-up, from its lock to its commit.",
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
 )
 ROLLUP_ROWS = Gauge("webhook_rollup_rows", "Statistics rows that the newest roll-up of this process wrote.")
@@ -25,7 +25,7 @@ RETENTION_ROWS_DELETED = Counter(
 )
 RETENTION_OVERDUE = Gauge(
     "webhook_retention_overdue_partitions",
-    "Partitions past LOG_RETENTION_HOURS that could not be dropped, or are held past DELIVERY_EXPIRY_HOURS.",
+    "Partitions past LOG_RETENTION_HOURS that could not be dropped, or are kept past DELIVERY_EXPIRY_HOURS.",
 )
 RETENTION_HELD = Gauge(
     "webhook_retention_held_partitions",

@@ -61,7 +61,7 @@ async def run_once(stats: StatsStore, settings: AnalyticsSettings) -> None:
 
 
 async def _delete_all(delete: Callable[[timedelta, int], Awaitable[int]], age: timedelta) -> None:
-    """Deletes what is older, chunk by chunk."""
+    """Delete what is older, chunk by chunk."""
     while True:
         deleted = await delete(age, DELETE_ROWS)
         metrics.RETENTION_ROWS_DELETED.inc(deleted)
@@ -92,7 +92,7 @@ async def _drop_old(store: PartitionStore, settings: AnalyticsSettings) -> None:
 
 
 async def _drop_day(store: PartitionStore, tables: Sequence[Partition]) -> bool:
-    """Drops a day's tables in their order; False when its deliveries turned out to be unfinished and were put back."""
+    """Drop a day's tables in their order; False when its deliveries turned out to be unfinished and were put back."""
     for partition in tables:
         await store.detach(partition)
         # From here on nobody can change a row of it, so what is seen now stays so.

@@ -66,7 +66,7 @@ def _merge(spans: Sequence[tuple[datetime, datetime]]) -> tuple[tuple[datetime, 
 
 
 async def run_once(store: StatsStore, *, interval_seconds: float, retention: timedelta) -> float:
-    """Rolls up what is due, unless another copy is at it; answers in how many seconds to come again."""
+    """Roll up what is due, unless another copy is at it; return in how many seconds to come again."""
     started = time.perf_counter()
     async with store.turn() as turn:
         if turn is None:

@@ -26,7 +26,7 @@ class AnalyticsService(analytics_pb2_grpc.AnalyticsServiceServicer):
     async def GetStats(
         self, request: analytics_pb2.GetStatsRequest, _context: Context
     ) -> analytics_pb2.GetStatsResponse:
-        """Sums up a window that ends at the newest roll-up.
+        """Sum up a window that ends at the newest roll-up.
 
         InvalidArgument names `window`, `subscription_id` or `tenant_id`; NotFound when the tenant never
         had that subscription. A deleted one is still answered.

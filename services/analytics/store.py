@@ -50,7 +50,7 @@ class Turn:
         return changed
 
     async def finish(self, until: datetime, interval_seconds: float) -> float:
-        """Notes that statistics go to `until`; answers in how many seconds the next roll-up is due."""
+        """Note that statistics go to `until`; return in how many seconds the next roll-up is due."""
         due: float = await self._connection.fetchval(_queries["finish_rollup"], until, interval_seconds)
         return due
 
@@ -103,12 +103,12 @@ class StatsStore:
             yield Turn(connection, state) if state is not None else None
 
     async def delete_old_audit_entries(self, age: timedelta, limit: int) -> int:
-        """Deletes up to `limit` entries of the audit log that are older than `age`; answers how many it deleted."""
+        """Delete up to `limit` entries of the audit log that are older than `age`; return how many it deleted."""
         deleted: int = await self._pool.fetchval(_queries["delete_old_audit_entries"], age, limit)
         return deleted
 
     async def delete_old(self, age: timedelta, limit: int) -> int:
-        """Deletes up to `limit` rows of minutes that are older than `age`; answers how many it deleted."""
+        """Delete up to `limit` rows of minutes that are older than `age`; return how many it deleted."""
         status = await self._pool.execute(_queries["delete_old_stats"], age, limit)
         return int(status.removeprefix("DELETE "))
 
@@ -141,7 +141,7 @@ class PartitionStore:
         self._lock_timeout_seconds = lock_timeout_seconds
 
     async def create(self) -> int:
-        """Makes the partitions that are needed now; answers how many were missing."""
+        """Make the partitions that are needed now; return how many were missing."""
         async with self._transaction():
             made: int = await self._connection.fetchval(_queries["create_partitions"])
         return made
@@ -176,19 +176,19 @@ class PartitionStore:
         return found
 
     async def detach(self, partition: Partition) -> None:
-        """Takes the partition out of its parent, or finishes what was interrupted; TimeoutError when others use it."""
+        """Take the partition out of its parent, or finishes what was interrupted; TimeoutError when others use it."""
         if partition.attached:
             statement = partition.finalize if partition.detaching else partition.detach
             # Postgres refuses it in a transaction, so that its wait for locks is bounded from here, by cancelling it.
             await self._connection.execute(statement, timeout=self._lock_timeout_seconds)
 
     async def attach(self, partition: Partition) -> None:
-        """Puts a detached partition back."""
+        """Put a detached partition back."""
         async with self._transaction():
             await self._connection.execute(partition.attach)
 
     async def drop(self, partition: Partition) -> None:
-        """Drops a detached partition."""
+        """Drop a detached partition."""
         async with self._transaction():
             await self._connection.execute(partition.drop)
 

@@ -31,7 +31,7 @@ SERVICES = (deliveries_pb2.DESCRIPTOR.services_by_name["DeliveryService"].full_n
 
 @contextlib.asynccontextmanager
 async def serve(process: lifecycle.Process, settings: DeliverySettings) -> AsyncIterator[None]:
-    """Wires the service up, serves, and takes it down."""
+    """Wire the service up, serve, and take it down."""
     broker = doorbell.Broker(settings, socket_timeout=doorbell.RING_TIMEOUT_SECONDS)
     async with (
         postgres.pool(process, settings) as pool,
@@ -76,7 +76,7 @@ async def serve(process: lifecycle.Process, settings: DeliverySettings) -> Async
 
 
 def main() -> None:
-    """Runs until told to stop."""
+    """Run until told to stop."""
     settings = load(DeliverySettings)
     lifecycle.run("delivery", settings, lambda process: serve(process, settings))
 

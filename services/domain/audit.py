@@ -83,7 +83,7 @@ class Entry:
 
 
 async def record(connection: "postgres.Connection", *entries: Entry, actor: str | None = None) -> None:
-    """Writes entries in the transaction that `connection` is in, by this actor; None: whoever makes this call."""
+    """Write entries in the transaction that `connection` is in, by this actor; None: whoever makes this call."""
     actor = actor or identity.CALLER.get().key_id
     made = [ids.new() for _ in entries]
     await connection.execute(

@@ -16,7 +16,7 @@ SQL = sql.Queries("services.domain")
 
 
 async def mark_due(pool: postgres.Pool, delivery_ids: Sequence[UUID]) -> None:
-    """Makes pending deliveries due at once, so that the dispatcher rings for them."""
+    """Make pending deliveries due at once, so that the dispatcher rings for them."""
     if delivery_ids:
         await pool.execute(SQL["mark_due"], delivery_ids, min(delivery_ids), max(delivery_ids))
 
@@ -24,14 +24,14 @@ async def mark_due(pool: postgres.Pool, delivery_ids: Sequence[UUID]) -> None:
 async def end_waiting(
     connection: postgres.Connection, delivery_ids: Sequence[UUID], *, status: DeliveryStatus, reason: DeliveryReason
 ) -> None:
-    """Ends deliveries that wait."""
+    """End deliveries that wait."""
     if delivery_ids:
         least, greatest = min(delivery_ids), max(delivery_ids)
         await connection.execute(SQL["end_waiting"], delivery_ids, least, greatest, status, reason)
 
 
 async def cancel_waiting(pool: postgres.Pool, subscription_ids: Sequence[UUID], *, limit: int) -> int:
-    """Cancels waiting deliveries of deleted subscriptions, at most `limit` of each and state; answers how many."""
+    """Cancel waiting deliveries of deleted subscriptions, at most `limit` of each and state; return how many."""
 
     async def cancel() -> list[UUID]:
         async with pool.acquire() as connection, connection.transaction():

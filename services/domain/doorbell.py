@@ -114,7 +114,7 @@ class Broker(RedisStreamBroker):
         self.length = 0
 
     async def kick(self, message: BrokerMessage) -> None:
-        """Adds a message and learns the stream's length in the same round trip."""
+        """Add a message and learn the stream's length in the same round trip."""
         pipeline = self._client.pipeline(transaction=False)
         pipeline.xadd(STREAM, {b"data": message.message})
         pipeline.xlen(STREAM)
@@ -126,7 +126,7 @@ class Broker(RedisStreamBroker):
         return self.length
 
     async def listen(self) -> AsyncGenerator[AckableMessage, None]:
-        """Yields messages for ever; raises when Redis is away."""
+        """Yield messages until cancelled; raise when Redis is away."""
         while True:
             try:
                 fetched = await self._client.xreadgroup(
@@ -168,7 +168,7 @@ class Broker(RedisStreamBroker):
         return [None] * len(message_ids)
 
     async def sweep(self, *, abandoned_milliseconds: int = ABANDONED_MILLISECONDS) -> int:
-        """Removes messages and consumer names that dead workers left; answers the messages swept."""
+        """Remove messages and consumer names that dead workers left; return the messages swept."""
         await self._declare_consumer_group()
         _, claimed, *_ = await self._client.xautoclaim(
             STREAM, GROUP, "sweeper", min_idle_time=abandoned_milliseconds, count=500, justid=False
@@ -185,7 +185,7 @@ class Broker(RedisStreamBroker):
         return len(claimed)
 
     async def shutdown(self) -> None:
-        """Closes the connections."""
+        """Close the connections."""
         await super().shutdown()
         await self._client.aclose(close_connection_pool=True)
 
@@ -210,7 +210,7 @@ class Ringer:
         return self._reachable and self._broker.length < HIGH_WATER_MESSAGES and len(self._waiting) < MAX_WAITING_IDS
 
     def ring(self, rung: Iterable[Rung]) -> None:
-        """Queues the bells of rows that are committed."""
+        """Queue the bells of rows that are committed."""
         self._waiting.extend(rung)
         self._wake.set()
 
@@ -226,7 +226,7 @@ class Ringer:
             await self._drain()
 
     async def finish(self) -> None:
-        """Rings what waits, after the loop has ended; what takes too long is due in RUNG_SECONDS all the same."""
+        """Ring what waits, after the loop has ended; what takes too long is due in RUNG_SECONDS all the same."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(FINISH_SECONDS):
                 await self._drain()
@@ -240,17 +240,19 @@ class Ringer:
                 try:
                     await deliveries.mark_due(self._pool, [delivery_id for _, delivery_id in rung])
                 except Exception as error:  # noqa: BLE001 - they are due in RUNG_SECONDS all the same
-                    log.warning("bells failed and could not be marked due", deliveries=len(rung), error=repr(error))
+                    log.warning("deliveries could not be marked due", deliveries=len(rung), error=repr(error))
             del self._waiting[: len(rung)]
 
     async def try_ring(self, rung: Sequence[Rung]) -> bool:
-        """Sends one bell; whether it was sent within the timeout."""
+        """Send one bell; whether it was sent within the timeout."""
         try:
             async with asyncio.timeout(RING_TIMEOUT_SECONDS):
                 await self._kicker.kiq(bell(rung))
         except Exception as error:  # noqa: BLE001 - taskiq wraps every failure; the dispatcher makes up for it
             if self._reachable:
-                log.warning("doorbells cannot be rung; the dispatcher takes over", error=repr(error.__cause__ or error))
+                log.warning(
+                    "workers cannot be notified; the dispatcher takes over", error=repr(error.__cause__ or error)
+                )
             self._reachable = False
             metrics.DOORBELLS_RUNG.labels("failed").inc()
             return False
@@ -260,7 +262,7 @@ class Ringer:
         return True
 
     async def _probe(self) -> None:
-        """Asks whether Redis is back, or the stream drained."""
+        """Ask whether Redis is back, or the stream drained."""
         await asyncio.sleep(PROBE_SECONDS)
         try:
             async with asyncio.timeout(RING_TIMEOUT_SECONDS):
@@ -269,7 +271,7 @@ class Ringer:
             self._reachable = False
             return
         if not self._reachable:
-            log.info("doorbells can be rung again")
+            log.info("workers can be notified again")
         self._reachable = True
 
 

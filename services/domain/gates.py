@@ -6,10 +6,11 @@ is a hint: what is rung all the same, or while Redis is away, is put back by the
 
 import asyncio
 from collections.abc import Iterable
+from typing import Any
 from uuid import UUID
 
 from services.platform.process import background
-from services.platform.stores.redis import Client
+from services.platform.stores.redis import Client, Key, script
 from services.platform.stores.redis_primary import PREFIX
 
 # Closed by whoever dispatches: deliveries wait already, or none may be sent.
@@ -24,27 +25,32 @@ FULL_MILLISECONDS = 500
 INTERVAL_SECONDS = 0.25
 TIMEOUT_SECONDS = 0.25
 
-# Adds entries, drops what ran out, and returns all that is left. What is dated ahead of its hold is dropped, too: none
-# of our processes wrote it, and it would withhold a subscription's bells until then. ARGV: milliseconds that entries
-# are valid, the new ones.
-_EXCHANGE = """
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-for i = 2, #ARGV do redis.call('ZADD', KEYS[1], now + ARGV[1], ARGV[i]) end
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '(' .. now + ARGV[1], '+inf')
-return redis.call('ZRANGE', KEYS[1], 0, -1)
-"""
 # More entries than this go in another call.
 _AT_ONCE = 1_000
 UUID_BYTES = 16
+
+
+@script
+def _exchange(gate_key: Key, milliseconds: int, *entries: bytes) -> Any:
+    """Add entries, drop what ran out, and return all that is left.
+
+    What is dated ahead of `milliseconds`, for which an entry is valid, is dropped, too: none of our processes wrote it,
+    and it would withhold a subscription's deliveries until then.
+
+    local time = redis.call('TIME')
+    local now = time[1] * 1000 + math.floor(time[2] / 1000)
+    for _, entry in ipairs(entries) do redis.call('ZADD', gate_key, now + milliseconds, entry) end
+    redis.call('ZREMRANGEBYSCORE', gate_key, '-inf', now)
+    redis.call('ZREMRANGEBYSCORE', gate_key, '(' .. now + milliseconds, '+inf')
+    return redis.call('ZRANGE', gate_key, 0, -1)
+    """
 
 
 class Gates:
     """A process's copy, a quarter of a second old at most while Redis answers."""
 
     def __init__(self, client: Client) -> None:
-        self._exchange = client.register_script(_EXCHANGE)
+        self._exchange = _exchange(client)
         self._closed: set[UUID] = set()
         self._full: set[UUID] = set()
         self._short: set[UUID] = set()
@@ -65,12 +71,12 @@ class Gates:
         return subscription_id in self._short and subscription_id not in self._full
 
     def close(self, subscription_ids: Iterable[UUID]) -> None:
-        """Withholds the bells of subscriptions for a few seconds, everywhere."""
+        """Withhold the bells of subscriptions for a few seconds, everywhere."""
         self._to_close.update(subscription_ids)
         self._closed |= self._to_close
 
     def fill(self, subscription_id: UUID, *, short: bool = False) -> None:
-        """Says that a worker holds all that it can of a subscription's deliveries, and is `short` of slots or not."""
+        """Say that a worker holds all that it can of a subscription's deliveries, and is `short` of slots or not."""
         (self._to_shorten if short else self._to_fill).add(subscription_id)
         (self._short if short else self._full).add(subscription_id)
 
@@ -89,9 +95,9 @@ class Gates:
         await background.repeat(step, interval_seconds=INTERVAL_SECONDS, quiet=True, on_error=open_all)
 
     async def _swap(self, key: str, own: set[UUID], milliseconds: int) -> set[UUID]:
-        """Sends what this process closed, and answers what is closed now."""
+        """Send what this process closed, and return what is closed now."""
         while True:
             sent = [own.pop() for _ in range(min(len(own), _AT_ONCE))]
-            entries = await self._exchange(keys=[key], args=[milliseconds, *(entry.bytes for entry in sent)])
+            entries = await self._exchange(Key(key), milliseconds, *(entry.bytes for entry in sent))
             if len(sent) < _AT_ONCE:
                 return {UUID(bytes=entry) for entry in entries if len(entry) == UUID_BYTES} | own

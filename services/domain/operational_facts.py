@@ -34,7 +34,7 @@ class Fact:
 
 
 async def note(connection: postgres.Connection, *facts: Fact) -> None:
-    """Writes facts in the transaction that `connection` is in."""
+    """Write facts in the transaction that `connection` is in."""
     if facts:
         await connection.execute(
             SQL["insert_facts"],

@@ -64,7 +64,7 @@ def request(line: bytes, *headers: bytes, body: bytes = b"", host: bytes = b"Hos
 
 
 async def exchange(port: int, *pieces: bytes, pause_seconds: float = 0.0, expected: int = 1) -> Exchange:
-    """Sends the pieces over one connection, and reads until it ends, or says no more after so many answers."""
+    """Send the pieces over one connection, and read until it ends, or says no more after so many answers."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     received, closed = b"", False
     try:

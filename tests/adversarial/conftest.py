@@ -24,7 +24,7 @@ class Tally:
         self._cases: Counter[str] = Counter()
 
     def add(self, kind: str, cases: int = 1) -> None:
-        """Counts cases of a kind."""
+        """Count cases of a kind."""
         self._cases[kind] += cases
 
     @property
@@ -57,7 +57,7 @@ def tally(pytestconfig: pytest.Config) -> Tally:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Says how many cases of which kind were tried."""
+    """Say how many cases of which kind were tried."""
     for line in config.stash.get(_TALLY, Tally()).lines:
         terminalreporter.write_line(line)
 
@@ -68,7 +68,7 @@ Examples = Callable[[int, int], int]
 
 @pytest.fixture(scope="session")
 def examples(pytestconfig: pytest.Config) -> Examples:
-    """Chooses how many examples to make."""
+    """Choose how many examples to make."""
     return lambda short, long: long if pytestconfig.getoption("--long") else short
 
 

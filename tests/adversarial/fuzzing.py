@@ -86,7 +86,7 @@ def test_nothing_is_found(stack: Stack, parts: dict[str, Part], tally: Tally, py
 
 
 def _forget(stack: Stack) -> None:
-    """Deletes the subscriptions of a round, so that events for all who want them stay few."""
+    """Delete the subscriptions of a round, so that events for all who want them stay few."""
     with httpx.Client(base_url=stack.base_url, headers=calls.HEADERS, timeout=30) as http:
         while found := http.get("/api/v1/subscriptions/", params={"limit": PAGE}).json()["items"]:
             for subscription in found:

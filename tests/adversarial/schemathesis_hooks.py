@@ -22,7 +22,7 @@ schemathesis.openapi.format("uri", URLS)
 
 @schemathesis.hook
 def before_call(_: schemathesis.HookContext, case: schemathesis.Case[Any], __: dict[str, Any]) -> None:
-    """Changes what would have effects that are not looked for."""
+    """Change what would have effects that are not looked for."""
     lead_nowhere(case)
     if case.meta is not None and case.meta.phase.name == "stateful":
         # A key that was used brings back the answer of another sequence, in which its object may be deleted by now.
@@ -30,7 +30,7 @@ def before_call(_: schemathesis.HookContext, case: schemathesis.Case[Any], __: d
 
 
 def lead_nowhere(case: schemathesis.Case[Any]) -> None:
-    """Gives a made up target another host, if it leads anywhere."""
+    """Give a made up target another host, if it leads anywhere."""
     url = case.body.get("target_url") if isinstance(case.body, dict) else None
     if isinstance(case.body, dict) and isinstance(url, str):
         with contextlib.suppress(ValueError):

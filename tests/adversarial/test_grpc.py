@@ -62,7 +62,7 @@ def attack(
     make: Callable[[calls.Method], st.SearchStrategy[bytes]],
     number: int = SEED,
 ) -> None:
-    """Calls each method with so many cases of a seed; each is answered with a documented status."""
+    """Call each method with so many cases of a seed; each is answered with a documented status."""
     for method in methods:
 
         @settings(max_examples=cases, deadline=None, database=None, suppress_health_check=list(HealthCheck))

@@ -11,7 +11,7 @@ import pytest_asyncio
 from dev.harness.api import Api
 from dev.harness.waiting import wait_until
 from tests.adversarial.conftest import Tally
-from tests.delivery import raw
+from tests.delivery import sending
 
 # What hostile receivers answer, and what has to become of it: the table of test_receivers.py.
 
@@ -24,13 +24,13 @@ KIB = 1 << 10
 class Hostile:
     """An answer, the kind of error that it is recorded with (None: it counts as a success), and the status."""
 
-    answer: raw.Answer
+    answer: sending.Answer
     kind: str | None
     status: int | None
 
 
-def _row(sent: bytes | raw.Answer, kind: str | None, status: int | None, *, hang: bool = False) -> Hostile:
-    answer = raw.answering(sent, then_hang=hang) if isinstance(sent, bytes) else sent
+def _row(sent: bytes | sending.Answer, kind: str | None, status: int | None, *, hang: bool = False) -> Hostile:
+    answer = sending.answering(sent, then_hang=hang) if isinstance(sent, bytes) else sent
     return Hostile(answer=answer, kind=kind, status=status)
 
 
@@ -61,8 +61,8 @@ def _status(line: bytes, kind: str | None = "invalid_response", status: int | No
     return _row(line + b"\r\nContent-Length: 2\r\n\r\nok", kind, status)
 
 
-def _forever(begin: bytes, more: bytes, *, pause_seconds: float = 0.0) -> raw.Answer:
-    async def answer(connection: raw.Connection) -> None:
+def _forever(begin: bytes, more: bytes, *, pause_seconds: float = 0.0) -> sending.Answer:
+    async def answer(connection: sending.Connection) -> None:
         await connection.request()
         await connection.send(begin)
         while True:
@@ -72,12 +72,12 @@ def _forever(begin: bytes, more: bytes, *, pause_seconds: float = 0.0) -> raw.An
     return answer
 
 
-async def _reset(connection: raw.Connection) -> None:
+async def _reset(connection: sending.Connection) -> None:
     await connection.request()
     connection.reset()
 
 
-async def _deaf(connection: raw.Connection) -> None:
+async def _deaf(connection: sending.Connection) -> None:
     await connection.reader.readuntil(b"\r\n\r\n")
     await connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
     connection.reset()
@@ -222,10 +222,10 @@ async def told(api: Api) -> dict[str, Told]:
 
 
 async def _deliver(api: Api, row: Hostile) -> Told:
-    async def answer(connection: raw.Connection) -> None:
-        await (row.answer if server.connections[0] is connection else raw.answering(OK))(connection)
+    async def answer(connection: sending.Connection) -> None:
+        await (row.answer if server.connections[0] is connection else sending.answering(OK))(connection)
 
-    async with raw.serving(answer) as server:
+    async with sending.serving(answer) as server:
         subscription = await api.subscribe(server.url())
         hostile = await _ended(api, await api.sent(subscription))
         following = await _ended(api, await api.sent(subscription))

@@ -36,7 +36,7 @@ def test_every_answer_is_as_the_document_says(
 
 
 def generated(stack: Stack, report: Path, phases: str, most: int, seed: int) -> int:
-    """Runs schemathesis, which must find nothing; how many cases it made."""
+    """Run schemathesis, which must find nothing; how many cases it made."""
     headers = [f"--header={name}: {value}" for name, value in calls.HEADERS.items()]
     outcome = subprocess.run(
         [

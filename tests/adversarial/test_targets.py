@@ -213,7 +213,7 @@ def made_privately(port: int, cases: int, number: int) -> list[str]:
 
 
 def judge_altered(cases: int, number: int, tally: Tally) -> None:
-    """Judges so many altered URLs."""
+    """Judge so many altered URLs."""
 
     @settings(max_examples=cases, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @seed(number)

@@ -15,7 +15,7 @@ from services.delivery.destinations.http.sender import HttpSender
 from services.domain.doorbell import Broker, Ringer
 from services.domain.egress.policy import Policy
 from tests.delivery import sending
-from tests.delivery.names import Names, Naming
+from tests.delivery.sending import Names, Naming
 from tests.delivery.world import LOOPBACK, Client, World, opened
 
 

@@ -16,6 +16,7 @@ import structlog
 
 from dev.embedded import EmbeddedPostgres, EmbeddedValkey, StopMode
 from dev.harness.receiver import Receiver, Reply
+from dev.harness.redis.primaries import KINDS
 from dev.harness.stores import make_database
 from dev.harness.waiting import wait_until
 from services.domain.doorbell import GROUP, STREAM, Broker
@@ -294,3 +295,29 @@ async def test_a_worker_stops_in_time_while_postgres_is_away(
     finally:
         await start(postgres)
     assert (await on_postgres.row(delivery_id))["status"] == "in_flight"
+
+
+# -- the primary of Redis dies --
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_what_is_accepted_in_a_failover_is_delivered_and_bells_are_heard_again(
+    world: World, receiver: Receiver, kind: str
+) -> None:
+    with KINDS[kind]() as primaries:
+        async with dataclasses.replace(world, redis_url=primaries.url).running():
+            subscription = await world.subscription(receiver.url())
+            heard = Counted("webhook_worker_ids_total", source="doorbell")
+
+            async def one_by_bell() -> bool:
+                await world.in_state(await world.deliver(subscription))
+                return heard() > 0
+
+            await until_true(one_by_bell, "bells to be heard")
+            failing = asyncio.create_task(asyncio.to_thread(primaries.fail_over))
+            meanwhile = [await world.deliver(subscription) for _ in range(20)]
+            await failing
+            for delivery in meanwhile:
+                assert (await world.in_state(delivery))["status"] == "delivered"
+            heard = Counted("webhook_worker_ids_total", source="doorbell")
+            await until_true(one_by_bell, "bells to be heard again", timeout_seconds=5.0)

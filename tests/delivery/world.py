@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from typing import Any, TypeAlias
 from uuid import UUID
 
@@ -19,6 +20,7 @@ from protos.webhook.v1 import deliveries_pb2_grpc
 from services.delivery import __main__ as delivery
 from services.delivery.settings import DeliverySettings, WorkerSettings
 from services.delivery.worker import __main__ as worker
+from services.domain.doorbell import IDS_PER_BELL, Ringer, Rung
 from services.domain.egress.policy import Policy
 from services.domain.secrets.vault import Secret
 from services.ingest.subscriptions import store as ingest
@@ -39,6 +41,8 @@ SETTINGS: dict[str, Any] = {
     "delivery_expiry_hours": 168,
     "shutdown_grace_seconds": 8.0,
 }
+
+
 WORKER_SETTINGS: dict[str, Any] = {
     "encryption_keys": ENCRYPTION_KEY,
     "worker_concurrency": 64,
@@ -298,3 +302,33 @@ def numbers(rows: Sequence[asyncpg.Record]) -> list[int]:
 def outcomes(rows: Sequence[asyncpg.Record]) -> list[str]:
     """The outcomes of attempts."""
     return [row["outcome"] for row in rows]
+
+
+# Rings for deliveries as ingest does.
+
+
+# Rung and not yet due: what ingest stores when it rings.
+RUNG = 10.0
+
+
+async def ring(ringer: Ringer, *delivery_ids: UUID, subscription: UUID | None = None) -> None:
+    """Rings a bell for each 64 of the ids; those of nothing are rung for as if they were of a subscription.
+
+    Their own is looked up, unless it is said.
+    """
+    if subscription is None:
+        query = "SELECT id, subscription_id FROM webhook_deliveries WHERE id = ANY($1)"
+        owners = {row["id"]: row["subscription_id"] for row in await ringer._pool.fetch(query, delivery_ids)}
+    else:
+        owners = dict.fromkeys(delivery_ids, subscription)
+    rung = [Rung(owners.get(delivery_id, UUID(int=0)), delivery_id) for delivery_id in delivery_ids]
+    for start in range(0, len(rung), IDS_PER_BELL):
+        bell = rung[start : start + IDS_PER_BELL]
+        await until_true(partial(ringer.try_ring, bell), "a bell to be rung")
+
+
+async def heard_one(world: World, ringer: Ringer, subscription: UUID) -> None:
+    """Waits until the worker hears bells: from then on it does not look in Postgres."""
+    delivery_id = await world.deliver(subscription, due_in=RUNG)
+    await ring(ringer, delivery_id)
+    await world.in_state(delivery_id)

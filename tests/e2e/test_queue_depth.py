@@ -65,7 +65,7 @@ class Scraped:
 
 
 async def hold(world: World, subscription: UUID, reason: str) -> None:
-    """Closes a subscription's gate as the service does."""
+    """Close a subscription's gate as the service does."""
     query = {
         "breaker_open": "INSERT INTO subscription_health (subscription_id, breaker, breaker_since, probe_at, openings)"
         " VALUES ($1, 'open', now(), now() + interval '1 hour', 1)",

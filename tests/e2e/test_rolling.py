@@ -40,7 +40,7 @@ class Copy:
     process: "subprocess.Popen[bytes] | None" = None
 
     def start(self) -> None:
-        """Starts it and does not wait."""
+        """Start it without waiting."""
         port = {"PORT" if self.role == "gateway" else "GRPC_PORT": str(self.port), "METRICS_PORT": str(self.ops_port)}
         with (self.folder / f"{self.role}.log").open("ab") as log:
             self.process = subprocess.Popen(
@@ -52,7 +52,7 @@ class Copy:
             )
 
     def stop(self) -> "subprocess.Popen[bytes]":
-        """Tells it to stop and does not wait."""
+        """Tell it to stop without waiting."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
         return self.process
@@ -88,7 +88,7 @@ class Cluster:
     _ready: list[Copy] = field(default_factory=list)
 
     async def look(self) -> None:
-        """Follows the gateways' readiness, until cancelled."""
+        """Follow the gateways' readiness, until cancelled."""
         while True:
             states = await asyncio.gather(*(gateway.ready() for gateway in self.gateways))
             ready = [gateway for gateway, is_ready in zip(self.gateways, states, strict=True) if is_ready]
@@ -97,7 +97,7 @@ class Cluster:
             await asyncio.sleep(LOOK_SECONDS)
 
     async def load(self) -> None:
-        """Sends at a steady rate, until cancelled; then waits for the answers."""
+        """Send at a steady rate, until cancelled; then wait for the answers."""
         looking = asyncio.create_task(self.look())
         await wait_until(lambda: self._ready)
         sent: set[asyncio.Task[None]] = set()

@@ -196,7 +196,7 @@ async def _tables(stack: Stack) -> bytes:
     finally:
         await connection.close()
     text = "\n".join(row["text"] for table in rows for row in table).encode()
-    assert b"whsec_sealed" in text
+    assert b"subscription.rotate_secret" in text
     return text
 
 

@@ -14,7 +14,7 @@ HEADERS = [(b"content-type", b"application/json"), (b"content-length", b"%d" % l
 
 
 async def application(scope: Any, receive: Any, send: Any) -> None:  # noqa: ARG001 - ASGI's signature
-    """Reads the body to its end, and answers."""
+    """Read the body to its end, and answer."""
     while (await receive()).get("more_body", False):
         pass
     await send({"type": "http.response.start", "status": 202, "headers": HEADERS})
@@ -30,7 +30,7 @@ async def _main() -> None:
 
 
 def main() -> None:
-    """Serves until the input ends."""
+    """Serve until the input ends."""
     uvloop.run(_main())
 
 

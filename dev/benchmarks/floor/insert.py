@@ -16,7 +16,7 @@ ROWS_PER_COMMIT = 64
 
 
 async def insert(order: Insert) -> Inserted:
-    """Inserts for so long; a new table each time."""
+    """Insert for so long; a new table each time."""
     payload = payloads.template(order.payload_bytes).fill(0, 0)
     connection = await asyncpg.connect(order.database_url)
     try:
@@ -40,7 +40,7 @@ async def _main() -> None:
 
 
 def main() -> None:
-    """Inserts until the input ends."""
+    """Insert until the input ends."""
     uvloop.run(_main())
 
 

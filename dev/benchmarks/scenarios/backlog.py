@@ -69,7 +69,7 @@ def _drained(bench: Bench, case: str, count: int) -> list[Drain]:
 
 
 def waiting(ready: Rig, case: str, targets: Sequence[str], receiver: Helper) -> list[UUID]:
-    """Writes a backlog to the targets while the processes are away, and starts them; answers the subscriptions.
+    """Write a backlog to the targets while the processes are away, and start them; return the subscriptions.
 
     Returns when the first delivery has come to the receiver.
     """

@@ -41,7 +41,7 @@ class Floor(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def measure(bench: Bench, runs: int) -> Result:
-    """Measures the floor so many times."""
+    """Measure the floor so many times."""
     found = []
     with (
         stack.running(bench.folder / "floor") as stores,

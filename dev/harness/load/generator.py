@@ -41,13 +41,13 @@ class Connection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
 
     def send(self, request: bytes) -> None:
-        """Writes a request."""
+        """Write a request."""
         assert self._transport is not None
         self.busy = True
         self._transport.write(request)
 
     def data_received(self, data: bytes) -> None:
-        """Waits for the whole answer."""
+        """Wait for the whole answer."""
         if self._buffer:
             data = self._buffer + data
         end = data.find(b"\r\n\r\n")
@@ -64,7 +64,7 @@ class Connection(asyncio.Protocol):
         self.busy = False
 
     def close(self) -> None:
-        """Closes it."""
+        """Close it."""
         if self._transport is not None:
             self._transport.close()
 
@@ -116,7 +116,7 @@ class Generator:
         self._done = asyncio.Event()
 
     async def run(self) -> Sent:
-        """Runs to the last answer."""
+        """Run to the last answer."""
         await asyncio.gather(*(self._open() for _ in range(self._load.connections)))
         self._began_ns = time.monotonic_ns()
         self._until_ns = self._began_ns + int(self._load.seconds * 1e9)
@@ -148,7 +148,7 @@ class Generator:
         )
 
     def answered(self, connection: Connection, status: int) -> None:
-        """Counts an answer, and sends the connection's next request."""
+        """Count an answer, and send the connection's next request."""
         self._out -= 1
         self._statuses[status] += 1
         if 200 <= status < 300:
@@ -159,7 +159,7 @@ class Generator:
             self._loop.call_later(PAUSE_SECONDS, self._free, connection)
 
     def lost(self, connection: Connection) -> None:
-        """Opens another connection in place of one that was closed."""
+        """Open another connection in place of one that was closed."""
         self._connections.discard(connection)
         if connection in self._idle:
             self._idle.remove(connection)
@@ -253,7 +253,7 @@ async def _main() -> None:
 
 
 def main() -> None:
-    """Runs loads until the input ends."""
+    """Run loads until the input ends."""
     uvloop.run(_main())
 
 

@@ -55,7 +55,7 @@ class Sent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Forget(msgspec.Struct, frozen=True, kw_only=True, tag="forget"):
-    """Asks the receiver to begin anew; it answers `Count`."""
+    """Asks the receiver to start over; it answers `Count`."""
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True, tag="ask"):

@@ -36,7 +36,7 @@ class Helper:
         self._read = bytearray()
 
     def __enter__(self) -> Self:
-        """Starts it."""
+        """Start it."""
         self._process = subprocess.Popen(
             self._command,
             stdin=subprocess.PIPE,
@@ -50,7 +50,7 @@ class Helper:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Ends it: by the end of its input, or by SIGKILL when it does not hear."""
+        """End it: by the end of its input, or by SIGKILL when it does not hear."""
         process = self._running
         if process.stdin:
             process.stdin.close()
@@ -68,7 +68,7 @@ class Helper:
         return self._running.pid
 
     def tell(self, command: msgspec.Struct) -> None:
-        """Sends a command and does not wait. Raises BenchmarkError when the helper is gone."""
+        """Send a command without waiting. Raises BenchmarkError when the helper is gone."""
         try:
             assert self._running.stdin is not None
             self._running.stdin.write(msgspec.json.encode(command) + b"\n")
@@ -98,7 +98,7 @@ class Helper:
         return msgspec.json.decode(line, type=answer)
 
     def ask(self, command: msgspec.Struct, answer: type[Message], timeout_seconds: float = 30.0) -> Message:
-        """Sends a command and waits for its answer."""
+        """Send a command and wait for its answer."""
         self.tell(command)
         return self.hear(answer, timeout_seconds)
 

@@ -74,7 +74,7 @@ BEHAVIOURS: Mapping[bytes, Callable[[asyncio.Transport], None]] = {
 
 
 def _slowly(transport: asyncio.Transport, pieces: Iterator[bytes], seconds: float) -> None:
-    """Writes a piece now and then, until there are no more or nobody reads."""
+    """Write a piece now and then, until there are no more or nobody reads."""
     if not transport.is_closing() and (piece := next(pieces, None)) is not None:
         transport.write(piece)
         asyncio.get_running_loop().call_later(seconds, _slowly, transport, pieces, seconds)
@@ -129,7 +129,7 @@ class Log:
         self._moments, self._latencies = array("q"), array("d")
 
     def add(self, stream: int, sequence: int, sent_ns: int, now_ns: int) -> None:
-        """Notes one request."""
+        """Note one request."""
         seen = self._seen.get(stream)
         if seen is None:
             seen = self._seen[stream] = bytearray()
@@ -246,7 +246,7 @@ async def _main(context: ssl.SSLContext | None) -> None:
 
 
 def main() -> None:
-    """Receives until the input ends."""
+    """Receive until the input ends."""
     context = None
     match sys.argv[1:]:
         case ["--tls", certificate, key]:

@@ -46,14 +46,14 @@ class Cluster:
         return redis.Redis(host=HOST, port=node.port, password=self.password)
 
     def fail_over(self) -> EmbeddedValkey:
-        """Kills the primary of our slot and waits until the replica is one; that."""
+        """Kill the primary of our slot and wait until the replica is one; that."""
         killed = self.primary()
         killed.kill()
         wait_until_sync(lambda: self.primary() is not killed, START_SECONDS, what="a failover")
         return self.primary()
 
     def move(self) -> EmbeddedValkey:
-        """Empties our slot and gives it to another primary; that."""
+        """Empty our slot and give it to another primary; that."""
         target, _, source, _ = self.nodes
         with contextlib.closing(self.server(source)) as client:
             client.flushall()

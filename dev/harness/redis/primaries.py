@@ -33,7 +33,7 @@ class Primaries(Protocol):
         """A client of one of them."""
 
     def fail_over(self) -> EmbeddedValkey:
-        """Kills the primary and waits until another is one; that."""
+        """Kill the primary and wait until another is one; that."""
 
 
 KINDS: dict[str, Callable[[], AbstractContextManager[Primaries]]] = {
@@ -43,12 +43,12 @@ KINDS: dict[str, Callable[[], AbstractContextManager[Primaries]]] = {
 
 
 def settings(url: str) -> RedisSettings:
-    """The settings with this URL alone."""
+    """Return settings with only this URL."""
     return RedisSettings(redis_url=url, _env_file=None)
 
 
 async def again(client: redis.Client) -> None:
-    """Waits until a client writes."""
+    """Wait until a client writes."""
 
     async def writes() -> bool:
         with contextlib.suppress(*redis.REDIS_AWAY):

@@ -62,7 +62,7 @@ class Watched:
         return redis.Redis(port=server.port, password=self.password)
 
     def fail_over(self) -> EmbeddedValkey:
-        """Kills the primary and waits until the replica is one; that."""
+        """Kill the primary and wait until the replica is one; that."""
         killed = self.primary()
         killed.kill()
         wait_until_sync(lambda: self.primary() is not killed, START_SECONDS, what="a failover")

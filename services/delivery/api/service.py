@@ -25,13 +25,13 @@ class DeliveryService(deliveries_pb2_grpc.DeliveryServiceServicer):
         self._turns = turns
 
     async def GetDelivery(self, request: pb.GetDeliveryRequest, _context: Context) -> pb.GetDeliveryResponse:
-        """Reads one with its attempts."""
+        """Read one with its attempts."""
         delivery_id = ids.parse("delivery_id", request.delivery_id)
         found = await self._store.delivery(tenants.of(request.tenant_id), delivery_id)
         return pb.GetDeliveryResponse(delivery=self._whole(found))
 
     async def ListDeliveries(self, request: pb.ListDeliveriesRequest, _context: Context) -> pb.ListDeliveriesResponse:
-        """Reads a page."""
+        """Read a page."""
         tenant_id = tenants.of_list(request.tenant_id)
         size = paging.page_size(request.page_size)
         before = paging.before(request.page_token)
@@ -51,7 +51,7 @@ class DeliveryService(deliveries_pb2_grpc.DeliveryServiceServicer):
         )
 
     async def RetryDelivery(self, request: pb.RetryDeliveryRequest, _context: Context) -> pb.RetryDeliveryResponse:
-        """Makes it pending, and rings once that is committed."""
+        """Make it pending, and ring once that is committed."""
         delivery_id = ids.parse("delivery_id", request.delivery_id)
         pending, ringing, trace = await self._store.retry(
             tenants.of(request.tenant_id),
@@ -64,7 +64,7 @@ class DeliveryService(deliveries_pb2_grpc.DeliveryServiceServicer):
         return pb.RetryDeliveryResponse(delivery=self._whole(pending))
 
     async def CancelDelivery(self, request: pb.CancelDeliveryRequest, _context: Context) -> pb.CancelDeliveryResponse:
-        """Cancels it if it waits."""
+        """Cancel it if it waits."""
         delivery_id = ids.parse("delivery_id", request.delivery_id)
         cancelled, was_waiting = await self._store.cancel(tenants.of(request.tenant_id), delivery_id)
         if was_waiting:

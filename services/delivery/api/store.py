@@ -96,7 +96,7 @@ class DeliveryStore:
     async def retry(
         self, tenant_id: str, delivery_id: UUID, *, may_ring: Callable[[UUID], bool]
     ) -> tuple[Delivery, bool, str | None]:
-        """Makes a delivery pending, whatever it was; says whether to ring for it, and the trace of its event.
+        """Make a delivery pending, whatever it was; return whether to ring for it, and the trace of its event.
 
         `may_ring` says it of its subscription; if not, or when something holds it back, it is the dispatcher's.
 
@@ -125,7 +125,7 @@ class DeliveryStore:
             return await self._read(connection, tenant_id, delivery_id), ringing, row["traceparent"]
 
     async def cancel(self, tenant_id: str, delivery_id: UUID) -> tuple[Delivery, bool]:
-        """Cancels a waiting delivery, and says whether it was waiting; a cancelled one stays so.
+        """Cancel a waiting delivery, and return whether it was waiting; a cancelled one stays so.
 
         Conflict while it is in flight, or when it ended otherwise.
         """

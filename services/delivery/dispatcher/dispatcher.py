@@ -61,7 +61,7 @@ class Dispatcher:
         return max(pause_seconds, 2 * (ended - started))
 
     async def check(self) -> None:
-        """Raises when turns no longer end; a readiness check."""
+        """Raise when turns no longer end; a readiness check."""
         silent_seconds = time.monotonic() - self._last_turn_at
         if silent_seconds > GUARD_SECONDS:
             message = f"no turn has ended for {silent_seconds:.0f} s"

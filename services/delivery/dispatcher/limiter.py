@@ -16,7 +16,7 @@ import structlog
 from redis.exceptions import ResponseError
 
 from services.platform.process.bounds import TokenBucket
-from services.platform.stores.redis import REDIS_AWAY, Client
+from services.platform.stores.redis import REDIS_AWAY, Client, Key, script
 from services.platform.stores.redis_primary import PREFIX
 
 log = structlog.get_logger(__name__)
@@ -27,23 +27,26 @@ TIMEOUT_SECONDS = 0.25
 SMALLEST_SECONDS = 0.05
 SHARE_SECONDS = 5.0
 
-# Takes up to ARGV[3] tokens out of a bucket that ARGV[1] a second flow into and that holds ARGV[2]; answers how many,
-# and the milliseconds until there is one more. It forgets itself when it would be full again. One that is dated
-# ahead, or owes tokens, would withhold deliveries for as long: it counts from now, and from none.
-_TAKE = """
-local time = redis.call('TIME')
-local now = time[1] + time[2] / 1000000
-local rate, size, wanted = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local bucket = redis.call('HMGET', KEYS[1], 'tokens', 'at')
-local tokens = tonumber(bucket[1] or size)
-local at = math.min(now, tonumber(bucket[2] or now))
-tokens = math.min(size, math.max(0, tokens) + (now - at) * rate)
-local taken = math.min(wanted, math.floor(tokens))
-tokens = tokens - taken
-redis.call('HSET', KEYS[1], 'tokens', tostring(tokens), 'at', string.format('%.6f', now))
-redis.call('PEXPIRE', KEYS[1], math.ceil(size / rate * 1000) + 1000)
-return {taken, math.ceil((1 - math.min(1, tokens)) / rate * 1000)}
-"""
+
+@script
+def _take(bucket_key: Key, rate: float, size: float, wanted: int) -> Any:
+    """Take up to `wanted` tokens out of a bucket that `rate` a second flow into and that holds `size`.
+
+    Return how many, and the milliseconds until there is one more. The bucket is forgotten when it would be full again.
+    One that is dated ahead, or owes tokens, would withhold deliveries for as long: it counts from now, and from none.
+
+    local time = redis.call('TIME')
+    local now = time[1] + time[2] / 1000000
+    local bucket = redis.call('HMGET', bucket_key, 'tokens', 'at')
+    local tokens = tonumber(bucket[1] or size)
+    local at = math.min(now, tonumber(bucket[2] or now))
+    tokens = math.min(size, math.max(0, tokens) + (now - at) * rate)
+    local taken = math.min(wanted, math.floor(tokens))
+    tokens = tokens - taken
+    redis.call('HSET', bucket_key, 'tokens', tostring(tokens), 'at', string.format('%.6f', now))
+    redis.call('PEXPIRE', bucket_key, math.ceil(size / rate * 1000) + 1000)
+    return {taken, math.ceil((1 - math.min(1, tokens)) / rate * 1000)}
+    """
 
 
 def bucket_size(rate: float, burst: int | None) -> float:
@@ -80,7 +83,6 @@ class Limiter:
 
     def __init__(self, client: Client, count_workers: Callable[[], Awaitable[int]]) -> None:
         self._redis = client
-        self._take = client.register_script(_TAKE)
         self._count_workers = count_workers
         self._workers, self._counted_at = 1, float("-inf")
         self._own: dict[UUID, TokenBucket] = {}
@@ -88,7 +90,7 @@ class Limiter:
         self._refused: set[UUID] = set()
 
     async def take(self, demands: Sequence[Demand]) -> list[Grant]:
-        """Grants for each in order; what is granted counts as used."""
+        """Grant for each in order; what is granted counts as used."""
         if not demands:
             return []
         try:
@@ -99,19 +101,16 @@ class Limiter:
         return await self._granted(demands, answers)
 
     async def give_back(self, demands: Sequence[Demand]) -> None:
-        """Gives tokens back that were granted and not used: somebody else had the deliveries."""
+        """Give tokens back that were granted and not used: somebody else had the deliveries."""
         # A bucket out of which a negative number is taken.
         await self.take([dataclasses.replace(demand, wanted=-demand.wanted) for demand in demands])
 
     async def _shared(self, demands: Sequence[Demand]) -> list[Any]:
         """Return what Redis answers for each: a pair of numbers, or the error by which it refuses this one alone."""
         pipeline = self._redis.pipeline(transaction=False)
+        take = _take(pipeline)
         for demand in demands:
-            await self._take(
-                keys=[KEY + str(demand.subscription_id)],
-                args=[demand.rate, demand.size, demand.wanted],
-                client=pipeline,
-            )
+            await take(Key(KEY + str(demand.subscription_id)), demand.rate, demand.size, demand.wanted)
         answers: list[Any] = await pipeline.execute(raise_on_error=False)
         return answers
 

@@ -14,17 +14,17 @@ from services.platform.process import background
 from services.platform.process.metrics import SECONDS_BUCKETS, Growth
 from services.platform.stores.redis import REDIS_AWAY, Client
 
-QUEUE_DEPTH = Gauge(
-    "webhook_queue_depth", "Deliveries that one more worker could send: pending, behind no gate. Counted to 100,000."
-)
+QUEUE_DEPTH = Gauge("webhook_queue_depth", "Deliveries that one more worker could send. Counting stops at 100,000.")
 HELD = Gauge("webhook_held_deliveries", "Waiting deliveries that no worker may send, by what holds them.", ["reason"])
 BREAKERS = Gauge("webhook_breakers", "Circuit breakers that are not closed.", ["state"])
 SCHEDULED = Gauge("webhook_scheduled_deliveries", "Deliveries that wait for their next attempt. Counted to 100,000.")
 IN_FLIGHT = Gauge("webhook_in_flight_deliveries", "Deliveries under a worker's lease. Counted to 100,000.")
 OLDEST_WAITING = Gauge("webhook_oldest_waiting_seconds", "How long the longest waiting due delivery has waited.")
-TURN_SECONDS = Histogram("webhook_dispatcher_turn_duration_seconds", "Time of a turn.", buckets=SECONDS_BUCKETS)
-LAST_TURN = Gauge("webhook_dispatcher_last_turn_timestamp_seconds", "When the last turn ended well.")
-DISPATCHED = Counter("webhook_dispatched_deliveries_total", "Due deliveries taken in hand to be rung for.")
+TURN_SECONDS = Histogram(
+    "webhook_dispatcher_turn_duration_seconds", "Time of one pass of the dispatcher.", buckets=SECONDS_BUCKETS
+)
+LAST_TURN = Gauge("webhook_dispatcher_last_turn_timestamp_seconds", "When the dispatcher last completed a pass.")
+DISPATCHED = Counter("webhook_dispatched_deliveries_total", "Due deliveries that the dispatcher notified workers of.")
 LEASES_EXPIRED = Counter("webhook_lease_expiries_total", "Leases that ran out.")
 DOORBELLS_SWEPT = Counter("webhook_doorbells_swept_total", "Messages that dead workers left in the stream.")
 STREAM_MESSAGES = Gauge("webhook_stream_messages", "Messages in the stream, unread or unacked.")

@@ -90,7 +90,7 @@ class DispatcherStore:
         return found
 
     async def cancel_deleted(self, subscription_ids: Sequence[UUID]) -> int:
-        """Cancels waiting deliveries of deleted subscriptions, due or not; answers how many."""
+        """Cancel waiting deliveries of deleted subscriptions, due or not; return how many."""
         return await deliveries.cancel_waiting(self._pool, list(set(subscription_ids)), limit=CANCEL_LIMIT)
 
     async def survey(self, subscription_ids: Sequence[UUID]) -> dict[UUID, int]:
@@ -115,11 +115,11 @@ class DispatcherStore:
         return {row["subscription_id"] for row in rows}
 
     async def give_up_probes(self, subscription_ids: Collection[UUID]) -> None:
-        """Lets another delivery be the probe, for this one is not sent after all."""
+        """Let another delivery be the probe, for this one is not sent after all."""
         await self._pool.execute(SQL["give_up_probes"], list(subscription_ids))
 
     async def take_due(self, found: Mapping[UUID, Sequence[UUID]], *, hold_seconds: float) -> tuple[list[Rung], int]:
-        """Makes due deliveries pending, and those past their expiry failed; answers those, and how many of these.
+        """Make due deliveries pending, and those past their expiry failed; return those, and how many of these.
 
         What somebody else takes at the same time is left to him. What is taken is left alone for `hold_seconds`.
         """
@@ -131,7 +131,7 @@ class DispatcherStore:
         return rung, len(rows) - len(rung)
 
     async def expire_held(self, subscription_ids: Sequence[UUID]) -> int:
-        """Ends held deliveries that are past their expiry, looking at the first of each; answers how many."""
+        """End held deliveries that are past their expiry, looking at the first of each; return how many."""
         async with self._pool.acquire() as connection, connection.transaction():
             rows = await connection.fetch(SQL["find_expired"], subscription_ids, EXPIRE_LIMIT)
             await deliveries.end_waiting(
@@ -144,7 +144,7 @@ class DispatcherStore:
         return int(await self._pool.fetchval(SQL["count_workers"]))
 
     async def expire_leases(self, subscription_ids: Sequence[UUID], *, per_subscription: int) -> tuple[int, int]:
-        """Makes deliveries due again whose lease ran out; answers how many leases, and how many ended failed."""
+        """Make deliveries due again whose lease ran out; return how many leases, and how many ended failed."""
         async with self._pool.acquire() as connection, connection.transaction():
             rows = await connection.fetch(SQL["lock_leases"], subscription_ids, per_subscription)
             leased = [row["id"] for row in rows]
@@ -179,7 +179,7 @@ class DispatcherStore:
         return {BreakerState(row["breaker"]): row["number"] for row in await self._pool.fetch(SQL["count_breakers"])}
 
     async def forget_workers(self) -> None:
-        """Removes workers that died without a word."""
+        """Remove workers that died without a word."""
         await self._pool.execute(SQL["forget_workers"])
 
     async def oldest_waiting_seconds(self, subscription_ids: Sequence[UUID], *, hold_seconds: float) -> float:

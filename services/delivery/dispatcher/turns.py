@@ -124,7 +124,7 @@ class Turns:
         return limit
 
     async def _ration(self, found: dict[UUID, list[UUID]], walk: Walk, held: dict[UUID, _Held]) -> float | None:
-        """Leaves of what was found what the rate limits allow; answers when they allow more."""
+        """Leave of what was found what the rate limits allow; return when they allow more."""
         demands = _demands(walk, {name: len(delivery_ids) for name, delivery_ids in found.items()})
         waits = []
         for demand, grant in zip(demands, await self._limiter.take(demands), strict=True):
@@ -152,7 +152,7 @@ class Turns:
                 del found[name]
 
     async def _expire(self, held: Collection[UUID]) -> int:
-        """Ends what expired behind gates that let nothing through; answers how many."""
+        """End what expired behind gates that let nothing through; return how many."""
         if not held or time.monotonic() - self._held_looked_at < EXPIRE_HELD_SECONDS:
             return 0
         self._held_looked_at = time.monotonic()

@@ -89,7 +89,7 @@ class Windows:
         return window
 
     def sweep(self, now: float) -> None:
-        """Forgets those that nobody asked for during the last minute."""
+        """Forget those that nobody asked for during the last minute."""
         if now - self._swept_at > FORGET_SECONDS:
             self._swept_at = now
             self._windows = {name: found for name, found in self._windows.items() if now - found.at < FORGET_SECONDS}

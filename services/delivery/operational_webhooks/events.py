@@ -102,7 +102,7 @@ class OperationalEventStore:
         self._exhausted_seconds = exhausted_seconds
 
     async def tell(self) -> tuple[collections.Counter[str], bool]:
-        """Makes events of what there is to tell; how many of which type, and whether there may be more at once."""
+        """Make events of what there is to tell; how many of which type, and whether there may be more at once."""
         if not await self._pool.fetchval(SQL["is_anything"]):
             return collections.Counter(), False
         async with self._pool.acquire() as connection, connection.transaction():
@@ -120,7 +120,7 @@ class OperationalEventStore:
         return told, FACTS_AT_ONCE in {len(facts), len(due)}
 
     async def _add(self, connection: postgres.Connection, facts: Sequence[Any]) -> None:
-        """Adds up deliveries that ended, by subscription; each row of what is to be told is touched once."""
+        """Add up deliveries that ended, by subscription; each row of what is to be told is touched once."""
         by_subscription: dict[UUID, list[Any]] = {}
         for row in facts:
             by_subscription.setdefault(row["subscription_id"], []).append(row)
@@ -142,7 +142,7 @@ class OperationalEventStore:
         )
 
     async def _insert(self, connection: postgres.Connection, tellings: Sequence[Telling]) -> collections.Counter[str]:
-        """Stores an event for each that somebody wants, and its delivery."""
+        """Store an event for each that somebody wants, and its delivery."""
         found = await connection.fetch(
             SQL["select_receivers"],
             [telling.subscription_id for telling in tellings],

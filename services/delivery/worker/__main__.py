@@ -97,7 +97,7 @@ async def _destinations(
 
 
 async def _be_counted(store: WorkerStore) -> None:
-    """Says every few seconds that this worker is there, until it is not."""
+    """Say every few seconds that this worker is there, until it is not."""
     worker_id = ids.new()
     try:
         await background.repeat(lambda: store.keep_worker(worker_id), interval_seconds=PRESENCE_SECONDS, quiet=True)
@@ -108,7 +108,7 @@ async def _be_counted(store: WorkerStore) -> None:
 
 
 def main() -> None:
-    """Runs until told to stop."""
+    """Run until told to stop."""
     settings = load(WorkerSettings)
     lifecycle.run("worker", settings, lambda process: serve(process, settings))
 

@@ -43,7 +43,7 @@ class Bells:
         self._unheard: list[UUID] = []
 
     async def listen(self) -> None:
-        """Hosts taskiq's receiver, and connects again whenever Redis comes back; ends after stop()."""
+        """Host taskiq's receiver, and connect again whenever Redis comes back; end after stop()."""
         while not self._stopping.is_set():
             broker = doorbell.Broker(
                 self._settings,
@@ -54,12 +54,14 @@ class Bells:
             try:
                 await broker.startup()
                 if not self._connected:
-                    log.info("listening for doorbells")
+                    log.info("listening for deliveries")
                 self._connected = True
                 await self._receiver(broker).listen(self._stopping)
             except Exception as error:  # noqa: BLE001 - taskiq raises groups of whatever redis raised
                 if self._connected:
-                    log.warning("doorbells cannot be heard; looking in Postgres meanwhile", error=_first(error))
+                    log.warning(
+                        "deliveries cannot be read from Redis; looking in Postgres meanwhile", error=_first(error)
+                    )
                 self._connected = False
             finally:
                 self._unheard = broker.unheard()
@@ -75,7 +77,7 @@ class Bells:
         await background.repeat(self._look_if_silent, interval_seconds=LOOK_IDLE_SECONDS, quiet=True)
 
     def stop(self) -> None:
-        """Hears nothing new from now on."""
+        """Hear nothing new from now on."""
         self._stopping.set()
 
     @property
@@ -96,7 +98,7 @@ class Bells:
     def _register(self, broker: doorbell.Broker) -> None:
         @broker.task(task_name=doorbell.TASK)
         async def deliver(said: doorbell.Bell) -> None:
-            """Hands its ids to the scheduler and ends."""
+            """Hand its ids to the scheduler and end."""
             self._heard_at = time.monotonic()
             await self._scheduler.offer(doorbell.heard(said), source="doorbell")
 

@@ -43,7 +43,7 @@ class Budget:
 
     @contextlib.asynccontextmanager
     async def spend(self, size_bytes: int) -> AsyncIterator[None]:
-        """Holds so many bytes of the budget."""
+        """Hold so many bytes of the budget."""
         size = min(size_bytes, self._limit)
         async with self._given_back:
             await self._given_back.wait_for(lambda: self._left >= size)
@@ -100,7 +100,7 @@ class Deliverer:
         self._tells_receivers = settings.tracing_to_receivers
 
     async def deliver(self, held: Held) -> Outcome:
-        """Makes the attempt of a claim. Raises ClaimLost before anything is sent, or what the store raises."""
+        """Make the attempt of a claim. Raise ClaimLost before anything is sent, or what the store raises."""
         claim = held.claim
         if claim.deleted:
             return Outcome(claim=claim, status=DeliveryStatus.CANCELLED, reason=DeliveryReason.SUBSCRIPTION_DELETED)
@@ -148,7 +148,7 @@ class Deliverer:
         return asked + clock.extra_seconds(claim.payload_bytes or 0)
 
     async def _hold(self, held: Held) -> None:
-        """Sees to it that the lease outlasts the request and its recording, or is whole if it never can."""
+        """See to it that the lease outlasts the request and its recording, or is whole if it never can."""
         needed = time.monotonic() + self._timeout_of(held.claim) + RECORDING_SECONDS
         if held.lease_until >= needed:
             return

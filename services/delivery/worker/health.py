@@ -177,7 +177,7 @@ class EndpointHealth:
         self._lines = EndpointLog()
 
     def note(self, claim: Claim, attempt: Attempt) -> None:
-        """Takes note of an attempt that ended."""
+        """Take note of an attempt that ended."""
         if attempt.outcome == AttemptOutcome.INTERRUPTED:
             return
         recent = self._recent.get(claim.subscription_id)
@@ -224,7 +224,7 @@ class EndpointHealth:
         )
 
     async def flush(self) -> set[UUID]:
-        """Writes what changed, and answers whom to hold; what cannot be written is kept for the next time."""
+        """Write what changed, and return whom to hold; what cannot be written is kept for the next time."""
         held: set[UUID] = set()
         sums = [recent.sum(subscription_id) for subscription_id, recent in self._recent.items() if recent.changed]
         if sums:

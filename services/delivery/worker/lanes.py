@@ -112,7 +112,7 @@ class Lane:
         return max(self.answer_seconds, now - self.used_at)
 
     def succeeded(self, seconds: float, started_at: float, slots: int) -> None:
-        """Learns from a 2xx that took so long; `started_at` is on the monotonic clock."""
+        """Learn from a 2xx that took so long; `started_at` is on the monotonic clock."""
         if seconds >= SLOW_SECONDS:
             self.failed(seconds, started_at)
             return
@@ -122,7 +122,7 @@ class Lane:
             self.limit = min(float(slots), self.limit + step)
 
     def failed(self, seconds: float, started_at: float) -> None:
-        """Learns from an answer that is none, or says that the endpoint has trouble."""
+        """Learn from an answer that is none, or says that the endpoint has trouble."""
         self._took(seconds)
         if started_at >= self._halved_at:  # once for all that was out together
             self._threshold = self.limit = max(1.0, self.limit / 2)
@@ -133,7 +133,7 @@ class Lane:
         self.answer_seconds += (LATEST if known else 1.0) * (seconds - self.answer_seconds)
 
     def restart(self, slots: int) -> None:
-        """Feels its way anew, from one request at a time."""
+        """Feel its way anew, from one request at a time."""
         self.limit, self._threshold = 1.0, float(slots)
 
 
@@ -164,7 +164,7 @@ class Lanes:
         return lane
 
     def add(self, subscription_id: UUID, delivery_ids: Iterable[UUID]) -> list[UUID]:
-        """Takes ids in, and answers those that are too many for a lane at its bound."""
+        """Take ids in, and return those that are too many for a lane at its bound."""
         lane = self.lane(subscription_id)
         before = len(lane.waiting)
         lane.waiting.update(dict.fromkeys(delivery_ids))
@@ -178,14 +178,14 @@ class Lanes:
         return self._park(lane, time.monotonic())
 
     def park_stalled(self) -> Iterator[tuple[UUID, list[UUID]]]:
-        """Looks at the lanes at their bound again: the ids that are too many for those that have stopped answering."""
+        """Look at the lanes at their bound again: the ids that are too many for those that have stopped answering."""
         now = time.monotonic()
         for lane in tuple(self._blocked.values()):
             if not lane.parked and (too_many := self._park(lane, now)):
                 yield lane.subscription_id, too_many
 
     def next_batch(self, number: int) -> list[tuple[Lane, UUID]]:
-        """Takes up to `number` ids out, in turns, for requests that begin now."""
+        """Take up to `number` ids out, in turns, for requests that begin now."""
         batch: list[tuple[Lane, UUID]] = []
         now = time.monotonic()
         while self._turns and len(batch) < number and self.free_slots > 0:
@@ -223,7 +223,7 @@ class Lanes:
         return bool(self._turns) and self.free_slots > 0
 
     def discard(self, lane: Lane, delivery_id: UUID) -> None:
-        """Forgets an id that was rung for again while it was claimed."""
+        """Forget an id that was rung for again while it was claimed."""
         if delivery_id in lane.waiting:
             del lane.waiting[delivery_id]
             self._count(lane, -1)
@@ -260,7 +260,7 @@ class Lanes:
         return [name for name, lane in self._lanes.items() if lane.in_flight and lane.at_limit]
 
     def empty(self, lane: Lane) -> list[UUID]:
-        """Takes out all that waits in a lane."""
+        """Take out all that waits in a lane."""
         if lane.in_turn:
             lane.in_turn = False
             self._turns.remove(lane)
@@ -268,18 +268,18 @@ class Lanes:
         return self._cut(lane, 0)
 
     def empty_all(self) -> list[UUID]:
-        """Takes out all that waits."""
+        """Take out all that waits."""
         return [delivery_id for lane in self._lanes.values() for delivery_id in self.empty(lane)]
 
     def forget_idle(self) -> None:
-        """Forgets lanes that were not used for long."""
+        """Forget lanes that were not used for long."""
         since = time.monotonic() - FORGET_SECONDS
         for lane in tuple(self._lanes.values()):
             if lane.used_at < since and not lane.in_flight and not lane.waiting:
                 del self._lanes[lane.subscription_id]
 
     def _look_again(self, lane: Lane) -> None:
-        """Gives a lane that was at its bound a turn, if it is no longer."""
+        """Give a lane that was at its bound a turn, if it is no longer."""
         if self._blocked.get(lane.subscription_id) is not lane:  # it has a turn, or led to an endpoint that is no more
             return
         del self._blocked[lane.subscription_id]
@@ -298,7 +298,7 @@ class Lanes:
         return self._cut(lane, lane.may_wait(now))
 
     def _cut(self, lane: Lane, length: int) -> list[UUID]:
-        """Takes the last ids of a lane, down to a length."""
+        """Take the last ids of a lane, down to a length."""
         cut = []
         while len(lane.waiting) > length:
             cut.append(lane.waiting.popitem()[0])

@@ -20,9 +20,11 @@ WAITING = Gauge("webhook_worker_waiting_ids", "Delivery ids that wait for a slot
 RECORDING = Gauge("webhook_worker_recording_outcomes", "Outcomes that wait to be recorded, or are being recorded.")
 IDS_HEARD = Counter("webhook_worker_ids_total", "Delivery ids heard of, by where from.", ["source"])
 CLAIMED = Counter("webhook_worker_claims_total", "Deliveries claimed.")
-STALE = Counter("webhook_doorbells_stale_total", "Delivery ids of bells that there was nothing left to claim for.")
+STALE = Counter(
+    "webhook_doorbells_stale_total", "Delivery ids that a worker received when there was nothing left to claim."
+)
 RENEWED = Counter("webhook_lease_renewals_total", "Leases renewed.")
-LOST = Counter("webhook_claims_lost_total", "Outcomes whose claim was no longer held.")
+LOST = Counter("webhook_claims_lost_total", "Outcomes whose claim was lost before they were recorded.")
 HANDED_BACK = Counter(
     "webhook_deliveries_handed_back_total", "Deliveries that a worker left to wait in Postgres, by why.", ["reason"]
 )

@@ -71,7 +71,7 @@ class Recorder:
         )
 
     async def record(self, outcome: Outcome) -> None:
-        """Returns once the outcome is committed. A caller that is cancelled leaves it to be recorded all the same."""
+        """Return once the outcome is committed. A caller that is cancelled leaves it to be recorded all the same."""
         metrics.RECORDING.inc()
         try:
             await self._batcher.submit(outcome)
@@ -79,7 +79,7 @@ class Recorder:
             metrics.RECORDING.dec()
 
     async def stop(self, *, grace_seconds: float) -> None:
-        """Waits until all outcomes are recorded, and gives up what Postgres has not taken after the grace period."""
+        """Wait until all outcomes are recorded, and give up what Postgres has not taken after the grace period."""
         try:
             async with asyncio.timeout(grace_seconds):
                 await self._batcher.drained()

@@ -89,7 +89,7 @@ class Scheduler:
         metrics.CONCURRENCY.set(self._slots)
 
     async def offer(self, heard: Mapping[UUID, Sequence[UUID]], *, source: str) -> None:
-        """Takes ids in, by subscription; waits while it holds enough, unless it stops and hands them back."""
+        """Take ids in, by subscription; wait while this worker has enough, unless it stops and hands them back."""
         number = sum(map(len, heard.values()))
         metrics.IDS_HEARD.labels(source).inc(number)
         while self._lanes.ready >= self._max_waiting and not self._stopping:
@@ -110,7 +110,7 @@ class Scheduler:
         self._work.set()
 
     def hold(self, subscription_id: UUID) -> None:
-        """Hands back what waits for a subscription: nothing is sent to it for a while."""
+        """Hand back what waits for a subscription: nothing is sent to it for a while."""
         self._gates.close([subscription_id])
         self._hand_back(self._lanes.empty(self._lanes.lane(subscription_id)), Hold.BREAKER_OPEN)
 
@@ -120,7 +120,7 @@ class Scheduler:
         return self._lanes.ready < self._max_waiting
 
     async def run(self) -> None:
-        """Claims what waits, until stop_claiming()."""
+        """Claim what waits, until stop_claiming()."""
         while not self._stopping:
             if not self._lanes.can_claim or len(self._held) >= self._max_held:
                 self._work.clear()
@@ -209,13 +209,13 @@ class Scheduler:
         await background.repeat(step, interval_seconds=self._lease_seconds / 6, at_once=False)
 
     def stop_claiming(self) -> None:
-        """Lets run() end after the claim in flight: a claim that is cut would hold until its lease runs out."""
+        """Let run() end after the claim in flight: a claim that is cut would hold until its lease runs out."""
         self._stopping = True
         self._work.set()
         self._room.set()
 
     async def stop(self, *, grace_seconds: float, unheard: Sequence[UUID]) -> None:
-        """Finishes what is in flight within the grace period and hands the rest back at once."""
+        """Finish what is in flight within the grace period and hand the rest back at once."""
         waiting = [*self._lanes.empty_all(), *self._too_many, *unheard]
         if waiting:
             try:
@@ -232,14 +232,14 @@ class Scheduler:
             await asyncio.wait(cut, timeout=HAND_BACK_SECONDS)
 
     async def _keep_pace(self) -> None:
-        """Lets ids that come one after the other be claimed together; one that comes alone does not wait."""
+        """Let ids that come one after the other be claimed together; one that comes alone does not wait."""
         wait = self._claimed_at + PACE_SECONDS - time.monotonic()
         if wait > 0 and self._lanes.ready < IDS_PER_CLAIM:
             await asyncio.sleep(wait)
         self._claimed_at = time.monotonic()
 
     def _return(self, subscription_id: UUID, too_many: Sequence[UUID]) -> None:
-        """Hands back what is too many for an endpoint, or for this worker, and says so to those who ring."""
+        """Hand back what is too many for an endpoint, or for this worker, and say so to those who ring."""
         self._gates.fill(subscription_id, short=not self._lanes.lane(subscription_id).at_limit)
         self._hand_back(too_many, Hold.CONCURRENCY)
 
@@ -289,7 +289,7 @@ class Scheduler:
         return Outcome(claim=claim, status=DeliveryStatus.PENDING, delay_seconds=-waited if claim.number == 1 else 0.0)
 
     def _learn(self, claim: Claim, lane: Lane, attempt: Attempt) -> None:
-        """Lets the lane and the endpoint's health know what came of an attempt."""
+        """Let the lane and the endpoint's health know what came of an attempt."""
         seconds = (attempt.duration_ms or 0) / 1000
         started_at = time.monotonic() - seconds
         if attempt.outcome == AttemptOutcome.SUCCESS:

@@ -159,7 +159,7 @@ class WorkerStore:
         self._claimed_payload_bytes = settings.claimed_payload_bytes
 
     async def claim(self, delivery_ids: Sequence[UUID]) -> list[Claim]:
-        """Claims those of the deliveries that are pending, under a token of this call."""
+        """Claim those of the deliveries that are pending, under a token of this call."""
         token = ids.new()
         least, greatest = min(delivery_ids), max(delivery_ids)
         asked_at = time.monotonic()
@@ -186,7 +186,7 @@ class WorkerStore:
         return payload
 
     async def renew(self, claims: Sequence[Claim]) -> set[UUID]:
-        """Renews leases and answers the deliveries whose claim is still held."""
+        """Renew leases and return the deliveries whose claim is still held."""
         delivery_ids = [claim.id for claim in claims]
         rows = await self.pool.fetch(
             SQL["renew"],
@@ -313,11 +313,11 @@ class WorkerStore:
         return {row["id"]: row["endpoint_version"] for row in rows}
 
     async def keep_worker(self, worker_id: UUID) -> None:
-        """Says that a worker is there."""
+        """Say that a worker is there."""
         await self.pool.execute(SQL["keep_worker"], worker_id)
 
     async def remove_worker(self, worker_id: UUID) -> None:
-        """Says that a worker is gone."""
+        """Say that a worker is gone."""
         await self.pool.execute(SQL["remove_worker"], worker_id)
 
     async def _record_late(self, outcomes: Sequence[Outcome]) -> list[UUID]:

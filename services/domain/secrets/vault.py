@@ -17,6 +17,14 @@ from services.domain.secrets.ed25519 import PrivateKey
 from services.domain.secrets.encryption import Keys
 from services.domain.secrets.signatures import Key, SignatureScheme, Signer
 
+# What is encrypted of a subscription, by its column: bound to the column and the subscription, so that nothing opens
+# elsewhere.
+PLACES: Mapping[str, bytes] = {
+    "sealed_secrets": b"subscription:",
+    "sealed_headers": b"headers:",
+    "sealed_verification_secrets": b"verification:",
+    "sealed_client_certificate": b"client_certificate:",
+}
 # Subscriptions whose secrets a process keeps open.
 OPENED = 20_000
 
@@ -91,7 +99,7 @@ class Vault:
 
     def seal(self, subscription_id: UUID, secrets: Sequence[Secret]) -> bytes:
         """What to store for a subscription."""
-        return self._keys.seal(msgspec.json.encode(secrets), _place(subscription_id))
+        return self._keys.seal(msgspec.json.encode(secrets), _place("sealed_secrets", subscription_id))
 
     def opened(self, subscription_id: UUID, sealed: bytes) -> Secrets:
         """What was sealed for a subscription; CannotOpen."""
@@ -103,18 +111,21 @@ class Vault:
         return secrets
 
     def secrets(self, subscription_id: UUID, sealed: bytes | None) -> Secrets:
-        """Return the secrets of a subscription, which may have none. Raises CannotOpen."""
+        """Return what the column holds, None for no secret. Raise CannotOpen."""
         return NONE if sealed is None else self.opened(subscription_id, sealed)
 
-    def resealed(self, subscription_id: UUID, sealed: bytes | None) -> bytes | None:
-        """Return them sealed with the first key; None if they already are, or there are none. Raises CannotOpen."""
+    def resealed(self, subscription_id: UUID, column: str, sealed: bytes | None) -> bytes | None:
+        """Return a column's value under the first key; None when it is already, or is null. Raise CannotOpen."""
         if sealed is None or self._keys.is_first(sealed):
             return None
-        return self.seal(subscription_id, self._open(subscription_id, sealed))
+        place = _place(column, subscription_id)
+        return self._keys.seal(self._keys.open(sealed, place), place)
 
     def seal_headers(self, subscription_id: UUID, values: Mapping[str, str]) -> bytes | None:
         """What to store for the headers that a subscription adds, whose values may be credentials; None for none."""
-        return self._keys.seal(msgspec.json.encode(values), _place_of_headers(subscription_id)) if values else None
+        return (
+            self._keys.seal(msgspec.json.encode(values), _place("sealed_headers", subscription_id)) if values else None
+        )
 
     def headers(self, subscription_id: UUID, sealed: bytes | None) -> Mapping[str, str]:
         """The values of these headers by their names; CannotOpen."""
@@ -123,28 +134,22 @@ class Vault:
         found = self._headers.get(subscription_id)
         if found is not None and found[0] == sealed:
             return found[1]
-        opened = self._keys.open(sealed, _place_of_headers(subscription_id))
+        opened = self._keys.open(sealed, _place("sealed_headers", subscription_id))
         values = msgspec.json.decode(opened, type=dict[str, str])
         _keep(self._headers, subscription_id, (sealed, values))
         return values
-
-    def resealed_headers(self, subscription_id: UUID, sealed: bytes | None) -> bytes | None:
-        """The same under the first key, None when it is already, or there are none; CannotOpen."""
-        if sealed is None or self._keys.is_first(sealed):
-            return None
-        return self.seal_headers(subscription_id, self.headers(subscription_id, sealed))
 
     def seal_verification(self, subscription_id: UUID, secrets: Sequence[str]) -> bytes | None:
         """What to store for the secrets that what comes in is verified with; None for none."""
         if not secrets:
             return None
-        return self._keys.seal(msgspec.json.encode(secrets), _place_of_verification(subscription_id))
+        return self._keys.seal(msgspec.json.encode(secrets), _place("sealed_verification_secrets", subscription_id))
 
     def verification_secrets(self, subscription_id: UUID, sealed: bytes | None) -> Sequence[str]:
         """These secrets as they were given; CannotOpen."""
         if sealed is None:
             return ()
-        opened = self._keys.open(sealed, _place_of_verification(subscription_id))
+        opened = self._keys.open(sealed, _place("sealed_verification_secrets", subscription_id))
         return msgspec.json.decode(opened, type=tuple[str, ...])
 
     def verification_keys(self, subscription_id: UUID, sealed: bytes) -> Sequence[Key]:
@@ -156,25 +161,13 @@ class Vault:
         _keep(self._verification, subscription_id, (sealed, keys))
         return keys
 
-    def resealed_verification(self, subscription_id: UUID, sealed: bytes | None) -> bytes | None:
-        """The same under the first key, None when it is already, or there are none; CannotOpen."""
-        if sealed is None or self._keys.is_first(sealed):
-            return None
-        return self.seal_verification(subscription_id, self.verification_secrets(subscription_id, sealed))
-
     def seal_client_certificate(self, subscription_id: UUID, pem: bytes | None) -> bytes | None:
         """What to store for the client certificate of a subscription with its private key; None for none."""
-        return None if pem is None else self._keys.seal(pem, _place_of_client_certificate(subscription_id))
+        return None if pem is None else self._keys.seal(pem, _place("sealed_client_certificate", subscription_id))
 
     def client_certificate(self, subscription_id: UUID, sealed: bytes) -> bytes:
         """The certificate and its key in PEM; CannotOpen. Not kept here: who shows it keeps what it makes of it."""
-        return self._keys.open(sealed, _place_of_client_certificate(subscription_id))
-
-    def resealed_client_certificate(self, subscription_id: UUID, sealed: bytes | None) -> bytes | None:
-        """The same under the first key, None when it is already, or there is none; CannotOpen."""
-        if sealed is None or self._keys.is_first(sealed):
-            return None
-        return self.seal_client_certificate(subscription_id, self.client_certificate(subscription_id, sealed))
+        return self._keys.open(sealed, _place("sealed_client_certificate", subscription_id))
 
     def seal_copy(self, subscription_id: UUID, copy: bytes) -> bytes:
         """What to keep of a subscription in Redis, so that nobody who gets in there reads or changes it."""
@@ -185,7 +178,9 @@ class Vault:
         return self._keys.open(sealed, _place_of_copy(subscription_id))
 
     def _open(self, subscription_id: UUID, sealed: bytes) -> list[Secret]:
-        return msgspec.json.decode(self._keys.open(sealed, _place(subscription_id)), type=list[Secret])
+        return msgspec.json.decode(
+            self._keys.open(sealed, _place("sealed_secrets", subscription_id)), type=list[Secret]
+        )
 
 
 def _keep(opened: dict[UUID, Opened], subscription_id: UUID, found: Opened) -> None:
@@ -195,20 +190,8 @@ def _keep(opened: dict[UUID, Opened], subscription_id: UUID, found: Opened) -> N
     opened[subscription_id] = found
 
 
-def _place(subscription_id: UUID) -> bytes:
-    return b"subscription:" + subscription_id.bytes
-
-
-def _place_of_headers(subscription_id: UUID) -> bytes:
-    return b"headers:" + subscription_id.bytes
-
-
-def _place_of_verification(subscription_id: UUID) -> bytes:
-    return b"verification:" + subscription_id.bytes
-
-
-def _place_of_client_certificate(subscription_id: UUID) -> bytes:
-    return b"client_certificate:" + subscription_id.bytes
+def _place(column: str, subscription_id: UUID) -> bytes:
+    return PLACES[column] + subscription_id.bytes
 
 
 def _place_of_copy(subscription_id: UUID) -> bytes:

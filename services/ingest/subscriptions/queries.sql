@@ -86,32 +86,15 @@ WHERE id > $1
        OR sealed_client_certificate IS NOT NULL)
 ORDER BY id LIMIT $2 FOR UPDATE
 
--- seal_secrets --
--- Stores the secrets of locked subscriptions ($1) as they were, encrypted ($2).
+-- reseal --
+-- Stores what locked subscriptions ($1) keep secret, encrypted under another key; null keeps what is stored.
 UPDATE subscriptions s
-SET sealed_secrets = i.sealed_secrets
-FROM unnest($1::uuid[], $2::bytea[]) AS i (id, sealed_secrets)
-WHERE s.id = i.id
-
--- seal_headers --
--- Stores the headers of locked subscriptions ($1) as they were, encrypted ($2).
-UPDATE subscriptions s
-SET sealed_headers = i.sealed_headers
-FROM unnest($1::uuid[], $2::bytea[]) AS i (id, sealed_headers)
-WHERE s.id = i.id
-
--- seal_verification_secrets --
--- Stores the verification secrets of locked subscriptions ($1) as they were, encrypted ($2).
-UPDATE subscriptions s
-SET sealed_verification_secrets = i.sealed_verification_secrets
-FROM unnest($1::uuid[], $2::bytea[]) AS i (id, sealed_verification_secrets)
-WHERE s.id = i.id
-
--- seal_client_certificates --
--- Stores the client certificates of locked subscriptions ($1) as they were, encrypted ($2).
-UPDATE subscriptions s
-SET sealed_client_certificate = i.sealed_client_certificate
-FROM unnest($1::uuid[], $2::bytea[]) AS i (id, sealed_client_certificate)
+SET sealed_secrets = coalesce(i.sealed_secrets, s.sealed_secrets),
+    sealed_headers = coalesce(i.sealed_headers, s.sealed_headers),
+    sealed_verification_secrets = coalesce(i.sealed_verification_secrets, s.sealed_verification_secrets),
+    sealed_client_certificate = coalesce(i.sealed_client_certificate, s.sealed_client_certificate)
+FROM unnest($1::uuid[], $2::bytea[], $3::bytea[], $4::bytea[], $5::bytea[])
+    AS i (id, sealed_secrets, sealed_headers, sealed_verification_secrets, sealed_client_certificate)
 WHERE s.id = i.id
 
 -- update_canary --

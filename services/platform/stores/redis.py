@@ -1,8 +1,9 @@
 """The Redis clients of a process. Redis holds nothing that must survive: every user of it has a way without."""
 
 import contextlib
-from collections.abc import AsyncIterator
-from typing import Any, TypeAlias
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, NewType, ParamSpec, TypeAlias
 
 import redis.asyncio
 import redis.exceptions
@@ -55,3 +56,39 @@ async def client(settings: RedisSettings) -> AsyncIterator[Client]:
 
 def _options(timeout_seconds: float | None) -> dict[str, Any]:
     return {"socket_connect_timeout": TIMEOUT_SECONDS, "socket_timeout": timeout_seconds}
+
+
+Arguments = ParamSpec("Arguments")
+# A parameter of a script that is a key of Redis.
+Key = NewType("Key", str)
+
+
+def script(contract: Callable[Arguments, Any]) -> Callable[[Client], Callable[Arguments, Awaitable[Any]]]:
+    """Make a Lua script of a function: its signature says what the script is given, its docstring ends with the script.
+
+    The script begins after the last blank line of the docstring. It finds each parameter under its name: keys first
+    (annotated `Key`), numbers as numbers, the rest as it is sent, and `*values` as a table. What this returns registers
+    the script with a client or a pipeline.
+    """
+    parameters = inspect.signature(contract).parameters.values()
+    keys = sum(parameter.annotation is Key for parameter in parameters)
+    lines = []
+    for number, parameter in enumerate(parameters, 1):
+        place = f"KEYS[{number}]" if number <= keys else f"ARGV[{number - keys}]"
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            place = f"{{unpack(ARGV, {number - keys})}}"
+        elif parameter.annotation in {int, float}:
+            place = f"tonumber({place})"
+        lines.append(f"local {parameter.name} = {place}")
+    text = "\n".join((*lines, inspect.cleandoc(contract.__doc__ or "").rpartition("\n\n")[2]))
+
+    def register(client: Client) -> Callable[Arguments, Awaitable[Any]]:
+        registered = client.register_script(text)
+
+        async def call(*values: Arguments.args, **_: Arguments.kwargs) -> Any:
+            given: tuple[Any, ...] = values
+            return await registered(keys=given[:keys], args=given[keys:])
+
+        return call
+
+    return register

@@ -15,11 +15,10 @@ from services.delivery.destinations.http.connection import MAX_RETRY_AFTER_BYTES
 from services.delivery.destinations.http.sender import HttpSender
 from services.delivery.worker.deliverer import Deliverer, Held
 from services.delivery.worker.store import WorkerStore
-from tests.delivery import raw, sending
+from tests.delivery import sending
 from tests.delivery.conftest import Shared
-from tests.delivery.ringing import RUNG
 from tests.delivery.sending import post
-from tests.delivery.world import World, outcomes
+from tests.delivery.world import RUNG, World, outcomes
 
 STANDARD_WEBHOOKS = (5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400)
 
@@ -235,7 +234,7 @@ HEADS = {
 @pytest.mark.parametrize("head", HEADS, ids=lambda head: head.decode()[:20])
 async def test_the_header_comes_with_the_answer_unless_it_is_too_long(sender: HttpSender, head: bytes) -> None:
     answer = b"HTTP/1.1 503 Busy\r\nContent-Length: 2\r\n" + head + b"\r\nno"
-    async with raw.serving(raw.answering(answer)) as server:
+    async with sending.serving(sending.answering(answer)) as server:
         found = await sender.send(post(server.url()), timeout_seconds=5)
     assert found.retry_after == HEADS[head]
 
@@ -247,14 +246,14 @@ async def test_the_header_of_an_interim_answer_a_trailer_or_the_answer_before_is
     interim = b"HTTP/1.1 103 Early Hints\r\nRetry-After: 2\r\n\r\n"
     chunked = b"HTTP/1.1 503 Busy\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nRetry-After: 3\r\n\r\n"
 
-    async def answer(connection: raw.Connection) -> None:
+    async def answer(connection: sending.Connection) -> None:
         await connection.request()
         await connection.send(first)
         await connection.request()
         await connection.send(interim + chunked)
         await connection.closed()
 
-    async with raw.serving(answer) as server:
+    async with sending.serving(answer) as server:
         assert (await sender.send(post(server.url()), timeout_seconds=5)).retry_after == b"1"
         assert await sender.send(post(server.url()), timeout_seconds=5) == Answer(status_code=503, body=b"")
         assert len(server.connections) == 1

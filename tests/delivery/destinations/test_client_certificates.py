@@ -28,7 +28,7 @@ from services.domain.secrets import client_certificates
 from services.platform import ids
 from tests.delivery.destinations.asking import Asking, asking
 from tests.delivery.destinations.test_dialing import Tunnels
-from tests.delivery.names import Naming
+from tests.delivery.sending import Naming
 from tests.delivery.world import LOOPBACK, World, outcomes
 
 CA = certificates.authority()

@@ -18,7 +18,7 @@ from services.delivery.destinations.destination import Failure, SendError
 from services.delivery.destinations.http import connection as http_connection
 from services.delivery.destinations.http.connection import Connection
 from services.delivery.destinations.http.sender import HttpSender
-from tests.delivery import raw, sending
+from tests.delivery import sending
 from tests.delivery.destinations.odd_answers import ANSWERS
 from tests.delivery.sending import OK, failure, post
 from tests.delivery.world import LOOPBACK
@@ -26,10 +26,10 @@ from tests.delivery.world import LOOPBACK
 # Connections are kept, and what dies with them is known for it.
 
 
-def closing_after(first: bytes, *, reset: bool = False) -> raw.Answer:
+def closing_after(first: bytes, *, reset: bool = False) -> sending.Answer:
     """Answers the first request of each connection, reads the second one, and closes without an answer."""
 
-    async def answer(connection: raw.Connection) -> None:
+    async def answer(connection: sending.Connection) -> None:
         await connection.request()
         await connection.send(first)
         await connection.request()
@@ -43,7 +43,7 @@ def closing_after(first: bytes, *, reset: bool = False) -> raw.Answer:
 async def test_a_kept_connection_that_dies_before_any_byte_is_worth_a_fresh_one(
     sender: HttpSender, *, reset: bool
 ) -> None:
-    async with raw.serving(closing_after(OK, reset=reset)) as server:
+    async with sending.serving(closing_after(OK, reset=reset)) as server:
         await sender.send(post(server.url()), timeout_seconds=5)
         found = await failure(sender, server.url())
         assert (found.kind, found.status_code, found.reused) == (Failure.CONNECTION_LOST, None, True)
@@ -53,27 +53,27 @@ async def test_a_kept_connection_that_dies_before_any_byte_is_worth_a_fresh_one(
 
 
 async def test_a_kept_connection_that_dies_after_the_status_is_not_worth_a_fresh_one(sender: HttpSender) -> None:
-    async def answer(connection: raw.Connection) -> None:
+    async def answer(connection: sending.Connection) -> None:
         await connection.request()
         await connection.send(OK)
         await connection.request()
         await connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc")
 
-    async with raw.serving(answer) as server:
+    async with sending.serving(answer) as server:
         await sender.send(post(server.url()), timeout_seconds=5)
         found = await failure(sender, server.url())
     assert (found.kind, found.status_code, found.reused) == (Failure.CONNECTION_LOST, 200, False)
 
 
 async def test_a_request_is_never_repeated_by_the_client_itself(sender: HttpSender) -> None:
-    async with raw.serving(closing_after(OK)) as server:
+    async with sending.serving(closing_after(OK)) as server:
         await sender.send(post(server.url()), timeout_seconds=5)
         await failure(sender, server.url())
         assert [len(connection.heads) for connection in server.connections] == [2]
 
 
 async def test_a_connection_that_the_receiver_closed_while_idle_is_not_used(sender: HttpSender) -> None:
-    async with raw.serving(raw.answering(OK)) as server:
+    async with sending.serving(sending.answering(OK)) as server:
         for _ in range(3):
             assert (await sender.send(post(server.url()), timeout_seconds=5)).status_code == 200
             await asyncio.sleep(0.05)  # for the FIN to come
@@ -81,14 +81,14 @@ async def test_a_connection_that_the_receiver_closed_while_idle_is_not_used(send
 
 
 async def test_a_connection_is_not_kept_after_a_timeout(sender: HttpSender) -> None:
-    async def late(connection: raw.Connection) -> None:
+    async def late(connection: sending.Connection) -> None:
         while True:
             await connection.request()
             if len(server.connections) == 1:
                 await asyncio.sleep(0.6)
             await connection.send(OK)
 
-    async with raw.serving(late) as server:
+    async with sending.serving(late) as server:
         assert (await failure(sender, server.url(), timeout_seconds=0.5)).kind is Failure.TIMEOUT
         assert (await sender.send(post(server.url()), timeout_seconds=5)).body == b"ok"
         assert len(server.connections) == 2
@@ -102,25 +102,25 @@ async def test_a_connection_is_closed_when_the_receiver_is_about_to_drop_it(
     monkeypatch.setattr("services.delivery.destinations.http.sender.SWEEP_SECONDS", 0.05)
     closed = asyncio.Event()
 
-    async def answer(connection: raw.Connection) -> None:
+    async def answer(connection: sending.Connection) -> None:
         await connection.request()
         await asyncio.sleep(delay_seconds)
         await connection.send(OK.replace(b"\r\n\r\n", b"\r\nKeep-Alive: timeout=1\r\n\r\n"))
         await connection.closed()
         closed.set()
 
-    async with sending.sender(LOOPBACK) as sender, raw.serving(answer) as server:
+    async with sending.sender(LOOPBACK) as sender, sending.serving(answer) as server:
         await sender.send(post(server.url()), timeout_seconds=5)
         async with asyncio.timeout(3):
             await closed.wait()
 
 
 @contextlib.asynccontextmanager
-async def announcing(keep_alive: bytes) -> AsyncIterator[tuple[raw.Server, list[raw.Connection]]]:
+async def announcing(keep_alive: bytes) -> AsyncIterator[tuple[sending.Server, list[sending.Connection]]]:
     """A receiver that says so with each answer, and which of its connections were closed."""
-    closed: list[raw.Connection] = []
+    closed: list[sending.Connection] = []
 
-    async def answer(connection: raw.Connection) -> None:
+    async def answer(connection: sending.Connection) -> None:
         try:
             while True:
                 await connection.request()
@@ -128,7 +128,7 @@ async def announcing(keep_alive: bytes) -> AsyncIterator[tuple[raw.Server, list[
         finally:
             closed.append(connection)
 
-    async with raw.serving(answer) as server:
+    async with sending.serving(answer) as server:
         yield server, closed
 
 

@@ -17,9 +17,8 @@ from services.delivery.destinations.http.dialing import Proxy
 from services.delivery.destinations.http.sender import HttpSender
 from services.delivery.destinations.http.tls import trust
 from services.domain.egress.policy import Policy
-from tests.delivery import raw
-from tests.delivery.names import POLICY, Naming
-from tests.delivery.sending import OK, failure, post
+from tests.delivery import sending
+from tests.delivery.sending import OK, POLICY, Naming, failure, post
 from tests.delivery.world import LOOPBACK, World
 
 # Addresses of a name, each tried a little after the one before.
@@ -176,9 +175,9 @@ async def test_tls_goes_through_the_proxy_and_is_verified(
 ) -> None:
     tunnels = Tunnels()
     async with tunnels.serving() as port, through(port, ca_bundle=str(authority[0])) as sender:
-        async with raw.serving(raw.answering(OK), tls=authority[1]) as server:
+        async with sending.serving(sending.answering(OK), tls=authority[1]) as server:
             assert (await sender.send(post(server.url("https")), timeout_seconds=5)).status_code == 200
-        async with raw.serving(raw.answering(OK), tls=self_signed) as server:
+        async with sending.serving(sending.answering(OK), tls=self_signed) as server:
             assert (await failure(sender, server.url("https"))).kind is Failure.TLS
     assert len(tunnels.heads) == 2
 
@@ -213,7 +212,10 @@ async def test_through_a_proxy_names_are_vetted_all_the_same_and_it_gets_the_add
     ids=["403", "407", "no HTTP", "surplus", "endless", "closed"],
 )
 async def test_a_proxy_that_makes_no_tunnel_is_a_failure_that_names_no_credentials(answer: bytes, why: str) -> None:
-    async with raw.serving(_answering_connect(answer)) as server, through(server.port, user="user:hunter2@") as sender:
+    async with (
+        sending.serving(_answering_connect(answer)) as server,
+        through(server.port, user="user:hunter2@") as sender,
+    ):
         found = await failure(sender, "http://127.0.0.1:8080/")
     assert found.kind is Failure.CONNECT
     assert why in found.message
@@ -221,8 +223,8 @@ async def test_a_proxy_that_makes_no_tunnel_is_a_failure_that_names_no_credentia
     assert "hunter2" not in repr(Proxy.parse("http://user:hunter2@127.0.0.1:3128"))
 
 
-def _answering_connect(data: bytes) -> raw.Answer:
-    async def answer(connection: raw.Connection) -> None:
+def _answering_connect(data: bytes) -> sending.Answer:
+    async def answer(connection: sending.Connection) -> None:
         await connection.request()
         await connection.send(data)
 
@@ -230,13 +232,13 @@ def _answering_connect(data: bytes) -> raw.Answer:
 
 
 async def test_a_proxy_that_hangs_takes_no_longer_than_the_deadline() -> None:
-    async with raw.serving(raw.answering(then_hang=True)) as server, through(server.port) as sender:
+    async with sending.serving(sending.answering(then_hang=True)) as server, through(server.port) as sender:
         assert (await failure(sender, "http://127.0.0.1:8080/", timeout_seconds=0.3)).kind is Failure.TIMEOUT
 
 
 async def test_a_worker_sends_as_its_settings_say(world: World, authority: tuple[Path, ssl.SSLContext]) -> None:
     tunnels = Tunnels()
-    async with tunnels.serving() as port, raw.serving(raw.answering(OK), tls=authority[1]) as server:
+    async with tunnels.serving() as port, sending.serving(sending.answering(OK), tls=authority[1]) as server:
         settings = {"egress_proxy": f"http://127.0.0.1:{port}", "egress_ca_bundle": str(authority[0])}
         async with world.running(**settings):
             delivery_id = await world.deliver(await world.subscription(server.url("https")))

@@ -10,12 +10,12 @@ from dev.harness.receiver import Receiver, Reply
 from dev.harness.waiting import wait_until
 from services.delivery.destinations.destination import Answer, Failure
 from services.delivery.destinations.http.sender import HttpSender
-from tests.delivery import raw
+from tests.delivery import sending
 from tests.delivery.sending import MAX_RESPONSE_BYTES, OK, WANTED_BYTES, failure, post
 
 
 async def test_the_receiver_gets_our_headers_and_no_others(sender: HttpSender) -> None:
-    async with raw.serving(raw.answering(OK)) as server:
+    async with sending.serving(sending.answering(OK)) as server:
         await sender.send(post(server.url()), timeout_seconds=5)
     lines = server.connections[0].heads[0].decode().split("\r\n")
     assert lines[0] == "POST /hook HTTP/1.1"
@@ -52,7 +52,7 @@ async def test_a_body_of_any_size_arrives_as_it_is(sender: HttpSender, receiver:
     ],
 )
 async def test_the_target_is_asked_for_exactly_as_it_was_given(sender: HttpSender, path: str) -> None:
-    async with raw.serving(raw.answering(OK)) as server:
+    async with sending.serving(sending.answering(OK)) as server:
         await sender.send(post(server.url(path=path)), timeout_seconds=5)
     expected = path.partition("#")[0]
     expected = expected if expected.startswith("/") else f"/{expected}"
@@ -64,14 +64,14 @@ async def test_the_target_is_asked_for_exactly_as_it_was_given(sender: HttpSende
     [("/\u4e2d", "/%E4%B8%AD"), ("/?q=\u00e9", "/?q=%C3%A9"), ("/%41\u00e9", "/%41%C3%A9")],
 )
 async def test_a_target_that_cannot_be_sent_as_it_is_is_encoded(sender: HttpSender, path: str, sent: str) -> None:
-    async with raw.serving(raw.answering(OK)) as server:
+    async with sending.serving(sending.answering(OK)) as server:
         await sender.send(post(server.url(path=path)), timeout_seconds=5)
     assert server.connections[0].heads[0].split(b"\r\n")[0].decode() == f"POST {sent} HTTP/1.1"
 
 
 @pytest.mark.parametrize("path", ["/a b", "/a\r\nX: y", "/a\tb", "/\x00", "/\u2028"])
 async def test_a_target_that_would_have_to_be_repaired_is_not_asked(sender: HttpSender, path: str) -> None:
-    async with raw.serving(raw.answering(OK)) as server:
+    async with sending.serving(sending.answering(OK)) as server:
         assert (await failure(sender, server.url(path=path))).kind is Failure.INVALID_REQUEST
         assert server.connections == []
 
@@ -84,12 +84,12 @@ async def test_the_addresses_of_a_name_are_tried_one_after_the_other(sender: Htt
 
 
 async def test_a_connection_is_kept_for_the_next_request(sender: HttpSender) -> None:
-    async def answer(connection: raw.Connection) -> None:
+    async def answer(connection: sending.Connection) -> None:
         while True:
             await connection.request()
             await connection.send(OK)
 
-    async with raw.serving(answer) as server:
+    async with sending.serving(answer) as server:
         for _ in range(3):
             await sender.send(post(server.url()), timeout_seconds=5)
         assert [len(connection.heads) for connection in server.connections] == [3]
@@ -100,7 +100,7 @@ async def test_a_status_is_answered_with_its_body(sender: HttpSender, status: in
     head = f"HTTP/1.1 {status} Reason\r\n".encode()
     body = b"" if status in {204, 304} else b"because"
     length = b"" if status in {204, 304} else b"Content-Length: 7\r\n"
-    async with raw.serving(raw.answering(head + length + b"\r\n" + body)) as server:
+    async with sending.serving(sending.answering(head + length + b"\r\n" + body)) as server:
         assert await sender.send(post(server.url()), timeout_seconds=5) == Answer(status_code=status, body=body)
 
 
@@ -129,7 +129,7 @@ async def test_a_redirect_is_not_followed(sender: HttpSender, receiver: Receiver
     ids=["chunked", "extension", "close", "http-1.0", "1.0-length", "100", "103", "no-reason", "gzip", "latin-1"],
 )
 async def test_a_response_of_this_form_is_read(sender: HttpSender, response: bytes) -> None:
-    async with raw.serving(raw.answering(response)) as server:
+    async with sending.serving(sending.answering(response)) as server:
         assert await sender.send(post(server.url()), timeout_seconds=5) == Answer(status_code=200, body=b"abcdef")
 
 
@@ -163,14 +163,14 @@ async def test_an_endless_body_is_cut_at_the_bound_and_its_2xx_counts(
     chunk = b"1000\r\n" + b"x" * 0x1000 + b"\r\n" if b"chunked" in head else b"x" * 0x1000
     sent = count()
 
-    async def flood(connection: raw.Connection) -> None:
+    async def flood(connection: sending.Connection) -> None:
         await connection.request()
         await connection.send(b"HTTP/1.1 200 OK\r\n" + head + b"\r\n\r\n")
         while True:
             await connection.send(chunk)
             next(sent)
 
-    async with raw.serving(flood) as server:
+    async with sending.serving(flood) as server:
         answer = await sender.send(post(server.url()), timeout_seconds=5)
         assert answer == Answer(status_code=200, body=b"x" * read)
         await wait_until(server.connections[0].writer.is_closing, what="the connection to be closed")
@@ -179,12 +179,12 @@ async def test_an_endless_body_is_cut_at_the_bound_and_its_2xx_counts(
 
 
 async def test_an_answer_before_the_body_was_read_is_an_answer(sender: HttpSender) -> None:
-    async def hasty(connection: raw.Connection) -> None:
+    async def hasty(connection: sending.Connection) -> None:
         await connection.reader.readuntil(b"\r\n\r\n")
         await connection.send(b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nbig")
         await asyncio.sleep(60)
 
-    async with raw.serving(hasty) as server:
+    async with sending.serving(hasty) as server:
         started = time.monotonic()
         answer = await sender.send(post(server.url(), b"x" * (16 << 20)), timeout_seconds=5)
         assert answer == Answer(status_code=413, body=b"big")

@@ -14,7 +14,7 @@ import pytest
 
 from services.delivery.destinations.destination import Failure
 from services.delivery.destinations.http.sender import HttpSender
-from tests.delivery import raw
+from tests.delivery import sending
 from tests.delivery.destinations.odd_answers import ANSWERS, CHUNKED, HEAD, LENGTH
 from tests.delivery.sending import OK, failure, post
 
@@ -66,7 +66,7 @@ async def taken_by_others(url: str) -> set[int]:
 @pytest.mark.parametrize("what", ANSWERS)
 async def test_an_answer_that_common_clients_take_is_taken(sender: HttpSender, what: str) -> None:
     answer, body = ANSWERS[what]
-    async with raw.serving(raw.answering(answer)) as server:
+    async with sending.serving(sending.answering(answer)) as server:
         statuses = await taken_by_others(server.url())
         assert statuses, "neither client takes it"
         taken = await sender.send(post(server.url()), timeout_seconds=5)
@@ -77,7 +77,7 @@ async def test_an_answer_that_common_clients_take_is_taken(sender: HttpSender, w
 @pytest.mark.parametrize("what", FAILURES)
 async def test_an_answer_that_no_common_client_takes_is_a_failure(sender: HttpSender, what: str) -> None:
     answer, kind, status = FAILURES[what]
-    async with raw.serving(raw.answering(answer)) as server:
+    async with sending.serving(sending.answering(answer)) as server:
         assert not any(200 <= status < 300 for status in await taken_by_others(server.url()))
         found = await failure(sender, server.url())
     assert (found.kind, found.status_code) == (kind, status)
@@ -105,9 +105,9 @@ async def test_answers_that_are_odd_in_several_ways_are_taken_in_pieces_too(send
     taken = 0
     for answer in _combined():
         cut = cuts.randrange(1, len(answer))
-        whole = raw.answering(answer)
-        pieces = raw.answering(answer[:cut], answer[cut:], pause_seconds=0.002)
-        async with raw.serving(whole) as server, raw.serving(pieces) as slow:
+        whole = sending.answering(answer)
+        pieces = sending.answering(answer[:cut], answer[cut:], pause_seconds=0.002)
+        async with sending.serving(whole) as server, sending.serving(pieces) as slow:
             statuses = await taken_by_others(server.url())
             if not statuses:
                 continue
@@ -129,12 +129,12 @@ async def test_an_odd_answer_ends_at_once_and_with_its_connection(sender: HttpSe
     """The receiver keeps the connection open, and the next request gets one of its own."""
     answer = ANSWERS[what][0]
 
-    async def keep(connection: raw.Connection) -> None:
+    async def keep(connection: sending.Connection) -> None:
         while True:
             await connection.request()
             await connection.send(answer)
 
-    async with raw.serving(keep) as server:
+    async with sending.serving(keep) as server:
         for _ in range(2):
             assert (await sender.send(post(server.url()), timeout_seconds=2)).status_code in {200, 204}
         assert [len(connection.heads) for connection in server.connections] == [1, 1]
@@ -146,14 +146,14 @@ async def test_a_body_whose_chunks_cannot_be_read_does_not_change_what_the_recei
 ) -> None:
     """Neither client reads the body; both read the status before it."""
     response = b"HTTP/1.1 %b\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\nnonsense\r\n" % line
-    async with raw.serving(raw.answering(response, then_hang=True)) as server:
+    async with sending.serving(sending.answering(response, then_hang=True)) as server:
         taken = await sender.send(post(server.url()), timeout_seconds=2)
     assert (taken.status_code, taken.body) == (status, b"ok")
 
 
 async def test_the_body_of_an_odd_failure_is_kept(sender: HttpSender) -> None:
     answer = b"HTTP/1.1 503 Busy\nRetry-After: 7\nLocation: /a\x01b\nContent-Length: 5\n\n"
-    async with raw.serving(raw.answering(answer, b"later", pause_seconds=0.05, then_hang=True)) as server:
+    async with sending.serving(sending.answering(answer, b"later", pause_seconds=0.05, then_hang=True)) as server:
         taken = await sender.send(post(server.url()), timeout_seconds=2)
     assert (taken.status_code, taken.body, taken.retry_after) == (503, b"later", b"7")
 
@@ -165,15 +165,15 @@ async def test_the_chunks_of_an_odd_failure_are_kept(sender: HttpSender, end: by
     body = b"".join(
         b"%b%b\r\n%b\r\n" % (size, space, text) for size, text in ((b"3", b"lat"), (b"2", b"er"), (b"0", b""))
     )
-    async with raw.serving(raw.answering(head, body, pause_seconds=0.05, then_hang=True)) as server:
+    async with sending.serving(sending.answering(head, body, pause_seconds=0.05, then_hang=True)) as server:
         taken = await sender.send(post(server.url()), timeout_seconds=2)
     assert (taken.status_code, taken.body) == (503, b"later")
 
 
-def late(first: bytes, rest: bytes, then: bytes) -> raw.Answer:
+def late(first: bytes, rest: bytes, then: bytes) -> sending.Answer:
     """Answers the first request of each connection, and sends more when the second request is there."""
 
-    async def answer(connection: raw.Connection) -> None:
+    async def answer(connection: sending.Connection) -> None:
         await connection.request()
         await connection.send(first)
         await connection.request()
@@ -188,14 +188,14 @@ def late(first: bytes, rest: bytes, then: bytes) -> raw.Answer:
     "rest", [b"more", b"more\r\n\r\nand more", b"\r\n", b'{"a": 1}\n', b"HTTP/1.1 yes\r\n\r\n"]
 )  # fmt: skip
 async def test_what_comes_late_of_one_answer_does_not_fail_the_next(sender: HttpSender, rest: bytes) -> None:
-    async with raw.serving(late(OK, rest, OK.replace(b"200", b"201"))) as server:
+    async with sending.serving(late(OK, rest, OK.replace(b"200", b"201"))) as server:
         await sender.send(post(server.url()), timeout_seconds=2)
         assert (await sender.send(post(server.url()), timeout_seconds=2)).status_code == 201
         assert len(server.connections) == 1
 
 
 async def test_a_kept_connection_that_brings_a_rest_and_closes_is_worth_a_fresh_one(sender: HttpSender) -> None:
-    async with raw.serving(late(OK, b"more", b"")) as server:
+    async with sending.serving(late(OK, b"more", b"")) as server:
         await sender.send(post(server.url()), timeout_seconds=2)
         found = await failure(sender, server.url())
     assert (found.kind, found.reused) == (Failure.CONNECTION_LOST, True)
@@ -204,9 +204,9 @@ async def test_a_kept_connection_that_brings_a_rest_and_closes_is_worth_a_fresh_
 async def test_a_kept_connection_that_timed_out_is_worth_a_fresh_one(sender: HttpSender) -> None:
     """Servers say 408 on a connection that was idle for long; it crosses our next request."""
     timed_out = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-    async with raw.serving(late(OK, timed_out, b"")) as server:
+    async with sending.serving(late(OK, timed_out, b"")) as server:
         await sender.send(post(server.url()), timeout_seconds=2)
         found = await failure(sender, server.url())
         assert (found.kind, found.status_code, found.reused) == (Failure.CONNECTION_LOST, 408, True)
-    async with raw.serving(raw.answering(timed_out)) as server:
+    async with sending.serving(sending.answering(timed_out)) as server:
         assert (await sender.send(post(server.url()), timeout_seconds=2)).status_code == 408

@@ -12,7 +12,7 @@ from dev.harness.receiver import Receiver, Reply
 from dev.harness.waiting import wait_until
 from services.delivery.destinations.destination import Failure
 from services.delivery.destinations.http.sender import HttpSender
-from tests.delivery import raw
+from tests.delivery import sending
 from tests.delivery.sending import OK, failure, post
 
 
@@ -22,28 +22,28 @@ async def test_nobody_listens(sender: HttpSender, free_port: int) -> None:
 
 
 async def test_a_reset_before_any_byte_is_a_lost_connection(sender: HttpSender) -> None:
-    async def reset(connection: raw.Connection) -> None:
+    async def reset(connection: sending.Connection) -> None:
         await connection.request()
         connection.reset()
 
-    async with raw.serving(reset) as server:
+    async with sending.serving(reset) as server:
         found = await failure(sender, server.url())
     assert (found.kind, found.status_code, found.reused) == (Failure.CONNECTION_LOST, None, False)
 
 
 async def test_a_close_before_any_byte_is_a_lost_connection(sender: HttpSender) -> None:
-    async with raw.serving(raw.answering()) as server:
+    async with sending.serving(sending.answering()) as server:
         found = await failure(sender, server.url())
     assert (found.kind, found.status_code) == (Failure.CONNECTION_LOST, None)
 
 
 @pytest.mark.parametrize("body", [b"x", b"x" * (8 << 20)], ids=["small", "large"])
 async def test_a_close_before_the_request_was_read_is_a_lost_connection(sender: HttpSender, body: bytes) -> None:
-    async def rude(connection: raw.Connection) -> None:
+    async def rude(connection: sending.Connection) -> None:
         await connection.reader.read(1)
         connection.reset()
 
-    async with raw.serving(rude) as server:
+    async with sending.serving(rude) as server:
         found = await failure(sender, server.url(), body=body)
     assert (found.kind, found.status_code) == (Failure.CONNECTION_LOST, None)
 
@@ -60,14 +60,14 @@ async def test_a_close_before_the_request_was_read_is_a_lost_connection(sender: 
 async def test_an_end_in_the_middle_of_the_body_is_a_lost_connection_with_the_status(
     sender: HttpSender, response: bytes, *, reset: bool
 ) -> None:
-    async def answer(connection: raw.Connection) -> None:
+    async def answer(connection: sending.Connection) -> None:
         await connection.request()
         await connection.send(response)
         await asyncio.sleep(0.1)
         if reset:
             connection.reset()
 
-    async with raw.serving(answer) as server:
+    async with sending.serving(answer) as server:
         found = await failure(sender, server.url())
     assert (found.kind, found.status_code, found.reused) == (Failure.CONNECTION_LOST, 200, False)
 
@@ -94,7 +94,7 @@ async def test_an_end_in_the_middle_of_the_body_is_a_lost_connection_with_the_st
     ],
 )  # fmt: skip
 async def test_what_is_not_http_is_an_invalid_response(sender: HttpSender, response: bytes) -> None:
-    async with raw.serving(raw.answering(response, then_hang=True)) as server:
+    async with sending.serving(sending.answering(response, then_hang=True)) as server:
         found = await failure(sender, server.url())
     assert (found.kind, found.status_code) == (Failure.INVALID_RESPONSE, None)
 
@@ -102,14 +102,14 @@ async def test_what_is_not_http_is_an_invalid_response(sender: HttpSender, respo
 async def test_headers_without_end_are_not_taken_in_without_end(sender: HttpSender) -> None:
     sent = count()
 
-    async def flood(connection: raw.Connection) -> None:
+    async def flood(connection: sending.Connection) -> None:
         await connection.request()
         await connection.send(b"HTTP/1.1 200 OK\r\n")
         while True:
             await connection.send(b"X-Header: %s\r\n" % (b"x" * 8_000))
             next(sent)
 
-    async with raw.serving(flood) as server:
+    async with sending.serving(flood) as server:
         found = await failure(sender, server.url(), timeout_seconds=2)
     assert found.kind is Failure.INVALID_RESPONSE
     assert next(sent) * 8_000 < 16 << 20
@@ -117,7 +117,7 @@ async def test_headers_without_end_are_not_taken_in_without_end(sender: HttpSend
 
 async def test_switching_protocols_is_no_success_and_its_connection_is_not_used_again(sender: HttpSender) -> None:
     response = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
-    async with raw.serving(raw.answering(response, then_hang=True)) as server:
+    async with sending.serving(sending.answering(response, then_hang=True)) as server:
         for _ in range(2):
             answer = await sender.send(post(server.url()), timeout_seconds=2)
             assert answer.status_code == 101
@@ -135,35 +135,35 @@ async def test_no_answer_is_a_timeout_at_the_deadline(sender: HttpSender, receiv
 
 async def test_a_drip_of_headers_is_a_timeout(sender: HttpSender) -> None:
     drip = [bytes([byte]) for byte in b"HTTP/1.1 200 OK\r\n"]
-    async with raw.serving(raw.answering(*drip, pause_seconds=0.15)) as server:
+    async with sending.serving(sending.answering(*drip, pause_seconds=0.15)) as server:
         found = await failure(sender, server.url(), timeout_seconds=0.5)
     assert (found.kind, found.status_code) == (Failure.TIMEOUT, None)
 
 
 async def test_a_drip_of_the_body_is_a_timeout_with_the_status(sender: HttpSender) -> None:
     parts = [b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n", *[b"x"] * 100]
-    async with raw.serving(raw.answering(*parts, pause_seconds=0.15)) as server:
+    async with sending.serving(sending.answering(*parts, pause_seconds=0.15)) as server:
         found = await failure(sender, server.url(), timeout_seconds=0.5)
     assert (found.kind, found.status_code) == (Failure.TIMEOUT, 200)
 
 
 async def test_interim_answers_without_end_are_a_timeout(sender: HttpSender) -> None:
-    async def answer(connection: raw.Connection) -> None:
+    async def answer(connection: sending.Connection) -> None:
         await connection.request()
         while True:
             await connection.send(b"HTTP/1.1 102 Processing\r\n\r\n")
             await asyncio.sleep(0.05)
 
-    async with raw.serving(answer) as server:
+    async with sending.serving(answer) as server:
         found = await failure(sender, server.url(), timeout_seconds=0.5)
     assert found.kind is Failure.TIMEOUT
 
 
 async def test_a_receiver_that_does_not_read_is_a_timeout(sender: HttpSender) -> None:
-    async def deaf(_: raw.Connection) -> None:
+    async def deaf(_: sending.Connection) -> None:
         await asyncio.sleep(60)
 
-    async with raw.serving(deaf) as server:
+    async with sending.serving(deaf) as server:
         found = await failure(sender, server.url(), timeout_seconds=0.5, body=b"x" * (32 << 20))
     assert found.kind is Failure.TIMEOUT
 
@@ -193,15 +193,15 @@ async def test_tls_to_a_plain_port_is_a_tls_failure(sender: HttpSender, receiver
 
 
 async def test_tls_to_a_port_that_answers_nothing_is_a_timeout(sender: HttpSender) -> None:
-    async def mute(connection: raw.Connection) -> None:
+    async def mute(connection: sending.Connection) -> None:
         await connection.closed()
 
-    async with raw.serving(mute) as server:
+    async with sending.serving(mute) as server:
         assert (await failure(sender, server.url("https"), timeout_seconds=0.5)).kind is Failure.TIMEOUT
 
 
 async def test_plain_http_to_a_tls_port_is_no_success(sender: HttpSender, self_signed: ssl.SSLContext) -> None:
-    async with raw.serving(raw.answering(OK), tls=self_signed) as server:
+    async with sending.serving(sending.answering(OK), tls=self_signed) as server:
         found = await failure(sender, server.url("http"))
     assert found.kind in {Failure.CONNECTION_LOST, Failure.INVALID_RESPONSE}
 
@@ -209,7 +209,7 @@ async def test_plain_http_to_a_tls_port_is_no_success(sender: HttpSender, self_s
 async def test_a_certificate_that_nobody_vouches_for_is_a_tls_failure(
     sender: HttpSender, self_signed: ssl.SSLContext
 ) -> None:
-    async with raw.serving(raw.answering(OK), tls=self_signed) as server:
+    async with sending.serving(sending.answering(OK), tls=self_signed) as server:
         found = await failure(sender, server.url("https"))
     assert found.kind is Failure.TLS
     assert "certificate" in found.message.lower()
@@ -238,7 +238,7 @@ async def test_an_answer_whose_headers_or_trailers_have_no_end_is_given_up_long_
 ) -> None:
     sent = 0
 
-    async def flood(connection: raw.Connection) -> None:
+    async def flood(connection: sending.Connection) -> None:
         nonlocal sent
         await connection.request()
         await connection.send(b"HTTP/1.1 200 OK\r\n" + begin)
@@ -246,7 +246,7 @@ async def test_an_answer_whose_headers_or_trailers_have_no_end_is_given_up_long_
             await connection.send(b"y" * 65536)
             sent += 65536
 
-    async with raw.serving(flood) as server:
+    async with sending.serving(flood) as server:
         found = await failure(sender, server.url(), timeout_seconds=30)
     assert found.kind is Failure.INVALID_RESPONSE
     assert sent < 20 << 20

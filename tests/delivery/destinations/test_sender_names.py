@@ -12,9 +12,8 @@ from services.delivery.destinations.destination import Failure, SendError
 from services.delivery.destinations.http import dialing, resolver
 from services.delivery.destinations.http.request import OutgoingRequest
 from services.delivery.destinations.http.sender import HttpSender
-from tests.delivery import raw, sending
-from tests.delivery.names import POLICY, PRIVATE, Naming, everywhere
-from tests.delivery.sending import OK, failure, post
+from tests.delivery import sending
+from tests.delivery.sending import OK, POLICY, PRIVATE, Naming, everywhere, failure, post
 from tests.delivery.world import LOOPBACK
 
 # Names that change, or that say several things, and redirects.
@@ -33,7 +32,7 @@ async def test_a_redirect_is_an_answer_and_not_followed(
 ) -> None:
     location = where.format(port=receiver.port).encode()
     head = b"HTTP/1.1 %d Moved\r\nLocation: %b\r\nContent-Length: 0\r\n\r\n" % (status, location)
-    async with raw.serving(raw.answering(head)) as server:
+    async with sending.serving(sending.answering(head)) as server:
         assert (await sender.send(post(server.url()), timeout_seconds=5)).status_code == status
         assert len(server.connections) == 1
     assert receiver.requests == []

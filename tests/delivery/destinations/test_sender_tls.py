@@ -14,9 +14,8 @@ from services.delivery.destinations.destination import Failure
 from services.delivery.destinations.http import sender as http_sender
 from services.delivery.destinations.http.sender import HttpSender
 from services.delivery.destinations.http.tls import trust
-from tests.delivery import raw
-from tests.delivery.names import Naming
-from tests.delivery.sending import OK, failure, post
+from tests.delivery import sending
+from tests.delivery.sending import OK, Naming, failure, post
 from tests.delivery.world import LOOPBACK
 
 
@@ -31,14 +30,14 @@ async def trusting(authority: tuple[Path, ssl.SSLContext]) -> AsyncIterator[Http
 async def test_the_system_alone_does_not_trust_an_authority_of_ones_own(
     sender: HttpSender, authority: tuple[Path, ssl.SSLContext]
 ) -> None:
-    async with raw.serving(raw.answering(OK), tls=authority[1]) as server:
+    async with sending.serving(sending.answering(OK), tls=authority[1]) as server:
         assert (await failure(sender, server.url("https"))).kind is Failure.TLS
 
 
 async def test_with_its_file_it_is_trusted_besides_the_systems(
     trusting: HttpSender, authority: tuple[Path, ssl.SSLContext]
 ) -> None:
-    async with raw.serving(raw.answering(OK), tls=authority[1]) as server:
+    async with sending.serving(sending.answering(OK), tls=authority[1]) as server:
         assert (await trusting.send(post(server.url("https")), timeout_seconds=5)).status_code == 200
     systems, extended = trust(), trust(str(authority[0]))
     assert extended.cert_store_stats()["x509_ca"] == systems.cert_store_stats()["x509_ca"] + 1
@@ -48,7 +47,7 @@ async def test_with_its_file_a_certificate_for_another_name_is_still_refused(
     trusting: HttpSender, authority: tuple[Path, ssl.SSLContext], names: Naming
 ) -> None:
     names(["127.0.0.1"])
-    async with raw.serving(raw.answering(OK), tls=authority[1]) as server:
+    async with sending.serving(sending.answering(OK), tls=authority[1]) as server:
         url = f"https://other.example:{server.port}/"
         assert (await failure(trusting, url)).kind is Failure.TLS
         for host in ("receiver.example", "receiver.example.", "RECEIVER.example"):
@@ -58,7 +57,7 @@ async def test_with_its_file_a_certificate_for_another_name_is_still_refused(
 async def test_with_its_file_a_certificate_that_signs_itself_is_still_refused(
     trusting: HttpSender, self_signed: ssl.SSLContext
 ) -> None:
-    async with raw.serving(raw.answering(OK), tls=self_signed) as server:
+    async with sending.serving(sending.answering(OK), tls=self_signed) as server:
         assert (await failure(trusting, server.url("https"))).kind is Failure.TLS
 
 
@@ -89,7 +88,7 @@ async def test_a_certificate_that_is_refused_is_recorded_with_why(
     tls = trust(str(tmp_path / "ca.pem"))
     async with (
         http_sender.sender(LOOPBACK, max_response_bytes=1024, wanted_bytes=1024, tls=tls) as sender,
-        raw.serving(raw.answering(OK), tls=served) as server,
+        sending.serving(sending.answering(OK), tls=served) as server,
     ):
         found = await failure(sender, server.url("https"))
     assert found.kind is Failure.TLS
@@ -97,10 +96,10 @@ async def test_a_certificate_that_is_refused_is_recorded_with_why(
 
 
 async def test_a_receiver_that_does_not_speak_tls_is_told_so(sender: HttpSender) -> None:
-    async def plain(connection: raw.Connection) -> None:
+    async def plain(connection: sending.Connection) -> None:
         await connection.send(OK)
 
-    async with raw.serving(plain) as server:
+    async with sending.serving(plain) as server:
         found = await failure(sender, server.url("https"))
     assert (found.kind, found.message) == (
         Failure.TLS,

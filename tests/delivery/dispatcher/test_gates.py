@@ -24,8 +24,7 @@ from services.domain.states import StatusReason
 from services.platform import ids
 from services.platform.stores import redis
 from tests.delivery import sending
-from tests.delivery.ringing import RUNG, ring
-from tests.delivery.world import Client, Counted, World, outcomes, until_true
+from tests.delivery.world import RUNG, Client, Counted, World, outcomes, ring, until_true
 
 TURNS = "webhook_dispatcher_turn_duration_seconds_count"
 SOON = 30.0

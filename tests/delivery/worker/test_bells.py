@@ -10,8 +10,7 @@ from dev.harness.receiver import Receiver, Reply
 from dev.harness.waiting import wait_until
 from services.domain.doorbell import GROUP, STREAM, Ringer
 from services.platform import ids
-from tests.delivery.ringing import RUNG, heard_one, ring
-from tests.delivery.world import Counted, World, until_true
+from tests.delivery.world import RUNG, Counted, World, heard_one, ring, until_true
 
 
 async def test_a_bell_is_heard_at_once(world: World, receiver: Receiver, ringer: Ringer) -> None:

@@ -25,7 +25,7 @@ from services.ingest import __main__ as ingest
 from services.ingest.settings import IngestSettings
 from services.platform.grpc import client
 from services.platform.process import lifecycle
-from tests.delivery import raw
+from tests.delivery import sending
 from tests.delivery.conftest import Shared
 from tests.delivery.world import Counted, World, numbers, outcomes
 
@@ -254,12 +254,12 @@ async def test_the_first_4_kib_of_a_response_are_stored_as_valid_text(
 
 
 async def test_a_dead_kept_connection_is_tried_again_at_once_and_both_attempts_are_recorded(shared: Shared) -> None:
-    async def answer(connection: raw.Connection) -> None:
+    async def answer(connection: sending.Connection) -> None:
         await connection.request()
         await connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
         await connection.request()
 
-    async with raw.serving(answer) as server:
+    async with sending.serving(answer) as server:
         subscription = await shared.world.subscription(server.url())
         await shared.world.in_state(await shared.world.deliver(subscription))
         delivery_id = await shared.world.deliver(subscription)
@@ -275,14 +275,14 @@ async def test_a_dead_kept_connection_is_tried_again_at_once_and_both_attempts_a
 async def test_the_attempt_after_a_repeated_one_has_a_number_of_its_own(shared: Shared) -> None:
     """Claimed as number 1, repeated as number 2, failed; the retry is number 3."""
 
-    async def answer(connection: raw.Connection) -> None:
+    async def answer(connection: sending.Connection) -> None:
         await connection.request()
         requests = sum(len(each.heads) for each in server.connections)
         status = b"503 Unavailable" if requests == 3 else b"200 OK"
         await connection.send(b"HTTP/1.1 " + status + b"\r\nContent-Length: 2\r\n\r\nok")
         await connection.request()
 
-    async with raw.serving(answer) as server:
+    async with sending.serving(answer) as server:
         subscription = await shared.world.subscription(server.url())
         await shared.world.in_state(await shared.world.deliver(subscription))
         delivery_id = await shared.world.deliver(subscription)

@@ -7,30 +7,34 @@ import pytest
 
 from dev.harness.receiver import Receiver
 from services.domain.egress.policy import Policy
-from tests.delivery import raw
+from tests.delivery import sending
 from tests.delivery.conftest import Shared
 from tests.delivery.world import World, outcomes
 
 FAILURES = {
-    "close": (raw.answering(), "connection_lost", None),
-    "close-in-body": (raw.answering(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc"), "connection_lost", 200),
-    "garbage": (raw.answering(b"\x00\xff garbage \x00\r\n\r\n", then_hang=True), "invalid_response", None),
-    "nul-in-status": (raw.answering(b"HTTP/1.1 20\x00 \xff\r\nX\x00: \xff\r\n\r\n"), "invalid_response", None),
-    "huge-headers": (raw.answering(b"HTTP/1.1 200 OK\r\nX: " + b"x" * 99_999 + b"\r\n\r\n"), "invalid_response", None),
-    "hang": (raw.answering(then_hang=True), "timeout", None),
-    "drip": (raw.answering(b"HTTP/1.1 200 OK\r\n\r\n", *[b"x"] * 90, pause_seconds=0.2), "timeout", 200),
-    "1xx": (raw.answering(b"HTTP/1.1 101 Switching Protocols\r\n\r\n", then_hang=True), "invalid_response", 101),
-    "6xx": (raw.answering(b"HTTP/1.1 999 Denied\r\nContent-Length: 0\r\n\r\n"), "invalid_response", 999),
-    "LF alone": (raw.answering(b"HTTP/1.1 500 Oops\nContent-Length: 0\n\n"), "http_5xx", 500),
-    "3xx": (raw.answering(b"HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 0\r\n\r\n"), "http_3xx", 302),
-    "410": (raw.answering(b"HTTP/1.1 410 Gone\r\nContent-Length: 0\r\n\r\n"), "http_4xx", 410),
+    "close": (sending.answering(), "connection_lost", None),
+    "close-in-body": (sending.answering(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc"), "connection_lost", 200),
+    "garbage": (sending.answering(b"\x00\xff garbage \x00\r\n\r\n", then_hang=True), "invalid_response", None),
+    "nul-in-status": (sending.answering(b"HTTP/1.1 20\x00 \xff\r\nX\x00: \xff\r\n\r\n"), "invalid_response", None),
+    "huge-headers": (
+        sending.answering(b"HTTP/1.1 200 OK\r\nX: " + b"x" * 99_999 + b"\r\n\r\n"),
+        "invalid_response",
+        None,
+    ),
+    "hang": (sending.answering(then_hang=True), "timeout", None),
+    "drip": (sending.answering(b"HTTP/1.1 200 OK\r\n\r\n", *[b"x"] * 90, pause_seconds=0.2), "timeout", 200),
+    "1xx": (sending.answering(b"HTTP/1.1 101 Switching Protocols\r\n\r\n", then_hang=True), "invalid_response", 101),
+    "6xx": (sending.answering(b"HTTP/1.1 999 Denied\r\nContent-Length: 0\r\n\r\n"), "invalid_response", 999),
+    "LF alone": (sending.answering(b"HTTP/1.1 500 Oops\nContent-Length: 0\n\n"), "http_5xx", 500),
+    "3xx": (sending.answering(b"HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 0\r\n\r\n"), "http_3xx", 302),
+    "410": (sending.answering(b"HTTP/1.1 410 Gone\r\nContent-Length: 0\r\n\r\n"), "http_4xx", 410),
 }
 
 
 @pytest.mark.parametrize("kind", FAILURES)
 async def test_a_failure_is_recorded_with_its_kind_and_a_message(shared: Shared, kind: str) -> None:
     answer, outcome, status_code = FAILURES[kind]
-    async with raw.serving(answer) as server:
+    async with sending.serving(answer) as server:
         delivery_id = await shared.world.deliver(await shared.world.subscription(server.url()))
         await shared.world.in_state(delivery_id, "scheduled")
         attempt = (await shared.world.attempts(delivery_id))[0]
@@ -53,7 +57,7 @@ async def test_a_failure_is_recorded_with_its_kind_and_a_message(shared: Shared,
 )
 async def test_a_redirect_is_recorded_with_where_it_points(shared: Shared, location: bytes, message: str) -> None:
     head = b"HTTP/1.1 308 Permanent Redirect\r\nLocation: %b\r\nContent-Length: 0\r\n\r\n" % location
-    async with raw.serving(raw.answering(head)) as server:
+    async with sending.serving(sending.answering(head)) as server:
         delivery_id = await shared.world.deliver(await shared.world.subscription(server.url()))
         await shared.world.in_state(delivery_id, "scheduled")
         (attempt,) = await shared.world.attempts(delivery_id)
@@ -95,13 +99,13 @@ async def test_nothing_connects_to_loopback_without_an_allow_list(world: World, 
 
 
 async def test_a_flood_is_cut_and_its_2xx_counts(shared: Shared) -> None:
-    async def flood(connection: raw.Connection) -> None:
+    async def flood(connection: sending.Connection) -> None:
         await connection.request()
         await connection.send(b"HTTP/1.1 200 OK\r\n\r\n")
         while True:
             await connection.send(b"x" * 65536)
 
-    async with raw.serving(flood) as server:
+    async with sending.serving(flood) as server:
         delivery_id = await shared.world.deliver(await shared.world.subscription(server.url()))
         assert (await shared.world.in_state(delivery_id))["status"] == "delivered"
         assert (await shared.world.attempts(delivery_id))[0]["response_body"] == "x" * 4096

@@ -12,8 +12,7 @@ from services.delivery.dispatcher.store import DispatcherStore as Dispatcher
 from services.delivery.worker.store import Sum, WorkerStore
 from services.domain.doorbell import Ringer
 from services.domain.states import Probe
-from tests.delivery.ringing import RUNG, ring
-from tests.delivery.world import World, until_true
+from tests.delivery.world import RUNG, World, ring, until_true
 
 
 async def half_open(world: World, subscription: UUID, probe: UUID) -> None:

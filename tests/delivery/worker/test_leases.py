@@ -19,8 +19,7 @@ from services.domain.states import AttemptOutcome, DeliveryReason, DeliveryStatu
 from services.platform import ids
 from services.platform.stores import redis
 from tests.delivery import sending
-from tests.delivery.ringing import RUNG, ring
-from tests.delivery.world import LOOPBACK, Counted, World, until_true
+from tests.delivery.world import LOOPBACK, RUNG, Counted, World, ring, until_true
 
 
 @pytest.fixture

@@ -17,9 +17,8 @@ from services.platform.process import lifecycle
 from services.platform.tracing import tracer as tracing
 from services.platform.tracing.settings import TracingSettings
 from services.platform.tracing.spans import Kind
-from tests.delivery import raw
-from tests.delivery.ringing import RUNG, ring
-from tests.delivery.world import LOOPBACK, Counted, World, until_true
+from tests.delivery import sending
+from tests.delivery.world import LOOPBACK, RUNG, Counted, World, ring, until_true
 
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 ACCEPT_ID = "00f067aa0ba902b7"
@@ -87,7 +86,7 @@ async def test_a_large_payload_is_read_before_the_span_begins(
 async def test_a_connection_that_was_dead_leaves_a_span_for_each_try(
     world: World, ringer: Ringer, collector: Collector
 ) -> None:
-    async def answer(connection: raw.Connection) -> None:
+    async def answer(connection: sending.Connection) -> None:
         await connection.request()
         if len(server.connections) > 1:
             await connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
@@ -96,7 +95,7 @@ async def test_a_connection_that_was_dead_leaves_a_span_for_each_try(
         # Takes the next one and closes.
         await connection.request()
 
-    async with raw.serving(answer) as server, traced_worker(world, collector):
+    async with sending.serving(answer) as server, traced_worker(world, collector):
         for _ in range(2):
             await traced_delivery(world, ringer, server.url())
             await collector.wait_for(TRACE_ID)

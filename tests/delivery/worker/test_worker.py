@@ -1,16 +1,18 @@
 """What a worker claims and holds."""
 
 import contextlib
+import time
 from collections.abc import AsyncIterator
 
 import asyncpg
+import redis.asyncio
 
 from dev.harness.receiver import Receiver, Reply
 from dev.harness.stores import as_superuser
 from dev.harness.waiting import wait_until
-from services.domain.doorbell import Ringer
-from tests.delivery.ringing import RUNG, heard_one, ring
-from tests.delivery.world import Counted, World, outcomes, until_true
+from services.domain.doorbell import GROUP, STREAM, Ringer
+from tests.delivery import sending
+from tests.delivery.world import RUNG, Counted, World, heard_one, outcomes, ring, until_true
 
 # Sessions are another role's, of which pg_stat_activity says nothing.
 BLOCKED = "SELECT count(*) FROM pg_locks WHERE NOT granted"
@@ -100,3 +102,117 @@ async def test_a_delivery_is_handed_back_when_postgres_fails_before_it_is_sent(
         await ring(ringer, second)
         assert (await world.in_state(second))["attempt_count"] == 1
         assert outcomes(await world.attempts(second)) == ["success"]
+
+
+# A worker that is told to stop finishes what it can and hands back the rest at once.
+
+# Bells of 64 ids that a worker with one slot takes in: it holds up to 100 ids, and finds that when it has more.
+ACCEPTED = 2
+
+
+async def test_a_request_in_flight_is_finished_within_the_grace_period(
+    world: World, receiver: Receiver, ringer: Ringer
+) -> None:
+    receiver.script(then=Reply(delay_seconds=0.8))
+    async with world.worker():
+        delivery_id = await world.deliver(await world.subscription(receiver.url()), due_in=RUNG)
+        await ring(ringer, delivery_id)
+        await receiver.wait_for(1)
+        stopping = time.monotonic()
+    assert time.monotonic() - stopping < 3
+    assert (await world.row(delivery_id))["status"] == "delivered"
+    assert outcomes(await world.attempts(delivery_id)) == ["success"]
+
+
+async def test_a_request_that_hangs_at_the_stop_is_handed_back_with_an_interrupted_attempt(
+    world: World, receiver: Receiver, ringer: Ringer
+) -> None:
+    receiver.script(Reply(hang=True))
+    async with world.worker(delivery_timeout_seconds=30.0, shutdown_grace_seconds=SHORT_GRACE):
+        delivery_id = await world.deliver(await world.subscription(receiver.url()), due_in=60)
+        await ring(ringer, delivery_id)
+        await receiver.wait_for(1)
+        stopping = time.monotonic()
+    assert time.monotonic() - stopping < SHORT_GRACE
+    row = await world.row(delivery_id)
+    assert (row["status"], row["due"], row["claim_token"]) == ("pending", True, None)
+    assert (row["attempt_count"], row["failure_count"], row["interrupted_count"]) == (1, 0, 0)
+    (attempt,) = await world.attempts(delivery_id)
+    assert (attempt["number"], attempt["outcome"], attempt["final"]) == (1, "interrupted", False)
+    assert attempt["duration_ms"] >= 400
+    async with world.worker():
+        await ring(ringer, delivery_id)
+        assert (await world.in_state(delivery_id))["status"] == "delivered"
+    assert outcomes(await world.attempts(delivery_id)) == ["interrupted", "success"]
+
+
+async def test_a_repeated_request_that_hangs_at_the_stop_leaves_both_attempts(world: World, ringer: Ringer) -> None:
+    async def answer(connection: sending.Connection) -> None:
+        await connection.request()
+        if len(server.connections) == 1:
+            await connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            await connection.request()
+        else:
+            await connection.closed()
+
+    async with sending.serving(answer) as server:
+        subscription = await world.subscription(server.url())
+        async with world.worker(delivery_timeout_seconds=30.0, shutdown_grace_seconds=SHORT_GRACE):
+            await heard_one(world, ringer, subscription)
+            delivery_id = await world.deliver(subscription, due_in=60)
+            await ring(ringer, delivery_id)
+            await wait_until(lambda: len(server.connections) == 2, what="the repeated request")
+    assert outcomes(await world.attempts(delivery_id)) == ["connection_lost", "interrupted"]
+    assert (await world.row(delivery_id))["attempt_count"] == 2
+
+
+async def test_ids_and_bells_that_were_not_claimed_are_due_at_once_after_a_stop(
+    world: World, receiver: Receiver, ringer: Ringer
+) -> None:
+    receiver.script(then=Reply(hang=True))
+    for _ in range(8):
+        await ring(ringer, *await world.deliver_many(await world.subscription(receiver.url()), 64, due_in=60))
+    async with world.worker(worker_concurrency=1, delivery_timeout_seconds=30.0, shutdown_grace_seconds=SHORT_GRACE):
+        await receiver.wait_for(1)
+        async with redis.asyncio.Redis.from_url(world.redis_url) as client:
+
+            async def all_read() -> bool:
+                pending = await client.xpending(STREAM, GROUP)
+                return bool(pending["pending"] == 8 - ACCEPTED)
+
+            await until_true(all_read, "all bells to be read, and those to be taken for which there is room")
+        stopping = time.monotonic()
+    assert time.monotonic() - stopping < SHORT_GRACE
+    due = await world.pool.fetchval(
+        "SELECT count(*) FROM webhook_deliveries WHERE status = 'pending' AND next_attempt_at <= clock_timestamp()"
+    )
+    assert due == 512
+    assert len(receiver.requests) == 1
+
+
+async def test_what_a_worker_took_from_postgres_is_due_at_once_after_a_stop(world: World, receiver: Receiver) -> None:
+    receiver.script(then=Reply(hang=True))
+    async with world.worker(
+        redis_url="redis://127.0.0.1:1/0", worker_concurrency=1, shutdown_grace_seconds=SHORT_GRACE
+    ):
+        subscription = await world.subscription(receiver.url())
+        await world.deliver_many(subscription, 400)
+        await receiver.wait_for(1)
+    due = await world.pool.fetchval(
+        "SELECT count(*) FROM webhook_deliveries WHERE next_attempt_at <= clock_timestamp() AND status <> 'scheduled'"
+    )
+    scheduled = (await world.statuses(subscription)).get("scheduled", 0)
+    assert due + scheduled == 400
+
+
+async def test_a_worker_stops_in_time_while_its_outcomes_cannot_be_recorded(
+    world: World, receiver: Receiver, ringer: Ringer
+) -> None:
+    async with world.pool.acquire() as connection, connection.transaction():
+        async with world.worker(shutdown_grace_seconds=SHORT_GRACE):
+            delivery_id = await world.deliver(await world.subscription(receiver.url()), due_in=RUNG)
+            await connection.execute("LOCK TABLE delivery_attempts IN EXCLUSIVE MODE")
+            await ring(ringer, delivery_id)
+            await receiver.wait_for(1)
+            stopping = time.monotonic()
+        assert time.monotonic() - stopping < SHORT_GRACE + 2

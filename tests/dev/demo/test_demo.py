@@ -62,7 +62,7 @@ def test_without_a_running_service_it_starts_its_own_and_leaves_nothing(short_fo
     folder = short_folder / "demo"
     output, errors = _said(_launch(folder, free_port()), status=0)
     assert errors == ""
-    assert "started for this demo alone" in output
+    assert "started only for this demo" in output
     assert _attempts(output) == ["500  http_5xx", "503  http_5xx", "200"]
     assert output.count("✓") == 8
     assert "✗" not in output
@@ -100,7 +100,7 @@ def test_something_else_on_the_port_is_left_alone(short_folder: Path, stack: Sta
     # The worker's metrics port answers HTTP, and is not a gateway.
     folder = short_folder / "demo-other"
     output, _ = _said(_launch(folder, stack.ports["metrics"]["worker"]), status=0)
-    assert "started for this demo alone" in output
+    assert "started only for this demo" in output
 
 
 def test_a_signal_stops_it_and_its_stack(short_folder: Path) -> None:

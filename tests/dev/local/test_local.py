@@ -25,7 +25,7 @@ MakeStack = Callable[..., Stack]
 
 @pytest.fixture
 def make_stack(short_folder: Path) -> Iterator[MakeStack]:
-    """Makes stacks, and stops those that the test left running."""
+    """Make stacks, and stop those that the test left running."""
     made: list[Stack] = []
 
     def make(name: str, **options: object) -> Stack:

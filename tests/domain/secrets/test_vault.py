@@ -58,8 +58,8 @@ def test_what_is_kept_open_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_secret_is_sealed_again_only_under_another_key() -> None:
     sealed = vault(ENCRYPTION_KEY).seal(ONE, [Secret("s", NOW)])
-    assert vault(ENCRYPTION_KEY, OTHER_KEY).resealed(ONE, sealed) is None
-    fresh = vault(OTHER_KEY, ENCRYPTION_KEY).resealed(ONE, sealed)
+    assert vault(ENCRYPTION_KEY, OTHER_KEY).resealed(ONE, "sealed_secrets", sealed) is None
+    fresh = vault(OTHER_KEY, ENCRYPTION_KEY).resealed(ONE, "sealed_secrets", sealed)
     assert fresh is not None
     assert vault(OTHER_KEY).opened(ONE, fresh).kept == (Secret("s", NOW),)
 
@@ -88,7 +88,7 @@ def test_headers_are_sealed_for_their_subscription_alone() -> None:
 def test_no_headers_are_nothing() -> None:
     assert vault().seal_headers(ONE, {}) is None
     assert vault().headers(ONE, None) == {}
-    assert vault().resealed_headers(ONE, None) is None
+    assert vault().resealed(ONE, "sealed_headers", None) is None
 
 
 def test_verification_secrets_open_for_their_subscription_alone_and_are_no_signing_secrets() -> None:

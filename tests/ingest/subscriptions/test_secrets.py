@@ -272,7 +272,7 @@ async def test_a_rotation_holds_in_every_server(database: str, redis_url: str) -
         await eventually(seen, "the other server to know")
 
 
-# -- keys, and versions before --
+# -- keys --
 
 
 async def test_servers_with_a_new_first_key_read_what_the_old_one_sealed(database: str, redis_url: str) -> None:

@@ -59,7 +59,7 @@ def test_a_role_does_what_it_holds_and_nothing_else(role: Role, holds: set[Role]
             with pytest.raises(errors.PermissionDenied) as raised:
                 roles.check(role, needed)
             assert raised.value.reason == "ROLE_INSUFFICIENT"
-            expected = "requires the service key" if needed is Role.SERVICE else f"of role {needed};"
+            expected = "requires the service key" if needed is Role.SERVICE else f"with role {needed};"
             assert expected in raised.value.message
 
 

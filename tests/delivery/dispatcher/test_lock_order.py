@@ -14,7 +14,7 @@ from services.delivery.worker import outcomes
 from services.delivery.worker.store import Attempt, Claim, Outcome, WorkerStore
 from services.domain import deliveries
 from services.domain.states import AttemptOutcome
-from services.ingest.subscriptions import store as ingest
+from services.ingest.events import store as ingest
 from services.platform import ids
 from services.platform.stores.postgres import Connection
 from tests.delivery.worker.test_outcomes import POLICY
