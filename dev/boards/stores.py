@@ -8,7 +8,7 @@ LOOKUPS = "webhook_subscription_cache_total"
 
 
 def hits(metric: str, label: str, hit: str) -> str:
-    """The share of look-ups that were hits."""
+    """Return the share of lookups that were hits."""
     return promql.share(
         promql.rate_alike(metric, f'{label}="{hit}"'), promql.summed(promql.rate_alike(metric, by=label))
     )
