@@ -83,9 +83,9 @@ def percentile(quantile: float, histogram: str, by: str = "") -> str:
 def percentiles(histogram: str) -> list[Query]:
     """Return the median and the slow ends."""
     return [
-        Query(expr=percentile(0.5, histogram), legend="p50", color="green"),
-        Query(expr=percentile(0.95, histogram), legend="p95", color="yellow"),
-        Query(expr=percentile(0.99, histogram), legend="p99", color="orange"),
+        Query(percentile(0.5, histogram), "p50", "green"),
+        Query(percentile(0.95, histogram), "p95", "yellow"),
+        Query(percentile(0.99, histogram), "p99", "orange"),
     ]
 
 

@@ -74,7 +74,7 @@ class Cluster:
         return self._account
 
     def pid_file(self) -> list[str]:
-        """Return the lines of postmaster.pid: process id, data folder, start, port, socket folder, address, memory, …"""
+        """Return the lines of postmaster.pid: process id, data folder, start, port, socket folder, and so on."""
         try:
             return [line.strip() for line in (self.data / "postmaster.pid").read_text().splitlines()]
         except FileNotFoundError:

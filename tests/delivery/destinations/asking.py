@@ -48,7 +48,7 @@ class Asking:
 def asking(
     ca: Issued, folder: Path, *, version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3, optional: bool = False
 ) -> Iterator[Asking]:
-    """One that speaks this version of TLS, keeps connections, and serve clients of this authority, or any."""
+    """One that speaks this version of TLS, keeps connections, and serves clients of this authority, or any."""
     (folder / "ca.pem").write_text(ca.pem)
     tls = certificates.server_tls(
         ca.issue("receiver.example", usages=(certificates.SERVER,)), folder, client_authority=ca
