@@ -24,9 +24,9 @@ router = APIRouter(
     route_class=JsonRoute,
     strict_content_type=False,  # a body without a Content-Type is JSON
 )
-_PAUSED = "It is paused (`SUBSCRIPTION_PAUSED`): resume it."
+_PAUSED = "The subscription is paused (`SUBSCRIPTION_PAUSED`): resume it."
 _CREATE_CONFLICT = f"{openapi.KEY_IN_USE} Or the tenant has a system subscription (`SYSTEM_SUBSCRIPTION_EXISTS`)."
-_DISABLED = "It is disabled (`SUBSCRIPTION_DISABLED`): enable it first."
+_DISABLED = "The subscription is disabled (`SUBSCRIPTION_DISABLED`): enable it first."
 
 
 @router.post(
@@ -91,7 +91,7 @@ async def list_subscriptions(
 @router.get(
     "/{subscription_id}",
     operation_id="get_subscription",
-    summary="Look up a subscription",
+    summary="Get a subscription",
     response_description="The subscription.",
     responses={**openapi.problems(404), 200: etags.DESCRIBED},
 )
@@ -173,7 +173,7 @@ async def update_subscription(
     status_code=204,
     operation_id="delete_subscription",
     summary="Delete a subscription",
-    response_description="It is deleted.",
+    response_description="The subscription is deleted.",
     responses=openapi.problems(404, 412),
 )
 async def delete_subscription(

@@ -23,25 +23,25 @@ router = APIRouter(
 
 EXAMPLE_TOKEN = "whi_Zm9yLWEtdGhpcmQtcGFydHktdGhhdC1jYW5ub3QtbG9n"  # noqa: S105 - an example
 _ROTATIONS: dict[str, Example] = {
-    "made": {"summary": "A secret is made", "value": {"overlap_hours": 24}},
-    "leaked": {"summary": "The old ones end at once", "value": {"overlap_hours": 0}},
-    "ed25519": {"summary": "A private key is made", "value": {"signature_scheme": "ed25519"}},
-    "given": {"summary": "A secret of one's own", "value": {"secret_key": parts.EXAMPLE_SECRET, "overlap_hours": 1.5}},
+    "made": {"summary": "Generate a secret", "value": {"overlap_hours": 24}},
+    "leaked": {"summary": "Invalidate the old secrets at once", "value": {"overlap_hours": 0}},
+    "ed25519": {"summary": "Generate a private key", "value": {"signature_scheme": "ed25519"}},
+    "given": {"summary": "Set your own secret", "value": {"secret_key": parts.EXAMPLE_SECRET, "overlap_hours": 1.5}},
 }
-_TOO_MANY = "10 old secrets hold already (`TOO_MANY_SECRETS`), or they cannot be opened (`SECRET_UNREADABLE`)."
+_TOO_MANY = "10 old secrets are still valid (`TOO_MANY_SECRETS`), or they cannot be decrypted (`SECRET_UNREADABLE`)."
 
 
 class RotationBody(models.Request):
-    """The next secret, and how long the old ones hold."""
+    """The next secret, and how long the old ones stay valid."""
 
     secret_key: str | None = Field(
         None,
         max_length=256,
-        description=f"Absent or null: one is made. {parts.RULES_OF_SECRETS}",
+        description=f"Absent or null: one is generated. {parts.RULES_OF_SECRETS}",
         json_schema_extra={"writeOnly": True},
     )
     signature_scheme: parts.SecretScheme | None = Field(
-        None, description="Of the new secret. Absent or null: that of the subscription."
+        None, description="Scheme of the new secret. Absent or null: the subscription's scheme."
     )
     overlap_hours: float = Field(
         24,
@@ -49,7 +49,7 @@ class RotationBody(models.Request):
         le=168,
         strict=True,
         allow_inf_nan=False,
-        description="How long the old secrets hold at most; 0 ends them at once.",
+        description="How long old secrets stay valid at most; 0 invalidates them at once.",
     )
 
 
@@ -58,32 +58,34 @@ class Rotated(models.Answer):
 
     secret_key: str | None = Field(
         description=(
-            "The new secret if it was made, here and nowhere else; null if the request had it, and for `ed25519`, "
-            "whose private key nobody gets."
+            "The generated secret, shown only in this response; null if the request had a secret, and for `ed25519`, "
+            "whose private key is never returned."
         ),
         examples=[parts.EXAMPLE_SECRET],
     )
     public_keys: list[parts.PublicKey] = Field(
-        description="Of all private keys that sign, newest first.", examples=[[]]
+        description="Public keys of the signing private keys, newest first.", examples=[[]]
     )
-    previous_secrets: list[parts.PreviousSecret] = Field(description="Old ones that are still valid, newest first.")
+    previous_secrets: list[parts.PreviousSecret] = Field(
+        description="Replaced secrets that are still valid, newest first."
+    )
     warnings: list[str] = Field(
-        description="What is weak about the subscription, such as a secret of fewer than 24 bytes.", examples=[[]]
+        description="Weaknesses of the subscription, such as a secret of fewer than 24 bytes.", examples=[[]]
     )
 
 
 class PublicKeys(models.Answer):
     """The public keys of a subscription."""
 
-    public_keys: list[parts.PublicKey] = Field(description="Of all private keys that sign, newest first.")
+    public_keys: list[parts.PublicKey] = Field(description="Public keys of the signing private keys, newest first.")
 
 
 class IngestToken(models.Answer):
     """The right to send webhooks to one subscription."""
 
-    token: str = Field(description="Here and nowhere else.", examples=[EXAMPLE_TOKEN])
+    token: str = Field(description="The token. It is shown only in this response.", examples=[EXAMPLE_TOKEN])
     path: str = Field(
-        description="Where webhooks are sent with it, on this server.",
+        description="Path on this server to which webhooks are sent with the token.",
         examples=[f"/api/v1/webhooks/ingest/{models.EXAMPLE_SUBSCRIPTION_ID}/{EXAMPLE_TOKEN}"],
     )
 
@@ -141,8 +143,8 @@ async def list_public_keys(subscription_id: models.SubscriptionId, services: bac
     "/{subscription_id}/ingest-token",
     status_code=201,
     operation_id="create_ingest_token",
-    summary="Make an ingest URL for a sender that cannot log in",
-    response_description="The token, and the path with it.",
+    summary="Create an ingest token",
+    response_description="The token, and the path that contains it.",
     responses=openapi.problems(404),
 )
 async def create_ingest_token(
@@ -163,11 +165,11 @@ async def create_ingest_token(
     "/{subscription_id}/ingest-token",
     status_code=204,
     operation_id="delete_ingest_token",
-    summary="Remove the ingest URL",
-    response_description="There is none.",
+    summary="Delete the ingest token",
+    response_description="The token is deleted.",
     responses=openapi.problems(404),
 )
 async def delete_ingest_token(subscription_id: models.SubscriptionId, services: backends.Injected) -> None:
-    """Webhooks with its token are answered 404 from now on."""
+    """Delete the ingest token. Requests with it then return 404."""
     request = pb.DeleteIngestTokenRequest(subscription_id=subscription_id)
     await services.call(services.subscriptions.DeleteIngestToken, request)
