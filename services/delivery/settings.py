@@ -90,7 +90,7 @@ class WorkerSettings(LeaseSettings, RetrySettings, EgressSettings, EncryptionSet
             try:
                 ssl.create_default_context(cafile=path)
             except OSError as error:  # SSLError, for a file without certificates, is one
-                raise ValueError(f"is not a file of certificates in PEM form: {error.strerror or error}") from None
+                raise ValueError(f"is not a file of PEM certificates: {error.strerror or error}") from None
         return path
 
     @field_validator("egress_proxy")

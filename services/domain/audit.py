@@ -139,7 +139,7 @@ class Crossings:
         for tenant_id in {stated for stated in _stated(caller, request) if stated not in {"", caller.tenant_id}}:
             if tenant_id == tenants.EVERYWHERE:
                 if not rule.everywhere:
-                    raise errors.InvalidArgument.field("tenant_id", "must be one tenant: only lists take *")
+                    raise errors.InvalidArgument.field("tenant_id", "must be one tenant; only lists accept *")
             else:
                 await self._existing.find(tenant_id)
             if rule.least is not _LEAVE_OWN_ENTRY:

@@ -108,7 +108,7 @@ class RetrySettings(ExpirySettings):
 
     def _too_long(self, total: float, name: str, hours: int) -> str:
         if not math.isfinite(total):
-            return f"the retries of RETRY_BASE_SECONDS and RETRY_CAP_SECONDS have no end, beyond {name}={hours}"
+            return f"the retries of RETRY_BASE_SECONDS and RETRY_CAP_SECONDS have no limit and exceed {name}={hours}"
         needed = f"set it to at least {math.ceil(total / 3600)}, or RETRY_LIMIT and RETRY_BASE_SECONDS to less"
         return f"the default retries take up to {math.ceil(total)} s, longer than {name}={hours}: {needed}"
 
@@ -208,8 +208,8 @@ def _violations(asked: Asked) -> Iterator[errors.Violation]:
     if sum(kinds) > 1:
         yield _violation(
             "",
-            "must be of one kind: base_seconds, factor, cap_seconds and limit, or delays_seconds, or name; "
-            "in a patch, null removes what is stored of another kind",
+            "must be of one kind: base_seconds, factor, cap_seconds, and limit; or delays_seconds; or name. "
+            "In a patch, null removes stored fields of another kind",
         )
     if asked.name is not None and asked.name not in _NAMED:
         yield _violation("name", f'must be "{STANDARD_WEBHOOKS}"')
@@ -238,7 +238,7 @@ def _limits_exceeded(whole: Asked, service: RetryPolicy, expiry_seconds: int) ->
         return
     total = _policy(whole, service).total_seconds
     if total > expiry_seconds:
-        description = f"takes up to {math.ceil(total)} s, longer than a delivery lives: {expiry_seconds} s"
+        description = f"takes up to {math.ceil(total)} s, longer than the lifetime of a delivery: {expiry_seconds} s"
         yield _violation("", f"{description} (DELIVERY_EXPIRY_HOURS)")
 
 

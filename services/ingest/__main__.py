@@ -125,7 +125,7 @@ class _Partitions:
 
     async def check(self) -> None:
         if not self._made:
-            raise RuntimeError("partitions are not made yet")
+            raise RuntimeError("partitions are not created yet")
 
     async def keep(self) -> None:
         async def make() -> None:

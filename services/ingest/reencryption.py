@@ -40,7 +40,7 @@ class Report:
 async def reencrypt(connection: postgres.Connection, keys: Keys) -> Report:
     """Rewrite what every subscription keeps secret, chunk by chunk, and the canary; CannotOpen with other keys."""
     if not await canary.is_known(connection, keys):
-        raise CannotOpen("ENCRYPTION_KEYS are not those of this database")
+        raise CannotOpen("ENCRYPTION_KEYS do not match this database")
     vault, report, last = Vault(keys), Report(), NIL
     while True:
         async with connection.transaction():
@@ -90,11 +90,11 @@ def main() -> None:
     try:
         report = asyncio.run(run(load(ReencryptionSettings)))
     except (CannotOpen, asyncpg.PostgresError, *STORE_AWAY) as error:
-        sys.exit(f"nothing more is re-encrypted: {str(error) or type(error).__name__}")
+        sys.exit(f"re-encryption stopped: {str(error) or type(error).__name__}")
     sys.stdout.write(f"{report.rewritten} subscriptions re-encrypted, {report.left} were already\n")
     if report.unreadable:
         names = ", ".join(str(subscription_id) for subscription_id in report.unreadable)
-        sys.exit(f"{len(report.unreadable)} cannot be opened with any of the keys: {names}")
+        sys.exit(f"{len(report.unreadable)} cannot be decrypted with any of the keys: {names}")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ NEWEST = UUID(int=2**128 - 1)
 
 
 def _not_ours() -> errors.InvalidArgument:
-    return errors.InvalidArgument.field("page_token", "must be the token that came with the page before")
+    return errors.InvalidArgument.field("page_token", "must be the token from the previous page")
 
 
 def page_size(requested: int) -> int:

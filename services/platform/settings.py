@@ -73,7 +73,7 @@ PostgresHost = Annotated[
     str,
     shaped(
         r"^(/[^\s?#]*|[^\s/@?#]+)$",
-        "must be a host name, an address, or the folder of a socket; set DATABASE_URL to give a URL",
+        "must be a host name, an address, or a socket folder; for a URL use DATABASE_URL",
     ),
 ]
 # What their names end in is not repeated in an error.
@@ -367,7 +367,7 @@ class GrpcTlsSettings(Settings):
         missing = [name for name, path in files.items() if not path]
         if 0 < len(missing) < len(files):
             raise PydanticCustomError(
-                "incomplete", "{missing}: required where one of the others is set", {"missing": ", ".join(missing)}
+                "incomplete", "{missing}: required if one of the others is set", {"missing": ", ".join(missing)}
             )
         return self
 

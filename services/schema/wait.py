@@ -190,7 +190,7 @@ async def _until_stopped(work: Callable[[], Awaitable[object]]) -> int:
     task.cancel()
     await asyncio.wait({task}, timeout=STOP_SECONDS)
     with contextlib.suppress(OSError):
-        sys.stdout.write("stopped; what was not committed is rolled back\n")
+        sys.stdout.write("stopped; uncommitted changes are rolled back\n")
         sys.stdout.flush()
     if not task.done():
         # Postgres hangs, and asyncio would wait for it.

@@ -148,7 +148,7 @@ async def test_the_command_says_what_it_did_and_refuses_other_keys(alone: Ingest
     await alone.create(secret_key="secret-hunter2")
     refused = await asyncio.to_thread(_run, database, OTHER_KEY)
     assert refused.returncode == 1
-    assert refused.stderr == "nothing more is re-encrypted: ENCRYPTION_KEYS are not those of this database\n"
+    assert refused.stderr == "re-encryption stopped: ENCRYPTION_KEYS do not match this database\n"
     done = await asyncio.to_thread(_run, database, ",".join(BOTH))
     assert (done.returncode, done.stdout, done.stderr) == (0, "1 subscriptions re-encrypted, 0 were already\n", "")
     only = await asyncio.to_thread(_run, database, OTHER_KEY)

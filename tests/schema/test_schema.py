@@ -317,7 +317,7 @@ async def test_the_runtime_role_cannot_lead_the_owner_to_tables_of_its_own(datab
 
 @pytest.mark.parametrize(
     ("user", "why"),
-    [("nobody", "there is no role 'nobody'"), ("webhook", "'webhook' has the rights of the schema's owner")],
+    [("nobody", "role 'nobody' does not exist"), ("webhook", "'webhook' has the privileges of the schema's owner")],
 )
 async def test_a_runtime_role_that_is_none_is_refused(database: str, user: str, why: str) -> None:
     with pytest.raises(MigrationError, match=f"POSTGRES_RUNTIME_USER: {why}"):

@@ -121,7 +121,7 @@ class Limiter:
             if isinstance(answer, ResponseError)
         }
         for name in refused.keys() - self._refused:
-            log.warning("Redis refuses to count a rate limit", subscription_id=str(name), error=repr(refused[name]))
+            log.warning("Redis refused to count a rate limit", subscription_id=str(name), error=repr(refused[name]))
         self._refused -= {demand.subscription_id for demand in demands}
         self._refused |= refused.keys()
         self._own = {name: bucket for name, bucket in self._own.items() if name in self._refused}

@@ -24,7 +24,7 @@ FACTS_AT_ONCE = 1_000
 # Of a subscription there is one delivery.exhausted in so long: it counts what ended since the one before.
 EXHAUSTED_SECONDS = 60.0
 EVENTS = prometheus_client.Counter(
-    "webhook_operational_events_total", "Operational events that were made, by type.", ["event_type"]
+    "webhook_operational_events_total", "Operational events created, by type.", ["event_type"]
 )
 
 

@@ -128,7 +128,7 @@ class Deliverer:
             duration_ms=round((time.monotonic() - started) * 1000),
             status_code=None,
             outcome=AttemptOutcome.INTERRUPTED,
-            error_message="the worker stopped before the receiver had answered",
+            error_message="the worker stopped before the receiver responded",
             response_body=None,
         )
         metrics.ATTEMPTS.labels(AttemptOutcome.INTERRUPTED).inc()
@@ -220,7 +220,7 @@ class Deliverer:
 
 def _refusal(answer: Answer) -> str:
     """Return what a receiver answered, with the place that a redirect points to."""
-    said = f"the receiver answered {answer.status_code}"
+    said = f"the receiver responded with {answer.status_code}"
     if answer.status_code not in _REDIRECTS or not answer.location:
         return said
     place = destination.header_text(answer.location, MAX_LOCATION_CHARACTERS)

@@ -54,7 +54,7 @@ class EndpointLog:
         """Say that an endpoint's breaker opened."""
         if self._may("failing"):
             endpoint_log.warning(
-                "an endpoint began to fail; its deliveries wait",
+                "an endpoint started failing; its deliveries wait",
                 subscription_id=str(subscription_id),
                 host=targets.host_of(target_url),
                 reason=reason,
@@ -66,7 +66,7 @@ class EndpointLog:
         """Say that its breaker closed."""
         if self._may("recovered"):
             endpoint_log.info(
-                "an endpoint is well again", subscription_id=str(subscription_id), host=targets.host_of(target_url)
+                "an endpoint recovered", subscription_id=str(subscription_id), host=targets.host_of(target_url)
             )
 
     def disabled(self, subscription_id: UUID, target_url: str, *, reason: str, last_error: str) -> None:

@@ -85,7 +85,9 @@ class Recorder:
                 await self._batcher.drained()
         except TimeoutError:
             self._given_up = True
-            log.warning("outcomes could not be recorded before the stop; their leases run out, and they are sent again")
+            log.warning(
+                "outcomes could not be recorded before shutdown; their deliveries are sent again when the leases expire"
+            )
 
     async def _record(self, outcomes: Sequence[Outcome]) -> Sequence[None]:
         while True:

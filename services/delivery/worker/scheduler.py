@@ -137,7 +137,7 @@ class Scheduler:
                 claims = await self._store.claim(list(lanes))
             except Exception as error:
                 if errors.classify(error) is None:
-                    log.exception("a claim failed on a bug")
+                    log.exception("claiming deliveries failed because of a bug")
                 else:
                     log.warning("claims wait for Postgres", error=repr(error))
                 for lane in lanes.values():
@@ -169,7 +169,7 @@ class Scheduler:
                     await deliveries.mark_due(self._store.pool, chunk)
                 except Exception as error:
                     if errors.classify(error) is None:
-                        log.exception("ids could not be handed back on a bug")
+                        log.exception("deliveries could not be handed back because of a bug")
                 # Those that could not be are due in RUNG_SECONDS all the same.
                 del self._too_many[: len(chunk)]
 
@@ -221,14 +221,16 @@ class Scheduler:
             try:
                 await deliveries.mark_due(self._store.pool, waiting)
             except STORE_AWAY:
-                log.warning("ids could not be handed back; they are due in a few seconds", deliveries=len(waiting))
+                log.warning(
+                    "deliveries could not be handed back; they are due in a few seconds", deliveries=len(waiting)
+                )
         if self._tasks:
             await asyncio.wait(tuple(self._tasks.values()), timeout=max(0, grace_seconds - HAND_BACK_SECONDS))
         cut = tuple(self._tasks.values())
         for task in cut:
             task.cancel()
         if cut:
-            log.warning("requests were cut by the stop; their deliveries are handed back", deliveries=len(cut))
+            log.warning("requests were interrupted by shutdown; their deliveries are handed back", deliveries=len(cut))
             await asyncio.wait(cut, timeout=HAND_BACK_SECONDS)
 
     async def _keep_pace(self) -> None:
@@ -275,7 +277,9 @@ class Scheduler:
             metrics.LOST.inc()
         except Exception as error:
             if errors.classify(error) is None:
-                log.exception("a delivery failed on a bug", delivery_id=str(claim.id), event_id=str(claim.event_id))
+                log.exception(
+                    "a delivery failed because of a bug", delivery_id=str(claim.id), event_id=str(claim.event_id)
+                )
         finally:
             del self._held[claim.id]
             del self._tasks[claim.id]
@@ -304,7 +308,7 @@ class Scheduler:
             still_held = await self._store.renew([held.claim for held in due])
         except Exception as error:
             if errors.classify(error) is None:
-                log.exception("leases could not be renewed on a bug")
+                log.exception("leases could not be renewed because of a bug")
             return
         for held in due:
             if held.claim.id in still_held:

@@ -138,9 +138,9 @@ class Policy:
             self.check(host, port, [host])
         elif ":" in host or _ENDS_IN_A_NUMBER.fullmatch(name):
             # Clients read these as an address, and not all as the same one (127.1, 2130706433).
-            raise EgressDenied(f"{host} is not an address in its usual form")
+            raise EgressDenied(f"{host} is not an address in the standard notation")
         elif not self._names(name) and self._is_local(name):
-            raise EgressDenied(f"{host} is a local name, not that of a host on the internet")
+            raise EgressDenied(f"{host} is a local name, not a public host")
         if port in self.denied_ports:
             raise EgressDenied(f"port {port} is not allowed for webhooks")
 

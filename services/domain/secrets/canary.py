@@ -43,13 +43,13 @@ async def known_keys(process: Process, pool: postgres.Pool, settings: Encryption
 
     async def check() -> None:
         if not known.is_set():
-            raise RuntimeError("not yet compared with what is encrypted in the database")
+            raise RuntimeError("not yet checked against the encrypted data in the database")
 
     process.health.add_readiness("encryption_keys", check)
     try:
         keys = Keys.of(settings)
     except OSError as error:
-        raise StartError(f"no key can be kept in DATA_DIR, and ENCRYPTION_KEYS is not set: {error}") from None
+        raise StartError(f"no key can be stored in DATA_DIR, and ENCRYPTION_KEYS is not set: {error}") from None
     while not (known.is_set() or process.stop_requested.is_set()):
         try:
             theirs = await is_known(pool, keys)
@@ -61,8 +61,6 @@ async def known_keys(process: Process, pool: postgres.Pool, settings: Encryption
                 await asyncio.wait_for(process.stop_requested.wait(), POLL_SECONDS)
             continue
         if not theirs:
-            raise StartError(
-                "ENCRYPTION_KEYS are not those of this database: none of them opens what is encrypted in it"
-            )
+            raise StartError("ENCRYPTION_KEYS do not match this database: none of them decrypts its data")
         known.set()
     return keys

@@ -30,7 +30,7 @@ class PrivateKey:
         key = Ed25519PrivateKey.from_private_bytes(decoded[:SEED_BYTES])
         public = key.public_key().public_bytes_raw()
         if decoded[SEED_BYTES:] not in {b"", public}:
-            raise ValueError("must be 32 bytes, or those followed by their public key")
+            raise ValueError("must be 32 bytes, or 32 bytes followed by their public key")
         return cls(key=key, public_key=PUBLIC_PREFIX + base64.b64encode(public).decode())
 
     def sign(self, signed: bytes) -> str:

@@ -136,7 +136,7 @@ class Keys:
         try:
             return cipher.decrypt(sealed[_HEADER_BYTES:nonce_end], sealed[nonce_end:], place)
         except (InvalidTag, ValueError):  # ValueError: too short to be one
-            raise CannotOpen("it was changed, or copied from another place") from None
+            raise CannotOpen("it was tampered with, or copied from another place") from None
 
     def is_first(self, sealed: bytes) -> bool:
         """Return whether it was encrypted with the first key."""

@@ -222,9 +222,9 @@ def _check_fan_out(item: ingest_pb2.IngestItem) -> None:
         raise errors.InvalidArgument.field("enveloped", "requires subscription_id")
     for signature in ("hub_signature", "verification"):
         if item.HasField(signature):
-            raise errors.InvalidArgument.field(signature, "requires subscription_id, whose secret verifies it")
+            raise errors.InvalidArgument.field(signature, "requires subscription_id")
     if item.ingest_token:
-        raise errors.InvalidArgument.field("ingest_token", "requires subscription_id, whose token it is")
+        raise errors.InvalidArgument.field("ingest_token", "requires subscription_id")
     if not item.event_type:
         raise errors.InvalidArgument.field("event_type", "is required with fan_out")
 
@@ -304,6 +304,4 @@ def _tell(activity: Activity, events: Iterable[NewEvent], committed: Mapping[UUI
         result = committed[event.id]
         if isinstance(result, Accepted) and not result.repeated:
             deliveries = "1 delivery" if result.deliveries == 1 else f"{result.deliveries or 'no'} deliveries"
-            activity.say(
-                "accepted %s as event %s: %s", event.event_type or "something without a type", event.id, deliveries
-            )
+            activity.say("accepted %s as event %s: %s", event.event_type or "an untyped event", event.id, deliveries)

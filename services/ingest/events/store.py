@@ -15,7 +15,7 @@ from services.platform.stores import postgres, sql
 from services.platform.stores.errors import is_store_away
 
 SQL = sql.Queries("services.ingest.events")
-MAY_BE_STORED = "the event may have been stored; repeat it with the same event_id or idempotency_key"
+MAY_BE_STORED = "the event may have been stored; retry with the same event_id or idempotency_key"
 
 
 class EventStore:

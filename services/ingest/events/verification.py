@@ -127,7 +127,7 @@ def verify_stripe(headers: Headers, body: bytes, keys: Sequence[Key], now: float
     times = [value for name, _, value in parts if name == "t"]
     given = [value for name, _, value in parts if name == "v1"]
     if len(times) != 1 or not given:
-        raise mismatch(STRIPE_SIGNATURE, "must be t= and a time, and at least one v1= and a signature")
+        raise mismatch(STRIPE_SIGNATURE, "must have t= with a time, and at least one v1= with a signature")
     time = _time(STRIPE_SIGNATURE, times[0])
     signed = times[0].encode() + b"." + body
     _check(STRIPE_SIGNATURE, given, [hmac.digest(key.hub, signed, "sha256").hex() for key in keys])
@@ -183,14 +183,14 @@ def _check(name: str, given: Iterable[str], expected: Sequence[str]) -> None:
 
 def _time(name: str, text: str) -> int:
     if not _TIMESTAMP.fullmatch(text):
-        raise mismatch(name, "must be the time in seconds since 1970")
+        raise mismatch(name, "must be a Unix time in seconds")
     return int(text)
 
 
 def _check_time(name: str, time: int, now: float) -> None:
     if abs(now - time) > TOLERANCE_SECONDS:
         when = "before" if time < now else "after"
-        raise expired(name, f"is more than {TOLERANCE_SECONDS} s {when} the time of this service")
+        raise expired(name, f"is more than {TOLERANCE_SECONDS} s {when} the service's time")
 
 
 # What a provider calls what it sends: its type, and an id that is the same whenever it sends it again.
@@ -376,7 +376,7 @@ class Verifier:
             if subscription.sealed_secrets is not None:
                 return self._vault.opened(subscription.id, subscription.sealed_secrets).keys(self._moment())
         except CannotOpen as error:
-            log.error("a signing secret cannot be opened", subscription_id=str(subscription.id), reason=str(error))  # noqa: TRY400 - there is no bug to trace
+            log.error("a signing secret cannot be decrypted", subscription_id=str(subscription.id), reason=str(error))  # noqa: TRY400 - there is no bug to trace
             raise errors.WebhookError("the subscription's secret cannot be decrypted; the reason was logged") from None
         return ()
 

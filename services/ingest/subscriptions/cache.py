@@ -183,7 +183,7 @@ class SubscriptionCache:
             except REDIS_AWAY as error:
                 if self._ttl_seconds != DEAF_TTL_SECONDS:
                     log.warning(
-                        "changes of subscriptions are not heard of; entries live a quarter of a second",
+                        "subscription changes are not received; cached copies expire after a quarter of a second",
                         error=repr(error),
                     )
             self._ttl_seconds = DEAF_TTL_SECONDS

@@ -81,7 +81,7 @@ class Rules:
             headers, keeps_headers = merged_headers(stored_headers(), headers)
         draft = self._draft(spec, stored, secret_key, scheme or stored.signature_scheme, headers, certificate)
         if draft.kind != stored.kind:
-            raise errors.InvalidArgument.field("kind", f"cannot be changed; it is {stored.kind}")
+            raise errors.InvalidArgument.field("kind", f"cannot be changed from {stored.kind}")
         if stored.event_types and not draft.event_types and not (request.all_event_types or spec is not request.spec):
             expected = "is required: the subscription is limited to some types. Send [] to get every type"
             raise errors.InvalidArgument.field("event_types", expected)
@@ -179,7 +179,7 @@ def _check_mask(request: pb.UpdateSubscriptionRequest, paths: frozenset[str]) ->
 def _check_scheme(stored: Subscription, scheme: SignatureScheme) -> None:
     """Raise InvalidArgument unless the stored secret is of this scheme."""
     if stored.sealed_secrets is None:
-        expected = f"is required to sign with {scheme}; or have a secret made by rotating it"
+        expected = f"is required to sign with {scheme}; to have a secret generated, rotate it"
         raise errors.InvalidArgument.field(SECRET_KEY, expected)
     if scheme is not stored.signature_scheme:
         expected = f"is {stored.signature_scheme}; to change it, send secret_key with it or rotate the secret"
@@ -194,7 +194,7 @@ def _reject_credentials_for_new_host(stored: Subscription, draft: Draft, *, keep
         HEADERS: keeps_headers and bool(stored.header_names),
         CLIENT_CERTIFICATE: CLIENT_CERTIFICATE not in draft.replaced and stored.client_certificate is not None,
     }
-    expected = "must be sent again, or null, because target_url names another host than the stored values are for"
+    expected = "must be sent again, or null, because target_url has a new host"
     wrong = [errors.Violation(field=name, description=expected) for name, is_kept in kept.items() if is_kept]
     if wrong:
         raise errors.InvalidArgument.of(*wrong)

@@ -196,7 +196,7 @@ def _denied(url: str, policy: Policy) -> tuple[errors.Violation, ...]:
     try:
         policy.check_target(target.host, target.port)
     except EgressDenied as denied:
-        return (errors.Violation(field="target_url", description=f"may not be sent to (see EGRESS_ALLOW): {denied}"),)
+        return (errors.Violation(field="target_url", description=f"is not allowed (see EGRESS_ALLOW): {denied}"),)
     return ()
 
 

@@ -228,7 +228,7 @@ def _why_no_shared_secret(secret_key: str) -> str | None:
     if ed25519.is_private_key(secret_key):
         return "is a private key, which requires signature_scheme ed25519"
     if ed25519.is_public_key(secret_key):
-        return "is a public key, which is not secret: leave it out to have a secret made"
+        return "is a public key, which is not secret; leave it out to have a secret generated"
     return None
 
 

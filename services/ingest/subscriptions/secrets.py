@@ -29,7 +29,7 @@ def why_no_text(secret: str) -> str | None:
     if "\x00" in secret:
         return "must not contain NUL"
     if secret.endswith(("\n", "\r")):
-        return "must not end with a line break: leave out the end of the line that was copied with it"
+        return "must not end with a line break"
     if secret != secret.strip():
         return "must not begin or end with white space"
     return None
@@ -39,7 +39,7 @@ def why_too_short(key: Key) -> str | None:
     """Return what is wrong with the size of a key; None if nothing is. The bytes after whsec_ are what counts."""
     if len(key.standard) >= MIN_BYTES:
         return None
-    return f"must have at least {MIN_BYTES} bytes, counted after whsec_ and decoding its base64"
+    return f"must have at least {MIN_BYTES} bytes, after decoding if it begins with whsec_"
 
 
 def secret_warnings(field: str, keys: Sequence[Key]) -> list[str]:
@@ -100,8 +100,8 @@ def rotated(before: Secrets, new_one: Secret, *, now: datetime, overlap: timedel
     if len(previous) > MAX_PREVIOUS:
         first = min(ends[secret.secret_key, secret.scheme] for secret in previous)
         raise errors.Conflict(
-            f"{MAX_PREVIOUS} old secrets hold already, the first until {first:%Y-%m-%dT%H:%M:%SZ}: wait for its end, "
-            "or rotate with overlap_hours 0, which ends them all",
+            f"{MAX_PREVIOUS} old secrets are still valid, the first until {first:%Y-%m-%dT%H:%M:%SZ}: wait, "
+            "or rotate with overlap_hours 0, which invalidates them all",
             reason=errors.ErrorReason.TOO_MANY_SECRETS,
         )
     return [new_one, *previous]
@@ -180,10 +180,10 @@ def check_verification(verification: Verification, given: Sequence[str], *, sign
     """
     if not given and verification in _PROVIDERS_SECRET:
         raise errors.InvalidArgument.field(
-            VERIFICATION_SECRETS, f"must be given for {verification}: the provider's secret"
+            VERIFICATION_SECRETS, f"is required for {verification}: the provider's secret"
         )
     if not given and verification in _ANY_SECRET and not signs:
-        expected = f"must be given for {verification} when the subscription has no shared secret of its own"
+        expected = f"is required for {verification} if the subscription has no secret_key for hmac-sha256"
         raise errors.InvalidArgument.field(VERIFICATION_SECRETS, expected)
     if verification is Verification.STANDARD_WEBHOOKS:
         for index, secret in enumerate(given):

@@ -154,7 +154,7 @@ class SubscriptionStore:
                 secrets = NONE if kept is None else self._vault.opened(subscription_id, kept)
             except CannotOpen:
                 raise errors.Conflict(
-                    "its secrets cannot be opened; give it another one by an update",
+                    "its secrets cannot be decrypted; set a new secret_key by an update",
                     reason=errors.ErrorReason.SECRET_UNREADABLE,
                 ) from None
             rotated = signing_secrets.rotated(secrets, new_one, now=row["now"], overlap=overlap)
@@ -259,7 +259,7 @@ class SubscriptionStore:
         try:
             return self._vault.headers(row["id"], row["sealed_headers"])
         except CannotOpen:
-            message = "the stored headers cannot be opened; replace all of them with a PUT, or set headers to null"
+            message = "the stored headers cannot be decrypted; replace all of them with a PUT, or set headers to null"
             raise errors.Conflict(message, reason=errors.ErrorReason.SECRET_UNREADABLE) from None
 
     def _columns(self, subscription_id: UUID, draft: Draft) -> dict[str, Any]:

@@ -72,7 +72,7 @@ class Authenticator:
         key, actor = _value(metadata, KEY_HEADER), _value(metadata, ACTOR_HEADER)
         if rule.service is Service.KEY and (self._required or key is not None):
             if key is None:
-                raise _required(KEY_HEADER, f"must be the API key, of role {rule.least}, that the gateway acts for")
+                raise _required(KEY_HEADER, f"must be the API key, with role {rule.least}, that the gateway acts for")
             with _naming(KEY_HEADER):
                 caller = await self._known.find(key)
                 roles.check(caller.role, rule.least)

@@ -184,7 +184,7 @@ def _parsed(parse: Parse | None, request: bytes) -> Any:
     try:
         return parse(request) if parse else request
     except DecodeError:
-        raise errors.InvalidArgument("the request cannot be decoded as the message of this method") from None
+        raise errors.InvalidArgument("the request cannot be decoded") from None
 
 
 def _bug(method: str, error: Exception) -> errors.WebhookError:

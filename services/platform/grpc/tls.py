@@ -122,7 +122,9 @@ def _check(material: Material) -> None:
     try:
         certificate, *_ = x509.load_pem_x509_certificates(material.certificate)
     except ValueError:
-        raise ValueError("GRPC_TLS_CERT_FILE: expected a certificate in PEM, with those that it is signed by") from None
+        raise ValueError(
+            "GRPC_TLS_CERT_FILE: expected a certificate in PEM, with its intermediate certificates"
+        ) from None
     try:
         key = load_pem_private_key(material.key, None)
     except (ValueError, TypeError):  # a TypeError for one that wants a password
@@ -130,10 +132,10 @@ def _check(material: Material) -> None:
     try:
         x509.load_pem_x509_certificates(material.authorities)
     except ValueError:
-        raise ValueError("GRPC_TLS_CA_FILE: expected one certificate or more in PEM") from None
+        raise ValueError("GRPC_TLS_CA_FILE: expected one or more certificates in PEM") from None
     spelling = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     if key.public_key().public_bytes(*spelling) != certificate.public_key().public_bytes(*spelling):
-        raise ValueError("GRPC_TLS_KEY_FILE: is not the key of the certificate in GRPC_TLS_CERT_FILE")
+        raise ValueError("GRPC_TLS_KEY_FILE: does not match the certificate in GRPC_TLS_CERT_FILE")
 
 
 def _not_after(pem: bytes) -> datetime:

@@ -122,7 +122,7 @@ def cut(body: bytes, size: int, before: "re.Pattern[bytes]", after: "re.Pattern[
     """
     begin = before.match(body)
     if begin is None or not after.fullmatch(body, begin.end() + size):
-        raise RepeatedKey("has a key twice")
+        raise RepeatedKey("has a duplicate key")
     return body[begin.end() : begin.end() + size]
 
 

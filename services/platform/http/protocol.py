@@ -42,7 +42,7 @@ _NOT_A_HOST = bad_request(
 _CODED = HttpProblem(
     status=501,
     title="Not Implemented",
-    detail="Transfer-Encoding: must be chunked; name how the body is compressed in Content-Encoding",
+    detail="Transfer-Encoding: must be chunked; state compression in Content-Encoding",
     reason=ErrorReason.TRANSFER_ENCODING_UNSUPPORTED,
 )
 # RFC 3986, 3.2.2 and 3.2.3; empty where the target has no authority (RFC 9110, 7.2).

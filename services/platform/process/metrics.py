@@ -29,7 +29,7 @@ SPANS_DROPPED = Counter(
     "webhook_spans_dropped_total", "Spans that the collector refused, or that did not fit in the queue."
 )
 EVENT_LOOP_LAG = Histogram(
-    "webhook_event_loop_lag_seconds", "How late a timer of the event loop fires.", buckets=SECONDS_BUCKETS
+    "webhook_event_loop_lag_seconds", "Delay of timers of the event loop.", buckets=SECONDS_BUCKETS
 )
 
 

@@ -82,7 +82,7 @@ class _Nodes:
                     # A node that does not know its own name leaves it out.
                     return (primary or b"").decode().strip("?") or host, port
             errors.append(f"{host}: nobody has slot {self._slot}")
-        raise MasterNotFoundError(f"no node of the cluster says who has our keys: {', '.join(errors)}")
+        raise MasterNotFoundError(f"no node of the cluster knows the primary for these keys: {', '.join(errors)}")
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -98,7 +98,7 @@ class _NodeConnection(SentinelManagedConnection):
             return await super().read_response(*arguments, **options)
         except redis.exceptions.AskError as error:  # MOVED is one
             await self.disconnect()
-            raise redis.exceptions.ConnectionError("another node of the cluster has our keys") from error
+            raise redis.exceptions.ConnectionError("the primary in the cluster changed") from error
 
 
 class _TlsNodeConnection(_NodeConnection, SentinelManagedSSLConnection):

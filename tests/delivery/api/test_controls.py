@@ -65,7 +65,7 @@ async def test_a_subscriptions_own_timeout_may_be_shorter(world: World, receiver
         delivery_id = await world.deliver(await subscribe(world, receiver.url(), timeout_seconds=1))
         await scheduled(world, delivery_id)
         (attempt,) = await world.attempts(delivery_id)
-    assert (attempt["outcome"], attempt["error_message"]) == ("timeout", "no complete answer within 1 s")
+    assert (attempt["outcome"], attempt["error_message"]) == ("timeout", "no complete response within 1 s")
 
 
 @pytest.mark.parametrize(

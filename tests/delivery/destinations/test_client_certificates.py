@@ -248,7 +248,7 @@ async def test_one_that_cannot_be_opened_fails_the_attempt_and_nothing_is_sent(
             await world.in_state(delivery_id, "failed")
     attempts = await world.attempts(delivery_id)
     assert outcomes(attempts) == ["secret_unreadable"]
-    assert "client certificate cannot be opened; nothing was sent" in attempts[0]["error_message"]
+    assert "client certificate cannot be decrypted; nothing was sent" in attempts[0]["error_message"]
     assert receiver.served == []
     assert [line["subscription_id"] for line in logs if line["log_level"] == "error"] == [str(subscription)]
     assert "PRIVATE KEY" not in str(logs)

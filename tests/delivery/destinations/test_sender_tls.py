@@ -73,7 +73,7 @@ TRUSTED, UNKNOWN = certificates.authority(), certificates.authority("Another aut
         (TRUSTED, {"hosts": ("other.example",)}, "IP address mismatch, certificate is not valid for '127.0.0.1'."),
         (UNKNOWN, {}, "unable to get local issuer certificate (it is signed by an unknown authority, "),
         (TRUSTED, {"usages": (certificates.CLIENT,)}, "unsuitable certificate purpose"),
-        (None, {}, "self-signed certificate (it is not signed by an authority)"),
+        (None, {}, "self-signed certificate (it is not signed by a certificate authority)"),
     ],
     ids=["expired", "not yet valid", "wrong name", "unknown authority", "wrong purpose", "self-signed"],
 )
@@ -103,5 +103,5 @@ async def test_a_receiver_that_does_not_speak_tls_is_told_so(sender: HttpSender)
         found = await failure(sender, server.url("https"))
     assert (found.kind, found.message) == (
         Failure.TLS,
-        "TLS failed: WRONG_VERSION_NUMBER (the receiver does not speak TLS on this port)",
+        "TLS failed: WRONG_VERSION_NUMBER (the receiver does not support TLS on this port)",
     )

@@ -260,8 +260,8 @@ async def test_a_probe_is_one_request_which_makes_the_cool_down_longer_or_closes
     # Probes that failed are no news: one line when it began, one when it was over.
     told = [entry for entry in logs if entry.get("subscription_id") == str(subscription)]
     assert [entry["event"] for entry in told] == [
-        "an endpoint began to fail; its deliveries wait",
-        "an endpoint is well again",
+        "an endpoint started failing; its deliveries wait",
+        "an endpoint recovered",
     ]
     assert told[0]["reason"].endswith(" failures in a row; the last: the receiver answered 500")
     assert told[0]["host"] == told[1]["host"] == "127.0.0.1"
@@ -600,7 +600,7 @@ async def test_410_disables_once_whoever_sees_it(world: World, receiver: Receive
     assert count() == 1
     (told,) = [entry for entry in logs if entry["event"] == "a subscription was disabled"]
     assert (told["host"], told["reason"]) == ("127.0.0.1", "gone")
-    assert told["last_error"] == "the receiver answered 410"
+    assert told["last_error"] == "the receiver responded with 410"
 
 
 async def test_racing_workers_disable_once(world: World) -> None:

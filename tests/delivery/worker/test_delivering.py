@@ -175,7 +175,7 @@ async def test_after_two_failures_and_a_success_the_log_tells_all_three(shared: 
     assert outcomes(attempts) == ["http_5xx", "http_4xx", "success"]
     assert [attempt["response_body"] for attempt in attempts] == ["first", "second", ""]
     assert [attempt["error_message"] for attempt in attempts] == [
-        "the receiver answered 500", "the receiver answered 404", None,
+        "the receiver responded with 500", "the receiver responded with 404", None,
     ]  # fmt: skip
     assert [attempt["final"] for attempt in attempts] == [False, False, True]
     requests = receiver.requests

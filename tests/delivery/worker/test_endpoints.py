@@ -34,7 +34,7 @@ def seen(subscription: UUID, endpoint_version: int, *, gone: bool = False) -> Su
         probe=None,
         gone=gone,
         too_many=None,
-        last_error="the receiver answered 500",
+        last_error="the receiver responded with 500",
     )
 
 
@@ -44,7 +44,7 @@ def failed(claim: Claim) -> Attempt:
         duration_ms=1,
         status_code=500,
         outcome=AttemptOutcome.HTTP_5XX,
-        error_message="the receiver answered 500",
+        error_message="the receiver responded with 500",
         response_body=None,
     )
 
@@ -174,24 +174,24 @@ def test_each_change_is_one_line_with_what_an_operator_needs() -> None:
     with structlog.testing.capture_logs() as logs:
         lines.failing(name, URL, reason="10 failures in a row; the last: timeout", failures=10, next_probe=PROBE)
         lines.recovered(name, URL)
-        lines.disabled(name, URL, reason="gone", last_error="the receiver answered 410")
+        lines.disabled(name, URL, reason="gone", last_error="the receiver responded with 410")
     told = {"subscription_id": str(name), "host": "hooks.example"}
     assert logs == [
         told
         | {
-            "event": "an endpoint began to fail; its deliveries wait",
+            "event": "an endpoint started failing; its deliveries wait",
             "log_level": "warning",
             "reason": "10 failures in a row; the last: timeout",
             "failures": 10,
             "next_probe": "2026-03-14T15:09:26+00:00",
         },
-        told | {"event": "an endpoint is well again", "log_level": "info"},
+        told | {"event": "an endpoint recovered", "log_level": "info"},
         told
         | {
             "event": "a subscription was disabled",
             "log_level": "warning",
             "reason": "gone",
-            "last_error": "the receiver answered 410",
+            "last_error": "the receiver responded with 410",
         },
     ]
     assert "secret-path" not in str(logs)

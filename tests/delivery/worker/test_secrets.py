@@ -115,6 +115,6 @@ async def test_once_it_is_mended_what_failed_is_delivered_by_its_retry(world: Wo
 async def test_a_worker_with_other_keys_does_not_start(world: World) -> None:
     async with world.worker():
         pass
-    with pytest.raises(StartError, match="ENCRYPTION_KEYS are not those of this database"):
+    with pytest.raises(StartError, match="ENCRYPTION_KEYS do not match this database"):
         async with world.worker(encryption_keys=OTHER_KEY):
             pass

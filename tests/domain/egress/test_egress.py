@@ -102,7 +102,7 @@ SPELLINGS = [
 )
 def test_another_spelling_of_an_address_is_denied_before_anything_resolves_it(host: str) -> None:
     """Clients take them for an address, and ask no resolver."""
-    with pytest.raises(EgressDenied, match="not an address in its usual form"):
+    with pytest.raises(EgressDenied, match="not an address in the standard notation"):
         Policy.parse(["0.0.0.0/0"]).check_target(host, 80)
 
 

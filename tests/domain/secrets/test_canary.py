@@ -82,7 +82,7 @@ async def test_with_other_keys_a_process_ends_at_its_start_with_one_line(
     done = await asyncio.to_thread(_run, database, redis_url, tmp_path, role, ENCRYPTION_KEYS=OTHER_KEY)
     assert done.returncode == 1
     (line,) = done.stdout.splitlines()
-    assert "ENCRYPTION_KEYS are not those of this database" in line
+    assert "ENCRYPTION_KEYS do not match this database" in line
     assert done.stderr == ""
     assert OTHER_KEY not in line
 

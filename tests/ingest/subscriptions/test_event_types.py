@@ -40,7 +40,7 @@ def test_a_bad_entry_of_a_list_is_named_by_its_place(entry: str) -> None:
 @pytest.mark.parametrize("entry", ["*", ".*", "**", "*.*"])
 def test_an_entry_that_means_everything_is_refused_with_what_to_do(entry: str) -> None:
     (violation,) = events.type_violations("event_types", [entry])
-    assert violation.description == "is not a type; to get events of all types, leave event_types empty"
+    assert violation.description == "is not a type; for events of all types, leave event_types empty"
 
 
 def test_a_list_holds_at_most_a_hundred_entries() -> None:

@@ -52,7 +52,7 @@ def test_a_parameter_is_honored_or_has_no_effect_to_miss(parameters: str, what: 
         ("postgresql://u:p@h/d?target_session_attrs=standby", "parameter target_session_attrs must be any or primary"),
         (
             "postgresql://u:p@h/d?pgbouncer=true",
-            "parameter pgbouncer is not supported; leave it out, and set POSTGRES_P",
+            "parameter pgbouncer is not supported; remove it, and set POSTGRES_P",
         ),
         ("postgresql://u:p@h/d?ssl=true", "parameter ssl is not supported; write sslmode=require"),
         ("postgresql://u:p@h/d?hostaddr=1.2.3.4", "parameter hostaddr is not supported"),
@@ -60,7 +60,7 @@ def test_a_parameter_is_honored_or_has_no_effect_to_miss(parameters: str, what: 
         ("postgresql://u:p@h/d?connect_timeout=soon", "parameter connect_timeout must be a whole number"),
         ("postgresql://u:p@h/d?sslrootcert=/no/file", "parameter sslrootcert: there is no file /no/file"),
         ("postgresql://u:p@h/d?sslrootcert=system&sslmode=require", "sslrootcert=system requires sslmode=verify-full"),
-        ("postgresql://u:p@h/d?sslmode", "what follows the ? must be name=value"),
+        ("postgresql://u:p@h/d?sslmode", "the part after ? must be name=value"),
         ("postgresql://u:s3cret@ss@h/d", "must look like postgresql://"),
         ("postgresql://u:s3cret/ss@h/d", "every host must be host:port"),
         ("postgresql://h:0/d", "a port must be a number from 1 to 65535"),

@@ -51,7 +51,7 @@ def test_over_tls_certificates_are_checked_with_the_authority_of_a_file(url: str
         ("redis://one", "certificate", "requires TLS"),
         ("", "certificate", "requires TLS"),
         ("rediss://one", "nothing", "must be a file of certificates"),
-        ("rediss://one", None, "must be a file of certificates in PEM form: No such file"),
+        ("rediss://one", None, "must be a file of PEM certificates: No such file"),
     ],
 )
 def test_an_authority_that_cannot_be_used_is_refused(url: str, content: str | None, why: str, tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ class HttpSender:
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_seconds
-        late = f"no complete answer within {timeout_seconds:g} s"
+        late = f"no complete response within {timeout_seconds:g} s"
         target, begin = _target(request.url)
         head = _head(begin, request)
         # At each attempt, whether a connection is there or not: where it leads must still be where its name does.
