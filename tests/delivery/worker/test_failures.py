@@ -53,8 +53,8 @@ async def test_a_failure_is_recorded_with_its_kind_and_a_message(shared: Shared,
             b"https://elsewhere.example/x?y",
             "the receiver responded with 308 and points to https://elsewhere.example/x?y;",
         ),
-        (b"/a\x1b[2J\xff", "the receiver responded with 308 and points to /a\\x1b[2J\\xff; "),
-        (b"/" + b"a" * 5000, f"the receiver responded with 308 and points to /{'a' * 299}\u2026; "),
+        (b"/a\x1b[2J\xff", "the receiver responded with 308 and points to /a\\x1b[2J\\xff;"),
+        (b"/" + b"a" * 5000, f"the receiver responded with 308 and points to /{'a' * 299}\u2026;"),
     ],
     ids=["plain", "controls", "long"],
 )
@@ -65,7 +65,7 @@ async def test_a_redirect_is_recorded_with_where_it_points(shared: Shared, locat
         await shared.world.in_state(delivery_id, "scheduled")
         (attempt,) = await shared.world.attempts(delivery_id)
         await shared.world.set(delivery_id, status="cancelled")
-    assert attempt["error_message"] == message + "redirects are not followed"
+    assert attempt["error_message"] == message + " redirects are not followed"
 
 
 @pytest.mark.parametrize(
