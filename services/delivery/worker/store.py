@@ -114,7 +114,7 @@ class Sum(msgspec.Struct, frozen=True, kw_only=True):
     unbroken: int
     # What became of the delivery that a half open breaker let through.
     probe: Probe | None
-    # Whether the receiver answered 410.
+    # Whether the receiver responded with 410.
     gone: bool
     # Why there were too many failures, or None.
     too_many: str | None

@@ -45,7 +45,7 @@ async def delivery_in(world: World, status: str) -> UUID:
         "INSERT INTO delivery_attempts (delivery_id, claim_token, request, subscription_id, started_at, number,"
         " duration_ms, status_code, final, outcome, tenant_id, error_message, response_body)"
         " VALUES ($1, gen_random_uuid(), 1, $2, now(), 1, 12, 500, false, 'http_5xx', 'default',"
-        " 'the receiver answered 500', 'oops')",
+        " 'the receiver responded with 500', 'oops')",
         delivery_id, subscription,
     )  # fmt: skip
     return delivery_id
@@ -92,7 +92,7 @@ async def test_a_delivery_is_told_with_its_attempts(api: Shared, status: str) ->
     assert found.reason == ("retries_exhausted" if status == "failed" else "")
     (attempt,) = found.attempts
     assert (attempt.number, attempt.duration_ms, attempt.status_code) == (1, 12, 500)
-    assert (attempt.error.kind, attempt.error.message) == ("http_5xx", "the receiver answered 500")
+    assert (attempt.error.kind, attempt.error.message) == ("http_5xx", "the receiver responded with 500")
     assert attempt.response_body == "oops"
 
 

@@ -223,7 +223,7 @@ async def test_failures_in_a_row_open_the_breaker_and_what_waits_is_left_alone(
         assert 3 <= requests <= 30
         assert await held_by(world, client, before[0]["id"]) == "breaker_open"
     assert changes() == 1
-    assert row["breaker_reason"].endswith(" failures in a row; the last: the receiver answered 500")
+    assert row["breaker_reason"].endswith(" failures in a row; the last: the receiver responded with 500")
     assert began - timedelta(seconds=1) <= row["failing_since"] <= row["breaker_since"] <= datetime.now(UTC)
     assert row["consecutive_failures"] >= 3
     assert row["openings"] == 1
@@ -247,7 +247,7 @@ async def test_a_probe_is_one_request_which_makes_the_cool_down_longer_or_closes
                 await some_turns()
                 requests += 1
                 assert len(receiver.requests) == requests
-                assert row["breaker_reason"] == "the probe failed; the last: the receiver answered 500"
+                assert row["breaker_reason"] == "the probe failed; the last: the receiver responded with 500"
                 assert cooldown * 0.89 <= row["cooldown"] <= cooldown * 1.11
             receiver.script(then=200)
             await cool_down(world, subscription)
@@ -263,7 +263,7 @@ async def test_a_probe_is_one_request_which_makes_the_cool_down_longer_or_closes
         "an endpoint started failing; its deliveries wait",
         "an endpoint recovered",
     ]
-    assert told[0]["reason"].endswith(" failures in a row; the last: the receiver answered 500")
+    assert told[0]["reason"].endswith(" failures in a row; the last: the receiver responded with 500")
     assert told[0]["host"] == told[1]["host"] == "127.0.0.1"
     assert told[0]["failures"] >= BREAKER["breaker_failures"]
     assert datetime.fromisoformat(told[0]["next_probe"]) > datetime.now(UTC)
@@ -407,7 +407,7 @@ async def test_a_rate_of_failures_opens_the_breaker(world: World, receiver: Rece
         assert len(receiver.requests) < 100
     found, _, reason = row["breaker_reason"].partition(" attempts ")
     failures, attempts = map(int, found.split(" of "))
-    assert reason == "within 60 s failed; the last: the receiver answered 500"
+    assert reason == "within 60 s failed; the last: the receiver responded with 500"
     assert attempts >= 10
     assert failures >= attempts / 2
 

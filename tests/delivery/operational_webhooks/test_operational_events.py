@@ -66,7 +66,7 @@ async def test_a_delivery_that_fails_for_good_is_told_once(world: World, receive
             "subscription_id": str(subscription),
             "target_host": "127.0.0.1",
             "reason": "retries_exhausted",
-            "last_error": "the receiver answered 503",
+            "last_error": "the receiver responded with 503",
             "deliveries": 1,
             "last_delivery_id": str(delivery),
             "last_event_id": str(row["event_id"]),
@@ -166,7 +166,7 @@ async def test_a_subscription_that_is_gone_is_told_disabled_once(world: World, r
         "subscription_id": str(subscription),
         "target_host": "127.0.0.1",
         "reason": "gone",
-        "last_error": "the receiver answered 410",
+        "last_error": "the receiver responded with 410",
     }
 
 
@@ -190,8 +190,8 @@ async def test_failing_is_told_once_until_it_has_recovered(world: World, receive
         await nothing_more(world)
 
     assert failing["type"] == "subscription.failing"
-    assert failing["data"]["reason"].endswith("the last: the receiver answered 500")
-    assert failing["data"]["last_error"] == "the receiver answered 500"
+    assert failing["data"]["reason"].endswith("the last: the receiver responded with 500")
+    assert failing["data"]["last_error"] == "the receiver responded with 500"
     (recovered,) = told(receiver)[1:]
     assert recovered["type"] == "subscription.recovered"
     assert recovered["data"]["subscription_id"] == str(subscription)

@@ -99,7 +99,7 @@ async def test_the_cool_down_doubles_up_to_its_cap(
     await world.pool.execute("UPDATE subscription_health SET openings = $1", openings)
     failed = Sum(
         subscription_id=subscription, endpoint_version=1, successes=0, failures=1, unbroken=1, probe=Probe.FAILURE,
-        gone=False, too_many=None, last_error="the receiver answered 500",
+        gone=False, too_many=None, last_error="the receiver responded with 500",
     )  # fmt: skip
     await store.record_health([failed], world.worker_settings())
     row = await world.pool.fetchrow(

@@ -79,7 +79,7 @@ def test_what_is_no_private_key_is_refused_by_its_field_and_not_repeated(secret_
     (violation,) = secret_violations(secret_key, SignatureScheme.ED25519)
     assert violation.field == "secret_key"
     assert violation.description.startswith(
-        ("must be whsk_ and", "must be 32 bytes, or those", "must not end with a line break")
+        ("must be whsk_ and", "must be 32 bytes, or 32", "must not end with a line break")
     )
 
 

@@ -104,7 +104,7 @@ async def test_a_patch_of_a_retry_policy_changes_the_named_part(ingest: Ingest) 
     mixed = patch(ingest, made.id, "retry_policy.delays_seconds", retry_policy=pb.RetryPolicy(delays_seconds=[1]))
     error = await refused(mixed)
     assert fields(error)[0].startswith("retry_policy")
-    assert "null removes what is stored of another kind" in error.message
+    assert "null removes stored fields of another kind" in error.message
     other = [f"retry_policy.{name}" for name in ("base_seconds", "factor", "cap_seconds", "limit", "delays_seconds")]
     changed = await patch(ingest, made.id, *other, retry_policy=pb.RetryPolicy(delays_seconds=[1]))
     assert changed.spec.retry_policy == pb.RetryPolicy(delays_seconds=[1])

@@ -65,7 +65,7 @@ def test_a_parameter_is_honored_or_has_no_effect_to_miss(parameters: str, what: 
         ("postgresql://u:s3cret/ss@h/d", "every host must be host:port"),
         ("postgresql://h:0/d", "a port must be a number from 1 to 65535"),
         ("postgresql://h:543210/d", "every host must be host:port"),
-        ("postgresql://a,b/d?port=1,2,3", "as many as there are hosts"),
+        ("postgresql://a,b/d?port=1,2,3", "or one per host"),
         ("mysql://h/d", "must look like postgresql://"),
     ],
 )

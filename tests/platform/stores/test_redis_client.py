@@ -50,7 +50,7 @@ def test_over_tls_certificates_are_checked_with_the_authority_of_a_file(url: str
     [
         ("redis://one", "certificate", "requires TLS"),
         ("", "certificate", "requires TLS"),
-        ("rediss://one", "nothing", "must be a file of certificates"),
+        ("rediss://one", "nothing", "must be a file of PEM certificates"),
         ("rediss://one", None, "must be a file of PEM certificates: No such file"),
     ],
 )
