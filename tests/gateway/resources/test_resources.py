@@ -117,6 +117,8 @@ async def test_a_list_is_paged(client: httpx.AsyncClient, services: Services) ->
         ({"target_url": URL, "event_types": ["a", 1]}, ["event_types.1"]),
         ({"target_url": URL, "description": None}, ["description"]),
         ({"target_url": "x" * 3000}, ["target_url"]),
+        ({"target_url": URL, "verify": "paypal"}, ["verify"]),
+        ({"target_url": URL, "verification_secrets": "hunter2"}, ["verification_secrets"]),
         ([], ["body"]),
         ("x", ["body"]),
         (None, ["body"]),
