@@ -91,38 +91,13 @@ async def test_an_update_keeps_it_unless_it_says_otherwise(ingest: Ingest) -> No
     assert not await passes(ingest, made.id, by_github(SECRET, BODY, 0))
 
 
-async def test_secrets_are_sealed_in_postgres_and_in_redis_and_forgotten_with_the_subscription(
-    alone: Ingest, redis_url: str
-) -> None:
-    made = await alone.create(
-        verification=pb.VERIFICATION_SLACK, verification_secrets=secrets("hunter2-one", "hunter3-two")
-    )
-    await alone.update(made.id)
-    sealed = (await row(alone, made.id))["sealed_verification_secrets"]
-    assert b"hunter" not in sealed
-    assert vault().verification_secrets(UUID(made.id), sealed) == ("hunter2-one", "hunter3-two")
-    async with redis.asyncio.Redis.from_url(redis_url) as client:
-        kept: Any = await client.hget(subscription_changes.KEY + made.id, "value")
-    copy = vault().copy(UUID(made.id), kept)
-    assert b"hunter" not in copy
-    await alone.delete(made.id)
-    assert (await row(alone, made.id))["sealed_verification_secrets"] is None
-
-
 @pytest.mark.parametrize(
     ("asked", "field"),
     [
         ({"verification": pb.VERIFICATION_STRIPE}, "verification_secrets"),
-        ({"verification": pb.VERIFICATION_STRIPE, "verification_secrets": secrets()}, "verification_secrets"),
-        ({"verification": pb.VERIFICATION_REQUIRED, **UNSIGNED}, "verification_secrets"),
         ({"verification": pb.VERIFICATION_GITHUB, **UNSIGNED}, "verification_secrets"),
         ({"verification": 99}, "verification"),
-        ({"verification_secrets": secrets("a", "b", "c")}, "verification_secrets"),
-        ({"verification_secrets": secrets("secret-a", "")}, "verification_secrets.1"),
-        ({"verification_secrets": secrets("hunter2")}, "verification_secrets.0"),
-        ({"verification_secrets": secrets("hunter2-s3cret\n")}, "verification_secrets.0"),
         ({"verification_secrets": secrets("secret-a", " hunter2-s3cret")}, "verification_secrets.1"),
-        ({"verification_secrets": secrets("hunter2" * 40)}, "verification_secrets.0"),
         (
             {"verification": pb.VERIFICATION_STANDARD_WEBHOOKS, "verification_secrets": secrets("whsec_hunter2!")},
             "verification_secrets.0",
@@ -151,16 +126,6 @@ async def test_an_update_is_refused_when_what_stays_stored_cannot_verify(ingest:
         assert fields(await refused(ingest.update(made.id, **asked)))[0].startswith("verification_secrets")
     assert (await ingest.update(made.id, **UNSIGNED)).spec.verification == pb.VERIFICATION_STRIPE
     await ingest.update(made.id, verification=pb.VERIFICATION_GITHUB)
-
-
-async def test_a_repeated_creation_with_other_secrets_is_another_request_and_none_is_kept(ingest: Ingest) -> None:
-    asked: dict[str, Any] = {"verification": pb.VERIFICATION_STRIPE, "idempotency_key": "k"}
-    first = await ingest.create(verification_secrets=secrets("secret-hunter2"), **asked)
-    assert await ingest.create(verification_secrets=secrets("secret-hunter2"), **asked) == first
-    error = await refused(ingest.create(verification_secrets=secrets("secret-hunter3"), **asked))
-    assert error.reason == "IDEMPOTENCY_KEY_REUSED"
-    for kept in await ingest.pool.fetch("SELECT * FROM idempotency_keys WHERE tenant_id = $1", ingest.tenant_id):
-        assert b"hunter" not in kept["response"]
 
 
 async def test_a_secret_as_supabase_gives_it_out_verifies(ingest: Ingest) -> None:

@@ -45,42 +45,6 @@ async def test_an_update_keeps_replaces_or_removes_them(ingest: Ingest) -> None:
     assert list((await ingest.get(made.id)).status.header_names) == []
 
 
-async def test_those_that_are_kept_go_to_no_other_host_than_they_were_given_for(ingest: Ingest) -> None:
-    made = await ingest.create("https://partner.example/a", headers=Headers(values=VALUES))
-    for elsewhere in ("https://evil.example/a", "http://partner.example/a", "https://partner.example:8443/a"):
-        error = await refused(ingest.update(made.id, elsewhere))
-        assert isinstance(error, errors.InvalidArgument)
-        assert fields(error) == ["headers"]
-    assert (await ingest.get(made.id)).spec.target_url == "https://partner.example/a"
-    await ingest.update(made.id, "https://PARTNER.example/b?c")
-    assert await stored(ingest, made.id) == VALUES
-    await ingest.update(made.id, "https://other.example/", headers=Headers(values={"A": "b"}))
-    assert await stored(ingest, made.id) == {"A": "b"}
-    await ingest.update(made.id, "https://third.example/", headers=Headers())
-    assert await stored(ingest, made.id) == {}
-    await ingest.update(made.id, "https://fourth.example/")
-
-
-async def test_those_that_were_given_at_the_same_time_do_not_go_along(ingest: Ingest) -> None:
-    made = await ingest.create("https://partner.example/")
-    given = ingest.update(made.id, "https://partner.example/", headers=Headers(values=VALUES))
-    elsewhere = ingest.update(made.id, "https://evil.example/")
-    _, error = await ingest.in_turn(made.id, given, elsewhere)
-    assert error
-    assert fields(error) == ["headers"]
-    found = await ingest.get(made.id)
-    assert (found.spec.target_url, list(found.status.header_names)) == (
-        "https://partner.example/",
-        ["Authorization", "x-shop"],
-    )
-
-
-async def test_a_deleted_subscription_has_none(ingest: Ingest) -> None:
-    made = await ingest.create(headers=Headers(values=VALUES))
-    await ingest.delete(made.id)
-    assert await stored(ingest, made.id) == {}
-
-
 @pytest.mark.parametrize(
     ("values", "field"),
     [
