@@ -23,7 +23,7 @@ def hub_signature(body: bytes, secret: str = SECRET) -> str:
 
 
 def verify(request: Received, secret: str) -> None:
-    """Raises unless the public verifier takes the request's signature."""
+    """Raise unless the public verifier takes the request's signature."""
     standardwebhooks.Webhook(secret).verify(request.body, dict(request.headers.items()))
 
 

@@ -44,7 +44,7 @@ class Pair:
         self.stores = stores
 
     async def warm(self, subscription_id: str) -> None:
-        """Has both servers, and Redis, hold the subscription and the filters of its tenant."""
+        """Have both servers, and Redis, hold the subscription and the filters of its tenant."""
 
         async def in_redis() -> bool:
             async with redis.asyncio.Redis.from_url(self.stores.redis_url) as client:
@@ -56,12 +56,12 @@ class Pair:
         await eventually(in_redis, "a copy in Redis")
 
     async def forget(self, subscription_id: str) -> None:
-        """Has both servers forget the subscription, as after a change."""
+        """Have both servers forget the subscription, as after a change."""
         async with redis.asyncio.Redis.from_url(self.stores.redis_url) as client:
             await client.publish(subscription_changes.CHANNEL, f"{subscription_id} default")
 
     async def reading(self, subscription_id: str) -> None:
-        """Waits until both servers read copies from Redis; right after they began to listen, they do not."""
+        """Wait until both servers read copies from Redis; right after they began to listen, they do not."""
 
         async def reads(ingest: Ingest) -> bool:
             await self.forget(subscription_id)
@@ -97,7 +97,7 @@ async def _behind_networks(breakable: Breakable) -> AsyncIterator[tuple[Pair, tu
 
 
 async def _listening(breakable: Breakable, servers: int) -> None:
-    """Waits until so many servers hear of changes."""
+    """Wait until so many servers hear of changes."""
     async with redis.asyncio.Redis.from_url(breakable.redis_url) as client:
 
         async def listening() -> bool:
@@ -530,7 +530,7 @@ async def test_the_subscription_that_was_used_least_recently_leaves_first(databa
 
 
 async def _held(ingest: Ingest, subscription_id: str) -> None:
-    """Waits until the server holds a subscription for longer than it takes to look."""
+    """Wait until the server holds a subscription for longer than it takes to look."""
 
     async def hit() -> bool:
         return await _cost(ingest.send(subscription_id)) == {"process hit": 1}

@@ -21,7 +21,7 @@ STATUSES = {"active": pb.SubscriptionStatus.STATUS_ACTIVE, "paused": pb.Subscrip
 
 
 async def change(ingest: Ingest, verb: str, subscription_id: str) -> pb.Subscription:
-    """Takes one of the four actions."""
+    """Take one of the four actions."""
     return await ingest.set_status(subscription_id, pb.SubscriptionAction.Value(f"SUBSCRIPTION_ACTION_{verb.upper()}"))
 
 
@@ -144,7 +144,7 @@ SINCE, PROBE = datetime(2026, 3, 14, 15, 9, 26, tzinfo=UTC), datetime(2026, 3, 1
 
 
 async def fail(ingest: Ingest, subscription_id: str, breaker: str) -> None:
-    """Writes what workers write of an endpoint that fails."""
+    """Write what workers write of an endpoint that fails."""
     await ingest.pool.execute(
         "INSERT INTO subscription_health (subscription_id, breaker, breaker_since, breaker_reason, probe_at, openings,"
         " consecutive_failures, failing_since) VALUES ($1, $2, $3, 'failures', $4, 3, 17, $3)",
@@ -315,7 +315,7 @@ async def test_what_cannot_be_is_refused_by_name_and_changes_nothing(
 
 
 async def both_ways(ingest: Ingest, subscription_id: str) -> list[ingest_pb2.Accepted]:
-    """Sends an event to the subscription, and one to all who want it."""
+    """Send an event to the subscription, and one to all who want it."""
     return [await ingest.send(subscription_id), await ingest.send(event_type="t")]
 
 
