@@ -235,7 +235,7 @@ def test_what_is_no_private_key_is_refused_by_its_field(text: str) -> None:
 
 def test_a_passphrase_another_key_and_weak_or_odd_keys_are_refused() -> None:
     for key, why in [
-        (pem_of(MINE.key, "hunter2"), "must be without a passphrase"),
+        (pem_of(MINE.key, "hunter2"), "must not have a passphrase"),
         (CA.issue("other").key_pem, "must be the key of the first certificate"),
         (pem_of(rsa.generate_private_key(65537, 1024)), "must be RSA of 2048 to 4096 bits"),
         (pem_of(ec.generate_private_key(ec.SECP256K1())), "must be RSA of 2048 to 4096 bits"),
@@ -252,10 +252,10 @@ def test_both_fields_are_named_when_both_are_wrong() -> None:
 
 
 def test_one_that_ended_or_has_not_begun_is_refused_wherever_it_stands_in_the_chain() -> None:
-    assert refused_chain(CA.issue("shop", ends=NOW)).startswith("must hold still: number 1 ended at 20")
-    assert refused_chain(CA.issue("shop", begins=NOW + timedelta(hours=1))).startswith("must hold already: number 1")
+    assert refused_chain(CA.issue("shop", ends=NOW)).startswith("certificate 1 in the chain expired at 20")
+    assert refused_chain(CA.issue("shop", begins=NOW + timedelta(hours=1))).startswith("certificate 1 in the chain is not valid")
     old = CA.issue("old", usages=(), authority=True, begins=NOW - 2 * DAY, ends=NOW - DAY)
-    assert refused_chain(old.issue("shop"), old).startswith("must hold still: number 2 ended")
+    assert refused_chain(old.issue("shop"), old).startswith("certificate 2 in the chain expired at")
 
 
 def test_a_chain_out_of_order_or_torn_is_refused() -> None:
@@ -270,7 +270,7 @@ def test_a_chain_out_of_order_or_torn_is_refused() -> None:
 
 
 def test_one_for_servers_alone_is_refused() -> None:
-    assert refused_chain(CA.issue("shop", usages=(SERVER,))).startswith("must be of a client")
+    assert refused_chain(CA.issue("shop", usages=(SERVER,))).startswith("must be a client certificate")
 
 
 def test_whatever_is_changed_in_the_bytes_it_is_taken_or_refused_by_its_field() -> None:
