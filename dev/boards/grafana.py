@@ -63,7 +63,7 @@ class Panel:
         return [shown] if isinstance(shown, Query) else shown
 
     def defaults(self) -> JsonObject:
-        """What holds for all its series."""
+        """Return what applies to all its series."""
         steps = [{"color": "green", "value": None}, *({"color": c, "value": v} for c, v in self.thresholds)]
         ends = {name: end for name, end in (("min", self.min), ("max", self.max)) if end is not None}
         return {"unit": self.unit, "noValue": "-", "thresholds": {"mode": "absolute", "steps": steps}, **ends}
@@ -83,7 +83,7 @@ class Panel:
         ]
 
     def body(self) -> JsonObject:
-        """What sets this kind of panel apart."""
+        """Return what is specific to this kind of panel."""
         raise NotImplementedError
 
 
@@ -94,7 +94,7 @@ class Stat(Panel):
     height = 4
 
     def body(self) -> JsonObject:
-        """A number over the whole panel, with its course behind."""
+        """Show a number over the whole panel, with its history behind."""
         return {
             "type": "stat",
             "fieldConfig": {"defaults": {"color": {"mode": "thresholds"}, **self.defaults()}, "overrides": []},
@@ -163,7 +163,7 @@ class Table(Panel):
         return [{**target, "range": False, "instant": True, "format": "table"} for target in super().targets()]
 
     def body(self) -> JsonObject:
-        """A table without paging: what is in it is bounded."""
+        """Show a table without paging: its content is bounded."""
         one = len(self.queries) == 1
         values = {"Value" if one else f"Value #{ref_id}": q for ref_id, q in zip(REF_IDS, self.queries, strict=False)}
         return {
@@ -227,7 +227,7 @@ class Board:
 
 
 def document(board: Board) -> JsonObject:
-    """The board as Grafana's JSON. Panels are numbered in the order of reading."""
+    """Return the board as Grafana's JSON. Panels are numbered in reading order."""
     return {
         "uid": board.uid,
         "title": board.title,
@@ -309,7 +309,7 @@ def _variables() -> list[JsonObject]:
 
 
 def _labels(label: str, title: str, series: str) -> JsonObject:
-    """A variable of the values that a label has, looked up again when the time range changes."""
+    """Return a variable of a label's values, looked up again when the time range changes."""
     query = f"label_values({series}, {label})"
     return {
         "type": "query",

@@ -33,7 +33,7 @@ LOOKUPS = "webhook_subscription_cache_total"
 
 
 def hits(metric: str, label: str, hit: str) -> str:
-    """The share of look-ups that were hits."""
+    """Return the share of lookups that were hits."""
     return share(rate_alike(metric, f'{label}="{hit}"'), summed(rate_alike(metric, by=label)))
 
 

@@ -101,7 +101,7 @@ def _names(text: str) -> list[str]:
 
 @contextlib.contextmanager
 def _folder(keep: Path | None) -> Iterator[Path]:
-    """The folder that was named, or one that goes with the context."""
+    """Yield the named folder, or one that is removed with the context."""
     if keep:
         yield keep
         return

@@ -74,7 +74,7 @@ class Plan(plan.Plan):
         return f"http://127.0.0.1:{self.links[RECEIVER_LINK]}/{endpoint}"
 
     def target_port(self, link: str) -> int:
-        """The port behind a link's proxy."""
+        """Return the port behind a link's proxy."""
         to = link.partition(">")[2]
         behind = {"postgres": self.postgres_port, "redis": self.redis_port, "receiver": self.receiver_port}
         return behind.get(to) or self.grpc_ports[to]
@@ -186,7 +186,7 @@ class Stack:
 
 @contextlib.asynccontextmanager
 async def running(the_plan: Plan, say: Callable[[str], None]) -> AsyncIterator[Stack]:
-    """A stack that serves; everything of it ends with the context, or with this process."""
+    """Yield a stack that serves; everything of it ends with the context, or with this process."""
     the_plan.data_dir.mkdir(parents=True, exist_ok=True)
     async with contextlib.AsyncExitStack() as cleanup:
         # First of all, so that no other process takes their ports.

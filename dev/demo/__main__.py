@@ -38,7 +38,7 @@ INTERRUPTED_STATUS = 130
 
 
 async def show(settings: DemoSettings, screen: Screen) -> None:
-    """The demo from its first line to its last; DemoError when it does not end as it should."""
+    """Run the demo from its first line to its last; DemoError if it does not end as it should."""
     cancel_on_signals()
     screen.title("A webhook on its way")
     async with (
