@@ -6,7 +6,7 @@ minute is computed in every run while it goes on, and again each of SETTLE_AFTER
 later than the last of these is not counted.
 
 Copies take turns: a run locks the one row of rollup_state, which says how far statistics go and when the next
-run is due. Whoever comes first goes on from there, after a stop of minutes or days as well.
+run is due. The first process continues from there, also after a stop of minutes or days.
 """
 
 import time

@@ -1,4 +1,4 @@
-"""AnalyticsService: validates what is asked for, and answers from the roll-ups."""
+"""AnalyticsService: validates requests, and responds from the roll-ups."""
 
 from datetime import timedelta
 

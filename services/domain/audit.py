@@ -32,7 +32,7 @@ SYSTEM = "system"
 
 
 class Action(enum.StrEnum):
-    """What can be done; before the dot stands the type of what it is done to."""
+    """Recorded actions; the part before the dot is the type of the object."""
 
     CREATE_SUBSCRIPTION = "subscription.create"
     UPDATE_SUBSCRIPTION = "subscription.update"
@@ -62,7 +62,7 @@ RESOURCE_TYPES = frozenset(action.resource_type for action in Action)
 
 
 class FieldChange(msgspec.Struct, frozen=True, kw_only=True):
-    """A field that was changed, as it stands in `changes`; values that are not to be shown are left unset."""
+    """A changed field, as in `changes`; values that must not be shown are unset."""
 
     field: str
     before: Any = msgspec.UNSET
@@ -83,7 +83,7 @@ class Entry:
 
 
 async def record(connection: "postgres.Connection", *entries: Entry, actor: str | None = None) -> None:
-    """Write entries in the transaction that `connection` is in, by this actor; None: whoever makes this call."""
+    """Write entries in the transaction of `connection`, by this actor; None means the current caller."""
     actor = actor or identity.CALLER.get().key_id
     made = [ids.new() for _ in entries]
     await connection.execute(

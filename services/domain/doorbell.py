@@ -141,7 +141,7 @@ class Broker(RedisStreamBroker):
                 self._read.extend(messages)
             while self._read:
                 message_id, fields = self._read.popleft()
-                # What is no bell of ours taskiq logs and acknowledges.
+                # taskiq logs and acknowledges messages that are not ours.
                 yield AckableMessage(data=fields.get(b"data", b""), ack=self._ack(message_id))
 
     def unheard(self) -> list[UUID]:

@@ -1,9 +1,9 @@
-"""When a failed delivery is tried again: the default policy, or that of a subscription.
+"""When a failed delivery is retried: by the default policy, or the subscription's own.
 
 The default is the schedule of Standard Webhooks up to its step of 20 hours, so that deliveries outlast two days without
 an answer. In development, and where RETRY_LIMIT or one of its companions is set, it is exponential.
 
-A subscription's policy is exponential, explicit (each delay by itself) or named. Ingest checks it and stores it whole,
+A subscription's policy is exponential, explicit (a list of delays) or named. Ingest checks it and stores it whole,
 without holes for defaults, so that it goes on to mean what was checked; a worker reads it with `stored`.
 """
 

@@ -32,7 +32,7 @@ def _set_if_newer(copy_key: Key, version: int, value: bytes, ttl_seconds: int) -
 
 
 class Copies:
-    """The copies of subscriptions in Redis, and the channel on which their changes are told."""
+    """The copies of subscriptions in Redis, and the channel on which changes are published."""
 
     def __init__(self, client: Client) -> None:
         self._redis = client

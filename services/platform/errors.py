@@ -101,7 +101,7 @@ class ErrorReason(enum.StrEnum):
     def uri(self) -> str:
         """Return the `type` of problem documents with this reason.
 
-        A URN, because there is no public site that a URL could lead to: it is the same in every installation.
+        A URN, because there is no public site for a URL: it is the same in every installation.
         """
         return f"urn:webhook-service:error:{self}"
 
@@ -174,7 +174,7 @@ class PayloadTooLarge(InvalidArgument):
 
 
 class Unauthenticated(WebhookError):
-    """There is no API key, or it does not hold."""
+    """The API key is missing or not valid."""
 
     code = grpc.StatusCode.UNAUTHENTICATED
     reason = ErrorReason.KEY_INVALID
@@ -232,7 +232,7 @@ class IdempotencyKeyInUse(Conflict):
 
 
 class Gone(WebhookError):
-    """What the request needs is no longer retained."""
+    """The requested data is no longer retained."""
 
     code = grpc.StatusCode.FAILED_PRECONDITION
     reason = ErrorReason.PAYLOAD_GONE

@@ -38,7 +38,7 @@ def shaped(pattern: str, words: str) -> Any:
 
 
 def constant(default: Any) -> Any:
-    """Return a field that is no variable: only code may give it another value, as an argument of the constructor."""
+    """Return a field that is not a variable: only code can set it, as an argument of the constructor."""
     return Field(default, json_schema_extra={"constant": True})
 
 
@@ -162,7 +162,7 @@ class Settings(BaseSettings):
     @model_validator(mode="before")
     @classmethod
     def _empty_means_unset(cls, values: dict[str, Any]) -> dict[str, Any]:
-        # Compose files and charts pass empty strings for what is not set. EGRESS_ALLOW alone says something when empty.
+        # Compose files and charts pass empty strings for what is not set. Only EGRESS_ALLOW has a meaning when empty.
         return {name: value for name, value in values.items() if value != "" or name.lower() == "egress_allow"}
 
     @property

@@ -119,7 +119,7 @@ async def with_schema(
     *,
     bears: tuple[type[Exception], ...] = (),
 ) -> Result:
-    """Return the result of work with the schema, over a connection of its own. Raises MigrationError.
+    """Return the result of work with the schema, over a connection of its own. Raise MigrationError.
 
     Waits for a Postgres that is away, and starts over when it goes away during the work, or when the work raises one of
     `bears`.
@@ -147,7 +147,7 @@ async def with_schema(
 
 
 async def wait(settings: PostgresSettings, say: Say) -> None:
-    """Return when the schema is at or above that of these files. Raises MigrationError."""
+    """Return when the schema is at or above that of these files. Raise MigrationError."""
     wanted = migrations.read_files()
     newest = wanted[-1].version
     waiting = PostgresWait(say)

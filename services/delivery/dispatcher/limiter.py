@@ -30,7 +30,7 @@ SHARE_SECONDS = 5.0
 
 @script
 def _take(bucket_key: Key, rate: float, size: float, wanted: int) -> Any:
-    """Take up to `wanted` tokens out of a bucket that `rate` a second flow into and that holds `size`.
+    """Take up to `wanted` tokens from a bucket of `size` that is refilled with `rate` tokens per second.
 
     Return how many, and the milliseconds until there is one more. The bucket is forgotten when it would be full again.
     One that is dated ahead, or owes tokens, would withhold deliveries for as long: it counts from now, and from none.
@@ -79,7 +79,7 @@ class Grant:
 
 
 class Limiter:
-    """Grants what the limits allow. `count_workers` answers among how many processes a rate is shared without Redis."""
+    """Grants what the limits allow. Without Redis a rate is shared among `count_workers()` processes."""
 
     def __init__(self, client: Client, count_workers: Callable[[], Awaitable[int]]) -> None:
         self._redis = client

@@ -100,7 +100,7 @@ async def keep(store: DispatcherStore, turns: Turns, broker: doorbell.Broker) ->
 
 async def _measure_queue(store: DispatcherStore, turns: Turns) -> None:
     walk = await store.walk()
-    # By the gates of now where that can be said of the subscription alone, else by those of the last turn.
+    # By the current gates if the subscription alone decides them, otherwise by those of the last turn.
     reasons = {name: turns.held[name] for name in walk.waiting if name in turns.held}
     reasons |= {name: endpoint.held_by for name, endpoint in walk.waiting.items() if endpoint.held_by}
     reasons |= dict.fromkeys(walk.deleted, Hold.SUBSCRIPTION_DELETED)

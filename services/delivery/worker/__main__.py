@@ -37,7 +37,7 @@ LAST_WORDS_SECONDS = 0.5
 async def serve(
     process: lifecycle.Process, settings: WorkerSettings, *, policy: Policy | None = None
 ) -> AsyncIterator[None]:
-    """Wire the worker up, deliver, and at the end hand back what it holds; `policy` replaces that of the settings."""
+    """Wire up the worker, deliver, and finally hand back its claims; `policy` replaces the settings' policy."""
     async with (
         postgres.pool(process, settings) as pool,
         redis.client(settings) as client,

@@ -66,7 +66,7 @@ class Held:
     sending_since: float | None = None
     # Of the requests that ended.
     attempts: list[Attempt] = field(default_factory=list)
-    # How long the receiver asked to be left alone by the last of them.
+    # The delay that the receiver asked for in the last of them.
     retry_after_seconds: float = 0.0
 
 
@@ -158,7 +158,7 @@ class Deliverer:
         held.lease_until = asked_at + self._lease_seconds
 
     async def _attempt(self, held: Held, payload: bytes, *, fresh: bool = False) -> bool:
-        """One request; return whether it is worth another at once, because a reused connection was dead already."""
+        """Send one request; return whether to retry at once, because a reused connection was already closed."""
         claim = held.claim
         started = held.sending_since = time.monotonic()
         # A second request must end within the first one's lease, and every request within a lease that is too short.

@@ -31,7 +31,7 @@ PACE_SECONDS = 0.004
 IDS_PER_HAND_BACK = 500
 FORGET_INTERVAL_SECONDS = 60.0
 WATCH_INTERVAL_SECONDS = 1.0
-# While there is no room: after so long without any an endpoint may have stopped answering.
+# While there is no room: after so long, an endpoint may have stopped responding.
 STALL_SECONDS = 0.25
 # What says nothing of how much an endpoint can take.
 NEUTRAL = frozenset(
@@ -234,7 +234,7 @@ class Scheduler:
             await asyncio.wait(cut, timeout=HAND_BACK_SECONDS)
 
     async def _keep_pace(self) -> None:
-        """Let ids that come one after the other be claimed together; one that comes alone does not wait."""
+        """Claim ids that arrive in sequence together; a single one does not wait."""
         wait = self._claimed_at + PACE_SECONDS - time.monotonic()
         if wait > 0 and self._lanes.ready < IDS_PER_CLAIM:
             await asyncio.sleep(wait)

@@ -147,7 +147,7 @@ class Policy:
     def check(self, host: str, port: int, addresses: Sequence[str]) -> None:
         """Raise EgressDenied unless every address of `host` may be connected to.
 
-        For a name the message does not say which one, so that its owner does not learn what our resolver answers.
+        For a name the message does not say which one, so that its owner does not learn our resolver's results.
         """
         name = _canonical(host)
         if self._names(name) or (name, port) in self.endpoints:

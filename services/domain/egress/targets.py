@@ -1,7 +1,7 @@
 """Target URLs, parsed the same way where they are accepted and where they are connected to.
 
 Stricter than the URL Standard of the WHATWG: what the standard would repair is refused. Hosts are read as the standard
-reads them, so that a name that it takes for an address (127.1, 0x7f000001) is recognized as one: policy.py.
+reads them, so that a name that it reads as an address (127.1, 0x7f000001) is recognized as one: policy.py.
 """
 
 import functools

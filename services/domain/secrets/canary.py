@@ -36,7 +36,7 @@ async def is_known(connection: postgres.Pool | postgres.Connection, keys: Keys) 
 async def known_keys(process: Process, pool: postgres.Pool, settings: EncryptionSettings) -> Keys:
     """Return the keys of the settings, once they are known to be those of the database.
 
-    Waits for Postgres, unless the process is told to stop; until then it is not ready. StartError when the keys are
+    Wait for Postgres, unless the process is told to stop; until then it is not ready. StartError if the keys are
     others, or there are none.
     """
     known = asyncio.Event()

@@ -93,7 +93,7 @@ def _make_key_file(path: Path) -> None:
 #
 #     version (1 byte, 1) | id of the key (8) | nonce (12) | ciphertext and tag (16)
 #
-# A key's id is the beginning of its SHA-256. Each value is bound to the place it stands in, such as its row: moved
+# A key's id is the beginning of its SHA-256. Each value is bound to its place, such as its row: moved
 # elsewhere, it does not open. Nonces are random, so that a key is good for 2^32 values (NIST SP 800-38D, 8.3).
 
 

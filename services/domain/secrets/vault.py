@@ -92,7 +92,7 @@ class Vault:
 
     def __init__(self, keys: Keys) -> None:
         self._keys = keys
-        # What was sealed, beside what it holds: another value of the same subscription is opened anew.
+        # What was sealed, beside what it holds: another value of the same subscription is decrypted again.
         self._opened: dict[UUID, tuple[bytes, Secrets]] = {}
         self._headers: dict[UUID, tuple[bytes, Mapping[str, str]]] = {}
         self._verification: dict[UUID, tuple[bytes, Sequence[Key]]] = {}

@@ -161,7 +161,7 @@ class AccessStore:
             return revoked
 
     async def create_key(self, key_id: UUID, draft: KeyDraft, *, key_hash: bytes, prefix: str) -> ApiKey:
-        """Store a new key by its digest. Raises InvalidArgument if there is no such tenant."""
+        """Store a new key by its digest. Raise InvalidArgument if there is no such tenant."""
         async with self._pool.acquire() as connection, connection.transaction():
             row = await connection.fetchrow(
                 SQL["insert_key"],

@@ -146,7 +146,7 @@ def _after(results: Sized) -> Iterator[None]:
 def _groups(events: Sequence[NewEvent]) -> Iterator[list[NewEvent]]:
     """Events by the transactions they go in: those without idempotency keys, then those with.
 
-    An event id or a key that stands there twice goes in a later transaction, where it finds the first.
+    A repeated event id or key goes into a later transaction, where it finds the first.
     """
     group: list[NewEvent] = []
     names: set[object] = set()

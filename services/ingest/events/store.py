@@ -38,7 +38,7 @@ class EventStore:
     async def insert_events(self, events: Sequence[NewEvent], *, hidden_seconds: float) -> list[Result]:
         """Commit events without keys, with their deliveries, in one statement; return the results in order.
 
-        Steady deliveries are left alone by the dispatcher for `hidden_seconds`, for they are rung. An id that was
+        The dispatcher ignores steady deliveries for `hidden_seconds`: workers are notified. An id that was
         used before is answered as it is stored when the event is the same, and else it is a Conflict.
         """
         async with self._pool.acquire() as connection:
@@ -84,7 +84,7 @@ class EventStore:
         return results
 
     async def event(self, tenant_id: str, event_id: UUID) -> StoredEvent:
-        """Return an event with its payload. Raises NotFound, also when it is no longer retained."""
+        """Return an event with its payload. Raise NotFound, also if it is no longer retained."""
         row = await self._pool.fetchrow(SQL["select_event"], event_id, tenant_id)
         if row is None:
             raise errors.NotFound(f"event {event_id} not found")

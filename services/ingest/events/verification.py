@@ -122,7 +122,7 @@ Check: TypeAlias = Callable[[Headers, bytes, Sequence[Key], float], None]
 
 
 def verify_stripe(headers: Headers, body: bytes, keys: Sequence[Key], now: float) -> None:
-    """Stripe-Signature: "t=" and a time, and for each secret of theirs "v1=" and the hex HMAC-SHA256 of "time.body"."""
+    """Stripe-Signature: "t=" and a time, and for each of its secrets "v1=" and the hex HMAC-SHA256 of "time.body"."""
     parts = [part.strip().partition("=") for part in headers.signed(STRIPE_SIGNATURE).split(",")]
     times = [value for name, _, value in parts if name == "t"]
     given = [value for name, _, value in parts if name == "v1"]
@@ -151,7 +151,7 @@ def verify_slack(headers: Headers, body: bytes, keys: Sequence[Key], now: float)
 
 
 def verify_standard(headers: Headers, body: bytes, keys: Sequence[Key], now: float) -> None:
-    """webhook-signature: for each secret of theirs "v1," and the base64 HMAC-SHA256 of "id.time.body", spaces between.
+    """webhook-signature: for each of its secrets "v1," and the base64 HMAC-SHA256 of "id.time.body", spaces between.
 
     Svix's headers are the same under names of their own.
     """

@@ -37,16 +37,16 @@ log = structlog.get_logger(__name__)
 # How long an entry lives in this process while changes are heard of, and while they are not.
 LISTENING_TTL_SECONDS = 30.0
 DEAF_TTL_SECONDS = 0.25
-# Longer than connecting to Postgres and asking it; after it those who come next try anew, on another connection.
+# Longer than connecting to Postgres and asking it; after it the next callers try again, on another connection.
 LOAD_TIMEOUT_SECONDS = 2.0
 REDIS_TIMEOUT_SECONDS = 0.1
-# After a failure Redis is left alone for so long, so that a look-up does not pay a timeout each.
+# After a failure Redis is not used for so long, so that not every lookup waits for a timeout.
 REDIS_PAUSE_SECONDS = 1.0
 RECONNECT_SECONDS = 0.2
 HEARTBEAT_SECONDS = 0.4
 # Changes that Redis was away for, told before the next message is heard.
 TELL_AT_ONCE = 100
-# Changes that are told again when listening begins anew: a replica that became primary may not have heard of them.
+# Changes that are published again when listening restarts: a replica that became primary may have missed them.
 TELL_AGAIN = 1_000
 
 
@@ -168,7 +168,7 @@ class SubscriptionCache:
         change = _Change(tenant_id, current, version)
         self._note(subscription_id, change)
         self._drop(subscription_id, tenant_id)
-        # When Redis is away it is told later; until then the others are deaf too, or their TTL runs out.
+        # If Redis is unreachable, it is published later; until then others do not listen either, or their TTL ends.
         with contextlib.suppress(*REDIS_AWAY):
             async with asyncio.timeout(REDIS_TIMEOUT_SECONDS):
                 await self._tell(subscription_id, change)

@@ -223,7 +223,7 @@ class Rotation:
 
     # None: one is made.
     secret_key: str | None = field(repr=False)
-    # None: that of the stored secrets.
+    # None: the scheme of the stored secrets.
     scheme: SignatureScheme | None
 
     def __post_init__(self) -> None:
@@ -289,7 +289,7 @@ _NAMES: Mapping[str, str] = {
     "verification": "verify",
     "sealed_verification_secrets": "verification_secrets",
 }
-# Of anything else only the name is told. A spec keeps no secret, but free text may have one.
+# Of other fields, only the name is recorded. A spec has no secrets, but free text may contain one.
 _SHOWN = frozenset(Spec.__struct_fields__) - {"description"}
 
 

@@ -1,4 +1,4 @@
-"""Client certificates that a subscription's requests show to its receiver: which may be, and what is told of them."""
+"""Client certificates of subscriptions: validation, and their public parts."""
 
 import itertools
 import ssl
@@ -63,7 +63,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 class ClientCertificate:
     """One that holds now."""
 
-    # The chain, the subscription's own certificate first, and the private key, written anew.
+    # The chain, the subscription's own certificate first, and the private key, re-encoded.
     pem: bytes = field(repr=False)
     facts: Facts
 

@@ -138,7 +138,7 @@ def spec(subscription: Subscription) -> pb.SubscriptionSpec:
 def message(
     shown: Shown, secrets: Secrets, moment: datetime, service: RetryPolicy, warnings: Sequence[str]
 ) -> pb.Subscription:
-    """Return a subscription as answers show it.
+    """Return a subscription as responses show it.
 
     Of the secrets that are valid at this moment it has the ends and the public keys; `service` is the policy of
     subscriptions without one of their own.

@@ -107,7 +107,7 @@ def rotated(before: Secrets, new_one: Secret, *, now: datetime, overlap: timedel
     return [new_one, *previous]
 
 
-# Ingest tokens: what stands in the URL of a sender that cannot sign or log in. Only their hashes are kept.
+# Ingest tokens: part of the URL for senders that cannot sign or log in. Only their hashes are kept.
 
 
 INGEST_TOKEN_PREFIX = "whi_"  # noqa: S105 - the beginning of every token
@@ -135,7 +135,7 @@ MAX_VERIFICATION_SECRETS = 2
 
 
 class Verification(StrEnum):
-    """As it stands in `subscriptions.verification`, and in `verify` of the REST API."""
+    """Values of `subscriptions.verification`, and of `verify` in the REST API."""
 
     # X-Hub-Signature-256, when it is sent.
     AUTO = "auto"
@@ -156,7 +156,7 @@ _PROVIDERS_SECRET = frozenset(
 )
 # What they say is of a type, so that a type that is missing could not be read.
 TYPED = _PROVIDERS_SECRET | {Verification.GITHUB}
-# The subscription's own secret serves when there is no other; nothing would pass without one.
+# The subscription's own secret is used if there is no other; without any, nothing would pass.
 _ANY_SECRET = frozenset({Verification.REQUIRED, Verification.GITHUB})
 
 VERIFICATION_SECRETS = "verification_secrets"

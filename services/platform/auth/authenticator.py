@@ -25,7 +25,7 @@ Find: TypeAlias = Callable[[str], Awaitable[Identity]]
 
 
 class Authenticator:
-    """`find` returns the holder of a key, `find_actor` that of the key with an id; each is asked once in a few seconds.
+    """`find` returns the holder of a key, `find_actor` that of a key id; results are cached for a few seconds.
 
     `service_key` is what a gateway shows to this process.
     """

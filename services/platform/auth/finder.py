@@ -31,7 +31,7 @@ class KeyStore:
         self._pool = pool
 
     async def find(self, key_hash: bytes) -> Identity:
-        """Whose key has this digest; Unauthenticated when nobody's has, or it has come to its end."""
+        """Return the holder of the key with this digest; Unauthenticated if there is none, or it has expired."""
         return _identity(await self._pool.fetchrow(SQL["select_key"], key_hash))
 
     async def find_by_id(self, key_id: UUID) -> Identity:
@@ -69,7 +69,7 @@ NOTE_INTERVAL_SECONDS = 1.0
 
 
 class Finder:
-    """Knows the bootstrap key by itself, and all others by the database."""
+    """Finds the bootstrap key in the settings, and all others in the database."""
 
     def __init__(self, store: KeyStore, *, bootstrap_key: str) -> None:
         self._store = store
@@ -79,7 +79,7 @@ class Finder:
         self._noted_at: dict[UUID, float] = {}
 
     async def find(self, key: str) -> Identity:
-        """Whose key this is at this moment; Unauthenticated when it is nobody's."""
+        """Return the current holder of a key; Unauthenticated if there is none."""
         if self._bootstrap_key and hmac.compare_digest(key.encode(), self._bootstrap_key):
             return identity.BOOTSTRAP
         if not key.startswith(keys.PREFIX):

@@ -19,7 +19,7 @@ RETRY_SECONDS = 0.25
 # Spares the database a client that repeats itself.
 REFUSED_SECONDS = 1.0
 ASK_TIMEOUT_SECONDS = 1.0
-# For `ask` to end by itself at its own deadline.
+# So that `ask` can end at its own deadline.
 MARGIN_SECONDS = 0.1
 SIZE = 10_000
 # Look-ups at once of keys that are not known: made-up ones must not pile up. Renewals have their bound in SIZE.
@@ -44,7 +44,7 @@ class _Refused:
 
 
 class Known(Generic[Key, Value]):
-    """Values by key. `ask` answers one, or raises Unauthenticated for a key that is none.
+    """Values by key. `ask` returns one, or raises Unauthenticated for an unknown key.
 
     While it cannot answer, what is known goes on until it ends.
     """

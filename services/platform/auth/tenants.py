@@ -18,7 +18,7 @@ def of(requested: str) -> str:
     """Return the tenant that a request, or an item of one, acts for: the one that it states, or else the caller's.
 
     PermissionDenied unless the caller may state it: the gateway and admins may state any. InvalidArgument for what
-    cannot be one. Each method asks this for each tenant_id that it gets; none reads one by itself.
+    cannot be one. Every method uses this for every tenant_id; none reads one directly.
     """
     caller = identity.CALLER.get()
     if not requested or requested == caller.tenant_id:

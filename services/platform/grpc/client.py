@@ -61,7 +61,7 @@ class _Carrying:
 
 
 class _Renewed:
-    """A channel over TLS that is made anew with each certificate: the credentials of a channel are for life."""
+    """A channel over TLS that is replaced with each certificate, because a channel's credentials cannot change."""
 
     def __init__(self, address: str, certificates: Certificates) -> None:
         self._address = address

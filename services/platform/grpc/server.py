@@ -88,7 +88,7 @@ class _Interceptor(grpc.aio.ServerInterceptor):
             return grpc.unary_unary_rpc_method_handler(_answering(method, _refusing(error)), None, None)
         span = _span(self._tracer, method, caller, handler_call_details.invocation_metadata)
         return grpc.unary_unary_rpc_method_handler(
-            # Parsed in there: what grpcio cannot parse it answers with INTERNAL, as if it were the server's fault.
+            # Parsed in there: grpcio returns INTERNAL for what it cannot parse, as if it were the server's fault.
             _answering(method, self._acting(caller, method, handler), span),
             None,
             handler.response_serializer,

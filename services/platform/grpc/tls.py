@@ -2,7 +2,7 @@
 
 The files are read again every few seconds, so that certificates can be renewed under running processes: a server shows
 the new one in its next handshake, a client makes its channel again (client.py). Files that do not fit together,
-such as those of a renewal that is half done, are left alone until they do.
+such as those of an unfinished renewal, are ignored until they do.
 """
 
 from datetime import datetime

@@ -127,7 +127,7 @@ class BoundedProtocol(OrderedProtocol):
             super().on_headers_complete()
         finally:
             self.app = served
-        # Whatever answers, the server's own answers included.
+        # For all responses, including the server's own.
         self.cycle.default_headers = [*self.cycle.default_headers, (_REQUEST_ID, request_id.encode())]
 
     def on_message_complete(self) -> None:

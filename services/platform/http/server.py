@@ -23,7 +23,7 @@ class _Server(uvicorn.Server):
 
     def end_connections(self) -> None:
         """End each connection with its next answer, and tell the client so."""
-        # The configuration is where the headers come from that are made anew each second.
+        # The configuration provides the headers that are refreshed each second.
         self.config.encoded_headers.append(_CLOSE)
         self.server_state.default_headers = [*self.server_state.default_headers, _CLOSE]
 

@@ -31,7 +31,7 @@ type_of_flush = Callable[[list[Item]], Awaitable[Sequence[Result | Exception]]]
 
 @dataclass(frozen=True, kw_only=True)
 class Bounds:
-    """Limits of a batcher. An item larger than `batch_bytes` goes alone."""
+    """Limits of a batcher. An item larger than `batch_bytes` is a batch of its own."""
 
     batch_items: int
     batch_bytes: int = 1 << 20
@@ -61,7 +61,7 @@ class _State:
 class Batcher(Generic[Item, Result]):
     """Collects items and flushes them in batches.
 
-    `flush` answers a result, or an exception, for each item in order; when it raises, every item of
+    `flush` returns a result, or an exception, for each item in order; if it raises, every item of
     its batch gets what it raised. A caller that is cancelled leaves its item in the batch.
     """
 
@@ -71,7 +71,7 @@ class Batcher(Generic[Item, Result]):
         self._bounds = bounds
         self._waiting: deque[_Waiting[Item, Result]] = deque()
         self._state = _State()
-        # Of whoever made this: a batch belongs to none of those whose items are in it, nor to their traces.
+        # The creator's context: a batch belongs to none of the callers whose items it contains, nor to their traces.
         self._context = contextvars.copy_context()
 
     def __len__(self) -> int:

@@ -6,8 +6,8 @@
 
 `serve` is an async context manager: it builds everything up, yields while the process serves, and
 takes everything down in the reverse order when the process is told to stop (SIGTERM or SIGINT). A
-server drains first: for DRAIN_SECONDS it is not ready any more and still answers; a second signal ends that. A
-background task that ends by itself takes the process down at once, loudly, with exit status 1.
+server drains first: for DRAIN_SECONDS it is not ready but still serves; a second signal ends that. A
+background task that ends unexpectedly stops the process at once, with exit status 1.
 """
 
 import asyncio
@@ -163,7 +163,7 @@ async def _run(
         gc.set_threshold(*GC_THRESHOLDS)
         log.info("started", seconds=round(time.monotonic() - started, 3), metrics_port=ops_listener.getsockname()[1])
         await process.stop_requested.wait()
-        # Of servers alone: nobody has to find another worker.
+        # Only for servers: no client has to find another worker.
         await process.drain(getattr(settings, "drain_seconds", 0.0))
         log.info("stopping")
     log.info("stopped")

@@ -1,4 +1,4 @@
-"""Tells whether a store answers this process: in webhook_store_up for alerts, in the log, and in /readyz."""
+"""Reports whether a store is reachable: in webhook_store_up for alerts, in the log, and in /readyz."""
 
 import asyncio
 import errno

@@ -199,7 +199,7 @@ async def connection(
 def pin_statement(settings: PostgresSettings, *, server_version: int, local: bool = False) -> str:
     """Return the statements that pin PINS for a session, or with `local` for a transaction.
 
-    What the options of the URL name is somebody's choice, and left alone.
+    Settings in the URL's options are the operator's choice and are kept.
     """
     given = settings.postgres_target.given()
     pins = {name: value for name, value in PINS.items() if name.lower() not in given}

@@ -1,7 +1,7 @@
 """Connections to the server that has our keys, where others are asked who it is: sentinels, or nodes of a cluster.
 
 Each new connection asks. After a failover the old ones end, or hear that their server is not the one any more, which
-counts as Redis being away: the next command asks anew.
+counts as Redis being unreachable: the next command asks again.
 """
 
 from typing import Any

@@ -39,7 +39,7 @@ class Guides:
 
 
 def parse(url: str) -> Guides | None:
-    """Whom a URL names to be asked; None for that of a server, ValueError, which repeats nothing, for a wrong one."""
+    """Parse the hosts to ask; None for a single server's URL; ValueError, without repeating the URL, if invalid."""
     if re.match("(rediss?|unix)://", url):
         _check_port(url)
         return None

@@ -119,7 +119,7 @@ class Sdk:
 
 
 class _Counted(SpanExporter):
-    """OTLP over gRPC, counted. `taken` grows by one thread alone, that of the processor."""
+    """OTLP over gRPC, counted. Only the processor's thread changes `taken`."""
 
     def __init__(self, settings: TracingSettings) -> None:
         self.taken = 0

@@ -29,7 +29,7 @@ class Tracer:
 
     def __init__(self, recording: Recording, settings: TracingSettings) -> None:
         self._recording = recording
-        # Nothing comes from outside where there is no door.
+        # Nothing comes from outside.
         self._ratio, self._trust_callers = 0.0, False
         if isinstance(settings, TracingDoorSettings):
             self._ratio, self._trust_callers = settings.otel_traces_sampler_arg, settings.tracing_trust_callers

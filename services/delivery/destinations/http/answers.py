@@ -37,7 +37,7 @@ _PASSED_ON = frozenset({b"retry-after", b"location"})
 
 
 class NotHttp(ValueError):
-    """There is no status line where one must be."""
+    """A status line is missing."""
 
 
 def parser(protocol: object) -> httptools.HttpResponseParser:
@@ -111,7 +111,7 @@ def _headers(lines: list[bytes], rest: bytes, *, ended: bool) -> bytes:
 
 
 def _length(values: list[bytes]) -> int | None:
-    """Return the length that all values agree on, each of which may be a list, or else that of the first."""
+    """Return the length that all values (each may be a list) agree on, or else the first one's."""
     parts = {part.strip() for part in b",".join(values).split(b",")}
     chosen = parts.pop() if len(parts) == 1 else values[0]
     return int(chosen) if chosen.isdigit() and len(chosen) <= MAX_LENGTH_DIGITS else None

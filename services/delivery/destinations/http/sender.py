@@ -28,7 +28,7 @@ MAX_KEEPALIVE_SECONDS = 60.0
 SWEEP_SECONDS = 1.0
 _REQUEST_TIMEOUT = 408
 _Key: TypeAlias = tuple[bool, str, int, ClientIdentity | None]
-# A connection, and the address that it leads to.
+# A connection and its address.
 _Opened: TypeAlias = tuple[Connection, str]
 
 
