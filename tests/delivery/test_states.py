@@ -31,8 +31,7 @@ from services.domain.states import (
     SubscriptionState,
 )
 from services.ingest.subscriptions import store as ingest
-from tests.delivery.claims import claim
-from tests.delivery.world import World
+from tests.delivery.world import World, claim
 
 SERVICES = Path(__file__).parents[2] / "services"
 COLUMNS = {"webhook_deliveries": "status", "subscription_health": "breaker", "subscriptions": "status"}

@@ -28,23 +28,32 @@ async def store(world: World) -> WorkerStore:
     return WorkerStore(world.pool, world.worker_settings())
 
 
-# -- deleted subscriptions --
+# -- deliveries that have no request any more --
 
 
-async def test_a_worker_that_is_rung_for_a_deleted_subscription_sends_nothing(
+async def test_a_worker_that_is_rung_for_what_must_not_be_sent_ends_it_without_a_request(
     world: World, receiver: Receiver, ringer: Ringer
 ) -> None:
     subscription = await world.subscription(receiver.url())
     deleted = await world.deliver(subscription, due_in=RUNG)
     await world.delete_subscription(subscription)
-    sent = await world.deliver(await world.subscription(receiver.url()), due_in=RUNG)
+    other = await world.subscription(receiver.url())
+    expired = await world.deliver(other, due_in=RUNG, expires_in=-1)
+    gone, sent = [await world.deliver(other, due_in=RUNG) for _ in range(2)]
+    await world.drop_payload(gone)
     async with world.worker():
-        await ring(ringer, deleted, sent)
+        await ring(ringer, deleted, expired, gone, sent)
         await world.in_state(sent, "delivered")
-        row = await world.in_state(deleted)
-    assert (row["status"], row["reason"]) == ("cancelled", "subscription_deleted")
+        rows = [await world.in_state(delivery_id) for delivery_id in (deleted, expired, gone)]
+    assert [(row["status"], row["reason"]) for row in rows] == [
+        ("cancelled", "subscription_deleted"),
+        ("failed", "expired"),
+        ("failed", "payload_gone"),
+    ]
     assert [request.headers["webhook-id"] for request in receiver.requests] == [str(sent)]
-    assert await world.attempts(deleted) == []
+    for row in rows:
+        assert (row["attempt_count"], await world.attempts(row["id"])) == (0, [])
+        assert row["completed_at"] is not None
 
 
 # -- half open breakers --

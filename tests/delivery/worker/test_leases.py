@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator
 
 import pytest
+import structlog
 
 from dev.harness.receiver import Receiver, Reply
 from dev.harness.waiting import wait_until
@@ -87,7 +88,8 @@ async def test_renewals_go_on_after_postgres_refused_one(
     held = await hold(world, scheduler[1], scheduler[0], lease_left=1)
     await world.pool.execute("ALTER TABLE webhook_deliveries RENAME COLUMN claim_token TO gone")
     async with renewing(scheduler[0]):
-        await asyncio.sleep(1.2)
+        with structlog.testing.capture_logs() as logs:
+            await wait_until(lambda: logs, what="a renewal to be refused")
         await world.pool.execute("ALTER TABLE webhook_deliveries RENAME COLUMN gone TO claim_token")
         await wait_until(lambda: held.lease_until > time.monotonic() + 5, what="a renewal")
 

@@ -10,7 +10,7 @@ from services.delivery.worker import outcomes
 from services.delivery.worker.store import Attempt
 from services.domain.retry_policy import RetryPolicy
 from services.domain.states import AttemptOutcome
-from tests.delivery.claims import claim
+from tests.delivery.world import claim
 
 POLICY = RetryPolicy(limit=3, base_seconds=5, factor=2, cap_seconds=3600, jitter=0)
 
