@@ -21,10 +21,11 @@ from protos.webhook.v1 import deliveries_pb2_grpc
 from services.delivery import __main__ as delivery
 from services.delivery.settings import DeliverySettings, WorkerSettings
 from services.delivery.worker import __main__ as worker
-from services.delivery.worker.store import Claim
+from services.delivery.worker.store import Attempt, Claim, Sum
 from services.domain.doorbell import IDS_PER_BELL, Ringer, Rung
 from services.domain.egress.policy import Policy
 from services.domain.secrets.vault import Secret
+from services.domain.states import AttemptOutcome
 from services.ingest.subscriptions import store as ingest
 from services.platform import ids
 from services.platform.grpc import client as grpc_client
@@ -372,3 +373,33 @@ CLAIM = Claim(
 def claim(**changes: Any) -> Claim:
     """A claim that differs from CLAIM by these."""
     return msgspec.structs.replace(CLAIM, **changes)
+
+
+def attempt(
+    outcome: str, of: Claim = CLAIM, *, status_code: int | None = None, error_message: str | None = None
+) -> Attempt:
+    """Return an attempt of a claim that ended so."""
+    return Attempt(
+        started_at=of.claimed_at,
+        duration_ms=1,
+        status_code=status_code,
+        outcome=AttemptOutcome(outcome),
+        error_message=error_message,
+        response_body=None,
+    )
+
+
+def one_failure(subscription_id: UUID, **changes: Any) -> Sum:
+    """Return one failure of an endpoint, as a worker adds it up."""
+    seen = Sum(
+        subscription_id=subscription_id,
+        endpoint_version=1,
+        successes=0,
+        failures=1,
+        unbroken=1,
+        probe=None,
+        gone=False,
+        too_many=None,
+        last_error="the receiver answered 500",
+    )
+    return msgspec.structs.replace(seen, **changes)

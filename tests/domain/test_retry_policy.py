@@ -18,6 +18,7 @@ from services.domain.retry_policy import Asked, RetryPolicy, RetrySettings
 from services.ingest.settings import IngestSettings
 from services.platform import errors
 from services.platform.settings import load
+from tests.platform.test_settings import refusal
 
 KEY = base64.b64encode(bytes(range(32))).decode()
 
@@ -109,7 +110,7 @@ def test_a_retention_or_a_life_that_is_shorter_than_the_default_retries_ends_the
     monkeypatch.setenv(name, "57")
     load(cls)
     monkeypatch.setenv(name, "56")
-    line = ended_with(capsys, cls)
+    line = refusal(capsys, cls)
     assert line == (
         f"configuration: the default retries take up to 204276 s, longer than {name}=56: set it to at least 57, or "
         "RETRY_LIMIT and RETRY_BASE_SECONDS to less"
@@ -274,26 +275,3 @@ def test_no_policy_that_is_accepted_takes_longer_than_its_total_nor_than_the_del
     assert total <= found.total_seconds * (1 + 1e-9)
     assert found.total_seconds <= expiry_hours * 3600
     assert all(delay is not None and delay > 0 for delay in made)
-
-
-# -- of the service --
-
-
-def ended_with(capsys: pytest.CaptureFixture[str], cls: type[RetrySettings]) -> str:
-    with pytest.raises(SystemExit):
-        load(cls)
-    (line,) = capsys.readouterr().err.splitlines()
-    return line
-
-
-@pytest.mark.parametrize("cls", [WorkerSettings, IngestSettings])
-def test_a_default_that_outlasts_the_delivery_ends_the_start_with_one_line(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], cls: type[RetrySettings]
-) -> None:
-    monkeypatch.setenv("RETRY_BASE_SECONDS", "100")
-    monkeypatch.setenv("DELIVERY_EXPIRY_HOURS", "1")
-    monkeypatch.setenv("RETRY_LIMIT", "5")
-    load(cls)
-    monkeypatch.setenv("RETRY_LIMIT", "6")
-    line = ended_with(capsys, cls)
-    assert "the default retries take up to 6931 s, longer than DELIVERY_EXPIRY_HOURS=1: set it to at least 2" in line

@@ -132,10 +132,11 @@ def test_a_bundle_without_certificates_is_refused(
     empty.write_text("nothing")
     for path in (empty, folder / "missing.pem", folder):
         monkeypatch.setenv("EGRESS_CA_BUNDLE", str(path))
-        assert _one_line(capsys, WorkerSettings).startswith("EGRESS_CA_BUNDLE: ")
+        assert refusal(capsys, WorkerSettings).startswith("EGRESS_CA_BUNDLE: ")
 
 
-def _one_line(capsys: pytest.CaptureFixture[str], cls: type[Settings]) -> str:
+def refusal(capsys: pytest.CaptureFixture[str], cls: type[Settings]) -> str:
+    """Return the one line with which these settings end a start."""
     with pytest.raises(SystemExit) as ended:
         load(cls)
     assert ended.value.code == 2
@@ -195,7 +196,7 @@ def test_a_wrong_value_ends_the_start_with_one_line_that_names_the_variable(
     words: str,
 ) -> None:
     monkeypatch.setenv(name, value)
-    line = _one_line(capsys, settings)
+    line = refusal(capsys, settings)
     assert line.startswith(f"{name}: {words}")
     assert repr(value) in line or name in {"EGRESS_PROXY", "OTEL_RESOURCE_ATTRIBUTES", "OTEL_EXPORTER_OTLP_CERTIFICATE"}
     assert "pattern" not in line
@@ -229,7 +230,7 @@ def test_a_wrong_value_with_a_secret_is_said_at_the_start_and_not_shown(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], settings: type[Settings], name: str, value: str
 ) -> None:
     monkeypatch.setenv(name, value)
-    line = _one_line(capsys, settings)
+    line = refusal(capsys, settings)
     assert line.startswith(f"{name}: ")
     assert SECRET not in line
 
@@ -239,7 +240,7 @@ def test_a_broken_rule_between_variables_names_them_and_shows_no_secret(
 ) -> None:
     monkeypatch.setenv("LEASE_SECONDS", "16")
     monkeypatch.setenv("POSTGRES_PASSWORD", SECRET)
-    line = _one_line(capsys, WorkerSettings)
+    line = refusal(capsys, WorkerSettings)
     assert "LEASE_SECONDS must be at least DELIVERY_TIMEOUT_SECONDS" in line
     assert SECRET not in line
 
@@ -254,7 +255,7 @@ def test_the_bootstrap_key_is_another_than_the_service_key(
 ) -> None:
     monkeypatch.setenv("SERVICE_KEY", f"whk_{SECRET * 3}")
     monkeypatch.setenv("BOOTSTRAP_ADMIN_KEY", f"whk_{SECRET * 3}")
-    assert _one_line(capsys, IngestSettings) == "BOOTSTRAP_ADMIN_KEY: must differ from SERVICE_KEY"
+    assert refusal(capsys, IngestSettings) == "BOOTSTRAP_ADMIN_KEY: must differ from SERVICE_KEY"
 
 
 KEYS_BY_CLASS: list[tuple[type[Settings], list[str]]] = [
@@ -292,7 +293,7 @@ def test_a_key_of_its_own_replaces_the_service_key_of_a_process(
     monkeypatch.delenv(name)
     assert load(cls).service_key == "s" * 32
     monkeypatch.setenv(name, SECRET)
-    line = _one_line(capsys, cls)
+    line = refusal(capsys, cls)
     assert f"{name}: must have 32 to 256 printable ASCII characters" in line
     assert SECRET not in line
 
@@ -307,7 +308,7 @@ def test_the_gateway_needs_the_shared_key_only_where_a_process_has_none_of_its_o
         monkeypatch.setenv(name, value)
     assert load(cls).delivery_service_key == OWN["DELIVERY_SERVICE_KEY"]
     monkeypatch.delenv("DELIVERY_SERVICE_KEY")
-    assert _one_line(capsys, cls).startswith("SERVICE_KEY: is required")
+    assert refusal(capsys, cls).startswith("SERVICE_KEY: is required")
     monkeypatch.setenv("SERVICE_KEY", "s" * 32)
     loaded = load(cls)
     assert [loaded.ingest_service_key, loaded.delivery_service_key] == ["i" * 32, "s" * 32]
@@ -328,7 +329,7 @@ def test_where_keys_are_required_a_process_does_not_start_without_its_own(
     for missing in needed:
         for name in needed:
             monkeypatch.setenv(name, "" if name == missing else values[name])
-        line = _one_line(capsys, cls)
+        line = refusal(capsys, cls)
         assert line == f"{missing}: is required, unless ENV=development or AUTH_REQUIRED=false"
     for name in needed:
         monkeypatch.setenv(name, values[name])
@@ -402,12 +403,12 @@ ODD_NUMBERS = ("inf", "-inf", "nan", "NaN", "1e308", "-1", "-0.5", "9" * 30, "9"
 
 
 @pytest.mark.parametrize(("cls", "name"), NUMBERS, ids=lambda value: getattr(value, "__name__", value))
-def test_a_number_without_sense_ends_the_start_with_one_line(
+def test_a_number_without_sense_ends_the_start_withrefusal(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], cls: type[Settings], name: str
 ) -> None:
     for value in ODD_NUMBERS:
         monkeypatch.setenv(name.upper(), value)
-        line = _one_line(capsys, cls)
+        line = refusal(capsys, cls)
         assert line.startswith(f"{name.upper()}: "), line
         assert len(line) < 300
 

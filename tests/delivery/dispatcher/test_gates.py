@@ -18,14 +18,14 @@ from services.delivery.destinations.http.sender import HttpSender
 from services.delivery.worker.deliverer import Deliverer
 from services.delivery.worker.outcomes import Recorder
 from services.delivery.worker.scheduler import Scheduler
-from services.delivery.worker.store import Sum, WorkerStore
+from services.delivery.worker.store import WorkerStore
 from services.domain.doorbell import Ringer
 from services.domain.gates import Gates
 from services.domain.states import StatusReason
 from services.platform import ids
 from services.platform.stores import redis
 from tests.delivery import sending
-from tests.delivery.world import RUNG, Client, Counted, World, outcomes, ring, until_true
+from tests.delivery.world import RUNG, Client, Counted, World, one_failure, outcomes, ring, until_true
 
 TURNS = "webhook_dispatcher_turn_duration_seconds_count"
 SOON = 30.0
@@ -597,10 +597,7 @@ async def test_racing_workers_disable_once(world: World) -> None:
     subscription = await world.subscription("http://127.0.0.1:1/")
     version = (await subscription_row(world, subscription))["version"]
     store = WorkerStore(world.pool, world.worker_settings())
-    seen = Sum(
-        subscription_id=subscription, endpoint_version=1, successes=0, failures=1, unbroken=1, probe=None, gone=True,
-        too_many=None, last_error="",
-    )  # fmt: skip
+    seen = one_failure(subscription, gone=True)
     answers = await asyncio.gather(*(store.disable({subscription: StatusReason.GONE}, [seen]) for _ in range(8)))
     assert sum(map(len, answers)) == 1
     row = await subscription_row(world, subscription)

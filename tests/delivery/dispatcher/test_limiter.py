@@ -50,13 +50,13 @@ async def take(limiter: Limiter, demanded: Demand) -> Grant:
     return grant
 
 
-async def granted(limiter: Limiter, demanded: Demand) -> int:
+async def taken(limiter: Limiter, demanded: Demand) -> int:
     return (await take(limiter, demanded)).number
 
 
 async def test_a_full_bucket_is_there_at_once_and_then_the_rate(redis_url: str) -> None:
     async with limiters(redis_url, 1) as (limiter,):
-        assert await granted(limiter, demand(0.01, 30, burst=20)) == 20
+        assert await taken(limiter, demand(0.01, 30, burst=20)) == 20
         empty = await take(limiter, demand(0.01, 30, burst=20))
     assert empty.number == 0
     assert 50 < empty.more_in_seconds <= 100
@@ -66,7 +66,7 @@ async def test_what_is_not_wanted_stays_in_the_bucket(redis_url: str) -> None:
     async with limiters(redis_url, 1) as (limiter,):
         grant = await take(limiter, demand(0.01, 3, burst=20))
         assert (grant.number, grant.more_in_seconds) == (3, 0)
-        assert await granted(limiter, demand(0.01, 30, burst=20)) == 17
+        assert await taken(limiter, demand(0.01, 30, burst=20)) == 17
 
 
 async def test_a_bucket_fills_again(redis_url: str) -> None:
@@ -74,7 +74,7 @@ async def test_a_bucket_fills_again(redis_url: str) -> None:
         await take(limiter, demand(5, 5))
 
         async def one_more() -> bool:
-            return await granted(limiter, demand(5, 1)) == 1
+            return await taken(limiter, demand(5, 1)) == 1
 
         await wait_until(one_more, what="a token")
 
@@ -87,7 +87,7 @@ async def test_several_processes_together_get_no_more_than_the_rate_and_the_burs
         async def ask(limiter: Limiter) -> int:
             granted = 0
             while time.monotonic() - began < 1:
-                granted += await granted(limiter, demand(rate, 7, burst=burst))
+                granted += await taken(limiter, demand(rate, 7, burst=burst))
                 await asyncio.sleep(0.005)
             return granted
 
@@ -133,7 +133,7 @@ async def test_a_bucket_that_is_dated_ahead_or_owes_tokens_withholds_nothing_for
             await limiter._redis.hset(KEY + str(SUBSCRIPTION), name, value)
 
         async def granted() -> bool:
-            return await granted(limiter, demand(10, 1)) == 1
+            return await taken(limiter, demand(10, 1)) == 1
 
         await wait_until(granted, 2, what="a token")
 
@@ -141,7 +141,7 @@ async def test_a_bucket_that_is_dated_ahead_or_owes_tokens_withholds_nothing_for
 async def test_a_change_of_the_limit_holds_at_once(redis_url: str) -> None:
     async with limiters(redis_url, 1) as (limiter,):
         await take(limiter, demand(0.01, 0, burst=1_000))
-        assert await granted(limiter, demand(0.01, 100, burst=5)) == 5
+        assert await taken(limiter, demand(0.01, 100, burst=5)) == 5
 
 
 async def test_a_bucket_that_would_be_full_is_forgotten(redis_url: str) -> None:
@@ -153,11 +153,11 @@ async def test_a_bucket_that_would_be_full_is_forgotten(redis_url: str) -> None:
 
 async def test_what_is_given_back_can_be_taken_again_and_is_no_more_than_the_bucket_holds(redis_url: str) -> None:
     async with limiters(redis_url, 1) as (limiter,):
-        assert await granted(limiter, demand(0.01, 20, burst=20)) == 20
+        assert await taken(limiter, demand(0.01, 20, burst=20)) == 20
         await limiter.give_back([demand(0.01, 5, burst=20)])
-        assert await granted(limiter, demand(0.01, 20, burst=20)) == 5
+        assert await taken(limiter, demand(0.01, 20, burst=20)) == 5
         await limiter.give_back([demand(0.01, 500, burst=20)])
-        assert await granted(limiter, demand(0.01, 500, burst=20)) == 20
+        assert await taken(limiter, demand(0.01, 500, burst=20)) == 20
 
 
 # While Redis is away, each worker has its share.
@@ -205,7 +205,7 @@ async def test_no_demand_asks_nobody(alone: Limiter, workers: Workers) -> None:
 
 
 async def test_a_share_begins_empty_and_fills_at_the_rate(alone: Limiter) -> None:
-    assert await granted(alone, demand(0.1, 5)) == 0
+    assert await taken(alone, demand(0.1, 5)) == 0
     pass_seconds(alone, 10)
     (grant,) = await alone.take([demand(0.1, 5)])
     assert grant.number == 1
@@ -214,34 +214,34 @@ async def test_a_share_begins_empty_and_fills_at_the_rate(alone: Limiter) -> Non
 
 async def test_it_holds_no_more_than_its_part_of_the_bucket(alone: Limiter, workers: Workers) -> None:
     workers.number = 4
-    await granted(alone, demand(0.1, 100, burst=40))
+    await taken(alone, demand(0.1, 100, burst=40))
     pass_seconds(alone, 100_000)
-    assert await granted(alone, demand(0.1, 100, burst=40)) == 10
+    assert await taken(alone, demand(0.1, 100, burst=40)) == 10
 
 
 async def test_the_rate_is_shared_among_the_workers(alone: Limiter, workers: Workers) -> None:
     workers.number = 4
-    total = await granted(alone, demand(0.4, 100, burst=100))
+    total = await taken(alone, demand(0.4, 100, burst=100))
     for _ in range(10):
         pass_seconds(alone, 100)
-        total += await granted(alone, demand(0.4, 100, burst=100))
+        total += await taken(alone, demand(0.4, 100, burst=100))
     assert 99 <= total <= 101
 
 
 @pytest.mark.parametrize("number", [0, 1])
 async def test_one_that_knows_of_no_other_has_the_whole_rate(alone: Limiter, workers: Workers, number: int) -> None:
     workers.number = number
-    await granted(alone, demand(0.5, 100, burst=50))
+    await taken(alone, demand(0.5, 100, burst=50))
     pass_seconds(alone, 100)
-    assert await granted(alone, demand(0.5, 100, burst=50)) == 50
+    assert await taken(alone, demand(0.5, 100, burst=50)) == 50
 
 
 async def test_the_workers_are_counted_now_and_then(alone: Limiter, workers: Workers) -> None:
     for _ in range(5):
-        await granted(alone, demand(10, 1))
+        await taken(alone, demand(10, 1))
     assert workers.asked == 1
     alone._counted_at = time.monotonic() - SHARE_SECONDS - 1
-    await granted(alone, demand(10, 1))
+    await taken(alone, demand(10, 1))
     assert workers.asked == 2
 
 

@@ -9,10 +9,10 @@ import pytest
 
 from dev.harness.receiver import Receiver
 from services.delivery.dispatcher.store import DispatcherStore as Dispatcher
-from services.delivery.worker.store import Sum, WorkerStore
+from services.delivery.worker.store import WorkerStore
 from services.domain.doorbell import Ringer
 from services.domain.states import Probe
-from tests.delivery.world import RUNG, World, ring, until_true
+from tests.delivery.world import RUNG, World, one_failure, ring, until_true
 
 
 async def half_open(world: World, subscription: UUID, probe: UUID) -> None:
@@ -106,11 +106,7 @@ async def test_the_cool_down_doubles_up_to_its_cap(
     subscription = await world.subscription("http://127.0.0.1:1/")
     await half_open(world, subscription, UUID(int=1))
     await world.pool.execute("UPDATE subscription_health SET openings = $1", openings)
-    failed = Sum(
-        subscription_id=subscription, endpoint_version=1, successes=0, failures=1, unbroken=1, probe=Probe.FAILURE,
-        gone=False, too_many=None, last_error="the receiver answered 500",
-    )  # fmt: skip
-    await store.record_health([failed], world.worker_settings())
+    await store.record_health([one_failure(subscription, probe=Probe.FAILURE)], world.worker_settings())
     row = await world.pool.fetchrow(
         "SELECT breaker, openings, extract(epoch FROM probe_at - breaker_since)::float8 AS cooldown"
         " FROM subscription_health WHERE subscription_id = $1",

@@ -1,6 +1,7 @@
 """What deliveries are signed with: one secret or several, and never none in place of one that cannot be opened."""
 
 import base64
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -10,13 +11,14 @@ import pytest
 import standardwebhooks
 import structlog
 
+from dev.harness import certificates
 from dev.harness.keys import OTHER_KEY, vault
 from dev.harness.receiver import Received, Receiver
 from services.domain.secrets import signatures
 from services.domain.secrets.signatures import Key, SignatureScheme
-from services.domain.secrets.vault import Secret
+from services.domain.secrets.vault import Secret, Vault
 from services.platform import ids
-from tests.delivery.world import World, outcomes
+from tests.delivery.world import World
 
 NEW, OLD, OLDER = ("whsec_" + text * 8 for text in ("bmV3", "b2xk", "b2xl"))
 
@@ -58,39 +60,42 @@ async def test_during_an_overlap_a_delivery_carries_a_signature_of_each_secret(
     assert request.headers["X-Hub-Signature-256"] == signatures.hub(keys[0], request.body)
 
 
-async def test_eleven_secrets_sign(world: World, receiver: Receiver) -> None:
-    subscription = await world.subscription(receiver.url())
-    old = [Secret(f"{number}", ending(3600)) for number in range(10)]
-    await keep(world, subscription, Secret(NEW), *old)
-    async with world.running():
-        await world.in_state(await world.deliver(subscription))
-    (request,) = receiver.requests
-    assert len(request.headers["webhook-signature"].split(" ")) == 11
+CERTIFICATE = certificates.authority().issue("shop")
+SEALED: dict[str, tuple[str, Callable[[Vault, UUID], bytes | None]]] = {
+    "signing secret or headers": ("sealed_secrets", lambda vault, name: vault.seal(name, [Secret(NEW)])),
+    "client certificate": (
+        "sealed_client_certificate",
+        lambda vault, name: vault.seal_client_certificate(name, (CERTIFICATE.pem + CERTIFICATE.key_pem).encode()),
+    ),
+}
 
 
+@pytest.mark.parametrize("what", SEALED)
 @pytest.mark.parametrize("how", ["moved from another row", "under a key that is gone", "changed"])
 async def test_a_secret_that_cannot_be_opened_fails_the_attempt_and_nothing_is_sent(
-    world: World, receiver: Receiver, how: str
+    world: World, receiver: Receiver, what: str, how: str
 ) -> None:
+    column, seal = SEALED[what]
     subscription = await world.subscription(receiver.url(), secret_key=NEW)
     sealed = {
-        "moved from another row": vault().seal(ids.new(), [Secret(NEW)]),
-        "under a key that is gone": vault(OTHER_KEY).seal(subscription, [Secret(NEW)]),
+        "moved from another row": seal(vault(), ids.new()),
+        "under a key that is gone": seal(vault(OTHER_KEY), subscription),
         "changed": b"x",
     }[how]
-    await world.pool.execute("UPDATE subscriptions SET sealed_secrets = $2 WHERE id = $1", subscription, sealed)
+    await world.pool.execute(f"UPDATE subscriptions SET {column} = $2 WHERE id = $1", subscription, sealed)
     delivery_id = await world.deliver(subscription)
     with structlog.testing.capture_logs() as logs:
         async with world.running(retry_limit=0):
             row = await world.in_state(delivery_id)
     assert (row["status"], row["reason"]) == ("failed", "retries_exhausted")
-    attempts = await world.attempts(delivery_id)
-    assert outcomes(attempts) == ["secret_unreadable"]
-    assert "nothing was sent" in attempts[0]["error_message"]
+    (attempt,) = await world.attempts(delivery_id)
+    assert attempt["outcome"] == "secret_unreadable"
+    assert f"{what} cannot be opened; nothing was sent" in attempt["error_message"]
     assert receiver.requests == []
     (loud,) = [line for line in logs if line["log_level"] == "error"]
     assert loud["subscription_id"] == str(subscription)
     assert NEW not in str(logs)
+    assert "PRIVATE KEY" not in str(logs)
 
 
 async def test_once_it_is_mended_what_failed_is_delivered_by_its_retry(world: World, receiver: Receiver) -> None:
