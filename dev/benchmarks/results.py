@@ -107,7 +107,7 @@ class Scenario:
 
 
 def of_loads(runs: Sequence[Figures]) -> Result:
-    """The medians of each case, in the order in which they came, and every run."""
+    """Return the medians of each case, in order of arrival, and every run."""
     cases = dict.fromkeys(run.case for run in runs)
     return {
         "cases": {case: figures.medians([run for run in runs if run.case == case]) for case in cases},
@@ -116,7 +116,7 @@ def of_loads(runs: Sequence[Figures]) -> Result:
 
 
 def load_table(title: str, cases: Mapping[str, Any]) -> Table:
-    """A row for each case."""
+    """Return a row for each case."""
     return Table(title=title, columns=LOAD_COLUMNS, rows=[_load_row(case, found) for case, found in cases.items()])
 
 

@@ -74,7 +74,7 @@ async def _main(options: argparse.Namespace, folder: Path, say: run.Say) -> bool
 
 
 def _cancel_on_signals() -> None:
-    """The first order to stop unwinds everything in order; further ones change nothing."""
+    """Unwind everything in order on the first signal; ignore further ones."""
     task = asyncio.current_task()
 
     def cancel() -> None:
@@ -113,7 +113,7 @@ def _names(text: str) -> list[str]:
 
 @contextlib.contextmanager
 def _folder(keep: Path | None) -> Iterator[Path]:
-    """The folder that was named, or one that goes with the context."""
+    """Yield the named folder, or one that is removed with the context."""
     if keep:
         yield keep
         return

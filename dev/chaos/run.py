@@ -41,7 +41,7 @@ class Load:
         return self.events / self.rate
 
     def lasting(self, seconds: float) -> "Load":
-        """The same, or slower so that it lasts so long."""
+        """Return the same load, or a slower one that lasts so long."""
         return replace(self, rate=min(self.rate, self.events / max(seconds, self.seconds)))
 
 

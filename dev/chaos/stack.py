@@ -85,13 +85,13 @@ class Plan:
         return f"http://127.0.0.1:{self.links[RECEIVER_LINK]}/{endpoint}"
 
     def target_port(self, link: str) -> int:
-        """The port behind a link's proxy."""
+        """Return the port behind a link's proxy."""
         to = link.partition(">")[2]
         stores = {"postgres": self.postgres_port, "redis": self.redis_port, "receiver": self.receiver_port}
         return stores[to] if to in stores else self.grpc_ports[to]
 
     def readiness_urls(self, name: str) -> list[str]:
-        """What answers 200 when the process serves."""
+        """Return the URLs that respond with 200 when the process serves."""
         urls = [f"http://127.0.0.1:{self.metrics_ports[name]}/readyz"]
         return [*urls, f"{self.base_url}/livez"] if name == "gateway" else urls
 
@@ -211,7 +211,7 @@ class Stack:
 
 @contextlib.asynccontextmanager
 async def running(plan: Plan, say: Callable[[str], None]) -> AsyncIterator[Stack]:
-    """A stack that serves; everything of it ends with the context, or with this process."""
+    """Yield a stack that serves; everything of it ends with the context, or with this process."""
     plan.folder.mkdir(parents=True, exist_ok=True)
     async with contextlib.AsyncExitStack() as cleanup:
         # First of all, so that no other process takes their ports.

@@ -38,7 +38,7 @@ INTERRUPTED_STATUS = 130
 
 
 async def show(settings: DemoSettings, screen: Screen) -> None:
-    """The demo from its first line to its last; DemoError when it does not end as it should."""
+    """Run the demo from its first line to its last; DemoError if it does not end as it should."""
     screen.title("A webhook on its way")
     async with (
         _service(settings, screen) as service,
@@ -155,7 +155,7 @@ class _Once:
         self._called = False
 
     def __call__(self) -> None:
-        """A signal came."""
+        """Handle a signal."""
         if not self._called:
             self._called = True
             self._task.cancel()

@@ -82,7 +82,7 @@ class Child:
             self._guard.watch(self._process.pid, stop_signal=command.stop_signal, store=command.store)
 
     def poll(self) -> int | None:
-        """The exit status when the process has ended (negative: the signal), else None."""
+        """Return the exit status if the process has ended (negative: the signal), else None."""
         return self._ended(self._process.poll()) if self._process else None
 
     def wait(self, timeout_seconds: float) -> int | None:
@@ -118,7 +118,7 @@ class Child:
         return self.kill() if status is None else status
 
     def last_lines(self, count: int = 15) -> list[str]:
-        """The end of its log."""
+        """Return the end of its log."""
         return last_lines(self.command.log_path, count)
 
     def _ended(self, status: int | None) -> int | None:
@@ -128,7 +128,7 @@ class Child:
 
 
 def last_lines(path: Path, count: int = 15) -> list[str]:
-    """The last `count` lines of a file, or what of them its last 16 KiB hold; none when there is no file."""
+    """Return the last `count` lines of a file, or those in its last 16 KiB; none if there is no file."""
     try:
         with path.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - LAST_LINES_BYTES))
@@ -139,7 +139,7 @@ def last_lines(path: Path, count: int = 15) -> list[str]:
 
 
 def describe_exit(status: int) -> str:
-    """An exit status in words: "exit status 1", "killed by SIGKILL"."""
+    """Describe an exit status in words: "exit status 1", "killed by SIGKILL"."""
     if status >= 0:
         return f"exit status {status}"
     try:

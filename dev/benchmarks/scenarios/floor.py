@@ -98,7 +98,7 @@ def _measured(
     answer: type[Message],
     trees: cpu.Trees,
 ) -> tuple[Message, dict[str, float]]:
-    """What came of a command, and the CPU seconds of the processes meanwhile."""
+    """Return a command's result, and the CPU seconds of the processes meanwhile."""
     used = cpu.seconds(trees)
     helper.tell(command)
     with bench.screen.step(what, command.seconds) as tick:

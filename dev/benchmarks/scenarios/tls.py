@@ -13,7 +13,7 @@ _FLAT = ("delivered_per_second", "accepted_per_second", "recorded_per_second", "
 
 
 def run(bench: Bench) -> Result:
-    """The worker trusts the authority through SSL_CERT_FILE, as it would a company's own."""
+    """Let the worker trust the authority through SSL_CERT_FILE, as it would a company's own."""
     authority, certificate, key = _certificates(bench.folder / "certificates")
     # Names are resolved and vetted, which is part of the way; loopback is allowed by name.
     environment = {"SSL_CERT_FILE": str(authority), "EGRESS_ALLOW": "127.0.0.0/8,::1/128"}

@@ -34,7 +34,7 @@ class PrivateKey:
         return cls(key=key, public_key=PUBLIC_PREFIX + base64.b64encode(public).decode())
 
     def sign(self, signed: bytes) -> str:
-        """A signature of webhook-signature: "v1a," and the base64 Ed25519 signature (RFC 8032) of these bytes."""
+        """Return a signature for webhook-signature: "v1a," and these bytes' base64 Ed25519 signature (RFC 8032)."""
         return "v1a," + base64.b64encode(self.key.sign(signed)).decode()
 
 

@@ -18,7 +18,7 @@ class OrderedProtocol(HttpToolsProtocol):
     request_id: str | None = None
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's words, always the same
-        """Called for bytes that cannot be parsed, and for all that come after them."""
+        """Respond to bytes that cannot be parsed, and to all that come after them."""
         problem = problems.bad_request(f"the request is not valid HTTP/1.1: {_cause()}")
         latest = self.cycle
         if latest is None:

@@ -35,7 +35,7 @@ class Parent(msgspec.Struct, frozen=True):
 
 
 def parse_traceparent(text: str) -> Parent | None:
-    """What a header says, or None when it is malformed: the standard wants it ignored then."""
+    """Parse a traceparent header; None if malformed: the standard says to ignore it then."""
     form = _FORM.fullmatch(text)
     if form is None:
         return None
@@ -47,7 +47,7 @@ def parse_traceparent(text: str) -> Parent | None:
 
 
 def write_traceparent(trace_id: int, span_id: int, flags: int) -> str:
-    """The header."""
+    """Return the traceparent header."""
     return f"{_VERSION}-{trace_id:032x}-{span_id:016x}-{flags:02x}"
 
 
@@ -81,19 +81,19 @@ class Span(ABC):
 
     @abstractmethod
     def rename(self, name: str) -> None:
-        """Gives it another name: for what is known at the end alone."""
+        """Rename the span: for a name that is known only at the end."""
 
     @abstractmethod
     def set(self, attributes: Attributes) -> None:
-        """Adds attributes."""
+        """Add attributes."""
 
     @abstractmethod
     def link(self, parent: Parent) -> None:
-        """Says that it has to do with a span of another trace."""
+        """Link the span to one of another trace."""
 
     @abstractmethod
     def end(self, *, error: str = "", failed: bool = True) -> None:
-        """Ends it. `error` is the kind of what went wrong; whether that was a failure depends on whose span it is."""
+        """End the span. `error` is the kind of error; whether it counts as a failure depends on the span's kind."""
 
 
 # Of the request, call or attempt that this code works for; None where that is not traced.
@@ -101,7 +101,7 @@ CURRENT: contextvars.ContextVar[Span | None] = contextvars.ContextVar("span", de
 
 
 def link(header: str | None) -> None:
-    """Says that the current span has to do with another trace, by the traceparent of a span in it."""
+    """Link the current span to another trace, by the traceparent of a span in it."""
     span = CURRENT.get()
     other = parse_traceparent(header) if span is not None and header else None
     if span is not None and other is not None:

@@ -16,11 +16,11 @@ class Recording(Protocol):
     """Makes spans, and brings them to where they are kept."""
 
     def start(self, name: str, kind: Kind, parent: Parent | None, attributes: Attributes) -> Span:
-        """Begins a span, the first of a trace if it has no parent."""
+        """Begin a span, the first of a trace if it has no parent."""
         ...
 
     async def stop(self) -> None:
-        """Exports what has ended, within a bound of time."""
+        """Export ended spans, within a time limit."""
         ...
 
 
@@ -35,11 +35,11 @@ class Tracer:
             self._ratio, self._trust_callers = settings.otel_traces_sampler_arg, settings.tracing_trust_callers
 
     def enter(self, name: str, kind: Kind, header: str | None, attributes: Attributes) -> Span | None:
-        """The span of what comes from outside, perhaps with a traceparent; None when it is not traced.
+        """Start the span of a request from outside, perhaps with a traceparent; None if it is not traced.
 
-        The trace is the caller's, if it says which. Whether it is recorded is ours to say: by a header anybody could
-        make every request of theirs cost us one, and by a made-up trace id as well, so that chance decides and not
-        the id. Trusted callers decide it themselves, and chance where they say nothing.
+        The span joins the caller's trace, if one is given. Whether it is recorded is decided here, by chance and not
+        by the trace id: otherwise any caller could make all its requests recorded. Trusted callers decide it
+        themselves; where they do not say, chance decides.
         """
         parent = spans.parse_traceparent(header) if header else None
         trusted = parent if self._trust_callers else None
@@ -47,19 +47,19 @@ class Tracer:
         return self._recording.start(name, kind, parent, attributes) if sampled else None
 
     def follow(self, name: str, kind: Kind, header: str | None, attributes: Attributes) -> Span | None:
-        """The span of what another process of this service began; None when that one is not traced."""
+        """Start a span in the trace of another process of this service; None if that trace is not recorded."""
         parent = spans.parse_traceparent(header) if header else None
         if parent is None or not parent.sampled:
             return None
         return self._recording.start(name, kind, parent, attributes)
 
     async def stop(self) -> None:
-        """Exports what has ended, within a bound of time."""
+        """Export ended spans, within a time limit."""
         await self._recording.stop()
 
 
 def start(role: str, settings: TracingSettings) -> Tracer | None:
-    """The tracer of a process, or None where tracing is off."""
+    """Return the tracer of a process, or None if tracing is off."""
     if not settings.traced:
         return None
     from services.platform.tracing import sdk
