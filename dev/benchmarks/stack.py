@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import dataclasses
 import json
 import secrets
 import urllib.request
@@ -121,7 +120,7 @@ class Stack:
         self._settings = settings
         self._guard = guard
         self._environment = environment
-        self._stores = plan.prepare_stores(settings, the_plan, guard, lambda _: None)
+        self._stores = the_plan.stores(guard, lambda _: None)
         self._supervisor = supervisor.Supervisor(max_deaths=1)
         # Callers are authenticated, as they are in production.
         self.api_key = keys.make()
@@ -228,14 +227,8 @@ class Stack:
             port = ports.free_port()
             environment["METRICS_PORT"] = str(port)
             urls = [f"http://127.0.0.1:{port}/readyz"]
-        command = dataclasses.replace(
-            command,
-            name=name,
-            log_path=self.logs / f"{name}.log",
-            environment=environment,
-            # Not the checkout, whose .env is the developer's.
-            cwd=self._plan.data_dir,
-        )
+        # Not in the checkout, whose .env is the developer's.
+        command = self._plan.run(name, environment, cwd=self._plan.data_dir)
         return supervisor.process(command, self._guard, urls)
 
     def _ask(self, method: str, path: str, document: object = None) -> dict[str, str]:
