@@ -51,7 +51,7 @@ BUGS = (
     "because of a bug",
     "cannot be recorded",
     "cannot be stored",
-    "a a background task died",
+    "a background task died",
     "Exception in ASGI application",
 )
 

@@ -264,7 +264,7 @@ async def _running(process: lifecycle.Process) -> AsyncIterator[lifecycle.Proces
         yield process
     finally:
         await process.cancel_all()
-    assert not process.failed, "a a background task died"
+    assert not process.failed, "a background task died"
 
 
 @contextlib.asynccontextmanager

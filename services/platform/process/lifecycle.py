@@ -104,7 +104,7 @@ class Process:
         self._tasks.discard(task)
         # Cancelled by nobody who owns it is as dead as failed.
         error = None if task.cancelled() else task.exception()
-        log.critical("a a background task died", task=task.get_name(), exc_info=error)
+        log.critical("a background task died", task=task.get_name(), exc_info=error)
         self._dead.append(task.get_name())
         self._hurry.set()
         self.stop_requested.set()
@@ -115,7 +115,7 @@ class Process:
 
     @property
     def failed(self) -> bool:
-        """Whether a a background task died."""
+        """Whether a background task died."""
         return bool(self._dead)
 
     async def cancel_all(self) -> None:

@@ -90,7 +90,7 @@ async def test_a_secret_that_cannot_be_opened_fails_the_attempt_and_nothing_is_s
     assert (row["status"], row["reason"]) == ("failed", "retries_exhausted")
     (attempt,) = await world.attempts(delivery_id)
     assert attempt["outcome"] == "secret_unreadable"
-    assert f"{what} cannot be opened; nothing was sent" in attempt["error_message"]
+    assert f"{what} cannot be decrypted; nothing was sent" in attempt["error_message"]
     assert receiver.requests == []
     (loud,) = [line for line in logs if line["log_level"] == "error"]
     assert loud["subscription_id"] == str(subscription)
