@@ -58,7 +58,7 @@ def test_a_parameter_is_honored_or_has_no_effect_to_miss(parameters: str, what: 
         ("postgresql://u:p@h/d?hostaddr=1.2.3.4", "parameter hostaddr is not supported"),
         ("postgresql://u:p@h/d?statement_timeout=5", "parameter statement_timeout is not supported"),
         ("postgresql://u:p@h/d?connect_timeout=soon", "parameter connect_timeout must be a whole number"),
-        ("postgresql://u:p@h/d?sslrootcert=/no/file", "parameter sslrootcert: there is no file /no/file"),
+        ("postgresql://u:p@h/d?sslrootcert=/no/file", "parameter sslrootcert: file /no/file not found"),
         ("postgresql://u:p@h/d?sslrootcert=system&sslmode=require", "sslrootcert=system requires sslmode=verify-full"),
         ("postgresql://u:p@h/d?sslmode", "the part after ? must be name=value"),
         ("postgresql://u:s3cret@ss@h/d", "must look like postgresql://"),
