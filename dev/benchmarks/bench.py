@@ -64,14 +64,11 @@ class Screen:
     def step(self, what: str, seconds: float) -> Iterator[Callable[[], None]]:
         """Show a progress bar of something that takes so long; the yielded function advances it."""
         began = time.monotonic()
-        task = self._progress.add_task(what, total=seconds)
-        try:
-            yield lambda: self._progress.update(task, completed=time.monotonic() - began)
-        finally:
-            self._progress.remove_task(task)
+        with self.count(what, seconds) as moved:
+            yield lambda: moved(time.monotonic() - began)
 
     @contextlib.contextmanager
-    def count(self, what: str, total: int) -> Iterator[Callable[[int], None]]:
+    def count(self, what: str, total: float) -> Iterator[Callable[[float], None]]:
         """Show a progress bar of so many things; the yielded function sets how many are done."""
         task = self._progress.add_task(what, total=total)
         try:

@@ -78,6 +78,10 @@ def draw_charts(charts: Iterable[Chart], folder: Path) -> list[Path]:
 
 Result = dict[str, Any]
 PROCESSES = (*figures.STACK, "generator", "receiver")
+HEADLINE_KEYS = (
+    *("delivered_per_second", "accepted_per_second", "recorded_per_second"),
+    *("cpu_ms_per_webhook", "ratio_to_floor"),
+)
 LOAD_COLUMNS = (
     "case",
     "accepted/s",
@@ -112,6 +116,17 @@ def of_loads(runs: Sequence[Figures]) -> Result:
     return {
         "cases": {case: figures.medians([run for run in runs if run.case == case]) for case in cases},
         "runs": figures.plain(runs),
+    }
+
+
+def headlined(runs: Sequence[Figures], headline: str, keys: Iterable[str] = HEADLINE_KEYS) -> Result:
+    """Return `of_loads` after figures of one case, and losses and duplicates of all runs: no median may hide them."""
+    found = of_loads(runs)
+    return {
+        **{key: found["cases"][headline][key] for key in keys},
+        "lost": sum(run.lost for run in runs),
+        "duplicates": sum(run.duplicates for run in runs),
+        **found,
     }
 
 

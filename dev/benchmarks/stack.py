@@ -1,8 +1,7 @@
-"""What the benchmark asks of the stack's Postgres, over one connection."""
+"""The real stack, with the processes that `make run` starts, and what a benchmark asks of its Postgres."""
 
 import asyncio
 import contextlib
-import dataclasses
 import json
 import secrets
 import urllib.request
@@ -99,9 +98,6 @@ class BenchmarkStore:
         self._runner.run(self._connection.execute(SQL[name], *arguments))
 
 
-# The real stack: embedded stores, safe as in production, and the same processes that `make run` starts.
-
-
 STOP_TIMEOUT_SECONDS = 6.0
 REQUEST_TIMEOUT_SECONDS = 10.0
 LEASE_SECONDS = 60
@@ -121,7 +117,7 @@ class Stack:
         self._settings = settings
         self._guard = guard
         self._environment = environment
-        self._stores = plan.prepare_stores(settings, the_plan, guard, lambda _: None)
+        self._stores = the_plan.stores(guard, lambda _: None)
         self._supervisor = supervisor.Supervisor(max_deaths=1)
         # Callers are authenticated, as they are in production.
         self.api_key = keys.make()
@@ -228,14 +224,8 @@ class Stack:
             port = ports.free_port()
             environment["METRICS_PORT"] = str(port)
             urls = [f"http://127.0.0.1:{port}/readyz"]
-        command = dataclasses.replace(
-            command,
-            name=name,
-            log_path=self.logs / f"{name}.log",
-            environment=environment,
-            # Not the checkout, whose .env is the developer's.
-            cwd=self._plan.data_dir,
-        )
+        # Not in the checkout, whose .env is the developer's.
+        command = self._plan.run(name, environment, cwd=self._plan.data_dir)
         return supervisor.process(command, self._guard, urls)
 
     def _ask(self, method: str, path: str, document: object = None) -> dict[str, str]:

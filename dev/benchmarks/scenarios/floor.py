@@ -12,7 +12,7 @@ import msgspec
 
 from dev.benchmarks import cpu, figures, rig, stack
 from dev.benchmarks.bench import Bench, Table
-from dev.benchmarks.floor.messages import Insert, Inserted
+from dev.benchmarks.floor.insert import Insert, Inserted
 from dev.benchmarks.results import Chart, Result, Scenario
 from dev.harness.load.messages import Listening, Load, Message, Sent
 from dev.harness.load.pipes import Helper
