@@ -38,9 +38,7 @@ REDIS_COMMANDS = Counter("webhook_redis_commands_total", "Commands that Redis ra
 REDIS_LOOKUPS = Counter("webhook_redis_lookups_total", "Look-ups of keys in Redis, of everybody.", ["result"])
 REDIS_EVICTIONS = Counter("webhook_redis_evicted_keys_total", "Keys that Redis dropped for want of memory.")
 
-
 # Keeps the gauges of the queue and of Redis, at a bounded cost.
-
 
 REDIS_INTERVAL_SECONDS = 10.0
 SWEEP_SECONDS = 10.0
