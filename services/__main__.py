@@ -34,7 +34,7 @@ ROLES: Mapping[str, Role] = {
 
 
 def usage() -> str:
-    """The help text: a line per role."""
+    """Return the help text: a line per role."""
     return "\n".join([USAGE, "", *(f"  {name:<10} {role.what}" for name, role in ROLES.items()), ""])
 
 
@@ -43,7 +43,7 @@ def _stopped(number: int, _frame: object) -> NoReturn:
 
 
 def main() -> None:
-    """Runs the role that is named; an unknown one is said in one line with exit status 2."""
+    """Run the named role; report an unknown one in one line and exit with status 2."""
     # Until the role has handlers of its own: the first process of a container ignores a signal that has none.
     signal.signal(signal.SIGTERM, _stopped)
     match sys.argv[1:]:

@@ -59,7 +59,7 @@ def machine_seconds() -> float:
 
 
 def difference(later: Mapping[str, float], earlier: Mapping[str, float]) -> dict[str, float]:
-    """What was used in between, by name."""
+    """Return what was used in between, by name."""
     return {name: later[name] - earlier[name] for name in earlier}
 
 

@@ -34,7 +34,7 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def this_machine() -> Machine:
-    """The machine at hand, now."""
+    """Describe this machine as it is now."""
     return Machine(
         measured_at=datetime.now(UTC).isoformat(timespec="seconds"),
         system=f"{platform.system()} {platform.release()}",

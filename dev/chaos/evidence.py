@@ -165,5 +165,5 @@ async def read(database_url: str) -> tuple[list[Delivery], dict[UUID, str]]:
 
 
 def _key(head: bytes) -> str:
-    """The key from the beginning of a payload, {"key":"…","filling": …."""
+    """Return the key from the beginning of a payload, {"key":"…","filling": …."""
     return str(msgspec.json.decode(head.split(b",", 1)[0] + b"}")["key"])

@@ -48,11 +48,11 @@ class Cluster:
         self._account: accounts.Account | None = None
 
     def password(self) -> str:
-        """The superuser's password, for TCP."""
+        """Return the superuser's password, for TCP."""
         return (self.folder / "password").read_text().strip()
 
     def owner_password(self) -> str:
-        """The password of the databases' owner, for TCP; the superuser's does not follow from it."""
+        """Return the password of the databases' owner, for TCP; the superuser's cannot be derived from it."""
         return hashlib.sha256(f"{wheel.OWNER} {self.password()}".encode()).hexdigest()[:32]
 
     def prepare(self) -> accounts.Account | None:
@@ -74,7 +74,7 @@ class Cluster:
         return self._account
 
     def pid_file(self) -> list[str]:
-        """The lines of postmaster.pid: process id, data folder, start, port, socket folder, address, memory, state."""
+        """Return the lines of postmaster.pid: process id, data folder, start, port, socket folder, and so on."""
         try:
             return [line.strip() for line in (self.data / "postmaster.pid").read_text().splitlines()]
         except FileNotFoundError:

@@ -44,7 +44,7 @@ def end(processes: Iterable[psutil.Process], stop_signal: int, grace_seconds: fl
 
 
 def working_in(folder: Path, program: str) -> list[psutil.Process]:
-    """The processes of `program` whose working folder this is, oldest first.
+    """Return the processes of `program` that work in this folder, oldest first.
 
     Those of other users are not found when we may not look at them.
     """

@@ -47,7 +47,7 @@ class Watch:
         self._tails = [_Tail(path) for path in paths]
 
     def news(self) -> Iterator[str]:
-        """What was said since the last call."""
+        """Yield what was logged since the last call."""
         for tail in self._tails:
             yield from filter(None, map(activity.shown, tail.lines()))
 

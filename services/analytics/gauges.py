@@ -131,7 +131,7 @@ class GaugeStore:
         self._pool = pool
 
     async def tables(self) -> list[Table]:
-        """The tables that grow. Looks at the files of each partition."""
+        """Return the tables that grow. Reads the file sizes of each partition."""
         rows = await self._pool.fetch(_queries["select_tables"], TABLES)
         return [Table(**dict(row)) for row in rows]
 
@@ -150,7 +150,7 @@ class GaugeStore:
         )
 
     async def top(self, limit: int) -> Top:
-        """The subscriptions with the most failures, and with the most time; at most `limit` of each."""
+        """Return the subscriptions with the most failures and the most time, at most `limit` of each."""
         found = Top(failed={}, busy={})
         for row in await self._pool.fetch(_queries["select_top"], limit):
             ranking = found.failed if row["ranking"] == "failed" else found.busy

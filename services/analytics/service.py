@@ -47,7 +47,7 @@ class AnalyticsService(analytics_pb2_grpc.AnalyticsServiceServicer):
 
 
 def window_of(requested: duration_pb2.Duration | None, retention: timedelta) -> timedelta:
-    """The window in whole minutes, rounded up; InvalidArgument unless it is 1 minute to `retention`."""
+    """Return the window in whole minutes, rounded up; InvalidArgument unless it is 1 minute to `retention`."""
     if requested is None:
         return min(DEFAULT_WINDOW, retention)
     nanos = requested.seconds * _NANOS_PER_SECOND + requested.nanos

@@ -102,7 +102,7 @@ async def record(connection: "postgres.Connection", *entries: Entry, actor: str 
 
 
 def _key_id(actor: str) -> UUID | None:
-    """The id of the key that the actor is, if it is one."""
+    """Return the actor's key id, if the actor is a key."""
     try:
         return UUID(actor)
     except ValueError:
@@ -171,7 +171,7 @@ class Crossings:
 
 
 def _stated(caller: Identity, request: Any) -> Iterator[str]:
-    """The tenants that a request states. Those in batches are read for API keys only: gateways send none for admins."""
+    """Yield the tenants that a request states; batches are read only for API keys: gateways send none for admins."""
     fields = request.DESCRIPTOR.fields_by_name
     if "tenant_id" in fields:
         yield request.tenant_id

@@ -75,7 +75,7 @@ def by_subscription(rung: Iterable[Rung]) -> dict[UUID, list[UUID]]:
 
 
 def bell(rung: Iterable[Rung]) -> Bell:
-    """What to say of these deliveries."""
+    """Return the message for these deliveries."""
     return {
         subscription_id.hex: [delivery_id.hex for delivery_id in delivery_ids]
         for subscription_id, delivery_ids in by_subscription(rung).items()
@@ -83,7 +83,7 @@ def bell(rung: Iterable[Rung]) -> Bell:
 
 
 def heard(said: Bell) -> dict[UUID, list[UUID]]:
-    """What a bell said; ValueError, AttributeError or TypeError when it is none."""
+    """Parse a message; ValueError, AttributeError, or TypeError if it is not one."""
     return {
         UUID(hex=subscription): [UUID(hex=delivery) for delivery in deliveries]
         for subscription, deliveries in said.items()
@@ -148,7 +148,7 @@ class Broker(RedisStreamBroker):
                 yield AckableMessage(data=fields.get(b"data", b""), ack=self._ack(message_id))
 
     def unheard(self) -> list[UUID]:
-        """The deliveries of messages that were read and not handed to a task: for a worker that stops."""
+        """Return the deliveries of messages that were read but not handed to a task: for a worker that stops."""
         found: list[UUID] = []
         for _, fields in self._read:
             with contextlib.suppress(ValueError, LookupError, TypeError, AttributeError):  # no bell of ours
@@ -218,7 +218,7 @@ class Ringer:
         self._wake.set()
 
     async def run(self) -> None:
-        """The background loop."""
+        """Run the background loop."""
         while True:
             if self.open:
                 await self._wake.wait()
@@ -280,7 +280,7 @@ class Ringer:
 
 @contextlib.asynccontextmanager
 async def ringer(process: Process, settings: RedisSettings, pool: postgres.Pool) -> AsyncIterator[Ringer]:
-    """A ringer with its loop running; at the end it rings what waits."""
+    """Yield a ringer with its loop running; at the end it sends what waits."""
     broker = Broker(settings, socket_timeout=RING_TIMEOUT_SECONDS)
     created = Ringer(broker, pool)
     loop = process.spawn("ringer", created.run())

@@ -56,7 +56,7 @@ class RetryPolicy:
     delays_seconds: tuple[float, ...] = ()
 
     def delay_seconds(self, failures: int) -> float | None:
-        """The delay after so many failures, or None when the retries are used up."""
+        """Return the delay after so many failures, or None when the retries are used up."""
         if failures > self.limit:
             return None
         return self._plain(failures) * random.uniform(1 - self.jitter, 1 + self.jitter)  # noqa: S311 - spreads load, protects nothing
@@ -150,7 +150,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def accepted(asked: Asked, service: RetryPolicy, *, expiry_hours: int) -> Asked:
-    """The policy with the service's defaults filled in; InvalidArgument naming each field at fault."""
+    """Return the policy with the service's defaults filled in; InvalidArgument naming each invalid field."""
     found = list(_violations(asked))
     if not found:
         asked = _filled(asked, service)
@@ -162,7 +162,7 @@ def accepted(asked: Asked, service: RetryPolicy, *, expiry_hours: int) -> Asked:
 
 @functools.lru_cache(maxsize=4096)
 def stored(text: str, service: RetryPolicy) -> RetryPolicy:
-    """The policy that a subscription has stored; the service's own when this version does not know its kind."""
+    """Return a subscription's stored policy; the service's default if this version does not know its kind."""
     try:
         return _policy(Asked.of_text(text), service)
     except (msgspec.MsgspecError, LookupError) as error:
@@ -202,7 +202,7 @@ def _filled(asked: Asked, service: RetryPolicy) -> Asked:
 
 
 def _violations(asked: Asked) -> Iterator[errors.Violation]:
-    """What is wrong with the fields, each by itself. Comparisons are written so that NaN fails them."""
+    """Yield what is wrong with each field. Comparisons are written so that NaN fails them."""
     exponential = (asked.base_seconds, asked.factor, asked.cap_seconds, asked.limit)
     kinds = (any(number is not None for number in exponential), bool(asked.delays_seconds), asked.name is not None)
     if sum(kinds) > 1:

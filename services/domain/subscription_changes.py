@@ -39,7 +39,7 @@ class Copies:
         self._set_if_newer = _set_if_newer(client)
 
     async def read(self, subscription_id: UUID) -> bytes | None:
-        """What was written last; None or NO_COPY when there is none."""
+        """Return what was written last; None or NO_COPY if there is none."""
         return cast("bytes | None", await self._redis.hget(KEY + str(subscription_id), "value"))
 
     async def write(self, subscription_id: UUID, value: bytes, version: int) -> None:

@@ -58,7 +58,7 @@ EXPIRED_KEYS_INTERVAL_SECONDS = 60
 
 @contextlib.asynccontextmanager
 async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIterator[None]:
-    """Wires the service up, serves, and takes it down."""
+    """Wire the service up, serve, and take it down."""
     policy = egress.policy(settings)
     async with (
         postgres.pool(process, settings) as pool,
@@ -156,7 +156,7 @@ async def _delete_expired_keys(store: SubscriptionStore) -> None:
 
 
 def main() -> None:
-    """Runs until told to stop."""
+    """Run until told to stop."""
     settings = load(IngestSettings)
     lifecycle.run("ingest", settings, lambda process: serve(process, settings))
 

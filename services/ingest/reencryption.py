@@ -38,7 +38,7 @@ class Report:
 
 
 async def reencrypt(connection: postgres.Connection, keys: Keys) -> Report:
-    """Rewrites what every subscription keeps secret, chunk by chunk, and the canary; CannotOpen with other keys."""
+    """Rewrite what every subscription keeps secret, chunk by chunk, and the canary; CannotOpen with other keys."""
     if not await encryption.opens_canary(connection, keys):
         raise CannotOpen("ENCRYPTION_KEYS are not those of this database")
     vault, report, last = Vault(keys), Report(), NIL
@@ -77,7 +77,7 @@ def _resealed(vault: Vault, row: Any, report: Report) -> tuple[UUID | bytes | No
 
 
 async def run(settings: ReencryptionSettings) -> Report:
-    """The same over a connection of its own."""
+    """Do the same over a new connection."""
     keys = Keys.of(settings)
     async with postgres.connection(
         settings, "reencryption", timeout_seconds=postgres.CONNECT_TIMEOUT_SECONDS
@@ -86,7 +86,7 @@ async def run(settings: ReencryptionSettings) -> Report:
 
 
 def main() -> None:
-    """Prints what was done."""
+    """Print what was done."""
     try:
         report = asyncio.run(run(load(ReencryptionSettings)))
     except (CannotOpen, asyncpg.PostgresError, *STORE_AWAY) as error:

@@ -187,7 +187,7 @@ class SignatureMismatch(Unauthenticated):
 
     @classmethod
     def header(cls, name: str, why: str) -> Self:
-        """The error for the header that was looked at."""
+        """Return the error for the given header."""
         return cls(f"{name} {why}", violations=[Violation(field=name, description=why)])
 
 

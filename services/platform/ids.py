@@ -24,12 +24,12 @@ MAX_CLOCK_DIFFERENCE_SECONDS = 300
 
 
 def new() -> UUID:
-    """A new UUIDv7."""
+    """Create a UUIDv7."""
     return uuid_utils.compat.uuid7()
 
 
 def parse(field: str, text: str) -> UUID:
-    """The UUID that `text` spells in the canonical form; InvalidArgument naming `field` otherwise."""
+    """Parse a UUID in the canonical form; InvalidArgument naming `field` otherwise."""
     try:
         parsed = UUID(text)
     except ValueError:
@@ -40,7 +40,7 @@ def parse(field: str, text: str) -> UUID:
 
 
 def seconds(value: UUID) -> float:
-    """The Unix time in seconds that a UUIDv7 carries."""
+    """Return the Unix time in seconds of a UUIDv7."""
     return (value.int >> _MILLISECONDS_SHIFT) / 1000
 
 
@@ -50,13 +50,13 @@ def end_of_day(value: UUID) -> datetime:
 
 
 def least_at(moment: datetime) -> UUID:
-    """The least UUIDv7 of this moment, to the millisecond above; those of years before 1970 begin at the first."""
+    """Return the least UUIDv7 of this moment, rounded up to the millisecond; before 1970, the very first."""
     milliseconds = -((_EPOCH - moment) // timedelta(milliseconds=1))
     return UUID(int=max(milliseconds, 0) << _MILLISECONDS_SHIFT)
 
 
 def shifted(value: UUID, later_seconds: float) -> UUID:
-    """The same UUIDv7 as if it had been made so much later."""
+    """Return the same UUIDv7 as if it had been created that much later."""
     return UUID(int=value.int + (round(later_seconds * 1000) << _MILLISECONDS_SHIFT))
 
 
@@ -67,10 +67,10 @@ def check_fresh(field: str, value: UUID, now: float) -> None:
 
 
 def of_delivery(event_id: UUID, subscription_id: UUID) -> UUID:
-    """The id of an event's delivery to a subscription: always the same, so a repeated insert is a no-op.
+    """Return the id of an event's delivery to a subscription: always the same, so a repeated insert is a no-op.
 
     The first 64 bits (time, version, 12 random bits) are the event's, so the deliveries of an event are
-    neighbours in the primary key and need no index of their own; the rest is a hash of both ids.
+    neighbors in the primary key and need no extra index; the rest is a hash of both ids.
     """
     digest = hashlib.blake2b(event_id.bytes + subscription_id.bytes, digest_size=8).digest()
     tail = bytes(((digest[0] & 0x3F) | 0x80,)) + digest[1:]
@@ -78,7 +78,7 @@ def of_delivery(event_id: UUID, subscription_id: UUID) -> UUID:
 
 
 def delivery_range(event_id: UUID) -> tuple[UUID, UUID]:
-    """The least and the greatest id that a delivery of this event can have."""
+    """Return the least and the greatest id that a delivery of this event can have."""
     head = event_id.bytes[:8]
     return UUID(bytes=head + b"\x00" * 8), UUID(bytes=head + b"\xff" * 8)
 

@@ -83,7 +83,7 @@ DEVELOPMENT = "development"
 
 
 def _host_and_port(text: str) -> str:
-    """The same with an IPv6 address in brackets, whether it was written with them or without."""
+    """Return the same, with an IPv6 address always in brackets."""
     host, _, port = text.rpartition(":")
     literal = host.removeprefix("[").removesuffix("]")
     if not 0 < int(port) <= MAX_PORT:
@@ -395,7 +395,7 @@ class GrpcServerSettings(BootstrapSettings, GrpcTlsSettings, DrainSettings):
 
 
 def _usable_key(key: str, others: ValidationInfo, *, prefix: str, required: bool) -> str:
-    """The key, if it can be one and is there when it has to be. It never stands in what is raised."""
+    """Return the key if it is valid and present where required. Errors never contain it."""
     if not key and required:
         asked, env = others.data.get("auth_required"), others.data.get("env")
         if asked or (asked is None and env != DEVELOPMENT):

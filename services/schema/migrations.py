@@ -124,14 +124,14 @@ class Schema:
 
     @contextlib.asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
-        """A transaction that begins once no other process migrates."""
+        """Open a transaction once no other process migrates."""
         async with self._transaction("SET TRANSACTION READ WRITE"):
             await self._connection.execute(_queries["lock"])
             yield
 
     @contextlib.asynccontextmanager
     async def _transaction(self, *statements: str) -> AsyncIterator[None]:
-        """A transaction with the settings that the texts rely on."""
+        """Open a transaction with the settings that the migrations rely on."""
         async with self._connection.transaction():
             major = self._connection.get_server_version().major
             pins = postgres.pin_statement(self._settings, server_version=major, local=True)

@@ -56,7 +56,7 @@ def stub(channel: grpc.aio.Channel) -> Stub:
 
 @contextlib.asynccontextmanager
 async def _refused() -> AsyncIterator[list[errors.WebhookError]]:
-    """Expects a call to be refused, and gives the error that its typed details carry."""
+    """Expect a call to be refused, and return the error that its typed details carry."""
     caught: list[errors.WebhookError] = []
     with pytest.raises(grpc.aio.AioRpcError) as raised:
         yield caught

@@ -80,7 +80,7 @@ class Delivery:
         self.recorded: list[Outcome] = []
 
     async def take(self, step: str, which: int, *, more: bool, twice: bool) -> None:
-        """Does a step; those of workers with one of the claims.
+        """Do a step; those of workers with one of the claims.
 
         `more`: with a repeated request, or one that was begun; `twice`: recorded again, for the answer was lost.
         """

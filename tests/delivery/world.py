@@ -73,7 +73,7 @@ class World:
     # -- rows --
 
     async def clear(self) -> None:
-        """Removes everything; in a tenth of the time that a database of its own takes."""
+        """Remove everything; in a tenth of the time that a database of its own takes."""
         operational = ("operational_facts", "exhausted_deliveries")
         for table in (*operational, "delivery_attempts", "webhook_deliveries", "webhook_events", "subscriptions"):
             await self.pool.execute(f"DELETE FROM {table}")
@@ -81,7 +81,7 @@ class World:
             await client.flushdb()
 
     async def subscription(self, target_url: str, *, secret_key: str | None = None, deleted: bool = False) -> UUID:
-        """Makes a subscription."""
+        """Make a subscription."""
         made = ids.new()
         sealed = vault().seal(made, [Secret(secret_key)]) if secret_key else None
         await self.pool.execute(
@@ -102,7 +102,7 @@ class World:
         expires_in: float = 3600.0,
         status: str = "pending",
     ) -> UUID:
-        """Makes an event and its delivery, due in so many seconds; the delivery's id."""
+        """Make an event and its delivery, due in so many seconds; the delivery's id."""
         event_id = ids.new()
         delivery_id = ids.of_delivery(event_id, subscription_id)
         await self.pool.execute(
@@ -120,7 +120,7 @@ class World:
         return delivery_id
 
     async def deliver_many(self, subscription_id: UUID, number: int, *, due_in: float = 0.0) -> list[UUID]:
-        """Makes so many events of their own, with a delivery each."""
+        """Make so many events of their own, with a delivery each."""
         event_ids = [ids.new() for _ in range(number)]
         delivery_ids = [ids.of_delivery(event_id, subscription_id) for event_id in event_ids]
         await self.pool.execute(
@@ -137,7 +137,7 @@ class World:
         return delivery_ids
 
     async def lease(self, delivery_id: UUID, *, seconds: float, token: UUID | None = None) -> UUID:
-        """Puts a delivery into the hands of a worker that may live or not; the claim's token."""
+        """Put a delivery into the hands of a worker that may live or not; the claim's token."""
         token = token or ids.new()
         await self.pool.execute(
             "UPDATE webhook_deliveries SET status = 'in_flight', claim_token = $2,"
@@ -147,12 +147,12 @@ class World:
         return token
 
     async def set(self, delivery_id: UUID, **columns: Any) -> None:
-        """Changes columns of a delivery."""
+        """Change columns of a delivery."""
         for name, value in columns.items():
             await self.pool.execute(f"UPDATE webhook_deliveries SET {name} = $2 WHERE id = $1", delivery_id, value)
 
     async def delete_subscription(self, subscription_id: UUID) -> None:
-        """Marks a subscription deleted, as ingest does first."""
+        """Mark a subscription deleted, as ingest does first."""
         await self.pool.execute("UPDATE subscriptions SET deleted_at = now() WHERE id = $1", subscription_id)
 
     async def change_target(self, subscription_id: UUID, target_url: str) -> None:
@@ -164,7 +164,7 @@ class World:
             )
 
     async def drop_payload(self, delivery_id: UUID) -> None:
-        """Removes the event of a delivery, as retention does."""
+        """Remove the event of a delivery, as retention does."""
         event_id = (await self.row(delivery_id))["event_id"]
         await self.pool.execute("DELETE FROM webhook_events WHERE id = $1", event_id)
 
@@ -190,7 +190,7 @@ class World:
         return {row["status"]: row["count"] for row in await self.pool.fetch(query, subscription_id)}
 
     async def in_state(self, delivery_id: UUID, *statuses: str, timeout_seconds: float = 10.0) -> asyncpg.Record:
-        """Waits until a delivery is in one of these states (a final one when none is given) and answers it."""
+        """Wait until a delivery is in one of these states (a final one when none is given) and return it."""
         wanted = set(statuses) or FINAL
 
         async def found() -> asyncpg.Record | None:
@@ -202,7 +202,7 @@ class World:
         return row
 
     async def all_in(self, subscription_id: UUID, status: str, number: int, *, timeout_seconds: float = 20.0) -> None:
-        """Waits until so many deliveries of a subscription, and no others, are in a state."""
+        """Wait until so many deliveries of a subscription, and no others, are in a state."""
 
         async def found() -> bool:
             return await self.statuses(subscription_id) == {status: number}
@@ -256,7 +256,7 @@ class World:
 
 @contextlib.asynccontextmanager
 async def _running(process: lifecycle.Process) -> AsyncIterator[lifecycle.Process]:
-    """Ends what a process spawned, and fails the test when something of it died."""
+    """End what a process spawned, and fail the test when something of it died."""
     try:
         yield process
     finally:
@@ -272,7 +272,7 @@ async def opened(database_url: str, redis_url: str) -> AsyncIterator[World]:
 
 
 async def until_true(predicate: Callable[[], Any], what: str, timeout_seconds: float = 15.0) -> None:
-    """Waits until a plain or async predicate answers something true; mypy finds no T in wait_until for an async one."""
+    """Wait until a plain or async predicate answers something true; mypy finds no T in wait_until for an async one."""
     await wait_until(predicate, timeout_seconds, what=what)
 
 
@@ -312,7 +312,7 @@ RUNG = 10.0
 
 
 async def ring(ringer: Ringer, *delivery_ids: UUID, subscription: UUID | None = None) -> None:
-    """Rings a bell for each 64 of the ids; those of nothing are rung for as if they were of a subscription.
+    """Ring a bell for each 64 of the ids; those of nothing are rung for as if they were of a subscription.
 
     Their own is looked up, unless it is said.
     """
@@ -328,7 +328,7 @@ async def ring(ringer: Ringer, *delivery_ids: UUID, subscription: UUID | None = 
 
 
 async def heard_one(world: World, ringer: Ringer, subscription: UUID) -> None:
-    """Waits until the worker hears bells: from then on it does not look in Postgres."""
+    """Wait until the worker hears bells: from then on it does not look in Postgres."""
     delivery_id = await world.deliver(subscription, due_in=RUNG)
     await ring(ringer, delivery_id)
     await world.in_state(delivery_id)

@@ -51,7 +51,7 @@ async def broker(redis_url: str) -> AsyncIterator[Broker]:
 
 @pytest.fixture
 async def client(redis_url: str) -> AsyncIterator["redis.asyncio.Redis"]:
-    """Looks at what stands in Valkey."""
+    """Look at what stands in Valkey."""
     async with redis.asyncio.Redis.from_url(redis_url) as created:
         yield created
 
@@ -219,7 +219,7 @@ class Rows:
         self.pool = pool
 
     async def make(self, count: int) -> list[UUID]:
-        """Makes pending rows that nobody looks at for an hour."""
+        """Make pending rows that nobody looks at for an hour."""
         made = [ids.new() for _ in range(count)]
         await self.pool.execute(
             "INSERT INTO webhook_deliveries (id, event_id, subscription_id, tenant_id, next_attempt_at, expires_at)"

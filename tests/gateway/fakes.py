@@ -50,7 +50,7 @@ async def _find(key: str) -> Identity:
 
 
 def _take_spec(subscription: subscriptions_pb2.Subscription, asked: subscriptions_pb2.SubscriptionSpec) -> None:
-    """Takes over what a request asks for, as the real service does."""
+    """Take over what a request asks for, as the real service does."""
     before, status = subscription.spec, subscription.status
     spec = subscriptions_pb2.SubscriptionSpec()
     spec.CopyFrom(asked)
@@ -237,7 +237,7 @@ class Services(
         return analytics_pb2.GetStatsResponse(stats=self.stats)
 
     def register(self, server: grpc.aio.Server) -> None:
-        """Adds all four services to a server."""
+        """Add all four services to a server."""
         subscriptions_pb2_grpc.add_SubscriptionServiceServicer_to_server(self, server)
         ingest_pb2_grpc.add_IngestServiceServicer_to_server(self, server)
         deliveries_pb2_grpc.add_DeliveryServiceServicer_to_server(self, server)
@@ -245,7 +245,7 @@ class Services(
 
     @contextlib.asynccontextmanager
     async def serving(self, port: int = 0) -> AsyncIterator[None]:
-        """Serves on a port of 127.0.0.1, 0 for a free one, as the real services do."""
+        """Serve on a port of 127.0.0.1, 0 for a free one, as the real services do."""
         process = Process("fake")
         settings = GrpcServerSettings(grpc_port=port, metrics_port=0, shutdown_grace_seconds=0.2, bind_host="127.0.0.1")
         authenticator = Authenticator(settings, _find, _find)

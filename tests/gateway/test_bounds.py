@@ -36,7 +36,7 @@ class Connection:
             await self._writer.drain()
 
     async def drip(self, data: bytes, times: int, pause_seconds: float) -> None:
-        """Sends the same again and again, until nobody takes it."""
+        """Send the same again and again, until nobody takes it."""
         for _ in range(times):
             await self.send(data)
             await asyncio.sleep(pause_seconds)
@@ -57,13 +57,13 @@ class Connection:
             return int(head.split(" ")[1]), json.loads(await self._reader.readexactly(length))
 
     async def length(self) -> int:
-        """Reads the next answer, of whatever kind: the bytes of its body."""
+        """Read the next answer, of whatever kind: the bytes of its body."""
         async with asyncio.timeout(NOW):
             head = (await self._reader.readuntil(b"\r\n\r\n")).decode().lower()
             return len(await self._reader.readexactly(int(head.split("content-length: ")[1].split("\r\n")[0])))
 
     async def closed(self) -> bytes:
-        """Waits until the server has closed; what came before."""
+        """Wait until the server has closed; what came before."""
         async with asyncio.timeout(NOW):
             try:
                 return await self._reader.read()
@@ -109,7 +109,7 @@ class Application:
 
 @contextlib.asynccontextmanager
 async def serving(application: Application) -> AsyncIterator[str]:
-    """Serves it as the gateway is served."""
+    """Serve it as the gateway is served."""
     listener = server.bind("127.0.0.1", 0)
     port = listener.getsockname()[1]
     async with server.serving(application, listener, name="application", grace_seconds=1):

@@ -173,7 +173,7 @@ class Receiver:
         self.log = Log()
 
     def answer(self, command: ReceiverCommand) -> msgspec.Struct:
-        """Does as it is told."""
+        """Execute a command."""
         match command:
             case Forget():
                 self.log = Log()

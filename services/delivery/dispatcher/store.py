@@ -110,7 +110,7 @@ class DispatcherStore:
         return found
 
     async def begin_probes(self, probes: Mapping[UUID, UUID]) -> set[UUID]:
-        """Half opens breakers whose cool-down is over, each for one delivery; answers those that nobody else did."""
+        """Half opens breakers whose cool-down is over, each for one delivery; return those that nobody else did."""
         rows = await self._pool.fetch(SQL["begin_probes"], list(probes), list(probes.values()), PROBE_SECONDS)
         return {row["subscription_id"] for row in rows}
 
@@ -140,7 +140,7 @@ class DispatcherStore:
         return len(rows)
 
     async def count_workers(self) -> int:
-        """The workers that said within the last fifteen seconds that they are there."""
+        """Count the workers that reported within the last fifteen seconds."""
         return int(await self._pool.fetchval(SQL["count_workers"]))
 
     async def expire_leases(self, subscription_ids: Sequence[UUID], *, per_subscription: int) -> tuple[int, int]:

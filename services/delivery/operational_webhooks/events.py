@@ -67,7 +67,7 @@ class Telling:
         )
 
     def payload(self, target_url: str) -> bytes:
-        """The JSON that is sent."""
+        """Return the JSON body to send."""
         data: dict[str, Any] = {
             "subscription_id": self.subscription_id,
             "target_host": targets.host_of(target_url),

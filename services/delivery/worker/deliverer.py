@@ -118,7 +118,7 @@ class Deliverer:
             return outcome
 
     def interrupted(self, held: Held) -> Outcome:
-        """The outcome of a delivery that is handed back; if it was being sent, nobody knows whether it arrived."""
+        """Return the outcome of a delivery that is handed back; if it was being sent, it may have arrived."""
         started = held.sending_since
         if started is None:
             return Outcome(claim=held.claim, status=DeliveryStatus.PENDING, attempts=held.attempts)
@@ -135,7 +135,7 @@ class Deliverer:
 
     @contextlib.asynccontextmanager
     async def _payload(self, claim: Claim) -> AsyncIterator[bytes | None]:
-        """The payload, from the claim or, if it is large, read now within the byte budget."""
+        """Yield the payload: from the claim or, if it is large, read now within the byte budget."""
         if claim.payload is not None or claim.payload_bytes is None:
             yield claim.payload
             return
@@ -157,7 +157,7 @@ class Deliverer:
         held.lease_until = asked_at + self._lease_seconds
 
     async def _attempt(self, held: Held, payload: bytes, *, fresh: bool = False) -> bool:
-        """One request; answers whether it is worth another at once, because a reused connection was dead already."""
+        """One request; return whether it is worth another at once, because a reused connection was dead already."""
         claim = held.claim
         started = held.sending_since = time.monotonic()
         # A second request must end within the first one's lease, and every request within a lease that is too short.

@@ -157,7 +157,7 @@ class Lanes:
         return self._slots - self.in_flight
 
     def lane(self, subscription_id: UUID) -> Lane:
-        """The lane of a subscription, made when there is none."""
+        """Return a subscription's lane; create it if missing."""
         lane = self._lanes.get(subscription_id)
         if lane is None:
             lane = self._lanes[subscription_id] = Lane(subscription_id, self._slots)
@@ -291,7 +291,7 @@ class Lanes:
             self._enter(lane)
 
     def _park(self, lane: Lane, now: float) -> list[UUID]:
-        """What is too many for a lane at its bound, which is parked when it is slow."""
+        """Return what exceeds the bound of a lane; a slow lane is parked."""
         if lane.is_slow(now) and not lane.parked:
             lane.parked = True
             self.ready -= len(lane.waiting)

@@ -282,7 +282,7 @@ class Scheduler:
             self._work.set()
 
     def _left(self, claim: Claim, reason: Hold) -> Outcome:
-        """A claim that came too late: its subscription takes nothing now. It stands again where it was."""
+        """Return the outcome of a claim that came too late: its subscription takes nothing now, so it waits again."""
         self._gates.close([claim.subscription_id])
         metrics.HANDED_BACK.labels(reason).inc()
         waited = (claim.claimed_at - claim.created_at).total_seconds()

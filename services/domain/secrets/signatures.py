@@ -41,7 +41,7 @@ class PrivateKey:
         return cls(key=key, public_key=PUBLIC_PREFIX + base64.b64encode(public).decode())
 
     def sign(self, signed: bytes) -> str:
-        """A signature of webhook-signature: "v1a," and the base64 Ed25519 signature (RFC 8032) of these bytes."""
+        """Return a signature for webhook-signature: "v1a," and these bytes' base64 Ed25519 signature (RFC 8032)."""
         return "v1a," + base64.b64encode(self.key.sign(signed)).decode()
 
 
@@ -96,19 +96,19 @@ class Key:
 
     @classmethod
     def of(cls, secret_key: str) -> "Key":
-        """The key of a secret. Raises ValueError when what follows "whsec_" is not base64."""
+        """Return the key of a secret; ValueError if the part after "whsec_" is not base64."""
         return cls(standard=_standard(secret_key), hub=secret_key.encode())
 
     @classmethod
     def of_provider(cls, secret_key: str) -> "Key":
-        """The same of a secret that another made: "whsec_" may stand there and mean nothing, as in Stripe's."""
+        """Do the same for a provider's secret, where "whsec_" may have no meaning, as in Stripe's."""
         try:
             return cls.of(secret_key)
         except ValueError:
             return cls(standard=secret_key.encode(), hub=secret_key.encode())
 
     def sign(self, signed: bytes) -> str:
-        """A signature of webhook-signature: "v1," and the base64 HMAC-SHA256 of these bytes."""
+        """Return a signature for webhook-signature: "v1," and the base64 HMAC-SHA256 of these bytes."""
         return "v1," + base64.b64encode(hmac.digest(self.standard, signed, "sha256")).decode()
 
 
@@ -116,7 +116,7 @@ Signer: TypeAlias = Key | PrivateKey
 
 
 def signer(secret_key: str, scheme: SignatureScheme) -> Signer:
-    """What signs with a secret, or a private key. Raises ValueError when it is none of this scheme."""
+    """Return the signer for a secret or private key; ValueError if it does not fit the scheme."""
     return PrivateKey.of(secret_key) if scheme is SignatureScheme.ED25519 else Key.of(secret_key)
 
 
@@ -130,13 +130,13 @@ def _standard(secret_key: str) -> bytes:
 
 
 def standard(signers: Iterable[Signer], message_id: str, timestamp: int, body: bytes) -> str:
-    """The value of webhook-signature: a signature of "id.timestamp.body" by each."""
+    """Return the value of webhook-signature: a signature of "id.timestamp.body" by each signer."""
     signed = b"%s.%d.%s" % (message_id.encode(), timestamp, body)
     return " ".join([signer.sign(signed) for signer in signers])
 
 
 def hub(key: Key, body: bytes) -> str:
-    """The value of X-Hub-Signature-256: "sha256=" and the hex HMAC-SHA256 under the secret's UTF-8 bytes."""
+    """Return the value of X-Hub-Signature-256: "sha256=" and the hex HMAC-SHA256 under the secret's UTF-8 bytes."""
     return HUB_PREFIX + hmac.digest(key.hub, body, "sha256").hex()
 
 

@@ -115,7 +115,7 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         self._activity = activity
 
     async def Ingest(self, request: ingest_pb2.IngestRequest, _context: Context) -> ingest_pb2.IngestResponse:
-        """Accepts one event, or raises why not."""
+        """Accept one event."""
         result = (await self._accept([request.item]))[0]
         if isinstance(result, errors.WebhookError):
             raise result
@@ -124,7 +124,7 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
     async def BatchIngest(
         self, request: ingest_pb2.BatchIngestRequest, _context: Context
     ) -> ingest_pb2.BatchIngestResponse:
-        """Accepts many events, with a result for each."""
+        """Accept many events, with a result for each."""
         if len(request.items) > MAX_BATCH_ITEMS:
             raise errors.InvalidArgument.field("items", f"must be at most {MAX_BATCH_ITEMS}")
         results = [_result(result) for result in await self._accept(request.items)]
@@ -133,7 +133,7 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         return ingest_pb2.BatchIngestResponse(results=results, server_time=now)
 
     async def GetEvent(self, request: ingest_pb2.GetEventRequest, _context: Context) -> ingest_pb2.GetEventResponse:
-        """Reads an event."""
+        """Return an event."""
         event = await self._store.event(identity.tenant_of(request.tenant_id), ids.parse("event_id", request.event_id))
         message = ingest_pb2.Event(
             id=str(event.id),
@@ -147,7 +147,7 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         return ingest_pb2.GetEventResponse(event=message)
 
     async def _accept(self, items: Sequence[ingest_pb2.IngestItem]) -> list[Answer]:
-        """What `_take` answers, with a span for each item that is traced."""
+        """Return the results of `_take`, with a span for each traced item."""
         if self._tracer is None:
             return await self._take(items, itertools.repeat(None))
         begun = begin_spans(self._tracer, items)
@@ -290,10 +290,10 @@ def _key(
     content_type: str,
     payload: bytes,
 ) -> Key | None:
-    """What makes a webhook one with an earlier one: its provider's id, or the key that its sender asked for.
+    """Return what identifies repeats of a webhook: its provider's id, or the sender's idempotency key.
 
-    By its provider's word what has the same id is the same, though a body may differ: Stripe counts in it how many
-    endpoints have yet to answer. Such ids keep apart from keys, which are of another's making.
+    A provider's id identifies a webhook even if bodies differ: Stripe's count how many endpoints have yet to respond.
+    Ids of providers and keys of senders do not collide.
     """
     if delivery_id:
         return key_of(tenant_id, f"{route}/provider", delivery_id)

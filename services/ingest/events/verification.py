@@ -277,7 +277,7 @@ def _content(event_type: str, delivery_id: str) -> Content:
 
 
 def _form(body: bytes) -> Content:
-    """A slash command or an interaction. Slack shows people what the answer holds, or an error."""
+    """Parse a slash command or an interaction. Slack shows people the response body, or an error."""
     payload, command = _PAYLOAD.search(body), _COMMAND.search(body)
     if payload is not None:
         event_type = json_text.string(_fields(unquote_plus(payload[1].decode("latin-1")).encode()).type)

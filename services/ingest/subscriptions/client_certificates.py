@@ -73,7 +73,7 @@ class _Wrong(Exception):
 
 
 def parse(certificate: str, private_key: str, now: datetime) -> ClientCertificate:
-    """What a caller gave as PEM; InvalidArgument naming each field at fault, which repeats nothing of the key.
+    """Parse a caller's PEM; InvalidArgument naming each invalid field, without repeating any of the key.
 
     Takes a millisecond, and a large RSA key a tenth of a second.
     """

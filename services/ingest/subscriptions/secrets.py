@@ -63,21 +63,21 @@ MAX_OVERLAP_HOURS = 168
 
 
 def new_signing_secret(scheme: SignatureScheme) -> str:
-    """A new secret, or private key."""
+    """Create a secret, or a private key."""
     if scheme is SignatureScheme.ED25519:
         return signatures.new_private_key()
     return signatures.STANDARD_PREFIX + base64.b64encode(secrets.token_bytes(MADE_BYTES)).decode()
 
 
 def likely_scheme(secret_key: str | None) -> SignatureScheme:
-    """What a secret is of by its looks, until it is known what its subscription is of."""
+    """Guess the scheme of a secret by its form, until the scheme of its subscription is known."""
     return (
         SignatureScheme.ED25519 if secret_key and signatures.is_private_key(secret_key) else SignatureScheme.HMAC_SHA256
     )
 
 
 def shown_secret(made: str, scheme: SignatureScheme) -> str:
-    """What an answer tells of a secret that was made: a private key need not leave the service."""
+    """Return what a response shows of a generated secret: a private key never leaves the service."""
     return "" if scheme is SignatureScheme.ED25519 else made
 
 
@@ -91,9 +91,9 @@ def overlap(hours: float | None) -> timedelta:
 
 
 def rotated(before: Secrets, new_one: Secret, *, now: datetime, overlap: timedelta) -> Sequence[Secret]:
-    """The new secret, and those that still hold: none of them beyond the overlap, or longer than it would have.
+    """Return the new secret and the valid old ones; none expires after the overlap, or later than it would have.
 
-    Conflict when they are too many: dropping one would fail a receiver that was promised more time.
+    Conflict if there are too many: dropping one would break a receiver that was promised more time.
     """
     latest = now + overlap
     ends = {(secret.secret_key, secret.scheme): min(secret.ends_at or latest, latest) for secret in before.kept}
@@ -117,12 +117,12 @@ TOKEN_BYTES = 32
 
 
 def new_ingest_token() -> str:
-    """A new token."""
+    """Create a token."""
     return INGEST_TOKEN_PREFIX + secrets.token_urlsafe(TOKEN_BYTES)
 
 
 def hash_ingest_token(token: str) -> bytes:
-    """What is kept of it. It is random, so that no slow hash is needed."""
+    """Return the stored hash of a token. Tokens are random, so a slow hash is not needed."""
     return hashlib.sha256(token.encode()).digest()
 
 

@@ -49,7 +49,7 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
     async def CreateSubscription(
         self, request: pb.CreateSubscriptionRequest, _context: Context
     ) -> pb.CreateSubscriptionResponse:
-        """Stores a new subscription."""
+        """Create a subscription."""
         tenant_id = identity.tenant_of(request.tenant_id)
         draft = self._rules.new(request.spec, await _certificate(request.spec))
         return await _whole(self._create(request, tenant_id, draft))
@@ -57,7 +57,7 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
     async def GetSubscription(
         self, request: pb.GetSubscriptionRequest, _context: Context
     ) -> pb.GetSubscriptionResponse:
-        """Reads one from Postgres."""
+        """Return a subscription, read from Postgres."""
         subscription_id = ids.parse("subscription_id", request.subscription_id)
         found = await self._store.shown(identity.tenant_of(request.tenant_id), subscription_id)
         return pb.GetSubscriptionResponse(subscription=self._message(found))
@@ -65,7 +65,7 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
     async def ListSubscriptions(
         self, request: pb.ListSubscriptionsRequest, _context: Context
     ) -> pb.ListSubscriptionsResponse:
-        """Reads a page."""
+        """Return a page of subscriptions."""
         size = paging.page_size(request.page_size)
         before = paging.before(request.page_token)
         found = await self._store.subscriptions_page(identity.tenant_of_list(request.tenant_id), before, size + 1)
@@ -91,7 +91,7 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
     async def DeleteSubscription(
         self, request: pb.DeleteSubscriptionRequest, _context: Context
     ) -> pb.DeleteSubscriptionResponse:
-        """Marks it deleted, then cancels what waits for it."""
+        """Mark a subscription deleted, then cancel its waiting deliveries."""
         tenant_id = identity.tenant_of(request.tenant_id)
         subscription_id = ids.parse("subscription_id", request.subscription_id)
         await _whole(self._delete(tenant_id, subscription_id, request.etags))
@@ -101,7 +101,7 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
     async def CheckIngestToken(
         self, request: pb.CheckIngestTokenRequest, _context: Context
     ) -> pb.CheckIngestTokenResponse:
-        """Says nothing, or NotFound without a word on why."""
+        """Pass, or raise NotFound without saying why."""
         subscription_id = ids.parse("subscription_id", request.subscription_id)
         found = await self._cache.get(subscription_id)
         if found is None or not secrets.matches_ingest_token(request.token, found.ingest_token_hash):
@@ -123,7 +123,7 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
     async def RotateSubscriptionSecret(
         self, request: pb.RotateSubscriptionSecretRequest, _context: Context
     ) -> pb.RotateSubscriptionSecretResponse:
-        """Replaces the secret; the old ones hold for a while."""
+        """Replace the secret; the old ones stay valid for a while."""
         tenant_id = identity.tenant_of(request.tenant_id)
         subscription_id = ids.parse("subscription_id", request.subscription_id)
         overlap = secrets.overlap(request.overlap_hours if request.HasField("overlap_hours") else None)
@@ -136,7 +136,7 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
     async def CreateIngestToken(
         self, request: pb.CreateIngestTokenRequest, _context: Context
     ) -> pb.CreateIngestTokenResponse:
-        """Makes an ingest token, in place of the one before."""
+        """Create an ingest token that replaces the previous one."""
         token = secrets.new_ingest_token()
         await self._change_token(request, secrets.hash_ingest_token(token))
         return pb.CreateIngestTokenResponse(token=token)
@@ -144,7 +144,7 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
     async def DeleteIngestToken(
         self, request: pb.DeleteIngestTokenRequest, _context: Context
     ) -> pb.DeleteIngestTokenResponse:
-        """Removes the ingest token."""
+        """Delete the ingest token."""
         await self._change_token(request, None)
         return pb.DeleteIngestTokenResponse()
 
@@ -263,5 +263,5 @@ async def _key(request: pb.CreateSubscriptionRequest, tenant_id: str) -> idempot
 
 
 async def _whole(change: Coroutine[None, None, Changed]) -> Changed:
-    """Makes a change and tells the caches to the end, even when the caller leaves in between."""
+    """Make a change and update the caches, even if the caller is cancelled in between."""
     return await asyncio.shield(asyncio.create_task(change))

@@ -97,7 +97,7 @@ def _value(metadata: Metadata, wanted: str) -> str | None:
 
 
 def _required(header: str, description: str) -> errors.PermissionDenied:
-    """The error for a gateway that does not say for whom it calls. No violation: it is not the fault of its caller."""
+    """Return the error for a gateway that does not state its caller. No violation: the caller did nothing wrong."""
     return errors.PermissionDenied(f"{header}: {description}", reason=errors.ErrorReason.ROLE_INSUFFICIENT)
 
 

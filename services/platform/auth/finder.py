@@ -39,7 +39,7 @@ class KeyStore:
         return _identity(await self._pool.fetchrow(SQL["select_key_by_id"], key_id))
 
     async def note_used(self, key_ids: Sequence[UUID]) -> None:
-        """Notes that these keys were used just now."""
+        """Record that these keys were used just now."""
         await self._pool.execute(SQL["note_used"], key_ids)
 
 
@@ -116,7 +116,7 @@ class Finder:
 
 @contextlib.asynccontextmanager
 async def running(process: Process, settings: GrpcServerSettings, pool: postgres.Pool) -> AsyncIterator[Finder]:
-    """A finder whose notes are written while the context lasts."""
+    """Yield a finder that writes uses of keys while the context lasts."""
     finder = Finder(KeyStore(pool), bootstrap_key=settings.bootstrap_admin_key)
     noting = process.spawn("key_use", finder.note())
     try:

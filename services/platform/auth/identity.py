@@ -72,7 +72,7 @@ def tenant_of_list(requested: str) -> str | None:
 
 
 def check_tenant(field: str, text: str) -> str:
-    """The id of a tenant, which need not exist; InvalidArgument naming `field` when it cannot be one."""
+    """Return a valid tenant id, which need not exist; InvalidArgument naming `field` otherwise."""
     if not _ID.fullmatch(text):
         raise errors.InvalidArgument.field(field, "must be 1 to 63 characters of a-z 0-9 _ - and start with a-z or 0-9")
     return text

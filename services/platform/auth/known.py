@@ -60,7 +60,7 @@ class Known(Generic[Key, Value]):
         self._places = asyncio.Semaphore(MAX_ASKING)
 
     def fresh(self, key: Key) -> Value | None:
-        """The value of a key that was found within TTL_SECONDS."""
+        """Return the value of a key that was found within TTL_SECONDS."""
         entry = self._found.get(key)
         if entry is None:
             return None
@@ -72,7 +72,7 @@ class Known(Generic[Key, Value]):
         return entry.value
 
     async def find(self, key: Key) -> Value:
-        """The value of a key; Unauthenticated when it is none, Overloaded when too many are asked for at once."""
+        """Return the value of a key; Unauthenticated if unknown, Overloaded if too many are looked up at once."""
         value = self.fresh(key)
         if value is not None:
             return value

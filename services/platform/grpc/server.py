@@ -93,7 +93,7 @@ class _Interceptor(grpc.aio.ServerInterceptor):
         )
 
     def _acting(self, caller: Identity, method: str, handler: Handler) -> Behaviour:
-        """The method, for this caller, in the tenants that the request states."""
+        """Wrap a method so that it checks the caller and the tenants that the request states."""
         inner: Any = handler.unary_unary
         parse, enter = handler.request_deserializer, self._enter
 
@@ -126,7 +126,7 @@ def _refusing(error: Exception) -> Behaviour:
 
 
 def _span(tracer: Tracer | None, method: str, caller: Identity, metadata: Metadata) -> Span | None:
-    """The span of a call, if it is traced. What the service asks itself belongs to whatever it asks it for."""
+    """Return the span of a call, if it is traced. The service's own calls belong to the trace that makes them."""
     if tracer is None or method.startswith(roles.OPEN):
         return None
     found = _metadatum(metadata, spans.TRACEPARENT)
@@ -140,7 +140,7 @@ def _metadatum(metadata: Metadata, wanted: str) -> str | None:
 
 
 def _answering(method: str, inner: Behaviour, span: Span | None = None) -> Behaviour:
-    """The method, counted, timed and perhaps traced, and its errors as statuses."""
+    """Wrap a method so that it is counted, timed, and traced, and its errors become statuses."""
     duration = metrics.RPC_SECONDS.labels(method)
 
     async def answer(request: Any, context: Any) -> Any:
@@ -199,10 +199,10 @@ async def serving(
     authenticator: Authenticator,
     enter: Enter | None = None,
 ) -> AsyncIterator[int]:
-    """Serves until the context ends, then lets calls in flight finish; yields the port.
+    """Serve until the context ends, then let calls in flight finish; yield the port.
 
-    `services` are full names; their health says whether they can do what they are asked. `enter` sees each call of an
-    admin first.
+    `services` are full names; their health says whether they can serve requests. `enter` sees each call of an admin
+    first.
     """
     certificates = tls.following(process, settings)
     # An item may carry its payload and the body that was signed.

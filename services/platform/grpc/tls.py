@@ -33,7 +33,7 @@ class Certificates:
     """The certificate of this process and the authorities of the others', as the files have them."""
 
     def __init__(self, settings: GrpcTlsSettings) -> None:
-        """Raises StartError, which names the variable, when the files are of no use."""
+        """Read the files; StartError naming the variable if they are unusable."""
         self._settings = settings
         self._trouble = ""
         try:
@@ -50,7 +50,7 @@ class Certificates:
         await background.repeat(step, interval_seconds=INTERVAL_SECONDS, at_once=False)
 
     def refresh(self) -> None:
-        """Takes over what has changed, if it is of use."""
+        """Reload changed files, if they are usable."""
         try:
             found = _read(self._settings)
         except ValueError as error:
@@ -87,7 +87,7 @@ class Certificates:
 
 
 def following(process: Process, settings: GrpcTlsSettings) -> Certificates | None:
-    """The certificates, kept up to date as long as the process runs; none where no TLS is asked for."""
+    """Yield the certificates, kept current while the process runs; None if TLS is not configured."""
     if not settings.grpc_tls:
         return None
     certificates = Certificates(settings)
@@ -100,7 +100,7 @@ def _configuration(material: Material) -> grpc.ServerCertificateConfiguration:
 
 
 def _read(settings: GrpcTlsSettings) -> Material:
-    """Raises ValueError, which names the variable."""
+    """Read the files; ValueError naming the variable."""
     found = {}
     for name in ("grpc_tls_cert_file", "grpc_tls_key_file", "grpc_tls_ca_file"):
         path = getattr(settings, name)

@@ -26,7 +26,7 @@ class OrderedProtocol(HttpToolsProtocol):
     request_id: str | None = None
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's words, always the same
-        """Called for bytes that cannot be parsed, and for all that come after them."""
+        """Respond to bytes that cannot be parsed, and to all that come after them."""
         problem = bad_request(f"the request is not valid HTTP/1.1: {_cause()}")
         latest = self.cycle
         if latest is None:
@@ -112,7 +112,7 @@ class BoundedProtocol(OrderedProtocol):
         self._unread: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
-        """A client is there; it has some seconds for its first request."""
+        """Start the client's time limit for its first request."""
         super().connection_made(transport)
         if len(self.connections) > MAX_CONNECTIONS:
             transport.abort()
@@ -120,13 +120,13 @@ class BoundedProtocol(OrderedProtocol):
             self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """It is gone, and so is what it had sent."""
+        """Discard what the client had sent."""
         super().connection_lost(exc)
         self._rest()
         self._unread_no_more()
 
     def data_received(self, data: bytes) -> None:
-        """A piece of a request, or several requests."""
+        """Handle a piece of a request, or several requests."""
         if not self._unfinished and not data.strip(b"\r\n"):
             return  # line ends begin no request, and must not end uvicorn's wait for one
         self._piece_bytes = len(data)
@@ -136,7 +136,7 @@ class BoundedProtocol(OrderedProtocol):
             self._hold()
 
     def on_message_begin(self) -> None:
-        """A request begins in this piece."""
+        """Note that a request begins in this piece."""
         super().on_message_begin()
         self._unfinished = self._in_head = True
         self._request_bytes = self._piece_bytes
@@ -150,12 +150,12 @@ class BoundedProtocol(OrderedProtocol):
             super().on_header(name, value.strip(b" \t"))
 
     def pause_writing(self) -> None:
-        """The client does not read its answer; it has some time to begin to."""
+        """Start the time limit for a client that does not read its response."""
         super().pause_writing()
         self._unread = self.loop.call_later(REQUEST_SECONDS, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """It has read enough for more to be written."""
+        """Note that the client has read enough for more to be written."""
         super().resume_writing()
         self._unread_no_more()
 
@@ -176,7 +176,7 @@ class BoundedProtocol(OrderedProtocol):
         self.cycle.default_headers = [*self.cycle.default_headers, (_REQUEST_ID, request_id.encode())]
 
     def on_message_complete(self) -> None:
-        """The request is complete."""
+        """Note that the request is complete."""
         self._unfinished = False
         if self._timer is not None:
             self._rest()
@@ -214,7 +214,7 @@ class BoundedProtocol(OrderedProtocol):
         self._timer = self.loop.call_later(HEAD_SECONDS, self._expire)
 
     def _rest(self) -> None:
-        """Stops watching."""
+        """Stop watching."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -227,7 +227,7 @@ class BoundedProtocol(OrderedProtocol):
             self._unread = None
 
     def _hold(self) -> None:
-        """Waits for the rest of a request, within its bounds."""
+        """Wait for the rest of a request, within its bounds."""
         if self._timer is None:
             self._watch()
         self._counted_bytes += self._piece_bytes
@@ -245,7 +245,7 @@ class BoundedProtocol(OrderedProtocol):
             self._timer = self.loop.call_later(left, self._expire)
 
     def _end(self, problem: HttpProblem) -> None:
-        """Closes the connection; with an answer, if a request has begun, has none yet, and it is its turn."""
+        """Close the connection; respond first if a request has begun, has no response yet, and is next in order."""
         latest = self.cycle  # None at first, which uvicorn's types leave out
         if self._in_head and latest is not None and not latest.response_complete:  # type: ignore[redundant-expr]
             # Another request is being served. It gets its answer, which is the last one.

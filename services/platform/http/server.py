@@ -18,7 +18,7 @@ _CLOSE = (b"connection", b"close")
 class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leaves signals to services.platform.process.lifecycle."""
+        """Leave signals to services.platform.process.lifecycle."""
         yield
 
     def end_connections(self) -> None:
@@ -29,7 +29,7 @@ class _Server(uvicorn.Server):
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A listening socket; ends the process with one line when the address cannot be had."""
+    """Return a listening socket; end the process with one line if the address is unavailable."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

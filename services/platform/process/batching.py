@@ -79,7 +79,7 @@ class Batcher(Generic[Item, Result]):
         return len(self._waiting)
 
     async def submit(self, item: Item, size_bytes: int = 0) -> Result:
-        """Hands over an item and waits for its result; Overloaded when too much waits already."""
+        """Hand over an item and wait for its result; Overloaded if too much waits already."""
         bounds, state = self._bounds, self._state
         if len(self._waiting) >= bounds.waiting_items or (
             state.bytes_waiting and state.bytes_waiting + size_bytes > bounds.waiting_bytes
@@ -94,7 +94,7 @@ class Batcher(Generic[Item, Result]):
         return await done
 
     async def drained(self) -> None:
-        """Waits until nothing waits and nothing is in flight; for a clean stop."""
+        """Wait until nothing waits and nothing is in flight; for a clean stop."""
         while self._state.flushing:
             await asyncio.wait(tuple(self._state.flushing))
 

@@ -74,18 +74,18 @@ class Process:
                 await asyncio.wait_for(self._hurry.wait(), seconds)
 
     def spawn(self, name: str, coroutine: Coroutine[object, object, None]) -> asyncio.Task[None]:
-        """Starts a loop that is meant to run until it is cancelled."""
+        """Start a loop that runs until cancelled."""
         task = asyncio.create_task(coroutine, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
         return task
 
     def disown(self, task: asyncio.Task[None]) -> None:
-        """Lets a spawned task end by itself."""
+        """Allow a spawned task to end on its own."""
         self._tasks.discard(task)
 
     async def cancel(self, task: asyncio.Task[None]) -> None:
-        """Ends a spawned task and waits for it."""
+        """Cancel a spawned task and wait for it."""
         self.disown(task)
         # More than once: a library that takes the cancellation for a failure of its connection swallows it.
         while not task.done():
@@ -113,13 +113,13 @@ class Process:
         return bool(self._dead)
 
     async def cancel_all(self) -> None:
-        """Ends all spawned tasks that are left."""
+        """Cancel all remaining spawned tasks."""
         for task in tuple(self._tasks):
             await self.cancel(task)
 
 
 def run(role: str, settings: TracingSettings, serve: Callable[[Process], AbstractAsyncContextManager[None]]) -> None:
-    """Runs a process until it is told to stop; the exit status is 0 unless something died."""
+    """Run a process until it is told to stop; the exit status is 0 unless something died."""
     logs.configure(role, settings)
     raise_open_files_limit()
     metrics.export_build_info()
@@ -184,7 +184,7 @@ WANTED_OPEN_FILES = 16_384
 
 
 def raise_open_files_limit() -> None:
-    """Raises the soft limit as far as the hard one allows; what it is set to beyond that stays."""
+    """Raise the soft limit as far as the hard one allows; never lower it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = WANTED_OPEN_FILES if hard == resource.RLIM_INFINITY else min(WANTED_OPEN_FILES, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:

@@ -59,7 +59,7 @@ class Health:
         self._optional[name] = check
 
     async def alive(self) -> dict[str, str]:
-        """The failing liveness checks, with why; empty when all is well."""
+        """Return the failing liveness checks with reasons; empty if all is well."""
         return await _failures(self._alive)
 
     async def ready(self) -> dict[str, str]:
@@ -135,5 +135,5 @@ def liveness_route(health: Health) -> Route:
 
 
 def application(health: Health) -> Starlette:
-    """The application of the metrics port."""
+    """Return the application of the metrics port."""
     return Starlette(routes=routes(health))

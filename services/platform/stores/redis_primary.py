@@ -32,7 +32,7 @@ class PrimaryPool(SentinelConnectionPool, BlockingConnectionPool):
 
     @classmethod
     def behind(cls, guides: Guides, options: dict[str, Any]) -> "PrimaryPool":
-        """A pool whose connections have these options and what the URL says."""
+        """Create a pool whose connections have these options and those of the URL."""
         options = options | parse_url(guides.server_url)
         del options["host"]
         tls = options.pop("connection_class", None) is SSLConnection
@@ -54,7 +54,7 @@ class PrimaryPool(SentinelConnectionPool, BlockingConnectionPool):
         return cls(guides.service_name, sentinels, connection_class=connection_class, **options)
 
     async def aclose(self) -> None:
-        """Closes all of them."""
+        """Close all of them."""
         await super().aclose()
         await self.sentinel_manager.aclose()
 
@@ -85,7 +85,7 @@ class _Nodes:
         raise MasterNotFoundError(f"no node of the cluster says who has our keys: {', '.join(errors)}")
 
     async def aclose(self) -> None:
-        """Closes the connections."""
+        """Close the connections."""
         for _, node in self._nodes:
             await node.aclose()
 

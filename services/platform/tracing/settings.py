@@ -100,7 +100,7 @@ def _content(path: str) -> bytes:
 
 
 def _pairs(text: str) -> Iterator[tuple[str, str]]:
-    """The pairs of a list as OpenTelemetry writes it; one without "=" has an empty value."""
+    """Yield the pairs of a list as OpenTelemetry writes it; one without "=" has an empty value."""
     for pair in text.split(","):
         if pair.strip():
             name, _, value = pair.partition("=")

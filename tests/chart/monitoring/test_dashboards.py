@@ -143,11 +143,10 @@ def test_series_have_names_that_their_labels_fill(board: Object) -> None:
 
 
 def test_a_line_that_is_not_full_is_refused() -> None:
-    query = grafana.Query(expr="up")
-    line = [grafana.Stat(title="One", text="One.", queries=[query])] * 5
-    row = grafana.Row(title="Row", lines=[line])
+    line = [grafana.Stat("One", "One.", "up")] * 5
+    row = grafana.row("Row", line)
     with pytest.raises(ValueError, match="5 panels"):
-        grafana.document(grafana.Board(name="b", title="B", text="B.", rows=[row]))
+        grafana.document(grafana.Board("b", "B", "B.", [row]))
 
 
 # -- the ConfigMaps --

@@ -49,7 +49,7 @@ def rules(values: Object = MONITORED, release: str = "demo") -> dict[str, Object
 
 
 def promtool(*arguments: str, folder: Path) -> str:
-    """Runs promtool; fails with what it prints, else answers it."""
+    """Run promtool; fail with what it prints, else return it."""
     done = subprocess.run(["promtool", *arguments], cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

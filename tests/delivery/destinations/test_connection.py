@@ -27,7 +27,7 @@ from tests.delivery.world import LOOPBACK
 
 
 def closing_after(first: bytes, *, reset: bool = False) -> sending.Answer:
-    """Answers the first request of each connection, reads the second one, and closes without an answer."""
+    """Answer the first request of each connection, read the second one, and close without an answer."""
 
     async def answer(connection: sending.Connection) -> None:
         await connection.request()

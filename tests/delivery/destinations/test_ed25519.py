@@ -27,7 +27,7 @@ def ending(seconds: float | None) -> datetime | None:
 
 
 async def keep(world: World, subscription_id: UUID, *secrets: Secret) -> None:
-    """Gives a subscription these secrets."""
+    """Give a subscription these secrets."""
     sealed = vault().seal(subscription_id, secrets)
     await world.pool.execute("UPDATE subscriptions SET sealed_secrets = $2 WHERE id = $1", subscription_id, sealed)
 

@@ -32,7 +32,7 @@ class Stream:
         return int(await self.client.xlen(STREAM))
 
     async def take(self) -> list[UUID]:
-        """The ids of all bells, oldest first; takes the bells away."""
+        """The ids of all bells, oldest first; take the bells away."""
         found: list[UUID] = []
         bells = cast("list[tuple[bytes, dict[bytes, bytes]]]", await self.client.xrange(STREAM))
         for bell, fields in bells:
@@ -42,7 +42,7 @@ class Stream:
         return found
 
     async def fill(self, number: int) -> None:
-        """Adds bells that nobody hears."""
+        """Add bells that nobody hears."""
         for _ in range(number):
             await self.client.xadd(STREAM, {"data": b"x"})
 
@@ -56,7 +56,7 @@ async def stream(world: World) -> AsyncIterator[Stream]:
 
 
 async def some_turns(number: int = 3) -> None:
-    """Waits until dispatchers have ended so many turns from now."""
+    """Wait until dispatchers have ended so many turns from now."""
     turns = Counted(TURNS)
     await wait_until(lambda: turns() >= number, what=f"{number} turns")
 

@@ -56,7 +56,7 @@ async def health(world: World, subscription: UUID) -> dict[str, Any]:
 
 
 async def breaker(world: World, subscription: UUID, state: str, *, openings: int | None = None) -> dict[str, Any]:
-    """Waits until a breaker is in this state (for the so-manieth time) and answers its row."""
+    """Wait until a breaker is in this state (for the so-manieth time) and return its row."""
     found: dict[str, Any] = {}
 
     async def reached() -> bool:
@@ -78,7 +78,7 @@ async def open_breaker(world: World, subscription: UUID) -> None:
 
 
 async def cool_down(world: World, subscription: UUID) -> None:
-    """Lets a breaker's cool-down be over."""
+    """Let a breaker's cool-down be over."""
     await world.pool.execute("UPDATE subscription_health SET probe_at = now() WHERE subscription_id = $1", subscription)
 
 
@@ -93,7 +93,7 @@ async def rows(world: World, subscription: UUID) -> list[asyncpg.Record]:
 
 
 async def at_rest(world: World, subscription: UUID) -> list[asyncpg.Record]:
-    """Waits until nothing of a subscription is in flight or in a worker's hands, and answers its rows."""
+    """Wait until nothing of a subscription is in flight or in a worker's hands, and return its rows."""
     found: list[asyncpg.Record] = []
 
     async def resting() -> bool:
@@ -108,7 +108,7 @@ async def at_rest(world: World, subscription: UUID) -> list[asyncpg.Record]:
 
 
 async def some_turns(number: int = 8) -> None:
-    """Waits until dispatchers have ended so many turns from now."""
+    """Wait until dispatchers have ended so many turns from now."""
     turns = Counted(TURNS)
     await wait_until(lambda: turns() >= number, SOON, what=f"{number} turns")
 
@@ -571,7 +571,7 @@ async def subscription_row(world: World, subscription: UUID) -> asyncpg.Record:
 
 
 async def disabled(world: World, subscription: UUID) -> asyncpg.Record:
-    """Waits until a subscription is disabled, and answers it."""
+    """Wait until a subscription is disabled, and return it."""
 
     async def so() -> bool:
         return bool((await subscription_row(world, subscription))["status"] == "disabled")

@@ -34,7 +34,7 @@ def told(receiver: Receiver, path: str = OPERATORS) -> list[dict[str, Any]]:
 
 
 async def nothing_more(world: World) -> None:
-    """Waits until there is nothing left to tell."""
+    """Wait until there is nothing left to tell."""
     facts = "SELECT NOT EXISTS (SELECT FROM operational_facts)"
     await until_true(lambda: world.pool.fetchval(facts), "facts to be told")
     await asyncio.sleep(1.2)  # two rounds

@@ -20,7 +20,7 @@ NEW, OLD, OLDER = ("whsec_" + text * 8 for text in ("bmV3", "b2xk", "b2xl"))
 
 
 async def keep(world: World, subscription_id: UUID, *secrets: Secret) -> None:
-    """Gives a subscription these secrets."""
+    """Give a subscription these secrets."""
     sealed = vault().seal(subscription_id, secrets)
     await world.pool.execute("UPDATE subscriptions SET sealed_secrets = $2 WHERE id = $1", subscription_id, sealed)
 

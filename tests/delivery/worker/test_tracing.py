@@ -128,9 +128,10 @@ async def test_a_collector_behind_tls_is_checked_against_its_authority(
     authority: tuple[Path, ssl.SSLContext],
 ) -> None:
     file, _ = authority
-    key, certificate = ((file.parent / name).read_bytes() for name in ("key.pem", "certificate.pem"))
+    # One file holds both, and each is found by its PEM heading.
+    server = (file.parent / "server.pem").read_bytes()
     before = Counted("webhook_spans_dropped_total")
-    async with collectors.collecting(tls=grpc.ssl_server_credentials([(key, certificate)])) as collector:
+    async with collectors.collecting(tls=grpc.ssl_server_credentials([(server, server)])) as collector:
         for trusted in (str(file), ""):
             settings = TracingSettings(
                 otel_exporter_otlp_endpoint=collector.url.replace("http:", "https:"),

@@ -50,7 +50,7 @@ class Ingest:
         self.sent: list[list[str]] = []
 
     def answer_with(self, answer: Callable[[Request, float], Awaitable[Response]]) -> None:
-        """Answers so from now on."""
+        """Answer so from now on."""
         self._answers = [answer]
 
     async def BatchIngest(self, request: Request, *, timeout: float, wait_for_ready: bool = False) -> Response:  # noqa: ASYNC109, ARG002

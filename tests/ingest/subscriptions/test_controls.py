@@ -21,7 +21,7 @@ STATUSES = {"active": pb.SubscriptionStatus.STATUS_ACTIVE, "paused": pb.Subscrip
 
 
 async def change(ingest: Ingest, verb: str, subscription_id: str) -> pb.Subscription:
-    """Takes one of the four actions."""
+    """Take one of the four actions."""
     return await ingest.set_status(subscription_id, pb.SubscriptionAction.Value(f"SUBSCRIPTION_ACTION_{verb.upper()}"))
 
 
@@ -144,7 +144,7 @@ SINCE, PROBE = datetime(2026, 3, 14, 15, 9, 26, tzinfo=UTC), datetime(2026, 3, 1
 
 
 async def fail(ingest: Ingest, subscription_id: str, breaker: str) -> None:
-    """Writes what workers write of an endpoint that fails."""
+    """Write what workers write of an endpoint that fails."""
     await ingest.pool.execute(
         "INSERT INTO subscription_health (subscription_id, breaker, breaker_since, breaker_reason, probe_at, openings,"
         " consecutive_failures, failing_since) VALUES ($1, $2, $3, 'failures', $4, 3, 17, $3)",
@@ -286,22 +286,12 @@ async def test_a_retry_policy_is_stored_as_a_document(ingest: Ingest) -> None:
     assert await ingest.get(made.id) == made
 
 
-NAN, INF = float("nan"), float("inf")
+# One of each kind: tests/ingest/subscriptions/test_record.py and tests/domain/test_retry_policy.py have the others.
 BAD: list[tuple[dict[str, Any], list[str]]] = [
-    ({"rate_limit_per_second": NAN}, ["rate_limit_per_second"]),
-    ({"rate_limit_per_second": INF}, ["rate_limit_per_second"]),
-    ({"rate_limit_per_second": -1}, ["rate_limit_per_second"]),
-    ({"rate_limit_burst": 5}, ["rate_limit_burst"]),
+    ({"rate_limit_per_second": float("nan")}, ["rate_limit_per_second"]),
     ({"rate_limit_per_second": 1, "rate_limit_burst": -(2**31)}, ["rate_limit_burst"]),
-    ({"timeout_seconds": NAN}, ["timeout_seconds"]),
-    ({"timeout_seconds": 0}, ["timeout_seconds"]),
-    ({"retry_policy": pb.RetryPolicy(base_seconds=NAN)}, ["retry_policy.base_seconds"]),
     ({"retry_policy": pb.RetryPolicy(limit=2**31 - 1)}, ["retry_policy.limit"]),
     ({"retry_policy": pb.RetryPolicy(delays_seconds=[1] * 10_000)}, ["retry_policy.delays_seconds"]),
-    ({"retry_policy": pb.RetryPolicy(delays_seconds=[1, -INF])}, ["retry_policy.delays_seconds.1"]),
-    ({"retry_policy": pb.RetryPolicy(delays_seconds=[600_000])}, ["retry_policy"]),
-    ({"retry_policy": pb.RetryPolicy(name="x")}, ["retry_policy.name"]),
-    ({"retry_policy": pb.RetryPolicy(name="standard-webhooks", limit=1)}, ["retry_policy"]),
     (
         {"target_url": "x", "timeout_seconds": 99, "retry_policy": pb.RetryPolicy(factor=0)},
         ["target_url", "timeout_seconds", "retry_policy.factor"],
@@ -321,18 +311,11 @@ async def test_what_cannot_be_is_refused_by_name_and_changes_nothing(
     assert list((await ingest.page()).subscriptions) == [made]
 
 
-async def test_a_repeated_key_with_another_policy_is_a_conflict(ingest: Ingest) -> None:
-    first = await ingest.create(idempotency_key="k", retry_policy=pb.RetryPolicy(limit=1))
-    assert await ingest.create(idempotency_key="k", retry_policy=pb.RetryPolicy(limit=1)) == first
-    error = await refused(ingest.create(idempotency_key="k", retry_policy=pb.RetryPolicy(limit=2)))
-    assert error.reason == "IDEMPOTENCY_KEY_REUSED"
-
-
 # -- events --
 
 
 async def both_ways(ingest: Ingest, subscription_id: str) -> list[ingest_pb2.Accepted]:
-    """Sends an event to the subscription, and one to all who want it."""
+    """Send an event to the subscription, and one to all who want it."""
     return [await ingest.send(subscription_id), await ingest.send(event_type="t")]
 
 

@@ -39,7 +39,7 @@ def _batcher(sink: Sink, **bounds: int) -> Batcher[int, int]:
 
 
 async def _submit(batcher: Batcher[int, int], *items: int, size_bytes: int = 0) -> list[asyncio.Task[int]]:
-    """Hands items over, in order, and comes back when all of them wait or are in flight."""
+    """Hand items over, in order, and return when all of them wait or are in flight."""
     tasks = [asyncio.create_task(batcher.submit(item, size_bytes)) for item in items]
     await asyncio.sleep(0)
     return tasks

@@ -32,7 +32,7 @@ def folder() -> Iterator[Path]:
 
 
 async def says(store: str, value: float) -> None:
-    """Waits for the gauge of a store to have a value."""
+    """Wait for the gauge of a store to have a value."""
 
     def found() -> bool:
         return REGISTRY.get_sample_value("webhook_store_up", {"store": store}) == value

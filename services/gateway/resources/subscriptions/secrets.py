@@ -101,11 +101,11 @@ async def rotate_subscription_secret(
     response: Response,
     body: Annotated[RotationBody | None, Body(openapi_examples=_ROTATIONS)] = None,
 ) -> Rotated:
-    """Gives it a new secret, while the old ones hold for a while.
+    """Replace the secret. The old ones stay valid for a while.
 
-    Until then `webhook-signature` carries a signature of each, newest first, and webhooks that are signed with any of
-    them are taken in; `X-Hub-Signature-256`, which has room for one, is of the new secret at once, or of the newest
-    that is not `ed25519`. Up to 10 old ones. With `signature_scheme` the new one is of another scheme.
+    Until then, `webhook-signature` carries a signature of each, newest first, and inbound webhooks signed with any of
+    them are accepted. `X-Hub-Signature-256` carries one signature: of the newest secret that is not `ed25519`. At most
+    10 old secrets are kept. To change the scheme, set `signature_scheme`.
     """
     body = body or RotationBody()
     scheme = enums.numbers(pb.SignatureScheme.DESCRIPTOR).get(body.signature_scheme or "", 0)
@@ -128,9 +128,9 @@ async def rotate_subscription_secret(
     responses=openapi.problems(404),
 )
 async def list_public_keys(subscription_id: models.SubscriptionId, services: backends.Injected) -> PublicKeys:
-    """What receivers of a subscription of scheme `ed25519` need, and all of it that is public.
+    """List the public keys that receivers need to verify `ed25519` signatures.
 
-    During the overlap of a rotation there are several; a delivery carries a signature of each. None for `hmac-sha256`.
+    While a rotation overlaps there are several, and a delivery carries a signature of each. Empty for `hmac-sha256`.
     """
     request = pb.GetSubscriptionRequest(subscription_id=subscription_id)
     answer = await services.call(services.subscriptions.GetSubscription, request)
@@ -148,9 +148,9 @@ async def list_public_keys(subscription_id: models.SubscriptionId, services: bac
 async def create_ingest_token(
     subscription_id: models.SubscriptionId, services: backends.Injected, response: Response
 ) -> IngestToken:
-    """Creates a token for the path of webhooks to this subscription. It replaces the one before.
+    """Create a token for the path of webhooks to this subscription. It replaces the previous one.
 
-    Its holder can send to this subscription and do nothing else.
+    The token only allows sending events to this subscription.
     """
     request = pb.CreateIngestTokenRequest(subscription_id=subscription_id)
     answer = await services.call(services.subscriptions.CreateIngestToken, request)
