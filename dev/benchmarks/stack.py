@@ -1,4 +1,4 @@
-"""What the benchmark asks of the stack's Postgres, over one connection."""
+"""The real stack, with the processes that `make run` starts, and what a benchmark asks of its Postgres."""
 
 import asyncio
 import contextlib
@@ -96,9 +96,6 @@ class BenchmarkStore:
 
     def _execute(self, name: str, *arguments: object) -> None:
         self._runner.run(self._connection.execute(SQL[name], *arguments))
-
-
-# The real stack: embedded stores, safe as in production, and the same processes that `make run` starts.
 
 
 STOP_TIMEOUT_SECONDS = 6.0

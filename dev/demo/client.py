@@ -1,4 +1,4 @@
-"""What ends the demo."""
+"""A client of the service's REST API, as far as the demo uses it."""
 
 import contextlib
 from collections.abc import AsyncIterator
@@ -13,9 +13,6 @@ from dev.demo import verification
 
 class DemoError(Exception):
     """The demo did not end as it should; the message is one line for its user."""
-
-
-# The service's REST API, as far as the demo uses it, over httpx.
 
 
 TIMEOUT_SECONDS = 5.0

@@ -16,8 +16,6 @@ from dev.embedded import account as accounts
 from dev.embedded import processes, wheel
 from dev.embedded.processes import EmbeddedError
 
-# The ways in which Postgres stops.
-
 
 class StopMode(enum.Enum):
     """How Postgres is told to stop; the values are its own signals."""
@@ -28,9 +26,6 @@ class StopMode(enum.Enum):
     IMMEDIATE = signal.SIGQUIT
     # Waits for the sessions to end.
     SMART = signal.SIGTERM
-
-
-# A Postgres cluster on disk, before and between its servers.
 
 
 FAST_SECONDS, IMMEDIATE_SECONDS = 10.0, 2.0

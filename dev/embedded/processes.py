@@ -8,14 +8,9 @@ from pathlib import Path
 
 import psutil
 
-# What goes wrong with a store on this machine.
-
 
 class EmbeddedError(Exception):
     """A store cannot be prepared, started or reached; the message is one line for the user."""
-
-
-# Processes that are not our children: those of an owner that died.
 
 
 POLL_SECONDS = 0.05

@@ -11,9 +11,6 @@ from services.domain.secrets import encryption
 from services.domain.secrets.encryption import Keys
 from services.domain.secrets.vault import Vault
 
-# Keys that the processes of tests encrypt with, and what opens and seals as they do.
-
-
 ENCRYPTION_KEY = base64.b64encode(b"the tests encrypt with this, not").decode()
 OTHER_KEY = base64.b64encode(b"and later on, with this instead.").decode()
 
@@ -26,9 +23,6 @@ def encryption_keys(*texts: str) -> Keys:
 def vault(*texts: str) -> Vault:
     """With these keys."""
     return Vault(encryption_keys(*texts))
-
-
-# A stack that asks for keys, and calls that carry one.
 
 
 ADMIN_KEY = "whk_the_bootstrap_key_of_the_tests_4f7a1c"

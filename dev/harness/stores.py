@@ -110,9 +110,6 @@ def running() -> Iterator[Stores]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-# Conflicts between transactions, made at will.
-
-
 # A function for triggers that rolls back so many transactions as a deadlock does; a sequence counts, because it stays.
 CONFLICTS = """
 CREATE SEQUENCE tries;
@@ -133,9 +130,6 @@ def conflicting(table: str, tries: int) -> str:
         f"CREATE OR REPLACE TRIGGER conflicts BEFORE INSERT OR UPDATE ON {table}"
         f" FOR EACH ROW EXECUTE FUNCTION conflict({tries})"
     )
-
-
-# A PgBouncer of transactions before the Postgres of a test run, where the program is on PATH.
 
 
 # On PATH, or as `python3 scripts/tools.py pgbouncer` fetches it.

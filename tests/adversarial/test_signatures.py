@@ -90,7 +90,7 @@ def test_ours_are_those_of_the_rfc_over_any_bytes(many: settings, tally: Tally) 
     check()
 
 
-def test_whatever_is_changed_the_signature_is_another(many: settings, tally: Tally) -> None:
+def test_a_signature_changes_with_every_input(many: settings, tally: Tally) -> None:
     @many
     @given(SECRETS, SECRETS, IDS, IDS, st.integers(0, 2**40), st.integers(0, 2**40), BODIES, FLIPS)
     def check(

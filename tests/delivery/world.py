@@ -3,12 +3,13 @@
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, TypeAlias
 from uuid import UUID
 
 import asyncpg
+import msgspec
 import prometheus_client
 import redis.asyncio
 
@@ -20,9 +21,11 @@ from protos.webhook.v1 import deliveries_pb2_grpc
 from services.delivery import __main__ as delivery
 from services.delivery.settings import DeliverySettings, WorkerSettings
 from services.delivery.worker import __main__ as worker
+from services.delivery.worker.store import Attempt, Claim, Sum
 from services.domain.doorbell import IDS_PER_BELL, Ringer, Rung
 from services.domain.egress.policy import Policy
 from services.domain.secrets.vault import Secret
+from services.domain.states import AttemptOutcome
 from services.ingest.subscriptions import store as ingest
 from services.platform import ids
 from services.platform.grpc import client as grpc_client
@@ -332,3 +335,71 @@ async def heard_one(world: World, ringer: Ringer, subscription: UUID) -> None:
     delivery_id = await world.deliver(subscription, due_in=RUNG)
     await ring(ringer, delivery_id)
     await world.in_state(delivery_id)
+
+
+# Claims for unit tests.
+
+
+CLAIM = Claim(
+    id=UUID("01890a5d-ac96-774b-bcce-b302099a8057"),
+    token=UUID(int=1),
+    event_id=UUID("01890a5d-ac96-774b-8cce-b302099a8057"),
+    subscription_id=UUID(int=2),
+    tenant_id="default",
+    event_type="order.created",
+    number=1,
+    failures=0,
+    created_at=datetime(2026, 1, 1, tzinfo=UTC),
+    claimed_at=datetime(2026, 1, 1, 0, 0, 1, tzinfo=UTC),
+    claimed_monotonic=100.0,
+    expired=False,
+    deleted=False,
+    held_by=None,
+    probe=False,
+    failing=False,
+    timeout_seconds=None,
+    retry_policy=None,
+    endpoint_version=1,
+    target_url="https://receiver.example/hook",
+    sealed_secrets=None,
+    sealed_headers=None,
+    sealed_client_certificate=None,
+    content_type="application/json",
+    payload_bytes=2,
+    payload=b"{}",
+)
+
+
+def claim(**changes: Any) -> Claim:
+    """A claim that differs from CLAIM by these."""
+    return msgspec.structs.replace(CLAIM, **changes)
+
+
+def attempt(
+    outcome: str, of: Claim = CLAIM, *, status_code: int | None = None, error_message: str | None = None
+) -> Attempt:
+    """Return an attempt of a claim that ended so."""
+    return Attempt(
+        started_at=of.claimed_at,
+        duration_ms=1,
+        status_code=status_code,
+        outcome=AttemptOutcome(outcome),
+        error_message=error_message,
+        response_body=None,
+    )
+
+
+def one_failure(subscription_id: UUID, **changes: Any) -> Sum:
+    """Return one failure of an endpoint, as a worker adds it up."""
+    seen = Sum(
+        subscription_id=subscription_id,
+        endpoint_version=1,
+        successes=0,
+        failures=1,
+        unbroken=1,
+        probe=None,
+        gone=False,
+        too_many=None,
+        last_error="the receiver answered 500",
+    )
+    return msgspec.structs.replace(seen, **changes)

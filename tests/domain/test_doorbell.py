@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
@@ -249,16 +248,10 @@ def rows(pool: Pool) -> Rows:
 
 
 @pytest.fixture
-def valkey() -> Iterator[EmbeddedValkey]:
+def valkey(short_folder: Path, free_port: int) -> Iterator[EmbeddedValkey]:
     """A Valkey of this test's own, to be stopped."""
-    with _folder() as folder, EmbeddedValkey(folder / "valkey") as running:
+    with EmbeddedValkey(short_folder / f"bells-{free_port}") as running:
         yield running
-
-
-@contextlib.contextmanager
-def _folder() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="bells-") as folder:
-        yield Path(folder)
 
 
 @contextlib.contextmanager

@@ -126,7 +126,7 @@ def target(receiver: Receiver) -> str:
 
 
 @every
-async def test_what_a_provider_signs_is_delivered_once_as_it_came_under_its_own_type_and_nothing_else_is(
+async def test_a_providers_webhook_is_delivered_once_under_its_own_type_and_no_forged_one_is(
     api: Api,
     rows: "asyncpg.Connection[asyncpg.Record]",
     receiver: Receiver,
@@ -216,7 +216,7 @@ def octokit(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-async def test_what_githubs_own_package_signs_passes(
+async def test_a_signature_of_githubs_own_package_is_valid(
     api: Api, rows: "asyncpg.Connection[asyncpg.Record]", target: str, octokit: Path
 ) -> None:
     inbound = await Inbound.of(api, rows, target, secret_key=SECRET, verify="github")

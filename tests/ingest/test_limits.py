@@ -39,13 +39,6 @@ async def test_a_request_with_very_many_faults_is_told_of_some(ingest: Ingest, m
     assert await ingest.count("subscriptions") == 0
 
 
-async def test_a_batch_has_a_bound_of_items(ingest: Ingest) -> None:
-    made = await ingest.create()
-    assert len(await ingest.batch(*[ingest.item(made.id)] * 1000)) == 1000
-    assert isinstance(await refused(ingest.batch(*[ingest.item(made.id)] * 1001)), errors.InvalidArgument)
-    assert await ingest.count() == 1000
-
-
 async def test_a_message_has_a_bound_of_bytes(ingest: Ingest) -> None:
     most = 2 * (1 << 20) + (2 << 20)
     for size, code in ((most - 1000, grpc.StatusCode.INVALID_ARGUMENT), (most, grpc.StatusCode.RESOURCE_EXHAUSTED)):

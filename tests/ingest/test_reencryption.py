@@ -124,7 +124,7 @@ async def test_a_rotation_at_the_same_time_is_not_lost(alone: Ingest, connection
     assert set(map(tuple, (await _opened_with(connection, ENCRYPTION_KEY)).values())) == {("secret-new", "secret-old")}
 
 
-async def test_what_cannot_be_opened_is_named_and_stays_as_it_is(alone: Ingest, connection: Connection) -> None:
+async def test_an_unreadable_secret_is_named_and_stays_as_it_is(alone: Ingest, connection: Connection) -> None:
     broken, whole = await alone.create(secret_key="secret-s"), await alone.create(secret_key="secret-s")
     await connection.execute("UPDATE subscriptions SET sealed_secrets = 'x' WHERE id = $1", UUID(broken.id))
     report = await reencrypt(connection, encryption_keys(*BOTH))
@@ -136,7 +136,7 @@ async def test_what_cannot_be_opened_is_named_and_stays_as_it_is(alone: Ingest, 
 @pytest.mark.parametrize(
     "broken", ["sealed_secrets", "sealed_headers", "sealed_verification_secrets", "sealed_client_certificate"]
 )
-async def test_what_cannot_be_opened_keeps_nothing_else_of_its_subscription_under_the_old_key(
+async def test_an_unreadable_column_does_not_keep_the_others_under_the_old_key(
     alone: Ingest, connection: Connection, broken: str
 ) -> None:
     fields: dict[str, Any] = {name: value for given, _ in OTHERS.values() for name, value in given.items()}

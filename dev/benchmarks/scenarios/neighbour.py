@@ -31,7 +31,7 @@ SHARE = 0.2
 ALONE = "healthy alone"
 # The control.
 TWICE = "twice the healthy"
-# What misbehaving.py does; `refuse`: nobody listens; `dns`: the host has no address.
+# What the load receiver does; `refuse`: nobody listens; `dns`: the host has no address.
 KINDS = ("hang", "drip", "endless-headers", "flood", "reset", "error", "refuse", "dns")
 # To the end of what bad endpoints still hold once they are deleted: deadlines of the worker, and leases (60 s).
 END_SECONDS = 90.0

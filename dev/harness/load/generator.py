@@ -79,8 +79,6 @@ def _content_length(head: bytes) -> int:
     return int(head[begin + 15 : end if end >= 0 else len(head)])
 
 
-# The load generator, a process of its own: python -m dev.harness.load.generator.
-#
 # Written for speed: prebuilt requests, callbacks instead of tasks, kept-alive connections without pipelining.
 
 

@@ -48,9 +48,6 @@ def stamp(body: bytes, offset: int) -> tuple[int, int]:
     return int(sequence), int(moment)
 
 
-# Percentiles of a list of samples.
-
-
 def percentiles(samples: Iterable[float], percents: Sequence[float]) -> list[float]:
     """Return the nearest-rank percentiles, in the unit of the samples; zeros if there are none."""
     ordered = sorted(samples)

@@ -61,7 +61,7 @@ def code_names(text: str) -> set[str]:
 # -- the shape --
 
 
-def test_there_is_a_file_for_each_board() -> None:
+def test_each_board_has_a_file() -> None:
     assert [path.stem for path in FILES] == NAMES == sorted(board.name for board in board_files.BOARDS)
 
 

@@ -16,8 +16,14 @@ from tests.delivery.world import Counted, World, until_true
 
 OPERATORS = "/operators"
 HOOK = "/hook"
+INTERVAL_SECONDS = 0.05
 # Whatever fails has failed for good.
 ONCE: dict[str, Any] = {"retry_limit": 0, "breaker_failures": 10_000, "breaker_failure_rate": 2.0}
+
+
+@pytest.fixture(autouse=True)
+def _told_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.delivery.operational_webhooks.events.INTERVAL_SECONDS", INTERVAL_SECONDS)
 
 
 async def system_subscription(world: World, receiver: Receiver, path: str = OPERATORS, **columns: Any) -> UUID:
@@ -37,7 +43,7 @@ async def nothing_more(world: World) -> None:
     """Wait until there is nothing left to tell."""
     facts = "SELECT NOT EXISTS (SELECT FROM operational_facts)"
     await until_true(lambda: world.pool.fetchval(facts), "facts to be told")
-    await asyncio.sleep(1.2)  # two rounds
+    await asyncio.sleep(4 * INTERVAL_SECONDS)
 
 
 def assert_is_recent(text: str) -> None:

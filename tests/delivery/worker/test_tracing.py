@@ -114,16 +114,6 @@ async def test_receivers_are_told_nothing_unless_it_is_asked_for(
     assert collector.of(TRACE_ID)
 
 
-async def test_what_is_stored_unsampled_or_broken_is_not_traced(
-    world: World, receiver: Receiver, ringer: Ringer, collector: Collector
-) -> None:
-    async with traced_worker(world, collector):
-        for flags in ("00", "zz"):
-            await traced_delivery(world, ringer, receiver.url(), flags=flags)
-        await receiver.wait_for(2)
-    assert not collector.spans
-
-
 async def test_a_collector_behind_tls_is_checked_against_its_authority(
     authority: tuple[Path, ssl.SSLContext],
 ) -> None:

@@ -195,7 +195,7 @@ def test_every_method_that_changes_something_is_looked_at_through_rest() -> None
     assert changing == behind | {name for name in EXEMPT if "." in name}
 
 
-async def test_what_fails_or_changes_nothing_leaves_no_entry(http: httpx.AsyncClient, actor: Actor) -> None:
+async def test_a_call_that_fails_or_changes_nothing_leaves_no_entry(http: httpx.AsyncClient, actor: Actor) -> None:
     subscription_id = await actor.api.subscribe(URL)
     path = f"/api/v1/subscriptions/{subscription_id}"
     token = {"Idempotency-Key": "the same"}
@@ -379,7 +379,7 @@ async def test_a_wrong_filter_is_named(http: httpx.AsyncClient, name: str, value
     assert [violation["field"] for violation in answer.json()["errors"]] == [name]
 
 
-async def test_of_a_tenant_that_was_deleted_the_log_stays_with_how_many_keys_went(
+async def test_the_log_of_a_deleted_tenant_stays_and_counts_its_keys(
     http: httpx.AsyncClient, admin: Admin, a_name: str
 ) -> None:
     await admin.tenant(a_name)
@@ -413,7 +413,7 @@ async def test_entries_cannot_be_changed_or_removed(keyed: Stack, actor: Actor) 
         await connection.close()
 
 
-async def test_nobody_but_operators_lists_entries_over_grpc(actor: Actor, channels: Channels, admin: Admin) -> None:
+async def test_entries_are_listed_only_for_operators_over_grpc(actor: Actor, channels: Channels, admin: Admin) -> None:
     method = "/webhook.v1.AuditService/ListAuditEntries"
     channel = channels["webhook.v1.AuditService"]
     assert await keys.code_of(channel, method, actor.key) is grpc.StatusCode.OK
@@ -423,7 +423,7 @@ async def test_nobody_but_operators_lists_entries_over_grpc(actor: Actor, channe
 # The audit log where nobody needs a key.
 
 
-async def test_whoever_shows_no_key_is_anonymous(stack: Stack) -> None:
+async def test_a_caller_without_a_key_is_anonymous(stack: Stack) -> None:
     async with httpx.AsyncClient(base_url=stack.base_url, timeout=15) as http:
         subscription_id = await Api(http).subscribe("https://example.com/hook")
 

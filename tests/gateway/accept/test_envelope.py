@@ -53,7 +53,7 @@ def test_no_body_makes_anything_but_a_payload_or_a_4xx(body: bytes, content_type
         (b'\xef\xbb\xbf{"payload": %b}' % DEEP, b"a/b+json", b'\xef\xbb\xbf{"payload": %b}' % DEEP, "a/b+json"),
     ],
 )
-def test_what_is_delivered_and_as_what(
+def test_a_body_is_delivered_with_its_content_type(
     body: bytes, content_type: bytes | None, payload: bytes, delivered_as: str
 ) -> None:
     cut = envelope.webhook(body, content_type)

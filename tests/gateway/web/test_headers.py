@@ -149,7 +149,7 @@ async def test_http_1_0_needs_no_host(url: str) -> None:
     ],
     ids=lambda request: repr(request[-30:]),
 )
-async def test_what_is_not_http_is_answered_with_a_problem(url: str, services: Services, request_bytes: bytes) -> None:
+async def test_malformed_http_is_answered_with_a_problem(url: str, services: Services, request_bytes: bytes) -> None:
     document = problem(await exchange(url, request_bytes))
     assert (document["status"], document["reason"]) == (400, "MALFORMED_REQUEST")
     assert str(document["detail"]).startswith("the request is not valid HTTP/1.1: ")

@@ -46,7 +46,7 @@ def test_events_of_their_own_share_one_transaction() -> None:
     assert _numbers([_event() for _ in range(500)]) == [list(range(500))]
 
 
-def test_nothing_makes_no_transaction() -> None:
+def test_an_empty_group_makes_no_transaction() -> None:
     assert _numbers([]) == []
 
 

@@ -67,7 +67,7 @@ def now() -> int:
 # -- set, kept, sealed --
 
 
-async def test_it_is_auto_with_the_subscriptions_own_secret_unless_said_otherwise(ingest: Ingest) -> None:
+async def test_verification_is_auto_with_the_subscriptions_own_secret_by_default(ingest: Ingest) -> None:
     made = await ingest.create(secret_key="secret-s")
     assert (made.spec.verification, made.status.has_verification_secret) == (pb.VERIFICATION_AUTO, False)
     assert await passes(ingest, made.id, {})
@@ -75,7 +75,7 @@ async def test_it_is_auto_with_the_subscriptions_own_secret_unless_said_otherwis
     assert not await passes(ingest, made.id, by_github("secret-t", BODY, 0))
 
 
-async def test_an_update_keeps_it_unless_it_says_otherwise(ingest: Ingest) -> None:
+async def test_an_update_keeps_verification_unless_it_sets_another(ingest: Ingest) -> None:
     made = await ingest.create(verification=pb.VERIFICATION_STRIPE, verification_secrets=secrets(SECRET))
     for answer in (made, await ingest.update(made.id, description="other"), await ingest.get(made.id)):
         assert (answer.spec.verification, answer.status.has_verification_secret) == (pb.VERIFICATION_STRIPE, True)
@@ -298,7 +298,7 @@ async def test_the_providers_own_type_is_filtered_by_and_comes_before_the_stated
         assert accepted.deliveries == deliveries
 
 
-async def test_what_a_provider_sends_again_is_answered_as_before_and_stored_once(ingest: Ingest) -> None:
+async def test_a_providers_repetition_is_answered_as_before_and_stored_once(ingest: Ingest) -> None:
     made = await ingest.create(verification=pb.VERIFICATION_STRIPE, verification_secrets=secrets(SECRET))
     # Stripe counts in the event how many endpoints have yet to answer.
     first, again = (b'{"id": "evt_1", "type": "a", "pending_webhooks": %d}' % pending for pending in (2, 1))
@@ -400,7 +400,7 @@ def test_none_is_needed_where_none_may_be_looked_at(preset: Verification) -> Non
 
 
 @pytest.mark.parametrize("secret", ["whsec_!", "v1,whsec_!", "whsec_abc"])
-def test_what_follows_whsec_is_base64_in_standard_webhooks_alone(secret: str) -> None:
+def test_a_whsec_secret_must_be_base64_only_for_standard_webhooks(secret: str) -> None:
     with pytest.raises(errors.InvalidArgument, match=r"^verification_secrets\.1: ") as raised:
         rules.check_verification(Verification.STANDARD_WEBHOOKS, ["plain", secret], signs=True)
     assert secret not in raised.value.message.removesuffix("after whsec_")
@@ -426,5 +426,5 @@ def test_what_follows_whsec_is_base64_in_standard_webhooks_alone(secret: str) ->
         (["\x00", "a\x00"], ["verification_secrets.0", "verification_secrets.1"]),
     ],
 )
-def test_what_is_wrong_with_secrets_is_said_of_each(secrets: list[str], fields: list[str]) -> None:
+def test_verification_secrets_are_refused_one_by_one(secrets: list[str], fields: list[str]) -> None:
     assert [violation.field for violation in rules.verification_secret_violations(secrets)] == fields

@@ -192,7 +192,7 @@ async def test_another_server_sees_a_deletion_within_a_second(pair: Pair) -> Non
     assert (await pair.second.send(event_type="t")).deliveries == 0
 
 
-async def test_while_redis_is_away_another_server_sees_a_change_within_a_second(pair: Pair) -> None:
+async def test_a_change_while_redis_is_away_is_seen_by_another_server_within_a_second(pair: Pair) -> None:
     made = await pair.first.create(event_types=["t0"])
     await pair.warm(made.id)
     pair.stores.valkey.kill()
@@ -300,7 +300,7 @@ async def test_a_change_that_a_full_redis_cannot_take_is_seen_all_the_same(pair:
             await client.config_set("maxmemory", "0")
 
 
-async def test_what_another_version_of_the_program_says_or_writes_does_no_harm(pair: Pair) -> None:
+async def test_messages_and_copies_of_another_version_are_ignored(pair: Pair) -> None:
     made = await pair.first.create(event_types=["t0"])
     await pair.warm(made.id)
     await pair.reading(made.id)
@@ -448,7 +448,7 @@ async def test_a_copy_in_redis_has_an_end(cache: caches.SubscriptionCache, redis
         assert 0 < await client.ttl(subscription_changes.KEY + str(made.id)) <= subscription_changes.REDIS_TTL_SECONDS
 
 
-async def test_what_redis_holds_is_not_believed_until_others_had_time_to_tell_of_changes_it_was_away_for(
+async def test_copies_in_redis_are_not_trusted_until_others_had_time_to_report_changes(
     cache: caches.SubscriptionCache,
 ) -> None:
     identity.CALLER.set(identity.INTERNAL)

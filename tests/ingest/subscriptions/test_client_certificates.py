@@ -92,7 +92,7 @@ async def test_an_update_keeps_replaces_or_removes_it(ingest: Ingest) -> None:
         (pb.ClientCertificate(certificate=SHOP.pem), "no", ["target_url", "client_certificate.private_key"]),
     ],
 )
-async def test_what_cannot_be_shown_is_refused_by_its_field_and_not_repeated(
+async def test_an_unusable_certificate_is_refused_by_its_field_and_not_repeated(
     ingest: Ingest, certificate: pb.ClientCertificate, target_url: str, found: list[str]
 ) -> None:
     made = await ingest.create()
@@ -210,7 +210,7 @@ def test_one_without_a_usage_or_for_any_is_of_a_client_too() -> None:
         "x" * (32 << 10) + MINE.pem,
     ],
 )
-def test_what_are_no_certificates_is_refused_by_its_field(text: str) -> None:
+def test_malformed_certificates_are_refused_by_their_field(text: str) -> None:
     said = wrong(text, MINE.key_pem)
     assert list(said) == [CERTIFICATE]
     assert "hunter2" not in said[CERTIFICATE]
@@ -227,7 +227,7 @@ def test_what_are_no_certificates_is_refused_by_its_field(text: str) -> None:
         "x" * (8 << 10) + MINE.key_pem,
     ],
 )
-def test_what_is_no_private_key_is_refused_by_its_field(text: str) -> None:
+def test_a_malformed_private_key_is_refused_by_its_field(text: str) -> None:
     said = wrong(MINE.pem, text)
     assert list(said) == [PRIVATE_KEY]
     assert "hunter2" not in said[PRIVATE_KEY]
@@ -251,7 +251,7 @@ def test_both_fields_are_named_when_both_are_wrong() -> None:
     assert list(wrong("no", "no")) == [CERTIFICATE, PRIVATE_KEY]
 
 
-def test_one_that_ended_or_has_not_begun_is_refused_wherever_it_stands_in_the_chain() -> None:
+def test_a_certificate_outside_its_validity_is_refused_anywhere_in_the_chain() -> None:
     assert refused_chain(CA.issue("shop", ends=NOW)).startswith("must hold still: number 1 ended at 20")
     assert refused_chain(CA.issue("shop", begins=NOW + timedelta(hours=1))).startswith("must hold already: number 1")
     old = CA.issue("old", usages=(), authority=True, begins=NOW - 2 * DAY, ends=NOW - DAY)
@@ -273,7 +273,7 @@ def test_one_for_servers_alone_is_refused() -> None:
     assert refused_chain(CA.issue("shop", usages=(SERVER,))).startswith("must be of a client")
 
 
-def test_whatever_is_changed_in_the_bytes_it_is_taken_or_refused_by_its_field() -> None:
+def test_a_certificate_with_changed_bytes_is_taken_or_refused_by_its_field() -> None:
     random = Random(7)
     kinds = [("CERTIFICATE", MINE.certificate.public_bytes(Encoding.DER)), ("PRIVATE KEY", der_of(MINE.key))]
     refused = 0

@@ -93,7 +93,7 @@ async def test_a_call_that_is_made_twice_is_one(ingest: Ingest, verb: str, befor
     assert await change(ingest, verb, made.id) == await change(ingest, verb, made.id)
 
 
-async def test_who_is_disabled_already_keeps_the_reason(ingest: Ingest) -> None:
+async def test_a_disabled_subscription_keeps_its_reason_when_disabled_again(ingest: Ingest) -> None:
     made = await made_in(ingest, "disabled")
     assert (await change(ingest, "Disable", made.id)).status.status_reason == "gone"
     await change(ingest, "Enable", made.id)
@@ -101,7 +101,7 @@ async def test_who_is_disabled_already_keeps_the_reason(ingest: Ingest) -> None:
 
 
 @pytest.mark.parametrize("verb", VERBS)
-async def test_what_is_unknown_deleted_or_anothers_is_not_found(ingest: Ingest, verb: str) -> None:
+async def test_an_unknown_deleted_or_foreign_subscription_is_not_found(ingest: Ingest, verb: str) -> None:
     made = await ingest.create()
     other = await ingest.of("another")
     assert isinstance(await refused(change(other, verb, made.id)), errors.NotFound)
@@ -123,7 +123,7 @@ async def test_an_update_leaves_the_status_as_it_is(ingest: Ingest, status: str)
     assert changed == await ingest.get(made.id)
 
 
-async def test_nothing_that_waits_is_touched_by_any_call(ingest: Ingest) -> None:
+async def test_waiting_deliveries_are_not_changed_by_any_call(ingest: Ingest) -> None:
     made = await ingest.create()
     accepted = await ingest.send(made.id)
 
@@ -229,7 +229,7 @@ async def test_a_call_that_changes_nothing_leaves_the_breaker_alone(ingest: Inge
 # -- fields --
 
 
-async def test_what_is_asked_for_is_answered_and_an_update_takes_it_back(ingest: Ingest) -> None:
+async def test_controls_are_returned_as_set_and_reset_by_an_update(ingest: Ingest) -> None:
     asked: dict[str, Any] = {
         "keep_when_disabled": False,
         "rate_limit_per_second": 0.5,
@@ -355,7 +355,7 @@ async def test_a_paused_subscription_takes_events_whatever_it_keeps_when_disable
         ("disabled", None, False),
     ],
 )
-async def test_what_nothing_holds_back_is_rung_and_the_rest_is_the_dispatchers_at_once(
+async def test_a_delivery_that_nothing_delays_is_rung_and_the_rest_is_left_to_the_dispatcher(
     alone: Ingest, status: str, rate: float | None, *, steady: bool
 ) -> None:
     made = await made_in(alone, status, rate_limit_per_second=rate)

@@ -54,7 +54,7 @@ async def test_an_update_keeps_replaces_or_removes_them(ingest: Ingest) -> None:
         ({"X: a\r\nY": "hunter2"}, "headers"),
     ],
 )
-async def test_what_may_not_be_sent_is_refused_and_not_repeated(
+async def test_reserved_or_malformed_headers_are_refused_and_not_repeated(
     ingest: Ingest, values: dict[str, str], field: str
 ) -> None:
     made = await ingest.create()
@@ -114,7 +114,7 @@ def test_a_name_that_is_the_services_own_is_refused_and_named(name: str) -> None
 @pytest.mark.parametrize(
     "name", ["", "n" * 65, "a b", "a:b", "a\r\nb", "a\x00", "\u00e9", "a(b", ":path", "a\t", "a/b"]
 )
-def test_what_is_no_name_is_refused(name: str) -> None:
+def test_a_malformed_name_is_refused(name: str) -> None:
     (found,) = record.header_violations({name: "v"})
     assert found.field == "headers"
     assert len(found.description) < 200
@@ -123,7 +123,7 @@ def test_what_is_no_name_is_refused(name: str) -> None:
 @pytest.mark.parametrize(
     "value", ["", "v" * 1025, "a\r\nX: y", "a\nb", "a\x00", "a\tb", "\u00e9", " secret", "secret ", "\x7f", "\u2028"]
 )
-def test_what_is_no_value_is_refused_and_not_repeated(value: str) -> None:
+def test_a_malformed_value_is_refused_and_not_repeated(value: str) -> None:
     (found,) = record.header_violations({"X-Key": value})
     assert found.field == "headers.X-Key"
     assert not value.strip() or value not in found.description
@@ -143,7 +143,7 @@ def test_too_much_is_refused(values: dict[str, str]) -> None:
 
 
 @given(st.dictionaries(st.text(max_size=70), st.text(max_size=70), max_size=22))
-def test_whatever_is_taken_makes_one_line_each(values: dict[str, str]) -> None:
+def test_accepted_headers_make_one_line_each(values: dict[str, str]) -> None:
     if not record.header_violations(values):
         lines = "".join(f"{name}: {value}\r\n" for name, value in values.items())
         assert lines.isascii()

@@ -69,7 +69,7 @@ def test_a_list_holds_at_most_a_hundred_entries() -> None:
         (["order.*"], "", True),
     ],
 )
-def test_what_a_list_wants(entries: list[str], event_type: str, wanted: bool) -> None:  # noqa: FBT001 - a table
+def test_a_type_filter_wants_its_types_and_prefixes(entries: list[str], event_type: str, wanted: bool) -> None:  # noqa: FBT001 - a table
     assert TypeFilter(entries).wants(event_type) is wanted
 
 

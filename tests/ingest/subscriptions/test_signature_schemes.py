@@ -87,7 +87,7 @@ async def test_the_default_is_hmac_without_public_keys(ingest: Ingest) -> None:
         ({"signature_scheme": -1}, "signature_scheme"),
     ],
 )
-async def test_what_does_not_fit_the_scheme_is_refused_by_its_field(
+async def test_a_secret_that_does_not_fit_the_scheme_is_refused_by_its_field(
     ingest: Ingest, asked: dict[str, Any], field: str
 ) -> None:
     made = await ingest.create(secret_key="secret-s")

@@ -42,7 +42,7 @@ def test_no_old_one_outlives_a_shorter_overlap_and_none_outlives_none() -> None:
     assert _rotated(*before, overlap=timedelta()) == [Secret("new")]
 
 
-def test_what_was_unsigned_gets_its_first_secret() -> None:
+def test_a_rotation_of_an_unsigned_subscription_makes_its_first_secret() -> None:
     assert _rotated() == [Secret("new")]
 
 

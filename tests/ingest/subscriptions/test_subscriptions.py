@@ -93,7 +93,7 @@ async def test_a_tenant_that_does_not_exist_gets_no_subscription(ingest: Ingest)
 
 
 @pytest.mark.parametrize("tenant_id", ["Upper", "a b", "\x00", "é", "x" * 64])
-async def test_what_can_be_no_tenant_is_refused_by_every_call(ingest: Ingest, tenant_id: str) -> None:
+async def test_a_malformed_tenant_is_refused_by_every_call(ingest: Ingest, tenant_id: str) -> None:
     made = await ingest.create()
     other = Ingest(ingest.channel, ingest.pool, tenant_id=tenant_id)
     calls = [other.create(), other.get(made.id), other.update(made.id), other.delete(made.id), other.page()]

@@ -182,7 +182,7 @@ async def test_a_change_with_an_old_etag_is_refused_and_changes_nothing(ingest: 
     assert mine.spec.description == "mine"
 
 
-async def test_of_changes_with_the_same_etag_one_wins(ingest: Ingest) -> None:
+async def test_changes_with_the_same_etag_have_one_winner(ingest: Ingest) -> None:
     made = await full(ingest)
     calls = [patch(ingest, made.id, "description", description=str(i), etags=[made.status.etag]) for i in range(8)]
     answers = await asyncio.gather(*calls, return_exceptions=True)
