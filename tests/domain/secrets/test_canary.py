@@ -44,7 +44,7 @@ async def test_of_those_who_come_together_one_decides_for_all(database: str) -> 
 async def test_a_process_is_not_ready_and_waits_until_the_schema_is_there(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(canary, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(encryption, "POLL_SECONDS", 0.05)
     settings = EncryptionSettings(encryption_keys=ENCRYPTION_KEY, _env_file=None)
     async with asyncpg.create_pool(database, min_size=0, max_size=2) as pool:
         await pool.execute("ALTER TABLE encryption_canary RENAME TO not_yet")
