@@ -26,8 +26,6 @@ TABLES = (
     "subscriptions",
     "subscription_health",
 )
-
-
 _queries = sql.Queries("services.analytics")
 STATES = ("active", "idle", "idle_in_transaction", "other")
 

@@ -15,7 +15,7 @@ from uuid import UUID
 import msgspec
 
 from services.platform import errors, ids
-from services.platform.auth import identity, roles, tenants
+from services.platform.auth import identity, roles
 from services.platform.auth.identity import Identity
 from services.platform.auth.known import Known
 from services.platform.auth.roles import Role, Service
@@ -137,7 +137,7 @@ class Crossings:
         if rule is None or rule.service is Service.KEY:  # operators' services are of no tenant
             return
         for tenant_id in {stated for stated in _stated(caller, request) if stated not in {"", caller.tenant_id}}:
-            if tenant_id == tenants.EVERYWHERE:
+            if tenant_id == identity.ALL_TENANTS:
                 if not rule.everywhere:
                     raise errors.InvalidArgument.field("tenant_id", "must be one tenant; only lists accept *")
             else:
@@ -147,7 +147,7 @@ class Crossings:
 
     async def _find(self, tenant_id: str) -> str:
         # One that is not found is not remembered, so that it can be used as soon as it is made.
-        if not await self._pool.fetchval(SQL["tenant_exists"], tenants.check("tenant_id", tenant_id)):
+        if not await self._pool.fetchval(SQL["tenant_exists"], identity.check_tenant("tenant_id", tenant_id)):
             raise errors.InvalidArgument.field("tenant_id", "tenant not found")
         return tenant_id
 

@@ -16,11 +16,12 @@ from uuid import UUID
 import redis.asyncio
 import redis.exceptions
 import structlog
+from prometheus_client import Counter
 from taskiq import AckableMessage, BrokerMessage
 from taskiq.kicker import AsyncKicker
 from taskiq_redis import RedisStreamBroker
 
-from services.domain import deliveries, metrics
+from services.domain import deliveries
 from services.platform.process.batching import Batcher, Bounds
 from services.platform.process.lifecycle import Process
 from services.platform.settings import RedisSettings
@@ -51,9 +52,11 @@ ABANDONED_MILLISECONDS = 30_000
 # Nobody will read it, or nobody needs to.
 OLD_MILLISECONDS = 300_000
 
-
 # Delivery ids by subscription id, all as hex: what a message says.
 Bell = dict[str, list[str]]
+
+DOORBELLS_RUNG = Counter("webhook_doorbells_rung_total", "Messages sent to the stream.", ["result"])
+DELIVERIES_RUNG = Counter("webhook_deliveries_rung_total", "Delivery ids in the messages sent.")
 
 
 class Rung(NamedTuple):
@@ -254,11 +257,11 @@ class Ringer:
                     "workers cannot be notified; the dispatcher takes over", error=repr(error.__cause__ or error)
                 )
             self._reachable = False
-            metrics.DOORBELLS_RUNG.labels("failed").inc()
+            DOORBELLS_RUNG.labels("failed").inc()
             return False
         self._reachable = True
-        metrics.DOORBELLS_RUNG.labels("rung").inc()
-        metrics.DELIVERIES_RUNG.inc(len(rung))
+        DOORBELLS_RUNG.labels("rung").inc()
+        DELIVERIES_RUNG.inc(len(rung))
         return True
 
     async def _probe(self) -> None:

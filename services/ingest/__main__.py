@@ -21,7 +21,7 @@ from services.domain.activity import Activity
 from services.domain.audit import Crossings
 from services.domain.egress import policy as egress
 from services.domain.gates import Gates
-from services.domain.secrets import canary
+from services.domain.secrets import encryption
 from services.domain.secrets.vault import Vault
 from services.ingest.access.service import AccessService
 from services.ingest.access.store import AccessStore
@@ -66,7 +66,7 @@ async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIt
         doorbell.ringer(process, settings, pool) as ringer,
         finder.running(process, settings, pool) as callers,
     ):
-        vault = Vault(await canary.known_keys(process, pool, settings))
+        vault = Vault(await encryption.known_keys(process, pool, settings))
         store = SubscriptionStore(pool, vault, key_hours=settings.idempotency_key_hours)
         events = EventStore(pool, expiry_hours=settings.delivery_expiry_hours, key_hours=settings.idempotency_key_hours)
         cache = SubscriptionCache(store, client, vault, size=settings.cached_subscriptions)

@@ -11,12 +11,12 @@ from uuid import UUID
 
 import asyncpg
 
-from services.domain.secrets import canary
+from services.domain.secrets import encryption
 from services.domain.secrets.encryption import CannotOpen, EncryptionSettings, Keys
 from services.domain.secrets.vault import PLACES, Vault
 from services.platform.settings import PostgresSettings, load
 from services.platform.stores import postgres, sql
-from services.platform.stores.errors import STORE_AWAY
+from services.platform.stores.availability import STORE_AWAY
 
 SQL = sql.Queries("services.ingest.subscriptions")
 CHUNK = 500
@@ -39,7 +39,7 @@ class Report:
 
 async def reencrypt(connection: postgres.Connection, keys: Keys) -> Report:
     """Rewrite what every subscription keeps secret, chunk by chunk, and the canary; CannotOpen with other keys."""
-    if not await canary.is_known(connection, keys):
+    if not await encryption.opens_canary(connection, keys):
         raise CannotOpen("ENCRYPTION_KEYS do not match this database")
     vault, report, last = Vault(keys), Report(), NIL
     while True:
@@ -51,7 +51,7 @@ async def reencrypt(connection: postgres.Connection, keys: Keys) -> Report:
         if not rows:
             break
         last = rows[-1]["id"]
-    await connection.execute(SQL["update_canary"], canary.seal(keys))
+    await connection.execute(SQL["update_canary"], encryption.seal_canary(keys))
     return report
 
 

@@ -267,7 +267,7 @@ class OutcomeUnknown(Unavailable):
     reason = ErrorReason.OUTCOME_UNKNOWN
 
 
-# Whether an error that is not of this tree means Unavailable: stores/errors.py adds to it, in processes with stores.
+# Whether an error that is not of this tree means Unavailable: stores/availability.py adds to it where there are stores.
 _UNAVAILABLE: list[Callable[[BaseException], bool]] = []
 
 

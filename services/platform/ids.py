@@ -1,6 +1,14 @@
-"""Ids are UUIDv7 (RFC 9562): they order by time, and a look-up by id touches one partition."""
+"""The ids of objects, and of requests.
 
+Those of objects are UUIDv7 (RFC 9562): they order by time, and a look-up by id touches one partition. A request has one
+in its answer, in its problem document, in every log line about it, and in the metadata of the gRPC calls that it makes:
+the caller's own X-Request-Id when it is short and printable, else a new one.
+"""
+
+import contextvars
 import hashlib
+import random
+import re
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -73,3 +81,25 @@ def delivery_range(event_id: UUID) -> tuple[UUID, UUID]:
     """Return the least and the greatest id that a delivery of this event can have."""
     head = event_id.bytes[:8]
     return UUID(bytes=head + b"\x00" * 8), UUID(bytes=head + b"\xff" * 8)
+
+
+REQUEST_ID_HEADER = "x-request-id"
+MAX_REQUEST_ID_LENGTH = 128
+
+# The id of the request that this code works for; None outside of one.
+CURRENT_REQUEST_ID: contextvars.ContextVar[str | None] = contextvars.ContextVar("request_id", default=None)
+
+# No space and nothing that could break a line of a log.
+_SANE = re.compile(f"[!-~]{{1,{MAX_REQUEST_ID_LENGTH}}}")
+
+
+def new_request_id() -> str:
+    """Return a new id. It has to be unique, not secret, and costs each request a quarter of a microsecond."""
+    return f"{random.getrandbits(128):032x}"
+
+
+def sane_request_id(value: str | bytes | None) -> str | None:
+    """Return the id that a caller sent, or None if it is too long or has other characters than visible ASCII."""
+    if isinstance(value, bytes):
+        value = value.decode("latin-1")
+    return value if value is not None and _SANE.fullmatch(value) else None

@@ -14,7 +14,7 @@ import asyncpg
 
 from services.platform.settings import PostgresSettings
 from services.platform.stores import postgres, sql
-from services.platform.stores.errors import is_store_away
+from services.platform.stores.availability import is_store_away
 
 
 class MigrationError(Exception):

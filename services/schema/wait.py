@@ -29,7 +29,7 @@ import asyncpg
 
 from services.platform.settings import PostgresSettings, load
 from services.platform.stores import postgres
-from services.platform.stores.errors import STORE_AWAY, is_store_away
+from services.platform.stores.availability import STORE_AWAY, is_store_away
 from services.schema import migrations
 from services.schema.migrations import MigrationError, PostgresUnusable, Schema, reason
 

@@ -172,7 +172,7 @@ class World:
         await self.pool.execute("DELETE FROM webhook_events WHERE id = $1", event_id)
 
     async def row(self, delivery_id: UUID) -> asyncpg.Record:
-        """A delivery."""
+        """Record a delivery."""
         row: asyncpg.Record | None = await self.pool.fetchrow(
             "SELECT *, status::text AS status, next_attempt_at <= clock_timestamp() AS due"
             " FROM webhook_deliveries WHERE id = $1",

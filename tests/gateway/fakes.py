@@ -18,7 +18,7 @@ from protos.webhook.v1 import (
     subscriptions_pb2,
     subscriptions_pb2_grpc,
 )
-from services.platform import errors, ids, request_ids
+from services.platform import errors, ids
 from services.platform.auth import keys
 from services.platform.auth.authenticator import Authenticator
 from services.platform.auth.identity import Identity
@@ -118,7 +118,7 @@ class Services(
 
     async def _called(self, request: object) -> None:
         self.requests.append(request)
-        self.request_ids.append(request_ids.CURRENT.get())
+        self.request_ids.append(ids.CURRENT_REQUEST_ID.get())
         if self.delay_seconds:
             await asyncio.sleep(self.delay_seconds)
         if self.failures:

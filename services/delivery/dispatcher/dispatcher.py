@@ -13,7 +13,7 @@ from services.delivery.dispatcher import metrics
 from services.delivery.dispatcher.store import DispatcherStore, Walk
 from services.delivery.dispatcher.turns import Turns
 from services.domain import doorbell
-from services.domain.metrics import DELIVERIES_ENDED
+from services.domain.deliveries import DELIVERIES_ENDED
 from services.domain.states import DeliveryStatus
 from services.platform.process import background
 from services.platform.stores.redis import REDIS_AWAY

@@ -40,9 +40,7 @@ REDIS_COMMANDS = Counter("webhook_redis_commands_total", "Commands that Redis ra
 REDIS_LOOKUPS = Counter("webhook_redis_lookups_total", "Lookups of keys in Redis, of all clients.", ["result"])
 REDIS_EVICTIONS = Counter("webhook_redis_evicted_keys_total", "Keys that Redis evicted because memory was full.")
 
-
 # Keeps the gauges of the queue and of Redis, at a bounded cost.
-
 
 REDIS_INTERVAL_SECONDS = 10.0
 SWEEP_SECONDS = 10.0

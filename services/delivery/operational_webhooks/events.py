@@ -26,8 +26,6 @@ EXHAUSTED_SECONDS = 60.0
 EVENTS = prometheus_client.Counter(
     "webhook_operational_events_total", "Operational events created, by type.", ["event_type"]
 )
-
-
 INTERVAL_SECONDS = 0.5
 RETRY_SECONDS = 1.0
 

@@ -21,8 +21,7 @@ from services.domain.egress import targets
 from services.domain.states import AttemptOutcome, DeliveryReason, DeliveryStatus
 from services.platform import clock
 from services.platform.tracing import spans
-from services.platform.tracing.spans import Kind, Span, Value
-from services.platform.tracing.tracer import Tracer
+from services.platform.tracing.spans import Kind, Span, Tracer, Value
 
 log = structlog.get_logger(__name__)
 

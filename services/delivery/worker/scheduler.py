@@ -20,7 +20,7 @@ from services.domain.gates import Gates
 from services.domain.states import AttemptOutcome, DeliveryStatus, Hold
 from services.platform import errors
 from services.platform.process import background
-from services.platform.stores.errors import STORE_AWAY
+from services.platform.stores.availability import STORE_AWAY
 
 log = structlog.get_logger(__name__)
 

@@ -151,7 +151,7 @@ class Disabled(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WorkerStore:
-    """Every method raises what stores.errors.STORE_AWAY lists when Postgres is away."""
+    """Every method raises what stores.availability.STORE_AWAY lists when Postgres is away."""
 
     def __init__(self, pool: postgres.Pool, settings: WorkerSettings) -> None:
         self.pool = pool

@@ -13,9 +13,8 @@ from uuid import UUID
 import msgspec
 
 from services.domain.secrets import signatures
-from services.domain.secrets.ed25519 import PrivateKey
 from services.domain.secrets.encryption import Keys
-from services.domain.secrets.signatures import Key, SignatureScheme, Signer
+from services.domain.secrets.signatures import Key, PrivateKey, SignatureScheme, Signer
 
 # What is encrypted of a subscription, by its column: bound to the column and the subscription, so that nothing opens
 # elsewhere.

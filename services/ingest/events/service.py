@@ -1,7 +1,12 @@
-"""IngestService: validates items, finds their subscriptions, and commits what is valid."""
+"""IngestService: validates items, finds their subscriptions, and commits what is valid.
+
+Items have spans, each in a trace of its own: from the call's arrival to the commit. A span is a producer's: what its
+event's deliveries are children of, however much later their attempts are made.
+"""
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeAlias
 from uuid import UUID
 
 from google.protobuf import timestamp_pb2
@@ -12,11 +17,9 @@ from services.domain.activity import Activity
 from services.domain.gates import Gates
 from services.domain.secrets.vault import Vault
 from services.ingest import metrics
-from services.ingest.events import spans
 from services.ingest.events.committer import Committer
 from services.ingest.events.idempotency import Key, key_of
-from services.ingest.events.records import Accepted, Answer, Handshake, NewEvent, Result
-from services.ingest.events.store import EventStore
+from services.ingest.events.store import Accepted, Answer, EventStore, Handshake, NewEvent, Result
 from services.ingest.events.verification import NOTHING, Verifier
 from services.ingest.subscriptions import secrets
 from services.ingest.subscriptions.cache import SubscriptionCache
@@ -24,13 +27,62 @@ from services.ingest.subscriptions.record import Kind, Subscription, Target
 from services.ingest.subscriptions.secrets import TYPED, Verification
 from services.ingest.subscriptions.store import no_subscription
 from services.platform import errors, ids
-from services.platform.auth import tenants
+from services.platform.auth import identity
 from services.platform.clock import Clock
 from services.platform.grpc import errors as grpc_errors
 from services.platform.grpc.server import Context
 from services.platform.http import json_text
 from services.platform.http.json_text import NotJson
-from services.platform.tracing.tracer import Tracer
+from services.platform.tracing import spans
+from services.platform.tracing.spans import Attributes, Span, Tracer
+
+SPAN_NAME = "webhook accept"
+# One for each item; None for one that is not traced.
+ItemSpans: TypeAlias = Sequence[Span | None]
+
+
+def begin_spans(tracer: Tracer, items: Sequence[ingest_pb2.IngestItem]) -> ItemSpans:
+    """Begin the spans. An item without a trace of its own belongs to the trace of the call."""
+    attributes: Attributes = {"messaging.batch.message_count": len(items)}
+    call = spans.CURRENT.get()
+    own = tracer.follow if identity.CALLER.get().internal else tracer.enter
+    begun: list[Span | None] = []
+    for item in items:
+        if item.traceparent:
+            begun.append(own(SPAN_NAME, spans.Kind.PRODUCER, item.traceparent, attributes))
+        else:
+            begun.append(tracer.follow(SPAN_NAME, spans.Kind.PRODUCER, call.traceparent if call else None, attributes))
+    return begun
+
+
+def end_spans(begun: ItemSpans, items: Sequence[ingest_pb2.IngestItem], results: Sequence[Answer]) -> None:
+    """End the spans with the result of each item. A refused item has only the reason."""
+    for span, item, result in zip(begun, items, results, strict=True):
+        if span is None:
+            continue
+        if isinstance(result, errors.WebhookError):
+            span.end(error=result.reason, failed=isinstance(result, errors.Unavailable))
+            continue
+        if isinstance(result, Handshake):
+            span.end()
+            continue
+        span.set({"webhook.event.id": str(result.event_id), "webhook.deliveries": result.deliveries})
+        if item.event_type:
+            span.set({"webhook.event.type": item.event_type})
+        if item.subscription_id:
+            span.set({"webhook.subscription.id": item.subscription_id})
+        if result.repeated:
+            span.set({"webhook.repeated": True})
+        span.end()
+
+
+def fail_spans(begun: ItemSpans, error: BaseException) -> None:
+    """End the spans when the whole call failed."""
+    refused = errors.classify(error) if isinstance(error, Exception) else None
+    for span in begun:
+        if span is not None:
+            span.end(error=refused.reason if refused else type(error).__name__)
+
 
 MAX_BATCH_ITEMS = 1_000
 DEFAULT_CONTENT_TYPE = "application/json"
@@ -82,7 +134,7 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
 
     async def GetEvent(self, request: ingest_pb2.GetEventRequest, _context: Context) -> ingest_pb2.GetEventResponse:
         """Return an event."""
-        event = await self._store.event(tenants.of(request.tenant_id), ids.parse("event_id", request.event_id))
+        event = await self._store.event(identity.tenant_of(request.tenant_id), ids.parse("event_id", request.event_id))
         message = ingest_pb2.Event(
             id=str(event.id),
             tenant_id=event.tenant_id,
@@ -98,13 +150,13 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         """Return the results of `_take`, with a span for each traced item."""
         if self._tracer is None:
             return await self._take(items, itertools.repeat(None))
-        begun = spans.begin(self._tracer, items)
+        begun = begin_spans(self._tracer, items)
         try:
             results = await self._take(items, [span.traceparent if span else None for span in begun])
         except BaseException as error:
-            spans.fail(begun, error)
+            fail_spans(begun, error)
             raise
-        spans.end(begun, items, results)
+        end_spans(begun, items, results)
         return results
 
     async def _take(self, items: Sequence[ingest_pb2.IngestItem], traceparents: Iterable[str | None]) -> list[Answer]:
@@ -133,7 +185,7 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         return results
 
     async def _prepare(self, item: ingest_pb2.IngestItem, traceparent: str | None) -> NewEvent | Handshake:
-        tenant_id = tenants.of(item.tenant_id)
+        tenant_id = identity.tenant_of(item.tenant_id)
         event_id = ids.parse("event_id", item.event_id) if item.event_id else self._clock.new_id()
         ids.check_fresh("event_id", event_id, self._clock.now())
         payload = _payload(item)

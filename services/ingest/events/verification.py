@@ -98,23 +98,11 @@ def expired(name: str, why: str) -> errors.SignatureExpired:
 
 # How far a timestamp may be off, either way.
 TOLERANCE_SECONDS = 300
-
-
 STRIPE_SIGNATURE = "Stripe-Signature"
-
-
 SHOPIFY_HMAC = "X-Shopify-Hmac-Sha256"
-
-
 SLACK_SIGNATURE = "X-Slack-Signature"
-
-
 SLACK_TIMESTAMP = "X-Slack-Request-Timestamp"
-
-
 _TIMESTAMP = re.compile(r"[0-9]{1,12}")
-
-
 _DOES_NOT_MATCH = "does not match the body under the subscription's verification secrets"
 
 # Of the headers, the body, the keys, and the time in seconds since 1970.
@@ -200,20 +188,10 @@ def _check_time(name: str, time: int, now: float) -> None:
 
 
 FORM = "application/x-www-form-urlencoded"
-
-
 MAX_CHALLENGE_LENGTH = 1024
-
-
 _ID = re.compile(r"[\x20-\x7e]{1,255}")
-
-
 _CHALLENGE = re.compile(rf"[\x20-\x7e]{{1,{MAX_CHALLENGE_LENGTH}}}")
-
-
 _PAYLOAD = re.compile(rb"(?:\A|&)payload=([^&]*)")
-
-
 _COMMAND = re.compile(rb"(?:\A|&)command=([^&]*)")
 
 
@@ -246,8 +224,6 @@ class _Fields(msgspec.Struct):
 
 
 _FIELDS = msgspec.json.Decoder(_Fields)
-
-
 _NO_FIELDS = _Fields()
 
 
@@ -318,10 +294,7 @@ def _fields(text: bytes) -> _Fields:
 
 
 log = structlog.get_logger(__name__)
-
-
 HUB_SIGNATURE = "X-Hub-Signature-256"
-
 
 # A provider that signs in its own way: its check and its reader. Its headers are in events.PROVIDER_HEADERS.
 PROVIDERS: Mapping[Verification, tuple[Check, Reader]] = {

@@ -274,7 +274,6 @@ STATUS_CHANGES: Mapping[int, StatusChange] = {
     pb.SUBSCRIPTION_ACTION_RESUME: StatusChange(change=SubscriptionChange.RESUME, action=Action.RESUME_SUBSCRIPTION),
 }
 
-
 # What the audit log records of a change: every field by its name, and the values that may be shown.
 
 # What changes with every change, and what actions of their own change.

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from services.domain.secrets import ed25519, signatures
+from services.domain.secrets import signatures
 from services.domain.secrets.signatures import Key, SignatureScheme
 from services.domain.secrets.vault import Secret, Secrets
 from services.platform import errors
@@ -65,13 +65,15 @@ MAX_OVERLAP_HOURS = 168
 def new_signing_secret(scheme: SignatureScheme) -> str:
     """Create a secret, or a private key."""
     if scheme is SignatureScheme.ED25519:
-        return ed25519.new()
+        return signatures.new_private_key()
     return signatures.STANDARD_PREFIX + base64.b64encode(secrets.token_bytes(MADE_BYTES)).decode()
 
 
 def likely_scheme(secret_key: str | None) -> SignatureScheme:
     """Guess the scheme of a secret by its form, until the scheme of its subscription is known."""
-    return SignatureScheme.ED25519 if secret_key and ed25519.is_private_key(secret_key) else SignatureScheme.HMAC_SHA256
+    return (
+        SignatureScheme.ED25519 if secret_key and signatures.is_private_key(secret_key) else SignatureScheme.HMAC_SHA256
+    )
 
 
 def shown_secret(made: str, scheme: SignatureScheme) -> str:

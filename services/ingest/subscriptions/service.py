@@ -26,7 +26,7 @@ from services.ingest.subscriptions.changes import STATUS_CHANGES, Certificate, R
 from services.ingest.subscriptions.record import Breaker, Draft, Shown, Subscription
 from services.ingest.subscriptions.store import SubscriptionStore, UpdateOf, no_subscription
 from services.platform import errors, ids, paging
-from services.platform.auth import tenants
+from services.platform.auth import identity
 from services.platform.grpc.server import Context
 
 log = structlog.get_logger(__name__)
@@ -50,7 +50,7 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         self, request: pb.CreateSubscriptionRequest, _context: Context
     ) -> pb.CreateSubscriptionResponse:
         """Create a subscription."""
-        tenant_id = tenants.of(request.tenant_id)
+        tenant_id = identity.tenant_of(request.tenant_id)
         draft = self._rules.new(request.spec, await _certificate(request.spec))
         return await _whole(self._create(request, tenant_id, draft))
 
@@ -59,7 +59,7 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
     ) -> pb.GetSubscriptionResponse:
         """Return a subscription, read from Postgres."""
         subscription_id = ids.parse("subscription_id", request.subscription_id)
-        found = await self._store.shown(tenants.of(request.tenant_id), subscription_id)
+        found = await self._store.shown(identity.tenant_of(request.tenant_id), subscription_id)
         return pb.GetSubscriptionResponse(subscription=self._message(found))
 
     async def ListSubscriptions(
@@ -68,7 +68,7 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         """Return a page of subscriptions."""
         size = paging.page_size(request.page_size)
         before = paging.before(request.page_token)
-        found = await self._store.subscriptions_page(tenants.of_list(request.tenant_id), before, size + 1)
+        found = await self._store.subscriptions_page(identity.tenant_of_list(request.tenant_id), before, size + 1)
         return pb.ListSubscriptionsResponse(
             subscriptions=[self._message(shown) for shown in found[:size]],
             next_page_token=paging.token(found[size - 1][0].id) if len(found) > size else "",
@@ -78,7 +78,7 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         self, request: pb.UpdateSubscriptionRequest, _context: Context
     ) -> pb.UpdateSubscriptionResponse:
         """Replace the fields, or those that the mask names, in one transaction with a look at what is stored."""
-        tenant_id = tenants.of(request.tenant_id)
+        tenant_id = identity.tenant_of(request.tenant_id)
         subscription_id = ids.parse("subscription_id", request.subscription_id)
         certificate = await _certificate(request.spec)
 
@@ -92,7 +92,7 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         self, request: pb.DeleteSubscriptionRequest, _context: Context
     ) -> pb.DeleteSubscriptionResponse:
         """Mark a subscription deleted, then cancel its waiting deliveries."""
-        tenant_id = tenants.of(request.tenant_id)
+        tenant_id = identity.tenant_of(request.tenant_id)
         subscription_id = ids.parse("subscription_id", request.subscription_id)
         await _whole(self._delete(tenant_id, subscription_id, request.etags))
         cancelled = await self._store.cancel_waiting(subscription_id)
@@ -112,7 +112,7 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         self, request: pb.SetSubscriptionStatusRequest, _context: Context
     ) -> pb.SetSubscriptionStatusResponse:
         """Enable, disable, pause, or resume it."""
-        tenant_id = tenants.of(request.tenant_id)
+        tenant_id = identity.tenant_of(request.tenant_id)
         subscription_id = ids.parse("subscription_id", request.subscription_id)
         change = STATUS_CHANGES.get(request.action)
         if change is None:
@@ -124,7 +124,7 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         self, request: pb.RotateSubscriptionSecretRequest, _context: Context
     ) -> pb.RotateSubscriptionSecretResponse:
         """Replace the secret; the old ones stay valid for a while."""
-        tenant_id = tenants.of(request.tenant_id)
+        tenant_id = identity.tenant_of(request.tenant_id)
         subscription_id = ids.parse("subscription_id", request.subscription_id)
         overlap = secrets.overlap(request.overlap_hours if request.HasField("overlap_hours") else None)
         given = request.secret_key if request.HasField("secret_key") else None
@@ -181,7 +181,7 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
     async def _change_token(
         self, request: pb.CreateIngestTokenRequest | pb.DeleteIngestTokenRequest, token_hash: bytes | None
     ) -> None:
-        tenant_id = tenants.of(request.tenant_id)
+        tenant_id = identity.tenant_of(request.tenant_id)
         subscription_id = ids.parse("subscription_id", request.subscription_id)
         await _whole(self._set_token(tenant_id, subscription_id, token_hash))
 

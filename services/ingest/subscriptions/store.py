@@ -42,7 +42,7 @@ UpdateOf: TypeAlias = Callable[[Subscription, Callable[[], Mapping[str, str]]], 
 
 
 class SubscriptionStore:
-    """Every method raises what stores.errors.STORE_AWAY lists when Postgres is away."""
+    """Every method raises what stores.availability.STORE_AWAY lists when Postgres is away."""
 
     def __init__(self, pool: postgres.Pool, vault: Vault, *, key_hours: int) -> None:
         self._pool = pool

@@ -25,7 +25,7 @@ SQL = sql.Queries("services.platform.auth")
 
 
 class KeyStore:
-    """Every method raises what stores.errors.STORE_AWAY lists when Postgres is away."""
+    """Every method raises what stores.availability.STORE_AWAY lists when Postgres is away."""
 
     def __init__(self, pool: postgres.Pool) -> None:
         self._pool = pool
@@ -63,8 +63,6 @@ log = structlog.get_logger(__name__)
 
 # How exact last_used_at is: each process writes it once in so long for each key.
 USED_SECONDS = 60.0
-
-
 NOTE_INTERVAL_SECONDS = 1.0
 
 

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias, cast
 
 import grpc
 
-from services.platform import request_ids
+from services.platform import ids
 from services.platform.grpc.tls import Certificates, Material
 from services.platform.tracing import spans
 
@@ -49,8 +49,8 @@ class _Carrying:
         def carrying(request: Any, *, metadata: _Metadata = (), **options: Any) -> Any:
             span = spans.CURRENT.get()
             traced = () if span is None else ((spans.TRACEPARENT, span.traceparent),)
-            request_id = request_ids.CURRENT.get()
-            asked = () if request_id is None else ((request_ids.HEADER, request_id),)
+            request_id = ids.CURRENT_REQUEST_ID.get()
+            asked = () if request_id is None else ((ids.REQUEST_ID_HEADER, request_id),)
             return call(request, metadata=(*metadata, *self._metadata, *asked, *traced), **options)
 
         return carrying

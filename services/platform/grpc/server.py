@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from services.platform import errors, request_ids
+from services.platform import errors, ids
 from services.platform.auth import identity, roles
 from services.platform.auth.authenticator import Authenticator, Metadata
 from services.platform.auth.identity import Identity
@@ -24,8 +24,7 @@ from services.platform.process.lifecycle import Process
 from services.platform.settings import GrpcServerSettings
 from services.platform.stores import postgres
 from services.platform.tracing import spans
-from services.platform.tracing.spans import Kind, Span
-from services.platform.tracing.tracer import Tracer
+from services.platform.tracing.spans import Kind, Span, Tracer
 
 log = structlog.get_logger(__name__)
 
@@ -38,7 +37,6 @@ MAX_METADATA_BYTES = 16 << 10
 CONNECTION_GRACE_MS = 30_000
 # Of a call without a deadline of its own. One that has a deadline is cancelled when it passes.
 CALL_SECONDS = 30.0
-
 
 # Of a call, as every method of a servicer has it: async def Name(self, request: pb.X, _context: Context) -> pb.Y.
 # These classes take type arguments only in their stubs.
@@ -79,8 +77,8 @@ class _Interceptor(grpc.aio.ServerInterceptor):
         if handler.unary_unary is None:
             # Health and reflection stream. A stream of ours would pass by the check of who calls.
             return handler if method.startswith(roles.OPEN) else _refused_stream(method)
-        request_id = _metadatum(handler_call_details.invocation_metadata, request_ids.HEADER)
-        request_ids.CURRENT.set(request_ids.sane(request_id))
+        request_id = _metadatum(handler_call_details.invocation_metadata, ids.REQUEST_ID_HEADER)
+        ids.CURRENT_REQUEST_ID.set(ids.sane_request_id(request_id))
         try:
             caller = await self._authenticator.admit(method, handler_call_details.invocation_metadata)
         except Exception as error:  # noqa: BLE001 - raised again where errors become statuses

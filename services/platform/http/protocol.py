@@ -1,16 +1,62 @@
-"""Uvicorn's HTTP/1.1 with the bounds that it leaves open: how much a client may send, for how long, and how many may.
+"""Uvicorn's HTTP/1.1 with its answers in order, and with the bounds that it leaves open.
 
-A request that comes whole in one piece, as nearly all do, pays for three flags. What comes in pieces is watched.
+The bounds say how much a client may send, for how long, and how many may. A request that comes whole in one piece, as
+nearly all do, pays for three flags. What comes in pieces is watched.
 """
 
 import asyncio
 import re
+import sys
 from typing import Any, ClassVar
 
-from services.platform import clock, request_ids
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from services.platform import clock, ids
 from services.platform.errors import ErrorReason
-from services.platform.http.ordering import OrderedProtocol
 from services.platform.http.problems import HttpProblem, bad_request
+
+# How much of the parser's own words a detail repeats.
+_MAX_CAUSE_LENGTH = 100
+
+
+class OrderedProtocol(HttpToolsProtocol):
+    """Refuses in its turn what is not HTTP. uvicorn does so at once, in the place of a request that is being served."""
+
+    # Of the request whose headers came last.
+    request_id: str | None = None
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's words, always the same
+        """Respond to bytes that cannot be parsed, and to all that come after them."""
+        problem = bad_request(f"the request is not valid HTTP/1.1: {_cause()}")
+        latest = self.cycle
+        if latest is None:
+            self._refuse_now(problem)
+        elif not latest.more_body:
+            # What came before is whole. It keeps its answers, and the connection ends with them.
+            if latest.response_complete:
+                self._refuse_now(problem)
+            else:
+                latest.keep_alive = False
+        elif latest.response_started:
+            self.transport.close()  # the rest of a body that nobody waited for: its request has its answer
+        elif self.pipeline:
+            # It waits for its turn.
+            self.pipeline[0] = (latest, problem)  # type: ignore[assignment]  # uvicorn's names for ASGI's types
+        else:
+            self._refuse_now(problem, self.request_id)
+
+    def _refuse_now(self, problem: HttpProblem, request_id: str | None = None) -> None:
+        self.transport.write(problem.raw(request_id))
+        self.transport.close()
+
+
+def _cause() -> str:
+    """Return what the parser has found; it calls a failure of our own callbacks, such as for a bad target, its own."""
+    error = sys.exception()
+    if error is None or error.__context__ is not None:
+        return "the request target or a header cannot be read"
+    return str(error)[:_MAX_CAUSE_LENGTH] or type(error).__name__
+
 
 # Connections of one server; those beyond are closed as they come.
 MAX_CONNECTIONS = 10_000
@@ -24,7 +70,6 @@ REQUEST_SECONDS = 40.0
 # Of one request as it is sent, with what is thrown away after its answer; and of all that are unfinished, together.
 MAX_REQUEST_BYTES = 64 << 20
 MAX_UNFINISHED_BYTES = 256 << 20
-
 _TOO_LARGE = HttpProblem(
     status=431,
     title="Request Header Fields Too Large",
@@ -47,7 +92,7 @@ _CODED = HttpProblem(
 )
 # RFC 3986, 3.2.2 and 3.2.3; empty where the target has no authority (RFC 9110, 7.2).
 _HOST = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=%:\[\]-]*")
-_REQUEST_ID = request_ids.HEADER.encode()
+_REQUEST_ID = ids.REQUEST_ID_HEADER.encode()
 
 
 class BoundedProtocol(OrderedProtocol):
@@ -140,10 +185,10 @@ class BoundedProtocol(OrderedProtocol):
     def _find_request_id(self, names: list[bytes]) -> str:
         """Return the client's own id, if it sent one that is sane."""
         if names.count(_REQUEST_ID) == 1:
-            sent = request_ids.sane(self.headers[names.index(_REQUEST_ID)][1])
+            sent = ids.sane_request_id(self.headers[names.index(_REQUEST_ID)][1])
             if sent is not None:
                 return sent
-        return request_ids.new()
+        return ids.new_request_id()
 
     def _find_problem(self, names: list[bytes]) -> HttpProblem | None:
         """Return why the request is refused for its headers, if it is."""

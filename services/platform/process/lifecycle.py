@@ -26,18 +26,12 @@ import uvloop
 
 from services.platform.http import server
 from services.platform.process import background, logs, metrics, probes
-from services.platform.tracing import tracer as tracing
+from services.platform.tracing import spans as tracing
 from services.platform.tracing.settings import TracingSettings
 
 log = structlog.get_logger(__name__)
-
-
 LAG_INTERVAL_SECONDS = 0.5
-
-
 CANCEL_AGAIN_SECONDS = 0.2
-
-
 GC_THRESHOLDS = (20_000, 50, 100)
 
 
@@ -140,7 +134,7 @@ async def _run(
     serve: Callable[[Process], AbstractAsyncContextManager[None]],
     ops_listener: socket.socket,
 ) -> int:
-    process = Process(role, tracing.start(role, settings))
+    process = Process(role, tracing.start_tracer(role, settings))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, process.request_stop)

@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 import asyncpg
 import asyncpg.transaction
 
-import services.platform.stores.errors  # noqa: F401 - what drivers raise has a meaning from here on
 from services.platform.process import metrics
 from services.platform.settings import PostgresSettings
 from services.platform.stores import availability
@@ -109,7 +108,7 @@ async def repeat_rolled_back(work: Callable[[], Awaitable[_T]]) -> _T:
     """Await `work()`, a statement or a whole transaction, again when Postgres rolled it back for a conflict.
 
     Such are deadlocks and failures of serialization, SQLSTATE class 40: nothing was changed, and a repetition is what
-    they ask for. The last failure is raised; stores.errors.STORE_AWAY lists it.
+    they ask for. The last failure is raised; stores.availability.STORE_AWAY lists it.
     """
     for pause_seconds in _ROLLED_BACK_PAUSES_SECONDS:
         try:

@@ -9,7 +9,7 @@ import redis.asyncio
 import redis.exceptions
 from redis.asyncio.connection import BlockingConnectionPool
 
-import services.platform.stores.errors  # noqa: F401 - what drivers raise has a meaning from here on
+import services.platform.stores.availability  # noqa: F401 - what drivers raise has a meaning from here on
 from services.platform.settings import RedisSettings
 from services.platform.stores import redis_primary, redis_url
 

@@ -14,7 +14,7 @@ from dev.harness.receiver import Receiver, Reply
 from services.delivery.worker import __main__ as worker
 from services.domain.doorbell import Ringer
 from services.platform.process import lifecycle
-from services.platform.tracing import tracer as tracing
+from services.platform.tracing import spans as tracing
 from services.platform.tracing.settings import TracingSettings
 from services.platform.tracing.spans import Kind
 from tests.delivery import sending
@@ -39,7 +39,7 @@ async def traced_worker(world: World, collector: Collector, *, grace_seconds: fl
         delivery_timeout_seconds=20.0,
         claimed_payload_bytes=100,
     )
-    tracer = tracing.start("worker", settings)
+    tracer = tracing.start_tracer("worker", settings)
     assert tracer
     process = lifecycle.Process("worker", tracer)
     try:
@@ -127,7 +127,7 @@ async def test_a_collector_behind_tls_is_checked_against_its_authority(
                 otel_exporter_otlp_endpoint=collector.url.replace("http:", "https:"),
                 otel_exporter_otlp_certificate=trusted,
             )
-            tracer = tracing.start("worker", settings)
+            tracer = tracing.start_tracer("worker", settings)
             assert tracer
             span = tracer.follow("name", Kind.CLIENT, f"00-{TRACE_ID}-{ACCEPT_ID}-01", {})
             assert span

@@ -11,7 +11,7 @@ import pytest
 
 from dev.embedded.ports import free_port
 from dev.harness.keys import ENCRYPTION_KEY, OTHER_KEY, encryption_keys
-from services.domain.secrets import canary
+from services.domain.secrets import encryption
 from services.domain.secrets.encryption import EncryptionSettings
 from services.platform.process.lifecycle import Process, StartError
 
@@ -22,7 +22,7 @@ ROLES = ("ingest", "worker")
 async def _known(database: str, text: str) -> bool:
     connection = await asyncpg.connect(database)
     try:
-        return await canary.is_known(connection, encryption_keys(*text.split(",")))
+        return await encryption.opens_canary(connection, encryption_keys(*text.split(",")))
     finally:
         await connection.close()
 
@@ -44,13 +44,13 @@ async def test_of_those_who_come_together_one_decides_for_all(database: str) -> 
 async def test_a_process_is_not_ready_and_waits_until_the_schema_is_there(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(canary, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(encryption, "POLL_SECONDS", 0.05)
     settings = EncryptionSettings(encryption_keys=ENCRYPTION_KEY, _env_file=None)
     async with asyncpg.create_pool(database, min_size=0, max_size=2) as pool:
         await pool.execute("ALTER TABLE encryption_canary RENAME TO not_yet")
         process = Process("test")
-        waiting = asyncio.create_task(canary.known_keys(process, pool, settings))
-        await asyncio.sleep(2 * canary.POLL_SECONDS)
+        waiting = asyncio.create_task(encryption.known_keys(process, pool, settings))
+        await asyncio.sleep(2 * encryption.POLL_SECONDS)
         assert not waiting.done()
         assert (await process.health.ready()).keys() == {"encryption_keys"}
         await pool.execute("ALTER TABLE not_yet RENAME TO encryption_canary")
@@ -63,7 +63,7 @@ async def test_a_process_that_waits_stops_when_it_is_told_to() -> None:
     settings = EncryptionSettings(encryption_keys=ENCRYPTION_KEY, _env_file=None)
     process, nobody = Process("test"), f"postgresql://postgres@127.0.0.1:{free_port()}/webhook"
     async with asyncpg.create_pool(nobody, min_size=0, max_size=1) as pool:
-        waiting = asyncio.create_task(canary.known_keys(process, pool, settings))
+        waiting = asyncio.create_task(encryption.known_keys(process, pool, settings))
         await asyncio.sleep(0)
         process.stop_requested.set()
         await asyncio.wait_for(waiting, 2)
@@ -74,7 +74,7 @@ async def test_a_folder_that_can_keep_no_key_is_named(tmp_path: Path) -> None:
     settings = EncryptionSettings(data_dir=tmp_path / "file", _env_file=None)
     async with asyncpg.create_pool("postgresql://127.0.0.1:1/", min_size=0, max_size=1) as pool:
         with pytest.raises(StartError, match=r"DATA_DIR.*ENCRYPTION_KEYS is not set: .*file"):
-            await canary.known_keys(Process("test"), pool, settings)
+            await encryption.known_keys(Process("test"), pool, settings)
 
 
 @pytest.mark.parametrize("role", ROLES)
