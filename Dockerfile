@@ -1,4 +1,4 @@
-# One image for every process; the argument picks it: docker run IMAGE gateway
+# One image for every process; the argument selects it: docker run IMAGE gateway
 #
 #   docker build -t webhook-service .                                          # podman build takes the same
 #   docker build --build-arg BASE=registry.example/python:3.13-slim .          # another base: Debian's glibc, Python 3.11+

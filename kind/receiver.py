@@ -49,7 +49,7 @@ class Receiver:
 
 
 async def main() -> None:
-    """Serves until it is ended."""
+    """Serve until terminated."""
     server = await asyncio.start_server(Receiver().serve, os.environ.get("HOST"), int(sys.argv[1]))
     async with server:
         await server.serve_forever()

@@ -145,7 +145,7 @@ CREATE TABLE webhook_deliveries (
     id                uuid NOT NULL,
     event_id          uuid NOT NULL,
     subscription_id   uuid NOT NULL,
-    -- When the dispatcher looks at this row next; meaningless once the delivery has ended.
+    -- When the dispatcher checks this row next; meaningless once the delivery has ended.
     next_attempt_at   timestamptz NOT NULL,
     created_at        timestamptz NOT NULL DEFAULT now(),
     expires_at        timestamptz NOT NULL,

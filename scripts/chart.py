@@ -72,12 +72,12 @@ def schemas() -> dict[str, dict[str, dict[str, Any]]]:
 
 
 def variables() -> str:
-    """The variables of each component, as files/settings.json has them."""
+    """Return the variables of each component, as files/settings.json has them."""
     return json.dumps({component: list(found) for component, found in fields().items()}, indent=2) + "\n"
 
 
 def defaults() -> str:
-    """What each variable that can be set is without that, as files/defaults.json has it; null for nothing."""
+    """Return the default of each variable, as files/defaults.json has it; null for no default."""
     found = {name: schema.get("default") for each in fields().values() for name, schema in each.items()}
     settable = {name: found[name] for name in sorted(found.keys() - MANAGED)}
     # No settings, but of the default policy: its delays while none of its settings is set, and its constants.

@@ -77,7 +77,7 @@ load_image() {
     "$engine" save "$image" >"$archive"
     kind load image-archive "$archive" --name "$cluster"
     rm -f "$archive"
-    # A new image of the same name: its pods are made anew.
+    # A new image of the same name: its pods are recreated.
     image_id=$("$engine" image inspect --format '{{.Id}}' "$image")
 }
 
@@ -129,7 +129,7 @@ demo() {
     need kind kubectl
     # Where its nodes are is the engine's to say.
     find_engine
-    kind get clusters 2>/dev/null | grep -qx "$cluster" || { say "there is no cluster $cluster: make kind-up makes it"; exit 1; }
+    kind get clusters 2>/dev/null | grep -qx "$cluster" || { say "cluster $cluster does not exist: make kind-up creates it"; exit 1; }
     scripts/venv.sh local
     receiver_manifests | kube apply --filename -
     # Its code is read when it starts.

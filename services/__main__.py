@@ -20,21 +20,23 @@ class Role:
 
 ROLES: Mapping[str, Role] = {
     "gateway": Role(module="services.gateway.__main__", what="REST, OpenAPI, Swagger UI; talks gRPC to the others"),
-    "ingest": Role(module="services.ingest.__main__", what="gRPC: subscriptions, accepts events, rings the workers"),
+    "ingest": Role(module="services.ingest.__main__", what="gRPC: subscriptions; accepts events, notifies the workers"),
     "delivery": Role(module="services.delivery.__main__", what="gRPC: deliveries; the dispatcher of what is due"),
     "worker": Role(module="services.delivery.worker.__main__", what="sends webhooks and records the attempts"),
     "analytics": Role(module="services.analytics.__main__", what="gRPC: statistics and time series; retention"),
-    "migrate": Role(module="services.schema.migrate", what="brings the schema of the database up to date, and ends"),
-    "wait": Role(module="services.schema.wait", what="ends when the schema is as new as this release needs it"),
+    "migrate": Role(
+        module="services.schema.migrate", what="migrates the database to this release's schema, then exits"
+    ),
+    "wait": Role(module="services.schema.wait", what="waits until the database has this release's schema, then exits"),
     "reencrypt": Role(
         module="services.ingest.reencryption",
-        what="rewrites what is encrypted under the first of ENCRYPTION_KEYS, and ends",
+        what="re-encrypts all secrets with the first of ENCRYPTION_KEYS, then exits",
     ),
 }
 
 
 def usage() -> str:
-    """The help text: a line per role."""
+    """Return the help text: a line per role."""
     return "\n".join([USAGE, "", *(f"  {name:<10} {role.what}" for name, role in ROLES.items()), ""])
 
 
@@ -43,7 +45,7 @@ def _stopped(number: int, _frame: object) -> NoReturn:
 
 
 def main() -> None:
-    """Runs the role that is named; an unknown one is said in one line with exit status 2."""
+    """Run the named role; report an unknown one in one line and exit with status 2."""
     # Until the role has handlers of its own: the first process of a container ignores a signal that has none.
     signal.signal(signal.SIGTERM, _stopped)
     match sys.argv[1:]:
@@ -52,7 +54,7 @@ def main() -> None:
         case [name] if name in ROLES:
             importlib.import_module(ROLES[name].module).main()
         case [name, *_] if name in ROLES:
-            sys.stderr.write(f"{name} takes no arguments, and reads its settings from the environment; {USAGE}\n")
+            sys.stderr.write(f"{name} takes no arguments; settings come from environment variables; {USAGE}\n")
             sys.exit(2)
         case arguments:
             problem = f"unknown role {' '.join(arguments)!r}" if arguments else "no role given"

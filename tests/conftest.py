@@ -33,7 +33,7 @@ MADE_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Adds options, here because pytest wants them before it collects."""
+    """Add options, here because pytest wants them before it collects."""
     parser.addoption("--long", action="store_true", help="tests/adversarial: thousands of cases more, in minutes")
     parser.addoption("--minutes", type=float, default=30.0, help="tests/adversarial/fuzzing.py: how long it goes on")
     parser.addoption("--strict-skips", action="store_true", help="fail on a test that is skipped and not in skips.txt")

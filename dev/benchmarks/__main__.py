@@ -35,7 +35,7 @@ def main() -> None:
 
 @contextlib.contextmanager
 def _folder(*, keep: bool) -> Iterator[Path]:
-    """A new folder, which goes with the context unless it is to be kept."""
+    """Yield a new folder, removed with the context unless it is to be kept."""
     folder = Path(tempfile.mkdtemp(prefix="benchmark-"))
     try:
         yield folder
@@ -47,7 +47,7 @@ def _folder(*, keep: bool) -> Iterator[Path]:
 
 
 def _stop_on_signals() -> None:
-    """The first order to stop unwinds everything in order; further ones change nothing."""
+    """Unwind everything in order on the first signal; ignore further ones."""
 
     def stop(_number: int, _frame: object) -> None:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

@@ -62,17 +62,14 @@ class Screen:
 
     @contextlib.contextmanager
     def step(self, what: str, seconds: float) -> Iterator[Callable[[], None]]:
-        """A bar of something that takes so long; what is yielded moves it on."""
+        """Show a progress bar of something that takes so long; the yielded function advances it."""
         began = time.monotonic()
-        task = self._progress.add_task(what, total=seconds)
-        try:
-            yield lambda: self._progress.update(task, completed=time.monotonic() - began)
-        finally:
-            self._progress.remove_task(task)
+        with self.count(what, seconds) as moved:
+            yield lambda: moved(time.monotonic() - began)
 
     @contextlib.contextmanager
-    def count(self, what: str, total: int) -> Iterator[Callable[[int], None]]:
-        """A bar of so many things; what is yielded says how many there are."""
+    def count(self, what: str, total: float) -> Iterator[Callable[[float], None]]:
+        """Show a progress bar of so many things; the yielded function sets how many are done."""
         task = self._progress.add_task(what, total=total)
         try:
             yield lambda number: self._progress.update(task, completed=number)
@@ -80,7 +77,7 @@ class Screen:
             self._progress.remove_task(task)
 
     def show(self, table: Table) -> None:
-        """A table."""
+        """Show a table."""
         drawn = RichTable(title=table.title, title_justify="left")
         for index, heading in enumerate(table.columns):
             drawn.add_column(heading, justify="right" if index else "left")
@@ -172,7 +169,7 @@ class Bench:
         return cpu_ms / self.floor_cpu_ms if self.floor_cpu_ms else 0.0
 
     def percent_of_machine(self, cpu_seconds: float, seconds: float) -> float:
-        """What part of the machine's cores that was."""
+        """Return the share of the machine's cores."""
         # Clocks that tick every 10 ms can say a little more or less than all of it.
         return min(100.0, max(0.0, 100 * cpu_seconds / (seconds * CORES))) if seconds else 0.0
 

@@ -13,8 +13,6 @@ import psutil
 
 from dev.benchmarks.bench import Bench, BenchmarkError
 
-# CPU time and memory of processes and everything they started, read from the system.
-#
 # The time of a tree is that of its living processes and of those that ended and were waited for: of Postgres, all
 # backends there ever were, the short-lived ones too. Resolution: 10 ms on Linux.
 
@@ -59,7 +57,7 @@ def machine_seconds() -> float:
 
 
 def difference(later: Mapping[str, float], earlier: Mapping[str, float]) -> dict[str, float]:
-    """What was used in between, by name."""
+    """Return what was used in between, by name."""
     return {name: later[name] - earlier[name] for name in earlier}
 
 

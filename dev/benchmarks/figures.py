@@ -64,12 +64,12 @@ def cpu_ms(used_seconds: Mapping[str, float], count: int) -> dict[str, float]:
 
 
 def medians(runs: Sequence[msgspec.Struct]) -> dict[str, Any]:
-    """The median of every number over the runs, key by key; losses and the like are added up."""
+    """Return the median of every number over the runs, key by key; losses and the like are added up."""
     return _medians([msgspec.to_builtins(run) for run in runs])
 
 
 def plain(runs: Sequence[msgspec.Struct]) -> list[dict[str, Any]]:
-    """The runs as JSON takes them, numbers rounded."""
+    """Convert the runs to JSON values, with numbers rounded."""
     rounded: list[dict[str, Any]] = _rounded(msgspec.to_builtins(runs))
     return rounded
 

@@ -78,6 +78,10 @@ def draw_charts(charts: Iterable[Chart], folder: Path) -> list[Path]:
 
 Result = dict[str, Any]
 PROCESSES = (*figures.STACK, "generator", "receiver")
+HEADLINE_KEYS = (
+    *("delivered_per_second", "accepted_per_second", "recorded_per_second"),
+    *("cpu_ms_per_webhook", "ratio_to_floor"),
+)
 LOAD_COLUMNS = (
     "case",
     "accepted/s",
@@ -107,7 +111,7 @@ class Scenario:
 
 
 def of_loads(runs: Sequence[Figures]) -> Result:
-    """The medians of each case, in the order in which they came, and every run."""
+    """Return the medians of each case, in order of arrival, and every run."""
     cases = dict.fromkeys(run.case for run in runs)
     return {
         "cases": {case: figures.medians([run for run in runs if run.case == case]) for case in cases},
@@ -115,8 +119,19 @@ def of_loads(runs: Sequence[Figures]) -> Result:
     }
 
 
+def headlined(runs: Sequence[Figures], headline: str, keys: Iterable[str] = HEADLINE_KEYS) -> Result:
+    """Return `of_loads` after figures of one case, and losses and duplicates of all runs: no median may hide them."""
+    found = of_loads(runs)
+    return {
+        **{key: found["cases"][headline][key] for key in keys},
+        "lost": sum(run.lost for run in runs),
+        "duplicates": sum(run.duplicates for run in runs),
+        **found,
+    }
+
+
 def load_table(title: str, cases: Mapping[str, Any]) -> Table:
-    """A row for each case."""
+    """Return a row for each case."""
     return Table(title=title, columns=LOAD_COLUMNS, rows=[_load_row(case, found) for case, found in cases.items()])
 
 

@@ -70,17 +70,17 @@ class Rig:
         return tuple(webhook_path(made) for made in self.subscribe(self.targets(count, behaviour)))
 
     def closed(self, paths: Sequence[str], payload_bytes: int = KILOBYTE, seconds: float | None = None) -> Load:
-        """A closed loop."""
+        """Run a closed loop."""
         return self._load(paths, payload_bytes, seconds)
 
     def open(
         self, paths: Sequence[str], rate: float, payload_bytes: int = KILOBYTE, seconds: float | None = None
     ) -> Load:
-        """An open loop."""
+        """Run an open loop."""
         return self._load(paths, payload_bytes, seconds, rate=rate)
 
     def warm_up(self, paths: Sequence[str]) -> Figures:
-        """A short closed loop of 1 KB that is not counted, so that pools are filled and plans are made.
+        """Run a short closed loop of 1 KB that is not counted, so that pools are filled and plans are made.
 
         Then the tables are analyzed, which autovacuum does within seconds, and not always at the same moment.
         """
@@ -144,7 +144,7 @@ class Rig:
         )
 
     def trees(self) -> dict[str, list[int]]:
-        """The roots of all process trees, generator and both receivers included."""
+        """Return the roots of all process trees, including the generator and both receivers."""
         receivers = [self.receiver.pid, self.other.pid]
         return {**self.stack.trees(), "generator": [self.generator.pid], "receiver": receivers}
 
@@ -197,7 +197,7 @@ def running(
     environment: Mapping[str, str] | None = None,
     tls: tuple[Path, Path] | None = None,
 ) -> Iterator[Rig]:
-    """A stack that serves, with both ends of a load; `tls` are the receiver's certificate and key."""
+    """Yield a stack that serves, with both ends of a load; `tls` is the receiver's certificate and key."""
     arguments = ["--tls", *map(str, tls)] if tls else []
     bench.screen.say(f"{name}: starting the stack")
     with contextlib.ExitStack() as cleanup:
@@ -230,7 +230,7 @@ def sustained(one: Figures) -> float:
 
 
 def calibrated(rig: Rig, paths: Sequence[str]) -> float:
-    """The highest sustained rate of 1 KB webhooks, measured once, after a warm-up."""
+    """Return the highest sustained rate of 1 KB webhooks, measured once, after a warm-up."""
     rig.warm_up(paths)
     rate = sustained(rig.measure("the maximum", rig.closed(paths)))
     if not rate:
@@ -243,7 +243,7 @@ def _streams(url: str, behaviour: str, count: int) -> list[str]:
 
 
 def _accepted_of(group: Group, paths: Sequence[str], accepted: bytes) -> bytes:
-    """`accepted` with zeros for what did not go to the group: requests go to the paths in turn."""
+    """Return `accepted` with zeros for what did not go to the group: requests go to the paths in turn."""
     wanted = {webhook_path(subscription) for subscription in group.subscriptions}
     mine = bytes(path in wanted for path in paths)
     return bytes(was & mine[sequence % len(mine)] for sequence, was in enumerate(accepted))

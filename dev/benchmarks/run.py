@@ -16,8 +16,6 @@ from dev.benchmarks.results import Result
 from dev.benchmarks.scenarios import floor
 from services.platform.process import metrics
 
-# What the figures were measured on.
-
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
     """The machine, and what else it did when the run began."""
@@ -34,7 +32,7 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def this_machine() -> Machine:
-    """The machine at hand, now."""
+    """Describe this machine as it is now."""
     return Machine(
         measured_at=datetime.now(UTC).isoformat(timespec="seconds"),
         system=f"{platform.system()} {platform.release()}",
@@ -53,9 +51,6 @@ def _processor() -> str:
             return next(line.partition(":")[2].strip() for line in file if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
-
-
-# One run of the benchmark: the floor, then the scenarios, each written down as soon as it is measured.
 
 
 SCHEMA = 1

@@ -1,8 +1,7 @@
-"""What the benchmark asks of the stack's Postgres, over one connection."""
+"""The real stack, with the processes that `make run` starts, and what a benchmark asks of its Postgres."""
 
 import asyncio
 import contextlib
-import dataclasses
 import json
 import secrets
 import urllib.request
@@ -99,9 +98,6 @@ class BenchmarkStore:
         self._runner.run(self._connection.execute(SQL[name], *arguments))
 
 
-# The real stack: embedded stores, safe as in production, and the same processes that `make run` starts.
-
-
 STOP_TIMEOUT_SECONDS = 6.0
 REQUEST_TIMEOUT_SECONDS = 10.0
 LEASE_SECONDS = 60
@@ -121,7 +117,7 @@ class Stack:
         self._settings = settings
         self._guard = guard
         self._environment = environment
-        self._stores = plan.prepare_stores(settings, the_plan, guard, lambda _: None)
+        self._stores = the_plan.stores(guard, lambda _: None)
         self._supervisor = supervisor.Supervisor(max_deaths=1)
         # Callers are authenticated, as they are in production.
         self.api_key = keys.make()
@@ -149,7 +145,7 @@ class Stack:
         return self._plan.logs
 
     def trees(self) -> dict[str, list[int]]:
-        """The roots of the process trees of the service and both stores."""
+        """Return the roots of the process trees of the service and both stores."""
         found: dict[str, list[int]] = {name: [] for name in (*ROLES, *STORES)}
         for part in self._supervisor.parts.values():
             if part.role in ROLES and part.child.pid is not None and part.child.running:
@@ -204,7 +200,7 @@ class Stack:
 
     @contextlib.contextmanager
     def store(self) -> Iterator[BenchmarkStore]:
-        """A connection to Postgres."""
+        """Yield a connection to Postgres."""
         postgres = self._stores.postgres
         assert postgres is not None
         keys = self._plan.encryption_keys
@@ -213,7 +209,7 @@ class Stack:
             yield store
 
     def redis_peak_bytes(self) -> int:
-        """The most memory that Redis has used since its start."""
+        """Return the most memory that Redis has used since its start."""
         with contextlib.closing(redis.Redis.from_url(self._stores.redis_url)) as client:
             return int(client.info("memory")["used_memory_peak"])
 
@@ -228,18 +224,12 @@ class Stack:
             port = ports.free_port()
             environment["METRICS_PORT"] = str(port)
             urls = [f"http://127.0.0.1:{port}/readyz"]
-        command = dataclasses.replace(
-            command,
-            name=name,
-            log_path=self.logs / f"{name}.log",
-            environment=environment,
-            # Not the checkout, whose .env is the developer's.
-            cwd=self._plan.data_dir,
-        )
+        # Not in the checkout, whose .env is the developer's.
+        command = self._plan.run(name, environment, cwd=self._plan.data_dir)
         return supervisor.process(command, self._guard, urls)
 
     def _ask(self, method: str, path: str, document: object = None) -> dict[str, str]:
-        """What the subscriptions' API answers; nothing when it answers 204."""
+        """Return the response of the subscriptions API; nothing for a 204."""
         request = urllib.request.Request(  # noqa: S310 - http, to our own gateway
             f"{self._plan.gateway_url}/api/v1/subscriptions{path}",
             method=method,
@@ -253,7 +243,7 @@ class Stack:
 
 @contextlib.contextmanager
 def running(folder: Path, *, environment: Mapping[str, str] | None = None) -> Iterator[Stack]:
-    """A stack whose stores run; its processes are started with `start`. All of it ends with the context.
+    """Yield a stack whose stores run; `start` starts its processes. All of it ends with the context.
 
     Variables such as WORKER_CONCURRENCY in our own environment reach the processes, which tries things out;
     `environment` comes on top of them. The stores are always our own.

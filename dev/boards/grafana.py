@@ -5,7 +5,7 @@ no gap is left. Every panel says what it means and what to do about it, and show
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
 JsonObject = dict[str, Any]
@@ -27,9 +27,9 @@ DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 REF_IDS = "ABCDEFGH"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Query:
-    """An expression of PromQL, what its series are called, and their colour where it means something."""
+    """An expression of PromQL, what its series are called, and their color where it means something."""
 
     expr: str
     # Labels in double braces: "{{reason}}".
@@ -37,14 +37,18 @@ class Query:
     color: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Panel:
-    """What all panels have. `thresholds` are pairs of a colour and the value from which on it holds."""
+    """What all panels have. `shown` is one expression, one query, or several.
+
+    `thresholds` are pairs of a color and the value from which it applies.
+    """
 
     title: str
     text: str
+    shown: str | Query | Sequence[Query]
     unit: str = COUNT
-    queries: Sequence[Query]
+    _: KW_ONLY
     thresholds: Sequence[tuple[str, float]] = ()
     # Ends of the axis, or of the colours, where the data does not decide.
     min: float | None = 0
@@ -52,8 +56,14 @@ class Panel:
 
     height = 8
 
+    @property
+    def queries(self) -> Sequence[Query]:
+        """What it shows, as queries."""
+        shown = Query(self.shown) if isinstance(self.shown, str) else self.shown
+        return [shown] if isinstance(shown, Query) else shown
+
     def defaults(self) -> JsonObject:
-        """What holds for all its series."""
+        """Return what applies to all its series."""
         steps = [{"color": "green", "value": None}, *({"color": c, "value": v} for c, v in self.thresholds)]
         ends = {name: end for name, end in (("min", self.min), ("max", self.max)) if end is not None}
         return {"unit": self.unit, "noValue": "-", "thresholds": {"mode": "absolute", "steps": steps}, **ends}
@@ -73,18 +83,18 @@ class Panel:
         ]
 
     def body(self) -> JsonObject:
-        """What sets this kind of panel apart."""
+        """Return what is specific to this kind of panel."""
         raise NotImplementedError
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Stat(Panel):
     """One number of now, in the colour of its threshold."""
 
     height = 4
 
     def body(self) -> JsonObject:
-        """A number over the whole panel, with its course behind."""
+        """Show a number over the whole panel, with its history behind."""
         return {
             "type": "stat",
             "fieldConfig": {"defaults": {"color": {"mode": "thresholds"}, **self.defaults()}, "overrides": []},
@@ -98,10 +108,11 @@ class Stat(Panel):
         }
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Lines(Panel):
     """Series over time. Stacked where their sum means something; thresholds are drawn as lines."""
 
+    _: KW_ONLY
     stacked: bool = False
 
     def body(self) -> JsonObject:
@@ -136,13 +147,14 @@ class Lines(Panel):
         }
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Table(Panel):
     """Rows of now: the labels of the series, and a column for each query. The first one orders them.
 
     `columns` are the labels to show, each with its heading; `units` are those of the queries, in their order.
     """
 
+    _: KW_ONLY
     columns: Mapping[str, str]
     units: Sequence[str] = field(default=())
 
@@ -151,7 +163,7 @@ class Table(Panel):
         return [{**target, "range": False, "instant": True, "format": "table"} for target in super().targets()]
 
     def body(self) -> JsonObject:
-        """A table without paging: what is in it is bounded."""
+        """Show a table without paging: its content is bounded."""
         one = len(self.queries) == 1
         values = {"Value" if one else f"Value #{ref_id}": q for ref_id, q in zip(REF_IDS, self.queries, strict=False)}
         return {
@@ -186,7 +198,7 @@ class Table(Panel):
         }
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Row:
     """Lines of panels under a heading."""
 
@@ -194,7 +206,12 @@ class Row:
     lines: Sequence[Sequence[Panel]]
 
 
-@dataclass(frozen=True, kw_only=True)
+def row(title: str, *lines: Sequence[Panel]) -> Row:
+    """Return a row of these lines."""
+    return Row(title, lines)
+
+
+@dataclass(frozen=True)
 class Board:
     """A dashboard. Its uid is part of its address, and never changes."""
 
@@ -210,7 +227,7 @@ class Board:
 
 
 def document(board: Board) -> JsonObject:
-    """The board as Grafana's JSON. Panels are numbered in the order of reading."""
+    """Return the board as Grafana's JSON. Panels are numbered in reading order."""
     return {
         "uid": board.uid,
         "title": board.title,
@@ -292,7 +309,7 @@ def _variables() -> list[JsonObject]:
 
 
 def _labels(label: str, title: str, series: str) -> JsonObject:
-    """A variable of the values that a label has, looked up again when the time range changes."""
+    """Return a variable of a label's values, looked up again when the time range changes."""
     query = f"label_values({series}, {label})"
     return {
         "type": "query",

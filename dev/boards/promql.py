@@ -10,17 +10,17 @@ INTERVAL = "$__rate_interval"
 
 
 def series(metric: str, *matchers: str) -> str:
-    """The series of a metric, of this release."""
+    """Return the series of a metric, of this release."""
     return f"{metric}{{{', '.join((HERE, *matchers))}}}"
 
 
 def rate(metric: str, *matchers: str, by: str = "", interval: str = INTERVAL) -> str:
-    """What a counter grows by in a second, over all copies."""
+    """Return a counter's growth per second, over all copies."""
     return f"sum{_by(by)} (rate({series(metric, *matchers)}[{interval}]))"
 
 
 def increase(metric: str, *matchers: str, by: str = "", interval: str = INTERVAL) -> str:
-    """What a counter grew by within an interval, over all copies."""
+    """Return a counter's growth within an interval, over all copies."""
     return f"sum{_by(by)} (increase({series(metric, *matchers)}[{interval}]))"
 
 
@@ -30,22 +30,22 @@ def whole(expr: str) -> str:
 
 
 def total(metric: str, *matchers: str, by: str = "") -> str:
-    """A gauge of which each copy has its part."""
+    """Sum a gauge of which each copy has its part."""
     return f"sum{_by(by)} ({series(metric, *matchers)})"
 
 
 def alike(metric: str, *matchers: str, by: str = "") -> str:
-    """A gauge that each copy measures alike; or the highest of those that differ."""
+    """Return a gauge that each copy measures alike, or the highest of those that differ."""
     return f"max{_by(by)} ({series(metric, *matchers)})"
 
 
 def rate_alike(metric: str, *matchers: str, by: str = "") -> str:
-    """What a counter that every copy counts alike grows by in a second: a store's own."""
+    """Return the growth per second of a counter that every copy counts alike: a store's own."""
     return f"max{_by(by)} (rate({series(metric, *matchers)}[{INTERVAL}]))"
 
 
 def each(metric: str, function: str, by: str) -> str:
-    """A function over the last interval of each copy, and the highest of them."""
+    """Apply a function over the last interval of each copy, and take the highest."""
     return f"max by ({by}) ({function}({series(metric)}[{INTERVAL}]))"
 
 
@@ -60,12 +60,12 @@ def age(metric: str) -> str:
 
 
 def mean(histogram: str) -> str:
-    """The average of what a histogram observed; nothing where it observed nothing."""
+    """Return the average of what a histogram observed; nothing where it observed nothing."""
     return share(rate(f"{histogram}_sum"), rate(f"{histogram}_count"))
 
 
 def share(part: str, whole: str) -> str:
-    """A part of a whole; nothing while the whole is 0."""
+    """Divide a part by a whole; nothing while the whole is 0."""
     return f"({part}) / ({whole} > 0)"
 
 
@@ -75,17 +75,17 @@ def share_each(parts: str, whole: str) -> str:
 
 
 def percentile(quantile: float, histogram: str, by: str = "") -> str:
-    """A percentile over all copies together."""
+    """Return a percentile over all copies together."""
     labels = f"le, {by}" if by else "le"
     return f"histogram_quantile({quantile}, {rate(f'{histogram}_bucket', by=labels)})"
 
 
 def percentiles(histogram: str) -> list[Query]:
-    """The median and the slow ends."""
+    """Return the median and the slow ends."""
     return [
-        Query(expr=percentile(0.5, histogram), legend="p50", color="green"),
-        Query(expr=percentile(0.95, histogram), legend="p95", color="yellow"),
-        Query(expr=percentile(0.99, histogram), legend="p99", color="orange"),
+        Query(percentile(0.5, histogram), "p50", "green"),
+        Query(percentile(0.95, histogram), "p95", "yellow"),
+        Query(percentile(0.99, histogram), "p99", "orange"),
     ]
 
 

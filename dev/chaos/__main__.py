@@ -7,7 +7,6 @@ import argparse
 import asyncio
 import contextlib
 import shutil
-import signal
 import sys
 import tempfile
 import time
@@ -18,6 +17,7 @@ import uvloop
 
 from dev.chaos import run, schedule, stack, verdict
 from dev.chaos.scenarios import SCENARIOS
+from dev.harness.signals import cancel_on_signals
 from services.platform.process import lifecycle
 
 DEFAULT_RATE = 100.0
@@ -44,7 +44,7 @@ def main() -> None:
 
 
 async def _main(options: argparse.Namespace, folder: Path, say: run.Say) -> bool:
-    _cancel_on_signals()
+    cancel_on_signals()
     scenario = SCENARIOS.get(options.scenario)
     if scenario:
         load, faults = scenario.load(options.rate), scenario.schedule()
@@ -71,18 +71,6 @@ async def _main(options: argparse.Namespace, folder: Path, say: run.Say) -> bool
         }
         verdict.write_json(options.json, verdict.to_json(judged, faults, facts))
     return judged.ok and not wrong
-
-
-def _cancel_on_signals() -> None:
-    """The first order to stop unwinds everything in order; further ones change nothing."""
-    task = asyncio.current_task()
-
-    def cancel() -> None:
-        if task and not task.cancelling():
-            task.cancel()
-
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        asyncio.get_running_loop().add_signal_handler(number, cancel)
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -113,7 +101,7 @@ def _names(text: str) -> list[str]:
 
 @contextlib.contextmanager
 def _folder(keep: Path | None) -> Iterator[Path]:
-    """The folder that was named, or one that goes with the context."""
+    """Yield the named folder, or one that is removed with the context."""
     if keep:
         yield keep
         return

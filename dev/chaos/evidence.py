@@ -1,4 +1,7 @@
-"""What a run keeps - sends, requests, faults - and what the database holds at its end."""
+"""What a run keeps - sends, requests, faults - and what the database holds at its end.
+
+All moments are seconds on this machine's monotonic clock.
+"""
 
 import asyncio
 import time
@@ -11,10 +14,6 @@ import asyncpg
 import msgspec
 
 from dev.chaos.schedule import Kind
-
-# What the harness keeps: sends, requests, faults, and what the database holds at the end.
-#
-# All moments are seconds on this machine's monotonic clock.
 
 
 @dataclass(kw_only=True, slots=True)
@@ -165,5 +164,5 @@ async def read(database_url: str) -> tuple[list[Delivery], dict[UUID, str]]:
 
 
 def _key(head: bytes) -> str:
-    """The key from the beginning of a payload, {"key":"…","filling": …."""
+    """Return the key from the beginning of a payload, {"key":"…","filling": …."""
     return str(msgspec.json.decode(head.split(b",", 1)[0] + b"}")["key"])

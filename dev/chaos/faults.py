@@ -85,7 +85,7 @@ class Faults:
             child.send(signal.SIGCONT)
 
     async def _restart(self, fault: Fault) -> None:
-        """The order to stop, and a new start."""
+        """Stop the process in order, and start it again."""
         await self._restart_one(fault.subject)
 
     async def _rolling_restart(self, fault: Fault) -> None:  # noqa: ARG002 - it is all of them
@@ -98,7 +98,7 @@ class Faults:
         await wait_ready(part)
 
     async def _away(self, fault: Fault) -> None:
-        """Stopped, and started again after a while."""
+        """Stop the process, and start it again after a while."""
         part = self._stack.parts[fault.subject]
         part.held = True
         try:

@@ -112,7 +112,7 @@ class Generator:
 
 @contextlib.asynccontextmanager
 async def generating(base_url: str, api_key: str, subscriptions: Mapping[str, str]) -> AsyncIterator[Generator]:
-    """A generator, whose sends end with the context."""
+    """Yield a generator, whose sends end with the context."""
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector, headers=_headers(api_key)) as session:
         generator = Generator(session, base_url, subscriptions)

@@ -41,7 +41,7 @@ class Load:
         return self.events / self.rate
 
     def lasting(self, seconds: float) -> "Load":
-        """The same, or slower so that it lasts so long."""
+        """Return the same load, or a slower one that lasts so long."""
         return replace(self, rate=min(self.rate, self.events / max(seconds, self.seconds)))
 
 
@@ -49,9 +49,9 @@ async def run(the_plan: stack.Plan, load: Load, schedule: Sequence[Fault], say: 
     """Start everything, send the load under the faults, wait until all is settled, and stop everything."""
     async with receiving(the_plan.receiver_port) as receiver, stack.running(the_plan, say) as running:
         targets = {name: the_plan.target_url(name) for name in (*ENDPOINTS, "slow")}
-        subscriptions = await subscribe(the_plan.base_url, the_plan.api_key, targets, FAN_OUT_ENDPOINTS)
+        subscriptions = await subscribe(the_plan.gateway_url, the_plan.api_key, targets, FAN_OUT_ENDPOINTS)
         say("the stack serves")
-        async with generating(the_plan.base_url, the_plan.api_key, subscriptions) as generator:
+        async with generating(the_plan.gateway_url, the_plan.api_key, subscriptions) as generator:
             faults = Faults(running, receiver, say)
             async with _task(_watch(generator, receiver, faults, say)), _task(_notice_stalls(faults.spans, say)):
                 begun_at = time.monotonic()

@@ -39,7 +39,7 @@ class Scenario:
         ]
 
     def load(self, rate: float) -> Load:
-        """A steady load from before the fault until after it."""
+        """Return a steady load from before the fault until after it."""
         return Load(events=int(self.load_seconds * rate), rate=rate, large=0)
 
 

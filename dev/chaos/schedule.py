@@ -140,7 +140,7 @@ KINDS: Mapping[str, Kind] = {
 
 
 def chosen(names: Sequence[str]) -> list[Kind]:
-    """The kinds whose name is, or begins with, one of these; all when there are none. ValueError for an unknown one."""
+    """Return the kinds whose name is or begins with one of these; all if empty. ValueError for an unknown one."""
     if not names:
         return list(KINDS.values())
     for name in names:
@@ -216,7 +216,7 @@ def _in_turns(rng: random.Random, kinds: Sequence[Kind]) -> Iterator[Kind]:
 
 
 def _placed(fault: Fault, others: Sequence[Fault]) -> Fault:
-    """The same, later if need be: no two faults hit one subject at a time, and few overlap."""
+    """Return the fault, later if need be: no two faults hit one subject at a time, and few overlap."""
     while True:
         on = [
             other for other in others if other.at_seconds < fault.reckoned_end and fault.at_seconds < other.reckoned_end

@@ -5,7 +5,6 @@ import contextlib
 import functools
 import os
 import secrets
-import sys
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,7 +14,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 from dev.chaos.schedule import DELIVERIES, INGESTS, INSTANCES, STORE_USERS
 from dev.embedded import EmbeddedPostgres, EmbeddedValkey, Guard, ports
-from dev.embedded.child import Command
+from dev.harness import keys as harness_keys
+from dev.harness import plan
 from dev.harness.proxy import Proxy, proxying
 from dev.harness.supervisor import DATABASE, READY_TIMEOUT_SECONDS, TICK_SECONDS, Part, Supervisor, migrate, process
 from services.platform.auth import keys
@@ -60,52 +60,34 @@ TUNING: Mapping[str, str] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class Plan(plan.Plan):
     """Ports and links. A link is named FROM>TO; its port is the proxy's."""
 
-    folder: Path
     # Callers are authenticated, as they are in production.
     api_key: str = field(repr=False)
     service_key: str = field(repr=False)
-    gateway_port: int
-    postgres_port: int
-    redis_port: int
     receiver_port: int
-    grpc_ports: Mapping[str, int]
-    metrics_ports: Mapping[str, int]
     links: Mapping[str, int]
-
-    @property
-    def base_url(self) -> str:
-        """Where the gateway answers."""
-        return f"http://127.0.0.1:{self.gateway_port}"
 
     def target_url(self, endpoint: str) -> str:
         """Where workers reach an endpoint of the receiver."""
         return f"http://127.0.0.1:{self.links[RECEIVER_LINK]}/{endpoint}"
 
     def target_port(self, link: str) -> int:
-        """The port behind a link's proxy."""
+        """Return the port behind a link's proxy."""
         to = link.partition(">")[2]
-        stores = {"postgres": self.postgres_port, "redis": self.redis_port, "receiver": self.receiver_port}
-        return stores[to] if to in stores else self.grpc_ports[to]
+        behind = {"postgres": self.postgres_port, "redis": self.redis_port, "receiver": self.receiver_port}
+        return behind.get(to) or self.grpc_ports[to]
 
-    def readiness_urls(self, name: str) -> list[str]:
-        """What answers 200 when the process serves."""
-        urls = [f"http://127.0.0.1:{self.metrics_ports[name]}/readyz"]
-        return [*urls, f"{self.base_url}/livez"] if name == "gateway" else urls
-
-    def command(self, name: str, *, database_url: str) -> Command:
-        """How to run a process; `database_url` is that of Postgres itself."""
-        role = name.partition("-")[0]
+    def process(self, name: str, guard: Guard, *, database_url: str) -> Part:
+        """Return the part that runs a process; `database_url` is that of Postgres itself."""
         environment = {
             **{key: os.environ[key] for key in ("PATH", "HOME", "LANG") if key in os.environ},
             **TUNING,
             "AUTH_REQUIRED": "true",
             "BOOTSTRAP_ADMIN_KEY": self.api_key,
             "SERVICE_KEY": self.service_key,
-            # For the key that secrets are encrypted with.
-            "DATA_DIR": str(self.folder),
+            "ENCRYPTION_KEYS": self.encryption_keys,
             "METRICS_PORT": str(self.metrics_ports[name]),
         }
         if name in STORE_USERS:
@@ -113,20 +95,14 @@ class Plan:
             environment["REDIS_URL"] = f"redis://127.0.0.1:{self.links[f'{name}>redis']}/0"
         if name in self.grpc_ports:
             environment["GRPC_PORT"] = str(self.grpc_ports[name])
-        if role == "gateway":
+        if name == "gateway":
             environment["PORT"] = str(self.gateway_port)
             for variable, names in (("INGEST", INGESTS), ("DELIVERY", DELIVERIES), ("ANALYTICS", ["analytics"])):
                 addresses = ",".join(f"127.0.0.1:{self.links[f'gateway>{to}']}" for to in names)
                 # gRPC's own way to write several addresses.
                 environment[f"{variable}_ADDR"] = f"ipv4:{addresses}"
-        return Command(
-            name=name,
-            arguments=[sys.executable, "-m", "services", role],
-            log_path=self.folder / "logs" / f"{name}.log",
-            environment=environment,
-            # Not the checkout, whose .env is the developer's.
-            cwd=self.folder,
-        )
+        # Not in the checkout, whose .env is the developer's.
+        return process(self.run(name, environment, cwd=self.data_dir), guard, self.readiness_urls(name))
 
 
 def make_plan(folder: Path) -> Plan:
@@ -139,7 +115,9 @@ def make_plan(folder: Path) -> Plan:
     ]
     free = iter(ports.free_ports(4 + len(grpc_names) + len(INSTANCES) + len(links)))
     return Plan(
-        folder=folder.resolve(),
+        data_dir=folder.resolve(),
+        reach="127.0.0.1",
+        encryption_keys=harness_keys.ENCRYPTION_KEY,
         api_key=keys.make(),
         service_key=secrets.token_urlsafe(32),
         gateway_port=next(free),
@@ -191,13 +169,10 @@ class Stack:
         """What faults may hit."""
         return {"redis" if name == "valkey" else name: part for name, part in self.supervisor.parts.items()}
 
-    async def start(self, plan: Plan, guard: Guard) -> None:
+    async def start(self, the_plan: Plan, guard: Guard) -> None:
         """Start the processes, and keep everything running from then on."""
         database_url = self.postgres.tcp_url(DATABASE)
-        new = [
-            process(plan.command(name, database_url=database_url), guard, plan.readiness_urls(name))
-            for name in INSTANCES
-        ]
+        new = [the_plan.process(name, guard, database_url=database_url) for name in INSTANCES]
         await in_thread(self.supervisor.start, new, on_cancel=self.supervisor.request_stop)
         self._keeper = asyncio.ensure_future(asyncio.to_thread(self.supervisor.watch))
 
@@ -210,28 +185,25 @@ class Stack:
 
 
 @contextlib.asynccontextmanager
-async def running(plan: Plan, say: Callable[[str], None]) -> AsyncIterator[Stack]:
-    """A stack that serves; everything of it ends with the context, or with this process."""
-    plan.folder.mkdir(parents=True, exist_ok=True)
+async def running(the_plan: Plan, say: Callable[[str], None]) -> AsyncIterator[Stack]:
+    """Yield a stack that serves; everything of it ends with the context, or with this process."""
+    the_plan.data_dir.mkdir(parents=True, exist_ok=True)
     async with contextlib.AsyncExitStack() as cleanup:
         # First of all, so that no other process takes their ports.
         links = {
-            name: await cleanup.enter_async_context(proxying(name, port=port, target_port=plan.target_port(name)))
-            for name, port in plan.links.items()
+            name: await cleanup.enter_async_context(proxying(name, port=port, target_port=the_plan.target_port(name)))
+            for name, port in the_plan.links.items()
         }
         guard = cleanup.enter_context(Guard())
-        logs = plan.folder / "logs"
-        postgres = EmbeddedPostgres(
-            plan.folder / "postgres", port=plan.postgres_port, guard=guard, log_path=logs / "postgres.log", say=say
-        )
-        cleanup.callback(postgres.close)
-        redis = EmbeddedValkey(plan.folder / "redis", port=plan.redis_port, guard=guard, log_path=logs / "redis.log")
-        cleanup.callback(redis.close)
+        stores = await in_thread(the_plan.stores, guard, say)
+        cleanup.callback(stores.close)
+        postgres, redis = stores.postgres, stores.valkey
+        assert postgres is not None
+        assert redis is not None
         stack = Stack(postgres=postgres, redis=redis, links=links, supervisor=Supervisor(max_deaths=None))
-        await in_thread(postgres.prepare)
         cleanup.push_async_callback(stack.stop_processes)
         await in_thread(stack.supervisor.start_stores, (postgres, redis), on_cancel=stack.supervisor.request_stop)
         await in_thread(migrate, postgres.url(DATABASE))
         say("the stores run, and the schema is made")
-        await stack.start(plan, guard)
+        await stack.start(the_plan, guard)
         yield stack

@@ -42,7 +42,7 @@ def find_duplicates(requests: Sequence[Request]) -> list[tuple[Request, Request]
 
 
 def fault_of_duplicate(answered: Request, spans: Sequence[Span]) -> Span | None:
-    """The fault that kept this 2xx from being recorded; None when there was none that could."""
+    """Return the fault that kept this 2xx from being recorded, or None."""
     at = answered.answered_at or 0.0
     for span in spans:
         if not span.kind.duplicates or span.ended_at - span.began_at < span.kind.of_lease * LEASE_SECONDS:
@@ -62,7 +62,7 @@ def fault_of_duplicate(answered: Request, spans: Sequence[Span]) -> Span | None:
 
 
 def fault_of_delay(late: Request, attempts: Sequence[Attempt], spans: Sequence[Span]) -> Span | None:
-    """The fault that held this request on its way until its worker had given it up and made another one.
+    """Return the fault that delayed this request until its worker gave up and made another one.
 
     It was sent while the fault was on, by an attempt that does not know its answer, and arrived soon after it.
     """
@@ -85,7 +85,7 @@ def answered_late(answered: Request, attempts: Sequence[Attempt], spans: Sequenc
 
 
 def fault_of_interruption(recorded_at: float, spans: Sequence[Span]) -> Span | None:
-    """The fault by which an attempt was interrupted that was recorded as such then; None when there was none."""
+    """Return the fault that interrupted an attempt recorded as interrupted, or None."""
     earliest = recorded_at - LEASE_SECONDS - GUARD_SECONDS - NOTICE_SECONDS
     found = [
         span for span in spans if span.kind.interrupts and span.began_at <= recorded_at and span.ended_at >= earliest
@@ -108,7 +108,7 @@ REQUESTS_OF_AN_INTERRUPTION = 2
 
 
 def find_mismatches(delivery: Delivery, requests: Sequence[Request]) -> list[str]:
-    """What does not agree between a delivery's attempts and the requests that the receiver got for it."""
+    """Return mismatches between a delivery's attempts and the requests that the receiver got for it."""
     return [*_unmatched(delivery.attempts, requests), *_wrong_end(delivery, requests)]
 
 
@@ -215,7 +215,7 @@ class _Findings:
 
 
 def judge(evidence: Evidence) -> Verdict:
-    """The verdict over one run."""
+    """Return the verdict over one run."""
     found = _Findings()
     by_event: defaultdict[UUID, list[Delivery]] = defaultdict(list)
     for delivery in evidence.deliveries:
@@ -294,7 +294,7 @@ def _judge_lateness(
     by_delivery: Mapping[UUID, list[Request]],
     found: _Findings,
 ) -> None:
-    """A bell that was lost, or rung too early, costs ten seconds: without a fault that is a bug."""
+    """Judge lateness: a bell that was lost, or rung too early, costs ten seconds; without a fault that is a bug."""
     for send in evidence.sends:
         if send.event_id is None or send.slow:
             continue
@@ -360,7 +360,7 @@ _COLUMNS = ("faults", "seconds", "refused_tries", "duplicates")
 
 
 def to_json(verdict: Verdict, schedule: Sequence[Fault], facts: Mapping[str, Any]) -> dict[str, Any]:
-    """The whole of it; `facts` say how it was run."""
+    """Convert the verdict to JSON; `facts` describe the run."""
     return {
         **facts,
         "lease_seconds": LEASE_SECONDS,
@@ -379,7 +379,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def as_text(verdict: Verdict) -> str:
-    """A table per kind of fault, the counts, and what is wrong if anything is."""
+    """Render a table per kind of fault, the counts, and what is wrong if anything is."""
     width = max((len(name) for name in verdict.by_fault), default=4)
     lines = ["", "  ".join(["fault".ljust(width), *(column.rjust(13) for column in _COLUMNS)])]
     lines += [

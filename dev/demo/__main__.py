@@ -7,7 +7,6 @@ import asyncio
 import base64
 import contextlib
 import secrets
-import signal
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -17,8 +16,9 @@ from rich.console import Console
 from dev.demo import client, stack, verification
 from dev.demo.client import Client, Delivery, DemoError
 from dev.demo.screen import Screen
-from dev.demo.settings import DemoSettings
+from dev.demo.stack import DemoSettings
 from dev.harness.receiver import Receiver, Reply, receiving
+from dev.harness.signals import cancel_on_signals
 from services.platform.settings import load
 
 # Types that nobody else publishes: the events of a service that runs already must not reach the receiver of the demo.
@@ -38,7 +38,8 @@ INTERRUPTED_STATUS = 130
 
 
 async def show(settings: DemoSettings, screen: Screen) -> None:
-    """The demo from its first line to its last; DemoError when it does not end as it should."""
+    """Run the demo from its first line to its last; DemoError if it does not end as it should."""
+    cancel_on_signals()
     screen.title("A webhook on its way")
     async with (
         _service(settings, screen) as service,
@@ -139,33 +140,11 @@ def _failing(checks: dict[str, bool]) -> str:
     return "; ".join(f"not so: {text}" for text, passed in checks.items() if not passed)
 
 
-async def _until_told_to_stop(settings: DemoSettings, screen: Screen) -> None:
-    """Run the demo; the first signal ends it in good order, and further ones change nothing."""
-    task = asyncio.ensure_future(show(settings, screen))
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        asyncio.get_running_loop().add_signal_handler(number, _Once(task))
-    await task
-
-
-class _Once:
-    """Cancels a task when it is called for the first time."""
-
-    def __init__(self, task: "asyncio.Future[None]") -> None:
-        self._task = task
-        self._called = False
-
-    def __call__(self) -> None:
-        """A signal came."""
-        if not self._called:
-            self._called = True
-            self._task.cancel()
-
-
 def main() -> None:
     """Run the demo and exit with its status."""
     settings = load(DemoSettings)
     try:
-        asyncio.run(_until_told_to_stop(settings, Screen(Console())))
+        asyncio.run(show(settings, Screen(Console())))
     except DemoError as error:
         sys.stderr.write(f"demo: {error}\n")
         sys.exit(1)

@@ -1,4 +1,4 @@
-"""What ends the demo."""
+"""A client of the service's REST API, as far as the demo uses it."""
 
 import contextlib
 from collections.abc import AsyncIterator
@@ -13,9 +13,6 @@ from dev.demo import verification
 
 class DemoError(Exception):
     """The demo did not end as it should; the message is one line for its user."""
-
-
-# The service's REST API, as far as the demo uses it, over httpx.
 
 
 TIMEOUT_SECONDS = 5.0
@@ -76,7 +73,7 @@ class Client:
 
     @contextlib.asynccontextmanager
     async def subscribed(self, *, target_url: str, secret_key: str, event_types: list[str]) -> AsyncIterator[str]:
-        """The id of a subscription, which is deleted with the context."""
+        """Yield the id of a subscription that is deleted with the context."""
         body = {
             "target_url": target_url,
             "secret_key": secret_key,
@@ -128,7 +125,7 @@ class Client:
 
 @contextlib.asynccontextmanager
 async def connected(base_url: str, *, api_key: str = "") -> AsyncIterator[Client]:
-    """A client of the service at `base_url`, which is on this machine: no proxy is asked."""
+    """Yield a client of the service at `base_url`, which is on this machine: no proxy is used."""
     headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
     async with httpx.AsyncClient(base_url=base_url, headers=headers, timeout=TIMEOUT_SECONDS, trust_env=False) as http:
         yield Client(http)

@@ -70,14 +70,14 @@ class Cluster:
         self._labels = f"app.kubernetes.io/instance={release}"
 
     async def admin_key(self) -> str:
-        """The first key of role `admin`, of the Secret that the chart made."""
+        """Return the first key of role `admin` in the chart's Secret."""
         for secret in await self._items("secret", self._labels):
             if key := secret["data"].get("bootstrap-admin-key"):
                 return base64.b64decode(key).decode()
         raise DemoError(f"release {self._release} has no Secret with an admin key: make kind-up installs it")
 
     async def bounds(self) -> tuple[int, int]:
-        """The least and the most workers."""
+        """Return the least and the most workers."""
         autoscalers = await self._items("horizontalpodautoscaler", f"{self._labels},app.kubernetes.io/component=worker")
         if not autoscalers:
             raise DemoError("the workers have no HorizontalPodAutoscaler: make kind-up installs it")
@@ -102,7 +102,7 @@ class Cluster:
         )
 
     async def _metric(self, name: str) -> float | None:
-        """What an HPA gets for an external metric: the sum of what is answered."""
+        """Return what an HPA gets for an external metric: the sum of the returned values."""
         api = f"/apis/external.metrics.k8s.io/v1beta1/namespaces/{self._namespace}/{name}"
         try:
             answer = await self._run("get", "--raw", f"{api}?labelSelector=release%3D{self._release}")
@@ -253,7 +253,7 @@ class Demo:
 
 
 def quantity(text: str) -> float:
-    """The number that a quantity of Kubernetes stands for, as metrics have them: `12`, `700m`, `1k`."""
+    """Parse a Kubernetes quantity, as metrics have them: `12`, `700m`, `1k`."""
     for suffix, factor in {"m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9}.items():
         if text.endswith(suffix):
             return float(text.removesuffix(suffix)) * factor

@@ -27,7 +27,7 @@ class Screen:
         self._good, self._bad = ("✓", "✗") if unicode else ("ok", "no")
 
     def title(self, text: str) -> None:
-        """The first line, or that of a part."""
+        """Print the title of the demo or of a part."""
         self._print(f"\n[bold]{escape(text)}[/bold]")
 
     def done(self, label: str, text: str) -> None:
@@ -44,7 +44,7 @@ class Screen:
         self._print(f"  [{colour}]{mark}[/{colour}] {escape(text)}")
 
     def say(self, text: str) -> None:
-        """A line."""
+        """Print a line."""
         self._print(f"  {escape(text)}")
 
     @contextlib.contextmanager
@@ -138,7 +138,7 @@ def _took(attempt: Attempt) -> str:
 
 
 def _then(delivery: Delivery, attempt: Attempt) -> str:
-    """What came, or comes, after an attempt."""
+    """Describe what follows an attempt."""
     later = [other for other in delivery.attempts if other.number > attempt.number]
     if later:
         pause = (later[0].started_at - attempt.started_at).total_seconds() - (attempt.duration_ms or 0) / 1000

@@ -6,12 +6,15 @@ import tempfile
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Annotated
 
 import httpx
+from pydantic import Field
 
 from dev.demo.client import DemoError
 from dev.embedded import last_lines
 from dev.harness.stack import Stack
+from services.platform.settings import Settings
 
 START_TIMEOUT_SECONDS = 60.0
 POLL_SECONDS = 0.1
@@ -20,6 +23,15 @@ PROBE_TIMEOUT_SECONDS = 1.5
 TITLE = "Webhook delivery service"
 # The default of 5 s is right for production and long for somebody who watches. Said on the screen.
 RETRY_BASE_SECONDS = 1
+
+
+class DemoSettings(Settings):
+    """Where a running service may be found, as the environment and .env say."""
+
+    # The gateway's.
+    port: Annotated[int, Field(ge=1, le=65535)] = 8080
+    # For a running service that asks for one: a key of role write.
+    api_key: str = Field("", repr=False)
 
 
 async def is_ours(base_url: str) -> bool:

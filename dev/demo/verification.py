@@ -29,7 +29,7 @@ def hub_signature_holds(secret: str, headers: Mapping[str, str], body: bytes) ->
 
 
 def hub_signature(secret: str, body: bytes) -> str:
-    """The value of X-Hub-Signature-256 for a body."""
+    """Return the value of X-Hub-Signature-256 for a body."""
     return "sha256=" + hmac.digest(secret.encode(), body, "sha256").hex()
 
 

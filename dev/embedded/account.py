@@ -33,7 +33,7 @@ class Account:
     gid: int
 
     def popen_options(self) -> dict[str, Any]:
-        """The arguments of subprocess.Popen that drop to this user."""
+        """Return the arguments of subprocess.Popen that drop to this user."""
         return {"user": self.uid, "group": self.gid, "extra_groups": []}
 
     def take(self, folder: Path) -> None:
@@ -44,7 +44,7 @@ class Account:
 
 
 def for_postgres(say: Say) -> Account | None:
-    """The user to run Postgres as, None for ourselves. Raises EmbeddedError when we are root and there is none."""
+    """Return the user to run Postgres as, None for ourselves; EmbeddedError if we are root and there is none."""
     if os.geteuid() != 0:
         return None
     for attempt in range(_TRIES):

@@ -3,14 +3,19 @@
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
+from typing import ClassVar, Self
 
 from dev.embedded.account import Account
 from dev.embedded.guard import Guard
+from dev.embedded.processes import EmbeddedError
 
 LAST_LINES_BYTES = 16_384
+POLL_SECONDS = 0.02
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +87,7 @@ class Child:
             self._guard.watch(self._process.pid, stop_signal=command.stop_signal, store=command.store)
 
     def poll(self) -> int | None:
-        """The exit status when the process has ended (negative: the signal), else None."""
+        """Return the exit status if the process has ended (negative: the signal), else None."""
         return self._ended(self._process.poll()) if self._process else None
 
     def wait(self, timeout_seconds: float) -> int | None:
@@ -118,7 +123,7 @@ class Child:
         return self.kill() if status is None else status
 
     def last_lines(self, count: int = 15) -> list[str]:
-        """The end of its log."""
+        """Return the end of its log."""
         return last_lines(self.command.log_path, count)
 
     def _ended(self, status: int | None) -> int | None:
@@ -127,8 +132,81 @@ class Child:
         return status
 
 
+class EmbeddedStore:
+    """A store that its owner starts, kills, stops and starts again. As a context it is started, and closed."""
+
+    title: ClassVar[str]
+    start_seconds: ClassVar[float]
+    # None before it is prepared.
+    _child: Child | None = None
+
+    def __enter__(self) -> Self:
+        """Start the store."""
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the store."""
+        self.close()
+
+    @property
+    def process(self) -> Child:
+        """The server's process; EmbeddedError before the store is prepared."""
+        if self._child is None:
+            raise EmbeddedError(f"{self.title} was not prepared")
+        return self._child
+
+    @property
+    def pid(self) -> int | None:
+        """The process id of the server, also of one that has ended; None before the first start."""
+        return self._child.pid if self._child else None
+
+    @property
+    def running(self) -> bool:
+        """Whether the server runs."""
+        return self._child is not None and self._child.running
+
+    def launch(self) -> None:
+        """Start the server without waiting; end what a killed owner left behind."""
+        raise NotImplementedError
+
+    def is_ready(self) -> bool:
+        """Whether the server answers."""
+        raise NotImplementedError
+
+    def start(self, timeout_seconds: float | None = None) -> None:
+        """Start the server and wait until it answers; EmbeddedError when it does not."""
+        self.launch()
+        self.wait_ready(timeout_seconds)
+
+    def wait_ready(self, timeout_seconds: float | None = None) -> None:
+        """Wait until the server answers; EmbeddedError when it has died or does not answer in time."""
+        seconds = timeout_seconds or self.start_seconds
+        deadline = time.monotonic() + seconds
+        log = self.process.command.log_path
+        while not self.is_ready():
+            status = self.process.poll()
+            if status is not None:
+                last = " | ".join(self.process.last_lines(3))
+                raise EmbeddedError(f"{self.title} did not start ({describe_exit(status)}), see {log}: {last}")
+            if time.monotonic() > deadline:
+                raise EmbeddedError(f"{self.title} is not ready after {seconds:g} s, see {log}")
+            time.sleep(POLL_SECONDS)
+
+    def kill(self) -> None:
+        """SIGKILL to the server, as in a crash of the machine."""
+        if self._child:
+            self._child.kill()
+
+    def close(self) -> None:
+        """Stop the server for good."""
+        raise NotImplementedError
+
+
 def last_lines(path: Path, count: int = 15) -> list[str]:
-    """The last `count` lines of a file, or what of them its last 16 KiB hold; none when there is no file."""
+    """Return the last `count` lines of a file, or those in its last 16 KiB; none if there is no file."""
     try:
         with path.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - LAST_LINES_BYTES))
@@ -139,7 +217,7 @@ def last_lines(path: Path, count: int = 15) -> list[str]:
 
 
 def describe_exit(status: int) -> str:
-    """An exit status in words: "exit status 1", "killed by SIGKILL"."""
+    """Describe an exit status in words: "exit status 1", "killed by SIGKILL"."""
     if status >= 0:
         return f"exit status {status}"
     try:

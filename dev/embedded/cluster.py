@@ -16,8 +16,6 @@ from dev.embedded import account as accounts
 from dev.embedded import processes, wheel
 from dev.embedded.processes import EmbeddedError
 
-# The ways in which Postgres stops.
-
 
 class StopMode(enum.Enum):
     """How Postgres is told to stop; the values are its own signals."""
@@ -28,9 +26,6 @@ class StopMode(enum.Enum):
     IMMEDIATE = signal.SIGQUIT
     # Waits for the sessions to end.
     SMART = signal.SIGTERM
-
-
-# A Postgres cluster on disk, before and between its servers.
 
 
 FAST_SECONDS, IMMEDIATE_SECONDS = 10.0, 2.0
@@ -48,11 +43,11 @@ class Cluster:
         self._account: accounts.Account | None = None
 
     def password(self) -> str:
-        """The superuser's password, for TCP."""
+        """Return the superuser's password, for TCP."""
         return (self.folder / "password").read_text().strip()
 
     def owner_password(self) -> str:
-        """The password of the databases' owner, for TCP; the superuser's does not follow from it."""
+        """Return the password of the databases' owner, for TCP; the superuser's cannot be derived from it."""
         return hashlib.sha256(f"{wheel.OWNER} {self.password()}".encode()).hexdigest()[:32]
 
     def prepare(self) -> accounts.Account | None:
@@ -74,7 +69,7 @@ class Cluster:
         return self._account
 
     def pid_file(self) -> list[str]:
-        """The lines of postmaster.pid: process id, data folder, start, port, socket folder, address, memory, state."""
+        """Return the lines of postmaster.pid: process id, data folder, start, port, socket folder, and so on."""
         try:
             return [line.strip() for line in (self.data / "postmaster.pid").read_text().splitlines()]
         except FileNotFoundError:

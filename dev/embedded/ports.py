@@ -16,7 +16,7 @@ _BLOCK = 50
 
 
 def _bound(host: str, port: int, *, alone: bool = False) -> socket.socket:
-    """A socket on a port; `alone` keeps others off, who could bind it too as long as nobody listens."""
+    """Bind a socket to a port; with `alone`, others cannot bind it before it listens."""
     bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     try:
         if not alone:

@@ -8,21 +8,15 @@ import os
 import shutil
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 from urllib.parse import quote
 
 from dev.embedded import cluster, ports, wheel
-from dev.embedded.child import Child, Command, describe_exit
+from dev.embedded.child import Child, Command, EmbeddedStore
 from dev.embedded.cluster import StopMode
 from dev.embedded.guard import Guard
 from dev.embedded.processes import EmbeddedError
-
-START_TIMEOUT_SECONDS = 60.0
-POLL_SECONDS = 0.02
 
 # Safe as in production (what is committed survives a kill -9), small enough for a laptop.
 SETTINGS: Mapping[str, str] = {
@@ -37,13 +31,16 @@ SETTINGS: Mapping[str, str] = {
 }
 
 
-class EmbeddedPostgres:
+class EmbeddedPostgres(EmbeddedStore):
     """One server with its files in `folder`; its port, its socket and its data stay over any stop and start.
 
     `launch` + `is_ready` do not wait, `start` does. `close` (or leaving the context) also removes the socket folder.
     `settings` are postgresql.conf parameters over SETTINGS; `say` gets a line about everything out of the ordinary.
     Clients come in by the socket without a password (its folder is closed to other users), and by TCP with one.
     """
+
+    title = "Postgres"
+    start_seconds = 60.0
 
     def __init__(
         self,
@@ -63,18 +60,6 @@ class EmbeddedPostgres:
         self._settings = {**SETTINGS, **(settings or {})}
         self._guard = guard
         self._socket_folder: Path | None = None
-        self._child: Child | None = None
-
-    def __enter__(self) -> Self:
-        """As `start`."""
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """As `close`."""
-        self.close()
 
     # -- addresses --
 
@@ -99,13 +84,6 @@ class EmbeddedPostgres:
         return f"postgresql://{wheel.USER}:{self._cluster.password()}@127.0.0.1:{self.port}/{quote(database)}"
 
     # -- life --
-
-    @property
-    def process(self) -> Child:
-        """The postmaster; there after `prepare`."""
-        if self._child is None:
-            raise EmbeddedError("Postgres was not prepared")
-        return self._child
 
     def prepare(self) -> None:
         """Make the cluster when there is none, and the socket folder; end a server that an earlier owner left.
@@ -153,42 +131,10 @@ class EmbeddedPostgres:
         # The file's last line is the state; a file of an earlier server has another process id.
         return len(lines) > 7 and lines[0] == str(self.pid) and lines[7] == "ready"  # noqa: PLR2004
 
-    def start(self, timeout_seconds: float = START_TIMEOUT_SECONDS) -> None:
-        """Start the server and wait until it accepts connections; EmbeddedError when it does not."""
-        self.launch()
-        self.wait_ready(timeout_seconds)
-
-    def wait_ready(self, timeout_seconds: float = START_TIMEOUT_SECONDS) -> None:
-        """Wait until the server accepts connections; EmbeddedError when it has died or does not in time."""
-        deadline = time.monotonic() + timeout_seconds
-        while not self.is_ready():
-            status = self.process.poll()
-            if status is not None:
-                last = " | ".join(self.process.last_lines(3))
-                raise EmbeddedError(f"Postgres did not start ({describe_exit(status)}), see {self.log_path}: {last}")
-            if time.monotonic() > deadline:
-                raise EmbeddedError(f"Postgres is not ready after {timeout_seconds:g} s, see {self.log_path}")
-            time.sleep(POLL_SECONDS)
-
-    @property
-    def pid(self) -> int | None:
-        """The process id of the postmaster, also of one that has ended; None before the first start."""
-        return self._child.pid if self._child else None
-
-    @property
-    def running(self) -> bool:
-        """Whether the postmaster runs."""
-        return self._child is not None and self._child.running
-
     def stop(self, mode: StopMode = StopMode.FAST, timeout_seconds: float = 10.0) -> None:
         """Stop the server, by SIGKILL when it does not in time; `start` starts it again on the same addresses."""
         if self._child:
             self._child.stop(timeout_seconds, stop_signal=mode.value)
-
-    def kill(self) -> None:
-        """SIGKILL to the postmaster, as a crash of the machine would; its backends end when they notice."""
-        if self._child:
-            self._child.kill()
 
     def close(self) -> None:
         """Stop the server for good and remove its socket folder."""

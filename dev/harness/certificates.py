@@ -17,12 +17,12 @@ DAY = timedelta(days=1)
 
 
 def p256() -> ec.EllipticCurvePrivateKey:
-    """A key, quickly."""
+    """Create a key, quickly."""
     return ec.generate_private_key(ec.SECP256R1())
 
 
 def pem_of(key: Any, passphrase: str = "") -> str:
-    """A private key in PEM."""
+    """Return a private key in PEM."""
     how = serialization.BestAvailableEncryption(passphrase.encode()) if passphrase else serialization.NoEncryption()
     return str(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, how).decode())
 
@@ -55,7 +55,7 @@ class Issued:
         hosts: tuple[str, ...] = (),
         authority: bool = False,
     ) -> "Issued":
-        """A certificate that this one vouches for; by default of a client, for a day.
+        """Issue a certificate signed by this one; by default for a client, for a day.
 
         That of a server is for `hosts`, or for 127.0.0.1 and its name.
         """
@@ -113,7 +113,7 @@ def _host(host: str) -> x509.GeneralName:
 
 
 def of_process(ca: Issued, name: str, **how: Any) -> Issued:
-    """A certificate for one of the service's own processes, which is a server and a client."""
+    """Issue a certificate for one of the service's own processes, which is a server and a client."""
     return ca.issue(name, usages=(SERVER, CLIENT), **how)
 
 

@@ -46,7 +46,7 @@ class Collector:
         return f"http://127.0.0.1:{self.port}"
 
     def of(self, trace_id: str, name: str = "") -> list[Exported]:
-        """The spans of a trace, whose names begin so."""
+        """Return the spans of a trace whose names begin so."""
         return [span for span in self.spans if span.trace_id == trace_id and span.name.startswith(name)]
 
     async def wait_for(self, trace_id: str, name: str = "", count: int = 1) -> list[Exported]:
@@ -94,7 +94,7 @@ def _values(attributes: Any) -> Iterator[tuple[str, Any]]:
 
 @contextlib.asynccontextmanager
 async def collecting(port: int = 0, *, tls: grpc.ServerCredentials | None = None) -> AsyncIterator[Collector]:
-    """A collector on a port, or on a free one, gone with the context."""
+    """Yield a collector on a port, or on a free one, stopped with the context."""
     collector = Collector()
     server = grpc.aio.server()
     trace_service_pb2_grpc.add_TraceServiceServicer_to_server(collector, server)  # type: ignore[no-untyped-call]

@@ -11,9 +11,6 @@ from services.domain.secrets import encryption
 from services.domain.secrets.encryption import Keys
 from services.domain.secrets.vault import Vault
 
-# Keys that the processes of tests encrypt with, and what opens and seals as they do.
-
-
 ENCRYPTION_KEY = base64.b64encode(b"the tests encrypt with this, not").decode()
 OTHER_KEY = base64.b64encode(b"and later on, with this instead.").decode()
 
@@ -26,9 +23,6 @@ def encryption_keys(*texts: str) -> Keys:
 def vault(*texts: str) -> Vault:
     """With these keys."""
     return Vault(encryption_keys(*texts))
-
-
-# A stack that asks for keys, and calls that carry one.
 
 
 ADMIN_KEY = "whk_the_bootstrap_key_of_the_tests_4f7a1c"
@@ -48,14 +42,14 @@ CALL_SECONDS = 10.0
 
 
 def bearer(key: str) -> dict[str, str]:
-    """The header of a request that carries the key."""
+    """Return the header of a request that carries the key."""
     return {"Authorization": f"Bearer {key}"}
 
 
 def metadata(
     key: str | None, *, actor: str | None = None, caller_key: str | None = None
 ) -> tuple[tuple[str, str], ...]:
-    """The metadata of a call that carries the key, or none; and of a gateway, for whom it calls."""
+    """Return the metadata of a call with this key, or none; for a gateway also the caller it acts for."""
     values = {
         "authorization": None if key is None else f"Bearer {key}",
         "webhook-actor": actor,
@@ -71,13 +65,13 @@ class Admin:
         self.http = http
 
     async def tenant(self, tenant_id: str) -> str:
-        """A new tenant; its id."""
+        """Create a tenant and return its id."""
         answer = await self.http.post("/api/v1/admin/tenants", json={"id": tenant_id}, headers=bearer(ADMIN_KEY))
         assert answer.status_code == 201, answer.text
         return tenant_id
 
     async def created(self, **fields: Any) -> dict[str, Any]:
-        """A new key as it is answered."""
+        """Create a key and return the response."""
         body = {"name": "a test's", "role": "write", **fields}
         answer = await self.http.post("/api/v1/admin/api-keys", json=body, headers=bearer(ADMIN_KEY))
         assert (answer.status_code, answer.headers.get("cache-control")) == (201, "no-store"), answer.text
@@ -85,12 +79,12 @@ class Admin:
         return created
 
     async def key(self, tenant_id: str = "default", role: str = "write", **fields: Any) -> str:
-        """A new key."""
+        """Create a key."""
         key: str = (await self.created(tenant_id=tenant_id, role=role, **fields))["key"]
         return key
 
     async def listed(self, key_id: str) -> dict[str, Any]:
-        """A key as it stands in the list."""
+        """Return a key as listed."""
         answer = await self.http.get("/api/v1/admin/api-keys", params={"limit": 200}, headers=bearer(ADMIN_KEY))
         assert answer.status_code == 200, answer.text
         found: dict[str, Any] = next(key for key in answer.json()["items"] if key["id"] == key_id)
@@ -111,7 +105,7 @@ async def code_of(
     actor: str | None = None,
     caller_key: str | None = None,
 ) -> grpc.StatusCode:
-    """What a call of a method, with a request that is encoded already, ends with."""
+    """Call a method with an encoded request and return the status code."""
     call: Any = channel.unary_unary(method)
     try:
         await call(request, metadata=metadata(key, actor=actor, caller_key=caller_key), timeout=CALL_SECONDS)

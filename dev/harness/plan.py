@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
@@ -27,6 +26,22 @@ USUAL_GRPC_PORTS: Mapping[str, int] = {"ingest": 50051, "delivery": 50052, "anal
 
 # What a process may take from the order to stop to its end. The stages of supervisor.STOP_STAGES leave room for it.
 GRACE_SECONDS: Mapping[str, float] = {"gateway": 1.5, "ingest": 1, "worker": 3, "delivery": 1, "analytics": 1}
+
+
+@dataclass(frozen=True, kw_only=True)
+class StackStores:
+    """Where the processes find their data, and the stores that are ours to run."""
+
+    database_url: str
+    redis_url: str
+    postgres: EmbeddedPostgres | None
+    valkey: EmbeddedValkey | None
+
+    def close(self) -> None:
+        """Stop those that are ours, and remove the folder of the socket."""
+        for store in (self.valkey, self.postgres):
+            if store:
+                store.close()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +80,7 @@ class Plan:
         return self.data_dir / "logs"
 
     def readiness_urls(self, role: str) -> list[str]:
-        """What has to answer 200 before the role counts as started."""
+        """Return the URLs that must respond with 200 before the role counts as started."""
         urls = [f"http://{address(self.reach, self.metrics_ports[role])}/readyz"]
         return [*urls, f"{self.gateway_url}/livez"] if role == "gateway" else urls
 
@@ -94,12 +109,35 @@ class Plan:
             environment["PORT"] = str(self.gateway_port)
             for name in GRPC_ROLES:
                 environment[f"{name.upper()}_ADDR"] = address(self.reach, self.grpc_ports[name])
+        return self.run(role, environment)
+
+    def run(self, name: str, environment: Mapping[str, str], *, cwd: Path | None = None) -> Command:
+        """Return how to run a process; copies of a role are named ROLE-NUMBER."""
         return Command(
-            name=role,
-            arguments=[sys.executable, "-m", "services", role],
-            log_path=self.logs / f"{role}.log",
+            name=name,
+            arguments=[sys.executable, "-m", "services", name.partition("-")[0]],
+            log_path=self.logs / f"{name}.log",
             environment=environment,
-            stop_signal=signal.SIGTERM,
+            cwd=cwd,
+        )
+
+    def stores(
+        self, guard: Guard, say: Callable[[str], None], *, database_url: str = "", redis_url: str = ""
+    ) -> StackStores:
+        """Prepare our own stores without starting them; the URLs are those of other stores. Raises EmbeddedError."""
+        postgres = valkey = None
+        if self.postgres_port is not None:
+            folder, log_path = self.data_dir / "postgres", self.logs / "postgres.log"
+            postgres = EmbeddedPostgres(folder, port=self.postgres_port, guard=guard, log_path=log_path, say=say)
+            postgres.prepare()
+        if self.redis_port is not None:
+            folder, log_path = self.data_dir / "valkey", self.logs / "valkey.log"
+            valkey = EmbeddedValkey(folder, port=self.redis_port, guard=guard, log_path=log_path)
+        return StackStores(
+            database_url=postgres.url(DATABASE) if postgres else database_url,
+            redis_url=valkey.url() if valkey else redis_url,
+            postgres=postgres,
+            valkey=valkey,
         )
 
     def write_ports(self, extra: Mapping[str, Any]) -> None:
@@ -138,37 +176,3 @@ def make(settings: LocalSettings) -> Plan:
 def address(host: str, port: int) -> str:
     """Return host:port, with brackets around an IPv6 address."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class StackStores:
-    """Where the processes find their data, and the stores that are ours to run."""
-
-    database_url: str
-    redis_url: str
-    postgres: EmbeddedPostgres | None
-    valkey: EmbeddedValkey | None
-
-    def close(self) -> None:
-        """Stop those that are ours, and remove the folder of the socket."""
-        for store in (self.valkey, self.postgres):
-            if store:
-                store.close()
-
-
-def prepare_stores(settings: LocalSettings, plan: Plan, guard: Guard, say: Callable[[str], None]) -> StackStores:
-    """Prepare our own stores without starting them. Raises EmbeddedError."""
-    postgres = valkey = None
-    if plan.postgres_port is not None:
-        folder, log_path = plan.data_dir / "postgres", plan.logs / "postgres.log"
-        postgres = EmbeddedPostgres(folder, port=plan.postgres_port, guard=guard, log_path=log_path, say=say)
-        postgres.prepare()
-    if plan.redis_port is not None:
-        folder, log_path = plan.data_dir / "valkey", plan.logs / "valkey.log"
-        valkey = EmbeddedValkey(folder, port=plan.redis_port, guard=guard, log_path=log_path)
-    return StackStores(
-        database_url=postgres.url(DATABASE) if postgres else settings.postgres_dsn,
-        redis_url=valkey.url() if valkey else settings.redis_dsn,
-        postgres=postgres,
-        valkey=valkey,
-    )

@@ -71,7 +71,7 @@ class Receiver:
         self._closing = asyncio.Event()
 
     def url(self, path: str = "/hook") -> str:
-        """A target URL of this server."""
+        """Return a target URL of this server."""
         return f"http://127.0.0.1:{self.port}{path}"
 
     def script(self, *replies: Reply | int, then: Reply | int = OK, path: str = "") -> None:
@@ -80,7 +80,7 @@ class Receiver:
         self._always[path] = _reply(then)
 
     def on(self, path: str) -> list[Received]:
-        """The requests of a path, oldest first."""
+        """Return the requests of a path, oldest first."""
         return [request for request in self.requests if request.path == path]
 
     async def wait_for(self, count: int, timeout_seconds: float = 10.0, *, path: str | None = None) -> list[Received]:
@@ -148,7 +148,7 @@ def reset(request: web.Request) -> None:
 
 @contextlib.asynccontextmanager
 async def serving(handle: Handler, *, port: int = 0, cancels: bool = True) -> AsyncIterator[int]:
-    """Serve all paths of a port of 127.0.0.1; yields the port. With `cancels` a sender's end cancels its handler."""
+    """Serve all paths of a port of 127.0.0.1; yield the port. With `cancels` a sender's end cancels its handler."""
     application = web.Application(client_max_size=MAX_BODY_BYTES)
     application.router.add_route("*", "/{path:.*}", handle)
     runner = web.AppRunner(

@@ -107,7 +107,7 @@ class Stack:
         return [process for process in psutil.process_iter() if self._is_ours(process)]
 
     def pid_of(self, role: str) -> int | None:
-        """The process of a role, None while there is none."""
+        """Return the process of a role, None while there is none."""
         return next((process.pid for process in self.processes() if last_word(process) == role), None)
 
     def kill_role(self, role: str) -> int:
@@ -147,7 +147,7 @@ def last_word(process: psutil.Process) -> str | None:
 def running(
     data_dir: Path, *, port: int | None = None, environment: Mapping[str, str] | None = None
 ) -> Iterator[Stack]:
-    """A stack that serves, stopped with the context."""
+    """Yield a stack that serves, stopped with the context."""
     stack = Stack(data_dir, port=port, environment=environment)
     try:
         stack.start()

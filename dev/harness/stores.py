@@ -34,7 +34,7 @@ class Stores:
 
     @contextlib.contextmanager
     def database(self) -> Iterator[str]:
-        """A fresh migrated database, dropped with the context; its DSN."""
+        """Yield the DSN of a fresh migrated database, dropped with the context."""
         name = f"test_{next(self._numbers)}"
         self.postgres.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} OWNER {wheel.OWNER}")
         try:
@@ -44,7 +44,7 @@ class Stores:
 
     @contextlib.contextmanager
     def empty_database(self) -> Iterator[str]:
-        """A database without a schema, dropped with the context; its owner's DSN."""
+        """Yield the owner's DSN of a database without a schema, dropped with the context."""
         name = f"test_{next(self._numbers)}"
         self.postgres.ensure_database(name)
         try:
@@ -54,7 +54,7 @@ class Stores:
 
     @contextlib.contextmanager
     def role(self, database_url: str, *settings: str) -> Iterator[str]:
-        """A role that owns nothing, with these defaults of its own; the DSN as which it logs in to the database."""
+        """Yield the DSN of a role that owns nothing and has these defaults, for logging in to the database."""
         name = f"role_{next(self._numbers)}"
         database = urlsplit(database_url).path.lstrip("/")
         self.postgres.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'secret'")
@@ -67,7 +67,7 @@ class Stores:
             self.postgres.execute(f"DROP ROLE {name}")
 
     def redis_url(self) -> str:
-        """An empty logical database: its URL. Channels of pub/sub are shared by all of them."""
+        """Return the URL of an empty logical database. All of them share channels of pub/sub."""
         url = self.valkey.url(next(self._numbers) % DATABASES)
         with contextlib.closing(redis.Redis.from_url(url)) as client:
             client.flushdb()
@@ -94,7 +94,7 @@ def as_superuser(database_url: str) -> str:
 
 @contextlib.contextmanager
 def running() -> Iterator[Stores]:
-    """Stores in a temporary folder, gone with the context; killed tests leave none (see dev.embedded.guard)."""
+    """Yield stores in a temporary folder, gone with the context; killed tests leave none (see dev.embedded.guard)."""
     # Not pytest's folder: it closes that to the user that Postgres runs as when the tests run as root.
     folder = Path(tempfile.mkdtemp(prefix="tests-"))
     try:
@@ -108,9 +108,6 @@ def running() -> Iterator[Stores]:
             yield Stores(postgres=postgres, valkey=valkey)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-# Conflicts between transactions, made at will.
 
 
 # A function for triggers that rolls back so many transactions as a deadlock does; a sequence counts, because it stays.
@@ -133,9 +130,6 @@ def conflicting(table: str, tries: int) -> str:
         f"CREATE OR REPLACE TRIGGER conflicts BEFORE INSERT OR UPDATE ON {table}"
         f" FOR EACH ROW EXECUTE FUNCTION conflict({tries})"
     )
-
-
-# A PgBouncer of transactions before the Postgres of a test run, where the program is on PATH.
 
 
 # On PATH, or as `python3 scripts/tools.py pgbouncer` fetches it.

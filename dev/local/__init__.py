@@ -1,7 +1,6 @@
 """The whole service on one machine: python -m dev.local.
 
-`__main__` is the entry; `settings` what it reads, `checks` whether the settings of all processes are right, `plan`
-which processes run with which ports and environment, `stores` Postgres and Valkey, `migrations` the schema,
-`supervisor` the life of the processes, `lock` one stack per DATA_DIR, `output` what the user sees, `activity` what is
-shown of the logs.
+`settings` is what the supervisor reads, `checks` validates the settings of all processes, `lock` allows one stack per
+DATA_DIR, `output` prints what the user sees, and `logs` shows and bounds the logs. The plan of the processes and their
+supervisor are in dev/harness.
 """

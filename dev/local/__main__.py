@@ -57,7 +57,9 @@ def _run(settings: LocalSettings, output: Output, stack_lock: int) -> None:
         guard = cleanup.enter_context(Guard(keep_open=[stack_lock]))
         supervisor = Supervisor(output.step, on_tick=_Housekeeping(guard, the_plan, settings, output).run)
         _stop_on_signals(supervisor)
-        the_stores = plan.prepare_stores(settings, the_plan, guard, output.step)
+        the_stores = the_plan.stores(
+            guard, output.step, database_url=settings.postgres_dsn, redis_url=settings.redis_dsn
+        )
         cleanup.callback(the_stores.close)
         cleanup.callback(the_plan.ports_path.unlink, missing_ok=True)
         cleanup.callback(_stop, supervisor, output)

@@ -19,11 +19,11 @@ class InUse(StackError):
 
 @contextlib.contextmanager
 def held(data_dir: Path, say: Callable[[str], None]) -> Iterator[int]:
-    """Holds the folder for this stack, and yields a descriptor that the guard keeps open.
+    """Lock the folder for this stack, and yield a descriptor that the guard keeps open.
 
-    There are two locks. `supervisor.lock` is the supervisor's alone: when it is taken, a stack lives here. `stack.lock`
-    is shared with the guard of a killed supervisor until it has ended everything: that is waited for. The system
-    frees both with the processes, so neither can be left over. Raises InUse, or StackError when the folder is no use.
+    There are two locks. Only the supervisor takes `supervisor.lock`: if it is taken, a stack lives here. `stack.lock`
+    is shared with the guard of a killed supervisor until it has ended everything, which is waited for. The system
+    frees both with the processes, so neither can be left over. Raise InUse, or StackError if the folder is unusable.
     """
     try:
         data_dir.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Shows in the terminal what the processes say of events and attempts."""
+"""Show in the terminal what the processes log about events and attempts, and bound their log files."""
 
 import contextlib
 import os
@@ -47,12 +47,9 @@ class Watch:
         self._tails = [_Tail(path) for path in paths]
 
     def news(self) -> Iterator[str]:
-        """What was said since the last call."""
+        """Yield what was logged since the last call."""
         for tail in self._tails:
             yield from filter(None, map(activity.shown, tail.lines()))
-
-
-# Bounds the log files: a stack may run for weeks on somebody's laptop.
 
 
 LIMIT_BYTES = 20_000_000

@@ -26,41 +26,45 @@ TABLES = (
     "subscriptions",
     "subscription_health",
 )
-
-
 _queries = sql.Queries("services.analytics")
 STATES = ("active", "idle", "idle_in_transaction", "other")
 
 # Of all metrics only these name subscriptions.
 SUBSCRIPTION = ("tenant", "subscription")
 DATABASE_BYTES = Gauge("webhook_postgres_database_bytes", "Size of the database.")
-TABLE_BYTES = Gauge("webhook_postgres_table_bytes", "Size of a table: its partitions, indexes and TOAST.", ["table"])
-LARGEST_PARTITION_BYTES = Gauge(
-    "webhook_postgres_largest_partition_bytes", "Size of a table's largest partition: its fullest day.", ["table"]
+TABLE_BYTES = Gauge(
+    "webhook_postgres_table_bytes", "Size of a table, with its partitions, indexes, and TOAST.", ["table"]
 )
-PARTITIONS = Gauge("webhook_postgres_partitions", "Partitions of a table, with those of days to come.", ["table"])
+LARGEST_PARTITION_BYTES = Gauge(
+    "webhook_postgres_largest_partition_bytes", "Size of a table's largest partition, which is one day.", ["table"]
+)
+PARTITIONS = Gauge("webhook_postgres_partitions", "Partitions of a table, including those of coming days.", ["table"])
 LIVE_ROWS = Gauge("webhook_postgres_live_rows", "Rows of a table, by the server's estimate.", ["table"])
-DEAD_ROWS = Gauge("webhook_postgres_dead_rows", "Rows of a table that VACUUM has yet to remove.", ["table"])
-SESSIONS = Gauge("webhook_postgres_sessions", "Connections to this database, of everybody.", ["state"])
-MAX_SESSIONS = Gauge("webhook_postgres_max_sessions", "max_connections of the server, all databases together.")
+DEAD_ROWS = Gauge("webhook_postgres_dead_rows", "Dead rows of a table that VACUUM has not removed yet.", ["table"])
+SESSIONS = Gauge("webhook_postgres_sessions", "Connections to this database, of all clients.", ["state"])
+MAX_SESSIONS = Gauge("webhook_postgres_max_sessions", "max_connections of the server, for all databases.")
 OLDEST_TRANSACTION = Gauge("webhook_postgres_oldest_transaction_seconds", "Age of the oldest open transaction.")
-BLOCKS = Counter("webhook_postgres_blocks_total", "Blocks that statements wanted, by where they were.", ["source"])
-TRANSACTIONS = Counter("webhook_postgres_transactions_total", "Transactions that ended, by how.", ["result"])
-WAL_BYTES = Counter("webhook_postgres_wal_bytes_total", "Write-ahead log written, of the whole server.")
+BLOCKS = Counter("webhook_postgres_blocks_total", "Blocks that statements read, by where they were found.", ["source"])
+TRANSACTIONS = Counter("webhook_postgres_transactions_total", "Ended transactions, by outcome.", ["result"])
+WAL_BYTES = Counter("webhook_postgres_wal_bytes_total", "Write-ahead log written by the whole server.")
 TOP_FAILED_ATTEMPTS = Gauge(
-    "webhook_top_subscription_failed_attempts", "Failed attempts of 5 minutes; where most failed.", SUBSCRIPTION
+    "webhook_top_subscription_failed_attempts",
+    "Failed attempts in 5 minutes, of the subscriptions with the most.",
+    SUBSCRIPTION,
 )
 TOP_ATTEMPTS = Gauge(
-    "webhook_top_subscription_attempts", "All attempts of 5 minutes, of those where most failed.", SUBSCRIPTION
+    "webhook_top_subscription_attempts",
+    "All attempts in 5 minutes, of the subscriptions with the most failures.",
+    SUBSCRIPTION,
 )
 TOP_ATTEMPT_SECONDS = Gauge(
     "webhook_top_subscription_attempt_seconds",
-    "Time of attempts of 5 minutes; where they took most.",
+    "Total duration of attempts in 5 minutes, of the subscriptions with the most.",
     SUBSCRIPTION,
 )
 TOP_FAILING_SECONDS = Gauge(
     "webhook_top_subscription_failing_seconds",
-    "How long an endpoint has only failed; the longest of those with a breaker that is not closed.",
+    "How long an endpoint has been failing: the longest among those with an open breaker.",
     SUBSCRIPTION,
 )
 
@@ -133,14 +137,14 @@ class GaugeStore:
         self._pool = pool
 
     async def tables(self) -> list[Table]:
-        """The tables that grow. Looks at the files of each partition."""
+        """Return the tables that grow. Reads the file sizes of each partition."""
         rows = await self._pool.fetch(_queries["select_tables"], TABLES)
         return [Table(**dict(row)) for row in rows]
 
     async def server(self) -> Server:
         """Sizes and totals of this database."""
         row = await self._pool.fetchrow(_queries["select_server"])
-        assert row is not None, "the database that is asked is there"
+        assert row is not None, "the connected database exists"
         return Server(**dict(row))
 
     async def sessions(self) -> Sessions:
@@ -152,7 +156,7 @@ class GaugeStore:
         )
 
     async def top(self, limit: int) -> Top:
-        """The subscriptions with the most failures, and with the most time; at most `limit` of each."""
+        """Return the subscriptions with the most failures and the most time, at most `limit` of each."""
         found = Top(failed={}, busy={})
         for row in await self._pool.fetch(_queries["select_top"], limit):
             ranking = found.failed if row["ranking"] == "failed" else found.busy

@@ -48,7 +48,7 @@ FROM rollup_state
 FOR UPDATE SKIP LOCKED
 
 -- replace_stats --
--- Recomputes the minutes from $1 to before $2 from their attempts ($3: duration bounds) and answers how many rows changed.
+-- Recomputes the minutes from $1 to before $2 from their attempts ($3: duration bounds) and returns how many rows changed.
 -- Rows that are right already are not written.
 WITH counted AS MATERIALIZED (
     SELECT tenant_id, subscription_id, date_bin('1 minute', recorded_at, 'epoch') AS minute, outcome,
@@ -104,7 +104,7 @@ DELETE FROM delivery_stats
 WHERE ctid = ANY (ARRAY(SELECT ctid FROM delivery_stats WHERE minute < now() - $1::interval ORDER BY minute LIMIT $2))
 
 -- delete_old_audit_entries --
--- Deletes up to $2 entries of the audit log that are older than $1, the oldest first; answers how many.
+-- Deletes up to $2 entries of the audit log that are older than $1, the oldest first; returns how many.
 SELECT delete_old_audit_entries($1, $2)
 
 -- create_partitions --

@@ -10,7 +10,7 @@ What each step locks, so that the hot path never waits:
 - DETACH PARTITION … CONCURRENTLY takes SHARE UPDATE EXCLUSIVE on the parent and the partition, which reading
   and writing rows does not conflict with; marks the partition, which new statements leave out from then on; and
   waits, without a lock that others could queue behind, for the transactions that still use the parent. Only then it
-  takes ACCESS EXCLUSIVE, on the partition alone, which nobody reaches any more.
+  takes ACCESS EXCLUSIVE, only on the partition, which is no longer reachable.
 - DROP TABLE takes ACCESS EXCLUSIVE on the table that was detached, and nothing else.
 - Making and attaching a partition takes SHARE UPDATE EXCLUSIVE on the parent.
 

@@ -6,7 +6,7 @@ minute is computed in every run while it goes on, and again each of SETTLE_AFTER
 later than the last of these is not counted.
 
 Copies take turns: a run locks the one row of rollup_state, which says how far statistics go and when the next
-run is due. Whoever comes first goes on from there, after a stop of minutes or days as well.
+run is due. The first process continues from there, also after a stop of minutes or days.
 """
 
 import time
@@ -38,7 +38,7 @@ class Plan:
 
 
 def plan(rolled_up_to: datetime, now: datetime, retention: timedelta) -> Plan:
-    """The run at `now` that follows one at `rolled_up_to`; what is older than `retention` is left out."""
+    """Return the run at `now` that follows one at `rolled_up_to`, without what is older than `retention`."""
     begin = max(min(rolled_up_to, now), now - retention)
     until = min(now, begin + MAX_ADVANCE)
     spans = [(_floor(begin), _floor(until) + MINUTE)]
@@ -55,7 +55,7 @@ def _floor(moment: datetime) -> datetime:
 
 
 def _merge(spans: Sequence[tuple[datetime, datetime]]) -> tuple[tuple[datetime, datetime], ...]:
-    """The spans in order, those that touch made one."""
+    """Return the spans in order, with touching ones merged."""
     merged: list[tuple[datetime, datetime]] = []
     for start, end in sorted(spans):
         if merged and start <= merged[-1][1]:

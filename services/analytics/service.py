@@ -1,4 +1,4 @@
-"""AnalyticsService: validates what is asked for, and answers from the roll-ups."""
+"""AnalyticsService: validates requests, and responds from the roll-ups."""
 
 from datetime import timedelta
 
@@ -8,7 +8,7 @@ from protos.webhook.v1 import analytics_pb2, analytics_pb2_grpc
 from services.analytics import statistics
 from services.analytics.store import StatsStore
 from services.platform import errors, ids
-from services.platform.auth import tenants
+from services.platform.auth import identity
 from services.platform.grpc.server import Context
 
 DEFAULT_WINDOW = timedelta(hours=24)
@@ -32,7 +32,7 @@ class AnalyticsService(analytics_pb2_grpc.AnalyticsServiceServicer):
         had that subscription. A deleted one is still answered.
         """
         window = window_of(request.window if request.HasField("window") else None, self._retention)
-        tenant_id = tenants.of_list(request.tenant_id)
+        tenant_id = identity.tenant_of_list(request.tenant_id)
         if request.subscription_id:
             subscription_id = ids.parse("subscription_id", request.subscription_id)
             if not await self._store.has_subscription(tenant_id, subscription_id):
@@ -47,7 +47,7 @@ class AnalyticsService(analytics_pb2_grpc.AnalyticsServiceServicer):
 
 
 def window_of(requested: duration_pb2.Duration | None, retention: timedelta) -> timedelta:
-    """The window in whole minutes, rounded up; InvalidArgument unless it is 1 minute to `retention`."""
+    """Return the window in whole minutes, rounded up; InvalidArgument unless it is 1 minute to `retention`."""
     if requested is None:
         return min(DEFAULT_WINDOW, retention)
     nanos = requested.seconds * _NANOS_PER_SECOND + requested.nanos

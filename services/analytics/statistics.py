@@ -19,15 +19,15 @@ UNKNOWN = -1
 
 
 def bucket_of(duration_ms: int) -> int:
-    """The index of the bucket that a duration falls into, as width_bucket() of Postgres answers it."""
+    """Return the index of a duration's bucket, as Postgres's width_bucket() does."""
     return bisect_right(BOUNDS_MS, duration_ms)
 
 
 def percentile(counts: Mapping[int, int], fraction: float) -> float | None:
-    """The duration in milliseconds that `fraction` (above 0, to 1) of what was counted does not exceed.
+    """Return the duration in milliseconds that `fraction` (above 0, up to 1) of the attempts do not exceed.
 
-    `counts` maps bucket indices to numbers of attempts. Within a bucket durations are taken to be spread
-    evenly; the last bucket has no end, so its begin is answered. None when nothing was counted.
+    `counts` maps bucket indices to numbers of attempts. Durations are assumed to be spread evenly within a
+    bucket. The last bucket has no end, so its start is returned. None if nothing was counted.
     """
     filled = sorted((index, count) for index, count in counts.items() if index != UNKNOWN and count > 0)
     if not filled:
@@ -65,7 +65,7 @@ class Bucket:
 
 
 def summarise(buckets: Iterable[Bucket]) -> analytics_pb2.Stats:
-    """Counts, success rate and latency; the window is left to the caller."""
+    """Compute counts, success rate, and latency; the caller sets the window."""
     by_outcome: Counter[str] = Counter()
     by_duration: Counter[int] = Counter()
     delivered = ended = duration_ms_total = 0

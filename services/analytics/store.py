@@ -43,7 +43,7 @@ class Turn:
         self.due_in_seconds: float = state["due_in_seconds"]
 
     async def replace(self, start: datetime, end: datetime) -> int:
-        """Recomputes the whole minutes from `start` to before `end`; answers how many rows changed."""
+        """Recompute the whole minutes from `start` to before `end`; return how many rows changed."""
         changed: int = await self._connection.fetchval(
             _queries["replace_stats"], start, end, BOUNDS_MS, timeout=LONG_STATEMENT_TIMEOUT_SECONDS
         )
@@ -92,10 +92,10 @@ class StatsStore:
 
     @contextlib.asynccontextmanager
     async def turn(self) -> AsyncIterator[Turn | None]:
-        """The turn to roll up, committed at the end of the context; None while another copy has it.
+        """Yield the turn to roll up, committed at the end of the context; None while another copy has it.
 
-        READ COMMITTED is what makes it exact: the statements that follow the lock see all that the copy
-        before committed.
+        READ COMMITTED makes it exact: the statements after the lock see everything that the previous copy
+        committed.
         """
         async with self._pool.acquire() as connection, connection.transaction(isolation="read_committed"):
             await connection.fetchrow(_queries["begin_rollup"])
@@ -156,7 +156,7 @@ class PartitionStore:
             yield locked
 
     async def due(self, retention: timedelta, expiry: timedelta) -> list[Partition]:
-        """The partitions that ended more than `retention` ago: by day; deliveries, attempts, events."""
+        """Return the partitions that ended more than `retention` ago: by day; deliveries, attempts, events."""
         async with self._transaction():
             rows = await self._connection.fetch(_queries["select_due_partitions"], retention, expiry)
         return [Partition(**{name: row[name] for name in Partition.__dataclass_fields__}) for row in rows]

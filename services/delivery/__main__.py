@@ -1,4 +1,4 @@
-"""The delivery process: python -m services.delivery. It answers the API and runs the dispatcher."""
+"""The delivery process: python -m services.delivery. It serves the API and runs the dispatcher."""
 
 import contextlib
 from collections.abc import AsyncIterator

@@ -76,7 +76,7 @@ class WorkerSettings(LeaseSettings, RetrySettings, EgressSettings, EncryptionSet
             "must be http://host:port or http://user:password@host:port",
         ),
     ] = ""
-    # Whether receivers are told the trace, by the header traceparent.
+    # Whether requests carry the header traceparent.
     tracing_to_receivers: bool = False
     # Payloads of at most so many bytes come with the claim; larger ones are read just before their send.
     claimed_payload_bytes: int = constant(64 << 10)
@@ -90,7 +90,7 @@ class WorkerSettings(LeaseSettings, RetrySettings, EgressSettings, EncryptionSet
             try:
                 ssl.create_default_context(cafile=path)
             except OSError as error:  # SSLError, for a file without certificates, is one
-                raise ValueError(f"is not a file of certificates in PEM form: {error.strerror or error}") from None
+                raise ValueError(f"is not a file of PEM certificates: {error.strerror or error}") from None
         return path
 
     @field_validator("egress_proxy")

@@ -1,1 +1,1 @@
-"""What more than one service knows of webhooks. It imports no service."""
+"""Webhook concepts that several services share. Imports no service."""

@@ -58,7 +58,7 @@ def _write(line: str) -> None:
 
 
 def shown(line: str) -> str | None:
-    """Return what a line of a log says of activity; None for every other line."""
+    """Parse activity from a log line; None for every other line."""
     found = _LINE.fullmatch(line)
     if found is None:
         return None

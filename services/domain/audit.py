@@ -15,7 +15,7 @@ from uuid import UUID
 import msgspec
 
 from services.platform import errors, ids
-from services.platform.auth import identity, roles, tenants
+from services.platform.auth import identity, roles
 from services.platform.auth.identity import Identity
 from services.platform.auth.known import Known
 from services.platform.auth.roles import Role, Service
@@ -32,7 +32,7 @@ SYSTEM = "system"
 
 
 class Action(enum.StrEnum):
-    """What can be done; before the dot stands the type of what it is done to."""
+    """Recorded actions; the part before the dot is the type of the object."""
 
     CREATE_SUBSCRIPTION = "subscription.create"
     UPDATE_SUBSCRIPTION = "subscription.update"
@@ -62,7 +62,7 @@ RESOURCE_TYPES = frozenset(action.resource_type for action in Action)
 
 
 class FieldChange(msgspec.Struct, frozen=True, kw_only=True):
-    """A field that was changed, as it stands in `changes`; values that are not to be shown are left unset."""
+    """A changed field, as in `changes`; values that must not be shown are unset."""
 
     field: str
     before: Any = msgspec.UNSET
@@ -83,7 +83,7 @@ class Entry:
 
 
 async def record(connection: "postgres.Connection", *entries: Entry, actor: str | None = None) -> None:
-    """Write entries in the transaction that `connection` is in, by this actor; None: whoever makes this call."""
+    """Write entries in the transaction of `connection`, by this actor; None means the current caller."""
     actor = actor or identity.CALLER.get().key_id
     made = [ids.new() for _ in entries]
     await connection.execute(
@@ -102,7 +102,7 @@ async def record(connection: "postgres.Connection", *entries: Entry, actor: str 
 
 
 def _key_id(actor: str) -> UUID | None:
-    """The id of the key that the actor is, if it is one."""
+    """Return the actor's key id, if the actor is a key."""
     try:
         return UUID(actor)
     except ValueError:
@@ -137,9 +137,9 @@ class Crossings:
         if rule is None or rule.service is Service.KEY:  # operators' services are of no tenant
             return
         for tenant_id in {stated for stated in _stated(caller, request) if stated not in {"", caller.tenant_id}}:
-            if tenant_id == tenants.EVERYWHERE:
+            if tenant_id == identity.ALL_TENANTS:
                 if not rule.everywhere:
-                    raise errors.InvalidArgument.field("tenant_id", "must be one tenant: only lists take *")
+                    raise errors.InvalidArgument.field("tenant_id", "must be one tenant; only lists accept *")
             else:
                 await self._existing.find(tenant_id)
             if rule.least is not _LEAVE_OWN_ENTRY:
@@ -147,7 +147,7 @@ class Crossings:
 
     async def _find(self, tenant_id: str) -> str:
         # One that is not found is not remembered, so that it can be used as soon as it is made.
-        if not await self._pool.fetchval(SQL["tenant_exists"], tenants.check("tenant_id", tenant_id)):
+        if not await self._pool.fetchval(SQL["tenant_exists"], identity.check_tenant("tenant_id", tenant_id)):
             raise errors.InvalidArgument.field("tenant_id", "tenant not found")
         return tenant_id
 
@@ -171,7 +171,7 @@ class Crossings:
 
 
 def _stated(caller: Identity, request: Any) -> Iterator[str]:
-    """The tenants that a request states. Those in batches are read for API keys only: gateways send none for admins."""
+    """Yield the tenants that a request states; batches are read only for API keys: gateways send none for admins."""
     fields = request.DESCRIPTOR.fields_by_name
     if "tenant_id" in fields:
         yield request.tenant_id

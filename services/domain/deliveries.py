@@ -1,4 +1,4 @@
-"""What more than one service does to deliveries in Postgres.
+"""What more than one service does to deliveries in Postgres, and counts of them.
 
 Statements by ids bound them (BETWEEN least AND greatest), for a generic plan does not prune partitions by
 `= ANY`; and rows are found by one statement and changed by a second, for a join with found rows may be
@@ -8,9 +8,12 @@ planned as a scan of every partition.
 from collections.abc import Sequence
 from uuid import UUID
 
-from services.domain import metrics
+from prometheus_client import Counter
+
 from services.domain.states import DeliveryReason, DeliveryStatus
 from services.platform.stores import postgres, sql
+
+DELIVERIES_ENDED = Counter("webhook_deliveries_ended_total", "Deliveries that reached a final state.", ["status"])
 
 SQL = sql.Queries("services.domain")
 
@@ -44,5 +47,5 @@ async def cancel_waiting(pool: postgres.Pool, subscription_ids: Sequence[UUID], 
 
     # From here: what led to it is committed, so that the whole call cannot be repeated.
     found = await postgres.repeat_rolled_back(cancel)
-    metrics.DELIVERIES_ENDED.labels(DeliveryStatus.CANCELLED).inc(len(found))
+    DELIVERIES_ENDED.labels(DeliveryStatus.CANCELLED).inc(len(found))
     return len(found)

@@ -16,11 +16,12 @@ from uuid import UUID
 import redis.asyncio
 import redis.exceptions
 import structlog
+from prometheus_client import Counter
 from taskiq import AckableMessage, BrokerMessage
 from taskiq.kicker import AsyncKicker
 from taskiq_redis import RedisStreamBroker
 
-from services.domain import deliveries, metrics
+from services.domain import deliveries
 from services.platform.process.batching import Batcher, Bounds
 from services.platform.process.lifecycle import Process
 from services.platform.settings import RedisSettings
@@ -51,9 +52,11 @@ ABANDONED_MILLISECONDS = 30_000
 # Nobody will read it, or nobody needs to.
 OLD_MILLISECONDS = 300_000
 
-
 # Delivery ids by subscription id, all as hex: what a message says.
 Bell = dict[str, list[str]]
+
+DOORBELLS_RUNG = Counter("webhook_doorbells_rung_total", "Messages sent to the stream.", ["result"])
+DELIVERIES_RUNG = Counter("webhook_deliveries_rung_total", "Delivery ids in the messages sent.")
 
 
 class Rung(NamedTuple):
@@ -72,7 +75,7 @@ def by_subscription(rung: Iterable[Rung]) -> dict[UUID, list[UUID]]:
 
 
 def bell(rung: Iterable[Rung]) -> Bell:
-    """What to say of these deliveries."""
+    """Return the message for these deliveries."""
     return {
         subscription_id.hex: [delivery_id.hex for delivery_id in delivery_ids]
         for subscription_id, delivery_ids in by_subscription(rung).items()
@@ -80,7 +83,7 @@ def bell(rung: Iterable[Rung]) -> Bell:
 
 
 def heard(said: Bell) -> dict[UUID, list[UUID]]:
-    """What a bell said; ValueError, AttributeError or TypeError when it is none."""
+    """Parse a message; ValueError, AttributeError, or TypeError if it is not one."""
     return {
         UUID(hex=subscription): [UUID(hex=delivery) for delivery in deliveries]
         for subscription, deliveries in said.items()
@@ -141,11 +144,11 @@ class Broker(RedisStreamBroker):
                 self._read.extend(messages)
             while self._read:
                 message_id, fields = self._read.popleft()
-                # What is no bell of ours taskiq logs and acknowledges.
+                # taskiq logs and acknowledges messages that are not ours.
                 yield AckableMessage(data=fields.get(b"data", b""), ack=self._ack(message_id))
 
     def unheard(self) -> list[UUID]:
-        """The deliveries of messages that were read and not handed to a task: for a worker that stops."""
+        """Return the deliveries of messages that were read but not handed to a task: for a worker that stops."""
         found: list[UUID] = []
         for _, fields in self._read:
             with contextlib.suppress(ValueError, LookupError, TypeError, AttributeError):  # no bell of ours
@@ -215,7 +218,7 @@ class Ringer:
         self._wake.set()
 
     async def run(self) -> None:
-        """The background loop."""
+        """Run the background loop."""
         while True:
             if self.open:
                 await self._wake.wait()
@@ -254,11 +257,11 @@ class Ringer:
                     "workers cannot be notified; the dispatcher takes over", error=repr(error.__cause__ or error)
                 )
             self._reachable = False
-            metrics.DOORBELLS_RUNG.labels("failed").inc()
+            DOORBELLS_RUNG.labels("failed").inc()
             return False
         self._reachable = True
-        metrics.DOORBELLS_RUNG.labels("rung").inc()
-        metrics.DELIVERIES_RUNG.inc(len(rung))
+        DOORBELLS_RUNG.labels("rung").inc()
+        DELIVERIES_RUNG.inc(len(rung))
         return True
 
     async def _probe(self) -> None:
@@ -277,7 +280,7 @@ class Ringer:
 
 @contextlib.asynccontextmanager
 async def ringer(process: Process, settings: RedisSettings, pool: postgres.Pool) -> AsyncIterator[Ringer]:
-    """A ringer with its loop running; at the end it rings what waits."""
+    """Yield a ringer with its loop running; at the end it sends what waits."""
     broker = Broker(settings, socket_timeout=RING_TIMEOUT_SECONDS)
     created = Ringer(broker, pool)
     loop = process.spawn("ringer", created.run())

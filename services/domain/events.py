@@ -34,7 +34,7 @@ _TYPE = re.compile(TYPE_PATTERN)
 _ENTRY_EXPECTED = f'{TYPE_EXPECTED}, and may end in ".*"'
 # How other services write "every type".
 _EVERYTHING = {"*", ".*", "**", "*.*"}
-_ALL = "is not a type; to get events of all types, leave event_types empty"
+_ALL = "is not a type; for events of all types, leave event_types empty"
 _TEXT = re.compile(rf"[\x20-\x7e]{{1,{MAX_TEXT_LENGTH}}}")
 # Tokens, separated by commas (RFC 9110, 8.4).
 _ENCODINGS = re.compile(r"(?=.{1,64}\Z)[!#$%&'*+.^_`|~0-9A-Za-z-]+(?:[ \t]*,[ \t]*[!#$%&'*+.^_`|~0-9A-Za-z-]+)*")

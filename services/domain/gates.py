@@ -1,4 +1,4 @@
-"""Which subscriptions' bells are withheld, as all processes know it: an entry each in Redis that runs out by itself.
+"""Which subscriptions' bells are withheld, shared by all processes: an entry each in Redis that expires on its own.
 
 Who rings looks here first, so that a delivery that would only wait in a worker is stored and nothing more. It
 is a hint: what is rung all the same, or while Redis is away, is put back by the worker.
@@ -13,13 +13,13 @@ from services.platform.process import background
 from services.platform.stores.redis import Client, Key, script
 from services.platform.stores.redis_primary import PREFIX
 
-# Closed by whoever dispatches: deliveries wait already, or none may be sent.
+# Closed by the dispatcher: deliveries wait already, or none may be sent.
 CLOSED = f"{PREFIX}gates:closed"
 # Closed by a worker that was given more than it can send: because its endpoint has as much as it takes, or for want of
 # slots, of which another worker has more.
 FULL = f"{PREFIX}gates:full"
 SHORT = f"{PREFIX}gates:short"
-# How long an entry holds when nobody makes it anew.
+# How long an entry is valid unless it is renewed.
 CLOSED_MILLISECONDS = 2_000
 FULL_MILLISECONDS = 500
 INTERVAL_SECONDS = 0.25
@@ -47,7 +47,7 @@ def _exchange(gate_key: Key, milliseconds: int, *entries: bytes) -> Any:
 
 
 class Gates:
-    """A process's copy, a quarter of a second old at most while Redis answers."""
+    """A process's copy, at most a quarter of a second old while Redis is reachable."""
 
     def __init__(self, client: Client) -> None:
         self._exchange = _exchange(client)

@@ -2,7 +2,7 @@
 
 A fact is written in the transaction that makes it true, and only for a tenant with a system subscription; the delivery
 service turns it into an event (services/delivery/operational_webhooks). There are no facts about system subscriptions,
-so no event leads to another. Facts about deliveries are written by the statements that end them.
+so events never cause further events. Facts about deliveries are written by the statements that end them.
 """
 
 import enum

@@ -1,9 +1,9 @@
-"""When a failed delivery is tried again: the default policy, or that of a subscription.
+"""When a failed delivery is retried: by the default policy, or the subscription's own.
 
 The default is the schedule of Standard Webhooks up to its step of 20 hours, so that deliveries outlast two days without
 an answer. In development, and where RETRY_LIMIT or one of its companions is set, it is exponential.
 
-A subscription's policy is exponential, explicit (each delay by itself) or named. Ingest checks it and stores it whole,
+A subscription's policy is exponential, explicit (a list of delays) or named. Ingest checks it and stores it whole,
 without holes for defaults, so that it goes on to mean what was checked; a worker reads it with `stored`.
 """
 
@@ -56,7 +56,7 @@ class RetryPolicy:
     delays_seconds: tuple[float, ...] = ()
 
     def delay_seconds(self, failures: int) -> float | None:
-        """The delay after so many failures, or None when the retries are used up."""
+        """Return the delay after so many failures, or None when the retries are used up."""
         if failures > self.limit:
             return None
         return self._plain(failures) * random.uniform(1 - self.jitter, 1 + self.jitter)  # noqa: S311 - spreads load, protects nothing
@@ -108,7 +108,7 @@ class RetrySettings(ExpirySettings):
 
     def _too_long(self, total: float, name: str, hours: int) -> str:
         if not math.isfinite(total):
-            return f"the retries of RETRY_BASE_SECONDS and RETRY_CAP_SECONDS have no end, beyond {name}={hours}"
+            return f"the retries of RETRY_BASE_SECONDS and RETRY_CAP_SECONDS have no limit and exceed {name}={hours}"
         needed = f"set it to at least {math.ceil(total / 3600)}, or RETRY_LIMIT and RETRY_BASE_SECONDS to less"
         return f"the default retries take up to {math.ceil(total)} s, longer than {name}={hours}: {needed}"
 
@@ -150,7 +150,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def accepted(asked: Asked, service: RetryPolicy, *, expiry_hours: int) -> Asked:
-    """The policy with the service's defaults filled in; InvalidArgument naming each field at fault."""
+    """Return the policy with the service's defaults filled in; InvalidArgument naming each invalid field."""
     found = list(_violations(asked))
     if not found:
         asked = _filled(asked, service)
@@ -162,7 +162,7 @@ def accepted(asked: Asked, service: RetryPolicy, *, expiry_hours: int) -> Asked:
 
 @functools.lru_cache(maxsize=4096)
 def stored(text: str, service: RetryPolicy) -> RetryPolicy:
-    """The policy that a subscription has stored; the service's own when this version does not know its kind."""
+    """Return a subscription's stored policy; the service's default if this version does not know its kind."""
     try:
         return _policy(Asked.of_text(text), service)
     except (msgspec.MsgspecError, LookupError) as error:
@@ -202,14 +202,14 @@ def _filled(asked: Asked, service: RetryPolicy) -> Asked:
 
 
 def _violations(asked: Asked) -> Iterator[errors.Violation]:
-    """What is wrong with the fields, each by itself. Comparisons are written so that NaN fails them."""
+    """Yield what is wrong with each field. Comparisons are written so that NaN fails them."""
     exponential = (asked.base_seconds, asked.factor, asked.cap_seconds, asked.limit)
     kinds = (any(number is not None for number in exponential), bool(asked.delays_seconds), asked.name is not None)
     if sum(kinds) > 1:
         yield _violation(
             "",
-            "must be of one kind: base_seconds, factor, cap_seconds and limit, or delays_seconds, or name; "
-            "in a patch, null removes what is stored of another kind",
+            "must be of one kind: base_seconds, factor, cap_seconds, and limit; or delays_seconds; or name. "
+            "In a patch, null removes stored fields of another kind",
         )
     if asked.name is not None and asked.name not in _NAMED:
         yield _violation("name", f'must be "{STANDARD_WEBHOOKS}"')
@@ -238,7 +238,7 @@ def _limits_exceeded(whole: Asked, service: RetryPolicy, expiry_seconds: int) ->
         return
     total = _policy(whole, service).total_seconds
     if total > expiry_seconds:
-        description = f"takes up to {math.ceil(total)} s, longer than a delivery lives: {expiry_seconds} s"
+        description = f"takes up to {math.ceil(total)} s, longer than the lifetime of a delivery: {expiry_seconds} s"
         yield _violation("", f"{description} (DELIVERY_EXPIRY_HOURS)")
 
 

@@ -32,14 +32,14 @@ def _set_if_newer(copy_key: Key, version: int, value: bytes, ttl_seconds: int) -
 
 
 class Copies:
-    """The copies of subscriptions in Redis, and the channel on which their changes are told."""
+    """The copies of subscriptions in Redis, and the channel on which changes are published."""
 
     def __init__(self, client: Client) -> None:
         self._redis = client
         self._set_if_newer = _set_if_newer(client)
 
     async def read(self, subscription_id: UUID) -> bytes | None:
-        """What was written last; None or NO_COPY when there is none."""
+        """Return what was written last; None or NO_COPY if there is none."""
         return cast("bytes | None", await self._redis.hget(KEY + str(subscription_id), "value"))
 
     async def write(self, subscription_id: UUID, value: bytes, version: int) -> None:

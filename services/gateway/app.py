@@ -5,7 +5,7 @@ from starlette.types import ASGIApp
 
 from services.gateway.accept import documentation, routes
 from services.gateway.accept.batches import IngestBatches
-from services.gateway.accept.tokens import IngestTokens
+from services.gateway.accept.routes import IngestTokens
 from services.gateway.resources import api_keys, audit, deliveries, events, stats, tenants
 from services.gateway.resources.subscriptions import routes as subscriptions
 from services.gateway.resources.subscriptions import secrets
@@ -13,7 +13,7 @@ from services.gateway.web import middleware, openapi, problems, swagger
 from services.gateway.web.backends import Backends
 from services.gateway.web.callers import Callers
 from services.platform.process import metrics, probes
-from services.platform.tracing.tracer import Tracer
+from services.platform.tracing.spans import Tracer
 
 OPENAPI_PATH = "/openapi.json"
 

@@ -34,7 +34,7 @@ class GatewaySettings(ServiceKeysSettings, GrpcTlsSettings, DrainSettings, Traci
 
     # Events of one call to ingest, which takes at most 1,000.
     ingest_batch_items: int = constant(256)
-    # Bytes of one call to ingest; a larger event goes alone.
+    # Bytes of one call to ingest; a larger event is sent separately.
     ingest_batch_bytes: int = constant(1 << 20)
     # Calls to ingest at the same time.
     ingest_batches_in_flight: int = constant(2)

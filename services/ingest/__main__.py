@@ -21,7 +21,7 @@ from services.domain.activity import Activity
 from services.domain.audit import Crossings
 from services.domain.egress import policy as egress
 from services.domain.gates import Gates
-from services.domain.secrets import canary
+from services.domain.secrets import encryption
 from services.domain.secrets.vault import Vault
 from services.ingest.access.service import AccessService
 from services.ingest.access.store import AccessStore
@@ -58,7 +58,7 @@ EXPIRED_KEYS_INTERVAL_SECONDS = 60
 
 @contextlib.asynccontextmanager
 async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIterator[None]:
-    """Wires the service up, serves, and takes it down."""
+    """Wire the service up, serve, and take it down."""
     policy = egress.policy(settings)
     async with (
         postgres.pool(process, settings) as pool,
@@ -66,7 +66,7 @@ async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIt
         doorbell.ringer(process, settings, pool) as ringer,
         finder.running(process, settings, pool) as callers,
     ):
-        vault = Vault(await canary.known_keys(process, pool, settings))
+        vault = Vault(await encryption.known_keys(process, pool, settings))
         store = SubscriptionStore(pool, vault, key_hours=settings.idempotency_key_hours)
         events = EventStore(pool, expiry_hours=settings.delivery_expiry_hours, key_hours=settings.idempotency_key_hours)
         cache = SubscriptionCache(store, client, vault, size=settings.cached_subscriptions)
@@ -125,7 +125,7 @@ class _Partitions:
 
     async def check(self) -> None:
         if not self._made:
-            raise RuntimeError("partitions are not made yet")
+            raise RuntimeError("partitions are not created yet")
 
     async def keep(self) -> None:
         async def make() -> None:
@@ -156,7 +156,7 @@ async def _delete_expired_keys(store: SubscriptionStore) -> None:
 
 
 def main() -> None:
-    """Runs until told to stop."""
+    """Run until told to stop."""
     settings = load(IngestSettings)
     lifecycle.run("ingest", settings, lambda process: serve(process, settings))
 

@@ -3,26 +3,24 @@
 from prometheus_client import Counter, Gauge, Histogram
 
 ACCEPTED = Counter("webhook_events_accepted_total", "Events committed with at least one delivery.")
-FILTERED = Counter("webhook_events_filtered_total", "Events committed that no subscription wanted.")
+FILTERED = Counter("webhook_events_filtered_total", "Events committed that match no subscription.")
 REPEATED = Counter("webhook_events_repeated_total", "Events that repeat an earlier one with the same id or key.")
-REJECTED = Counter("webhook_events_rejected_total", "Events refused; nothing of them is stored.", ["reason"])
+REJECTED = Counter("webhook_events_rejected_total", "Events refused and not stored.", ["reason"])
 DELIVERIES = Counter("webhook_deliveries_created_total", "Deliveries made.")
 COMMIT_EVENTS = Histogram(
-    "webhook_ingest_commit_events", "Events of one commit.", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+    "webhook_ingest_commit_events", "Events in one commit.", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 )
 COMMIT_SECONDS = Histogram(
     "webhook_ingest_commit_duration_seconds",
-    "Time of the committing statement.",
+    "Duration of the committing statement.",
     buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5),
 )
-WAITING = Gauge("webhook_ingest_waiting_events", "Events that wait for a commit, or are in one.")
-CACHE = Counter(
-    "webhook_subscription_cache_total", "Look-ups of subscriptions on the ingest path.", ["level", "result"]
-)
+WAITING = Gauge("webhook_ingest_waiting_events", "Events waiting for a commit or being committed.")
+CACHE = Counter("webhook_subscription_cache_total", "Lookups of subscriptions on the ingest path.", ["level", "result"])
 UNREADABLE_COPIES = Counter(
     "webhook_subscription_cache_unreadable_total",
-    "Copies of subscriptions in Redis that were sealed under another key or changed since, and not used.",
+    "Copies of subscriptions in Redis that were not used: encrypted with another key, or tampered with.",
 )
 INVALIDATIONS = Counter(
-    "webhook_subscription_cache_invalidations_total", "Entries forgotten because of a change.", ["scope"]
+    "webhook_subscription_cache_invalidations_total", "Cache entries dropped because of a change.", ["scope"]
 )

@@ -11,12 +11,12 @@ from uuid import UUID
 
 import asyncpg
 
-from services.domain.secrets import canary
+from services.domain.secrets import encryption
 from services.domain.secrets.encryption import CannotOpen, EncryptionSettings, Keys
 from services.domain.secrets.vault import PLACES, Vault
 from services.platform.settings import PostgresSettings, load
 from services.platform.stores import postgres, sql
-from services.platform.stores.errors import STORE_AWAY
+from services.platform.stores.availability import STORE_AWAY
 
 SQL = sql.Queries("services.ingest.subscriptions")
 CHUNK = 500
@@ -38,9 +38,9 @@ class Report:
 
 
 async def reencrypt(connection: postgres.Connection, keys: Keys) -> Report:
-    """Rewrites what every subscription keeps secret, chunk by chunk, and the canary; CannotOpen with other keys."""
-    if not await canary.is_known(connection, keys):
-        raise CannotOpen("ENCRYPTION_KEYS are not those of this database")
+    """Rewrite what every subscription keeps secret, chunk by chunk, and the canary; CannotOpen with other keys."""
+    if not await encryption.opens_canary(connection, keys):
+        raise CannotOpen("ENCRYPTION_KEYS do not match this database")
     vault, report, last = Vault(keys), Report(), NIL
     while True:
         async with connection.transaction():
@@ -51,7 +51,7 @@ async def reencrypt(connection: postgres.Connection, keys: Keys) -> Report:
         if not rows:
             break
         last = rows[-1]["id"]
-    await connection.execute(SQL["update_canary"], canary.seal(keys))
+    await connection.execute(SQL["update_canary"], encryption.seal_canary(keys))
     return report
 
 
@@ -77,7 +77,7 @@ def _resealed(vault: Vault, row: Any, report: Report) -> tuple[UUID | bytes | No
 
 
 async def run(settings: ReencryptionSettings) -> Report:
-    """The same over a connection of its own."""
+    """Do the same over a new connection."""
     keys = Keys.of(settings)
     async with postgres.connection(
         settings, "reencryption", timeout_seconds=postgres.CONNECT_TIMEOUT_SECONDS
@@ -86,15 +86,15 @@ async def run(settings: ReencryptionSettings) -> Report:
 
 
 def main() -> None:
-    """Prints what was done."""
+    """Print what was done."""
     try:
         report = asyncio.run(run(load(ReencryptionSettings)))
     except (CannotOpen, asyncpg.PostgresError, *STORE_AWAY) as error:
-        sys.exit(f"nothing more is re-encrypted: {str(error) or type(error).__name__}")
+        sys.exit(f"re-encryption stopped: {str(error) or type(error).__name__}")
     sys.stdout.write(f"{report.rewritten} subscriptions re-encrypted, {report.left} were already\n")
     if report.unreadable:
         names = ", ".join(str(subscription_id) for subscription_id in report.unreadable)
-        sys.exit(f"{len(report.unreadable)} cannot be opened with any of the keys: {names}")
+        sys.exit(f"{len(report.unreadable)} cannot be decrypted with any of the keys: {names}")
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ class IngestSettings(
     bootstrap_required: ClassVar[bool] = True
     # How long an Idempotency-Key is remembered.
     idempotency_key_hours: Hours = 24
-    # Events that wait to be committed; beyond this bound ingest answers RESOURCE_EXHAUSTED.
+    # Events that wait to be committed; beyond this bound ingest returns RESOURCE_EXHAUSTED.
     ingest_queue_events: int = constant(5_000)
     ingest_queue_bytes: int = constant(128 << 20)
     # Subscriptions that are kept in the process.

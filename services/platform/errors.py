@@ -101,7 +101,7 @@ class ErrorReason(enum.StrEnum):
     def uri(self) -> str:
         """Return the `type` of problem documents with this reason.
 
-        A URN, because there is no public site that a URL could lead to: it is the same in every installation.
+        A URN, because there is no public site for a URL: it is the same in every installation.
         """
         return f"urn:webhook-service:error:{self}"
 
@@ -174,7 +174,7 @@ class PayloadTooLarge(InvalidArgument):
 
 
 class Unauthenticated(WebhookError):
-    """There is no API key, or it does not hold."""
+    """The API key is missing or not valid."""
 
     code = grpc.StatusCode.UNAUTHENTICATED
     reason = ErrorReason.KEY_INVALID
@@ -187,7 +187,7 @@ class SignatureMismatch(Unauthenticated):
 
     @classmethod
     def header(cls, name: str, why: str) -> Self:
-        """The error for the header that was looked at."""
+        """Return the error for the given header."""
         return cls(f"{name} {why}", violations=[Violation(field=name, description=why)])
 
 
@@ -232,7 +232,7 @@ class IdempotencyKeyInUse(Conflict):
 
 
 class Gone(WebhookError):
-    """What the request needs is no longer retained."""
+    """The requested data is no longer retained."""
 
     code = grpc.StatusCode.FAILED_PRECONDITION
     reason = ErrorReason.PAYLOAD_GONE
@@ -267,7 +267,7 @@ class OutcomeUnknown(Unavailable):
     reason = ErrorReason.OUTCOME_UNKNOWN
 
 
-# Whether an error that is not of this tree means Unavailable: stores/errors.py adds to it, in processes with stores.
+# Whether an error that is not of this tree means Unavailable: stores/availability.py adds to it where there are stores.
 _UNAVAILABLE: list[Callable[[BaseException], bool]] = []
 
 

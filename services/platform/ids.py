@@ -1,6 +1,14 @@
-"""Ids are UUIDv7 (RFC 9562): they order by time, and a look-up by id touches one partition."""
+"""The ids of objects, and of requests.
 
+Those of objects are UUIDv7 (RFC 9562): they order by time, and a look-up by id touches one partition. A request has one
+in its answer, in its problem document, in every log line about it, and in the metadata of the gRPC calls that it makes:
+the caller's own X-Request-Id when it is short and printable, else a new one.
+"""
+
+import contextvars
 import hashlib
+import random
+import re
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -16,12 +24,12 @@ MAX_CLOCK_DIFFERENCE_SECONDS = 300
 
 
 def new() -> UUID:
-    """A new UUIDv7."""
+    """Create a UUIDv7."""
     return uuid_utils.compat.uuid7()
 
 
 def parse(field: str, text: str) -> UUID:
-    """The UUID that `text` spells in the canonical form; InvalidArgument naming `field` otherwise."""
+    """Parse a UUID in the canonical form; InvalidArgument naming `field` otherwise."""
     try:
         parsed = UUID(text)
     except ValueError:
@@ -32,7 +40,7 @@ def parse(field: str, text: str) -> UUID:
 
 
 def seconds(value: UUID) -> float:
-    """The Unix time in seconds that a UUIDv7 carries."""
+    """Return the Unix time in seconds of a UUIDv7."""
     return (value.int >> _MILLISECONDS_SHIFT) / 1000
 
 
@@ -42,13 +50,13 @@ def end_of_day(value: UUID) -> datetime:
 
 
 def least_at(moment: datetime) -> UUID:
-    """The least UUIDv7 of this moment, to the millisecond above; those of years before 1970 begin at the first."""
+    """Return the least UUIDv7 of this moment, rounded up to the millisecond; before 1970, the very first."""
     milliseconds = -((_EPOCH - moment) // timedelta(milliseconds=1))
     return UUID(int=max(milliseconds, 0) << _MILLISECONDS_SHIFT)
 
 
 def shifted(value: UUID, later_seconds: float) -> UUID:
-    """The same UUIDv7 as if it had been made so much later."""
+    """Return the same UUIDv7 as if it had been created that much later."""
     return UUID(int=value.int + (round(later_seconds * 1000) << _MILLISECONDS_SHIFT))
 
 
@@ -59,10 +67,10 @@ def check_fresh(field: str, value: UUID, now: float) -> None:
 
 
 def of_delivery(event_id: UUID, subscription_id: UUID) -> UUID:
-    """The id of an event's delivery to a subscription: always the same, so a repeated insert is a no-op.
+    """Return the id of an event's delivery to a subscription: always the same, so a repeated insert is a no-op.
 
     The first 64 bits (time, version, 12 random bits) are the event's, so the deliveries of an event are
-    neighbours in the primary key and need no index of their own; the rest is a hash of both ids.
+    neighbors in the primary key and need no extra index; the rest is a hash of both ids.
     """
     digest = hashlib.blake2b(event_id.bytes + subscription_id.bytes, digest_size=8).digest()
     tail = bytes(((digest[0] & 0x3F) | 0x80,)) + digest[1:]
@@ -70,6 +78,28 @@ def of_delivery(event_id: UUID, subscription_id: UUID) -> UUID:
 
 
 def delivery_range(event_id: UUID) -> tuple[UUID, UUID]:
-    """The least and the greatest id that a delivery of this event can have."""
+    """Return the least and the greatest id that a delivery of this event can have."""
     head = event_id.bytes[:8]
     return UUID(bytes=head + b"\x00" * 8), UUID(bytes=head + b"\xff" * 8)
+
+
+REQUEST_ID_HEADER = "x-request-id"
+MAX_REQUEST_ID_LENGTH = 128
+
+# The id of the request that this code works for; None outside of one.
+CURRENT_REQUEST_ID: contextvars.ContextVar[str | None] = contextvars.ContextVar("request_id", default=None)
+
+# No space and nothing that could break a line of a log.
+_SANE = re.compile(f"[!-~]{{1,{MAX_REQUEST_ID_LENGTH}}}")
+
+
+def new_request_id() -> str:
+    """Return a new id. It has to be unique, not secret, and costs each request a quarter of a microsecond."""
+    return f"{random.getrandbits(128):032x}"
+
+
+def sane_request_id(value: str | bytes | None) -> str | None:
+    """Return the id that a caller sent, or None if it is too long or has other characters than visible ASCII."""
+    if isinstance(value, bytes):
+        value = value.decode("latin-1")
+    return value if value is not None and _SANE.fullmatch(value) else None

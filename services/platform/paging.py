@@ -13,23 +13,23 @@ NEWEST = UUID(int=2**128 - 1)
 
 
 def _not_ours() -> errors.InvalidArgument:
-    return errors.InvalidArgument.field("page_token", "must be the token that came with the page before")
+    return errors.InvalidArgument.field("page_token", "must be the token from the previous page")
 
 
 def page_size(requested: int) -> int:
-    """The number of objects a page holds; 0 means the default."""
+    """Return the number of objects on a page; 0 means the default."""
     if not 0 <= requested <= MAX_PAGE_SIZE:
         raise errors.InvalidArgument.field("page_size", f"must be between 1 and {MAX_PAGE_SIZE}")
     return requested or DEFAULT_PAGE_SIZE
 
 
 def token(last: UUID) -> str:
-    """The token of the page that follows the object `last`."""
+    """Return the token of the page after the object `last`."""
     return base64.urlsafe_b64encode(last.bytes).decode().rstrip("=")
 
 
 def before(page_token: str) -> UUID:
-    """The id that the page's objects come before; InvalidArgument when the token was not made here."""
+    """Return the id that the page's objects come before; InvalidArgument if the token is invalid."""
     if not page_token:
         return NEWEST
     try:
@@ -39,12 +39,12 @@ def before(page_token: str) -> UUID:
 
 
 def text_token(last: str) -> str:
-    """The token of the page that follows the object whose id is this text."""
+    """Return the token of the page after the object with this text as id."""
     return base64.urlsafe_b64encode(last.encode()).decode().rstrip("=")
 
 
 def after(page_token: str) -> str:
-    """The text that the page's ids come after; InvalidArgument when the token was not made here."""
+    """Return the text that the page's ids come after; InvalidArgument if the token is invalid."""
     try:
         return base64.b64decode(page_token + "=" * (-len(page_token) % 4), altchars=b"-_", validate=True).decode(
             "ascii"

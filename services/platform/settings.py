@@ -38,7 +38,7 @@ def shaped(pattern: str, words: str) -> Any:
 
 
 def constant(default: Any) -> Any:
-    """Return a field that is no variable: only code may give it another value, as an argument of the constructor."""
+    """Return a field that is not a variable: only code can set it, as an argument of the constructor."""
     return Field(default, json_schema_extra={"constant": True})
 
 
@@ -73,7 +73,7 @@ PostgresHost = Annotated[
     str,
     shaped(
         r"^(/[^\s?#]*|[^\s/@?#]+)$",
-        "must be a host name, an address, or the folder of a socket; set DATABASE_URL to give a URL",
+        "must be a host name, an address, or a socket folder; for a URL use DATABASE_URL",
     ),
 ]
 # What their names end in is not repeated in an error.
@@ -83,7 +83,7 @@ DEVELOPMENT = "development"
 
 
 def _host_and_port(text: str) -> str:
-    """The same with an IPv6 address in brackets, whether it was written with them or without."""
+    """Return the same, with an IPv6 address always in brackets."""
     host, _, port = text.rpartition(":")
     literal = host.removeprefix("[").removesuffix("]")
     if not 0 < int(port) <= MAX_PORT:
@@ -162,7 +162,7 @@ class Settings(BaseSettings):
     @model_validator(mode="before")
     @classmethod
     def _empty_means_unset(cls, values: dict[str, Any]) -> dict[str, Any]:
-        # Compose files and charts pass empty strings for what is not set. EGRESS_ALLOW alone says something when empty.
+        # Compose files and charts pass empty strings for what is not set. Only EGRESS_ALLOW has a meaning when empty.
         return {name: value for name, value in values.items() if value != "" or name.lower() == "egress_allow"}
 
     @property
@@ -367,7 +367,7 @@ class GrpcTlsSettings(Settings):
         missing = [name for name, path in files.items() if not path]
         if 0 < len(missing) < len(files):
             raise PydanticCustomError(
-                "incomplete", "{missing}: required where one of the others is set", {"missing": ", ".join(missing)}
+                "incomplete", "{missing}: required if one of the others is set", {"missing": ", ".join(missing)}
             )
         return self
 
@@ -395,7 +395,7 @@ class GrpcServerSettings(BootstrapSettings, GrpcTlsSettings, DrainSettings):
 
 
 def _usable_key(key: str, others: ValidationInfo, *, prefix: str, required: bool) -> str:
-    """The key, if it can be one and is there when it has to be. It never stands in what is raised."""
+    """Return the key if it is valid and present where required. Errors never contain it."""
     if not key and required:
         asked, env = others.data.get("auth_required"), others.data.get("env")
         if asked or (asked is None and env != DEVELOPMENT):

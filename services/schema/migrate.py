@@ -49,7 +49,7 @@ async def migrate(
 def _summary(version: str | None, wanted: Sequence[migrations.File], applied: int) -> str:
     newest = wanted[-1].version
     if version is not None and version > newest:
-        return f"schema is at {version}, newer than these files ({newest}), which run on it: nothing to do"
+        return f"schema is at {version}, newer than this release ({newest}): nothing to do"
     return f"schema is at {version}: {applied} migrations applied"
 
 

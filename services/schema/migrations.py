@@ -14,7 +14,7 @@ import asyncpg
 
 from services.platform.settings import PostgresSettings
 from services.platform.stores import postgres, sql
-from services.platform.stores.errors import is_store_away
+from services.platform.stores.availability import is_store_away
 
 
 class MigrationError(Exception):
@@ -54,21 +54,21 @@ def read_files(folder: Path = FOLDER) -> Sequence[File]:
     """Return the migrations in order. Raises MigrationError."""
     found = [_file(path) for path in sorted(folder.glob("*.sql"))]
     if not found:
-        raise MigrationError(f"{folder} holds no migrations")
+        raise MigrationError(f"{folder} contains no migrations")
     versions = [file.version for file in found]
     twice = next((version for version in versions if versions.count(version) > 1), None)
     if twice:
-        raise MigrationError(f"{folder} holds more than one migration of version {twice}")
+        raise MigrationError(f"{folder} contains more than one migration of version {twice}")
     return found
 
 
 def _file(path: Path) -> File:
     name = _NAME.fullmatch(path.name)
     if name is None:
-        raise MigrationError(f"{path.name} is not named as a migration, such as 20261124000001_initial.sql")
+        raise MigrationError(f"{path.name} is not a valid name of a migration, such as 20261124000001_initial.sql")
     sql = path.read_text(encoding="utf-8")
     if _DOWN in sql:
-        raise MigrationError(f"{path.name} has a section {_DOWN!r}, which would be run, too: remove it")
+        raise MigrationError(f"{path.name} has a section {_DOWN!r}, which would also run; remove it")
     return File(version=name["version"], name=path.name, sql=sql, sha256=hashlib.sha256(sql.encode()).digest())
 
 
@@ -114,24 +114,24 @@ class Schema:
         async with self._turn():
             found = await self._connection.fetchrow(_queries["check_runtime_role"], role)
             if found is None:
-                raise MigrationError(f"POSTGRES_RUNTIME_USER: there is no role {role!r}; create it first")
+                raise MigrationError(f"POSTGRES_RUNTIME_USER: role {role!r} does not exist; create it first")
             if found["owns"]:
                 raise MigrationError(
-                    f"POSTGRES_RUNTIME_USER: {role!r} has the rights of the schema's owner; name a role without them"
+                    f"POSTGRES_RUNTIME_USER: {role!r} has the privileges of the schema's owner; use another role"
                 )
             for row in await self._connection.fetch(_queries["grant_statements"], role):
                 await self._run(row[0], f"granting to {role!r}")
 
     @contextlib.asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
-        """A transaction that begins once no other process migrates."""
+        """Open a transaction once no other process migrates."""
         async with self._transaction("SET TRANSACTION READ WRITE"):
             await self._connection.execute(_queries["lock"])
             yield
 
     @contextlib.asynccontextmanager
     async def _transaction(self, *statements: str) -> AsyncIterator[None]:
-        """A transaction with the settings that the texts rely on."""
+        """Open a transaction with the settings that the migrations rely on."""
         async with self._connection.transaction():
             major = self._connection.get_server_version().major
             pins = postgres.pin_statement(self._settings, server_version=major, local=True)

@@ -1,5 +1,5 @@
 -- lock --
--- Lets one migrate at a time. The lock is the transaction's, so that it holds behind a pooler and goes with the connection.
+-- Lets one process migrate at a time. The lock belongs to the transaction: it works behind a pooler and ends with it.
 SELECT pg_advisory_xact_lock(hashtext('webhook:migrations'))
 
 -- table_state --

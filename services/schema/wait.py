@@ -29,7 +29,7 @@ import asyncpg
 
 from services.platform.settings import PostgresSettings, load
 from services.platform.stores import postgres
-from services.platform.stores.errors import STORE_AWAY, is_store_away
+from services.platform.stores.availability import STORE_AWAY, is_store_away
 from services.schema import migrations
 from services.schema.migrations import MigrationError, PostgresUnusable, Schema, reason
 
@@ -119,7 +119,7 @@ async def with_schema(
     *,
     bears: tuple[type[Exception], ...] = (),
 ) -> Result:
-    """Return the result of work with the schema, over a connection of its own. Raises MigrationError.
+    """Return the result of work with the schema, over a connection of its own. Raise MigrationError.
 
     Waits for a Postgres that is away, and starts over when it goes away during the work, or when the work raises one of
     `bears`.
@@ -147,7 +147,7 @@ async def with_schema(
 
 
 async def wait(settings: PostgresSettings, say: Say) -> None:
-    """Return when the schema is at or above that of these files. Raises MigrationError."""
+    """Return when the schema is at or above that of these files. Raise MigrationError."""
     wanted = migrations.read_files()
     newest = wanted[-1].version
     waiting = PostgresWait(say)
@@ -190,7 +190,7 @@ async def _until_stopped(work: Callable[[], Awaitable[object]]) -> int:
     task.cancel()
     await asyncio.wait({task}, timeout=STOP_SECONDS)
     with contextlib.suppress(OSError):
-        sys.stdout.write("stopped; what was not committed is rolled back\n")
+        sys.stdout.write("stopped; uncommitted changes are rolled back\n")
         sys.stdout.flush()
     if not task.done():
         # Postgres hangs, and asyncio would wait for it.

@@ -47,7 +47,13 @@ class Tally:
 
 _TALLY = pytest.StashKey[Tally]()
 # What services log when something happened that nobody foresaw.
-BUGS = ("on a bug", "cannot be recorded", "cannot be stored", "background task died", "Exception in ASGI application")
+BUGS = (
+    "because of a bug",
+    "cannot be recorded",
+    "cannot be stored",
+    "a background task died",
+    "Exception in ASGI application",
+)
 
 
 @pytest.fixture(scope="session")

@@ -16,13 +16,25 @@ from tests.adversarial.conftest import Examples, Tally
 JSON = b"application/json"
 EVENT_TYPE = re.compile(r"[A-Za-z0-9._/:-]{1,128}")
 KEYS = st.sampled_from(["payload", "event_type", "a", "", "é", "\x00", "😀"])
+PAYLOAD_KEYS = st.sampled_from(['"payload"', '"p\\u0061yload"'])
+TYPE_KEYS = st.sampled_from(['"event_type"', '"event\\u005Ftype"'])
 BOM = b"\xef\xbb\xbf"
 SPACES = st.text(" \t\r\n", max_size=2)
 # Spellings that a parser does not give back, each of which has to come through.
 SPELLINGS = st.sampled_from(
     [
         *("0", "-0", "1.0", "1E5", "1e-07", "1e400", "-0.0", "9" * 400, "0.1e+1", "true", "false", "null"),
-        *('""', r'"\u0000"', r'"\/"', r'"\ud83d\ude00"', r'"\ud83d"', r'"\udc00\ud800"', r'"\\ud800"', r'"\"}"'),
+        *(
+            '""',
+            '"payload"',
+            r'"\u0000"',
+            r'"\/"',
+            r'"\ud83d\ude00"',
+            r'"\ud83d"',
+            r'"\udc00\ud800"',
+            r'"\\ud800"',
+            r'"\"}"',
+        ),
     ]
 )
 
@@ -130,14 +142,17 @@ def check_event(body: bytes) -> None:
     assert payload in body
 
 
-def test_every_spelling_is_cut_out_of_its_envelope(many: settings, tally: Tally) -> None:
+def test_every_spelling_is_cut_out_of_its_envelope_and_of_its_event(many: settings, tally: Tally) -> None:
     @many
-    @given(TEXTS, SPACES, SPACES)
-    def check(text: bytes, a: str, b: str) -> None:
-        tally.add("envelopes")
-        body = f'{a}{{{b}"payload"{a}:{b}'.encode() + text + f"{a}}}{b}".encode()
-        assert envelope.webhook(body, JSON).payload == text
+    @given(TEXTS, SPACES, SPACES, PAYLOAD_KEYS, TYPE_KEYS, st.sampled_from([1, -1]))
+    def check(text: bytes, a: str, b: str, payload_key: str, type_key: str, order: int) -> None:
+        tally.add("envelopes", 2)
+        payload = f"{payload_key}{a}:{b}".encode() + text
+        body = f"{a}{{{b}".encode() + payload + f"{a}}}{b}".encode()
+        assert envelope.webhook(body, JSON) == envelope.Payload(text, "application/json", enveloped=True)
         check_webhook(body)
+        members = [f'{type_key}{a}:{b}"order.created"'.encode(), payload]
+        assert envelope.event(b"{" + b",".join(members[::order]) + b"}", JSON) == ("order.created", text)
 
     check()
 

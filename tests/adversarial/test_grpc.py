@@ -75,7 +75,7 @@ def attack(
         call()
 
 
-def test_there_are_all_the_methods(methods: list[calls.Method]) -> None:
+def test_the_methods_of_every_service_are_found(methods: list[calls.Method]) -> None:
     assert len(methods) >= 17
 
 
@@ -163,7 +163,7 @@ def test_hostile_metadata_is_answered(methods: list[calls.Method], tally: Tally,
 
 
 @pytest.mark.parametrize("name", FRAMES)
-def test_what_is_no_grpc_ends_its_connection_alone(
+def test_malformed_grpc_ends_only_its_own_connection(
     stack: Stack, methods: list[calls.Method], tally: Tally, name: str
 ) -> None:
     for server in SERVERS:

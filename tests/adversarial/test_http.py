@@ -315,7 +315,7 @@ async def test_garbage_behind_a_request_does_not_take_its_answer(stack: Stack, t
     assert found.closed
 
 
-async def test_what_was_refused_before_its_body_came_has_one_answer(stack: Stack, tally: Tally) -> None:
+async def test_a_request_refused_before_its_body_has_one_answer(stack: Stack, tally: Tally) -> None:
     """However the body then goes on."""
     tally.add("HTTP pipelines")
     head = request(b"POST /nope HTTP/1.1", CHUNKED)

@@ -24,7 +24,7 @@ class Rows:
         self.pool = pool
 
     async def subscription(self, *, tenant_id: str = "default", deleted: bool = False) -> UUID:
-        """Makes a subscription."""
+        """Make a subscription."""
         made = ids.new()
         await self.pool.execute(
             "INSERT INTO subscriptions (id, tenant_id, target_url, deleted_at)"
@@ -45,7 +45,7 @@ class Rows:
         age: timedelta = timedelta(),
         delivery_id: UUID | None = None,
     ) -> UUID:
-        """Records an attempt `age` ago, in the transaction of `via` if one is given; answers its delivery's id."""
+        """Record an attempt `age` ago, in the transaction of `via` if one is given; return its delivery's id."""
         delivery_id = delivery_id or ids.new()
         await (via or self.pool).execute(
             "INSERT INTO delivery_attempts (delivery_id, claim_token, request, subscription_id, started_at,"
@@ -91,7 +91,7 @@ class Rows:
         return difference
 
     async def make_due(self, *, rolled_up: timedelta = timedelta()) -> None:
-        """Makes a roll-up due, as if the one before had been `rolled_up` ago."""
+        """Make a roll-up due, as if the one before had been `rolled_up` ago."""
         await self.pool.execute(
             "UPDATE rollup_state SET due_at = now(), rolled_up_to = now() - $1::interval", rolled_up
         )
@@ -103,7 +103,7 @@ class Rows:
         return await self.delivery(day, status=status, attempt_age=attempt_age)
 
     async def delivery(self, day: date, *, status: str = "delivered", attempt_age: timedelta | None = None) -> UUID:
-        """An event, its delivery and its attempt of a day that has partitions; answers the delivery's id."""
+        """An event, its delivery and its attempt of a day that has partitions; return the delivery's id."""
         noon = datetime(day.year, day.month, day.day, 12, tzinfo=UTC)
         event_id = UUID(int=(int(noon.timestamp() * 1000) << 80) | (ids.new().int & ((1 << 80) - 1)))
         delivery_id = ids.of_delivery(event_id, SUBSCRIPTION)
@@ -123,7 +123,7 @@ class Rows:
         return delivery_id
 
     async def set_status(self, delivery_id: UUID, status: str) -> None:
-        """Changes a delivery's state."""
+        """Change a delivery's state."""
         await self.pool.execute("UPDATE webhook_deliveries SET status = $2 WHERE id = $1", delivery_id, status)
 
     async def partitions(self, day: date | None = None) -> list[str]:
@@ -145,7 +145,7 @@ class Rows:
 
 
 async def eventually(predicate: Callable[[], Awaitable[bool]]) -> None:
-    """Waits until the predicate answers true."""
+    """Wait until the predicate answers true."""
     untyped: Any = predicate  # mypy finds no T in wait_until for a coroutine function
     await wait_until(untyped)
 
@@ -185,5 +185,5 @@ def store(pool: Pool) -> StatsStore:
 
 @pytest.fixture
 def rows(pool: Pool) -> Rows:
-    """Writes and reads rows."""
+    """Write and reads rows."""
     return Rows(pool)

@@ -45,7 +45,7 @@ async def roll_up(store: StatsStore, rows: Rows) -> None:
 
 
 async def fail(pool: Pool, subscription: UUID, *, breaker: str = "open", minutes: int) -> None:
-    """Notes that an endpoint has only failed for so long."""
+    """Note that an endpoint has only failed for so long."""
     await pool.execute(
         "INSERT INTO subscription_health (subscription_id, breaker, failing_since)"
         " VALUES ($1, $2, now() - make_interval(mins => $3))",

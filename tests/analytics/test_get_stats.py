@@ -8,13 +8,12 @@ from typing import Any, TypeAlias, cast
 import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from protos.webhook.v1 import analytics_pb2, analytics_pb2_grpc
 from services.analytics import rollup
 from services.analytics.__main__ import SERVICES
-from services.analytics.service import AnalyticsService
+from services.analytics.service import AnalyticsService, window_of
 from services.analytics.settings import AnalyticsSettings
 from services.analytics.store import StatsStore
 from services.platform import errors, ids
@@ -25,6 +24,7 @@ from services.platform.grpc import server as grpc_server
 from services.platform.process.lifecycle import Process
 from tests.analytics.conftest import Rows
 
+RETENTION = timedelta(hours=72)
 # A class of the type stubs alone.
 Stub: TypeAlias = "analytics_pb2_grpc.AnalyticsServiceAsyncStub"
 
@@ -56,7 +56,7 @@ def stub(channel: grpc.aio.Channel) -> Stub:
 
 @contextlib.asynccontextmanager
 async def _refused() -> AsyncIterator[list[errors.WebhookError]]:
-    """Expects a call to be refused, and gives the error that its typed details carry."""
+    """Expect a call to be refused, and return the error that its typed details carry."""
     caught: list[errors.WebhookError] = []
     with pytest.raises(grpc.aio.AioRpcError) as raised:
         yield caught
@@ -65,10 +65,10 @@ async def _refused() -> AsyncIterator[list[errors.WebhookError]]:
 
 async def _roll_up(store: StatsStore, rows: Rows) -> None:
     await rows.make_due()
-    await rollup.run_once(store, interval_seconds=5, retention=timedelta(hours=72))
+    await rollup.run_once(store, interval_seconds=5, retention=RETENTION)
 
 
-async def test_answers_what_was_delivered(stub: Stub, store: StatsStore, rows: Rows) -> None:
+async def test_stats_are_of_what_was_delivered(stub: Stub, store: StatsStore, rows: Rows) -> None:
     subscription_id = await rows.subscription()
     for outcome, duration_ms in (("success", 12), ("success", 14), ("http_5xx", 40), ("interrupted", None)):
         await rows.attempt(
@@ -96,7 +96,7 @@ async def test_the_window_begins_on_a_minute_and_ends_at_the_newest_roll_up(
     await rows.attempt()
     await rows.attempt(age=timedelta(hours=2))
     await rows.make_due(rolled_up=timedelta(hours=3))
-    while await rollup.run_once(store, interval_seconds=60, retention=timedelta(hours=72)) < 1:
+    while await rollup.run_once(store, interval_seconds=60, retention=RETENTION) < 1:
         pass
 
     stats = (await stub.GetStats(analytics_pb2.GetStatsRequest(window=Duration(seconds=61)))).stats
@@ -110,7 +110,7 @@ async def test_the_window_begins_on_a_minute_and_ends_at_the_newest_roll_up(
     assert day.attempts == 2
 
 
-async def test_of_nothing_is_empty_and_not_an_error(stub: Stub) -> None:
+async def test_stats_of_nothing_are_empty_and_not_an_error(stub: Stub) -> None:
     stats = (await stub.GetStats(analytics_pb2.GetStatsRequest())).stats
 
     assert stats.attempts == 0
@@ -119,7 +119,7 @@ async def test_of_nothing_is_empty_and_not_an_error(stub: Stub) -> None:
     assert not stats.HasField("latency")
 
 
-async def test_a_tenant_sees_only_its_own(stub: Stub, store: StatsStore, rows: Rows) -> None:
+async def test_stats_of_a_tenant_are_only_its_own(stub: Stub, store: StatsStore, rows: Rows) -> None:
     await rows.pool.execute("INSERT INTO tenants (id, name) VALUES ('other', 'Other')")
     foreign = await rows.subscription(tenant_id="other")
     await rows.attempt(tenant_id="other", subscription_id=foreign)
@@ -127,21 +127,13 @@ async def test_a_tenant_sees_only_its_own(stub: Stub, store: StatsStore, rows: R
 
     mine = (await stub.GetStats(analytics_pb2.GetStatsRequest())).stats
     theirs = (await stub.GetStats(analytics_pb2.GetStatsRequest(tenant_id="other"))).stats
-    async with _refused() as refused:
-        await stub.GetStats(analytics_pb2.GetStatsRequest(subscription_id=str(foreign)))
 
     assert (mine.attempts, theirs.attempts) == (0, 1)
-    assert isinstance(refused[0], errors.NotFound)
-
-
-async def test_a_subscription_that_never_was_is_not_found(
-    stub: Stub,
-) -> None:
-    async with _refused() as refused:
-        await stub.GetStats(analytics_pb2.GetStatsRequest(subscription_id=str(ids.new())))
-
-    assert isinstance(refused[0], errors.NotFound)
-    assert refused[0].reason == "NOT_FOUND"
+    for unknown in (foreign, ids.new()):
+        async with _refused() as refused:
+            await stub.GetStats(analytics_pb2.GetStatsRequest(subscription_id=str(unknown)))
+        assert isinstance(refused[0], errors.NotFound)
+        assert refused[0].reason == "NOT_FOUND"
 
 
 async def test_a_deleted_subscription_stays_readable(stub: Stub, store: StatsStore, rows: Rows) -> None:
@@ -183,10 +175,25 @@ async def test_reflection_lists_the_service(channel: grpc.aio.Channel) -> None:
     assert {"webhook.v1.AnalyticsService", "grpc.health.v1.Health"} <= names
 
 
-@pytest.mark.parametrize("service", ["", "webhook.v1.AnalyticsService"])
-async def test_health_answers_serving(channel: grpc.aio.Channel, service: str) -> None:
-    stub: Any = health_pb2_grpc.HealthStub(channel)
+@pytest.mark.parametrize(
+    ("seconds", "nanos", "minutes"),
+    [(60, 0, 1), (60, 1, 2), (90, 0, 2), (119, 999_999_999, 2), (120, 0, 2), (3600, 0, 60), (72 * 3600, 0, 72 * 60)],
+)
+def test_window_is_rounded_up_to_whole_minutes(seconds: int, nanos: int, minutes: int) -> None:
+    assert window_of(Duration(seconds=seconds, nanos=nanos), RETENTION) == timedelta(minutes=minutes)
 
-    answer = await stub.Check(health_pb2.HealthCheckRequest(service=service), wait_for_ready=True)
 
-    assert answer.status == health_pb2.HealthCheckResponse.SERVING
+@pytest.mark.parametrize(
+    ("seconds", "nanos"), [(0, 0), (59, 999_999_999), (-60, 0), (72 * 3600, 1), (2**62, 0), (-(2**62), 0)]
+)
+def test_window_outside_of_a_minute_to_retention_is_refused_by_name(seconds: int, nanos: int) -> None:
+    with pytest.raises(errors.InvalidArgument) as raised:
+        window_of(Duration(seconds=seconds, nanos=nanos), RETENTION)
+
+    assert [violation.field for violation in raised.value.violations] == ["window"]
+    assert "72 hours" in raised.value.message
+
+
+def test_window_unset_means_a_day_or_the_whole_retention() -> None:
+    assert window_of(None, RETENTION) == timedelta(hours=24)
+    assert window_of(None, timedelta(hours=6)) == timedelta(hours=6)

@@ -22,7 +22,9 @@ def _day(age_days: int) -> date:
     return today() - timedelta(days=age_days)
 
 
-async def test_drops_old_days_in_all_three_tables(store: StatsStore, rows: Rows, settings: AnalyticsSettings) -> None:
+async def test_retention_drops_old_days_of_all_tables(
+    store: StatsStore, rows: Rows, settings: AnalyticsSettings
+) -> None:
     for age_days in (9, 6, 3, 1):
         await rows.day(age_days)
 
@@ -37,7 +39,7 @@ async def test_drops_old_days_in_all_three_tables(store: StatsStore, rows: Rows,
 
 
 @pytest.mark.parametrize("status", ["pending", "scheduled", "in_flight"])
-async def test_keeps_a_day_with_an_unfinished_delivery_until_it_ends(
+async def test_retention_keeps_a_day_with_an_unfinished_delivery_until_it_ends(
     store: StatsStore, rows: Rows, settings: AnalyticsSettings, status: str
 ) -> None:
     unfinished = await rows.day(6, status=status)
@@ -66,7 +68,7 @@ async def test_a_day_held_past_expiry_is_overdue(store: StatsStore, rows: Rows, 
     assert metrics.RETENTION_OVERDUE._value.get() == 3
 
 
-async def test_keeps_a_day_until_its_last_attempts_are_rolled_up(
+async def test_retention_keeps_a_day_until_its_last_attempts_are_rolled_up(
     store: StatsStore, rows: Rows, settings: AnalyticsSettings
 ) -> None:
     await rows.day(6, attempt_age=timedelta(minutes=9))
@@ -96,7 +98,7 @@ async def test_a_database_ten_days_old_gets_its_partitions(
     assert f"webhook_events_{_day(10):%Y%m%d}" not in names
 
 
-async def test_finishes_an_interrupted_detach(
+async def test_retention_finishes_an_interrupted_detach(
     store: StatsStore, rows: Rows, settings: AnalyticsSettings, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retention, "LOCK_TIMEOUT_SECONDS", 0.2)
@@ -147,7 +149,7 @@ async def test_a_detach_that_waits_holds_nobody_up(
     assert await rows.partitions(_day(6)) == []
 
 
-async def test_puts_a_day_back_whose_delivery_was_retried_meanwhile(
+async def test_retention_puts_a_day_back_whose_delivery_was_retried_meanwhile(
     store: StatsStore, rows: Rows, settings: AnalyticsSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     retried = await rows.day(6, status="failed")
@@ -167,7 +169,7 @@ async def test_puts_a_day_back_whose_delivery_was_retried_meanwhile(
     assert metrics.RETENTION_HELD._value.get() == 3
 
 
-async def test_goes_on_where_a_pass_died(
+async def test_retention_goes_on_where_a_pass_died(
     store: StatsStore, rows: Rows, settings: AnalyticsSettings, pool: Pool
 ) -> None:
     for age_days in (8, 7, 6):
@@ -197,7 +199,7 @@ async def test_copies_that_race_are_harmless(store: StatsStore, rows: Rows, sett
         assert await rows.partitions(_day(age_days)) == []
 
 
-async def test_leaves_other_tables_alone(
+async def test_retention_leaves_other_tables_alone(
     store: StatsStore, rows: Rows, settings: AnalyticsSettings, pool: Pool
 ) -> None:
     await pool.execute("CREATE TABLE webhook_events_20200101_kept ()")
@@ -209,7 +211,7 @@ async def test_leaves_other_tables_alone(
     assert await rows.partitions(today()) != []
 
 
-async def test_deletes_old_statistics_in_chunks(
+async def test_retention_deletes_old_statistics_in_chunks(
     store: StatsStore, settings: AnalyticsSettings, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retention, "DELETE_ROWS", 100)
@@ -248,7 +250,7 @@ async def _pending(pool: Pool) -> list[str]:
     return [row["name"] for row in rows]
 
 
-async def test_deletes_audit_entries_past_their_own_retention(
+async def test_retention_deletes_audit_entries_past_their_own_retention(
     store: StatsStore, settings: AnalyticsSettings, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retention, "DELETE_ROWS", 2)  # in several chunks

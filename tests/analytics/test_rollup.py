@@ -1,12 +1,15 @@
 """Roll-ups against a real Postgres: exact, whatever commits when, and however many copies there are."""
 
 import asyncio
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import asyncpg
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from dev.harness.waiting import wait_until
 from services.analytics import rollup
 from services.analytics.statistics import BOUNDS_MS
 from services.analytics.store import StatsStore
@@ -23,7 +26,7 @@ async def _roll_up(store: StatsStore, interval_seconds: float = INTERVAL_SECONDS
     return await rollup.run_once(store, interval_seconds=interval_seconds, retention=RETENTION)
 
 
-async def test_counts_attempts_of_all_outcomes_and_durations(store: StatsStore, rows: Rows) -> None:
+async def test_rollup_counts_attempts_of_all_outcomes_and_durations(store: StatsStore, rows: Rows) -> None:
     for duration_ms in (None, 0, 1, 12, 49, 50, 29_999, 30_000, 100_000):
         await rows.attempt(duration_ms=duration_ms)
         await rows.attempt(duration_ms=duration_ms, outcome="http_5xx", final=False, tenant_id="other")
@@ -36,7 +39,7 @@ async def test_counts_attempts_of_all_outcomes_and_durations(store: StatsStore, 
     assert sorted(bucket.duration_bucket for bucket in buckets) == [-1, 0, 1, 6, 9, 10, 26, 27]
 
 
-async def test_counts_an_attempt_that_commits_late(store: StatsStore, rows: Rows, pool: Pool) -> None:
+async def test_rollup_counts_an_attempt_that_commits_late(store: StatsStore, rows: Rows, pool: Pool) -> None:
     async with pool.acquire() as late:
         transaction = late.transaction()
         await transaction.start()
@@ -53,7 +56,7 @@ async def test_counts_an_attempt_that_commits_late(store: StatsStore, rows: Rows
     assert await rows.difference() == []
 
 
-async def test_computes_a_minute_a_last_time_ten_minutes_after_its_end(store: StatsStore, rows: Rows) -> None:
+async def test_rollup_computes_a_minute_a_last_time_ten_minutes_after_its_end(store: StatsStore, rows: Rows) -> None:
     await rows.attempt(age=timedelta(minutes=10, seconds=59))
     await rows.make_due()
     await _roll_up(store)
@@ -65,7 +68,7 @@ async def test_computes_a_minute_a_last_time_ten_minutes_after_its_end(store: St
     assert await rows.difference() == []
 
 
-async def test_follows_attempts_that_change_or_vanish(store: StatsStore, rows: Rows, pool: Pool) -> None:
+async def test_rollup_follows_attempts_that_change_or_vanish(store: StatsStore, rows: Rows, pool: Pool) -> None:
     changed = await rows.attempt(outcome="interrupted", duration_ms=None, final=False)
     gone = await rows.attempt(outcome="timeout")
     await rows.make_due()
@@ -82,7 +85,7 @@ async def test_follows_attempts_that_change_or_vanish(store: StatsStore, rows: R
     assert await rows.difference() == []
 
 
-async def test_finds_attempts_of_deliveries_of_earlier_days(store: StatsStore, rows: Rows) -> None:
+async def test_rollup_finds_attempts_of_deliveries_of_earlier_days(store: StatsStore, rows: Rows) -> None:
     await rows.day(4, attempt_age=timedelta())
     await rows.make_due()
 
@@ -91,7 +94,7 @@ async def test_finds_attempts_of_deliveries_of_earlier_days(store: StatsStore, r
     assert await rows.difference() == []
 
 
-async def test_catches_up_after_hours_without_a_run(store: StatsStore, rows: Rows) -> None:
+async def test_rollup_catches_up_after_hours_without_a_run(store: StatsStore, rows: Rows) -> None:
     for minutes in range(0, 240, 7):
         await rows.attempt(age=timedelta(minutes=minutes))
     await rows.make_due(rolled_up=timedelta(hours=4, minutes=1))
@@ -105,6 +108,7 @@ async def test_catches_up_after_hours_without_a_run(store: StatsStore, rows: Row
 
 async def test_concurrent_copies_stay_exact_while_attempts_are_recorded(database: str, rows: Rows) -> None:
     stop = asyncio.Event()
+    runs = [0, 0]
 
     async def record(subscription_id: UUID) -> None:
         while not stop.is_set():
@@ -113,12 +117,11 @@ async def test_concurrent_copies_stay_exact_while_attempts_are_recorded(database
                     await rows.attempt(via=connection, subscription_id=subscription_id, outcome=outcome)
                 await asyncio.sleep(0.01)
 
-    async def copy(ahead: "asyncpg.Pool[asyncpg.Record]") -> int:
-        own, runs = StatsStore(ahead), 0
+    async def copy(number: int, ahead: "asyncpg.Pool[asyncpg.Record]") -> None:
+        own = StatsStore(ahead)
         while not stop.is_set():
-            runs += await _roll_up(own, interval_seconds=0.0) < INTERVAL_SECONDS
+            runs[number] += await _roll_up(own, interval_seconds=0.0) < INTERVAL_SECONDS
             await asyncio.sleep(0)
-        return runs
 
     await rows.make_due(rolled_up=timedelta(minutes=1))
     async with (
@@ -126,11 +129,10 @@ async def test_concurrent_copies_stay_exact_while_attempts_are_recorded(database
         asyncpg.create_pool(database, min_size=1, max_size=2) as other,
     ):
         writers = [asyncio.create_task(record(ids.new())) for _ in range(3)]
-        copies = [asyncio.create_task(copy(ahead)) for ahead in (one, other)]
-        await asyncio.sleep(2)
+        copies = [asyncio.create_task(copy(number, ahead)) for number, ahead in enumerate((one, other))]
+        await wait_until(lambda: min(runs) >= 5, 20, what="both copies to have run")
         stop.set()
-        await asyncio.gather(*writers)
-        assert min(await asyncio.gather(*copies)) > 0
+        await asyncio.gather(*writers, *copies)
         await rows.make_due(rolled_up=timedelta(minutes=1))
         await asyncio.gather(_roll_up(StatsStore(one)), _roll_up(StatsStore(other)))
 
@@ -205,7 +207,7 @@ async def test_the_loop_survives_a_failure(store: StatsStore, rows: Rows, pool: 
     await asyncio.gather(loop, return_exceptions=True)
 
 
-async def test_reads_no_partition_whole(store: StatsStore, pool: Pool) -> None:
+async def test_rollup_reads_no_partition_whole(store: StatsStore, pool: Pool) -> None:
     async with store.turn() as turn:
         assert turn is not None
         now = turn.now
@@ -218,3 +220,86 @@ async def test_reads_no_partition_whole(store: StatsStore, pool: Pool) -> None:
     assert "Bitmap Index Scan on delivery_attempts_" in text
     assert "Seq Scan" not in text
     assert "GroupAggregate" not in text
+
+
+# Which minutes a roll-up computes.
+
+NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+SECOND = timedelta(seconds=1)
+
+
+def _covers(plan: rollup.Plan, moment: datetime) -> bool:
+    return any(start <= moment < end for start, end in plan.spans)
+
+
+def test_plan_computes_only_the_minute_that_goes_on() -> None:
+    plan = rollup.plan(NOON + 20 * SECOND, NOON + 25 * SECOND, RETENTION)
+
+    assert plan.spans == ((NOON, NOON + rollup.MINUTE),)
+    assert plan.until == NOON + 25 * SECOND
+    assert not plan.behind
+
+
+def test_plan_computes_a_minute_again_after_its_end() -> None:
+    plan = rollup.plan(NOON + 2 * SECOND, NOON + 7 * SECOND, RETENTION)
+
+    assert plan.spans == ((NOON - rollup.MINUTE, NOON + rollup.MINUTE),)
+
+
+def test_plan_settles_one_and_ten_minutes_after_the_end() -> None:
+    plan = rollup.plan(NOON - SECOND, NOON + 4 * SECOND, RETENTION)
+
+    assert plan.spans == (
+        (NOON - 11 * rollup.MINUTE, NOON - 10 * rollup.MINUTE),
+        (NOON - 2 * rollup.MINUTE, NOON + rollup.MINUTE),
+    )
+
+
+def test_plan_catches_up_in_bounded_steps() -> None:
+    plan = rollup.plan(NOON - timedelta(hours=8), NOON, RETENTION)
+
+    assert plan.behind
+    assert plan.until == NOON - timedelta(hours=8) + rollup.MAX_ADVANCE
+    longest = max(end - start for start, end in plan.spans)
+    assert longest <= rollup.MAX_ADVANCE + rollup.SETTLE_AFTER[-1] + 2 * rollup.MINUTE
+
+
+def test_plan_leaves_out_what_is_past_retention() -> None:
+    plan = rollup.plan(NOON - timedelta(days=10), NOON, RETENTION)
+
+    assert plan.until == NOON - RETENTION + rollup.MAX_ADVANCE
+
+
+def test_plan_goes_on_when_the_clock_was_set_back() -> None:
+    plan = rollup.plan(NOON + timedelta(hours=1), NOON, RETENTION)
+
+    assert plan.until == NOON
+    assert _covers(plan, NOON)
+
+
+pauses = st.floats(0.01, 20) | st.floats(20, 4000)
+
+
+@given(st.lists(pauses, min_size=1, max_size=40), st.floats(0, 1), st.floats(0, 600))
+def test_plan_counts_what_commits_within_ten_minutes_whenever_runs_happen(
+    pauses_seconds: list[float], position: float, delay_seconds: float
+) -> None:
+    runs = [NOON]
+    for pause in pauses_seconds:
+        runs.append(runs[-1] + timedelta(seconds=pause))
+    recorded = NOON + (runs[-1] - NOON) * position
+    committed = recorded + timedelta(seconds=delay_seconds)
+    # The last runs, for whatever was recorded: nothing settles later than that.
+    end = committed + rollup.SETTLE_AFTER[-1] + 2 * rollup.MINUTE
+    runs = sorted([*runs, end])
+
+    rolled_up_to, seen = NOON, False
+    for now in runs:
+        while True:
+            plan = rollup.plan(rolled_up_to, now, RETENTION)
+            rolled_up_to = plan.until
+            seen = seen or (now >= committed and _covers(plan, recorded))
+            if not plan.behind:
+                break
+
+    assert seen

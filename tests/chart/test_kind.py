@@ -51,7 +51,7 @@ def test_manifests_fit_their_schemas(objects: list[Object], version: str) -> Non
         kubernetes_validate.validate(found, version, strict=True)
 
 
-def test_what_manifests_refer_to_is_among_them(objects: list[Object]) -> None:
+def test_references_of_manifests_are_among_them(objects: list[Object]) -> None:
     for found in rendering.of_kind(objects, "Deployment"):
         spec = found["spec"]["template"]["spec"]
         assert spec.get("serviceAccountName", "default") in names(objects, "ServiceAccount") | {"default"}

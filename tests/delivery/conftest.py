@@ -66,7 +66,7 @@ async def world(_world: World) -> World:
 
 @pytest.fixture
 async def ringer(world: World) -> AsyncIterator[Ringer]:
-    """Rings on the test's own Redis, as ingest does."""
+    """Ring on the test's own Redis, as ingest does."""
     broker = Broker(world.delivery_settings(), socket_timeout=1)
     yield Ringer(broker, world.pool)
     await broker.shutdown()
@@ -82,7 +82,7 @@ async def shared(stores: Stores) -> AsyncIterator[Shared]:
 
 @pytest.fixture
 def names(monkeypatch: pytest.MonkeyPatch) -> Naming:
-    """Makes names of any kind resolve so; addresses are connected to as ever."""
+    """Make names of any kind resolve so; addresses are connected to as ever."""
 
     def answer(*answers: list[str]) -> Names:
         made = Names(*answers)

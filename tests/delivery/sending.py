@@ -113,19 +113,19 @@ class Connection:
         self.heads: list[bytes] = []
 
     async def request(self) -> bytes:
-        """Reads one request and answers its body; IncompleteReadError when the client closed before it."""
+        """Read one request and return its body; IncompleteReadError when the client closed before it."""
         head = await self.reader.readuntil(b"\r\n\r\n")
         self.heads.append(head)
         fields = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:-2])
         return await self.reader.readexactly(int(fields.get(b"content-length", b"0")))
 
     async def send(self, data: bytes) -> None:
-        """Sends bytes."""
+        """Send bytes."""
         self.writer.write(data)
         await self.writer.drain()
 
     async def closed(self) -> None:
-        """Waits until the client closed."""
+        """Wait until the client closed."""
         with contextlib.suppress(OSError):
             while await self.reader.read(65536):
                 pass
@@ -151,7 +151,7 @@ class Server:
 
 @contextlib.asynccontextmanager
 async def serving(answer: Answer, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[Server]:
-    """Serves on a free port of 127.0.0.1; each connection is closed when `answer` returns."""
+    """Serve on a free port of 127.0.0.1; each connection is closed when `answer` returns."""
     running = Server()
     tasks: set[asyncio.Task[None]] = set()
 
@@ -182,7 +182,7 @@ async def serving(answer: Answer, *, tls: ssl.SSLContext | None = None) -> Async
 
 
 def answering(*parts: bytes, pause_seconds: float = 0.0, then_hang: bool = False) -> Answer:
-    """Reads a request, sends the parts, closes the connection (or waits for the client to); for each connection."""
+    """Read a request, send the parts, close the connection (or wait for the client to); for each connection."""
 
     async def answer(connection: Connection) -> None:
         await connection.request()

@@ -16,13 +16,13 @@ from services.delivery.api.store import DeliveryStore as Api
 from services.delivery.dispatcher.store import MAX_INTERRUPTIONS
 from services.delivery.dispatcher.store import DispatcherStore as Turns
 from services.delivery.worker import outcomes
-from services.delivery.worker.store import Attempt, Claim, Outcome, WorkerStore
+from services.delivery.worker.store import Claim, Outcome, WorkerStore
 from services.domain.retry_policy import RetryPolicy
-from services.domain.states import AttemptOutcome, DeliveryStatus
+from services.domain.states import DeliveryStatus
 from services.platform import errors
 from services.platform.auth import identity
 from services.platform.stores.postgres import Pool
-from tests.delivery.world import World
+from tests.delivery.world import World, attempt
 
 LIMIT = 2
 POLICY = RetryPolicy(limit=LIMIT, base_seconds=100, factor=1, cap_seconds=100, jitter=0)
@@ -80,7 +80,7 @@ class Delivery:
         self.recorded: list[Outcome] = []
 
     async def take(self, step: str, which: int, *, more: bool, twice: bool) -> None:
-        """Does a step; those of workers with one of the claims.
+        """Do a step; those of workers with one of the claims.
 
         `more`: with a repeated request, or one that was begun; `twice`: recorded again, for the answer was lost.
         """
@@ -112,14 +112,14 @@ class Delivery:
 
     async def succeed(self, claim: Claim, *, more: bool, twice: bool) -> None:
         made = ["connection_lost", "success"] if more else ["success"]
-        await self._record(outcomes.decide(claim, self._attempts(claim, made), POLICY), twice=twice)
+        await self._record(outcomes.decide(claim, [attempt(outcome, claim) for outcome in made], POLICY), twice=twice)
         self.model.log(claim.token, made)
         if self.model.status in UNFINISHED:
             self.model.end("delivered")
 
     async def fail(self, claim: Claim, *, more: bool, twice: bool) -> None:
         made = ["connection_lost", "http_5xx"] if more else ["http_5xx"]
-        await self._record(outcomes.decide(claim, self._attempts(claim, made), POLICY), twice=twice)
+        await self._record(outcomes.decide(claim, [attempt(outcome, claim) for outcome in made], POLICY), twice=twice)
         self.model.log(claim.token, made)
         if self.model.holder == claim.token:
             self.model.failure_count += 1
@@ -133,7 +133,8 @@ class Delivery:
     async def hand_back(self, claim: Claim, *, more: bool, twice: bool) -> None:
         made = ["interrupted"] if more else []
         await self._record(
-            Outcome(claim=claim, status=DeliveryStatus.PENDING, attempts=self._attempts(claim, made)), twice=twice
+            Outcome(claim=claim, status=DeliveryStatus.PENDING, attempts=[attempt(outcome, claim) for outcome in made]),
+            twice=twice,
         )
         self.model.log(claim.token, made)
         if self.model.holder == claim.token:
@@ -142,19 +143,6 @@ class Delivery:
     async def record_again(self, outcome: Outcome) -> None:
         """The answer of Postgres was lost, and much may have happened since: it changes nothing."""
         await self.workers.record([outcome])
-
-    def _attempts(self, claim: Claim, made: list[str]) -> list[Attempt]:
-        return [
-            Attempt(
-                started_at=claim.claimed_at,
-                duration_ms=1,
-                status_code=None,
-                outcome=AttemptOutcome(outcome),
-                error_message=None,
-                response_body=None,
-            )
-            for outcome in made
-        ]
 
     async def _record(self, outcome: Outcome, *, twice: bool) -> None:
         self.claims.remove(outcome.claim)  # a worker has one outcome for a claim

@@ -5,7 +5,6 @@ import contextlib
 import dataclasses
 import time
 from collections.abc import AsyncIterator, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from dev.harness.receiver import Receiver, Reply
 from dev.harness.redis.primaries import KINDS
 from dev.harness.stores import make_database
 from dev.harness.waiting import wait_until
-from services.domain.doorbell import GROUP, STREAM, Broker
+from services.domain.doorbell import STREAM
 from tests.delivery.world import Counted, World, opened, outcomes, until_true
 
 DATABASE = "webhook"
@@ -133,51 +132,6 @@ async def test_redis_goes_away_and_comes_back_empty_and_nothing_stops(
             await until_true(empty, "the stream to be empty")
     ids_seen = [request.headers["webhook-id"] for request in receiver.requests]
     assert len(set(ids_seen)) == len(ids_seen)
-
-
-async def test_names_of_consumers_do_not_pile_up_over_restarts(world: World, receiver: Receiver) -> None:
-    broker = Broker(world.delivery_settings(), socket_timeout=1)
-    async with redis.asyncio.Redis.from_url(world.redis_url) as client:
-
-        async def names() -> set[bytes]:
-            with contextlib.suppress(redis.exceptions.ResponseError):
-                return {each["name"] for each in await client.xinfo_consumers(STREAM, GROUP)}
-            return set()
-
-        async def new_name(known: set[bytes]) -> bool:
-            return bool(await names() - known)
-
-        for _ in range(3):
-            known = await names()
-            async with world.worker():
-                await until_true(partial(new_name, known), "a listener")
-        assert len(await names()) == 3
-        await broker.sweep(abandoned_milliseconds=0)
-        assert await names() <= {b"sweeper"}
-        async with world.running():
-            await until_true(partial(new_name, {b"sweeper"}), "a listener")
-            await broker.sweep()
-            assert len(await names() - {b"sweeper"}) == 1
-            await world.in_state(await world.deliver(await world.subscription(receiver.url())))
-    await broker.shutdown()
-
-
-async def test_bells_of_a_worker_that_was_killed_are_swept_and_its_ids_rung_again(
-    world: World, receiver: Receiver
-) -> None:
-    """It had read its bells and acknowledged none."""
-    async with redis.asyncio.Redis.from_url(world.redis_url) as client:
-        broker = Broker(world.delivery_settings(), socket_timeout=1)
-        await client.xgroup_create(STREAM, GROUP, id="0", mkstream=True)
-        for _ in range(5):
-            await client.xadd(STREAM, {"data": b"x"})
-        await client.xreadgroup(GROUP, "killed", {STREAM: ">"})
-        assert await broker.sweep(abandoned_milliseconds=0) == 5
-        assert await client.xlen(STREAM) == 0
-        await broker.shutdown()
-    async with world.running():
-        delivery_id = await world.deliver(await world.subscription(receiver.url()), due_in=1)
-        assert (await world.in_state(delivery_id))["status"] == "delivered"
 
 
 # -- Postgres --

@@ -225,20 +225,14 @@ BY_ID = [
 
 
 @pytest.mark.parametrize("name", BY_ID)
-async def test_a_statement_by_ids_reads_the_partitions_of_their_days_alone_and_none_whole(
+async def test_a_statement_by_ids_reads_only_the_partitions_of_their_days_and_no_more_rows_than_ids(
     data: Data, name: str
 ) -> None:
+    """For each table and scan of it."""
     query, arguments = by_id(data)[name]
     found = await plan(data.connection, query, *arguments)
     assert {day for _, day in read(found)} <= {data.day}, name
     assert whole(found) == []
-
-
-@pytest.mark.parametrize("name", BY_ID)
-async def test_a_statement_by_ids_passes_no_more_rows_than_it_has_ids(data: Data, name: str) -> None:
-    """For each table and scan of it."""
-    query, arguments = by_id(data)[name]
-    found = await plan(data.connection, query, *arguments)
     scans = [
         each
         for each in nodes(found)

@@ -31,8 +31,7 @@ from services.domain.states import (
     SubscriptionState,
 )
 from services.ingest.subscriptions import store as ingest
-from tests.delivery.claims import claim
-from tests.delivery.world import World
+from tests.delivery.world import World, attempt, claim
 
 SERVICES = Path(__file__).parents[2] / "services"
 COLUMNS = {"webhook_deliveries": "status", "subscription_health": "breaker", "subscriptions": "status"}
@@ -101,11 +100,7 @@ async def recorded_late(world: World, rows: Rows) -> AsyncIterator[None]:
     store = WorkerStore(world.pool, world.worker_settings())
     for kind in (AttemptOutcome.HTTP_5XX, AttemptOutcome.SUCCESS):
         lost = UUID(int=8)
-        attempt = Attempt(
-            started_at=claim().claimed_at, duration_ms=1, status_code=None, outcome=kind, error_message=None,
-            response_body=None,
-        )  # fmt: skip
-        made = [_outcome(rows, delivery_id, lost, DeliveryStatus.DELIVERED, attempt) for delivery_id in rows.ids]
+        made = [_outcome(rows, delivery_id, lost, DeliveryStatus.DELIVERED, attempt(kind)) for delivery_id in rows.ids]
         await store.record(made)
         yield
 

@@ -3,12 +3,13 @@
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, TypeAlias
 from uuid import UUID
 
 import asyncpg
+import msgspec
 import prometheus_client
 import redis.asyncio
 
@@ -20,9 +21,11 @@ from protos.webhook.v1 import deliveries_pb2_grpc
 from services.delivery import __main__ as delivery
 from services.delivery.settings import DeliverySettings, WorkerSettings
 from services.delivery.worker import __main__ as worker
+from services.delivery.worker.store import Attempt, Claim, Sum
 from services.domain.doorbell import IDS_PER_BELL, Ringer, Rung
 from services.domain.egress.policy import Policy
 from services.domain.secrets.vault import Secret
+from services.domain.states import AttemptOutcome
 from services.ingest.subscriptions import store as ingest
 from services.platform import ids
 from services.platform.grpc import client as grpc_client
@@ -73,7 +76,7 @@ class World:
     # -- rows --
 
     async def clear(self) -> None:
-        """Removes everything; in a tenth of the time that a database of its own takes."""
+        """Remove everything; in a tenth of the time that a database of its own takes."""
         operational = ("operational_facts", "exhausted_deliveries")
         for table in (*operational, "delivery_attempts", "webhook_deliveries", "webhook_events", "subscriptions"):
             await self.pool.execute(f"DELETE FROM {table}")
@@ -81,7 +84,7 @@ class World:
             await client.flushdb()
 
     async def subscription(self, target_url: str, *, secret_key: str | None = None, deleted: bool = False) -> UUID:
-        """Makes a subscription."""
+        """Make a subscription."""
         made = ids.new()
         sealed = vault().seal(made, [Secret(secret_key)]) if secret_key else None
         await self.pool.execute(
@@ -102,7 +105,7 @@ class World:
         expires_in: float = 3600.0,
         status: str = "pending",
     ) -> UUID:
-        """Makes an event and its delivery, due in so many seconds; the delivery's id."""
+        """Make an event and its delivery, due in so many seconds; the delivery's id."""
         event_id = ids.new()
         delivery_id = ids.of_delivery(event_id, subscription_id)
         await self.pool.execute(
@@ -120,7 +123,7 @@ class World:
         return delivery_id
 
     async def deliver_many(self, subscription_id: UUID, number: int, *, due_in: float = 0.0) -> list[UUID]:
-        """Makes so many events of their own, with a delivery each."""
+        """Make so many events of their own, with a delivery each."""
         event_ids = [ids.new() for _ in range(number)]
         delivery_ids = [ids.of_delivery(event_id, subscription_id) for event_id in event_ids]
         await self.pool.execute(
@@ -137,7 +140,7 @@ class World:
         return delivery_ids
 
     async def lease(self, delivery_id: UUID, *, seconds: float, token: UUID | None = None) -> UUID:
-        """Puts a delivery into the hands of a worker that may live or not; the claim's token."""
+        """Put a delivery into the hands of a worker that may live or not; the claim's token."""
         token = token or ids.new()
         await self.pool.execute(
             "UPDATE webhook_deliveries SET status = 'in_flight', claim_token = $2,"
@@ -147,12 +150,12 @@ class World:
         return token
 
     async def set(self, delivery_id: UUID, **columns: Any) -> None:
-        """Changes columns of a delivery."""
+        """Change columns of a delivery."""
         for name, value in columns.items():
             await self.pool.execute(f"UPDATE webhook_deliveries SET {name} = $2 WHERE id = $1", delivery_id, value)
 
     async def delete_subscription(self, subscription_id: UUID) -> None:
-        """Marks a subscription deleted, as ingest does first."""
+        """Mark a subscription deleted, as ingest does first."""
         await self.pool.execute("UPDATE subscriptions SET deleted_at = now() WHERE id = $1", subscription_id)
 
     async def change_target(self, subscription_id: UUID, target_url: str) -> None:
@@ -164,12 +167,12 @@ class World:
             )
 
     async def drop_payload(self, delivery_id: UUID) -> None:
-        """Removes the event of a delivery, as retention does."""
+        """Remove the event of a delivery, as retention does."""
         event_id = (await self.row(delivery_id))["event_id"]
         await self.pool.execute("DELETE FROM webhook_events WHERE id = $1", event_id)
 
     async def row(self, delivery_id: UUID) -> asyncpg.Record:
-        """A delivery."""
+        """Record a delivery."""
         row: asyncpg.Record | None = await self.pool.fetchrow(
             "SELECT *, status::text AS status, next_attempt_at <= clock_timestamp() AS due"
             " FROM webhook_deliveries WHERE id = $1",
@@ -190,7 +193,7 @@ class World:
         return {row["status"]: row["count"] for row in await self.pool.fetch(query, subscription_id)}
 
     async def in_state(self, delivery_id: UUID, *statuses: str, timeout_seconds: float = 10.0) -> asyncpg.Record:
-        """Waits until a delivery is in one of these states (a final one when none is given) and answers it."""
+        """Wait until a delivery is in one of these states (a final one when none is given) and return it."""
         wanted = set(statuses) or FINAL
 
         async def found() -> asyncpg.Record | None:
@@ -202,7 +205,7 @@ class World:
         return row
 
     async def all_in(self, subscription_id: UUID, status: str, number: int, *, timeout_seconds: float = 20.0) -> None:
-        """Waits until so many deliveries of a subscription, and no others, are in a state."""
+        """Wait until so many deliveries of a subscription, and no others, are in a state."""
 
         async def found() -> bool:
             return await self.statuses(subscription_id) == {status: number}
@@ -256,7 +259,7 @@ class World:
 
 @contextlib.asynccontextmanager
 async def _running(process: lifecycle.Process) -> AsyncIterator[lifecycle.Process]:
-    """Ends what a process spawned, and fails the test when something of it died."""
+    """End what a process spawned, and fail the test when something of it died."""
     try:
         yield process
     finally:
@@ -272,7 +275,7 @@ async def opened(database_url: str, redis_url: str) -> AsyncIterator[World]:
 
 
 async def until_true(predicate: Callable[[], Any], what: str, timeout_seconds: float = 15.0) -> None:
-    """Waits until a plain or async predicate answers something true; mypy finds no T in wait_until for an async one."""
+    """Wait until a plain or async predicate answers something true; mypy finds no T in wait_until for an async one."""
     await wait_until(predicate, timeout_seconds, what=what)
 
 
@@ -312,7 +315,7 @@ RUNG = 10.0
 
 
 async def ring(ringer: Ringer, *delivery_ids: UUID, subscription: UUID | None = None) -> None:
-    """Rings a bell for each 64 of the ids; those of nothing are rung for as if they were of a subscription.
+    """Ring a bell for each 64 of the ids; those of nothing are rung for as if they were of a subscription.
 
     Their own is looked up, unless it is said.
     """
@@ -328,7 +331,75 @@ async def ring(ringer: Ringer, *delivery_ids: UUID, subscription: UUID | None = 
 
 
 async def heard_one(world: World, ringer: Ringer, subscription: UUID) -> None:
-    """Waits until the worker hears bells: from then on it does not look in Postgres."""
+    """Wait until the worker hears bells: from then on it does not look in Postgres."""
     delivery_id = await world.deliver(subscription, due_in=RUNG)
     await ring(ringer, delivery_id)
     await world.in_state(delivery_id)
+
+
+# Claims for unit tests.
+
+
+CLAIM = Claim(
+    id=UUID("01890a5d-ac96-774b-bcce-b302099a8057"),
+    token=UUID(int=1),
+    event_id=UUID("01890a5d-ac96-774b-8cce-b302099a8057"),
+    subscription_id=UUID(int=2),
+    tenant_id="default",
+    event_type="order.created",
+    number=1,
+    failures=0,
+    created_at=datetime(2026, 1, 1, tzinfo=UTC),
+    claimed_at=datetime(2026, 1, 1, 0, 0, 1, tzinfo=UTC),
+    claimed_monotonic=100.0,
+    expired=False,
+    deleted=False,
+    held_by=None,
+    probe=False,
+    failing=False,
+    timeout_seconds=None,
+    retry_policy=None,
+    endpoint_version=1,
+    target_url="https://receiver.example/hook",
+    sealed_secrets=None,
+    sealed_headers=None,
+    sealed_client_certificate=None,
+    content_type="application/json",
+    payload_bytes=2,
+    payload=b"{}",
+)
+
+
+def claim(**changes: Any) -> Claim:
+    """A claim that differs from CLAIM by these."""
+    return msgspec.structs.replace(CLAIM, **changes)
+
+
+def attempt(
+    outcome: str, of: Claim = CLAIM, *, status_code: int | None = None, error_message: str | None = None
+) -> Attempt:
+    """Return an attempt of a claim that ended so."""
+    return Attempt(
+        started_at=of.claimed_at,
+        duration_ms=1,
+        status_code=status_code,
+        outcome=AttemptOutcome(outcome),
+        error_message=error_message,
+        response_body=None,
+    )
+
+
+def one_failure(subscription_id: UUID, **changes: Any) -> Sum:
+    """Return one failure of an endpoint, as a worker adds it up."""
+    seen = Sum(
+        subscription_id=subscription_id,
+        endpoint_version=1,
+        successes=0,
+        failures=1,
+        unbroken=1,
+        probe=None,
+        gone=False,
+        too_many=None,
+        last_error="the receiver responded with 500",
+    )
+    return msgspec.structs.replace(seen, **changes)

@@ -32,7 +32,7 @@ SETTINGS: Mapping[str, str] = {
     "analytics": "services.analytics.settings:AnalyticsSettings",
     "migrate": "services.schema.migrate:MigrateSettings",
     "local": "dev.local.settings:LocalSettings",
-    "demo": "dev.demo.settings:DemoSettings",
+    "demo": "dev.demo.stack:DemoSettings",
 }
 # Of the classes of `migrate`, `local` and `demo`, what they inherit and have no use for.
 UNUSED: Mapping[str, frozenset[str]] = {

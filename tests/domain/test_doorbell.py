@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
@@ -51,7 +50,7 @@ async def broker(redis_url: str) -> AsyncIterator[Broker]:
 
 @pytest.fixture
 async def client(redis_url: str) -> AsyncIterator["redis.asyncio.Redis"]:
-    """Looks at what stands in Valkey."""
+    """Look at what stands in Valkey."""
     async with redis.asyncio.Redis.from_url(redis_url) as created:
         yield created
 
@@ -219,7 +218,7 @@ class Rows:
         self.pool = pool
 
     async def make(self, count: int) -> list[UUID]:
-        """Makes pending rows that nobody looks at for an hour."""
+        """Make pending rows that nobody looks at for an hour."""
         made = [ids.new() for _ in range(count)]
         await self.pool.execute(
             "INSERT INTO webhook_deliveries (id, event_id, subscription_id, tenant_id, next_attempt_at, expires_at)"
@@ -249,16 +248,10 @@ def rows(pool: Pool) -> Rows:
 
 
 @pytest.fixture
-def valkey() -> Iterator[EmbeddedValkey]:
+def valkey(short_folder: Path, free_port: int) -> Iterator[EmbeddedValkey]:
     """A Valkey of this test's own, to be stopped."""
-    with _folder() as folder, EmbeddedValkey(folder / "valkey") as running:
+    with EmbeddedValkey(short_folder / f"bells-{free_port}") as running:
         yield running
-
-
-@contextlib.contextmanager
-def _folder() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="bells-") as folder:
-        yield Path(folder)
 
 
 @contextlib.contextmanager

@@ -19,6 +19,11 @@ SUBSCRIPTION = ids.new()
 OTHER = ids.new()
 
 
+@pytest.fixture(autouse=True)
+def _exchanged_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gates, "INTERVAL_SECONDS", 0.05)
+
+
 @contextlib.asynccontextmanager
 async def copy(redis_url: str) -> AsyncIterator[Gates]:
     """A process's copy, kept."""

@@ -37,7 +37,7 @@ async def test_a_killed_valkey_takes_nothing_with_it(api: Api, quick: Stack, rec
     assert {request.body for request in receiver.requests} == {b"%d" % number for number in range(20)}
 
 
-async def test_without_valkey_webhooks_are_accepted_and_delivered(api: Api, quick: Stack, receiver: Receiver) -> None:
+async def test_webhooks_without_valkey_are_accepted_and_delivered(api: Api, quick: Stack, receiver: Receiver) -> None:
     """Frozen, not killed: the supervisor would start it again at once."""
     receiver.script(500)
     subscription = await api.subscribe(receiver.url())
@@ -52,7 +52,7 @@ async def test_without_valkey_webhooks_are_accepted_and_delivered(api: Api, quic
         valkey.resume()
 
 
-async def test_what_was_delivered_is_there_after_a_restart(api: Api, quick: Stack, receiver: Receiver) -> None:
+async def test_delivered_webhooks_are_there_after_a_restart(api: Api, quick: Stack, receiver: Receiver) -> None:
     receiver.script(200, then=500)
     subscription = await api.subscribe(receiver.url(), secret_key=SECRET)
     before = await api.until(await api.sent(subscription), "delivered")

@@ -109,7 +109,7 @@ async def test_processes_say_who_they_are(api: Api, collector: Collector, receiv
 @pytest.mark.parametrize(
     "sent", [None, "00-0-0-01", f"00-{'0' * 32}-{CALLERS_SPAN}-01", f"ff-{'a' * 32}-{CALLERS_SPAN}-01", "unsampled"]
 )
-async def test_what_is_not_sampled_leaves_no_trace(
+async def test_an_unsampled_request_leaves_no_trace(
     sent: str | None, traced: Stack, api: Api, collector: Collector, receiver: Receiver, trace_id: str
 ) -> None:
     if sent == "unsampled":
@@ -216,7 +216,7 @@ async def test_a_retry_by_hand_goes_on_in_the_trace_of_the_event(
     assert call.links == [trace_id]
 
 
-async def test_what_is_answered_like_an_earlier_webhook_says_so(
+async def test_a_replayed_webhook_says_so_in_its_trace(
     api: Api, collector: Collector, receiver: Receiver, trace_id: str
 ) -> None:
     subscription_id = await api.subscribe(receiver.url())
@@ -237,7 +237,7 @@ async def test_lines_of_the_log_name_their_trace(
     assert attempt.attributes["webhook.delivery.id"] in line
 
 
-async def test_without_a_collector_everything_goes_on_and_stops_in_time(receiver: Receiver, short_folder: Path) -> None:
+async def test_the_service_works_and_stops_in_time_without_a_collector(receiver: Receiver, short_folder: Path) -> None:
     environment = {**ENVIRONMENT, "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
     with stacks.running(short_folder / "unheard", environment=environment) as running:
         async with httpx.AsyncClient(base_url=running.base_url, timeout=15) as http:
@@ -262,7 +262,7 @@ async def test_without_a_collector_everything_goes_on_and_stops_in_time(receiver
     assert not any("traceparent" in received.headers for received in receiver.requests)
 
 
-async def test_where_tracing_is_off_a_callers_trace_ends_at_the_door(
+async def test_a_callers_trace_ends_at_the_gateway_when_tracing_is_off(
     stack: Stack, receiver: Receiver, trace_id: str
 ) -> None:
     async with httpx.AsyncClient(base_url=stack.base_url, timeout=15) as http:

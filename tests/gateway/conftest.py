@@ -8,7 +8,7 @@ import pytest_asyncio
 
 from services.gateway import app
 from services.gateway.accept.batches import IngestBatches
-from services.gateway.accept.tokens import IngestTokens
+from services.gateway.accept.routes import IngestTokens
 from services.gateway.settings import GatewaySettings
 from services.gateway.web import backends as readiness
 from services.gateway.web.backends import Backends, Channels

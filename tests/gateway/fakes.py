@@ -18,7 +18,7 @@ from protos.webhook.v1 import (
     subscriptions_pb2,
     subscriptions_pb2_grpc,
 )
-from services.platform import errors, ids, request_ids
+from services.platform import errors, ids
 from services.platform.auth import keys
 from services.platform.auth.authenticator import Authenticator
 from services.platform.auth.identity import Identity
@@ -50,7 +50,7 @@ async def _find(key: str) -> Identity:
 
 
 def _take_spec(subscription: subscriptions_pb2.Subscription, asked: subscriptions_pb2.SubscriptionSpec) -> None:
-    """Takes over what a request asks for, as the real service does."""
+    """Take over what a request asks for, as the real service does."""
     before, status = subscription.spec, subscription.status
     spec = subscriptions_pb2.SubscriptionSpec()
     spec.CopyFrom(asked)
@@ -118,7 +118,7 @@ class Services(
 
     async def _called(self, request: object) -> None:
         self.requests.append(request)
-        self.request_ids.append(request_ids.CURRENT.get())
+        self.request_ids.append(ids.CURRENT_REQUEST_ID.get())
         if self.delay_seconds:
             await asyncio.sleep(self.delay_seconds)
         if self.failures:
@@ -237,7 +237,7 @@ class Services(
         return analytics_pb2.GetStatsResponse(stats=self.stats)
 
     def register(self, server: grpc.aio.Server) -> None:
-        """Adds all four services to a server."""
+        """Add all four services to a server."""
         subscriptions_pb2_grpc.add_SubscriptionServiceServicer_to_server(self, server)
         ingest_pb2_grpc.add_IngestServiceServicer_to_server(self, server)
         deliveries_pb2_grpc.add_DeliveryServiceServicer_to_server(self, server)
@@ -245,7 +245,7 @@ class Services(
 
     @contextlib.asynccontextmanager
     async def serving(self, port: int = 0) -> AsyncIterator[None]:
-        """Serves on a port of 127.0.0.1, 0 for a free one, as the real services do."""
+        """Serve on a port of 127.0.0.1, 0 for a free one, as the real services do."""
         process = Process("fake")
         settings = GrpcServerSettings(grpc_port=port, metrics_port=0, shutdown_grace_seconds=0.2, bind_host="127.0.0.1")
         authenticator = Authenticator(settings, _find, _find)

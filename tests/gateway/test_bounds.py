@@ -36,7 +36,7 @@ class Connection:
             await self._writer.drain()
 
     async def drip(self, data: bytes, times: int, pause_seconds: float) -> None:
-        """Sends the same again and again, until nobody takes it."""
+        """Send the same again and again, until nobody takes it."""
         for _ in range(times):
             await self.send(data)
             await asyncio.sleep(pause_seconds)
@@ -57,13 +57,21 @@ class Connection:
             return int(head.split(" ")[1]), json.loads(await self._reader.readexactly(length))
 
     async def length(self) -> int:
-        """Reads the next answer, of whatever kind: the bytes of its body."""
+        """Read the next answer, of whatever kind: the bytes of its body."""
         async with asyncio.timeout(NOW):
             head = (await self._reader.readuntil(b"\r\n\r\n")).decode().lower()
             return len(await self._reader.readexactly(int(head.split("content-length: ")[1].split("\r\n")[0])))
 
+    async def stays(self, seconds: float) -> bool:
+        """Whether the server keeps the connection for so long, and says nothing more."""
+        try:
+            await asyncio.wait_for(self._reader.read(1), seconds)
+        except TimeoutError:
+            return True
+        return False
+
     async def closed(self) -> bytes:
-        """Waits until the server has closed; what came before."""
+        """Wait until the server has closed; what came before."""
         async with asyncio.timeout(NOW):
             try:
                 return await self._reader.read()
@@ -109,7 +117,7 @@ class Application:
 
 @contextlib.asynccontextmanager
 async def serving(application: Application) -> AsyncIterator[str]:
-    """Serves it as the gateway is served."""
+    """Serve it as the gateway is served."""
     listener = server.bind("127.0.0.1", 0)
     port = listener.getsockname()[1]
     async with server.serving(application, listener, name="application", grace_seconds=1):
@@ -205,7 +213,7 @@ async def test_trailers_are_not_kept_however_many_they_are() -> None:
     assert application.header_counts == [2]
 
 
-async def test_what_follows_a_refused_body_is_thrown_away_within_a_bound(
+async def test_the_rest_of_a_refused_body_is_discarded_within_a_bound(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(protocol, "MAX_REQUEST_BYTES", 200_000)
@@ -293,7 +301,7 @@ async def test_a_request_in_pieces_that_ends_in_time_is_served_and_its_connectio
                 await client.send(piece)
                 await asyncio.sleep(0.05)
             assert (await client.answer())[0] == 202
-            await asyncio.sleep(0.7)
+            assert await client.stays(0.7)
 
 
 @pytest.mark.parametrize("ends", [b"\r\n", b"\n", b"\r\n" * 500], ids=["CR LF", "LF", "many"])
@@ -333,5 +341,5 @@ async def test_a_client_that_begins_to_read_in_time_gets_all_of_its_answer(monke
             await client.send(HEAD + BODY)
             await asyncio.sleep(0.2)
             assert await client.length() == application.answer_bytes
-            await asyncio.sleep(0.7)
+            assert await client.stays(0.7)
         assert application.answered == 2

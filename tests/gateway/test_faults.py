@@ -39,7 +39,7 @@ async def test_a_short_outage_is_not_seen(client: httpx.AsyncClient, services: S
     assert first.items[0].event_id == second.items[0].event_id == answer.json()["event_id"]
 
 
-async def test_without_a_store_the_answer_is_503_within_a_second(client: httpx.AsyncClient, services: Services) -> None:
+async def test_an_event_without_a_store_is_503_within_a_second(client: httpx.AsyncClient, services: Services) -> None:
     services.failure = UNAVAILABLE
     answer, seconds = await post(client)
     assert_try_again(answer)
@@ -48,7 +48,7 @@ async def test_without_a_store_the_answer_is_503_within_a_second(client: httpx.A
     assert answer.json()["detail"] == NOT_STORED
 
 
-async def test_when_ingest_hangs_the_answer_is_503_within_a_second_and_says_that_the_event_may_be_stored(
+async def test_an_event_while_ingest_hangs_is_503_within_a_second_and_may_be_stored(
     client: httpx.AsyncClient, services: Services
 ) -> None:
     services.delay_seconds = 30

@@ -207,7 +207,7 @@ async def is_ready(process: lifecycle.Process) -> bool:
 
 
 async def eventually(check: Callable[[], Awaitable[object]], what: str, timeout_seconds: float = 10.0) -> None:
-    """Waits until the check answers something true."""
+    """Wait until the check answers something true."""
     untyped: Any = check  # mypy finds no T in wait_until for a coroutine function
     await wait_until(untyped, timeout_seconds, what=what)
 
@@ -267,7 +267,7 @@ def _breakable() -> Iterator[Stores]:
 
 @pytest.fixture
 def breakable(_breakable: Stores) -> Iterator[Breakable]:
-    """Stores to stop; what does not run afterwards is started again."""
+    """Yield stores to stop; what does not run afterwards is started again."""
     postgres, valkey = _breakable.postgres, _breakable.valkey
     with _breakable.database() as database_url:
         yield Breakable(postgres=postgres, valkey=valkey, database_url=database_url, redis_url=_breakable.redis_url())

@@ -16,7 +16,7 @@ SEEN_WITHIN_SECONDS = 1.0
 
 
 async def _listening(primaries: Primaries, number: int) -> None:
-    """Waits until so many servers listen at the primary of now."""
+    """Wait until so many servers listen at the primary of now."""
     with contextlib.closing(primaries.server(primaries.primary())) as direct:
         await wait_until(
             lambda: direct.pubsub_numsub(subscription_changes.CHANNEL)[0][1] == number,

@@ -33,7 +33,7 @@ async def _refused_in_time(call: Awaitable[object]) -> grpc.aio.AioRpcError:
     return raised.value
 
 
-async def test_without_postgres_every_call_is_unavailable_within_a_second_and_says_when_to_try_again(
+async def test_calls_without_postgres_are_unavailable_within_a_second_and_say_when_to_try_again(
     ingest: Ingest, breakable: Breakable
 ) -> None:
     made = await ingest.create()
@@ -62,7 +62,7 @@ async def test_without_postgres_every_call_is_unavailable_within_a_second_and_sa
         assert "postgres" not in (error.details() or "").lower()
 
 
-async def test_what_was_refused_while_postgres_was_away_is_not_stored_and_what_was_accepted_is(
+async def test_events_refused_while_postgres_was_away_are_not_stored_and_accepted_ones_are(
     ingest: Ingest, breakable: Breakable
 ) -> None:
     made = await ingest.create()
@@ -120,7 +120,7 @@ async def _due(ingest: Ingest, event_id: str) -> bool:
     return bool(row["due_in_seconds"] <= 0)
 
 
-async def test_without_redis_events_are_accepted_and_due_at_once(ingest: Ingest, breakable: Breakable) -> None:
+async def test_events_without_redis_are_accepted_and_due_at_once(ingest: Ingest, breakable: Breakable) -> None:
     made = await ingest.create()
     breakable.valkey.kill()
     # The first one may still hope for a bell; that it failed is found out in the background.

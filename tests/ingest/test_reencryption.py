@@ -1,6 +1,7 @@
 """python -m services reencrypt: everything under the first key, beside running servers, and again."""
 
 import asyncio
+import base64
 import os
 import subprocess
 import sys
@@ -15,6 +16,8 @@ import pytest
 from dev.harness import certificates
 from dev.harness.keys import ENCRYPTION_KEY, OTHER_KEY, encryption_keys, vault
 from protos.webhook.v1 import subscriptions_pb2
+from services.domain.secrets.signatures import SignatureScheme
+from services.domain.secrets.vault import Secret, Vault
 from services.ingest import reencryption
 from services.ingest.reencryption import reencrypt
 from services.platform.stores.postgres import Connection
@@ -22,6 +25,7 @@ from tests.ingest.conftest import UNSIGNED, Ingest, serving
 
 ROOT = Path(__file__).resolve().parents[2]
 BOTH = (OTHER_KEY, ENCRYPTION_KEY)
+WHSK = "whsk_" + base64.b64encode(b"\x03" * 32).decode()
 
 
 @pytest.fixture
@@ -60,33 +64,49 @@ async def test_everything_is_rewritten_once_and_opens_with_the_new_key_alone(
         assert list((await after.get(made[0].id)).status.previous_secrets) != []
 
 
-async def test_headers_are_rewritten_too_with_a_secret_or_without_one(alone: Ingest, connection: Connection) -> None:
-    headers = subscriptions_pb2.CustomHeaders(values={"Authorization": "hunter2"})
-    made = [await alone.create(headers=headers), await alone.create(headers=headers, **UNSIGNED)]
-    report = await reencrypt(connection, encryption_keys(*BOTH))
-    assert (report.rewritten, report.left, report.unreadable) == (2, 0, [])
-    for one in made:
-        query = "SELECT sealed_headers FROM subscriptions WHERE id = $1"
-        sealed = await connection.fetchval(query, UUID(one.id))
-        assert vault(OTHER_KEY).headers(UUID(one.id), sealed) == {"Authorization": "hunter2"}
-    again = await reencrypt(connection, encryption_keys(*BOTH))
-    assert (again.rewritten, again.left) == (0, 2)
+# By the column: the fields that fill it, and what it holds.
+ISSUED = certificates.authority().issue("shop")
+OTHERS: dict[str, tuple[dict[str, Any], object]] = {
+    "sealed_headers": (
+        {"headers": subscriptions_pb2.CustomHeaders(values={"Authorization": "hunter2"})},
+        {"Authorization": "hunter2"},
+    ),
+    "sealed_verification_secrets": (
+        {"verification_secrets": subscriptions_pb2.VerificationSecrets(values=["hunter2-one", "hunter3-two"])},
+        ("hunter2-one", "hunter3-two"),
+    ),
+    "sealed_client_certificate": (
+        {"client_certificate": subscriptions_pb2.ClientCertificate(certificate=ISSUED.pem, private_key=ISSUED.key_pem)},
+        (ISSUED.pem + ISSUED.key_pem).encode(),
+    ),
+    "sealed_secrets": (
+        {"signature_scheme": subscriptions_pb2.SIGNATURE_SCHEME_ED25519, "secret_key": WHSK},
+        (Secret(WHSK, scheme=SignatureScheme.ED25519),),
+    ),
+}
 
 
-async def test_verification_secrets_are_rewritten_too_with_a_secret_or_without_one(
-    alone: Ingest, connection: Connection
+def _readers(made: Vault) -> dict[str, Callable[[UUID, bytes], object]]:
+    """What opens each sealed column."""
+    return {
+        "sealed_secrets": lambda name, sealed: made.opened(name, sealed).kept,
+        "sealed_headers": made.headers,
+        "sealed_verification_secrets": made.verification_secrets,
+        "sealed_client_certificate": made.client_certificate,
+    }
+
+
+@pytest.mark.parametrize("column", OTHERS)
+async def test_every_sealed_column_is_rewritten_with_a_signing_secret_or_without_one(
+    alone: Ingest, connection: Connection, column: str
 ) -> None:
-    secrets = subscriptions_pb2.VerificationSecrets(values=["hunter2-one", "hunter3-two"])
-    made = [
-        await alone.create(verification=subscriptions_pb2.VERIFICATION_SLACK, verification_secrets=secrets, **signing)
-        for signing in ({}, UNSIGNED)
-    ]
+    fields, held = OTHERS[column]
+    made = [await alone.create(**fields), await alone.create(**UNSIGNED | fields)]
     report = await reencrypt(connection, encryption_keys(*BOTH))
     assert (report.rewritten, report.left, report.unreadable) == (2, 0, [])
     for one in made:
-        query = "SELECT sealed_verification_secrets FROM subscriptions WHERE id = $1"
-        sealed = await connection.fetchval(query, UUID(one.id))
-        assert vault(OTHER_KEY).verification_secrets(UUID(one.id), sealed) == ("hunter2-one", "hunter3-two")
+        sealed = await connection.fetchval(f"SELECT {column} FROM subscriptions WHERE id = $1", UUID(one.id))
+        assert _readers(vault(OTHER_KEY))[column](UUID(one.id), sealed) == held
     again = await reencrypt(connection, encryption_keys(*BOTH))
     assert (again.rewritten, again.left) == (0, 2)
 
@@ -104,7 +124,7 @@ async def test_a_rotation_at_the_same_time_is_not_lost(alone: Ingest, connection
     assert set(map(tuple, (await _opened_with(connection, ENCRYPTION_KEY)).values())) == {("secret-new", "secret-old")}
 
 
-async def test_what_cannot_be_opened_is_named_and_stays_as_it_is(alone: Ingest, connection: Connection) -> None:
+async def test_an_unreadable_secret_is_named_and_stays_as_it_is(alone: Ingest, connection: Connection) -> None:
     broken, whole = await alone.create(secret_key="secret-s"), await alone.create(secret_key="secret-s")
     await connection.execute("UPDATE subscriptions SET sealed_secrets = 'x' WHERE id = $1", UUID(broken.id))
     report = await reencrypt(connection, encryption_keys(*BOTH))
@@ -116,39 +136,27 @@ async def test_what_cannot_be_opened_is_named_and_stays_as_it_is(alone: Ingest, 
 @pytest.mark.parametrize(
     "broken", ["sealed_secrets", "sealed_headers", "sealed_verification_secrets", "sealed_client_certificate"]
 )
-async def test_what_cannot_be_opened_keeps_nothing_else_of_its_subscription_under_the_old_key(
+async def test_an_unreadable_column_does_not_keep_the_others_under_the_old_key(
     alone: Ingest, connection: Connection, broken: str
 ) -> None:
-    issued = certificates.authority().issue("shop")
-    made = await alone.create(
-        secret_key="secret-s",
-        headers=subscriptions_pb2.CustomHeaders(values={"A": "b"}),
-        verification_secrets=subscriptions_pb2.VerificationSecrets(values=["secret-v"]),
-        client_certificate=subscriptions_pb2.ClientCertificate(certificate=issued.pem, private_key=issued.key_pem),
-    )
+    fields: dict[str, Any] = {name: value for given, _ in OTHERS.values() for name, value in given.items()}
+    made = await alone.create(**fields)
     name = UUID(made.id)
     await connection.execute(f"UPDATE subscriptions SET {broken} = 'x' WHERE id = $1", name)
     report = await reencrypt(connection, encryption_keys(*BOTH))
     assert (report.rewritten, report.left, report.unreadable) == (1, 0, [name])
     row: Any = await connection.fetchrow("SELECT * FROM subscriptions WHERE id = $1", name)
-    opened = vault(OTHER_KEY)
-    opens: dict[str, Callable[[], object]] = {
-        "sealed_secrets": lambda: opened.opened(name, row["sealed_secrets"]),
-        "sealed_headers": lambda: opened.headers(name, row["sealed_headers"]),
-        "sealed_verification_secrets": lambda: opened.verification_secrets(name, row["sealed_verification_secrets"]),
-        "sealed_client_certificate": lambda: opened.client_certificate(name, row["sealed_client_certificate"]),
-    }
     assert row[broken] == b"x"
-    for column, open_it in opens.items():
+    for column, opened in _readers(vault(OTHER_KEY)).items():
         if column != broken:
-            open_it()
+            opened(name, row[column])
 
 
 async def test_the_command_says_what_it_did_and_refuses_other_keys(alone: Ingest, database: str) -> None:
     await alone.create(secret_key="secret-hunter2")
     refused = await asyncio.to_thread(_run, database, OTHER_KEY)
     assert refused.returncode == 1
-    assert refused.stderr == "nothing more is re-encrypted: ENCRYPTION_KEYS are not those of this database\n"
+    assert refused.stderr == "re-encryption stopped: ENCRYPTION_KEYS do not match this database\n"
     done = await asyncio.to_thread(_run, database, ",".join(BOTH))
     assert (done.returncode, done.stdout, done.stderr) == (0, "1 subscriptions re-encrypted, 0 were already\n", "")
     only = await asyncio.to_thread(_run, database, OTHER_KEY)

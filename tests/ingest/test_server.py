@@ -63,7 +63,7 @@ def _today() -> datetime:
 
 
 async def _age(connection: Connection, days: int) -> None:
-    """Makes the database look as if nothing had run for so many days."""
+    """Make the database look as if nothing had run for so many days."""
     last = _today().date() - timedelta(days=days)
     await connection.execute("SELECT create_partitions($1::date - 8, $1::date)", last)
     for parent in PARTITIONED:

@@ -103,7 +103,7 @@ def test_pods_wait_until_one_of_many_jobs_has_migrated(empty: str) -> None:
 async def test_a_schema_from_the_future_is_good_enough_and_said(database: str) -> None:
     await value(database, "INSERT INTO schema_migrations VALUES ('99991231000000', 'later.sql', '') RETURNING 1")
     (line,) = await migrated(database)
-    assert "99991231000000, newer than these files" in line
+    assert "99991231000000, newer than this release" in line
     await wait(PostgresSettings(database_url=database), Say(lambda _: None))
 
 
@@ -317,7 +317,7 @@ async def test_the_runtime_role_cannot_lead_the_owner_to_tables_of_its_own(datab
 
 @pytest.mark.parametrize(
     ("user", "why"),
-    [("nobody", "there is no role 'nobody'"), ("webhook", "'webhook' has the rights of the schema's owner")],
+    [("nobody", "role 'nobody' does not exist"), ("webhook", "'webhook' has the privileges of the schema's owner")],
 )
 async def test_a_runtime_role_that_is_none_is_refused(database: str, user: str, why: str) -> None:
     with pytest.raises(MigrationError, match=f"POSTGRES_RUNTIME_USER: {why}"):

@@ -26,7 +26,7 @@ class Receiver(http.server.BaseHTTPRequestHandler):
     """Answers 200 and remembers what it got."""
 
     def do_POST(self) -> None:
-        """A delivery."""
+        """Record a delivery."""
         received.append(self.rfile.read(int(self.headers["Content-Length"])))
         self.send_response(200)
         self.end_headers()
@@ -41,20 +41,20 @@ class Server(http.server.ThreadingHTTPServer):
     address_family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
 
     def server_bind(self) -> None:
-        """Takes IPv4 as well."""
+        """Accept IPv4 as well."""
         if self.address_family == socket.AF_INET6:
             self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         super().server_bind()
 
 
 def say(line: str) -> None:
-    """Prints a line at once."""
+    """Print a line at once."""
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
 
 
 def asked(http_client: httpx.Client, method: str, path: str, **arguments: Any) -> Any:
-    """A JSON answer; refusals that tell to try again are tried again, because pods may have been replaced just now."""
+    """Return a JSON response; retry refusals that say so, because pods may have just been replaced."""
     deadline = time.monotonic() + TIMEOUT_SECONDS
     while True:
         try:
@@ -72,7 +72,7 @@ def asked(http_client: httpx.Client, method: str, path: str, **arguments: Any) -
 
 
 def degraded() -> list[str]:
-    """What processes name as degraded in their readiness."""
+    """Return what processes report as degraded in their readiness."""
     found = []
     for url in os.environ.get("READINESS_URLS", "").split():
         answer = httpx.get(url, timeout=5, trust_env=False)
@@ -81,7 +81,7 @@ def degraded() -> list[str]:
 
 
 def main() -> None:
-    """Exits with status 0 only when the event was delivered, byte for byte."""
+    """Exit with status 0 only when the event was delivered, byte for byte."""
     server = Server(("", PORT), Receiver)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     headers = {"Authorization": f"Bearer {os.environ['ADMIN_KEY']}"}

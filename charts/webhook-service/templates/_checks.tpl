@@ -211,7 +211,7 @@ externalRedis.url: must not contain a user or password; put the URL into a Secre
 {{- else if not (regexMatch `^rediss?(\+(sentinel|cluster))?://[^/\s]+\S*$` .) }}
 externalRedis.url: {{ . | quote }} must begin with redis://, redis+sentinel:// or redis+cluster://, or with rediss for TLS
 {{- else if and (contains "+sentinel" .) (not (regexMatch `://[^/]+/[^/?]+` .)) }}
-externalRedis.url: {{ . | quote }} must name the service after the sentinels, as in redis+sentinel://host:26379/mymaster/0
+externalRedis.url: {{ . | quote }} must have the service name after the hosts, as in redis+sentinel://host:26379/mymaster/0
 {{- end }}
 {{- end }}
 {{- if and $external.caSecret (not $external.urlKey) (not (hasPrefix "rediss" $external.url)) }}

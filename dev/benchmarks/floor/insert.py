@@ -7,12 +7,26 @@ import msgspec
 import uuid_utils.compat
 import uvloop
 
-from dev.benchmarks.floor.messages import Insert, Inserted
 from dev.harness.load import payloads, pipes
 from services.platform.stores import sql
 
 SQL = sql.Queries("dev.benchmarks.floor")
 ROWS_PER_COMMIT = 64
+
+
+class Insert(msgspec.Struct, frozen=True, kw_only=True):
+    """Ask for inserts; answered by `Inserted`."""
+
+    database_url: str
+    seconds: float
+    payload_bytes: int
+
+
+class Inserted(msgspec.Struct, frozen=True, kw_only=True):
+    """What was committed, and in how many seconds."""
+
+    rows: int
+    seconds: float
 
 
 async def insert(order: Insert) -> Inserted:

@@ -12,10 +12,10 @@ from uuid import UUID
 
 import msgspec
 
-from dev.benchmarks import cpu, figures, rig
+from dev.benchmarks import cpu, figures, results, rig
 from dev.benchmarks.bench import Bench, BenchmarkError, Table
 from dev.benchmarks.cpu import profiling
-from dev.benchmarks.results import PROCESSES, Chart, Result, Scenario
+from dev.benchmarks.results import Chart, Result, Scenario
 from dev.benchmarks.rig import Rig
 from dev.benchmarks.stack import SECRET
 from dev.harness.load import payloads
@@ -153,16 +153,11 @@ def _row(case: str, found: dict[str, Any]) -> list[str]:
 
 
 def _charts(result: Result) -> Sequence[Chart]:
-    cases = result["cases"]
-    rates = {
-        label: [found[key] for found in cases.values()]
-        for key, label in (("empty_queue_per_second", "empty queue"), ("delivered_per_second", "drained"))
-    }
-    spent = {name: [found["cpu_ms_per_webhook"][name] for found in cases.values()] for name in PROCESSES}
-    title = f"Draining {result['backlog']:,} waiting deliveries"
+    cases, title = result["cases"], f"Draining {result['backlog']:,} waiting deliveries"
+    rates = {"empty_queue_per_second": "empty queue", "delivered_per_second": "drained"}
     return [
-        Chart(name="backlog-rates", title=title, unit="per second", categories=list(cases), series=rates),
-        Chart(name="backlog-cpu", title=title, unit="CPU ms each", categories=list(cases), series=spent, stacked=True),
+        results.rate_chart("backlog-rates", title, cases, rates),
+        results.cpu_chart("backlog-cpu", title, cases),
     ]
 
 

@@ -12,7 +12,7 @@ import msgspec
 
 from dev.benchmarks import cpu, figures, rig, stack
 from dev.benchmarks.bench import Bench, Table
-from dev.benchmarks.floor.messages import Insert, Inserted
+from dev.benchmarks.floor.insert import Insert, Inserted
 from dev.benchmarks.results import Chart, Result, Scenario
 from dev.harness.load.messages import Listening, Load, Message, Sent
 from dev.harness.load.pipes import Helper
@@ -98,7 +98,7 @@ def _measured(
     answer: type[Message],
     trees: cpu.Trees,
 ) -> tuple[Message, dict[str, float]]:
-    """What came of a command, and the CPU seconds of the processes meanwhile."""
+    """Return a command's result, and the CPU seconds of the processes meanwhile."""
     used = cpu.seconds(trees)
     helper.tell(command)
     with bench.screen.step(what, command.seconds) as tick:

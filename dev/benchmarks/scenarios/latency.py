@@ -18,7 +18,7 @@ _TIMES = ("accept_p50_ms", "accept_p99_ms", "end_to_end_p50_ms", "end_to_end_p95
 
 
 def run(bench: Bench) -> Result:
-    """The maximum is measured first, on the same stack."""
+    """Measure the maximum first, then latencies on the same stack."""
     runs = []
     with rig.running(bench, "latency") as ready:
         paths = ready.webhook_paths()

@@ -31,7 +31,7 @@ SHARE = 0.2
 ALONE = "healthy alone"
 # The control.
 TWICE = "twice the healthy"
-# What misbehaving.py does; `refuse`: nobody listens; `dns`: the host has no address.
+# What the load receiver does; `refuse`: nobody listens; `dns`: the host has no address.
 KINDS = ("hang", "drip", "endless-headers", "flood", "reset", "error", "refuse", "dns")
 # To the end of what bad endpoints still hold once they are deleted: deadlines of the worker, and leases (60 s).
 END_SECONDS = 90.0
@@ -56,7 +56,7 @@ def run(bench: Bench) -> Result:
 
 
 def summary(runs: Sequence[Figures]) -> Result:
-    """What the runs of the cases say; the worst over the kinds comes first."""
+    """Summarize the runs of the cases; the worst over the kinds comes first."""
     kinds = {kind: _against_alone(kind, runs) for kind in KINDS}
     alone = results.of_loads(runs)["cases"][ALONE]
     return {
@@ -91,7 +91,7 @@ def _against_alone(case: str, runs: Sequence[Figures]) -> dict[str, Any]:
 
 
 def _beside(ready: Rig, case: str, healthy: Sequence[UUID], alone: Load, targets: Sequence[str]) -> Figures:
-    """The healthy loop with as much again to others, which are new and are gone afterwards."""
+    """Run the healthy loop with as much again to other subscriptions, created now and deleted afterwards."""
     assert alone.rate is not None
     others = ready.subscribe(targets)
     # Once, by whoever comes first.
@@ -121,7 +121,7 @@ def _targets(ready: Rig, kind: str, closed_port: int) -> list[str]:
 
 @contextlib.contextmanager
 def _closed_port() -> Iterator[int]:
-    """A port that is taken, so that nobody else listens there, and where nobody listens."""
+    """Yield a port that is bound but not listening, so that no one else can listen there."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         yield taken.getsockname()[1]

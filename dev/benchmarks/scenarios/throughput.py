@@ -11,7 +11,6 @@ SIZES = {"1 KB": rig.KILOBYTE, "5 KB": 5 * rig.KILOBYTE}
 # Of the closed loop's sustained rate: what goes on without a growing queue.
 OPEN_SHARE = 0.9
 HEADLINE = "1 KB closed"
-_FLAT = ("delivered_per_second", "accepted_per_second", "recorded_per_second", "cpu_ms_per_webhook", "ratio_to_floor")
 
 
 def run(bench: Bench) -> Result:
@@ -28,15 +27,7 @@ def run(bench: Bench) -> Result:
                 rate = OPEN_SHARE * statistics.median(rates[size])
                 opened = ready.measure(f"{size} open", ready.open(paths, rate, payload_bytes)) if rate else closed
                 runs += [closed, opened]
-    found = results.of_loads(runs)
-    headline = found["cases"][HEADLINE]
-    return {
-        **{key: headline[key] for key in _FLAT},
-        # Of all runs of all cases: none may hide in a median.
-        "lost": sum(run.lost for run in runs),
-        "duplicates": sum(run.duplicates for run in runs),
-        **found,
-    }
+    return results.headlined(runs, HEADLINE)
 
 
 def _tables(result: Result) -> Sequence[Table]:

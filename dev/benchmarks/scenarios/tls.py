@@ -9,11 +9,10 @@ from dev.benchmarks.results import Chart, Result, Scenario
 from dev.harness import certificates
 
 CASE = "1 KB closed, TLS"
-_FLAT = ("delivered_per_second", "accepted_per_second", "recorded_per_second", "cpu_ms_per_webhook", "ratio_to_floor")
 
 
 def run(bench: Bench) -> Result:
-    """The worker trusts the authority through SSL_CERT_FILE, as it would a company's own."""
+    """Let the worker trust the authority through SSL_CERT_FILE, as it would a company's own."""
     authority, certificate, key = _certificates(bench.folder / "certificates")
     # Names are resolved and vetted, which is part of the way; loopback is allowed by name.
     environment = {"SSL_CERT_FILE": str(authority), "EGRESS_ALLOW": "127.0.0.0/8,::1/128"}
@@ -21,14 +20,7 @@ def run(bench: Bench) -> Result:
         paths = ready.webhook_paths()
         ready.warm_up(paths)
         runs = [ready.measure(CASE, ready.closed(paths)) for _ in range(bench.options.runs)]
-    found = results.of_loads(runs)
-    headline = found["cases"][CASE]
-    return {
-        **{key: headline[key] for key in _FLAT},
-        "lost": headline["lost"],
-        "duplicates": headline["duplicates"],
-        **found,
-    }
+    return results.headlined(runs, CASE)
 
 
 def _certificates(folder: Path) -> tuple[Path, Path, Path]:

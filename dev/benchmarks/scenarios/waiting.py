@@ -21,7 +21,7 @@ _TIMES = ("p50_ms", "p99_ms", "max_ms")
 
 
 def measure(bench: Bench) -> Result:
-    """The stack is one of its own; times are the worse of both cases."""
+    """Use a separate stack; times are the worse of both cases."""
     cases, runs = {}, []
     with rig.running(bench, "neighbour-waiting") as ready:
         lone = ready.subscribe(ready.targets())
@@ -48,7 +48,7 @@ def measure(bench: Bench) -> Result:
 
 
 def tables(result: Result) -> Sequence[Table]:
-    """A row for each case."""
+    """Return a row for each case."""
     columns = ("the other endpoint", "lone p50 ms", "p99 ms", "max ms", "lost", "still waiting")
     rows = [
         [

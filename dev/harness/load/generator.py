@@ -17,10 +17,10 @@ class Owner(Protocol):
     """Whom a connection tells what became of its request."""
 
     def answered(self, connection: "Connection", status: int) -> None:
-        """The whole answer is there."""
+        """Handle a complete response."""
 
     def lost(self, connection: "Connection") -> None:
-        """The connection is gone; `busy` says whether a request went with it."""
+        """Handle a lost connection; `busy` says whether a request was lost with it."""
 
 
 class Connection(asyncio.Protocol):
@@ -37,7 +37,7 @@ class Connection(asyncio.Protocol):
         self.began_ns = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """It is open."""
+        """Handle an opened connection."""
         self._transport = cast("asyncio.Transport", transport)
 
     def send(self, request: bytes) -> None:
@@ -59,7 +59,7 @@ class Connection(asyncio.Protocol):
         self._owner.answered(self, int(data[9:12]))
 
     def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
-        """It is gone."""
+        """Handle a lost connection."""
         self._owner.lost(self)
         self.busy = False
 
@@ -70,7 +70,7 @@ class Connection(asyncio.Protocol):
 
 
 def _content_length(head: bytes) -> int:
-    """The length of the body; every server here names it."""
+    """Return the length of the body; every server here states it."""
     head = head.lower()
     begin = head.find(b"content-length:")
     if begin < 0:
@@ -79,8 +79,6 @@ def _content_length(head: bytes) -> int:
     return int(head[begin + 15 : end if end >= 0 else len(head)])
 
 
-# The load generator, a process of its own: python -m dev.harness.load.generator.
-#
 # Written for speed: prebuilt requests, callbacks instead of tasks, kept-alive connections without pipelining.
 
 

@@ -26,12 +26,12 @@ class Template:
     suffix: bytes
 
     def fill(self, sequence: int, moment_ns: int) -> bytes:
-        """The payload."""
+        """Return the payload."""
         return b"%b%010d %020d%b" % (self.prefix, sequence, moment_ns, self.suffix)
 
 
 def template(payload_bytes: int) -> Template:
-    """The payload of a size; ValueError below 100 bytes."""
+    """Return the payload of a size; ValueError below 100 bytes."""
     begin, middle, end = '","lines":[', '],"note":"', '"}'
     room = payload_bytes - len(_PREFIX) - _STAMP_BYTES - len(begin + middle + end)
     if room < 0:
@@ -48,11 +48,8 @@ def stamp(body: bytes, offset: int) -> tuple[int, int]:
     return int(sequence), int(moment)
 
 
-# Percentiles of a list of samples.
-
-
 def percentiles(samples: Iterable[float], percents: Sequence[float]) -> list[float]:
-    """The nearest-rank percentiles, in the unit of the samples; zeros when there are none."""
+    """Return the nearest-rank percentiles, in the unit of the samples; zeros if there are none."""
     ordered = sorted(samples)
     if not ordered:
         return [0.0] * len(percents)

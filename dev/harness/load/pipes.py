@@ -79,7 +79,7 @@ class Helper:
     def hear(
         self, answer: type[Message], timeout_seconds: float, *, on_tick: Callable[[], None] = lambda: None
     ) -> Message:
-        """The next answer; `on_tick` runs ten times a second meanwhile. BenchmarkError when it does not come."""
+        """Wait for the next answer; `on_tick` runs ten times a second meanwhile. BenchmarkError if it does not come."""
         deadline = time.monotonic() + timeout_seconds
         assert self._running.stdout is not None
         number = self._running.stdout.fileno()

@@ -105,10 +105,8 @@ class _Flood(asyncio.Protocol):
             self._transport.write(_CHUNK)
 
 
-# The receiver, a process of its own: python -m dev.harness.load.receiver [--tls CERTIFICATE KEY].
-#
 # Paths are /BEHAVIOUR/STREAM. The stream is a number, such as that of a subscription. Behaviours: `ok` answers 200 at
-# once, `after-100` after 100 ms, and bad ones are in misbehaving.py. Written for speed: a request is parsed no further
+# once, `after-100` after 100 ms, and the bad ones above. Written for speed: a request is parsed no further
 # than its end and its stamp.
 
 
@@ -173,7 +171,7 @@ class Receiver:
         self.log = Log()
 
     def answer(self, command: ReceiverCommand) -> msgspec.Struct:
-        """Does as it is told."""
+        """Execute a command."""
         match command:
             case Forget():
                 self.log = Log()

@@ -36,13 +36,13 @@ class Cluster:
         return f"redis+cluster://:{self.password}@{hosts}"
 
     def primary(self) -> EmbeddedValkey:
-        """The node that has our slot, as one of the others says."""
+        """Return the node that has our slot, according to one of the others."""
         with contextlib.closing(self.server(self.nodes[0])) as client:
             (port,) = (port for first, last, (_, port, *_), *_ in slots(client) if first <= SLOT <= last)
         return next(node for node in self.nodes if node.port == port)
 
     def server(self, node: EmbeddedValkey) -> "redis.Redis":
-        """A client of one of the nodes."""
+        """Return a client of one of the nodes."""
         return redis.Redis(host=HOST, port=node.port, password=self.password)
 
     def fail_over(self) -> EmbeddedValkey:
@@ -67,7 +67,7 @@ class Cluster:
 
 
 def run(client: "redis.Redis", command: str) -> Any:
-    """The answer to a command, as it came."""
+    """Run a command and return the raw answer."""
     untyped: Any = client.execute_command
     return untyped(*command.split())
 
@@ -79,7 +79,7 @@ def slots(client: "redis.Redis") -> Any:
 
 @contextlib.contextmanager
 def running() -> Iterator[Cluster]:
-    """Started, and of one mind; gone with the context."""
+    """Start a cluster and wait until its nodes agree; stop it with the context."""
     folder = Path(tempfile.mkdtemp(prefix="cluster-"))
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)

@@ -27,10 +27,10 @@ class Primaries(Protocol):
         """What REDIS_URL says of them."""
 
     def primary(self) -> EmbeddedValkey:
-        """The one that has our keys."""
+        """Return the one that has our keys."""
 
     def server(self, server: EmbeddedValkey, /) -> "servers.Redis":
-        """A client of one of them."""
+        """Return a client of one of them."""
 
     def fail_over(self) -> EmbeddedValkey:
         """Kill the primary and wait until another is one; that."""

@@ -38,7 +38,7 @@ class Watched:
         return f"redis+sentinel://:{self.password}@{hosts}/{SERVICE}/0?sentinel_password={self.sentinel_password}"
 
     def primary(self) -> EmbeddedValkey:
-        """The server that the sentinels take for the primary."""
+        """Return the server that the sentinels consider the primary."""
         with contextlib.closing(self.sentinel()) as client:
             # Not "get-master-addr-by-name", which names the new one a moment before clients are told.
             masters: Any = client.sentinel_masters()
@@ -46,7 +46,7 @@ class Watched:
         return next(server for server in self.servers if server.port == port)
 
     def sentinel(self, index: int = 0) -> "redis.Redis":
-        """A client of one of the sentinels."""
+        """Return a client of one of the sentinels."""
         return redis.Redis(port=self.sentinel_ports[index], password=self.sentinel_password)
 
     def knows(self, index: int) -> bool:
@@ -58,7 +58,7 @@ class Watched:
         return False
 
     def server(self, server: EmbeddedValkey) -> "redis.Redis":
-        """A client of one of the servers."""
+        """Return a client of one of the servers."""
         return redis.Redis(port=server.port, password=self.password)
 
     def fail_over(self) -> EmbeddedValkey:
@@ -71,7 +71,7 @@ class Watched:
 
 @contextlib.contextmanager
 def running(*, number: int = 1) -> Iterator[Watched]:
-    """Started, watched and in step; gone with the context."""
+    """Start servers and sentinels and wait until they are in step; stop them with the context."""
     folder = Path(tempfile.mkdtemp(prefix="sentinel-"))
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)

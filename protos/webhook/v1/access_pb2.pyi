@@ -29,13 +29,13 @@ class _RoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Role.ValueType],
     ROLE_UNSPECIFIED: _Role.ValueType  # 0
     """Never used."""
     ROLE_ADMIN: _Role.ValueType  # 1
-    """Everything, and the tenants and keys of all: the operator's."""
+    """Everything, including tenants and API keys; for the operator."""
     ROLE_WRITE: _Role.ValueType  # 2
-    """Subscriptions and deliveries, and what ROLE_INGEST and ROLE_READ may."""
+    """Changes subscriptions and deliveries, and includes ROLE_INGEST and ROLE_READ."""
     ROLE_INGEST: _Role.ValueType  # 3
-    """Takes events in, and nothing else."""
+    """Only sends events."""
     ROLE_READ: _Role.ValueType  # 4
-    """Looks everything of its tenant up, and changes nothing."""
+    """Only reads."""
 
 class Role(_Role, metaclass=_RoleEnumTypeWrapper):
     """What a key may do."""
@@ -43,18 +43,18 @@ class Role(_Role, metaclass=_RoleEnumTypeWrapper):
 ROLE_UNSPECIFIED: Role.ValueType  # 0
 """Never used."""
 ROLE_ADMIN: Role.ValueType  # 1
-"""Everything, and the tenants and keys of all: the operator's."""
+"""Everything, including tenants and API keys; for the operator."""
 ROLE_WRITE: Role.ValueType  # 2
-"""Subscriptions and deliveries, and what ROLE_INGEST and ROLE_READ may."""
+"""Changes subscriptions and deliveries, and includes ROLE_INGEST and ROLE_READ."""
 ROLE_INGEST: Role.ValueType  # 3
-"""Takes events in, and nothing else."""
+"""Only sends events."""
 ROLE_READ: Role.ValueType  # 4
-"""Looks everything of its tenant up, and changes nothing."""
+"""Only reads."""
 Global___Role: _TypeAlias = Role  # noqa: Y015
 
 @_typing.final
 class Caller(_message.Message):
-    """Whose a key is."""
+    """The identity of a key."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -69,7 +69,7 @@ class Caller(_message.Message):
     key_id: _builtins.str
     """UUID of the key; "bootstrap" for BOOTSTRAP_ADMIN_KEY."""
     requests_per_second: _builtins.float
-    """Requests a second that it may make; unset means the gateway's default."""
+    """Most requests per second; unset means the gateway's default."""
     def __init__(
         self,
         *,
@@ -90,7 +90,7 @@ Global___Caller: _TypeAlias = Caller  # noqa: Y015
 
 @_typing.final
 class Refusal(_message.Message):
-    """Why a key is not taken."""
+    """Why a key is refused."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -116,7 +116,7 @@ Global___Refusal: _TypeAlias = Refusal  # noqa: Y015
 
 @_typing.final
 class AuthenticateRequest(_message.Message):
-    """Asks whose a key is."""
+    """Names the key to authenticate."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -138,7 +138,7 @@ Global___AuthenticateRequest: _TypeAlias = AuthenticateRequest  # noqa: Y015
 
 @_typing.final
 class AuthenticateResponse(_message.Message):
-    """Whose it is."""
+    """The key's identity, or why it is refused."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -146,11 +146,11 @@ class AuthenticateResponse(_message.Message):
     REFUSAL_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def caller(self) -> Global___Caller:
-        """The key holds."""
+        """The key is valid."""
 
     @_builtins.property
     def refusal(self) -> Global___Refusal:
-        """It does not."""
+        """The key is refused."""
 
     def __init__(
         self,
@@ -170,7 +170,7 @@ Global___AuthenticateResponse: _TypeAlias = AuthenticateResponse  # noqa: Y015
 
 @_typing.final
 class Tenant(_message.Message):
-    """Someone whose subscriptions, events and deliveries are nobody else's."""
+    """Owner of subscriptions, events, and deliveries. Tenants are isolated."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -186,7 +186,7 @@ class Tenant(_message.Message):
     """Free text for people."""
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:
-        """When it was made."""
+        """When it was created."""
 
     def __init__(
         self,
@@ -358,7 +358,7 @@ Global___DeleteTenantResponse: _TypeAlias = DeleteTenantResponse  # noqa: Y015
 
 @_typing.final
 class ApiKey(_message.Message):
-    """A key without what it is a key by."""
+    """A key without its secret part."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -381,24 +381,24 @@ class ApiKey(_message.Message):
     role: Global___Role.ValueType
     """What it may do."""
     prefix: _builtins.str
-    """"whk_" and the six characters that follow."""
+    """The key's first ten characters."""
     requests_per_second: _builtins.float
-    """Requests a second that it may make at each gateway; unset means API_KEY_REQUESTS_PER_SECOND."""
+    """Most requests per second at each gateway; unset means API_KEY_REQUESTS_PER_SECOND."""
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:
-        """When it was made."""
+        """When it was created."""
 
     @_builtins.property
     def expires_at(self) -> _timestamp_pb2.Timestamp:
-        """Past this it is refused; unset means never."""
+        """When it expires; unset means never."""
 
     @_builtins.property
     def revoked_at(self) -> _timestamp_pb2.Timestamp:
-        """When it was revoked; unset while it holds."""
+        """When it was revoked; unset if it was not."""
 
     @_builtins.property
     def last_used_at(self) -> _timestamp_pb2.Timestamp:
-        """When it was used last, to about a minute; unset means never."""
+        """When it was last used, to about a minute; unset means never."""
 
     def __init__(
         self,
@@ -445,7 +445,7 @@ class CreateApiKeyRequest(_message.Message):
     """Above 0 and at most 100,000; unset means API_KEY_REQUESTS_PER_SECOND."""
     @_builtins.property
     def expires_at(self) -> _timestamp_pb2.Timestamp:
-        """Past this it is refused; unset means never."""
+        """When it expires; unset means never."""
 
     def __init__(
         self,
@@ -468,17 +468,17 @@ Global___CreateApiKeyRequest: _TypeAlias = CreateApiKeyRequest  # noqa: Y015
 
 @_typing.final
 class CreateApiKeyResponse(_message.Message):
-    """The key, this once."""
+    """The created key."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     API_KEY_FIELD_NUMBER: _builtins.int
     KEY_FIELD_NUMBER: _builtins.int
     key: _builtins.str
-    """The key itself."""
+    """The key itself. It is shown only in this response."""
     @_builtins.property
     def api_key(self) -> Global___ApiKey:
-        """What is stored of it."""
+        """The stored key."""
 
     def __init__(
         self,
@@ -504,7 +504,7 @@ class ListApiKeysRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
-    """Only those of this tenant; empty means of all."""
+    """Only keys of this tenant; empty means all."""
     page_size: _builtins.int
     """Objects per page, 1 to 200; 0 means 50."""
     page_token: _builtins.str
@@ -583,7 +583,7 @@ class RevokeApiKeyResponse(_message.Message):
     API_KEY_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def api_key(self) -> Global___ApiKey:
-        """What is stored of it."""
+        """The stored key."""
 
     def __init__(
         self,

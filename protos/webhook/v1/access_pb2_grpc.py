@@ -27,11 +27,11 @@ if _version_not_supported:
 
 class AccessServiceStub:
     """Tenants and API keys: who may call, and what. Served by the ingest service. A key is sent as metadata, "authorization:
-    Bearer whk_…". All but Authenticate are for keys of role admin, of whatever tenant, and reach the tenants of all.
+    Bearer whk_…". All RPCs except Authenticate require a key with role admin, of any tenant, and reach all tenants.
 
     Every RPC of this package can be refused with UNAUTHENTICATED (reason KEY_MISSING, KEY_INVALID or KEY_EXPIRED), and with
-    PERMISSION_DENIED (reason ROLE_INSUFFICIENT, or TENANT_FORBIDDEN where it states another tenant than the key's, and the
-    key's role is not admin). A tenant that does not exist is INVALID_ARGUMENT, naming tenant_id.
+    PERMISSION_DENIED (reason ROLE_INSUFFICIENT, or TENANT_FORBIDDEN if the request states another tenant than the
+    key's, and the key's role is not admin). A tenant that does not exist is INVALID_ARGUMENT, naming tenant_id.
     """
 
     def __init__(self, channel):
@@ -79,23 +79,22 @@ class AccessServiceStub:
 
 class AccessServiceServicer:
     """Tenants and API keys: who may call, and what. Served by the ingest service. A key is sent as metadata, "authorization:
-    Bearer whk_…". All but Authenticate are for keys of role admin, of whatever tenant, and reach the tenants of all.
+    Bearer whk_…". All RPCs except Authenticate require a key with role admin, of any tenant, and reach all tenants.
 
     Every RPC of this package can be refused with UNAUTHENTICATED (reason KEY_MISSING, KEY_INVALID or KEY_EXPIRED), and with
-    PERMISSION_DENIED (reason ROLE_INSUFFICIENT, or TENANT_FORBIDDEN where it states another tenant than the key's, and the
-    key's role is not admin). A tenant that does not exist is INVALID_ARGUMENT, naming tenant_id.
+    PERMISSION_DENIED (reason ROLE_INSUFFICIENT, or TENANT_FORBIDDEN if the request states another tenant than the
+    key's, and the key's role is not admin). A tenant that does not exist is INVALID_ARGUMENT, naming tenant_id.
     """
 
     def Authenticate(self, request, context):
-        """Says whose a key is, as it stands in the database at this moment. For the service key alone: a gateway asks so for its
-        callers.
+        """Returns the identity of a key, read from the database. Requires the service key: gateways call it for their callers.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CreateTenant(self, request, context):
-        """Makes a tenant. FAILED_PRECONDITION with reason TENANT_EXISTS when there is, or was, one of this id.
+        """Creates a tenant. FAILED_PRECONDITION with reason TENANT_EXISTS if one with this id exists or existed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -117,21 +116,21 @@ class AccessServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CreateApiKey(self, request, context):
-        """Makes a key. The answer is the only place where it is ever shown.
+        """Creates a key. Only this response shows it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListApiKeys(self, request, context):
-        """Lists keys, newest first, those that were revoked or have expired too.
+        """Lists keys, newest first, including revoked and expired ones.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RevokeApiKey(self, request, context):
-        """Revokes a key, for good; one that is revoked stays so. Every process has noticed within 5 seconds.
+        """Revokes a key permanently. Every process refuses it within 5 seconds.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -185,11 +184,11 @@ def add_AccessServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class AccessService:
     """Tenants and API keys: who may call, and what. Served by the ingest service. A key is sent as metadata, "authorization:
-    Bearer whk_…". All but Authenticate are for keys of role admin, of whatever tenant, and reach the tenants of all.
+    Bearer whk_…". All RPCs except Authenticate require a key with role admin, of any tenant, and reach all tenants.
 
     Every RPC of this package can be refused with UNAUTHENTICATED (reason KEY_MISSING, KEY_INVALID or KEY_EXPIRED), and with
-    PERMISSION_DENIED (reason ROLE_INSUFFICIENT, or TENANT_FORBIDDEN where it states another tenant than the key's, and the
-    key's role is not admin). A tenant that does not exist is INVALID_ARGUMENT, naming tenant_id.
+    PERMISSION_DENIED (reason ROLE_INSUFFICIENT, or TENANT_FORBIDDEN if the request states another tenant than the
+    key's, and the key's role is not admin). A tenant that does not exist is INVALID_ARGUMENT, naming tenant_id.
     """
 
     @staticmethod

@@ -28,11 +28,11 @@ GRPC_VERSION: str
 
 class AccessServiceStub:
     """Tenants and API keys: who may call, and what. Served by the ingest service. A key is sent as metadata, "authorization:
-    Bearer whk_…". All but Authenticate are for keys of role admin, of whatever tenant, and reach the tenants of all.
+    Bearer whk_…". All RPCs except Authenticate require a key with role admin, of any tenant, and reach all tenants.
 
     Every RPC of this package can be refused with UNAUTHENTICATED (reason KEY_MISSING, KEY_INVALID or KEY_EXPIRED), and with
-    PERMISSION_DENIED (reason ROLE_INSUFFICIENT, or TENANT_FORBIDDEN where it states another tenant than the key's, and the
-    key's role is not admin). A tenant that does not exist is INVALID_ARGUMENT, naming tenant_id.
+    PERMISSION_DENIED (reason ROLE_INSUFFICIENT, or TENANT_FORBIDDEN if the request states another tenant than the
+    key's, and the key's role is not admin). A tenant that does not exist is INVALID_ARGUMENT, naming tenant_id.
     """
 
     @_typing.overload
@@ -40,11 +40,9 @@ class AccessServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> AccessServiceAsyncStub: ...
     Authenticate: _grpc.UnaryUnaryMultiCallable[_access_pb2.AuthenticateRequest, _access_pb2.AuthenticateResponse]
-    """Says whose a key is, as it stands in the database at this moment. For the service key alone: a gateway asks so for its
-    callers.
-    """
+    """Returns the identity of a key, read from the database. Requires the service key: gateways call it for their callers."""
     CreateTenant: _grpc.UnaryUnaryMultiCallable[_access_pb2.CreateTenantRequest, _access_pb2.CreateTenantResponse]
-    """Makes a tenant. FAILED_PRECONDITION with reason TENANT_EXISTS when there is, or was, one of this id."""
+    """Creates a tenant. FAILED_PRECONDITION with reason TENANT_EXISTS if one with this id exists or existed."""
     ListTenants: _grpc.UnaryUnaryMultiCallable[_access_pb2.ListTenantsRequest, _access_pb2.ListTenantsResponse]
     """Lists the tenants, by id."""
     DeleteTenant: _grpc.UnaryUnaryMultiCallable[_access_pb2.DeleteTenantRequest, _access_pb2.DeleteTenantResponse]
@@ -52,29 +50,27 @@ class AccessServiceStub:
     unfinished deliveries, and with reason TENANT_IS_DEFAULT for the default one.
     """
     CreateApiKey: _grpc.UnaryUnaryMultiCallable[_access_pb2.CreateApiKeyRequest, _access_pb2.CreateApiKeyResponse]
-    """Makes a key. The answer is the only place where it is ever shown."""
+    """Creates a key. Only this response shows it."""
     ListApiKeys: _grpc.UnaryUnaryMultiCallable[_access_pb2.ListApiKeysRequest, _access_pb2.ListApiKeysResponse]
-    """Lists keys, newest first, those that were revoked or have expired too."""
+    """Lists keys, newest first, including revoked and expired ones."""
     RevokeApiKey: _grpc.UnaryUnaryMultiCallable[_access_pb2.RevokeApiKeyRequest, _access_pb2.RevokeApiKeyResponse]
-    """Revokes a key, for good; one that is revoked stays so. Every process has noticed within 5 seconds."""
+    """Revokes a key permanently. Every process refuses it within 5 seconds."""
 
 @_typing.type_check_only
 class AccessServiceAsyncStub(AccessServiceStub):
     """Tenants and API keys: who may call, and what. Served by the ingest service. A key is sent as metadata, "authorization:
-    Bearer whk_…". All but Authenticate are for keys of role admin, of whatever tenant, and reach the tenants of all.
+    Bearer whk_…". All RPCs except Authenticate require a key with role admin, of any tenant, and reach all tenants.
 
     Every RPC of this package can be refused with UNAUTHENTICATED (reason KEY_MISSING, KEY_INVALID or KEY_EXPIRED), and with
-    PERMISSION_DENIED (reason ROLE_INSUFFICIENT, or TENANT_FORBIDDEN where it states another tenant than the key's, and the
-    key's role is not admin). A tenant that does not exist is INVALID_ARGUMENT, naming tenant_id.
+    PERMISSION_DENIED (reason ROLE_INSUFFICIENT, or TENANT_FORBIDDEN if the request states another tenant than the
+    key's, and the key's role is not admin). A tenant that does not exist is INVALID_ARGUMENT, naming tenant_id.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Authenticate: _aio.UnaryUnaryMultiCallable[_access_pb2.AuthenticateRequest, _access_pb2.AuthenticateResponse]  # type: ignore[assignment]
-    """Says whose a key is, as it stands in the database at this moment. For the service key alone: a gateway asks so for its
-    callers.
-    """
+    """Returns the identity of a key, read from the database. Requires the service key: gateways call it for their callers."""
     CreateTenant: _aio.UnaryUnaryMultiCallable[_access_pb2.CreateTenantRequest, _access_pb2.CreateTenantResponse]  # type: ignore[assignment]
-    """Makes a tenant. FAILED_PRECONDITION with reason TENANT_EXISTS when there is, or was, one of this id."""
+    """Creates a tenant. FAILED_PRECONDITION with reason TENANT_EXISTS if one with this id exists or existed."""
     ListTenants: _aio.UnaryUnaryMultiCallable[_access_pb2.ListTenantsRequest, _access_pb2.ListTenantsResponse]  # type: ignore[assignment]
     """Lists the tenants, by id."""
     DeleteTenant: _aio.UnaryUnaryMultiCallable[_access_pb2.DeleteTenantRequest, _access_pb2.DeleteTenantResponse]  # type: ignore[assignment]
@@ -82,19 +78,19 @@ class AccessServiceAsyncStub(AccessServiceStub):
     unfinished deliveries, and with reason TENANT_IS_DEFAULT for the default one.
     """
     CreateApiKey: _aio.UnaryUnaryMultiCallable[_access_pb2.CreateApiKeyRequest, _access_pb2.CreateApiKeyResponse]  # type: ignore[assignment]
-    """Makes a key. The answer is the only place where it is ever shown."""
+    """Creates a key. Only this response shows it."""
     ListApiKeys: _aio.UnaryUnaryMultiCallable[_access_pb2.ListApiKeysRequest, _access_pb2.ListApiKeysResponse]  # type: ignore[assignment]
-    """Lists keys, newest first, those that were revoked or have expired too."""
+    """Lists keys, newest first, including revoked and expired ones."""
     RevokeApiKey: _aio.UnaryUnaryMultiCallable[_access_pb2.RevokeApiKeyRequest, _access_pb2.RevokeApiKeyResponse]  # type: ignore[assignment]
-    """Revokes a key, for good; one that is revoked stays so. Every process has noticed within 5 seconds."""
+    """Revokes a key permanently. Every process refuses it within 5 seconds."""
 
 class AccessServiceServicer(metaclass=_abc_1.ABCMeta):
     """Tenants and API keys: who may call, and what. Served by the ingest service. A key is sent as metadata, "authorization:
-    Bearer whk_…". All but Authenticate are for keys of role admin, of whatever tenant, and reach the tenants of all.
+    Bearer whk_…". All RPCs except Authenticate require a key with role admin, of any tenant, and reach all tenants.
 
     Every RPC of this package can be refused with UNAUTHENTICATED (reason KEY_MISSING, KEY_INVALID or KEY_EXPIRED), and with
-    PERMISSION_DENIED (reason ROLE_INSUFFICIENT, or TENANT_FORBIDDEN where it states another tenant than the key's, and the
-    key's role is not admin). A tenant that does not exist is INVALID_ARGUMENT, naming tenant_id.
+    PERMISSION_DENIED (reason ROLE_INSUFFICIENT, or TENANT_FORBIDDEN if the request states another tenant than the
+    key's, and the key's role is not admin). A tenant that does not exist is INVALID_ARGUMENT, naming tenant_id.
     """
 
     @_abc_1.abstractmethod
@@ -103,9 +99,7 @@ class AccessServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _access_pb2.AuthenticateRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_access_pb2.AuthenticateResponse, _abc.Awaitable[_access_pb2.AuthenticateResponse]]:
-        """Says whose a key is, as it stands in the database at this moment. For the service key alone: a gateway asks so for its
-        callers.
-        """
+        """Returns the identity of a key, read from the database. Requires the service key: gateways call it for their callers."""
 
     @_abc_1.abstractmethod
     def CreateTenant(
@@ -113,7 +107,7 @@ class AccessServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _access_pb2.CreateTenantRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_access_pb2.CreateTenantResponse, _abc.Awaitable[_access_pb2.CreateTenantResponse]]:
-        """Makes a tenant. FAILED_PRECONDITION with reason TENANT_EXISTS when there is, or was, one of this id."""
+        """Creates a tenant. FAILED_PRECONDITION with reason TENANT_EXISTS if one with this id exists or existed."""
 
     @_abc_1.abstractmethod
     def ListTenants(
@@ -139,7 +133,7 @@ class AccessServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _access_pb2.CreateApiKeyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_access_pb2.CreateApiKeyResponse, _abc.Awaitable[_access_pb2.CreateApiKeyResponse]]:
-        """Makes a key. The answer is the only place where it is ever shown."""
+        """Creates a key. Only this response shows it."""
 
     @_abc_1.abstractmethod
     def ListApiKeys(
@@ -147,7 +141,7 @@ class AccessServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _access_pb2.ListApiKeysRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_access_pb2.ListApiKeysResponse, _abc.Awaitable[_access_pb2.ListApiKeysResponse]]:
-        """Lists keys, newest first, those that were revoked or have expired too."""
+        """Lists keys, newest first, including revoked and expired ones."""
 
     @_abc_1.abstractmethod
     def RevokeApiKey(
@@ -155,6 +149,6 @@ class AccessServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _access_pb2.RevokeApiKeyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_access_pb2.RevokeApiKeyResponse, _abc.Awaitable[_access_pb2.RevokeApiKeyResponse]]:
-        """Revokes a key, for good; one that is revoked stays so. Every process has noticed within 5 seconds."""
+        """Revokes a key permanently. Every process refuses it within 5 seconds."""
 
 def add_AccessServiceServicer_to_server(servicer: AccessServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

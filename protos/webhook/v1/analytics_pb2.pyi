@@ -93,10 +93,10 @@ class Stats(_message.Message):
     failed: _builtins.int
     """Deliveries that an attempt ended as failed."""
     success_rate: _builtins.float
-    """Successful attempts over attempts whose outcome is known, 0 to 1; unset when there were none."""
+    """Successful attempts over attempts whose outcome is known, 0 to 1; unset if there were none."""
     @_builtins.property
     def window_start(self) -> _timestamp_pb2.Timestamp:
-        """Begin of the window: a whole minute."""
+        """Start of the window: a whole minute."""
 
     @_builtins.property
     def window_end(self) -> _timestamp_pb2.Timestamp:
@@ -104,11 +104,11 @@ class Stats(_message.Message):
 
     @_builtins.property
     def attempts_by_outcome(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
-        """Attempts by outcome class: "success" and the kinds of AttemptError. Classes without attempts are left out."""
+        """Attempts by outcome class: "success" and the kinds of AttemptError. Classes without attempts are omitted."""
 
     @_builtins.property
     def latency(self) -> Global___Latency:
-        """Latency of attempts that received an answer; unset when there were none."""
+        """Latency of attempts that received a response; unset if there were none."""
 
     def __init__(
         self,
@@ -134,7 +134,7 @@ Global___Stats: _TypeAlias = Stats  # noqa: Y015
 
 @_typing.final
 class Latency(_message.Message):
-    """Durations of attempts in milliseconds, from the request's beginning to the end of the response."""
+    """Durations of attempts in milliseconds, from the start of the request to the end of the response."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

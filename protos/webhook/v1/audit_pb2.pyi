@@ -21,7 +21,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class FieldChange(_message.Message):
-    """One field of an object that was changed."""
+    """A changed field of an object."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -29,11 +29,11 @@ class FieldChange(_message.Message):
     BEFORE_JSON_FIELD_NUMBER: _builtins.int
     AFTER_JSON_FIELD_NUMBER: _builtins.int
     field: _builtins.str
-    """Its name, as it stands in the request that changes it."""
+    """Its name, as in the request that changes it."""
     before_json: _builtins.str
-    """Its value before, as JSON. Unset for values that are not shown, such as secrets, and where there was none."""
+    """Its value before, as JSON; unset if there was none, or it is not shown, such as a secret."""
     after_json: _builtins.str
-    """Its value after, likewise."""
+    """Its value after, as JSON; unset as above."""
     def __init__(
         self,
         *,
@@ -77,32 +77,32 @@ class AuditEntry(_message.Message):
     id: _builtins.str
     """UUIDv7."""
     tenant_id: _builtins.str
-    """Whose the changed object is."""
+    """Tenant of the changed object."""
     actor: _builtins.str
-    """Who did it: the UUID of an API key; "bootstrap" for BOOTSTRAP_ADMIN_KEY; "anonymous" for a caller without a key, where
-    none is required; "system" for the service itself.
+    """Who made the change: the UUID of an API key; "bootstrap" for BOOTSTRAP_ADMIN_KEY; "anonymous" for a caller without a
+    key, if none is required; "system" for the service itself.
     """
     actor_name: _builtins.str
-    """The key's name then; empty for an actor that is no API key."""
+    """The key's name at that time; empty if the actor is not an API key."""
     actor_role: _builtins.str
-    """The key's role, in the words of the REST API; empty likewise."""
+    """The key's role, as in the REST API; empty if the actor is not an API key."""
     actor_tenant_id: _builtins.str
-    """The key's tenant; empty likewise."""
+    """The key's tenant; empty if the actor is not an API key."""
     action: _builtins.str
-    """What was done, such as "subscription.update"."""
+    """The action, such as "subscription.update"."""
     resource_type: _builtins.str
-    """What it was done to: "subscription", "delivery", "tenant" or "api_key"."""
+    """Type of the changed object: "subscription", "delivery", "tenant" or "api_key"."""
     resource_id: _builtins.str
     """Its id."""
     affected: _builtins.int
-    """Further objects that it touched, such as the keys that were revoked with a tenant."""
+    """Number of other objects that changed, such as keys revoked with a tenant."""
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:
         """By the clock of the process that made the change, in milliseconds."""
 
     @_builtins.property
     def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___FieldChange]:
-        """What it changed, by name."""
+        """Changed fields, by name."""
 
     def __init__(
         self,
@@ -146,26 +146,26 @@ class ListAuditEntriesRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
-    """Only of objects of this tenant; empty for all."""
+    """Only changes to objects of this tenant; empty means all."""
     actor: _builtins.str
     """Only by this actor."""
     action: _builtins.str
     """Only this action."""
     resource_type: _builtins.str
-    """Only of resources of this type."""
+    """Only changes to resources of this type."""
     resource_id: _builtins.str
-    """Only of the resource of this id."""
+    """Only changes to the resource with this id."""
     page_size: _builtins.int
-    """Entries a page holds, up to 200; 0 means 50."""
+    """Entries per page, 1 to 200; 0 means 50."""
     page_token: _builtins.str
     """next_page_token of the page before; empty for the first."""
     @_builtins.property
     def from_time(self) -> _timestamp_pb2.Timestamp:
-        """Only from this moment on."""
+        """Only changes at this time or later."""
 
     @_builtins.property
     def to_time(self) -> _timestamp_pb2.Timestamp:
-        """Only before this moment."""
+        """Only changes before this time."""
 
     def __init__(
         self,

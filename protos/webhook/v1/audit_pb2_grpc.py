@@ -26,11 +26,10 @@ if _version_not_supported:
 
 
 class AuditServiceStub:
-    """Who changed what, and when. Served by the ingest service, for keys of role admin, of whatever tenant.
+    """The audit log. Served by the ingest service; requires a key with role admin, of any tenant.
 
-    An entry is written in the transaction that makes the change, by whichever service does: there is no change without its
-    entry, and no entry of a change that failed or was refused. Entries are never changed, and are deleted by nothing but
-    AUDIT_RETENTION_HOURS.
+    An entry is written in the transaction that makes the change: there is no change without its entry, and no entry for a
+    change that failed or was refused. Entries never change, and are deleted only after AUDIT_RETENTION_HOURS.
     """
 
     def __init__(self, channel):
@@ -47,15 +46,14 @@ class AuditServiceStub:
 
 
 class AuditServiceServicer:
-    """Who changed what, and when. Served by the ingest service, for keys of role admin, of whatever tenant.
+    """The audit log. Served by the ingest service; requires a key with role admin, of any tenant.
 
-    An entry is written in the transaction that makes the change, by whichever service does: there is no change without its
-    entry, and no entry of a change that failed or was refused. Entries are never changed, and are deleted by nothing but
-    AUDIT_RETENTION_HOURS.
+    An entry is written in the transaction that makes the change: there is no change without its entry, and no entry for a
+    change that failed or was refused. Entries never change, and are deleted only after AUDIT_RETENTION_HOURS.
     """
 
     def ListAuditEntries(self, request, context):
-        """Lists entries, newest first; those alone that fit every filter that is set.
+        """Lists entries that match every filter that is set, newest first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -78,11 +76,10 @@ def add_AuditServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AuditService:
-    """Who changed what, and when. Served by the ingest service, for keys of role admin, of whatever tenant.
+    """The audit log. Served by the ingest service; requires a key with role admin, of any tenant.
 
-    An entry is written in the transaction that makes the change, by whichever service does: there is no change without its
-    entry, and no entry of a change that failed or was refused. Entries are never changed, and are deleted by nothing but
-    AUDIT_RETENTION_HOURS.
+    An entry is written in the transaction that makes the change: there is no change without its entry, and no entry for a
+    change that failed or was refused. Entries never change, and are deleted only after AUDIT_RETENTION_HOURS.
     """
 
     @staticmethod

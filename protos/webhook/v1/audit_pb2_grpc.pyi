@@ -27,11 +27,10 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class AuditServiceStub:
-    """Who changed what, and when. Served by the ingest service, for keys of role admin, of whatever tenant.
+    """The audit log. Served by the ingest service; requires a key with role admin, of any tenant.
 
-    An entry is written in the transaction that makes the change, by whichever service does: there is no change without its
-    entry, and no entry of a change that failed or was refused. Entries are never changed, and are deleted by nothing but
-    AUDIT_RETENTION_HOURS.
+    An entry is written in the transaction that makes the change: there is no change without its entry, and no entry for a
+    change that failed or was refused. Entries never change, and are deleted only after AUDIT_RETENTION_HOURS.
     """
 
     @_typing.overload
@@ -39,27 +38,25 @@ class AuditServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> AuditServiceAsyncStub: ...
     ListAuditEntries: _grpc.UnaryUnaryMultiCallable[_audit_pb2.ListAuditEntriesRequest, _audit_pb2.ListAuditEntriesResponse]
-    """Lists entries, newest first; those alone that fit every filter that is set."""
+    """Lists entries that match every filter that is set, newest first."""
 
 @_typing.type_check_only
 class AuditServiceAsyncStub(AuditServiceStub):
-    """Who changed what, and when. Served by the ingest service, for keys of role admin, of whatever tenant.
+    """The audit log. Served by the ingest service; requires a key with role admin, of any tenant.
 
-    An entry is written in the transaction that makes the change, by whichever service does: there is no change without its
-    entry, and no entry of a change that failed or was refused. Entries are never changed, and are deleted by nothing but
-    AUDIT_RETENTION_HOURS.
+    An entry is written in the transaction that makes the change: there is no change without its entry, and no entry for a
+    change that failed or was refused. Entries never change, and are deleted only after AUDIT_RETENTION_HOURS.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListAuditEntries: _aio.UnaryUnaryMultiCallable[_audit_pb2.ListAuditEntriesRequest, _audit_pb2.ListAuditEntriesResponse]  # type: ignore[assignment]
-    """Lists entries, newest first; those alone that fit every filter that is set."""
+    """Lists entries that match every filter that is set, newest first."""
 
 class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Who changed what, and when. Served by the ingest service, for keys of role admin, of whatever tenant.
+    """The audit log. Served by the ingest service; requires a key with role admin, of any tenant.
 
-    An entry is written in the transaction that makes the change, by whichever service does: there is no change without its
-    entry, and no entry of a change that failed or was refused. Entries are never changed, and are deleted by nothing but
-    AUDIT_RETENTION_HOURS.
+    An entry is written in the transaction that makes the change: there is no change without its entry, and no entry for a
+    change that failed or was refused. Entries never change, and are deleted only after AUDIT_RETENTION_HOURS.
     """
 
     @_abc_1.abstractmethod
@@ -68,6 +65,6 @@ class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _audit_pb2.ListAuditEntriesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_audit_pb2.ListAuditEntriesResponse, _abc.Awaitable[_audit_pb2.ListAuditEntriesResponse]]:
-        """Lists entries, newest first; those alone that fit every filter that is set."""
+        """Lists entries that match every filter that is set, newest first."""
 
 def add_AuditServiceServicer_to_server(servicer: AuditServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -27,7 +27,7 @@ class _DeliveryStatus:
 class _DeliveryStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DeliveryStatus.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     DELIVERY_STATUS_UNSPECIFIED: _DeliveryStatus.ValueType  # 0
-    """Never used in answers; in a filter: any."""
+    """Never used in responses; in a filter: any."""
     DELIVERY_STATUS_PENDING: _DeliveryStatus.ValueType  # 1
     """Waiting for a worker."""
     DELIVERY_STATUS_SCHEDULED: _DeliveryStatus.ValueType  # 2
@@ -35,17 +35,17 @@ class _DeliveryStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Delive
     DELIVERY_STATUS_IN_FLIGHT: _DeliveryStatus.ValueType  # 3
     """Claimed by a worker, under a lease."""
     DELIVERY_STATUS_DELIVERED: _DeliveryStatus.ValueType  # 4
-    """Ended: the receiver answered 2xx."""
+    """Ended: the receiver responded with 2xx."""
     DELIVERY_STATUS_FAILED: _DeliveryStatus.ValueType  # 5
     """Ended: see reason."""
     DELIVERY_STATUS_CANCELLED: _DeliveryStatus.ValueType  # 6
-    """Ended by a person or by the deletion of its subscription."""
+    """Ended by a caller or by the deletion of its subscription."""
 
 class DeliveryStatus(_DeliveryStatus, metaclass=_DeliveryStatusEnumTypeWrapper):
     """State of a delivery."""
 
 DELIVERY_STATUS_UNSPECIFIED: DeliveryStatus.ValueType  # 0
-"""Never used in answers; in a filter: any."""
+"""Never used in responses; in a filter: any."""
 DELIVERY_STATUS_PENDING: DeliveryStatus.ValueType  # 1
 """Waiting for a worker."""
 DELIVERY_STATUS_SCHEDULED: DeliveryStatus.ValueType  # 2
@@ -53,16 +53,16 @@ DELIVERY_STATUS_SCHEDULED: DeliveryStatus.ValueType  # 2
 DELIVERY_STATUS_IN_FLIGHT: DeliveryStatus.ValueType  # 3
 """Claimed by a worker, under a lease."""
 DELIVERY_STATUS_DELIVERED: DeliveryStatus.ValueType  # 4
-"""Ended: the receiver answered 2xx."""
+"""Ended: the receiver responded with 2xx."""
 DELIVERY_STATUS_FAILED: DeliveryStatus.ValueType  # 5
 """Ended: see reason."""
 DELIVERY_STATUS_CANCELLED: DeliveryStatus.ValueType  # 6
-"""Ended by a person or by the deletion of its subscription."""
+"""Ended by a caller or by the deletion of its subscription."""
 Global___DeliveryStatus: _TypeAlias = DeliveryStatus  # noqa: Y015
 
 @_typing.final
 class Delivery(_message.Message):
-    """One event on its way to one subscription."""
+    """The delivery of one event to one subscription."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -85,22 +85,22 @@ class Delivery(_message.Message):
     event_id: _builtins.str
     """The event that is delivered."""
     subscription_id: _builtins.str
-    """Where it is delivered to."""
+    """The subscription that it is delivered to."""
     tenant_id: _builtins.str
     """The tenant that owns it."""
     event_type: _builtins.str
-    """The event's type; empty when it came without one."""
+    """The event's type; empty if it has none."""
     status: Global___DeliveryStatus.ValueType
     """Its state."""
     attempt_count: _builtins.int
-    """Number of attempts recorded. One that is under way counts when it ends."""
+    """Number of completed attempts."""
     reason: _builtins.str
     """Why it failed or was cancelled: "retries_exhausted", "expired", "worker_lost", "payload_gone",
     "cancelled", "subscription_deleted"; else empty.
     """
     held_by: _builtins.str
-    """What holds it though it is due: "paused", "disabled", "breaker_open", "recovering", "concurrency", "rate_limit"; empty
-    when nothing does, and in lists.
+    """Why a due delivery is not sent now: "paused", "disabled", "breaker_open", "recovering", "concurrency", "rate_limit";
+    otherwise empty, and empty in lists.
     """
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:
@@ -108,19 +108,19 @@ class Delivery(_message.Message):
 
     @_builtins.property
     def next_attempt_at(self) -> _timestamp_pb2.Timestamp:
-        """When it is attempted next; set while scheduled. A pending one is attempted as soon as a worker is free."""
+        """Time of the next attempt; set while scheduled. A pending one is attempted as soon as a worker is free."""
 
     @_builtins.property
     def completed_at(self) -> _timestamp_pb2.Timestamp:
-        """When it ended; unset before."""
+        """When it ended; unset until then."""
 
     @_builtins.property
     def expires_at(self) -> _timestamp_pb2.Timestamp:
-        """Past this it ends failed, with reason "expired"."""
+        """After this time it fails with reason "expired"."""
 
     @_builtins.property
     def attempts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Attempt]:
-        """Oldest first; filled by GetDelivery alone."""
+        """Oldest first; only set by GetDelivery."""
 
     def __init__(
         self,
@@ -150,7 +150,7 @@ Global___Delivery: _TypeAlias = Delivery  # noqa: Y015
 
 @_typing.final
 class Attempt(_message.Message):
-    """One request to the receiver, or one that was about to be made."""
+    """A request to the receiver, or one that was about to be made."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -163,18 +163,18 @@ class Attempt(_message.Message):
     number: _builtins.int
     """Counts from 1."""
     duration_ms: _builtins.int
-    """From the request's beginning to its outcome, in milliseconds; unset when unknown."""
+    """Time from the start of the request to its outcome, in milliseconds; unset if unknown."""
     status_code: _builtins.int
     """The receiver's HTTP status; unset when none was received."""
     response_body: _builtins.str
-    """The first STORED_RESPONSE_BYTES of the response's body as valid text; unset when there was none."""
+    """The first STORED_RESPONSE_BYTES of the response's body as valid text; unset if there was none."""
     @_builtins.property
     def started_at(self) -> _timestamp_pb2.Timestamp:
         """When the request began."""
 
     @_builtins.property
     def error(self) -> Global___AttemptError:
-        """Set unless the receiver answered 2xx."""
+        """Set unless the receiver responded with 2xx."""
 
     def __init__(
         self,
@@ -299,9 +299,9 @@ class ListDeliveriesRequest(_message.Message):
     tenant_id: _builtins.str
     """The owning tenant; empty means the caller's own, * all tenants, for a key of role admin."""
     subscription_id: _builtins.str
-    """Those to this subscription, which may be deleted. NOT_FOUND when it never was."""
+    """Deliveries to this subscription, which may be deleted. NOT_FOUND if it never existed."""
     event_id: _builtins.str
-    """Those of this event. NOT_FOUND when it never was or is no longer retained."""
+    """Deliveries of this event. NOT_FOUND if it never existed or is no longer retained."""
     status: Global___DeliveryStatus.ValueType
     """Only deliveries in this state; unspecified means any."""
     page_size: _builtins.int

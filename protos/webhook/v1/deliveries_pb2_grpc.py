@@ -76,11 +76,11 @@ class DeliveryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RetryDelivery(self, request, context):
-        """Makes a delivery pending at once, whatever it was, with its whole retry schedule before it.
+        """Makes a delivery pending at once, in any state, and restarts its retry schedule.
         FAILED_PRECONDITION with reason DELIVERY_IN_FLIGHT while a worker has it, SUBSCRIPTION_DELETED
-        when there is nowhere to send it, SUBSCRIPTION_DISABLED until somebody enables its subscription, PAYLOAD_GONE when its
-        payload is no longer retained, or is about to be dropped. While the subscription's breaker is open this delivery is the
-        probe: it is sent at once, unless another probe is out.
+        or SUBSCRIPTION_DISABLED while its subscription is so, PAYLOAD_GONE when its payload is no longer retained or is about
+        to be dropped. While the subscription's breaker is open, this delivery is the probe: it is sent at once, unless
+        another probe is in flight.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -38,11 +38,11 @@ class DeliveryServiceStub:
     ListDeliveries: _grpc.UnaryUnaryMultiCallable[_deliveries_pb2.ListDeliveriesRequest, _deliveries_pb2.ListDeliveriesResponse]
     """Lists the deliveries of a subscription or of an event, newest first, without attempts."""
     RetryDelivery: _grpc.UnaryUnaryMultiCallable[_deliveries_pb2.RetryDeliveryRequest, _deliveries_pb2.RetryDeliveryResponse]
-    """Makes a delivery pending at once, whatever it was, with its whole retry schedule before it.
+    """Makes a delivery pending at once, in any state, and restarts its retry schedule.
     FAILED_PRECONDITION with reason DELIVERY_IN_FLIGHT while a worker has it, SUBSCRIPTION_DELETED
-    when there is nowhere to send it, SUBSCRIPTION_DISABLED until somebody enables its subscription, PAYLOAD_GONE when its
-    payload is no longer retained, or is about to be dropped. While the subscription's breaker is open this delivery is the
-    probe: it is sent at once, unless another probe is out.
+    or SUBSCRIPTION_DISABLED while its subscription is so, PAYLOAD_GONE when its payload is no longer retained or is about
+    to be dropped. While the subscription's breaker is open, this delivery is the probe: it is sent at once, unless
+    another probe is in flight.
     """
     CancelDelivery: _grpc.UnaryUnaryMultiCallable[_deliveries_pb2.CancelDeliveryRequest, _deliveries_pb2.CancelDeliveryResponse]
     """Cancels a delivery that is pending or scheduled. FAILED_PRECONDITION with reason
@@ -59,11 +59,11 @@ class DeliveryServiceAsyncStub(DeliveryServiceStub):
     ListDeliveries: _aio.UnaryUnaryMultiCallable[_deliveries_pb2.ListDeliveriesRequest, _deliveries_pb2.ListDeliveriesResponse]  # type: ignore[assignment]
     """Lists the deliveries of a subscription or of an event, newest first, without attempts."""
     RetryDelivery: _aio.UnaryUnaryMultiCallable[_deliveries_pb2.RetryDeliveryRequest, _deliveries_pb2.RetryDeliveryResponse]  # type: ignore[assignment]
-    """Makes a delivery pending at once, whatever it was, with its whole retry schedule before it.
+    """Makes a delivery pending at once, in any state, and restarts its retry schedule.
     FAILED_PRECONDITION with reason DELIVERY_IN_FLIGHT while a worker has it, SUBSCRIPTION_DELETED
-    when there is nowhere to send it, SUBSCRIPTION_DISABLED until somebody enables its subscription, PAYLOAD_GONE when its
-    payload is no longer retained, or is about to be dropped. While the subscription's breaker is open this delivery is the
-    probe: it is sent at once, unless another probe is out.
+    or SUBSCRIPTION_DISABLED while its subscription is so, PAYLOAD_GONE when its payload is no longer retained or is about
+    to be dropped. While the subscription's breaker is open, this delivery is the probe: it is sent at once, unless
+    another probe is in flight.
     """
     CancelDelivery: _aio.UnaryUnaryMultiCallable[_deliveries_pb2.CancelDeliveryRequest, _deliveries_pb2.CancelDeliveryResponse]  # type: ignore[assignment]
     """Cancels a delivery that is pending or scheduled. FAILED_PRECONDITION with reason
@@ -95,11 +95,11 @@ class DeliveryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _deliveries_pb2.RetryDeliveryRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_deliveries_pb2.RetryDeliveryResponse, _abc.Awaitable[_deliveries_pb2.RetryDeliveryResponse]]:
-        """Makes a delivery pending at once, whatever it was, with its whole retry schedule before it.
+        """Makes a delivery pending at once, in any state, and restarts its retry schedule.
         FAILED_PRECONDITION with reason DELIVERY_IN_FLIGHT while a worker has it, SUBSCRIPTION_DELETED
-        when there is nowhere to send it, SUBSCRIPTION_DISABLED until somebody enables its subscription, PAYLOAD_GONE when its
-        payload is no longer retained, or is about to be dropped. While the subscription's breaker is open this delivery is the
-        probe: it is sent at once, unless another probe is out.
+        or SUBSCRIPTION_DISABLED while its subscription is so, PAYLOAD_GONE when its payload is no longer retained or is about
+        to be dropped. While the subscription's breaker is open, this delivery is the probe: it is sent at once, unless
+        another probe is in flight.
         """
 
     @_abc_1.abstractmethod

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class IngestServiceStub:
-    """Accepts events. Served by the ingest service. An answer that says accepted means: committed to
+    """Accepts events. Served by the ingest service. A response that says accepted means: committed to
     Postgres. Every RPC can be repeated safely with the same event ids.
     """
 
@@ -54,7 +54,7 @@ class IngestServiceStub:
 
 
 class IngestServiceServicer:
-    """Accepts events. Served by the ingest service. An answer that says accepted means: committed to
+    """Accepts events. Served by the ingest service. A response that says accepted means: committed to
     Postgres. Every RPC can be repeated safely with the same event ids.
     """
 
@@ -66,7 +66,7 @@ class IngestServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def BatchIngest(self, request, context):
-        """Accepts many events, each with a result of its own: one bad item never fails its neighbours.
+        """Accepts many events, with a result for each: an invalid item does not fail the others.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -106,7 +106,7 @@ def add_IngestServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class IngestService:
-    """Accepts events. Served by the ingest service. An answer that says accepted means: committed to
+    """Accepts events. Served by the ingest service. A response that says accepted means: committed to
     Postgres. Every RPC can be repeated safely with the same event ids.
     """
 

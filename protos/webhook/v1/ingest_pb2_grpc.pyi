@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class IngestServiceStub:
-    """Accepts events. Served by the ingest service. An answer that says accepted means: committed to
+    """Accepts events. Served by the ingest service. A response that says accepted means: committed to
     Postgres. Every RPC can be repeated safely with the same event ids.
     """
 
@@ -38,13 +38,13 @@ class IngestServiceStub:
     Ingest: _grpc.UnaryUnaryMultiCallable[_ingest_pb2.IngestRequest, _ingest_pb2.IngestResponse]
     """Accepts one event."""
     BatchIngest: _grpc.UnaryUnaryMultiCallable[_ingest_pb2.BatchIngestRequest, _ingest_pb2.BatchIngestResponse]
-    """Accepts many events, each with a result of its own: one bad item never fails its neighbours."""
+    """Accepts many events, with a result for each: an invalid item does not fail the others."""
     GetEvent: _grpc.UnaryUnaryMultiCallable[_ingest_pb2.GetEventRequest, _ingest_pb2.GetEventResponse]
     """Reads an accepted event with its payload."""
 
 @_typing.type_check_only
 class IngestServiceAsyncStub(IngestServiceStub):
-    """Accepts events. Served by the ingest service. An answer that says accepted means: committed to
+    """Accepts events. Served by the ingest service. A response that says accepted means: committed to
     Postgres. Every RPC can be repeated safely with the same event ids.
     """
 
@@ -52,12 +52,12 @@ class IngestServiceAsyncStub(IngestServiceStub):
     Ingest: _aio.UnaryUnaryMultiCallable[_ingest_pb2.IngestRequest, _ingest_pb2.IngestResponse]  # type: ignore[assignment]
     """Accepts one event."""
     BatchIngest: _aio.UnaryUnaryMultiCallable[_ingest_pb2.BatchIngestRequest, _ingest_pb2.BatchIngestResponse]  # type: ignore[assignment]
-    """Accepts many events, each with a result of its own: one bad item never fails its neighbours."""
+    """Accepts many events, with a result for each: an invalid item does not fail the others."""
     GetEvent: _aio.UnaryUnaryMultiCallable[_ingest_pb2.GetEventRequest, _ingest_pb2.GetEventResponse]  # type: ignore[assignment]
     """Reads an accepted event with its payload."""
 
 class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Accepts events. Served by the ingest service. An answer that says accepted means: committed to
+    """Accepts events. Served by the ingest service. A response that says accepted means: committed to
     Postgres. Every RPC can be repeated safely with the same event ids.
     """
 
@@ -75,7 +75,7 @@ class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _ingest_pb2.BatchIngestRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_ingest_pb2.BatchIngestResponse, _abc.Awaitable[_ingest_pb2.BatchIngestResponse]]:
-        """Accepts many events, each with a result of its own: one bad item never fails its neighbours."""
+        """Accepts many events, with a result for each: an invalid item does not fail the others."""
 
     @_abc_1.abstractmethod
     def GetEvent(

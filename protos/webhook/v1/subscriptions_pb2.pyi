@@ -28,25 +28,25 @@ class _SignatureScheme:
 class _SignatureSchemeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SignatureScheme.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     SIGNATURE_SCHEME_UNSPECIFIED: _SignatureScheme.ValueType  # 0
-    """In a creation: HMAC_SHA256. In a change: as it is. Never used in answers."""
+    """On create: HMAC_SHA256. On update: unchanged. Never used in responses."""
     SIGNATURE_SCHEME_HMAC_SHA256: _SignatureScheme.ValueType  # 1
-    """With a secret that the receiver knows, too: webhook-signature "v1,…" and X-Hub-Signature-256."""
+    """With a secret that the receiver also has: webhook-signature "v1,…" and X-Hub-Signature-256."""
     SIGNATURE_SCHEME_ED25519: _SignatureScheme.ValueType  # 2
-    """With a private key that stays here: webhook-signature "v1a,…", which the receiver verifies with the public key."""
+    """With a private key that stays in the service: webhook-signature "v1a,…". The receiver verifies with the public key."""
     SIGNATURE_SCHEME_NONE: _SignatureScheme.ValueType  # 3
-    """Not at all: there is no secret. Cannot be combined with secret_key."""
+    """Not signed: there is no secret. Cannot be combined with secret_key."""
 
 class SignatureScheme(_SignatureScheme, metaclass=_SignatureSchemeEnumTypeWrapper):
     """How deliveries of a subscription are signed."""
 
 SIGNATURE_SCHEME_UNSPECIFIED: SignatureScheme.ValueType  # 0
-"""In a creation: HMAC_SHA256. In a change: as it is. Never used in answers."""
+"""On create: HMAC_SHA256. On update: unchanged. Never used in responses."""
 SIGNATURE_SCHEME_HMAC_SHA256: SignatureScheme.ValueType  # 1
-"""With a secret that the receiver knows, too: webhook-signature "v1,…" and X-Hub-Signature-256."""
+"""With a secret that the receiver also has: webhook-signature "v1,…" and X-Hub-Signature-256."""
 SIGNATURE_SCHEME_ED25519: SignatureScheme.ValueType  # 2
-"""With a private key that stays here: webhook-signature "v1a,…", which the receiver verifies with the public key."""
+"""With a private key that stays in the service: webhook-signature "v1a,…". The receiver verifies with the public key."""
 SIGNATURE_SCHEME_NONE: SignatureScheme.ValueType  # 3
-"""Not at all: there is no secret. Cannot be combined with secret_key."""
+"""Not signed: there is no secret. Cannot be combined with secret_key."""
 Global___SignatureScheme: _TypeAlias = SignatureScheme  # noqa: Y015
 
 class _BreakerState:
@@ -56,9 +56,9 @@ class _BreakerState:
 class _BreakerStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_BreakerState.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     BREAKER_STATE_UNSPECIFIED: _BreakerState.ValueType  # 0
-    """Never used in answers."""
+    """Never used in responses."""
     BREAKER_STATE_CLOSED: _BreakerState.ValueType  # 1
-    """Deliveries go out."""
+    """Deliveries are sent."""
     BREAKER_STATE_OPEN: _BreakerState.ValueType  # 2
     """Deliveries wait until a probe may be sent."""
     BREAKER_STATE_HALF_OPEN: _BreakerState.ValueType  # 3
@@ -68,9 +68,9 @@ class BreakerState(_BreakerState, metaclass=_BreakerStateEnumTypeWrapper):
     """State of a subscription's breaker."""
 
 BREAKER_STATE_UNSPECIFIED: BreakerState.ValueType  # 0
-"""Never used in answers."""
+"""Never used in responses."""
 BREAKER_STATE_CLOSED: BreakerState.ValueType  # 1
-"""Deliveries go out."""
+"""Deliveries are sent."""
 BREAKER_STATE_OPEN: BreakerState.ValueType  # 2
 """Deliveries wait until a probe may be sent."""
 BREAKER_STATE_HALF_OPEN: BreakerState.ValueType  # 3
@@ -84,49 +84,49 @@ class _Verification:
 class _VerificationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Verification.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     VERIFICATION_UNSPECIFIED: _Verification.ValueType  # 0
-    """In a creation: VERIFICATION_AUTO. In an update: what is stored is kept. Never used in answers."""
+    """On create: VERIFICATION_AUTO. On update: unchanged. Never used in responses."""
     VERIFICATION_AUTO: _Verification.ValueType  # 1
-    """X-Hub-Signature-256, when it is sent."""
+    """X-Hub-Signature-256, if present."""
     VERIFICATION_REQUIRED: _Verification.ValueType  # 2
-    """X-Hub-Signature-256, always."""
+    """X-Hub-Signature-256, required."""
     VERIFICATION_GITHUB: _Verification.ValueType  # 3
     """GitHub's: X-Hub-Signature-256, with the type of X-GitHub-Event and the id of X-GitHub-Delivery."""
     VERIFICATION_STRIPE: _Verification.ValueType  # 4
-    """Stripe's: Stripe-Signature, with the type and the id that stand in the body."""
+    """Stripe's: Stripe-Signature, with the type and the id in the body."""
     VERIFICATION_SHOPIFY: _Verification.ValueType  # 5
     """Shopify's: X-Shopify-Hmac-Sha256, with the type of X-Shopify-Topic and the id of X-Shopify-Webhook-Id."""
     VERIFICATION_SLACK: _Verification.ValueType  # 6
-    """Slack's: X-Slack-Signature and X-Slack-Request-Timestamp, with the type and the id that stand in the body."""
+    """Slack's: X-Slack-Signature and X-Slack-Request-Timestamp, with the type and the id in the body."""
     VERIFICATION_STANDARD_WEBHOOKS: _Verification.ValueType  # 7
-    """Standard Webhooks 1.0: webhook-id, webhook-timestamp and webhook-signature, or Svix's svix-* in their place, with the
-    type that stands in the body and the id of webhook-id.
+    """Standard Webhooks 1.0: webhook-id, webhook-timestamp, and webhook-signature, or Svix's svix-* headers, with the type
+    in the body and the id of webhook-id.
     """
     VERIFICATION_NONE: _Verification.ValueType  # 8
-    """None: whatever signature is sent is passed over."""
+    """Signatures are ignored."""
 
 class Verification(_Verification, metaclass=_VerificationEnumTypeWrapper):
-    """Whose signature what comes in for a subscription must carry. The body is verified as it came, before anything is stored."""
+    """Which signature webhooks to a subscription must have. The unchanged body is verified before anything is stored."""
 
 VERIFICATION_UNSPECIFIED: Verification.ValueType  # 0
-"""In a creation: VERIFICATION_AUTO. In an update: what is stored is kept. Never used in answers."""
+"""On create: VERIFICATION_AUTO. On update: unchanged. Never used in responses."""
 VERIFICATION_AUTO: Verification.ValueType  # 1
-"""X-Hub-Signature-256, when it is sent."""
+"""X-Hub-Signature-256, if present."""
 VERIFICATION_REQUIRED: Verification.ValueType  # 2
-"""X-Hub-Signature-256, always."""
+"""X-Hub-Signature-256, required."""
 VERIFICATION_GITHUB: Verification.ValueType  # 3
 """GitHub's: X-Hub-Signature-256, with the type of X-GitHub-Event and the id of X-GitHub-Delivery."""
 VERIFICATION_STRIPE: Verification.ValueType  # 4
-"""Stripe's: Stripe-Signature, with the type and the id that stand in the body."""
+"""Stripe's: Stripe-Signature, with the type and the id in the body."""
 VERIFICATION_SHOPIFY: Verification.ValueType  # 5
 """Shopify's: X-Shopify-Hmac-Sha256, with the type of X-Shopify-Topic and the id of X-Shopify-Webhook-Id."""
 VERIFICATION_SLACK: Verification.ValueType  # 6
-"""Slack's: X-Slack-Signature and X-Slack-Request-Timestamp, with the type and the id that stand in the body."""
+"""Slack's: X-Slack-Signature and X-Slack-Request-Timestamp, with the type and the id in the body."""
 VERIFICATION_STANDARD_WEBHOOKS: Verification.ValueType  # 7
-"""Standard Webhooks 1.0: webhook-id, webhook-timestamp and webhook-signature, or Svix's svix-* in their place, with the
-type that stands in the body and the id of webhook-id.
+"""Standard Webhooks 1.0: webhook-id, webhook-timestamp, and webhook-signature, or Svix's svix-* headers, with the type
+in the body and the id of webhook-id.
 """
 VERIFICATION_NONE: Verification.ValueType  # 8
-"""None: whatever signature is sent is passed over."""
+"""Signatures are ignored."""
 Global___Verification: _TypeAlias = Verification  # noqa: Y015
 
 class _SubscriptionKind:
@@ -136,21 +136,21 @@ class _SubscriptionKind:
 class _SubscriptionKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SubscriptionKind.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     SUBSCRIPTION_KIND_UNSPECIFIED: _SubscriptionKind.ValueType  # 0
-    """In a creation it means normal, in an update what it is."""
+    """On create: normal. On update: unchanged."""
     SUBSCRIPTION_KIND_NORMAL: _SubscriptionKind.ValueType  # 1
     """The tenant's events."""
     SUBSCRIPTION_KIND_SYSTEM: _SubscriptionKind.ValueType  # 2
-    """What the service says of the tenant's other subscriptions, and nothing else. A tenant has one at most."""
+    """Only events about the tenant's other subscriptions. A tenant has at most one."""
 
 class SubscriptionKind(_SubscriptionKind, metaclass=_SubscriptionKindEnumTypeWrapper):
-    """What a subscription gets."""
+    """Which events a subscription receives."""
 
 SUBSCRIPTION_KIND_UNSPECIFIED: SubscriptionKind.ValueType  # 0
-"""In a creation it means normal, in an update what it is."""
+"""On create: normal. On update: unchanged."""
 SUBSCRIPTION_KIND_NORMAL: SubscriptionKind.ValueType  # 1
 """The tenant's events."""
 SUBSCRIPTION_KIND_SYSTEM: SubscriptionKind.ValueType  # 2
-"""What the service says of the tenant's other subscriptions, and nothing else. A tenant has one at most."""
+"""Only events about the tenant's other subscriptions. A tenant has at most one."""
 Global___SubscriptionKind: _TypeAlias = SubscriptionKind  # noqa: Y015
 
 class _SubscriptionAction:
@@ -162,20 +162,18 @@ class _SubscriptionActionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Su
     SUBSCRIPTION_ACTION_UNSPECIFIED: _SubscriptionAction.ValueType  # 0
     """Refused."""
     SUBSCRIPTION_ACTION_ENABLE: _SubscriptionAction.ValueType  # 1
-    """Makes a disabled subscription active, with its breaker closed. One that is active stays as it is;
-    FAILED_PRECONDITION with reason SUBSCRIPTION_PAUSED for one that is paused.
+    """Enables a disabled subscription, with its breaker closed. No effect on an active one; FAILED_PRECONDITION with reason
+    SUBSCRIPTION_PAUSED for a paused one.
     """
     SUBSCRIPTION_ACTION_DISABLE: _SubscriptionAction.ValueType  # 2
-    """Stops deliveries until somebody enables it, whatever its status; status_reason becomes "manual". One that is disabled
-    stays as it is.
-    """
+    """Stops deliveries until the subscription is enabled; status_reason becomes "manual". No effect on a disabled one."""
     SUBSCRIPTION_ACTION_PAUSE: _SubscriptionAction.ValueType  # 3
-    """Holds deliveries back for a while. One that is paused stays as it is; FAILED_PRECONDITION with reason
-    SUBSCRIPTION_DISABLED for one that is disabled.
+    """Pauses deliveries until the subscription is resumed. No effect on a paused one; FAILED_PRECONDITION with reason
+    SUBSCRIPTION_DISABLED for a disabled one.
     """
     SUBSCRIPTION_ACTION_RESUME: _SubscriptionAction.ValueType  # 4
-    """Makes a paused subscription active. One that is active stays as it is; FAILED_PRECONDITION with reason
-    SUBSCRIPTION_DISABLED for one that is disabled.
+    """Resumes a paused subscription. No effect on an active one; FAILED_PRECONDITION with reason SUBSCRIPTION_DISABLED for a
+    disabled one.
     """
 
 class SubscriptionAction(_SubscriptionAction, metaclass=_SubscriptionActionEnumTypeWrapper):
@@ -184,26 +182,24 @@ class SubscriptionAction(_SubscriptionAction, metaclass=_SubscriptionActionEnumT
 SUBSCRIPTION_ACTION_UNSPECIFIED: SubscriptionAction.ValueType  # 0
 """Refused."""
 SUBSCRIPTION_ACTION_ENABLE: SubscriptionAction.ValueType  # 1
-"""Makes a disabled subscription active, with its breaker closed. One that is active stays as it is;
-FAILED_PRECONDITION with reason SUBSCRIPTION_PAUSED for one that is paused.
+"""Enables a disabled subscription, with its breaker closed. No effect on an active one; FAILED_PRECONDITION with reason
+SUBSCRIPTION_PAUSED for a paused one.
 """
 SUBSCRIPTION_ACTION_DISABLE: SubscriptionAction.ValueType  # 2
-"""Stops deliveries until somebody enables it, whatever its status; status_reason becomes "manual". One that is disabled
-stays as it is.
-"""
+"""Stops deliveries until the subscription is enabled; status_reason becomes "manual". No effect on a disabled one."""
 SUBSCRIPTION_ACTION_PAUSE: SubscriptionAction.ValueType  # 3
-"""Holds deliveries back for a while. One that is paused stays as it is; FAILED_PRECONDITION with reason
-SUBSCRIPTION_DISABLED for one that is disabled.
+"""Pauses deliveries until the subscription is resumed. No effect on a paused one; FAILED_PRECONDITION with reason
+SUBSCRIPTION_DISABLED for a disabled one.
 """
 SUBSCRIPTION_ACTION_RESUME: SubscriptionAction.ValueType  # 4
-"""Makes a paused subscription active. One that is active stays as it is; FAILED_PRECONDITION with reason
-SUBSCRIPTION_DISABLED for one that is disabled.
+"""Resumes a paused subscription. No effect on an active one; FAILED_PRECONDITION with reason SUBSCRIPTION_DISABLED for a
+disabled one.
 """
 Global___SubscriptionAction: _TypeAlias = SubscriptionAction  # noqa: Y015
 
 @_typing.final
 class VerificationSecrets(_message.Message):
-    """The secrets that what comes in is verified with, where they are not the subscription's own: a provider's. Write-only."""
+    """A provider's secrets, which verify inbound webhooks instead of the subscription's own secret. Write-only."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -211,7 +207,7 @@ class VerificationSecrets(_message.Message):
     @_builtins.property
     def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Any of them may have signed: one, or two while the provider changes from one to the other. Each has at most 256
-        characters, no white space around it, and at least 8 bytes; with fewer than 24 the answer has a warning. For
+        characters, no white space around it, and at least 8 bytes; with fewer than 24 the response has a warning. For
         VERIFICATION_STANDARD_WEBHOOKS what follows "whsec_" (or "v1,whsec_") is the base64 of the key; everywhere else the
         key is the whole secret's UTF-8 bytes.
         """
@@ -231,7 +227,7 @@ Global___VerificationSecrets: _TypeAlias = VerificationSecrets  # noqa: Y015
 
 @_typing.final
 class Breaker(_message.Message):
-    """Holds the deliveries of an endpoint that fails."""
+    """Circuit breaker: delays deliveries while the endpoint fails."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -248,11 +244,11 @@ class Breaker(_message.Message):
     """Failed attempts since the last success."""
     @_builtins.property
     def since(self) -> _timestamp_pb2.Timestamp:
-        """When it came into this state, or the endpoint first failed if it was never open; unset when it never failed."""
+        """When it entered this state, or when the endpoint first failed if it was never open; unset if it never failed."""
 
     @_builtins.property
     def next_probe_at(self) -> _timestamp_pb2.Timestamp:
-        """While it is open: when one delivery may be tried."""
+        """When one delivery may be tried, while it is open."""
 
     def __init__(
         self,
@@ -291,16 +287,16 @@ class RetryPolicy(_message.Message):
     base_seconds: _builtins.float
     """Delay before the first retry; above 0."""
     factor: _builtins.float
-    """Each further delay is so many times the one before; at least 1."""
+    """Each further delay is the previous one times this factor; at least 1."""
     cap_seconds: _builtins.float
-    """No delay is longer; at least base_seconds."""
+    """Longest delay; at least base_seconds."""
     limit: _builtins.int
     """Retries after the first attempt, 0 to 100."""
     name: _builtins.str
     """"standard-webhooks": the schedule of the Standard Webhooks specification."""
     @_builtins.property
     def delays_seconds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
-        """Each delay by itself, 1 to 100 of them, each above 0."""
+        """The delay before each retry, 1 to 100 of them, each above 0."""
 
     def __init__(
         self,
@@ -337,8 +333,8 @@ Global___RetryPolicy: _TypeAlias = RetryPolicy  # noqa: Y015
 
 @_typing.final
 class CustomHeaders(_message.Message):
-    """Headers that each request to a subscription carries besides the service's own. Values may be credentials: they are
-    write-only, and answers have the names alone.
+    """Headers that each request carries in addition to the service's own. Values may be credentials: they are write-only, and
+    responses only have the names.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -366,11 +362,11 @@ class CustomHeaders(_message.Message):
     VALUES_FIELD_NUMBER: _builtins.int
     MERGE_FIELD_NUMBER: _builtins.int
     merge: _builtins.bool
-    """Only in UpdateSubscriptionRequest. True: change only the headers that are named here. An empty value removes a header."""
+    """Only in UpdateSubscriptionRequest. True: change only these headers. An empty value removes a header."""
     @_builtins.property
     def values(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Values by name: up to 20, with 4,096 bytes in all. A name is a token of at most 64 characters, a value 1 to 1,024
-        printable ASCII characters without spaces around it. Refused, in any case: names that say how a request is carried
+        printable ASCII characters without spaces around it. Not allowed, in any case, are headers of the connection
         (Connection, Keep-Alive, Proxy-*, TE, Trailer, Transfer-Encoding, Upgrade, Host, Expect, Content-Length,
         Content-Encoding), and the service's own (Content-Type, User-Agent, X-Event-Type, webhook-*, X-Webhook-*,
         X-Hub-Signature*, traceparent, tracestate).
@@ -392,7 +388,7 @@ Global___CustomHeaders: _TypeAlias = CustomHeaders  # noqa: Y015
 
 @_typing.final
 class ClientCertificate(_message.Message):
-    """What requests to a subscription show to a receiver that asks who connects (mutual TLS). Goes with an https target_url."""
+    """Client certificate for receivers that require one (mutual TLS). Requires an https target_url."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -400,7 +396,7 @@ class ClientCertificate(_message.Message):
     PRIVATE_KEY_FIELD_NUMBER: _builtins.int
     certificate: _builtins.str
     """Certificates in PEM, at most 8 and 32,768 characters: the subscription's own first, then each issuer of the one before.
-    Each must hold now, and the first be for clients if it says for what it is.
+    Each must be valid now. If the first has an extended key usage, it must include client authentication.
     """
     private_key: _builtins.str
     """The private key of the first, in PEM without a passphrase, at most 8,192 characters: RSA of 2,048 to 4,096 bits, P-256,
@@ -422,7 +418,7 @@ Global___ClientCertificate: _TypeAlias = ClientCertificate  # noqa: Y015
 
 @_typing.final
 class ClientCertificateFacts(_message.Message):
-    """What is told of a client certificate."""
+    """The public part of a client certificate."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -433,20 +429,20 @@ class ClientCertificateFacts(_message.Message):
     NOT_AFTER_FIELD_NUMBER: _builtins.int
     SHA256_FINGERPRINT_FIELD_NUMBER: _builtins.int
     subject: _builtins.str
-    """Its subject, by RFC 4514."""
+    """Its subject, in the format of RFC 4514."""
     issuer: _builtins.str
-    """Its issuer, by RFC 4514."""
+    """Its issuer, in the format of RFC 4514."""
     serial_number: _builtins.str
-    """In hexadecimal digits."""
+    """In hexadecimal."""
     sha256_fingerprint: _builtins.str
-    """SHA-256 of its DER in hexadecimal digits."""
+    """SHA-256 of its DER encoding, in hexadecimal."""
     @_builtins.property
     def not_before(self) -> _timestamp_pb2.Timestamp:
-        """From when it holds."""
+        """When it becomes valid."""
 
     @_builtins.property
     def not_after(self) -> _timestamp_pb2.Timestamp:
-        """Until when it holds: give another in time, for nobody is told."""
+        """When it expires. Replace it in time: no notice is sent."""
 
     def __init__(
         self,
@@ -468,7 +464,7 @@ Global___ClientCertificateFacts: _TypeAlias = ClientCertificateFacts  # noqa: Y0
 
 @_typing.final
 class PublicKey(_message.Message):
-    """What a receiver verifies "v1a" signatures with."""
+    """A key that verifies "v1a" signatures."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -478,7 +474,7 @@ class PublicKey(_message.Message):
     """"whpk_" and the base64 of its 32 bytes."""
     @_builtins.property
     def expires_at(self) -> _timestamp_pb2.Timestamp:
-        """When the private key ends, by the service's clock; unset for the current one."""
+        """When the private key stops signing, by the service's clock; unset for the current one."""
 
     def __init__(
         self,
@@ -496,14 +492,14 @@ Global___PublicKey: _TypeAlias = PublicKey  # noqa: Y015
 
 @_typing.final
 class PreviousSecret(_message.Message):
-    """A secret that was replaced and is still valid."""
+    """A replaced secret that is still valid."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     EXPIRES_AT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def expires_at(self) -> _timestamp_pb2.Timestamp:
-        """When it ends, by the service's clock."""
+        """When it expires, by the service's clock."""
 
     def __init__(
         self,
@@ -520,8 +516,8 @@ Global___PreviousSecret: _TypeAlias = PreviousSecret  # noqa: Y015
 
 @_typing.final
 class SubscriptionSpec(_message.Message):
-    """What a user sets of a subscription: the same message in requests and answers. In the fields of a request "unset" means
-    the default in a creation; UpdateSubscription says what it means in an update.
+    """The fields that a user sets, in requests and responses. In a create request an unset field gets its default;
+    UpdateSubscription describes unset fields in an update.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -542,70 +538,68 @@ class SubscriptionSpec(_message.Message):
     VERIFICATION_SECRETS_FIELD_NUMBER: _builtins.int
     CLIENT_CERTIFICATE_FIELD_NUMBER: _builtins.int
     target_url: _builtins.str
-    """Absolute http or https URL without credentials, at most 2,048 characters, that deliveries are POSTed to. Refused when
-    it is known to resolve to what is not public: a private address in any spelling, a local name, a port that is denied.
+    """Absolute http or https URL without credentials, at most 2,048 characters, that deliveries are POSTed to. Refused
+    if it does not resolve to a public address, or has a local name or a denied port.
     """
     description: _builtins.str
     """Free text for people, at most 1,024 characters."""
     kind: Global___SubscriptionKind.ValueType
-    """What it gets; unset means SUBSCRIPTION_KIND_NORMAL. It cannot be changed: in an update unset, or what it is.
+    """Which events it receives; unset means SUBSCRIPTION_KIND_NORMAL. It cannot be changed.
     FAILED_PRECONDITION with reason SYSTEM_SUBSCRIPTION_EXISTS for a second system subscription.
     """
     keep_when_disabled: _builtins.bool
-    """Whether events are stored for it while it is disabled; unset means true. If not, they are answered as filtered."""
+    """Whether events are stored for it while it is disabled; unset means true. If false, they are filtered."""
     rate_limit_per_second: _builtins.float
-    """Requests a second at most, 0.001 to 100,000; unset means no limit."""
+    """Most requests per second, 0.001 to 100,000; unset means no limit."""
     rate_limit_burst: _builtins.int
-    """Requests at once at most, 1 to 1,000,000, and only together with a rate; unset means what the rate allows in a second,
-    and one at least.
-    """
+    """Most requests at once, 1 to 1,000,000; requires a rate. Unset means one second's worth of the rate, and at least 1."""
     timeout_seconds: _builtins.float
-    """Deadline of one request, 1 to 30; unset means the service's default."""
+    """Timeout of one request, 1 to 30; unset means the service's default."""
     verification: Global___Verification.ValueType
-    """Whose signature what comes in must carry; unset means VERIFICATION_AUTO. An update keeps it when it is unset, so that
-    nobody opens a door by leaving it out.
+    """Which signature inbound webhooks must have; unset means VERIFICATION_AUTO. An update keeps it if unset, so that
+    omitting it never disables verification.
     """
     signature_scheme: Global___SignatureScheme.ValueType
     """How deliveries are signed, or would be if it had a secret. In an update a scheme other than the stored one requires
     secret_key; RotateSubscriptionSecret changes it with an overlap. SIGNATURE_SCHEME_NONE removes the secret.
     """
     secret_key: _builtins.str
-    """The fields from 21 on are write-only: never part of an answer. SubscriptionStatus says what may be known of them. An
-    update keeps each of them when it is unset.
+    """The fields from 21 on are write-only: responses never contain them. SubscriptionStatus has their public parts. An
+    update keeps each of them if it is unset.
 
     Signing secret, at most 256 characters, without white space around it. With prefix "whsec_" (or "v1,whsec_") the rest
     is the base64 of the key that makes webhook-signature; any other secret is used as its UTF-8 bytes. The key must have
-    at least 8 bytes; with fewer than 24 the answer has a warning. For SIGNATURE_SCHEME_ED25519 the private key: "whsk_"
-    and the base64 of 32 bytes, or of 64 with the public key behind. Unset in a creation: one is made, unless
-    signature_scheme is SIGNATURE_SCHEME_NONE.
+    at least 8 bytes; with fewer than 24 the response has a warning. For SIGNATURE_SCHEME_ED25519 the private key: "whsk_"
+    and the base64 of 32 bytes, or of 64 bytes that end with the public key. If unset on create, one is
+    generated, unless signature_scheme is SIGNATURE_SCHEME_NONE.
     """
     @_builtins.property
     def event_types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Event types it wants, at most 100 entries of at most 128 characters; empty means all. An entry may end in ".*" and
-        then means a prefix. In an update empty is refused where the subscription has types, unless all_event_types says that
-        every type is meant, or update_mask names this field.
+        """Event types to deliver, at most 100 entries of at most 128 characters; empty means all. An entry that ends in ".*"
+        is a prefix. If the subscription has types, an update with an empty list is refused unless all_event_types is true or
+        update_mask names this field.
         """
 
     @_builtins.property
     def retry_policy(self) -> Global___RetryPolicy:
-        """When failed deliveries are tried again; unset means the service's default."""
+        """When failed deliveries are retried; unset means the service's default."""
 
     @_builtins.property
     def headers(self) -> Global___CustomHeaders:
-        """Headers that each request carries besides the service's own. In an update they replace the stored ones, and without
-        values they remove them.
+        """Headers that each request carries in addition to the service's own. An update replaces the stored ones; without
+        values it removes them.
         """
 
     @_builtins.property
     def verification_secrets(self) -> Global___VerificationSecrets:
-        """The secrets to verify what comes in with; unset means the subscription's own, which serve only for AUTO, REQUIRED, and
-        GITHUB. In an update they replace the stored ones, and without values they remove them.
+        """The provider's secrets that verify inbound webhooks; if unset, the subscription's own are used, only for AUTO,
+        REQUIRED, and GITHUB. An update replaces the stored ones; without values it removes them.
         """
 
     @_builtins.property
     def client_certificate(self) -> Global___ClientCertificate:
-        """What its requests show to a receiver that asks who connects; unset means nothing. In an update it replaces the stored
-        one, and without fields it removes it.
+        """Client certificate for receivers that require one; unset means none. An update replaces the stored one; without
+        fields it removes it.
         """
 
     def __init__(
@@ -656,7 +650,7 @@ Global___SubscriptionSpec: _TypeAlias = SubscriptionSpec  # noqa: Y015
 
 @_typing.final
 class SubscriptionStatus(_message.Message):
-    """What the service makes of a subscription."""
+    """The fields that the service sets."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -667,25 +661,25 @@ class SubscriptionStatus(_message.Message):
     class _StatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[SubscriptionStatus._Status.ValueType], _builtins.type):
         DESCRIPTOR: _descriptor.EnumDescriptor
         STATUS_UNSPECIFIED: SubscriptionStatus._Status.ValueType  # 0
-        """Never used in answers."""
+        """Never used in responses."""
         STATUS_ACTIVE: SubscriptionStatus._Status.ValueType  # 1
-        """They do."""
+        """Deliveries are sent."""
         STATUS_PAUSED: SubscriptionStatus._Status.ValueType  # 2
-        """They wait until somebody resumes it."""
+        """Deliveries wait until the subscription is resumed."""
         STATUS_DISABLED: SubscriptionStatus._Status.ValueType  # 3
-        """They wait until somebody enables it."""
+        """Deliveries wait until the subscription is enabled."""
 
     class Status(_Status, metaclass=_StatusEnumTypeWrapper):
-        """Whether deliveries go to a subscription. Nested, because the message has the name that an enum would have."""
+        """Whether deliveries are sent. Nested, because the message has the name that an enum would have."""
 
     STATUS_UNSPECIFIED: SubscriptionStatus.Status.ValueType  # 0
-    """Never used in answers."""
+    """Never used in responses."""
     STATUS_ACTIVE: SubscriptionStatus.Status.ValueType  # 1
-    """They do."""
+    """Deliveries are sent."""
     STATUS_PAUSED: SubscriptionStatus.Status.ValueType  # 2
-    """They wait until somebody resumes it."""
+    """Deliveries wait until the subscription is resumed."""
     STATUS_DISABLED: SubscriptionStatus.Status.ValueType  # 3
-    """They wait until somebody enables it."""
+    """Deliveries wait until the subscription is enabled."""
 
     STATUS_FIELD_NUMBER: _builtins.int
     STATUS_REASON_FIELD_NUMBER: _builtins.int
@@ -704,54 +698,54 @@ class SubscriptionStatus(_message.Message):
     UPDATED_AT_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     status: Global___SubscriptionStatus.Status.ValueType
-    """Whether deliveries go to it."""
+    """Whether deliveries are sent."""
     status_reason: _builtins.str
-    """Why it is disabled: "manual", "gone" (the receiver answered 410) or "failing" (nothing but failures for days); else
-    unset.
+    """Why it is disabled: "manual", "gone" (the receiver responded with 410), or "failing" (all attempts failed for days);
+    otherwise unset.
     """
     has_secret: _builtins.bool
     """Whether a signing secret is stored."""
     has_ingest_token: _builtins.bool
-    """Whether it has an ingest URL of its own."""
+    """Whether it has an ingest token."""
     has_verification_secret: _builtins.bool
-    """Whether secrets are stored that what comes in is verified with, in place of the subscription's own."""
+    """Whether a provider's secrets verify inbound webhooks, instead of the subscription's own."""
     etag: _builtins.str
     """Changes with every change to the subscription, but not with its breaker. UpdateSubscription and DeleteSubscription
-    take it back in `etags`.
+    accept it in `etags`.
     """
     @_builtins.property
     def status_since(self) -> _timestamp_pb2.Timestamp:
-        """When it came into this status, by the database's clock."""
+        """When it entered this status, by the database's clock."""
 
     @_builtins.property
     def breaker(self) -> Global___Breaker:
-        """What holds deliveries back while the endpoint fails."""
+        """Circuit breaker: delays deliveries while the endpoint fails."""
 
     @_builtins.property
     def effective_retry_policy(self) -> Global___RetryPolicy:
-        """The policy that its deliveries follow, the service's default included: delays_seconds, or base_seconds, factor,
+        """The policy in effect, its own or the service's default: delays_seconds, or base_seconds, factor,
         cap_seconds and limit. Each delay is more or less by RETRY_JITTER.
         """
 
     @_builtins.property
     def public_keys(self) -> _containers.RepeatedCompositeFieldContainer[Global___PublicKey]:
-        """Of the private keys that sign, newest first."""
+        """Public keys of the signing private keys, newest first."""
 
     @_builtins.property
     def previous_secrets(self) -> _containers.RepeatedCompositeFieldContainer[Global___PreviousSecret]:
-        """Secrets that were replaced and are still valid, newest first."""
+        """Replaced secrets that are still valid, newest first."""
 
     @_builtins.property
     def header_names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Names of the headers that each request carries besides the service's own, in alphabetical order."""
+        """Names of the headers that each request carries in addition to the service's own, in alphabetical order."""
 
     @_builtins.property
     def client_certificate(self) -> Global___ClientCertificateFacts:
-        """The certificate that its requests show; unset when there is none."""
+        """Its client certificate; unset if there is none."""
 
     @_builtins.property
     def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What is weak about it, a sentence each, such as a secret of fewer than 24 bytes. For people."""
+        """Weaknesses, one sentence each, such as a secret of fewer than 24 bytes. For people."""
 
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:
@@ -793,7 +787,7 @@ Global___SubscriptionStatus: _TypeAlias = SubscriptionStatus  # noqa: Y015
 
 @_typing.final
 class Subscription(_message.Message):
-    """An endpoint and what it wants to hear of."""
+    """An endpoint and the events that it receives."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -841,13 +835,13 @@ class CreateSubscriptionRequest(_message.Message):
     tenant_id: _builtins.str
     """The owning tenant; empty means the caller's own."""
     idempotency_key: _builtins.str
-    """1 to 255 printable ASCII characters, or empty. A second call with the same key gets the answer of the first, marked
-    replayed, if it asks for the same subscription. If not it is INVALID_ARGUMENT with reason IDEMPOTENCY_KEY_REUSED, and
+    """1 to 255 printable ASCII characters, or empty. A second call with the same key gets the first response, marked
+    replayed, if it asks for the same subscription. If not, it is INVALID_ARGUMENT with reason IDEMPOTENCY_KEY_REUSED, and
     while the first is still running FAILED_PRECONDITION with reason IDEMPOTENCY_KEY_IN_USE.
     """
     @_builtins.property
     def spec(self) -> Global___SubscriptionSpec:
-        """What it is to be."""
+        """The fields to set."""
 
     def __init__(
         self,
@@ -1023,21 +1017,21 @@ class UpdateSubscriptionRequest(_message.Message):
     subscription_id: _builtins.str
     """UUID of the subscription."""
     all_event_types: _builtins.bool
-    """True: an empty event_types means every type. Not part of spec, for it is not stored."""
+    """True: an empty event_types means every type. Not part of spec, because it is not stored."""
     @_builtins.property
     def spec(self) -> Global___SubscriptionSpec:
-        """What it is to be from now on."""
+        """The new fields."""
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
         """The fields of spec to change, by their names there; retry_policy may be followed by a field of its own, as in
-        "retry_policy.limit". A field that is named and unset gets its default, and a secret that is named and unset is removed.
+        "retry_policy.limit". A named field that is unset gets its default; a named secret that is unset is removed.
         A mask without paths changes nothing. Unset: every field is replaced.
         """
 
     @_builtins.property
     def etags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Change the subscription only if its etag is one of these; empty means whatever it is."""
+        """Change the subscription only if its etag is one of these; empty means any."""
 
     def __init__(
         self,
@@ -1096,7 +1090,7 @@ class DeleteSubscriptionRequest(_message.Message):
     """UUID of the subscription."""
     @_builtins.property
     def etags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Delete the subscription only if its etag is one of these; empty means whatever it is."""
+        """Delete the subscription only if its etag is one of these; empty means any."""
 
     def __init__(
         self,
@@ -1115,13 +1109,13 @@ Global___DeleteSubscriptionRequest: _TypeAlias = DeleteSubscriptionRequest  # no
 
 @_typing.final
 class DeleteSubscriptionResponse(_message.Message):
-    """What the deletion did."""
+    """Result of the deletion."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     CANCELLED_DELIVERIES_FIELD_NUMBER: _builtins.int
     cancelled_deliveries: _builtins.int
-    """Waiting deliveries that became cancelled."""
+    """Number of waiting deliveries that were cancelled."""
     def __init__(
         self,
         *,
@@ -1205,11 +1199,11 @@ class RotateSubscriptionSecretRequest(_message.Message):
     subscription_id: _builtins.str
     """UUID of the subscription."""
     secret_key: _builtins.str
-    """The new secret, by the rules of CreateSubscriptionRequest; unset: one is made."""
+    """The new secret, by the rules of CreateSubscriptionRequest; if unset, one is generated."""
     overlap_hours: _builtins.float
-    """How long the old secrets stay valid at most, 0 to 168; unset means 24. 0 ends them at once."""
+    """How long the old secrets stay valid at most, 0 to 168; unset means 24. 0 invalidates them at once."""
     signature_scheme: Global___SignatureScheme.ValueType
-    """Of the new secret; what the old ones sign with stays as it is."""
+    """Scheme of the new secret; old ones keep theirs."""
     def __init__(
         self,
         *,
@@ -1243,7 +1237,7 @@ class RotateSubscriptionSecretResponse(_message.Message):
     SUBSCRIPTION_FIELD_NUMBER: _builtins.int
     SECRET_KEY_FIELD_NUMBER: _builtins.int
     secret_key: _builtins.str
-    """The secret, when it was made by this call: here and nowhere else. Empty for a private key, which nobody gets."""
+    """The generated secret, shown only in this response; empty otherwise, and for a private key, which is never returned."""
     @_builtins.property
     def subscription(self) -> Global___Subscription:
         """The changed subscription."""
@@ -1264,7 +1258,7 @@ Global___RotateSubscriptionSecretResponse: _TypeAlias = RotateSubscriptionSecret
 
 @_typing.final
 class CreateIngestTokenRequest(_message.Message):
-    """Names the subscription to make a token for."""
+    """Names the subscription to create a token for."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1296,7 +1290,7 @@ class CreateIngestTokenResponse(_message.Message):
 
     TOKEN_FIELD_NUMBER: _builtins.int
     token: _builtins.str
-    """The token, here and nowhere else: IngestItem.ingest_token takes it."""
+    """The token, for IngestItem.ingest_token. It is shown only in this response."""
     def __init__(
         self,
         *,
@@ -1312,7 +1306,7 @@ Global___CreateIngestTokenResponse: _TypeAlias = CreateIngestTokenResponse  # no
 
 @_typing.final
 class DeleteIngestTokenRequest(_message.Message):
-    """Names the subscription whose token goes."""
+    """Names the subscription whose token is deleted."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1338,7 +1332,7 @@ Global___DeleteIngestTokenRequest: _TypeAlias = DeleteIngestTokenRequest  # noqa
 
 @_typing.final
 class DeleteIngestTokenResponse(_message.Message):
-    """Nothing is said."""
+    """Empty."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1355,7 +1349,7 @@ Global___DeleteIngestTokenResponse: _TypeAlias = DeleteIngestTokenResponse  # no
 
 @_typing.final
 class CheckIngestTokenRequest(_message.Message):
-    """Shows a token."""
+    """A token to check."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1364,7 +1358,7 @@ class CheckIngestTokenRequest(_message.Message):
     subscription_id: _builtins.str
     """UUID of the subscription."""
     token: _builtins.str
-    """What stands in the path."""
+    """The token in the path."""
     def __init__(
         self,
         *,
@@ -1381,7 +1375,7 @@ Global___CheckIngestTokenRequest: _TypeAlias = CheckIngestTokenRequest  # noqa: 
 
 @_typing.final
 class CheckIngestTokenResponse(_message.Message):
-    """It is the right one."""
+    """The token is valid."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

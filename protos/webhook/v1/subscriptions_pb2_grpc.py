@@ -29,9 +29,9 @@ class SubscriptionServiceStub:
     """Subscriptions: where events go. Served by the ingest service.
 
     Errors, on every RPC of this package: INVALID_ARGUMENT with google.rpc.BadRequest naming each
-    field at fault, NOT_FOUND, FAILED_PRECONDITION (the object's state forbids it), RESOURCE_EXHAUSTED
-    and UNAVAILABLE with google.rpc.RetryInfo; ABORTED with reason ETAG_MISMATCH when the request names an etag that the
-    object no longer has. Each carries google.rpc.ErrorInfo with a stable reason. BadRequest names the fields of a spec
+    invalid field, NOT_FOUND, FAILED_PRECONDITION (the object's state does not allow it), RESOURCE_EXHAUSTED
+    and UNAVAILABLE with google.rpc.RetryInfo; ABORTED with reason ETAG_MISMATCH when the request's etag is
+    outdated. Each carries google.rpc.ErrorInfo with a stable reason. BadRequest names the fields of a spec
     without "spec.", as update_mask does.
     """
 
@@ -97,21 +97,21 @@ class SubscriptionServiceServicer:
     """Subscriptions: where events go. Served by the ingest service.
 
     Errors, on every RPC of this package: INVALID_ARGUMENT with google.rpc.BadRequest naming each
-    field at fault, NOT_FOUND, FAILED_PRECONDITION (the object's state forbids it), RESOURCE_EXHAUSTED
-    and UNAVAILABLE with google.rpc.RetryInfo; ABORTED with reason ETAG_MISMATCH when the request names an etag that the
-    object no longer has. Each carries google.rpc.ErrorInfo with a stable reason. BadRequest names the fields of a spec
+    invalid field, NOT_FOUND, FAILED_PRECONDITION (the object's state does not allow it), RESOURCE_EXHAUSTED
+    and UNAVAILABLE with google.rpc.RetryInfo; ABORTED with reason ETAG_MISMATCH when the request's etag is
+    outdated. Each carries google.rpc.ErrorInfo with a stable reason. BadRequest names the fields of a spec
     without "spec.", as update_mask does.
     """
 
     def CreateSubscription(self, request, context):
-        """Creates a subscription. It is used by the next event ingested after the answer.
+        """Creates a subscription. It receives matching events that are accepted after the response.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetSubscription(self, request, context):
-        """Reads one subscription. NOT_FOUND when it is unknown or deleted.
+        """Reads one subscription. NOT_FOUND if it is unknown or deleted.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -125,8 +125,8 @@ class SubscriptionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateSubscription(self, request, context):
-        """Changes a subscription. With update_mask, only the fields that it names; without it, every field: what is unset gets
-        its default, except the secret, the headers, the verification with its secrets, the client certificate, and the status,
+        """Changes a subscription. With update_mask, only the fields that it names; without it, every field: an unset one
+        gets its default, except the secret, the headers, the verification with its secrets, the client certificate, and the status,
         which keep their values.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -149,29 +149,29 @@ class SubscriptionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RotateSubscriptionSecret(self, request, context):
-        """Replaces the secret. The old ones hold for a while: deliveries are signed with all of them, and what is signed with
-        any of them passes. FAILED_PRECONDITION with reason TOO_MANY_SECRETS when more than 10 old ones would hold.
+        """Replaces the secret. The old ones stay valid for a while: deliveries are signed with all of them, and any of them
+        verifies inbound webhooks. FAILED_PRECONDITION with reason TOO_MANY_SECRETS if more than 10 old ones would be valid.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CreateIngestToken(self, request, context):
-        """Makes the token of a subscription's own ingest URL, in place of the one before.
+        """Creates the ingest token of a subscription. It replaces the previous one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteIngestToken(self, request, context):
-        """Removes it; where there is none, nothing changes.
+        """Deletes the ingest token; no effect if there is none.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CheckIngestToken(self, request, context):
-        """Whether a token is the one of a subscription's ingest URL; NOT_FOUND when it is not. For gateways alone.
+        """Checks a subscription's ingest token; NOT_FOUND if it is invalid. Only for gateways.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -242,9 +242,9 @@ class SubscriptionService:
     """Subscriptions: where events go. Served by the ingest service.
 
     Errors, on every RPC of this package: INVALID_ARGUMENT with google.rpc.BadRequest naming each
-    field at fault, NOT_FOUND, FAILED_PRECONDITION (the object's state forbids it), RESOURCE_EXHAUSTED
-    and UNAVAILABLE with google.rpc.RetryInfo; ABORTED with reason ETAG_MISMATCH when the request names an etag that the
-    object no longer has. Each carries google.rpc.ErrorInfo with a stable reason. BadRequest names the fields of a spec
+    invalid field, NOT_FOUND, FAILED_PRECONDITION (the object's state does not allow it), RESOURCE_EXHAUSTED
+    and UNAVAILABLE with google.rpc.RetryInfo; ABORTED with reason ETAG_MISMATCH when the request's etag is
+    outdated. Each carries google.rpc.ErrorInfo with a stable reason. BadRequest names the fields of a spec
     without "spec.", as update_mask does.
     """
 

@@ -30,9 +30,9 @@ class SubscriptionServiceStub:
     """Subscriptions: where events go. Served by the ingest service.
 
     Errors, on every RPC of this package: INVALID_ARGUMENT with google.rpc.BadRequest naming each
-    field at fault, NOT_FOUND, FAILED_PRECONDITION (the object's state forbids it), RESOURCE_EXHAUSTED
-    and UNAVAILABLE with google.rpc.RetryInfo; ABORTED with reason ETAG_MISMATCH when the request names an etag that the
-    object no longer has. Each carries google.rpc.ErrorInfo with a stable reason. BadRequest names the fields of a spec
+    invalid field, NOT_FOUND, FAILED_PRECONDITION (the object's state does not allow it), RESOURCE_EXHAUSTED
+    and UNAVAILABLE with google.rpc.RetryInfo; ABORTED with reason ETAG_MISMATCH when the request's etag is
+    outdated. Each carries google.rpc.ErrorInfo with a stable reason. BadRequest names the fields of a spec
     without "spec.", as update_mask does.
     """
 
@@ -41,14 +41,14 @@ class SubscriptionServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> SubscriptionServiceAsyncStub: ...
     CreateSubscription: _grpc.UnaryUnaryMultiCallable[_subscriptions_pb2.CreateSubscriptionRequest, _subscriptions_pb2.CreateSubscriptionResponse]
-    """Creates a subscription. It is used by the next event ingested after the answer."""
+    """Creates a subscription. It receives matching events that are accepted after the response."""
     GetSubscription: _grpc.UnaryUnaryMultiCallable[_subscriptions_pb2.GetSubscriptionRequest, _subscriptions_pb2.GetSubscriptionResponse]
-    """Reads one subscription. NOT_FOUND when it is unknown or deleted."""
+    """Reads one subscription. NOT_FOUND if it is unknown or deleted."""
     ListSubscriptions: _grpc.UnaryUnaryMultiCallable[_subscriptions_pb2.ListSubscriptionsRequest, _subscriptions_pb2.ListSubscriptionsResponse]
     """Lists the tenant's subscriptions, newest first."""
     UpdateSubscription: _grpc.UnaryUnaryMultiCallable[_subscriptions_pb2.UpdateSubscriptionRequest, _subscriptions_pb2.UpdateSubscriptionResponse]
-    """Changes a subscription. With update_mask, only the fields that it names; without it, every field: what is unset gets
-    its default, except the secret, the headers, the verification with its secrets, the client certificate, and the status,
+    """Changes a subscription. With update_mask, only the fields that it names; without it, every field: an unset one
+    gets its default, except the secret, the headers, the verification with its secrets, the client certificate, and the status,
     which keep their values.
     """
     DeleteSubscription: _grpc.UnaryUnaryMultiCallable[_subscriptions_pb2.DeleteSubscriptionRequest, _subscriptions_pb2.DeleteSubscriptionResponse]
@@ -58,37 +58,37 @@ class SubscriptionServiceStub:
     SUBSCRIPTION_DISABLED when another action must come first.
     """
     RotateSubscriptionSecret: _grpc.UnaryUnaryMultiCallable[_subscriptions_pb2.RotateSubscriptionSecretRequest, _subscriptions_pb2.RotateSubscriptionSecretResponse]
-    """Replaces the secret. The old ones hold for a while: deliveries are signed with all of them, and what is signed with
-    any of them passes. FAILED_PRECONDITION with reason TOO_MANY_SECRETS when more than 10 old ones would hold.
+    """Replaces the secret. The old ones stay valid for a while: deliveries are signed with all of them, and any of them
+    verifies inbound webhooks. FAILED_PRECONDITION with reason TOO_MANY_SECRETS if more than 10 old ones would be valid.
     """
     CreateIngestToken: _grpc.UnaryUnaryMultiCallable[_subscriptions_pb2.CreateIngestTokenRequest, _subscriptions_pb2.CreateIngestTokenResponse]
-    """Makes the token of a subscription's own ingest URL, in place of the one before."""
+    """Creates the ingest token of a subscription. It replaces the previous one."""
     DeleteIngestToken: _grpc.UnaryUnaryMultiCallable[_subscriptions_pb2.DeleteIngestTokenRequest, _subscriptions_pb2.DeleteIngestTokenResponse]
-    """Removes it; where there is none, nothing changes."""
+    """Deletes the ingest token; no effect if there is none."""
     CheckIngestToken: _grpc.UnaryUnaryMultiCallable[_subscriptions_pb2.CheckIngestTokenRequest, _subscriptions_pb2.CheckIngestTokenResponse]
-    """Whether a token is the one of a subscription's ingest URL; NOT_FOUND when it is not. For gateways alone."""
+    """Checks a subscription's ingest token; NOT_FOUND if it is invalid. Only for gateways."""
 
 @_typing.type_check_only
 class SubscriptionServiceAsyncStub(SubscriptionServiceStub):
     """Subscriptions: where events go. Served by the ingest service.
 
     Errors, on every RPC of this package: INVALID_ARGUMENT with google.rpc.BadRequest naming each
-    field at fault, NOT_FOUND, FAILED_PRECONDITION (the object's state forbids it), RESOURCE_EXHAUSTED
-    and UNAVAILABLE with google.rpc.RetryInfo; ABORTED with reason ETAG_MISMATCH when the request names an etag that the
-    object no longer has. Each carries google.rpc.ErrorInfo with a stable reason. BadRequest names the fields of a spec
+    invalid field, NOT_FOUND, FAILED_PRECONDITION (the object's state does not allow it), RESOURCE_EXHAUSTED
+    and UNAVAILABLE with google.rpc.RetryInfo; ABORTED with reason ETAG_MISMATCH when the request's etag is
+    outdated. Each carries google.rpc.ErrorInfo with a stable reason. BadRequest names the fields of a spec
     without "spec.", as update_mask does.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateSubscription: _aio.UnaryUnaryMultiCallable[_subscriptions_pb2.CreateSubscriptionRequest, _subscriptions_pb2.CreateSubscriptionResponse]  # type: ignore[assignment]
-    """Creates a subscription. It is used by the next event ingested after the answer."""
+    """Creates a subscription. It receives matching events that are accepted after the response."""
     GetSubscription: _aio.UnaryUnaryMultiCallable[_subscriptions_pb2.GetSubscriptionRequest, _subscriptions_pb2.GetSubscriptionResponse]  # type: ignore[assignment]
-    """Reads one subscription. NOT_FOUND when it is unknown or deleted."""
+    """Reads one subscription. NOT_FOUND if it is unknown or deleted."""
     ListSubscriptions: _aio.UnaryUnaryMultiCallable[_subscriptions_pb2.ListSubscriptionsRequest, _subscriptions_pb2.ListSubscriptionsResponse]  # type: ignore[assignment]
     """Lists the tenant's subscriptions, newest first."""
     UpdateSubscription: _aio.UnaryUnaryMultiCallable[_subscriptions_pb2.UpdateSubscriptionRequest, _subscriptions_pb2.UpdateSubscriptionResponse]  # type: ignore[assignment]
-    """Changes a subscription. With update_mask, only the fields that it names; without it, every field: what is unset gets
-    its default, except the secret, the headers, the verification with its secrets, the client certificate, and the status,
+    """Changes a subscription. With update_mask, only the fields that it names; without it, every field: an unset one
+    gets its default, except the secret, the headers, the verification with its secrets, the client certificate, and the status,
     which keep their values.
     """
     DeleteSubscription: _aio.UnaryUnaryMultiCallable[_subscriptions_pb2.DeleteSubscriptionRequest, _subscriptions_pb2.DeleteSubscriptionResponse]  # type: ignore[assignment]
@@ -98,23 +98,23 @@ class SubscriptionServiceAsyncStub(SubscriptionServiceStub):
     SUBSCRIPTION_DISABLED when another action must come first.
     """
     RotateSubscriptionSecret: _aio.UnaryUnaryMultiCallable[_subscriptions_pb2.RotateSubscriptionSecretRequest, _subscriptions_pb2.RotateSubscriptionSecretResponse]  # type: ignore[assignment]
-    """Replaces the secret. The old ones hold for a while: deliveries are signed with all of them, and what is signed with
-    any of them passes. FAILED_PRECONDITION with reason TOO_MANY_SECRETS when more than 10 old ones would hold.
+    """Replaces the secret. The old ones stay valid for a while: deliveries are signed with all of them, and any of them
+    verifies inbound webhooks. FAILED_PRECONDITION with reason TOO_MANY_SECRETS if more than 10 old ones would be valid.
     """
     CreateIngestToken: _aio.UnaryUnaryMultiCallable[_subscriptions_pb2.CreateIngestTokenRequest, _subscriptions_pb2.CreateIngestTokenResponse]  # type: ignore[assignment]
-    """Makes the token of a subscription's own ingest URL, in place of the one before."""
+    """Creates the ingest token of a subscription. It replaces the previous one."""
     DeleteIngestToken: _aio.UnaryUnaryMultiCallable[_subscriptions_pb2.DeleteIngestTokenRequest, _subscriptions_pb2.DeleteIngestTokenResponse]  # type: ignore[assignment]
-    """Removes it; where there is none, nothing changes."""
+    """Deletes the ingest token; no effect if there is none."""
     CheckIngestToken: _aio.UnaryUnaryMultiCallable[_subscriptions_pb2.CheckIngestTokenRequest, _subscriptions_pb2.CheckIngestTokenResponse]  # type: ignore[assignment]
-    """Whether a token is the one of a subscription's ingest URL; NOT_FOUND when it is not. For gateways alone."""
+    """Checks a subscription's ingest token; NOT_FOUND if it is invalid. Only for gateways."""
 
 class SubscriptionServiceServicer(metaclass=_abc_1.ABCMeta):
     """Subscriptions: where events go. Served by the ingest service.
 
     Errors, on every RPC of this package: INVALID_ARGUMENT with google.rpc.BadRequest naming each
-    field at fault, NOT_FOUND, FAILED_PRECONDITION (the object's state forbids it), RESOURCE_EXHAUSTED
-    and UNAVAILABLE with google.rpc.RetryInfo; ABORTED with reason ETAG_MISMATCH when the request names an etag that the
-    object no longer has. Each carries google.rpc.ErrorInfo with a stable reason. BadRequest names the fields of a spec
+    invalid field, NOT_FOUND, FAILED_PRECONDITION (the object's state does not allow it), RESOURCE_EXHAUSTED
+    and UNAVAILABLE with google.rpc.RetryInfo; ABORTED with reason ETAG_MISMATCH when the request's etag is
+    outdated. Each carries google.rpc.ErrorInfo with a stable reason. BadRequest names the fields of a spec
     without "spec.", as update_mask does.
     """
 
@@ -124,7 +124,7 @@ class SubscriptionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _subscriptions_pb2.CreateSubscriptionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_subscriptions_pb2.CreateSubscriptionResponse, _abc.Awaitable[_subscriptions_pb2.CreateSubscriptionResponse]]:
-        """Creates a subscription. It is used by the next event ingested after the answer."""
+        """Creates a subscription. It receives matching events that are accepted after the response."""
 
     @_abc_1.abstractmethod
     def GetSubscription(
@@ -132,7 +132,7 @@ class SubscriptionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _subscriptions_pb2.GetSubscriptionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_subscriptions_pb2.GetSubscriptionResponse, _abc.Awaitable[_subscriptions_pb2.GetSubscriptionResponse]]:
-        """Reads one subscription. NOT_FOUND when it is unknown or deleted."""
+        """Reads one subscription. NOT_FOUND if it is unknown or deleted."""
 
     @_abc_1.abstractmethod
     def ListSubscriptions(
@@ -148,8 +148,8 @@ class SubscriptionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _subscriptions_pb2.UpdateSubscriptionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_subscriptions_pb2.UpdateSubscriptionResponse, _abc.Awaitable[_subscriptions_pb2.UpdateSubscriptionResponse]]:
-        """Changes a subscription. With update_mask, only the fields that it names; without it, every field: what is unset gets
-        its default, except the secret, the headers, the verification with its secrets, the client certificate, and the status,
+        """Changes a subscription. With update_mask, only the fields that it names; without it, every field: an unset one
+        gets its default, except the secret, the headers, the verification with its secrets, the client certificate, and the status,
         which keep their values.
         """
 
@@ -177,8 +177,8 @@ class SubscriptionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _subscriptions_pb2.RotateSubscriptionSecretRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_subscriptions_pb2.RotateSubscriptionSecretResponse, _abc.Awaitable[_subscriptions_pb2.RotateSubscriptionSecretResponse]]:
-        """Replaces the secret. The old ones hold for a while: deliveries are signed with all of them, and what is signed with
-        any of them passes. FAILED_PRECONDITION with reason TOO_MANY_SECRETS when more than 10 old ones would hold.
+        """Replaces the secret. The old ones stay valid for a while: deliveries are signed with all of them, and any of them
+        verifies inbound webhooks. FAILED_PRECONDITION with reason TOO_MANY_SECRETS if more than 10 old ones would be valid.
         """
 
     @_abc_1.abstractmethod
@@ -187,7 +187,7 @@ class SubscriptionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _subscriptions_pb2.CreateIngestTokenRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_subscriptions_pb2.CreateIngestTokenResponse, _abc.Awaitable[_subscriptions_pb2.CreateIngestTokenResponse]]:
-        """Makes the token of a subscription's own ingest URL, in place of the one before."""
+        """Creates the ingest token of a subscription. It replaces the previous one."""
 
     @_abc_1.abstractmethod
     def DeleteIngestToken(
@@ -195,7 +195,7 @@ class SubscriptionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _subscriptions_pb2.DeleteIngestTokenRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_subscriptions_pb2.DeleteIngestTokenResponse, _abc.Awaitable[_subscriptions_pb2.DeleteIngestTokenResponse]]:
-        """Removes it; where there is none, nothing changes."""
+        """Deletes the ingest token; no effect if there is none."""
 
     @_abc_1.abstractmethod
     def CheckIngestToken(
@@ -203,6 +203,6 @@ class SubscriptionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _subscriptions_pb2.CheckIngestTokenRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_subscriptions_pb2.CheckIngestTokenResponse, _abc.Awaitable[_subscriptions_pb2.CheckIngestTokenResponse]]:
-        """Whether a token is the one of a subscription's ingest URL; NOT_FOUND when it is not. For gateways alone."""
+        """Checks a subscription's ingest token; NOT_FOUND if it is invalid. Only for gateways."""
 
 def add_SubscriptionServiceServicer_to_server(servicer: SubscriptionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

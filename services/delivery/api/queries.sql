@@ -49,7 +49,7 @@ WHERE d.id = $1 AND d.tenant_id = $2
 FOR UPDATE OF d
 
 -- retry_delivery --
--- Makes a locked delivery pending with its whole retry schedule before it; the dispatcher leaves it alone for $2 seconds.
+-- Makes a locked delivery pending and restarts its retry schedule; the dispatcher ignores it for $2 seconds.
 UPDATE webhook_deliveries
 SET status = 'pending', next_attempt_at = now() + make_interval(secs => $2), completed_at = NULL, reason = NULL,
     failure_count = 0, interrupted_count = 0,

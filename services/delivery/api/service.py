@@ -4,11 +4,11 @@ from protos.webhook.v1 import deliveries_pb2 as pb
 from protos.webhook.v1 import deliveries_pb2_grpc
 from services.delivery.api.store import Attempt, Delivery, DeliveryStore
 from services.delivery.dispatcher.turns import Turns
-from services.domain import doorbell, metrics
+from services.domain import deliveries, doorbell
 from services.domain.gates import Gates
 from services.domain.states import FINAL, AttemptOutcome, DeliveryStatus
 from services.platform import errors, ids, paging
-from services.platform.auth import tenants
+from services.platform.auth import identity
 from services.platform.grpc.server import Context
 from services.platform.tracing import spans
 
@@ -27,12 +27,12 @@ class DeliveryService(deliveries_pb2_grpc.DeliveryServiceServicer):
     async def GetDelivery(self, request: pb.GetDeliveryRequest, _context: Context) -> pb.GetDeliveryResponse:
         """Read one with its attempts."""
         delivery_id = ids.parse("delivery_id", request.delivery_id)
-        found = await self._store.delivery(tenants.of(request.tenant_id), delivery_id)
+        found = await self._store.delivery(identity.tenant_of(request.tenant_id), delivery_id)
         return pb.GetDeliveryResponse(delivery=self._whole(found))
 
     async def ListDeliveries(self, request: pb.ListDeliveriesRequest, _context: Context) -> pb.ListDeliveriesResponse:
         """Read a page."""
-        tenant_id = tenants.of_list(request.tenant_id)
+        tenant_id = identity.tenant_of_list(request.tenant_id)
         size = paging.page_size(request.page_size)
         before = paging.before(request.page_token)
         status = _status(request.status)
@@ -54,7 +54,7 @@ class DeliveryService(deliveries_pb2_grpc.DeliveryServiceServicer):
         """Make it pending, and ring once that is committed."""
         delivery_id = ids.parse("delivery_id", request.delivery_id)
         pending, ringing, trace = await self._store.retry(
-            tenants.of(request.tenant_id),
+            identity.tenant_of(request.tenant_id),
             delivery_id,
             may_ring=lambda to: self._ringer.open and self._gates.is_open(to),
         )
@@ -66,9 +66,9 @@ class DeliveryService(deliveries_pb2_grpc.DeliveryServiceServicer):
     async def CancelDelivery(self, request: pb.CancelDeliveryRequest, _context: Context) -> pb.CancelDeliveryResponse:
         """Cancel it if it waits."""
         delivery_id = ids.parse("delivery_id", request.delivery_id)
-        cancelled, was_waiting = await self._store.cancel(tenants.of(request.tenant_id), delivery_id)
+        cancelled, was_waiting = await self._store.cancel(identity.tenant_of(request.tenant_id), delivery_id)
         if was_waiting:
-            metrics.DELIVERIES_ENDED.labels(DeliveryStatus.CANCELLED).inc()
+            deliveries.DELIVERIES_ENDED.labels(DeliveryStatus.CANCELLED).inc()
         return pb.CancelDeliveryResponse(delivery=_message(cancelled))
 
     def _whole(self, delivery: Delivery) -> pb.Delivery:

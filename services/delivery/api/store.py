@@ -61,7 +61,7 @@ def _delivery(row: Any, attempts: Sequence[Any] = ()) -> Delivery:
 
 
 class DeliveryStore:
-    """Deliveries of a tenant. Every method raises what stores.errors.STORE_AWAY lists when Postgres is away."""
+    """Deliveries of a tenant. Every method raises what stores.availability.STORE_AWAY lists when Postgres is away."""
 
     def __init__(self, pool: postgres.Pool, *, expiry_hours: int, retention_hours: int) -> None:
         self._pool = pool

@@ -47,7 +47,7 @@ class Answer:
 
 
 class SendError(Exception):
-    """There is no usable answer. `status_code` is set if the headers of one arrived before it failed.
+    """No usable response arrived. `status_code` is set if the headers of one arrived before it failed.
 
     `reused` means that a kept-alive connection was closed before any byte of an answer: the receiver had most likely
     closed it before the request, so a second try on a fresh connection is worth making at once.

@@ -13,7 +13,7 @@ from services.delivery.dispatcher import metrics
 from services.delivery.dispatcher.store import DispatcherStore, Walk
 from services.delivery.dispatcher.turns import Turns
 from services.domain import doorbell
-from services.domain.metrics import DELIVERIES_ENDED
+from services.domain.deliveries import DELIVERIES_ENDED
 from services.domain.states import DeliveryStatus
 from services.platform.process import background
 from services.platform.stores.redis import REDIS_AWAY
@@ -64,7 +64,7 @@ class Dispatcher:
         """Raise when turns no longer end; a readiness check."""
         silent_seconds = time.monotonic() - self._last_turn_at
         if silent_seconds > GUARD_SECONDS:
-            message = f"no turn has ended for {silent_seconds:.0f} s"
+            message = f"no pass has completed for {silent_seconds:.0f} s"
             raise RuntimeError(message)
 
     async def _turn(self) -> float:
@@ -83,7 +83,7 @@ class Dispatcher:
         if expired:
             metrics.LEASES_EXPIRED.inc(expired)
             DELIVERIES_ENDED.labels(DeliveryStatus.FAILED).inc(failed)
-            log.warning("leases ran out; their deliveries are due again", leases=expired, failed=failed)
+            log.warning("leases expired; their deliveries are due again", leases=expired, failed=failed)
         return expired
 
     async def _ring_due(self, walk: Walk) -> float:

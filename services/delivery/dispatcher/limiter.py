@@ -30,7 +30,7 @@ SHARE_SECONDS = 5.0
 
 @script
 def _take(bucket_key: Key, rate: float, size: float, wanted: int) -> Any:
-    """Take up to `wanted` tokens out of a bucket that `rate` a second flow into and that holds `size`.
+    """Take up to `wanted` tokens from a bucket of `size` that is refilled with `rate` tokens per second.
 
     Return how many, and the milliseconds until there is one more. The bucket is forgotten when it would be full again.
     One that is dated ahead, or owes tokens, would withhold deliveries for as long: it counts from now, and from none.
@@ -79,7 +79,7 @@ class Grant:
 
 
 class Limiter:
-    """Grants what the limits allow. `count_workers` answers among how many processes a rate is shared without Redis."""
+    """Grants what the limits allow. Without Redis a rate is shared among `count_workers()` processes."""
 
     def __init__(self, client: Client, count_workers: Callable[[], Awaitable[int]]) -> None:
         self._redis = client
@@ -121,7 +121,7 @@ class Limiter:
             if isinstance(answer, ResponseError)
         }
         for name in refused.keys() - self._refused:
-            log.warning("Redis refuses to count a rate limit", subscription_id=str(name), error=repr(refused[name]))
+            log.warning("Redis refused to count a rate limit", subscription_id=str(name), error=repr(refused[name]))
         self._refused -= {demand.subscription_id for demand in demands}
         self._refused |= refused.keys()
         self._own = {name: bucket for name, bucket in self._own.items() if name in self._refused}

@@ -14,33 +14,33 @@ from services.platform.process import background
 from services.platform.process.metrics import SECONDS_BUCKETS, Growth
 from services.platform.stores.redis import REDIS_AWAY, Client
 
-QUEUE_DEPTH = Gauge("webhook_queue_depth", "Deliveries that one more worker could send. Counting stops at 100,000.")
-HELD = Gauge("webhook_held_deliveries", "Waiting deliveries that no worker may send, by what holds them.", ["reason"])
+QUEUE_DEPTH = Gauge(
+    "webhook_queue_depth", "Deliveries that an additional worker could send. Counting stops at 100,000."
+)
+HELD = Gauge("webhook_held_deliveries", "Waiting deliveries that no worker may send, by reason.", ["reason"])
 BREAKERS = Gauge("webhook_breakers", "Circuit breakers that are not closed.", ["state"])
 SCHEDULED = Gauge("webhook_scheduled_deliveries", "Deliveries that wait for their next attempt. Counted to 100,000.")
 IN_FLIGHT = Gauge("webhook_in_flight_deliveries", "Deliveries under a worker's lease. Counted to 100,000.")
 OLDEST_WAITING = Gauge("webhook_oldest_waiting_seconds", "How long the longest waiting due delivery has waited.")
 TURN_SECONDS = Histogram(
-    "webhook_dispatcher_turn_duration_seconds", "Time of one pass of the dispatcher.", buckets=SECONDS_BUCKETS
+    "webhook_dispatcher_turn_duration_seconds", "Duration of a pass of the dispatcher.", buckets=SECONDS_BUCKETS
 )
 LAST_TURN = Gauge("webhook_dispatcher_last_turn_timestamp_seconds", "When the dispatcher last completed a pass.")
 DISPATCHED = Counter("webhook_dispatched_deliveries_total", "Due deliveries that the dispatcher notified workers of.")
-LEASES_EXPIRED = Counter("webhook_lease_expiries_total", "Leases that ran out.")
+LEASES_EXPIRED = Counter("webhook_lease_expiries_total", "Leases that expired.")
 DOORBELLS_SWEPT = Counter("webhook_doorbells_swept_total", "Messages that dead workers left in the stream.")
 STREAM_MESSAGES = Gauge("webhook_stream_messages", "Messages in the stream, unread or unacked.")
 REDIS_SECONDS = Histogram(
-    "webhook_redis_round_trip_seconds", "Time of a small command, asked every 2 s.", buckets=SECONDS_BUCKETS
+    "webhook_redis_round_trip_seconds", "Duration of a small Redis command, sent every 2 s.", buckets=SECONDS_BUCKETS
 )
 REDIS_MEMORY = Gauge("webhook_redis_memory_bytes", "Memory that Redis uses.")
-REDIS_MAX_MEMORY = Gauge("webhook_redis_max_memory_bytes", "maxmemory of Redis; 0 where it has no bound.")
-REDIS_CLIENTS = Gauge("webhook_redis_clients", "Connections to Redis, of everybody.")
-REDIS_COMMANDS = Counter("webhook_redis_commands_total", "Commands that Redis ran, for everybody.")
-REDIS_LOOKUPS = Counter("webhook_redis_lookups_total", "Look-ups of keys in Redis, of everybody.", ["result"])
-REDIS_EVICTIONS = Counter("webhook_redis_evicted_keys_total", "Keys that Redis dropped for want of memory.")
-
+REDIS_MAX_MEMORY = Gauge("webhook_redis_max_memory_bytes", "maxmemory of Redis; 0 if unlimited.")
+REDIS_CLIENTS = Gauge("webhook_redis_clients", "Connections to Redis, of all clients.")
+REDIS_COMMANDS = Counter("webhook_redis_commands_total", "Commands that Redis ran, for all clients.")
+REDIS_LOOKUPS = Counter("webhook_redis_lookups_total", "Lookups of keys in Redis, of all clients.", ["result"])
+REDIS_EVICTIONS = Counter("webhook_redis_evicted_keys_total", "Keys that Redis evicted because memory was full.")
 
 # Keeps the gauges of the queue and of Redis, at a bounded cost.
-
 
 REDIS_INTERVAL_SECONDS = 10.0
 SWEEP_SECONDS = 10.0
@@ -98,7 +98,7 @@ async def keep(store: DispatcherStore, turns: Turns, broker: doorbell.Broker) ->
 
 async def _measure_queue(store: DispatcherStore, turns: Turns) -> None:
     walk = await store.walk()
-    # By the gates of now where that can be said of the subscription alone, else by those of the last turn.
+    # By the current gates if the subscription alone decides them, otherwise by those of the last turn.
     reasons = {name: turns.held[name] for name in walk.waiting if name in turns.held}
     reasons |= {name: endpoint.held_by for name, endpoint in walk.waiting.items() if endpoint.held_by}
     reasons |= dict.fromkeys(walk.deleted, Hold.SUBSCRIPTION_DELETED)

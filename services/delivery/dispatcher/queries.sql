@@ -24,7 +24,7 @@ LEFT JOIN subscriptions s ON s.id = walk.subscription_id
 LEFT JOIN subscription_health h ON h.subscription_id = walk.subscription_id
 
 -- survey --
--- Of the subscriptions $1, those with due deliveries, and how many of theirs are rung or in flight, each counted to $2.
+-- Which of the subscriptions $1 have due deliveries, and how many are rung or in flight, each counted to $2.
 SELECT turn.subscription_id,
        (SELECT count(*) FROM (SELECT 1 FROM webhook_deliveries d
                               WHERE d.status = 'pending' AND d.subscription_id = turn.subscription_id
@@ -56,7 +56,7 @@ CROSS JOIN LATERAL (
 ) AS due
 
 -- take_due --
--- Takes due deliveries ($1; $2 and $3: least and greatest id) in hand: pending, and left alone for $4 seconds; those past
+-- Takes due deliveries ($1; $2 and $3: least and greatest id) in hand: pending, and not due for $4 seconds; those past
 -- their expiry end failed, and are noted. SKIP LOCKED and the second look leave to others what they took first.
 WITH free AS (
     SELECT id FROM webhook_deliveries

@@ -12,7 +12,7 @@ from services.platform.stores import postgres, sql
 
 SQL = sql.Queries("services.delivery.dispatcher")
 
-# Leases of one delivery that may run out before it ends: no poison goes round for ever.
+# Leases of one delivery that may expire before it ends, so that a poison delivery ends, too.
 MAX_INTERRUPTIONS = 10
 CANCEL_LIMIT = 1_000
 # Looked at for expiry behind each closed gate.
@@ -94,7 +94,7 @@ class DispatcherStore:
         return await deliveries.cancel_waiting(self._pool, list(set(subscription_ids)), limit=CANCEL_LIMIT)
 
     async def survey(self, subscription_ids: Sequence[UUID]) -> dict[UUID, int]:
-        """Those with due deliveries, and how many of theirs are rung or in flight (counted no further than needed)."""
+        """Return subscriptions with due deliveries, and how many are rung or in flight (counted as far as needed)."""
         if not subscription_ids:
             return {}
         rows = await self._pool.fetch(SQL["survey"], subscription_ids, MAX_WINDOW)
@@ -110,7 +110,7 @@ class DispatcherStore:
         return found
 
     async def begin_probes(self, probes: Mapping[UUID, UUID]) -> set[UUID]:
-        """Half opens breakers whose cool-down is over, each for one delivery; answers those that nobody else did."""
+        """Half-open breakers whose cool-down is over, each for one delivery; return those changed by this process."""
         rows = await self._pool.fetch(SQL["begin_probes"], list(probes), list(probes.values()), PROBE_SECONDS)
         return {row["subscription_id"] for row in rows}
 
@@ -121,7 +121,7 @@ class DispatcherStore:
     async def take_due(self, found: Mapping[UUID, Sequence[UUID]], *, hold_seconds: float) -> tuple[list[Rung], int]:
         """Make due deliveries pending, and those past their expiry failed; return those, and how many of these.
 
-        What somebody else takes at the same time is left to him. What is taken is left alone for `hold_seconds`.
+        Deliveries that another process takes meanwhile are skipped. Those taken are not due for `hold_seconds`.
         """
         taken = [delivery_id for delivery_ids in found.values() for delivery_id in delivery_ids]
         if not taken:
@@ -140,7 +140,7 @@ class DispatcherStore:
         return len(rows)
 
     async def count_workers(self) -> int:
-        """The workers that said within the last fifteen seconds that they are there."""
+        """Count the workers that reported within the last fifteen seconds."""
         return int(await self._pool.fetchval(SQL["count_workers"]))
 
     async def expire_leases(self, subscription_ids: Sequence[UUID], *, per_subscription: int) -> tuple[int, int]:

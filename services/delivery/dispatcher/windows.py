@@ -74,7 +74,7 @@ class Windows:
         self._swept_at = time.monotonic()
 
     def __getitem__(self, subscription_id: UUID) -> Window:
-        """The window of a subscription, made when there is none."""
+        """Return a subscription's window; create it if missing."""
         window = self._windows.get(subscription_id)
         if window is None:
             window = self._windows[subscription_id] = Window()

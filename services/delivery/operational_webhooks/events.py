@@ -24,10 +24,8 @@ FACTS_AT_ONCE = 1_000
 # Of a subscription there is one delivery.exhausted in so long: it counts what ended since the one before.
 EXHAUSTED_SECONDS = 60.0
 EVENTS = prometheus_client.Counter(
-    "webhook_operational_events_total", "Operational events that were made, by type.", ["event_type"]
+    "webhook_operational_events_total", "Operational events created, by type.", ["event_type"]
 )
-
-
 INTERVAL_SECONDS = 0.5
 RETRY_SECONDS = 1.0
 
@@ -69,7 +67,7 @@ class Telling:
         )
 
     def payload(self, target_url: str) -> bytes:
-        """The JSON that is sent."""
+        """Return the JSON body to send."""
         data: dict[str, Any] = {
             "subscription_id": self.subscription_id,
             "target_host": targets.host_of(target_url),

@@ -20,14 +20,14 @@ from services.domain.activity import Activity
 from services.domain.egress import policy as egress
 from services.domain.egress.policy import Policy
 from services.domain.gates import Gates
-from services.domain.secrets import canary
+from services.domain.secrets import encryption
 from services.domain.secrets.vault import Vault
 from services.domain.subscription_changes import Copies
 from services.platform import ids
 from services.platform.process import background, lifecycle
 from services.platform.settings import load
 from services.platform.stores import availability, postgres, redis
-from services.platform.stores.errors import STORE_AWAY
+from services.platform.stores.availability import STORE_AWAY
 
 PRESENCE_SECONDS = 5.0
 LAST_WORDS_SECONDS = 0.5
@@ -37,7 +37,7 @@ LAST_WORDS_SECONDS = 0.5
 async def serve(
     process: lifecycle.Process, settings: WorkerSettings, *, policy: Policy | None = None
 ) -> AsyncIterator[None]:
-    """Wire the worker up, deliver, and at the end hand back what it holds; `policy` replaces that of the settings."""
+    """Wire up the worker, deliver, and finally hand back its claims; `policy` replaces the settings' policy."""
     async with (
         postgres.pool(process, settings) as pool,
         redis.client(settings) as client,
@@ -91,7 +91,7 @@ async def serve(
 async def _destinations(
     process: lifecycle.Process, settings: WorkerSettings, pool: postgres.Pool, policy: Policy
 ) -> AsyncIterator[Destinations]:
-    keys = await canary.known_keys(process, pool, settings)
+    keys = await encryption.known_keys(process, pool, settings)
     async with registry.opened(settings, policy, Vault(keys)) as destinations:
         yield destinations
 

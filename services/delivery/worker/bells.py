@@ -59,9 +59,7 @@ class Bells:
                 await self._receiver(broker).listen(self._stopping)
             except Exception as error:  # noqa: BLE001 - taskiq raises groups of whatever redis raised
                 if self._connected:
-                    log.warning(
-                        "deliveries cannot be read from Redis; looking in Postgres meanwhile", error=_first(error)
-                    )
+                    log.warning("deliveries cannot be read from Redis; polling Postgres meanwhile", error=_first(error))
                 self._connected = False
             finally:
                 self._unheard = broker.unheard()

@@ -21,8 +21,7 @@ from services.domain.egress import targets
 from services.domain.states import AttemptOutcome, DeliveryReason, DeliveryStatus
 from services.platform import clock
 from services.platform.tracing import spans
-from services.platform.tracing.spans import Kind, Span, Value
-from services.platform.tracing.tracer import Tracer
+from services.platform.tracing.spans import Kind, Span, Tracer, Value
 
 log = structlog.get_logger(__name__)
 
@@ -66,7 +65,7 @@ class Held:
     sending_since: float | None = None
     # Of the requests that ended.
     attempts: list[Attempt] = field(default_factory=list)
-    # How long the receiver asked to be left alone by the last of them.
+    # The delay that the receiver asked for in the last of them.
     retry_after_seconds: float = 0.0
 
 
@@ -119,7 +118,7 @@ class Deliverer:
             return outcome
 
     def interrupted(self, held: Held) -> Outcome:
-        """The outcome of a delivery that is handed back; if it was being sent, nobody knows whether it arrived."""
+        """Return the outcome of a delivery that is handed back; if it was being sent, it may have arrived."""
         started = held.sending_since
         if started is None:
             return Outcome(claim=held.claim, status=DeliveryStatus.PENDING, attempts=held.attempts)
@@ -128,7 +127,7 @@ class Deliverer:
             duration_ms=round((time.monotonic() - started) * 1000),
             status_code=None,
             outcome=AttemptOutcome.INTERRUPTED,
-            error_message="the worker stopped before the receiver had answered",
+            error_message="the worker stopped before the receiver responded",
             response_body=None,
         )
         metrics.ATTEMPTS.labels(AttemptOutcome.INTERRUPTED).inc()
@@ -136,7 +135,7 @@ class Deliverer:
 
     @contextlib.asynccontextmanager
     async def _payload(self, claim: Claim) -> AsyncIterator[bytes | None]:
-        """The payload, from the claim or, if it is large, read now within the byte budget."""
+        """Yield the payload: from the claim or, if it is large, read now within the byte budget."""
         if claim.payload is not None or claim.payload_bytes is None:
             yield claim.payload
             return
@@ -158,7 +157,7 @@ class Deliverer:
         held.lease_until = asked_at + self._lease_seconds
 
     async def _attempt(self, held: Held, payload: bytes, *, fresh: bool = False) -> bool:
-        """One request; answers whether it is worth another at once, because a reused connection was dead already."""
+        """Send one request; return whether to retry at once, because a reused connection was already closed."""
         claim = held.claim
         started = held.sending_since = time.monotonic()
         # A second request must end within the first one's lease, and every request within a lease that is too short.
@@ -220,7 +219,7 @@ class Deliverer:
 
 def _refusal(answer: Answer) -> str:
     """Return what a receiver answered, with the place that a redirect points to."""
-    said = f"the receiver answered {answer.status_code}"
+    said = f"the receiver responded with {answer.status_code}"
     if answer.status_code not in _REDIRECTS or not answer.location:
         return said
     place = destination.header_text(answer.location, MAX_LOCATION_CHARACTERS)

@@ -2,7 +2,7 @@
 
 Each worker sums up its attempts and writes what changed once a second, or at once where a breaker must open
 now. The rows in Postgres join what all workers saw, outlive them, and decide: a breaker is opened once,
-whoever comes first. Of an endpoint that does well nothing is kept and nothing written.
+whichever comes first. Nothing is kept or written for a healthy endpoint.
 """
 
 import asyncio
@@ -54,7 +54,7 @@ class EndpointLog:
         """Say that an endpoint's breaker opened."""
         if self._may("failing"):
             endpoint_log.warning(
-                "an endpoint began to fail; its deliveries wait",
+                "an endpoint started failing; its deliveries wait",
                 subscription_id=str(subscription_id),
                 host=targets.host_of(target_url),
                 reason=reason,
@@ -66,7 +66,7 @@ class EndpointLog:
         """Say that its breaker closed."""
         if self._may("recovered"):
             endpoint_log.info(
-                "an endpoint is well again", subscription_id=str(subscription_id), host=targets.host_of(target_url)
+                "an endpoint recovered", subscription_id=str(subscription_id), host=targets.host_of(target_url)
             )
 
     def disabled(self, subscription_id: UUID, target_url: str, *, reason: str, last_error: str) -> None:
@@ -268,7 +268,7 @@ class EndpointHealth:
                 recent.too_many = None
 
     def _tell(self, verdict: Verdict, target_url: str) -> None:
-        """Log that an endpoint began to fail or is well again; a probe that failed is no news."""
+        """Log that an endpoint started failing or recovered, but not failed probes."""
         if verdict.breaker is BreakerState.CLOSED:
             self._lines.recovered(verdict.subscription_id, target_url)
         elif verdict.before is BreakerState.CLOSED:

@@ -1,8 +1,8 @@
-"""Lanes: what a worker knows of each subscription, and whose turn it is.
+"""Lanes: a worker's state for each subscription, and which is next.
 
 A lane bounds how many requests of a subscription are out. Two rules, of which the lower one counts:
 
-- its limit, which adapts: good answers raise it, and one that is bad or slow halves it (additive increase,
+- its limit, which adapts: good responses raise it, and one that is bad or slow halves it (additive increase,
   multiplicative decrease; until its first setback it grows with every good answer, as TCP begins);
 - no more than three times as many as there are free slots: a busy subscription gets three quarters of the worker,
   two get three sevenths each, and however many there are, slots are left for those that need few. The last slot is not
@@ -31,7 +31,7 @@ MIN_WAITING = 8
 FIRST_ANSWER_SECONDS = 0.1
 # The weight of the latest answer in the mean.
 LATEST = 0.1
-# An endpoint whose answers take longer, or that has given none for so long, is slow.
+# An endpoint is slow if its responses take longer, or it has sent none for so long.
 QUICK_SECONDS = 0.25
 # A good answer that took longer counts as a bad one for the limit.
 SLOW_SECONDS = 2.0
@@ -59,7 +59,7 @@ class Lane:
 
     def __init__(self, subscription_id: UUID, slots: int) -> None:
         self.subscription_id = subscription_id
-        # Of the endpoint that this lane leads to; None until the first claim tells.
+        # Of this lane's endpoint; None until the first claim.
         self.endpoint_version: int | None = None
         # Ids that nobody claimed yet, in the order of their bells.
         self.waiting: dict[UUID, None] = {}
@@ -133,7 +133,7 @@ class Lane:
         self.answer_seconds += (LATEST if known else 1.0) * (seconds - self.answer_seconds)
 
     def restart(self, slots: int) -> None:
-        """Feel its way anew, from one request at a time."""
+        """Start again from one request at a time."""
         self.limit, self._threshold = 1.0, float(slots)
 
 
@@ -157,7 +157,7 @@ class Lanes:
         return self._slots - self.in_flight
 
     def lane(self, subscription_id: UUID) -> Lane:
-        """The lane of a subscription, made when there is none."""
+        """Return a subscription's lane; create it if missing."""
         lane = self._lanes.get(subscription_id)
         if lane is None:
             lane = self._lanes[subscription_id] = Lane(subscription_id, self._slots)
@@ -279,7 +279,7 @@ class Lanes:
                 del self._lanes[lane.subscription_id]
 
     def _look_again(self, lane: Lane) -> None:
-        """Give a lane that was at its bound a turn, if it is no longer."""
+        """Give a turn to a lane that is no longer at its bound."""
         if self._blocked.get(lane.subscription_id) is not lane:  # it has a turn, or led to an endpoint that is no more
             return
         del self._blocked[lane.subscription_id]
@@ -291,7 +291,7 @@ class Lanes:
             self._enter(lane)
 
     def _park(self, lane: Lane, now: float) -> list[UUID]:
-        """What is too many for a lane at its bound, which is parked when it is slow."""
+        """Return what exceeds the bound of a lane; a slow lane is parked."""
         if lane.is_slow(now) and not lane.parked:
             lane.parked = True
             self.ready -= len(lane.waiting)

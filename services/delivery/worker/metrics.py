@@ -7,18 +7,18 @@ from services.platform.process.metrics import SECONDS_BUCKETS
 
 ATTEMPTS = Counter("webhook_attempts_total", "Attempts ended.", ["outcome"])
 ATTEMPT_SECONDS = Histogram(
-    "webhook_attempt_duration_seconds", "From a request's beginning to its outcome.", buckets=SECONDS_BUCKETS
+    "webhook_attempt_duration_seconds", "Time from the start of a request to its outcome.", buckets=SECONDS_BUCKETS
 )
 END_TO_END_SECONDS = Histogram(
     "webhook_end_to_end_duration_seconds",
-    "From an event's acceptance to the receiver's 2xx, retries included.",
+    "Time from an event's acceptance to the receiver's 2xx, including retries.",
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 3600, 21600, 86400),
 )
 CONCURRENCY = Gauge("webhook_worker_slots", "WORKER_CONCURRENCY: requests that may be in flight.")
 BUSY = Gauge("webhook_worker_busy_slots", "Requests in flight.")
-WAITING = Gauge("webhook_worker_waiting_ids", "Delivery ids that wait for a slot.")
-RECORDING = Gauge("webhook_worker_recording_outcomes", "Outcomes that wait to be recorded, or are being recorded.")
-IDS_HEARD = Counter("webhook_worker_ids_total", "Delivery ids heard of, by where from.", ["source"])
+WAITING = Gauge("webhook_worker_waiting_ids", "Delivery ids waiting for a slot.")
+RECORDING = Gauge("webhook_worker_recording_outcomes", "Outcomes waiting to be recorded or being recorded.")
+IDS_HEARD = Counter("webhook_worker_ids_total", "Delivery ids received, by source.", ["source"])
 CLAIMED = Counter("webhook_worker_claims_total", "Deliveries claimed.")
 STALE = Counter(
     "webhook_doorbells_stale_total", "Delivery ids that a worker received when there was nothing left to claim."
@@ -26,11 +26,11 @@ STALE = Counter(
 RENEWED = Counter("webhook_lease_renewals_total", "Leases renewed.")
 LOST = Counter("webhook_claims_lost_total", "Outcomes whose claim was lost before they were recorded.")
 HANDED_BACK = Counter(
-    "webhook_deliveries_handed_back_total", "Deliveries that a worker left to wait in Postgres, by why.", ["reason"]
+    "webhook_deliveries_handed_back_total", "Deliveries that a worker left waiting in Postgres, by reason.", ["reason"]
 )
-BREAKER_CHANGES = Counter("webhook_breaker_changes_total", "Changes of breakers, by what they became.", ["state"])
+BREAKER_CHANGES = Counter("webhook_breaker_changes_total", "Changes of circuit breakers, by new state.", ["state"])
 SUBSCRIPTIONS_DISABLED = Counter(
-    "webhook_subscriptions_disabled_total", "Subscriptions that were disabled for what their receiver did.", ["reason"]
+    "webhook_subscriptions_disabled_total", "Subscriptions disabled because of their receiver's responses.", ["reason"]
 )
 # What is rare begins at 0, so that its first time is an increase.
 for _state in (BreakerState.OPEN, BreakerState.CLOSED):

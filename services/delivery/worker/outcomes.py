@@ -7,11 +7,11 @@ import structlog
 
 from services.delivery.worker import metrics
 from services.delivery.worker.store import Attempt, Claim, Outcome, WorkerStore
-from services.domain.metrics import DELIVERIES_ENDED
+from services.domain.deliveries import DELIVERIES_ENDED
 from services.domain.retry_policy import RetryPolicy
 from services.domain.states import FINAL, AttemptOutcome, DeliveryReason, DeliveryStatus
 from services.platform.process.batching import Batcher, Bounds
-from services.platform.stores.errors import is_store_away
+from services.platform.stores.availability import is_store_away
 
 log = structlog.get_logger(__name__)
 
@@ -85,7 +85,9 @@ class Recorder:
                 await self._batcher.drained()
         except TimeoutError:
             self._given_up = True
-            log.warning("outcomes could not be recorded before the stop; their leases run out, and they are sent again")
+            log.warning(
+                "outcomes could not be recorded before shutdown; their deliveries are sent again when the leases expire"
+            )
 
     async def _record(self, outcomes: Sequence[Outcome]) -> Sequence[None]:
         while True:

@@ -51,7 +51,7 @@ RETURNING d.id
 
 -- record --
 -- Records what claims that are still held make of their deliveries ($1 to $7), and their attempts ($8 to $18). A delivery
--- is changed only by the holder of its claim token. $3: its state; $4: seconds until the dispatcher looks at it;
+-- is changed only by the holder of its claim token. $3: its state; $4: seconds until the dispatcher checks it;
 -- $5: failures to add; $6: reason; $7: attempts made. A retry that would come after the delivery expires makes it failed
 -- instead. $9: the request of its claim that an attempt is; its number continues those of the delivery.
 -- $19 and $20: least and greatest id. Rows are locked in one order everywhere, so that batches do not deadlock; they are

@@ -20,7 +20,7 @@ from services.domain.gates import Gates
 from services.domain.states import AttemptOutcome, DeliveryStatus, Hold
 from services.platform import errors
 from services.platform.process import background
-from services.platform.stores.errors import STORE_AWAY
+from services.platform.stores.availability import STORE_AWAY
 
 log = structlog.get_logger(__name__)
 
@@ -31,7 +31,7 @@ PACE_SECONDS = 0.004
 IDS_PER_HAND_BACK = 500
 FORGET_INTERVAL_SECONDS = 60.0
 WATCH_INTERVAL_SECONDS = 1.0
-# While there is no room: after so long without any an endpoint may have stopped answering.
+# While there is no room: after so long, an endpoint may have stopped responding.
 STALL_SECONDS = 0.25
 # What says nothing of how much an endpoint can take.
 NEUTRAL = frozenset(
@@ -137,7 +137,7 @@ class Scheduler:
                 claims = await self._store.claim(list(lanes))
             except Exception as error:
                 if errors.classify(error) is None:
-                    log.exception("a claim failed on a bug")
+                    log.exception("claiming deliveries failed because of a bug")
                 else:
                     log.warning("claims wait for Postgres", error=repr(error))
                 for lane in lanes.values():
@@ -169,7 +169,7 @@ class Scheduler:
                     await deliveries.mark_due(self._store.pool, chunk)
                 except Exception as error:
                     if errors.classify(error) is None:
-                        log.exception("ids could not be handed back on a bug")
+                        log.exception("deliveries could not be handed back because of a bug")
                 # Those that could not be are due in RUNG_SECONDS all the same.
                 del self._too_many[: len(chunk)]
 
@@ -221,18 +221,20 @@ class Scheduler:
             try:
                 await deliveries.mark_due(self._store.pool, waiting)
             except STORE_AWAY:
-                log.warning("ids could not be handed back; they are due in a few seconds", deliveries=len(waiting))
+                log.warning(
+                    "deliveries could not be handed back; they are due in a few seconds", deliveries=len(waiting)
+                )
         if self._tasks:
             await asyncio.wait(tuple(self._tasks.values()), timeout=max(0, grace_seconds - HAND_BACK_SECONDS))
         cut = tuple(self._tasks.values())
         for task in cut:
             task.cancel()
         if cut:
-            log.warning("requests were cut by the stop; their deliveries are handed back", deliveries=len(cut))
+            log.warning("requests were interrupted by shutdown; their deliveries are handed back", deliveries=len(cut))
             await asyncio.wait(cut, timeout=HAND_BACK_SECONDS)
 
     async def _keep_pace(self) -> None:
-        """Let ids that come one after the other be claimed together; one that comes alone does not wait."""
+        """Claim ids that arrive in sequence together; a single one does not wait."""
         wait = self._claimed_at + PACE_SECONDS - time.monotonic()
         if wait > 0 and self._lanes.ready < IDS_PER_CLAIM:
             await asyncio.sleep(wait)
@@ -275,14 +277,16 @@ class Scheduler:
             metrics.LOST.inc()
         except Exception as error:
             if errors.classify(error) is None:
-                log.exception("a delivery failed on a bug", delivery_id=str(claim.id), event_id=str(claim.event_id))
+                log.exception(
+                    "a delivery failed because of a bug", delivery_id=str(claim.id), event_id=str(claim.event_id)
+                )
         finally:
             del self._held[claim.id]
             del self._tasks[claim.id]
             self._work.set()
 
     def _left(self, claim: Claim, reason: Hold) -> Outcome:
-        """A claim that came too late: its subscription takes nothing now. It stands again where it was."""
+        """Return the outcome of a claim that came too late: its subscription takes nothing now, so it waits again."""
         self._gates.close([claim.subscription_id])
         metrics.HANDED_BACK.labels(reason).inc()
         waited = (claim.claimed_at - claim.created_at).total_seconds()
@@ -304,7 +308,7 @@ class Scheduler:
             still_held = await self._store.renew([held.claim for held in due])
         except Exception as error:
             if errors.classify(error) is None:
-                log.exception("leases could not be renewed on a bug")
+                log.exception("leases could not be renewed because of a bug")
             return
         for held in due:
             if held.claim.id in still_held:

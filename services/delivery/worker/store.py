@@ -75,7 +75,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     traceparent: str | None = None
 
     def at(self, monotonic: float) -> datetime:
-        """A moment of this process's monotonic clock by the database's clock."""
+        """Convert a moment of this process's monotonic clock to the database's clock."""
         return self.claimed_at + timedelta(seconds=monotonic - self.claimed_monotonic)
 
 
@@ -114,7 +114,7 @@ class Sum(msgspec.Struct, frozen=True, kw_only=True):
     unbroken: int
     # What became of the delivery that a half open breaker let through.
     probe: Probe | None
-    # Whether the receiver answered 410.
+    # Whether the receiver responded with 410.
     gone: bool
     # Why there were too many failures, or None.
     too_many: str | None
@@ -151,7 +151,7 @@ class Disabled(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WorkerStore:
-    """Every method raises what stores.errors.STORE_AWAY lists when Postgres is away."""
+    """Every method raises what stores.availability.STORE_AWAY lists when Postgres is away."""
 
     def __init__(self, pool: postgres.Pool, settings: WorkerSettings) -> None:
         self.pool = pool
@@ -177,7 +177,7 @@ class WorkerStore:
         return [_claim(row, token, asked_at) for row in rows]
 
     async def payload(self, event_id: UUID, size_bytes: int) -> bytes | None:
-        """A payload that did not come with its claim; None when it is no longer retained."""
+        """Return a payload that did not come with its claim; None if it is no longer retained."""
         payload: bytes | None = await self.pool.fetchval(
             SQL["select_payload"],
             event_id,

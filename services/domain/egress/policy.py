@@ -21,20 +21,14 @@ _OF_BROWSERS = (
     *(531, 532, 540, 548, 554, 556, 563, 587, 601, 636, 989, 990, 993, 995, 1719, 1720, 1723, 2049, 3659, 4045, 4190),
     *(5060, 5061, 6000, 6566, 6665, 6666, 6667, 6668, 6669, 6679, 6697, 10080),
 )
-
-
 _OF_STORES = (
     *(1433, 1521, 3306, 5432, 9042, 27017, 27018, 27019),  # SQL Server, Oracle, MySQL, Postgres, Cassandra, MongoDB
     *(6379, 11211, 9200, 9300, 5672, 9092),  # Redis, memcached, Elasticsearch, AMQP, Kafka
 )
-
-
 _OF_MACHINES = (
     *(445, 873, 3389, 5900, 5985, 5986),  # SMB, rsync, RDP, VNC, WinRM
     *(2375, 2376, 2379, 2380, 6443, 10250, 10255),  # Docker, etcd, the API of Kubernetes, kubelets
 )
-
-
 DEFAULT_DENIED_PORTS = frozenset((*_OF_BROWSERS, *_OF_STORES, *_OF_MACHINES))
 
 
@@ -54,8 +48,6 @@ def parse_ports(text: str) -> frozenset[int]:
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 # Nothing else in IPv6 is public: neither the IPv4-compatible ::/96 nor reserved ranges.
 _GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
-
-
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 # Ranges that `is_global` considers public in some versions of Python, or that are routed but belong to infrastructure.
 _NOT_PUBLIC = (
@@ -69,15 +61,11 @@ _NOT_PUBLIC = (
 _ISATAP = frozenset({b"\x00\x00\x5e\xfe", b"\x02\x00\x5e\xfe"})
 # A host name, a zone or a bracketed IPv6 address, and a port.
 _ENTRY = re.compile(r"(?P<host>[^\[\]:/]+|\[[^\[\]]*:[^\[\]]*\])(?::(?P<port>[0-9]{1,5}))?")
-
-
 _NAME = re.compile(r"(?![0-9.]+$)[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*")
 # A name whose last label is a number is an address to a browser, and to inet_aton (URL Standard, 3.5).
 _ENDS_IN_A_NUMBER = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)")
 # Zones of a cluster, a cloud, or a site, never of the internet.
 _LOCAL_ZONES = (".local", ".localdomain", ".internal", ".svc", ".home.arpa", ".intranet", ".lan")
-
-
 _LOCALHOST = (ipaddress.IPv4Address("127.0.0.1"), ipaddress.IPv6Address("::1"))
 
 
@@ -138,16 +126,16 @@ class Policy:
             self.check(host, port, [host])
         elif ":" in host or _ENDS_IN_A_NUMBER.fullmatch(name):
             # Clients read these as an address, and not all as the same one (127.1, 2130706433).
-            raise EgressDenied(f"{host} is not an address in its usual form")
+            raise EgressDenied(f"{host} is not an address in the standard notation")
         elif not self._names(name) and self._is_local(name):
-            raise EgressDenied(f"{host} is a local name, not that of a host on the internet")
+            raise EgressDenied(f"{host} is a local name, not a public host")
         if port in self.denied_ports:
             raise EgressDenied(f"port {port} is not allowed for webhooks")
 
     def check(self, host: str, port: int, addresses: Sequence[str]) -> None:
         """Raise EgressDenied unless every address of `host` may be connected to.
 
-        For a name the message does not say which one, so that its owner does not learn what our resolver answers.
+        For a name the message does not say which one, so that its owner does not learn our resolver's results.
         """
         name = _canonical(host)
         if self._names(name) or (name, port) in self.endpoints:

@@ -1,7 +1,7 @@
 """Target URLs, parsed the same way where they are accepted and where they are connected to.
 
 Stricter than the URL Standard of the WHATWG: what the standard would repair is refused. Hosts are read as the standard
-reads them, so that a name that it takes for an address (127.1, 0x7f000001) is recognized as one: policy.py.
+reads them, so that a name that it reads as an address (127.1, 0x7f000001) is recognized as one: policy.py.
 """
 
 import functools
@@ -65,15 +65,15 @@ def parse(url: str) -> TargetUrl:
         raise ValueError("must begin with http:// or https://")
     scheme, authority = found["scheme"].lower(), found["authority"]
     if "@" in authority:
-        raise ValueError("must not carry credentials; deliveries are signed instead")
+        raise ValueError("must not contain credentials")
     if "%" in authority:
-        raise ValueError("must name its host without percent-escapes, and an address without a zone")
+        raise ValueError("must have a host without percent-encoding, and no IPv6 zone")
     parts = _AUTHORITY.fullmatch(authority)
     if parts is None or not (parts["address"] or parts["name"]):
-        raise ValueError("must name a host, and a port from 1 to 65535 if any")
+        raise ValueError("must have a host, and a port from 1 to 65535 if any")
     port = int(parts["port"]) if parts["port"] else _DEFAULT_PORTS[scheme]
     if not 1 <= port <= MAX_PORT:
-        raise ValueError("must name a host, and a port from 1 to 65535 if any")
+        raise ValueError("must have a host, and a port from 1 to 65535 if any")
     host = _address(parts["address"]) if parts["address"] else _name(parts["name"])
     shown = f"[{host}]" if ":" in host else host.removesuffix(".")
     return TargetUrl(

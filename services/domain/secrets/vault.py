@@ -13,9 +13,8 @@ from uuid import UUID
 import msgspec
 
 from services.domain.secrets import signatures
-from services.domain.secrets.ed25519 import PrivateKey
 from services.domain.secrets.encryption import Keys
-from services.domain.secrets.signatures import Key, SignatureScheme, Signer
+from services.domain.secrets.signatures import Key, PrivateKey, SignatureScheme, Signer
 
 # What is encrypted of a subscription, by its column: bound to the column and the subscription, so that nothing opens
 # elsewhere.
@@ -54,17 +53,17 @@ class Secrets:
         self._signers = tuple(signatures.signer(secret.secret_key, secret.scheme) for secret in kept)
 
     def signers(self, moment: datetime) -> Sequence[Signer]:
-        """What signs at a moment, newest first."""
+        """Return the signers at a moment, newest first."""
         if len(self._signers) == 1:
             return self._signers
         return [signer for _, signer in self._holding(moment)]
 
     def keys(self, moment: datetime) -> Sequence[Key]:
-        """The keys of HMAC among them: those that the other side has, too."""
+        """Return the HMAC keys among them, which the other side also has."""
         return [signer for signer in self.signers(moment) if isinstance(signer, Key)]
 
     def public_keys(self, moment: datetime) -> list[tuple[str, datetime | None]]:
-        """The public keys of the private ones among them, each with its end."""
+        """Return the public keys of the private ones among them, each with its expiry."""
         return [
             (signer.public_key, secret.ends_at)
             for secret, signer in self._holding(moment)
@@ -92,17 +91,17 @@ class Vault:
 
     def __init__(self, keys: Keys) -> None:
         self._keys = keys
-        # What was sealed, beside what it holds: another value of the same subscription is opened anew.
+        # What was sealed, beside what it holds: another value of the same subscription is decrypted again.
         self._opened: dict[UUID, tuple[bytes, Secrets]] = {}
         self._headers: dict[UUID, tuple[bytes, Mapping[str, str]]] = {}
         self._verification: dict[UUID, tuple[bytes, Sequence[Key]]] = {}
 
     def seal(self, subscription_id: UUID, secrets: Sequence[Secret]) -> bytes:
-        """What to store for a subscription."""
+        """Encrypt a subscription's secrets for storage."""
         return self._keys.seal(msgspec.json.encode(secrets), _place("sealed_secrets", subscription_id))
 
     def opened(self, subscription_id: UUID, sealed: bytes) -> Secrets:
-        """What was sealed for a subscription; CannotOpen."""
+        """Decrypt a subscription's secrets; CannotOpen."""
         found = self._opened.get(subscription_id)
         if found is not None and found[0] == sealed:
             return found[1]
@@ -122,13 +121,13 @@ class Vault:
         return self._keys.seal(self._keys.open(sealed, place), place)
 
     def seal_headers(self, subscription_id: UUID, values: Mapping[str, str]) -> bytes | None:
-        """What to store for the headers that a subscription adds, whose values may be credentials; None for none."""
+        """Encrypt the headers that a subscription adds, whose values may be credentials; None for none."""
         return (
             self._keys.seal(msgspec.json.encode(values), _place("sealed_headers", subscription_id)) if values else None
         )
 
     def headers(self, subscription_id: UUID, sealed: bytes | None) -> Mapping[str, str]:
-        """The values of these headers by their names; CannotOpen."""
+        """Decrypt these headers: values by name; CannotOpen."""
         if sealed is None:
             return NO_HEADERS
         found = self._headers.get(subscription_id)
@@ -140,20 +139,20 @@ class Vault:
         return values
 
     def seal_verification(self, subscription_id: UUID, secrets: Sequence[str]) -> bytes | None:
-        """What to store for the secrets that what comes in is verified with; None for none."""
+        """Encrypt the secrets that verify inbound webhooks; None for none."""
         if not secrets:
             return None
         return self._keys.seal(msgspec.json.encode(secrets), _place("sealed_verification_secrets", subscription_id))
 
     def verification_secrets(self, subscription_id: UUID, sealed: bytes | None) -> Sequence[str]:
-        """These secrets as they were given; CannotOpen."""
+        """Decrypt these secrets; CannotOpen."""
         if sealed is None:
             return ()
         opened = self._keys.open(sealed, _place("sealed_verification_secrets", subscription_id))
         return msgspec.json.decode(opened, type=tuple[str, ...])
 
     def verification_keys(self, subscription_id: UUID, sealed: bytes) -> Sequence[Key]:
-        """The same ready for verifying; CannotOpen."""
+        """Decrypt these secrets as keys ready for verifying; CannotOpen."""
         found = self._verification.get(subscription_id)
         if found is not None and found[0] == sealed:
             return found[1]
@@ -162,19 +161,19 @@ class Vault:
         return keys
 
     def seal_client_certificate(self, subscription_id: UUID, pem: bytes | None) -> bytes | None:
-        """What to store for the client certificate of a subscription with its private key; None for none."""
+        """Encrypt a subscription's client certificate with its private key; None for none."""
         return None if pem is None else self._keys.seal(pem, _place("sealed_client_certificate", subscription_id))
 
     def client_certificate(self, subscription_id: UUID, sealed: bytes) -> bytes:
-        """The certificate and its key in PEM; CannotOpen. Not kept here: who shows it keeps what it makes of it."""
+        """Decrypt the certificate and its key in PEM; CannotOpen. Not cached here: callers cache the TLS context."""
         return self._keys.open(sealed, _place("sealed_client_certificate", subscription_id))
 
     def seal_copy(self, subscription_id: UUID, copy: bytes) -> bytes:
-        """What to keep of a subscription in Redis, so that nobody who gets in there reads or changes it."""
+        """Encrypt a subscription's copy for Redis, so that nobody with access to Redis can read or change it."""
         return self._keys.seal(copy, _place_of_copy(subscription_id))
 
     def copy(self, subscription_id: UUID, sealed: bytes) -> bytes:
-        """What was sealed of a subscription for Redis; CannotOpen."""
+        """Decrypt a subscription's copy from Redis; CannotOpen."""
         return self._keys.open(sealed, _place_of_copy(subscription_id))
 
     def _open(self, subscription_id: UUID, sealed: bytes) -> list[Secret]:

@@ -38,17 +38,11 @@ _EVENT_LINKS = {
     **_link("get_event", "Get the stored event.", "event_id"),
     **_link("list_event_deliveries", "List the event's deliveries.", "event_id"),
 }
-
-
 _UNAVAILABLE = (
     "A store or a service cannot be reached. With reason `UNAVAILABLE` the event was not stored. With reason "
     "`OUTCOME_UNKNOWN` it may have been stored: retry with the same `Idempotency-Key`."
 )
-
-
 _CONFLICT = f"{openapi.KEY_IN_USE} Or it is a system subscription (`SUBSCRIPTION_IS_SYSTEM`), which accepts no events."
-
-
 _UNAUTHORIZED = (
     "The API key is missing, unknown, revoked or expired. Or the signature that the subscription's `verify` requires "
     "is missing (`SIGNATURE_MISSING`), does not match (`SIGNATURE_MISMATCH`) or is too old (`SIGNATURE_EXPIRED`); "

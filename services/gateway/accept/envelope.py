@@ -64,7 +64,7 @@ def webhook(body: bytes, content_type: bytes | None, *, encoded: bool = False) -
     except RepeatedKey as error:
         raise _malformed(error) from None
     except TooDeep as error:
-        # Its syntax cannot be checked, which is no reason to lose it. Nor can the value of an envelope be cut out.
+        # Its syntax cannot be checked, so it is kept unchecked. The value of an envelope cannot be cut out either.
         if not marked and _key(body) == "payload":
             raise _malformed(error) from None
         return Payload(body, declared or OCTETS, enveloped=False)

@@ -11,21 +11,71 @@ an empty body. documentation.py describes them.
 import re
 import time
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
+import grpc
 import msgspec
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from protos.webhook.v1 import ingest_pb2
+from protos.webhook.v1 import subscriptions_pb2 as pb
 from services.domain import events
 from services.gateway import metrics
 from services.gateway.accept import envelope
 from services.gateway.accept.batches import IngestBatches
-from services.gateway.accept.tokens import IngestTokens
 from services.gateway.web import openapi, problems, routing
 from services.gateway.web.callers import Caller
+from services.gateway.web.retries import Retries, Unanswered
 from services.platform import errors, ids
+from services.platform.auth.known import Known
 from services.platform.tracing import spans
+
+if TYPE_CHECKING:  # the asynchronous stubs exist only for the type checker
+    from protos.webhook.v1.subscriptions_pb2_grpc import SubscriptionServiceAsyncStub
+
+
+_TOKEN = re.compile(r"whi_[A-Za-z0-9_-]{43}")
+_INVALID = {grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT}
+
+
+class IngestTokens:
+    """Asks ingest about a token before its request's body is read, and keeps the result for seconds.
+
+    Ingest checks the token again when it stores the event.
+    """
+
+    def __init__(self, subscriptions: "SubscriptionServiceAsyncStub", retries: Retries) -> None:
+        self._check = subscriptions.CheckIngestToken
+        self._retries = retries
+        self._known: Known[tuple[str, str], bool] = Known(self._ask, timeout_seconds=retries.timeout_seconds)
+
+    async def check(self, subscription_id: str, token: str) -> None:
+        """Raise NotFound, as for an unknown subscription, unless this is the subscription's token."""
+        if _TOKEN.fullmatch(token):
+            try:
+                await self._known.find((subscription_id, token))
+            except errors.Unauthenticated:
+                pass
+            except TimeoutError:
+                raise errors.Unavailable("the ingest token cannot be checked now; try again") from None
+            else:
+                return
+        raise errors.NotFound(f"subscription {subscription_id} not found")
+
+    async def _ask(self, names: tuple[str, str]) -> bool:
+        subscription_id, token = names
+        request = pb.CheckIngestTokenRequest(subscription_id=subscription_id, token=token)
+        try:
+            await self._retries.call(self._check, request, self._retries.deadline())
+        except Unanswered:
+            raise errors.Unavailable("the ingest token cannot be checked now; try again") from None
+        except grpc.aio.AioRpcError as error:
+            if error.code() in _INVALID:
+                raise errors.Unauthenticated("the ingest token is not valid") from None
+            raise problems.refusal_of(error) from None
+        return True
+
 
 WEBHOOK_PATH = "/api/v1/webhooks/ingest/{subscription_id}"
 # For senders that cannot send an API key: the subscription's ingest token authorizes them.
@@ -43,7 +93,6 @@ PROVIDER_HEADERS = frozenset(name.encode() for names in events.PROVIDER_HEADERS.
 SINGLE_HEADERS = PROVIDER_HEADERS | {b"idempotency-key", b"x-event-type", b"x-hub-signature-256"}
 # Ingest refuses a longer value of a header that it checks, and ignores all others.
 MAX_PROVIDER_HEADER_LENGTH = 1024
-
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _FAN_OUT = ingest_pb2.FanOut()
 _FILTERED = ingest_pb2.INGEST_STATUS_FILTERED

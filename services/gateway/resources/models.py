@@ -89,8 +89,6 @@ Uuid = Annotated[str, AfterValidator(_check_uuid), Field(json_schema_extra={"for
 SubscriptionId = Annotated[Uuid, Path(description="Id of the subscription.", examples=[EXAMPLE_SUBSCRIPTION_ID])]
 EventId = Annotated[Uuid, Path(description="Id of the event.", examples=[EXAMPLE_EVENT_ID])]
 DeliveryId = Annotated[Uuid, Path(description="Id of the delivery.", examples=[EXAMPLE_DELIVERY_ID])]
-
-
 TenantName = Annotated[str, StringConstraints(pattern="^[a-z0-9][a-z0-9_-]{0,62}$"), Field(examples=["acme"])]
 
 

@@ -21,7 +21,7 @@ from protos.webhook.v1 import (
 from services.gateway.web import callers, problems
 from services.gateway.web.callers import Caller
 from services.platform import errors
-from services.platform.auth import tenants
+from services.platform.auth import identity
 from services.platform.auth.authenticator import ACTOR_HEADER, KEY_HEADER
 from services.platform.auth.roles import Role
 from services.platform.process.probes import Health
@@ -94,7 +94,7 @@ class Backends:
 
         A list may be for all tenants; the service checks that the caller is allowed that.
         """
-        if self.caller is not None and request.tenant_id != tenants.EVERYWHERE:
+        if self.caller is not None and request.tenant_id != identity.ALL_TENANTS:
             request.tenant_id = self.caller.tenant_id
         return await self._answer(method, request, None)
 
@@ -127,7 +127,7 @@ class Backends:
             raise callers.refused(callers.forbidden("tenant"))
         if self.caller.tenant_stated:
             raise errors.InvalidArgument.field("tenant", f"cannot be combined with {callers.TENANT}")
-        return tenants.EVERYWHERE
+        return identity.ALL_TENANTS
 
     def stated(self, tenant_id: str | None, tenant: str | None) -> str:
         """Return the tenant to which an operator limits a list, by its filter or by X-Tenant; empty for all."""
@@ -145,7 +145,6 @@ async def _of(request: fastapi.Request) -> Backends:
 
 # The type of a route parameter that receives the stubs for the caller.
 Injected = Annotated[Backends, fastapi.Depends(_of)]
-
 
 # Readiness by the services' standard gRPC health checks, made at most once a second.
 CHECK_TIMEOUT_SECONDS = 0.5

@@ -15,7 +15,7 @@ from services.gateway.settings import GatewaySettings
 from services.gateway.web import problems
 from services.gateway.web.retries import Retries, Unanswered
 from services.platform import errors
-from services.platform.auth import identity, keys, known, roles, tenants
+from services.platform.auth import identity, keys, known, roles
 from services.platform.auth.known import Known
 from services.platform.auth.roles import Role
 from services.platform.process import metrics
@@ -185,9 +185,9 @@ def refused(error: errors.PermissionDenied) -> errors.PermissionDenied:
 def _in_tenant(caller: Caller, stated: bytes) -> Caller:
     """Return the caller, acting in the tenant of X-Tenant; raise PermissionDenied unless that is allowed."""
     tenant_id = stated.decode("latin-1")
-    if tenant_id == tenants.EVERYWHERE:
+    if tenant_id == identity.ALL_TENANTS:
         raise errors.InvalidArgument.field(TENANT, "must be the id of one tenant; to list all tenants use ?tenant=*")
-    tenants.check(TENANT, tenant_id)
+    identity.check_tenant(TENANT, tenant_id)
     if tenant_id == caller.tenant_id:
         return dataclasses.replace(caller, tenant_stated=True)
     if caller.role is not Role.ADMIN:

@@ -20,8 +20,8 @@ IfMatch = Annotated[
     Header(
         alias="If-Match",
         description=(
-            "Change it only if its `ETag` is still this one; otherwise 412. Several may be listed, and `*` stands for "
-            "any. Absent: change it whatever it is."
+            "Change it only if its `ETag` is still this one; otherwise 412. Several may be listed; `*` means any. "
+            "Absent: change it unconditionally."
         ),
         examples=[['"7"']],
     ),

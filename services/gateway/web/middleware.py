@@ -17,11 +17,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from services.gateway import metrics
 from services.gateway.web import problems
 from services.gateway.web.callers import Bucket, Callers
-from services.platform import errors, request_ids
+from services.platform import errors, ids
 from services.platform.process.metrics import CALLERS_REFUSED
 from services.platform.tracing import spans
-from services.platform.tracing.spans import Kind
-from services.platform.tracing.tracer import Tracer
+from services.platform.tracing.spans import Kind, Tracer
 
 log = structlog.get_logger(__name__)
 
@@ -97,7 +96,7 @@ class Metered:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request."""
         # Each request has its own task, and so its own context.
-        request_ids.CURRENT.set(scope.get("request_id"))
+        ids.CURRENT_REQUEST_ID.set(scope.get("request_id"))
         started = time.perf_counter()
         status = 0
 
@@ -252,13 +251,9 @@ class Shortcut:
 
 # Only these paths are traced: the others are pages and probes.
 PREFIX = "/api/"
-
-
 _HEADER = spans.TRACEPARENT.encode()
 # A client that disconnected before its response, as in metrics.
 _LEFT = 499
-
-
 _SERVER_ERROR = 500
 
 

@@ -27,7 +27,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Match
 
-from services.platform import errors, ids, request_ids
+from services.platform import errors, ids
 from services.platform.auth.authenticator import FORWARDED
 from services.platform.errors import ErrorReason
 from services.platform.grpc import errors as grpc_errors
@@ -284,7 +284,7 @@ def _document(
         instance=instance,
         reason=reason,
         errors=tuple(FieldError(violation.field, violation.description) for violation in violations),
-        request_id=request_ids.CURRENT.get(),
+        request_id=ids.CURRENT_REQUEST_ID.get(),
     )
 
 

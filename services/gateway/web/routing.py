@@ -16,7 +16,7 @@ from services.platform import clock, errors
 from services.platform.auth import roles
 from services.platform.auth.roles import Role
 
-# The gRPC method behind each operation that is not named like it. Its role is that of the method, by roles.RULES.
+# The gRPC method behind each operation with another name. The operation requires the method's role (roles.RULES).
 _METHODS: Mapping[str, str] = {
     "ingest_webhook": "BatchIngest",
     "publish_event": "BatchIngest",

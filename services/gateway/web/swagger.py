@@ -71,8 +71,6 @@ PAGE_HEADERS = NOSNIFF | {
     "referrer-policy": "no-referrer",
     "cross-origin-opener-policy": "same-origin",
 }
-
-
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
 <head>

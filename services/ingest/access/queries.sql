@@ -29,7 +29,7 @@ SELECT EXISTS (
 )
 
 -- mark_tenant_deleted --
--- Deletes a locked tenant, and revokes its keys; answers how many.
+-- Deletes a locked tenant and revokes its keys; returns how many.
 WITH marked AS (
     UPDATE tenants SET deleted_at = now() WHERE id = $1
 ), revoked AS (

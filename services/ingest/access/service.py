@@ -8,7 +8,7 @@ from protos.webhook.v1 import access_pb2 as pb
 from protos.webhook.v1 import access_pb2_grpc
 from services.ingest.access.store import AccessStore, ApiKey, KeyDraft, Tenant, TenantDraft
 from services.platform import errors, ids, paging
-from services.platform.auth import identity, keys, tenants
+from services.platform.auth import identity, keys
 from services.platform.auth.finder import Finder
 from services.platform.auth.identity import Identity
 from services.platform.auth.roles import Role
@@ -104,7 +104,7 @@ class AccessService(access_pb2_grpc.AccessServiceServicer):
     async def ListTenants(self, request: pb.ListTenantsRequest, _context: Context) -> pb.ListTenantsResponse:
         """Return a page."""
         size = paging.page_size(request.page_size)
-        after = tenants.check("page_token", paging.after(request.page_token)) if request.page_token else ""
+        after = identity.check_tenant("page_token", paging.after(request.page_token)) if request.page_token else ""
         found = await self._store.tenants_page(after, size + 1)
         return pb.ListTenantsResponse(
             tenants=[tenant_message(tenant) for tenant in found[:size]],
@@ -113,7 +113,7 @@ class AccessService(access_pb2_grpc.AccessServiceServicer):
 
     async def DeleteTenant(self, request: pb.DeleteTenantRequest, _context: Context) -> pb.DeleteTenantResponse:
         """Delete a tenant and revoke its keys."""
-        revoked = await self._store.delete_tenant(tenants.check("id", request.id))
+        revoked = await self._store.delete_tenant(identity.check_tenant("id", request.id))
         return pb.DeleteTenantResponse(revoked_keys=revoked)
 
     async def CreateApiKey(self, request: pb.CreateApiKeyRequest, _context: Context) -> pb.CreateApiKeyResponse:
@@ -127,7 +127,7 @@ class AccessService(access_pb2_grpc.AccessServiceServicer):
         """Return a page."""
         size = paging.page_size(request.page_size)
         before = paging.before(request.page_token)
-        tenant_id = tenants.check("tenant_id", request.tenant_id) if request.tenant_id else None
+        tenant_id = identity.check_tenant("tenant_id", request.tenant_id) if request.tenant_id else None
         found = await self._store.keys_page(tenant_id, before, size + 1)
         return pb.ListApiKeysResponse(
             api_keys=[api_key_message(made) for made in found[:size]],

@@ -10,7 +10,7 @@ from services.domain import audit
 from services.domain.audit import Action, FieldChange
 from services.ingest.subscriptions.store import no_tenant
 from services.platform import errors
-from services.platform.auth import tenants
+from services.platform.auth import identity
 from services.platform.auth.roles import GIVEN_TO_KEYS, Role
 from services.platform.stores import postgres, sql
 
@@ -67,7 +67,7 @@ class TenantDraft:
 
     def __post_init__(self) -> None:
         """Raise InvalidArgument, which names the field at fault."""
-        tenants.check("id", self.id)
+        identity.check_tenant("id", self.id)
         _refuse(
             *_text_violations("name", self.name, MAX_NAME_LENGTH),
             *_text_violations("description", self.description, MAX_DESCRIPTION_LENGTH),
@@ -98,7 +98,7 @@ class KeyDraft:
                 "requests_per_second", f"must be {MIN_REQUESTS_PER_SECOND} to {MAX_REQUESTS_PER_SECOND}"
             )
         _refuse(*found)
-        tenants.check("tenant_id", self.tenant_id)
+        identity.check_tenant("tenant_id", self.tenant_id)
 
 
 def _violation(field: str, description: str) -> list[errors.Violation]:
@@ -145,7 +145,7 @@ class AccessStore:
 
         Raises NotFound; Conflict for the default tenant, and while it has subscriptions or unfinished deliveries.
         """
-        if tenant_id == tenants.DEFAULT:
+        if tenant_id == identity.DEFAULT_TENANT:
             raise errors.Conflict("the default tenant cannot be deleted", reason=errors.ErrorReason.TENANT_IS_DEFAULT)
         async with self._pool.acquire() as connection, connection.transaction():
             if await connection.fetchval(SQL["lock_tenant"], tenant_id) is None:
@@ -161,7 +161,7 @@ class AccessStore:
             return revoked
 
     async def create_key(self, key_id: UUID, draft: KeyDraft, *, key_hash: bytes, prefix: str) -> ApiKey:
-        """Store a new key by its digest. Raises InvalidArgument if there is no such tenant."""
+        """Store a new key by its digest. Raise InvalidArgument if there is no such tenant."""
         async with self._pool.acquire() as connection, connection.transaction():
             row = await connection.fetchrow(
                 SQL["insert_key"],

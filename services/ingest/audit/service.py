@@ -12,7 +12,7 @@ from protos.webhook.v1 import audit_pb2_grpc
 from services.domain.audit import RESOURCE_TYPES, SYSTEM, Action, FieldChange
 from services.ingest.audit.store import AuditStore, Filter, StoredEntry
 from services.platform import errors, ids, paging
-from services.platform.auth import identity, tenants
+from services.platform.auth import identity
 from services.platform.grpc.server import Context
 
 # Actors that are not API keys.
@@ -56,7 +56,7 @@ def _filter(request: pb.ListAuditEntriesRequest) -> Filter:
     if request.resource_id and not _RESOURCE_ID.fullmatch(request.resource_id.lower()):
         raise errors.InvalidArgument.field("resource_id", "must be a UUID, or the id of a tenant")
     return Filter(
-        tenant_id=tenants.check("tenant_id", request.tenant_id) if request.tenant_id else None,
+        tenant_id=identity.check_tenant("tenant_id", request.tenant_id) if request.tenant_id else None,
         actor=request.actor.lower() or None,
         action=request.action or None,
         resource_type=request.resource_type or None,

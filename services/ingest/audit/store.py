@@ -51,7 +51,7 @@ class StoredEntry:
 
 
 class AuditStore:
-    """Every method raises one of stores.errors.STORE_AWAY when Postgres is away."""
+    """Every method raises one of stores.availability.STORE_AWAY when Postgres is away."""
 
     def __init__(self, pool: postgres.Pool) -> None:
         self._pool = pool

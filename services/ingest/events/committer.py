@@ -11,13 +11,12 @@ import structlog
 from services.domain.doorbell import MAX_WAITING_IDS, RUNG_SECONDS, Ringer, Rung
 from services.ingest import metrics
 from services.ingest.events import idempotency
-from services.ingest.events.records import Accepted, NewEvent, Result
-from services.ingest.events.store import MAY_BE_STORED, EventStore
+from services.ingest.events.store import MAY_BE_STORED, Accepted, EventStore, NewEvent, Result
 from services.ingest.settings import IngestSettings
 from services.platform import errors
 from services.platform.process.batching import Batcher, Bounds
 from services.platform.stores import postgres
-from services.platform.stores.errors import is_store_away
+from services.platform.stores.availability import is_store_away
 
 log = structlog.get_logger(__name__)
 
@@ -146,7 +145,7 @@ def _after(results: Sized) -> Iterator[None]:
 def _groups(events: Sequence[NewEvent]) -> Iterator[list[NewEvent]]:
     """Events by the transactions they go in: those without idempotency keys, then those with.
 
-    An event id or a key that stands there twice goes in a later transaction, where it finds the first.
+    A repeated event id or key goes into a later transaction, where it finds the first.
     """
     group: list[NewEvent] = []
     names: set[object] = set()

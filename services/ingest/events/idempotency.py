@@ -47,9 +47,7 @@ def key_of(tenant_id: str, route: str, key: str, *request: bytes) -> Key:
 
 def in_use() -> errors.IdempotencyKeyInUse:
     """Return the error for a key whose first request is still running."""
-    return errors.IdempotencyKeyInUse(
-        "the first request with this idempotency key is still running; send this one again to get its answer"
-    )
+    return errors.IdempotencyKeyInUse("the first request with this idempotency key is still running; try again")
 
 
 async def take(
@@ -95,7 +93,7 @@ async def winners(
         if row is None:
             results.append(errors.Unavailable("the first request with this idempotency key was rolled back; try again"))
         elif row["request_hash"] != key.request_hash:
-            message = "this idempotency key was used with another request; send a new request with a new key"
+            message = "this idempotency key was used with a different request; use a new key"
             results.append(errors.InvalidArgument(message, reason=errors.ErrorReason.IDEMPOTENCY_KEY_REUSED))
         else:
             results.append(row["response"])

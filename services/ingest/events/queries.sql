@@ -71,7 +71,7 @@ FROM unnest($1::text[], $2::text[], $3::text[]) AS k (tenant_id, route, key)
 JOIN idempotency_keys i ON i.tenant_id = k.tenant_id AND i.route = k.route AND i.key = k.key
 
 -- delete_expired_keys --
--- Deletes up to $1 keys that are past their time; answers how many.
+-- Deletes up to $1 expired keys; returns how many.
 WITH deleted AS (
     DELETE FROM idempotency_keys
     WHERE (tenant_id, route, key) IN (

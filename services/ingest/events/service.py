@@ -1,7 +1,12 @@
-"""IngestService: validates items, finds their subscriptions, and commits what is valid."""
+"""IngestService: validates items, finds their subscriptions, and commits what is valid.
+
+Items have spans, each in a trace of its own: from the call's arrival to the commit. A span is a producer's: what its
+event's deliveries are children of, however much later their attempts are made.
+"""
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeAlias
 from uuid import UUID
 
 from google.protobuf import timestamp_pb2
@@ -12,11 +17,9 @@ from services.domain.activity import Activity
 from services.domain.gates import Gates
 from services.domain.secrets.vault import Vault
 from services.ingest import metrics
-from services.ingest.events import spans
 from services.ingest.events.committer import Committer
 from services.ingest.events.idempotency import Key, key_of
-from services.ingest.events.records import Accepted, Answer, Handshake, NewEvent, Result
-from services.ingest.events.store import EventStore
+from services.ingest.events.store import Accepted, Answer, EventStore, Handshake, NewEvent, Result
 from services.ingest.events.verification import NOTHING, Verifier
 from services.ingest.subscriptions import secrets
 from services.ingest.subscriptions.cache import SubscriptionCache
@@ -24,13 +27,62 @@ from services.ingest.subscriptions.record import Kind, Subscription, Target
 from services.ingest.subscriptions.secrets import TYPED, Verification
 from services.ingest.subscriptions.store import no_subscription
 from services.platform import errors, ids
-from services.platform.auth import tenants
+from services.platform.auth import identity
 from services.platform.clock import Clock
 from services.platform.grpc import errors as grpc_errors
 from services.platform.grpc.server import Context
 from services.platform.http import json_text
 from services.platform.http.json_text import NotJson
-from services.platform.tracing.tracer import Tracer
+from services.platform.tracing import spans
+from services.platform.tracing.spans import Attributes, Span, Tracer
+
+SPAN_NAME = "webhook accept"
+# One for each item; None for one that is not traced.
+ItemSpans: TypeAlias = Sequence[Span | None]
+
+
+def begin_spans(tracer: Tracer, items: Sequence[ingest_pb2.IngestItem]) -> ItemSpans:
+    """Begin the spans. An item without a trace of its own belongs to the trace of the call."""
+    attributes: Attributes = {"messaging.batch.message_count": len(items)}
+    call = spans.CURRENT.get()
+    own = tracer.follow if identity.CALLER.get().internal else tracer.enter
+    begun: list[Span | None] = []
+    for item in items:
+        if item.traceparent:
+            begun.append(own(SPAN_NAME, spans.Kind.PRODUCER, item.traceparent, attributes))
+        else:
+            begun.append(tracer.follow(SPAN_NAME, spans.Kind.PRODUCER, call.traceparent if call else None, attributes))
+    return begun
+
+
+def end_spans(begun: ItemSpans, items: Sequence[ingest_pb2.IngestItem], results: Sequence[Answer]) -> None:
+    """End the spans with the result of each item. A refused item has only the reason."""
+    for span, item, result in zip(begun, items, results, strict=True):
+        if span is None:
+            continue
+        if isinstance(result, errors.WebhookError):
+            span.end(error=result.reason, failed=isinstance(result, errors.Unavailable))
+            continue
+        if isinstance(result, Handshake):
+            span.end()
+            continue
+        span.set({"webhook.event.id": str(result.event_id), "webhook.deliveries": result.deliveries})
+        if item.event_type:
+            span.set({"webhook.event.type": item.event_type})
+        if item.subscription_id:
+            span.set({"webhook.subscription.id": item.subscription_id})
+        if result.repeated:
+            span.set({"webhook.repeated": True})
+        span.end()
+
+
+def fail_spans(begun: ItemSpans, error: BaseException) -> None:
+    """End the spans when the whole call failed."""
+    refused = errors.classify(error) if isinstance(error, Exception) else None
+    for span in begun:
+        if span is not None:
+            span.end(error=refused.reason if refused else type(error).__name__)
+
 
 MAX_BATCH_ITEMS = 1_000
 DEFAULT_CONTENT_TYPE = "application/json"
@@ -63,7 +115,7 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         self._activity = activity
 
     async def Ingest(self, request: ingest_pb2.IngestRequest, _context: Context) -> ingest_pb2.IngestResponse:
-        """Accepts one event, or raises why not."""
+        """Accept one event."""
         result = (await self._accept([request.item]))[0]
         if isinstance(result, errors.WebhookError):
             raise result
@@ -72,7 +124,7 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
     async def BatchIngest(
         self, request: ingest_pb2.BatchIngestRequest, _context: Context
     ) -> ingest_pb2.BatchIngestResponse:
-        """Accepts many events, with a result for each."""
+        """Accept many events, with a result for each."""
         if len(request.items) > MAX_BATCH_ITEMS:
             raise errors.InvalidArgument.field("items", f"must be at most {MAX_BATCH_ITEMS}")
         results = [_result(result) for result in await self._accept(request.items)]
@@ -81,8 +133,8 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         return ingest_pb2.BatchIngestResponse(results=results, server_time=now)
 
     async def GetEvent(self, request: ingest_pb2.GetEventRequest, _context: Context) -> ingest_pb2.GetEventResponse:
-        """Reads an event."""
-        event = await self._store.event(tenants.of(request.tenant_id), ids.parse("event_id", request.event_id))
+        """Return an event."""
+        event = await self._store.event(identity.tenant_of(request.tenant_id), ids.parse("event_id", request.event_id))
         message = ingest_pb2.Event(
             id=str(event.id),
             tenant_id=event.tenant_id,
@@ -95,16 +147,16 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         return ingest_pb2.GetEventResponse(event=message)
 
     async def _accept(self, items: Sequence[ingest_pb2.IngestItem]) -> list[Answer]:
-        """What `_take` answers, with a span for each item that is traced."""
+        """Return the results of `_take`, with a span for each traced item."""
         if self._tracer is None:
             return await self._take(items, itertools.repeat(None))
-        begun = spans.begin(self._tracer, items)
+        begun = begin_spans(self._tracer, items)
         try:
             results = await self._take(items, [span.traceparent if span else None for span in begun])
         except BaseException as error:
-            spans.fail(begun, error)
+            fail_spans(begun, error)
             raise
-        spans.end(begun, items, results)
+        end_spans(begun, items, results)
         return results
 
     async def _take(self, items: Sequence[ingest_pb2.IngestItem], traceparents: Iterable[str | None]) -> list[Answer]:
@@ -133,7 +185,7 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         return results
 
     async def _prepare(self, item: ingest_pb2.IngestItem, traceparent: str | None) -> NewEvent | Handshake:
-        tenant_id = tenants.of(item.tenant_id)
+        tenant_id = identity.tenant_of(item.tenant_id)
         event_id = ids.parse("event_id", item.event_id) if item.event_id else self._clock.new_id()
         ids.check_fresh("event_id", event_id, self._clock.now())
         payload = _payload(item)
@@ -222,9 +274,9 @@ def _check_fan_out(item: ingest_pb2.IngestItem) -> None:
         raise errors.InvalidArgument.field("enveloped", "requires subscription_id")
     for signature in ("hub_signature", "verification"):
         if item.HasField(signature):
-            raise errors.InvalidArgument.field(signature, "requires subscription_id, whose secret verifies it")
+            raise errors.InvalidArgument.field(signature, "requires subscription_id")
     if item.ingest_token:
-        raise errors.InvalidArgument.field("ingest_token", "requires subscription_id, whose token it is")
+        raise errors.InvalidArgument.field("ingest_token", "requires subscription_id")
     if not item.event_type:
         raise errors.InvalidArgument.field("event_type", "is required with fan_out")
 
@@ -238,10 +290,10 @@ def _key(
     content_type: str,
     payload: bytes,
 ) -> Key | None:
-    """What makes a webhook one with an earlier one: its provider's id, or the key that its sender asked for.
+    """Return what identifies repeats of a webhook: its provider's id, or the sender's idempotency key.
 
-    By its provider's word what has the same id is the same, though a body may differ: Stripe counts in it how many
-    endpoints have yet to answer. Such ids keep apart from keys, which are of another's making.
+    A provider's id identifies a webhook even if bodies differ: Stripe's count how many endpoints have yet to respond.
+    Ids of providers and keys of senders do not collide.
     """
     if delivery_id:
         return key_of(tenant_id, f"{route}/provider", delivery_id)
@@ -304,6 +356,4 @@ def _tell(activity: Activity, events: Iterable[NewEvent], committed: Mapping[UUI
         result = committed[event.id]
         if isinstance(result, Accepted) and not result.repeated:
             deliveries = "1 delivery" if result.deliveries == 1 else f"{result.deliveries or 'no'} deliveries"
-            activity.say(
-                "accepted %s as event %s: %s", event.event_type or "something without a type", event.id, deliveries
-            )
+            activity.say("accepted %s as event %s: %s", event.event_type or "an untyped event", event.id, deliveries)

@@ -1,25 +1,97 @@
-"""Events and their deliveries in Postgres."""
+"""Events to store, the results of storing them, and what the ingest path asks of Postgres about them."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from typing import Any
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeAlias
 from uuid import UUID
 
 import asyncpg
 import msgspec
 
 from services.ingest.events import idempotency
-from services.ingest.events.records import Accepted, NewEvent, Result, StoredEvent
+from services.ingest.events.idempotency import Key
 from services.platform import clock, errors, ids
 from services.platform.stores import postgres, sql
-from services.platform.stores.errors import is_store_away
+from services.platform.stores.availability import is_store_away
 
+
+class Accepted(msgspec.Struct, frozen=True, kw_only=True):
+    """The result of a committed event, as it is kept for a repeated call."""
+
+    event_id: UUID
+    # Set if exactly one delivery was created.
+    delivery_id: UUID | None
+    deliveries: int
+    # Whether the sender wants a response without a body.
+    empty_answer: bool = False
+    # Whether it was committed by an earlier call.
+    repeated: bool = False
+
+
+Result = Accepted | errors.WebhookError
+
+# A delivery to create: its id, its subscription's id, and whether it is steady: nothing holds it back, so a worker may
+# be told as soon as it is committed. A plain tuple, because each event makes one.
+NewDelivery: TypeAlias = tuple[UUID, UUID, bool]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewEvent:
+    """An event to store, and the deliveries to create for it."""
+
+    id: UUID
+    tenant_id: str
+    event_type: str | None
+    content_type: str
+    payload: bytes
+    deliveries: Sequence[NewDelivery]
+    # None: the payload is not encoded.
+    content_encoding: str | None = None
+    # Whether the sender wants a response without a body.
+    empty_answer: bool = False
+    key: Key | None = None
+    # Of its span, if it is traced.
+    traceparent: str | None = None
+
+    @property
+    def accepted(self) -> Accepted:
+        """Return the result once it is committed."""
+        only = self.deliveries[0][0] if len(self.deliveries) == 1 else None
+        return Accepted(
+            event_id=self.id, delivery_id=only, deliveries=len(self.deliveries), empty_answer=self.empty_answer
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Handshake:
+    """A provider's check that the URL works: nothing to store, and what to respond."""
+
+    challenge: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoredEvent:
+    """An event as stored."""
+
+    id: UUID
+    tenant_id: str
+    event_type: str | None
+    content_type: str
+    payload: bytes
+    content_encoding: str | None
+    created_at: datetime
+
+
+# The result of an item.
+Answer: TypeAlias = Result | Handshake
 SQL = sql.Queries("services.ingest.events")
-MAY_BE_STORED = "the event may have been stored; repeat it with the same event_id or idempotency_key"
+MAY_BE_STORED = "the event may have been stored; retry with the same event_id or idempotency_key"
 
 
 class EventStore:
-    """Every method raises one of stores.errors.STORE_AWAY when Postgres is away."""
+    """Every method raises one of stores.availability.STORE_AWAY when Postgres is away."""
 
     def __init__(self, pool: postgres.Pool, *, expiry_hours: int, key_hours: int) -> None:
         self._pool = pool
@@ -38,7 +110,7 @@ class EventStore:
     async def insert_events(self, events: Sequence[NewEvent], *, hidden_seconds: float) -> list[Result]:
         """Commit events without keys, with their deliveries, in one statement; return the results in order.
 
-        Steady deliveries are left alone by the dispatcher for `hidden_seconds`, for they are rung. An id that was
+        The dispatcher ignores steady deliveries for `hidden_seconds`: workers are notified. An id that was
         used before is answered as it is stored when the event is the same, and else it is a Conflict.
         """
         async with self._pool.acquire() as connection:
@@ -84,7 +156,7 @@ class EventStore:
         return results
 
     async def event(self, tenant_id: str, event_id: UUID) -> StoredEvent:
-        """Return an event with its payload. Raises NotFound, also when it is no longer retained."""
+        """Return an event with its payload. Raise NotFound, also if it is no longer retained."""
         row = await self._pool.fetchrow(SQL["select_event"], event_id, tenant_id)
         if row is None:
             raise errors.NotFound(f"event {event_id} not found")

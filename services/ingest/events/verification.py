@@ -98,23 +98,11 @@ def expired(name: str, why: str) -> errors.SignatureExpired:
 
 # How far a timestamp may be off, either way.
 TOLERANCE_SECONDS = 300
-
-
 STRIPE_SIGNATURE = "Stripe-Signature"
-
-
 SHOPIFY_HMAC = "X-Shopify-Hmac-Sha256"
-
-
 SLACK_SIGNATURE = "X-Slack-Signature"
-
-
 SLACK_TIMESTAMP = "X-Slack-Request-Timestamp"
-
-
 _TIMESTAMP = re.compile(r"[0-9]{1,12}")
-
-
 _DOES_NOT_MATCH = "does not match the body under the subscription's verification secrets"
 
 # Of the headers, the body, the keys, and the time in seconds since 1970.
@@ -122,12 +110,12 @@ Check: TypeAlias = Callable[[Headers, bytes, Sequence[Key], float], None]
 
 
 def verify_stripe(headers: Headers, body: bytes, keys: Sequence[Key], now: float) -> None:
-    """Stripe-Signature: "t=" and a time, and for each secret of theirs "v1=" and the hex HMAC-SHA256 of "time.body"."""
+    """Stripe-Signature: "t=" and a time, and for each of its secrets "v1=" and the hex HMAC-SHA256 of "time.body"."""
     parts = [part.strip().partition("=") for part in headers.signed(STRIPE_SIGNATURE).split(",")]
     times = [value for name, _, value in parts if name == "t"]
     given = [value for name, _, value in parts if name == "v1"]
     if len(times) != 1 or not given:
-        raise mismatch(STRIPE_SIGNATURE, "must be t= and a time, and at least one v1= and a signature")
+        raise mismatch(STRIPE_SIGNATURE, "must have t= with a time, and at least one v1= with a signature")
     time = _time(STRIPE_SIGNATURE, times[0])
     signed = times[0].encode() + b"." + body
     _check(STRIPE_SIGNATURE, given, [hmac.digest(key.hub, signed, "sha256").hex() for key in keys])
@@ -151,7 +139,7 @@ def verify_slack(headers: Headers, body: bytes, keys: Sequence[Key], now: float)
 
 
 def verify_standard(headers: Headers, body: bytes, keys: Sequence[Key], now: float) -> None:
-    """webhook-signature: for each secret of theirs "v1," and the base64 HMAC-SHA256 of "id.time.body", spaces between.
+    """webhook-signature: for each of its secrets "v1," and the base64 HMAC-SHA256 of "id.time.body", spaces between.
 
     Svix's headers are the same under names of their own.
     """
@@ -183,14 +171,14 @@ def _check(name: str, given: Iterable[str], expected: Sequence[str]) -> None:
 
 def _time(name: str, text: str) -> int:
     if not _TIMESTAMP.fullmatch(text):
-        raise mismatch(name, "must be the time in seconds since 1970")
+        raise mismatch(name, "must be a Unix time in seconds")
     return int(text)
 
 
 def _check_time(name: str, time: int, now: float) -> None:
     if abs(now - time) > TOLERANCE_SECONDS:
         when = "before" if time < now else "after"
-        raise expired(name, f"is more than {TOLERANCE_SECONDS} s {when} the time of this service")
+        raise expired(name, f"is more than {TOLERANCE_SECONDS} s {when} the service's time")
 
 
 # What a provider calls what it sends: its type, and an id that is the same whenever it sends it again.
@@ -200,20 +188,10 @@ def _check_time(name: str, time: int, now: float) -> None:
 
 
 FORM = "application/x-www-form-urlencoded"
-
-
 MAX_CHALLENGE_LENGTH = 1024
-
-
 _ID = re.compile(r"[\x20-\x7e]{1,255}")
-
-
 _CHALLENGE = re.compile(rf"[\x20-\x7e]{{1,{MAX_CHALLENGE_LENGTH}}}")
-
-
 _PAYLOAD = re.compile(rb"(?:\A|&)payload=([^&]*)")
-
-
 _COMMAND = re.compile(rb"(?:\A|&)command=([^&]*)")
 
 
@@ -246,8 +224,6 @@ class _Fields(msgspec.Struct):
 
 
 _FIELDS = msgspec.json.Decoder(_Fields)
-
-
 _NO_FIELDS = _Fields()
 
 
@@ -301,7 +277,7 @@ def _content(event_type: str, delivery_id: str) -> Content:
 
 
 def _form(body: bytes) -> Content:
-    """A slash command or an interaction. Slack shows people what the answer holds, or an error."""
+    """Parse a slash command or an interaction. Slack shows people the response body, or an error."""
     payload, command = _PAYLOAD.search(body), _COMMAND.search(body)
     if payload is not None:
         event_type = json_text.string(_fields(unquote_plus(payload[1].decode("latin-1")).encode()).type)
@@ -318,10 +294,7 @@ def _fields(text: bytes) -> _Fields:
 
 
 log = structlog.get_logger(__name__)
-
-
 HUB_SIGNATURE = "X-Hub-Signature-256"
-
 
 # A provider that signs in its own way: its check and its reader. Its headers are in events.PROVIDER_HEADERS.
 PROVIDERS: Mapping[Verification, tuple[Check, Reader]] = {
@@ -376,7 +349,7 @@ class Verifier:
             if subscription.sealed_secrets is not None:
                 return self._vault.opened(subscription.id, subscription.sealed_secrets).keys(self._moment())
         except CannotOpen as error:
-            log.error("a signing secret cannot be opened", subscription_id=str(subscription.id), reason=str(error))  # noqa: TRY400 - there is no bug to trace
+            log.error("a signing secret cannot be decrypted", subscription_id=str(subscription.id), reason=str(error))  # noqa: TRY400 - there is no bug to trace
             raise errors.WebhookError("the subscription's secret cannot be decrypted; the reason was logged") from None
         return ()
 

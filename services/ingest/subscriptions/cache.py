@@ -37,16 +37,16 @@ log = structlog.get_logger(__name__)
 # How long an entry lives in this process while changes are heard of, and while they are not.
 LISTENING_TTL_SECONDS = 30.0
 DEAF_TTL_SECONDS = 0.25
-# Longer than connecting to Postgres and asking it; after it those who come next try anew, on another connection.
+# Longer than connecting to Postgres and asking it; after it the next callers try again, on another connection.
 LOAD_TIMEOUT_SECONDS = 2.0
 REDIS_TIMEOUT_SECONDS = 0.1
-# After a failure Redis is left alone for so long, so that a look-up does not pay a timeout each.
+# After a failure Redis is not used for so long, so that not every lookup waits for a timeout.
 REDIS_PAUSE_SECONDS = 1.0
 RECONNECT_SECONDS = 0.2
 HEARTBEAT_SECONDS = 0.4
 # Changes that Redis was away for, told before the next message is heard.
 TELL_AT_ONCE = 100
-# Changes that are told again when listening begins anew: a replica that became primary may not have heard of them.
+# Changes that are published again when listening restarts: a replica that became primary may have missed them.
 TELL_AGAIN = 1_000
 
 
@@ -103,7 +103,7 @@ class _Level(Generic[Value]):
         self._loading.clear()
 
     async def load(self, key: object, load: Callable[[], Awaitable[Value]]) -> Value:
-        """Loads a value once for all who ask for it at the same time."""
+        """Load a value once for all concurrent callers."""
         loading = self._loading.get(key)
         if loading is None:
             loading = asyncio.ensure_future(asyncio.wait_for(load(), LOAD_TIMEOUT_SECONDS))
@@ -112,7 +112,7 @@ class _Level(Generic[Value]):
         return await asyncio.shield(loading)
 
     def _loaded(self, key: object, started_at: float, loading: "asyncio.Future[Value]") -> None:
-        """Keeps the value, also when all who asked for it have left: the next one finds it."""
+        """Keep the value, even if all its callers were cancelled: the next one finds it."""
         kept = self._loading.get(key) is loading
         if kept:
             del self._loading[key]
@@ -144,7 +144,7 @@ class SubscriptionCache:
         self._told: deque[tuple[float, UUID, _Change]] = deque(maxlen=TELL_AGAIN)
 
     async def get(self, subscription_id: UUID) -> Subscription | None:
-        """A live subscription, or None."""
+        """Return a live subscription, or None."""
         found = self._by_id.get(subscription_id, self._ttl_seconds)
         if found is not None:
             metrics.CACHE.labels("process", "hit").inc()
@@ -153,7 +153,7 @@ class SubscriptionCache:
         return await self._by_id.load(subscription_id, lambda: self._load(subscription_id))
 
     async def matching(self, tenant_id: str, event_type: str) -> list[Target]:
-        """The tenant's live subscriptions that take events and want this type; InvalidArgument for no tenant."""
+        """Return the tenant's live subscriptions to this event type; InvalidArgument if there is no such tenant."""
         filters = self._filters.get(tenant_id, self._ttl_seconds)
         metrics.CACHE.labels("process", "miss" if filters is None else "hit").inc()
         if filters is None:
@@ -163,18 +163,18 @@ class SubscriptionCache:
         return [target for target, wanted in filters if wanted.wants(event_type)]
 
     async def changed(self, subscription_id: UUID, tenant_id: str, current: Subscription | None, version: int) -> None:
-        """Forgets what this process knew and tells the others; `current` is None for a deleted one."""
+        """Drop the cached copy here and in other processes; `current` is None for a deleted one."""
         # Until it is told, the copy in Redis may be of before the change, and is not read here.
         change = _Change(tenant_id, current, version)
         self._note(subscription_id, change)
         self._drop(subscription_id, tenant_id)
-        # When Redis is away it is told later; until then the others are deaf too, or their TTL runs out.
+        # If Redis is unreachable, it is published later; until then others do not listen either, or their TTL ends.
         with contextlib.suppress(*REDIS_AWAY):
             async with asyncio.timeout(REDIS_TIMEOUT_SECONDS):
                 await self._tell(subscription_id, change)
 
     async def listen(self) -> None:
-        """Hears of changes for ever. Everything is forgotten whenever listening begins or ends."""
+        """Listen for changes until cancelled. Drop everything whenever listening begins or ends."""
         while True:
             try:
                 async with self._redis.pubsub() as pubsub:
@@ -183,7 +183,7 @@ class SubscriptionCache:
             except REDIS_AWAY as error:
                 if self._ttl_seconds != DEAF_TTL_SECONDS:
                     log.warning(
-                        "changes of subscriptions are not heard of; entries live a quarter of a second",
+                        "subscription changes are not received; cached copies expire after a quarter of a second",
                         error=repr(error),
                     )
             self._ttl_seconds = DEAF_TTL_SECONDS
@@ -290,7 +290,7 @@ class SubscriptionCache:
         return cached.subscription
 
     def _copy(self, current: Subscription | None) -> bytes:
-        """What to keep in Redis of a subscription; of a deleted one, that there is none."""
+        """Return the copy of a subscription for Redis; for a deleted one, a mark that there is none."""
         if current is None:
             return subscription_changes.NO_COPY
         copy = _Copy(sealed_at=time.time(), subscription=current)

@@ -81,7 +81,7 @@ class Rules:
             headers, keeps_headers = merged_headers(stored_headers(), headers)
         draft = self._draft(spec, stored, secret_key, scheme or stored.signature_scheme, headers, certificate)
         if draft.kind != stored.kind:
-            raise errors.InvalidArgument.field("kind", f"cannot be changed; it is {stored.kind}")
+            raise errors.InvalidArgument.field("kind", f"cannot be changed from {stored.kind}")
         if stored.event_types and not draft.event_types and not (request.all_event_types or spec is not request.spec):
             expected = "is required: the subscription is limited to some types. Send [] to get every type"
             raise errors.InvalidArgument.field("event_types", expected)
@@ -179,7 +179,7 @@ def _check_mask(request: pb.UpdateSubscriptionRequest, paths: frozenset[str]) ->
 def _check_scheme(stored: Subscription, scheme: SignatureScheme) -> None:
     """Raise InvalidArgument unless the stored secret is of this scheme."""
     if stored.sealed_secrets is None:
-        expected = f"is required to sign with {scheme}; or have a secret made by rotating it"
+        expected = f"is required to sign with {scheme}; to have a secret generated, rotate it"
         raise errors.InvalidArgument.field(SECRET_KEY, expected)
     if scheme is not stored.signature_scheme:
         expected = f"is {stored.signature_scheme}; to change it, send secret_key with it or rotate the secret"
@@ -194,7 +194,7 @@ def _reject_credentials_for_new_host(stored: Subscription, draft: Draft, *, keep
         HEADERS: keeps_headers and bool(stored.header_names),
         CLIENT_CERTIFICATE: CLIENT_CERTIFICATE not in draft.replaced and stored.client_certificate is not None,
     }
-    expected = "must be sent again, or null, because target_url names another host than the stored values are for"
+    expected = "must be sent again, or null, because target_url has a new host"
     wrong = [errors.Violation(field=name, description=expected) for name, is_kept in kept.items() if is_kept]
     if wrong:
         raise errors.InvalidArgument.of(*wrong)
@@ -223,7 +223,7 @@ class Rotation:
 
     # None: one is made.
     secret_key: str | None = field(repr=False)
-    # None: that of the stored secrets.
+    # None: the scheme of the stored secrets.
     scheme: SignatureScheme | None
 
     def __post_init__(self) -> None:
@@ -274,7 +274,6 @@ STATUS_CHANGES: Mapping[int, StatusChange] = {
     pb.SUBSCRIPTION_ACTION_RESUME: StatusChange(change=SubscriptionChange.RESUME, action=Action.RESUME_SUBSCRIPTION),
 }
 
-
 # What the audit log records of a change: every field by its name, and the values that may be shown.
 
 # What changes with every change, and what actions of their own change.
@@ -289,7 +288,7 @@ _NAMES: Mapping[str, str] = {
     "verification": "verify",
     "sealed_verification_secrets": "verification_secrets",
 }
-# Of anything else only the name is told. A spec keeps no secret, but free text may have one.
+# Of other fields, only the name is recorded. A spec has no secrets, but free text may contain one.
 _SHOWN = frozenset(Spec.__struct_fields__) - {"description"}
 
 

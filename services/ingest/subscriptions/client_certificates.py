@@ -1,4 +1,4 @@
-"""Client certificates that a subscription's requests show to its receiver: which may be, and what is told of them."""
+"""Client certificates of subscriptions: validation, and their public parts."""
 
 import itertools
 import ssl
@@ -63,7 +63,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 class ClientCertificate:
     """One that holds now."""
 
-    # The chain, the subscription's own certificate first, and the private key, written anew.
+    # The chain, the subscription's own certificate first, and the private key, re-encoded.
     pem: bytes = field(repr=False)
     facts: Facts
 
@@ -73,7 +73,7 @@ class _Wrong(Exception):
 
 
 def parse(certificate: str, private_key: str, now: datetime) -> ClientCertificate:
-    """What a caller gave as PEM; InvalidArgument naming each field at fault, which repeats nothing of the key.
+    """Parse a caller's PEM; InvalidArgument naming each invalid field, without repeating any of the key.
 
     Takes a millisecond, and a large RSA key a tenth of a second.
     """
@@ -96,7 +96,7 @@ def parse(certificate: str, private_key: str, now: datetime) -> ClientCertificat
     try:
         client_certificates.show(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), pem)
     except ssl.SSLError as error:
-        raise errors.InvalidArgument.field(CERTIFICATE, f"is refused by OpenSSL: {error.reason}") from None
+        raise errors.InvalidArgument.field(CERTIFICATE, f"was rejected by OpenSSL: {error.reason}") from None
     return ClientCertificate(pem=pem, facts=given.facts)
 
 
@@ -118,7 +118,7 @@ def _given(text: str, now: datetime) -> _Given:
         _check(chain, now)
         return _Given(chain, chain[0].public_key(), _facts(chain[0]))
     except _UNREADABLE:
-        raise _Wrong("must be one or more certificates in PEM, of X.509") from None
+        raise _Wrong("must be one or more X.509 certificates in PEM") from None
 
 
 def _check(chain: Sequence[x509.Certificate], now: datetime) -> None:
@@ -126,9 +126,11 @@ def _check(chain: Sequence[x509.Certificate], now: datetime) -> None:
         raise _Wrong(f"must be at most {MAX_CHAIN} certificates")
     for number, one in enumerate(chain, 1):
         if one.not_valid_after_utc <= now:
-            raise _Wrong(f"must hold still: number {number} ended at {one.not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ}")
+            raise _Wrong(f"certificate {number} in the chain expired at {one.not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ}")
         if one.not_valid_before_utc > now:
-            raise _Wrong(f"must hold already: number {number} begins at {one.not_valid_before_utc:%Y-%m-%dT%H:%M:%SZ}")
+            raise _Wrong(
+                f"certificate {number} in the chain is not valid before {one.not_valid_before_utc:%Y-%m-%dT%H:%M:%SZ}"
+            )
     for number, (one, issuer) in enumerate(itertools.pairwise(chain), 1):
         try:
             one.verify_directly_issued_by(issuer)
@@ -139,7 +141,7 @@ def _check(chain: Sequence[x509.Certificate], now: datetime) -> None:
     for extension in chain[0].extensions:
         usage = extension.value
         if isinstance(usage, x509.ExtendedKeyUsage) and not _USAGES & set(usage):
-            raise _Wrong("must be of a client: its extended key usage has no clientAuth")
+            raise _Wrong("must be a client certificate: its extended key usage lacks clientAuth")
 
 
 def _key(text: str) -> Key:
@@ -148,7 +150,7 @@ def _key(text: str) -> Key:
     try:
         key = serialization.load_pem_private_key(text.encode(), password=None)
     except TypeError:
-        raise _Wrong("must be without a passphrase") from None
+        raise _Wrong("must not have a passphrase") from None
     except _UNREADABLE:
         raise _Wrong("must be a private key in PEM") from None
     if isinstance(key, rsa.RSAPrivateKey) and MIN_RSA_BITS <= key.key_size <= MAX_RSA_BITS:

@@ -138,7 +138,7 @@ def spec(subscription: Subscription) -> pb.SubscriptionSpec:
 def message(
     shown: Shown, secrets: Secrets, moment: datetime, service: RetryPolicy, warnings: Sequence[str]
 ) -> pb.Subscription:
-    """Return a subscription as answers show it.
+    """Return a subscription as responses show it.
 
     Of the secrets that are valid at this moment it has the ends and the public keys; `service` is the policy of
     subscriptions without one of their own.
@@ -196,7 +196,7 @@ def _denied(url: str, policy: Policy) -> tuple[errors.Violation, ...]:
     try:
         policy.check_target(target.host, target.port)
     except EgressDenied as denied:
-        return (errors.Violation(field="target_url", description=f"may not be sent to (see EGRESS_ALLOW): {denied}"),)
+        return (errors.Violation(field="target_url", description=f"is not allowed (see EGRESS_ALLOW): {denied}"),)
     return ()
 
 

@@ -42,7 +42,7 @@ LEFT JOIN subscriptions s
 WHERE t.id = $1 AND t.deleted_at IS NULL
 
 -- lock_subscription --
--- Locks a live subscription of a tenant; answers it, and the time.
+-- Locks a live subscription of a tenant; returns it, and the time.
 SELECT *, now() AS now FROM subscriptions WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NULL FOR UPDATE
 
 -- update_subscription --
@@ -98,11 +98,11 @@ FROM unnest($1::uuid[], $2::bytea[], $3::bytea[], $4::bytea[], $5::bytea[])
 WHERE s.id = i.id
 
 -- update_canary --
--- Encrypts anew the value by which processes know their keys.
+-- Re-encrypts the value by which processes check their keys.
 UPDATE encryption_canary SET sealed = $1
 
 -- lock_status --
--- Locks a live subscription of a tenant; answers its status.
+-- Locks a live subscription of a tenant; returns its status.
 SELECT status FROM subscriptions WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NULL FOR UPDATE
 
 -- set_status --

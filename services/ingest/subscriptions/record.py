@@ -17,7 +17,7 @@ import msgspec
 from services.domain import events
 from services.domain.egress import targets
 from services.domain.events import TypeFilter
-from services.domain.secrets import ed25519, signatures
+from services.domain.secrets import signatures
 from services.domain.secrets.signatures import Key, SignatureScheme
 from services.domain.states import BreakerState, StatusReason, SubscriptionState
 from services.ingest.subscriptions import client_certificates, secrets
@@ -225,10 +225,10 @@ def secret_violations(secret_key: str | None, scheme: SignatureScheme) -> list[e
 
 
 def _why_no_shared_secret(secret_key: str) -> str | None:
-    if ed25519.is_private_key(secret_key):
+    if signatures.is_private_key(secret_key):
         return "is a private key, which requires signature_scheme ed25519"
-    if ed25519.is_public_key(secret_key):
-        return "is a public key, which is not secret: leave it out to have a secret made"
+    if signatures.is_public_key(secret_key):
+        return "is a public key, which is not secret; leave it out to have a secret generated"
     return None
 
 

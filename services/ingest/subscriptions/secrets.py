@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from services.domain.secrets import ed25519, signatures
+from services.domain.secrets import signatures
 from services.domain.secrets.signatures import Key, SignatureScheme
 from services.domain.secrets.vault import Secret, Secrets
 from services.platform import errors
@@ -29,7 +29,7 @@ def why_no_text(secret: str) -> str | None:
     if "\x00" in secret:
         return "must not contain NUL"
     if secret.endswith(("\n", "\r")):
-        return "must not end with a line break: leave out the end of the line that was copied with it"
+        return "must not end with a line break"
     if secret != secret.strip():
         return "must not begin or end with white space"
     return None
@@ -39,7 +39,7 @@ def why_too_short(key: Key) -> str | None:
     """Return what is wrong with the size of a key; None if nothing is. The bytes after whsec_ are what counts."""
     if len(key.standard) >= MIN_BYTES:
         return None
-    return f"must have at least {MIN_BYTES} bytes, counted after whsec_ and decoding its base64"
+    return f"must have at least {MIN_BYTES} bytes, after decoding if it begins with whsec_"
 
 
 def secret_warnings(field: str, keys: Sequence[Key]) -> list[str]:
@@ -63,19 +63,21 @@ MAX_OVERLAP_HOURS = 168
 
 
 def new_signing_secret(scheme: SignatureScheme) -> str:
-    """A new secret, or private key."""
+    """Create a secret, or a private key."""
     if scheme is SignatureScheme.ED25519:
-        return ed25519.new()
+        return signatures.new_private_key()
     return signatures.STANDARD_PREFIX + base64.b64encode(secrets.token_bytes(MADE_BYTES)).decode()
 
 
 def likely_scheme(secret_key: str | None) -> SignatureScheme:
-    """What a secret is of by its looks, until it is known what its subscription is of."""
-    return SignatureScheme.ED25519 if secret_key and ed25519.is_private_key(secret_key) else SignatureScheme.HMAC_SHA256
+    """Guess the scheme of a secret by its form, until the scheme of its subscription is known."""
+    return (
+        SignatureScheme.ED25519 if secret_key and signatures.is_private_key(secret_key) else SignatureScheme.HMAC_SHA256
+    )
 
 
 def shown_secret(made: str, scheme: SignatureScheme) -> str:
-    """What an answer tells of a secret that was made: a private key need not leave the service."""
+    """Return what a response shows of a generated secret: a private key never leaves the service."""
     return "" if scheme is SignatureScheme.ED25519 else made
 
 
@@ -89,9 +91,9 @@ def overlap(hours: float | None) -> timedelta:
 
 
 def rotated(before: Secrets, new_one: Secret, *, now: datetime, overlap: timedelta) -> Sequence[Secret]:
-    """The new secret, and those that still hold: none of them beyond the overlap, or longer than it would have.
+    """Return the new secret and the valid old ones; none expires after the overlap, or later than it would have.
 
-    Conflict when they are too many: dropping one would fail a receiver that was promised more time.
+    Conflict if there are too many: dropping one would break a receiver that was promised more time.
     """
     latest = now + overlap
     ends = {(secret.secret_key, secret.scheme): min(secret.ends_at or latest, latest) for secret in before.kept}
@@ -100,14 +102,14 @@ def rotated(before: Secrets, new_one: Secret, *, now: datetime, overlap: timedel
     if len(previous) > MAX_PREVIOUS:
         first = min(ends[secret.secret_key, secret.scheme] for secret in previous)
         raise errors.Conflict(
-            f"{MAX_PREVIOUS} old secrets hold already, the first until {first:%Y-%m-%dT%H:%M:%SZ}: wait for its end, "
-            "or rotate with overlap_hours 0, which ends them all",
+            f"{MAX_PREVIOUS} old secrets are still valid, the first until {first:%Y-%m-%dT%H:%M:%SZ}: wait, "
+            "or rotate with overlap_hours 0, which invalidates them all",
             reason=errors.ErrorReason.TOO_MANY_SECRETS,
         )
     return [new_one, *previous]
 
 
-# Ingest tokens: what stands in the URL of a sender that cannot sign or log in. Only their hashes are kept.
+# Ingest tokens: part of the URL for senders that cannot sign or log in. Only their hashes are kept.
 
 
 INGEST_TOKEN_PREFIX = "whi_"  # noqa: S105 - the beginning of every token
@@ -115,12 +117,12 @@ TOKEN_BYTES = 32
 
 
 def new_ingest_token() -> str:
-    """A new token."""
+    """Create a token."""
     return INGEST_TOKEN_PREFIX + secrets.token_urlsafe(TOKEN_BYTES)
 
 
 def hash_ingest_token(token: str) -> bytes:
-    """What is kept of it. It is random, so that no slow hash is needed."""
+    """Return the stored hash of a token. Tokens are random, so a slow hash is not needed."""
     return hashlib.sha256(token.encode()).digest()
 
 
@@ -135,7 +137,7 @@ MAX_VERIFICATION_SECRETS = 2
 
 
 class Verification(StrEnum):
-    """As it stands in `subscriptions.verification`, and in `verify` of the REST API."""
+    """Values of `subscriptions.verification`, and of `verify` in the REST API."""
 
     # X-Hub-Signature-256, when it is sent.
     AUTO = "auto"
@@ -156,7 +158,7 @@ _PROVIDERS_SECRET = frozenset(
 )
 # What they say is of a type, so that a type that is missing could not be read.
 TYPED = _PROVIDERS_SECRET | {Verification.GITHUB}
-# The subscription's own secret serves when there is no other; nothing would pass without one.
+# The subscription's own secret is used if there is no other; without any, nothing would pass.
 _ANY_SECRET = frozenset({Verification.REQUIRED, Verification.GITHUB})
 
 VERIFICATION_SECRETS = "verification_secrets"
@@ -180,10 +182,10 @@ def check_verification(verification: Verification, given: Sequence[str], *, sign
     """
     if not given and verification in _PROVIDERS_SECRET:
         raise errors.InvalidArgument.field(
-            VERIFICATION_SECRETS, f"must be given for {verification}: the provider's secret"
+            VERIFICATION_SECRETS, f"is required for {verification}: the provider's secret"
         )
     if not given and verification in _ANY_SECRET and not signs:
-        expected = f"must be given for {verification} when the subscription has no shared secret of its own"
+        expected = f"is required for {verification} if the subscription has no secret_key for hmac-sha256"
         raise errors.InvalidArgument.field(VERIFICATION_SECRETS, expected)
     if verification is Verification.STANDARD_WEBHOOKS:
         for index, secret in enumerate(given):

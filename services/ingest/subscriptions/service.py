@@ -26,7 +26,7 @@ from services.ingest.subscriptions.changes import STATUS_CHANGES, Certificate, R
 from services.ingest.subscriptions.record import Breaker, Draft, Shown, Subscription
 from services.ingest.subscriptions.store import SubscriptionStore, UpdateOf, no_subscription
 from services.platform import errors, ids, paging
-from services.platform.auth import tenants
+from services.platform.auth import identity
 from services.platform.grpc.server import Context
 
 log = structlog.get_logger(__name__)
@@ -49,26 +49,26 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
     async def CreateSubscription(
         self, request: pb.CreateSubscriptionRequest, _context: Context
     ) -> pb.CreateSubscriptionResponse:
-        """Stores a new subscription."""
-        tenant_id = tenants.of(request.tenant_id)
+        """Create a subscription."""
+        tenant_id = identity.tenant_of(request.tenant_id)
         draft = self._rules.new(request.spec, await _certificate(request.spec))
         return await _whole(self._create(request, tenant_id, draft))
 
     async def GetSubscription(
         self, request: pb.GetSubscriptionRequest, _context: Context
     ) -> pb.GetSubscriptionResponse:
-        """Reads one from Postgres."""
+        """Return a subscription, read from Postgres."""
         subscription_id = ids.parse("subscription_id", request.subscription_id)
-        found = await self._store.shown(tenants.of(request.tenant_id), subscription_id)
+        found = await self._store.shown(identity.tenant_of(request.tenant_id), subscription_id)
         return pb.GetSubscriptionResponse(subscription=self._message(found))
 
     async def ListSubscriptions(
         self, request: pb.ListSubscriptionsRequest, _context: Context
     ) -> pb.ListSubscriptionsResponse:
-        """Reads a page."""
+        """Return a page of subscriptions."""
         size = paging.page_size(request.page_size)
         before = paging.before(request.page_token)
-        found = await self._store.subscriptions_page(tenants.of_list(request.tenant_id), before, size + 1)
+        found = await self._store.subscriptions_page(identity.tenant_of_list(request.tenant_id), before, size + 1)
         return pb.ListSubscriptionsResponse(
             subscriptions=[self._message(shown) for shown in found[:size]],
             next_page_token=paging.token(found[size - 1][0].id) if len(found) > size else "",
@@ -78,7 +78,7 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         self, request: pb.UpdateSubscriptionRequest, _context: Context
     ) -> pb.UpdateSubscriptionResponse:
         """Replace the fields, or those that the mask names, in one transaction with a look at what is stored."""
-        tenant_id = tenants.of(request.tenant_id)
+        tenant_id = identity.tenant_of(request.tenant_id)
         subscription_id = ids.parse("subscription_id", request.subscription_id)
         certificate = await _certificate(request.spec)
 
@@ -91,8 +91,8 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
     async def DeleteSubscription(
         self, request: pb.DeleteSubscriptionRequest, _context: Context
     ) -> pb.DeleteSubscriptionResponse:
-        """Marks it deleted, then cancels what waits for it."""
-        tenant_id = tenants.of(request.tenant_id)
+        """Mark a subscription deleted, then cancel its waiting deliveries."""
+        tenant_id = identity.tenant_of(request.tenant_id)
         subscription_id = ids.parse("subscription_id", request.subscription_id)
         await _whole(self._delete(tenant_id, subscription_id, request.etags))
         cancelled = await self._store.cancel_waiting(subscription_id)
@@ -101,7 +101,7 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
     async def CheckIngestToken(
         self, request: pb.CheckIngestTokenRequest, _context: Context
     ) -> pb.CheckIngestTokenResponse:
-        """Says nothing, or NotFound without a word on why."""
+        """Pass, or raise NotFound without saying why."""
         subscription_id = ids.parse("subscription_id", request.subscription_id)
         found = await self._cache.get(subscription_id)
         if found is None or not secrets.matches_ingest_token(request.token, found.ingest_token_hash):
@@ -112,7 +112,7 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         self, request: pb.SetSubscriptionStatusRequest, _context: Context
     ) -> pb.SetSubscriptionStatusResponse:
         """Enable, disable, pause, or resume it."""
-        tenant_id = tenants.of(request.tenant_id)
+        tenant_id = identity.tenant_of(request.tenant_id)
         subscription_id = ids.parse("subscription_id", request.subscription_id)
         change = STATUS_CHANGES.get(request.action)
         if change is None:
@@ -123,8 +123,8 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
     async def RotateSubscriptionSecret(
         self, request: pb.RotateSubscriptionSecretRequest, _context: Context
     ) -> pb.RotateSubscriptionSecretResponse:
-        """Replaces the secret; the old ones hold for a while."""
-        tenant_id = tenants.of(request.tenant_id)
+        """Replace the secret; the old ones stay valid for a while."""
+        tenant_id = identity.tenant_of(request.tenant_id)
         subscription_id = ids.parse("subscription_id", request.subscription_id)
         overlap = secrets.overlap(request.overlap_hours if request.HasField("overlap_hours") else None)
         given = request.secret_key if request.HasField("secret_key") else None
@@ -136,7 +136,7 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
     async def CreateIngestToken(
         self, request: pb.CreateIngestTokenRequest, _context: Context
     ) -> pb.CreateIngestTokenResponse:
-        """Makes an ingest token, in place of the one before."""
+        """Create an ingest token that replaces the previous one."""
         token = secrets.new_ingest_token()
         await self._change_token(request, secrets.hash_ingest_token(token))
         return pb.CreateIngestTokenResponse(token=token)
@@ -144,7 +144,7 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
     async def DeleteIngestToken(
         self, request: pb.DeleteIngestTokenRequest, _context: Context
     ) -> pb.DeleteIngestTokenResponse:
-        """Removes the ingest token."""
+        """Delete the ingest token."""
         await self._change_token(request, None)
         return pb.DeleteIngestTokenResponse()
 
@@ -181,7 +181,7 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
     async def _change_token(
         self, request: pb.CreateIngestTokenRequest | pb.DeleteIngestTokenRequest, token_hash: bytes | None
     ) -> None:
-        tenant_id = tenants.of(request.tenant_id)
+        tenant_id = identity.tenant_of(request.tenant_id)
         subscription_id = ids.parse("subscription_id", request.subscription_id)
         await _whole(self._set_token(tenant_id, subscription_id, token_hash))
 
@@ -225,7 +225,7 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
             return self._vault.opened(subscription.id, subscription.sealed_secrets)
         except CannotOpen as error:
             # Shown all the same, so that it can be given another.
-            log.error("a signing secret cannot be opened", subscription_id=str(subscription.id), reason=str(error))  # noqa: TRY400 - there is no bug to trace
+            log.error("a signing secret cannot be decrypted", subscription_id=str(subscription.id), reason=str(error))  # noqa: TRY400 - there is no bug to trace
             return NONE
 
 
@@ -263,5 +263,5 @@ async def _key(request: pb.CreateSubscriptionRequest, tenant_id: str) -> idempot
 
 
 async def _whole(change: Coroutine[None, None, Changed]) -> Changed:
-    """Makes a change and tells the caches to the end, even when the caller leaves in between."""
+    """Make a change and update the caches, even if the caller is cancelled in between."""
     return await asyncio.shield(asyncio.create_task(change))

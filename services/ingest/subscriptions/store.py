@@ -42,7 +42,7 @@ UpdateOf: TypeAlias = Callable[[Subscription, Callable[[], Mapping[str, str]]], 
 
 
 class SubscriptionStore:
-    """Every method raises what stores.errors.STORE_AWAY lists when Postgres is away."""
+    """Every method raises what stores.availability.STORE_AWAY lists when Postgres is away."""
 
     def __init__(self, pool: postgres.Pool, vault: Vault, *, key_hours: int) -> None:
         self._pool = pool
@@ -50,17 +50,17 @@ class SubscriptionStore:
         self._key_hours = key_hours
 
     async def create_subscription(self, subscription_id: UUID, tenant_id: str, draft: Draft) -> Subscription:
-        """Stores a new subscription; InvalidArgument when there is no such tenant."""
+        """Store a new subscription; InvalidArgument if there is no such tenant."""
         async with self._pool.acquire() as connection, connection.transaction():
             return await self._insert(connection, subscription_id, tenant_id, draft)
 
     async def create_keyed_subscription(
         self, subscription_id: UUID, draft: Draft, key: Key, render: Callable[[Subscription], bytes]
     ) -> tuple[Subscription | None, bytes]:
-        """The same with an idempotency key, in one transaction; `render` makes the answer that is kept.
+        """Do the same with an idempotency key, in one transaction; `render` makes the response that is kept.
 
-        Returns None and what was answered first when the key was used before; InvalidArgument when it was for another
-        request, IdempotencyKeyInUse while that is still running.
+        Return None and the first response if the key was used before; InvalidArgument if it was used for another
+        request, IdempotencyKeyInUse while that request is still running.
         """
         async with self._pool.acquire() as connection:
             transaction = connection.transaction()
@@ -91,12 +91,12 @@ class SubscriptionStore:
             return None, first
 
     async def subscription(self, subscription_id: UUID) -> Subscription | None:
-        """A live subscription of any tenant, without its breaker: on the way of an event nobody needs it."""
+        """Return a live subscription of any tenant, without its breaker, which accepting events does not need."""
         row = await self._pool.fetchrow(SQL["select_subscription"], subscription_id)
         return self._subscription(row) if row else None
 
     async def shown(self, tenant_id: str, subscription_id: UUID) -> Shown:
-        """A subscription with its breaker; NotFound when there is none."""
+        """Return a subscription with its breaker; NotFound if there is none."""
         return await self._shown(self._pool, tenant_id, subscription_id)
 
     async def subscriptions_page(self, tenant_id: str | None, before: UUID, limit: int) -> list[Shown]:
@@ -108,7 +108,7 @@ class SubscriptionStore:
         return [(self._subscription(row), Breaker.from_row(row)) for row in rows]
 
     async def subscription_filters(self, tenant_id: str) -> list[tuple[Target, list[str]]] | None:
-        """What each live subscription of a tenant that takes events asked for; None when there is no such tenant."""
+        """Return each live subscription of a tenant with its event types; None if there is no such tenant."""
         rows = await self._pool.fetch(SQL["select_subscription_filters"], tenant_id)
         if not rows:
             return None
@@ -141,10 +141,10 @@ class SubscriptionStore:
     async def rotate_secret(
         self, tenant_id: str, subscription_id: UUID, rotation: Rotation, *, overlap: timedelta
     ) -> tuple[Shown, Secret]:
-        """Replaces the secret, and answers it; the old ones hold for so long at most.
+        """Replace the secret and return it; the old ones stay valid for at most the overlap.
 
-        InvalidArgument when it does not go with what the subscription keeps; Conflict when the old ones are too many,
-        or cannot be opened; NotFound.
+        InvalidArgument if it conflicts with other fields of the subscription; Conflict if there are too many old
+        secrets, or they cannot be decrypted; NotFound.
         """
         async with self._pool.acquire() as connection, connection.transaction():
             before, row = await self._locked(connection, tenant_id, subscription_id)
@@ -154,7 +154,7 @@ class SubscriptionStore:
                 secrets = NONE if kept is None else self._vault.opened(subscription_id, kept)
             except CannotOpen:
                 raise errors.Conflict(
-                    "its secrets cannot be opened; give it another one by an update",
+                    "its secrets cannot be decrypted; set a new secret_key by an update",
                     reason=errors.ErrorReason.SECRET_UNREADABLE,
                 ) from None
             rotated = signing_secrets.rotated(secrets, new_one, now=row["now"], overlap=overlap)
@@ -166,7 +166,7 @@ class SubscriptionStore:
             return shown, new_one
 
     async def set_ingest_token(self, tenant_id: str, subscription_id: UUID, token_hash: bytes | None) -> Subscription:
-        """Replaces the ingest token by one with this hash, or removes it; NotFound when there is no subscription."""
+        """Replace the ingest token with one of this hash, or remove it; NotFound if there is no subscription."""
         action = Action.DELETE_INGEST_TOKEN if token_hash is None else Action.CREATE_INGEST_TOKEN
         async with self._pool.acquire() as connection, connection.transaction():
             row = await connection.fetchrow(SQL["set_ingest_token"], tenant_id, subscription_id, token_hash)
@@ -177,9 +177,9 @@ class SubscriptionStore:
             return changed
 
     async def change_status(self, tenant_id: str, subscription_id: UUID, change: StatusChange) -> tuple[Shown, bool]:
-        """Changes a subscription's status, and says whether that changed anything.
+        """Change a subscription's status, and return whether that changed anything.
 
-        Conflict when the change does not lead out of its status; NotFound when there is none.
+        Conflict if the status does not allow the change; NotFound if there is no subscription.
         """
         async with self._pool.acquire() as connection, connection.transaction():
             status = await connection.fetchval(SQL["lock_status"], tenant_id, subscription_id)
@@ -215,9 +215,9 @@ class SubscriptionStore:
             return int(version)
 
     async def cancel_waiting(self, subscription_id: UUID) -> int:
-        """Cancels the waiting deliveries of a deleted subscription, chunk by chunk, and answers how many.
+        """Cancel the waiting deliveries of a deleted subscription in chunks, and return how many.
 
-        What is left when this ends early, the dispatcher cancels.
+        If this ends early, the dispatcher cancels the rest.
         """
         total = 0
         while cancelled := await deliveries.cancel_waiting(self._pool, [subscription_id], limit=CANCEL_CHUNK):
@@ -225,7 +225,7 @@ class SubscriptionStore:
         return total
 
     async def delete_expired_keys(self) -> int:
-        """Deletes idempotency keys that are past their time; answers how many."""
+        """Delete expired idempotency keys, and return how many."""
         return await idempotency.delete_expired(self._pool)
 
     async def _insert(
@@ -259,7 +259,7 @@ class SubscriptionStore:
         try:
             return self._vault.headers(row["id"], row["sealed_headers"])
         except CannotOpen:
-            message = "the stored headers cannot be opened; replace all of them with a PUT, or set headers to null"
+            message = "the stored headers cannot be decrypted; replace all of them with a PUT, or set headers to null"
             raise errors.Conflict(message, reason=errors.ErrorReason.SECRET_UNREADABLE) from None
 
     def _columns(self, subscription_id: UUID, draft: Draft) -> dict[str, Any]:
@@ -309,10 +309,10 @@ async def _tell(
 
 
 def no_subscription(subscription_id: UUID) -> errors.NotFound:
-    """The error for an unknown, deleted or foreign subscription."""
+    """Return the error for an unknown, deleted, or foreign subscription."""
     return errors.NotFound(f"subscription {subscription_id} not found")
 
 
 def no_tenant() -> errors.InvalidArgument:
-    """The error for a request that states an unknown or deleted tenant."""
+    """Return the error for a request that states an unknown or deleted tenant."""
     return errors.InvalidArgument.field("tenant_id", "tenant not found")

@@ -25,7 +25,7 @@ Find: TypeAlias = Callable[[str], Awaitable[Identity]]
 
 
 class Authenticator:
-    """`find` returns the holder of a key, `find_actor` that of the key with an id; each is asked once in a few seconds.
+    """`find` returns the holder of a key, `find_actor` that of a key id; results are cached for a few seconds.
 
     `service_key` is what a gateway shows to this process.
     """
@@ -72,7 +72,7 @@ class Authenticator:
         key, actor = _value(metadata, KEY_HEADER), _value(metadata, ACTOR_HEADER)
         if rule.service is Service.KEY and (self._required or key is not None):
             if key is None:
-                raise _required(KEY_HEADER, f"must be the API key, of role {rule.least}, that the gateway acts for")
+                raise _required(KEY_HEADER, f"must be the API key, with role {rule.least}, that the gateway acts for")
             with _naming(KEY_HEADER):
                 caller = await self._known.find(key)
                 roles.check(caller.role, rule.least)
@@ -97,7 +97,7 @@ def _value(metadata: Metadata, wanted: str) -> str | None:
 
 
 def _required(header: str, description: str) -> errors.PermissionDenied:
-    """The error for a gateway that does not say for whom it calls. No violation: it is not the fault of its caller."""
+    """Return the error for a gateway that does not state its caller. No violation: the caller did nothing wrong."""
     return errors.PermissionDenied(f"{header}: {description}", reason=errors.ErrorReason.ROLE_INSUFFICIENT)
 
 

@@ -25,13 +25,13 @@ SQL = sql.Queries("services.platform.auth")
 
 
 class KeyStore:
-    """Every method raises what stores.errors.STORE_AWAY lists when Postgres is away."""
+    """Every method raises what stores.availability.STORE_AWAY lists when Postgres is away."""
 
     def __init__(self, pool: postgres.Pool) -> None:
         self._pool = pool
 
     async def find(self, key_hash: bytes) -> Identity:
-        """Whose key has this digest; Unauthenticated when nobody's has, or it has come to its end."""
+        """Return the holder of the key with this digest; Unauthenticated if there is none, or it has expired."""
         return _identity(await self._pool.fetchrow(SQL["select_key"], key_hash))
 
     async def find_by_id(self, key_id: UUID) -> Identity:
@@ -39,7 +39,7 @@ class KeyStore:
         return _identity(await self._pool.fetchrow(SQL["select_key_by_id"], key_id))
 
     async def note_used(self, key_ids: Sequence[UUID]) -> None:
-        """Notes that these keys were used just now."""
+        """Record that these keys were used just now."""
         await self._pool.execute(SQL["note_used"], key_ids)
 
 
@@ -63,13 +63,11 @@ log = structlog.get_logger(__name__)
 
 # How exact last_used_at is: each process writes it once in so long for each key.
 USED_SECONDS = 60.0
-
-
 NOTE_INTERVAL_SECONDS = 1.0
 
 
 class Finder:
-    """Knows the bootstrap key by itself, and all others by the database."""
+    """Finds the bootstrap key in the settings, and all others in the database."""
 
     def __init__(self, store: KeyStore, *, bootstrap_key: str) -> None:
         self._store = store
@@ -79,7 +77,7 @@ class Finder:
         self._noted_at: dict[UUID, float] = {}
 
     async def find(self, key: str) -> Identity:
-        """Whose key this is at this moment; Unauthenticated when it is nobody's."""
+        """Return the current holder of a key; Unauthenticated if there is none."""
         if self._bootstrap_key and hmac.compare_digest(key.encode(), self._bootstrap_key):
             return identity.BOOTSTRAP
         if not key.startswith(keys.PREFIX):
@@ -118,7 +116,7 @@ class Finder:
 
 @contextlib.asynccontextmanager
 async def running(process: Process, settings: GrpcServerSettings, pool: postgres.Pool) -> AsyncIterator[Finder]:
-    """A finder whose notes are written while the context lasts."""
+    """Yield a finder that writes uses of keys while the context lasts."""
     finder = Finder(KeyStore(pool), bootstrap_key=settings.bootstrap_admin_key)
     noting = process.spawn("key_use", finder.note())
     try:

@@ -19,22 +19,22 @@ _BEARER = re.compile(r"bearer +([!-~]{1,256}) *", re.IGNORECASE)
 
 
 def make() -> str:
-    """A new key of 256 random bits."""
+    """Create a key of 256 random bits."""
     return PREFIX + "".join(secrets.choice(_ALPHABET) for _ in range(_RANDOM_LENGTH))
 
 
 def shown(key: str) -> str:
-    """The characters by which people tell their keys apart."""
+    """Return the characters by which people tell their keys apart."""
     return key[:_SHOWN_LENGTH]
 
 
 def digest(key: str) -> bytes:
-    """What is stored of a key: its SHA-256. Nobody guesses 256 random bits, so a slow hash would only cost time."""
+    """Return the stored hash of a key: its SHA-256. Keys have 256 random bits, so a slow hash is not needed."""
     return hashlib.sha256(key.encode()).digest()
 
 
 def why_not(key: str, *, prefix: str = PREFIX) -> str | None:
-    """What is wrong with a key that an operator made up; None when nothing is."""
+    """Return what is wrong with a key that an operator chose, or None."""
     if key.startswith(prefix) and MIN_LENGTH <= len(key) <= MAX_LENGTH and _PRINTABLE.fullmatch(key):
         return None
     begin = f"begin with {prefix} and " if prefix else ""
@@ -42,7 +42,7 @@ def why_not(key: str, *, prefix: str = PREFIX) -> str | None:
 
 
 def of_header(header: str) -> str:
-    """The key in the value of an Authorization header (RFC 6750, 2.1); Unauthenticated when there is none in it."""
+    """Return the key in an Authorization header (RFC 6750, 2.1); Unauthenticated if it contains none."""
     found = _BEARER.fullmatch(header)
     if found is None:
         raise errors.Unauthenticated("the Authorization header must be Bearer, a space and an API key")
@@ -50,10 +50,10 @@ def of_header(header: str) -> str:
 
 
 def missing() -> errors.Unauthenticated:
-    """The error for a call without a key."""
+    """Return the error for a call without a key."""
     return errors.Unauthenticated("send an API key: Authorization: Bearer whk_…", reason=errors.ErrorReason.KEY_MISSING)
 
 
 def invalid() -> errors.Unauthenticated:
-    """The error for a key that is unknown or revoked: which of them is nobody's business."""
+    """Return the error for an unknown or revoked key, which does not say which."""
     return errors.Unauthenticated("the API key is not valid")

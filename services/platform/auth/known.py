@@ -19,7 +19,7 @@ RETRY_SECONDS = 0.25
 # Spares the database a client that repeats itself.
 REFUSED_SECONDS = 1.0
 ASK_TIMEOUT_SECONDS = 1.0
-# For `ask` to end by itself at its own deadline.
+# So that `ask` can end at its own deadline.
 MARGIN_SECONDS = 0.1
 SIZE = 10_000
 # Look-ups at once of keys that are not known: made-up ones must not pile up. Renewals have their bound in SIZE.
@@ -44,7 +44,7 @@ class _Refused:
 
 
 class Known(Generic[Key, Value]):
-    """Values by key. `ask` answers one, or raises Unauthenticated for a key that is none.
+    """Values by key. `ask` returns one, or raises Unauthenticated for an unknown key.
 
     While it cannot answer, what is known goes on until it ends.
     """
@@ -60,7 +60,7 @@ class Known(Generic[Key, Value]):
         self._places = asyncio.Semaphore(MAX_ASKING)
 
     def fresh(self, key: Key) -> Value | None:
-        """The value of a key that was found within TTL_SECONDS."""
+        """Return the value of a key that was found within TTL_SECONDS."""
         entry = self._found.get(key)
         if entry is None:
             return None
@@ -72,7 +72,7 @@ class Known(Generic[Key, Value]):
         return entry.value
 
     async def find(self, key: Key) -> Value:
-        """The value of a key; Unauthenticated when it is none, Overloaded when too many are asked for at once."""
+        """Return the value of a key; Unauthenticated if unknown, Overloaded if too many are looked up at once."""
         value = self.fresh(key)
         if value is not None:
             return value

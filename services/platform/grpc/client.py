@@ -7,7 +7,7 @@ from typing import Any, TypeAlias, cast
 
 import grpc
 
-from services.platform import request_ids
+from services.platform import ids
 from services.platform.grpc.tls import Certificates, Material
 from services.platform.tracing import spans
 
@@ -43,25 +43,25 @@ class _Carrying:
         self._metadata = (("authorization", f"Bearer {service_key}"),) if service_key else ()
 
     def unary_unary(self, *arguments: Any, **options: Any) -> Any:
-        """A call, as a stub makes it."""
+        """Return a call, as a stub makes it."""
         call: Any = self._channel.unary_unary(*arguments, **options)
 
         def carrying(request: Any, *, metadata: _Metadata = (), **options: Any) -> Any:
             span = spans.CURRENT.get()
             traced = () if span is None else ((spans.TRACEPARENT, span.traceparent),)
-            request_id = request_ids.CURRENT.get()
-            asked = () if request_id is None else ((request_ids.HEADER, request_id),)
+            request_id = ids.CURRENT_REQUEST_ID.get()
+            asked = () if request_id is None else ((ids.REQUEST_ID_HEADER, request_id),)
             return call(request, metadata=(*metadata, *self._metadata, *asked, *traced), **options)
 
         return carrying
 
     def unary_stream(self, *arguments: Any, **options: Any) -> Any:
-        """A call of a stub that nobody makes: all of ours are unary."""
+        """Not supported: all RPCs of this service are unary."""
         return self._channel.unary_stream(*arguments, **options)
 
 
 class _Renewed:
-    """A channel over TLS that is made anew with each certificate: the credentials of a channel are for life."""
+    """A channel over TLS that is replaced with each certificate, because a channel's credentials cannot change."""
 
     def __init__(self, address: str, certificates: Certificates) -> None:
         self._address = address
@@ -70,7 +70,7 @@ class _Renewed:
         self._closing: set[asyncio.Task[None]] = set()
 
     def unary_unary(self, *arguments: Any, **options: Any) -> Callable[..., Any]:
-        """A call, as a stub makes it, on the channel of the time at which it is called."""
+        """Return a call, as a stub makes it, on the channel that is current when it is called."""
         made_on, method = self._channel, self._channel.unary_unary(*arguments, **options)
 
         def call(*request: Any, **more: Any) -> Any:
@@ -83,14 +83,14 @@ class _Renewed:
         return call
 
     async def close(self) -> None:
-        """Ends the channel, and those before it that are still closing."""
+        """Close the channel, and earlier ones that are still closing."""
         for task in self._closing:
             task.cancel()
         await asyncio.gather(*self._closing, return_exceptions=True)
         await self._channel.close()
 
     def unary_stream(self, *arguments: Any, **options: Any) -> Any:
-        """A call of a stub that nobody makes."""
+        """Not supported: all RPCs of this service are unary."""
         return self._channel.unary_stream(*arguments, **options)
 
     def _now(self) -> grpc.aio.Channel:
@@ -111,10 +111,10 @@ class _Renewed:
 async def channel(
     address: str, *, service_key: str = "", certificates: Certificates | None = None
 ) -> AsyncIterator[grpc.aio.Channel]:
-    """A channel that balances over all addresses of a name and comes back quickly after an outage.
+    """Yield a channel that balances over all addresses of a name and reconnects quickly after an outage.
 
-    Its calls are made as the service itself, if there is a key of it; over TLS, if there are certificates, and then
-    only to servers whose certificate is of the name in `address`.
+    Its calls carry the service's own key, if set. With certificates it uses TLS, and the server's certificate must
+    match the name in `address`.
     """
     created: grpc.aio.Channel
     if certificates:

@@ -70,7 +70,7 @@ def _pack(
 
 
 def code_number(error: errors.WebhookError) -> int:
-    """The google.rpc.Code number of an error, for results that stand in a batch."""
+    """Return the google.rpc.Code number of an error, for results in a batch."""
     return int(error.code.value[0])
 
 
@@ -110,7 +110,7 @@ _CODES = {code.value[0]: code for code in grpc.StatusCode}
 def make(
     code: int, message: str, *, reason: str = "", violations: tuple[errors.Violation, ...] = ()
 ) -> errors.WebhookError:
-    """The error for a google.rpc.Code number and a reason; WebhookError itself (INTERNAL) for unknown ones."""
+    """Return the error for a google.rpc.Code number and a reason; WebhookError (INTERNAL) for unknown ones."""
     status = _CODES.get(code, grpc.StatusCode.UNKNOWN)
     cls = _BY_REASON.get((status, reason)) or _BY_CODE.get(status, errors.WebhookError)
     return cls(message, reason=errors.ErrorReason.parse(reason), violations=violations)
@@ -122,7 +122,7 @@ def is_answer(error: grpc.aio.AioRpcError) -> bool:
 
 
 def from_rpc_error(error: grpc.aio.AioRpcError) -> errors.WebhookError:
-    """The error that a server answered with, rebuilt from its typed details."""
+    """Rebuild a server's error from its typed details."""
     message = error.details() or UNREACHABLE
     code = int(error.code().value[0])
     # Transport messages name addresses that do not concern the caller.
@@ -160,5 +160,5 @@ def _details(error: grpc.aio.AioRpcError) -> list[any_pb2.Any]:
 
 
 def to_code_name(error: errors.WebhookError) -> str:
-    """The canonical name of an error's code, such as NOT_FOUND."""
+    """Return the canonical name of an error's code, such as NOT_FOUND."""
     return str(code_pb2.Code.Name(code_pb2.Code.ValueType(code_number(error))))

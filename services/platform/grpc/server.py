@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from services.platform import errors, request_ids
+from services.platform import errors, ids
 from services.platform.auth import identity, roles
 from services.platform.auth.authenticator import Authenticator, Metadata
 from services.platform.auth.identity import Identity
@@ -24,8 +24,7 @@ from services.platform.process.lifecycle import Process
 from services.platform.settings import GrpcServerSettings
 from services.platform.stores import postgres
 from services.platform.tracing import spans
-from services.platform.tracing.spans import Kind, Span
-from services.platform.tracing.tracer import Tracer
+from services.platform.tracing.spans import Kind, Span, Tracer
 
 log = structlog.get_logger(__name__)
 
@@ -38,7 +37,6 @@ MAX_METADATA_BYTES = 16 << 10
 CONNECTION_GRACE_MS = 30_000
 # Of a call without a deadline of its own. One that has a deadline is cancelled when it passes.
 CALL_SECONDS = 30.0
-
 
 # Of a call, as every method of a servicer has it: async def Name(self, request: pb.X, _context: Context) -> pb.Y.
 # These classes take type arguments only in their stubs.
@@ -79,8 +77,8 @@ class _Interceptor(grpc.aio.ServerInterceptor):
         if handler.unary_unary is None:
             # Health and reflection stream. A stream of ours would pass by the check of who calls.
             return handler if method.startswith(roles.OPEN) else _refused_stream(method)
-        request_id = _metadatum(handler_call_details.invocation_metadata, request_ids.HEADER)
-        request_ids.CURRENT.set(request_ids.sane(request_id))
+        request_id = _metadatum(handler_call_details.invocation_metadata, ids.REQUEST_ID_HEADER)
+        ids.CURRENT_REQUEST_ID.set(ids.sane_request_id(request_id))
         try:
             caller = await self._authenticator.admit(method, handler_call_details.invocation_metadata)
         except Exception as error:  # noqa: BLE001 - raised again where errors become statuses
@@ -88,14 +86,14 @@ class _Interceptor(grpc.aio.ServerInterceptor):
             return grpc.unary_unary_rpc_method_handler(_answering(method, _refusing(error)), None, None)
         span = _span(self._tracer, method, caller, handler_call_details.invocation_metadata)
         return grpc.unary_unary_rpc_method_handler(
-            # Parsed in there: what grpcio cannot parse it answers with INTERNAL, as if it were the server's fault.
+            # Parsed in there: grpcio returns INTERNAL for what it cannot parse, as if it were the server's fault.
             _answering(method, self._acting(caller, method, handler), span),
             None,
             handler.response_serializer,
         )
 
     def _acting(self, caller: Identity, method: str, handler: Handler) -> Behaviour:
-        """The method, for this caller, in the tenants that the request states."""
+        """Wrap a method so that it checks the caller and the tenants that the request states."""
         inner: Any = handler.unary_unary
         parse, enter = handler.request_deserializer, self._enter
 
@@ -128,7 +126,7 @@ def _refusing(error: Exception) -> Behaviour:
 
 
 def _span(tracer: Tracer | None, method: str, caller: Identity, metadata: Metadata) -> Span | None:
-    """The span of a call, if it is traced. What the service asks itself belongs to whatever it asks it for."""
+    """Return the span of a call, if it is traced. The service's own calls belong to the trace that makes them."""
     if tracer is None or method.startswith(roles.OPEN):
         return None
     found = _metadatum(metadata, spans.TRACEPARENT)
@@ -142,7 +140,7 @@ def _metadatum(metadata: Metadata, wanted: str) -> str | None:
 
 
 def _answering(method: str, inner: Behaviour, span: Span | None = None) -> Behaviour:
-    """The method, counted, timed and perhaps traced, and its errors as statuses."""
+    """Wrap a method so that it is counted, timed, and traced, and its errors become statuses."""
     duration = metrics.RPC_SECONDS.labels(method)
 
     async def answer(request: Any, context: Any) -> Any:
@@ -184,7 +182,7 @@ def _parsed(parse: Parse | None, request: bytes) -> Any:
     try:
         return parse(request) if parse else request
     except DecodeError:
-        raise errors.InvalidArgument("the request cannot be decoded as the message of this method") from None
+        raise errors.InvalidArgument("the request cannot be decoded") from None
 
 
 def _bug(method: str, error: Exception) -> errors.WebhookError:
@@ -201,10 +199,10 @@ async def serving(
     authenticator: Authenticator,
     enter: Enter | None = None,
 ) -> AsyncIterator[int]:
-    """Serves until the context ends, then lets calls in flight finish; yields the port.
+    """Serve until the context ends, then let calls in flight finish; yield the port.
 
-    `services` are full names; their health says whether they can do what they are asked. `enter` sees each call of an
-    admin first.
+    `services` are full names; their health says whether they can serve requests. `enter` sees each call of an admin
+    first.
     """
     certificates = tls.following(process, settings)
     # An item may carry its payload and the body that was signed.

@@ -2,7 +2,7 @@
 
 The files are read again every few seconds, so that certificates can be renewed under running processes: a server shows
 the new one in its next handshake, a client makes its channel again (client.py). Files that do not fit together,
-such as those of a renewal that is half done, are left alone until they do.
+such as those of an unfinished renewal, are ignored until they do.
 """
 
 from datetime import datetime
@@ -33,7 +33,7 @@ class Certificates:
     """The certificate of this process and the authorities of the others', as the files have them."""
 
     def __init__(self, settings: GrpcTlsSettings) -> None:
-        """Raises StartError, which names the variable, when the files are of no use."""
+        """Read the files; StartError naming the variable if they are unusable."""
         self._settings = settings
         self._trouble = ""
         try:
@@ -50,7 +50,7 @@ class Certificates:
         await background.repeat(step, interval_seconds=INTERVAL_SECONDS, at_once=False)
 
     def refresh(self) -> None:
-        """Takes over what has changed, if it is of use."""
+        """Reload changed files, if they are usable."""
         try:
             found = _read(self._settings)
         except ValueError as error:
@@ -87,7 +87,7 @@ class Certificates:
 
 
 def following(process: Process, settings: GrpcTlsSettings) -> Certificates | None:
-    """The certificates, kept up to date as long as the process runs; none where no TLS is asked for."""
+    """Yield the certificates, kept current while the process runs; None if TLS is not configured."""
     if not settings.grpc_tls:
         return None
     certificates = Certificates(settings)
@@ -100,7 +100,7 @@ def _configuration(material: Material) -> grpc.ServerCertificateConfiguration:
 
 
 def _read(settings: GrpcTlsSettings) -> Material:
-    """Raises ValueError, which names the variable."""
+    """Read the files; ValueError naming the variable."""
     found = {}
     for name in ("grpc_tls_cert_file", "grpc_tls_key_file", "grpc_tls_ca_file"):
         path = getattr(settings, name)
@@ -122,7 +122,9 @@ def _check(material: Material) -> None:
     try:
         certificate, *_ = x509.load_pem_x509_certificates(material.certificate)
     except ValueError:
-        raise ValueError("GRPC_TLS_CERT_FILE: expected a certificate in PEM, with those that it is signed by") from None
+        raise ValueError(
+            "GRPC_TLS_CERT_FILE: expected a certificate in PEM, with its intermediate certificates"
+        ) from None
     try:
         key = load_pem_private_key(material.key, None)
     except (ValueError, TypeError):  # a TypeError for one that wants a password
@@ -130,10 +132,10 @@ def _check(material: Material) -> None:
     try:
         x509.load_pem_x509_certificates(material.authorities)
     except ValueError:
-        raise ValueError("GRPC_TLS_CA_FILE: expected one certificate or more in PEM") from None
+        raise ValueError("GRPC_TLS_CA_FILE: expected one or more certificates in PEM") from None
     spelling = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     if key.public_key().public_bytes(*spelling) != certificate.public_key().public_bytes(*spelling):
-        raise ValueError("GRPC_TLS_KEY_FILE: is not the key of the certificate in GRPC_TLS_CERT_FILE")
+        raise ValueError("GRPC_TLS_KEY_FILE: does not match the certificate in GRPC_TLS_CERT_FILE")
 
 
 def _not_after(pem: bytes) -> datetime:

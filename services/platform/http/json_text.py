@@ -76,7 +76,7 @@ def decode(decoder: "msgspec.json.Decoder[Decoded]", text: bytes) -> Decoded:
 
 
 def fields(decoder: "msgspec.json.Decoder[Decoded]", text: bytes) -> Decoded | None:
-    """Decode an object into a struct of Raw fields, each to be read by itself; None when it is not an object in JSON.
+    """Decode an object into a struct of Raw fields, which are decoded separately; None if it is not a JSON object.
 
     No other part of the text makes a field unreadable: neither its depth nor bytes that are not UTF-8. A byte order
     mark is ignored.
@@ -122,7 +122,7 @@ def cut(body: bytes, size: int, before: "re.Pattern[bytes]", after: "re.Pattern[
     """
     begin = before.match(body)
     if begin is None or not after.fullmatch(body, begin.end() + size):
-        raise RepeatedKey("has a key twice")
+        raise RepeatedKey("has a duplicate key")
     return body[begin.end() : begin.end() + size]
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from starlette.types import Receive, Scope, Send
 
-from services.platform import request_ids
+from services.platform import ids
 from services.platform.errors import ErrorReason
 
 
@@ -35,14 +35,14 @@ class HttpProblem:
 
     def raw(self, request_id: str | None = None) -> bytes:
         """Return the whole answer, to a request whose id is known or which has none yet."""
-        request_id = request_id or request_ids.new()
+        request_id = request_id or ids.new_request_id()
         body = self.body(request_id)
         lines = (
             f"HTTP/1.1 {self.status} {self.title}",
             "content-type: application/problem+json",
             f"content-length: {len(body)}",
             "connection: close",
-            f"{request_ids.HEADER}: {request_id}",
+            f"{ids.REQUEST_ID_HEADER}: {request_id}",
         )
         return "".join(f"{line}\r\n" for line in (*lines, "")).encode() + body
 

@@ -1,16 +1,62 @@
-"""Uvicorn's HTTP/1.1 with the bounds that it leaves open: how much a client may send, for how long, and how many may.
+"""Uvicorn's HTTP/1.1 with its answers in order, and with the bounds that it leaves open.
 
-A request that comes whole in one piece, as nearly all do, pays for three flags. What comes in pieces is watched.
+The bounds say how much a client may send, for how long, and how many may. A request that comes whole in one piece, as
+nearly all do, pays for three flags. What comes in pieces is watched.
 """
 
 import asyncio
 import re
+import sys
 from typing import Any, ClassVar
 
-from services.platform import clock, request_ids
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from services.platform import clock, ids
 from services.platform.errors import ErrorReason
-from services.platform.http.ordering import OrderedProtocol
 from services.platform.http.problems import HttpProblem, bad_request
+
+# How much of the parser's own words a detail repeats.
+_MAX_CAUSE_LENGTH = 100
+
+
+class OrderedProtocol(HttpToolsProtocol):
+    """Refuses in its turn what is not HTTP. uvicorn does so at once, in the place of a request that is being served."""
+
+    # Of the request whose headers came last.
+    request_id: str | None = None
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's words, always the same
+        """Respond to bytes that cannot be parsed, and to all that come after them."""
+        problem = bad_request(f"the request is not valid HTTP/1.1: {_cause()}")
+        latest = self.cycle
+        if latest is None:
+            self._refuse_now(problem)
+        elif not latest.more_body:
+            # What came before is whole. It keeps its answers, and the connection ends with them.
+            if latest.response_complete:
+                self._refuse_now(problem)
+            else:
+                latest.keep_alive = False
+        elif latest.response_started:
+            self.transport.close()  # the rest of a body that nobody waited for: its request has its answer
+        elif self.pipeline:
+            # It waits for its turn.
+            self.pipeline[0] = (latest, problem)  # type: ignore[assignment]  # uvicorn's names for ASGI's types
+        else:
+            self._refuse_now(problem, self.request_id)
+
+    def _refuse_now(self, problem: HttpProblem, request_id: str | None = None) -> None:
+        self.transport.write(problem.raw(request_id))
+        self.transport.close()
+
+
+def _cause() -> str:
+    """Return what the parser has found; it calls a failure of our own callbacks, such as for a bad target, its own."""
+    error = sys.exception()
+    if error is None or error.__context__ is not None:
+        return "the request target or a header cannot be read"
+    return str(error)[:_MAX_CAUSE_LENGTH] or type(error).__name__
+
 
 # Connections of one server; those beyond are closed as they come.
 MAX_CONNECTIONS = 10_000
@@ -24,7 +70,6 @@ REQUEST_SECONDS = 40.0
 # Of one request as it is sent, with what is thrown away after its answer; and of all that are unfinished, together.
 MAX_REQUEST_BYTES = 64 << 20
 MAX_UNFINISHED_BYTES = 256 << 20
-
 _TOO_LARGE = HttpProblem(
     status=431,
     title="Request Header Fields Too Large",
@@ -42,12 +87,12 @@ _NOT_A_HOST = bad_request(
 _CODED = HttpProblem(
     status=501,
     title="Not Implemented",
-    detail="Transfer-Encoding: must be chunked; name how the body is compressed in Content-Encoding",
+    detail="Transfer-Encoding: must be chunked; state compression in Content-Encoding",
     reason=ErrorReason.TRANSFER_ENCODING_UNSUPPORTED,
 )
 # RFC 3986, 3.2.2 and 3.2.3; empty where the target has no authority (RFC 9110, 7.2).
 _HOST = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=%:\[\]-]*")
-_REQUEST_ID = request_ids.HEADER.encode()
+_REQUEST_ID = ids.REQUEST_ID_HEADER.encode()
 
 
 class BoundedProtocol(OrderedProtocol):
@@ -67,7 +112,7 @@ class BoundedProtocol(OrderedProtocol):
         self._unread: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
-        """A client is there; it has some seconds for its first request."""
+        """Start the client's time limit for its first request."""
         super().connection_made(transport)
         if len(self.connections) > MAX_CONNECTIONS:
             transport.abort()
@@ -75,13 +120,13 @@ class BoundedProtocol(OrderedProtocol):
             self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """It is gone, and so is what it had sent."""
+        """Discard what the client had sent."""
         super().connection_lost(exc)
         self._rest()
         self._unread_no_more()
 
     def data_received(self, data: bytes) -> None:
-        """A piece of a request, or several requests."""
+        """Handle a piece of a request, or several requests."""
         if not self._unfinished and not data.strip(b"\r\n"):
             return  # line ends begin no request, and must not end uvicorn's wait for one
         self._piece_bytes = len(data)
@@ -91,7 +136,7 @@ class BoundedProtocol(OrderedProtocol):
             self._hold()
 
     def on_message_begin(self) -> None:
-        """A request begins in this piece."""
+        """Note that a request begins in this piece."""
         super().on_message_begin()
         self._unfinished = self._in_head = True
         self._request_bytes = self._piece_bytes
@@ -105,12 +150,12 @@ class BoundedProtocol(OrderedProtocol):
             super().on_header(name, value.strip(b" \t"))
 
     def pause_writing(self) -> None:
-        """The client does not read its answer; it has some time to begin to."""
+        """Start the time limit for a client that does not read its response."""
         super().pause_writing()
         self._unread = self.loop.call_later(REQUEST_SECONDS, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """It has read enough for more to be written."""
+        """Note that the client has read enough for more to be written."""
         super().resume_writing()
         self._unread_no_more()
 
@@ -127,11 +172,11 @@ class BoundedProtocol(OrderedProtocol):
             super().on_headers_complete()
         finally:
             self.app = served
-        # Whatever answers, the server's own answers included.
+        # For all responses, including the server's own.
         self.cycle.default_headers = [*self.cycle.default_headers, (_REQUEST_ID, request_id.encode())]
 
     def on_message_complete(self) -> None:
-        """The request is complete."""
+        """Note that the request is complete."""
         self._unfinished = False
         if self._timer is not None:
             self._rest()
@@ -140,10 +185,10 @@ class BoundedProtocol(OrderedProtocol):
     def _find_request_id(self, names: list[bytes]) -> str:
         """Return the client's own id, if it sent one that is sane."""
         if names.count(_REQUEST_ID) == 1:
-            sent = request_ids.sane(self.headers[names.index(_REQUEST_ID)][1])
+            sent = ids.sane_request_id(self.headers[names.index(_REQUEST_ID)][1])
             if sent is not None:
                 return sent
-        return request_ids.new()
+        return ids.new_request_id()
 
     def _find_problem(self, names: list[bytes]) -> HttpProblem | None:
         """Return why the request is refused for its headers, if it is."""
@@ -169,7 +214,7 @@ class BoundedProtocol(OrderedProtocol):
         self._timer = self.loop.call_later(HEAD_SECONDS, self._expire)
 
     def _rest(self) -> None:
-        """Stops watching."""
+        """Stop watching."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -182,7 +227,7 @@ class BoundedProtocol(OrderedProtocol):
             self._unread = None
 
     def _hold(self) -> None:
-        """Waits for the rest of a request, within its bounds."""
+        """Wait for the rest of a request, within its bounds."""
         if self._timer is None:
             self._watch()
         self._counted_bytes += self._piece_bytes
@@ -200,7 +245,7 @@ class BoundedProtocol(OrderedProtocol):
             self._timer = self.loop.call_later(left, self._expire)
 
     def _end(self, problem: HttpProblem) -> None:
-        """Closes the connection; with an answer, if a request has begun, has none yet, and it is its turn."""
+        """Close the connection; respond first if a request has begun, has no response yet, and is next in order."""
         latest = self.cycle  # None at first, which uvicorn's types leave out
         if self._in_head and latest is not None and not latest.response_complete:  # type: ignore[redundant-expr]
             # Another request is being served. It gets its answer, which is the last one.

@@ -18,18 +18,18 @@ _CLOSE = (b"connection", b"close")
 class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leaves signals to services.platform.process.lifecycle."""
+        """Leave signals to services.platform.process.lifecycle."""
         yield
 
     def end_connections(self) -> None:
         """End each connection with its next answer, and tell the client so."""
-        # The configuration is where the headers come from that are made anew each second.
+        # The configuration provides the headers that are refreshed each second.
         self.config.encoded_headers.append(_CLOSE)
         self.server_state.default_headers = [*self.server_state.default_headers, _CLOSE]
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A listening socket; ends the process with one line when the address cannot be had."""
+    """Return a listening socket; end the process with one line if the address is unavailable."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -62,6 +62,6 @@ def _tell(error: Exception, *, quiet: bool) -> None:
     task = asyncio.current_task()
     name = task.get_name() if task else ""
     if errors.classify(error) is None:
-        log.error("a background task failed on a bug; trying again", task=name, exc_info=error)
+        log.error("a background task failed because of a bug; trying again", task=name, exc_info=error)
     elif not quiet:
         log.warning("a background task waits for a store", task=name, error=repr(error))

@@ -31,7 +31,7 @@ type_of_flush = Callable[[list[Item]], Awaitable[Sequence[Result | Exception]]]
 
 @dataclass(frozen=True, kw_only=True)
 class Bounds:
-    """Limits of a batcher. An item larger than `batch_bytes` goes alone."""
+    """Limits of a batcher. An item larger than `batch_bytes` is a batch of its own."""
 
     batch_items: int
     batch_bytes: int = 1 << 20
@@ -61,7 +61,7 @@ class _State:
 class Batcher(Generic[Item, Result]):
     """Collects items and flushes them in batches.
 
-    `flush` answers a result, or an exception, for each item in order; when it raises, every item of
+    `flush` returns a result, or an exception, for each item in order; if it raises, every item of
     its batch gets what it raised. A caller that is cancelled leaves its item in the batch.
     """
 
@@ -71,7 +71,7 @@ class Batcher(Generic[Item, Result]):
         self._bounds = bounds
         self._waiting: deque[_Waiting[Item, Result]] = deque()
         self._state = _State()
-        # Of whoever made this: a batch belongs to none of those whose items are in it, nor to their traces.
+        # The creator's context: a batch belongs to none of the callers whose items it contains, nor to their traces.
         self._context = contextvars.copy_context()
 
     def __len__(self) -> int:
@@ -79,7 +79,7 @@ class Batcher(Generic[Item, Result]):
         return len(self._waiting)
 
     async def submit(self, item: Item, size_bytes: int = 0) -> Result:
-        """Hands over an item and waits for its result; Overloaded when too much waits already."""
+        """Hand over an item and wait for its result; Overloaded if too much waits already."""
         bounds, state = self._bounds, self._state
         if len(self._waiting) >= bounds.waiting_items or (
             state.bytes_waiting and state.bytes_waiting + size_bytes > bounds.waiting_bytes
@@ -94,7 +94,7 @@ class Batcher(Generic[Item, Result]):
         return await done
 
     async def drained(self) -> None:
-        """Waits until nothing waits and nothing is in flight; for a clean stop."""
+        """Wait until nothing waits and nothing is in flight; for a clean stop."""
         while self._state.flushing:
             await asyncio.wait(tuple(self._state.flushing))
 

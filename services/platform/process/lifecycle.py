@@ -6,8 +6,8 @@
 
 `serve` is an async context manager: it builds everything up, yields while the process serves, and
 takes everything down in the reverse order when the process is told to stop (SIGTERM or SIGINT). A
-server drains first: for DRAIN_SECONDS it is not ready any more and still answers; a second signal ends that. A
-background task that ends by itself takes the process down at once, loudly, with exit status 1.
+server drains first: for DRAIN_SECONDS it is not ready but still serves; a second signal ends that. A
+background task that ends unexpectedly stops the process at once, with exit status 1.
 """
 
 import asyncio
@@ -26,18 +26,12 @@ import uvloop
 
 from services.platform.http import server
 from services.platform.process import background, logs, metrics, probes
-from services.platform.tracing import tracer as tracing
+from services.platform.tracing import spans as tracing
 from services.platform.tracing.settings import TracingSettings
 
 log = structlog.get_logger(__name__)
-
-
 LAG_INTERVAL_SECONDS = 0.5
-
-
 CANCEL_AGAIN_SECONDS = 0.2
-
-
 GC_THRESHOLDS = (20_000, 50, 100)
 
 
@@ -80,18 +74,18 @@ class Process:
                 await asyncio.wait_for(self._hurry.wait(), seconds)
 
     def spawn(self, name: str, coroutine: Coroutine[object, object, None]) -> asyncio.Task[None]:
-        """Starts a loop that is meant to run until it is cancelled."""
+        """Start a loop that runs until cancelled."""
         task = asyncio.create_task(coroutine, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
         return task
 
     def disown(self, task: asyncio.Task[None]) -> None:
-        """Lets a spawned task end by itself."""
+        """Allow a spawned task to end on its own."""
         self._tasks.discard(task)
 
     async def cancel(self, task: asyncio.Task[None]) -> None:
-        """Ends a spawned task and waits for it."""
+        """Cancel a spawned task and wait for it."""
         self.disown(task)
         # More than once: a library that takes the cancellation for a failure of its connection swallows it.
         while not task.done():
@@ -104,7 +98,7 @@ class Process:
         self._tasks.discard(task)
         # Cancelled by nobody who owns it is as dead as failed.
         error = None if task.cancelled() else task.exception()
-        log.critical("background task died", task=task.get_name(), exc_info=error)
+        log.critical("a background task died", task=task.get_name(), exc_info=error)
         self._dead.append(task.get_name())
         self._hurry.set()
         self.stop_requested.set()
@@ -119,13 +113,13 @@ class Process:
         return bool(self._dead)
 
     async def cancel_all(self) -> None:
-        """Ends all spawned tasks that are left."""
+        """Cancel all remaining spawned tasks."""
         for task in tuple(self._tasks):
             await self.cancel(task)
 
 
 def run(role: str, settings: TracingSettings, serve: Callable[[Process], AbstractAsyncContextManager[None]]) -> None:
-    """Runs a process until it is told to stop; the exit status is 0 unless something died."""
+    """Run a process until it is told to stop; the exit status is 0 unless something died."""
     logs.configure(role, settings)
     raise_open_files_limit()
     metrics.export_build_info()
@@ -140,7 +134,7 @@ async def _run(
     serve: Callable[[Process], AbstractAsyncContextManager[None]],
     ops_listener: socket.socket,
 ) -> int:
-    process = Process(role, tracing.start(role, settings))
+    process = Process(role, tracing.start_tracer(role, settings))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, process.request_stop)
@@ -163,7 +157,7 @@ async def _run(
         gc.set_threshold(*GC_THRESHOLDS)
         log.info("started", seconds=round(time.monotonic() - started, 3), metrics_port=ops_listener.getsockname()[1])
         await process.stop_requested.wait()
-        # Of servers alone: nobody has to find another worker.
+        # Only for servers: no client has to find another worker.
         await process.drain(getattr(settings, "drain_seconds", 0.0))
         log.info("stopping")
     log.info("stopped")
@@ -190,7 +184,7 @@ WANTED_OPEN_FILES = 16_384
 
 
 def raise_open_files_limit() -> None:
-    """Raises the soft limit as far as the hard one allows; what it is set to beyond that stays."""
+    """Raise the soft limit as far as the hard one allows; never lower it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = WANTED_OPEN_FILES if hard == resource.RLIM_INFINITY else min(WANTED_OPEN_FILES, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:

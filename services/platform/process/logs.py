@@ -5,7 +5,7 @@ import sys
 
 import structlog
 
-from services.platform import request_ids
+from services.platform import ids
 from services.platform.settings import Settings
 from services.platform.tracing import spans
 
@@ -56,7 +56,7 @@ def configure(role: str, settings: Settings) -> None:
 
 def add_context(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
     """Say for which request a line was written, and in which trace and span."""
-    request_id = request_ids.CURRENT.get()
+    request_id = ids.CURRENT_REQUEST_ID.get()
     if request_id is not None:
         event["request_id"] = request_id
     span = spans.CURRENT.get()

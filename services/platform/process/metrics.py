@@ -29,12 +29,12 @@ SPANS_DROPPED = Counter(
     "webhook_spans_dropped_total", "Spans that the collector refused, or that did not fit in the queue."
 )
 EVENT_LOOP_LAG = Histogram(
-    "webhook_event_loop_lag_seconds", "How late a timer of the event loop fires.", buckets=SECONDS_BUCKETS
+    "webhook_event_loop_lag_seconds", "Delay of timers of the event loop.", buckets=SECONDS_BUCKETS
 )
 
 
 def version() -> str:
-    """The version of the installed distribution, or "source" when it runs from a checkout."""
+    """Return the version of the installed distribution, or "source" if it runs from a checkout."""
     try:
         return metadata.version("webhook-service")
     except metadata.PackageNotFoundError:
@@ -42,7 +42,7 @@ def version() -> str:
 
 
 def export_build_info() -> None:
-    """Sets webhook_build_info of this process."""
+    """Set webhook_build_info of this process."""
     BUILD_INFO.labels(version(), platform.python_version()).set(1)
 
 
@@ -56,7 +56,7 @@ class Growth:
         self._seen: dict[str, float] = {}
 
     def of(self, name: str, total: float) -> float:
-        """What the total of this name grew by; 0 at the first look."""
+        """Return by how much the total of this name grew; 0 the first time."""
         before = self._seen.get(name, total)
         self._seen[name] = total
         return max(0.0, total - before)

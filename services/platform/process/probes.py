@@ -19,7 +19,7 @@ from starlette.routing import Route
 
 Check = Callable[[], Awaitable[None]]
 CHECK_TIMEOUT_SECONDS = 1.0
-# What a cache has kept is no answer to how a process is now.
+# A cached response does not show the current state.
 NO_STORE = {"cache-control": "no-store"}
 # The status when nothing fails, and when something does.
 ALIVE = ("ok", "failing")
@@ -59,7 +59,7 @@ class Health:
         self._optional[name] = check
 
     async def alive(self) -> dict[str, str]:
-        """The failing liveness checks, with why; empty when all is well."""
+        """Return the failing liveness checks with reasons; empty if all is well."""
         return await _failures(self._alive)
 
     async def ready(self) -> dict[str, str]:
@@ -67,7 +67,7 @@ class Health:
         return (await self.state())[0]
 
     async def degraded(self) -> dict[str, str]:
-        """Return what is away without which the process still answers, with why."""
+        """Return what is unreachable but not required to serve, with reasons."""
         return (await self.state())[1]
 
     async def serving(self) -> dict[str, str]:
@@ -135,5 +135,5 @@ def liveness_route(health: Health) -> Route:
 
 
 def application(health: Health) -> Starlette:
-    """The application of the metrics port."""
+    """Return the application of the metrics port."""
     return Starlette(routes=routes(health))

@@ -1,4 +1,8 @@
-"""Tells whether a store answers this process: in webhook_store_up for alerts, in the log, and in /readyz."""
+"""Whether a store is away: by what its driver raises, and by asking it.
+
+errors.classify() makes Unavailable of what drivers raise wherever this is imported. Whether a store answers this
+process is told in webhook_store_up for alerts, in the log, and in /readyz.
+"""
 
 import asyncio
 import errno
@@ -6,12 +10,44 @@ import os
 import ssl
 from collections.abc import Awaitable, Callable
 
+import asyncpg
+import redis.exceptions
 import structlog
 
+from services.platform import errors
 from services.platform.process import background, metrics
 
-log = structlog.get_logger(__name__)
+# What drivers raise when a store is away, starting, stopping, read-only after a failover, or out of connections,
+# memory or disk; or rolls a transaction back for a conflict (SQLSTATE class 40), which a repetition resolves.
+# InterfaceError is asyncpg's for a connection that was closed under a statement, and InvalidCachedStatementError for a
+# table that was migrated under a transaction.
+STORE_AWAY = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.PostgresSystemError,
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.TransactionRollbackError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.InvalidCachedStatementError,
+    redis.exceptions.ConnectionError,
+    redis.exceptions.TimeoutError,
+)
 
+
+def is_store_away(error: BaseException) -> bool:
+    """Whether a store is away. asyncpg's InterfaceError that is also a ValueError is about our settings, or our use."""
+    return isinstance(error, STORE_AWAY) and not isinstance(error, ValueError)
+
+
+errors.add_unavailable(is_store_away)
+
+
+log = structlog.get_logger(__name__)
 INTERVAL_SECONDS = 2.0
 TIMEOUT_SECONDS = 1.0
 

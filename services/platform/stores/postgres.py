@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 import asyncpg
 import asyncpg.transaction
 
-import services.platform.stores.errors  # noqa: F401 - what drivers raise has a meaning from here on
 from services.platform.process import metrics
 from services.platform.settings import PostgresSettings
 from services.platform.stores import availability
@@ -109,7 +108,7 @@ async def repeat_rolled_back(work: Callable[[], Awaitable[_T]]) -> _T:
     """Await `work()`, a statement or a whole transaction, again when Postgres rolled it back for a conflict.
 
     Such are deadlocks and failures of serialization, SQLSTATE class 40: nothing was changed, and a repetition is what
-    they ask for. The last failure is raised; stores.errors.STORE_AWAY lists it.
+    they ask for. The last failure is raised; stores.availability.STORE_AWAY lists it.
     """
     for pause_seconds in _ROLLED_BACK_PAUSES_SECONDS:
         try:
@@ -123,7 +122,7 @@ async def repeat_rolled_back(work: Callable[[], Awaitable[_T]]) -> _T:
 
 @contextlib.asynccontextmanager
 async def pool(process: "Process", settings: PostgresSettings) -> AsyncIterator[Pool]:
-    """A pool that starts empty, so that a process comes up while Postgres is still away.
+    """Yield a pool that starts empty, so that a process can start while Postgres is unreachable.
 
     Statements end after 10 s on the client's side and connecting after 1 s, or the URL's connect_timeout, both with
     TimeoutError.
@@ -182,10 +181,10 @@ async def connect(
 async def connection(
     settings: PostgresSettings, name: str, *, timeout_seconds: float, statement_timeout_seconds: float | None = None
 ) -> AsyncIterator[Connection]:
-    """A connection beside the pool, for work that would keep one of its own for long.
+    """Yield a connection outside the pool, for work that would occupy a pooled one for long.
 
     Connecting ends after `timeout_seconds`, a statement after `statement_timeout_seconds` if given, both with
-    TimeoutError. What a transaction holds is let go with the context, however it ends.
+    TimeoutError. Locks of a transaction are released with the context, however it ends.
     """
     connected = await connect(
         settings, name, timeout_seconds=timeout_seconds, statement_timeout_seconds=statement_timeout_seconds
@@ -199,7 +198,7 @@ async def connection(
 def pin_statement(settings: PostgresSettings, *, server_version: int, local: bool = False) -> str:
     """Return the statements that pin PINS for a session, or with `local` for a transaction.
 
-    What the options of the URL name is somebody's choice, and left alone.
+    Settings in the URL's options are the operator's choice and are kept.
     """
     given = settings.postgres_target.given()
     pins = {name: value for name, value in PINS.items() if name.lower() not in given}
@@ -253,7 +252,7 @@ def _watch(opened: "asyncpg.Connection[asyncpg.Record]", socket_options: tuple[t
 
 
 def _session(settings: PostgresSettings, name: str, server_settings: Mapping[str, str]) -> dict[str, Any]:
-    """What asyncpg is told about its sessions: settings that they begin with, where they are its own."""
+    """Return asyncpg's options for sessions: their initial settings, where sessions are not shared by a pooler."""
     target = settings.postgres_target
     named = {"application_name": target.application_name or f"webhook-{name}"}
     if target.options:

@@ -63,10 +63,10 @@ _ONE_OF = {
     "client_encoding": ("utf8", "UTF8", "utf-8", "UTF-8", "auto"),
 }
 _HINTS = {
-    "channel_binding": "leave it out, and let sslmode=verify-full prove who the server is",
+    "channel_binding": "remove it, and use sslmode=verify-full",
     "ssl": "write sslmode=require, or sslmode=verify-full",
     "hostaddr": "write the address as the host",
-    "pgbouncer": "leave it out, and set POSTGRES_POOLER=transaction",
+    "pgbouncer": "remove it, and set POSTGRES_POOLER=transaction",
     "schema": "write options=-c%20search_path%3DNAME",
 }
 _WHOLE = ("connect_timeout", "keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout")
@@ -152,7 +152,7 @@ def _parameters(text: str) -> dict[str, str]:
     try:
         pairs = parse_qsl(text.replace("+", "%2B"), keep_blank_values=True, strict_parsing=True) if text else []
     except ValueError:
-        raise ValueError("what follows the ? must be name=value, separated by &") from None
+        raise ValueError("the part after ? must be name=value, separated by &") from None
     # As in libpq, the last one counts.
     return dict(pairs)
 
@@ -176,7 +176,7 @@ def _hosts(listed: str, parameters: Mapping[str, str]) -> list[tuple[str, int]]:
     entries = listed.split(",") if listed else [entry for entry in parameters.get("host", "").split(",") if entry]
     ports = [port for port in parameters.get("port", "").split(",") if port]
     if len(ports) not in {0, 1, len(entries)} and entries:
-        raise ValueError("parameter port must be one number, or as many as there are hosts")
+        raise ValueError("parameter port must be one number, or one per host")
     hosts = []
     for number, entry in enumerate(entries):
         decoded = unquote(entry) if listed else entry

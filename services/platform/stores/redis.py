@@ -9,7 +9,7 @@ import redis.asyncio
 import redis.exceptions
 from redis.asyncio.connection import BlockingConnectionPool
 
-import services.platform.stores.errors  # noqa: F401 - what drivers raise has a meaning from here on
+import services.platform.stores.availability  # noqa: F401 - what drivers raise has a meaning from here on
 from services.platform.settings import RedisSettings
 from services.platform.stores import redis_primary, redis_url
 
@@ -24,7 +24,7 @@ MAX_CONNECTIONS = 64
 
 
 def connect(settings: RedisSettings, *, timeout_seconds: float | None = TIMEOUT_SECONDS) -> Client:
-    """A client with bytes in and out; each command ends within the timeout."""
+    """Create a client with bytes in and out; each command ends within the timeout."""
     options = _options(timeout_seconds) | {
         "max_connections": MAX_CONNECTIONS,
         "retry": redis.asyncio.retry.Retry(redis.backoff.NoBackoff(), 0),
@@ -36,7 +36,7 @@ def connect(settings: RedisSettings, *, timeout_seconds: float | None = TIMEOUT_
 
 
 def pool(settings: RedisSettings, *, max_connections: int, timeout_seconds: float) -> BlockingConnectionPool:
-    """Connections for a client of the caller's own, who closes them."""
+    """Create a connection pool for the caller's own client; the caller closes it."""
     options = _options(timeout_seconds) | {"max_connections": max_connections}
     guides = redis_url.parse(settings.redis_dsn)
     if guides is None:
@@ -46,7 +46,7 @@ def pool(settings: RedisSettings, *, max_connections: int, timeout_seconds: floa
 
 @contextlib.asynccontextmanager
 async def client(settings: RedisSettings) -> AsyncIterator[Client]:
-    """A client that is closed with the context."""
+    """Yield a client that is closed with the context."""
     created = connect(settings)
     try:
         yield created

@@ -1,7 +1,7 @@
 """Connections to the server that has our keys, where others are asked who it is: sentinels, or nodes of a cluster.
 
 Each new connection asks. After a failover the old ones end, or hear that their server is not the one any more, which
-counts as Redis being away: the next command asks anew.
+counts as Redis being unreachable: the next command asks again.
 """
 
 from typing import Any
@@ -32,7 +32,7 @@ class PrimaryPool(SentinelConnectionPool, BlockingConnectionPool):
 
     @classmethod
     def behind(cls, guides: Guides, options: dict[str, Any]) -> "PrimaryPool":
-        """A pool whose connections have these options and what the URL says."""
+        """Create a pool whose connections have these options and those of the URL."""
         options = options | parse_url(guides.server_url)
         del options["host"]
         tls = options.pop("connection_class", None) is SSLConnection
@@ -54,7 +54,7 @@ class PrimaryPool(SentinelConnectionPool, BlockingConnectionPool):
         return cls(guides.service_name, sentinels, connection_class=connection_class, **options)
 
     async def aclose(self) -> None:
-        """Closes all of them."""
+        """Close all of them."""
         await super().aclose()
         await self.sentinel_manager.aclose()
 
@@ -82,10 +82,10 @@ class _Nodes:
                     # A node that does not know its own name leaves it out.
                     return (primary or b"").decode().strip("?") or host, port
             errors.append(f"{host}: nobody has slot {self._slot}")
-        raise MasterNotFoundError(f"no node of the cluster says who has our keys: {', '.join(errors)}")
+        raise MasterNotFoundError(f"no node of the cluster knows the primary for these keys: {', '.join(errors)}")
 
     async def aclose(self) -> None:
-        """Closes the connections."""
+        """Close the connections."""
         for _, node in self._nodes:
             await node.aclose()
 
@@ -98,7 +98,7 @@ class _NodeConnection(SentinelManagedConnection):
             return await super().read_response(*arguments, **options)
         except redis.exceptions.AskError as error:  # MOVED is one
             await self.disconnect()
-            raise redis.exceptions.ConnectionError("another node of the cluster has our keys") from error
+            raise redis.exceptions.ConnectionError("the primary in the cluster changed") from error
 
 
 class _TlsNodeConnection(_NodeConnection, SentinelManagedSSLConnection):

@@ -39,7 +39,7 @@ class Guides:
 
 
 def parse(url: str) -> Guides | None:
-    """Whom a URL names to be asked; None for that of a server, ValueError, which repeats nothing, for a wrong one."""
+    """Parse the hosts to ask; None for a single server's URL; ValueError, without repeating the URL, if invalid."""
     if re.match("(rediss?|unix)://", url):
         _check_port(url)
         return None
@@ -58,7 +58,7 @@ def check_authority(url: str, ca_file: str) -> None:
     try:
         ssl.create_default_context(cafile=ca_file)
     except OSError as error:  # SSLError, for a file without certificates, is one
-        raise ValueError(f"must be a file of certificates in PEM form: {error.strerror or error}") from None
+        raise ValueError(f"must be a file of PEM certificates: {error.strerror or error}") from None
 
 
 def with_authority(url: str, ca_file: str) -> str:
@@ -71,11 +71,11 @@ def with_authority(url: str, ca_file: str) -> str:
 def _sentinels(said: re.Match[str]) -> Guides:
     service = _SERVICE.fullmatch(said["path"] or "")
     if service is None:
-        raise ValueError("must name the service after the sentinels, as in redis+sentinel://host:26379/service_name/0")
+        raise ValueError("must have the service name after the hosts, as in redis+sentinel://host:26379/service_name/0")
     options = parse_qsl(said["options"] or "")
     own = dict(option for option in options if option[0].startswith("sentinel_"))
     if own.keys() - {"sentinel_username", "sentinel_password"}:
-        raise ValueError("of the sentinels, options can only be sentinel_username and sentinel_password")
+        raise ValueError("for Sentinel, the only options are sentinel_username and sentinel_password")
     others = urlencode([option for option in options if option[0] not in own])
     return Guides(
         addresses=_addresses(said["hosts"], SENTINEL_PORT),
@@ -88,7 +88,7 @@ def _sentinels(said: re.Match[str]) -> Guides:
 
 def _nodes(said: re.Match[str]) -> Guides:
     if said["path"] not in (None, "/", "/0") or "db" in dict(parse_qsl(said["options"] or "")):
-        raise ValueError("can name no database of a cluster")
+        raise ValueError("cannot select a database of a cluster")
     return Guides(
         addresses=_addresses(said["hosts"], NODE_PORT),
         service_name=None,
@@ -113,4 +113,4 @@ def _check_port(url: str) -> None:
         _ = urlsplit(url).port
     except ValueError:
         # Not with the reason: what stands in the place of a port may be half of a password.
-        raise ValueError("has a port that is none, or a user or password that is not percent-encoded") from None
+        raise ValueError("has an invalid port, or a user or password that is not percent-encoded") from None

@@ -1,4 +1,4 @@
 """Traces, by OpenTelemetry and its W3C contexts. Off unless OTEL_EXPORTER_OTLP_ENDPOINT is set.
 
-Where tracing is off there is no tracer, no span, and the SDK is not imported: sdk.py alone knows it.
+If tracing is off, there is no tracer and no span. Only sdk.py imports the SDK.
 """

@@ -58,19 +58,19 @@ class SdkSpan(Span):
         self._span = span
 
     def rename(self, name: str) -> None:
-        """Gives it another name."""
+        """Rename the span."""
         self._span.update_name(name)
 
     def set(self, attributes: Attributes) -> None:
-        """Adds attributes."""
+        """Add attributes."""
         self._span.set_attributes(attributes)
 
     def link(self, parent: Parent) -> None:
-        """Says that it has to do with a span of another trace."""
+        """Link the span to one of another trace."""
         self._span.add_link(_context_of(parent))
 
     def end(self, *, error: str = "", failed: bool = True) -> None:
-        """Ends it."""
+        """End the span."""
         if error:
             self._span.set_attribute("error.type", error)
             if failed:
@@ -95,14 +95,14 @@ class Sdk:
         self._tracer = self._provider.get_tracer(_SCOPE, metrics.version())
 
     def start(self, name: str, kind: Kind, parent: Parent | None, attributes: Attributes) -> Span:
-        """Begins a span."""
+        """Begin a span."""
         context = Context()
         if parent is not None:
             context = trace.set_span_in_context(trace.NonRecordingSpan(_context_of(parent)), context)
         return SdkSpan(self._tracer.start_span(name, context=context, kind=_KINDS[kind], attributes=attributes))
 
     async def stop(self) -> None:
-        """Exports what has ended, within a quarter of the time there is to stop, and 2 s at most."""
+        """Export ended spans, within a quarter of the time to stop, and 2 s at most."""
         loop, exported = asyncio.get_running_loop(), asyncio.Event()
 
         def finish() -> None:
@@ -119,7 +119,7 @@ class Sdk:
 
 
 class _Counted(SpanExporter):
-    """OTLP over gRPC, counted. `taken` grows by one thread alone, that of the processor."""
+    """OTLP over gRPC, counted. Only the processor's thread changes `taken`."""
 
     def __init__(self, settings: TracingSettings) -> None:
         self.taken = 0
@@ -146,7 +146,7 @@ class _Counted(SpanExporter):
         return result
 
     def shutdown(self) -> None:
-        """Ends the export that is out, too. Whoever comes second finds it done."""
+        """End the running export, too. A second call does nothing."""
         if self._shut.acquire(blocking=False):
             self._exporter.shutdown()
 

@@ -40,7 +40,7 @@ class TracingSettings(Settings):
     def _headers_can_be_sent(cls, text: str) -> str:
         for name, value in _pairs(text):
             if not (_HEADER_NAME.fullmatch(name) and _HEADER_VALUE.fullmatch(value)):
-                raise PydanticCustomError("unusable", "must be name=value,name=value, names in lower case")
+                raise PydanticCustomError("unusable", "must be name=value,name=value with lowercase names")
         return text
 
     @field_validator("otel_exporter_otlp_certificate")
@@ -52,7 +52,7 @@ class TracingSettings(Settings):
             except OSError as error:
                 raise ValueError(f"cannot be read: {error.strerror}") from None
             if not found:
-                raise ValueError("is not a file of certificates in PEM form")
+                raise ValueError("is not a file of PEM certificates")
         return path
 
     @field_validator("otel_resource_attributes")
@@ -100,7 +100,7 @@ def _content(path: str) -> bytes:
 
 
 def _pairs(text: str) -> Iterator[tuple[str, str]]:
-    """The pairs of a list as OpenTelemetry writes it; one without "=" has an empty value."""
+    """Yield the pairs of a list as OpenTelemetry writes it; one without "=" has an empty value."""
     for pair in text.split(","):
         if pair.strip():
             name, _, value = pair.partition("=")

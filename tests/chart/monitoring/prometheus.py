@@ -71,7 +71,7 @@ class Prometheus:
         return found
 
     def close(self) -> None:
-        """Closes the connections."""
+        """Close the connections."""
         self._http.close()
 
     def _get(self, path: str, **parameters: Any) -> Any:

@@ -50,7 +50,7 @@ def test_an_autoscaler_scales_a_deployment_that_is_there(scenario: str) -> None:
         assert target["name"] in there
 
 
-def test_nothing_is_scaled_by_default() -> None:
+def test_autoscaling_is_off_by_default() -> None:
     objects = rendering.rendered(rendering.STORES)
     assert not rendering.of_kind(objects, "HorizontalPodAutoscaler", "ScaledObject")
     assert all("replicas" in found["spec"] for found in rendering.of_kind(objects, "Deployment"))
@@ -121,7 +121,7 @@ def test_the_depth_is_the_largest_of_the_copies_and_never_their_sum() -> None:
 # -- by KEDA --
 
 
-def test_with_keda_workers_have_no_hpa_of_the_chart() -> None:
+def test_workers_have_no_hpa_of_the_chart_with_keda() -> None:
     objects = rendering.scenario("keda")
     names = [found["metadata"]["name"] for found in rendering.of_kind(objects, "HorizontalPodAutoscaler")]
     assert names == [deployment(objects, "gateway")["metadata"]["name"]]
@@ -192,5 +192,5 @@ def test_wrong_values_are_refused(values: dict[str, Any], name: str, program: st
         ({"autoscaling": {"enabled": True, "source": "keda"}}, "autoscaling.keda.serverAddress"),
     ],
 )
-def test_what_does_not_fit_together_is_said(values: dict[str, Any], sentence: str) -> None:
+def test_values_that_do_not_fit_together_are_refused(values: dict[str, Any], sentence: str) -> None:
     assert sentence in rendering.refused(ON | values)

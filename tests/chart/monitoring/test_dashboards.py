@@ -61,7 +61,7 @@ def code_names(text: str) -> set[str]:
 # -- the shape --
 
 
-def test_there_is_a_file_for_each_board() -> None:
+def test_each_board_has_a_file() -> None:
     assert [path.stem for path in FILES] == NAMES == sorted(board.name for board in board_files.BOARDS)
 
 
@@ -143,11 +143,10 @@ def test_series_have_names_that_their_labels_fill(board: Object) -> None:
 
 
 def test_a_line_that_is_not_full_is_refused() -> None:
-    query = grafana.Query(expr="up")
-    line = [grafana.Stat(title="One", text="One.", queries=[query])] * 5
-    row = grafana.Row(title="Row", lines=[line])
+    line = [grafana.Stat("One", "One.", "up")] * 5
+    row = grafana.row("Row", line)
     with pytest.raises(ValueError, match="5 panels"):
-        grafana.document(grafana.Board(name="b", title="B", text="B.", rows=[row]))
+        grafana.document(grafana.Board("b", "B", "B.", [row]))
 
 
 # -- the ConfigMaps --

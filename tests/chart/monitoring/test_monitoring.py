@@ -49,7 +49,7 @@ def rules(values: Object = MONITORED, release: str = "demo") -> dict[str, Object
 
 
 def promtool(*arguments: str, folder: Path) -> str:
-    """Runs promtool; fails with what it prints, else answers it."""
+    """Run promtool; fail with what it prints, else return it."""
     done = subprocess.run(["promtool", *arguments], cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -66,7 +66,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-def test_nothing_is_monitored_unless_it_is_asked_for() -> None:
+def test_monitors_are_off_by_default() -> None:
     assert customs(rendering.STORES) == []
     assert not [
         service
@@ -143,7 +143,7 @@ def test_the_metrics_port_is_not_shown_beside_the_api() -> None:
     assert [port["name"] for port in service["spec"]["ports"]] == ["http"]
 
 
-def test_without_the_operator_series_get_the_same_labels(tmp_path: Path) -> None:
+def test_series_get_the_same_labels_without_the_operator(tmp_path: Path) -> None:
     page = (ROOT / "docs/guides/kubernetes.md").read_text()
     blocks = re.findall(r"^```yaml\n(.+?)^```", page, re.MULTILINE | re.DOTALL)
     (config,) = (yaml.safe_load(block) for block in blocks if block.startswith("scrape_configs"))

@@ -128,7 +128,7 @@ def test_exactly_the_arrows_of_the_architecture_are_open() -> None:
     assert opened(trial(), SENDER, RECEIVER, STRANGER, PROMETHEUS) == expected
 
 
-def test_with_everything_elsewhere_exactly_what_is_named_is_open() -> None:
+def test_exactly_the_named_peers_are_open_with_everything_elsewhere() -> None:
     postgres, redis = Place(name="postgresql", address="10.0.5.7"), Place(name="redis", address="10.0.6.7")
     expected = {arrow for arrow in ARROWS if arrow[0] != "senders" and arrow[1] != "receivers"}
     expected |= {(source, "postgresql", 5433) for source, target, _ in ARROWS if target == "postgresql"}
@@ -159,7 +159,7 @@ def test_names_are_looked_up_by_all_who_connect_and_by_nobody_else(protocol: str
 
 
 @pytest.mark.parametrize("address", [*PRIVATE, *API_SERVER])
-def test_nobody_reaches_what_is_private(address: str) -> None:
+def test_private_addresses_are_reached_by_no_pod(address: str) -> None:
     there = Place(name="there", address=address)
     for pod in pods(trial()).values():
         for port in PORTS:
@@ -191,7 +191,7 @@ def addresses(networks: list[str]) -> Iterator[str]:
         yield str(ipaddress.IPv6Address((1 << 125) | chance.getrandbits(125)))
 
 
-def test_what_is_open_is_what_the_service_calls_public() -> None:
+def test_open_addresses_are_those_that_the_service_calls_public() -> None:
     """But for ISATAP, which is known by the end of an address, and no network has."""
     blocks = [
         peer["ipBlock"]
@@ -336,7 +336,7 @@ def test_every_port_of_a_pod_is_one_that_an_arrow_or_metrics_lead_to() -> None:
         assert ports == expected | ({9090} if component in WITH_METRICS else set()), name
 
 
-def test_what_is_switched_off_has_no_policy() -> None:
+def test_components_that_are_off_have_no_policy() -> None:
     assert not policies(rendering.rendered(rendering.STORES))
     without = rendering.rendered(TRIAL | {"tests": {"enabled": False}, "migrations": {"enabled": False}})
     assert opened(without, RECEIVER) == opened(trial(), RECEIVER) - {

@@ -29,7 +29,7 @@ def of(objects: list[Object]) -> list[Object]:
 
 
 def check(found: Object) -> None:
-    """Raises jsonschema.ValidationError when it does not fit."""
+    """Raise jsonschema.ValidationError when it does not fit."""
     _validator(found["apiVersion"], found["kind"]).validate(found)
 
 

@@ -83,7 +83,7 @@ def test_the_gateway_calls_services_that_exist(objects: list[Object]) -> None:
         assert service["spec"]["clusterIP"] == "None"
 
 
-def test_nothing_runs_as_root_or_may_become_it(objects: list[Object]) -> None:
+def test_pods_do_not_run_as_root_and_may_not_become_it(objects: list[Object]) -> None:
     for name, template in rendering.pod_templates(objects):
         pod = template["spec"]["securityContext"]
         assert pod["runAsNonRoot"] is True, name
@@ -129,7 +129,7 @@ def test_every_mount_has_its_volume(objects: list[Object]) -> None:
             assert len(mounts) == len(set(mounts)), name
 
 
-def test_what_is_referred_to_is_there_or_brought(objects: list[Object]) -> None:
+def test_references_lead_to_objects_of_the_chart_or_of_the_user(objects: list[Object]) -> None:
     there = {(found["kind"], found["metadata"]["name"]) for found in objects}
     brought = {"webhook-keys", "webhook-postgres", "webhook-redis", "postgres-ca", "redis-ca", "registry"}
     brought |= {"collector", "collector-ca"}
@@ -301,7 +301,7 @@ def test_pods_with_a_store_wait_for_the_schema_and_the_others_get_no_password() 
         assert ("REDIS_PASSWORD" in names) is (stores and component != "analytics")
 
 
-def test_what_cannot_be_changed_later_holds_nothing_that_changes() -> None:
+def test_immutable_fields_contain_nothing_that_changes() -> None:
     values = rendering.STORES | {"commonLabels": {"team": "a"}, "image": {"tag": "0.2.0"}}
     for before, after in zip(
         rendering.of_kind(rendering.rendered(rendering.STORES), "StatefulSet", "Deployment"),

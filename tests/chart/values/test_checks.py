@@ -103,7 +103,7 @@ STORE_PROBLEMS: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     ({}, {"addr": "redis:70000"}, "externalRedis.addr: the port of"),
     ({}, {"addr": "", "url": "redis://:secret@redis:6379"}, "externalRedis.url: must not contain a user or password"),
     ({}, {"addr": "", "url": "redis+sentinels://one/x"}, "externalRedis.url: "),
-    ({}, {"addr": "", "url": "redis+sentinel://one"}, "must name the service after the sentinels"),
+    ({}, {"addr": "", "url": "redis+sentinel://one"}, "must have the service name after the hosts"),
     ({}, {"passwordKey": "password"}, "externalRedis.existingSecret: required"),
     ({}, {"caSecret": "ca"}, "externalRedis.caSecret: requires TLS"),
 ]

@@ -75,7 +75,7 @@ def test_who_talks_by_grpc_has_the_certificate_and_workers_have_not(tls: Object,
             assert (secrets(spec), mounts, files) == ([], [], {})
 
 
-def test_nothing_of_it_is_there_by_itself() -> None:
+def test_grpc_tls_is_off_by_default() -> None:
     objects = rendering.rendered(rendering.STORES)
     assert not rendering.of_kind(objects, "Certificate")
     for component in rendering.COMPONENTS:

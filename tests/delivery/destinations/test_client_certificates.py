@@ -10,12 +10,11 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-import structlog
 import uvloop
 
 from dev.harness import certificates
 from dev.harness.certificates import Issued
-from dev.harness.keys import OTHER_KEY, vault
+from dev.harness.keys import vault
 from services.delivery.destinations.destination import Failure, SendError
 from services.delivery.destinations.http import sender as http_sender
 from services.delivery.destinations.http import tls as identities
@@ -29,7 +28,7 @@ from services.platform import ids
 from tests.delivery.destinations.asking import Asking, asking
 from tests.delivery.destinations.test_dialing import Tunnels
 from tests.delivery.sending import Naming
-from tests.delivery.world import LOOPBACK, World, outcomes
+from tests.delivery.world import LOOPBACK, World
 
 CA = certificates.authority()
 SHOP, BANK = CA.issue("shop"), CA.issue("bank")
@@ -229,29 +228,6 @@ async def test_another_certificate_is_shown_from_the_next_attempt_on_and_a_remov
         await world.pool.execute(SET, subscription, None)
         await world.in_state(await world.deliver(subscription), "failed")
     assert receiver.served == [["shop"], ["bank"]]
-
-
-@pytest.mark.parametrize("how", ["moved from another row", "under a key that is gone", "changed"])
-async def test_one_that_cannot_be_opened_fails_the_attempt_and_nothing_is_sent(
-    world: World, receiver: Asking, how: str
-) -> None:
-    subscription = await _subscription(world, receiver.url, SHOP)
-    sealed = {
-        "moved from another row": vault().seal_client_certificate(ids.new(), pem(SHOP)),
-        "under a key that is gone": vault(OTHER_KEY).seal_client_certificate(subscription, pem(SHOP)),
-        "changed": b"x",
-    }[how]
-    await world.pool.execute(SET, subscription, sealed)
-    delivery_id = await world.deliver(subscription)
-    with structlog.testing.capture_logs() as logs:
-        async with world.running(egress_ca_bundle=receiver.ca_bundle, retry_limit=0):
-            await world.in_state(delivery_id, "failed")
-    attempts = await world.attempts(delivery_id)
-    assert outcomes(attempts) == ["secret_unreadable"]
-    assert "client certificate cannot be opened; nothing was sent" in attempts[0]["error_message"]
-    assert receiver.served == []
-    assert [line["subscription_id"] for line in logs if line["log_level"] == "error"] == [str(subscription)]
-    assert "PRIVATE KEY" not in str(logs)
 
 
 async def test_one_that_openssl_refuses_fails_the_attempt_as_tls(world: World, receiver: Asking) -> None:

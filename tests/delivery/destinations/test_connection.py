@@ -27,7 +27,7 @@ from tests.delivery.world import LOOPBACK
 
 
 def closing_after(first: bytes, *, reset: bool = False) -> sending.Answer:
-    """Answers the first request of each connection, reads the second one, and closes without an answer."""
+    """Answer the first request of each connection, read the second one, and close without an answer."""
 
     async def answer(connection: sending.Connection) -> None:
         await connection.request()
@@ -85,16 +85,16 @@ async def test_a_connection_is_not_kept_after_a_timeout(sender: HttpSender) -> N
         while True:
             await connection.request()
             if len(server.connections) == 1:
-                await asyncio.sleep(0.6)
+                await asyncio.sleep(0.2)
             await connection.send(OK)
 
     async with sending.serving(late) as server:
-        assert (await failure(sender, server.url(), timeout_seconds=0.5)).kind is Failure.TIMEOUT
+        assert (await failure(sender, server.url(), timeout_seconds=0.1)).kind is Failure.TIMEOUT
         assert (await sender.send(post(server.url()), timeout_seconds=5)).body == b"ok"
         assert len(server.connections) == 2
 
 
-@pytest.mark.parametrize("delay_seconds", [0.0, 0.3], ids=["quick", "slower-than-the-sweep"])
+@pytest.mark.parametrize("delay_seconds", [0.0, 0.2], ids=["quick", "slower-than-the-sweep"])
 async def test_a_connection_is_closed_when_the_receiver_is_about_to_drop_it(
     monkeypatch: pytest.MonkeyPatch, delay_seconds: float
 ) -> None:

@@ -8,10 +8,10 @@ import pytest
 
 from dev.harness.receiver import Receiver, Reply
 from dev.harness.waiting import wait_until
-from services.delivery.destinations.destination import Answer, Failure
+from services.delivery.destinations.destination import Answer
 from services.delivery.destinations.http.sender import HttpSender
 from tests.delivery import sending
-from tests.delivery.sending import MAX_RESPONSE_BYTES, OK, WANTED_BYTES, failure, post
+from tests.delivery.sending import MAX_RESPONSE_BYTES, OK, WANTED_BYTES, post
 
 
 async def test_the_receiver_gets_our_headers_and_no_others(sender: HttpSender) -> None:
@@ -39,41 +39,19 @@ async def test_a_body_of_any_size_arrives_as_it_is(sender: HttpSender, receiver:
 
 
 @pytest.mark.parametrize(
-    "path",
+    ("path", "sent"),
     [
-        "/a%2Fb/%7Euser/%20/..%2f/./x/../y",
-        "/hook?sig=a%2Bb%2F%3D&empty=&x",
-        "/%E4%B8%AD?q=%C3%A9+%2b",
-        "/hook?a=1&a=2#fragment",
-        "/;p=1/{id}|'",
-        "//double//",
-        "?only=query",
-        "",
+        ("/a%2Fb/%7Euser/%20/..%2f/./x/../y", "/a%2Fb/%7Euser/%20/..%2f/./x/../y"),
+        ("/hook?a=1&a=2#fragment", "/hook?a=1&a=2"),
+        ("?only=query", "/?only=query"),
+        ("", "/"),
+        ("/%41\u00e9", "/%41%C3%A9"),
     ],
 )
-async def test_the_target_is_asked_for_exactly_as_it_was_given(sender: HttpSender, path: str) -> None:
-    async with sending.serving(sending.answering(OK)) as server:
-        await sender.send(post(server.url(path=path)), timeout_seconds=5)
-    expected = path.partition("#")[0]
-    expected = expected if expected.startswith("/") else f"/{expected}"
-    assert server.connections[0].heads[0].split(b" ")[1].decode() == expected
-
-
-@pytest.mark.parametrize(
-    ("path", "sent"),
-    [("/\u4e2d", "/%E4%B8%AD"), ("/?q=\u00e9", "/?q=%C3%A9"), ("/%41\u00e9", "/%41%C3%A9")],
-)
-async def test_a_target_that_cannot_be_sent_as_it_is_is_encoded(sender: HttpSender, path: str, sent: str) -> None:
+async def test_the_target_is_asked_for_as_its_url_is_read(sender: HttpSender, path: str, sent: str) -> None:
     async with sending.serving(sending.answering(OK)) as server:
         await sender.send(post(server.url(path=path)), timeout_seconds=5)
     assert server.connections[0].heads[0].split(b"\r\n")[0].decode() == f"POST {sent} HTTP/1.1"
-
-
-@pytest.mark.parametrize("path", ["/a b", "/a\r\nX: y", "/a\tb", "/\x00", "/\u2028"])
-async def test_a_target_that_would_have_to_be_repaired_is_not_asked(sender: HttpSender, path: str) -> None:
-    async with sending.serving(sending.answering(OK)) as server:
-        assert (await failure(sender, server.url(path=path))).kind is Failure.INVALID_REQUEST
-        assert server.connections == []
 
 
 async def test_the_addresses_of_a_name_are_tried_one_after_the_other(sender: HttpSender, receiver: Receiver) -> None:
@@ -102,14 +80,6 @@ async def test_a_status_is_answered_with_its_body(sender: HttpSender, status: in
     length = b"" if status in {204, 304} else b"Content-Length: 7\r\n"
     async with sending.serving(sending.answering(head + length + b"\r\n" + body)) as server:
         assert await sender.send(post(server.url()), timeout_seconds=5) == Answer(status_code=status, body=body)
-
-
-@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-async def test_a_redirect_is_not_followed(sender: HttpSender, receiver: Receiver, status: int) -> None:
-    receiver.script(Reply(status=status, headers={"Location": receiver.url("/elsewhere")}), path="/hook")
-    answer = await sender.send(post(receiver.url("/hook")), timeout_seconds=5)
-    assert answer.status_code == status
-    assert receiver.on("/elsewhere") == []
 
 
 @pytest.mark.parametrize(

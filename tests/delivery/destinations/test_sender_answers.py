@@ -171,7 +171,7 @@ async def test_the_chunks_of_an_odd_failure_are_kept(sender: HttpSender, end: by
 
 
 def late(first: bytes, rest: bytes, then: bytes) -> sending.Answer:
-    """Answers the first request of each connection, and sends more when the second request is there."""
+    """Answer the first request of each connection, and send more when the second request is there."""
 
     async def answer(connection: sending.Connection) -> None:
         await connection.request()

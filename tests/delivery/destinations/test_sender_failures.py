@@ -4,7 +4,6 @@ import asyncio
 import socket
 import ssl
 import time
-from itertools import count
 
 import pytest
 
@@ -21,20 +20,16 @@ async def test_nobody_listens(sender: HttpSender, free_port: int) -> None:
     assert (found.kind, found.status_code, found.reused) == (Failure.CONNECT, None, False)
 
 
-async def test_a_reset_before_any_byte_is_a_lost_connection(sender: HttpSender) -> None:
-    async def reset(connection: sending.Connection) -> None:
+@pytest.mark.parametrize("reset", [False, True], ids=["close", "reset"])
+async def test_an_end_before_any_byte_is_a_lost_connection(sender: HttpSender, *, reset: bool) -> None:
+    async def end(connection: sending.Connection) -> None:
         await connection.request()
-        connection.reset()
+        if reset:
+            connection.reset()
 
-    async with sending.serving(reset) as server:
+    async with sending.serving(end) as server:
         found = await failure(sender, server.url())
     assert (found.kind, found.status_code, found.reused) == (Failure.CONNECTION_LOST, None, False)
-
-
-async def test_a_close_before_any_byte_is_a_lost_connection(sender: HttpSender) -> None:
-    async with sending.serving(sending.answering()) as server:
-        found = await failure(sender, server.url())
-    assert (found.kind, found.status_code) == (Failure.CONNECTION_LOST, None)
 
 
 @pytest.mark.parametrize("body", [b"x", b"x" * (8 << 20)], ids=["small", "large"])
@@ -77,11 +72,8 @@ async def test_an_end_in_the_middle_of_the_body_is_a_lost_connection_with_the_st
     [
         b"garbage\r\n\r\n",
         b"\x00\xff\xfe\x01" * 100,
-        b"SSH-2.0-OpenSSH_9.6\r\n",
         b"HTTP/1.1 abc OK\r\n\r\n",
-        b"HTTP/1.1 20 OK\r\n\r\n",
         b"HTTP/1.1 000 No\r\nContent-Length: 0\r\n\r\nHTTP/1.1 200 OK\r\n\r\n",
-        b"HTTP/1.1 099 No\r\n\r\n",
         b"HTTP/x.y 200 OK\r\n\r\n",
         b"HTTP/1.1 200 OK\nX-Long: " + b"x" * 100_000 + b"\n\n",
         b"HTTP/1.1 200 OK\r\nX-Long: " + b"x" * 100_000 + b"\r\n\r\n",
@@ -89,30 +81,14 @@ async def test_an_end_in_the_middle_of_the_body_is_a_lost_connection_with_the_st
         b"HTTP/1.1 200 OK\r\n" + b"".join(b"X-%d: %d\r\n" % (n, n) for n in range(10_000)) + b"\r\n",
     ],
     ids=[
-        "garbage", "binary", "ssh", "letters", "two-digits", "zeros", "below-100", "version", "long-odd-header",
-        "long-header", "long-reason", "many-headers",
+        "garbage", "binary", "letters", "zeros", "version", "long-odd-header", "long-header", "long-reason",
+        "many-headers",
     ],
 )  # fmt: skip
 async def test_what_is_not_http_is_an_invalid_response(sender: HttpSender, response: bytes) -> None:
     async with sending.serving(sending.answering(response, then_hang=True)) as server:
         found = await failure(sender, server.url())
     assert (found.kind, found.status_code) == (Failure.INVALID_RESPONSE, None)
-
-
-async def test_headers_without_end_are_not_taken_in_without_end(sender: HttpSender) -> None:
-    sent = count()
-
-    async def flood(connection: sending.Connection) -> None:
-        await connection.request()
-        await connection.send(b"HTTP/1.1 200 OK\r\n")
-        while True:
-            await connection.send(b"X-Header: %s\r\n" % (b"x" * 8_000))
-            next(sent)
-
-    async with sending.serving(flood) as server:
-        found = await failure(sender, server.url(), timeout_seconds=2)
-    assert found.kind is Failure.INVALID_RESPONSE
-    assert next(sent) * 8_000 < 16 << 20
 
 
 async def test_switching_protocols_is_no_success_and_its_connection_is_not_used_again(sender: HttpSender) -> None:
@@ -133,18 +109,20 @@ async def test_no_answer_is_a_timeout_at_the_deadline(sender: HttpSender, receiv
     await wait_until(lambda: receiver.in_flight == 0, what="the request to be given up")
 
 
-async def test_a_drip_of_headers_is_a_timeout(sender: HttpSender) -> None:
-    drip = [bytes([byte]) for byte in b"HTTP/1.1 200 OK\r\n"]
-    async with sending.serving(sending.answering(*drip, pause_seconds=0.15)) as server:
-        found = await failure(sender, server.url(), timeout_seconds=0.5)
-    assert (found.kind, found.status_code) == (Failure.TIMEOUT, None)
-
-
-async def test_a_drip_of_the_body_is_a_timeout_with_the_status(sender: HttpSender) -> None:
-    parts = [b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n", *[b"x"] * 100]
+@pytest.mark.parametrize(
+    ("parts", "status"),
+    [
+        ([bytes([byte]) for byte in b"HTTP/1.1 200 OK\r\n"], None),
+        ([b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n", *[b"x"] * 100], 200),
+    ],
+    ids=["head", "body"],
+)
+async def test_a_drip_is_a_timeout_with_the_status_once_it_is_known(
+    sender: HttpSender, parts: list[bytes], status: int | None
+) -> None:
     async with sending.serving(sending.answering(*parts, pause_seconds=0.15)) as server:
         found = await failure(sender, server.url(), timeout_seconds=0.5)
-    assert (found.kind, found.status_code) == (Failure.TIMEOUT, 200)
+    assert (found.kind, found.status_code) == (Failure.TIMEOUT, status)
 
 
 async def test_interim_answers_without_end_are_a_timeout(sender: HttpSender) -> None:
@@ -184,14 +162,6 @@ async def test_a_backlog_that_is_full_is_a_timeout(sender: HttpSender) -> None:
     assert found.kind is Failure.TIMEOUT
 
 
-async def test_a_name_without_addresses_is_a_dns_failure(sender: HttpSender) -> None:
-    assert (await failure(sender, "http://nothing.invalid/")).kind is Failure.DNS
-
-
-async def test_tls_to_a_plain_port_is_a_tls_failure(sender: HttpSender, receiver: Receiver) -> None:
-    assert (await failure(sender, receiver.url().replace("http:", "https:"))).kind is Failure.TLS
-
-
 async def test_tls_to_a_port_that_answers_nothing_is_a_timeout(sender: HttpSender) -> None:
     async def mute(connection: sending.Connection) -> None:
         await connection.closed()
@@ -206,16 +176,6 @@ async def test_plain_http_to_a_tls_port_is_no_success(sender: HttpSender, self_s
     assert found.kind in {Failure.CONNECTION_LOST, Failure.INVALID_RESPONSE}
 
 
-async def test_a_certificate_that_nobody_vouches_for_is_a_tls_failure(
-    sender: HttpSender, self_signed: ssl.SSLContext
-) -> None:
-    async with sending.serving(sending.answering(OK), tls=self_signed) as server:
-        found = await failure(sender, server.url("https"))
-    assert found.kind is Failure.TLS
-    assert "certificate" in found.message.lower()
-    assert all(not connection.heads for connection in server.connections)
-
-
 @pytest.mark.parametrize(
     "url",
     ["http://", "http:///path", "http://[::1/", "http://host:99999/", "ftp://127.0.0.1/", "x", f"http://{'a' * 64}.b/"],
@@ -225,26 +185,27 @@ async def test_a_url_that_is_none_is_an_invalid_request(sender: HttpSender, url:
 
 
 @pytest.mark.parametrize(
-    "begin",
+    ("begin", "more"),
     [
-        b"Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\nX: ",
-        b"Transfer-Encoding: chunked\r\n\r\n1;",
-        b"X: ",
+        (b"Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\nX: ", b"y"),
+        (b"Transfer-Encoding: chunked\r\n\r\n1;", b"y"),
+        (b"X: ", b"y"),
+        (b"", b"X-Header: " + b"x" * 8_000 + b"\r\n"),
     ],
-    ids=["trailers", "extension of a chunk", "headers"],
+    ids=["trailer", "extension of a chunk", "header", "headers"],
 )
 async def test_an_answer_whose_headers_or_trailers_have_no_end_is_given_up_long_before_its_deadline(
-    sender: HttpSender, begin: bytes
+    sender: HttpSender, begin: bytes, more: bytes
 ) -> None:
-    sent = 0
+    sent, piece = 0, more * (65536 // len(more))
 
     async def flood(connection: sending.Connection) -> None:
         nonlocal sent
         await connection.request()
         await connection.send(b"HTTP/1.1 200 OK\r\n" + begin)
         while True:
-            await connection.send(b"y" * 65536)
-            sent += 65536
+            await connection.send(piece)
+            sent += len(piece)
 
     async with sending.serving(flood) as server:
         found = await failure(sender, server.url(), timeout_seconds=30)

@@ -61,12 +61,3 @@ async def test_what_waits_for_an_endpoint_at_its_bound_is_not(world: World, rece
     async with world.running(worker_concurrency=8, delivery_timeout_seconds=5.0):
         await world.deliver_many(subscription, 1_000)
         await wait_until(measured, SOON, what="the deliveries to be held")
-
-
-async def test_retries_that_are_not_due_are_no_depth(world: World) -> None:
-    subscription = await world.subscription("http://127.0.0.1:1/")
-    for _ in range(3):
-        await world.deliver(subscription, status="scheduled", due_in=600)
-    async with world.delivery():
-        await wait_until(lambda: Counted.now("webhook_scheduled_deliveries") == 3, what="the retries to be counted")
-        await wait_until(lambda: gauges() == (0, 0), what="the other gauges")

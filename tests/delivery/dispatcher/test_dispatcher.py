@@ -14,7 +14,6 @@ from services.delivery.dispatcher.dispatcher import DELIVERIES_PER_TURN
 from services.delivery.dispatcher.store import MAX_INTERRUPTIONS
 from services.domain.doorbell import IDS_PER_BELL, LOW_WATER_MESSAGES, STREAM, Broker, heard
 from services.platform import ids
-from tests.delivery.conftest import Shared
 from tests.delivery.world import Counted, World, numbers, outcomes, until_true
 
 TURNS = "webhook_dispatcher_turn_duration_seconds_count"
@@ -32,7 +31,7 @@ class Stream:
         return int(await self.client.xlen(STREAM))
 
     async def take(self) -> list[UUID]:
-        """The ids of all bells, oldest first; takes the bells away."""
+        """The ids of all bells, oldest first; take the bells away."""
         found: list[UUID] = []
         bells = cast("list[tuple[bytes, dict[bytes, bytes]]]", await self.client.xrange(STREAM))
         for bell, fields in bells:
@@ -42,7 +41,7 @@ class Stream:
         return found
 
     async def fill(self, number: int) -> None:
-        """Adds bells that nobody hears."""
+        """Add bells that nobody hears."""
         for _ in range(number):
             await self.client.xadd(STREAM, {"data": b"x"})
 
@@ -56,7 +55,7 @@ async def stream(world: World) -> AsyncIterator[Stream]:
 
 
 async def some_turns(number: int = 3) -> None:
-    """Waits until dispatchers have ended so many turns from now."""
+    """Wait until dispatchers have ended so many turns from now."""
     turns = Counted(TURNS)
     await wait_until(lambda: turns() >= number, what=f"{number} turns")
 
@@ -76,10 +75,16 @@ async def test_what_is_due_is_rung_for_and_in_hand(world: World, stream: Stream,
         assert await stream.length() == 0
 
 
-@pytest.mark.parametrize("status", ["pending", "scheduled"])
-async def test_what_is_not_due_is_left_alone(world: World, stream: Stream, status: str) -> None:
+@pytest.mark.parametrize(
+    ("status", "due_in"),
+    [("pending", 60), ("scheduled", 60), ("delivered", -60), ("failed", -60), ("cancelled", -60)],
+)
+async def test_what_is_not_due_or_has_ended_is_left_alone(
+    world: World, stream: Stream, status: str, due_in: float
+) -> None:
     async with world.delivery():
-        delivery_id = await world.deliver(await world.subscription("http://127.0.0.1:1/"), status=status, due_in=60)
+        subscription = await world.subscription("http://127.0.0.1:1/")
+        delivery_id = await world.deliver(subscription, status=status, due_in=due_in)
         before = await world.row(delivery_id)
         await some_turns()
         assert await stream.length() == 0
@@ -94,15 +99,6 @@ async def test_a_bell_that_was_lost_is_rung_again(world: World, stream: Stream) 
         await world.set(delivery_id, next_attempt_at=(await world.row(delivery_id))["created_at"])
         await until_true(stream.length, "another bell")
         assert await stream.take() == [delivery_id]
-
-
-async def test_what_is_delivered_failed_or_cancelled_is_never_rung_for(world: World, stream: Stream) -> None:
-    async with world.delivery():
-        subscription = await world.subscription("http://127.0.0.1:1/")
-        for status in ("delivered", "failed", "cancelled"):
-            await world.deliver(subscription, status=status, due_in=-60)
-        await some_turns()
-        assert await stream.length() == 0
 
 
 async def test_two_dispatchers_ring_for_each_delivery_once(world: World, stream: Stream) -> None:
@@ -321,26 +317,3 @@ async def until_ready(check: Any, *, ready: bool) -> dict[str, str]:
 
 
 # -- with a worker --
-
-
-async def test_a_dispatcher_that_starts_later_delivers_what_was_left(world: World, receiver: Receiver) -> None:
-    subscription = await world.subscription(receiver.url())
-    await world.deliver_many(subscription, 50)
-    async with world.worker(redis_url="redis://127.0.0.1:1/0"):
-        await world.all_in(subscription, "delivered", 50)
-    await world.deliver_many(subscription, 50)
-    async with world.running():
-        await world.all_in(subscription, "delivered", 100)
-    assert len({request.headers["webhook-id"] for request in receiver.requests}) == len(receiver.requests) == 100
-
-
-async def test_the_shared_stack_leaves_no_bell_behind(shared: Shared, receiver: Receiver) -> None:
-    subscription = await shared.world.subscription(receiver.url())
-    await shared.world.deliver_many(subscription, 300)
-    await shared.world.all_in(subscription, "delivered", 300)
-    async with redis.asyncio.Redis.from_url(shared.world.redis_url) as client:
-
-        async def empty() -> bool:
-            return await client.xlen(STREAM) == 0
-
-        await until_true(empty, "an empty stream")

@@ -11,28 +11,19 @@ import pytest
 
 from services.delivery.dispatcher.store import DispatcherStore as Dispatcher
 from services.delivery.worker import outcomes
-from services.delivery.worker.store import Attempt, Claim, Outcome, WorkerStore
+from services.delivery.worker.store import Claim, Outcome, WorkerStore
 from services.domain import deliveries
-from services.domain.states import AttemptOutcome
 from services.ingest.events import store as ingest
 from services.platform import ids
 from services.platform.stores.postgres import Connection
 from tests.delivery.worker.test_outcomes import POLICY
-from tests.delivery.world import World, until_true
+from tests.delivery.world import World, attempt, until_true
 
 ROWS = 8
 
 
 def outcome(claim: Claim) -> Outcome:
-    attempt = Attempt(
-        started_at=claim.claimed_at,
-        duration_ms=1,
-        status_code=200,
-        outcome=AttemptOutcome.SUCCESS,
-        error_message=None,
-        response_body=None,
-    )
-    return outcomes.decide(claim, [attempt], POLICY)
+    return outcomes.decide(claim, [attempt("success", claim)], POLICY)
 
 
 @contextlib.asynccontextmanager

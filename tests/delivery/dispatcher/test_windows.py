@@ -78,7 +78,7 @@ def test_it_grows_no_further_than_its_most() -> None:
 
 
 def rung_until(window: Window, seconds: float, *, closed_at: float, step: float = 0.05) -> int:
-    """Rings for all that is allowed from the closing on; how many that were after so many seconds."""
+    """Ring for all that is allowed from the closing on; how many that were after so many seconds."""
     rung, elapsed = 0, 0.0
     while elapsed <= seconds:
         number = window.recovery_allowance(elapsed, closed_at + elapsed)

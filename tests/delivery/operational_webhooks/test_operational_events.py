@@ -16,8 +16,14 @@ from tests.delivery.world import Counted, World, until_true
 
 OPERATORS = "/operators"
 HOOK = "/hook"
+INTERVAL_SECONDS = 0.05
 # Whatever fails has failed for good.
 ONCE: dict[str, Any] = {"retry_limit": 0, "breaker_failures": 10_000, "breaker_failure_rate": 2.0}
+
+
+@pytest.fixture(autouse=True)
+def _told_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.delivery.operational_webhooks.events.INTERVAL_SECONDS", INTERVAL_SECONDS)
 
 
 async def system_subscription(world: World, receiver: Receiver, path: str = OPERATORS, **columns: Any) -> UUID:
@@ -34,10 +40,10 @@ def told(receiver: Receiver, path: str = OPERATORS) -> list[dict[str, Any]]:
 
 
 async def nothing_more(world: World) -> None:
-    """Waits until there is nothing left to tell."""
+    """Wait until there is nothing left to tell."""
     facts = "SELECT NOT EXISTS (SELECT FROM operational_facts)"
     await until_true(lambda: world.pool.fetchval(facts), "facts to be told")
-    await asyncio.sleep(1.2)  # two rounds
+    await asyncio.sleep(4 * INTERVAL_SECONDS)
 
 
 def assert_is_recent(text: str) -> None:
@@ -66,7 +72,7 @@ async def test_a_delivery_that_fails_for_good_is_told_once(world: World, receive
             "subscription_id": str(subscription),
             "target_host": "127.0.0.1",
             "reason": "retries_exhausted",
-            "last_error": "the receiver answered 503",
+            "last_error": "the receiver responded with 503",
             "deliveries": 1,
             "last_delivery_id": str(delivery),
             "last_event_id": str(row["event_id"]),
@@ -166,7 +172,7 @@ async def test_a_subscription_that_is_gone_is_told_disabled_once(world: World, r
         "subscription_id": str(subscription),
         "target_host": "127.0.0.1",
         "reason": "gone",
-        "last_error": "the receiver answered 410",
+        "last_error": "the receiver responded with 410",
     }
 
 
@@ -190,8 +196,8 @@ async def test_failing_is_told_once_until_it_has_recovered(world: World, receive
         await nothing_more(world)
 
     assert failing["type"] == "subscription.failing"
-    assert failing["data"]["reason"].endswith("the last: the receiver answered 500")
-    assert failing["data"]["last_error"] == "the receiver answered 500"
+    assert failing["data"]["reason"].endswith("the last: the receiver responded with 500")
+    assert failing["data"]["last_error"] == "the receiver responded with 500"
     (recovered,) = told(receiver)[1:]
     assert recovered["type"] == "subscription.recovered"
     assert recovered["data"]["subscription_id"] == str(subscription)

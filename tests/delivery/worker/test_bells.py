@@ -82,20 +82,6 @@ async def test_bells_that_are_not_ours_keep_nobody_from_hearing_the_next(
         assert (await world.in_state(delivery_id))["status"] == "delivered"
 
 
-async def test_a_stream_that_was_flushed_is_heard_again(world: World, receiver: Receiver, ringer: Ringer) -> None:
-    async with world.worker(), redis.asyncio.Redis.from_url(world.redis_url) as client:
-        subscription = await world.subscription(receiver.url())
-        await heard_one(world, ringer, subscription)
-        await client.flushdb()
-        delivery_id = await world.deliver(subscription, due_in=60)
-
-        async def rung_until_heard() -> bool:
-            await ring(ringer, delivery_id)
-            return bool((await world.row(delivery_id))["status"] == "delivered")
-
-        await until_true(rung_until_heard, "a bell to be heard")
-
-
 async def test_heard_bells_are_taken_off_the_stream(world: World, receiver: Receiver, ringer: Ringer) -> None:
     async with world.worker(), redis.asyncio.Redis.from_url(world.redis_url) as client:
         subscription = await world.subscription(receiver.url())

@@ -32,7 +32,7 @@ class Spender:
 
 
 async def settle() -> None:
-    """Lets every task run as far as it can."""
+    """Let every task run as far as it can."""
     for _ in range(10):
         await asyncio.sleep(0)
 

@@ -90,13 +90,6 @@ async def test_what_ingest_accepted_is_delivered_with_its_exact_bytes_and_header
     }
 
 
-async def test_one_receiver_gets_each_of_many_deliveries_once(shared: Shared, receiver: Receiver) -> None:
-    subscription = await shared.world.subscription(receiver.url())
-    delivery_ids = await shared.world.deliver_many(subscription, 1_000)
-    await shared.world.all_in(subscription, "delivered", 1_000)
-    assert sorted(request.headers["webhook-id"] for request in receiver.requests) == sorted(map(str, delivery_ids))
-
-
 async def test_a_success_is_one_final_attempt(shared: Shared, receiver: Receiver) -> None:
     receiver.script(then=Reply(status=201, body="sch\u00f6n".encode(), delay_seconds=0.1))
     delivery_id = await shared.world.deliver(await shared.world.subscription(receiver.url()))
@@ -109,18 +102,6 @@ async def test_a_success_is_one_final_attempt(shared: Shared, receiver: Receiver
     assert (attempt["error_message"], attempt["response_body"], attempt["final"]) == (None, "sch\u00f6n", True)
     assert 100 <= attempt["duration_ms"] < 1_000
     assert row["created_at"] <= attempt["started_at"] <= attempt["recorded_at"]
-
-
-async def test_a_change_of_the_target_counts_from_the_next_attempt(shared: Shared, receiver: Receiver) -> None:
-    receiver.script(500, path="/old")
-    subscription = await shared.world.subscription(receiver.url("/old"))
-    delivery_id = await shared.world.deliver(subscription)
-    await receiver.wait_for(1, path="/old")
-    await shared.world.pool.execute(
-        "UPDATE subscriptions SET target_url = $2 WHERE id = $1", subscription, receiver.url("/new")
-    )
-    assert (await shared.world.in_state(delivery_id))["status"] == "delivered"
-    assert len(receiver.on("/old")) == len(receiver.on("/new")) == 1
 
 
 # -- retries --
@@ -175,7 +156,7 @@ async def test_after_two_failures_and_a_success_the_log_tells_all_three(shared: 
     assert outcomes(attempts) == ["http_5xx", "http_4xx", "success"]
     assert [attempt["response_body"] for attempt in attempts] == ["first", "second", ""]
     assert [attempt["error_message"] for attempt in attempts] == [
-        "the receiver answered 500", "the receiver answered 404", None,
+        "the receiver responded with 500", "the receiver responded with 404", None,
     ]  # fmt: skip
     assert [attempt["final"] for attempt in attempts] == [False, False, True]
     requests = receiver.requests
@@ -195,16 +176,6 @@ async def test_retries_keep_their_schedule_and_come_at_most_half_a_second_late(
     assert all(lag >= -0.1 * delay for lag, delay in zip(lags, [0.2, 0.4, 0.8], strict=True))
     # The best of three, for the machine may have other things to do.
     assert min(lags) <= 0.5
-
-
-async def test_a_scheduled_retry_says_when_it_is_due(shared: Shared, receiver: Receiver) -> None:
-    receiver.script(*[500] * 4)
-    delivery_id = await shared.world.deliver(await shared.world.subscription(receiver.url()))
-    await receiver.wait_for(4)
-    row = await shared.world.in_state(delivery_id, "scheduled", "delivered")
-    last = (await shared.world.attempts(delivery_id))[3]
-    assert 1.6 * 0.9 <= (row["next_attempt_at"] - last["recorded_at"]).total_seconds() <= 1.6 * 1.1
-    assert row["completed_at"] is None
 
 
 @pytest.mark.parametrize("limit", [0, 2])
@@ -230,15 +201,11 @@ async def test_after_the_last_retry_the_delivery_has_failed(world: World, receiv
     ("body", "stored"),
     [
         (b"", ""),
-        (b"a\x00b", "a\ufffdb"),
-        (b"\xff\xfea\x80", "\ufffd\ufffda\ufffd"),
-        (b"x" * 4096, "x" * 4096),
-        (b"x" * 4097, "x" * 4096),
         (b"x" * 4094 + "\U0001f600".encode(), "x" * 4094),
         (b"x" * 4092 + "\U0001f600".encode(), "x" * 4092 + "\U0001f600"),
-        (b"x" * 4093 + b"\xff" + b"y" * 100_000, "x" * 4093 + "\ufffd"),
+        (b"x" * 4092 + b"\x00" + b"y" * 100_000, "x" * 4092 + "\ufffdy"),
     ],
-    ids=["empty", "nul", "invalid", "bound", "over", "cut-character", "whole-character", "large"],
+    ids=["empty", "cut-character", "whole-character", "large"],
 )
 @pytest.mark.parametrize("status", [200, 400])
 async def test_the_first_4_kib_of_a_response_are_stored_as_valid_text(
@@ -253,26 +220,7 @@ async def test_the_first_4_kib_of_a_response_are_stored_as_valid_text(
 # -- kept connections --
 
 
-async def test_a_dead_kept_connection_is_tried_again_at_once_and_both_attempts_are_recorded(shared: Shared) -> None:
-    async def answer(connection: sending.Connection) -> None:
-        await connection.request()
-        await connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
-        await connection.request()
-
-    async with sending.serving(answer) as server:
-        subscription = await shared.world.subscription(server.url())
-        await shared.world.in_state(await shared.world.deliver(subscription))
-        delivery_id = await shared.world.deliver(subscription)
-        row = await shared.world.in_state(delivery_id)
-        attempts = await shared.world.attempts(delivery_id)
-    assert (row["status"], row["attempt_count"], row["failure_count"]) == ("delivered", 2, 0)
-    assert numbers(attempts) == [1, 2]
-    assert outcomes(attempts) == ["connection_lost", "success"]
-    assert [attempt["final"] for attempt in attempts] == [False, True]
-    assert (attempts[1]["started_at"] - attempts[0]["started_at"]).total_seconds() < 0.2
-
-
-async def test_the_attempt_after_a_repeated_one_has_a_number_of_its_own(shared: Shared) -> None:
+async def test_a_dead_kept_connection_is_tried_again_at_once_and_each_attempt_has_its_number(shared: Shared) -> None:
     """Claimed as number 1, repeated as number 2, failed; the retry is number 3."""
 
     async def answer(connection: sending.Connection) -> None:
@@ -290,7 +238,9 @@ async def test_the_attempt_after_a_repeated_one_has_a_number_of_its_own(shared: 
         attempts = await shared.world.attempts(delivery_id)
     assert outcomes(attempts) == ["connection_lost", "http_5xx", "success"]
     assert numbers(attempts) == [1, 2, 3]
-    assert (row["attempt_count"], row["failure_count"]) == (3, 1)
+    assert (row["status"], row["attempt_count"], row["failure_count"]) == ("delivered", 3, 1)
+    assert [attempt["final"] for attempt in attempts] == [False, False, True]
+    assert (attempts[1]["started_at"] - attempts[0]["started_at"]).total_seconds() < 0.2
 
 
 # -- concurrency and payloads --
@@ -309,8 +259,8 @@ async def test_no_more_requests_than_the_concurrency_are_out_at_once(
     assert 3 * concurrency // 4 <= receiver.max_in_flight <= concurrency
 
 
-@pytest.mark.parametrize("size", [64 << 10, (64 << 10) + 1, 1 << 20])
-async def test_a_large_payload_arrives_whole(shared: Shared, receiver: Receiver, size: int) -> None:
+@pytest.mark.parametrize("size", [0, 64 << 10, (64 << 10) + 1, 1 << 20])
+async def test_a_payload_of_any_size_arrives_whole(shared: Shared, receiver: Receiver, size: int) -> None:
     payload = bytes(number % 251 for number in range(size))
     delivery_id = await shared.world.deliver(
         await shared.world.subscription(receiver.url()), payload, content_type="application/octet-stream"
@@ -327,11 +277,3 @@ async def test_large_payloads_beyond_the_budget_take_turns(world: World, receive
             await world.deliver(subscription, b"x" * 70_000)
         await world.all_in(subscription, "delivered", 6)
     assert receiver.max_in_flight == 2
-
-
-async def test_an_empty_payload_arrives_empty(shared: Shared, receiver: Receiver) -> None:
-    delivery_id = await shared.world.deliver(
-        await shared.world.subscription(receiver.url()), b"", content_type="text/plain"
-    )
-    assert (await shared.world.in_state(delivery_id))["status"] == "delivered"
-    assert receiver.requests[0].body == b""

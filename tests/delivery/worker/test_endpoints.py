@@ -10,43 +10,17 @@ import structlog
 from dev.harness.receiver import Receiver, Reply
 from services.delivery.worker import health
 from services.delivery.worker.health import EndpointHealth, EndpointLog
-from services.delivery.worker.store import Attempt, Claim, Sum, WorkerStore
-from services.domain.states import AttemptOutcome, StatusReason
+from services.delivery.worker.store import WorkerStore
+from services.domain.states import StatusReason
 from services.domain.subscription_changes import Copies
 from services.platform import ids
 from services.platform.stores import redis
-from tests.delivery.world import World, until_true
+from tests.delivery.world import World, attempt, one_failure, until_true
 
 SOON = 15.0
 
 
 QUICK: dict[str, Any] = {"retry_base_seconds": 0.05, "retry_limit": 50, "breaker_failures": 3}
-
-
-def seen(subscription: UUID, endpoint_version: int, *, gone: bool = False) -> Sum:
-    """One failure of an endpoint."""
-    return Sum(
-        subscription_id=subscription,
-        endpoint_version=endpoint_version,
-        successes=0,
-        failures=1,
-        unbroken=1,
-        probe=None,
-        gone=gone,
-        too_many=None,
-        last_error="the receiver answered 500",
-    )
-
-
-def failed(claim: Claim) -> Attempt:
-    return Attempt(
-        started_at=claim.claimed_at,
-        duration_ms=1,
-        status_code=500,
-        outcome=AttemptOutcome.HTTP_5XX,
-        error_message="the receiver answered 500",
-        response_body=None,
-    )
 
 
 async def failures(world: World, subscription: UUID) -> int | None:
@@ -108,10 +82,10 @@ async def test_only_what_was_seen_of_the_current_endpoint_is_added(world: World)
     store = WorkerStore(world.pool, settings)
     changed, kept = [await world.subscription("http://127.0.0.1:1/") for _ in range(2)]
     await world.change_target(changed, "http://127.0.0.1:2/")
-    verdicts = await store.record_health([seen(changed, 1), seen(kept, 1)], settings)
+    verdicts = await store.record_health([one_failure(changed), one_failure(kept)], settings)
     assert [verdict.subscription_id for verdict in verdicts] == [kept]
     assert (await failures(world, changed), await failures(world, kept)) == (None, 1)
-    await store.record_health([seen(changed, 2)], settings)
+    await store.record_health([one_failure(changed, endpoint_version=2)], settings)
     assert await failures(world, changed) == 1
 
 
@@ -120,7 +94,9 @@ async def test_only_the_current_endpoint_disables(world: World, endpoint_version
     subscription = await world.subscription("http://127.0.0.1:1/")
     await world.change_target(subscription, "http://127.0.0.1:2/")
     store = WorkerStore(world.pool, world.worker_settings())
-    await store.disable({subscription: StatusReason.GONE}, [seen(subscription, endpoint_version, gone=True)])
+    await store.disable(
+        {subscription: StatusReason.GONE}, [one_failure(subscription, endpoint_version=endpoint_version, gone=True)]
+    )
     assert await status(world, subscription) == expected
 
 
@@ -134,11 +110,11 @@ async def test_a_worker_counts_the_failures_of_each_endpoint_by_themselves(world
     async with redis.client(settings) as client:
         health = EndpointHealth(store, settings, Copies(client))
         for claim in (old, old, new, old, old):
-            health.note(claim, failed(claim))
+            health.note(claim, attempt("http_5xx", claim))
         assert await health.flush() == set()
         assert await failures(world, subscription) == 1
         for claim in (new, new):
-            health.note(claim, failed(claim))
+            health.note(claim, attempt("http_5xx", claim))
         assert await health.flush() == {subscription}
 
 
@@ -174,24 +150,24 @@ def test_each_change_is_one_line_with_what_an_operator_needs() -> None:
     with structlog.testing.capture_logs() as logs:
         lines.failing(name, URL, reason="10 failures in a row; the last: timeout", failures=10, next_probe=PROBE)
         lines.recovered(name, URL)
-        lines.disabled(name, URL, reason="gone", last_error="the receiver answered 410")
+        lines.disabled(name, URL, reason="gone", last_error="the receiver responded with 410")
     told = {"subscription_id": str(name), "host": "hooks.example"}
     assert logs == [
         told
         | {
-            "event": "an endpoint began to fail; its deliveries wait",
+            "event": "an endpoint started failing; its deliveries wait",
             "log_level": "warning",
             "reason": "10 failures in a row; the last: timeout",
             "failures": 10,
             "next_probe": "2026-03-14T15:09:26+00:00",
         },
-        told | {"event": "an endpoint is well again", "log_level": "info"},
+        told | {"event": "an endpoint recovered", "log_level": "info"},
         told
         | {
             "event": "a subscription was disabled",
             "log_level": "warning",
             "reason": "gone",
-            "last_error": "the receiver answered 410",
+            "last_error": "the receiver responded with 410",
         },
     ]
     assert "secret-path" not in str(logs)

@@ -1,15 +1,11 @@
 """Failures of every kind as they are recorded, and deliveries that must not be sent."""
 
-from uuid import UUID
-
-import asyncpg
 import pytest
 
 from dev.harness.receiver import Receiver
-from services.domain.egress.policy import Policy
 from tests.delivery import sending
 from tests.delivery.conftest import Shared
-from tests.delivery.world import World, outcomes
+from tests.delivery.world import World
 
 FAILURES = {
     "close": (sending.answering(), "connection_lost", None),
@@ -49,9 +45,12 @@ async def test_a_failure_is_recorded_with_its_kind_and_a_message(shared: Shared,
 @pytest.mark.parametrize(
     ("location", "message"),
     [
-        (b"https://elsewhere.example/x?y", "the receiver answered 308 and points to https://elsewhere.example/x?y; "),
-        (b"/a\x1b[2J\xff", "the receiver answered 308 and points to /a\\x1b[2J\\xff; "),
-        (b"/" + b"a" * 5000, f"the receiver answered 308 and points to /{'a' * 299}\u2026; "),
+        (
+            b"https://elsewhere.example/x?y",
+            "the receiver responded with 308 and points to https://elsewhere.example/x?y;",
+        ),
+        (b"/a\x1b[2J\xff", "the receiver responded with 308 and points to /a\\x1b[2J\\xff;"),
+        (b"/" + b"a" * 5000, f"the receiver responded with 308 and points to /{'a' * 299}\u2026;"),
     ],
     ids=["plain", "controls", "long"],
 )
@@ -62,7 +61,7 @@ async def test_a_redirect_is_recorded_with_where_it_points(shared: Shared, locat
         await shared.world.in_state(delivery_id, "scheduled")
         (attempt,) = await shared.world.attempts(delivery_id)
         await shared.world.set(delivery_id, status="cancelled")
-    assert attempt["error_message"] == message + "redirects are not followed"
+    assert attempt["error_message"] == message + " redirects are not followed"
 
 
 @pytest.mark.parametrize(
@@ -72,9 +71,6 @@ async def test_a_redirect_is_recorded_with_where_it_points(shared: Shared, locat
         ("http://nothing.invalid/", "dns"),
         ("https://127.0.0.1:{port}/", "tls"),
         ("http://10.0.0.1/", "egress_denied"),
-        ("http://169.254.169.254/latest/meta-data/", "egress_denied"),
-        ("http://[64:ff9b::10.0.0.1]/", "egress_denied"),
-        ("http://2130706433:{port}/", "egress_denied"),
     ],
 )
 async def test_a_target_that_cannot_be_reached_is_recorded_with_why(
@@ -90,54 +86,6 @@ async def test_a_target_that_cannot_be_reached_is_recorded_with_why(
     assert receiver.requests == []
 
 
-async def test_nothing_connects_to_loopback_without_an_allow_list(world: World, receiver: Receiver) -> None:
-    async with world.running(policy=Policy.parse([]), retry_limit=0):
-        delivery_id = await world.deliver(await world.subscription(receiver.url()))
-        assert (await world.in_state(delivery_id))["status"] == "failed"
-        assert outcomes(await world.attempts(delivery_id)) == ["egress_denied"]
-    assert receiver.requests == []
-
-
-async def test_a_flood_is_cut_and_its_2xx_counts(shared: Shared) -> None:
-    async def flood(connection: sending.Connection) -> None:
-        await connection.request()
-        await connection.send(b"HTTP/1.1 200 OK\r\n\r\n")
-        while True:
-            await connection.send(b"x" * 65536)
-
-    async with sending.serving(flood) as server:
-        delivery_id = await shared.world.deliver(await shared.world.subscription(server.url()))
-        assert (await shared.world.in_state(delivery_id))["status"] == "delivered"
-        assert (await shared.world.attempts(delivery_id))[0]["response_body"] == "x" * 4096
-
-
-async def expect_end_without_request(world: World, delivery_id: UUID, receiver: Receiver, *end: str) -> asyncpg.Record:
-    row = await world.in_state(delivery_id)
-    assert (row["status"], row["reason"]) == end
-    assert row["attempt_count"] == 0
-    assert row["completed_at"] is not None
-    assert await world.attempts(delivery_id) == []
-    assert receiver.requests == []
-    return row
-
-
-async def test_a_delivery_whose_payload_is_gone_fails(shared: Shared, receiver: Receiver) -> None:
-    delivery_id = await shared.world.deliver(await shared.world.subscription(receiver.url()), due_in=3600)
-    await shared.world.drop_payload(delivery_id)
-    await shared.world.set(delivery_id, next_attempt_at=(await shared.world.row(delivery_id))["created_at"])
-    await expect_end_without_request(shared.world, delivery_id, receiver, "failed", "payload_gone")
-
-
-async def test_a_delivery_of_a_deleted_subscription_is_cancelled(shared: Shared, receiver: Receiver) -> None:
-    delivery_id = await shared.world.deliver(await shared.world.subscription(receiver.url(), deleted=True))
-    await expect_end_without_request(shared.world, delivery_id, receiver, "cancelled", "subscription_deleted")
-
-
-async def test_a_delivery_that_has_expired_fails(shared: Shared, receiver: Receiver) -> None:
-    delivery_id = await shared.world.deliver(await shared.world.subscription(receiver.url()), expires_in=-1)
-    await expect_end_without_request(shared.world, delivery_id, receiver, "failed", "expired")
-
-
 async def test_a_retry_that_would_come_after_the_expiry_fails_the_delivery(world: World, receiver: Receiver) -> None:
     receiver.script(then=500)
     async with world.running(retry_base_seconds=100.0):
@@ -147,12 +95,3 @@ async def test_a_retry_that_would_come_after_the_expiry_fails_the_delivery(world
     assert (row["status"], row["reason"], row["failure_count"]) == ("failed", "expired", 1)
     assert row["completed_at"] < row["expires_at"]
     assert attempt["final"]
-
-
-async def test_the_expiry_is_found_by_the_dispatcher_when_it_comes_while_a_retry_waits(
-    shared: Shared, receiver: Receiver
-) -> None:
-    delivery_id = await shared.world.deliver(
-        await shared.world.subscription(receiver.url()), due_in=0.6, expires_in=0.3, status="scheduled"
-    )
-    await expect_end_without_request(shared.world, delivery_id, receiver, "failed", "expired")

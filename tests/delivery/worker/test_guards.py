@@ -9,10 +9,10 @@ import pytest
 
 from dev.harness.receiver import Receiver
 from services.delivery.dispatcher.store import DispatcherStore as Dispatcher
-from services.delivery.worker.store import Sum, WorkerStore
+from services.delivery.worker.store import WorkerStore
 from services.domain.doorbell import Ringer
 from services.domain.states import Probe
-from tests.delivery.world import RUNG, World, ring, until_true
+from tests.delivery.world import RUNG, World, one_failure, ring, until_true
 
 
 async def half_open(world: World, subscription: UUID, probe: UUID) -> None:
@@ -28,23 +28,32 @@ async def store(world: World) -> WorkerStore:
     return WorkerStore(world.pool, world.worker_settings())
 
 
-# -- deleted subscriptions --
+# -- deliveries that have no request any more --
 
 
-async def test_a_worker_that_is_rung_for_a_deleted_subscription_sends_nothing(
+async def test_a_worker_that_is_rung_for_what_must_not_be_sent_ends_it_without_a_request(
     world: World, receiver: Receiver, ringer: Ringer
 ) -> None:
     subscription = await world.subscription(receiver.url())
     deleted = await world.deliver(subscription, due_in=RUNG)
     await world.delete_subscription(subscription)
-    sent = await world.deliver(await world.subscription(receiver.url()), due_in=RUNG)
+    other = await world.subscription(receiver.url())
+    expired = await world.deliver(other, due_in=RUNG, expires_in=-1)
+    gone, sent = [await world.deliver(other, due_in=RUNG) for _ in range(2)]
+    await world.drop_payload(gone)
     async with world.worker():
-        await ring(ringer, deleted, sent)
+        await ring(ringer, deleted, expired, gone, sent)
         await world.in_state(sent, "delivered")
-        row = await world.in_state(deleted)
-    assert (row["status"], row["reason"]) == ("cancelled", "subscription_deleted")
+        rows = [await world.in_state(delivery_id) for delivery_id in (deleted, expired, gone)]
+    assert [(row["status"], row["reason"]) for row in rows] == [
+        ("cancelled", "subscription_deleted"),
+        ("failed", "expired"),
+        ("failed", "payload_gone"),
+    ]
     assert [request.headers["webhook-id"] for request in receiver.requests] == [str(sent)]
-    assert await world.attempts(deleted) == []
+    for row in rows:
+        assert (row["attempt_count"], await world.attempts(row["id"])) == (0, [])
+        assert row["completed_at"] is not None
 
 
 # -- half open breakers --
@@ -97,11 +106,7 @@ async def test_the_cool_down_doubles_up_to_its_cap(
     subscription = await world.subscription("http://127.0.0.1:1/")
     await half_open(world, subscription, UUID(int=1))
     await world.pool.execute("UPDATE subscription_health SET openings = $1", openings)
-    failed = Sum(
-        subscription_id=subscription, endpoint_version=1, successes=0, failures=1, unbroken=1, probe=Probe.FAILURE,
-        gone=False, too_many=None, last_error="the receiver answered 500",
-    )  # fmt: skip
-    await store.record_health([failed], world.worker_settings())
+    await store.record_health([one_failure(subscription, probe=Probe.FAILURE)], world.worker_settings())
     row = await world.pool.fetchrow(
         "SELECT breaker, openings, extract(epoch FROM probe_at - breaker_since)::float8 AS cooldown"
         " FROM subscription_health WHERE subscription_id = $1",

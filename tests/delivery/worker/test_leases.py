@@ -6,20 +6,21 @@ import time
 from collections.abc import AsyncIterator
 
 import pytest
+import structlog
 
 from dev.harness.receiver import Receiver, Reply
 from dev.harness.waiting import wait_until
 from services.delivery.worker.deliverer import ClaimLost, Deliverer, Held
 from services.delivery.worker.outcomes import Recorder
 from services.delivery.worker.scheduler import Scheduler
-from services.delivery.worker.store import Attempt, Outcome, WorkerStore
+from services.delivery.worker.store import Outcome, WorkerStore
 from services.domain.doorbell import Ringer
 from services.domain.gates import Gates
-from services.domain.states import AttemptOutcome, DeliveryReason, DeliveryStatus
+from services.domain.states import DeliveryReason, DeliveryStatus
 from services.platform import ids
 from services.platform.stores import redis
 from tests.delivery import sending
-from tests.delivery.world import LOOPBACK, RUNG, Counted, World, ring, until_true
+from tests.delivery.world import LOOPBACK, RUNG, Counted, World, attempt, ring, until_true
 
 
 @pytest.fixture
@@ -87,7 +88,8 @@ async def test_renewals_go_on_after_postgres_refused_one(
     held = await hold(world, scheduler[1], scheduler[0], lease_left=1)
     await world.pool.execute("ALTER TABLE webhook_deliveries RENAME COLUMN claim_token TO gone")
     async with renewing(scheduler[0]):
-        await asyncio.sleep(1.2)
+        with structlog.testing.capture_logs() as logs:
+            await wait_until(lambda: logs, what="a renewal to be refused")
         await world.pool.execute("ALTER TABLE webhook_deliveries RENAME COLUMN gone TO claim_token")
         await wait_until(lambda: held.lease_until > time.monotonic() + 5, what="a renewal")
 
@@ -166,16 +168,7 @@ async def test_an_outcome_that_cannot_be_recorded_keeps_no_other_from_being_reco
             claim=claim,
             status=DeliveryStatus.FAILED,
             reason=DeliveryReason.RETRIES_EXHAUSTED,
-            attempts=[
-                Attempt(
-                    started_at=claim.claimed_at,
-                    duration_ms=1,
-                    status_code=status_code,
-                    outcome=AttemptOutcome.HTTP_4XX,
-                    error_message=message,
-                    response_body=None,
-                )
-            ],
+            attempts=[attempt("http_4xx", claim, status_code=status_code, error_message=message)],
         )
         for claim, status_code, message in zip(
             claims,

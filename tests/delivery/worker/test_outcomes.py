@@ -1,29 +1,14 @@
 """What attempts make of a delivery."""
 
-from datetime import UTC, datetime
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from services.delivery.worker import outcomes
-from services.delivery.worker.store import Attempt
 from services.domain.retry_policy import RetryPolicy
-from services.domain.states import AttemptOutcome
-from tests.delivery.claims import claim
+from tests.delivery.world import attempt, claim
 
 POLICY = RetryPolicy(limit=3, base_seconds=5, factor=2, cap_seconds=3600, jitter=0)
-
-
-def attempt(outcome: str) -> Attempt:
-    return Attempt(
-        started_at=datetime(2026, 1, 1, tzinfo=UTC),
-        duration_ms=1,
-        status_code=None,
-        outcome=AttemptOutcome(outcome),
-        error_message=None,
-        response_body=None,
-    )
 
 
 @pytest.mark.parametrize(

@@ -1,26 +1,30 @@
 """What deliveries are signed with: one secret or several, and never none in place of one that cannot be opened."""
 
+import base64
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+import nacl.exceptions
+import nacl.signing
 import pytest
 import standardwebhooks
 import structlog
 
+from dev.harness import certificates
 from dev.harness.keys import OTHER_KEY, vault
 from dev.harness.receiver import Received, Receiver
 from services.domain.secrets import signatures
-from services.domain.secrets.signatures import Key
-from services.domain.secrets.vault import Secret
+from services.domain.secrets.signatures import Key, SignatureScheme
+from services.domain.secrets.vault import Secret, Vault
 from services.platform import ids
-from services.platform.process.lifecycle import StartError
-from tests.delivery.world import World, outcomes
+from tests.delivery.world import World
 
 NEW, OLD, OLDER = ("whsec_" + text * 8 for text in ("bmV3", "b2xk", "b2xl"))
 
 
 async def keep(world: World, subscription_id: UUID, *secrets: Secret) -> None:
-    """Gives a subscription these secrets."""
+    """Give a subscription these secrets."""
     sealed = vault().seal(subscription_id, secrets)
     await world.pool.execute("UPDATE subscriptions SET sealed_secrets = $2 WHERE id = $1", subscription_id, sealed)
 
@@ -56,49 +60,42 @@ async def test_during_an_overlap_a_delivery_carries_a_signature_of_each_secret(
     assert request.headers["X-Hub-Signature-256"] == signatures.hub(keys[0], request.body)
 
 
-async def test_an_old_secret_signs_until_it_ends(world: World, receiver: Receiver) -> None:
-    subscription = await world.subscription(receiver.url())
-    await keep(world, subscription, Secret(NEW), Secret(OLD, ending(2)))
-    async with world.running():
-        await world.in_state(await world.deliver(subscription))
-        await world.in_state(await world.deliver(subscription, due_in=3), timeout_seconds=15)
-    assert [holds(request, OLD) for request in receiver.requests] == [True, False]
-    assert [holds(request, NEW) for request in receiver.requests] == [True, True]
+CERTIFICATE = certificates.authority().issue("shop")
+SEALED: dict[str, tuple[str, Callable[[Vault, UUID], bytes | None]]] = {
+    "signing secret or headers": ("sealed_secrets", lambda vault, name: vault.seal(name, [Secret(NEW)])),
+    "client certificate": (
+        "sealed_client_certificate",
+        lambda vault, name: vault.seal_client_certificate(name, (CERTIFICATE.pem + CERTIFICATE.key_pem).encode()),
+    ),
+}
 
 
-async def test_eleven_secrets_sign(world: World, receiver: Receiver) -> None:
-    subscription = await world.subscription(receiver.url())
-    old = [Secret(f"{number}", ending(3600)) for number in range(10)]
-    await keep(world, subscription, Secret(NEW), *old)
-    async with world.running():
-        await world.in_state(await world.deliver(subscription))
-    (request,) = receiver.requests
-    assert len(request.headers["webhook-signature"].split(" ")) == 11
-
-
+@pytest.mark.parametrize("what", SEALED)
 @pytest.mark.parametrize("how", ["moved from another row", "under a key that is gone", "changed"])
 async def test_a_secret_that_cannot_be_opened_fails_the_attempt_and_nothing_is_sent(
-    world: World, receiver: Receiver, how: str
+    world: World, receiver: Receiver, what: str, how: str
 ) -> None:
+    column, seal = SEALED[what]
     subscription = await world.subscription(receiver.url(), secret_key=NEW)
     sealed = {
-        "moved from another row": vault().seal(ids.new(), [Secret(NEW)]),
-        "under a key that is gone": vault(OTHER_KEY).seal(subscription, [Secret(NEW)]),
+        "moved from another row": seal(vault(), ids.new()),
+        "under a key that is gone": seal(vault(OTHER_KEY), subscription),
         "changed": b"x",
     }[how]
-    await world.pool.execute("UPDATE subscriptions SET sealed_secrets = $2 WHERE id = $1", subscription, sealed)
+    await world.pool.execute(f"UPDATE subscriptions SET {column} = $2 WHERE id = $1", subscription, sealed)
     delivery_id = await world.deliver(subscription)
     with structlog.testing.capture_logs() as logs:
         async with world.running(retry_limit=0):
             row = await world.in_state(delivery_id)
     assert (row["status"], row["reason"]) == ("failed", "retries_exhausted")
-    attempts = await world.attempts(delivery_id)
-    assert outcomes(attempts) == ["secret_unreadable"]
-    assert "nothing was sent" in attempts[0]["error_message"]
+    (attempt,) = await world.attempts(delivery_id)
+    assert attempt["outcome"] == "secret_unreadable"
+    assert f"{what} cannot be decrypted; nothing was sent" in attempt["error_message"]
     assert receiver.requests == []
     (loud,) = [line for line in logs if line["log_level"] == "error"]
     assert loud["subscription_id"] == str(subscription)
     assert NEW not in str(logs)
+    assert "PRIVATE KEY" not in str(logs)
 
 
 async def test_once_it_is_mended_what_failed_is_delivered_by_its_retry(world: World, receiver: Receiver) -> None:
@@ -112,9 +109,79 @@ async def test_once_it_is_mended_what_failed_is_delivered_by_its_retry(world: Wo
     assert [holds(request, NEW) for request in receiver.requests] == [True]
 
 
-async def test_a_worker_with_other_keys_does_not_start(world: World) -> None:
-    async with world.worker():
-        pass
-    with pytest.raises(StartError, match="ENCRYPTION_KEYS are not those of this database"):
-        async with world.worker(encryption_keys=OTHER_KEY):
-            pass
+# Ed25519, verified by another library than the one that signs.
+
+SEEDS = [bytes([number]) * 32 for number in range(3)]
+
+
+def private(seed: bytes, ends_in: float | None = None) -> Secret:
+    ends_at = None if ends_in is None else ending(ends_in)
+    return Secret("whsk_" + base64.b64encode(seed).decode(), ends_at, SignatureScheme.ED25519)
+
+
+def takes(request: Received, seed: bytes) -> bool:
+    """Whether a receiver that knows the public key takes the request: some v1a signature of it verifies."""
+    key = nacl.signing.SigningKey(seed).verify_key
+    signed = f"{request.headers['webhook-id']}.{request.headers['webhook-timestamp']}.".encode() + request.body
+    for part in request.headers["webhook-signature"].split(" "):
+        version, _, signature = part.partition(",")
+        try:
+            if version == "v1a":
+                key.verify(signed, base64.b64decode(signature))
+                return True
+        except nacl.exceptions.BadSignatureError:
+            continue
+    return False
+
+
+async def test_a_delivery_is_signed_by_the_private_key_and_has_no_hub_signature(
+    world: World, receiver: Receiver
+) -> None:
+    subscription = await world.subscription(receiver.url())
+    await keep(world, subscription, private(SEEDS[0]))
+    delivery_id = await world.deliver(subscription, '{"n":  1, "☃": 1.0}'.encode())
+    async with world.running():
+        await world.in_state(delivery_id, "delivered")
+    (request,) = receiver.requests
+    assert [takes(request, seed) for seed in SEEDS[:2]] == [True, False]
+    assert request.headers["webhook-id"] == str(delivery_id)
+    assert "X-Hub-Signature-256" not in request.headers
+    assert " " not in request.headers["webhook-signature"]
+
+
+async def test_during_an_overlap_both_keys_sign_newest_first_and_then_the_new_one_alone(
+    world: World, receiver: Receiver
+) -> None:
+    subscription = await world.subscription(receiver.url())
+    await keep(world, subscription, private(SEEDS[0]), private(SEEDS[1], 2), private(SEEDS[2], -1))
+    async with world.running():
+        await world.in_state(await world.deliver(subscription))
+        await world.in_state(await world.deliver(subscription, due_in=3), timeout_seconds=15)
+    both, alone = receiver.requests
+    assert [takes(both, seed) for seed in SEEDS] == [True, True, False]
+    assert [takes(alone, seed) for seed in SEEDS[:2]] == [True, False]
+    first = both.headers["webhook-signature"].split(" ")[0]
+    signed = f"{both.headers['webhook-id']}.{both.headers['webhook-timestamp']}.".encode() + both.body
+    assert first == "v1a," + base64.b64encode(nacl.signing.SigningKey(SEEDS[0]).sign(signed).signature).decode()
+
+
+async def test_while_a_scheme_is_changed_receivers_of_either_take_what_they_know(
+    world: World, receiver: Receiver
+) -> None:
+    subscription = await world.subscription(receiver.url())
+    shared = Secret(NEW, ending(3600))
+    await keep(world, subscription, private(SEEDS[0]), shared, Secret(OLD, ending(3600)))
+    async with world.running():
+        await world.in_state(await world.deliver(subscription))
+    (request,) = receiver.requests
+    assert takes(request, SEEDS[0])
+    versions = [part.partition(",")[0] for part in request.headers["webhook-signature"].split(" ")]
+    assert versions == ["v1a", "v1", "v1"]
+    assert holds(request, NEW)
+    # Of the newest secret that both sides have.
+    hub = request.headers["X-Hub-Signature-256"]
+    await keep(world, subscription, shared)
+    receiver.requests.clear()
+    async with world.running():
+        await world.in_state(await world.deliver(subscription))
+    assert receiver.requests[0].headers["X-Hub-Signature-256"] == hub

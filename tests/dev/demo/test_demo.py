@@ -92,7 +92,7 @@ def test_a_service_that_may_not_deliver_here_ends_it_with_one_line(short_folder:
     with stacks.running(short_folder / "closed", environment={"EGRESS_ALLOW": ""}) as stack:
         _, errors = _said(_launch(short_folder / "demo-closed", stack.port), status=1)
         assert errors.startswith("demo: POST /api/v1/subscriptions/ was answered 422: ")
-        assert "target_url: may not be sent to (see EGRESS_ALLOW): 127.0.0.1 is not a public address" in errors
+        assert "target_url: is not allowed (see EGRESS_ALLOW): 127.0.0.1 is not a public address" in errors
         assert len(errors.splitlines()) == 1
 
 

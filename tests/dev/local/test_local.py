@@ -206,9 +206,8 @@ async def test_the_terminal_shows_accepted_events_and_failed_attempts(stack: Sta
     async with httpx.AsyncClient() as client:
         answer = (await client.post(url, json={"payload": 1}, headers={"X-Event-Type": "order.paid"})).json()
     accepted = f"accepted order.paid as event {answer['event_id']}: 1 delivery"
-    failed = (
-        f"an attempt of delivery {answer['delivery_id']} to 127.0.0.1 failed: http_5xx, the receiver answered 500; "
-    )
+    attempt = f"an attempt of delivery {answer['delivery_id']} to 127.0.0.1"
+    failed = f"{attempt} failed: http_5xx, the receiver responded with 500; "
     await wait_until(lambda: accepted in stack.output and failed in stack.output, 10, what="both lines")
 
 

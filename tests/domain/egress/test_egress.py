@@ -64,10 +64,6 @@ PUBLIC = [
 def test_an_address_that_is_not_public_is_denied(address: str) -> None:
     with pytest.raises(EgressDenied, match="a public address"):
         NOTHING.check("receiver.example", 443, [address])
-
-
-@pytest.mark.parametrize("address", [address for group in HOSTILE.values() for address in group])
-def test_a_literal_that_is_not_public_is_denied(address: str) -> None:
     with pytest.raises(EgressDenied):
         NOTHING.check_target(address, 443)
 
@@ -102,7 +98,7 @@ SPELLINGS = [
 )
 def test_another_spelling_of_an_address_is_denied_before_anything_resolves_it(host: str) -> None:
     """Clients take them for an address, and ask no resolver."""
-    with pytest.raises(EgressDenied, match="not an address in its usual form"):
+    with pytest.raises(EgressDenied, match="not an address in the standard notation"):
         Policy.parse(["0.0.0.0/0"]).check_target(host, 80)
 
 

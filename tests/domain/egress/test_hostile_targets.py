@@ -35,7 +35,7 @@ class Listeners:
     hits: list[str] = field(default_factory=list)
 
     def listen(self, listener: socket.socket) -> None:
-        """Takes connections until the listener is closed."""
+        """Take connections until the listener is closed."""
         with contextlib.suppress(OSError):
             while True:
                 connection, address = listener.accept()

@@ -14,6 +14,7 @@ from services.domain.secrets import encryption
 from services.domain.secrets.encryption import EncryptionSettings
 from services.ingest.settings import IngestSettings
 from services.platform.settings import load
+from tests.platform.test_settings import refusal
 
 ROOT = Path(__file__).resolve().parents[3]
 SECRET = "hunter2-s3cret"
@@ -29,22 +30,14 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AUTH_REQUIRED", "false")
 
 
-def _refusal(capsys: pytest.CaptureFixture[str], cls: type[EncryptionSettings] = EncryptionSettings) -> str:
-    with pytest.raises(SystemExit) as ended:
-        load(cls)
-    assert ended.value.code == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    return line
-
-
 @pytest.mark.parametrize("cls", [IngestSettings, WorkerSettings])
 def test_outside_of_development_a_process_that_needs_keys_does_not_start_without(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], cls: type[EncryptionSettings]
 ) -> None:
     monkeypatch.setenv("ENV", "production")
-    assert _refusal(capsys, cls).startswith("ENCRYPTION_KEYS: is required outside of development")
+    assert refusal(capsys, cls).startswith("ENCRYPTION_KEYS: is required outside of development")
     monkeypatch.setenv("ENCRYPTION_KEYS", "")
-    assert _refusal(capsys, cls).startswith("ENCRYPTION_KEYS: is required outside of development")
+    assert refusal(capsys, cls).startswith("ENCRYPTION_KEYS: is required outside of development")
 
 
 def test_a_process_that_sees_no_secrets_needs_no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,7 +62,7 @@ def test_a_wrong_key_is_said_in_one_line_that_does_not_repeat_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], value: str
 ) -> None:
     monkeypatch.setenv("ENCRYPTION_KEYS", value)
-    line = _refusal(capsys)
+    line = refusal(capsys, EncryptionSettings)
     assert line.startswith("ENCRYPTION_KEYS: must be 32 random bytes in base64")
     assert not any(part in line for part in value.split(",") if part)
 

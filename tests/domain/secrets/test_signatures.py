@@ -30,7 +30,9 @@ def _headers(secret_key: str, body: bytes) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize(("secret_key", "key"), [(WHSEC, KEY), ("plain · secret", "plain · secret".encode())])
+@pytest.mark.parametrize(
+    ("secret_key", "key"), [(WHSEC, KEY), ("plain · secret", "plain · secret".encode()), (" whsec_", b" whsec_")]
+)
 def test_the_public_verifier_accepts_ours(secret_key: str, key: bytes) -> None:
     verifier = standardwebhooks.Webhook(base64.b64encode(key).decode())
     assert verifier.verify(BODY, _headers(secret_key, BODY)) == json.loads(BODY)

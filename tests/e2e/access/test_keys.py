@@ -46,7 +46,7 @@ async def status(http: httpx.AsyncClient, key: str, path: str = "/api/v1/stats")
     ],
 )
 @pytest.mark.parametrize("path", ["/api/v1/subscriptions", "/api/v1/admin/tenants", "/nowhere"])
-async def test_without_a_good_key_the_answer_is_401_and_says_why(
+async def test_a_missing_or_bad_key_is_401_and_says_why(
     http: httpx.AsyncClient, path: str, headers: dict[str, str], reason: str, challenge: str
 ) -> None:
     answer = await http.get(path, headers=headers)
@@ -64,7 +64,7 @@ async def test_a_good_key_is_taken_however_its_header_is_spelled(http: httpx.Asy
 
 @pytest.mark.parametrize("headers", [{}, bearer("whk_" + "x" * 43)])
 @pytest.mark.parametrize("path", [*OPEN, ASSET, "/healthz/"])
-async def test_what_is_open_takes_no_key(http: httpx.AsyncClient, path: str, headers: dict[str, str]) -> None:
+async def test_open_paths_require_no_key(http: httpx.AsyncClient, path: str, headers: dict[str, str]) -> None:
     assert (await http.get(path, headers=headers)).status_code == 200
 
 
@@ -104,7 +104,7 @@ async def test_a_key_is_shown_once_and_acts_for_its_tenant(http: httpx.AsyncClie
     assert await status(http, key) == 200
 
 
-async def test_nothing_but_digests_of_keys_is_in_the_database_or_in_the_logs(
+async def test_keys_are_only_digests_in_the_database_and_absent_from_logs(
     keyed: Stack, http: httpx.AsyncClient, admin: Admin
 ) -> None:
     made = await admin.key()
@@ -201,7 +201,7 @@ async def test_a_key_that_asks_too_often_is_429_and_no_other_is(http: httpx.Asyn
     await wait_until(again, 3)
 
 
-async def test_while_ingest_does_not_answer_known_keys_go_on_for_a_while_and_others_are_503(
+async def test_known_keys_go_on_for_a_while_without_ingest_and_others_are_503(
     keyed: Stack, http: httpx.AsyncClient, admin: Admin
 ) -> None:
     known, unknown = await admin.key(), await admin.key()
@@ -275,7 +275,7 @@ def test_in_production_a_process_without_its_keys_does_not_start_and_says_so_in_
     assert done.stderr == "SERVICE_KEY: is required, unless ENV=development or AUTH_REQUIRED=false\n"
 
 
-async def test_where_no_key_is_required_one_that_is_sent_is_checked_all_the_same(stack: Stack, a_name: str) -> None:
+async def test_a_key_that_is_sent_is_checked_even_where_none_is_required(stack: Stack, a_name: str) -> None:
     async with httpx.AsyncClient(base_url=stack.base_url, timeout=15) as http:
         assert (await http.get("/api/v1/stats")).status_code == 200
         assert (await http.post("/api/v1/admin/tenants", json={"id": a_name})).status_code == 201

@@ -254,7 +254,7 @@ async def test_over_grpc_an_operator_states_the_tenant_in_the_request(
     ]
 
 
-async def test_where_nobody_needs_a_key_anybody_acts_in_any_tenant(stack: Stack, a_name: str) -> None:
+async def test_callers_act_in_any_tenant_where_no_key_is_required(stack: Stack, a_name: str) -> None:
     async with httpx.AsyncClient(base_url=stack.base_url, timeout=15) as http:
         inside = {"X-Tenant": a_name}
         assert (await http.get("/api/v1/subscriptions", headers=inside)).status_code == 422

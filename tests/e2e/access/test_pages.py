@@ -21,7 +21,7 @@ def scripts(variable: str) -> list[str]:
 
 
 def output_of(script: str, folder: Path, **variables: str) -> str:
-    """What it prints; fails when it does."""
+    """What it prints; fail when it does."""
     done = subprocess.run(
         ["/bin/sh", "-eu", "-c", script],
         cwd=folder,

@@ -69,7 +69,7 @@ async def test_each_grpc_method_is_open_to_the_roles_of_the_table_only(
             assert code is grpc.StatusCode.PERMISSION_DENIED, method
 
 
-async def test_without_a_good_key_no_method_is_to_be_had(channels: Channels) -> None:
+async def test_methods_refuse_a_missing_or_bad_key(channels: Channels) -> None:
     for method in METHODS:
         for key in (None, "whk_" + "x" * 43, "x" * 43, SERVICE_KEY + "x"):
             code = await keys.code_of(channels[method.split("/")[1]], method, key, request=b"not a message")

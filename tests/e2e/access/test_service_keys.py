@@ -68,7 +68,9 @@ async def test_a_service_key_opens_one_process(channels: Channels) -> None:
 
 
 @pytest.mark.parametrize("role", ["admin", "write", "ingest", "read"])
-async def test_with_an_actor_it_may_do_what_the_actors_role_allows(admin: Admin, channels: Channels, role: str) -> None:
+async def test_a_service_key_with_an_actor_may_do_what_the_actors_role_allows(
+    admin: Admin, channels: Channels, role: str
+) -> None:
     actor = (await admin.created(role=role))["id"]
     for method in WITH_AN_ACTOR:
         code = await keys.code_of(channels[service_of(method)], method, key_for(method), actor=actor)
@@ -94,7 +96,7 @@ async def test_an_actor_acts_for_its_own_tenant_only(admin: Admin, channels: Cha
     assert errors.from_rpc_error(raised.value).reason == "TENANT_FORBIDDEN"
 
 
-async def test_what_only_an_admin_may_takes_the_admins_own_key(admin: Admin, channels: Channels) -> None:
+async def test_admin_methods_require_the_admins_own_key(admin: Admin, channels: Channels) -> None:
     admins = await admin.created(role="admin")
     writers = await admin.key(role="write")
     for method in WITH_THE_ADMINS_KEY:

@@ -39,7 +39,9 @@ async def test_a_webhook_is_answered_with_its_delivery(client: httpx.AsyncClient
     )
 
 
-async def test_what_is_no_envelope_is_delivered_as_it_came(client: httpx.AsyncClient, services: Services) -> None:
+async def test_a_body_without_an_envelope_is_delivered_as_it_came(
+    client: httpx.AsyncClient, services: Services
+) -> None:
     body = b'{"action":  "opened"}'
     headers = {"content-type": "application/json; charset=utf-8", "x-event-type": "pull_request"}
     answer = await client.post(WEBHOOK, content=body, headers=headers)

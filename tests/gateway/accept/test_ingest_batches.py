@@ -50,7 +50,7 @@ class Ingest:
         self.sent: list[list[str]] = []
 
     def answer_with(self, answer: Callable[[Request, float], Awaitable[Response]]) -> None:
-        """Answers so from now on."""
+        """Answer so from now on."""
         self._answers = [answer]
 
     async def BatchIngest(self, request: Request, *, timeout: float, wait_for_ready: bool = False) -> Response:  # noqa: ASYNC109, ARG002
@@ -81,9 +81,9 @@ async def is_not_there(_: Request, __: float) -> Response:
     raise refusal(grpc.StatusCode.UNAVAILABLE, "connections to all backends failing; last error: refused")
 
 
-async def takes_a_second(request: Request, timeout_seconds: float) -> Response:
-    await asyncio.sleep(min(timeout_seconds, 0.7))
-    if timeout_seconds < 0.7:
+async def takes_long(request: Request, timeout_seconds: float) -> Response:
+    await asyncio.sleep(min(timeout_seconds, 0.2))
+    if timeout_seconds < 0.2:
         raise refusal(grpc.StatusCode.DEADLINE_EXCEEDED)
     return accepted(request)
 
@@ -122,7 +122,7 @@ def item(event_id: str) -> ingest_pb2.IngestItem:
     return ingest_pb2.IngestItem(event_id=event_id)
 
 
-async def test_while_calls_are_out_the_next_batch_collects() -> None:
+async def test_the_next_batch_collects_while_calls_are_out() -> None:
     ingest = Ingest(works)
     sender = batches(ingest, ingest_batch_items=3)
     results = await asyncio.gather(*(sender.accept(item(str(number)), 1) for number in range(8)))
@@ -141,7 +141,7 @@ async def test_a_batch_that_was_not_answered_is_sent_once_more(
 
 
 @pytest.mark.parametrize("fails", [is_away, hangs])
-async def test_what_is_not_answered_in_time_is_unavailable(
+async def test_a_call_that_is_not_answered_in_time_is_unavailable(
     fails: Callable[[Request, float], Awaitable[Response]],
 ) -> None:
     started = time.monotonic()
@@ -150,7 +150,7 @@ async def test_what_is_not_answered_in_time_is_unavailable(
     assert time.monotonic() - started < 0.6
 
 
-async def test_what_waited_too_long_is_not_sent_at_all() -> None:
+async def test_an_event_that_waited_too_long_is_not_sent() -> None:
     ingest = Ingest(hangs)
     sender = batches(ingest, accept_timeout_seconds=0.3, ingest_batches_in_flight=1)
     first = asyncio.create_task(sender.accept(item("a"), 1))
@@ -180,7 +180,7 @@ Answers = list[Callable[[Request, float], Awaitable[Response]]]
         ([is_stopping, has_too_much_to_do], False),
     ],
 )
-async def test_what_may_have_been_stored_is_never_said_not_to_be(answers: Answers, known: bool) -> None:  # noqa: FBT001 - a parameter
+async def test_an_event_that_may_be_stored_is_never_reported_as_not_stored(answers: Answers, known: bool) -> None:  # noqa: FBT001 - a parameter
     with pytest.raises(errors.Unavailable) as raised:
         await batches(Ingest(*answers), accept_timeout_seconds=0.3).accept(item("a"), 1)
     if known:
@@ -221,8 +221,8 @@ async def test_once_it_is_known_to_be_away_answers_come_within_a_second_and_as_u
 
 async def test_a_large_event_has_more_time_and_delays_no_small_one() -> None:
     size = 5 << 20
-    ingest = Ingest(takes_a_second)
-    sender = batches(ingest, accept_timeout_seconds=0.3, ingest_batches_in_flight=1)
+    ingest = Ingest(takes_long)
+    sender = batches(ingest, accept_timeout_seconds=0.15, ingest_batches_in_flight=1)
     large = asyncio.create_task(sender.accept(item("large"), size))
     await wait_until(lambda: ingest.sent)
     ingest.answer_with(works)
@@ -293,7 +293,7 @@ async def test_no_new_id_is_made_for_what_may_be_stored_under_the_first() -> Non
     assert ingest.sent[0] == ingest.sent[1]
 
 
-async def test_while_the_difference_is_not_known_the_answer_is_unavailable() -> None:
+async def test_an_unknown_clock_difference_is_answered_unavailable() -> None:
     sender = batches(Ingest(Ahead(3600, tells=False)))
     with pytest.raises(errors.Unavailable) as raised:
         await sender.accept(item(str(sender.new_id())), 1)

@@ -52,9 +52,7 @@ async def test_a_retry_to_a_disabled_subscription_is_a_conflict(client: httpx.As
     assert (answer.status_code, answer.json()["reason"]) == (409, "SUBSCRIPTION_DISABLED")
 
 
-async def test_what_is_known_of_a_status_and_a_breaker_is_answered(
-    client: httpx.AsyncClient, services: Services
-) -> None:
+async def test_the_status_and_the_breaker_are_returned_in_full(client: httpx.AsyncClient, services: Services) -> None:
     path = (await create(client)).headers["location"]
     (stored,) = services.stored.values()
     stored.status.status = pb.SubscriptionStatus.STATUS_DISABLED
@@ -96,7 +94,7 @@ CONTROLS: dict[str, Any] = {
         None,
     ],
 )
-async def test_what_is_asked_for_goes_through_both_ways(
+async def test_controls_go_through_both_ways(
     client: httpx.AsyncClient, services: Services, policy: dict[str, Any] | None
 ) -> None:
     made = await create(client, **CONTROLS, retry_policy=policy)
@@ -165,7 +163,7 @@ BAD: list[tuple[dict[str, Any], list[str]]] = [
 
 
 @pytest.mark.parametrize(("body", "at_fault"), BAD, ids=lambda value: str(value)[:60])
-async def test_what_cannot_be_is_named_and_never_sent_on(
+async def test_invalid_controls_are_named_and_never_sent_on(
     client: httpx.AsyncClient, services: Services, body: dict[str, Any], at_fault: list[str]
 ) -> None:
     path = (await create(client)).headers["location"]

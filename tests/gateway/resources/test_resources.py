@@ -7,7 +7,6 @@ import pytest
 from google.protobuf import timestamp_pb2
 
 from protos.webhook.v1 import analytics_pb2, deliveries_pb2, ingest_pb2
-from protos.webhook.v1 import subscriptions_pb2 as pb
 from services.platform import errors, ids
 from tests.gateway.fakes import NOW, Services
 
@@ -75,28 +74,6 @@ async def test_a_subscription_is_created_looked_up_replaced_and_deleted(
     assert services.stored == {}
 
 
-@pytest.mark.parametrize(
-    ("body", "secret", "scheme"),
-    [
-        ({}, "", pb.SIGNATURE_SCHEME_UNSPECIFIED),
-        ({"secret_key": None}, "", pb.SIGNATURE_SCHEME_NONE),
-        ({"signature_scheme": "none"}, "", pb.SIGNATURE_SCHEME_NONE),
-        ({"secret_key": "secret-new"}, "secret-new", pb.SIGNATURE_SCHEME_UNSPECIFIED),
-    ],
-)
-async def test_an_update_keeps_removes_or_replaces_the_secret(
-    client: httpx.AsyncClient, services: Services, body: dict[str, object], secret: str, scheme: int
-) -> None:
-    path = (await create(client, secret_key="secret-old")).headers["location"]
-    assert (await client.put(path, json={"target_url": URL, **body})).status_code == 200
-    request = services.requests[-1].spec
-    assert (request.secret_key, request.HasField("secret_key"), request.signature_scheme) == (
-        secret,
-        bool(secret),
-        scheme,
-    )
-
-
 async def test_a_list_is_paged(client: httpx.AsyncClient, services: Services) -> None:
     for _ in range(3):
         await create(client)
@@ -117,6 +94,8 @@ async def test_a_list_is_paged(client: httpx.AsyncClient, services: Services) ->
         ({"target_url": URL, "event_types": ["a", 1]}, ["event_types.1"]),
         ({"target_url": URL, "description": None}, ["description"]),
         ({"target_url": "x" * 3000}, ["target_url"]),
+        ({"target_url": URL, "verify": "paypal"}, ["verify"]),
+        ({"target_url": URL, "verification_secrets": "hunter2"}, ["verification_secrets"]),
         ([], ["body"]),
         ("x", ["body"]),
         (None, ["body"]),

@@ -11,7 +11,7 @@ import structlog
 
 from services.gateway.accept import routes
 from services.gateway.web import middleware, problems
-from services.platform import ids, request_ids
+from services.platform import ids
 from services.platform.process import logs
 from tests.gateway.fakes import Services
 
@@ -149,7 +149,7 @@ async def test_http_1_0_needs_no_host(url: str) -> None:
     ],
     ids=lambda request: repr(request[-30:]),
 )
-async def test_what_is_not_http_is_answered_with_a_problem(url: str, services: Services, request_bytes: bytes) -> None:
+async def test_malformed_http_is_answered_with_a_problem(url: str, services: Services, request_bytes: bytes) -> None:
     document = problem(await exchange(url, request_bytes))
     assert (document["status"], document["reason"]) == (400, "MALFORMED_REQUEST")
     assert str(document["detail"]).startswith("the request is not valid HTTP/1.1: ")
@@ -175,7 +175,7 @@ EVERYWHERE = [("GET", "/docs"), ("GET", "/nope"), ("PUT", WEBHOOK), ("POST", WEB
 
 @pytest.mark.parametrize(("method", "path"), EVERYWHERE)
 async def test_every_answer_has_the_id_of_its_request(client: httpx.AsyncClient, method: str, path: str) -> None:
-    for sent in ("01-a/b+c=~", "x" * request_ids.MAX_LENGTH):
+    for sent in ("01-a/b+c=~", "x" * ids.MAX_REQUEST_ID_LENGTH):
         own = await client.request(method, path, headers={"X-Request-Id": sent})
         assert own.headers.get_list("x-request-id") == [sent]
     made = {(await client.request(method, path)).headers["x-request-id"] for _ in range(3)}

@@ -20,7 +20,7 @@ WEBHOOK = f"/api/v1/webhooks/ingest/{ids.new()}"
 
 
 async def raw(url: str, request: bytes) -> tuple[int, bytes]:
-    """Sends these bytes, and reads the status and the body of the answer."""
+    """Send these bytes, and read the status and the body of the answer."""
     reader, writer = await asyncio.open_connection(urlsplit(url).hostname, urlsplit(url).port)
     writer.write(request)
     await writer.drain()
@@ -119,7 +119,7 @@ async def test_a_client_that_leaves_in_mid_body_leaves_nothing_behind(
 
 
 async def statuses(url: str, *pieces: bytes) -> list[int]:
-    """Sends the pieces one after the other, and reads the statuses of all answers until the connection ends."""
+    """Send the pieces one after the other, and read the statuses of all answers until the connection ends."""
     reader, writer = await asyncio.open_connection(urlsplit(url).hostname, urlsplit(url).port)
     for piece in pieces:
         writer.write(piece)

@@ -83,7 +83,7 @@ async def test_swagger_keeps_the_key_and_asks_no_validator(client: httpx.AsyncCl
 
 
 @pytest.mark.parametrize("path", ["/docs", "/openapi.json", "/docs/assets/swagger-ui.css", "/docs/assets/start.js"])
-async def test_what_never_changes_is_sent_once(plain: httpx.AsyncClient, path: str) -> None:
+async def test_immutable_files_are_sent_once(plain: httpx.AsyncClient, path: str) -> None:
     first = await plain.get(path)
     etag = first.headers["etag"]
     forever = path.startswith("/docs/assets")

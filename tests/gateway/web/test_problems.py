@@ -61,7 +61,7 @@ def test_a_document_has_the_members_of_rfc_9457() -> None:
 
 
 @pytest.mark.parametrize("cls", [errors.Overloaded, errors.Unavailable])
-def test_what_can_be_repeated_says_when(cls: type[errors.WebhookError]) -> None:
+def test_a_retryable_error_says_when_to_retry(cls: type[errors.WebhookError]) -> None:
     assert problems.response(cls("try again")).headers["retry-after"] == "1"
 
 

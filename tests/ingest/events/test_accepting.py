@@ -173,7 +173,7 @@ async def test_a_signature_over_the_payload_is_accepted(ingest: Ingest) -> None:
     assert accepted.status == PENDING
 
 
-async def test_of_a_signed_envelope_the_value_is_delivered(ingest: Ingest) -> None:
+async def test_a_signed_envelope_delivers_its_value(ingest: Ingest) -> None:
     made = await ingest.create(secret_key="It's a Secret to Everybody")
     body = b'{ "payload" : {"a":  1.0} }'
     signed = ingest_pb2.HubSignature(signature=signatures.hub(Key.of("It's a Secret to Everybody"), body))
@@ -198,7 +198,7 @@ async def test_of_a_signed_envelope_the_value_is_delivered(ingest: Ingest) -> No
         (b'{"payload": 1}', {"content_encoding": "gzip"}, "enveloped"),
     ],
 )
-async def test_what_is_no_envelope_is_not_opened(
+async def test_an_envelope_of_another_shape_is_not_opened(
     ingest: Ingest, payload: bytes, more: dict[str, str], field: str
 ) -> None:
     made = await ingest.create()

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from services.ingest.events.committer import MAX_DELIVERIES, _groups
 from services.ingest.events.idempotency import Key
-from services.ingest.events.records import NewEvent
+from services.ingest.events.store import NewEvent
 from services.platform import ids
 
 IDS = [ids.new() for _ in range(4)]
@@ -46,7 +46,7 @@ def test_events_of_their_own_share_one_transaction() -> None:
     assert _numbers([_event() for _ in range(500)]) == [list(range(500))]
 
 
-def test_nothing_makes_no_transaction() -> None:
+def test_an_empty_group_makes_no_transaction() -> None:
     assert _numbers([]) == []
 
 

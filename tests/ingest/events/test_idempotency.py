@@ -2,28 +2,17 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
 
 import asyncpg
-import grpc
 import pytest
-import pytest_asyncio
 
-from dev.embedded import ports
-from dev.harness.keys import ENCRYPTION_KEY
 from dev.harness.waiting import wait_until
-from protos.webhook.v1 import ingest_pb2, ingest_pb2_grpc, subscriptions_pb2, subscriptions_pb2_grpc
-from services.ingest.__main__ import serve
+from protos.webhook.v1 import ingest_pb2
 from services.ingest.events import idempotency
 from services.ingest.events.idempotency import key_of
-from services.ingest.settings import IngestSettings
 from services.platform import errors, ids
-from services.platform.grpc import errors as grpc_errors
-from services.platform.process import lifecycle
 from services.platform.stores import postgres
-
-URL = "http://127.0.0.1:9/hook"
-
+from tests.ingest.conftest import URL, Ingest, refused, serving
 
 # As a request does that is not committed yet.
 TAKE_KEY = """
@@ -40,119 +29,71 @@ def unmarked(answer: ingest_pb2.Accepted) -> ingest_pb2.Accepted:
     return found
 
 
-class Ingest:
-    """Stubs of an ingest service that runs in this process."""
-
-    def __init__(self, channel: grpc.aio.Channel) -> None:
-        self.events = ingest_pb2_grpc.IngestServiceStub(channel)
-        self.subscriptions = subscriptions_pb2_grpc.SubscriptionServiceStub(channel)
-
-    async def subscribe(self, key: str = "", url: str = URL) -> subscriptions_pb2.Subscription:
-        request = subscriptions_pb2.CreateSubscriptionRequest(
-            spec=subscriptions_pb2.SubscriptionSpec(target_url=url), idempotency_key=key
-        )
-        return (await self.subscriptions.CreateSubscription(request)).subscription
-
-    async def send(self, subscription_id: str, payload: bytes, key: str, event_id: str = "") -> ingest_pb2.Accepted:
-        item = ingest_pb2.IngestItem(
-            event_id=event_id, subscription_id=subscription_id, payload=payload, idempotency_key=key
-        )
-        return (await self.events.Ingest(ingest_pb2.IngestRequest(item=item))).accepted
+async def send(ingest: Ingest, subscription_id: str, payload: bytes, key: str) -> ingest_pb2.Accepted:
+    return await ingest.send(subscription_id, payload=payload, idempotency_key=key)
 
 
-@contextlib.asynccontextmanager
-async def serving(database: str, redis_url: str) -> AsyncIterator[Ingest]:
-    port = ports.free_port()
-    settings = IngestSettings(
-        database_url=database, redis_url=redis_url, grpc_port=port, metrics_port=0, encryption_keys=ENCRYPTION_KEY
-    )
-    async with (
-        serve(lifecycle.Process("ingest"), settings),
-        grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
-    ):
-        yield Ingest(channel)
+@pytest.fixture
+def ingest(alone: Ingest) -> Ingest:
+    """A server with fresh stores, whose rows can be counted."""
+    return alone
 
 
-@pytest_asyncio.fixture(loop_scope="session")
-async def ingest(database: str, redis_url: str) -> AsyncIterator[Ingest]:
-    async with serving(database, redis_url) as running:
-        yield running
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def rows(database: str) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
-    connection = await asyncpg.connect(database)
-    yield connection
-    await connection.close()
-
-
-async def test_the_same_key_and_body_make_one_event(ingest: Ingest, rows: "asyncpg.Connection[asyncpg.Record]") -> None:
-    subscription = await ingest.subscribe()
-    first = await ingest.send(subscription.id, b"1", "a")
-    again = await ingest.send(subscription.id, b"1", "a")
+async def test_the_same_key_and_body_make_one_event(ingest: Ingest) -> None:
+    subscription = await ingest.create()
+    first = await send(ingest, subscription.id, b"1", "a")
+    again = await send(ingest, subscription.id, b"1", "a")
     assert (first.replayed, again.replayed) == (False, True)
     assert unmarked(again) == first
-    assert await rows.fetchval("SELECT count(*) FROM webhook_events") == 1
-    assert await rows.fetchval("SELECT count(*) FROM webhook_deliveries") == 1
+    assert await ingest.pool.fetchval("SELECT count(*) FROM webhook_events") == 1
+    assert await ingest.pool.fetchval("SELECT count(*) FROM webhook_deliveries") == 1
 
 
-async def test_the_same_key_and_another_body_is_refused(
-    ingest: Ingest, rows: "asyncpg.Connection[asyncpg.Record]"
-) -> None:
-    subscription = await ingest.subscribe()
-    await ingest.send(subscription.id, b"1", "a")
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await ingest.send(subscription.id, b"2", "a")
-    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-    assert grpc_errors.from_rpc_error(caught.value).reason == "IDEMPOTENCY_KEY_REUSED"
-    assert await rows.fetchval("SELECT count(*) FROM webhook_events") == 1
+async def test_the_same_key_and_another_body_is_refused(ingest: Ingest) -> None:
+    subscription = await ingest.create()
+    await send(ingest, subscription.id, b"1", "a")
+    assert (await refused(send(ingest, subscription.id, b"2", "a"))).reason == "IDEMPOTENCY_KEY_REUSED"
+    assert await ingest.pool.fetchval("SELECT count(*) FROM webhook_events") == 1
 
 
-async def test_fifty_at_once_make_one_event(ingest: Ingest, rows: "asyncpg.Connection[asyncpg.Record]") -> None:
-    subscription = await ingest.subscribe()
-    answers = await asyncio.gather(*(ingest.send(subscription.id, b"1", "a") for _ in range(50)))
+async def test_fifty_at_once_make_one_event(ingest: Ingest) -> None:
+    subscription = await ingest.create()
+    answers = await asyncio.gather(*(send(ingest, subscription.id, b"1", "a") for _ in range(50)))
     assert len({answer.event_id for answer in answers}) == 1
-    assert await rows.fetchval("SELECT count(*) FROM webhook_deliveries") == 1
+    assert await ingest.pool.fetchval("SELECT count(*) FROM webhook_deliveries") == 1
 
 
-async def test_a_key_whose_first_request_is_still_running_is_in_use_and_keeps_no_neighbour(
-    ingest: Ingest, rows: "asyncpg.Connection[asyncpg.Record]"
-) -> None:
-    subscription = await ingest.subscribe()
-    async with rows.transaction():
+async def test_a_key_whose_first_request_is_still_running_is_in_use_and_keeps_no_neighbour(ingest: Ingest) -> None:
+    subscription = await ingest.create()
+    async with ingest.pool.acquire() as connection, connection.transaction():
         for route in (f"ingest/{subscription.id}", "subscriptions"):
-            await rows.execute(TAKE_KEY, route)
+            await connection.execute(TAKE_KEY, route)
         items = [
             ingest_pb2.IngestItem(subscription_id=subscription.id, payload=b"1", idempotency_key=key)
             for key in ("free", "taken", "free too")
         ]
         answer = await ingest.events.BatchIngest(ingest_pb2.BatchIngestRequest(items=items), timeout=5)
         assert [result.error.reason for result in answer.results] == ["", "IDEMPOTENCY_KEY_IN_USE", ""]
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await ingest.subscribe("taken")
-        in_use = grpc_errors.from_rpc_error(caught.value)
+        in_use = await refused(ingest.create(idempotency_key="taken"))
         assert isinstance(in_use, errors.IdempotencyKeyInUse)
         assert in_use.retry_after_seconds == 1
-    with pytest.raises(grpc.aio.AioRpcError) as caught:  # it is another request that took the key
-        await ingest.send(subscription.id, b"1", "taken")
-    assert grpc_errors.from_rpc_error(caught.value).reason == "IDEMPOTENCY_KEY_REUSED"
+    # it is another request that took the key
+    assert (await refused(send(ingest, subscription.id, b"1", "taken"))).reason == "IDEMPOTENCY_KEY_REUSED"
 
 
 async def test_two_servers_share_the_keys(database: str, redis_url: str) -> None:
     async with serving(database, redis_url) as one, serving(database, redis_url) as other:
-        subscription = await one.subscribe()
+        subscription = await one.create()
         keys = [str(number) for number in range(40)]
-        sends = [server.send(subscription.id, key.encode(), key) for key in keys for server in (one, other)]
+        sends = [send(server, subscription.id, key.encode(), key) for key in keys for server in (one, other)]
         answers = await asyncio.gather(*sends)
     pairs = zip(answers[::2], answers[1::2], strict=True)
     assert all(unmarked(first) == unmarked(second) for first, second in pairs)
     assert sum(answer.replayed for answer in answers) == len(keys)
 
 
-async def test_batches_with_the_same_keys_in_opposite_orders_do_not_deadlock(
-    ingest: Ingest, rows: "asyncpg.Connection[asyncpg.Record]"
-) -> None:
-    subscription = await ingest.subscribe()
+async def test_batches_with_the_same_keys_in_opposite_orders_do_not_deadlock(ingest: Ingest) -> None:
+    subscription = await ingest.create()
     items = [
         ingest_pb2.IngestItem(subscription_id=subscription.id, payload=b"1", idempotency_key=f"key {number}")
         for number in range(100)
@@ -162,7 +103,7 @@ async def test_batches_with_the_same_keys_in_opposite_orders_do_not_deadlock(
         *(ingest.events.BatchIngest(ingest_pb2.BatchIngestRequest(items=batch)) for batch in batches)
     )
     assert all(result.HasField("accepted") for answer in answers for result in answer.results)
-    assert await rows.fetchval("SELECT count(*) FROM webhook_events") == 100
+    assert await ingest.pool.fetchval("SELECT count(*) FROM webhook_events") == 100
 
 
 async def test_keys_are_taken_in_one_order_however_they_are_given(database: str) -> None:
@@ -192,7 +133,7 @@ async def test_keys_are_taken_in_one_order_however_they_are_given(database: str)
 
 
 async def test_a_key_that_stands_in_a_batch_twice_makes_one_event(ingest: Ingest) -> None:
-    subscription = await ingest.subscribe()
+    subscription = await ingest.create()
     item = ingest_pb2.IngestItem(subscription_id=subscription.id, payload=b"1", idempotency_key="a")
     other = ingest_pb2.IngestItem(subscription_id=subscription.id, payload=b"2", idempotency_key="a")
     plain = ingest_pb2.IngestItem(subscription_id=subscription.id, payload=b"3")
@@ -205,47 +146,41 @@ async def test_a_key_that_stands_in_a_batch_twice_makes_one_event(ingest: Ingest
 
 
 async def test_the_same_key_at_another_target_is_another_key(ingest: Ingest) -> None:
-    one, other = await ingest.subscribe(), await ingest.subscribe()
-    assert (await ingest.send(one.id, b"1", "a")).event_id != (await ingest.send(other.id, b"1", "a")).event_id
+    one, other = await ingest.create(), await ingest.create()
+    assert (await send(ingest, one.id, b"1", "a")).event_id != (await send(ingest, other.id, b"1", "a")).event_id
 
 
 async def test_a_fan_out_is_answered_alike(ingest: Ingest) -> None:
     for _ in range(3):
-        await ingest.subscribe()
+        await ingest.create()
     item = ingest_pb2.IngestItem(fan_out=ingest_pb2.FanOut(), event_type="a", payload=b"1", idempotency_key="a")
     first = await ingest.events.Ingest(ingest_pb2.IngestRequest(item=item))
-    await ingest.subscribe()
+    await ingest.create()
     again = await ingest.events.Ingest(ingest_pb2.IngestRequest(item=item))
     assert first.accepted.deliveries == 3
     assert unmarked(again.accepted) == first.accepted
     assert again.accepted.replayed
 
 
-async def test_a_key_past_its_time_is_free_again(ingest: Ingest, rows: "asyncpg.Connection[asyncpg.Record]") -> None:
-    subscription = await ingest.subscribe()
-    first = await ingest.send(subscription.id, b"1", "a")
-    hours = await rows.fetchval("SELECT extract(epoch FROM expires_at - now()) / 3600 FROM idempotency_keys")
+async def test_a_key_past_its_time_is_free_again(ingest: Ingest) -> None:
+    subscription = await ingest.create()
+    first = await send(ingest, subscription.id, b"1", "a")
+    hours = await ingest.pool.fetchval("SELECT extract(epoch FROM expires_at - now()) / 3600 FROM idempotency_keys")
     assert 23.9 < hours <= 24
-    await rows.execute("UPDATE idempotency_keys SET expires_at = now()")
-    assert (await ingest.send(subscription.id, b"2", "a")).event_id != first.event_id
+    await ingest.pool.execute("UPDATE idempotency_keys SET expires_at = now()")
+    assert (await send(ingest, subscription.id, b"2", "a")).event_id != first.event_id
 
 
-async def test_an_event_without_a_key_writes_none(ingest: Ingest, rows: "asyncpg.Connection[asyncpg.Record]") -> None:
-    subscription = await ingest.subscribe()
-    await ingest.send(subscription.id, b"1", "")
-    assert await rows.fetchval("SELECT count(*) FROM idempotency_keys") == 0
+async def test_an_event_without_a_key_writes_none(ingest: Ingest) -> None:
+    subscription = await ingest.create()
+    await send(ingest, subscription.id, b"1", "")
+    assert await ingest.pool.fetchval("SELECT count(*) FROM idempotency_keys") == 0
 
 
-async def test_a_key_whose_event_was_refused_is_free(
-    ingest: Ingest, rows: "asyncpg.Connection[asyncpg.Record]"
-) -> None:
-    subscription = await ingest.subscribe()
-    used = await ingest.send(subscription.id, b"1", "")
-    await rows.execute("INSERT INTO tenants (id, name) VALUES ('other', 'Other')")
-    request = subscriptions_pb2.CreateSubscriptionRequest(
-        tenant_id="other", spec=subscriptions_pb2.SubscriptionSpec(target_url=URL)
-    )
-    foreign = (await ingest.subscriptions.CreateSubscription(request)).subscription
+async def test_a_key_whose_event_was_refused_is_free(ingest: Ingest) -> None:
+    subscription = await ingest.create()
+    used = await send(ingest, subscription.id, b"1", "")
+    foreign = await (await ingest.of("other")).create()
     item = ingest_pb2.IngestItem(
         tenant_id="other",
         event_id=used.event_id,
@@ -253,20 +188,14 @@ async def test_a_key_whose_event_was_refused_is_free(
         payload=b"1",
         idempotency_key="a",
     )
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await ingest.events.Ingest(ingest_pb2.IngestRequest(item=item))
-    assert grpc_errors.from_rpc_error(caught.value).reason == "EVENT_ID_TAKEN"
-    assert await rows.fetchval("SELECT count(*) FROM idempotency_keys") == 0
+    assert (await refused(ingest.events.Ingest(ingest_pb2.IngestRequest(item=item)))).reason == "EVENT_ID_TAKEN"
+    assert await ingest.pool.fetchval("SELECT count(*) FROM idempotency_keys") == 0
 
 
-async def test_a_subscription_is_made_once_per_key(ingest: Ingest, rows: "asyncpg.Connection[asyncpg.Record]") -> None:
-    request = subscriptions_pb2.CreateSubscriptionRequest(
-        spec=subscriptions_pb2.SubscriptionSpec(target_url=URL), idempotency_key="a"
-    )
+async def test_a_subscription_is_made_once_per_key(ingest: Ingest) -> None:
+    request = ingest.creation(target_url=URL, idempotency_key="a")
     made = await asyncio.gather(*(ingest.subscriptions.CreateSubscription(request) for _ in range(10)))
     assert all(answer.subscription == made[0].subscription for answer in made)
     assert sorted(answer.replayed for answer in made) == [False, *[True] * 9]
-    assert await rows.fetchval("SELECT count(*) FROM subscriptions") == 1
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await ingest.subscribe("a", url=URL + "/other")
-    assert grpc_errors.from_rpc_error(caught.value).reason == "IDEMPOTENCY_KEY_REUSED"
+    assert await ingest.pool.fetchval("SELECT count(*) FROM subscriptions") == 1
+    assert (await refused(ingest.create(URL + "/other", idempotency_key="a"))).reason == "IDEMPOTENCY_KEY_REUSED"

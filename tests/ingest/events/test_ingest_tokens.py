@@ -97,7 +97,7 @@ async def test_another_tenant_makes_and_removes_none(ingest: Ingest) -> None:
 
 
 @pytest.mark.parametrize("subscription_id", ["", "no-uuid", UNKNOWN])
-async def test_there_is_no_token_of_what_is_no_subscription(ingest: Ingest, subscription_id: str) -> None:
+async def test_a_token_requires_a_subscription_that_exists(ingest: Ingest, subscription_id: str) -> None:
     expected = errors.NotFound if subscription_id == UNKNOWN else errors.InvalidArgument
     for call in (token(ingest, subscription_id), remove(ingest, subscription_id)):
         assert isinstance(await refused(call), expected)

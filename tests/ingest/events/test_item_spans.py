@@ -5,15 +5,15 @@ from collections.abc import Iterator
 import pytest
 
 from protos.webhook.v1.ingest_pb2 import IngestItem
-from services.ingest.events import spans as item_spans
-from services.ingest.events.records import Accepted
+from services.ingest.events import service as item_spans
+from services.ingest.events.store import Accepted
 from services.platform.auth import identity
 from services.platform.auth.identity import Identity
 from services.platform.auth.roles import Role
 from services.platform.ids import new
 from services.platform.tracing import spans
 from services.platform.tracing.settings import TracingDoorSettings
-from services.platform.tracing.tracer import Tracer
+from services.platform.tracing.spans import Tracer
 from tests.platform.tracing.recording import Kept, Recording
 
 SAMPLED = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -34,18 +34,18 @@ def tracer(ratio: float) -> Tracer:
 
 def test_the_gateway_has_decided_before() -> None:
     identity.CALLER.set(identity.INTERNAL)
-    traced, untraced = item_spans.begin(tracer(0.0), [ITEM, IngestItem()])
+    traced, untraced = item_spans.begin_spans(tracer(0.0), [ITEM, IngestItem()])
     assert traced
     assert traced.trace_id == SAMPLED.split("-")[1]
     assert untraced is None
     # Not even by chance, to which its own ratio has left it.
-    assert item_spans.begin(tracer(1.0), [IngestItem()]) == [None]
+    assert item_spans.begin_spans(tracer(1.0), [IngestItem()]) == [None]
 
 
 def test_a_stranger_decides_nothing() -> None:
     identity.CALLER.set(STRANGER)
-    assert item_spans.begin(tracer(0.0), [ITEM]) == [None]
-    (span,) = item_spans.begin(tracer(1.0), [ITEM])
+    assert item_spans.begin_spans(tracer(0.0), [ITEM]) == [None]
+    (span,) = item_spans.begin_spans(tracer(1.0), [ITEM])
     assert span
     assert span.trace_id == SAMPLED.split("-")[1]
 
@@ -54,7 +54,7 @@ def test_an_item_without_a_trace_belongs_to_that_of_its_call() -> None:
     identity.CALLER.set(STRANGER)
     call = Kept(None)
     spans.CURRENT.set(call)
-    own, others = item_spans.begin(tracer(1.0), [ITEM, IngestItem()])
+    own, others = item_spans.begin_spans(tracer(1.0), [ITEM, IngestItem()])
     assert own
     assert own.trace_id == SAMPLED.split("-")[1]
     assert isinstance(others, Kept)
@@ -63,9 +63,9 @@ def test_an_item_without_a_trace_belongs_to_that_of_its_call() -> None:
 
 def test_every_span_ends_whatever_becomes_of_the_call() -> None:
     identity.CALLER.set(identity.INTERNAL)
-    begun = item_spans.begin(tracer(0.0), [ITEM, IngestItem()])
-    item_spans.end(begun, [ITEM, IngestItem()], [Accepted(event_id=new(), delivery_id=None, deliveries=0)] * 2)
+    begun = item_spans.begin_spans(tracer(0.0), [ITEM, IngestItem()])
+    item_spans.end_spans(begun, [ITEM, IngestItem()], [Accepted(event_id=new(), delivery_id=None, deliveries=0)] * 2)
     assert [span.error for span in begun if isinstance(span, Kept)] == [""]
-    begun = item_spans.begin(tracer(0.0), [ITEM, IngestItem()])
-    item_spans.fail(begun, ConnectionResetError())
+    begun = item_spans.begin_spans(tracer(0.0), [ITEM, IngestItem()])
+    item_spans.fail_spans(begun, ConnectionResetError())
     assert [span.error for span in begun if isinstance(span, Kept)] == ["UNAVAILABLE"]

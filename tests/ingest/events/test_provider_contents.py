@@ -188,7 +188,7 @@ def test_a_body_of_another_shape_says_nothing(reader: Callable[[Headers, str, by
     assert reader(Headers(()), JSON, body) == NOTHING
 
 
-def test_what_can_be_no_type_and_no_key_here_is_left_out() -> None:
+def test_types_and_ids_that_are_invalid_here_are_left_out() -> None:
     assert stripe(b'{"type": "two words", "id": "evt_1"}') == Content(delivery_id="evt_1")
     assert stripe('{"type": "a", "id": "☃"}'.encode()) == Content(event_type="a")
     assert stripe(b'{"type": "a", "id": "%b"}' % (b"x" * 256)) == Content(event_type="a")

@@ -84,7 +84,7 @@ def test_the_example_of_standard_webhooks_holds_in_its_time() -> None:
 
 
 @every
-def test_what_a_providers_package_signs_holds_under_its_secret_alone(scheme: Check, sign: Signer) -> None:
+def test_a_signature_of_a_providers_package_is_valid_only_under_its_secret(scheme: Check, sign: Signer) -> None:
     headers = sign(SECRET, BODY, NOW)
     check(scheme, headers)
     check(scheme, headers, OTHER, SECRET)
@@ -176,7 +176,7 @@ def test_times_beyond_it_have_expired_before_and_after(scheme: Check, sign: Sign
 
 
 @pytest.mark.parametrize("time", ["", "x", "-1", "1e9", "1.5", "٣", "9" * 13, " 1", "0x10"])
-def test_what_is_no_time_is_refused_however_it_is_signed(time: str) -> None:
+def test_a_malformed_time_is_refused_however_it_is_signed(time: str) -> None:
     signed = hmac.new(SECRET.encode(), time.encode() + b"." + BODY, hashlib.sha256).hexdigest()
     assert (
         refusal(verification.verify_stripe, {"stripe-signature": f"t={time},v1={signed}"}).reason
@@ -222,7 +222,7 @@ def test_svixs_names_serve_only_where_the_standards_are_not_there() -> None:
     assert refusal(verification.verify_standard, mixed).reason == "SIGNATURE_MISSING"
 
 
-def test_nothing_holds_without_a_key() -> None:
+def test_a_signature_is_never_valid_without_a_key() -> None:
     for scheme, sign in ALL:
         with pytest.raises(errors.SignatureMismatch):
             scheme(Headers(sign(SECRET, BODY, NOW).items()), BODY, [], NOW)

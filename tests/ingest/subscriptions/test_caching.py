@@ -22,6 +22,7 @@ from services.domain import subscription_changes
 from services.domain.secrets.signatures import SignatureScheme
 from services.domain.states import SubscriptionState
 from services.ingest.subscriptions import cache as caches
+from services.ingest.subscriptions.cache import _Level
 from services.ingest.subscriptions.record import Kind, Subscription
 from services.ingest.subscriptions.secrets import Verification
 from services.ingest.subscriptions.store import SubscriptionStore
@@ -43,7 +44,7 @@ class Pair:
         self.stores = stores
 
     async def warm(self, subscription_id: str) -> None:
-        """Has both servers, and Redis, hold the subscription and the filters of its tenant."""
+        """Have both servers, and Redis, hold the subscription and the filters of its tenant."""
 
         async def in_redis() -> bool:
             async with redis.asyncio.Redis.from_url(self.stores.redis_url) as client:
@@ -55,12 +56,12 @@ class Pair:
         await eventually(in_redis, "a copy in Redis")
 
     async def forget(self, subscription_id: str) -> None:
-        """Has both servers forget the subscription, as after a change."""
+        """Have both servers forget the subscription, as after a change."""
         async with redis.asyncio.Redis.from_url(self.stores.redis_url) as client:
             await client.publish(subscription_changes.CHANNEL, f"{subscription_id} default")
 
     async def reading(self, subscription_id: str) -> None:
-        """Waits until both servers read copies from Redis; right after they began to listen, they do not."""
+        """Wait until both servers read copies from Redis; right after they began to listen, they do not."""
 
         async def reads(ingest: Ingest) -> bool:
             await self.forget(subscription_id)
@@ -96,7 +97,7 @@ async def _behind_networks(breakable: Breakable) -> AsyncIterator[tuple[Pair, tu
 
 
 async def _listening(breakable: Breakable, servers: int) -> None:
-    """Waits until so many servers hear of changes."""
+    """Wait until so many servers hear of changes."""
     async with redis.asyncio.Redis.from_url(breakable.redis_url) as client:
 
         async def listening() -> bool:
@@ -191,7 +192,7 @@ async def test_another_server_sees_a_deletion_within_a_second(pair: Pair) -> Non
     assert (await pair.second.send(event_type="t")).deliveries == 0
 
 
-async def test_while_redis_is_away_another_server_sees_a_change_within_a_second(pair: Pair) -> None:
+async def test_a_change_while_redis_is_away_is_seen_by_another_server_within_a_second(pair: Pair) -> None:
     made = await pair.first.create(event_types=["t0"])
     await pair.warm(made.id)
     pair.stores.valkey.kill()
@@ -299,7 +300,7 @@ async def test_a_change_that_a_full_redis_cannot_take_is_seen_all_the_same(pair:
             await client.config_set("maxmemory", "0")
 
 
-async def test_what_another_version_of_the_program_says_or_writes_does_no_harm(pair: Pair) -> None:
+async def test_messages_and_copies_of_another_version_are_ignored(pair: Pair) -> None:
     made = await pair.first.create(event_types=["t0"])
     await pair.warm(made.id)
     await pair.reading(made.id)
@@ -447,7 +448,7 @@ async def test_a_copy_in_redis_has_an_end(cache: caches.SubscriptionCache, redis
         assert 0 < await client.ttl(subscription_changes.KEY + str(made.id)) <= subscription_changes.REDIS_TTL_SECONDS
 
 
-async def test_what_redis_holds_is_not_believed_until_others_had_time_to_tell_of_changes_it_was_away_for(
+async def test_copies_in_redis_are_not_trusted_until_others_had_time_to_report_changes(
     cache: caches.SubscriptionCache,
 ) -> None:
     identity.CALLER.set(identity.INTERNAL)
@@ -529,7 +530,7 @@ async def test_the_subscription_that_was_used_least_recently_leaves_first(databa
 
 
 async def _held(ingest: Ingest, subscription_id: str) -> None:
-    """Waits until the server holds a subscription for longer than it takes to look."""
+    """Wait until the server holds a subscription for longer than it takes to look."""
 
     async def hit() -> bool:
         return await _cost(ingest.send(subscription_id)) == {"process hit": 1}
@@ -544,3 +545,61 @@ async def test_a_copy_that_a_version_left_which_verified_less_is_not_used(cache:
     assert before != copy
     await cache._copies.write(current.id, vault().seal_copy(current.id, before), current.version)
     assert await cache._read(current.id) is None
+
+
+# -- the process's own level --
+
+
+async def _leave(asking: "asyncio.Task[Any]") -> None:
+    await asyncio.sleep(0)
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+
+
+async def test_a_value_is_kept_though_who_asked_has_left() -> None:
+    """A caller's deadline is shorter than a slow Postgres: if its value were thrown away, none would ever be kept."""
+    level: _Level[str] = _Level(10)
+    answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    async def load() -> str:
+        return await answer
+
+    await _leave(asyncio.create_task(level.load("key", load)))
+    answer.set_result("value")
+    await asyncio.sleep(0.01)
+    assert level.get("key", 1.0) == "value"
+
+
+async def test_a_failure_that_nobody_waits_for_is_no_error_in_the_log() -> None:
+    level: _Level[str] = _Level(10)
+    may_fail = asyncio.Event()
+    unhandled: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unhandled.append(context))
+
+    async def load() -> str:
+        await may_fail.wait()
+        raise OSError("away")
+
+    try:
+        await _leave(asyncio.create_task(level.load("key", load)))
+        may_fail.set()
+        await asyncio.sleep(0.01)
+    finally:
+        asyncio.get_running_loop().set_exception_handler(None)
+    assert not unhandled
+    assert level.get("key", 1.0) is None
+
+
+async def test_a_value_whose_key_was_dropped_meanwhile_is_handed_out_and_not_kept() -> None:
+    level: _Level[str] = _Level(10)
+    answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    async def load() -> str:
+        return await answer
+
+    asking = asyncio.create_task(level.load("key", load))
+    await asyncio.sleep(0)
+    level.drop("key")
+    answer.set_result("value")
+    assert await asking == "value"
+    assert level.get("key", 1.0) is None

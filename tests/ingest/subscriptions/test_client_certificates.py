@@ -1,19 +1,25 @@
 """Client certificates: sealed for the workers, shown to nobody but in what is public of them."""
 
+import base64
+from datetime import UTC, datetime, timedelta
+from random import Random
 from typing import Any
 from uuid import UUID
 
 import pytest
-import redis.asyncio
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from dev.harness import certificates
-from dev.harness.certificates import Issued
-from dev.harness.keys import ENCRYPTION_KEY, OTHER_KEY, encryption_keys, vault
+from dev.harness.certificates import DAY, SERVER, Issued, pem_of
+from dev.harness.keys import vault
 from protos.webhook.v1 import subscriptions_pb2 as pb
-from services.domain import subscription_changes
-from services.ingest.reencryption import reencrypt
+from services.ingest.subscriptions import client_certificates
+from services.ingest.subscriptions.client_certificates import CERTIFICATE, PRIVATE_KEY, Facts
 from services.platform import errors
-from tests.ingest.conftest import UNSIGNED, URL, Ingest, fields, refused
+from tests.ingest.conftest import URL, Ingest, fields, refused
 from tests.ingest.subscriptions.test_secrets import create
 
 CA = certificates.authority()
@@ -57,13 +63,6 @@ async def test_answers_have_what_is_public_and_no_key(ingest: Ingest) -> None:
         assert not any(line in kept["response"] for line in secret_lines(SHOP))
 
 
-async def test_a_repeated_creation_with_another_certificate_is_another_request(ingest: Ingest) -> None:
-    await create(ingest, client_certificate=asked(SHOP), idempotency_key="k")
-    for other in ({"client_certificate": asked(BANK)}, {}):
-        error = await refused(create(ingest, idempotency_key="k", **other))
-        assert error.reason == "IDEMPOTENCY_KEY_REUSED"
-
-
 async def test_an_update_keeps_replaces_or_removes_it(ingest: Ingest) -> None:
     made = await ingest.create(client_certificate=asked(SHOP))
     assert (
@@ -75,35 +74,6 @@ async def test_an_update_keeps_replaces_or_removes_it(ingest: Ingest) -> None:
     assert not (await ingest.get(made.id)).status.HasField("client_certificate")
     assert await stored(ingest, made.id) is None
     assert not (await ingest.create(client_certificate=NOTHING)).status.HasField("client_certificate")
-
-
-async def test_one_that_is_kept_goes_to_no_other_host_than_it_was_given_for(ingest: Ingest) -> None:
-    headers = pb.CustomHeaders(values={"A": "b"})
-    made = await ingest.create("https://partner.example/a", client_certificate=asked(SHOP), headers=headers)
-    for elsewhere in ("https://evil.example/a", "http://partner.example/a", "https://partner.example:8443/a"):
-        assert fields(await refused(ingest.update(made.id, elsewhere))) == ["headers", "client_certificate"]
-        error = await refused(ingest.update(made.id, elsewhere, headers=headers))
-        assert fields(error) == ["client_certificate"]
-    assert (
-        await ingest.update(made.id, "https://PARTNER.example/b?c")
-    ).status.client_certificate == made.status.client_certificate
-    moved = await ingest.update(
-        made.id, "https://other.example/", client_certificate=asked(BANK), headers=pb.CustomHeaders()
-    )
-    assert moved.status.client_certificate.subject == "CN=bank"
-    removed = await ingest.update(made.id, "http://third.example/", client_certificate=NOTHING)
-    assert not removed.status.HasField("client_certificate")
-
-
-async def test_one_that_was_given_at_the_same_time_does_not_go_along(ingest: Ingest) -> None:
-    made = await ingest.create("https://partner.example/")
-    given = ingest.update(made.id, "https://partner.example/", client_certificate=asked(SHOP))
-    elsewhere = ingest.update(made.id, "https://evil.example/")
-    _, error = await ingest.in_turn(made.id, given, elsewhere)
-    assert error
-    assert fields(error) == ["client_certificate"]
-    found = await ingest.get(made.id)
-    assert (found.spec.target_url, found.status.HasField("client_certificate")) == ("https://partner.example/", True)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +92,7 @@ async def test_one_that_was_given_at_the_same_time_does_not_go_along(ingest: Ing
         (pb.ClientCertificate(certificate=SHOP.pem), "no", ["target_url", "client_certificate.private_key"]),
     ],
 )
-async def test_what_cannot_be_shown_is_refused_by_its_field_and_not_repeated(
+async def test_an_unusable_certificate_is_refused_by_its_field_and_not_repeated(
     ingest: Ingest, certificate: pb.ClientCertificate, target_url: str, found: list[str]
 ) -> None:
     made = await ingest.create()
@@ -138,36 +108,182 @@ async def test_what_cannot_be_shown_is_refused_by_its_field_and_not_repeated(
     assert await ingest.get(made.id) == made
 
 
-async def test_a_deleted_subscription_has_none(ingest: Ingest) -> None:
-    made = await ingest.create(client_certificate=asked(SHOP))
-    await ingest.delete(made.id)
-    query = "SELECT sealed_client_certificate, client_certificate FROM subscriptions WHERE id = $1::text::uuid"
-    assert tuple(await ingest.pool.fetchrow(query, made.id) or ()) == (None, None)
+# -- which are taken, and what is told of them --
+
+NOW = datetime.now(UTC).replace(microsecond=0)
+MINE = CA.issue("shop")
+RSA_2048 = rsa.generate_private_key(65537, 2048)
 
 
-async def test_the_copy_in_redis_holds_no_key(alone: Ingest, redis_url: str) -> None:
-    made = await alone.create(client_certificate=asked(SHOP))
-    await alone.send(made.id)
-    async with redis.asyncio.Redis.from_url(redis_url) as client:
-        sealed: Any = await client.hget(subscription_changes.KEY + made.id, "value")
-    copy = vault().copy(UUID(made.id), sealed)
-    assert b"CN=shop" in copy
-    assert b"PRIVATE KEY" not in copy
-    assert not any(line in copy for line in secret_lines(SHOP))
+def armored(label: str, der: bytes) -> str:
+    """As PEM."""
+    return f"-----BEGIN {label}-----\n{base64.encodebytes(der).decode()}-----END {label}-----\n"
 
 
-@pytest.mark.parametrize("signing", [UNSIGNED, {}])
-async def test_it_is_sealed_anew_under_another_key_with_a_secret_or_without(
-    alone: Ingest,
-    signing: dict[str, Any],
-) -> None:
-    made = await alone.create(client_certificate=asked(SHOP), **signing)
-    both: Any = encryption_keys(OTHER_KEY, ENCRYPTION_KEY)
-    async with alone.pool.acquire() as connection:
-        first, again = await reencrypt(connection, both), await reencrypt(connection, both)
-        assert (first.rewritten, first.left, again.rewritten, again.left) == (1, 0, 0, 1)
-        assert await stored(alone, made.id, OTHER_KEY) == (SHOP.pem + CA.pem + SHOP.key_pem).encode()
-        found = await connection.fetchval("SELECT sealed_secrets FROM subscriptions WHERE id = $1", UUID(made.id))
-        assert (found is None) == bool(signing)
-        await connection.execute("UPDATE subscriptions SET sealed_client_certificate = 'x'")
-        assert (await reencrypt(connection, both)).unreadable == [UUID(made.id)]
+def der_of(key: Any) -> bytes:
+    return bytes(key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()))
+
+
+def refusal(certificate: str, private_key: str) -> set[str]:
+    """The fields at fault; none when it is taken."""
+    try:
+        client_certificates.parse(certificate, private_key, NOW)
+    except errors.InvalidArgument as error:
+        return {violation.field for violation in error.violations}
+    return set()
+
+
+def wrong(certificate: str, private_key: str) -> dict[str, str]:
+    """What is said of each field."""
+    with pytest.raises(errors.InvalidArgument) as raised:
+        client_certificates.parse(certificate, private_key, NOW)
+    for line in private_key.splitlines()[1:-1]:
+        assert line not in str(raised.value)
+    return {violation.field: violation.description for violation in raised.value.violations}
+
+
+def refused_chain(*chain: Issued, key: Issued | None = None) -> str:
+    """What is said of these certificates, with the key of the first."""
+    said = wrong("".join(one.pem for one in chain), (key or chain[0]).key_pem)
+    assert list(said) == [CERTIFICATE]
+    return said[CERTIFICATE]
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        RSA_2048,
+        ec.generate_private_key(ec.SECP256R1()),
+        ec.generate_private_key(ec.SECP384R1()),
+        ec.generate_private_key(ec.SECP521R1()),
+        ed25519.Ed25519PrivateKey.generate(),
+    ],
+)
+def test_keys_of_these_kinds_are_taken(key: Any) -> None:
+    issued = CA.issue("shop", key=key)
+    assert client_certificates.parse(issued.pem, issued.key_pem, NOW).pem == (issued.pem + issued.key_pem).encode()
+
+
+def test_a_chain_is_taken_with_or_without_its_root_and_what_else_stood_there_is_left_out() -> None:
+    between = CA.issue("between", usages=(), authority=True)
+    mine = between.issue("shop")
+    for chain in (mine.pem + between.pem, mine.pem + between.pem + CA.pem):
+        given = "Bag Attributes\n" + chain.replace("-----END CERTIFICATE-----\n", "-----END CERTIFICATE-----\r\n  \n")
+        taken = client_certificates.parse(given, "\n" + mine.key_pem + "\nrest", NOW)
+        assert taken.pem == (chain + mine.key_pem).encode()
+        assert "PRIVATE" not in repr(taken)
+        assert taken.facts.issuer == "CN=between"
+
+
+def test_the_facts_are_those_of_the_first_certificate_and_survive_being_stored() -> None:
+    facts = client_certificates.parse(MINE.pem + CA.pem, MINE.key_pem, NOW).facts
+    assert facts == Facts(
+        subject="CN=shop",
+        issuer="CN=Test authority",
+        serial_number=f"{MINE.certificate.serial_number:x}",
+        not_before=MINE.certificate.not_valid_before_utc,
+        not_after=MINE.certificate.not_valid_after_utc,
+        sha256_fingerprint=MINE.certificate.fingerprint(hashes.SHA256()).hex(),
+    )
+    assert Facts.of_text(facts.text) == facts
+
+
+def test_one_without_a_usage_or_for_any_is_of_a_client_too() -> None:
+    for usages in ((), (ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE,), (SERVER, ExtendedKeyUsageOID.CLIENT_AUTH)):
+        issued = CA.issue("shop", usages=usages)
+        assert client_certificates.parse(issued.pem, issued.key_pem, NOW).facts.subject == "CN=shop"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "hunter2",
+        "\x00",
+        "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n",
+        "-----BEGIN CERTIFICATE-----\naHVudGVyMg==\n-----END CERTIFICATE-----\n",
+        "-----BEGIN CERTIFICATE-----\n☃\n-----END CERTIFICATE-----\n",
+        MINE.pem[:200],
+        MINE.pem.replace("CERTIFICATE", "PUBLIC KEY"),
+        MINE.pem + MINE.key_pem,
+        MINE.pem * 30,
+        "x" * (32 << 10) + MINE.pem,
+    ],
+)
+def test_malformed_certificates_are_refused_by_their_field(text: str) -> None:
+    said = wrong(text, MINE.key_pem)
+    assert list(said) == [CERTIFICATE]
+    assert "hunter2" not in said[CERTIFICATE]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "hunter2",
+        MINE.pem,
+        MINE.key_pem[:150],
+        "-----BEGIN PRIVATE KEY-----\naHVudGVyMg==\n-----END PRIVATE KEY-----\n",
+        "x" * (8 << 10) + MINE.key_pem,
+    ],
+)
+def test_a_malformed_private_key_is_refused_by_its_field(text: str) -> None:
+    said = wrong(MINE.pem, text)
+    assert list(said) == [PRIVATE_KEY]
+    assert "hunter2" not in said[PRIVATE_KEY]
+
+
+def test_a_passphrase_another_key_and_weak_or_odd_keys_are_refused() -> None:
+    for key, why in [
+        (pem_of(MINE.key, "hunter2"), "must not have a passphrase"),
+        (CA.issue("other").key_pem, "must be the key of the first certificate"),
+        (pem_of(rsa.generate_private_key(65537, 1024)), "must be RSA of 2048 to 4096 bits"),
+        (pem_of(ec.generate_private_key(ec.SECP256K1())), "must be RSA of 2048 to 4096 bits"),
+        (pem_of(ed448.Ed448PrivateKey.generate()), "must be RSA of 2048 to 4096 bits"),
+        (pem_of(dsa.generate_private_key(2048)), "must be RSA of 2048 to 4096 bits"),
+    ]:
+        said = wrong(MINE.pem, key)
+        assert list(said) == [PRIVATE_KEY]
+        assert said[PRIVATE_KEY].startswith(why)
+
+
+def test_both_fields_are_named_when_both_are_wrong() -> None:
+    assert list(wrong("no", "no")) == [CERTIFICATE, PRIVATE_KEY]
+
+
+def test_a_certificate_outside_its_validity_is_refused_anywhere_in_the_chain() -> None:
+    assert refused_chain(CA.issue("shop", ends=NOW)).startswith("certificate 1 in the chain expired at 20")
+    assert refused_chain(CA.issue("shop", begins=NOW + timedelta(hours=1))).startswith("certificate 1 in the chain is")
+    old = CA.issue("old", usages=(), authority=True, begins=NOW - 2 * DAY, ends=NOW - DAY)
+    assert refused_chain(old.issue("shop"), old).startswith("certificate 2 in the chain expired at")
+
+
+def test_a_chain_out_of_order_or_torn_is_refused() -> None:
+    between = CA.issue("between", usages=(), authority=True)
+    mine = between.issue("shop")
+    assert "number 2 did not issue 1" in refused_chain(mine, CA)
+    assert "number 3 did not issue 2" in refused_chain(mine, between, certificates.authority())
+    assert "number 2 did not issue 1" in refused_chain(CA, between, mine)
+    # Of the same name as the issuer.
+    assert "number 2 did not issue 1" in refused_chain(MINE, certificates.authority())
+    assert refused_chain(*[CA] * 9) == "must be at most 8 certificates"
+
+
+def test_one_for_servers_alone_is_refused() -> None:
+    assert refused_chain(CA.issue("shop", usages=(SERVER,))).startswith("must be a client certificate")
+
+
+def test_a_certificate_with_changed_bytes_is_taken_or_refused_by_its_field() -> None:
+    random = Random(7)
+    kinds = [("CERTIFICATE", MINE.certificate.public_bytes(Encoding.DER)), ("PRIVATE KEY", der_of(MINE.key))]
+    refused = 0
+    for number in range(600):
+        changed = [bytearray(der) for _, der in kinds]
+        one = changed[number % 4 == 0]
+        for _ in range(random.choice((1, 1, 2, 4))):
+            one[random.randrange(len(one))] ^= random.randrange(1, 256)
+        certificate, key = (armored(label, bytes(der)) for (label, _), der in zip(kinds, changed, strict=True))
+        fields = refusal(certificate, key)
+        assert fields <= {CERTIFICATE, PRIVATE_KEY}
+        refused += bool(fields)
+    assert 300 < refused < 600

@@ -21,7 +21,7 @@ STATUSES = {"active": pb.SubscriptionStatus.STATUS_ACTIVE, "paused": pb.Subscrip
 
 
 async def change(ingest: Ingest, verb: str, subscription_id: str) -> pb.Subscription:
-    """Takes one of the four actions."""
+    """Take one of the four actions."""
     return await ingest.set_status(subscription_id, pb.SubscriptionAction.Value(f"SUBSCRIPTION_ACTION_{verb.upper()}"))
 
 
@@ -93,7 +93,7 @@ async def test_a_call_that_is_made_twice_is_one(ingest: Ingest, verb: str, befor
     assert await change(ingest, verb, made.id) == await change(ingest, verb, made.id)
 
 
-async def test_who_is_disabled_already_keeps_the_reason(ingest: Ingest) -> None:
+async def test_a_disabled_subscription_keeps_its_reason_when_disabled_again(ingest: Ingest) -> None:
     made = await made_in(ingest, "disabled")
     assert (await change(ingest, "Disable", made.id)).status.status_reason == "gone"
     await change(ingest, "Enable", made.id)
@@ -101,7 +101,7 @@ async def test_who_is_disabled_already_keeps_the_reason(ingest: Ingest) -> None:
 
 
 @pytest.mark.parametrize("verb", VERBS)
-async def test_what_is_unknown_deleted_or_anothers_is_not_found(ingest: Ingest, verb: str) -> None:
+async def test_an_unknown_deleted_or_foreign_subscription_is_not_found(ingest: Ingest, verb: str) -> None:
     made = await ingest.create()
     other = await ingest.of("another")
     assert isinstance(await refused(change(other, verb, made.id)), errors.NotFound)
@@ -123,7 +123,7 @@ async def test_an_update_leaves_the_status_as_it_is(ingest: Ingest, status: str)
     assert changed == await ingest.get(made.id)
 
 
-async def test_nothing_that_waits_is_touched_by_any_call(ingest: Ingest) -> None:
+async def test_waiting_deliveries_are_not_changed_by_any_call(ingest: Ingest) -> None:
     made = await ingest.create()
     accepted = await ingest.send(made.id)
 
@@ -144,7 +144,7 @@ SINCE, PROBE = datetime(2026, 3, 14, 15, 9, 26, tzinfo=UTC), datetime(2026, 3, 1
 
 
 async def fail(ingest: Ingest, subscription_id: str, breaker: str) -> None:
-    """Writes what workers write of an endpoint that fails."""
+    """Write what workers write of an endpoint that fails."""
     await ingest.pool.execute(
         "INSERT INTO subscription_health (subscription_id, breaker, breaker_since, breaker_reason, probe_at, openings,"
         " consecutive_failures, failing_since) VALUES ($1, $2, $3, 'failures', $4, 3, 17, $3)",
@@ -229,7 +229,7 @@ async def test_a_call_that_changes_nothing_leaves_the_breaker_alone(ingest: Inge
 # -- fields --
 
 
-async def test_what_is_asked_for_is_answered_and_an_update_takes_it_back(ingest: Ingest) -> None:
+async def test_controls_are_returned_as_set_and_reset_by_an_update(ingest: Ingest) -> None:
     asked: dict[str, Any] = {
         "keep_when_disabled": False,
         "rate_limit_per_second": 0.5,
@@ -286,22 +286,12 @@ async def test_a_retry_policy_is_stored_as_a_document(ingest: Ingest) -> None:
     assert await ingest.get(made.id) == made
 
 
-NAN, INF = float("nan"), float("inf")
+# One of each kind: tests/ingest/subscriptions/test_record.py and tests/domain/test_retry_policy.py have the others.
 BAD: list[tuple[dict[str, Any], list[str]]] = [
-    ({"rate_limit_per_second": NAN}, ["rate_limit_per_second"]),
-    ({"rate_limit_per_second": INF}, ["rate_limit_per_second"]),
-    ({"rate_limit_per_second": -1}, ["rate_limit_per_second"]),
-    ({"rate_limit_burst": 5}, ["rate_limit_burst"]),
+    ({"rate_limit_per_second": float("nan")}, ["rate_limit_per_second"]),
     ({"rate_limit_per_second": 1, "rate_limit_burst": -(2**31)}, ["rate_limit_burst"]),
-    ({"timeout_seconds": NAN}, ["timeout_seconds"]),
-    ({"timeout_seconds": 0}, ["timeout_seconds"]),
-    ({"retry_policy": pb.RetryPolicy(base_seconds=NAN)}, ["retry_policy.base_seconds"]),
     ({"retry_policy": pb.RetryPolicy(limit=2**31 - 1)}, ["retry_policy.limit"]),
     ({"retry_policy": pb.RetryPolicy(delays_seconds=[1] * 10_000)}, ["retry_policy.delays_seconds"]),
-    ({"retry_policy": pb.RetryPolicy(delays_seconds=[1, -INF])}, ["retry_policy.delays_seconds.1"]),
-    ({"retry_policy": pb.RetryPolicy(delays_seconds=[600_000])}, ["retry_policy"]),
-    ({"retry_policy": pb.RetryPolicy(name="x")}, ["retry_policy.name"]),
-    ({"retry_policy": pb.RetryPolicy(name="standard-webhooks", limit=1)}, ["retry_policy"]),
     (
         {"target_url": "x", "timeout_seconds": 99, "retry_policy": pb.RetryPolicy(factor=0)},
         ["target_url", "timeout_seconds", "retry_policy.factor"],
@@ -321,18 +311,11 @@ async def test_what_cannot_be_is_refused_by_name_and_changes_nothing(
     assert list((await ingest.page()).subscriptions) == [made]
 
 
-async def test_a_repeated_key_with_another_policy_is_a_conflict(ingest: Ingest) -> None:
-    first = await ingest.create(idempotency_key="k", retry_policy=pb.RetryPolicy(limit=1))
-    assert await ingest.create(idempotency_key="k", retry_policy=pb.RetryPolicy(limit=1)) == first
-    error = await refused(ingest.create(idempotency_key="k", retry_policy=pb.RetryPolicy(limit=2)))
-    assert error.reason == "IDEMPOTENCY_KEY_REUSED"
-
-
 # -- events --
 
 
 async def both_ways(ingest: Ingest, subscription_id: str) -> list[ingest_pb2.Accepted]:
-    """Sends an event to the subscription, and one to all who want it."""
+    """Send an event to the subscription, and one to all who want it."""
     return [await ingest.send(subscription_id), await ingest.send(event_type="t")]
 
 
@@ -372,7 +355,7 @@ async def test_a_paused_subscription_takes_events_whatever_it_keeps_when_disable
         ("disabled", None, False),
     ],
 )
-async def test_what_nothing_holds_back_is_rung_and_the_rest_is_the_dispatchers_at_once(
+async def test_a_delivery_that_nothing_delays_is_rung_and_the_rest_is_left_to_the_dispatcher(
     alone: Ingest, status: str, rate: float | None, *, steady: bool
 ) -> None:
     made = await made_in(alone, status, rate_limit_per_second=rate)

@@ -40,7 +40,7 @@ def test_a_bad_entry_of_a_list_is_named_by_its_place(entry: str) -> None:
 @pytest.mark.parametrize("entry", ["*", ".*", "**", "*.*"])
 def test_an_entry_that_means_everything_is_refused_with_what_to_do(entry: str) -> None:
     (violation,) = events.type_violations("event_types", [entry])
-    assert violation.description == "is not a type; to get events of all types, leave event_types empty"
+    assert violation.description == "is not a type; for events of all types, leave event_types empty"
 
 
 def test_a_list_holds_at_most_a_hundred_entries() -> None:
@@ -69,7 +69,7 @@ def test_a_list_holds_at_most_a_hundred_entries() -> None:
         (["order.*"], "", True),
     ],
 )
-def test_what_a_list_wants(entries: list[str], event_type: str, wanted: bool) -> None:  # noqa: FBT001 - a table
+def test_a_type_filter_wants_its_types_and_prefixes(entries: list[str], event_type: str, wanted: bool) -> None:  # noqa: FBT001 - a table
     assert TypeFilter(entries).wants(event_type) is wanted
 
 

@@ -7,11 +7,9 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-import redis.asyncio
 
 from dev.harness.keys import ENCRYPTION_KEY, OTHER_KEY, vault
 from protos.webhook.v1 import ingest_pb2, subscriptions_pb2
-from services.domain import subscription_changes
 from services.domain.secrets import signatures
 from services.domain.secrets.signatures import Key
 from services.domain.secrets.vault import Secrets
@@ -97,28 +95,7 @@ async def test_the_answer_to_a_repeated_creation_shows_no_secret_and_the_kept_on
         assert first.secret_key.encode() not in kept["response"]
 
 
-async def test_a_repeated_creation_with_another_secret_is_another_request(ingest: Ingest) -> None:
-    await create(ingest, idempotency_key="a", secret_key="secret-one")
-    await create(ingest, idempotency_key="a", secret_key="secret-one")
-    for other in ({"secret_key": "secret-two"}, {}, UNSIGNED):
-        error = await refused(create(ingest, idempotency_key="a", **other))
-        assert error.reason == "IDEMPOTENCY_KEY_REUSED"
-
-
 # -- stored --
-
-
-async def test_secrets_are_sealed_in_postgres_and_in_redis(alone: Ingest, redis_url: str) -> None:
-    secret, later = "hunter2-s3cret", "hunter2-later"
-    made = (await create(alone, secret_key=secret)).subscription
-    await rotate(alone, made.id, later)
-    await alone.send(made.id)
-    found = await row(alone, made.id)
-    assert b"hunter2" not in found["sealed_secrets"]
-    async with redis.asyncio.Redis.from_url(redis_url) as client:
-        sealed: Any = await client.hget(subscription_changes.KEY + made.id, "value")
-    copy = vault().copy(UUID(made.id), sealed)
-    assert b"hunter2" not in copy
 
 
 async def test_an_update_with_a_secret_ends_all_that_were(ingest: Ingest) -> None:
@@ -133,16 +110,6 @@ async def test_an_update_with_a_secret_ends_all_that_were(ingest: Ingest) -> Non
     assert await names(ingest, made.id) == ["secret-d", "secret-c"]
     await ingest.update(made.id, **UNSIGNED)
     assert await names(ingest, made.id) == []
-
-
-async def test_a_deletion_forgets_every_secret_and_the_token(ingest: Ingest) -> None:
-    made = (await create(ingest)).subscription
-    await rotate(ingest, made.id)
-    request = subscriptions_pb2.CreateIngestTokenRequest(tenant_id=ingest.tenant_id, subscription_id=made.id)
-    await ingest.subscriptions.CreateIngestToken(request)
-    await ingest.delete(made.id)
-    found = await row(ingest, made.id)
-    assert (found["sealed_secrets"], found["ingest_token_hash"]) == (None, None)
 
 
 async def test_a_sealed_secret_that_was_moved_to_another_row_verifies_nothing(alone: Ingest) -> None:
@@ -236,14 +203,9 @@ async def test_an_unsigned_subscription_gets_its_first_secret_by_a_rotation(inge
 @pytest.mark.parametrize(
     ("asked", "field"),
     [
-        ({"secret_key": ""}, "secret_key"),
         ({"secret_key": "whsec_hunter2!"}, "secret_key"),
         ({"secret_key": "hunter2"}, "secret_key"),
-        ({"secret_key": "hunter2-s3cret\n"}, "secret_key"),
-        ({"secret_key": "s" * 257}, "secret_key"),
-        ({"overlap_hours": -1.0}, "overlap_hours"),
         ({"overlap_hours": 168.1}, "overlap_hours"),
-        ({"overlap_hours": float("nan")}, "overlap_hours"),
     ],
 )
 async def test_a_wrong_rotation_is_refused_by_its_field(ingest: Ingest, asked: dict[str, Any], field: str) -> None:

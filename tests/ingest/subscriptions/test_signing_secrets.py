@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from services.domain.secrets.signatures import SignatureScheme
+from services.domain.secrets.signatures import Key, SignatureScheme
 from services.domain.secrets.vault import Secret, Secrets
 from services.ingest.subscriptions import secrets
 from services.ingest.subscriptions.record import secret_violations
@@ -42,7 +42,7 @@ def test_no_old_one_outlives_a_shorter_overlap_and_none_outlives_none() -> None:
     assert _rotated(*before, overlap=timedelta()) == [Secret("new")]
 
 
-def test_what_was_unsigned_gets_its_first_secret() -> None:
+def test_a_rotation_of_an_unsigned_subscription_makes_its_first_secret() -> None:
     assert _rotated() == [Secret("new")]
 
 
@@ -79,3 +79,53 @@ def test_a_token_matches_its_hash_and_nothing_else() -> None:
     for wrong in (other, token[:-1], token + "a", token.upper(), "", "ä"):
         assert not secrets.matches_ingest_token(wrong, secrets.hash_ingest_token(token))
     assert not secrets.matches_ingest_token("", None)
+
+
+# -- which are refused, and which are warned of --
+
+# The shortest in the documentation of those who sign webhooks has 15 characters.
+SHORTEST_DOCUMENTED = "my-secret-token"
+
+
+@pytest.mark.parametrize("secret", ["secret-s\n", "secret-s\r\n", "\n", "secret-s\r"])
+def test_a_line_break_at_the_end_is_named(secret: str) -> None:
+    why = secrets.why_no_text(secret)
+    assert why is not None
+    assert why.startswith("must not end with a line break")
+
+
+@pytest.mark.parametrize("secret", [" secret-s", "secret-s ", "\tsecret-s", "\nsecret-s", "secret-s\u2003"])
+def test_white_space_around_it_is_named(secret: str) -> None:
+    assert secrets.why_no_text(secret) == "must not begin or end with white space"
+
+
+@pytest.mark.parametrize("secret", ["two words", SHORTEST_DOCUMENTED, "It's a Secret to Everybody", "a\nb"])
+def test_white_space_in_it_is_a_part_of_it(secret: str) -> None:
+    assert secrets.why_no_text(secret) is None
+
+
+@pytest.mark.parametrize(
+    ("secret", "refused", "warned"),
+    [
+        ("s" * 7, True, True),
+        ("s" * 8, False, True),
+        (SHORTEST_DOCUMENTED, False, True),
+        ("s" * 23, False, True),
+        ("s" * 24, False, False),
+        ("☃" * 8, False, False),  # 24 bytes
+        ("whsec_" + "QUFB" * 2, True, True),  # 6 bytes
+        ("whsec_" + "QUFB" * 7, False, True),  # 21 bytes
+        ("whsec_" + "QUFB" * 8, False, False),
+        ("whsec_no base64, as Stripe's may be", False, False),
+    ],
+)
+def test_the_bytes_of_the_key_count(secret: str, *, refused: bool, warned: bool) -> None:
+    key = Key.of_provider(secret)
+    assert (secrets.why_too_short(key) is not None) is refused
+    assert bool(secrets.secret_warnings("secret_key", [key])) is warned
+
+
+def test_a_warning_names_which_of_several() -> None:
+    keys = [Key.of_provider("s" * size) for size in (24, 23)]
+    (warning,) = secrets.secret_warnings("verification_secrets", keys)
+    assert warning.startswith("verification_secrets.1: has fewer than 24 bytes")

@@ -46,7 +46,7 @@ async def test_a_repeated_creation_of_one_is_answered_as_the_first(own: Ingest) 
     assert error.reason == "SYSTEM_SUBSCRIPTION_EXISTS"
 
 
-async def test_what_it_is_cannot_be_changed_nor_made_up(own: Ingest) -> None:
+async def test_the_kind_cannot_be_changed_or_invented(own: Ingest) -> None:
     system, normal = await own.create(kind=SYSTEM), await own.create()
     assert (await own.update(system.id)).spec.kind == SYSTEM
     assert (await own.update(system.id, kind=SYSTEM)).spec.kind == SYSTEM

@@ -104,7 +104,7 @@ async def test_a_patch_of_a_retry_policy_changes_the_named_part(ingest: Ingest) 
     mixed = patch(ingest, made.id, "retry_policy.delays_seconds", retry_policy=pb.RetryPolicy(delays_seconds=[1]))
     error = await refused(mixed)
     assert fields(error)[0].startswith("retry_policy")
-    assert "null removes what is stored of another kind" in error.message
+    assert "null removes stored fields of another kind" in error.message
     other = [f"retry_policy.{name}" for name in ("base_seconds", "factor", "cap_seconds", "limit", "delays_seconds")]
     changed = await patch(ingest, made.id, *other, retry_policy=pb.RetryPolicy(delays_seconds=[1]))
     assert changed.spec.retry_policy == pb.RetryPolicy(delays_seconds=[1])
@@ -182,7 +182,7 @@ async def test_a_change_with_an_old_etag_is_refused_and_changes_nothing(ingest: 
     assert mine.spec.description == "mine"
 
 
-async def test_of_changes_with_the_same_etag_one_wins(ingest: Ingest) -> None:
+async def test_changes_with_the_same_etag_have_one_winner(ingest: Ingest) -> None:
     made = await full(ingest)
     calls = [patch(ingest, made.id, "description", description=str(i), etags=[made.status.etag]) for i in range(8)]
     answers = await asyncio.gather(*calls, return_exceptions=True)

@@ -60,7 +60,7 @@ class Server:
         self.check: Callable[..., Any] = lambda *_: None
 
     async def nothing(self) -> None:
-        """Answers."""
+        """Answer."""
 
     def raising(self, error: Exception) -> None:
         async def answer() -> None:

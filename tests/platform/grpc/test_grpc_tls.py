@@ -196,12 +196,12 @@ def test_the_key_of_another_certificate_ends_the_start(tmp_path: Path, issued: t
     authority, server = issued
     files = authorities.grpc_files(server, tmp_path, authority.pem)
     Path(files["GRPC_TLS_KEY_FILE"]).write_text(authorities.of_process(authority, "another").key_pem)
-    with pytest.raises(lifecycle.StartError, match="GRPC_TLS_KEY_FILE: is not the key of the certificate"):
+    with pytest.raises(lifecycle.StartError, match="GRPC_TLS_KEY_FILE: does not match the certificate"):
         certificates(files)
 
 
 def test_two_files_of_three_are_refused() -> None:
-    with pytest.raises(ValidationError, match="GRPC_TLS_CA_FILE: required where one of the others is set"):
+    with pytest.raises(ValidationError, match="GRPC_TLS_CA_FILE: required if one of the others is set"):
         GrpcTlsSettings(grpc_tls_cert_file="a", grpc_tls_key_file="b")
 
 

@@ -20,7 +20,7 @@ from services.platform.process import lifecycle
 from services.platform.settings import GrpcServerSettings
 from services.platform.tracing import spans
 from services.platform.tracing.settings import TracingDoorSettings
-from services.platform.tracing.tracer import Tracer
+from services.platform.tracing.spans import Tracer
 from tests.platform.tracing.recording import Kept, Recording
 
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"

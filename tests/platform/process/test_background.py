@@ -53,13 +53,15 @@ BUG = ValueError("bug")
 async def test_repeat_logs_the_first_of_several_failures_of_a_kind() -> None:
     assert await _until_done(Steps(None, AWAY, AWAY, BUG, BUG, None, BUG)) == [
         "warning: a background task waits for a store",
-        "error: a background task failed on a bug; trying again",
-        "error: a background task failed on a bug; trying again",
+        "error: a background task failed because of a bug; trying again",
+        "error: a background task failed because of a bug; trying again",
     ]
 
 
 async def test_repeat_says_nothing_of_stores_when_quiet() -> None:
-    assert await _until_done(Steps(AWAY, BUG), quiet=True) == ["error: a background task failed on a bug; trying again"]
+    assert await _until_done(Steps(AWAY, BUG), quiet=True) == [
+        "error: a background task failed because of a bug; trying again"
+    ]
 
 
 async def test_repeat_is_woken_before_its_interval() -> None:

@@ -39,7 +39,7 @@ def _batcher(sink: Sink, **bounds: int) -> Batcher[int, int]:
 
 
 async def _submit(batcher: Batcher[int, int], *items: int, size_bytes: int = 0) -> list[asyncio.Task[int]]:
-    """Hands items over, in order, and comes back when all of them wait or are in flight."""
+    """Hand items over, in order, and return when all of them wait or are in flight."""
     tasks = [asyncio.create_task(batcher.submit(item, size_bytes)) for item in items]
     await asyncio.sleep(0)
     return tasks
@@ -69,17 +69,11 @@ async def test_what_arrives_while_a_batch_is_in_flight_goes_into_the_next_in_ord
     assert sink.batches == [[1], [2, 3, 4]]
 
 
-async def test_a_batch_holds_no_more_than_batch_items() -> None:
+@pytest.mark.parametrize("bounds", [{"batch_items": 2}, {"batch_bytes": 100}])
+async def test_a_batch_holds_no_more_than_its_bounds(bounds: dict[str, int]) -> None:
     sink = Sink()
-    tasks = await _submit(_batcher(sink, batch_items=2), *range(5))
+    tasks = await _submit(_batcher(sink, **bounds), *range(5), size_bytes=50)
     assert await asyncio.gather(*tasks) == [0, 10, 20, 30, 40]
-    assert sink.batches == [[0, 1], [2, 3], [4]]
-
-
-async def test_a_batch_holds_no_more_than_batch_bytes() -> None:
-    sink = Sink()
-    tasks = await _submit(_batcher(sink, batch_bytes=100), *range(5), size_bytes=50)
-    await asyncio.gather(*tasks)
     assert sink.batches == [[0, 1], [2, 3], [4]]
 
 
@@ -96,30 +90,18 @@ async def test_an_item_larger_than_batch_bytes_goes_alone() -> None:
     assert sorted(item for batch in sink.batches for item in batch) == [1, 2, 3]
 
 
-async def test_too_many_waiting_items_are_refused_as_overloaded() -> None:
+@pytest.mark.parametrize("bounds", [{"waiting_items": 2}, {"waiting_bytes": 100}])
+async def test_more_than_may_wait_is_refused_as_overloaded(bounds: dict[str, int]) -> None:
     sink = Sink()
     sink.gate.clear()
-    batcher = _batcher(sink, waiting_items=2)
-    accepted = await _submit(batcher, 1)
+    batcher = _batcher(sink, **bounds)
+    accepted = await _submit(batcher, 1, size_bytes=50)
     await _in_flight(sink, 1)
-    accepted += await _submit(batcher, 2, 3)
+    accepted += await _submit(batcher, 2, 3, size_bytes=50)
     with pytest.raises(errors.Overloaded):
-        await batcher.submit(4)
+        await batcher.submit(4, 50)
     sink.gate.set()
     assert await asyncio.gather(*accepted) == [10, 20, 30]
-
-
-async def test_too_many_waiting_bytes_are_refused_as_overloaded() -> None:
-    sink = Sink()
-    sink.gate.clear()
-    batcher = _batcher(sink, waiting_bytes=100)
-    accepted = await _submit(batcher, 1, size_bytes=60)
-    await _in_flight(sink, 1)
-    accepted += await _submit(batcher, 2, size_bytes=60)
-    with pytest.raises(errors.Overloaded):
-        await batcher.submit(3, 60)
-    sink.gate.set()
-    await asyncio.gather(*accepted)
 
 
 async def test_an_item_over_waiting_bytes_is_taken_when_nothing_waits() -> None:

@@ -26,7 +26,7 @@ from services.platform import ids
 from services.platform.process.lifecycle import Process
 from services.platform.settings import PostgresSettings
 from services.platform.stores import postgres
-from services.platform.stores.errors import is_store_away
+from services.platform.stores.availability import is_store_away
 from services.schema.wait import Say, to_stdout, wait
 from tests.analytics.conftest import Rows, today
 from tests.delivery.world import World

@@ -14,7 +14,7 @@ from services.platform import errors
 from services.platform.process.lifecycle import Process
 from services.platform.settings import PostgresSettings
 from services.platform.stores import postgres
-from services.platform.stores.errors import STORE_AWAY, is_store_away
+from services.platform.stores.availability import STORE_AWAY, is_store_away
 
 
 async def test_a_client_that_freezes_in_a_transaction_keeps_its_locks_for_five_seconds(database: str) -> None:

@@ -1,9 +1,10 @@
-"""What the connections to Redis are made of; test_redis.py has them on servers."""
+"""Connections to Redis: what they are made of, and what their loss counts as."""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 from pydantic import ValidationError
 from redis.asyncio.connection import SSLConnection
 
@@ -50,8 +51,8 @@ def test_over_tls_certificates_are_checked_with_the_authority_of_a_file(url: str
     [
         ("redis://one", "certificate", "requires TLS"),
         ("", "certificate", "requires TLS"),
-        ("rediss://one", "nothing", "must be a file of certificates"),
-        ("rediss://one", None, "must be a file of certificates in PEM form: No such file"),
+        ("rediss://one", "nothing", "must be a file of PEM certificates"),
+        ("rediss://one", None, "must be a file of PEM certificates: No such file"),
     ],
 )
 def test_an_authority_that_cannot_be_used_is_refused(url: str, content: str | None, why: str, tmp_path: Path) -> None:
@@ -84,3 +85,25 @@ def test_a_pool_has_the_bounds_that_it_was_asked_for(url: str) -> None:
     connection = pool.make_connection()
     assert (pool.max_connections, connection.socket_timeout) == (3, 1.5)
     assert connection.socket_connect_timeout == redis.TIMEOUT_SECONDS
+
+
+def test_a_connection_that_was_closed_under_a_command_counts_as_away(redis_url: str) -> None:
+    """On uvloop, which the processes run on, that is a RuntimeError; it used to end their background tasks."""
+
+    async def command() -> BaseException | None:
+        client = redis.connect(RedisSettings(redis_url=redis_url))
+        pool: Any = client.connection_pool
+        connection = pool.make_connection()
+        await connection.connect()
+        connection._writer.transport.abort()
+        try:
+            await connection.send_command("PING")
+        except BaseException as error:  # noqa: BLE001 - which one it is, is the question
+            return error
+        finally:
+            await connection.disconnect()
+            await client.aclose()
+        return None
+
+    error = uvloop.run(command())
+    assert isinstance(error, redis.REDIS_AWAY), repr(error)

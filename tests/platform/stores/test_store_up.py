@@ -2,10 +2,7 @@
 
 import asyncio
 import contextlib
-import shutil
 import signal
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -21,18 +18,11 @@ from services.platform.settings import PostgresSettings, RedisSettings
 from services.platform.stores import availability, postgres, redis
 
 NOTICED_WITHIN_SECONDS = 5.0
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """A temporary folder that Postgres's own user may enter, which pytest's is closed to."""
-    created = Path(tempfile.mkdtemp(prefix="store-up-"))
-    yield created
-    shutil.rmtree(created, ignore_errors=True)
+QUICK = {"fsync": "off"}
 
 
 async def says(store: str, value: float) -> None:
-    """Waits for the gauge of a store to have a value."""
+    """Wait for the gauge of a store to have a value."""
 
     def found() -> bool:
         return REGISTRY.get_sample_value("webhook_store_up", {"store": store}) == value
@@ -40,8 +30,11 @@ async def says(store: str, value: float) -> None:
     await wait_until(found, NOTICED_WITHIN_SECONDS, what=f"webhook_store_up of {store} at {value}")
 
 
-async def test_a_postgres_that_is_away_is_noticed_and_so_is_its_return(folder: Path) -> None:
-    with Guard() as guard, EmbeddedPostgres(folder / "postgres", guard=guard, settings={"fsync": "off"}) as server:
+async def test_a_postgres_that_is_away_is_noticed_and_so_is_its_return(short_folder: Path) -> None:
+    with (
+        Guard() as guard,
+        EmbeddedPostgres(short_folder / "store-up-postgres", guard=guard, settings={"fsync": "off"}) as server,
+    ):
         url = server.url("postgres", user=wheel.USER)
         process = Process("test")
 
@@ -59,9 +52,9 @@ async def test_a_postgres_that_is_away_is_noticed_and_so_is_its_return(folder: P
             await wait_until(back, NOTICED_WITHIN_SECONDS)
 
 
-async def test_a_redis_that_hangs_is_noticed_and_so_is_its_return(folder: Path) -> None:
+async def test_a_redis_that_hangs_is_noticed_and_so_is_its_return(short_folder: Path) -> None:
     process = Process("test")
-    with Guard() as guard, EmbeddedValkey(folder / "valkey", guard=guard) as server:
+    with Guard() as guard, EmbeddedValkey(short_folder / "hangs", guard=guard) as server:
         async with redis.client(RedisSettings(redis_url=server.url(), _env_file=None)) as client:
             watching = process.spawn("redis_up", availability.Watch("redis of this test", client.ping).run())
             try:
@@ -92,15 +85,17 @@ async def told(url: str) -> tuple[str, list[str]]:
 
 
 async def test_why_redis_cannot_be_reached_is_told_once_and_in_readyz(
-    folder: Path, free_port: int, monkeypatch: pytest.MonkeyPatch
+    short_folder: Path, free_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(availability, "INTERVAL_SECONDS", 0.1)
-    with Guard() as guard, EmbeddedValkey(folder / "valkey", guard=guard) as server:
+    with Guard() as guard, EmbeddedValkey(short_folder / "refuses", guard=guard) as server:
         port = urlsplit(server.url()).port
         async with redis.client(RedisSettings(redis_url=server.url(), _env_file=None)) as client:
             await client.config_set("requirepass", "right")
         # Nobody's authority: a store whose certificate is not trusted refuses before a command is sent.
-        tls = certificates.server_tls(certificates.authority().issue("store", usages=(certificates.SERVER,)), folder)
+        tls = certificates.server_tls(
+            certificates.authority().issue("store", usages=(certificates.SERVER,)), short_folder
+        )
         async with await asyncio.start_server(lambda *_: None, "127.0.0.1", 0, ssl=tls) as secured:
             tls_port = secured.sockets[0].getsockname()[1]
             for url, why in {

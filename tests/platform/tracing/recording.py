@@ -26,7 +26,7 @@ class Kept(Span):
 
 @dataclass
 class Recording:
-    """As services.platform.tracing.tracer wants one."""
+    """As services.platform.tracing.spans wants one."""
 
     spans: list[Kept] = field(default_factory=list)
 

@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 
-from services.platform.tracing import tracer
+from services.platform.tracing import spans
 from services.platform.tracing.settings import TracingDoorSettings, TracingSettings
-from services.platform.tracing.spans import Kind
-from services.platform.tracing.tracer import Tracer
+from services.platform.tracing.spans import Kind, Tracer
 from tests.platform.tracing.recording import Recording
 
 SAMPLED = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -31,7 +30,7 @@ def share(tracer: Tracer, header: str | None) -> float:
 
 
 def test_there_is_none_without_an_endpoint() -> None:
-    assert tracer.start("gateway", TracingDoorSettings(otel_exporter_otlp_endpoint="")) is None
+    assert spans.start_tracer("gateway", TracingDoorSettings(otel_exporter_otlp_endpoint="")) is None
 
 
 @pytest.mark.parametrize("header", [None, SAMPLED, UNSAMPLED, "malformed"])

@@ -5,6 +5,7 @@ import contextlib
 import socket
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import prometheus_client
@@ -96,3 +97,24 @@ async def test_a_collector_that_comes_back_gets_what_ends_then() -> None:
 
         await wait_until(arrives, 15, what="a span")
         await asyncio.wait_for(spans.stop(), 5)
+
+
+def test_pairs_are_read_as_opentelemetry_reads_them() -> None:
+    settings = TracingDoorSettings(
+        otel_exporter_otlp_endpoint="https://collector:4317",
+        otel_exporter_otlp_headers="authorization=Bearer%20s3cret, x-scope-orgid = 1",
+        otel_resource_attributes="k8s.namespace.name=here,team=a%3Db",
+    )
+    assert settings.export_headers == (("authorization", "Bearer s3cret"), ("x-scope-orgid", "1"))
+    assert settings.resource_attributes == {"k8s.namespace.name": "here", "team": "a=b"}
+    assert settings.credentials is not None
+    assert "s3cret" not in repr(settings)
+
+
+def test_a_plain_connection_takes_no_credentials(tmp_path: Path) -> None:
+    authority = tmp_path / "ca.crt"
+    authority.write_text("-----BEGIN CERTIFICATE-----\n")
+    plain = TracingDoorSettings(
+        otel_exporter_otlp_endpoint="http://collector:4317", otel_exporter_otlp_certificate=str(authority)
+    )
+    assert plain.credentials is None

@@ -10,34 +10,22 @@ import httptools
 
 # A status line, as far as it decides. Python's http.client is as lax about the version and the spaces.
 _STATUS = re.compile(rb"HTTP/(?:\d(?:\.\d)?|1\.[^\s]{0,64})[ \t\r]+0{0,3}(?P<status>[1-9]\d\d)(?=[ \t\r\n])")
-
-
 _END = re.compile(rb"\n\r{0,2}\n")
-
-
 _LONGEST_END = 4
 # RFC 9112, 5.2: a line that begins with a space or a tab continues the one before.
 _FOLD = re.compile(rb"\r?\n[ \t]+")
-
-
 _BEGIN = b"HTTP/"
-
-
 _FIRST_FINAL_STATUS = 200
-
-
 _SWITCHING_PROTOCOLS = 101
 # Of a length that is worth reading as a number.
 MAX_LENGTH_DIGITS = 18
 # Each is read again with what comes after it.
 _MAX_INTERIM_ANSWERS = 100
-
-
 _PASSED_ON = frozenset({b"retry-after", b"location"})
 
 
 class NotHttp(ValueError):
-    """There is no status line where one must be."""
+    """A status line is missing."""
 
 
 def parser(protocol: object) -> httptools.HttpResponseParser:
@@ -111,7 +99,7 @@ def _headers(lines: list[bytes], rest: bytes, *, ended: bool) -> bytes:
 
 
 def _length(values: list[bytes]) -> int | None:
-    """Return the length that all values agree on, each of which may be a list, or else that of the first."""
+    """Return the length that all values (each may be a list) agree on, or else the first one's."""
     parts = {part.strip() for part in b",".join(values).split(b",")}
     chosen = parts.pop() if len(parts) == 1 else values[0]
     return int(chosen) if chosen.isdigit() and len(chosen) <= MAX_LENGTH_DIGITS else None

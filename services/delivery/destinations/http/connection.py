@@ -66,7 +66,7 @@ class Connection(asyncio.Protocol):
         self._forget_answer()
 
     def _forget_answer(self) -> None:
-        """Begin the answer anew."""
+        """Reset the answer."""
         self._body = bytearray()
         self._body_bound = self._max_response_bytes
         self._in_body = False
@@ -151,7 +151,7 @@ class Connection(asyncio.Protocol):
                     self.close()
                 return b""
             if self._head_bytes > MAX_HEAD_BYTES and self.status_code is None:
-                self._fail(Failure.INVALID_RESPONSE, f"the answer's headers are over {MAX_HEAD_BYTES} bytes")
+                self._fail(Failure.INVALID_RESPONSE, f"the response headers are over {MAX_HEAD_BYTES} bytes")
                 return b""
         return data
 
@@ -159,7 +159,7 @@ class Connection(asyncio.Protocol):
         self._rest_bytes += len(data)
         self._feed(data)
         if self._rest_bytes > MAX_HEAD_BYTES + FRAMING_FACTOR * self._max_response_bytes:
-            self._fail(Failure.INVALID_RESPONSE, "the answer has more around its body than in it")
+            self._fail(Failure.INVALID_RESPONSE, "the response has more chunk overhead than body")
 
     def _feed(self, data: bytes) -> None:
         try:
@@ -191,10 +191,10 @@ class Connection(asyncio.Protocol):
             found = answers.rewrite(raw, ended=ended, skip=self._used)
         except answers.NotHttp:
             if not ended:
-                self._fail(Failure.INVALID_RESPONSE, f"the answer is not HTTP: {self._objection}")
+                self._fail(Failure.INVALID_RESPONSE, f"the response is not HTTP: {self._objection}")
             return
         if len(raw) - (len(found[1]) if found else 0) > MAX_HEAD_BYTES:
-            self._fail(Failure.INVALID_RESPONSE, f"the answer's headers are over {MAX_HEAD_BYTES} bytes")
+            self._fail(Failure.INVALID_RESPONSE, f"the response headers are over {MAX_HEAD_BYTES} bytes")
         elif found is not None:
             head, rest = found
             self._feed(head)
@@ -216,7 +216,7 @@ class Connection(asyncio.Protocol):
             if self._used and self._objection and self.status_code is None:
                 # Only the rest of an earlier answer came: this request is worth a fresh connection.
                 self._received = False
-            where = "in the middle of its answer" if self._received else "before it answered"
+            where = "in the middle of its response" if self._received else "before it responded"
             why = f": {error}" if error else ""
             self._fail(Failure.CONNECTION_LOST, f"the receiver closed the connection {where}{why}")
 
@@ -277,7 +277,7 @@ class Connection(asyncio.Protocol):
                 if self._has_body:  # what it announces may come all the same, and later
                     self.usable = False
         elif status < _FIRST_STATUS:
-            self._fail(Failure.INVALID_RESPONSE, f"the answer is not HTTP: its status is {status:03}")
+            self._fail(Failure.INVALID_RESPONSE, f"the response is not HTTP: its status is {status:03}")
 
     def on_body(self, chunk: bytes) -> None:
         """Take a part of the body; past the bound the answer ends here, and the connection is closed."""

@@ -65,13 +65,13 @@ class HttpDestination:
 
 def _unreadable(claim: Claim, what: str, error: CannotOpen) -> SendError:
     log.error(
-        "a secret of a subscription cannot be opened, and nothing is sent without it",
+        "a secret of a subscription cannot be decrypted; nothing is sent",
         secret=what,
         subscription_id=str(claim.subscription_id),
         delivery_id=str(claim.id),
         reason=str(error),
     )
-    message = f"the subscription's {what} cannot be opened; nothing was sent"
+    message = f"the subscription's {what} cannot be decrypted; nothing was sent"
     return SendError(Failure.SECRET_UNREADABLE, message)
 
 

@@ -32,7 +32,7 @@ async def first(
     waiting = deque(openings)
     begun: list[asyncio.Task[Opened]] = []
     running: set[asyncio.Task[Opened]] = set()
-    failure: OSError = OSError("there is no address")
+    failure: OSError = OSError("no address")
     won: asyncio.Task[Opened] | None = None
 
     try:
@@ -131,15 +131,15 @@ class _Opening(asyncio.Protocol):
             status = head.partition(b"\r\n")[0].split(b" ")
             if len(status) < 2 or not status[0].startswith(b"HTTP/1.") or not status[1].startswith(b"2"):  # noqa: PLR2004 - version and status
                 code = status[1][:3].decode("latin-1") if len(status) > 1 else "no HTTP"
-                self._refuse(f"the egress proxy answered {code}")
+                self._refuse(f"the egress proxy responded with {code}")
             elif rest:
-                self._refuse("the egress proxy sent more than an answer")
+                self._refuse("the egress proxy sent more than a response")
             else:
                 # The protocol that takes over the transport reads on: bytes that arrive before must not be lost here.
                 self._transport.pause_reading()
                 self.opened.set_result(None)
         elif len(self._answer) > MAX_ANSWER_BYTES:
-            self._refuse("the egress proxy's answer does not end")
+            self._refuse("the egress proxy's response does not end")
 
     def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002 - the protocol's signature
         self._refuse("the egress proxy closed the connection")

@@ -22,8 +22,6 @@ from services.domain.egress.policy import Policy, is_address
 MAX_AT_ONCE = 256
 # Of names with the same last two labels, whose servers one owner may let hang.
 MAX_OF_A_DOMAIN = 32
-
-
 _DOMAIN_LABELS = 2
 
 
@@ -76,14 +74,8 @@ TTL_SECONDS = 10.0
 # A name without an answer is not asked for again for this long, or each delivery to it would take a thread. It is less
 # than the 4.5 s that a first retry waits at least, which is to be one.
 FAILURE_TTL_SECONDS = 4.0
-
-
 MAX_NAMES = 10_000
-
-
 _Key = tuple[str, int]
-
-
 _Found = TypeVar("_Found")
 # What was found, and when.
 _Known: TypeAlias = OrderedDict[_Key, tuple[_Found, float]]

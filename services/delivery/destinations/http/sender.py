@@ -28,7 +28,7 @@ MAX_KEEPALIVE_SECONDS = 60.0
 SWEEP_SECONDS = 1.0
 _REQUEST_TIMEOUT = 408
 _Key: TypeAlias = tuple[bool, str, int, ClientIdentity | None]
-# A connection, and the address that it leads to.
+# A connection and its address.
 _Opened: TypeAlias = tuple[Connection, str]
 
 
@@ -67,7 +67,7 @@ class HttpSender:
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_seconds
-        late = f"no complete answer within {timeout_seconds:g} s"
+        late = f"no complete response within {timeout_seconds:g} s"
         target, begin = _target(request.url)
         head = _head(begin, request)
         # At each attempt, whether a connection is there or not: where it leads must still be where its name does.

@@ -14,13 +14,13 @@ from services.platform.process.bounds import BoundedCache
 _UNKNOWN_AUTHORITY = "it is signed by an unknown authority, or the receiver does not send an intermediate certificate"
 _VERDICTS = {
     2: _UNKNOWN_AUTHORITY,
-    18: "it is not signed by an authority",
+    18: "it is not signed by a certificate authority",
     19: "it is signed by an unknown authority",
     20: _UNKNOWN_AUTHORITY,
     21: _UNKNOWN_AUTHORITY,
 }
 _REASONS = {
-    "WRONG_VERSION_NUMBER": "the receiver does not speak TLS on this port",
+    "WRONG_VERSION_NUMBER": "the receiver does not support TLS on this port",
     "UNSUPPORTED_PROTOCOL": "the receiver's version of TLS is too old",
     "TLSV1_ALERT_PROTOCOL_VERSION": "the receiver does not accept TLS 1.2 or 1.3",
 }

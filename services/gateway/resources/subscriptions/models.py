@@ -45,15 +45,15 @@ _SPEC_NAMES = {"verify": "verification"}
 
 
 class SubscriptionBody(models.Request):
-    """An endpoint and what it wants to hear of."""
+    """An endpoint and the events that it receives."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE, _VERIFIED_EXAMPLE]})
 
     target_url: str = Field(
         max_length=2048,
         description=(
-            "Absolute http or https URL without credentials, to which deliveries are POSTed. It must lead to public "
-            "addresses, and not to a port of something else than a web server."
+            "Absolute http or https URL without credentials, to which deliveries are POSTed. Its host must resolve to "
+            "public addresses, and ports of services other than web servers are not allowed."
         ),
         json_schema_extra={"format": "uri"},
     )
@@ -62,7 +62,7 @@ class SubscriptionBody(models.Request):
         max_length=256,
         description=(
             "Secret that signs deliveries and verifies `X-Hub-Signature-256`; write-only. "
-            f"{parts.RULES_OF_SECRETS} On create, if absent or null, a secret is made and returned. On update, "
+            f"{parts.RULES_OF_SECRETS} On create, if absent or null, a secret is generated and returned. On update, "
             "absent keeps the stored secret, null removes it, and another value replaces it at once; `rotate-secret` "
             "replaces it with an overlap."
         ),
@@ -71,19 +71,19 @@ class SubscriptionBody(models.Request):
     signature_scheme: parts.DeliveryScheme | None = Field(
         None,
         description=(
-            "How deliveries are signed: `hmac-sha256` with a secret that the receiver also has (`v1`, and "
-            "`X-Hub-Signature-256`); `ed25519` with a private key that stays here, which the receiver verifies with "
-            "the public key (`v1a`); `none`, not at all, which removes a stored secret. Default: `hmac-sha256` on "
-            "create, the stored scheme on update. To change it in an update, send `secret_key` with it; "
-            "`rotate-secret` changes it with an overlap."
+            "How deliveries are signed. `hmac-sha256`: with a secret that the receiver also has (`v1`, and "
+            "`X-Hub-Signature-256`). `ed25519`: with a private key that stays in the service; the receiver verifies "
+            "with the public key (`v1a`). `none`: not signed; removes a stored secret. Default: `hmac-sha256` on "
+            "create, the stored scheme on update. To change it in an update, send `secret_key` with it; `rotate-secret`"
+            " changes it with an overlap."
         ),
     )
     event_types: list[str] = Field(
         default_factory=list,
         max_length=100,
         description=(
-            "Types it gets; an empty list means every type. `order.*` means every type that begins with `order.`. "
-            "Default: every type. A PUT must name it if the subscription is limited to some types."
+            "Event types to deliver. `order.*` means every type that begins with `order.`. Default, and an empty list: "
+            "every type. A PUT must include it if the subscription is limited to some types."
         ),
     )
     description: str = Field("", max_length=1024, description="Free text for people.")
@@ -91,8 +91,8 @@ class SubscriptionBody(models.Request):
         default=True,
         strict=True,
         description=(
-            "Whether events are stored for it while it is disabled, to be delivered once it is enabled. If not, they "
-            "are answered with status `filtered`."
+            "Whether events are stored while the subscription is disabled, and delivered once it is enabled. If false, "
+            "they get status `filtered`."
         ),
     )
     rate_limit_per_second: float | None = Field(
@@ -101,7 +101,7 @@ class SubscriptionBody(models.Request):
         le=100_000,
         strict=True,
         allow_inf_nan=False,
-        description="Requests a second at most, at least 0.001; what is more waits. Absent or null: no limit.",
+        description=("Most requests per second, at least 0.001; further deliveries wait. Absent or null: no limit."),
     )
     rate_limit_burst: int | None = Field(
         None,
@@ -109,8 +109,8 @@ class SubscriptionBody(models.Request):
         le=1_000_000,
         strict=True,
         description=(
-            "Requests at once at most, only together with `rate_limit_per_second`. Absent or null: what the rate "
-            "allows in a second, and one at least."
+            "Most requests at once; requires `rate_limit_per_second`. Absent or null: one second's worth of the rate, "
+            "and at least 1."
         ),
     )
     timeout_seconds: float | None = Field(
@@ -119,61 +119,60 @@ class SubscriptionBody(models.Request):
         le=30,
         strict=True,
         allow_inf_nan=False,
-        description="Deadline of one request. Absent or null: the service's, by default 15 s.",
+        description=("Timeout of one request. Absent or null: the service's default, 15 s unless configured."),
     )
     retry_policy: parts.RetryPolicyBody | None = Field(
-        None, description="When failed deliveries are tried again. Absent or null: the service's own policy."
+        None, description="When failed deliveries are retried. Absent or null: the service's default policy."
     )
     headers: dict[str, Annotated[str, Field(min_length=1, max_length=1024)]] | None = Field(
         None,
         max_length=20,
         description=(
-            "Headers that each request carries besides the service's own; their values are write-only, for they may be "
-            "credentials. Up to 20, with 4,096 bytes in all; a value is 1 to 1,024 printable ASCII characters. Refused "
-            "are names that say how a request is carried (`Host`, `Connection`, `Content-Length`, …) and the service's "
-            "own (`Content-Type`, `User-Agent`, `webhook-*`, `X-Webhook-*`, …), also with `_` for `-`. In an update: "
-            "absent keeps the stored headers, null removes them."
+            "Headers that each request carries in addition to the service's own. Values are write-only, because they "
+            "may be credentials. At most 20, with 4,096 bytes in all; a value has 1 to 1,024 printable ASCII "
+            "characters. Not allowed are headers of the connection (`Host`, `Connection`, `Content-Length`, …) and the "
+            "service's own (`Content-Type`, `User-Agent`, `webhook-*`, `X-Webhook-*`, …), also with `_` for `-`. In an "
+            "update: absent keeps the stored headers, null removes them."
         ),
         json_schema_extra={"writeOnly": True},
     )
     verify: Verify | None = Field(
         None,
         description=(
-            "Whose signature webhooks to this subscription must carry; others are answered 401 and not stored. "
-            "`auto`: `X-Hub-Signature-256` is verified when it is sent. `required`: it must be sent. `github`, "
-            "`stripe`, `shopify`, `slack`, `standard-webhooks`: as these sign, with the event's type and id taken from "
-            "where they put them. `none`: signatures are passed over. Absent or null: `auto` in a creation, what is "
-            "stored in an update; null in a PATCH resets it to `auto`."
+            "Which signature webhooks to this subscription must have; others return 401 and are not stored. `auto`: "
+            "`X-Hub-Signature-256` is verified if present. `required`: it must be present. `github`, `stripe`, "
+            "`shopify`, `slack`, `standard-webhooks`: the provider's signature; the event's type and id are read from "
+            "the provider's headers or body. `none`: signatures are ignored. Absent or null: `auto` on create, the "
+            "stored value on update; null in a PATCH resets it to `auto`."
         ),
     )
     verification_secrets: list[Annotated[str, Field(min_length=1, max_length=256)]] | None = Field(
         None,
         max_length=2,
         description=(
-            "Secrets that webhooks to this subscription are verified with, for the provider's is another than the one "
-            "that deliveries are signed with; write-only. One, or two while the provider changes from one to the "
-            "other: either may have signed. Needed for `stripe`, `shopify`, `slack` and `standard-webhooks` (there "
-            "with the prefix `whsec_` or `v1,whsec_` and the base64 of the key); for the others `secret_key` serves "
-            "when there are none. At least 8 bytes, without white space around them; of fewer than 24 `warnings` "
-            "tells. In an update: absent keeps what is stored, null removes it."
+            "The provider's secrets, which verify webhooks to this subscription; write-only. One, or two while the "
+            "provider changes its secret: either may have signed. Required for `stripe`, `shopify`, `slack`, and "
+            "`standard-webhooks` (there with the prefix `whsec_` or `v1,whsec_` and the base64 of the key); otherwise "
+            "`secret_key` is used if there are none. At least 8 bytes, without white space around them; `warnings` "
+            "reports fewer than 24. In an update: absent keeps the stored secrets, null removes them."
         ),
         json_schema_extra={"writeOnly": True},
     )
     kind: Kind | None = Field(
         None,
         description=(
-            "`normal`: it gets the tenant's events. `system`: it gets what the service says of the tenant's other "
+            "`normal`: receives the tenant's events. `system`: receives only events about the tenant's other "
             "subscriptions (`subscription.disabled`, `subscription.failing`, `subscription.recovered`, "
-            "`delivery.exhausted`), and nothing else; a tenant has one at most. Absent or null: normal; in an update, "
-            "what it is, for it cannot be changed."
+            "`delivery.exhausted`); a tenant has at most one. Absent or null: `normal` on create, the stored value on "
+            "update. It cannot be changed."
         ),
         examples=["normal"],
     )
     client_certificate: parts.ClientCertificateBody | None = Field(
         None,
         description=(
-            "What requests show to a receiver that asks who connects (mutual TLS). Only with a `target_url` of https; "
-            "the key is write-only. In an update: absent keeps the stored certificate, null removes it."
+            "Client certificate for receivers that require one (mutual TLS). Requires a `target_url` with https; the "
+            "key is write-only. In an update: absent keeps the stored certificate, null removes it."
         ),
     )
 
@@ -203,28 +202,31 @@ class SubscriptionPatch(SubscriptionBody):
 
 
 class Breaker(models.Answer):
-    """What holds deliveries back while the endpoint fails."""
+    """Circuit breaker: delays deliveries while the endpoint fails."""
 
     state: BreakerState = Field(
-        description="`closed`: deliveries go out. `open`: they wait. `half_open`: one of them is tried.",
+        description="`closed`: deliveries are sent. `open`: they wait. `half_open`: one of them is tried.",
         examples=["closed"],
     )
     since: models.Timestamp | None = Field(
-        description="When it came into this state, or first failed if it was never open. null when it never failed.",
+        description=(
+            "When it entered this state, or when the endpoint first failed if it was never open; null if it never "
+            "failed."
+        ),
         examples=[None],
     )
     reason: str | None = Field(description="Why it opened; null while it is closed.", examples=[None])
     next_probe_at: models.Timestamp | None = Field(
-        description="While it is open: when one delivery may be tried.", examples=[None]
+        description="When one delivery may be tried, while it is open; otherwise null.", examples=[None]
     )
     consecutive_failures: int = Field(description="Failed attempts since the last success.", examples=[0])
 
 
 class Subscription(models.Answer):
-    """A stored subscription. Its secrets are never part of an answer, but for one that was just made."""
+    """A stored subscription. Responses never contain its secrets, except one that was just generated."""
 
     id: models.Uuid = Field(examples=[models.EXAMPLE_SUBSCRIPTION_ID])
-    tenant_id: str = Field(description="The tenant that it belongs to.", examples=["acme"])
+    tenant_id: str = Field(description="The subscription's tenant.", examples=["acme"])
     target_url: str = Field(examples=[_EXAMPLE["target_url"]])
     event_types: list[str] = Field(examples=[_EXAMPLE["event_types"]])
     description: str = Field(examples=[_EXAMPLE["description"]])
@@ -233,63 +235,67 @@ class Subscription(models.Answer):
         description="How deliveries are signed; `none` without a secret.", examples=["hmac-sha256"]
     )
     public_keys: list[parts.PublicKey] = Field(
-        description="Of the private keys that sign, newest first; none for `hmac-sha256`.", examples=[[]]
+        description="Public keys of the signing private keys, newest first; empty for `hmac-sha256`.", examples=[[]]
     )
     previous_secrets: list[parts.PreviousSecret] = Field(
-        description="Secrets that were replaced and hold still, newest first.", examples=[[]]
+        description="Replaced secrets that are still valid, newest first.", examples=[[]]
     )
-    has_ingest_token: bool = Field(description="Whether it has an ingest URL of its own.", examples=[False])
+    has_ingest_token: bool = Field(description="Whether it has an ingest token.", examples=[False])
     status: Status = Field(
         description="`paused` and `disabled`: deliveries wait until it is resumed or enabled.", examples=["active"]
     )
     status_reason: str | None = Field(
         description=(
-            "Why it is disabled: `manual`, `gone` (the receiver answered 410) or `failing` (nothing but failures for "
-            "days); else null."
+            "Why it is disabled: `manual`, `gone` (the receiver responded with 410), or `failing` (all attempts failed "
+            "for days); otherwise null."
         ),
         examples=[None],
     )
     status_since: models.Timestamp
     keep_when_disabled: bool = Field(description="Whether events are stored while it is disabled.", examples=[True])
-    rate_limit_per_second: float | None = Field(description="null: no limit.", examples=[50.0])
-    rate_limit_burst: int | None = Field(description="null: what the rate allows in a second.", examples=[None])
-    timeout_seconds: float | None = Field(description="null: the service's.", examples=[10.0])
+    rate_limit_per_second: float | None = Field(description="null for no limit.", examples=[50.0])
+    rate_limit_burst: int | None = Field(description="null for one second's worth of the rate.", examples=[None])
+    timeout_seconds: float | None = Field(description="null for the service's default.", examples=[10.0])
     retry_policy: parts.RetryPolicy | None = Field(
-        description="Whole, with the service's defaults where the request had none; null: the service's own."
+        description=(
+            "With the service's defaults for fields that the request did not set; null for the service's default "
+            "policy."
+        )
     )
     effective_retry_policy: parts.RetryPolicy = Field(
-        description="The policy that its deliveries follow, the service's default included."
+        description="The policy in effect: the subscription's own, or the service's default."
     )
     header_names: list[str] = Field(
-        description="Names of the headers that each request carries besides the service's own.",
+        description="Names of the headers that each request carries in addition to the service's own.",
         examples=[["Authorization"]],
     )
-    verify: Verify = Field(description="Whose signature webhooks to it must carry.", examples=["stripe"])
+    verify: Verify = Field(description="Which signature webhooks to it must have.", examples=["stripe"])
     has_verification_secret: bool = Field(
-        description="Whether they are verified with secrets of their own, and not with `secret_key`.", examples=[True]
+        description="Whether webhooks are verified with `verification_secrets` instead of `secret_key`.",
+        examples=[True],
     )
     kind: Kind = Field(
-        description="`system`: it gets what the service says of the tenant's others, and nothing else.",
+        description="`system`: receives only events about the tenant's other subscriptions.",
         examples=["normal"],
     )
     client_certificate: parts.ClientCertificate | None = Field(
-        description="What requests show to a receiver that asks who connects; null: nothing.", examples=[None]
+        description="Client certificate for receivers that require one; null if there is none.", examples=[None]
     )
     breaker: Breaker
     warnings: list[str] = Field(
-        description="What is weak about it, a sentence each, such as a secret of fewer than 24 bytes.", examples=[[]]
+        description="Weaknesses, one sentence each, such as a secret of fewer than 24 bytes.", examples=[[]]
     )
     created_at: models.Timestamp
     updated_at: models.Timestamp
 
 
 class CreatedSubscription(Subscription):
-    """A new subscription, with its secret if that was made."""
+    """A new subscription, with its secret if one was generated."""
 
     secret_key: str | None = Field(
         description=(
-            "The secret if it was made, here and nowhere else; null if the request had one or wanted none, and in the "
-            "answer to a repeated request. A private key (`ed25519`) is never answered: see `public_keys`."
+            "The generated secret, shown only in this response; null if the request had a secret or chose `none`, and "
+            "in a repeated response. An `ed25519` private key is never returned: see `public_keys`."
         ),
         examples=[parts.EXAMPLE_SECRET],
     )

@@ -12,10 +12,10 @@ SecretScheme = Literal["hmac-sha256", "ed25519"]
 DeliveryScheme = Literal["hmac-sha256", "ed25519", "none"]
 
 RULES_OF_SECRETS = (
-    "With the prefix `whsec_` or `v1,whsec_` the rest is the base64 of the key of `webhook-signature`; any other "
+    "After the prefix `whsec_` or `v1,whsec_` comes the base64 of the key of `webhook-signature`; any other "
     "secret is used as its UTF-8 bytes. The key must have at least 8 bytes, without white space around it; `warnings` "
     "reports a key of fewer than 24. For the scheme `ed25519` it is a private key: `whsk_` and the base64 of 32 bytes, "
-    "or of 64 with the public key behind."
+    "or of 64 bytes that end with the public key."
 )
 EXAMPLE_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # noqa: S105 - the example of Standard Webhooks
 EXAMPLE_PUBLIC_KEY = "whpk_11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="
@@ -30,10 +30,10 @@ Seconds = Annotated[float, Field(gt=0, strict=True, allow_inf_nan=False, descrip
 
 
 class RetryPolicyBody(models.Request):
-    """When a failed delivery is tried again. One of three kinds, which do not mix.
+    """When a failed delivery is retried. One of three kinds, which cannot be combined.
 
-    Exponential: `base_seconds`, `factor`, `cap_seconds`, `limit`, each of which may be left to the service. Explicit:
-    `delays_seconds`. Named: `name`. All delays together must fit into the life of a delivery.
+    Exponential: `base_seconds`, `factor`, `cap_seconds`, `limit`; each has a default. Explicit: `delays_seconds`.
+    Named: `name`. All delays together must fit into the lifetime of a delivery.
     """
 
     model_config = ConfigDict(
@@ -44,24 +44,31 @@ class RetryPolicyBody(models.Request):
 
     base_seconds: Seconds | None = Field(None, description="Delay before the first retry.")
     factor: float | None = Field(
-        None, ge=1, strict=True, allow_inf_nan=False, description="Each further delay is so many times the one before."
+        None,
+        ge=1,
+        strict=True,
+        allow_inf_nan=False,
+        description="Each further delay is the previous one times this factor.",
     )
-    cap_seconds: Seconds | None = Field(None, description="No delay is longer; at least `base_seconds`.")
+    cap_seconds: Seconds | None = Field(None, description="Longest delay; at least `base_seconds`.")
     limit: int | None = Field(None, ge=0, le=100, strict=True, description="Retries after the first attempt.")
     delays_seconds: list[Seconds] | None = Field(
-        None, min_length=1, max_length=100, description="Each delay by itself: so many retries, at these distances."
+        None,
+        min_length=1,
+        max_length=100,
+        description="The delay before each retry; its length is the number of retries.",
     )
     name: Literal["standard-webhooks"] | None = Field(
         None,
         description=(
-            "`standard-webhooks`: the schedule of the Standard Webhooks specification, nine retries after 5 s, 5 min, "
-            "30 min, 2 h, 5 h, 10 h, 14 h, 20 h and 24 h."
+            "`standard-webhooks`: the schedule of the Standard Webhooks specification: nine retries after 5 s, 5 min, "
+            "30 min, 2 h, 5 h, 10 h, 14 h, 20 h, and 24 h."
         ),
     )
 
 
 class ExponentialRetries(models.Answer):
-    """Retry *n* comes `base_seconds` · `factor`ⁿ⁻¹ after the failure before it, at most `cap_seconds`."""
+    """Retry *n* comes `base_seconds` · `factor`ⁿ⁻¹ after the previous failure, at most `cap_seconds`."""
 
     base_seconds: float = Field(examples=[EXAMPLE_RETRY_POLICY["base_seconds"]])
     factor: float = Field(examples=[EXAMPLE_RETRY_POLICY["factor"]])
@@ -70,13 +77,13 @@ class ExponentialRetries(models.Answer):
 
 
 class ExplicitRetries(models.Answer):
-    """Each delay by itself."""
+    """The delay before each retry."""
 
     delays_seconds: list[float] = Field(examples=[[1.0, 60.0, 3600.0]])
 
 
 class NamedRetries(models.Answer):
-    """A schedule that has a name."""
+    """A named schedule."""
 
     name: str = Field(examples=["standard-webhooks"])
 
@@ -85,7 +92,7 @@ RetryPolicy = ExponentialRetries | ExplicitRetries | NamedRetries
 
 
 class ClientCertificateBody(models.Request):
-    """What requests show to a receiver that asks who connects."""
+    """Client certificate for receivers that require one."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_CERTIFICATE_EXAMPLE]})
 
@@ -94,43 +101,43 @@ class ClientCertificateBody(models.Request):
         max_length=32_768,
         description=(
             "Certificates in PEM, up to 8: the subscription's own first, then each issuer of the one before. Each must "
-            "hold now, and the first be for clients if it says for what it is."
+            "be valid now. If the first has an extended key usage, it must include client authentication."
         ),
     )
     private_key: str = Field(
         min_length=1,
         max_length=8_192,
         description=(
-            "The private key of the first, in PEM without a passphrase: RSA of 2,048 to 4,096 bits, P-256, P-384, "
-            "P-521, or Ed25519."
+            "The private key of the first certificate, in PEM without a passphrase: RSA of 2,048 to 4,096 bits, P-256, "
+            "P-384, P-521, or Ed25519."
         ),
         json_schema_extra={"writeOnly": True},
     )
 
 
 class ClientCertificate(models.Answer):
-    """What is told of a client certificate."""
+    """The public part of a client certificate."""
 
-    subject: str = Field(description="By RFC 4514.", examples=["CN=webhooks.example.com"])
-    issuer: str = Field(description="By RFC 4514.", examples=["CN=Partner CA"])
-    serial_number: str = Field(description="In hexadecimal digits.", examples=["2f1a"])
+    subject: str = Field(description="In the format of RFC 4514.", examples=["CN=webhooks.example.com"])
+    issuer: str = Field(description="In the format of RFC 4514.", examples=["CN=Partner CA"])
+    serial_number: str = Field(description="In hexadecimal.", examples=["2f1a"])
     not_before: models.Timestamp
-    not_after: models.Timestamp = Field(description="Until when it holds. Give another in time: nobody is told.")
-    sha256_fingerprint: str = Field(description="SHA-256 of its DER in hexadecimal digits.", examples=["9f86d081…"])
+    not_after: models.Timestamp = Field(description="When it expires. Replace it in time: no notice is sent.")
+    sha256_fingerprint: str = Field(description="SHA-256 of its DER encoding, in hexadecimal.", examples=["9f86d081…"])
 
 
 class PublicKey(models.Answer):
-    """What a receiver verifies `v1a` signatures with."""
+    """A key that verifies `v1a` signatures."""
 
     public_key: str = Field(
         description="`whpk_` and the base64 of the 32 bytes of an Ed25519 public key.", examples=[EXAMPLE_PUBLIC_KEY]
     )
     expires_at: models.Timestamp | None = Field(
-        description="When its private key ends; null for the current one.", examples=[None]
+        description="When its private key stops signing; null for the current one.", examples=[None]
     )
 
 
 class PreviousSecret(models.Answer):
-    """A secret that was replaced and holds still."""
+    """A replaced secret that is still valid."""
 
     expires_at: models.Timestamp

@@ -24,9 +24,9 @@ router = APIRouter(
     route_class=JsonRoute,
     strict_content_type=False,  # a body without a Content-Type is JSON
 )
-_PAUSED = "It is paused (`SUBSCRIPTION_PAUSED`): resume it."
+_PAUSED = "The subscription is paused (`SUBSCRIPTION_PAUSED`): resume it."
 _CREATE_CONFLICT = f"{openapi.KEY_IN_USE} Or the tenant has a system subscription (`SYSTEM_SUBSCRIPTION_EXISTS`)."
-_DISABLED = "It is disabled (`SUBSCRIPTION_DISABLED`): enable it first."
+_DISABLED = "The subscription is disabled (`SUBSCRIPTION_DISABLED`): enable it first."
 
 
 @router.post(
@@ -51,9 +51,10 @@ async def create_subscription(
     response: Response,
     idempotency_key: models.IdempotencyKey = None,
 ) -> CreatedSubscription:
-    """Stores an endpoint; the next event that is taken in after the answer goes there if it is of a wanted type.
+    """Create a subscription. It receives matching events that are accepted after this response.
 
-    Without `secret_key` a secret is made, and only this response shows it; a private key of `ed25519` is never shown.
+    If `secret_key` is absent, a secret is generated. Only this response shows it; an `ed25519` private key is never
+    shown.
     """
     request = pb.CreateSubscriptionRequest(spec=subscription_bodies.spec(body), idempotency_key=idempotency_key or "")
     answer = await services.call(services.subscriptions.CreateSubscription, request)
@@ -76,7 +77,7 @@ async def create_subscription(
 async def list_subscriptions(
     query: Annotated[models.ListQuery, Query()], services: backends.Injected
 ) -> SubscriptionPage:
-    """The subscriptions that are not deleted, newest first."""
+    """List the subscriptions that are not deleted, newest first."""
     request = pb.ListSubscriptionsRequest(
         tenant_id=services.everywhere(query.tenant), page_size=query.limit, page_token=query.cursor
     )
@@ -90,7 +91,7 @@ async def list_subscriptions(
 @router.get(
     "/{subscription_id}",
     operation_id="get_subscription",
-    summary="Look up a subscription",
+    summary="Get a subscription",
     response_description="The subscription.",
     responses={**openapi.problems(404), 200: etags.DESCRIBED},
 )
@@ -117,7 +118,7 @@ async def replace_subscription(
     response: Response,
     if_match: etags.IfMatch = None,
 ) -> Subscription:
-    """Takes the body of a create request: a field that is absent gets its default, with these exceptions.
+    """Replace all fields with the body of a create request. An absent field gets its default, with these exceptions.
 
     If `secret_key`, `headers`, `verification_secrets`, or `client_certificate` is absent, the stored value is kept;
     null removes it. If `signature_scheme` or `verify` is absent or null, the stored value is kept. `event_types` is
@@ -152,7 +153,7 @@ async def update_subscription(
     response: Response,
     if_match: etags.IfMatch = None,
 ) -> Subscription:
-    """Takes a JSON Merge Patch ([RFC 7396](https://www.rfc-editor.org/rfc/rfc7396)).
+    """Apply a JSON Merge Patch ([RFC 7396](https://www.rfc-editor.org/rfc/rfc7396)).
 
     An absent field keeps its value, and null resets it to its default or removes it. `headers` and `retry_policy` are
     merged field by field: `{"headers": {"X-Old": null}}` removes one header and keeps the others.
@@ -172,13 +173,13 @@ async def update_subscription(
     status_code=204,
     operation_id="delete_subscription",
     summary="Delete a subscription",
-    response_description="It is deleted.",
+    response_description="The subscription is deleted.",
     responses=openapi.problems(404, 412),
 )
 async def delete_subscription(
     subscription_id: models.SubscriptionId, services: backends.Injected, if_match: etags.IfMatch = None
 ) -> None:
-    """Cancels the deliveries that wait for it. Its history stays readable."""
+    """Delete a subscription and cancel its waiting deliveries. Its history stays readable."""
     request = pb.DeleteSubscriptionRequest(subscription_id=subscription_id, etags=etags.wanted(if_match))
     await services.call(services.subscriptions.DeleteSubscription, request)
 
@@ -193,9 +194,9 @@ async def delete_subscription(
 async def disable_subscription(
     subscription_id: models.SubscriptionId, services: backends.Injected, response: Response
 ) -> Subscription:
-    """Stops deliveries until it is enabled, whatever its status. Nothing that waits is lost.
+    """Stop deliveries until the subscription is enabled. Waiting deliveries are kept.
 
-    New events are stored for it unless `keep_when_disabled` is false. One that is disabled stays as it is.
+    New events are stored for it unless `keep_when_disabled` is false. No effect if it is already disabled.
     """
     return await _set_status(pb.SUBSCRIPTION_ACTION_DISABLE, subscription_id, services, response)
 
@@ -210,9 +211,9 @@ async def disable_subscription(
 async def enable_subscription(
     subscription_id: models.SubscriptionId, services: backends.Injected, response: Response
 ) -> Subscription:
-    """Makes a disabled subscription active, with its breaker closed: what waits for it goes out.
+    """Enable a disabled subscription, with its breaker closed. Waiting deliveries are sent.
 
-    One that is active stays as it is.
+    No effect if it is already active.
     """
     return await _set_status(pb.SUBSCRIPTION_ACTION_ENABLE, subscription_id, services, response)
 
@@ -227,7 +228,7 @@ async def enable_subscription(
 async def pause_subscription(
     subscription_id: models.SubscriptionId, services: backends.Injected, response: Response
 ) -> Subscription:
-    """Holds deliveries back until it is resumed. Events are stored meanwhile; one that is paused stays as it is."""
+    """Pause deliveries until the subscription is resumed. Events are stored meanwhile. No effect if already paused."""
     return await _set_status(pb.SUBSCRIPTION_ACTION_PAUSE, subscription_id, services, response)
 
 
@@ -241,7 +242,7 @@ async def pause_subscription(
 async def resume_subscription(
     subscription_id: models.SubscriptionId, services: backends.Injected, response: Response
 ) -> Subscription:
-    """Makes a paused subscription active: what waits for it goes out. One that is active stays as it is."""
+    """Resume a paused subscription. Waiting deliveries are sent. No effect if it is already active."""
     return await _set_status(pb.SUBSCRIPTION_ACTION_RESUME, subscription_id, services, response)
 
 

@@ -23,25 +23,25 @@ router = APIRouter(
 
 EXAMPLE_TOKEN = "whi_Zm9yLWEtdGhpcmQtcGFydHktdGhhdC1jYW5ub3QtbG9n"  # noqa: S105 - an example
 _ROTATIONS: dict[str, Example] = {
-    "made": {"summary": "A secret is made", "value": {"overlap_hours": 24}},
-    "leaked": {"summary": "The old ones end at once", "value": {"overlap_hours": 0}},
-    "ed25519": {"summary": "A private key is made", "value": {"signature_scheme": "ed25519"}},
-    "given": {"summary": "A secret of one's own", "value": {"secret_key": parts.EXAMPLE_SECRET, "overlap_hours": 1.5}},
+    "made": {"summary": "Generate a secret", "value": {"overlap_hours": 24}},
+    "leaked": {"summary": "Invalidate the old secrets at once", "value": {"overlap_hours": 0}},
+    "ed25519": {"summary": "Generate a private key", "value": {"signature_scheme": "ed25519"}},
+    "given": {"summary": "Set your own secret", "value": {"secret_key": parts.EXAMPLE_SECRET, "overlap_hours": 1.5}},
 }
-_TOO_MANY = "10 old secrets hold already (`TOO_MANY_SECRETS`), or they cannot be opened (`SECRET_UNREADABLE`)."
+_TOO_MANY = "10 old secrets are still valid (`TOO_MANY_SECRETS`), or they cannot be decrypted (`SECRET_UNREADABLE`)."
 
 
 class RotationBody(models.Request):
-    """The next secret, and how long the old ones hold."""
+    """The next secret, and how long the old ones stay valid."""
 
     secret_key: str | None = Field(
         None,
         max_length=256,
-        description=f"Absent or null: one is made. {parts.RULES_OF_SECRETS}",
+        description=f"Absent or null: one is generated. {parts.RULES_OF_SECRETS}",
         json_schema_extra={"writeOnly": True},
     )
     signature_scheme: parts.SecretScheme | None = Field(
-        None, description="Of the new secret. Absent or null: that of the subscription."
+        None, description="Scheme of the new secret. Absent or null: the subscription's scheme."
     )
     overlap_hours: float = Field(
         24,
@@ -49,7 +49,7 @@ class RotationBody(models.Request):
         le=168,
         strict=True,
         allow_inf_nan=False,
-        description="How long the old secrets hold at most; 0 ends them at once.",
+        description="How long old secrets stay valid at most; 0 invalidates them at once.",
     )
 
 
@@ -58,32 +58,34 @@ class Rotated(models.Answer):
 
     secret_key: str | None = Field(
         description=(
-            "The new secret if it was made, here and nowhere else; null if the request had it, and for `ed25519`, "
-            "whose private key nobody gets."
+            "The generated secret, shown only in this response; null if the request had a secret, and for `ed25519`, "
+            "whose private key is never returned."
         ),
         examples=[parts.EXAMPLE_SECRET],
     )
     public_keys: list[parts.PublicKey] = Field(
-        description="Of all private keys that sign, newest first.", examples=[[]]
+        description="Public keys of the signing private keys, newest first.", examples=[[]]
     )
-    previous_secrets: list[parts.PreviousSecret] = Field(description="Old ones that are still valid, newest first.")
+    previous_secrets: list[parts.PreviousSecret] = Field(
+        description="Replaced secrets that are still valid, newest first."
+    )
     warnings: list[str] = Field(
-        description="What is weak about the subscription, such as a secret of fewer than 24 bytes.", examples=[[]]
+        description="Weaknesses of the subscription, such as a secret of fewer than 24 bytes.", examples=[[]]
     )
 
 
 class PublicKeys(models.Answer):
     """The public keys of a subscription."""
 
-    public_keys: list[parts.PublicKey] = Field(description="Of all private keys that sign, newest first.")
+    public_keys: list[parts.PublicKey] = Field(description="Public keys of the signing private keys, newest first.")
 
 
 class IngestToken(models.Answer):
     """The right to send webhooks to one subscription."""
 
-    token: str = Field(description="Here and nowhere else.", examples=[EXAMPLE_TOKEN])
+    token: str = Field(description="The token. It is shown only in this response.", examples=[EXAMPLE_TOKEN])
     path: str = Field(
-        description="Where webhooks are sent with it, on this server.",
+        description="Path on this server to which webhooks are sent with the token.",
         examples=[f"/api/v1/webhooks/ingest/{models.EXAMPLE_SUBSCRIPTION_ID}/{EXAMPLE_TOKEN}"],
     )
 
@@ -101,11 +103,11 @@ async def rotate_subscription_secret(
     response: Response,
     body: Annotated[RotationBody | None, Body(openapi_examples=_ROTATIONS)] = None,
 ) -> Rotated:
-    """Gives it a new secret, while the old ones hold for a while.
+    """Replace the secret. The old ones stay valid for a while.
 
-    Until then `webhook-signature` carries a signature of each, newest first, and webhooks that are signed with any of
-    them are taken in; `X-Hub-Signature-256`, which has room for one, is of the new secret at once, or of the newest
-    that is not `ed25519`. Up to 10 old ones. With `signature_scheme` the new one is of another scheme.
+    Until then, `webhook-signature` carries a signature of each, newest first, and inbound webhooks signed with any of
+    them are accepted. `X-Hub-Signature-256` carries one signature: of the newest secret that is not `ed25519`. At most
+    10 old secrets are kept. To change the scheme, set `signature_scheme`.
     """
     body = body or RotationBody()
     scheme = enums.numbers(pb.SignatureScheme.DESCRIPTOR).get(body.signature_scheme or "", 0)
@@ -128,9 +130,9 @@ async def rotate_subscription_secret(
     responses=openapi.problems(404),
 )
 async def list_public_keys(subscription_id: models.SubscriptionId, services: backends.Injected) -> PublicKeys:
-    """What receivers of a subscription of scheme `ed25519` need, and all of it that is public.
+    """List the public keys that receivers need to verify `ed25519` signatures.
 
-    During the overlap of a rotation there are several; a delivery carries a signature of each. None for `hmac-sha256`.
+    While a rotation overlaps there are several, and a delivery carries a signature of each. Empty for `hmac-sha256`.
     """
     request = pb.GetSubscriptionRequest(subscription_id=subscription_id)
     answer = await services.call(services.subscriptions.GetSubscription, request)
@@ -141,16 +143,16 @@ async def list_public_keys(subscription_id: models.SubscriptionId, services: bac
     "/{subscription_id}/ingest-token",
     status_code=201,
     operation_id="create_ingest_token",
-    summary="Make an ingest URL for a sender that cannot log in",
-    response_description="The token, and the path with it.",
+    summary="Create an ingest token",
+    response_description="The token, and the path that contains it.",
     responses=openapi.problems(404),
 )
 async def create_ingest_token(
     subscription_id: models.SubscriptionId, services: backends.Injected, response: Response
 ) -> IngestToken:
-    """Creates a token for the path of webhooks to this subscription. It replaces the one before.
+    """Create a token for the path of webhooks to this subscription. It replaces the previous one.
 
-    Its holder can send to this subscription and do nothing else.
+    The token only allows sending events to this subscription.
     """
     request = pb.CreateIngestTokenRequest(subscription_id=subscription_id)
     answer = await services.call(services.subscriptions.CreateIngestToken, request)
@@ -163,11 +165,11 @@ async def create_ingest_token(
     "/{subscription_id}/ingest-token",
     status_code=204,
     operation_id="delete_ingest_token",
-    summary="Remove the ingest URL",
-    response_description="There is none.",
+    summary="Delete the ingest token",
+    response_description="The token is deleted.",
     responses=openapi.problems(404),
 )
 async def delete_ingest_token(subscription_id: models.SubscriptionId, services: backends.Injected) -> None:
-    """Webhooks with its token are answered 404 from now on."""
+    """Delete the ingest token. Requests with it then return 404."""
     request = pb.DeleteIngestTokenRequest(subscription_id=subscription_id)
     await services.call(services.subscriptions.DeleteIngestToken, request)

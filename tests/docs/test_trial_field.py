@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[2]
 MOST_FILES = 6
 # By file: the text that the field is written beside, and what is written behind it.
 EDITS = {

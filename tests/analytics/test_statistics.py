@@ -1,0 +1,132 @@
+"""Statistics of buckets: what GetStats says of them, and percentiles against a naive count."""
+
+import math
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.analytics import statistics
+from services.analytics.statistics import BOUNDS_MS, Bucket, summarise
+
+
+def _bucket(outcome: str, *, attempts: int = 1, final: int = 0, duration_ms: int | None = None) -> Bucket:
+    return Bucket(
+        outcome=outcome,
+        duration_bucket=statistics.UNKNOWN if duration_ms is None else statistics.bucket_of(duration_ms),
+        attempts=attempts,
+        final_attempts=final,
+        duration_ms_total=(duration_ms or 0) * attempts,
+    )
+
+
+def test_summary_of_nothing_leaves_rate_and_latency_unset() -> None:
+    stats = summarise([])
+
+    assert stats.attempts == 0
+    assert dict(stats.attempts_by_outcome) == {}
+    assert not stats.HasField("success_rate")
+    assert not stats.HasField("latency")
+
+
+def test_summary_counts_by_outcome_and_by_how_deliveries_ended() -> None:
+    stats = summarise(
+        [
+            _bucket("success", attempts=3, final=3, duration_ms=10),
+            _bucket("success", attempts=2, final=2, duration_ms=200),
+            _bucket("http_5xx", attempts=4, final=1, duration_ms=10),
+            _bucket("timeout", attempts=1, final=1, duration_ms=15_000),
+        ]
+    )
+
+    assert stats.attempts == 10
+    assert dict(stats.attempts_by_outcome) == {"success": 5, "http_5xx": 4, "timeout": 1}
+    assert (stats.delivered, stats.failed) == (5, 2)
+    assert stats.success_rate == pytest.approx(0.5)
+
+
+def test_success_rate_leaves_out_interrupted_attempts() -> None:
+    stats = summarise([_bucket("success", attempts=3, duration_ms=1), _bucket("interrupted", attempts=5)])
+
+    assert stats.attempts == 8
+    assert stats.success_rate == 1.0
+
+
+def test_success_rate_is_unset_for_interrupted_attempts_only() -> None:
+    assert not summarise([_bucket("interrupted", attempts=5, final=1)]).HasField("success_rate")
+
+
+def test_latency_is_of_answered_attempts_alone() -> None:
+    stats = summarise(
+        [
+            _bucket("success", attempts=1, duration_ms=20),
+            _bucket("http_4xx", attempts=1, duration_ms=40),
+            _bucket("timeout", attempts=9, duration_ms=15_000),
+            _bucket("dns", attempts=9, duration_ms=3),
+        ]
+    )
+
+    assert stats.latency.mean_ms == pytest.approx(30)
+    assert 20 <= stats.latency.p50_ms <= stats.latency.p95_ms <= stats.latency.p99_ms <= 50
+
+
+def test_latency_is_unset_without_answers() -> None:
+    stats = summarise([_bucket("connect", attempts=2, duration_ms=1)])
+
+    assert not stats.HasField("latency")
+    assert stats.success_rate == 0.0
+
+
+# Percentiles.
+
+durations_ms = st.lists(st.integers(0, 60_000) | st.integers(0, 40), min_size=1, max_size=300)
+fractions = st.floats(0.001, 1.0)
+
+
+def _counts(values: list[int]) -> Counter[int]:
+    return Counter(statistics.bucket_of(value) for value in values)
+
+
+@given(durations_ms, fractions)
+def test_percentile_lies_in_the_bucket_of_the_exact_percentile(values: list[int], fraction: float) -> None:
+    exact = sorted(values)[math.ceil(fraction * len(values)) - 1]
+    index = statistics.bucket_of(exact)
+    lower = BOUNDS_MS[index - 1] if index else 0
+    upper = BOUNDS_MS[index] if index < len(BOUNDS_MS) else lower
+
+    found = statistics.percentile(_counts(values), fraction)
+
+    assert found is not None
+    assert lower <= found <= upper
+
+
+@given(durations_ms, fractions, fractions)
+def test_percentile_never_falls_when_the_fraction_rises(values: list[int], one: float, other: float) -> None:
+    low, high = sorted((one, other))
+    counts = _counts(values)
+
+    assert (statistics.percentile(counts, low) or 0) <= (statistics.percentile(counts, high) or 0)
+
+
+@given(st.integers(0, len(BOUNDS_MS) - 1), st.integers(1, 1000), st.data())
+def test_percentile_spreads_a_bucket_evenly(index: int, count: int, data: st.DataObject) -> None:
+    nth = data.draw(st.integers(1, count))
+    lower = BOUNDS_MS[index - 1] if index else 0
+
+    found = statistics.percentile({index: count}, nth / count)
+
+    assert found == pytest.approx(lower + (BOUNDS_MS[index] - lower) * nth / count)
+
+
+def test_percentile_of_the_endless_bucket_is_its_begin() -> None:
+    assert statistics.percentile({len(BOUNDS_MS): 3}, 0.5) == BOUNDS_MS[-1]
+
+
+@pytest.mark.parametrize("counts", [{}, {statistics.UNKNOWN: 7}, {3: 0}])
+def test_percentile_of_nothing_is_nothing(counts: dict[int, int]) -> None:
+    assert statistics.percentile(counts, 0.5) is None
+
+
+def test_bounds_rise() -> None:
+    assert list(BOUNDS_MS) == sorted(set(BOUNDS_MS))
