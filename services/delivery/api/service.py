@@ -9,10 +9,11 @@ from services.domain.gates import Gates
 from services.domain.states import FINAL, AttemptOutcome, DeliveryStatus
 from services.platform import errors, ids, paging
 from services.platform.auth import identity
+from services.platform.grpc import enums
 from services.platform.grpc.server import Context
 from services.platform.tracing import spans
 
-_PREFIX = "DELIVERY_STATUS_"
+_STATUSES = pb.DeliveryStatus.DESCRIPTOR
 
 
 class DeliveryService(deliveries_pb2_grpc.DeliveryServiceServicer):
@@ -72,7 +73,6 @@ class DeliveryService(deliveries_pb2_grpc.DeliveryServiceServicer):
         return pb.CancelDeliveryResponse(delivery=_message(cancelled))
 
     def _whole(self, delivery: Delivery) -> pb.Delivery:
-        """One delivery, with what holds it."""
         message = _message(delivery)
         if delivery.held_by is not None:
             message.held_by = delivery.held_by or self._turns.held.get(delivery.subscription_id, "")
@@ -80,13 +80,9 @@ class DeliveryService(deliveries_pb2_grpc.DeliveryServiceServicer):
 
 
 def _status(status: pb.DeliveryStatus.ValueType) -> DeliveryStatus | None:
-    """Return the status; None for any."""
-    if status == pb.DELIVERY_STATUS_UNSPECIFIED:
-        return None
-    try:
-        return DeliveryStatus(pb.DeliveryStatus.Name(status).removeprefix(_PREFIX).lower())
-    except ValueError:
-        raise errors.InvalidArgument.field("status", "must be a known delivery status") from None
+    if status != pb.DELIVERY_STATUS_UNSPECIFIED and status not in enums.texts(_STATUSES):
+        raise errors.InvalidArgument.field("status", "must be a known delivery status")
+    return DeliveryStatus(enums.texts(_STATUSES)[status]) if status else None
 
 
 def _message(delivery: Delivery) -> pb.Delivery:
@@ -96,7 +92,7 @@ def _message(delivery: Delivery) -> pb.Delivery:
         subscription_id=str(delivery.subscription_id),
         tenant_id=delivery.tenant_id,
         event_type=delivery.event_type or "",
-        status=pb.DeliveryStatus.Value(_PREFIX + delivery.status.upper()),
+        status=enums.numbers(_STATUSES)[delivery.status],
         attempt_count=delivery.attempt_count,
         reason=delivery.reason or "",
         attempts=[_attempt(attempt) for attempt in delivery.attempts],

@@ -274,7 +274,6 @@ def _begin_span(tracer: Tracer | None, claim: Claim, number: int) -> Span | None
 
 
 def _end_span(span: Span, attempt: Attempt) -> None:
-    """End the span of an attempt with its outcome."""
     if attempt.status_code is not None:
         span.set({"http.response.status_code": attempt.status_code})
     span.end(error="" if attempt.outcome == AttemptOutcome.SUCCESS else attempt.outcome)

@@ -7,6 +7,7 @@ from typing import Any
 from google.protobuf.descriptor import EnumDescriptor
 
 _UNSPECIFIED = "UNSPECIFIED"
+_WITH_UNDERSCORE = ("half_open", "in_flight")
 
 
 @functools.cache
@@ -14,7 +15,9 @@ def texts(enum: EnumDescriptor) -> Mapping[int, str]:
     """Return the text of each value but UNSPECIFIED: "hmac-sha256" for SIGNATURE_SCHEME_HMAC_SHA256."""
     prefix = enum.values_by_number[0].name.removesuffix(_UNSPECIFIED)
     names = {number: value.name.removeprefix(prefix).lower() for number, value in enum.values_by_number.items()}
-    return {number: name if name == "half_open" else name.replace("_", "-") for number, name in names.items() if number}
+    return {
+        number: name if name in _WITH_UNDERSCORE else name.replace("_", "-") for number, name in names.items() if number
+    }
 
 
 @functools.cache

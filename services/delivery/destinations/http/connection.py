@@ -67,7 +67,6 @@ class Connection(asyncio.Protocol):
         self._forget_answer()
 
     def _forget_answer(self) -> None:
-        """Reset the answer."""
         self._body = bytearray()
         self._body_bound = self._max_response_bytes
         self._in_body = False
