@@ -10,7 +10,7 @@ from services.gateway.resources import models
 from services.gateway.web import backends, callers, openapi
 from services.gateway.web.routing import JsonRoute
 from services.platform import errors
-from services.platform.grpc import enums
+from services.platform.grpc import conversion
 
 router = APIRouter(
     prefix="/api/v1/admin/api-keys",
@@ -113,7 +113,7 @@ async def create_api_key(
     request = pb.CreateApiKeyRequest(
         tenant_id=body.tenant_id or caller.tenant_id,
         name=body.name,
-        role=enums.numbers(pb.Role.DESCRIPTOR)[body.role],
+        role=conversion.numbers(pb.Role.DESCRIPTOR)[body.role],
         requests_per_second=body.requests_per_second,
     )
     if body.expires_at is not None:

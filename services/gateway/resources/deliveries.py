@@ -9,7 +9,7 @@ from protos.webhook.v1 import deliveries_pb2 as pb
 from services.gateway.resources import models
 from services.gateway.web import backends, openapi
 from services.gateway.web.routing import RoleRoute
-from services.platform.grpc import enums
+from services.platform.grpc import conversion
 
 router = APIRouter(tags=["deliveries"], route_class=RoleRoute)
 
@@ -180,7 +180,7 @@ async def list_event_deliveries(
 
 async def _page(services: backends.Backends, request: pb.ListDeliveriesRequest, query: DeliveriesQuery) -> DeliveryPage:
     if query.status is not None:
-        request.status = enums.numbers(pb.DeliveryStatus.DESCRIPTOR)[query.status]
+        request.status = conversion.numbers(pb.DeliveryStatus.DESCRIPTOR)[query.status]
     request.tenant_id = services.everywhere(query.tenant)
     request.page_size = query.limit
     request.page_token = query.cursor
