@@ -174,7 +174,6 @@ def refusal(capsys: pytest.CaptureFixture[str], cls: type[Settings]) -> str:
         (WorkerSettings, "EGRESS_DENY_PORTS", "22;25", "must be default, none, or ports separated by commas"),
         (TracingDoorSettings, "OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317", "must be http://host:port, or https://"),
         (TracingDoorSettings, "OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector", ""),
-        (TracingDoorSettings, "OTEL_EXPORTER_OTLP_ENDPOINT", "http://user@collector:4317", ""),
         (TracingDoorSettings, "OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4317/v1/traces", ""),
         (TracingDoorSettings, "OTEL_TRACES_SAMPLER_ARG", "1.01", ""),
         (TracingDoorSettings, "OTEL_TRACES_SAMPLER_ARG", "nan", ""),
@@ -198,7 +197,9 @@ def test_a_wrong_value_ends_the_start_with_one_line_that_names_the_variable(
     monkeypatch.setenv(name, value)
     line = refusal(capsys, settings)
     assert line.startswith(f"{name}: {words}")
-    assert repr(value) in line or name in {"EGRESS_PROXY", "OTEL_RESOURCE_ATTRIBUTES", "OTEL_EXPORTER_OTLP_CERTIFICATE"}
+    # What may hold a secret is not repeated; the messages about attributes and files say what is wrong with them.
+    told = {"EGRESS_PROXY", "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_RESOURCE_ATTRIBUTES", "OTEL_EXPORTER_OTLP_CERTIFICATE"}
+    assert repr(value) in line or name in told
     assert "pattern" not in line
 
 
@@ -211,6 +212,7 @@ def test_a_wrong_value_ends_the_start_with_one_line_that_names_the_variable(
         (IngestSettings, "REDIS_URL", f"cache:6379?password={SECRET}"),
         (IngestSettings, "REDIS_URL", f"redis+sentinel://:{SECRET}@sentinel:26379"),
         (IngestSettings, "REDIS_URL", f"redis+cluster://:{SECRET}@cache:6379/3"),
+        (TracingDoorSettings, "OTEL_EXPORTER_OTLP_ENDPOINT", f"http://user:{SECRET}@collector:4317"),
         (IngestSettings, "SERVICE_KEY", SECRET),
         (IngestSettings, "SERVICE_KEY", f"{SECRET} with spaces, and long enough"),
         (IngestSettings, "SERVICE_KEY", SECRET + "é" * 32),

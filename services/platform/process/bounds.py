@@ -56,12 +56,16 @@ class BoundedCache(Generic[Key, Value]):
         self._entries.pop(key, None)
 
 
+def _now() -> float:
+    return time.monotonic()
+
+
 @dataclass(slots=True)
 class TokenBucket:
     """Tokens, which may be taken out. The rate, and how many there is room for, may change between two looks."""
 
     tokens: float
-    filled_at: float = field(default_factory=time.monotonic)
+    filled_at: float = field(default_factory=_now)
 
     def fill(self, *, per_second: float, most: float) -> None:
         """Add what the rate allows since the last time."""

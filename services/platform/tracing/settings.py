@@ -27,7 +27,7 @@ class TracingSettings(Settings):
             r"^(https?://([^\s/@:]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}/?)?$",
             "must be http://host:port, or https://host:port for TLS",
         ),
-    ] = ""
+    ] = Field("", repr=False)  # a refused value may hold a password
     # name=value,name=value, sent with each export; values are percent-encoded.
     otel_exporter_otlp_headers: str = Field("", repr=False)
     # A file of authorities, in PEM form, that the collector's certificate is checked against; else the system's are.

@@ -12,7 +12,7 @@ from services.platform.stores import redis
 
 
 async def test_memory_clients_and_lookups_are_told(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics, "INTERVAL_SECONDS", 0.05)
+    monkeypatch.setattr(metrics, "REDIS_INTERVAL_SECONDS", 0.05)
     metrics.REDIS_MEMORY.set(0)
     hits, misses = (metrics.REDIS_LOOKUPS.labels(result) for result in ("hit", "miss"))
     before = hits._value.get(), misses._value.get()
@@ -32,7 +32,7 @@ async def test_memory_clients_and_lookups_are_told(redis_url: str, monkeypatch: 
 
 
 async def test_while_redis_is_away_they_keep_their_value(free_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics, "INTERVAL_SECONDS", 0.01)
+    monkeypatch.setattr(metrics, "REDIS_INTERVAL_SECONDS", 0.01)
     metrics.REDIS_MEMORY.set(7)
     async with redis.client(RedisSettings(redis_url=f"redis://127.0.0.1:{free_port}/0")) as client:
         keeping = asyncio.create_task(metrics.keep_redis(client))

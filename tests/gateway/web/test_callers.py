@@ -4,8 +4,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from services.gateway.web import callers, problems
+from services.gateway.web import problems
 from services.gateway.web.callers import Bucket
+from services.platform.process import bounds
 
 
 class Clock:
@@ -18,7 +19,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    monkeypatch.setattr(callers, "time", SimpleNamespace(monotonic=lambda: made.now))
+    monkeypatch.setattr(bounds, "time", SimpleNamespace(monotonic=lambda: made.now))
     return made
 
 

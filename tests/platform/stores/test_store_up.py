@@ -88,6 +88,8 @@ async def test_why_redis_cannot_be_reached_is_told_once_and_in_readyz(
     short_folder: Path, free_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(availability, "INTERVAL_SECONDS", 0.1)
+    # A TLS handshake on a busy machine takes longer than a process waits for Redis.
+    monkeypatch.setattr(redis, "TIMEOUT_SECONDS", 5.0)
     with Guard() as guard, EmbeddedValkey(short_folder / "refuses", guard=guard) as server:
         port = urlsplit(server.url()).port
         async with redis.client(RedisSettings(redis_url=server.url(), _env_file=None)) as client:
