@@ -7,7 +7,6 @@ values, from the `# --` comments in values.yaml.
 
 import importlib
 import json
-import os
 import re
 import sys
 from collections.abc import Iterator
@@ -147,7 +146,3 @@ def files() -> dict[Path, str]:
         CHART / "values.schema.json": values_schema(),
         CHART / "README.md": readme(),
     }
-
-
-if __name__ == "__main__":  # the former command
-    os.execv(".venv/bin/python", [".venv/bin/python", "-m", "scripts.generate", *sys.argv[1:]])  # noqa: S606

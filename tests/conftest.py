@@ -57,8 +57,8 @@ def pytest_make_parametrize_id(val: object) -> str | None:
 
 
 def _unlisted_skips(terminalreporter: pytest.TerminalReporter) -> list[str]:
-    """Return each skipped test that tests/skips.txt does not list, with its reason."""
-    lines = (Path(__file__).parent / "skips.txt").read_text().splitlines()
+    """Return each skipped test that .ci/skips.txt does not list, with its reason."""
+    lines = (Path(__file__).parents[1] / ".ci/skips.txt").read_text().splitlines()
     listed = [line.partition(": ")[0] for line in lines if line and not line.startswith("#")]
     return [
         f"{report.nodeid}: {report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr}"
@@ -78,7 +78,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Name the tests that --strict-skips fails the run for."""
     if terminalreporter.config.option.strict_skips and (found := _unlisted_skips(terminalreporter)):
-        terminalreporter.section("skipped tests that tests/skips.txt does not list", red=True)
+        terminalreporter.section("skipped tests that .ci/skips.txt does not list", red=True)
         for line in found:
             terminalreporter.write_line(line)
 

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
 
@@ -56,9 +55,7 @@ class BenchmarkStore:
         self._connection = self._runner.run(asyncpg.connect(self._url, command_timeout=STATEMENT_TIMEOUT_SECONDS))
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Disconnect."""
         self._connection.terminate()
         self._runner.close()

@@ -17,7 +17,7 @@ import uvloop
 
 from dev.chaos import run, schedule, stack, verdict
 from dev.chaos.scenarios import SCENARIOS
-from dev.harness.signals import cancel_on_signals
+from dev.harness.supervisor import cancel_on_signals
 from services.platform.process import lifecycle
 
 DEFAULT_RATE = 100.0

@@ -18,7 +18,7 @@ from dev.demo.client import Client, Delivery, DemoError
 from dev.demo.screen import Screen
 from dev.demo.stack import DemoSettings
 from dev.harness.receiver import Receiver, Reply, receiving
-from dev.harness.signals import cancel_on_signals
+from dev.harness.supervisor import cancel_on_signals
 from services.platform.settings import load
 
 # Types that nobody else publishes: the events of a service that runs already must not reach the receiver of the demo.

@@ -5,6 +5,7 @@ import contextlib
 import functools
 import http.client
 import json
+import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -243,3 +244,15 @@ def process(command: Command, guard: Guard, readiness_urls: Sequence[str]) -> Pa
 def _with_last_lines(part: Part, what: str) -> StackError:
     lines = "".join(f"\n  {line}" for line in part.child.last_lines())
     return StackError(f"{what}. The end of {part.child.command.log_path}:{lines}" if lines else what)
+
+
+def cancel_on_signals() -> None:
+    """Cancel the current task at the first signal to stop; further signals change nothing."""
+    task = asyncio.current_task()
+
+    def cancel() -> None:
+        if task and not task.cancelling():
+            task.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, cancel)

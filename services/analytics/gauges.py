@@ -64,7 +64,7 @@ TOP_ATTEMPT_SECONDS = Gauge(
 )
 TOP_FAILING_SECONDS = Gauge(
     "webhook_top_subscription_failing_seconds",
-    "How long an endpoint has been failing: the longest among those with an open breaker.",
+    "How long an endpoint has been failing: the longest among those with a breaker that is not closed.",
     SUBSCRIPTION,
 )
 

@@ -15,7 +15,7 @@ from services.platform.settings import Settings
 NAME = "activity"
 LINES_PER_SECOND = 10
 log = structlog.get_logger(NAME)
-# The logger of endpoints that begin to fail or are well again: a few lines too, in production as well.
+# The logger of endpoints that start failing or recover: a few lines too, in production as well.
 ENDPOINTS = "endpoints"
 # As ConsoleRenderer writes it, without colors: time, level, text, name of the logger, and the values.
 _LINE = re.compile(rf"\S+ \[\w+ *\] (?P<text>.*?) *\[(?P<name>{NAME}|{ENDPOINTS})\](?P<values>.*?)(?: role=\w+.*)?")

@@ -16,12 +16,10 @@ IN_FLIGHT = Gauge("webhook_http_in_flight", "HTTP requests in progress.")
 # count an event twice.
 ACCEPTED = Counter(
     "webhook_http_events_accepted_total",
-    "Requests whose event was stored with at least one delivery, or published.",
+    "Requests whose event was stored with at least one delivery, by kind.",
     ["kind"],
 )
-FILTERED = Counter(
-    "webhook_http_events_filtered_total", "Requests whose event did not match the subscription's filter."
-)
+FILTERED = Counter("webhook_http_events_filtered_total", "Requests whose event was stored but matches no subscription.")
 REJECTED = Counter(
     "webhook_http_events_rejected_total", "Requests whose event was refused, by reason code.", ["reason"]
 )

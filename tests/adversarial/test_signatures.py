@@ -139,35 +139,6 @@ def holds(scheme: Check, headers: dict[str, str], body: bytes, secret: str, now:
     return True
 
 
-def test_a_providers_signature_that_was_tampered_with_does_not_hold(many: settings, tally: Tally) -> None:
-    @many
-    @given(st.sampled_from(PROVIDERS), WHSEC, WHSEC, st.text(), FLIPS, st.integers(10**6, 10**11), st.integers(0, 600))
-    def check(
-        provider: tuple[Check, Signer],
-        secret: str,
-        other: str,
-        text: str,
-        flip: tuple[int, int],
-        then: int,
-        late: int,
-    ) -> None:
-        tally.add("signatures, tampered with", 4)
-        scheme, sign = provider
-        body = text.encode()
-        headers = sign(secret, body, then)
-        in_time = late <= verification.TOLERANCE_SECONDS or sign is by_shopify
-        assert holds(scheme, headers, body, secret, then + late) == in_time
-        assert not holds(scheme, headers, flipped(body + b"x", flip), secret, then)
-        same = key_of(other).ljust(BLOCK_BYTES, b"\0") == key_of(secret).ljust(BLOCK_BYTES, b"\0")
-        assert same or not holds(scheme, headers, body, other, then)
-        name = sorted(headers)[flip[0] % len(headers)]
-        changed = flipped(headers[name].encode(), flip).decode("latin-1")
-        # Spaces around it are none of it.
-        assert changed.strip() == headers[name] or not holds(scheme, headers | {name: changed}, body, secret, then)
-
-    check()
-
-
 def test_any_header_at_all_is_a_signature_or_refused(many: settings, tally: Tally) -> None:
     @many
     @given(st.sampled_from(PROVIDERS), st.lists(st.text(max_size=200), min_size=3, max_size=3), BODIES)

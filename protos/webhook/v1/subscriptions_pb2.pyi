@@ -271,9 +271,9 @@ Global___Breaker: _TypeAlias = Breaker  # noqa: Y015
 
 @_typing.final
 class RetryPolicy(_message.Message):
-    """When a failed delivery is tried again, more or less the service's jitter (RETRY_JITTER). One of three kinds, which do
-    not mix: exponential (the first four fields, of which each may be left to the service's default), explicit, or named.
-    All its delays together, with the jitter at its most, must fit into DELIVERY_EXPIRY_HOURS. Answers hold it whole.
+    """When a failed delivery is tried again, with a jitter of 10 % more or less. One of three kinds, which do not mix:
+    exponential (the first four fields, each of which may be left to the service's default), explicit, or named.
+    All its delays together, with the jitter at its most, must fit into DELIVERY_EXPIRY_HOURS. Responses contain it whole.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -724,7 +724,7 @@ class SubscriptionStatus(_message.Message):
     @_builtins.property
     def effective_retry_policy(self) -> Global___RetryPolicy:
         """The policy in effect, its own or the service's default: delays_seconds, or base_seconds, factor,
-        cap_seconds and limit. Each delay is more or less by RETRY_JITTER.
+        cap_seconds and limit. Each delay has a jitter of 10 % more or less.
         """
 
     @_builtins.property

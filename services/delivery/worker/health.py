@@ -38,7 +38,7 @@ LINES_PER_WINDOW = 20
 
 
 class EndpointLog:
-    """Log lines of one worker about its endpoints: when one begins to fail, is well again, or is disabled.
+    """Log lines of one worker about its endpoints: when one starts failing, recovers, or is disabled.
 
     An outage of many endpoints writes a few lines and then a count of the rest, at most once in a window.
     """

@@ -1,7 +1,7 @@
 """Metrics that every process, or every user of a shared part, exports. All are listed in docs/reference/metrics.md.
 
 A process keeps its own registry-wide set in its services/<name>/metrics.py; labels are bounded, and
-never carry an id or a URL. The only exception, a bounded one, is in services/analytics/gauges.
+never carry an id or a URL. The only exception, a bounded one, is in services/analytics/gauges.py.
 """
 
 import platform

@@ -210,3 +210,21 @@ async def test_a_kept_connection_that_timed_out_is_worth_a_fresh_one(sender: Htt
         assert (found.kind, found.status_code, found.reused) == (AttemptOutcome.CONNECTION_LOST, 408, True)
     async with sending.serving(sending.answering(timed_out)) as server:
         assert (await sender.send(post(server.url()), timeout_seconds=2)).status_code == 408
+
+
+async def test_a_connection_that_timed_out_is_closed_though_the_receiver_keeps_its_end_open(sender: HttpSender) -> None:
+    timed_out = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+    closed = asyncio.Event()
+
+    async def answer(connection: sending.Connection) -> None:
+        await connection.request()
+        await connection.send(OK)
+        await connection.request()
+        await connection.send(timed_out)
+        await connection.closed()
+        closed.set()
+
+    async with sending.serving(answer) as server:
+        await sender.send(post(server.url()), timeout_seconds=2)
+        assert (await failure(sender, server.url())).status_code == 408
+        await asyncio.wait_for(closed.wait(), 5)

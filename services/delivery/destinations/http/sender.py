@@ -90,6 +90,8 @@ class HttpSender:
             else:
                 connection.close()
         except SendError as error:
+            # The receiver may leave its end open: a 408 after an idle time is such a response.
+            connection.close()
             reused = kept is not None and error.kind is AttemptOutcome.CONNECTION_LOST
             error.reused = error.reused or (reused and not connection.received)
             raise
