@@ -248,6 +248,8 @@ async def _key(request: pb.CreateSubscriptionRequest, tenant_id: str) -> idempot
     asked, secret = pb.SubscriptionSpec(), pb.SubscriptionSpec()
     asked.CopyFrom(request.spec)
     parts = []
+    if not asked.headers.values:
+        asked.ClearField("headers")  # no headers are asked for, whether the message is there or not
     if asked.HasField("client_certificate"):
         asked.client_certificate.ClearField("private_key")  # the certificate, which is not secret, has no other
     # The digest is kept, and all else in it is known: slow, so that a weak secret cannot be guessed by it.

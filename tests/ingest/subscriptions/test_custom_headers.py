@@ -35,6 +35,11 @@ async def test_answers_have_the_names_and_no_values(ingest: Ingest) -> None:
     assert await stored(ingest, made.id) == VALUES
 
 
+async def test_an_idempotency_key_takes_no_headers_and_empty_ones_for_the_same_request(ingest: Ingest) -> None:
+    first = await ingest.create(secret_key="q" * 32, idempotency_key="empty")
+    assert await ingest.create(secret_key="q" * 32, headers=Headers(), idempotency_key="empty") == first
+
+
 async def test_an_update_keeps_replaces_or_removes_them(ingest: Ingest) -> None:
     made = await ingest.create(headers=Headers(values=VALUES))
     assert list((await ingest.update(made.id, description="other")).status.header_names) == ["Authorization", "x-shop"]
