@@ -13,13 +13,19 @@ from services.domain.secrets.signatures import Key, SignatureScheme
 from services.domain.secrets.vault import Secret, Secrets
 from services.platform import errors
 
-# The secrets that are shared with others, for signing and for verifying: which are refused, and which are weak.
-
-
 MAX_SECRET_LENGTH = 256
 # Below the first nobody's documented example is, and a key is guessed from a few signatures. Standard Webhooks asks for
 # 24 to 64; what many providers make is shorter, so that it is only warned of.
 MIN_BYTES, ADVISED_BYTES = 8, 24
+# Standard Webhooks asks for 24 to 64.
+MADE_BYTES = 32
+MAX_PREVIOUS = 10
+DEFAULT_OVERLAP_HOURS = 24
+MAX_OVERLAP_HOURS = 168
+INGEST_TOKEN_PREFIX = "whi_"  # noqa: S105 - the beginning of every token
+TOKEN_BYTES = 32
+MAX_VERIFICATION_SECRETS = 2
+VERIFICATION_SECRETS = "verification_secrets"
 
 
 def why_no_text(secret: str) -> str | None:
@@ -52,16 +58,6 @@ def secret_warnings(field: str, keys: Sequence[Key]) -> list[str]:
     ]
 
 
-# The signing secrets of a subscription: how one is made, and how the next takes its place.
-
-
-# Standard Webhooks asks for 24 to 64.
-MADE_BYTES = 32
-MAX_PREVIOUS = 10
-DEFAULT_OVERLAP_HOURS = 24
-MAX_OVERLAP_HOURS = 168
-
-
 def new_signing_secret(scheme: SignatureScheme) -> str:
     """Create a secret, or a private key."""
     if scheme is SignatureScheme.ED25519:
@@ -86,7 +82,7 @@ def overlap(hours: float | None) -> timedelta:
     if hours is None:
         return timedelta(hours=DEFAULT_OVERLAP_HOURS)
     if not 0 <= hours <= MAX_OVERLAP_HOURS:  # so written that NaN fails it
-        raise errors.InvalidArgument.field("overlap_hours", f"must be 0 to {MAX_OVERLAP_HOURS}")
+        raise errors.InvalidArgument.field("overlap_hours", f"must be between 0 and {MAX_OVERLAP_HOURS}")
     return timedelta(hours=hours)
 
 
@@ -109,15 +105,8 @@ def rotated(before: Secrets, new_one: Secret, *, now: datetime, overlap: timedel
     return [new_one, *previous]
 
 
-# Ingest tokens: part of the URL for senders that cannot sign or log in. Only their hashes are kept.
-
-
-INGEST_TOKEN_PREFIX = "whi_"  # noqa: S105 - the beginning of every token
-TOKEN_BYTES = 32
-
-
 def new_ingest_token() -> str:
-    """Create a token."""
+    """Create a token: part of the URL for senders that cannot sign or log in. Only its hash is kept."""
     return INGEST_TOKEN_PREFIX + secrets.token_urlsafe(TOKEN_BYTES)
 
 
@@ -129,11 +118,6 @@ def hash_ingest_token(token: str) -> bytes:
 def matches_ingest_token(token: str, token_hash: bytes | None) -> bool:
     """Whether this is the token; compared in constant time."""
     return token_hash is not None and hmac.compare_digest(hash_ingest_token(token), token_hash)
-
-
-# What comes in for a subscription: whose signature it must carry, and which secrets verify it.
-
-MAX_VERIFICATION_SECRETS = 2
 
 
 class Verification(StrEnum):
@@ -161,13 +145,15 @@ TYPED = _PROVIDERS_SECRET | {Verification.GITHUB}
 # The subscription's own secret is used if there is no other; without any, nothing would pass.
 _ANY_SECRET = frozenset({Verification.REQUIRED, Verification.GITHUB})
 
-VERIFICATION_SECRETS = "verification_secrets"
-
 
 def verification_secret_violations(given: Sequence[str]) -> list[errors.Violation]:
     """Return what is wrong with verification secrets that a caller sent; to send none is valid."""
     if len(given) > MAX_VERIFICATION_SECRETS:
-        return [errors.Violation(field=VERIFICATION_SECRETS, description=f"must be at most {MAX_VERIFICATION_SECRETS}")]
+        return [
+            errors.Violation(
+                field=VERIFICATION_SECRETS, description=f"must have at most {MAX_VERIFICATION_SECRETS} entries"
+            )
+        ]
     return [
         errors.Violation(field=f"{VERIFICATION_SECRETS}.{index}", description=why)
         for index, secret in enumerate(given)
