@@ -61,7 +61,6 @@ async def run_once(stats: StatsStore, settings: AnalyticsSettings) -> None:
 
 
 async def _delete_all(delete: Callable[[timedelta, int], Awaitable[int]], age: timedelta) -> None:
-    """Delete what is older, chunk by chunk."""
     while True:
         deleted = await delete(age, DELETE_ROWS)
         metrics.RETENTION_ROWS_DELETED.inc(deleted)

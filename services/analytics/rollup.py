@@ -55,7 +55,6 @@ def _floor(moment: datetime) -> datetime:
 
 
 def _merge(spans: Sequence[tuple[datetime, datetime]]) -> tuple[tuple[datetime, datetime], ...]:
-    """Return the spans in order, with touching ones merged."""
     merged: list[tuple[datetime, datetime]] = []
     for start, end in sorted(spans):
         if merged and start <= merged[-1][1]:

@@ -1,6 +1,5 @@
 """From buckets of attempts to the message that GetStats returns, with percentiles from fixed histogram buckets."""
 
-from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -16,11 +15,6 @@ BOUNDS_MS = (
 )  # fmt: skip
 # The index of attempts whose duration nobody knows.
 UNKNOWN = -1
-
-
-def bucket_of(duration_ms: int) -> int:
-    """Return the index of a duration's bucket, as Postgres's width_bucket() does."""
-    return bisect_right(BOUNDS_MS, duration_ms)
 
 
 def percentile(counts: Mapping[int, int], fraction: float) -> float | None:

@@ -77,17 +77,7 @@ class StatsStore:
             rows = await self._pool.fetch(_queries["select_stats_of_all"], subscription_id, window)
         else:
             rows = await self._pool.fetch(_queries["select_stats"], tenant_id, subscription_id, window)
-        buckets = tuple(
-            Bucket(
-                outcome=row["outcome"],
-                duration_bucket=row["duration_bucket"],
-                attempts=row["attempts"],
-                final_attempts=row["final_attempts"],
-                duration_ms_total=row["duration_ms_total"],
-            )
-            for row in rows
-            if row["outcome"] is not None
-        )
+        buckets = tuple(sql.record(Bucket, row) for row in rows if row["outcome"] is not None)
         return Answer(start=rows[0]["window_start"], end=rows[0]["window_end"], buckets=buckets)
 
     @contextlib.asynccontextmanager
@@ -159,7 +149,7 @@ class PartitionStore:
         """Return the partitions that ended more than `retention` ago: by day; deliveries, attempts, events."""
         async with self._transaction():
             rows = await self._connection.fetch(_queries["select_due_partitions"], retention, expiry)
-        return [Partition(**{name: row[name] for name in Partition.__dataclass_fields__}) for row in rows]
+        return [sql.record(Partition, row) for row in rows]
 
     async def day_is_in_use(self, day: date, settle: timedelta) -> bool:
         """Whether the day has an unfinished delivery, or attempts recorded less than `settle` ago."""

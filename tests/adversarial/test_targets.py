@@ -12,9 +12,10 @@ import yarl
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
-from services.delivery.destinations.destination import Failure, SendError
+from services.delivery.destinations.destination import SendError
 from services.domain.egress import policy, targets
 from services.domain.egress.policy import EgressDenied, Policy
+from services.domain.states import AttemptOutcome
 from tests.adversarial.conftest import Examples, Tally
 from tests.delivery import sending
 from tests.domain.egress import hostile
@@ -194,7 +195,7 @@ async def refuse(listeners: Listeners, urls: list[str]) -> None:
             assert taken(url) is None, url
             with pytest.raises(SendError) as raised:
                 await sender.send(sending.post(url), timeout_seconds=5)
-            assert raised.value.kind in {Failure.EGRESS_DENIED, Failure.INVALID_REQUEST}, url
+            assert raised.value.kind in {AttemptOutcome.EGRESS_DENIED, AttemptOutcome.INVALID_REQUEST}, url
     assert listeners.hits == []
 
 

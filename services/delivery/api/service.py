@@ -9,10 +9,11 @@ from services.domain.gates import Gates
 from services.domain.states import FINAL, AttemptOutcome, DeliveryStatus
 from services.platform import errors, ids, paging
 from services.platform.auth import identity
+from services.platform.grpc import conversion
 from services.platform.grpc.server import Context
 from services.platform.tracing import spans
 
-_PREFIX = "DELIVERY_STATUS_"
+_STATUSES = pb.DeliveryStatus.DESCRIPTOR
 
 
 class DeliveryService(deliveries_pb2_grpc.DeliveryServiceServicer):
@@ -72,7 +73,6 @@ class DeliveryService(deliveries_pb2_grpc.DeliveryServiceServicer):
         return pb.CancelDeliveryResponse(delivery=_message(cancelled))
 
     def _whole(self, delivery: Delivery) -> pb.Delivery:
-        """One delivery, with what holds it."""
         message = _message(delivery)
         if delivery.held_by is not None:
             message.held_by = delivery.held_by or self._turns.held.get(delivery.subscription_id, "")
@@ -80,45 +80,23 @@ class DeliveryService(deliveries_pb2_grpc.DeliveryServiceServicer):
 
 
 def _status(status: pb.DeliveryStatus.ValueType) -> DeliveryStatus | None:
-    """Return the status; None for any."""
-    if status == pb.DELIVERY_STATUS_UNSPECIFIED:
-        return None
-    try:
-        return DeliveryStatus(pb.DeliveryStatus.Name(status).removeprefix(_PREFIX).lower())
-    except ValueError:
-        raise errors.InvalidArgument.field("status", "must be a known delivery status") from None
+    if status != pb.DELIVERY_STATUS_UNSPECIFIED and status not in conversion.texts(_STATUSES):
+        raise errors.InvalidArgument.field("status", "must be a known delivery status")
+    return DeliveryStatus(conversion.texts(_STATUSES)[status]) if status else None
 
 
 def _message(delivery: Delivery) -> pb.Delivery:
-    message = pb.Delivery(
-        id=str(delivery.id),
-        event_id=str(delivery.event_id),
-        subscription_id=str(delivery.subscription_id),
-        tenant_id=delivery.tenant_id,
-        event_type=delivery.event_type or "",
-        status=pb.DeliveryStatus.Value(_PREFIX + delivery.status.upper()),
-        attempt_count=delivery.attempt_count,
-        reason=delivery.reason or "",
+    return conversion.message(
+        pb.Delivery,
+        delivery,
         attempts=[_attempt(attempt) for attempt in delivery.attempts],
+        held_by=None,
+        next_attempt_at=delivery.next_attempt_at if delivery.status is DeliveryStatus.SCHEDULED else None,
+        completed_at=delivery.completed_at if delivery.status in FINAL else None,
     )
-    message.created_at.FromDatetime(delivery.created_at)
-    message.expires_at.FromDatetime(delivery.expires_at)
-    if delivery.status is DeliveryStatus.SCHEDULED:
-        message.next_attempt_at.FromDatetime(delivery.next_attempt_at)
-    if delivery.status in FINAL and delivery.completed_at is not None:
-        message.completed_at.FromDatetime(delivery.completed_at)
-    return message
 
 
 def _attempt(attempt: Attempt) -> pb.Attempt:
-    message = pb.Attempt(
-        number=attempt.number,
-        duration_ms=attempt.duration_ms,
-        status_code=attempt.status_code,
-        response_body=attempt.response_body,
-    )
-    message.started_at.FromDatetime(attempt.started_at)
-    if attempt.outcome != AttemptOutcome.SUCCESS:
-        message.error.kind = attempt.outcome
-        message.error.message = attempt.error_message or ""
-    return message
+    succeeded = attempt.outcome == AttemptOutcome.SUCCESS
+    error = None if succeeded else pb.AttemptError(kind=attempt.outcome, message=attempt.error_message or "")
+    return conversion.message(pb.Attempt, attempt, error=error)

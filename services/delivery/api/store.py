@@ -51,12 +51,12 @@ class Delivery:
 
 
 def _delivery(row: Any, attempts: Sequence[Any] = ()) -> Delivery:
-    names = Delivery.__dataclass_fields__.keys() - {"status", "attempts", "held_by"}
-    return Delivery(
+    return sql.record(
+        Delivery,
+        row,
         status=DeliveryStatus(row["status"]),
         held_by=row.get("held_by"),
-        **{name: row[name] for name in names},
-        attempts=[Attempt(**{name: attempt[name] for name in Attempt.__dataclass_fields__}) for attempt in attempts],
+        attempts=[sql.record(Attempt, attempt) for attempt in attempts],
     )
 
 

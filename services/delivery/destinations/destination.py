@@ -6,10 +6,10 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from enum import StrEnum
 from typing import Protocol
 
 from services.delivery.worker.store import Claim
+from services.domain.states import AttemptOutcome
 
 MESSAGE_CHARACTERS = 500
 # A fraction is not in RFC 9110 and is sent all the same, by limiters that count milliseconds.
@@ -18,20 +18,6 @@ _NUMBER = re.compile(rb"\d+(?:\.\d*)?|\.\d+")
 _RFC_850_HYPHENS = 2
 _YEARS_AHEAD = 50
 _decoder = codecs.getincrementaldecoder("utf-8")
-
-
-class Failure(StrEnum):
-    """Why an attempt got no usable answer."""
-
-    TIMEOUT = "timeout"
-    DNS = "dns"
-    CONNECT = "connect"
-    TLS = "tls"
-    CONNECTION_LOST = "connection_lost"
-    INVALID_RESPONSE = "invalid_response"
-    EGRESS_DENIED = "egress_denied"
-    INVALID_REQUEST = "invalid_request"
-    SECRET_UNREADABLE = "secret_unreadable"  # noqa: S105 - the name of a failure
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,7 +39,9 @@ class SendError(Exception):
     closed it before the request, so a second try on a fresh connection is worth making at once.
     """
 
-    def __init__(self, kind: Failure, message: str, *, status_code: int | None = None, reused: bool = False) -> None:
+    def __init__(
+        self, kind: AttemptOutcome, message: str, *, status_code: int | None = None, reused: bool = False
+    ) -> None:
         super().__init__(message)
         self.kind = kind
         self.message = message

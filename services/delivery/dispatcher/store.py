@@ -60,9 +60,6 @@ class Walk:
     deleted: list[UUID] = field(default_factory=list)
 
 
-_ENDPOINT = Endpoint.__dataclass_fields__.keys() - {"status", "breaker"}
-
-
 class DispatcherStore:
     """What there is to do, and doing it."""
 
@@ -82,11 +79,8 @@ class DispatcherStore:
             else:
                 (found.pending if row["state"] == DeliveryStatus.PENDING else found.scheduled).append(name)
                 if name not in found.waiting:
-                    found.waiting[name] = Endpoint(
-                        status=SubscriptionState(row["status"]),
-                        breaker=BreakerState(row["breaker"]),
-                        **{column: row[column] for column in _ENDPOINT},
-                    )
+                    status, breaker = SubscriptionState(row["status"]), BreakerState(row["breaker"])
+                    found.waiting[name] = sql.record(Endpoint, row, status=status, breaker=breaker)
         return found
 
     async def cancel_deleted(self, subscription_ids: Sequence[UUID]) -> int:

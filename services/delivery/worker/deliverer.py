@@ -10,7 +10,7 @@ from datetime import datetime
 import structlog
 
 from services.delivery.destinations import destination
-from services.delivery.destinations.destination import Answer, Failure, SendError
+from services.delivery.destinations.destination import Answer, SendError
 from services.delivery.destinations.registry import Destinations
 from services.delivery.settings import RECORDING_SECONDS, WorkerSettings
 from services.delivery.worker import metrics, outcomes
@@ -204,8 +204,8 @@ class Deliverer:
             status_code: int | None = answer.status_code
             body = destination.body_text(answer.body, self._stored_bytes)
         else:
-            kind = failure.kind if failure else Failure.INVALID_RESPONSE
-            outcome, message, body = AttemptOutcome(kind), failure.message if failure else "", None
+            outcome = failure.kind if failure else AttemptOutcome.INVALID_RESPONSE
+            message, body = failure.message if failure else "", None
             status_code = failure.status_code if failure else None
         return Attempt(
             started_at=claim.at(started),
@@ -274,7 +274,6 @@ def _begin_span(tracer: Tracer | None, claim: Claim, number: int) -> Span | None
 
 
 def _end_span(span: Span, attempt: Attempt) -> None:
-    """End the span of an attempt with its outcome."""
     if attempt.status_code is not None:
         span.set({"http.response.status_code": attempt.status_code})
     span.end(error="" if attempt.outcome == AttemptOutcome.SUCCESS else attempt.outcome)

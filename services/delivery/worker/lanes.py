@@ -298,7 +298,6 @@ class Lanes:
         return self._cut(lane, lane.may_wait(now))
 
     def _cut(self, lane: Lane, length: int) -> list[UUID]:
-        """Take the last ids of a lane, down to a length."""
         cut = []
         while len(lane.waiting) > length:
             cut.append(lane.waiting.popitem()[0])

@@ -419,7 +419,6 @@ def _claim(row: Any, token: UUID, asked_at: float) -> Claim:
 
 
 def _disabled_entry(row: Any) -> audit.Entry:
-    """Return the entry of the audit log for a row of the statement that disables."""
     return audit.Entry(
         action=Action.DISABLE_SUBSCRIPTION,
         tenant_id=row["tenant_id"],

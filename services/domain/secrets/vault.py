@@ -5,9 +5,9 @@ stand together in `subscriptions.sealed_secrets`, with the times at which the ol
 subscription alone, so that neither a time nor a secret can be changed or moved to another row.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -15,6 +15,7 @@ import msgspec
 from services.domain.secrets import signatures
 from services.domain.secrets.encryption import Keys
 from services.domain.secrets.signatures import Key, PrivateKey, SignatureScheme, Signer
+from services.platform.process.bounds import BoundedCache
 
 # What is encrypted of a subscription, by its column: bound to the column and the subscription, so that nothing opens
 # elsewhere.
@@ -27,7 +28,9 @@ PLACES: Mapping[str, bytes] = {
 # Subscriptions whose secrets a process keeps open.
 OPENED = 20_000
 
-Opened = TypeVar("Opened")
+Value = TypeVar("Value")
+# What was sealed, beside what it holds: another value of the same subscription is decrypted again.
+_Opened: TypeAlias = BoundedCache[UUID, tuple[bytes, Value]]
 
 
 class Secret(msgspec.Struct, frozen=True, array_like=True):
@@ -91,10 +94,9 @@ class Vault:
 
     def __init__(self, keys: Keys) -> None:
         self._keys = keys
-        # What was sealed, beside what it holds: another value of the same subscription is decrypted again.
-        self._opened: dict[UUID, tuple[bytes, Secrets]] = {}
-        self._headers: dict[UUID, tuple[bytes, Mapping[str, str]]] = {}
-        self._verification: dict[UUID, tuple[bytes, Sequence[Key]]] = {}
+        self._opened: _Opened[Secrets] = BoundedCache(OPENED)
+        self._headers: _Opened[Mapping[str, str]] = BoundedCache(OPENED)
+        self._verification: _Opened[Sequence[Key]] = BoundedCache(OPENED)
 
     def seal(self, subscription_id: UUID, secrets: Sequence[Secret]) -> bytes:
         """Encrypt a subscription's secrets for storage."""
@@ -102,12 +104,7 @@ class Vault:
 
     def opened(self, subscription_id: UUID, sealed: bytes) -> Secrets:
         """Decrypt a subscription's secrets; CannotOpen."""
-        found = self._opened.get(subscription_id)
-        if found is not None and found[0] == sealed:
-            return found[1]
-        secrets = Secrets(self._open(subscription_id, sealed))
-        _keep(self._opened, subscription_id, (sealed, secrets))
-        return secrets
+        return _kept(self._opened, subscription_id, sealed, self._open)
 
     def secrets(self, subscription_id: UUID, sealed: bytes | None) -> Secrets:
         """Return what the column holds, None for no secret. Raise CannotOpen."""
@@ -128,15 +125,7 @@ class Vault:
 
     def headers(self, subscription_id: UUID, sealed: bytes | None) -> Mapping[str, str]:
         """Decrypt these headers: values by name; CannotOpen."""
-        if sealed is None:
-            return NO_HEADERS
-        found = self._headers.get(subscription_id)
-        if found is not None and found[0] == sealed:
-            return found[1]
-        opened = self._keys.open(sealed, _place("sealed_headers", subscription_id))
-        values = msgspec.json.decode(opened, type=dict[str, str])
-        _keep(self._headers, subscription_id, (sealed, values))
-        return values
+        return NO_HEADERS if sealed is None else _kept(self._headers, subscription_id, sealed, self._open_headers)
 
     def seal_verification(self, subscription_id: UUID, secrets: Sequence[str]) -> bytes | None:
         """Encrypt the secrets that verify inbound webhooks; None for none."""
@@ -153,12 +142,7 @@ class Vault:
 
     def verification_keys(self, subscription_id: UUID, sealed: bytes) -> Sequence[Key]:
         """Decrypt these secrets as keys ready for verifying; CannotOpen."""
-        found = self._verification.get(subscription_id)
-        if found is not None and found[0] == sealed:
-            return found[1]
-        keys = [Key.of_provider(secret) for secret in self.verification_secrets(subscription_id, sealed)]
-        _keep(self._verification, subscription_id, (sealed, keys))
-        return keys
+        return _kept(self._verification, subscription_id, sealed, self._open_keys)
 
     def seal_client_certificate(self, subscription_id: UUID, pem: bytes | None) -> bytes | None:
         """Encrypt a subscription's client certificate with its private key; None for none."""
@@ -176,17 +160,25 @@ class Vault:
         """Decrypt a subscription's copy from Redis; CannotOpen."""
         return self._keys.open(sealed, _place_of_copy(subscription_id))
 
-    def _open(self, subscription_id: UUID, sealed: bytes) -> list[Secret]:
-        return msgspec.json.decode(
-            self._keys.open(sealed, _place("sealed_secrets", subscription_id)), type=list[Secret]
-        )
+    def _open(self, subscription_id: UUID, sealed: bytes) -> Secrets:
+        opened = self._keys.open(sealed, _place("sealed_secrets", subscription_id))
+        return Secrets(msgspec.json.decode(opened, type=list[Secret]))
+
+    def _open_headers(self, subscription_id: UUID, sealed: bytes) -> Mapping[str, str]:
+        opened = self._keys.open(sealed, _place("sealed_headers", subscription_id))
+        return msgspec.json.decode(opened, type=dict[str, str])
+
+    def _open_keys(self, subscription_id: UUID, sealed: bytes) -> Sequence[Key]:
+        return [Key.of_provider(secret) for secret in self.verification_secrets(subscription_id, sealed)]
 
 
-def _keep(opened: dict[UUID, Opened], subscription_id: UUID, found: Opened) -> None:
-    opened.pop(subscription_id, None)
-    if len(opened) >= OPENED:
-        del opened[next(iter(opened))]
-    opened[subscription_id] = found
+def _kept(kept: _Opened[Value], subscription_id: UUID, sealed: bytes, open_: Callable[[UUID, bytes], Value]) -> Value:
+    found = kept.get(subscription_id)
+    if found is not None and found[0] == sealed:
+        return found[1]
+    value = open_(subscription_id, sealed)
+    kept.put(subscription_id, (sealed, value))
+    return value
 
 
 def _place(column: str, subscription_id: UUID) -> bytes:

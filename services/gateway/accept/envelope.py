@@ -125,7 +125,6 @@ def _decode(decoder: "msgspec.json.Decoder[Decoded]", body: bytes) -> Decoded:
 
 
 def _key(body: bytes) -> str | None:
-    """Return the first key of an object."""
     first = FIRST_KEY.match(body)
     return None if first is None else json_text.string(msgspec.Raw(first[1]))
 

@@ -28,6 +28,7 @@ from services.gateway.web import openapi, problems, routing
 from services.gateway.web.callers import Caller
 from services.gateway.web.retries import Retries, Unanswered
 from services.platform import errors, ids
+from services.platform.auth import keys
 from services.platform.auth.known import Known
 from services.platform.tracing import spans
 
@@ -35,7 +36,6 @@ if TYPE_CHECKING:  # the asynchronous stubs exist only for the type checker
     from protos.webhook.v1.subscriptions_pb2_grpc import SubscriptionServiceAsyncStub
 
 
-_TOKEN = re.compile(r"whi_[A-Za-z0-9_-]{43}")
 _INVALID = {grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT}
 
 
@@ -52,7 +52,7 @@ class IngestTokens:
 
     async def check(self, subscription_id: str, token: str) -> None:
         """Raise NotFound, as for an unknown subscription, unless this is the subscription's token."""
-        if _TOKEN.fullmatch(token):
+        if keys.may_be_ingest_token(token):
             try:
                 await self._known.find((subscription_id, token))
             except errors.Unauthenticated:

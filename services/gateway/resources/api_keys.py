@@ -10,6 +10,7 @@ from services.gateway.resources import models
 from services.gateway.web import backends, callers, openapi
 from services.gateway.web.routing import JsonRoute
 from services.platform import errors
+from services.platform.grpc import conversion
 
 router = APIRouter(
     prefix="/api/v1/admin/api-keys",
@@ -19,13 +20,6 @@ router = APIRouter(
 )
 
 Role = Literal["admin", "write", "ingest", "read"]
-_ROLES: dict[int, Role] = {
-    pb.ROLE_ADMIN: "admin",
-    pb.ROLE_WRITE: "write",
-    pb.ROLE_INGEST: "ingest",
-    pb.ROLE_READ: "read",
-}
-_PREFIX = "ROLE_"
 _EXAMPLE: dict[str, Any] = {
     "tenant_id": "acme",
     "name": "shop, production",
@@ -119,14 +113,14 @@ async def create_api_key(
     request = pb.CreateApiKeyRequest(
         tenant_id=body.tenant_id or caller.tenant_id,
         name=body.name,
-        role=pb.Role.Value(_PREFIX + body.role.upper()),
+        role=conversion.numbers(pb.Role.DESCRIPTOR)[body.role],
         requests_per_second=body.requests_per_second,
     )
     if body.expires_at is not None:
         request.expires_at.FromDatetime(body.expires_at)
     answer = await services.operate(services.access.CreateApiKey, request)
     response.headers.update(models.NO_STORE)
-    return CreatedApiKey(key=answer.key, **_fields(answer.api_key))
+    return CreatedApiKey(key=answer.key, **models.values(answer.api_key))
 
 
 @router.get(
@@ -143,7 +137,8 @@ async def list_api_keys(query: Annotated[ApiKeysQuery, Query()], services: backe
     )
     answer = await services.operate(services.access.ListApiKeys, request)
     return ApiKeyPage(
-        items=[ApiKey(**_fields(message)) for message in answer.api_keys], next_cursor=answer.next_page_token or None
+        items=[ApiKey(**models.values(message)) for message in answer.api_keys],
+        next_cursor=answer.next_page_token or None,
     )
 
 
@@ -161,19 +156,3 @@ async def revoke_api_key(
 ) -> None:
     """Revoke an API key permanently. It is refused everywhere within 5 seconds, and stays in the list."""
     await services.operate(services.access.RevokeApiKey, pb.RevokeApiKeyRequest(id=key_id))
-
-
-def _fields(message: pb.ApiKey) -> dict[str, Any]:
-    return {
-        "id": message.id,
-        "tenant_id": message.tenant_id,
-        "name": message.name,
-        "role": _ROLES[message.role],
-        "prefix": message.prefix,
-        "created_at": models.timestamp(message.created_at),
-        "requests_per_second": message.requests_per_second if message.HasField("requests_per_second") else None,
-        **{
-            name: models.timestamp(getattr(message, name)) if message.HasField(name) else None
-            for name in ("expires_at", "revoked_at", "last_used_at")
-        },
-    }

@@ -140,20 +140,9 @@ async def list_audit_entries(query: Annotated[AuditQuery, Query()], services: ba
 
 
 def _entry(message: pb.AuditEntry) -> AuditEntry:
-    return AuditEntry(
-        id=message.id,
-        created_at=models.timestamp(message.created_at),
-        tenant_id=message.tenant_id,
-        actor=message.actor,
-        actor_name=message.actor_name or None,
-        actor_role=message.actor_role or None,
-        actor_tenant_id=message.actor_tenant_id or None,
-        action=message.action,
-        resource_type=message.resource_type,
-        resource_id=message.resource_id,
-        changes=[FieldChange(**_change(change)) for change in message.changes],
-        affected=message.affected if message.HasField("affected") else None,
-    )
+    found = models.values(message)
+    of_keys = {name: found[name] or None for name in ("actor_name", "actor_role", "actor_tenant_id")}
+    return AuditEntry(**found | of_keys | {"changes": [FieldChange(**_change(change)) for change in message.changes]})
 
 
 def _change(message: pb.FieldChange) -> Mapping[str, Any]:

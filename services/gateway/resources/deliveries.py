@@ -1,6 +1,6 @@
 """Deliveries of events to subscriptions, with every attempt."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
 from pydantic import Field
@@ -9,20 +9,12 @@ from protos.webhook.v1 import deliveries_pb2 as pb
 from services.gateway.resources import models
 from services.gateway.web import backends, openapi
 from services.gateway.web.routing import RoleRoute
+from services.platform.grpc import conversion
 
 router = APIRouter(tags=["deliveries"], route_class=RoleRoute)
 
 Status = Literal["pending", "scheduled", "in_flight", "delivered", "failed", "cancelled"]
 
-_PREFIX = "DELIVERY_STATUS_"
-_STATUSES: dict[int, Status] = {
-    pb.DELIVERY_STATUS_PENDING: "pending",
-    pb.DELIVERY_STATUS_SCHEDULED: "scheduled",
-    pb.DELIVERY_STATUS_IN_FLIGHT: "in_flight",
-    pb.DELIVERY_STATUS_DELIVERED: "delivered",
-    pb.DELIVERY_STATUS_FAILED: "failed",
-    pb.DELIVERY_STATUS_CANCELLED: "cancelled",
-}
 _RETRY_CONFLICT = "A worker is sending the delivery, or its subscription is deleted or disabled."
 _CANCEL_CONFLICT = "A worker is sending the delivery, or it has ended."
 
@@ -118,7 +110,7 @@ async def get_delivery(delivery_id: models.DeliveryId, services: backends.Inject
     """Get a delivery with every attempt, oldest first."""
     request = pb.GetDeliveryRequest(delivery_id=delivery_id)
     answer = await services.call(services.deliveries.GetDelivery, request)
-    return _delivery(answer.delivery)
+    return Delivery(**_fields(answer.delivery))
 
 
 @router.post(
@@ -137,7 +129,7 @@ async def retry_delivery(delivery_id: models.DeliveryId, services: backends.Inje
     """
     request = pb.RetryDeliveryRequest(delivery_id=delivery_id)
     answer = await services.call(services.deliveries.RetryDelivery, request)
-    return _delivery(answer.delivery)
+    return Delivery(**_fields(answer.delivery))
 
 
 @router.post(
@@ -151,7 +143,7 @@ async def cancel_delivery(delivery_id: models.DeliveryId, services: backends.Inj
     """Cancel a delivery that is pending or scheduled. A cancelled delivery stays cancelled."""
     request = pb.CancelDeliveryRequest(delivery_id=delivery_id)
     answer = await services.call(services.deliveries.CancelDelivery, request)
-    return _delivery(answer.delivery)
+    return Delivery(**_fields(answer.delivery))
 
 
 @router.get(
@@ -188,45 +180,17 @@ async def list_event_deliveries(
 
 async def _page(services: backends.Backends, request: pb.ListDeliveriesRequest, query: DeliveriesQuery) -> DeliveryPage:
     if query.status is not None:
-        request.status = pb.DeliveryStatus.Value(_PREFIX + query.status.upper())
+        request.status = conversion.numbers(pb.DeliveryStatus.DESCRIPTOR)[query.status]
     request.tenant_id = services.everywhere(query.tenant)
     request.page_size = query.limit
     request.page_token = query.cursor
     answer = await services.call(services.deliveries.ListDeliveries, request)
     return DeliveryPage(
-        items=[_summary(message) for message in answer.deliveries], next_cursor=answer.next_page_token or None
+        items=[DeliverySummary(**_fields(message)) for message in answer.deliveries],
+        next_cursor=answer.next_page_token or None,
     )
 
 
-def _summary(message: pb.Delivery) -> DeliverySummary:
-    return DeliverySummary(
-        id=message.id,
-        tenant_id=message.tenant_id,
-        event_id=message.event_id,
-        subscription_id=message.subscription_id,
-        event_type=message.event_type or None,
-        status=_STATUSES[message.status],
-        reason=message.reason or None,
-        attempt_count=message.attempt_count,
-        created_at=models.timestamp(message.created_at),
-        next_attempt_at=models.timestamp(message.next_attempt_at) if message.HasField("next_attempt_at") else None,
-        completed_at=models.timestamp(message.completed_at) if message.HasField("completed_at") else None,
-        expires_at=models.timestamp(message.expires_at),
-    )
-
-
-def _delivery(message: pb.Delivery) -> Delivery:
-    attempts = [_attempt(attempt) for attempt in message.attempts]
-    return Delivery(**_summary(message).model_dump(), attempts=attempts, held_by=message.held_by or None)
-
-
-def _attempt(message: pb.Attempt) -> Attempt:
-    failed = message.HasField("error")
-    return Attempt(
-        number=message.number,
-        started_at=models.timestamp(message.started_at),
-        duration_ms=message.duration_ms if message.HasField("duration_ms") else None,
-        status_code=message.status_code if message.HasField("status_code") else None,
-        error=AttemptError(kind=message.error.kind, message=message.error.message) if failed else None,
-        response_body=message.response_body if message.HasField("response_body") else None,
-    )
+def _fields(message: pb.Delivery) -> dict[str, Any]:
+    found = models.values(message)
+    return found | {name: found[name] or None for name in ("event_type", "reason", "held_by")}

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, 
 
 from services.gateway.web import openapi
 from services.platform import errors, ids, paging
-from services.platform.grpc import enums
+from services.platform.grpc import conversion
 
 # Headers of a response with something that is shown only once, so that no proxy keeps it.
 NO_STORE = {"cache-control": "no-store"}
@@ -46,12 +46,14 @@ def values(message: Message) -> dict[str, Any]:
 
 def _value(message: Message, field: Any) -> Any:
     value = getattr(message, field.name)
+    if field.is_repeated and field.message_type is not None and field.message_type.GetOptions().map_entry:
+        return dict(value)
     if field.is_repeated:
         return list(value) if field.message_type is None else [values(one) for one in value]
     if field.has_presence and not message.HasField(field.name):
         return None
     if field.enum_type is not None:
-        return enums.texts(field.enum_type).get(value)
+        return conversion.texts(field.enum_type).get(value)
     if isinstance(value, ProtoTimestamp):
         return timestamp(value)
     return value if field.message_type is None else values(value)

@@ -92,17 +92,8 @@ async def _stats(services: backends.Backends, query: StatsQuery, subscription_id
         tenant_id=services.everywhere(query.tenant), subscription_id=subscription_id, window=query.duration()
     )
     answer = await services.call(services.analytics.GetStats, request)
-    stats = answer.stats
-    latency = stats.latency
-    return Stats(
-        window_start=models.timestamp(stats.window_start),
-        window_end=models.timestamp(stats.window_end),
-        attempts=stats.attempts,
-        attempts_by_outcome=dict(stats.attempts_by_outcome),
-        delivered=stats.delivered,
-        failed=stats.failed,
-        success_rate=stats.success_rate if stats.HasField("success_rate") else None,
-        latency_ms=Latency(mean=latency.mean_ms, p50=latency.p50_ms, p95=latency.p95_ms, p99=latency.p99_ms)
-        if stats.HasField("latency")
-        else None,
-    )
+    found = models.values(answer.stats)
+    latency = found.pop("latency")
+    if latency is not None:
+        latency = Latency(**{name.removesuffix("_ms"): value for name, value in latency.items()})
+    return Stats(**found, latency_ms=latency)

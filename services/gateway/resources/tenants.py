@@ -65,7 +65,7 @@ async def create_tenant(body: TenantBody, services: backends.Injected, response:
     request = pb.CreateTenantRequest(id=body.id, name=body.name, description=body.description)
     answer = await services.operate(services.access.CreateTenant, request)
     response.headers["location"] = f"{router.prefix}/{answer.tenant.id}"
-    return _tenant(answer.tenant)
+    return Tenant(**models.values(answer.tenant))
 
 
 @router.get(
@@ -80,7 +80,8 @@ async def list_tenants(query: Annotated[models.PageQuery, Query()], services: ba
     request = pb.ListTenantsRequest(page_size=query.limit, page_token=query.cursor)
     answer = await services.operate(services.access.ListTenants, request)
     return TenantPage(
-        items=[_tenant(message) for message in answer.tenants], next_cursor=answer.next_page_token or None
+        items=[Tenant(**models.values(message)) for message in answer.tenants],
+        next_cursor=answer.next_page_token or None,
     )
 
 
@@ -98,12 +99,3 @@ async def delete_tenant(
 ) -> None:
     """Delete a tenant and revoke its API keys. Its id cannot be used again."""
     await services.operate(services.access.DeleteTenant, pb.DeleteTenantRequest(id=tenant_id))
-
-
-def _tenant(message: pb.Tenant) -> Tenant:
-    return Tenant(
-        id=message.id,
-        name=message.name,
-        description=message.description,
-        created_at=models.timestamp(message.created_at),
-    )

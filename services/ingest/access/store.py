@@ -29,11 +29,6 @@ class Tenant:
     description: str
     created_at: datetime
 
-    @classmethod
-    def from_row(cls, row: Any) -> "Tenant":
-        """Convert a row of `tenants`."""
-        return cls(**{name: row[name] for name in cls.__dataclass_fields__})
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ApiKey:
@@ -49,12 +44,6 @@ class ApiKey:
     revoked_at: datetime | None
     last_used_at: datetime | None
     requests_per_second: float | None
-
-    @classmethod
-    def from_row(cls, row: Any) -> "ApiKey":
-        """Convert a row of `api_keys`."""
-        fields = {name: row[name] for name in cls.__dataclass_fields__}
-        return cls(**fields | {"role": Role(row["role"])})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -134,11 +123,11 @@ class AccessStore:
             changes = [FieldChange(field="name", after=draft.name)]
             entry = audit.Entry(action=Action.CREATE_TENANT, tenant_id=draft.id, resource_id=draft.id, changes=changes)
             await audit.record(connection, entry)
-            return Tenant.from_row(row)
+            return sql.record(Tenant, row)
 
     async def tenants_page(self, after: str, limit: int) -> list[Tenant]:
         """Return up to `limit` tenants with ids above `after`."""
-        return [Tenant.from_row(row) for row in await self._pool.fetch(SQL["select_tenants_page"], after, limit)]
+        return [sql.record(Tenant, row) for row in await self._pool.fetch(SQL["select_tenants_page"], after, limit)]
 
     async def delete_tenant(self, tenant_id: str) -> int:
         """Mark a tenant deleted, revoke its keys, and return how many.
@@ -176,7 +165,7 @@ class AccessStore:
             )
             if row is None:
                 raise no_tenant()
-            made = ApiKey.from_row(row)
+            made = _api_key(row)
             changes = [
                 FieldChange(field=name, after=getattr(made, name))
                 for name in ("name", "role", "expires_at", "requests_per_second")
@@ -187,9 +176,7 @@ class AccessStore:
 
     async def keys_page(self, tenant_id: str | None, before: UUID, limit: int) -> list[ApiKey]:
         """Return up to `limit` keys with ids below `before`, newest first; of all tenants if none is named."""
-        return [
-            ApiKey.from_row(row) for row in await self._pool.fetch(SQL["select_keys_page"], tenant_id, before, limit)
-        ]
+        return [_api_key(row) for row in await self._pool.fetch(SQL["select_keys_page"], tenant_id, before, limit)]
 
     async def revoke_key(self, key_id: UUID) -> ApiKey:
         """Revoke a key, unless it is already revoked. Raises NotFound."""
@@ -197,7 +184,7 @@ class AccessStore:
             row = await connection.fetchrow(SQL["revoke_key"], key_id)
             if row is None:
                 raise errors.NotFound(f"API key {key_id} not found")
-            revoked = ApiKey.from_row(row)
+            revoked = _api_key(row)
             if not row["was_revoked"]:
                 changes = [
                     FieldChange(field="name", before=revoked.name),
@@ -205,6 +192,10 @@ class AccessStore:
                 ]
                 await audit.record(connection, _of_key(Action.REVOKE_API_KEY, revoked, changes))
             return revoked
+
+
+def _api_key(row: Any) -> ApiKey:
+    return sql.record(ApiKey, row, role=Role(row["role"]))
 
 
 def _of_key(action: Action, key: ApiKey, changes: Sequence[FieldChange]) -> audit.Entry:

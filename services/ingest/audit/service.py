@@ -1,18 +1,17 @@
 """AuditService: lists who changed what."""
 
 import re
-from datetime import UTC
 from uuid import UUID
 
 import msgspec
-from google.protobuf import timestamp_pb2
 
 from protos.webhook.v1 import audit_pb2 as pb
 from protos.webhook.v1 import audit_pb2_grpc
 from services.domain.audit import RESOURCE_TYPES, SYSTEM, Action, FieldChange
-from services.ingest.audit.store import AuditStore, Filter, StoredEntry
+from services.ingest.audit.store import AuditStore, Filter
 from services.platform import errors, ids, paging
 from services.platform.auth import identity
+from services.platform.grpc import conversion
 from services.platform.grpc.server import Context
 
 # Actors that are not API keys.
@@ -35,12 +34,15 @@ class AuditService(audit_pb2_grpc.AuditServiceServicer):
         size = paging.page_size(request.page_size)
         before, since = paging.before(request.page_token), _OLDEST
         if request.HasField("to_time"):
-            before = min(before, _least_id("to_time", request.to_time))
+            before = min(before, ids.least_at(conversion.moment("to_time", request.to_time)))
         if request.HasField("from_time"):
-            since = _least_id("from_time", request.from_time)
+            since = ids.least_at(conversion.moment("from_time", request.from_time))
         found = await self._store.page(_filter(request), before=before, since=since, limit=size + 1)
         return pb.ListAuditEntriesResponse(
-            entries=[_message(entry) for entry in found[:size]],
+            entries=[
+                conversion.message(pb.AuditEntry, entry, changes=[_change(change) for change in entry.changes])
+                for entry in found[:size]
+            ],
             next_page_token=paging.token(found[size - 1].id) if len(found) > size else "",
         )
 
@@ -62,33 +64,6 @@ def _filter(request: pb.ListAuditEntriesRequest) -> Filter:
         resource_type=request.resource_type or None,
         resource_id=request.resource_id.lower() or None,
     )
-
-
-def _least_id(field: str, stamp: timestamp_pb2.Timestamp) -> UUID:
-    """Return the smallest id that an entry of this time or later can have."""
-    try:
-        moment = stamp.ToDatetime(tzinfo=UTC)
-    except (ValueError, OverflowError):
-        raise errors.InvalidArgument.field(field, "must be between the years 1 and 9999") from None
-    return ids.least_at(moment)
-
-
-def _message(entry: StoredEntry) -> pb.AuditEntry:
-    message = pb.AuditEntry(
-        id=str(entry.id),
-        tenant_id=entry.tenant_id,
-        actor=entry.actor,
-        actor_name=entry.actor_name or "",
-        actor_role=entry.actor_role or "",
-        actor_tenant_id=entry.actor_tenant_id or "",
-        action=entry.action,
-        resource_type=entry.resource_type,
-        resource_id=entry.resource_id,
-        changes=[_change(change) for change in entry.changes],
-        affected=entry.affected,
-    )
-    message.created_at.FromDatetime(entry.created_at)
-    return message
 
 
 def _change(change: FieldChange) -> pb.FieldChange:

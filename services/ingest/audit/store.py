@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -43,12 +42,6 @@ class StoredEntry:
     changes: list[FieldChange]
     affected: int | None
 
-    @classmethod
-    def from_row(cls, row: Any) -> "StoredEntry":
-        """Convert a row of `audit_entries`."""
-        fields = {name: row[name] for name in cls.__dataclass_fields__}
-        return cls(**fields | {"changes": _CHANGES.decode(row["changes"])})
-
 
 class AuditStore:
     """Every method raises one of stores.availability.STORE_AWAY when Postgres is away."""
@@ -71,4 +64,4 @@ class AuditStore:
                 wanted.resource_id,
                 limit,
             )
-        return [StoredEntry.from_row(row) for row in rows]
+        return [sql.record(StoredEntry, row, changes=_CHANGES.decode(row["changes"])) for row in rows]

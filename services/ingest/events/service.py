@@ -29,6 +29,7 @@ from services.ingest.subscriptions.store import no_subscription
 from services.platform import errors, ids
 from services.platform.auth import identity
 from services.platform.clock import Clock
+from services.platform.grpc import conversion
 from services.platform.grpc import errors as grpc_errors
 from services.platform.grpc.server import Context
 from services.platform.http import json_text
@@ -135,16 +136,7 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
     async def GetEvent(self, request: ingest_pb2.GetEventRequest, _context: Context) -> ingest_pb2.GetEventResponse:
         """Return an event."""
         event = await self._store.event(identity.tenant_of(request.tenant_id), ids.parse("event_id", request.event_id))
-        message = ingest_pb2.Event(
-            id=str(event.id),
-            tenant_id=event.tenant_id,
-            event_type=event.event_type or "",
-            content_type=event.content_type,
-            payload=event.payload,
-            content_encoding=event.content_encoding or "",
-        )
-        message.created_at.FromDatetime(event.created_at)
-        return ingest_pb2.GetEventResponse(event=message)
+        return ingest_pb2.GetEventResponse(event=conversion.message(ingest_pb2.Event, event))
 
     async def _accept(self, items: Sequence[ingest_pb2.IngestItem]) -> list[Answer]:
         """Return the results of `_take`, with a span for each traced item."""

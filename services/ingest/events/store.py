@@ -160,15 +160,7 @@ class EventStore:
         row = await self._pool.fetchrow(SQL["select_event"], event_id, tenant_id)
         if row is None:
             raise errors.NotFound(f"event {event_id} not found")
-        return StoredEvent(
-            id=row["id"],
-            tenant_id=row["tenant_id"],
-            event_type=row["event_type"],
-            content_type=row["content_type"],
-            payload=row["payload"],
-            content_encoding=row["content_encoding"],
-            created_at=row["created_at"],
-        )
+        return sql.record(StoredEvent, row)
 
     async def _insert(
         self, connection: postgres.Connection, events: Sequence[NewEvent], hidden_seconds: float

@@ -13,7 +13,7 @@ import contextlib
 import functools
 import itertools
 import time
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -30,6 +30,7 @@ from services.domain.secrets.vault import Vault
 from services.ingest import metrics
 from services.ingest.subscriptions.record import Subscription, Target
 from services.ingest.subscriptions.store import SubscriptionStore, no_tenant
+from services.platform.process.bounds import BoundedCache
 from services.platform.stores.redis import REDIS_AWAY, Client
 
 log = structlog.get_logger(__name__)
@@ -69,12 +70,6 @@ class _Change:
 Value = TypeVar("Value")
 
 
-@dataclass(slots=True)
-class _Entry(Generic[Value]):
-    value: Value
-    loaded_at: float
-
-
 class _Level(Generic[Value]):
     """Values of this process by key, the least recently used leaving first.
 
@@ -83,19 +78,16 @@ class _Level(Generic[Value]):
     """
 
     def __init__(self, size: int) -> None:
-        self._size = size
-        self._entries: OrderedDict[Any, _Entry[Value]] = OrderedDict()
+        # Each with when its loading began.
+        self._entries: BoundedCache[Any, tuple[Value, float]] = BoundedCache(size, keep_used=True)
         self._loading: dict[Any, asyncio.Future[Value]] = {}
 
     def get(self, key: object, ttl_seconds: float) -> Value | None:
         entry = self._entries.get(key)
-        if entry is None or time.monotonic() - entry.loaded_at > ttl_seconds:
-            return None
-        self._entries.move_to_end(key)
-        return entry.value
+        return None if entry is None or time.monotonic() - entry[1] > ttl_seconds else entry[0]
 
     def drop(self, key: object) -> None:
-        self._entries.pop(key, None)
+        self._entries.discard(key)
         self._loading.pop(key, None)
 
     def clear(self) -> None:
@@ -120,10 +112,7 @@ class _Level(Generic[Value]):
             return
         value = loading.result()
         if kept and value is not None:
-            self._entries[key] = _Entry(value, started_at)
-            self._entries.move_to_end(key)
-            while len(self._entries) > self._size:
-                self._entries.popitem(last=False)
+            self._entries.put(key, (value, started_at))
 
 
 class SubscriptionCache:

@@ -177,7 +177,6 @@ def _check_mask(request: pb.UpdateSubscriptionRequest, paths: frozenset[str]) ->
 
 
 def _check_scheme(stored: Subscription, scheme: SignatureScheme) -> None:
-    """Raise InvalidArgument unless the stored secret is of this scheme."""
     if stored.sealed_secrets is None:
         expected = f"is required to sign with {scheme}; to have a secret generated, rotate it"
         raise errors.InvalidArgument.field(SECRET_KEY, expected)

@@ -28,7 +28,7 @@ from services.ingest.subscriptions.record import (
 )
 from services.ingest.subscriptions.secrets import Verification
 from services.platform import errors
-from services.platform.grpc import enums
+from services.platform.grpc import conversion
 
 _FIELDS = pb.SubscriptionSpec.DESCRIPTOR.fields_by_name
 # Enums: an update that does not name one keeps what is stored.
@@ -56,7 +56,7 @@ def scheme(number: "pb.SignatureScheme.ValueType") -> SignatureScheme | None:
     if number == pb.SIGNATURE_SCHEME_UNSPECIFIED:
         return None
     try:
-        return SignatureScheme(enums.texts(pb.SignatureScheme.DESCRIPTOR).get(number, ""))
+        return SignatureScheme(conversion.texts(pb.SignatureScheme.DESCRIPTOR).get(number, ""))
     except ValueError:
         raise errors.InvalidArgument.field("signature_scheme", f"must be one of {', '.join(SignatureScheme)}") from None
 
@@ -110,7 +110,7 @@ def _value(spec: pb.SubscriptionSpec, name: str, stored: Subscription | None, fo
     field = _FIELDS[name]
     value = getattr(spec, name)
     if name in ENUMS:
-        texts = enums.texts(ENUMS[name])
+        texts = conversion.texts(ENUMS[name])
         if value and value not in texts:
             found.append(errors.Violation(field=name, description=f"must be one of {', '.join(texts.values())}"))
         elif value and name != "signature_scheme":
@@ -127,7 +127,7 @@ def spec(subscription: Subscription) -> pb.SubscriptionSpec:
     """Return what a user set of a subscription, but for what is write-only."""
     found: dict[str, Any] = {name: getattr(subscription, name) for name in Spec.__struct_fields__}
     for name, enum in ENUMS.items():
-        found[name] = enums.numbers(enum)[found[name]]
+        found[name] = conversion.numbers(enum)[found[name]]
     if subscription.sealed_secrets is None:
         found["signature_scheme"] = pb.SIGNATURE_SCHEME_NONE
     if subscription.retry_policy is not None:

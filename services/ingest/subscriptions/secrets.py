@@ -1,7 +1,6 @@
 """What subscriptions keep secret: secrets that sign, secrets that verify what comes in, and ingest tokens."""
 
 import base64
-import hashlib
 import hmac
 import secrets
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from services.domain.secrets import signatures
 from services.domain.secrets.signatures import Key, SignatureScheme
 from services.domain.secrets.vault import Secret, Secrets
 from services.platform import errors
+from services.platform.auth import keys
 
 MAX_SECRET_LENGTH = 256
 # Below the first nobody's documented example is, and a key is guessed from a few signatures. Standard Webhooks asks for
@@ -22,8 +22,6 @@ MADE_BYTES = 32
 MAX_PREVIOUS = 10
 DEFAULT_OVERLAP_HOURS = 24
 MAX_OVERLAP_HOURS = 168
-INGEST_TOKEN_PREFIX = "whi_"  # noqa: S105 - the beginning of every token
-TOKEN_BYTES = 32
 MAX_VERIFICATION_SECRETS = 2
 VERIFICATION_SECRETS = "verification_secrets"
 
@@ -105,19 +103,9 @@ def rotated(before: Secrets, new_one: Secret, *, now: datetime, overlap: timedel
     return [new_one, *previous]
 
 
-def new_ingest_token() -> str:
-    """Create a token: part of the URL for senders that cannot sign or log in. Only its hash is kept."""
-    return INGEST_TOKEN_PREFIX + secrets.token_urlsafe(TOKEN_BYTES)
-
-
-def hash_ingest_token(token: str) -> bytes:
-    """Return the stored hash of a token. Tokens are random, so a slow hash is not needed."""
-    return hashlib.sha256(token.encode()).digest()
-
-
 def matches_ingest_token(token: str, token_hash: bytes | None) -> bool:
-    """Whether this is the token; compared in constant time."""
-    return token_hash is not None and hmac.compare_digest(hash_ingest_token(token), token_hash)
+    """Whether this is the ingest token; compared in constant time."""
+    return token_hash is not None and hmac.compare_digest(keys.digest(token), token_hash)
 
 
 class Verification(StrEnum):

@@ -26,7 +26,7 @@ from services.ingest.subscriptions.changes import STATUS_CHANGES, Certificate, R
 from services.ingest.subscriptions.record import Breaker, Draft, Shown, Subscription
 from services.ingest.subscriptions.store import SubscriptionStore, UpdateOf, no_subscription
 from services.platform import errors, ids, paging
-from services.platform.auth import identity
+from services.platform.auth import identity, keys
 from services.platform.grpc.server import Context
 
 log = structlog.get_logger(__name__)
@@ -137,8 +137,8 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         self, request: pb.CreateIngestTokenRequest, _context: Context
     ) -> pb.CreateIngestTokenResponse:
         """Create an ingest token that replaces the previous one."""
-        token = secrets.new_ingest_token()
-        await self._change_token(request, secrets.hash_ingest_token(token))
+        token = keys.make_ingest_token()
+        await self._change_token(request, keys.digest(token))
         return pb.CreateIngestTokenResponse(token=token)
 
     async def DeleteIngestToken(

@@ -82,7 +82,6 @@ class Authenticator:
         return await self._actor(rule, actor)
 
     async def _actor(self, rule: Rule, actor: str) -> Identity:
-        """Return the holder of the key with this id, which must be valid and have the role."""
         if actor == identity.ANONYMOUS_ID and not self._required:
             return identity.ANONYMOUS
         with _naming(ACTOR_HEADER):

@@ -1,4 +1,4 @@
-"""API keys as text: how one is made, sent, told from others, and stored."""
+"""API keys and ingest tokens as text: how one is made, sent, told from others, and stored."""
 
 import hashlib
 import re
@@ -13,6 +13,10 @@ _ALPHABET = string.ascii_letters + string.digits
 # Of 62 characters so many carry 256 bits.
 _RANDOM_LENGTH = 43
 _SHOWN_LENGTH = len(PREFIX) + 6
+INGEST_TOKEN_PREFIX = "whi_"  # noqa: S105 - the beginning of every token
+_TOKEN_BYTES = 32
+# What 32 bytes are in URL-safe base64.
+_INGEST_TOKEN = re.compile(INGEST_TOKEN_PREFIX + r"[A-Za-z0-9_-]{43}")
 # What a header can carry in one piece: printable ASCII without spaces.
 _PRINTABLE = re.compile(r"[!-~]+")
 _BEARER = re.compile(r"bearer +([!-~]{1,256}) *", re.IGNORECASE)
@@ -23,13 +27,23 @@ def make() -> str:
     return PREFIX + "".join(secrets.choice(_ALPHABET) for _ in range(_RANDOM_LENGTH))
 
 
+def make_ingest_token() -> str:
+    """Create an ingest token: a part of the URL for senders that cannot sign or log in."""
+    return INGEST_TOKEN_PREFIX + secrets.token_urlsafe(_TOKEN_BYTES)
+
+
+def may_be_ingest_token(text: str) -> bool:
+    """Whether a text has the form of an ingest token."""
+    return _INGEST_TOKEN.fullmatch(text) is not None
+
+
 def shown(key: str) -> str:
     """Return the characters by which people tell their keys apart."""
     return key[:_SHOWN_LENGTH]
 
 
 def digest(key: str) -> bytes:
-    """Return the stored hash of a key: its SHA-256. Keys have 256 random bits, so a slow hash is not needed."""
+    """Return the stored hash of a key or token: its SHA-256. With 256 random bits a slow hash is not needed."""
     return hashlib.sha256(key.encode()).digest()
 
 

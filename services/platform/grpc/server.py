@@ -117,7 +117,6 @@ def _refused_stream(method: str) -> Handler:
 
 
 def _refusing(error: Exception) -> Behavior:
-    """In place of the method."""
 
     async def refuse(_request: object, _context: object) -> None:
         raise error

@@ -214,7 +214,6 @@ class BoundedProtocol(OrderedProtocol):
         self._timer = self.loop.call_later(HEAD_SECONDS, self._expire)
 
     def _rest(self) -> None:
-        """Stop watching."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

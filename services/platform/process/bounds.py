@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections import OrderedDict
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
@@ -21,7 +22,7 @@ class BoundedCache(Generic[Key, Value]):
         self._ttl_seconds = ttl_seconds
         self._keep_used = keep_used
         # Oldest first: the value, and when it ends on time.monotonic().
-        self._entries: dict[Key, tuple[Value, float]] = {}
+        self._entries: OrderedDict[Key, tuple[Value, float]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -39,21 +40,24 @@ class BoundedCache(Generic[Key, Value]):
             del self._entries[key]
             return None
         if self._keep_used:
-            del self._entries[key]
-            self._entries[key] = entry
+            self._entries.move_to_end(key)
         return value
 
     def put(self, key: Key, value: Value) -> None:
         """Keep a value, in place of the one before."""
-        self._entries.pop(key, None)
         end_at = math.inf if self._ttl_seconds is math.inf else time.monotonic() + self._ttl_seconds
         self._entries[key] = (value, end_at)
+        self._entries.move_to_end(key)
         if len(self._entries) > self._size:
-            del self._entries[next(iter(self._entries))]
+            self._entries.popitem(last=False)
 
     def discard(self, key: Key) -> None:
         """Forget a value, if there is one."""
         self._entries.pop(key, None)
+
+    def clear(self) -> None:
+        """Forget all values."""
+        self._entries.clear()
 
 
 def _now() -> float:

@@ -8,6 +8,9 @@ SELECT …
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from importlib import resources
+from typing import Any, TypeVar
+
+Record = TypeVar("Record")
 
 _NAME = re.compile(r"^-- (\w+) --$", re.MULTILINE)
 
@@ -35,3 +38,9 @@ def with_columns(statement: str, columns: Iterable[str], *, before: int) -> str:
     names = list(columns)
     values = (f"${number}" for number in range(before + 1, before + 1 + len(names)))
     return statement.format(columns=", ".join(names), values=", ".join(values))
+
+
+def record(kind: type[Record], row: Any, **others: Any) -> Record:
+    """Return a dataclass whose fields are the columns of the same names, but for those that are given."""
+    names: Mapping[str, Any] = kind.__dataclass_fields__  # type: ignore[attr-defined]  # there is no type for it
+    return kind(**{name: others[name] if name in others else row[name] for name in names})

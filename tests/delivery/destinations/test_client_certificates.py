@@ -15,7 +15,7 @@ import uvloop
 from dev.harness import certificates
 from dev.harness.certificates import Issued
 from dev.harness.keys import vault
-from services.delivery.destinations.destination import Failure, SendError
+from services.delivery.destinations.destination import SendError
 from services.delivery.destinations.http import sender as http_sender
 from services.delivery.destinations.http import tls as identities
 from services.delivery.destinations.http.dialing import Proxy
@@ -24,6 +24,7 @@ from services.delivery.destinations.http.sender import HttpSender
 from services.delivery.destinations.http.tls import ClientIdentities, ClientIdentity, trust
 from services.domain.egress.policy import Policy
 from services.domain.secrets import client_certificates
+from services.domain.states import AttemptOutcome
 from services.platform import ids
 from tests.delivery.destinations.asking import Asking, asking
 from tests.delivery.destinations.test_dialing import Tunnels
@@ -118,7 +119,7 @@ def test_without_a_certificate_or_with_a_strangers_tls_fails(
         async with sending(receiver) as sender:
             for _ in range(5):
                 error = await failing(sender, receiver.url, who)
-                assert (error.kind, error.reused) == (Failure.TLS, False), error.message
+                assert (error.kind, error.reused) == (AttemptOutcome.TLS, False), error.message
                 assert error.message.startswith(why)
             assert await post(sender, receiver.url, identity(SHOP, receiver.ca_bundle)) == 200
 
@@ -131,7 +132,7 @@ async def test_a_receiver_that_nobody_vouches_for_is_shown_nothing(receiver: Ask
     who = identity(SHOP, "")
     async with sending(receiver) as sender:
         error = await failing(sender, receiver.url, who)
-    assert (error.kind, receiver.served) == (Failure.TLS, [])
+    assert (error.kind, receiver.served) == (AttemptOutcome.TLS, [])
 
 
 async def test_through_a_proxy_it_is_shown_to_the_receiver_alone(receiver: Asking) -> None:
@@ -141,7 +142,7 @@ async def test_through_a_proxy_it_is_shown_to_the_receiver_alone(receiver: Askin
         async with sending(receiver, proxy=proxy) as sender:
             for who in (identity(SHOP, receiver.ca_bundle), identity(BANK, receiver.ca_bundle)):
                 assert await post(sender, receiver.url, who) == 200
-            assert (await failing(sender, receiver.url, None)).kind is Failure.TLS
+            assert (await failing(sender, receiver.url, None)).kind is AttemptOutcome.TLS
     assert receiver.served == [["shop"], ["bank"]]
     assert len(tunnels.heads) == 3
 
@@ -152,7 +153,7 @@ async def test_the_guard_holds_with_it(receiver: Asking, names: Naming) -> None:
         who = identity(SHOP, receiver.ca_bundle)
         for host in ("127.0.0.1", "receiver.example"):
             error = await failing(sender, f"https://{host}:{receiver.port}/", who)
-            assert error.kind is Failure.EGRESS_DENIED
+            assert error.kind is AttemptOutcome.EGRESS_DENIED
     assert receiver.served == []
 
 

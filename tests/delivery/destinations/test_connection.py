@@ -14,10 +14,11 @@ import pytest
 
 from dev.chaos.receiver import GARBAGE
 from dev.harness.waiting import wait_until
-from services.delivery.destinations.destination import Failure, SendError
+from services.delivery.destinations.destination import SendError
 from services.delivery.destinations.http import connection as http_connection
 from services.delivery.destinations.http.connection import Connection
 from services.delivery.destinations.http.sender import HttpSender
+from services.domain.states import AttemptOutcome
 from tests.delivery import sending
 from tests.delivery.destinations.odd_answers import ANSWERS
 from tests.delivery.sending import OK, failure, post
@@ -46,7 +47,7 @@ async def test_a_kept_connection_that_dies_before_any_byte_is_worth_a_fresh_one(
     async with sending.serving(closing_after(OK, reset=reset)) as server:
         await sender.send(post(server.url()), timeout_seconds=5)
         found = await failure(sender, server.url())
-        assert (found.kind, found.status_code, found.reused) == (Failure.CONNECTION_LOST, None, True)
+        assert (found.kind, found.status_code, found.reused) == (AttemptOutcome.CONNECTION_LOST, None, True)
         again = await sender.send(post(server.url()), timeout_seconds=5, fresh=True)
         assert again.status_code == 200
         assert len(server.connections) == 2
@@ -62,7 +63,7 @@ async def test_a_kept_connection_that_dies_after_the_status_is_not_worth_a_fresh
     async with sending.serving(answer) as server:
         await sender.send(post(server.url()), timeout_seconds=5)
         found = await failure(sender, server.url())
-    assert (found.kind, found.status_code, found.reused) == (Failure.CONNECTION_LOST, 200, False)
+    assert (found.kind, found.status_code, found.reused) == (AttemptOutcome.CONNECTION_LOST, 200, False)
 
 
 async def test_a_request_is_never_repeated_by_the_client_itself(sender: HttpSender) -> None:
@@ -89,7 +90,7 @@ async def test_a_connection_is_not_kept_after_a_timeout(sender: HttpSender) -> N
             await connection.send(OK)
 
     async with sending.serving(late) as server:
-        assert (await failure(sender, server.url(), timeout_seconds=0.1)).kind is Failure.TIMEOUT
+        assert (await failure(sender, server.url(), timeout_seconds=0.1)).kind is AttemptOutcome.TIMEOUT
         assert (await sender.send(post(server.url()), timeout_seconds=5)).body == b"ok"
         assert len(server.connections) == 2
 
@@ -272,7 +273,7 @@ async def test_whatever_common_clients_take_is_taken_unless_it_is_cut_short() ->
             continue
         taken += 1
         if isinstance(found, SendError):
-            assert found.kind is Failure.CONNECTION_LOST, (answer, found.message)
+            assert found.kind is AttemptOutcome.CONNECTION_LOST, (answer, found.message)
             assert found.status_code, answer
             assert any(word in answer.lower() for word in (b"length", b"chunked")), answer
         else:
@@ -283,7 +284,7 @@ async def test_whatever_common_clients_take_is_taken_unless_it_is_cut_short() ->
 async def test_what_chaos_answers_in_place_of_http_is_no_success() -> None:
     found = await by_us([GARBAGE])
     assert isinstance(found, SendError)
-    assert (found.kind, found.status_code) == (Failure.INVALID_RESPONSE, None)
+    assert (found.kind, found.status_code) == (AttemptOutcome.INVALID_RESPONSE, None)
 
 
 async def test_an_odd_head_that_drips_is_not_read_again_with_each_byte() -> None:

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from dev.harness.receiver import Receiver
-from services.delivery.destinations.destination import Failure
 from services.delivery.destinations.http import dialing
 from services.delivery.destinations.http import sender as http_sender
 from services.delivery.destinations.http.dialing import Proxy
 from services.delivery.destinations.http.sender import HttpSender
 from services.delivery.destinations.http.tls import trust
 from services.domain.egress.policy import Policy
+from services.domain.states import AttemptOutcome
 from tests.delivery import sending
 from tests.delivery.sending import OK, POLICY, Naming, failure, post
 from tests.delivery.world import LOOPBACK, World
@@ -178,7 +178,7 @@ async def test_tls_goes_through_the_proxy_and_is_verified(
         async with sending.serving(sending.answering(OK), tls=authority[1]) as server:
             assert (await sender.send(post(server.url("https")), timeout_seconds=5)).status_code == 200
         async with sending.serving(sending.answering(OK), tls=self_signed) as server:
-            assert (await failure(sender, server.url("https"))).kind is Failure.TLS
+            assert (await failure(sender, server.url("https"))).kind is AttemptOutcome.TLS
     assert len(tunnels.heads) == 2
 
 
@@ -195,7 +195,7 @@ async def test_through_a_proxy_names_are_vetted_all_the_same_and_it_gets_the_add
             "http://127.1/",
             "http://127.0.0.1:25/",
         ):
-            assert (await failure(sender, url)).kind is Failure.EGRESS_DENIED
+            assert (await failure(sender, url)).kind is AttemptOutcome.EGRESS_DENIED
     assert [head.split(b" ")[1] for head in tunnels.heads] == [f"127.0.0.1:{receiver.port}".encode()]
 
 
@@ -217,7 +217,7 @@ async def test_a_proxy_that_makes_no_tunnel_is_a_failure_that_names_no_credentia
         through(server.port, user="user:hunter2@") as sender,
     ):
         found = await failure(sender, "http://127.0.0.1:8080/")
-    assert found.kind is Failure.CONNECT
+    assert found.kind is AttemptOutcome.CONNECT
     assert why in found.message
     assert "hunter2" not in found.message
     assert "hunter2" not in repr(Proxy.parse("http://user:hunter2@127.0.0.1:3128"))
@@ -233,7 +233,7 @@ def _answering_connect(data: bytes) -> sending.Answer:
 
 async def test_a_proxy_that_hangs_takes_no_longer_than_the_deadline() -> None:
     async with sending.serving(sending.answering(then_hang=True)) as server, through(server.port) as sender:
-        assert (await failure(sender, "http://127.0.0.1:8080/", timeout_seconds=0.3)).kind is Failure.TIMEOUT
+        assert (await failure(sender, "http://127.0.0.1:8080/", timeout_seconds=0.3)).kind is AttemptOutcome.TIMEOUT
 
 
 async def test_a_worker_sends_as_its_settings_say(world: World, authority: tuple[Path, ssl.SSLContext]) -> None:

@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 
 from dev.harness.waiting import wait_until
-from services.delivery.destinations.destination import Failure, SendError
+from services.delivery.destinations.destination import SendError
 from services.delivery.destinations.http import resolver
 from services.delivery.destinations.http.resolver import Lookups, Resolver
 from services.domain.egress.policy import EgressDenied, Policy
+from services.domain.states import AttemptOutcome
 from tests.delivery.world import until_true
 
 # Names become addresses that were vetted.
@@ -68,7 +69,7 @@ async def test_the_resolver_answers_the_addresses_that_it_checked() -> None:
 async def test_a_name_without_addresses_is_a_dns_failure(host: str) -> None:
     with pytest.raises(SendError) as raised:
         await Resolver(NOTHING).resolve(host, 80)
-    assert raised.value.kind is Failure.DNS
+    assert raised.value.kind is AttemptOutcome.DNS
 
 
 async def test_a_literal_is_vetted_and_known_from_then_on() -> None:
@@ -101,7 +102,7 @@ async def test_a_name_without_an_answer_is_not_asked_for_again_at_once(
     for _ in range(3):
         with pytest.raises(SendError) as raised:
             await asking.resolve("receiver.example", 80)
-        assert raised.value.kind is Failure.DNS
+        assert raised.value.kind is AttemptOutcome.DNS
         messages.add(raised.value.message)
     assert len(messages) == len(system.asked) == 1
     with pytest.raises(SendError):

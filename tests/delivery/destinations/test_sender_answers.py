@@ -12,26 +12,26 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from services.delivery.destinations.destination import Failure
 from services.delivery.destinations.http.sender import HttpSender
+from services.domain.states import AttemptOutcome
 from tests.delivery import sending
 from tests.delivery.destinations.odd_answers import ANSWERS, CHUNKED, HEAD, LENGTH
 from tests.delivery.sending import OK, failure, post
 
 # Not a success for either client.
-FAILURES: dict[str, tuple[bytes, Failure, int | None]] = {
-    "half a status line": (b"HTTP/1.1 2", Failure.CONNECTION_LOST, None),
-    "a body short of its length": (HEAD + b"Content-Length: 3\r\n\r\nok", Failure.CONNECTION_LOST, 200),
-    "no last chunk": (CHUNKED + b"2\r\nok\r\n", Failure.CONNECTION_LOST, 200),
-    "half a chunk": (CHUNKED + b"6\r\nok", Failure.CONNECTION_LOST, 200),
-    "a body without a head": (b"ok", Failure.INVALID_RESPONSE, None),
-    "lower case": (b"http/1.1 200 OK\r\n" + LENGTH, Failure.INVALID_RESPONSE, None),
-    "no space": (b"HTTP/1.1 200OK\r\n" + LENGTH, Failure.INVALID_RESPONSE, None),
-    "a status of two digits": (b"HTTP/1.1 20 OK\r\n" + LENGTH, Failure.INVALID_RESPONSE, None),
-    "a status of four digits": (b"HTTP/1.1 2000 OK\r\n" + LENGTH, Failure.INVALID_RESPONSE, None),
-    "a status below 100": (b"HTTP/1.1 099 OK\r\n" + LENGTH, Failure.INVALID_RESPONSE, None),
-    "another protocol": (b"SSH-2.0-OpenSSH_9.6\r\n", Failure.INVALID_RESPONSE, None),
-    "a request": (b"POST / HTTP/1.1\r\nHost: x\r\n\r\n", Failure.INVALID_RESPONSE, None),
+FAILURES: dict[str, tuple[bytes, AttemptOutcome, int | None]] = {
+    "half a status line": (b"HTTP/1.1 2", AttemptOutcome.CONNECTION_LOST, None),
+    "a body short of its length": (HEAD + b"Content-Length: 3\r\n\r\nok", AttemptOutcome.CONNECTION_LOST, 200),
+    "no last chunk": (CHUNKED + b"2\r\nok\r\n", AttemptOutcome.CONNECTION_LOST, 200),
+    "half a chunk": (CHUNKED + b"6\r\nok", AttemptOutcome.CONNECTION_LOST, 200),
+    "a body without a head": (b"ok", AttemptOutcome.INVALID_RESPONSE, None),
+    "lower case": (b"http/1.1 200 OK\r\n" + LENGTH, AttemptOutcome.INVALID_RESPONSE, None),
+    "no space": (b"HTTP/1.1 200OK\r\n" + LENGTH, AttemptOutcome.INVALID_RESPONSE, None),
+    "a status of two digits": (b"HTTP/1.1 20 OK\r\n" + LENGTH, AttemptOutcome.INVALID_RESPONSE, None),
+    "a status of four digits": (b"HTTP/1.1 2000 OK\r\n" + LENGTH, AttemptOutcome.INVALID_RESPONSE, None),
+    "a status below 100": (b"HTTP/1.1 099 OK\r\n" + LENGTH, AttemptOutcome.INVALID_RESPONSE, None),
+    "another protocol": (b"SSH-2.0-OpenSSH_9.6\r\n", AttemptOutcome.INVALID_RESPONSE, None),
+    "a request": (b"POST / HTTP/1.1\r\nHost: x\r\n\r\n", AttemptOutcome.INVALID_RESPONSE, None),
 }
 
 
@@ -198,7 +198,7 @@ async def test_a_kept_connection_that_brings_a_rest_and_closes_is_worth_a_fresh_
     async with sending.serving(late(OK, b"more", b"")) as server:
         await sender.send(post(server.url()), timeout_seconds=2)
         found = await failure(sender, server.url())
-    assert (found.kind, found.reused) == (Failure.CONNECTION_LOST, True)
+    assert (found.kind, found.reused) == (AttemptOutcome.CONNECTION_LOST, True)
 
 
 async def test_a_kept_connection_that_timed_out_is_worth_a_fresh_one(sender: HttpSender) -> None:
@@ -207,6 +207,24 @@ async def test_a_kept_connection_that_timed_out_is_worth_a_fresh_one(sender: Htt
     async with sending.serving(late(OK, timed_out, b"")) as server:
         await sender.send(post(server.url()), timeout_seconds=2)
         found = await failure(sender, server.url())
-        assert (found.kind, found.status_code, found.reused) == (Failure.CONNECTION_LOST, 408, True)
+        assert (found.kind, found.status_code, found.reused) == (AttemptOutcome.CONNECTION_LOST, 408, True)
     async with sending.serving(sending.answering(timed_out)) as server:
         assert (await sender.send(post(server.url()), timeout_seconds=2)).status_code == 408
+
+
+async def test_a_connection_that_timed_out_is_closed_though_the_receiver_keeps_its_end_open(sender: HttpSender) -> None:
+    timed_out = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+    closed = asyncio.Event()
+
+    async def answer(connection: sending.Connection) -> None:
+        await connection.request()
+        await connection.send(OK)
+        await connection.request()
+        await connection.send(timed_out)
+        await connection.closed()
+        closed.set()
+
+    async with sending.serving(answer) as server:
+        await sender.send(post(server.url()), timeout_seconds=2)
+        assert (await failure(sender, server.url())).status_code == 408
+        await asyncio.wait_for(closed.wait(), 5)

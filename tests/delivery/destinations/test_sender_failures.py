@@ -9,15 +9,15 @@ import pytest
 
 from dev.harness.receiver import Receiver, Reply
 from dev.harness.waiting import wait_until
-from services.delivery.destinations.destination import Failure
 from services.delivery.destinations.http.sender import HttpSender
+from services.domain.states import AttemptOutcome
 from tests.delivery import sending
 from tests.delivery.sending import OK, failure, post
 
 
 async def test_nobody_listens(sender: HttpSender, free_port: int) -> None:
     found = await failure(sender, f"http://127.0.0.1:{free_port}/")
-    assert (found.kind, found.status_code, found.reused) == (Failure.CONNECT, None, False)
+    assert (found.kind, found.status_code, found.reused) == (AttemptOutcome.CONNECT, None, False)
 
 
 @pytest.mark.parametrize("reset", [False, True], ids=["close", "reset"])
@@ -29,7 +29,7 @@ async def test_an_end_before_any_byte_is_a_lost_connection(sender: HttpSender, *
 
     async with sending.serving(end) as server:
         found = await failure(sender, server.url())
-    assert (found.kind, found.status_code, found.reused) == (Failure.CONNECTION_LOST, None, False)
+    assert (found.kind, found.status_code, found.reused) == (AttemptOutcome.CONNECTION_LOST, None, False)
 
 
 @pytest.mark.parametrize("body", [b"x", b"x" * (8 << 20)], ids=["small", "large"])
@@ -40,7 +40,7 @@ async def test_a_close_before_the_request_was_read_is_a_lost_connection(sender: 
 
     async with sending.serving(rude) as server:
         found = await failure(sender, server.url(), body=body)
-    assert (found.kind, found.status_code) == (Failure.CONNECTION_LOST, None)
+    assert (found.kind, found.status_code) == (AttemptOutcome.CONNECTION_LOST, None)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ async def test_an_end_in_the_middle_of_the_body_is_a_lost_connection_with_the_st
 
     async with sending.serving(answer) as server:
         found = await failure(sender, server.url())
-    assert (found.kind, found.status_code, found.reused) == (Failure.CONNECTION_LOST, 200, False)
+    assert (found.kind, found.status_code, found.reused) == (AttemptOutcome.CONNECTION_LOST, 200, False)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ async def test_an_end_in_the_middle_of_the_body_is_a_lost_connection_with_the_st
 async def test_what_is_not_http_is_an_invalid_response(sender: HttpSender, response: bytes) -> None:
     async with sending.serving(sending.answering(response, then_hang=True)) as server:
         found = await failure(sender, server.url())
-    assert (found.kind, found.status_code) == (Failure.INVALID_RESPONSE, None)
+    assert (found.kind, found.status_code) == (AttemptOutcome.INVALID_RESPONSE, None)
 
 
 async def test_switching_protocols_is_no_success_and_its_connection_is_not_used_again(sender: HttpSender) -> None:
@@ -104,7 +104,7 @@ async def test_no_answer_is_a_timeout_at_the_deadline(sender: HttpSender, receiv
     receiver.script(then=Reply(hang=True))
     started = time.monotonic()
     found = await failure(sender, receiver.url(), timeout_seconds=0.5)
-    assert (found.kind, found.status_code) == (Failure.TIMEOUT, None)
+    assert (found.kind, found.status_code) == (AttemptOutcome.TIMEOUT, None)
     assert 0.49 <= time.monotonic() - started < 1
     await wait_until(lambda: receiver.in_flight == 0, what="the request to be given up")
 
@@ -122,7 +122,7 @@ async def test_a_drip_is_a_timeout_with_the_status_once_it_is_known(
 ) -> None:
     async with sending.serving(sending.answering(*parts, pause_seconds=0.15)) as server:
         found = await failure(sender, server.url(), timeout_seconds=0.5)
-    assert (found.kind, found.status_code) == (Failure.TIMEOUT, status)
+    assert (found.kind, found.status_code) == (AttemptOutcome.TIMEOUT, status)
 
 
 async def test_interim_answers_without_end_are_a_timeout(sender: HttpSender) -> None:
@@ -134,7 +134,7 @@ async def test_interim_answers_without_end_are_a_timeout(sender: HttpSender) -> 
 
     async with sending.serving(answer) as server:
         found = await failure(sender, server.url(), timeout_seconds=0.5)
-    assert found.kind is Failure.TIMEOUT
+    assert found.kind is AttemptOutcome.TIMEOUT
 
 
 async def test_a_receiver_that_does_not_read_is_a_timeout(sender: HttpSender) -> None:
@@ -143,7 +143,7 @@ async def test_a_receiver_that_does_not_read_is_a_timeout(sender: HttpSender) ->
 
     async with sending.serving(deaf) as server:
         found = await failure(sender, server.url(), timeout_seconds=0.5, body=b"x" * (32 << 20))
-    assert found.kind is Failure.TIMEOUT
+    assert found.kind is AttemptOutcome.TIMEOUT
 
 
 async def test_a_backlog_that_is_full_is_a_timeout(sender: HttpSender) -> None:
@@ -159,7 +159,7 @@ async def test_a_backlog_that_is_full_is_a_timeout(sender: HttpSender) -> None:
         found = await failure(sender, f"http://127.0.0.1:{address[1]}/", timeout_seconds=0.5)
         for filler in fillers:
             filler.close()
-    assert found.kind is Failure.TIMEOUT
+    assert found.kind is AttemptOutcome.TIMEOUT
 
 
 async def test_tls_to_a_port_that_answers_nothing_is_a_timeout(sender: HttpSender) -> None:
@@ -167,13 +167,13 @@ async def test_tls_to_a_port_that_answers_nothing_is_a_timeout(sender: HttpSende
         await connection.closed()
 
     async with sending.serving(mute) as server:
-        assert (await failure(sender, server.url("https"), timeout_seconds=0.5)).kind is Failure.TIMEOUT
+        assert (await failure(sender, server.url("https"), timeout_seconds=0.5)).kind is AttemptOutcome.TIMEOUT
 
 
 async def test_plain_http_to_a_tls_port_is_no_success(sender: HttpSender, self_signed: ssl.SSLContext) -> None:
     async with sending.serving(sending.answering(OK), tls=self_signed) as server:
         found = await failure(sender, server.url("http"))
-    assert found.kind in {Failure.CONNECTION_LOST, Failure.INVALID_RESPONSE}
+    assert found.kind in {AttemptOutcome.CONNECTION_LOST, AttemptOutcome.INVALID_RESPONSE}
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ async def test_plain_http_to_a_tls_port_is_no_success(sender: HttpSender, self_s
     ["http://", "http:///path", "http://[::1/", "http://host:99999/", "ftp://127.0.0.1/", "x", f"http://{'a' * 64}.b/"],
 )
 async def test_a_url_that_is_none_is_an_invalid_request(sender: HttpSender, url: str) -> None:
-    assert (await failure(sender, url)).kind is Failure.INVALID_REQUEST
+    assert (await failure(sender, url)).kind is AttemptOutcome.INVALID_REQUEST
 
 
 @pytest.mark.parametrize(
@@ -209,5 +209,5 @@ async def test_an_answer_whose_headers_or_trailers_have_no_end_is_given_up_long_
 
     async with sending.serving(flood) as server:
         found = await failure(sender, server.url(), timeout_seconds=30)
-    assert found.kind is Failure.INVALID_RESPONSE
+    assert found.kind is AttemptOutcome.INVALID_RESPONSE
     assert sent < 20 << 20

@@ -8,10 +8,11 @@ from collections.abc import AsyncIterator
 import pytest
 
 from dev.harness.receiver import Receiver
-from services.delivery.destinations.destination import Failure, SendError
+from services.delivery.destinations.destination import SendError
 from services.delivery.destinations.http import dialing, resolver
 from services.delivery.destinations.http.request import OutgoingRequest
 from services.delivery.destinations.http.sender import HttpSender
+from services.domain.states import AttemptOutcome
 from tests.delivery import sending
 from tests.delivery.sending import OK, POLICY, PRIVATE, Naming, everywhere, failure, post
 from tests.delivery.world import LOOPBACK, until_true
@@ -50,11 +51,11 @@ async def test_a_connection_goes_to_the_address_that_was_vetted_and_the_name_is_
 
 
 async def test_a_name_that_turns_inward_gets_nothing_more_not_even_over_a_kept_connection(
-    guarded: HttpSender, names: Naming, monkeypatch: pytest.MonkeyPatch
+    names: Naming, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(resolver, "TTL_SECONDS", 0.2)
     names(["127.0.0.1"], [PRIVATE])
-    async with everywhere() as (port, reached):
+    async with sending.sender(POLICY) as guarded, everywhere() as (port, reached):
         url = f"http://receiver.example:{port}/"
         assert (await guarded.send(post(url), timeout_seconds=5)).status_code == 200
         assert (await guarded.send(post(url), timeout_seconds=5)).status_code == 200  # within the time that it holds
@@ -66,7 +67,7 @@ async def test_a_name_that_turns_inward_gets_nothing_more_not_even_over_a_kept_c
             return True
 
         await until_true(is_denied, "the name to be asked for again")
-        assert (await failure(guarded, url)).kind is Failure.EGRESS_DENIED
+        assert (await failure(guarded, url)).kind is AttemptOutcome.EGRESS_DENIED
         assert reached == ["127.0.0.1"]
 
 
@@ -101,7 +102,7 @@ async def test_one_answer_that_is_not_public_among_others_denies_all(
     names(answer)
     async with everywhere() as (port, reached):
         for _ in range(3):
-            assert (await failure(guarded, f"http://receiver.example:{port}/")).kind is Failure.EGRESS_DENIED
+            assert (await failure(guarded, f"http://receiver.example:{port}/")).kind is AttemptOutcome.EGRESS_DENIED
         assert reached == []
 
 
@@ -146,7 +147,7 @@ async def test_nothing_connects_to_a_denied_target_however_many_ask_at_once(
 ) -> None:
     url = f"http://localhost:{receiver.port}/hook"
     found = await asyncio.gather(*(failure(strict_sender, url) for _ in range(20)))
-    assert {error.kind for error in found} == {Failure.EGRESS_DENIED}
+    assert {error.kind for error in found} == {AttemptOutcome.EGRESS_DENIED}
     assert receiver.requests == []
 
 
@@ -163,6 +164,6 @@ async def test_a_header_with_a_line_break_is_never_sent(sender: HttpSender, rece
     request = OutgoingRequest(url=receiver.url(), headers={"X-Key": value}, body=b"{}")
     with pytest.raises(SendError) as raised:
         await sender.send(request, timeout_seconds=5)
-    assert raised.value.kind is Failure.INVALID_REQUEST
+    assert raised.value.kind is AttemptOutcome.INVALID_REQUEST
     assert "X-Injected" not in raised.value.message
     assert receiver.requests == []

@@ -10,10 +10,10 @@ import pytest
 
 from dev.harness import certificates
 from dev.harness.certificates import DAY, SERVER, Issued
-from services.delivery.destinations.destination import Failure
 from services.delivery.destinations.http import sender as http_sender
 from services.delivery.destinations.http.sender import HttpSender
 from services.delivery.destinations.http.tls import trust
+from services.domain.states import AttemptOutcome
 from tests.delivery import sending
 from tests.delivery.sending import OK, Naming, failure, post
 from tests.delivery.world import LOOPBACK
@@ -31,7 +31,7 @@ async def test_the_system_alone_does_not_trust_an_authority_of_ones_own(
     sender: HttpSender, authority: tuple[Path, ssl.SSLContext]
 ) -> None:
     async with sending.serving(sending.answering(OK), tls=authority[1]) as server:
-        assert (await failure(sender, server.url("https"))).kind is Failure.TLS
+        assert (await failure(sender, server.url("https"))).kind is AttemptOutcome.TLS
     assert all(not connection.heads for connection in server.connections)
 
 
@@ -50,7 +50,7 @@ async def test_with_its_file_a_certificate_for_another_name_is_still_refused(
     names(["127.0.0.1"])
     async with sending.serving(sending.answering(OK), tls=authority[1]) as server:
         url = f"https://other.example:{server.port}/"
-        assert (await failure(trusting, url)).kind is Failure.TLS
+        assert (await failure(trusting, url)).kind is AttemptOutcome.TLS
         for host in ("receiver.example", "receiver.example.", "RECEIVER.example"):
             assert (await trusting.send(post(f"https://{host}:{server.port}/"), timeout_seconds=5)).status_code == 200
 
@@ -85,7 +85,7 @@ async def test_a_certificate_that_is_refused_is_recorded_with_why(
         sending.serving(sending.answering(OK), tls=served) as server,
     ):
         found = await failure(sender, server.url("https"))
-    assert found.kind is Failure.TLS
+    assert found.kind is AttemptOutcome.TLS
     assert found.message.startswith(f"TLS failed: the receiver's certificate: {said}")
 
 
@@ -96,6 +96,6 @@ async def test_a_receiver_that_does_not_speak_tls_is_told_so(sender: HttpSender)
     async with sending.serving(plain) as server:
         found = await failure(sender, server.url("https"))
     assert (found.kind, found.message) == (
-        Failure.TLS,
+        AttemptOutcome.TLS,
         "TLS failed: WRONG_VERSION_NUMBER (the receiver does not support TLS on this port)",
     )

@@ -16,9 +16,10 @@ import pytest_asyncio
 
 from dev.embedded import ports
 from dev.harness.stores import Stores
-from services.delivery.destinations.destination import Failure, SendError
+from services.delivery.destinations.destination import SendError
 from services.delivery.destinations.http.sender import HttpSender
 from services.domain.egress.policy import Policy
+from services.domain.states import AttemptOutcome
 from services.platform import errors
 from services.platform.grpc import errors as grpc_errors
 from tests.delivery import sending
@@ -110,7 +111,7 @@ async def test_a_request_to_a_hostile_target_connects_to_nothing(
 ) -> None:
     with pytest.raises(SendError) as raised:
         await strict_sender.send(sending.post(url.replace("{port}", str(listeners.port))), timeout_seconds=5)
-    assert raised.value.kind in {Failure.EGRESS_DENIED, Failure.INVALID_REQUEST}
+    assert raised.value.kind in {AttemptOutcome.EGRESS_DENIED, AttemptOutcome.INVALID_REQUEST}
     assert listeners.hits == []
 
 
@@ -118,6 +119,8 @@ async def test_a_request_to_a_hostile_target_connects_to_nothing(
 async def test_the_listeners_would_have_counted_it(listeners: Listeners, host: str) -> None:
     before = len(listeners.hits)
     async with sending.sender(LOOPBACK) as allowed:
-        assert (await sending.failure(allowed, f"http://{host}:{listeners.port}/")).kind is Failure.CONNECTION_LOST
+        assert (
+            await sending.failure(allowed, f"http://{host}:{listeners.port}/")
+        ).kind is AttemptOutcome.CONNECTION_LOST
     assert len(listeners.hits) == before + 1
     listeners.hits.clear()

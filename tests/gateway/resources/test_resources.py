@@ -307,7 +307,8 @@ async def test_statistics_of_one_and_of_all(client: httpx.AsyncClient, services:
         "latency_ms": {"mean": 1.5, "p50": 1.0, "p95": 2.0, "p99": 3.0},
     }
     assert (services.requests[-1].subscription_id, services.requests[-1].window.seconds) == (ID, 900)
-    services.stats = analytics_pb2.Stats()
+    moment = timestamp_pb2.Timestamp(seconds=60)
+    services.stats = analytics_pb2.Stats(window_start=moment, window_end=moment)
     empty = (await client.get("/api/v1/stats")).json()
     assert (empty["success_rate"], empty["latency_ms"]) == (None, None)
     assert (services.requests[-1].subscription_id, services.requests[-1].window.seconds) == ("", 86400)

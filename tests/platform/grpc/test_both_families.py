@@ -7,13 +7,9 @@ import socket
 import pytest
 
 from dev.embedded.ports import free_port
-from services.platform.auth import keys
-from services.platform.auth.authenticator import Authenticator
-from services.platform.auth.identity import Identity
-from services.platform.grpc import server
 from services.platform.http import server as http_server
-from services.platform.process.lifecycle import Process
 from services.platform.settings import GrpcServerSettings
+from tests.platform.grpc.serving import serving
 
 IPV4, IPV6 = "127.0.0.1", "::1"
 BOUND = [
@@ -38,10 +34,6 @@ async def _reached(port: int) -> set[str]:
     return reached
 
 
-async def _no_one(_: str) -> Identity:
-    raise keys.invalid()
-
-
 # gRPC takes "0.0.0.0" for both families.
 @pytest.mark.parametrize(("variables", "reached"), [*BOUND, ({"bind_host": "0.0.0.0"}, {IPV4})])
 async def test_http(variables: dict[str, str], reached: set[str]) -> None:
@@ -54,8 +46,5 @@ async def test_http(variables: dict[str, str], reached: set[str]) -> None:
 async def test_grpc(variables: dict[str, str], reached: set[str]) -> None:
     # Not port 0: gRPC then takes one port for each family where it cannot have the same.
     settings = GrpcServerSettings(auth_required=False, grpc_port=free_port(), **variables)  # type: ignore[arg-type]
-    process = Process("test")
-    authenticator = Authenticator(settings, _no_one, _no_one)
-    async with server.serving(process, settings, (), lambda _: None, authenticator) as port:
+    async with serving(settings) as port:
         assert await _reached(port) == reached
-    await process.cancel_all()

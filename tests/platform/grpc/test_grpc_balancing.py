@@ -4,20 +4,16 @@ import contextlib
 import sys
 from collections.abc import AsyncIterator
 
-import grpc
 import pytest
 
 from dev.embedded import ports
 from dev.harness.waiting import wait_until
 from protos.webhook.v1 import ingest_pb2, ingest_pb2_grpc
-from services.platform.auth.authenticator import Authenticator
-from services.platform.auth.identity import Identity
 from services.platform.grpc import client
-from services.platform.grpc import server as grpc_server
 from services.platform.grpc.server import Context
-from services.platform.process import lifecycle
 from services.platform.settings import GrpcServerSettings
 from tests.platform.grpc import name_server
+from tests.platform.grpc.serving import serving
 
 # All of 127.0.0.0/8 is this machine on Linux alone.
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="takes more than one loopback address")
@@ -37,18 +33,10 @@ class Named(ingest_pb2_grpc.IngestServiceServicer):
 
 
 @contextlib.asynccontextmanager
-async def serving(address: str, port: int) -> AsyncIterator[None]:
+async def serving_at(address: str, port: int) -> AsyncIterator[None]:
     """A server as the processes have it, at one of the addresses."""
     settings = GrpcServerSettings(bind_host=address, grpc_port=port, grpc_max_connection_age_seconds=AGE_SECONDS)
-
-    async def nobody(key: str) -> Identity:
-        raise AssertionError(f"no key is asked for, and {key} was sent")
-
-    def register(server: grpc.aio.Server) -> None:
-        ingest_pb2_grpc.add_IngestServiceServicer_to_server(Named(address), server)  # type: ignore[abstract]  # one method is enough
-
-    process = lifecycle.Process("test")
-    async with grpc_server.serving(process, settings, [], register, Authenticator(settings, nobody, nobody)):
+    async with serving(settings, Named(address)):  # type: ignore[abstract]  # one method is enough
         yield
 
 
@@ -64,13 +52,13 @@ async def answered(stub: "ingest_pb2_grpc.IngestServiceAsyncStub", calls: int) -
 async def test_servers_that_come_after_a_client_has_connected_get_calls_and_no_call_fails() -> None:
     port = ports.free_port()
     async with contextlib.AsyncExitStack() as servers, name_server.serving() as names:
-        await servers.enter_async_context(serving(ADDRESSES[0], port))
+        await servers.enter_async_context(serving_at(ADDRESSES[0], port))
         names.addresses = [ADDRESSES[0]]
         async with client.channel(f"dns://127.0.0.1:{names.port}/ingest.test:{port}") as channel:
             stub: ingest_pb2_grpc.IngestServiceAsyncStub = ingest_pb2_grpc.IngestServiceStub(channel)
             assert await answered(stub, 10) == {ADDRESSES[0]}
             for address in ADDRESSES[1:]:
-                await servers.enter_async_context(serving(address, port))
+                await servers.enter_async_context(serving_at(address, port))
             names.addresses = list(ADDRESSES)
 
             async def all_answer() -> bool:

@@ -14,13 +14,10 @@ from prometheus_client import REGISTRY
 
 from dev.harness.waiting import wait_until
 from services.platform import errors
-from services.platform.auth import keys
-from services.platform.auth.authenticator import Authenticator
-from services.platform.auth.identity import Identity
 from services.platform.grpc import errors as grpc_errors
 from services.platform.grpc import server as grpc_server
-from services.platform.process.lifecycle import Process
 from services.platform.settings import GrpcServerSettings
+from tests.platform.grpc.serving import serving
 
 METHOD = "/webhook.v1.AnalyticsService/GetStats"
 # Its requests are messages.
@@ -43,11 +40,6 @@ ERRORS = [
     errors.Overloaded("too many"),
     errors.Unavailable("away"),
 ]
-
-
-async def _find(key: str) -> Identity:
-    """There are no keys: callers send none."""
-    raise keys.invalid()
 
 
 class Server:
@@ -77,16 +69,14 @@ class Server:
 async def _serving() -> AsyncIterator[Server]:
     """A server with the interceptor of all services, and a client of it."""
     server = Server()
-
-    def register(created: grpc.aio.Server) -> None:
-        typed: grpc_server.Handler = grpc.unary_unary_rpc_method_handler(server.handle, status_pb2.Status.FromString)
-        for method, handler in ((METHOD, grpc.unary_unary_rpc_method_handler(server.handle)), (TYPED_METHOD, typed)):
-            service, name = method[1:].split("/")
-            created.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {name: handler}),))
-
+    added = []
+    for method, deserializer in ((METHOD, None), (TYPED_METHOD, status_pb2.Status.FromString)):
+        service, name = method[1:].split("/")
+        handler: grpc_server.Handler = grpc.unary_unary_rpc_method_handler(server.handle, deserializer)
+        added.append(grpc.method_handlers_generic_handler(service, {name: handler}))
     settings = GrpcServerSettings(grpc_port=0, max_payload_bytes=1000, _env_file=None)
     async with (
-        grpc_server.serving(Process("test"), settings, (), register, Authenticator(settings, _find, _find)) as port,
+        serving(settings, *added) as port,
         grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
     ):
         server.call = channel.unary_unary(METHOD)

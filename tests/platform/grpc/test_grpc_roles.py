@@ -8,12 +8,10 @@ import pytest
 
 from dev.harness.keys import ADMIN_KEY, SERVICE_KEY, metadata
 from services.platform.auth import identity
-from services.platform.auth.authenticator import Authenticator
 from services.platform.auth.identity import Identity
 from services.platform.grpc import errors
-from services.platform.grpc import server as grpc_server
-from services.platform.process.lifecycle import Process
 from services.platform.settings import GrpcServerSettings
+from tests.platform.grpc.serving import serving
 
 SERVICE = "webhook.v1.NewService"
 KINDS = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
@@ -43,14 +41,11 @@ async def served() -> AsyncIterator[tuple[grpc.aio.Channel, list[str]]]:
         "stream_stream": grpc.stream_stream_rpc_method_handler(stream),
     }
 
-    def register(server: grpc.aio.Server) -> None:
-        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, made),))
-
     settings = GrpcServerSettings(
         grpc_port=0, auth_required=True, service_key=SERVICE_KEY, bootstrap_admin_key=ADMIN_KEY
     )
     async with (
-        grpc_server.serving(Process("test"), settings, (), register, Authenticator(settings, _find, _find)) as port,
+        serving(settings, grpc.method_handlers_generic_handler(SERVICE, made), find=_find) as port,
         grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
     ):
         yield channel, reached

@@ -16,15 +16,13 @@ from dev.harness import certificates as authorities
 from dev.harness.certificates import Issued
 from dev.harness.waiting import wait_until
 from protos.webhook.v1 import ingest_pb2, ingest_pb2_grpc
-from services.platform.auth.authenticator import Authenticator
-from services.platform.auth.identity import Identity
 from services.platform.grpc import client as grpc_client
-from services.platform.grpc import server as grpc_server
 from services.platform.grpc import tls as grpc_tls
 from services.platform.grpc.server import Context
 from services.platform.grpc.tls import Certificates
 from services.platform.process import lifecycle, metrics
 from services.platform.settings import GrpcServerSettings, GrpcTlsSettings
+from tests.platform.grpc.serving import serving
 
 PATIENCE_SECONDS = 20.0
 
@@ -38,24 +36,13 @@ class Naming(ingest_pb2_grpc.IngestServiceServicer):
 
 
 @contextlib.asynccontextmanager
-async def serving(files: dict[str, str]) -> AsyncIterator[int]:
+async def serving_with(files: dict[str, str]) -> AsyncIterator[int]:
     """A server as the processes have it; its port."""
     port = ports.free_port()
     tls: dict[str, Any] = {name.lower(): path for name, path in files.items()}
     settings = GrpcServerSettings(bind_host="127.0.0.1", grpc_port=port, **tls)
-
-    async def nobody(key: str) -> Identity:
-        raise AssertionError(f"no key is asked for, and {key} was sent")
-
-    def register(server: grpc.aio.Server) -> None:
-        ingest_pb2_grpc.add_IngestServiceServicer_to_server(Naming(), server)  # type: ignore[abstract]  # one method is enough
-
-    process = lifecycle.Process("test")
-    try:
-        async with grpc_server.serving(process, settings, [], register, Authenticator(settings, nobody, nobody)):
-            yield port
-    finally:
-        await process.cancel_all()
+    async with serving(settings, Naming()):  # type: ignore[abstract]  # one method is enough
+        yield port
 
 
 def certificates(files: dict[str, str]) -> Certificates:
@@ -82,7 +69,7 @@ async def test_only_who_has_a_certificate_of_the_authority_is_let_in(tmp_path: P
     server = authorities.grpc_files(authorities.of_process(authority, "ingest"), tmp_path / "server", authority.pem)
     client = authorities.grpc_files(authorities.of_process(authority, "gateway"), tmp_path / "client", authority.pem)
     impostor = authorities.of_process(strange, "gateway")
-    async with serving(server) as port:
+    async with serving_with(server) as port:
         address = f"127.0.0.1:{port}"
         async with grpc_client.channel(address, certificates=certificates(client)) as channel:
             assert await ask(channel) == "gateway"
@@ -100,7 +87,7 @@ async def test_a_server_with_the_wrong_name_or_authority_is_not_called(tmp_path:
     elsewhere = authorities.of_process(authority, "ingest", hosts=("elsewhere.test",))
     for number, issued in enumerate((elsewhere, authorities.of_process(strange, "ingest"))):
         server = authorities.grpc_files(issued, tmp_path / f"server{number}", authority.pem)
-        async with serving(server) as port:
+        async with serving_with(server) as port:
             address = f"127.0.0.1:{port}"
             async with grpc_client.channel(address, certificates=certificates(client)) as channel:
                 with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -116,7 +103,7 @@ async def test_renewed_certificates_are_shown_on_both_sides_and_no_call_fails(
     both = authority.pem + next_authority.pem
     server = authorities.grpc_files(authorities.of_process(authority, "ingest"), tmp_path / "server", both)
     client = authorities.grpc_files(authorities.of_process(authority, "gateway"), tmp_path / "client", both)
-    async with serving(server) as port:
+    async with serving_with(server) as port:
         shown = certificates(client)
         async with grpc_client.channel(f"127.0.0.1:{port}", certificates=shown) as channel:
             stub: ingest_pb2_grpc.IngestServiceAsyncStub = ingest_pb2_grpc.IngestServiceStub(channel)

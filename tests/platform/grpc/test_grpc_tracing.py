@@ -11,16 +11,15 @@ from dev.harness.keys import ADMIN_KEY, SERVICE_KEY
 from protos.webhook.v1 import ingest_pb2, ingest_pb2_grpc
 from services.platform import errors
 from services.platform.auth import identity
-from services.platform.auth.authenticator import ACTOR_HEADER, Authenticator
+from services.platform.auth.authenticator import ACTOR_HEADER
 from services.platform.auth.identity import Identity
 from services.platform.grpc import client
-from services.platform.grpc import server as grpc_server
 from services.platform.grpc.server import Context
-from services.platform.process import lifecycle
 from services.platform.settings import GrpcServerSettings
 from services.platform.tracing import spans
 from services.platform.tracing.settings import TracingDoorSettings
 from services.platform.tracing.spans import Tracer
+from tests.platform.grpc.serving import serving
 from tests.platform.tracing.recording import Kept, Recording
 
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -55,45 +54,41 @@ class Server:
 
 
 @contextlib.asynccontextmanager
-async def serving(ratio: float) -> AsyncIterator[Server]:
+async def tracing(ratio: float) -> AsyncIterator[Server]:
     settings = GrpcServerSettings(
         grpc_port=0, auth_required=True, service_key=SERVICE_KEY, bootstrap_admin_key=ADMIN_KEY
     )
     recording = Recording()
     tracer = Tracer(recording, TracingDoorSettings(otel_traces_sampler_arg=ratio))
 
-    def register(server: grpc.aio.Server) -> None:
-        ingest_pb2_grpc.add_IngestServiceServicer_to_server(Events(), server)  # type: ignore[abstract]  # one method is enough
-
     async def find(key: str) -> Identity:
         assert key in {ADMIN_KEY, identity.BOOTSTRAP_KEY_ID}
         return identity.BOOTSTRAP
 
-    process = lifecycle.Process("test", tracer)
-    async with grpc_server.serving(process, settings, [], register, Authenticator(settings, find, find)) as port:
+    async with serving(settings, Events(), find=find, tracer=tracer) as port:  # type: ignore[abstract]  # one method is enough
         yield Server(port=port, recording=recording)
 
 
 async def test_the_gateways_calls_are_traced_if_it_says_so_and_never_else() -> None:
-    async with serving(ratio=0.0) as server:
+    async with tracing(ratio=0.0) as server:
         assert await server.trace_of(SERVICE_KEY, SAMPLED) == TRACE_ID
-    async with serving(ratio=1.0) as server:
+    async with tracing(ratio=1.0) as server:
         assert await server.trace_of(SERVICE_KEY) == ""
         assert await server.trace_of(SERVICE_KEY, SAMPLED[:-2] + "00") == ""
         assert await server.trace_of(SERVICE_KEY, "malformed") == ""
 
 
 async def test_the_calls_of_strangers_are_traced_by_chance_and_in_their_traces() -> None:
-    async with serving(ratio=0.0) as server:
+    async with tracing(ratio=0.0) as server:
         assert await server.trace_of(ADMIN_KEY, SAMPLED) == ""
-    async with serving(ratio=1.0) as server:
+    async with tracing(ratio=1.0) as server:
         assert await server.trace_of(ADMIN_KEY, SAMPLED) == TRACE_ID
         assert await server.trace_of(ADMIN_KEY) not in {"", TRACE_ID}
         assert [span.error for span in server.recording.spans] == ["", ""]
 
 
 async def test_a_call_is_made_in_the_trace_of_whoever_makes_it() -> None:
-    async with serving(ratio=0.0) as server:
+    async with tracing(ratio=0.0) as server:
         caller = Kept(None)
         token = spans.CURRENT.set(caller)
         try:
@@ -106,14 +101,14 @@ async def test_a_call_is_made_in_the_trace_of_whoever_makes_it() -> None:
 
 
 async def test_a_call_that_fails_ends_its_span_with_the_code() -> None:
-    async with serving(ratio=1.0) as server:
+    async with tracing(ratio=1.0) as server:
         with contextlib.suppress(grpc.aio.AioRpcError):
             await server.trace_of(ADMIN_KEY, event_id="unknown")
         assert [span.error for span in server.recording.spans] == ["NOT_FOUND"]
 
 
 async def test_health_checks_are_not_traced() -> None:
-    async with serving(ratio=1.0) as server, grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+    async with tracing(ratio=1.0) as server, grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
         check = health_pb2_grpc.HealthStub(channel).Check  # type: ignore[attr-defined]  # not in its stubs
         await check(health_pb2.HealthCheckRequest(), timeout=5, metadata=(("traceparent", SAMPLED),))
         assert not server.recording.spans

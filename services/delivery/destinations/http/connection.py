@@ -13,9 +13,10 @@ from typing import cast
 
 import httptools
 
-from services.delivery.destinations.destination import Answer, Failure, SendError
+from services.delivery.destinations.destination import Answer, SendError
 from services.delivery.destinations.http import answers
 from services.delivery.destinations.http.answers import MAX_LENGTH_DIGITS
+from services.domain.states import AttemptOutcome
 
 # An answer's status line and headers together, interim answers included.
 MAX_HEAD_BYTES = 64 << 10
@@ -66,7 +67,6 @@ class Connection(asyncio.Protocol):
         self._forget_answer()
 
     def _forget_answer(self) -> None:
-        """Reset the answer."""
         self._body = bytearray()
         self._body_bound = self._max_response_bytes
         self._in_body = False
@@ -83,7 +83,7 @@ class Connection(asyncio.Protocol):
         """Send a request and return its answer; SendError without one. A caller that is cancelled closes it."""
         transport = self._transport
         if transport is None or not self.usable:
-            raise SendError(Failure.CONNECTION_LOST, "the connection was closed before the request")
+            raise SendError(AttemptOutcome.CONNECTION_LOST, "the connection was closed before the request")
         self._start()
         self._waiter = asyncio.get_running_loop().create_future()
         transport.writelines((head, body))
@@ -109,7 +109,7 @@ class Connection(asyncio.Protocol):
 
     def expire(self, message: str) -> None:
         """End the request that is out because it took too long."""
-        self._fail(Failure.TIMEOUT, message)
+        self._fail(AttemptOutcome.TIMEOUT, message)
 
     # -- what the loop does --
 
@@ -151,7 +151,7 @@ class Connection(asyncio.Protocol):
                     self.close()
                 return b""
             if self._head_bytes > MAX_HEAD_BYTES and self.status_code is None:
-                self._fail(Failure.INVALID_RESPONSE, f"the response headers are over {MAX_HEAD_BYTES} bytes")
+                self._fail(AttemptOutcome.INVALID_RESPONSE, f"the response headers are over {MAX_HEAD_BYTES} bytes")
                 return b""
         return data
 
@@ -159,7 +159,7 @@ class Connection(asyncio.Protocol):
         self._rest_bytes += len(data)
         self._feed(data)
         if self._rest_bytes > MAX_HEAD_BYTES + FRAMING_FACTOR * self._max_response_bytes:
-            self._fail(Failure.INVALID_RESPONSE, "the response has more chunk overhead than body")
+            self._fail(AttemptOutcome.INVALID_RESPONSE, "the response has more chunk overhead than body")
 
     def _feed(self, data: bytes) -> None:
         try:
@@ -191,10 +191,10 @@ class Connection(asyncio.Protocol):
             found = answers.rewrite(raw, ended=ended, skip=self._used)
         except answers.NotHttp:
             if not ended:
-                self._fail(Failure.INVALID_RESPONSE, f"the response is not HTTP: {self._objection}")
+                self._fail(AttemptOutcome.INVALID_RESPONSE, f"the response is not HTTP: {self._objection}")
             return
         if len(raw) - (len(found[1]) if found else 0) > MAX_HEAD_BYTES:
-            self._fail(Failure.INVALID_RESPONSE, f"the response headers are over {MAX_HEAD_BYTES} bytes")
+            self._fail(AttemptOutcome.INVALID_RESPONSE, f"the response headers are over {MAX_HEAD_BYTES} bytes")
         elif found is not None:
             head, rest = found
             self._feed(head)
@@ -211,14 +211,14 @@ class Connection(asyncio.Protocol):
             return
         if isinstance(error, ssl.SSLError) and "ALERT" in (error.reason or ""):
             # In TLS 1.3 a receiver that refuses our certificate, or misses one, says so after the handshake.
-            self._fail(Failure.TLS, f"TLS failed: {error.reason}")
+            self._fail(AttemptOutcome.TLS, f"TLS failed: {error.reason}")
         else:
             if self._used and self._objection and self.status_code is None:
                 # Only the rest of an earlier answer came: this request is worth a fresh connection.
                 self._received = False
             where = "in the middle of its response" if self._received else "before it responded"
             why = f": {error}" if error else ""
-            self._fail(Failure.CONNECTION_LOST, f"the receiver closed the connection {where}{why}")
+            self._fail(AttemptOutcome.CONNECTION_LOST, f"the receiver closed the connection {where}{why}")
 
     def _end_with_connection(self) -> None:
         """Finish an answer that the receiver ended by closing, unless it announced more."""
@@ -277,7 +277,7 @@ class Connection(asyncio.Protocol):
                 if self._has_body:  # what it announces may come all the same, and later
                     self.usable = False
         elif status < _FIRST_STATUS:
-            self._fail(Failure.INVALID_RESPONSE, f"the response is not HTTP: its status is {status:03}")
+            self._fail(AttemptOutcome.INVALID_RESPONSE, f"the response is not HTTP: its status is {status:03}")
 
     def on_body(self, chunk: bytes) -> None:
         """Take a part of the body; past the bound the answer ends here, and the connection is closed."""
@@ -311,7 +311,7 @@ class Connection(asyncio.Protocol):
             )
         )
 
-    def _fail(self, kind: Failure, message: str) -> None:
+    def _fail(self, kind: AttemptOutcome, message: str) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_exception(SendError(kind, message, status_code=self.status_code))
         self.close()

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 
 import structlog
 
-from services.delivery.destinations.destination import Answer, Failure, SendError
+from services.delivery.destinations.destination import Answer, SendError
 from services.delivery.destinations.http import request
 from services.delivery.destinations.http.dialing import Proxy
 from services.delivery.destinations.http.request import OutgoingRequest
@@ -19,6 +19,7 @@ from services.delivery.worker.store import Claim
 from services.domain.egress.policy import Policy
 from services.domain.secrets.encryption import CannotOpen
 from services.domain.secrets.vault import Vault
+from services.domain.states import AttemptOutcome
 
 log = structlog.get_logger(__name__)
 
@@ -47,7 +48,7 @@ class HttpDestination:
         except OSError as error:
             why = error.reason if isinstance(error, ssl.SSLError) else error
             message = f"the subscription's client certificate cannot be used: {why}; nothing was sent"
-            raise SendError(Failure.TLS, message) from None
+            raise SendError(AttemptOutcome.TLS, message) from None
 
     def _signed(
         self, claim: Claim, payload: bytes, identity: ClientIdentity | None, trace: str | None
@@ -72,7 +73,7 @@ def _unreadable(claim: Claim, what: str, error: CannotOpen) -> SendError:
         reason=str(error),
     )
     message = f"the subscription's {what} cannot be decrypted; nothing was sent"
-    return SendError(Failure.SECRET_UNREADABLE, message)
+    return SendError(AttemptOutcome.SECRET_UNREADABLE, message)
 
 
 @contextlib.asynccontextmanager

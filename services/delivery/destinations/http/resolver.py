@@ -5,13 +5,13 @@ import contextlib
 import functools
 import socket
 import threading
-from collections import OrderedDict
 from socket import getaddrinfo
-from typing import TypeAlias, TypeVar
 from weakref import WeakValueDictionary
 
-from services.delivery.destinations.destination import Failure, SendError
+from services.delivery.destinations.destination import SendError
 from services.domain.egress.policy import Policy, is_address
+from services.domain.states import AttemptOutcome
+from services.platform.process.bounds import BoundedCache
 
 # The system's resolver, asked in threads of its own.
 #
@@ -76,9 +76,6 @@ TTL_SECONDS = 10.0
 FAILURE_TTL_SECONDS = 4.0
 MAX_NAMES = 10_000
 _Key = tuple[str, int]
-_Found = TypeVar("_Found")
-# What was found, and when.
-_Known: TypeAlias = OrderedDict[_Key, tuple[_Found, float]]
 
 
 class Resolver:
@@ -87,15 +84,14 @@ class Resolver:
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
         self._lookups = Lookups()
-        self._known: _Known[list[str]] = OrderedDict()
+        self._known: BoundedCache[_Key, list[str]] = BoundedCache(MAX_NAMES, ttl_seconds=TTL_SECONDS)
         # Messages. They are apart, so that names that lead nowhere do not drive out those that lead somewhere.
-        self._failed: _Known[str] = OrderedDict()
+        self._failed: BoundedCache[_Key, str] = BoundedCache(MAX_NAMES, ttl_seconds=FAILURE_TTL_SECONDS)
         self._asking: dict[_Key, asyncio.Task[list[str]]] = {}
 
     def known(self, host: str, port: int) -> list[str] | None:
         """Return addresses that were vetted in the last seconds; None if the host must be resolved."""
-        known = self._known.get((host, port))
-        return known[0] if known is not None and asyncio.get_running_loop().time() - known[1] < TTL_SECONDS else None
+        return self._known.get((host, port))
 
     async def resolve(self, host: str, port: int) -> list[str]:
         """Return the addresses of a host. Raises SendError if it has none, EgressDenied if one is not allowed."""
@@ -107,8 +103,8 @@ class Resolver:
         if is_address(host):
             return self._keep(key, [host])
         failed = self._failed.get(key)
-        if failed is not None and asyncio.get_running_loop().time() - failed[1] < FAILURE_TTL_SECONDS:
-            raise SendError(Failure.DNS, failed[0])
+        if failed is not None:
+            raise SendError(AttemptOutcome.DNS, failed)
         asking = self._asking.get(key)
         if asking is None:
             asking = asyncio.create_task(self._ask(key), name=f"resolve:{host}")
@@ -133,17 +129,9 @@ class Resolver:
             asking.exception()  # all callers may have left; otherwise asyncio would log it as never retrieved
 
     def _no_address(self, key: _Key, message: str) -> SendError:
-        _note(self._failed, key, message)
-        return SendError(Failure.DNS, message)
+        self._failed.put(key, message)
+        return SendError(AttemptOutcome.DNS, message)
 
     def _keep(self, key: _Key, addresses: list[str]) -> list[str]:
-        _note(self._known, key, addresses)
+        self._known.put(key, addresses)
         return addresses
-
-
-def _note(known: _Known[_Found], key: _Key, found: _Found) -> None:
-    """Keep what was found; drop the oldest when there is no room."""
-    known[key] = (found, asyncio.get_running_loop().time())
-    known.move_to_end(key)
-    while len(known) > MAX_NAMES:
-        known.popitem(last=False)

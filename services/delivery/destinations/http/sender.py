@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from services.delivery.destinations.destination import Answer, Failure, SendError
+from services.delivery.destinations.destination import Answer, SendError
 from services.delivery.destinations.http import dialing
 from services.delivery.destinations.http.connection import Connection
 from services.delivery.destinations.http.dialing import Proxy
@@ -19,6 +19,7 @@ from services.delivery.destinations.http.tls import ClientIdentity, tls_reason, 
 from services.domain.egress import targets
 from services.domain.egress.policy import EgressDenied, Policy
 from services.domain.egress.targets import TargetUrl
+from services.domain.states import AttemptOutcome
 
 # Idle connections are closed after this, because common receivers close theirs after 5 s (Node.js), or 1 s before the
 # receiver says that it will (Keep-Alive: timeout).
@@ -83,13 +84,15 @@ class HttpSender:
             if kept and answer.status_code == _REQUEST_TIMEOUT and not connection.usable:
                 # What servers say on a connection that was idle for long: they closed it before this request.
                 message = "the receiver closed the idle connection with 408 before the request"
-                raise SendError(Failure.CONNECTION_LOST, message, status_code=_REQUEST_TIMEOUT, reused=True)
+                raise SendError(AttemptOutcome.CONNECTION_LOST, message, status_code=_REQUEST_TIMEOUT, reused=True)
             if connection.usable and not fresh:
                 self._keep(target, identity, connection, address)
             else:
                 connection.close()
         except SendError as error:
-            reused = kept is not None and error.kind is Failure.CONNECTION_LOST
+            # The receiver may leave its end open: a 408 after an idle time is such a response.
+            connection.close()
+            reused = kept is not None and error.kind is AttemptOutcome.CONNECTION_LOST
             error.reused = error.reused or (reused and not connection.received)
             raise
         except BaseException:
@@ -144,9 +147,9 @@ class HttpSender:
             async with asyncio.timeout_at(deadline):
                 return await self._resolver.resolve(target.host, target.port)
         except TimeoutError:
-            raise SendError(Failure.TIMEOUT, late) from None
+            raise SendError(AttemptOutcome.TIMEOUT, late) from None
         except EgressDenied as error:
-            raise SendError(Failure.EGRESS_DENIED, str(error)) from None
+            raise SendError(AttemptOutcome.EGRESS_DENIED, str(error)) from None
 
     async def _connect(
         self, target: TargetUrl, identity: ClientIdentity | None, addresses: list[str], deadline: float, late: str
@@ -156,11 +159,11 @@ class HttpSender:
             async with asyncio.timeout_at(deadline):
                 return await dialing.first(openings, _close)
         except TimeoutError:
-            raise SendError(Failure.TIMEOUT, late) from None
+            raise SendError(AttemptOutcome.TIMEOUT, late) from None
         except ssl.SSLError as error:
-            raise SendError(Failure.TLS, f"TLS failed: {tls_reason(error)}") from None
+            raise SendError(AttemptOutcome.TLS, f"TLS failed: {tls_reason(error)}") from None
         except OSError as error:
-            raise SendError(Failure.CONNECT, f"{target.host}:{target.port}: {error}") from None
+            raise SendError(AttemptOutcome.CONNECT, f"{target.host}:{target.port}: {error}") from None
 
     async def _open(self, target: TargetUrl, identity: ClientIdentity | None, address: str) -> _Opened:
         """Connect to exactly this address, directly or through the proxy."""
@@ -189,14 +192,14 @@ def _target(url: str) -> tuple[TargetUrl, bytes]:
     try:
         target = targets.parse(url)
     except ValueError as error:
-        raise SendError(Failure.INVALID_REQUEST, f"the target {error}") from None
+        raise SendError(AttemptOutcome.INVALID_REQUEST, f"the target {error}") from None
     return target, f"POST {target.path} HTTP/1.1\r\nHost: {target.authority}\r\n".encode("ascii")
 
 
 def _head(begin: bytes, request: OutgoingRequest) -> bytes:
     lines = "".join(f"{name}: {value}\r\n" for name, value in request.headers.items())
     if lines.count("\n") != len(request.headers) or lines.count("\r") != len(request.headers) or "\0" in lines:
-        raise SendError(Failure.INVALID_REQUEST, "a header contains a line break or NUL")
+        raise SendError(AttemptOutcome.INVALID_REQUEST, "a header contains a line break or NUL")
     return b"%b%bContent-Length: %d\r\n\r\n" % (begin, lines.encode("latin-1"), len(request.body))
 
 

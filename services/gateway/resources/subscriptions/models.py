@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field
 from protos.webhook.v1 import subscriptions_pb2 as pb
 from services.gateway.resources import models
 from services.gateway.resources.subscriptions import parts
-from services.platform.grpc import enums
+from services.platform.grpc import conversion
 
 _EXAMPLE: dict[str, Any] = {
     "target_url": "https://example.com/hooks/orders",
@@ -328,7 +328,7 @@ def _asked(body: SubscriptionBody, name: str) -> Any:
     if name == "retry_policy" and value is not None:
         return pb.RetryPolicy(**value.model_dump(exclude_none=True))
     if value is not None and field.enum_type is not None:
-        return enums.numbers(field.enum_type)[value]
+        return conversion.numbers(field.enum_type)[value]
     return value
 
 

@@ -12,7 +12,7 @@ from services.gateway.resources import models
 from services.gateway.resources.subscriptions import parts
 from services.gateway.web import backends, openapi
 from services.gateway.web.routing import JsonRoute
-from services.platform.grpc import enums
+from services.platform.grpc import conversion
 
 router = APIRouter(
     prefix="/api/v1/subscriptions",
@@ -110,7 +110,7 @@ async def rotate_subscription_secret(
     10 old secrets are kept. To change the scheme, set `signature_scheme`.
     """
     body = body or RotationBody()
-    scheme = enums.numbers(pb.SignatureScheme.DESCRIPTOR).get(body.signature_scheme or "", 0)
+    scheme = conversion.numbers(pb.SignatureScheme.DESCRIPTOR).get(body.signature_scheme or "", 0)
     request = pb.RotateSubscriptionSecretRequest(
         subscription_id=subscription_id,
         secret_key=body.secret_key,

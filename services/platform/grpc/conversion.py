@@ -1,0 +1,53 @@
+"""Between messages of gRPC and Python: enums as the text that REST and SQL have for them, times, and records."""
+
+import functools
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+from uuid import UUID
+
+from google.protobuf.descriptor import EnumDescriptor
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from services.platform import errors
+
+Made = TypeVar("Made", bound=Message)
+
+_UNSPECIFIED = "UNSPECIFIED"
+_WITH_UNDERSCORE = ("half_open", "in_flight")
+
+
+@functools.cache
+def texts(enum: EnumDescriptor) -> Mapping[int, str]:
+    """Return the text of each value but UNSPECIFIED: "hmac-sha256" for SIGNATURE_SCHEME_HMAC_SHA256."""
+    prefix = enum.values_by_number[0].name.removesuffix(_UNSPECIFIED)
+    names = {number: value.name.removeprefix(prefix).lower() for number, value in enum.values_by_number.items()}
+    return {
+        number: name if name in _WITH_UNDERSCORE else name.replace("_", "-") for number, name in names.items() if number
+    }
+
+
+@functools.cache
+def numbers(enum: EnumDescriptor) -> Mapping[str, Any]:
+    """Return the value of each text, for whatever enum type the stubs give the field."""
+    return {text: number for number, text in texts(enum).items()}
+
+
+def message(kind: type[Made], record: object, **others: Any) -> Made:
+    """Return a message with these values, and of the record's those of the same name. None leaves a field unset."""
+    made = {}
+    for field in kind.DESCRIPTOR.fields:
+        value = others[field.name] if field.name in others else getattr(record, field.name, None)
+        if field.enum_type is not None and value is not None:
+            value = numbers(field.enum_type)[value]
+        made[field.name] = str(value) if isinstance(value, UUID) else value
+    return kind(**made)
+
+
+def moment(field: str, stamp: Timestamp) -> datetime:
+    """Return the time in UTC; InvalidArgument, which names the field, if it is out of range."""
+    try:
+        return stamp.ToDatetime(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        raise errors.InvalidArgument.field(field, "must be between the years 1 and 9999") from None
