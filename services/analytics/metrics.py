@@ -25,7 +25,7 @@ RETENTION_ROWS_DELETED = Counter(
 )
 RETENTION_OVERDUE = Gauge(
     "webhook_retention_overdue_partitions",
-    "Partitions past LOG_RETENTION_HOURS that could not be dropped, or are past DELIVERY_EXPIRY_HOURS and kept.",
+    "Partitions past LOG_RETENTION_HOURS that could not be dropped, or were kept beyond DELIVERY_EXPIRY_HOURS.",
 )
 RETENTION_HELD = Gauge(
     "webhook_retention_held_partitions",

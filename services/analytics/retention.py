@@ -48,7 +48,7 @@ async def run_once(stats: StatsStore, settings: AnalyticsSettings) -> None:
     async with partitions(settings, lock_timeout_seconds=LOCK_TIMEOUT_SECONDS) as store:
         made = await store.create()
         if made:
-            log.info("made partitions", count=made)
+            log.info("created partitions", count=made)
         # A copy that does not get the lock knows nothing of what is overdue, and says nothing.
         async with store.lock() as locked:
             if locked:

@@ -93,7 +93,7 @@ def heard(said: Bell) -> dict[UUID, list[UUID]]:
 class Broker(RedisStreamBroker):
     """taskiq's stream broker with what doorbells need: a bounded stream, batched acks, no reclaiming.
 
-    An acked message is deleted, so the stream's length is what is unread or unacked. Messages of dead
+    An acked message is deleted, so the stream's length is what is unread or unacknowledged. Messages of dead
     workers are swept, not delivered again: the leases that matter are in Postgres.
     """
 
@@ -124,7 +124,7 @@ class Broker(RedisStreamBroker):
         _, self.length = await pipeline.execute()
 
     async def measure(self) -> int:
-        """Messages in the stream, unread or unacked."""
+        """Messages in the stream, unread or unacknowledged."""
         self.length = int(await self._client.xlen(STREAM))
         return self.length
 

@@ -214,7 +214,7 @@ def _violations(asked: Asked) -> Iterator[errors.Violation]:
     if asked.name is not None and asked.name not in _NAMED:
         yield _violation("name", f'must be "{STANDARD_WEBHOOKS}"')
     if len(asked.delays_seconds) > MAX_RETRIES:
-        yield _violation("delays_seconds", f"must have 1 to {MAX_RETRIES} entries")
+        yield _violation("delays_seconds", f"must have at most {MAX_RETRIES} entries")
     else:
         seconds = {f"delays_seconds.{index}": delay for index, delay in enumerate(asked.delays_seconds)}
         seconds |= {
@@ -224,11 +224,11 @@ def _violations(asked: Asked) -> Iterator[errors.Violation]:
         }
         for name, number in seconds.items():
             if not 0 < number <= MAX_NUMBER:
-                yield _violation(name, f"must be above 0 and at most {MAX_NUMBER:.0f}")
+                yield _violation(name, f"must be greater than 0 and at most {MAX_NUMBER:.0f}")
     if asked.factor is not None and not 1 <= asked.factor <= MAX_NUMBER:
-        yield _violation("factor", f"must be 1 to {MAX_NUMBER:.0f}")
+        yield _violation("factor", f"must be between 1 and {MAX_NUMBER:.0f}")
     if asked.limit is not None and not 0 <= asked.limit <= MAX_RETRIES:
-        yield _violation("limit", f"must be 0 to {MAX_RETRIES}")
+        yield _violation("limit", f"must be between 0 and {MAX_RETRIES}")
 
 
 def _limits_exceeded(whole: Asked, service: RetryPolicy, expiry_seconds: int) -> Iterator[errors.Violation]:

@@ -5,7 +5,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from services.platform.process.metrics import SECONDS_BUCKETS
 
 REQUESTS = Counter(
-    "webhook_http_requests_total", "HTTP requests, by method, route and status.", ["method", "route", "status"]
+    "webhook_http_requests_total", "HTTP requests, by method, route, and status.", ["method", "route", "status"]
 )
 REQUEST_SECONDS = Histogram(
     "webhook_http_request_duration_seconds", "Duration of an HTTP request.", ["route"], buckets=SECONDS_BUCKETS

@@ -6,7 +6,7 @@ ACCEPTED = Counter("webhook_events_accepted_total", "Events committed with at le
 FILTERED = Counter("webhook_events_filtered_total", "Events committed that match no subscription.")
 REPEATED = Counter("webhook_events_repeated_total", "Events that repeat an earlier one with the same id or key.")
 REJECTED = Counter("webhook_events_rejected_total", "Events refused and not stored.", ["reason"])
-DELIVERIES = Counter("webhook_deliveries_created_total", "Deliveries made.")
+DELIVERIES = Counter("webhook_deliveries_created_total", "Deliveries created.")
 COMMIT_EVENTS = Histogram(
     "webhook_ingest_commit_events", "Events in one commit.", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 )

@@ -202,7 +202,9 @@ async def test_after_an_outage_no_lease_is_taken_back_for_a_while(
             await on_postgres.lease(delivery_id, seconds=1.0)
             await wait_until(lambda: turns() > 0, what="a turn")
             await stop(postgres)
-            await wait_until(lambda: any("waits for a store" in each["event"] for each in logs), what="a failed turn")
+            await wait_until(
+                lambda: any("a store is unavailable" in each["event"] for each in logs), what="a failed turn"
+            )
             await start(postgres)
             back = time.monotonic()
             await on_postgres.in_state(delivery_id, "pending")

@@ -110,7 +110,7 @@ def test_the_curl_commands_work_as_printed(stack: Stack, tmp_path: Path) -> None
     script = script.replace("http://127.0.0.1:8080", stack.base_url).replace('-H "Authorization: Bearer ', '-H "X-No: ')
     done = subprocess.run(
         ["/bin/sh", "-euc", script],
-        env=environment(tmp_path, WEBHOOK_API_KEY=""),
+        env=environment(tmp_path, ADMIN_KEY=""),
         capture_output=True,
         text=True,
         timeout=60,

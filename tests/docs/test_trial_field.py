@@ -20,7 +20,7 @@ EDITS = {
         "    trial: str | None\n",
     ),
     "services/gateway/resources/subscriptions/models.py": (
-        '    description: str = Field("", max_length=1024, description="Free text for people.")\n',
+        '    description: str = Field("", max_length=1024, description="Free-form description.")\n',
         "    trial: str | None = None\n",
     ),
 }

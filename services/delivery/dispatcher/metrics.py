@@ -14,14 +14,12 @@ from services.platform.process import background
 from services.platform.process.metrics import SECONDS_BUCKETS, Growth
 from services.platform.stores.redis import REDIS_AWAY, Client
 
-QUEUE_DEPTH = Gauge(
-    "webhook_queue_depth", "Deliveries that an additional worker could send. Counting stops at 100,000."
-)
+QUEUE_DEPTH = Gauge("webhook_queue_depth", "Deliveries that an additional worker could send. Capped at 100,000.")
 HELD = Gauge("webhook_held_deliveries", "Waiting deliveries that no worker may send, by reason.", ["reason"])
 BREAKERS = Gauge("webhook_breakers", "Circuit breakers that are not closed.", ["state"])
-SCHEDULED = Gauge("webhook_scheduled_deliveries", "Deliveries that wait for their next attempt. Counted to 100,000.")
-IN_FLIGHT = Gauge("webhook_in_flight_deliveries", "Deliveries under a worker's lease. Counted to 100,000.")
-OLDEST_WAITING = Gauge("webhook_oldest_waiting_seconds", "How long the longest waiting due delivery has waited.")
+SCHEDULED = Gauge("webhook_scheduled_deliveries", "Deliveries that wait for their next attempt. Capped at 100,000.")
+IN_FLIGHT = Gauge("webhook_in_flight_deliveries", "Deliveries under a worker's lease. Capped at 100,000.")
+OLDEST_WAITING = Gauge("webhook_oldest_waiting_seconds", "Age of the oldest due delivery.")
 TURN_SECONDS = Histogram(
     "webhook_dispatcher_turn_duration_seconds", "Duration of a pass of the dispatcher.", buckets=SECONDS_BUCKETS
 )
@@ -29,15 +27,15 @@ LAST_TURN = Gauge("webhook_dispatcher_last_turn_timestamp_seconds", "When the di
 DISPATCHED = Counter("webhook_dispatched_deliveries_total", "Due deliveries that the dispatcher notified workers of.")
 LEASES_EXPIRED = Counter("webhook_lease_expiries_total", "Leases that expired.")
 DOORBELLS_SWEPT = Counter("webhook_doorbells_swept_total", "Messages that dead workers left in the stream.")
-STREAM_MESSAGES = Gauge("webhook_stream_messages", "Messages in the stream, unread or unacked.")
+STREAM_MESSAGES = Gauge("webhook_stream_messages", "Messages in the stream, unread or unacknowledged.")
 REDIS_SECONDS = Histogram(
     "webhook_redis_round_trip_seconds", "Duration of a small Redis command, sent every 2 s.", buckets=SECONDS_BUCKETS
 )
 REDIS_MEMORY = Gauge("webhook_redis_memory_bytes", "Memory that Redis uses.")
 REDIS_MAX_MEMORY = Gauge("webhook_redis_max_memory_bytes", "maxmemory of Redis; 0 if unlimited.")
-REDIS_CLIENTS = Gauge("webhook_redis_clients", "Connections to Redis, of all clients.")
-REDIS_COMMANDS = Counter("webhook_redis_commands_total", "Commands that Redis ran, for all clients.")
-REDIS_LOOKUPS = Counter("webhook_redis_lookups_total", "Lookups of keys in Redis, of all clients.", ["result"])
+REDIS_CLIENTS = Gauge("webhook_redis_clients", "Connections to Redis, from all clients.")
+REDIS_COMMANDS = Counter("webhook_redis_commands_total", "Commands that Redis ran, from all clients.")
+REDIS_LOOKUPS = Counter("webhook_redis_lookups_total", "Lookups of keys in Redis, from all clients.", ["result"])
 REDIS_EVICTIONS = Counter("webhook_redis_evicted_keys_total", "Keys that Redis evicted because memory was full.")
 
 # Keeps the gauges of the queue and of Redis, at a bounded cost.

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from services.delivery.destinations import registry
 from services.delivery.destinations.registry import Destinations
 from services.delivery.dispatcher.limiter import Limiter
-from services.delivery.dispatcher.store import DispatcherStore as TurnStore
+from services.delivery.dispatcher.store import DispatcherStore
 from services.delivery.dispatcher.turns import Turns
 from services.delivery.settings import WorkerSettings
 from services.delivery.worker.bells import Bells
@@ -50,7 +50,7 @@ async def serve(
         activity = Activity.of("failed attempts", settings)
         deliverer = Deliverer(store, destinations, settings, process.tracer, activity)
         scheduler = Scheduler(store, deliverer, recorder, gates, settings, health.note)
-        found = TurnStore(pool, lease_seconds=settings.lease_seconds)
+        found = DispatcherStore(pool, lease_seconds=settings.lease_seconds)
         bells = Bells(settings, scheduler, Turns(found, Limiter(client, found.count_workers), gates))
         redis_up = availability.Watch("redis", client.ping)
         process.health.add_optional("redis", redis_up.check)

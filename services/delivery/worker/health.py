@@ -83,7 +83,7 @@ class EndpointLog:
     def summarize(self) -> None:
         """Say how many more there were, when the window is over; to be called every second or so."""
         if self._more and time.monotonic() >= self._window_ends:
-            endpoint_log.warning("more endpoints changed than are listed", **self._more)
+            endpoint_log.warning("further endpoint changes were not logged", **self._more)
             self._more.clear()
 
     def _may(self, kind: str) -> bool:

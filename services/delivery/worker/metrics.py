@@ -5,7 +5,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from services.domain.states import BreakerState, StatusReason
 from services.platform.process.metrics import SECONDS_BUCKETS
 
-ATTEMPTS = Counter("webhook_attempts_total", "Attempts ended.", ["outcome"])
+ATTEMPTS = Counter("webhook_attempts_total", "Completed delivery attempts, by outcome.", ["outcome"])
 ATTEMPT_SECONDS = Histogram(
     "webhook_attempt_duration_seconds", "Time from the start of a request to its outcome.", buckets=SECONDS_BUCKETS
 )
@@ -28,7 +28,7 @@ LOST = Counter("webhook_claims_lost_total", "Outcomes whose claim was lost befor
 HANDED_BACK = Counter(
     "webhook_deliveries_handed_back_total", "Deliveries that a worker left waiting in Postgres, by reason.", ["reason"]
 )
-BREAKER_CHANGES = Counter("webhook_breaker_changes_total", "Changes of circuit breakers, by new state.", ["state"])
+BREAKER_CHANGES = Counter("webhook_breaker_changes_total", "Circuit breaker state changes, by new state.", ["state"])
 SUBSCRIPTIONS_DISABLED = Counter(
     "webhook_subscriptions_disabled_total", "Subscriptions disabled because of their receiver's responses.", ["reason"]
 )

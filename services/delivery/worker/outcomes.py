@@ -98,7 +98,9 @@ class Recorder:
                 if self._given_up:
                     return [None] * len(outcomes)
                 if is_store_away(error):
-                    log.warning("outcomes wait for Postgres", outcomes=len(outcomes), error=repr(error))
+                    log.warning(
+                        "cannot record outcomes: Postgres is unavailable", outcomes=len(outcomes), error=repr(error)
+                    )
                     await asyncio.sleep(RETRY_SECONDS)
                     continue
                 if len(outcomes) == 1:

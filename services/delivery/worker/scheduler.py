@@ -78,8 +78,8 @@ class Scheduler:
         self._held: dict[UUID, Held] = {}
         self._tasks: dict[UUID, asyncio.Task[None]] = {}
         # Ids that are handed back to Postgres, for they are too many here.
-        self._too_many: list[UUID] = []
-        self._too_many_came = asyncio.Event()
+        self._to_hand_back: list[UUID] = []
+        self._to_hand_back_came = asyncio.Event()
         self._work = asyncio.Event()
         self._room = asyncio.Event()
         self._stopping = False
@@ -139,7 +139,7 @@ class Scheduler:
                 if errors.classify(error) is None:
                     log.exception("claiming deliveries failed because of a bug")
                 else:
-                    log.warning("claims wait for Postgres", error=repr(error))
+                    log.warning("cannot claim deliveries: Postgres is unavailable", error=repr(error))
                 for lane in lanes.values():
                     self._lanes.done(lane)
                 await asyncio.sleep(PAUSE_SECONDS)
@@ -161,17 +161,17 @@ class Scheduler:
     async def hand_back(self) -> None:
         """Return to Postgres what is too many here, until cancelled."""
         while True:
-            await self._too_many_came.wait()
-            self._too_many_came.clear()
-            while self._too_many:
-                chunk = self._too_many[:IDS_PER_HAND_BACK]
+            await self._to_hand_back_came.wait()
+            self._to_hand_back_came.clear()
+            while self._to_hand_back:
+                chunk = self._to_hand_back[:IDS_PER_HAND_BACK]
                 try:
                     await deliveries.mark_due(self._store.pool, chunk)
                 except Exception as error:
                     if errors.classify(error) is None:
                         log.exception("deliveries could not be handed back because of a bug")
                 # Those that could not be are due in RUNG_SECONDS all the same.
-                del self._too_many[: len(chunk)]
+                del self._to_hand_back[: len(chunk)]
 
     async def forget_idle_lanes(self) -> None:
         """Bound what is remembered, until cancelled."""
@@ -216,7 +216,7 @@ class Scheduler:
 
     async def stop(self, *, grace_seconds: float, unheard: Sequence[UUID]) -> None:
         """Finish what is in flight within the grace period and hand the rest back at once."""
-        waiting = [*self._lanes.empty_all(), *self._too_many, *unheard]
+        waiting = [*self._lanes.empty_all(), *self._to_hand_back, *unheard]
         if waiting:
             try:
                 await deliveries.mark_due(self._store.pool, waiting)
@@ -248,8 +248,8 @@ class Scheduler:
     def _hand_back(self, delivery_ids: Sequence[UUID], reason: Hold) -> None:
         if delivery_ids:
             metrics.HANDED_BACK.labels(reason).inc(len(delivery_ids))
-            self._too_many += delivery_ids
-            self._too_many_came.set()
+            self._to_hand_back += delivery_ids
+            self._to_hand_back_came.set()
 
     async def _deliver(self, held: Held, lane: Lane) -> None:
         claim = held.claim

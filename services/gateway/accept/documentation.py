@@ -9,7 +9,7 @@ from services.gateway.web import openapi
 
 _EVENT_TYPE = {"type": "string", "pattern": f"^{events.TYPE_PATTERN}$", "examples": ["order.created"]}
 _PAYLOAD = {
-    "description": "Any JSON value. Its exact bytes are delivered, including key order, spacing and number format."
+    "description": "Any JSON value. Its exact bytes are delivered, including key order, spacing, and number format."
 }
 _EXAMPLE_PAYLOAD = {"order": 42, "total": 9.90}
 
@@ -44,7 +44,7 @@ _UNAVAILABLE = (
 )
 _CONFLICT = f"{openapi.KEY_IN_USE} Or it is a system subscription (`SUBSCRIPTION_IS_SYSTEM`), which accepts no events."
 _UNAUTHORIZED = (
-    "The API key is missing, unknown, revoked or expired. Or the signature that the subscription's `verify` requires "
+    "The API key is missing, unknown, revoked, or expired. Or the signature that the subscription's `verify` requires "
     "is missing (`SIGNATURE_MISSING`), does not match (`SIGNATURE_MISMATCH`) or is too old (`SIGNATURE_EXPIRED`); "
     "`errors` names the header."
 )

@@ -54,7 +54,7 @@ class ApiKeyBody(models.Request):
         strict=True,
         allow_inf_nan=False,
         description=(
-            "Most requests per second at each gateway process; further requests return 429. Default: the service's "
+            "Maximum requests per second at each gateway process; requests over it return 429. Default: the service's "
             "`API_KEY_REQUESTS_PER_SECOND`."
         ),
     )

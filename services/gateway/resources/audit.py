@@ -41,7 +41,7 @@ class AuditQuery(models.ListQuery):
     tenant_id: models.TenantName | None = Field(None, description="Only changes to objects of this tenant.")
     actor: Annotated[str, AfterValidator(_check_actor)] | None = Field(
         None,
-        description="Only changes by this API key (its UUID), or by `bootstrap`, `anonymous` or `system`.",
+        description="Only changes by this API key (its UUID), or by `bootstrap`, `anonymous`, or `system`.",
         examples=[_EXAMPLE_KEY_ID],
     )
     action: Action | None = Field(None, description="Only this action.")

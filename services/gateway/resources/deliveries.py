@@ -25,7 +25,7 @@ class AttemptError(models.Answer):
     kind: str = Field(
         description=(
             "`http_3xx`, `http_4xx`, `http_5xx`, `timeout`, `dns`, `connect`, `tls`, `connection_lost`, "
-            "`invalid_response`, `egress_denied`, `invalid_request`, `secret_unreadable` or `interrupted`."
+            "`invalid_response`, `egress_denied`, `invalid_request`, `secret_unreadable`, or `interrupted`."
         ),
         examples=["http_5xx"],
     )

@@ -22,7 +22,7 @@ class StatsQuery(models.TenantsQuery):
     window: str = Field(
         "24h",
         pattern="^[1-9][0-9]{0,5}[mhd]$",
-        description="How far back from now: minutes, hours or days, up to the retention of attempts (72 h by default).",
+        description="How far back from now: minutes, hours, or days, within the retention of attempts (default: 72 h).",
         examples=["15m", "1h", "24h", "3d"],
     )
 

@@ -30,7 +30,7 @@ class TenantBody(models.Request):
 
     id: models.TenantName = Field(description="Chosen by you. An id is never used for a second tenant.")
     name: str = Field("", max_length=128, description="For people. Default: the id.")
-    description: str = Field("", max_length=1024, description="Free text for people.")
+    description: str = Field("", max_length=1024, description="Free-form description.")
 
 
 class Tenant(models.Answer):

@@ -58,5 +58,5 @@ def wanted(lines: Sequence[str] | None) -> Sequence[str]:
         raise errors.InvalidArgument.field("If-Match", 'must be the ETag of a response, such as "7", or *')
     strong = [etag for weak, etag in _STRONG.findall(if_match) if not weak]
     if not strong:
-        raise errors.Outdated("If-Match: a weak ETag never matches; send the ETag of a response as it is")
+        raise errors.Outdated("If-Match: a weak ETag never matches; send the ETag exactly as returned")
     return strong

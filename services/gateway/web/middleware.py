@@ -29,6 +29,18 @@ MIN_COMPRESSED_BYTES = 1024
 # Takes half the time of the default level and makes a tenth more bytes.
 GZIP_LEVEL = 4
 _QUALITY = re.compile(r";\s*q\s*=\s*0(?:\.0{0,3})?\s*\Z")
+_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
+# RFC 9110, 4.1 recommends that servers take 8,000 bytes.
+MAX_TARGET_BYTES = 8192
+# Headers that are read here and have one value, so that they must not be repeated; all others may be (RFC 9110, 5.3).
+# The server itself refuses a second Host or Content-Length.
+SINGLE_HEADERS = frozenset((b"authorization", b"content-encoding", b"content-type", b"x-tenant"))
+# Only these paths are traced: the others are pages and probes.
+TRACED_PREFIX = "/api/"
+_TRACEPARENT = spans.TRACEPARENT.encode()
+# A client that disconnected before its response, as in metrics.
+_LEFT = 499
+_SERVER_ERROR = 500
 
 
 def accepts_gzip(accept_encoding: str) -> bool:
@@ -54,14 +66,6 @@ class Compressed:
             await GZipResponder(self._app, MIN_COMPRESSED_BYTES, GZIP_LEVEL)(scope, receive, send)
         else:
             await IdentityResponder(self._app, MIN_COMPRESSED_BYTES)(scope, receive, send)
-
-
-_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
-# RFC 9110, 4.1 recommends that servers take 8,000 bytes.
-MAX_TARGET_BYTES = 8192
-# Headers that are read here and have one value, so that they must not be repeated; all others may be (RFC 9110, 5.3).
-# The server itself refuses a second Host or Content-Length.
-SINGLE_HEADERS = frozenset((b"authorization", b"content-encoding", b"content-type", b"x-tenant"))
 
 
 class Templates:
@@ -249,14 +253,6 @@ class Shortcut:
         await self._app(scope, receive, send)
 
 
-# Only these paths are traced: the others are pages and probes.
-PREFIX = "/api/"
-_HEADER = spans.TRACEPARENT.encode()
-# A client that disconnected before its response, as in metrics.
-_LEFT = 499
-_SERVER_ERROR = 500
-
-
 class Traced:
     """Records a span for each request. It is not used if tracing is off.
 
@@ -270,7 +266,7 @@ class Traced:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request."""
-        if not scope["path"].startswith(PREFIX):
+        if not scope["path"].startswith(TRACED_PREFIX):
             await self._app(scope, receive, send)
             return
         method = method_of(scope)
@@ -300,5 +296,5 @@ class Traced:
 
 def _traceparent(scope: Scope) -> str | None:
     """Return the header; a repeated one is malformed and ignored."""
-    found = [value for name, value in scope["headers"] if name == _HEADER]
+    found = [value for name, value in scope["headers"] if name == _TRACEPARENT]
     return found[0].decode("latin-1") if len(found) == 1 else None

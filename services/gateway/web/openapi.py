@@ -43,7 +43,7 @@ TAGS = [
 
 KEY_IN_USE = "The first request with this `Idempotency-Key` is still running (`IDEMPOTENCY_KEY_IN_USE`): try again."
 KEY_REUSED = (
-    "Fields are unknown, missing or invalid; `errors` names each. Or the `Idempotency-Key` was used with a different "
+    "Fields are unknown, missing, or invalid; `errors` names each. Or the `Idempotency-Key` was used with a different "
     "request (`IDEMPOTENCY_KEY_REUSED`)."
 )
 # The header of a response that repeats an earlier one.
@@ -73,7 +73,7 @@ _SCHEMA_PREFIX = "#/components/schemas/"
 
 _EXAMPLES: dict[int, tuple[str, errors.WebhookError]] = {
     400: ("The body does not match its content type.", Malformed("the body is not valid JSON: invalid number")),
-    401: ("The API key is missing, unknown, revoked or has expired.", keys.missing()),
+    401: ("The API key is missing, unknown, revoked, or expired.", keys.missing()),
     403: (
         "The API key's role does not allow this operation.",
         errors.PermissionDenied(
@@ -104,7 +104,7 @@ _EXAMPLES: dict[int, tuple[str, errors.WebhookError]] = {
         UnsupportedMediaType.field("Content-Type", "must be application/json"),
     ),
     422: (
-        "Fields are unknown, missing or invalid; `errors` names each.",
+        "Fields are unknown, missing, or invalid; `errors` names each.",
         errors.InvalidArgument.field("event_type", "must be 1 to 128 characters of A-Z a-z 0-9 . _ - / :"),
     ),
     429: (

@@ -113,7 +113,7 @@ def refusal_of(error: grpc.aio.AioRpcError, *, tenant_field: str = "") -> errors
         # It is about the caller's key, such as one that was revoked a second ago.
         return type(refused)(refused.message, reason=refused.reason)
     log.error(
-        "a service refused the gateway's service key; SERVICE_KEY, or the service's own key, must be the same in both",
+        "a service refused the gateway's service key; SERVICE_KEY must match, or the service's own key if it has one",
         reason=refused.reason,
         message=refused.message,
     )
@@ -144,7 +144,7 @@ class RateLimited(errors.Overloaded):
     reason = ErrorReason.RATE_LIMITED
 
     def __init__(self, *, retry_after_seconds: int) -> None:
-        super().__init__("this API key has made too many requests; try again after the time in Retry-After")
+        super().__init__("rate limit exceeded; retry after the delay in Retry-After")
         self.retry_after_seconds = retry_after_seconds
 
 

@@ -89,7 +89,7 @@ class Committer:
                 return [idempotency.in_use()]
             wait_seconds = KEY_WAIT_AGAIN_SECONDS
         except asyncpg.CheckViolationError as error:  # the tables check nothing but that there is a partition
-            raise errors.Unavailable("the database is not ready for events of this day yet; try again") from error
+            raise errors.Unavailable("the database is not ready for today's events yet; try again") from error
         except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             if is_store_away(error):
                 raise

@@ -1,6 +1,6 @@
 """Verification of what comes in for a subscription, and what its sender calls it.
 
-From top to bottom: the headers by which providers sign, their schemes, what they call the content, and the verifier.
+From top to bottom: a request's headers, how providers sign, what they call the content, and the verifier.
 """
 
 import base64
@@ -27,10 +27,24 @@ from services.platform import errors
 from services.platform.clock import Clock
 from services.platform.http import json_text
 
-# The headers by which providers sign and name what they send.
-
+log = structlog.get_logger(__name__)
 
 MAX_HEADER_LENGTH = 1024
+# How far a timestamp may be off, either way.
+TOLERANCE_SECONDS = 300
+HUB_SIGNATURE = "X-Hub-Signature-256"
+STRIPE_SIGNATURE = "Stripe-Signature"
+SHOPIFY_HMAC = "X-Shopify-Hmac-Sha256"
+SLACK_SIGNATURE = "X-Slack-Signature"
+SLACK_TIMESTAMP = "X-Slack-Request-Timestamp"
+FORM = "application/x-www-form-urlencoded"
+MAX_CHALLENGE_LENGTH = 1024
+_TIMESTAMP = re.compile(r"[0-9]{1,12}")
+_DOES_NOT_MATCH = "does not match the body under the subscription's verification secrets"
+_ID = re.compile(r"[\x20-\x7e]{1,255}")
+_CHALLENGE = re.compile(rf"[\x20-\x7e]{{1,{MAX_CHALLENGE_LENGTH}}}")
+_PAYLOAD = re.compile(rb"(?:\A|&)payload=([^&]*)")
+_COMMAND = re.compile(rb"(?:\A|&)command=([^&]*)")
 
 
 class Headers:
@@ -95,16 +109,6 @@ def expired(name: str, why: str) -> errors.SignatureExpired:
 #
 # Signatures are compared in constant time, and before the time is checked: only a genuine request can be "expired".
 
-
-# How far a timestamp may be off, either way.
-TOLERANCE_SECONDS = 300
-STRIPE_SIGNATURE = "Stripe-Signature"
-SHOPIFY_HMAC = "X-Shopify-Hmac-Sha256"
-SLACK_SIGNATURE = "X-Slack-Signature"
-SLACK_TIMESTAMP = "X-Slack-Request-Timestamp"
-_TIMESTAMP = re.compile(r"[0-9]{1,12}")
-_DOES_NOT_MATCH = "does not match the body under the subscription's verification secrets"
-
 # Of the headers, the body, the keys, and the time in seconds since 1970.
 Check: TypeAlias = Callable[[Headers, bytes, Sequence[Key], float], None]
 
@@ -115,7 +119,7 @@ def verify_stripe(headers: Headers, body: bytes, keys: Sequence[Key], now: float
     times = [value for name, _, value in parts if name == "t"]
     given = [value for name, _, value in parts if name == "v1"]
     if len(times) != 1 or not given:
-        raise mismatch(STRIPE_SIGNATURE, "must have t= with a time, and at least one v1= with a signature")
+        raise mismatch(STRIPE_SIGNATURE, "must contain t=<timestamp> and at least one v1=<signature>")
     time = _time(STRIPE_SIGNATURE, times[0])
     signed = times[0].encode() + b"." + body
     _check(STRIPE_SIGNATURE, given, [hmac.digest(key.hub, signed, "sha256").hex() for key in keys])
@@ -185,14 +189,6 @@ def _check_time(name: str, time: int, now: float) -> None:
 #
 # Read once the signature is verified, and each field separately, so that an invalid one does not lose the others. What
 # is missing, or is not a valid type or id here, is empty: a genuine webhook is not refused for its name.
-
-
-FORM = "application/x-www-form-urlencoded"
-MAX_CHALLENGE_LENGTH = 1024
-_ID = re.compile(r"[\x20-\x7e]{1,255}")
-_CHALLENGE = re.compile(rf"[\x20-\x7e]{{1,{MAX_CHALLENGE_LENGTH}}}")
-_PAYLOAD = re.compile(rb"(?:\A|&)payload=([^&]*)")
-_COMMAND = re.compile(rb"(?:\A|&)command=([^&]*)")
 
 
 class Content(msgspec.Struct, frozen=True, kw_only=True):
@@ -290,12 +286,6 @@ def _fields(text: bytes) -> _Fields:
     return json_text.fields(_FIELDS, text) or _NO_FIELDS
 
 
-# Verifies what comes in for a subscription as its verification says, and reads what the sender calls it.
-
-
-log = structlog.get_logger(__name__)
-HUB_SIGNATURE = "X-Hub-Signature-256"
-
 # A provider that signs in its own way: its check and its reader. Its headers are in events.PROVIDER_HEADERS.
 PROVIDERS: Mapping[Verification, tuple[Check, Reader]] = {
     Verification.STRIPE: (verify_stripe, read_stripe),
@@ -322,10 +312,10 @@ class Verifier:
         if verification is Verification.NONE:
             return NOTHING
         if verification in PROVIDERS:
-            scheme, reader = PROVIDERS[verification]
+            check, read = PROVIDERS[verification]
             headers, body = _headers(item), item.payload
-            scheme(headers, body, self._keys(subscription), self._clock.now())
-            return reader(headers, item.content_type, body)
+            check(headers, body, self._keys(subscription), self._clock.now())
+            return read(headers, item.content_type, body)
         if item.HasField("hub_signature"):
             self._check_hub(subscription, item)
         elif verification is not Verification.AUTO:
@@ -349,8 +339,10 @@ class Verifier:
             if subscription.sealed_secrets is not None:
                 return self._vault.opened(subscription.id, subscription.sealed_secrets).keys(self._moment())
         except CannotOpen as error:
-            log.error("a signing secret cannot be decrypted", subscription_id=str(subscription.id), reason=str(error))  # noqa: TRY400 - there is no bug to trace
-            raise errors.WebhookError("the subscription's secret cannot be decrypted; the reason was logged") from None
+            log.error(  # noqa: TRY400 - there is no bug to trace
+                "a subscription's secrets cannot be decrypted", subscription_id=str(subscription.id), reason=str(error)
+            )
+            raise errors.WebhookError("the subscription's secrets cannot be decrypted; the reason was logged") from None
         return ()
 
     def _moment(self) -> datetime:

@@ -83,7 +83,7 @@ class Rules:
         if draft.kind != stored.kind:
             raise errors.InvalidArgument.field("kind", f"cannot be changed from {stored.kind}")
         if stored.event_types and not draft.event_types and not (request.all_event_types or spec is not request.spec):
-            expected = "is required: the subscription is limited to some types. Send [] to get every type"
+            expected = "is required because this subscription filters event types; send [] to receive all"
             raise errors.InvalidArgument.field("event_types", expected)
         if SECRET_KEY not in draft.replaced and scheme is not None:
             _check_scheme(stored, scheme)
@@ -164,7 +164,7 @@ def merged_headers(stored: Mapping[str, str], changes: Mapping[str, str]) -> tup
 
 def _check_mask(request: pb.UpdateSubscriptionRequest, paths: frozenset[str]) -> None:
     if len(request.update_mask.paths) > MAX_PATHS:
-        raise errors.InvalidArgument.field("update_mask", f"must have at most {MAX_PATHS} paths")
+        raise errors.InvalidArgument.field("update_mask", f"must have at most {MAX_PATHS} entries")
     for path in paths:
         name, _, nested = path.partition(".")
         known = not nested or name == _NESTED
@@ -193,7 +193,7 @@ def _reject_credentials_for_new_host(stored: Subscription, draft: Draft, *, keep
         HEADERS: keeps_headers and bool(stored.header_names),
         CLIENT_CERTIFICATE: CLIENT_CERTIFICATE not in draft.replaced and stored.client_certificate is not None,
     }
-    expected = "must be sent again, or null, because target_url has a new host"
+    expected = "must be sent again, or null, because target_url has a new scheme, host, or port"
     wrong = [errors.Violation(field=name, description=expected) for name, is_kept in kept.items() if is_kept]
     if wrong:
         raise errors.InvalidArgument.of(*wrong)

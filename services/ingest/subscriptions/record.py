@@ -205,7 +205,7 @@ def _text_violations(field_name: str, text: str, longest: int) -> list[errors.Vi
 def _certificate_violations(certificate: ClientCertificate | None, url: str) -> list[errors.Violation]:
     if certificate is None or url.lower().startswith("https:"):
         return []
-    return _violation(client_certificates.FIELD, "requires a target_url with https")
+    return _violation(client_certificates.FIELD, "requires an https target_url")
 
 
 def secret_violations(secret_key: str | None, scheme: SignatureScheme) -> list[errors.Violation]:
@@ -238,7 +238,7 @@ def _limit_violations(rate: float | None, burst: int | None) -> list[errors.Viol
     if rate is not None and not MIN_RATE <= rate <= MAX_RATE:
         found += _violation("rate_limit_per_second", f"must be {MIN_RATE} to {MAX_RATE}")
     if burst is not None and not 1 <= burst <= MAX_BURST:
-        found += _violation("rate_limit_burst", f"must be 1 to {MAX_BURST}")
+        found += _violation("rate_limit_burst", f"must be between 1 and {MAX_BURST}")
     elif burst is not None and rate is None:
         found += _violation("rate_limit_burst", "requires rate_limit_per_second")
     return found
@@ -274,7 +274,7 @@ _PREFIXES = ("proxy-", "webhook-", "x-webhook-", "x-hub-signature")
 def header_violations(values: Mapping[str, str]) -> list[errors.Violation]:
     """Return what is wrong with these values, by name. No value is repeated."""
     if len(values) > MAX_HEADERS:
-        return [errors.Violation(field=HEADERS, description=f"must have at most {MAX_HEADERS} headers")]
+        return [errors.Violation(field=HEADERS, description=f"must have at most {MAX_HEADERS} entries")]
     found = []
     seen: set[str] = set()
     for name, value in values.items():
@@ -286,15 +286,14 @@ def header_violations(values: Mapping[str, str]) -> list[errors.Violation]:
             why = "is set by this service; '-', '_' and other punctuation count as the same"
             found.append(errors.Violation(field=f"{HEADERS}.{name}", description=why))
         elif lower in seen:
-            found.append(
-                errors.Violation(field=f"{HEADERS}.{name}", description="appears more than once, in another case")
-            )
+            why = "is a duplicate; header names are case-insensitive"
+            found.append(errors.Violation(field=f"{HEADERS}.{name}", description=why))
         elif not _HEADER_VALUE.fullmatch(value):
             why = f"must be 1 to {MAX_HEADER_VALUE_LENGTH} printable ASCII characters, with no space around them"
             found.append(errors.Violation(field=f"{HEADERS}.{name}", description=why))
         seen.add(lower)
     if not found and sum(len(name) + len(value) + 4 for name, value in values.items()) > MAX_HEADER_BYTES:
-        found.append(errors.Violation(field=HEADERS, description=f"must have at most {MAX_HEADER_BYTES} bytes in all"))
+        found.append(errors.Violation(field=HEADERS, description=f"must total at most {MAX_HEADER_BYTES} bytes"))
     return found
 
 

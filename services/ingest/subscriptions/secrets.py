@@ -13,13 +13,17 @@ from services.domain.secrets.vault import Secret, Secrets
 from services.platform import errors
 from services.platform.auth import keys
 
-# The secrets that are shared with others, for signing and for verifying: which are refused, and which are weak.
-
-
 MAX_SECRET_LENGTH = 256
 # Below the first nobody's documented example is, and a key is guessed from a few signatures. Standard Webhooks asks for
 # 24 to 64; what many providers make is shorter, so that it is only warned of.
 MIN_BYTES, ADVISED_BYTES = 8, 24
+# Standard Webhooks asks for 24 to 64.
+MADE_BYTES = 32
+MAX_PREVIOUS = 10
+DEFAULT_OVERLAP_HOURS = 24
+MAX_OVERLAP_HOURS = 168
+MAX_VERIFICATION_SECRETS = 2
+VERIFICATION_SECRETS = "verification_secrets"
 
 
 def why_no_text(secret: str) -> str | None:
@@ -52,16 +56,6 @@ def secret_warnings(field: str, keys: Sequence[Key]) -> list[str]:
     ]
 
 
-# The signing secrets of a subscription: how one is made, and how the next takes its place.
-
-
-# Standard Webhooks asks for 24 to 64.
-MADE_BYTES = 32
-MAX_PREVIOUS = 10
-DEFAULT_OVERLAP_HOURS = 24
-MAX_OVERLAP_HOURS = 168
-
-
 def new_signing_secret(scheme: SignatureScheme) -> str:
     """Create a secret, or a private key."""
     if scheme is SignatureScheme.ED25519:
@@ -86,7 +80,7 @@ def overlap(hours: float | None) -> timedelta:
     if hours is None:
         return timedelta(hours=DEFAULT_OVERLAP_HOURS)
     if not 0 <= hours <= MAX_OVERLAP_HOURS:  # so written that NaN fails it
-        raise errors.InvalidArgument.field("overlap_hours", f"must be 0 to {MAX_OVERLAP_HOURS}")
+        raise errors.InvalidArgument.field("overlap_hours", f"must be between 0 and {MAX_OVERLAP_HOURS}")
     return timedelta(hours=hours)
 
 
@@ -114,11 +108,6 @@ def matches_ingest_token(token: str, token_hash: bytes | None) -> bool:
     return token_hash is not None and hmac.compare_digest(keys.digest(token), token_hash)
 
 
-# What comes in for a subscription: whose signature it must carry, and which secrets verify it.
-
-MAX_VERIFICATION_SECRETS = 2
-
-
 class Verification(StrEnum):
     """Values of `subscriptions.verification`, and of `verify` in the REST API."""
 
@@ -144,13 +133,15 @@ TYPED = _PROVIDERS_SECRET | {Verification.GITHUB}
 # The subscription's own secret is used if there is no other; without any, nothing would pass.
 _ANY_SECRET = frozenset({Verification.REQUIRED, Verification.GITHUB})
 
-VERIFICATION_SECRETS = "verification_secrets"
-
 
 def verification_secret_violations(given: Sequence[str]) -> list[errors.Violation]:
     """Return what is wrong with verification secrets that a caller sent; to send none is valid."""
     if len(given) > MAX_VERIFICATION_SECRETS:
-        return [errors.Violation(field=VERIFICATION_SECRETS, description=f"must be at most {MAX_VERIFICATION_SECRETS}")]
+        return [
+            errors.Violation(
+                field=VERIFICATION_SECRETS, description=f"must have at most {MAX_VERIFICATION_SECRETS} entries"
+            )
+        ]
     return [
         errors.Violation(field=f"{VERIFICATION_SECRETS}.{index}", description=why)
         for index, secret in enumerate(given)

@@ -225,7 +225,9 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
             return self._vault.opened(subscription.id, subscription.sealed_secrets)
         except CannotOpen as error:
             # Shown all the same, so that it can be given another.
-            log.error("a signing secret cannot be decrypted", subscription_id=str(subscription.id), reason=str(error))  # noqa: TRY400 - there is no bug to trace
+            log.error(  # noqa: TRY400 - there is no bug to trace
+                "a subscription's secrets cannot be decrypted", subscription_id=str(subscription.id), reason=str(error)
+            )
             return NONE
 
 

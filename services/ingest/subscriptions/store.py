@@ -154,7 +154,7 @@ class SubscriptionStore:
                 secrets = NONE if kept is None else self._vault.opened(subscription_id, kept)
             except CannotOpen:
                 raise errors.Conflict(
-                    "its secrets cannot be decrypted; set a new secret_key by an update",
+                    "the subscription's secrets cannot be decrypted; update it with a new secret_key",
                     reason=errors.ErrorReason.SECRET_UNREADABLE,
                 ) from None
             rotated = signing_secrets.rotated(secrets, new_one, now=row["now"], overlap=overlap)

@@ -59,7 +59,7 @@ def of_header(header: str) -> str:
     """Return the key in an Authorization header (RFC 6750, 2.1); Unauthenticated if it contains none."""
     found = _BEARER.fullmatch(header)
     if found is None:
-        raise errors.Unauthenticated("the Authorization header must be Bearer, a space and an API key")
+        raise errors.Unauthenticated("the Authorization header must be `Bearer <API key>`")
     return found[1]
 
 

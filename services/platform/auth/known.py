@@ -85,7 +85,7 @@ class Known(Generic[Key, Value]):
         try:
             await asyncio.wait_for(self._places.acquire(), self._timeout_seconds)
         except TimeoutError:
-            raise errors.Overloaded("too many API keys are being looked up; try again") from None
+            raise errors.Overloaded("too many lookups are in progress; try again") from None
         asking = self._ask_once(key)
         asking.add_done_callback(lambda _: self._places.release())
         return await asyncio.shield(asking)

@@ -43,7 +43,7 @@ CALL_SECONDS = 30.0
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Found: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
-Behaviour: TypeAlias = Callable[[Any, Any], Awaitable[Any]]
+Behavior: TypeAlias = Callable[[Any, Any], Awaitable[Any]]
 Parse: TypeAlias = Callable[[bytes], Any]
 
 # The codes that are the server's fault, by OpenTelemetry's conventions.
@@ -92,7 +92,7 @@ class _Interceptor(grpc.aio.ServerInterceptor):
             handler.response_serializer,
         )
 
-    def _acting(self, caller: Identity, method: str, handler: Handler) -> Behaviour:
+    def _acting(self, caller: Identity, method: str, handler: Handler) -> Behavior:
         """Wrap a method so that it checks the caller and the tenants that the request states."""
         inner: Any = handler.unary_unary
         parse, enter = handler.request_deserializer, self._enter
@@ -116,7 +116,7 @@ def _refused_stream(method: str) -> Handler:
     return grpc.stream_stream_rpc_method_handler(refuse, None, None)
 
 
-def _refusing(error: Exception) -> Behaviour:
+def _refusing(error: Exception) -> Behavior:
 
     async def refuse(_request: object, _context: object) -> None:
         raise error
@@ -138,7 +138,7 @@ def _metadatum(metadata: Metadata, wanted: str) -> str | None:
     return next((str(value) for name, value in metadata if name == wanted), None)
 
 
-def _answering(method: str, inner: Behaviour, span: Span | None = None) -> Behaviour:
+def _answering(method: str, inner: Behavior, span: Span | None = None) -> Behavior:
     """Wrap a method so that it is counted, timed, and traced, and its errors become statuses."""
     duration = metrics.RPC_SECONDS.labels(method)
 
@@ -200,8 +200,8 @@ async def serving(
 ) -> AsyncIterator[int]:
     """Serve until the context ends, then let calls in flight finish; yield the port.
 
-    `services` are full names; their health says whether they can serve requests. `enter` sees each call of an admin
-    first.
+    `services` are full names; their health says whether they can serve requests. `enter` sees each call
+    of every caller first.
     """
     certificates = tls.following(process, settings)
     # An item may carry its payload and the body that was signed.
@@ -232,14 +232,14 @@ async def serving(
     for service in ("", *services):
         await servicer.set(service, health_pb2.HealthCheckResponse.NOT_SERVING)
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    address = f"{host}:{settings.grpc_port}"
     try:
-        address = f"{host}:{settings.grpc_port}"
         if certificates:
             port = server.add_secure_port(address, certificates.of_server())
         else:
             port = server.add_insecure_port(address)
-    except RuntimeError:
-        raise SystemExit(f"port {settings.grpc_port} on {settings.host} is taken by another process") from None
+    except RuntimeError as error:
+        raise SystemExit(f"cannot listen on {address}: {error}") from None
     await server.start()
     log.info("gRPC server is listening", port=port, tls=settings.grpc_tls)
     follower = process.spawn("grpc_health", _follow_readiness(process, servicer, ("", *services)))

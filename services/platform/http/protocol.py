@@ -73,7 +73,7 @@ MAX_UNFINISHED_BYTES = 256 << 20
 _TOO_LARGE = HttpProblem(
     status=431,
     title="Request Header Fields Too Large",
-    detail=f"the headers must be at most {MAX_HEADERS}, with {MAX_HEAD_BYTES} bytes in all",
+    detail=f"the headers must be at most {MAX_HEADERS}, and total at most {MAX_HEAD_BYTES} bytes",
     reason=ErrorReason.HEADERS_TOO_LARGE,
 )
 _LATE = HttpProblem(
@@ -87,7 +87,7 @@ _NOT_A_HOST = bad_request(
 _CODED = HttpProblem(
     status=501,
     title="Not Implemented",
-    detail="Transfer-Encoding: must be chunked; state compression in Content-Encoding",
+    detail="Transfer-Encoding: must be chunked; use Content-Encoding for compression",
     reason=ErrorReason.TRANSFER_ENCODING_UNSUPPORTED,
 )
 # RFC 3986, 3.2.2 and 3.2.3; empty where the target has no authority (RFC 9110, 7.2).

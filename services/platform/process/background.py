@@ -64,4 +64,4 @@ def _tell(error: Exception, *, quiet: bool) -> None:
     if errors.classify(error) is None:
         log.error("a background task failed because of a bug; trying again", task=name, exc_info=error)
     elif not quiet:
-        log.warning("a background task waits for a store", task=name, error=repr(error))
+        log.warning("cannot run a background task: a store is unavailable", task=name, error=repr(error))

@@ -84,7 +84,7 @@ class Batcher(Generic[Item, Result]):
         if len(self._waiting) >= bounds.waiting_items or (
             state.bytes_waiting and state.bytes_waiting + size_bytes > bounds.waiting_bytes
         ):
-            raise errors.Overloaded(f"too many requests are waiting for {self.name}; try again")
+            raise errors.Overloaded("too many requests are waiting; try again")
         done: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Waiting(item, size_bytes, done))
         state.bytes_waiting += size_bytes

@@ -28,9 +28,7 @@ SPANS_EXPORTED = Counter("webhook_spans_exported_total", "Spans that the collect
 SPANS_DROPPED = Counter(
     "webhook_spans_dropped_total", "Spans that the collector refused, or that did not fit in the queue."
 )
-EVENT_LOOP_LAG = Histogram(
-    "webhook_event_loop_lag_seconds", "Delay of timers of the event loop.", buckets=SECONDS_BUCKETS
-)
+EVENT_LOOP_LAG = Histogram("webhook_event_loop_lag_seconds", "Event-loop lag.", buckets=SECONDS_BUCKETS)
 
 
 def version() -> str:

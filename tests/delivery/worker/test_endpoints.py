@@ -185,7 +185,7 @@ def test_a_mass_outage_writes_a_few_lines_and_a_count(clock: Clock) -> None:
         clock.now += health.WINDOW_SECONDS
         lines.summarize()
         lines.summarize()
-    counts = [entry for entry in logs if entry["event"] == "more endpoints changed than are listed"]
+    counts = [entry for entry in logs if entry["event"] == "further endpoint changes were not logged"]
     listed = len(logs) - len(counts)
     assert listed == 3 * health.LINES_PER_WINDOW
     assert len(counts) == 3

@@ -63,7 +63,7 @@ def test_ten_old_ones_hold_and_an_eleventh_is_refused_with_the_way_out() -> None
 
 @pytest.mark.parametrize("hours", [-0.001, 168.001, float("nan"), float("inf")])
 def test_an_overlap_out_of_its_bounds_is_refused(hours: float) -> None:
-    with pytest.raises(errors.InvalidArgument, match="overlap_hours: must be 0 to 168"):
+    with pytest.raises(errors.InvalidArgument, match="overlap_hours: must be between 0 and 168"):
         secrets.overlap(hours)
 
 

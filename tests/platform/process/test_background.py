@@ -52,7 +52,7 @@ BUG = ValueError("bug")
 
 async def test_repeat_logs_the_first_of_several_failures_of_a_kind() -> None:
     assert await _until_done(Steps(None, AWAY, AWAY, BUG, BUG, None, BUG)) == [
-        "warning: a background task waits for a store",
+        "warning: cannot run a background task: a store is unavailable",
         "error: a background task failed because of a bug; trying again",
         "error: a background task failed because of a bug; trying again",
     ]

@@ -199,7 +199,7 @@ def _target(url: str) -> tuple[TargetUrl, bytes]:
 def _head(begin: bytes, request: OutgoingRequest) -> bytes:
     lines = "".join(f"{name}: {value}\r\n" for name, value in request.headers.items())
     if lines.count("\n") != len(request.headers) or lines.count("\r") != len(request.headers) or "\0" in lines:
-        raise SendError(AttemptOutcome.INVALID_REQUEST, "a header has a line break in it")
+        raise SendError(AttemptOutcome.INVALID_REQUEST, "a header contains a line break or NUL")
     return b"%b%bContent-Length: %d\r\n\r\n" % (begin, lines.encode("latin-1"), len(request.body))
 
 

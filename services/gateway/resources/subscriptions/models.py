@@ -83,10 +83,10 @@ class SubscriptionBody(models.Request):
         max_length=100,
         description=(
             "Event types to deliver. `order.*` means every type that begins with `order.`. Default, and an empty list: "
-            "every type. A PUT must include it if the subscription is limited to some types."
+            "every type. A PUT must include it if the subscription filters event types."
         ),
     )
-    description: str = Field("", max_length=1024, description="Free text for people.")
+    description: str = Field("", max_length=1024, description="Free-form description.")
     keep_when_disabled: bool = Field(
         default=True,
         strict=True,
@@ -101,7 +101,9 @@ class SubscriptionBody(models.Request):
         le=100_000,
         strict=True,
         allow_inf_nan=False,
-        description=("Most requests per second, at least 0.001; further deliveries wait. Absent or null: no limit."),
+        description=(
+            "Maximum requests per second, at least 0.001; deliveries over the limit wait. Absent or null: no limit."
+        ),
     )
     rate_limit_burst: int | None = Field(
         None,
@@ -109,8 +111,8 @@ class SubscriptionBody(models.Request):
         le=1_000_000,
         strict=True,
         description=(
-            "Most requests at once; requires `rate_limit_per_second`. Absent or null: one second's worth of the rate, "
-            "and at least 1."
+            "Maximum requests at once; requires `rate_limit_per_second`. Absent or null: one second's worth of the "
+            "rate, and at least 1."
         ),
     )
     timeout_seconds: float | None = Field(
@@ -129,7 +131,7 @@ class SubscriptionBody(models.Request):
         max_length=20,
         description=(
             "Headers that each request carries in addition to the service's own. Values are write-only, because they "
-            "may be credentials. At most 20, with 4,096 bytes in all; a value has 1 to 1,024 printable ASCII "
+            "may be credentials. At most 20, which total at most 4,096 bytes; a value has 1 to 1,024 printable ASCII "
             "characters. Not allowed are headers of the connection (`Host`, `Connection`, `Content-Length`, …) and the "
             "service's own (`Content-Type`, `User-Agent`, `webhook-*`, `X-Webhook-*`, …), also with `_` for `-`. In an "
             "update: absent keeps the stored headers, null removes them."
@@ -139,7 +141,7 @@ class SubscriptionBody(models.Request):
     verify: Verify | None = Field(
         None,
         description=(
-            "Which signature webhooks to this subscription must have; others return 401 and are not stored. `auto`: "
+            "Signature required on incoming webhooks; others return 401 and are not stored. `auto`: "
             "`X-Hub-Signature-256` is verified if present. `required`: it must be present. `github`, `stripe`, "
             "`shopify`, `slack`, `standard-webhooks`: the provider's signature; the event's type and id are read from "
             "the provider's headers or body. `none`: signatures are ignored. Absent or null: `auto` on create, the "
@@ -269,7 +271,7 @@ class Subscription(models.Answer):
         description="Names of the headers that each request carries in addition to the service's own.",
         examples=[["Authorization"]],
     )
-    verify: Verify = Field(description="Which signature webhooks to it must have.", examples=["stripe"])
+    verify: Verify = Field(description="Signature required on incoming webhooks.", examples=["stripe"])
     has_verification_secret: bool = Field(
         description="Whether webhooks are verified with `verification_secrets` instead of `secret_key`.",
         examples=[True],

@@ -26,14 +26,14 @@ _CERTIFICATE_EXAMPLE: dict[str, Any] = {
 }
 
 # Strictly: neither "5" nor true is a number.
-Seconds = Annotated[float, Field(gt=0, strict=True, allow_inf_nan=False, description="Above 0.")]
+Seconds = Annotated[float, Field(gt=0, strict=True, allow_inf_nan=False, description="Greater than 0.")]
 
 
 class RetryPolicyBody(models.Request):
     """When a failed delivery is retried. One of three kinds, which cannot be combined.
 
     Exponential: `base_seconds`, `factor`, `cap_seconds`, `limit`; each has a default. Explicit: `delays_seconds`.
-    Named: `name`. All delays together must fit into the lifetime of a delivery.
+    Named: `name`. All delays together must fit within the lifetime of a delivery.
     """
 
     model_config = ConfigDict(
@@ -100,8 +100,8 @@ class ClientCertificateBody(models.Request):
         min_length=1,
         max_length=32_768,
         description=(
-            "Certificates in PEM, up to 8: the subscription's own first, then each issuer of the one before. Each must "
-            "be valid now. If the first has an extended key usage, it must include client authentication."
+            "PEM chain of up to 8 certificates, leaf first, then each issuer of the one before. Each must be valid "
+            "now. If the first has an extended key usage, it must include client authentication."
         ),
     )
     private_key: str = Field(
