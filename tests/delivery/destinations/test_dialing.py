@@ -202,8 +202,8 @@ async def test_through_a_proxy_names_are_vetted_all_the_same_and_it_gets_the_add
 @pytest.mark.parametrize(
     ("answer", "why"),
     [
-        (b"HTTP/1.1 403 Forbidden\r\n\r\n", "answered 403"),
-        (b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n", "answered 407"),
+        (b"HTTP/1.1 403 Forbidden\r\n\r\n", "responded with 403"),
+        (b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n", "responded with 407"),
         (b"SSH-2.0-OpenSSH\r\n\r\n", "no HTTP"),
         (b"HTTP/1.1 200 OK\r\n\r\nsurplus", "more than a response"),
         (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 20_000, "does not end"),
