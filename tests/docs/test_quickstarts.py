@@ -46,13 +46,17 @@ def toolchain(command: str) -> str:
     return found
 
 
+# Well below the time that a test has: where the registry cannot be reached, npm tries again and again.
+NPM_SECONDS = 45
+
+
 @pytest.fixture(scope="module")
 def node_modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Install the packages that the page names, once."""
     npm, folder = toolchain("npm"), tmp_path_factory.mktemp("npm")
     command = [npm, "install", "--no-audit", "--no-fund", "--prefix", str(folder), "express@5", "standardwebhooks@1"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=NPM_SECONDS, check=False)
     except subprocess.TimeoutExpired:
         pytest.skip("the npm registry cannot be reached")
     if done.returncode:

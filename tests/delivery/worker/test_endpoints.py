@@ -202,4 +202,4 @@ def test_a_count_waits_for_its_window_and_is_not_lost(clock: Clock) -> None:
         assert logs == []
         clock.now += health.WINDOW_SECONDS
         fail(lines)
-    assert [entry["event"].split()[0] for entry in logs] == ["more", "an"]
+    assert [entry["event"].split()[0] for entry in logs] == ["further", "an"]
