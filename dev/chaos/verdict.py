@@ -151,7 +151,7 @@ def _is_success(request: Request) -> bool:
 
 
 ACCEPTED = 202
-# No fault by itself: among the faults, the line for duplicates whose first answer came at the worker's deadline.
+# Not an injected fault: counts duplicates whose first response arrived at the worker's deadline.
 ANSWERED_LATE = "answered-late"
 EXAMPLES = 20
 

@@ -198,7 +198,7 @@ class SignatureMissing(SignatureMismatch):
 
 
 class SignatureExpired(SignatureMismatch):
-    """A signature holds, and its time is too far from ours."""
+    """The signature is valid, but its timestamp is too far from the current time."""
 
     reason = ErrorReason.SIGNATURE_EXPIRED
 

@@ -82,7 +82,7 @@ metadata:
   {{- include "webhook-service.metadata" . | nindent 2 }}
 spec:
   maxUnavailable: {{ .root.Values.podDisruptionBudget.maxUnavailable }}
-  # A pod that is not ready protects nothing: without this it could hold up a drain for ever.
+  # A pod that is not ready protects nothing: without this it could block a drain indefinitely.
   unhealthyPodEvictionPolicy: AlwaysAllow
   selector:
     matchLabels:
