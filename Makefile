@@ -14,8 +14,9 @@ BIN    := $(VENV)/bin
 PYTHON ?=
 # Additional arguments, such as make test ARGS='-k worker -x'
 ARGS   ?=
-# Processes that run tests in parallel, each with its own stores; 0 runs them in one, for a debugger.
-WORKERS ?= 2
+# Processes that run tests in parallel, each with its own stores; 0 runs them in one, for a debugger. Most tests wait for
+# something, so that two cores carry three.
+WORKERS ?= 3
 
 export PYTHON
 
