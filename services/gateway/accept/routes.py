@@ -30,6 +30,7 @@ from services.gateway.web.retries import Retries, Unanswered
 from services.platform import errors, ids
 from services.platform.auth import keys
 from services.platform.auth.known import Known
+from services.platform.http.protocol import HOLDER
 from services.platform.tracing import spans
 
 if TYPE_CHECKING:  # the asynchronous stubs exist only for the type checker
@@ -242,6 +243,7 @@ class TokenWebhook(Webhook):
         subscription_id: str = scope["path_params"]["subscription_id"]
         ids.parse("subscription_id", subscription_id)
         await self._tokens.check(subscription_id, scope["path_params"]["token"])
+        scope[HOLDER] = subscription_id
         return None
 
     def _item(self, scope: Scope, headers: dict[bytes, bytes], body: bytes) -> ingest_pb2.IngestItem:
