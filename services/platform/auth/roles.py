@@ -85,6 +85,8 @@ RULES: Mapping[str, Rule] = {
     "/webhook.v1.AnalyticsService/GetStats": _LIST,
     "/webhook.v1.AccessService/Authenticate": Rule(Role.SERVICE, Service.ALONE),
     "/webhook.v1.AccessService/CreateTenant": _ADMIN,
+    "/webhook.v1.AccessService/GetTenant": _ADMIN,
+    "/webhook.v1.AccessService/UpdateTenant": _ADMIN,
     "/webhook.v1.AccessService/ListTenants": _ADMIN,
     "/webhook.v1.AccessService/DeleteTenant": _ADMIN,
     "/webhook.v1.AccessService/CreateApiKey": _ADMIN,
