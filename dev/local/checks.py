@@ -26,7 +26,7 @@ ROLES: Sequence[type[Settings]] = (
 
 def checked() -> LocalSettings:
     """Return the supervisor's settings, or end the process with one line per wrong variable of any process."""
-    found: dict[str, None] = {}  # In the order in which they were found, each once.
+    found: dict[str, None] = {}  # each once, in the order in which they were found
     local: LocalSettings | None = None
     try:
         local = LocalSettings()
