@@ -15,6 +15,7 @@
     ├── Outdated                     ABORTED               412
     ├── RequestTimeout               DEADLINE_EXCEEDED     408    yes
     ├── Overloaded                   RESOURCE_EXHAUSTED    429    yes
+    │   ├── TenantOverloaded         RESOURCE_EXHAUSTED    429    yes
     │   └── QuotaExceeded            RESOURCE_EXHAUSTED    429    yes
     └── Unavailable                  UNAVAILABLE           503    yes
         └── OutcomeUnknown           UNAVAILABLE           503    yes
@@ -95,6 +96,7 @@ class ErrorReason(enum.StrEnum):
     TENANT_IS_DEFAULT = "TENANT_IS_DEFAULT"
 
     OVERLOADED = "OVERLOADED"
+    TENANT_OVERLOADED = "TENANT_OVERLOADED"
     RATE_LIMITED = "RATE_LIMITED"
     QUOTA_SUBSCRIPTIONS = "QUOTA_SUBSCRIPTIONS"
     QUOTA_EVENTS_PER_SECOND = "QUOTA_EVENTS_PER_SECOND"
@@ -279,6 +281,12 @@ class QuotaExceeded(Overloaded):
     ) -> None:
         super().__init__(message, reason=reason, violations=violations)
         self.retry_after_seconds = retry_after_seconds
+
+
+class TenantOverloaded(Overloaded):
+    """A tenant has more waiting than its share of a bounded queue; nothing of this request was stored."""
+
+    reason = ErrorReason.TENANT_OVERLOADED
 
 
 class Unavailable(WebhookError):

@@ -56,11 +56,9 @@ class Places:
         of_gateway = caller.role is Role.SERVICE
         place = None if of_gateway else self._by_tenant.get(caller.tenant_id)
         if free <= (place.calls if place else 0):
-            raise errors.Overloaded(
-                "too many calls are in progress; try again"
-                if of_gateway or free <= 0
-                else "too many calls of this tenant are in progress; try again"
-            )
+            if of_gateway or free <= 0:
+                raise errors.Overloaded("too many calls are in progress; try again")
+            raise errors.TenantOverloaded("too many calls of this tenant are in progress; try again")
         if place is None and not of_gateway:
             place = self._by_tenant[caller.tenant_id] = Place(self._receiving)
         self._total += 1
