@@ -175,6 +175,7 @@ STATUS: dict[type[Exception], int] = {
     errors.Outdated: 412,
     RateLimited: 429,
     errors.Overloaded: 429,
+    errors.TenantOverloaded: 429,
     errors.QuotaExceeded: 429,
     errors.Unavailable: 503,
     errors.OutcomeUnknown: 503,

@@ -48,8 +48,8 @@ async def test_a_tenant_is_shown_with_its_own_quotas_and_those_that_apply(http: 
     )
     assert entries.json()["items"][0]["changes"] == [
         {"field": "name", "before": a_name, "after": "Acme"},
-        {"field": "quotas.stored_bytes", "before": None, "after": 1 << 30},
         {"field": "quotas.subscriptions", "before": 5, "after": None},
+        {"field": "quotas.stored_bytes", "before": None, "after": 1 << 30},
     ]
 
 
