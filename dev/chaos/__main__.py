@@ -1,6 +1,6 @@
 """Entry: python -m dev.chaos [--seed N] [--events N] [--faults N] [--kinds A,B] [--rate N] [--scenario NAME].
 
-Exit status: 0 when the promise was kept, 1 when it was broken, 130 when it was interrupted.
+Exit status: 0 if the promise was kept, 1 if it was broken, 130 if the run was interrupted.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from dev.harness.supervisor import cancel_on_signals
 from services.platform.process import lifecycle
 
 DEFAULT_RATE = 100.0
-# So many large events as keep some waiting for longer than a lease.
+# So many large events that some of them wait for longer than a lease.
 LARGE_EVENTS = 200
 
 
@@ -107,7 +107,7 @@ def _names(text: str) -> list[str]:
 
 @contextlib.contextmanager
 def _folder(keep: Path | None) -> Iterator[Path]:
-    """Yield the named folder, or one that is removed with the context."""
+    """Yield the named folder, or a temporary one."""
     if keep:
         yield keep
         return

@@ -1,4 +1,4 @@
-"""One run: a stack, a load, faults, and the evidence of all three."""
+"""One run: a stack, a load, faults, and their evidence."""
 
 import asyncio
 import contextlib
@@ -19,12 +19,12 @@ from dev.chaos.schedule import ENDPOINTS, STALL, Fault
 
 PROGRESS_SECONDS = 5.0
 TICK_SECONDS = 0.1
-# A loop that comes so much too late is late; and it is in time again after so long without.
+# A loop this late is counted as late, until it has been on time for this long.
 LATE_SECONDS = 0.25
 CALM_SECONDS = 1.0
-# Endpoints that also get what goes to all subscriptions.
+# Endpoints that also get the events for all subscriptions.
 FAN_OUT_ENDPOINTS = ENDPOINTS[:2]
-# After everything has ended: a second request for it would come about now.
+# Wait after everything has ended: a second request for a delivery would arrive in this time.
 AFTERMATH_SECONDS = 2.0
 
 Say = Callable[[str], None]
@@ -32,7 +32,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Load:
-    """Events, how many a second, and how many large ones for the slow endpoint among them."""
+    """The number of events, their rate, and how many of them are large ones for the slow endpoint."""
 
     events: int
     rate: float
@@ -40,20 +40,20 @@ class Load:
 
     @property
     def seconds(self) -> float:
-        """How long it takes when nothing is refused."""
+        """Return how long it takes if nothing is refused."""
         return self.events / self.rate
 
     def lasting(self, seconds: float) -> "Load":
-        """Return the same load, or a slower one that lasts so long."""
+        """Return the same load, slowed down to last this long if it would be shorter."""
         return replace(self, rate=min(self.rate, self.events / max(seconds, self.seconds)))
 
 
 async def run(
     the_plan: stack.Plan, load: Load, schedule: Sequence[Fault], say: Say, *, bystanders: int = 0
 ) -> Evidence:
-    """Start everything, send the load under the faults, wait until all is settled, and stop everything.
+    """Start everything, send the load during the faults, wait until every delivery has ended, and stop everything.
 
-    So many `bystanders` are subscriptions of the same tenant that want none of the events, and change all the time.
+    The `bystanders` are other subscriptions of the tenant, which want none of the events and change all the time.
     """
     async with receiving(the_plan.receiver_port) as receiver, stack.running(the_plan, say) as running:
         if bystanders:
@@ -78,7 +78,7 @@ async def run(
             if left:
                 say(f"{left} deliveries do not end")
             await asyncio.sleep(AFTERMATH_SECONDS)
-        # What workers hold is recorded with their stop.
+        # Workers record what they hold when they stop.
         await running.stop_processes()
         deliveries, keys = await evidence.read(running.database_url)
     return Evidence(
@@ -130,7 +130,7 @@ async def _change_bystanders(database_url: str, number: int) -> None:
 
 
 class _Settling:
-    """Says how many deliveries are left, now and then."""
+    """Print from time to time how many deliveries are left."""
 
     def __init__(self, say: Say) -> None:
         self._say = say
@@ -145,7 +145,7 @@ class _Settling:
 async def _watch(generator: Generator, receiver: Receiver, faults: Faults, say: Say) -> None:
     while True:
         await asyncio.sleep(PROGRESS_SECONDS)
-        # All that is kept stays to the end: looking through it for garbage would stop everything for seconds.
+        # All evidence is kept to the end. Garbage collection would stop everything for seconds to search it.
         gc.freeze()
         on = ", ".join(f"{fault.kind.name} {fault.subject}" for fault in faults.on) or "nothing"
         sent, seen = len(generator.sends), len(receiver.requests)
@@ -153,9 +153,9 @@ async def _watch(generator: Generator, receiver: Receiver, faults: Faults, say: 
 
 
 async def _notice_stalls(spans: list[Span], say: Say) -> None:
-    """Keep when this process itself got too little CPU time: that is a fault of every link at once.
+    """Record when this process got too little CPU time, which is a fault of every link at once.
 
-    A request passes its loop a dozen times, so that a loop which is a little late delays it by a lot.
+    A request passes the event loop a dozen times, so a small lag of the loop delays it a lot.
     """
     stall: Span | None = None
     try:
@@ -177,7 +177,7 @@ async def _notice_stalls(spans: list[Span], say: Say) -> None:
 
 @contextlib.asynccontextmanager
 async def _task(coroutine: Coroutine[object, object, None]) -> AsyncIterator[None]:
-    """Run it beside, until the context ends."""
+    """Run it in the background until the context ends."""
     task = asyncio.create_task(coroutine)
     try:
         yield

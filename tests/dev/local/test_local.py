@@ -138,7 +138,7 @@ def _kill_and_see_another(stack: Stack, role: str) -> None:
 
 def _name(process: Process) -> str | None:
     try:
-        return process.name()
+        return str(process.name())
     except NoSuchProcess:  # Postgres' helpers come and go.
         return None
 
