@@ -7,6 +7,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from pydantic import ConfigDict, Field
 
 from protos.webhook.v1 import access_pb2 as pb
+from services.domain import limits
 from services.domain.quotas import BOUNDS, Quota
 from services.gateway.resources import models
 from services.gateway.web import backends, openapi
@@ -64,8 +65,8 @@ class TenantBody(models.Request):
     model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE | {"quotas": _QUOTAS_EXAMPLE}]})
 
     id: models.TenantName = Field(description="Chosen by you. An id is never used for a second tenant.")
-    name: str = Field("", max_length=128, description="For people. Default: the id.")
-    description: str = Field("", max_length=1024, description="Free-form description.")
+    name: str = Field("", max_length=limits.MAX_NAME_LENGTH, description="For people. Default: the id.")
+    description: str = Field("", max_length=limits.MAX_DESCRIPTION_LENGTH, description="Free-form description.")
     quotas: QuotasBody = Field(default_factory=QuotasBody, description="The tenant's own quotas.")
 
 
@@ -74,8 +75,8 @@ class TenantPatch(models.Request):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"quotas": {"events_per_second": 200.0}}]})
 
-    name: str = Field("", max_length=128, description="For people. Empty: the id.")
-    description: str = Field("", max_length=1024, description="Free-form description.")
+    name: str = Field("", max_length=limits.MAX_NAME_LENGTH, description="For people. Empty: the id.")
+    description: str = Field("", max_length=limits.MAX_DESCRIPTION_LENGTH, description="Free-form description.")
     quotas: QuotasBody = Field(
         default_factory=QuotasBody, description="Quotas that are missing stay as they are; null restores the default."
     )

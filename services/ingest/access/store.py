@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, TypeAlias
 from uuid import UUID
 
-from services.domain import audit
+from services.domain import audit, limits
 from services.domain.audit import Action, FieldChange
 from services.domain.quotas import BOUNDS, Quota
 from services.ingest.quotas.store import FRESH_SECONDS
@@ -17,9 +17,6 @@ from services.platform.auth.roles import GIVEN_TO_KEYS, Role
 from services.platform.stores import postgres, sql
 
 SQL = sql.Queries("services.ingest.access")
-MAX_NAME_LENGTH = 128
-MAX_DESCRIPTION_LENGTH = 1024
-MIN_REQUESTS_PER_SECOND, MAX_REQUESTS_PER_SECOND = 0.001, 100_000
 
 
 # Of a tenant; None: it has no such quota of its own.
@@ -79,8 +76,8 @@ class TenantDraft:
         """Raise InvalidArgument, which names the field at fault."""
         identity.check_tenant("id", self.id)
         _refuse(
-            *_text_violations("name", self.name, MAX_NAME_LENGTH),
-            *_text_violations("description", self.description, MAX_DESCRIPTION_LENGTH),
+            *_text_violations("name", self.name, limits.MAX_NAME_LENGTH),
+            *_text_violations("description", self.description, limits.MAX_DESCRIPTION_LENGTH),
             *_quota_violations(self.own),
         )
 
@@ -97,8 +94,8 @@ class TenantUpdate:
     def __post_init__(self) -> None:
         """Raise InvalidArgument, which names the field at fault."""
         _refuse(
-            *_text_violations("name", self.name or "", MAX_NAME_LENGTH),
-            *_text_violations("description", self.description or "", MAX_DESCRIPTION_LENGTH),
+            *_text_violations("name", self.name or "", limits.MAX_NAME_LENGTH),
+            *_text_violations("description", self.description or "", limits.MAX_DESCRIPTION_LENGTH),
             *_quota_violations(self.own),
         )
 
@@ -122,17 +119,13 @@ class KeyDraft:
     requests_per_second: float | None
 
     def __post_init__(self) -> None:
-        """Raise InvalidArgument, which names each field at fault. NaN fails the comparisons as they are written."""
-        rate = self.requests_per_second
-        found = _text_violations("name", self.name, MAX_NAME_LENGTH, required=True)
+        """Raise InvalidArgument, which names each field at fault."""
+        found = _text_violations("name", self.name, limits.MAX_NAME_LENGTH, required=True)
         if self.role not in GIVEN_TO_KEYS:
             found += _violation("role", "must be admin, write, ingest or read")
         if self.expires_at is not None and self.expires_at <= datetime.now(UTC):
             found += _violation("expires_at", "must be in the future")
-        if rate is not None and not MIN_REQUESTS_PER_SECOND <= rate <= MAX_REQUESTS_PER_SECOND:
-            found += _violation(
-                "requests_per_second", f"must be {MIN_REQUESTS_PER_SECOND} to {MAX_REQUESTS_PER_SECOND}"
-            )
+        found += limits.REQUESTS_PER_SECOND.violations("requests_per_second", self.requests_per_second)
         _refuse(*found)
         identity.check_tenant("tenant_id", self.tenant_id)
 

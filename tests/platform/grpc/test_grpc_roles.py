@@ -1,4 +1,4 @@
-"""Methods of every kind: one without a row in the table of roles is refused to everybody, one with a row is served."""
+"""Methods of every kind: one without a row in the role table is refused to everyone, one with a row is served."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -30,7 +30,7 @@ async def _find(key: str) -> Identity:
 
 @pytest.fixture
 async def served() -> AsyncIterator[tuple[grpc.aio.Channel, list[str]]]:
-    """A channel to a server that has a method of each kind, and the methods that were reached."""
+    """A channel to a server with a method of each kind, and the methods that were called."""
     reached: list[str] = []
 
     async def sent(request: Any) -> bytes:
