@@ -7,10 +7,12 @@ import dataclasses
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any
 
 from pydantic import Field
 
+from services.domain import limits
+from services.domain.limits import Range
 from services.platform.errors import ErrorReason
 from services.platform.settings import Settings
 
@@ -34,19 +36,16 @@ class Quota(enum.StrEnum):
         return ErrorReason(f"QUOTA_{self.upper()}")
 
 
-class Bounds(NamedTuple):
-    """The least and the largest value of a quota."""
-
-    least: float
-    most: float
-
-
-BOUNDS: Mapping[Quota, Bounds] = {
-    Quota.SUBSCRIPTIONS: Bounds(1, 10_000_000),
-    Quota.EVENTS_PER_SECOND: Bounds(0.01, 1_000_000),
-    Quota.WAITING_DELIVERIES: Bounds(1, 1_000_000_000),
-    Quota.STORED_BYTES: Bounds(1 << 20, 1 << 50),
+RANGES: Mapping[Quota, Range] = {
+    Quota.SUBSCRIPTIONS: limits.SUBSCRIPTIONS,
+    Quota.EVENTS_PER_SECOND: limits.EVENTS_PER_SECOND,
+    Quota.WAITING_DELIVERIES: limits.WAITING_DELIVERIES,
+    Quota.STORED_BYTES: limits.STORED_BYTES,
 }
+
+
+def _within(quota: Quota, **more: Any) -> Any:
+    return Field(ge=RANGES[quota].least, le=RANGES[quota].most, **more)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,10 +68,10 @@ class Quotas:
 class QuotaSettings(Settings):
     """The quotas of a tenant that has none of its own."""
 
-    quota_subscriptions: Annotated[int, Field(ge=1, le=10_000_000)] = 200_000
-    quota_events_per_second: Annotated[float, Field(ge=0.01, le=1_000_000, allow_inf_nan=False)] = 10_000.0
-    quota_waiting_deliveries: Annotated[int, Field(ge=1, le=1_000_000_000)] = 10_000_000
-    quota_stored_bytes: Annotated[int, Field(ge=1 << 20, le=1 << 50)] = 1 << 40
+    quota_subscriptions: Annotated[int, _within(Quota.SUBSCRIPTIONS)] = 200_000
+    quota_events_per_second: Annotated[float, _within(Quota.EVENTS_PER_SECOND, allow_inf_nan=False)] = 10_000.0
+    quota_waiting_deliveries: Annotated[int, _within(Quota.WAITING_DELIVERIES)] = 10_000_000
+    quota_stored_bytes: Annotated[int, _within(Quota.STORED_BYTES)] = 1 << 40
 
     @property
     def quotas(self) -> Quotas:

@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field
 
 from protos.webhook.v1 import access_pb2 as pb
 from services.domain import limits
-from services.domain.quotas import BOUNDS, Quota
+from services.domain.quotas import RANGES, Quota
 from services.gateway.resources import models
 from services.gateway.web import backends, openapi
 from services.gateway.web.routing import JsonRoute
@@ -35,24 +35,17 @@ _DESCRIPTIONS = {
 }
 
 
-def _whole(quota: Quota) -> Any:
-    bounds = BOUNDS[quota]
-    return Field(None, ge=int(bounds.least), le=int(bounds.most), description=_DESCRIPTIONS[quota])
+def _quota(quota: Quota, **more: Any) -> Any:
+    return Field(None, ge=RANGES[quota].least, le=RANGES[quota].most, description=_DESCRIPTIONS[quota], **more)
 
 
 class QuotasBody(models.Request):
     """Quotas of a tenant's own. Null: the default of the service."""
 
-    subscriptions: int | None = _whole(Quota.SUBSCRIPTIONS)
-    events_per_second: float | None = Field(
-        None,
-        ge=BOUNDS[Quota.EVENTS_PER_SECOND].least,
-        le=BOUNDS[Quota.EVENTS_PER_SECOND].most,
-        allow_inf_nan=False,
-        description=_DESCRIPTIONS[Quota.EVENTS_PER_SECOND],
-    )
-    waiting_deliveries: int | None = _whole(Quota.WAITING_DELIVERIES)
-    stored_bytes: int | None = _whole(Quota.STORED_BYTES)
+    subscriptions: int | None = _quota(Quota.SUBSCRIPTIONS)
+    events_per_second: float | None = _quota(Quota.EVENTS_PER_SECOND, allow_inf_nan=False)
+    waiting_deliveries: int | None = _quota(Quota.WAITING_DELIVERIES)
+    stored_bytes: int | None = _quota(Quota.STORED_BYTES)
 
     def message(self) -> pb.Quotas:
         """Return the same as a message."""

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from services.domain import audit, limits
 from services.domain.audit import Action, FieldChange
-from services.domain.quotas import BOUNDS, Quota
+from services.domain.quotas import RANGES, Quota
 from services.ingest.quotas.store import FRESH_SECONDS
 from services.ingest.subscriptions.store import no_tenant
 from services.platform import errors
@@ -143,12 +143,8 @@ def _text_violations(field: str, text: str, longest: int, *, required: bool = Fa
 
 
 def _quota_violations(own: OwnQuotas) -> list[errors.Violation]:
-    """Return what is wrong; NaN fails the comparison as it is written."""
-    return [
-        errors.Violation(field=f"quotas.{quota}", description=f"must be {BOUNDS[quota].least} to {BOUNDS[quota].most}")
-        for quota, value in own.items()
-        if value is not None and not BOUNDS[quota].least <= value <= BOUNDS[quota].most
-    ]
+    """Return what is wrong."""
+    return [found for quota, value in own.items() for found in RANGES[quota].violations(f"quotas.{quota}", value)]
 
 
 def _refuse(*found: errors.Violation) -> None:
