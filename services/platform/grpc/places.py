@@ -22,7 +22,7 @@ MIN_RECEIVING = 4
 REFUSALS_PER_SECOND = 100.0
 REFUSALS_AT_ONCE = 500.0
 # Others wait so long for their refusal, as long as not more than this many do.
-REFUSAL_SECONDS = 3.0
+REFUSAL_SECONDS = 10.0
 MAX_WAITING = 4096
 
 

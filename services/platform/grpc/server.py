@@ -32,7 +32,7 @@ log = structlog.get_logger(__name__)
 
 HEALTH_INTERVAL_SECONDS = 1.0
 # Calls in progress on one connection; a client keeps the others back until one has ended.
-MAX_STREAMS = 256
+MAX_STREAMS = 128
 # Of one process; further ones are closed as they come, so that files are left for the stores.
 MAX_CONNECTIONS = 4096
 # What a call may send before anybody reads it.
