@@ -72,6 +72,12 @@ def type_violations(field: str, entries: Sequence[str]) -> list[errors.Violation
     ]
 
 
+def entries_wanting(event_type: str) -> list[str]:
+    """Return the entries of a list of types that include this type."""
+    parts = event_type.split(".")
+    return [event_type, *(".".join(parts[:number]) + WILDCARD for number in range(1, len(parts)))]
+
+
 class TypeFilter:
     """The event types that a subscription wants; no entries mean all."""
 

@@ -28,6 +28,7 @@ from services.ingest.access.store import AccessStore
 from services.ingest.audit.service import AuditService
 from services.ingest.audit.store import AuditStore
 from services.ingest.events.committer import Committer
+from services.ingest.events.expansions import Expander, ExpansionStore
 from services.ingest.events.service import IngestService
 from services.ingest.events.store import EventStore
 from services.ingest.settings import IngestSettings
@@ -71,7 +72,9 @@ async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIt
         events = EventStore(pool, expiry_hours=settings.delivery_expiry_hours, key_hours=settings.idempotency_key_hours)
         cache = SubscriptionCache(store, client, vault, size=settings.cached_subscriptions)
         gates = Gates(client)
-        committer = Committer(events, ringer, settings)
+        unexpanded = ExpansionStore(pool, expiry_hours=settings.delivery_expiry_hours)
+        expander = Expander(unexpanded, ringer, gates)
+        committer = Committer(events, ringer, settings, expander.add)
         partitions = _Partitions(events)
         clock = Clock("Postgres")
         process.health.add_optional("clock", clock.check)
@@ -81,6 +84,7 @@ async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIt
         loops = [
             process.spawn("subscription_changes", cache.listen()),
             process.spawn("gates", gates.run()),
+            process.spawn("expansions", expander.run(committer.committed)),
             process.spawn("redis_up", redis_up.run()),
             process.spawn("partitions", partitions.keep()),
             process.spawn("clock", _compare(clock, events)),
@@ -93,9 +97,11 @@ async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIt
                 cache,
                 gates,
                 committer,
+                expander,
                 vault,
                 clock,
                 max_payload_bytes=settings.max_payload_bytes,
+                inline_deliveries=settings.inline_deliveries,
                 tracer=process.tracer,
                 activity=Activity.of("accepted events", settings),
             )

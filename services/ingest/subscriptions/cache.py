@@ -141,15 +141,15 @@ class SubscriptionCache:
         metrics.CACHE.labels("process", "miss").inc()
         return await self._by_id.load(subscription_id, lambda: self._load(subscription_id))
 
-    async def matching(self, tenant_id: str, event_type: str) -> list[Target]:
-        """Return the tenant's live subscriptions to this event type; InvalidArgument if there is no such tenant."""
+    async def matching(self, tenant_id: str, event_type: str, limit: int | None = None) -> list[Target]:
+        """Return up to `limit` live subscriptions of the tenant to this type; InvalidArgument if there is no tenant."""
         filters = self._filters.get(tenant_id, self._ttl_seconds)
         metrics.CACHE.labels("process", "miss" if filters is None else "hit").inc()
         if filters is None:
             filters = await self._filters.load(tenant_id, lambda: self._load_filters(tenant_id))
         if filters is None:
             raise no_tenant()
-        return [target for target, wanted in filters if wanted.wants(event_type)]
+        return [target for target, wanted in filters if wanted.wants(event_type)][:limit]
 
     async def changed(self, subscription_id: UUID, tenant_id: str, current: Subscription | None, version: int) -> None:
         """Drop the cached copy here and in other processes; `current` is None for a deleted one."""

@@ -5,6 +5,7 @@ import contextvars
 import itertools
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -34,7 +35,7 @@ class Sink:
         return self.answers if self.answers is not None else [item * 10 for item in items]
 
 
-def _batcher(sink: Sink, **bounds: int) -> Batcher[int, int]:
+def _batcher(sink: Sink, **bounds: Any) -> Batcher[int, int]:
     return Batcher("test", sink.flush, Bounds(**{"batch_items": 100, "waiting_items": 1000, **bounds}))
 
 

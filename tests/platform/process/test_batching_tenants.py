@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -29,7 +30,7 @@ class Sink:
             await self.gate.wait()
         return items
 
-    def batcher(self, **bounds: int) -> Batcher[Named, Named]:
+    def batcher(self, **bounds: Any) -> Batcher[Named, Named]:
         return Batcher("test", self.flush, Bounds(**{"batch_items": 4, "waiting_items": 1_000, **bounds}))
 
 
