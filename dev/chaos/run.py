@@ -6,6 +6,9 @@ import gc
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
+from uuid import UUID
+
+import asyncpg
 
 from dev.chaos import evidence, stack
 from dev.chaos.evidence import Evidence, Span
@@ -45,15 +48,27 @@ class Load:
         return replace(self, rate=min(self.rate, self.events / max(seconds, self.seconds)))
 
 
-async def run(the_plan: stack.Plan, load: Load, schedule: Sequence[Fault], say: Say) -> Evidence:
-    """Start everything, send the load during the faults, wait until every delivery has ended, and stop everything."""
+async def run(
+    the_plan: stack.Plan, load: Load, schedule: Sequence[Fault], say: Say, *, bystanders: int = 0
+) -> Evidence:
+    """Start everything, send the load during the faults, wait until every delivery has ended, and stop everything.
+
+    The `bystanders` are other subscriptions of the tenant, which want none of the events and change all the time.
+    """
     async with receiving(the_plan.receiver_port) as receiver, stack.running(the_plan, say) as running:
+        if bystanders:
+            await _make_bystanders(running.database_url, bystanders, the_plan.target_url(ENDPOINTS[0]))
+            say(f"{bystanders} other subscriptions are there")
         targets = {name: the_plan.target_url(name) for name in (*ENDPOINTS, "slow")}
         subscriptions = await subscribe(the_plan.gateway_url, the_plan.api_key, targets, FAN_OUT_ENDPOINTS)
         say("the stack serves")
         async with generating(the_plan.gateway_url, the_plan.api_key, subscriptions) as generator:
             faults = Faults(running, receiver, say)
-            async with _task(_watch(generator, receiver, faults, say)), _task(_notice_stalls(faults.spans, say)):
+            async with (
+                _task(_watch(generator, receiver, faults, say)),
+                _task(_notice_stalls(faults.spans, say)),
+                _task(_change_bystanders(running.database_url, bystanders)),
+            ):
                 begun_at = time.monotonic()
                 await asyncio.gather(
                     generator.run(load.events, rate=load.rate, large=load.large), faults.run(schedule, begun_at)
@@ -73,6 +88,45 @@ async def run(the_plan: stack.Plan, load: Load, schedule: Sequence[Fault], say: 
         deliveries=deliveries,
         event_keys=keys,
     )
+
+
+# They want a type that no event has, and have been there for a while.
+_MAKE_BYSTANDERS = """
+INSERT INTO subscriptions (id, tenant_id, target_url, event_types, updated_at)
+SELECT uuidv7(), 'default', $2, ARRAY['chaos.bystander.' || n], now() - interval '1 hour'
+FROM generate_series(1, $1) AS n
+"""
+_CHANGE_BYSTANDER = """
+UPDATE subscriptions SET event_types = ARRAY['chaos.bystander.' || version], version = version + 1,
+                         updated_at = statement_timestamp()
+WHERE id = (SELECT id FROM subscriptions WHERE tenant_id = 'default' AND id > $1 AND deleted_at IS NULL
+                AND event_types[1] LIKE 'chaos.bystander.%' ORDER BY id LIMIT 1)
+RETURNING id
+"""
+_NONE = UUID(int=0)
+
+
+async def _make_bystanders(database_url: str, number: int, target_url: str) -> None:
+    connection = await asyncpg.connect(database_url)
+    try:
+        await connection.execute(_MAKE_BYSTANDERS, number, target_url)
+    finally:
+        await connection.close()
+
+
+async def _change_bystanders(database_url: str, number: int) -> None:
+    """Change one after the other, ten a second, as long as Postgres is there."""
+    last = _NONE
+    while number:
+        with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            connection = await asyncpg.connect(database_url, timeout=1.0, command_timeout=1.0)
+            try:
+                while True:
+                    last = await connection.fetchval(_CHANGE_BYSTANDER, last) or _NONE
+                    await asyncio.sleep(TICK_SECONDS)
+            finally:
+                connection.terminate()
+        await asyncio.sleep(TICK_SECONDS)
 
 
 class _Settling:

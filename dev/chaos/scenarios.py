@@ -30,6 +30,8 @@ class Scenario:
     faults: Sequence[tuple[str, str, float, float]]
     load_seconds: float
     check: Check
+    # Other subscriptions of the tenant, unless a run says how many.
+    bystanders: int = 0
 
     def schedule(self) -> list[Fault]:
         """Return its faults, which are always the same."""
@@ -89,7 +91,9 @@ def _frozen_worker(evidence: Evidence, verdict: Verdict) -> list[str]:  # noqa: 
 
 
 SCENARIOS: Mapping[str, Scenario] = {
-    "redis-away": Scenario(faults=[("redis-away", "redis", BEGIN_SECONDS, 60)], load_seconds=90, check=_redis_away),
+    "redis-away": Scenario(
+        faults=[("redis-away", "redis", BEGIN_SECONDS, 60)], load_seconds=90, check=_redis_away, bystanders=100_000
+    ),
     "postgres-away": Scenario(
         faults=[("postgres-away", "postgres", BEGIN_SECONDS, 90)], load_seconds=120, check=_postgres_away
     ),

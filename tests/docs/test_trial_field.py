@@ -20,7 +20,10 @@ EDITS = {
         "    trial: str | None\n",
     ),
     "services/gateway/resources/subscriptions/models.py": (
-        '    description: str = Field("", max_length=1024, description="Free-form description.")\n',
+        (
+            '    description: str = Field("", max_length=limits.MAX_DESCRIPTION_LENGTH,'
+            ' description="Free-form description.")\n'
+        ),
         "    trial: str | None = None\n",
     ),
 }

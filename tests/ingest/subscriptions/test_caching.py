@@ -58,7 +58,8 @@ class Pair:
     async def forget(self, subscription_id: str) -> None:
         """Have both servers forget the subscription, as after a change."""
         async with redis.asyncio.Redis.from_url(self.stores.redis_url) as client:
-            await client.publish(subscription_changes.CHANNEL, f"{subscription_id} default")
+            message = subscription_changes.message(UUID(subscription_id), "default", 2**40)
+            await client.publish(subscription_changes.CHANNEL, message)
 
     async def reading(self, subscription_id: str) -> None:
         """Wait until both servers read copies from Redis; right after they began to listen, they do not."""
