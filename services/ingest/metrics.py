@@ -17,6 +17,7 @@ COMMIT_SECONDS = Histogram(
     "Duration of the committing statement.",
     buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5),
 )
+UNEXPANDED = Gauge("webhook_unexpanded_events", "Events with a large fan-out that do not have all deliveries yet.")
 EXPANDED = Counter("webhook_events_expanded_total", "Events with a large fan-out that got their last delivery.")
 EXPANSION_SECONDS = Histogram(
     "webhook_expansion_chunk_duration_seconds",

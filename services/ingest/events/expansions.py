@@ -169,6 +169,7 @@ class Expander:
         if event_id not in events:
             events[event_id] = None
             self._number += 1
+            metrics.UNEXPANDED.set(self._number)
             self._wake.set()
 
     async def run(self, commits: Callable[[], int]) -> NoReturn:
@@ -243,5 +244,6 @@ class Expander:
         if event_id in events:
             del events[event_id]
             self._number -= 1
+            metrics.UNEXPANDED.set(self._number)
         if not events:
             del self._turns[tenant_id]

@@ -262,7 +262,7 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         more = 0
         if len(targets) > self._inline_deliveries:
             self._expander.check(tenant_id)
-            more, targets = len(targets), ()
+            more, targets = max(len(targets), await self._cache.count(tenant_id, event_type)), ()
         return NewEvent(
             id=event_id,
             tenant_id=tenant_id,
