@@ -189,6 +189,22 @@ CREATE TABLE webhook_events (
     PRIMARY KEY (id)
 ) PARTITION BY RANGE (id);
 
+-- Events that go to more subscriptions than deliveries are created with them: a row each until the last delivery exists.
+CREATE TABLE event_expansions (
+    event_id   uuid PRIMARY KEY,
+    tenant_id  text NOT NULL,
+    event_type text NOT NULL,
+    -- When the event was stored: it goes to subscriptions created no later, and from here its deliveries expire.
+    stored_at  timestamptz NOT NULL,
+    -- The last subscription that was looked at. They are looked at in the order of their ids.
+    after_id   uuid NOT NULL DEFAULT '00000000-0000-0000-0000-000000000000',
+    -- How many deliveries there will be, as far as the accepting process knew, and how many there are.
+    targets    integer NOT NULL,
+    made       integer NOT NULL DEFAULT 0
+    -- Updated in place with each chunk.
+) WITH (fillfactor = 50);
+CREATE INDEX event_expansions_by_tenant ON event_expansions (tenant_id);
+
 -- services/domain/states.py lists the transitions.
 CREATE TYPE delivery_status AS ENUM ('pending', 'scheduled', 'in_flight', 'delivered', 'failed', 'cancelled');
 

@@ -28,6 +28,7 @@ from services.ingest.access.store import AccessStore
 from services.ingest.audit.service import AuditService
 from services.ingest.audit.store import AuditStore
 from services.ingest.events.committer import Committer
+from services.ingest.events.expansions import Expander, ExpansionStore
 from services.ingest.events.service import IngestService
 from services.ingest.events.store import EventStore
 from services.ingest.quotas.guard import Guard
@@ -78,7 +79,9 @@ async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIt
         gates = Gates(client)
         rates = Rates(client)
         guard = Guard(QuotaStore(pool), rates, settings.quotas)
-        committer = Committer(events, ringer, settings)
+        unexpanded = ExpansionStore(pool, expiry_hours=settings.delivery_expiry_hours)
+        expander = Expander(unexpanded, ringer, gates)
+        committer = Committer(events, ringer, settings, expander.add)
         partitions = _Partitions(events)
         clock = Clock("Postgres")
         process.health.add_optional("clock", clock.check)
@@ -90,6 +93,7 @@ async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIt
             process.spawn("gates", gates.run()),
             process.spawn("quotas", guard.run()),
             process.spawn("event_rates", rates.run()),
+            process.spawn("expansions", expander.run(committer.committed)),
             process.spawn("redis_up", redis_up.run()),
             process.spawn("partitions", partitions.keep()),
             process.spawn("clock", _compare(clock, events)),
@@ -102,10 +106,12 @@ async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIt
                 cache,
                 gates,
                 committer,
+                expander,
                 vault,
                 clock,
                 guard,
                 max_payload_bytes=settings.max_payload_bytes,
+                inline_deliveries=settings.inline_deliveries,
                 tracer=process.tracer,
                 activity=Activity.of("accepted events", settings),
             )

@@ -42,5 +42,7 @@ class IngestSettings(
     # Events that wait to be committed; beyond this bound ingest returns RESOURCE_EXHAUSTED.
     ingest_queue_events: int = constant(5_000)
     ingest_queue_bytes: int = constant(128 << 20)
+    # Deliveries that are created with their event; those of an event with more are created right after it.
+    inline_deliveries: int = constant(100)
     # Subscriptions that are kept in the process.
     cached_subscriptions: int = constant(50_000)

@@ -72,12 +72,16 @@ async def test_what_a_tenant_has_is_summed_up(rows: Rows, store: UsageStore, acm
     await wait(rows, gone, acme, 1)
     await wait(rows, first, acme, 4, "delivered")
     await wait(rows, others, "other", 7)
+    await rows.pool.execute(
+        "INSERT INTO event_expansions (event_id, tenant_id, event_type, stored_at, targets, made)"
+        " VALUES ($1, $2, 'a', now(), 120, 20)", ids.new(), acme,
+    )  # fmt: skip
     await store_bytes(rows, acme, events=3, number=500)
     await store_bytes(rows, acme, events=1, number=70, age=timedelta(days=1))
     await sum_up(rows, store)
     found = await used(rows, acme)
     assert found is not None
-    assert (found["subscriptions"], found["waiting_deliveries"], found["stored_bytes"]) == (2, 5, 570)
+    assert (found["subscriptions"], found["waiting_deliveries"], found["stored_bytes"]) == (2, 5 + 100, 570)
     assert await used(rows, "default") is None
     assert ((await used(rows, "other")) or {})["waiting_deliveries"] == 7
 

@@ -26,6 +26,9 @@ WITH state AS (
         UNION ALL
         SELECT tenant_id, 0, number, 0, 0 FROM waiting
         UNION ALL
+        -- Those that are still to be made.
+        SELECT tenant_id, 0, sum(greatest(targets - made, 0)), 0, 0 FROM event_expansions GROUP BY tenant_id
+        UNION ALL
         SELECT tenant_id, 0, 0, sum(bytes), sum(events) FROM tenant_storage GROUP BY tenant_id
     ) AS parts
     GROUP BY tenant_id

@@ -109,11 +109,12 @@ class WebhookAccepted(msgspec.Struct, frozen=True):
     status: str
 
 
-class EventAccepted(msgspec.Struct, frozen=True):
-    """The response to an event."""
+class EventAccepted(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The response to an event: `deliveries` is the number of its deliveries, and absent while they are created."""
 
     event_id: str
-    deliveries: int
+    deliveries: int | msgspec.UnsetType = msgspec.UNSET
+    expanding: bool = False
 
 
 class Handshake(msgspec.Struct, frozen=True):
@@ -272,6 +273,8 @@ class Event(_Endpoint):
         )
 
     def _answer(self, accepted: ingest_pb2.Accepted) -> msgspec.Struct:
+        if accepted.expanding:
+            return EventAccepted(accepted.event_id, expanding=True)
         return EventAccepted(accepted.event_id, accepted.deliveries)
 
 

@@ -27,8 +27,8 @@ ORDER BY t.id
 SELECT * FROM tenants WHERE id = $1 AND deleted_at IS NULL FOR UPDATE
 
 -- is_in_use --
--- Whether a tenant has live subscriptions, or unfinished deliveries of deleted ones: looked for by subscription, as the
--- index of what is unfinished has them.
+-- Whether a tenant has live subscriptions, events that are not expanded, or unfinished deliveries of deleted subscriptions:
+-- looked for by subscription, as the index of what is unfinished has them.
 SELECT EXISTS (
     SELECT FROM subscriptions s
     WHERE s.tenant_id = $1
@@ -42,7 +42,7 @@ SELECT EXISTS (
                    LIMIT 1
                ) AS unfinished
            ))
-)
+) OR EXISTS (SELECT FROM event_expansions WHERE tenant_id = $1)
 
 -- mark_tenant_deleted --
 -- Deletes a locked tenant and revokes its keys; returns how many.
