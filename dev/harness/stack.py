@@ -137,7 +137,7 @@ class Stack:
 
 
 def last_word(process: psutil.Process) -> str | None:
-    """Return a value of the command line; None if the process ended in the meantime."""
+    """Return the last argument of the command line; None if the process ended in the meantime."""
     with contextlib.suppress(psutil.Error, OSError, IndexError):
         return str(process.cmdline()[-1])
     return None

@@ -30,7 +30,7 @@ ADMIN = Caller(tenant_id="acme", role=Role.ADMIN, key_id="key", tenant_stated=Tr
 def refusal(
     code: grpc.StatusCode, details: str | None = None, *, said: errors.WebhookError | None = None
 ) -> AioRpcError:
-    """As gRPC raises it by itself, or with what a server said."""
+    """Return an error as gRPC raises it, or with a server's details."""
     trailers = Metadata()
     if said is not None:
         trailers.add(grpc_errors.DETAILS_KEY, grpc_errors.to_status(said).SerializeToString())
@@ -43,14 +43,14 @@ def accepted(request: Request) -> Response:
 
 
 class Ingest:
-    """Stands for the stub: answers calls by these functions in turn, the last of them for good."""
+    """A fake stub, which answers calls with these functions in turn, and repeats the last one."""
 
     def __init__(self, *answers: Callable[[Request, float], Awaitable[Response]]) -> None:
         self._answers = list(answers)
         self.sent: list[list[str]] = []
 
     def answer_with(self, answer: Callable[[Request, float], Awaitable[Response]]) -> None:
-        """Answer so from now on."""
+        """Answer with this from now on."""
         self._answers = [answer]
 
     async def BatchIngest(self, request: Request, *, timeout: float, wait_for_ready: bool = False) -> Response:  # noqa: ASYNC109, ARG002
@@ -158,7 +158,7 @@ async def test_an_event_that_waited_too_long_is_not_sent() -> None:
     results = await asyncio.gather(
         first, *(sender.accept(item(name), 1, "acme") for name in "bc"), return_exceptions=True
     )
-    # The first was sent, so nobody knows; the others were not.
+    # The first one was sent, so its outcome is unknown; the others were not.
     assert [type(result) for result in results] == [errors.OutcomeUnknown, errors.Unavailable, errors.Unavailable]
     assert {name for batch in ingest.sent for name in batch} == {"a"}
 
@@ -176,7 +176,7 @@ Answers = list[Callable[[Request, float], Awaitable[Response]]]
         ([is_away], False),
         ([is_stopping], False),
         ([lost_its_store], False),
-        # What the first call may have done is not undone by what the others are told.
+        # The first call may have stored it, and the later responses do not change that.
         ([lost_its_store, has_no_store], False),
         ([is_stopping, is_not_there], False),
         ([is_stopping, has_too_much_to_do], False),
@@ -209,7 +209,7 @@ async def test_once_it_is_known_to_be_away_answers_come_within_a_second_and_as_u
 
     assert 1.2 < await answered() < 1.7
     assert 0.8 < await answered() < 1.2
-    # A refusal, which takes no store, is no sign of its return.
+    # A refusal that needs no store does not show that the store is back.
     ingest.answer_with(refuses)
     with pytest.raises(errors.NotFound):
         await sender.accept(item("b"), 1, "acme")
@@ -236,7 +236,7 @@ async def test_a_large_event_has_more_time_and_delays_no_small_one() -> None:
 
 
 class Ahead:
-    """Stands for an ingest whose clock is ahead of this machine's; without `tells`, it keeps its time to itself."""
+    """A fake ingest whose clock is ahead of this machine's; without `tells`, it does not send its time."""
 
     def __init__(self, seconds: float, *, tells: bool = True) -> None:
         self.seconds = seconds
@@ -277,7 +277,7 @@ async def test_a_gateway_whose_clock_is_off_makes_its_ids_by_that_of_ingest(seco
     for _ in range(2):
         accepted = await sender.accept(item(str(sender.new_id())), 1, "acme")
         assert abs(ids.seconds(UUID(accepted.event_id)) - time.time() - seconds) < 5
-    # Once it knows the difference no id is refused.
+    # Once the gateway knows the difference, no id is refused.
     assert ahead.calls == (3 if seconds else 2)
     if seconds:
         with pytest.raises(ClockOff, match=rf"{abs(seconds):.0f} s (behind|ahead of) that of ingest"):
@@ -308,7 +308,7 @@ async def test_an_event_of_an_admin_in_another_tenant_gets_an_id_by_the_clock_of
     for _ in range(2):
         accepted = await sender.accept_alone(item(str(sender.new_id())), ADMIN)
         assert abs(ids.seconds(UUID(accepted.event_id)) - time.time() - 3600) < 5
-    # The first was refused, and the time asked for.
+    # The first one was refused, and the gateway asked for the time.
     assert ahead.calls == 4
 
     silent = batches(Ahead(3600, tells=False))
