@@ -74,7 +74,7 @@ async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIt
         gates = Gates(client)
         unexpanded = ExpansionStore(pool, expiry_hours=settings.delivery_expiry_hours)
         expander = Expander(unexpanded, ringer, gates)
-        committer = Committer(events, ringer, settings, expander.add)
+        committer = Committer(events, ringer, settings, expander.committed)
         partitions = _Partitions(events)
         clock = Clock("Postgres")
         process.health.add_optional("clock", clock.check)
