@@ -6,6 +6,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from services.domain.egress.policy import EgressSettings
+from services.domain.quotas import QuotaSettings
 from services.domain.retry_policy import RetrySettings
 from services.domain.secrets.encryption import EncryptionSettings
 from services.platform.settings import (
@@ -25,6 +26,7 @@ class IngestSettings(
     RetrySettings,
     EgressSettings,
     EncryptionSettings,
+    QuotaSettings,
     TracingDoorSettings,
 ):
     """What the ingest service reads from the environment."""

@@ -24,6 +24,7 @@ from services.ingest.events.expansions import Expander
 from services.ingest.events.idempotency import Key, key_of
 from services.ingest.events.store import MAY_BE_STORED, Accepted, Answer, EventStore, Handshake, NewEvent, Result
 from services.ingest.events.verification import NOTHING, Verifier
+from services.ingest.quotas.guard import Guard
 from services.ingest.subscriptions import secrets
 from services.ingest.subscriptions.cache import SubscriptionCache
 from services.ingest.subscriptions.record import Kind, Subscription, Target
@@ -110,6 +111,7 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         expander: Expander,
         vault: Vault,
         clock: Clock,
+        guard: Guard,
         *,
         max_payload_bytes: int,
         inline_deliveries: int,
@@ -123,6 +125,7 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         self._committer = committer
         self._expander = expander
         self._clock = clock
+        self._guard = guard
         self._max_payload_bytes = max_payload_bytes
         self._inline_deliveries = inline_deliveries
         self._tracer = tracer
@@ -213,11 +216,13 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
                     if event.id in seen:
                         raise errors.InvalidArgument.field("event_id", "appears more than once in this request")
                     seen.add(event.id)
+                    self._guard.check(event.tenant_id)
                 prepared.append(event)
             except errors.WebhookError as refused:
                 prepared.append(refused)
         events = [event for event in prepared if isinstance(event, NewEvent)]
         committed = dict(zip((event.id for event in events), await self._committer.commit(events), strict=True))
+        self._guard.note(events, committed)
         results = [committed[event.id] if isinstance(event, NewEvent) else event for event in prepared]
         _count(results)
         if self._activity is not None:

@@ -340,7 +340,8 @@ async def cache(database: str, redis_url: str) -> AsyncIterator[caches.Subscript
         asyncpg.create_pool(database, min_size=0, max_size=1) as pool,
         clients.client(RedisSettings(redis_url=redis_url, _env_file=None)) as client,
     ):
-        yield caches.SubscriptionCache(SubscriptionStore(pool, vault(), key_hours=1), client, vault(), size=10)
+        store = SubscriptionStore(pool, vault(), key_hours=1, quota=1000)
+        yield caches.SubscriptionCache(store, client, vault(), size=10)
 
 
 def _version(version: int) -> Subscription:

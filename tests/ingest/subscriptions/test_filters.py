@@ -29,7 +29,7 @@ class Watched(SubscriptionStore):
     """A store that tells how many rows were read, and can be stopped before it returns them."""
 
     def __init__(self, pool: Pool) -> None:
-        super().__init__(pool, vault(), key_hours=1)
+        super().__init__(pool, vault(), key_hours=1, quota=1_000_000)
         self.pool = pool
         # Rows of each statement.
         self.read: list[int] = []
