@@ -7,10 +7,11 @@ import httpx
 import pytest
 
 from dev.harness.receiver import Receiver
+from dev.harness.stack import Stack
 from services.domain.events import MAX_TYPES
 from services.platform import ids
 from tests.adversarial.calls import HEADERS
-from tests.adversarial.conftest import Stack, Tally
+from tests.adversarial.conftest import Tally
 
 pytestmark = pytest.mark.usefixtures("unharmed")
 
