@@ -511,8 +511,8 @@ async def test_tenants_take_turns_whatever_each_has_to_expand() -> None:
     store = _Scripted({**dict.fromkeys(busy, 3), quiet: 2})
     expander = _expander(store)
     for event_id in busy:
-        expander.add("busy", event_id)
-    expander.add("quiet", quiet)
+        expander.committed("busy", event_id)
+    expander.committed("quiet", quiet)
     await _run(expander, store, 11)
     assert store.order[:4].count(quiet) == 2
     # Of one tenant in the order in which they came.
@@ -524,8 +524,8 @@ async def test_an_event_that_cannot_be_expanded_holds_up_no_other() -> None:
     store = _Scripted({broken: 1, good: 2})
     store.fails.add(broken)
     expander = _expander(store)
-    expander.add("a", broken)
-    expander.add("a", good)
+    expander.committed("a", broken)
+    expander.committed("a", good)
     await _run(expander, store, 3)
     assert store.order == [broken, good, good]
 
@@ -535,7 +535,7 @@ async def test_a_tenant_with_too_many_events_is_refused_and_no_other_is(monkeypa
     expander = _expander(_Scripted({}))
     for _ in range(2):
         expander.check("busy")
-        expander.add("busy", ids.new())
+        expander.committed("busy", ids.new())
     with pytest.raises(errors.TenantOverloaded):
         expander.check("busy")
     expander.check("quiet")
@@ -548,7 +548,7 @@ async def test_when_all_together_are_too_many_only_those_over_their_share_are_re
     expander = _expander(_Scripted({}))
     for tenant, number in (("busy", 5), ("quiet", 1)):
         for _ in range(number):
-            expander.add(tenant, ids.new())
+            expander.committed(tenant, ids.new())
     with pytest.raises(errors.TenantOverloaded):
         expander.check("busy")
     expander.check("quiet")
