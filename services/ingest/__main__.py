@@ -81,7 +81,7 @@ async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIt
         guard = Guard(QuotaStore(pool), rates, settings.quotas)
         unexpanded = ExpansionStore(pool, expiry_hours=settings.delivery_expiry_hours)
         expander = Expander(unexpanded, ringer, gates)
-        committer = Committer(events, ringer, settings, expander.add)
+        committer = Committer(events, ringer, settings, expander.committed)
         partitions = _Partitions(events)
         clock = Clock("Postgres")
         process.health.add_optional("clock", clock.check)

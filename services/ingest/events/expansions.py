@@ -30,9 +30,12 @@ from services.platform.stores.availability import is_store_away
 log = structlog.get_logger(__name__)
 
 SQL = sql.Queries("services.ingest.events")
-# Deliveries of a chunk, and the subscriptions that are looked at for them: what a tenant's turn takes.
-CHUNK_DELIVERIES = 500
+# Deliveries of a chunk, and the subscriptions that are looked at for them: what a tenant's turn takes. More would keep
+# other work of the process waiting for more than some milliseconds.
+CHUNK_DELIVERIES = 250
 CHUNK_SUBSCRIPTIONS = 2_000
+# Expanding begins so long after a commit, so that the answer comes first.
+ANSWER_SECONDS = 0.005
 # How often a process looks for events that others accepted, while it has none itself and while it has; and for those
 # that are older than clocks differ, which nobody has in memory.
 IDLE_SECONDS = 0.25
@@ -163,14 +166,17 @@ class Expander:
         if own >= MAX_TENANT_EVENTS or (self._number >= MAX_EVENTS and own * len(self._turns) >= self._number):
             raise errors.TenantOverloaded(TOO_MANY)
 
-    def add(self, tenant_id: str, event_id: UUID) -> None:
-        """Expand an event that was committed."""
+    def committed(self, tenant_id: str, event_id: UUID) -> None:
+        """Expand an event that this process has committed, and answers now."""
+        self._add(tenant_id, event_id)
+        asyncio.get_running_loop().call_later(ANSWER_SECONDS, self._wake.set)
+
+    def _add(self, tenant_id: str, event_id: UUID) -> None:
         events = self._turns.setdefault(tenant_id, OrderedDict())
         if event_id not in events:
             events[event_id] = None
             self._number += 1
             metrics.UNEXPANDED.set(self._number)
-            self._wake.set()
 
     async def run(self, commits: Callable[[], int]) -> NoReturn:
         """Expand until cancelled. While `commits`, which counts those of this process, grows, take half of the time."""
@@ -237,7 +243,7 @@ class Expander:
             since = min([recent, *(next(iter(events)) for events in self._turns.values())])
         for event_id, tenant_id in await self._store.unfinished(since, MAX_EVENTS):
             if event_id not in self._set_aside:
-                self.add(tenant_id, event_id)
+                self._add(tenant_id, event_id)
 
     def _forget(self, tenant_id: str, event_id: UUID) -> None:
         events = self._turns[tenant_id]

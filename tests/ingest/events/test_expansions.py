@@ -511,8 +511,8 @@ async def test_tenants_take_turns_whatever_each_has_to_expand() -> None:
     store = _Scripted({**dict.fromkeys(busy, 3), quiet: 2})
     expander = _expander(store)
     for event_id in busy:
-        expander.add("busy", event_id)
-    expander.add("quiet", quiet)
+        expander.committed("busy", event_id)
+    expander.committed("quiet", quiet)
     await _run(expander, store, 11)
     assert store.order[:4].count(quiet) == 2
     # Of one tenant in the order in which they came.
@@ -524,8 +524,8 @@ async def test_an_event_that_cannot_be_expanded_holds_up_no_other() -> None:
     store = _Scripted({broken: 1, good: 2})
     store.fails.add(broken)
     expander = _expander(store)
-    expander.add("a", broken)
-    expander.add("a", good)
+    expander.committed("a", broken)
+    expander.committed("a", good)
     await _run(expander, store, 3)
     assert store.order == [broken, good, good]
 
@@ -535,7 +535,7 @@ async def test_a_tenant_with_too_many_events_is_refused_and_no_other_is(monkeypa
     expander = _expander(_Scripted({}))
     for _ in range(2):
         expander.check("busy")
-        expander.add("busy", ids.new())
+        expander.committed("busy", ids.new())
     with pytest.raises(errors.TenantOverloaded):
         expander.check("busy")
     expander.check("quiet")
@@ -548,8 +548,31 @@ async def test_when_all_together_are_too_many_only_those_over_their_share_are_re
     expander = _expander(_Scripted({}))
     for tenant, number in (("busy", 5), ("quiet", 1)):
         for _ in range(number):
-            expander.add(tenant, ids.new())
+            expander.committed(tenant, ids.new())
     with pytest.raises(errors.TenantOverloaded):
         expander.check("busy")
     expander.check("quiet")
     expander.check("new")
+
+
+# -- plans --
+
+
+@pytest.mark.parametrize("analyzed", [True, False])
+async def test_targets_are_found_by_tenant_and_id_among_those_of_many_tenants(chunks: Chunks, analyzed: bool) -> None:  # noqa: FBT001 - a parameter
+    await chunks.pool.execute("INSERT INTO tenants (id, name) SELECT 't' || n, 'x' FROM generate_series(1, 200) AS n")
+    await chunks.pool.execute(
+        "INSERT INTO subscriptions (id, tenant_id, target_url)"
+        " SELECT gen_random_uuid(), 't' || (1 + n % 200), 'x' FROM generate_series(1, 10000) AS n"
+    )
+    if analyzed:
+        await chunks.pool.execute("ANALYZE subscriptions")
+    async with chunks.pool.acquire() as connection:
+        await connection.execute("SET plan_cache_mode = force_generic_plan")
+        await connection.execute(f"PREPARE targets AS {expansions.SQL['select_targets']}")
+        zero = UUID(int=0)
+        lines = await connection.fetch(f"EXPLAIN EXECUTE targets ('t1', '{zero}', now(), '{{a}}', 2000, 250)")
+    plan = "\n".join(line[0] for line in lines)
+    assert plan.count("subscriptions_live") == 2, plan
+    assert "Seq Scan" not in plan
+    assert "tenant_id = $1) AND (id > $2" in plan
