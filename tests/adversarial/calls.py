@@ -130,7 +130,7 @@ class Method:
 REFLECTION = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
 
 
-class _Identified(grpc.StreamStreamClientInterceptor):  # type: ignore[misc]  # its stubs leave the base class untyped
+class _Identified(grpc.StreamStreamClientInterceptor):
     """Shows a key to reflection, whose client takes no metadata."""
 
     def intercept_stream_stream(self, continuation: Any, details: Any, requests: Any) -> Any:

@@ -26,8 +26,8 @@ router = APIRouter(
 )
 _PAUSED = "The subscription is paused (`SUBSCRIPTION_PAUSED`): resume it."
 _CREATE_CONFLICT = (
-    f"{openapi.KEY_IN_USE} Or the tenant has a system subscription (`SYSTEM_SUBSCRIPTION_EXISTS`), or as many subscriptions"
-    " as its quota allows (`QUOTA_SUBSCRIPTIONS`)."
+    f"{openapi.KEY_IN_USE} Or the tenant has a system subscription (`SYSTEM_SUBSCRIPTION_EXISTS`), or as many"
+    " subscriptions as its quota allows (`QUOTA_SUBSCRIPTIONS`)."
 )
 _DISABLED = "The subscription is disabled (`SUBSCRIPTION_DISABLED`): enable it first."
 
