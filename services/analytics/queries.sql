@@ -132,7 +132,8 @@ SELECT set_config('idle_in_transaction_session_timeout', '0', true), set_config(
 -- that act on them (names quoted by the server). $2 is how long after its day an unfinished delivery may hold one.
 WITH tables AS MATERIALIZED (  -- so that no other table's name is read as a date
     SELECT p.parent::regclass AS parent, p.step, c.oid::regclass AS partition, c.relname::text AS name
-    FROM unnest(ARRAY['webhook_deliveries', 'delivery_attempts', 'webhook_events']) WITH ORDINALITY AS p (parent, step)
+    FROM unnest(ARRAY['webhook_deliveries', 'unsuccessful_deliveries', 'delivery_attempts', 'webhook_events'])
+        WITH ORDINALITY AS p (parent, step)
     JOIN pg_class AS parent ON parent.oid = p.parent::regclass
     JOIN pg_class AS c
       ON c.relnamespace = parent.relnamespace AND c.relkind = 'r' AND c.relname ~ ('^' || p.parent || '_[0-9]{8}$')
@@ -148,7 +149,8 @@ SELECT d.name, d.day,
        format('ALTER TABLE %s ATTACH PARTITION %s FOR VALUES FROM (%L) TO (%L)', d.parent, d.partition,
               uuid_of_day(d.day), uuid_of_day(d.day + 1)) AS attach,
        CASE WHEN d.parent = 'webhook_deliveries'::regclass THEN
-           format('SELECT EXISTS (SELECT FROM %s WHERE status IN (''pending'', ''scheduled'', ''in_flight''))', d.partition)
+           format('SELECT EXISTS (SELECT FROM delivery_queue WHERE delivery_id >= %L AND delivery_id < %L)',
+                  uuid_of_day(d.day), uuid_of_day(d.day + 1))
        END AS has_unfinished,
        format('DROP TABLE IF EXISTS %s', d.partition) AS drop
 FROM dated AS d
@@ -159,8 +161,8 @@ ORDER BY d.day, d.step
 -- day_is_in_use --
 -- Whether a day's partitions are needed: by an unfinished delivery, or by a roll-up that has yet to settle its attempts.
 SELECT EXISTS (
-    SELECT FROM webhook_deliveries
-    WHERE id >= uuid_of_day($1) AND id < uuid_of_day($1 + 1) AND status IN ('pending', 'scheduled', 'in_flight')
+    SELECT FROM delivery_queue
+    WHERE delivery_id >= uuid_of_day($1) AND delivery_id < uuid_of_day($1 + 1)
 ) OR EXISTS (
     SELECT FROM delivery_attempts
     WHERE delivery_id >= uuid_of_day($1) AND delivery_id < uuid_of_day($1 + 1) AND recorded_at > now() - $2::interval

@@ -1,9 +1,9 @@
 """The loop that makes the partitions ahead and drops what is older than LOG_RETENTION_HOURS, or AUDIT_RETENTION_HOURS.
 
 Every pass first makes the partitions of the days to come. Then, in one process at a time, it looks at each day
-that is past its retention. The day's partitions (webhook_deliveries, delivery_attempts, webhook_events: ids of a
-day are the same days in all three) go together, and only when no delivery of the day is unfinished and the
-roll-ups have settled its attempts.
+that is past its retention. The day's partitions (webhook_deliveries, unsuccessful_deliveries, delivery_attempts,
+webhook_events: ids of a day are the same days in all four) go together, and only when no delivery of the day is in the
+queue and the roll-ups have settled its attempts.
 
 What each step locks, so that the hot path never waits:
 

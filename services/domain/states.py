@@ -24,7 +24,9 @@
       active or paused ── DISABLE, DISABLE_DEAD ──▶ disabled
 
 Only SQL changes a state: tests/delivery/test_states.py runs every such statement against rows in every state, and each
-makes the changes of its entry below and no other. Postgres and JSON hold the values of these enums.
+makes the changes of its entry below and no other. Postgres and JSON hold the values of these enums. A delivery is in the
+queue if and only if it is pending, scheduled or in flight; history has the states it can end in, and `pending` for all
+that comes before.
 """
 
 from collections.abc import Iterable, Mapping
@@ -33,7 +35,7 @@ from typing import TypeVar
 
 
 class DeliveryStatus(StrEnum):
-    """Where a delivery is: `webhook_deliveries.status`."""
+    """Where a delivery is: its row in `delivery_queue` says it while there is one, then `webhook_deliveries.status`."""
 
     PENDING = "pending"
     # Waits for its next retry.

@@ -91,7 +91,7 @@ def _message(delivery: Delivery) -> pb.Delivery:
         delivery,
         attempts=[_attempt(attempt) for attempt in delivery.attempts],
         held_by=None,
-        next_attempt_at=delivery.next_attempt_at if delivery.status is DeliveryStatus.SCHEDULED else None,
+        next_attempt_at=delivery.due_at if delivery.status is DeliveryStatus.SCHEDULED else None,
         completed_at=delivery.completed_at if delivery.status in FINAL else None,
     )
 

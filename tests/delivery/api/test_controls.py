@@ -37,8 +37,8 @@ async def scheduled(world: World, delivery_id: UUID) -> tuple[asyncpg.Record, fl
     """A delivery once it waits for its retry, and how long after its last attempt was recorded that comes."""
     row = await world.in_state(delivery_id, "scheduled")
     last = (await world.attempts(delivery_id))[-1]
-    delay = (row["next_attempt_at"] - last["recorded_at"]).total_seconds()
-    await world.set(delivery_id, status="cancelled")
+    delay = (row["due_at"] - last["recorded_at"]).total_seconds()
+    await world.put(delivery_id, status="cancelled")
     return row, delay
 
 

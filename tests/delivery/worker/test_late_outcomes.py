@@ -111,7 +111,7 @@ async def test_a_late_success_is_recorded_and_leaves_what_has_ended(
     delivery_id = await made(world)
     first = await claim(store, delivery_id)
     await lose(world, first)
-    await world.set(delivery_id, status=ended)
+    await world.put(delivery_id, status=ended)
     assert await store.record([outcome(first, "success")]) == {}
     assert await state(world, delivery_id) == (ended, 1)
     assert await log(world, delivery_id) == [(1, "success")]
@@ -144,7 +144,8 @@ async def test_late_outcomes_of_several_deliveries_are_recorded_together(world: 
 async def test_a_delivery_whose_day_is_no_longer_kept_is_passed_over(world: World, store: WorkerStore) -> None:
     delivery_id = await made(world)
     first = await claim(store, delivery_id)
-    await world.pool.execute("DELETE FROM webhook_deliveries WHERE id = $1", delivery_id)
+    for table, key in (("delivery_queue", "delivery_id"), ("webhook_deliveries", "id")):
+        await world.pool.execute(f"DELETE FROM {table} WHERE {key} = $1", delivery_id)
     assert await store.record([outcome(first, "success")]) == {}
     with pytest.raises(errors.NotFound):
         await Api(world.pool, expiry_hours=168, retention_hours=72).delivery("default", delivery_id)
