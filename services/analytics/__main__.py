@@ -7,6 +7,7 @@ import grpc
 
 from protos.webhook.v1 import analytics_pb2, analytics_pb2_grpc
 from services.analytics import gauges, retention, rollup
+from services.analytics.consistency import Check, ConsistencyStore
 from services.analytics.gauges import GaugeStore
 from services.analytics.service import AnalyticsService
 from services.analytics.settings import AnalyticsSettings
@@ -36,6 +37,7 @@ async def serve(process: lifecycle.Process, settings: AnalyticsSettings) -> Asyn
             ),
             process.spawn("retention", retention.run_forever(store, settings)),
             process.spawn("gauges", gauges.keep(GaugeStore(pool), top_subscriptions=settings.top_subscriptions)),
+            process.spawn("consistency", Check(ConsistencyStore(pool)).run()),
         )
 
         def register(server: grpc.aio.Server) -> None:

@@ -232,3 +232,23 @@ JOIN subscriptions s ON s.id = h.subscription_id AND s.deleted_at IS NULL
 WHERE h.breaker <> 'closed'
 ORDER BY coalesce(h.failing_since, h.breaker_since), h.subscription_id
 LIMIT $1
+
+-- check_queue --
+-- Compares the $2 deliveries of history whose ids follow $1 with the queue, both of one snapshot: those that are pending and
+-- not in it, and those that are in it and not pending. Goes to $3, above all ids, when fewer are left.
+WITH passed AS MATERIALIZED (
+    SELECT id, status FROM webhook_deliveries WHERE id > $1 ORDER BY id LIMIT $2
+), last AS MATERIALIZED (
+    SELECT CASE WHEN (SELECT count(*) FROM passed) < $2 THEN $3::uuid
+                ELSE (SELECT id FROM passed ORDER BY id DESC LIMIT 1) END AS id
+), queued AS MATERIALIZED (
+    SELECT delivery_id FROM delivery_queue WHERE delivery_id > $1 AND delivery_id <= (SELECT id FROM last)
+), compared AS (
+    SELECT coalesce(p.id, q.delivery_id) AS id, q.delivery_id IS NULL AS missing
+    FROM passed p FULL JOIN queued q ON q.delivery_id = p.id
+    WHERE coalesce(p.status = 'pending', false) <> (q.delivery_id IS NOT NULL)
+)
+SELECT (SELECT id FROM last) AS last, count(*) FILTER (WHERE missing) AS missing,
+       count(*) FILTER (WHERE NOT missing) AS orphaned,
+       coalesce((array_agg(id ORDER BY id))[1:10], '{}') AS examples
+FROM compared

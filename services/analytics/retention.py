@@ -75,7 +75,11 @@ async def _drop_old(store: PartitionStore, settings: AnalyticsSettings) -> None:
     for day, tables in groupby(due, key=lambda partition: partition.day):
         group = list(tables)
         try:
-            kept = await store.day_is_in_use(day, SETTLE) or not await _drop_day(store, group)
+            kept = await store.day_is_in_use(day, SETTLE)
+            if kept:
+                await _put_back(store, group)
+            else:
+                kept = not await _drop_day(store, group)
         except Exception as error:  # noqa: BLE001 - the other days are looked at all the same; raised below
             log.warning("partitions cannot be dropped; trying again", day=str(day), error=repr(error))
             overdue += len(group)
@@ -102,6 +106,15 @@ async def _drop_day(store: PartitionStore, tables: Sequence[Partition]) -> bool:
         metrics.RETENTION_PARTITIONS_DROPPED.inc()
         log.info("dropped partition", partition=partition.name)
     return True
+
+
+async def _put_back(store: PartitionStore, tables: Sequence[Partition]) -> None:
+    """Attach what a pass that died had detached of a day whose deliveries turned out to be unfinished."""
+    for partition in tables:
+        if partition.detaching:
+            await store.detach(partition)
+        if partition.detaching or not partition.attached:
+            await store.attach(partition)
 
 
 async def run_forever(stats: StatsStore, settings: AnalyticsSettings) -> None:
