@@ -1,10 +1,10 @@
 """What more than one service does to deliveries in Postgres, and counts of them.
 
-A delivery that has not ended has a row in `delivery_queue`, which alone says what its state is. The statement that ends it
-deletes that row, and then updates `webhook_deliveries`, the history, so that whoever holds the lock of a queue's row owns
-the history's, too. Statements on history bound its ids (BETWEEN least AND greatest), for a generic plan does not prune
-partitions by `= ANY`; and rows are found by one statement and changed by a second, for a join with found rows may
-be planned as a scan of every partition.
+A delivery that has not ended has a row in `delivery_queue`, which alone says what its state is. The statement that
+ends it deletes that row, and then updates `webhook_deliveries`, the history, so that the lock of a queue's row
+protects the history's, too. Statements on history bound its ids (BETWEEN least AND greatest), for a generic plan does
+not prune partitions by `= ANY`; and rows are found by one statement and changed by a second, for a join with found
+rows may be planned as a scan of every partition.
 """
 
 from collections.abc import Sequence

@@ -122,9 +122,35 @@ class World:
         )  # fmt: skip
         return delivery_id
 
-    async def put(self, *delivery_ids: UUID, status: str, reason: str | None = None, due_in: float = 0.0) -> None:
+    async def put(
+        self,
+        *delivery_ids: UUID,
+        status: str,
+        reason: str | None = None,
+        due_in: float = 0.0,
+        token: UUID | None = None,
+    ) -> None:
         """Put deliveries into a state, in the queue and in history, whatever they were in."""
-        await deliveries.put(self.pool, *delivery_ids, status=status, reason=reason, due_in=due_in)
+        await deliveries.put(self.pool, *delivery_ids, status=status, reason=reason, due_in=due_in, token=token)
+
+    async def agrees(self) -> None:
+        """Assert that exactly the pending ones of history are in the queue, and the unsuccessful ones are listed."""
+        assert await self.pool.fetch("SELECT * FROM deliveries WHERE queued <> (history = 'pending')") == []
+        assert (
+            await self.pool.fetch("SELECT delivery_id FROM delivery_queue EXCEPT SELECT id FROM webhook_deliveries")
+            == []
+        )
+        assert (
+            await self.pool.fetch(
+                "SELECT id, subscription_id, status FROM webhook_deliveries WHERE status IN ('failed', 'cancelled')"
+                " EXCEPT SELECT id, subscription_id, status FROM unsuccessful_deliveries"
+            )
+            == await self.pool.fetch(
+                "SELECT id, subscription_id, status FROM unsuccessful_deliveries"
+                " EXCEPT SELECT id, subscription_id, status FROM webhook_deliveries"
+            )
+            == []
+        )
 
     async def deliver_many(self, subscription_id: UUID, number: int, *, due_in: float = 0.0) -> list[UUID]:
         """Make so many events of their own, with a delivery each."""

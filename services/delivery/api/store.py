@@ -91,7 +91,10 @@ class DeliveryStore:
             rows = await self._pool.fetch(SQL[query], subscription_id, before, limit)
             return [_delivery(row) for row in rows]
         # Of one snapshot: what leaves the state between the statements must not make the page look like the last.
-        async with self._pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
+        async with (
+            self._pool.acquire() as connection,
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
             found = await _find(connection, subscription_id, status, before, limit)
             if not found:
                 return []

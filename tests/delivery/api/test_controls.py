@@ -121,7 +121,7 @@ async def test_a_subscriptions_own_delays_are_kept_and_end_with_the_last(world: 
         own = await world.deliver(await subscribe(world, receiver.url(), retry_policy='{"delays_seconds": [0.2, 0.7]}'))
         row = await world.in_state(own)
         rows = await world.attempts(own)
-    assert (row["status"], row["reason"], row["failure_count"]) == ("failed", "retries_exhausted", 3)
+    assert (row["status"], row["reason"], row["attempt_count"]) == ("failed", "retries_exhausted", 3)
     assert outcomes(rows) == ["http_5xx"] * 3
     gaps = [
         (later["started_at"] - earlier["started_at"]).total_seconds() for earlier, later in itertools.pairwise(rows)

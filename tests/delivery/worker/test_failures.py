@@ -92,6 +92,5 @@ async def test_a_retry_that_would_come_after_the_expiry_fails_the_delivery(world
         delivery_id = await world.deliver(await world.subscription(receiver.url()), expires_in=60)
         row = await world.in_state(delivery_id)
         (attempt,) = await world.attempts(delivery_id)
-    assert (row["status"], row["reason"], row["failure_count"]) == ("failed", "expired", 1)
-    assert row["completed_at"] < row["expires_at"]
+    assert (row["status"], row["reason"], row["attempt_count"]) == ("failed", "expired", 1)
     assert attempt["final"]
