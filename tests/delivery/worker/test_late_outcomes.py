@@ -32,10 +32,10 @@ async def claim(store: WorkerStore, delivery_id: UUID) -> Claim:
     return claimed
 
 
-async def lose(world: World, claimed: Claim) -> None:
-    """Let the lease of a claim run out."""
-    await world.pool.execute("UPDATE webhook_deliveries SET next_attempt_at = now() - interval '1 second'")
-    await Dispatcher(world.pool, lease_seconds=60).expire_leases([claimed.subscription_id], per_subscription=5)
+async def lose(world: World, *claimed: Claim) -> None:
+    """Let the leases of claims run out."""
+    await world.pool.execute("UPDATE delivery_queue SET lease_until = now() - interval '1 second'")
+    await Dispatcher(world.pool, lease_seconds=60).expire_leases([each.id for each in claimed])
 
 
 async def retry(world: World, delivery_id: UUID) -> None:
@@ -134,7 +134,7 @@ async def test_late_outcomes_of_several_deliveries_are_recorded_together(world: 
     subscription = await world.subscription("http://127.0.0.1:1/")
     delivery_ids = await world.deliver_many(subscription, 5)
     claims = await store.claim(delivery_ids)
-    await lose(world, claims[0])
+    await lose(world, *claims)
     late = [outcome(each, "success" if index % 2 else "http_5xx") for index, each in enumerate(claims)]
     changed = await store.record(late)
     assert changed == {each.id: "delivered" for each in claims[1::2]}
