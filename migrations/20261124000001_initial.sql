@@ -27,7 +27,7 @@ CREATE TABLE api_keys (
     -- Accurate to about a minute: written in the background.
     last_used_at        timestamptz,
     -- Null: API_KEY_REQUESTS_PER_SECOND.
-    requests_per_second double precision CHECK (requests_per_second >= 0.001)
+    requests_per_second double precision CHECK (requests_per_second BETWEEN 0.001 AND 100000)
 );
 CREATE INDEX api_keys_by_tenant ON api_keys (tenant_id, id);
 
@@ -40,6 +40,8 @@ CREATE TABLE subscriptions (
     -- Incremented by every change, so that a cache never replaces a newer copy by an older one.
     version     bigint NOT NULL DEFAULT 1,
     created_at  timestamptz NOT NULL DEFAULT now(),
+    -- When the row was written, as of the statement: a cache that looks for changes goes back no further than the rest of
+    -- a transaction takes after it.
     updated_at  timestamptz NOT NULL DEFAULT now(),
     deleted_at  timestamptz,
 
@@ -57,13 +59,13 @@ CREATE TABLE subscriptions (
     event_types      text[] NOT NULL DEFAULT '{}',
 
     -- Null: no limit.
-    rate_limit_per_second double precision CHECK (rate_limit_per_second >= 0.001),
+    rate_limit_per_second double precision CHECK (rate_limit_per_second BETWEEN 0.001 AND 100000),
     -- Null: as many as the rate allows in one second, at least 1.
-    rate_limit_burst      integer CHECK (rate_limit_burst >= 1),
+    rate_limit_burst      integer CHECK (rate_limit_burst BETWEEN 1 AND 1000000),
     -- Null: DELIVERY_TIMEOUT_SECONDS.
     timeout_seconds       double precision CHECK (timeout_seconds BETWEEN 1 AND 30),
     -- Null: RETRY_LIMIT and the other RETRY_* settings. Otherwise as services/domain/retry_policy.py reads it.
-    retry_policy          jsonb,
+    retry_policy          jsonb CHECK (NOT retry_policy @? '$.** ? (@ < 0 || @ > 31622400)'),
 
     -- Columns named sealed_* are encrypted (services/domain/secrets/vault.py).
 
@@ -91,8 +93,17 @@ CREATE TABLE subscriptions (
     ingest_token_hash           bytea
 );
 CREATE INDEX subscriptions_live ON subscriptions (tenant_id, id) WHERE deleted_at IS NULL;
+-- For caches that look for what changed since they looked last.
+CREATE INDEX subscriptions_changed ON subscriptions (tenant_id, updated_at, id);
 -- A tenant has at most one system subscription.
 CREATE UNIQUE INDEX subscriptions_system ON subscriptions (tenant_id) WHERE kind = 'system' AND deleted_at IS NULL;
+
+-- What decides whether a subscription gets an event, and whether workers may be notified of its delivery at once.
+CREATE VIEW subscription_filters AS
+    SELECT tenant_id, id, version, updated_at, event_types, deleted_at IS NULL AS live,
+           kind = 'normal' AND (status <> 'disabled' OR keep_when_disabled) AS takes,
+           status = 'active' AND rate_limit_per_second IS NULL AS steady
+    FROM subscriptions;
 
 -- Where the operational webhooks of a tenant are sent.
 CREATE VIEW system_subscriptions AS

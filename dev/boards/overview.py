@@ -1,4 +1,4 @@
-"""The first board to look at: what comes in, what goes out, what waits, and how long it takes."""
+"""The first board to look at: traffic in and out, the backlog, and latency."""
 
 from dev.boards.grafana import PER_SECOND, SECONDS, SHARE, Board, Lines, Query, Stat, row
 from dev.boards.promql import alike, increase, or_zero, percentiles, rate, share, total

@@ -1,4 +1,4 @@
-"""Postgres and Redis as this service sees them, with no exporter of theirs."""
+"""Postgres and Redis as this service sees them, without exporters."""
 
 from dev.boards.grafana import (
     BYTES,

@@ -1,6 +1,6 @@
-"""Which endpoints stand out, and what the gates between subscriptions do.
+"""Endpoints that stand out, and why deliveries are held.
 
-The only series that name subscriptions are those of the TOP_SUBSCRIPTIONS worst: see docs/reference/metrics.md.
+Only the series of the TOP_SUBSCRIPTIONS worst subscriptions contain ids: see docs/reference/metrics.md.
 """
 
 from dev.boards.grafana import COUNT, PER_SECOND, SECONDS, SHARE, Board, Lines, Query, Stat, Table, row

@@ -1,6 +1,7 @@
-"""Sends a signed webhook to a receiver that fails twice, and shows every attempt until it is delivered.
+"""Send a signed webhook to a receiver that fails twice, and show every attempt until it is delivered.
 
-Exit status 0 when it was delivered and all that the receiver can check holds; else 1, with one line that says why.
+Exit with status 0 if it was delivered and all of the receiver's checks pass; otherwise with 1, and one line that says
+why.
 """
 
 import asyncio
@@ -21,12 +22,12 @@ from dev.harness.receiver import Receiver, Reply, receiving
 from dev.harness.supervisor import cancel_on_signals
 from services.platform.settings import load
 
-# Types that nobody else publishes: the events of a service that runs already must not reach the receiver of the demo.
+# Event types that nobody else publishes: the demo's receiver must not get events of a service that runs already.
 EVENT_TYPE = "demo.created"
 WANTED_TYPES = ["demo.*"]
-# Spacing, a number that no double holds, letters that are not ASCII: parsed and written again it would differ.
+# Spacing, a number that does not fit into a double, letters outside ASCII: parsed and written again, it would differ.
 PAYLOAD = '{"order": 4711,  "total": 19.90, "serial": 12345678901234567890123, "note": "Grüße aus 東京"}'.encode()
-# What the receiver answers, request by request.
+# The receiver's responses, request by request.
 ANSWERS = (
     Reply(status=500, body=b"something broke"),
     Reply(status=503, body=b"come back later"),
@@ -38,7 +39,7 @@ INTERRUPTED_STATUS = 130
 
 
 async def show(settings: DemoSettings, screen: Screen) -> None:
-    """Run the demo from its first line to its last; DemoError if it does not end as it should."""
+    """Run the whole demo; DemoError if it does not end as it should."""
     cancel_on_signals()
     screen.title("A webhook on its way")
     async with (
@@ -47,7 +48,7 @@ async def show(settings: DemoSettings, screen: Screen) -> None:
     ):
         receiver.script(*ANSWERS[:-1], then=ANSWERS[-1])
         screen.done("receiver", f"{receiver.url()} answers {', '.join(str(reply.status) for reply in ANSWERS)}")
-        # Standard Webhooks asks for 24 to 64 bytes.
+        # Standard Webhooks requires 24 to 64 bytes.
         secret = "whsec_" + base64.b64encode(secrets.token_bytes(24)).decode()
         async with service.subscribed(
             target_url=receiver.url(), secret_key=secret, event_types=WANTED_TYPES
@@ -75,7 +76,7 @@ async def _service(settings: DemoSettings, screen: Screen) -> AsyncIterator[Clie
     try:
         screen.done("service", f"{base_url}, started only for this demo")
         screen.note(f"its first retry after {stack.RETRY_BASE_SECONDS} s in place of 5 s: a shorter wait")
-        # It asks for no key, and would refuse one of another service.
+        # The demo's own service requires no key, and would refuse another service's.
         async with client.connected(base_url) as service:
             yield service
     finally:
@@ -84,7 +85,7 @@ async def _service(settings: DemoSettings, screen: Screen) -> AsyncIterator[Clie
 
 
 async def _send(service: Client, subscription_id: str, secret: str, screen: Screen) -> str:
-    """Send the webhook in and return the id of its delivery."""
+    """Send the webhook, and return the id of its delivery."""
     body = b'{"payload": %b}' % PAYLOAD
     accepted = await service.send(subscription_id, body=body, event_type=EVENT_TYPE, secret_key=secret)
     screen.done("webhook", f"{EVENT_TYPE}, {len(PAYLOAD)} bytes, signed by its sender: answered 202")
@@ -111,7 +112,7 @@ async def _follow(service: Client, delivery_id: str, screen: Screen) -> Delivery
 
 
 def _verify(delivery: Delivery, receiver: Receiver, secret: str, screen: Screen) -> None:
-    """Say what the receiver makes of what it got; DemoError unless all is as it should be."""
+    """Print the receiver's checks of what it got; DemoError unless all pass."""
     if delivery.status != "delivered":
         attempts = len(delivery.attempts)
         raise DemoError(f"the delivery ended {delivery.status} ({delivery.reason}) after {attempts} attempts")

@@ -14,7 +14,7 @@ POLL_SECONDS = 0.1
 
 
 class InUse(StackError):
-    """Another stack runs on this DATA_DIR."""
+    """Another stack uses this DATA_DIR."""
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@
     ├── Gone                         FAILED_PRECONDITION   410
     ├── Outdated                     ABORTED               412
     ├── Overloaded                   RESOURCE_EXHAUSTED    429    yes
+    │   └── TenantOverloaded         RESOURCE_EXHAUSTED    429    yes
     └── Unavailable                  UNAVAILABLE           503    yes
         └── OutcomeUnknown           UNAVAILABLE           503    yes
 
@@ -93,6 +94,7 @@ class ErrorReason(enum.StrEnum):
     TENANT_IS_DEFAULT = "TENANT_IS_DEFAULT"
 
     OVERLOADED = "OVERLOADED"
+    TENANT_OVERLOADED = "TENANT_OVERLOADED"
     RATE_LIMITED = "RATE_LIMITED"
     UNAVAILABLE = "UNAVAILABLE"
     OUTCOME_UNKNOWN = "OUTCOME_UNKNOWN"
@@ -251,6 +253,12 @@ class Overloaded(WebhookError):
     code = grpc.StatusCode.RESOURCE_EXHAUSTED
     reason = ErrorReason.OVERLOADED
     retry_after_seconds = RETRY_AFTER_SECONDS
+
+
+class TenantOverloaded(Overloaded):
+    """A tenant has more waiting than its share of a bounded queue; nothing of this request was stored."""
+
+    reason = ErrorReason.TENANT_OVERLOADED
 
 
 class Unavailable(WebhookError):

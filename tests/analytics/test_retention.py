@@ -1,4 +1,4 @@
-"""Retention against a real Postgres: drops what is old, never what is needed, and never stands in the way."""
+"""Retention on a real Postgres: it drops what is old, never what is needed, and never blocks others."""
 
 import asyncio
 import time
@@ -32,7 +32,7 @@ async def test_retention_drops_old_days_of_all_tables(
 
     assert await rows.partitions(_day(9)) == []
     assert await rows.partitions(_day(6)) == []
-    # Its end is not yet 72 hours ago.
+    # Ended less than 72 hours ago.
     assert [name[:-9] for name in await rows.partitions(_day(3))] == list(TABLES)
     assert [name[:-9] for name in await rows.partitions(_day(1))] == list(TABLES)
     assert metrics.RETENTION_OVERDUE._value.get() == 0
@@ -175,7 +175,7 @@ async def test_retention_goes_on_where_a_pass_died(
     for age_days in (8, 7, 6):
         await rows.day(age_days)
     unfinished = await rows.day(5, status="pending")
-    # After dropping one of three, after detaching one, and after detaching one that must be put back.
+    # After dropping one of three, after detaching one, and after detaching one that must be attached again.
     await pool.execute(f"DROP TABLE webhook_deliveries_{_day(8):%Y%m%d}")
     for age_days in (7, 5):
         await pool.execute(

@@ -1,4 +1,4 @@
-"""What is accepted is delivered, whatever dies in between."""
+"""Accepted events are delivered, whichever process or store dies."""
 
 import signal
 
@@ -38,13 +38,13 @@ async def test_a_killed_valkey_takes_nothing_with_it(api: Api, quick: Stack, rec
 
 
 async def test_webhooks_without_valkey_are_accepted_and_delivered(api: Api, quick: Stack, receiver: Receiver) -> None:
-    """Frozen, not killed: the supervisor would start it again at once."""
+    """Frozen, not killed: the supervisor would restart it at once."""
     receiver.script(500)
     subscription = await api.subscribe(receiver.url())
     valkey = _valkey(quick)
     valkey.suspend()
     try:
-        # Retries come due without it too.
+        # Retries become due without it, too.
         deliveries = [await api.sent(subscription) for _ in range(5)]
         for delivery in deliveries:
             await api.until(delivery, "delivered", timeout_seconds=30)
@@ -64,7 +64,7 @@ async def test_delivered_webhooks_are_there_after_a_restart(api: Api, quick: Sta
     quick.start()
 
     assert await api.delivery(before["id"]) == before
-    # And what was unfinished goes on by itself, signed with the secret of before.
+    # Unfinished deliveries continue, signed with the secret from before.
     await api.until(unfinished, "delivered", timeout_seconds=30)
     assert receiver.requests[-1].headers["X-Hub-Signature-256"] == signatures.hub(signatures.Key.of(SECRET), b"{}")
 

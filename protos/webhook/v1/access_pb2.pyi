@@ -442,7 +442,7 @@ class CreateApiKeyRequest(_message.Message):
     role: Global___Role.ValueType
     """What it may do. Required."""
     requests_per_second: _builtins.float
-    """Above 0 and at most 100,000; unset means API_KEY_REQUESTS_PER_SECOND."""
+    """0.001 to 100,000; unset means API_KEY_REQUESTS_PER_SECOND."""
     @_builtins.property
     def expires_at(self) -> _timestamp_pb2.Timestamp:
         """When it expires; unset means never."""

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Path, Query, Response
 from pydantic import ConfigDict, Field
 
 from protos.webhook.v1 import access_pb2 as pb
+from services.domain import limits
 from services.gateway.resources import models
 from services.gateway.web import backends, openapi
 from services.gateway.web.routing import JsonRoute
@@ -29,8 +30,8 @@ class TenantBody(models.Request):
     model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
 
     id: models.TenantName = Field(description="Chosen by you. An id is never used for a second tenant.")
-    name: str = Field("", max_length=128, description="For people. Default: the id.")
-    description: str = Field("", max_length=1024, description="Free-form description.")
+    name: str = Field("", max_length=limits.MAX_NAME_LENGTH, description="For people. Default: the id.")
+    description: str = Field("", max_length=limits.MAX_DESCRIPTION_LENGTH, description="Free-form description.")
 
 
 class Tenant(models.Answer):

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from services.domain import audit
+from services.domain import audit, limits
 from services.domain.audit import Action, FieldChange
 from services.ingest.subscriptions.store import no_tenant
 from services.platform import errors
@@ -15,9 +15,6 @@ from services.platform.auth.roles import GIVEN_TO_KEYS, Role
 from services.platform.stores import postgres, sql
 
 SQL = sql.Queries("services.ingest.access")
-MAX_NAME_LENGTH = 128
-MAX_DESCRIPTION_LENGTH = 1024
-MIN_REQUESTS_PER_SECOND, MAX_REQUESTS_PER_SECOND = 0.001, 100_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,8 +55,8 @@ class TenantDraft:
         """Raise InvalidArgument, which names the field at fault."""
         identity.check_tenant("id", self.id)
         _refuse(
-            *_text_violations("name", self.name, MAX_NAME_LENGTH),
-            *_text_violations("description", self.description, MAX_DESCRIPTION_LENGTH),
+            *_text_violations("name", self.name, limits.MAX_NAME_LENGTH),
+            *_text_violations("description", self.description, limits.MAX_DESCRIPTION_LENGTH),
         )
 
 
@@ -75,17 +72,13 @@ class KeyDraft:
     requests_per_second: float | None
 
     def __post_init__(self) -> None:
-        """Raise InvalidArgument, which names each field at fault. NaN fails the comparisons as they are written."""
-        rate = self.requests_per_second
-        found = _text_violations("name", self.name, MAX_NAME_LENGTH, required=True)
+        """Raise InvalidArgument, which names each field at fault."""
+        found = _text_violations("name", self.name, limits.MAX_NAME_LENGTH, required=True)
         if self.role not in GIVEN_TO_KEYS:
             found += _violation("role", "must be admin, write, ingest or read")
         if self.expires_at is not None and self.expires_at <= datetime.now(UTC):
             found += _violation("expires_at", "must be in the future")
-        if rate is not None and not MIN_REQUESTS_PER_SECOND <= rate <= MAX_REQUESTS_PER_SECOND:
-            found += _violation(
-                "requests_per_second", f"must be {MIN_REQUESTS_PER_SECOND} to {MAX_REQUESTS_PER_SECOND}"
-            )
+        found += limits.REQUESTS_PER_SECOND.violations("requests_per_second", self.requests_per_second)
         _refuse(*found)
         identity.check_tenant("tenant_id", self.tenant_id)
 

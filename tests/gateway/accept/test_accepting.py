@@ -1,4 +1,4 @@
-"""Webhooks and events on their way in."""
+"""Accepting webhooks and events."""
 
 import asyncio
 import gzip
@@ -285,7 +285,7 @@ async def test_an_answer_is_marked_as_replayed_when_it_is_an_earlier_requests(
 ) -> None:
     body = b'{"event_type": "a", "payload": 1}'
     assert "idempotent-replayed" not in (await client.post(path, content=body)).headers
-    # Of this request's own event, which ingest was sent twice.
+    # It is this request's own event, which was sent to ingest twice.
     services.result = lambda item: ingest_pb2.IngestResult(
         accepted=ingest_pb2.Accepted(event_id=item.event_id, replayed=True)
     )

@@ -1,4 +1,4 @@
-"""The resources: REST in, gRPC out, and back."""
+"""The resources: from REST to gRPC, and back."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The cache of subscriptions: who sees a change when, and what the look-ups cost."""
+"""The cache of subscriptions: when a change becomes visible where, and the cost of lookups."""
 
 import asyncio
 import contextlib
@@ -44,7 +44,7 @@ class Pair:
         self.stores = stores
 
     async def warm(self, subscription_id: str) -> None:
-        """Have both servers, and Redis, hold the subscription and the filters of its tenant."""
+        """Let both servers, and Redis, cache the subscription and the filters of its tenant."""
 
         async def in_redis() -> bool:
             async with redis.asyncio.Redis.from_url(self.stores.redis_url) as client:
@@ -56,12 +56,13 @@ class Pair:
         await eventually(in_redis, "a copy in Redis")
 
     async def forget(self, subscription_id: str) -> None:
-        """Have both servers forget the subscription, as after a change."""
+        """Let both servers drop the subscription, as after a change."""
         async with redis.asyncio.Redis.from_url(self.stores.redis_url) as client:
-            await client.publish(subscription_changes.CHANNEL, f"{subscription_id} default")
+            message = subscription_changes.message(UUID(subscription_id), "default", 2**40)
+            await client.publish(subscription_changes.CHANNEL, message)
 
     async def reading(self, subscription_id: str) -> None:
-        """Wait until both servers read copies from Redis; right after they began to listen, they do not."""
+        """Wait until both servers read copies from Redis; right after they start to listen, they do not."""
 
         async def reads(ingest: Ingest) -> bool:
             await self.forget(subscription_id)
@@ -73,7 +74,7 @@ class Pair:
 
 @pytest.fixture
 async def pair(breakable: Breakable) -> AsyncIterator[Pair]:
-    """Two servers on stores that a test may stop; they hear of changes."""
+    """Two servers on stores that a test may stop, which receive changes."""
     async with (
         serving(breakable.database_url, breakable.redis_url) as first,
         serving(breakable.database_url, breakable.redis_url) as second,
@@ -97,7 +98,7 @@ async def _behind_networks(breakable: Breakable) -> AsyncIterator[tuple[Pair, tu
 
 
 async def _listening(breakable: Breakable, servers: int) -> None:
-    """Wait until so many servers hear of changes."""
+    """Wait until this many servers receive changes."""
     async with redis.asyncio.Redis.from_url(breakable.redis_url) as client:
 
         async def listening() -> bool:
@@ -110,14 +111,14 @@ async def _listening(breakable: Breakable, servers: int) -> None:
 
 
 async def _copied_version(pair: Pair, subscription_id: str) -> bytes | None:
-    """The version of the copy in Redis."""
+    """Return the version of the copy in Redis."""
     async with redis.asyncio.Redis.from_url(pair.stores.redis_url) as client:
         version: Any = await client.hget(subscription_changes.KEY + subscription_id, "version")
     return version if isinstance(version, bytes) else None
 
 
 async def _wants(ingest: Ingest, subscription_id: str, event_type: str) -> bool:
-    """Whether this server would deliver an event of that type, both ways."""
+    """Return whether this server would deliver an event of that type, in both ways."""
     one = await ingest.send(subscription_id, event_type=event_type)
     fan_out = await ingest.send(event_type=event_type)
     return one.deliveries == 1 and fan_out.deliveries == 1
@@ -217,7 +218,7 @@ async def test_a_change_made_while_redis_hung_is_seen_and_never_undone_by_the_co
     with frozen(pair.stores.valkey):
         await pair.first.update(made.id, event_types=["t1"])
         assert await _wants(pair.first, made.id, "t1")
-        # It takes the other one a moment to notice that it hears nothing.
+        # It takes the other one a moment to notice that it receives nothing.
         await eventually(lambda: _wants(pair.second, made.id, "t1"), "the change", 2.0)
 
     async def told() -> bool:
@@ -268,7 +269,7 @@ async def test_a_change_that_redis_was_away_for_is_told_when_it_is_back(
 
 
 async def test_a_change_that_a_new_primary_lacks_is_told_again(pair: Pair) -> None:
-    """As when the old one died between taking the change and passing it on."""
+    """As if the old one died between receiving the change and replicating it."""
     made = await pair.first.create(event_types=["t0"])
     await pair.warm(made.id)
     key = subscription_changes.KEY + made.id
@@ -334,7 +335,7 @@ async def test_a_change_whose_caller_leaves_is_made_and_seen_all_the_same(pair: 
 
 @pytest.fixture
 async def cache(database: str, redis_url: str) -> AsyncIterator[caches.SubscriptionCache]:
-    """A cache without a server around it."""
+    """A cache without a server."""
     async with (
         asyncpg.create_pool(database, min_size=0, max_size=1) as pool,
         clients.client(RedisSettings(redis_url=redis_url, _env_file=None)) as client,
@@ -375,7 +376,7 @@ def _version(version: int) -> Subscription:
 async def test_a_slow_reader_cannot_bring_back_an_old_version(cache: caches.SubscriptionCache) -> None:
     old, new = _version(1), _version(2)
     await cache.changed(new.id, new.tenant_id, new, new.version)
-    # What a server does that had read the old row before the change.
+    # A server that read the old row before the change would write this.
     await cache._copies.write(new.id, cache._copy(old), old.version)
     assert await cache._read(new.id) == new
 
@@ -420,7 +421,7 @@ async def test_a_copy_that_somebody_made_or_moved_or_kept_is_a_miss(
             before = counted("webhook_subscription_cache_unreadable_total")
             assert await cache._read(made.id) is None
             assert counted("webhook_subscription_cache_unreadable_total") == before + 1
-        # What is ours is read, for as long as Redis would have kept it.
+        # Our own copy is used for as long as Redis would have kept it.
         for seconds, found in ((0, made), (59, made), (61, None), (-61, None)):
             sealed_at = time.time() - seconds
             with monkeypatch.context() as patch:
@@ -486,7 +487,7 @@ async def test_look_ups_are_counted_by_where_they_ended(alone: Ingest, database:
     made = await alone.create()
 
     async def found_in_redis() -> bool:
-        # Right after it began to listen, a server asks Postgres.
+        # Right after a server starts to listen, it reads from Postgres.
         async with serving(database, redis_url, cached_subscriptions=1) as other:
             until = time.monotonic() + 2
             while time.monotonic() < until:
@@ -495,7 +496,7 @@ async def test_look_ups_are_counted_by_where_they_ended(alone: Ingest, database:
                     assert first == {"process miss": 1, "redis hit": 1}
                     assert await _cost(other.send(made.id)) == {"process hit": 1}
                     return True
-                await other.send((await other.create()).id)  # drives it out of a cache of one
+                await other.send((await other.create()).id)  # evicts it from a cache of one
         return False
 
     assert await found_in_redis()
@@ -530,7 +531,7 @@ async def test_the_subscription_that_was_used_least_recently_leaves_first(databa
 
 
 async def _held(ingest: Ingest, subscription_id: str) -> None:
-    """Wait until the server holds a subscription for longer than it takes to look."""
+    """Wait until the server has cached a subscription for longer than a lookup takes."""
 
     async def hit() -> bool:
         return await _cost(ingest.send(subscription_id)) == {"process hit": 1}
@@ -547,7 +548,7 @@ async def test_a_copy_that_a_version_left_which_verified_less_is_not_used(cache:
     assert await cache._read(current.id) is None
 
 
-# -- the process's own level --
+# -- the cache in the process --
 
 
 async def _leave(asking: "asyncio.Task[Any]") -> None:
@@ -557,7 +558,7 @@ async def _leave(asking: "asyncio.Task[Any]") -> None:
 
 
 async def test_a_value_is_kept_though_who_asked_has_left() -> None:
-    """A caller's deadline is shorter than a slow Postgres: if its value were thrown away, none would ever be kept."""
+    """A caller's deadline is shorter than a slow Postgres: if the value were dropped, none would ever be cached."""
     level: _Level[str] = _Level(10)
     answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 

@@ -1,4 +1,4 @@
-"""A method without a row in the table of roles is refused to everybody, whatever its kind."""
+"""A method without a row in the role table is refused to everyone, whatever its kind."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -23,7 +23,7 @@ async def _find(_key: str) -> Identity:
 
 @pytest.fixture
 async def served() -> AsyncIterator[tuple[grpc.aio.Channel, list[str]]]:
-    """A channel to a server that has a method of each kind, and the methods that were reached."""
+    """A channel to a server with a method of each kind, and the methods that were called."""
     reached: list[str] = []
 
     async def answer(_request: object, _context: object) -> bytes:
@@ -52,7 +52,7 @@ async def served() -> AsyncIterator[tuple[grpc.aio.Channel, list[str]]]:
 
 
 async def made(channel: grpc.aio.Channel, kind: str, key: str) -> None:
-    """Call the method of this kind, and read its answer to the end."""
+    """Call the method of this kind, and read its whole response."""
     call: Any = getattr(channel, kind)(f"/{SERVICE}/{kind}")
 
     async def requests() -> AsyncIterator[bytes]:
