@@ -235,19 +235,20 @@ CREATE TABLE due_subscriptions (
 );
 CREATE INDEX due_subscriptions_by_turn ON due_subscriptions (turn_at);
 CREATE INDEX due_subscriptions_by_tenant ON due_subscriptions (tenant_id, turn_at);
+CREATE INDEX due_subscriptions_held ON due_subscriptions (subscription_id) WHERE held_by IS NOT NULL;
 
 -- Give subscriptions a turn when what decides whether they may have one has changed, in the transaction of that change.
 -- They are locked in one order, which triggers for each row would not do.
 CREATE FUNCTION give_turns_of_subscriptions() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO due_subscriptions (subscription_id, tenant_id, turn_at, due_from)
-    SELECT new.id, new.tenant_id, now(), 'epoch'
-    FROM new_rows new JOIN old_rows old ON old.id = new.id
-    WHERE (new.status, new.deleted_at, new.endpoint_version, new.rate_limit_per_second, new.rate_limit_burst)
+    SELECT n.id, n.tenant_id, now(), 'epoch'
+    FROM new_rows n JOIN old_rows o ON o.id = n.id
+    WHERE (n.status, n.deleted_at, n.endpoint_version, n.rate_limit_per_second, n.rate_limit_burst)
           IS DISTINCT FROM
-          (old.status, old.deleted_at, old.endpoint_version, old.rate_limit_per_second, old.rate_limit_burst)
-      AND (new.status = 'active' OR new.deleted_at IS NOT NULL)
-    ORDER BY new.id
+          (o.status, o.deleted_at, o.endpoint_version, o.rate_limit_per_second, o.rate_limit_burst)
+      AND (n.status = 'active' OR n.deleted_at IS NOT NULL)
+    ORDER BY n.id
     ON CONFLICT (subscription_id) DO UPDATE SET turn_at = excluded.turn_at, due_from = excluded.due_from;
     RETURN NULL;
 END
@@ -263,7 +264,7 @@ CREATE VIEW deliveries AS
                AS status,
            coalesce(q.attempt_count, d.attempt_count) AS attempt_count,
            q.due_at, q.expires_at, q.claim_token, q.lease_until, q.failure_count, q.interrupted_count,
-           q.delivery_id IS NOT NULL AS queued
+           q.delivery_id IS NOT NULL AS queued, d.status AS history
     FROM webhook_deliveries d
     LEFT JOIN delivery_queue q ON q.delivery_id = d.id;
 
@@ -369,11 +370,11 @@ CREATE TABLE subscription_health (
 CREATE FUNCTION give_turns_of_breakers() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO due_subscriptions (subscription_id, tenant_id, turn_at, due_from)
-    SELECT s.id, s.tenant_id, greatest(now(), CASE WHEN new.breaker <> 'closed' THEN new.probe_at END), 'epoch'
-    FROM new_rows new
-    JOIN old_rows old ON old.subscription_id = new.subscription_id
-    JOIN subscriptions s ON s.id = new.subscription_id
-    WHERE (new.breaker, new.probe_at) IS DISTINCT FROM (old.breaker, old.probe_at)
+    SELECT s.id, s.tenant_id, greatest(now(), CASE WHEN n.breaker <> 'closed' THEN n.probe_at END), 'epoch'
+    FROM new_rows n
+    JOIN old_rows o ON o.subscription_id = n.subscription_id
+    JOIN subscriptions s ON s.id = n.subscription_id
+    WHERE (n.breaker, n.probe_at) IS DISTINCT FROM (o.breaker, o.probe_at)
     ORDER BY s.id
     ON CONFLICT (subscription_id) DO UPDATE SET turn_at = excluded.turn_at, due_from = excluded.due_from;
     RETURN NULL;
