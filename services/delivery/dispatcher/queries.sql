@@ -86,7 +86,9 @@ SELECT (SELECT count(*) FROM seen) AS read,
 -- Counts the due deliveries of a subscription ($1) that are scheduled or not ($2), up to $3.
 SELECT count(*) FROM (
     SELECT 1 FROM delivery_queue
-    WHERE subscription_id = $1 AND scheduled = $2 AND due_at <= now() AND claim_token IS NULL LIMIT $3
+    WHERE (subscription_id, scheduled) >= ($1, $2) AND (subscription_id, scheduled, due_at) <= ($1, $2, now())
+      AND claim_token IS NULL
+    ORDER BY subscription_id, scheduled, due_at LIMIT $3
 ) AS x
 
 -- select_turns --
@@ -142,45 +144,51 @@ ORDER BY t.place, t.turn_at
 SELECT turn.subscription_id, (
     SELECT count(*) FROM (
         SELECT 1 FROM delivery_queue q
-        WHERE NOT q.scheduled AND q.subscription_id = turn.subscription_id
-          AND q.due_at > now() - interval '1 second' AND (q.due_at > now() OR q.claim_token IS NOT NULL)
-        LIMIT turn.most
+        WHERE (q.subscription_id, q.scheduled, q.due_at) > (turn.subscription_id, false, now() - interval '1 second')
+          AND (q.subscription_id, q.scheduled) <= (turn.subscription_id, false)
+          AND (q.due_at > now() OR q.claim_token IS NOT NULL)
+        ORDER BY q.subscription_id, q.scheduled, q.due_at LIMIT turn.most
     ) AS x
 ) AS outstanding
 FROM unnest($1::uuid[], $2::int[]) AS turn (subscription_id, most)
 
 -- find_due --
--- Finds what is due of the subscriptions $1, the longest due first: from $2 on, at most $3 of each.
+-- Finds what is due of the subscriptions $1, the longest due first: from $2 on, at most $3 of each. Here and below rows of
+-- three columns are compared, which only one index can do: a plan that is made while the queue is empty takes no other.
 SELECT turn.subscription_id, due.delivery_id, due.due_at, due.expired
 FROM unnest($1::uuid[], $2::timestamptz[], $3::int[]) AS turn (subscription_id, due_from, number)
 CROSS JOIN LATERAL (
     SELECT first.* FROM (
         (SELECT q.delivery_id, q.due_at, q.expires_at <= now() AS expired FROM delivery_queue q
-         WHERE NOT q.scheduled AND q.subscription_id = turn.subscription_id
-           AND q.due_at >= turn.due_from AND q.due_at <= now() AND q.claim_token IS NULL
-         ORDER BY q.due_at LIMIT turn.number)
+         WHERE (q.subscription_id, q.scheduled, q.due_at) >= (turn.subscription_id, false, turn.due_from)
+           AND (q.subscription_id, q.scheduled, q.due_at) <= (turn.subscription_id, false, now())
+           AND q.claim_token IS NULL
+         ORDER BY q.subscription_id, q.scheduled, q.due_at LIMIT turn.number)
         UNION ALL
         (SELECT q.delivery_id, q.due_at, q.expires_at <= now() AS expired FROM delivery_queue q
-         WHERE q.scheduled AND q.subscription_id = turn.subscription_id
-           AND q.due_at >= turn.due_from AND q.due_at <= now() AND q.claim_token IS NULL
-         ORDER BY q.due_at LIMIT turn.number)
+         WHERE (q.subscription_id, q.scheduled, q.due_at) >= (turn.subscription_id, true, turn.due_from)
+           AND (q.subscription_id, q.scheduled, q.due_at) <= (turn.subscription_id, true, now())
+           AND q.claim_token IS NULL
+         ORDER BY q.subscription_id, q.scheduled, q.due_at LIMIT turn.number)
     ) AS first
     ORDER BY first.due_at LIMIT turn.number
 ) AS due
 
 -- take_due --
 -- Takes due deliveries ($1) in hand: pending, and not due for $2 seconds. SKIP LOCKED and the second look leave to others
--- what they took first.
+-- what they took first. IS TRUE keeps a plan that is made while the queue is empty from looking in the index of due times.
 WITH free AS (
-    SELECT delivery_id FROM delivery_queue
-    WHERE delivery_id = ANY($1::uuid[]) AND claim_token IS NULL AND due_at <= now() AND expires_at > now()
-    ORDER BY delivery_id
-    FOR UPDATE SKIP LOCKED
+    SELECT q.delivery_id FROM unnest($1::uuid[]) AS wanted (delivery_id) CROSS JOIN LATERAL (
+        SELECT q.delivery_id FROM delivery_queue q
+        WHERE q.delivery_id = wanted.delivery_id AND q.claim_token IS NULL AND (q.due_at <= now()) IS TRUE
+          AND q.expires_at > now()
+        LIMIT 1 FOR UPDATE SKIP LOCKED
+    ) AS q
 )
 UPDATE delivery_queue q
 SET due_at = now() + make_interval(secs => $2), scheduled = false
 FROM free
-WHERE q.delivery_id = free.delivery_id
+WHERE q.delivery_id = free.delivery_id AND q.delivery_id = ANY($1::uuid[])
 RETURNING q.subscription_id, q.delivery_id
 
 -- put_turns --
@@ -205,17 +213,19 @@ WHERE d.subscription_id = seen.subscription_id
 WITH gone AS (
     SELECT d.subscription_id
     FROM unnest($1::uuid[], $2::timestamptz[], $3::timestamptz[], $4::bool[])
-        AS seen (subscription_id, turn_at, due_from, held)
-    JOIN due_subscriptions d ON d.subscription_id = seen.subscription_id
-    WHERE d.turn_at = seen.turn_at AND (seen.held OR NOT EXISTS (
-        SELECT FROM delivery_queue q
-        WHERE NOT q.scheduled AND q.subscription_id = seen.subscription_id
-          AND q.due_at >= seen.due_from AND q.due_at <= now() AND q.claim_token IS NULL
-    ) AND NOT EXISTS (
-        SELECT FROM delivery_queue q
-        WHERE q.scheduled AND q.subscription_id = seen.subscription_id
-          AND q.due_at >= seen.due_from AND q.due_at <= now() AND q.claim_token IS NULL
-    ))
+        AS turn (subscription_id, turn_at, due_from, held)
+    JOIN due_subscriptions d ON d.subscription_id = turn.subscription_id
+    WHERE d.turn_at = turn.turn_at AND (turn.held OR (
+        SELECT q.delivery_id FROM delivery_queue q
+        WHERE (q.subscription_id, q.scheduled, q.due_at) >= (turn.subscription_id, false, turn.due_from)
+          AND (q.subscription_id, q.scheduled, q.due_at) <= (turn.subscription_id, false, now()) AND q.claim_token IS NULL
+        ORDER BY q.subscription_id, q.scheduled, q.due_at LIMIT 1
+    ) IS NULL AND (
+        SELECT q.delivery_id FROM delivery_queue q
+        WHERE (q.subscription_id, q.scheduled, q.due_at) >= (turn.subscription_id, true, turn.due_from)
+          AND (q.subscription_id, q.scheduled, q.due_at) <= (turn.subscription_id, true, now()) AND q.claim_token IS NULL
+        ORDER BY q.subscription_id, q.scheduled, q.due_at LIMIT 1
+    ) IS NULL)
     ORDER BY d.subscription_id
     FOR UPDATE OF d SKIP LOCKED
 )
@@ -272,22 +282,25 @@ SELECT (SELECT count(*) FROM seen) AS read,
 -- keep_leases --
 -- Lets deliveries in flight ($1) whose lease is valid, or all of them for $2 seconds, be looked at when it ends.
 WITH kept AS (
-    SELECT delivery_id FROM delivery_queue
-    WHERE delivery_id = ANY($1::uuid[]) AND claim_token IS NOT NULL AND due_at <= now() AND (lease_until > now() OR $2 > 0)
-    ORDER BY delivery_id
-    FOR UPDATE SKIP LOCKED
+    SELECT q.delivery_id FROM unnest($1::uuid[]) AS looked (delivery_id) CROSS JOIN LATERAL (
+        SELECT q.delivery_id FROM delivery_queue q
+        WHERE q.delivery_id = looked.delivery_id AND q.claim_token IS NOT NULL AND (q.due_at <= now()) IS TRUE
+          AND (q.lease_until > now() OR $2::float8 > 0)
+        LIMIT 1 FOR UPDATE SKIP LOCKED
+    ) AS q
 )
 UPDATE delivery_queue q
 SET due_at = greatest(q.lease_until, now() + make_interval(secs => $2))
 FROM kept
-WHERE q.delivery_id = kept.delivery_id
+WHERE q.delivery_id = kept.delivery_id AND q.delivery_id = ANY($1::uuid[])
 
 -- lock_leases --
 -- Locks those of the deliveries $1 whose lease ran out.
-SELECT delivery_id, claim_token FROM delivery_queue
-WHERE delivery_id = ANY($1::uuid[]) AND claim_token IS NOT NULL AND lease_until <= now()
-ORDER BY delivery_id
-FOR UPDATE SKIP LOCKED
+SELECT q.delivery_id, q.claim_token FROM unnest($1::uuid[]) AS looked (delivery_id) CROSS JOIN LATERAL (
+    SELECT q.delivery_id, q.claim_token FROM delivery_queue q
+    WHERE q.delivery_id = looked.delivery_id AND q.claim_token IS NOT NULL AND q.lease_until <= now()
+    LIMIT 1 FOR UPDATE SKIP LOCKED
+) AS q
 
 -- expire_leases --
 -- Turns locked deliveries whose lease ran out ($1, held under the claims $6; $2 and $3: least and greatest id) back into due
@@ -303,12 +316,14 @@ WITH lost AS (
     SET interrupted_count = q.interrupted_count + 1, attempt_count = q.attempt_count + 1, claim_token = NULL,
         lease_until = NULL, scheduled = false, due_at = now()
     FROM lost
-    WHERE q.delivery_id = lost.delivery_id AND NOT lost.failed AND q.claim_token = lost.claim_token
+    WHERE q.delivery_id = lost.delivery_id AND q.delivery_id = ANY($1::uuid[]) AND q.claim_token = lost.claim_token
+      AND NOT lost.failed
     RETURNING q.delivery_id AS id, q.event_id, q.subscription_id, q.tenant_id, q.attempt_count, false AS failed,
               lost.claim_token
 ), failed AS (
     DELETE FROM delivery_queue q USING lost
-    WHERE q.delivery_id = lost.delivery_id AND lost.failed AND q.claim_token = lost.claim_token
+    WHERE q.delivery_id = lost.delivery_id AND q.delivery_id = ANY($1::uuid[]) AND q.claim_token = lost.claim_token
+      AND lost.failed
     RETURNING q.delivery_id AS id, q.event_id, q.subscription_id, q.tenant_id, q.attempt_count + 1 AS attempt_count,
               true AS failed, lost.claim_token
 ), expired AS (
@@ -369,12 +384,16 @@ FROM (
         ORDER BY d.turn_at LIMIT $1
     ) AS turn CROSS JOIN LATERAL (
         (SELECT q.attempt_count, q.created_at, q.due_at FROM delivery_queue q
-         WHERE NOT q.scheduled AND q.subscription_id = turn.subscription_id
-           AND q.due_at >= turn.due_from AND q.due_at <= now() AND q.claim_token IS NULL LIMIT $1)
+         WHERE (q.subscription_id, q.scheduled, q.due_at) >= (turn.subscription_id, false, turn.due_from)
+           AND (q.subscription_id, q.scheduled, q.due_at) <= (turn.subscription_id, false, now())
+           AND q.claim_token IS NULL
+         ORDER BY q.subscription_id, q.scheduled, q.due_at LIMIT $1)
         UNION ALL
         (SELECT q.attempt_count, q.created_at, q.due_at FROM delivery_queue q
-         WHERE q.scheduled AND q.subscription_id = turn.subscription_id
-           AND q.due_at >= turn.due_from AND q.due_at <= now() AND q.claim_token IS NULL LIMIT $1)
+         WHERE (q.subscription_id, q.scheduled, q.due_at) >= (turn.subscription_id, true, turn.due_from)
+           AND (q.subscription_id, q.scheduled, q.due_at) <= (turn.subscription_id, true, now())
+           AND q.claim_token IS NULL
+         ORDER BY q.subscription_id, q.scheduled, q.due_at LIMIT $1)
     ) AS due
     LIMIT $1
 ) AS x
@@ -387,12 +406,16 @@ FROM (
         SELECT d.subscription_id, d.due_from, d.held_by FROM due_subscriptions d WHERE d.held_by IS NOT NULL LIMIT $1
     ) AS turn CROSS JOIN LATERAL (
         (SELECT FROM delivery_queue q
-         WHERE NOT q.scheduled AND q.subscription_id = turn.subscription_id
-           AND q.due_at >= turn.due_from AND q.due_at <= now() AND q.claim_token IS NULL LIMIT $1)
+         WHERE (q.subscription_id, q.scheduled, q.due_at) >= (turn.subscription_id, false, turn.due_from)
+           AND (q.subscription_id, q.scheduled, q.due_at) <= (turn.subscription_id, false, now())
+           AND q.claim_token IS NULL
+         ORDER BY q.subscription_id, q.scheduled, q.due_at LIMIT $1)
         UNION ALL
         (SELECT FROM delivery_queue q
-         WHERE q.scheduled AND q.subscription_id = turn.subscription_id
-           AND q.due_at >= turn.due_from AND q.due_at <= now() AND q.claim_token IS NULL LIMIT $1)
+         WHERE (q.subscription_id, q.scheduled, q.due_at) >= (turn.subscription_id, true, turn.due_from)
+           AND (q.subscription_id, q.scheduled, q.due_at) <= (turn.subscription_id, true, now())
+           AND q.claim_token IS NULL
+         ORDER BY q.subscription_id, q.scheduled, q.due_at LIMIT $1)
     ) AS due
     LIMIT $1
 ) AS x

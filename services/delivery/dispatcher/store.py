@@ -218,14 +218,14 @@ class DispatcherStore:
     async def keep_leases(self, delivery_ids: Sequence[UUID], *, guard_seconds: float = 0.0) -> None:
         """Look at deliveries in flight again when their lease ends, or after `guard_seconds` whether it is valid."""
         if delivery_ids:
-            await self._pool.execute(SQL["keep_leases"], delivery_ids, guard_seconds)
+            await self._pool.execute(SQL["keep_leases"], sorted(delivery_ids), guard_seconds)
 
     async def expire_leases(self, delivery_ids: Sequence[UUID]) -> tuple[int, int]:
         """Make deliveries due again whose lease ran out; return how many leases, and how many ended failed."""
         if not delivery_ids:
             return 0, 0
         async with self._pool.acquire() as connection, connection.transaction():
-            rows = await connection.fetch(SQL["lock_leases"], delivery_ids)
+            rows = await connection.fetch(SQL["lock_leases"], sorted(delivery_ids))
             leased = [row["delivery_id"] for row in rows]
             if not leased:
                 return 0, 0
@@ -311,7 +311,7 @@ class DispatcherStore:
         """
         if not delivery_ids:
             return []
-        rows = await self._pool.fetch(SQL["take_due"], delivery_ids, hold_seconds)
+        rows = await self._pool.fetch(SQL["take_due"], sorted(delivery_ids), hold_seconds)
         return [Rung(row["subscription_id"], row["delivery_id"]) for row in rows]
 
     # -- what it tells --

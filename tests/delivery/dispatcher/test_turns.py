@@ -20,7 +20,7 @@ from services.delivery.dispatcher.turns import Turns
 from services.domain import deliveries
 from services.domain.gates import Gates
 from services.platform import ids
-from services.platform.stores import redis
+from services.platform.stores import postgres, redis
 from tests.delivery.world import RUNG, World, until_true
 
 ADDRESS = "http://127.0.0.1:1/"
@@ -369,7 +369,8 @@ async def blocks(world: World) -> int:
 @pytest.fixture
 async def alone(world: World) -> AsyncIterator[World]:
     """A world with a single connection, whose statistics are those of all statements."""
-    async with asyncpg.create_pool(world.database_url, min_size=1, max_size=1) as pool:
+    settings = postgres._POOL_SETTINGS
+    async with asyncpg.create_pool(world.database_url, min_size=1, max_size=1, server_settings=settings) as pool:
         yield dataclasses.replace(world, pool=pool)
 
 
