@@ -108,16 +108,16 @@ class Options:
 
 def parse_options(arguments: Sequence[str], scenarios: Sequence[str]) -> Options:
     """Parse the command line; exit if it is wrong."""
-    parser = argparse.ArgumentParser(prog="python -m dev.benchmarks", description="How fast, at which cost.")
-    parser.add_argument("--scenario", action="append", choices=scenarios, help="repeatable; all when none is named")
+    parser = argparse.ArgumentParser(prog="python -m dev.benchmarks", description="Measure rates, latencies, and cost.")
+    parser.add_argument("--scenario", action="append", choices=scenarios, help="repeatable; default: all")
     parser.add_argument("--runs", type=_positive_int, default=3, help="of each load; figures are medians")
     parser.add_argument("--seconds", type=_positive_float, default=20.0, help="of each load")
-    parser.add_argument("--json", type=Path, help="file for the figures; results/latest.json when not named")
+    parser.add_argument("--json", type=Path, help="file for the figures; default: results/latest.json")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder for the plots")
     parser.add_argument(
         "--backlog", type=_positive_int, default=1_000_000, help="deliveries that wait in `backlog` and `neighbour`"
     )
-    parser.add_argument("--keep", action="store_true", help="keep data and logs, and say where")
+    parser.add_argument("--keep", action="store_true", help="keep data and logs, and print where they are")
     parser.add_argument("--profile", action="append", choices=ROLES, help="draw a flame graph of a role; needs py-spy")
     named = parser.parse_args(arguments)
     return Options(

@@ -235,7 +235,7 @@ def calibrated(rig: Rig, paths: Sequence[str]) -> float:
     rig.warm_up(paths)
     rate = sustained(rig.measure("the maximum", rig.closed(paths)))
     if not rate:
-        raise BenchmarkError("nothing went all the way")
+        raise BenchmarkError("no webhook was delivered")
     return rate
 
 

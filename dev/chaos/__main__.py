@@ -77,20 +77,18 @@ async def _main(options: argparse.Namespace, folder: Path, say: run.Say) -> bool
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m dev.chaos", description="Nothing accepted is ever lost: the proof."
-    )
-    parser.add_argument("--seed", type=int, default=1, help="of the faults; a failed run can be run again by it")
+    parser = argparse.ArgumentParser(prog="python -m dev.chaos", description="Prove that no accepted event is lost.")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the faults, which repeats a failed run")
     parser.add_argument("--events", type=int, default=3000)
     parser.add_argument("--faults", type=int, default=15)
     parser.add_argument("--rate", type=float, default=DEFAULT_RATE, help="events a second")
-    parser.add_argument("--kinds", type=_names, default=[], help="kinds of faults, or beginnings of their names")
+    parser.add_argument("--kinds", type=_names, default=[], help="kinds of faults, by name or prefix")
     parser.add_argument("--scenario", choices=sorted(SCENARIOS), help="one fault of a fixed length instead")
     parser.add_argument(
         "--subscriptions", type=int, help="how many others the tenant has, which change and want none of the events"
     )
     parser.add_argument("--json", type=Path, help="file for the figures")
-    parser.add_argument("--keep", type=Path, help="folder for data and logs, which stay")
+    parser.add_argument("--keep", type=Path, help="folder for data and logs, which are kept")
     options = parser.parse_args(arguments)
     try:
         schedule.chosen(options.kinds)

@@ -26,6 +26,10 @@ LARGE_BYTES = 100_000
 FAN_OUT_TYPE = "chaos.fan_out"
 # Every tenth event goes to all subscriptions of its type.
 FAN_OUT_EVERY = 10
+# Some go to so many that their deliveries are created after the answer.
+LARGE_FAN_OUT_TYPE = "chaos.large_fan_out"
+LARGE_FAN_OUT_EVERY = 150
+LARGE_FAN_OUT = 110
 # So many large events to the slow endpoint wait for the byte budgets longer than a lease: only renewals keep the
 # leases.
 LARGE_EVERY = 8
@@ -81,12 +85,15 @@ class Generator:
 
     async def _send(self, number: int, *, is_large: bool) -> None:
         fan_out = not is_large and number % FAN_OUT_EVERY == 1
-        send = Send(key=f"chaos-{number}", endpoints=2 if fan_out else 1, slow=is_large)
+        large_fan_out = fan_out and number % LARGE_FAN_OUT_EVERY == 1
+        endpoints = LARGE_FAN_OUT if large_fan_out else 2 if fan_out else 1
+        send = Send(key=f"chaos-{number}", endpoints=endpoints, slow=is_large)
         self.sends.append(send)
         filling = "x" * (LARGE_BYTES if is_large else FILLING_BYTES)
         payload = {"key": send.key, "filling": filling}
         if fan_out:
-            url, body = f"{self._base_url}/api/v1/events", {"event_type": FAN_OUT_TYPE, "payload": payload}
+            event_type = LARGE_FAN_OUT_TYPE if large_fan_out else FAN_OUT_TYPE
+            url, body = f"{self._base_url}/api/v1/events", {"event_type": event_type, "payload": payload}
         else:
             subscription = self._slow if is_large else self._plain[number % len(self._plain)]
             url, body = f"{self._base_url}/api/v1/webhooks/ingest/{subscription}", {"payload": payload}
@@ -141,6 +148,8 @@ async def subscribe(base_url: str, api_key: str, targets: Mapping[str, str], fan
             found[name] = await create(target_url=url, event_types=["chaos.none"])
         for name in fan_out:
             await create(target_url=targets[name], event_types=[FAN_OUT_TYPE])
+        for number in range(LARGE_FAN_OUT):
+            await create(target_url=targets[fan_out[number % len(fan_out)]], event_types=[LARGE_FAN_OUT_TYPE])
     return found
 
 

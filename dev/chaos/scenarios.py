@@ -87,7 +87,7 @@ def _rolling_restart(evidence: Evidence, verdict: Verdict) -> list[str]:  # noqa
 
 
 def _frozen_worker(evidence: Evidence, verdict: Verdict) -> list[str]:  # noqa: ARG001 - one shape for all
-    return [] if verdict.requests > verdict.deliveries + MANY else ["few leases ran out, so little was tried"]
+    return [] if verdict.requests > verdict.deliveries + MANY else ["few leases expired, so the run shows little"]
 
 
 SCENARIOS: Mapping[str, Scenario] = {

@@ -123,7 +123,7 @@ def _unmatched(attempts: Sequence[Attempt], requests: Sequence[Request]) -> Iter
     answered = Counter(request.status for request in requests if request.status is not None)
     for status, count in recorded.items():
         if count > answered[status]:
-            yield f"{count} attempts with status {status}, {answered[status]} requests answered so"
+            yield f"{count} attempts with status {status}, {answered[status]} requests with this response"
     blind = [a for a in attempts if a.status_code is None and a.outcome not in _UNSENT]
     interrupted = sum(attempt.outcome == INTERRUPTED for attempt in blind)
     room = len(blind) + interrupted * (REQUESTS_OF_AN_INTERRUPTION - 1)
@@ -139,11 +139,11 @@ def _wrong_end(delivery: Delivery, requests: Sequence[Request]) -> Iterable[str]
     if delivery.status == "delivered" and not successes:
         yield "delivered without a successful attempt"
     if delivery.status != "delivered" and successes:
-        yield f"{delivery.status} ({delivery.reason}) in spite of a successful attempt"
+        yield f"{delivery.status} ({delivery.reason}) despite a successful attempt"
     if delivery.status == "failed" and not any(attempt.outcome != INTERRUPTED for attempt in delivery.attempts):
         yield f"failed ({delivery.reason}) without an attempt"
     if delivery.status == "delivered" and not any(_is_success(request) for request in requests):
-        yield "delivered, and the receiver answered no request with 2xx"
+        yield "delivered, but the receiver never returned 2xx"
     numbers = [attempt.number for attempt in delivery.attempts]
     if numbers != list(range(1, len(numbers) + 1)):
         yield f"attempts are numbered {numbers}"

@@ -78,7 +78,7 @@ class Client:
             "target_url": target_url,
             "secret_key": secret_key,
             "event_types": event_types,
-            "description": "made by the demo, which deletes it at its end",
+            "description": "created by the demo, which deletes it at the end",
         }
         created = await self._call("POST", "/api/v1/subscriptions/", _Created, json=body)
         try:
@@ -116,11 +116,11 @@ class Client:
         except httpx.HTTPError as error:
             raise DemoError(f"{method} {path}: the service does not answer ({error!r})") from error
         if not response.is_success:
-            raise DemoError(f"{method} {path} was answered {response.status_code}: {response.text[:500]}")
+            raise DemoError(f"{method} {path} returned {response.status_code}: {response.text[:500]}")
         try:
             return msgspec.json.decode(response.content, type=answer)
         except msgspec.DecodeError as error:
-            raise DemoError(f"{method} {path} was answered something else than expected: {error}") from error
+            raise DemoError(f"{method} {path} returned an unexpected response: {error}") from error
 
 
 @contextlib.asynccontextmanager

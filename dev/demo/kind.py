@@ -215,9 +215,9 @@ class Demo:
             finally:
                 enough.set()
                 await loading
-            say(f"workers were added; {self._load.accepted} deliveries were accepted, and no more come")
+            say(f"workers were added; {self._load.accepted} deliveries were accepted, and the load has ended")
             await self._until(self._all_received, DELIVERED_WITHIN_SECONDS, "all of them are delivered")
-        say("all of them are delivered; with nothing to do workers go again")
+        say("all of them are delivered; idle workers are now removed")
         sight = await self._until(
             lambda sight: sight.wanted == sight.ready == least,
             SHRUNK_WITHIN_SECONDS,
@@ -225,7 +225,7 @@ class Demo:
         )
         if sight.received != self._load.accepted:
             raise DemoError(f"{self._load.accepted} deliveries were accepted, and {sight.received} received")
-        say(f"{least} again. {self._load.accepted} accepted, {sight.received} received: none was lost")
+        say(f"{least} again. {self._load.accepted} accepted, {sight.received} received: nothing was lost")
 
     def _all_received(self, sight: Sight) -> bool:
         return sight.received >= self._load.accepted
@@ -282,7 +282,7 @@ async def run(arguments: argparse.Namespace) -> None:
 
 def main() -> None:
     """Return exit status 0 only if all of it happened."""
-    parser = argparse.ArgumentParser(description="Lets a cluster of kind scale its workers, and shows it.")
+    parser = argparse.ArgumentParser(description="Show how a kind cluster scales its workers.")
     parser.add_argument("--context", default="kind-webhook")
     parser.add_argument("--namespace", default="webhook")
     parser.add_argument("--release", default="webhook")

@@ -52,14 +52,14 @@ def for_postgres(say: Say) -> Account | None:
             entry = pwd.getpwnam(NAME)
         except KeyError:
             if attempt == 0:
-                say(f"Postgres refuses to run as root: making the OS user {NAME}")
+                say(f"Postgres refuses to run as root: creating the OS user {NAME}")
             _add_user()
         else:
             return Account(name=entry.pw_name, uid=entry.pw_uid, gid=entry.pw_gid)
         # Another stack may be creating the same user, under the lock of the user database.
         time.sleep(0.2 * attempt)
     raise EmbeddedError(
-        f"Postgres refuses to run as root, and the OS user {NAME} could not be made: run as a plain user"
+        f"Postgres refuses to run as root, and the OS user {NAME} could not be created: run as a plain user"
     )
 
 
@@ -67,7 +67,7 @@ def _add_user() -> None:
     useradd = shutil.which("useradd") or shutil.which("useradd", path="/usr/sbin:/sbin")
     if useradd is None:
         raise EmbeddedError(
-            "Postgres refuses to run as root, and there is no useradd to make a user for it: run as a plain user"
+            "Postgres refuses to run as root, and there is no useradd to create a user for it: run as a plain user"
         )
     # --user-group: some systems would put it into a group that all users share.
     command = [useradd, "--system", "--user-group", "--no-create-home", "--shell", "/usr/sbin/nologin", NAME]

@@ -79,7 +79,7 @@ def _start(
 ) -> None:
     postgres, valkey = the_stores.postgres, the_stores.valkey
     own = [name for name, store in (("postgres", postgres), ("valkey", valkey)) if store]
-    output.step(f"starting {' and '.join(own)}" if own else "using the stores that were named")
+    output.step(f"starting {' and '.join(own)}" if own else "using the configured stores")
     supervisor.start_stores((postgres, valkey))
     if supervisor.stopping:
         return

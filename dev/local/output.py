@@ -41,7 +41,7 @@ Webhook service is ready.
   Logs       {plan.logs}
   All ports  {plan.ports_path}
 
-Try it: subscribe an address of yours, then send it something.
+Try it: subscribe your receiver, then send it something.
 
   curl -s {url}/api/v1/subscriptions/ -H 'Content-Type: application/json'{key} \\
        -d '{{"target_url": "http://127.0.0.1:9000/hook"}}'

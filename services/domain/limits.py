@@ -50,6 +50,11 @@ OVERLAP_HOURS = Range(0, 168)
 DEFAULT_OVERLAP_HOURS = 24
 # Of an API key.
 REQUESTS_PER_SECOND = Range(0.001, 100_000)
+# Of a tenant: its quotas.
+SUBSCRIPTIONS = Range(1, 10_000_000)
+EVENTS_PER_SECOND = Range(0.01, 1_000_000)
+WAITING_DELIVERIES = Range(1, 1_000_000_000)
+STORED_BYTES = Range(1 << 20, 1 << 50)
 
 # Characters, but for what is said otherwise.
 MAX_DESCRIPTION_LENGTH = 1024

@@ -60,6 +60,28 @@ async def test_retention_keeps_a_day_with_an_unfinished_delivery_until_it_ends(
     assert metrics.RETENTION_HELD._value.get() == 0
 
 
+async def test_retention_keeps_a_day_with_an_event_that_is_to_get_more_deliveries(
+    store: StatsStore, rows: Rows, settings: AnalyticsSettings
+) -> None:
+    await rows.day(6)
+    await rows.day(5)
+    await rows.pool.execute(
+        "INSERT INTO event_expansions (event_id, tenant_id, event_type, stored_at, targets)"
+        " VALUES ($1, 'default', 'a', now(), 1)",
+        ids.least_at(datetime.combine(_day(6), datetime.min.time(), UTC) + timedelta(hours=5)),
+    )
+
+    await retention.run_once(store, settings)
+
+    assert len(await rows.partitions(_day(6))) == 3
+    assert await rows.partitions(_day(5)) == []
+
+    await rows.pool.execute("DELETE FROM event_expansions")
+    await retention.run_once(store, settings)
+
+    assert await rows.partitions(_day(6)) == []
+
+
 async def test_a_day_held_past_expiry_is_overdue(store: StatsStore, rows: Rows, settings: AnalyticsSettings) -> None:
     await rows.day(9, status="pending")
 

@@ -11,10 +11,11 @@ from pydantic import BaseModel
 
 from services.domain import limits
 from services.domain.limits import Range
+from services.domain.quotas import RANGES, Quota
 from services.domain.retry_policy import Asked, RetrySettings, accepted
-from services.gateway.resources import api_keys
+from services.gateway.resources import api_keys, tenants
 from services.gateway.resources.subscriptions import models, parts, secrets
-from services.ingest.access.store import KeyDraft
+from services.ingest.access.store import KeyDraft, TenantDraft
 from services.ingest.subscriptions.secrets import overlap
 from services.platform import errors, ids
 from services.platform.auth.roles import Role
@@ -34,6 +35,7 @@ REST: dict[str, tuple[type[BaseModel], str, Range]] = {
     "retry_policy.limit": (parts.RetryPolicyBody, "limit", limits.RETRIES),
     "overlap_hours": (secrets.RotationBody, "overlap_hours", limits.OVERLAP_HOURS),
     "requests_per_second": (api_keys.ApiKeyBody, "requests_per_second", limits.REQUESTS_PER_SECOND),
+    **{f"quotas.{quota}": (tenants.QuotasBody, quota.value, RANGES[quota]) for quota in Quota},
 }
 
 
@@ -44,6 +46,8 @@ def _ingest(field: str, number: Any) -> None:
         accepted(asked, RetrySettings(_env_file=None).retry_policy, expiry_hours=10_000)
     elif field == "overlap_hours":
         overlap(number)
+    elif field.startswith("quotas."):
+        TenantDraft(id="t", name="n", description="", own={Quota(field.partition(".")[2]): number})
     elif field == "requests_per_second":
         KeyDraft(tenant_id="t", name="n", role=Role.READ, expires_at=None, requests_per_second=number)
     else:
@@ -83,6 +87,7 @@ COLUMNS = [
     ("subscriptions", "rate_limit_burst", limits.BURST),
     ("subscriptions", "timeout_seconds", limits.TIMEOUT_SECONDS),
     ("api_keys", "requests_per_second", limits.REQUESTS_PER_SECOND),
+    *(("tenants", quota.column, RANGES[quota]) for quota in Quota),
 ]
 
 
@@ -91,10 +96,10 @@ async def test_the_schema_keeps_what_ingest_takes_and_nothing_else(
     database: str, table: str, column: str, span: Range
 ) -> None:
     connection = await asyncpg.connect(database)
-    whole = column == "rate_limit_burst"
+    whole = column in {"rate_limit_burst", "max_subscriptions", "max_waiting_deliveries", "max_stored_bytes"}
     try:
         name = await _row(connection, table)
-        update = f"UPDATE {table} SET {column} = $2::{'int' if whole else 'float8'} WHERE id = $1"
+        update = f"UPDATE {table} SET {column} = $2::{'bigint' if whole else 'float8'} WHERE id = $1"
         for number in (span.least, span.most):
             await connection.execute(update, name, number)
         outside = (span.least - 1, span.most + 1) if whole else (span.least * 0.999, span.most * 1.001, *HOSTILE)
@@ -123,7 +128,9 @@ async def test_the_schema_keeps_retry_policies_with_numbers_that_ingest_takes(da
         await connection.close()
 
 
-async def _row(connection: Any, table: str) -> UUID:
+async def _row(connection: Any, table: str) -> UUID | str:
+    if table == "tenants":
+        return "default"
     made = ids.new()
     if table == "subscriptions":
         statement = "INSERT INTO subscriptions (id, tenant_id, target_url) VALUES ($1, 'default', 'http://x')"

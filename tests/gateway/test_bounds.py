@@ -116,7 +116,7 @@ class Application:
 
 
 @contextlib.asynccontextmanager
-async def serving(application: Application) -> AsyncIterator[str]:
+async def serving(application: Any) -> AsyncIterator[str]:
     """Serve the application as the gateway is served."""
     listener = server.bind("127.0.0.1", 0)
     port = listener.getsockname()[1]
@@ -228,7 +228,7 @@ async def test_unfinished_requests_have_a_bound_of_bytes_together(
     url: str, monkeypatch: pytest.MonkeyPatch, client: httpx.AsyncClient
 ) -> None:
     await wait_until(lambda: BoundedProtocol.unfinished_bytes == 0, what="other tests' requests to end")
-    monkeypatch.setattr(protocol, "MAX_UNFINISHED_BYTES", 20_000)
+    monkeypatch.setattr(protocol, "MAX_UNFINISHED_BYTES", 40_000)
     async with connected(url) as first, connected(url) as second, connected(url) as third:
         for each in (first, second):
             await each.send(HEAD + b"content-length: 9900\r\n\r\n" + b"y" * 8000)
@@ -239,6 +239,61 @@ async def test_unfinished_requests_have_a_bound_of_bytes_together(
         await first.send(b"y" * 1900)
         assert (await first.answer())[0] == 202
     await wait_until(lambda: BoundedProtocol.unfinished_bytes == 0, what="nothing to be held")
+
+
+async def test_unfinished_requests_of_one_tenant_leave_room_for_those_of_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    await wait_until(lambda: BoundedProtocol.unfinished_bytes == 0, what="other tests' requests to end")
+    monkeypatch.setattr(protocol, "MAX_UNFINISHED_BYTES", 40_000)
+
+    async def held(scope: Scope, receive: Receive, send: Send) -> None:
+        """Read a body for a tenant that the path names."""
+        scope[protocol.HOLDER] = scope["path"]
+        while (await receive())["more_body"]:
+            pass
+        await send({"type": "http.response.start", "status": 202, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b""})
+
+    def begun(tenant: str) -> bytes:
+        return f"POST /{tenant} HTTP/1.1\r\nhost: x\r\ncontent-length: 9900\r\n\r\n".encode()
+
+    async with contextlib.AsyncExitStack() as stack:
+        url = await stack.enter_async_context(serving(held))
+
+        async def begin(tenant: str, number: int) -> Connection:
+            client = await stack.enter_async_context(connected(url))
+            before = BoundedProtocol.unfinished_bytes
+            await client.send(begun(tenant))
+            await wait_until(lambda: BoundedProtocol.unfinished_bytes > before, what="the headers to come")
+            await client.send(b"y" * number)
+            return client
+
+        greedy = [await begin("greedy", 8000) for _ in range(2)]
+        await wait_until(lambda: BoundedProtocol.unfinished_bytes > 16_000, what="both to be held")
+        refused = await begin("greedy", 8000)
+        assert await refused.closed() == b""
+        other = await begin("other", 8000)
+        await other.send(b"y" * 1900)
+        assert await other.length() == 0
+        await greedy[0].send(b"y" * 1900)
+        assert await greedy[0].length() == 0
+    await wait_until(lambda: BoundedProtocol.unfinished_bytes == 0, what="nothing to be held")
+
+
+async def test_the_rest_of_a_refused_body_takes_no_room_of_others(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    await wait_until(lambda: BoundedProtocol.unfinished_bytes == 0, what="other tests' requests to end")
+    monkeypatch.setattr(protocol, "MAX_UNFINISHED_BYTES", 40_000)
+    async with connected(url) as refused, connected(url) as served:
+        await refused.send(HEAD + b"content-length: 1000000000\r\n\r\n")
+        assert (await refused.answer())[0] == 413
+        await refused.drip(b"y" * 20_000, 10, 0.001)
+        await wait_until(lambda: BoundedProtocol.unfinished_bytes == 0, what="nothing of it to be held")
+        await served.send(HEAD + BODY[:-5])
+        await wait_until(lambda: BoundedProtocol.unfinished_bytes > 0, what="a part to be held")
+        await served.send(BODY[-5:])
+        assert (await served.answer())[0] == 202
+        await refused.send(b"y")  # and it is still there
 
 
 async def test_connections_beyond_the_bound_are_closed_as_they_come(url: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,6 +30,7 @@ from services.gateway.web.retries import Retries, Unanswered
 from services.platform import errors, ids
 from services.platform.auth import keys
 from services.platform.auth.known import Known
+from services.platform.http.protocol import HOLDER
 from services.platform.tracing import spans
 
 if TYPE_CHECKING:  # the asynchronous stubs exist only for the type checker
@@ -108,11 +109,12 @@ class WebhookAccepted(msgspec.Struct, frozen=True):
     status: str
 
 
-class EventAccepted(msgspec.Struct, frozen=True):
-    """The response to an event."""
+class EventAccepted(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The response to an event: `deliveries` is the number of its deliveries, and absent while they are created."""
 
     event_id: str
-    deliveries: int
+    deliveries: int | msgspec.UnsetType = msgspec.UNSET
+    expanding: bool = False
 
 
 class Handshake(msgspec.Struct, frozen=True):
@@ -241,7 +243,9 @@ class TokenWebhook(Webhook):
     async def _admit(self, scope: Scope) -> tuple[Caller | None, str]:
         subscription_id: str = scope["path_params"]["subscription_id"]
         ids.parse("subscription_id", subscription_id)
-        return None, await self._tokens.check(subscription_id, scope["path_params"]["token"])
+        tenant = await self._tokens.check(subscription_id, scope["path_params"]["token"])
+        scope[HOLDER] = tenant
+        return None, tenant
 
     def _item(self, scope: Scope, headers: dict[bytes, bytes], body: bytes) -> ingest_pb2.IngestItem:
         item = super()._item(scope, headers, body)
@@ -269,6 +273,8 @@ class Event(_Endpoint):
         )
 
     def _answer(self, accepted: ingest_pb2.Accepted) -> msgspec.Struct:
+        if accepted.expanding:
+            return EventAccepted(accepted.event_id, expanding=True)
         return EventAccepted(accepted.event_id, accepted.deliveries)
 
 

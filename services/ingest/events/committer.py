@@ -9,9 +9,10 @@ import dataclasses
 import enum
 import functools
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
+from uuid import UUID
 
 import asyncpg
 import structlog
@@ -67,12 +68,16 @@ _Piece: TypeAlias = Sequence[NewEvent]
 
 
 class Committer:
-    """Commits events, then rings for their deliveries."""
+    """Commits events, then rings for their deliveries, or has them expanded: `expand` gets the tenant and the id."""
 
-    def __init__(self, store: EventStore, ringer: Ringer, settings: IngestSettings) -> None:
+    def __init__(
+        self, store: EventStore, ringer: Ringer, settings: IngestSettings, expand: Callable[[str, UUID], None]
+    ) -> None:
         self._store = store
         self._ringer = ringer
+        self._expand = expand
         self._waiting_events = 0
+        self._commits = 0
         bounds = Bounds(
             batch_items=MAX_EVENTS,
             waiting_items=settings.ingest_queue_events,
@@ -107,6 +112,10 @@ class Committer:
             for event, outcome in zip(piece, outcomes, strict=True)
         }
         return _results([outcomes[id(event)] for event in events])
+
+    def committed(self) -> int:
+        """Return how many commits there have been."""
+        return self._commits
 
     async def drained(self) -> None:
         """Wait for the commits in flight."""
@@ -191,15 +200,19 @@ class Committer:
                 self._store.insert_keyed_events, group, hidden_seconds=hidden_seconds, wait_seconds=wait_seconds
             )
         results = await postgres.repeat_rolled_back(insert)
+        self._commits += 1
         metrics.COMMIT_SECONDS.observe(time.perf_counter() - started)
         metrics.COMMIT_EVENTS.observe(len(group))
-        made = [
-            delivery
+        new = [
+            event
             for event, result in zip(group, results, strict=True)
             if isinstance(result, Accepted) and not result.repeated
-            for delivery in event.deliveries
         ]
+        made = [delivery for event in new for delivery in event.deliveries]
         metrics.DELIVERIES.inc(len(made))
+        for event in new:
+            if event.targets:
+                self._expand(event.tenant_id, event.id)
         if ringing:
             # The dispatcher rings for what is held back or limited by a rate.
             self._ringer.ring(
@@ -245,17 +258,17 @@ def _pieces(events: Iterable[NewEvent]) -> Iterator[_Piece]:
 
 
 def _groups(events: Sequence[NewEvent]) -> Iterator[list[NewEvent]]:
-    """Events by the transactions they go in: those without idempotency keys, then those with.
+    """Events by the transactions they go in: those without idempotency keys, then those with; those to expand apart.
 
     A repeated event id or key goes into a later transaction, where it finds the first.
     """
     group: list[NewEvent] = []
     names: set[object] = set()
     deliveries = 0
-    for event in sorted(events, key=lambda event: event.key is not None):
+    for event in sorted(events, key=_kind):
         own = {event.id} if event.key is None else {event.id, event.key.scope}
         full = deliveries + len(event.deliveries) > MAX_DELIVERIES
-        if group and (full or own & names or (group[0].key is None) != (event.key is None)):
+        if group and (full or own & names or _kind(group[0]) != _kind(event)):
             yield group
             group, names, deliveries = [], set(), 0
         group.append(event)
@@ -263,3 +276,7 @@ def _groups(events: Sequence[NewEvent]) -> Iterator[list[NewEvent]]:
         deliveries += len(event.deliveries)
     if group:
         yield group
+
+
+def _kind(event: NewEvent) -> tuple[bool, bool]:
+    return event.key is not None, event.targets > 0

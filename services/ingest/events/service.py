@@ -20,9 +20,11 @@ from services.domain.gates import Gates
 from services.domain.secrets.vault import Vault
 from services.ingest import metrics
 from services.ingest.events.committer import Committer
+from services.ingest.events.expansions import Expander
 from services.ingest.events.idempotency import Key, key_of
 from services.ingest.events.store import MAY_BE_STORED, Accepted, Answer, EventStore, Handshake, NewEvent, Result
 from services.ingest.events.verification import NOTHING, Verifier
+from services.ingest.quotas.guard import Guard
 from services.ingest.subscriptions import secrets
 from services.ingest.subscriptions.cache import SubscriptionCache
 from services.ingest.subscriptions.record import Kind, Subscription, Target
@@ -76,6 +78,8 @@ def end_spans(begun: ItemSpans, items: Sequence[ingest_pb2.IngestItem], results:
             span.set({"webhook.event.type": item.event_type})
         if item.subscription_id:
             span.set({"webhook.subscription.id": item.subscription_id})
+        if result.expanding:
+            span.set({"webhook.expanding": True})
         if result.repeated:
             span.set({"webhook.repeated": True})
         span.end()
@@ -104,10 +108,13 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         cache: SubscriptionCache,
         gates: Gates,
         committer: Committer,
+        expander: Expander,
         vault: Vault,
         clock: Clock,
+        guard: Guard,
         *,
         max_payload_bytes: int,
+        inline_deliveries: int,
         tracer: Tracer | None = None,
         activity: Activity | None = None,
     ) -> None:
@@ -116,8 +123,11 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         self._cache = cache
         self._gates = gates
         self._committer = committer
+        self._expander = expander
         self._clock = clock
+        self._guard = guard
         self._max_payload_bytes = max_payload_bytes
+        self._inline_deliveries = inline_deliveries
         self._tracer = tracer
         self._activity = activity
         # What the calls have of each tenant; those that a call was answered without go on.
@@ -206,11 +216,13 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
                     if event.id in seen:
                         raise errors.InvalidArgument.field("event_id", "appears more than once in this request")
                     seen.add(event.id)
+                    self._guard.check(event.tenant_id)
                 prepared.append(event)
             except errors.WebhookError as refused:
                 prepared.append(refused)
         events = [event for event in prepared if isinstance(event, NewEvent)]
         committed = dict(zip((event.id for event in events), await self._committer.commit(events), strict=True))
+        self._guard.note(events, committed)
         results = [committed[event.id] if isinstance(event, NewEvent) else event for event in prepared]
         _count(results)
         if self._activity is not None:
@@ -248,10 +260,14 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
             route = f"ingest/{subscription.id}"
         elif target == "fan_out":
             _check_fan_out(item)
-            targets = await self._cache.matching(tenant_id, event_type)
+            targets = await self._cache.matching(tenant_id, event_type, self._inline_deliveries + 1)
             route = "events"
         else:
             raise errors.InvalidArgument.field("target", "must be subscription_id or fan_out")
+        more = 0
+        if len(targets) > self._inline_deliveries:
+            self._expander.check(tenant_id)
+            more, targets = max(len(targets), await self._cache.count(tenant_id, event_type)), ()
         return NewEvent(
             id=event_id,
             tenant_id=tenant_id,
@@ -261,6 +277,7 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
             deliveries=[
                 (ids.of_delivery(event_id, to), to, steady and self._gates.is_open(to)) for to, steady in targets
             ],
+            targets=more,
             content_encoding=item.content_encoding or None,
             empty_answer=content.empty_answer,
             key=_key(tenant_id, route, content.delivery_id, item, event_type, content_type, payload),
@@ -367,8 +384,9 @@ def _accepted(accepted: Accepted) -> ingest_pb2.Accepted:
     return ingest_pb2.Accepted(
         event_id=str(accepted.event_id),
         delivery_id=str(accepted.delivery_id) if accepted.delivery_id else "",
-        status=ingest_pb2.INGEST_STATUS_PENDING if accepted.deliveries else ingest_pb2.INGEST_STATUS_FILTERED,
+        status=ingest_pb2.INGEST_STATUS_PENDING if accepted.wanted else ingest_pb2.INGEST_STATUS_FILTERED,
         deliveries=accepted.deliveries,
+        expanding=accepted.expanding,
         replayed=accepted.repeated,
         empty_answer=accepted.empty_answer,
     )
@@ -396,7 +414,7 @@ def _count(results: Sequence[Answer]) -> None:
             pass  # no event
         elif result.repeated:
             repeated += 1
-        elif result.deliveries:
+        elif result.wanted:
             accepted += 1
         else:
             filtered += 1
@@ -410,4 +428,6 @@ def _tell(activity: Activity, events: Iterable[NewEvent], committed: Mapping[UUI
         result = committed[event.id]
         if isinstance(result, Accepted) and not result.repeated:
             deliveries = "1 delivery" if result.deliveries == 1 else f"{result.deliveries or 'no'} deliveries"
+            if result.expanding:
+                deliveries = "its deliveries follow"
             activity.say("accepted %s as event %s: %s", event.event_type or "an untyped event", event.id, deliveries)

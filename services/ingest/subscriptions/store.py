@@ -17,6 +17,7 @@ from services.domain.secrets.vault import NONE, Secret, Vault
 from services.domain.states import StatusReason, SubscriptionChange, SubscriptionState
 from services.ingest.events import idempotency
 from services.ingest.events.idempotency import Key
+from services.ingest.quotas.store import check_subscriptions
 from services.ingest.subscriptions import changes as field_changes
 from services.ingest.subscriptions import secrets as signing_secrets
 from services.ingest.subscriptions.changes import Rotation, StatusChange
@@ -80,10 +81,12 @@ class Looked:
 class SubscriptionStore:
     """Every method raises what stores.availability.STORE_AWAY lists when Postgres is away."""
 
-    def __init__(self, pool: postgres.Pool, vault: Vault, *, key_hours: int) -> None:
+    def __init__(self, pool: postgres.Pool, vault: Vault, *, key_hours: int, quota: int) -> None:
         self._pool = pool
         self._vault = vault
         self._key_hours = key_hours
+        # Of a tenant that has no quota of its own.
+        self._quota = quota
 
     async def create_subscription(self, subscription_id: UUID, tenant_id: str, draft: Draft) -> Subscription:
         """Store a new subscription; InvalidArgument if there is no such tenant."""
@@ -282,6 +285,7 @@ class SubscriptionStore:
     async def _insert(
         self, connection: postgres.Connection, subscription_id: UUID, tenant_id: str, draft: Draft
     ) -> Subscription:
+        await check_subscriptions(connection, tenant_id, default=self._quota)
         try:
             columns = self._columns(subscription_id, draft)
             statement = sql.with_columns(SQL["insert_subscription"], columns, before=2)

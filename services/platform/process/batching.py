@@ -217,10 +217,11 @@ class Batcher(Generic[Item, Result]):
             size += entry.size_bytes
             state.served = max(state.served, tenant.start)
             tenant.start += entry.size_bytes + ITEM_BYTES * entry.weight
-            if bounds.mixed or not tenant.waiting:
-                if tenant.waiting:
-                    self._queue(tenant)
+            if not tenant.waiting:
                 tenant = self._next(spare, passed) if bounds.mixed else None
+            elif bounds.mixed and self._turns:
+                self._queue(tenant)
+                tenant = self._next(spare, passed)
         if tenant is not None:
             self._queue(tenant)
         for other in passed:

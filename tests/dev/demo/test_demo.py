@@ -74,7 +74,7 @@ def test_without_a_running_service_it_starts_its_own_and_leaves_nothing(short_fo
 def test_it_uses_the_service_that_runs_and_deletes_its_subscription(short_folder: Path) -> None:
     with stacks.running(short_folder / "shown", environment={"RETRY_BASE_SECONDS": "0.2"}) as stack:
         output, _ = _said(_launch(short_folder / "demo-shown", stack.port), status=0)
-        assert f"{stack.base_url}, which runs already" in output
+        assert f"{stack.base_url}, which is already running" in output
         assert "delivered by attempt 3" in output
         assert _subscriptions(stack.base_url) == []
 
@@ -91,7 +91,7 @@ def test_a_delivery_that_fails_ends_it_with_one_line(short_folder: Path) -> None
 def test_a_service_that_may_not_deliver_here_ends_it_with_one_line(short_folder: Path) -> None:
     with stacks.running(short_folder / "closed", environment={"EGRESS_ALLOW": ""}) as stack:
         _, errors = _said(_launch(short_folder / "demo-closed", stack.port), status=1)
-        assert errors.startswith("demo: POST /api/v1/subscriptions/ was answered 422: ")
+        assert errors.startswith("demo: POST /api/v1/subscriptions/ returned 422: ")
         assert "target_url: is not allowed (see EGRESS_ALLOW): 127.0.0.1 is not a public address" in errors
         assert len(errors.splitlines()) == 1
 

@@ -123,6 +123,11 @@ async def _delete_tenant(actor: Actor) -> Prepared:
     return "DELETE", f"/api/v1/admin/tenants/{made}", None
 
 
+async def _update_tenant(actor: Actor) -> Prepared:
+    made = (await actor.call("POST", "/api/v1/admin/tenants", {"id": f"t{ids.new().hex}"})).json()["id"]
+    return "PATCH", f"/api/v1/admin/tenants/{made}", {"quotas": {"subscriptions": 5}}
+
+
 async def _revoke(actor: Actor) -> Prepared:
     made = (await actor.call("POST", "/api/v1/admin/api-keys", {"name": "another", "role": "read"})).json()["id"]
     return "DELETE", f"/api/v1/admin/api-keys/{made}", None
@@ -152,6 +157,7 @@ REST: Mapping[str, tuple[Action, Prepare]] = {
         Action.CREATE_TENANT,
         _at("POST", "/api/v1/admin/tenants", lambda: {"id": f"t{ids.new().hex}"}),
     ),
+    "update_tenant": (Action.UPDATE_TENANT, _update_tenant),
     "delete_tenant": (Action.DELETE_TENANT, _delete_tenant),
     "create_api_key": (
         Action.CREATE_API_KEY,

@@ -82,7 +82,7 @@ async def test_the_bootstrap_key_is_let_in_by_every_process(channels: Channels) 
         assert (code in REFUSED) == (not allowed), method
 
 
-async def test_health_and_reflection_need_no_key(channels: Channels) -> None:
+async def test_health_needs_no_key_and_reflection_does(channels: Channels) -> None:
     for name, channel in channels.items():
         stub: Any = health_pb2_grpc.HealthStub(channel)
         answer = await stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=keys.CALL_SECONDS)
@@ -92,5 +92,9 @@ async def test_health_and_reflection_need_no_key(channels: Channels) -> None:
         async def requests() -> AsyncIterator[bytes]:
             yield b"\x3a\x00"  # list_services
 
-        async for described in describe(requests(), timeout=keys.CALL_SECONDS):
+        async for described in describe(requests(), metadata=keys.metadata(ADMIN_KEY), timeout=keys.CALL_SECONDS):
             assert name.encode() in described
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            async for _ in describe(requests(), timeout=keys.CALL_SECONDS):
+                pass
+        assert raised.value.code() is grpc.StatusCode.UNAUTHENTICATED

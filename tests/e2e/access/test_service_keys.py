@@ -29,6 +29,8 @@ ALONE = {
 }
 WITH_THE_ADMINS_KEY = {
     "/webhook.v1.AccessService/CreateTenant",
+    "/webhook.v1.AccessService/GetTenant",
+    "/webhook.v1.AccessService/UpdateTenant",
     "/webhook.v1.AccessService/ListTenants",
     "/webhook.v1.AccessService/DeleteTenant",
     "/webhook.v1.AccessService/CreateApiKey",

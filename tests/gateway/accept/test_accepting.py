@@ -89,6 +89,24 @@ async def test_an_event_is_answered_with_its_deliveries(client: httpx.AsyncClien
     assert (item.event_type, item.payload, item.content_type) == ("order.created", EXACT, "application/json")
 
 
+async def test_an_event_to_many_is_answered_as_expanding(client: httpx.AsyncClient, services: Services) -> None:
+    services.result = lambda item: ingest_pb2.IngestResult(
+        accepted=ingest_pb2.Accepted(event_id=item.event_id, expanding=True, status=ingest_pb2.INGEST_STATUS_PENDING)
+    )
+    answer = await client.post("/api/v1/events", json={"event_type": "order.created", "payload": 1})
+    (item,) = services.items
+    assert answer.status_code == 202
+    assert answer.json() == {"event_id": item.event_id, "expanding": True}
+
+
+async def test_an_event_to_nobody_is_answered_with_no_deliveries(client: httpx.AsyncClient, services: Services) -> None:
+    services.result = lambda item: ingest_pb2.IngestResult(
+        accepted=ingest_pb2.Accepted(event_id=item.event_id, status=ingest_pb2.INGEST_STATUS_FILTERED)
+    )
+    answer = await client.post("/api/v1/events", json={"event_type": "order.created", "payload": 1})
+    assert answer.json() == {"event_id": services.items[0].event_id, "deliveries": 0}
+
+
 @pytest.mark.parametrize(
     ("error", "status"),
     [

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from services.gateway.web import problems, routing
-from services.platform import clock, ids
+from services.platform import clock, errors, ids
 from tests.gateway.fakes import Services
 
 # HTTP itself: paths, methods, pages, metrics, and what only a raw socket can send.
@@ -207,7 +207,7 @@ async def test_a_body_has_more_time_as_more_of_it_comes(monkeypatch: pytest.Monk
     monkeypatch.setattr(clock, "UPLOAD_BYTES_PER_SECOND", 1000)
     body = await routing.read({"headers": []}, sending(8, b"x" * 500), 10_000)
     assert body == b"x" * 4000
-    with pytest.raises(problems.RequestTimeout):
+    with pytest.raises(errors.RequestTimeout):
         await routing.read({"headers": []}, sending(8, b"x"), 10_000)
 
 

@@ -63,6 +63,8 @@ def test_the_operations_are_those_of_the_api(operations: dict[str, dict[str, Any
         "GET /api/v1/stats get_stats",
         "POST /api/v1/admin/tenants create_tenant",
         "GET /api/v1/admin/tenants list_tenants",
+        "GET /api/v1/admin/tenants/{tenant_id} get_tenant",
+        "PATCH /api/v1/admin/tenants/{tenant_id} update_tenant",
         "DELETE /api/v1/admin/tenants/{tenant_id} delete_tenant",
         "POST /api/v1/admin/api-keys create_api_key",
         "GET /api/v1/admin/api-keys list_api_keys",

@@ -52,7 +52,7 @@ class Store:
 
     def committer(self, **settings: Any) -> Committer:
         made = IngestSettings.model_validate({"encryption_keys": "", **settings})
-        return Committer(self, _Silent(), made)  # type: ignore[arg-type]  # it needs no more of them
+        return Committer(self, _Silent(), made, print)  # type: ignore[arg-type]  # it needs no more of them
 
 
 class _Silent:

@@ -62,7 +62,7 @@ class _Silent:
 
 @pytest.mark.parametrize(("transactions", "error"), [(0, asyncpg.AdminShutdownError), (1, errors.OutcomeUnknown)])
 async def test_a_second_transaction_that_fails_leaves_the_first_open(transactions: int, error: type[Exception]) -> None:
-    made = Committer(_Fails(transactions), _Silent(), IngestSettings())  # type: ignore[arg-type]
+    made = Committer(_Fails(transactions), _Silent(), IngestSettings(), print)  # type: ignore[arg-type]
     event = NewEvent(
         id=ids.new(), tenant_id="default", event_type=None, content_type="text/plain", payload=b"", deliveries=()
     )

@@ -29,7 +29,7 @@ class Watched(SubscriptionStore):
     """A store that tells how many rows were read, and can be stopped before it returns them."""
 
     def __init__(self, pool: Pool) -> None:
-        super().__init__(pool, vault(), key_hours=1)
+        super().__init__(pool, vault(), key_hours=1, quota=1_000_000)
         self.pool = pool
         # Rows of each statement.
         self.read: list[int] = []
@@ -257,6 +257,19 @@ async def test_a_change_of_this_process_is_seen_at_once_and_not_undone_by_a_load
     store.may_return.set()
     assert await loading == {made[2], new}
     assert await _wanting(filters, "b") == {made[0]}
+
+
+async def test_a_change_of_what_a_load_in_chunks_has_read_already_is_not_missed(
+    store: Watched, filters: Filters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(indexes, "CHUNK", 10)
+    made = await store.insert(25, "a")
+    store.may_return.clear()
+    loading = asyncio.create_task(_wanting(filters, "b"))
+    await eventually(_is(lambda: store.read == [10]), "the first chunk")
+    await store.change(made[0], "b")
+    store.may_return.set()
+    assert await loading == {made[0]}
 
 
 async def test_after_a_doubt_the_next_event_waits_for_a_look(store: Watched, filters: Filters) -> None:

@@ -15,6 +15,7 @@ from prometheus_client import REGISTRY
 from dev.harness.waiting import wait_until
 from services.platform import errors
 from services.platform.grpc import errors as grpc_errors
+from services.platform.grpc import places
 from services.platform.grpc import server as grpc_server
 from services.platform.settings import GrpcServerSettings
 from tests.platform.grpc.serving import serving
@@ -198,7 +199,7 @@ async def test_a_message_over_the_servers_bound_is_a_payload_too_large(server: S
 async def test_more_calls_than_a_server_takes_are_overload_and_not_a_large_payload(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(grpc_server, "MAX_CONCURRENT_CALLS", 1)
+    monkeypatch.setattr(places, "MAX_CALLS", 1)
     async with _serving() as server:
         entered = asyncio.Event()
 
