@@ -322,7 +322,8 @@ CREATE VIEW deliveries AS
            q.due_at, q.expires_at, q.claim_token, q.lease_until, q.failure_count, q.interrupted_count,
            q.delivery_id IS NOT NULL AS queued, d.status AS history
     FROM webhook_deliveries d
-    LEFT JOIN delivery_queue q ON q.delivery_id = d.id;
+    -- A look-up for each delivery: a plain join may be planned as a pass over the whole queue while that is short.
+    LEFT JOIN LATERAL (SELECT * FROM delivery_queue WHERE delivery_id = d.id OFFSET 0) AS q ON true;
 
 CREATE TABLE delivery_attempts (
     delivery_id     uuid NOT NULL,

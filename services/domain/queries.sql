@@ -3,14 +3,14 @@
 -- they arrived, which the dispatcher has passed: so it is told of their subscriptions.
 WITH locked AS (
     SELECT delivery_id FROM delivery_queue
-    WHERE delivery_id = ANY($1::uuid[]) AND claim_token IS NULL AND NOT scheduled
+    WHERE delivery_id = ANY($1::uuid[]) AND claim_token IS NULL AND scheduled IS NOT TRUE
     ORDER BY delivery_id
     FOR UPDATE
 ), due AS (
     UPDATE delivery_queue q
     SET due_at = CASE WHEN q.attempt_count = 0 THEN q.created_at ELSE now() END
     WHERE (SELECT count(*) FROM locked) > 0 AND q.delivery_id = ANY($1::uuid[]) AND q.claim_token IS NULL
-      AND NOT q.scheduled
+      AND q.scheduled IS NOT TRUE
     RETURNING q.subscription_id, q.tenant_id, q.due_at
 )
 INSERT INTO due_subscriptions (subscription_id, tenant_id, turn_at, due_from)
@@ -20,10 +20,11 @@ SET turn_at = excluded.turn_at, due_from = least(due_subscriptions.due_from, exc
 
 -- lock_waiting --
 -- Locks the first $4 waiting deliveries of subscription $1, due or not, from the place ($2, $3) in its queue on: what was
--- deleted before it is not passed again.
+-- deleted before it is not passed again. Ranges of all its columns leave the generic plan no other index.
 SELECT delivery_id AS id, scheduled, due_at FROM delivery_queue
-WHERE subscription_id = $1 AND (scheduled, due_at) >= ($2, $3) AND claim_token IS NULL
-ORDER BY scheduled, due_at LIMIT $4
+WHERE (subscription_id, scheduled, due_at) >= ($1, $2, $3)
+  AND (subscription_id, scheduled, due_at) <= ($1, true, 'infinity') AND claim_token IS NULL
+ORDER BY subscription_id, scheduled, due_at LIMIT $4
 FOR UPDATE SKIP LOCKED
 
 -- end_waiting --

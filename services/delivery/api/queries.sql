@@ -61,10 +61,14 @@ FROM newest
 
 -- find_in_queue --
 -- Finds them by sorting all that a subscription has in the queue.
-SELECT delivery_id AS id FROM delivery_queue q
-WHERE q.subscription_id = $1 AND q.scheduled = ($3 = 'scheduled') AND q.delivery_id < $2
-  AND CASE WHEN q.claim_token IS NOT NULL THEN 'in_flight' WHEN q.scheduled THEN 'scheduled' ELSE 'pending' END = $3
-ORDER BY q.delivery_id DESC LIMIT $4
+WITH found AS MATERIALIZED (
+    SELECT delivery_id, claim_token, scheduled FROM delivery_queue
+    WHERE (subscription_id, scheduled) >= ($1, $3 = 'scheduled') AND (subscription_id, scheduled) <= ($1, $3 = 'scheduled')
+)
+SELECT delivery_id AS id FROM found
+WHERE delivery_id < $2
+  AND CASE WHEN claim_token IS NOT NULL THEN 'in_flight' WHEN scheduled THEN 'scheduled' ELSE 'pending' END = $3
+ORDER BY delivery_id DESC LIMIT $4
 
 -- select_deliveries --
 -- Reads deliveries that were found ($1; $2 and $3: least and greatest id), newest first.

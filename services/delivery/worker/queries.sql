@@ -4,7 +4,7 @@
 -- doorbells from waiting for each other.
 WITH free AS (
     SELECT delivery_id FROM delivery_queue
-    WHERE delivery_id = ANY($1::uuid[]) AND claim_token IS NULL AND NOT scheduled
+    WHERE delivery_id = ANY($1::uuid[]) AND claim_token IS NULL AND scheduled IS NOT TRUE
     ORDER BY delivery_id
     FOR UPDATE SKIP LOCKED
 ), claimed AS (
