@@ -217,7 +217,7 @@ class Gates:
         """Read a part of what holds, after a start or a loss of Redis."""
         if self._catch_up is None:
             return
-        entries: list[tuple[Any, Any]]
+        entries: Any
         async with asyncio.timeout(TIMEOUT_SECONDS):
             cursor, entries = await self._redis.zscan(CLOSED, self._catch_up, count=_CATCH_UP)
             seconds, microseconds = await self._redis.time()

@@ -7,8 +7,8 @@ from uuid import UUID
 import pytest
 from prometheus_client import REGISTRY
 
-from dev.harness.waiting import wait_until
 from dev.harness import deliveries
+from dev.harness.waiting import wait_until
 from services.analytics.settings import AnalyticsSettings
 from services.analytics.usage import loop
 from services.analytics.usage.store import UsageStore

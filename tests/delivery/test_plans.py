@@ -313,11 +313,12 @@ async def test_a_turn_reads_no_partition_whole_and_unfinished_rows_alone(data: D
 
 async def test_what_was_due_before_is_not_passed_again(data: Data) -> None:
     now = datetime.now(UTC)
-    for name, arguments in {
+    cases: dict[str, list[Any]] = {
         "sweep": [now, 1_000, 1.0],
         "find_due": [data.subscriptions, each(data, now), each(data, 10)],
         "leave_turns": [data.subscriptions, data.turns, each(data, now), each(data, value=False)],
-    }.items():
+    }
+    for name, arguments in cases.items():
         assert touched(await plan(data.connection, dispatcher.SQL[name], *arguments)) == 0, name
 
 
