@@ -6,7 +6,7 @@ subscriptions: all are found by looking at the rows, so nothing is lost with a m
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -36,6 +36,8 @@ GUARD_SECONDS = 10.0
 RETRY_SECONDS = 0.2
 # Deleted subscriptions of which deliveries wait to be cancelled; those over it have another turn in a few seconds.
 MAX_DELETED = 10_000
+# While nothing may be rung there are no turns that come upon them.
+DELETED_SECONDS = 1.0
 
 
 class Dispatcher:
@@ -50,6 +52,7 @@ class Dispatcher:
         self._last_turn_at = time.monotonic()
         self._deleted: asyncio.Queue[UUID] = asyncio.Queue(MAX_DELETED)
         self._cancelling: set[UUID] = set()
+        self._look_for_deleted_at = time.monotonic()
 
     @property
     def loops(self) -> Mapping[str, Callable[[], Coroutine[Any, Any, None]]]:
@@ -106,12 +109,12 @@ class Dispatcher:
 
     async def _ring_due(self) -> float:
         if not await self._may_ring():
+            if time.monotonic() >= self._look_for_deleted_at:
+                self._look_for_deleted_at = time.monotonic() + DELETED_SECONDS
+                self._cancel(await self._store.find_deleted(limit=MAX_DELETED))
             return IDLE_SECONDS
         taken = await self._turns.take(DELIVERIES_PER_TURN)
-        for name in taken.deleted:
-            if name not in self._cancelling and not self._deleted.full():
-                self._cancelling.add(name)
-                self._deleted.put_nowait(name)
+        self._cancel(taken.deleted)
         if taken.expired:
             DELIVERIES_ENDED.labels(DeliveryStatus.FAILED).inc(taken.expired)
         if taken.rung:
@@ -121,6 +124,13 @@ class Dispatcher:
             return BUSY_SECONDS
         wait_seconds = IDLE_SECONDS if taken.wait_seconds is None else taken.wait_seconds
         return min(IDLE_SECONDS, max(BUSY_SECONDS, wait_seconds))
+
+    def _cancel(self, subscription_ids: Sequence[UUID]) -> None:
+        """Have what waits for deleted subscriptions cancelled."""
+        for name in subscription_ids:
+            if name not in self._cancelling and not self._deleted.full():
+                self._cancelling.add(name)
+                self._deleted.put_nowait(name)
 
     async def _may_ring(self) -> bool:
         """Whether bells would be heard: without Redis workers look for themselves, over a full stream they are busy."""

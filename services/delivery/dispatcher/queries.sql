@@ -231,6 +231,13 @@ WITH gone AS (
 )
 DELETE FROM due_subscriptions d USING gone WHERE d.subscription_id = gone.subscription_id
 
+-- find_deleted --
+-- Reads up to $1 deleted subscriptions whose turn has come.
+SELECT d.subscription_id FROM due_subscriptions d
+JOIN subscriptions s ON s.id = d.subscription_id AND s.deleted_at IS NOT NULL
+WHERE d.turn_at <= now()
+LIMIT $1
+
 -- remove_turn --
 -- Removes a deleted subscription.
 DELETE FROM due_subscriptions WHERE subscription_id = $1

@@ -273,6 +273,10 @@ class DispatcherStore:
                 [name not in starts for name in names],
             )
 
+    async def find_deleted(self, *, limit: int) -> list[UUID]:
+        """Return deleted subscriptions that have turns."""
+        return [row["subscription_id"] for row in await self._pool.fetch(SQL["find_deleted"], limit)]
+
     async def held_by(self, subscription_id: UUID) -> Hold | None:
         """Return what held a subscription's due deliveries at its last turn."""
         found = await self._pool.fetchval(SQL["select_hold"], subscription_id)
