@@ -37,7 +37,7 @@ FROM found WHERE status = 'active' AND NOT deleted AND turn_at > now()
 
 -- check_queue --
 -- Reads $3 deliveries of the queue in the order of their subscriptions from ($1, $2) on, and enters subscriptions that have
--- something due, may be sent to and were missed. Returns how far it came, how many it read, how many due ones are held by
+-- something due, may be sent to, or get a probe before the next pass, and were missed. Returns how far it came, how many it read, how many due ones are held by
 -- what, those that may be sent to with since when something is due, what is in flight though it is due, and the last
 -- subscription's hold with its due ones: it may have more.
 WITH seen AS MATERIALIZED (
@@ -61,7 +61,7 @@ WITH seen AS MATERIALIZED (
 ), missed AS (
     SELECT f.subscription_id, min(f.tenant_id) AS tenant_id, min(f.turn_at) AS turn_at, min(f.due_from) AS due_from
     FROM found f LEFT JOIN due_subscriptions d ON d.subscription_id = f.subscription_id
-    WHERE coalesce(f.held_by NOT IN ('paused', 'disabled'), true)
+    WHERE coalesce(f.held_by NOT IN ('paused', 'disabled'), true) AND f.turn_at < now() + interval '1 minute'
       AND (d.subscription_id IS NULL OR d.due_from > f.due_from)
     GROUP BY f.subscription_id
 ), entered AS (

@@ -143,8 +143,9 @@ class Sweeper:
         self._pass_cost_seconds += took
         if found.place is not None and not complete:
             self._place = found.place
-            # Three times as much rest as work, unless a pass would take too long.
-            return took * (3 if self._last_pass_seconds < PASS_SECONDS / 2 else 0.5), expired
+            # Three times as much rest as work, unless a pass takes too long.
+            seconds = max(self._last_pass_seconds, time.monotonic() - self._pass_began)
+            return took * (3 if seconds < PASS_SECONDS / 3 else 0.2), expired
         return self._end_pass(), expired
 
     def _end_pass(self) -> float:
