@@ -33,6 +33,7 @@ class Entry:
 
     # Answers to look-ups, one after the other, then the last again and again.
     answers: deque[tuple[str, ...]] = field(default_factory=deque)
+    looked_up: list[str] = field(default_factory=list)
     alias: str | None = None
     code: int = NO_ERROR
     hang: bool = False
@@ -119,8 +120,10 @@ class Nameserver(asyncio.DatagramProtocol):
             other = _write_name(entry.alias)
             records.append(_record(owner, CNAME, other, entry.ttl_seconds))
             owner, entry = other, self._entry(entry.alias) or Entry(code=NO_SUCH_NAME)
-        if kind == A and len(entry.answers) > 1 and (name, A) in self.asked[:-1]:
-            entry.answers.popleft()
+        if kind == A:
+            if entry.looked_up and len(entry.answers) > 1:
+                entry.answers.popleft()
+            entry.looked_up.append(name)
         addresses = map(ipaddress.ip_address, entry.answers[0] if entry.answers else ())
         packed = (address.packed for address in addresses if kind == (A if address.version == 4 else AAAA))
         records += [_record(owner, kind, address, entry.ttl_seconds) for address in packed]

@@ -49,6 +49,8 @@ QUICK_SECONDS = 0.25
 SLOW_SECONDS = 2.0
 # Lanes where nothing happened are forgotten.
 FORGET_SECONDS = 600.0
+# Blocked lanes that are looked at when nothing is out any more: all of them have room then.
+LOOKS_AT_REST = 1_000
 
 
 class Lane:
@@ -269,7 +271,7 @@ class Lanes:
             self._look_at_first(lane.flow.tenant.blocked)
         if lane.flow.host is not None and lane.flow.host.blocked:
             self._look_at_first(lane.flow.host.blocked)
-        self.look_at_blocked(1 if self.in_flight else sys.maxsize)
+        self.look_at_blocked(1 if self.in_flight else LOOKS_AT_REST)
 
     def look_at_blocked(self, number: int) -> None:
         """Give turns to those of so many blocked lanes that have room now, in turns among tenants."""
