@@ -6,9 +6,49 @@ CREATE TABLE tenants (
     description text NOT NULL DEFAULT '',
     created_at  timestamptz NOT NULL DEFAULT now(),
     -- A deleted tenant keeps its row, so that its id is never given to another tenant, who would then own its events.
-    deleted_at  timestamptz
+    deleted_at  timestamptz,
+    -- Its own quotas. Null: that of the QUOTA_* settings.
+    max_subscriptions      bigint CHECK (max_subscriptions BETWEEN 1 AND 10000000),
+    max_events_per_second  double precision CHECK (max_events_per_second BETWEEN 0.01 AND 1000000),
+    max_waiting_deliveries bigint CHECK (max_waiting_deliveries BETWEEN 1 AND 1000000000),
+    max_stored_bytes       bigint CHECK (max_stored_bytes BETWEEN 1048576 AND 1125899906842624)
 );
 INSERT INTO tenants (id, name) VALUES ('default', 'Default');
+-- Those with quotas of their own, which every ingest process reads again and again.
+CREATE INDEX tenants_with_quotas ON tenants (id)
+    WHERE num_nonnulls(max_subscriptions, max_events_per_second, max_waiting_deliveries, max_stored_bytes) > 0;
+
+-- What a tenant stored, by the day of the events' partition. An ingest process adds what it has committed every few
+-- seconds, so no event updates a row of its tenant.
+CREATE TABLE tenant_storage (
+    day       date NOT NULL,
+    tenant_id text NOT NULL,
+    events    bigint NOT NULL,
+    -- Of payloads.
+    bytes     bigint NOT NULL,
+    PRIMARY KEY (day, tenant_id)
+) WITH (fillfactor = 50);
+
+-- What each tenant has, as it was a few seconds ago: sums that one copy of analytics makes for all other processes. A
+-- tenant that has nothing has no row.
+CREATE TABLE tenant_usage (
+    tenant_id          text PRIMARY KEY,
+    subscriptions      bigint NOT NULL,
+    waiting_deliveries bigint NOT NULL,
+    stored_bytes       bigint NOT NULL,
+    events_per_second  double precision NOT NULL,
+    -- Of the retained days, from which the rate is computed.
+    events             bigint NOT NULL
+) WITH (fillfactor = 50);
+
+-- When the sums were made. Whoever makes them locks the only row, so that one copy works at a time.
+CREATE TABLE usage_state (
+    single      boolean PRIMARY KEY DEFAULT true CHECK (single),
+    -- Null: never.
+    measured_at timestamptz,
+    due_at      timestamptz NOT NULL DEFAULT now()
+);
+INSERT INTO usage_state DEFAULT VALUES;
 
 -- Who may call the API.
 CREATE TABLE api_keys (
@@ -27,7 +67,7 @@ CREATE TABLE api_keys (
     -- Accurate to about a minute: written in the background.
     last_used_at        timestamptz,
     -- Null: API_KEY_REQUESTS_PER_SECOND.
-    requests_per_second double precision CHECK (requests_per_second >= 0.001)
+    requests_per_second double precision CHECK (requests_per_second BETWEEN 0.001 AND 100000)
 );
 CREATE INDEX api_keys_by_tenant ON api_keys (tenant_id, id);
 
@@ -40,6 +80,8 @@ CREATE TABLE subscriptions (
     -- Incremented by every change, so that a cache never replaces a newer copy by an older one.
     version     bigint NOT NULL DEFAULT 1,
     created_at  timestamptz NOT NULL DEFAULT now(),
+    -- When the row was written, as of the statement: a cache that looks for changes goes back no further than the rest of
+    -- a transaction takes after it.
     updated_at  timestamptz NOT NULL DEFAULT now(),
     deleted_at  timestamptz,
 
@@ -57,13 +99,13 @@ CREATE TABLE subscriptions (
     event_types      text[] NOT NULL DEFAULT '{}',
 
     -- Null: no limit.
-    rate_limit_per_second double precision CHECK (rate_limit_per_second >= 0.001),
+    rate_limit_per_second double precision CHECK (rate_limit_per_second BETWEEN 0.001 AND 100000),
     -- Null: as many as the rate allows in one second, at least 1.
-    rate_limit_burst      integer CHECK (rate_limit_burst >= 1),
+    rate_limit_burst      integer CHECK (rate_limit_burst BETWEEN 1 AND 1000000),
     -- Null: DELIVERY_TIMEOUT_SECONDS.
     timeout_seconds       double precision CHECK (timeout_seconds BETWEEN 1 AND 30),
     -- Null: RETRY_LIMIT and the other RETRY_* settings. Otherwise as services/domain/retry_policy.py reads it.
-    retry_policy          jsonb,
+    retry_policy          jsonb CHECK (NOT retry_policy @? '$.** ? (@ < 0 || @ > 31622400)'),
 
     -- Columns named sealed_* are encrypted (services/domain/secrets/vault.py).
 
@@ -91,8 +133,17 @@ CREATE TABLE subscriptions (
     ingest_token_hash           bytea
 );
 CREATE INDEX subscriptions_live ON subscriptions (tenant_id, id) WHERE deleted_at IS NULL;
+-- For caches that look for what changed since they looked last.
+CREATE INDEX subscriptions_changed ON subscriptions (tenant_id, updated_at, id);
 -- A tenant has at most one system subscription.
 CREATE UNIQUE INDEX subscriptions_system ON subscriptions (tenant_id) WHERE kind = 'system' AND deleted_at IS NULL;
+
+-- What decides whether a subscription gets an event, and whether workers may be notified of its delivery at once.
+CREATE VIEW subscription_filters AS
+    SELECT tenant_id, id, version, updated_at, event_types, deleted_at IS NULL AS live,
+           kind = 'normal' AND (status <> 'disabled' OR keep_when_disabled) AS takes,
+           status = 'active' AND rate_limit_per_second IS NULL AS steady
+    FROM subscriptions;
 
 -- Where the operational webhooks of a tenant are sent.
 CREATE VIEW system_subscriptions AS
@@ -137,6 +188,22 @@ CREATE TABLE webhook_events (
     traceparent      text,
     PRIMARY KEY (id)
 ) PARTITION BY RANGE (id);
+
+-- Events that go to more subscriptions than deliveries are created with them: a row each until the last delivery exists.
+CREATE TABLE event_expansions (
+    event_id   uuid PRIMARY KEY,
+    tenant_id  text NOT NULL,
+    event_type text NOT NULL,
+    -- When the event was stored: it goes to subscriptions created no later, and from here its deliveries expire.
+    stored_at  timestamptz NOT NULL,
+    -- The last subscription that was looked at. They are looked at in the order of their ids.
+    after_id   uuid NOT NULL DEFAULT '00000000-0000-0000-0000-000000000000',
+    -- How many deliveries there will be, as far as the accepting process knew, and how many there are.
+    targets    integer NOT NULL,
+    made       integer NOT NULL DEFAULT 0
+    -- Updated in place with each chunk.
+) WITH (fillfactor = 50);
+CREATE INDEX event_expansions_by_tenant ON event_expansions (tenant_id);
 
 -- services/domain/states.py lists the transitions.
 CREATE TYPE delivery_status AS ENUM ('pending', 'scheduled', 'in_flight', 'delivered', 'failed', 'cancelled');

@@ -11,6 +11,8 @@ from services.analytics.gauges import GaugeStore
 from services.analytics.service import AnalyticsService
 from services.analytics.settings import AnalyticsSettings
 from services.analytics.store import StatsStore
+from services.analytics.usage import loop as usage
+from services.analytics.usage.store import UsageStore
 from services.domain.audit import Crossings
 from services.platform.auth import finder
 from services.platform.auth.authenticator import Authenticator
@@ -35,6 +37,10 @@ async def serve(process: lifecycle.Process, settings: AnalyticsSettings) -> Asyn
                 ),
             ),
             process.spawn("retention", retention.run_forever(store, settings)),
+            process.spawn(
+                "usage",
+                usage.run_forever(UsageStore(pool), settings.quotas, most_named=settings.top_subscriptions),
+            ),
             process.spawn("gauges", gauges.keep(GaugeStore(pool), top_subscriptions=settings.top_subscriptions)),
         )
 

@@ -148,7 +148,9 @@ SELECT d.name, d.day,
        format('ALTER TABLE %s ATTACH PARTITION %s FOR VALUES FROM (%L) TO (%L)', d.parent, d.partition,
               uuid_of_day(d.day), uuid_of_day(d.day + 1)) AS attach,
        CASE WHEN d.parent = 'webhook_deliveries'::regclass THEN
-           format('SELECT EXISTS (SELECT FROM %s WHERE status IN (''pending'', ''scheduled'', ''in_flight''))', d.partition)
+           format('SELECT EXISTS (SELECT FROM %s WHERE status IN (''pending'', ''scheduled'', ''in_flight''))'
+                  ' OR EXISTS (SELECT FROM event_expansions WHERE event_id >= %L AND event_id < %L)',
+                  d.partition, uuid_of_day(d.day), uuid_of_day(d.day + 1))
        END AS has_unfinished,
        format('DROP TABLE IF EXISTS %s', d.partition) AS drop
 FROM dated AS d
@@ -157,10 +159,13 @@ WHERE (d.day + 1)::timestamp AT TIME ZONE 'UTC' <= now() - $1::interval
 ORDER BY d.day, d.step
 
 -- day_is_in_use --
--- Whether a day's partitions are needed: by an unfinished delivery, or by a roll-up that has yet to settle its attempts.
+-- Whether a day's partitions are needed: by an unfinished delivery, by an event that is to get more deliveries, or by a
+-- roll-up that has yet to settle its attempts.
 SELECT EXISTS (
     SELECT FROM webhook_deliveries
     WHERE id >= uuid_of_day($1) AND id < uuid_of_day($1 + 1) AND status IN ('pending', 'scheduled', 'in_flight')
+) OR EXISTS (
+    SELECT FROM event_expansions WHERE event_id >= uuid_of_day($1) AND event_id < uuid_of_day($1 + 1)
 ) OR EXISTS (
     SELECT FROM delivery_attempts
     WHERE delivery_id >= uuid_of_day($1) AND delivery_id < uuid_of_day($1 + 1) AND recorded_at > now() - $2::interval

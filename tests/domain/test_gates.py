@@ -1,4 +1,4 @@
-"""Gates on a real Valkey: what one process closes the others hear of, and forget by themselves."""
+"""Gates on a real Valkey: other processes learn what one process closes, until it expires."""
 
 import asyncio
 import contextlib
@@ -26,14 +26,14 @@ def _exchanged_often(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @contextlib.asynccontextmanager
 async def copy(redis_url: str) -> AsyncIterator[Gates]:
-    """A process's copy, kept."""
+    """A process's cached copy."""
     async with redis.client(RedisSettings(redis_url=redis_url, _env_file=None)) as client:
         made, process = Gates(client), Process("gates")
         process.spawn("gates", made.run())
         try:
             yield made
         finally:
-            await process.cancel_all()  # more than once, for Redis's client may swallow it
+            await process.cancel_all()  # more than once, because Redis's client may swallow it
         assert not process.failed
 
 

@@ -232,7 +232,8 @@ WITH before AS (
     FOR UPDATE OF s
 )
 UPDATE subscriptions s
-SET status = 'disabled', status_reason = i.reason, status_since = now(), updated_at = now(), version = version + 1
+SET status = 'disabled', status_reason = i.reason, status_since = now(), version = version + 1,
+    updated_at = statement_timestamp()
 FROM unnest($1::uuid[], $2::text[]) AS i (subscription_id, reason) JOIN before ON before.id = i.subscription_id
 WHERE s.id = i.subscription_id
 RETURNING s.id, s.tenant_id, s.version, s.status_reason, before.status AS status_before

@@ -1,4 +1,4 @@
-"""Subscriptions: made, read, changed, listed, deleted."""
+"""Subscriptions: created, read, changed, listed, deleted."""
 
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -143,7 +143,7 @@ async def test_a_list_holds_the_tenants_own_alone(ingest: Ingest) -> None:
     theirs = await other.create()
     assert [one.id for one in (await ingest.page()).subscriptions] == [made.id]
     assert made.id not in {one.id for one in (await other.page(200)).subscriptions}
-    # A token says where to go on, and not in whose list.
+    # A token is only a position, and gives no access to another tenant's list.
     token = (await other.page(1)).next_page_token
     assert theirs.id not in {one.id for one in (await ingest.page(200, token)).subscriptions}
 
@@ -186,7 +186,7 @@ async def test_deletion_cancels_what_waits_and_leaves_what_is_in_hand_or_done(in
     assert after["pending"]["reason"] == after["scheduled"]["reason"] == "subscription_deleted"
     assert after["pending"]["completed_at"] is not None
     assert (await ingest.deliveries(kept.event_id))[0]["status"] == "pending"
-    # Its history stays readable.
+    # Its history can still be read.
     assert (await ingest.event(events["delivered"])).payload == b"{}"
 
 
