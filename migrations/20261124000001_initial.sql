@@ -6,9 +6,49 @@ CREATE TABLE tenants (
     description text NOT NULL DEFAULT '',
     created_at  timestamptz NOT NULL DEFAULT now(),
     -- A deleted tenant keeps its row, so that its id is never given to another tenant, who would then own its events.
-    deleted_at  timestamptz
+    deleted_at  timestamptz,
+    -- Its own quotas. Null: that of the QUOTA_* settings.
+    max_subscriptions      bigint CHECK (max_subscriptions BETWEEN 1 AND 10000000),
+    max_events_per_second  double precision CHECK (max_events_per_second BETWEEN 0.01 AND 1000000),
+    max_waiting_deliveries bigint CHECK (max_waiting_deliveries BETWEEN 1 AND 1000000000),
+    max_stored_bytes       bigint CHECK (max_stored_bytes BETWEEN 1048576 AND 1125899906842624)
 );
 INSERT INTO tenants (id, name) VALUES ('default', 'Default');
+-- Those with quotas of their own, which every ingest process reads again and again.
+CREATE INDEX tenants_with_quotas ON tenants (id)
+    WHERE num_nonnulls(max_subscriptions, max_events_per_second, max_waiting_deliveries, max_stored_bytes) > 0;
+
+-- What a tenant stored, by the day of the events' partition. An ingest process adds what it has committed every few
+-- seconds, so no event updates a row of its tenant.
+CREATE TABLE tenant_storage (
+    day       date NOT NULL,
+    tenant_id text NOT NULL,
+    events    bigint NOT NULL,
+    -- Of payloads.
+    bytes     bigint NOT NULL,
+    PRIMARY KEY (day, tenant_id)
+) WITH (fillfactor = 50);
+
+-- What each tenant has, as it was a few seconds ago: sums that one copy of analytics makes for all other processes. A
+-- tenant that has nothing has no row.
+CREATE TABLE tenant_usage (
+    tenant_id          text PRIMARY KEY,
+    subscriptions      bigint NOT NULL,
+    waiting_deliveries bigint NOT NULL,
+    stored_bytes       bigint NOT NULL,
+    events_per_second  double precision NOT NULL,
+    -- Of the retained days, from which the rate is computed.
+    events             bigint NOT NULL
+) WITH (fillfactor = 50);
+
+-- When the sums were made. Whoever makes them locks the only row, so that one copy works at a time.
+CREATE TABLE usage_state (
+    single      boolean PRIMARY KEY DEFAULT true CHECK (single),
+    -- Null: never.
+    measured_at timestamptz,
+    due_at      timestamptz NOT NULL DEFAULT now()
+);
+INSERT INTO usage_state DEFAULT VALUES;
 
 -- Who may call the API.
 CREATE TABLE api_keys (
@@ -27,7 +67,7 @@ CREATE TABLE api_keys (
     -- Accurate to about a minute: written in the background.
     last_used_at        timestamptz,
     -- Null: API_KEY_REQUESTS_PER_SECOND.
-    requests_per_second double precision CHECK (requests_per_second >= 0.001)
+    requests_per_second double precision CHECK (requests_per_second BETWEEN 0.001 AND 100000)
 );
 CREATE INDEX api_keys_by_tenant ON api_keys (tenant_id, id);
 
@@ -40,6 +80,8 @@ CREATE TABLE subscriptions (
     -- Incremented by every change, so that a cache never replaces a newer copy by an older one.
     version     bigint NOT NULL DEFAULT 1,
     created_at  timestamptz NOT NULL DEFAULT now(),
+    -- When the row was written, as of the statement: a cache that looks for changes goes back no further than the rest of
+    -- a transaction takes after it.
     updated_at  timestamptz NOT NULL DEFAULT now(),
     deleted_at  timestamptz,
 
@@ -57,13 +99,13 @@ CREATE TABLE subscriptions (
     event_types      text[] NOT NULL DEFAULT '{}',
 
     -- Null: no limit.
-    rate_limit_per_second double precision CHECK (rate_limit_per_second >= 0.001),
+    rate_limit_per_second double precision CHECK (rate_limit_per_second BETWEEN 0.001 AND 100000),
     -- Null: as many as the rate allows in one second, at least 1.
-    rate_limit_burst      integer CHECK (rate_limit_burst >= 1),
+    rate_limit_burst      integer CHECK (rate_limit_burst BETWEEN 1 AND 1000000),
     -- Null: DELIVERY_TIMEOUT_SECONDS.
     timeout_seconds       double precision CHECK (timeout_seconds BETWEEN 1 AND 30),
     -- Null: RETRY_LIMIT and the other RETRY_* settings. Otherwise as services/domain/retry_policy.py reads it.
-    retry_policy          jsonb,
+    retry_policy          jsonb CHECK (NOT retry_policy @? '$.** ? (@ < 0 || @ > 31622400)'),
 
     -- Columns named sealed_* are encrypted (services/domain/secrets/vault.py).
 
@@ -91,8 +133,17 @@ CREATE TABLE subscriptions (
     ingest_token_hash           bytea
 );
 CREATE INDEX subscriptions_live ON subscriptions (tenant_id, id) WHERE deleted_at IS NULL;
+-- For caches that look for what changed since they looked last.
+CREATE INDEX subscriptions_changed ON subscriptions (tenant_id, updated_at, id);
 -- A tenant has at most one system subscription.
 CREATE UNIQUE INDEX subscriptions_system ON subscriptions (tenant_id) WHERE kind = 'system' AND deleted_at IS NULL;
+
+-- What decides whether a subscription gets an event, and whether workers may be notified of its delivery at once.
+CREATE VIEW subscription_filters AS
+    SELECT tenant_id, id, version, updated_at, event_types, deleted_at IS NULL AS live,
+           kind = 'normal' AND (status <> 'disabled' OR keep_when_disabled) AS takes,
+           status = 'active' AND rate_limit_per_second IS NULL AS steady
+    FROM subscriptions;
 
 -- Where the operational webhooks of a tenant are sent.
 CREATE VIEW system_subscriptions AS
@@ -119,7 +170,7 @@ CREATE TABLE idempotency_keys (
 );
 CREATE INDEX idempotency_keys_by_expiry ON idempotency_keys (expires_at);
 
--- The next three tables are partitioned by ranges of UUIDv7, one range per UTC day. The first 64 bits of a delivery's id
+-- The next four tables are partitioned by ranges of UUIDv7, one range per UTC day. The first 64 bits of a delivery's id
 -- are those of its event's id, so an event, its deliveries and their attempts are in partitions of the same day.
 -- There are no foreign keys between them, because retention drops whole partitions.
 
@@ -138,37 +189,141 @@ CREATE TABLE webhook_events (
     PRIMARY KEY (id)
 ) PARTITION BY RANGE (id);
 
--- services/domain/states.py lists the transitions.
-CREATE TYPE delivery_status AS ENUM ('pending', 'scheduled', 'in_flight', 'delivered', 'failed', 'cancelled');
+-- Events that go to more subscriptions than deliveries are created with them: a row each until the last delivery exists.
+CREATE TABLE event_expansions (
+    event_id   uuid PRIMARY KEY,
+    tenant_id  text NOT NULL,
+    event_type text NOT NULL,
+    -- When the event was stored: it goes to subscriptions created no later, and from here its deliveries expire.
+    stored_at  timestamptz NOT NULL,
+    -- The last subscription that was looked at. They are looked at in the order of their ids.
+    after_id   uuid NOT NULL DEFAULT '00000000-0000-0000-0000-000000000000',
+    -- How many deliveries there will be, as far as the accepting process knew, and how many there are.
+    targets    integer NOT NULL,
+    made       integer NOT NULL DEFAULT 0
+    -- Updated in place with each chunk.
+) WITH (fillfactor = 50);
+CREATE INDEX event_expansions_by_tenant ON event_expansions (tenant_id);
 
+-- What history knows of a delivery: 'pending' until it ends. While it is, delivery_queue alone says more.
+CREATE TYPE delivery_status AS ENUM ('pending', 'delivered', 'failed', 'cancelled');
+
+-- The history: a row is inserted with its event, and updated once, when the delivery ends. Neither index has a column that
+-- changes, and pages have room for the second version of each row (create_partitions), so the update is in place.
 CREATE TABLE webhook_deliveries (
-    id                uuid NOT NULL,
+    id              uuid NOT NULL,
+    event_id        uuid NOT NULL,
+    subscription_id uuid NOT NULL,
+    created_at      timestamptz NOT NULL DEFAULT now(),
+    completed_at    timestamptz,
+    status          delivery_status NOT NULL DEFAULT 'pending',
+    -- The rows in delivery_attempts, once the delivery has ended; until then delivery_queue counts them.
+    attempt_count   integer NOT NULL DEFAULT 0,
+    tenant_id       text NOT NULL,
+    event_type      text,
+    reason          text,
+    PRIMARY KEY (id)
+) PARTITION BY RANGE (id);
+CREATE INDEX webhook_deliveries_by_subscription ON webhook_deliveries (subscription_id, id);
+
+-- The deliveries that ended failed or cancelled, which are few and looked for: an index of history by status would make
+-- every delivery's end an insert into it.
+CREATE TABLE unsuccessful_deliveries (
+    id              uuid NOT NULL,
+    subscription_id uuid NOT NULL,
+    status          delivery_status NOT NULL CHECK (status IN ('failed', 'cancelled')),
+    PRIMARY KEY (subscription_id, status, id)
+) PARTITION BY RANGE (id);
+
+-- What is unfinished: a row if and only if the delivery is 'pending' in webhook_deliveries. It is the only truth about the
+-- state, the attempts and the due time of its delivery, and is deleted by the statement that ends it. A delivery is in
+-- flight if its row has a claim_token, otherwise scheduled or pending (services/domain/states.py lists the transitions).
+-- Rows are locked in the order of their ids, and before those of webhook_deliveries.
+CREATE TABLE delivery_queue (
+    delivery_id       uuid PRIMARY KEY,
     event_id          uuid NOT NULL,
     subscription_id   uuid NOT NULL,
-    -- When the dispatcher checks this row next; meaningless once the delivery has ended.
-    next_attempt_at   timestamptz NOT NULL,
     created_at        timestamptz NOT NULL DEFAULT now(),
     expires_at        timestamptz NOT NULL,
-    completed_at      timestamptz,
-    -- Identifies the claim that owns the row while it is in flight.
+    -- When the dispatcher looks at this row next. A claim does not move it.
+    due_at            timestamptz NOT NULL,
+    -- The claim that owns the row while it is in flight, and until when it does. No index has them: a claim is in place.
     claim_token       uuid,
-    status            delivery_status NOT NULL DEFAULT 'pending',
-    -- The rows in delivery_attempts. An attempt gets its number from it, in the order in which attempts are recorded.
+    lease_until       timestamptz,
+    -- Attempts so far. An attempt gets its number from it, in the order in which attempts are recorded.
     attempt_count     integer NOT NULL DEFAULT 0,
     -- Attempts that count toward RETRY_LIMIT, since creation or the last manual retry.
     failure_count     integer NOT NULL DEFAULT 0,
     -- Leases that expired, since creation or the last manual retry.
     interrupted_count integer NOT NULL DEFAULT 0,
+    -- Whether it waits for its retry time.
+    scheduled         boolean NOT NULL DEFAULT false,
     tenant_id         text NOT NULL,
-    event_type        text,
-    reason            text,
-    PRIMARY KEY (id)
-) PARTITION BY RANGE (id);
-CREATE INDEX webhook_deliveries_by_subscription ON webhook_deliveries (subscription_id, id);
--- The dispatcher reads it by status, then subscription, then due time. With the status first, the rows of one status are
--- adjacent and can be counted without reading others.
-CREATE INDEX webhook_deliveries_unfinished ON webhook_deliveries (status, subscription_id, next_attempt_at)
-    WHERE status IN ('pending', 'scheduled', 'in_flight');
+    CHECK ((claim_token IS NULL) = (lease_until IS NULL))
+) WITH (
+    -- Room for the version that a claim writes, so that claims are in place even while a snapshot keeps old versions.
+    fillfactor = 45,
+    -- Rows live for moments: vacuum as often as the server looks, at full speed, and without the exclusive lock that
+    -- giving pages back takes.
+    autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_insert_threshold = -1,
+    autovacuum_analyze_threshold = 1000, autovacuum_analyze_scale_factor = 0, autovacuum_vacuum_cost_delay = 0,
+    vacuum_truncate = off
+);
+CREATE INDEX delivery_queue_by_subscription ON delivery_queue (subscription_id, scheduled, due_at);
+CREATE INDEX delivery_queue_by_due ON delivery_queue (due_at);
+
+-- The dispatcher's list: subscriptions with something due that may be sent, and when the dispatcher looks at them next. A row
+-- is written when something becomes due and there is none yet, and deleted when nothing is due any more. A paused or disabled
+-- subscription has none; one with an open breaker is looked at when a probe may be sent. What is missing here is found by
+-- the dispatcher's passes over delivery_queue. Rows are locked after those of every other table, in the order of their ids.
+CREATE TABLE due_subscriptions (
+    subscription_id uuid PRIMARY KEY,
+    tenant_id       text NOT NULL,
+    turn_at         timestamptz NOT NULL,
+    -- What it has due is not due earlier, so that index entries of deliveries that ended before are not read again.
+    due_from        timestamptz NOT NULL,
+    -- Why its due deliveries were held at its last turn ('rate_limit', 'concurrency', 'recovering'); null if they were not.
+    held_by         text
+) WITH (
+    autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_insert_threshold = -1,
+    autovacuum_analyze_threshold = 1000, autovacuum_analyze_scale_factor = 0, autovacuum_vacuum_cost_delay = 0,
+    vacuum_truncate = off
+);
+CREATE INDEX due_subscriptions_by_turn ON due_subscriptions (turn_at);
+CREATE INDEX due_subscriptions_by_tenant ON due_subscriptions (tenant_id, turn_at);
+CREATE INDEX due_subscriptions_held ON due_subscriptions (subscription_id) WHERE held_by IS NOT NULL;
+
+-- Give subscriptions a turn when what decides whether they may have one has changed, in the transaction of that change.
+-- They are locked in one order, which triggers for each row would not do.
+CREATE FUNCTION give_turns_of_subscriptions() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO due_subscriptions (subscription_id, tenant_id, turn_at, due_from)
+    SELECT n.id, n.tenant_id, now(), 'epoch'
+    FROM new_rows n JOIN old_rows o ON o.id = n.id
+    WHERE (n.status, n.deleted_at, n.endpoint_version, n.rate_limit_per_second, n.rate_limit_burst)
+          IS DISTINCT FROM
+          (o.status, o.deleted_at, o.endpoint_version, o.rate_limit_per_second, o.rate_limit_burst)
+      AND (n.status = 'active' OR n.deleted_at IS NOT NULL)
+    ORDER BY n.id
+    ON CONFLICT (subscription_id) DO UPDATE SET turn_at = excluded.turn_at, due_from = excluded.due_from;
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER subscriptions_give_turns AFTER UPDATE ON subscriptions
+    REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION give_turns_of_subscriptions();
+
+-- Deliveries as they are now: what the queue says, and history where it says nothing.
+CREATE VIEW deliveries AS
+    SELECT d.id, d.event_id, d.subscription_id, d.tenant_id, d.event_type, d.created_at, d.completed_at, d.reason,
+           CASE WHEN q.claim_token IS NOT NULL THEN 'in_flight' WHEN q.scheduled THEN 'scheduled' ELSE d.status::text END
+               AS status,
+           coalesce(q.attempt_count, d.attempt_count) AS attempt_count,
+           q.due_at, q.expires_at, q.claim_token, q.lease_until, q.failure_count, q.interrupted_count,
+           q.delivery_id IS NOT NULL AS queued, d.status AS history
+    FROM webhook_deliveries d
+    -- A look-up for each delivery: a plain join may be planned as a pass over the whole queue while that is short.
+    LEFT JOIN LATERAL (SELECT * FROM delivery_queue WHERE delivery_id = d.id OFFSET 0) AS q ON true;
 
 CREATE TABLE delivery_attempts (
     delivery_id     uuid NOT NULL,
@@ -212,11 +367,16 @@ DECLARE
 BEGIN
     PERFORM pg_advisory_xact_lock(hashtext('webhook:create_partitions'));
     FOR day IN SELECT generate_series(first_day, last_day, interval '1 day')::date LOOP
-        FOREACH parent IN ARRAY ARRAY['webhook_events', 'webhook_deliveries', 'delivery_attempts'] LOOP
+        FOREACH parent IN ARRAY ARRAY['webhook_events', 'webhook_deliveries', 'unsuccessful_deliveries',
+                                      'delivery_attempts'] LOOP
             child := parent || '_' || to_char(day, 'YYYYMMDD');
             IF to_regclass(child) IS NULL THEN
                 EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING ALL)', child, parent);
                 EXECUTE format('ALTER TABLE %I SET (autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05)', child);
+                IF parent = 'webhook_deliveries' THEN
+                    -- INCLUDING ALL copies no fillfactor. Room for the version that each row gets when its delivery ends.
+                    EXECUTE format('ALTER TABLE %I SET (fillfactor = 48)', child);
+                END IF;
                 EXECUTE format('ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
                                parent, child, uuid_of_day(day), uuid_of_day(day + 1));
                 made := made + 1;
@@ -262,6 +422,24 @@ CREATE TABLE subscription_health (
     failing_since        timestamptz
     -- Updated in place: only the primary key is indexed, and every page has room for new row versions.
 ) WITH (fillfactor = 50);
+
+-- As for subscriptions: the next turn is when a probe may be sent, or now.
+CREATE FUNCTION give_turns_of_breakers() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO due_subscriptions (subscription_id, tenant_id, turn_at, due_from)
+    SELECT s.id, s.tenant_id, greatest(now(), CASE WHEN n.breaker <> 'closed' THEN n.probe_at END), 'epoch'
+    FROM new_rows n
+    JOIN old_rows o ON o.subscription_id = n.subscription_id
+    JOIN subscriptions s ON s.id = n.subscription_id
+    WHERE (n.breaker, n.probe_at) IS DISTINCT FROM (o.breaker, o.probe_at)
+    ORDER BY s.id
+    ON CONFLICT (subscription_id) DO UPDATE SET turn_at = excluded.turn_at, due_from = excluded.due_from;
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER subscription_health_give_turns AFTER UPDATE ON subscription_health
+    REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION give_turns_of_breakers();
 
 -- The running workers. While Redis is away, each allows itself its share of every rate limit.
 CREATE TABLE workers (

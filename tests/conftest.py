@@ -1,4 +1,4 @@
-"""Fixtures for all tests. Whatever is real in production is real here: Postgres, Valkey, processes, sockets."""
+"""Fixtures for all tests, with real stores, processes, and sockets as in production."""
 
 import fnmatch
 import re
@@ -15,7 +15,7 @@ from dev.harness import receiver as receivers
 from dev.harness import stack as stacks
 from dev.harness import stores as shared_stores
 
-# Files and folders with few tests that take long: they start first, so that no process runs alone at the end.
+# Files and folders with a few slow tests: they start first, so that no process works alone at the end.
 SLOW = (
     "dev/chaos/test_run.py",
     "adversarial/test_rest.py",
@@ -33,7 +33,7 @@ MADE_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add options, here because pytest wants them before it collects."""
+    """Add options here, because pytest needs them before it collects tests."""
     parser.addoption("--long", action="store_true", help="tests/adversarial: thousands of cases more, in minutes")
     parser.addoption("--minutes", type=float, default=30.0, help="tests/adversarial/fuzzing.py: how long it goes on")
     parser.addoption("--strict-skips", action="store_true", help="fail on a test that is skipped and not in skips.txt")
@@ -52,7 +52,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:
-    """Name tests without ids that are made at import: processes that run tests side by side must agree on the names."""
+    """Name tests that have no ids of their own: parallel processes must agree on the names."""
     return MADE_ID.sub("ID", val) if isinstance(val, str) and MADE_ID.search(val) else None
 
 
@@ -69,7 +69,7 @@ def _unlisted_skips(terminalreporter: pytest.TerminalReporter) -> list[str]:
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Fail the run on a skip that is not listed, where --strict-skips asks for it."""
+    """Fail the run on a skip that is not listed, with --strict-skips."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if session.config.option.strict_skips and reporter is not None and _unlisted_skips(reporter):
         session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
@@ -92,33 +92,33 @@ def stores() -> Iterator[shared_stores.Stores]:
 
 @pytest.fixture
 def database(stores: shared_stores.Stores) -> Iterator[str]:
-    """The DSN of a fresh migrated database."""
+    """Return the DSN of a new migrated database."""
     with stores.database() as dsn:
         yield dsn
 
 
 @pytest.fixture
 def redis_url(stores: shared_stores.Stores) -> str:
-    """The URL of an empty logical database of Valkey."""
+    """Return the URL of an empty logical database of Valkey."""
     return stores.redis_url()
 
 
 @pytest.fixture
 def free_port() -> int:
-    """A TCP port that nobody listens on."""
+    """Return a free TCP port."""
     return ports.free_port()
 
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def receiver() -> AsyncIterator[receivers.Receiver]:
-    """A receiver of webhooks on 127.0.0.1."""
+    """A webhook receiver on 127.0.0.1."""
     async with receivers.receiving() as receiving:
         yield receiving
 
 
 @pytest.fixture(scope="session")
 def short_folder() -> Iterator[Path]:
-    """A temporary folder for data of stacks; not pytest's, which is closed to the user that Postgres runs as."""
+    """A temporary folder for the data of stacks. The user that Postgres runs as cannot open pytest's own."""
     folder = Path(tempfile.mkdtemp(prefix="stack-"))
     yield folder
     shutil.rmtree(folder, ignore_errors=True)

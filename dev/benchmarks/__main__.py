@@ -18,7 +18,7 @@ INTERRUPTED = 130
 
 
 def main() -> None:
-    """Run once; exit status 1 and a line when it cannot, 130 when it was stopped."""
+    """Run once. Exit with status 1 and one line if the run fails, and with 130 if it was stopped."""
     named = bench.parse_options(sys.argv[1:], tuple(scenarios.ALL))
     lifecycle.raise_open_files_limit()
     _stop_on_signals()
@@ -35,7 +35,7 @@ def main() -> None:
 
 @contextlib.contextmanager
 def _folder(*, keep: bool) -> Iterator[Path]:
-    """Yield a new folder, removed with the context unless it is to be kept."""
+    """Yield a new folder, which is removed with the context unless `keep` is set."""
     folder = Path(tempfile.mkdtemp(prefix="benchmark-"))
     try:
         yield folder
@@ -55,7 +55,7 @@ def _stop_on_signals() -> None:
         raise KeyboardInterrupt
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        # nohup means it.
+        # nohup ignores SIGHUP on purpose.
         if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, stop)
 

@@ -1,4 +1,4 @@
-"""What every scenario is given: options, a folder, the screen, and the floor of this run."""
+"""What every scenario gets: options, a folder, the screen, and the floor of this run."""
 
 import argparse
 import contextlib
@@ -17,10 +17,10 @@ from dev.benchmarks.figures import Figures
 
 
 class BenchmarkError(Exception):
-    """A benchmark cannot go on; the message is one line for the user."""
+    """The benchmark cannot continue. The message is one line for the user."""
 
 
-# A wide terminal where output is no terminal: lines are not to be broken in a log.
+# Use a wide terminal if the output is not one, so that log lines are not broken.
 LOG_COLUMNS = 200
 
 
@@ -34,7 +34,7 @@ class Table:
 
 
 class Screen:
-    """Lines carry the seconds since the start."""
+    """Print lines with the seconds since the start."""
 
     def __init__(self) -> None:
         self._console = Console(highlight=False)
@@ -45,12 +45,12 @@ class Screen:
         self._began = time.monotonic()
 
     def __enter__(self) -> Self:
-        """Begin to draw."""
+        """Start drawing."""
         self._progress.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Leave the terminal as it was."""
+        """Restore the terminal."""
         self._progress.stop()
 
     def say(self, line: str) -> None:
@@ -59,14 +59,14 @@ class Screen:
 
     @contextlib.contextmanager
     def step(self, what: str, seconds: float) -> Iterator[Callable[[], None]]:
-        """Show a progress bar of something that takes so long; the yielded function advances it."""
+        """Show a progress bar for a duration; the yielded function advances it."""
         began = time.monotonic()
         with self.count(what, seconds) as moved:
             yield lambda: moved(time.monotonic() - began)
 
     @contextlib.contextmanager
     def count(self, what: str, total: float) -> Iterator[Callable[[float], None]]:
-        """Show a progress bar of so many things; the yielded function sets how many are done."""
+        """Show a progress bar for a number of things; the yielded function sets how many are done."""
         task = self._progress.add_task(what, total=total)
         try:
             yield lambda number: self._progress.update(task, completed=number)
@@ -93,35 +93,35 @@ class Options:
 
     scenarios: tuple[str, ...]
     runs: int
-    # Of each load.
+    # The length of each load.
     seconds: float
-    # Pending deliveries that the scenarios `backlog` and `neighbour` make.
+    # Pending deliveries that the scenarios `backlog` and `neighbour` create.
     backlog: int
     json_path: Path
-    # Of the plots.
+    # The folder of the plots.
     results: Path
-    # Keeps data and logs.
+    # Whether to keep data and logs.
     keep: bool
-    # Roles that a flame graph is drawn of.
+    # Roles to draw a flame graph of.
     profiled: tuple[str, ...]
 
 
 def parse_options(arguments: Sequence[str], scenarios: Sequence[str]) -> Options:
-    """Read the command line; end the process when it is wrong."""
-    parser = argparse.ArgumentParser(prog="python -m dev.benchmarks", description="How fast, at which cost.")
-    parser.add_argument("--scenario", action="append", choices=scenarios, help="repeatable; all when none is named")
+    """Parse the command line; exit if it is wrong."""
+    parser = argparse.ArgumentParser(prog="python -m dev.benchmarks", description="Measure rates, latencies, and cost.")
+    parser.add_argument("--scenario", action="append", choices=scenarios, help="repeatable; default: all")
     parser.add_argument("--runs", type=_positive_int, default=3, help="of each load; figures are medians")
     parser.add_argument("--seconds", type=_positive_float, default=20.0, help="of each load")
-    parser.add_argument("--json", type=Path, help="file for the figures; results/latest.json when not named")
+    parser.add_argument("--json", type=Path, help="file for the figures; default: results/latest.json")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder for the plots")
     parser.add_argument(
         "--backlog", type=_positive_int, default=1_000_000, help="deliveries that wait in `backlog` and `neighbour`"
     )
-    parser.add_argument("--keep", action="store_true", help="keep data and logs, and say where")
+    parser.add_argument("--keep", action="store_true", help="keep data and logs, and print where they are")
     parser.add_argument("--profile", action="append", choices=ROLES, help="draw a flame graph of a role; needs py-spy")
     named = parser.parse_args(arguments)
     return Options(
-        # In their own order, each once.
+        # In the order of the scenarios, each once.
         scenarios=tuple(name for name in scenarios if not named.scenario or name in named.scenario),
         runs=named.runs,
         seconds=named.seconds,
@@ -158,20 +158,20 @@ class Bench:
     # For data and logs.
     folder: Path
     screen: Screen
-    # CPU milliseconds that a webhook cannot do without on this machine; 0 before that was measured.
+    # CPU milliseconds of the floor for each webhook on this machine; 0 until it is measured.
     floor_cpu_ms: float = 0.0
 
     def ratio_to_floor(self, cpu_ms: float) -> float:
-        """How many times the floor."""
+        """Return the value as a multiple of the floor."""
         return cpu_ms / self.floor_cpu_ms if self.floor_cpu_ms else 0.0
 
     def percent_of_machine(self, cpu_seconds: float, seconds: float) -> float:
-        """Return the share of the machine's cores."""
-        # Clocks that tick every 10 ms can say a little more or less than all of it.
+        """Return the share of all cores of the machine."""
+        # Clocks that tick every 10 ms can show slightly more than all of it, or less than none.
         return min(100.0, max(0.0, 100 * cpu_seconds / (seconds * CORES))) if seconds else 0.0
 
     def done(self, one: Figures) -> Figures:
-        """Say what a run showed."""
+        """Print what a run showed."""
         self.screen.say(
             f"  {one.case}: accepted {one.accepted_per_second:,.0f}/s, delivered {one.delivered_per_second:,.0f}/s, "
             f"{one.cpu_ms_per_webhook['stack']:.3f} CPU ms each ({one.ratio_to_floor:.1f} times the floor), "

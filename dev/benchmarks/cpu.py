@@ -13,33 +13,33 @@ import psutil
 
 from dev.benchmarks.bench import Bench, BenchmarkError
 
-# The time of a tree is that of its living processes and of those that ended and were waited for: of Postgres, all
-# backends there ever were, the short-lived ones too. Resolution: 10 ms on Linux.
+# The time of a process tree includes processes that ended and were waited for. For Postgres, these are all backends
+# that ever ran, including short-lived ones. Resolution: 10 ms on Linux.
 
 
 MEBIBYTE = 1 << 20
-# A process that ends between two looks is counted twice or not at all: looked at again.
+# A process that ends between two samples would be counted twice or not at all, so sample again.
 _LOOKS = 10
 Trees = Mapping[str, Sequence[int]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Memory:
-    """Of a process tree, in MiB."""
+    """Memory of a process tree, in MiB."""
 
-    # Pages that processes share (the buffers of Postgres, code) are counted in each of them.
+    # Shared pages (the buffers of Postgres, code) are counted in each process.
     rss_mb: float
-    # Counted once: proportional set size; the same as rss_mb where the system does not tell it.
+    # Shared pages are counted once: proportional set size. The same as rss_mb if the system does not report it.
     pss_mb: float
 
 
 def seconds(trees: Trees) -> dict[str, float]:
-    """CPU seconds, user and system, of the process trees under the given roots, by name."""
+    """Return the CPU seconds, user and system, of the process trees under the given roots, by name."""
     return {name: sum(_tree_seconds(pid) for pid in pids) for name, pids in trees.items()}
 
 
 def memory(trees: Trees) -> dict[str, Memory]:
-    """Memory of the process trees by name."""
+    """Return the memory of the process trees by name."""
     found = {}
     for name, pids in trees.items():
         processes = [process for pid in pids for process in _tree(psutil.Process(pid))]
@@ -51,13 +51,13 @@ def memory(trees: Trees) -> dict[str, Memory]:
 
 
 def machine_seconds() -> float:
-    """CPU seconds of all processes of the machine since its start; what other guests took is not among them."""
+    """Return the CPU seconds of all processes of this machine since it started; other guests' time is not included."""
     times = psutil.cpu_times()
     return float(times.user + times.system + getattr(times, "irq", 0.0) + getattr(times, "softirq", 0.0))
 
 
 def difference(later: Mapping[str, float], earlier: Mapping[str, float]) -> dict[str, float]:
-    """Return what was used in between, by name."""
+    """Return the usage between two samples, by name."""
     return {name: later[name] - earlier[name] for name in earlier}
 
 
@@ -82,7 +82,7 @@ def _waited(process: psutil.Process) -> tuple[float, float]:
 
 
 def _own_seconds(process: psutil.Process) -> float:
-    """Of the process and of its children that ended."""
+    """Return the CPU seconds of a process and of its ended children."""
     with contextlib.suppress(psutil.NoSuchProcess):
         return sum(_first_four(process.cpu_times()))
     return 0.0
@@ -99,7 +99,7 @@ def _pss(process: psutil.Process) -> int:
     return 0
 
 
-# Flame graphs of processes under load, by py-spy beside them, whose CPU time spoils the figures of such a run.
+# Draw flame graphs of processes under load with py-spy, whose own CPU time distorts the figures of the run.
 
 
 SAMPLES_PER_SECOND = 100
@@ -108,7 +108,7 @@ PROFILER_STOP_SECONDS = 20.0
 
 @contextlib.contextmanager
 def profiling(bench: Bench, trees: Mapping[str, Sequence[int]], seconds: float) -> Iterator[None]:
-    """Draw results/flame-ROLE.svg of every role that was asked for; a later load overwrites an earlier one's."""
+    """Draw results/flame-ROLE.svg of every requested role; a later load overwrites an earlier one's."""
     recorders = [
         _record(bench.options.results / f"flame-{role}.svg", trees[role][0], seconds) for role in bench.options.profiled
     ]

@@ -1,4 +1,4 @@
-"""What one run of one load shows, and what several runs show together."""
+"""The figures of one run of a load, and the summary of several runs."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -6,28 +6,28 @@ from typing import Any
 
 import msgspec
 
-# Processes of the service, and the stores: together the stack.
+# Processes of the service, and the stores: together, the stack.
 STACK = ("gateway", "ingest", "delivery", "worker", "analytics", "postgres", "redis")
 THOUSAND = 1000
-# What must not hide in a median.
+# Counts that a median must not hide.
 _SUMMED = frozenset({"lost", "duplicates", "unrecorded", "refused", "failed"})
 
 
 class Figures(msgspec.Struct, frozen=True, kw_only=True):
-    """One run. Rates are counted between the first and the last request; everything else up to the last delivery."""
+    """One run. Rates are counted between the first and the last request, everything else up to the last delivery."""
 
     case: str
     # From the first request until the generator stopped.
     seconds: float
     sent: int
-    # Answered 2xx; otherwise; and not at all.
+    # Requests with 2xx, with another status, and without a response.
     accepted: int
     refused: int
     failed: int
-    # Deliveries that came to the receiver, and that Postgres has a successful attempt of.
+    # Deliveries that reached the receiver, and deliveries with a successful attempt in Postgres.
     delivered: int
     recorded: int
-    # Deliveries of accepted events that never came, that came more than once, and that came and are not recorded.
+    # Deliveries of accepted events that never arrived, that arrived more than once, and that arrived without a record.
     lost: int
     duplicates: int
     unrecorded: int
@@ -36,9 +36,9 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     recorded_per_second: float
     # From the end of the load to the last record.
     drain_seconds: float
-    # Deliveries over the time from the first request to the last of them.
+    # All deliveries over the time from the first request to the last delivery.
     burst_per_second: float
-    # From the begin of a request to its answer, and to the first byte at the receiver.
+    # From the start of a request to its response, and to the first byte at the receiver.
     accept_p50_ms: float
     accept_p95_ms: float
     accept_p99_ms: float
@@ -46,25 +46,25 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     end_to_end_p95_ms: float
     end_to_end_p99_ms: float
     end_to_end_max_ms: float
-    # How late an open loop's requests began.
+    # How late the requests of an open loop started.
     late_p99_ms: float
-    # CPU time by process, over the recorded deliveries; `stack` is the sum of STACK.
+    # CPU time by process, divided by the recorded deliveries; `stack` is the sum of STACK.
     cpu_ms_per_webhook: dict[str, float]
-    # `stack` over what the floor takes.
+    # `stack` as a multiple of the floor.
     ratio_to_floor: float
-    # What this machine's other processes took of all its cores meanwhile.
+    # The share of all cores that other processes of this machine used.
     others_cpu_percent: float
 
 
 def cpu_ms(used_seconds: Mapping[str, float], count: int) -> dict[str, float]:
-    """CPU milliseconds per webhook by process, and of the stack."""
+    """Return CPU milliseconds per webhook by process, and of the stack."""
     spent = dict(used_seconds)
     spent["stack"] = sum(spent.get(name, 0.0) for name in STACK)
     return {name: 1e3 * seconds / max(1, count) for name, seconds in spent.items()}
 
 
 def medians(runs: Sequence[msgspec.Struct]) -> dict[str, Any]:
-    """Return the median of every number over the runs, key by key; losses and the like are added up."""
+    """Return the median of every number over the runs, key by key; losses and duplicates are added up."""
     return _medians([msgspec.to_builtins(run) for run in runs])
 
 
@@ -94,5 +94,5 @@ def _rounded(value: Any) -> Any:
         return [_rounded(inner) for inner in value]
     if not isinstance(value, float):
         return value
-    # Four digits say more than the measurement does.
+    # The measurement is not exact enough for more than four digits.
     return float(f"{value:.4g}") if abs(value) < THOUSAND else round(value, 1)

@@ -1,4 +1,4 @@
-"""What scenarios make of their runs: JSON, tables, plots."""
+"""The output of scenarios: JSON, tables, plots."""
 
 import importlib.util
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -11,15 +11,15 @@ from dev.benchmarks.bench import Bench, Table
 from dev.benchmarks.figures import Figures
 
 WIDTH, HEIGHT = 900, 420
-# Nine that can be told apart, also by most who see colours differently (after Paul Tol's "muted").
+# Nine colors that most people with color blindness can also tell apart (after Paul Tol's "muted").
 COLORS = ("#332288", "#88ccee", "#44aa99", "#117733", "#999933", "#ddcc77", "#cc6677", "#882255", "#aa4499")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Chart:
-    """Bars: a group, or with `stacked` one bar of pieces, for each category."""
+    """A bar chart: for each category a group of bars, or with `stacked` one bar of pieces."""
 
-    # Of the file.
+    # The name of the file.
     name: str
     title: str
     unit: str
@@ -30,7 +30,7 @@ class Chart:
 
 
 def charts_available() -> bool:
-    """Whether pygal is installed: it is only in the extra `bench`."""
+    """Return whether pygal is installed; only the extra `bench` contains it."""
     return importlib.util.find_spec("pygal") is not None
 
 
@@ -40,7 +40,7 @@ def draw_charts(charts: Iterable[Chart], folder: Path) -> list[Path]:
     from pygal.style import DefaultStyle
 
     folder.mkdir(parents=True, exist_ok=True)
-    # No fonts and no scripts from other servers: the files are shown in READMEs and offline.
+    # Use no fonts or scripts from other servers: the files are shown in READMEs and offline.
     style = DefaultStyle(
         font_family="sans-serif",
         background="white",
@@ -101,7 +101,7 @@ LOAD_COLUMNS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Scenario:
-    """Something to measure. `tables` and `charts` show what `run` answered."""
+    """Something to measure. `tables` and `charts` show the results of `run`."""
 
     name: str
     what: str
@@ -120,7 +120,10 @@ def of_loads(runs: Sequence[Figures]) -> Result:
 
 
 def headlined(runs: Sequence[Figures], headline: str, keys: Iterable[str] = HEADLINE_KEYS) -> Result:
-    """Return `of_loads` after figures of one case, and losses and duplicates of all runs: no median may hide them."""
+    """Return `of_loads` with the figures of one case, and the losses and duplicates of all runs.
+
+    A median would hide losses and duplicates.
+    """
     found = of_loads(runs)
     return {
         **{key: found["cases"][headline][key] for key in keys},
@@ -136,20 +139,20 @@ def load_table(title: str, cases: Mapping[str, Any]) -> Table:
 
 
 def cpu_table(title: str, cases: Mapping[str, Any]) -> Table:
-    """CPU milliseconds per webhook: a row for each process, a column for each case."""
+    """Return CPU milliseconds per webhook: a row for each process, a column for each case."""
     names = [*PROCESSES, "stack"]
     rows = [[name, *(f"{found['cpu_ms_per_webhook'][name]:.3f}" for found in cases.values())] for name in names]
     return Table(title=f"{title}: CPU ms per webhook", columns=("process", *cases), rows=rows)
 
 
 def cpu_chart(name: str, title: str, cases: Mapping[str, Any]) -> Chart:
-    """CPU milliseconds per webhook: a bar for each case, of a piece for each process."""
+    """Return CPU milliseconds per webhook: a bar for each case, with a piece for each process."""
     series = {process: [found["cpu_ms_per_webhook"][process] for found in cases.values()] for process in PROCESSES}
     return Chart(name=name, title=title, unit="CPU ms per webhook", categories=list(cases), series=series, stacked=True)
 
 
 def rate_chart(name: str, title: str, cases: Mapping[str, Any], rates: Mapping[str, str]) -> Chart:
-    """Rates: a group of bars for each case; `rates` are labels by key."""
+    """Return a group of bars for each case; `rates` are labels by key."""
     series = {label: [found[key] for found in cases.values()] for key, label in rates.items()}
     return Chart(name=name, title=title, unit="per second", categories=list(cases), series=series)
 

@@ -16,14 +16,14 @@ from dev.benchmarks.stack import BenchmarkStore
 from dev.harness.load.messages import Ask, Count, Forget, Listening, Load, Received, Report, Sent
 from dev.harness.load.pipes import Helper
 
-# Of a closed loop: enough that batches form at every hop.
+# Connections of a closed loop: enough that batches form at every hop.
 CONNECTIONS = 128
 KILOBYTE = 1024
 WEBHOOK_TYPE = "benchmark.webhook"
 WARM_UP_SECONDS = 3.0
-# What has not come when nothing came for so long is lost. Longer than a row that was rung is left alone (10 s).
+# Deliveries are lost if none arrived for this long. Longer than the 10 s for which a rung row is skipped.
 SILENCE_SECONDS = 20.0
-# After a load, before the neighbours of a group are ended: what they hang has met the worker's deadline once (15 s).
+# After a load, before the other subscriptions end: a hanging request then reached the worker's deadline (15 s) once.
 PATIENCE_SECONDS = 16.0
 POLL_SECONDS = 0.05
 ANSWER_SECONDS = 30.0
@@ -31,16 +31,16 @@ ANSWER_SECONDS = 30.0
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """The subscriptions that a run is about, where a load goes to others as well, which may never be done."""
+    """The subscriptions that a run measures, if the load also goes to others, which may never finish."""
 
     subscriptions: Sequence[UUID]
-    # Ends the others, when the group has waited for so long behind them that it might do so for an hour.
+    # End the others, if the group has waited this long behind them; it might otherwise wait for an hour.
     end_others: Callable[[], None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rig:
-    """Made by `running`."""
+    """Created by `running`."""
 
     bench: Bench
     stack: stack.Stack
@@ -48,25 +48,25 @@ class Rig:
     generator: Helper
     receiver: Helper
     receiver_url: str
-    # Another receiver, for those that no figures are told of: the first one does not wait for it.
+    # A second receiver for the subscriptions that are not measured, so that the first one does not wait for them.
     other: Helper
     other_url: str
 
     def targets(self, count: int = 1, behaviour: str = "ok") -> list[str]:
-        """URLs of streams of the receiver."""
+        """Return URLs of streams of the receiver."""
         return _streams(self.receiver_url, behaviour, count)
 
     def other_targets(self, count: int = 1, behaviour: str = "ok") -> list[str]:
-        """URLs of streams of the other receiver."""
+        """Return URLs of streams of the other receiver."""
         return _streams(self.other_url, behaviour, count)
 
     def subscribe(self, targets: Sequence[str]) -> list[UUID]:
-        """Make subscriptions that webhooks are sent to."""
-        # Events have types and webhooks have none, which every subscription takes: what fans out does not come here.
+        """Create subscriptions that webhooks are sent to."""
+        # Events have types and webhooks have none, so these subscriptions get webhooks but no fan-out.
         return self.stack.subscribe(targets, [WEBHOOK_TYPE])
 
     def webhook_paths(self, *, count: int = 1, behaviour: str = "ok") -> tuple[str, ...]:
-        """Make subscriptions to streams of the receiver; return where their webhooks are sent."""
+        """Create subscriptions to streams of the receiver, and return the paths of their webhooks."""
         return tuple(webhook_path(made) for made in self.subscribe(self.targets(count, behaviour)))
 
     def closed(self, paths: Sequence[str], payload_bytes: int = KILOBYTE, seconds: float | None = None) -> Load:
@@ -80,9 +80,9 @@ class Rig:
         return self._load(paths, payload_bytes, seconds, rate=rate)
 
     def warm_up(self, paths: Sequence[str]) -> Figures:
-        """Run a short closed loop of 1 KB that is not counted, so that pools are filled and plans are made.
+        """Run a short closed loop of 1 KB that is not counted, to fill pools and prepare plans.
 
-        Then the tables are analyzed, which autovacuum does within seconds, and not always at the same moment.
+        Then analyze the tables. Autovacuum would do this within seconds, but at a different moment each time.
         """
         seconds = min(WARM_UP_SECONDS, self.bench.options.seconds)
         warm = self.measure("warm-up", self.closed(paths, seconds=seconds))
@@ -90,9 +90,10 @@ class Rig:
         return warm
 
     def measure(self, case: str, load: Load, *, fan_out: int = 1, group: Group | None = None) -> Figures:
-        """Run a load and wait until all of it, or of it what goes to a group, is delivered and recorded.
+        """Run a load, and wait until all of it, or its part for a group, is delivered and recorded.
 
-        Of a group are also the figures, but for what was sent and not taken, the time of that, and the CPU time.
+        With a group, the figures are those of the group, except the refused and failed requests, the accept latency,
+        and the CPU time.
         """
         subscriptions = None if group is None else group.subscriptions
         self.receiver.ask(Forget(), Count)
@@ -149,7 +150,7 @@ class Rig:
         return {**self.stack.trees(), "generator": [self.generator.pid], "receiver": receivers}
 
     def deliveries(self) -> int:
-        """How many have come to the receiver."""
+        """Return how many deliveries reached the receiver."""
         return self.receiver.ask(Ask(), Count).deliveries
 
     def _load(
@@ -171,7 +172,7 @@ class Rig:
             return self.generator.hear(Sent, load.seconds + ANSWER_SECONDS, on_tick=tick)
 
     def _drain(self, expected: int, group: Group | None) -> None:
-        """Wait until everything has come and is recorded, or nothing comes any more."""
+        """Wait until every delivery has arrived and is recorded, or until no more arrive."""
         subscriptions = None if group is None else group.subscriptions
         came, began = -1, time.monotonic()
         moment, patient = began, group is not None
@@ -197,7 +198,7 @@ def running(
     environment: Mapping[str, str] | None = None,
     tls: tuple[Path, Path] | None = None,
 ) -> Iterator[Rig]:
-    """Yield a stack that serves, with both ends of a load; `tls` is the receiver's certificate and key."""
+    """Yield a running stack with both ends of a load; `tls` is the receiver's certificate and key."""
     arguments = ["--tls", *map(str, tls)] if tls else []
     bench.screen.say(f"{name}: starting the stack")
     with contextlib.ExitStack() as cleanup:
@@ -220,12 +221,12 @@ def running(
 
 
 def webhook_path(subscription: UUID) -> str:
-    """Where the webhooks of a subscription are sent."""
+    """Return the path that webhooks of a subscription are sent to."""
     return f"/api/v1/webhooks/ingest/{subscription}"
 
 
 def sustained(one: Figures) -> float:
-    """Webhooks a second that went all the way."""
+    """Webhooks a second that were accepted and delivered."""
     return min(one.accepted_per_second, one.delivered_per_second, one.recorded_per_second)
 
 
@@ -234,7 +235,7 @@ def calibrated(rig: Rig, paths: Sequence[str]) -> float:
     rig.warm_up(paths)
     rate = sustained(rig.measure("the maximum", rig.closed(paths)))
     if not rate:
-        raise BenchmarkError("nothing went all the way")
+        raise BenchmarkError("no webhook was delivered")
     return rate
 
 
@@ -243,7 +244,7 @@ def _streams(url: str, behaviour: str, count: int) -> list[str]:
 
 
 def _accepted_of(group: Group, paths: Sequence[str], accepted: bytes) -> bytes:
-    """Return `accepted` with zeros for what did not go to the group: requests go to the paths in turn."""
+    """Return `accepted` with zeros for requests outside of the group: requests use the paths in turn."""
     wanted = {webhook_path(subscription) for subscription in group.subscriptions}
     mine = bytes(path in wanted for path in paths)
     return bytes(was & mine[sequence % len(mine)] for sequence, was in enumerate(accepted))

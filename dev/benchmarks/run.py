@@ -1,4 +1,4 @@
-"""One run: the machine, the floor, then the scenarios, each written down as soon as it is measured."""
+"""One run: the machine, the floor, then the scenarios. Each result is written as soon as it is measured."""
 
 import dataclasses
 import json
@@ -18,7 +18,7 @@ from services.platform.process import metrics
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
-    """The machine, and what else it did when the run began."""
+    """The machine, and its load when the run started."""
 
     measured_at: str
     system: str
@@ -27,12 +27,12 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     memory_gb: float
     python: str
     version: str
-    # Processes that ran or waited to, over a minute, before the run: an idle machine has about 0.
+    # The one-minute load average before the run: about 0 on an idle machine.
     load_average: float
 
 
 def this_machine() -> Machine:
-    """Describe this machine as it is now."""
+    """Describe this machine."""
     return Machine(
         measured_at=datetime.now(UTC).isoformat(timespec="seconds"),
         system=f"{platform.system()} {platform.release()}",
@@ -57,7 +57,7 @@ SCHEMA = 1
 
 
 def run(bench: Bench) -> None:
-    """Measure what the options name. Raises BenchmarkError, and what stores and processes raise."""
+    """Measure what the options name. Raise BenchmarkError, or the errors of stores and processes."""
     options = bench.options
     document: dict[str, Any] = {
         "schema": SCHEMA,
@@ -67,7 +67,7 @@ def run(bench: Bench) -> None:
     }
     if not results.charts_available():
         bench.screen.say("no plots are drawn: pygal is not installed (make bench installs it)")
-    # Every result is a multiple of it, so it is measured with whatever else is.
+    # Every result is a multiple of the floor, so it is always measured.
     wanted = floor.SCENARIO.name in options.scenarios
     measured = floor.measure(bench, options.runs if wanted else 1)
     _add(bench, document, floor.SCENARIO.name, measured)

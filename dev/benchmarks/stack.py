@@ -38,9 +38,9 @@ class Recorded:
 
 
 class BenchmarkStore:
-    """A connection that lives in an event loop of its own, so that its users need none.
+    """A connection with its own event loop, so that its users need none.
 
-    `checkpoint` writes out what is dirty, which only a superuser may order.
+    `checkpoint` writes dirty pages to disk, which needs a superuser.
     """
 
     def __init__(self, database_url: str, *, encryption_keys: str, checkpoint: Callable[[], object]) -> None:
@@ -61,17 +61,17 @@ class BenchmarkStore:
         self._runner.close()
 
     def unfinished(self, subscriptions: Sequence[UUID] | None = None) -> bool:
-        """Whether any delivery, or any to these subscriptions, has not ended."""
+        """Return whether any delivery, or any to these subscriptions, is unfinished."""
         asked = (SQL["unfinished"],) if subscriptions is None else (SQL["unfinished_of"], subscriptions)
         return bool(self._runner.run(self._connection.fetchval(*asked)))
 
     def recorded(self, since: float, until: float, subscriptions: Sequence[UUID] | None = None) -> Recorded:
-        """Successful attempts since a moment, and those between two moments, in Unix seconds."""
+        """Return the successful attempts since a time, and those between two times, in Unix seconds."""
         row = self._runner.run(self._connection.fetchrow(SQL["recorded"], since, until, subscriptions))
         return Recorded(total=row["recorded"], in_window=row["in_window"])
 
     def insert_subscriptions(self, targets: Sequence[tuple[UUID, str]], secret: str) -> None:
-        """Make subscriptions past the API."""
+        """Create subscriptions without the API."""
         made = [subscription for subscription, _ in targets]
         sealed = [self._vault.seal(subscription, [Secret(secret)]) for subscription in made]
         self._execute("insert_subscriptions", made, [url for _, url in targets], sealed)
@@ -98,7 +98,7 @@ class BenchmarkStore:
     def insert_backlog(
         self, count: int, subscriptions: Sequence[UUID], payload: Template, *, on_made: Callable[[int], None]
     ) -> None:
-        """Make events numbered from 0, each with a due delivery to one of the subscriptions in turn."""
+        """Create events numbered from 0, each with a due delivery to one of the subscriptions in turn."""
         begin, end = payload.prefix.decode(), payload.suffix.decode()
         for first in range(0, count, DELIVERIES_PER_STATEMENT):
             last = min(count, first + DELIVERIES_PER_STATEMENT) - 1
@@ -106,7 +106,7 @@ class BenchmarkStore:
             on_made(last + 1)
 
     def settle(self) -> None:
-        """Have Postgres do at once what it would do a little later, in the middle of what is measured next."""
+        """Let Postgres do now what it would otherwise do during the next measurement."""
         self._execute("analyze")
         self._checkpoint()
 
@@ -121,12 +121,12 @@ ROLES = plan.ROLES
 STORES = ("postgres", "redis")
 # The most that an API key may be given.
 MAX_REQUESTS_PER_SECOND = 100_000
-# Deliveries are signed, as they should be.
+# Deliveries must be signed.
 SECRET = "whsec_YmVuY2htYXJrcyBzaWduIGFzIHdlbGw="  # noqa: S105 - of throw-away subscriptions
 
 
 class Stack:
-    """Made by `running`. A second and third worker are called worker-2 and worker-3, and count as `worker`."""
+    """Created by `running`. A second and third worker are called worker-2 and worker-3, and count as `worker`."""
 
     def __init__(
         self, the_plan: plan.Plan, settings: LocalSettings, guard: Guard, environment: Mapping[str, str]
@@ -137,7 +137,7 @@ class Stack:
         self._environment = environment
         self._stores = the_plan.stores(guard, lambda _: None)
         self._supervisor = supervisor.Supervisor(max_deaths=1)
-        # Callers are authenticated, as they are in production.
+        # Callers are authenticated, as in production.
         self.api_key = keys.make()
         self._keys = {
             "AUTH_REQUIRED": "true",
@@ -182,21 +182,21 @@ class Stack:
     # -- life --
 
     def start_stores(self) -> None:
-        """Start both stores and make the schema."""
+        """Start both stores and create the schema."""
         self._supervisor.start_stores((self._stores.postgres, self._stores.valkey))
         supervisor.migrate(self.database_url)
 
     def start(self, *, workers: int = 1) -> None:
-        """Start every process that does not run, and wait until all serve."""
+        """Start every process that is not running, and wait until all are ready."""
         names = [role for role in ROLES if role != "worker"] + [_worker(number) for number in range(1, workers + 1)]
         self._supervisor.start(self._part(name) for name in names if name not in self._supervisor.parts)
 
     def stop(self) -> None:
-        """Stop every process but the stores, in good order."""
+        """Stop every process except the stores, in order."""
         self._supervisor.stop(stage_seconds=STOP_TIMEOUT_SECONDS, stores=False)
 
     def close(self) -> None:
-        """End what still runs, the stores last."""
+        """Stop what is still running, the stores last."""
         self.stop()
         self._stores.close()
 
@@ -204,7 +204,7 @@ class Stack:
         """Raise StackError when a process has died."""
         self._supervisor.check()
 
-    # -- what the benchmark asks of it --
+    # -- operations for benchmarks --
 
     def create_tenant(self, name: str) -> str:
         """Make a tenant; return an API key of it whose own request rate is no limit here."""
@@ -223,11 +223,11 @@ class Stack:
         ]
 
     def retarget(self, subscription: UUID, target_url: str) -> None:
-        """Point a subscription elsewhere; its secret stays."""
+        """Change a subscription's target; its secret stays."""
         self._ask("PUT", f"/subscriptions/{subscription}", {"target_url": target_url})
 
     def unsubscribe(self, subscriptions: Sequence[UUID]) -> None:
-        """Delete subscriptions, which cancels what waits for them."""
+        """Delete subscriptions, which cancels their waiting deliveries."""
         for subscription in subscriptions:
             self._ask("DELETE", f"/subscriptions/{subscription}")
 
@@ -242,7 +242,7 @@ class Stack:
             yield store
 
     def redis_peak_bytes(self) -> int:
-        """Return the most memory that Redis has used since its start."""
+        """Return the peak memory of Redis since its start."""
         with contextlib.closing(redis.Redis.from_url(self._stores.redis_url)) as client:
             return int(client.info("memory")["used_memory_peak"])
 
@@ -257,7 +257,7 @@ class Stack:
             port = ports.free_port()
             environment["METRICS_PORT"] = str(port)
             urls = [f"http://127.0.0.1:{port}/readyz"]
-        # Not in the checkout, whose .env is the developer's.
+        # Not in the checkout, whose .env belongs to the developer.
         command = self._plan.run(name, environment, cwd=self._plan.data_dir)
         return supervisor.process(command, self._guard, urls)
 
@@ -276,12 +276,12 @@ class Stack:
 
 @contextlib.contextmanager
 def running(folder: Path, *, environment: Mapping[str, str] | None = None) -> Iterator[Stack]:
-    """Yield a stack whose stores run; `start` starts its processes. All of it ends with the context.
+    """Yield a stack with running stores; `start` starts its processes. The context ends all of it.
 
-    Variables such as WORKER_CONCURRENCY in our own environment reach the processes, which tries things out;
-    `environment` comes on top of them. The stores are always our own.
+    The processes get variables such as WORKER_CONCURRENCY from our environment, so that you can try a setting.
+    `environment` overrides them. The stores are always the stack's own.
     """
-    # Not read from the environment: a database that is named there is somebody's.
+    # Not read from the environment, where it could name someone's database.
     settings = LocalSettings.model_construct(
         _fields_set={"port", "data_dir", "lease_seconds"},
         port=ports.free_port(),

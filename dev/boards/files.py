@@ -1,4 +1,4 @@
-"""The dashboards as Grafana reads them: files of the chart."""
+"""The dashboards as files of the chart, in Grafana's format."""
 
 import json
 from pathlib import Path

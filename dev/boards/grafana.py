@@ -1,7 +1,7 @@
-"""A board in few words, and the JSON that Grafana reads.
+"""Describe a board in a few lines, and generate Grafana's JSON.
 
-A board has rows, a row has lines of panels. The panels of a line share its width evenly, so that nothing overlaps and
-no gap is left. Every panel says what it means and what to do about it, and shows units.
+A board has rows, and a row has lines of panels. The panels of a line share its width evenly, so that nothing overlaps
+and no gap is left. Every panel describes what it means and what to do about it, and has units.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from typing import Any
 
 JsonObject = dict[str, Any]
 
-# Grafana's, as its schema of panels knows them.
+# Names from Grafana's panel schema.
 COUNT = "short"
 PER_SECOND = "suffix:/s"
 SECONDS = "s"
@@ -20,16 +20,16 @@ BYTES_PER_SECOND = "Bps"
 
 TAG = "webhook-service"
 COLUMNS = 24
-# The version of the format: what Grafana 10 writes, and later ones read.
+# The schema version that Grafana 10 writes; later versions can read it.
 SCHEMA_VERSION = 39
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
-# In the order of the queries of a panel.
+# Letters of a panel's queries, in order.
 REF_IDS = "ABCDEFGH"
 
 
 @dataclass(frozen=True)
 class Query:
-    """An expression of PromQL, what its series are called, and their color where it means something."""
+    """A PromQL expression, the name of its series, and their color if it has a meaning."""
 
     expr: str
     # Labels in double braces: "{{reason}}".
@@ -50,7 +50,7 @@ class Panel:
     unit: str = COUNT
     _: KW_ONLY
     thresholds: Sequence[tuple[str, float]] = ()
-    # Ends of the axis, or of the colours, where the data does not decide.
+    # Ends of the axis, or of the color scale, if the data does not determine them.
     min: float | None = 0
     max: float | None = None
 
@@ -58,7 +58,7 @@ class Panel:
 
     @property
     def queries(self) -> Sequence[Query]:
-        """What it shows, as queries."""
+        """Return what it shows, as queries."""
         shown = Query(self.shown) if isinstance(self.shown, str) else self.shown
         return [shown] if isinstance(shown, Query) else shown
 
@@ -69,7 +69,7 @@ class Panel:
         return {"unit": self.unit, "noValue": "-", "thresholds": {"mode": "absolute", "steps": steps}, **ends}
 
     def targets(self) -> list[JsonObject]:
-        """Its queries as Grafana sends them."""
+        """Return its queries as Grafana sends them."""
         return [
             {
                 "refId": ref_id,
@@ -89,12 +89,12 @@ class Panel:
 
 @dataclass(frozen=True)
 class Stat(Panel):
-    """One number of now, in the colour of its threshold."""
+    """One current number, in the color of its threshold."""
 
     height = 4
 
     def body(self) -> JsonObject:
-        """Show a number over the whole panel, with its history behind."""
+        """Show a number over the whole panel, with its history in the background."""
         return {
             "type": "stat",
             "fieldConfig": {"defaults": {"color": {"mode": "thresholds"}, **self.defaults()}, "overrides": []},
@@ -110,13 +110,13 @@ class Stat(Panel):
 
 @dataclass(frozen=True)
 class Lines(Panel):
-    """Series over time. Stacked where their sum means something; thresholds are drawn as lines."""
+    """Series over time. Stacked if their sum means something. Thresholds are drawn as lines."""
 
     _: KW_ONLY
     stacked: bool = False
 
     def body(self) -> JsonObject:
-        """Thin lines without points; a legend where there can be more than one."""
+        """Draw thin lines without points, and a legend if there can be more than one."""
         custom = {
             "drawStyle": "line",
             "lineWidth": 1,
@@ -149,7 +149,7 @@ class Lines(Panel):
 
 @dataclass(frozen=True)
 class Table(Panel):
-    """Rows of now: the labels of the series, and a column for each query. The first one orders them.
+    """Current rows: the labels of the series, and a column for each query. The first query determines the order.
 
     `columns` are the labels to show, each with its heading; `units` are those of the queries, in their order.
     """
@@ -159,7 +159,7 @@ class Table(Panel):
     units: Sequence[str] = field(default=())
 
     def targets(self) -> list[JsonObject]:
-        """Asked for now alone, as rows."""
+        """Return instant queries in table format."""
         return [{**target, "range": False, "instant": True, "format": "table"} for target in super().targets()]
 
     def body(self) -> JsonObject:
@@ -222,7 +222,7 @@ class Board:
 
     @property
     def uid(self) -> str:
-        """What it is known by, whatever its title."""
+        """Return its uid, which does not depend on the title."""
         return f"webhook-{self.name}"
 
 
@@ -287,7 +287,7 @@ def _panel(panel: Panel) -> JsonObject:
 
 
 def _links() -> JsonObject:
-    """To the other boards, at the same time and release."""
+    """Return links to the other boards, for the same time and release."""
     return {
         "type": "dashboards",
         "title": "Webhook boards",
@@ -309,7 +309,7 @@ def _variables() -> list[JsonObject]:
 
 
 def _labels(label: str, title: str, series: str) -> JsonObject:
-    """Return a variable of a label's values, looked up again when the time range changes."""
+    """Return a variable with a label's values, queried again when the time range changes."""
     query = f"label_values({series}, {label})"
     return {
         "type": "query",

@@ -1,4 +1,4 @@
-"""The first board to look at: what comes in, what goes out, what waits, and how long it takes."""
+"""The first board to look at: traffic in and out, the backlog, and latency."""
 
 from dev.boards.grafana import PER_SECOND, SECONDS, SHARE, Board, Lines, Query, Stat, row
 from dev.boards.promql import alike, increase, or_zero, percentiles, rate, share, total
@@ -102,7 +102,7 @@ WAITING = row(
     [
         Lines(
             "Queue",
-            "Unfinished deliveries that are not suspended: ready to be sent, waiting for a retry, or claimed by a "
+            "Unfinished deliveries that are not held: ready to be sent, waiting for a retry, or claimed by a "
             "worker. Each count stops at 100,000.",
             [
                 Query(alike("webhook_queue_depth"), "ready", "orange"),
@@ -111,9 +111,9 @@ WAITING = row(
             ],
         ),
         Lines(
-            "Suspended, by reason",
-            "Due deliveries that no worker may send, by the reason their subscription is suspended. More workers do "
-            "not help: a breaker waits for its endpoint, a pause for its owner, a limit for its time.",
+            "Held, by reason",
+            "Due deliveries that no worker may send, by reason. More workers do not help: a breaker waits for its "
+            "endpoint, a pause for its owner, a limit for its time.",
             Query(alike("webhook_held_deliveries", by="reason"), "{{reason}}"),
             stacked=True,
         ),

@@ -1,6 +1,7 @@
-"""The expressions that boards are made of, over the series of one release.
+"""PromQL expressions for boards, over the series of one release.
 
-Counters are summed over copies. What every copy measures alike, such as the depth of the queue, is their maximum.
+Counters are summed over all copies. If every copy measures the same value, such as the queue depth, the maximum is
+used.
 """
 
 from dev.boards.grafana import Query
@@ -25,22 +26,22 @@ def increase(metric: str, *matchers: str, by: str = "", interval: str = INTERVAL
 
 
 def whole(expr: str) -> str:
-    """Events in whole numbers: an increase is reckoned to the ends of its interval, and 1 becomes 1.04."""
+    """Round to whole events: Prometheus extrapolates an increase to its interval, so that 1 becomes 1.04."""
     return f"round({expr})"
 
 
 def total(metric: str, *matchers: str, by: str = "") -> str:
-    """Sum a gauge of which each copy has its part."""
+    """Sum a gauge of which each copy has a part."""
     return f"sum{_by(by)} ({series(metric, *matchers)})"
 
 
 def alike(metric: str, *matchers: str, by: str = "") -> str:
-    """Return a gauge that each copy measures alike, or the highest of those that differ."""
+    """Return a gauge that is the same in all copies, or the highest value."""
     return f"max{_by(by)} ({series(metric, *matchers)})"
 
 
 def rate_alike(metric: str, *matchers: str, by: str = "") -> str:
-    """Return the growth per second of a counter that every copy counts alike: a store's own."""
+    """Return the growth per second of a counter that is the same in all copies, such as a store's own."""
     return f"max{_by(by)} (rate({series(metric, *matchers)}[{INTERVAL}]))"
 
 
@@ -50,17 +51,17 @@ def each(metric: str, function: str, by: str) -> str:
 
 
 def summed(expr: str) -> str:
-    """All series of an expression together."""
+    """Sum all series of an expression."""
     return f"sum ({expr})"
 
 
 def age(metric: str) -> str:
-    """Seconds since a time that a gauge holds: of whichever copy was last."""
+    """Return the seconds since the time in a gauge, for the most recent copy."""
     return f"time() - {alike(metric)}"
 
 
 def mean(histogram: str) -> str:
-    """Return the average of what a histogram observed; nothing where it observed nothing."""
+    """Return the average of a histogram's observations; nothing if it has none."""
     return share(rate(f"{histogram}_sum"), rate(f"{histogram}_count"))
 
 
@@ -70,7 +71,7 @@ def share(part: str, whole: str) -> str:
 
 
 def share_each(parts: str, whole: str) -> str:
-    """Each of several parts of one whole."""
+    """Divide each of several parts by one whole."""
     return f"{parts} / on () group_left () ({whole} > 0)"
 
 
@@ -81,7 +82,7 @@ def percentile(quantile: float, histogram: str, by: str = "") -> str:
 
 
 def percentiles(histogram: str) -> list[Query]:
-    """Return the median and the slow ends."""
+    """Return the median and two high percentiles."""
     return [
         Query(percentile(0.5, histogram), "p50", "green"),
         Query(percentile(0.95, histogram), "p95", "yellow"),
@@ -90,9 +91,9 @@ def percentiles(histogram: str) -> list[Query]:
 
 
 def or_zero(expr: str, label: str = "") -> str:
-    """0 while there is no series, because it begins with its first event; under the label's value "none"."""
+    """Return 0 while there is no series, because a series begins with its first event; labeled "none"."""
     zero = f'label_replace(vector(0), "{label}", "none", "", "")' if label else "vector(0)"
-    # Whatever labels there are on the left, one series is enough.
+    # One series is enough, whatever labels the left side has.
     return f"{expr} or on () {zero}"
 
 

@@ -1,4 +1,4 @@
-"""The processes: what they are asked, how fast they answer, and how close to their bounds they are."""
+"""The processes: their load, their latency, and how close to their limits they are."""
 
 from dev.boards.grafana import BYTES, PER_SECOND, SECONDS, SHARE, Board, Lines, Query, row
 from dev.boards.promql import age, alike, each, mean, or_zero, percentile, percentiles, rate, series, total

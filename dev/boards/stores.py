@@ -1,4 +1,4 @@
-"""Postgres and Redis as this service sees them, with no exporter of theirs."""
+"""Postgres and Redis as this service sees them, without exporters."""
 
 from dev.boards.grafana import (
     BYTES,
@@ -186,7 +186,7 @@ SIZES = row(
             "Partitions past their retention: kept because of unfinished deliveries or recent attempts, or overdue, "
             "and those dropped in five minutes.",
             [
-                Query(alike("webhook_retention_held_partitions"), "suspended", "orange"),
+                Query(alike("webhook_retention_held_partitions"), "held", "orange"),
                 Query(alike("webhook_retention_overdue_partitions"), "overdue", "red"),
                 Query(whole(increase("webhook_retention_partitions_dropped_total", interval="5m")), "dropped", "green"),
             ],

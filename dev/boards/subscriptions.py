@@ -1,6 +1,6 @@
-"""Which endpoints stand out, and what the gates between subscriptions do.
+"""Endpoints that stand out, and why deliveries are held.
 
-The only series that name subscriptions are those of the TOP_SUBSCRIPTIONS worst: see docs/reference/metrics.md.
+Only the series of the TOP_SUBSCRIPTIONS worst subscriptions contain ids: see docs/reference/metrics.md.
 """
 
 from dev.boards.grafana import COUNT, PER_SECOND, SECONDS, SHARE, Board, Lines, Query, Stat, Table, row
@@ -36,12 +36,12 @@ NOW = row(
             thresholds=[("orange", 3_600), ("red", 86_400)],
         ),
         Stat(
-            "Suspended by breakers",
+            "Held by breakers",
             "Due deliveries behind open and recovering breakers. Each count stops at 100,000.",
             summed(alike(HELD, 'reason=~"breaker_open|recovering"', by="reason")),
         ),
         Stat(
-            "Suspended by owners",
+            "Held by owners",
             "Due deliveries of paused and disabled subscriptions. They wait until the subscription is resumed or "
             "enabled, or until they expire.",
             summed(alike(HELD, 'reason=~"paused|disabled"', by="reason")),
@@ -98,10 +98,10 @@ WORST = row(
 )
 
 GATES = row(
-    "Suspended deliveries",
+    "Held deliveries",
     [
         Lines(
-            "Suspended, by reason",
+            "Held, by reason",
             "Due deliveries that no worker may send. breaker_open and recovering wait for an endpoint, paused and "
             "disabled for an owner, rate_limit and concurrency for capacity.",
             Query(alike(HELD, by="reason"), "{{reason}}"),
@@ -156,6 +156,6 @@ ENDPOINTS = row(
 BOARD = Board(
     "subscriptions",
     "Webhooks / Subscriptions",
-    "Which endpoints stand out, and why their deliveries are suspended.",
+    "Which endpoints stand out, and why their deliveries are held.",
     [NOW, WORST, GATES, ENDPOINTS],
 )

@@ -1,6 +1,6 @@
 """Entry: python -m dev.chaos [--seed N] [--events N] [--faults N] [--kinds A,B] [--rate N] [--scenario NAME].
 
-Exit status: 0 when the promise was kept, 1 when it was broken, 130 when it was interrupted.
+Exit status: 0 if the promise was kept, 1 if it was broken, 130 if the run was interrupted.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from dev.harness.supervisor import cancel_on_signals
 from services.platform.process import lifecycle
 
 DEFAULT_RATE = 100.0
-# So many large events as keep some waiting for longer than a lease.
+# So many large events that some of them wait for longer than a lease.
 LARGE_EVENTS = 200
 
 
@@ -55,7 +55,10 @@ async def _main(options: argparse.Namespace, folder: Path, say: run.Say) -> bool
     say(f"seed {options.seed}, {load.events} events at {load.rate:g}/s, {len(faults)} faults; data in {folder}")
     for fault in faults:
         say(str(fault))
-    evidence = await run.run(stack.make_plan(folder), load, faults, say)
+    bystanders = options.subscriptions
+    if bystanders is None:
+        bystanders = scenario.bystanders if scenario else 0
+    evidence = await run.run(stack.make_plan(folder), load, faults, say, bystanders=bystanders)
     judged = verdict.judge(evidence)
     say(verdict.as_text(judged))
     wrong = scenario.check(evidence, judged) if scenario else []
@@ -74,17 +77,18 @@ async def _main(options: argparse.Namespace, folder: Path, say: run.Say) -> bool
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m dev.chaos", description="Nothing accepted is ever lost: the proof."
-    )
-    parser.add_argument("--seed", type=int, default=1, help="of the faults; a failed run can be run again by it")
+    parser = argparse.ArgumentParser(prog="python -m dev.chaos", description="Prove that no accepted event is lost.")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the faults, which repeats a failed run")
     parser.add_argument("--events", type=int, default=3000)
     parser.add_argument("--faults", type=int, default=15)
     parser.add_argument("--rate", type=float, default=DEFAULT_RATE, help="events a second")
-    parser.add_argument("--kinds", type=_names, default=[], help="kinds of faults, or beginnings of their names")
+    parser.add_argument("--kinds", type=_names, default=[], help="kinds of faults, by name or prefix")
     parser.add_argument("--scenario", choices=sorted(SCENARIOS), help="one fault of a fixed length instead")
+    parser.add_argument(
+        "--subscriptions", type=int, help="how many others the tenant has, which change and want none of the events"
+    )
     parser.add_argument("--json", type=Path, help="file for the figures")
-    parser.add_argument("--keep", type=Path, help="folder for data and logs, which stay")
+    parser.add_argument("--keep", type=Path, help="folder for data and logs, which are kept")
     options = parser.parse_args(arguments)
     try:
         schedule.chosen(options.kinds)
@@ -101,7 +105,7 @@ def _names(text: str) -> list[str]:
 
 @contextlib.contextmanager
 def _folder(keep: Path | None) -> Iterator[Path]:
-    """Yield the named folder, or one that is removed with the context."""
+    """Yield the named folder, or a temporary one."""
     if keep:
         yield keep
         return

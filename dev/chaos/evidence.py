@@ -1,6 +1,6 @@
-"""What a run keeps - sends, requests, faults - and what the database holds at its end.
+"""What a run records - sends, requests, faults - and what the database contains at its end.
 
-All moments are seconds on this machine's monotonic clock.
+All times are seconds of this machine's monotonic clock.
 """
 
 import asyncio
@@ -18,48 +18,48 @@ from dev.chaos.schedule import Kind
 
 @dataclass(kw_only=True, slots=True)
 class Send:
-    """One event on its way into the service: its key, and what was answered to each try."""
+    """One event on its way into the service: its key, and the response to each try."""
 
     key: str
     endpoints: int
-    # Whether it goes where deliveries wait for each other.
+    # Whether it goes to an endpoint where deliveries wait for each other.
     slow: bool = False
-    # Of each try: begun, seconds until the answer, status (0: no answer).
+    # For each try: start, seconds until the response, status (0: no response).
     tries: list[tuple[float, float, int]] = field(default_factory=list)
     event_id: UUID | None = None
 
     @property
     def accepted(self) -> bool:
-        """Whether a try was answered 202."""
+        """Return whether a try got 202."""
         return self.event_id is not None
 
     @property
     def answered_at(self) -> float:
-        """When the last try was answered."""
+        """Return the time of the last response."""
         begun_at, seconds, _ = self.tries[-1]
         return begun_at + seconds
 
 
 @dataclass(kw_only=True, slots=True)
 class Request:
-    """One request at the receiver. `status` is None when no answer was begun."""
+    """One request at the receiver. `status` is None if no response was started."""
 
     delivery_id: UUID
     key: str
     begun_at: float
     status: int | None = None
-    # When the last byte of the answer, or of a flood all that a worker reads, was handed to the system.
+    # When the last byte of the response was handed to the system; for a flood, the last byte that a worker reads.
     answered_at: float | None = None
 
     @property
     def succeeded(self) -> bool:
-        """Whether it was answered 2xx to the end."""
+        """Return whether it got a complete 2xx response."""
         return self.answered_at is not None and self.status is not None and 200 <= self.status < 300  # noqa: PLR2004
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Span:
-    """A fault as it was: from its beginning until the part served again."""
+    """A fault as it happened, from its start until the part was ready again."""
 
     kind: Kind
     subject: str
@@ -80,40 +80,45 @@ class Attempt:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Delivery:
-    """A row of webhook_deliveries with its attempts."""
+    """A row of webhook_deliveries with its attempts, or one of delivery_queue that history does not know."""
 
     id: UUID
     event_id: UUID
     status: str
     reason: str | None
     attempts: Sequence[Attempt]
+    # Whether it is in the queue.
+    queued: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Evidence:
-    """Everything that the verdict is made of."""
+    """Everything that the verdict is based on."""
 
     sends: Sequence[Send]
     requests: Sequence[Request]
     spans: Sequence[Span]
     deliveries: Sequence[Delivery]
-    # Of every stored event, the key in its payload.
+    # For every stored event, the key in its payload.
     event_keys: Mapping[UUID, str]
 
 
-# The longest way to an end: leases that run out one after the other, and retries up to their limit.
+# The longest time until a delivery ends: leases that expire one after the other, and retries up to the limit.
 SETTLE_TIMEOUT_SECONDS = 240.0
 POLL_SECONDS = 0.5
-# Of a database that is left alone.
+# The timeout of a query when nothing disturbs the database.
 STATEMENT_TIMEOUT_SECONDS = 120.0
 _UNFINISHED = """
-SELECT count(*) FROM webhook_deliveries WHERE status IN ('pending', 'scheduled', 'in_flight')
+SELECT count(*) FROM webhook_deliveries d FULL JOIN delivery_queue q ON q.delivery_id = d.id
+WHERE d.status = 'pending' OR q.delivery_id IS NOT NULL
 """
 _KEYS = """
 SELECT id, substring(payload FROM 1 FOR 64) AS head FROM webhook_events
 """
 _DELIVERIES = """
-SELECT id, event_id, status::text AS status, reason FROM webhook_deliveries
+SELECT coalesce(d.id, q.delivery_id) AS id, coalesce(d.event_id, q.event_id) AS event_id,
+       coalesce(d.status::text, 'unknown') AS status, d.reason, q.delivery_id IS NOT NULL AS queued
+FROM webhook_deliveries d FULL JOIN delivery_queue q ON q.delivery_id = d.id
 """
 _ATTEMPTS = """
 SELECT delivery_id, number, outcome, status_code,
@@ -123,7 +128,7 @@ FROM delivery_attempts ORDER BY delivery_id, number
 
 
 async def settle(database_url: str, progress: Callable[[int], None]) -> int:
-    """Wait until every delivery has ended; return how many have not after four minutes."""
+    """Wait until every delivery has ended; return how many have not ended after four minutes."""
     deadline = time.monotonic() + SETTLE_TIMEOUT_SECONDS
     connection = await asyncpg.connect(database_url)
     try:
@@ -138,8 +143,8 @@ async def settle(database_url: str, progress: Callable[[int], None]) -> int:
 
 
 async def read(database_url: str) -> tuple[list[Delivery], dict[UUID, str]]:
-    """All deliveries with their attempts, and of each event the key in its payload."""
-    # The database's clock is this machine's.
+    """Return all deliveries with their attempts, and for each event the key in its payload."""
+    # The database uses this machine's clock.
     offset = time.time() - time.monotonic()
     connection = await asyncpg.connect(database_url, command_timeout=STATEMENT_TIMEOUT_SECONDS)
     try:

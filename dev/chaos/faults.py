@@ -1,4 +1,4 @@
-"""Brings faults about, at their times, and keeps when each was on."""
+"""Inject faults at their times, and record when each was active."""
 
 import asyncio
 import contextlib
@@ -19,11 +19,11 @@ Action = Callable[[Fault], Awaitable[None]]
 
 
 class Faults:
-    """The faults of one run, over its stack and its receiver."""
+    """The faults of one run, on its stack and its receiver."""
 
     def __init__(self, stack: Stack, receiver: Receiver, say: Callable[[str], None]) -> None:
         self.spans: list[Span] = []
-        # What is on now, for the progress line.
+        # Faults that are active now, for the progress line.
         self.on: list[Fault] = []
         self._stack = stack
         self._receiver = receiver
@@ -47,7 +47,7 @@ class Faults:
         }
 
     async def run(self, schedule: Sequence[Fault], begun_at: float) -> None:
-        """Bring all of them about and return when the last is over."""
+        """Inject all of them, and return when the last is over."""
         async with asyncio.TaskGroup() as group:
             for fault in schedule:
                 group.create_task(self._at_its_time(fault, begun_at), name=str(fault))
@@ -66,7 +66,7 @@ class Faults:
         self._say(f"{span.ended_at - begun_at:7.1f} s  {fault.kind.name} of {fault.subject} is over")
 
     def _action(self, fault: Fault) -> Action:
-        """By the name of its kind, else by its family."""
+        """Find the method for a fault by the name of its kind, or by its family."""
         return self._actions.get(fault.kind.name) or self._actions[fault.kind.family]
 
     async def _kill(self, fault: Fault) -> None:
@@ -76,7 +76,7 @@ class Faults:
         await wait_ready(part)
 
     async def _freeze(self, fault: Fault) -> None:
-        """SIGSTOP, and SIGCONT after a while."""
+        """Send SIGSTOP, and SIGCONT after a while."""
         child = self._stack.parts[fault.subject].child
         child.send(signal.SIGSTOP)
         try:
@@ -109,7 +109,7 @@ class Faults:
         await wait_ready(part)
 
     async def _crash(self, fault: Fault) -> None:
-        """Postgres's immediate stop: as if it had crashed, and recovery at its start."""
+        """Use Postgres's immediate shutdown: it recovers at its start as after a crash."""
         await in_thread(self._stack.postgres.stop, StopMode.IMMEDIATE)
         await wait_ready(self._stack.parts[fault.subject])
 

@@ -1,4 +1,4 @@
-"""Sends events at a steady rate, each until it is accepted, and keeps every try and every answer."""
+"""Send events at a steady rate, each until it is accepted, and record every try and every response."""
 
 import asyncio
 import contextlib
@@ -12,21 +12,26 @@ import msgspec
 from dev.chaos.evidence import Send
 
 TIMEOUT_SECONDS = 5.0
-# Before the first try again; then twice as long each time, up to the longest.
+# The delay before the first retry. It doubles with each retry, up to the longest.
 RETRY_SECONDS = 0.25
 MAX_RETRY_SECONDS = 2.0
-# A send that has not been accepted after so long is given up, and is ambiguous or refused.
+# A send that is not accepted within this time is given up, and is ambiguous or refused.
 GIVE_UP_SECONDS = 240.0
 MAX_IN_FLIGHT = 256
-# 409: an earlier try of the same key is still running.
+# 409: an earlier try with the same key is still running.
 RETRYABLE = frozenset({0, 409, 429, 502, 503})
 FILLING_BYTES = 200
-# Of a payload that a worker reads within its byte budget.
+# Size of a payload that a worker reads within its byte budget.
 LARGE_BYTES = 100_000
 FAN_OUT_TYPE = "chaos.fan_out"
 # Every tenth event goes to all subscriptions of its type.
 FAN_OUT_EVERY = 10
-# So many large events to the slow endpoint wait for the byte budgets longer than a lease: only renewals keep them.
+# Some go to so many that their deliveries are created after the answer.
+LARGE_FAN_OUT_TYPE = "chaos.large_fan_out"
+LARGE_FAN_OUT_EVERY = 150
+LARGE_FAN_OUT = 110
+# So many large events to the slow endpoint wait for the byte budgets longer than a lease: only renewals keep the
+# leases.
 LARGE_EVERY = 8
 
 
@@ -38,7 +43,7 @@ _WEBHOOK = msgspec.json.Decoder(_Webhook)
 
 
 class Generator:
-    """Made by `generating`. `subscriptions` are the ids of the endpoints' subscriptions by name."""
+    """Created by `generating`. `subscriptions` maps the names of endpoints to the ids of their subscriptions."""
 
     def __init__(self, session: aiohttp.ClientSession, base_url: str, subscriptions: Mapping[str, str]) -> None:
         self.sends: list[Send] = []
@@ -52,7 +57,7 @@ class Generator:
         self._free = asyncio.Semaphore(MAX_IN_FLIGHT)
 
     async def run(self, count: int, *, rate: float, large: int) -> None:
-        """Send `count` events, `rate` a second, and return when each was accepted or given up.
+        """Send `count` events, `rate` a second, and return when each is accepted or given up.
 
         The first `large` of every eighth event are large ones to the slow endpoint.
         """
@@ -68,7 +73,7 @@ class Generator:
             await asyncio.wait(tuple(self._tasks))
 
     async def close(self) -> None:
-        """End what is still being sent."""
+        """Cancel what is still being sent."""
         tasks = tuple(self._tasks)
         for task in tasks:
             task.cancel()
@@ -80,12 +85,15 @@ class Generator:
 
     async def _send(self, number: int, *, is_large: bool) -> None:
         fan_out = not is_large and number % FAN_OUT_EVERY == 1
-        send = Send(key=f"chaos-{number}", endpoints=2 if fan_out else 1, slow=is_large)
+        large_fan_out = fan_out and number % LARGE_FAN_OUT_EVERY == 1
+        endpoints = LARGE_FAN_OUT if large_fan_out else 2 if fan_out else 1
+        send = Send(key=f"chaos-{number}", endpoints=endpoints, slow=is_large)
         self.sends.append(send)
         filling = "x" * (LARGE_BYTES if is_large else FILLING_BYTES)
         payload = {"key": send.key, "filling": filling}
         if fan_out:
-            url, body = f"{self._base_url}/api/v1/events", {"event_type": FAN_OUT_TYPE, "payload": payload}
+            event_type = LARGE_FAN_OUT_TYPE if large_fan_out else FAN_OUT_TYPE
+            url, body = f"{self._base_url}/api/v1/events", {"event_type": event_type, "payload": payload}
         else:
             subscription = self._slow if is_large else self._plain[number % len(self._plain)]
             url, body = f"{self._base_url}/api/v1/webhooks/ingest/{subscription}", {"payload": payload}
@@ -112,7 +120,7 @@ class Generator:
 
 @contextlib.asynccontextmanager
 async def generating(base_url: str, api_key: str, subscriptions: Mapping[str, str]) -> AsyncIterator[Generator]:
-    """Yield a generator, whose sends end with the context."""
+    """Yield a generator. Its sends are cancelled when the context ends."""
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector, headers=_headers(api_key)) as session:
         generator = Generator(session, base_url, subscriptions)
@@ -123,9 +131,9 @@ async def generating(base_url: str, api_key: str, subscriptions: Mapping[str, st
 
 
 async def subscribe(base_url: str, api_key: str, targets: Mapping[str, str], fan_out: Sequence[str]) -> dict[str, str]:
-    """Make a subscription for each target, and further ones of the fan-out type to the targets named in `fan_out`.
+    """Create a subscription for each target, and more of the fan-out type for the targets in `fan_out`.
 
-    Answers the ids of the former by name.
+    Return the ids of the former by name.
     """
     found: dict[str, str] = {}
     async with aiohttp.ClientSession(raise_for_status=True, headers=_headers(api_key)) as session:
@@ -136,10 +144,12 @@ async def subscribe(base_url: str, api_key: str, targets: Mapping[str, str], fan
                 return identifier
 
         for name, url in targets.items():
-            # A type that no event has keeps them out of the fan-out; an event without one comes through all the same.
+            # No event has this type, so they are not part of the fan-out. An event without a type still matches.
             found[name] = await create(target_url=url, event_types=["chaos.none"])
         for name in fan_out:
             await create(target_url=targets[name], event_types=[FAN_OUT_TYPE])
+        for number in range(LARGE_FAN_OUT):
+            await create(target_url=targets[fan_out[number % len(fan_out)]], event_types=[LARGE_FAN_OUT_TYPE])
     return found
 
 

@@ -1,4 +1,4 @@
-"""The other side: endpoints that answer 200, or whatever else they are told to, and a log of every request."""
+"""The receiver: endpoints that return 200, or whatever they are told to, and a log of every request."""
 
 import asyncio
 import contextlib
@@ -12,16 +12,16 @@ from aiohttp import web
 from dev.chaos.evidence import Request
 from dev.harness.receiver import reset, serving
 
-# More than a worker reads of an answer.
+# More than a worker reads of a response.
 FLOOD_CHUNK_BYTES = 64 << 10
 FLOOD_CHUNKS = 64
 DRIP_SECONDS = 0.3
 SLOW_SECONDS = 1.0
-# Within the worker's deadline.
+# Shorter than the worker's deadline.
 LAG_SECONDS = 3.0
-# An endpoint that errs goes through these.
+# The statuses that a failing endpoint returns in turn.
 ERRORS = (500, 503, 429, 404, 302)
-# Not HTTP: there is no status. With one it would be an answer, however broken its headers are.
+# Not HTTP, so there is no status. With one, it would be a response, however broken its headers are.
 GARBAGE = b"HTTP/1.1 \x00\xff\xfe\r\nX-\xff\x00: \xed\xa0\x80\r\n\r\n\x00"
 
 OK = "ok"
@@ -36,7 +36,7 @@ _PAYLOAD = msgspec.json.Decoder(_Payload)
 
 
 class Receiver:
-    """Made by `receiving`. `modes` says what each endpoint does; "slow" always takes a second."""
+    """Created by `receiving`. `modes` sets what each endpoint does; "slow" always takes a second."""
 
     def __init__(self) -> None:
         self.requests: list[Request] = []
@@ -55,7 +55,7 @@ class Receiver:
         self._closing = asyncio.Event()
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        """Keep one request and answer it."""
+        """Record one request and respond to it."""
         begun_at = time.monotonic()
         payload = _PAYLOAD.decode(await request.read())
         delivery_id = UUID(request.headers["X-Webhook-Delivery-Id"])
@@ -67,11 +67,11 @@ class Receiver:
         try:
             return await self._answers[self.modes.get(endpoint, OK)](request, seen)
         except ConnectionError:
-            # The worker did not want to hear the end.
+            # The worker did not wait for the end.
             return web.Response()
 
     def release(self) -> None:
-        """End what hangs."""
+        """End hanging requests."""
         self._closing.set()
 
     async def _ok(self, request: web.Request, seen: Request) -> web.StreamResponse:
@@ -133,7 +133,7 @@ async def _answer(request: web.Request, seen: Request, status: int) -> web.Strea
 
 @contextlib.asynccontextmanager
 async def receiving(port: int) -> AsyncIterator[Receiver]:
-    """Run a receiver on 127.0.0.1, gone with the context."""
+    """Run a receiver on 127.0.0.1 until the context ends."""
     receiver = Receiver()
     async with serving(receiver.handle, port=port, cancels=False):
         try:

@@ -1,4 +1,4 @@
-"""One run: a stack, a load, faults, and the evidence of all three."""
+"""One run: a stack, a load, faults, and their evidence."""
 
 import asyncio
 import contextlib
@@ -6,6 +6,9 @@ import gc
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
+from uuid import UUID
+
+import asyncpg
 
 from dev.chaos import evidence, stack
 from dev.chaos.evidence import Evidence, Span
@@ -16,12 +19,12 @@ from dev.chaos.schedule import ENDPOINTS, STALL, Fault
 
 PROGRESS_SECONDS = 5.0
 TICK_SECONDS = 0.1
-# A loop that comes so much too late is late; and it is in time again after so long without.
+# A loop this late is counted as late, until it has been on time for this long.
 LATE_SECONDS = 0.25
 CALM_SECONDS = 1.0
-# Endpoints that also get what goes to all subscriptions.
+# Endpoints that also get the events for all subscriptions.
 FAN_OUT_ENDPOINTS = ENDPOINTS[:2]
-# After everything has ended: a second request for it would come about now.
+# Wait after everything has ended: a second request for a delivery would arrive in this time.
 AFTERMATH_SECONDS = 2.0
 
 Say = Callable[[str], None]
@@ -29,7 +32,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Load:
-    """Events, how many a second, and how many large ones for the slow endpoint among them."""
+    """The number of events, their rate, and how many of them are large ones for the slow endpoint."""
 
     events: int
     rate: float
@@ -37,23 +40,35 @@ class Load:
 
     @property
     def seconds(self) -> float:
-        """How long it takes when nothing is refused."""
+        """Return how long it takes if nothing is refused."""
         return self.events / self.rate
 
     def lasting(self, seconds: float) -> "Load":
-        """Return the same load, or a slower one that lasts so long."""
+        """Return the same load, slowed down to last this long if it would be shorter."""
         return replace(self, rate=min(self.rate, self.events / max(seconds, self.seconds)))
 
 
-async def run(the_plan: stack.Plan, load: Load, schedule: Sequence[Fault], say: Say) -> Evidence:
-    """Start everything, send the load under the faults, wait until all is settled, and stop everything."""
+async def run(
+    the_plan: stack.Plan, load: Load, schedule: Sequence[Fault], say: Say, *, bystanders: int = 0
+) -> Evidence:
+    """Start everything, send the load during the faults, wait until every delivery has ended, and stop everything.
+
+    The `bystanders` are other subscriptions of the tenant, which want none of the events and change all the time.
+    """
     async with receiving(the_plan.receiver_port) as receiver, stack.running(the_plan, say) as running:
+        if bystanders:
+            await _make_bystanders(running.database_url, bystanders, the_plan.target_url(ENDPOINTS[0]))
+            say(f"{bystanders} other subscriptions are there")
         targets = {name: the_plan.target_url(name) for name in (*ENDPOINTS, "slow")}
         subscriptions = await subscribe(the_plan.gateway_url, the_plan.api_key, targets, FAN_OUT_ENDPOINTS)
         say("the stack serves")
         async with generating(the_plan.gateway_url, the_plan.api_key, subscriptions) as generator:
             faults = Faults(running, receiver, say)
-            async with _task(_watch(generator, receiver, faults, say)), _task(_notice_stalls(faults.spans, say)):
+            async with (
+                _task(_watch(generator, receiver, faults, say)),
+                _task(_notice_stalls(faults.spans, say)),
+                _task(_change_bystanders(running.database_url, bystanders)),
+            ):
                 begun_at = time.monotonic()
                 await asyncio.gather(
                     generator.run(load.events, rate=load.rate, large=load.large), faults.run(schedule, begun_at)
@@ -63,7 +78,7 @@ async def run(the_plan: stack.Plan, load: Load, schedule: Sequence[Fault], say: 
             if left:
                 say(f"{left} deliveries do not end")
             await asyncio.sleep(AFTERMATH_SECONDS)
-        # What workers hold is recorded with their stop.
+        # Workers record what they hold when they stop.
         await running.stop_processes()
         deliveries, keys = await evidence.read(running.database_url)
     return Evidence(
@@ -75,8 +90,47 @@ async def run(the_plan: stack.Plan, load: Load, schedule: Sequence[Fault], say: 
     )
 
 
+# They want a type that no event has, and have been there for a while.
+_MAKE_BYSTANDERS = """
+INSERT INTO subscriptions (id, tenant_id, target_url, event_types, updated_at)
+SELECT uuidv7(), 'default', $2, ARRAY['chaos.bystander.' || n], now() - interval '1 hour'
+FROM generate_series(1, $1) AS n
+"""
+_CHANGE_BYSTANDER = """
+UPDATE subscriptions SET event_types = ARRAY['chaos.bystander.' || version], version = version + 1,
+                         updated_at = statement_timestamp()
+WHERE id = (SELECT id FROM subscriptions WHERE tenant_id = 'default' AND id > $1 AND deleted_at IS NULL
+                AND event_types[1] LIKE 'chaos.bystander.%' ORDER BY id LIMIT 1)
+RETURNING id
+"""
+_NONE = UUID(int=0)
+
+
+async def _make_bystanders(database_url: str, number: int, target_url: str) -> None:
+    connection = await asyncpg.connect(database_url)
+    try:
+        await connection.execute(_MAKE_BYSTANDERS, number, target_url)
+    finally:
+        await connection.close()
+
+
+async def _change_bystanders(database_url: str, number: int) -> None:
+    """Change one after the other, ten a second, as long as Postgres is there."""
+    last = _NONE
+    while number:
+        with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            connection = await asyncpg.connect(database_url, timeout=1.0, command_timeout=1.0)
+            try:
+                while True:
+                    last = await connection.fetchval(_CHANGE_BYSTANDER, last) or _NONE
+                    await asyncio.sleep(TICK_SECONDS)
+            finally:
+                connection.terminate()
+        await asyncio.sleep(TICK_SECONDS)
+
+
 class _Settling:
-    """Says how many deliveries are left, now and then."""
+    """Print from time to time how many deliveries are left."""
 
     def __init__(self, say: Say) -> None:
         self._say = say
@@ -91,7 +145,7 @@ class _Settling:
 async def _watch(generator: Generator, receiver: Receiver, faults: Faults, say: Say) -> None:
     while True:
         await asyncio.sleep(PROGRESS_SECONDS)
-        # All that is kept stays to the end: looking through it for garbage would stop everything for seconds.
+        # All evidence is kept to the end. Garbage collection would stop everything for seconds to search it.
         gc.freeze()
         on = ", ".join(f"{fault.kind.name} {fault.subject}" for fault in faults.on) or "nothing"
         sent, seen = len(generator.sends), len(receiver.requests)
@@ -99,9 +153,9 @@ async def _watch(generator: Generator, receiver: Receiver, faults: Faults, say: 
 
 
 async def _notice_stalls(spans: list[Span], say: Say) -> None:
-    """Keep when this process itself got too little CPU time: that is a fault of every link at once.
+    """Record when this process got too little CPU time, which is a fault of every link at once.
 
-    A request passes its loop a dozen times, so that a loop which is a little late delays it by a lot.
+    A request passes the event loop a dozen times, so a small lag of the loop delays it a lot.
     """
     stall: Span | None = None
     try:
@@ -123,7 +177,7 @@ async def _notice_stalls(spans: list[Span], say: Say) -> None:
 
 @contextlib.asynccontextmanager
 async def _task(coroutine: Coroutine[object, object, None]) -> AsyncIterator[None]:
-    """Run it beside, until the context ends."""
+    """Run it in the background until the context ends."""
     task = asyncio.create_task(coroutine)
     try:
         yield

@@ -10,14 +10,14 @@ from dev.chaos.stack import LEASE_SECONDS
 from dev.chaos.verdict import ACCEPTED, Verdict
 
 BEGIN_SECONDS = 15.0
-# Of an answer while Postgres is known to be away: from when the first requests have waited in vain.
+# Limit of a response time while Postgres is known to be unavailable, once the first requests have timed out.
 ANSWER_SECONDS = 1.0
 ACCEPT_TIMEOUT_SECONDS = 3.0
 KNOWN_AFTER_SECONDS = 2 * ACCEPT_TIMEOUT_SECONDS + 1.0
 RESUME_SECONDS = 5.0
 HALF = 0.5
 MANY = 20
-# Who makes the load knows its own latency to be a bit more than the service's.
+# The generator measures slightly more latency than the service has.
 TOLERANCE_SECONDS = 0.2
 
 Check = Callable[[Evidence, Verdict], list[str]]
@@ -25,14 +25,16 @@ Check = Callable[[Evidence, Verdict], list[str]]
 
 @dataclass(frozen=True, kw_only=True)
 class Scenario:
-    """`faults` are kinds with their subject, beginning and seconds; `check` answers what is wrong, in words."""
+    """`faults` are kinds with their subject, start, and seconds; `check` returns what is wrong, in words."""
 
     faults: Sequence[tuple[str, str, float, float]]
     load_seconds: float
     check: Check
+    # Other subscriptions of the tenant, unless a run says how many.
+    bystanders: int = 0
 
     def schedule(self) -> list[Fault]:
-        """Its faults, always the same."""
+        """Return its faults, which are always the same."""
         return [
             Fault(kind=KINDS[kind], subject=subject, at_seconds=at_seconds, seconds=seconds)
             for kind, subject, at_seconds, seconds in self.faults
@@ -85,18 +87,20 @@ def _rolling_restart(evidence: Evidence, verdict: Verdict) -> list[str]:  # noqa
 
 
 def _frozen_worker(evidence: Evidence, verdict: Verdict) -> list[str]:  # noqa: ARG001 - one shape for all
-    return [] if verdict.requests > verdict.deliveries + MANY else ["few leases ran out, so little was tried"]
+    return [] if verdict.requests > verdict.deliveries + MANY else ["few leases expired, so the run shows little"]
 
 
 SCENARIOS: Mapping[str, Scenario] = {
-    "redis-away": Scenario(faults=[("redis-away", "redis", BEGIN_SECONDS, 60)], load_seconds=90, check=_redis_away),
+    "redis-away": Scenario(
+        faults=[("redis-away", "redis", BEGIN_SECONDS, 60)], load_seconds=90, check=_redis_away, bystanders=100_000
+    ),
     "postgres-away": Scenario(
         faults=[("postgres-away", "postgres", BEGIN_SECONDS, 90)], load_seconds=120, check=_postgres_away
     ),
     "rolling-restart": Scenario(
         faults=[("restart-all", ALL, BEGIN_SECONDS, 0)], load_seconds=60, check=_rolling_restart
     ),
-    # A worker wakes while another one is sending what it had: its outcomes come under tokens that are not valid.
+    # A worker wakes up while another one is sending its deliveries: its outcomes have tokens that are no longer valid.
     "frozen-worker": Scenario(
         faults=[
             *(("receiver-lags", f"endpoint-{name}", BEGIN_SECONDS - 5, LEASE_SECONDS + 15) for name in ENDPOINTS),

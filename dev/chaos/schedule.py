@@ -1,12 +1,11 @@
-"""The kinds of faults, and when each comes: a pure function of the seed, the kinds, the number and the time."""
+"""The kinds of faults, and when each happens: a pure function of the seed, the kinds, the number, and the time."""
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-# Only a fault of the worker, or of what stands between a worker and the other two parties of a delivery, can keep a 2xx
-# from being recorded and so be the reason of a second request. Nothing that happens to Redis, to the dispatcher, to
-# accepting, or to Postgres as a whole explains a duplicate.
+# A 2xx can remain unrecorded, and so cause a second request, only after a fault of the worker or of its connections to
+# Postgres or the receiver. Faults of Redis, the dispatcher, accepting, or Postgres as a whole explain no duplicate.
 
 
 GATEWAYS = ("gateway",)
@@ -15,7 +14,7 @@ DELIVERIES = ("delivery-0", "delivery-1")
 WORKERS = ("worker-0", "worker-1")
 ANALYTICS = ("analytics",)
 INSTANCES = (*INGESTS, *DELIVERIES, *ANALYTICS, *WORKERS, *GATEWAYS)
-# Who has connections to the stores.
+# The processes that connect to the stores.
 STORE_USERS = (*INGESTS, *DELIVERIES, *ANALYTICS, *WORKERS)
 ENDPOINTS = ("a", "b", "c", "d")
 ALL = "all"
@@ -23,25 +22,25 @@ ALL = "all"
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """One kind of fault. `seconds` is the range of its length; its restart, where there is one, comes on top."""
+    """One kind of fault. `seconds` is the range of its length; the time for a restart is added, if there is one."""
 
     name: str
     subjects: Sequence[str]
     seconds: tuple[float, float]
-    # Whether a second request after a 2xx may come of it.
+    # Whether it can cause a second request after a 2xx.
     duplicates: bool = False
-    # Only when it lasts at least this share of a lease.
+    # It can do so only if it lasts at least this share of a lease.
     of_lease: float = 0.0
     # Whether it delays the recording of outcomes.
     delays_recording: bool = False
-    # Whether a request that its worker gave up may arrive after it.
+    # Whether a request that its worker gave up can arrive after it.
     delays_requests: bool = False
-    # Whether a lease may run out by it.
+    # Whether a lease can expire because of it.
     interrupts: bool = False
 
     @property
     def family(self) -> str:
-        """What its name begins with."""
+        """Return the first part of its name."""
         return self.name.partition("-")[0]
 
 
@@ -106,7 +105,7 @@ def _links() -> list[Kind]:
     return found
 
 
-# What an endpoint does instead of answering 200 at once.
+# What an endpoint does instead of returning 200 at once.
 RECEIVER_MODES = ("errs", "hangs", "drips", "resets", "floods", "garbles", "lags")
 
 
@@ -117,7 +116,7 @@ def _receivers() -> list[Kind]:
     ]
 
 
-# Nobody asked for this one: the harness, and with it every proxy and the receiver, got too little CPU time.
+# Not scheduled: the harness, and with it every proxy and the receiver, got too little CPU time.
 STALL = Kind(
     name="harness-late",
     subjects=["harness"],
@@ -153,17 +152,17 @@ def _matches(kind: str, name: str) -> bool:
     return kind == name or kind.startswith(name + "-")
 
 
-# Before the first one the stack gets going.
+# Time for the stack to get going before the first fault.
 FIRST_SECONDS = 3.0
 MAX_OVERLAPPING = 3
-# What a fault without a length of its own is reckoned to take: the restart of a process.
+# The assumed length of a fault without its own length, such as a restart.
 RESTART_SECONDS = 4.0
 ROLLING_SECONDS = RESTART_SECONDS * len(INSTANCES)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """One fault to come. `at_seconds` is from the beginning of the load."""
+    """One scheduled fault. `at_seconds` counts from the start of the load."""
 
     kind: Kind
     subject: str
@@ -172,7 +171,7 @@ class Fault:
 
     @property
     def reckoned_end(self) -> float:
-        """When it should be over, its restart included."""
+        """Return when it should be over, including the restart."""
         restart = ROLLING_SECONDS if self.subject == ALL else RESTART_SECONDS
         return self.at_seconds + self.seconds + restart
 
@@ -182,11 +181,11 @@ class Fault:
 
 
 def make(seed: int, kinds: Sequence[Kind], count: int, duration_seconds: float) -> list[Fault]:
-    """`count` faults in the order of their times, spread over the duration, at most three of them at once.
+    """Return `count` faults in order of time, spread over the duration, at most three of them at once.
 
-    Families take turns, and the kinds of a family, so that even a short run sees something of each.
+    Families take turns, and so do the kinds of a family, so that even a short run includes some of each.
     """
-    # The seed decides what happens, nothing secret.
+    # The seed only reproduces a run; it is not a secret.
     rng = random.Random(seed)  # noqa: S311
     order = _in_turns(rng, kinds)
     faults: list[Fault] = []
@@ -200,7 +199,7 @@ def make(seed: int, kinds: Sequence[Kind], count: int, duration_seconds: float) 
 
 
 def end_seconds(faults: Sequence[Fault]) -> float:
-    """When the last of them should be over: for so long there should be a load."""
+    """Return when the last fault should be over: the load should last at least as long."""
     return max((fault.reckoned_end for fault in faults), default=0.0)
 
 
@@ -216,7 +215,7 @@ def _in_turns(rng: random.Random, kinds: Sequence[Kind]) -> Iterator[Kind]:
 
 
 def _placed(fault: Fault, others: Sequence[Fault]) -> Fault:
-    """Return the fault, later if need be: no two faults hit one subject at a time, and few overlap."""
+    """Return the fault, later if necessary: no two faults hit a subject at the same time, and few overlap."""
     while True:
         on = [
             other for other in others if other.at_seconds < fault.reckoned_end and fault.at_seconds < other.reckoned_end

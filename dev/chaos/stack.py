@@ -1,4 +1,4 @@
-"""The real stack with a proxy on every connection, restarted whenever a process has died."""
+"""The real stack with a proxy on every connection. Dead processes are restarted."""
 
 import asyncio
 import contextlib
@@ -24,9 +24,9 @@ T = TypeVar("T")
 
 
 async def in_thread(function: Callable[..., T], *arguments: object, on_cancel: Callable[[], None] = lambda: None) -> T:
-    """As asyncio.to_thread, but a cancellation waits for the end of the call.
+    """Like asyncio.to_thread, but a cancellation waits for the call to end.
 
-    What is just being started would otherwise run on after everything was stopped.
+    Otherwise a process that is just starting would keep running after everything was stopped.
     """
     call = asyncio.ensure_future(asyncio.to_thread(function, *arguments))
     try:
@@ -40,11 +40,11 @@ async def in_thread(function: Callable[..., T], *arguments: object, on_cancel: C
 ROOT = Path(__file__).resolve().parents[2]
 RECEIVER_LINK = "workers>receiver"
 
-# Shorter than in production, so that a run ends: what is lost with a worker is found after LEASE_SECONDS.
+# Shorter than in production, so that a run ends: deliveries of a lost worker are found after LEASE_SECONDS.
 LEASE_SECONDS = 20.0
 DELIVERY_TIMEOUT_SECONDS = 5.0
 RETRY_LIMIT = 8
-# After Postgres was away no lease is taken for lost; the dispatcher's constant.
+# The dispatcher's constant: after an outage of Postgres, no lease is expired for this long.
 GUARD_SECONDS = 10.0
 TUNING: Mapping[str, str] = {
     "ENV": "development",
@@ -63,14 +63,14 @@ TUNING: Mapping[str, str] = {
 class Plan(plan.Plan):
     """Ports and links. A link is named FROM>TO; its port is the proxy's."""
 
-    # Callers are authenticated, as they are in production.
+    # Callers are authenticated, as in production.
     api_key: str = field(repr=False)
     service_key: str = field(repr=False)
     receiver_port: int
     links: Mapping[str, int]
 
     def target_url(self, endpoint: str) -> str:
-        """Where workers reach an endpoint of the receiver."""
+        """Return the URL at which workers reach an endpoint of the receiver."""
         return f"http://127.0.0.1:{self.links[RECEIVER_LINK]}/{endpoint}"
 
     def target_port(self, link: str) -> int:
@@ -80,7 +80,7 @@ class Plan(plan.Plan):
         return behind.get(to) or self.grpc_ports[to]
 
     def process(self, name: str, guard: Guard, *, database_url: str) -> Part:
-        """Return the part that runs a process; `database_url` is that of Postgres itself."""
+        """Return the part that runs a process; `database_url` is the direct URL of Postgres."""
         environment = {
             **{key: os.environ[key] for key in ("PATH", "HOME", "LANG") if key in os.environ},
             **TUNING,
@@ -99,14 +99,14 @@ class Plan(plan.Plan):
             environment["PORT"] = str(self.gateway_port)
             for variable, names in (("INGEST", INGESTS), ("DELIVERY", DELIVERIES), ("ANALYTICS", ["analytics"])):
                 addresses = ",".join(f"127.0.0.1:{self.links[f'gateway>{to}']}" for to in names)
-                # gRPC's own way to write several addresses.
+                # gRPC's syntax for several addresses.
                 environment[f"{variable}_ADDR"] = f"ipv4:{addresses}"
-        # Not in the checkout, whose .env is the developer's.
+        # Not in the checkout, whose .env belongs to the developer.
         return process(self.run(name, environment, cwd=self.data_dir), guard, self.readiness_urls(name))
 
 
 def make_plan(folder: Path) -> Plan:
-    """Choose the ports. Raises OSError when there are not enough free ones."""
+    """Choose the ports. Raise OSError if there are not enough free ones."""
     grpc_names = [*INGESTS, *DELIVERIES, "analytics"]
     links = [
         *(f"gateway>{name}" for name in grpc_names),
@@ -140,7 +140,7 @@ STOP_TIMEOUT_SECONDS = 12.0
 
 
 async def wait_ready(part: Part) -> None:
-    """Wait until a part serves; TimeoutError when it does not."""
+    """Wait until a part is ready; TimeoutError if it does not become ready."""
     deadline = time.monotonic() + READY_TIMEOUT_SECONDS
     while not (part.child.running and await in_thread(part.is_ready)):
         if time.monotonic() > deadline:
@@ -151,7 +151,7 @@ async def wait_ready(part: Part) -> None:
 
 @dataclass(kw_only=True)
 class Stack:
-    """Made by `running`. Parts are named as in schedule.py, and the stores "postgres" and "redis"."""
+    """Created by `running`. Parts are named as in schedule.py, and the stores "postgres" and "redis"."""
 
     postgres: EmbeddedPostgres
     redis: EmbeddedValkey
@@ -161,23 +161,23 @@ class Stack:
 
     @property
     def database_url(self) -> str:
-        """Postgres itself, past all proxies."""
+        """Return the direct URL of Postgres, without a proxy."""
         return self.postgres.url(DATABASE)
 
     @property
     def parts(self) -> Mapping[str, Part]:
-        """What faults may hit."""
+        """Return the parts that faults can hit."""
         return {"redis" if name == "valkey" else name: part for name, part in self.supervisor.parts.items()}
 
     async def start(self, the_plan: Plan, guard: Guard) -> None:
-        """Start the processes, and keep everything running from then on."""
+        """Start the processes, and from then on restart those that die."""
         database_url = self.postgres.tcp_url(DATABASE)
         new = [the_plan.process(name, guard, database_url=database_url) for name in INSTANCES]
         await in_thread(self.supervisor.start, new, on_cancel=self.supervisor.request_stop)
         self._keeper = asyncio.ensure_future(asyncio.to_thread(self.supervisor.watch))
 
     async def stop_processes(self) -> None:
-        """Stop all but the stores in good order; nothing restarts them."""
+        """Stop everything except the stores, in order; nothing restarts them."""
         self.supervisor.request_stop()
         if self._keeper:
             await self._keeper
@@ -186,10 +186,10 @@ class Stack:
 
 @contextlib.asynccontextmanager
 async def running(the_plan: Plan, say: Callable[[str], None]) -> AsyncIterator[Stack]:
-    """Yield a stack that serves; everything of it ends with the context, or with this process."""
+    """Yield a running stack, which ends with the context or with this process."""
     the_plan.data_dir.mkdir(parents=True, exist_ok=True)
     async with contextlib.AsyncExitStack() as cleanup:
-        # First of all, so that no other process takes their ports.
+        # Do this first, so that no other process takes their ports.
         links = {
             name: await cleanup.enter_async_context(proxying(name, port=port, target_port=the_plan.target_port(name)))
             for name, port in the_plan.links.items()

@@ -1,4 +1,4 @@
-"""What the evidence says: nothing lost, no unexplained duplicate, and every attempt agrees with the receiver."""
+"""Judge the evidence: nothing lost, no unexplained duplicate, and every attempt agrees with the receiver."""
 
 import json
 import platform
@@ -15,24 +15,24 @@ from dev.chaos.generator import RETRYABLE
 from dev.chaos.schedule import Fault
 from dev.chaos.stack import DELIVERY_TIMEOUT_SECONDS, GUARD_SECONDS, LEASE_SECONDS, RETRY_LIMIT
 
-# From an answer until its outcome is committed, when nothing disturbs that.
+# From a response until its outcome is committed, if nothing interferes.
 RECORDING_SECONDS = 2.0
-# How long after a fault an answer to what was sent during it may still come.
+# How long after a fault a response to a request from that time can still arrive.
 ANSWER_SECONDS = 2.0
-# So near to its deadline, or after it, an answer may be unheard.
+# A response this close to its deadline, or after it, may not be read.
 DEADLINE_SECONDS = 1.0
-# What was held on its way arrives within so many seconds of the end of what held it.
+# A request that was held up arrives within this many seconds after the fault that held it.
 ARRIVAL_SECONDS = 5.0
-# From the end of a lease until the dispatcher has seen it, on a busy machine.
+# From the end of a lease until the dispatcher notices it, on a busy machine.
 NOTICE_SECONDS = 15.0
-# When nothing disturbs it a delivery begins within so many seconds: half of what a lost bell costs.
+# Without faults, a delivery starts within this many seconds: half of what a lost bell costs.
 LATE_SECONDS = 5.0
-# How long a fault may be felt after it: retries with their delays, leases, a backlog that is worked off.
+# How long a fault has effects: retries with their delays, leases, a backlog.
 FELT_SECONDS = 60.0
 
 
 def find_duplicates(requests: Sequence[Request]) -> list[tuple[Request, Request]]:
-    """Of one delivery's requests those begun after a 2xx was answered, each with the last one answered so before."""
+    """Return the requests that started after a 2xx response to their delivery, each with the last such response."""
     found = []
     for request in requests:
         before = [r for r in requests if r.succeeded and r.answered_at is not None and r.answered_at < request.begun_at]
@@ -47,7 +47,7 @@ def fault_of_duplicate(answered: Request, spans: Sequence[Span]) -> Span | None:
     for span in spans:
         if not span.kind.duplicates or span.ended_at - span.began_at < span.kind.of_lease * LEASE_SECONDS:
             continue
-        # What delays recording makes the time before the fault longer.
+        # Faults that delay recording extend the time before the fault.
         begin = min(
             [span.began_at - RECORDING_SECONDS]
             + [
@@ -62,9 +62,10 @@ def fault_of_duplicate(answered: Request, spans: Sequence[Span]) -> Span | None:
 
 
 def fault_of_delay(late: Request, attempts: Sequence[Attempt], spans: Sequence[Span]) -> Span | None:
-    """Return the fault that delayed this request until its worker gave up and made another one.
+    """Return the fault that delayed this request until its worker gave up and sent another one.
 
-    It was sent while the fault was on, by an attempt that does not know its answer, and arrived soon after it.
+    The request was sent during the fault, by an attempt that does not know its response, and arrived soon after the
+    fault.
     """
     for span in spans:
         if span.kind.delays_requests and span.began_at <= late.begun_at <= span.ended_at + ARRIVAL_SECONDS:
@@ -75,9 +76,9 @@ def fault_of_delay(late: Request, attempts: Sequence[Attempt], spans: Sequence[S
 
 
 def answered_late(answered: Request, attempts: Sequence[Attempt], spans: Sequence[Span]) -> bool:
-    """Whether this answer came about when its worker gave up, so that it was not heard.
+    """Return whether this response came about when its worker gave up, so that the worker did not read it.
 
-    A receiver that takes its time, or a machine that is too busy, may do that; a run without any fault may not.
+    A slow receiver or a machine that is too busy can cause this; in a run without faults it must not happen.
     """
     at = answered.answered_at or 0.0
     deadlines = [a.started_at + DELIVERY_TIMEOUT_SECONDS for a in attempts if a.outcome == "timeout"]
@@ -94,7 +95,7 @@ def fault_of_interruption(recorded_at: float, spans: Sequence[Span]) -> Span | N
 
 
 def fault_of_lateness(accepted_at: float, begun_at: float, spans: Sequence[Span]) -> bool:
-    """Whether there was any fault that a late delivery may be put down to."""
+    """Return whether any fault can explain a late delivery."""
     return any(span.began_at <= begun_at and span.ended_at + FELT_SECONDS >= accepted_at for span in spans)
 
 
@@ -102,7 +103,7 @@ INTERRUPTED = "interrupted"
 SUCCESS = "success"
 # Attempts with these outcomes never reached the receiver as a request.
 _UNSENT = frozenset({"connect", "dns", "tls", "egress_denied", "invalid_request", "secret_unreadable"})
-# A worker may make two requests under one claim, the second because the first one's connection was dead; when it is
+# A worker can send two requests under one claim, the second because the first connection was dead. If the worker is
 # then lost, one interrupted attempt stands for both.
 REQUESTS_OF_AN_INTERRUPTION = 2
 
@@ -113,16 +114,16 @@ def find_mismatches(delivery: Delivery, requests: Sequence[Request]) -> list[str
 
 
 def _unmatched(attempts: Sequence[Attempt], requests: Sequence[Request]) -> Iterable[str]:
-    """Each attempt with a status code matches one request, and each request one attempt.
+    """Match each attempt with a status code to one request, and each request to one attempt.
 
-    A request that was answered matches an attempt with that status, or one that does not know its answer. So no
-    status may stand in more attempts than requests, and what is left of the requests must fit the rest.
+    A request with a response matches an attempt with that status, or one that does not know its response. So no status
+    may appear in more attempts than requests, and the remaining requests must match the remaining attempts.
     """
     recorded = Counter(attempt.status_code for attempt in attempts if attempt.status_code is not None)
     answered = Counter(request.status for request in requests if request.status is not None)
     for status, count in recorded.items():
         if count > answered[status]:
-            yield f"{count} attempts with status {status}, {answered[status]} requests answered so"
+            yield f"{count} attempts with status {status}, {answered[status]} requests with this response"
     blind = [a for a in attempts if a.status_code is None and a.outcome not in _UNSENT]
     interrupted = sum(attempt.outcome == INTERRUPTED for attempt in blind)
     room = len(blind) + interrupted * (REQUESTS_OF_AN_INTERRUPTION - 1)
@@ -132,15 +133,17 @@ def _unmatched(attempts: Sequence[Attempt], requests: Sequence[Request]) -> Iter
 
 
 def _wrong_end(delivery: Delivery, requests: Sequence[Request]) -> Iterable[str]:
+    if delivery.queued != (delivery.status == "pending"):
+        yield f"{delivery.status} in history, and {'' if delivery.queued else 'not '}in the queue"
     successes = [attempt for attempt in delivery.attempts if attempt.outcome == SUCCESS]
     if delivery.status == "delivered" and not successes:
         yield "delivered without a successful attempt"
     if delivery.status != "delivered" and successes:
-        yield f"{delivery.status} ({delivery.reason}) in spite of a successful attempt"
+        yield f"{delivery.status} ({delivery.reason}) despite a successful attempt"
     if delivery.status == "failed" and not any(attempt.outcome != INTERRUPTED for attempt in delivery.attempts):
         yield f"failed ({delivery.reason}) without an attempt"
     if delivery.status == "delivered" and not any(_is_success(request) for request in requests):
-        yield "delivered, and the receiver answered no request with 2xx"
+        yield "delivered, but the receiver never returned 2xx"
     numbers = [attempt.number for attempt in delivery.attempts]
     if numbers != list(range(1, len(numbers) + 1)):
         yield f"attempts are numbered {numbers}"
@@ -164,34 +167,34 @@ class Verdict:
     deliveries: int
     delivered: int
     failed: int
-    # Accepted, and without all of its deliveries ended; or ended as delivered, and never answered 2xx.
+    # Accepted events without all deliveries ended, or with a delivery recorded as delivered that never got a 2xx.
     lost: int
-    # Requests begun after a 2xx was answered to the same delivery, and those that no fault explains.
+    # Requests that started after a 2xx response to the same delivery, and those that no fault explains.
     duplicates: int
     unexplained_duplicates: int
-    # Attempts that nobody saw the end of, and those that no fault explains.
+    # Attempts whose end is unknown, and those that no fault explains.
     interrupted: int
     unexplained_interruptions: int
-    # Deliveries that began more than five seconds after their event was accepted, with no fault near.
+    # Deliveries that started more than five seconds after their event was accepted, without a fault near.
     unexplained_late: int
-    # Stored deliveries of events that were not answered 202: the answer was lost, not the event.
+    # Stored deliveries of events without a 202: the response was lost, not the event.
     ambiguous: int
-    # Keys that more than one event was stored under.
+    # Keys with more than one stored event.
     doubled_keys: int
-    # Sends that were refused for good, or never accepted.
+    # Sends that were refused permanently, or never accepted.
     refused: int
-    # Deliveries whose attempts and requests do not agree.
+    # Deliveries whose attempts and requests disagree, or whose row in the queue disagrees with history.
     mismatched: int
     requests: int
     tries: int
-    # Kind of fault by kind of fault.
+    # The number of faults of each kind.
     by_fault: Mapping[str, Mapping[str, float]]
-    # Words about what is wrong, at most twenty of them.
+    # Descriptions of what is wrong, at most twenty.
     findings: Sequence[str]
 
     @property
     def ok(self) -> bool:
-        """Whether the promise was kept."""
+        """Return whether the promise was kept."""
         return not (
             self.lost
             or self.unexplained_duplicates
@@ -294,7 +297,7 @@ def _judge_lateness(
     by_delivery: Mapping[UUID, list[Request]],
     found: _Findings,
 ) -> None:
-    """Judge lateness: a bell that was lost, or rung too early, costs ten seconds; without a fault that is a bug."""
+    """Judge lateness. A lost bell, or one rung too early, costs ten seconds; without a fault this is a bug."""
     for send in evidence.sends:
         if send.event_id is None or send.slow:
             continue
@@ -344,7 +347,7 @@ def _by_fault(evidence: Evidence, explained: Counter[str]) -> dict[str, dict[str
 
 
 def _story(delivery: Delivery, requests: Sequence[Request]) -> str:
-    """One line that says what both sides know of a delivery."""
+    """Return one line with what both sides know of a delivery."""
     attempts = ", ".join(
         f"#{a.number} {a.outcome} {a.status_code or ''} {a.started_at:.2f}-{a.recorded_at:.2f}"
         for a in delivery.attempts
@@ -374,12 +377,12 @@ def to_json(verdict: Verdict, schedule: Sequence[Fault], facts: Mapping[str, Any
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """As a file of JSON."""
+    """Return the verdict as a JSON file."""
     path.write_text(json.dumps(content, indent=2) + "\n")
 
 
 def as_text(verdict: Verdict) -> str:
-    """Render a table per kind of fault, the counts, and what is wrong if anything is."""
+    """Return a table of the kinds of faults, the counts, and what is wrong, if anything."""
     width = max((len(name) for name in verdict.by_fault), default=4)
     lines = ["", "  ".join(["fault".ljust(width), *(column.rjust(13) for column in _COLUMNS)])]
     lines += [

@@ -1,1 +1,1 @@
-"""The main job before your eyes: python -m dev.demo."""
+"""A demo of the main features: python -m dev.demo."""

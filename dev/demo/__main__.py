@@ -1,6 +1,7 @@
-"""Sends a signed webhook to a receiver that fails twice, and shows every attempt until it is delivered.
+"""Send a signed webhook to a receiver that fails twice, and show every attempt until it is delivered.
 
-Exit status 0 when it was delivered and all that the receiver can check holds; else 1, with one line that says why.
+Exit with status 0 if it was delivered and all of the receiver's checks pass; otherwise with 1, and one line that says
+why.
 """
 
 import asyncio
@@ -21,12 +22,12 @@ from dev.harness.receiver import Receiver, Reply, receiving
 from dev.harness.supervisor import cancel_on_signals
 from services.platform.settings import load
 
-# Types that nobody else publishes: the events of a service that runs already must not reach the receiver of the demo.
+# Event types that nobody else publishes: the demo's receiver must not get events of a service that runs already.
 EVENT_TYPE = "demo.created"
 WANTED_TYPES = ["demo.*"]
-# Spacing, a number that no double holds, letters that are not ASCII: parsed and written again it would differ.
+# Spacing, a number that does not fit into a double, letters outside ASCII: parsed and written again, it would differ.
 PAYLOAD = '{"order": 4711,  "total": 19.90, "serial": 12345678901234567890123, "note": "Grüße aus 東京"}'.encode()
-# What the receiver answers, request by request.
+# The receiver's responses, request by request.
 ANSWERS = (
     Reply(status=500, body=b"something broke"),
     Reply(status=503, body=b"come back later"),
@@ -38,16 +39,16 @@ INTERRUPTED_STATUS = 130
 
 
 async def show(settings: DemoSettings, screen: Screen) -> None:
-    """Run the demo from its first line to its last; DemoError if it does not end as it should."""
+    """Run the whole demo; DemoError if it does not end as it should."""
     cancel_on_signals()
-    screen.title("A webhook on its way")
+    screen.title("Deliver a webhook")
     async with (
         _service(settings, screen) as service,
         receiving() as receiver,
     ):
         receiver.script(*ANSWERS[:-1], then=ANSWERS[-1])
-        screen.done("receiver", f"{receiver.url()} answers {', '.join(str(reply.status) for reply in ANSWERS)}")
-        # Standard Webhooks asks for 24 to 64 bytes.
+        screen.done("receiver", f"{receiver.url()} returns {', '.join(str(reply.status) for reply in ANSWERS)}")
+        # Standard Webhooks requires 24 to 64 bytes.
         secret = "whsec_" + base64.b64encode(secrets.token_bytes(24)).decode()
         async with service.subscribed(
             target_url=receiver.url(), secret_key=secret, event_types=WANTED_TYPES
@@ -64,18 +65,18 @@ async def show(settings: DemoSettings, screen: Screen) -> None:
 async def _service(settings: DemoSettings, screen: Screen) -> AsyncIterator[Client]:
     base_url = f"http://127.0.0.1:{settings.port}"
     if await stack.is_ours(base_url):
-        screen.done("service", f"{base_url}, which runs already")
-        screen.note("by default it retries after 5 s, then after 10 s: 16 s")
+        screen.done("service", f"{base_url}, which is already running")
+        screen.note("with the default retries, after 5 s and then 10 s, this takes 16 s")
         async with client.connected(base_url, api_key=settings.api_key) as service:
             yield service
         return
     cleanup = contextlib.AsyncExitStack()
-    with screen.waiting(f"no such service on port {settings.port}: starting a stack for this demo"):
+    with screen.waiting(f"no service on port {settings.port}: starting a stack for this demo"):
         base_url = await cleanup.enter_async_context(stack.started())
     try:
         screen.done("service", f"{base_url}, started only for this demo")
-        screen.note(f"its first retry after {stack.RETRY_BASE_SECONDS} s in place of 5 s: a shorter wait")
-        # It asks for no key, and would refuse one of another service.
+        screen.note(f"it first retries after {stack.RETRY_BASE_SECONDS} s instead of 5 s, to shorten the demo")
+        # The demo's own service requires no key, and would refuse another service's.
         async with client.connected(base_url) as service:
             yield service
     finally:
@@ -84,10 +85,10 @@ async def _service(settings: DemoSettings, screen: Screen) -> AsyncIterator[Clie
 
 
 async def _send(service: Client, subscription_id: str, secret: str, screen: Screen) -> str:
-    """Send the webhook in and return the id of its delivery."""
+    """Send the webhook, and return the id of its delivery."""
     body = b'{"payload": %b}' % PAYLOAD
     accepted = await service.send(subscription_id, body=body, event_type=EVENT_TYPE, secret_key=secret)
-    screen.done("webhook", f"{EVENT_TYPE}, {len(PAYLOAD)} bytes, signed by its sender: answered 202")
+    screen.done("webhook", f"{EVENT_TYPE}, {len(PAYLOAD)} bytes, signed by its sender: 202")
     screen.note(f"delivery {accepted.delivery_id}")
     return accepted.delivery_id
 
@@ -104,26 +105,28 @@ async def _follow(service: Client, delivery_id: str, screen: Screen) -> Delivery
                 return delivery
             error = delivery.attempts[-1].error if delivery.attempts else None
             if error is not None and error.kind == "egress_denied":
-                raise DemoError(f"this service may not deliver to this machine (see EGRESS_ALLOW): {error.message}")
+                raise DemoError(
+                    f"this service is not allowed to deliver to this machine (see EGRESS_ALLOW): {error.message}"
+                )
             if time.monotonic() > deadline:
                 raise DemoError(f"not delivered within {DELIVERED_WITHIN_SECONDS:g} s: it is {delivery.status}")
             await asyncio.sleep(POLL_SECONDS)
 
 
 def _verify(delivery: Delivery, receiver: Receiver, secret: str, screen: Screen) -> None:
-    """Say what the receiver makes of what it got; DemoError unless all is as it should be."""
+    """Print the receiver's checks of what it got; DemoError unless all pass."""
     if delivery.status != "delivered":
         attempts = len(delivery.attempts)
         raise DemoError(f"the delivery ended {delivery.status} ({delivery.reason}) after {attempts} attempts")
-    screen.title("At the receiver")
+    screen.title("Checks at the receiver")
     requests = receiver.requests
     checks = {
         f"{len(requests)} requests, all with the same webhook-id": len(requests) >= len(ANSWERS)
         and {request.headers.get("webhook-id") for request in requests} == {delivery.id},
-        "webhook-signature holds on each (Standard Webhooks, fresh timestamp)": all(
+        "webhook-signature is valid on each (Standard Webhooks, fresh timestamp)": all(
             verification.standard_signature_holds(secret, request.headers, request.body) for request in requests
         ),
-        "X-Hub-Signature-256 holds on each (as GitHub signs)": all(
+        "X-Hub-Signature-256 is valid on each (as GitHub signs)": all(
             verification.hub_signature_holds(secret, request.headers, request.body) for request in requests
         ),
         f"the body is the payload that was sent, byte for byte ({len(PAYLOAD)} bytes)": all(
@@ -133,11 +136,11 @@ def _verify(delivery: Delivery, receiver: Receiver, secret: str, screen: Screen)
     for text, passed in checks.items():
         screen.check(text, passed=passed)
     if not all(checks.values()):
-        raise DemoError("delivered, but not all of it is as it should be: " + _failing(checks))
+        raise DemoError("delivered, but not all checks passed: " + _failing(checks))
 
 
 def _failing(checks: dict[str, bool]) -> str:
-    return "; ".join(f"not so: {text}" for text, passed in checks.items() if not passed)
+    return "; ".join(f"failed: {text}" for text, passed in checks.items() if not passed)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""A client of the service's REST API, as far as the demo uses it."""
+"""A client of the parts of the REST API that the demo uses."""
 
 import contextlib
 from collections.abc import AsyncIterator
@@ -12,14 +12,14 @@ from dev.demo import verification
 
 
 class DemoError(Exception):
-    """The demo did not end as it should; the message is one line for its user."""
+    """The demo did not end as it should. The message is one line for its user."""
 
 
 TIMEOUT_SECONDS = 5.0
 
 
 class AttemptError(msgspec.Struct, frozen=True):
-    """Why an attempt did not succeed."""
+    """Return why an attempt did not succeed."""
 
     kind: str
     message: str
@@ -47,12 +47,12 @@ class Delivery(msgspec.Struct, frozen=True):
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more will happen to it."""
+        """Return whether it has ended."""
         return self.status in {"delivered", "failed", "cancelled"}
 
 
 class Accepted(msgspec.Struct, frozen=True):
-    """The answer to a webhook."""
+    """The response to a webhook."""
 
     delivery_id: str
     event_id: str
@@ -66,19 +66,19 @@ Answer = TypeVar("Answer")
 
 
 class Client:
-    """Raises DemoError, with what the service said, for every answer but the expected one."""
+    """Raise DemoError, with the service's message, for every response except the expected one."""
 
     def __init__(self, http: httpx.AsyncClient) -> None:
         self._http = http
 
     @contextlib.asynccontextmanager
     async def subscribed(self, *, target_url: str, secret_key: str, event_types: list[str]) -> AsyncIterator[str]:
-        """Yield the id of a subscription that is deleted with the context."""
+        """Yield the id of a subscription, which is deleted when the context ends."""
         body = {
             "target_url": target_url,
             "secret_key": secret_key,
             "event_types": event_types,
-            "description": "made by the demo, which deletes it at its end",
+            "description": "created by the demo, which deletes it at the end",
         }
         created = await self._call("POST", "/api/v1/subscriptions/", _Created, json=body)
         try:
@@ -88,7 +88,7 @@ class Client:
                 await self._http.delete(f"/api/v1/subscriptions/{created.id}")
 
     async def send(self, subscription_id: str, *, body: bytes, event_type: str, secret_key: str) -> Accepted:
-        """Send a webhook in, signed as GitHub signs them."""
+        """Send a webhook, signed as GitHub signs them."""
         headers = {
             "Content-Type": "application/json",
             "X-Event-Type": event_type,
@@ -98,7 +98,7 @@ class Client:
         return await self._call("POST", path, Accepted, content=body, headers=headers)
 
     async def delivery(self, delivery_id: str) -> Delivery:
-        """Look a delivery up."""
+        """Return a delivery."""
         return await self._call("GET", f"/api/v1/webhooks/deliveries/{delivery_id}", Delivery)
 
     async def _call(
@@ -116,16 +116,16 @@ class Client:
         except httpx.HTTPError as error:
             raise DemoError(f"{method} {path}: the service does not answer ({error!r})") from error
         if not response.is_success:
-            raise DemoError(f"{method} {path} was answered {response.status_code}: {response.text[:500]}")
+            raise DemoError(f"{method} {path} returned {response.status_code}: {response.text[:500]}")
         try:
             return msgspec.json.decode(response.content, type=answer)
         except msgspec.DecodeError as error:
-            raise DemoError(f"{method} {path} was answered something else than expected: {error}") from error
+            raise DemoError(f"{method} {path} returned an unexpected response: {error}") from error
 
 
 @contextlib.asynccontextmanager
 async def connected(base_url: str, *, api_key: str = "") -> AsyncIterator[Client]:
-    """Yield a client of the service at `base_url`, which is on this machine: no proxy is used."""
+    """Yield a client of the service at `base_url`, which is on this machine, so no proxy is used."""
     headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
     async with httpx.AsyncClient(base_url=base_url, headers=headers, timeout=TIMEOUT_SECONDS, trust_env=False) as http:
         yield Client(http)

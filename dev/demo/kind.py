@@ -1,10 +1,10 @@
-"""Lets a cluster of kind scale its workers, and shows it: a burst, more workers, all delivered, fewer workers again.
+"""Show how a kind cluster scales its workers: a burst, more workers, everything delivered, fewer workers.
 
     PYTHONPATH=. .venv/bin/python dev/demo/kind.py [--context kind-webhook --namespace webhook --release webhook]
 
-`make kind-demo` starts it, with the receiver in the cluster. Depth and busy workers are read where the HPA reads them:
-from the API of external metrics. Exit status 0 when workers were added, every accepted delivery came to the receiver,
-and workers went again; else 1, with one line that says what did not happen.
+`make kind-demo` starts it, with the receiver in the cluster. It reads queue depth and busy workers where the HPA reads
+them: from the API of external metrics. It exits with status 0 if workers were added, every accepted delivery reached
+the receiver, and workers were removed; otherwise with 1, and one line that says what did not happen.
 """
 
 import argparse
@@ -23,16 +23,16 @@ import httpx
 
 GATEWAY_URL = "http://localhost:8080"
 RECEIVER = "demo-receiver:8080"
-# Events are wanted by so many subscriptions each: 480 deliveries a second, where a worker with the slots that
-# kind-values.yaml gives it sends 160.
+# So many subscriptions match each event: 480 deliveries a second, while a worker with the slots in kind-values.yaml
+# sends 160.
 SUBSCRIPTIONS = 8
 EVENTS_PER_SECOND = 60.0
-# Of one event; until it is answered 202 it is sent again, with the same Idempotency-Key.
+# Timeout of one event. It is sent again with the same Idempotency-Key until it gets 202.
 ANSWER_TIMEOUT_SECONDS = 300.0
 RETRY_SECONDS = 0.5
 LINE_SECONDS = 3.0
 KUBECTL_TIMEOUT_SECONDS = 20.0
-# Long enough to be seen.
+# Long enough to watch.
 LOAD_SECONDS = 60.0
 GROWN_WITHIN_SECONDS = 240.0
 DELIVERED_WITHIN_SECONDS = 300.0
@@ -40,28 +40,28 @@ SHRUNK_WITHIN_SECONDS = 600.0
 
 
 class DemoError(Exception):
-    """What did not happen; the message is for the user."""
+    """What did not happen. The message is for the user."""
 
 
 class KubectlError(DemoError):
-    """kubectl has no answer, as happens on a machine that is busy."""
+    """kubectl does not answer, as happens on a busy machine."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sight:
     """The cluster at one moment."""
 
-    # What the HPA is told; None while nothing is answered.
+    # What the HPA reads; None while there is no answer.
     depth: float | None
     busy_workers: float | None
-    # Workers that are ready, and that are asked for.
+    # Workers that are ready, and the requested number.
     ready: int
     wanted: int
     received: int
 
 
 class Cluster:
-    """What kubectl says of a release."""
+    """What kubectl shows of a release."""
 
     def __init__(self, *, context: str, namespace: str, release: str) -> None:
         self._command = ["kubectl", "--context", context, "--namespace", namespace]
@@ -77,14 +77,14 @@ class Cluster:
         raise DemoError(f"release {self._release} has no Secret with an admin key: make kind-up installs it")
 
     async def bounds(self) -> tuple[int, int]:
-        """Return the least and the most workers."""
+        """Return the minimum and maximum number of workers."""
         autoscalers = await self._items("horizontalpodautoscaler", f"{self._labels},app.kubernetes.io/component=worker")
         if not autoscalers:
             raise DemoError("the workers have no HorizontalPodAutoscaler: make kind-up installs it")
         return autoscalers[0]["spec"]["minReplicas"], autoscalers[0]["spec"]["maxReplicas"]
 
     async def look(self, path: str) -> Sight:
-        """Everything that a line shows; `path` of the receiver is what is counted there."""
+        """Everything that a line shows; `path` is the counted path of the receiver."""
         depth, busy, workers, received = await asyncio.gather(
             self._metric("webhook_queue_depth"),
             self._metric("webhook_busy_workers"),
@@ -138,19 +138,19 @@ class Cluster:
 
 
 class Load:
-    """Subscriptions at a receiver, and events that they all want."""
+    """Subscriptions to a receiver, and events that match all of them."""
 
     def __init__(self, http: httpx.AsyncClient, target_url: str) -> None:
         self._http = http
         self._target_url = target_url
         self._event_type = f"demo.{uuid.uuid4().hex}"
         self._subscriptions: list[str] = []
-        # Deliveries to these subscriptions, of events that were answered 202; others may want the events, too.
+        # Deliveries to these subscriptions, of events that got 202; other subscriptions may match the events, too.
         self.accepted = 0
 
     @contextlib.asynccontextmanager
     async def subscribed(self, number: int) -> AsyncIterator[None]:
-        """Have so many subscriptions; they are deleted with the context."""
+        """Create this many subscriptions; they are deleted when the context ends."""
         try:
             for each in range(number):
                 body = {"target_url": f"{self._target_url}/{each}", "event_types": [self._event_type]}
@@ -163,7 +163,7 @@ class Load:
                 await self._http.delete(f"/api/v1/subscriptions/{subscription}")
 
     async def run(self, events_per_second: float, enough: asyncio.Event) -> None:
-        """Publish until there is enough, and end when every event is answered."""
+        """Publish until the burst is over, and return when every event has a response."""
         async with asyncio.TaskGroup() as publishing:
             started, number = time.monotonic(), 0
             while not enough.is_set():
@@ -189,7 +189,7 @@ class Load:
 
 
 class Demo:
-    """The demo from its first line to its last."""
+    """The whole demo."""
 
     def __init__(self, cluster: Cluster, load: Load, path: str) -> None:
         self._cluster = cluster
@@ -198,7 +198,7 @@ class Demo:
         self._started = time.monotonic()
 
     async def show(self) -> None:
-        """DemoError when it does not end as it should."""
+        """Run the demo; DemoError if it does not end as it should."""
         least, most = await self._cluster.bounds()
         await self._until(lambda sight: sight.ready == least, SHRUNK_WITHIN_SECONDS, f"there are {least} workers")
         say(f"events for {SUBSCRIPTIONS} subscriptions, {EVENTS_PER_SECOND:.0f} a second; {least} to {most} workers")
@@ -215,9 +215,9 @@ class Demo:
             finally:
                 enough.set()
                 await loading
-            say(f"workers were added; {self._load.accepted} deliveries were accepted, and no more come")
+            say(f"workers were added; {self._load.accepted} deliveries were accepted, and the load has ended")
             await self._until(self._all_received, DELIVERED_WITHIN_SECONDS, "all of them are delivered")
-        say("all of them are delivered; with nothing to do workers go again")
+        say("all of them are delivered; idle workers are now removed")
         sight = await self._until(
             lambda sight: sight.wanted == sight.ready == least,
             SHRUNK_WITHIN_SECONDS,
@@ -225,13 +225,13 @@ class Demo:
         )
         if sight.received != self._load.accepted:
             raise DemoError(f"{self._load.accepted} deliveries were accepted, and {sight.received} received")
-        say(f"{least} again. {self._load.accepted} accepted, {sight.received} received: none was lost")
+        say(f"{least} again. {self._load.accepted} accepted, {sight.received} received: nothing was lost")
 
     def _all_received(self, sight: Sight) -> bool:
         return sight.received >= self._load.accepted
 
     async def _until(self, reached: Callable[[Sight], bool], within_seconds: float, what: str) -> Sight:
-        """Show the cluster every few seconds until it is so, and return the last sight of it."""
+        """Print the cluster every few seconds until the condition is true, and return its last state."""
         deadline = time.monotonic() + within_seconds
         while True:
             seconds = time.monotonic() - self._started
@@ -261,18 +261,18 @@ def quantity(text: str) -> float:
 
 
 def number(value: float | None, digits: int = 0) -> str:
-    """As it is shown."""
+    """Return the number as it is shown."""
     return "?" if value is None else f"{value:.{digits}f}"
 
 
 def say(line: str) -> None:
-    """One line, at once."""
+    """Print one line, at once."""
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
 
 
 async def run(arguments: argparse.Namespace) -> None:
-    """Wire it up."""
+    """Create the parts and run the demo."""
     cluster = Cluster(context=arguments.context, namespace=arguments.namespace, release=arguments.release)
     headers = {"Authorization": f"Bearer {await cluster.admin_key()}"}
     path = f"/{uuid.uuid4().hex}"
@@ -281,8 +281,8 @@ async def run(arguments: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    """Exit status 0 only when all of it happened."""
-    parser = argparse.ArgumentParser(description="Lets a cluster of kind scale its workers, and shows it.")
+    """Return exit status 0 only if all of it happened."""
+    parser = argparse.ArgumentParser(description="Show how a kind cluster scales its workers.")
     parser.add_argument("--context", default="kind-webhook")
     parser.add_argument("--namespace", default="webhook")
     parser.add_argument("--release", default="webhook")

@@ -1,4 +1,4 @@
-"""What the user of `make demo` sees: colours and a live table in a terminal, plain lines elsewhere."""
+"""What the user of `make demo` sees: colors and a live table in a terminal, plain lines elsewhere."""
 
 import contextlib
 from collections.abc import Iterator
@@ -31,15 +31,15 @@ class Screen:
         self._print(f"\n[bold]{escape(text)}[/bold]")
 
     def done(self, label: str, text: str) -> None:
-        """Something that went well."""
+        """Print something that went well."""
         self._print(f"  [green]{self._good}[/green] {escape(label):<{LABEL_WIDTH}}{escape(text)}")
 
     def note(self, text: str) -> None:
-        """More about the line before."""
+        """Print more about the line before."""
         self._print(f"  [dim]{' ' * len(self._good)} {'':<{LABEL_WIDTH}}{escape(text)}[/dim]")
 
     def check(self, text: str, *, passed: bool) -> None:
-        """Something that was looked at."""
+        """Print something that was checked."""
         colour, mark = ("green", self._good) if passed else ("red", self._bad)
         self._print(f"  [{colour}]{mark}[/{colour}] {escape(text)}")
 
@@ -49,7 +49,7 @@ class Screen:
 
     @contextlib.contextmanager
     def waiting(self, text: str) -> Iterator[None]:
-        """Say what is waited for while it is."""
+        """Print what is waited for."""
         if self._live:
             with self._console.status(f"[dim]{escape(text)}[/dim]"):
                 yield
@@ -71,10 +71,10 @@ class Screen:
 
 
 class Timeline:
-    """Gets the delivery again and again."""
+    """Fetch the delivery repeatedly."""
 
     def show(self, delivery: Delivery) -> None:
-        """Show how it stands now."""
+        """Show the current state."""
         raise NotImplementedError
 
 
@@ -105,7 +105,7 @@ class _LiveTable(Timeline):
 
 
 class _Lines(Timeline):
-    """A line for each attempt, once it was made."""
+    """Print a line for each finished attempt."""
 
     def __init__(self, screen: Screen) -> None:
         self._screen = screen
@@ -121,7 +121,7 @@ class _Lines(Timeline):
 
 
 def _started(delivery: Delivery, attempt: Attempt) -> str:
-    """Seconds from the acceptance."""
+    """Return the seconds since the acceptance."""
     return f"+{(attempt.started_at - delivery.created_at).total_seconds():.2f} s"
 
 

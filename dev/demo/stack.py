@@ -1,4 +1,4 @@
-"""The service to show: the one that runs on PORT, or one of the demo's own, started and stopped by it."""
+"""The service to show: the one that runs on PORT, or the demo's own, which it starts and stops."""
 
 import asyncio
 import contextlib
@@ -19,26 +19,26 @@ from services.platform.settings import Settings
 START_TIMEOUT_SECONDS = 60.0
 POLL_SECONDS = 0.1
 PROBE_TIMEOUT_SECONDS = 1.5
-# Of the API, by which the demo knows the service.
+# The title of the API, by which the demo recognizes the service.
 TITLE = "Webhook delivery service"
-# The default of 5 s is right for production and long for somebody who watches. Said on the screen.
+# The default of 5 s is right for production, but long for someone who watches. The screen says so.
 RETRY_BASE_SECONDS = 1
 
 
 class DemoSettings(Settings):
-    """Where a running service may be found, as the environment and .env say."""
+    """Where a running service may be, according to the environment and .env."""
 
     # The gateway's.
     port: Annotated[int, Field(ge=1, le=65535)] = 8080
-    # For a running service that asks for one: a key of role write.
+    # For a running service that requires one: a key with the role write.
     api_key: str = Field("", repr=False)
 
 
 async def is_ours(base_url: str) -> bool:
-    """Whether the gateway of this service answers there, and is alive."""
+    """Return whether the gateway of this service is alive at this URL."""
     try:
         async with httpx.AsyncClient(base_url=base_url, timeout=PROBE_TIMEOUT_SECONDS, trust_env=False) as http:
-            # Any server may have a /livez; none but our gateway has this title.
+            # Any server may have a /livez; only our gateway has this title.
             alive, described = await http.get("/livez"), await http.get("/openapi.json")
             return alive.is_success and described.is_success and described.json()["info"]["title"] == TITLE
     except (httpx.HTTPError, ValueError, LookupError, TypeError):
@@ -47,7 +47,7 @@ async def is_ours(base_url: str) -> bool:
 
 @contextlib.asynccontextmanager
 async def started() -> AsyncIterator[str]:
-    """Run a stack on a free port, its data in a temporary folder; the URL of its gateway."""
+    """Run a stack on a free port, with its data in a temporary folder; yield the URL of its gateway."""
     with tempfile.TemporaryDirectory(prefix="webhook-demo-", ignore_cleanup_errors=True) as folder:
         stack = Stack(Path(folder) / "data", environment={"RETRY_BASE_SECONDS": str(RETRY_BASE_SECONDS)})
         try:

@@ -1,18 +1,18 @@
-"""What a receiver checks before it trusts a webhook: written as any receiver would, without this service's own code."""
+"""What a receiver checks before it trusts a webhook, written like any receiver, without this service's own code."""
 
 import base64
 import hmac
 import time
 from collections.abc import Mapping
 
-# Standard Webhooks leaves the bound to the receiver; five minutes is what its libraries take.
+# Standard Webhooks leaves the limit to the receiver; its libraries use five minutes.
 TOLERANCE_SECONDS = 300
 
 
 def standard_signature_holds(secret: str, headers: Mapping[str, str], body: bytes) -> bool:
-    """Whether one of the signatures in webhook-signature is right and not too old (Standard Webhooks 1.0).
+    """Return whether one of the signatures in webhook-signature is valid and recent (Standard Webhooks 1.0).
 
-    The key is what follows "whsec_" in base64; signed is "ID.TIMESTAMP.BODY".
+    The key is what follows "whsec_", decoded from base64. "ID.TIMESTAMP.BODY" is signed.
     """
     key = base64.b64decode(secret.removeprefix("whsec_"))
     message_id, timestamp = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
@@ -24,7 +24,7 @@ def standard_signature_holds(secret: str, headers: Mapping[str, str], body: byte
 
 
 def hub_signature_holds(secret: str, headers: Mapping[str, str], body: bytes) -> bool:
-    """Whether X-Hub-Signature-256 is right: the HMAC of the body under the secret's UTF-8 bytes, as GitHub does it."""
+    """Return whether X-Hub-Signature-256 is valid: the HMAC of the body under the secret's UTF-8 bytes, as GitHub's."""
     return _same(hub_signature(secret, body), headers.get("x-hub-signature-256", ""))
 
 

@@ -1,11 +1,11 @@
-"""Postgres and Valkey from wheels, as child processes that their owner starts, kills, stops and starts again.
+"""Postgres and Valkey from wheels, as child processes that their owner can start, kill, and stop.
 
     with Guard() as guard, EmbeddedPostgres(folder / "postgres", guard=guard) as postgres:
         postgres.ensure_database("webhook")
         connect(postgres.url("webhook"))
 
-`dev.local` runs the stack on them, and tests, benchmarks and fault injection use them the same way.
-Imports nothing else of this project.
+`dev.local` runs the stack on them. Tests, benchmarks, and fault injection use them in the same way. Imports nothing
+else from this project.
 """
 
 from dev.embedded.child import Child, describe_exit, last_lines

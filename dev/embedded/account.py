@@ -1,8 +1,8 @@
-"""The OS user that Postgres runs as: Postgres refuses to run as root.
+"""The OS user that Postgres runs as, because Postgres refuses to run as root.
 
-For root, a user `embedded_postgres` without a login is made once. So that it can reach its files, the folders above
-them get the right for others to pass through (o+x, not to list), and the Postgres programs in the virtual
-environment the right for others to read and run them. What was loosened is said, and nothing else is touched.
+For root, a user `embedded_postgres` without a login is created once. To let it reach its files, other users may pass
+through the folders above them (o+x, without listing), and may read and run the Postgres programs in the virtual
+environment. Every changed permission is printed, and nothing else is changed.
 """
 
 import os
@@ -44,7 +44,7 @@ class Account:
 
 
 def for_postgres(say: Say) -> Account | None:
-    """Return the user to run Postgres as, None for ourselves; EmbeddedError if we are root and there is none."""
+    """Return the user to run Postgres as; None for the current one. EmbeddedError if we are root and there is none."""
     if os.geteuid() != 0:
         return None
     for attempt in range(_TRIES):
@@ -52,14 +52,14 @@ def for_postgres(say: Say) -> Account | None:
             entry = pwd.getpwnam(NAME)
         except KeyError:
             if attempt == 0:
-                say(f"Postgres refuses to run as root: making the OS user {NAME}")
+                say(f"Postgres refuses to run as root: creating the OS user {NAME}")
             _add_user()
         else:
             return Account(name=entry.pw_name, uid=entry.pw_uid, gid=entry.pw_gid)
-        # Another stack may be making the same user, under the lock of the user database.
+        # Another stack may be creating the same user, under the lock of the user database.
         time.sleep(0.2 * attempt)
     raise EmbeddedError(
-        f"Postgres refuses to run as root, and the OS user {NAME} could not be made: run as a plain user"
+        f"Postgres refuses to run as root, and the OS user {NAME} could not be created: run as a plain user"
     )
 
 
@@ -67,9 +67,9 @@ def _add_user() -> None:
     useradd = shutil.which("useradd") or shutil.which("useradd", path="/usr/sbin:/sbin")
     if useradd is None:
         raise EmbeddedError(
-            "Postgres refuses to run as root, and there is no useradd to make a user for it: run as a plain user"
+            "Postgres refuses to run as root, and there is no useradd to create a user for it: run as a plain user"
         )
-    # --user-group: some systems would put it into the group of everybody.
+    # --user-group: some systems would put it into a group that all users share.
     command = [useradd, "--system", "--user-group", "--no-create-home", "--shell", "/usr/sbin/nologin", NAME]
     subprocess.run(command, check=False, capture_output=True)  # noqa: S603 - our own command line
 
@@ -85,7 +85,7 @@ def open_way(account: Account, targets: Iterable[Path], say: Say) -> None:
 
 
 def open_tree(account: Account, folders: Iterable[Path], say: Say) -> None:
-    """Let the account read the trees, and run what their owner may run."""
+    """Let the account read the trees, and run what their owner can run."""
     opened: list[Path] = []
     for root in folders:
         changed = False

@@ -1,4 +1,4 @@
-"""One operating-system process of ours: in a session of its own, its output appended to a log file."""
+"""A child process in its own session, with its output appended to a log file."""
 
 import os
 import signal
@@ -19,27 +19,27 @@ POLL_SECONDS = 0.02
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
-    """What to run and how to end it."""
+    """What to run and how to stop it."""
 
-    # Shown to the user, and the name of its log.
+    # Shown to the user; also the name of its log.
     name: str
     arguments: Sequence[str]
     log_path: Path
     environment: Mapping[str, str]
     cwd: Path | None = None
-    # Another OS user to run as; None is the caller's own.
+    # Another OS user to run as; None for the caller's.
     account: Account | None = None
-    # Asks the process to stop in good order.
+    # The signal for an orderly stop.
     stop_signal: signal.Signals = signal.SIGTERM
-    # Stores are ended after everything that uses them.
+    # Stores are stopped after everything that uses them.
     store: bool = False
 
 
 class Child:
     """A process that can be started, killed, stopped, and started again.
 
-    It gets a session of its own, so that Ctrl-C in the terminal reaches only its owner, who then ends all in
-    order. With a `Guard`, it does not outlive its owner.
+    It has its own session, so that Ctrl-C in the terminal reaches only its owner, which then stops everything in order.
+    With a `Guard`, it does not outlive its owner.
     """
 
     def __init__(self, command: Command, *, guard: Guard | None = None) -> None:
@@ -49,23 +49,23 @@ class Child:
 
     @property
     def name(self) -> str:
-        """The name it was given."""
+        """Return its name."""
         return self.command.name
 
     @property
     def pid(self) -> int | None:
-        """The process id, also of one that has ended; None before the first start."""
+        """Return the process id, even after the process has ended; None before the first start."""
         return self._process.pid if self._process else None
 
     @property
     def running(self) -> bool:
-        """Whether it was started and has not ended."""
+        """Return whether it was started and has not ended."""
         return self._process is not None and self.poll() is None
 
     def launch(self) -> None:
-        """Start the process without waiting until it serves.
+        """Start the process without waiting until it is ready.
 
-        Raises OSError when it cannot be executed, RuntimeError when it is running.
+        Raise OSError if it cannot be executed, RuntimeError if it is running.
         """
         if self.running:
             raise RuntimeError(f"{self.name} is running already")
@@ -90,7 +90,7 @@ class Child:
         return self._ended(self._process.poll()) if self._process else None
 
     def wait(self, timeout_seconds: float) -> int | None:
-        """Wait for the end and return the exit status; None when it has not come in time."""
+        """Wait for the end and return the exit status; None if it has not ended in time."""
         if self._process is None:
             return None
         try:
@@ -108,7 +108,7 @@ class Child:
         self.send(self.command.stop_signal)
 
     def kill(self) -> int | None:
-        """SIGKILL to the whole process group; return the exit status."""
+        """Send SIGKILL to the whole process group; return the exit status."""
         if self._process is None:
             return None
         if self.poll() is None:
@@ -116,7 +116,7 @@ class Child:
         return self._ended(self._process.wait())
 
     def stop(self, timeout_seconds: float = 10.0, *, stop_signal: signal.Signals | None = None) -> int | None:
-        """Ask the process to stop, kill it when it has not ended in time; return the exit status."""
+        """Ask the process to stop, kill it if it has not ended in time, and return the exit status."""
         self.send(stop_signal or self.command.stop_signal)
         status = self.wait(timeout_seconds)
         return self.kill() if status is None else status
@@ -132,11 +132,11 @@ class Child:
 
 
 class EmbeddedStore:
-    """A store that its owner starts, kills, stops and starts again. As a context it is started, and closed."""
+    """A store that its owner can start, kill, and stop. As a context manager, it starts and closes the store."""
 
     title: ClassVar[str]
     start_seconds: ClassVar[float]
-    # None before it is prepared.
+    # None until it is prepared.
     _child: Child | None = None
 
     def __enter__(self) -> Self:
@@ -150,36 +150,36 @@ class EmbeddedStore:
 
     @property
     def process(self) -> Child:
-        """The server's process; EmbeddedError before the store is prepared."""
+        """Return the server's process; EmbeddedError before the store is prepared."""
         if self._child is None:
             raise EmbeddedError(f"{self.title} was not prepared")
         return self._child
 
     @property
     def pid(self) -> int | None:
-        """The process id of the server, also of one that has ended; None before the first start."""
+        """Return the server's process id, even after it has ended; None before the first start."""
         return self._child.pid if self._child else None
 
     @property
     def running(self) -> bool:
-        """Whether the server runs."""
+        """Return whether the server is running."""
         return self._child is not None and self._child.running
 
     def launch(self) -> None:
-        """Start the server without waiting; end what a killed owner left behind."""
+        """Start the server without waiting; first end one that a killed owner left behind."""
         raise NotImplementedError
 
     def is_ready(self) -> bool:
-        """Whether the server answers."""
+        """Return whether the server answers."""
         raise NotImplementedError
 
     def start(self, timeout_seconds: float | None = None) -> None:
-        """Start the server and wait until it answers; EmbeddedError when it does not."""
+        """Start the server and wait until it answers; EmbeddedError if it does not."""
         self.launch()
         self.wait_ready(timeout_seconds)
 
     def wait_ready(self, timeout_seconds: float | None = None) -> None:
-        """Wait until the server answers; EmbeddedError when it has died or does not answer in time."""
+        """Wait until the server answers; EmbeddedError if it died or does not answer in time."""
         seconds = timeout_seconds or self.start_seconds
         deadline = time.monotonic() + seconds
         log = self.process.command.log_path
@@ -193,12 +193,12 @@ class EmbeddedStore:
             time.sleep(POLL_SECONDS)
 
     def kill(self) -> None:
-        """SIGKILL to the server, as in a crash of the machine."""
+        """Send SIGKILL to the server, as in a crash of the machine."""
         if self._child:
             self._child.kill()
 
     def close(self) -> None:
-        """Stop the server for good."""
+        """Stop the server permanently."""
         raise NotImplementedError
 
 

@@ -1,4 +1,4 @@
-"""A Postgres cluster on disk, before and between its servers."""
+"""A Postgres cluster on disk, before and between the runs of its server."""
 
 import enum
 import hashlib
@@ -18,18 +18,18 @@ from dev.embedded.processes import EmbeddedError
 
 
 class StopMode(enum.Enum):
-    """How Postgres is told to stop; the values are its own signals."""
+    """How Postgres is told to stop; the values are its signals."""
 
     # Ends sessions, writes a checkpoint.
     FAST = signal.SIGINT
-    # Ends at once, as in a crash of the program; recovers at the next start.
+    # Ends at once, as in a crash; recovers at the next start.
     IMMEDIATE = signal.SIGQUIT
     # Waits for the sessions to end.
     SMART = signal.SIGTERM
 
 
 FAST_SECONDS, IMMEDIATE_SECONDS = 10.0, 2.0
-# Paths of sockets end at 104 bytes on macOS and 108 on Linux, so they cannot lie in any DATA_DIR.
+# Paths of sockets are limited to 104 bytes on macOS and 108 on Linux, so they cannot be in every DATA_DIR.
 SOCKET_FOLDER_PREFIX = "webhook-"
 
 
@@ -51,9 +51,9 @@ class Cluster:
         return hashlib.sha256(f"{wheel.OWNER} {self.password()}".encode()).hexdigest()[:32]
 
     def prepare(self) -> accounts.Account | None:
-        """Make the cluster when there is none, and return the user to run the server as (None: ourselves).
+        """Create the cluster if there is none, and return the user to run the server as (None: the current one).
 
-        Ends a server that an earlier owner left on it. Raises EmbeddedError with one line when that cannot be.
+        End a server that an earlier owner left behind. Raise EmbeddedError with one line if this fails.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         self._account = accounts.for_postgres(self._say)
@@ -76,16 +76,16 @@ class Cluster:
             return []
 
     def end_remains(self, *, but: Path | None = None) -> None:
-        """End the processes that a killed owner or a killed postmaster left, and remove their socket folder.
+        """End the processes that a killed owner or postmaster left behind, and remove their socket folder.
 
-        A new server refuses to start beside them; a stale postmaster.pid it sees through by itself. `but` is the
-        socket folder that is to stay. Not to be called while our own server runs.
+        A new server refuses to start while they run. It detects a stale postmaster.pid itself. `but` is the socket
+        folder to keep. Must not be called while our own server runs.
         """
         lines = self.pid_file()
         remains = processes.working_in(self.data, "postgres")
         if not remains:
             self._check_owner(lines)
-        # A postmaster stops its backends; without one they are ended directly, which loses nothing that was committed.
+        # A postmaster stops its backends. Without one they are ended directly, which loses nothing that was committed.
         heads = [process for process in remains if lines and lines[0] == str(process.pid)]
         if heads:
             self._say(f"stopping the Postgres that an earlier stack left on this data (pid {heads[0].pid})")
@@ -99,7 +99,7 @@ class Cluster:
             shutil.rmtree(sockets, ignore_errors=True)
 
     def _check_owner(self, lines: list[str]) -> None:
-        """Names a server on this data that we may not look at, such as another user's."""
+        """Return a server on this data that we may not inspect, such as another user's."""
         if not lines or not lines[0].isdigit() or not psutil.pid_exists(int(lines[0])):
             return
         process = psutil.Process(int(lines[0]))
@@ -108,7 +108,7 @@ class Cluster:
             raise EmbeddedError(f"{self.data} is in use by {who}")
 
     def _make(self) -> None:
-        """Initdb into a folder that gets its name when all is done, so that a half-made one never passes for whole."""
+        """Run initdb in a temporary folder and rename it at the end, so that an incomplete cluster is never used."""
         password = self.folder / "password"
         password.touch(mode=stat.S_IRUSR | stat.S_IWUSR)
         password.write_text(secrets.token_hex(16) + "\n")
@@ -119,7 +119,8 @@ class Cluster:
             if self._account:
                 self._account.take(Path(new))
             options = [f"--pgdata={fresh}", "--no-locale", "--encoding=UTF8", f"--username={wheel.USER}"]
-            # Who may open the socket's folder is us; a TCP port is open to every user of the machine.
+            # The permissions of the socket's folder restrict it to us; every user of the machine can connect to a TCP
+            # port.
             authentication = [f"--pwfile={password_copy}", "--auth-local=trust", "--auth-host=scram-sha-256"]
             wheel.run("initdb", [*options, *authentication], self._account)
             fresh.rename(self.data)

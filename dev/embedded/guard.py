@@ -1,9 +1,9 @@
-"""Ends the processes of an owner that was killed and could not do it itself.
+"""Stop the processes of an owner that was killed and could not do it itself.
 
-The guard is a small process (`dev.embedded.guardian`) that reads its orders from a pipe whose other end only
-the owner has. When the owner dies, however it dies, the system closes that end, and the guard stops what it was
-told to watch. It works the same on Linux and macOS, and for programs that are not ours: PR_SET_PDEATHSIG is Linux
-alone, and a watch in our own processes would not reach Postgres and Valkey.
+The guard is a small process (`dev.embedded.guardian`) that reads commands from a pipe whose other end only the owner
+has. When the owner dies, for whatever reason, the system closes that end, and the guard stops the processes that it
+watches. It works the same on Linux and macOS, and for programs that are not ours: PR_SET_PDEATHSIG exists only on
+Linux, and code in our own processes would not cover Postgres and Valkey.
 """
 
 import contextlib
@@ -20,9 +20,9 @@ _Key = tuple[str, int | str]
 
 
 class Guard:
-    """The owner's end. `keep_open` are file descriptors that stay open until the guard has done its work.
+    """The owner's end. `keep_open` are file descriptors that stay open until the guard has finished.
 
-    A lock on one of them therefore says: the owner or something of its stack still runs.
+    So a lock on one of them means that the owner or a part of its stack is still running.
     """
 
     def __init__(self, *, keep_open: Iterable[int] = ()) -> None:
@@ -36,16 +36,16 @@ class Guard:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """As `close`."""
+        """Close the guard."""
         self.close()
 
     @property
     def pid(self) -> int | None:
-        """The process id of the guard, None when it was not started."""
+        """Return the process id of the guard; None if it was not started."""
         return self._process.pid if self._process else None
 
     def ensure_running(self) -> None:
-        """Start the guard, or a new one when somebody killed it."""
+        """Start the guard, or restart it if it was killed."""
         if self._process is not None and self._process.poll() is None:
             return
         self._process = subprocess.Popen(
@@ -61,11 +61,11 @@ class Guard:
             self._write(order)
 
     def watch(self, pid: int, *, stop_signal: signal.Signals, store: bool) -> None:
-        """Have the process stopped when the owner dies: by this signal, then by SIGKILL; stores after the others."""
+        """Have the process stopped when the owner dies: by this signal, then by SIGKILL. Stores are stopped last."""
         self._order(("pid", pid), {"watch": pid, "signal": int(stop_signal), "store": store})
 
     def forget(self, pid: int) -> None:
-        """Take back `watch`: the process has ended."""
+        """Undo `watch`: the process has ended."""
         self._take_back(("pid", pid), {"forget": pid})
 
     def watch_folder(self, folder: Path) -> None:
@@ -73,7 +73,7 @@ class Guard:
         self._order(("folder", str(folder)), {"watch_folder": str(folder)})
 
     def forget_folder(self, folder: Path) -> None:
-        """Take back `watch_folder`."""
+        """Undo `watch_folder`."""
         self._take_back(("folder", str(folder)), {"forget_folder": str(folder)})
 
     def close(self) -> None:
@@ -97,7 +97,7 @@ class Guard:
     def _write(self, order: Mapping[str, Any]) -> None:
         if self._process is None or self._process.stdin is None:
             return
-        # A guard that was killed is started again by ensure_running, which tells it everything.
+        # `ensure_running` restarts a killed guard and repeats all commands.
         with contextlib.suppress(OSError):
             self._process.stdin.write(json.dumps(order).encode() + b"\n")
             self._process.stdin.flush()

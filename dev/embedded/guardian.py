@@ -1,8 +1,8 @@
 """The process behind `dev.embedded.guard`: python -m dev.embedded.guardian.
 
-Reads orders, one line of JSON each, until its standard input ends: {"watch": pid, "signal": number, "store": bool},
-{"forget": pid}, {"watch_folder": path}, {"forget_folder": path}. Then it stops what it still watches, first what is
-not a store, and removes the folders.
+It reads commands, one line of JSON each, until its standard input ends: {"watch": pid, "signal": number, "store":
+bool}, {"forget": pid}, {"watch_folder": path}, {"forget_folder": path}. Then it stops what it still watches, the stores
+last, and removes the folders.
 """
 
 import contextlib
@@ -33,11 +33,11 @@ class _Orders:
     folders: set[str] = field(default_factory=set)
 
     def read(self, lines: Iterable[bytes]) -> None:
-        """Follow the orders until there are no more."""
+        """Execute commands until the input ends."""
         for line in lines:
             match json.loads(line):
                 case {"watch": int(pid), "signal": int(number), "store": bool(store)}:
-                    # Taken at once, so that it is this process and not a later one with the same number.
+                    # Looked up at once, so that it is this process and not a later one with the same number.
                     with contextlib.suppress(psutil.NoSuchProcess):
                         self.watched[pid] = _Watched(process=psutil.Process(pid), stop_signal=number, store=store)
                 case {"forget": int(pid)}:
@@ -48,7 +48,7 @@ class _Orders:
                     self.folders.discard(path)
 
     def end_all(self) -> None:
-        """Stop and remove what is left."""
+        """Stop the remaining processes, and remove the remaining folders."""
         for store in (False, True):
             for number in sorted({item.stop_signal for item in self.watched.values() if item.store == store}):
                 group = [i.process for i in self.watched.values() if i.store == store and i.stop_signal == number]
@@ -58,7 +58,7 @@ class _Orders:
 
 
 def main() -> None:
-    """Wait for the end of the owner, and clean up after it."""
+    """Wait until the owner ends, and clean up after it."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     orders = _Orders()

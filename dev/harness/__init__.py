@@ -1,1 +1,1 @@
-"""What tests share: a receiver, a running stack, stores, and waiting without sleeping."""
+"""Shared helpers of tests, benchmarks, and the local stack: stacks, stores, receivers, and waiting without sleeping."""

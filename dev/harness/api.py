@@ -1,4 +1,4 @@
-"""The REST API as a client of it would wrap it."""
+"""A client of the REST API for tests."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from dev.harness.waiting import wait_until
 
 
 class Api:
-    """Asserts that it is answered as it should be, where a method does not answer the response itself."""
+    """Make requests and assert that they succeed; methods return the response, or what is in it."""
 
     def __init__(self, http: httpx.AsyncClient) -> None:
         self.http = http
@@ -21,7 +21,7 @@ class Api:
         return identifier
 
     async def send(self, subscription_id: str, body: bytes = b'{"payload": {}}', **headers: str) -> httpx.Response:
-        """Send a webhook in; names of headers with underscores."""
+        """Send a webhook; underscores in names of headers become hyphens."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         return await self.http.post(
             f"/api/v1/webhooks/ingest/{subscription_id}",
@@ -46,7 +46,7 @@ class Api:
     async def until(
         self, delivery_id: str, status: str, *, attempts: int = 0, timeout_seconds: float = 15.0
     ) -> dict[str, Any]:
-        """Wait for a delivery's state, and for so many attempts at least."""
+        """Wait until a delivery has this status, and at least this many attempts."""
 
         async def there() -> dict[str, Any] | None:
             found = await self.delivery(delivery_id)

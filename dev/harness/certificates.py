@@ -1,4 +1,4 @@
-"""Certificates of tests and benchmarks, made with `cryptography`, which the product needs anyway."""
+"""Certificates for tests and benchmarks, created with `cryptography`, which the product needs anyway."""
 
 import ssl
 from dataclasses import dataclass
@@ -36,12 +36,12 @@ class Issued:
 
     @property
     def pem(self) -> str:
-        """The certificate in PEM."""
+        """Return the certificate in PEM."""
         return self.certificate.public_bytes(serialization.Encoding.PEM).decode()
 
     @property
     def key_pem(self) -> str:
-        """Its key in PEM."""
+        """Return its key in PEM."""
         return pem_of(self.key)
 
     def issue(
@@ -57,18 +57,18 @@ class Issued:
     ) -> "Issued":
         """Issue a certificate signed by this one; by default for a client, for a day.
 
-        That of a server is for `hosts`, or for 127.0.0.1 and its name.
+        A server's certificate is for `hosts`, or for 127.0.0.1 and its name.
         """
         return _made(name, key or p256(), self, begins, ends, usages, hosts, authority=authority)
 
 
 def authority(name: str = "Test authority") -> Issued:
-    """One that vouches for itself."""
+    """Create a self-signed CA."""
     return _made(name, p256(), None, None, None, (), (), authority=True)
 
 
 def self_signed(name: str = "127.0.0.1") -> Issued:
-    """Return the certificate of a server that no authority vouches for."""
+    """Return the certificate of a server, which no CA signed."""
     return _made(name, p256(), None, None, None, (SERVER,), (), authority=False)
 
 
@@ -118,7 +118,7 @@ def of_process(ca: Issued, name: str, **how: Any) -> Issued:
 
 
 def grpc_files(issued: Issued, folder: Path, authorities: str) -> dict[str, str]:
-    """Write tls.crt, tls.key and ca.crt, as a Secret of Kubernetes has them; the variables that name them."""
+    """Write tls.crt, tls.key, and ca.crt, as in a Kubernetes Secret; return the variables with their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in (("tls.key", issued.key_pem), ("tls.crt", issued.pem), ("ca.crt", authorities)):
         (folder / name).write_text(content)
@@ -130,7 +130,7 @@ def grpc_files(issued: Issued, folder: Path, authorities: str) -> dict[str, str]
 
 
 def spellings(issued: Issued) -> set[bytes]:
-    """How the private key (of P-256) may stand somewhere: lines of its PEM, and the number itself."""
+    """Return how the private key (P-256) could appear in text: lines of its PEM, and the number itself."""
     number = issued.key.private_numbers().private_value.to_bytes(32, "big")
     return {*(line.encode() for line in issued.key_pem.splitlines()[1:-1]), number, number.hex().encode()}
 
@@ -142,7 +142,7 @@ def write(issued: Issued, path: Path) -> Path:
 
 
 def server_tls(issued: Issued, folder: Path, *, client_authority: Issued | None = None) -> ssl.SSLContext:
-    """Return the TLS of a server; with an authority it refuses clients without a certificate of it."""
+    """Return the TLS context of a server; with an authority, it refuses clients without a certificate from it."""
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     tls.load_cert_chain(write(issued, folder / "server.pem"))
     if client_authority:

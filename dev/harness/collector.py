@@ -1,4 +1,4 @@
-"""A collector of traces on a real port: OTLP over gRPC, as a collector of OpenTelemetry speaks it."""
+"""A trace collector on a real port, with OTLP over gRPC."""
 
 import contextlib
 from collections.abc import AsyncIterator, Iterator
@@ -15,7 +15,7 @@ from dev.harness.waiting import wait_until
 
 @dataclass(frozen=True, kw_only=True)
 class Exported:
-    """A span as it came; ids in hexadecimal digits, no parent as an empty one."""
+    """A received span, with ids in hexadecimal; `parent` is empty if it has none."""
 
     service: str
     name: str
@@ -32,25 +32,25 @@ class Exported:
 
 @dataclass
 class Collector:
-    """Made by `collecting`."""
+    """Created by `collecting`."""
 
     port: int = 0
     spans: list[Exported] = field(default_factory=list)
-    # Of each process that exported, by service.
+    # The resource of each process that exported, by service.
     resources: dict[str, dict[str, Any]] = field(default_factory=dict)
     metadata: dict[str, str] = field(default_factory=dict)
 
     @property
     def url(self) -> str:
-        """For OTEL_EXPORTER_OTLP_ENDPOINT."""
+        """Return the value for OTEL_EXPORTER_OTLP_ENDPOINT."""
         return f"http://127.0.0.1:{self.port}"
 
     def of(self, trace_id: str, name: str = "") -> list[Exported]:
-        """Return the spans of a trace whose names begin so."""
+        """Return the spans of a trace whose names have this prefix."""
         return [span for span in self.spans if span.trace_id == trace_id and span.name.startswith(name)]
 
     async def wait_for(self, trace_id: str, name: str = "", count: int = 1) -> list[Exported]:
-        """Wait until a trace has so many spans, whose names begin so."""
+        """Wait until a trace has this many spans with this prefix."""
 
         def enough() -> list[Exported] | None:
             found = self.of(trace_id, name)
@@ -61,7 +61,7 @@ class Collector:
     async def Export(
         self, request: trace_service_pb2.ExportTraceServiceRequest, context: Any
     ) -> trace_service_pb2.ExportTraceServiceResponse:
-        """Take spans in."""
+        """Receive spans."""
         self.metadata = {name: str(value) for name, value in context.invocation_metadata()}
         for group in request.resource_spans:
             resource = dict(_values(group.resource.attributes))
@@ -94,7 +94,7 @@ def _values(attributes: Any) -> Iterator[tuple[str, Any]]:
 
 @contextlib.asynccontextmanager
 async def collecting(port: int = 0, *, tls: grpc.ServerCredentials | None = None) -> AsyncIterator[Collector]:
-    """Yield a collector on a port, or on a free one, stopped with the context."""
+    """Yield a collector on this port, or on a free one, until the context ends."""
     collector = Collector()
     server = grpc.aio.server()
     trace_service_pb2_grpc.add_TraceServiceServicer_to_server(collector, server)  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""API keys and encryption keys of tests, and calls that carry a key."""
+"""API keys and encryption keys for tests, and calls with a key."""
 
 import base64
 from collections.abc import Mapping
@@ -33,7 +33,7 @@ ENVIRONMENT: Mapping[str, str] = {
     "BOOTSTRAP_ADMIN_KEY": ADMIN_KEY,
     "SERVICE_KEY": SERVICE_KEY,
 }
-# For a stack whose processes have a service key each. That of ingest is the shared one.
+# For a stack whose processes have a service key each. Ingest uses the shared one.
 OWN_SERVICE_KEYS: Mapping[str, str] = {
     "DELIVERY_SERVICE_KEY": "the_service_key_of_delivery_1f0c2b7a9e44",
     "ANALYTICS_SERVICE_KEY": "the_service_key_of_analytics_77ab09c1d2",
@@ -49,7 +49,7 @@ def bearer(key: str) -> dict[str, str]:
 def metadata(
     key: str | None, *, actor: str | None = None, caller_key: str | None = None
 ) -> tuple[tuple[str, str], ...]:
-    """Return the metadata of a call with this key, or none; for a gateway also the caller it acts for."""
+    """Return the metadata of a call with this key, or none; for a gateway, also the caller that it acts for."""
     values = {
         "authorization": None if key is None else f"Bearer {key}",
         "webhook-actor": actor,
@@ -59,7 +59,7 @@ def metadata(
 
 
 class Admin:
-    """What an operator does over REST."""
+    """An operator's REST calls."""
 
     def __init__(self, http: httpx.AsyncClient) -> None:
         self.http = http

@@ -15,22 +15,22 @@ from dev.harness.supervisor import DATABASE
 from dev.local.settings import ROOT, LocalSettings
 from services.domain.secrets import encryption
 
-# In the order of the start.
+# In the order in which they start.
 ROLES = ("ingest", "delivery", "analytics", "worker", "gateway")
 GRPC_ROLES = ("ingest", "delivery", "analytics")
-# Those that see secrets.
+# Roles that need the encryption keys.
 ENCRYPTING_ROLES = ("ingest", "worker")
 
-# As in production, so that examples in docs hold, unless another process has them.
+# As in production, so that examples in the docs work, unless another process uses them.
 USUAL_GRPC_PORTS: Mapping[str, int] = {"ingest": 50051, "delivery": 50052, "analytics": 50053}
 
-# What a process may take from the order to stop to its end. The stages of supervisor.STOP_STAGES leave room for it.
+# The maximum time from the stop signal to the end of a process. supervisor.STOP_STAGES allows for it.
 GRACE_SECONDS: Mapping[str, float] = {"gateway": 1.5, "ingest": 1, "worker": 3, "delivery": 1, "analytics": 1}
 
 
 @dataclass(frozen=True, kw_only=True)
 class StackStores:
-    """Where the processes find their data, and the stores that are ours to run."""
+    """Where the processes find their data, and the stores that we run."""
 
     database_url: str
     redis_url: str
@@ -38,7 +38,7 @@ class StackStores:
     valkey: EmbeddedValkey | None
 
     def close(self) -> None:
-        """Stop those that are ours, and remove the folder of the socket."""
+        """Stop the stores that we run, and remove the folder of the socket."""
         for store in (self.valkey, self.postgres):
             if store:
                 store.close()
@@ -49,34 +49,34 @@ class Plan:
     """Everything that is decided before the first process starts."""
 
     data_dir: Path
-    # The address of this machine at which the processes are reached.
+    # The address of this machine that the processes connect to.
     reach: str
     gateway_port: int
     grpc_ports: Mapping[str, int]
     metrics_ports: Mapping[str, int]
-    # None when the store is not ours.
+    # None if the store is not ours.
     postgres_port: int | None
     redis_port: int | None
     encryption_keys: str = field(repr=False)
 
     @property
     def gateway_url(self) -> str:
-        """Where the gateway answers."""
+        """Return the gateway's URL."""
         return f"http://{address(self.reach, self.gateway_port)}"
 
     @property
     def metrics_url(self) -> str:
-        """Where the gateway's metrics are; other processes have ports of their own."""
+        """Return the URL of the gateway's metrics; other processes have their own ports."""
         return f"http://{address(self.reach, self.metrics_ports['gateway'])}/metrics"
 
     @property
     def ports_path(self) -> Path:
-        """The file that tells other programs where everything is."""
+        """Return the file with all addresses, for other programs."""
         return self.data_dir / "ports.json"
 
     @property
     def logs(self) -> Path:
-        """The folder of the logs, one file per process."""
+        """Return the folder of the logs, one file per process."""
         return self.data_dir / "logs"
 
     def readiness_urls(self, role: str) -> list[str]:
@@ -88,7 +88,7 @@ class Plan:
         """How to run a role."""
         environment = {
             **os.environ,
-            # The stack may be started from a folder that is not the checkout.
+            # The stack may be started from a folder other than the checkout.
             "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
             "PYTHONUNBUFFERED": "1",
             "DATA_DIR": str(self.data_dir),
@@ -98,7 +98,7 @@ class Plan:
             "LEASE_SECONDS": str(settings.lease_seconds),
             "METRICS_PORT": str(self.metrics_ports[role]),
             "SHUTDOWN_GRACE_SECONDS": str(GRACE_SECONDS[role]),
-            # Nobody balances load among the processes of one machine.
+            # No load balancer distributes load among the processes of one machine.
             "DRAIN_SECONDS": "0",
         }
         if role in ENCRYPTING_ROLES:
@@ -124,7 +124,7 @@ class Plan:
     def stores(
         self, guard: Guard, say: Callable[[str], None], *, database_url: str = "", redis_url: str = ""
     ) -> StackStores:
-        """Prepare our own stores without starting them; the URLs are those of other stores. Raises EmbeddedError."""
+        """Prepare our own stores without starting them; the URLs name other stores. Raise EmbeddedError on failure."""
         postgres = valkey = None
         if self.postgres_port is not None:
             folder, log_path = self.data_dir / "postgres", self.logs / "postgres.log"
@@ -141,7 +141,7 @@ class Plan:
         )
 
     def write_ports(self, extra: Mapping[str, Any]) -> None:
-        """Write ports.json in one step, readable only by its owner: URLs may hold passwords."""
+        """Write ports.json atomically, readable only by its owner, because URLs can contain passwords."""
         content = {
             "gateway": self.gateway_port,
             **self.grpc_ports,
@@ -157,7 +157,7 @@ class Plan:
 
 
 def make(settings: LocalSettings) -> Plan:
-    """Choose the ports, and find the keys. Raises OSError when ports are too few, or no key can be kept."""
+    """Choose the ports, and find the keys. Raise OSError if there are too few ports, or a key cannot be stored."""
     free = iter(ports.free_ports(len(GRPC_ROLES) + len(ROLES) + 2, avoid=(settings.port,)))
     others = {role: next(free) for role in GRPC_ROLES}
     usual = settings.port not in USUAL_GRPC_PORTS.values() and ports.reserve(settings.host, USUAL_GRPC_PORTS.values())

@@ -1,4 +1,4 @@
-"""A TCP proxy between two parts, which can misbehave like a network."""
+"""A TCP proxy between two parts, which can fail like a network."""
 
 import asyncio
 import contextlib
@@ -10,31 +10,31 @@ from collections.abc import AsyncIterator
 from dev.embedded import ports
 
 CHUNK_BYTES = 64 << 10
-# All slots of all workers may connect at once. An overflow would hold their requests for seconds: TCP's own black hole.
+# All slots of all workers may connect at once. With a full backlog, TCP itself would hold their requests for seconds.
 BACKLOG = 4096
-# How long a chunk takes in DELAY, in seconds.
+# Seconds that a chunk is delayed in DELAY.
 DELAY_SECONDS = 0.25
 CONNECT_TIMEOUT_SECONDS = 5.0
 
 
 class Mode(enum.StrEnum):
-    """What it does with connections."""
+    """What the proxy does with connections."""
 
     PASS = "pass"
-    # Connections are cut, and new ones refused.
+    # Connections are closed, and new ones refused.
     REFUSE = "refuse"
-    # Connections stay, and nothing comes through; what was sent meanwhile arrives afterwards, as TCP would have it.
+    # Connections stay open without traffic. What was sent in the meantime arrives afterwards, as with TCP.
     BLACKHOLE = "blackhole"
-    # Connections are torn down with RST, new ones as soon as they are made.
+    # Connections are reset with RST, new ones as soon as they are made.
     RESET = "reset"
     # Every chunk takes a quarter of a second.
     DELAY = "delay"
-    # What clients send is lost without a word; what the server sends comes through.
+    # Bytes from clients are dropped silently; bytes from the server pass.
     LOSE = "lose"
 
 
 class Proxy:
-    """Listens on a port of 127.0.0.1 and passes on to another one."""
+    """Listen on a port of 127.0.0.1 and forward to another one."""
 
     def __init__(self, name: str, *, port: int, target_port: int) -> None:
         self.name = name
@@ -48,7 +48,7 @@ class Proxy:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def set_mode(self, mode: Mode) -> None:
-        """Change what happens to connections, those that are there included."""
+        """Change what happens to connections, including open ones."""
         self._mode = mode
         if mode is Mode.BLACKHOLE:
             self._open.clear()
@@ -62,7 +62,7 @@ class Proxy:
             await self._listen()
 
     async def close(self) -> None:
-        """End everything."""
+        """Close all connections."""
         self._close_listener()
         self._tear_down()
         tasks = tuple(self._tasks)
@@ -106,7 +106,7 @@ class Proxy:
     async def _pump(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, outgoing: bool = False
     ) -> None:
-        """Pass on until the end or the failure of either side, and the end too."""
+        """Forward until either side ends or fails, and forward the end."""
         with contextlib.suppress(OSError):
             while chunk := await reader.read(CHUNK_BYTES):
                 await self._open.wait()
@@ -127,7 +127,7 @@ class Proxy:
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:
-    """End a connection with RST in place of FIN: linger for 0 s."""
+    """End a connection with RST instead of FIN: linger for 0 s."""
     with contextlib.suppress(OSError):
         connection = writer.get_extra_info("socket")
         if connection is not None:
@@ -137,7 +137,7 @@ def _reset(writer: asyncio.StreamWriter) -> None:
 
 @contextlib.asynccontextmanager
 async def proxying(name: str, *, target_port: int, port: int | None = None) -> AsyncIterator[Proxy]:
-    """Run a proxy that passes, on this port or a free one; gone with the context."""
+    """Run a proxy that forwards, on this port or a free one, until the context ends."""
     proxy = Proxy(name, port=port or ports.free_port(), target_port=target_port)
     await proxy.set_mode(Mode.PASS)
     try:

@@ -1,4 +1,4 @@
-"""An HTTP server that receives webhooks, remembers every request, and answers as the test says.
+"""An HTTP server that receives webhooks, records every request, and responds as the test says.
 
 receiver.script(500, Reply(status=503, headers={"Retry-After": "1"}), 200)   # then 200 until cleared
 receiver.script(Reply(hang=True), path="/slow")
@@ -29,7 +29,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @dataclass(frozen=True, kw_only=True)
 class Received:
-    """A request as it came in."""
+    """A received request."""
 
     method: str
     path: str
@@ -37,18 +37,18 @@ class Received:
     # The raw bytes.
     body: bytes
     at: datetime
-    # For differences between requests, in seconds.
+    # Monotonic seconds, for differences between requests.
     monotonic: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reply:
-    """An answer. `hang` never answers; `reset` tears the connection down with RST after the request was read."""
+    """A response. `hang` never responds; `reset` resets the connection with RST after the request was read."""
 
     status: int = 200
     body: bytes = b"ok"
     headers: Mapping[str, str] = field(default_factory=dict)
-    # Before the answer.
+    # The delay before the response.
     delay_seconds: float = 0.0
     hang: bool = False
     reset: bool = False
@@ -58,11 +58,11 @@ OK = Reply()
 
 
 class Receiver:
-    """Made by `receiving`; one script per path, and one ("") for the paths without."""
+    """Created by `receiving`. One script per path, and one ("") for paths without a script."""
 
     def __init__(self) -> None:
         self.requests: list[Received] = []
-        # Requests that are being answered now, and the most there ever were.
+        # Requests in progress, and their maximum.
         self.in_flight = 0
         self.max_in_flight = 0
         self.port = 0
@@ -75,7 +75,7 @@ class Receiver:
         return f"http://127.0.0.1:{self.port}{path}"
 
     def script(self, *replies: Reply | int, then: Reply | int = OK, path: str = "") -> None:
-        """Answer the next requests with these (an int is a status), and all later ones with `then`."""
+        """Respond to the next requests with these (an int is a status), and to all later ones with `then`."""
         self._scripts[path] = deque(_reply(reply) for reply in replies)
         self._always[path] = _reply(then)
 
@@ -84,7 +84,7 @@ class Receiver:
         return [request for request in self.requests if request.path == path]
 
     async def wait_for(self, count: int, timeout_seconds: float = 10.0, *, path: str | None = None) -> list[Received]:
-        """Wait until at least `count` requests have come in (to `path`), and return them."""
+        """Wait until at least `count` requests have arrived (at `path`), and return them."""
 
         def enough() -> list[Received] | None:
             found = self.requests if path is None else self.on(path)
@@ -93,14 +93,14 @@ class Receiver:
         return await wait_until(enough, timeout_seconds, what=f"{count} requests") or []
 
     def clear(self) -> None:
-        """Forget requests and scripts."""
+        """Delete recorded requests and scripts."""
         self.requests.clear()
         self._scripts.clear()
         self._always = {"": OK}
         self.max_in_flight = self.in_flight
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        """Record one request and answer it."""
+        """Record one request and respond to it."""
         body = await request.read()
         now = datetime.now(UTC)
         self.requests.append(
@@ -121,7 +121,7 @@ class Receiver:
             self.in_flight -= 1
 
     def release(self) -> None:
-        """End what hangs."""
+        """End hanging requests."""
         self._closing.set()
 
     def _next(self, path: str) -> Reply:
@@ -138,7 +138,7 @@ class Receiver:
 
 
 def reset(request: web.Request) -> None:
-    """End a request's connection with RST in place of FIN."""
+    """End a request's connection with RST instead of FIN."""
     if request.transport is not None:
         # Linger for 0 s.
         linger = struct.pack("ii", 1, 0)
@@ -148,7 +148,7 @@ def reset(request: web.Request) -> None:
 
 @contextlib.asynccontextmanager
 async def serving(handle: Handler, *, port: int = 0, cancels: bool = True) -> AsyncIterator[int]:
-    """Serve all paths of a port of 127.0.0.1; yield the port. With `cancels` a sender's end cancels its handler."""
+    """Serve all paths of a port of 127.0.0.1; yield the port. With `cancels`, a disconnect cancels the handler."""
     application = web.Application(client_max_size=MAX_BODY_BYTES)
     application.router.add_route("*", "/{path:.*}", handle)
     runner = web.AppRunner(
@@ -164,9 +164,9 @@ async def serving(handle: Handler, *, port: int = 0, cancels: bool = True) -> As
 
 @contextlib.asynccontextmanager
 async def receiving() -> AsyncIterator[Receiver]:
-    """Run a receiver on a free port of 127.0.0.1, gone with the context."""
+    """Run a receiver on a free port of 127.0.0.1 until the context ends."""
     receiver = Receiver()
-    # A request whose sender gave up is not in flight any more.
+    # A request whose sender gave up is no longer in flight.
     async with serving(receiver.handle) as receiver.port:
         try:
             yield receiver

@@ -19,12 +19,12 @@ ROOT = Path(__file__).resolve().parents[2]
 ROLES = ("gateway", "ingest", "delivery", "worker", "analytics")
 START_TIMEOUT_SECONDS = 60.0
 STOP_TIMEOUT_SECONDS = 10.0
-# Of the caller's environment; its settings, and its .env, are not for this stack.
+# Variables inherited from the caller; its settings and its .env do not apply to this stack.
 PASSED_ON = ("HOME", "PATH", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH")
 
 
 class Stack:
-    """A supervisor process on its own DATA_DIR and PORT. `environment` comes on top of a bare one."""
+    """A supervisor process with its own DATA_DIR and PORT. `environment` is added to an empty one."""
 
     def __init__(
         self, data_dir: Path, *, port: int | None = None, environment: Mapping[str, str] | None = None
@@ -37,23 +37,23 @@ class Stack:
 
     @property
     def base_url(self) -> str:
-        """Where the gateway answers."""
+        """Return the gateway's URL."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
     def ports(self) -> dict[str, Any]:
-        """What the stack wrote to ports.json."""
+        """Return the content of ports.json."""
         content: dict[str, Any] = json.loads((self.data_dir / "ports.json").read_text())
         return content
 
     @property
     def output(self) -> str:
-        """What the supervisor has printed since its last start."""
+        """Return what the supervisor has printed since its last start."""
         return self.output_path.read_text() if self.output_path.exists() else ""
 
     @property
     def process(self) -> subprocess.Popen[bytes]:
-        """The supervisor."""
+        """Return the supervisor's process."""
         if self._process is None:
             raise AssertionError("the stack was not started")
         return self._process
@@ -63,7 +63,7 @@ class Stack:
         self.data_dir.parent.mkdir(parents=True, exist_ok=True)
         environment = {
             **{name: os.environ[name] for name in PASSED_ON if name in os.environ},
-            # Not from the checkout, whose .env is the developer's.
+            # Not from the checkout, whose .env belongs to the developer.
             "PYTHONPATH": str(ROOT),
             "DATA_DIR": str(self.data_dir),
             "PORT": str(self.port),
@@ -81,14 +81,14 @@ class Stack:
             )
 
     def start(self) -> None:
-        """Start the supervisor and wait until it says that the service is ready."""
+        """Start the supervisor and wait until it prints that the service is ready."""
         self.launch()
         wait_until_sync(self._ready_or_dead, START_TIMEOUT_SECONDS, what="the stack to be ready")
         if self.process.poll() is not None:
             raise AssertionError(f"the stack did not start:\n{self.output}")
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """Order the supervisor to stop; its exit status. AssertionError when it takes longer than it may."""
+        """Tell the supervisor to stop, and return its exit status. AssertionError if it takes too long."""
         if self.process.poll() is None:
             self.process.send_signal(number)
         try:
@@ -98,20 +98,20 @@ class Stack:
             raise AssertionError(f"the stack did not stop in time:\n{self.output}") from error
 
     def kill(self) -> None:
-        """SIGKILL to the supervisor; its guard then ends the rest."""
+        """Send SIGKILL to the supervisor; its guard then ends the rest."""
         self.process.kill()
         self.process.wait()
 
     def processes(self) -> list[psutil.Process]:
-        """Every living process of this stack, stores and helpers included, but not the supervisor."""
+        """Return every living process of this stack, including stores and helpers, but not the supervisor."""
         return [process for process in psutil.process_iter() if self._is_ours(process)]
 
     def pid_of(self, role: str) -> int | None:
-        """Return the process of a role, None while there is none."""
+        """Return the process of a role; None while there is none."""
         return next((process.pid for process in self.processes() if last_word(process) == role), None)
 
     def kill_role(self, role: str) -> int:
-        """SIGKILL to the process of a role; its process id."""
+        """Send SIGKILL to the process of a role, and return its process id."""
         pid = self.pid_of(role)
         if pid is None:
             raise AssertionError(f"{role} does not run")
@@ -120,7 +120,7 @@ class Stack:
 
     @property
     def ready(self) -> bool:
-        """Whether it has said that it serves."""
+        """Return whether it has printed that it is ready."""
         return "Webhook service is ready." in self.output
 
     def _ready_or_dead(self) -> bool:
@@ -137,7 +137,7 @@ class Stack:
 
 
 def last_word(process: psutil.Process) -> str | None:
-    """Of the command line; None for a process that ended meanwhile."""
+    """Return the last argument of the command line; None if the process ended in the meantime."""
     with contextlib.suppress(psutil.Error, OSError, IndexError):
         return str(process.cmdline()[-1])
     return None
@@ -147,7 +147,7 @@ def last_word(process: psutil.Process) -> str | None:
 def running(
     data_dir: Path, *, port: int | None = None, environment: Mapping[str, str] | None = None
 ) -> Iterator[Stack]:
-    """Yield a stack that serves, stopped with the context."""
+    """Yield a running stack, which is stopped when the context ends."""
     stack = Stack(data_dir, port=port, environment=environment)
     try:
         stack.start()

@@ -1,4 +1,4 @@
-"""One Postgres and one Valkey for all tests of a run; a database of its own for each test."""
+"""One Postgres and one Valkey for all tests of a run, and a separate database for each test."""
 
 import asyncio
 import contextlib
@@ -26,7 +26,7 @@ RUNTIME_USER = "webhook_runtime"
 
 @dataclass(frozen=True, kw_only=True)
 class Stores:
-    """Embedded stores that run; `TEMPLATE` is a migrated database that nobody connects to."""
+    """Running embedded stores. `TEMPLATE` is a migrated database that nobody connects to."""
 
     postgres: EmbeddedPostgres
     valkey: EmbeddedValkey
@@ -34,7 +34,7 @@ class Stores:
 
     @contextlib.contextmanager
     def database(self) -> Iterator[str]:
-        """Yield the DSN of a fresh migrated database, dropped with the context."""
+        """Yield the DSN of a new migrated database, which is dropped when the context ends."""
         name = f"test_{next(self._numbers)}"
         self.postgres.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} OWNER {wheel.OWNER}")
         try:
@@ -44,7 +44,7 @@ class Stores:
 
     @contextlib.contextmanager
     def empty_database(self) -> Iterator[str]:
-        """Yield the owner's DSN of a database without a schema, dropped with the context."""
+        """Yield the owner's DSN of a database without a schema, which is dropped when the context ends."""
         name = f"test_{next(self._numbers)}"
         self.postgres.ensure_database(name)
         try:
@@ -54,7 +54,7 @@ class Stores:
 
     @contextlib.contextmanager
     def role(self, database_url: str, *settings: str) -> Iterator[str]:
-        """Yield the DSN of a role that owns nothing and has these defaults, for logging in to the database."""
+        """Yield the DSN of a role that owns nothing and has these defaults, to log in to the database."""
         name = f"role_{next(self._numbers)}"
         database = urlsplit(database_url).path.lstrip("/")
         self.postgres.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'secret'")
@@ -67,7 +67,7 @@ class Stores:
             self.postgres.execute(f"DROP ROLE {name}")
 
     def redis_url(self) -> str:
-        """Return the URL of an empty logical database. All of them share channels of pub/sub."""
+        """Return the URL of an empty logical database. All of them share pub/sub channels."""
         url = self.valkey.url(next(self._numbers) % DATABASES)
         with contextlib.closing(redis.Redis.from_url(url)) as client:
             client.flushdb()
@@ -75,7 +75,7 @@ class Stores:
 
 
 def make_database(postgres: EmbeddedPostgres, name: str) -> None:
-    """Make a migrated database, which a role without the owner's rights may use as well."""
+    """Create a migrated database, which a role without the owner's privileges can use as well."""
     postgres.ensure_database(name)
     if postgres.execute("SELECT 1 FROM pg_roles WHERE rolname = :'name'", name=RUNTIME_USER) == "":
         postgres.execute('CREATE ROLE :"name" LOGIN', name=RUNTIME_USER)
@@ -83,24 +83,24 @@ def make_database(postgres: EmbeddedPostgres, name: str) -> None:
 
 
 def as_runtime(database_url: str) -> str:
-    """Return the URL as which services log in that change no schema: all but analytics."""
+    """Return the URL for services that do not change the schema: all except analytics."""
     return database_url.replace(f"//{wheel.OWNER}@", f"//{RUNTIME_USER}@", 1)
 
 
 def as_superuser(database_url: str) -> str:
-    """Return the URL as which the sessions of others are seen, and ended."""
+    """Return the URL of a user that can see and end the sessions of others."""
     return database_url.replace(f"//{wheel.OWNER}@", f"//{wheel.USER}@", 1)
 
 
 @contextlib.contextmanager
 def running() -> Iterator[Stores]:
-    """Yield stores in a temporary folder, gone with the context; killed tests leave none (see dev.embedded.guard)."""
-    # Not pytest's folder: it closes that to the user that Postgres runs as when the tests run as root.
+    """Yield stores in a temporary folder. Killed tests leave none behind (see dev.embedded.guard)."""
+    # Not pytest's folder: if the tests run as root, the user that Postgres runs as cannot open it.
     folder = Path(tempfile.mkdtemp(prefix="tests-"))
     try:
         with (
             Guard() as guard,
-            # What has to survive a crash of the machine is no test's business; a crash of Postgres is survived.
+            # Tests need no durability in a crash of the machine. A crash of Postgres is still survived.
             EmbeddedPostgres(folder / "postgres", guard=guard, settings={"fsync": "off"}) as postgres,
             EmbeddedValkey(folder / "valkey", guard=guard) as valkey,
         ):
@@ -110,7 +110,8 @@ def running() -> Iterator[Stores]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-# A function for triggers that rolls back so many transactions as a deadlock does; a sequence counts, because it stays.
+# A trigger function that rolls back this many transactions like a deadlock. It counts with a sequence, which is not
+# rolled back.
 CONFLICTS = """
 CREATE SEQUENCE tries;
 CREATE FUNCTION conflict() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
@@ -125,7 +126,7 @@ $$;
 
 
 def conflicting(table: str, tries: int) -> str:
-    """Return what makes inserts and updates of the table fail until the sequence has counted so many."""
+    """Return SQL that makes inserts and updates of the table fail until the sequence reaches this number."""
     return (
         f"CREATE OR REPLACE TRIGGER conflicts BEFORE INSERT OR UPDATE ON {table}"
         f" FOR EACH ROW EXECUTE FUNCTION conflict({tries})"
@@ -157,9 +158,9 @@ client_tls_key_file = {certificate}
 
 @contextlib.asynccontextmanager
 async def pooling(stores: Stores, *, servers: int, certificate: Path | None = None) -> AsyncIterator[int]:
-    """PgBouncer as it comes, but with so few servers to a database that clients must share them; its port.
+    """Run PgBouncer with its defaults, but so few servers per database that clients must share them; yield its port.
 
-    With a certificate, which has its key beside it in the file, it accepts only TLS.
+    With a certificate, whose file also contains its key, it accepts only TLS.
     """
     assert PGBOUNCER
     folder, port = Path(tempfile.mkdtemp(prefix="pooler-")), ports.free_port()
@@ -174,7 +175,7 @@ async def pooling(stores: Stores, *, servers: int, certificate: Path | None = No
     if certificate:
         text += POOLER_TLS.format(certificate=shutil.copy(certificate, folder))
     configuration.write_text(text)
-    # It refuses root as Postgres does, and the socket is open to only Postgres's own user.
+    # Like Postgres, it refuses to run as root, and only Postgres's user can open the socket.
     account = accounts.for_postgres(lambda _: None)
     if account:
         account.take(folder)

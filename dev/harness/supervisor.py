@@ -1,4 +1,4 @@
-"""The life of stores and processes: migrated, started, watched, restarted when they die, stopped in order."""
+"""Migrate, start, monitor, restart, and stop the stores and processes of a stack in order."""
 
 import asyncio
 import contextlib
@@ -31,11 +31,11 @@ MIGRATION_POLL_SECONDS = 0.1
 MIGRATION_WAIT_SECONDS = 60.0
 MAX_DEATHS = 3
 DEATHS_WINDOW_SECONDS = 30.0
-# The second death in a row may come of something that is just being started again, such as Postgres.
+# A second death in a row can be caused by a dependency that is still restarting, such as Postgres.
 RESTART_DELAY_SECONDS = 1.0
 
-# In which order processes are stopped, and how many seconds after the order to stop those of a stage are killed at
-# the latest. No more requests come in first; workers then have the longest time, to finish what is on its way.
+# The order in which processes are stopped, and the seconds after which those of a stage are killed. First, no more
+# requests come in. Then workers have the longest time, to finish requests in flight.
 STOP_STAGES: Sequence[tuple[tuple[str, ...], float]] = (
     (("gateway",), 2.0),
     (("ingest",), 3.5),
@@ -44,18 +44,18 @@ STOP_STAGES: Sequence[tuple[tuple[str, ...], float]] = (
     (("valkey", "postgres"), 9.4),
 )
 
-# A bit more than the processes give their own checks.
+# Slightly more than the timeout of the processes' own checks.
 READINESS_TIMEOUT_SECONDS = 1.5
-# A gateway is ready before it has reached these; a stack is used as a whole.
+# A gateway is ready before it has reached these, but a stack is used as a whole.
 SERVICES = frozenset(("ingest", "delivery", "analytics"))
 
 
 class StackError(Exception):
-    """The stack cannot start or go on; the message is for the user, its first line says it all."""
+    """The stack cannot start or continue. The message is for the user, and its first line is enough."""
 
 
 def all_ready(urls: Iterable[str]) -> bool:
-    """Return whether every URL answers 200 now, and no service behind it is away."""
+    """Return whether every URL returns 200 now, and no service behind it is unavailable."""
     return all(_ok(url) for url in urls)
 
 
@@ -77,10 +77,10 @@ def migrate(
     say: Callable[[str], None] = lambda _: None,
     runtime_user: str = "",
 ) -> int:
-    """Apply what is missing to an existing database, and return how many files that were. Raises MigrationError.
+    """Apply the missing migrations to an existing database, and return how many. Raise MigrationError.
 
-    Ends early when `cancelled` says so; the file at hand is rolled back. In a thread of its own: the caller's may have
-    a running loop.
+    End early if `cancelled` returns true; the current file is rolled back. Runs in its own thread, because the caller's
+    may have a running event loop.
     """
     with ThreadPoolExecutor(1, thread_name_prefix="migrations") as thread:
         return thread.submit(asyncio.run, _migrate(database_url, folder, cancelled, say, runtime_user)).result()
@@ -106,33 +106,33 @@ async def _migrate(
 
 @dataclass(kw_only=True)
 class Part:
-    """One process of the stack. `launch` starts it without waiting; `is_ready` says whether it serves."""
+    """One process of the stack. `launch` starts it without waiting; `is_ready` returns whether it is ready."""
 
     child: Child
     launch: Callable[[], None]
     is_ready: Callable[[], bool]
-    # While it is held nobody restarts it.
+    # While this is set, the supervisor does not restart it.
     held: bool = False
     deaths: deque[float] = field(default_factory=lambda: deque(maxlen=MAX_DEATHS))
-    # Monotonic seconds of the next start; None while it runs.
+    # Monotonic time of the next start; None while it is running.
     restart_at: float | None = None
 
     @property
     def name(self) -> str:
-        """The name of its process."""
+        """Return the name of its process."""
         return self.child.name
 
     @property
     def role(self) -> str:
-        """The role of the process; copies are named ROLE-NUMBER."""
+        """Return the role of the process; copies are named ROLE-NUMBER."""
         return self.name.partition("-")[0]
 
 
 class Supervisor:
-    """Own the parts of one stack. `on_tick` runs at every look around, ten times a second.
+    """Own the parts of one stack. `on_tick` runs in every check, ten times a second.
 
-    A part that dies is restarted, unless that is its `max_deaths`th death within DEATHS_WINDOW_SECONDS; None restarts
-    it always, and at once.
+    A part that dies is restarted, unless that is its `max_deaths`th death within DEATHS_WINDOW_SECONDS. With None, it
+    is always restarted, and at once.
     """
 
     def __init__(
@@ -149,13 +149,13 @@ class Supervisor:
         self._max_deaths = max_deaths
 
     def request_stop(self) -> None:
-        """Ask for the end; safe in a signal handler."""
+        """Request the stop; safe in a signal handler."""
         self.stopping = True
 
     def start(self, parts: Iterable[Part]) -> None:
         """Start parts and wait until they are ready, or until the stop is requested.
 
-        Raises StackError when one keeps dying or is not ready in time.
+        Raise StackError if one keeps dying or is not ready in time.
         """
         waiting = list(parts)
         for part in waiting:
@@ -172,7 +172,7 @@ class Supervisor:
                 raise _with_last_lines(waiting[0], f"{waiting[0].name} is not ready after {READY_TIMEOUT_SECONDS:g} s")
 
     def start_stores(self, stores: Iterable[EmbeddedPostgres | EmbeddedValkey | None]) -> None:
-        """Start the stores that are there, and make the database in Postgres."""
+        """Start our stores, and create the database in Postgres."""
         own = [store for store in stores if store]
         self.start(Part(child=store.process, launch=store.launch, is_ready=store.is_ready) for store in own)
         for store in own:
@@ -180,12 +180,12 @@ class Supervisor:
                 store.ensure_database(DATABASE)
 
     def watch(self) -> None:
-        """Keep the parts running until the stop is requested; StackError when one keeps dying."""
+        """Keep the parts running until the stop is requested; StackError if one keeps dying."""
         while not self.stopping:
             self._tick()
 
     def check(self) -> None:
-        """Look at every part once; StackError when one keeps dying."""
+        """Check every part once; StackError if one keeps dying."""
         for part in self.parts.values():
             if part.held:
                 continue
@@ -197,7 +197,7 @@ class Supervisor:
                 self._restart(part)
 
     def stop(self, *, stage_seconds: float | None = None, stores: bool = True) -> None:
-        """Stop the parts stage by stage: within 10 s, or with so many seconds for each stage."""
+        """Stop the parts stage by stage: within 10 s, or within these seconds for each stage."""
         began = time.monotonic()
         for roles, deadline_seconds in STOP_STAGES if stores else STOP_STAGES[:-1]:
             children = [part.child for part in self.parts.values() if part.role in roles]
@@ -247,7 +247,7 @@ def _with_last_lines(part: Part, what: str) -> StackError:
 
 
 def cancel_on_signals() -> None:
-    """Cancel the current task at the first signal to stop; further signals change nothing."""
+    """Cancel the current task at the first stop signal; ignore further signals."""
     task = asyncio.current_task()
 
     def cancel() -> None:

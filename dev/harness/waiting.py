@@ -1,4 +1,4 @@
-"""Waiting for what a test expects, instead of sleeping."""
+"""Wait for what a test expects, instead of sleeping."""
 
 import asyncio
 import inspect
@@ -18,9 +18,9 @@ async def wait_until(
 @overload
 async def wait_until(predicate: Callable[[], T], timeout_seconds: float = ..., *, what: str = ...) -> T: ...
 async def wait_until(predicate: Callable[[], Any], timeout_seconds: float = 10.0, *, what: str = "") -> Any:
-    """Ask `predicate` (plain or async) until it returns something true, and return that.
+    """Call `predicate` (plain or async) until it returns something true, and return that.
 
-    AssertionError after the timeout, with `what` was waited for and the last answer.
+    Raise AssertionError after the timeout, with `what` was expected and the last result.
     """
     deadline = time.monotonic() + timeout_seconds
     while True:
@@ -34,7 +34,7 @@ async def wait_until(predicate: Callable[[], Any], timeout_seconds: float = 10.0
 
 
 def wait_until_sync(predicate: Callable[[], T], timeout_seconds: float = 10.0, *, what: str = "") -> T:
-    """As `wait_until`, for fixtures and tests outside of the event loop."""
+    """Like `wait_until`, for fixtures and tests outside of the event loop."""
     deadline = time.monotonic() + timeout_seconds
     while True:
         value = predicate()

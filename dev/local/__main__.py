@@ -19,12 +19,12 @@ LOGS_INTERVAL_SECONDS = 10.0
 
 
 def main() -> None:
-    """Run the stack until it is told to stop; exit status 1 and a line when it cannot, 2 when a setting is wrong."""
+    """Run the stack until it is stopped. Return exit status 1 with one line on failure, 2 if a setting is wrong."""
     settings = checks.checked()
     output = Output()
     try:
         with lock.held(settings.data_dir.resolve(), output.step) as stack_lock:
-            # After the wait for a killed stack, whose gateway may have it.
+            # After the wait for a killed stack, whose gateway may still use the port.
             _refuse_taken_port(settings)
             _run(settings, output, stack_lock)
     except lock.InUse as error:
@@ -79,7 +79,7 @@ def _start(
 ) -> None:
     postgres, valkey = the_stores.postgres, the_stores.valkey
     own = [name for name, store in (("postgres", postgres), ("valkey", valkey)) if store]
-    output.step(f"starting {' and '.join(own)}" if own else "using the stores that were named")
+    output.step(f"starting {' and '.join(own)}" if own else "using the configured stores")
     supervisor.start_stores((postgres, valkey))
     if supervisor.stopping:
         return
@@ -94,7 +94,8 @@ def _start(
         {
             "database_url": the_stores.database_url,
             "redis_url": the_stores.redis_url,
-            # Of the superuser, for psql and others that want TCP. The processes use database_url, its owner's.
+            # URL of the superuser, for psql and other clients that use TCP. The processes use database_url, the
+            # owner's.
             "postgres_tcp_url": postgres.superuser_tcp_url(DATABASE) if postgres else None,
             "supervisor_pid": os.getpid(),
         }
@@ -117,16 +118,16 @@ def _stop(supervisor: Supervisor, output: Output) -> None:
 
 
 def _stop_on_signals(supervisor: Supervisor) -> None:
-    """Further signals change nothing: make forwards one that its process group got as well."""
+    """Ignore further signals: make forwards one that its process group also got."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        # nohup means it.
+        # nohup ignores SIGHUP on purpose.
         if number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
             continue
         signal.signal(number, lambda _number, _frame: supervisor.request_stop())
 
 
 class _Housekeeping:
-    """What is looked after while the stack runs: the guard, the size of logs, and in development what they say."""
+    """Tasks while the stack is running: check the guard, bound the logs, and in development print from them."""
 
     def __init__(self, guard: Guard, the_plan: plan.Plan, settings: LocalSettings, output: Output) -> None:
         self._guard = guard
@@ -137,7 +138,7 @@ class _Housekeeping:
         self._output = output
 
     def run(self) -> None:
-        """Look after everything once; called at every tick of the supervisor."""
+        """Do all tasks once; called at every tick of the supervisor."""
         self._guard.ensure_running()
         for line in self._watch.news():
             self._output.step(line)

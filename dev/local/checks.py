@@ -1,4 +1,4 @@
-"""Checks the settings of every process before anything starts, so that a wrong one does not end a stack half made."""
+"""Check the settings of every process before anything starts, so that a wrong one stops no half-started stack."""
 
 import os
 import sys
@@ -26,7 +26,7 @@ ROLES: Sequence[type[Settings]] = (
 
 def checked() -> LocalSettings:
     """Return the supervisor's settings, or end the process with one line per wrong variable of any process."""
-    found: dict[str, None] = {}  # in the order of finding, each once
+    found: dict[str, None] = {}  # each once, in the order in which they were found
     local: LocalSettings | None = None
     try:
         local = LocalSettings()
@@ -34,7 +34,7 @@ def checked() -> LocalSettings:
         found |= dict.fromkeys(problems(error))
     if local is not None and local.own_postgres:
         _forget_other_postgres()
-    # As the supervisor passes it on; what it chooses besides is right.
+    # As the supervisor passes it on; the values that it chooses itself are correct.
     passed: dict[str, Any] = {"lease_seconds": local.lease_seconds} if local else {}
     for role in ROLES:
         try:
@@ -50,7 +50,7 @@ def checked() -> LocalSettings:
 
 
 def _forget_other_postgres() -> None:
-    """Remove libpq's variables, such as PGSSLMODE and PGSERVICE: they describe another server than the embedded one."""
+    """Remove libpq's variables, such as PGSSLMODE and PGSERVICE: they do not describe the embedded server."""
     for name in [name for name in os.environ if name.startswith("PG")]:
         del os.environ[name]
 

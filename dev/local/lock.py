@@ -14,7 +14,7 @@ POLL_SECONDS = 0.1
 
 
 class InUse(StackError):
-    """Another stack runs on this DATA_DIR."""
+    """Another stack uses this DATA_DIR."""
 
 
 @contextlib.contextmanager
@@ -39,10 +39,10 @@ def held(data_dir: Path, say: Callable[[str], None]) -> Iterator[int]:
         os.write(supervisor, f"{os.getpid()}\n".encode())
         deadline = time.monotonic() + REMAINS_TIMEOUT_SECONDS
         if not _try_lock(stack):
-            say("waiting for the remains of a killed stack to end")
+            say("waiting until all processes of a killed stack have ended")
             while not _try_lock(stack):
                 if time.monotonic() > deadline:
-                    raise StackError(f"DATA_DIR {data_dir}: the remains of a killed stack do not end")
+                    raise StackError(f"DATA_DIR {data_dir}: processes of a killed stack do not end")
                 time.sleep(POLL_SECONDS)
         yield stack
     finally:

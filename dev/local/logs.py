@@ -8,12 +8,12 @@ from pathlib import Path
 
 from services.domain import activity
 
-# Of a log that grows faster than it is read, the end counts.
+# Only the end of a log that grows faster than it is read.
 MAX_BYTES = 64 << 10
 
 
 class _Tail:
-    """What was added to a file since it was read last."""
+    """Reads what was added to a file since the last read."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -56,9 +56,10 @@ LIMIT_BYTES = 20_000_000
 
 
 def trim(folder: Path) -> None:
-    """Move the content of each log over 20 MB to NAME.log.1, in place of what was there.
+    """Move the content of each log over 20 MB to NAME.log.1, replacing the old one.
 
-    The file itself stays: a process that writes to it goes on at its new end. Lines of that moment may be lost.
+    The file itself stays, and the process that writes to it continues at its new end. Lines written at that moment may
+    be lost.
     """
     for path in folder.glob("*.log"):
         with contextlib.suppress(OSError):

@@ -9,23 +9,23 @@ from dev.local.settings import LocalSettings
 
 
 class Output:
-    """Lines on standard output. A terminal that has gone away does not stop an orderly stop."""
+    """Print lines on standard output. A closed terminal does not prevent an orderly stop."""
 
     def __init__(self) -> None:
         self._started = time.monotonic()
 
     def say(self, line: str) -> None:
-        """One line, at once."""
+        """Print one line, at once."""
         with contextlib.suppress(OSError, ValueError):
             sys.stdout.write(line + "\n")
             sys.stdout.flush()
 
     def step(self, line: str) -> None:
-        """One line with the seconds since the start."""
+        """Print one line with the seconds since the start."""
         self.say(f"{time.monotonic() - self._started:6.1f} s  {line}")
 
     def serving(self, plan: Plan, settings: LocalSettings) -> None:
-        """Say where everything is and what to try, at the end of the start."""
+        """Print where everything is and what to try, at the end of the start."""
         url = plan.gateway_url
         grpc = ", ".join(f"{role} {address(plan.reach, port)}" for role, port in plan.grpc_ports.items())
         key = ' \\\n       -H "Authorization: Bearer $BOOTSTRAP_ADMIN_KEY"' if settings.requires_key else ""
@@ -41,7 +41,7 @@ Webhook service is ready.
   Logs       {plan.logs}
   All ports  {plan.ports_path}
 
-Try it: subscribe an address of yours, then send it something.
+Try it: subscribe your receiver, then send it something.
 
   curl -s {url}/api/v1/subscriptions/ -H 'Content-Type: application/json'{key} \\
        -d '{{"target_url": "http://127.0.0.1:9000/hook"}}'
@@ -53,7 +53,7 @@ Try it: subscribe an address of yours, then send it something.
 
 
 def fail(line: str) -> None:
-    """One line on standard error."""
+    """Print one line on standard error."""
     with contextlib.suppress(OSError, ValueError):
         sys.stderr.write(line + "\n")
         sys.stderr.flush()

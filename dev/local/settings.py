@@ -12,30 +12,30 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class LocalSettings(PostgresSettings, RedisSettings, BootstrapSettings, ServiceKeysSettings, EncryptionSettings):
-    """Which stores to use, the one fixed port, and whether the processes will find the keys that they need."""
+    """Which stores to use, the fixed port, and whether the processes will find the keys that they need."""
 
     bootstrap_required: ClassVar[bool] = True
-    # The gateway's.
+    # The gateway's port.
     port: Annotated[int, Field(ge=1, le=65535)] = 8080
-    # Shorter than in production: on one machine, a worker that died is noticed by people.
+    # Shorter than in production: on one machine, people notice when a worker dies.
     lease_seconds: Annotated[int, Field(ge=1, le=31_622_400)] = 30
 
     def check_postgres(self) -> None:
-        """Check where Postgres is, unless it is the embedded one: libpq's variables describe another server then."""
+        """Check Postgres's variables, unless it is the embedded one, which libpq's variables do not describe."""
         if not self.own_postgres:
             super().check_postgres()
 
     @property
     def own_postgres(self) -> bool:
-        """Whether Postgres is for us to run: nobody named one."""
+        """Return whether we run Postgres, because no other is configured."""
         return not self.model_fields_set & {"database_url", "postgres_host"}
 
     @property
     def own_redis(self) -> bool:
-        """Whether Redis is for us to run: nobody named one."""
+        """Return whether we run Redis, because no other is configured."""
         return not self.model_fields_set & {"redis_url", "redis_addr"}
 
     @property
     def reach(self) -> str:
-        """The address at which processes of this machine reach those that bind `host`."""
+        """Return the address by which processes on this machine reach those that bind `host`."""
         return "127.0.0.1" if self.host in ("0.0.0.0", "::") else self.host  # noqa: S104 - compared, not bound

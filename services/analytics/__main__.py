@@ -7,10 +7,13 @@ import grpc
 
 from protos.webhook.v1 import analytics_pb2, analytics_pb2_grpc
 from services.analytics import gauges, retention, rollup
+from services.analytics.consistency import Check, ConsistencyStore
 from services.analytics.gauges import GaugeStore
 from services.analytics.service import AnalyticsService
 from services.analytics.settings import AnalyticsSettings
 from services.analytics.store import StatsStore
+from services.analytics.usage import loop as usage
+from services.analytics.usage.store import UsageStore
 from services.domain.audit import Crossings
 from services.platform.auth import finder
 from services.platform.auth.authenticator import Authenticator
@@ -35,7 +38,12 @@ async def serve(process: lifecycle.Process, settings: AnalyticsSettings) -> Asyn
                 ),
             ),
             process.spawn("retention", retention.run_forever(store, settings)),
+            process.spawn(
+                "usage",
+                usage.run_forever(UsageStore(pool), settings.quotas, most_named=settings.top_subscriptions),
+            ),
             process.spawn("gauges", gauges.keep(GaugeStore(pool), top_subscriptions=settings.top_subscriptions)),
+            process.spawn("consistency", Check(ConsistencyStore(pool)).run()),
         )
 
         def register(server: grpc.aio.Server) -> None:

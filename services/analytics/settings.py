@@ -6,12 +6,13 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
+from services.domain.quotas import QuotaSettings
 from services.domain.retry_policy import RetrySettings
 from services.platform.settings import GrpcServerSettings, Hours, Port, PostgresSettings, constant
 from services.platform.tracing.settings import TracingDoorSettings
 
 
-class AnalyticsSettings(PostgresSettings, GrpcServerSettings, RetrySettings, TracingDoorSettings):
+class AnalyticsSettings(PostgresSettings, GrpcServerSettings, RetrySettings, QuotaSettings, TracingDoorSettings):
     """Everything the analytics process reads from the environment."""
 
     own_service_keys: ClassVar[Sequence[str]] = ("analytics_service_key",)

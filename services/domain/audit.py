@@ -47,6 +47,7 @@ class Action(enum.StrEnum):
     RETRY_DELIVERY = "delivery.retry"
     CANCEL_DELIVERY = "delivery.cancel"
     CREATE_TENANT = "tenant.create"
+    UPDATE_TENANT = "tenant.update"
     DELETE_TENANT = "tenant.delete"
     ENTER_TENANT = "tenant.enter"
     CREATE_API_KEY = "api_key.create"

@@ -212,6 +212,15 @@ class Ringer:
         """Whether a row inserted now will be rung at once. If not, the dispatcher's turn comes."""
         return self._reachable and self._broker.length < HIGH_WATER_MESSAGES and len(self._waiting) < MAX_WAITING_IDS
 
+    async def room(self) -> int:
+        """Return how many deliveries there is room for in the stream, for who leaves the others to the dispatcher."""
+        try:
+            async with asyncio.timeout(RING_TIMEOUT_SECONDS):
+                length = await self._broker.measure()
+        except REDIS_AWAY:
+            return 0
+        return max(0, (LOW_WATER_MESSAGES - length) * IDS_PER_BELL - len(self._waiting))
+
     def ring(self, rung: Iterable[Rung]) -> None:
         """Queue the bells of rows that are committed."""
         self._waiting.extend(rung)

@@ -72,6 +72,20 @@ def type_violations(field: str, entries: Sequence[str]) -> list[errors.Violation
     ]
 
 
+def entries_wanting(event_type: str) -> list[str]:
+    """Return the entries of subscriptions' lists of types that want events of this type.
+
+    "order.item.added" is wanted by "order.item.added", "order.*" and "order.item.*". A subscription without entries
+    wants every event.
+    """
+    found = [event_type]
+    end = event_type.find(".")
+    while end >= 0:
+        found.append(event_type[:end] + WILDCARD)
+        end = event_type.find(".", end + 1)
+    return found
+
+
 class TypeFilter:
     """The event types that a subscription wants; no entries mean all."""
 

@@ -20,6 +20,7 @@ import structlog
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from services.domain import limits
 from services.platform import errors
 from services.platform.settings import Hours, Seconds, Settings, constant
 
@@ -34,10 +35,6 @@ _NAMED: dict[str, tuple[float, ...]] = {
 DEFAULT_DELAYS_SECONDS = _NAMED[STANDARD_WEBHOOKS][:-1]
 # What makes the default policy exponential when it is set.
 _EXPONENTIAL = frozenset({"retry_limit", "retry_base_seconds", "retry_factor", "retry_cap_seconds"})
-# Of a subscription's policy.
-MAX_RETRIES = 100
-# Far beyond every expiry, and near enough to be stored in a few digits.
-MAX_NUMBER = 1e9
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -202,7 +199,7 @@ def _filled(asked: Asked, service: RetryPolicy) -> Asked:
 
 
 def _violations(asked: Asked) -> Iterator[errors.Violation]:
-    """Yield what is wrong with each field. Comparisons are written so that NaN fails them."""
+    """Yield what is wrong with each field."""
     exponential = (asked.base_seconds, asked.factor, asked.cap_seconds, asked.limit)
     kinds = (any(number is not None for number in exponential), bool(asked.delays_seconds), asked.name is not None)
     if sum(kinds) > 1:
@@ -213,8 +210,8 @@ def _violations(asked: Asked) -> Iterator[errors.Violation]:
         )
     if asked.name is not None and asked.name not in _NAMED:
         yield _violation("name", f'must be "{STANDARD_WEBHOOKS}"')
-    if len(asked.delays_seconds) > MAX_RETRIES:
-        yield _violation("delays_seconds", f"must have at most {MAX_RETRIES} entries")
+    if len(asked.delays_seconds) > limits.MAX_DELAYS:
+        yield _violation("delays_seconds", f"must have at most {limits.MAX_DELAYS} entries")
     else:
         seconds = {f"delays_seconds.{index}": delay for index, delay in enumerate(asked.delays_seconds)}
         seconds |= {
@@ -223,12 +220,9 @@ def _violations(asked: Asked) -> Iterator[errors.Violation]:
             if number is not None
         }
         for name, number in seconds.items():
-            if not 0 < number <= MAX_NUMBER:
-                yield _violation(name, f"must be greater than 0 and at most {MAX_NUMBER:.0f}")
-    if asked.factor is not None and not 1 <= asked.factor <= MAX_NUMBER:
-        yield _violation("factor", f"must be between 1 and {MAX_NUMBER:.0f}")
-    if asked.limit is not None and not 0 <= asked.limit <= MAX_RETRIES:
-        yield _violation("limit", f"must be between 0 and {MAX_RETRIES}")
+            yield from limits.RETRY_SECONDS.violations(f"retry_policy.{name}", number)
+    yield from limits.RETRY_FACTOR.violations("retry_policy.factor", asked.factor)
+    yield from limits.RETRIES.violations("retry_policy.limit", asked.limit)
 
 
 def _limits_exceeded(whole: Asked, service: RetryPolicy, expiry_seconds: int) -> Iterator[errors.Violation]:

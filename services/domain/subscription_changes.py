@@ -8,7 +8,7 @@ from uuid import UUID
 
 import redis.exceptions
 
-from services.platform.stores.redis import Client, Key, script
+from services.platform.stores.redis import Client, Key, Refused, refusals, script
 from services.platform.stores.redis_primary import PREFIX
 
 CHANNEL = f"{PREFIX}subscription-changes"
@@ -23,12 +23,23 @@ NO_COPY = b""
 def _set_if_newer(copy_key: Key, version: int, value: bytes, ttl_seconds: int) -> Any:
     """Set a subscription's value unless a newer version is there.
 
-    local old = redis.call('HGET', copy_key, 'version')
-    if old and tonumber(old) >= version then return 0 end
+    local old = tonumber(redis.call('HGET', copy_key, 'version') or '')
+    if old and old >= version then return 0 end
     redis.call('HSET', copy_key, 'version', version, 'value', value)
     redis.call('EXPIRE', copy_key, ttl_seconds)
     return 1
     """
+
+
+def message(subscription_id: UUID, tenant_id: str, version: int) -> str:
+    """Return what is published of a change."""
+    return f"{subscription_id} {tenant_id} {version}"
+
+
+def heard(data: bytes) -> tuple[UUID, str, int]:
+    """Parse a message; ValueError if it is not one of this version of the program."""
+    subscription_id, tenant_id, version = data.decode().split(" ")
+    return UUID(subscription_id), tenant_id, int(version)
 
 
 class Copies:
@@ -39,17 +50,22 @@ class Copies:
         self._set_if_newer = _set_if_newer(client)
 
     async def read(self, subscription_id: UUID) -> bytes | None:
-        """Return what was written last; None or NO_COPY if there is none."""
-        return cast("bytes | None", await self._redis.hget(KEY + str(subscription_id), "value"))
+        """Return what was written last; None or NO_COPY if there is none. Raise Refused if it is something else."""
+        with refusals():
+            return cast("bytes | None", await self._redis.hget(KEY + str(subscription_id), "value"))
 
     async def write(self, subscription_id: UUID, value: bytes, version: int) -> None:
-        """Write a copy, unless a newer one is there."""
+        """Write a copy, unless a newer one is there. Raise Refused if there is something else."""
         await self._set_if_newer(Key(KEY + str(subscription_id)), version, value, REDIS_TTL_SECONDS)
+
+    async def forget(self, subscription_id: UUID) -> None:
+        """Remove what is kept of a subscription."""
+        await self._redis.delete(KEY + str(subscription_id))
 
     async def tell(self, subscription_id: UUID, tenant_id: str, value: bytes, version: int) -> None:
         """Write a changed copy, and tell all who listen."""
         try:
             await self.write(subscription_id, value, version)
-        except redis.exceptions.ResponseError:
-            await self._redis.delete(KEY + str(subscription_id))  # a full Redis takes nothing new, but forgets
-        await self._redis.publish(CHANNEL, f"{subscription_id} {tenant_id}")
+        except (redis.exceptions.ResponseError, Refused):
+            await self.forget(subscription_id)  # a full Redis takes nothing new, but forgets
+        await self._redis.publish(CHANNEL, message(subscription_id, tenant_id, version))

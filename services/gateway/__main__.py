@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 import structlog
 
+from protos.webhook.v1 import ingest_pb2_grpc
 from services.gateway import app
 from services.gateway.accept.batches import IngestBatches
 from services.gateway.accept.routes import IngestTokens
@@ -30,6 +31,8 @@ async def serve(process: lifecycle.Process, settings: GatewaySettings) -> AsyncI
     connected = functools.partial(client.channel, certificates=tls.following(process, settings))
     async with (
         connected(settings.ingest_addr, service_key=settings.ingest_service_key) as ingest,
+        # Apart, so that no event waits for other calls of any tenant.
+        connected(settings.ingest_addr, service_key=settings.ingest_service_key, own_connection=True) as accepting,
         connected(settings.delivery_addr, service_key=settings.delivery_service_key) as delivery,
         connected(settings.analytics_addr, service_key=settings.analytics_service_key) as analytics,
     ):
@@ -38,7 +41,7 @@ async def serve(process: lifecycle.Process, settings: GatewaySettings) -> AsyncI
         retries = Retries(settings.accept_timeout_seconds)
         clock = Clock("ingest")
         process.health.add_optional("clock", clock.check)
-        batches = IngestBatches(services.ingest, retries, settings, clock)
+        batches = IngestBatches(ingest_pb2_grpc.IngestServiceStub(accepting), retries, settings, clock)
         callers = Callers(services.access, retries, settings)
         tokens = IngestTokens(services.subscriptions, retries)
         backends.watch(process.health, channels)

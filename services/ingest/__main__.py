@@ -28,8 +28,12 @@ from services.ingest.access.store import AccessStore
 from services.ingest.audit.service import AuditService
 from services.ingest.audit.store import AuditStore
 from services.ingest.events.committer import Committer
+from services.ingest.events.expansions import Expander, ExpansionStore
 from services.ingest.events.service import IngestService
 from services.ingest.events.store import EventStore
+from services.ingest.quotas.guard import Guard
+from services.ingest.quotas.rates import Rates
+from services.ingest.quotas.store import QuotaStore
 from services.ingest.settings import IngestSettings
 from services.ingest.subscriptions.cache import SubscriptionCache
 from services.ingest.subscriptions.service import SubscriptionService
@@ -67,11 +71,17 @@ async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIt
         finder.running(process, settings, pool) as callers,
     ):
         vault = Vault(await encryption.known_keys(process, pool, settings))
-        store = SubscriptionStore(pool, vault, key_hours=settings.idempotency_key_hours)
+        store = SubscriptionStore(
+            pool, vault, key_hours=settings.idempotency_key_hours, quota=settings.quota_subscriptions
+        )
         events = EventStore(pool, expiry_hours=settings.delivery_expiry_hours, key_hours=settings.idempotency_key_hours)
         cache = SubscriptionCache(store, client, vault, size=settings.cached_subscriptions)
         gates = Gates(client)
-        committer = Committer(events, ringer, settings)
+        rates = Rates(client)
+        guard = Guard(QuotaStore(pool), rates, settings.quotas)
+        unexpanded = ExpansionStore(pool, expiry_hours=settings.delivery_expiry_hours)
+        expander = Expander(unexpanded, ringer, gates)
+        committer = Committer(events, ringer, settings, expander.committed)
         partitions = _Partitions(events)
         clock = Clock("Postgres")
         process.health.add_optional("clock", clock.check)
@@ -81,6 +91,9 @@ async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIt
         loops = [
             process.spawn("subscription_changes", cache.listen()),
             process.spawn("gates", gates.run()),
+            process.spawn("quotas", guard.run()),
+            process.spawn("event_rates", rates.run()),
+            process.spawn("expansions", expander.run(committer.committed)),
             process.spawn("redis_up", redis_up.run()),
             process.spawn("partitions", partitions.keep()),
             process.spawn("clock", _compare(clock, events)),
@@ -93,16 +106,19 @@ async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIt
                 cache,
                 gates,
                 committer,
+                expander,
                 vault,
                 clock,
+                guard,
                 max_payload_bytes=settings.max_payload_bytes,
+                inline_deliveries=settings.inline_deliveries,
                 tracer=process.tracer,
                 activity=Activity.of("accepted events", settings),
             )
             ingest_pb2_grpc.add_IngestServiceServicer_to_server(ingest, server)
             subscriptions = SubscriptionService(store, cache, vault, settings, policy)
             subscriptions_pb2_grpc.add_SubscriptionServiceServicer_to_server(subscriptions, server)
-            access = AccessService(AccessStore(pool), callers)
+            access = AccessService(AccessStore(pool), callers, settings.quotas)
             access_pb2_grpc.add_AccessServiceServicer_to_server(access, server)
             audit_pb2_grpc.add_AuditServiceServicer_to_server(AuditService(AuditStore(pool)), server)
 
@@ -114,6 +130,8 @@ async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIt
         finally:
             for loop in loops:  # before what they use is closed
                 await process.cancel(loop)
+            with contextlib.suppress(Exception):  # a sum that is a little short, when Postgres is away
+                await guard.add_up()
 
 
 class _Partitions:

@@ -2,6 +2,8 @@
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from services.platform.process.metrics import SECONDS_BUCKETS
+
 ACCEPTED = Counter("webhook_events_accepted_total", "Events committed with at least one delivery.")
 FILTERED = Counter("webhook_events_filtered_total", "Events committed that match no subscription.")
 REPEATED = Counter("webhook_events_repeated_total", "Events that repeat an earlier one with the same id or key.")
@@ -15,6 +17,13 @@ COMMIT_SECONDS = Histogram(
     "Duration of the committing statement.",
     buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5),
 )
+UNEXPANDED = Gauge("webhook_unexpanded_events", "Events with a large fan-out that do not have all deliveries yet.")
+EXPANDED = Counter("webhook_events_expanded_total", "Events with a large fan-out that got their last delivery.")
+EXPANSION_SECONDS = Histogram(
+    "webhook_expansion_chunk_duration_seconds",
+    "Duration of the transaction that creates a part of an event's deliveries.",
+    buckets=SECONDS_BUCKETS,
+)
 WAITING = Gauge("webhook_ingest_waiting_events", "Events waiting for a commit or being committed.")
 CACHE = Counter("webhook_subscription_cache_total", "Lookups of subscriptions on the ingest path.", ["level", "result"])
 UNREADABLE_COPIES = Counter(
@@ -24,3 +33,4 @@ UNREADABLE_COPIES = Counter(
 INVALIDATIONS = Counter(
     "webhook_subscription_cache_invalidations_total", "Cache entries dropped because of a change.", ["scope"]
 )
+QUOTA_REFUSALS = Counter("webhook_quota_refusals_total", "Events refused because of a tenant's quota.", ["quota"])

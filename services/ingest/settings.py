@@ -6,6 +6,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from services.domain.egress.policy import EgressSettings
+from services.domain.quotas import QuotaSettings
 from services.domain.retry_policy import RetrySettings
 from services.domain.secrets.encryption import EncryptionSettings
 from services.platform.settings import (
@@ -25,6 +26,7 @@ class IngestSettings(
     RetrySettings,
     EgressSettings,
     EncryptionSettings,
+    QuotaSettings,
     TracingDoorSettings,
 ):
     """What the ingest service reads from the environment."""
@@ -40,5 +42,7 @@ class IngestSettings(
     # Events that wait to be committed; beyond this bound ingest returns RESOURCE_EXHAUSTED.
     ingest_queue_events: int = constant(5_000)
     ingest_queue_bytes: int = constant(128 << 20)
+    # Deliveries that are created with their event; those of an event with more are created right after it.
+    inline_deliveries: int = constant(100)
     # Subscriptions that are kept in the process.
     cached_subscriptions: int = constant(50_000)

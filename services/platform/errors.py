@@ -13,7 +13,10 @@
     │   └── IdempotencyKeyInUse      FAILED_PRECONDITION   409    yes
     ├── Gone                         FAILED_PRECONDITION   410
     ├── Outdated                     ABORTED               412
+    ├── RequestTimeout               DEADLINE_EXCEEDED     408    yes
     ├── Overloaded                   RESOURCE_EXHAUSTED    429    yes
+    │   ├── TenantOverloaded         RESOURCE_EXHAUSTED    429    yes
+    │   └── QuotaExceeded            RESOURCE_EXHAUSTED    429    yes
     └── Unavailable                  UNAVAILABLE           503    yes
         └── OutcomeUnknown           UNAVAILABLE           503    yes
 
@@ -93,7 +96,12 @@ class ErrorReason(enum.StrEnum):
     TENANT_IS_DEFAULT = "TENANT_IS_DEFAULT"
 
     OVERLOADED = "OVERLOADED"
+    TENANT_OVERLOADED = "TENANT_OVERLOADED"
     RATE_LIMITED = "RATE_LIMITED"
+    QUOTA_SUBSCRIPTIONS = "QUOTA_SUBSCRIPTIONS"
+    QUOTA_EVENTS_PER_SECOND = "QUOTA_EVENTS_PER_SECOND"
+    QUOTA_WAITING_DELIVERIES = "QUOTA_WAITING_DELIVERIES"
+    QUOTA_STORED_BYTES = "QUOTA_STORED_BYTES"
     UNAVAILABLE = "UNAVAILABLE"
     OUTCOME_UNKNOWN = "OUTCOME_UNKNOWN"
 
@@ -245,12 +253,40 @@ class Outdated(WebhookError):
     reason = ErrorReason.ETAG_MISMATCH
 
 
+class RequestTimeout(WebhookError):
+    """The caller did not send the whole request in time; nothing was done."""
+
+    code = grpc.StatusCode.DEADLINE_EXCEEDED
+    reason = ErrorReason.REQUEST_TIMEOUT
+
+
 class Overloaded(WebhookError):
     """A bounded queue is full; nothing was stored."""
 
     code = grpc.StatusCode.RESOURCE_EXHAUSTED
     reason = ErrorReason.OVERLOADED
     retry_after_seconds = RETRY_AFTER_SECONDS
+
+
+class QuotaExceeded(Overloaded):
+    """The tenant would have or do more than its quota allows; nothing was stored. The reason names the quota."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: ErrorReason | None = None,
+        violations: Sequence[Violation] = (),
+        retry_after_seconds: int = RETRY_AFTER_SECONDS,
+    ) -> None:
+        super().__init__(message, reason=reason, violations=violations)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class TenantOverloaded(Overloaded):
+    """A tenant has more waiting than its share of a bounded queue; nothing of this request was stored."""
+
+    reason = ErrorReason.TENANT_OVERLOADED
 
 
 class Unavailable(WebhookError):

@@ -17,7 +17,7 @@ from dev.harness import keys
 from services.platform.auth import roles
 from services.platform.auth.roles import Role
 
-# What every request of these tests shows to be let in. One place, so that the tests need not know how that is done.
+# The credentials of all requests of these tests, in one place.
 
 
 # Variables of the stack.
@@ -27,21 +27,21 @@ HEADERS: Mapping[str, str] = keys.bearer(keys.ADMIN_KEY)
 
 
 def credentials(path: str) -> Sequence[tuple[str, str]]:
-    """The metadata of a gRPC call of the method at this path: an operator's, but where only a gateway may call."""
+    """Return the metadata of a gRPC call to this method: a gateway's if only a gateway may call it, or an admin's."""
     rule = roles.RULES.get(path)
     of_gateway = rule is not None and rule.least is Role.SERVICE
     return keys.metadata(keys.SERVICE_KEY if of_gateway else keys.ADMIN_KEY)
 
 
 def header_lines() -> bytes:
-    """The headers as they stand in a raw request, each with its line end."""
+    """Return the headers as in a raw request, each with its line end."""
     return b"".join(f"{name}: {value}\r\n".encode() for name, value in HEADERS.items())
 
 
-# A client of the gateway that sends any bytes, and reads every answer that comes back.
+# A client of the gateway that sends any bytes, and reads every response.
 
 
-# How long to wait for the first answer, and then for another that nobody asked for.
+# How long to wait for the first response, and then for another one that was not requested.
 ANSWER_SECONDS = 10.0
 QUIET_SECONDS = 0.3
 _HEAD = re.compile(rb"HTTP/1\.[01] (\d{3})[^\r\n]*\r\n((?:[^\r\n]+\r\n)*)\r\n")
@@ -50,7 +50,7 @@ _LENGTH = re.compile(rb"^content-length: *(\d+)", re.IGNORECASE | re.MULTILINE)
 
 @dataclass(frozen=True, kw_only=True)
 class Exchange:
-    """What became of the bytes: the answers in their order, what came besides, and whether the connection ended."""
+    """The result of sending bytes: the responses in order, other bytes, and whether the connection ended."""
 
     statuses: tuple[int, ...]
     rest: bytes
@@ -58,17 +58,17 @@ class Exchange:
 
 
 def request(line: bytes, *headers: bytes, body: bytes = b"", host: bytes = b"Host: gateway\r\n") -> bytes:
-    """A request that the service lets in, its headers as they are given."""
+    """Return a request that the service authorizes, with these headers."""
     lines = b"".join(header + b"\r\n" for header in headers)
     return line + b"\r\n" + host + header_lines() + lines + b"\r\n" + body
 
 
 async def exchange(port: int, *pieces: bytes, pause_seconds: float = 0.0, expected: int = 1) -> Exchange:
-    """Send the pieces over one connection, and read until it ends, or says no more after so many answers."""
+    """Send the pieces over one connection, and read until it ends, or until nothing follows this many responses."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     received, closed = b"", False
     try:
-        with contextlib.suppress(ConnectionError):  # refused before it had read everything
+        with contextlib.suppress(ConnectionError):  # refused before the whole request was read
             for piece in pieces:
                 writer.write(piece)
                 await writer.drain()
@@ -93,7 +93,7 @@ async def _read(reader: asyncio.StreamReader) -> bytes:
 
 
 def _answers(received: bytes) -> tuple[tuple[int, ...], bytes]:
-    """The statuses of the whole answers at the beginning, interim ones left out, and what follows them."""
+    """Return the statuses of the complete responses at the beginning, without interim ones, and what follows them."""
     statuses, at = [], 0
     while head := _HEAD.match(received, at):
         length = _LENGTH.search(head[2])
@@ -106,7 +106,7 @@ def _answers(received: bytes) -> tuple[tuple[int, ...], bytes]:
     return tuple(statuses), received[at:]
 
 
-# A client of gRPC that sends any bytes, and answers with the status that they got.
+# A gRPC client that sends any bytes, and returns the resulting status.
 
 
 TIMEOUT_SECONDS = 10.0
@@ -116,20 +116,30 @@ Metadata = Sequence[tuple[str, str | bytes]]
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """A method of a server, by the path that it is called by."""
+    """A method of a server, by its path."""
 
     path: str
     request: Descriptor
     channel: Any
 
     def call(self, data: bytes, metadata: Metadata = ()) -> grpc.StatusCode:
-        """The status of a call with these bytes."""
+        """Return the status of a call with these bytes."""
         return unary(self.channel, self.path, data, metadata)
 
 
+REFLECTION = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
+
+
+class _Identified(grpc.StreamStreamClientInterceptor):
+    """Shows a key to reflection, whose client takes no metadata."""
+
+    def intercept_stream_stream(self, continuation: Any, details: Any, requests: Any) -> Any:
+        return continuation(details._replace(metadata=credentials(REFLECTION)), requests)
+
+
 def methods(channel: Any) -> Iterator[Method]:
-    """Every method of this project's services, as reflection tells of them; all of them are unary."""
-    database = ProtoReflectionDescriptorDatabase(channel)
+    """Return every method of this project's services that reflection lists; all of them are unary."""
+    database = ProtoReflectionDescriptorDatabase(grpc.intercept_channel(channel, _Identified()))
     pool = DescriptorPool(database)
     for name in database.get_services():
         if name.startswith(OURS):
@@ -140,7 +150,7 @@ def methods(channel: Any) -> Iterator[Method]:
 
 
 def unary(channel: Any, path: str, data: bytes, metadata: Metadata = ()) -> grpc.StatusCode:
-    """The status of a unary call."""
+    """Return the status of a unary call."""
     call = channel.unary_unary(path, request_serializer=None, response_deserializer=None)
     return _status(lambda: call(data, timeout=TIMEOUT_SECONDS, metadata=(*credentials(path), *metadata)))
 
@@ -148,7 +158,7 @@ def unary(channel: Any, path: str, data: bytes, metadata: Metadata = ()) -> grpc
 def stream(
     channel: Any, path: str, parts: Iterable[bytes], *, timeout_seconds: float = TIMEOUT_SECONDS
 ) -> grpc.StatusCode:
-    """The status of a call that sends a stream and reads one."""
+    """Return the status of a call that sends a stream and reads one."""
     call = channel.stream_stream(path, request_serializer=None, response_deserializer=None)
     return _status(lambda: list(call(iter(parts), timeout=timeout_seconds, metadata=credentials(path))))
 
@@ -161,21 +171,21 @@ def _status(call: Callable[[], object]) -> grpc.StatusCode:
     return grpc.StatusCode.OK
 
 
-# Small changes to bytes, as hypothesis makes them.
+# Small changes to bytes, generated by hypothesis.
 
 
-# Where (as a share of the whole), how many bytes go, and what comes in their place.
+# The position (as a share of the whole), the number of bytes to remove, and the bytes to insert.
 Change: TypeAlias = tuple[float, int, bytes]
 
 
 def changes(*pieces: bytes, most: int = 4) -> st.SearchStrategy[list[Change]]:
-    """Some changes; what they put in is any few bytes, or one of the pieces."""
+    """Generate changes that insert a few bytes, or one of the pieces."""
     put = st.binary(max_size=4) | st.sampled_from(pieces)
     return st.lists(st.tuples(st.floats(0, 1), st.integers(0, 5), put), min_size=1, max_size=most)
 
 
 def changed(whole: bytes, made: Sequence[Change]) -> bytes:
-    """The bytes after these changes, one after the other."""
+    """Return the bytes after these changes, one after the other."""
     found = bytearray(whole)
     for where, length, piece in made:
         begin = int(where * len(found))

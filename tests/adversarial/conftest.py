@@ -1,4 +1,4 @@
-"""A stack of their own for these tests, what must be true of it after each module, and the count of cases."""
+"""A separate stack for these tests, checks of it after each module, and the number of cases."""
 
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -14,7 +14,7 @@ from dev.harness.stack import ROLES, Stack
 from dev.harness.waiting import wait_until_sync
 from tests.adversarial import calls
 
-# How many cases of which kind were tried: what the tests claim, counted where it happens.
+# How many cases of each kind were tried, counted where it happens.
 
 
 class Tally:
@@ -29,12 +29,12 @@ class Tally:
 
     @property
     def total(self) -> int:
-        """All cases."""
+        """Return the number of all cases."""
         return self._cases.total()
 
     @property
     def lines(self) -> list[str]:
-        """The sum, and then each kind; nothing when nothing was tried."""
+        """Return the total, and then each kind; nothing if there were no cases."""
         if not self._cases:
             return []
         width = max(map(len, self._cases))
@@ -42,11 +42,11 @@ class Tally:
         return [whole, *(f"  {kind:<{width}}  {cases:>7,}" for kind, cases in sorted(self._cases.items()))]
 
 
-# A stack of their own for these tests, what must be true of it after each module, and the count of what was tried.
+# A separate stack for these tests, and checks of it after each module.
 
 
 _TALLY = pytest.StashKey[Tally]()
-# What services log when something happened that nobody foresaw.
+# What services log after an unexpected error.
 BUGS = (
     "because of a bug",
     "cannot be recorded",
@@ -58,29 +58,29 @@ BUGS = (
 
 @pytest.fixture(scope="session")
 def tally(pytestconfig: pytest.Config) -> Tally:
-    """The count of cases, which is printed at the end."""
+    """Return the counts, which are printed at the end."""
     return pytestconfig.stash.setdefault(_TALLY, Tally())
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Say how many cases of which kind were tried."""
+    """Print how many cases of each kind were tried."""
     for line in config.stash.get(_TALLY, Tally()).lines:
         terminalreporter.write_line(line)
 
 
-# How many examples to make: the first number in the short mode, the second in the long one.
+# How many examples to generate: the first number in the short mode, the second in the long one.
 Examples = Callable[[int, int], int]
 
 
 @pytest.fixture(scope="session")
 def examples(pytestconfig: pytest.Config) -> Examples:
-    """Choose how many examples to make."""
+    """Choose how many examples to generate."""
     return lambda short, long: long if pytestconfig.getoption("--long") else short
 
 
 @pytest.fixture(scope="session")
 def stack(short_folder: Path) -> Iterator[Stack]:
-    """A stack whose worker tries once, for a second, and reaches one address of this machine."""
+    """A stack whose worker tries once, for a second, and can reach one address of this machine."""
     environment = {
         "EGRESS_ALLOW": "127.0.0.1/32",
         "DELIVERY_TIMEOUT_SECONDS": "1",
@@ -93,14 +93,14 @@ def stack(short_folder: Path) -> Iterator[Stack]:
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def api(stack: Stack) -> AsyncIterator[Api]:
-    """A client of it."""
+    """A client of the stack."""
     async with httpx.AsyncClient(base_url=stack.base_url, headers=calls.HEADERS, timeout=15) as http:
         yield Api(http)
 
 
 @pytest.fixture(scope="module")
 def unharmed(stack: Stack) -> Iterator[None]:
-    """Whatever a module did to the stack: its processes live, are ready, and met no bug."""
+    """Check after a module that the same processes are alive, ready, and have logged no bug."""
     before = {role: stack.pid_of(role) for role in ROLES}
     yield
     assert {role: stack.pid_of(role) for role in ROLES} == before

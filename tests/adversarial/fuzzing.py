@@ -1,7 +1,7 @@
-"""Fuzzing for as long as one likes, with new seeds in each round: make fuzz ARGS="--minutes 30 --seed 1".
+"""Fuzzing for a given time, with new seeds in each round: make fuzz ARGS="--minutes 30 --seed 1".
 
-A run of all tests does not collect it: it is asked for by its name. What it finds does not end it. A finding is told
-with the seed of its round, which `--minutes 0 --seed SEED` tries again, and fails the run at its end.
+A run of all tests does not collect it; name it explicitly. A finding does not end the run. It is printed with the seed
+of its round, which `--minutes 0 --seed SEED` repeats, and the run fails at its end.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ __all__ = ["ids", "listeners", "methods"]  # fixtures
 
 pytestmark = [pytest.mark.usefixtures("unharmed"), pytest.mark.timeout(0)]
 
-# Of a round, which takes a minute or two.
+# Cases of a round, which takes a minute or two.
 SEQUENCES, REQUESTS, MESSAGES, TARGETS = 100, 20, 60, 2_000
 PAGE = 200
 Part = Callable[[int], None]
@@ -37,7 +37,7 @@ Part = Callable[[int], None]
 def parts(
     stack: Stack, tmp_path: Path, tally: Tally, methods: list[Method], ids: list[str], listeners: Listeners
 ) -> dict[str, Part]:
-    """What a round tries, each with the seed of the round."""
+    """Return the tests of a round, each with the round's seed."""
 
     def rest(phases: str, most: int) -> Part:
         def run(seed: int) -> None:
@@ -86,7 +86,7 @@ def test_nothing_is_found(stack: Stack, parts: dict[str, Part], tally: Tally, py
 
 
 def _forget(stack: Stack) -> None:
-    """Delete the subscriptions of a round, so that events for all who want them stay few."""
+    """Delete the subscriptions of a round, so that events for all subscriptions match few of them."""
     with httpx.Client(base_url=stack.base_url, headers=calls.HEADERS, timeout=30) as http:
         while found := http.get("/api/v1/subscriptions/", params={"limit": PAGE}).json()["items"]:
             for subscription in found:

@@ -1,4 +1,4 @@
-"""What schemathesis runs with (schemathesis.toml): made up URLs, and what is changed before a request is sent."""
+"""Hooks for schemathesis (schemathesis.toml): generated URLs, and changes to requests before they are sent."""
 
 import contextlib
 from typing import Any
@@ -7,9 +7,9 @@ from urllib.parse import urlsplit
 import schemathesis
 from hypothesis import strategies as st
 
-# Where made up targets lead: nowhere.
+# The host of generated targets, which leads nowhere.
 NOWHERE = "hook.invalid"
-# All of them are URIs; the service takes those that are http or https, name a host, and no user.
+# All of these are URIs; the service accepts those that are http or https, have a host, and no user.
 URLS = st.builds(
     "{}://{}{}{}".format,
     st.sampled_from(["http", "https", "HTTP", "ftp", "javascript"]),
@@ -22,15 +22,15 @@ schemathesis.openapi.format("uri", URLS)
 
 @schemathesis.hook
 def before_call(_: schemathesis.HookContext, case: schemathesis.Case[Any], __: dict[str, Any]) -> None:
-    """Change what would have effects that are not looked for."""
+    """Change what would have unwanted effects."""
     lead_nowhere(case)
     if case.meta is not None and case.meta.phase.name == "stateful":
-        # A key that was used brings back the answer of another sequence, in which its object may be deleted by now.
+        # A used key would return the response of another sequence, whose object may be deleted by now.
         case.headers.pop("Idempotency-Key", None)
 
 
 def lead_nowhere(case: schemathesis.Case[Any]) -> None:
-    """Give a made up target another host, if it leads anywhere."""
+    """Replace the host of a generated target, if it leads anywhere."""
     url = case.body.get("target_url") if isinstance(case.body, dict) else None
     if isinstance(case.body, dict) and isinstance(url, str):
         with contextlib.suppress(ValueError):

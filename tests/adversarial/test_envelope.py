@@ -1,4 +1,4 @@
-"""Bodies of any spelling: taken and refused as the standard library's parser says, and cut out byte for byte."""
+"""Bodies in any spelling are accepted and refused like the standard library's parser does, and kept byte for byte."""
 
 import json
 import re
@@ -20,7 +20,7 @@ PAYLOAD_KEYS = st.sampled_from(['"payload"', '"p\\u0061yload"'])
 TYPE_KEYS = st.sampled_from(['"event_type"', '"event\\u005Ftype"'])
 BOM = b"\xef\xbb\xbf"
 SPACES = st.text(" \t\r\n", max_size=2)
-# Spellings that a parser does not give back, each of which has to come through.
+# Spellings that a parser would normalize, all of which must be kept.
 SPELLINGS = st.sampled_from(
     [
         *("0", "-0", "1.0", "1E5", "1e-07", "1e400", "-0.0", "9" * 400, "0.1e+1", "true", "false", "null"),
@@ -41,7 +41,7 @@ SPELLINGS = st.sampled_from(
 
 @st.composite
 def spelt(draw: st.DrawFn, depth: int = 3) -> str:
-    """A JSON text, spaced and spelt in any way that is valid."""
+    """Generate a JSON text, with any valid spacing and spelling."""
     kind = draw(st.integers(0, 3 if depth else 1))
     if kind == 0:
         return draw(SPELLINGS)
@@ -64,11 +64,11 @@ SMALL_CHANGES = changes(
 
 
 class Pairs(list[tuple[str, Any]]):
-    """An object with its keys as they stand, twice those that do."""
+    """Return an object with its keys in order, including repeated ones."""
 
 
 class Number(str):
-    """A number as it is spelt."""
+    """Return a number as it is spelled."""
 
     __slots__ = ()
 
@@ -78,14 +78,14 @@ def _refuse(constant: str) -> NoReturn:
 
 
 def parsed(body: bytes) -> Any:
-    """What the standard library makes of a JSON text in UTF-8; ValueError when it is none."""
+    """Return what the standard library reads in a JSON text in UTF-8; ValueError if it is invalid."""
     return json.loads(
         body.decode(), parse_constant=_refuse, parse_int=Number, parse_float=Number, object_pairs_hook=Pairs
     )
 
 
 def is_json(body: bytes) -> bool:
-    """As the standard library sees it."""
+    """Return the value as the standard library reads it."""
     try:
         parsed(body)
     except ValueError:
@@ -95,14 +95,14 @@ def is_json(body: bytes) -> bool:
 
 @pytest.fixture
 def many(examples: Examples) -> settings:
-    """How much is tried of each property."""
+    """Return the settings of a property test."""
     return settings(max_examples=examples(300, 10_000), deadline=None, derandomize=True, database=None)
 
 
 def check_webhook(body: bytes) -> None:
-    """A webhook of this body is taken if and only if it is JSON and unambiguous, and its payload is what it was.
+    """Check that a webhook is accepted if and only if it is unambiguous JSON, and that its payload is unchanged.
 
-    A body that is empty or begins with a byte order mark is delivered whole.
+    A body that is empty or begins with a byte order mark is delivered as a whole.
     """
     marked = body.startswith(BOM)
     if not body or (marked and is_json(body.removeprefix(BOM))):
@@ -127,7 +127,7 @@ def check_webhook(body: bytes) -> None:
 
 
 def check_event(body: bytes) -> None:
-    """An event of this body is taken if and only if it is JSON with both keys once, and its type is one."""
+    """Check that an event is accepted if and only if it is JSON with both keys once, and its type is valid."""
     found: Any = parsed(body) if is_json(body) else None
     members = dict(found) if isinstance(found, Pairs) else {}
     whole = isinstance(found, Pairs) and sorted(key for key, _ in found) == ["event_type", "payload"]

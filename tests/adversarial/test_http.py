@@ -13,7 +13,7 @@ from dev.harness.stack import Stack
 from tests.adversarial.calls import Exchange, changed, changes, exchange, request
 from tests.adversarial.conftest import Examples, Tally
 
-# Requests that no honest client makes, as bytes: the tables of test_http.py.
+# Requests that no honest client sends, as bytes: the tables of test_http.py.
 
 
 UNKNOWN = b"/api/v1/webhooks/ingest/019ced6f-8a27-7c3e-9b1a-5d0f4e2c7b61"
@@ -21,16 +21,16 @@ POST = b"POST " + UNKNOWN + b" HTTP/1.1"
 GET = b"GET /api/v1/stats HTTP/1.1"
 LENGTH = b"Content-Length: 5"
 CHUNKED = b"Transfer-Encoding: chunked"
-# Stands for a whole request for a live subscription, which must not be taken for one.
+# Stands for a complete request for a live subscription, which must not be treated as one.
 HIDDEN = b"<hidden>"
 
 
 def framed(*headers: bytes, body: bytes = b"0\r\n\r\n") -> bytes:
-    """A POST whose framing is in question; where it may be read as ended, a hidden request follows."""
+    """Return a POST with doubtful framing; where it might be read as ended, a hidden request follows."""
     return request(POST, *headers, body=body + HIDDEN)
 
 
-# What no two servers may read differently: refused as a whole, and the connection ended (RFC 9112, 6.3 and 11.2).
+# Requests that two servers could read differently are refused, and the connection is closed (RFC 9112, 6.3 and 11.2).
 FRAMING = {
     "length, then chunked": framed(LENGTH, CHUNKED),
     "chunked, then length": framed(CHUNKED, LENGTH),
@@ -88,7 +88,7 @@ FRAMING = {
     "a trailer that is no header": framed(CHUNKED, body=b"5\r\nhello\r\n0\r\nX Y\r\n\r\n"),
 }
 
-# Bytes to send, and the statuses that may answer them. None: no answer, for a request that is not whole.
+# Bytes to send, and the allowed statuses. None: no response, because the request is incomplete.
 ODD: dict[str, tuple[bytes, Sequence[int | None]]] = {
     # Versions, and other protocols.
     "HTTP/0.9": (b"GET /api/v1/stats\r\n\r\n", [400, 401]),
@@ -240,7 +240,7 @@ ODD: dict[str, tuple[bytes, Sequence[int | None]]] = {
     "an upgrade with a body": (
         *(request(POST, b"Connection: Upgrade", b"Upgrade: x", LENGTH, body=b"hello"), [400, 404]),
     ),
-    # Requests that are not whole.
+    # Incomplete requests.
     "half a method": (b"GE", [None]),
     "half a header": (b"GET /api/v1/stats HTTP/1.1\r\nX", [None]),
     "a body that is short": (request(POST, LENGTH, body=b"hell"), [None]),
@@ -248,13 +248,13 @@ ODD: dict[str, tuple[bytes, Sequence[int | None]]] = {
     "a last chunk without its end": (request(POST, CHUNKED, body=b"5\r\nhello\r\n0\r\n"), [None]),
     "a length of 2^63": (request(POST, b"Content-Length: 9223372036854775807", body=b"hello"), [413]),
 }
-# Raw bytes to the gateway's port: one answer to each request at most, none of them a 5xx, and nothing smuggled in.
+# Raw bytes to the gateway's port: at most one response to each request, no 5xx, and no smuggled request.
 pytestmark = pytest.mark.usefixtures("unharmed")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def hidden(api: Api) -> AsyncIterator[bytes]:
-    """A request for a live subscription; nothing that it is hidden in may be read as two requests."""
+    """Return a request for a live subscription; a request that contains it must not be read as two requests."""
     subscription = await api.subscribe("http://victim.invalid/")
     yield request(b"POST /api/v1/webhooks/ingest/%b HTTP/1.1" % subscription.encode(), b"Content-Length: 2", body=b"{}")
     page = await api.http.get(f"/api/v1/subscriptions/{subscription}/deliveries")
@@ -263,7 +263,7 @@ async def hidden(api: Api) -> AsyncIterator[bytes]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def found(stack: Stack, hidden: bytes) -> dict[str, Exchange]:
-    """What became of each request of the tables; they are sent side by side."""
+    """The result of each request in the tables; they are sent concurrently."""
     sent = [exchange(stack.port, request.replace(HIDDEN, hidden)) for request in FRAMING.values()]
     sent += [exchange(stack.port, data, expected=0 if None in allowed else 1) for data, allowed in ODD.values()]
     return dict(zip([*FRAMING, *ODD], await asyncio.gather(*sent), strict=True))
@@ -308,7 +308,7 @@ async def test_pipelined_requests_are_answered_each_once_and_in_order(stack: Sta
     "garbage", [b"\x00\r\n\r\n", b"GET / HTTP/1.1\r\nX Y: 1\r\n\r\n", b"X" * 100_000 + b"\r\n\r\n"]
 )
 async def test_garbage_behind_a_request_does_not_take_its_answer(stack: Stack, tally: Tally, garbage: bytes) -> None:
-    """The first answer is the request's own, for the client counts answers."""
+    """The first response belongs to the request, because the client counts responses."""
     tally.add("HTTP pipelines")
     found = await exchange(stack.port, request(POST, LENGTH, body=b"hello") + garbage, expected=2)
     assert found.statuses in [(404,), (404, 400)]
@@ -316,7 +316,7 @@ async def test_garbage_behind_a_request_does_not_take_its_answer(stack: Stack, t
 
 
 async def test_a_request_refused_before_its_body_has_one_answer(stack: Stack, tally: Tally) -> None:
-    """However the body then goes on."""
+    """However the body continues."""
     tally.add("HTTP pipelines")
     head = request(b"POST /nope HTTP/1.1", CHUNKED)
     found = await exchange(stack.port, head, b"5\r\nhello\r\n", b"nonsense\r\n\r\n", pause_seconds=0.1)

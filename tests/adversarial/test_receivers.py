@@ -1,4 +1,4 @@
-"""Answers of hostile receivers are recorded and shown, and harm nothing."""
+"""Responses of hostile receivers are recorded and shown, and do no harm."""
 
 import asyncio
 import gzip
@@ -13,7 +13,7 @@ from dev.harness.waiting import wait_until
 from tests.adversarial.conftest import Tally
 from tests.delivery import sending
 
-# What hostile receivers answer, and what has to become of it: the table of test_receivers.py.
+# Responses of hostile receivers, and the expected result: the table of test_receivers.py.
 
 
 SUCCESS = None
@@ -22,7 +22,7 @@ KIB = 1 << 10
 
 @dataclass(frozen=True, kw_only=True)
 class Hostile:
-    """An answer, the kind of error that it is recorded with (None: it counts as a success), and the status."""
+    """A response, the recorded kind of error (None: it counts as a success), and the status."""
 
     answer: sending.Answer
     kind: str | None
@@ -35,29 +35,29 @@ def _row(sent: bytes | sending.Answer, kind: str | None, status: int | None, *, 
 
 
 def _body(body: bytes) -> Hostile:
-    """A success with this body."""
+    """Return a success with this body."""
     return _row(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body), SUCCESS, 200)
 
 
 def _headers(*lines: bytes, kind: str | None = "invalid_response", status: int | None = None) -> Hostile:
-    """An answer 200 with these header lines."""
+    """Return a 200 response with these header lines."""
     head = b"HTTP/1.1 200 OK\r\n" + b"".join(line + b"\r\n" for line in lines)
     return _row(head + b"Content-Length: 2\r\n\r\nok", kind, status)
 
 
 def _length(*values: bytes, kind: str | None = SUCCESS, status: int | None = 200, hang: bool = False) -> Hostile:
-    """An answer 200 with these lengths."""
+    """Return a 200 response with these lengths."""
     lines = b"".join(b"Content-Length: %b\r\n" % value for value in values)
     return _row(b"HTTP/1.1 200 OK\r\n" + lines + b"\r\nok", kind, status, hang=hang)
 
 
 def _chunks(body: bytes, kind: str | None = "invalid_response", *, hang: bool = False) -> Hostile:
-    """An answer 200 with these chunks."""
+    """Return a 200 response with these chunks."""
     return _row(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + body, kind, 200, hang=hang)
 
 
 def _status(line: bytes, kind: str | None = "invalid_response", status: int | None = None) -> Hostile:
-    """An answer with this first line."""
+    """Return a response with this status line."""
     return _row(line + b"\r\nContent-Length: 2\r\n\r\nok", kind, status)
 
 
@@ -88,7 +88,7 @@ BOMB = gzip.compress(bytes(32 << 20))
 INTERIM = b"HTTP/1.1 100 Continue\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 HOSTILE: dict[str, Hostile] = {
-    # Bodies that are no text, or text that means something elsewhere.
+    # Bodies that are not text, or text with a meaning elsewhere.
     "NUL": _body(b"a\x00b"),
     "NUL alone": _body(b"\x00" * 5000),
     "no UTF-8": _body(bytes(range(256))),
@@ -180,14 +180,14 @@ HOSTILE: dict[str, Hostile] = {
     "401 that asks for more": _status(b"HTTP/1.1 401 No\r\nWWW-Authenticate: NTLM", "http_4xx", 401),
     "429 for ever": _status(b"HTTP/1.1 429 No\r\nRetry-After: " + b"9" * 60, "http_4xx", 429),
     "503 until a date that is none": _status(b"HTTP/1.1 503 No\r\nRetry-After: Fri, 99 Foo 99999", "http_5xx", 503),
-    # Interim answers.
+    # Interim responses.
     "100 and then 200": _row(INTERIM * 20 + OK, SUCCESS, 200),
     "103 and then 200": _row(b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" + OK, SUCCESS, 200),
     "100 without end": _row(_forever(b"", INTERIM * 3000), "invalid_response", None),
     "102 without end, slowly": _row(_forever(b"", b"HTTP/1.1 102 Wait\r\n\r\n", pause_seconds=0.1), "timeout", None),
     "101": _row(b"HTTP/1.1 101 Other\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n", "invalid_response", 101),
     "two answers": _row(OK + b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n", SUCCESS, 200),
-    # Ends.
+    # Ends of the connection.
     "nothing": _row(b"", "connection_lost", None),
     "half a first line": _row(b"HTTP/1.1 2", "connection_lost", None),
     "half a header": _row(b"HTTP/1.1 200 OK\r\nContent-", SUCCESS, 200),
@@ -199,16 +199,16 @@ HOSTILE: dict[str, Hostile] = {
     "headers byte by byte": _row(_forever(b"HTTP/1.1 200 OK\r\nX: ", b"a", pause_seconds=0.05), "timeout", None),
     "a body byte by byte": _row(_forever(b"HTTP/1.1 200 OK\r\n\r\n", b"a", pause_seconds=0.05), "timeout", 200),
 }
-# Receivers that answer hostile things to the real worker: recorded, shown, and no harm to the next delivery.
+# Receivers return hostile responses to the real worker: they are recorded and shown, and the next delivery arrives.
 pytestmark = pytest.mark.usefixtures("unharmed")
 ENDED = {"delivered", "failed", "cancelled"}
-# The service stores that much of an answer.
+# How much of a response the service stores.
 STORED_BYTES = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
 class Told:
-    """What the service tells of a delivery with a hostile answer, of the next one, and the head of its request."""
+    """What the service shows of a delivery with a hostile response, of the next one, and the head of its request."""
 
     hostile: dict[str, Any]
     following: dict[str, Any]
@@ -217,7 +217,7 @@ class Told:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def told(api: Api) -> dict[str, Told]:
-    """What became of all of them, which are delivered side by side."""
+    """The results of all receivers, which get their deliveries concurrently."""
     return dict(zip(HOSTILE, await asyncio.gather(*(_deliver(api, row) for row in HOSTILE.values())), strict=True))
 
 

@@ -1,4 +1,4 @@
-"""Requests that schemathesis makes from the OpenAPI document of the running stack, each by itself and in sequences."""
+"""Requests that schemathesis generates from the OpenAPI document of the running stack, single ones and sequences."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from tests.adversarial.conftest import Examples, Tally
 pytestmark = [pytest.mark.usefixtures("unharmed"), pytest.mark.timeout(1800)]
 
 CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
-# Of each operation, and of sequences; in the short mode and in the long one.
+# Cases of each operation, and of sequences; in the short mode and in the long one.
 PHASES = {"examples,coverage,fuzzing": (3, 300), "stateful": (30, 500)}
 SEED, MAX_SEEDS = 6, 30
 LEAST_CASES = {"examples,coverage,fuzzing": (800, 5000), "stateful": (100, 1000)}
@@ -26,7 +26,7 @@ def test_every_answer_is_as_the_document_says(
     stack: Stack, tmp_path: Path, tally: Tally, examples: Examples, phases: str
 ) -> None:
     least, made = examples(*LEAST_CASES[phases]), 0
-    # A run of sequences ends when it finds no new way: then another seed looks for other ones.
+    # A run of sequences ends when it finds nothing new; then another seed looks for others.
     for seed in range(SEED, SEED + MAX_SEEDS):
         made += generated(stack, tmp_path / f"{seed}.json", phases, examples(*PHASES[phases]), seed)
         if made >= least:
@@ -36,7 +36,7 @@ def test_every_answer_is_as_the_document_says(
 
 
 def generated(stack: Stack, report: Path, phases: str, most: int, seed: int) -> int:
-    """Run schemathesis, which must find nothing; how many cases it made."""
+    """Run schemathesis, which must find nothing; return the number of its cases."""
     headers = [f"--header={name}: {value}" for name, value in calls.HEADERS.items()]
     outcome = subprocess.run(
         [

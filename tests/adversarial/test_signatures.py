@@ -1,4 +1,4 @@
-"""Signatures by any secret over anything: other implementations make the same, and nothing changed holds."""
+"""Signatures by any secret over anything: other implementations agree, and any change makes them invalid."""
 
 import base64
 import hashlib
@@ -26,7 +26,7 @@ SECRETS = PLAIN | WHSEC
 SEEDS = st.binary(min_size=32, max_size=32)
 IDS = st.text("abcdef0123456789-", min_size=1, max_size=36)
 BODIES = st.binary(max_size=2000)
-# Which byte (of however many there are), and the bits of it that change.
+# The index of a byte (modulo their number), and the bits of it to change.
 FLIPS = st.tuples(st.integers(0), st.integers(1, 255))
 BLOCK_BYTES = 64
 PROVIDERS: list[tuple[Check, Signer]] = [
@@ -39,28 +39,28 @@ PROVIDERS: list[tuple[Check, Signer]] = [
 
 
 def hmac_sha256(key: bytes, message: bytes) -> bytes:
-    """RFC 2104 as it is written."""
+    """Return an HMAC as RFC 2104 defines it."""
     key = (hashlib.sha256(key).digest() if len(key) > BLOCK_BYTES else key).ljust(BLOCK_BYTES, b"\x00")
     inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in key) + message).digest()
     return hashlib.sha256(bytes(byte ^ 0x5C for byte in key) + inner).digest()
 
 
 def key_of(secret: str) -> bytes:
-    """The key of webhook-signature, as docs/guides/receiving.md says it."""
+    """Return the key of webhook-signature as docs/guides/receiving.md explains it."""
     if secret.startswith("whsec_"):
         return base64.b64decode(secret.removeprefix("whsec_"))
     return secret.encode()
 
 
 def flipped(data: bytes, flip: tuple[int, int]) -> bytes:
-    """The same with one byte changed."""
+    """Return the text with one byte changed."""
     at = flip[0] % len(data)
     return data[:at] + bytes([data[at] ^ flip[1]]) + data[at + 1 :]
 
 
 @pytest.fixture
 def many(examples: Examples) -> settings:
-    """How much is tried of each property."""
+    """Return the settings of a property test."""
     return settings(max_examples=examples(100, 3000), deadline=None, derandomize=True, database=None)
 
 
@@ -123,7 +123,7 @@ def test_an_inbound_signature_that_was_tampered_with_does_not_hold(many: setting
         assert signatures.verify_hub([Key.of(secret)], body, signature)
         assert not signatures.verify_hub([Key.of(secret)], flipped(body, flip), signature)
         changed = flipped(signature.encode(), flip).decode("latin-1")
-        # Hexadecimal digits mean the same in either case.
+        # The case of hexadecimal digits does not matter.
         assert signatures.verify_hub([Key.of(secret)], body, changed) == (changed.lower() == signature)
         assert not signatures.verify_hub([Key.of(secret)], body, text)
 
@@ -131,7 +131,7 @@ def test_an_inbound_signature_that_was_tampered_with_does_not_hold(many: setting
 
 
 def holds(scheme: Check, headers: dict[str, str], body: bytes, secret: str, now: float) -> bool:
-    """Whether a provider's signature holds; it may raise nothing else."""
+    """Return whether a provider's signature is valid; it may raise no other error."""
     try:
         scheme(Headers(headers.items()), body, [Key.of_provider(secret)], now)
     except errors.SignatureMismatch:
@@ -182,7 +182,7 @@ def test_any_text_is_a_private_key_or_is_refused_by_its_field(many: settings, ta
         assert [violation.field for violation in wrong] in ([], ["secret_key"])
         if not wrong:
             assert signatures.signer(text, signatures.SignatureScheme.ED25519).sign(b"").startswith("v1a,")
-            # What is one is never taken for a secret of HMAC.
+            # A key of Ed25519 is never used as an HMAC secret.
             assert signatures.is_private_key(text)
             assert secret_violations(text, signatures.SignatureScheme.HMAC_SHA256) != []
 

@@ -8,6 +8,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
+from dev.harness import deliveries
 from dev.harness.waiting import wait_until
 from services.analytics.settings import AnalyticsSettings
 from services.analytics.store import StatsStore
@@ -18,13 +19,13 @@ SUBSCRIPTION = UUID("01890a5d-ac96-774b-bcce-b302099a8057")
 
 
 class Rows:
-    """Writes and reads rows over a pool."""
+    """Write and read rows over a pool."""
 
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
 
     async def subscription(self, *, tenant_id: str = "default", deleted: bool = False) -> UUID:
-        """Make a subscription."""
+        """Create a subscription."""
         made = ids.new()
         await self.pool.execute(
             "INSERT INTO subscriptions (id, tenant_id, target_url, deleted_at)"
@@ -57,7 +58,7 @@ class Rows:
         return delivery_id
 
     async def difference(self) -> list[asyncpg.Record]:
-        """Where delivery_stats differ from a plain count of the attempts; empty when they are exact."""
+        """Return where delivery_stats differ from a plain count of the attempts; empty if they are exact."""
         difference: list[asyncpg.Record] = await self.pool.fetch(
             """
             WITH naive AS (
@@ -91,19 +92,19 @@ class Rows:
         return difference
 
     async def make_due(self, *, rolled_up: timedelta = timedelta()) -> None:
-        """Make a roll-up due, as if the one before had been `rolled_up` ago."""
+        """Make a roll-up due, as if the previous one had been `rolled_up` ago."""
         await self.pool.execute(
             "UPDATE rollup_state SET due_at = now(), rolled_up_to = now() - $1::interval", rolled_up
         )
 
     async def day(self, age_days: int, *, status: str = "delivered", attempt_age: timedelta | None = None) -> UUID:
-        """An event, its delivery and its attempt of the UTC day `age_days` ago, with the day's partitions."""
+        """Create an event, its delivery, and its attempt on the UTC day `age_days` ago, with the day's partitions."""
         day = today() - timedelta(days=age_days)
         await self.pool.execute("SELECT create_partitions($1, $1)", day)
         return await self.delivery(day, status=status, attempt_age=attempt_age)
 
     async def delivery(self, day: date, *, status: str = "delivered", attempt_age: timedelta | None = None) -> UUID:
-        """An event, its delivery and its attempt of a day that has partitions; return the delivery's id."""
+        """Create an event, its delivery, and its attempt on a day with partitions; return the delivery's id."""
         noon = datetime(day.year, day.month, day.day, 12, tzinfo=UTC)
         event_id = UUID(int=(int(noon.timestamp() * 1000) << 80) | (ids.new().int & ((1 << 80) - 1)))
         delivery_id = ids.of_delivery(event_id, SUBSCRIPTION)
@@ -112,31 +113,26 @@ class Rows:
             " VALUES ($1, 'default', 'text/plain', 'x')",
             event_id,
         )
-        await self.pool.execute(
-            "INSERT INTO webhook_deliveries"
-            " (id, event_id, subscription_id, tenant_id, next_attempt_at, expires_at, status)"
-            " VALUES ($1, $2, $3, 'default', now(), now() + interval '1 hour', $4)",
-            delivery_id, event_id, SUBSCRIPTION, status,
-        )  # fmt: skip
+        await deliveries.insert(self.pool, [(delivery_id, event_id)], subscription_id=SUBSCRIPTION, status=status)
         age = attempt_age if attempt_age is not None else datetime.now(UTC) - noon
         await self.attempt(delivery_id=delivery_id, age=age)
         return delivery_id
 
     async def set_status(self, delivery_id: UUID, status: str) -> None:
         """Change a delivery's state."""
-        await self.pool.execute("UPDATE webhook_deliveries SET status = $2 WHERE id = $1", delivery_id, status)
+        await deliveries.put(self.pool, delivery_id, status=status)
 
     async def partitions(self, day: date | None = None) -> list[str]:
-        """Names of the tables of a day, or of all days, attached or not, by name."""
+        """Return the names of the tables of a day, or of all days, attached or not."""
         days = f"{day:%Y%m%d}" if day else "[0-9]{8}"
-        pattern = f"^(webhook_events|webhook_deliveries|delivery_attempts)_{days}$"
+        pattern = f"^(webhook_events|webhook_deliveries|unsuccessful_deliveries|delivery_attempts)_{days}$"
         rows = await self.pool.fetch(
             "SELECT relname::text FROM pg_class WHERE relkind = 'r' AND relname ~ $1 ORDER BY 1", pattern
         )
         return [row["relname"] for row in rows]
 
     async def is_somebody_waiting_for_a_lock(self) -> bool:
-        """Whether a session of this database waits for a lock."""
+        """Return whether a session of this database waits for a lock."""
         waiting: bool = await self.pool.fetchval(
             "SELECT EXISTS (SELECT FROM pg_stat_activity"
             " WHERE datname = current_database() AND wait_event_type = 'Lock')"
@@ -145,19 +141,19 @@ class Rows:
 
 
 async def eventually(predicate: Callable[[], Awaitable[bool]]) -> None:
-    """Wait until the predicate answers true."""
+    """Wait until the predicate returns true."""
     untyped: Any = predicate  # mypy finds no T in wait_until for a coroutine function
     await wait_until(untyped)
 
 
 def today() -> date:
-    """The UTC day."""
+    """Return the UTC day."""
     return datetime.now(UTC).date()
 
 
 @pytest.fixture
 def settings(database: str) -> AnalyticsSettings:
-    """Settings with the defaults, said again so that the environment does not matter."""
+    """Settings with the defaults, written out so that the environment does not matter."""
     return AnalyticsSettings(
         database_url=database,
         grpc_port=0,
@@ -170,7 +166,7 @@ def settings(database: str) -> AnalyticsSettings:
 
 @pytest.fixture
 async def pool(database: str) -> AsyncIterator[Pool]:
-    """A pool with the settings of the service's own."""
+    """A pool with the service's own settings."""
     async with asyncpg.create_pool(
         database, min_size=0, max_size=8, server_settings={"plan_cache_mode": "force_generic_plan", "jit": "off"}
     ) as created:
@@ -185,5 +181,5 @@ def store(pool: Pool) -> StatsStore:
 
 @pytest.fixture
 def rows(pool: Pool) -> Rows:
-    """Write and reads rows."""
+    """Write and read rows."""
     return Rows(pool)

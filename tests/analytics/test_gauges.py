@@ -1,4 +1,4 @@
-"""What the analytics process tells of Postgres and of the subscriptions that stand out, over a real Postgres."""
+"""Metrics of the analytics process about Postgres and the worst subscriptions, over a real Postgres."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -20,13 +20,13 @@ RETENTION = timedelta(hours=72)
 
 @pytest.fixture
 def gauges(pool: Pool) -> GaugeStore:
-    """What the gauges are made of."""
+    """The parts that the gauges read."""
     return GaugeStore(pool)
 
 
 @pytest.fixture(autouse=True)
 def _forget() -> Iterator[None]:
-    """Nothing of one test stays in the registry for the next."""
+    """Clear the registry, so that tests do not affect each other."""
     yield
     for gauge in (loop.TOP_FAILED_ATTEMPTS, loop.TOP_ATTEMPTS, loop.TOP_ATTEMPT_SECONDS):
         gauge.clear()
@@ -34,7 +34,7 @@ def _forget() -> Iterator[None]:
 
 
 def exported(gauge: Gauge) -> dict[str, float]:
-    """The values of a gauge by their last label."""
+    """Return the values of a gauge by their last label."""
     (family,) = gauge.collect()
     return {list(sample.labels.values())[-1]: sample.value for sample in family.samples}
 
@@ -45,7 +45,7 @@ async def roll_up(store: StatsStore, rows: Rows) -> None:
 
 
 async def fail(pool: Pool, subscription: UUID, *, breaker: str = "open", minutes: int) -> None:
-    """Note that an endpoint has only failed for so long."""
+    """Record that an endpoint has only failed for this long."""
     await pool.execute(
         "INSERT INTO subscription_health (subscription_id, breaker, failing_since)"
         " VALUES ($1, $2, now() - make_interval(mins => $3))",
@@ -61,7 +61,7 @@ async def test_every_table_that_grows_has_its_size(gauges: GaugeStore, rows: Row
     sizes = exported(loop.TABLE_BYTES)
     assert sizes.keys() == set(TABLES)
     assert all(size > 0 for size in sizes.values())
-    assert exported(loop.PARTITIONS) == dict.fromkeys(TABLES[:3], 10)
+    assert exported(loop.PARTITIONS) == dict.fromkeys(TABLES[:4], 10)
     assert exported(loop.LARGEST_PARTITION_BYTES)["webhook_events"] < sizes["webhook_events"]
     assert loop.DATABASE_BYTES._value.get() > sum(sizes.values())
 
@@ -80,7 +80,7 @@ async def test_rows_are_the_servers_estimates(gauges: GaugeStore, pool: Pool, ro
     for _ in range(20):
         await rows.subscription()
     await pool.execute("DELETE FROM subscriptions WHERE id IN (SELECT id FROM subscriptions LIMIT 8)")
-    # What a session counted reaches the others now, not at its next pause.
+    # Make a session's counters visible to others now, instead of at its next pause.
     await pool.execute("SELECT pg_stat_force_next_flush()")
     await pool.execute("SELECT 1")
 
@@ -96,7 +96,7 @@ async def test_the_totals_of_the_server_count_from_the_first_look(gauges: GaugeS
     assert loop.WAL_BYTES._value.get() == before
 
     async def grown() -> bool:
-        # A session tells of its work when it has nothing to do, and at most once a second.
+        # A session publishes its counters when it is idle, and at most once a second.
         await rows.subscription()
         await loop.measure_server(gauges, growth)
         return bool(loop.WAL_BYTES._value.get() > before)

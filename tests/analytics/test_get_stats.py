@@ -25,7 +25,7 @@ from services.platform.process.lifecycle import Process
 from tests.analytics.conftest import Rows
 
 RETENTION = timedelta(hours=72)
-# A class of the type stubs alone.
+# A class that exists only in the type stubs.
 Stub: TypeAlias = "analytics_pb2_grpc.AnalyticsServiceAsyncStub"
 
 
@@ -56,7 +56,7 @@ def stub(channel: grpc.aio.Channel) -> Stub:
 
 @contextlib.asynccontextmanager
 async def _refused() -> AsyncIterator[list[errors.WebhookError]]:
-    """Expect a call to be refused, and return the error that its typed details carry."""
+    """Expect a call to be refused, and return the error in its typed details."""
     caught: list[errors.WebhookError] = []
     with pytest.raises(grpc.aio.AioRpcError) as raised:
         yield caught
@@ -165,7 +165,7 @@ async def test_a_wrong_field_is_named(stub: Stub, request_: analytics_pb2.GetSta
 
 
 async def test_reflection_lists_the_service(channel: grpc.aio.Channel) -> None:
-    messages: Any = reflection_pb2  # its types leave the messages out
+    messages: Any = reflection_pb2  # its type stubs lack the messages
     stub: Any = reflection_pb2_grpc.ServerReflectionStub(cast("Any", channel))
     requests = iter([messages.ServerReflectionRequest(list_services="")])
 

@@ -1,4 +1,4 @@
-"""Retention against a real Postgres: drops what is old, never what is needed, and never stands in the way."""
+"""Retention on a real Postgres: it drops what is old, never what is needed, and never blocks others."""
 
 import asyncio
 import time
@@ -15,7 +15,7 @@ from services.platform import ids
 from services.platform.stores.postgres import Pool
 from tests.analytics.conftest import Rows, eventually, today
 
-TABLES = ("delivery_attempts", "webhook_deliveries", "webhook_events")
+TABLES = ("delivery_attempts", "unsuccessful_deliveries", "webhook_deliveries", "webhook_events")
 
 
 def _day(age_days: int) -> date:
@@ -32,7 +32,7 @@ async def test_retention_drops_old_days_of_all_tables(
 
     assert await rows.partitions(_day(9)) == []
     assert await rows.partitions(_day(6)) == []
-    # Its end is not yet 72 hours ago.
+    # Ended less than 72 hours ago.
     assert [name[:-9] for name in await rows.partitions(_day(3))] == list(TABLES)
     assert [name[:-9] for name in await rows.partitions(_day(1))] == list(TABLES)
     assert metrics.RETENTION_OVERDUE._value.get() == 0
@@ -48,9 +48,9 @@ async def test_retention_keeps_a_day_with_an_unfinished_delivery_until_it_ends(
 
     await retention.run_once(store, settings)
 
-    assert len(await rows.partitions(_day(6))) == 3
+    assert len(await rows.partitions(_day(6))) == len(TABLES)
     assert await rows.partitions(_day(5)) == []
-    assert metrics.RETENTION_HELD._value.get() == 3
+    assert metrics.RETENTION_HELD._value.get() == len(TABLES)
     assert metrics.RETENTION_OVERDUE._value.get() == 0
 
     await rows.set_status(unfinished, "failed")
@@ -60,12 +60,34 @@ async def test_retention_keeps_a_day_with_an_unfinished_delivery_until_it_ends(
     assert metrics.RETENTION_HELD._value.get() == 0
 
 
+async def test_retention_keeps_a_day_with_an_event_that_is_to_get_more_deliveries(
+    store: StatsStore, rows: Rows, settings: AnalyticsSettings
+) -> None:
+    await rows.day(6)
+    await rows.day(5)
+    await rows.pool.execute(
+        "INSERT INTO event_expansions (event_id, tenant_id, event_type, stored_at, targets)"
+        " VALUES ($1, 'default', 'a', now(), 1)",
+        ids.least_at(datetime.combine(_day(6), datetime.min.time(), UTC) + timedelta(hours=5)),
+    )
+
+    await retention.run_once(store, settings)
+
+    assert len(await rows.partitions(_day(6))) == len(TABLES)
+    assert await rows.partitions(_day(5)) == []
+
+    await rows.pool.execute("DELETE FROM event_expansions")
+    await retention.run_once(store, settings)
+
+    assert await rows.partitions(_day(6)) == []
+
+
 async def test_a_day_held_past_expiry_is_overdue(store: StatsStore, rows: Rows, settings: AnalyticsSettings) -> None:
     await rows.day(9, status="pending")
 
     await retention.run_once(store, settings)
 
-    assert metrics.RETENTION_OVERDUE._value.get() == 3
+    assert metrics.RETENTION_OVERDUE._value.get() == len(TABLES)
 
 
 async def test_retention_keeps_a_day_until_its_last_attempts_are_rolled_up(
@@ -76,7 +98,7 @@ async def test_retention_keeps_a_day_until_its_last_attempts_are_rolled_up(
 
     await retention.run_once(store, settings)
 
-    assert len(await rows.partitions(_day(6))) == 3
+    assert len(await rows.partitions(_day(6))) == len(TABLES)
     assert await rows.partitions(_day(5)) == []
 
 
@@ -112,7 +134,7 @@ async def test_retention_finishes_an_interrupted_detach(
         await retention.run_once(store, settings)
 
     assert await _pending(rows.pool) == [f"webhook_deliveries_{_day(6):%Y%m%d}"]
-    assert metrics.RETENTION_OVERDUE._value.get() == 3
+    assert metrics.RETENTION_OVERDUE._value.get() == len(TABLES)
     await transaction.rollback()
     await reader.close()
 
@@ -165,8 +187,8 @@ async def test_retention_puts_a_day_back_whose_delivery_was_retried_meanwhile(
 
     status = await rows.pool.fetchval("SELECT status FROM webhook_deliveries WHERE id = $1", retried)
     assert status == "pending"
-    assert len(await rows.partitions(_day(6))) == 3
-    assert metrics.RETENTION_HELD._value.get() == 3
+    assert len(await rows.partitions(_day(6))) == len(TABLES)
+    assert metrics.RETENTION_HELD._value.get() == len(TABLES)
 
 
 async def test_retention_goes_on_where_a_pass_died(
@@ -175,7 +197,7 @@ async def test_retention_goes_on_where_a_pass_died(
     for age_days in (8, 7, 6):
         await rows.day(age_days)
     unfinished = await rows.day(5, status="pending")
-    # After dropping one of three, after detaching one, and after detaching one that must be put back.
+    # After dropping one of three, after detaching one, and after detaching one that must be attached again.
     await pool.execute(f"DROP TABLE webhook_deliveries_{_day(8):%Y%m%d}")
     for age_days in (7, 5):
         await pool.execute(

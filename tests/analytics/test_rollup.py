@@ -1,4 +1,4 @@
-"""Roll-ups against a real Postgres: exact, whatever commits when, and however many copies there are."""
+"""Roll-ups on a real Postgres: exact, whatever commits when, and however many copies run."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -289,7 +289,7 @@ def test_plan_counts_what_commits_within_ten_minutes_whenever_runs_happen(
         runs.append(runs[-1] + timedelta(seconds=pause))
     recorded = NOON + (runs[-1] - NOON) * position
     committed = recorded + timedelta(seconds=delay_seconds)
-    # The last runs, for whatever was recorded: nothing settles later than that.
+    # The last runs cover everything that was recorded: nothing becomes final later.
     end = committed + rollup.SETTLE_AFTER[-1] + 2 * rollup.MINUTE
     runs = sorted([*runs, end])
 

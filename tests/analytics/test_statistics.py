@@ -1,4 +1,4 @@
-"""Statistics of buckets: what GetStats says of them, and percentiles against a naive count."""
+"""Statistics from buckets: the results of GetStats, and percentiles compared to a naive count."""
 
 import math
 from bisect import bisect_right

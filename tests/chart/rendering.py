@@ -1,4 +1,4 @@
-"""Renders the chart as Helm does, and finds things in what comes out."""
+"""Render the chart with Helm, and find things in the output."""
 
 import functools
 import json
@@ -16,12 +16,12 @@ SCENARIOS = sorted(path.name.removesuffix("-values.yaml") for path in (CHART / "
 HELMS = ("helm3", "helm4")
 COMPONENTS = ("gateway", "ingest", "delivery", "worker", "analytics")
 NAMESPACE = "webhook"
-# What any installation needs to be told.
+# Values that every installation needs.
 STORES = {"postgresql": {"enabled": True}, "redis": {"enabled": True}}
 
 
 def helm(*arguments: str, program: str = "helm4", values: Object | None = None) -> subprocess.CompletedProcess[str]:
-    """Run Helm over the chart with more values from standard input; the same command once."""
+    """Run Helm on the chart with more values on standard input; each command runs only once."""
     return _run((program, *arguments, "--values", "-"), json.dumps(values or {}))
 
 
@@ -47,14 +47,14 @@ def rendered(values: Object, *options: str, release: str = "demo", chart: Path =
 
 
 def refused(values: Object, *options: str, program: str = "helm4", chart: Path = CHART) -> str:
-    """Return why Helm does not render these values; fail when it does."""
+    """Return why Helm does not render these values; fail if it does."""
     done = helm("template", "demo", str(chart), *options, program=program, values=values)
     assert done.returncode != 0, "was rendered"
     return done.stderr
 
 
 class _Strict(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc,unused-ignore]
-    """Refuse a key that appears twice, of which YAML's readers take either. libyaml is ten times faster."""
+    """Refuse a repeated key, of which YAML parsers take either value. libyaml is ten times faster."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:  # noqa: FBT001, FBT002 - PyYAML's signature
         keys = [key.value for key, _ in node.value]
@@ -63,38 +63,38 @@ class _Strict(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
 
 
 def parsed(text: str) -> Iterator[Object]:
-    """The objects of a stream of documents."""
+    """Return the objects of a stream of documents."""
     for document in yaml.load_all(text, _Strict):
         if document:
             yield document
 
 
 def of_kind(objects: list[Object], *kinds: str) -> list[Object]:
-    """The objects of some kinds."""
+    """Return the objects of some kinds."""
     return [found for found in objects if found["kind"] in kinds]
 
 
 def named(objects: list[Object], kind: str, ending: str) -> Object:
-    """The one object of a kind whose name ends so."""
+    """Return the only object of a kind whose name has this suffix."""
     (found,) = (each for each in of_kind(objects, kind) if each["metadata"]["name"].endswith(ending))
     return found
 
 
 def pod_templates(objects: list[Object]) -> Iterator[tuple[str, Object]]:
-    """Whatever becomes a pod, with its metadata: kind/name, and an object with `metadata` and `spec`."""
+    """Yield everything that becomes a pod: kind/name, and an object with `metadata` and `spec`."""
     for found in of_kind(objects, "Deployment", "StatefulSet", "Job", "Pod"):
         template = found if found["kind"] == "Pod" else found["spec"]["template"]
         yield f"{found['kind']}/{found['metadata']['name']}", template
 
 
 def containers(template: Object) -> list[Object]:
-    """All containers of a pod, those before it included."""
+    """Return all containers of a pod, including init containers."""
     spec = template["spec"]
     return [*spec.get("initContainers", []), *spec["containers"]]
 
 
 def environment(objects: list[Object], container: Object) -> dict[str, str]:
-    """The variables that a container gets; of what comes from Secrets, nothing but the name."""
+    """Return the variables of a container; for those from Secrets, only the name."""
     found: dict[str, str] = {}
     for source in container.get("envFrom", []):
         found |= named(objects, "ConfigMap", source["configMapRef"]["name"])["data"]

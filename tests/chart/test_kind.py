@@ -1,4 +1,4 @@
-"""What `make kind-up` applies, and what it says before it does."""
+"""What `make kind-up` applies, and its checks before that."""
 
 import functools
 import os
@@ -15,9 +15,9 @@ from tests.chart import rendering
 from tests.chart.rendering import ROOT, Object
 
 SCRIPT = ROOT / "scripts/kind.sh"
-# What the script needs of a system, apart from what it says is missing.
+# What the script needs, besides the programs that it reports as missing.
 PLAIN = ("sh", "dirname", "basename", "sed", "cat", "grep", "mktemp", "rm", "date", "sleep")
-# In place of a program: writes down how it was called, and answers as a cluster that is well.
+# A fake program that records its arguments, and responds like a healthy cluster.
 RECORDER = """#!/bin/sh
 printf '%s\\n' "$(basename "$0") $*" >>"$CALLS"
 case "$*" in
@@ -118,7 +118,7 @@ def test_a_laptop_sees_workers_come_and_go_by_depth() -> None:
 
 @pytest.fixture
 def bare(tmp_path: Path) -> Path:
-    """A folder with nothing but the plainest programs."""
+    """A folder with only the most basic programs."""
     for program in PLAIN:
         (tmp_path / program).symlink_to(shutil.which(program) or "")
     return tmp_path
@@ -156,12 +156,12 @@ def test_up_goes_from_the_cluster_to_the_first_measurement(bare: Path, engine: s
     found = calls.read_text()
     steps = [
         "kind create cluster --config kind-config.yaml",
-        # The same image from the same sources: pods follow its id.
+        # The same sources give the same image, and pods are restarted when its id changes.
         rf"{engine} build .*--build-arg CREATED= \.",
         f"{engine} save localhost/webhook-service:",
         "kind load image-archive",
         "kubectl --context kind-webhook apply --filename -",
-        # Helm complains of an API that is announced and does not answer.
+        # Helm reports an error for an API that is announced but does not respond.
         "kubectl --context kind-webhook --namespace monitoring rollout status deployment/prometheus-adapter",
         "kubectl --context kind-webhook wait apiservice/v1beta1.external.metrics.k8s.io",
         "helm --kube-context kind-webhook upgrade --install webhook .*podAnnotations.image-id=sha256:abc",

@@ -1,4 +1,4 @@
-"""Redis and Postgres go away and come back, and everything accepted is delivered all the same."""
+"""Redis and Postgres become unavailable and come back, and every accepted delivery is still delivered."""
 
 import asyncio
 import contextlib
@@ -29,7 +29,7 @@ DATABASE = "webhook"
 
 @pytest.fixture
 def valkey(short_folder: Path, free_port: int) -> Iterator[EmbeddedValkey]:
-    """A Redis of the test's own."""
+    """A separate Redis for the test."""
     with EmbeddedValkey(short_folder / f"valkey-{free_port}", port=free_port) as running:
         yield running
 
@@ -47,7 +47,7 @@ async def away(world: World) -> World:
 
 
 def heard(source: str) -> Counted:
-    """Ids that workers heard of by bells, or found in Postgres."""
+    """Return how many ids workers got by bells, or found in Postgres."""
     return Counted("webhook_worker_ids_total", source=source)
 
 
@@ -89,7 +89,9 @@ async def test_two_workers_without_redis_share_the_work_and_send_each_once(away:
 async def test_what_expired_or_lost_its_subscription_ends_without_redis_too(away: World, receiver: Receiver) -> None:
     async with away.running():
         expired = await away.deliver(await away.subscription(receiver.url()), expires_in=-1)
-        deleted = await away.deliver(await away.subscription(receiver.url(), deleted=True), due_in=600)
+        subscription = await away.subscription(receiver.url())
+        deleted = await away.deliver(subscription, due_in=600)
+        await away.delete_subscription(subscription)
         leased = await away.deliver(await away.subscription(receiver.url()), due_in=600)
         await away.lease(leased, seconds=-0.1)
         assert (await away.in_state(expired))["reason"] == "expired"
@@ -139,7 +141,7 @@ async def test_redis_goes_away_and_comes_back_empty_and_nothing_stops(
 
 @pytest.fixture(scope="module")
 def postgres(short_folder: Path) -> Iterator[EmbeddedPostgres]:
-    """A Postgres of these tests' own, for tests that stop it."""
+    """A separate Postgres for tests that stop it."""
     with EmbeddedPostgres(short_folder / "postgres-delivery", settings={"fsync": "off"}) as running:
         make_database(running, DATABASE)
         yield running

@@ -1,4 +1,4 @@
-"""The image: every role that its help lists runs with the files and the packages that the Dockerfile copies."""
+"""The image: every role in its help runs with the files and packages that the Dockerfile copies."""
 
 import importlib.metadata
 import os
@@ -22,7 +22,7 @@ from dev.harness.stores import Stores
 from dev.harness.waiting import wait_until_sync
 from services.__main__ import ROLES, usage
 
-# Roles that end by themselves, with the exit status and what they print on an empty database.
+# Roles that end, with their exit status and what they print on an empty database.
 JOBS: Mapping[str, str] = {"migrate": "", "wait": "schema is at ", "reencrypt": "0 subscriptions re-encrypted"}
 SERVERS = [role for role in ROLES if role not in JOBS]
 
@@ -36,7 +36,7 @@ def locked() -> list[str]:
 
 @pytest.fixture(scope="module")
 def image(short_folder: Path) -> Path:
-    """The folders that the image has: `app` as the Dockerfile copies it, `packages` with what run.txt locks."""
+    """The folders of the image: `app` as the Dockerfile copies it, and `packages` from run.txt."""
     app, packages = short_folder / "image/app", short_folder / "image/packages"
     packages.mkdir(parents=True)
     for source, target in re.findall(r"^COPY (\w+)/ (\w+)/$", (ROOT / "Dockerfile").read_text(), re.MULTILINE):
@@ -69,7 +69,7 @@ def environment(image: Path, stores: Stores) -> Iterator[dict[str, str]]:
 
 
 def command(*arguments: str) -> list[str]:
-    """Run services without this environment's own packages."""
+    """Run services without the packages of this environment."""
     return [sys.executable, "-S", "-m", "services", *arguments]
 
 
@@ -80,7 +80,7 @@ def test_help_lists_the_roles(image: Path, environment: dict[str, str]) -> None:
     assert outcome.stdout == usage()
 
 
-@pytest.mark.parametrize("role", JOBS)  # migrate is the first, and makes the schema
+@pytest.mark.parametrize("role", JOBS)  # migrate runs first, and creates the schema
 def test_job_ends_with_status_0(image: Path, environment: dict[str, str], role: str) -> None:
     outcome = subprocess.run(
         command(role), cwd=image / "app", env=environment, capture_output=True, text=True, check=False, timeout=60
@@ -116,9 +116,9 @@ def test_server_is_ready_and_stops_in_order(image: Path, environment: dict[str, 
 
 
 def test_dependencies_of_the_product_are_those_that_it_imports() -> None:
-    """Those of the chart's scripts count, which run in the image."""
+    """Imports of the chart's scripts count, because they run in the image."""
     of_module = importlib.metadata.packages_distributions()
-    # Imported by name only, or of a namespace that several packages share.
+    # Imported only by name, or part of a namespace that several packages share.
     indirect = {"taskiq-redis", "fastapi-offline", "googleapis-common-protos"}
     sources = [*ROOT.glob("services/**/*.py"), *ROOT.glob("protos/**/*.py"), *ROOT.glob("charts/**/files/*.py")]
     imported = {

@@ -1,4 +1,4 @@
-"""CONTRIBUTING.md and its neighbors lead to files that exist."""
+"""CONTRIBUTING.md and related pages name files that exist."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The documentation says what the code does: metrics, settings, links, make targets."""
+"""The documentation matches the code: metrics, settings, links, make targets."""
 
 import importlib
 import json
@@ -34,7 +34,7 @@ SETTINGS: Mapping[str, str] = {
     "local": "dev.local.settings:LocalSettings",
     "demo": "dev.demo.stack:DemoSettings",
 }
-# Of the classes of `migrate`, `local` and `demo`, what they inherit and have no use for.
+# Inherited by the classes of `migrate`, `local` and `demo`, which do not use them.
 UNUSED: Mapping[str, frozenset[str]] = {
     "migrate": frozenset(
         {
@@ -46,13 +46,13 @@ UNUSED: Mapping[str, frozenset[str]] = {
     "demo": frozenset({"ENV", "LOG_LEVEL", "BIND_HOST", "METRICS_PORT", "SHUTDOWN_GRACE_SECONDS"}),
 }
 
-# The defaults that depend on ENV, as the page spells them.
+# Defaults that depend on ENV, as the page spells them.
 FOLLOWING: Mapping[str, str] = {
     "EGRESS_ALLOW": "loopback (`127.0.0.0/8,::1/128`) in development, nothing elsewhere",
     "AUTH_REQUIRED": "`false` in development, `true` elsewhere",
 }
 
-# Prints name, type and labels of every metric that a process has once its module is imported.
+# Prints name, type, and labels of every metric that a process has once its module is imported.
 PRINT_METRICS = """
 import importlib, json, sys
 from prometheus_client import REGISTRY
@@ -68,26 +68,26 @@ print(json.dumps(found))
 
 
 def table_rows(page: Path) -> Iterator[list[str]]:
-    """The rows of a page's tables whose first cell is a name in code; cells without the spaces around them."""
+    """Yield the rows of a page's tables whose first cell is a name in code, with stripped cells."""
     for line in page.read_text().splitlines():
         if line.startswith("| `"):
             yield [cell.strip() for cell in line.strip("|").split(" | ")]
 
 
 def code_names(cell: str) -> list[str]:
-    """What stands in backticks."""
+    """Return the texts in backticks."""
     return re.findall(r"`([^`]+)`", cell)
 
 
 def roles(cell: str) -> set[str]:
-    """The roles of a cell; `all` are the five services."""
+    """Return the roles in a cell; `all` means the five services."""
     named = {name.strip() for name in cell.split(",")}
     return (named - {"all"}) | (set(ROLES) if "all" in named else set())
 
 
 @pytest.fixture(scope="module")
 def metrics() -> dict[str, dict[str, Any]]:
-    """For each role the metrics of its process: type and labels by name."""
+    """For each role, the metrics of its process: type and labels by name."""
     commands = {role: [sys.executable, "-c", PRINT_METRICS, f"{module}.__main__"] for role, module in MODULES.items()}
     running = {role: subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) for role, command in commands.items()}
     found = {role: process.communicate()[0] for role, process in running.items()}
@@ -110,7 +110,7 @@ def test_a_documented_metric_exists_in_each_of_its_processes(metrics: dict[str, 
 
 
 def settings() -> dict[str, dict[str, Any]]:
-    """For each variable the processes that read it, with its default."""
+    """Return for each variable the processes that read it, with its default."""
     found: dict[str, dict[str, Any]] = {}
     for role, path in SETTINGS.items():
         module, _, name = path.partition(":")
@@ -139,8 +139,8 @@ def test_every_setting_is_documented_with_its_defaults() -> None:
 
 
 def spelled(name: str, value: object) -> str:
-    """A default as the page spells it."""
-    if value is None:  # it follows from another variable
+    """Return a default as the page spells it."""
+    if value is None:  # it depends on another variable
         return FOLLOWING[name]
     if isinstance(value, Path):
         return value.name
@@ -158,12 +158,12 @@ def test_the_example_environment_holds_variables_that_exist() -> None:
 
 
 def pages() -> list[Path]:
-    """Every page of the project that is its own."""
+    """Return every page that the project wrote."""
     return [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
 
 
 def anchors(page: Path) -> set[str]:
-    """The anchors of a page's headings, as GitHub makes them."""
+    """Return the anchors of a page's headings, as GitHub generates them."""
     headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 

@@ -1,4 +1,4 @@
-"""The images that the repository pins: one version of each, and how old they are is said and breaks nothing."""
+"""Pinned images: one version of each in the repository, and their age is printed but fails nothing."""
 
 import json
 import os

@@ -39,14 +39,14 @@ def files(page: str) -> dict[str, str]:
 
 
 def toolchain(command: str) -> str:
-    """Return the path of a toolchain; skip the test where it is not installed."""
+    """Return the path of a toolchain; skip the test if it is not installed."""
     found = shutil.which(command)
     if found is None:
         pytest.skip(f"{command} is not installed")
     return found
 
 
-# Well below the time that a test has: where the registry cannot be reached, npm tries again and again.
+# Well below a test's time limit: if the registry cannot be reached, npm retries for long.
 NPM_SECONDS = 45
 
 
@@ -65,7 +65,7 @@ def node_modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def environment(folder: Path, **variables: str) -> dict[str, str]:
-    """Return what an example sees: toolchains, a cache for Go's builds, and its own variables."""
+    """Return the environment of an example: toolchains, a cache for Go's builds, and its own variables."""
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "go-build"
     return {
         "PATH": os.environ["PATH"],
@@ -175,7 +175,7 @@ def serving(command: list[str], folder: Path, port: int, **variables: str) -> It
 
 
 def signed(scheme: str, moment: int, body: bytes = BODY, identifier: str = "msg_1") -> dict[str, str]:
-    """Return the headers of a delivery, signed by a library of others."""
+    """Return the headers of a delivery, signed by a third-party library."""
     if scheme == "ed25519":
         signature = PRIVATE_KEY.sign(f"{identifier}.{moment}.".encode() + body).signature
         text = "v1a," + base64.b64encode(signature).decode()

@@ -1,4 +1,4 @@
-"""What the pages print for pasting is run here as it is printed, with other ports."""
+"""Run the commands in the pages as they are printed, with other ports."""
 
 import os
 import re
@@ -12,7 +12,7 @@ from dev.harness.stack import ROOT, Stack
 
 
 def blocks(page: Path, language: str) -> list[str]:
-    """The code blocks of a page in a language."""
+    """Return a page's code blocks in a language."""
     return re.findall(rf"^```{language}\n(.+?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
 
 
@@ -23,7 +23,7 @@ def test_the_first_webhook_of_the_readme_works_as_printed(stack: Stack, free_por
     assert script.count("8080") == 1
     assert script.count("9000") == 2
     script = script.replace("8080", str(stack.port)).replace("9000", str(free_port))
-    # Poll where the page sleeps: the machine that runs tests may be busy.
+    # Poll where the page sleeps, because the machine that runs tests may be busy.
     poll = (
         "for i in $(seq 100); do curl -sS $API/events/$EVENT/deliveries | grep -q delivered && break; sleep 0.2; done"
     )

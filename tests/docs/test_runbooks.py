@@ -1,4 +1,4 @@
-"""The queries of the runbooks run as they stand, on the schema as it is."""
+"""The queries in the runbooks run as printed on the current schema."""
 
 import re
 from pathlib import Path

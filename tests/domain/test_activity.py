@@ -1,4 +1,4 @@
-"""Lines for a developer who watches, bounded."""
+"""Bounded log lines for a developer who watches."""
 
 import os
 import subprocess
@@ -12,7 +12,7 @@ from services.domain import activity
 from services.domain.activity import Activity
 from services.platform.settings import Settings
 
-# Writes lines as a process does: text, and what the terminal of `make run` is not to show.
+# Writes lines like a process: text, and lines that the terminal of `make run` must not show.
 PROGRAM = """
 from services.domain import activity
 from services.platform.process import logs

@@ -1,4 +1,4 @@
-"""Doorbells on a real Valkey: messages, acks, sweeping, and what happens while it is away."""
+"""Doorbells on a real Valkey: messages, acks, sweeping, and behavior while it is unavailable."""
 
 import asyncio
 import contextlib
@@ -17,6 +17,7 @@ from taskiq import AckableMessage
 from taskiq.kicker import AsyncKicker
 
 from dev.embedded import EmbeddedValkey
+from dev.harness import deliveries
 from dev.harness.waiting import wait_until
 from services.domain import doorbell
 from services.domain.doorbell import Broker, Ringer, Rung
@@ -26,7 +27,7 @@ from services.platform.settings import RedisSettings
 from services.platform.stores.postgres import Pool
 
 SUBSCRIPTION = ids.new()
-# Younger than anything a test leaves behind, older than what it has just made.
+# Shorter than the age of what an earlier test left behind, longer than the age of what this test just created.
 ABANDONED_MILLISECONDS = 50
 NEVER_MILLISECONDS = 3_600_000
 
@@ -43,14 +44,14 @@ async def _broker(redis_url: str, name: str) -> AsyncIterator[Broker]:
 
 @pytest.fixture
 async def broker(redis_url: str) -> AsyncIterator[Broker]:
-    """The broker of a worker."""
+    """A worker's broker."""
     async with _broker(redis_url, "worker-1") as created:
         yield created
 
 
 @pytest.fixture
 async def client(redis_url: str) -> AsyncIterator["redis.asyncio.Redis"]:
-    """Look at what stands in Valkey."""
+    """A client to inspect Valkey."""
     async with redis.asyncio.Redis.from_url(redis_url) as created:
         yield created
 
@@ -218,25 +219,20 @@ class Rows:
         self.pool = pool
 
     async def make(self, count: int) -> list[UUID]:
-        """Make pending rows that nobody looks at for an hour."""
+        """Create pending rows that nobody looks at for an hour."""
         made = [ids.new() for _ in range(count)]
-        await self.pool.execute(
-            "INSERT INTO webhook_deliveries (id, event_id, subscription_id, tenant_id, next_attempt_at, expires_at)"
-            " SELECT id, id, id, 'default', now() + interval '1 hour', now() + interval '1 day'"
-            " FROM unnest($1::uuid[]) AS id",
-            made,
-        )
+        await deliveries.insert(self.pool, [(each, each) for each in made], subscription_id=ids.new(), due_in=3600.0)
         return made
 
     async def due(self) -> int:
-        """How many rows are due."""
-        number: int = await self.pool.fetchval("SELECT count(*) FROM webhook_deliveries WHERE next_attempt_at <= now()")
+        """Return how many rows are due."""
+        number: int = await self.pool.fetchval("SELECT count(*) FROM delivery_queue WHERE due_at <= now()")
         return number
 
 
 @pytest.fixture
 async def pool(database: str) -> AsyncIterator[Pool]:
-    """A pool of a fresh database."""
+    """A pool on a new database."""
     async with asyncpg.create_pool(database, min_size=0, max_size=2) as created:
         yield created
 
@@ -249,14 +245,14 @@ def rows(pool: Pool) -> Rows:
 
 @pytest.fixture
 def valkey(short_folder: Path, free_port: int) -> Iterator[EmbeddedValkey]:
-    """A Valkey of this test's own, to be stopped."""
+    """A separate Valkey, which the test may stop."""
     with EmbeddedValkey(short_folder / f"bells-{free_port}") as running:
         yield running
 
 
 @contextlib.contextmanager
 def _frozen(valkey: EmbeddedValkey) -> Iterator[None]:
-    """Valkey takes connections and answers nothing."""
+    """Valkey accepts connections and never responds."""
     assert valkey.pid is not None
     os.kill(valkey.pid, signal.SIGSTOP)
     try:
@@ -278,7 +274,7 @@ async def _length(client: "redis.asyncio.Redis") -> int:
 
 
 async def _stream(client: "redis.asyncio.Redis", broker: Broker) -> list[list[UUID]]:
-    """The ids of every message in the stream."""
+    """Return the ids in every message of the stream."""
     entries: Any = await client.xrange(doorbell.STREAM)
     bells = [doorbell.heard(broker.formatter.loads(fields[b"data"]).args[0]) for _, fields in entries]
     return [bell[SUBSCRIPTION] for bell in bells]
@@ -348,7 +344,7 @@ async def test_only_what_is_still_pending_is_made_due(valkey: EmbeddedValkey, po
     async with _ringing(valkey.url(), pool) as ringer:
         valkey.kill()
         waiting, ended = await rows.make(2)
-        await pool.execute("UPDATE webhook_deliveries SET status = 'delivered' WHERE id = $1", ended)
+        await deliveries.put(pool, ended, status="delivered")
         ringer.ring(_rung(waiting, ended))
         await _eventually(rows.due, 1, "the pending row to be due")
     assert await rows.due() == 1

@@ -1,4 +1,4 @@
-"""When a failed delivery is tried again."""
+"""When a failed delivery is retried."""
 
 import base64
 import dataclasses
@@ -45,7 +45,7 @@ def test_jitter_spreads_delays_over_its_whole_range_and_not_beyond() -> None:
 
 @pytest.fixture
 def production(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An environment with ENV and nothing else."""
+    """An environment with only ENV."""
     for name in RetrySettings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
     monkeypatch.setenv("ENV", "production")

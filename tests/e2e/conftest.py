@@ -1,4 +1,4 @@
-"""A stack that tries again soon, and a client of it."""
+"""A stack that retries soon, and a client of it."""
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -21,13 +21,13 @@ ENVIRONMENT = {
 
 @pytest.fixture(scope="session")
 def quick(short_folder: Path) -> Iterator[Stack]:
-    """A stack that tries again soon, shared by the files of these tests that one process runs."""
+    """A stack that retries soon, shared by the files of these tests that run in one process."""
     with stacks.running(short_folder / "quick", environment=ENVIRONMENT) as running:
         yield running
 
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def api(quick: Stack) -> AsyncIterator[Api]:
-    """A client of it."""
+    """A client of the stack."""
     async with httpx.AsyncClient(base_url=quick.base_url, timeout=15) as http:
         yield Api(http)

@@ -1,6 +1,7 @@
-"""Bad requests are problem documents that name the field at fault, never a 500, and store nothing.
+"""Bad requests get problem documents that name the wrong field, never a 500, and store nothing.
 
-One of each kind, from end to end; each rule is tested where it stands: in the gateway, in ingest or in the domain.
+One of each kind is tested end to end. Each rule is tested where it is implemented: in the gateway, in ingest, or in the
+domain.
 """
 
 from collections.abc import AsyncIterator
@@ -17,7 +18,7 @@ JSON_HEADERS = {"Content-Type": "application/json"}
 HOOK = b'"target_url": "http://127.0.0.1:9/hook"'
 SUBSCRIPTIONS = "/api/v1/subscriptions/"
 
-# The body of a new subscription, the status of its refusal, and the field that is named.
+# The body of a new subscription, the status of the response, and the named field.
 BAD_SUBSCRIPTIONS: dict[str, tuple[bytes, int, str | None]] = {
     "no JSON": (b"{target_url}", 400, None),
     "a lone surrogate": (b'{"description": "\\ud800", %b}' % HOOK, 400, None),

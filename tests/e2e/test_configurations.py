@@ -1,4 +1,4 @@
-"""The whole service as it may be configured: mutual TLS, a foreign environment, no Redis, large payloads."""
+"""The whole service in other configurations: mutual TLS, a foreign environment, no Redis, large payloads."""
 
 import asyncio
 import hashlib
@@ -77,10 +77,10 @@ def _health(channel: grpc.Channel) -> int:
     return status
 
 
-# A stack in an environment that is full of other programs' variables.
+# A stack in an environment full of other programs' variables.
 
 
-# Nobody listens there.
+# Nothing listens there.
 DEAD = "http://127.0.0.1:9"
 PROXIES = {
     spelling: DEAD
@@ -92,7 +92,7 @@ OTHERS = {
     "NO_PROXY": "example.com",
     "WEB_CONCURRENCY": "auto",
     "PROMETHEUS_MULTIPROC_DIR": "/nowhere",
-    # Of another Postgres than the embedded one.
+    # Variables of a Postgres other than the embedded one.
     "PGHOST": "postgres.example",
     "PGPORT": "6432",
     "PGSERVICE": "other",
@@ -116,7 +116,7 @@ async def test_proxies_and_variables_of_libraries_change_nothing(short_folder: P
             await collector.wait_for(trace_id, "webhook attempt")
 
 
-# What `helm test` runs, against a stack that delivers without Redis.
+# The script of `helm test`, on a stack without Redis.
 
 
 SCRIPT = Path(__file__).resolve().parents[2] / "charts/webhook-service/files/smoke.py"
@@ -152,7 +152,7 @@ async def test_an_installation_without_redis_delivers_and_fails_the_test_with_th
     assert line.count("redis: StoreAway: Connection refused") == 2
 
 
-# Payloads as large as MAX_PAYLOAD_BYTES may be.
+# Payloads of MAX_PAYLOAD_BYTES.
 
 
 MOST = 32 << 20

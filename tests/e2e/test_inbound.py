@@ -1,4 +1,4 @@
-"""Providers' webhooks from end to end, at the ingest URL that providers are given: who is let in, and as what."""
+"""Providers' webhooks end to end, at their ingest URL: which are accepted, and with which type and id."""
 
 import asyncio
 import gzip
@@ -29,21 +29,21 @@ NPM_SECONDS = 60
 
 @dataclass(frozen=True, kw_only=True)
 class Provider:
-    """Who sends, and how."""
+    """A provider, and how it sends."""
 
     preset: str
     sign: Signer
-    # Headers that it names its event with, unsigned.
+    # Headers with the type and id of its event, unsigned.
     named: dict[str, str] = field(default_factory=dict)
-    # Of BODY with these headers.
+    # Signs BODY; returns the headers.
     event_type: str = "charge.succeeded"
 
     def __str__(self) -> str:
-        """For the names of tests."""
+        """Return the name for test ids."""
         return self.sign.__name__
 
     def headers(self, secret: str = SECRET, body: bytes = BODY, *, late: int = 0) -> dict[str, str]:
-        """Of a request that is signed now, or so many seconds ago."""
+        """Return the headers of a request signed now, or this many seconds ago."""
         return self.sign(secret, body, int(time.time()) - late) | self.named
 
 
@@ -70,7 +70,7 @@ every = pytest.mark.parametrize("provider", PROVIDERS, ids=str)
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def rows(quick: Stack) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
-    """A connection that looks at what is stored."""
+    """A connection to inspect what is stored."""
     connection = await asyncpg.connect(quick.ports["database_url"])
     yield connection
     await connection.close()
@@ -89,13 +89,13 @@ class Inbound:
     async def of(
         cls, api: Api, rows: "asyncpg.Connection[asyncpg.Record]", target_url: str, **fields: Any
     ) -> "Inbound":
-        """A new one."""
+        """Create a subscription with an ingest URL."""
         made = await api.subscribe(target_url, **fields)
         answer = await api.http.post(f"/api/v1/subscriptions/{made}/ingest-token")
         return cls(api, rows, made, answer.json()["path"])
 
     async def send(self, headers: Any, body: bytes = BODY) -> Any:
-        """What the URL answers."""
+        """Send to the URL, and return the response."""
         pairs = list(headers.items()) if isinstance(headers, dict) else headers
         if not any(name.lower() == "content-type" for name, _ in pairs):
             pairs = [*pairs, *JSON.items()]
@@ -103,7 +103,7 @@ class Inbound:
         return await self.api.http.post(self.path, content=body, headers=raw)
 
     async def refused(self, headers: Any, body: bytes = BODY) -> tuple[str, str]:
-        """The reason of a 401 and the header it names, of which nothing is stored."""
+        """Return the reason of a 401 and the header it names; check that nothing is stored."""
         before = await self.count()
         answer = await self.send(headers, body)
         assert (answer.status_code, answer.headers["content-type"]) == (401, "application/problem+json"), answer.text
@@ -114,14 +114,14 @@ class Inbound:
         return problem["reason"], problem["errors"][0]["field"].lower()
 
     async def count(self) -> tuple[int, ...]:
-        """The rows that there are of events, deliveries and keys."""
+        """Return the number of events, deliveries, and keys."""
         tables = ("webhook_events", "webhook_deliveries", "idempotency_keys")
         return tuple([await self.rows.fetchval(f"SELECT count(*) FROM {table}") for table in tables])
 
 
 @pytest.fixture
 def target(receiver: Receiver) -> str:
-    """Where deliveries go."""
+    """The receiver of the deliveries."""
     return receiver.url()
 
 
@@ -200,7 +200,7 @@ console.log(signature);
 
 @pytest.fixture(scope="session")
 def octokit(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with GitHub's package for Node.js; skips where that cannot be had."""
+    """A folder with GitHub's package for Node.js; skip if it cannot be installed."""
     npm = shutil.which("npm")
     if npm is None or shutil.which("node") is None:
         pytest.skip("there is no Node.js here")

@@ -1,4 +1,4 @@
-"""The main job, over real processes and sockets: a webhook comes in, goes out, and is accounted for."""
+"""The main job, with real processes and sockets: a webhook is accepted, delivered, and can be looked up."""
 
 import hashlib
 import hmac
@@ -13,17 +13,17 @@ from dev.harness.waiting import wait_until
 
 SECRET = "It's a Secret to Everybody"
 STANDARD_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
-# Keys out of order, odd spacing, numbers that no double holds, escapes and letters that are not ASCII.
+# Unsorted keys, odd spacing, numbers that do not fit into a double, escapes, and letters outside ASCII.
 EXACT = '{"z" : 1,\n\t"a":  12345678901234567890123, "x": 1.10e+2, "s": "\\u00e9 é 東京 \\/", "z2":[ ]}'.encode()
 
 
 def hub_signature(body: bytes, secret: str = SECRET) -> str:
-    """As GitHub's documentation has it."""
+    """Sign as GitHub's documentation says."""
     return "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
 
 
 def verify(request: Received, secret: str) -> None:
-    """Raise unless the public verifier takes the request's signature."""
+    """Raise unless the public verifier accepts the request's signature."""
     standardwebhooks.Webhook(secret).verify(request.body, dict(request.headers.items()))
 
 
@@ -87,7 +87,7 @@ async def test_a_type_that_was_not_asked_for_is_filtered_and_never_sent(api: Api
         assert answer.json()["delivery_id"] is None
     for wanted in ("order.created", "invoice.paid", "invoice.item.added"):
         await api.sent(subscription, X_Event_Type=wanted)
-    await api.sent(subscription)  # without a type no filter applies
+    await api.sent(subscription)  # without a type, no filter applies
     requests = await receiver.wait_for(4)
     assert {request.headers.get("X-Event-Type") for request in requests} == {
         "order.created",
@@ -118,7 +118,7 @@ async def test_an_event_goes_to_every_subscription_that_asked_for_its_type(api: 
     assert event.json()["event_type"] == "fan.out"
     assert payload in event.content
     deliveries = (await api.http.get(f"/api/v1/events/{event_id}/deliveries")).json()["items"]
-    # Subscriptions of other tests may want every type.
+    # Subscriptions of other tests may match every type.
     assert len(deliveries) == wanted
     subscriptions = {delivery["subscription_id"] for delivery in deliveries}
     assert {first, second} <= subscriptions
@@ -155,7 +155,7 @@ async def test_a_waiting_delivery_is_cancelled_and_a_delivered_one_is_not(api: A
     for _ in range(2):
         cancelled = await api.http.post(f"/api/v1/webhooks/deliveries/{delivery}/cancel")
         assert (cancelled.status_code, cancelled.json()["status"]) == (200, "cancelled")
-    # A retry replaces the cancellation; what is delivered cannot be cancelled.
+    # A retry undoes the cancellation; a delivered one cannot be cancelled.
     assert (await api.http.post(f"/api/v1/webhooks/deliveries/{delivery}/retry")).status_code == 200
     await api.until(delivery, "delivered")
     refused = await api.http.post(f"/api/v1/webhooks/deliveries/{delivery}/cancel")

@@ -1,4 +1,4 @@
-"""Every process serves the metrics that docs/reference/metrics.md says it has."""
+"""Every process exports the metrics that docs/reference/metrics.md lists for it."""
 
 from collections.abc import Mapping
 
@@ -13,7 +13,7 @@ from dev.harness.waiting import wait_until
 from services.domain.states import AttemptOutcome
 from tests.docs.test_docs import ROOT, code_names, roles, table_rows
 
-# Labelled series that appear with traffic, by role: name, and labels of a sample that one round of it makes.
+# Labeled series that appear with traffic, by role: name, and labels of a sample that one round of it creates.
 AFTER_TRAFFIC: Mapping[str, list[tuple[str, dict[str, str]]]] = {
     "gateway": [
         ("webhook_http_events_accepted_total", {"kind": "webhook"}),
@@ -76,7 +76,7 @@ MOVED: Mapping[str, list[str]] = {
 
 
 def scrape(url: str) -> dict[str, Metric]:
-    """The metrics of a process by the names that the page uses."""
+    """Return the metrics of a process by the names that the page uses."""
     answer = httpx.get(f"{url}/metrics", timeout=10)
     assert answer.status_code == 200
     families = text_string_to_metric_families(answer.text)
@@ -84,19 +84,19 @@ def scrape(url: str) -> dict[str, Metric]:
 
 
 def metrics_of(stack: Stack, role: str) -> dict[str, Metric]:
-    """The metrics of a role, from its metrics port."""
+    """Return the metrics of a role, from its metrics port."""
     return scrape(f"http://127.0.0.1:{stack.ports['metrics'][role]}")
 
 
 def values(found: Mapping[str, Metric], name: str, labels: Mapping[str, str]) -> list[float]:
-    """The values of the samples with this name and these labels."""
+    """Return the values of the samples with this name and these labels."""
     samples = [sample for family in found.values() for sample in family.samples if sample.name == name]
     return [sample.value for sample in samples if labels.items() <= sample.labels.items()]
 
 
 @pytest.fixture(scope="module")
 def documented() -> list[tuple[str, str, list[str], set[str]]]:
-    """Name, type, labels and processes of every metric of the page."""
+    """Return name, type, labels, and processes of every metric of the page."""
     return [
         (code_names(name)[0], kind, code_names(labels), roles(processes))
         for name, kind, labels, _, processes in table_rows(ROOT / "docs/reference/metrics.md")
@@ -111,14 +111,14 @@ def test_a_process_serves_what_is_documented_for_it(
     for name, kind, labels, processes in documented:
         if role in processes:
             assert found[name].type == kind
-            # What has labels begins with its first value.
+            # A labeled metric appears with its first value.
             assert found[name].samples or labels, f"{name} has no value"
             for sample in found[name].samples:
                 assert set(sample.labels) - {"le"} <= set(labels)
 
 
 def test_every_outcome_of_an_attempt_is_counted_from_the_start(stack: Stack) -> None:
-    """A rate over what appears with its first value misses it, and a share of what is not there is none."""
+    """A rate misses the first value of a series that appears with it, and a share needs both series."""
     kinds = {
         kind
         for name, *_ in table_rows(ROOT / "docs/reference/deliveries.md")

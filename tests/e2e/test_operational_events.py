@@ -1,4 +1,4 @@
-"""Operators hear of their subscriptions through the service itself, signed like everything else."""
+"""The service notifies operators about their subscriptions by signed deliveries."""
 
 import json
 

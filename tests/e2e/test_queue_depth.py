@@ -1,4 +1,4 @@
-"""What workers are scaled by, measured on the running stack: the depth of the queue, and busy slots."""
+"""The metrics that scale workers, measured on the running stack: queue depth and busy slots."""
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -18,7 +18,7 @@ from tests.delivery.world import World
 
 SLOTS = 8
 BACKLOG = 20_000
-# A measurement of each copy every 2 s.
+# Each copy measures every 2 s.
 MEASUREMENTS_SECONDS = 30.0
 
 
@@ -31,36 +31,36 @@ def small(short_folder: Path) -> Iterator[Stack]:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def world(small: Stack) -> AsyncIterator[World]:
-    """The rows of it; nothing is left of them."""
+    """A connection to its rows, which are deleted at the end."""
     async with worlds.opened(small.ports["database_url"], small.ports["redis_url"]) as opened:
         yield opened
         await opened.clear()
 
 
 class Scraped:
-    """The gauges of a stack, asked for anew each time."""
+    """The gauges of a stack, read again each time."""
 
     def __init__(self, stack: Stack) -> None:
         self._ports = stack.ports["metrics"]
 
     def value(self, role: str, name: str, **labels: str) -> float:
-        """A gauge of a process, 0 when it has no value yet."""
+        """Return a gauge of a process; 0 if it has no value yet."""
         text = httpx.get(f"http://127.0.0.1:{self._ports[role]}/metrics", timeout=10).text
         samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
         return next((each.value for each in samples if each.name == name and each.labels == labels), 0.0)
 
     @property
     def depth(self) -> float:
-        """What one more worker could send."""
+        """Return the number of deliveries that one more worker could send."""
         return self.value("delivery", "webhook_queue_depth")
 
     @property
     def busy(self) -> float:
-        """Slots of the worker that are in use."""
+        """Return the worker's busy slots."""
         return self.value("worker", "webhook_worker_busy_slots")
 
     def held(self, reason: str) -> float:
-        """What no worker may send, and why."""
+        """Return the number of deliveries that no worker may send, by reason."""
         return self.value("delivery", "webhook_held_deliveries", reason=reason)
 
 
@@ -90,7 +90,7 @@ async def test_queue_depth_counts_no_delivery_that_no_worker_may_send(
 
     await wait_until(held, MEASUREMENTS_SECONDS, what=f"deliveries held by {reason}")
     turns = scraped.value("delivery", "webhook_dispatcher_turn_duration_seconds_count")
-    # Several measurements and many turns later it is still so.
+    # It is the same after several measurements and many turns.
     depths = []
 
     def later() -> bool:
@@ -111,7 +111,7 @@ async def test_a_burst_raises_the_depth_and_draining_lowers_it(small: Stack, wor
     for subscription in subscriptions:
         await world.deliver_many(subscription, 400)
     await wait_until(lambda: scraped.depth >= 400, what="the burst to show")
-    # Two subscriptions have three sevenths each, and the last slot is free.
+    # Two subscriptions use three sevenths each, and the last slot is free.
     await wait_until(lambda: scraped.busy >= SLOTS - 2, what="the worker to be busy")
     await wait_until(lambda: 0 < scraped.depth < 400, MEASUREMENTS_SECONDS, what="the depth to fall")
     await wait_until(lambda: (scraped.depth, scraped.busy) == (0, 0), MEASUREMENTS_SECONDS, what="all to be sent")

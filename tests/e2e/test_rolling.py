@@ -1,4 +1,4 @@
-"""Roll-outs and a short outage of Postgres under a steady load: nobody's request fails."""
+"""Rollouts and a short outage of Postgres under a steady load: no request fails."""
 
 import asyncio
 import contextlib
@@ -53,13 +53,13 @@ class Copy:
             )
 
     def stop(self) -> "subprocess.Popen[bytes]":
-        """Tell it to stop without waiting."""
+        """Send the stop signal without waiting."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
         return self.process
 
     async def ready(self) -> bool:
-        """Whether it says so."""
+        """Return whether it reports that it is ready."""
         async with httpx.AsyncClient(timeout=1) as client:
             try:
                 return (await client.get(f"http://127.0.0.1:{self.ops_port}/readyz")).is_success
@@ -67,7 +67,7 @@ class Copy:
                 return False
 
     async def restart(self) -> None:
-        """As a roll-out with room for one copy less does it."""
+        """Restart copies like a rollout with one unavailable copy."""
         process = self.stop()
         await wait_until(lambda: process.poll() is not None, 20, what=f"the end of {self.role}")
         assert process.returncode == 0
@@ -77,7 +77,7 @@ class Copy:
 
 @dataclass(kw_only=True)
 class Cluster:
-    """Two gateways and two copies of ingest, and a balancer before the gateways that looks at their readiness."""
+    """Two gateways, two copies of ingest, and a load balancer that checks the gateways' readiness."""
 
     gateways: list[Copy]
     ingests: list[Copy]
@@ -94,12 +94,12 @@ class Cluster:
         while True:
             states = await asyncio.gather(*(gateway.ready() for gateway in self.gateways))
             ready = [gateway for gateway, is_ready in zip(self.gateways, states, strict=True) if is_ready]
-            # Where none is, a balancer has nobody better.
+            # If none is ready, a load balancer has no better choice.
             self._ready = ready or self.gateways
             await asyncio.sleep(LOOK_SECONDS)
 
     async def load(self) -> None:
-        """Send at a steady rate, until cancelled; then wait for the answers."""
+        """Send at a steady rate until cancelled; then wait for the responses."""
         looking = asyncio.create_task(self.look())
         await wait_until(lambda: self._ready)
         sent: set[asyncio.Task[None]] = set()
@@ -126,7 +126,7 @@ class Cluster:
 
     @contextlib.asynccontextmanager
     async def under_load(self, least: int) -> AsyncIterator[None]:
-        """A load while the context lasts, and until there were so many answers."""
+        """Send a load until the context ends, and until there are this many responses."""
         self.answers.clear()
         self.slowest_seconds = 0.0
         loading = asyncio.create_task(self.load())

@@ -1,4 +1,4 @@
-"""Secrets and tokens over the whole service: they work, and nothing but the answer that makes one ever shows it."""
+"""Secrets and tokens in the whole service: they work, and only the response that creates one shows it."""
 
 import asyncio
 import base64
@@ -34,7 +34,7 @@ BODY = b'{"payload": {"n": 1}}'
 
 @pytest.fixture(scope="module")
 def talkative(short_folder: Path) -> Iterator[Stack]:
-    """A stack that logs all it can."""
+    """A stack that logs as much as possible."""
     environment = {**ENVIRONMENT, "LOG_LEVEL": "debug"}
     with stacks.running(short_folder / "secrets", environment=environment) as running:
         yield running
@@ -55,7 +55,7 @@ async def _made(api: Api, path: str, body: Any = None, *, status: int = 201) -> 
 
 
 def _spellings(secret: str) -> set[bytes]:
-    """How a secret may stand somewhere: as it is, its key, and both in hex and base64."""
+    """Return the forms in which a secret could appear: as it is, its key, and both in hex and base64."""
     key = base64.b64decode(secret[5:]) if secret.startswith("whsk_") else Key.of(secret).standard
     texts = {secret.encode(), key}
     return {
@@ -122,7 +122,7 @@ async def test_no_secret_or_token_is_found_anywhere_after_a_run(api: Api, talkat
     for delivery in deliveries:
         await api.until(delivery, "delivered", timeout_seconds=30)
         await ask("GET", f"/api/v1/webhooks/deliveries/{delivery}")
-    # What goes wrong.
+    # Requests that fail.
     await ask("POST", old_token["path"], content=BODY)
     await ask("POST", token["path"] + "/more", content=BODY)
     await ask("GET", token["path"])
@@ -133,7 +133,7 @@ async def test_no_secret_or_token_is_found_anywhere_after_a_run(api: Api, talkat
     await ask("POST", f"{path}/rotate-secret", json={"secret_key": [refused]})
     await ask("POST", SUBSCRIPTIONS, json={"target_url": "no", "secret_key": refused * 20})
     await ask("POST", SUBSCRIPTIONS, content=b'{"secret_key": "%b' % refused.encode())
-    # What shows, changes and removes.
+    # Requests that show, change, and remove.
     await ask("POST", f"{path}/rotate-secret", json={"secret_key": later})
     await ask("PUT", path, json={"target_url": receiver.url("/good"), "secret_key": replaced})
     keyed = {"json": {"target_url": receiver.url("/good"), "secret_key": given}, "headers": {"Idempotency-Key": "k"}}
@@ -174,7 +174,7 @@ async def test_no_private_key_is_found_anywhere_after_a_run(api: Api, talkative:
 
 
 async def _left_behind(stack: Stack, answers: list[bytes]) -> dict[str, bytes]:
-    """All that a run has written or said, by where it stands."""
+    """Return everything that a run has written or printed, by its place."""
     found = {
         "answers": b"\n".join(answers),
         "tables": await _tables(stack),
@@ -201,7 +201,7 @@ async def _tables(stack: Stack) -> bytes:
 
 
 async def _redis(stack: Stack) -> bytes:
-    """Every key with its value, whatever its type."""
+    """Return every key with its value, of whatever type."""
     reads = {"string": "GET", "hash": "HGETALL", "stream": "XRANGE", "zset": "ZRANGE", "set": "SMEMBERS"}
     bounds = {"stream": ("-", "+"), "zset": (0, -1)}
     found = []
@@ -215,7 +215,7 @@ async def _redis(stack: Stack) -> bytes:
 
 
 async def _metrics(stack: Stack) -> dict[str, bytes]:
-    """What the five processes count."""
+    """Return the metrics of the five processes."""
     async with httpx.AsyncClient() as http:
         return {
             f"metrics of {role}": (await http.get(f"http://127.0.0.1:{port}/metrics")).content
@@ -224,10 +224,10 @@ async def _metrics(stack: Stack) -> dict[str, bytes]:
 
 
 def _files(stack: Stack) -> dict[str, bytes]:
-    """What the stack printed, its logs, and every file of its stores: what was written and overwritten, too."""
+    """Return what the stack printed, its logs, and every file of its stores, including old versions of rows."""
     found = {}
     for path in stack.data_dir.rglob("*"):
-        with contextlib.suppress(FileNotFoundError):  # Postgres removes some meanwhile
+        with contextlib.suppress(FileNotFoundError):  # Postgres may remove files in the meantime
             if path.is_file():
                 found[str(path.relative_to(stack.data_dir))] = path.read_bytes()
     assert {f"logs/{role}.log" for role in stacks.ROLES} <= found.keys()

@@ -1,4 +1,4 @@
-"""Traces of the whole service, as a collector gets them."""
+"""Traces of the whole service, as a collector receives them."""
 
 import asyncio
 import json
@@ -33,7 +33,7 @@ async def collector() -> AsyncIterator[Collector]:
 
 @pytest.fixture(scope="module")
 def traced(collector: Collector, short_folder: Path) -> Iterator[Stack]:
-    """A stack in which callers say what is traced, and nothing else is."""
+    """A stack in which only callers decide what is traced."""
     environment = {
         **ENVIRONMENT,
         "LOG_LEVEL": "debug",
@@ -91,7 +91,7 @@ async def test_a_webhook_is_one_trace_from_the_request_to_its_second_attempt(
     assert 0 < first.attributes["webhook.attempt.waited_seconds"] < 5
     assert first.attributes["server.address"] == "127.0.0.1"
     assert "s3cret" not in repr(collector.spans)
-    # Each request names the attempt that it is.
+    # The traceparent of each request names its attempt.
     sent = [received.headers["traceparent"] for received in receiver.requests]
     assert [text.split("-")[1:3] for text in sent] == [[trace_id, first.span_id], [trace_id, second.span_id]]
     assert not any("tracestate" in received.headers for received in receiver.requests)
@@ -118,7 +118,7 @@ async def test_an_unsampled_request_leaves_no_trace(
     headers = {"traceparent": sent} if sent else {}
     delivery_id = await api.sent(subscription_id, b'{"payload": {}}', **headers)
     found = await api.until(delivery_id, "delivered")
-    # What comes after it is exported no sooner.
+    # Later spans are exported no sooner.
     marker = secrets.token_hex(16)
     await api.sent(subscription_id, traceparent=header(marker))
     await collector.wait_for(marker, count=3)
@@ -138,7 +138,7 @@ async def test_an_event_for_many_has_a_span_for_each_delivery(
         json={"event_type": event_type, "payload": {}},
         headers={"traceparent": header(trace_id)},
     )
-    # The subscriptions of the other tests want every type.
+    # The subscriptions of the other tests match every type.
     deliveries = answer.json()["deliveries"]
     assert deliveries >= 3
     attempts = await collector.wait_for(trace_id, "webhook attempt", deliveries)
@@ -258,7 +258,7 @@ async def test_the_service_works_and_stops_in_time_without_a_collector(receiver:
         log = (running.data_dir / "logs/gateway.log").read_text()
     assert "does not stop" not in running.output
     assert log.count("Failed to export traces") == 1
-    # By default receivers are told nothing.
+    # By default, receivers get no traceparent.
     assert not any("traceparent" in received.headers for received in receiver.requests)
 
 
@@ -274,7 +274,7 @@ async def test_a_callers_trace_ends_at_the_gateway_when_tracing_is_off(
 
 
 async def stored(stack: Stack, event_id: str) -> str | None:
-    """What is kept of an event's trace."""
+    """Return the stored context of an event."""
     url = json.loads((stack.data_dir / "ports.json").read_text())["database_url"]
     connection = await asyncpg.connect(url)
     try:

@@ -1,4 +1,4 @@
-"""A gateway on a real socket, before services in memory."""
+"""A gateway on a real socket, in front of in-memory services."""
 
 import contextlib
 from collections.abc import AsyncIterator
@@ -27,7 +27,7 @@ MAX_PAYLOAD_BYTES = 10_000
 async def gateway(
     services_port: int, health: probes.Health | None = None, *, serve_operations: bool = True
 ) -> AsyncIterator[str]:
-    """Serve a gateway before services on that port, as in development or not, and yield its URL."""
+    """Serve a gateway for the services on that port, in development mode or not, and yield its URL."""
     settings = GatewaySettings(port=0, max_payload_bytes=MAX_PAYLOAD_BYTES, accept_timeout_seconds=0.8)
     health = health or probes.Health()
     async with grpc_client.channel(f"127.0.0.1:{services_port}") as channel:
@@ -65,7 +65,7 @@ async def _running_services() -> AsyncIterator[Services]:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def services(_running_services: Services) -> Services:
-    """The services behind the gateway, as new."""
+    """The services behind the gateway, reset."""
     _running_services.reset()
     return _running_services
 

@@ -1,4 +1,4 @@
-"""The four gRPC services in memory: real servers over real sockets, for answers that real services rarely give."""
+"""The four gRPC services in memory, on real servers and sockets, for responses that real services rarely give."""
 
 import asyncio
 import contextlib
@@ -37,7 +37,7 @@ NAMES = (
 
 
 def accept(item: ingest_pb2.IngestItem) -> ingest_pb2.IngestResult:
-    """What ingest answers to an event that is wanted."""
+    """The response of ingest to an accepted event."""
     accepted = ingest_pb2.Accepted(
         event_id=item.event_id, delivery_id=str(ids.new()), status=ingest_pb2.INGEST_STATUS_PENDING, deliveries=1
     )
@@ -45,12 +45,12 @@ def accept(item: ingest_pb2.IngestItem) -> ingest_pb2.IngestResult:
 
 
 async def _find(key: str) -> Identity:
-    """There are no keys: callers send none."""
+    """Accept callers without keys."""
     raise keys.invalid()
 
 
 def _take_spec(subscription: subscriptions_pb2.Subscription, asked: subscriptions_pb2.SubscriptionSpec) -> None:
-    """Take over what a request asks for, as the real service does."""
+    """Copy the fields of a request, as the real service does."""
     before, status = subscription.spec, subscription.status
     spec = subscriptions_pb2.SubscriptionSpec()
     spec.CopyFrom(asked)
@@ -92,21 +92,21 @@ class Services(
     deliveries_pb2_grpc.DeliveryServiceServicer,
     analytics_pb2_grpc.AnalyticsServiceServicer,
 ):
-    """Keeps what it was asked, and answers as it is told to."""
+    """Record requests, and respond as configured."""
 
     def __init__(self) -> None:
         self.port = 0
         self.reset()
 
     def reset(self) -> None:
-        """As new."""
+        """Reset everything."""
         self.items: list[ingest_pb2.IngestItem] = []
         self.batch_sizes: list[int] = []
         self.result: Callable[[ingest_pb2.IngestItem], ingest_pb2.IngestResult] = accept
         self.requests: list[Any] = []
-        # That each request said it belongs to.
+        # The tenant of each request.
         self.request_ids: list[str | None] = []
-        # Raised by the next calls, one each; then calls work.
+        # Raised by the next calls, one each; after that, calls succeed.
         self.failures: list[Exception] = []
         # Raised by every call.
         self.failure: Exception | None = None

@@ -1,4 +1,4 @@
-"""What one client may send: how much, for how long, over how many connections."""
+"""The limits of a client: how much it may send, for how long, and over how many connections."""
 
 import asyncio
 import contextlib
@@ -24,7 +24,7 @@ NOW = 5.0
 
 
 class Connection:
-    """A client that sends what it likes."""
+    """A client that can send any bytes."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
@@ -36,13 +36,13 @@ class Connection:
             await self._writer.drain()
 
     async def drip(self, data: bytes, times: int, pause_seconds: float) -> None:
-        """Send the same again and again, until nobody takes it."""
+        """Send the same bytes repeatedly, until the server stops reading."""
         for _ in range(times):
             await self.send(data)
             await asyncio.sleep(pause_seconds)
 
     async def answer_while_dripping(self, data: bytes, pause_seconds: float) -> tuple[int, dict[str, object]]:
-        """The next answer, to a client that goes on sending until it comes."""
+        """Return the next response to a client that keeps sending until it arrives."""
         dripping = asyncio.create_task(self.drip(data, 1000, pause_seconds))
         try:
             return await self.answer()
@@ -50,20 +50,20 @@ class Connection:
             dripping.cancel()
 
     async def answer(self) -> tuple[int, dict[str, object]]:
-        """The status and the document of the next answer."""
+        """Return the status and the document of the next response."""
         async with asyncio.timeout(NOW):
             head = (await self._reader.readuntil(b"\r\n\r\n")).decode().lower()
             length = int(head.split("content-length: ")[1].split("\r\n")[0])
             return int(head.split(" ")[1]), json.loads(await self._reader.readexactly(length))
 
     async def length(self) -> int:
-        """Read the next answer, of whatever kind: the bytes of its body."""
+        """Read the next response of any kind, and return its body."""
         async with asyncio.timeout(NOW):
             head = (await self._reader.readuntil(b"\r\n\r\n")).decode().lower()
             return len(await self._reader.readexactly(int(head.split("content-length: ")[1].split("\r\n")[0])))
 
     async def stays(self, seconds: float) -> bool:
-        """Whether the server keeps the connection for so long, and says nothing more."""
+        """Return whether the server keeps the connection for this long without sending anything."""
         try:
             await asyncio.wait_for(self._reader.read(1), seconds)
         except TimeoutError:
@@ -71,7 +71,7 @@ class Connection:
         return False
 
     async def closed(self) -> bytes:
-        """Wait until the server has closed; what came before."""
+        """Wait until the server has closed, and return what came before."""
         async with asyncio.timeout(NOW):
             try:
                 return await self._reader.read()
@@ -90,11 +90,11 @@ async def connected(url: str) -> AsyncIterator[Connection]:
 
 
 class Application:
-    """Reads a request to its end, and answers so many bytes a piece after the other."""
+    """Reads a whole request, and responds with this many bytes, one piece after the other."""
 
     def __init__(self, answer_bytes: int = 0) -> None:
         self.answer_bytes = answer_bytes
-        # Of each request, when its body is there.
+        # Set for each request when its body has arrived.
         self.headers: list[dict[bytes, bytes]] = []
         self.header_counts: list[int] = []
         self.answered = 0
@@ -116,8 +116,8 @@ class Application:
 
 
 @contextlib.asynccontextmanager
-async def serving(application: Application) -> AsyncIterator[str]:
-    """Serve it as the gateway is served."""
+async def serving(application: Any) -> AsyncIterator[str]:
+    """Serve the application as the gateway is served."""
     listener = server.bind("127.0.0.1", 0)
     port = listener.getsockname()[1]
     async with server.serving(application, listener, name="application", grace_seconds=1):
@@ -125,7 +125,7 @@ async def serving(application: Application) -> AsyncIterator[str]:
 
 
 def headers(count: int, total_bytes: int = 0) -> bytes:
-    """So many headers, in addition to what a request has; the first of them filled up to so many bytes of all."""
+    """Return this many additional headers; the first is filled up so that all have this many bytes."""
     lines = [b"x-%d: y\r\n" % number for number in range(count)]
     lines[0] = lines[0][:-2] + b"y" * (total_bytes - sum(map(len, lines))) + b"\r\n"
     return b"".join(lines)
@@ -135,7 +135,7 @@ def headers(count: int, total_bytes: int = 0) -> bytes:
 
 
 async def test_a_request_may_have_a_hundred_headers_and_no_more(url: str, services: Services) -> None:
-    for count, status in ((98, 202), (99, 431)):  # besides host and content-length
+    for count, status in ((98, 202), (99, 431)):  # in addition to host and content-length
         async with connected(url) as client:
             await client.send(HEAD + headers(count) + BODY)
             found, document = await client.answer()
@@ -228,17 +228,72 @@ async def test_unfinished_requests_have_a_bound_of_bytes_together(
     url: str, monkeypatch: pytest.MonkeyPatch, client: httpx.AsyncClient
 ) -> None:
     await wait_until(lambda: BoundedProtocol.unfinished_bytes == 0, what="other tests' requests to end")
-    monkeypatch.setattr(protocol, "MAX_UNFINISHED_BYTES", 20_000)
+    monkeypatch.setattr(protocol, "MAX_UNFINISHED_BYTES", 40_000)
     async with connected(url) as first, connected(url) as second, connected(url) as third:
         for each in (first, second):
             await each.send(HEAD + b"content-length: 9900\r\n\r\n" + b"y" * 8000)
         await wait_until(lambda: BoundedProtocol.unfinished_bytes > 16_000, what="both to be held")
         await third.send(HEAD + b"content-length: 9900\r\n\r\n" + b"y" * 8000)
         assert await third.closed() == b""
-        assert (await client.post(WEBHOOK, content=b"[]")).status_code == 202  # it comes in one piece
+        assert (await client.post(WEBHOOK, content=b"[]")).status_code == 202  # it arrives in one piece
         await first.send(b"y" * 1900)
         assert (await first.answer())[0] == 202
     await wait_until(lambda: BoundedProtocol.unfinished_bytes == 0, what="nothing to be held")
+
+
+async def test_unfinished_requests_of_one_tenant_leave_room_for_those_of_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    await wait_until(lambda: BoundedProtocol.unfinished_bytes == 0, what="other tests' requests to end")
+    monkeypatch.setattr(protocol, "MAX_UNFINISHED_BYTES", 40_000)
+
+    async def held(scope: Scope, receive: Receive, send: Send) -> None:
+        """Read a body for a tenant that the path names."""
+        scope[protocol.HOLDER] = scope["path"]
+        while (await receive())["more_body"]:
+            pass
+        await send({"type": "http.response.start", "status": 202, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b""})
+
+    def begun(tenant: str) -> bytes:
+        return f"POST /{tenant} HTTP/1.1\r\nhost: x\r\ncontent-length: 9900\r\n\r\n".encode()
+
+    async with contextlib.AsyncExitStack() as stack:
+        url = await stack.enter_async_context(serving(held))
+
+        async def begin(tenant: str, number: int) -> Connection:
+            client = await stack.enter_async_context(connected(url))
+            before = BoundedProtocol.unfinished_bytes
+            await client.send(begun(tenant))
+            await wait_until(lambda: BoundedProtocol.unfinished_bytes > before, what="the headers to come")
+            await client.send(b"y" * number)
+            return client
+
+        greedy = [await begin("greedy", 8000) for _ in range(2)]
+        await wait_until(lambda: BoundedProtocol.unfinished_bytes > 16_000, what="both to be held")
+        refused = await begin("greedy", 8000)
+        assert await refused.closed() == b""
+        other = await begin("other", 8000)
+        await other.send(b"y" * 1900)
+        assert await other.length() == 0
+        await greedy[0].send(b"y" * 1900)
+        assert await greedy[0].length() == 0
+    await wait_until(lambda: BoundedProtocol.unfinished_bytes == 0, what="nothing to be held")
+
+
+async def test_the_rest_of_a_refused_body_takes_no_room_of_others(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    await wait_until(lambda: BoundedProtocol.unfinished_bytes == 0, what="other tests' requests to end")
+    monkeypatch.setattr(protocol, "MAX_UNFINISHED_BYTES", 40_000)
+    async with connected(url) as refused, connected(url) as served:
+        await refused.send(HEAD + b"content-length: 1000000000\r\n\r\n")
+        assert (await refused.answer())[0] == 413
+        await refused.drip(b"y" * 20_000, 10, 0.001)
+        await wait_until(lambda: BoundedProtocol.unfinished_bytes == 0, what="nothing of it to be held")
+        await served.send(HEAD + BODY[:-5])
+        await wait_until(lambda: BoundedProtocol.unfinished_bytes > 0, what="a part to be held")
+        await served.send(BODY[-5:])
+        assert (await served.answer())[0] == 202
+        await refused.send(b"y")  # and it is still there
 
 
 async def test_connections_beyond_the_bound_are_closed_as_they_come(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -316,7 +371,7 @@ async def test_line_ends_keep_no_connection(monkeypatch: pytest.MonkeyPatch, end
         for _ in range(2):
             await client.send(HEAD + BODY)
             assert await client.length() == 0
-            await client.send(ends)  # they may stand before a request (RFC 9112, 2.2)
+            await client.send(ends)  # they may precede a request (RFC 9112, 2.2)
         dripping = asyncio.create_task(client.drip(ends, 1000, 0.05))
         try:
             assert await client.closed() == b""

@@ -1,4 +1,4 @@
-"""Services that are away, slow, or come back."""
+"""Services that are unavailable, slow, or come back."""
 
 import asyncio
 import contextlib
@@ -152,7 +152,7 @@ async def test_a_storm_of_probes_is_answered_from_one_check(client: httpx.AsyncC
     before = checks()
     answers = await asyncio.gather(*(client.get("/readyz") for _ in range(50)))
     assert {answer.status_code for answer in answers} == {200}
-    assert checks() - before <= 6  # three services, and a second may begin in between
+    assert checks() - before <= 6  # three services, and a second may start in between
 
 
 async def test_a_gateway_is_ready_once_ingest_has_answered_and_stays_so() -> None:

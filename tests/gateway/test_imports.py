@@ -1,4 +1,4 @@
-"""What a gateway by itself imports: it has no stores, so it pays for none of their drivers."""
+"""A gateway imports no store drivers, because it has no stores."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Each bound of docs/reference/limits.md that the gateway keeps: taken at the bound, refused one over it."""
+"""Each limit of docs/reference/limits.md that the gateway enforces: accepted at the limit, refused above it."""
 
 import json
 from typing import Any
@@ -14,7 +14,7 @@ SUBSCRIPTIONS = "/api/v1/subscriptions"
 WEBHOOK = f"/api/v1/webhooks/ingest/{ids.new()}"
 URL = "https://example.com/"
 
-# Field, what is sent at the bound, and what is sent one over it.
+# The field, a value at the limit, and a value above it.
 FIELDS: list[tuple[str, Any, Any]] = [
     ("target_url", URL + "x" * (2048 - len(URL)), URL + "x" * (2049 - len(URL))),
     ("secret_key", "s" * 256, "s" * 257),

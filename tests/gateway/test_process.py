@@ -120,7 +120,7 @@ async def test_a_gateway_that_drains_answers_and_ends_its_connections(free_port:
         assert (kept.status_code, kept.headers.get("connection")) == (202, None)
         process.send_signal(signal.SIGTERM)
         await wait_until(is_draining)
-        # The first on the connection that is kept, the second on one of its own.
+        # The first on the kept connection, the second on a new one.
         for _ in range(2):
             answer = await client.post(path, content=body)
             assert (answer.status_code, answer.headers["connection"]) == (202, "close")

@@ -1,4 +1,4 @@
-"""Ingest servers in this process, on real stores, and a client of them on a real channel."""
+"""Ingest servers in this process, on real stores, with a client on a real channel."""
 
 import asyncio
 import contextlib
@@ -31,13 +31,13 @@ from services.platform.grpc import errors as grpc_errors
 from services.platform.process import lifecycle
 from services.platform.stores.postgres import Pool
 
-if TYPE_CHECKING:  # the asynchronous stubs exist for the type checker alone
+if TYPE_CHECKING:  # the asynchronous stubs exist only for the type checker
     from protos.webhook.v1.ingest_pb2_grpc import IngestServiceAsyncStub
     from protos.webhook.v1.subscriptions_pb2_grpc import SubscriptionServiceAsyncStub
 
 CALL_SECONDS = 10.0
 URL = "https://example.com/hook"
-# What makes or leaves a subscription without a secret.
+# Schemes of subscriptions without a secret.
 UNSIGNED: dict[str, Any] = {"signature_scheme": subscriptions_pb2.SIGNATURE_SCHEME_NONE}
 # Fields of requests that are not part of the spec.
 _OWN = ("idempotency_key", "update_mask", "etags", "all_event_types")
@@ -48,14 +48,14 @@ class Ingest:
 
     def __init__(self, channel: grpc.aio.Channel, pool: Pool, *, tenant_id: str = "default") -> None:
         self.channel = channel
-        # Looks at the rows.
+        # A connection to inspect the rows.
         self.pool = pool
         self.tenant_id = tenant_id
         self.subscriptions: SubscriptionServiceAsyncStub = subscriptions_pb2_grpc.SubscriptionServiceStub(channel)
         self.events: IngestServiceAsyncStub = ingest_pb2_grpc.IngestServiceStub(channel)
 
     async def of(self, tenant_id: str) -> "Ingest":
-        """The same for another tenant, which is made."""
+        """Return the same client for another tenant, which is created."""
         await self.pool.execute("INSERT INTO tenants (id, name) VALUES ($1, $1) ON CONFLICT (id) DO NOTHING", tenant_id)
         return Ingest(self.channel, self.pool, tenant_id=tenant_id)
 
@@ -66,11 +66,11 @@ class Ingest:
         return (await self.subscriptions.CreateSubscription(request, timeout=CALL_SECONDS)).subscription
 
     def creation(self, **fields: Any) -> subscriptions_pb2.CreateSubscriptionRequest:
-        """The request for a subscription with these fields, of the request itself or of its spec."""
+        """Return the request for a subscription with these fields, of the request itself or of its spec."""
         return subscriptions_pb2.CreateSubscriptionRequest(tenant_id=self.tenant_id, **_with_spec(fields))
 
     def change(self, subscription_id: str, **fields: Any) -> subscriptions_pb2.UpdateSubscriptionRequest:
-        """The same for an update."""
+        """Return the same for an update."""
         return subscriptions_pb2.UpdateSubscriptionRequest(
             tenant_id=self.tenant_id, subscription_id=subscription_id, **_with_spec(fields)
         )
@@ -107,7 +107,7 @@ class Ingest:
     # -- events --
 
     def item(self, subscription_id: str = "", **fields: Any) -> ingest_pb2.IngestItem:
-        """An item for the subscription, or for all who want its type."""
+        """Return an item for the subscription, or for all that match its type."""
         item = ingest_pb2.IngestItem(**{"tenant_id": self.tenant_id, "payload": b"{}", **fields})
         if subscription_id:
             item.subscription_id = subscription_id
@@ -132,21 +132,21 @@ class Ingest:
     # -- rows --
 
     async def deliveries(self, event_id: str) -> list[asyncpg.Record]:
-        """The deliveries of an event, and how many seconds ahead each is looked at."""
+        """Return the deliveries of an event, and in how many seconds each is due."""
         rows: list[asyncpg.Record] = await self.pool.fetch(
-            "SELECT *, extract(epoch FROM next_attempt_at - now())::float AS due_in_seconds"
-            " FROM webhook_deliveries WHERE event_id = $1 ORDER BY id",
+            "SELECT *, extract(epoch FROM due_at - now())::float AS due_in_seconds"
+            " FROM deliveries WHERE event_id = $1 ORDER BY id",
             UUID(event_id),
         )
         return rows
 
     async def held_up(self) -> bool:
-        """Whether a statement waits for a lock. Not to be asked in a transaction: it gets its first answer again."""
+        """Return whether a statement waits for a lock. Not for use in a transaction, which would see old statistics."""
         waiting: bool = await self.pool.fetchval("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)")
         return waiting
 
     async def in_turn(self, subscription_id: str, *changes: Awaitable[object]) -> list[errors.WebhookError | None]:
-        """What changes are refused with that find a subscription locked, and get it in their order once all wait."""
+        """Return the errors of changes that find a subscription locked, and get it in their order once all wait."""
         tasks: list[asyncio.Future[object]] = []
 
         async def all_wait() -> bool:
@@ -165,13 +165,13 @@ class Ingest:
         ]
 
     async def count(self, table: str = "webhook_events") -> int:
-        """The rows of a table that belong to the tenant."""
+        """Return the rows of a table that belong to the tenant."""
         number: int = await self.pool.fetchval(f"SELECT count(*) FROM {table} WHERE tenant_id = $1", self.tenant_id)
         return number
 
 
 def draft(target_url: str = URL, **fields: Any) -> Draft:
-    """What a caller asks a subscription to be, with defaults for what is not named."""
+    """Return a subscription's spec, with defaults for fields that are not named."""
     given: dict[str, Any] = dict.fromkeys(Spec.__struct_fields__)
     given |= {"target_url": target_url, "event_types": (), "description": "", "keep_when_disabled": True}
     given |= {"kind": Kind.NORMAL, "verification": Verification.AUTO, "signature_scheme": SignatureScheme.HMAC_SHA256}
@@ -185,7 +185,7 @@ def _with_spec(fields: dict[str, Any]) -> dict[str, Any]:
 
 @contextlib.asynccontextmanager
 async def serving(database_url: str, redis_url: str, **settings: Any) -> AsyncIterator[Ingest]:
-    """An ingest server, made ready, and a client of it."""
+    """An ingest server that is ready, and a client of it."""
     process = lifecycle.Process("ingest")
     port = settings.pop("grpc_port", 0) or ports.free_port()
     stores = {"database_url": as_runtime(database_url), "redis_url": redis_url, "encryption_keys": ENCRYPTION_KEY}
@@ -202,30 +202,30 @@ async def serving(database_url: str, redis_url: str, **settings: Any) -> AsyncIt
 
 
 async def is_ready(process: lifecycle.Process) -> bool:
-    """Whether a process says that it can serve."""
+    """Return whether a process reports that it is ready."""
     return not await process.health.ready()
 
 
 async def eventually(check: Callable[[], Awaitable[object]], what: str, timeout_seconds: float = 10.0) -> None:
-    """Wait until the check answers something true."""
+    """Wait until the check returns true."""
     untyped: Any = check  # mypy finds no T in wait_until for a coroutine function
     await wait_until(untyped, timeout_seconds, what=what)
 
 
 async def refused(call: Awaitable[object]) -> errors.WebhookError:
-    """What a call is refused with, rebuilt from its typed details."""
+    """Return a call's error, rebuilt from its typed details."""
     with pytest.raises(grpc.aio.AioRpcError) as raised:
         await call
     return grpc_errors.from_rpc_error(raised.value)
 
 
 def fields(error: errors.WebhookError) -> list[str]:
-    """The fields at fault."""
+    """Return the fields with errors."""
     return [violation.field for violation in error.violations]
 
 
 def counted(name: str, **labels: str) -> float:
-    """A sample of this process's metrics; all servers of a test run share them."""
+    """Return a sample of this process's metrics, which all servers of a test run share."""
     return REGISTRY.get_sample_value(name, labels) or 0.0
 
 
@@ -238,13 +238,13 @@ async def _shared(stores: Stores) -> AsyncIterator[Ingest]:
 
 @pytest.fixture
 async def ingest(_shared: Ingest) -> Ingest:
-    """A server that all tests share, and a tenant of this test's own."""
+    """A server that all tests share, with a new tenant for this test."""
     return await _shared.of(f"test-{ids.new()}")
 
 
 @pytest.fixture
 async def alone(database: str, redis_url: str) -> AsyncIterator[Ingest]:
-    """A server with fresh stores of its own."""
+    """A server with new stores."""
     async with serving(database, redis_url) as running:
         yield running
 
@@ -267,7 +267,7 @@ def _breakable() -> Iterator[Stores]:
 
 @pytest.fixture
 def breakable(_breakable: Stores) -> Iterator[Breakable]:
-    """Yield stores to stop; what does not run afterwards is started again."""
+    """Yield stores to stop; those that are stopped are restarted afterwards."""
     postgres, valkey = _breakable.postgres, _breakable.valkey
     with _breakable.database() as database_url:
         yield Breakable(postgres=postgres, valkey=valkey, database_url=database_url, redis_url=_breakable.redis_url())
@@ -278,7 +278,7 @@ def breakable(_breakable: Stores) -> Iterator[Breakable]:
 
 @contextlib.contextmanager
 def frozen(valkey: EmbeddedValkey) -> Iterator[None]:
-    """Valkey takes connections and answers nothing."""
+    """Valkey accepts connections and never responds."""
     assert valkey.pid is not None
     os.kill(valkey.pid, signal.SIGSTOP)
     try:

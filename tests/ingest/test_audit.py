@@ -1,4 +1,4 @@
-"""A change and its audit entry are of one transaction: where the entry cannot be written nothing is changed."""
+"""A change and its audit entry share a transaction: if the entry cannot be written, nothing is changed."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -16,7 +16,7 @@ KEYS = "SELECT array_agg(k ORDER BY id) FROM api_keys k"
 
 @pytest.fixture
 async def alone(database: str, redis_url: str) -> AsyncIterator[Ingest]:
-    """An ingest server on a database of its own."""
+    """An ingest server on a separate database."""
     async with serving(database, redis_url) as running:
         yield running
 
@@ -32,7 +32,7 @@ async def test_no_change_is_made_without_its_entry(alone: Ingest) -> None:
     before = [await alone.pool.fetchval(query) for query in (SUBSCRIPTIONS, TENANTS, KEYS)]
 
     pb = subscriptions_pb2
-    # One after the other: each logs a bug with its trace, which takes a moment.
+    # One after the other: each logs a bug with its stack trace, which takes a moment.
     calls: tuple[Callable[[], Awaitable[object]], ...] = (
         alone.create,
         lambda: alone.create(idempotency_key="k"),

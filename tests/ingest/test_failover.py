@@ -1,4 +1,4 @@
-"""The primary of Redis dies, and changes of subscriptions are heard of as before."""
+"""After the primary of Redis dies, changes of subscriptions are still received."""
 
 import asyncio
 import contextlib
@@ -16,7 +16,7 @@ SEEN_WITHIN_SECONDS = 1.0
 
 
 async def _listening(primaries: Primaries, number: int) -> None:
-    """Wait until so many servers listen at the primary of now."""
+    """Wait until this many servers listen at the current primary."""
     with contextlib.closing(primaries.server(primaries.primary())) as direct:
         await wait_until(
             lambda: direct.pubsub_numsub(subscription_changes.CHANNEL)[0][1] == number,

@@ -1,4 +1,4 @@
-"""Stores that are away: what is answered then, and that nothing is half accepted."""
+"""Unavailable stores: what is returned, and that nothing is accepted in part."""
 
 import asyncio
 import time
@@ -13,7 +13,7 @@ from services.platform import errors, ids
 from services.platform.grpc import errors as grpc_errors
 from tests.ingest.conftest import Breakable, Ingest, eventually, frozen, refused, serving
 
-# Much less than a bell is waited for.
+# Much less than the time limit of a bell.
 DUE_SECONDS = 3.0
 UNKNOWN = "01890a5d-ac96-774b-bcce-b302099a8057"
 
@@ -93,9 +93,9 @@ async def test_events_refused_while_postgres_was_away_are_not_stored_and_accepte
     events = {str(row["id"]) for row in await ingest.pool.fetch("SELECT id FROM webhook_events")}
     deliveries = {str(row["event_id"]) for row in await ingest.pool.fetch("SELECT event_id FROM webhook_deliveries")}
     assert set(accepted) <= events
-    # Whole or not at all: no event without its delivery.
+    # All or nothing: no event without its delivery.
     assert events == deliveries
-    # Refused while the commit was under way, nobody knows; refused by a server that was away, none is stored.
+    # If it is refused during the commit, the outcome is unknown; if the server was unavailable, nothing is stored.
     assert len(events - set(accepted)) <= 20
 
 
@@ -123,12 +123,12 @@ async def _due(ingest: Ingest, event_id: str) -> bool:
 async def test_events_without_redis_are_accepted_and_due_at_once(ingest: Ingest, breakable: Breakable) -> None:
     made = await ingest.create()
     breakable.valkey.kill()
-    # The first one may still hope for a bell; that it failed is found out in the background.
+    # The first one may still expect a bell; its failure is found in the background.
     first = await ingest.send(made.id)
     await eventually(lambda: _due(ingest, first.event_id), "the first delivery to be due", DUE_SECONDS)
     later = await ingest.send(made.id)
     assert await _due(ingest, later.event_id)
-    # Everything else goes on, too.
+    # Everything else works, too.
     other = await ingest.create(event_types=["a"])
     await ingest.update(other.id, event_types=["b"])
     assert (await ingest.send(event_type="b")).deliveries == 2

@@ -1,6 +1,6 @@
-"""Bounds of docs/reference/limits.md that ingest keeps for gRPC callers: accepted at it, refused one above.
+"""Limits of docs/reference/limits.md that ingest enforces for gRPC callers: accepted at the limit, refused above.
 
-Those of a subscription's fields are in tests/ingest/subscriptions/.
+The limits of a subscription's fields are tested in tests/ingest/subscriptions/.
 """
 
 import asyncio

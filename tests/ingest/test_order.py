@@ -1,4 +1,4 @@
-"""The order that the promise stands on: first the commit, then the answer and the bell."""
+"""The order that the promise depends on: first the commit, then the response and the bell."""
 
 import asyncio
 from typing import Any
@@ -19,12 +19,12 @@ async def test_neither_the_answer_nor_the_bell_comes_before_the_commit(alone: In
             return int(length)
 
         async with alone.pool.acquire() as connection, connection.transaction():
-            # The rows are written when their commit waits for this lock; whoever rings early has rung by then.
+            # The rows are written when their commit waits for this lock; an early bell would have been rung by then.
             await connection.execute("LOCK TABLE webhook_events IN SHARE MODE")
             request = ingest_pb2.IngestRequest(item=alone.item(made.id))
             call = asyncio.ensure_future(alone.events.Ingest(request))
             await eventually(alone.held_up, "the commit to be held up")
-            # Time enough for the background to ring, if it had been told to.
+            # Enough time for the background task to ring, if it had been told to.
             for _ in range(20):
                 await asyncio.sleep(doorbell.RING_TIMEOUT_SECONDS / 10)
                 assert await bells() == 0

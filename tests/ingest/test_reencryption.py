@@ -1,4 +1,4 @@
-"""python -m services reencrypt: everything under the first key, beside running servers, and again."""
+"""python -m services reencrypt: encrypt everything with the first key while servers run; it can be repeated."""
 
 import asyncio
 import base64
@@ -64,7 +64,7 @@ async def test_everything_is_rewritten_once_and_opens_with_the_new_key_alone(
         assert list((await after.get(made[0].id)).status.previous_secrets) != []
 
 
-# By the column: the fields that fill it, and what it holds.
+# By column: the fields that fill it, and its content.
 ISSUED = certificates.authority().issue("shop")
 OTHERS: dict[str, tuple[dict[str, Any], object]] = {
     "sealed_headers": (
@@ -87,7 +87,7 @@ OTHERS: dict[str, tuple[dict[str, Any], object]] = {
 
 
 def _readers(made: Vault) -> dict[str, Callable[[UUID, bytes], object]]:
-    """What opens each sealed column."""
+    """Return a decrypted value of each sealed column."""
     return {
         "sealed_secrets": lambda name, sealed: made.opened(name, sealed).kept,
         "sealed_headers": made.headers,

@@ -1,4 +1,4 @@
-"""The process around the services: reflection, health, partitions, and the bells it rings."""
+"""The process around the services: reflection, health, partitions, and its bells."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
@@ -17,7 +17,7 @@ from services.platform.stores.postgres import Connection
 from tests.ingest.conftest import Breakable, Ingest, eventually, refused, serving
 
 STATUS = health_pb2.HealthCheckResponse
-PARTITIONED = ("webhook_events", "webhook_deliveries", "delivery_attempts")
+PARTITIONED = ("webhook_events", "webhook_deliveries", "unsuccessful_deliveries", "delivery_attempts")
 
 
 async def test_reflection_lists_the_services(ingest: Ingest) -> None:
@@ -63,7 +63,7 @@ def _today() -> datetime:
 
 
 async def _age(connection: Connection, days: int) -> None:
-    """Make the database look as if nothing had run for so many days."""
+    """Make the database look as if nothing had run for this many days."""
     last = _today().date() - timedelta(days=days)
     await connection.execute("SELECT create_partitions($1::date - 8, $1::date)", last)
     for parent in PARTITIONED:
@@ -110,7 +110,7 @@ async def test_an_event_whose_partition_is_not_made_yet_is_worth_another_try(alo
 
 
 async def _bells(redis_url: str) -> list[UUID]:
-    """The ids of all messages in the stream, as a worker reads them."""
+    """Return the ids of all messages in the stream, as a worker reads them."""
     read = InMemoryBroker().formatter.loads
     async with redis.asyncio.Redis.from_url(redis_url) as client:
         entries: Any = await client.xrange(doorbell.STREAM)

@@ -1,4 +1,4 @@
-"""The one table of errors: what a driver raises, and whether it is worth another try."""
+"""The table of errors: how a driver's error is classified, and whether to retry it."""
 
 import asyncpg
 import pytest

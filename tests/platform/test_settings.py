@@ -136,7 +136,7 @@ def test_a_bundle_without_certificates_is_refused(
 
 
 def refusal(capsys: pytest.CaptureFixture[str], cls: type[Settings]) -> str:
-    """Return the one line with which these settings end a start."""
+    """Return the one line that these settings print before the process exits."""
     with pytest.raises(SystemExit) as ended:
         load(cls)
     assert ended.value.code == 2
@@ -197,7 +197,7 @@ def test_a_wrong_value_ends_the_start_with_one_line_that_names_the_variable(
     monkeypatch.setenv(name, value)
     line = refusal(capsys, settings)
     assert line.startswith(f"{name}: {words}")
-    # What may hold a secret is not repeated; the messages about attributes and files say what is wrong with them.
+    # Values that may be secret are not repeated; messages about attributes and files describe the problem.
     told = {"EGRESS_PROXY", "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_RESOURCE_ATTRIBUTES", "OTEL_EXPORTER_OTLP_CERTIFICATE"}
     assert repr(value) in line or name in told
     assert "pattern" not in line
@@ -289,7 +289,7 @@ def test_a_key_of_its_own_replaces_the_service_key_of_a_process(
     for other, value in OWN.items():
         monkeypatch.setenv(other, value)
     assert load(cls).service_key == OWN[name]
-    # The shared one is for processes without one of their own.
+    # The shared one is for processes without their own.
     monkeypatch.setenv("SERVICE_KEY", "s" * 32)
     assert load(cls).service_key == OWN[name]
     monkeypatch.delenv(name)
@@ -444,7 +444,7 @@ def test_any_text_in_any_setting_is_taken_or_refused_in_one_line_each(
             try:
                 load(cls)
             except SystemExit:
-                # A rule between variables names them in the line; ENV decides whether others are required.
+                # The line names all variables of a rule between variables; ENV decides whether others are required.
                 for line in capsys.readouterr().err.splitlines():
                     at_fault = line.partition(": ")[0]
                     assert at_fault in {name.upper(), "configuration"} or "is required" in line, (name, value, line)
@@ -452,7 +452,7 @@ def test_any_text_in_any_setting_is_taken_or_refused_in_one_line_each(
 
 
 def test_a_constant_is_no_variable(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
-    """Not even one that was a variable once; only code gives it another value."""
+    """Not even a former variable; only code sets another value."""
     monkeypatch.setenv("INGEST_QUEUE_EVENTS", "soon")
     (folder / ".env").write_text("CACHED_SUBSCRIPTIONS=7\n")
     settings = load(IngestSettings)

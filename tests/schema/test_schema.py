@@ -1,4 +1,4 @@
-"""The roles migrate and wait, as the chart's Job and init containers run them, over a real Postgres."""
+"""The roles migrate and wait, as the chart's Job and init containers run them, on a real Postgres."""
 
 import contextlib
 import os
@@ -26,7 +26,7 @@ from services.schema.wait import Say, wait
 
 LOCK = "SELECT pg_advisory_xact_lock(hashtext('webhook:migrations'))"
 STOPPED_WITHIN_SECONDS = 5.0
-# As dbmate made it.
+# As dbmate created it.
 MAKE_TABLE = """
 import asyncio, asyncpg, sys
 async def main():
@@ -75,7 +75,7 @@ def stop(process: "subprocess.Popen[str]") -> tuple[int, str]:
 
 
 async def migrated(url: str, folder: Path = migrations.FOLDER) -> list[str]:
-    """Migrate, and return the lines that were said."""
+    """Migrate, and return the printed lines."""
     lines: list[str] = []
     await migrate(PostgresSettings(database_url=url), Say(lines.append), folder=folder)
     return lines
@@ -173,7 +173,7 @@ async def test_a_database_that_another_text_made_is_refused(database: str, folde
         MigrationError, match=f"made by another text of {first.name}.*: empty DATA_DIR .*or use an empty database"
     ):
         await migrated(database, folder)
-    # What was applied is still what it was.
+    # Applied files must not change.
     assert await migrated(database) == [f"schema is at {migrations.read_files()[-1].version}: 0 migrations applied"]
 
 
@@ -294,7 +294,7 @@ async def test_the_runtime_role_changes_neither_schema_nor_audit_log(database: s
             "INSERT INTO audit_entries (id, created_at, tenant_id, actor, action, resource_type, resource_id)"
             f" VALUES {entry}"
         )
-        # Whatever it says of itself.
+        # Whatever version it claims.
         await connection.execute("SET webhook.audit_retention = 'on'")
         with pytest.raises((asyncpg.InsufficientPrivilegeError, asyncpg.InvalidFunctionDefinitionError)):
             await connection.execute(statement)
@@ -304,7 +304,7 @@ async def test_the_runtime_role_changes_neither_schema_nor_audit_log(database: s
 
 
 async def test_the_runtime_role_cannot_lead_the_owner_to_tables_of_its_own(database: str) -> None:
-    """What runs with the owner's rights looks at temporary tables last."""
+    """Functions with the owner's privileges look up temporary tables last."""
     connection = await asyncpg.connect(as_runtime(database))
     try:
         await connection.execute("CREATE TEMPORARY TABLE webhook_events (id uuid DEFAULT gen_random_uuid())")
@@ -334,7 +334,7 @@ async def test_audit_entries_are_deleted_when_they_are_old_and_in_no_other_way(d
         )
         async with connection.transaction():
             assert await connection.fetchval("SELECT delete_old_audit_entries('36 h', 100)") == 2
-            # The permission ends with the function, not with the transaction.
+            # The privilege ends with the function, not with the transaction.
             with pytest.raises(asyncpg.InsufficientPrivilegeError):
                 await connection.execute("DELETE FROM audit_entries")
     finally:
@@ -342,7 +342,7 @@ async def test_audit_entries_are_deleted_when_they_are_old_and_in_no_other_way(d
 
 
 def test_the_trial_postgres_of_the_chart_has_a_plain_owner(short_folder: Path) -> None:
-    """What its image runs once, with the variables of the pod."""
+    """What the image's container runs once, with the variables of the pod."""
     with Guard() as guard, EmbeddedPostgres(short_folder / "trial", guard=guard) as postgres:
         sql = ROOT / "charts/webhook-service/files/postgresql.sql"
         command = [str(wheel.program("psql")), "-v", "ON_ERROR_STOP=1", "-Xq", "-h", str(postgres.socket_folder)]

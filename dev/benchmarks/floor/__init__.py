@@ -1,1 +1,1 @@
-"""The least that any such service has to do: answer a request, store a row, send a request; each as bare as can be."""
+"""The least that any such service must do: answer a request, store a row, send a request, as simply as possible."""

@@ -1,4 +1,4 @@
-"""Answers every request 202 and does nothing else: python -m dev.benchmarks.floor.accept."""
+"""Return 202 for every request and do nothing else: python -m dev.benchmarks.floor.accept."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ HEADERS = [(b"content-type", b"application/json"), (b"content-length", b"%d" % l
 
 
 async def application(scope: Any, receive: Any, send: Any) -> None:  # noqa: ARG001 - ASGI's signature
-    """Read the body to its end, and answer."""
+    """Read the whole body, and respond."""
     while (await receive()).get("more_body", False):
         pass
     await send({"type": "http.response.start", "status": 202, "headers": HEADERS})

@@ -1,4 +1,4 @@
-"""Commits rows in batches, one after the other: python -m dev.benchmarks.floor.insert."""
+"""Commit rows in batches, one after the other: python -m dev.benchmarks.floor.insert."""
 
 import time
 
@@ -15,7 +15,7 @@ ROWS_PER_COMMIT = 64
 
 
 class Insert(msgspec.Struct, frozen=True, kw_only=True):
-    """Ask for inserts; answered by `Inserted`."""
+    """A command to insert, answered with `Inserted`."""
 
     database_url: str
     seconds: float
@@ -23,14 +23,14 @@ class Insert(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Inserted(msgspec.Struct, frozen=True, kw_only=True):
-    """What was committed, and in how many seconds."""
+    """The number of committed rows, and the seconds that they took."""
 
     rows: int
     seconds: float
 
 
 async def insert(order: Insert) -> Inserted:
-    """Insert for so long; a new table each time."""
+    """Insert for this long, into a new table each time."""
     payload = payloads.template(order.payload_bytes).fill(0, 0)
     connection = await asyncpg.connect(order.database_url)
     try:

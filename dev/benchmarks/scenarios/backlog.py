@@ -1,8 +1,8 @@
-"""`backlog`: a million deliveries that wait already, of one subscription and of a thousand, are drained.
+"""`backlog`: drain a million waiting deliveries, of one subscription and of a thousand.
 
-The rate with an empty queue is measured first, on the same stack. Then the processes are stopped, the backlog is
-written by SQL, the processes are started again, and deliveries are counted over windows of the same length, one for
-each run. If the backlog ends in one of them, that window ends with it.
+First, the rate with an empty queue is measured on the same stack. Then the processes are stopped, the backlog is
+written by SQL, and the processes are started again. Deliveries are counted over windows of the same length, one for
+each run. If the backlog ends during a window, the window ends with it.
 """
 
 import time
@@ -36,24 +36,24 @@ class Drain(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     delivered: int
     delivered_per_second: float
-    # With nothing waiting, on the same stack just before.
+    # With nothing waiting, measured on the same stack just before.
     empty_queue_per_second: float
     drain_ratio: float
     cpu_ms_per_webhook: dict[str, float]
     ratio_to_floor: float
-    # The delivery service alone, which rings for what waits; of one core.
+    # CPU of the delivery service, which rings for waiting deliveries, in percent of one core.
     dispatcher_cpu_percent: float
     redis_peak_mb: float
 
 
 def run(bench: Bench) -> Result:
-    """Each backlog on a stack of its own."""
+    """Use a separate stack for each backlog."""
     runs = [window for case, count in SUBSCRIPTIONS.items() for window in _drained(bench, case, count)]
     medians = {case: figures.medians([run for run in runs if run.case == case]) for case in SUBSCRIPTIONS}
     worst = min(medians.values(), key=lambda found: float(found["drain_ratio"]))
     return {
         "backlog": bench.options.backlog,
-        # Of the slower of both.
+        # The slower of both.
         **{key: worst[key] for key in ("drain_ratio", "delivered_per_second", "dispatcher_cpu_percent")},
         "redis_peak_mb": max(found["redis_peak_mb"] for found in medians.values()),
         "cases": medians,
@@ -69,9 +69,9 @@ def _drained(bench: Bench, case: str, count: int) -> list[Drain]:
 
 
 def waiting(ready: Rig, case: str, targets: Sequence[str], receiver: Helper) -> list[UUID]:
-    """Write a backlog to the targets while the processes are away, and start them; return the subscriptions.
+    """Write a backlog to the targets while the processes are stopped, and start them; return the subscriptions.
 
-    Returns when the first delivery has come to the receiver.
+    Returns when the first delivery reaches the receiver.
     """
     ready.stack.stop()
     subscriptions = _fill(ready, case, targets)

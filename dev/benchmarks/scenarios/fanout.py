@@ -1,7 +1,7 @@
-"""`fanout`: one event to 10 and to 100 subscriptions; every figure is of a delivery, not of an event.
+"""`fanout`: one event to 10 and to 100 subscriptions. Every figure is per delivery, not per event.
 
-A burst: as many events as make BURST_PER_SECOND deliveries for every second of the load, as fast as they are taken.
-`burst_per_second` is the rate of all deliveries from the first request to the last delivery.
+The load is a burst: enough events for BURST_PER_SECOND deliveries in every second of the load, sent as fast as they
+are accepted. `burst_per_second` is the rate of all deliveries from the first request to the last delivery.
 """
 
 from collections.abc import Sequence
@@ -14,14 +14,14 @@ from dev.benchmarks.results import Chart, Result, Scenario
 
 COUNTS = (10, 100)
 BURST_PER_SECOND = 5_000
-# An event makes many rows: few at a time.
+# An event creates many rows, so send few at a time.
 CONNECTIONS = 8
 HEADLINE = "to 10"
 _EVENTS = "/api/v1/events"
 
 
 def run(bench: Bench) -> Result:
-    """Subscriptions of each count want a type of their own."""
+    """Use a separate event type for each number of subscriptions."""
     runs = []
     with rig.running(bench, "fanout") as ready:
         for count in COUNTS:

@@ -1,9 +1,9 @@
-"""`floor`: the same machine doing only what cannot be avoided, and what generator and receiver can do by themselves.
+"""`floor`: the unavoidable work on the same machine, and the maximum rate of the generator and the receiver.
 
-A raw ASGI application that answers 202; rows of 1 KB committed in batches of 64 to a table with nothing but its primary
-key; a POST with prebuilt bytes on a kept connection. Their CPU times together are what no service in Python can do
-without, so every other result is also told as a multiple of them. The last part is at the same time the ceiling:
-generator and receiver without a service in between.
+A raw ASGI application that returns 202; rows of 1 KB committed in batches of 64 to a table with only a primary key; a
+POST with prebuilt bytes on a kept connection. No service in Python can use less than the sum of their CPU times, so
+every other result is also given as a multiple of it. The last part is also the ceiling: generator and receiver without
+a service in between.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,31 +17,31 @@ from dev.benchmarks.results import Chart, Result, Scenario
 from dev.harness.load.messages import Listening, Load, Message, Sent
 from dev.harness.load.pipes import Helper
 
-# It is steady, and measured in every run.
+# The floor is stable, and measured in every run.
 MAX_SECONDS = 5.0
 ANSWER_SECONDS = 30.0
 _PARTS = ("accept_cpu_ms", "insert_client_cpu_ms", "insert_postgres_cpu_ms", "post_cpu_ms")
 
 
 class Floor(msgspec.Struct, frozen=True, kw_only=True):
-    """One run; CPU milliseconds for each request, row or POST."""
+    """One run, with CPU milliseconds for each request, row, or POST."""
 
     accept_cpu_ms: float
     insert_client_cpu_ms: float
     insert_postgres_cpu_ms: float
     post_cpu_ms: float
-    # Their sum: the floor.
+    # The sum of these: the floor.
     cpu_ms_per_webhook: float
     accepts_per_second: float
     rows_per_second: float
-    # Generator to receiver, alone, and what each of them takes for it.
+    # Generator to receiver without the service, and the CPU time of each.
     ceiling_per_second: float
     generator_cpu_ms: float
     receiver_cpu_ms: float
 
 
 def measure(bench: Bench, runs: int) -> Result:
-    """Measure the floor so many times."""
+    """Measure the floor this many times."""
     found = []
     with (
         stack.running(bench.folder / "floor") as stores,
@@ -98,7 +98,7 @@ def _measured(
     answer: type[Message],
     trees: cpu.Trees,
 ) -> tuple[Message, dict[str, float]]:
-    """Return a command's result, and the CPU seconds of the processes meanwhile."""
+    """Return a command's result, and the CPU seconds that the processes used for it."""
     used = cpu.seconds(trees)
     helper.tell(command)
     with bench.screen.step(what, command.seconds) as tick:

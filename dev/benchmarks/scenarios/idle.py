@@ -1,4 +1,4 @@
-"""`idle`: what each process takes with nothing to do."""
+"""`idle`: CPU and memory of each process when there is nothing to do."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -9,24 +9,24 @@ from dev.benchmarks import cpu, figures, rig
 from dev.benchmarks.bench import Bench, Table
 from dev.benchmarks.results import Chart, Result, Scenario
 
-# After the start: caches are filled, and the first statements are planned.
+# Wait after the start until caches are filled and the first statements are planned.
 SETTLE_SECONDS = 5.0
 TICK_SECONDS = 0.1
 
 
 class Idle(msgspec.Struct, frozen=True, kw_only=True):
-    """One run; by process, and of the stack."""
+    """One run, by process and for the stack."""
 
-    # Of one core.
+    # Percent of one core.
     cpu_percent: dict[str, float]
-    # Pages that processes share are counted once.
+    # Counts shared pages once.
     memory_mb: dict[str, float]
-    # They are counted in each of them.
+    # Counts shared pages in each process.
     rss_mb: dict[str, float]
 
 
 def run(bench: Bench) -> Result:
-    """One webhook first, so that every process has done its work once."""
+    """Send one webhook first, so that every process has worked once."""
     found = []
     seconds = bench.options.seconds
     with rig.running(bench, "idle") as ready:

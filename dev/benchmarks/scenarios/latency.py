@@ -1,4 +1,4 @@
-"""`latency`: at a quarter, half and three quarters of the measured maximum, and of a lone request on an idle system."""
+"""`latency`: at a quarter, half, and three quarters of the measured maximum, and for lone requests when idle."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from dev.benchmarks.results import Chart, Result, Scenario
 SHARES = {"25 %": 0.25, "50 %": 0.5, "75 %": 0.75}
 HEADLINE = "50 %"
 LONE = "lone"
-# Between an answer and the next lone request: everything is idle again.
+# Between a response and the next lone request, so that everything is idle again.
 PAUSE_SECONDS = 0.1
 _TIMES = ("accept_p50_ms", "accept_p99_ms", "end_to_end_p50_ms", "end_to_end_p95_ms", "end_to_end_p99_ms")
 

@@ -1,8 +1,8 @@
-"""`neighbour`: what bad endpoints, and a million deliveries that wait for another one, do to healthy endpoints.
+"""`neighbour`: the effect of bad endpoints, and of a million waiting deliveries, on healthy endpoints.
 
-An open loop to healthy endpoints alone comes first in every run; then, for each kind of bad endpoint, the same loop
-with as much traffic again to endpoints of that kind. Ratios are of a case to the healthy alone of the same run. What
-twice the traffic costs by itself is told by a case in which the other half goes to further healthy endpoints.
+Every run starts with an open loop to healthy endpoints. Then, for each kind of bad endpoint, the same loop runs with as
+much traffic again to endpoints of that kind. Ratios compare a case to the healthy endpoints without others in the same
+run. The control sends the other half to more healthy endpoints, and shows the effect of twice the traffic.
 """
 
 import contextlib
@@ -22,25 +22,25 @@ from dev.benchmarks.rig import Rig
 from dev.benchmarks.scenarios import waiting
 from dev.harness.load.messages import Load
 
-# Endpoints, and of one bad kind at a time.
+# Healthy endpoints, and bad ones of one kind at a time.
 HEALTHY, BAD = 8, 4
-# Of the maximum, for each half: both together, and what retries add, must be what the machine can take, or else the
-# load would hurt the healthy, whatever the endpoints do. At half of the maximum batches are small and the machine is
-# four fifths busy, so that a quarter each is too much: the control says so.
+# The share of the maximum for each half. The machine must be able to handle both halves and the retries. Otherwise, the
+# load would slow down healthy endpoints, whatever the bad ones do. At half of the maximum, batches are small and the
+# machine is four fifths busy: the control shows that a quarter each is too much.
 SHARE = 0.2
 ALONE = "healthy alone"
 # The control.
 TWICE = "twice the healthy"
-# What the load receiver does; `refuse`: nobody listens; `dns`: the host has no address.
+# Behaviors of the load receiver; `refuse`: no process listens on the port; `dns`: the host has no address.
 KINDS = ("hang", "drip", "endless-headers", "flood", "reset", "error", "refuse", "dns")
-# To the end of what bad endpoints still hold once they are deleted: deadlines of the worker, and leases (60 s).
+# Until bad endpoints release what they hold after their deletion: the worker's deadlines, and leases (60 s).
 END_SECONDS = 90.0
 POLL_SECONDS = 0.1
 _TIMES = ("end_to_end_p50_ms", "end_to_end_p95_ms", "end_to_end_p99_ms")
 
 
 def run(bench: Bench) -> Result:
-    """Every run goes through all cases, so that a machine that changes changes all of them."""
+    """Run all cases in every run, so that changes of the machine affect all of them."""
     runs: list[Figures] = []
     with rig.running(bench, "neighbour") as ready, _closed_port() as closed_port:
         healthy = ready.subscribe(ready.targets(HEALTHY))
@@ -56,7 +56,7 @@ def run(bench: Bench) -> Result:
 
 
 def summary(runs: Sequence[Figures]) -> Result:
-    """Summarize the runs of the cases; the worst over the kinds comes first."""
+    """Summarize the runs of the cases; the first figures are the worst over the kinds."""
     kinds = {kind: _against_alone(kind, runs) for kind in KINDS}
     alone = results.of_loads(runs)["cases"][ALONE]
     return {
@@ -72,7 +72,7 @@ def summary(runs: Sequence[Figures]) -> Result:
 
 
 def _against_alone(case: str, runs: Sequence[Figures]) -> dict[str, Any]:
-    """Medians, and medians of the ratios to the healthy alone of the same run."""
+    """Return medians, and medians of the ratios to the healthy endpoints without others in the same run."""
     mine, alone = ([run for run in runs if run.case == name] for name in (case, ALONE))
     pairs = list(zip(mine, alone, strict=True))
     ratios = {
@@ -91,10 +91,10 @@ def _against_alone(case: str, runs: Sequence[Figures]) -> dict[str, Any]:
 
 
 def _beside(ready: Rig, case: str, healthy: Sequence[UUID], alone: Load, targets: Sequence[str]) -> Figures:
-    """Run the healthy loop with as much again to other subscriptions, created now and deleted afterwards."""
+    """Run the healthy loop with as much again to other subscriptions, which are created now and deleted afterwards."""
     assert alone.rate is not None
     others = ready.subscribe(targets)
-    # Once, by whoever comes first.
+    # Run once, for the first caller.
     end = contextlib.ExitStack()
     end.callback(ready.stack.unsubscribe, others)
     turns = zip(alone.paths, itertools.cycle(map(rig.webhook_path, others)), strict=False)
@@ -110,7 +110,7 @@ def _beside(ready: Rig, case: str, healthy: Sequence[UUID], alone: Load, targets
 
 
 def _targets(ready: Rig, kind: str, closed_port: int) -> list[str]:
-    """Endpoints of a kind."""
+    """Return targets of bad endpoints of a kind."""
     match kind:
         case "refuse":
             return [f"http://127.0.0.1:{closed_port}/{number}" for number in range(BAD)]

@@ -1,7 +1,7 @@
 """`slow`: receivers that take 100 ms and 1 s, with one, two and four workers.
 
-An open loop a tenth above what the requests in flight allow (slots over the receiver's time), or, where that is
-more than the machine does at all, at OPEN_SHARE of its maximum. `share_of_bound` is what was reached of the lower one.
+The load is an open loop a tenth above what the slots allow (slots divided by the receiver's time), or OPEN_SHARE of the
+machine's maximum if that is less. `share_of_bound` is the reached share of the lower one.
 """
 
 import os
@@ -21,7 +21,7 @@ HEADLINE = "100 ms, 1 worker"
 
 
 def run(bench: Bench) -> Result:
-    """Workers are added while the stack runs."""
+    """Workers are added while the stack is running."""
     runs, bounds = [], {}
     slots = int(os.environ.get("WORKER_CONCURRENCY", SLOTS))
     with rig.running(bench, "slow") as ready:

@@ -1,4 +1,4 @@
-"""`throughput`: webhooks of 1 KB and 5 KB all the way, as fast as they are taken, and at a steady rate just below."""
+"""`throughput`: webhooks of 1 KB and 5 KB to the receiver, as fast as they are accepted, and at a steady rate below."""
 
 import statistics
 from collections.abc import Sequence
@@ -8,13 +8,13 @@ from dev.benchmarks.bench import Bench, Table
 from dev.benchmarks.results import Chart, Result, Scenario
 
 SIZES = {"1 KB": rig.KILOBYTE, "5 KB": 5 * rig.KILOBYTE}
-# Of the closed loop's sustained rate: what goes on without a growing queue.
+# The share of the closed loop's sustained rate at which no queue grows.
 OPEN_SHARE = 0.9
 HEADLINE = "1 KB closed"
 
 
 def run(bench: Bench) -> Result:
-    """Every run goes through all cases, so that a machine that changes changes all of them."""
+    """Run all cases in every run, so that changes of the machine affect all of them."""
     runs = []
     with rig.running(bench, "throughput") as ready:
         paths = ready.webhook_paths()

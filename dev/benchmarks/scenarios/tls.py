@@ -1,4 +1,4 @@
-"""`tls`: the 1 KB closed loop to a receiver behind TLS, with certificates of a throw-away authority."""
+"""`tls`: the 1 KB closed loop to a receiver behind TLS, with certificates of a temporary CA."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,9 +12,9 @@ CASE = "1 KB closed, TLS"
 
 
 def run(bench: Bench) -> Result:
-    """Let the worker trust the authority through SSL_CERT_FILE, as it would a company's own."""
+    """Let the worker trust the CA through SSL_CERT_FILE, as it would trust a company's own CA."""
     authority, certificate, key = _certificates(bench.folder / "certificates")
-    # Names are resolved and vetted, which is part of the way; loopback is allowed by name.
+    # Resolving and checking names is part of a delivery; loopback is allowed by name.
     environment = {"SSL_CERT_FILE": str(authority), "EGRESS_ALLOW": "127.0.0.0/8,::1/128"}
     with rig.running(bench, "tls", environment=environment, tls=(certificate, key)) as ready:
         paths = ready.webhook_paths()
@@ -24,7 +24,7 @@ def run(bench: Bench) -> Result:
 
 
 def _certificates(folder: Path) -> tuple[Path, Path, Path]:
-    """Make an authority, and a certificate of it with its key; return their files."""
+    """Create a CA, and a certificate with its key; return their files."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = folder / "authority.pem", folder / "certificate.pem", folder / "key.pem"
     authority = certificates.authority()

@@ -1,7 +1,7 @@
 """Part of `neighbour`: lone events for one endpoint while a backlog waits for another.
 
-The backlog is that of the scenario `backlog`, over one subscription, whose endpoint takes its time at first and then
-answers at once.
+The backlog is that of the scenario `backlog`, over one subscription. Its endpoint responds slowly at first, and then at
+once.
 """
 
 from collections.abc import Sequence
@@ -12,10 +12,10 @@ from dev.benchmarks.results import Result
 from dev.benchmarks.scenarios import backlog
 from dev.harness.load.messages import Ask, Count
 
-# Lone: all that goes to their endpoint.
+# Nothing else goes to their endpoint.
 LONE_PER_SECOND = 5.0
 LONE_SECONDS = 10.0
-# Behaviours of the endpoint that the backlog waits for, in the order in which it takes them on.
+# Behaviors of the endpoint that the backlog waits for, in order.
 CASES = {"answers after 100 ms": "after-100", "answers at once": "ok"}
 _TIMES = ("p50_ms", "p99_ms", "max_ms")
 
@@ -29,7 +29,7 @@ def measure(bench: Bench) -> Result:
         ready.warm_up(paths)
         (held,) = backlog.waiting(ready, "of a neighbour", ready.other_targets(behaviour="after-100"), ready.other)
         load = ready.open(paths, LONE_PER_SECOND, seconds=LONE_SECONDS)
-        # What waits for the other goes on waiting.
+        # The other deliveries keep waiting.
         group = rig.Group(subscriptions=lone, end_others=lambda: None)
         for case, behaviour in CASES.items():
             ready.stack.retarget(held, *ready.other_targets(behaviour=behaviour))
@@ -38,7 +38,7 @@ def measure(bench: Bench) -> Result:
             found = results.of_loads(mine)["cases"][case]
             cases[case] = {
                 **{f"lone_{key}": found[f"end_to_end_{key}"] for key in _TIMES},
-                # Of all runs: none may hide in a median.
+                # The maximum of all runs, which a median would hide.
                 "lone_max_ms": round(max(run.end_to_end_max_ms for run in mine), 1),
                 "lost": found["lost"],
                 "left": bench.options.backlog - ready.other.ask(Ask(), Count).deliveries,

@@ -1,4 +1,4 @@
-"""A kept-alive HTTP/1.1 connection of the generator: one request at a time, parsed no further than its end."""
+"""A load generator on kept-alive HTTP/1.1 connections, one request at a time, parsed only to find its end."""
 
 import asyncio
 import time
@@ -14,7 +14,7 @@ from dev.harness.load.messages import Load, Sent
 
 
 class Owner(Protocol):
-    """Whom a connection tells what became of its request."""
+    """Receives the results of a connection's requests."""
 
     def answered(self, connection: "Connection", status: int) -> None:
         """Handle a complete response."""
@@ -24,7 +24,7 @@ class Owner(Protocol):
 
 
 class Connection(asyncio.Protocol):
-    """`sequence` and `began_ns` are of the request that is out."""
+    """`sequence` and `began_ns` belong to the request in flight."""
 
     __slots__ = ("_buffer", "_owner", "_transport", "began_ns", "busy", "sequence")
 
@@ -47,7 +47,7 @@ class Connection(asyncio.Protocol):
         self._transport.write(request)
 
     def data_received(self, data: bytes) -> None:
-        """Wait for the whole answer."""
+        """Wait for the complete response."""
         if self._buffer:
             data = self._buffer + data
         end = data.find(b"\r\n\r\n")
@@ -64,13 +64,13 @@ class Connection(asyncio.Protocol):
         self.busy = False
 
     def close(self) -> None:
-        """Close it."""
+        """Close the connection."""
         if self._transport is not None:
             self._transport.close()
 
 
 def _content_length(head: bytes) -> int:
-    """Return the length of the body; every server here states it."""
+    """Return the length of the body; every server here sends it."""
     head = head.lower()
     begin = head.find(b"content-length:")
     if begin < 0:
@@ -79,15 +79,15 @@ def _content_length(head: bytes) -> int:
     return int(head[begin + 15 : end if end >= 0 else len(head)])
 
 
-# Written for speed: prebuilt requests, callbacks instead of tasks, kept-alive connections without pipelining.
+# Optimized for speed: prebuilt requests, callbacks instead of tasks, kept-alive connections without pipelining.
 
 
 HOST = "127.0.0.1"
-# After an answer that is not 2xx.
+# The pause after a response that is not 2xx.
 PAUSE_SECONDS = 0.02
 ANSWER_TIMEOUT_SECONDS = 10.0
 TICK_SECONDS = 0.001
-# Of an open loop; more requests than this are not out at once, and are sent late.
+# Connections of an open loop; it sends further requests late.
 MAX_CONNECTIONS = 4096
 
 
@@ -114,7 +114,7 @@ class Generator:
         self._done = asyncio.Event()
 
     async def run(self) -> Sent:
-        """Run to the last answer."""
+        """Run until the last response."""
         await asyncio.gather(*(self._open() for _ in range(self._load.connections)))
         self._began_ns = time.monotonic_ns()
         self._until_ns = self._began_ns + int(self._load.seconds * 1e9)
@@ -146,7 +146,7 @@ class Generator:
         )
 
     def answered(self, connection: Connection, status: int) -> None:
-        """Count an answer, and send the connection's next request."""
+        """Count a response, and send the connection's next request."""
         self._out -= 1
         self._statuses[status] += 1
         if 200 <= status < 300:
@@ -157,7 +157,7 @@ class Generator:
             self._loop.call_later(PAUSE_SECONDS, self._free, connection)
 
     def lost(self, connection: Connection) -> None:
-        """Open another connection in place of one that was closed."""
+        """Open a connection to replace one that was closed."""
         self._connections.discard(connection)
         if connection in self._idle:
             self._idle.remove(connection)

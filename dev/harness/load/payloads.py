@@ -1,8 +1,8 @@
-"""Payloads of an exact size that carry a sequence number and the moment their request began.
+"""Payloads of an exact size that contain a sequence number and the start time of their request.
 
     {"benchmark":"0000000042 00000012345678901234","lines":[{"sku":…},…],"note":"…"}
 
-An order with its lines: what a JSON parser finds in real webhooks, rather than one long string.
+The payload is an order with its lines, as in real webhooks, instead of one long string.
 """
 
 import json
@@ -42,7 +42,7 @@ def template(payload_bytes: int) -> Template:
 
 
 def stamp(body: bytes, offset: int) -> tuple[int, int]:
-    """Sequence number and moment of the payload that begins at `offset`; ValueError when it is none of ours."""
+    """Return the sequence number and time of the payload at `offset`; ValueError if it is not one of ours."""
     sequence = body[offset + _SEQUENCE.start : offset + _SEQUENCE.stop]
     moment = body[offset + _MOMENT.start : offset + _MOMENT.stop]
     return int(sequence), int(moment)

@@ -1,6 +1,6 @@
-"""A helper process that is asked by lines of JSON on its standard input, and answers on its standard output.
+"""A helper process that reads commands as JSON lines from its standard input, and answers on its standard output.
 
-It ends when its input does: whatever happens to the benchmark, its helpers go with it.
+It ends when its input ends, so helpers never outlive the benchmark.
 """
 
 import asyncio
@@ -21,12 +21,12 @@ from dev.harness.load.messages import Message
 ROOT = Path(__file__).resolve().parents[3]
 TICK_SECONDS = 0.1
 STOP_SECONDS = 3.0
-# Of a command or an answer: a byte or two for each request of a long run.
+# Maximum size of a command or an answer: a byte or two for each request of a long run.
 LINE_BYTES = 256 << 20
 
 
 class Helper:
-    """The benchmark's end. `name` is its name in the tables."""
+    """The benchmark's side of a helper. `name` is its name in the tables."""
 
     def __init__(self, name: str, module: str, arguments: Sequence[str] = ()) -> None:
         self.name = name
@@ -47,7 +47,7 @@ class Helper:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End it: by the end of its input, or by SIGKILL when it does not hear."""
+        """End it by closing its input, or by SIGKILL if it does not react."""
         process = self._running
         if process.stdin:
             process.stdin.close()
@@ -61,11 +61,11 @@ class Helper:
 
     @property
     def pid(self) -> int:
-        """The process id."""
+        """Return the process id."""
         return self._running.pid
 
     def tell(self, command: msgspec.Struct) -> None:
-        """Send a command without waiting. Raises BenchmarkError when the helper is gone."""
+        """Send a command without waiting. Raise BenchmarkError if the helper has ended."""
         try:
             assert self._running.stdin is not None
             self._running.stdin.write(msgspec.json.encode(command) + b"\n")
@@ -76,7 +76,7 @@ class Helper:
     def hear(
         self, answer: type[Message], timeout_seconds: float, *, on_tick: Callable[[], None] = lambda: None
     ) -> Message:
-        """Wait for the next answer; `on_tick` runs ten times a second meanwhile. BenchmarkError if it does not come."""
+        """Wait for the next answer; `on_tick` runs ten times a second. BenchmarkError if no answer arrives."""
         deadline = time.monotonic() + timeout_seconds
         assert self._running.stdout is not None
         number = self._running.stdout.fileno()
@@ -107,13 +107,13 @@ class Helper:
 
 
 def answer(message: msgspec.Struct) -> None:
-    """In the helper: answers."""
+    """Send an answer; used in the helper."""
     sys.stdout.buffer.write(msgspec.json.encode(message) + b"\n")
     sys.stdout.buffer.flush()
 
 
 async def commands() -> asyncio.StreamReader:
-    """In the helper: the commands, a line each; the loop goes on meanwhile."""
+    """Yield the commands, a line each, while the event loop keeps running; used in the helper."""
     reader = asyncio.StreamReader(limit=LINE_BYTES)
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     return reader

@@ -1,4 +1,4 @@
-"""The receiver, a process of its own: python -m dev.harness.load.receiver [--tls CERTIFICATE KEY]."""
+"""The receiver, which runs in its own process: python -m dev.harness.load.receiver [--tls CERTIFICATE KEY]."""
 
 import asyncio
 import itertools
@@ -17,10 +17,10 @@ import uvloop
 from dev.harness.load import payloads, pipes
 from dev.harness.load.messages import Ask, Count, Forget, Listening, Received, ReceiverCommand, Report
 
-# What bad endpoints do once they have read a request, by the behaviour that the receiver's paths name.
+# What bad endpoints do once they have read a request, by the behavior in the path.
 #
-# `hang` never answers. `drip` answers one byte a second. `endless-headers` never ends its headers. `flood` answers with
-# a gigabyte as fast as it is read. `reset` resets the connection. `error` answers 500 at once.
+# `hang` never responds. `drip` sends one byte a second. `endless-headers` never ends its headers. `flood` sends a
+# gigabyte as fast as it is read. `reset` resets the connection. `error` returns 500 at once.
 
 
 DRIP_SECONDS = 1.0
@@ -29,7 +29,7 @@ FLOOD_BYTES = 1 << 30
 _DRIPPED = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nok"
 _ERROR = b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n"
 _CHUNK = bytes(64 << 10)
-# On, and for no time: the connection is reset instead of closed.
+# On, with zero seconds: the connection is reset instead of closed.
 _NO_LINGER = struct.pack("ii", 1, 0)
 
 
@@ -47,7 +47,7 @@ def _endless_headers(transport: asyncio.Transport) -> None:
 
 
 def _flood(transport: asyncio.Transport) -> None:
-    # Else the kernel would copy megabytes that nobody reads, on the machine that is measured.
+    # Otherwise the kernel would copy megabytes that nobody reads, on the measured machine.
     transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, len(_CHUNK))
     flood = _Flood(transport)
     transport.set_protocol(flood)
@@ -74,14 +74,14 @@ BEHAVIOURS: Mapping[bytes, Callable[[asyncio.Transport], None]] = {
 
 
 def _slowly(transport: asyncio.Transport, pieces: Iterator[bytes], seconds: float) -> None:
-    """Write a piece now and then, until there are no more or nobody reads."""
+    """Write a piece at intervals, until there are no more or nobody reads."""
     if not transport.is_closing() and (piece := next(pieces, None)) is not None:
         transport.write(piece)
         asyncio.get_running_loop().call_later(seconds, _slowly, transport, pieces, seconds)
 
 
 class _Flood(asyncio.Protocol):
-    """Takes the connection over, for it has to hear when there is room for more."""
+    """Takes over the connection to learn when there is room for more."""
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
@@ -105,20 +105,20 @@ class _Flood(asyncio.Protocol):
             self._transport.write(_CHUNK)
 
 
-# Paths are /BEHAVIOUR/STREAM. The stream is a number, such as that of a subscription. Behaviours: `ok` answers 200 at
-# once, `after-100` after 100 ms, `again` 500 at first and 200 to the retry, which alone counts, and the bad ones above.
-# Written for speed: a request is parsed no further than its end and its stamp.
+# Paths are /BEHAVIOUR/STREAM. The stream is a number, such as that of a subscription. Behaviors: `ok` returns 200 at
+# once, `after-100` after 100 ms, `again` returns 500 at first and 200 to the retry, which is the only one counted, and
+# the bad ones above. Optimized for speed: a request is parsed only for its end and its stamp.
 
 
 HOST = "127.0.0.1"
 BACKLOG = 4096
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nok"
-# The generator wraps the payload when it is sent here without the service in between.
+# The generator wraps the payload if it sends directly to the receiver.
 _WRAPPED = b'{"payload":'
 
 
 class Log:
-    """What came: how often each sequence number did in each stream, and when."""
+    """How often, and when, each sequence number arrived in each stream."""
 
     def __init__(self) -> None:
         self.deliveries = 0
@@ -127,7 +127,7 @@ class Log:
         self._moments, self._latencies = array("q"), array("d")
 
     def add(self, stream: int, sequence: int, sent_ns: int, now_ns: int) -> None:
-        """Note one request."""
+        """Record one request."""
         seen = self._seen.get(stream)
         if seen is None:
             seen = self._seen[stream] = bytearray()
@@ -142,7 +142,7 @@ class Log:
         self._latencies.append((now_ns - sent_ns) / 1e9)
 
     def report(self, began_ns: int, ended_ns: int) -> Received:
-        """Everything so far."""
+        """Return everything so far."""
         longest = max((len(seen) for seen in self._seen.values()), default=0)
         streams = array("H", bytes(2 * longest))
         for seen in self._seen.values():
@@ -165,7 +165,7 @@ class Log:
 
 
 class Receiver:
-    """The log of the run at hand."""
+    """The log of the current run."""
 
     def __init__(self) -> None:
         self.log = Log()

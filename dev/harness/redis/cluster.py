@@ -1,4 +1,4 @@
-"""A cluster of Redis: three primaries, and a replica of the one that has our keys; real processes on free ports."""
+"""A Redis cluster of real processes on free ports: three primaries, and a replica of the one with our keys."""
 
 import contextlib
 import shutil
@@ -31,7 +31,7 @@ class Cluster:
 
     @property
     def url(self) -> str:
-        """What REDIS_URL says of it."""
+        """Return the value of REDIS_URL."""
         hosts = ",".join(f"{HOST}:{node.port}" for node in self.nodes)
         return f"redis+cluster://:{self.password}@{hosts}"
 
@@ -46,14 +46,14 @@ class Cluster:
         return redis.Redis(host=HOST, port=node.port, password=self.password)
 
     def fail_over(self) -> EmbeddedValkey:
-        """Kill the primary of our slot and wait until the replica is one; that."""
+        """Kill the primary of our slot, wait until the replica is primary, and return that."""
         killed = self.primary()
         killed.kill()
         wait_until_sync(lambda: self.primary() is not killed, START_SECONDS, what="a failover")
         return self.primary()
 
     def move(self) -> EmbeddedValkey:
-        """Empty our slot and give it to another primary; that."""
+        """Empty our slot, move it to another primary, and return that."""
         target, _, source, _ = self.nodes
         with contextlib.closing(self.server(source)) as client:
             client.flushall()
@@ -73,13 +73,13 @@ def run(client: "redis.Redis", command: str) -> Any:
 
 
 def slots(client: "redis.Redis") -> Any:
-    """Ranges of slots and who has them."""
+    """Return the ranges of slots with their nodes."""
     return run(client, "CLUSTER SLOTS")
 
 
 @contextlib.contextmanager
 def running() -> Iterator[Cluster]:
-    """Start a cluster and wait until its nodes agree; stop it with the context."""
+    """Start a cluster and wait until its nodes agree; stop it when the context ends."""
     folder = Path(tempfile.mkdtemp(prefix="cluster-"))
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Redis whose primary may change: behind sentinels, or a cluster; and what all tests of that do."""
+"""Redis whose primary can change: sentinels or a cluster, and what tests of both share."""
 
 import contextlib
 from collections.abc import Callable
@@ -14,26 +14,26 @@ from services.platform.settings import RedisSettings
 from services.platform.stores import redis
 from services.platform.stores.redis_primary import PREFIX
 
-# A key as ours are.
+# A key like ours.
 KEY = f"{PREFIX}key"
 BACK_WITHIN_SECONDS = 5.0
 
 
 class Primaries(Protocol):
-    """Servers of which one is primary."""
+    """Servers, one of which is the primary."""
 
     @property
     def url(self) -> str:
-        """What REDIS_URL says of them."""
+        """Return the value of REDIS_URL."""
 
     def primary(self) -> EmbeddedValkey:
-        """Return the one that has our keys."""
+        """Return the primary that has our keys."""
 
     def server(self, server: EmbeddedValkey, /) -> "servers.Redis":
         """Return a client of one of them."""
 
     def fail_over(self) -> EmbeddedValkey:
-        """Kill the primary and wait until another is one; that."""
+        """Kill the primary, wait until there is another one, and return that."""
 
 
 KINDS: dict[str, Callable[[], AbstractContextManager[Primaries]]] = {
@@ -48,7 +48,7 @@ def settings(url: str) -> RedisSettings:
 
 
 async def again(client: redis.Client) -> None:
-    """Wait until a client writes."""
+    """Wait until a client can write."""
 
     async def writes() -> bool:
         with contextlib.suppress(*redis.REDIS_AWAY):

@@ -1,4 +1,4 @@
-"""A primary, its replica and sentinels that watch over both: real processes on free ports of 127.0.0.1."""
+"""A primary, its replica, and sentinels that monitor both: real processes on free ports of 127.0.0.1."""
 
 import contextlib
 import os
@@ -23,7 +23,7 @@ START_SECONDS = 20.0
 
 @dataclass(frozen=True, kw_only=True)
 class Watched:
-    """Two servers and the sentinels that know which of them is primary."""
+    """Two servers, and the sentinels that know which one is the primary."""
 
     servers: list[EmbeddedValkey]
     sentinels: list[Child]
@@ -33,14 +33,14 @@ class Watched:
 
     @property
     def url(self) -> str:
-        """What REDIS_URL says of them."""
+        """Return the value of REDIS_URL."""
         hosts = ",".join(f"127.0.0.1:{port}" for port in self.sentinel_ports)
         return f"redis+sentinel://:{self.password}@{hosts}/{SERVICE}/0?sentinel_password={self.sentinel_password}"
 
     def primary(self) -> EmbeddedValkey:
         """Return the server that the sentinels consider the primary."""
         with contextlib.closing(self.sentinel()) as client:
-            # Not "get-master-addr-by-name", which names the new one a moment before clients are told.
+            # Not "get-master-addr-by-name", which returns the new one a moment before clients are notified.
             masters: Any = client.sentinel_masters()
             port = masters[SERVICE]["port"]
         return next(server for server in self.servers if server.port == port)
@@ -50,7 +50,7 @@ class Watched:
         return redis.Redis(port=self.sentinel_ports[index], password=self.sentinel_password)
 
     def knows(self, index: int) -> bool:
-        """Whether a sentinel has found the replica, in step, and all the other sentinels."""
+        """Return whether a sentinel has found the replica, in sync, and all the other sentinels."""
         with contextlib.suppress(redis.RedisError), contextlib.closing(self.sentinel(index)) as client:
             in_step = [found for found in client.sentinel_slaves(SERVICE) if found["master-link-status"] == "ok"]
             masters: Any = client.sentinel_masters()
@@ -62,7 +62,7 @@ class Watched:
         return redis.Redis(port=server.port, password=self.password)
 
     def fail_over(self) -> EmbeddedValkey:
-        """Kill the primary and wait until the replica is one; that."""
+        """Kill the primary, wait until the replica is primary, and return that."""
         killed = self.primary()
         killed.kill()
         wait_until_sync(lambda: self.primary() is not killed, START_SECONDS, what="a failover")
@@ -71,7 +71,7 @@ class Watched:
 
 @contextlib.contextmanager
 def running(*, number: int = 1) -> Iterator[Watched]:
-    """Start servers and sentinels and wait until they are in step; stop them with the context."""
+    """Start servers and sentinels and wait until they are in sync; stop them when the context ends."""
     folder = Path(tempfile.mkdtemp(prefix="sentinel-"))
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)

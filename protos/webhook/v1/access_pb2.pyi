@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -169,6 +170,95 @@ class AuthenticateResponse(_message.Message):
 Global___AuthenticateResponse: _TypeAlias = AuthenticateResponse  # noqa: Y015
 
 @_typing.final
+class Quotas(_message.Message):
+    """What a tenant may have and do. docs/reference/limits.md says how exactly each is kept."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBSCRIPTIONS_FIELD_NUMBER: _builtins.int
+    EVENTS_PER_SECOND_FIELD_NUMBER: _builtins.int
+    WAITING_DELIVERIES_FIELD_NUMBER: _builtins.int
+    STORED_BYTES_FIELD_NUMBER: _builtins.int
+    subscriptions: _builtins.int
+    """Live subscriptions, 1 to 10,000,000."""
+    events_per_second: _builtins.float
+    """Events accepted per second, 0.01 to 1,000,000."""
+    waiting_deliveries: _builtins.int
+    """Deliveries that are not finished, 1 to 1,000,000,000."""
+    stored_bytes: _builtins.int
+    """Bytes of the payloads of retained events, 1 MiB to 1 PiB."""
+    def __init__(
+        self,
+        *,
+        subscriptions: _builtins.int | None = ...,
+        events_per_second: _builtins.float | None = ...,
+        waiting_deliveries: _builtins.int | None = ...,
+        stored_bytes: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_events_per_second", b"_events_per_second", "_stored_bytes", b"_stored_bytes", "_subscriptions", b"_subscriptions", "_waiting_deliveries", b"_waiting_deliveries", "events_per_second", b"events_per_second", "stored_bytes", b"stored_bytes", "subscriptions", b"subscriptions", "waiting_deliveries", b"waiting_deliveries"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_events_per_second", b"_events_per_second", "_stored_bytes", b"_stored_bytes", "_subscriptions", b"_subscriptions", "_waiting_deliveries", b"_waiting_deliveries", "events_per_second", b"events_per_second", "stored_bytes", b"stored_bytes", "subscriptions", b"subscriptions", "waiting_deliveries", b"waiting_deliveries"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__events_per_second: _TypeAlias = _typing.Literal["events_per_second"]  # noqa: Y015
+    _WhichOneofArgType__events_per_second: _TypeAlias = _typing.Literal["_events_per_second", b"_events_per_second"]  # noqa: Y015
+    _WhichOneofReturnType__stored_bytes: _TypeAlias = _typing.Literal["stored_bytes"]  # noqa: Y015
+    _WhichOneofArgType__stored_bytes: _TypeAlias = _typing.Literal["_stored_bytes", b"_stored_bytes"]  # noqa: Y015
+    _WhichOneofReturnType__subscriptions: _TypeAlias = _typing.Literal["subscriptions"]  # noqa: Y015
+    _WhichOneofArgType__subscriptions: _TypeAlias = _typing.Literal["_subscriptions", b"_subscriptions"]  # noqa: Y015
+    _WhichOneofReturnType__waiting_deliveries: _TypeAlias = _typing.Literal["waiting_deliveries"]  # noqa: Y015
+    _WhichOneofArgType__waiting_deliveries: _TypeAlias = _typing.Literal["_waiting_deliveries", b"_waiting_deliveries"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__events_per_second) -> _WhichOneofReturnType__events_per_second | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__stored_bytes) -> _WhichOneofReturnType__stored_bytes | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__subscriptions) -> _WhichOneofReturnType__subscriptions | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__waiting_deliveries) -> _WhichOneofReturnType__waiting_deliveries | None: ...
+
+Global___Quotas: _TypeAlias = Quotas  # noqa: Y015
+
+@_typing.final
+class Usage(_message.Message):
+    """What a tenant has and does, as it was a few seconds ago."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBSCRIPTIONS_FIELD_NUMBER: _builtins.int
+    EVENTS_PER_SECOND_FIELD_NUMBER: _builtins.int
+    WAITING_DELIVERIES_FIELD_NUMBER: _builtins.int
+    STORED_BYTES_FIELD_NUMBER: _builtins.int
+    MEASURED_AT_FIELD_NUMBER: _builtins.int
+    subscriptions: _builtins.int
+    """Live subscriptions."""
+    events_per_second: _builtins.float
+    """Events accepted per second, of late."""
+    waiting_deliveries: _builtins.int
+    """Deliveries that are not finished."""
+    stored_bytes: _builtins.int
+    """Bytes of the payloads of retained events."""
+    @_builtins.property
+    def measured_at(self) -> _timestamp_pb2.Timestamp:
+        """When that was."""
+
+    def __init__(
+        self,
+        *,
+        subscriptions: _builtins.int = ...,
+        events_per_second: _builtins.float = ...,
+        waiting_deliveries: _builtins.int = ...,
+        stored_bytes: _builtins.int = ...,
+        measured_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["measured_at", b"measured_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events_per_second", b"events_per_second", "measured_at", b"measured_at", "stored_bytes", b"stored_bytes", "subscriptions", b"subscriptions", "waiting_deliveries", b"waiting_deliveries"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Usage: _TypeAlias = Usage  # noqa: Y015
+
+@_typing.final
 class Tenant(_message.Message):
     """Owner of subscriptions, events, and deliveries. Tenants are isolated."""
 
@@ -178,6 +268,9 @@ class Tenant(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
+    QUOTAS_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
+    USAGE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """1 to 63 of a-z 0-9 _ -, beginning with a letter or a digit."""
     name: _builtins.str
@@ -188,6 +281,18 @@ class Tenant(_message.Message):
     def created_at(self) -> _timestamp_pb2.Timestamp:
         """When it was created."""
 
+    @_builtins.property
+    def quotas(self) -> Global___Quotas:
+        """Its own quotas. What is unset is as the QUOTA_* settings of the service have it."""
+
+    @_builtins.property
+    def limits(self) -> Global___Quotas:
+        """The quotas that apply to it. All are set."""
+
+    @_builtins.property
+    def usage(self) -> Global___Usage:
+        """What it uses of them; unset until that is known."""
+
     def __init__(
         self,
         *,
@@ -195,10 +300,13 @@ class Tenant(_message.Message):
         name: _builtins.str = ...,
         description: _builtins.str = ...,
         created_at: _timestamp_pb2.Timestamp | None = ...,
+        quotas: Global___Quotas | None = ...,
+        limits: Global___Quotas | None = ...,
+        usage: Global___Usage | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "limits", b"limits", "quotas", b"quotas", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "description", b"description", "id", b"id", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "description", b"description", "id", b"id", "limits", b"limits", "name", b"name", "quotas", b"quotas", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -213,22 +321,28 @@ class CreateTenantRequest(_message.Message):
     ID_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     DESCRIPTION_FIELD_NUMBER: _builtins.int
+    QUOTAS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """As in Tenant. Required."""
     name: _builtins.str
     """At most 128 characters; empty means the id."""
     description: _builtins.str
     """At most 1,024 characters."""
+    @_builtins.property
+    def quotas(self) -> Global___Quotas:
+        """Its own quotas."""
+
     def __init__(
         self,
         *,
         id: _builtins.str = ...,
         name: _builtins.str = ...,
         description: _builtins.str = ...,
+        quotas: Global___Quotas | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["quotas", b"quotas"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "id", b"id", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "id", b"id", "name", b"name", "quotas", b"quotas"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -257,6 +371,118 @@ class CreateTenantResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CreateTenantResponse: _TypeAlias = CreateTenantResponse  # noqa: Y015
+
+@_typing.final
+class GetTenantRequest(_message.Message):
+    """Names a tenant."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Its id."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetTenantRequest: _TypeAlias = GetTenantRequest  # noqa: Y015
+
+@_typing.final
+class GetTenantResponse(_message.Message):
+    """The tenant."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def tenant(self) -> Global___Tenant:
+        """The tenant."""
+
+    def __init__(
+        self,
+        *,
+        tenant: Global___Tenant | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["tenant", b"tenant"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["tenant", b"tenant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetTenantResponse: _TypeAlias = GetTenantResponse  # noqa: Y015
+
+@_typing.final
+class UpdateTenantRequest(_message.Message):
+    """The changes to a tenant."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    QUOTAS_FIELD_NUMBER: _builtins.int
+    UPDATE_MASK_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Its id."""
+    name: _builtins.str
+    """As in CreateTenantRequest."""
+    description: _builtins.str
+    """As in CreateTenantRequest."""
+    @_builtins.property
+    def quotas(self) -> Global___Quotas:
+        """As in Tenant. A quota that the mask names and that is unset is no longer the tenant's own."""
+
+    @_builtins.property
+    def update_mask(self) -> _field_mask_pb2.FieldMask:
+        """The fields to change: name, description, quotas for all of them, or one as in quotas.subscriptions. Required."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        description: _builtins.str = ...,
+        quotas: Global___Quotas | None = ...,
+        update_mask: _field_mask_pb2.FieldMask | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["quotas", b"quotas", "update_mask", b"update_mask"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "id", b"id", "name", b"name", "quotas", b"quotas", "update_mask", b"update_mask"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateTenantRequest: _TypeAlias = UpdateTenantRequest  # noqa: Y015
+
+@_typing.final
+class UpdateTenantResponse(_message.Message):
+    """The tenant as stored."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def tenant(self) -> Global___Tenant:
+        """The tenant."""
+
+    def __init__(
+        self,
+        *,
+        tenant: Global___Tenant | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["tenant", b"tenant"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["tenant", b"tenant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateTenantResponse: _TypeAlias = UpdateTenantResponse  # noqa: Y015
 
 @_typing.final
 class ListTenantsRequest(_message.Message):
@@ -442,7 +668,7 @@ class CreateApiKeyRequest(_message.Message):
     role: Global___Role.ValueType
     """What it may do. Required."""
     requests_per_second: _builtins.float
-    """Above 0 and at most 100,000; unset means API_KEY_REQUESTS_PER_SECOND."""
+    """0.001 to 100,000; unset means API_KEY_REQUESTS_PER_SECOND."""
     @_builtins.property
     def expires_at(self) -> _timestamp_pb2.Timestamp:
         """When it expires; unset means never."""

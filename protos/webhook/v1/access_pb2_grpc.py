@@ -50,6 +50,16 @@ class AccessServiceStub:
                 request_serializer=webhook_dot_v1_dot_access__pb2.CreateTenantRequest.SerializeToString,
                 response_deserializer=webhook_dot_v1_dot_access__pb2.CreateTenantResponse.FromString,
                 _registered_method=True)
+        self.GetTenant = channel.unary_unary(
+                '/webhook.v1.AccessService/GetTenant',
+                request_serializer=webhook_dot_v1_dot_access__pb2.GetTenantRequest.SerializeToString,
+                response_deserializer=webhook_dot_v1_dot_access__pb2.GetTenantResponse.FromString,
+                _registered_method=True)
+        self.UpdateTenant = channel.unary_unary(
+                '/webhook.v1.AccessService/UpdateTenant',
+                request_serializer=webhook_dot_v1_dot_access__pb2.UpdateTenantRequest.SerializeToString,
+                response_deserializer=webhook_dot_v1_dot_access__pb2.UpdateTenantResponse.FromString,
+                _registered_method=True)
         self.ListTenants = channel.unary_unary(
                 '/webhook.v1.AccessService/ListTenants',
                 request_serializer=webhook_dot_v1_dot_access__pb2.ListTenantsRequest.SerializeToString,
@@ -95,6 +105,20 @@ class AccessServiceServicer:
 
     def CreateTenant(self, request, context):
         """Creates a tenant. FAILED_PRECONDITION with reason TENANT_EXISTS if one with this id exists or existed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetTenant(self, request, context):
+        """Returns a tenant with its quotas and what it uses of them. NOT_FOUND if there is none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateTenant(self, request, context):
+        """Changes the fields of a tenant that the mask names. NOT_FOUND if there is none.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -148,6 +172,16 @@ def add_AccessServiceServicer_to_server(servicer, server):
                     servicer.CreateTenant,
                     request_deserializer=webhook_dot_v1_dot_access__pb2.CreateTenantRequest.FromString,
                     response_serializer=webhook_dot_v1_dot_access__pb2.CreateTenantResponse.SerializeToString,
+            ),
+            'GetTenant': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetTenant,
+                    request_deserializer=webhook_dot_v1_dot_access__pb2.GetTenantRequest.FromString,
+                    response_serializer=webhook_dot_v1_dot_access__pb2.GetTenantResponse.SerializeToString,
+            ),
+            'UpdateTenant': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateTenant,
+                    request_deserializer=webhook_dot_v1_dot_access__pb2.UpdateTenantRequest.FromString,
+                    response_serializer=webhook_dot_v1_dot_access__pb2.UpdateTenantResponse.SerializeToString,
             ),
             'ListTenants': grpc.unary_unary_rpc_method_handler(
                     servicer.ListTenants,
@@ -235,6 +269,60 @@ class AccessService:
             '/webhook.v1.AccessService/CreateTenant',
             webhook_dot_v1_dot_access__pb2.CreateTenantRequest.SerializeToString,
             webhook_dot_v1_dot_access__pb2.CreateTenantResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetTenant(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/webhook.v1.AccessService/GetTenant',
+            webhook_dot_v1_dot_access__pb2.GetTenantRequest.SerializeToString,
+            webhook_dot_v1_dot_access__pb2.GetTenantResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateTenant(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/webhook.v1.AccessService/UpdateTenant',
+            webhook_dot_v1_dot_access__pb2.UpdateTenantRequest.SerializeToString,
+            webhook_dot_v1_dot_access__pb2.UpdateTenantResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -43,6 +43,10 @@ class AccessServiceStub:
     """Returns the identity of a key, read from the database. Requires the service key: gateways call it for their callers."""
     CreateTenant: _grpc.UnaryUnaryMultiCallable[_access_pb2.CreateTenantRequest, _access_pb2.CreateTenantResponse]
     """Creates a tenant. FAILED_PRECONDITION with reason TENANT_EXISTS if one with this id exists or existed."""
+    GetTenant: _grpc.UnaryUnaryMultiCallable[_access_pb2.GetTenantRequest, _access_pb2.GetTenantResponse]
+    """Returns a tenant with its quotas and what it uses of them. NOT_FOUND if there is none."""
+    UpdateTenant: _grpc.UnaryUnaryMultiCallable[_access_pb2.UpdateTenantRequest, _access_pb2.UpdateTenantResponse]
+    """Changes the fields of a tenant that the mask names. NOT_FOUND if there is none."""
     ListTenants: _grpc.UnaryUnaryMultiCallable[_access_pb2.ListTenantsRequest, _access_pb2.ListTenantsResponse]
     """Lists the tenants, by id."""
     DeleteTenant: _grpc.UnaryUnaryMultiCallable[_access_pb2.DeleteTenantRequest, _access_pb2.DeleteTenantResponse]
@@ -71,6 +75,10 @@ class AccessServiceAsyncStub(AccessServiceStub):
     """Returns the identity of a key, read from the database. Requires the service key: gateways call it for their callers."""
     CreateTenant: _aio.UnaryUnaryMultiCallable[_access_pb2.CreateTenantRequest, _access_pb2.CreateTenantResponse]  # type: ignore[assignment]
     """Creates a tenant. FAILED_PRECONDITION with reason TENANT_EXISTS if one with this id exists or existed."""
+    GetTenant: _aio.UnaryUnaryMultiCallable[_access_pb2.GetTenantRequest, _access_pb2.GetTenantResponse]  # type: ignore[assignment]
+    """Returns a tenant with its quotas and what it uses of them. NOT_FOUND if there is none."""
+    UpdateTenant: _aio.UnaryUnaryMultiCallable[_access_pb2.UpdateTenantRequest, _access_pb2.UpdateTenantResponse]  # type: ignore[assignment]
+    """Changes the fields of a tenant that the mask names. NOT_FOUND if there is none."""
     ListTenants: _aio.UnaryUnaryMultiCallable[_access_pb2.ListTenantsRequest, _access_pb2.ListTenantsResponse]  # type: ignore[assignment]
     """Lists the tenants, by id."""
     DeleteTenant: _aio.UnaryUnaryMultiCallable[_access_pb2.DeleteTenantRequest, _access_pb2.DeleteTenantResponse]  # type: ignore[assignment]
@@ -108,6 +116,22 @@ class AccessServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_access_pb2.CreateTenantResponse, _abc.Awaitable[_access_pb2.CreateTenantResponse]]:
         """Creates a tenant. FAILED_PRECONDITION with reason TENANT_EXISTS if one with this id exists or existed."""
+
+    @_abc_1.abstractmethod
+    def GetTenant(
+        self,
+        request: _access_pb2.GetTenantRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_access_pb2.GetTenantResponse, _abc.Awaitable[_access_pb2.GetTenantResponse]]:
+        """Returns a tenant with its quotas and what it uses of them. NOT_FOUND if there is none."""
+
+    @_abc_1.abstractmethod
+    def UpdateTenant(
+        self,
+        request: _access_pb2.UpdateTenantRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_access_pb2.UpdateTenantResponse, _abc.Awaitable[_access_pb2.UpdateTenantResponse]]:
+        """Changes the fields of a tenant that the mask names. NOT_FOUND if there is none."""
 
     @_abc_1.abstractmethod
     def ListTenants(

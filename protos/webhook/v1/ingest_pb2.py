@@ -25,15 +25,15 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17webhook/v1/ingest.proto\x12\nwebhook.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8d\x03\n\nIngestItem\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x11\n\ttenant_id\x18\x02 \x01(\t\x12\x19\n\x0fsubscription_id\x18\x03 \x01(\tH\x00\x12%\n\x07\x66\x61n_out\x18\x04 \x01(\x0b\x32\x12.webhook.v1.FanOutH\x00\x12\x12\n\nevent_type\x18\x05 \x01(\t\x12\x14\n\x0c\x63ontent_type\x18\x06 \x01(\t\x12\x0f\n\x07payload\x18\x07 \x01(\x0c\x12/\n\rhub_signature\x18\x08 \x01(\x0b\x32\x18.webhook.v1.HubSignature\x12\x17\n\x0fidempotency_key\x18\t \x01(\t\x12\x14\n\x0cingest_token\x18\n \x01(\t\x12\x13\n\x0btraceparent\x18\x0b \x01(\t\x12\x31\n\x0cverification\x18\x0c \x01(\x0b\x32\x1b.webhook.v1.ProviderHeaders\x12\x11\n\tenveloped\x18\r \x01(\x08\x12\x18\n\x10\x63ontent_encoding\x18\x0e \x01(\tB\x08\n\x06target\">\n\x0fProviderHeaders\x12+\n\x07headers\x18\x01 \x03(\x0b\x32\x1a.webhook.v1.ProviderHeader\"-\n\x0eProviderHeader\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\"\x08\n\x06\x46\x61nOut\"!\n\x0cHubSignature\x12\x11\n\tsignature\x18\x01 \x01(\t\"\xaa\x01\n\x08\x41\x63\x63\x65pted\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65livery_id\x18\x02 \x01(\t\x12(\n\x06status\x18\x03 \x01(\x0e\x32\x18.webhook.v1.IngestStatus\x12\x12\n\ndeliveries\x18\x04 \x01(\x05\x12\x11\n\tchallenge\x18\x05 \x01(\t\x12\x10\n\x08replayed\x18\x06 \x01(\x08\x12\x14\n\x0c\x65mpty_answer\x18\x07 \x01(\x08\"I\n\tItemError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\r\n\x05\x66ield\x18\x04 \x01(\t\"k\n\x0cIngestResult\x12(\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x0b\x32\x14.webhook.v1.AcceptedH\x00\x12&\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x15.webhook.v1.ItemErrorH\x00\x42\t\n\x07outcome\"5\n\rIngestRequest\x12$\n\x04item\x18\x01 \x01(\x0b\x32\x16.webhook.v1.IngestItem\"8\n\x0eIngestResponse\x12&\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x0b\x32\x14.webhook.v1.Accepted\";\n\x12\x42\x61tchIngestRequest\x12%\n\x05items\x18\x01 \x03(\x0b\x32\x16.webhook.v1.IngestItem\"q\n\x13\x42\x61tchIngestResponse\x12)\n\x07results\x18\x01 \x03(\x0b\x32\x18.webhook.v1.IngestResult\x12/\n\x0bserver_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xab\x01\n\x05\x45vent\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\ttenant_id\x18\x02 \x01(\t\x12\x12\n\nevent_type\x18\x03 \x01(\t\x12\x14\n\x0c\x63ontent_type\x18\x04 \x01(\t\x12\x0f\n\x07payload\x18\x05 \x01(\x0c\x12.\n\ncreated_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x18\n\x10\x63ontent_encoding\x18\x07 \x01(\t\"6\n\x0fGetEventRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x10\n\x08\x65vent_id\x18\x02 \x01(\t\"4\n\x10GetEventResponse\x12 \n\x05\x65vent\x18\x01 \x01(\x0b\x32\x11.webhook.v1.Event*\x81\x01\n\x0cIngestStatus\x12\x1d\n\x19INGEST_STATUS_UNSPECIFIED\x10\x00\x12\x19\n\x15INGEST_STATUS_PENDING\x10\x01\x12\x1a\n\x16INGEST_STATUS_FILTERED\x10\x02\x12\x1b\n\x17INGEST_STATUS_HANDSHAKE\x10\x03\x32\xe7\x01\n\rIngestService\x12?\n\x06Ingest\x12\x19.webhook.v1.IngestRequest\x1a\x1a.webhook.v1.IngestResponse\x12N\n\x0b\x42\x61tchIngest\x12\x1e.webhook.v1.BatchIngestRequest\x1a\x1f.webhook.v1.BatchIngestResponse\x12\x45\n\x08GetEvent\x12\x1b.webhook.v1.GetEventRequest\x1a\x1c.webhook.v1.GetEventResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17webhook/v1/ingest.proto\x12\nwebhook.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8d\x03\n\nIngestItem\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x11\n\ttenant_id\x18\x02 \x01(\t\x12\x19\n\x0fsubscription_id\x18\x03 \x01(\tH\x00\x12%\n\x07\x66\x61n_out\x18\x04 \x01(\x0b\x32\x12.webhook.v1.FanOutH\x00\x12\x12\n\nevent_type\x18\x05 \x01(\t\x12\x14\n\x0c\x63ontent_type\x18\x06 \x01(\t\x12\x0f\n\x07payload\x18\x07 \x01(\x0c\x12/\n\rhub_signature\x18\x08 \x01(\x0b\x32\x18.webhook.v1.HubSignature\x12\x17\n\x0fidempotency_key\x18\t \x01(\t\x12\x14\n\x0cingest_token\x18\n \x01(\t\x12\x13\n\x0btraceparent\x18\x0b \x01(\t\x12\x31\n\x0cverification\x18\x0c \x01(\x0b\x32\x1b.webhook.v1.ProviderHeaders\x12\x11\n\tenveloped\x18\r \x01(\x08\x12\x18\n\x10\x63ontent_encoding\x18\x0e \x01(\tB\x08\n\x06target\">\n\x0fProviderHeaders\x12+\n\x07headers\x18\x01 \x03(\x0b\x32\x1a.webhook.v1.ProviderHeader\"-\n\x0eProviderHeader\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\"\x08\n\x06\x46\x61nOut\"!\n\x0cHubSignature\x12\x11\n\tsignature\x18\x01 \x01(\t\"\xbd\x01\n\x08\x41\x63\x63\x65pted\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65livery_id\x18\x02 \x01(\t\x12(\n\x06status\x18\x03 \x01(\x0e\x32\x18.webhook.v1.IngestStatus\x12\x12\n\ndeliveries\x18\x04 \x01(\x05\x12\x11\n\tchallenge\x18\x05 \x01(\t\x12\x10\n\x08replayed\x18\x06 \x01(\x08\x12\x14\n\x0c\x65mpty_answer\x18\x07 \x01(\x08\x12\x11\n\texpanding\x18\x08 \x01(\x08\"I\n\tItemError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\r\n\x05\x66ield\x18\x04 \x01(\t\"k\n\x0cIngestResult\x12(\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x0b\x32\x14.webhook.v1.AcceptedH\x00\x12&\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x15.webhook.v1.ItemErrorH\x00\x42\t\n\x07outcome\"5\n\rIngestRequest\x12$\n\x04item\x18\x01 \x01(\x0b\x32\x16.webhook.v1.IngestItem\"8\n\x0eIngestResponse\x12&\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x0b\x32\x14.webhook.v1.Accepted\";\n\x12\x42\x61tchIngestRequest\x12%\n\x05items\x18\x01 \x03(\x0b\x32\x16.webhook.v1.IngestItem\"q\n\x13\x42\x61tchIngestResponse\x12)\n\x07results\x18\x01 \x03(\x0b\x32\x18.webhook.v1.IngestResult\x12/\n\x0bserver_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xbe\x01\n\x05\x45vent\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\ttenant_id\x18\x02 \x01(\t\x12\x12\n\nevent_type\x18\x03 \x01(\t\x12\x14\n\x0c\x63ontent_type\x18\x04 \x01(\t\x12\x0f\n\x07payload\x18\x05 \x01(\x0c\x12.\n\ncreated_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x18\n\x10\x63ontent_encoding\x18\x07 \x01(\t\x12\x11\n\texpanding\x18\x08 \x01(\x08\"6\n\x0fGetEventRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x10\n\x08\x65vent_id\x18\x02 \x01(\t\"4\n\x10GetEventResponse\x12 \n\x05\x65vent\x18\x01 \x01(\x0b\x32\x11.webhook.v1.Event*\x81\x01\n\x0cIngestStatus\x12\x1d\n\x19INGEST_STATUS_UNSPECIFIED\x10\x00\x12\x19\n\x15INGEST_STATUS_PENDING\x10\x01\x12\x1a\n\x16INGEST_STATUS_FILTERED\x10\x02\x12\x1b\n\x17INGEST_STATUS_HANDSHAKE\x10\x03\x32\xe7\x01\n\rIngestService\x12?\n\x06Ingest\x12\x19.webhook.v1.IngestRequest\x1a\x1a.webhook.v1.IngestResponse\x12N\n\x0b\x42\x61tchIngest\x12\x1e.webhook.v1.BatchIngestRequest\x1a\x1f.webhook.v1.BatchIngestResponse\x12\x45\n\x08GetEvent\x12\x1b.webhook.v1.GetEventRequest\x1a\x1c.webhook.v1.GetEventResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'protos.webhook.v1.ingest_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_INGESTSTATUS']._serialized_start=1559
-  _globals['_INGESTSTATUS']._serialized_end=1688
+  _globals['_INGESTSTATUS']._serialized_start=1597
+  _globals['_INGESTSTATUS']._serialized_end=1726
   _globals['_INGESTITEM']._serialized_start=73
   _globals['_INGESTITEM']._serialized_end=470
   _globals['_PROVIDERHEADERS']._serialized_start=472
@@ -45,25 +45,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_HUBSIGNATURE']._serialized_start=593
   _globals['_HUBSIGNATURE']._serialized_end=626
   _globals['_ACCEPTED']._serialized_start=629
-  _globals['_ACCEPTED']._serialized_end=799
-  _globals['_ITEMERROR']._serialized_start=801
-  _globals['_ITEMERROR']._serialized_end=874
-  _globals['_INGESTRESULT']._serialized_start=876
-  _globals['_INGESTRESULT']._serialized_end=983
-  _globals['_INGESTREQUEST']._serialized_start=985
-  _globals['_INGESTREQUEST']._serialized_end=1038
-  _globals['_INGESTRESPONSE']._serialized_start=1040
-  _globals['_INGESTRESPONSE']._serialized_end=1096
-  _globals['_BATCHINGESTREQUEST']._serialized_start=1098
-  _globals['_BATCHINGESTREQUEST']._serialized_end=1157
-  _globals['_BATCHINGESTRESPONSE']._serialized_start=1159
-  _globals['_BATCHINGESTRESPONSE']._serialized_end=1272
-  _globals['_EVENT']._serialized_start=1275
-  _globals['_EVENT']._serialized_end=1446
-  _globals['_GETEVENTREQUEST']._serialized_start=1448
-  _globals['_GETEVENTREQUEST']._serialized_end=1502
-  _globals['_GETEVENTRESPONSE']._serialized_start=1504
-  _globals['_GETEVENTRESPONSE']._serialized_end=1556
-  _globals['_INGESTSERVICE']._serialized_start=1691
-  _globals['_INGESTSERVICE']._serialized_end=1922
+  _globals['_ACCEPTED']._serialized_end=818
+  _globals['_ITEMERROR']._serialized_start=820
+  _globals['_ITEMERROR']._serialized_end=893
+  _globals['_INGESTRESULT']._serialized_start=895
+  _globals['_INGESTRESULT']._serialized_end=1002
+  _globals['_INGESTREQUEST']._serialized_start=1004
+  _globals['_INGESTREQUEST']._serialized_end=1057
+  _globals['_INGESTRESPONSE']._serialized_start=1059
+  _globals['_INGESTRESPONSE']._serialized_end=1115
+  _globals['_BATCHINGESTREQUEST']._serialized_start=1117
+  _globals['_BATCHINGESTREQUEST']._serialized_end=1176
+  _globals['_BATCHINGESTRESPONSE']._serialized_start=1178
+  _globals['_BATCHINGESTRESPONSE']._serialized_end=1291
+  _globals['_EVENT']._serialized_start=1294
+  _globals['_EVENT']._serialized_end=1484
+  _globals['_GETEVENTREQUEST']._serialized_start=1486
+  _globals['_GETEVENTREQUEST']._serialized_end=1540
+  _globals['_GETEVENTRESPONSE']._serialized_start=1542
+  _globals['_GETEVENTRESPONSE']._serialized_end=1594
+  _globals['_INGESTSERVICE']._serialized_start=1729
+  _globals['_INGESTSERVICE']._serialized_end=1960
 # @@protoc_insertion_point(module_scope)

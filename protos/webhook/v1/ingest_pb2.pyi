@@ -29,7 +29,7 @@ class _IngestStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_IngestSt
     INGEST_STATUS_UNSPECIFIED: _IngestStatus.ValueType  # 0
     """Never used."""
     INGEST_STATUS_PENDING: _IngestStatus.ValueType  # 1
-    """Deliveries were created and are waiting for a worker."""
+    """Deliveries were created, or are being created, and wait for a worker."""
     INGEST_STATUS_FILTERED: _IngestStatus.ValueType  # 2
     """The event is stored but not sent: no subscription includes its type, or the provider's type could not be read and
     the subscription is limited to some types.
@@ -43,7 +43,7 @@ class IngestStatus(_IngestStatus, metaclass=_IngestStatusEnumTypeWrapper):
 INGEST_STATUS_UNSPECIFIED: IngestStatus.ValueType  # 0
 """Never used."""
 INGEST_STATUS_PENDING: IngestStatus.ValueType  # 1
-"""Deliveries were created and are waiting for a worker."""
+"""Deliveries were created, or are being created, and wait for a worker."""
 INGEST_STATUS_FILTERED: IngestStatus.ValueType  # 2
 """The event is stored but not sent: no subscription includes its type, or the provider's type could not be read and
 the subscription is limited to some types.
@@ -209,7 +209,9 @@ Global___ProviderHeader: _TypeAlias = ProviderHeader  # noqa: Y015
 
 @_typing.final
 class FanOut(_message.Message):
-    """Sends an event to every subscription to its type."""
+    """Sends an event to every subscription to its type that was created before the event is stored. Up to 100 deliveries are
+    created with the event, and more of them right after it.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -259,6 +261,7 @@ class Accepted(_message.Message):
     CHALLENGE_FIELD_NUMBER: _builtins.int
     REPLAYED_FIELD_NUMBER: _builtins.int
     EMPTY_ANSWER_FIELD_NUMBER: _builtins.int
+    EXPANDING_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
     """UUIDv7 of the event."""
     delivery_id: _builtins.str
@@ -266,7 +269,7 @@ class Accepted(_message.Message):
     status: Global___IngestStatus.ValueType
     """The result."""
     deliveries: _builtins.int
-    """Number of deliveries created."""
+    """Number of deliveries created; 0 while expanding is true."""
     challenge: _builtins.str
     """With INGEST_STATUS_HANDSHAKE: the response to the sender. The other fields are then empty."""
     replayed: _builtins.bool
@@ -274,6 +277,10 @@ class Accepted(_message.Message):
     empty_answer: _builtins.bool
     """Whether the response to the sender must have no body, because the sender would show it to the user: Slack's slash
     commands and interactions.
+    """
+    expanding: _builtins.bool
+    """Whether the deliveries are being created, because the event goes to more than 100 subscriptions. status is then
+    INGEST_STATUS_PENDING.
     """
     def __init__(
         self,
@@ -285,10 +292,11 @@ class Accepted(_message.Message):
         challenge: _builtins.str = ...,
         replayed: _builtins.bool = ...,
         empty_answer: _builtins.bool = ...,
+        expanding: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["challenge", b"challenge", "deliveries", b"deliveries", "delivery_id", b"delivery_id", "empty_answer", b"empty_answer", "event_id", b"event_id", "replayed", b"replayed", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["challenge", b"challenge", "deliveries", b"deliveries", "delivery_id", b"delivery_id", "empty_answer", b"empty_answer", "event_id", b"event_id", "expanding", b"expanding", "replayed", b"replayed", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -475,6 +483,7 @@ class Event(_message.Message):
     PAYLOAD_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
     CONTENT_ENCODING_FIELD_NUMBER: _builtins.int
+    EXPANDING_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """UUIDv7."""
     tenant_id: _builtins.str
@@ -487,6 +496,8 @@ class Event(_message.Message):
     """The bytes that are delivered."""
     content_encoding: _builtins.str
     """Content-Encoding that the payload is delivered with; empty means none."""
+    expanding: _builtins.bool
+    """Whether deliveries of it are still being created."""
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:
         """When it was accepted, by the database's clock."""
@@ -501,10 +512,11 @@ class Event(_message.Message):
         payload: _builtins.bytes = ...,
         created_at: _timestamp_pb2.Timestamp | None = ...,
         content_encoding: _builtins.str = ...,
+        expanding: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_encoding", b"content_encoding", "content_type", b"content_type", "created_at", b"created_at", "event_type", b"event_type", "id", b"id", "payload", b"payload", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_encoding", b"content_encoding", "content_type", b"content_type", "created_at", b"created_at", "event_type", b"event_type", "expanding", b"expanding", "id", b"id", "payload", b"payload", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

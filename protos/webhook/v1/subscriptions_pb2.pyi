@@ -285,18 +285,18 @@ class RetryPolicy(_message.Message):
     DELAYS_SECONDS_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     base_seconds: _builtins.float
-    """Delay before the first retry; above 0."""
+    """Delay before the first retry, 0.001 to 31,622,400."""
     factor: _builtins.float
-    """Each further delay is the previous one times this factor; at least 1."""
+    """Each further delay is the previous one times this factor, 1 to 1,000,000."""
     cap_seconds: _builtins.float
-    """Longest delay; at least base_seconds."""
+    """Longest delay, 0.001 to 31,622,400; at least base_seconds."""
     limit: _builtins.int
     """Retries after the first attempt, 0 to 100."""
     name: _builtins.str
     """"standard-webhooks": the schedule of the Standard Webhooks specification."""
     @_builtins.property
     def delays_seconds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
-        """The delay before each retry, 1 to 100 of them, each above 0."""
+        """The delay before each retry, 1 to 100 of them, each 0.001 to 31,622,400."""
 
     def __init__(
         self,
@@ -1379,12 +1379,17 @@ class CheckIngestTokenResponse(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """The tenant that the subscription belongs to."""
     def __init__(
         self,
+        *,
+        tenant_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -7,7 +7,7 @@ for a single subscription whose bucket Redis refuses to count; the others are no
 import asyncio
 import dataclasses
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -15,8 +15,9 @@ from uuid import UUID
 import structlog
 from redis.exceptions import ResponseError
 
+from services.domain import limits
 from services.platform.process.bounds import TokenBucket
-from services.platform.stores.redis import REDIS_AWAY, Client, Key, script
+from services.platform.stores.redis import REDIS_AWAY, Client, Key, is_refusal, script
 from services.platform.stores.redis_primary import PREFIX
 
 log = structlog.get_logger(__name__)
@@ -34,12 +35,15 @@ def _take(bucket_key: Key, rate: float, size: float, wanted: int) -> Any:
 
     Return how many, and the milliseconds until there is one more. The bucket is forgotten when it would be full again.
     One that is dated ahead, or owes tokens, would withhold deliveries for as long: it counts from now, and from none.
+    So does one with something else than numbers. Lua's min and max return their first argument when the second is NaN.
 
+    rate = math.min(1000000, math.max(0.001, rate))
+    size = math.min(1000000, math.max(1, size))
     local time = redis.call('TIME')
     local now = time[1] + time[2] / 1000000
     local bucket = redis.call('HMGET', bucket_key, 'tokens', 'at')
-    local tokens = tonumber(bucket[1] or size)
-    local at = math.min(now, tonumber(bucket[2] or now))
+    local tokens = bucket[1] and (tonumber(bucket[1]) or 0) or size
+    local at = math.min(now, tonumber(bucket[2] or now) or now)
     tokens = math.min(size, math.max(0, tokens) + (now - at) * rate)
     local taken = math.min(wanted, math.floor(tokens))
     tokens = tokens - taken
@@ -51,7 +55,9 @@ def _take(bucket_key: Key, rate: float, size: float, wanted: int) -> Any:
 
 def bucket_size(rate: float, burst: int | None) -> float:
     """Tokens in a full bucket."""
-    return max(1.0, burst or rate, rate * SMALLEST_SECONDS)
+    rate = limits.RATE_PER_SECOND.nearest(rate)
+    burst_or_rate = limits.BURST.nearest(burst) if burst else rate
+    return max(1.0, burst_or_rate, rate * SMALLEST_SECONDS)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,6 +69,11 @@ class Demand:
     rate: float
     burst: int | None
     wanted: int
+
+    @property
+    def usable_rate(self) -> float:
+        """The rate, or the nearest that can be counted with: whatever is stored, it holds up no other demand."""
+        return limits.RATE_PER_SECOND.nearest(self.rate)
 
     @property
     def size(self) -> float:
@@ -110,7 +121,7 @@ class Limiter:
         pipeline = self._redis.pipeline(transaction=False)
         take = _take(pipeline)
         for demand in demands:
-            await take(Key(KEY + str(demand.subscription_id)), demand.rate, demand.size, demand.wanted)
+            await take(Key(KEY + str(demand.subscription_id)), demand.usable_rate, demand.size, demand.wanted)
         answers: list[Any] = await pipeline.execute(raise_on_error=False)
         return answers
 
@@ -120,8 +131,7 @@ class Limiter:
             for demand, answer in zip(demands, answers, strict=True)
             if isinstance(answer, ResponseError)
         }
-        for name in refused.keys() - self._refused:
-            log.warning("Redis refused to count a rate limit", subscription_id=str(name), error=repr(refused[name]))
+        self._tell({name: error for name, error in refused.items() if name not in self._refused})
         self._refused -= {demand.subscription_id for demand in demands}
         self._refused |= refused.keys()
         self._own = {name: bucket for name, bucket in self._own.items() if name in self._refused}
@@ -133,6 +143,14 @@ class Limiter:
             for demand, answer in zip(demands, answers, strict=True)
         ]
 
+    def _tell(self, refused: Mapping[UUID, ResponseError]) -> None:
+        """Log each subscription whose bucket was refused, and once if the server takes none."""
+        for name, error in refused.items():
+            if not is_refusal(error):
+                log.warning("Redis cannot count rate limits", subscriptions=len(refused), error=repr(error))
+                break
+            log.warning("Redis refused to count a rate limit", subscription_id=str(name), error=repr(error))
+
     async def _alone(self, demands: Sequence[Demand]) -> list[Grant]:
         now = time.monotonic()
         if now - self._counted_at > SHARE_SECONDS:
@@ -140,7 +158,7 @@ class Limiter:
         return [self._own_share(demand) for demand in demands]
 
     def _own_share(self, demand: Demand) -> Grant:
-        rate, size = demand.rate / self._workers, max(1.0, demand.size / self._workers)
+        rate, size = demand.usable_rate / self._workers, max(1.0, demand.size / self._workers)
         # Empty at first: a full one in each process would be a burst for each.
         bucket = self._own.setdefault(demand.subscription_id, TokenBucket(0.0))
         bucket.fill(per_second=rate, most=size)

@@ -1,5 +1,11 @@
-"""Send events to ingest in batches: while one call is in flight, the next batch collects."""
+"""Send events to ingest in batches: while one call is in flight, the next batch collects.
 
+Small events of all tenants share calls, filled in turns among the tenants. A tenant has calls of its own for its large
+events, for those that waited much longer than others in their call would, and for all of them for a while after ingest
+answered a call without its results. So nothing of one tenant is in the deadline of another.
+"""
+
+import dataclasses
 import functools
 import time
 from collections.abc import Callable, Sequence
@@ -20,6 +26,7 @@ from services.platform.auth.authenticator import ACTOR_HEADER
 from services.platform.clock import Clock
 from services.platform.grpc import errors as grpc_errors
 from services.platform.process import batching
+from services.platform.process.bounds import BoundedCache
 
 # The least time between calls that are not full: a call costs as much as fifty events in it.
 PACE_SECONDS = 0.006
@@ -33,10 +40,31 @@ CLOCK_OFF = "the event was not stored because the gateway's clock is wrong; try 
 MAY_BE_STORED = "the event may have been stored; retry with the same Idempotency-Key to avoid storing it twice"
 
 
+# Larger events do not share calls.
+SHARED_BYTES = 64 << 10
+# What waited so much longer than the newest event of a call does not share it: the call ends at its earliest deadline.
+MAX_SKEW_SECONDS = 0.25
+# How long, and how many of, the tenants that ingest answered calls without are kept apart.
+APART_SECONDS = 10.0
+MAX_APART = 10_000
+APART = object()
+
+
 class _Waiting(msgspec.Struct, frozen=True):
     item: ingest_pb2.IngestItem
+    tenant: str
     # On time.monotonic(), in seconds.
     deadline: float
+    # Whether an earlier call had it.
+    may_be_stored: bool = False
+
+
+class _Apart(Exception):
+    """An event has no result yet: it goes in a call of its tenant's own."""
+
+    def __init__(self, *, may_be_stored: bool = False) -> None:
+        super().__init__()
+        self.may_be_stored = may_be_stored
 
 
 Result = ingest_pb2.Accepted
@@ -56,27 +84,32 @@ class IngestBatches:
         self._retries = retries
         self._clock = clock or Clock("ingest")
         self.new_id = self._clock.new_id
-        self._large_bytes = settings.ingest_batch_bytes
-        bounds = batching.Bounds(
+        shared = batching.Bounds(
             batch_items=settings.ingest_batch_items,
             batch_bytes=settings.ingest_batch_bytes,
             waiting_items=settings.ingest_waiting_items,
             waiting_bytes=settings.ingest_waiting_bytes,
             concurrency=settings.ingest_batches_in_flight,
+            spare=settings.ingest_batches_in_flight,
             pace_seconds=PACE_SECONDS,
         )
-        self._small: batching.Batcher[_Waiting, Result] = batching.Batcher("ingest", self._flush, bounds)
-        # Separate, so that small events do not wait for a call that takes seconds.
-        self._large: batching.Batcher[_Waiting, Result] = batching.Batcher("ingest", self._flush, bounds)
+        self._shared: batching.Batcher[_Waiting, Result] = batching.Batcher("ingest", self._flush_shared, shared)
+        apart = dataclasses.replace(shared, mixed=False)
+        self._apart: batching.Batcher[_Waiting, Result] = batching.Batcher("ingest", self._flush, apart)
+        self._kept_apart: BoundedCache[str, object] = BoundedCache(MAX_APART, ttl_seconds=APART_SECONDS)
 
-    async def accept(self, item: ingest_pb2.IngestItem, size_bytes: int) -> Result:
+    async def accept(self, item: ingest_pb2.IngestItem, size_bytes: int, tenant: str) -> Result:
         """Wait for the commit; raise WebhookError if the item is refused or ingest does not respond in time.
 
         Items have ids made by the gateway, so it is safe to send a batch twice.
         """
-        batcher = self._small if size_bytes <= self._large_bytes else self._large
-        deadline = self._retries.deadline(transfer.extra_seconds(size_bytes))
-        return await batcher.submit(_Waiting(item, deadline), size_bytes)
+        waiting = _Waiting(item, tenant, self._retries.deadline(transfer.extra_seconds(size_bytes)))
+        if size_bytes <= SHARED_BYTES and tenant not in self._kept_apart:
+            try:
+                return await self._shared.submit(waiting, size_bytes, tenant=tenant)
+            except _Apart as apart:
+                waiting = _Waiting(item, tenant, waiting.deadline, apart.may_be_stored)
+        return await self._apart.submit(waiting, size_bytes, tenant=tenant)
 
     async def accept_alone(self, item: ingest_pb2.IngestItem, caller: Caller) -> Result:
         """Wait for the commit of an item from an admin in another tenant, which ingest records in the audit log."""
@@ -96,28 +129,51 @@ class IngestBatches:
 
     async def drained(self) -> None:
         """Wait until every item has its result."""
-        await self._small.drained()
-        await self._large.drained()
+        await self._shared.drained()
+        await self._apart.drained()
+
+    async def _flush_shared(self, batch: list[_Waiting]) -> Sequence[Result | Exception]:
+        """Send events of any tenants. Those that must not hold up the others have _Apart for a result."""
+        if all(waiting.tenant == batch[0].tenant for waiting in batch):
+            return await self._flush(batch)
+        earliest = max(waiting.deadline for waiting in batch) - MAX_SKEW_SECONDS
+        sent = [waiting for waiting in batch if waiting.deadline >= earliest]
+        results = iter(await self._flush(sent))
+        return [self._apart_if_late(one, next(results)) if one.deadline >= earliest else _Apart() for one in batch]
+
+    def _apart_if_late(self, waiting: _Waiting, result: Result | Exception) -> Result | Exception:
+        """Return the result that ingest has for an event; _Apart if it has none, though it answered."""
+        if not isinstance(result, errors.Unavailable):
+            return result
+        may_be_stored = isinstance(result, errors.OutcomeUnknown)
+        if may_be_stored:
+            self._kept_apart.put(waiting.tenant, APART)
+        return _Apart(may_be_stored=may_be_stored)
 
     async def _flush(self, batch: list[_Waiting]) -> Sequence[Result | Exception]:
         # An item that waited too long is not sent: its caller is told to try again, so it must not be committed.
         latest = time.monotonic() + MIN_CALL_SECONDS
         live = [waiting for waiting in batch if waiting.deadline > latest]
         if not live:
-            return [errors.Unavailable(NOT_SENT) for _ in batch]
+            return [_not_sent(waiting) for waiting in batch]
         metrics.BATCH_ITEMS.observe(len(live))
-        results = iter(await self._send([waiting.item for waiting in live], min(waiting.deadline for waiting in live)))
-        if len(live) == len(batch):
-            return list(results)
-        return [next(results) if one.deadline > latest else errors.Unavailable(NOT_SENT) for one in batch]
+        items, deadline = [waiting.item for waiting in live], min(waiting.deadline for waiting in live)
+        may_be_stored = any(waiting.may_be_stored for waiting in live)
+        results = iter(await self._send(items, deadline, may_be_stored=may_be_stored))
+        return [next(results) if one.deadline > latest else _not_sent(one) for one in batch]
 
     async def _send(
-        self, items: list[ingest_pb2.IngestItem], deadline: float, *, may_renew_ids: bool = True
+        self,
+        items: list[ingest_pb2.IngestItem],
+        deadline: float,
+        *,
+        may_renew_ids: bool = True,
+        may_be_stored: bool = False,
     ) -> list[Result | Exception]:
         request = ingest_pb2.BatchIngestRequest(items=items)
         try:
             answer: ingest_pb2.BatchIngestResponse
-            answer, may_be_stored = await self._ask(self._ingest.BatchIngest, request, deadline)
+            answer, repeated = await self._ask(self._ingest.BatchIngest, request, deadline, may_be_stored=may_be_stored)
         except grpc.aio.AioRpcError as error:
             raise problems.refusal_of(error) from None
         if len(answer.results) != len(items):
@@ -131,6 +187,7 @@ class IngestBatches:
         # replica of ingest with another clock carried out an earlier call: then a new id would store them twice.
         stale = [place for place, result in enumerate(answer.results) if result.error.field == EVENT_ID]
         if stale:
+            may_be_stored = may_be_stored or repeated
             refusal = errors.OutcomeUnknown(MAY_BE_STORED) if may_be_stored else errors.Unavailable(CLOCK_OFF)
             made: list[Result | Exception] = [refusal] * len(stale)
             if may_renew_ids and not may_be_stored:
@@ -149,11 +206,14 @@ class IngestBatches:
         self._retries.note_stored()
         return answer.accepted
 
-    async def _ask(self, method: Callable[..., Any], request: object, deadline: float) -> tuple[Any, bool]:
+    async def _ask(
+        self, method: Callable[..., Any], request: object, deadline: float, *, may_be_stored: bool = False
+    ) -> tuple[Any, bool]:
         try:
             return await self._retries.call(method, request, deadline)
         except Unanswered as error:
-            raise errors.OutcomeUnknown(MAY_BE_STORED) if error.unknown else errors.Unavailable(NOT_STORED) from None
+            unknown = error.unknown or may_be_stored
+            raise errors.OutcomeUnknown(MAY_BE_STORED) if unknown else errors.Unavailable(NOT_STORED) from None
 
     async def _send_with_new_ids(self, items: list[ingest_pb2.IngestItem], deadline: float) -> list[Result | Exception]:
         """Send items with new ids from the corrected clock; return an error for each if the call fails."""
@@ -163,6 +223,10 @@ class IngestBatches:
             return await self._send(items, deadline, may_renew_ids=False)
         except errors.WebhookError as error:
             return [error] * len(items)
+
+
+def _not_sent(waiting: _Waiting) -> errors.Unavailable:
+    return errors.OutcomeUnknown(MAY_BE_STORED) if waiting.may_be_stored else errors.Unavailable(NOT_SENT)
 
 
 def _is_stale(error: errors.InvalidArgument) -> bool:

@@ -193,8 +193,10 @@ _EVENT = {
     "operationId": "publish_event",
     "summary": "Publish an event",
     "description": (
-        "The payload is stored once, with a delivery for each subscription to its type. "
-        "Its exact bytes are delivered as `application/json`."
+        "The payload is stored once, with a delivery for each subscription to its type that was created before. "
+        "Its exact bytes are delivered as `application/json`.\n\n"
+        "If the event goes to more than 100 subscriptions, its deliveries are created after the response, which has "
+        "`expanding: true` in place of `deliveries`. `get_event` tells when that is done."
     ),
     "parameters": [openapi.IDEMPOTENCY_KEY],
     "requestBody": {

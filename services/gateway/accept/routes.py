@@ -30,6 +30,7 @@ from services.gateway.web.retries import Retries, Unanswered
 from services.platform import errors, ids
 from services.platform.auth import keys
 from services.platform.auth.known import Known
+from services.platform.http.protocol import HOLDER
 from services.platform.tracing import spans
 
 if TYPE_CHECKING:  # the asynchronous stubs exist only for the type checker
@@ -48,33 +49,33 @@ class IngestTokens:
     def __init__(self, subscriptions: "SubscriptionServiceAsyncStub", retries: Retries) -> None:
         self._check = subscriptions.CheckIngestToken
         self._retries = retries
-        self._known: Known[tuple[str, str], bool] = Known(self._ask, timeout_seconds=retries.timeout_seconds)
+        self._known: Known[tuple[str, str], str] = Known(self._ask, timeout_seconds=retries.timeout_seconds)
 
-    async def check(self, subscription_id: str, token: str) -> None:
-        """Raise NotFound, as for an unknown subscription, unless this is the subscription's token."""
+    async def check(self, subscription_id: str, token: str) -> str:
+        """Return the tenant if this is the subscription's token; raise NotFound, as for an unknown subscription."""
         if keys.may_be_ingest_token(token):
             try:
-                await self._known.find((subscription_id, token))
+                return await self._known.find((subscription_id, token))
             except errors.Unauthenticated:
                 pass
             except TimeoutError:
                 raise errors.Unavailable("the ingest token cannot be checked now; try again") from None
-            else:
-                return
         raise errors.NotFound(f"subscription {subscription_id} not found")
 
-    async def _ask(self, names: tuple[str, str]) -> bool:
+    async def _ask(self, names: tuple[str, str]) -> str:
         subscription_id, token = names
         request = pb.CheckIngestTokenRequest(subscription_id=subscription_id, token=token)
         try:
-            await self._retries.call(self._check, request, self._retries.deadline())
+            answer: pb.CheckIngestTokenResponse
+            answer, _ = await self._retries.call(self._check, request, self._retries.deadline())
         except Unanswered:
             raise errors.Unavailable("the ingest token cannot be checked now; try again") from None
         except grpc.aio.AioRpcError as error:
             if error.code() in _INVALID:
                 raise errors.Unauthenticated("the ingest token is not valid") from None
             raise problems.refusal_of(error) from None
-        return True
+        # An ingest of an earlier version does not tell it: then the subscription stands for its tenant.
+        return answer.tenant_id or subscription_id.lower()
 
 
 WEBHOOK_PATH = "/api/v1/webhooks/ingest/{subscription_id}"
@@ -109,11 +110,12 @@ class WebhookAccepted(msgspec.Struct, frozen=True):
     status: str
 
 
-class EventAccepted(msgspec.Struct, frozen=True):
-    """The response to an event."""
+class EventAccepted(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The response to an event: `deliveries` is the number of its deliveries, and absent while they are created."""
 
     event_id: str
-    deliveries: int
+    deliveries: int | msgspec.UnsetType = msgspec.UNSET
+    expanding: bool = False
 
 
 class Handshake(msgspec.Struct, frozen=True):
@@ -136,18 +138,18 @@ class _Endpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Respond 202, or 200 to a handshake or a sender that needs an empty body, or with a problem document."""
         try:
-            caller = await self._admit(scope)
+            caller, tenant = await self._admit(scope)
             body = await routing.read(scope, receive, self._max_payload_bytes + ENVELOPE_BYTES)
             whole = time.perf_counter()
             item = self._item(scope, dict(scope["headers"]), body)
-            item.tenant_id = caller.tenant_id if caller else ""
+            item.tenant_id = tenant
             span = spans.CURRENT.get()
             if span is not None:
                 item.traceparent = span.traceparent
             if caller and caller.crossing:
                 accepted = await self._batches.accept_alone(item, caller)
             else:
-                accepted = await self._batches.accept(item, item.ByteSize())
+                accepted = await self._batches.accept(item, item.ByteSize(), tenant)
         except errors.WebhookError as error:
             metrics.REJECTED.labels(error.reason).inc()
             await problems.response(error)(scope, receive, send)
@@ -169,9 +171,10 @@ class _Endpoint:
         else:
             await _send(send, 202, msgspec.json.encode(self._answer(accepted)), headers)
 
-    async def _admit(self, scope: Scope) -> Caller | None:
-        """Return the caller, None if ingest finds it by the token; raise WebhookError if the request is not allowed."""
-        return routing.check_role(scope, self.operation_id)
+    async def _admit(self, scope: Scope) -> tuple[Caller | None, str]:
+        """Return the caller, None for the holder of a token, and the tenant; raise WebhookError if not allowed."""
+        caller = routing.check_role(scope, self.operation_id)
+        return caller, caller.tenant_id
 
     def _item(self, scope: Scope, headers: dict[bytes, bytes], body: bytes) -> ingest_pb2.IngestItem:
         """Return what to send to ingest; raise WebhookError if the request is invalid."""
@@ -238,11 +241,12 @@ class TokenWebhook(Webhook):
         super().__init__(batches, max_payload_bytes=max_payload_bytes)
         self._tokens = tokens
 
-    async def _admit(self, scope: Scope) -> Caller | None:
+    async def _admit(self, scope: Scope) -> tuple[Caller | None, str]:
         subscription_id: str = scope["path_params"]["subscription_id"]
         ids.parse("subscription_id", subscription_id)
-        await self._tokens.check(subscription_id, scope["path_params"]["token"])
-        return None
+        tenant = await self._tokens.check(subscription_id, scope["path_params"]["token"])
+        scope[HOLDER] = tenant
+        return None, tenant
 
     def _item(self, scope: Scope, headers: dict[bytes, bytes], body: bytes) -> ingest_pb2.IngestItem:
         item = super()._item(scope, headers, body)
@@ -270,6 +274,8 @@ class Event(_Endpoint):
         )
 
     def _answer(self, accepted: ingest_pb2.Accepted) -> msgspec.Struct:
+        if accepted.expanding:
+            return EventAccepted(accepted.event_id, expanding=True)
         return EventAccepted(accepted.event_id, accepted.deliveries)
 
 

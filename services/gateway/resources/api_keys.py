@@ -6,6 +6,7 @@ from fastapi import APIRouter, Path, Query, Response
 from pydantic import ConfigDict, Field
 
 from protos.webhook.v1 import access_pb2 as pb
+from services.domain import limits
 from services.gateway.resources import models
 from services.gateway.web import backends, callers, openapi
 from services.gateway.web.routing import JsonRoute
@@ -39,7 +40,9 @@ class ApiKeyBody(models.Request):
     tenant_id: models.TenantName | None = Field(
         None, description="The key's tenant. Default: that of `X-Tenant`, or of your key."
     )
-    name: str = Field(min_length=1, max_length=128, description="For people, such as who uses the key.")
+    name: str = Field(
+        min_length=1, max_length=limits.MAX_NAME_LENGTH, description="For people, such as who uses the key."
+    )
     role: Role = Field(
         description=(
             "`admin`: everything, including tenants and API keys; for the operator. `write`: changes subscriptions and "
@@ -47,12 +50,8 @@ class ApiKeyBody(models.Request):
         )
     )
     expires_at: models.Moment | None = Field(None, description="When the key expires. Default: never.")
-    requests_per_second: float | None = Field(
+    requests_per_second: Annotated[models.Number, models.Within(limits.REQUESTS_PER_SECOND)] | None = Field(
         None,
-        ge=0.001,
-        le=100_000,
-        strict=True,
-        allow_inf_nan=False,
         description=(
             "Maximum requests per second at each gateway process; requests over it return 429. Default: the service's "
             "`API_KEY_REQUESTS_PER_SECOND`."

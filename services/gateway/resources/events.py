@@ -26,6 +26,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     payload: msgspec.Raw | None
     payload_base64: str | None = None
     content_encoding: str | None = None
+    expanding: bool = False
 
 
 _EXAMPLE = {
@@ -58,6 +59,10 @@ _SCHEMA = {
             "type": "string",
             "description": "Content-Encoding with which the payload is delivered; absent if it has none.",
             "examples": ["gzip"],
+        },
+        "expanding": {
+            "type": "boolean",
+            "description": "true while deliveries of the event are still being created; otherwise absent.",
         },
     },
 }
@@ -95,4 +100,5 @@ def _event(message: pb.Event) -> Event:
         payload=msgspec.Raw(payload) if inline else None,
         payload_base64=None if inline else base64.b64encode(payload).decode(),
         content_encoding=message.content_encoding or None,
+        expanding=message.expanding,
     )

@@ -1,14 +1,27 @@
 """Parts that the models of resources share."""
 
 import re
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import Header, Path
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp as ProtoTimestamp
-from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    StringConstraints,
+)
+from pydantic_core import CoreSchema, core_schema
 
+from services.domain import events, limits
 from services.gateway.web import openapi
 from services.platform import errors, ids, paging
 from services.platform.grpc import conversion
@@ -94,10 +107,36 @@ DeliveryId = Annotated[Uuid, Path(description="Id of the delivery.", examples=[E
 TenantName = Annotated[str, StringConstraints(pattern="^[a-z0-9][a-z0-9_-]{0,62}$"), Field(examples=["acme"])]
 
 
+@dataclass(frozen=True)
+class Within:
+    """Marks a number that must be in a range; an error names both ends."""
+
+    range: limits.Range
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Check the number after its type."""
+        return core_schema.no_info_after_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Show the range in OpenAPI."""
+        return handler(schema) | {"minimum": self.range.least, "maximum": self.range.most}
+
+    def _check(self, number: float) -> float:
+        if not self.range.allows(number):
+            raise ValueError(self.range.expected)
+        return number
+
+
+# Numbers in the body of a request, strictly: neither "5" nor true is one.
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+WholeNumber = Annotated[int, Field(strict=True)]
+PAGE_SIZE = limits.Range(1, paging.MAX_PAGE_SIZE)
+
+
 class PageQuery(Request):
     """The page of a list."""
 
-    limit: int = Field(paging.DEFAULT_PAGE_SIZE, ge=1, le=paging.MAX_PAGE_SIZE, description="Objects per page.")
+    limit: Annotated[int, Within(PAGE_SIZE)] = Field(paging.DEFAULT_PAGE_SIZE, description="Objects per page.")
     cursor: str = Field("", max_length=256, description="`next_cursor` of the previous page. Default: the first page.")
 
 
@@ -122,7 +161,7 @@ IdempotencyKey = Annotated[
     Header(
         alias="Idempotency-Key",
         min_length=1,
-        max_length=255,
+        max_length=events.MAX_TEXT_LENGTH,
         pattern="^[ -~]+$",
         description=openapi.IDEMPOTENCY_KEY["description"],
     ),

@@ -3,9 +3,12 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Response
+from google.protobuf.field_mask_pb2 import FieldMask
 from pydantic import ConfigDict, Field
 
 from protos.webhook.v1 import access_pb2 as pb
+from services.domain import limits
+from services.domain.quotas import RANGES, Quota
 from services.gateway.resources import models
 from services.gateway.web import backends, openapi
 from services.gateway.web.routing import JsonRoute
@@ -18,19 +21,86 @@ router = APIRouter(
 )
 
 _EXAMPLE: dict[str, Any] = {"id": "acme", "name": "Acme Ltd", "description": "The shop's own events"}
+_QUOTAS_EXAMPLE: dict[str, Any] = {"subscriptions": 1000, "events_per_second": 50.0}
 _IN_USE = (
     "The tenant has subscriptions or unfinished deliveries (`TENANT_IN_USE`), or is the default (`TENANT_IS_DEFAULT`)."
 )
 
 
+_DESCRIPTIONS = {
+    Quota.SUBSCRIPTIONS: "Live subscriptions.",
+    Quota.EVENTS_PER_SECOND: "Events accepted per second.",
+    Quota.WAITING_DELIVERIES: "Deliveries that are not finished.",
+    Quota.STORED_BYTES: "Bytes of the payloads of retained events.",
+}
+
+
+def _quota(quota: Quota, **more: Any) -> Any:
+    return Field(None, ge=RANGES[quota].least, le=RANGES[quota].most, description=_DESCRIPTIONS[quota], **more)
+
+
+class QuotasBody(models.Request):
+    """Quotas of a tenant's own. Null: the default of the service."""
+
+    subscriptions: int | None = _quota(Quota.SUBSCRIPTIONS)
+    events_per_second: float | None = _quota(Quota.EVENTS_PER_SECOND, allow_inf_nan=False)
+    waiting_deliveries: int | None = _quota(Quota.WAITING_DELIVERIES)
+    stored_bytes: int | None = _quota(Quota.STORED_BYTES)
+
+    def message(self) -> pb.Quotas:
+        """Return the same as a message."""
+        return pb.Quotas(**self.model_dump())
+
+
 class TenantBody(models.Request):
     """A tenant to create."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
+    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE | {"quotas": _QUOTAS_EXAMPLE}]})
 
     id: models.TenantName = Field(description="Chosen by you. An id is never used for a second tenant.")
-    name: str = Field("", max_length=128, description="For people. Default: the id.")
-    description: str = Field("", max_length=1024, description="Free-form description.")
+    name: str = Field("", max_length=limits.MAX_NAME_LENGTH, description="For people. Default: the id.")
+    description: str = Field("", max_length=limits.MAX_DESCRIPTION_LENGTH, description="Free-form description.")
+    quotas: QuotasBody = Field(default_factory=QuotasBody, description="The tenant's own quotas.")
+
+
+class TenantPatch(models.Request):
+    """Changes to a tenant. Fields that are missing stay as they are."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"quotas": {"events_per_second": 200.0}}]})
+
+    name: str = Field("", max_length=limits.MAX_NAME_LENGTH, description="For people. Empty: the id.")
+    description: str = Field("", max_length=limits.MAX_DESCRIPTION_LENGTH, description="Free-form description.")
+    quotas: QuotasBody = Field(
+        default_factory=QuotasBody, description="Quotas that are missing stay as they are; null restores the default."
+    )
+
+
+class OwnQuotas(models.Answer):
+    """A tenant's own quotas. Null: it has the default of the service."""
+
+    subscriptions: int | None = Field(description=_DESCRIPTIONS[Quota.SUBSCRIPTIONS], examples=[1000])
+    events_per_second: float | None = Field(description=_DESCRIPTIONS[Quota.EVENTS_PER_SECOND], examples=[50.0])
+    waiting_deliveries: int | None = Field(description=_DESCRIPTIONS[Quota.WAITING_DELIVERIES], examples=[None])
+    stored_bytes: int | None = Field(description=_DESCRIPTIONS[Quota.STORED_BYTES], examples=[None])
+
+
+class Limits(models.Answer):
+    """The quotas that apply to a tenant."""
+
+    subscriptions: int = Field(description=_DESCRIPTIONS[Quota.SUBSCRIPTIONS], examples=[1000])
+    events_per_second: float = Field(description=_DESCRIPTIONS[Quota.EVENTS_PER_SECOND], examples=[50.0])
+    waiting_deliveries: int = Field(description=_DESCRIPTIONS[Quota.WAITING_DELIVERIES], examples=[10_000_000])
+    stored_bytes: int = Field(description=_DESCRIPTIONS[Quota.STORED_BYTES], examples=[1 << 40])
+
+
+class Usage(models.Answer):
+    """What a tenant uses of its quotas."""
+
+    subscriptions: int = Field(description=_DESCRIPTIONS[Quota.SUBSCRIPTIONS], examples=[12])
+    events_per_second: float = Field(description="Events accepted per second, of late.", examples=[3.4])
+    waiting_deliveries: int = Field(description=_DESCRIPTIONS[Quota.WAITING_DELIVERIES], examples=[57])
+    stored_bytes: int = Field(description=_DESCRIPTIONS[Quota.STORED_BYTES], examples=[1_048_576])
+    measured_at: models.Timestamp = Field(description="When that was, a few seconds ago.")
 
 
 class Tenant(models.Answer):
@@ -40,6 +110,12 @@ class Tenant(models.Answer):
     name: str = Field(examples=[_EXAMPLE["name"]])
     description: str = Field(examples=[_EXAMPLE["description"]])
     created_at: models.Timestamp
+    quotas: OwnQuotas
+    limits: Limits
+    usage: Usage | None = Field(description="Null until it is known, and for a new tenant.")
+
+
+TenantId = Annotated[models.TenantName, Path(description="Id of the tenant.", examples=[_EXAMPLE["id"]])]
 
 
 class TenantPage(models.Answer):
@@ -62,7 +138,9 @@ class TenantPage(models.Answer):
 )
 async def create_tenant(body: TenantBody, services: backends.Injected, response: Response) -> Tenant:
     """Create a tenant, which has no API keys yet."""
-    request = pb.CreateTenantRequest(id=body.id, name=body.name, description=body.description)
+    request = pb.CreateTenantRequest(
+        id=body.id, name=body.name, description=body.description, quotas=body.quotas.message()
+    )
     answer = await services.operate(services.access.CreateTenant, request)
     response.headers["location"] = f"{router.prefix}/{answer.tenant.id}"
     return Tenant(**models.values(answer.tenant))
@@ -85,6 +163,43 @@ async def list_tenants(query: Annotated[models.PageQuery, Query()], services: ba
     )
 
 
+@router.get(
+    "/{tenant_id}",
+    operation_id="get_tenant",
+    summary="Get a tenant",
+    response_description="The tenant.",
+    responses=openapi.problems(404),
+)
+async def get_tenant(tenant_id: TenantId, services: backends.Injected) -> Tenant:
+    """Return a tenant with its quotas and what it uses of them."""
+    answer = await services.operate(services.access.GetTenant, pb.GetTenantRequest(id=tenant_id))
+    return Tenant(**models.values(answer.tenant))
+
+
+@router.patch(
+    "/{tenant_id}",
+    operation_id="update_tenant",
+    summary="Change a tenant",
+    response_description="The tenant as it is stored.",
+    responses=openapi.problems(*openapi.WITH_BODY, 404),
+)
+async def update_tenant(tenant_id: TenantId, body: TenantPatch, services: backends.Injected) -> Tenant:
+    """Change a tenant's name, description or quotas. Every process applies new quotas within 2 seconds."""
+    paths = sorted(body.model_fields_set - {"quotas"})
+    paths += [f"quotas.{name}" for name in sorted(body.quotas.model_fields_set)]
+    if not paths:
+        return await get_tenant(tenant_id, services)
+    request = pb.UpdateTenantRequest(
+        id=tenant_id,
+        name=body.name,
+        description=body.description,
+        quotas=body.quotas.message(),
+        update_mask=FieldMask(paths=paths),
+    )
+    answer = await services.operate(services.access.UpdateTenant, request)
+    return Tenant(**models.values(answer.tenant))
+
+
 @router.delete(
     "/{tenant_id}",
     status_code=204,
@@ -93,9 +208,6 @@ async def list_tenants(query: Annotated[models.PageQuery, Query()], services: ba
     response_description="The tenant is deleted.",
     responses=openapi.problems(404, described={409: _IN_USE}),
 )
-async def delete_tenant(
-    tenant_id: Annotated[models.TenantName, Path(description="Id of the tenant.", examples=[_EXAMPLE["id"]])],
-    services: backends.Injected,
-) -> None:
+async def delete_tenant(tenant_id: TenantId, services: backends.Injected) -> None:
     """Delete a tenant and revoke its API keys. Its id cannot be used again."""
     await services.operate(services.access.DeleteTenant, pb.DeleteTenantRequest(id=tenant_id))

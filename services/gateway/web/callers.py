@@ -11,6 +11,7 @@ from fastapi import Depends, Request
 from starlette.types import Scope
 
 from protos.webhook.v1 import access_pb2 as pb
+from services.domain import limits
 from services.gateway.settings import GatewaySettings
 from services.gateway.web import problems
 from services.gateway.web.retries import Retries, Unanswered
@@ -125,7 +126,9 @@ class Callers:
         if answer.HasField("refusal"):
             raise errors.Unauthenticated(answer.refusal.message, reason=errors.ErrorReason.parse(answer.refusal.reason))
         found = answer.caller
-        own = found.requests_per_second if found.HasField("requests_per_second") else self._requests_per_second
+        own = self._requests_per_second
+        if found.HasField("requests_per_second"):
+            own = limits.REQUESTS_PER_SECOND.nearest(found.requests_per_second)
         bucket = self._bucket(found.key_id, own)
         return Caller(tenant_id=found.tenant_id, role=_ROLES[found.role], key_id=found.key_id, bucket=bucket)
 

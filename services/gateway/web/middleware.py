@@ -18,6 +18,7 @@ from services.gateway import metrics
 from services.gateway.web import problems
 from services.gateway.web.callers import Bucket, Callers
 from services.platform import errors, ids
+from services.platform.http.protocol import HOLDER
 from services.platform.process.metrics import CALLERS_REFUSED
 from services.platform.tracing import spans
 from services.platform.tracing.spans import Kind, Tracer
@@ -198,6 +199,7 @@ class Authenticated:
             await problems.response(refused)(scope, receive, send)
             return
         scope["caller"] = caller
+        scope[HOLDER] = caller.tenant_id
         await self._app(scope, receive, send)
 
 

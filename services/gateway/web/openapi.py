@@ -8,7 +8,7 @@ from fastapi.openapi.utils import get_openapi
 
 from services.gateway.web import callers
 from services.gateway.web import problems as problem_documents
-from services.gateway.web.problems import Malformed, Problem, RequestTimeout, UnsupportedMediaType
+from services.gateway.web.problems import Malformed, Problem, UnsupportedMediaType
 from services.gateway.web.routing import least_role
 from services.platform import errors
 from services.platform.auth import keys
@@ -85,7 +85,7 @@ _EXAMPLES: dict[int, tuple[str, errors.WebhookError]] = {
         "The object is unknown, deleted, or belongs to another tenant.",
         errors.NotFound("subscription 019ced6f-8a27-7c3e-9b1a-5d0f4e2c7b61 not found"),
     ),
-    408: ("The body did not arrive in time.", RequestTimeout("the body did not arrive within 30 s")),
+    408: ("The body did not arrive in time.", errors.RequestTimeout("the body did not arrive within 30 s")),
     409: (
         "The state of the object does not allow this.",
         errors.Conflict("a worker is sending this delivery; try again", reason=errors.ErrorReason.DELIVERY_IN_FLIGHT),
@@ -108,7 +108,7 @@ _EXAMPLES: dict[int, tuple[str, errors.WebhookError]] = {
         errors.InvalidArgument.field("event_type", "must be 1 to 128 characters of A-Z a-z 0-9 . _ - / :"),
     ),
     429: (
-        "Too many requests are waiting, or the key has made too many requests.",
+        "Too many requests are waiting, the key has made too many requests, or the tenant has used up a quota.",
         errors.Overloaded("too many requests are waiting; try again"),
     ),
     500: (

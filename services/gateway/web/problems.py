@@ -132,12 +132,6 @@ class UnsupportedMediaType(errors.InvalidArgument):
     reason = ErrorReason.UNSUPPORTED_MEDIA_TYPE
 
 
-class RequestTimeout(errors.WebhookError):
-    """The client did not send the whole request in time."""
-
-    reason = ErrorReason.REQUEST_TIMEOUT
-
-
 class RateLimited(errors.Overloaded):
     """The key has made more requests than its rate allows."""
 
@@ -165,7 +159,7 @@ STATUS: dict[type[Exception], int] = {
     Malformed: 400,
     RepeatedHeader: 400,
     UnsupportedMediaType: 415,
-    RequestTimeout: 408,
+    errors.RequestTimeout: 408,
     TargetTooLong: 414,
     errors.PayloadTooLarge: 413,
     errors.InvalidArgument: 422,
@@ -181,6 +175,8 @@ STATUS: dict[type[Exception], int] = {
     errors.Outdated: 412,
     RateLimited: 429,
     errors.Overloaded: 429,
+    errors.TenantOverloaded: 429,
+    errors.QuotaExceeded: 429,
     errors.Unavailable: 503,
     errors.OutcomeUnknown: 503,
     errors.WebhookError: 500,

@@ -5,6 +5,7 @@ that clients do not wait long for a 503.
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -49,6 +50,8 @@ class Retries:
         self.timeout_seconds = timeout_seconds
         # On time.monotonic(): when a request last got no response; None after an event was stored.
         self._unanswered_at: float | None = None
+        # When an event was last stored.
+        self._stored_at = -math.inf
 
     def deadline(self, extra_seconds: float = 0.0) -> float:
         """Return the deadline, on time.monotonic(), of a request that begins now."""
@@ -63,6 +66,7 @@ class Retries:
         Only a commit shows that: ingest has some keys cached, and refuses some events without its store.
         """
         self._unanswered_at = None
+        self._stored_at = time.monotonic()
 
     async def call(self, method: Callable[..., Any], request: object, deadline: float) -> tuple[Any, bool]:
         """Call a method until it responds; return the response, and whether an earlier call may have been carried out.
@@ -70,7 +74,8 @@ class Retries:
         Raise AioRpcError if the method refuses, Unanswered at the deadline. Only for calls that are safe to repeat.
         """
         unknown = False
-        left = deadline - time.monotonic()
+        began_at = time.monotonic()
+        left = deadline - began_at
         timeout_seconds, pause = left * FIRST_CALL_SHARE, RETRY_SECONDS
         while True:
             try:
@@ -85,7 +90,9 @@ class Retries:
                 wait = min(pause, left / 2)
                 timeout_seconds = left - wait
                 if timeout_seconds < MIN_CALL_SECONDS:
-                    self._unanswered_at = time.monotonic()
+                    # Where events were stored meanwhile, it is only this request that gets no response.
+                    if self._stored_at < began_at:
+                        self._unanswered_at = time.monotonic()
                     raise Unanswered(unknown=unknown) from error
             await asyncio.sleep(wait)
             pause = min(2 * pause, MAX_RETRY_SECONDS)

@@ -113,7 +113,7 @@ async def _read_on(receive: Receive, begin: bytes, max_bytes: int) -> bytes:
                     break
     except TimeoutError:
         allowed = UPLOAD_TIMEOUT_SECONDS + clock.upload_seconds(size)
-        raise problems.RequestTimeout(f"the body did not arrive within {allowed:.0f} s") from None
+        raise errors.RequestTimeout(f"the body did not arrive within {allowed:.0f} s") from None
     return b"".join(parts)
 
 

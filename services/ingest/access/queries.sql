@@ -1,32 +1,47 @@
 -- insert_tenant --
 -- Makes a tenant, unless there is or was one of this id.
-INSERT INTO tenants (id, name, description) VALUES ($1, $2, $3) ON CONFLICT (id) DO NOTHING RETURNING *
+INSERT INTO tenants (id, {columns}) VALUES ($1, {values}) ON CONFLICT (id) DO NOTHING RETURNING *
+
+-- select_tenant --
+-- Reads a tenant that is not deleted, with what it uses; those sums are null if they are older than $2 seconds.
+SELECT t.*, s.measured_at, u.subscriptions, u.events_per_second, u.waiting_deliveries, u.stored_bytes
+FROM tenants t
+LEFT JOIN usage_state s ON s.measured_at > now() - make_interval(secs => $2)
+LEFT JOIN tenant_usage u ON u.tenant_id = t.id AND s.measured_at IS NOT NULL
+WHERE t.id = $1 AND t.deleted_at IS NULL
+
+-- update_tenant --
+-- Replaces these columns of a locked tenant.
+UPDATE tenants SET ({columns}) = ROW ({values}) WHERE id = $1
 
 -- select_tenants_page --
--- Reads a page of the tenants that are not deleted, by id.
-SELECT * FROM tenants WHERE id > $1 AND deleted_at IS NULL ORDER BY id LIMIT $2
+-- Reads a page of the tenants that are not deleted, by id, with what they use; null if that is older than $3 seconds.
+SELECT t.*, s.measured_at, u.subscriptions, u.events_per_second, u.waiting_deliveries, u.stored_bytes
+FROM (SELECT * FROM tenants WHERE id > $1 AND deleted_at IS NULL ORDER BY id LIMIT $2) AS t
+LEFT JOIN usage_state s ON s.measured_at > now() - make_interval(secs => $3)
+LEFT JOIN tenant_usage u ON u.tenant_id = t.id AND s.measured_at IS NOT NULL
+ORDER BY t.id
 
 -- lock_tenant --
 -- Locks a tenant that is not deleted: nobody makes a subscription or a key of it meanwhile.
-SELECT id FROM tenants WHERE id = $1 AND deleted_at IS NULL FOR UPDATE
+SELECT * FROM tenants WHERE id = $1 AND deleted_at IS NULL FOR UPDATE
 
 -- is_in_use --
--- Whether a tenant has live subscriptions, or unfinished deliveries of deleted ones: looked for by subscription, as the
--- index of what is unfinished has them.
+-- Whether a tenant has live subscriptions, events that are not expanded, or unfinished deliveries of deleted subscriptions:
+-- looked for by subscription, as an index of the queue has them.
 SELECT EXISTS (
     SELECT FROM subscriptions s
     WHERE s.tenant_id = $1
       AND (s.deleted_at IS NULL
            OR EXISTS (
-               SELECT FROM unnest(ARRAY['pending', 'scheduled', 'in_flight']::delivery_status[]) AS state (status)
+               SELECT FROM unnest(ARRAY[false, true]) AS state (scheduled)
                CROSS JOIN LATERAL (
-                   SELECT FROM webhook_deliveries d
-                   WHERE d.status = state.status AND d.subscription_id = s.id
-                     AND d.status IN ('pending', 'scheduled', 'in_flight')
+                   SELECT FROM delivery_queue q
+                   WHERE q.subscription_id = s.id AND q.scheduled = state.scheduled
                    LIMIT 1
                ) AS unfinished
            ))
-)
+) OR EXISTS (SELECT FROM event_expansions WHERE tenant_id = $1)
 
 -- mark_tenant_deleted --
 -- Deletes a locked tenant and revokes its keys; returns how many.

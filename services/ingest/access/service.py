@@ -1,8 +1,11 @@
 """AccessService: authenticates API keys, and creates and deletes tenants and keys."""
 
+from typing import Any
+
 from protos.webhook.v1 import access_pb2 as pb
 from protos.webhook.v1 import access_pb2_grpc
-from services.ingest.access.store import AccessStore, KeyDraft, TenantDraft
+from services.domain.quotas import Quota, Quotas
+from services.ingest.access.store import AccessStore, KeyDraft, OwnQuotas, Tenant, TenantDraft, TenantUpdate
 from services.platform import errors, ids, paging
 from services.platform.auth import identity, keys
 from services.platform.auth.finder import Finder
@@ -23,12 +26,34 @@ def key_draft(request: pb.CreateApiKeyRequest, *, own_tenant_id: str) -> KeyDraf
     )
 
 
+def own_quotas(message: pb.Quotas) -> OwnQuotas:
+    """Return all quotas of a message."""
+    return {quota: getattr(message, quota) if message.HasField(quota.value) else None for quota in Quota}
+
+
+def tenant_update(request: pb.UpdateTenantRequest) -> TenantUpdate:
+    """Convert a request. Raises InvalidArgument, which names the fields at fault."""
+    own: OwnQuotas = own_quotas(request.quotas)
+    paths = {f"quotas.{quota}": quota for quota in Quota}
+    given = set(request.update_mask.paths)
+    unknown = given - {"name", "description", "quotas", *paths}
+    if unknown or not given:
+        known = ", ".join(["name", "description", "quotas", *paths])
+        raise errors.InvalidArgument.field("update_mask", f"must name some of {known}")
+    return TenantUpdate(
+        name=request.name or request.id if "name" in given else None,
+        description=request.description if "description" in given else None,
+        own={quota: own[quota] for path, quota in paths.items() if not given.isdisjoint({path, "quotas"})},
+    )
+
+
 class AccessService(access_pb2_grpc.AccessServiceServicer):
     """Servicer of webhook.v1.AccessService."""
 
-    def __init__(self, store: AccessStore, finder: Finder) -> None:
+    def __init__(self, store: AccessStore, finder: Finder, quotas: Quotas) -> None:
         self._store = store
         self._finder = finder
+        self._quotas = quotas
 
     async def Authenticate(self, request: pb.AuthenticateRequest, _context: Context) -> pb.AuthenticateResponse:
         """Return whose key it is. Not cached here: each caller has its own cache."""
@@ -40,8 +65,25 @@ class AccessService(access_pb2_grpc.AccessServiceServicer):
 
     async def CreateTenant(self, request: pb.CreateTenantRequest, _context: Context) -> pb.CreateTenantResponse:
         """Create a tenant."""
-        draft = TenantDraft(id=request.id, name=request.name or request.id, description=request.description)
-        return pb.CreateTenantResponse(tenant=conversion.message(pb.Tenant, await self._store.create_tenant(draft)))
+        draft = TenantDraft(
+            id=request.id,
+            name=request.name or request.id,
+            description=request.description,
+            own=own_quotas(request.quotas),
+        )
+        return pb.CreateTenantResponse(tenant=self._message(await self._store.create_tenant(draft)))
+
+    async def GetTenant(self, request: pb.GetTenantRequest, _context: Context) -> pb.GetTenantResponse:
+        """Return a tenant."""
+        found = await self._store.tenant(identity.check_tenant("id", request.id))
+        return pb.GetTenantResponse(tenant=self._message(found))
+
+    async def UpdateTenant(self, request: pb.UpdateTenantRequest, _context: Context) -> pb.UpdateTenantResponse:
+        """Change a tenant."""
+        tenant_id = identity.check_tenant("id", request.id)
+        return pb.UpdateTenantResponse(
+            tenant=self._message(await self._store.update_tenant(tenant_id, tenant_update(request)))
+        )
 
     async def ListTenants(self, request: pb.ListTenantsRequest, _context: Context) -> pb.ListTenantsResponse:
         """Return a page."""
@@ -49,7 +91,7 @@ class AccessService(access_pb2_grpc.AccessServiceServicer):
         after = identity.check_tenant("page_token", paging.after(request.page_token)) if request.page_token else ""
         found = await self._store.tenants_page(after, size + 1)
         return pb.ListTenantsResponse(
-            tenants=[conversion.message(pb.Tenant, tenant) for tenant in found[:size]],
+            tenants=[self._message(tenant) for tenant in found[:size]],
             next_page_token=paging.text_token(found[size - 1].id) if len(found) > size else "",
         )
 
@@ -80,3 +122,14 @@ class AccessService(access_pb2_grpc.AccessServiceServicer):
         """Revoke a key permanently."""
         revoked = await self._store.revoke_key(ids.parse("id", request.id))
         return pb.RevokeApiKeyResponse(api_key=conversion.message(pb.ApiKey, revoked))
+
+    def _message(self, tenant: Tenant) -> pb.Tenant:
+        own: dict[str, Any] = {quota.value: value for quota, value in tenant.own.items()}
+        limits = self._quotas.with_own(tenant.own)
+        return conversion.message(
+            pb.Tenant,
+            tenant,
+            quotas=pb.Quotas(**own),
+            limits=conversion.message(pb.Quotas, limits),
+            usage=conversion.message(pb.Usage, tenant.usage) if tenant.usage else None,
+        )

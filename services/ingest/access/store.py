@@ -1,13 +1,15 @@
 """Tenants and API keys: the records, their rules, and their rows in Postgres."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeAlias
 from uuid import UUID
 
-from services.domain import audit
+from services.domain import audit, limits
 from services.domain.audit import Action, FieldChange
+from services.domain.quotas import RANGES, Quota
+from services.ingest.quotas.store import FRESH_SECONDS
 from services.ingest.subscriptions.store import no_tenant
 from services.platform import errors
 from services.platform.auth import identity
@@ -15,19 +17,34 @@ from services.platform.auth.roles import GIVEN_TO_KEYS, Role
 from services.platform.stores import postgres, sql
 
 SQL = sql.Queries("services.ingest.access")
-MAX_NAME_LENGTH = 128
-MAX_DESCRIPTION_LENGTH = 1024
-MIN_REQUESTS_PER_SECOND, MAX_REQUESTS_PER_SECOND = 0.001, 100_000
+
+
+# Of a tenant; None: it has no such quota of its own.
+OwnQuotas: TypeAlias = Mapping[Quota, float | None]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Usage:
+    """What a tenant used when that was last summed up."""
+
+    subscriptions: int
+    events_per_second: float
+    waiting_deliveries: int
+    stored_bytes: int
+    measured_at: datetime
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tenant:
-    """A row of `tenants`."""
+    """A row of `tenants`, and what the tenant uses."""
 
     id: str
     name: str
     description: str
     created_at: datetime
+    own: OwnQuotas
+    # None: not known of late.
+    usage: Usage | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,14 +70,41 @@ class TenantDraft:
     id: str
     name: str
     description: str
+    own: OwnQuotas
 
     def __post_init__(self) -> None:
         """Raise InvalidArgument, which names the field at fault."""
         identity.check_tenant("id", self.id)
         _refuse(
-            *_text_violations("name", self.name, MAX_NAME_LENGTH),
-            *_text_violations("description", self.description, MAX_DESCRIPTION_LENGTH),
+            *_text_violations("name", self.name, limits.MAX_NAME_LENGTH),
+            *_text_violations("description", self.description, limits.MAX_DESCRIPTION_LENGTH),
+            *_quota_violations(self.own),
         )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TenantUpdate:
+    """The changes to a tenant that a caller wants; validated at construction. None: as it is."""
+
+    name: str | None
+    description: str | None
+    # Only those that change.
+    own: OwnQuotas
+
+    def __post_init__(self) -> None:
+        """Raise InvalidArgument, which names the field at fault."""
+        _refuse(
+            *_text_violations("name", self.name or "", limits.MAX_NAME_LENGTH),
+            *_text_violations("description", self.description or "", limits.MAX_DESCRIPTION_LENGTH),
+            *_quota_violations(self.own),
+        )
+
+    def columns(self) -> dict[str, Any]:
+        """Return what to store, by column."""
+        texts = {"name": self.name, "description": self.description}
+        return {name: text for name, text in texts.items() if text is not None} | {
+            quota.column: value for quota, value in self.own.items()
+        }
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,17 +119,13 @@ class KeyDraft:
     requests_per_second: float | None
 
     def __post_init__(self) -> None:
-        """Raise InvalidArgument, which names each field at fault. NaN fails the comparisons as they are written."""
-        rate = self.requests_per_second
-        found = _text_violations("name", self.name, MAX_NAME_LENGTH, required=True)
+        """Raise InvalidArgument, which names each field at fault."""
+        found = _text_violations("name", self.name, limits.MAX_NAME_LENGTH, required=True)
         if self.role not in GIVEN_TO_KEYS:
             found += _violation("role", "must be admin, write, ingest or read")
         if self.expires_at is not None and self.expires_at <= datetime.now(UTC):
             found += _violation("expires_at", "must be in the future")
-        if rate is not None and not MIN_REQUESTS_PER_SECOND <= rate <= MAX_REQUESTS_PER_SECOND:
-            found += _violation(
-                "requests_per_second", f"must be {MIN_REQUESTS_PER_SECOND} to {MAX_REQUESTS_PER_SECOND}"
-            )
+        found += limits.REQUESTS_PER_SECOND.violations("requests_per_second", self.requests_per_second)
         _refuse(*found)
         identity.check_tenant("tenant_id", self.tenant_id)
 
@@ -102,6 +142,11 @@ def _text_violations(field: str, text: str, longest: int, *, required: bool = Fa
     return _violation(field, f"must be at most {longest} characters") if len(text) > longest else []
 
 
+def _quota_violations(own: OwnQuotas) -> list[errors.Violation]:
+    """Return what is wrong."""
+    return [found for quota, value in own.items() for found in RANGES[quota].violations(f"quotas.{quota}", value)]
+
+
 def _refuse(*found: errors.Violation) -> None:
     if found:
         raise errors.InvalidArgument.of(*found)
@@ -116,18 +161,50 @@ class AccessStore:
     async def create_tenant(self, draft: TenantDraft) -> Tenant:
         """Store a new tenant. Raises Conflict if its id is, or was, in use."""
         async with self._pool.acquire() as connection, connection.transaction():
-            row = await connection.fetchrow(SQL["insert_tenant"], draft.id, draft.name, draft.description)
+            columns = {"name": draft.name, "description": draft.description}
+            columns |= {quota.column: draft.own.get(quota) for quota in Quota}  # type: ignore[misc]  # texts and numbers
+            statement = sql.with_columns(SQL["insert_tenant"], columns, before=1)
+            row = await connection.fetchrow(statement, draft.id, *columns.values())
             if row is None:
                 message = f"tenant {draft.id} exists or existed: an id is never used again"
                 raise errors.Conflict(message, reason=errors.ErrorReason.TENANT_EXISTS)
-            changes = [FieldChange(field="name", after=draft.name)]
+            changes = [
+                FieldChange(field="name", after=draft.name),
+                *(FieldChange(field=f"quotas.{quota}", after=value) for quota, value in draft.own.items() if value),
+            ]
             entry = audit.Entry(action=Action.CREATE_TENANT, tenant_id=draft.id, resource_id=draft.id, changes=changes)
             await audit.record(connection, entry)
-            return sql.record(Tenant, row)
+            return _tenant(row, usage=None)
+
+    async def tenant(self, tenant_id: str) -> Tenant:
+        """Return a tenant. Raise NotFound if there is none."""
+        row = await self._pool.fetchrow(SQL["select_tenant"], tenant_id, FRESH_SECONDS)
+        if row is None:
+            raise errors.NotFound(f"tenant {tenant_id} not found")
+        return _tenant(row, usage=_usage(row))
 
     async def tenants_page(self, after: str, limit: int) -> list[Tenant]:
         """Return up to `limit` tenants with ids above `after`."""
-        return [sql.record(Tenant, row) for row in await self._pool.fetch(SQL["select_tenants_page"], after, limit)]
+        rows = await self._pool.fetch(SQL["select_tenants_page"], after, limit, FRESH_SECONDS)
+        return [_tenant(row, usage=_usage(row)) for row in rows]
+
+    async def update_tenant(self, tenant_id: str, update: TenantUpdate) -> Tenant:
+        """Change a tenant and return it. Raise NotFound if there is none."""
+        async with self._pool.acquire() as connection, connection.transaction():
+            before = await connection.fetchrow(SQL["lock_tenant"], tenant_id)
+            if before is None:
+                raise errors.NotFound(f"tenant {tenant_id} not found")
+            columns = {name: value for name, value in update.columns().items() if before[name] != value}
+            if columns:
+                statement = sql.with_columns(SQL["update_tenant"], columns, before=1)
+                await connection.execute(statement, tenant_id, *columns.values())
+                changes = [_changed(before, name, value) for name, value in columns.items()]
+                entry = audit.Entry(
+                    action=Action.UPDATE_TENANT, tenant_id=tenant_id, resource_id=tenant_id, changes=changes
+                )
+                await audit.record(connection, entry)
+            row = await connection.fetchrow(SQL["select_tenant"], tenant_id, FRESH_SECONDS)
+            return _tenant(row, usage=_usage(row))
 
     async def delete_tenant(self, tenant_id: str) -> int:
         """Mark a tenant deleted, revoke its keys, and return how many.
@@ -192,6 +269,25 @@ class AccessStore:
                 ]
                 await audit.record(connection, _of_key(Action.REVOKE_API_KEY, revoked, changes))
             return revoked
+
+
+def _tenant(row: Any, *, usage: Usage | None) -> Tenant:
+    return sql.record(Tenant, row, own={quota: row[quota.column] for quota in Quota}, usage=usage)
+
+
+def _usage(row: Any) -> Usage | None:
+    if row["measured_at"] is None:
+        return None
+    sums = {quota.value: row[quota.value] or 0 for quota in Quota}
+    return Usage(measured_at=row["measured_at"], **sums)
+
+
+def _changed(before: Any, column: str, value: object) -> FieldChange:
+    """Return what the audit log shows of a change: a description is free text, which it does not show."""
+    if column == "description":
+        return FieldChange(field=column)
+    field = next((f"quotas.{quota}" for quota in Quota if quota.column == column), column)
+    return FieldChange(field=field, before=before[column], after=value)
 
 
 def _api_key(row: Any) -> ApiKey:

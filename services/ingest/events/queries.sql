@@ -1,8 +1,9 @@
 -- insert_events --
--- Stores events ($1 to $5, $11 and $12) and, for those that are new, their deliveries ($6 to $10), each left alone by the
--- dispatcher for the seconds of $9; returns the ids of the new events.
--- An event that is there already came with an earlier try of the same call, and so did its deliveries. Ids are taken in one
--- order everywhere, so that batches which repeat each other's events do not deadlock.
+-- Stores events ($1 to $5, $11 and $12) and, for those that are new, their deliveries ($6 to $10) in history and in the
+-- queue, each left alone by the dispatcher for the seconds of $9; returns the ids of the new events.
+-- An event that is there already came with an earlier try of the same call, and so did its deliveries; one that is new has
+-- none, so that theirs conflict with nothing but a repetition in the same batch. Ids are taken in one order everywhere, so
+-- that batches which repeat each other's events do not deadlock.
 WITH stored AS (
     INSERT INTO webhook_events (id, tenant_id, event_type, content_type, payload, traceparent, content_encoding)
     SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bytea[], $11::text[], $12::text[])
@@ -10,17 +11,109 @@ WITH stored AS (
     ORDER BY e.id
     ON CONFLICT (id) DO NOTHING
     RETURNING id, tenant_id, event_type
-), delivered AS (
-    INSERT INTO webhook_deliveries (id, event_id, subscription_id, tenant_id, event_type, next_attempt_at, expires_at)
-    SELECT d.id, d.event_id, d.subscription_id, stored.tenant_id, stored.event_type,
-           now() + make_interval(secs => d.hidden_seconds), now() + make_interval(hours => $10)
+), new AS MATERIALIZED (
+    SELECT DISTINCT ON (d.id) d.id, d.event_id, d.subscription_id, d.hidden_seconds, stored.tenant_id, stored.event_type
     FROM unnest($6::uuid[], $7::uuid[], $8::uuid[], $9::float8[])
         AS d (id, event_id, subscription_id, hidden_seconds)
     JOIN stored ON stored.id = d.event_id
     ORDER BY d.id
-    ON CONFLICT (id) DO NOTHING
+), delivered AS (
+    INSERT INTO webhook_deliveries (id, event_id, subscription_id, tenant_id, event_type)
+    SELECT id, event_id, subscription_id, tenant_id, event_type FROM new
+), queued AS (
+    INSERT INTO delivery_queue (delivery_id, event_id, subscription_id, tenant_id, due_at, expires_at)
+    SELECT id, event_id, subscription_id, tenant_id, now() + make_interval(secs => hidden_seconds),
+           now() + make_interval(hours => $10)
+    FROM new
 )
 SELECT id FROM stored
+
+-- insert_expanding_events --
+-- Stores events ($1 to $7) without deliveries, and for those that are new what expands them ($8: their targets, as far as
+-- that is known); returns the ids of the new events.
+WITH stored AS (
+    INSERT INTO webhook_events (id, tenant_id, event_type, content_type, payload, traceparent, content_encoding)
+    SELECT e.id, e.tenant_id, e.event_type, e.content_type, e.payload, e.traceparent, e.content_encoding
+    FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::text[], $7::text[])
+        AS e (id, tenant_id, event_type, content_type, payload, traceparent, content_encoding)
+    ORDER BY e.id
+    ON CONFLICT (id) DO NOTHING
+    RETURNING id, tenant_id, event_type, created_at
+), expanding AS (
+    INSERT INTO event_expansions (event_id, tenant_id, event_type, stored_at, targets)
+    SELECT stored.id, stored.tenant_id, stored.event_type, stored.created_at, e.targets
+    FROM unnest($1::uuid[], $8::integer[]) AS e (id, targets)
+    JOIN stored ON stored.id = e.id
+    ORDER BY stored.id
+)
+SELECT id FROM stored
+
+-- select_expansions --
+-- Reads up to $2 events that are not expanded, from id $1 on.
+SELECT event_id, tenant_id FROM event_expansions WHERE event_id >= $1 ORDER BY event_id LIMIT $2
+
+-- lock_expansion --
+-- Locks an event that is not expanded, unless another process is at it.
+SELECT event_id, tenant_id, event_type, stored_at, after_id FROM event_expansions WHERE event_id = $1 FOR UPDATE SKIP LOCKED
+
+-- select_targets --
+-- Of the $5 subscriptions of tenant $1 that follow $2, up to $6 of those that were made no later than $3 and want an event
+-- that these entries ($4) of event_types stand for, in the order of their ids; and whether each may be rung at once. The last
+-- row, if it is `beyond`, is the last of the $5: there may be more after it.
+(
+    SELECT s.id, s.status = 'active' AND s.rate_limit_per_second IS NULL AS steady, false AS beyond
+    FROM (
+        SELECT id, kind, status, keep_when_disabled, rate_limit_per_second, event_types, created_at
+        FROM subscriptions
+        WHERE tenant_id = $1 AND id > $2 AND deleted_at IS NULL
+        ORDER BY id LIMIT $5
+    ) AS s
+    WHERE s.kind = 'normal' AND (s.status <> 'disabled' OR s.keep_when_disabled) AND s.created_at <= $3
+      AND (s.event_types = '{}' OR s.event_types && $4::text[])
+    ORDER BY s.id LIMIT $6
+)
+UNION ALL
+(
+    SELECT id, false, true FROM subscriptions
+    WHERE tenant_id = $1 AND id > $2 AND deleted_at IS NULL
+    ORDER BY id OFFSET $5 - 1 LIMIT 1
+)
+
+-- insert_expanded --
+-- Makes deliveries ($1 and $2: ids and subscriptions; $3: for how many seconds the dispatcher leaves each alone) of event $4
+-- of tenant $5 and type $6 that expire at $7, but for those that exist; returns the ids of those that it made.
+WITH made AS (
+    INSERT INTO webhook_deliveries (id, event_id, subscription_id, tenant_id, event_type)
+    SELECT d.id, $4, d.subscription_id, $5, $6
+    FROM unnest($1::uuid[], $2::uuid[]) AS d (id, subscription_id)
+    ORDER BY d.id
+    ON CONFLICT (id) DO NOTHING
+    RETURNING id, event_id, subscription_id, tenant_id
+), queued AS (
+    INSERT INTO delivery_queue (delivery_id, event_id, subscription_id, tenant_id, due_at, expires_at)
+    SELECT m.id, m.event_id, m.subscription_id, m.tenant_id, now() + make_interval(secs => d.hidden_seconds), $7
+    FROM made m JOIN unnest($1::uuid[], $3::float8[]) AS d (id, hidden_seconds) ON d.id = m.id
+    ORDER BY m.id
+)
+SELECT id FROM made
+
+-- move_expansion --
+-- Notes that a locked event has $3 deliveries more, for the subscriptions up to $2.
+UPDATE event_expansions SET after_id = $2, made = made + $3 WHERE event_id = $1
+
+-- finish_expansion --
+-- Notes that a locked event has all its deliveries.
+DELETE FROM event_expansions WHERE event_id = $1
+
+-- select_expanding --
+-- Which of the events $1 are to get more deliveries.
+SELECT event_id FROM event_expansions WHERE event_id = ANY($1::uuid[])
+
+-- select_made --
+-- Counts the deliveries of event $1 ($2 and $3: the least and the greatest id that those can have), and says whether it is
+-- to get more.
+SELECT EXISTS (SELECT FROM event_expansions WHERE event_id = $1) AS expanding,
+       (SELECT count(*) FROM webhook_deliveries WHERE event_id = $1 AND id BETWEEN $2 AND $3) AS deliveries
 
 -- select_events --
 -- Reads events whose ids were used again ($2 and $3: the least and the greatest id, so that it prunes).
@@ -32,8 +125,9 @@ WHERE id = ANY($1::uuid[]) AND id BETWEEN $2 AND $3
 SELECT id, event_id FROM webhook_deliveries WHERE event_id = ANY($1::uuid[]) AND id BETWEEN $2 AND $3
 
 -- select_event --
--- Reads one event with its payload.
-SELECT * FROM webhook_events WHERE id = $1 AND tenant_id = $2
+-- Reads one event with its payload, and whether it is still to get deliveries.
+SELECT e.*, EXISTS (SELECT FROM event_expansions x WHERE x.event_id = e.id) AS expanding
+FROM webhook_events e WHERE e.id = $1 AND e.tenant_id = $2
 
 -- create_partitions --
 -- Makes the partitions that are needed now.

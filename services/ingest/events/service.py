@@ -4,11 +4,13 @@ Items have spans, each in a trace of its own: from the call's arrival to the com
 event's deliveries are children of, however much later their attempts are made.
 """
 
+import asyncio
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias
 from uuid import UUID
 
+import structlog
 from google.protobuf import timestamp_pb2
 
 from protos.webhook.v1 import ingest_pb2, ingest_pb2_grpc
@@ -18,9 +20,11 @@ from services.domain.gates import Gates
 from services.domain.secrets.vault import Vault
 from services.ingest import metrics
 from services.ingest.events.committer import Committer
+from services.ingest.events.expansions import Expander
 from services.ingest.events.idempotency import Key, key_of
-from services.ingest.events.store import Accepted, Answer, EventStore, Handshake, NewEvent, Result
+from services.ingest.events.store import MAY_BE_STORED, Accepted, Answer, EventStore, Handshake, NewEvent, Result
 from services.ingest.events.verification import NOTHING, Verifier
+from services.ingest.quotas.guard import Guard
 from services.ingest.subscriptions import secrets
 from services.ingest.subscriptions.cache import SubscriptionCache
 from services.ingest.subscriptions.record import Kind, Subscription, Target
@@ -36,6 +40,8 @@ from services.platform.http import json_text
 from services.platform.http.json_text import NotJson
 from services.platform.tracing import spans
 from services.platform.tracing.spans import Attributes, Span, Tracer
+
+log = structlog.get_logger(__name__)
 
 SPAN_NAME = "webhook accept"
 # One for each item; None for one that is not traced.
@@ -72,6 +78,8 @@ def end_spans(begun: ItemSpans, items: Sequence[ingest_pb2.IngestItem], results:
             span.set({"webhook.event.type": item.event_type})
         if item.subscription_id:
             span.set({"webhook.subscription.id": item.subscription_id})
+        if result.expanding:
+            span.set({"webhook.expanding": True})
         if result.repeated:
             span.set({"webhook.repeated": True})
         span.end()
@@ -86,6 +94,8 @@ def fail_spans(begun: ItemSpans, error: BaseException) -> None:
 
 
 MAX_BATCH_ITEMS = 1_000
+# A call waits so long for the results of all its tenants, and after it for those of half of them.
+PATIENCE_SECONDS = 0.5
 DEFAULT_CONTENT_TYPE = "application/json"
 
 
@@ -98,10 +108,13 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         cache: SubscriptionCache,
         gates: Gates,
         committer: Committer,
+        expander: Expander,
         vault: Vault,
         clock: Clock,
+        guard: Guard,
         *,
         max_payload_bytes: int,
+        inline_deliveries: int,
         tracer: Tracer | None = None,
         activity: Activity | None = None,
     ) -> None:
@@ -110,10 +123,15 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         self._cache = cache
         self._gates = gates
         self._committer = committer
+        self._expander = expander
         self._clock = clock
+        self._guard = guard
         self._max_payload_bytes = max_payload_bytes
+        self._inline_deliveries = inline_deliveries
         self._tracer = tracer
         self._activity = activity
+        # What the calls have of each tenant; those that a call was answered without go on.
+        self._taking: set[asyncio.Task[list[Answer]]] = set()
 
     async def Ingest(self, request: ingest_pb2.IngestRequest, _context: Context) -> ingest_pb2.IngestResponse:
         """Accept one event."""
@@ -154,22 +172,57 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
     async def _take(self, items: Sequence[ingest_pb2.IngestItem], traceparents: Iterable[str | None]) -> list[Answer]:
         """For each item what it is answered with, once it is committed, or why it was refused.
 
-        A store that is away ends the whole call, and at once: every other item would only wait for it too.
+        Tenants do not wait for each other: once most of those in a gateway's call have their results, it is answered,
+        with OutcomeUnknown for the items of the others, which are carried out all the same. A store that is away ends
+        the whole call, and at once.
         """
-        prepared: list[NewEvent | Handshake | errors.WebhookError] = []
         seen: set[UUID] = set()
-        for item, traceparent in zip(items, traceparents, strict=False):
+        traced = list(zip(items, traceparents, strict=False))
+        by_tenant: dict[str, list[int]] = {}
+        for place, item in enumerate(items):
+            by_tenant.setdefault(item.tenant_id or item.subscription_id, []).append(place)
+        if len(by_tenant) <= 1:
+            return await self._take_together(traced, seen)
+        tasks = [
+            asyncio.create_task(self._take_together([traced[place] for place in places], seen), name="tenant_items")
+            for places in by_tenant.values()
+        ]
+        for task in tasks:  # who goes away takes nothing back
+            self._taking.add(task)
+            task.add_done_callback(self._taken)
+        await _wait_for_most(tasks, wait_for_all=not identity.CALLER.get().internal)
+        failures = [error for task in tasks if task.done() and (error := task.exception())]
+        if len(failures) == len(tasks):
+            raise next((error for error in failures if isinstance(error, errors.OutcomeUnknown)), failures[0])
+        results: dict[int, Answer] = {}
+        for places, task in zip(by_tenant.values(), tasks, strict=True):
+            results |= zip(places, _results_of(task, len(places)), strict=True)
+        return [results[place] for place in range(len(items))]
+
+    def _taken(self, task: "asyncio.Task[list[Answer]]") -> None:
+        self._taking.discard(task)
+        if not task.cancelled():
+            task.exception()  # whether anybody still asks for it or not
+
+    async def _take_together(
+        self, traced: Sequence[tuple[ingest_pb2.IngestItem, str | None]], seen: set[UUID]
+    ) -> list[Answer]:
+        """Return the results of items of one tenant. `seen` has the ids of events in the same call."""
+        prepared: list[NewEvent | Handshake | errors.WebhookError] = []
+        for item, traceparent in traced:
             try:
                 event = await self._prepare(item, traceparent)
                 if isinstance(event, NewEvent):
                     if event.id in seen:
                         raise errors.InvalidArgument.field("event_id", "appears more than once in this request")
                     seen.add(event.id)
+                    self._guard.check(event.tenant_id)
                 prepared.append(event)
             except errors.WebhookError as refused:
                 prepared.append(refused)
         events = [event for event in prepared if isinstance(event, NewEvent)]
         committed = dict(zip((event.id for event in events), await self._committer.commit(events), strict=True))
+        self._guard.note(events, committed)
         results = [committed[event.id] if isinstance(event, NewEvent) else event for event in prepared]
         _count(results)
         if self._activity is not None:
@@ -207,10 +260,14 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
             route = f"ingest/{subscription.id}"
         elif target == "fan_out":
             _check_fan_out(item)
-            targets = await self._cache.matching(tenant_id, event_type)
+            targets = await self._cache.matching(tenant_id, event_type, self._inline_deliveries + 1)
             route = "events"
         else:
             raise errors.InvalidArgument.field("target", "must be subscription_id or fan_out")
+        more = 0
+        if len(targets) > self._inline_deliveries:
+            self._expander.check(tenant_id)
+            more, targets = max(len(targets), await self._cache.count(tenant_id, event_type)), ()
         return NewEvent(
             id=event_id,
             tenant_id=tenant_id,
@@ -220,6 +277,7 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
             deliveries=[
                 (ids.of_delivery(event_id, to), to, steady and self._gates.is_open(to)) for to, steady in targets
             ],
+            targets=more,
             content_encoding=item.content_encoding or None,
             empty_answer=content.empty_answer,
             key=_key(tenant_id, route, content.delivery_id, item, event_type, content_type, payload),
@@ -243,6 +301,27 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
             message = "a system subscription receives only operational webhooks"
             raise errors.Conflict(message, reason=errors.ErrorReason.SUBSCRIPTION_IS_SYSTEM)
         return subscription
+
+
+async def _wait_for_most(tasks: "Sequence[asyncio.Task[list[Answer]]]", *, wait_for_all: bool) -> None:
+    """Wait for all for a while, and then for half of them: if most take long it is no tenant's doing."""
+    _, pending = await asyncio.wait(tasks, timeout=None if wait_for_all else PATIENCE_SECONDS)
+    while len(pending) > len(tasks) // 2:
+        _, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+
+
+def _results_of(task: "asyncio.Task[list[Answer]]", number: int) -> Sequence[Answer]:
+    """Return the results of a tenant's items, or the same error for each."""
+    if not task.done():
+        return [errors.OutcomeUnknown(MAY_BE_STORED)] * number
+    error = task.exception()
+    if error is None:
+        return task.result()
+    refused = errors.classify(error)
+    if refused is None:
+        log.error("a call failed for one of its tenants because of a bug", exc_info=error)
+        refused = errors.WebhookError("internal error; it was logged")
+    return [refused] * number
 
 
 def _payload(item: ingest_pb2.IngestItem) -> bytes:
@@ -305,8 +384,9 @@ def _accepted(accepted: Accepted) -> ingest_pb2.Accepted:
     return ingest_pb2.Accepted(
         event_id=str(accepted.event_id),
         delivery_id=str(accepted.delivery_id) if accepted.delivery_id else "",
-        status=ingest_pb2.INGEST_STATUS_PENDING if accepted.deliveries else ingest_pb2.INGEST_STATUS_FILTERED,
+        status=ingest_pb2.INGEST_STATUS_PENDING if accepted.wanted else ingest_pb2.INGEST_STATUS_FILTERED,
         deliveries=accepted.deliveries,
+        expanding=accepted.expanding,
         replayed=accepted.repeated,
         empty_answer=accepted.empty_answer,
     )
@@ -334,7 +414,7 @@ def _count(results: Sequence[Answer]) -> None:
             pass  # no event
         elif result.repeated:
             repeated += 1
-        elif result.deliveries:
+        elif result.wanted:
             accepted += 1
         else:
             filtered += 1
@@ -348,4 +428,6 @@ def _tell(activity: Activity, events: Iterable[NewEvent], committed: Mapping[UUI
         result = committed[event.id]
         if isinstance(result, Accepted) and not result.repeated:
             deliveries = "1 delivery" if result.deliveries == 1 else f"{result.deliveries or 'no'} deliveries"
+            if result.expanding:
+                deliveries = "its deliveries follow"
             activity.say("accepted %s as event %s: %s", event.event_type or "an untyped event", event.id, deliveries)

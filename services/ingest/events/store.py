@@ -23,11 +23,19 @@ class Accepted(msgspec.Struct, frozen=True, kw_only=True):
     event_id: UUID
     # Set if exactly one delivery was created.
     delivery_id: UUID | None
+    # 0 while it is expanding.
     deliveries: int
+    # Whether its deliveries are still being created.
+    expanding: bool = False
     # Whether the sender wants a response without a body.
     empty_answer: bool = False
     # Whether it was committed by an earlier call.
     repeated: bool = False
+
+    @property
+    def wanted(self) -> bool:
+        """Return whether it has, or is to get, deliveries."""
+        return self.expanding or self.deliveries > 0
 
 
 Result = Accepted | errors.WebhookError
@@ -47,6 +55,8 @@ class NewEvent:
     content_type: str
     payload: bytes
     deliveries: Sequence[NewDelivery]
+    # More than 0: its deliveries are created later (expansions.py), about so many.
+    targets: int = 0
     # None: the payload is not encoded.
     content_encoding: str | None = None
     # Whether the sender wants a response without a body.
@@ -60,7 +70,11 @@ class NewEvent:
         """Return the result once it is committed."""
         only = self.deliveries[0][0] if len(self.deliveries) == 1 else None
         return Accepted(
-            event_id=self.id, delivery_id=only, deliveries=len(self.deliveries), empty_answer=self.empty_answer
+            event_id=self.id,
+            delivery_id=only,
+            deliveries=len(self.deliveries),
+            expanding=bool(self.targets),
+            empty_answer=self.empty_answer,
         )
 
 
@@ -82,6 +96,8 @@ class StoredEvent:
     payload: bytes
     content_encoding: str | None
     created_at: datetime
+    # Whether its deliveries are still being created.
+    expanding: bool
 
 
 # The result of an item.
@@ -110,8 +126,9 @@ class EventStore:
     async def insert_events(self, events: Sequence[NewEvent], *, hidden_seconds: float) -> list[Result]:
         """Commit events without keys, with their deliveries, in one statement; return the results in order.
 
-        The dispatcher ignores steady deliveries for `hidden_seconds`: workers are notified. An id that was
-        used before is answered as it is stored when the event is the same, and else it is a Conflict.
+        All of them are to be expanded, or none. The dispatcher ignores steady deliveries for `hidden_seconds`:
+        workers are notified. An id that was used before is answered as it is stored when the event is the same,
+        and else it is a Conflict.
         """
         async with self._pool.acquire() as connection:
             with _committing():
@@ -134,8 +151,9 @@ class EventStore:
                 with _committing(committed=True):
                     keys = [event.key for event in lost if event.key is not None]
                     answers = await idempotency.winners(connection, keys)
-                for event, answer in zip(lost, answers, strict=True):
-                    results[event.id] = _repeated(answer) if isinstance(answer, bytes) else answer
+                    for event, answer in zip(lost, answers, strict=True):
+                        repeated = await self._repeated(connection, answer) if isinstance(answer, bytes) else answer
+                        results[event.id] = repeated
         return [results[event.id] for event in events]
 
     async def _insert_keyed(
@@ -162,11 +180,54 @@ class EventStore:
             raise errors.NotFound(f"event {event_id} not found")
         return sql.record(StoredEvent, row)
 
+    async def _repeated(self, connection: postgres.Connection, answer: bytes) -> Accepted:
+        """Return the answer that was kept for a key, as it is now if the event was to be expanded."""
+        first = msgspec.json.decode(answer, type=Accepted)
+        if first.expanding:
+            return await self._present(connection, first)
+        return msgspec.structs.replace(first, repeated=True)
+
+    async def _present(self, connection: postgres.Connection, first: Accepted) -> Accepted:
+        """Return what a repeat is answered about an event with many deliveries."""
+        row = await connection.fetchrow(SQL["select_made"], first.event_id, *ids.delivery_range(first.event_id))
+        assert row is not None, "it is of no table"
+        deliveries = 0 if row["expanding"] else row["deliveries"]
+        return msgspec.structs.replace(first, expanding=row["expanding"], deliveries=deliveries, repeated=True)
+
     async def _insert(
         self, connection: postgres.Connection, events: Sequence[NewEvent], hidden_seconds: float
     ) -> list[Result]:
+        if not events:
+            return []
+        if events[0].targets:
+            rows = await self._insert_expanding(connection, events)
+        else:
+            rows = await self._insert_with_deliveries(connection, events, hidden_seconds)
+        if len(rows) == len(events):
+            return [event.accepted for event in events]
+        new = {row["id"] for row in rows}
+        old = await self._answers(connection, [event for event in events if event.id not in new])
+        return [event.accepted if event.id in new else old[event.id] for event in events]
+
+    async def _insert_expanding(self, connection: postgres.Connection, events: Sequence[NewEvent]) -> list[Any]:
+        return await connection.fetch(
+            SQL["insert_expanding_events"],
+            [event.id for event in events],
+            [event.tenant_id for event in events],
+            [event.event_type for event in events],
+            [event.content_type for event in events],
+            [event.payload for event in events],
+            [event.traceparent for event in events],
+            [event.content_encoding for event in events],
+            [event.targets for event in events],
+            timeout=_timeout_seconds(events),
+        )
+
+    async def _insert_with_deliveries(
+        self, connection: postgres.Connection, events: Sequence[NewEvent], hidden_seconds: float
+    ) -> list[Any]:
         rows_to_make = [(delivery, event.id) for event in events for delivery in event.deliveries]
-        rows = await connection.fetch(
+        return await connection.fetch(
             SQL["insert_events"],
             [event.id for event in events],
             [event.tenant_id for event in events],
@@ -182,11 +243,6 @@ class EventStore:
             [event.content_encoding for event in events],
             timeout=_timeout_seconds(events),
         )
-        if len(rows) == len(events):
-            return [event.accepted for event in events]
-        new = {row["id"] for row in rows}
-        old = await self._answers(connection, [event for event in events if event.id not in new])
-        return [event.accepted if event.id in new else old[event.id] for event in events]
 
     async def _answers(self, connection: postgres.Connection, events: Sequence[NewEvent]) -> dict[UUID, Result]:
         """Return the results for events whose ids are taken: the stored event if it is the same, or Conflict."""
@@ -200,9 +256,18 @@ class EventStore:
         }
         deliveries: dict[UUID, set[UUID]] = {event_id: set() for event_id in old}
         first, last = ids.delivery_range(least)[0], ids.delivery_range(greatest)[1]
-        for row in await connection.fetch(SQL["select_deliveries"], old, first, last):
+        few = [event.id for event in events if not event.targets]
+        for row in await connection.fetch(SQL["select_deliveries"], few, first, last):
             deliveries[row["event_id"]].add(row["id"])
-        return {event.id: _answer(event, stored.get(event.id), deliveries[event.id]) for event in events}
+        many = {row["event_id"] for row in await connection.fetch(SQL["select_expanding"], old)}
+        many |= {event.id for event in events if event.targets}
+        answers: dict[UUID, Result] = {}
+        for event in events:
+            answer = _answer(event, stored.get(event.id), deliveries[event.id])
+            if event.id in many and isinstance(answer, Accepted):
+                answer = await self._present(connection, msgspec.structs.replace(answer, delivery_id=None))
+            answers[event.id] = answer
+        return answers
 
 
 @contextlib.contextmanager
@@ -249,7 +314,3 @@ def _answer(event: NewEvent, row: Any, deliveries: set[UUID]) -> Result:
         empty_answer=event.empty_answer,
         repeated=True,
     )
-
-
-def _repeated(answer: bytes) -> Accepted:
-    return msgspec.structs.replace(msgspec.json.decode(answer, type=Accepted), repeated=True)

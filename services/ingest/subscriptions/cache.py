@@ -1,7 +1,8 @@
 """Subscriptions on the ingest path: from this process, then Redis, then Postgres.
 
-A change is seen at once by the process that made it, and by the others through pub/sub. While pub/sub
-is down, and for what no message can tell, an entry of this process lives no longer than the TTL.
+Which of them want an event is looked up in this process (filters.py). A change is seen at once by the process that made
+it, and by the others through pub/sub. While pub/sub is down, and for what no message can tell, an entry of this process
+lives no longer than the TTL.
 
 Copies in Redis are sealed (services/domain/secrets/vault.py), each for its subscription: whoever gets into Redis can
 read none, and make none that sends events elsewhere or lets a forged one in. An old copy that is put back is not used
@@ -10,6 +11,7 @@ past its time.
 
 import asyncio
 import contextlib
+import dataclasses
 import functools
 import itertools
 import time
@@ -24,27 +26,32 @@ import redis.asyncio
 import redis.exceptions
 import structlog
 
-from services.domain import events, subscription_changes
+from services.domain import subscription_changes
 from services.domain.secrets.encryption import CannotOpen
 from services.domain.secrets.vault import Vault
 from services.ingest import metrics
+from services.ingest.subscriptions.filters import LOAD_TIMEOUT_SECONDS, Filters, TooLargeError
+from services.ingest.subscriptions.matching import Filter
 from services.ingest.subscriptions.record import Subscription, Target
-from services.ingest.subscriptions.store import SubscriptionStore, no_tenant
+from services.ingest.subscriptions.store import SubscriptionStore
+from services.platform import errors
 from services.platform.process.bounds import BoundedCache
-from services.platform.stores.redis import REDIS_AWAY, Client
+from services.platform.stores.redis import REDIS_AWAY, Client, Refused
 
 log = structlog.get_logger(__name__)
 
 # How long an entry lives in this process while changes are heard of, and while they are not.
 LISTENING_TTL_SECONDS = 30.0
 DEAF_TTL_SECONDS = 0.25
-# Longer than connecting to Postgres and asking it; after it the next callers try again, on another connection.
-LOAD_TIMEOUT_SECONDS = 2.0
 REDIS_TIMEOUT_SECONDS = 0.1
 # After a failure Redis is not used for so long, so that not every lookup waits for a timeout.
 REDIS_PAUSE_SECONDS = 1.0
 RECONNECT_SECONDS = 0.2
 HEARTBEAT_SECONDS = 0.4
+# Of the subscriptions in this process, besides their number.
+MAX_BYTES = 128 << 20
+# While so many changes wait for Redis, others are told without the subscription, which readers then ask Postgres for.
+MAX_UNTOLD_COPIES = 1_000
 # Changes that Redis was away for, told before the next message is heard.
 TELL_AT_ONCE = 100
 # Changes that are published again when listening restarts: a replica that became primary may have missed them.
@@ -62,7 +69,7 @@ class _Copy(msgspec.Struct, frozen=True, kw_only=True):
 @dataclass(frozen=True, slots=True)
 class _Change:
     tenant_id: str
-    # None for a subscription that was deleted.
+    # None for a subscription that was deleted, or that its readers are to ask Postgres for.
     current: Subscription | None
     version: int
 
@@ -77,9 +84,11 @@ class _Level(Generic[Value]):
     made-up keys drive nothing out.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, weigh: Callable[[Value], int] = lambda _: 0) -> None:
         # Each with when its loading began.
-        self._entries: BoundedCache[Any, tuple[Value, float]] = BoundedCache(size, keep_used=True)
+        self._entries: BoundedCache[Any, tuple[Value, float]] = BoundedCache(
+            size, keep_used=True, weigh=lambda entry: weigh(entry[0]), max_weight=MAX_BYTES
+        )
         self._loading: dict[Any, asyncio.Future[Value]] = {}
 
     def get(self, key: object, ttl_seconds: float) -> Value | None:
@@ -122,8 +131,8 @@ class SubscriptionCache:
         self._store = store
         self._redis = client
         self._vault = vault
-        self._by_id: _Level[Subscription | None] = _Level(size)
-        self._filters: _Level[list[tuple[Target, events.TypeFilter]] | None] = _Level(size)
+        self._by_id: _Level[Subscription | None] = _Level(size, lambda found: found.size_bytes if found else 0)
+        self._filters = Filters(store)
         self._ttl_seconds = DEAF_TTL_SECONDS
         self._redis_paused_until = 0.0
         self._copies = subscription_changes.Copies(client)
@@ -134,36 +143,53 @@ class SubscriptionCache:
 
     async def get(self, subscription_id: UUID) -> Subscription | None:
         """Return a live subscription, or None."""
-        found = self._by_id.get(subscription_id, self._ttl_seconds)
+        found = self._by_id.get(subscription_id, self._ttl_seconds) or await self._confirmed(subscription_id)
         if found is not None:
             metrics.CACHE.labels("process", "hit").inc()
             return found
         metrics.CACHE.labels("process", "miss").inc()
         return await self._by_id.load(subscription_id, lambda: self._load(subscription_id))
 
-    async def matching(self, tenant_id: str, event_type: str) -> list[Target]:
-        """Return the tenant's live subscriptions to this event type; InvalidArgument if there is no such tenant."""
-        filters = self._filters.get(tenant_id, self._ttl_seconds)
-        metrics.CACHE.labels("process", "miss" if filters is None else "hit").inc()
-        if filters is None:
-            filters = await self._filters.load(tenant_id, lambda: self._load_filters(tenant_id))
-        if filters is None:
-            raise no_tenant()
-        return [target for target, wanted in filters if wanted.wants(event_type)]
+    async def _confirmed(self, subscription_id: UUID) -> Subscription | None:
+        """Return a subscription that is kept for longer than the TTL, if the index of its tenant has the same version.
+
+        So that while changes are not heard of, not every subscription is read again all the time.
+        """
+        kept = self._by_id.get(subscription_id, LISTENING_TTL_SECONDS)
+        if kept is None:
+            return None
+        with contextlib.suppress(errors.InvalidArgument, TooLargeError):
+            seconds = await self._filters.known_seconds(
+                kept.tenant_id, subscription_id, kept.version, ttl_seconds=self._ttl_seconds
+            )
+            return self._by_id.get(subscription_id, min(seconds, LISTENING_TTL_SECONDS))
+        return None
+
+    async def matching(self, tenant_id: str, event_type: str, limit: int | None = None) -> list[Target]:
+        """Return up to `limit` of the tenant's live subscriptions to this event type, in no order.
+
+        The cost is that of those returned. Raise InvalidArgument if there is no such tenant.
+        """
+        return await self._filters.matching(tenant_id, event_type, limit=limit, ttl_seconds=self._ttl_seconds)
+
+    async def count(self, tenant_id: str, event_type: str) -> int:
+        """Return how many subscriptions match at most, or 0 where that is not known; it costs as little."""
+        return await self._filters.count(tenant_id, event_type, ttl_seconds=self._ttl_seconds)
 
     async def changed(self, subscription_id: UUID, tenant_id: str, current: Subscription | None, version: int) -> None:
         """Drop the cached copy here and in other processes; `current` is None for a deleted one."""
         # Until it is told, the copy in Redis may be of before the change, and is not read here.
-        change = _Change(tenant_id, current, version)
-        self._note(subscription_id, change)
-        self._drop(subscription_id, tenant_id)
+        change = self._note(subscription_id, _Change(tenant_id, current, version))
+        self._by_id.drop(subscription_id)
+        deleted = Filter.deleted(subscription_id, version)
+        self._filters.changed(tenant_id, deleted if current is None else Filter.of(current))
         # If Redis is unreachable, it is published later; until then others do not listen either, or their TTL ends.
         with contextlib.suppress(*REDIS_AWAY):
             async with asyncio.timeout(REDIS_TIMEOUT_SECONDS):
                 await self._tell(subscription_id, change)
 
     async def listen(self) -> None:
-        """Listen for changes until cancelled. Drop everything whenever listening begins or ends."""
+        """Listen for changes until cancelled. Whenever that begins, drop everything that is not looked at again."""
         while True:
             try:
                 async with self._redis.pubsub() as pubsub:
@@ -204,35 +230,33 @@ class SubscriptionCache:
                     self._note(changed_id, change)
         elif message["type"] == "message":
             metrics.INVALIDATIONS.labels("one").inc()
-            subscription_id, _, tenant_id = message["data"].decode(errors="replace").partition(" ")
             try:
-                self._drop(UUID(subscription_id), tenant_id)
+                subscription_id, tenant_id, version = subscription_changes.heard(message["data"])
             except ValueError:
                 self._forget_all()  # said by another version of this program
-
-    def _drop(self, subscription_id: UUID, tenant_id: str) -> None:
-        self._by_id.drop(subscription_id)
-        self._filters.drop(tenant_id)
+                return
+            self._by_id.drop(subscription_id)
+            self._filters.heard(tenant_id, subscription_id, version)
 
     def _forget_all(self) -> None:
         metrics.INVALIDATIONS.labels("all").inc()
         self._by_id.clear()
-        self._filters.clear()
+        self._filters.doubt()
 
-    def _note(self, subscription_id: UUID, change: _Change) -> None:
+    def _note(self, subscription_id: UUID, change: _Change) -> _Change:
+        """Keep a change to be told, and return what is kept of it."""
+        if len(self._untold) >= MAX_UNTOLD_COPIES:
+            change = dataclasses.replace(change, current=None)
         earlier = self._untold.get(subscription_id)
         if earlier is None or earlier.version < change.version:
             self._untold[subscription_id] = change
+        return change
 
     async def _tell(self, subscription_id: UUID, change: _Change) -> None:
         await self._copies.tell(subscription_id, change.tenant_id, self._copy(change.current), change.version)
         self._told.append((time.monotonic(), subscription_id, change))
         if self._untold.get(subscription_id) is change:
             del self._untold[subscription_id]
-
-    async def _load_filters(self, tenant_id: str) -> list[tuple[Target, events.TypeFilter]] | None:
-        rows = await self._store.subscription_filters(tenant_id)
-        return None if rows is None else [(target, events.TypeFilter(types)) for target, types in rows]
 
     async def _load(self, subscription_id: UUID) -> Subscription | None:
         # A change that is made while this loads drops it, so it is enough to ask once.
@@ -249,6 +273,8 @@ class SubscriptionCache:
                     await self._copies.write(subscription_id, self._copy(loaded), loaded.version)
             except REDIS_AWAY:
                 self._pause_redis()
+            except Refused as refused:
+                await self._forget_what_is_no_copy(subscription_id, refused)
         return loaded
 
     def _redis_usable(self) -> bool:
@@ -259,12 +285,14 @@ class SubscriptionCache:
         self._redis_paused_until = time.monotonic() + REDIS_PAUSE_SECONDS
 
     async def _read(self, subscription_id: UUID) -> Subscription | None:
+        value = None
         try:
             async with asyncio.timeout(REDIS_TIMEOUT_SECONDS):
                 value = await self._copies.read(subscription_id)
         except REDIS_AWAY:
             self._pause_redis()
-            return None
+        except Refused as refused:
+            await self._forget_what_is_no_copy(subscription_id, refused)
         if not value:
             return None
         try:
@@ -277,6 +305,13 @@ class SubscriptionCache:
         if abs(time.time() - cached.sealed_at) > subscription_changes.REDIS_TTL_SECONDS:
             return None
         return cached.subscription
+
+    async def _forget_what_is_no_copy(self, subscription_id: UUID, refused: Refused) -> None:
+        """Remove what somebody else wrote in place of a copy: Redis is not away for the other subscriptions."""
+        log.warning("Redis refused a copy of a subscription", subscription_id=str(subscription_id), reason=str(refused))
+        with contextlib.suppress(*REDIS_AWAY):
+            async with asyncio.timeout(REDIS_TIMEOUT_SECONDS):
+                await self._copies.forget(subscription_id)
 
     def _copy(self, current: Subscription | None) -> bytes:
         """Return the copy of a subscription for Redis; for a deleted one, a mark that there is none."""

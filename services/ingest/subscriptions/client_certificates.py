@@ -14,13 +14,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from services.domain import limits
 from services.domain.secrets import client_certificates
 from services.platform import errors
 
 FIELD = "client_certificate"
 CERTIFICATE, PRIVATE_KEY = f"{FIELD}.certificate", f"{FIELD}.private_key"
-MAX_CERTIFICATE_LENGTH = 32 << 10
-MAX_PRIVATE_KEY_LENGTH = 8 << 10
 MAX_CHAIN = 8
 MIN_RSA_BITS, MAX_RSA_BITS = 2048, 4096
 _CURVES = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
@@ -109,8 +108,8 @@ class _Given(NamedTuple):
 
 
 def _given(text: str, now: datetime) -> _Given:
-    if not 1 <= len(text) <= MAX_CERTIFICATE_LENGTH:
-        raise _Wrong(f"must be 1 to {MAX_CERTIFICATE_LENGTH} characters of PEM")
+    if not 1 <= len(text) <= limits.MAX_CERTIFICATE_LENGTH:
+        raise _Wrong(f"must be 1 to {limits.MAX_CERTIFICATE_LENGTH} characters of PEM")
     if "PRIVATE KEY" in text:
         raise _Wrong("must contain only certificates; the key has its own field")
     try:
@@ -145,8 +144,8 @@ def _check(chain: Sequence[x509.Certificate], now: datetime) -> None:
 
 
 def _key(text: str) -> Key:
-    if not 1 <= len(text) <= MAX_PRIVATE_KEY_LENGTH:
-        raise _Wrong(f"must be 1 to {MAX_PRIVATE_KEY_LENGTH} characters of PEM")
+    if not 1 <= len(text) <= limits.MAX_PRIVATE_KEY_LENGTH:
+        raise _Wrong(f"must be 1 to {limits.MAX_PRIVATE_KEY_LENGTH} characters of PEM")
     try:
         key = serialization.load_pem_private_key(text.encode(), password=None)
     except TypeError:

@@ -31,14 +31,46 @@ FROM subscriptions s LEFT JOIN subscription_health h ON h.subscription_id = s.id
 WHERE s.id < $1 AND s.deleted_at IS NULL
 ORDER BY s.id DESC LIMIT $2
 
--- select_subscription_filters --
--- Reads what every live subscription of a tenant that takes events asked for, and whether it may be rung at once; but for
--- the system subscription. A tenant without any has one row with a null id; one that is unknown or deleted has none.
-SELECT s.id, s.event_types, s.status = 'active' AND s.rate_limit_per_second IS NULL AS steady
+-- select_filters_page --
+-- Reads the filters of the next $3 live subscriptions of a tenant after $2, and the time. A tenant without any has one row
+-- with a null id; one that is unknown or deleted has none.
+SELECT f.*, now() AS now, pg_postmaster_start_time() AS server_started
 FROM tenants t
-LEFT JOIN subscriptions s
-    ON s.tenant_id = t.id AND s.deleted_at IS NULL AND (s.status <> 'disabled' OR s.keep_when_disabled)
-    AND s.kind = 'normal'
+LEFT JOIN LATERAL (
+    SELECT * FROM subscription_filters WHERE tenant_id = t.id AND id > $2 AND live ORDER BY id LIMIT $3
+) AS f ON true
+WHERE t.id = $1 AND t.deleted_at IS NULL
+ORDER BY f.id
+
+-- select_changed_filters --
+-- Reads the same of those that were written after $2, or at $2 with an id above $3, up to $4 in that order; deleted ones
+-- are among them.
+SELECT f.*, now() AS now, pg_postmaster_start_time() AS server_started
+FROM tenants t
+LEFT JOIN LATERAL (
+    SELECT * FROM subscription_filters
+    WHERE tenant_id = t.id AND (updated_at, id) > ($2, $3)
+    ORDER BY updated_at, id LIMIT $4
+) AS f ON true
+WHERE t.id = $1 AND t.deleted_at IS NULL
+ORDER BY f.updated_at, f.id
+
+-- select_filters_of --
+-- Reads the same of these subscriptions ($2); deleted ones are among them.
+SELECT f.*, now() AS now, pg_postmaster_start_time() AS server_started
+FROM tenants t LEFT JOIN subscription_filters f ON f.tenant_id = t.id AND f.id = ANY($2::uuid[])
+WHERE t.id = $1 AND t.deleted_at IS NULL
+
+-- select_targets_wanting --
+-- Reads up to $3 subscriptions of a tenant that take events and have one of these entries ($2) or none, and whether they
+-- may be rung at once. A tenant without any has one row with a null id; one that is unknown or deleted has none.
+SELECT f.id, f.steady
+FROM tenants t
+LEFT JOIN LATERAL (
+    SELECT id, steady FROM subscription_filters
+    WHERE tenant_id = t.id AND live AND takes AND (event_types = '{}' OR event_types && $2::text[])
+    LIMIT $3
+) AS f ON true
 WHERE t.id = $1 AND t.deleted_at IS NULL
 
 -- lock_subscription --
@@ -49,7 +81,7 @@ SELECT *, now() AS now FROM subscriptions WHERE tenant_id = $1 AND id = $2 AND d
 -- Replaces these columns of a locked subscription. Returns it with its breaker.
 WITH changed AS (
     UPDATE subscriptions
-    SET ({columns}) = ROW ({values}), version = version + 1, updated_at = now()
+    SET ({columns}) = ROW ({values}), version = version + 1, updated_at = statement_timestamp()
     WHERE id = $1
     RETURNING *
 )
@@ -67,13 +99,13 @@ UPDATE subscriptions SET endpoint_version = endpoint_version + 1 WHERE id = $1
 -- set_secrets --
 -- Gives a locked subscription other secrets, the newest of scheme $3.
 UPDATE subscriptions
-SET sealed_secrets = $2, signature_scheme = $3, version = version + 1, updated_at = now()
+SET sealed_secrets = $2, signature_scheme = $3, version = version + 1, updated_at = statement_timestamp()
 WHERE id = $1
 
 -- set_ingest_token --
 -- Gives a live subscription of a tenant another ingest token, or none.
 UPDATE subscriptions
-SET ingest_token_hash = $3, version = version + 1, updated_at = now()
+SET ingest_token_hash = $3, version = version + 1, updated_at = statement_timestamp()
 WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NULL
 RETURNING *
 
@@ -87,7 +119,8 @@ WHERE id > $1
 ORDER BY id LIMIT $2 FOR UPDATE
 
 -- reseal --
--- Stores what locked subscriptions ($1) keep secret, encrypted under another key; null keeps what is stored.
+-- Stores what locked subscriptions ($1) keep secret, encrypted under another key; null keeps what is stored. It is the only
+-- statement that leaves version and updated_at alone: what they mean to callers and to caches is the same as before.
 UPDATE subscriptions s
 SET sealed_secrets = coalesce(i.sealed_secrets, s.sealed_secrets),
     sealed_headers = coalesce(i.sealed_headers, s.sealed_headers),
@@ -108,7 +141,8 @@ SELECT status FROM subscriptions WHERE tenant_id = $1 AND id = $2 AND deleted_at
 -- set_status --
 -- Gives a locked subscription a status, and a reason for it. A disabled one has to be enabled before it can be paused.
 UPDATE subscriptions
-SET status = $2, status_reason = $3, status_since = now(), version = version + 1, updated_at = now()
+SET status = $2, status_reason = $3, status_since = now(), version = version + 1,
+    updated_at = statement_timestamp()
 WHERE id = $1 AND NOT (status = 'disabled' AND $2 = 'paused')
 
 -- reset_health --
@@ -125,7 +159,7 @@ WITH forgotten AS (
     WHERE h.subscription_id = $2 AND s.id = $2 AND s.tenant_id = $1
 )
 UPDATE subscriptions
-SET deleted_at = now(), updated_at = now(), version = version + 1, sealed_secrets = NULL,
+SET deleted_at = now(), updated_at = statement_timestamp(), version = version + 1, sealed_secrets = NULL,
     ingest_token_hash = NULL, sealed_headers = NULL, sealed_verification_secrets = NULL, sealed_client_certificate = NULL,
     client_certificate = NULL
 WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NULL

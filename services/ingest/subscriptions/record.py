@@ -14,7 +14,7 @@ from uuid import UUID
 
 import msgspec
 
-from services.domain import events
+from services.domain import events, limits
 from services.domain.egress import targets
 from services.domain.events import TypeFilter
 from services.domain.secrets import signatures
@@ -25,11 +25,9 @@ from services.ingest.subscriptions.client_certificates import ClientCertificate
 from services.ingest.subscriptions.secrets import Verification
 from services.platform import errors
 
-MAX_DESCRIPTION_LENGTH = 1024
-# A request every 17 minutes. A lower rate is a typing error, and token buckets cannot count with numbers near 0.
-MIN_RATE, MAX_RATE = 0.001, 100_000
-MAX_BURST = 1_000_000
-MIN_TIMEOUT_SECONDS, MAX_TIMEOUT_SECONDS = 1, 30
+# What a record takes in memory, and each entry of its lists, besides the text in them; measured, and rounded up.
+RECORD_BYTES = 2_000
+ENTRY_BYTES = 200
 # Fields that are write-only. An update keeps what is stored of those that it does not replace.
 SECRET_KEY, HEADERS, VERIFICATION_SECRETS = "secret_key", "headers", "verification_secrets"
 CLIENT_CERTIFICATE = client_certificates.FIELD
@@ -106,6 +104,17 @@ class Subscription(Spec, frozen=True, kw_only=True, dict=True):
         """What changes with every change to the subscription, as callers see it."""
         return str(self.version)
 
+    @property
+    def size_bytes(self) -> int:
+        """An estimate of the memory that the record takes with what is made of it below."""
+        texts = (self.target_url, self.description, self.retry_policy or "", self.client_certificate or "")
+        secret = (self.sealed_secrets or b"", self.sealed_verification_secrets or b"")
+        return (
+            RECORD_BYTES
+            + sum(map(len, (*texts, *secret)))
+            + sum(ENTRY_BYTES + len(entry) for entry in (*self.event_types, *self.header_names))
+        )
+
     # Made once: every event reads both.
 
     @functools.cached_property
@@ -167,10 +176,10 @@ class Draft(Spec, frozen=True, kw_only=True):
         found = [
             *_url_violations(self.target_url),
             *events.type_violations("event_types", self.event_types),
-            *_text_violations("description", self.description, MAX_DESCRIPTION_LENGTH),
+            *_text_violations("description", self.description, limits.MAX_DESCRIPTION_LENGTH),
             *secret_violations(self.secret_key, self.signature_scheme),
             *_limit_violations(self.rate_limit_per_second, self.rate_limit_burst),
-            *_timeout_violations(self.timeout_seconds),
+            *limits.TIMEOUT_SECONDS.violations("timeout_seconds", self.timeout_seconds),
             *header_violations(self.headers),
             *secrets.verification_secret_violations(self.verification_secrets),
             *_certificate_violations(self.client_certificate, self.target_url),
@@ -233,30 +242,15 @@ def _why_no_shared_secret(secret_key: str) -> str | None:
 
 
 def _limit_violations(rate: float | None, burst: int | None) -> list[errors.Violation]:
-    """Comparisons are written so that NaN fails them."""
-    found = []
-    if rate is not None and not MIN_RATE <= rate <= MAX_RATE:
-        found += _violation("rate_limit_per_second", f"must be {MIN_RATE} to {MAX_RATE}")
-    if burst is not None and not 1 <= burst <= MAX_BURST:
-        found += _violation("rate_limit_burst", f"must be between 1 and {MAX_BURST}")
-    elif burst is not None and rate is None:
-        found += _violation("rate_limit_burst", "requires rate_limit_per_second")
-    return found
-
-
-def _timeout_violations(seconds: float | None) -> list[errors.Violation]:
-    if seconds is None or MIN_TIMEOUT_SECONDS <= seconds <= MAX_TIMEOUT_SECONDS:
-        return []
-    return _violation("timeout_seconds", f"must be {MIN_TIMEOUT_SECONDS} to {MAX_TIMEOUT_SECONDS}")
+    found = limits.RATE_PER_SECOND.violations("rate_limit_per_second", rate)
+    wrong = limits.BURST.violations("rate_limit_burst", burst)
+    if burst is not None and rate is None and not wrong:
+        wrong = _violation("rate_limit_burst", "requires rate_limit_per_second")
+    return [*found, *wrong]
 
 
 # The headers that a subscription adds to its requests. Their values may be credentials: only the receiver gets them.
 
-MAX_HEADERS = 20
-MAX_HEADER_NAME_LENGTH = 64
-MAX_HEADER_VALUE_LENGTH = 1024
-# As they are sent: with a colon, a space, and the end of the line.
-MAX_HEADER_BYTES = 4096
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}")
 _HEADER_VALUE = re.compile(r"[!-~](?:[ -~]{0,1022}[!-~])?")
 # How a request is carried is the sender's to say (RFC 9110, 7.6.1), and what it is, ours.
@@ -273,14 +267,15 @@ _PREFIXES = ("proxy-", "webhook-", "x-webhook-", "x-hub-signature")
 
 def header_violations(values: Mapping[str, str]) -> list[errors.Violation]:
     """Return what is wrong with these values, by name. No value is repeated."""
-    if len(values) > MAX_HEADERS:
-        return [errors.Violation(field=HEADERS, description=f"must have at most {MAX_HEADERS} entries")]
+    if len(values) > limits.MAX_HEADERS:
+        return [errors.Violation(field=HEADERS, description=f"must have at most {limits.MAX_HEADERS} entries")]
     found = []
     seen: set[str] = set()
     for name, value in values.items():
         lower = name.lower()
         if not _HEADER_NAME.fullmatch(name):
-            why = f"{name[:MAX_HEADER_NAME_LENGTH]!r} must be an HTTP token of 1 to {MAX_HEADER_NAME_LENGTH} characters"
+            longest = limits.MAX_HEADER_NAME_LENGTH
+            why = f"{name[:longest]!r} must be an HTTP token of 1 to {longest} characters"
             found.append(errors.Violation(field=HEADERS, description=why))
         elif _is_ours(lower):
             why = "is set by this service; '-', '_' and other punctuation count as the same"
@@ -289,11 +284,11 @@ def header_violations(values: Mapping[str, str]) -> list[errors.Violation]:
             why = "is a duplicate; header names are case-insensitive"
             found.append(errors.Violation(field=f"{HEADERS}.{name}", description=why))
         elif not _HEADER_VALUE.fullmatch(value):
-            why = f"must be 1 to {MAX_HEADER_VALUE_LENGTH} printable ASCII characters, with no space around them"
+            why = f"must be 1 to {limits.MAX_HEADER_VALUE_LENGTH} printable ASCII characters, with no space around them"
             found.append(errors.Violation(field=f"{HEADERS}.{name}", description=why))
         seen.add(lower)
-    if not found and sum(len(name) + len(value) + 4 for name, value in values.items()) > MAX_HEADER_BYTES:
-        found.append(errors.Violation(field=HEADERS, description=f"must total at most {MAX_HEADER_BYTES} bytes"))
+    if not found and sum(len(name) + len(value) + 4 for name, value in values.items()) > limits.MAX_HEADER_BYTES:
+        found.append(errors.Violation(field=HEADERS, description=f"must total at most {limits.MAX_HEADER_BYTES} bytes"))
     return found
 
 

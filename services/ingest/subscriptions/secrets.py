@@ -7,29 +7,26 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from services.domain import limits
 from services.domain.secrets import signatures
 from services.domain.secrets.signatures import Key, SignatureScheme
 from services.domain.secrets.vault import Secret, Secrets
 from services.platform import errors
 from services.platform.auth import keys
 
-MAX_SECRET_LENGTH = 256
 # Below the first nobody's documented example is, and a key is guessed from a few signatures. Standard Webhooks asks for
 # 24 to 64; what many providers make is shorter, so that it is only warned of.
 MIN_BYTES, ADVISED_BYTES = 8, 24
 # Standard Webhooks asks for 24 to 64.
 MADE_BYTES = 32
 MAX_PREVIOUS = 10
-DEFAULT_OVERLAP_HOURS = 24
-MAX_OVERLAP_HOURS = 168
-MAX_VERIFICATION_SECRETS = 2
 VERIFICATION_SECRETS = "verification_secrets"
 
 
 def why_no_text(secret: str) -> str | None:
     """Return what is wrong with a text that somebody gave as a secret, whatever it is for; None if nothing is."""
-    if not 1 <= len(secret) <= MAX_SECRET_LENGTH:
-        return f"must be 1 to {MAX_SECRET_LENGTH} characters"
+    if not 1 <= len(secret) <= limits.MAX_SECRET_LENGTH:
+        return f"must be 1 to {limits.MAX_SECRET_LENGTH} characters"
     if "\x00" in secret:
         return "must not contain NUL"
     if secret.endswith(("\n", "\r")):
@@ -78,9 +75,9 @@ def shown_secret(made: str, scheme: SignatureScheme) -> str:
 def overlap(hours: float | None) -> timedelta:
     """How long old secrets hold; InvalidArgument unless that can be asked for. None: the default."""
     if hours is None:
-        return timedelta(hours=DEFAULT_OVERLAP_HOURS)
-    if not 0 <= hours <= MAX_OVERLAP_HOURS:  # so written that NaN fails it
-        raise errors.InvalidArgument.field("overlap_hours", f"must be between 0 and {MAX_OVERLAP_HOURS}")
+        return timedelta(hours=limits.DEFAULT_OVERLAP_HOURS)
+    if wrong := limits.OVERLAP_HOURS.violations("overlap_hours", hours):
+        raise errors.InvalidArgument.of(*wrong)
     return timedelta(hours=hours)
 
 
@@ -136,10 +133,10 @@ _ANY_SECRET = frozenset({Verification.REQUIRED, Verification.GITHUB})
 
 def verification_secret_violations(given: Sequence[str]) -> list[errors.Violation]:
     """Return what is wrong with verification secrets that a caller sent; to send none is valid."""
-    if len(given) > MAX_VERIFICATION_SECRETS:
+    if len(given) > limits.MAX_VERIFICATION_SECRETS:
         return [
             errors.Violation(
-                field=VERIFICATION_SECRETS, description=f"must have at most {MAX_VERIFICATION_SECRETS} entries"
+                field=VERIFICATION_SECRETS, description=f"must have at most {limits.MAX_VERIFICATION_SECRETS} entries"
             )
         ]
     return [

@@ -101,12 +101,12 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
     async def CheckIngestToken(
         self, request: pb.CheckIngestTokenRequest, _context: Context
     ) -> pb.CheckIngestTokenResponse:
-        """Pass, or raise NotFound without saying why."""
+        """Return whose the subscription is, or raise NotFound without saying why."""
         subscription_id = ids.parse("subscription_id", request.subscription_id)
         found = await self._cache.get(subscription_id)
         if found is None or not secrets.matches_ingest_token(request.token, found.ingest_token_hash):
             raise no_subscription(subscription_id)
-        return pb.CheckIngestTokenResponse()
+        return pb.CheckIngestTokenResponse(tenant_id=found.tenant_id)
 
     async def SetSubscriptionStatus(
         self, request: pb.SetSubscriptionStatusRequest, _context: Context

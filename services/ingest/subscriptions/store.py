@@ -1,7 +1,8 @@
 """Subscriptions in Postgres. What changes one tells the audit log in the same transaction."""
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any, TypeAlias
 from uuid import UUID
 
@@ -16,9 +17,11 @@ from services.domain.secrets.vault import NONE, Secret, Vault
 from services.domain.states import StatusReason, SubscriptionChange, SubscriptionState
 from services.ingest.events import idempotency
 from services.ingest.events.idempotency import Key
+from services.ingest.quotas.store import check_subscriptions
 from services.ingest.subscriptions import changes as field_changes
 from services.ingest.subscriptions import secrets as signing_secrets
 from services.ingest.subscriptions.changes import Rotation, StatusChange
+from services.ingest.subscriptions.matching import Filter
 from services.ingest.subscriptions.record import (
     CLIENT_CERTIFICATE,
     HEADERS,
@@ -41,13 +44,49 @@ CANCEL_CHUNK = 5_000
 UpdateOf: TypeAlias = Callable[[Subscription, Callable[[], Mapping[str, str]]], Draft | None]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Looked:
+    """Filters that were read, and when."""
+
+    # Postgres' time before they were read, and when this server was started.
+    now: datetime
+    server_started: datetime
+    # When the last of them was written.
+    changed_to: datetime | None
+    filters: Sequence[Filter]
+
+    @classmethod
+    def of(cls, rows: Sequence[Any]) -> "Looked | None":
+        """Return what the rows of a tenant say: one with a null id if there is nothing, none if there is no tenant."""
+        if not rows:
+            return None
+        filters = [
+            Filter(
+                id=row["id"],
+                version=row["version"],
+                event_types=tuple(row["event_types"]),
+                takes=row["takes"],
+                steady=row["steady"],
+                live=row["live"],
+            )
+            for row in rows
+            if row["id"] is not None
+        ]
+        last = rows[-1]
+        return cls(
+            now=last["now"], server_started=last["server_started"], changed_to=last["updated_at"], filters=filters
+        )
+
+
 class SubscriptionStore:
     """Every method raises what stores.availability.STORE_AWAY lists when Postgres is away."""
 
-    def __init__(self, pool: postgres.Pool, vault: Vault, *, key_hours: int) -> None:
+    def __init__(self, pool: postgres.Pool, vault: Vault, *, key_hours: int, quota: int) -> None:
         self._pool = pool
         self._vault = vault
         self._key_hours = key_hours
+        # Of a tenant that has no quota of its own.
+        self._quota = quota
 
     async def create_subscription(self, subscription_id: UUID, tenant_id: str, draft: Draft) -> Subscription:
         """Store a new subscription; InvalidArgument if there is no such tenant."""
@@ -107,12 +146,30 @@ class SubscriptionStore:
             rows = await self._pool.fetch(SQL["select_subscriptions_page"], tenant_id, before, limit)
         return [(self._subscription(row), Breaker.from_row(row)) for row in rows]
 
-    async def subscription_filters(self, tenant_id: str) -> list[tuple[Target, list[str]]] | None:
-        """Return each live subscription of a tenant with its event types; None if there is no such tenant."""
-        rows = await self._pool.fetch(SQL["select_subscription_filters"], tenant_id)
+    async def filters_page(self, tenant_id: str, after: UUID, limit: int) -> Looked | None:
+        """Return up to `limit` live subscriptions of a tenant with ids above `after`, in their order.
+
+        None if there is no such tenant.
+        """
+        return Looked.of(await self._pool.fetch(SQL["select_filters_page"], tenant_id, after, limit))
+
+    async def changed_filters(self, tenant_id: str, since: datetime, after: UUID, limit: int) -> Looked | None:
+        """Return up to `limit` that were written after this time, or at it with a higher id, and deleted ones."""
+        return Looked.of(await self._pool.fetch(SQL["select_changed_filters"], tenant_id, since, after, limit))
+
+    async def filters_of(self, tenant_id: str, subscription_ids: Sequence[UUID]) -> Looked | None:
+        """Return these subscriptions of a tenant, and deleted ones."""
+        return Looked.of(await self._pool.fetch(SQL["select_filters_of"], tenant_id, subscription_ids))
+
+    async def targets_wanting(self, tenant_id: str, entries: Sequence[str], limit: int | None) -> list[Target]:
+        """Return up to `limit` subscriptions that have one of these entries, or none and so want every event.
+
+        InvalidArgument if there is no such tenant.
+        """
+        rows = await self._pool.fetch(SQL["select_targets_wanting"], tenant_id, entries, limit)
         if not rows:
-            return None
-        return [((row["id"], row["steady"]), row["event_types"]) for row in rows if row["id"] is not None]
+            raise no_tenant()
+        return [(row["id"], row["steady"]) for row in rows if row["id"] is not None]
 
     async def update_subscription(
         self, tenant_id: str, subscription_id: UUID, update_of: UpdateOf, etags: Sequence[str]
@@ -219,10 +276,7 @@ class SubscriptionStore:
 
         If this ends early, the dispatcher cancels the rest.
         """
-        total = 0
-        while cancelled := await deliveries.cancel_waiting(self._pool, [subscription_id], limit=CANCEL_CHUNK):
-            total += cancelled
-        return total
+        return await deliveries.cancel_waiting(self._pool, subscription_id, limit=CANCEL_CHUNK)
 
     async def delete_expired_keys(self) -> int:
         """Delete expired idempotency keys, and return how many."""
@@ -231,6 +285,7 @@ class SubscriptionStore:
     async def _insert(
         self, connection: postgres.Connection, subscription_id: UUID, tenant_id: str, draft: Draft
     ) -> Subscription:
+        await check_subscriptions(connection, tenant_id, default=self._quota)
         try:
             columns = self._columns(subscription_id, draft)
             statement = sql.with_columns(SQL["insert_subscription"], columns, before=2)

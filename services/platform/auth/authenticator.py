@@ -38,13 +38,23 @@ class Authenticator:
 
     async def admit(self, method: str, metadata: Metadata) -> Identity:
         """Return the caller; Unauthenticated or PermissionDenied if they may not make this call."""
-        if method.startswith(roles.OPEN):
-            return identity.INTERNAL
+        if method == roles.OPEN:
+            return self._prober(metadata)
         try:
             return await self._admit(method, metadata)
         except (errors.Unauthenticated, errors.PermissionDenied) as refused:
             metrics.CALLERS_REFUSED.labels(refused.reason).inc()
             raise
+
+    def _prober(self, metadata: Metadata) -> Identity:
+        """Return who asks for the health: a gateway, whose calls strangers must not crowd out, or anybody."""
+        header = _value(metadata, HEADER)
+        if header is not None and self._is_of_service(header.removeprefix("Bearer ")):
+            return identity.INTERNAL
+        return identity.STRANGER
+
+    def _is_of_service(self, key: str) -> bool:
+        return bool(self._service_key) and hmac.compare_digest(key.encode(), self._service_key)
 
     async def _admit(self, method: str, metadata: Metadata) -> Identity:
         # First of all who calls: a stranger does not learn which methods there are.
@@ -52,7 +62,7 @@ class Authenticator:
         key = keys.of_header(header) if header is not None else ""
         if not key and self._required:
             raise keys.missing()
-        of_service = bool(self._service_key) and hmac.compare_digest(key.encode(), self._service_key)
+        of_service = self._is_of_service(key)
         caller = await self._known.find(key) if key and not of_service else None
         rule = roles.rule(method)
         if caller is not None:

@@ -34,6 +34,8 @@ class Identity:
 INTERNAL = Identity(tenant_id=DEFAULT_TENANT, role=Role.SERVICE, internal=True)
 # A caller without a key, where none is required. It may be a gateway.
 ANONYMOUS = Identity(tenant_id=DEFAULT_TENANT, role=Role.ANYBODY, key_id=ANONYMOUS_ID, internal=True)
+# Who asks for the health of a process, with or without a key. There is no such tenant: it counts calls in progress.
+STRANGER = Identity(tenant_id="", role=Role.READ)
 BOOTSTRAP = Identity(tenant_id=DEFAULT_TENANT, role=Role.ADMIN, key_id=BOOTSTRAP_KEY_ID)
 
 # Of the gRPC call that is being answered. There is no default: a call without one is a bug.

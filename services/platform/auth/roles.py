@@ -85,6 +85,8 @@ RULES: Mapping[str, Rule] = {
     "/webhook.v1.AnalyticsService/GetStats": _LIST,
     "/webhook.v1.AccessService/Authenticate": Rule(Role.SERVICE, Service.ALONE),
     "/webhook.v1.AccessService/CreateTenant": _ADMIN,
+    "/webhook.v1.AccessService/GetTenant": _ADMIN,
+    "/webhook.v1.AccessService/UpdateTenant": _ADMIN,
     "/webhook.v1.AccessService/ListTenants": _ADMIN,
     "/webhook.v1.AccessService/DeleteTenant": _ADMIN,
     "/webhook.v1.AccessService/CreateApiKey": _ADMIN,
@@ -92,21 +94,19 @@ RULES: Mapping[str, Rule] = {
     "/webhook.v1.AccessService/RevokeApiKey": _ADMIN,
     "/webhook.v1.AuditService/ListAuditEntries": _ADMIN,
 }
-# Services that need no key: health, which an orchestrator probes, and reflection, which describes a public API.
-OPEN = ("/grpc.health.v1.Health/", "/grpc.reflection.v1alpha.ServerReflection/")
+# The services of gRPC itself: health, and reflection, which describes the API.
+OF_GRPC = ("/grpc.health.v1.Health/", "/grpc.reflection.v1alpha.ServerReflection/")
+# The one of their methods that an orchestrator's probe needs, without a key. Others hold a call open.
+OPEN = "/grpc.health.v1.Health/Check"
+_OF_GRPC_RULE = Rule(Role.READ, Service.ALONE)
 
 
 def rule(method: str) -> Rule:
     """Return who may call a method; raise PermissionDenied for a method without a row."""
-    found = RULES.get(method)
+    found = _OF_GRPC_RULE if method.startswith(OF_GRPC) else RULES.get(method)
     if found is None:
-        raise not_callable()
+        raise errors.PermissionDenied("this method cannot be called", reason=errors.ErrorReason.ROLE_INSUFFICIENT)
     return found
-
-
-def not_callable() -> errors.PermissionDenied:
-    """Return the error for a method that cannot be called."""
-    return errors.PermissionDenied("this method cannot be called", reason=errors.ErrorReason.ROLE_INSUFFICIENT)
 
 
 def includes(role: Role, needed: Role) -> bool:

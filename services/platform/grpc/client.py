@@ -12,6 +12,7 @@ from services.platform.grpc.tls import Certificates, Material
 from services.platform.tracing import spans
 
 _Metadata: TypeAlias = Sequence[tuple[str, str | bytes]]
+_Options: TypeAlias = Sequence[tuple[str, int | str]]
 
 # For the calls that are out on a channel whose certificate was renewed: as long as a call may take.
 CLOSE_GRACE_SECONDS = 30.0
@@ -30,6 +31,10 @@ _OPTIONS = (
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
 )
+
+
+# Channels to one address share a connection, unless they are told not to.
+_OWN_CONNECTION = ("grpc.use_local_subchannel_pool", 1)
 
 
 class _Carrying:
@@ -63,9 +68,10 @@ class _Carrying:
 class _Renewed:
     """A channel over TLS that is replaced with each certificate, because a channel's credentials cannot change."""
 
-    def __init__(self, address: str, certificates: Certificates) -> None:
+    def __init__(self, address: str, certificates: Certificates, options: _Options) -> None:
         self._address = address
         self._certificates = certificates
+        self._options = options
         self._made_for, self._channel = self._make()
         self._closing: set[asyncio.Task[None]] = set()
 
@@ -103,24 +109,26 @@ class _Renewed:
         return self._channel
 
     def _make(self) -> tuple[Material, grpc.aio.Channel]:
-        channel = grpc.aio.secure_channel(self._address, self._certificates.of_client(), options=_OPTIONS)
+        channel = grpc.aio.secure_channel(self._address, self._certificates.of_client(), options=self._options)
         return self._certificates.current, channel
 
 
 @contextlib.asynccontextmanager
 async def channel(
-    address: str, *, service_key: str = "", certificates: Certificates | None = None
+    address: str, *, service_key: str = "", certificates: Certificates | None = None, own_connection: bool = False
 ) -> AsyncIterator[grpc.aio.Channel]:
     """Yield a channel that balances over all addresses of a name and reconnects quickly after an outage.
 
     Its calls carry the service's own key, if set. With certificates it uses TLS, and the server's certificate must
-    match the name in `address`.
+    match the name in `address`. With a connection of its own its calls never wait for those of other channels: a server
+    takes a limited number on each connection.
     """
+    options = (*_OPTIONS, _OWN_CONNECTION) if own_connection else _OPTIONS
     created: grpc.aio.Channel
     if certificates:
-        created = cast("grpc.aio.Channel", _Renewed(address, certificates))
+        created = cast("grpc.aio.Channel", _Renewed(address, certificates, options))
     else:
-        created = grpc.aio.insecure_channel(address, options=_OPTIONS)
+        created = grpc.aio.insecure_channel(address, options=options)
     try:
         yield cast("grpc.aio.Channel", _Carrying(created, service_key))
     finally:

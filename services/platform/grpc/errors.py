@@ -85,6 +85,7 @@ _BY_REASON: Mapping[tuple[grpc.StatusCode, str], type[errors.WebhookError]] = {
         errors.IdempotencyKeyInUse,
         errors.Gone,
         errors.OutcomeUnknown,
+        errors.RequestTimeout,
     )
 }
 _BY_CODE: Mapping[grpc.StatusCode, type[errors.WebhookError]] = {
@@ -126,12 +127,13 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> errors.WebhookError:
     message = error.details() or UNREACHABLE
     code = int(error.code().value[0])
     # Transport messages name addresses that do not concern the caller.
-    if error.code() in {grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED}:
-        message = UNANSWERED
-    elif error.code() is grpc.StatusCode.UNAVAILABLE and not _details(error):
-        message = UNREACHABLE
-    if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED and not _details(error):
-        return _exhausted(message)
+    if not _details(error):
+        if error.code() in {grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED}:
+            message = UNANSWERED
+        elif error.code() is grpc.StatusCode.UNAVAILABLE:
+            message = UNREACHABLE
+        elif error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
+            return _exhausted(message)
     reason, violations = "", []
     for packed in _details(error):
         info, bad_request = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()

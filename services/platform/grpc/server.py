@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import functools
+import inspect
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, TypeAlias
@@ -18,7 +19,8 @@ from services.platform.auth import identity, roles
 from services.platform.auth.authenticator import Authenticator, Metadata
 from services.platform.auth.identity import Identity
 from services.platform.grpc import errors as grpc_errors
-from services.platform.grpc import tls
+from services.platform.grpc import places, tls
+from services.platform.grpc.places import Places, Refusals
 from services.platform.process import background, metrics
 from services.platform.process.lifecycle import Process
 from services.platform.settings import GrpcServerSettings
@@ -29,21 +31,28 @@ from services.platform.tracing.spans import Kind, Span, Tracer
 log = structlog.get_logger(__name__)
 
 HEALTH_INTERVAL_SECONDS = 1.0
-# Beyond this many calls at once a server refuses with RESOURCE_EXHAUSTED rather than pile them up.
-MAX_CONCURRENT_CALLS = 4096
+# Calls in progress on one connection; a client keeps the others back until one has ended.
+MAX_STREAMS = 128
+# Of one process; further ones are closed as they come, so that files are left for the stores.
+MAX_CONNECTIONS = 4096
+# What a call may send before anybody reads it.
+WINDOW_BYTES = 64 << 10
 # A soft limit: half as much again is still taken now and then.
 MAX_METADATA_BYTES = 16 << 10
 # For the calls that are out on a connection whose age is up: as long as a call may take.
 CONNECTION_GRACE_MS = 30_000
 # Of a call without a deadline of its own. One that has a deadline is cancelled when it passes.
 CALL_SECONDS = 30.0
+# From the moment that a call is let in, or the message before, to the end of its message.
+MESSAGE_SECONDS = 10.0
 
 # Of a call, as every method of a servicer has it: async def Name(self, request: pb.X, _context: Context) -> pb.Y.
 # These classes take type arguments only in their stubs.
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Found: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
-Behavior: TypeAlias = Callable[[Any, Any], Awaitable[Any]]
+# Returns the response; None if it has written its responses.
+Behavior: TypeAlias = Callable[[Any], Awaitable[Any]]
 Parse: TypeAlias = Callable[[bytes], Any]
 
 # The codes that are the server's fault, by OpenTelemetry's conventions.
@@ -55,13 +64,16 @@ Enter: TypeAlias = Callable[[Identity, str, Any], Awaitable[None]]
 
 
 class _Interceptor(grpc.aio.ServerInterceptor):
-    """Lets every unary call in or not, counts and times it, and turns what it raises into a status.
+    """Lets every call in or not, counts and times it, and turns what it raises into a status, whatever its kind.
 
-    All calls of our protos are unary. Health and reflection stream, and are open; other streams are refused.
+    To grpcio every method takes a stream of messages. It reads the message of any other before it asks for an answer,
+    for as long as that takes, and so would hold what callers send that are refused.
     """
 
-    def __init__(self, authenticator: Authenticator, enter: Enter | None, tracer: Tracer | None) -> None:
+    def __init__(self, authenticator: Authenticator, taken: Places, enter: Enter | None, tracer: Tracer | None) -> None:
         self._authenticator = authenticator
+        self._places = taken
+        self._refusals = Refusals()
         self._enter = enter
         self._tracer = tracer
 
@@ -74,59 +86,79 @@ class _Interceptor(grpc.aio.ServerInterceptor):
         if handler is None:
             return handler  # type: ignore[return-value]  # for an unknown method, which the stubs leave out
         method = handler_call_details.method
-        if handler.unary_unary is None:
-            # Health and reflection stream. A stream of ours would pass by the check of who calls.
-            return handler if method.startswith(roles.OPEN) else _refused_stream(method)
         request_id = _metadatum(handler_call_details.invocation_metadata, ids.REQUEST_ID_HEADER)
         ids.CURRENT_REQUEST_ID.set(ids.sane_request_id(request_id))
         try:
             caller = await self._authenticator.admit(method, handler_call_details.invocation_metadata)
         except Exception as error:  # noqa: BLE001 - raised again where errors become statuses
-            # Without its deserializer: what a stranger sends is not even parsed.
-            return grpc.unary_unary_rpc_method_handler(_answering(method, _refusing(error)), None, None)
+            refuse = _answering(method, self._refusing(error))
+            return grpc.stream_stream_rpc_method_handler(refuse, None, None)
         span = _span(self._tracer, method, caller, handler_call_details.invocation_metadata)
-        return grpc.unary_unary_rpc_method_handler(
-            # Parsed in there: grpcio returns INTERNAL for what it cannot parse, as if it were the server's fault.
-            _answering(method, self._acting(caller, method, handler), span),
-            None,
-            handler.response_serializer,
-        )
+        answer = _answering(method, _Acting(caller, method, handler, self._enter, self._places), span)
+        if handler.response_streaming:
+            return grpc.stream_stream_rpc_method_handler(answer, None, handler.response_serializer)
+        return grpc.stream_unary_rpc_method_handler(answer, None, handler.response_serializer)
 
-    def _acting(self, caller: Identity, method: str, handler: Handler) -> Behavior:
-        """Wrap a method so that it checks the caller and the tenants that the request states."""
-        inner: Any = handler.unary_unary
-        parse, enter = handler.request_deserializer, self._enter
+    def _refusing(self, error: Exception) -> Behavior:
+        async def refuse(_context: object) -> None:
+            if isinstance(error, errors.Unauthenticated) and not error.violations:  # a gateway's caller has violations
+                await self._refusals.pause()
+            raise error
 
-        async def act(sent: bytes, context: Any) -> Any:
-            identity.CALLER.set(caller)
-            request = _parsed(parse, sent)
-            if enter:
-                await enter(caller, method, request)
-            return await inner(request, context)
-
-        return act
+        return refuse
 
 
-def _refused_stream(method: str) -> Handler:
-    """Refuse a stream of either side, without reading it."""
+class _Acting:
+    """A method for a caller that was let in: receives what it is sent, in time and within the caller's places."""
 
-    async def refuse(_requests: object, context: Any) -> None:
-        await _answering(method, _refusing(roles.not_callable()))(b"", context)
+    def __init__(self, caller: Identity, method: str, handler: Handler, enter: Enter | None, taken: Places) -> None:
+        self._caller = caller
+        self._method = method
+        self._parse = handler.request_deserializer
+        self._many_requests, self._many_responses = handler.request_streaming, handler.response_streaming
+        # One of them is set.
+        self._inner: Any = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
+        self._enter = enter
+        self._places = taken
 
-    return grpc.stream_stream_rpc_method_handler(refuse, None, None)
+    async def __call__(self, context: Any) -> Any:
+        """Return the response; None if there may be many, which are written."""
+        identity.CALLER.set(self._caller)
+        with self._places.taken(self._caller) as receiving:
+            if self._many_requests:
+                return await self._respond(context, self._messages(context, receiving))
+            sent = await _received(context, receiving)
+            if sent is grpc.aio.EOF:
+                raise errors.InvalidArgument("the call has no message")
+            return await postgres.repeat_rolled_back(functools.partial(self._of_one, context, sent))
 
+    async def _of_one(self, context: Any, sent: bytes) -> Any:
+        return await self._respond(context, await self._entered(sent))
 
-def _refusing(error: Exception) -> Behavior:
+    async def _messages(self, context: Any, receiving: asyncio.Semaphore | None) -> AsyncIterator[Any]:
+        while (sent := await _received(context, receiving)) is not grpc.aio.EOF:
+            yield await self._entered(sent)
 
-    async def refuse(_request: object, _context: object) -> None:
-        raise error
+    async def _entered(self, sent: bytes) -> Any:
+        request = _parsed(self._parse, sent)
+        if self._enter:
+            await self._enter(self._caller, self._method, request)
+        return request
 
-    return refuse
+    async def _respond(self, context: Any, request: Any) -> Any:
+        found = self._inner(request, context)
+        if not self._many_responses:
+            return await found
+        if inspect.isawaitable(found):  # it writes its responses itself
+            return await found
+        async for response in found:
+            await context.write(response)
+        return None
 
 
 def _span(tracer: Tracer | None, method: str, caller: Identity, metadata: Metadata) -> Span | None:
     """Return the span of a call, if it is traced. The service's own calls belong to the trace that makes them."""
-    if tracer is None or method.startswith(roles.OPEN):
+    if tracer is None or method.startswith(roles.OF_GRPC):
         return None
     found = _metadatum(metadata, spans.TRACEPARENT)
     name = method.removeprefix("/")
@@ -138,11 +170,11 @@ def _metadatum(metadata: Metadata, wanted: str) -> str | None:
     return next((str(value) for name, value in metadata if name == wanted), None)
 
 
-def _answering(method: str, inner: Behavior, span: Span | None = None) -> Behavior:
+def _answering(method: str, inner: Behavior, span: Span | None = None) -> Callable[[Any, Any], Awaitable[Any]]:
     """Wrap a method so that it is counted, timed, and traced, and its errors become statuses."""
     duration = metrics.RPC_SECONDS.labels(method)
 
-    async def answer(request: Any, context: Any) -> Any:
+    async def answer(_messages: object, context: Any) -> Any:
         started = time.perf_counter()
         code = "CANCELLED"  # by the caller, unless it ends in one of the ways below
         metrics.RPC_IN_FLIGHT.inc()
@@ -150,12 +182,11 @@ def _answering(method: str, inner: Behavior, span: Span | None = None) -> Behavi
             spans.CURRENT.set(span)
         try:
             # A deadline that passes cancels this, and the statement that is out; what must be whole is shielded.
-            work = functools.partial(inner, request, context)
             if context.time_remaining() is None:
                 async with asyncio.timeout(CALL_SECONDS):
-                    response = await postgres.repeat_rolled_back(work)
+                    response = await inner(context)
             else:
-                response = await postgres.repeat_rolled_back(work)
+                response = await inner(context)
             code = "OK"
             return response
         except grpc.aio.AbortError:  # a servicer of grpcio's own has answered, such as health
@@ -175,6 +206,25 @@ def _answering(method: str, inner: Behavior, span: Span | None = None) -> Behavi
                 span.end(error="" if code == "OK" else code, failed=code in _FAILURES)
 
     return answer
+
+
+async def _received(context: Any, receiving: asyncio.Semaphore | None) -> Any:
+    """Return the next message, or EOF; RequestTimeout if it does not arrive in time."""
+    left_seconds = context.time_remaining()
+    if left_seconds is not None and left_seconds <= MESSAGE_SECONDS:  # a timer would be for nothing
+        return await _read(context, receiving)
+    try:
+        async with asyncio.timeout(MESSAGE_SECONDS):
+            return await _read(context, receiving)
+    except TimeoutError:
+        raise errors.RequestTimeout("the message did not arrive in time") from None
+
+
+async def _read(context: Any, receiving: asyncio.Semaphore | None) -> Any:
+    if receiving is None:
+        return await context.read()
+    async with receiving:
+        return await context.read()
 
 
 def _parsed(parse: Parse | None, request: bytes) -> Any:
@@ -206,10 +256,15 @@ async def serving(
     certificates = tls.following(process, settings)
     # An item may carry its payload and the body that was signed.
     message_bytes = 2 * settings.max_payload_bytes + (2 << 20)
+    taken = Places(places.MAX_CALLS, message_bytes=message_bytes)
     server = grpc.aio.server(
-        interceptors=[_Interceptor(authenticator, enter, process.tracer)],
-        maximum_concurrent_rpcs=MAX_CONCURRENT_CALLS,
+        interceptors=[_Interceptor(authenticator, taken, enter, process.tracer)],
         options=[
+            ("grpc.max_concurrent_streams", MAX_STREAMS),
+            ("grpc.max_allowed_incoming_connections", MAX_CONNECTIONS),
+            # The window of a call grows only while somebody reads its message.
+            ("grpc.http2.lookahead_bytes", WINDOW_BYTES),
+            ("grpc.http2.bdp_probe", 0),
             ("grpc.max_receive_message_length", message_bytes),
             ("grpc.max_send_message_length", -1),
             ("grpc.so_reuseport", 0),

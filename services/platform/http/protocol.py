@@ -68,8 +68,11 @@ MAX_HEADERS = 100
 HEAD_SECONDS = 10.0
 REQUEST_SECONDS = 40.0
 # Of one request as it is sent, with what is thrown away after its answer; and of all that are unfinished, together.
+# Of those a holder may have as many as are left: alone half of them, and each of n that want all one part of n + 1.
 MAX_REQUEST_BYTES = 64 << 20
 MAX_UNFINISHED_BYTES = 256 << 20
+# Where an application notes whose request it is, once it knows. Requests of which it does not know share one part.
+HOLDER = "holder"
 _TOO_LARGE = HttpProblem(
     status=431,
     title="Request Header Fields Too Large",
@@ -98,8 +101,9 @@ _REQUEST_ID = ids.REQUEST_ID_HEADER.encode()
 class BoundedProtocol(OrderedProtocol):
     """One connection of a client."""
 
-    # Of all connections of this process, which has one memory.
+    # Of all connections of this process, which has one memory; and of each holder.
     unfinished_bytes: ClassVar[int] = 0
+    _held_bytes: ClassVar[dict[str, int]] = {}
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -107,6 +111,7 @@ class BoundedProtocol(OrderedProtocol):
         self._unfinished = self._in_head = True
         # Of the piece that came last; of the request that is unfinished; and what of that was counted.
         self._piece_bytes = self._request_bytes = self._counted_bytes = 0
+        self._holder = ""
         self._since = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._unread: asyncio.TimerHandle | None = None
@@ -217,8 +222,7 @@ class BoundedProtocol(OrderedProtocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        BoundedProtocol.unfinished_bytes -= self._counted_bytes
-        self._counted_bytes = 0
+        self._count(-self._counted_bytes)
 
     def _unread_no_more(self) -> None:
         if self._unread is not None:
@@ -229,12 +233,39 @@ class BoundedProtocol(OrderedProtocol):
         """Wait for the rest of a request, within its bounds."""
         if self._timer is None:
             self._watch()
-        self._counted_bytes += self._piece_bytes
-        BoundedProtocol.unfinished_bytes += self._piece_bytes
+        if self._in_head:
+            self._count(self._piece_bytes)
+        elif self.cycle.response_complete:
+            self._count(-self._counted_bytes)  # it has its answer, and the rest of it is thrown away as it comes
+        else:
+            holder = str(self.cycle.scope.get(HOLDER, ""))
+            if holder != self._holder:
+                counted = self._counted_bytes
+                self._count(-counted)
+                self._holder = holder
+                self._count(counted)
+            self._count(self._piece_bytes)
         if self._in_head and self._request_bytes > MAX_HEAD_BYTES:
             self._end(_TOO_LARGE)
-        elif self._request_bytes > MAX_REQUEST_BYTES or BoundedProtocol.unfinished_bytes > MAX_UNFINISHED_BYTES:
+        elif self._request_bytes > MAX_REQUEST_BYTES or self._crowds_out():
             self.transport.abort()
+
+    def _count(self, number: int) -> None:
+        """Add to what is held of this request, or take away; nothing is held any more when all is taken."""
+        self._counted_bytes += number
+        BoundedProtocol.unfinished_bytes += number
+        held = self._held_bytes.get(self._holder, 0) + number
+        if held:
+            self._held_bytes[self._holder] = held
+        else:
+            self._held_bytes.pop(self._holder, None)
+        if not self._counted_bytes:
+            self._holder = ""
+
+    def _crowds_out(self) -> bool:
+        """Return whether the holder of this request has more than is left for others."""
+        held = self._held_bytes.get(self._holder, 0) if self._counted_bytes else 0
+        return held > MAX_UNFINISHED_BYTES - BoundedProtocol.unfinished_bytes
 
     def _expire(self) -> None:
         left = self._since + REQUEST_SECONDS + clock.upload_seconds(self._request_bytes) - self.loop.time()

@@ -4,16 +4,26 @@ A lone item is flushed at once; under load a batch is as large as what arrived w
 flushed, up to a bound of items and of bytes. A pace, where there is one, is how soon a batch that is not full may
 follow the one before: it makes company for items that come one after the other, and none wait that come alone. When
 flushing takes long, because whoever does it is busy, the pace slackens: fewer and larger batches are less work.
+
+Items belong to tenants, who share what there is:
+
+- Batches are filled in the order of start-time fair queueing: each tenant with something waiting gets the same number
+  of bytes, and what one leaves goes to the others. A tenant that was idle is next.
+- When no more may wait, a tenant with less than its share drives out the newest items of the one with the most.
+- A batch that takes longer than PATIENCE_SECONDS holds up no tenant that has nothing in flight: for those there are
+  spare places.
 """
 
 import asyncio
 import contextvars
+import heapq
+import itertools
 import math
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar, cast
+from typing import Generic, TypeAlias, TypeVar, cast
 
 from services.platform import errors
 
@@ -22,6 +32,12 @@ PACE_PER_FLUSH = 1.5
 MAX_SLACKENING = 4.0
 # The weight of the latest flush in the mean.
 LATEST = 0.1
+# After so long a batch in flight opens a spare place.
+PATIENCE_SECONDS = 0.1
+# What an item costs its tenant besides its bytes.
+ITEM_BYTES = 256
+FULL = "too many requests are waiting; try again"
+TENANT_FULL = "too many requests of this tenant are waiting; slow down and try again"
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -38,24 +54,53 @@ class Bounds:
     waiting_items: int
     waiting_bytes: int = 64 << 20
     concurrency: int = 1
+    # Further batches at the same time, only of tenants that have nothing in flight.
+    spare: int = 0
+    # Whether items of several tenants share a batch.
+    mixed: bool = True
     # Between the beginnings of two batches at least.
     pace_seconds: float = 0.0
+
+
+@dataclass(slots=True, eq=False)
+class _Tenant(Generic[Item, Result]):
+    name: Hashable
+    # In virtual time, which is the bytes that each tenant was served: when its first item is due.
+    start: float = 0.0
+    waiting: "deque[_Waiting[Item, Result]]" = field(default_factory=deque)
+    waiting_items: int = 0
+    waiting_bytes: int = 0
+    in_flight: int = 0
+    # Whether it stands among the turns.
+    queued: bool = False
 
 
 @dataclass(slots=True)
 class _Waiting(Generic[Item, Result]):
     item: Item
     size_bytes: int
+    weight: int
     done: "asyncio.Future[Result]"
+    tenant: _Tenant[Item, Result]
+
+
+_Batch: TypeAlias = list[_Waiting[Item, Result]]
 
 
 @dataclass(slots=True)
 class _State:
-    bytes_waiting: int = 0
+    waiting: int = 0
+    waiting_items: int = 0
+    waiting_bytes: int = 0
+    # Virtual time: the start of the item that was taken last.
+    served: float = 0.0
     began_at: float = -math.inf
     # The mean of late.
     flush_seconds: float = 0.0
-    flushing: set["asyncio.Task[None]"] = field(default_factory=set)
+    # With when their batch began, and not those that collect.
+    flushing: "dict[asyncio.Task[None], float]" = field(default_factory=dict)
+    spare: "dict[asyncio.Task[None], float]" = field(default_factory=dict)
+    looking: asyncio.TimerHandle | None = None
 
 
 class Batcher(Generic[Item, Result]):
@@ -69,69 +114,197 @@ class Batcher(Generic[Item, Result]):
         self.name = name
         self._flush = flush
         self._bounds = bounds
-        self._waiting: deque[_Waiting[Item, Result]] = deque()
+        # Those with something waiting or in flight.
+        self._tenants: dict[Hashable, _Tenant[Item, Result]] = {}
+        # A heap of those with something waiting, by when their first item is due.
+        self._turns: list[tuple[float, int, _Tenant[Item, Result]]] = []
+        self._order = itertools.count()
         self._state = _State()
         # The creator's context: a batch belongs to none of the callers whose items it contains, nor to their traces.
         self._context = contextvars.copy_context()
 
     def __len__(self) -> int:
         """Items that wait for a batch."""
-        return len(self._waiting)
+        return self._state.waiting
 
-    async def submit(self, item: Item, size_bytes: int = 0) -> Result:
-        """Hand over an item and wait for its result; Overloaded if too much waits already."""
-        bounds, state = self._bounds, self._state
-        if len(self._waiting) >= bounds.waiting_items or (
-            state.bytes_waiting and state.bytes_waiting + size_bytes > bounds.waiting_bytes
-        ):
-            raise errors.Overloaded("too many requests are waiting; try again")
+    async def submit(self, item: Item, size_bytes: int = 0, *, tenant: Hashable = "", weight: int = 1) -> Result:
+        """Hand over an item and wait for its result; an item counts as `weight` items.
+
+        Overloaded if too much waits already, TenantOverloaded if that is because of this tenant: at once, or when
+        another tenant needs the place before the item is in a batch.
+        """
+        self._make_room(tenant, size_bytes, weight)
+        whose = self._tenants.get(tenant)
+        if whose is None:
+            whose = self._tenants[tenant] = _Tenant(tenant)
         done: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(item, size_bytes, done))
-        state.bytes_waiting += size_bytes
+        self._put(_Waiting(item, size_bytes, weight, done, whose))
+        state, bounds = self._state, self._bounds
         if len(state.flushing) < bounds.concurrency:
             task = asyncio.create_task(self._drain(), name=f"batch:{self.name}", context=self._context)
-            state.flushing.add(task)  # until _drain takes itself out
+            state.flushing[task] = math.inf  # until _drain takes itself out
+        elif bounds.spare and state.looking is None:
+            self._look_later()
         return await done
 
     async def drained(self) -> None:
         """Wait until nothing waits and nothing is in flight; for a clean stop."""
-        while self._state.flushing:
-            await asyncio.wait(tuple(self._state.flushing))
+        while running := (*self._state.flushing, *self._state.spare):
+            await asyncio.wait(running)
 
-    def _take(self) -> list[_Waiting[Item, Result]]:
-        batch: list[_Waiting[Item, Result]] = []
-        size = 0
-        while self._waiting and len(batch) < self._bounds.batch_items:
-            size += self._waiting[0].size_bytes
-            if batch and size > self._bounds.batch_bytes:
+    def _make_room(self, tenant: Hashable, size_bytes: int, weight: int) -> None:
+        """Refuse the new item, or what waits of the tenant with the most, when more would wait than may."""
+        state, bounds = self._state, self._bounds
+        while True:
+            if state.waiting_items and state.waiting_items + weight > bounds.waiting_items:
+                bound, new, used = bounds.waiting_items, weight, _items
+            elif state.waiting_bytes and state.waiting_bytes + size_bytes > bounds.waiting_bytes:
+                bound, new, used = bounds.waiting_bytes, size_bytes, _bytes
+            else:
+                return
+            own = self._tenants.get(tenant)
+            sharing = len(self._tenants) + (own is None)
+            if sharing == 1:
+                raise errors.Overloaded(FULL)
+            share = bound / sharing
+            if (used(own) if own else 0) + new > share:
+                # With so many tenants that one item is more than a share, it is nobody's doing.
+                raise errors.TenantOverloaded(TENANT_FULL) if new <= share else errors.Overloaded(FULL)
+            most = max(self._tenants.values(), key=used)
+            if not most.waiting or most is own:
+                raise errors.Overloaded(FULL)
+            driven_out = most.waiting.pop()
+            self._count_out(driven_out)
+            if not driven_out.done.done():
+                driven_out.done.set_exception(errors.TenantOverloaded(TENANT_FULL))
+
+    def _put(self, entry: _Waiting[Item, Result]) -> None:
+        state, tenant = self._state, entry.tenant
+        if not tenant.waiting:
+            tenant.start = max(tenant.start, state.served)
+        tenant.waiting.append(entry)
+        tenant.waiting_items += entry.weight
+        tenant.waiting_bytes += entry.size_bytes
+        state.waiting += 1
+        state.waiting_items += entry.weight
+        state.waiting_bytes += entry.size_bytes
+        self._queue(tenant)
+
+    def _count_out(self, entry: _Waiting[Item, Result]) -> None:
+        """Count out an item that no longer waits."""
+        state, tenant = self._state, entry.tenant
+        tenant.waiting_items -= entry.weight
+        tenant.waiting_bytes -= entry.size_bytes
+        state.waiting -= 1
+        state.waiting_items -= entry.weight
+        state.waiting_bytes -= entry.size_bytes
+
+    def _take(self, *, spare: bool = False) -> _Batch[Item, Result]:
+        """Return the next batch; for a spare place, of tenants that have nothing in flight."""
+        state, bounds = self._state, self._bounds
+        batch: _Batch[Item, Result] = []
+        passed: list[_Tenant[Item, Result]] = []
+        items = size = 0
+        tenant = self._next(spare, passed)
+        while tenant is not None and items < bounds.batch_items:
+            entry = tenant.waiting[0]
+            if batch and size + entry.size_bytes > bounds.batch_bytes:
                 break
-            batch.append(self._waiting.popleft())
-        self._state.bytes_waiting -= sum(entry.size_bytes for entry in batch)
+            tenant.waiting.popleft()
+            self._count_out(entry)
+            batch.append(entry)
+            items += entry.weight
+            size += entry.size_bytes
+            state.served = max(state.served, tenant.start)
+            tenant.start += entry.size_bytes + ITEM_BYTES * entry.weight
+            if not tenant.waiting:
+                tenant = self._next(spare, passed) if bounds.mixed else None
+            elif bounds.mixed and self._turns:
+                self._queue(tenant)
+                tenant = self._next(spare, passed)
+        if tenant is not None:
+            self._queue(tenant)
+        for other in passed:
+            self._queue(other)
+        for entry in batch:
+            entry.tenant.in_flight += 1
         return batch
 
+    def _next(self, spare: bool, passed: list[_Tenant[Item, Result]]) -> _Tenant[Item, Result] | None:  # noqa: FBT001 - of _take
+        """Take the tenant whose turn it is out of the turns."""
+        while self._turns:
+            tenant = heapq.heappop(self._turns)[2]
+            tenant.queued = False
+            if not tenant.waiting:  # all of it was driven out
+                self._forget(tenant)
+            elif spare and tenant.in_flight:
+                passed.append(tenant)
+            else:
+                return tenant
+        return None
+
+    def _queue(self, tenant: _Tenant[Item, Result]) -> None:
+        if not tenant.queued:
+            tenant.queued = True
+            heapq.heappush(self._turns, (tenant.start, next(self._order), tenant))
+
+    def _forget(self, tenant: _Tenant[Item, Result]) -> None:
+        if not tenant.waiting and not tenant.in_flight and not tenant.queued:
+            self._tenants.pop(tenant.name, None)
+
     async def _drain(self) -> None:
+        state = self._state
+        task = cast("asyncio.Task[None]", asyncio.current_task())
         try:
-            while self._waiting:
+            while state.waiting:
                 await self._keep_pace()
                 if batch := self._take():
-                    began_at = time.monotonic()
+                    began_at = state.flushing[task] = time.monotonic()
                     await self._flush_batch(batch)
+                    state.flushing[task] = math.inf
                     took = time.monotonic() - began_at
-                    self._state.flush_seconds += LATEST * (took - self._state.flush_seconds)
+                    state.flush_seconds += LATEST * (took - state.flush_seconds)
         finally:
             # Here and not in a callback of the task: who hands an item over before that ran would start no task for it.
-            self._state.flushing.discard(cast("asyncio.Task[None]", asyncio.current_task()))
+            state.flushing.pop(task, None)
+
+    def _look_later(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._state.looking = loop.call_later(PATIENCE_SECONDS, self._look, context=self._context)
+
+    def _look(self) -> None:
+        """Use a spare place for each batch that takes too long, as far as others than its tenants wait."""
+        state = self._state
+        state.looking = None
+        late = time.monotonic() - PATIENCE_SECONDS
+        slow = sum(began_at <= late for began_at in (*state.flushing.values(), *state.spare.values()))
+        while state.waiting and len(state.spare) < min(slow, self._bounds.spare) and (batch := self._take(spare=True)):
+            task = asyncio.create_task(self._flush_spare(batch), name=f"batch:{self.name}", context=self._context)
+            state.spare[task] = time.monotonic()
+        if state.waiting:
+            self._look_later()
+
+    async def _flush_spare(self, batch: _Batch[Item, Result]) -> None:
+        state = self._state
+        try:
+            await self._flush_batch(batch)
+        finally:
+            state.spare.pop(cast("asyncio.Task[None]", asyncio.current_task()), None)
+            if state.looking is not None:
+                state.looking.cancel()
+            self._look()
 
     async def _keep_pace(self) -> None:
         asked, state = self._bounds.pace_seconds, self._state
-        if asked and len(self._waiting) < self._bounds.batch_items:
+        if asked and state.waiting_items < self._bounds.batch_items:
             pace = min(max(asked, PACE_PER_FLUSH * state.flush_seconds), MAX_SLACKENING * asked)
             wait = state.began_at + pace - time.monotonic()
             if wait > 0:
                 await asyncio.sleep(wait)
         state.began_at = time.monotonic()
 
-    async def _flush_batch(self, batch: list[_Waiting[Item, Result]]) -> None:
+    async def _flush_batch(self, batch: _Batch[Item, Result]) -> None:
+        results: Sequence[Result | Exception]
         try:
             results = await self._flush([entry.item for entry in batch])
             if len(results) != len(batch):
@@ -142,6 +315,10 @@ class Batcher(Generic[Item, Result]):
             raise
         except Exception as error:  # noqa: BLE001 - handed to every waiting caller, who decides
             results = [error] * len(batch)
+        finally:
+            for entry in batch:
+                entry.tenant.in_flight -= 1
+                self._forget(entry.tenant)
         for entry, result in zip(batch, results, strict=True):
             if entry.done.done():  # the caller went away
                 continue
@@ -149,3 +326,11 @@ class Batcher(Generic[Item, Result]):
                 entry.done.set_exception(result)
             else:
                 entry.done.set_result(result)
+
+
+def _items(tenant: _Tenant[Item, Result]) -> int:
+    return tenant.waiting_items
+
+
+def _bytes(tenant: _Tenant[Item, Result]) -> int:
+    return tenant.waiting_bytes

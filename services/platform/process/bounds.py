@@ -3,7 +3,7 @@
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -14,15 +14,27 @@ Value = TypeVar("Value")
 class BoundedCache(Generic[Key, Value]):
     """At most `size` values, each for `ttl_seconds` from its put(); one too many drives out the oldest.
 
-    With `keep_used` a get() makes a value the newest, so that the one that leaves is the least recently used.
+    With `keep_used` a get() makes a value the newest, so that the one that leaves is the least recently used. With
+    `weigh` all values together weigh at most `max_weight`, but the newest one stays whatever it weighs.
     """
 
-    def __init__(self, size: int, *, ttl_seconds: float = math.inf, keep_used: bool = False) -> None:
+    def __init__(
+        self,
+        size: int,
+        *,
+        ttl_seconds: float = math.inf,
+        keep_used: bool = False,
+        weigh: Callable[[Value], int] = lambda _: 0,
+        max_weight: float = math.inf,
+    ) -> None:
         self._size = size
         self._ttl_seconds = ttl_seconds
         self._keep_used = keep_used
-        # Oldest first: the value, and when it ends on time.monotonic().
-        self._entries: OrderedDict[Key, tuple[Value, float]] = OrderedDict()
+        self._weigh = weigh
+        self._max_weight = max_weight
+        self._weight = 0
+        # Oldest first: the value, when it ends on time.monotonic(), and what it weighs.
+        self._entries: OrderedDict[Key, tuple[Value, float, int]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -35,9 +47,9 @@ class BoundedCache(Generic[Key, Value]):
         entry = self._entries.get(key)
         if entry is None:
             return None
-        value, end_at = entry
+        value, end_at, _ = entry
         if end_at is not math.inf and time.monotonic() >= end_at:
-            del self._entries[key]
+            self.discard(key)
             return None
         if self._keep_used:
             self._entries.move_to_end(key)
@@ -46,18 +58,24 @@ class BoundedCache(Generic[Key, Value]):
     def put(self, key: Key, value: Value) -> None:
         """Keep a value, in place of the one before."""
         end_at = math.inf if self._ttl_seconds is math.inf else time.monotonic() + self._ttl_seconds
-        self._entries[key] = (value, end_at)
-        self._entries.move_to_end(key)
-        if len(self._entries) > self._size:
-            self._entries.popitem(last=False)
+        self.discard(key)
+        weight = self._weigh(value)
+        self._entries[key] = (value, end_at, weight)
+        self._weight += weight
+        while len(self._entries) > self._size or (self._weight > self._max_weight and len(self._entries) > 1):
+            _, (_, _, lost) = self._entries.popitem(last=False)
+            self._weight -= lost
 
     def discard(self, key: Key) -> None:
         """Forget a value, if there is one."""
-        self._entries.pop(key, None)
+        entry = self._entries.pop(key, None)
+        if entry is not None:
+            self._weight -= entry[2]
 
     def clear(self) -> None:
         """Forget all values."""
         self._entries.clear()
+        self._weight = 0
 
 
 def _now() -> float:

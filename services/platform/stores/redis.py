@@ -1,8 +1,13 @@
-"""The Redis clients of a process. Redis holds nothing that must survive: every user of it has a way without."""
+"""The Redis clients of a process. Redis holds nothing that must survive: every user of it has a way without.
+
+That way is for a Redis that is away. One that answers, and refuses a script for what it was given or found under a key,
+raises Refused: it concerns that key, and is no reason to do without Redis for all others.
+"""
 
 import contextlib
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any, NewType, ParamSpec, TypeAlias
 
 import redis.asyncio
@@ -17,6 +22,37 @@ from services.platform.stores import redis_primary, redis_url
 REDIS_AWAY = (redis.exceptions.RedisError, OSError, TimeoutError, RuntimeError)
 
 Client: TypeAlias = "redis.asyncio.Redis"
+
+# Errors begin with a code, of which the client removes ERR. What other codes say, but for this one, is about the
+# server: out of memory, without replicas, busy.
+_CODE = re.compile(r"(?!WRONGTYPE )[A-Z]+ ")
+# What names the place of an error in a script.
+_IN_SCRIPT = "user_script"
+
+
+class Refused(Exception):
+    """Redis refused a command, or the command of a script, for what it was given or found under its key."""
+
+
+def is_refusal(error: object) -> bool:
+    """Return whether Redis answered with this because of one key or value; otherwise it can do nothing for anybody."""
+    # Kinds of errors that the client knows are about the server, and are subclasses.
+    if type(error) is not redis.exceptions.ResponseError:
+        return False
+    text = str(error)
+    return not _CODE.match(text) and (_IN_SCRIPT in text or text.startswith("WRONGTYPE "))
+
+
+@contextlib.contextmanager
+def refusals() -> Iterator[None]:
+    """Turn a refusal into Refused."""
+    try:
+        yield
+    except redis.exceptions.ResponseError as error:
+        if is_refusal(error):
+            raise Refused(str(error)) from error
+        raise
+
 
 # Longer than a stall of a busy loop, short enough to go on without Redis.
 TIMEOUT_SECONDS = 0.25
@@ -68,7 +104,8 @@ def script(contract: Callable[Arguments, Any]) -> Callable[[Client], Callable[Ar
 
     The script begins after the last blank line of the docstring. It finds each parameter under its name: keys first
     (annotated `Key`), numbers as numbers, the rest as it is sent, and `*values` as a table. What this returns registers
-    the script with a client or a pipeline.
+    the script with a client or a pipeline. A client raises Refused when the script fails for what it was given or
+    found; the answers of a pipeline are the caller's to look at (is_refusal).
     """
     parameters = inspect.signature(contract).parameters.values()
     keys = sum(parameter.annotation is Key for parameter in parameters)
@@ -87,7 +124,8 @@ def script(contract: Callable[Arguments, Any]) -> Callable[[Client], Callable[Ar
 
         async def call(*values: Arguments.args, **_: Arguments.kwargs) -> Any:
             given: tuple[Any, ...] = values
-            return await registered(keys=given[:keys], args=given[keys:])
+            with refusals():
+                return await registered(keys=given[:keys], args=given[keys:])
 
         return call
 

@@ -1,4 +1,4 @@
-"""A real Prometheus that scrapes processes of this machine as it would scrape pods, with the relabeling of kind."""
+"""A real Prometheus that scrapes processes of this machine like pods, with the relabeling of kind."""
 
 import contextlib
 import json
@@ -32,7 +32,7 @@ STOP_TIMEOUT_SECONDS = 10.0
 
 
 class QueryError(Exception):
-    """Prometheus does not take the expression; the message is its own."""
+    """Prometheus rejects the expression; the message is its own."""
 
 
 class Prometheus:
@@ -40,33 +40,33 @@ class Prometheus:
 
     def __init__(self, url: str) -> None:
         self._http = httpx.Client(base_url=url, timeout=10)
-        # What is looked at begins here.
+        # The start of the queried time range.
         self.started = time.time()
 
     def is_ready(self) -> bool:
-        """Whether it answers queries."""
+        """Return whether it answers queries."""
         with contextlib.suppress(httpx.HTTPError):
             return self._http.get("/-/ready").status_code == 200
         return False
 
     def sees(self, targets: int) -> bool:
-        """Whether it has scraped so many. It takes some seconds until it knows its targets at all."""
+        """Return whether it has scraped this many targets. It takes some seconds until it knows them."""
         found = self._get("/api/v1/targets", state="active")["activeTargets"]
         return [target["health"] for target in found] == ["up"] * targets
 
     def values(self, expr: str) -> list[float]:
-        """The numbers of all series since the start, second by second; what is not a number (0/0) is none."""
+        """Return the numbers of all series since the start, second by second; without those that are NaN (0/0)."""
         found = self._get("/api/v1/query_range", query=expr, start=self.started, end=time.time(), step=SCRAPE_SECONDS)
         values = [float(value) for series in found["result"] for _, value in series["values"]]
         return [value for value in values if math.isfinite(value)]
 
     def now(self, expr: str) -> list[tuple[dict[str, str], float]]:
-        """The labels and the number of each series at this moment."""
+        """Return the labels and the current number of each series."""
         found = self._get("/api/v1/query", query=expr)["result"]
         return [(series["metric"], float(series["value"][1])) for series in found]
 
     def series(self, selector: str) -> list[dict[str, str]]:
-        """The labels of each series that matches."""
+        """Return the labels of each matching series."""
         found: list[dict[str, str]] = self._get("/api/v1/series", **{"match[]": selector})
         return found
 
@@ -82,7 +82,7 @@ class Prometheus:
 
 
 def pod(port: int, component: str, *, namespace: str = NAMESPACE, release: str = RELEASE, number: int = 0) -> Object:
-    """A process as a target, with what the discovery of Kubernetes says of a pod."""
+    """A process as a target, with the labels that Kubernetes discovery adds to a pod."""
     labels = {
         "__meta_kubernetes_namespace": namespace,
         "__meta_kubernetes_pod_name": f"{release}-{component}-{number}",
@@ -92,27 +92,27 @@ def pod(port: int, component: str, *, namespace: str = NAMESPACE, release: str =
         "__meta_kubernetes_pod_label_app_kubernetes_io_instance": release,
         "__meta_kubernetes_pod_label_app_kubernetes_io_component": component,
     }
-    # Targets of the same address and labels are merged: what tells pods apart here is the label `pod`.
+    # Prometheus merges targets with the same address and labels; here the label `pod` distinguishes them.
     return {"targets": [f"127.0.0.1:{port}"], "labels": labels}
 
 
 def pods(stack: Stack, **labels: Any) -> list[Object]:
-    """Each process of a stack as a pod of a release."""
+    """Return each process of a stack as a pod of a release."""
     return [pod(port, component, **labels) for component, port in stack.ports["metrics"].items()]
 
 
 @contextlib.contextmanager
 def scraping(targets: list[Object], folder: Path, *, up: int, jobs: Sequence[str] = ("pods",)) -> Iterator[Prometheus]:
-    """A server with its data in `folder`, each of whose jobs scrapes the targets, and that has scraped `up` in all.
+    """Yield a server with its data in `folder`, once each of its jobs has scraped `up` for all targets.
 
-    It is ended with the context.
+    It stops when the context ends.
     """
     folder.mkdir()
     port = free_port()
     scrapes = [{"job_name": job, "relabel_configs": RELABELING, "static_configs": targets} for job in jobs]
     interval = f"{SCRAPE_SECONDS}s"
     configuration = {"global": {"scrape_interval": interval, "scrape_timeout": interval}, "scrape_configs": scrapes}
-    # JSON is YAML.
+    # JSON is valid YAML.
     (folder / "prometheus.yml").write_text(json.dumps(configuration))
     command = [
         "prometheus",

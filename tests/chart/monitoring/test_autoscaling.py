@@ -1,4 +1,4 @@
-"""Who owns the number of copies, and by what: HPAs, the ScaledObject, and the rules that answer for them."""
+"""What sets the number of replicas, and by which metrics: HPAs, the ScaledObject, and the rules for the adapter."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ def rules() -> list[Object]:
     return found
 
 
-# -- who owns the copies --
+# -- who sets the replicas --
 
 
 @pytest.mark.parametrize("scenario", SCALED)
@@ -103,7 +103,7 @@ def test_the_rules_of_the_adapter_answer_what_the_hpa_asks_for() -> None:
     metrics = rendering.named(objects, "HorizontalPodAutoscaler", "-worker")["spec"]["metrics"]
     assert [rule["name"]["as"] for rule in rules()] == [metric["external"]["metric"]["name"] for metric in metrics]
     for rule in rules():
-        # Of one namespace alone, whoever asks; and a label that the HPA selects by is one of the answer.
+        # Only one namespace, whoever queries; and the response has the label that the HPA selects by.
         assert rule["resources"]["overrides"] == {"namespace": {"resource": "namespace"}}
         assert 'namespace!=""' in rule["seriesQuery"]
         assert 'release!=""' in rule["seriesQuery"]
@@ -132,7 +132,7 @@ def test_workers_have_no_hpa_of_the_chart_with_keda() -> None:
     assert thresholds == ["100", "0.7"]
     for trigger in spec["triggers"]:
         assert trigger["type"] == "prometheus"
-        # A fallback is for this type alone, and an empty answer must not pass for an empty queue.
+        # A fallback works only with this type, and an empty response must not count as an empty queue.
         assert trigger["metricType"] == "AverageValue"
         assert trigger["metadata"]["ignoreNullValues"] == "false"
         assert trigger["metadata"]["authModes"] == "bearer"
@@ -147,11 +147,11 @@ def test_keda_behaves_as_the_hpa_does() -> None:
     (scaled,) = rendering.of_kind(rendering.rendered(values | {"autoscaling": keda}), "ScaledObject")
     assert scaled["spec"]["advanced"]["horizontalPodAutoscalerConfig"]["behavior"] == hpa["behavior"]
     assert (scaled["spec"]["minReplicaCount"], scaled["spec"]["maxReplicaCount"]) == (4, 9)
-    # Without an answer the HPA of KEDA holds what there is.
+    # Without a response, KEDA's HPA keeps the current number.
     assert "fallback" not in scaled["spec"]
 
 
-# -- what makes no sense --
+# -- invalid values --
 
 
 @pytest.mark.parametrize("program", rendering.HELMS)

@@ -1,4 +1,4 @@
-"""A real Prometheus answers what HPA and KEDA ask: of a running stack, scraped as the pods of a cluster would be."""
+"""A real Prometheus answers the queries of HPA and KEDA about a running stack, scraped like the pods of a cluster."""
 
 import re
 import shutil
@@ -23,12 +23,12 @@ from tests.chart.rendering import Object
 from tests.delivery import world as worlds
 
 SLOTS, DEPTH, BUSY = 8, 300, 2
-# The stack stands for two releases, of which one has two pods of each kind: two dispatchers, two workers.
+# The stack stands for two releases. One of them has two pods of each kind: two dispatchers, two workers.
 DEMO, OTHER = {"namespace": "webhook", "release": "demo"}, {"namespace": "elsewhere", "release": "other"}
 PODS: list[dict[str, Any]] = [DEMO | {"number": 0}, DEMO | {"number": 1}, OTHER | {"number": 0}]
 # Each pod is scraped twice.
 JOBS = ("pods", "pods-again")
-# What Prometheus finds besides, and is not to scrape.
+# What Prometheus also finds, but must not scrape.
 DROPPED = {"phase": "Succeeded", "container_port_name": "grpc", "label_app_kubernetes_io_name": "another"}
 RULES: dict[str, Object] = {
     rule["name"]["as"]: rule
@@ -46,7 +46,7 @@ def stack() -> Iterator[Stack]:
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def scraped(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Prometheus]:
-    """With deliveries that wait, and requests that are out for a while."""
+    """A stack with waiting deliveries, and with requests in flight for a while."""
     targets = [target for pod in PODS for target in prometheus.pods(stack, **pod)]
     up = len(JOBS) * len(targets)
     for label, value in DROPPED.items():
@@ -72,7 +72,7 @@ async def scraped(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Asy
 
 
 def asked(name: str, namespace: str, release: str) -> str:
-    """The query that the adapter makes of a rule: for the namespace of the HPA, and what the HPA selects."""
+    """Return the query that the adapter makes of a rule, for the HPA's namespace and selector."""
     matchers = f'namespace="{namespace}",namespace="{namespace}",release="{release}"'
     series = re.match(r"\w+", RULES[name]["seriesQuery"])
     assert series

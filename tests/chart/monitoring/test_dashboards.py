@@ -1,4 +1,4 @@
-"""Grafana's dashboards: the shape that Grafana reads, their ConfigMaps, and every query over a stack under traffic."""
+"""Grafana's dashboards: their format, their ConfigMaps, and every query over a stack under traffic."""
 
 import functools
 import itertools
@@ -22,7 +22,7 @@ from tests.chart.monitoring import prometheus, traffic
 
 FILES = sorted((rendering.CHART / "files/dashboards").glob("*.json"))
 NAMES = ["overview", "services", "stores", "subscriptions"]
-# What the rest of a board depends on: the slowest of what is measured, and the last that traffic brings about.
+# The slowest metrics, and the last ones that the traffic produces: all other panels have data by then.
 LAST_TO_COME = (
     "webhook_top_subscription_failing_seconds",
     "webhook_top_subscription_failed_attempts",
@@ -30,9 +30,9 @@ LAST_TO_COME = (
     "rate(webhook_redis_commands_total[10s]) > 0",
 )
 SETTLE_TIMEOUT_SECONDS = 60.0
-# Labels that come with being scraped, of build information and of histograms.
+# Labels added by scraping, by build information, and by histograms.
 SCRAPED = frozenset({"namespace", "release", "component", "pod", "version", "le"})
-# The rows of the page of metrics, by name.
+# The rows of the metrics page, by name.
 DOCUMENTED = {
     line.split("`")[1]: line
     for line in (rendering.ROOT / "docs/reference/metrics.md").read_text().splitlines()
@@ -49,16 +49,16 @@ def board(request: pytest.FixtureRequest) -> Object:
 
 
 def panels(board: Object) -> list[Object]:
-    """All panels but the headings of rows."""
+    """Return all panels except the headings of rows."""
     return [panel for panel in board["panels"] if panel["type"] != "row"]
 
 
 def code_names(text: str) -> set[str]:
-    """What stands in backticks."""
+    """Return the texts in backticks."""
     return set(re.findall(r"`([^`]+)`", text))
 
 
-# -- the shape --
+# -- the format --
 
 
 def test_each_board_has_a_file() -> None:
@@ -117,7 +117,7 @@ def test_every_query_asks_for_one_release_alone(board: Object) -> None:
 
 
 def test_every_query_names_metrics_labels_and_values_that_are_documented(board: Object) -> None:
-    """What is misspelled within `or vector(0)`, or after `by`, would show 0 for ever and never be missed."""
+    """A typo within `or vector(0)`, or after `by`, would always show 0 and never be noticed."""
     for panel in panels(board):
         for target in panel["targets"]:
             labels = set(SCRAPED)
@@ -186,7 +186,7 @@ def test_folder_labels_and_namespace_are_ones_own() -> None:
 
 
 def test_kubectl_apply_can_hold_each_of_them() -> None:
-    """It keeps a copy in an annotation, and annotations have 256 KiB together."""
+    """A copy is kept in an annotation, and all annotations together are limited to 256 KiB."""
     for found in config_maps({"dashboards": {"enabled": True}}):
         assert len(json.dumps(found)) < 200_000
 
@@ -196,7 +196,7 @@ def test_kubectl_apply_can_hold_each_of_them() -> None:
 
 @pytest.fixture(scope="module")
 def folder() -> Iterator[Path]:
-    """Short, for sockets; and open to the user that Postgres runs as."""
+    """A short path, for sockets, which the user that Postgres runs as can open."""
     made = Path(tempfile.mkdtemp(prefix="boards-"))
     yield made
     shutil.rmtree(made, ignore_errors=True)
@@ -210,7 +210,7 @@ def stack(folder: Path) -> Iterator[stacks.Stack]:
 
 @pytest_asyncio.fixture(loop_scope="session", scope="module")
 async def scraped(stack: stacks.Stack, folder: Path) -> AsyncIterator[prometheus.Prometheus]:
-    """A Prometheus that has seen all kinds of traffic, and what comes of it later."""
+    """A Prometheus that has scraped all kinds of traffic and their later effects."""
     with prometheus.scraping(prometheus.pods(stack), folder / "prometheus", up=len(stacks.ROLES)) as server:
         async with traffic.flowing(stack):
             for expr in LAST_TO_COME:
@@ -219,7 +219,7 @@ async def scraped(stack: stacks.Stack, folder: Path) -> AsyncIterator[prometheus
 
 
 def filled(expr: str) -> str:
-    """An expression as Grafana would send it."""
+    """Return an expression as Grafana would send it."""
     variables = {
         "$namespace": prometheus.NAMESPACE,
         "$release": prometheus.RELEASE,
@@ -233,7 +233,7 @@ def filled(expr: str) -> str:
 
 
 def problem(server: prometheus.Prometheus, target: Object) -> str | None:
-    """What is wrong with a query of a panel; None when it shows something."""
+    """Return what is wrong with a panel's query; None if it shows something."""
     expr = filled(target["expr"])
     try:
         shown = server.now(expr) if target.get("instant") else server.values(expr)
@@ -288,6 +288,6 @@ async def test_the_worst_subscriptions_are_those_that_fail(scraped: prometheus.P
 
 
 async def test_a_first_event_of_its_kind_is_an_increase(scraped: prometheus.Prometheus) -> None:
-    """What is rare begins at 0: the subscription that was disabled shows as one."""
+    """Rare counters begin at 0: one disabled subscription is shown as one."""
     found = scraped.now('sum(increase(webhook_subscriptions_disabled_total{reason="gone"}[5m]))')
     assert [round(value) for _, value in found] == [1]

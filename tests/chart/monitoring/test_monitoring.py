@@ -1,4 +1,4 @@
-"""The monitors and the alerts of the chart, as the Prometheus Operator and Prometheus itself understand them."""
+"""The monitors and alerts of the chart, as the Prometheus Operator and Prometheus understand them."""
 
 import re
 import shutil
@@ -14,7 +14,7 @@ from tests.chart import rendering
 from tests.chart.rendering import CHART, ROOT, Object
 
 ALERTS = sorted(path.stem for path in (CHART / "files/alerts").glob("*.yaml"))
-# In the form of promtool: series as they are scraped, and when which alert fires.
+# In promtool's format: scraped series, and when which alert fires.
 TESTS = ROOT / "tests/chart/alerts"
 RELEASES = ("demo", "other")
 MONITORING: dict[str, Object] = {
@@ -23,9 +23,9 @@ MONITORING: dict[str, Object] = {
     "prometheusRule": {"enabled": True},
 }
 MONITORED: Object = rendering.STORES | {"monitoring": MONITORING}
-# What the monitors add to every series, and Prometheus to histograms.
+# Labels that the monitors add to every series, and Prometheus to histograms.
 SCRAPED = {"namespace", "release", "component", "pod", "le"}
-# Not of ours: Prometheus's own, and the client library's.
+# Metrics of Prometheus itself, and of the client library.
 OTHERS = {
     "up": set[str](),
     "process_start_time_seconds": set[str](),
@@ -35,21 +35,21 @@ OTHERS = {
 
 
 def customs(values: Object = MONITORED, release: str = "demo") -> list[Object]:
-    """The resources of the operator for some values."""
+    """Return the operator's resources for these values."""
     return rendering.of_kind(
         rendering.rendered(values, release=release), "ServiceMonitor", "PodMonitor", "PrometheusRule"
     )
 
 
 def rules(values: Object = MONITORED, release: str = "demo") -> dict[str, Object]:
-    """The alerts by name."""
+    """Return the alerts by name."""
     (found,) = rendering.of_kind(customs(values, release), "PrometheusRule")
     (group,) = found["spec"]["groups"]
     return {rule["alert"]: rule for rule in group["rules"]}
 
 
 def promtool(*arguments: str, folder: Path) -> str:
-    """Run promtool; fail with what it prints, else return it."""
+    """Run promtool and return its output; fail with the output if it fails."""
     done = subprocess.run(["promtool", *arguments], cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -57,7 +57,7 @@ def promtool(*arguments: str, folder: Path) -> str:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the rules of two releases of one namespace, and the tests of the alerts beside them."""
+    """A folder with the rules of two releases in one namespace, and the tests of the alerts."""
     made = tmp_path_factory.mktemp("rules")
     for release in RELEASES:
         (found,) = rendering.of_kind(customs(release=release), "PrometheusRule")
@@ -76,7 +76,7 @@ def test_monitors_are_off_by_default() -> None:
 
 
 def matches(selector: Object, labels: dict[str, str]) -> bool:
-    """Whether a selector of Kubernetes takes an object with these labels."""
+    """Return whether a Kubernetes selector matches an object with these labels."""
     expressions = selector.get("matchExpressions", [])
     assert {expression["operator"] for expression in expressions} <= {"In"}
     return selector["matchLabels"].items() <= labels.items() and all(
@@ -85,14 +85,14 @@ def matches(selector: Object, labels: dict[str, str]) -> bool:
 
 
 def components(objects: list[Object], selector: Object) -> Iterator[str]:
-    """The component of each pod that a selector takes."""
+    """Return the component of each pod that a selector matches."""
     for _, template in rendering.pod_templates(objects):
         if matches(selector, template["metadata"]["labels"]):
             yield template["metadata"]["labels"]["app.kubernetes.io/component"]
 
 
 def scraped_pods(objects: list[Object]) -> Iterator[tuple[str, Object]]:
-    """The component of each pod that a monitor finds, and the endpoint that it is asked by."""
+    """Return the component of each pod that a monitor finds, and the endpoint that it scrapes."""
     for monitor in rendering.of_kind(objects, "ServiceMonitor"):
         (endpoint,) = monitor["spec"]["endpoints"]
         for service in rendering.of_kind(objects, "Service"):
@@ -153,7 +153,7 @@ def test_series_get_the_same_labels_without_the_operator(tmp_path: Path) -> None
             {"source_labels": each["sourceLabels"], "target_label": each["targetLabel"]}
             for each in endpoint["relabelings"]
         ] == job["relabel_configs"][1:]
-    # The Prometheus of distributions may be built without Kubernetes: the rest is checked.
+    # A distribution's Prometheus may be built without Kubernetes: then the rest is checked.
     assert job.pop("kubernetes_sd_configs") == [{"role": "pod", "namespaces": {"names": [rendering.NAMESPACE]}}]
     (tmp_path / "prometheus.yaml").write_text(yaml.safe_dump(config))
     promtool("check", "config", "prometheus.yaml", folder=tmp_path)
@@ -225,13 +225,13 @@ MATCHER = re.compile(r"(\w+)(?:=~|!=|=)\"((?:[^\"\\]|\\.)*)\"")
 
 
 def selected(expression: str) -> list[tuple[str, dict[str, str]]]:
-    """Name, and labels, of every series that an expression asks for. A `}` within a value would end them early."""
+    """Return name and labels of every series in an expression. A `}` within a value would end them early."""
     return [(name, dict(MATCHER.findall(inside))) for name, inside in SELECTOR.findall(expression)]
 
 
 @pytest.fixture(scope="module")
 def documented() -> dict[str, set[str]]:
-    """The labels of every metric of docs/reference/metrics.md, by the names of its series."""
+    """Return the labels of every metric in docs/reference/metrics.md, by the names of its series."""
     found = dict(OTHERS)
     for line in (ROOT / "docs/reference/metrics.md").read_text().splitlines():
         if line.startswith("| `"):

@@ -1,4 +1,4 @@
-"""A little of everything that boards show: endpoints that work, fail, are slow, limited, paused; and bad requests."""
+"""Traffic for all panels: endpoints that work, fail, are slow, limited, or paused; and bad requests."""
 
 import asyncio
 import contextlib
@@ -13,13 +13,13 @@ from dev.harness.stack import Stack
 ROUND_SECONDS = 0.2
 FAN_OUT = 3
 NOBODY = "019ced6f-8a27-7c3e-9b1a-5d0f4e2c7b61"
-# Failures come quickly, so that a breaker opens and deliveries end within seconds.
+# Failures are quick, so that a breaker opens and deliveries end within seconds.
 ENVIRONMENT = {"RETRY_LIMIT": "1", "RETRY_BASE_SECONDS": "1", "LOG_LEVEL": "warning"}
 
 
 @contextlib.asynccontextmanager
 async def flowing(stack: Stack) -> AsyncIterator[None]:
-    """Traffic for as long as the context lasts; what stops it fails the context."""
+    """Send traffic until the context ends; an error in it fails the context."""
     async with receiving() as receiver, httpx.AsyncClient(base_url=stack.base_url, timeout=10) as http:
         _script(receiver)
         flow = asyncio.create_task(_flow(Api(http), receiver), name="traffic")
@@ -65,7 +65,7 @@ async def _flow(api: Api, receiver: Receiver) -> None:
 
 
 async def _ask_badly(api: Api) -> None:
-    """A sender of nothing, one without JSON, a reader of what is not there, and a caller with a wrong key."""
+    """Send an empty body, invalid JSON, a request for a missing object, and a wrong key."""
     await api.send(NOBODY)
     await api.send(NOBODY, b"{")
     await api.http.get(f"/api/v1/webhooks/deliveries/{NOBODY}")

@@ -1,6 +1,6 @@
-"""Answers whether pods may reach each other under the NetworkPolicies of a cluster, as Kubernetes defines it.
+"""Decide whether pods can reach each other under NetworkPolicies, as Kubernetes defines them.
 
-Of selectors it reads matchLabels alone. An ipBlock matches pods by their addresses as well, as it may in a cluster.
+It supports only matchLabels in selectors. An ipBlock also matches pods by their addresses, as in some clusters.
 """
 
 import ipaddress
@@ -20,19 +20,19 @@ class Place:
 
     @property
     def namespace_labels(self) -> dict[str, str]:
-        """What Kubernetes itself gives each namespace."""
+        """Return the labels that Kubernetes itself gives each namespace."""
         return {"kubernetes.io/metadata.name": self.namespace}
 
 
 def may_reach(policies: list[Object], source: Place, target: Place, port: int, protocol: str = "TCP") -> bool:
-    """Whether a connection from `source` to a port of `target` is let out at one end and in at the other."""
+    """Return whether `source` may connect to a port of `target`: allowed by its egress and by the target's ingress."""
     return _lets(policies, "Egress", source, target, port, protocol) and _lets(
         policies, "Ingress", target, source, port, protocol
     )
 
 
 def selects(policy: Object, pod: Place) -> bool:
-    """Whether a policy is about a pod."""
+    """Return whether a policy selects a pod."""
     here = bool(pod.namespace) and policy["metadata"]["namespace"] == pod.namespace
     return here and _matches(policy["spec"]["podSelector"], pod.labels)
 
@@ -44,7 +44,7 @@ def _lets(policies: list[Object], direction: str, pod: Place, peer: Place, port:
     peers = "to" if direction == "Egress" else "from"
     for policy in about:
         for rule in policy["spec"].get(direction.lower()) or []:
-            # A list that is missing or empty is of everything.
+            # A missing or empty list means everything.
             ports, listed = rule.get("ports") or [{"protocol": protocol}], rule.get(peers)
             if any(_is_port(each, port, protocol) for each in ports) and (
                 not listed or any(_is_peer(each, peer, policy["metadata"]["namespace"]) for each in listed)
@@ -77,7 +77,7 @@ def _is_in_block(block: Object, text: str) -> bool:
     address, network = ipaddress.ip_address(text), ipaddress.ip_network(block["cidr"])
     excepted = [ipaddress.ip_network(each) for each in block.get("except", [])]
     for each in excepted:
-        # The API server refuses others.
+        # The API server rejects others.
         assert each.version == network.version
         assert each != network
         assert each.subnet_of(network)  # type: ignore[arg-type]  # of one version, as was just asserted

@@ -1,4 +1,4 @@
-"""NetworkPolicies open what the architecture draws, and nothing else."""
+"""NetworkPolicies allow the connections in the architecture, and nothing else."""
 
 import copy
 import functools
@@ -16,7 +16,7 @@ from tests.chart import rendering
 from tests.chart.network.network_policies import Place, may_reach, selects
 from tests.chart.rendering import NAMESPACE, Object
 
-# Who may open connections to whom, and where. `test` is the pod of `helm test`, `migrate` that of the migration's Job.
+# Who may connect to whom, and on which port. `test` is the pod of `helm test`, `migrate` that of the migration Job.
 ARROWS = {
     ("senders", "gateway", 8080),
     ("test", "gateway", 8080),
@@ -38,7 +38,7 @@ ARROWS = {
 }
 WITH_METRICS = ("gateway", "ingest", "delivery", "worker", "analytics")
 PORTS = (53, 80, 443, 4317, 5432, 5433, 6379, 8080, 8443, 9090, 9200, 26379, 50051, 50052, 50053)
-# How docs/design/architecture.md calls them.
+# Their names in docs/design/architecture.md.
 DOCUMENTED = {"Postgres": "postgresql", "Redis": "redis", "migration": "migrate", "helm test": "test"}
 
 ON: dict[str, Any] = {"networkPolicy": {"enabled": True}}
@@ -62,18 +62,18 @@ PRIVATE = (
     *("fd00::1", "fd00:ec2::254", "fe80::1", "::1", "::ffff:10.0.0.1", "::10.0.0.1", "ff02::1", "2002:a00:1::1"),
     *("64:ff9b::a00:1", "64:ff9b::a9fe:a9fe", "64:ff9b:1::a00:1"),
 )
-# The API server as pods see it: by its Service, and by a node's address.
+# The API server as pods reach it: by its Service, and by a node's address.
 API_SERVER = ("10.96.0.1", "10.89.0.2")
 
 
 @functools.cache
 def trial() -> list[Object]:
-    """With the stores of the chart."""
+    """Return the objects with the chart's stores."""
     return rendering.rendered(TRIAL)
 
 
 def external() -> list[Object]:
-    """With everything elsewhere, and every value set."""
+    """Return the objects with all stores external, and every value set."""
     return rendering.scenario("network")
 
 
@@ -82,7 +82,7 @@ def policies(objects: list[Object]) -> list[Object]:
 
 
 def pods(objects: list[Object], namespace: str = NAMESPACE) -> dict[str, Place]:
-    """The pods of a release by component, each with an address of the cluster's network and the labels it gets."""
+    """Return the pods of a release by component, each with a cluster address and its labels."""
     found = {}
     for number, (_, template) in enumerate(rendering.pod_templates(objects), start=1):
         labels = template["metadata"]["labels"]
@@ -92,7 +92,7 @@ def pods(objects: list[Object], namespace: str = NAMESPACE) -> dict[str, Place]:
 
 
 def opened(objects: list[Object], *others: Place) -> set[tuple[str, str, int]]:
-    """Every connection that is possible among the pods of a release and others, but to others from others."""
+    """Return every possible connection between the pods of a release and others, except among others."""
     own = pods(objects)
     places = [*own.values(), *others]
     return {
@@ -105,7 +105,7 @@ def opened(objects: list[Object], *others: Place) -> set[tuple[str, str, int]]:
 
 
 def documented() -> Iterator[tuple[str, str, int]]:
-    """The arrows of the table in docs/design/architecture.md."""
+    """Return the arrows of the table in docs/design/architecture.md."""
     text = (rendering.ROOT / "docs/design/architecture.md").read_text()
     section = text.partition("## Who connects to whom\n")[2].partition("\n## ")[0]
     for source, target, port in re.findall(r"^\| ([\w ]+) \| ([\w ]+) \| (\d+) \|", section, re.MULTILINE):
@@ -119,11 +119,11 @@ def test_the_documents_have_the_same_arrows() -> None:
 
 
 def test_exactly_the_arrows_of_the_architecture_are_open() -> None:
-    """Anybody may call the gateway, because nobody was named; receivers are on any port, which the service judges."""
+    """Anyone may call the gateway, because no clients are listed. The service checks the ports of receivers."""
     expected = set(ARROWS)
     expected |= {(name, "gateway", 8080) for name in ("stranger", "prometheus")}
     expected |= {("worker", "receivers", port) for port in PORTS}
-    # One host on the internet is like another.
+    # One internet host stands for all.
     expected |= {("receivers", "gateway", 8080)} | {("worker", "senders", port) for port in PORTS}
     assert opened(trial(), SENDER, RECEIVER, STRANGER, PROMETHEUS) == expected
 
@@ -177,7 +177,7 @@ def test_the_cluster_is_closed_to_workers_and_only_tcp_leaves_it() -> None:
 
 
 def addresses(networks: list[str]) -> Iterator[str]:
-    """Both ends of networks and what is next to them, as they are and wrapped by NAT64, and many others."""
+    """Return both ends of networks and their neighbors, plain and wrapped by NAT64, and many others."""
     chance = random.Random(8)
     for network in map(ipaddress.ip_network, networks):
         first, last = int(network.network_address), int(network.broadcast_address)
@@ -192,7 +192,7 @@ def addresses(networks: list[str]) -> Iterator[str]:
 
 
 def test_open_addresses_are_those_that_the_service_calls_public() -> None:
-    """But for ISATAP, which is known by the end of an address, and no network has."""
+    """Except ISATAP, which is recognized by the end of an address, and is not a network."""
     blocks = [
         peer["ipBlock"]
         for policy in policies(trial())
@@ -244,7 +244,7 @@ def test_names_that_are_let_in_open_nothing(entry: str) -> None:
 
 
 def notes(values: dict[str, Any]) -> str:
-    """What an install says at its end."""
+    """Return the notes of an install."""
     found = rendering.helm("install", "demo", str(rendering.CHART), "--dry-run=client", values=values).stdout
     assert "NOTES:" in found
     return found
@@ -288,7 +288,7 @@ def test_behind_a_proxy_nothing_else_of_the_world_is_open() -> None:
     found = opened(objects, proxy, RECEIVER, Place(name="private", address="10.20.0.1"))
     expected = {arrow for arrow in ARROWS if arrow[0] != "senders" and arrow[1] != "receivers"}
     expected |= {(name, "gateway", 8080) for name in ("proxy", "receivers", "private")}
-    # The proxy is asked for the receiver of `helm test` as for any other.
+    # The proxy also gets the requests to the receiver of `helm test`.
     assert found == expected - {("worker", "test", 8080)} | {("proxy", "test", 8080)}
     assert {name for name, pod in pods(objects).items() if may_reach(policies(objects), pod, proxy, 3128)} == {"worker"}
 

@@ -1,4 +1,4 @@
-"""Custom resources: their projects' schemas take all that the chart makes, and a plain cluster gets none."""
+"""Custom resources: their projects' schemas accept everything that the chart creates; a plain cluster gets none."""
 
 import copy
 import functools
@@ -12,7 +12,7 @@ from tests.chart.objects import custom_resources
 from tests.chart.rendering import Object
 
 KINDS = {"Certificate", "HTTPRoute", "PodMonitor", "PrometheusRule", "ScaledObject", "ServiceMonitor"}
-# Within a resource of each kind, where a field is misspelled: at the top of its spec, and deep in it.
+# A misspelled field within a resource of each kind: at the top of its spec, and deep in it.
 PLACES: dict[str, list[tuple[str | int, ...]]] = {
     "Certificate": [(), ("issuerRef",), ("privateKey",)],
     "PodMonitor": [(), ("selector",), ("podMetricsEndpoints", 0), ("podMetricsEndpoints", 0, "relabelings", 0)],

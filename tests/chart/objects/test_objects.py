@@ -1,4 +1,4 @@
-"""What has to fit together in the rendered objects, and what a cluster would find out too late."""
+"""What must fit together in the rendered objects, and would otherwise fail only in a cluster."""
 
 import re
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from tests.chart import rendering
 from tests.chart.rendering import Object
 
 LONG = "a" * 40 + "-" + "b" * 12
-# Of a name that a label, a host name or another object's name is made of.
+# The limit of a name that is used for a label, a host name, or other names.
 LIMITS = {"Service": 63, "Job": 63, "StatefulSet": 52, "Deployment": 52, "ConfigMap": 63, "Secret": 63, "Pod": 63}
 
 
@@ -54,7 +54,7 @@ def test_ports_line_up(objects: list[Object]) -> None:
         }
         for port in service["spec"]["ports"]:
             assert port["targetPort"] in ports
-            # A headless service translates no ports.
+            # A headless service does not translate ports.
             assert service["spec"].get("clusterIP") != "None" or port["port"] == ports[port["targetPort"]]
 
 
@@ -146,7 +146,7 @@ def test_references_lead_to_objects_of_the_chart_or_of_the_user(objects: list[Ob
 
 
 def drain_seconds(objects: list[Object], component: str) -> int:
-    """How long a pod goes on to answer after it was told to stop; its end comes after that and its grace."""
+    """Return how long a pod still answers after it was told to stop; its grace period comes after that."""
     pod = rendering.named(objects, "Deployment", f"-{component}")["spec"]["template"]["spec"]
     container = pod["containers"][0]
     variables = rendering.environment(objects, container)
@@ -207,7 +207,7 @@ def _names_hold(objects: list[Object]) -> None:
         assert len(name) <= LIMITS.get(found["kind"], 253), name
         for value in found["metadata"]["labels"].values():
             assert re.fullmatch(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?", value)
-    # Room for the revisions to come.
+    # Room for future revisions.
     assert len(rendering.of_kind(objects, "Job")[0]["metadata"]["name"]) <= 63 - 4
 
 

@@ -1,4 +1,4 @@
-"""What an operator adds to the pods, Services and objects of the chart."""
+"""What operators can add to the pods, Services, and other objects of the chart."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from tests.chart.rendering import COMPONENTS, STORES, Object
 
 SPREAD = {"topologyKey": "rack", "maxSkew": 2, "whenUnsatisfiable": "DoNotSchedule"}
 PROXY = {"name": "proxy", "image": "registry.example/proxy:1.0", "restartPolicy": "Always"}
-# A value of all pods, one of a component in its place, and where a pod has it.
+# A value for all pods, a component's value that overrides it, and its place in a pod.
 REPLACED: list[tuple[str, Any, Any, str]] = [
     ("priorityClassName", "high", "low", "priorityClassName"),
     ("runtimeClassName", "gvisor", "kata", "runtimeClassName"),
@@ -104,7 +104,7 @@ def test_more_containers_and_variables_stand_beside_those_of_the_chart() -> None
         # The last one wins.
         assert spec["containers"][0]["envFrom"][0] == source
     (job,) = rendering.of_kind(objects, "Job")
-    # A proxy to the database is for the migration as well, which has to end.
+    # The migration also needs a database proxy, and must be able to end.
     assert [each["name"] for each in job["spec"]["template"]["spec"]["initContainers"]] == ["proxy"]
     assert len(job["spec"]["template"]["spec"]["containers"]) == 1
     gateway = pod_of(objects, "gateway")

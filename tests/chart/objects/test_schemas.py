@@ -1,4 +1,4 @@
-"""Every version of Kubernetes takes what both Helms make, and Helm refuses what makes no sense."""
+"""Every version of Kubernetes accepts the objects of both Helm versions, and Helm rejects invalid values."""
 
 import json
 import math
@@ -23,7 +23,7 @@ def test_objects_fit_their_schemas(scenario: str, version: str) -> None:
     for found in objects:
         if custom_resources.is_custom(found):
             continue
-        # An unknown kind raises: the command would warn and go on.
+        # An unknown kind raises: the command would only print a warning.
         kubernetes_validate.validate(found, version, strict=True)
 
 
@@ -38,7 +38,7 @@ def test_kubectl_reads_what_helm_makes(scenario: str) -> None:
 
 @pytest.mark.parametrize("scenario", rendering.SCENARIOS)
 def test_both_helms_make_the_same(scenario: str) -> None:
-    """So that every other test of objects may look at one of them. Secrets are made at random."""
+    """So other tests may look at the objects of one Helm version. Secrets are random."""
     three, four = (rendering.scenario(scenario, program=program) for program in rendering.HELMS)
     assert [found for found in three if found["kind"] != "Secret"] == [
         found for found in four if found["kind"] != "Secret"

@@ -1,4 +1,4 @@
-"""As much of a Kubernetes API as Helm asks when a template looks things up."""
+"""The part of the Kubernetes API that Helm uses when a template looks something up."""
 
 import contextlib
 import http.server
@@ -41,7 +41,7 @@ def _answers() -> dict[str, Any]:
 
 @contextlib.contextmanager
 def serving(folder: Path, namespace: str, jobs: list[dict[str, Any]]) -> Iterator[Path]:
-    """Serve a namespace that holds these Jobs; the kubeconfig that leads there."""
+    """Serve a namespace with these Jobs; yield the kubeconfig for it."""
     answers = _answers()
     answers[f"/apis/batch/v1/namespaces/{namespace}/jobs"] = {
         "kind": "JobList",

@@ -1,4 +1,4 @@
-"""The Job that migrates: how it ends, as whom, and what becomes of the failed one."""
+"""The migration Job: how it ends, which user it runs as, and what happens to a failed one."""
 
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ def test_a_migration_that_fails_is_not_tried_again() -> None:
     assert process.UNUSABLE not in fail["onExitCodes"]["values"]
     assert ignore == {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
     template = spec["template"]["spec"]
-    # What a policy of failures asks for.
+    # The conditions of a pod failure policy.
     assert template["restartPolicy"] == "Never"
     (container,) = template["containers"]
     assert (container["name"], container["args"]) == (fail["onExitCodes"]["containerName"], ["migrate"])
@@ -41,7 +41,7 @@ def test_a_migration_that_fails_is_not_tried_again() -> None:
 
 
 def test_the_instructions_wait_for_the_job() -> None:
-    """Or a migration that fails is noticed when pods have waited for ten minutes."""
+    """Otherwise a failed migration is noticed only when pods have waited for ten minutes."""
     for path in ("docs/guides/kubernetes.md", "scripts/kind.sh"):
         lines = [line for line in (rendering.ROOT / path).read_text().splitlines() if "--wait --" in line]
         assert lines
@@ -86,7 +86,7 @@ def test_the_trial_postgres_makes_a_plain_owner() -> None:
     objects = rendering.rendered(rendering.STORES)
     pod = rendering.named(objects, "StatefulSet", "-postgresql")["spec"]["template"]["spec"]
     (container,) = pod["containers"]
-    # The image would make a superuser of POSTGRES_USER.
+    # The image would make POSTGRES_USER a superuser.
     assert variables(container).keys() == {"POSTGRES_PASSWORD", "PGDATA"}
     (mount,) = [mount for mount in container["volumeMounts"] if mount["mountPath"] == "/docker-entrypoint-initdb.d"]
     (volume,) = [volume for volume in pod["volumes"] if volume["name"] == mount["name"]]
@@ -121,7 +121,7 @@ def test_the_job_of_a_failed_revision_goes_with_the_next_upgrade(program: str, t
     assert (hook["kind"], hook["metadata"]["name"]) == ("Job", "demo-migrate-2-failed")
     annotations = hook["metadata"]["annotations"]
     assert annotations["helm.sh/hook"] == "pre-upgrade"
-    # The first takes the failed one away, the others what took its place.
+    # The first install removes the failed Job, the others its replacement.
     assert annotations["helm.sh/hook-delete-policy"] == "before-hook-creation,hook-succeeded,hook-failed"
-    # Complete as it is made: no pod.
+    # Complete from the start, without a pod.
     assert (hook["spec"]["completions"], hook["spec"]["parallelism"]) == (0, 0)

@@ -1,4 +1,4 @@
-"""The chart among other people's tools: as a dependency, packaged, where a cluster lacks kinds."""
+"""The chart in other environments: as a dependency, packaged, and in a cluster that lacks kinds."""
 
 import ipaddress
 import json
@@ -14,13 +14,13 @@ import yaml  # type: ignore[import-untyped]  # its types are in no lock
 from tests.chart import rendering
 from tests.chart.rendering import CHART, STORES
 
-# What Helm knows of a cluster, and does not assume where it only renders.
+# What Helm knows about a cluster, and does not assume when it only renders.
 CLUSTER = ("--api-versions", "apiregistration.k8s.io/v1")
 
 
 @pytest.fixture
 def parent(tmp_path: Path) -> Path:
-    """A chart that has this one as a dependency, under a condition."""
+    """A chart that has this one as a dependency, with a condition."""
     dependency = {
         "name": "webhook-service",
         "version": "0.1.0",

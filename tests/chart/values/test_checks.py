@@ -1,4 +1,4 @@
-"""What the chart says of values that cannot be installed: in words, all of it at once, before anything is made."""
+"""Errors for values that cannot be installed: in words, all at once, before anything is created."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""TLS between the pods: whom the certificate is for, and who gets it."""
+"""TLS between the pods: the names in the certificate, and the pods that get it."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ def pod(objects: list[Object], component: str) -> Object:
 
 
 def secrets(spec: Object) -> list[str]:
-    """The Secrets that a pod mounts for this."""
+    """Return the Secrets that a pod mounts for TLS."""
     return [volume["secret"]["secretName"] for volume in spec["volumes"] if volume["name"] == "grpc-tls"]
 
 
@@ -43,7 +43,7 @@ def test_the_certificate_has_the_names_that_clients_call(release: str) -> None:
     }
     whole = {f"{name}{ending}" for name in names for ending in ("", ".webhook", ".webhook.svc")}
     assert sorted(spec["dnsNames"]) == sorted(whole)
-    # Each process shows it as a server and as a client.
+    # Each process uses it as a server and as a client.
     assert {"server auth", "client auth"} <= set(spec["usages"])
     assert spec["issuerRef"] == {"name": "webhook-grpc", "kind": "Issuer"}
     assert (spec["duration"], spec["renewBefore"]) == ("2160h", "720h")
@@ -67,7 +67,7 @@ def test_who_talks_by_grpc_has_the_certificate_and_workers_have_not(tls: Object,
         mounts = [mount for mount in container["volumeMounts"] if mount["mountPath"] == MOUNT]
         if component in SHOWN_BY:
             assert secrets(spec) == [secret]
-            # The whole Secret, by no subPath: what is mounted by one never changes.
+            # Mount the whole Secret, without subPath: a subPath mount is never updated.
             assert mounts == [{"name": "grpc-tls", "mountPath": MOUNT, "readOnly": True}]
             assert files.keys() == variables
             assert set(files.values()) == {f"{MOUNT}/{key}" for key in ("tls.crt", "tls.key", "ca.crt")}

@@ -1,4 +1,4 @@
-"""What the chart sets is what the services read, and its schema has the bounds of their settings."""
+"""The chart sets what the services read, and its schema has the bounds of their settings."""
 
 import base64
 import functools
@@ -21,7 +21,7 @@ from services.platform.auth import keys
 from services.platform.settings import Settings
 from tests.chart import rendering
 
-# Read by services/platform/stores/postgres_url.py, as libpq reads them.
+# Read by services/platform/stores/postgres_url.py, as in libpq.
 LIBPQ = {"PGSSLMODE", "PGSSLROOTCERT"}
 
 
@@ -39,7 +39,7 @@ def test_every_variable_is_read(scenario: str, component: str) -> None:
 
 @pytest.mark.parametrize("component", rendering.COMPONENTS)
 def test_every_variable_can_be_set(component: str) -> None:
-    """By `settings`, or because the chart decides it: with every value given, none is left out."""
+    """Set by `settings`, or because the chart controls it: with every value given, none is missing."""
     settable = read_by(component) - chart.MANAGED
     values = {
         "settings": dict.fromkeys(settable & {"LOG_LEVEL"}, "info"),
@@ -50,10 +50,10 @@ def test_every_variable_can_be_set(component: str) -> None:
     }
     objects = rendering.rendered(values)
     (container,) = rendering.named(objects, "Deployment", f"-{component}")["spec"]["template"]["spec"]["containers"]
-    # REDIS_CA_FILE is for a URL: test_pods.py has it.
+    # REDIS_CA_FILE requires a URL: test_pods.py tests it.
     found = rendering.environment(objects, container).keys() | {"REDIS_CA_FILE"}
-    # URLs replace the parts that are given here; BIND_HOST is what ENV says; DATA_DIR is for development; the admin key
-    # is for ingest, and a shared service key for Secrets that have one.
+    # URLs replace the parts that are given here. BIND_HOST depends on ENV. DATA_DIR is for development. The admin key
+    # is only for ingest, and a shared service key for Secrets that have one.
     left_out = {"DATABASE_URL", "REDIS_URL", "BIND_HOST", "DATA_DIR", "SERVICE_KEY"}
     left_out |= {"BOOTSTRAP_ADMIN_KEY"} if component != "ingest" else set()
     assert (read_by(component) & chart.MANAGED) - found <= left_out
@@ -84,7 +84,7 @@ def test_a_process_gets_no_service_key_but_its_own(component: str) -> None:
         references = [entry["valueFrom"]["secretKeyRef"] for entry in container["env"] if "valueFrom" in entry]
         of_services = {found["key"]: found for found in references if found["key"].endswith("service-key")}
         assert of_services.keys() == expected | (shared if component != "worker" else set())
-        # A Secret of the operator's has either.
+        # An operator's Secret has one of the two.
         assert {found.get("optional", False) for found in of_services.values()} <= {bool(shared)}
         assert ("bootstrap-admin-key" in {found["key"] for found in references}) == (component == "ingest")
 
@@ -93,9 +93,9 @@ SCHEMA = json.loads((rendering.CHART / "values.schema.json").read_text())["$defs
 
 
 SAMPLES = 25
-# Above what a service has no bound for. A float of Helm keeps it whole.
+# A number above those without a bound in the service. Helm's float keeps it exact.
 LARGE = 1 << 40
-# As a container gets them besides its settings.
+# The variables of a container besides its settings.
 KEYS = {
     "SERVICE_KEY": "s" * 40,
     "BOOTSTRAP_ADMIN_KEY": "whk_" + "a" * 40,
@@ -141,7 +141,7 @@ def starts(component: str, environment: dict[str, str], monkeypatch: pytest.Monk
 
 
 def numbers(schema: dict[str, Any]) -> Iterator[float]:
-    """The bounds of a number, and what is just beyond and within them."""
+    """Return the bounds of a number, and the values next to them on both sides."""
     whole = "integer" in schema["type"]
     step: float = 1 if whole else 0.001
     least = schema.get("minimum", schema.get("exclusiveMinimum", 0))
@@ -165,7 +165,7 @@ def candidates(name: str) -> list[Any]:
 
 @functools.cache
 def taken(text: str) -> bool:
-    """Whether the chart renders with these settings."""
+    """Return whether the chart renders with these settings."""
     done = rendering.helm(
         "template", "demo", str(rendering.CHART), values=rendering.STORES | {"settings": json.loads(text)}
     )
@@ -182,7 +182,7 @@ def test_the_bounds_of_a_setting_are_those_of_its_service(name: str, monkeypatch
         why = [starts(component, {name: text}, monkeypatch) for component in readers]
         if jsonschema.Draft7Validator(SCHEMA[name]).is_valid(value):
             seen.add("valid")
-            # A rule between settings, or one that no schema can say: then a template says it.
+            # Rules between settings, or rules that a schema cannot express: a template checks them.
             assert not any(why) or not taken(json.dumps({name: value})), f"{value!r} would stop a pod: {why}"
         elif isinstance(value, int | float) and not isinstance(value, bool):
             assert any(why), f"{value!r} is refused by the chart alone"
@@ -197,7 +197,7 @@ def test_settings_at_random_start_every_process_or_are_refused(seed: int, monkey
         valid = [each for each in candidates(name) if jsonschema.Draft7Validator(SCHEMA[name]).is_valid(each)]
         settings[name] = chosen.choice(valid)
     if not taken(json.dumps(settings)):
-        # Something has to be tried: without the settings of rules one by one, until the rest is taken.
+        # To have something to test, remove the settings of such rules one by one until the rest is accepted.
         for name in sorted(settings):
             if not taken(json.dumps({name: settings[name]})):
                 del settings[name]

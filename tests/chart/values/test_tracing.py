@@ -1,4 +1,4 @@
-"""What the chart tells the processes of tracing."""
+"""The tracing settings that the chart passes to the processes."""
 
 from typing import Any
 
@@ -16,13 +16,13 @@ TRACING: dict[str, Any] = {
 
 
 def container(objects: list[Object], component: str) -> tuple[Object, Object]:
-    """The pod of a component, and its one container."""
+    """Return a component's pod, and its only container."""
     spec: Object = rendering.named(objects, "Deployment", f"-{component}")["spec"]["template"]["spec"]
     return spec, spec["containers"][0]
 
 
 def traced(component: str, **changes: Any) -> tuple[dict[str, str], Object, Object]:
-    """The variables of a component, its pod and its container."""
+    """Return a component's variables, its pod, and its container."""
     objects = rendering.rendered({**rendering.STORES, "tracing": {**TRACING, **changes}})
     spec, found = container(objects, component)
     return rendering.environment(objects, found), spec, found

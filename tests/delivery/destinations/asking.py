@@ -1,4 +1,4 @@
-"""A receiver that asks who connects (mutual TLS), on sockets of OpenSSL: asyncio's servers refuse without an alert."""
+"""A receiver with mutual TLS, on OpenSSL sockets, because asyncio's servers refuse without an alert."""
 
 import contextlib
 import socket
@@ -17,20 +17,20 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nKeep-Alive: timeout=30\r\n\r\n"
 
 @dataclass(kw_only=True)
 class Asking:
-    """It, and whom it served: for each connection the name of the client, once for each request."""
+    """The receiver, and its clients: for each connection the client's name, once for each request."""
 
     port: int
-    # The file of the authority that vouches for it, and for its clients.
+    # The file of the CA that signs its certificate and its clients'.
     ca_bundle: str
     served: list[list[str]] = field(default_factory=list)
 
     @property
     def url(self) -> str:
-        """A target URL of it."""
+        """Return a target URL of this receiver."""
         return f"https://127.0.0.1:{self.port}/hook"
 
     def serve(self, tls: ssl.SSLContext, accepted: socket.socket) -> None:
-        """One connection, to its end."""
+        """Serve one connection to its end."""
         with contextlib.suppress(OSError), accepted, tls.wrap_socket(accepted, server_side=True) as connection:
             names: list[str] = []
             self.served.append(names)
@@ -48,7 +48,7 @@ class Asking:
 def asking(
     ca: Issued, folder: Path, *, version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3, optional: bool = False
 ) -> Iterator[Asking]:
-    """One that speaks this version of TLS, keeps connections, and serves clients of this authority, or any."""
+    """Run a receiver with this version of TLS, which keeps connections, and serves clients of this CA, or any."""
     (folder / "ca.pem").write_text(ca.pem)
     tls = certificates.server_tls(
         ca.issue("receiver.example", usages=(certificates.SERVER,)), folder, client_authority=ca
@@ -86,6 +86,6 @@ def asking(
 
 
 def _name(connection: ssl.SSLSocket) -> str:
-    """The client's common name."""
+    """Return the client's common name."""
     found: Any = connection.getpeercert() or {}
     return str(dict(pair for part in found.get("subject", ()) for pair in part).get("commonName", "nobody"))

@@ -1,9 +1,9 @@
-"""Answers 2xx that are spelled oddly, and that Python's http.client or httpx takes all the same."""
+"""Oddly spelled 2xx responses that Python's http.client or httpx accepts."""
 
 HEAD = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 LENGTH = b"Content-Length: 2\r\n\r\nok"
-# Answers by what is odd about them, and what is kept of their body.
+# Responses by what is odd about them, and the part of the body that is stored.
 ANSWERS: dict[str, tuple[bytes, bytes]] = {
     # Lines.
     "lines end in LF": (b"HTTP/1.1 200 OK\nContent-Length: 2\n\nok", b"ok"),

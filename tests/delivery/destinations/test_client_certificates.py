@@ -1,4 +1,4 @@
-"""Client certificates of subscriptions, before receivers that serve nobody without one (mutual TLS)."""
+"""Client certificates of subscriptions, with receivers that require one (mutual TLS)."""
 
 import asyncio
 import functools
@@ -52,7 +52,7 @@ def pem(issued: Issued) -> bytes:
 
 
 def identity(issued: Issued, ca_bundle: str) -> ClientIdentity:
-    """As the worker makes it."""
+    """Return a claim as the worker creates it."""
     tls = trust(ca_bundle)
     client_certificates.show(tls, pem(issued))
     return ClientIdentity(tls)
@@ -157,7 +157,7 @@ async def test_the_guard_holds_with_it(receiver: Asking, names: Naming) -> None:
     assert receiver.served == []
 
 
-# -- what is sealed --
+# -- sealed certificates --
 
 
 async def test_one_certificate_of_a_subscription_is_one_identity_and_another_is_another() -> None:

@@ -1,4 +1,4 @@
-"""One connection: which answers end it, and when it is used again."""
+"""One connection: which responses end it, and when it is used again."""
 
 import asyncio
 import contextlib
@@ -24,11 +24,11 @@ from tests.delivery.destinations.odd_answers import ANSWERS
 from tests.delivery.sending import OK, failure, post
 from tests.delivery.world import LOOPBACK
 
-# Connections are kept, and what dies with them is known for it.
+# Connections are kept, and requests that die with them are classified correctly.
 
 
 def closing_after(first: bytes, *, reset: bool = False) -> sending.Answer:
-    """Answer the first request of each connection, read the second one, and close without an answer."""
+    """Respond to the first request of each connection, read the second one, and close without a response."""
 
     async def answer(connection: sending.Connection) -> None:
         await connection.request()
@@ -77,7 +77,7 @@ async def test_a_connection_that_the_receiver_closed_while_idle_is_not_used(send
     async with sending.serving(sending.answering(OK)) as server:
         for _ in range(3):
             assert (await sender.send(post(server.url()), timeout_seconds=5)).status_code == 200
-            await asyncio.sleep(0.05)  # for the FIN to come
+            await asyncio.sleep(0.05)  # until the FIN arrives
         assert len(server.connections) == 3
 
 
@@ -99,7 +99,7 @@ async def test_a_connection_is_not_kept_after_a_timeout(sender: HttpSender) -> N
 async def test_a_connection_is_closed_when_the_receiver_is_about_to_drop_it(
     monkeypatch: pytest.MonkeyPatch, delay_seconds: float
 ) -> None:
-    """It says for how long it keeps one that is idle; what is swept meanwhile must not lose sight of it."""
+    """The receiver announces how long it keeps an idle connection; a sweep at that time must not lose track of it."""
     monkeypatch.setattr("services.delivery.destinations.http.sender.SWEEP_SECONDS", 0.05)
     closed = asyncio.Event()
 
@@ -118,7 +118,7 @@ async def test_a_connection_is_closed_when_the_receiver_is_about_to_drop_it(
 
 @contextlib.asynccontextmanager
 async def announcing(keep_alive: bytes) -> AsyncIterator[tuple[sending.Server, list[sending.Connection]]]:
-    """A receiver that says so with each answer, and which of its connections were closed."""
+    """A receiver that announces this in each response, and which of its connections were closed."""
     closed: list[sending.Connection] = []
 
     async def answer(connection: sending.Connection) -> None:
@@ -145,7 +145,7 @@ async def announcing(keep_alive: bytes) -> AsyncIterator[tuple[sending.Server, l
 async def test_whatever_a_receiver_says_of_its_idle_connections_none_is_lost_sight_of(
     keep_alive: bytes, connections: int
 ) -> None:
-    """What is no number of seconds says nothing. Each connection is used again or closed."""
+    """Anything that is not a number of seconds is ignored. Each connection is used again or closed."""
     async with announcing(keep_alive) as (server, closed):
         async with sending.sender(LOOPBACK) as sender:
             for _ in range(3):
@@ -157,7 +157,7 @@ async def test_whatever_a_receiver_says_of_its_idle_connections_none_is_lost_sig
 async def test_a_connection_is_closed_when_anything_goes_wrong_after_its_answer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """As here, where a number is let through that no float can hold."""
+    """As if a number were accepted that no float can represent."""
     monkeypatch.setattr(http_connection, "MAX_LENGTH_DIGITS", 400)
     async with announcing(b"timeout=" + b"9" * 400) as (server, closed), sending.sender(LOOPBACK) as sender:
         with pytest.raises(OverflowError):
@@ -165,7 +165,7 @@ async def test_a_connection_is_closed_when_anything_goes_wrong_after_its_answer(
         await wait_until(lambda: closed == server.connections, 3, what="its connection to be closed")
 
 
-# The parsing of answers, against thousands of odd ones.
+# Parsing of responses, with thousands of odd ones.
 
 
 MUTATIONS = 4000
@@ -197,7 +197,7 @@ class Transport:
 
 
 async def by_us(pieces: Sequence[bytes]) -> int | SendError:
-    """The status that a connection reads from these pieces and the end, or why it reads none."""
+    """Return the status that a connection reads from these pieces and the end, or why it reads none."""
     connection = Connection(64 << 10, 4 << 10)
     connection.connection_made(cast("Any", Transport()))
     exchange = asyncio.ensure_future(connection.exchange(b"", b""))
@@ -212,7 +212,7 @@ async def by_us(pieces: Sequence[bytes]) -> int | SendError:
 
 
 class Socket:
-    """What http.client reads an answer from."""
+    """A socket from which http.client reads a response."""
 
     def __init__(self, answer: bytes) -> None:
         self._answer = answer
@@ -232,7 +232,7 @@ def by_http_client(answer: bytes) -> int | None:
 
 
 def by_h11(answer: bytes) -> int | None:
-    """As httpx reads it."""
+    """Return the status that httpx reads."""
     connection = h11.Connection(h11.CLIENT)
     connection.send(h11.Request(method="POST", target="/", headers=[("Host", "x"), ("Content-Length", "0")]))
     connection.send(h11.EndOfMessage())
@@ -261,7 +261,7 @@ def mutated(chosen: random.Random, answer: bytes) -> bytes:
 
 
 async def test_whatever_common_clients_take_is_taken_unless_it_is_cut_short() -> None:
-    """Where http.client overlooks a length behind a header that it cannot read, we may know that more is missing."""
+    """If http.client ignores a length after a header that it cannot parse, we may know that more is missing."""
     chosen, taken = random.Random(1), 0
     answers = [answer for answer, _ in ANSWERS.values() if len(answer) < 500]
     for _ in range(MUTATIONS):
@@ -288,7 +288,7 @@ async def test_what_chaos_answers_in_place_of_http_is_no_success() -> None:
 
 
 async def test_an_odd_head_that_drips_is_not_read_again_with_each_byte() -> None:
-    """That would take five seconds of the worker's only thread."""
+    """Reading it again would take five seconds of the worker's only thread."""
     connection = Connection(64 << 10, 4 << 10)
     connection.connection_made(cast("Any", Transport()))
     exchange = asyncio.ensure_future(connection.exchange(b"", b""))
@@ -309,7 +309,7 @@ async def test_an_odd_head_that_drips_is_not_read_again_with_each_byte() -> None
 )
 @pytest.mark.parametrize("used", [False, True], ids=["fresh", "kept"])
 async def test_heads_that_are_made_to_be_slow_are_not(piece: bytes, *, used: bool) -> None:
-    """64 KiB in pieces, on a fresh connection and on a kept one, where the rest of an earlier answer is skipped."""
+    """64 KiB in pieces, on a new connection and on a kept one, where the rest of an earlier response is skipped."""
     answer = b"HTTP/1.1 100 C\n" + piece * ((64 << 10) // len(piece))
     connection = Connection(64 << 10, 4 << 10)
     connection.connection_made(cast("Any", Transport()))

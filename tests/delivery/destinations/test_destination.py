@@ -1,4 +1,4 @@
-"""What a worker makes of an answer: text for Postgres, and how long Retry-After asks to wait."""
+"""How a worker reads a response: text for Postgres, and the delay in Retry-After."""
 
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from services.delivery.destinations import destination
 
-# What a receiver answers, as text that Postgres stores.
+# Responses as text that Postgres can store.
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_a_header_is_shown_on_one_line_and_cut(value: bytes, shown: str) -> None
     assert destination.header_text(value, 20 if len(value) == 21 else 50) == shown
 
 
-# What Retry-After means.
+# The meaning of Retry-After.
 
 
 NOW = datetime(2026, 3, 14, 15, 9, 26, tzinfo=UTC)
@@ -104,7 +104,7 @@ NOW = datetime(2026, 3, 14, 15, 9, 26, tzinfo=UTC)
         (b" 7\t", 7),
         (b"007", 7),
         (b"9" * 64, float("9" * 64)),
-        # A fraction is rounded up.
+        # Fractions are rounded up.
         (b"1.5", 2),
         (b"0.2", 1),
         (b".5", 1),
@@ -116,14 +116,14 @@ NOW = datetime(2026, 3, 14, 15, 9, 26, tzinfo=UTC)
         (b"Saturday, 14-Mar-26 15:10:26 GMT", 60),
         (b"Sat Mar 14 15:10:26 2026", 60),
         (b"Sun Mar  1 00:00:00 2026", 0),
-        # Others that are read as mail's dates are.
+        # Other forms that are read like dates in mail.
         (b"Sat, 14 Mar 2026 16:10:26 +0100", 60),
         (b"Sat, 14 Mar 2026 15:10:26 GMT, 5", 60),
         (b"Thu, 01 Jan 1970 00:00:00 GMT", 0),
-        # Passed.
+        # In the past.
         (b"Sat, 14 Mar 2026 15:09:25 GMT", 0),
         (b"Sun, 06 Nov 1994 08:49:37 GMT", 0),
-        # A year of two digits is of this century, unless that is more than 50 years ahead.
+        # A two-digit year belongs to this century, unless that is more than 50 years in the future.
         (b"Sunday, 06-Nov-94 08:49:37 GMT", 0),
         (b"Saturday, 14-Mar-70 15:09:26 GMT", (datetime(2070, 3, 14, 15, 9, 26, tzinfo=UTC) - NOW).total_seconds()),
         # Garbage.

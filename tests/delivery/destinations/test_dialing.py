@@ -21,7 +21,7 @@ from tests.delivery import sending
 from tests.delivery.sending import OK, POLICY, Naming, failure, post
 from tests.delivery.world import LOOPBACK, World
 
-# Addresses of a name, each tried a little after the one before.
+# Addresses of a name, each tried shortly after the previous one.
 
 
 SOON = 0.05
@@ -33,7 +33,7 @@ def _delay(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Openings:
-    """Openings that take their time and then work or fail; what was begun, and what was closed."""
+    """Connection attempts that take some time and then succeed or fail; which were started, and which were closed."""
 
     def __init__(self) -> None:
         self.begun: list[str] = []
@@ -114,7 +114,7 @@ async def test_whoever_leaves_leaves_nothing_behind() -> None:
 
 
 class Tunnels:
-    """An HTTP proxy that takes CONNECT and nothing else; what it was asked."""
+    """An HTTP proxy that supports only CONNECT, and the requests that it got."""
 
     def __init__(self, answer: bytes = b"HTTP/1.1 200 Connection established\r\nVia: test\r\n\r\n") -> None:
         self.heads: list[bytes] = []
@@ -150,7 +150,7 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 async def through(
     port: int, policy: Policy = LOOPBACK, ca_bundle: str = "", user: str = ""
 ) -> AsyncIterator[HttpSender]:
-    """A sender through a proxy on that port."""
+    """A sender that uses a proxy on this port."""
     proxy = Proxy.parse(f"http://{user}127.0.0.1:{port}")
     tls = trust(ca_bundle)
     async with http_sender.sender(policy, max_response_bytes=1024, wanted_bytes=1024, tls=tls, proxy=proxy) as made:

@@ -1,4 +1,4 @@
-"""The headers and signatures of a request, and the subscription's own headers."""
+"""The headers and signatures of a request, and the subscription's custom headers."""
 
 import base64
 import hashlib
@@ -98,7 +98,7 @@ def test_the_trace_is_told_only_where_it_is_given() -> None:
     assert request.build(CLAIM, (), {}, b"{}", 0, trace="00-a-b-01").headers["traceparent"] == "00-a-b-01"
 
 
-# Headers of a subscription's own reach its receiver.
+# Custom headers of a subscription reach its receiver.
 
 
 SET = "UPDATE subscriptions SET sealed_headers = $2 WHERE id = $1"

@@ -1,4 +1,4 @@
-"""The sender: requests as they go out, and answers of every form, over real sockets."""
+"""The sender: requests as they are sent, and responses of every form, over real sockets."""
 
 import asyncio
 import time
@@ -55,7 +55,7 @@ async def test_the_target_is_asked_for_as_its_url_is_read(sender: HttpSender, pa
 
 
 async def test_the_addresses_of_a_name_are_tried_one_after_the_other(sender: HttpSender, receiver: Receiver) -> None:
-    """Where localhost is ::1 first, nobody listens there."""
+    """If localhost is ::1 first, nothing listens there."""
     answer = await sender.send(post(f"http://localhost:{receiver.port}/hook"), timeout_seconds=5)
     assert answer.status_code == 200
     assert receiver.requests[0].headers["Host"] == f"localhost:{receiver.port}"
@@ -144,7 +144,7 @@ async def test_an_endless_body_is_cut_at_the_bound_and_its_2xx_counts(
         answer = await sender.send(post(server.url()), timeout_seconds=5)
         assert answer == Answer(status_code=200, body=b"x" * read)
         await wait_until(server.connections[0].writer.is_closing, what="the connection to be closed")
-    # Not much more than the bound was taken in: what was asked for, and what the sockets hold.
+    # It read little more than the limit: what it requested, and what the sockets buffer.
     assert next(sent) * 0x1000 < 16 << 20
 
 
@@ -159,6 +159,6 @@ async def test_an_answer_before_the_body_was_read_is_an_answer(sender: HttpSende
         answer = await sender.send(post(server.url(), b"x" * (16 << 20)), timeout_seconds=5)
         assert answer == Answer(status_code=413, body=b"big")
         assert time.monotonic() - started < 4
-        # The rest of the first request must not be taken for the second one.
+        # The rest of the first request must not be read as the second one.
         await sender.send(post(server.url()), timeout_seconds=5)
         assert len(server.connections) == 2

@@ -1,6 +1,6 @@
-"""Answers that are spelled oddly: what Python's http.client or httpx takes for a success is one for the sender.
+"""Oddly spelled responses: what Python's http.client or httpx accepts as a success is one for the sender, too.
 
-Each entry of the table is given to all three over real sockets, so that none is there by mistake.
+Each entry of the table is tested with all three over real sockets, so that none is in it by mistake.
 """
 
 import asyncio
@@ -58,7 +58,7 @@ async def _by_httpx(url: str) -> int | None:
 
 
 async def taken_by_others(url: str) -> set[int]:
-    """The statuses that the two common clients read."""
+    """Return the statuses that the two common clients read."""
     found = {await asyncio.to_thread(_by_http_client, url), await _by_httpx(url)}
     return {status for status in found if status is not None}
 
@@ -100,7 +100,7 @@ def _combined() -> list[bytes]:
 
 
 async def test_answers_that_are_odd_in_several_ways_are_taken_in_pieces_too(sender: HttpSender) -> None:
-    """Combinations of the above, cut anywhere: what either client takes is taken."""
+    """Combinations of the above, cut anywhere: what either client accepts is accepted."""
     cuts = random.Random(2)
     taken = 0
     for answer in _combined():
@@ -126,7 +126,7 @@ async def test_answers_that_are_odd_in_several_ways_are_taken_in_pieces_too(send
     ],
 )  # fmt: skip
 async def test_an_odd_answer_ends_at_once_and_with_its_connection(sender: HttpSender, what: str) -> None:
-    """The receiver keeps the connection open, and the next request gets one of its own."""
+    """The receiver keeps the connection open, and the next request uses a new one."""
     answer = ANSWERS[what][0]
 
     async def keep(connection: sending.Connection) -> None:
@@ -171,7 +171,7 @@ async def test_the_chunks_of_an_odd_failure_are_kept(sender: HttpSender, end: by
 
 
 def late(first: bytes, rest: bytes, then: bytes) -> sending.Answer:
-    """Answer the first request of each connection, and send more when the second request is there."""
+    """Respond to the first request of each connection, and send more when the second request has arrived."""
 
     async def answer(connection: sending.Connection) -> None:
         await connection.request()
@@ -202,7 +202,7 @@ async def test_a_kept_connection_that_brings_a_rest_and_closes_is_worth_a_fresh_
 
 
 async def test_a_kept_connection_that_timed_out_is_worth_a_fresh_one(sender: HttpSender) -> None:
-    """Servers say 408 on a connection that was idle for long; it crosses our next request."""
+    """Servers send 408 on a connection that was idle for long; it crosses our next request."""
     timed_out = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
     async with sending.serving(late(OK, timed_out, b"")) as server:
         await sender.send(post(server.url()), timeout_seconds=2)

@@ -1,4 +1,4 @@
-"""The sender against receivers that fail in every way, over real sockets."""
+"""The sender with receivers that fail in every way, over real sockets."""
 
 import asyncio
 import socket
@@ -147,7 +147,7 @@ async def test_a_receiver_that_does_not_read_is_a_timeout(sender: HttpSender) ->
 
 
 async def test_a_backlog_that_is_full_is_a_timeout(sender: HttpSender) -> None:
-    """Nobody accepts, so the connection is never made."""
+    """Nobody accepts, so the connection is never established."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)

@@ -1,4 +1,4 @@
-"""Whom the sender trusts, and what it says of those that it does not."""
+"""Which certificates the sender trusts, and its errors for others."""
 
 import ssl
 from collections.abc import AsyncIterator
@@ -21,7 +21,7 @@ from tests.delivery.world import LOOPBACK
 
 @pytest.fixture
 async def trusting(authority: tuple[Path, ssl.SSLContext]) -> AsyncIterator[HttpSender]:
-    """A sender with the authority's file as EGRESS_CA_BUNDLE."""
+    """A sender with the CA's file as EGRESS_CA_BUNDLE."""
     tls = trust(str(authority[0]))
     async with http_sender.sender(LOOPBACK, max_response_bytes=1024, wanted_bytes=1024, tls=tls) as made:
         yield made

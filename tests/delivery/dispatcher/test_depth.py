@@ -1,4 +1,4 @@
-"""The depth of the queue is what one more worker could send: what workers are scaled by."""
+"""The queue depth, which scales workers: the number of deliveries that one more worker could send."""
 
 import asyncio
 
@@ -18,14 +18,14 @@ def _measured_often(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def gauges() -> tuple[float, float]:
-    """The depth, and what waits for an endpoint that has as much as it takes."""
+    """Return the depth, and what waits for an endpoint at its limit."""
     held = Counted.now("webhook_held_deliveries", reason="concurrency")
     return Counted.now("webhook_queue_depth"), held
 
 
 async def test_what_waits_because_the_workers_have_enough_is_work_for_another_one(world: World) -> None:
     subscription = await world.subscription("http://127.0.0.1:1/")
-    await world.deliver_many(subscription, MAX_WINDOW, due_in=600)  # rung, and no worker has complained of them
+    await world.deliver_many(subscription, MAX_WINDOW, due_in=600)  # rung, and no worker has handed any back
     async with world.delivery():
         await wait_until(lambda: gauges() == (MAX_WINDOW, 0), what="what is rung to be counted")
         await world.deliver_many(subscription, 500)
@@ -35,9 +35,7 @@ async def test_what_waits_because_the_workers_have_enough_is_work_for_another_on
 async def test_what_workers_give_back_for_want_of_slots_is_work_for_another_one(
     world: World, receiver: Receiver
 ) -> None:
-    receiver.script(
-        then=Reply(delay_seconds=0.5)
-    )  # slow enough to be given back, and nothing that endpoints may not be
+    receiver.script(then=Reply(delay_seconds=0.5))  # slow enough to be handed back, within the limits of endpoints
     subscription = await world.subscription(receiver.url())
     handed_back = Counted("webhook_deliveries_handed_back_total", reason="concurrency")
     async with world.running(worker_concurrency=4):

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 import time
 from collections.abc import AsyncIterator
 
@@ -102,17 +103,14 @@ async def test_subscriptions_are_answered_in_the_order_of_their_demands(redis_ur
         assert [grant.number for grant in await limiter.take(demands)] == [3, 1, 7]
 
 
-@pytest.mark.parametrize("rate", [1.0, 1e-300], ids=["a key of another type", "a number that cannot be counted with"])
-async def test_a_bucket_that_redis_refuses_is_logged_and_costs_no_other_its_own(redis_url: str, rate: float) -> None:
+async def test_a_bucket_that_redis_refuses_is_logged_and_costs_no_other_its_own(redis_url: str) -> None:
     refused, other, last = ids.new(), ids.new(), ids.new()
 
     def asked(wanted: int) -> list[Demand]:
-        rates = {other: 1.0, refused: rate, last: 1.0}
-        return [Demand(subscription_id=name, rate=rates[name], burst=5, wanted=wanted) for name in rates]
+        return [Demand(subscription_id=name, rate=1.0, burst=5, wanted=wanted) for name in (other, refused, last)]
 
     async with limiters(redis_url, 1) as (limiter,):
-        if rate == 1.0:
-            await limiter._redis.set(KEY + str(refused), "nonsense")
+        await limiter._redis.set(KEY + str(refused), "nonsense")
         with structlog.testing.capture_logs() as logs:
             grants = [grant.number for grant in await limiter.take(asked(3))]
             later = [grant.number for grant in await limiter.take(asked(3))]
@@ -120,8 +118,61 @@ async def test_a_bucket_that_redis_refuses_is_logged_and_costs_no_other_its_own(
         (warning,) = logs
         assert (warning["log_level"], warning["subscription_id"]) == ("warning", str(refused))
         # Its own share goes on being counted here: a second later there is one token more.
-        limiter._own[refused].filled_at -= 1 / rate if rate == 1.0 else 1
-        assert (await limiter.take(asked(1)))[1].number == (rate == 1.0)
+        limiter._own[refused].filled_at -= 1
+        assert (await limiter.take(asked(1)))[1].number == 1
+
+
+HOSTILE = (1e-300, -1e-300, 5e-324, 1e300, -1e300, float("nan"), float("inf"), float("-inf"), 0.0, -0.0, -1.0)
+
+
+@pytest.mark.parametrize("rate", HOSTILE)
+@pytest.mark.parametrize("burst", [None, 1, -1, 10**9, 2**31 - 1])
+async def test_a_rate_that_cannot_be_counted_with_counts_as_the_nearest_and_others_keep_theirs(
+    redis_url: str, rate: float, burst: int | None
+) -> None:
+    hostile, other = ids.new(), ids.new()
+    demands = [
+        Demand(subscription_id=name, rate=limit, burst=size, wanted=7)
+        for name, limit, size in ((hostile, rate, burst), (other, 0.01, 5), (ids.new(), 0.01, 3))
+    ]
+    async with limiters(redis_url, 1) as (limiter,):
+        with structlog.testing.capture_logs() as logs:
+            grants = await limiter.take(demands)
+        assert logs == []
+        assert [grant.number for grant in grants[1:]] == [5, 3]
+        assert 0 <= grants[0].number <= 7
+        assert 0 <= grants[0].more_in_seconds <= 1_000
+        assert limiter._refused == set()
+        # The same in the process's own buckets.
+        for grant in await limiter._alone(demands):
+            assert 0 <= grant.number <= 7
+            assert 0 <= grant.more_in_seconds <= 1_000
+
+
+@pytest.mark.parametrize("tokens", ["nan", "inf", "-inf", "1e300", "-1e300", "nonsense", ""])
+@pytest.mark.parametrize("at", ["nan", "inf", "-inf", "1e300", "nonsense", ""])
+async def test_a_bucket_with_numbers_that_are_none_is_counted_with_all_the_same(
+    redis_url: str, tokens: str, at: str
+) -> None:
+    async with limiters(redis_url, 1) as (limiter,):
+        await limiter._redis.hset(KEY + str(SUBSCRIPTION), mapping={"tokens": tokens, "at": at})
+        assert 0 <= await taken(limiter, demand(0.01, 9, burst=5)) <= 5
+        assert limiter._refused == set()
+        kept = await limiter._redis.hmget(KEY + str(SUBSCRIPTION), "tokens", "at")
+    assert all(math.isfinite(float(value or "nan")) for value in kept)
+
+
+async def test_a_redis_that_takes_nothing_is_logged_once_and_each_has_its_share(redis_url: str) -> None:
+    demands = [Demand(subscription_id=ids.new(), rate=10, burst=None, wanted=1) for _ in range(20)]
+    async with limiters(redis_url, 1) as (limiter,):
+        await limiter._redis.config_set("maxmemory", "1")
+        try:
+            with structlog.testing.capture_logs() as logs:
+                grants = await limiter.take(demands)
+        finally:
+            await limiter._redis.config_set("maxmemory", "0")
+    assert [grant.number for grant in grants] == [0] * 20
+    assert [line["event"] for line in logs] == ["Redis cannot count rate limits"]
 
 
 @pytest.mark.parametrize("bucket", [{"tokens": "0", "at": "9999999999"}, {"tokens": "-1000000", "at": "0"}])

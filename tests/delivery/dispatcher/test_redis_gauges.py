@@ -1,4 +1,4 @@
-"""What the delivery process tells of Redis, over a real Valkey."""
+"""Metrics of the delivery process about Redis, over a real Valkey."""
 
 import asyncio
 

@@ -19,7 +19,7 @@ from services.platform import ids
 
 
 def full_at(outstanding: int) -> Window:
-    """A window of which workers gave some back while so many were out."""
+    """Return a window after workers handed some back while this many were out."""
     window = Window()
     assert window.allowance(outstanding, full=True, now=window.at) == 0
     return window
@@ -78,7 +78,7 @@ def test_it_grows_no_further_than_its_most() -> None:
 
 
 def rung_until(window: Window, seconds: float, *, closed_at: float, step: float = 0.05) -> int:
-    """Ring for all that is allowed from the closing on; how many that were after so many seconds."""
+    """Ring for everything that is allowed since the breaker closed; return how many after each of these seconds."""
     rung, elapsed = 0, 0.0
     while elapsed <= seconds:
         number = window.recovery_allowance(elapsed, closed_at + elapsed)
@@ -90,7 +90,7 @@ def rung_until(window: Window, seconds: float, *, closed_at: float, step: float 
 
 def test_a_recovered_endpoint_gets_twice_as_many_in_each_second() -> None:
     rung = [rung_until(Window(), seconds, closed_at=1_000.0) for seconds in range(5)]
-    # At the closing, and after each second; twice as many come in each.
+    # When it closes, and after each second; twice as many arrive in each.
     assert rung[0] == RECOVERY_PER_SECOND
     gains = [later - earlier for earlier, later in itertools.pairwise(rung)]
     assert gains == [pytest.approx(14.4 * 2**second, abs=1.5) for second in range(4)]

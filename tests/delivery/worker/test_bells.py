@@ -1,4 +1,4 @@
-"""Bells: what they make a worker do, and what those that say nothing new do not."""
+"""Bells: how a worker reacts to them, and to those without news."""
 
 import time
 from typing import Any

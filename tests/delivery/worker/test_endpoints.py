@@ -1,4 +1,4 @@
-"""Another target_url is another endpoint: what was learned of the one before does not hold it back."""
+"""Another target_url is another endpoint: the state of the old one does not hold back the new one."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -53,7 +53,7 @@ async def test_what_waits_behind_the_breaker_of_an_endpoint_goes_to_the_next_one
 
 
 async def test_requests_that_hang_at_an_endpoint_leave_the_next_one_its_lane(world: World, receiver: Receiver) -> None:
-    """They fill the lane until their time-out: without a look at Postgres nothing would be claimed."""
+    """They fill the lane until their timeout: without a check in Postgres, nothing would be claimed."""
     receiver.script(then=Reply(hang=True), path="/old")
     subscription = await world.subscription(receiver.url("/old"))
     async with world.running(worker_concurrency=128, delivery_timeout_seconds=30.0):

@@ -1,4 +1,4 @@
-"""What attempts make of a delivery."""
+"""What attempts mean for a delivery."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""What deliveries are signed with: one secret or several, and never none in place of one that cannot be opened."""
+"""Signing of deliveries: with one secret or several, and never unsigned if one cannot be decrypted."""
 
 import base64
 from collections.abc import Callable
@@ -24,13 +24,13 @@ NEW, OLD, OLDER = ("whsec_" + text * 8 for text in ("bmV3", "b2xk", "b2xl"))
 
 
 async def keep(world: World, subscription_id: UUID, *secrets: Secret) -> None:
-    """Give a subscription these secrets."""
+    """Set the secrets of a subscription."""
     sealed = vault().seal(subscription_id, secrets)
     await world.pool.execute("UPDATE subscriptions SET sealed_secrets = $2 WHERE id = $1", subscription_id, sealed)
 
 
 def holds(request: Received, secret_key: str) -> bool:
-    """Whether a library of Standard Webhooks that knows this secret takes the request."""
+    """Return whether a Standard Webhooks library with this secret accepts the request."""
     try:
         standardwebhooks.Webhook(secret_key).verify(request.body, dict(request.headers), json_parse=False)
     except standardwebhooks.WebhookVerificationError:
@@ -120,7 +120,7 @@ def private(seed: bytes, ends_in: float | None = None) -> Secret:
 
 
 def takes(request: Received, seed: bytes) -> bool:
-    """Whether a receiver that knows the public key takes the request: some v1a signature of it verifies."""
+    """Return whether a receiver with the public key accepts the request, by any of its v1a signatures."""
     key = nacl.signing.SigningKey(seed).verify_key
     signed = f"{request.headers['webhook-id']}.{request.headers['webhook-timestamp']}.".encode() + request.body
     for part in request.headers["webhook-signature"].split(" "):
@@ -178,7 +178,7 @@ async def test_while_a_scheme_is_changed_receivers_of_either_take_what_they_know
     versions = [part.partition(",")[0] for part in request.headers["webhook-signature"].split(" ")]
     assert versions == ["v1a", "v1", "v1"]
     assert holds(request, NEW)
-    # Of the newest secret that both sides have.
+    # With the newest shared secret.
     hub = request.headers["X-Hub-Signature-256"]
     await keep(world, subscription, shared)
     receiver.requests.clear()

@@ -1,4 +1,4 @@
-"""Spans of attempts that do not go as they should, and what receivers are told."""
+"""Spans of unusual attempts, and traceparent headers to receivers."""
 
 import contextlib
 import ssl
@@ -32,7 +32,7 @@ async def collector() -> AsyncIterator[Collector]:
 
 @contextlib.asynccontextmanager
 async def traced_worker(world: World, collector: Collector, *, grace_seconds: float = 8.0) -> AsyncIterator[None]:
-    """A worker that exports its spans, those that end with it as well."""
+    """A worker that exports its spans, including those that end with it."""
     settings = world.worker_settings(
         otel_exporter_otlp_endpoint=collector.url,
         shutdown_grace_seconds=grace_seconds,
@@ -51,7 +51,7 @@ async def traced_worker(world: World, collector: Collector, *, grace_seconds: fl
 
 
 async def traced_delivery(world: World, ringer: Ringer, url: str, payload: bytes = b"{}", flags: str = "01") -> None:
-    """A delivery of an event that was traced at its acceptance, rung for."""
+    """Create and ring a delivery of an event that was traced at its acceptance."""
     delivery_id = await world.deliver(await world.subscription(url), payload, due_in=RUNG)
     await world.pool.execute(
         "UPDATE webhook_events SET traceparent = $2 WHERE id = $1",
@@ -118,7 +118,7 @@ async def test_a_collector_behind_tls_is_checked_against_its_authority(
     authority: tuple[Path, ssl.SSLContext],
 ) -> None:
     file, _ = authority
-    # One file holds both, and each is found by its PEM heading.
+    # One file contains both, each with its PEM heading.
     server = (file.parent / "server.pem").read_bytes()
     before = Counted("webhook_spans_dropped_total")
     async with collectors.collecting(tls=grpc.ssl_server_credentials([(server, server)])) as collector:

@@ -22,7 +22,7 @@ for _ in range(25):
 print("done", flush=True)
 sys.stdin.read()
 """
-# One that lives, and burns as well.
+# One that stays alive, and burns as well.
 LIVING = """
 import os, sys, time
 if not os.fork():
@@ -58,7 +58,7 @@ def run() -> Iterator[Run]:
 def test_children_that_ended_and_were_waited_for_are_not_lost(run: Run) -> None:
     pid = run(SHORT_LIVED)
 
-    # 25 times 20 ms; the clock of the system ticks every 10 ms.
+    # 25 times 20 ms; the system's clock ticks every 10 ms.
     assert cpu.seconds({"tree": [pid]})["tree"] >= 0.45
 
 

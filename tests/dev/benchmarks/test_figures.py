@@ -43,11 +43,11 @@ def _streams(*counts: int) -> bytes:
     [
         (b"\x01\x01\x01", _streams(1, 1, 1), 1, 0),
         (b"\x01\x01\x01", _streams(1, 0, 1), 1, 1),
-        # What was not accepted is not lost when it does not come, nor when it does.
+        # Events that were not accepted do not count as lost, whether they arrive or not.
         (b"\x00\x01\x00", _streams(0, 1, 1), 1, 0),
-        # The last ones never came, so the receiver knows nothing of them.
+        # The last ones never arrived, so the receiver does not know them.
         (b"\x01\x01\x01", _streams(1), 1, 2),
-        # An event to ten of which two are missing.
+        # An event for ten subscriptions, two of which got nothing.
         (b"\x01\x01", _streams(10, 8), 10, 2),
         (b"", _streams(), 1, 0),
     ],

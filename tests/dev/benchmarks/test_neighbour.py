@@ -23,7 +23,7 @@ def _run(case: str, *, p99_ms: float = 100.0, delivered: float = 1000.0, lost: i
 
 
 def _runs(kind: str, **changes: float) -> list[Figures]:
-    """One run of each case, of which one kind differs."""
+    """Return one run of each case, one kind of which differs."""
     others = [_run(name) for name in (neighbour.ALONE, neighbour.TWICE, *neighbour.KINDS) if name != kind]
     return [*others, _run(kind, **changes)]  # type: ignore[arg-type]
 
@@ -44,7 +44,7 @@ def test_twice_the_healthy_is_no_kind() -> None:
 
 
 def test_ratios_are_of_the_same_run() -> None:
-    # A machine that got slower under all cases alike.
+    # A machine that became slower in all cases alike.
     slower = [_run(name, p99_ms=300.0) for name in (neighbour.ALONE, neighbour.TWICE, *neighbour.KINDS)]
 
     found = neighbour.summary([*_runs("dns", p99_ms=200.0), *slower])

@@ -1,4 +1,4 @@
-"""A short run over the real stack: python -m dev.chaos."""
+"""A short run on the real stack: python -m dev.chaos."""
 
 import json
 import signal
@@ -16,7 +16,7 @@ EVENTS = 3000
 @pytest.mark.chaos
 @pytest.mark.timeout(300)
 def test_nothing_accepted_is_lost_under_faults_of_every_family(short_folder: Path, tmp_path: Path) -> None:
-    """And a failed run shows its whole output, its seed and schedule included."""
+    """A failed run shows its whole output, including its seed and schedule."""
     figures = tmp_path / "chaos.json"
     options = ["--seed", "48", "--events", str(EVENTS), "--faults", "15", "--rate", "60"]
     folder = short_folder / "chaos"
@@ -45,7 +45,7 @@ def test_an_interrupted_run_leaves_nothing(short_folder: Path, until: str) -> No
 
 
 def _processes_in(folder: Path) -> list[psutil.Process]:
-    """What still runs of the run whose data is there."""
+    """Return the processes that still run on the data of the run."""
     return [process for process in psutil.process_iter() if _works_in(process, folder.resolve())]
 
 

@@ -1,4 +1,4 @@
-"""The verdict and what it rests on: dev/chaos/verdict.py, dev/chaos/verdict.py, dev/chaos/verdict.py."""
+"""The verdict and its evidence: dev/chaos/verdict.py."""
 
 from collections.abc import Sequence
 from uuid import UUID

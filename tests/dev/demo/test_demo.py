@@ -19,7 +19,7 @@ TIMEOUT_SECONDS = 90.0
 
 
 def _launch(folder: Path, port: int) -> subprocess.Popen[str]:
-    """The demo with its temporary files in `folder`, in place of the system's."""
+    """The demo, with its temporary files in `folder`."""
     folder.mkdir(parents=True)
     return subprocess.Popen(
         [sys.executable, "-m", "dev.demo"],
@@ -35,7 +35,7 @@ def _launch(folder: Path, port: int) -> subprocess.Popen[str]:
 
 
 def _left_behind(folder: Path) -> list[psutil.Process]:
-    """Processes of a demo's own stack, which work in its folder."""
+    """Return the processes of a demo's own stack, which work in its folder."""
 
     def is_one(process: psutil.Process) -> bool:
         try:
@@ -52,7 +52,7 @@ def _subscriptions(base_url: str) -> list[str]:
 
 
 def _said(demo: subprocess.Popen[str], *, status: int) -> tuple[str, str]:
-    """Its whole output, once it has ended with this status."""
+    """Return its whole output, once it has ended with this status."""
     output, errors = demo.communicate(timeout=TIMEOUT_SECONDS)
     assert demo.returncode == status, output + errors
     return output, errors
@@ -74,7 +74,7 @@ def test_without_a_running_service_it_starts_its_own_and_leaves_nothing(short_fo
 def test_it_uses_the_service_that_runs_and_deletes_its_subscription(short_folder: Path) -> None:
     with stacks.running(short_folder / "shown", environment={"RETRY_BASE_SECONDS": "0.2"}) as stack:
         output, _ = _said(_launch(short_folder / "demo-shown", stack.port), status=0)
-        assert f"{stack.base_url}, which runs already" in output
+        assert f"{stack.base_url}, which is already running" in output
         assert "delivered by attempt 3" in output
         assert _subscriptions(stack.base_url) == []
 
@@ -91,13 +91,13 @@ def test_a_delivery_that_fails_ends_it_with_one_line(short_folder: Path) -> None
 def test_a_service_that_may_not_deliver_here_ends_it_with_one_line(short_folder: Path) -> None:
     with stacks.running(short_folder / "closed", environment={"EGRESS_ALLOW": ""}) as stack:
         _, errors = _said(_launch(short_folder / "demo-closed", stack.port), status=1)
-        assert errors.startswith("demo: POST /api/v1/subscriptions/ was answered 422: ")
+        assert errors.startswith("demo: POST /api/v1/subscriptions/ returned 422: ")
         assert "target_url: is not allowed (see EGRESS_ALLOW): 127.0.0.1 is not a public address" in errors
         assert len(errors.splitlines()) == 1
 
 
 def test_something_else_on_the_port_is_left_alone(short_folder: Path, stack: Stack) -> None:
-    # The worker's metrics port answers HTTP, and is not a gateway.
+    # The worker's metrics port speaks HTTP, but is not a gateway.
     folder = short_folder / "demo-other"
     output, _ = _said(_launch(folder, stack.ports["metrics"]["worker"]), status=0)
     assert "started only for this demo" in output

@@ -1,4 +1,4 @@
-"""What `make kind-demo` loads and counts with, on the local stack in place of a cluster."""
+"""The load and counts of `make kind-demo`, on the local stack instead of a cluster."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""The embedded stores outlive what tests and users do to them."""
+"""The embedded stores survive what tests and users do to them."""
 
 import asyncio
 import subprocess
@@ -22,7 +22,7 @@ SELECT count(*) FROM pg_stat_activity
 WHERE state = 'active' AND query LIKE '%generate_series%' AND pid <> pg_backend_pid()
 """
 
-# An owner that starts both stores, says so, and waits to be killed.
+# An owner that starts both stores, prints that, and waits to be killed.
 OWNER = """
 import pathlib, sys, time
 from dev.embedded import EmbeddedPostgres, EmbeddedValkey, Guard
@@ -39,7 +39,7 @@ with Guard() as guard:
 
 @pytest.fixture
 def postgres(short_folder: Path, free_port: int) -> Iterator[EmbeddedPostgres]:
-    """A server of its own, for tests that kill it."""
+    """A separate server, for tests that kill it."""
     with EmbeddedPostgres(short_folder / f"postgres-{free_port}", port=free_port) as running:
         yield running
 
@@ -71,7 +71,7 @@ async def test_what_was_committed_is_there_after_postgres_ended_and_started_agai
 
 
 async def test_postgres_starts_again_beside_a_backend_that_a_kill_left_working(postgres: EmbeddedPostgres) -> None:
-    """It holds the shared memory, which keeps a new server from starting."""
+    """It uses shared memory, which keeps a new server from starting."""
     connection = await asyncpg.connect(postgres.url("postgres", user=wheel.USER))
     busy = asyncio.create_task(connection.execute("SELECT count(*) FROM generate_series(1, 1000000000)"))
     await wait_until(lambda: postgres.execute(BUSY) == "1", what="the query to run")
@@ -83,7 +83,7 @@ async def test_postgres_starts_again_beside_a_backend_that_a_kill_left_working(p
 
 
 async def test_tcp_asks_for_the_password(postgres: EmbeddedPostgres) -> None:
-    """Any user of the machine reaches the port, and a superuser may run programs as us."""
+    """Every user of the machine can connect to the port, and a superuser can run programs as us."""
     postgres.ensure_database("webhook")
     superuser, owner = postgres.superuser_tcp_url("webhook"), postgres.tcp_url("webhook")
     assert await _value(superuser, "SELECT 1") == 1
@@ -93,7 +93,7 @@ async def test_tcp_asks_for_the_password(postgres: EmbeddedPostgres) -> None:
 
 
 async def test_the_owner_of_a_database_is_no_superuser(postgres: EmbeddedPostgres) -> None:
-    """As on a managed Postgres; and its password is not the superuser's."""
+    """As on a managed Postgres. Its password is not the superuser's."""
     postgres.ensure_database("webhook")
     url = postgres.url("webhook")
     assert (
@@ -106,7 +106,7 @@ async def test_the_owner_of_a_database_is_no_superuser(postgres: EmbeddedPostgre
 
 
 def test_valkey_starts_again_empty_on_the_same_port(short_folder: Path, free_port: int) -> None:
-    """Nothing in it must survive, and nothing does."""
+    """Nothing in it needs to survive, and nothing does."""
     with EmbeddedValkey(short_folder / f"valkey-{free_port}", port=free_port) as valkey:
         client = redis.Redis.from_url(valkey.url())
         client.set("key", "value")

@@ -1,4 +1,4 @@
-"""Ports that nobody else has, in this process or beside it."""
+"""Ports that nobody else uses, in this process or another one."""
 
 import socket
 import subprocess
@@ -31,7 +31,7 @@ def test_a_port_to_avoid_is_not_given() -> None:
 
 
 def test_a_taken_port_is_not_given(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Somebody listens there already."""
+    """A server listens there already."""
     fresh = ports._Reservations()
     monkeypatch.setattr(ports, "_reservations", fresh)
     ports.free_port()
@@ -41,7 +41,7 @@ def test_a_taken_port_is_not_given(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_processes_side_by_side_get_different_ports() -> None:
-    """While they live; afterwards the ports are anybody's."""
+    """While they live; afterwards the ports are free again."""
     with (
         subprocess.Popen([sys.executable, "-c", ASK], stdin=-1, stdout=-1, text=True, cwd=ROOT) as one,
         subprocess.Popen([sys.executable, "-c", ASK], stdin=-1, stdout=-1, text=True, cwd=ROOT) as other,
@@ -56,7 +56,7 @@ def test_processes_side_by_side_get_different_ports() -> None:
 
 
 def test_no_ports_are_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It says so in place of trying for ever."""
+    """It raises an error instead of trying forever."""
     monkeypatch.setattr(ports, "_FIRST", ports._LAST)
     monkeypatch.setattr(ports, "_reservations", ports._Reservations())
     with pytest.raises(OSError, match="no free ports"):
@@ -64,7 +64,7 @@ def test_no_ports_are_left(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_wanted_ports_are_one_processes_alone() -> None:
-    """A second stack on this machine, which asks before the first one's servers listen, gets others."""
+    """A second stack on this machine, which chooses ports before the first one's servers listen, gets others."""
     free = (
         port for port in range(15_001, 19_000, 4) if not any(ports.why_not("127.0.0.1", port + n) for n in range(-1, 3))
     )

@@ -52,7 +52,7 @@ def test_an_open_loop_keeps_its_rate_over_slow_answers(generator: Helper, receiv
     load = _load(port, paths=("/after-300/0",), rate=100.0, requests=None, seconds=1.0, connections=1)
     sent = generator.ask(load, Sent)
 
-    # One connection would do three requests in a second.
+    # One connection would send only three requests in a second.
     assert 80 <= sent.sent <= 101
     assert sent.accept_p50_ms >= 300
 
@@ -82,7 +82,7 @@ def test_what_comes_twice_is_a_duplicate_until_it_is_forgotten(generator: Helper
 def test_an_event_is_wrapped_with_its_type(generator: Helper, receiver: Helper) -> None:
     port = receiver.hear(Listening, 10).port
 
-    # The receiver finds no stamp behind an event's type, and gives the connection up.
+    # After an event's type, the receiver finds no stamp, and closes the connection.
     sent = generator.ask(_load(port, event_type="order.created", requests=1, connections=1, seconds=0.5), Sent)
 
     assert sent.failed == 1

@@ -78,7 +78,7 @@ def test_endless_headers_go_on(post: Post) -> None:
 def test_a_flood_comes_as_fast_as_it_is_read_and_no_faster(post: Post) -> None:
     connection = post("flood")
     head = connection.recv(1 << 10)
-    # Nobody reads: the receiver holds no gigabyte, and still serves others.
+    # Nobody reads: the receiver does not buffer a gigabyte, and still serves others.
     assert post("error").recv(1 << 10).startswith(b"HTTP/1.1 500 ")
 
     wanted, read = 64 << 20, 0

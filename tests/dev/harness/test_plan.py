@@ -18,7 +18,7 @@ def made(tmp_path: Path, port: int = 8080) -> dict[str, int]:
 
 @pytest.fixture(autouse=True)
 def usual_ports(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Three ports that are free here, in place of 50051 to 50053, which another stack may have."""
+    """Three free ports instead of 50051 to 50053, which another stack may use."""
     assert dict(plan.USUAL_GRPC_PORTS) == USUAL
     runs = (range(first, first + 3) for first in range(15_001, 19_000, 4))
     free = next(run for run in runs if not any(ports.why_not("127.0.0.1", port) for port in (run[0] - 1, *run)))

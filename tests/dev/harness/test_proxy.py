@@ -15,7 +15,7 @@ SOON_SECONDS = 0.3
 
 @contextlib.asynccontextmanager
 async def _echoing() -> AsyncIterator[Proxy]:
-    """A proxy before a server that sends back what it gets."""
+    """A proxy in front of a server that echoes."""
 
     async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):

@@ -14,7 +14,7 @@ from dev.harness import supervisor
 @pytest.fixture
 def server() -> Iterator[http.server.HTTPServer]:
     class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:  # the name that BaseHTTPRequestHandler wants
+        def do_GET(self) -> None:  # the name that BaseHTTPRequestHandler requires
             status, body = self.server.answer  # type: ignore[attr-defined]  # set by each test
             self.send_response(status)
             self.end_headers()

@@ -1,4 +1,4 @@
-"""What the terminal of `make run` shows of the logs."""
+"""What the terminal of `make run` shows from the logs."""
 
 from pathlib import Path
 

@@ -27,7 +27,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ({"LOG_RETENTION_HOURS": "never"}, ["LOG_RETENTION_HOURS: "]),
         ({"WORKER_CONCURRENCY": "x", "TOP_SUBSCRIPTIONS": "101"}, ["TOP_SUBSCRIPTIONS: ", "WORKER_CONCURRENCY: "]),
         ({"EGRESS_ALLOW": "a/b/c"}, ["EGRESS_ALLOW: "]),
-        # 30 s of leases, which `make run` chooses, and not the workers' own 60.
+        # Leases of 30 s, which `make run` sets, instead of the workers' default of 60.
         (
             {"DELIVERY_TIMEOUT_SECONDS": "26"},
             ["configuration: LEASE_SECONDS must be at least DELIVERY_TIMEOUT_SECONDS"],

@@ -1,4 +1,4 @@
-"""The one command: python -m dev.local."""
+"""The local stack: python -m dev.local."""
 
 import functools
 import json
@@ -25,7 +25,7 @@ MakeStack = Callable[..., Stack]
 
 @pytest.fixture
 def make_stack(short_folder: Path) -> Iterator[MakeStack]:
-    """Make stacks, and stop those that the test left running."""
+    """Start stacks, and stop those that the test left running."""
     made: list[Stack] = []
 
     def make(name: str, **options: object) -> Stack:
@@ -58,14 +58,14 @@ def _ready(url: str) -> bool:
 
 
 def test_every_process_is_ready_and_ports_json_says_where(stack: Stack) -> None:
-    """And each has a session of its own, its role in its command line, and DATA_DIR in its environment."""
+    """Each has its own session, its role in its command line, and DATA_DIR in its environment."""
     ports = stack.ports
     assert ports["gateway"] == stack.port
     assert ports["supervisor_pid"] == stack.process.pid
     assert set(ports) >= {"ingest", "delivery", "analytics", "postgres", "redis", "database_url", "redis_url"}
     assert all(_ready(f"http://127.0.0.1:{ports['metrics'][role]}/readyz") for role in ROLES)
     assert _ready(f"{stack.base_url}/readyz")
-    # URLs of named stores hold passwords.
+    # URLs of external stores contain passwords.
     assert stat.S_IMODE((stack.data_dir / "ports.json").stat().st_mode) == stat.S_IRUSR | stat.S_IWUSR
     for role in ROLES:
         pid = stack.pid_of(role)
@@ -95,7 +95,7 @@ def test_a_taken_port_is_said_in_one_line_and_nothing_starts(stack: Stack, make_
 
 
 def test_a_data_dir_in_use_is_said_in_one_line(stack: Stack, make_stack: MakeStack) -> None:
-    """With the process that has it."""
+    """It names the process that uses the port."""
     other = make_stack(stack.data_dir.name)
     output = stack.output_path.read_bytes()
     other.output_path = stack.output_path.with_name("in-use.output")
@@ -138,13 +138,13 @@ def _kill_and_see_another(stack: Stack, role: str) -> None:
 
 def _name(process: Process) -> str | None:
     try:
-        return process.name()
-    except NoSuchProcess:  # Postgres' helpers come and go.
+        return str(process.name())
+    except NoSuchProcess:  # Postgres's helpers start and end.
         return None
 
 
 async def test_killed_stores_are_started_again_and_deliveries_go_on(make_stack: MakeStack, receiver: Receiver) -> None:
-    """With what was accepted before."""
+    """Accepted events are still there."""
     stack = make_stack("stores")
     stack.start()
     subscription = _subscribe(stack, receiver.url())
@@ -165,7 +165,7 @@ async def test_killed_stores_are_started_again_and_deliveries_go_on(make_stack: 
 
 
 async def test_a_delivery_survives_the_kill_of_its_worker(make_stack: MakeStack, receiver: Receiver) -> None:
-    """The request hangs when the worker dies; after its lease it is made again."""
+    """The request hangs when the worker dies. After its lease it is sent again."""
     stack = make_stack("lease", environment={"LEASE_SECONDS": "20"})
     stack.start()
     receiver.script(Reply(hang=True), then=200)
@@ -191,7 +191,7 @@ def test_three_deaths_in_thirty_seconds_end_the_stack_with_the_last_lines(make_s
     stack.launch()
     assert stack.process.wait(60) == 1
     assert "3 deaths within 30 s" in stack.output
-    # The last lines of the one that died, from its log.
+    # The last lines of the dead one, from its log.
     assert "GRPC_TLS_CERT_FILE: /nowhere.pem cannot be read" in stack.output
     assert not stack.processes()
 
@@ -206,7 +206,7 @@ def test_wrong_settings_of_any_process_are_said_before_anything_starts(make_stac
 
 
 async def test_the_terminal_shows_accepted_events_and_failed_attempts(stack: Stack, receiver: Receiver) -> None:
-    """With what a developer needs to know what became of a webhook."""
+    """It shows what a developer needs to know about each webhook."""
     receiver.script(500, then=200)
     subscription = _subscribe(stack, receiver.url())
     url = f"{stack.base_url}/api/v1/webhooks/ingest/{subscription}"
@@ -251,7 +251,7 @@ def test_a_signal_stops_everything_and_leaves_nothing(make_stack: MakeStack, num
 
 
 def test_a_signal_during_the_start_stops_everything(make_stack: MakeStack) -> None:
-    """As soon as something runs."""
+    """As soon as something is running."""
     stack = make_stack("early")
     stack.launch()
     wait_until_sync(lambda: any(_name(process) == "postgres" for process in stack.processes()), 20, what="Postgres")
@@ -260,9 +260,9 @@ def test_a_signal_during_the_start_stops_everything(make_stack: MakeStack) -> No
 
 
 def test_data_outlives_a_restart(make_stack: MakeStack) -> None:
-    """Subscriptions of the first run are there in the second."""
+    """Subscriptions of the first run still exist in the second."""
     stack = make_stack("restarted")
-    # Under nohup the tests ignore it, and so would the stack.
+    # Under nohup, the tests ignore the signal, and the stack would, too.
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     try:
         stack.start()
@@ -276,7 +276,7 @@ def test_data_outlives_a_restart(make_stack: MakeStack) -> None:
 
 
 def test_a_killed_supervisor_leaves_nothing_and_its_data_to_the_next(make_stack: MakeStack) -> None:
-    """The next one waits for the remains, on the same PORT and DATA_DIR."""
+    """The next one waits for the remaining processes, on the same PORT and DATA_DIR."""
     stack = make_stack("orphans")
     stack.start()
     subscription = _subscribe(stack, "http://127.0.0.1:9/hook")
@@ -289,7 +289,7 @@ def test_a_killed_supervisor_leaves_nothing_and_its_data_to_the_next(make_stack:
 
 
 def test_two_stacks_live_side_by_side(stack: Stack, make_stack: MakeStack) -> None:
-    """Each with its own data and ports, and one stops without the other."""
+    """Each has its own data and ports, and stops without the other."""
     other = make_stack("beside")
     other.start()
     roles = ("ingest", "delivery", "analytics")

@@ -1,4 +1,4 @@
-"""Targets that must not be reached, by what they try. {port} is that of listeners on every address of this machine."""
+"""Targets that must not be reached, by what they try. {port} is the port of listeners on all local addresses."""
 
 HOSTILE = {
     "loopback": [

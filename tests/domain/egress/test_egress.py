@@ -10,7 +10,7 @@ from services.domain.egress.policy import EgressDenied, Policy
 
 NOTHING = Policy.parse([])
 
-# Addresses that no delivery may reach, by what they are.
+# Addresses that no delivery may reach, by their kind.
 HOSTILE = {
     "loopback": ["127.0.0.1", "127.0.0.53", "127.255.255.254", "::1"],
     "this network": ["0.0.0.0", "0.1.2.3", "::"],
@@ -79,7 +79,7 @@ def test_one_address_that_is_not_public_among_others_denies_the_name() -> None:
         NOTHING.check("receiver.example", 443, ["8.8.8.8", "2606:4700:4700::1111", "10.0.0.1"])
 
 
-# Spellings that inet_aton takes for 127.0.0.1 or 10.0.0.1, and that no strict parser knows.
+# Spellings that inet_aton reads as 127.0.0.1 or 10.0.0.1, and that strict parsers do not accept.
 SPELLINGS = [
     "2130706433",
     "0x7f000001",
@@ -97,7 +97,7 @@ SPELLINGS = [
     "host", [*SPELLINGS, "1", "0x", "0X7F000001", "127.0.0.1.", "1.2.3.4.5", "receiver.example.1", "receiver.0x1f"]
 )
 def test_another_spelling_of_an_address_is_denied_before_anything_resolves_it(host: str) -> None:
-    """Clients take them for an address, and ask no resolver."""
+    """Clients read them as an address, and ask no resolver."""
     with pytest.raises(EgressDenied, match="not an address in the standard notation"):
         Policy.parse(["0.0.0.0/0"]).check_target(host, 80)
 

@@ -1,7 +1,7 @@
-"""No target that is not public is reached: refused when a subscription is made, and when a request is sent anyway.
+"""Targets that are not public are refused by ingest, and by the sender if they are in the database anyway.
 
-The worker's own sender is given each URL, as if it stood in the database: from before the rule, or by another hand than
-ours. Listeners on every address of this machine count who comes.
+The worker's own sender gets each URL as if it were stored: from before the rule, or written by someone else. Listeners
+on all addresses of this machine count connections.
 """
 
 import contextlib
@@ -30,13 +30,13 @@ from tests.ingest.conftest import URL, Ingest, serving
 
 @dataclass
 class Listeners:
-    """Counts the connections to a port, on IPv4 and on IPv6."""
+    """Count the connections to a port, on IPv4 and IPv6."""
 
     port: int
     hits: list[str] = field(default_factory=list)
 
     def listen(self, listener: socket.socket) -> None:
-        """Take connections until the listener is closed."""
+        """Accept connections until the listener is closed."""
         with contextlib.suppress(OSError):
             while True:
                 connection, address = listener.accept()
@@ -46,7 +46,7 @@ class Listeners:
 
 @contextlib.contextmanager
 def listening() -> Iterator[Listeners]:
-    """Listeners on a port of every address of this machine."""
+    """Listen on one port of every address of this machine."""
     made = Listeners(ports.free_port())
     opened = []
     for family, address in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):
@@ -72,7 +72,7 @@ def listeners() -> Iterator[Listeners]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def strict_ingest(stores: Stores) -> AsyncIterator[Ingest]:
-    """An ingest server as in production: nothing is allowed."""
+    """An ingest server as in production: no private target is allowed."""
     with stores.database() as database_url:
         async with serving(
             database_url, stores.redis_url(), env="test", bind_host="127.0.0.1", egress_allow="", auth_required=False

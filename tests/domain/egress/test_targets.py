@@ -1,4 +1,4 @@
-"""Target URLs are read in one way."""
+"""Target URLs have only one reading."""
 
 import pytest
 from hypothesis import given
@@ -22,7 +22,7 @@ from services.domain.egress import targets
         ("http://[::ffff:127.0.0.1]/", False, "::ffff:7f00:1", 80, "[::ffff:7f00:1]", "/"),
         ("https://m\u00fcnchen.example/\u00fc?\u00f6", True, "xn--mnchen-3ya.example", 443, "xn--mnchen-3ya.example",
          "/%C3%BC?%C3%B6"),
-        # What is ASCII stays as given beside what is not.
+        # ASCII next to other characters is kept as it is.
         ("http://a.example/\u00fc/a%7Eb/../c?sig=%7e&e=", False, "a.example", 80, "a.example",
          "/%C3%BC/a%7Eb/../c?sig=%7e&e="),
         ("http://a.example/\u4e2d%zz|{}^`\"'<>+;@,=~?", False, "a.example", 80, "a.example",

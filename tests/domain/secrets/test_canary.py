@@ -1,4 +1,4 @@
-"""The value by which processes know whether their keys are those of the database."""
+"""The encrypted value that shows a process whether its keys belong to the database."""
 
 import asyncio
 import os
@@ -123,7 +123,7 @@ def _start(database: str, redis_url: str, folder: Path, role: str, **more: str) 
 
 
 def _started(process: "subprocess.Popen[str]") -> bool:
-    """Whether it says that it has started, before it ends."""
+    """Return whether it reports that it has started, before it ends."""
     assert process.stdout
     return any("started" in line for line in iter(process.stdout.readline, ""))
 

@@ -1,4 +1,4 @@
-"""Encryption at rest: what opens, and what does not."""
+"""Encryption at rest: what can be decrypted, and what cannot."""
 
 import pytest
 from hypothesis import given

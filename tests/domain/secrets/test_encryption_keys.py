@@ -1,4 +1,4 @@
-"""ENCRYPTION_KEYS, and the key that development keeps in DATA_DIR."""
+"""ENCRYPTION_KEYS, and the key that development stores in DATA_DIR."""
 
 import base64
 import stat
@@ -26,7 +26,7 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("ENV", "ENCRYPTION_KEYS", "DATA_DIR"):
         monkeypatch.delenv(name, raising=False)
-    # The other keys are another test's.
+    # The other keys are tested elsewhere.
     monkeypatch.setenv("AUTH_REQUIRED", "false")
 
 

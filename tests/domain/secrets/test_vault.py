@@ -1,4 +1,4 @@
-"""Subscriptions' secrets: what the columns hold, and which keys hold when."""
+"""Subscriptions' secrets: what the columns contain, and when each key is valid."""
 
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -20,7 +20,7 @@ def test_what_is_sealed_for_a_subscription_opens_for_it_alone() -> None:
     sealed = vault().seal(ONE, kept)
     opener = vault()
     assert opener.opened(ONE, sealed).kept == tuple(kept)
-    # Though it was opened a moment ago.
+    # Although it was decrypted a moment ago.
     with pytest.raises(CannotOpen):
         opener.opened(OTHER, sealed)
 
@@ -81,7 +81,7 @@ def test_headers_are_sealed_for_their_subscription_alone() -> None:
         one.headers(OTHER, sealed)
     with pytest.raises(CannotOpen):
         one.opened(ONE, sealed)
-    # Others in their place are opened anew.
+    # Replaced secrets are decrypted again.
     assert one.headers(ONE, vault().seal_headers(ONE, {"A": "b"})) == {"A": "b"}
 
 
@@ -97,7 +97,7 @@ def test_verification_secrets_open_for_their_subscription_alone_and_are_no_signi
     assert b"hunter2" not in sealed
     opener = vault()
     assert opener.verification_secrets(ONE, sealed) == ("hunter2", "whsec_!")
-    # What Stripe calls a secret need be no base64.
+    # Stripe's secrets need not be base64.
     assert [key.hub for key in opener.verification_keys(ONE, sealed)] == [b"hunter2", b"whsec_!"]
     for wrong in (lambda: opener.verification_keys(OTHER, sealed), lambda: opener.opened(ONE, sealed)):
         with pytest.raises(CannotOpen):

@@ -1,4 +1,4 @@
-"""A stack that asks for keys, its operator, and channels to its processes."""
+"""A stack that requires keys, its operator, and channels to its processes."""
 
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
@@ -14,7 +14,7 @@ from dev.harness.keys import Admin
 from dev.harness.stack import Stack
 from services.platform import ids
 
-# By the service of a method's full name.
+# By the service in a method's full name.
 PROCESSES: Mapping[str, str] = {
     "webhook.v1.AccessService": "ingest",
     "webhook.v1.AuditService": "ingest",
@@ -28,7 +28,7 @@ Channels = Mapping[str, grpc.aio.Channel]
 
 @pytest.fixture(scope="session")
 def keyed(short_folder: Path) -> Iterator[Stack]:
-    """The whole service, which asks for keys."""
+    """The whole service, with keys required."""
     environment = {
         **keys.ENVIRONMENT,
         **keys.OWN_SERVICE_KEYS,
@@ -40,14 +40,14 @@ def keyed(short_folder: Path) -> Iterator[Stack]:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def http(keyed: Stack) -> AsyncIterator[httpx.AsyncClient]:
-    """A client that sends no key by itself."""
+    """A client that sends no key by default."""
     async with httpx.AsyncClient(base_url=keyed.base_url, timeout=15) as client:
         yield client
 
 
 @pytest.fixture
 def admin(http: httpx.AsyncClient) -> Admin:
-    """Its operator."""
+    """The stack's operator."""
     return Admin(http)
 
 
@@ -64,5 +64,5 @@ async def channels(keyed: Stack) -> AsyncIterator[Channels]:
 
 @pytest.fixture
 def a_name() -> str:
-    """The id of a tenant that nobody has yet."""
+    """Return an unused tenant id."""
     return f"t{ids.new().hex}"

@@ -12,7 +12,7 @@ ROLES = ("admin", "write", "ingest", "read")
 
 
 def dotted(method: str) -> str:
-    """Return a method as the table has it: SubscriptionService.GetSubscription."""
+    """Return a method as it appears in the table: SubscriptionService.GetSubscription."""
     return method.removeprefix("/webhook.v1.").replace("/", ".")
 
 
@@ -32,5 +32,5 @@ def _rows() -> Iterator[tuple[tuple[str, str], frozenset[str]]]:
         yield ("", dotted(method)), allowed[method]
 
 
-# By REST operation ("" where there is none) and gRPC method.
+# By REST operation ("" if there is none) and gRPC method.
 ALLOWED: Mapping[tuple[str, str], frozenset[str]] = dict(_rows())

@@ -1,4 +1,4 @@
-"""Every change leaves one entry in the audit log, with whose key made it; what changes nothing leaves none."""
+"""Every change adds one audit entry that names the key; a request that changes nothing adds none."""
 
 import dataclasses
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -25,7 +25,7 @@ from services.platform import ids
 from tests.e2e.access.conftest import Channels
 from tests.platform.auth.test_auth import methods
 
-# What changes something by REST or gRPC and leaves no entry, and why.
+# Operations over REST or gRPC that change something without an entry, and why.
 TAKES_EVENTS_IN = "what is taken in is its own record"
 EXEMPT: Mapping[str, str] = {
     "ingest_webhook": TAKES_EVENTS_IN,
@@ -42,7 +42,7 @@ URL = "https://example.com/hook/path-of-a-credential?token=query-of-a-credential
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Actor:
-    """A key of a tenant of its own, over REST."""
+    """A key of a new tenant, over REST."""
 
     http: httpx.AsyncClient
     tenant_id: str
@@ -61,7 +61,7 @@ class Actor:
         return answer
 
     async def delivery(self) -> str:
-        """One that waits."""
+        """Return a waiting delivery."""
         subscription_id = await self.api.subscribe(URL)
         await self.call("POST", f"/api/v1/subscriptions/{subscription_id}/pause")
         return await self.api.sent(subscription_id)
@@ -76,7 +76,7 @@ async def actor(keyed: Stack, admin: Admin, a_name: str, receiver: Receiver) -> 
 
 
 async def listed(http: httpx.AsyncClient, **filters: Any) -> list[dict[str, Any]]:
-    """All entries that fit, newest first."""
+    """Return all matching entries, newest first."""
     found: list[dict[str, Any]] = []
     cursor = ""
     while True:
@@ -89,7 +89,7 @@ async def listed(http: httpx.AsyncClient, **filters: Any) -> list[dict[str, Any]
             return found
 
 
-# What makes something ready to be changed, and answers where the change goes, with its body.
+# Functions that prepare a change, and return the path of its request and its body.
 Prepared = tuple[str, str, Any]
 Prepare = Callable[[Actor], Awaitable[Prepared]]
 
@@ -123,6 +123,11 @@ async def _delete_tenant(actor: Actor) -> Prepared:
     return "DELETE", f"/api/v1/admin/tenants/{made}", None
 
 
+async def _update_tenant(actor: Actor) -> Prepared:
+    made = (await actor.call("POST", "/api/v1/admin/tenants", {"id": f"t{ids.new().hex}"})).json()["id"]
+    return "PATCH", f"/api/v1/admin/tenants/{made}", {"quotas": {"subscriptions": 5}}
+
+
 async def _revoke(actor: Actor) -> Prepared:
     made = (await actor.call("POST", "/api/v1/admin/api-keys", {"name": "another", "role": "read"})).json()["id"]
     return "DELETE", f"/api/v1/admin/api-keys/{made}", None
@@ -152,6 +157,7 @@ REST: Mapping[str, tuple[Action, Prepare]] = {
         Action.CREATE_TENANT,
         _at("POST", "/api/v1/admin/tenants", lambda: {"id": f"t{ids.new().hex}"}),
     ),
+    "update_tenant": (Action.UPDATE_TENANT, _update_tenant),
     "delete_tenant": (Action.DELETE_TENANT, _delete_tenant),
     "create_api_key": (
         Action.CREATE_API_KEY,
@@ -207,10 +213,10 @@ async def test_a_call_that_fails_or_changes_nothing_leaves_no_entry(http: httpx.
         await actor.call("POST", f"/api/v1/webhooks/deliveries/{delivery_id}/cancel")
     before = await listed(http, tenant_id=actor.tenant_id)
     created = [entry for entry in before if entry["action"] == Action.CREATE_SUBSCRIPTION]
-    assert len(created) == 3  # by the key, the one with the idempotency key once
+    assert len(created) == 3  # by the key, once for the request with an idempotency key
     assert len([entry for entry in before if entry["action"] == Action.CANCEL_DELIVERY]) == 1
 
-    await actor.call("POST", f"{path}/resume")  # it is active
+    await actor.call("POST", f"{path}/resume")  # it is active already
     refused = [
         await actor.http.post("/api/v1/subscriptions", json={"target_url": "http://10.0.0.1/"}),
         await actor.http.put(path, json={"target_url": URL, "rate_limit_burst": 1}),
@@ -248,7 +254,7 @@ async def test_the_bootstrap_key_is_told_from_others_and_nobody_speaks_for_anoth
     request = subscriptions_pb2.CreateSubscriptionRequest(
         tenant_id=actor.tenant_id, spec=subscriptions_pb2.SubscriptionSpec(target_url=URL)
     )
-    # A key that is nobody's service key cannot speak for others.
+    # A key that is not a service key cannot act for others.
     forged = (*keys.metadata(actor.key), ("webhook-actor", "bootstrap"))
     by_forger = await stub.CreateSubscription(request, metadata=forged, timeout=10)
 
@@ -348,7 +354,7 @@ async def test_pages_and_filters_hold_what_they_should(http: httpx.AsyncClient, 
     assert await listed(http, resource_id=subscriptions[0].upper(), action="subscription.pause") == [paused]
     assert len(await listed(http, tenant_id=actor.tenant_id, resource_type="api_key")) == 1
     assert await listed(http, tenant_id=actor.tenant_id, actor="system") == []
-    # From is in, to is out, and one page ends where the next begins.
+    # `from` is included, `to` is not, and each page starts where the last one ended.
     middle = whole[4]["created_at"]
     later = await listed(http, tenant_id=actor.tenant_id, **{"from": middle})
     earlier = await listed(http, tenant_id=actor.tenant_id, to=middle)
@@ -405,7 +411,7 @@ async def test_entries_cannot_be_changed_or_removed(keyed: Stack, actor: Actor) 
                 await connection.execute(statement, actor.tenant_id)
         with pytest.raises(asyncpg.InsufficientPrivilegeError, match="append-only"):
             await connection.execute("TRUNCATE audit_entries")
-        # Retention's own way takes nothing that is younger.
+        # Retention's own statement does not delete younger entries.
         assert await connection.fetchval("SELECT delete_old_audit_entries(interval '1 hour', 1000)") == 0
         with pytest.raises(asyncpg.InsufficientPrivilegeError, match="append-only"):
             await connection.execute("DELETE FROM audit_entries WHERE tenant_id = $1", actor.tenant_id)
@@ -420,7 +426,7 @@ async def test_entries_are_listed_only_for_operators_over_grpc(actor: Actor, cha
     assert await keys.code_of(channel, method, await admin.key()) is grpc.StatusCode.PERMISSION_DENIED
 
 
-# The audit log where nobody needs a key.
+# The audit log without required keys.
 
 
 async def test_a_caller_without_a_key_is_anonymous(stack: Stack) -> None:

@@ -1,4 +1,4 @@
-"""The life of a key: made, shown once, used, limited, expired, revoked."""
+"""The life of a key: created, shown once, used, limited, expired, revoked."""
 
 import asyncio
 import os
@@ -155,7 +155,7 @@ async def test_a_revoked_key_is_refused_everywhere_within_5_seconds_and_for_good
     revoked_at = time.monotonic()
 
     async def all_refused() -> bool:
-        # In use all the while, as a key is that fell into wrong hands.
+        # In constant use, like a stolen key.
         return all(await refused())
 
     await wait_until(all_refused, 6)
@@ -185,7 +185,7 @@ async def test_a_key_that_asks_too_often_is_429_and_no_other_is(http: httpx.Asyn
     )
     seconds = time.monotonic() - began_at
     refused = [answer for answer in answers[:30] if answer.status_code == 429]
-    # A burst of five, and five a second after it.
+    # A burst of five, and then five a second.
     assert 5 <= 30 - len(refused) <= 5 + 5 * seconds
     for answer in refused:
         assert (answer.json()["reason"], answer.headers["retry-after"]) == ("RATE_LIMITED", "1")
@@ -214,7 +214,7 @@ async def test_known_keys_go_on_for_a_while_without_ingest_and_others_are_503(
         assert await status(http, known) == 200
         answer = await http.get("/api/v1/stats", headers=bearer(unknown))
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
-        # ACCEPT_TIMEOUT_SECONDS, after which ingest is known not to answer.
+        # ACCEPT_TIMEOUT_SECONDS, after which ingest counts as unavailable.
         assert time.monotonic() - stopped_at < 3 + 2
 
         async def ended() -> bool:

@@ -1,4 +1,4 @@
-"""An operator, whose key has role admin, acts in the tenants of all."""
+"""An operator, whose key has the role admin, acts in any tenant."""
 
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
@@ -24,7 +24,7 @@ LISTS = ("/api/v1/subscriptions", "/api/v1/stats", "/api/v1/admin/api-keys", "/a
 
 @pytest.fixture
 async def acme(keyed: Stack, admin: Admin, a_name: str) -> AsyncIterator[httpx.AsyncClient]:
-    """A tenant, by a key of role write of its own."""
+    """A tenant, with its own key of the role write."""
     await admin.tenant(a_name)
     headers = bearer(await admin.key(a_name))
     async with httpx.AsyncClient(base_url=keyed.base_url, headers=headers, timeout=15) as client:
@@ -75,7 +75,7 @@ async def test_an_operator_looks_after_a_tenants_deliveries_and_the_log_says_so(
     assert {(entry["actor_name"], entry["actor_role"], entry["actor_tenant_id"]) for entry in log} == {
         ("Ada", "admin", "default")
     }
-    # Repeated looks within a minute are one entry.
+    # Repeated reads within a minute are one entry.
     assert sorted(entry["action"] for entry in log) == [
         "delivery.retry",
         "subscription.create",

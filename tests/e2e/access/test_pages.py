@@ -1,4 +1,4 @@
-"""What the pages say about keys is done here as they say it."""
+"""Do what the pages say about keys, as they say it."""
 
 import asyncio
 import os
@@ -15,13 +15,13 @@ from dev.harness.stack import ROOT, Stack
 
 
 def scripts(variable: str) -> list[str]:
-    """The commands of the page that need this variable."""
+    """Return the commands of the page that need this variable."""
     page = (ROOT / "docs/guides/keys.md").read_text()
     return [found for found in re.findall(r"^```sh\n(.+?)^```", page, re.MULTILINE | re.DOTALL) if variable in found]
 
 
 def output_of(script: str, folder: Path, **variables: str) -> str:
-    """What it prints; fail when it does."""
+    """Run a command and return its output; fail if it fails."""
     done = subprocess.run(
         ["/bin/sh", "-eu", "-c", script],
         cwd=folder,
@@ -61,7 +61,7 @@ async def test_operators_act_in_other_tenants_as_printed(
 
 
 def demo(keyed: Stack, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """The demo against a service that runs."""
+    """The demo with a running service."""
     return subprocess.run(
         [sys.executable, "-m", "dev.demo"],
         cwd=folder,

@@ -1,4 +1,4 @@
-"""Each role over each operation of REST and each method of gRPC."""
+"""Each role with each REST operation and gRPC method."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -18,7 +18,7 @@ from tests.platform.auth.test_auth import methods
 
 GIVEN = ("admin", "write", "ingest", "read")
 REFUSED = {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}
-# What takes no API key: a token in the path stands for one.
+# Operations without an API key, which take a token in the path.
 OPEN = {"POST /api/v1/webhooks/ingest/{subscription_id}/{token}"}
 METHODS = {f"/webhook.v1.{method.replace('.', '/')}": who for (_, method), who in role_table.ALLOWED.items()}
 
@@ -39,7 +39,7 @@ async def test_each_rest_operation_is_open_to_the_roles_of_the_table_only(
             behind = role_table.dotted(routing.method_of(operation["operationId"]) or "")
             allowed = role_table.ALLOWED[name, behind]
             seen.add((name, behind))
-            # Nothing of this id is there, and no body is sent: nothing is made or changed.
+            # Nothing has this id, and no body is sent: nothing is created or changed.
             where = path.replace("{tenant_id}", "nobody-of-this-name")
             for parameter in ("subscription_id", "delivery_id", "event_id", "key_id"):
                 where = where.replace(f"{{{parameter}}}", str(ids.new()))
@@ -82,7 +82,7 @@ async def test_the_bootstrap_key_is_let_in_by_every_process(channels: Channels) 
         assert (code in REFUSED) == (not allowed), method
 
 
-async def test_health_and_reflection_need_no_key(channels: Channels) -> None:
+async def test_health_needs_no_key_and_reflection_does(channels: Channels) -> None:
     for name, channel in channels.items():
         stub: Any = health_pb2_grpc.HealthStub(channel)
         answer = await stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=keys.CALL_SECONDS)
@@ -92,5 +92,9 @@ async def test_health_and_reflection_need_no_key(channels: Channels) -> None:
         async def requests() -> AsyncIterator[bytes]:
             yield b"\x3a\x00"  # list_services
 
-        async for described in describe(requests(), timeout=keys.CALL_SECONDS):
+        async for described in describe(requests(), metadata=keys.metadata(ADMIN_KEY), timeout=keys.CALL_SECONDS):
             assert name.encode() in described
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            async for _ in describe(requests(), timeout=keys.CALL_SECONDS):
+                pass
+        assert raised.value.code() is grpc.StatusCode.UNAUTHENTICATED

@@ -1,4 +1,4 @@
-"""What runbooks order can be done: an operator makes each of their calls of the API, in another tenant than its own."""
+"""An operator can make each API call of the runbooks, in another tenant than its own."""
 
 import asyncio
 import os
@@ -20,7 +20,7 @@ BLOCKS = [
     for block in re.findall(r"^ *```sh\n(.+?)^ *```", page.read_text(), re.MULTILINE | re.DOTALL)
     if "$URL" in block
 ]
-# What runbooks say in prose of calls that they show nowhere as a command.
+# Calls that runbooks mention without a command.
 IN_PROSE = re.compile(r"`(?:GET|POST|PUT|PATCH|DELETE) (/[^`]+)`")
 
 

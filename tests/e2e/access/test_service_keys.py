@@ -1,4 +1,4 @@
-"""What a service key opens, and what it does not."""
+"""What a service key allows, and what it does not."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ SERVICE_KEYS = {
     "delivery": OWN_SERVICE_KEYS["DELIVERY_SERVICE_KEY"],
     "analytics": OWN_SERVICE_KEYS["ANALYTICS_SERVICE_KEY"],
 }
-# Written out, so that nobody opens another method to the service key without meaning to.
+# Written out, so that nobody adds a method for the service key by mistake.
 ALONE = {
     "/webhook.v1.AccessService/Authenticate",
     "/webhook.v1.IngestService/BatchIngest",
@@ -29,6 +29,8 @@ ALONE = {
 }
 WITH_THE_ADMINS_KEY = {
     "/webhook.v1.AccessService/CreateTenant",
+    "/webhook.v1.AccessService/GetTenant",
+    "/webhook.v1.AccessService/UpdateTenant",
     "/webhook.v1.AccessService/ListTenants",
     "/webhook.v1.AccessService/DeleteTenant",
     "/webhook.v1.AccessService/CreateApiKey",
@@ -107,7 +109,7 @@ async def test_admin_methods_require_the_admins_own_key(admin: Admin, channels: 
         ) -> grpc.StatusCode:
             return await keys.code_of(channel, method, SERVICE_KEY, actor=actor, caller_key=caller_key)
 
-        # To know the id of an admin's key is not enough.
+        # Knowing the id of an admin's key is not enough.
         assert await code(actor=admins["id"]) is DENIED, method
         assert await code(actor="bootstrap") is DENIED, method
         assert await code(caller_key=writers) is DENIED, method

@@ -1,4 +1,4 @@
-"""What is one tenant's is nobody else's, over REST and over gRPC."""
+"""Tenants are isolated, over REST and over gRPC."""
 
 import asyncio
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ URL = "https://example.com/hook"
 
 @dataclass(frozen=True, kw_only=True)
 class Tenant:
-    """A tenant with a key of role write."""
+    """A tenant with a key of the role write."""
 
     id: str
     key: str
@@ -83,7 +83,7 @@ async def test_on_every_route_another_tenants_object_is_404_and_lists_hold_ones_
                 assert answer.status_code == 404, (name, answer.text)
                 assert answer.json()["reason"] == "NOT_FOUND"
                 if method == "get":
-                    # No wonder: it is there.
+                    # It exists, so this is no surprise.
                     assert (await acmes.get(where)).status_code == 200, name
         assert len(walked) >= 15
 
@@ -105,7 +105,7 @@ async def test_no_header_or_parameter_selects_a_tenant(http: httpx.AsyncClient, 
     refused = await http.get(path, headers=bearer(other.key) | {"X-Tenant": acme.id})
     assert (refused.status_code, refused.json()["reason"]) == (403, "TENANT_FORBIDDEN")
     assert [error["field"] for error in refused.json()["errors"]] == ["X-Tenant"]
-    # To name one's own is allowed.
+    # A key may name its own tenant.
     assert (await http.get(path, headers=bearer(acme.key) | {"X-Tenant": acme.id})).status_code == 200
     for name in ("X-Tenant-Id", "Tenant-Id", "X-Webhook-Tenant"):
         assert (await http.get(path, headers=bearer(other.key) | {name: acme.id})).status_code == 404
@@ -121,7 +121,7 @@ async def test_an_admin_who_names_no_tenant_sees_no_objects_of_another(http: htt
 
 
 def stating() -> Iterator[MethodDescriptor]:
-    """The methods whose requests state the tenant that they act for; those of operators' services name others."""
+    """The methods whose requests have the tenant that they act for; those of operators' services name others."""
     for method in methods():
         operators = method.containing_service.name in {"AccessService", "AuditService"}
         if "tenant_id" in method.input_type.fields_by_name and not operators:
@@ -155,7 +155,7 @@ async def test_no_method_lets_a_key_pretend_to_be_of_another_tenant(
         assert isinstance(refused, errors.PermissionDenied), method.full_name
         assert refused.reason == "TENANT_FORBIDDEN"
         assert [violation.field for violation in refused.violations] == ["tenant_id"]
-        # Their own, stated or not, is theirs to state.
+        # A key may always name its own tenant.
         refused = await _refusal(channels[name], f"/{name}/{method.name}", acme.key, request)
         assert not isinstance(refused, errors.PermissionDenied), method.full_name
 
@@ -178,7 +178,7 @@ async def test_an_item_of_another_tenant_is_refused_alone(
     accepted, denied = ("accepted", "", 0), ("error", "TENANT_FORBIDDEN", grpc.StatusCode.PERMISSION_DENIED.value[0])
     missing = ("error", "NOT_FOUND", grpc.StatusCode.NOT_FOUND.value[0])
     assert await batch(acme.key, acme.id, other.id, "", "default") == [accepted, denied, accepted, denied]
-    # Of the other tenant the subscription is none, whatever is stated.
+    # The subscription does not exist for the other tenant, whatever is named.
     assert await batch(other.key, acme.id, other.id, "") == [denied, missing, missing]
     assert await batch(SERVICE_KEY, acme.id, other.id, "") == [accepted, missing, missing]
     with pytest.raises(grpc.aio.AioRpcError) as raised:

@@ -1,4 +1,4 @@
-"""Webhooks and events on their way in."""
+"""Accepting webhooks and events."""
 
 import asyncio
 import gzip
@@ -87,6 +87,24 @@ async def test_an_event_is_answered_with_its_deliveries(client: httpx.AsyncClien
     assert answer.json() == {"event_id": item.event_id, "deliveries": 3}
     assert item.WhichOneof("target") == "fan_out"
     assert (item.event_type, item.payload, item.content_type) == ("order.created", EXACT, "application/json")
+
+
+async def test_an_event_to_many_is_answered_as_expanding(client: httpx.AsyncClient, services: Services) -> None:
+    services.result = lambda item: ingest_pb2.IngestResult(
+        accepted=ingest_pb2.Accepted(event_id=item.event_id, expanding=True, status=ingest_pb2.INGEST_STATUS_PENDING)
+    )
+    answer = await client.post("/api/v1/events", json={"event_type": "order.created", "payload": 1})
+    (item,) = services.items
+    assert answer.status_code == 202
+    assert answer.json() == {"event_id": item.event_id, "expanding": True}
+
+
+async def test_an_event_to_nobody_is_answered_with_no_deliveries(client: httpx.AsyncClient, services: Services) -> None:
+    services.result = lambda item: ingest_pb2.IngestResult(
+        accepted=ingest_pb2.Accepted(event_id=item.event_id, status=ingest_pb2.INGEST_STATUS_FILTERED)
+    )
+    answer = await client.post("/api/v1/events", json={"event_type": "order.created", "payload": 1})
+    assert answer.json() == {"event_id": services.items[0].event_id, "deliveries": 0}
 
 
 @pytest.mark.parametrize(
@@ -285,7 +303,7 @@ async def test_an_answer_is_marked_as_replayed_when_it_is_an_earlier_requests(
 ) -> None:
     body = b'{"event_type": "a", "payload": 1}'
     assert "idempotent-replayed" not in (await client.post(path, content=body)).headers
-    # Of this request's own event, which ingest was sent twice.
+    # It is this request's own event, which was sent to ingest twice.
     services.result = lambda item: ingest_pb2.IngestResult(
         accepted=ingest_pb2.Accepted(event_id=item.event_id, replayed=True)
     )

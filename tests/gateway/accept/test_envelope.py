@@ -1,4 +1,4 @@
-"""Payloads are cut out of bodies; tests/adversarial/test_envelope.py shows that it is byte for byte."""
+"""Payloads are cut out of bodies; tests/adversarial/test_envelope.py checks that they are kept byte for byte."""
 
 import contextlib
 
@@ -10,7 +10,7 @@ from services.gateway.accept import envelope
 from services.gateway.web import problems, routing
 from services.platform import errors
 
-# Nobody reads that deep; it is JSON all the same.
+# No parser reads this deep, but it is valid JSON.
 DEEP = b"[" * 100_000 + b"]" * 100_000
 
 
@@ -61,7 +61,7 @@ def test_a_body_is_delivered_with_its_content_type(
 
 
 def test_an_encoded_body_is_the_payload_itself() -> None:
-    body = b'{"payload": 1}'  # which gzip never is, but whoever says that it is compressed is not second-guessed
+    body = b'{"payload": 1}'  # This is not gzip, but the sender's Content-Encoding is not checked
     cut = envelope.webhook(body, b"application/json", encoded=True)
     assert cut == envelope.Payload(body, "application/json", enveloped=False)
 

@@ -30,7 +30,7 @@ ADMIN = Caller(tenant_id="acme", role=Role.ADMIN, key_id="key", tenant_stated=Tr
 def refusal(
     code: grpc.StatusCode, details: str | None = None, *, said: errors.WebhookError | None = None
 ) -> AioRpcError:
-    """As gRPC raises it by itself, or with what a server said."""
+    """Return an error as gRPC raises it, or with a server's details."""
     trailers = Metadata()
     if said is not None:
         trailers.add(grpc_errors.DETAILS_KEY, grpc_errors.to_status(said).SerializeToString())
@@ -43,14 +43,14 @@ def accepted(request: Request) -> Response:
 
 
 class Ingest:
-    """Stands for the stub: answers calls by these functions in turn, the last of them for good."""
+    """A fake stub, which answers calls with these functions in turn, and repeats the last one."""
 
     def __init__(self, *answers: Callable[[Request, float], Awaitable[Response]]) -> None:
         self._answers = list(answers)
         self.sent: list[list[str]] = []
 
     def answer_with(self, answer: Callable[[Request, float], Awaitable[Response]]) -> None:
-        """Answer so from now on."""
+        """Answer with this from now on."""
         self._answers = [answer]
 
     async def BatchIngest(self, request: Request, *, timeout: float, wait_for_ready: bool = False) -> Response:  # noqa: ASYNC109, ARG002
@@ -125,7 +125,7 @@ def item(event_id: str) -> ingest_pb2.IngestItem:
 async def test_the_next_batch_collects_while_calls_are_out() -> None:
     ingest = Ingest(works)
     sender = batches(ingest, ingest_batch_items=3)
-    results = await asyncio.gather(*(sender.accept(item(str(number)), 1) for number in range(8)))
+    results = await asyncio.gather(*(sender.accept(item(str(number)), 1, "acme") for number in range(8)))
     assert [result.event_id for result in results] == [str(number) for number in range(8)]
     assert [name for batch in ingest.sent for name in batch] == [str(number) for number in range(8)]
     assert max(len(batch) for batch in ingest.sent) == 3
@@ -136,7 +136,7 @@ async def test_a_batch_that_was_not_answered_is_sent_once_more(
     fails: Callable[[Request, float], Awaitable[Response]],
 ) -> None:
     ingest = Ingest(fails, works)
-    assert (await batches(ingest).accept(item("a"), 1)).event_id == "a"
+    assert (await batches(ingest).accept(item("a"), 1, "acme")).event_id == "a"
     assert ingest.sent == [["a"], ["a"]]
 
 
@@ -146,17 +146,19 @@ async def test_a_call_that_is_not_answered_in_time_is_unavailable(
 ) -> None:
     started = time.monotonic()
     with pytest.raises(errors.Unavailable):
-        await batches(Ingest(fails), accept_timeout_seconds=0.3).accept(item("a"), 1)
+        await batches(Ingest(fails), accept_timeout_seconds=0.3).accept(item("a"), 1, "acme")
     assert time.monotonic() - started < 0.6
 
 
 async def test_an_event_that_waited_too_long_is_not_sent() -> None:
     ingest = Ingest(hangs)
     sender = batches(ingest, accept_timeout_seconds=0.3, ingest_batches_in_flight=1)
-    first = asyncio.create_task(sender.accept(item("a"), 1))
+    first = asyncio.create_task(sender.accept(item("a"), 1, "acme"))
     await wait_until(lambda: ingest.sent)
-    results = await asyncio.gather(first, *(sender.accept(item(name), 1) for name in "bc"), return_exceptions=True)
-    # The first was sent, so nobody knows; the others were not.
+    results = await asyncio.gather(
+        first, *(sender.accept(item(name), 1, "acme") for name in "bc"), return_exceptions=True
+    )
+    # The first one was sent, so its outcome is unknown; the others were not.
     assert [type(result) for result in results] == [errors.OutcomeUnknown, errors.Unavailable, errors.Unavailable]
     assert {name for batch in ingest.sent for name in batch} == {"a"}
 
@@ -174,7 +176,7 @@ Answers = list[Callable[[Request, float], Awaitable[Response]]]
         ([is_away], False),
         ([is_stopping], False),
         ([lost_its_store], False),
-        # What the first call may have done is not undone by what the others are told.
+        # The first call may have stored it, and the later responses do not change that.
         ([lost_its_store, has_no_store], False),
         ([is_stopping, is_not_there], False),
         ([is_stopping, has_too_much_to_do], False),
@@ -182,7 +184,7 @@ Answers = list[Callable[[Request, float], Awaitable[Response]]]
 )
 async def test_an_event_that_may_be_stored_is_never_reported_as_not_stored(answers: Answers, known: bool) -> None:  # noqa: FBT001 - a parameter
     with pytest.raises(errors.Unavailable) as raised:
-        await batches(Ingest(*answers), accept_timeout_seconds=0.3).accept(item("a"), 1)
+        await batches(Ingest(*answers), accept_timeout_seconds=0.3).accept(item("a"), 1, "acme")
     if known:
         assert (raised.value.reason, raised.value.message) == ("UNAVAILABLE", ingest_batches.NOT_STORED)
     else:
@@ -191,7 +193,7 @@ async def test_an_event_that_may_be_stored_is_never_reported_as_not_stored(answe
 
 async def test_ingest_is_asked_until_it_is_back() -> None:
     ingest = Ingest(*[is_not_there] * 4, works)
-    assert (await batches(ingest, accept_timeout_seconds=3).accept(item("a"), 1)).event_id == "a"
+    assert (await batches(ingest, accept_timeout_seconds=3).accept(item("a"), 1, "acme")).event_id == "a"
     assert len(ingest.sent) == 5
 
 
@@ -202,19 +204,19 @@ async def test_once_it_is_known_to_be_away_answers_come_within_a_second_and_as_u
     async def answered() -> float:
         started = time.monotonic()
         with pytest.raises(errors.Unavailable):
-            await sender.accept(item("a"), 1)
+            await sender.accept(item("a"), 1, "acme")
         return time.monotonic() - started
 
     assert 1.2 < await answered() < 1.7
     assert 0.8 < await answered() < 1.2
-    # A refusal, which takes no store, is no sign of its return.
+    # A refusal that needs no store does not show that the store is back.
     ingest.answer_with(refuses)
     with pytest.raises(errors.NotFound):
-        await sender.accept(item("b"), 1)
+        await sender.accept(item("b"), 1, "acme")
     ingest.answer_with(has_no_store)
     assert 0.8 < await answered() < 1.2
     ingest.answer_with(works)
-    await sender.accept(item("b"), 1)
+    await sender.accept(item("b"), 1, "acme")
     ingest.answer_with(has_no_store)
     assert 1.2 < await answered() < 1.7
 
@@ -223,10 +225,10 @@ async def test_a_large_event_has_more_time_and_delays_no_small_one() -> None:
     size = 5 << 20
     ingest = Ingest(takes_long)
     sender = batches(ingest, accept_timeout_seconds=0.15, ingest_batches_in_flight=1)
-    large = asyncio.create_task(sender.accept(item("large"), size))
+    large = asyncio.create_task(sender.accept(item("large"), size, "acme"))
     await wait_until(lambda: ingest.sent)
     ingest.answer_with(works)
-    assert (await sender.accept(item("small"), 1)).event_id == "small"
+    assert (await sender.accept(item("small"), 1, "acme")).event_id == "small"
     assert not large.done()
     assert (await large).event_id == "large"
     # Within the time of its first call.
@@ -234,7 +236,7 @@ async def test_a_large_event_has_more_time_and_delays_no_small_one() -> None:
 
 
 class Ahead:
-    """Stands for an ingest whose clock is ahead of this machine's; without `tells`, it keeps its time to itself."""
+    """A fake ingest whose clock is ahead of this machine's; without `tells`, it does not send its time."""
 
     def __init__(self, seconds: float, *, tells: bool = True) -> None:
         self.seconds = seconds
@@ -273,9 +275,9 @@ async def test_a_gateway_whose_clock_is_off_makes_its_ids_by_that_of_ingest(seco
     ahead, clock = Ahead(seconds), Clock("ingest")
     sender = batches(Ingest(ahead), clock=clock)
     for _ in range(2):
-        accepted = await sender.accept(item(str(sender.new_id())), 1)
+        accepted = await sender.accept(item(str(sender.new_id())), 1, "acme")
         assert abs(ids.seconds(UUID(accepted.event_id)) - time.time() - seconds) < 5
-    # Once it knows the difference no id is refused.
+    # Once the gateway knows the difference, no id is refused.
     assert ahead.calls == (3 if seconds else 2)
     if seconds:
         with pytest.raises(ClockOff, match=rf"{abs(seconds):.0f} s (behind|ahead of) that of ingest"):
@@ -288,7 +290,7 @@ async def test_no_new_id_is_made_for_what_may_be_stored_under_the_first() -> Non
     ahead = Ahead(3600)
     ingest = Ingest(lost_its_store, ahead)
     with pytest.raises(errors.OutcomeUnknown):
-        await batches(ingest).accept(item(str(ids.new())), 1)
+        await batches(ingest).accept(item(str(ids.new())), 1, "acme")
     assert len(ingest.sent) == 2
     assert ingest.sent[0] == ingest.sent[1]
 
@@ -296,7 +298,7 @@ async def test_no_new_id_is_made_for_what_may_be_stored_under_the_first() -> Non
 async def test_an_unknown_clock_difference_is_answered_unavailable() -> None:
     sender = batches(Ingest(Ahead(3600, tells=False)))
     with pytest.raises(errors.Unavailable) as raised:
-        await sender.accept(item(str(sender.new_id())), 1)
+        await sender.accept(item(str(sender.new_id())), 1, "acme")
     assert raised.value.message == ingest_batches.CLOCK_OFF
 
 
@@ -306,7 +308,7 @@ async def test_an_event_of_an_admin_in_another_tenant_gets_an_id_by_the_clock_of
     for _ in range(2):
         accepted = await sender.accept_alone(item(str(sender.new_id())), ADMIN)
         assert abs(ids.seconds(UUID(accepted.event_id)) - time.time() - 3600) < 5
-    # The first was refused, and the time asked for.
+    # The first one was refused, and the gateway asked for the time.
     assert ahead.calls == 4
 
     silent = batches(Ahead(3600, tells=False))
@@ -326,13 +328,95 @@ async def test_a_clock_that_is_off_and_then_right_is_logged_once_each() -> None:
 async def test_a_bug_is_not_retried(fails: Callable[[Request, float], Awaitable[Response]]) -> None:
     ingest = Ingest(fails)
     with pytest.raises(errors.WebhookError) as raised:
-        await batches(ingest).accept(item("a"), 1)
+        await batches(ingest).accept(item("a"), 1, "acme")
     assert type(raised.value) is errors.WebhookError
     assert len(ingest.sent) == 1
 
 
 async def test_more_than_may_wait_is_refused_at_once() -> None:
     sender = batches(Ingest(works), ingest_waiting_items=2, ingest_batches_in_flight=1)
-    results = await asyncio.gather(*(sender.accept(item(name), 1) for name in "abcdef"), return_exceptions=True)
+    results = await asyncio.gather(*(sender.accept(item(name), 1, "acme") for name in "abcdef"), return_exceptions=True)
     assert errors.Overloaded in {type(result) for result in results}
-    assert (await sender.accept(item("later"), 1)).event_id == "later"
+    assert (await sender.accept(item("later"), 1, "acme")).event_id == "later"
+
+
+# -- tenants --
+
+
+async def leaves_slow_ones_out(request: Request, _: float) -> Response:
+    """Answer a call of several tenants without the results of the slow one."""
+    await asyncio.sleep(0.01)
+    response = accepted(request)
+    if len({one.event_id[:4] for one in request.items}) > 1:
+        for one, result in zip(request.items, response.results, strict=True):
+            if one.event_id.startswith("slow"):
+                code = grpc.StatusCode.UNAVAILABLE.value[0]
+                result.error.MergeFrom(ingest_pb2.ItemError(code=code, reason="OUTCOME_UNKNOWN", message="late"))
+    return response
+
+
+async def together(sender: IngestBatches, *names: str) -> list[ingest_pb2.Accepted | BaseException]:
+    """The results of events that share a call if they may. The tenant is the beginning of an event's name."""
+    return await asyncio.gather(*(sender.accept(item(name), 1, name[:4]) for name in names), return_exceptions=True)
+
+
+async def test_what_ingest_answered_without_goes_in_a_call_of_its_tenant_and_so_do_the_next() -> None:
+    ingest = Ingest(leaves_slow_ones_out)
+    sender = batches(ingest)
+    results = await together(sender, "slow1", "fast1", "slow2", "fast2")
+    assert [isinstance(result, ingest_pb2.Accepted) and result.event_id for result in results] == [
+        *("slow1", "fast1", "slow2", "fast2")
+    ]
+    assert ingest.sent == [["slow1", "fast1", "slow2", "fast2"], ["slow1", "slow2"]]
+    await together(sender, "slow3", "fast3")
+    assert sorted(ingest.sent[2:]) == [["fast3"], ["slow3"]]
+
+
+async def test_an_event_that_may_be_stored_by_a_shared_call_is_not_said_to_be_unsaved_by_its_own() -> None:
+    ingest = Ingest(leaves_slow_ones_out, has_no_store)
+    slow, fast = await together(batches(ingest, accept_timeout_seconds=0.4), "slow1", "fast1")
+    assert isinstance(fast, ingest_pb2.Accepted)
+    assert isinstance(slow, errors.OutcomeUnknown)
+
+
+async def test_an_event_that_waited_for_long_gives_no_other_tenant_its_deadline() -> None:
+    ingest = Ingest(hangs)
+    sender = batches(ingest, ingest_batches_in_flight=1, accept_timeout_seconds=1.0)
+    waited = [asyncio.create_task(sender.accept(item(name), 1, "slow")) for name in ("slow1", "slow2")]
+    await wait_until(lambda: ingest.sent)
+    ingest.answer_with(works)
+    if ingest.sent == [["slow1", "slow2"]]:
+        waited.append(asyncio.create_task(sender.accept(item("slow3"), 1, "slow")))
+    await asyncio.sleep(ingest_batches.MAX_SKEW_SECONDS + 0.05)
+    fresh = await sender.accept(item("fast1"), 1, "fast")
+    assert fresh.event_id == "fast1"
+    assert ["fast1"] in ingest.sent
+    await asyncio.gather(*waited, return_exceptions=True)
+
+
+async def test_large_events_share_no_call_with_other_tenants() -> None:
+    ingest = Ingest(works)
+    sender = batches(ingest, ingest_batches_in_flight=1)
+    size = ingest_batches.SHARED_BYTES + 1
+    sends = [sender.accept(item(name), size, name[:4]) for name in ("aaaa1", "bbbb1", "aaaa2", "bbbb2")]
+    await asyncio.gather(*sends, sender.accept(item("cccc1"), 1, "cccc"))
+    assert all(len({name[:4] for name in call}) == 1 for call in ingest.sent)
+
+
+async def test_a_tenant_whose_calls_hang_holds_up_nobody_and_is_no_sign_that_ingest_is_away() -> None:
+    async def hangs_for_slow_ones(request: Request, timeout_seconds: float) -> Response:
+        if any(one.event_id.startswith("slow") for one in request.items):
+            return await hangs(request, timeout_seconds)
+        return accepted(request)
+
+    ingest = Ingest(hangs_for_slow_ones)
+    retries = Retries(1.5)
+    sender = IngestBatches(ingest, retries, GatewaySettings())  # type: ignore[arg-type]  # it calls no more
+    slow = [asyncio.create_task(sender.accept(item(f"slow{number}"), 1, "slow")) for number in range(20)]
+    await wait_until(lambda: ingest.sent)
+    while not all(task.done() for task in slow):
+        async with asyncio.timeout(0.5):
+            await sender.accept(item("fast"), 1, "fast")
+        await asyncio.sleep(0.01)
+    assert {type(task.exception()) for task in slow} <= {errors.OutcomeUnknown, errors.Unavailable}
+    assert retries.deadline() - time.monotonic() > 1.4

@@ -1,4 +1,4 @@
-"""What holds a subscription's deliveries, and how they are sent, over REST."""
+"""Why a subscription's deliveries are held, and how they are sent, over REST."""
 
 from typing import Any
 

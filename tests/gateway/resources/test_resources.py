@@ -1,4 +1,4 @@
-"""The resources: REST in, gRPC out, and back."""
+"""The resources: from REST to gRPC, and back."""
 
 import json
 
@@ -283,6 +283,16 @@ async def test_an_event_is_shown_with_its_exact_payload(
     assert answer.content.endswith(shown)
     body = answer.json()
     assert (body["id"], body["event_type"], body["payload_bytes"]) == (ID, None, len(payload))
+
+
+async def test_an_event_says_that_it_is_expanding_only_while_it_is(
+    client: httpx.AsyncClient, services: Services
+) -> None:
+    for expanding in (True, False):
+        services.event = ingest_pb2.Event(id=ID, payload=b"1", created_at=NOW, expanding=expanding)
+        body = (await client.get(f"/api/v1/events/{ID}")).json()
+        assert body.get("expanding", False) is expanding
+        assert ("expanding" in body) is expanding
 
 
 async def test_statistics_of_one_and_of_all(client: httpx.AsyncClient, services: Services) -> None:

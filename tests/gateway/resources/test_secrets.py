@@ -1,4 +1,4 @@
-"""Secrets and ingest tokens over REST: what is asked of ingest, and what is shown once."""
+"""Secrets and ingest tokens over REST: the requests to ingest, and what is shown only once."""
 
 import asyncio
 from urllib.parse import urlsplit

@@ -1,4 +1,4 @@
-"""Fields of a subscription over REST: what ingest is asked, what is shown, and what is refused before that."""
+"""Fields of a subscription over REST: the request to ingest, what is shown, and what the gateway refuses."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ KEYS = [{"public_key": "whpk_bmV3", "expires_at": None}, {"public_key": "whpk_b2
 
 
 async def create(client: httpx.AsyncClient, **body: Any) -> str:
-    """The path of a new subscription."""
+    """The path for new subscriptions."""
     created = await client.post(SUBSCRIPTIONS, json=BODY | body)
     assert created.status_code == 201, created.text
     assert "hunter" not in created.text

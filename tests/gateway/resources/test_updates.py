@@ -1,4 +1,4 @@
-"""PATCH, ETag and If-Match of subscriptions: what they ask of ingest, and what they return."""
+"""PATCH, ETag, and If-Match of subscriptions: the requests to ingest, and the responses."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""A key's token bucket, on a clock of the test's."""
+"""A key's token bucket, on the test's clock."""
 
 from types import SimpleNamespace
 
@@ -10,7 +10,7 @@ from services.platform.process import bounds
 
 
 class Clock:
-    """In place of time.monotonic()."""
+    """Replaces time.monotonic()."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -24,7 +24,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def taken(bucket: Bucket, times: int) -> int:
-    """How many of so many requests get through."""
+    """Return how many of the requests are allowed."""
     through = 0
     for _ in range(times):
         try:
@@ -76,7 +76,7 @@ def test_a_rate_next_to_nothing_asks_for_an_hour_at_most() -> None:
 def test_the_fields_say_what_is_left_and_when_the_bucket_is_full(
     clock: Clock, per_second: float, seconds: float, policy: str, left: str
 ) -> None:
-    """After three tries, the last one so many seconds after the others."""
+    """After three tries, the last one this many seconds after the others."""
     bucket = Bucket(per_second)
     taken(bucket, 2)
     clock.now += seconds

@@ -1,4 +1,4 @@
-"""Header lines as RFC 9110 and 9112 read them, requests that are not HTTP, and the ids of requests."""
+"""Header lines by RFC 9110 and 9112, requests that are not HTTP, and request ids."""
 
 import asyncio
 import json
@@ -20,7 +20,7 @@ POST = f"POST {WEBHOOK} HTTP/1.1\r\n".encode()
 
 
 class Answer:
-    """An answer read from a socket, with whether the server then closed the connection."""
+    """A response read from a socket, and whether the server then closed the connection."""
 
     def __init__(self, raw: bytes) -> None:
         head, _, self.body = raw.partition(b"\r\n\r\n")
@@ -42,7 +42,7 @@ async def exchange(url: str, request: bytes) -> Answer:
 
 
 def problem(answer: Answer) -> dict[str, object]:
-    """Return the document of a refusal, which names the request as its header does and ends the connection."""
+    """Return the document of an error that has the request id of its header and closes the connection."""
     assert answer.headers["content-type"] == problems.MEDIA_TYPE
     assert answer.headers["connection"] == "close"
     document: dict[str, object] = json.loads(answer.body)
@@ -52,7 +52,7 @@ def problem(answer: Answer) -> dict[str, object]:
 
 
 def webhook(*lines: bytes, host: bytes = b"host: x", body: bytes = b'{"a": 1}') -> bytes:
-    """A webhook whose connection ends with its answer, with these headers as they are."""
+    """Return a webhook whose connection is closed after the response, with these headers as they are."""
     usual = (host, b"content-length: %d" % len(body), b"connection: close")
     return POST + b"".join(line + b"\r\n" for line in (*usual, *lines) if line) + b"\r\n" + body
 
@@ -76,7 +76,7 @@ async def test_spaces_and_tabs_around_a_value_are_no_part_of_it(url: str, servic
     assert [(header.name, header.value) for header in item.verification.headers] == [("webhook-id", "msg_1")]
 
 
-# Written out, so that nobody lets one of them come twice without meaning to.
+# Written out, so that nobody allows one of them twice by mistake.
 SINGLE = {
     *(b"authorization", b"x-tenant", b"idempotency-key", b"content-type", b"content-encoding", b"x-event-type"),
     *(b"x-hub-signature-256", b"x-github-event", b"x-github-delivery", b"stripe-signature"),
@@ -168,7 +168,7 @@ async def test_too_many_headers_are_a_problem_with_the_id_of_the_request(url: st
     assert (document["status"], document["reason"], document["request_id"]) == (431, "HEADERS_TOO_LARGE", "mine")
 
 
-# -- ids of requests --
+# -- request ids --
 
 EVERYWHERE = [("GET", "/docs"), ("GET", "/nope"), ("PUT", WEBHOOK), ("POST", WEBHOOK), ("GET", "/api/v1/subscriptions")]
 

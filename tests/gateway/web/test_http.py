@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from services.gateway.web import problems, routing
-from services.platform import clock, ids
+from services.platform import clock, errors, ids
 from tests.gateway.fakes import Services
 
 # HTTP itself: paths, methods, pages, metrics, and what only a raw socket can send.
@@ -20,7 +20,7 @@ WEBHOOK = f"/api/v1/webhooks/ingest/{ids.new()}"
 
 
 async def raw(url: str, request: bytes) -> tuple[int, bytes]:
-    """Send these bytes, and read the status and the body of the answer."""
+    """Send these bytes, and return the status and the body of the response."""
     reader, writer = await asyncio.open_connection(urlsplit(url).hostname, urlsplit(url).port)
     writer.write(request)
     await writer.drain()
@@ -119,7 +119,7 @@ async def test_a_client_that_leaves_in_mid_body_leaves_nothing_behind(
 
 
 async def statuses(url: str, *pieces: bytes) -> list[int]:
-    """Send the pieces one after the other, and read the statuses of all answers until the connection ends."""
+    """Send the pieces one after the other, and return the statuses of all responses until the connection is closed."""
     reader, writer = await asyncio.open_connection(urlsplit(url).hostname, urlsplit(url).port)
     for piece in pieces:
         writer.write(piece)
@@ -189,7 +189,7 @@ PIECE_SECONDS = 0.1
 
 
 def sending(pieces: int, piece: bytes) -> Any:
-    """A client whose body comes in pieces, the first at once."""
+    """A client that sends its body in pieces, the first at once."""
     left = pieces
 
     async def receive() -> dict[str, Any]:
@@ -207,7 +207,7 @@ async def test_a_body_has_more_time_as_more_of_it_comes(monkeypatch: pytest.Monk
     monkeypatch.setattr(clock, "UPLOAD_BYTES_PER_SECOND", 1000)
     body = await routing.read({"headers": []}, sending(8, b"x" * 500), 10_000)
     assert body == b"x" * 4000
-    with pytest.raises(problems.RequestTimeout):
+    with pytest.raises(errors.RequestTimeout):
         await routing.read({"headers": []}, sending(8, b"x"), 10_000)
 
 

@@ -1,4 +1,4 @@
-"""The OpenAPI document describes what there is, with every error."""
+"""The OpenAPI document describes all operations, with every error."""
 
 import importlib
 import json
@@ -14,7 +14,7 @@ from services.gateway.web.routing import RoleRoute, least_role
 
 METHODS = {"get", "put", "post", "delete", "patch"}
 OPERATIONAL = {"livez", "healthz", "readyz", "metrics"}
-# What takes no API key: those, and what has a proof of its own.
+# Operations without an API key: public ones, and those with another proof.
 OPEN = OPERATIONAL | {"ingest_webhook_with_token"}
 
 
@@ -63,6 +63,8 @@ def test_the_operations_are_those_of_the_api(operations: dict[str, dict[str, Any
         "GET /api/v1/stats get_stats",
         "POST /api/v1/admin/tenants create_tenant",
         "GET /api/v1/admin/tenants list_tenants",
+        "GET /api/v1/admin/tenants/{tenant_id} get_tenant",
+        "PATCH /api/v1/admin/tenants/{tenant_id} update_tenant",
         "DELETE /api/v1/admin/tenants/{tenant_id} delete_tenant",
         "POST /api/v1/admin/api-keys create_api_key",
         "GET /api/v1/admin/api-keys list_api_keys",
@@ -105,7 +107,7 @@ def test_a_conflict_is_exemplified_by_a_reason_that_its_description_names(
 
 
 def expected_statuses(operation: dict[str, Any]) -> set[str]:
-    """What a request can be answered with, by what the operation takes and does."""
+    """Return the possible statuses of an operation, by its parameters and what it does."""
     expected = {"401", "403", "422", "429", "500", "503", "default"}
     if "requestBody" in operation:
         expected |= {"400", "408", "413", "415"}
@@ -231,7 +233,7 @@ def test_a_newcomer_finds_first_what_is_needed_first(document: dict[str, Any]) -
 
 
 def test_swagger_fills_in_no_parameter_that_belongs_to_one_request(operations: dict[str, dict[str, Any]]) -> None:
-    """It takes the `example` of a parameter for its value: one idempotency key for all who try."""
+    """Clients use the `example` of a parameter as its value: all would send the same idempotency key."""
     for name, operation in operations.items():
         for parameter in operation.get("parameters", ()):
             assert "example" not in parameter, (name, parameter["name"])

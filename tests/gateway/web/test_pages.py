@@ -1,4 +1,4 @@
-"""The pages for people and their files; compression, HEAD and what may be kept."""
+"""The pages for people and their files; compression, HEAD, and caching."""
 
 import gzip
 import re
@@ -20,7 +20,7 @@ WEBHOOK = f"/api/v1/webhooks/ingest/{ids.new()}"
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def plain(url: str) -> AsyncIterator[httpx.AsyncClient]:
-    """A client that says nothing of what it takes."""
+    """A client that sends no Accept headers."""
     async with httpx.AsyncClient(base_url=url, timeout=5) as opened:
         del opened.headers["accept-encoding"]
         del opened.headers["accept"]
@@ -106,7 +106,7 @@ REFUSED = ["", "identity", "br", "gzip;q=0", "gzip; q=0.000", "*;q=0", "gzip;q=0
 
 
 def stored(count: int) -> dict[str, subscriptions_pb2.Subscription]:
-    """So many subscriptions."""
+    """Create this many subscriptions."""
     made = {}
     for _ in range(count):
         spec = subscriptions_pb2.SubscriptionSpec(

@@ -1,4 +1,4 @@
-"""Problem documents: their statuses, the refusals of services, and requests with many errors."""
+"""Problem documents: their statuses, errors of services, and requests with many errors."""
 
 import json
 import re
@@ -95,7 +95,7 @@ async def test_only_what_changes_something_has_an_unknown_outcome(method: str, r
     assert answered.headers["retry-after"] == "1"
 
 
-# What a service's refusal is to whoever called the gateway.
+# How an error of a service appears to the gateway's client.
 
 
 def over_grpc(error: errors.WebhookError) -> AioRpcError:
@@ -138,7 +138,7 @@ def test_any_other_refusal_is_the_callers(refused: errors.WebhookError) -> None:
     assert type(problems.refusal_of(over_grpc(refused))) is type(refused)
 
 
-# What a request with many faults, or large ones, is answered: a bounded problem of the client's, whatever it sent.
+# A request with many or large errors gets a bounded problem document with a 4xx status.
 
 
 SUBSCRIPTIONS = "/api/v1/subscriptions"
@@ -148,7 +148,7 @@ EVENTS = "/api/v1/events"
 
 
 URL = "https://example.com/"
-# Of a problem with 20 fields at fault, each as long as can be.
+# A problem with 20 errors, each as long as possible.
 MAX_PROBLEM_BYTES = 32 << 10
 
 

@@ -11,7 +11,6 @@ import pytest
 from protos.webhook.v1 import ingest_pb2
 from services.domain.secrets import signatures
 from services.domain.secrets.signatures import Key
-from services.ingest.events.committer import MAX_DELIVERIES
 from services.platform import errors, ids
 from tests.ingest.conftest import UNSIGNED, Ingest, counted, eventually, fields, refused
 
@@ -138,27 +137,6 @@ async def test_fan_out_reaches_exactly_those_who_want_the_type(ingest: Ingest) -
 
 async def test_fan_out_needs_a_type(ingest: Ingest) -> None:
     assert fields(await refused(ingest.send())) == ["event_type"]
-
-
-async def test_a_large_fan_out_goes_in_a_transaction_of_its_own_beside_its_neighbours(ingest: Ingest) -> None:
-    number = MAX_DELIVERIES + 1
-    await ingest.pool.execute(
-        "INSERT INTO subscriptions (id, tenant_id, target_url) SELECT id, $2, 'http://x' FROM unnest($1::uuid[]) AS id",
-        [ids.new() for _ in range(number)],
-        ingest.tenant_id,
-    )
-    # Rows made behind its back: a subscription made properly has the server look again.
-    made = await ingest.create(event_types=["something.else"])
-    items = [ingest.item(made.id), ingest.item(event_type="order.created"), ingest.item(made.id)]
-    results = await ingest.batch(*items)
-    assert [result.accepted.deliveries for result in results] == [1, number, 1]
-    transactions = await ingest.pool.fetch(
-        "SELECT id, xmin::text FROM webhook_events WHERE tenant_id = $1", ingest.tenant_id
-    )
-    by_event = {str(row["id"]): row["xmin"] for row in transactions}
-    first, large, last = (by_event[result.accepted.event_id] for result in results)
-    assert large not in {first, last}
-    assert len(await ingest.deliveries(results[1].accepted.event_id)) == number
 
 
 # -- signatures --

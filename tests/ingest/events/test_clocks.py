@@ -1,4 +1,4 @@
-"""Machines whose clocks differ from that of Postgres."""
+"""Machines whose clocks differ from Postgres's."""
 
 import time
 from collections.abc import AsyncIterator
@@ -24,7 +24,7 @@ AHEAD_SECONDS = 3600.0
 async def behind(
     database: str, redis_url: str, free_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Ingest]:
-    """An ingest on `free_port` whose clock is an hour behind that of Postgres, and which knows it."""
+    """An ingest on `free_port` whose clock is an hour behind Postgres's, and which knows it."""
 
     async def now(_: EventStore) -> float:
         return time.time() + AHEAD_SECONDS

@@ -1,4 +1,4 @@
-"""How events that wait together are divided into transactions."""
+"""How waiting events are divided into transactions."""
 
 from collections.abc import Sequence
 from uuid import UUID

@@ -1,4 +1,4 @@
-"""Idempotency keys at the ingest service: one key, one request, one object, one answer."""
+"""Idempotency keys in ingest: one key, one request, one object, one response."""
 
 import asyncio
 import contextlib
@@ -14,7 +14,7 @@ from services.platform import errors, ids
 from services.platform.stores import postgres
 from tests.ingest.conftest import URL, Ingest, refused, serving
 
-# As a request does that is not committed yet.
+# Like a request that is not committed yet.
 TAKE_KEY = """
 INSERT INTO idempotency_keys (tenant_id, route, key, object_id, request_hash, response, expires_at)
 VALUES ('default', $1, 'taken', gen_random_uuid(), '', '', now() + interval '1 hour')
@@ -22,7 +22,7 @@ VALUES ('default', $1, 'taken', gen_random_uuid(), '', '', now() + interval '1 h
 
 
 def unmarked(answer: ingest_pb2.Accepted) -> ingest_pb2.Accepted:
-    """An answer without the mark that says whether it is a repeated one."""
+    """Return a response without the flag for repeated ones."""
     found = ingest_pb2.Accepted()
     found.CopyFrom(answer)
     found.ClearField("replayed")
@@ -35,7 +35,7 @@ async def send(ingest: Ingest, subscription_id: str, payload: bytes, key: str) -
 
 @pytest.fixture
 def ingest(alone: Ingest) -> Ingest:
-    """A server with fresh stores, whose rows can be counted."""
+    """A server with new stores, whose rows can be counted."""
     return alone
 
 
@@ -77,7 +77,7 @@ async def test_a_key_whose_first_request_is_still_running_is_in_use_and_keeps_no
         in_use = await refused(ingest.create(idempotency_key="taken"))
         assert isinstance(in_use, errors.IdempotencyKeyInUse)
         assert in_use.retry_after_seconds == 1
-    # it is another request that took the key
+    # another request used the key
     assert (await refused(send(ingest, subscription.id, b"1", "taken"))).reason == "IDEMPOTENCY_KEY_REUSED"
 
 
@@ -107,7 +107,7 @@ async def test_batches_with_the_same_keys_in_opposite_orders_do_not_deadlock(ing
 
 
 async def test_keys_are_taken_in_one_order_however_they_are_given(database: str) -> None:
-    """A statement that waits for the first key holds none of those after it."""
+    """A statement that waits for the first key does not lock the following ones."""
 
     async def take(connection: postgres.Connection, *names: str, wait_seconds: float) -> int:
         keyed = [(ids.new(), key_of("default", "a", name, b"1"), b"{}") for name in names]

@@ -1,4 +1,4 @@
-"""Ingest tokens: what lets a sender in that cannot log in, and what does not."""
+"""Ingest tokens: which senders they let in, and which not."""
 
 from uuid import UUID
 

@@ -1,4 +1,4 @@
-"""Whose word is taken for it that an item is traced."""
+"""Which callers decide whether an item is traced."""
 
 from collections.abc import Iterator
 
@@ -38,7 +38,7 @@ def test_the_gateway_has_decided_before() -> None:
     assert traced
     assert traced.trace_id == SAMPLED.split("-")[1]
     assert untraced is None
-    # Not even by chance, to which its own ratio has left it.
+    # Not even at random: the gateway has already decided, by its own ratio.
     assert item_spans.begin_spans(tracer(1.0), [IngestItem()]) == [None]
 
 

@@ -1,5 +1,6 @@
-"""What is said of events whose commit failed: that nothing was stored, or that it may have been."""
+"""The errors of events whose commit failed: that nothing was stored, or that it may have been."""
 
+import dataclasses
 from collections.abc import Sequence
 
 import asyncpg
@@ -16,7 +17,7 @@ LOST = [
     TimeoutError(),
     asyncpg.ConnectionDoesNotExistError(),
     asyncpg.InterfaceError("the connection is closed"),
-    # Another backend crashed: this one may have committed just before.
+    # Another backend crashed, possibly just after this one had committed.
     asyncpg.CrashShutdownError(),
     asyncpg.StatementCompletionUnknownError(),
 ]
@@ -43,7 +44,7 @@ def test_a_bug_stays_one() -> None:
 
 
 class _Fails:
-    """Stands for the store: takes so many transactions, and refuses those after them."""
+    """A fake store that accepts this many transactions, and refuses the following ones."""
 
     def __init__(self, transactions: int) -> None:
         self._left = transactions
@@ -61,11 +62,12 @@ class _Silent:
 
 @pytest.mark.parametrize(("transactions", "error"), [(0, asyncpg.AdminShutdownError), (1, errors.OutcomeUnknown)])
 async def test_a_second_transaction_that_fails_leaves_the_first_open(transactions: int, error: type[Exception]) -> None:
-    made = Committer(_Fails(transactions), _Silent(), IngestSettings())  # type: ignore[arg-type]
+    made = Committer(_Fails(transactions), _Silent(), IngestSettings(), print)  # type: ignore[arg-type]
     event = NewEvent(
         id=ids.new(), tenant_id="default", event_type=None, content_type="text/plain", payload=b"", deliveries=()
     )
     # The same id twice goes into two transactions.
-    assert len(list(committer._groups([event, event]))) == 2
+    again = dataclasses.replace(event)
+    assert len(list(committer._groups([event, again]))) == 2
     with pytest.raises(error):
-        await made.commit([event, event])
+        await made.commit([event, again])

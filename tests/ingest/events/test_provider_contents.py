@@ -1,4 +1,4 @@
-"""What a provider calls what it sends; what is odd in it is no reason to refuse."""
+"""Event types and ids in providers' bodies; odd contents are no reason to refuse a webhook."""
 
 from collections.abc import Callable
 from urllib.parse import urlencode
@@ -25,7 +25,7 @@ def stripe(body: bytes) -> Content:
 
 
 def form(event_type: str) -> Content:
-    """Of a form: people see what is answered."""
+    """A form: its users see the response."""
     return Content(event_type=event_type, empty_answer=True)
 
 
@@ -84,11 +84,11 @@ def test_slacks_handshake_has_a_challenge() -> None:
         with pytest.raises(errors.InvalidArgument) as raised:
             slack({"type": "url_verification"} | odd)
         assert [violation.field for violation in raised.value.violations] == ["challenge"]
-    # An event is no handshake, whatever stands in it.
+    # An event is not a handshake, whatever it contains.
     assert slack({"type": "event_callback", "challenge": "x", "event": {"type": "url_verification"}}).challenge == ""
 
 
-# What stands beside the type and the id in a body, and has to be odd alone.
+# What is next to the type and the id in a body, where only this is odd.
 ODD = {
     "a cut emoji": rb'"paid \ud83d"',
     "two halves in the wrong order": rb'"\ude00\ud83d"',
@@ -99,7 +99,7 @@ ODD = {
     "bytes that are not UTF-8": b'"\xff\xed\xa0\x80"',
     "brackets in a string": rb'"]}\"{["',
 }
-# Where each kind of body has them: the type, the id, and what is odd.
+# Where each kind of body has the type, the id, and the odd part.
 BODIES: dict[str, tuple[Callable[[Headers, str, bytes], Content], bytes]] = {
     "stripe": (verification.read_stripe, b'{"odd":%b,"id":"id_1","type":"a.b","more":%b}'),
     "slack": (
@@ -121,7 +121,7 @@ def test_an_odd_value_loses_neither_type_nor_id(provider: str, odd: bytes, mark:
 
 @pytest.mark.parametrize("odd", [b"7", b"null", b"[]", b"{}", rb'"a.b\ud83d"', b'"\xff"', b"true", b'"a" "b"'])
 def test_a_field_that_cannot_be_read_loses_no_other(odd: bytes) -> None:
-    if odd != b'"a" "b"':  # which is no JSON, so that nothing can be read
+    if odd != b'"a" "b"':  # which is not JSON, so nothing can be read
         assert stripe(b'{"id":"id_1","type":%b}' % odd) == Content(delivery_id="id_1")
         assert stripe(b'{"id":%b,"type":"a.b"}' % odd) == Content(event_type="a.b")
         found = verification.read_slack(Headers(()), JSON, b'{"event_id":"id_1","event":{"type":%b}}' % odd)
@@ -141,7 +141,7 @@ def test_an_odd_inner_event_of_slack_keeps_the_id_and_has_no_type(odd: bytes) ->
 
 
 def test_the_last_of_a_field_that_is_there_twice_counts() -> None:
-    """As for JSON.parse, and so for the provider's own packages."""
+    """As in JSON.parse, and so in the provider's own packages."""
     assert stripe(b'{"id":"a","type":7,"type":"b.c","id":"d"}') == Content(event_type="b.c", delivery_id="d")
 
 

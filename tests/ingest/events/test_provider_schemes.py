@@ -1,4 +1,4 @@
-"""How the providers sign: their documented examples, what their packages make, and nothing else."""
+"""How providers sign: their documented examples, and what their packages create, but nothing else."""
 
 import hashlib
 import hmac
@@ -80,7 +80,7 @@ def test_the_example_of_standard_webhooks_holds_in_its_time() -> None:
     assert refusal(verification.verify_standard, headers, body=b'{"test": 2432232314}').reason == "SIGNATURE_EXPIRED"
 
 
-# -- what the packages make --
+# -- what the packages create --
 
 
 @every
@@ -171,7 +171,7 @@ def test_times_beyond_it_have_expired_before_and_after(scheme: Check, sign: Sign
     error = refusal(scheme, sign(SECRET, BODY, NOW), now=NOW + late)
     assert isinstance(error, errors.SignatureExpired)
     assert f"{TOLERANCE_SECONDS} s {'before' if late > 0 else 'after'}" in error.message
-    # Nobody learns from it what a signature without the secret would have been good for.
+    # The error does not reveal whether the time of a signature without the secret would have been accepted.
     assert refusal(scheme, sign(OTHER, BODY, NOW), now=NOW + late).reason == "SIGNATURE_MISMATCH"
 
 
@@ -194,7 +194,7 @@ def test_stripe_signs_with_both_secrets_while_it_changes_them() -> None:
         check(verification.verify_stripe, {"stripe-signature": header})
         check(verification.verify_stripe, {"stripe-signature": header}, OTHER)
     assert refusal(verification.verify_stripe, {"stripe-signature": f"{time},{old}"}).reason == "SIGNATURE_MISMATCH"
-    # v0 is of test mode, and proves nothing.
+    # v0 is for test mode, and proves nothing.
     right = new.removeprefix("v1=")
     assert (
         refusal(verification.verify_stripe, {"stripe-signature": f"{time},v0={right}"}).reason == "SIGNATURE_MISMATCH"

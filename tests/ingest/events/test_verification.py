@@ -1,4 +1,4 @@
-"""Verification of what comes in: how it is set, kept and sealed, and what it lets through."""
+"""Verification of incoming webhooks: how it is configured, stored, and sealed, and what it accepts."""
 
 import time
 from collections.abc import Mapping
@@ -39,7 +39,7 @@ def secrets(*values: str) -> pb.VerificationSecrets:
 def item(
     ingest: Ingest, subscription_id: str, headers: Mapping[str, str], body: bytes = BODY, **more: Any
 ) -> ingest_pb2.IngestItem:
-    """An item with these headers, as a gateway hands them over."""
+    """Return an item with these headers, as a gateway sends them."""
     made = ingest.item(subscription_id, payload=body, **more)
     for name, value in headers.items():
         if name == "x-hub-signature-256":
@@ -50,7 +50,7 @@ def item(
 
 
 async def passes(ingest: Ingest, subscription_id: str, headers: Mapping[str, str]) -> bool:
-    """Whether a webhook with these headers is taken in; if not, it is for its signature."""
+    """Return whether a webhook with these headers is accepted; if not, the signature must be the reason."""
     (result,) = await ingest.batch(item(ingest, subscription_id, headers))
     assert result.HasField("accepted") or result.error.reason.startswith("SIGNATURE_")
     return result.HasField("accepted")
@@ -64,7 +64,7 @@ def now() -> int:
     return int(time.time())
 
 
-# -- set, kept, sealed --
+# -- configured, stored, sealed --
 
 
 async def test_verification_is_auto_with_the_subscriptions_own_secret_by_default(ingest: Ingest) -> None:
@@ -169,7 +169,7 @@ async def test_a_change_holds_in_every_server(database: str, redis_url: str) -> 
         await eventually(seen, "the other server to know")
 
 
-# -- what it lets through --
+# -- what it accepts --
 
 
 @every
@@ -247,7 +247,7 @@ async def test_a_signed_body_is_the_whole_one_where_the_payload_is_a_part(ingest
     sent = item(ingest, made.id, by_standard(SECRET, whole, now()), whole, enveloped=True)
     accepted = await ingest.send_item(sent)
     assert (await ingest.event(accepted.event_id)).payload == b'{"n": 1}'
-    # The same beside a signature that is not looked at here.
+    # The same next to a signature that is not checked here.
     sent.hub_signature.signature = "sha256=00"
     again = await ingest.send_item(sent)
     assert (again.event_id, again.replayed) == (accepted.event_id, True)
@@ -272,7 +272,7 @@ async def test_a_providers_headers_go_with_one_subscription(ingest: Ingest) -> N
     assert fields(await refused(ingest.send_item(sent))) == ["verification"]
 
 
-# -- what it is called --
+# -- types and ids --
 
 
 async def test_the_providers_own_type_is_filtered_by_and_comes_before_the_stated_one(ingest: Ingest) -> None:
@@ -300,7 +300,7 @@ async def test_the_providers_own_type_is_filtered_by_and_comes_before_the_stated
 
 async def test_a_providers_repetition_is_answered_as_before_and_stored_once(ingest: Ingest) -> None:
     made = await ingest.create(verification=pb.VERIFICATION_STRIPE, verification_secrets=secrets(SECRET))
-    # Stripe counts in the event how many endpoints have yet to answer.
+    # In the event, Stripe counts the endpoints that have yet to respond.
     first, again = (b'{"id": "evt_1", "type": "a", "pending_webhooks": %d}' % pending for pending in (2, 1))
     accepted = await ingest.send_item(item(ingest, made.id, by_stripe(SECRET, first, now()), first))
     for key in ("", "another"):
@@ -308,7 +308,7 @@ async def test_a_providers_repetition_is_answered_as_before_and_stored_once(inge
         again_accepted = await ingest.send_item(repeated)
         assert (again_accepted.event_id, again_accepted.replayed) == (accepted.event_id, True)
     assert await ingest.count() == 1
-    # The same id is another event's at another subscription, and no key of anybody's.
+    # The same id belongs to another event in another subscription, and is not an idempotency key.
     neighbour = await ingest.create(verification=pb.VERIFICATION_STRIPE, verification_secrets=secrets(SECRET))
     await ingest.send_item(item(ingest, neighbour.id, by_stripe(SECRET, first, now()), first))
     await ingest.update(made.id, verification=pb.VERIFICATION_AUTO)
@@ -372,7 +372,7 @@ async def test_a_handshake_is_answered_among_others_and_stored_nowhere(ingest: I
     assert await ingest.count() == 1
 
 
-# -- which secrets a preset needs --
+# -- the secrets that a preset needs --
 
 PROVIDERS = [Verification.STRIPE, Verification.SHOPIFY, Verification.SLACK, Verification.STANDARD_WEBHOOKS]
 

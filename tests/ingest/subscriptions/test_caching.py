@@ -1,9 +1,10 @@
-"""The cache of subscriptions: who sees a change when, and what the look-ups cost."""
+"""The cache of subscriptions: when a change becomes visible where, and the cost of lookups."""
 
 import asyncio
 import contextlib
 import functools
 import time
+import tracemalloc
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
@@ -14,6 +15,7 @@ import grpc
 import msgspec
 import pytest
 import redis.asyncio
+import structlog
 
 from dev.harness.keys import ENCRYPTION_KEY, OTHER_KEY, vault
 from dev.harness.proxy import Mode, Proxy, proxying
@@ -44,7 +46,7 @@ class Pair:
         self.stores = stores
 
     async def warm(self, subscription_id: str) -> None:
-        """Have both servers, and Redis, hold the subscription and the filters of its tenant."""
+        """Let both servers, and Redis, cache the subscription and the filters of its tenant."""
 
         async def in_redis() -> bool:
             async with redis.asyncio.Redis.from_url(self.stores.redis_url) as client:
@@ -56,12 +58,13 @@ class Pair:
         await eventually(in_redis, "a copy in Redis")
 
     async def forget(self, subscription_id: str) -> None:
-        """Have both servers forget the subscription, as after a change."""
+        """Let both servers drop the subscription, as after a change."""
         async with redis.asyncio.Redis.from_url(self.stores.redis_url) as client:
-            await client.publish(subscription_changes.CHANNEL, f"{subscription_id} default")
+            message = subscription_changes.message(UUID(subscription_id), "default", 2**40)
+            await client.publish(subscription_changes.CHANNEL, message)
 
     async def reading(self, subscription_id: str) -> None:
-        """Wait until both servers read copies from Redis; right after they began to listen, they do not."""
+        """Wait until both servers read copies from Redis; right after they start to listen, they do not."""
 
         async def reads(ingest: Ingest) -> bool:
             await self.forget(subscription_id)
@@ -73,7 +76,7 @@ class Pair:
 
 @pytest.fixture
 async def pair(breakable: Breakable) -> AsyncIterator[Pair]:
-    """Two servers on stores that a test may stop; they hear of changes."""
+    """Two servers on stores that a test may stop, which receive changes."""
     async with (
         serving(breakable.database_url, breakable.redis_url) as first,
         serving(breakable.database_url, breakable.redis_url) as second,
@@ -97,7 +100,7 @@ async def _behind_networks(breakable: Breakable) -> AsyncIterator[tuple[Pair, tu
 
 
 async def _listening(breakable: Breakable, servers: int) -> None:
-    """Wait until so many servers hear of changes."""
+    """Wait until this many servers receive changes."""
     async with redis.asyncio.Redis.from_url(breakable.redis_url) as client:
 
         async def listening() -> bool:
@@ -110,14 +113,14 @@ async def _listening(breakable: Breakable, servers: int) -> None:
 
 
 async def _copied_version(pair: Pair, subscription_id: str) -> bytes | None:
-    """The version of the copy in Redis."""
+    """Return the version of the copy in Redis."""
     async with redis.asyncio.Redis.from_url(pair.stores.redis_url) as client:
         version: Any = await client.hget(subscription_changes.KEY + subscription_id, "version")
     return version if isinstance(version, bytes) else None
 
 
 async def _wants(ingest: Ingest, subscription_id: str, event_type: str) -> bool:
-    """Whether this server would deliver an event of that type, both ways."""
+    """Return whether this server would deliver an event of that type, in both ways."""
     one = await ingest.send(subscription_id, event_type=event_type)
     fan_out = await ingest.send(event_type=event_type)
     return one.deliveries == 1 and fan_out.deliveries == 1
@@ -192,6 +195,25 @@ async def test_another_server_sees_a_deletion_within_a_second(pair: Pair) -> Non
     assert (await pair.second.send(event_type="t")).deliveries == 0
 
 
+async def test_while_redis_is_away_subscriptions_that_did_not_change_are_not_read_again(pair: Pair) -> None:
+    made = await pair.first.create(event_types=["t0"])
+    await pair.warm(made.id)
+    pair.stores.valkey.kill()
+    for ingest in (pair.first, pair.second):
+        # Reads it once, after the loss of Redis was noticed.
+        await eventually(functools.partial(_costs_nothing, ingest, made.id), "a look-up in the process alone")
+        for _ in range(3):
+            await asyncio.sleep(0.2)  # together longer than an entry lives then
+            assert await _cost(ingest.send(made.id)) == {"process hit": 1}
+    await pair.first.update(made.id, event_types=["t1"])
+    assert await _wants(pair.first, made.id, "t1")
+    await _seen(pair.second, made.id, "t1")
+
+
+async def _costs_nothing(ingest: Ingest, subscription_id: str) -> bool:
+    return await _cost(ingest.send(subscription_id)) == {"process hit": 1}
+
+
 async def test_a_change_while_redis_is_away_is_seen_by_another_server_within_a_second(pair: Pair) -> None:
     made = await pair.first.create(event_types=["t0"])
     await pair.warm(made.id)
@@ -217,7 +239,7 @@ async def test_a_change_made_while_redis_hung_is_seen_and_never_undone_by_the_co
     with frozen(pair.stores.valkey):
         await pair.first.update(made.id, event_types=["t1"])
         assert await _wants(pair.first, made.id, "t1")
-        # It takes the other one a moment to notice that it hears nothing.
+        # It takes the other one a moment to notice that it receives nothing.
         await eventually(lambda: _wants(pair.second, made.id, "t1"), "the change", 2.0)
 
     async def told() -> bool:
@@ -268,7 +290,7 @@ async def test_a_change_that_redis_was_away_for_is_told_when_it_is_back(
 
 
 async def test_a_change_that_a_new_primary_lacks_is_told_again(pair: Pair) -> None:
-    """As when the old one died between taking the change and passing it on."""
+    """As if the old one died between receiving the change and replicating it."""
     made = await pair.first.create(event_types=["t0"])
     await pair.warm(made.id)
     key = subscription_changes.KEY + made.id
@@ -334,12 +356,13 @@ async def test_a_change_whose_caller_leaves_is_made_and_seen_all_the_same(pair: 
 
 @pytest.fixture
 async def cache(database: str, redis_url: str) -> AsyncIterator[caches.SubscriptionCache]:
-    """A cache without a server around it."""
+    """A cache without a server."""
     async with (
         asyncpg.create_pool(database, min_size=0, max_size=1) as pool,
         clients.client(RedisSettings(redis_url=redis_url, _env_file=None)) as client,
     ):
-        yield caches.SubscriptionCache(SubscriptionStore(pool, vault(), key_hours=1), client, vault(), size=10)
+        store = SubscriptionStore(pool, vault(), key_hours=1, quota=1000)
+        yield caches.SubscriptionCache(store, client, vault(), size=10)
 
 
 def _version(version: int) -> Subscription:
@@ -375,7 +398,7 @@ def _version(version: int) -> Subscription:
 async def test_a_slow_reader_cannot_bring_back_an_old_version(cache: caches.SubscriptionCache) -> None:
     old, new = _version(1), _version(2)
     await cache.changed(new.id, new.tenant_id, new, new.version)
-    # What a server does that had read the old row before the change.
+    # A server that read the old row before the change would write this.
     await cache._copies.write(new.id, cache._copy(old), old.version)
     assert await cache._read(new.id) == new
 
@@ -420,7 +443,7 @@ async def test_a_copy_that_somebody_made_or_moved_or_kept_is_a_miss(
             before = counted("webhook_subscription_cache_unreadable_total")
             assert await cache._read(made.id) is None
             assert counted("webhook_subscription_cache_unreadable_total") == before + 1
-        # What is ours is read, for as long as Redis would have kept it.
+        # Our own copy is used for as long as Redis would have kept it.
         for seconds, found in ((0, made), (59, made), (61, None), (-61, None)):
             sealed_at = time.time() - seconds
             with monkeypatch.context() as patch:
@@ -465,6 +488,90 @@ async def test_copies_in_redis_are_not_trusted_until_others_had_time_to_report_c
         await asyncio.wait([listening])
 
 
+# -- bounds --
+
+
+def test_the_estimate_of_memory_is_not_below_what_a_record_takes() -> None:
+    for types in (["order.created"], [f"{number}-{'x' * 100}" for number in range(100)], []):
+        made = _version(1)
+        number = 300
+        tracemalloc.start()
+        try:
+            before, _ = tracemalloc.get_traced_memory()
+            kept = []
+            for _ in range(number):
+                row = msgspec.structs.asdict(made) | {"id": ids.new(), "event_types": [f"{each}" for each in types]}
+                kept.append(Subscription.from_row(msgspec.json.decode(msgspec.json.encode(row))))
+                assert kept[-1].filter.wants("")
+                assert kept[-1].targets
+            after, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert after - before <= sum(record.size_bytes for record in kept) <= 4 * (after - before)
+
+
+async def test_the_subscriptions_of_a_process_take_no_more_memory_than_they_may(
+    cache: caches.SubscriptionCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(caches, "MAX_BYTES", 20_000)
+    level: _Level[Subscription] = _Level(100, lambda found: found.size_bytes)
+    made = [msgspec.structs.replace(_version(1), id=ids.new(), event_types=("x" * 100,) * 20) for _ in range(10)]
+    for one in made:
+
+        async def load(one: Subscription = one) -> Subscription:
+            return one
+
+        await level.load(one.id, load)
+    kept = [one for one in made if level.get(one.id, 10.0)]
+    assert kept == made[-len(kept) :]
+    assert 0 < sum(one.size_bytes for one in kept) <= 20_000
+
+
+async def test_changes_that_wait_for_redis_do_not_keep_the_subscriptions_of_all_of_them(
+    breakable: Breakable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(caches, "MAX_UNTOLD_COPIES", 3)
+    async with _behind_networks(breakable) as (pair, networks):
+        made = [await pair.first.create(event_types=["t0"]) for _ in range(6)]
+        for one in made:
+            await pair.warm(one.id)
+        for network in networks:
+            await network.set_mode(Mode.RESET)
+        for one in made:
+            await pair.first.update(one.id, event_types=["t1"])
+        for network in networks:
+            await network.set_mode(Mode.PASS)
+
+        async def told() -> bool:
+            return [await _copied_version(pair, one.id) for one in made] == [b"2"] * 6
+
+        await eventually(told, "Redis to hold the new versions")
+        await _listening(breakable, 2)
+        for one in made:
+            for ingest in (pair.first, pair.second):
+                assert (await ingest.send(one.id, event_type="t1")).deliveries == 1
+                assert (await ingest.send(one.id, event_type="t0")).deliveries == 0
+
+
+async def test_what_is_no_copy_concerns_its_subscription_alone(cache: caches.SubscriptionCache, redis_url: str) -> None:
+    """A key of another type is refused by Redis, which is there for all others."""
+    identity.CALLER.set(identity.INTERNAL)
+    listening = asyncio.create_task(cache.listen())
+    try:
+        await wait_until(cache._redis_usable, what="the cache to read from Redis")
+        made = await cache._store.create_subscription(ids.new(), "default", draft())
+        async with redis.asyncio.Redis.from_url(redis_url) as client:
+            await client.set(subscription_changes.KEY + str(made.id), "no hash")
+            with structlog.testing.capture_logs() as logs:
+                assert await cache.get(made.id) == made
+            assert [line["subscription_id"] for line in logs] == [str(made.id)]
+            assert cache._redis_usable()
+            assert await cache._read(made.id) == made, "a copy took its place"
+    finally:
+        listening.cancel()
+        await asyncio.wait([listening])
+
+
 # -- what is counted --
 
 
@@ -486,7 +593,7 @@ async def test_look_ups_are_counted_by_where_they_ended(alone: Ingest, database:
     made = await alone.create()
 
     async def found_in_redis() -> bool:
-        # Right after it began to listen, a server asks Postgres.
+        # Right after a server starts to listen, it reads from Postgres.
         async with serving(database, redis_url, cached_subscriptions=1) as other:
             until = time.monotonic() + 2
             while time.monotonic() < until:
@@ -495,7 +602,7 @@ async def test_look_ups_are_counted_by_where_they_ended(alone: Ingest, database:
                     assert first == {"process miss": 1, "redis hit": 1}
                     assert await _cost(other.send(made.id)) == {"process hit": 1}
                     return True
-                await other.send((await other.create()).id)  # drives it out of a cache of one
+                await other.send((await other.create()).id)  # evicts it from a cache of one
         return False
 
     assert await found_in_redis()
@@ -530,7 +637,7 @@ async def test_the_subscription_that_was_used_least_recently_leaves_first(databa
 
 
 async def _held(ingest: Ingest, subscription_id: str) -> None:
-    """Wait until the server holds a subscription for longer than it takes to look."""
+    """Wait until the server has cached a subscription for longer than a lookup takes."""
 
     async def hit() -> bool:
         return await _cost(ingest.send(subscription_id)) == {"process hit": 1}
@@ -547,7 +654,7 @@ async def test_a_copy_that_a_version_left_which_verified_less_is_not_used(cache:
     assert await cache._read(current.id) is None
 
 
-# -- the process's own level --
+# -- the cache in the process --
 
 
 async def _leave(asking: "asyncio.Task[Any]") -> None:
@@ -557,7 +664,7 @@ async def _leave(asking: "asyncio.Task[Any]") -> None:
 
 
 async def test_a_value_is_kept_though_who_asked_has_left() -> None:
-    """A caller's deadline is shorter than a slow Postgres: if its value were thrown away, none would ever be kept."""
+    """A caller's deadline is shorter than a slow Postgres: if the value were dropped, none would ever be cached."""
     level: _Level[str] = _Level(10)
     answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 

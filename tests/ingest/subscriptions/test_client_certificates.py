@@ -1,4 +1,4 @@
-"""Client certificates: sealed for the workers, shown to nobody but in what is public of them."""
+"""Client certificates: sealed for the workers; only their public parts are shown."""
 
 import base64
 from datetime import UTC, datetime, timedelta
@@ -32,12 +32,12 @@ def asked(issued: Issued) -> pb.ClientCertificate:
 
 
 def secret_lines(issued: Issued) -> list[bytes]:
-    """Of the private key, which must be found nowhere."""
+    """Return parts of the private key, which must not appear anywhere."""
     return [line.encode() for line in issued.key_pem.splitlines()[1:-1]]
 
 
 async def stored(ingest: Ingest, subscription_id: str, *texts: str) -> bytes | None:
-    """What the workers will read."""
+    """Return what the workers will read."""
     query = "SELECT sealed_client_certificate FROM subscriptions WHERE id = $1::text::uuid"
     sealed = await ingest.pool.fetchval(query, subscription_id)
     if sealed is None:
@@ -88,7 +88,7 @@ async def test_an_update_keeps_replaces_or_removes_it(ingest: Ingest) -> None:
             ["client_certificate.certificate", "client_certificate.private_key"],
         ),
         (asked(SHOP), "http://example.com/", ["client_certificate"]),
-        # With what else is wrong.
+        # Together with other errors.
         (pb.ClientCertificate(certificate=SHOP.pem), "no", ["target_url", "client_certificate.private_key"]),
     ],
 )
@@ -108,7 +108,7 @@ async def test_an_unusable_certificate_is_refused_by_its_field_and_not_repeated(
     assert await ingest.get(made.id) == made
 
 
-# -- which are taken, and what is told of them --
+# -- which are accepted, and what is shown of them --
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 MINE = CA.issue("shop")
@@ -116,7 +116,7 @@ RSA_2048 = rsa.generate_private_key(65537, 2048)
 
 
 def armored(label: str, der: bytes) -> str:
-    """As PEM."""
+    """Return them in PEM."""
     return f"-----BEGIN {label}-----\n{base64.encodebytes(der).decode()}-----END {label}-----\n"
 
 
@@ -125,7 +125,7 @@ def der_of(key: Any) -> bytes:
 
 
 def refusal(certificate: str, private_key: str) -> set[str]:
-    """The fields at fault; none when it is taken."""
+    """Return the fields with errors; none if it is accepted."""
     try:
         client_certificates.parse(certificate, private_key, NOW)
     except errors.InvalidArgument as error:
@@ -134,7 +134,7 @@ def refusal(certificate: str, private_key: str) -> set[str]:
 
 
 def wrong(certificate: str, private_key: str) -> dict[str, str]:
-    """What is said of each field."""
+    """Return the error of each field."""
     with pytest.raises(errors.InvalidArgument) as raised:
         client_certificates.parse(certificate, private_key, NOW)
     for line in private_key.splitlines()[1:-1]:
@@ -143,7 +143,7 @@ def wrong(certificate: str, private_key: str) -> dict[str, str]:
 
 
 def refused_chain(*chain: Issued, key: Issued | None = None) -> str:
-    """What is said of these certificates, with the key of the first."""
+    """Return the errors of these certificates with the first one's key."""
     said = wrong("".join(one.pem for one in chain), (key or chain[0]).key_pem)
     assert list(said) == [CERTIFICATE]
     return said[CERTIFICATE]
@@ -264,7 +264,7 @@ def test_a_chain_out_of_order_or_torn_is_refused() -> None:
     assert "number 2 did not issue 1" in refused_chain(mine, CA)
     assert "number 3 did not issue 2" in refused_chain(mine, between, certificates.authority())
     assert "number 2 did not issue 1" in refused_chain(CA, between, mine)
-    # Of the same name as the issuer.
+    # With the same name as the issuer.
     assert "number 2 did not issue 1" in refused_chain(MINE, certificates.authority())
     assert refused_chain(*[CA] * 9) == "must be at most 8 certificates"
 

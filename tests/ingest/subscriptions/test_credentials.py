@@ -1,4 +1,4 @@
-"""What a subscription keeps secret: sealed, absent from copies, forgotten with it, and sent to no other host."""
+"""The secrets of a subscription: sealed, not in copies, deleted with it, and sent to no other host."""
 
 import base64
 from typing import Any
@@ -25,7 +25,7 @@ SECRET = {"secret_key": "hunter2-s3cret"}
 ED25519 = {"signature_scheme": pb.SIGNATURE_SCHEME_ED25519, "secret_key": WHSK}
 EVERYTHING: dict[str, Any] = {"headers": HEADERS, "client_certificate": CERTIFICATE, **VERIFICATION}
 SEALED = ("sealed_secrets", "sealed_headers", "sealed_client_certificate", "sealed_verification_secrets")
-# By the field: a value, and others that make another request of a repeated creation.
+# By field: a value, and others that make a repeated creation a different request.
 FIELDS: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {
     "secret_key": (SECRET, [{"secret_key": "hunter2-other"}, {}, UNSIGNED]),
     "signature_scheme": ({}, [{"signature_scheme": pb.SIGNATURE_SCHEME_ED25519}]),
@@ -40,7 +40,7 @@ FIELDS: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {
 
 
 def shows(text: bytes) -> bool:
-    """Whether a secret of these tests is found in the text."""
+    """Return whether a secret of these tests is in the text."""
     lines = [line.encode() for line in SHOP.key_pem.splitlines()[1:-1]]
     return any(secret in text for secret in (b"hunter2", SEED, base64.b64encode(SEED), *lines))
 

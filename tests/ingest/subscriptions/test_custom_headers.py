@@ -1,4 +1,4 @@
-"""Headers of a subscription's own: stored for the workers, and shown to nobody."""
+"""Custom headers of a subscription: stored for the workers, and never shown."""
 
 from uuid import UUID
 
@@ -17,7 +17,7 @@ VALUES = {"Authorization": "Bearer hunter2", "x-shop": "hunter2"}
 
 
 async def stored(ingest: Ingest, subscription_id: str) -> dict[str, str]:
-    """What the workers will read."""
+    """Return what the workers will read."""
     query = "SELECT sealed_headers FROM subscriptions WHERE id = $1::text::uuid"
     sealed = await ingest.pool.fetchval(query, subscription_id)
     assert sealed is None or b"hunter2" not in sealed
@@ -74,7 +74,7 @@ async def test_reserved_or_malformed_headers_are_refused_and_not_repeated(
     assert await ingest.count("subscriptions") == 1
 
 
-# -- which are taken --
+# -- which are accepted --
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_good_headers_are_taken(values: dict[str, str]) -> None:
         "content-encoding", "Content-Type", "User-Agent",
         "X-Event-Type", "webhook-id", "Webhook-Signature", "webhook-anything", "X-Webhook-Delivery-Id",
         "X-Hub-Signature", "x-hub-signature-256", "Traceparent", "tracestate", "Accept-Encoding",
-        # CGI and what follows it (WSGI, PHP, Rack) read these as the ones with hyphens.
+        # CGI and its successors (WSGI, PHP, Rack) read these like the names with hyphens.
         "webhook_id", "WEBHOOK_SIGNATURE", "webhook_anything", "x_webhook_delivery_id", "X_Hub-Signature_256",
         "content_type", "CONTENT_LENGTH", "User_Agent", "X_Event_Type", "transfer_encoding", "keep_alive",
         "proxy_connection", "X.Event.Type", "webhook.id", "webhook~id", "x-webhook_delivery!id",

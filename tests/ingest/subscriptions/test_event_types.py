@@ -1,4 +1,4 @@
-"""Event types, and which subscription wants which."""
+"""Event types, and which subscriptions match them."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""What a valid subscription is."""
+"""The rules for a valid subscription."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Signing secrets: made, stored sealed, rotated, verified with, and what versions before left."""
+"""Signing secrets: created, stored sealed, rotated, and used to verify."""
 
 import asyncio
 import base64
@@ -42,7 +42,7 @@ async def row(ingest: Ingest, subscription_id: str) -> Any:
 
 
 async def stored(ingest: Ingest, subscription_id: str) -> Secrets:
-    """What Postgres has of a subscription, opened."""
+    """Return a subscription's decrypted secrets in Postgres."""
     found = await row(ingest, subscription_id)
     return vault().secrets(found["id"], found["sealed_secrets"])
 
@@ -60,13 +60,13 @@ def signed(secret_key: str) -> ingest_pb2.HubSignature:
 
 
 async def passes(ingest: Ingest, subscription_id: str, secret_key: str) -> bool:
-    """Whether a webhook that is signed with this secret is taken in."""
+    """Return whether a webhook signed with this secret is accepted."""
     (result,) = await ingest.batch(ingest.item(subscription_id, payload=BODY, hub_signature=signed(secret_key)))
     assert result.HasField("accepted") or result.error.reason == "SIGNATURE_MISMATCH"
     return result.HasField("accepted")
 
 
-# -- made --
+# -- created --
 
 
 async def test_a_secret_is_made_when_none_is_given_and_verifies_what_it_signed(ingest: Ingest) -> None:
@@ -117,13 +117,13 @@ async def test_a_sealed_secret_that_was_moved_to_another_row_verifies_nothing(al
     thief = (await create(alone, secret_key="secret-t")).subscription
     stolen = (await row(alone, victim.id))["sealed_secrets"]
     await alone.pool.execute("UPDATE subscriptions SET sealed_secrets = $2 WHERE id = $1", UUID(thief.id), stolen)
-    # So that no copy of before is used; and the other one is read by this process first.
+    # So that no earlier copy is used; and this process reads the other one first.
     await alone.update(victim.id)
     assert await passes(alone, victim.id, "secret-s")
     await alone.update(thief.id)
     error = await refused(alone.send(thief.id, payload=BODY, hub_signature=signed("secret-s")))
     assert type(error) is errors.WebhookError
-    # Its neighbours in a batch are taken in, it is still shown, and another secret mends it.
+    # Other events in the batch are accepted, it is still shown, and a new secret repairs it.
     results = await alone.batch(
         alone.item(thief.id, payload=BODY, hub_signature=signed("secret-s")),
         alone.item(victim.id),

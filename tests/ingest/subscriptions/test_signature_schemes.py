@@ -1,4 +1,4 @@
-"""Ed25519 subscriptions: their keys are made or given, kept, rotated, and shown only as far as they are public."""
+"""Ed25519 subscriptions: their keys are created or given, stored, rotated, and shown only if public."""
 
 import base64
 import json
@@ -24,7 +24,7 @@ def whsk(seed: bytes) -> str:
 
 
 def whpk(seed: bytes) -> str:
-    """The public key by another library."""
+    """Return the public key, computed by another library."""
     return "whpk_" + base64.b64encode(nacl.signing.SigningKey(seed).verify_key.encode()).decode()
 
 
@@ -39,7 +39,7 @@ async def to_ed25519(ingest: Ingest, subscription_id: str, **asked: Any) -> pb.R
     return await ingest.subscriptions.RotateSubscriptionSecret(request)
 
 
-# -- made and given --
+# -- created and given --
 
 
 async def test_a_made_private_key_is_in_no_answer_and_its_public_key_in_each(ingest: Ingest) -> None:
@@ -132,7 +132,7 @@ async def test_a_rotation_to_another_scheme_lets_the_secret_hold_for_the_overlap
         {"field": "signature_scheme", "before": "hmac-sha256", "after": "ed25519"},
         {"field": "secret_key"},
     ]
-    # And back: what was made is answered again.
+    # And back: the response contains the created secret again.
     request = pb.RotateSubscriptionSecretRequest(
         tenant_id=ingest.tenant_id, subscription_id=made.id, signature_scheme=HMAC, overlap_hours=0
     )
@@ -150,7 +150,7 @@ async def test_an_update_keeps_the_scheme_and_changes_it_only_with_the_secret(in
     assert list(changed.status.previous_secrets) == []
     kept = await ingest.update(made.id)
     assert (kept.spec.signature_scheme, public_keys(kept)) == (ED25519, [whpk(SEEDS[0])])
-    # A secret for HMAC does not slip in.
+    # An HMAC secret is not accepted.
     assert fields(await refused(ingest.update(made.id, secret_key="secret-s"))) == ["secret_key"]
     replaced = await ingest.update(made.id, secret_key=whsk(SEEDS[1]))
     assert public_keys(replaced) == [whpk(SEEDS[1])]
@@ -173,7 +173,7 @@ async def test_the_shared_secret_stays_while_what_comes_in_is_verified_with_it(
     ):
         assert fields(await refused(call)) == ["verification_secrets"]
     assert await ingest.get(made.id) == made
-    # With a secret for what comes in alone it may go.
+    # With a secret that only verifies incoming webhooks, it can be removed.
     theirs = pb.VerificationSecrets(values=["secret-theirs"])
     changed = await ingest.update(made.id, verification_secrets=theirs, **own)
     assert (changed.spec.signature_scheme, changed.spec.verification) == (ED25519, verification)
@@ -214,7 +214,7 @@ async def test_an_unsigned_subscription_signs_once_it_has_a_secret(ingest: Inges
     assert (rotated.secret_key, len(rotated.subscription.status.public_keys)) == ("", 1)
 
 
-# -- used and kept --
+# -- used and stored --
 
 
 async def test_a_shared_secrets_signature_is_refused_where_there_is_none(ingest: Ingest) -> None:
@@ -223,7 +223,7 @@ async def test_a_shared_secrets_signature_is_refused_where_there_is_none(ingest:
     assert isinstance(error, errors.SignatureMismatch)
     assert "no secret to verify it with" in error.message
     assert not await passes(ingest, made.id, whpk(SEEDS[0]))
-    # Without a signature it is taken in, as ever.
+    # Without a signature, it is accepted as before.
     assert (await ingest.send(made.id, payload=BODY)).deliveries == 1
 
 

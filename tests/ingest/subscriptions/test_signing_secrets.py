@@ -1,4 +1,4 @@
-"""How a secret is made, and how the next takes its place."""
+"""How secrets are created and replaced."""
 
 import base64
 from datetime import UTC, datetime, timedelta
@@ -82,9 +82,9 @@ def test_a_token_matches_its_hash_and_nothing_else() -> None:
     assert not secrets.matches_ingest_token("", None)
 
 
-# -- which are refused, and which are warned of --
+# -- which are refused, and which cause warnings --
 
-# The shortest in the documentation of those who sign webhooks has 15 characters.
+# The shortest secret in the documentation of webhook providers has 15 characters.
 SHORTEST_DOCUMENTED = "my-secret-token"
 
 

@@ -1,4 +1,4 @@
-"""A system subscription gets what the service says, is one of a tenant at most, and gets no event of the tenant's."""
+"""A system subscription gets only operational events, and a tenant can have only one."""
 
 import asyncio
 from typing import Any
@@ -16,7 +16,7 @@ NORMAL = subscriptions_pb2.SUBSCRIPTION_KIND_NORMAL
 
 @pytest.fixture
 async def own(ingest: Ingest) -> Ingest:
-    """A tenant of its own."""
+    """A new tenant."""
     return await ingest.of(f"t{ids.new().hex}")
 
 
@@ -53,14 +53,14 @@ async def test_the_kind_cannot_be_changed_or_invented(own: Ingest) -> None:
     for made, kind in ((system, NORMAL), (normal, SYSTEM)):
         error = await refused(own.update(made.id, kind=kind))
         assert (error.code, fields(error)) == (errors.InvalidArgument.code, ["kind"])
-    error = await refused(own.create(kind=99))  # no kind there is
+    error = await refused(own.create(kind=99))  # a kind that does not exist
     assert fields(error) == ["kind"]
     assert (await own.get(normal.id)).spec.kind == NORMAL
 
 
 async def test_no_event_of_the_tenant_goes_there(own: Ingest) -> None:
     system, normal = await own.create(kind=SYSTEM), await own.create()
-    # Whatever it is called.
+    # Whatever its type is.
     accepted = await own.send(event_type="subscription.disabled")
     (row,) = await own.deliveries(accepted.event_id)
     assert row["subscription_id"] == UUID(normal.id)
@@ -80,7 +80,7 @@ async def facts(own: Ingest) -> list[tuple[Any, ...]]:
 async def test_disabling_by_hand_is_noted_for_it_once_and_only_of_others(own: Ingest) -> None:
     normal = await own.create()
     await own.set_status(normal.id, subscriptions_pb2.SUBSCRIPTION_ACTION_DISABLE)
-    assert await facts(own) == []  # nobody listens
+    assert await facts(own) == []  # nothing listens there
 
     system = await own.create(kind=SYSTEM)
     await own.set_status(normal.id, subscriptions_pb2.SUBSCRIPTION_ACTION_ENABLE)

@@ -1,4 +1,4 @@
-"""Updates of some fields, updates that must find what the caller saw, and replacements that widen nothing silently."""
+"""Partial updates, conditional updates, and replacements that never widen anything silently."""
 
 import asyncio
 from typing import Any
@@ -44,12 +44,12 @@ async def full(ingest: Ingest) -> pb.Subscription:
 
 
 def told(subscription: pb.Subscription) -> pb.Subscription:
-    """Without what every change changes."""
+    """Return the subscription without the fields that every change sets."""
     copy = pb.Subscription()
     copy.CopyFrom(subscription)
     copy.status.ClearField("updated_at")
     copy.status.ClearField("etag")
-    copy.status.ClearField("effective_retry_policy")  # which follows from retry_policy
+    copy.status.ClearField("effective_retry_policy")  # derived from retry_policy
     return copy
 
 

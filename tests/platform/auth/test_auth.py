@@ -1,4 +1,4 @@
-"""Keys as text, roles, and what is known of keys."""
+"""The format of keys, roles, and the cache of keys."""
 
 import asyncio
 import importlib
@@ -22,7 +22,7 @@ from services.platform.settings import AuthSettings
 
 
 def methods() -> Iterator[MethodDescriptor]:
-    """Every method of every proto."""
+    """Return every method of every proto."""
     for module in pkgutil.iter_modules(protos.webhook.v1.__path__):
         if module.name.endswith("_pb2"):
             descriptor = importlib.import_module(f"protos.webhook.v1.{module.name}").DESCRIPTOR
@@ -90,7 +90,7 @@ def test_what_is_no_bearer_token_is_refused_without_being_shown(header: str) -> 
 
 
 class Asked:
-    """Answers as it is told to, and keeps what it was asked."""
+    """Respond as configured, and record requests."""
 
     def __init__(self) -> None:
         self.keys: list[str] = []
@@ -107,11 +107,11 @@ class Asked:
 
 
 class Clock:
-    """In place of time.monotonic()."""
+    """Replaces time.monotonic()."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0
-        # Only of these modules: the event loop has to go on.
+        # Only in these modules: the event loop must keep its clock.
         for module in (known, bounds):
             monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: self.now))
 
@@ -141,7 +141,7 @@ async def test_what_is_known_is_renewed_behind_its_users_and_ends_when_that_fail
     assert found.fresh("a") == "A"
     await asyncio.sleep(0.01)
     assert asked.keys == ["a", "a"]
-    # Renewed until then; now nobody can say, and it goes on to its end and no further.
+    # Renewed until then. Now it cannot be checked, and stays valid until its end and no longer.
     asked.failure = errors.Unavailable("away")
     clock.now += known.RENEW_SECONDS
     assert found.fresh("a") == "A"
@@ -179,7 +179,7 @@ async def test_a_key_that_is_refused_at_its_renewal_is_refused_from_then_on(cloc
     assert found.fresh("a") is None
     with pytest.raises(errors.Unauthenticated):
         await found.find("a")
-    assert len(asked.keys) == 2  # the second refusal is remembered
+    assert len(asked.keys) == 2  # the second refusal is cached
     clock.now += known.REFUSED_SECONDS
     with pytest.raises(errors.Unauthenticated):
         await found.find("a")
@@ -249,7 +249,7 @@ async def test_a_key_that_was_good_before_is_no_stranger(monkeypatch: pytest.Mon
 
 
 class Lookups:
-    """Finds the holders of keys, and keeps what it was asked."""
+    """Finds the holders of keys, and records requests."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []

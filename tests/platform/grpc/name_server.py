@@ -1,4 +1,4 @@
-"""A name server: it knows one kind of question (the IPv4 addresses of a name), and what it answers can change."""
+"""A DNS server for one kind of question (the IPv4 addresses of a name), whose answers can change."""
 
 import asyncio
 import contextlib
@@ -8,13 +8,13 @@ from collections.abc import AsyncIterator
 
 _HEADER_BYTES = 12
 _TYPE_A = 1
-# A response that is authoritative, and not an error.
+# An authoritative response without an error.
 _ANSWERED = 0x8400
 _QUESTION_POINTER = 0xC00C
 
 
 class NameServer(asyncio.DatagramProtocol):
-    """Answers every name with `addresses`, which hold for no time."""
+    """Answers every name with `addresses` and a TTL of 0."""
 
     def __init__(self) -> None:
         self.addresses: list[str] = []

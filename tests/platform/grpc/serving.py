@@ -1,4 +1,4 @@
-"""A gRPC server as the processes have it, with what a test adds to it."""
+"""A gRPC server as in the processes, with a test's additions."""
 
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -16,7 +16,7 @@ from services.platform.tracing.spans import Tracer
 
 
 async def no_one(_key: str) -> Identity:
-    """There are no keys: callers send none."""
+    """Accept callers without keys."""
     raise keys.invalid()
 
 

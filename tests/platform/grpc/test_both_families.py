@@ -1,4 +1,4 @@
-"""Which addresses servers listen on: both IP families in production, and what BIND_HOST says."""
+"""The addresses that servers listen on: both IP families in production, and the effect of BIND_HOST."""
 
 import asyncio
 import contextlib
@@ -34,7 +34,7 @@ async def _reached(port: int) -> set[str]:
     return reached
 
 
-# gRPC takes "0.0.0.0" for both families.
+# gRPC uses both families for "0.0.0.0".
 @pytest.mark.parametrize(("variables", "reached"), [*BOUND, ({"bind_host": "0.0.0.0"}, {IPV4})])
 async def test_http(variables: dict[str, str], reached: set[str]) -> None:
     settings = GrpcServerSettings(auth_required=False, **variables)  # type: ignore[arg-type]
@@ -44,7 +44,7 @@ async def test_http(variables: dict[str, str], reached: set[str]) -> None:
 
 @pytest.mark.parametrize(("variables", "reached"), BOUND)
 async def test_grpc(variables: dict[str, str], reached: set[str]) -> None:
-    # Not port 0: gRPC then takes one port for each family where it cannot have the same.
+    # Not port 0: gRPC would use different ports if the families cannot have the same.
     settings = GrpcServerSettings(auth_required=False, grpc_port=free_port(), **variables)  # type: ignore[arg-type]
     async with serving(settings) as port:
         assert await _reached(port) == reached

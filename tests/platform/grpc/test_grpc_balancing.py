@@ -1,4 +1,4 @@
-"""A client of several servers under one name: those that come later get calls, too."""
+"""A client of several servers under one name: new servers get calls, too."""
 
 import contextlib
 import sys
@@ -15,7 +15,7 @@ from services.platform.settings import GrpcServerSettings
 from tests.platform.grpc import name_server
 from tests.platform.grpc.serving import serving
 
-# All of 127.0.0.0/8 is this machine on Linux alone.
+# Only on Linux does all of 127.0.0.0/8 belong to this machine.
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="takes more than one loopback address")
 ADDRESSES = ("127.0.0.1", "127.0.0.2", "127.0.0.3")
 AGE_SECONDS = 1.0
@@ -23,7 +23,7 @@ PATIENCE_SECONDS = 20.0
 
 
 class Named(ingest_pb2_grpc.IngestServiceServicer):
-    """Says where it is."""
+    """Returns its address."""
 
     def __init__(self, address: str) -> None:
         self._address = address
@@ -34,14 +34,14 @@ class Named(ingest_pb2_grpc.IngestServiceServicer):
 
 @contextlib.asynccontextmanager
 async def serving_at(address: str, port: int) -> AsyncIterator[None]:
-    """A server as the processes have it, at one of the addresses."""
+    """A server as in the processes, at one of the addresses."""
     settings = GrpcServerSettings(bind_host=address, grpc_port=port, grpc_max_connection_age_seconds=AGE_SECONDS)
     async with serving(settings, Named(address)):  # type: ignore[abstract]  # one method is enough
         yield
 
 
 async def answered(stub: "ingest_pb2_grpc.IngestServiceAsyncStub", calls: int) -> set[str]:
-    """Who answers so many calls, of which none may fail."""
+    """Return the servers of this many calls, none of which may fail."""
     found = set()
     for _ in range(calls):
         answer = await stub.GetEvent(ingest_pb2.GetEventRequest(), timeout=5, wait_for_ready=True)

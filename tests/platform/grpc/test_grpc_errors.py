@@ -1,4 +1,4 @@
-"""Errors over a real channel: what goes in on the server's side comes out on the client's."""
+"""Errors over a real channel: the client gets what the server raised."""
 
 import asyncio
 import contextlib
@@ -15,6 +15,7 @@ from prometheus_client import REGISTRY
 from dev.harness.waiting import wait_until
 from services.platform import errors
 from services.platform.grpc import errors as grpc_errors
+from services.platform.grpc import places
 from services.platform.grpc import server as grpc_server
 from services.platform.settings import GrpcServerSettings
 from tests.platform.grpc.serving import serving
@@ -43,7 +44,7 @@ ERRORS = [
 
 
 class Server:
-    """Two methods, which do what the test says."""
+    """Two methods that do what the test says."""
 
     def __init__(self) -> None:
         self.answer: Callable[[], Awaitable[None]] = self.nothing
@@ -52,7 +53,7 @@ class Server:
         self.check: Callable[..., Any] = lambda *_: None
 
     async def nothing(self) -> None:
-        """Answer."""
+        """Respond."""
 
     def raising(self, error: Exception) -> None:
         async def answer() -> None:
@@ -87,7 +88,7 @@ async def _serving() -> AsyncIterator[Server]:
 
 @pytest.fixture
 async def server() -> AsyncIterator[Server]:
-    """As `_serving`."""
+    """Run a server and a client, like `_serving`."""
     async with _serving() as created:
         yield created
 
@@ -141,10 +142,10 @@ async def test_details_are_the_standard_messages(server: Server) -> None:
 @pytest.mark.parametrize("letter", ["x", "ä", "☃", "😀"])
 @pytest.mark.parametrize("description", ["is not a known field", "ist hier unbekannt ☃ " * 1000])
 async def test_an_error_with_very_many_fields_reaches_its_caller(server: Server, letter: str, description: str) -> None:
-    """Not as RESOURCE_EXHAUSTED: a client takes no trailers of more than 8 KiB."""
+    """Not as RESOURCE_EXHAUSTED: a client accepts trailers up to 8 KiB."""
     wrong = [errors.Violation(field=f"{number}{letter * 10_000}", description=description) for number in range(10_000)]
     server.raising(errors.InvalidArgument.of(*wrong))
-    for _ in range(20):  # above its soft bound, a client refuses some
+    for _ in range(20):  # above its soft limit, a client refuses some
         refused = await _refused(server)
         back = grpc_errors.from_rpc_error(refused)
         assert type(back) is errors.InvalidArgument
@@ -183,7 +184,7 @@ async def test_bytes_that_are_no_message_are_the_callers_fault(server: Server, d
 
 
 async def test_a_status_that_a_servicer_chose_itself_is_answered_and_counted(server: Server) -> None:
-    """As grpcio's health service does for a service that it does not know."""
+    """Like grpcio's health service for an unknown service."""
     before = _counted("NOT_FOUND", HEALTH_METHOD)
     with pytest.raises(grpc.aio.AioRpcError) as raised:
         await server.check(health_pb2.HealthCheckRequest(service="nope").SerializeToString(), timeout=5)
@@ -198,7 +199,7 @@ async def test_a_message_over_the_servers_bound_is_a_payload_too_large(server: S
 async def test_more_calls_than_a_server_takes_are_overload_and_not_a_large_payload(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(grpc_server, "MAX_CONCURRENT_CALLS", 1)
+    monkeypatch.setattr(places, "MAX_CALLS", 1)
     async with _serving() as server:
         entered = asyncio.Event()
 

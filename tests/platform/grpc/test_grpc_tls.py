@@ -28,7 +28,7 @@ PATIENCE_SECONDS = 20.0
 
 
 class Naming(ingest_pb2_grpc.IngestServiceServicer):
-    """Answers the name in the certificate of whoever asks."""
+    """Responds with the name in the caller's certificate."""
 
     async def GetEvent(self, request: ingest_pb2.GetEventRequest, _context: Context) -> ingest_pb2.GetEventResponse:
         (name,) = _context.auth_context()["x509_common_name"]
@@ -37,7 +37,7 @@ class Naming(ingest_pb2_grpc.IngestServiceServicer):
 
 @contextlib.asynccontextmanager
 async def serving_with(files: dict[str, str]) -> AsyncIterator[int]:
-    """A server as the processes have it; its port."""
+    """Run a server as in the processes; yield its port."""
     port = ports.free_port()
     tls: dict[str, Any] = {name.lower(): path for name, path in files.items()}
     settings = GrpcServerSettings(bind_host="127.0.0.1", grpc_port=port, **tls)
@@ -129,7 +129,7 @@ async def test_renewed_certificates_are_shown_on_both_sides_and_no_call_fails(
 
 
 def served(port: int, files: dict[str, str]) -> bytes | None:
-    """The certificate that a server shows, as DER."""
+    """Return the certificate that a server uses, as DER."""
     context = ssl.create_default_context(cafile=files["GRPC_TLS_CA_FILE"])
     context.load_cert_chain(files["GRPC_TLS_CERT_FILE"], files["GRPC_TLS_KEY_FILE"])
     context.set_alpn_protocols(["h2"])

@@ -1,4 +1,4 @@
-"""Which calls a server traces, by who makes them."""
+"""Which calls a server traces, by caller."""
 
 import contextlib
 from collections.abc import AsyncIterator
@@ -27,7 +27,7 @@ SAMPLED = f"00-{TRACE_ID}-00f067aa0ba902b7-01"
 
 
 class Events(ingest_pb2_grpc.IngestServiceServicer):
-    """Answers with the trace that it finds itself in."""
+    """Responds with the trace of the call."""
 
     async def GetEvent(self, request: ingest_pb2.GetEventRequest, _context: Context) -> ingest_pb2.GetEventResponse:
         if request.event_id:
@@ -38,13 +38,13 @@ class Events(ingest_pb2_grpc.IngestServiceServicer):
 
 @dataclass(frozen=True, kw_only=True)
 class Server:
-    """A server that traces a share of what strangers ask."""
+    """A server that traces a share of the calls of untrusted callers."""
 
     port: int
     recording: Recording
 
     async def trace_of(self, key: str, header: str | None = None, event_id: str = "") -> str:
-        """The trace that a call with this key was answered in; empty for none."""
+        """Return the trace of a call with this key; empty if there is none."""
         async with client.channel(f"127.0.0.1:{self.port}", service_key=key) as channel:
             stub: ingest_pb2_grpc.IngestServiceAsyncStub = ingest_pb2_grpc.IngestServiceStub(channel)
             request = ingest_pb2.GetEventRequest(event_id=event_id)

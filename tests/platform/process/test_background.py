@@ -1,4 +1,4 @@
-"""Background loops: they go on whatever fails, say so once, and can be woken."""
+"""Background loops continue after any failure, log it once, and can be woken."""
 
 import asyncio
 import contextlib
@@ -13,7 +13,7 @@ PAUSE_SECONDS = 0.01
 
 
 class Steps:
-    """A step that fails as it is told, and ends the loop's test after the last."""
+    """A step that fails as configured, and ends the test's loop after the last one."""
 
     def __init__(self, *failures: Exception | None) -> None:
         self._failures: Iterator[Exception | None] = iter(failures)
@@ -31,7 +31,7 @@ class Steps:
 
 
 async def _until_done(steps: Steps, **options: bool | float | asyncio.Event | None) -> list[str]:
-    """Return the lines of log, each with the level before it."""
+    """Return the lines of log, each preceded by the level."""
     with capture_logs() as logs:
         task = asyncio.create_task(
             background.repeat(steps, **{"interval_seconds": PAUSE_SECONDS, **options}),  # type: ignore[arg-type]

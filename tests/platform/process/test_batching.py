@@ -5,6 +5,7 @@ import contextvars
 import itertools
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ PATIENCE_SECONDS = 5.0
 
 
 class Sink:
-    """What a batcher flushes into: remembers every batch, and answers when its gate is open."""
+    """A target for a batcher that records every batch, and returns when its gate is open."""
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
@@ -34,12 +35,12 @@ class Sink:
         return self.answers if self.answers is not None else [item * 10 for item in items]
 
 
-def _batcher(sink: Sink, **bounds: int) -> Batcher[int, int]:
+def _batcher(sink: Sink, **bounds: Any) -> Batcher[int, int]:
     return Batcher("test", sink.flush, Bounds(**{"batch_items": 100, "waiting_items": 1000, **bounds}))
 
 
 async def _submit(batcher: Batcher[int, int], *items: int, size_bytes: int = 0) -> list[asyncio.Task[int]]:
-    """Hand items over, in order, and return when all of them wait or are in flight."""
+    """Submit items in order, and return when all of them wait or are in flight."""
     tasks = [asyncio.create_task(batcher.submit(item, size_bytes)) for item in items]
     await asyncio.sleep(0)
     return tasks
@@ -203,12 +204,12 @@ async def test_an_idle_batcher_is_drained_at_once() -> None:
 async def test_an_item_that_is_handed_over_in_the_moment_a_batch_ends_is_not_left_behind() -> None:
     batcher = _batcher(Sink())
     async with asyncio.timeout(PATIENCE_SECONDS):
-        # Each caller is awoken by a result, and hands the next item over before anything else runs.
+        # A result wakes each caller, which submits the next item before anything else runs.
         assert [await batcher.submit(item) for item in range(100)] == [item * 10 for item in range(100)]
 
 
 class Clock:
-    """What a batcher flushes into: remembers when each batch began, and takes its time."""
+    """A target for a batcher that records when each batch started, and takes some time."""
 
     def __init__(self, flush_seconds: float = 0.0) -> None:
         self.began: list[float] = []
@@ -227,7 +228,7 @@ class Clock:
 
     @property
     def apart(self) -> list[float]:
-        """Seconds between the beginnings of batches."""
+        """Return the seconds between the starts of batches."""
         return [later - earlier for earlier, later in itertools.pairwise(self.began)]
 
 
@@ -251,13 +252,13 @@ async def test_a_full_batch_does_not_wait_for_the_pace() -> None:
 async def test_the_pace_slackens_when_flushing_takes_long_and_only_so_far() -> None:
     clock = Clock(flush_seconds=0.05)
     batcher = clock.batcher(0.01)
-    for item in range(30):  # until the mean says so
+    for item in range(30):  # until the mean reaches it
         await batcher.submit(item)
     clock.began.clear()
     clock.flush_seconds = 0.0
     for item in range(2):
         await batcher.submit(item)
-    # One and a half times the 0.05 s would be more than four times what was asked for.
+    # One and a half times the 0.05 s would be more than four times the configured pace.
     assert clock.apart[0] >= batching.MAX_SLACKENING * 0.01 > 0.01
 
 

@@ -1,4 +1,4 @@
-"""What a counter of somebody else's grew by."""
+"""The growth of an external counter."""
 
 from services.platform.process.metrics import Growth
 

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 
-# What a process does with its logs; the settings come from the environment, as always.
+# A process's use of its logs; the settings come from the environment.
 PROGRAM = """
 import logging
 import uuid

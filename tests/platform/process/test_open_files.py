@@ -1,4 +1,4 @@
-"""The limit of open files is raised as far as it may be."""
+"""The limit of open files is raised as far as possible."""
 
 import subprocess
 import sys
@@ -21,7 +21,7 @@ print(*resource.getrlimit(resource.RLIMIT_NOFILE))
 def test_it_is_raised_to_what_is_wanted_or_to_the_hard_limit_and_never_lowered(
     soft: int, hard: int, expected: int
 ) -> None:
-    # In a process of its own: a hard limit that was lowered stays so.
+    # In a separate process: a lowered hard limit cannot be raised again.
     command = [sys.executable, "-c", PROGRAM, str(soft), str(hard)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
     assert done.stdout.split() == [str(expected), str(hard)]

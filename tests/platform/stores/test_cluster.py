@@ -1,4 +1,4 @@
-"""Redis as a cluster: whom of its nodes is asked, and what happens when our slot moves."""
+"""Redis as a cluster: which node is asked, and what happens when our slot moves."""
 
 import contextlib
 from collections.abc import Iterator
@@ -61,13 +61,13 @@ async def test_a_client_that_is_closed_leaves_no_connection_to_a_node(nodes: clu
         found = 0
         for node in nodes.nodes:
             with contextlib.closing(nodes.server(node)) as direct:
-                # Those that look are none of ours.
+                # Do not count the connections of this function.
                 found += sum(each["cmd"] != "client|list" for each in direct.client_list())
         return found
 
     before = connections()
     async with redis.client(settings(nodes.url)) as client:
         await client.set(KEY, "value")
-        # To the one that was asked, and to the one that has our slot.
+        # To the node that was asked, and to the node that has our slot.
         await wait_until(lambda: connections() == before + 2, what="two connections")
     await wait_until(lambda: connections() == before, what="no connection of ours")

@@ -1,4 +1,4 @@
-"""A transaction that Postgres rolls back for a conflict is repeated, and nothing is refused or lost for it."""
+"""A transaction that Postgres rolls back for a conflict is repeated, and nothing is refused or lost."""
 
 from dev.harness.receiver import Receiver
 from dev.harness.stores import CONFLICTS, conflicting
@@ -25,7 +25,7 @@ async def test_an_outcome_is_recorded_once_however_many_conflicts(
     database: str, redis_url: str, receiver: Receiver
 ) -> None:
     async with opened(database, redis_url) as world:
-        # More than one statement is repeated for: the recorder holds it as while Postgres is away.
+        # After more conflicts than a statement is repeated for, the recorder keeps it as while Postgres is unavailable.
         await world.pool.execute(CONFLICTS + conflicting("delivery_attempts", 7))
         async with world.running():
             await world.in_state(await world.deliver(await world.subscription(receiver.url())))

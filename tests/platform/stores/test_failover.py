@@ -1,4 +1,4 @@
-"""The primary of Redis is killed, and everything that uses it goes on at the new one."""
+"""The primary of Redis is killed, and everything that uses it continues with the new one."""
 
 import asyncio
 import contextlib
@@ -18,13 +18,13 @@ from services.platform import ids
 from services.platform.process.lifecycle import Process
 from services.platform.stores import redis
 
-# A busy machine is not one without Redis.
+# A slow response on a busy machine must not count as an outage of Redis.
 PATIENCE_SECONDS = 5.0
 
 
 @pytest.fixture(params=KINDS)
 def primaries(request: pytest.FixtureRequest) -> Iterator[Primaries]:
-    """Servers of which one is primary."""
+    """Servers, one of which is the primary."""
     with KINDS[request.param]() as running:
         yield running
 
@@ -81,7 +81,7 @@ async def test_a_rate_is_shared_before_and_after_a_failover(
         limiters = [Limiter(first, one_worker), Limiter(second, one_worker)]
 
         async def granted() -> list[list[int]]:
-            # Of several subscriptions at once, as a turn of the dispatcher asks.
+            # Of several subscriptions at once, as in a turn of the dispatcher.
             demands = [Demand(subscription_id=ids.new(), rate=0.01, burst=20, wanted=15) for _ in range(5)]
             return [[grant.number for grant in await limiter.take(demands)] for limiter in limiters]
 

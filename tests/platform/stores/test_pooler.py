@@ -1,4 +1,4 @@
-"""Every path to Postgres through a real PgBouncer that changes the server after each transaction."""
+"""Every path to Postgres through a real PgBouncer that changes the server connection after each transaction."""
 
 import asyncio
 from collections import Counter
@@ -41,30 +41,30 @@ THROUGH: dict[str, Any] = {"postgres_pooler": "transaction", "postgres_pool_size
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """One database, by both ways."""
+    """The URLs of one database, direct and through the pooler."""
 
     direct: str
     pooled: str
 
     def settings(self) -> PostgresSettings:
-        """Of a process behind the pooler."""
+        """Settings of a process behind the pooler."""
         return PostgresSettings(database_url=self.pooled, **THROUGH)
 
     def analytics(self) -> AnalyticsSettings:
-        """Of the analytics process behind it."""
+        """Settings of the analytics process behind it."""
         return AnalyticsSettings(database_url=self.pooled, log_retention_hours=72, delivery_expiry_hours=168, **THROUGH)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def port(stores: Stores) -> AsyncIterator[int]:
-    """That of the pooler."""
+    """The pooler's URL."""
     async with pooler.pooling(stores, servers=SERVERS) as listening:
         yield listening
 
 
 @pytest.fixture
 def place(port: int, database: str) -> Place:
-    """A database behind it."""
+    """A database behind the pooler."""
     name = urlsplit(database).path.lstrip("/")
     return Place(direct=database, pooled=f"postgresql://webhook@127.0.0.1:{port}/{name}")
 
@@ -78,7 +78,7 @@ async def pool(place: Place) -> AsyncIterator[postgres.Pool]:
 
 @pytest.fixture
 async def rows(place: Place) -> AsyncIterator[Rows]:
-    """Rows as they are, past the pooler."""
+    """A direct connection to inspect rows."""
     async with asyncpg.create_pool(place.direct, min_size=0, max_size=4) as direct:
         yield Rows(direct)
 
@@ -182,11 +182,11 @@ async def test_every_event_is_delivered_and_counted(
             )
         )
         assert {answer.deliveries for answer in accepted} == {1}
-        # Lost bells: the dispatcher finds what is due.
+        # Without bells, the dispatcher finds what is due.
         await world.deliver_many(UUID(made.id), number)
 
         async def all_delivered() -> bool:
-            counts = await rows.pool.fetch("SELECT status::text, count(*) FROM webhook_deliveries GROUP BY 1")
+            counts = await rows.pool.fetch("SELECT status, count(*) FROM deliveries GROUP BY 1")
             return {row["status"]: row["count"] for row in counts} == {"delivered": 2 * number}
 
         await wait_until(all_delivered, 60, what="everything to be delivered")
@@ -219,7 +219,7 @@ async def test_one_copy_has_the_lock_for_as_long_as_it_works(place: Place, rows:
     ):
         async with first.lock() as locked:
             assert locked
-            # On another server than its lock.
+            # On another server connection than its lock.
             await first.create()
             async with second.lock() as also:
                 assert not also

@@ -1,4 +1,4 @@
-"""Postgres over TLS by libpq's variables and parameters, against a real peer: PgBouncer, for ours speaks no TLS."""
+"""Postgres over TLS by libpq's variables and parameters, with PgBouncer as the server, because ours has no TLS."""
 
 import ssl
 from collections.abc import AsyncIterator
@@ -21,21 +21,21 @@ pytestmark = pytest.mark.skipif(pooler.PGBOUNCER is None, reason="run `python3 s
 
 @dataclass(frozen=True, kw_only=True)
 class Secured:
-    """A peer that takes TLS alone, with a certificate for 127.0.0.1; its authority, and another one."""
+    """A server that accepts only TLS, with a certificate for 127.0.0.1; its CA, and another one."""
 
     port: int
     authority: Path
     stranger: Path
 
     def settings(self, *, host: str = "127.0.0.1", parameters: str = "") -> PostgresSettings:
-        """Of a process that reaches it under this name."""
+        """Settings of a process that connects to it under this name."""
         url = f"postgresql://webhook@{host}:{self.port}/postgres{parameters}"
         return PostgresSettings(database_url=url, postgres_pooler="transaction")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def secured(stores: Stores, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Secured]:
-    """PgBouncer with a certificate that the one authority signed."""
+    """PgBouncer with a certificate from the first CA."""
     folder = tmp_path_factory.mktemp("tls")
     ca, other = certificates.authority(), certificates.authority("Stranger")
     authority, stranger = folder / "authority.pem", folder / "stranger.pem"

@@ -18,7 +18,7 @@ from services.platform.stores.availability import STORE_AWAY, is_store_away
 
 
 async def test_a_client_that_freezes_in_a_transaction_keeps_its_locks_for_five_seconds(database: str) -> None:
-    """And hears, when it wakes, that the store was away: what it wanted is to be done again."""
+    """When it wakes, it learns that the store was unavailable, and must repeat its work."""
     async with postgres.pool(Process("test"), PostgresSettings(database_url=database)) as pool:
         lock = "SELECT * FROM tenants WHERE id = 'default' FOR UPDATE"
         frozen = await pool.acquire()
@@ -37,7 +37,7 @@ async def test_a_client_that_freezes_in_a_transaction_keeps_its_locks_for_five_s
             await pool.release(frozen)
 
 
-# Everything that a role can have by default and a statement of ours would notice.
+# Every default of a role that would affect one of our statements.
 ODD = (
     "default_transaction_isolation = 'serializable'",
     "default_transaction_read_only = on",
@@ -95,7 +95,7 @@ async def test_keepalives_watch_over_a_silent_connection(stores: Stores, databas
 
 
 async def test_the_host_that_takes_writes_is_found_among_several(stores: Stores, database: str) -> None:
-    """The first one is silent for the whole timeout, which the second has to itself."""
+    """The first one does not answer for the whole timeout; the second has a timeout of its own."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = stores.postgres.tcp_url(urlsplit(database).path.lstrip("/"))
         listed = url.replace("@", f"@127.0.0.1:{silent.getsockname()[1]},") + "?target_session_attrs=read-write"
@@ -109,7 +109,7 @@ async def test_a_statement_that_was_rolled_back_for_a_conflict_is_repeated(datab
         await pool.execute(conflicting("tenants", 3))
         await pool.execute("INSERT INTO tenants (id, name) VALUES ('a', 'A')")
         assert await pool.fetchval("SELECT last_value FROM tries") == 4
-        # Not without end: whoever holds the work tries again later, or says that it can be tried again.
+        # Not forever: the caller tries again later, or reports that it can be retried.
         await pool.execute(conflicting("tenants", 9))
         with pytest.raises(asyncpg.DeadlockDetectedError) as raised:
             await pool.execute("INSERT INTO tenants (id, name) VALUES ('b', 'B')")

@@ -1,4 +1,4 @@
-"""Connection URLs of Postgres, as providers hand them out."""
+"""Connection URLs of Postgres in the forms that providers use."""
 
 from typing import Any
 
@@ -99,7 +99,7 @@ def test_several_hosts_are_tried_one_after_the_other(url: str, hosts: tuple[tupl
     found = postgres_url.parse(url, {})
     assert found.hosts == hosts
     assert len(found.attempts()) == max(1, len(hosts))
-    # Whichever of several takes writes is meant.
+    # Any of several servers that accepts writes.
     assert ("target_session_attrs=primary" in found.dsn) is (len(hosts) > 1)
 
 

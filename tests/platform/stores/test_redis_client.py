@@ -1,4 +1,4 @@
-"""Connections to Redis: what they are made of, and what their loss counts as."""
+"""Connections to Redis: their parameters, and how their loss is classified."""
 
 from pathlib import Path
 from typing import Any
@@ -88,7 +88,7 @@ def test_a_pool_has_the_bounds_that_it_was_asked_for(url: str) -> None:
 
 
 def test_a_connection_that_was_closed_under_a_command_counts_as_away(redis_url: str) -> None:
-    """On uvloop, which the processes run on, that is a RuntimeError; it used to end their background tasks."""
+    """On uvloop, which the processes use, this is a RuntimeError, which must not end background tasks."""
 
     async def command() -> BaseException | None:
         client = redis.connect(RedisSettings(redis_url=redis_url))

@@ -1,4 +1,4 @@
-"""What REDIS_URL may say, and how it is refused."""
+"""Valid values of REDIS_URL, and the errors for others."""
 
 from typing import Any
 from urllib.parse import quote

@@ -1,4 +1,4 @@
-"""Redis behind sentinels: who is asked, when they do not answer, and a primary that is demoted alive."""
+"""Redis behind sentinels: which ones are asked, what happens if they do not answer, and a demoted primary."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""webhook_store_up, which alerts watch, against stores that go and come back."""
+"""webhook_store_up, which alerts use, with stores that stop and come back."""
 
 import asyncio
 import contextlib
@@ -69,7 +69,7 @@ async def test_a_redis_that_hangs_is_noticed_and_so_is_its_return(short_folder: 
 
 
 async def told(url: str) -> tuple[str, list[str]]:
-    """What /readyz and the log say of a Redis that cannot be reached, after several looks."""
+    """Return what /readyz and the log report about an unreachable Redis, after several checks."""
     process = Process("test")
     async with redis.client(RedisSettings(redis_url=url, _env_file=None)) as client:
         watched = availability.Watch("redis of this test", client.ping)
@@ -77,7 +77,7 @@ async def told(url: str) -> tuple[str, list[str]]:
         with capture_logs() as logged:
             watching = process.spawn("redis_up", watched.run())
             degraded = await wait_until(process.health.degraded, NOTICED_WITHIN_SECONDS)
-            # Another look is made, and finds the same.
+            # Another check is made, with the same result.
             await wait_until(lambda: watched.looks > 1, NOTICED_WITHIN_SECONDS)
             await process.cancel(watching)
         assert await process.health.ready() == {}
@@ -88,13 +88,13 @@ async def test_why_redis_cannot_be_reached_is_told_once_and_in_readyz(
     short_folder: Path, free_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(availability, "INTERVAL_SECONDS", 0.1)
-    # A TLS handshake on a busy machine takes longer than a process waits for Redis.
+    # A TLS handshake on a busy machine takes longer than the timeout for Redis.
     monkeypatch.setattr(redis, "TIMEOUT_SECONDS", 5.0)
     with Guard() as guard, EmbeddedValkey(short_folder / "refuses", guard=guard) as server:
         port = urlsplit(server.url()).port
         async with redis.client(RedisSettings(redis_url=server.url(), _env_file=None)) as client:
             await client.config_set("requirepass", "right")
-        # Nobody's authority: a store whose certificate is not trusted refuses before a command is sent.
+        # An unknown CA: a store with an untrusted certificate fails before a command is sent.
         tls = certificates.server_tls(
             certificates.authority().issue("store", usages=(certificates.SERVER,)), short_folder
         )

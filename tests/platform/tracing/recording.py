@@ -1,4 +1,4 @@
-"""Spans that are kept in a list, for tests of who has one."""
+"""Spans in a list, for tests of who creates one."""
 
 import random
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from services.platform.tracing.spans import SAMPLED, Attributes, Kind, Parent, S
 
 
 class Kept(Span):
-    """A span of a test."""
+    """A recorded span."""
 
     def __init__(self, parent: Parent | None) -> None:
         super().__init__(parent.trace_id if parent else random.getrandbits(128), random.getrandbits(64), SAMPLED)
@@ -26,7 +26,7 @@ class Kept(Span):
 
 @dataclass
 class Recording:
-    """As services.platform.tracing.spans wants one."""
+    """Implements what services.platform.tracing.spans needs."""
 
     spans: list[Kept] = field(default_factory=list)
 

@@ -20,7 +20,7 @@ def made(**settings: Any) -> Tracer:
 
 
 def entered(tracer: Tracer, header: str | None) -> str | None:
-    """The trace of what comes from outside."""
+    """Return the trace of an external caller."""
     span = tracer.enter("name", Kind.SERVER, header, {})
     return span.trace_id if span else None
 
@@ -50,7 +50,7 @@ def test_a_trusted_caller_decides(ratio: float) -> None:
     trusting = made(otel_traces_sampler_arg=ratio, tracing_trust_callers=True)
     assert entered(trusting, SAMPLED) == SAMPLED.split("-")[1]
     assert entered(trusting, UNSAMPLED) is None
-    # Who says nothing, or nothing that can be read, leaves it to chance.
+    # Callers without a traceparent, or with an invalid one, are sampled at random.
     assert share(trusting, None) == share(trusting, "malformed") == ratio
 
 
@@ -66,7 +66,7 @@ def test_what_another_process_began_is_followed_if_it_is_sampled() -> None:
 
 @pytest.mark.parametrize("module", ["gateway", "ingest", "delivery", "delivery.worker", "analytics"])
 def test_where_it_is_off_neither_the_tracing_sdk_nor_an_exporter_is_imported(module: str) -> None:
-    # The client of Redis and FastAPI look for the rest of OpenTelemetry themselves.
+    # The Redis client and FastAPI look for the rest of OpenTelemetry themselves.
     dear = ("opentelemetry.exporter", "opentelemetry.sdk.trace.export", "services.platform.tracing.sdk")
     code = f"import sys, services.{module}.__main__; sys.exit(any(name in sys.modules for name in {dear}))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,4 +1,4 @@
-"""The export of spans: to a collector, to one that does not answer, and to none."""
+"""The export of spans: to a collector, to one that does not respond, and to none."""
 
 import asyncio
 import contextlib
@@ -34,7 +34,7 @@ def counted(result: str) -> float:
 
 @pytest.fixture
 def silent() -> Iterator[str]:
-    """A server that takes connections and never says a word."""
+    """A server that accepts connections and never responds."""
     with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as listener:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
 
@@ -65,7 +65,7 @@ async def test_spans_that_wait_are_bounded_and_the_others_counted(silent: str) -
     waiting = recording(silent)
     began = time.monotonic()
     end_spans(waiting, sdk.QUEUED_SPANS + 2 * sdk.SPANS_PER_EXPORT)
-    assert time.monotonic() - began < sdk.EXPORT_TIMEOUT_SECONDS  # nobody waited for the export that hangs
+    assert time.monotonic() - began < sdk.EXPORT_TIMEOUT_SECONDS  # nobody waited for the hanging export
     assert sdk.SPANS_PER_EXPORT <= counted("dropped") - before <= 2 * sdk.SPANS_PER_EXPORT
     await waiting.stop()
 

@@ -7,6 +7,8 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from pydantic import ConfigDict, Field
 
 from protos.webhook.v1 import subscriptions_pb2 as pb
+from services.domain import events, limits
+from services.domain.egress import targets
 from services.gateway.resources import models
 from services.gateway.resources.subscriptions import parts
 from services.platform.grpc import conversion
@@ -44,13 +46,16 @@ _SPEC = pb.SubscriptionSpec.DESCRIPTOR.fields_by_name
 _SPEC_NAMES = {"verify": "verification"}
 
 
+_HeaderValue = Annotated[str, Field(min_length=1, max_length=limits.MAX_HEADER_VALUE_LENGTH)]
+
+
 class SubscriptionBody(models.Request):
     """An endpoint and the events that it receives."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE, _VERIFIED_EXAMPLE]})
 
     target_url: str = Field(
-        max_length=2048,
+        max_length=targets.MAX_URL_LENGTH,
         description=(
             "Absolute http or https URL without credentials, to which deliveries are POSTed. Its host must resolve to "
             "public addresses, and ports of services other than web servers are not allowed."
@@ -59,7 +64,7 @@ class SubscriptionBody(models.Request):
     )
     secret_key: str | None = Field(
         None,
-        max_length=256,
+        max_length=limits.MAX_SECRET_LENGTH,
         description=(
             "Secret that signs deliveries and verifies `X-Hub-Signature-256`; write-only. "
             f"{parts.RULES_OF_SECRETS} On create, if absent or null, a secret is generated and returned. On update, "
@@ -80,13 +85,13 @@ class SubscriptionBody(models.Request):
     )
     event_types: list[str] = Field(
         default_factory=list,
-        max_length=100,
+        max_length=events.MAX_TYPES,
         description=(
             "Event types to deliver. `order.*` means every type that begins with `order.`. Default, and an empty list: "
             "every type. A PUT must include it if the subscription filters event types."
         ),
     )
-    description: str = Field("", max_length=1024, description="Free-form description.")
+    description: str = Field("", max_length=limits.MAX_DESCRIPTION_LENGTH, description="Free-form description.")
     keep_when_disabled: bool = Field(
         default=True,
         strict=True,
@@ -95,40 +100,29 @@ class SubscriptionBody(models.Request):
             "they get status `filtered`."
         ),
     )
-    rate_limit_per_second: float | None = Field(
+    rate_limit_per_second: Annotated[models.Number, models.Within(limits.RATE_PER_SECOND)] | None = Field(
         None,
-        ge=0.001,
-        le=100_000,
-        strict=True,
-        allow_inf_nan=False,
         description=(
             "Maximum requests per second, at least 0.001; deliveries over the limit wait. Absent or null: no limit."
         ),
     )
-    rate_limit_burst: int | None = Field(
+    rate_limit_burst: Annotated[models.WholeNumber, models.Within(limits.BURST)] | None = Field(
         None,
-        ge=1,
-        le=1_000_000,
-        strict=True,
         description=(
             "Maximum requests at once; requires `rate_limit_per_second`. Absent or null: one second's worth of the "
             "rate, and at least 1."
         ),
     )
-    timeout_seconds: float | None = Field(
+    timeout_seconds: Annotated[models.Number, models.Within(limits.TIMEOUT_SECONDS)] | None = Field(
         None,
-        ge=1,
-        le=30,
-        strict=True,
-        allow_inf_nan=False,
-        description=("Timeout of one request. Absent or null: the service's default, 15 s unless configured."),
+        description="Timeout of one request. Absent or null: the service's default, 15 s unless configured.",
     )
     retry_policy: parts.RetryPolicyBody | None = Field(
         None, description="When failed deliveries are retried. Absent or null: the service's default policy."
     )
-    headers: dict[str, Annotated[str, Field(min_length=1, max_length=1024)]] | None = Field(
+    headers: dict[str, _HeaderValue] | None = Field(
         None,
-        max_length=20,
+        max_length=limits.MAX_HEADERS,
         description=(
             "Headers that each request carries in addition to the service's own. Values are write-only, because they "
             "may be credentials. At most 20, which total at most 4,096 bytes; a value has 1 to 1,024 printable ASCII "
@@ -148,9 +142,9 @@ class SubscriptionBody(models.Request):
             "stored value on update; null in a PATCH resets it to `auto`."
         ),
     )
-    verification_secrets: list[Annotated[str, Field(min_length=1, max_length=256)]] | None = Field(
+    verification_secrets: list[Annotated[str, Field(min_length=1, max_length=limits.MAX_SECRET_LENGTH)]] | None = Field(
         None,
-        max_length=2,
+        max_length=limits.MAX_VERIFICATION_SECRETS,
         description=(
             "The provider's secrets, which verify webhooks to this subscription; write-only. One, or two while the "
             "provider changes its secret: either may have signed. Required for `stripe`, `shopify`, `slack`, and "
@@ -200,7 +194,7 @@ class SubscriptionPatch(SubscriptionBody):
     description: str | None = _nullable("description")  # type: ignore[assignment]
     keep_when_disabled: bool | None = _nullable("keep_when_disabled")  # type: ignore[assignment]
     # Null removes one header.
-    headers: dict[str, Annotated[str, Field(min_length=1, max_length=1024)] | None] | None = _nullable("headers")  # type: ignore[assignment]
+    headers: dict[str, _HeaderValue | None] | None = _nullable("headers")  # type: ignore[assignment]
 
 
 class Breaker(models.Answer):

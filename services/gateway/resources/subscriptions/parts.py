@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
+from services.domain import limits
 from services.gateway.resources import models
 
 # How a secret signs.
@@ -25,8 +26,7 @@ _CERTIFICATE_EXAMPLE: dict[str, Any] = {
     "private_key": "-----BEGIN PRIVATE KEY-----\nMIGH…\n-----END PRIVATE KEY-----\n",
 }
 
-# Strictly: neither "5" nor true is a number.
-Seconds = Annotated[float, Field(gt=0, strict=True, allow_inf_nan=False, description="Greater than 0.")]
+Seconds = Annotated[models.Number, models.Within(limits.RETRY_SECONDS)]
 
 
 class RetryPolicyBody(models.Request):
@@ -43,19 +43,17 @@ class RetryPolicyBody(models.Request):
     )
 
     base_seconds: Seconds | None = Field(None, description="Delay before the first retry.")
-    factor: float | None = Field(
-        None,
-        ge=1,
-        strict=True,
-        allow_inf_nan=False,
-        description="Each further delay is the previous one times this factor.",
+    factor: Annotated[models.Number, models.Within(limits.RETRY_FACTOR)] | None = Field(
+        None, description="Each further delay is the previous one times this factor."
     )
     cap_seconds: Seconds | None = Field(None, description="Longest delay; at least `base_seconds`.")
-    limit: int | None = Field(None, ge=0, le=100, strict=True, description="Retries after the first attempt.")
+    limit: Annotated[models.WholeNumber, models.Within(limits.RETRIES)] | None = Field(
+        None, description="Retries after the first attempt."
+    )
     delays_seconds: list[Seconds] | None = Field(
         None,
         min_length=1,
-        max_length=100,
+        max_length=limits.MAX_DELAYS,
         description="The delay before each retry; its length is the number of retries.",
     )
     name: Literal["standard-webhooks"] | None = Field(
@@ -98,7 +96,7 @@ class ClientCertificateBody(models.Request):
 
     certificate: str = Field(
         min_length=1,
-        max_length=32_768,
+        max_length=limits.MAX_CERTIFICATE_LENGTH,
         description=(
             "PEM chain of up to 8 certificates, leaf first, then each issuer of the one before. Each must be valid "
             "now. If the first has an extended key usage, it must include client authentication."
@@ -106,7 +104,7 @@ class ClientCertificateBody(models.Request):
     )
     private_key: str = Field(
         min_length=1,
-        max_length=8_192,
+        max_length=limits.MAX_PRIVATE_KEY_LENGTH,
         description=(
             "The private key of the first certificate, in PEM without a passphrase: RSA of 2,048 to 4,096 bits, P-256, "
             "P-384, P-521, or Ed25519."

@@ -7,6 +7,7 @@ from fastapi.openapi.models import Example
 from pydantic import Field
 
 from protos.webhook.v1 import subscriptions_pb2 as pb
+from services.domain import limits
 from services.gateway.accept import routes
 from services.gateway.resources import models
 from services.gateway.resources.subscriptions import parts
@@ -36,19 +37,15 @@ class RotationBody(models.Request):
 
     secret_key: str | None = Field(
         None,
-        max_length=256,
+        max_length=limits.MAX_SECRET_LENGTH,
         description=f"Absent or null: one is generated. {parts.RULES_OF_SECRETS}",
         json_schema_extra={"writeOnly": True},
     )
     signature_scheme: parts.SecretScheme | None = Field(
         None, description="Scheme of the new secret. Absent or null: the subscription's scheme."
     )
-    overlap_hours: float = Field(
-        24,
-        ge=0,
-        le=168,
-        strict=True,
-        allow_inf_nan=False,
+    overlap_hours: Annotated[models.Number, models.Within(limits.OVERLAP_HOURS)] = Field(
+        limits.DEFAULT_OVERLAP_HOURS,
         description="How long old secrets stay valid at most; 0 invalidates them at once.",
     )
 

@@ -1,0 +1,1 @@
+"""What tenants use of their quotas."""

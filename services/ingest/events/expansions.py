@@ -1,0 +1,255 @@
+"""Expansion: an event that goes to more subscriptions than the bound gets its deliveries after it was answered.
+
+Accepting such an event stores it with a row in event_expansions, which costs the same whatever the fan-out. Its
+targets are the subscriptions that were created before it was stored, with their filters as they are when their chunk is
+made. Chunks are made in turns among tenants, and within a tenant in the order of events. A chunk's deliveries and the
+cursor behind them are one transaction under the lock of the event's row, and others skip a locked row: so any number of
+processes make each delivery exactly once, and one that dies leaves nothing that another does not continue.
+"""
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import NoReturn
+from uuid import UUID
+
+import structlog
+
+from services.domain import events as rules
+from services.domain.doorbell import RUNG_SECONDS, Ringer, Rung
+from services.domain.gates import Gates
+from services.ingest import metrics
+from services.platform import errors, ids
+from services.platform.process import background
+from services.platform.stores import postgres, sql
+from services.platform.stores.availability import is_store_away
+
+log = structlog.get_logger(__name__)
+
+SQL = sql.Queries("services.ingest.events")
+# Deliveries of a chunk, and the subscriptions that are looked at for them: what a tenant's turn takes. More would keep
+# other work of the process waiting for more than some milliseconds.
+CHUNK_DELIVERIES = 250
+CHUNK_SUBSCRIPTIONS = 2_000
+# Expanding begins so long after a commit, so that the answer comes first.
+ANSWER_SECONDS = 0.005
+# How often a process looks for events that others accepted, while it has none itself and while it has; and for those
+# that are older than clocks differ, which nobody has in memory.
+IDLE_SECONDS = 0.25
+BUSY_SECONDS = 1.0
+ALL_SECONDS = 60.0
+# Events that a process knows of at once, and those of a tenant among them before the next one is refused.
+MAX_EVENTS = 10_000
+MAX_TENANT_EVENTS = 1_000
+# An event that cannot be expanded is tried again after this.
+SET_ASIDE_SECONDS = 10.0
+# Ids of events are made by clocks that may be so far behind, and stored within seconds.
+CLOCKS = timedelta(seconds=ids.MAX_CLOCK_DIFFERENCE_SECONDS + 60)
+TOO_MANY = "too many events of this tenant wait for their deliveries; slow down and try again"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Chunk:
+    """What one transaction made of an event."""
+
+    # The deliveries that are new and that a worker may be told of.
+    rung: Sequence[Rung]
+    made: int
+    finished: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Expansion:
+    """A row of event_expansions."""
+
+    event_id: UUID
+    tenant_id: str
+    event_type: str
+    stored_at: datetime
+    after_id: UUID
+
+
+class ExpansionStore:
+    """What expanding asks of Postgres."""
+
+    def __init__(self, pool: postgres.Pool, *, expiry_hours: int) -> None:
+        self._pool = pool
+        self._expiry = timedelta(hours=expiry_hours)
+
+    async def unfinished(self, since: UUID, limit: int) -> list[tuple[UUID, str]]:
+        """Return events from an id on that are not expanded, in the order of their ids, with their tenants."""
+        rows = await self._pool.fetch(SQL["select_expansions"], since, limit)
+        return [(row["event_id"], row["tenant_id"]) for row in rows]
+
+    async def expand(
+        self, event_id: UUID, *, is_open: Callable[[UUID], bool], room: int, deliveries: int, subscriptions: int
+    ) -> Chunk | None:
+        """Make the next deliveries of an event; None if it is finished, or another process is at it.
+
+        At most `room` of those whose gate is open are hidden from the dispatcher, because workers are notified.
+        """
+        async with self._pool.acquire() as connection, connection.transaction():
+            row = await connection.fetchrow(SQL["lock_expansion"], event_id)
+            if row is None:
+                return None
+            expansion = sql.record(_Expansion, row)
+            found = await connection.fetch(
+                SQL["select_targets"],
+                expansion.tenant_id,
+                expansion.after_id,
+                expansion.stored_at,
+                rules.entries_wanting(expansion.event_type),
+                subscriptions,
+                deliveries,
+            )
+            targets = [(row["id"], row["steady"]) for row in found if not row["beyond"]]
+            # Where the next chunk begins: after the last target, or after the last one that was looked at.
+            beyond = [row["id"] for row in found if row["beyond"]]
+            after = [targets[-1][0]] if len(targets) == deliveries else beyond
+            made, rung = await self._insert(connection, expansion, targets, is_open=is_open, room=room)
+            if after:
+                await connection.execute(SQL["move_expansion"], event_id, after[0], made)
+            else:
+                await connection.execute(SQL["finish_expansion"], event_id)
+        return Chunk(rung=rung, made=made, finished=not after)
+
+    async def _insert(
+        self,
+        connection: postgres.Connection,
+        expansion: _Expansion,
+        targets: Sequence[tuple[UUID, bool]],
+        *,
+        is_open: Callable[[UUID], bool],
+        room: int,
+    ) -> tuple[int, list[Rung]]:
+        if not targets:
+            return 0, []
+        steady = [target for target, is_steady in targets if is_steady and is_open(target)][:room]
+        ringing = dict.fromkeys(steady, float(RUNG_SECONDS))
+        delivery_ids = {ids.of_delivery(expansion.event_id, target): target for target, _ in targets}
+        rows = await connection.fetch(
+            SQL["insert_expanded"],
+            list(delivery_ids),
+            list(delivery_ids.values()),
+            [ringing.get(target, 0.0) for target in delivery_ids.values()],
+            expansion.event_id,
+            expansion.tenant_id,
+            expansion.event_type,
+            expansion.stored_at + self._expiry,
+        )
+        made = [row["id"] for row in rows]
+        rung = [Rung(target, made_id) for made_id in made if (target := delivery_ids[made_id]) in ringing]
+        return len(made), rung
+
+
+class Expander:
+    """Expands events: what this process accepted at once, and what others left within a second."""
+
+    def __init__(self, store: ExpansionStore, ringer: Ringer, gates: Gates) -> None:
+        self._store = store
+        self._ringer = ringer
+        self._gates = gates
+        # Of each tenant with unfinished events these in their order; the tenant whose turn it is first.
+        self._turns: OrderedDict[str, OrderedDict[UUID, None]] = OrderedDict()
+        self._number = 0
+        self._wake = asyncio.Event()
+        # On time.monotonic(): when events of others are looked for next, and until when one is set aside.
+        self._look_at = self._look_at_all_at = 0.0
+        self._set_aside: dict[UUID, float] = {}
+
+    def check(self, tenant_id: str) -> None:
+        """Raise TenantOverloaded if the tenant has more unfinished events than may wait."""
+        own = len(self._turns.get(tenant_id, ()))
+        if own >= MAX_TENANT_EVENTS or (self._number >= MAX_EVENTS and own * len(self._turns) >= self._number):
+            raise errors.TenantOverloaded(TOO_MANY)
+
+    def committed(self, tenant_id: str, event_id: UUID) -> None:
+        """Expand an event that this process has committed, and answers now."""
+        self._add(tenant_id, event_id)
+        asyncio.get_running_loop().call_later(ANSWER_SECONDS, self._wake.set)
+
+    def _add(self, tenant_id: str, event_id: UUID) -> None:
+        events = self._turns.setdefault(tenant_id, OrderedDict())
+        if event_id not in events:
+            events[event_id] = None
+            self._number += 1
+            metrics.UNEXPANDED.set(self._number)
+
+    async def run(self, commits: Callable[[], int]) -> NoReturn:
+        """Expand until cancelled. While `commits`, which counts those of this process, grows, take half of the time."""
+
+        async def step() -> float:
+            began_at, before = time.monotonic(), commits()
+            pause_seconds = await self._step(began_at)
+            return pause_seconds or (time.monotonic() - began_at if commits() != before else 0.0)
+
+        await background.repeat(step, interval_seconds=IDLE_SECONDS, wake=self._wake)
+
+    async def _step(self, now: float) -> float:
+        """Make one chunk; return the seconds until there is another one."""
+        if now >= self._look_at:
+            await self._look()
+            self._look_at = now + (BUSY_SECONDS if self._turns else IDLE_SECONDS)
+        if not self._turns:
+            return max(0.0, self._look_at - time.monotonic())
+        tenant_id, events = next(iter(self._turns.items()))
+        self._turns.move_to_end(tenant_id)
+        event_id = next(iter(events))
+        finished = await self._expand(event_id)
+        if finished:
+            self._forget(tenant_id, event_id)
+        return 0.0
+
+    async def _expand(self, event_id: UUID) -> bool:
+        """Make a chunk of an event; return whether it is done with for now."""
+        started = time.perf_counter()
+        try:
+            chunk = await self._store.expand(
+                event_id,
+                is_open=self._gates.is_open,
+                room=await self._ringer.room(),
+                deliveries=CHUNK_DELIVERIES,
+                subscriptions=CHUNK_SUBSCRIPTIONS,
+            )
+        except Exception as error:
+            if is_store_away(error):
+                raise
+            log.exception("an event cannot be expanded; trying again", event_id=str(event_id))
+            self._set_aside[event_id] = time.monotonic() + SET_ASIDE_SECONDS
+            return True
+        if chunk is None:
+            return True
+        metrics.EXPANSION_SECONDS.observe(time.perf_counter() - started)
+        metrics.DELIVERIES.inc(chunk.made)
+        if chunk.rung:
+            self._ringer.ring(chunk.rung)
+        if chunk.finished:
+            metrics.EXPANDED.inc()
+        return chunk.finished
+
+    async def _look(self) -> None:
+        """Look for events that other processes accepted, or left."""
+        now = time.monotonic()
+        self._set_aside = {event_id: until for event_id, until in self._set_aside.items() if until > now}
+        if now >= self._look_at_all_at:
+            since = UUID(int=0)
+            self._look_at_all_at = now + ALL_SECONDS
+        else:
+            # Entries of finished events stay in the index while anybody has an old snapshot: they are not passed again.
+            recent = ids.least_at(datetime.now(UTC) - CLOCKS)
+            since = min([recent, *(next(iter(events)) for events in self._turns.values())])
+        for event_id, tenant_id in await self._store.unfinished(since, MAX_EVENTS):
+            if event_id not in self._set_aside:
+                self._add(tenant_id, event_id)
+
+    def _forget(self, tenant_id: str, event_id: UUID) -> None:
+        events = self._turns[tenant_id]
+        if event_id in events:
+            del events[event_id]
+            self._number -= 1
+            metrics.UNEXPANDED.set(self._number)
+        if not events:
+            del self._turns[tenant_id]

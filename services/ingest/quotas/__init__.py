@@ -1,0 +1,1 @@
+"""Quotas of tenants: judged before an event is stored, from what is known in memory."""

@@ -1,0 +1,122 @@
+"""Judges events by their tenant's quotas, before they are stored and without waiting for anything.
+
+What waits and is stored of a tenant is known from sums that analytics makes every few seconds, and which quotas it has
+from a look at Postgres every second. So a tenant may exceed those two quotas by what it sends within these seconds.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from uuid import UUID
+
+from services.domain.quotas import Quota, Quotas
+from services.ingest import metrics
+from services.ingest.events.store import Accepted, NewEvent
+from services.ingest.quotas.rates import Rates
+from services.ingest.quotas.store import QuotaStore, Stored, Used
+from services.platform import errors, ids
+from services.platform.process import background
+
+INTERVAL_SECONDS = 1.0
+WAITING_RETRY_SECONDS = 5
+STORED_RETRY_SECONDS = 60
+
+
+class Guard:
+    """Knows the quotas of all tenants, and which of them are used up."""
+
+    def __init__(self, store: QuotaStore, rates: Rates, defaults: Quotas) -> None:
+        self._store = store
+        self._rates = rates
+        self._defaults = defaults
+        self._own: dict[str, Quotas] = {}
+        self._exhausted: Mapping[str, Used] = {}
+        # What was committed here and is not added up yet, by day and tenant.
+        self._stored: dict[tuple[int, str], Stored] = {}
+
+    def quotas_of(self, tenant_id: str) -> Quotas:
+        """Return the quotas that apply to a tenant."""
+        return self._own.get(tenant_id, self._defaults)
+
+    def check(self, tenant_id: str) -> None:
+        """Count an event that is to be stored; QuotaExceeded if the tenant may not store it."""
+        quotas = self._own.get(tenant_id, self._defaults)
+        used = self._exhausted.get(tenant_id)
+        if used is not None:
+            self._check_used(used, quotas)
+        wait_seconds = self._rates.take(tenant_id, quotas.events_per_second)
+        if wait_seconds:
+            raise _exceeded(
+                Quota.EVENTS_PER_SECOND,
+                f"the tenant may send {quotas.events_per_second:g} events per second",
+                "send fewer",
+                retry_after_seconds=math.ceil(wait_seconds),
+            )
+
+    def note(self, events: Iterable[NewEvent], committed: Mapping[UUID, object]) -> None:
+        """Note what was stored."""
+        for event in events:
+            result = committed[event.id]
+            if isinstance(result, Accepted) and not result.repeated:
+                day = int(ids.seconds(event.id) // 86_400)
+                stored = self._stored.get((day, event.tenant_id))
+                if stored is None:
+                    stored = self._stored[day, event.tenant_id] = Stored()
+                stored.events += 1
+                stored.bytes += len(event.payload)
+
+    async def run(self) -> None:
+        """Keep what is known current until cancelled."""
+        await background.repeat(self.refresh, interval_seconds=INTERVAL_SECONDS, quiet=True)
+
+    async def refresh(self) -> None:
+        """Add up what was stored here, and look at the quotas and the sums of all tenants."""
+        await self.add_up()
+        own = await self._store.own_quotas()
+        self._own = {tenant_id: self._defaults.with_own(quotas) for tenant_id, quotas in own.items()}
+        self._exhausted = await self._store.exhausted(
+            waiting_deliveries=self._defaults.waiting_deliveries, stored_bytes=self._defaults.stored_bytes
+        )
+
+    async def add_up(self) -> None:
+        """Write down what was stored here. What a failure leaves is written with the next."""
+        stored, self._stored = self._stored, {}
+        if not stored:
+            return
+        try:
+            await self._store.add_stored(
+                {
+                    (datetime.fromtimestamp(day * 86_400, UTC).date(), tenant_id): added
+                    for (day, tenant_id), added in stored.items()
+                }
+            )
+        except BaseException:
+            for name, added in stored.items():
+                kept = self._stored.setdefault(name, Stored())
+                kept.events += added.events
+                kept.bytes += added.bytes
+            raise
+
+    @staticmethod
+    def _check_used(used: Used, quotas: Quotas) -> None:
+        if used.waiting_deliveries >= quotas.waiting_deliveries:
+            raise _exceeded(
+                Quota.WAITING_DELIVERIES,
+                f"{used.waiting_deliveries} deliveries of the tenant are not finished, of at most"
+                f" {quotas.waiting_deliveries}",
+                "wait until receivers have taken some, cancel some",
+                retry_after_seconds=WAITING_RETRY_SECONDS,
+            )
+        if used.stored_bytes >= quotas.stored_bytes:
+            raise _exceeded(
+                Quota.STORED_BYTES,
+                f"the tenant's retained events have {used.stored_bytes} bytes, of at most {quotas.stored_bytes}",
+                "wait until old ones are deleted",
+                retry_after_seconds=STORED_RETRY_SECONDS,
+            )
+
+
+def _exceeded(quota: Quota, found: str, remedy: str, *, retry_after_seconds: int) -> errors.QuotaExceeded:
+    metrics.QUOTA_REFUSALS.labels(quota).inc()
+    message = f"{quota}: {found}; {remedy}, or ask the operator for more"
+    return errors.QuotaExceeded(message, reason=quota.reason, retry_after_seconds=retry_after_seconds)

@@ -1,0 +1,97 @@
+"""How many calls may be in progress in a server, how many of them a tenant may have, and how fast others are refused.
+
+grpcio's own bound counts calls before anybody knows who makes them, so a stranger could use it up. This one counts
+calls that were let in, by tenant.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+
+from services.platform import errors
+from services.platform.auth.identity import Identity
+from services.platform.auth.roles import Role
+from services.platform.process.bounds import TokenBucket
+
+# Beyond this many calls at once a server refuses with RESOURCE_EXHAUSTED rather than pile them up.
+MAX_CALLS = 4096
+# Of messages of one tenant that are being received at once, each counted as the largest that is accepted.
+RECEIVING_BYTES = 64 << 20
+MIN_RECEIVING = 4
+# Calls a second that are refused at once, and how many of them may come together.
+REFUSALS_PER_SECOND = 100.0
+REFUSALS_AT_ONCE = 500.0
+# Others wait so long for their refusal, as long as not more than this many do.
+REFUSAL_SECONDS = 10.0
+MAX_WAITING = 4096
+
+
+class Place:
+    """The calls in progress of one tenant."""
+
+    def __init__(self, receiving: int) -> None:
+        self.calls = 0
+        # Held while a message is received; others wait, and their messages stay with the sender.
+        self.receiving = asyncio.Semaphore(receiving)
+
+
+class Places:
+    """Calls in progress by tenant.
+
+    A tenant may have as many calls as there are free places: alone it gets half of them, and each of n that want all
+    gets one part of n + 1. So there is always a place for a tenant that has none, and no share is set aside unused.
+    Calls that a gateway makes for many tenants at once are limited by the number of places only.
+    """
+
+    def __init__(self, most: int, *, message_bytes: int) -> None:
+        self._most = most
+        self._receiving = max(MIN_RECEIVING, RECEIVING_BYTES // message_bytes)
+        self._total = 0
+        self._by_tenant: dict[str, Place] = {}
+
+    @contextlib.contextmanager
+    def taken(self, caller: Identity) -> Iterator[asyncio.Semaphore | None]:
+        """Take a place for a call, and yield what it holds while it receives; Overloaded if there is none."""
+        free = self._most - self._total
+        of_gateway = caller.role is Role.SERVICE
+        place = None if of_gateway else self._by_tenant.get(caller.tenant_id)
+        if free <= (place.calls if place else 0):
+            if of_gateway or free <= 0:
+                raise errors.Overloaded("too many calls are in progress; try again")
+            raise errors.TenantOverloaded("too many calls of this tenant are in progress; try again")
+        if place is None and not of_gateway:
+            place = self._by_tenant[caller.tenant_id] = Place(self._receiving)
+        self._total += 1
+        if place:
+            place.calls += 1
+        try:
+            yield place.receiving if place else None
+        finally:
+            self._total -= 1
+            if place:
+                place.calls -= 1
+                if not place.calls:
+                    del self._by_tenant[caller.tenant_id]
+
+
+class Refusals:
+    """Slows down refusals when there are very many.
+
+    A refusal costs the process a fraction of a millisecond. A caller without a key, who opens a call as soon as another
+    was refused, would take all of its time. A connection has a limited number of calls, so such a caller has to wait.
+    """
+
+    def __init__(self) -> None:
+        self._bucket = TokenBucket(REFUSALS_AT_ONCE)
+        self._waiting = 0
+
+    async def pause(self) -> None:
+        """Wait before a call is refused, if too many are."""
+        self._bucket.fill(per_second=REFUSALS_PER_SECOND, most=REFUSALS_AT_ONCE)
+        if self._bucket.take(1) or self._waiting >= MAX_WAITING:
+            return
+        self._waiting += 1
+        try:
+            await asyncio.sleep(REFUSAL_SECONDS)
+        finally:
+            self._waiting -= 1

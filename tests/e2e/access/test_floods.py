@@ -1,0 +1,68 @@
+"""Floods by a client without a key: other callers go on, the service stays ready, and memory is bounded."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import httpx
+import psutil
+import pytest
+
+from dev.harness.keys import Admin, bearer
+from dev.harness.stack import Stack
+from dev.harness.waiting import wait_until
+from services.platform import ids
+from tests.platform.grpc import raw
+
+METHOD = "/webhook.v1.IngestService/BatchIngest"
+CONNECTIONS = 8
+EVENTS = 40
+MOST_GROWTH_BYTES = 100 << 20
+
+
+async def flood(port: int, *, message_bytes: int) -> None:
+    """Keep as many calls open as a connection may have, each with as much of a message as the server lets through."""
+    while True:
+        async with raw.connected(port) as connection:
+            await wait_until(lambda: connection.settings, what="the server's settings")
+            opened: set[int] = set()
+            while not connection.closed:
+                opened -= connection.ended | connection.refused
+                while len(opened) < connection.settings[raw.MAX_CONCURRENT_STREAMS]:
+                    stream = connection.open(METHOD)
+                    opened.add(stream)
+                    if message_bytes:
+                        connection.begin_message(stream, message_bytes)
+                await connection.drain()
+                await asyncio.sleep(0.05)
+
+
+@contextlib.asynccontextmanager
+async def flooded(port: int, *, message_bytes: int) -> AsyncIterator[None]:
+    """The same from several connections, for as long as the context lasts."""
+    tasks = [asyncio.create_task(flood(port, message_bytes=message_bytes)) for _ in range(CONNECTIONS)]
+    try:
+        await asyncio.sleep(0.2)
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@pytest.mark.parametrize("message_bytes", [0, 4 << 20], ids=["no messages", "messages without an end"])
+async def test_open_calls_without_a_key_hurt_nobody(
+    keyed: Stack, http: httpx.AsyncClient, admin: Admin, message_bytes: int
+) -> None:
+    tenant = await admin.tenant(f"quiet-{ids.new().hex}")
+    headers = bearer(await admin.key(tenant))
+    pid = keyed.pid_of("ingest")
+    assert pid is not None
+    before = psutil.Process(pid).memory_info().rss
+    async with flooded(keyed.ports["ingest"], message_bytes=message_bytes):
+        for number in range(EVENTS):
+            body = {"event_type": "order.paid", "payload": {"number": number}}
+            answer = await http.post("/api/v1/events", json=body, headers=headers)
+            assert answer.status_code == 202, answer.text
+            assert (await http.get("/readyz", headers=headers)).status_code == 200
+        assert psutil.Process(pid).memory_info().rss - before < MOST_GROWTH_BYTES

@@ -1,0 +1,189 @@
+"""How tenants share commits: nobody waits for, or is refused because of, what another one sends."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import asyncpg
+import pytest
+
+from services.ingest.events.committer import PIECE_BYTES, SHARED_BYTES, Committer, _pieces, _size
+from services.ingest.events.idempotency import Key
+from services.ingest.events.store import Accepted, NewEvent, Result
+from services.ingest.settings import IngestSettings
+from services.platform import errors, ids
+from tests.ingest.conftest import Ingest, eventually
+
+
+def event(tenant_id: str, *, size_bytes: int = 1, deliveries: int = 0, key: str = "") -> NewEvent:
+    target = ids.new()
+    return NewEvent(
+        id=ids.new(),
+        tenant_id=tenant_id,
+        event_type=None,
+        content_type="text/plain",
+        payload=b"x" * size_bytes,
+        deliveries=[(target, target, True)] * deliveries,
+        key=Key(tenant_id=tenant_id, route="events", key=key, request_hash=b"") if key else None,
+    )
+
+
+class Store:
+    """Stands for the store: remembers each transaction, and does to it what its tenants are said to do."""
+
+    def __init__(self) -> None:
+        self.transactions: list[list[str]] = []
+        self.hung = asyncio.Event()
+        self.hangs: set[str] = set()
+        self.fails: dict[str, Exception] = {}
+
+    async def insert_events(self, events: Sequence[NewEvent], **_: object) -> list[Result]:
+        names = [one.tenant_id for one in events]
+        self.transactions.append(names)
+        if not self.hangs.isdisjoint(names):
+            await self.hung.wait()
+        for name, error in self.fails.items():
+            if name in names:
+                raise error
+        return [one.accepted for one in events]
+
+    async def insert_keyed_events(self, events: Sequence[NewEvent], **others: object) -> list[Result]:
+        return await self.insert_events(events, **others)
+
+    def committer(self, **settings: Any) -> Committer:
+        made = IngestSettings.model_validate({"encryption_keys": "", **settings})
+        return Committer(self, _Silent(), made, print)  # type: ignore[arg-type]  # it needs no more of them
+
+
+class _Silent:
+    open = False
+
+
+def test_a_call_is_cut_into_pieces_of_one_tenant_and_a_bounded_size() -> None:
+    events = [event(name, size_bytes=size) for size in (10, 100_000, 300_000) for name in "ab" for _ in range(5)]
+    pieces = list(_pieces(events))
+    assert sorted(id(one) for piece in pieces for one in piece) == sorted(map(id, events))
+    for piece in pieces:
+        assert len({one.tenant_id for one in piece}) == 1
+        assert len(piece) == 1 or _size(piece) <= PIECE_BYTES
+
+
+async def test_a_tenant_whose_large_events_hang_holds_up_no_others_small_or_large() -> None:
+    store = Store()
+    store.hangs.add("slow")
+    made = store.committer()
+    slow = [asyncio.create_task(made.commit([event("slow", size_bytes=SHARED_BYTES)])) for _ in range(6)]
+    await asyncio.sleep(0)
+    async with asyncio.timeout(5.0):
+        for size in (1, SHARED_BYTES):
+            for _ in range(3):
+                (result,) = await made.commit([event("quick", size_bytes=size)])
+                assert isinstance(result, Accepted)
+    assert not any(task.done() for task in slow)
+    store.hung.set()
+    await asyncio.gather(*slow)
+    assert all(len(set(names)) == 1 for names in store.transactions)
+
+
+async def test_small_events_of_all_tenants_share_a_commit() -> None:
+    store = Store()
+    store.hangs.add("first")
+    made = store.committer()
+    # Both places are taken, so that what comes next waits together.
+    first = [asyncio.create_task(made.commit([event("first")])) for _ in range(2)]
+    await asyncio.sleep(0)
+    rest = [asyncio.create_task(made.commit([event(f"tenant-{number}")])) for number in range(20)]
+    await asyncio.sleep(0)
+    store.hung.set()
+    await asyncio.gather(*first, *rest)
+    assert max(len(set(names)) for names in store.transactions) == 20
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [(asyncpg.LockNotAvailableError(), "IDEMPOTENCY_KEY_IN_USE"), (asyncpg.DataError(), "INTERNAL")],
+    ids=["a key in use", "an event that cannot be stored"],
+)
+async def test_what_fails_a_shared_commit_fails_its_tenant_and_keeps_it_apart(error: Exception, reason: str) -> None:
+    store = Store()
+    store.hangs.add("first")
+    store.fails["bad"] = error
+    made = store.committer()
+    first = [asyncio.create_task(made.commit([event("first")])) for _ in range(2)]
+    await asyncio.sleep(0)
+    bad = asyncio.create_task(made.commit([event("bad", key="k"), event("bad", key="l")]))
+    good = asyncio.create_task(made.commit([event("good", key="k")]))
+    await asyncio.sleep(0)
+    store.hung.set()
+    await asyncio.gather(*first)
+    assert [isinstance(result, errors.WebhookError) and result.reason for result in await bad] == [reason] * 2
+    assert [type(result) for result in await good] == [Accepted]
+    shared = [names for names in store.transactions if len(set(names)) > 1]
+    assert shared == [["bad", "bad", "good"]]
+    # Next time nobody shares with it.
+    before = len(store.transactions)
+    await asyncio.gather(*(made.commit([event(name, key="m")]) for name in ("bad", "good", "bad", "good")))
+    assert all(len(set(names)) == 1 for names in store.transactions[before:])
+
+
+async def test_a_tenant_that_fills_the_queue_is_refused_and_no_other_is() -> None:
+    store = Store()
+    store.hangs.add("slow")
+    made = store.committer(ingest_queue_events=50)
+    slow = [asyncio.create_task(made.commit([event("slow")])) for _ in range(60)]
+    await asyncio.sleep(0)
+    quick = [asyncio.create_task(made.commit([event("quick")])) for _ in range(10)]
+    results = [result for task in quick for result in await task]
+    assert {type(result) for result in results} == {Accepted}
+    store.hung.set()
+    results = [result for task in slow for result in await task]
+    assert {result.reason for result in results if isinstance(result, errors.WebhookError)} <= {
+        *("TENANT_OVERLOADED", "OVERLOADED")
+    }
+    assert sum(isinstance(result, Accepted) for result in results) >= 40
+
+
+# -- over gRPC, with real stores --
+
+
+async def test_a_call_is_answered_without_a_tenant_that_takes_long_and_its_events_are_stored(ingest: Ingest) -> None:
+    others = [await ingest.of(f"other-{number}-{ids.new()}") for number in range(3)]
+    targets = [(await one.create()).id for one in others]
+    slow = await ingest.create()
+    items = [one.item(target) for one, target in zip(others, targets, strict=True)]
+    late = ingest.item(slow.id, event_id=str(ids.new()), payload=b"x" * SHARED_BYTES)
+    async with ingest.pool.acquire() as connection, connection.transaction():
+        # An event of this id is being stored: the next one waits for it.
+        await connection.execute(
+            "INSERT INTO webhook_events (id, tenant_id, content_type, payload) VALUES ($1, $2, '', '')",
+            late.event_id,
+            ingest.tenant_id,
+        )
+        results = await asyncio.wait_for(ingest.batch(*items, late), 5.0)
+        # On a busy machine another one may be late, too.
+        assert sum(result.HasField("accepted") for result in results) >= len(results) // 2
+        assert results[-1].error.reason == "OUTCOME_UNKNOWN"
+        await connection.execute("DELETE FROM webhook_events WHERE id = $1", late.event_id)
+
+    async def stored() -> bool:
+        return await ingest.count() == 1
+
+    await eventually(stored, "the late event to be stored")
+    # What the gateway does next.
+    (again,) = await ingest.batch(late)
+    assert again.accepted.replayed
+
+
+async def test_one_tenant_that_is_unknown_fails_no_other_in_its_call(ingest: Ingest) -> None:
+    made = await ingest.create()
+    stranger = Ingest(ingest.channel, ingest.pool, tenant_id="nobody-has-this")
+    results = await ingest.batch(ingest.item(made.id), stranger.item(event_type="a.b"), ingest.item(made.id))
+    assert [result.HasField("accepted") for result in results] == [True, False, True]
+
+
+async def test_an_event_id_in_two_tenants_items_of_a_call_is_accepted_once(ingest: Ingest) -> None:
+    other = await ingest.of(f"other-{ids.new()}")
+    event_id = str(ids.new())
+    mine, theirs = await ingest.create(), await other.create()
+    results = await ingest.batch(ingest.item(mine.id, event_id=event_id), other.item(theirs.id, event_id=event_id))
+    assert sorted(result.WhichOneof("outcome") or "" for result in results) == ["accepted", "error"]

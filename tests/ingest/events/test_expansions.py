@@ -1,0 +1,577 @@
+"""Events with a large fan-out: answered at once, and expanded behind, exactly once."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from protos.webhook.v1 import ingest_pb2
+from services.domain import events as rules
+from services.domain.doorbell import Rung
+from services.ingest.access import store as access
+from services.ingest.events import expansions
+from services.ingest.events.expansions import Expander, ExpansionStore
+from services.ingest.events.store import EventStore, NewEvent
+from services.platform import errors, ids
+from tests.ingest.conftest import Ingest, counted, eventually
+
+TYPE = "order.created"
+BOUND = 100
+MANY = BOUND + 20
+PENDING = ingest_pb2.INGEST_STATUS_PENDING
+
+
+async def subscribe(ingest: Ingest, number: int, **columns: object) -> list[UUID]:
+    """Make subscriptions behind the server's back, and have it look again."""
+    made = sorted(ids.new() for _ in range(number))
+    names = "".join(f", {name}" for name in columns)
+    values = "".join(f", ${place}" for place in range(3, 3 + len(columns)))
+    await ingest.pool.execute(
+        f"INSERT INTO subscriptions (id, tenant_id, target_url{names})"
+        f" SELECT id, $2, 'http://x'{values} FROM unnest($1::uuid[]) AS id",
+        made,
+        ingest.tenant_id,
+        *columns.values(),
+    )
+    await ingest.create(event_types=["something.else"])
+    return made
+
+
+async def unexpanded(ingest: Ingest) -> int:
+    return await ingest.count("event_expansions")
+
+
+async def expanded(ingest: Ingest) -> None:
+    """Wait until nothing of the tenant is left to expand."""
+
+    async def none_left() -> bool:
+        return await unexpanded(ingest) == 0
+
+    await eventually(none_left, "all events to be expanded")
+
+
+async def targets_of(ingest: Ingest, event_id: str | UUID) -> list[UUID]:
+    """The subscriptions that have a delivery of an event, each as often as it has one."""
+    return sorted(row["subscription_id"] for row in await ingest.deliveries(str(event_id)))
+
+
+@contextlib.asynccontextmanager
+async def no_chunks(ingest: Ingest) -> AsyncIterator[None]:
+    """Hold up what makes deliveries, but not the acceptance of events that are expanded."""
+    async with ingest.pool.acquire() as connection, connection.transaction():
+        await connection.execute("LOCK TABLE webhook_deliveries IN SHARE MODE")
+        yield
+
+
+# -- over gRPC --
+
+
+async def test_an_event_to_many_is_answered_as_expanding_and_then_goes_to_each_once(ingest: Ingest) -> None:
+    wanting = await subscribe(ingest, MANY)
+    before = counted("webhook_deliveries_created_total")
+    accepted = await ingest.send(event_type=TYPE, payload=b"once")
+    assert (accepted.status, accepted.expanding, accepted.deliveries, accepted.delivery_id) == (PENDING, True, 0, "")
+    await expanded(ingest)
+    assert await targets_of(ingest, accepted.event_id) == wanting
+    event = await ingest.event(accepted.event_id)
+    assert (event.expanding, event.payload) == (False, b"once")
+    assert counted("webhook_deliveries_created_total") == before + MANY
+
+
+async def test_a_fan_out_up_to_the_bound_has_its_deliveries_with_the_answer(ingest: Ingest) -> None:
+    wanting = await subscribe(ingest, BOUND)
+    accepted = await ingest.send(event_type=TYPE)
+    assert (accepted.expanding, accepted.deliveries) == (False, BOUND)
+    assert await targets_of(ingest, accepted.event_id) == wanting
+    assert not (await ingest.event(accepted.event_id)).expanding
+
+
+async def test_an_event_says_that_it_is_expanding_while_it_is(ingest: Ingest) -> None:
+    await subscribe(ingest, MANY)
+    async with no_chunks(ingest):
+        accepted = await ingest.send(event_type=TYPE)
+        assert (await ingest.event(accepted.event_id)).expanding
+    await expanded(ingest)
+
+
+@pytest.mark.parametrize("name", ["event_id", "idempotency_key"])
+async def test_a_repeat_gets_the_first_answer_with_how_it_is_now(ingest: Ingest, name: str) -> None:
+    await subscribe(ingest, MANY)
+    item = ingest.item(event_type=TYPE, **{name: str(ids.new())})
+    async with no_chunks(ingest):
+        first = await ingest.send_item(item)
+        again = await ingest.send_item(item)
+    assert (again.event_id, again.replayed, again.expanding, again.deliveries) == (first.event_id, True, True, 0)
+    await expanded(ingest)
+    again = await ingest.send_item(item)
+    assert (again.event_id, again.replayed, again.expanding, again.deliveries) == (first.event_id, True, False, MANY)
+    assert await ingest.count() == 1
+    assert await ingest.count("webhook_deliveries") == MANY
+
+
+async def test_a_batch_has_expanding_events_beside_others_with_and_without_keys(ingest: Ingest) -> None:
+    (one, *_) = await subscribe(ingest, MANY)
+    items = [
+        ingest.item(str(one)),
+        ingest.item(event_type=TYPE),
+        ingest.item(event_type=TYPE, idempotency_key="a"),
+        ingest.item(str(one), idempotency_key="b"),
+    ]
+    results = [result.accepted for result in await ingest.batch(*items)]
+    assert [(result.expanding, result.deliveries) for result in results] == [
+        *((False, 1), (True, 0), (True, 0), (False, 1))
+    ]
+    await expanded(ingest)
+    assert await ingest.count("webhook_deliveries") == 2 + 2 * MANY
+
+
+async def test_an_event_whose_process_died_after_the_answer_is_expanded_by_any_other(ingest: Ingest) -> None:
+    wanting = await subscribe(ingest, 3)
+    event_id = ids.new()
+    # As a process leaves it that stored the event and did no more.
+    await ingest.pool.execute(
+        "INSERT INTO event_expansions (event_id, tenant_id, event_type, stored_at, targets)"
+        " VALUES ($1, $2, $3, now(), 3)",
+        event_id,
+        ingest.tenant_id,
+        TYPE,
+    )
+
+    async def taken() -> bool:
+        return await targets_of(ingest, event_id) == wanting
+
+    await eventually(taken, "the event to be expanded")
+
+
+async def test_a_chunk_whose_connection_is_lost_is_made_again(ingest: Ingest) -> None:
+    wanting = await subscribe(ingest, MANY)
+    async with no_chunks(ingest):
+        accepted = await ingest.send(event_type=TYPE)
+        ended = "SELECT count(pg_terminate_backend(pid)) FROM pg_locks WHERE NOT granted AND relation IS NOT NULL"
+
+        async def lost() -> bool:
+            return bool(await ingest.pool.fetchval(ended))
+
+        with contextlib.suppress(asyncpg.InsufficientPrivilegeError):
+            await eventually(lost, "a chunk to wait, and to lose its connection")
+    await expanded(ingest)
+    assert await targets_of(ingest, accepted.event_id) == wanting
+
+
+async def test_a_tenant_with_an_event_that_is_not_expanded_is_in_use(ingest: Ingest) -> None:
+    await subscribe(ingest, MANY)
+    async with no_chunks(ingest):
+        await ingest.send(event_type=TYPE)
+        await ingest.pool.execute("UPDATE subscriptions SET deleted_at = now() WHERE tenant_id = $1", ingest.tenant_id)
+        in_use = await ingest.pool.fetchval(access.SQL["is_in_use"], ingest.tenant_id)
+    assert in_use
+    await expanded(ingest)
+
+
+# -- chunk by chunk --
+
+
+class Chunks:
+    """One event, stored, and what expands it step by step."""
+
+    def __init__(self, pool: Any) -> None:
+        self.pool = pool
+        self.store = ExpansionStore(pool, expiry_hours=10)
+        self.event = NewEvent(
+            id=ids.new(),
+            tenant_id="default",
+            event_type=TYPE,
+            content_type="text/plain",
+            payload=b"",
+            deliveries=(),
+            targets=1,
+        )
+
+    async def stored(self) -> "Chunks":
+        store = EventStore(self.pool, expiry_hours=1, key_hours=1)
+        (accepted,) = await store.insert_events([self.event], hidden_seconds=0)
+        assert not isinstance(accepted, errors.WebhookError)
+        assert accepted.expanding
+        return self
+
+    async def next(
+        self,
+        *,
+        deliveries: int = 2,
+        subscriptions: int = 1_000,
+        room: int = 1_000,
+        is_open: Callable[[UUID], bool] = lambda _: True,
+    ) -> expansions.Chunk | None:
+        return await self.store.expand(
+            self.event.id, is_open=is_open, room=room, deliveries=deliveries, subscriptions=subscriptions
+        )
+
+    async def rest(self) -> list[expansions.Chunk]:
+        chunks = []
+        while chunk := await self.next():
+            chunks.append(chunk)
+        return chunks
+
+    async def deliveries(self) -> list[asyncpg.Record]:
+        """Its deliveries, and how many seconds ahead each is looked at."""
+        rows: list[asyncpg.Record] = await self.pool.fetch(
+            "SELECT id, subscription_id, expires_at,"
+            " extract(epoch FROM due_at - now())::float AS due_in_seconds FROM deliveries WHERE event_id = $1",
+            self.event.id,
+        )
+        return rows
+
+    async def targets(self) -> list[UUID]:
+        """The subscriptions that have a delivery of it, each as often as it has one."""
+        return sorted(row["subscription_id"] for row in await self.deliveries())
+
+
+@pytest.fixture
+async def chunks(database: str) -> AsyncIterator[Chunks]:
+    """A database of its own, where nobody else expands."""
+    async with asyncpg.create_pool(database, min_size=0, max_size=4) as pool:
+        yield Chunks(pool)
+
+
+async def subscribed(chunks: Chunks, number: int, **columns: object) -> list[UUID]:
+    made = sorted(ids.new() for _ in range(number))
+    names = "".join(f", {name}" for name in columns)
+    values = "".join(f", ${place}" for place in range(2, 2 + len(columns)))
+    await chunks.pool.execute(
+        f"INSERT INTO subscriptions (id, tenant_id, target_url{names})"
+        f" SELECT id, 'default', 'http://x'{values} FROM unnest($1::uuid[]) AS id",
+        made,
+        *columns.values(),
+    )
+    return made
+
+
+async def test_chunks_go_over_the_subscriptions_in_order_and_the_last_one_ends_it(chunks: Chunks) -> None:
+    made = await subscribed(chunks, 5)
+    await chunks.stored()
+    found = []
+    for number in (2, 2, 1):
+        chunk = await chunks.next()
+        assert chunk is not None
+        found.append((chunk.made, chunk.finished))
+        assert chunk.made == number
+    assert found == [(2, False), (2, False), (1, True)]
+    assert await chunks.targets() == made
+    assert await chunks.next() is None
+
+
+async def test_a_chunk_looks_at_a_bounded_number_of_subscriptions(chunks: Chunks) -> None:
+    await subscribed(chunks, 7, event_types=["something.else"])
+    (last,) = await subscribed(chunks, 1)
+    await chunks.stored()
+    found = [await chunks.next(subscriptions=3) for _ in range(3)]
+    assert [(chunk.made, chunk.finished) for chunk in found if chunk] == [(0, False), (0, False), (1, True)]
+    assert await chunks.targets() == [last]
+
+
+async def test_an_event_to_nobody_ends_at_once(chunks: Chunks) -> None:
+    await chunks.stored()
+    chunk = await chunks.next()
+    assert chunk is not None
+    assert (chunk.made, chunk.finished) == (0, True)
+
+
+async def test_what_is_deleted_disabled_or_changed_in_the_middle_counts_as_it_is_at_its_chunk(chunks: Chunks) -> None:
+    made = await subscribed(chunks, 9)
+    await chunks.stored()
+    await chunks.next()
+    changes = {
+        made[0]: "deleted_at = now()",  # after its delivery was made
+        made[2]: "deleted_at = now()",
+        made[3]: "status = 'paused'",
+        made[4]: "status = 'disabled', keep_when_disabled = false",
+        made[5]: "status = 'disabled'",
+        made[6]: "event_types = '{something.else}'",
+        made[7]: "event_types = '{order.*}'",
+    }
+    for subscription_id, change in changes.items():
+        await chunks.pool.execute(f"UPDATE subscriptions SET {change} WHERE id = $1", subscription_id)
+    rest = await chunks.rest()
+    assert await chunks.targets() == [made[0], made[1], made[3], made[5], made[7], made[8]]
+    # Only those that nothing holds back are rung for.
+    assert sorted(rung.subscription_id for chunk in rest for rung in chunk.rung) == [made[7], made[8]]
+
+
+async def test_a_subscription_created_after_the_event_gets_nothing_of_it(chunks: Chunks) -> None:
+    made = await subscribed(chunks, 3)
+    await chunks.stored()
+    await chunks.next()
+    later = await subscribed(chunks, 1)
+    # With an id from a clock that is behind, too: only the database's clock counts.
+    early = ids.shifted(ids.new(), -3600)
+    await chunks.pool.execute(
+        "INSERT INTO subscriptions (id, tenant_id, target_url) VALUES ($1, 'default', 'x')", early
+    )
+    await chunks.rest()
+    assert await chunks.targets() == made
+    assert not set(later) & set(await chunks.targets())
+
+
+async def test_a_tenants_event_goes_to_no_other_tenants_subscriptions(chunks: Chunks) -> None:
+    made = await subscribed(chunks, 2)
+    await chunks.pool.execute("INSERT INTO tenants (id, name) VALUES ('other', 'other')")
+    await chunks.pool.execute(
+        "INSERT INTO subscriptions (id, tenant_id, target_url) VALUES ($1, 'other', 'x')", ids.new()
+    )
+    await subscribed(chunks, 1, kind="system")
+    await chunks.stored()
+    await chunks.rest()
+    assert await chunks.targets() == made
+
+
+async def test_deliveries_are_due_at_once_but_for_those_that_are_rung(chunks: Chunks) -> None:
+    made = await subscribed(chunks, 4)
+    limited = await subscribed(chunks, 1, rate_limit_per_second=1.0)
+    await chunks.stored()
+    chunk = await chunks.next(deliveries=10, room=2, is_open=lambda subscription_id: subscription_id != made[0])
+    assert chunk is not None
+    assert sorted(rung.subscription_id for rung in chunk.rung) == made[1:3]
+    rows = await chunks.deliveries()
+    hidden = {row["subscription_id"] for row in rows if row["due_in_seconds"] > 5}
+    assert hidden == set(made[1:3])
+    assert {row["subscription_id"] for row in rows} == {*made, *limited}
+    assert {row["id"] for row in rows if row["subscription_id"] in hidden} == {rung.delivery_id for rung in chunk.rung}
+
+
+async def test_deliveries_expire_by_when_the_event_was_stored(chunks: Chunks) -> None:
+    await subscribed(chunks, 1)
+    await chunks.stored()
+    await chunks.pool.execute("UPDATE event_expansions SET stored_at = now() + interval '1 hour'")
+    stored_at: datetime = await chunks.pool.fetchval("SELECT stored_at FROM event_expansions")
+    await chunks.rest()
+    (row,) = await chunks.deliveries()
+    assert row["expires_at"] == stored_at + timedelta(hours=10)
+
+
+async def test_a_filter_means_the_same_in_a_chunk_as_anywhere_else(chunks: Chunks) -> None:
+    filters = [
+        [],
+        [TYPE],
+        ["order.*"],
+        ["order"],
+        ["order.created.*"],
+        ["orders.*"],
+        ["x", "order.*"],
+        ["o.*", TYPE + "x"],
+    ]
+    by_id = {(await subscribed(chunks, 1, event_types=entries))[0]: entries for entries in filters}
+    await chunks.stored()
+    await chunks.rest()
+    expected = sorted(one for one, entries in by_id.items() if rules.TypeFilter(entries).wants(TYPE))
+    assert await chunks.targets() == expected
+
+
+# -- exactly once --
+
+
+class _Interrupted:
+    """Stands for a pool: its connection works for so many statements, and then its task is cancelled."""
+
+    def __init__(self, pool: Any, statements: int) -> None:
+        self._pool = pool
+        self.left = statements
+
+    @contextlib.asynccontextmanager
+    async def acquire(self) -> AsyncIterator[Any]:
+        async with self._pool.acquire() as connection:
+            yield _InterruptedConnection(self, connection)
+
+
+class _InterruptedConnection:
+    def __init__(self, pool: _Interrupted, connection: Any) -> None:
+        self._pool = pool
+        self._connection = connection
+
+    def __getattr__(self, name: str) -> Any:
+        inner = getattr(self._connection, name)
+        if name not in {"fetch", "fetchrow", "execute"}:
+            return inner
+
+        async def counted(*arguments: Any) -> Any:
+            if self._pool.left == 0:
+                raise asyncio.CancelledError
+            self._pool.left -= 1
+            result = await inner(*arguments)
+            if self._pool.left == 0:
+                raise asyncio.CancelledError
+            return result
+
+        return counted
+
+
+@pytest.mark.parametrize("statements", range(14))
+async def test_what_is_cut_off_at_any_statement_is_continued_and_doubles_nothing(
+    chunks: Chunks, statements: int
+) -> None:
+    made = await subscribed(chunks, 5)
+    await chunks.stored()
+    whole = chunks.store
+    chunks.store = ExpansionStore(_Interrupted(chunks.pool, statements), expiry_hours=1)  # type: ignore[arg-type]
+    with contextlib.suppress(asyncio.CancelledError):
+        await chunks.rest()
+    known = await chunks.pool.fetchval("SELECT made FROM event_expansions")
+    assert known in {None, len(await chunks.targets())}
+    chunks.store = whole
+    await chunks.rest()
+    assert await chunks.targets() == made
+    assert await chunks.pool.fetchval("SELECT count(*) FROM event_expansions") == 0
+
+
+async def test_expanders_at_the_same_time_make_each_delivery_once(chunks: Chunks) -> None:
+    made = await subscribed(chunks, 60)
+    await chunks.stored()
+    totals = [0, 0, 0]
+
+    async def work(number: int) -> None:
+        while await chunks.pool.fetchval("SELECT count(*) FROM event_expansions"):
+            chunk = await chunks.next()
+            totals[number] += chunk.made if chunk else 0
+
+    await asyncio.gather(*(work(number) for number in range(3)))
+    assert await chunks.targets() == made
+    assert sum(totals) == 60
+
+
+async def test_deliveries_that_exist_are_neither_made_nor_rung_again(chunks: Chunks) -> None:
+    made = await subscribed(chunks, 3)
+    await chunks.stored()
+    await chunks.next()
+    await chunks.pool.execute("UPDATE event_expansions SET after_id = $1", UUID(int=0))
+    rest = await chunks.rest()
+    assert [len(chunk.rung) for chunk in rest] == [0, 1]
+    assert await chunks.targets() == made
+
+
+# -- turns --
+
+
+class _Scripted:
+    """Stands for the store: each event takes so many chunks; remembers whose turn it was."""
+
+    def __init__(self, sizes: dict[UUID, int]) -> None:
+        self.sizes = sizes
+        self.order: list[UUID] = []
+        self.fails: set[UUID] = set()
+
+    async def unfinished(self, since: UUID, limit: int) -> list[tuple[UUID, str]]:  # noqa: ARG002
+        return []
+
+    async def expand(self, event_id: UUID, **_: object) -> expansions.Chunk | None:
+        self.order.append(event_id)
+        if event_id in self.fails:
+            raise ValueError
+        self.sizes[event_id] -= 1
+        return expansions.Chunk(rung=[], made=1, finished=not self.sizes[event_id])
+
+
+class _Ringer:
+    async def room(self) -> int:
+        return 0
+
+    def ring(self, rung: list[Rung]) -> None:
+        raise NotImplementedError
+
+
+class _Gates:
+    def is_open(self, _: UUID) -> bool:
+        return True
+
+
+def _expander(store: _Scripted) -> Expander:
+    return Expander(store, _Ringer(), _Gates())  # type: ignore[arg-type]
+
+
+async def _run(expander: Expander, store: _Scripted, steps: int) -> None:
+    task = asyncio.create_task(expander.run(lambda: 0))
+
+    async def made() -> bool:
+        return len(store.order) >= steps
+
+    try:
+        await eventually(made, "the steps")
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def test_tenants_take_turns_whatever_each_has_to_expand() -> None:
+    busy = [ids.new() for _ in range(3)]
+    quiet = ids.new()
+    store = _Scripted({**dict.fromkeys(busy, 3), quiet: 2})
+    expander = _expander(store)
+    for event_id in busy:
+        expander.committed("busy", event_id)
+    expander.committed("quiet", quiet)
+    await _run(expander, store, 11)
+    assert store.order[:4].count(quiet) == 2
+    # Of one tenant in the order in which they came.
+    assert [event_id for event_id in store.order if event_id != quiet] == [one for one in busy for _ in range(3)]
+
+
+async def test_an_event_that_cannot_be_expanded_holds_up_no_other() -> None:
+    broken, good = ids.new(), ids.new()
+    store = _Scripted({broken: 1, good: 2})
+    store.fails.add(broken)
+    expander = _expander(store)
+    expander.committed("a", broken)
+    expander.committed("a", good)
+    await _run(expander, store, 3)
+    assert store.order == [broken, good, good]
+
+
+async def test_a_tenant_with_too_many_events_is_refused_and_no_other_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(expansions, "MAX_TENANT_EVENTS", 2)
+    expander = _expander(_Scripted({}))
+    for _ in range(2):
+        expander.check("busy")
+        expander.committed("busy", ids.new())
+    with pytest.raises(errors.TenantOverloaded):
+        expander.check("busy")
+    expander.check("quiet")
+
+
+async def test_when_all_together_are_too_many_only_those_over_their_share_are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(expansions, "MAX_EVENTS", 6)
+    expander = _expander(_Scripted({}))
+    for tenant, number in (("busy", 5), ("quiet", 1)):
+        for _ in range(number):
+            expander.committed(tenant, ids.new())
+    with pytest.raises(errors.TenantOverloaded):
+        expander.check("busy")
+    expander.check("quiet")
+    expander.check("new")
+
+
+# -- plans --
+
+
+@pytest.mark.parametrize("analyzed", [True, False])
+async def test_targets_are_found_by_tenant_and_id_among_those_of_many_tenants(chunks: Chunks, analyzed: bool) -> None:  # noqa: FBT001 - a parameter
+    await chunks.pool.execute("INSERT INTO tenants (id, name) SELECT 't' || n, 'x' FROM generate_series(1, 200) AS n")
+    await chunks.pool.execute(
+        "INSERT INTO subscriptions (id, tenant_id, target_url)"
+        " SELECT gen_random_uuid(), 't' || (1 + n % 200), 'x' FROM generate_series(1, 10000) AS n"
+    )
+    if analyzed:
+        await chunks.pool.execute("ANALYZE subscriptions")
+    async with chunks.pool.acquire() as connection:
+        await connection.execute("SET plan_cache_mode = force_generic_plan")
+        await connection.execute(f"PREPARE targets AS {expansions.SQL['select_targets']}")
+        zero = UUID(int=0)
+        lines = await connection.fetch(f"EXPLAIN EXECUTE targets ('t1', '{zero}', now(), '{{a}}', 2000, 250)")
+    plan = "\n".join(line[0] for line in lines)
+    assert plan.count("subscriptions_live") == 2, plan
+    assert "Seq Scan" not in plan
+    assert "tenant_id = $1) AND (id > $2" in plan

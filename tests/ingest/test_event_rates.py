@@ -1,0 +1,174 @@
+"""Events per second, leased from Redis in blocks by several processes."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+import redis.asyncio
+import structlog
+
+from services.ingest.quotas import rates
+from services.ingest.quotas.rates import BLOCK_SECONDS, Rates
+from services.platform.process import lifecycle
+from services.platform.stores.redis import Key
+
+TENANT = "acme"
+
+
+@pytest.fixture
+async def client(redis_url: str) -> AsyncIterator["redis.asyncio.Redis"]:
+    async with redis.asyncio.Redis.from_url(redis_url) as connected:
+        yield connected
+
+
+def taken(process: Rates, rate: float, *, most: int, tenant_id: str = TENANT) -> int:
+    """Take events until one is refused; how many."""
+    for number in range(most):
+        if process.take(tenant_id, rate):
+            return number
+    return most
+
+
+async def test_a_tenant_gets_its_rate_and_no_more_over_all_processes(client: "redis.asyncio.Redis") -> None:
+    processes = [Rates(client) for _ in range(3)]
+    rate, seconds, got = 400.0, 1.0, 0
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
+    while loop.time() - begun < seconds:
+        for process in processes:
+            got += taken(process, rate, most=1000)
+            await process.renew()
+        await asyncio.sleep(0.005)
+    passed = loop.time() - begun
+    # What was in the bucket, what came in, and two blocks for each process.
+    assert got <= rate * (1 + passed) + len(processes) * 2 * rate * BLOCK_SECONDS
+    assert got >= rate * passed
+
+
+async def test_a_tenant_below_its_rate_asks_redis_once_for_many_events(
+    client: "redis.asyncio.Redis", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process, asked = Rates(client), 0
+    exchange = process._exchange
+
+    async def counting(leases: list[tuple[str, rates._Lease]]) -> list[object]:
+        nonlocal asked
+        asked += len(leases)
+        return await exchange(leases)
+
+    monkeypatch.setattr(process, "_exchange", counting)
+    for _ in range(1000):
+        assert process.take(TENANT, 10_000.0) == 0
+        await process.renew()
+    assert asked == 1
+
+
+async def test_who_is_refused_learns_when_there_is_more(client: "redis.asyncio.Redis") -> None:
+    process = Rates(client)
+    for _ in range(5):
+        taken(process, 0.5, most=10)
+        await process.renew()
+    assert 0 < process.take(TENANT, 0.5) <= 2
+    # Until then Redis is not asked again.
+    assert not process._wanting
+
+
+async def test_a_tenant_never_waits_for_redis_and_goes_one_block_into_debt(client: "redis.asyncio.Redis") -> None:
+    process = Rates(client)
+    assert taken(process, 100.0, most=1000) == 25
+    await process.renew()
+    # Of the new block the debt is paid first.
+    assert taken(process, 100.0, most=1000) == 50
+
+
+async def test_tenants_do_not_take_from_each_other(client: "redis.asyncio.Redis") -> None:
+    process = Rates(client)
+    for _ in range(10):
+        taken(process, 10.0, most=100)
+        await process.renew()
+    assert process.take(TENANT, 10.0) > 0
+    assert process.take("other", 10.0) == 0
+
+
+async def test_a_new_rate_applies_at_once(client: "redis.asyncio.Redis") -> None:
+    process = Rates(client)
+    for _ in range(10):
+        taken(process, 1.0, most=100)
+        await process.renew()
+    assert process.take(TENANT, 1.0) > 0
+    assert process.take(TENANT, 1000.0) == 0
+
+
+async def test_while_redis_is_away_a_process_has_its_share_of_a_rate(
+    client: "redis.asyncio.Redis", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    processes = [Rates(client) for _ in range(2)]
+    for process in processes:
+        process.take(TENANT, 100.0)
+        await process.renew()
+    processes[0]._counted_at = float("-inf")
+    await asyncio.sleep(0.01)
+    processes[0].take("other", 100.0)
+    await processes[0].renew()
+    assert processes[0]._processes == 2
+
+    async def away(_leases: object) -> list[object]:
+        raise ConnectionError
+
+    monkeypatch.setattr(processes[0], "_exchange", away)
+    loop, got = asyncio.get_running_loop(), 0
+    taken(processes[0], 100.0, most=1000)
+    await processes[0].renew()
+    begun = loop.time()
+    while loop.time() - begun < 1.2:  # the first half second pays its debt
+        got += taken(processes[0], 100.0, most=1000)
+        await processes[0].renew()
+        await asyncio.sleep(0.005)
+    assert 20 <= got <= 50 * (loop.time() - begun) + 2 * 25
+
+
+async def test_a_bucket_that_redis_refuses_to_count_is_its_tenants_matter_only(
+    client: "redis.asyncio.Redis",
+) -> None:
+    await client.set(rates.KEY + TENANT, "not a hash")
+    process = Rates(client)
+    assert process.take(TENANT, 100.0) == 0
+    assert process.take("other", 100.0) == 0
+    await process.renew()
+    assert process._leases.get("other").events > 20  # type: ignore[union-attr]
+    assert process._leases.get(TENANT).events >= -1  # type: ignore[union-attr]
+
+
+async def test_a_redis_that_refuses_to_count_processes_still_counts_events(client: "redis.asyncio.Redis") -> None:
+    await client.set(rates.PROCESSES_KEY, "nonsense")
+    process = Rates(client)
+    with structlog.testing.capture_logs() as logs:
+        assert process.take(TENANT, 1_000.0) == 0
+        await process.renew()
+        assert taken(process, 1_000.0, most=200) == 200
+    assert [line["event"] for line in logs] == ["Redis refused to count processes"]
+
+
+@pytest.mark.parametrize("events", ["nan", "inf", "-1e300", "nonsense", ""])
+@pytest.mark.parametrize("rate", [1e-300, 1e300, float("nan"), 100.0])
+async def test_a_bucket_with_numbers_that_are_none_is_counted_with_all_the_same(
+    client: "redis.asyncio.Redis", events: str, rate: float
+) -> None:
+    await client.hset(rates.KEY + TENANT, mapping={"events": events, "at": events})
+    number, wait_milliseconds = await rates._lease(client)(Key(rates.KEY + TENANT), rate, max(1.0, rate), 10.0)
+    assert 0 <= number <= 10
+    assert 0 <= wait_milliseconds <= 100_000
+
+
+async def test_a_loop_renews_what_is_wanted(client: "redis.asyncio.Redis") -> None:
+    process = Rates(client)
+    owner = lifecycle.Process("test")
+    owner.spawn("event_rates", process.run())
+    try:
+        got = 0
+        for _ in range(100):
+            got += taken(process, 200.0, most=20)
+            await asyncio.sleep(0.005)
+        assert got >= 200
+    finally:
+        await owner.cancel_all()

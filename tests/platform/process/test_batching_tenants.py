@@ -1,0 +1,225 @@
+"""How tenants share a batcher: turns in batches, room to wait, and places for slow batches."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dev.harness.waiting import wait_until
+from services.platform import errors
+from services.platform.process.batching import Batcher, Bounds
+
+PATIENCE_SECONDS = 5.0
+Named = tuple[str, int]
+
+
+class Sink:
+    """What a batcher flushes into: remembers every batch, and holds those up that have something of a slow tenant."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[Named]] = []
+        self.gate = asyncio.Event()
+        self.slow: set[str] = set()
+
+    async def flush(self, items: list[Named]) -> Sequence[Named]:
+        self.batches.append(items)
+        if not self.slow.isdisjoint(name for name, _ in items):
+            await self.gate.wait()
+        return items
+
+    def batcher(self, **bounds: Any) -> Batcher[Named, Named]:
+        return Batcher("test", self.flush, Bounds(**{"batch_items": 4, "waiting_items": 1_000, **bounds}))
+
+
+Tasks = list["asyncio.Task[Named]"]
+
+
+async def submit(batcher: Batcher[Named, Named], tenant: str, number: int, *, size_bytes: int = 0) -> Tasks:
+    """Hand over items of a tenant, and return when all of them wait or are refused."""
+    tasks = [asyncio.create_task(batcher.submit((tenant, place), size_bytes, tenant=tenant)) for place in range(number)]
+    await asyncio.sleep(0)
+    return tasks
+
+
+async def held_up(sink: Sink, batcher: Batcher[Named, Named]) -> Tasks:
+    """Fill all ordinary places with a slow tenant's batches of one."""
+    sink.slow.add("slow")
+    tasks = await submit(batcher, "slow", 1)
+    await wait_until(lambda: sink.batches, PATIENCE_SECONDS)
+    return tasks
+
+
+async def test_a_tenant_with_one_item_is_in_the_next_batch_whatever_another_has_waiting() -> None:
+    sink = Sink()
+    batcher = sink.batcher()
+    tasks = await held_up(sink, batcher)
+    tasks += await submit(batcher, "busy", 100)
+    tasks += await submit(batcher, "quiet", 1)
+    sink.gate.set()
+    await asyncio.gather(*tasks)
+    assert ("quiet", 0) in sink.batches[1]
+    # And what it leaves goes to the other.
+    assert [len(batch) for batch in sink.batches[1:-1]] == [4] * 25
+    assert [number for batch in sink.batches for name, number in batch if name == "busy"] == list(range(100))
+
+
+async def test_tenants_get_the_same_number_of_bytes() -> None:
+    sink = Sink()
+    batcher = sink.batcher(batch_items=1)
+    tasks = await held_up(sink, batcher)
+    tasks += await submit(batcher, "large", 50, size_bytes=10_000)
+    tasks += await submit(batcher, "small", 50, size_bytes=1_000)
+    sink.gate.set()
+    await asyncio.gather(*tasks)
+    order = [batch[0][0] for batch in sink.batches[1:]]
+    before_the_last_small = order[: len(order) - order[::-1].index("small")]
+    assert 4 <= before_the_last_small.count("large") <= 8
+
+
+async def test_a_batch_that_is_not_mixed_has_items_of_one_tenant() -> None:
+    sink = Sink()
+    batcher = Batcher("test", sink.flush, Bounds(batch_items=4, waiting_items=1_000, mixed=False))
+    tasks = await held_up(sink, batcher)
+    for name in "ab":
+        tasks += await submit(batcher, name, 6)
+    sink.gate.set()
+    await asyncio.gather(*tasks)
+    assert [{name for name, _ in batch} for batch in sink.batches[1:]] == [{"a"}, {"b"}, {"a"}, {"b"}]
+    assert [len(batch) for batch in sink.batches[1:]] == [4, 4, 2, 2]
+
+
+@pytest.mark.parametrize("bounds", [{"waiting_items": 10}, {"waiting_bytes": 1_000}])
+async def test_one_tenant_may_fill_what_the_others_leave_and_gives_it_back_when_they_come(
+    bounds: dict[str, int],
+) -> None:
+    sink = Sink()
+    batcher = sink.batcher(**bounds)
+    tasks = await held_up(sink, batcher)
+    busy = await submit(batcher, "busy", 10, size_bytes=100)
+    assert len(batcher) == 10
+    quiet = await submit(batcher, "quiet", 2, size_bytes=100)
+    assert len(batcher) == 10
+    await asyncio.wait(busy[8:])
+    # The newest of the busy one made room.
+    assert [type(task.exception()) for task in busy[8:]] == [errors.TenantOverloaded] * 2
+    with pytest.raises(errors.TenantOverloaded):
+        await batcher.submit(("busy", 10), 100, tenant="busy")
+    sink.gate.set()
+    await asyncio.gather(*tasks, *busy[:8], *quiet)
+
+
+async def test_a_tenant_within_its_share_is_not_driven_out() -> None:
+    sink = Sink()
+    batcher = sink.batcher(waiting_items=9)
+    tasks = await held_up(sink, batcher)
+    for name in "abc":  # of four, with the slow one
+        tasks += await submit(batcher, name, 2)
+    greedy = await submit(batcher, "greedy", 10)
+    assert len(batcher) == 9
+    sink.gate.set()
+    await asyncio.gather(*tasks)
+    refused = [task for task in greedy if task.done() and task.exception()]
+    assert [type(task.exception()) for task in refused] == [errors.TenantOverloaded] * 7
+
+
+async def test_a_service_that_is_full_of_everybodys_items_refuses_a_new_tenant_without_blaming_it() -> None:
+    sink = Sink()
+    batcher = sink.batcher(waiting_items=3)
+    tasks = await held_up(sink, batcher)
+    for name in "abc":
+        tasks += await submit(batcher, name, 1)
+    with pytest.raises(errors.Overloaded) as raised:
+        await batcher.submit(("d", 0), tenant="d")
+    assert raised.value.reason is errors.ErrorReason.OVERLOADED
+    sink.gate.set()
+    await asyncio.gather(*tasks)
+
+
+async def test_a_lone_tenant_that_fills_everything_is_refused_as_overloaded() -> None:
+    sink = Sink()
+    batcher = sink.batcher(waiting_items=2)
+    tasks = await held_up(sink, batcher)
+    tasks += await submit(batcher, "slow", 2)
+    with pytest.raises(errors.Overloaded) as raised:
+        await batcher.submit(("slow", 3), tenant="slow")
+    assert raised.value.reason is errors.ErrorReason.OVERLOADED
+    sink.gate.set()
+    await asyncio.gather(*tasks)
+
+
+async def test_an_item_may_count_as_many() -> None:
+    sink = Sink()
+    batcher = sink.batcher(waiting_items=100, batch_items=10)
+    tasks = await held_up(sink, batcher)
+    heavy = [asyncio.create_task(batcher.submit(("a", number), tenant="a", weight=40)) for number in range(2)]
+    await asyncio.sleep(0)
+    with pytest.raises(errors.Overloaded):
+        await batcher.submit(("a", 2), tenant="a", weight=40)
+    sink.gate.set()
+    await asyncio.gather(*tasks, *heavy)
+    assert sink.batches[1:] == [[("a", 0)], [("a", 1)]]
+
+
+async def test_a_slow_batch_holds_up_no_tenant_that_has_nothing_in_flight() -> None:
+    sink = Sink()
+    batcher = sink.batcher(concurrency=2, spare=2, batch_items=1)
+    slow = await held_up(sink, batcher)
+    slow += await submit(batcher, "slow", 5)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        # One after the other, and those that come together.
+        for number in range(3):
+            assert await batcher.submit(("quiet", number), tenant="quiet") == ("quiet", number)
+        await asyncio.gather(*(batcher.submit((name, 0), tenant=name) for name in "abcdef"))
+    assert sum(name == "slow" for batch in sink.batches for name, _ in batch) == 2
+    assert not any(task.done() for task in slow)
+    sink.gate.set()
+    await asyncio.gather(*slow)
+    await batcher.drained()
+
+
+async def test_as_many_batches_as_there_are_places_and_spare_ones_are_in_flight_and_no_more() -> None:
+    sink = Sink()
+    batcher = sink.batcher(concurrency=1, spare=2, batch_items=1)
+    sink.slow |= set("abcdef")
+    tasks = [task for name in "abcdef" for task in await submit(batcher, name, 1)]
+    await wait_until(lambda: len(sink.batches) == 3, PATIENCE_SECONDS)
+    await asyncio.sleep(0.2)
+    assert len(sink.batches) == 3
+    sink.gate.set()
+    await asyncio.gather(*tasks)
+    assert len(sink.batches) == 6
+
+
+async def test_a_tenant_is_forgotten_once_it_has_nothing_left() -> None:
+    sink = Sink()
+    batcher = sink.batcher()
+    await asyncio.gather(*(batcher.submit((str(number), 0), tenant=number) for number in range(50)))
+    assert batcher._tenants == {}
+
+
+@given(
+    submissions=st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 500), st.integers(1, 3)), max_size=60),
+    mixed=st.booleans(),
+)
+async def test_every_item_gets_its_own_result_or_a_refusal(
+    submissions: list[tuple[str, int, int]],
+    mixed: bool,  # noqa: FBT001 - a parameter
+) -> None:
+    sink = Sink()
+    bounds = Bounds(
+        batch_items=5, batch_bytes=1_000, waiting_items=20, waiting_bytes=4_000, concurrency=2, spare=1, mixed=mixed
+    )
+    batcher = Batcher("test", sink.flush, bounds)
+    tasks = [
+        asyncio.create_task(batcher.submit((name, place), size, tenant=name, weight=weight))
+        for place, (name, size, weight) in enumerate(submissions)
+    ]
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    for place, ((name, _, _), result) in enumerate(zip(submissions, results, strict=True)):
+        assert result == (name, place) or isinstance(result, errors.Overloaded)
+    flushed = [item for batch in sink.batches for item in batch]
+    assert sorted(flushed) == sorted(result for result in results if isinstance(result, tuple))
+    assert (len(batcher), batcher._tenants) == (0, {})
