@@ -1,11 +1,10 @@
 -- unfinished --
 -- Whether any delivery has not ended.
-SELECT EXISTS (SELECT 1 FROM webhook_deliveries WHERE status IN ('pending', 'scheduled', 'in_flight'))
+SELECT EXISTS (SELECT 1 FROM delivery_queue)
 
 -- unfinished_of --
 -- Whether any delivery to the subscriptions $1 has not ended; whatever waits for others is not looked at.
-SELECT EXISTS (SELECT 1 FROM webhook_deliveries
-               WHERE status IN ('pending', 'scheduled', 'in_flight') AND subscription_id = ANY($1::uuid[]))
+SELECT EXISTS (SELECT 1 FROM delivery_queue WHERE subscription_id = ANY($1::uuid[]))
 
 -- recorded --
 -- Counts successful attempts recorded since $1, and of them those before $2, in Unix seconds. With $3 only those of
@@ -31,12 +30,16 @@ WITH numbered AS MATERIALIZED (
     SELECT event_id, 'default', 'application/json',
            convert_to($4 || lpad(n::text, 10, '0') || ' ' || repeat('0', 20) || $5, 'UTF8')
     FROM numbered
+), made AS (
+    INSERT INTO webhook_deliveries (id, event_id, subscription_id, tenant_id)
+    SELECT (left(event_id::text, 18) || '-8' || substr(md5(event_id::text), 1, 3) || '-' || substr(md5(event_id::text), 4, 12))::uuid,
+           event_id, ($3::uuid[])[1 + n % array_length($3::uuid[], 1)], 'default'
+    FROM numbered
+    RETURNING id, event_id, subscription_id, tenant_id
 )
-INSERT INTO webhook_deliveries (id, event_id, subscription_id, tenant_id, next_attempt_at, expires_at)
-SELECT (left(event_id::text, 18) || '-8' || substr(md5(event_id::text), 1, 3) || '-' || substr(md5(event_id::text), 4, 12))::uuid,
-       event_id, ($3::uuid[])[1 + n % array_length($3::uuid[], 1)], 'default', now(), now() + interval '7 days'
-FROM numbered
+INSERT INTO delivery_queue (delivery_id, event_id, subscription_id, tenant_id, due_at, expires_at)
+SELECT id, event_id, subscription_id, tenant_id, now(), now() + interval '7 days' FROM made
 
 -- analyze --
 -- Brings the planner's statistics up to date, as autovacuum does by itself within seconds.
-ANALYZE webhook_events, webhook_deliveries, delivery_attempts
+ANALYZE webhook_events, webhook_deliveries, delivery_queue, delivery_attempts

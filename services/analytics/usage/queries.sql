@@ -11,9 +11,7 @@ WITH state AS (
     -- Counted by subscription first, for which an index is enough.
     SELECT s.tenant_id, sum(d.number) AS number
     FROM (
-        SELECT subscription_id, count(*) AS number FROM webhook_deliveries
-        WHERE status IN ('pending', 'scheduled', 'in_flight')
-        GROUP BY subscription_id
+        SELECT subscription_id, count(*) AS number FROM delivery_queue GROUP BY subscription_id
     ) AS d
     JOIN subscriptions s ON s.id = d.subscription_id
     GROUP BY s.tenant_id

@@ -35,15 +35,18 @@ OVERLAP = timedelta(seconds=2 * (postgres.STATEMENT_TIMEOUT_SECONDS + postgres.I
 # Changes that were heard of and not loaded; with more of them the rows are looked for by when they were changed.
 MAX_HEARD = 10_000
 # Estimates of the memory of all indexes of a process, and of one.
-MAX_BYTES = 192 << 20
-MAX_TENANT_BYTES = 96 << 20
+MAX_BYTES = 256 << 20
+MAX_TENANT_BYTES = 128 << 20
 SMALL_TENANT_BYTES = 4 << 20
 # How long a tenant that needs more is matched in Postgres.
 TOO_LARGE_SECONDS = 60.0
+# A look-up in Postgres that takes longer is followed by a pause of its tenant, as often as long.
+SLOW_SECONDS = 0.5
+PAUSE_FACTOR = 3
 NIL = UUID(int=0)
 
 
-class _TooLargeError(Exception):
+class TooLargeError(Exception):
     """A tenant's index does not fit."""
 
 
@@ -54,8 +57,9 @@ class _Tenant:
     # As of when by Postgres' clock the index is complete, and since when that server runs; None before it is loaded.
     complete_to: datetime | None = None
     server_started: datetime | None = None
-    # When the last look began, on this process's clock.
+    # When the last look began, on this process's clock, and the one that loaded everything.
     looked_at: float = float("-inf")
+    loaded_at: float = float("-inf")
     # How often something may have been missed, and how many of these times were looked into.
     doubts: int = 0
     cleared: int = 0
@@ -81,6 +85,14 @@ class _Round:
     done: "asyncio.Future[None]"
 
 
+@dataclass(slots=True)
+class _Slow:
+    """A tenant that is matched in Postgres, one event at a time."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    paused_until: float = float("-inf")
+
+
 class Filters:
     """The indexes of a process. Those of the tenants that were used least recently leave first."""
 
@@ -90,8 +102,8 @@ class Filters:
         self._tenants: OrderedDict[str, _Tenant] = OrderedDict()
         self._rounds: dict[str, _Round] = {}
         self._size_bytes = 0
-        # Tenants that are matched in Postgres. Their events wait for each other, and the tenants take turns.
-        self._too_large: BoundedCache[str, asyncio.Lock] = BoundedCache(1_000, ttl_seconds=TOO_LARGE_SECONDS)
+        # Tenants that are matched in Postgres, which take turns.
+        self._too_large: BoundedCache[str, _Slow] = BoundedCache(1_000, ttl_seconds=TOO_LARGE_SECONDS)
         self._in_postgres = asyncio.Lock()
         self._hits, self._misses = (metrics.CACHE.labels("process", result) for result in ("hit", "miss"))
 
@@ -107,6 +119,18 @@ class Filters:
         tenant = await self._current(tenant_id, ttl_seconds)
         return 0 if tenant is None else tenant.index.count(event_type)
 
+    async def known_seconds(self, tenant_id: str, subscription_id: UUID, version: int, *, ttl_seconds: float) -> float:
+        """Return since how many seconds this process would know of a newer version; 0 if there is one, or it would not.
+
+        That asks no more of Postgres than to match an event does, whatever the number of subscriptions.
+        """
+        tenant = self._tenants.get(tenant_id)
+        if tenant is not None and not tenant.is_fresh(ttl_seconds):
+            tenant = await self._refreshed(tenant_id, ttl_seconds)
+        if tenant is None or tenant.index.version(subscription_id) != version:
+            return 0.0
+        return time.monotonic() - tenant.loaded_at
+
     def changed(self, tenant_id: str, current: Filter) -> None:
         """Take in a change that this process made; it is seen at once."""
         tenant = self._known(tenant_id)
@@ -117,7 +141,7 @@ class Filters:
             del tenant.heard[current.id]
         if tenant_id not in self._rounds:
             tenant.index.forget_deleted()
-        with contextlib.suppress(_TooLargeError):
+        with contextlib.suppress(TooLargeError):
             self._count(tenant)
 
     def heard(self, tenant_id: str, subscription_id: UUID, version: int) -> None:
@@ -150,7 +174,7 @@ class Filters:
                 return None
             try:
                 tenant = await self._refreshed(tenant_id, ttl_seconds)
-            except _TooLargeError:
+            except TooLargeError:
                 return None
         if tenant_id in self._tenants:
             self._tenants.move_to_end(tenant_id)
@@ -203,7 +227,7 @@ class Filters:
                 tenant.complete_to = looked.now
                 return
             log.info("Postgres was restarted; a tenant's subscriptions are loaded again", tenant_id=tenant.id)
-        tenant.index, tenant.complete_to = Index(), None
+        tenant.index, tenant.complete_to, tenant.loaded_at = Index(), None, time.monotonic()
         looked = first = await self._ask(tenant, self._store.filters_page(tenant.id, NIL, CHUNK))
         while len(looked.filters) == CHUNK:
             looked = await self._ask(tenant, self._store.filters_page(tenant.id, looked.filters[-1].id, CHUNK))
@@ -236,7 +260,7 @@ class Filters:
         return looked
 
     def _count(self, tenant: _Tenant) -> None:
-        """Count what the index takes, and make room for it; _TooLargeError if it is given up instead."""
+        """Count what the index takes, and make room for it; TooLargeError if it is given up instead."""
         self._size_bytes += tenant.index.size_bytes - tenant.counted_bytes
         tenant.counted_bytes = tenant.index.size_bytes
         while self._size_bytes > MAX_BYTES:
@@ -252,10 +276,10 @@ class Filters:
                 tenant_id=tenant.id,
                 subscriptions=len(tenant.index),
             )
-            self._too_large.put(tenant.id, asyncio.Lock())
+            self._too_large.put(tenant.id, _Slow())
             tenant.complete_to = None
             self._drop(tenant)
-            raise _TooLargeError
+            raise TooLargeError
 
     def _drop(self, tenant: _Tenant) -> None:
         if self._tenants.get(tenant.id) is tenant:
@@ -264,7 +288,15 @@ class Filters:
         tenant.counted_bytes = 0
 
     async def _matching_slowly(self, tenant_id: str, event_type: str, limit: int | None) -> list[Target]:
-        async with self._too_large.get(tenant_id) or asyncio.Lock(), self._in_postgres:
-            entries = events.entries_wanting(event_type)
-            asked = self._store.targets_wanting(tenant_id, entries, limit)
-            return await asyncio.wait_for(asked, LOAD_TIMEOUT_SECONDS)
+        slow = self._too_large.get(tenant_id) or _Slow()
+        async with slow.lock:
+            await asyncio.sleep(slow.paused_until - time.monotonic())
+            async with self._in_postgres:
+                began_at = time.monotonic()
+                try:
+                    asked = self._store.targets_wanting(tenant_id, events.entries_wanting(event_type), limit)
+                    return await asyncio.wait_for(asked, LOAD_TIMEOUT_SECONDS)
+                finally:
+                    took = time.monotonic() - began_at
+                    if took > SLOW_SECONDS:
+                        slow.paused_until = time.monotonic() + PAUSE_FACTOR * took

@@ -378,6 +378,23 @@ async def test_a_tenant_that_needs_too_much_memory_is_matched_in_postgres(
     assert every[1] not in await _wanting(filters, "x")
 
 
+async def test_a_tenant_that_takes_long_in_postgres_pauses_and_no_other_does(
+    store: Watched, filters: Filters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(indexes, "MAX_TENANT_BYTES", 10_000)
+    monkeypatch.setattr(indexes, "PAUSE_FACTOR", 1e6)
+    for name in (TENANT, "other"):
+        await store.insert(40, "a", tenant_id=name)
+    with monkeypatch.context() as patch:
+        patch.setattr(indexes, "SLOW_SECONDS", 0.0)
+        assert len(await _wanting(filters, "a")) == 40
+    paused = asyncio.create_task(_wanting(filters, "a"))
+    for _ in range(3):
+        assert len(await filters.matching("other", "a", limit=None, ttl_seconds=LONG_SECONDS)) == 40
+    assert not paused.done()
+    paused.cancel()
+
+
 async def test_a_tenant_that_grows_too_large_leaves_and_comes_back_once_it_is_small(
     store: Watched, filters: Filters, monkeypatch: pytest.MonkeyPatch
 ) -> None:
