@@ -1,15 +1,21 @@
 """Accepted events are delivered, whichever process or store dies."""
 
 import signal
+from uuid import UUID
 
+import asyncpg
 import psutil
 
 from dev.harness.api import Api
 from dev.harness.receiver import Receiver, Reply
 from dev.harness.stack import Stack
+from dev.harness.waiting import wait_until
 from services.domain.secrets import signatures
+from services.platform import ids
 
 SECRET = "It's a Secret to Everybody"
+# Subscriptions of one event: so many that creating its deliveries takes a while.
+MANY = 3_000
 
 
 async def test_a_worker_killed_in_mid_request_loses_time_and_no_delivery(
@@ -71,3 +77,35 @@ async def test_delivered_webhooks_are_there_after_a_restart(api: Api, quick: Sta
 
 def _valkey(stack: Stack) -> psutil.Process:
     return next(process for process in stack.processes() if process.name() == "valkey-server")
+
+
+async def test_an_event_to_many_whose_ingest_is_killed_right_after_the_answer_goes_to_each_of_them_once(
+    api: Api, quick: Stack, receiver: Receiver
+) -> None:
+    # They hold their deliveries, so that nothing is sent.
+    first = await api.subscribe(receiver.url(), event_types=["survival.many"])
+    await api.http.post(f"/api/v1/subscriptions/{first}/pause")
+    connection = await asyncpg.connect(quick.ports["database_url"])
+    try:
+        await connection.execute(
+            "INSERT INTO subscriptions (id, tenant_id, target_url, event_types, status)"
+            " SELECT id, 'default', 'http://x', '{survival.many}', 'paused' FROM unnest($1::uuid[]) AS id",
+            [ids.new() for _ in range(MANY - 1)],
+        )
+        # So that ingest looks again.
+        await api.subscribe(receiver.url(), event_types=["survival.other"])
+        answer = await api.http.post("/api/v1/events", json={"event_type": "survival.many", "payload": 1})
+        quick.kill_role("ingest")
+        assert answer.json() == {"event_id": answer.json()["event_id"], "expanding": True}
+
+        async def expanded() -> bool:
+            event = await api.http.get(f"/api/v1/events/{answer.json()['event_id']}")
+            return event.status_code == 200 and "expanding" not in event.json()
+
+        await wait_until(expanded, 30.0, what="the event to be expanded")
+        counted = "SELECT count(*), count(DISTINCT subscription_id) FROM webhook_deliveries WHERE event_id = $1"
+        (row,) = await connection.fetch(counted, UUID(answer.json()["event_id"]))
+        assert tuple(row) == (MANY, MANY)
+    finally:
+        await connection.execute("UPDATE subscriptions SET deleted_at = now() WHERE event_types = '{survival.many}'")
+        await connection.close()

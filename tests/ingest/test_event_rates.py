@@ -5,10 +5,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 import redis.asyncio
+import structlog
 
 from services.ingest.quotas import rates
 from services.ingest.quotas.rates import BLOCK_SECONDS, Rates
 from services.platform.process import lifecycle
+from services.platform.stores.redis import Key
 
 TENANT = "acme"
 
@@ -135,6 +137,27 @@ async def test_a_bucket_that_redis_refuses_to_count_is_its_tenants_matter_only(
     await process.renew()
     assert process._leases.get("other").events > 20  # type: ignore[union-attr]
     assert process._leases.get(TENANT).events >= -1  # type: ignore[union-attr]
+
+
+async def test_a_redis_that_refuses_to_count_processes_still_counts_events(client: "redis.asyncio.Redis") -> None:
+    await client.set(rates.PROCESSES_KEY, "nonsense")
+    process = Rates(client)
+    with structlog.testing.capture_logs() as logs:
+        assert process.take(TENANT, 1_000.0) == 0
+        await process.renew()
+        assert taken(process, 1_000.0, most=200) == 200
+    assert [line["event"] for line in logs] == ["Redis refused to count processes"]
+
+
+@pytest.mark.parametrize("events", ["nan", "inf", "-1e300", "nonsense", ""])
+@pytest.mark.parametrize("rate", [1e-300, 1e300, float("nan"), 100.0])
+async def test_a_bucket_with_numbers_that_are_none_is_counted_with_all_the_same(
+    client: "redis.asyncio.Redis", events: str, rate: float
+) -> None:
+    await client.hset(rates.KEY + TENANT, mapping={"events": events, "at": events})
+    number, wait_milliseconds = await rates._lease(client)(Key(rates.KEY + TENANT), rate, max(1.0, rate), 10.0)
+    assert 0 <= number <= 10
+    assert 0 <= wait_milliseconds <= 100_000
 
 
 async def test_a_loop_renews_what_is_wanted(client: "redis.asyncio.Redis") -> None:

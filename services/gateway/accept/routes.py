@@ -74,7 +74,8 @@ class IngestTokens:
             if error.code() in _INVALID:
                 raise errors.Unauthenticated("the ingest token is not valid") from None
             raise problems.refusal_of(error) from None
-        return answer.tenant_id or subscription_id
+        # An ingest of an earlier version does not tell it: then the subscription stands for its tenant.
+        return answer.tenant_id or subscription_id.lower()
 
 
 WEBHOOK_PATH = "/api/v1/webhooks/ingest/{subscription_id}"
@@ -141,7 +142,7 @@ class _Endpoint:
             body = await routing.read(scope, receive, self._max_payload_bytes + ENVELOPE_BYTES)
             whole = time.perf_counter()
             item = self._item(scope, dict(scope["headers"]), body)
-            item.tenant_id = caller.tenant_id if caller else ""
+            item.tenant_id = tenant
             span = spans.CURRENT.get()
             if span is not None:
                 item.traceparent = span.traceparent

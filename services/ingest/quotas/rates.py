@@ -20,7 +20,7 @@ from redis.exceptions import ResponseError
 from services.platform import ids
 from services.platform.process import background
 from services.platform.process.bounds import BoundedCache
-from services.platform.stores.redis import REDIS_AWAY, Client, Key, script
+from services.platform.stores.redis import REDIS_AWAY, Client, Key, Refused, script
 from services.platform.stores.redis_primary import PREFIX
 
 log = structlog.get_logger(__name__)
@@ -45,13 +45,16 @@ def _lease(bucket_key: Key, rate: float, size: float, wanted: float) -> Any:
     """Take up to `wanted` events from a bucket of `size` that is refilled with `rate` events per second.
 
     Return how many, and the milliseconds until there is one more. A bucket that is dated ahead, or owes events, counts
-    from now and from none. It is forgotten when it would be full again.
+    from now and from none, and so does one with something else than numbers. It is forgotten when it would be full
+    again. Lua's min and max return their first argument when the second is NaN.
 
+    rate = math.min(1000000, math.max(0.01, rate))
+    size = math.min(1000000, math.max(1, size))
     local time = redis.call('TIME')
     local now = time[1] + time[2] / 1000000
     local bucket = redis.call('HMGET', bucket_key, 'events', 'at')
-    local events = tonumber(bucket[1] or size)
-    local at = math.min(now, tonumber(bucket[2] or now))
+    local events = bucket[1] and (tonumber(bucket[1]) or 0) or size
+    local at = math.min(now, tonumber(bucket[2] or now) or now)
     events = math.min(size, math.max(0, events) + (now - at) * rate)
     local taken = math.min(wanted, math.floor(events))
     events = events - taken
@@ -173,8 +176,12 @@ class Rates:
     async def _register(self) -> None:
         now = time.monotonic()
         if now - self._counted_at > PROCESS_SECONDS / 4:
-            count = await self._count(Key(PROCESSES_KEY), self._process, PROCESS_SECONDS)
-            self._processes, self._counted_at = max(1, int(count)), now
+            try:
+                count = await self._count(Key(PROCESSES_KEY), self._process, PROCESS_SECONDS)
+                self._processes = max(1, int(count))
+            except Refused as refused:  # something else has its key; Redis is there for the tenants' buckets
+                log.warning("Redis refused to count processes", error=str(refused))
+            self._counted_at = now
 
     async def _exchange(self, asked: Iterable[tuple[str, _Lease]]) -> list[Any]:
         """Return what Redis answers for each: a pair of numbers, or the error by which it refuses this one alone."""

@@ -35,11 +35,14 @@ OVERLAP = timedelta(seconds=2 * (postgres.STATEMENT_TIMEOUT_SECONDS + postgres.I
 # Changes that were heard of and not loaded; with more of them the rows are looked for by when they were changed.
 MAX_HEARD = 10_000
 # Estimates of the memory of all indexes of a process, and of one.
-MAX_BYTES = 192 << 20
-MAX_TENANT_BYTES = 96 << 20
+MAX_BYTES = 256 << 20
+MAX_TENANT_BYTES = 128 << 20
 SMALL_TENANT_BYTES = 4 << 20
 # How long a tenant that needs more is matched in Postgres.
 TOO_LARGE_SECONDS = 60.0
+# A look-up in Postgres that takes longer is followed by a pause of its tenant, as often as long.
+SLOW_SECONDS = 0.5
+PAUSE_FACTOR = 3
 NIL = UUID(int=0)
 
 
@@ -81,6 +84,14 @@ class _Round:
     done: "asyncio.Future[None]"
 
 
+@dataclass(slots=True)
+class _Slow:
+    """A tenant that is matched in Postgres, one event at a time."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    paused_until: float = float("-inf")
+
+
 class Filters:
     """The indexes of a process. Those of the tenants that were used least recently leave first."""
 
@@ -90,8 +101,8 @@ class Filters:
         self._tenants: OrderedDict[str, _Tenant] = OrderedDict()
         self._rounds: dict[str, _Round] = {}
         self._size_bytes = 0
-        # Tenants that are matched in Postgres. Their events wait for each other, and the tenants take turns.
-        self._too_large: BoundedCache[str, asyncio.Lock] = BoundedCache(1_000, ttl_seconds=TOO_LARGE_SECONDS)
+        # Tenants that are matched in Postgres, which take turns.
+        self._too_large: BoundedCache[str, _Slow] = BoundedCache(1_000, ttl_seconds=TOO_LARGE_SECONDS)
         self._in_postgres = asyncio.Lock()
         self._hits, self._misses = (metrics.CACHE.labels("process", result) for result in ("hit", "miss"))
 
@@ -252,7 +263,7 @@ class Filters:
                 tenant_id=tenant.id,
                 subscriptions=len(tenant.index),
             )
-            self._too_large.put(tenant.id, asyncio.Lock())
+            self._too_large.put(tenant.id, _Slow())
             tenant.complete_to = None
             self._drop(tenant)
             raise _TooLargeError
@@ -264,7 +275,15 @@ class Filters:
         tenant.counted_bytes = 0
 
     async def _matching_slowly(self, tenant_id: str, event_type: str, limit: int | None) -> list[Target]:
-        async with self._too_large.get(tenant_id) or asyncio.Lock(), self._in_postgres:
-            entries = events.entries_wanting(event_type)
-            asked = self._store.targets_wanting(tenant_id, entries, limit)
-            return await asyncio.wait_for(asked, LOAD_TIMEOUT_SECONDS)
+        slow = self._too_large.get(tenant_id) or _Slow()
+        async with slow.lock:
+            await asyncio.sleep(slow.paused_until - time.monotonic())
+            async with self._in_postgres:
+                began_at = time.monotonic()
+                try:
+                    asked = self._store.targets_wanting(tenant_id, events.entries_wanting(event_type), limit)
+                    return await asyncio.wait_for(asked, LOAD_TIMEOUT_SECONDS)
+                finally:
+                    took = time.monotonic() - began_at
+                    if took > SLOW_SECONDS:
+                        slow.paused_until = time.monotonic() + PAUSE_FACTOR * took

@@ -17,7 +17,7 @@ from services.ingest.subscriptions.record import Kind, Subscription, Target
 # What an index takes in memory, each of its subscriptions, and each entry of their types besides its text; measured,
 # and rounded up (tests/ingest/subscriptions/test_matching.py).
 INDEX_BYTES = 2_000
-SUBSCRIPTION_BYTES = 320
+SUBSCRIPTION_BYTES = 400
 ENTRY_BYTES = 200
 
 

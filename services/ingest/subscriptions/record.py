@@ -26,7 +26,7 @@ from services.ingest.subscriptions.secrets import Verification
 from services.platform import errors
 
 # What a record takes in memory, and each entry of its lists, besides the text in them; measured, and rounded up.
-RECORD_BYTES = 2_500
+RECORD_BYTES = 2_000
 ENTRY_BYTES = 200
 # Fields that are write-only. An update keeps what is stored of those that it does not replace.
 SECRET_KEY, HEADERS, VERIFICATION_SECRETS = "secret_key", "headers", "verification_secrets"

@@ -553,3 +553,26 @@ async def test_when_all_together_are_too_many_only_those_over_their_share_are_re
         expander.check("busy")
     expander.check("quiet")
     expander.check("new")
+
+
+# -- plans --
+
+
+@pytest.mark.parametrize("analyzed", [True, False])
+async def test_targets_are_found_by_tenant_and_id_among_those_of_many_tenants(chunks: Chunks, analyzed: bool) -> None:  # noqa: FBT001 - a parameter
+    await chunks.pool.execute("INSERT INTO tenants (id, name) SELECT 't' || n, 'x' FROM generate_series(1, 200) AS n")
+    await chunks.pool.execute(
+        "INSERT INTO subscriptions (id, tenant_id, target_url)"
+        " SELECT gen_random_uuid(), 't' || (1 + n % 200), 'x' FROM generate_series(1, 10000) AS n"
+    )
+    if analyzed:
+        await chunks.pool.execute("ANALYZE subscriptions")
+    async with chunks.pool.acquire() as connection:
+        await connection.execute("SET plan_cache_mode = force_generic_plan")
+        await connection.execute(f"PREPARE targets AS {expansions.SQL['select_targets']}")
+        zero = UUID(int=0)
+        lines = await connection.fetch(f"EXPLAIN EXECUTE targets ('t1', '{zero}', now(), '{{a}}', 2000, 250)")
+    plan = "\n".join(line[0] for line in lines)
+    assert plan.count("subscriptions_live") == 2, plan
+    assert "Seq Scan" not in plan
+    assert "tenant_id = $1) AND (id > $2" in plan

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import functools
 import time
+import tracemalloc
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
@@ -14,6 +15,7 @@ import grpc
 import msgspec
 import pytest
 import redis.asyncio
+import structlog
 
 from dev.harness.keys import ENCRYPTION_KEY, OTHER_KEY, vault
 from dev.harness.proxy import Mode, Proxy, proxying
@@ -462,6 +464,90 @@ async def test_copies_in_redis_are_not_trusted_until_others_had_time_to_report_c
     try:
         await wait_until(lambda: cache._ttl_seconds == caches.LISTENING_TTL_SECONDS, what="the cache to listen")
         assert await cache.get(old.id) == new
+    finally:
+        listening.cancel()
+        await asyncio.wait([listening])
+
+
+# -- bounds --
+
+
+def test_the_estimate_of_memory_is_not_below_what_a_record_takes() -> None:
+    for types in (["order.created"], [f"{number}-{'x' * 100}" for number in range(100)], []):
+        made = _version(1)
+        number = 300
+        tracemalloc.start()
+        try:
+            before, _ = tracemalloc.get_traced_memory()
+            kept = []
+            for _ in range(number):
+                row = msgspec.structs.asdict(made) | {"id": ids.new(), "event_types": [f"{each}" for each in types]}
+                kept.append(Subscription.from_row(msgspec.json.decode(msgspec.json.encode(row))))
+                assert kept[-1].filter.wants("")
+                assert kept[-1].targets
+            after, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert after - before <= sum(record.size_bytes for record in kept) <= 4 * (after - before)
+
+
+async def test_the_subscriptions_of_a_process_take_no_more_memory_than_they_may(
+    cache: caches.SubscriptionCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(caches, "MAX_BYTES", 20_000)
+    level: _Level[Subscription] = _Level(100, lambda found: found.size_bytes)
+    made = [msgspec.structs.replace(_version(1), id=ids.new(), event_types=("x" * 100,) * 20) for _ in range(10)]
+    for one in made:
+
+        async def load(one: Subscription = one) -> Subscription:
+            return one
+
+        await level.load(one.id, load)
+    kept = [one for one in made if level.get(one.id, 10.0)]
+    assert kept == made[-len(kept) :]
+    assert 0 < sum(one.size_bytes for one in kept) <= 20_000
+
+
+async def test_changes_that_wait_for_redis_do_not_keep_the_subscriptions_of_all_of_them(
+    breakable: Breakable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(caches, "MAX_UNTOLD_COPIES", 3)
+    async with _behind_networks(breakable) as (pair, networks):
+        made = [await pair.first.create(event_types=["t0"]) for _ in range(6)]
+        for one in made:
+            await pair.warm(one.id)
+        for network in networks:
+            await network.set_mode(Mode.RESET)
+        for one in made:
+            await pair.first.update(one.id, event_types=["t1"])
+        for network in networks:
+            await network.set_mode(Mode.PASS)
+
+        async def told() -> bool:
+            return [await _copied_version(pair, one.id) for one in made] == [b"2"] * 6
+
+        await eventually(told, "Redis to hold the new versions")
+        await _listening(breakable, 2)
+        for one in made:
+            for ingest in (pair.first, pair.second):
+                assert (await ingest.send(one.id, event_type="t1")).deliveries == 1
+                assert (await ingest.send(one.id, event_type="t0")).deliveries == 0
+
+
+async def test_what_is_no_copy_concerns_its_subscription_alone(cache: caches.SubscriptionCache, redis_url: str) -> None:
+    """A key of another type is refused by Redis, which is there for all others."""
+    identity.CALLER.set(identity.INTERNAL)
+    listening = asyncio.create_task(cache.listen())
+    try:
+        await wait_until(cache._redis_usable, what="the cache to read from Redis")
+        made = await cache._store.create_subscription(ids.new(), "default", draft())
+        async with redis.asyncio.Redis.from_url(redis_url) as client:
+            await client.set(subscription_changes.KEY + str(made.id), "no hash")
+            with structlog.testing.capture_logs() as logs:
+                assert await cache.get(made.id) == made
+            assert [line["subscription_id"] for line in logs] == [str(made.id)]
+            assert cache._redis_usable()
+            assert await cache._read(made.id) == made, "a copy took its place"
     finally:
         listening.cancel()
         await asyncio.wait([listening])

@@ -259,6 +259,19 @@ async def test_a_change_of_this_process_is_seen_at_once_and_not_undone_by_a_load
     assert await _wanting(filters, "b") == {made[0]}
 
 
+async def test_a_change_of_what_a_load_in_chunks_has_read_already_is_not_missed(
+    store: Watched, filters: Filters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(indexes, "CHUNK", 10)
+    made = await store.insert(25, "a")
+    store.may_return.clear()
+    loading = asyncio.create_task(_wanting(filters, "b"))
+    await eventually(_is(lambda: store.read == [10]), "the first chunk")
+    await store.change(made[0], "b")
+    store.may_return.set()
+    assert await loading == {made[0]}
+
+
 async def test_after_a_doubt_the_next_event_waits_for_a_look(store: Watched, filters: Filters) -> None:
     (made,) = await store.insert(1, "a")
     await _wanting(filters, "a")
@@ -363,6 +376,23 @@ async def test_a_tenant_that_needs_too_much_memory_is_matched_in_postgres(
     await store.pool.execute("UPDATE subscriptions SET kind = 'system' WHERE id = $1", every[1])
     assert (every[0], False) in await filters.matching(TENANT, "x", limit=None, ttl_seconds=LONG_SECONDS)
     assert every[1] not in await _wanting(filters, "x")
+
+
+async def test_a_tenant_that_takes_long_in_postgres_pauses_and_no_other_does(
+    store: Watched, filters: Filters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(indexes, "MAX_TENANT_BYTES", 10_000)
+    monkeypatch.setattr(indexes, "PAUSE_FACTOR", 1e6)
+    for name in (TENANT, "other"):
+        await store.insert(40, "a", tenant_id=name)
+    with monkeypatch.context() as patch:
+        patch.setattr(indexes, "SLOW_SECONDS", 0.0)
+        assert len(await _wanting(filters, "a")) == 40
+    paused = asyncio.create_task(_wanting(filters, "a"))
+    for _ in range(3):
+        assert len(await filters.matching("other", "a", limit=None, ttl_seconds=LONG_SECONDS)) == 40
+    assert not paused.done()
+    paused.cancel()
 
 
 async def test_a_tenant_that_grows_too_large_leaves_and_comes_back_once_it_is_small(

@@ -26,6 +26,25 @@ def test_a_full_cache_drives_out_the_oldest_or_the_least_recently_used(*, keep_u
     assert len(cache) == 2
 
 
+def test_a_cache_drives_out_the_oldest_until_what_is_left_weighs_no_more_than_it_may() -> None:
+    cache: BoundedCache[str, int] = BoundedCache(10, weigh=lambda value: value, max_weight=10)
+    cache.put("a", 4)
+    cache.put("b", 4)
+    cache.put("b", 6)
+    assert (cache.get("a"), cache.get("b")) == (4, 6)
+    cache.put("c", 3)
+    assert {key for key in "abc" if key in cache} == {"b", "c"}
+    cache.discard("b")
+    cache.put("d", 7)
+    assert {key for key in "bcd" if key in cache} == {"c", "d"}
+    cache.put("e", 100)
+    assert {key for key in "cde" if key in cache} == {"e"}, "the newest stays"
+    cache.clear()
+    cache.put("f", 10)
+    cache.put("g", 0)
+    assert (cache.get("f"), cache.get("g")) == (10, 0)
+
+
 def test_a_value_ends_with_its_time_and_a_new_one_begins_anew(now: list[float]) -> None:
     cache: BoundedCache[str, int] = BoundedCache(2, ttl_seconds=10)
     cache.put("a", 1)
