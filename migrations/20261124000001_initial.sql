@@ -170,7 +170,7 @@ CREATE TABLE idempotency_keys (
 );
 CREATE INDEX idempotency_keys_by_expiry ON idempotency_keys (expires_at);
 
--- The next three tables are partitioned by ranges of UUIDv7, one range per UTC day. The first 64 bits of a delivery's id
+-- The next four tables are partitioned by ranges of UUIDv7, one range per UTC day. The first 64 bits of a delivery's id
 -- are those of its event's id, so an event, its deliveries and their attempts are in partitions of the same day.
 -- There are no foreign keys between them, because retention drops whole partitions.
 
@@ -205,37 +205,125 @@ CREATE TABLE event_expansions (
 ) WITH (fillfactor = 50);
 CREATE INDEX event_expansions_by_tenant ON event_expansions (tenant_id);
 
--- services/domain/states.py lists the transitions.
-CREATE TYPE delivery_status AS ENUM ('pending', 'scheduled', 'in_flight', 'delivered', 'failed', 'cancelled');
+-- What history knows of a delivery: 'pending' until it ends. While it is, delivery_queue alone says more.
+CREATE TYPE delivery_status AS ENUM ('pending', 'delivered', 'failed', 'cancelled');
 
+-- The history: a row is inserted with its event, and updated once, when the delivery ends. Neither index has a column that
+-- changes, and pages have room for the second version of each row (create_partitions), so the update is in place.
 CREATE TABLE webhook_deliveries (
-    id                uuid NOT NULL,
+    id              uuid NOT NULL,
+    event_id        uuid NOT NULL,
+    subscription_id uuid NOT NULL,
+    created_at      timestamptz NOT NULL DEFAULT now(),
+    completed_at    timestamptz,
+    status          delivery_status NOT NULL DEFAULT 'pending',
+    -- The rows in delivery_attempts, once the delivery has ended; until then delivery_queue counts them.
+    attempt_count   integer NOT NULL DEFAULT 0,
+    tenant_id       text NOT NULL,
+    event_type      text,
+    reason          text,
+    PRIMARY KEY (id)
+) PARTITION BY RANGE (id);
+CREATE INDEX webhook_deliveries_by_subscription ON webhook_deliveries (subscription_id, id);
+
+-- The deliveries that ended failed or cancelled, which are few and looked for: an index of history by status would make
+-- every delivery's end an insert into it.
+CREATE TABLE unsuccessful_deliveries (
+    id              uuid NOT NULL,
+    subscription_id uuid NOT NULL,
+    status          delivery_status NOT NULL CHECK (status IN ('failed', 'cancelled')),
+    PRIMARY KEY (subscription_id, status, id)
+) PARTITION BY RANGE (id);
+
+-- What is unfinished: a row if and only if the delivery is 'pending' in webhook_deliveries. It is the only truth about the
+-- state, the attempts and the due time of its delivery, and is deleted by the statement that ends it. A delivery is in
+-- flight if its row has a claim_token, otherwise scheduled or pending (services/domain/states.py lists the transitions).
+-- Rows are locked in the order of their ids, and before those of webhook_deliveries.
+CREATE TABLE delivery_queue (
+    delivery_id       uuid PRIMARY KEY,
     event_id          uuid NOT NULL,
     subscription_id   uuid NOT NULL,
-    -- When the dispatcher checks this row next; meaningless once the delivery has ended.
-    next_attempt_at   timestamptz NOT NULL,
     created_at        timestamptz NOT NULL DEFAULT now(),
     expires_at        timestamptz NOT NULL,
-    completed_at      timestamptz,
-    -- Identifies the claim that owns the row while it is in flight.
+    -- When the dispatcher looks at this row next. A claim does not move it.
+    due_at            timestamptz NOT NULL,
+    -- The claim that owns the row while it is in flight, and until when it does. No index has them: a claim is in place.
     claim_token       uuid,
-    status            delivery_status NOT NULL DEFAULT 'pending',
-    -- The rows in delivery_attempts. An attempt gets its number from it, in the order in which attempts are recorded.
+    lease_until       timestamptz,
+    -- Attempts so far. An attempt gets its number from it, in the order in which attempts are recorded.
     attempt_count     integer NOT NULL DEFAULT 0,
     -- Attempts that count toward RETRY_LIMIT, since creation or the last manual retry.
     failure_count     integer NOT NULL DEFAULT 0,
     -- Leases that expired, since creation or the last manual retry.
     interrupted_count integer NOT NULL DEFAULT 0,
+    -- Whether it waits for its retry time.
+    scheduled         boolean NOT NULL DEFAULT false,
     tenant_id         text NOT NULL,
-    event_type        text,
-    reason            text,
-    PRIMARY KEY (id)
-) PARTITION BY RANGE (id);
-CREATE INDEX webhook_deliveries_by_subscription ON webhook_deliveries (subscription_id, id);
--- The dispatcher reads it by status, then subscription, then due time. With the status first, the rows of one status are
--- adjacent and can be counted without reading others.
-CREATE INDEX webhook_deliveries_unfinished ON webhook_deliveries (status, subscription_id, next_attempt_at)
-    WHERE status IN ('pending', 'scheduled', 'in_flight');
+    CHECK ((claim_token IS NULL) = (lease_until IS NULL))
+) WITH (
+    -- Room for the version that a claim writes, so that claims are in place even while a snapshot keeps old versions.
+    fillfactor = 45,
+    -- Rows live for moments: vacuum as often as the server looks, at full speed, and without the exclusive lock that
+    -- giving pages back takes.
+    autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_insert_threshold = -1,
+    autovacuum_analyze_threshold = 1000, autovacuum_analyze_scale_factor = 0, autovacuum_vacuum_cost_delay = 0,
+    vacuum_truncate = off
+);
+CREATE INDEX delivery_queue_by_subscription ON delivery_queue (subscription_id, scheduled, due_at);
+CREATE INDEX delivery_queue_by_due ON delivery_queue (due_at);
+
+-- The dispatcher's list: subscriptions with something due that may be sent, and when the dispatcher looks at them next. A row
+-- is written when something becomes due and there is none yet, and deleted when nothing is due any more. A paused or disabled
+-- subscription has none; one with an open breaker is looked at when a probe may be sent. What is missing here is found by
+-- the dispatcher's passes over delivery_queue. Rows are locked after those of every other table, in the order of their ids.
+CREATE TABLE due_subscriptions (
+    subscription_id uuid PRIMARY KEY,
+    tenant_id       text NOT NULL,
+    turn_at         timestamptz NOT NULL,
+    -- What it has due is not due earlier, so that index entries of deliveries that ended before are not read again.
+    due_from        timestamptz NOT NULL,
+    -- Why its due deliveries were held at its last turn ('rate_limit', 'concurrency', 'recovering'); null if they were not.
+    held_by         text
+) WITH (
+    autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_insert_threshold = -1,
+    autovacuum_analyze_threshold = 1000, autovacuum_analyze_scale_factor = 0, autovacuum_vacuum_cost_delay = 0,
+    vacuum_truncate = off
+);
+CREATE INDEX due_subscriptions_by_turn ON due_subscriptions (turn_at);
+CREATE INDEX due_subscriptions_by_tenant ON due_subscriptions (tenant_id, turn_at);
+CREATE INDEX due_subscriptions_held ON due_subscriptions (subscription_id) WHERE held_by IS NOT NULL;
+
+-- Give subscriptions a turn when what decides whether they may have one has changed, in the transaction of that change.
+-- They are locked in one order, which triggers for each row would not do.
+CREATE FUNCTION give_turns_of_subscriptions() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO due_subscriptions (subscription_id, tenant_id, turn_at, due_from)
+    SELECT n.id, n.tenant_id, now(), 'epoch'
+    FROM new_rows n JOIN old_rows o ON o.id = n.id
+    WHERE (n.status, n.deleted_at, n.endpoint_version, n.rate_limit_per_second, n.rate_limit_burst)
+          IS DISTINCT FROM
+          (o.status, o.deleted_at, o.endpoint_version, o.rate_limit_per_second, o.rate_limit_burst)
+      AND (n.status = 'active' OR n.deleted_at IS NOT NULL)
+    ORDER BY n.id
+    ON CONFLICT (subscription_id) DO UPDATE SET turn_at = excluded.turn_at, due_from = excluded.due_from;
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER subscriptions_give_turns AFTER UPDATE ON subscriptions
+    REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION give_turns_of_subscriptions();
+
+-- Deliveries as they are now: what the queue says, and history where it says nothing.
+CREATE VIEW deliveries AS
+    SELECT d.id, d.event_id, d.subscription_id, d.tenant_id, d.event_type, d.created_at, d.completed_at, d.reason,
+           CASE WHEN q.claim_token IS NOT NULL THEN 'in_flight' WHEN q.scheduled THEN 'scheduled' ELSE d.status::text END
+               AS status,
+           coalesce(q.attempt_count, d.attempt_count) AS attempt_count,
+           q.due_at, q.expires_at, q.claim_token, q.lease_until, q.failure_count, q.interrupted_count,
+           q.delivery_id IS NOT NULL AS queued, d.status AS history
+    FROM webhook_deliveries d
+    -- A look-up for each delivery: a plain join may be planned as a pass over the whole queue while that is short.
+    LEFT JOIN LATERAL (SELECT * FROM delivery_queue WHERE delivery_id = d.id OFFSET 0) AS q ON true;
 
 CREATE TABLE delivery_attempts (
     delivery_id     uuid NOT NULL,
@@ -279,11 +367,16 @@ DECLARE
 BEGIN
     PERFORM pg_advisory_xact_lock(hashtext('webhook:create_partitions'));
     FOR day IN SELECT generate_series(first_day, last_day, interval '1 day')::date LOOP
-        FOREACH parent IN ARRAY ARRAY['webhook_events', 'webhook_deliveries', 'delivery_attempts'] LOOP
+        FOREACH parent IN ARRAY ARRAY['webhook_events', 'webhook_deliveries', 'unsuccessful_deliveries',
+                                      'delivery_attempts'] LOOP
             child := parent || '_' || to_char(day, 'YYYYMMDD');
             IF to_regclass(child) IS NULL THEN
                 EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING ALL)', child, parent);
                 EXECUTE format('ALTER TABLE %I SET (autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05)', child);
+                IF parent = 'webhook_deliveries' THEN
+                    -- INCLUDING ALL copies no fillfactor. Room for the version that each row gets when its delivery ends.
+                    EXECUTE format('ALTER TABLE %I SET (fillfactor = 48)', child);
+                END IF;
                 EXECUTE format('ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
                                parent, child, uuid_of_day(day), uuid_of_day(day + 1));
                 made := made + 1;
@@ -329,6 +422,24 @@ CREATE TABLE subscription_health (
     failing_since        timestamptz
     -- Updated in place: only the primary key is indexed, and every page has room for new row versions.
 ) WITH (fillfactor = 50);
+
+-- As for subscriptions: the next turn is when a probe may be sent, or now.
+CREATE FUNCTION give_turns_of_breakers() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO due_subscriptions (subscription_id, tenant_id, turn_at, due_from)
+    SELECT s.id, s.tenant_id, greatest(now(), CASE WHEN n.breaker <> 'closed' THEN n.probe_at END), 'epoch'
+    FROM new_rows n
+    JOIN old_rows o ON o.subscription_id = n.subscription_id
+    JOIN subscriptions s ON s.id = n.subscription_id
+    WHERE (n.breaker, n.probe_at) IS DISTINCT FROM (o.breaker, o.probe_at)
+    ORDER BY s.id
+    ON CONFLICT (subscription_id) DO UPDATE SET turn_at = excluded.turn_at, due_from = excluded.due_from;
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER subscription_health_give_turns AFTER UPDATE ON subscription_health
+    REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION give_turns_of_breakers();
 
 -- The running workers. While Redis is away, each allows itself its share of every rate limit.
 CREATE TABLE workers (

@@ -1,11 +1,10 @@
 -- unfinished --
 -- Whether any delivery has not ended.
-SELECT EXISTS (SELECT 1 FROM webhook_deliveries WHERE status IN ('pending', 'scheduled', 'in_flight'))
+SELECT EXISTS (SELECT 1 FROM delivery_queue)
 
 -- unfinished_of --
 -- Whether any delivery to the subscriptions $1 has not ended; whatever waits for others is not looked at.
-SELECT EXISTS (SELECT 1 FROM webhook_deliveries
-               WHERE status IN ('pending', 'scheduled', 'in_flight') AND subscription_id = ANY($1::uuid[]))
+SELECT EXISTS (SELECT 1 FROM delivery_queue WHERE subscription_id = ANY($1::uuid[]))
 
 -- recorded --
 -- Counts successful attempts recorded since $1, and of them those before $2, in Unix seconds. With $3 only those of
@@ -31,12 +30,60 @@ WITH numbered AS MATERIALIZED (
     SELECT event_id, 'default', 'application/json',
            convert_to($4 || lpad(n::text, 10, '0') || ' ' || repeat('0', 20) || $5, 'UTF8')
     FROM numbered
+), made AS (
+    INSERT INTO webhook_deliveries (id, event_id, subscription_id, tenant_id)
+    SELECT (left(event_id::text, 18) || '-8' || substr(md5(event_id::text), 1, 3) || '-' || substr(md5(event_id::text), 4, 12))::uuid,
+           event_id, ($3::uuid[])[1 + n % array_length($3::uuid[], 1)], 'default'
+    FROM numbered
+    RETURNING id, event_id, subscription_id, tenant_id
 )
-INSERT INTO webhook_deliveries (id, event_id, subscription_id, tenant_id, next_attempt_at, expires_at)
+INSERT INTO delivery_queue (delivery_id, event_id, subscription_id, tenant_id, due_at, expires_at)
+SELECT id, event_id, subscription_id, tenant_id, now(), now() + interval '7 days' FROM made
+
+-- insert_subscribers --
+-- Makes $2 subscriptions of the tenant $1 to the event type $3, all with the target $4 and without a secret.
+INSERT INTO subscriptions (id, tenant_id, target_url, event_types)
+SELECT uuidv7(), $1, $4, ARRAY[$3::text] FROM generate_series(1, $2::int)
+
+-- insert_waiting_subscriptions --
+-- Makes $2 paused subscriptions of the tenant $1, each with a delivery that has been due since it was made.
+WITH made AS (
+    INSERT INTO subscriptions (id, tenant_id, target_url, status)
+    SELECT uuidv7(), $1, 'http://127.0.0.1:9/', 'paused' FROM generate_series(1, $2::int)
+    RETURNING id
+), numbered AS MATERIALIZED (
+    SELECT uuidv7() AS event_id, made.id AS subscription_id FROM made
+), stored AS (
+    INSERT INTO webhook_events (id, tenant_id, content_type, payload)
+    SELECT event_id, $1, 'application/json', '{}' FROM numbered
+), delivered AS (
+    INSERT INTO webhook_deliveries (id, event_id, subscription_id, tenant_id)
+    SELECT (left(event_id::text, 18) || '-8' || substr(md5(event_id::text), 1, 3) || '-' || substr(md5(event_id::text), 4, 12))::uuid,
+           event_id, subscription_id, $1
+    FROM numbered
+    RETURNING id, event_id, subscription_id
+)
+INSERT INTO delivery_queue (delivery_id, event_id, subscription_id, tenant_id, due_at, expires_at)
+SELECT id, event_id, subscription_id, $1, now(), now() + interval '7 days' FROM delivered
+
+-- insert_delivered --
+-- Makes $3 delivered deliveries of the tenant $1 to the subscription $2, for retries by hand; returns their ids.
+WITH numbered AS MATERIALIZED (
+    SELECT uuidv7() AS event_id FROM generate_series(1, $3::int)
+), stored AS (
+    INSERT INTO webhook_events (id, tenant_id, content_type, payload)
+    SELECT event_id, $1, 'application/json', '{}' FROM numbered
+)
+INSERT INTO webhook_deliveries (id, event_id, subscription_id, tenant_id, status, completed_at)
 SELECT (left(event_id::text, 18) || '-8' || substr(md5(event_id::text), 1, 3) || '-' || substr(md5(event_id::text), 4, 12))::uuid,
-       event_id, ($3::uuid[])[1 + n % array_length($3::uuid[], 1)], 'default', now(), now() + interval '7 days'
+       event_id, $2, $1, 'delivered', now()
 FROM numbered
+RETURNING id
+
+-- limit_rates --
+-- Gives the subscriptions $1 a rate limit of $2 a second.
+UPDATE subscriptions SET rate_limit_per_second = $2, version = version + 1, updated_at = now() WHERE id = ANY($1::uuid[])
 
 -- analyze --
 -- Brings the planner's statistics up to date, as autovacuum does by itself within seconds.
-ANALYZE webhook_events, webhook_deliveries, delivery_attempts
+ANALYZE webhook_events, webhook_deliveries, delivery_queue, delivery_attempts

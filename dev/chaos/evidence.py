@@ -80,13 +80,15 @@ class Attempt:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Delivery:
-    """A row of webhook_deliveries with its attempts."""
+    """A row of webhook_deliveries with its attempts, or one of delivery_queue that history does not know."""
 
     id: UUID
     event_id: UUID
     status: str
     reason: str | None
     attempts: Sequence[Attempt]
+    # Whether it is in the queue.
+    queued: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,13 +109,17 @@ POLL_SECONDS = 0.5
 # The timeout of a query when nothing disturbs the database.
 STATEMENT_TIMEOUT_SECONDS = 120.0
 _UNFINISHED = """
-SELECT count(*) FROM webhook_deliveries WHERE status IN ('pending', 'scheduled', 'in_flight')
+SELECT (SELECT count(*) FROM webhook_deliveries d FULL JOIN delivery_queue q ON q.delivery_id = d.id
+        WHERE d.status = 'pending' OR q.delivery_id IS NOT NULL)
+     + (SELECT count(*) FROM event_expansions)
 """
 _KEYS = """
 SELECT id, substring(payload FROM 1 FOR 64) AS head FROM webhook_events
 """
 _DELIVERIES = """
-SELECT id, event_id, status::text AS status, reason FROM webhook_deliveries
+SELECT coalesce(d.id, q.delivery_id) AS id, coalesce(d.event_id, q.event_id) AS event_id,
+       coalesce(d.status::text, 'unknown') AS status, d.reason, q.delivery_id IS NOT NULL AS queued
+FROM webhook_deliveries d FULL JOIN delivery_queue q ON q.delivery_id = d.id
 """
 _ATTEMPTS = """
 SELECT delivery_id, number, outcome, status_code,

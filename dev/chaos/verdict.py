@@ -133,6 +133,8 @@ def _unmatched(attempts: Sequence[Attempt], requests: Sequence[Request]) -> Iter
 
 
 def _wrong_end(delivery: Delivery, requests: Sequence[Request]) -> Iterable[str]:
+    if delivery.queued != (delivery.status == "pending"):
+        yield f"{delivery.status} in history, and {'' if delivery.queued else 'not '}in the queue"
     successes = [attempt for attempt in delivery.attempts if attempt.outcome == SUCCESS]
     if delivery.status == "delivered" and not successes:
         yield "delivered without a successful attempt"
@@ -181,7 +183,7 @@ class Verdict:
     doubled_keys: int
     # Sends that were refused permanently, or never accepted.
     refused: int
-    # Deliveries whose attempts and requests disagree.
+    # Deliveries whose attempts and requests disagree, or whose row in the queue disagrees with history.
     mismatched: int
     requests: int
     tries: int

@@ -7,6 +7,7 @@ import grpc
 
 from protos.webhook.v1 import analytics_pb2, analytics_pb2_grpc
 from services.analytics import gauges, retention, rollup
+from services.analytics.consistency import Check, ConsistencyStore
 from services.analytics.gauges import GaugeStore
 from services.analytics.service import AnalyticsService
 from services.analytics.settings import AnalyticsSettings
@@ -42,6 +43,7 @@ async def serve(process: lifecycle.Process, settings: AnalyticsSettings) -> Asyn
                 usage.run_forever(UsageStore(pool), settings.quotas, most_named=settings.top_subscriptions),
             ),
             process.spawn("gauges", gauges.keep(GaugeStore(pool), top_subscriptions=settings.top_subscriptions)),
+            process.spawn("consistency", Check(ConsistencyStore(pool)).run()),
         )
 
         def register(server: grpc.aio.Server) -> None:

@@ -20,7 +20,9 @@ PAUSE_FACTOR = 19.0
 TABLES = (
     "webhook_events",
     "webhook_deliveries",
+    "unsuccessful_deliveries",
     "delivery_attempts",
+    "delivery_queue",
     "delivery_stats",
     "idempotency_keys",
     "subscriptions",

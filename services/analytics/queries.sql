@@ -132,7 +132,8 @@ SELECT set_config('idle_in_transaction_session_timeout', '0', true), set_config(
 -- that act on them (names quoted by the server). $2 is how long after its day an unfinished delivery may hold one.
 WITH tables AS MATERIALIZED (  -- so that no other table's name is read as a date
     SELECT p.parent::regclass AS parent, p.step, c.oid::regclass AS partition, c.relname::text AS name
-    FROM unnest(ARRAY['webhook_deliveries', 'delivery_attempts', 'webhook_events']) WITH ORDINALITY AS p (parent, step)
+    FROM unnest(ARRAY['webhook_deliveries', 'unsuccessful_deliveries', 'delivery_attempts', 'webhook_events'])
+        WITH ORDINALITY AS p (parent, step)
     JOIN pg_class AS parent ON parent.oid = p.parent::regclass
     JOIN pg_class AS c
       ON c.relnamespace = parent.relnamespace AND c.relkind = 'r' AND c.relname ~ ('^' || p.parent || '_[0-9]{8}$')
@@ -148,9 +149,9 @@ SELECT d.name, d.day,
        format('ALTER TABLE %s ATTACH PARTITION %s FOR VALUES FROM (%L) TO (%L)', d.parent, d.partition,
               uuid_of_day(d.day), uuid_of_day(d.day + 1)) AS attach,
        CASE WHEN d.parent = 'webhook_deliveries'::regclass THEN
-           format('SELECT EXISTS (SELECT FROM %s WHERE status IN (''pending'', ''scheduled'', ''in_flight''))'
+           format('SELECT EXISTS (SELECT FROM delivery_queue WHERE delivery_id >= %L AND delivery_id < %L)'
                   ' OR EXISTS (SELECT FROM event_expansions WHERE event_id >= %L AND event_id < %L)',
-                  d.partition, uuid_of_day(d.day), uuid_of_day(d.day + 1))
+                  uuid_of_day(d.day), uuid_of_day(d.day + 1), uuid_of_day(d.day), uuid_of_day(d.day + 1))
        END AS has_unfinished,
        format('DROP TABLE IF EXISTS %s', d.partition) AS drop
 FROM dated AS d
@@ -162,8 +163,8 @@ ORDER BY d.day, d.step
 -- Whether a day's partitions are needed: by an unfinished delivery, by an event that is to get more deliveries, or by a
 -- roll-up that has yet to settle its attempts.
 SELECT EXISTS (
-    SELECT FROM webhook_deliveries
-    WHERE id >= uuid_of_day($1) AND id < uuid_of_day($1 + 1) AND status IN ('pending', 'scheduled', 'in_flight')
+    SELECT FROM delivery_queue
+    WHERE delivery_id >= uuid_of_day($1) AND delivery_id < uuid_of_day($1 + 1)
 ) OR EXISTS (
     SELECT FROM event_expansions WHERE event_id >= uuid_of_day($1) AND event_id < uuid_of_day($1 + 1)
 ) OR EXISTS (
@@ -235,3 +236,23 @@ JOIN subscriptions s ON s.id = h.subscription_id AND s.deleted_at IS NULL
 WHERE h.breaker <> 'closed'
 ORDER BY coalesce(h.failing_since, h.breaker_since), h.subscription_id
 LIMIT $1
+
+-- check_queue --
+-- Compares the $2 deliveries of history whose ids follow $1 with the queue, both of one snapshot: those that are pending and
+-- not in it, and those that are in it and not pending. Goes to $3, above all ids, when fewer are left.
+WITH passed AS MATERIALIZED (
+    SELECT id, status FROM webhook_deliveries WHERE id > $1 ORDER BY id LIMIT $2
+), last AS MATERIALIZED (
+    SELECT CASE WHEN (SELECT count(*) FROM passed) < $2 THEN $3::uuid
+                ELSE (SELECT id FROM passed ORDER BY id DESC LIMIT 1) END AS id
+), queued AS MATERIALIZED (
+    SELECT delivery_id FROM delivery_queue WHERE delivery_id > $1 AND delivery_id <= (SELECT id FROM last)
+), compared AS (
+    SELECT coalesce(p.id, q.delivery_id) AS id, q.delivery_id IS NULL AS missing
+    FROM passed p FULL JOIN queued q ON q.delivery_id = p.id
+    WHERE coalesce(p.status = 'pending', false) <> (q.delivery_id IS NOT NULL)
+)
+SELECT (SELECT id FROM last) AS last, count(*) FILTER (WHERE missing) AS missing,
+       count(*) FILTER (WHERE NOT missing) AS orphaned,
+       coalesce((array_agg(id ORDER BY id))[1:10], '{}') AS examples
+FROM compared

@@ -1,9 +1,9 @@
 """The loop that makes the partitions ahead and drops what is older than LOG_RETENTION_HOURS, or AUDIT_RETENTION_HOURS.
 
 Every pass first makes the partitions of the days to come. Then, in one process at a time, it looks at each day
-that is past its retention. The day's partitions (webhook_deliveries, delivery_attempts, webhook_events: ids of a
-day are the same days in all three) go together, and only when no delivery of the day is unfinished and the
-roll-ups have settled its attempts.
+that is past its retention. The day's partitions (webhook_deliveries, unsuccessful_deliveries, delivery_attempts,
+webhook_events: ids of a day are the same days in all four) go together, and only when no delivery of the day is in the
+queue and the roll-ups have settled its attempts.
 
 What each step locks, so that the hot path never waits:
 
@@ -75,7 +75,11 @@ async def _drop_old(store: PartitionStore, settings: AnalyticsSettings) -> None:
     for day, tables in groupby(due, key=lambda partition: partition.day):
         group = list(tables)
         try:
-            kept = await store.day_is_in_use(day, SETTLE) or not await _drop_day(store, group)
+            kept = await store.day_is_in_use(day, SETTLE)
+            if kept:
+                await _put_back(store, group)
+            else:
+                kept = not await _drop_day(store, group)
         except Exception as error:  # noqa: BLE001 - the other days are looked at all the same; raised below
             log.warning("partitions cannot be dropped; trying again", day=str(day), error=repr(error))
             overdue += len(group)
@@ -102,6 +106,15 @@ async def _drop_day(store: PartitionStore, tables: Sequence[Partition]) -> bool:
         metrics.RETENTION_PARTITIONS_DROPPED.inc()
         log.info("dropped partition", partition=partition.name)
     return True
+
+
+async def _put_back(store: PartitionStore, tables: Sequence[Partition]) -> None:
+    """Attach what a pass that died had detached of a day whose deliveries turned out to be unfinished."""
+    for partition in tables:
+        if partition.detaching:
+            await store.detach(partition)
+        if partition.detaching or not partition.attached:
+            await store.attach(partition)
 
 
 async def run_forever(stats: StatsStore, settings: AnalyticsSettings) -> None:

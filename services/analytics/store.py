@@ -146,7 +146,7 @@ class PartitionStore:
             yield locked
 
     async def due(self, retention: timedelta, expiry: timedelta) -> list[Partition]:
-        """Return the partitions that ended more than `retention` ago: by day; deliveries, attempts, events."""
+        """Return the partitions that ended more than `retention` ago: by day; deliveries first, and events last."""
         async with self._transaction():
             rows = await self._connection.fetch(_queries["select_due_partitions"], retention, expiry)
         return [sql.record(Partition, row) for row in rows]
@@ -158,7 +158,7 @@ class PartitionStore:
         return used
 
     async def has_unfinished(self, partition: Partition) -> bool:
-        """Whether a partition of deliveries, attached or not, holds an unfinished one."""
+        """Whether the queue has a delivery of the day of a partition of deliveries, attached or not."""
         if partition.has_unfinished is None:
             return False
         async with self._transaction():

@@ -49,7 +49,7 @@ async def serve(process: lifecycle.Process, settings: DeliverySettings) -> Async
         redis_up = availability.Watch("redis", client.ping)
         process.health.add_optional("redis", redis_up.check)
         loops = [
-            process.spawn("dispatcher", created.run()),
+            *(process.spawn(name, run()) for name, run in created.loops.items()),
             process.spawn("gates", gates.run()),
             process.spawn("redis_up", redis_up.run()),
             process.spawn("queue_gauges", metrics.keep(store, turns, broker)),

@@ -1,45 +1,64 @@
 -- mark_due --
--- Makes pending deliveries due at once, for nobody will send them now ($2 and $3: least and greatest id). Those that were
--- never attempted stand again where they arrived.
+-- Makes pending deliveries ($1) due at once, for nobody will send them now. Those that were never attempted stand again where
+-- they arrived, which the dispatcher has passed: so it is told of their subscriptions.
 WITH locked AS (
-    SELECT id FROM webhook_deliveries
-    WHERE id = ANY($1::uuid[]) AND id BETWEEN $2 AND $3 AND status = 'pending'
-    ORDER BY id
+    SELECT delivery_id FROM delivery_queue
+    WHERE delivery_id = ANY($1::uuid[]) AND claim_token IS NULL AND scheduled IS NOT TRUE
+    ORDER BY delivery_id
     FOR UPDATE
+), due AS (
+    UPDATE delivery_queue q
+    SET due_at = CASE WHEN q.attempt_count = 0 THEN q.created_at ELSE now() END
+    WHERE (SELECT count(*) FROM locked) > 0 AND q.delivery_id = ANY($1::uuid[]) AND q.claim_token IS NULL
+      AND q.scheduled IS NOT TRUE
+    RETURNING q.subscription_id, q.tenant_id, q.due_at
 )
-UPDATE webhook_deliveries d
-SET next_attempt_at = CASE WHEN d.attempt_count = 0 THEN d.created_at ELSE now() END
-WHERE (SELECT count(*) FROM locked) > 0 AND d.id = ANY($1::uuid[]) AND d.id BETWEEN $2 AND $3 AND d.status = 'pending'
+INSERT INTO due_subscriptions (subscription_id, tenant_id, turn_at, due_from)
+SELECT subscription_id, min(tenant_id), now(), min(due_at) FROM due GROUP BY subscription_id ORDER BY subscription_id
+ON CONFLICT (subscription_id) DO UPDATE
+SET turn_at = excluded.turn_at, due_from = least(due_subscriptions.due_from, excluded.due_from)
 
 -- lock_waiting --
--- Locks at most $2 waiting deliveries of each of the subscriptions $1, due or not.
-SELECT waiting.id
-FROM unnest($1::uuid[]) AS turn (subscription_id)
-CROSS JOIN unnest(ARRAY['pending', 'scheduled']::delivery_status[]) AS state (status)
-CROSS JOIN LATERAL (
-    SELECT d.id FROM webhook_deliveries d
-    WHERE d.status = state.status AND d.subscription_id = turn.subscription_id
-      AND d.status IN ('pending', 'scheduled', 'in_flight')
-    ORDER BY d.next_attempt_at LIMIT $2
-    FOR UPDATE SKIP LOCKED
-) AS waiting
+-- Locks the first $4 waiting deliveries of subscription $1, due or not, from the place ($2, $3) in its queue on: what was
+-- deleted before it is not passed again. Ranges of all its columns leave the generic plan no other index.
+SELECT delivery_id AS id, scheduled, due_at FROM delivery_queue
+WHERE (subscription_id, scheduled, due_at) >= ($1, $2, $3)
+  AND (subscription_id, scheduled, due_at) <= ($1, true, 'infinity') AND claim_token IS NULL
+ORDER BY subscription_id, scheduled, due_at LIMIT $4
+FOR UPDATE SKIP LOCKED
 
 -- end_waiting --
--- Ends waiting deliveries as $4 for reason $5 ($2 and $3: least and greatest id), and notes those that failed.
-WITH ended AS (
-    UPDATE webhook_deliveries
-    SET status = $4, reason = $5, completed_at = now()
-    WHERE id = ANY($1::uuid[]) AND id BETWEEN $2 AND $3 AND status IN ('pending', 'scheduled')
-    RETURNING id, event_id, subscription_id, tenant_id, attempt_count, status, reason
+-- Ends waiting deliveries ($1; $2 and $3: least and greatest id) as $4 for reason $5, notes those that failed, and returns
+-- which ended.
+WITH locked AS (
+    SELECT delivery_id FROM delivery_queue
+    WHERE delivery_id = ANY($1::uuid[]) AND claim_token IS NULL
+    ORDER BY delivery_id
+    FOR UPDATE
+), ended AS (
+    DELETE FROM delivery_queue q
+    WHERE (SELECT count(*) FROM locked) > 0 AND q.delivery_id = ANY($1::uuid[]) AND q.claim_token IS NULL
+    RETURNING q.delivery_id AS id, q.event_id, q.subscription_id, q.tenant_id, q.attempt_count
+), finished AS (
+    UPDATE webhook_deliveries d
+    SET status = $4::text::delivery_status, reason = $5, completed_at = now(), attempt_count = e.attempt_count
+    FROM ended e
+    WHERE d.id = e.id AND d.id BETWEEN $2 AND $3
+), unsuccessful AS (
+    INSERT INTO unsuccessful_deliveries (id, subscription_id, status)
+    SELECT id, subscription_id, $4::text::delivery_status FROM ended
+    ON CONFLICT DO NOTHING
+), exhausted AS (
+    INSERT INTO operational_facts (tenant_id, subscription_id, event_type, reason, deliveries, last_delivery_id,
+                                   last_event_id, last_attempts)
+    SELECT e.tenant_id, e.subscription_id, 'delivery.exhausted', $5, count(*),
+           (array_agg(e.id ORDER BY e.id DESC))[1], (array_agg(e.event_id ORDER BY e.id DESC))[1],
+           (array_agg(e.attempt_count ORDER BY e.id DESC))[1]
+    FROM ended e JOIN system_subscriptions y ON y.tenant_id = e.tenant_id AND y.id <> e.subscription_id
+    WHERE $4::text = 'failed'
+    GROUP BY e.tenant_id, e.subscription_id
 )
-INSERT INTO operational_facts (tenant_id, subscription_id, event_type, reason, deliveries, last_delivery_id,
-                               last_event_id, last_attempts)
-SELECT e.tenant_id, e.subscription_id, 'delivery.exhausted', (array_agg(e.reason ORDER BY e.id DESC))[1], count(*),
-       (array_agg(e.id ORDER BY e.id DESC))[1], (array_agg(e.event_id ORDER BY e.id DESC))[1],
-       (array_agg(e.attempt_count ORDER BY e.id DESC))[1]
-FROM ended e JOIN system_subscriptions y ON y.tenant_id = e.tenant_id AND y.id <> e.subscription_id
-WHERE e.status = 'failed'
-GROUP BY e.tenant_id, e.subscription_id
+SELECT id FROM ended
 
 -- insert_facts --
 -- Notes what became true of subscriptions ($1 to $4: subscription, type of the event, reason, last error), for tenants that

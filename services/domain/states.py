@@ -9,7 +9,7 @@
                   │
                   └─ RETRY ── scheduled, delivered, failed, cancelled
 
-      pending or scheduled ── TAKE_DUE, END_WAITING ──▶ failed; ── CANCEL, END_WAITING ──▶ cancelled
+      pending or scheduled ── END_WAITING ──▶ failed, cancelled
       pending, scheduled or in_flight ── RECORD_LATE ──▶ delivered
 
     breakers                       RECORD (failures)           BEGIN_PROBE
@@ -24,7 +24,9 @@
       active or paused ── DISABLE, DISABLE_DEAD ──▶ disabled
 
 Only SQL changes a state: tests/delivery/test_states.py runs every such statement against rows in every state, and each
-makes the changes of its entry below and no other. Postgres and JSON hold the values of these enums.
+makes the changes of its entry below and no other. Postgres and JSON hold the values of these enums. A delivery is in
+the queue if and only if it is pending, scheduled or in flight; history has the states it can end in, and `pending`
+for all that comes before.
 """
 
 from collections.abc import Iterable, Mapping
@@ -33,7 +35,7 @@ from typing import TypeVar
 
 
 class DeliveryStatus(StrEnum):
-    """Where a delivery is: `webhook_deliveries.status`."""
+    """Where a delivery is: its row in `delivery_queue` says it while there is one, then `webhook_deliveries.status`."""
 
     PENDING = "pending"
     # Waits for its next retry.
@@ -153,11 +155,10 @@ class DeliveryChange(StrEnum):
     RECORD_LATE = "record_late"
     TAKE_DUE = "take_due"
     EXPIRE_LEASE = "expire_lease"
-    # Without an attempt: it expired, or its subscription was deleted.
+    # Without an attempt: it expired, its subscription was deleted, or somebody cancelled it.
     END_WAITING = "end_waiting"
     # By hand.
     RETRY = "retry"
-    CANCEL = "cancel"
 
 
 _PENDING, _FAILED, _CANCELLED = DeliveryStatus.PENDING, DeliveryStatus.FAILED, DeliveryStatus.CANCELLED
@@ -167,11 +168,10 @@ DELIVERY_CHANGES: Mapping[DeliveryChange, Changes[DeliveryStatus]] = {
     DeliveryChange.CLAIM: _changes({_PENDING}, DeliveryStatus.IN_FLIGHT),
     DeliveryChange.RECORD: _changes(_IN_FLIGHT, *DeliveryStatus),
     DeliveryChange.RECORD_LATE: _changes(UNFINISHED, DeliveryStatus.DELIVERED),
-    DeliveryChange.TAKE_DUE: _changes(WAITING, _PENDING, _FAILED),
+    DeliveryChange.TAKE_DUE: _changes(WAITING, _PENDING),
     DeliveryChange.EXPIRE_LEASE: _changes(_IN_FLIGHT, _PENDING, _FAILED),
     DeliveryChange.END_WAITING: _changes(WAITING, _FAILED, _CANCELLED),
     DeliveryChange.RETRY: _changes(frozenset(DeliveryStatus) - _IN_FLIGHT - {_PENDING}, _PENDING),
-    DeliveryChange.CANCEL: _changes(WAITING, _CANCELLED),
 }
 
 

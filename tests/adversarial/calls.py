@@ -127,9 +127,19 @@ class Method:
         return unary(self.channel, self.path, data, metadata)
 
 
+REFLECTION = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
+
+
+class _Identified(grpc.StreamStreamClientInterceptor):
+    """Shows a key to reflection, whose client takes no metadata."""
+
+    def intercept_stream_stream(self, continuation: Any, details: Any, requests: Any) -> Any:
+        return continuation(details._replace(metadata=credentials(REFLECTION)), requests)
+
+
 def methods(channel: Any) -> Iterator[Method]:
     """Return every method of this project's services that reflection lists; all of them are unary."""
-    database = ProtoReflectionDescriptorDatabase(channel)
+    database = ProtoReflectionDescriptorDatabase(grpc.intercept_channel(channel, _Identified()))
     pool = DescriptorPool(database)
     for name in database.get_services():
         if name.startswith(OURS):

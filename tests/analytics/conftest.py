@@ -8,6 +8,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
+from dev.harness import deliveries
 from dev.harness.waiting import wait_until
 from services.analytics.settings import AnalyticsSettings
 from services.analytics.store import StatsStore
@@ -112,24 +113,19 @@ class Rows:
             " VALUES ($1, 'default', 'text/plain', 'x')",
             event_id,
         )
-        await self.pool.execute(
-            "INSERT INTO webhook_deliveries"
-            " (id, event_id, subscription_id, tenant_id, next_attempt_at, expires_at, status)"
-            " VALUES ($1, $2, $3, 'default', now(), now() + interval '1 hour', $4)",
-            delivery_id, event_id, SUBSCRIPTION, status,
-        )  # fmt: skip
+        await deliveries.insert(self.pool, [(delivery_id, event_id)], subscription_id=SUBSCRIPTION, status=status)
         age = attempt_age if attempt_age is not None else datetime.now(UTC) - noon
         await self.attempt(delivery_id=delivery_id, age=age)
         return delivery_id
 
     async def set_status(self, delivery_id: UUID, status: str) -> None:
         """Change a delivery's state."""
-        await self.pool.execute("UPDATE webhook_deliveries SET status = $2 WHERE id = $1", delivery_id, status)
+        await deliveries.put(self.pool, delivery_id, status=status)
 
     async def partitions(self, day: date | None = None) -> list[str]:
         """Return the names of the tables of a day, or of all days, attached or not."""
         days = f"{day:%Y%m%d}" if day else "[0-9]{8}"
-        pattern = f"^(webhook_events|webhook_deliveries|delivery_attempts)_{days}$"
+        pattern = f"^(webhook_events|webhook_deliveries|unsuccessful_deliveries|delivery_attempts)_{days}$"
         rows = await self.pool.fetch(
             "SELECT relname::text FROM pg_class WHERE relkind = 'r' AND relname ~ $1 ORDER BY 1", pattern
         )

@@ -15,7 +15,7 @@ from services.platform import ids
 from services.platform.stores.postgres import Pool
 from tests.analytics.conftest import Rows, eventually, today
 
-TABLES = ("delivery_attempts", "webhook_deliveries", "webhook_events")
+TABLES = ("delivery_attempts", "unsuccessful_deliveries", "webhook_deliveries", "webhook_events")
 
 
 def _day(age_days: int) -> date:
@@ -48,9 +48,9 @@ async def test_retention_keeps_a_day_with_an_unfinished_delivery_until_it_ends(
 
     await retention.run_once(store, settings)
 
-    assert len(await rows.partitions(_day(6))) == 3
+    assert len(await rows.partitions(_day(6))) == len(TABLES)
     assert await rows.partitions(_day(5)) == []
-    assert metrics.RETENTION_HELD._value.get() == 3
+    assert metrics.RETENTION_HELD._value.get() == len(TABLES)
     assert metrics.RETENTION_OVERDUE._value.get() == 0
 
     await rows.set_status(unfinished, "failed")
@@ -73,7 +73,7 @@ async def test_retention_keeps_a_day_with_an_event_that_is_to_get_more_deliverie
 
     await retention.run_once(store, settings)
 
-    assert len(await rows.partitions(_day(6))) == 3
+    assert len(await rows.partitions(_day(6))) == len(TABLES)
     assert await rows.partitions(_day(5)) == []
 
     await rows.pool.execute("DELETE FROM event_expansions")
@@ -87,7 +87,7 @@ async def test_a_day_held_past_expiry_is_overdue(store: StatsStore, rows: Rows, 
 
     await retention.run_once(store, settings)
 
-    assert metrics.RETENTION_OVERDUE._value.get() == 3
+    assert metrics.RETENTION_OVERDUE._value.get() == len(TABLES)
 
 
 async def test_retention_keeps_a_day_until_its_last_attempts_are_rolled_up(
@@ -98,7 +98,7 @@ async def test_retention_keeps_a_day_until_its_last_attempts_are_rolled_up(
 
     await retention.run_once(store, settings)
 
-    assert len(await rows.partitions(_day(6))) == 3
+    assert len(await rows.partitions(_day(6))) == len(TABLES)
     assert await rows.partitions(_day(5)) == []
 
 
@@ -134,7 +134,7 @@ async def test_retention_finishes_an_interrupted_detach(
         await retention.run_once(store, settings)
 
     assert await _pending(rows.pool) == [f"webhook_deliveries_{_day(6):%Y%m%d}"]
-    assert metrics.RETENTION_OVERDUE._value.get() == 3
+    assert metrics.RETENTION_OVERDUE._value.get() == len(TABLES)
     await transaction.rollback()
     await reader.close()
 
@@ -187,8 +187,8 @@ async def test_retention_puts_a_day_back_whose_delivery_was_retried_meanwhile(
 
     status = await rows.pool.fetchval("SELECT status FROM webhook_deliveries WHERE id = $1", retried)
     assert status == "pending"
-    assert len(await rows.partitions(_day(6))) == 3
-    assert metrics.RETENTION_HELD._value.get() == 3
+    assert len(await rows.partitions(_day(6))) == len(TABLES)
+    assert metrics.RETENTION_HELD._value.get() == len(TABLES)
 
 
 async def test_retention_goes_on_where_a_pass_died(

@@ -7,6 +7,7 @@ from uuid import UUID
 import pytest
 from prometheus_client import REGISTRY
 
+from dev.harness import deliveries
 from dev.harness.waiting import wait_until
 from services.analytics.settings import AnalyticsSettings
 from services.analytics.usage import loop
@@ -37,13 +38,8 @@ async def used(rows: Rows, tenant_id: str) -> dict[str, float] | None:
 
 async def wait(rows: Rows, subscription_id: UUID, tenant_id: str, number: int, status: str = "pending") -> None:
     """Store deliveries of a subscription."""
-    for _ in range(number):
-        await rows.pool.execute(
-            "INSERT INTO webhook_deliveries"
-            " (id, event_id, subscription_id, tenant_id, next_attempt_at, expires_at, status)"
-            " VALUES ($1, $2, $3, $4, now(), now() + interval '1 day', $5)",
-            ids.new(), ids.new(), subscription_id, tenant_id, status,
-        )  # fmt: skip
+    pairs = [(ids.new(), ids.new()) for _ in range(number)]
+    await deliveries.insert(rows.pool, pairs, subscription_id=subscription_id, tenant_id=tenant_id, status=status)
 
 
 async def store_bytes(rows: Rows, tenant_id: str, *, events: int, number: int, age: timedelta = timedelta()) -> None:
@@ -90,7 +86,8 @@ async def test_what_a_tenant_no_longer_has_is_forgotten(rows: Rows, store: Usage
     subscription = await rows.subscription(tenant_id=acme)
     await wait(rows, subscription, acme, 2)
     await sum_up(rows, store)
-    await rows.pool.execute("UPDATE webhook_deliveries SET status = 'cancelled'")
+    waiting = [row["delivery_id"] for row in await rows.pool.fetch("SELECT delivery_id FROM delivery_queue")]
+    await deliveries.put(rows.pool, *waiting, status="cancelled")
     await rows.pool.execute("UPDATE subscriptions SET deleted_at = now()")
     await sum_up(rows, store)
     assert await used(rows, acme) is None

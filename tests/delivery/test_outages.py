@@ -89,7 +89,9 @@ async def test_two_workers_without_redis_share_the_work_and_send_each_once(away:
 async def test_what_expired_or_lost_its_subscription_ends_without_redis_too(away: World, receiver: Receiver) -> None:
     async with away.running():
         expired = await away.deliver(await away.subscription(receiver.url()), expires_in=-1)
-        deleted = await away.deliver(await away.subscription(receiver.url(), deleted=True), due_in=600)
+        subscription = await away.subscription(receiver.url())
+        deleted = await away.deliver(subscription, due_in=600)
+        await away.delete_subscription(subscription)
         leased = await away.deliver(await away.subscription(receiver.url()), due_in=600)
         await away.lease(leased, seconds=-0.1)
         assert (await away.in_state(expired))["reason"] == "expired"

@@ -17,12 +17,14 @@ from services.delivery.dispatcher import store as dispatcher
 from services.delivery.worker import store as worker
 from services.domain import deliveries
 from services.platform import ids
+from services.platform.stores import postgres
 from services.platform.stores.postgres import Connection
 
 DAYS = 14
 ROWS_PER_DAY = 400
 BATCH = 100
-_PARTITION = re.compile(r"(webhook_events|webhook_deliveries|delivery_attempts)_(\d{8})")
+_PARTITION = re.compile(r"(webhook_events|webhook_deliveries|unsuccessful_deliveries|delivery_attempts)_(\d{8})")
+QUEUE = "delivery_queue"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,13 +36,14 @@ class Data:
     event_ids: list[UUID]
     delivery_ids: list[UUID]
     subscriptions: list[UUID]
+    # Of their turns.
+    turns: list[datetime]
 
 
 @pytest.fixture(scope="module")
 async def data(stores: Stores) -> AsyncIterator[Data]:
     with stores.database() as database_url:
-        settings = {"plan_cache_mode": "force_generic_plan", "jit": "off"}
-        connection = await asyncpg.connect(database_url, server_settings=settings)
+        connection = await asyncpg.connect(database_url, server_settings=postgres._POOL_SETTINGS)
         try:
             yield await _fill(connection)
         finally:
@@ -71,12 +74,26 @@ async def _fill(connection: Connection) -> Data:
         )
         # Of each day a few are unfinished in each state, as after an outage; the rest is delivered.
         await connection.execute(
-            "INSERT INTO webhook_deliveries"
-            " (id, event_id, subscription_id, tenant_id, next_attempt_at, expires_at, status)"
-            " SELECT id, event_id, owner, 'default', now(), now() + interval '7 days',"
-            " (CASE n % 100 WHEN 1 THEN 'pending' WHEN 2 THEN 'scheduled' WHEN 3 THEN 'in_flight' ELSE 'delivered' END)"
+            "INSERT INTO webhook_deliveries (id, event_id, subscription_id, tenant_id, status)"
+            " SELECT id, event_id, owner, 'default',"
+            " (CASE WHEN n % 100 <= 3 THEN 'pending' WHEN n % 100 = 4 THEN 'failed' ELSE 'delivered' END)"
             "::delivery_status"
             " FROM unnest($1::uuid[], $2::uuid[], $3::uuid[]) WITH ORDINALITY AS d (id, event_id, owner, n)",
+            delivery_ids, event_ids, owners,
+        )  # fmt: skip
+        await connection.execute(
+            "INSERT INTO unsuccessful_deliveries (id, subscription_id, status)"
+            " SELECT id, subscription_id, status FROM webhook_deliveries"
+            " WHERE status = 'failed' AND id = ANY($1::uuid[])",
+            delivery_ids,
+        )
+        await connection.execute(
+            "INSERT INTO delivery_queue (delivery_id, event_id, subscription_id, tenant_id, due_at, expires_at,"
+            " scheduled, claim_token, lease_until)"
+            " SELECT id, event_id, owner, 'default', now(), now() + interval '7 days', n % 100 = 2,"
+            " CASE WHEN n % 100 = 3 THEN id END, CASE WHEN n % 100 = 3 THEN now() END"
+            " FROM unnest($1::uuid[], $2::uuid[], $3::uuid[]) WITH ORDINALITY AS d (id, event_id, owner, n)"
+            " WHERE n % 100 <= 3",
             delivery_ids, event_ids, owners,
         )  # fmt: skip
         await connection.execute(
@@ -86,6 +103,19 @@ async def _fill(connection: Connection) -> Data:
             " FROM unnest($1::uuid[], $2::uuid[]) AS a (id, owner)",
             delivery_ids, owners,
         )  # fmt: skip
+    # So many others wait that reading all of the queue is never the cheapest.
+    await connection.execute(
+        "INSERT INTO delivery_queue (delivery_id, event_id, subscription_id, tenant_id, due_at, expires_at)"
+        " SELECT gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), 'default', now() + interval '1 day',"
+        " now() + interval '7 days' FROM generate_series(1, 5000)"
+    )
+    turn_at = await connection.fetchval("SELECT now()")
+    await connection.execute(
+        "INSERT INTO due_subscriptions (subscription_id, tenant_id, turn_at, due_from, held_by)"
+        " SELECT id, 'default', $2, 'epoch', CASE WHEN n % 2 = 0 THEN 'rate_limit' END"
+        " FROM unnest($1::uuid[]) WITH ORDINALITY AS d (id, n)",
+        subscriptions, turn_at,
+    )  # fmt: skip
     await connection.execute("VACUUM ANALYZE")
     rows = await connection.fetch("SELECT id FROM webhook_deliveries WHERE event_id = ANY($1::uuid[])", batch)
     yesterday = (today - timedelta(days=1)).strftime("%Y%m%d")
@@ -95,6 +125,7 @@ async def _fill(connection: Connection) -> Data:
         event_ids=batch,
         delivery_ids=[row["id"] for row in rows],
         subscriptions=subscriptions,
+        turns=[turn_at] * len(subscriptions),
     )
 
 
@@ -148,20 +179,24 @@ def read(node: Any) -> set[tuple[str, str]]:
 
 
 def whole(node: Any) -> list[str]:
-    """The partitions that were read row by row, and had rows."""
+    """The partitions that were read row by row, and had rows; the queue if it was."""
     return [
         each["Relation Name"]
         for each in nodes(node)
-        if each["Node Type"] == "Seq Scan" and _PARTITION.fullmatch(each["Relation Name"]) and _passed(each)
+        if each["Node Type"] == "Seq Scan" and _is_large(each["Relation Name"]) and _passed(each)
     ]
 
 
+def _is_large(relation: str) -> bool:
+    return relation == QUEUE or _PARTITION.fullmatch(relation) is not None
+
+
 def touched(node: Any) -> int:
-    """Rows that scans of partitions passed, whether they were wanted or not."""
+    """Rows that scans of partitions and of the queue passed, whether they were wanted or not."""
     return sum(
         _passed(each)
         for each in nodes(node)
-        if "Scan" in each["Node Type"] and _PARTITION.fullmatch(each.get("Relation Name", ""))
+        if "Scan" in each["Node Type"] and _is_large(each.get("Relation Name", ""))
     )
 
 
@@ -194,17 +229,20 @@ def by_id(data: Data) -> dict[str, tuple[str, list[Any]]]:
     event_range = [ids.delivery_range(least)[0], ids.delivery_range(greatest)[1]]
     one = [some[0], ids.delivery_range(some[0])[0], ids.delivery_range(some[0])[1]]
     return {
-        "claim": (worker.SQL["claim"], [some, least, greatest, token, 60.0, 65536, *event_range]),
-        "renew": (worker.SQL["renew"], [some, tokens, least, greatest, 60.0]),
+        "claim": (worker.SQL["claim"], [some, token, 60.0, 65536, *event_range]),
+        "renew": (worker.SQL["renew"], [some, tokens, 60.0]),
         "record": (worker.SQL["record"], record_arguments(data)),
-        "lock_late": (worker.SQL["lock_late"], [some, least, greatest]),
+        "lock_late": (worker.SQL["lock_late"], [some]),
+        "lock_late_ended": (worker.SQL["lock_late_ended"], [some, least, greatest]),
         "select_attempts_of_claims": (worker.SQL["select_attempts_of_claims"], [some, least, greatest, tokens]),
         "record_late": (worker.SQL["record_late"], late_arguments(data)),
         "settle_late": (worker.SQL["settle_late"], [some, [1] * len(some), [True] * len(some), least, greatest]),
         "select_payload": (worker.SQL["select_payload"], [data.event_ids[0]]),
-        "take_due": (dispatcher.SQL["take_due"], [some, least, greatest, 10.0]),
+        "take_due": (dispatcher.SQL["take_due"], [some, 10.0]),
+        "keep_leases": (dispatcher.SQL["keep_leases"], [some, 0.0]),
+        "lock_leases": (dispatcher.SQL["lock_leases"], [some]),
         "expire_leases": (dispatcher.SQL["expire_leases"], [some, least, greatest, 10, 60.0, tokens]),
-        "mark_due": (deliveries.SQL["mark_due"], [some, least, greatest]),
+        "mark_due": (deliveries.SQL["mark_due"], [some]),
         "end_waiting": (deliveries.SQL["end_waiting"], [some, least, greatest, "failed", "expired"]),
         "select_event_deliveries": (api.SQL["select_event_deliveries"], [data.event_ids[0], one[1], one[2], None, 50]),
         "select_delivery": (api.SQL["select_delivery"], [some[0], "default"]),
@@ -212,15 +250,18 @@ def by_id(data: Data) -> dict[str, tuple[str, list[Any]]]:
         "event_exists": (api.SQL["event_exists"], [data.event_ids[0], "default"]),
         "lock_delivery": (api.SQL["lock_delivery"], [some[0], "default"]),
         "retry_delivery": (api.SQL["retry_delivery"], [some[0], 10.0, 168]),
-        "cancel_delivery": (api.SQL["cancel_delivery"], [some[0]]),
+        "lock_queued": (api.SQL["lock_queued"], [some[0], "default"]),
+        "is_queued": (api.SQL["is_queued"], [some[0]]),
+        "select_deliveries": (api.SQL["select_deliveries"], [some, least, greatest]),
     }
 
 
 BY_ID = [
-    "claim", "renew", "record", "lock_late", "select_attempts_of_claims", "record_late", "settle_late",
-    "select_payload", "take_due", "expire_leases", "mark_due",
+    "claim", "renew", "record", "lock_late", "lock_late_ended", "select_attempts_of_claims",
+    "record_late", "settle_late", "select_payload", "take_due", "keep_leases", "lock_leases",
+    "expire_leases", "mark_due",
     "end_waiting", "select_event_deliveries", "select_delivery", "select_attempts", "event_exists", "lock_delivery",
-    "retry_delivery", "cancel_delivery",
+    "retry_delivery", "lock_queued", "is_queued", "select_deliveries",
 ]  # fmt: skip
 
 
@@ -233,24 +274,32 @@ async def test_a_statement_by_ids_reads_only_the_partitions_of_their_days_and_no
     found = await plan(data.connection, query, *arguments)
     assert {day for _, day in read(found)} <= {data.day}, name
     assert whole(found) == []
-    scans = [
-        each
-        for each in nodes(found)
-        if _PARTITION.fullmatch(each.get("Relation Name", "")) and "Scan" in each["Node Type"]
-    ]
+    scans = [node for node in nodes(found) if _is_large(node.get("Relation Name", "")) and "Scan" in node["Node Type"]]
     assert touched(found) <= BATCH * max(1, len(scans)), name
 
 
+FIRST = UUID(int=0)
+LAST = UUID(int=2**128 - 1), True
+
+
+def each(data: Data, value: Any) -> list[Any]:
+    return [value] * len(data.subscriptions)
+
+
 TURNS = [
-    ("walk_unfinished", lambda _: []),
-    ("survey", lambda data: [data.subscriptions, 100]),
-    ("find_due", lambda data: [data.subscriptions, [10] * len(data.subscriptions)]),
-    ("find_expired", lambda data: [data.subscriptions, 10]),
-    ("lock_leases", lambda data: [data.subscriptions, 10]),
-    ("count_held", lambda data: [data.subscriptions, 100]),
-    ("count_waiting", lambda data: ["pending", data.subscriptions, 100_000]),
-    ("count_in_flight", lambda _: [100_000]),
-    ("oldest_waiting", lambda data: [data.subscriptions, 10.0]),
+    ("sweep", lambda _: [None, 1_000, 3600.0]),
+    ("check_queue", lambda _: [FIRST, False, 1_000]),
+    ("count_run", lambda data: [data.subscriptions[0], False, 100]),
+    ("count_outstanding", lambda data: [data.subscriptions, each(data, 100)]),
+    ("find_due", lambda data: [data.subscriptions, each(data, dispatcher.BEGINNING), each(data, 10)]),
+    (
+        "leave_turns",
+        lambda data: [data.subscriptions, data.turns, each(data, dispatcher.BEGINNING), each(data, value=False)],
+    ),
+    ("find_expired", lambda _: [FIRST, 1_000]),
+    ("count_queue", lambda _: [100_000, 10.0]),
+    ("count_due", lambda _: [100_000, 10.0]),
+    ("count_held", lambda _: [100_000]),
 ]
 
 
@@ -258,31 +307,48 @@ TURNS = [
 async def test_a_turn_reads_no_partition_whole_and_unfinished_rows_alone(data: Data, name: str, arguments: Any) -> None:
     found = await plan(data.connection, dispatcher.SQL[name], *arguments(data))
     assert whole(found) == []
-    unfinished = await data.connection.fetchval(
-        "SELECT count(*) FROM webhook_deliveries WHERE status IN ('pending', 'scheduled', 'in_flight')"
-    )
+    unfinished = await data.connection.fetchval("SELECT count(*) FROM delivery_queue")
     assert touched(found) <= 4 * unfinished
 
 
-async def test_counting_what_may_be_sent_passes_nothing_that_waits_for_others(data: Data) -> None:
-    some = data.subscriptions[:1]
-    wanted = await data.connection.fetchval(
-        "SELECT count(*) FROM webhook_deliveries WHERE status = 'pending' AND subscription_id = ANY($1::uuid[])", some
-    )
-    found = await plan(data.connection, dispatcher.SQL["count_waiting"], "pending", some, 100_000)
-    assert touched(found) == wanted
+async def test_what_was_due_before_is_not_passed_again(data: Data) -> None:
+    now = datetime.now(UTC)
+    cases: dict[str, list[Any]] = {
+        "sweep": [now, 1_000, 1.0],
+        "find_due": [data.subscriptions, each(data, now), each(data, 10)],
+        "leave_turns": [data.subscriptions, data.turns, each(data, now), each(data, value=False)],
+    }
+    for name, arguments in cases.items():
+        assert touched(await plan(data.connection, dispatcher.SQL[name], *arguments)) == 0, name
+
+
+async def test_a_pass_over_the_queue_goes_on_where_it_was(data: Data) -> None:
+    found = await plan(data.connection, dispatcher.SQL["check_queue"], *LAST, 1_000)
+    assert touched(found) == 0
+    found = await plan(data.connection, dispatcher.SQL["find_expired"], LAST[0], 1_000)
+    assert touched(found) == 0
 
 
 async def test_cancelling_what_waits_reads_no_partition_whole(data: Data) -> None:
-    found = await plan(data.connection, deliveries.SQL["lock_waiting"], data.subscriptions[:1], 1_000)
+    arguments = [data.subscriptions[0], False, datetime(1970, 1, 1, tzinfo=UTC), 1_000]
+    found = await plan(data.connection, deliveries.SQL["lock_waiting"], *arguments)
     assert whole(found) == []
+    waiting = "SELECT count(*) FROM delivery_queue WHERE subscription_id = $1"
+    assert touched(found) <= await data.connection.fetchval(waiting, data.subscriptions[0])
 
 
 async def test_a_page_of_a_subscription_reads_no_partition_whole(data: Data) -> None:
-    arguments = [data.subscriptions[0], UUID(int=2**128 - 1), None, 50]
-    found = await plan(data.connection, api.SQL["select_subscription_deliveries"], *arguments)
+    arguments = [data.subscriptions[0], UUID(int=2**128 - 1)]
+    found = await plan(data.connection, api.SQL["select_subscription_deliveries"], *arguments, 50)
+    assert whole(found) == []
+    assert touched(found) <= 2 * (50 + DAYS + 1)
+    found = await plan(data.connection, api.SQL["find_unsuccessful"], *arguments, "failed", 50)
     assert whole(found) == []
     assert touched(found) <= 50 + DAYS + 1
+    for name, more in (("find_newest_in", [50]), ("find_in_queue", [])):
+        found = await plan(data.connection, api.SQL[name], *arguments, "scheduled", 50, *more)
+        assert whole(found) == []
+        assert touched(found) <= 2 * (50 + DAYS + 1)
 
 
 def test_every_statement_of_a_batch_is_looked_at() -> None:
@@ -291,6 +357,6 @@ def test_every_statement_of_a_batch_is_looked_at() -> None:
         name
         for queries in (worker.SQL, dispatcher.SQL, deliveries.SQL)
         for name, query in queries.items()
-        if "webhook_" in query or "delivery_attempts" in query
+        if "webhook_" in query or "delivery_attempts" in query or QUEUE in query
     }
     assert known <= set(named)

@@ -14,6 +14,7 @@ import prometheus_client
 import redis.asyncio
 
 from dev.embedded import ports
+from dev.harness import deliveries
 from dev.harness.keys import ENCRYPTION_KEY, vault
 from dev.harness.stores import as_runtime
 from dev.harness.waiting import wait_until
@@ -77,8 +78,11 @@ class World:
 
     async def clear(self) -> None:
         """Remove everything; in a tenth of the time that a database of its own takes."""
-        operational = ("operational_facts", "exhausted_deliveries")
-        for table in (*operational, "delivery_attempts", "webhook_deliveries", "webhook_events", "subscriptions"):
+        for table in (
+            "operational_facts", "exhausted_deliveries", "due_subscriptions", "delivery_queue",
+            "unsuccessful_deliveries", "delivery_attempts", "webhook_deliveries", "webhook_events",
+            "subscription_health", "subscriptions",
+        ):  # fmt: skip
             await self.pool.execute(f"DELETE FROM {table}")
         async with redis.asyncio.Redis.from_url(self.redis_url) as client:
             await client.flushdb()
@@ -112,15 +116,41 @@ class World:
             "INSERT INTO webhook_events (id, tenant_id, event_type, content_type, payload) VALUES ($1, $2, $3, $4, $5)",
             event_id, self.tenant_id, event_type, content_type, payload,
         )  # fmt: skip
-        await self.pool.execute(
-            "INSERT INTO webhook_deliveries"
-            " (id, event_id, subscription_id, tenant_id, event_type, next_attempt_at, expires_at, status, completed_at)"
-            " VALUES ($1, $2, $3, $4, $5, now() + $6::interval, now() + $7::interval, $8::delivery_status,"
-            " CASE WHEN $8 IN ('delivered', 'failed', 'cancelled') THEN now() END)",
-            delivery_id, event_id, subscription_id, self.tenant_id, event_type, timedelta(seconds=due_in),
-            timedelta(seconds=expires_in), status,
+        await deliveries.insert(
+            self.pool, [(delivery_id, event_id)], subscription_id=subscription_id, tenant_id=self.tenant_id,
+            event_type=event_type, status=status, due_in=due_in, expires_in=expires_in,
         )  # fmt: skip
         return delivery_id
+
+    async def put(
+        self,
+        *delivery_ids: UUID,
+        status: str,
+        reason: str | None = None,
+        due_in: float = 0.0,
+        token: UUID | None = None,
+    ) -> None:
+        """Put deliveries into a state, in the queue and in history, whatever they were in."""
+        await deliveries.put(self.pool, *delivery_ids, status=status, reason=reason, due_in=due_in, token=token)
+
+    async def agrees(self) -> None:
+        """Assert that exactly the pending ones of history are in the queue, and the unsuccessful ones are listed."""
+        assert await self.pool.fetch("SELECT * FROM deliveries WHERE queued <> (history = 'pending')") == []
+        assert (
+            await self.pool.fetch("SELECT delivery_id FROM delivery_queue EXCEPT SELECT id FROM webhook_deliveries")
+            == []
+        )
+        assert (
+            await self.pool.fetch(
+                "SELECT id, subscription_id, status FROM webhook_deliveries WHERE status IN ('failed', 'cancelled')"
+                " EXCEPT SELECT id, subscription_id, status FROM unsuccessful_deliveries"
+            )
+            == await self.pool.fetch(
+                "SELECT id, subscription_id, status FROM unsuccessful_deliveries"
+                " EXCEPT SELECT id, subscription_id, status FROM webhook_deliveries"
+            )
+            == []
+        )
 
     async def deliver_many(self, subscription_id: UUID, number: int, *, due_in: float = 0.0) -> list[UUID]:
         """Make so many events of their own, with a delivery each."""
@@ -131,28 +161,27 @@ class World:
             " SELECT id, 'default', 'application/json', '{}' FROM unnest($1::uuid[]) AS id",
             event_ids,
         )
-        await self.pool.execute(
-            "INSERT INTO webhook_deliveries (id, event_id, subscription_id, tenant_id, next_attempt_at, expires_at)"
-            " SELECT id, event_id, $3, 'default', now() + $4::interval, now() + interval '1 hour'"
-            " FROM unnest($1::uuid[], $2::uuid[]) AS d (id, event_id)",
-            delivery_ids, event_ids, subscription_id, timedelta(seconds=due_in),
-        )  # fmt: skip
+        pairs = list(zip(delivery_ids, event_ids, strict=True))
+        await deliveries.insert(self.pool, pairs, subscription_id=subscription_id, due_in=due_in)
         return delivery_ids
 
     async def lease(self, delivery_id: UUID, *, seconds: float, token: UUID | None = None) -> UUID:
-        """Put a delivery into the hands of a worker that may live or not; the claim's token."""
+        """Put a delivery into the hands of a worker that may live or not; the claim's token.
+
+        The dispatcher looks at it when its lease ends.
+        """
         token = token or ids.new()
         await self.pool.execute(
-            "UPDATE webhook_deliveries SET status = 'in_flight', claim_token = $2,"
-            " next_attempt_at = now() + $3::interval WHERE id = $1",
+            "UPDATE delivery_queue SET claim_token = $2, scheduled = false, lease_until = now() + $3::interval,"
+            " due_at = now() + $3::interval WHERE delivery_id = $1",
             delivery_id, token, timedelta(seconds=seconds),
         )  # fmt: skip
         return token
 
     async def set(self, delivery_id: UUID, **columns: Any) -> None:
-        """Change columns of a delivery."""
+        """Change columns of an unfinished delivery's row in the queue."""
         for name, value in columns.items():
-            await self.pool.execute(f"UPDATE webhook_deliveries SET {name} = $2 WHERE id = $1", delivery_id, value)
+            await self.pool.execute(f"UPDATE delivery_queue SET {name} = $2 WHERE delivery_id = $1", delivery_id, value)
 
     async def delete_subscription(self, subscription_id: UUID) -> None:
         """Mark a subscription deleted, as ingest does first."""
@@ -172,11 +201,9 @@ class World:
         await self.pool.execute("DELETE FROM webhook_events WHERE id = $1", event_id)
 
     async def row(self, delivery_id: UUID) -> asyncpg.Record:
-        """Record a delivery."""
+        """Return a delivery as it is now."""
         row: asyncpg.Record | None = await self.pool.fetchrow(
-            "SELECT *, status::text AS status, next_attempt_at <= clock_timestamp() AS due"
-            " FROM webhook_deliveries WHERE id = $1",
-            delivery_id,
+            "SELECT *, due_at <= clock_timestamp() AS due FROM deliveries WHERE id = $1", delivery_id
         )
         assert row
         return row
@@ -189,7 +216,7 @@ class World:
 
     async def statuses(self, subscription_id: UUID) -> dict[str, int]:
         """How many deliveries of a subscription are in which state."""
-        query = "SELECT status::text, count(*) FROM webhook_deliveries WHERE subscription_id = $1 GROUP BY 1"
+        query = "SELECT status, count(*) FROM deliveries WHERE subscription_id = $1 GROUP BY 1"
         return {row["status"]: row["count"] for row in await self.pool.fetch(query, subscription_id)}
 
     async def in_state(self, delivery_id: UUID, *statuses: str, timeout_seconds: float = 10.0) -> asyncpg.Record:

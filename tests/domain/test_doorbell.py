@@ -17,6 +17,7 @@ from taskiq import AckableMessage
 from taskiq.kicker import AsyncKicker
 
 from dev.embedded import EmbeddedValkey
+from dev.harness import deliveries
 from dev.harness.waiting import wait_until
 from services.domain import doorbell
 from services.domain.doorbell import Broker, Ringer, Rung
@@ -220,17 +221,12 @@ class Rows:
     async def make(self, count: int) -> list[UUID]:
         """Create pending rows that nobody looks at for an hour."""
         made = [ids.new() for _ in range(count)]
-        await self.pool.execute(
-            "INSERT INTO webhook_deliveries (id, event_id, subscription_id, tenant_id, next_attempt_at, expires_at)"
-            " SELECT id, id, id, 'default', now() + interval '1 hour', now() + interval '1 day'"
-            " FROM unnest($1::uuid[]) AS id",
-            made,
-        )
+        await deliveries.insert(self.pool, [(each, each) for each in made], subscription_id=ids.new(), due_in=3600.0)
         return made
 
     async def due(self) -> int:
         """Return how many rows are due."""
-        number: int = await self.pool.fetchval("SELECT count(*) FROM webhook_deliveries WHERE next_attempt_at <= now()")
+        number: int = await self.pool.fetchval("SELECT count(*) FROM delivery_queue WHERE due_at <= now()")
         return number
 
 
@@ -348,7 +344,7 @@ async def test_only_what_is_still_pending_is_made_due(valkey: EmbeddedValkey, po
     async with _ringing(valkey.url(), pool) as ringer:
         valkey.kill()
         waiting, ended = await rows.make(2)
-        await pool.execute("UPDATE webhook_deliveries SET status = 'delivered' WHERE id = $1", ended)
+        await deliveries.put(pool, ended, status="delivered")
         ringer.ring(_rung(waiting, ended))
         await _eventually(rows.due, 1, "the pending row to be due")
     assert await rows.due() == 1

@@ -75,11 +75,11 @@ async def test_a_gate_that_is_closed_again_and_again_stays_closed(
     assert not another.is_open(SUBSCRIPTION)
 
 
-@pytest.mark.parametrize("key", [gates.CLOSED, gates.FULL, gates.SHORT])
+@pytest.mark.parametrize("key", [gates.FULL, gates.SHORT, gates.CLOSED])
 async def test_a_hint_that_is_dated_ahead_or_is_no_id_is_dropped(redis_url: str, one: Gates, key: str) -> None:
     async with redis.client(RedisSettings(redis_url=redis_url, _env_file=None)) as client:
         seconds, _ = await client.time()
-        await client.zadd(key, {SUBSCRIPTION.bytes: (seconds + 3_600) * 1000, b"no id": seconds * 1000 + 400})
+        await client.zadd(key, {SUBSCRIPTION.bytes: (seconds + 7_200) * 1000, b"no id": seconds * 1000 + 400})
         one.close([OTHER])
         await a_few_exchanges()
         assert one.is_open(SUBSCRIPTION)
@@ -131,3 +131,68 @@ async def test_without_redis_gates_stand_open_and_nothing_fails() -> None:
         made.close([SUBSCRIPTION])
         made.fill(OTHER)
         await wait_until(lambda: made.is_open(SUBSCRIPTION) and made.is_open(OTHER), what="the gates to open")
+
+
+async def test_a_gate_that_is_closed_for_long_is_opened_everywhere(one: Gates, another: Gates) -> None:
+    one.close_for({SUBSCRIPTION: 600.0})
+    await wait_until(lambda: not another.is_open(SUBSCRIPTION), what="the closing to be heard of")
+    another.open([SUBSCRIPTION])
+    assert another.is_open(SUBSCRIPTION)
+    await wait_until(lambda: one.is_open(SUBSCRIPTION), what="the opening to be heard of")
+
+
+async def test_gates_that_stay_closed_cost_nothing(one: Gates, another: Gates, redis_url: str) -> None:
+    closed = {ids.new(): 600.0 for _ in range(5_000)}
+
+    def heard() -> bool:
+        one.close_for(closed)  # again, as the dispatcher does after it lost Redis
+        return not any(map(another.is_open, closed))
+
+    await wait_until(heard, 20, what="all to be heard of")
+    async with redis.client(RedisSettings(redis_url=redis_url, _env_file=None)) as client:
+        await a_few_exchanges()
+        before = await client.info("stats")
+        for _ in range(5):
+            one.close_for(closed)
+            await a_few_exchanges()
+        after = await client.info("stats")
+    for direction in ("total_net_input_bytes", "total_net_output_bytes"):
+        assert after[direction] - before[direction] < 5_000 * gates.UUID_BYTES
+    assert not any(map(one.is_open, closed))
+
+
+async def test_one_that_starts_later_reads_what_is_closed_in_parts(
+    one: Gates, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gates, "_CATCH_UP", 50)
+    closed = {ids.new(): 600.0 for _ in range(1_000)}
+    one.close_for(closed)
+    await a_few_exchanges()
+    async with copy(redis_url) as later:
+        await wait_until(lambda: not any(map(later.is_open, closed)), 10, what="all to be read")
+        one.open(closed)
+        await wait_until(lambda: all(map(later.is_open, closed)), 10, what="all to be opened")
+
+
+async def test_one_that_missed_changes_reads_what_is_closed(one: Gates, redis_url: str) -> None:
+    async with redis.client(RedisSettings(redis_url=redis_url, _env_file=None)) as client, copy(redis_url) as other:
+        one.close_for({OTHER: 600.0})
+        await wait_until(lambda: not other.is_open(OTHER), what="the first change to be heard of")
+        seconds, _ = await client.time()
+        await client.zadd(gates.CLOSED, {SUBSCRIPTION.bytes: (seconds + 600) * 1000})
+        await client.delete(gates.CHANGES)
+        one.close_for({ids.new(): 600.0})
+        await wait_until(lambda: not other.is_open(SUBSCRIPTION), what="it to be read")
+
+
+@pytest.mark.parametrize("key", [gates.CLOSED, gates.FULL, gates.SHORT, gates.CHANGES])
+async def test_a_key_of_another_type_is_removed_and_gates_work_again(one: Gates, another: Gates, key: str) -> None:
+    """Redis refuses it, and is not away."""
+    await one._redis.set(key, "nonsense")
+
+    async def works() -> bool:
+        one.close([SUBSCRIPTION])
+        one.fill(OTHER)
+        return not another.is_open(SUBSCRIPTION) and another.is_full(OTHER)
+
+    await wait_until(works, what="what one closes to be heard of by the other")

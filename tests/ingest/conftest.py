@@ -134,8 +134,8 @@ class Ingest:
     async def deliveries(self, event_id: str) -> list[asyncpg.Record]:
         """Return the deliveries of an event, and in how many seconds each is due."""
         rows: list[asyncpg.Record] = await self.pool.fetch(
-            "SELECT *, extract(epoch FROM next_attempt_at - now())::float AS due_in_seconds"
-            " FROM webhook_deliveries WHERE event_id = $1 ORDER BY id",
+            "SELECT *, extract(epoch FROM due_at - now())::float AS due_in_seconds"
+            " FROM deliveries WHERE event_id = $1 ORDER BY id",
             UUID(event_id),
         )
         return rows

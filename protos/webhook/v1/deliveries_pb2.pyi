@@ -116,7 +116,7 @@ class Delivery(_message.Message):
 
     @_builtins.property
     def expires_at(self) -> _timestamp_pb2.Timestamp:
-        """After this time it fails with reason "expired"."""
+        """After this time it fails with reason "expired"; unset once it has ended."""
 
     @_builtins.property
     def attempts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Attempt]:

@@ -29,7 +29,7 @@ class DeliveryService(deliveries_pb2_grpc.DeliveryServiceServicer):
         """Read one with its attempts."""
         delivery_id = ids.parse("delivery_id", request.delivery_id)
         found = await self._store.delivery(identity.tenant_of(request.tenant_id), delivery_id)
-        return pb.GetDeliveryResponse(delivery=self._whole(found))
+        return pb.GetDeliveryResponse(delivery=await self._whole(found))
 
     async def ListDeliveries(self, request: pb.ListDeliveriesRequest, _context: Context) -> pb.ListDeliveriesResponse:
         """Read a page."""
@@ -62,7 +62,7 @@ class DeliveryService(deliveries_pb2_grpc.DeliveryServiceServicer):
         spans.link(trace)
         if ringing:
             self._ringer.ring([doorbell.Rung(pending.subscription_id, delivery_id)])
-        return pb.RetryDeliveryResponse(delivery=self._whole(pending))
+        return pb.RetryDeliveryResponse(delivery=await self._whole(pending))
 
     async def CancelDelivery(self, request: pb.CancelDeliveryRequest, _context: Context) -> pb.CancelDeliveryResponse:
         """Cancel it if it waits."""
@@ -72,10 +72,10 @@ class DeliveryService(deliveries_pb2_grpc.DeliveryServiceServicer):
             deliveries.DELIVERIES_ENDED.labels(DeliveryStatus.CANCELLED).inc()
         return pb.CancelDeliveryResponse(delivery=_message(cancelled))
 
-    def _whole(self, delivery: Delivery) -> pb.Delivery:
+    async def _whole(self, delivery: Delivery) -> pb.Delivery:
         message = _message(delivery)
         if delivery.held_by is not None:
-            message.held_by = delivery.held_by or self._turns.held.get(delivery.subscription_id, "")
+            message.held_by = delivery.held_by or await self._turns.held_by(delivery.subscription_id) or ""
         return message
 
 
@@ -91,7 +91,7 @@ def _message(delivery: Delivery) -> pb.Delivery:
         delivery,
         attempts=[_attempt(attempt) for attempt in delivery.attempts],
         held_by=None,
-        next_attempt_at=delivery.next_attempt_at if delivery.status is DeliveryStatus.SCHEDULED else None,
+        next_attempt_at=delivery.due_at if delivery.status is DeliveryStatus.SCHEDULED else None,
         completed_at=delivery.completed_at if delivery.status in FINAL else None,
     )
 

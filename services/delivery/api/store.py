@@ -1,19 +1,25 @@
 """What the API of deliveries asks of Postgres."""
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from services.domain import audit
+from services.domain import audit, deliveries
 from services.domain.audit import Action, FieldChange
 from services.domain.doorbell import RUNG_SECONDS
-from services.domain.states import FINAL, DeliveryStatus
+from services.domain.states import FINAL, DeliveryReason, DeliveryStatus
 from services.platform import errors, ids
 from services.platform.stores import postgres, sql
 
 SQL = sql.Queries("services.delivery.api")
+
+# Of a subscription's deliveries so many are looked at for those in a state before all in that state are sorted.
+NEWEST_LIMIT = 5_000
+# Each needs somebody who retries, or ends, the same delivery in the same moment.
+LOCK_TRIES = 5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,7 +37,7 @@ class Attempt:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Delivery:
-    """A row of webhook_deliveries, with its attempts where they were asked for."""
+    """A delivery as it is now, with its attempts where they were asked for."""
 
     id: UUID
     event_id: UUID
@@ -41,9 +47,10 @@ class Delivery:
     status: DeliveryStatus
     attempt_count: int
     created_at: datetime
-    next_attempt_at: datetime
     completed_at: datetime | None
-    expires_at: datetime
+    # While it is unfinished: when the dispatcher looks at it next, and when it fails.
+    due_at: datetime | None
+    expires_at: datetime | None
     reason: str | None
     attempts: Sequence[Attempt] = field(default=())
     # What keeps it from being sent though it is due; '' if that is not its subscription's state. Of a single one.
@@ -79,7 +86,19 @@ class DeliveryStore:
         """Up to `limit` deliveries with ids below `before`, newest first; NotFound for an unknown subscription."""
         if not await self._pool.fetchval(SQL["subscription_exists"], subscription_id, tenant_id):
             raise errors.NotFound(f"subscription {subscription_id} not found")
-        rows = await self._pool.fetch(SQL["select_subscription_deliveries"], subscription_id, before, status, limit)
+        if status is None or status is DeliveryStatus.DELIVERED:
+            query = "select_subscription_deliveries" if status is None else "select_delivered"
+            rows = await self._pool.fetch(SQL[query], subscription_id, before, limit)
+            return [_delivery(row) for row in rows]
+        # Of one snapshot: what leaves the state between the statements must not make the page look like the last.
+        async with (
+            self._pool.acquire() as connection,
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
+            found = await _find(connection, subscription_id, status, before, limit)
+            if not found:
+                return []
+            rows = await connection.fetch(SQL["select_deliveries"], found, min(found), max(found))
         return [_delivery(row) for row in rows]
 
     async def of_event(
@@ -103,8 +122,7 @@ class DeliveryStore:
         Conflict while it is in flight or when its subscription is deleted or disabled; Gone without its payload, or
         past the retention of its day.
         """
-        async with self._pool.acquire() as connection, connection.transaction():
-            row = await self._lock(connection, tenant_id, delivery_id)
+        async with self._locked(tenant_id, delivery_id) as (connection, row, status):
             if row["subscription_deleted"]:
                 raise errors.Conflict(
                     "the subscription of this delivery is deleted", reason=errors.ErrorReason.SUBSCRIPTION_DELETED
@@ -119,9 +137,9 @@ class DeliveryStore:
                 raise errors.Gone("this delivery is older than LOG_RETENTION_HOURS and is about to be removed")
             ringing = row["steady"] and may_ring(row["subscription_id"])
             hold_seconds = RUNG_SECONDS if ringing else 0
-            await connection.fetchrow(SQL["retry_delivery"], delivery_id, hold_seconds, self._expiry_hours)
+            await connection.execute(SQL["retry_delivery"], delivery_id, hold_seconds, self._expiry_hours)
             await connection.execute(SQL["ask_for_probe"], row["subscription_id"], delivery_id)
-            await _tell(connection, Action.RETRY_DELIVERY, row, after=DeliveryStatus.PENDING)
+            await _tell(connection, Action.RETRY_DELIVERY, row, before=status, after=DeliveryStatus.PENDING)
             return await self._read(connection, tenant_id, delivery_id), ringing, row["traceparent"]
 
     async def cancel(self, tenant_id: str, delivery_id: UUID) -> tuple[Delivery, bool]:
@@ -129,25 +147,33 @@ class DeliveryStore:
 
         Conflict while it is in flight, or when it ended otherwise.
         """
-        async with self._pool.acquire() as connection, connection.transaction():
-            row = await self._lock(connection, tenant_id, delivery_id)
-            waiting = row["status"] not in FINAL
-            if not waiting and row["status"] != DeliveryStatus.CANCELLED:
-                raise errors.Conflict(f"the delivery is {row['status']}", reason=errors.ErrorReason.DELIVERY_FINISHED)
+        async with self._locked(tenant_id, delivery_id) as (connection, row, status):
+            waiting = status not in FINAL
+            if not waiting and status is not DeliveryStatus.CANCELLED:
+                raise errors.Conflict(f"the delivery is {status}", reason=errors.ErrorReason.DELIVERY_FINISHED)
             if waiting:
-                await connection.execute(SQL["cancel_delivery"], delivery_id)
-                await _tell(connection, Action.CANCEL_DELIVERY, row, after=DeliveryStatus.CANCELLED)
+                await deliveries.end_waiting(
+                    connection, [delivery_id], status=DeliveryStatus.CANCELLED, reason=DeliveryReason.CANCELLED
+                )
+                await _tell(connection, Action.CANCEL_DELIVERY, row, before=status, after=DeliveryStatus.CANCELLED)
             return await self._read(connection, tenant_id, delivery_id), waiting
 
-    async def _lock(self, connection: postgres.Connection, tenant_id: str, delivery_id: UUID) -> Any:
-        row = await connection.fetchrow(SQL["lock_delivery"], delivery_id, tenant_id)
-        if row is None:
-            raise _no_delivery(delivery_id)
-        if row["status"] == DeliveryStatus.IN_FLIGHT:
-            raise errors.Conflict(
-                "a worker is sending this delivery; try again", reason=errors.ErrorReason.DELIVERY_IN_FLIGHT
-            )
-        return row
+    @contextlib.asynccontextmanager
+    async def _locked(
+        self, tenant_id: str, delivery_id: UUID
+    ) -> AsyncIterator[tuple[postgres.Connection, Any, DeliveryStatus]]:
+        """Yield a transaction that has a delivery locked, with its row in history and its state.
+
+        Conflict while it is in flight.
+        """
+        async with self._pool.acquire() as connection:
+            for _ in range(LOCK_TRIES):
+                async with connection.transaction():
+                    found = await _lock(connection, tenant_id, delivery_id)
+                    if found is not None:
+                        yield connection, *found
+                        return
+        raise errors.Conflict("the delivery is being changed; try again", reason=errors.ErrorReason.DELIVERY_IN_FLIGHT)
 
     async def _read(self, connection: postgres.Connection, tenant_id: str, delivery_id: UUID) -> Delivery:
         row = await connection.fetchrow(SQL["select_delivery"], delivery_id, tenant_id)
@@ -156,9 +182,49 @@ class DeliveryStore:
         return _delivery(row, await connection.fetch(SQL["select_attempts"], delivery_id))
 
 
-async def _tell(connection: postgres.Connection, action: Action, before: Any, *, after: DeliveryStatus) -> None:
-    change = FieldChange(field="status", before=before["status"], after=after)
-    entry = audit.Entry(action=action, tenant_id=before["tenant_id"], resource_id=str(before["id"]), changes=[change])
+async def _find(
+    connection: postgres.Connection, subscription_id: UUID, status: DeliveryStatus, before: UUID, limit: int
+) -> list[UUID]:
+    """Return the newest deliveries of a subscription in a state that few are in.
+
+    Where many wait, the newest of them are among the newest of all; where few do, they are soon sorted.
+    """
+    arguments = subscription_id, before, status, limit
+    if status in FINAL:
+        return [row["id"] for row in await connection.fetch(SQL["find_unsuccessful"], *arguments)]
+    row = await connection.fetchrow(SQL["find_newest_in"], *arguments, NEWEST_LIMIT)
+    assert row is not None, "it counts"
+    found: list[UUID] = row["found"]
+    if len(found) == limit or row["passed"] < NEWEST_LIMIT:
+        return found
+    return [row["id"] for row in await connection.fetch(SQL["find_in_queue"], *arguments)]
+
+
+async def _lock(
+    connection: postgres.Connection, tenant_id: str, delivery_id: UUID
+) -> tuple[Any, DeliveryStatus] | None:
+    """Lock a delivery, in the queue first as everywhere; None if it came there after it was looked for."""
+    queued = await connection.fetchrow(SQL["lock_queued"], delivery_id, tenant_id)
+    row = await connection.fetchrow(SQL["lock_delivery"], delivery_id, tenant_id)
+    if row is None:
+        raise _no_delivery(delivery_id)
+    status = DeliveryStatus(row["status"])
+    if queued is None:
+        if status is DeliveryStatus.PENDING and await connection.fetchval(SQL["is_queued"], delivery_id):
+            return None
+        return row, status
+    if queued["in_flight"]:
+        raise errors.Conflict(
+            "a worker is sending this delivery; try again", reason=errors.ErrorReason.DELIVERY_IN_FLIGHT
+        )
+    return row, DeliveryStatus.SCHEDULED if queued["scheduled"] else DeliveryStatus.PENDING
+
+
+async def _tell(
+    connection: postgres.Connection, action: Action, row: Any, *, before: DeliveryStatus, after: DeliveryStatus
+) -> None:
+    change = FieldChange(field="status", before=before, after=after)
+    entry = audit.Entry(action=action, tenant_id=row["tenant_id"], resource_id=str(row["id"]), changes=[change])
     await audit.record(connection, entry)
 
 

@@ -1,4 +1,4 @@
-"""The dispatcher: rings for what is due in Postgres and not in hand, in turns among subscriptions.
+"""The dispatcher: rings for what is due in Postgres and not in hand, in turns among tenants and their subscriptions.
 
 Retries that came due, lost doorbells, expired leases, expired deliveries, deliveries of deleted
 subscriptions: all are found by looking at the rows, so nothing is lost with a message or a process.
@@ -6,11 +6,15 @@ subscriptions: all are found by looking at the rows, so nothing is lost with a m
 
 import asyncio
 import time
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any
+from uuid import UUID
 
 import structlog
 
 from services.delivery.dispatcher import metrics
-from services.delivery.dispatcher.store import DispatcherStore, Walk
+from services.delivery.dispatcher.store import DispatcherStore
+from services.delivery.dispatcher.sweeper import Leases
 from services.delivery.dispatcher.turns import Turns
 from services.domain import doorbell
 from services.domain.deliveries import DELIVERIES_ENDED
@@ -23,12 +27,17 @@ log = structlog.get_logger(__name__)
 # Between turns that found little, and between those that left something behind.
 IDLE_SECONDS = 0.25
 BUSY_SECONDS = 0.02
-# A turn takes so many deliveries at most, and of each subscription its even share.
+# A turn takes so many deliveries at most, of each tenant its even share.
 DELIVERIES_PER_TURN = 2_048
-LEASES_PER_SUBSCRIPTION = 500
+# When more became due than one statement reads, a turn waits so long for all of it to be known: it is fairer then.
+SWEEP_AHEAD_SECONDS = 0.2
 # After Postgres was away workers record first what they hold, before any lease is taken for lost.
 GUARD_SECONDS = 10.0
 RETRY_SECONDS = 0.2
+# Deleted subscriptions of which deliveries wait to be cancelled; those over it have another turn in a few seconds.
+MAX_DELETED = 10_000
+# While nothing may be rung there are no turns that come upon them.
+DELETED_SECONDS = 1.0
 
 
 class Dispatcher:
@@ -41,9 +50,21 @@ class Dispatcher:
         self._broker = broker
         self._leases_guarded_until = time.monotonic()
         self._last_turn_at = time.monotonic()
+        self._deleted: asyncio.Queue[UUID] = asyncio.Queue(MAX_DELETED)
+        self._cancelling: set[UUID] = set()
+        self._look_for_deleted_at = time.monotonic()
 
-    async def run(self) -> None:
-        """Take turns until cancelled."""
+    @property
+    def loops(self) -> Mapping[str, Callable[[], Coroutine[Any, Any, None]]]:
+        """What is to run until cancelled, by name: turns, and what would delay them."""
+        return {
+            "dispatcher": self._take_turns,
+            "queue_checks": self._check_queue,
+            "expiries": self._expire,
+            "cancellations": self._cancel_deleted,
+        }
+
+    async def _take_turns(self) -> None:
         await background.repeat(
             self._timed_turn, interval_seconds=IDLE_SECONDS, retry_seconds=RETRY_SECONDS, on_error=self._guard_leases
         )
@@ -51,13 +72,17 @@ class Dispatcher:
     def _guard_leases(self) -> None:
         self._leases_guarded_until = time.monotonic() + GUARD_SECONDS
 
+    @property
+    def _guard_seconds(self) -> float:
+        return max(0.0, self._leases_guarded_until - time.monotonic())
+
     async def _timed_turn(self) -> float:
         started = time.monotonic()
         pause_seconds = await self._turn()
         ended = self._last_turn_at = time.monotonic()
         metrics.TURN_SECONDS.observe(ended - started)
         metrics.LAST_TURN.set_to_current_time()
-        # A walk over many subscriptions takes its time: it gets no more than a third of it.
+        # Turns get no more than a third of the time of a connection.
         return max(pause_seconds, 2 * (ended - started))
 
     async def check(self) -> None:
@@ -69,27 +94,27 @@ class Dispatcher:
 
     async def _turn(self) -> float:
         """One turn; the seconds until the next."""
-        walk = await self._store.walk()
-        if walk.deleted:
-            await self._store.cancel_deleted(walk.deleted)
-        leases = 0
-        if walk.in_flight and time.monotonic() >= self._leases_guarded_until:
-            leases = await self._expire_leases(walk)
-        pause_seconds = await self._ring_due(walk)
-        return BUSY_SECONDS if leases else pause_seconds
+        started = time.monotonic()
+        self._tell(await self._turns.sweeper.sweep(leases=True, guard_seconds=self._guard_seconds))
+        while self._turns.sweeper.has_more and time.monotonic() - started < SWEEP_AHEAD_SECONDS:
+            self._tell(await self._turns.sweeper.sweep(leases=True, guard_seconds=self._guard_seconds))
+        pause_seconds = await self._ring_due()
+        return BUSY_SECONDS if self._turns.sweeper.has_more else pause_seconds
 
-    async def _expire_leases(self, walk: Walk) -> int:
-        expired, failed = await self._store.expire_leases(walk.in_flight, per_subscription=LEASES_PER_SUBSCRIPTION)
-        if expired:
-            metrics.LEASES_EXPIRED.inc(expired)
-            DELIVERIES_ENDED.labels(DeliveryStatus.FAILED).inc(failed)
-            log.warning("leases expired; their deliveries are due again", leases=expired, failed=failed)
-        return expired
+    def _tell(self, leases: Leases) -> None:
+        if leases.expired:
+            metrics.LEASES_EXPIRED.inc(leases.expired)
+            DELIVERIES_ENDED.labels(DeliveryStatus.FAILED).inc(leases.failed)
+            log.warning("leases expired; their deliveries are due again", leases=leases.expired, failed=leases.failed)
 
-    async def _ring_due(self, walk: Walk) -> float:
-        if not walk.waiting or not await self._may_ring():
+    async def _ring_due(self) -> float:
+        if not await self._may_ring():
+            if time.monotonic() >= self._look_for_deleted_at:
+                self._look_for_deleted_at = time.monotonic() + DELETED_SECONDS
+                self._cancel(await self._store.find_deleted(limit=MAX_DELETED))
             return IDLE_SECONDS
-        taken = await self._turns.take(DELIVERIES_PER_TURN, walk)
+        taken = await self._turns.take(DELIVERIES_PER_TURN)
+        self._cancel(taken.deleted)
         if taken.expired:
             DELIVERIES_ENDED.labels(DeliveryStatus.FAILED).inc(taken.expired)
         if taken.rung:
@@ -100,6 +125,13 @@ class Dispatcher:
         wait_seconds = IDLE_SECONDS if taken.wait_seconds is None else taken.wait_seconds
         return min(IDLE_SECONDS, max(BUSY_SECONDS, wait_seconds))
 
+    def _cancel(self, subscription_ids: Sequence[UUID]) -> None:
+        """Have what waits for deleted subscriptions cancelled."""
+        for name in subscription_ids:
+            if name not in self._cancelling and not self._deleted.full():
+                self._cancelling.add(name)
+                self._deleted.put_nowait(name)
+
     async def _may_ring(self) -> bool:
         """Whether bells would be heard: without Redis workers look for themselves, over a full stream they are busy."""
         try:
@@ -107,3 +139,38 @@ class Dispatcher:
                 return await self._broker.measure() < doorbell.LOW_WATER_MESSAGES
         except REDIS_AWAY:
             return False
+
+    # -- apart from turns --
+
+    async def _check_queue(self) -> None:
+        """Pass over the queue for what the sweep missed."""
+
+        async def step() -> float:
+            pause_seconds, leases = await self._turns.sweeper.check(leases=True, guard_seconds=self._guard_seconds)
+            self._tell(leases)
+            return pause_seconds
+
+        await background.repeat(step, interval_seconds=IDLE_SECONDS, quiet=True)
+
+    async def _expire(self) -> None:
+        """End what waits and is past its expiry, held or not."""
+
+        async def step() -> float:
+            pause_seconds, ended = await self._turns.sweeper.expire()
+            DELIVERIES_ENDED.labels(DeliveryStatus.FAILED).inc(ended)
+            return pause_seconds
+
+        await background.repeat(step, interval_seconds=IDLE_SECONDS, quiet=True)
+
+    async def _cancel_deleted(self) -> None:
+        """Cancel what waits for deleted subscriptions."""
+
+        async def step() -> float:
+            name = await self._deleted.get()
+            try:
+                await self._store.cancel_deleted(name)
+            finally:
+                self._cancelling.discard(name)
+            return 0.0
+
+        await background.repeat(step, interval_seconds=IDLE_SECONDS, quiet=True)

@@ -9,7 +9,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from services.delivery.dispatcher.store import DispatcherStore
 from services.delivery.dispatcher.turns import Turns
 from services.domain import doorbell
-from services.domain.states import BreakerState, DeliveryStatus, Hold
+from services.domain.states import BreakerState, Hold
 from services.platform.process import background
 from services.platform.process.metrics import SECONDS_BUCKETS, Growth
 from services.platform.stores.redis import REDIS_AWAY, Client
@@ -72,6 +72,8 @@ def _export_redis(info: Mapping[str, float], growth: Growth) -> None:
 INTERVAL_SECONDS = 2.0
 # Measuring takes a fifth of the time of one connection at most: the slower it is, the rarer.
 SHARE = 5
+# Counting breakers goes over the health of all endpoints that ever failed: it takes a fiftieth at most.
+BREAKERS_SHARE = 50
 COUNT_LIMIT = 100_000
 
 
@@ -82,12 +84,18 @@ async def keep(store: DispatcherStore, turns: Turns, broker: doorbell.Broker) ->
     rate limit look like work for more workers. Until then the depth is 0, as it is exported from the first scrape; that
     is outvoted by the other copies, and by an autoscaler's stabilisation window where there are none.
     """
+    breakers_at = time.monotonic()
 
     async def measure() -> float:
+        nonlocal breakers_at
         started = time.monotonic()
         try:
             await _measure_queue(store, turns)
-            return max(INTERVAL_SECONDS, (SHARE - 1) * (time.monotonic() - started))
+            pause_seconds = max(INTERVAL_SECONDS, (SHARE - 1) * (time.monotonic() - started))
+            if (began := time.monotonic()) >= breakers_at:
+                await _measure_breakers(store)
+                breakers_at = began + BREAKERS_SHARE * (time.monotonic() - began)
+            return pause_seconds
         finally:
             await _measure_stream(broker)
 
@@ -95,24 +103,22 @@ async def keep(store: DispatcherStore, turns: Turns, broker: doorbell.Broker) ->
 
 
 async def _measure_queue(store: DispatcherStore, turns: Turns) -> None:
-    walk = await store.walk()
-    # By the current gates if the subscription alone decides them, otherwise by those of the last turn.
-    reasons = {name: turns.held[name] for name in walk.waiting if name in turns.held}
-    reasons |= {name: endpoint.held_by for name, endpoint in walk.waiting.items() if endpoint.held_by}
-    reasons |= dict.fromkeys(walk.deleted, Hold.SUBSCRIPTION_DELETED)
-    sendable = [name for name in walk.pending if name not in reasons]
-    retried = [name for name in walk.scheduled if name not in reasons]
-    QUEUE_DEPTH.set(await store.count_waiting(DeliveryStatus.PENDING, sendable, limit=COUNT_LIMIT))
-    SCHEDULED.set(await store.count_waiting(DeliveryStatus.SCHEDULED, retried, limit=COUNT_LIMIT))
-    IN_FLIGHT.set(await store.count_in_flight(limit=COUNT_LIMIT))
+    found = await store.depths(limit=COUNT_LIMIT, hold_seconds=doorbell.RUNG_SECONDS)
+    QUEUE_DEPTH.set(min(COUNT_LIMIT, found.pending + await store.unexpanded(limit=COUNT_LIMIT)))
+    SCHEDULED.set(found.scheduled)
+    IN_FLIGHT.set(found.in_flight)
+    # What keeps a whole subscription from being sent to is counted by the passes over the queue.
+    held = {**turns.sweeper.held, **found.held}
     for reason in Hold:
-        held = [name for name, found in reasons.items() if found == reason]
-        HELD.labels(reason).set(await store.count_held(held, limit=COUNT_LIMIT) if held else 0)
-    OLDEST_WAITING.set(await store.oldest_waiting_seconds(sendable, hold_seconds=doorbell.RUNG_SECONDS))
+        HELD.labels(reason).set(held.get(reason, 0))
+    OLDEST_WAITING.set(found.oldest_seconds)
+    await store.forget_workers()
+
+
+async def _measure_breakers(store: DispatcherStore) -> None:
     breakers = await store.breakers()
     for state in (BreakerState.OPEN, BreakerState.HALF_OPEN):
         BREAKERS.labels(state).set(breakers.get(state, 0))
-    await store.forget_workers()
 
 
 async def _measure_stream(broker: doorbell.Broker) -> None:

@@ -1,10 +1,13 @@
 """What the dispatcher asks of Postgres. Safe in any number of copies: rows are locked, and locked ones skipped."""
 
+import json
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from services.delivery.dispatcher.windows import MAX_WINDOW
 from services.domain import deliveries
 from services.domain.doorbell import Rung
 from services.domain.states import BreakerState, DeliveryReason, DeliveryStatus, Hold, SubscriptionState
@@ -15,21 +18,31 @@ SQL = sql.Queries("services.delivery.dispatcher")
 # Leases of one delivery that may expire before it ends, so that a poison delivery ends, too.
 MAX_INTERRUPTIONS = 10
 CANCEL_LIMIT = 1_000
-# Looked at for expiry behind each closed gate.
-EXPIRE_LIMIT = 200
 # A probe that nothing was heard of for so long is taken for lost: longer than any timeout, its bell and its recording.
 PROBE_SECONDS = 45.0
+# Before anything in the queue.
+BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST = UUID(int=0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Endpoint:
-    """A subscription with waiting deliveries, and what its gate depends on."""
+    """A subscription whose turn has come, and what its gate depends on."""
 
     subscription_id: UUID
+    tenant_id: str
+    # Its turn, as it was seen: who changes it says that something has changed.
+    turn_at: datetime
+    # What it has due is not due earlier.
+    due_from: datetime
+    # What held it at its last turn.
+    was_held_by: Hold | None
+    deleted: bool
     status: SubscriptionState
     breaker: BreakerState
-    # Whether the breaker's cool-down is over, or the probe that was out is taken for lost.
+    # Whether the breaker's cool-down is over, or the probe that was out is taken for lost; if not, in how many seconds.
     probe_due: bool
+    probe_seconds: float | None
     # The delivery that somebody retried by hand while the breaker was open: it is to be the probe.
     probe_asked_for: UUID | None
     # How long ago the breaker closed; None when it never opened.
@@ -47,17 +60,81 @@ class Endpoint:
         return Hold.BREAKER_OPEN if self.breaker is not BreakerState.CLOSED and not self.probe_due else None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Walk:
-    """The subscriptions with unfinished deliveries."""
+class Due(NamedTuple):
+    """A due delivery."""
 
-    waiting: dict[UUID, Endpoint] = field(default_factory=dict)
-    # Those of them with pending ones, and with scheduled ones.
-    pending: list[UUID] = field(default_factory=list)
-    scheduled: list[UUID] = field(default_factory=list)
-    in_flight: list[UUID] = field(default_factory=list)
-    # Waiting, but their subscription is gone.
-    deleted: list[UUID] = field(default_factory=list)
+    id: UUID
+    due_at: datetime
+    expired: bool
+
+
+class DueSubscription(NamedTuple):
+    """A subscription with due deliveries, and since when the first of them is due."""
+
+    subscription_id: UUID
+    tenant_id: str
+    due_from: datetime
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Swept:
+    """What became due."""
+
+    now: datetime
+    deliveries: int
+    # Of the last of them; None when there are none.
+    last_due_at: datetime | None
+    due: list[DueSubscription]
+    # In flight.
+    claimed: list[UUID]
+
+
+class Place(NamedTuple):
+    """Where a pass over the queue has come to, in the order of its subscriptions."""
+
+    subscription_id: UUID = _FIRST
+    scheduled: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Checked:
+    """A part of a pass over the queue."""
+
+    # How many deliveries it read, and where it ended; None when it read none.
+    deliveries: int
+    place: Place | None
+    # Of the subscription at its end, which may have more: what holds it, and how many due ones were read.
+    last_held_by: Hold | None
+    last_deliveries: int
+    held: dict[Hold, int]
+    # Those that may be sent to, and since when something is due.
+    due: list[tuple[UUID, datetime]]
+    # In flight, though it is due.
+    claimed: list[UUID]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Move:
+    """When a subscription has its next turn, and what is known until then."""
+
+    endpoint: Endpoint
+    # From now.
+    seconds: float
+    held_by: Hold | None
+    due_from: datetime
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Depths:
+    """What there is in the queue, each counted up to a limit."""
+
+    in_flight: int
+    scheduled: int
+    # Rung for, or due and not held.
+    pending: int
+    oldest_seconds: float
+    # Due, and held at their subscription's last turn.
+    held: dict[Hold, int]
 
 
 class DispatcherStore:
@@ -67,41 +144,160 @@ class DispatcherStore:
         self._pool = pool
         self._lease_seconds = lease_seconds
 
-    async def walk(self) -> Walk:
-        """Who has unfinished deliveries. Its cost grows with the subscriptions that do, not with the deliveries."""
-        found = Walk()
-        for row in await self._pool.fetch(SQL["walk_unfinished"]):
-            name = row["subscription_id"]
-            if row["state"] == DeliveryStatus.IN_FLIGHT:
-                found.in_flight.append(name)
-            elif row["deleted"]:
-                found.deleted.append(name)
-            else:
-                (found.pending if row["state"] == DeliveryStatus.PENDING else found.scheduled).append(name)
-                if name not in found.waiting:
-                    status, breaker = SubscriptionState(row["status"]), BreakerState(row["breaker"])
-                    found.waiting[name] = sql.record(Endpoint, row, status=status, breaker=breaker)
-        return found
+    # -- what became due --
 
-    async def cancel_deleted(self, subscription_ids: Sequence[UUID]) -> int:
-        """Cancel waiting deliveries of deleted subscriptions, due or not; return how many."""
-        return await deliveries.cancel_waiting(self._pool, list(set(subscription_ids)), limit=CANCEL_LIMIT)
+    async def sweep(self, since: datetime | None, *, limit: int, overlap_seconds: float) -> Swept:
+        """Read what became due since then, or in the last `overlap_seconds`."""
+        rows = await self._pool.fetch(SQL["sweep"], since, limit, overlap_seconds)
+        found = [row for row in rows if row["subscription_id"]]
+        return Swept(
+            now=rows[0]["now"],
+            deliveries=sum(row["deliveries"] for row in found),
+            last_due_at=max((row["last_due_at"] for row in found), default=None),
+            due=[
+                DueSubscription(row["subscription_id"], row["tenant_id"], row["due_from"])
+                for row in found
+                if row["due_from"]
+            ],
+            claimed=[delivery_id for row in found for delivery_id in row["claimed"] or ()],
+        )
 
-    async def survey(self, subscription_ids: Sequence[UUID]) -> dict[UUID, int]:
-        """Return subscriptions with due deliveries, and how many are rung or in flight (counted as far as needed)."""
-        if not subscription_ids:
+    async def enter_due(self, due: Sequence[DueSubscription]) -> dict[UUID, float]:
+        """Give subscriptions a turn that may be sent to; return those with open breakers, and for how many seconds."""
+        if not due:
             return {}
-        rows = await self._pool.fetch(SQL["survey"], subscription_ids, MAX_WINDOW)
+        columns = zip(*due, strict=True)
+        rows = await self._pool.fetch(SQL["enter_due"], *map(list, columns))
+        return {row["subscription_id"]: row["seconds"] for row in rows}
+
+    async def check_queue(self, after: Place, *, limit: int) -> Checked:
+        """Read a part of the queue, and give those subscriptions a turn that were missed."""
+        (row,) = await self._pool.fetch(SQL["check_queue"], *after, limit)
+        last = row["last_subscription_id"]
+        return Checked(
+            deliveries=row["read"],
+            place=Place(last, row["last_scheduled"]) if last else None,
+            last_held_by=Hold(row["last_held_by"]) if row["last_held_by"] else None,
+            last_deliveries=row["last_deliveries"] or 0,
+            held={Hold(reason): int(number) for reason, number in json.loads(row["held"] or "{}").items()},
+            due=list(zip(row["due"] or (), row["due_from"] or (), strict=True)),
+            claimed=row["claimed"] or [],
+        )
+
+    async def count_run(self, place: Place, *, limit: int) -> int:
+        """Count the due deliveries of a subscription that are scheduled, or those that are not."""
+        return int(await self._pool.fetchval(SQL["count_run"], *place, limit))
+
+    async def find_expired(self, after: UUID, *, limit: int) -> tuple[list[UUID], UUID | None]:
+        """Read so many deliveries after this one; return what is past its expiry, and the last; None at the end."""
+        (row,) = await self._pool.fetch(SQL["find_expired"], after, limit)
+        return row["expired"] or [], row["last_id"] if row["read"] == limit else None
+
+    async def end_expired(self, delivery_ids: Sequence[UUID]) -> int:
+        """End waiting deliveries that are past their expiry; return how many."""
+        if not delivery_ids:
+            return 0
+
+        async def end() -> int:
+            async with self._pool.acquire() as connection, connection.transaction():
+                ended = await deliveries.end_waiting(
+                    connection, delivery_ids, status=DeliveryStatus.FAILED, reason=DeliveryReason.EXPIRED
+                )
+            return len(ended)
+
+        return await postgres.repeat_rolled_back(end)
+
+    async def cancel_deleted(self, subscription_id: UUID) -> int:
+        """Cancel waiting deliveries of a deleted subscription, due or not; return how many."""
+        cancelled = await deliveries.cancel_waiting(self._pool, subscription_id, limit=CANCEL_LIMIT)
+        await self._pool.execute(SQL["remove_turn"], subscription_id)
+        return cancelled
+
+    # -- leases --
+
+    async def keep_leases(self, delivery_ids: Sequence[UUID], *, guard_seconds: float = 0.0) -> None:
+        """Look at deliveries in flight again when their lease ends, or after `guard_seconds` whether it is valid."""
+        if delivery_ids:
+            await self._pool.execute(SQL["keep_leases"], sorted(delivery_ids), guard_seconds)
+
+    async def expire_leases(self, delivery_ids: Sequence[UUID]) -> tuple[int, int]:
+        """Make deliveries due again whose lease ran out; return how many leases, and how many ended failed."""
+        if not delivery_ids:
+            return 0, 0
+        async with self._pool.acquire() as connection, connection.transaction():
+            rows = await connection.fetch(SQL["lock_leases"], sorted(delivery_ids))
+            leased = [row["delivery_id"] for row in rows]
+            if not leased:
+                return 0, 0
+            ended = await connection.fetch(
+                SQL["expire_leases"],
+                leased,
+                min(leased),
+                max(leased),
+                MAX_INTERRUPTIONS,
+                self._lease_seconds,
+                [row["claim_token"] for row in rows],
+            )
+        return len(leased), sum(row["status"] == DeliveryStatus.FAILED for row in ended)
+
+    # -- turns --
+
+    async def turns(self, since: datetime, *, limit: int) -> tuple[list[Endpoint], datetime]:
+        """Return those whose turn came since then, each tenant's first one first if there are more, and the time."""
+        rows = await self._pool.fetch(SQL["select_turns"], since, limit)
+        if len(rows) == limit:
+            rows = await self._pool.fetch(SQL["select_turns_of_tenants"], since, limit, limit)
+        return [_endpoint(row) for row in rows if row["subscription_id"]], rows[0]["now"]
+
+    async def put_turns(self, moves: Sequence[Move]) -> None:
+        """Move turns, unless somebody else changed them meanwhile."""
+        if moves:
+            await self._pool.execute(
+                SQL["put_turns"],
+                [move.endpoint.subscription_id for move in moves],
+                [move.endpoint.turn_at for move in moves],
+                [move.seconds for move in moves],
+                [move.held_by for move in moves],
+                [move.due_from for move in moves],
+            )
+
+    async def leave_turns(self, starts: Mapping[UUID, datetime], endpoints: Sequence[Endpoint]) -> None:
+        """Take the turns of those away that have nothing due from these times on, or that are paused or disabled."""
+        if endpoints:
+            names = [endpoint.subscription_id for endpoint in endpoints]
+            await self._pool.execute(
+                SQL["leave_turns"],
+                names,
+                [endpoint.turn_at for endpoint in endpoints],
+                [starts.get(name, BEGINNING) for name in names],
+                [name not in starts for name in names],
+            )
+
+    async def find_deleted(self, *, limit: int) -> list[UUID]:
+        """Return deleted subscriptions that have turns."""
+        return [row["subscription_id"] for row in await self._pool.fetch(SQL["find_deleted"], limit)]
+
+    async def held_by(self, subscription_id: UUID) -> Hold | None:
+        """Return what held a subscription's due deliveries at its last turn."""
+        found = await self._pool.fetchval(SQL["select_hold"], subscription_id)
+        return Hold(found) if found else None
+
+    async def count_outstanding(self, most: Mapping[UUID, int]) -> dict[UUID, int]:
+        """How many deliveries of subscriptions are rung or in flight, each counted up to so many."""
+        if not most:
+            return {}
+        rows = await self._pool.fetch(SQL["count_outstanding"], list(most), list(most.values()))
         return {row["subscription_id"]: row["outstanding"] for row in rows}
 
-    async def find_due(self, limits: Mapping[UUID, int]) -> dict[UUID, list[UUID]]:
-        """Due deliveries by subscription, the longest due first, at most so many of each."""
-        if not limits:
+    async def find_due(self, numbers: Mapping[UUID, int], starts: Mapping[UUID, datetime]) -> dict[UUID, list[Due]]:
+        """Due deliveries by subscription, the longest due first, at most so many of each, from these times on."""
+        if not numbers:
             return {}
-        found: dict[UUID, list[UUID]] = {}
-        for row in await self._pool.fetch(SQL["find_due"], list(limits), list(limits.values())):
-            found.setdefault(row["subscription_id"], []).append(row["id"])
-        return found
+        arguments = list(numbers), [starts.get(name, BEGINNING) for name in numbers], list(numbers.values())
+        found: defaultdict[UUID, list[Due]] = defaultdict(list)
+        for name, delivery_id, due_at, expired in await self._pool.fetch(SQL["find_due"], *arguments):
+            found[name].append(Due(delivery_id, due_at, expired))
+        return dict(found)
 
     async def begin_probes(self, probes: Mapping[UUID, UUID]) -> set[UUID]:
         """Half-open breakers whose cool-down is over, each for one delivery; return those changed by this process."""
@@ -112,61 +308,39 @@ class DispatcherStore:
         """Let another delivery be the probe, for this one is not sent after all."""
         await self._pool.execute(SQL["give_up_probes"], list(subscription_ids))
 
-    async def take_due(self, found: Mapping[UUID, Sequence[UUID]], *, hold_seconds: float) -> tuple[list[Rung], int]:
-        """Make due deliveries pending, and those past their expiry failed; return those, and how many of these.
+    async def take_due(self, delivery_ids: Sequence[UUID], *, hold_seconds: float) -> list[Rung]:
+        """Make due deliveries pending, and not due for `hold_seconds`; return them.
 
-        Deliveries that another process takes meanwhile are skipped. Those taken are not due for `hold_seconds`.
+        What another process takes meanwhile is skipped, and so is what is past its expiry.
         """
-        taken = [delivery_id for delivery_ids in found.values() for delivery_id in delivery_ids]
-        if not taken:
-            return [], 0
-        rows = await self._pool.fetch(SQL["take_due"], taken, min(taken), max(taken), hold_seconds)
-        rung = [Rung(row["subscription_id"], row["id"]) for row in rows if row["pending"]]
-        return rung, len(rows) - len(rung)
+        if not delivery_ids:
+            return []
+        rows = await self._pool.fetch(SQL["take_due"], sorted(delivery_ids), hold_seconds)
+        return [Rung(row["subscription_id"], row["delivery_id"]) for row in rows]
 
-    async def expire_held(self, subscription_ids: Sequence[UUID]) -> int:
-        """End held deliveries that are past their expiry, looking at the first of each; return how many."""
-        async with self._pool.acquire() as connection, connection.transaction():
-            rows = await connection.fetch(SQL["find_expired"], subscription_ids, EXPIRE_LIMIT)
-            await deliveries.end_waiting(
-                connection, [row["id"] for row in rows], status=DeliveryStatus.FAILED, reason=DeliveryReason.EXPIRED
-            )
-        return len(rows)
+    # -- what it tells --
 
     async def count_workers(self) -> int:
         """Count the workers that reported within the last fifteen seconds."""
         return int(await self._pool.fetchval(SQL["count_workers"]))
 
-    async def expire_leases(self, subscription_ids: Sequence[UUID], *, per_subscription: int) -> tuple[int, int]:
-        """Make deliveries due again whose lease ran out; return how many leases, and how many ended failed."""
-        async with self._pool.acquire() as connection, connection.transaction():
-            rows = await connection.fetch(SQL["lock_leases"], subscription_ids, per_subscription)
-            leased = [row["id"] for row in rows]
-            if not leased:
-                return 0, 0
-            least, greatest = min(leased), max(leased)
-            ended = await connection.fetch(
-                SQL["expire_leases"],
-                leased,
-                least,
-                greatest,
-                MAX_INTERRUPTIONS,
-                self._lease_seconds,
-                [row["claim_token"] for row in rows],
-            )
-        return len(leased), sum(row["status"] == DeliveryStatus.FAILED for row in ended)
+    async def depths(self, *, limit: int, hold_seconds: float) -> Depths:
+        """Count what there is, looking at no more rows than `limit` of each kind."""
+        (queued,) = await self._pool.fetch(SQL["count_queue"], 2 * limit, hold_seconds)
+        (due,) = await self._pool.fetch(SQL["count_due"], limit, hold_seconds)
+        held = await self._pool.fetch(SQL["count_held"], limit)
+        return Depths(
+            in_flight=min(limit, queued["in_flight"]),
+            scheduled=min(limit, queued["scheduled"]),
+            pending=min(limit, queued["rung"] + due["deliveries"]),
+            oldest_seconds=max(queued["oldest_seconds"], due["oldest_seconds"]),
+            held={Hold(row["held_by"]): row["deliveries"] for row in held},
+        )
 
-    async def count_waiting(self, state: DeliveryStatus, subscription_ids: Sequence[UUID], *, limit: int) -> int:
-        """Count the pending or the scheduled deliveries of subscriptions, up to a limit."""
-        return int(await self._pool.fetchval(SQL["count_waiting"], state, subscription_ids, limit))
-
-    async def count_in_flight(self, *, limit: int) -> int:
-        """Deliveries under a lease, up to a limit."""
-        return int(await self._pool.fetchval(SQL["count_in_flight"], limit))
-
-    async def count_held(self, subscription_ids: Sequence[UUID], *, limit: int) -> int:
-        """Due deliveries of subscriptions, up to a limit."""
-        return int(await self._pool.fetchval(SQL["count_held"], subscription_ids, limit))
+    async def unexpanded(self, *, limit: int) -> int:
+        """Count the deliveries that are yet to be created, as far as that is known, up to `limit`."""
+        number: int = await self._pool.fetchval(SQL["count_unexpanded"], limit)
+        return number
 
     async def breakers(self) -> dict[BreakerState, int]:
         """Count the breakers that are not closed by their state."""
@@ -176,6 +350,12 @@ class DispatcherStore:
         """Remove workers that died without a word."""
         await self._pool.execute(SQL["forget_workers"])
 
-    async def oldest_waiting_seconds(self, subscription_ids: Sequence[UUID], *, hold_seconds: float) -> float:
-        """How long the longest waiting pending delivery has waited."""
-        return float(await self._pool.fetchval(SQL["oldest_waiting"], subscription_ids, hold_seconds))
+
+def _endpoint(row: Any) -> Endpoint:
+    return sql.record(
+        Endpoint,
+        row,
+        was_held_by=Hold(row["was_held_by"]) if row["was_held_by"] else None,
+        status=SubscriptionState(row["status"]),
+        breaker=BreakerState(row["breaker"]),
+    )

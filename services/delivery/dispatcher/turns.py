@@ -1,24 +1,38 @@
-"""Turns among subscriptions: who gets how many of its due deliveries rung now. The gate stands before the bell.
+"""Turns among tenants and their subscriptions: who gets how many of its due deliveries rung now.
 
-A delivery that its subscription's gate does not let through stays where it is, unchanged, until its turn comes.
+The gate stands before the bell. A delivery that its subscription does not let through stays where it is, unchanged,
+until its turn comes.
 """
 
 import time
-from collections import Counter
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Final, Literal
 from uuid import UUID
 
-from services.delivery.dispatcher.limiter import Demand, Limiter, bucket_size
-from services.delivery.dispatcher.store import DispatcherStore, Endpoint, Walk
+from services.delivery.dispatcher.limiter import Demand, Grant, Limiter, bucket_size
+from services.delivery.dispatcher.starts import Starts
+from services.delivery.dispatcher.store import BEGINNING, DispatcherStore, Due, Endpoint, Move
+from services.delivery.dispatcher.sweeper import Sweeper
 from services.delivery.dispatcher.windows import RECOVERY_SECONDS, Windows
 from services.domain.doorbell import RUNG_SECONDS, Rung
 from services.domain.gates import Gates
 from services.domain.states import BreakerState, Hold
 
-# Deliveries that expire behind a closed gate are looked for so often.
-EXPIRE_HELD_SECONDS = 10.0
+# What holds a subscription for less than this is not written down: it is looked at in the next turn anyway.
+REST_SECONDS = 0.25
+# A deleted subscription is cancelled meanwhile.
+CANCEL_SECONDS = 5.0
+# How far what Postgres knows of a subscription's start may lag behind.
+LAG = timedelta(seconds=10)
+# A turn looks back so far for those that were given by transactions that took long,
+OVERLAP = timedelta(seconds=1)
+# and so often at all that there are.
+LOOK_THROUGH_SECONDS = 10.0
+# Looks for what is due in a turn: for even shares, and for what those did not use.
+ROUNDS = 3
 # What keeps a subscription from having more when it is not its endpoint: so much is on its way to the workers already.
 # Its bells are withheld, too, but nothing holds its deliveries: one more worker would send them.
 _WORKERS: Final = "workers"
@@ -31,6 +45,8 @@ class Taken:
 
     rung: list[Rung]
     expired: int
+    # Subscriptions that are gone; what waits for them is to be cancelled.
+    deleted: list[UUID]
     # Whether subscriptions have more that is due, and may have it next turn.
     more: bool = False
     # Until a rate limit lets the next one through; None when none waits for that.
@@ -44,6 +60,25 @@ class _Limit:
     reason: _Held | None
 
 
+@dataclass(kw_only=True, slots=True)
+class _Turn:
+    """What there is to a turn, by subscription."""
+
+    asked: dict[UUID, Endpoint] = field(default_factory=dict)
+    limits: dict[UUID, _Limit] = field(default_factory=dict)
+    # Those that get their one probe.
+    probes: set[UUID] = field(default_factory=set)
+    # How many were looked for, and what was found.
+    numbers: dict[UUID, int] = field(default_factory=dict)
+    found: dict[UUID, list[Due]] = field(default_factory=dict)
+    # What of it is to be rung for.
+    wanted: dict[UUID, list[UUID]] = field(default_factory=dict)
+    grants: dict[UUID, Grant] = field(default_factory=dict)
+    rung: set[UUID] = field(default_factory=set)
+    # For whom, and for how long, nothing more is let through.
+    held: dict[UUID, tuple[_Held, float]] = field(default_factory=dict)
+
+
 class Turns:
     """The gates of one process; those of several agree by what stands in Postgres and Redis."""
 
@@ -52,66 +87,101 @@ class Turns:
         self._limiter = limiter
         self._gates = gates
         self._windows = Windows()
-        self._held: dict[UUID, Hold] = {}
-        self._held_looked_at = time.monotonic()
+        self._starts = Starts()
+        self.sweeper = Sweeper(store, self._starts, gates)
+        self._since = BEGINNING
+        self._looked_through_at = time.monotonic()
+        self._check_at = time.monotonic()
 
-    @property
-    def held(self) -> Mapping[UUID, Hold]:
-        """The subscriptions whose due deliveries were held at the last turn, and what holds them."""
-        return self._held
+    async def held_by(self, subscription_id: UUID) -> Hold | None:
+        """Return what held a subscription's due deliveries at its last turn, in whichever process."""
+        return await self._store.held_by(subscription_id)
 
-    async def take(self, deliveries: int, walk: Walk | None = None) -> Taken:
-        """One turn over at most so many deliveries: what it takes is pending, workers are to hear of it."""
-        walk = walk or await self._store.walk()
-        held: dict[UUID, _Held] = {
-            endpoint.subscription_id: endpoint.held_by for endpoint in walk.waiting.values() if endpoint.held_by
-        }
-        expired = await self._expire(held)
-        limits, probes = await self._limits(walk, deliveries)
-        found = await self._store.find_due({name: limit.number for name, limit in limits.items() if limit.number})
-        more = False
-        for name, limit in limits.items():
-            if len(found.get(name, ())) >= limit.number:
-                if limit.reason:
-                    held[name] = limit.reason
-                more = more or not limit.reason
-        wait_seconds = await self._ration(found, walk, held)
-        await self._admit_probes(walk, found, probes, held)
-        rung, ended = await self._store.take_due(found, hold_seconds=RUNG_SECONDS)
-        if lost := probes & found.keys() - {name for name, _ in rung}:  # it expired, or somebody else has it
-            await self._store.give_up_probes(lost)
-        numbers = Counter(name for name, _ in rung)
-        await self._limiter.give_back(_demands(walk, {name: len(ids) - numbers[name] for name, ids in found.items()}))
-        for name, number in numbers.items():
-            self._windows[name].rang(number)
-        self._gates.close(held)
-        self._held = {name: reason for name, reason in held.items() if isinstance(reason, Hold)}
-        return Taken(rung=rung, expired=expired + ended, more=more, wait_seconds=wait_seconds)
+    async def look(self, deliveries: int) -> Taken:
+        """Find what is due without a dispatcher, and take a turn."""
+        await self.sweeper.sweep()
+        if time.monotonic() >= self._check_at:
+            pause_seconds, _ = await self.sweeper.check()
+            self._check_at = time.monotonic() + pause_seconds
+        return await self.take(deliveries, cancels=False)
 
-    async def _limits(self, walk: Walk, deliveries: int) -> tuple[dict[UUID, _Limit], set[UUID]]:
-        """For those that may have some: how many, and who of them gets its one probe."""
-        asked = [endpoint for endpoint in walk.waiting.values() if not endpoint.held_by]
-        outstanding = await self._store.survey([endpoint.subscription_id for endpoint in asked])
+    async def take(self, deliveries: int, *, cancels: bool = True) -> Taken:
+        """One turn over at most so many deliveries: what it takes is pending, workers are to hear of it.
+
+        Who `cancels` what waits for deleted subscriptions is told of them.
+        """
         now = time.monotonic()
+        if now - self._looked_through_at > LOOK_THROUGH_SECONDS:
+            self._since, self._looked_through_at = BEGINNING, now
+        endpoints, at = await self._store.turns(self._since, limit=deliveries)
+        self._since = min((endpoint.turn_at for endpoint in endpoints), default=at) - OVERLAP
         self._windows.sweep(now)
-        due = [endpoint for endpoint in asked if endpoint.subscription_id in outstanding]
-        share = max(1, deliveries // max(1, len(due)))
-        probes = {endpoint.subscription_id for endpoint in due if endpoint.breaker is not BreakerState.CLOSED}
-        limits: dict[UUID, _Limit] = {}
-        for endpoint in due:
-            name = endpoint.subscription_id
-            limits[name] = (
-                _Limit(1, Hold.BREAKER_OPEN) if name in probes else self._limit(endpoint, share, outstanding[name], now)
-            )
-        return limits, probes
+        self._starts.sweep()
+        turn = _Turn()
+        deleted = await self._sort_out(endpoints, turn, cancels=cancels)
+        await self._set_limits(turn)
+        await self._find(turn, deliveries)
+        expired = [due.id for found in turn.found.values() for due in found if due.expired]
+        await self._ration(turn)
+        await self._admit_probes(turn)
+        rung = await self._ring(turn)
+        ended = await self._store.end_expired(expired)
+        turn.rung.update(expired)
+        more = await self._settle(turn, crowded=len(endpoints) >= deliveries)
+        waits = [seconds for reason, seconds in turn.held.values() if reason is Hold.RATE_LIMIT]
+        return Taken(rung=rung, expired=ended, deleted=deleted, more=more, wait_seconds=min(waits, default=None))
 
-    def _limit(self, endpoint: Endpoint, share: int, outstanding: int, now: float) -> _Limit:
-        window = self._windows.to(endpoint.subscription_id, endpoint.endpoint_version)
-        full, short = self._gates.is_full(endpoint.subscription_id), self._gates.is_short(endpoint.subscription_id)
-        limit = _Limit(share, None)
-        room = window.allowance(outstanding, full=full, short=short, now=now)
-        if room < limit.number:
-            limit = _Limit(room, Hold.CONCURRENCY if window.is_endpoints or (full and not short) else _WORKERS)
+    async def _sort_out(self, endpoints: Sequence[Endpoint], turn: _Turn, *, cancels: bool) -> list[UUID]:
+        """Take the turns of those away that may have none now; return the deleted ones."""
+        deleted, moves, away = [], [], []
+        breakers: dict[UUID, float] = {}
+        for endpoint in endpoints:
+            name = endpoint.subscription_id
+            if endpoint.deleted:
+                if not cancels:
+                    continue
+                deleted.append(name)
+                moves.append(Move(endpoint=endpoint, seconds=CANCEL_SECONDS, held_by=None, due_from=BEGINNING))
+            elif endpoint.held_by is Hold.BREAKER_OPEN:
+                seconds = breakers[name] = endpoint.probe_seconds or REST_SECONDS
+                moves.append(Move(endpoint=endpoint, seconds=seconds, held_by=None, due_from=endpoint.due_from))
+            elif endpoint.held_by:
+                away.append(endpoint)
+            else:
+                turn.asked[name] = endpoint
+        self._gates.close_for(breakers)
+        await self._store.put_turns(moves)
+        await self._store.leave_turns({}, away)
+        return deleted
+
+    async def _set_limits(self, turn: _Turn) -> None:
+        """Say for those that may have some how many, and who of them gets its one probe."""
+        now = time.monotonic()
+        await self._count_outstanding(turn.asked.values(), now)
+        for name, endpoint in turn.asked.items():
+            if endpoint.breaker is not BreakerState.CLOSED:
+                turn.probes.add(name)
+                turn.limits[name] = _Limit(1, Hold.BREAKER_OPEN)
+            else:
+                turn.limits[name] = self._limit(endpoint, now)
+
+    async def _count_outstanding(self, endpoints: Collection[Endpoint], now: float) -> None:
+        """Count what is rung or in flight of those whose window is so narrow that it matters."""
+        most: dict[UUID, int] = {}
+        for endpoint in endpoints:
+            name = endpoint.subscription_id
+            window = self._windows.to(name, endpoint.endpoint_version)
+            if window.must_count(full=self._gates.is_full(name), now=now):
+                most[name] = window.size + 1
+        for name, outstanding in (await self._store.count_outstanding(most)).items():
+            self._windows[name].count(outstanding, now)
+
+    def _limit(self, endpoint: Endpoint, now: float) -> _Limit:
+        name = endpoint.subscription_id
+        window = self._windows[name]
+        full, short = self._gates.is_full(name), self._gates.is_short(name)
+        room = window.allowance(window.outstanding, full=full, short=short, now=now)
+        limit = _Limit(room, Hold.CONCURRENCY if window.is_endpoints or (full and not short) else _WORKERS)
         if endpoint.rate_limit_per_second is not None:
             # No more than there can be tokens for; how many there are is asked when it is known what is due.
             room = int(bucket_size(endpoint.rate_limit_per_second, endpoint.rate_limit_burst))
@@ -123,46 +193,127 @@ class Turns:
                 limit = _Limit(room, Hold.RECOVERING)
         return limit
 
-    async def _ration(self, found: dict[UUID, list[UUID]], walk: Walk, held: dict[UUID, _Held]) -> float | None:
-        """Leave of what was found what the rate limits allow; return when they allow more."""
-        demands = _demands(walk, {name: len(delivery_ids) for name, delivery_ids in found.items()})
-        waits = []
-        for demand, grant in zip(demands, await self._limiter.take(demands), strict=True):
-            if grant.number < demand.wanted:
-                del found[demand.subscription_id][grant.number :]
-                held[demand.subscription_id] = Hold.RATE_LIMIT
-                waits.append(grant.more_in_seconds)
-        return min(waits, default=None)
+    async def _find(self, turn: _Turn, deliveries: int) -> None:
+        """Find an even share of what is due; what is left of it goes to those with more."""
+        starts = {name: self._starts.of(endpoint) for name, endpoint in turn.asked.items()}
+        hungry = [endpoint for name, endpoint in turn.asked.items() if turn.limits[name].number > 0]
+        for _ in range(ROUNDS):
+            spare = deliveries - sum(map(len, turn.found.values()))
+            if spare <= 0 or not hungry:
+                break
+            more = {
+                name: min(turn.numbers.get(name, 0) + share, turn.limits[name].number)
+                for name, share in _shares(hungry, spare).items()
+            }
+            turn.numbers |= more
+            turn.found |= await self._store.find_due(more, starts)
+            hungry = [
+                endpoint
+                for endpoint in hungry
+                if len(turn.found.get(endpoint.subscription_id, ())) == turn.numbers.get(endpoint.subscription_id, 0)
+                and turn.numbers.get(endpoint.subscription_id, 0) < turn.limits[endpoint.subscription_id].number
+            ]
+            # Those that were too many to get any come first.
+            hungry.sort(key=lambda endpoint: turn.numbers.get(endpoint.subscription_id, 0))
+        turn.wanted = {name: [due.id for due in found if not due.expired] for name, found in turn.found.items()}
 
-    async def _admit_probes(
-        self, walk: Walk, found: dict[UUID, list[UUID]], probes: set[UUID], held: dict[UUID, _Held]
-    ) -> None:
+    async def _ration(self, turn: _Turn) -> None:
+        """Leave of what was found what the rate limits allow."""
+        demands = _demands(turn.asked, {name: len(wanted) for name, wanted in turn.wanted.items()})
+        for demand, grant in zip(demands, await self._limiter.take(demands), strict=True):
+            name = demand.subscription_id
+            turn.grants[name] = grant
+            if grant.number < demand.wanted:
+                del turn.wanted[name][grant.number :]
+                turn.held[name] = Hold.RATE_LIMIT, grant.more_in_seconds
+
+    async def _admit_probes(self, turn: _Turn) -> None:
         """Of the breakers whose cool-down is over, one delivery each; another process may have been first.
 
         It is the longest due one, unless somebody retried another by hand.
         """
-        for name in probes & found.keys():
-            if found[name] and (retried := walk.waiting[name].probe_asked_for):
-                found[name] = [retried]
-        asked = {name: found[name][0] for name in probes if found.get(name)}
+        for name in turn.probes:
+            if turn.wanted.get(name) and (retried := turn.asked[name].probe_asked_for):
+                turn.wanted[name] = [retried]
+        asked = {name: turn.wanted[name][0] for name in turn.probes if turn.wanted.get(name)}
         admitted = await self._store.begin_probes(asked) if asked else set()
-        for name in asked:
-            held[name] = Hold.BREAKER_OPEN
-            if name not in admitted:
-                del found[name]
+        for name in asked.keys() - admitted:
+            del turn.wanted[name]
 
-    async def _expire(self, held: Collection[UUID]) -> int:
-        """End what expired behind gates that let nothing through; return how many."""
-        if not held or time.monotonic() - self._held_looked_at < EXPIRE_HELD_SECONDS:
-            return 0
-        self._held_looked_at = time.monotonic()
-        return await self._store.expire_held(list(held))
+    async def _ring(self, turn: _Turn) -> list[Rung]:
+        """Take in hand what is wanted; give back what others were faster to take."""
+        rung = await self._store.take_due(
+            [each for wanted in turn.wanted.values() for each in wanted], hold_seconds=RUNG_SECONDS
+        )
+        turn.rung = {delivery_id for _, delivery_id in rung}
+        numbers = Counter(name for name, _ in rung)
+        if lost := {name for name in turn.probes if turn.wanted.get(name)} - numbers.keys():
+            await self._store.give_up_probes(lost)  # it expired, or somebody else has it
+        unused = {name: len(wanted) - numbers[name] for name, wanted in turn.wanted.items()}
+        await self._limiter.give_back(_demands(turn.asked, unused))
+        for name, number in numbers.items():
+            self._windows[name].rang(number)
+        return rung
+
+    async def _settle(self, turn: _Turn, *, crowded: bool) -> bool:
+        """Say when those that had a turn have their next; return whether some may have more at once."""
+        moves: list[Move] = []
+        starts: dict[UUID, datetime] = {}
+        done: list[Endpoint] = []
+        more = False
+        for name, endpoint in turn.asked.items():
+            limit, found, number = turn.limits[name], turn.found.get(name, ()), turn.numbers.get(name, 0)
+            left = next((due for due in found if due.id not in turn.rung), None)
+            if found:
+                self._starts.advance(name, left.due_at if left else found[-1].due_at)
+            if left is None and len(found) < number:
+                starts[name] = self._starts.of(endpoint)
+                done.append(endpoint)
+                continue
+            if name in turn.probes:  # half open now: who changed its breaker moved its turn, too
+                continue
+            if name not in turn.held and limit.reason and limit.number <= number:
+                grant = turn.grants.get(name)
+                rate_limited = limit.reason is Hold.RATE_LIMIT and grant
+                turn.held[name] = limit.reason, grant.more_in_seconds if rate_limited and grant else REST_SECONDS
+            reason, seconds = turn.held.get(name, (None, 0.0))
+            more = more or reason is None
+            if move := self._move(endpoint, reason, seconds, crowded=crowded):
+                moves.append(move)
+        self._gates.close(turn.probes)
+        self._gates.close(name for name, (reason, _) in turn.held.items() if reason is not Hold.RATE_LIMIT)
+        self._gates.open(name for name in turn.asked if name not in turn.held and name not in turn.probes)
+        await self._store.put_turns(moves)
+        await self._store.leave_turns(starts, done)
+        return more
+
+    def _move(self, endpoint: Endpoint, reason: _Held | None, seconds: float, *, crowded: bool) -> Move | None:
+        """Return what of a subscription's turn is to be written, if it is anything."""
+        held_by = reason if isinstance(reason, Hold) else None
+        start = self._starts.of(endpoint)
+        rests = reason is not None and seconds >= REST_SECONDS
+        if rests or crowded or held_by != endpoint.was_held_by or start > endpoint.due_from + LAG:
+            return Move(endpoint=endpoint, seconds=seconds, held_by=held_by, due_from=start)
+        return None
 
 
-def _demands(walk: Walk, numbers: Mapping[UUID, int]) -> list[Demand]:
+def _shares(endpoints: Sequence[Endpoint], deliveries: int) -> dict[UUID, int]:
+    """Divide deliveries among tenants, and the share of each among its subscriptions; the first get the rest."""
+    tenants: defaultdict[str, list[UUID]] = defaultdict(list)
+    for endpoint in endpoints:
+        tenants[endpoint.tenant_id].append(endpoint.subscription_id)
+    shares: dict[UUID, int] = {}
+    for place, names in enumerate(tenants.values()):
+        share = deliveries // len(tenants) + (place < deliveries % len(tenants))
+        for number, name in enumerate(names[:share]):
+            shares[name] = share // len(names) + (number < share % len(names))
+    return shares
+
+
+def _demands(endpoints: Mapping[UUID, Endpoint], numbers: Mapping[UUID, int]) -> list[Demand]:
     """Of those with a rate limit, if it is any."""
     return [
-        Demand(subscription_id=name, rate=rate, burst=walk.waiting[name].rate_limit_burst, wanted=number)
+        Demand(subscription_id=name, rate=rate, burst=endpoints[name].rate_limit_burst, wanted=number)
         for name, number in numbers.items()
-        if number and (rate := walk.waiting[name].rate_limit_per_second) is not None
+        if number and (rate := endpoints[name].rate_limit_per_second) is not None
     ]

@@ -2,7 +2,8 @@
 
 As many as there are, until a worker gives some back because they are too many for the endpoint. Then so many as the
 workers kept; from there the window grows as long as it is used up and nobody complains, and what is over it waits.
-What was rung or is in flight is counted in Postgres, so that several dispatchers see the same.
+What was rung or is in flight is counted in Postgres, so that several dispatchers see the same; but only while a window
+is narrower than windows are, and a few times a second: a busy endpoint's are thousands.
 """
 
 import math
@@ -17,12 +18,23 @@ GROWTH_PER_SECOND = 30.0
 RECOVERY_PER_SECOND = 10.0
 RECOVERY_SECONDS = 12.0
 FORGET_SECONDS = 60.0
+# A count is good for so long; what is rung meanwhile is added.
+COUNT_SECONDS = 0.2
 
 
 class Window:
     """Of one subscription."""
 
-    __slots__ = ("_closed_at", "_recovery_rung", "_short", "_size", "at", "endpoint_version")
+    __slots__ = (
+        "_closed_at",
+        "_counted_at",
+        "_recovery_rung",
+        "_short",
+        "_size",
+        "at",
+        "endpoint_version",
+        "outstanding",
+    )
 
     def __init__(self) -> None:
         self.at = time.monotonic()
@@ -33,6 +45,22 @@ class Window:
         # The closing of the breaker that `_recovery_rung` counts from, on the monotonic clock.
         self._closed_at = 0.0
         self._recovery_rung = 0
+        # What was rung or in flight when it was counted, and was rung since; 0 where nobody counts.
+        self.outstanding = 0
+        self._counted_at = -math.inf
+
+    @property
+    def size(self) -> int:
+        """How many may be rung or in flight."""
+        return int(self._size)
+
+    def must_count(self, *, full: bool, now: float) -> bool:
+        """Whether it depends on what is outstanding, and that was not counted a moment ago."""
+        return (full or self._size < MAX_WINDOW) and now - self._counted_at >= COUNT_SECONDS
+
+    def count(self, outstanding: int, now: float) -> None:
+        """So many are rung or in flight."""
+        self.outstanding, self._counted_at = outstanding, now
 
     def allowance(self, outstanding: int, *, full: bool, now: float, short: bool = False) -> int:
         """How many more to ring for, when so many are rung or in flight.
@@ -46,6 +74,8 @@ class Window:
             return 0
         if outstanding <= self._size / 2:  # else it is not known whether more would be taken
             self._size = min(float(MAX_WINDOW), self._size * GROWTH_PER_SECOND ** min(1.0, elapsed))
+            if self._size == MAX_WINDOW:
+                self.outstanding = 0
         return max(0, int(self._size) - outstanding)
 
     @property
@@ -64,6 +94,8 @@ class Window:
     def rang(self, number: int) -> None:
         """So many were rung for."""
         self._recovery_rung += number
+        if self._size < MAX_WINDOW:
+            self.outstanding += number
 
 
 class Windows:

@@ -60,8 +60,12 @@ WITH stored AS (
     INSERT INTO webhook_events (id, tenant_id, event_type, content_type, payload)
     SELECT id, tenant_id, event_type, 'application/json', payload
     FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bytea[]) AS e (id, tenant_id, event_type, payload)
+), made AS (
+    INSERT INTO webhook_deliveries (id, event_id, subscription_id, tenant_id, event_type)
+    SELECT delivery_id, id, subscription_id, tenant_id, event_type
+    FROM unnest($1::uuid[], $2::text[], $3::text[], $5::uuid[], $6::uuid[])
+        AS d (id, tenant_id, event_type, delivery_id, subscription_id)
+    RETURNING id, event_id, subscription_id, tenant_id
 )
-INSERT INTO webhook_deliveries (id, event_id, subscription_id, tenant_id, event_type, next_attempt_at, expires_at)
-SELECT delivery_id, id, subscription_id, tenant_id, event_type, now(), now() + make_interval(hours => $7)
-FROM unnest($1::uuid[], $2::text[], $3::text[], $5::uuid[], $6::uuid[])
-    AS d (id, tenant_id, event_type, delivery_id, subscription_id)
+INSERT INTO delivery_queue (delivery_id, event_id, subscription_id, tenant_id, due_at, expires_at)
+SELECT id, event_id, subscription_id, tenant_id, now(), now() + make_interval(hours => $7) FROM made

@@ -108,7 +108,7 @@ class Bells:
         return LOOK_BUSY_SECONDS if await self._look_once() else LOOK_IDLE_SECONDS
 
     async def _look_once(self) -> int:
-        taken = await self._turns.take(DELIVERIES_PER_LOOK)
+        taken = await self._turns.look(DELIVERIES_PER_LOOK)
         if taken.rung:
             await self._scheduler.offer(doorbell.by_subscription(taken.rung), source="postgres")
         return len(taken.rung)

@@ -1,20 +1,19 @@
 -- claim --
--- Claims pending deliveries ($1; $2 and $3: least and greatest id) under token $4 for $5 seconds, with all that sending
--- them takes; payloads over $6 bytes are left out. $7 and $8 bound the ids of their events. SKIP LOCKED keeps
--- overlapping doorbells from waiting for each other.
+-- Claims pending deliveries ($1) under token $2 for $3 seconds, with all that sending them takes; payloads over $4 bytes are
+-- left out. $5 and $6 bound the ids of their events. It writes no column that is indexed. SKIP LOCKED keeps overlapping
+-- doorbells from waiting for each other.
 WITH free AS (
-    SELECT id FROM webhook_deliveries
-    WHERE id = ANY($1::uuid[]) AND id BETWEEN $2 AND $3 AND status = 'pending'
-    ORDER BY id
+    SELECT delivery_id FROM delivery_queue
+    WHERE delivery_id = ANY($1::uuid[]) AND claim_token IS NULL AND scheduled IS NOT TRUE
+    ORDER BY delivery_id
     FOR UPDATE SKIP LOCKED
 ), claimed AS (
-    UPDATE webhook_deliveries d
-    SET status = 'in_flight', claim_token = $4,
-        next_attempt_at = now() + make_interval(secs => $5)
+    UPDATE delivery_queue q
+    SET claim_token = $2, lease_until = now() + make_interval(secs => $3)
     FROM free
-    WHERE d.id = free.id AND d.id BETWEEN $2 AND $3
-    RETURNING d.id, d.event_id, d.subscription_id, d.tenant_id, d.event_type, d.attempt_count, d.failure_count,
-              d.created_at, d.expires_at <= now() AS expired
+    WHERE q.delivery_id = free.delivery_id
+    RETURNING q.delivery_id AS id, q.event_id, q.subscription_id, q.tenant_id, q.attempt_count, q.failure_count,
+              q.created_at, q.expires_at <= now() AS expired
 )
 SELECT c.*, now() AS claimed_at, s.target_url, s.endpoint_version, s.sealed_secrets, s.deleted_at IS NOT NULL AS deleted,
        s.timeout_seconds, s.retry_policy, s.sealed_headers, s.sealed_client_certificate,
@@ -23,31 +22,30 @@ SELECT c.*, now() AS claimed_at, s.target_url, s.endpoint_version, s.sealed_secr
             THEN 'breaker_open' END AS held_by,
        coalesce(h.breaker = 'half_open' AND h.probe_delivery_id = c.id, false) AS probe,
        h.failing_since IS NOT NULL AS failing,
-       e.content_type, e.content_encoding, e.traceparent, octet_length(e.payload) AS payload_bytes,
-       CASE WHEN octet_length(e.payload) <= $6 THEN e.payload END AS payload
+       e.event_type, e.content_type, e.content_encoding, e.traceparent, octet_length(e.payload) AS payload_bytes,
+       CASE WHEN octet_length(e.payload) <= $4 THEN e.payload END AS payload
 FROM claimed c
 JOIN subscriptions s ON s.id = c.subscription_id
 LEFT JOIN subscription_health h ON h.subscription_id = c.subscription_id
-LEFT JOIN webhook_events e ON e.id = c.event_id AND e.id BETWEEN $7 AND $8
+LEFT JOIN webhook_events e ON e.id = c.event_id AND e.id BETWEEN $5 AND $6
 
 -- select_payload --
 -- Reads a payload that was too large to come with its claim.
 SELECT payload FROM webhook_events WHERE id = $1
 
 -- renew --
--- Renews the leases of claims that are still held ($1 ids, $2 tokens, $3 and $4: least and greatest id) for $5 seconds.
+-- Renews the leases of claims that are still held ($1 ids, $2 tokens) for $3 seconds.
 WITH locked AS (
-    SELECT id FROM webhook_deliveries
-    WHERE id = ANY($1::uuid[]) AND id BETWEEN $3 AND $4 AND status = 'in_flight'
-    ORDER BY id
+    SELECT delivery_id FROM delivery_queue
+    WHERE delivery_id = ANY($1::uuid[]) AND claim_token IS NOT NULL
+    ORDER BY delivery_id
     FOR UPDATE
 )
-UPDATE webhook_deliveries d
-SET next_attempt_at = now() + make_interval(secs => $5)
+UPDATE delivery_queue q
+SET lease_until = now() + make_interval(secs => $3)
 FROM unnest($1::uuid[], $2::uuid[]) AS held (id, claim_token)
-WHERE (SELECT count(*) FROM locked) > 0 AND d.id = held.id AND d.id = ANY($1::uuid[]) AND d.id BETWEEN $3 AND $4
-  AND d.status = 'in_flight' AND d.claim_token = held.claim_token
-RETURNING d.id
+WHERE (SELECT count(*) FROM locked) > 0 AND q.delivery_id = held.id AND q.claim_token = held.claim_token
+RETURNING q.delivery_id AS id
 
 -- record --
 -- Records what claims that are still held make of their deliveries ($1 to $7), and their attempts ($8 to $18). A delivery
@@ -55,42 +53,59 @@ RETURNING d.id
 -- $5: failures to add; $6: reason; $7: attempts made. A retry that would come after the delivery expires makes it failed
 -- instead. $9: the request of its claim that an attempt is; its number continues those of the delivery.
 -- $19 and $20: least and greatest id. Rows are locked in one order everywhere, so that batches do not deadlock; they are
--- counted in place of a join with them, which would be planned as a product.
--- What failed for good is noted for the tenant's system subscription, if there is one.
+-- counted in place of a join with them, which would be planned as a product. What ends leaves the queue, and only then
+-- history is written. What failed for good is noted for the tenant's system subscription, if there is one; what takes its
+-- old place in the queue, which the dispatcher has passed, for the dispatcher.
 -- Returns the deliveries that were changed and their new state.
 WITH outcome AS (
-    SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::delivery_status[], $4::float8[], $5::int[], $6::text[], $7::int[])
+    SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::float8[], $5::int[], $6::text[], $7::int[])
         AS o (id, claim_token, status, delay_seconds, failures, reason, attempts)
 ), locked AS (
-    SELECT id FROM webhook_deliveries
-    WHERE id = ANY($1::uuid[]) AND id BETWEEN $19 AND $20 AND status = 'in_flight'
-    ORDER BY id
+    SELECT delivery_id FROM delivery_queue
+    WHERE delivery_id = ANY($1::uuid[]) AND claim_token IS NOT NULL
+    ORDER BY delivery_id
     FOR UPDATE
-), changed AS (
-    UPDATE webhook_deliveries d
-    SET status = CASE WHEN o.status = 'scheduled' AND now() + make_interval(secs => o.delay_seconds) >= d.expires_at
-                      THEN 'failed' ELSE o.status END,
-        reason = CASE WHEN o.status = 'scheduled' AND now() + make_interval(secs => o.delay_seconds) >= d.expires_at
-                      THEN 'expired' ELSE o.reason END,
-        completed_at = CASE WHEN o.status IN ('delivered', 'failed', 'cancelled')
-                              OR o.status = 'scheduled' AND now() + make_interval(secs => o.delay_seconds) >= d.expires_at
-                            THEN now() END,
-        next_attempt_at = now() + make_interval(secs => o.delay_seconds),
-        claim_token = NULL,
-        failure_count = d.failure_count + o.failures,
-        attempt_count = d.attempt_count + o.attempts
+), ended AS (
+    DELETE FROM delivery_queue q
+    USING outcome o
+    WHERE (SELECT count(*) FROM locked) > 0 AND q.delivery_id = o.id AND q.claim_token = o.claim_token
+      AND (o.status IN ('delivered', 'failed', 'cancelled')
+           OR o.status = 'scheduled' AND now() + make_interval(secs => o.delay_seconds) >= q.expires_at)
+    RETURNING q.delivery_id AS id, q.event_id, q.subscription_id, q.tenant_id,
+              q.attempt_count + o.attempts AS attempt_count, o.claim_token, o.attempts,
+              CASE WHEN o.status = 'scheduled' THEN 'failed' ELSE o.status END AS status,
+              CASE WHEN o.status = 'scheduled' THEN 'expired' ELSE o.reason END AS reason
+), continued AS (
+    UPDATE delivery_queue q
+    SET scheduled = o.status = 'scheduled', due_at = now() + make_interval(secs => o.delay_seconds),
+        claim_token = NULL, lease_until = NULL,
+        failure_count = q.failure_count + o.failures, attempt_count = q.attempt_count + o.attempts
     FROM outcome o
-    WHERE (SELECT count(*) FROM locked) > 0 AND d.id = o.id AND d.id = ANY($1::uuid[]) AND d.id BETWEEN $19 AND $20
-      AND d.status = 'in_flight' AND d.claim_token = o.claim_token
-    RETURNING d.id, d.status, d.reason, d.event_id, d.subscription_id, d.tenant_id, d.attempt_count,
-              o.claim_token, o.attempts
+    WHERE (SELECT count(*) FROM locked) > 0 AND q.delivery_id = o.id AND q.claim_token = o.claim_token
+      AND (o.status = 'pending'
+           OR o.status = 'scheduled' AND now() + make_interval(secs => o.delay_seconds) < q.expires_at)
+    RETURNING q.delivery_id AS id, q.subscription_id, q.tenant_id, q.due_at, q.attempt_count, o.claim_token, o.attempts,
+              o.status
+), changed AS (
+    SELECT id, attempt_count, claim_token, attempts, status FROM ended
+    UNION ALL
+    SELECT id, attempt_count, claim_token, attempts, status FROM continued
+), finished AS (
+    UPDATE webhook_deliveries d
+    SET status = e.status::delivery_status, reason = e.reason, completed_at = now(), attempt_count = e.attempt_count
+    FROM ended e
+    WHERE d.id = e.id AND d.id BETWEEN $19 AND $20
+), unsuccessful AS (
+    INSERT INTO unsuccessful_deliveries (id, subscription_id, status)
+    SELECT id, subscription_id, status::delivery_status FROM ended WHERE status <> 'delivered'
+    ON CONFLICT DO NOTHING
 ), exhausted AS (
     INSERT INTO operational_facts (tenant_id, subscription_id, event_type, reason, last_error, deliveries,
                                    last_delivery_id, last_event_id, last_attempts)
     SELECT e.tenant_id, e.subscription_id, 'delivery.exhausted', (array_agg(e.reason ORDER BY e.id DESC))[1],
            (array_agg(a.error_message ORDER BY e.id DESC))[1], count(*), (array_agg(e.id ORDER BY e.id DESC))[1],
            (array_agg(e.event_id ORDER BY e.id DESC))[1], (array_agg(e.attempt_count ORDER BY e.id DESC))[1]
-    FROM changed e
+    FROM ended e
     JOIN system_subscriptions y ON y.tenant_id = e.tenant_id AND y.id <> e.subscription_id
     LEFT JOIN unnest($8::uuid[], $16::text[], $18::bool[]) AS a (delivery_id, error_message, is_last)
         ON a.delivery_id = e.id AND a.is_last
@@ -107,12 +122,26 @@ WITH outcome AS (
         AS a (delivery_id, request, subscription_id, tenant_id, started_at, duration_ms,
               status_code, outcome, error_message, response_body, is_last)
     JOIN changed ON changed.id = a.delivery_id
+), due AS (
+    INSERT INTO due_subscriptions (subscription_id, tenant_id, turn_at, due_from)
+    SELECT subscription_id, min(tenant_id), now(), min(due_at) FROM continued
+    WHERE due_at < now()
+    GROUP BY subscription_id ORDER BY subscription_id
+    ON CONFLICT (subscription_id) DO UPDATE
+    SET turn_at = excluded.turn_at, due_from = least(due_subscriptions.due_from, excluded.due_from)
 )
-SELECT id, status::text AS status FROM changed
+SELECT id, status FROM changed
 
 -- lock_late --
--- Locks the deliveries of claims that were lost ($1; $2 and $3: least and greatest id), in the order of every batch.
-SELECT id, status::text AS status, attempt_count FROM webhook_deliveries
+-- Locks the unfinished ones of the deliveries $1, in the order of every batch.
+SELECT delivery_id AS id, attempt_count FROM delivery_queue
+WHERE delivery_id = ANY($1::uuid[])
+ORDER BY delivery_id
+FOR UPDATE
+
+-- lock_late_ended --
+-- Locks deliveries ($1; $2 and $3: least and greatest id) that are not in the queue, in the order of every batch.
+SELECT id, attempt_count, status = 'pending' AS queued_again FROM webhook_deliveries
 WHERE id = ANY($1::uuid[]) AND id BETWEEN $2 AND $3
 ORDER BY id
 FOR UPDATE
@@ -134,16 +163,30 @@ SET started_at = excluded.started_at, recorded_at = now(), duration_ms = exclude
     response_body = excluded.response_body, final = excluded.final
 
 -- settle_late --
--- Counts late attempts ($2) of locked deliveries ($1; $4 and $5: least and greatest id), and ends as delivered those that
--- one of them delivered ($3).
+-- Counts late attempts ($2) of locked deliveries ($1; $4 and $5: least and greatest id), in the queue or, of those that have
+-- ended, in history; and ends as delivered the unfinished ones that one of them delivered ($3).
+WITH late AS (
+    SELECT * FROM unnest($1::uuid[], $2::int[], $3::bool[]) AS l (id, attempts, delivered)
+), ended AS (
+    DELETE FROM delivery_queue q
+    USING late
+    WHERE late.delivered AND q.delivery_id = late.id
+    RETURNING q.delivery_id AS id, q.attempt_count + late.attempts AS attempt_count
+), counted AS (
+    UPDATE delivery_queue q
+    SET attempt_count = q.attempt_count + late.attempts
+    FROM late
+    WHERE NOT late.delivered AND q.delivery_id = late.id
+), finished AS (
+    UPDATE webhook_deliveries d
+    SET status = 'delivered', reason = NULL, completed_at = now(), attempt_count = e.attempt_count
+    FROM ended e
+    WHERE d.id = e.id AND d.id BETWEEN $4 AND $5
+)
 UPDATE webhook_deliveries d
-SET attempt_count = d.attempt_count + late.attempts,
-    status = CASE WHEN late.delivered THEN 'delivered' ELSE d.status END,
-    completed_at = CASE WHEN late.delivered THEN now() ELSE d.completed_at END,
-    claim_token = CASE WHEN late.delivered THEN NULL ELSE d.claim_token END,
-    reason = CASE WHEN late.delivered THEN NULL ELSE d.reason END
-FROM unnest($1::uuid[], $2::int[], $3::bool[]) AS late (id, attempts, delivered)
-WHERE d.id = late.id AND d.id = ANY($1::uuid[]) AND d.id BETWEEN $4 AND $5
+SET attempt_count = d.attempt_count + late.attempts
+FROM late
+WHERE d.id = late.id AND d.id BETWEEN $4 AND $5 AND d.status <> 'pending'
 
 -- lock_endpoints --
 -- Locks those of the subscriptions $1 that are there and whose endpoint is still the one of version $2: what was seen of an

@@ -1,5 +1,6 @@
 """What a worker asks of Postgres: claims, renewals, outcomes. No connection is held while a request is out."""
 
+import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -13,7 +14,6 @@ from services.domain import audit, operational_facts
 from services.domain.audit import Action, FieldChange
 from services.domain.operational_facts import EventType, Fact
 from services.domain.states import (
-    UNFINISHED,
     AttemptOutcome,
     BreakerState,
     DeliveryReason,
@@ -27,6 +27,9 @@ from services.platform import clock, ids
 from services.platform.stores import postgres, sql
 
 SQL = sql.Queries("services.delivery.worker")
+
+# Each needs somebody who retries the same delivery by hand in the same moment.
+LATE_TRIES = 5
 
 
 # Structs of msgspec, not data classes: each delivery makes three of them, and they take a tenth of the time.
@@ -166,8 +169,6 @@ class WorkerStore:
         rows = await self.pool.fetch(
             SQL["claim"],
             delivery_ids,
-            least,
-            greatest,
             token,
             self._lease_seconds,
             self._claimed_payload_bytes,
@@ -187,13 +188,10 @@ class WorkerStore:
 
     async def renew(self, claims: Sequence[Claim]) -> set[UUID]:
         """Renew leases and return the deliveries whose claim is still held."""
-        delivery_ids = [claim.id for claim in claims]
         rows = await self.pool.fetch(
             SQL["renew"],
-            delivery_ids,
+            [claim.id for claim in claims],
             [claim.token for claim in claims],
-            min(delivery_ids),
-            max(delivery_ids),
             self._lease_seconds,
         )
         return {row["id"] for row in rows}
@@ -326,34 +324,56 @@ class WorkerStore:
         An attempt is known by its claim and the request of it, so a late one takes no other's place: it is new, it is
         the true outcome of one that was taken for interrupted, or it was recorded before and changes nothing.
         """
+        for _ in range(LATE_TRIES - 1):
+            with contextlib.suppress(_QueuedAgain):
+                return await self._try_record_late(outcomes)
+        return await self._try_record_late(outcomes)
+
+    async def _try_record_late(self, outcomes: Sequence[Outcome]) -> list[UUID]:
         delivery_ids = [outcome.claim.id for outcome in outcomes]
         bounds = min(delivery_ids), max(delivery_ids)
         tokens = list({outcome.claim.token for outcome in outcomes})
         async with self.pool.acquire() as connection, connection.transaction():
-            deliveries = {row["id"]: row for row in await connection.fetch(SQL["lock_late"], delivery_ids, *bounds)}
+            queued = {row["id"]: row["attempt_count"] for row in await connection.fetch(SQL["lock_late"], delivery_ids)}
+            others = [delivery_id for delivery_id in delivery_ids if delivery_id not in queued]
+            ended: dict[UUID, int] = {}
+            for row in await connection.fetch(SQL["lock_late_ended"], others, *bounds) if others else ():
+                if row["queued_again"]:
+                    raise _QueuedAgain
+                ended[row["id"]] = row["attempt_count"]
             known = {
                 (row["delivery_id"], row["claim_token"], row["request"]): row
                 for row in await connection.fetch(SQL["select_attempts_of_claims"], delivery_ids, *bounds, tokens)
             }
-            rows, settled = _late(outcomes, deliveries, known)
+            rows, settled = _late(outcomes, queued, ended, known)
             if rows:
                 await connection.execute(SQL["record_late"], *map(list, zip(*rows, strict=True)))
                 await connection.execute(SQL["settle_late"], *map(list, zip(*settled, strict=True)), *bounds)
         return [delivery_id for delivery_id, _, delivered in settled if delivered]
 
 
+class _QueuedAgain(Exception):
+    """A delivery was retried by hand between the two locks: the queue comes first, so both are taken again."""
+
+
 def _late(
-    outcomes: Sequence[Outcome], deliveries: Mapping[UUID, Any], known: Mapping[tuple[UUID, UUID, int], Any]
+    outcomes: Sequence[Outcome],
+    queued: Mapping[UUID, int],
+    ended: Mapping[UUID, int],
+    known: Mapping[tuple[UUID, UUID, int], Any],
 ) -> tuple[list[tuple[Any, ...]], list[tuple[UUID, int, bool]]]:
-    """Return the rows of late attempts to write, and for each delivery how many are new and whether they deliver it."""
+    """Return the rows of late attempts to write, and for each delivery how many are new and whether they deliver it.
+
+    `queued` and `ended` are the attempts so far of deliveries that are unfinished, and of those that are not.
+    """
     rows: list[tuple[Any, ...]] = []
     settled: list[tuple[UUID, int, bool]] = []
     for outcome in outcomes:
         claim = outcome.claim
-        delivery = deliveries.get(claim.id)
-        if delivery is None:  # retention dropped its day
+        before_count = queued.get(claim.id, ended.get(claim.id))
+        if before_count is None:  # retention dropped its day
             continue
-        count = delivery["attempt_count"]
+        count = before_count
         written = []
         for request, attempt in enumerate(outcome.attempts, 1):
             before = known.get((claim.id, claim.token, request))
@@ -361,7 +381,7 @@ def _late(
                 continue
             if before is None:
                 count += 1
-            delivers = attempt.outcome == AttemptOutcome.SUCCESS and delivery["status"] in UNFINISHED
+            delivers = attempt.outcome == AttemptOutcome.SUCCESS and claim.id in queued
             written.append(delivers)
             rows.append(
                 (
@@ -381,7 +401,7 @@ def _late(
                 )
             )
         if written:
-            settled.append((claim.id, count - delivery["attempt_count"], any(written)))
+            settled.append((claim.id, count - before_count, any(written)))
     return rows, settled
 
 

@@ -69,7 +69,9 @@ class DeliverySummary(models.Answer):
     created_at: models.Timestamp
     next_attempt_at: models.Timestamp | None
     completed_at: models.Timestamp | None = Field(description="When the delivery ended.", examples=[None])
-    expires_at: models.Timestamp = Field(description="After this time the delivery fails with reason `expired`.")
+    expires_at: models.Timestamp | None = Field(
+        description="After this time the delivery fails with reason `expired`; null once it has ended."
+    )
 
 
 class Delivery(DeliverySummary):

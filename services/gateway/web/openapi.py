@@ -108,7 +108,7 @@ _EXAMPLES: dict[int, tuple[str, errors.WebhookError]] = {
         errors.InvalidArgument.field("event_type", "must be 1 to 128 characters of A-Z a-z 0-9 . _ - / :"),
     ),
     429: (
-        "Too many requests are waiting, or the key has made too many requests.",
+        "Too many requests are waiting, the key has made too many requests, or the tenant has used up a quota.",
         errors.Overloaded("too many requests are waiting; try again"),
     ),
     500: (

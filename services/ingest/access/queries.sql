@@ -28,17 +28,16 @@ SELECT * FROM tenants WHERE id = $1 AND deleted_at IS NULL FOR UPDATE
 
 -- is_in_use --
 -- Whether a tenant has live subscriptions, events that are not expanded, or unfinished deliveries of deleted subscriptions:
--- looked for by subscription, as the index of what is unfinished has them.
+-- looked for by subscription, as an index of the queue has them.
 SELECT EXISTS (
     SELECT FROM subscriptions s
     WHERE s.tenant_id = $1
       AND (s.deleted_at IS NULL
            OR EXISTS (
-               SELECT FROM unnest(ARRAY['pending', 'scheduled', 'in_flight']::delivery_status[]) AS state (status)
+               SELECT FROM unnest(ARRAY[false, true]) AS state (scheduled)
                CROSS JOIN LATERAL (
-                   SELECT FROM webhook_deliveries d
-                   WHERE d.status = state.status AND d.subscription_id = s.id
-                     AND d.status IN ('pending', 'scheduled', 'in_flight')
+                   SELECT FROM delivery_queue q
+                   WHERE q.subscription_id = s.id AND q.scheduled = state.scheduled
                    LIMIT 1
                ) AS unfinished
            ))

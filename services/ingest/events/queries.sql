@@ -1,8 +1,9 @@
 -- insert_events --
--- Stores events ($1 to $5, $11 and $12) and, for those that are new, their deliveries ($6 to $10), each left alone by the
--- dispatcher for the seconds of $9; returns the ids of the new events.
--- An event that is there already came with an earlier try of the same call, and so did its deliveries. Ids are taken in one
--- order everywhere, so that batches which repeat each other's events do not deadlock.
+-- Stores events ($1 to $5, $11 and $12) and, for those that are new, their deliveries ($6 to $10) in history and in the
+-- queue, each left alone by the dispatcher for the seconds of $9; returns the ids of the new events.
+-- An event that is there already came with an earlier try of the same call, and so did its deliveries; one that is new has
+-- none, so that theirs conflict with nothing but a repetition in the same batch. Ids are taken in one order everywhere, so
+-- that batches which repeat each other's events do not deadlock.
 WITH stored AS (
     INSERT INTO webhook_events (id, tenant_id, event_type, content_type, payload, traceparent, content_encoding)
     SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bytea[], $11::text[], $12::text[])
@@ -10,15 +11,20 @@ WITH stored AS (
     ORDER BY e.id
     ON CONFLICT (id) DO NOTHING
     RETURNING id, tenant_id, event_type
-), delivered AS (
-    INSERT INTO webhook_deliveries (id, event_id, subscription_id, tenant_id, event_type, next_attempt_at, expires_at)
-    SELECT d.id, d.event_id, d.subscription_id, stored.tenant_id, stored.event_type,
-           now() + make_interval(secs => d.hidden_seconds), now() + make_interval(hours => $10)
+), new AS MATERIALIZED (
+    SELECT DISTINCT ON (d.id) d.id, d.event_id, d.subscription_id, d.hidden_seconds, stored.tenant_id, stored.event_type
     FROM unnest($6::uuid[], $7::uuid[], $8::uuid[], $9::float8[])
         AS d (id, event_id, subscription_id, hidden_seconds)
     JOIN stored ON stored.id = d.event_id
     ORDER BY d.id
-    ON CONFLICT (id) DO NOTHING
+), delivered AS (
+    INSERT INTO webhook_deliveries (id, event_id, subscription_id, tenant_id, event_type)
+    SELECT id, event_id, subscription_id, tenant_id, event_type FROM new
+), queued AS (
+    INSERT INTO delivery_queue (delivery_id, event_id, subscription_id, tenant_id, due_at, expires_at)
+    SELECT id, event_id, subscription_id, tenant_id, now() + make_interval(secs => hidden_seconds),
+           now() + make_interval(hours => $10)
+    FROM new
 )
 SELECT id FROM stored
 
@@ -76,12 +82,20 @@ UNION ALL
 -- insert_expanded --
 -- Makes deliveries ($1 and $2: ids and subscriptions; $3: for how many seconds the dispatcher leaves each alone) of event $4
 -- of tenant $5 and type $6 that expire at $7, but for those that exist; returns the ids of those that it made.
-INSERT INTO webhook_deliveries (id, event_id, subscription_id, tenant_id, event_type, next_attempt_at, expires_at)
-SELECT d.id, $4, d.subscription_id, $5, $6, now() + make_interval(secs => d.hidden_seconds), $7
-FROM unnest($1::uuid[], $2::uuid[], $3::float8[]) AS d (id, subscription_id, hidden_seconds)
-ORDER BY d.id
-ON CONFLICT (id) DO NOTHING
-RETURNING id
+WITH made AS (
+    INSERT INTO webhook_deliveries (id, event_id, subscription_id, tenant_id, event_type)
+    SELECT d.id, $4, d.subscription_id, $5, $6
+    FROM unnest($1::uuid[], $2::uuid[]) AS d (id, subscription_id)
+    ORDER BY d.id
+    ON CONFLICT (id) DO NOTHING
+    RETURNING id, event_id, subscription_id, tenant_id
+), queued AS (
+    INSERT INTO delivery_queue (delivery_id, event_id, subscription_id, tenant_id, due_at, expires_at)
+    SELECT m.id, m.event_id, m.subscription_id, m.tenant_id, now() + make_interval(secs => d.hidden_seconds), $7
+    FROM made m JOIN unnest($1::uuid[], $3::float8[]) AS d (id, hidden_seconds) ON d.id = m.id
+    ORDER BY m.id
+)
+SELECT id FROM made
 
 -- move_expansion --
 -- Notes that a locked event has $3 deliveries more, for the subscriptions up to $2.

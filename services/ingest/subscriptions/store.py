@@ -276,10 +276,7 @@ class SubscriptionStore:
 
         If this ends early, the dispatcher cancels the rest.
         """
-        total = 0
-        while cancelled := await deliveries.cancel_waiting(self._pool, [subscription_id], limit=CANCEL_CHUNK):
-            total += cancelled
-        return total
+        return await deliveries.cancel_waiting(self._pool, subscription_id, limit=CANCEL_CHUNK)
 
     async def delete_expired_keys(self) -> int:
         """Delete expired idempotency keys, and return how many."""

@@ -20,8 +20,9 @@ from services.platform.auth.authenticator import Authenticator, Metadata
 from services.platform.auth.identity import Identity
 from services.platform.grpc import errors as grpc_errors
 from services.platform.grpc import places, tls
-from services.platform.grpc.places import Places, Refusals
+from services.platform.grpc.places import Places
 from services.platform.process import background, metrics
+from services.platform.process.bounds import Refusals
 from services.platform.process.lifecycle import Process
 from services.platform.settings import GrpcServerSettings
 from services.platform.stores import postgres
@@ -182,7 +183,10 @@ def _answering(method: str, inner: Behavior, span: Span | None = None) -> Callab
             spans.CURRENT.set(span)
         try:
             # A deadline that passes cancels this, and the statement that is out; what must be whole is shielded.
-            async with asyncio.timeout(CALL_SECONDS if context.time_remaining() is None else None):
+            if context.time_remaining() is None:
+                async with asyncio.timeout(CALL_SECONDS):
+                    response = await inner(context)
+            else:
                 response = await inner(context)
             code = "OK"
             return response
@@ -207,14 +211,21 @@ def _answering(method: str, inner: Behavior, span: Span | None = None) -> Callab
 
 async def _received(context: Any, receiving: asyncio.Semaphore | None) -> Any:
     """Return the next message, or EOF; RequestTimeout if it does not arrive in time."""
+    left_seconds = context.time_remaining()
+    if left_seconds is not None and left_seconds <= MESSAGE_SECONDS:  # a timer would be for nothing
+        return await _read(context, receiving)
     try:
         async with asyncio.timeout(MESSAGE_SECONDS):
-            if receiving is None:
-                return await context.read()
-            async with receiving:
-                return await context.read()
+            return await _read(context, receiving)
     except TimeoutError:
         raise errors.RequestTimeout("the message did not arrive in time") from None
+
+
+async def _read(context: Any, receiving: asyncio.Semaphore | None) -> Any:
+    if receiving is None:
+        return await context.read()
+    async with receiving:
+        return await context.read()
 
 
 def _parsed(parse: Parse | None, request: bytes) -> Any:

@@ -48,6 +48,8 @@ IDLE_IN_TRANSACTION_SECONDS = 5
 _POOL_SETTINGS = {
     # A plan per statement, not per call: each statement by ids bounds them so that it prunes.
     "plan_cache_mode": "force_generic_plan",
+    # Nor one that was made while a table was small and scans it when it is large: all look-ups have an index.
+    "enable_seqscan": "off",
     "jit": "off",
     "idle_in_transaction_session_timeout": f"{IDLE_IN_TRANSACTION_SECONDS}s",
 }

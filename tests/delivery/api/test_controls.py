@@ -37,8 +37,8 @@ async def scheduled(world: World, delivery_id: UUID) -> tuple[asyncpg.Record, fl
     """A delivery once it waits for its retry, and how long after its last attempt was recorded that comes."""
     row = await world.in_state(delivery_id, "scheduled")
     last = (await world.attempts(delivery_id))[-1]
-    delay = (row["next_attempt_at"] - last["recorded_at"]).total_seconds()
-    await world.set(delivery_id, status="cancelled")
+    delay = (row["due_at"] - last["recorded_at"]).total_seconds()
+    await world.put(delivery_id, status="cancelled")
     return row, delay
 
 
@@ -121,7 +121,7 @@ async def test_a_subscriptions_own_delays_are_kept_and_end_with_the_last(world: 
         own = await world.deliver(await subscribe(world, receiver.url(), retry_policy='{"delays_seconds": [0.2, 0.7]}'))
         row = await world.in_state(own)
         rows = await world.attempts(own)
-    assert (row["status"], row["reason"], row["failure_count"]) == ("failed", "retries_exhausted", 3)
+    assert (row["status"], row["reason"], row["attempt_count"]) == ("failed", "retries_exhausted", 3)
     assert outcomes(rows) == ["http_5xx"] * 3
     gaps = [
         (later["started_at"] - earlier["started_at"]).total_seconds() for earlier, later in itertools.pairwise(rows)

@@ -96,7 +96,7 @@ async def test_a_bell_that_was_lost_is_rung_again(world: World, stream: Stream) 
         delivery_id = await world.deliver(await world.subscription("http://127.0.0.1:1/"))
         await until_true(stream.length, "a bell")
         await stream.client.flushdb()
-        await world.set(delivery_id, next_attempt_at=(await world.row(delivery_id))["created_at"])
+        await world.set(delivery_id, due_at=(await world.row(delivery_id))["created_at"])
         await until_true(stream.length, "another bell")
         assert await stream.take() == [delivery_id]
 
@@ -107,9 +107,7 @@ async def test_two_dispatchers_ring_for_each_delivery_once(world: World, stream:
         expected = [each for one in subscriptions for each in await world.deliver_many(one, 60)]
 
         async def none_is_due() -> bool:
-            return not await world.pool.fetchval(
-                "SELECT count(*) FROM webhook_deliveries WHERE next_attempt_at <= now()"
-            )
+            return not await world.pool.fetchval("SELECT count(*) FROM delivery_queue WHERE due_at <= now()")
 
         rung = Counted("webhook_deliveries_rung_total")
         await until_true(none_is_due, "all to be taken")
@@ -145,7 +143,8 @@ async def test_many_subscriptions_have_a_turn_each(world: World, stream: Stream)
         await some_turns(1)
         found = set(await stream.take())
     owners = await world.pool.fetch(
-        "SELECT subscription_id, count(*) FROM webhook_deliveries WHERE id = ANY($1::uuid[]) GROUP BY 1", list(found)
+        "SELECT subscription_id, count(*) FROM delivery_queue WHERE delivery_id = ANY($1::uuid[]) GROUP BY 1",
+        list(found),
     )
     assert len(owners) == 20
 
@@ -237,7 +236,7 @@ async def test_the_tenth_interruption_ends_the_delivery(world: World) -> None:
         await world.lease(delivery_id, seconds=-0.1)
         row = await world.in_state(delivery_id)
         assert (row["status"], row["reason"]) == ("failed", "worker_lost")
-        assert (row["claim_token"], row["interrupted_count"]) == (None, MAX_INTERRUPTIONS)
+        assert (row["claim_token"], row["attempt_count"]) == (None, MAX_INTERRUPTIONS)
         assert row["completed_at"] is not None
         attempts = await world.attempts(delivery_id)
         assert numbers(attempts) == list(range(1, MAX_INTERRUPTIONS + 1))
@@ -258,15 +257,15 @@ async def test_two_dispatchers_take_each_lost_lease_back_once(world: World) -> N
     subscription = await world.subscription("http://127.0.0.1:1/")
     delivery_ids = await world.deliver_many(subscription, 200, due_in=600)
     await world.pool.execute(
-        "UPDATE webhook_deliveries SET status = 'in_flight', claim_token = $1,"
-        " next_attempt_at = now() - interval '1 second'",
+        "UPDATE delivery_queue SET claim_token = $1, lease_until = now() - interval '1 second',"
+        " due_at = now() - interval '1 second'",
         ids.new(),
     )
     expiries = Counted("webhook_lease_expiries_total")
     async with world.delivery(), world.delivery():
         await world.all_in(subscription, "pending", 200)
         await wait_until(lambda: expiries() == 200, what="the expiries to be counted")
-    rows = await world.pool.fetch("SELECT interrupted_count FROM webhook_deliveries")
+    rows = await world.pool.fetch("SELECT interrupted_count FROM delivery_queue")
     assert {row["interrupted_count"] for row in rows} == {1}
     assert await world.pool.fetchval("SELECT count(*) FROM delivery_attempts") == len(delivery_ids)
 
@@ -297,7 +296,7 @@ async def test_a_dispatcher_that_cannot_end_a_turn_says_so(world: World, monkeyp
         await until_ready(process.health.serving, ready=True)
         await until_ready(process.health.ready, ready=True)
         async with connection.transaction():
-            await connection.execute("LOCK TABLE webhook_deliveries IN ACCESS EXCLUSIVE MODE")
+            await connection.execute("LOCK TABLE delivery_queue IN ACCESS EXCLUSIVE MODE")
             assert "dispatcher" in await until_ready(process.health.serving, ready=False)
             # All copies wait for the same lock, and this one still answers.
             assert await process.health.ready() == {}

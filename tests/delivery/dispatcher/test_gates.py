@@ -86,8 +86,10 @@ async def cool_down(world: World, subscription: UUID) -> None:
 async def rows(world: World, subscription: UUID) -> list[asyncpg.Record]:
     """The versions of a subscription's deliveries: equal when none was written to."""
     found: list[asyncpg.Record] = await world.pool.fetch(
-        "SELECT id, xmin::text, status::text, next_attempt_at, attempt_count FROM webhook_deliveries"
-        " WHERE subscription_id = $1 ORDER BY id",
+        "SELECT d.id, d.xmin::text AS written, q.xmin::text AS queued, q.claim_token, q.due_at,"
+        " coalesce(q.attempt_count, d.attempt_count) AS attempt_count"
+        " FROM webhook_deliveries d LEFT JOIN delivery_queue q ON q.delivery_id = d.id"
+        " WHERE d.subscription_id = $1 ORDER BY d.id",
         subscription,
     )
     return found
@@ -104,7 +106,7 @@ async def at_rest(world: World, subscription: UUID) -> list[asyncpg.Record]:
             await asyncio.sleep(0.1)
             if await rows(world, subscription) != found:
                 return False
-        return all(row["status"] != "in_flight" for row in found)
+        return all(row["claim_token"] is None for row in found)
 
     await until_true(resting, "the deliveries to be at rest", SOON)
     return found
@@ -142,7 +144,7 @@ async def held_by_is(world: World, client: Client, delivery_id: UUID, reason: st
 
 
 async def total_attempts(world: World, subscription: UUID) -> int:
-    query = "SELECT sum(attempt_count) FROM webhook_deliveries WHERE subscription_id = $1"
+    query = "SELECT sum(attempt_count) FROM deliveries WHERE subscription_id = $1"
     return int(await world.pool.fetchval(query, subscription))
 
 
@@ -274,7 +276,7 @@ async def test_while_a_probe_is_out_the_breaker_is_half_open_and_nothing_else_go
         row = await breaker(world, subscription, "half_open")
         await some_turns()
         assert len(receiver.requests) == 1
-        in_flight = await world.pool.fetchval("SELECT id FROM webhook_deliveries WHERE status = 'in_flight'")
+        in_flight = await world.pool.fetchval("SELECT delivery_id FROM delivery_queue WHERE claim_token IS NOT NULL")
         assert row["probe_delivery_id"] == in_flight
         receiver.release()
         await world.all_in(subscription, "delivered", 20, timeout_seconds=SOON)
@@ -314,7 +316,7 @@ async def test_a_retry_by_hand_that_fails_opens_the_breaker_for_longer(world: Wo
     subscription = await world.subscription(receiver.url())
     await open_breaker(world, subscription)
     delivery_ids = await world.deliver_many(subscription, 10)
-    await world.set(delivery_ids[3], status="failed", reason="retries_exhausted")
+    await world.put(delivery_ids[3], status="failed", reason="retries_exhausted")
     async with world.running(**BREAKER) as client:
         for delivery_id in delivery_ids[3:6]:
             await retry(world, client, delivery_id)
@@ -518,7 +520,7 @@ async def test_what_was_rung_for_too_late_is_put_back_and_no_attempt(
         row = await world.in_state(delivery_id, "pending")
         assert (row["attempt_count"], row["claim_token"]) == (0, None)
         assert row["due"]
-        assert row["next_attempt_at"] - row["created_at"] < timedelta(seconds=RUNG / 2)
+        assert row["due_at"] - row["created_at"] < timedelta(seconds=RUNG / 2)
         assert await world.attempts(delivery_id) == []
     assert not receiver.requests
 
@@ -526,7 +528,7 @@ async def test_what_was_rung_for_too_late_is_put_back_and_no_attempt(
 async def test_what_expires_behind_a_closed_gate_fails(
     world: World, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.delivery.dispatcher.turns.EXPIRE_HELD_SECONDS", 0.3)
+    monkeypatch.setattr("services.delivery.dispatcher.sweeper.EXPIRE_SECONDS", 0.3)
     paused, broken = [await world.subscription(receiver.url()) for _ in range(2)]
     await set_status(world, paused, "paused")
     await open_breaker(world, broken)
@@ -659,19 +661,20 @@ async def test_a_rate_limit_holds_over_all_workers_and_costs_no_attempt(world: W
         await receiver.wait_for(110, 60.0)
 
         async def one_is_held() -> bool:
-            query = "SELECT id FROM webhook_deliveries WHERE status = 'pending' AND next_attempt_at <= now() LIMIT 1"
+            query = "SELECT delivery_id FROM delivery_queue WHERE claim_token IS NULL AND due_at <= now() LIMIT 1"
             return await held_by(world, client, await world.pool.fetchval(query)) == "rate_limit"
 
         await until_true(one_is_held, "one that is held for the rate", SOON)
-        await world.pool.execute("UPDATE webhook_deliveries SET status = 'cancelled' WHERE status = 'pending'")
+        await world.pool.execute(
+            "WITH gone AS (DELETE FROM delivery_queue WHERE claim_token IS NULL RETURNING delivery_id)"
+            " UPDATE webhook_deliveries d SET status = 'cancelled' FROM gone WHERE d.id = gone.delivery_id"
+        )
         await at_rest(world, subscription)
     first, found = receiver.requests[0].monotonic, receiver.requests[:110]
     # A little more than the burst is allowed for: the first was granted a little before it arrived.
     assert all(number <= rate * (each.monotonic - first) + 2 * burst for number, each in enumerate(found))
     assert 0.6 * rate * (found[-1].monotonic - first) <= len(found)
-    attempts = await world.pool.fetch(
-        "SELECT status::text, attempt_count, count(*) FROM webhook_deliveries GROUP BY 1, 2 ORDER BY 1"
-    )
+    attempts = await world.pool.fetch("SELECT status, attempt_count, count(*) FROM deliveries GROUP BY 1, 2 ORDER BY 1")
     assert {(row["status"], row["attempt_count"]) for row in attempts} == {("cancelled", 0), ("delivered", 1)}
 
 
@@ -685,7 +688,7 @@ async def test_a_rate_limit_of_one_is_none_of_another(world: World, receiver: Re
         await world.all_in(other, "delivered", 100)
         assert len(receiver.on("/limited")) == 2
         waiting = await world.pool.fetchval(
-            "SELECT id FROM webhook_deliveries WHERE subscription_id = $1 AND status = 'pending' LIMIT 1", limited
+            "SELECT id FROM deliveries WHERE subscription_id = $1 AND status = 'pending' LIMIT 1", limited
         )
         await held_by_is(world, client, waiting, "rate_limit")
         assert await total_attempts(world, limited) == 2

@@ -58,7 +58,7 @@ async def prepared(world: World, name: str) -> tuple[list[UUID], Callable[[], Aw
     """Rows, and a statement over all of them; both stand from the greatest id to the least."""
     delivery_ids, statement = await _prepared(world, name)
     for delivery_id in delivery_ids:
-        await world.pool.execute("UPDATE webhook_deliveries SET reason = NULL WHERE id = $1", delivery_id)
+        await world.set(delivery_id, failure_count=0)
     return delivery_ids, statement
 
 
@@ -73,8 +73,8 @@ async def _prepared(world: World, name: str) -> tuple[list[UUID], Callable[[], A
     if name == "renew":
         return delivery_ids, lambda: store.renew(ordered)
     if name == "record_late":
-        await world.pool.execute("UPDATE webhook_deliveries SET next_attempt_at = now() - interval '1 second'")
-        await Dispatcher(world.pool, lease_seconds=60).expire_leases([subscription], per_subscription=ROWS)
+        await world.pool.execute("UPDATE delivery_queue SET lease_until = now() - interval '1 second'")
+        await Dispatcher(world.pool, lease_seconds=60).expire_leases(delivery_ids)
     return delivery_ids, lambda: store.record([outcome(claim) for claim in ordered])
 
 
@@ -84,10 +84,10 @@ async def test_a_batch_that_waits_for_its_least_row_holds_no_other(scanning: Wor
     delivery_ids, statement = await prepared(world, name)
     async with world.pool.acquire() as held, world.pool.acquire() as looking:
         await held.execute("BEGIN")
-        await held.execute("SELECT FROM webhook_deliveries WHERE id = $1 FOR UPDATE", delivery_ids[-1])
+        await held.execute("SELECT FROM delivery_queue WHERE delivery_id = $1 FOR UPDATE", delivery_ids[-1])
         async with waiting(world, held, statement()):
-            free = await looking.fetch("SELECT id FROM webhook_deliveries FOR UPDATE SKIP LOCKED")
-            assert {row["id"] for row in free} == set(delivery_ids[:-1])
+            free = await looking.fetch("SELECT delivery_id FROM delivery_queue FOR UPDATE SKIP LOCKED")
+            assert {row["delivery_id"] for row in free} == set(delivery_ids[:-1])
 
 
 @pytest.mark.parametrize("name", ["begin_probes", "give_up_probes"])

@@ -222,7 +222,8 @@ async def test_a_system_subscription_that_fails_leads_to_no_events(world: World,
         # And then it is disabled.
         receiver.script(then=410, path=OPERATORS)
         await world.pool.execute("DELETE FROM subscription_health WHERE subscription_id = $1", system)
-        await world.pool.execute("UPDATE webhook_deliveries SET status = 'pending' WHERE subscription_id = $1", system)
+        rows = await world.pool.fetch("SELECT id FROM webhook_deliveries WHERE subscription_id = $1", system)
+        await world.put(*(row["id"] for row in rows), status="pending")
         status = "SELECT status = 'disabled' FROM subscriptions WHERE id = $1"
         await until_true(lambda: world.pool.fetchval(status, system), "it to be disabled")
         await nothing_more(world)

@@ -8,6 +8,7 @@ from uuid import UUID
 import pytest
 
 from dev.harness.receiver import Receiver
+from services.delivery.dispatcher.store import BEGINNING
 from services.delivery.dispatcher.store import DispatcherStore as Dispatcher
 from services.delivery.worker.store import WorkerStore
 from services.domain.doorbell import Ringer
@@ -92,7 +93,9 @@ async def test_no_other_probe_begins_while_one_is_out(world: World) -> None:
     probe, other = await world.deliver_many(subscription, 2)
     await half_open(world, subscription, probe)
     dispatcher = Dispatcher(world.pool, lease_seconds=60)
-    assert (await dispatcher.walk()).waiting[subscription].held_by == "breaker_open"
+    swept = await dispatcher.sweep(None, limit=10, overlap_seconds=60)
+    assert subscription in await dispatcher.enter_due(swept.due)
+    assert (await dispatcher.turns(BEGINNING, limit=10))[0] == []
     assert await dispatcher.begin_probes({subscription: other}) == set()
 
 

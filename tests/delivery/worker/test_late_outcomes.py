@@ -32,10 +32,10 @@ async def claim(store: WorkerStore, delivery_id: UUID) -> Claim:
     return claimed
 
 
-async def lose(world: World, claimed: Claim) -> None:
-    """Let the lease of a claim run out."""
-    await world.pool.execute("UPDATE webhook_deliveries SET next_attempt_at = now() - interval '1 second'")
-    await Dispatcher(world.pool, lease_seconds=60).expire_leases([claimed.subscription_id], per_subscription=5)
+async def lose(world: World, *claimed: Claim) -> None:
+    """Let the leases of claims run out."""
+    await world.pool.execute("UPDATE delivery_queue SET lease_until = now() - interval '1 second'")
+    await Dispatcher(world.pool, lease_seconds=60).expire_leases([each.id for each in claimed])
 
 
 async def retry(world: World, delivery_id: UUID) -> None:
@@ -111,7 +111,7 @@ async def test_a_late_success_is_recorded_and_leaves_what_has_ended(
     delivery_id = await made(world)
     first = await claim(store, delivery_id)
     await lose(world, first)
-    await world.set(delivery_id, status=ended)
+    await world.put(delivery_id, status=ended)
     assert await store.record([outcome(first, "success")]) == {}
     assert await state(world, delivery_id) == (ended, 1)
     assert await log(world, delivery_id) == [(1, "success")]
@@ -134,7 +134,7 @@ async def test_late_outcomes_of_several_deliveries_are_recorded_together(world: 
     subscription = await world.subscription("http://127.0.0.1:1/")
     delivery_ids = await world.deliver_many(subscription, 5)
     claims = await store.claim(delivery_ids)
-    await lose(world, claims[0])
+    await lose(world, *claims)
     late = [outcome(each, "success" if index % 2 else "http_5xx") for index, each in enumerate(claims)]
     changed = await store.record(late)
     assert changed == {each.id: "delivered" for each in claims[1::2]}
@@ -144,7 +144,8 @@ async def test_late_outcomes_of_several_deliveries_are_recorded_together(world: 
 async def test_a_delivery_whose_day_is_no_longer_kept_is_passed_over(world: World, store: WorkerStore) -> None:
     delivery_id = await made(world)
     first = await claim(store, delivery_id)
-    await world.pool.execute("DELETE FROM webhook_deliveries WHERE id = $1", delivery_id)
+    for table, key in (("delivery_queue", "delivery_id"), ("webhook_deliveries", "id")):
+        await world.pool.execute(f"DELETE FROM {table} WHERE {key} = $1", delivery_id)
     assert await store.record([outcome(first, "success")]) == {}
     with pytest.raises(errors.NotFound):
         await Api(world.pool, expiry_hours=168, retention_hours=72).delivery("default", delivery_id)

@@ -62,7 +62,7 @@ async def test_a_lease_that_is_half_used_up_is_renewed_and_a_fresh_one_is_not(
     async with renewing(scheduler[0]):
         await wait_until(lambda: old.lease_until > time.monotonic() + 5, what="a renewal")
     after = [await world.row(held.claim.id) for held in (old, fresh)]
-    assert (after[0]["next_attempt_at"] - before[0]["next_attempt_at"]).total_seconds() > 0.5
+    assert (after[0]["lease_until"] - before[0]["lease_until"]).total_seconds() > 0.5
     assert after[1] == before[1]
 
 
@@ -73,7 +73,7 @@ async def test_the_lease_of_a_foreign_claim_is_never_renewed(
     pending = await hold(world, scheduler[1], scheduler[0], lease_left=1)
     own = await hold(world, scheduler[1], scheduler[0], lease_left=1)
     await world.set(foreign.claim.id, claim_token=ids.new())
-    await world.set(pending.claim.id, status="pending", claim_token=None)
+    await world.put(pending.claim.id, status="pending")
     before = [await world.row(held.claim.id) for held in (foreign, pending)]
     leases = [held.lease_until for held in (foreign, pending)]
     async with renewing(scheduler[0]):
@@ -86,11 +86,11 @@ async def test_renewals_go_on_after_postgres_refused_one(
     world: World, scheduler: tuple[Scheduler, WorkerStore]
 ) -> None:
     held = await hold(world, scheduler[1], scheduler[0], lease_left=1)
-    await world.pool.execute("ALTER TABLE webhook_deliveries RENAME COLUMN claim_token TO gone")
+    await world.pool.execute("ALTER TABLE delivery_queue RENAME COLUMN claim_token TO gone")
     async with renewing(scheduler[0]):
         with structlog.testing.capture_logs() as logs:
             await wait_until(lambda: logs, what="a renewal to be refused")
-        await world.pool.execute("ALTER TABLE webhook_deliveries RENAME COLUMN gone TO claim_token")
+        await world.pool.execute("ALTER TABLE delivery_queue RENAME COLUMN gone TO claim_token")
         await wait_until(lambda: held.lease_until > time.monotonic() + 5, what="a renewal")
 
 

@@ -59,14 +59,14 @@ async def test_what_was_rung_again_while_it_was_claimed_is_not_claimed_beside_it
         await heard_one(world, ringer, subscription)
         delivery_id = await world.deliver(subscription, due_in=RUNG)
         heard = Counted("webhook_worker_ids_total", source="doorbell")
-        async with locked(world, "webhook_deliveries"):
+        async with locked(world, "delivery_queue"):
             await ring(ringer, delivery_id, subscription=subscription)
             await until_true(lambda: world.pool.fetchval(BLOCKED), "the claim to wait")
             await ring(ringer, delivery_id, subscription=subscription)
             await wait_until(lambda: heard() == 2, what="the second bell")
         async with locked(world, "delivery_attempts"):
             await receiver.wait_for(2)
-            await world.set(delivery_id, status="pending", claim_token=None)
+            await world.put(delivery_id, status="pending")
             await until_true(lambda: world.pool.fetchval(BLOCKED), "the outcome to wait")
         assert (await world.in_state(delivery_id))["status"] == "delivered"
     assert len(receiver.requests) == 2
@@ -184,7 +184,7 @@ async def test_ids_and_bells_that_were_not_claimed_are_due_at_once_after_a_stop(
         stopping = time.monotonic()
     assert time.monotonic() - stopping < SHORT_GRACE
     due = await world.pool.fetchval(
-        "SELECT count(*) FROM webhook_deliveries WHERE status = 'pending' AND next_attempt_at <= clock_timestamp()"
+        "SELECT count(*) FROM deliveries WHERE status = 'pending' AND due_at <= clock_timestamp()"
     )
     assert due == 512
     assert len(receiver.requests) == 1
@@ -199,7 +199,7 @@ async def test_what_a_worker_took_from_postgres_is_due_at_once_after_a_stop(worl
         await world.deliver_many(subscription, 400)
         await receiver.wait_for(1)
     due = await world.pool.fetchval(
-        "SELECT count(*) FROM webhook_deliveries WHERE next_attempt_at <= clock_timestamp() AND status <> 'scheduled'"
+        "SELECT count(*) FROM deliveries WHERE status = 'pending' AND due_at <= clock_timestamp()"
     )
     scheduled = (await world.statuses(subscription)).get("scheduled", 0)
     assert due + scheduled == 400

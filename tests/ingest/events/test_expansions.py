@@ -221,8 +221,7 @@ class Chunks:
         """Its deliveries, and how many seconds ahead each is looked at."""
         rows: list[asyncpg.Record] = await self.pool.fetch(
             "SELECT id, subscription_id, expires_at,"
-            " extract(epoch FROM next_attempt_at - now())::float AS due_in_seconds"
-            " FROM webhook_deliveries WHERE event_id = $1",
+            " extract(epoch FROM due_at - now())::float AS due_in_seconds FROM deliveries WHERE event_id = $1",
             self.event.id,
         )
         return rows

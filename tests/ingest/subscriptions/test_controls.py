@@ -128,7 +128,7 @@ async def test_waiting_deliveries_are_not_changed_by_any_call(ingest: Ingest) ->
     accepted = await ingest.send(made.id)
 
     async def waiting() -> list[dict[str, Any]]:
-        query = "SELECT * FROM webhook_deliveries WHERE event_id = $1"
+        query = "SELECT * FROM deliveries WHERE event_id = $1"
         return [dict(found) for found in await ingest.pool.fetch(query, UUID(accepted.event_id))]
 
     before = await waiting()
@@ -362,7 +362,7 @@ async def test_a_delivery_that_nothing_delays_is_rung_and_the_rest_is_left_to_th
     keyed = await alone.send(made.id, idempotency_key="k")
     for sent in (*await both_ways(alone, made.id), keyed):
         (delivery,) = await alone.deliveries(sent.event_id)
-        ahead = (delivery["next_attempt_at"] - delivery["created_at"]).total_seconds()
+        ahead = (delivery["due_at"] - delivery["created_at"]).total_seconds()
         assert ahead == (RUNG_SECONDS if steady else 0)
 
 
@@ -373,7 +373,7 @@ async def test_one_fan_out_rings_for_some_and_leaves_others_to_the_dispatcher(al
     await made_in(alone, "disabled", keep_when_disabled=False)
     sent = await alone.send(event_type="t")
     ahead = {
-        str(delivery["subscription_id"]): (delivery["next_attempt_at"] - delivery["created_at"]).total_seconds()
+        str(delivery["subscription_id"]): (delivery["due_at"] - delivery["created_at"]).total_seconds()
         for delivery in await alone.deliveries(sent.event_id)
     }
     assert ahead == {steady.id: RUNG_SECONDS, limited.id: 0, paused.id: 0}

@@ -5,6 +5,7 @@ from uuid import UUID
 
 import pytest
 
+from dev.harness import deliveries
 from protos.webhook.v1 import subscriptions_pb2
 from services.ingest.subscriptions.store import CANCEL_CHUNK
 from services.platform import errors, ids
@@ -175,9 +176,7 @@ async def test_deletion_cancels_what_waits_and_leaves_what_is_in_hand_or_done(in
     events = {state: (await ingest.send(made.id)).event_id for state in states}
     kept = await ingest.send(neighbour.id)
     for state, event_id in events.items():
-        await ingest.pool.execute(
-            "UPDATE webhook_deliveries SET status = $2 WHERE event_id = $1", UUID(event_id), state
-        )
+        await deliveries.put(ingest.pool, (await ingest.deliveries(event_id))[0]["id"], status=state)
     assert await ingest.delete(made.id) == 2
     after = {state: (await ingest.deliveries(event_id))[0] for state, event_id in events.items()}
     assert {state: row["status"] for state, row in after.items()} == {
@@ -193,12 +192,9 @@ async def test_deletion_cancels_what_waits_and_leaves_what_is_in_hand_or_done(in
 async def test_deletion_cancels_more_than_a_chunk(ingest: Ingest) -> None:
     made = await ingest.create()
     number = CANCEL_CHUNK + 500
-    await ingest.pool.execute(
-        "INSERT INTO webhook_deliveries (id, event_id, subscription_id, tenant_id, next_attempt_at, expires_at)"
-        " SELECT id, id, $2, $3, now() + interval '1 hour', now() + interval '1 day' FROM unnest($1::uuid[]) AS id",
-        [ids.new() for _ in range(number)],
-        UUID(made.id),
-        ingest.tenant_id,
+    pairs = [(made_id, made_id) for made_id in (ids.new() for _ in range(number))]
+    await deliveries.insert(
+        ingest.pool, pairs, subscription_id=UUID(made.id), tenant_id=ingest.tenant_id, due_in=3600.0
     )
     assert await ingest.delete(made.id) == number
     assert (
@@ -213,6 +209,6 @@ async def test_a_delivery_that_somebody_holds_does_not_hold_up_the_deletion(inge
     made = await ingest.create()
     held, waiting = await ingest.send(made.id), await ingest.send(made.id)
     async with ingest.pool.acquire() as connection, connection.transaction():
-        await connection.execute("SELECT FROM webhook_deliveries WHERE id = $1 FOR UPDATE", UUID(held.delivery_id))
+        await connection.execute("SELECT FROM delivery_queue WHERE delivery_id = $1 FOR UPDATE", UUID(held.delivery_id))
         assert await ingest.delete(made.id) == 1
     assert (await ingest.deliveries(waiting.event_id))[0]["status"] == "cancelled"

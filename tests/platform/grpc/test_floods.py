@@ -158,14 +158,14 @@ async def test_open_calls_without_a_message_take_no_place_of_a_tenant(
 ) -> None:
     monkeypatch.setattr(places, "MAX_CALLS", 32)
     async with running() as served, raw.connected(served.port) as stranger, raw.connected(served.port) as prober:
-        for _ in range(200):
+        for _ in range(100):
             stranger.open(METHOD)
             prober.open(CHECK)
         await stranger.drain()
         await prober.drain()
-        await wait_until(lambda: len(stranger.ended) == 200, what="all calls to be refused")
+        await wait_until(lambda: len(stranger.ended) == 100, what="all calls to be refused")
         # Those that ask for the health may do so without a key: they have a part of the places, as a tenant has.
-        await wait_until(lambda: len(prober.ended) == 200 - 16, what="all calls but their part to be refused")
+        await wait_until(lambda: len(prober.ended) == 100 - 16, what="all calls but their part to be refused")
         served.go_on.set()
         assert await served.call("other") == b"ok"
         check: Any = served.channel.unary_unary(CHECK)

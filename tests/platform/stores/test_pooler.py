@@ -186,7 +186,7 @@ async def test_every_event_is_delivered_and_counted(
         await world.deliver_many(UUID(made.id), number)
 
         async def all_delivered() -> bool:
-            counts = await rows.pool.fetch("SELECT status::text, count(*) FROM webhook_deliveries GROUP BY 1")
+            counts = await rows.pool.fetch("SELECT status, count(*) FROM deliveries GROUP BY 1")
             return {row["status"]: row["count"] for row in counts} == {"delivered": 2 * number}
 
         await wait_until(all_delivered, 60, what="everything to be delivered")

@@ -25,7 +25,10 @@ router = APIRouter(
     strict_content_type=False,  # a body without a Content-Type is JSON
 )
 _PAUSED = "The subscription is paused (`SUBSCRIPTION_PAUSED`): resume it."
-_CREATE_CONFLICT = f"{openapi.KEY_IN_USE} Or the tenant has a system subscription (`SYSTEM_SUBSCRIPTION_EXISTS`)."
+_CREATE_CONFLICT = (
+    f"{openapi.KEY_IN_USE} Or the tenant has a system subscription (`SYSTEM_SUBSCRIPTION_EXISTS`), or as many"
+    " subscriptions as its quota allows (`QUOTA_SUBSCRIPTIONS`)."
+)
 _DISABLED = "The subscription is disabled (`SUBSCRIPTION_DISABLED`): enable it first."
 
 

@@ -1,0 +1,419 @@
+"""Turns cost what is due and may be sent, are fair among tenants, and nothing that is due is missed."""
+
+import asyncio
+import contextlib
+import dataclasses
+from collections import Counter
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from dev.harness.receiver import Receiver
+from services.delivery.dispatcher import sweeper
+from services.delivery.dispatcher.limiter import Limiter
+from services.delivery.dispatcher.store import DispatcherStore
+from services.delivery.dispatcher.turns import Turns
+from services.domain import deliveries
+from services.domain.gates import Gates
+from services.platform import ids
+from services.platform.stores import postgres, redis
+from tests.delivery.world import RUNG, World, until_true
+
+ADDRESS = "http://127.0.0.1:1/"
+SOON = 30.0
+
+
+@pytest.fixture
+async def turns(world: World) -> AsyncIterator[Turns]:
+    """Turns of a process, taken by the test."""
+    async with made_turns(world) as made:
+        yield made
+
+
+@contextlib.asynccontextmanager
+async def made_turns(world: World) -> AsyncIterator[Turns]:
+    store = DispatcherStore(world.pool, lease_seconds=60)
+    async with redis.client(world.delivery_settings()) as client:
+        yield Turns(store, Limiter(client, store.count_workers), Gates(client))
+
+
+async def tenant(world: World, name: str) -> World:
+    """The same world for another tenant."""
+    await world.pool.execute("INSERT INTO tenants (id, name) VALUES ($1, $1) ON CONFLICT DO NOTHING", name)
+    return dataclasses.replace(world, tenant_id=name)
+
+
+async def many(world: World, number: int, *, due_in: float = 0.0, status: str = "active") -> list[UUID]:
+    """Make so many subscriptions with a delivery each; the subscriptions."""
+    names, events = [ids.new() for _ in range(number)], [ids.new() for _ in range(number)]
+    made = [ids.of_delivery(event, name) for event, name in zip(events, names, strict=True)]
+    await world.pool.execute(
+        "INSERT INTO subscriptions (id, tenant_id, target_url, status) SELECT id, $2, 'http://x', $3"
+        " FROM unnest($1::uuid[]) AS id",
+        names, world.tenant_id, status,
+    )  # fmt: skip
+    async with world.pool.acquire() as connection, connection.transaction():
+        await connection.execute(
+            "INSERT INTO webhook_deliveries (id, event_id, subscription_id, tenant_id)"
+            " SELECT *, $4 FROM unnest($1::uuid[], $2::uuid[], $3::uuid[])",
+            made, events, names, world.tenant_id,
+        )  # fmt: skip
+        await connection.execute(
+            "INSERT INTO delivery_queue (delivery_id, event_id, subscription_id, tenant_id, due_at, expires_at)"
+            " SELECT *, $4, now() + $5::interval, now() + interval '1 hour'"
+            " FROM unnest($1::uuid[], $2::uuid[], $3::uuid[])",
+            made, events, names, world.tenant_id, timedelta(seconds=due_in),
+        )  # fmt: skip
+    return names
+
+
+async def listed(world: World) -> dict[UUID, asyncpg.Record]:
+    """Those that have turns."""
+    rows = await world.pool.fetch("SELECT *, turn_at <= clock_timestamp() AS come, xmin::text FROM due_subscriptions")
+    return {row["subscription_id"]: row for row in rows}
+
+
+async def sweep(turns: Turns) -> None:
+    """Sweep at once, and all there is."""
+    turns.sweeper._sweep_at = 0.0
+    await turns.sweeper.sweep(leases=True)
+    while turns.sweeper.has_more:
+        await turns.sweeper.sweep(leases=True)
+
+
+async def check(turns: Turns) -> None:
+    """One whole pass over the queue."""
+    await turns.sweeper.check(leases=True)
+    while turns.sweeper._place.subscription_id.int:
+        await turns.sweeper.check(leases=True)
+
+
+async def open_breaker(world: World, subscription: UUID, *, seconds: float) -> None:
+    """Open a breaker, as workers do."""
+    await world.pool.execute("INSERT INTO subscription_health (subscription_id) VALUES ($1)", subscription)
+    await world.pool.execute(
+        "UPDATE subscription_health SET breaker = 'open', probe_at = now() + $2::interval WHERE subscription_id = $1",
+        subscription, timedelta(seconds=seconds),
+    )  # fmt: skip
+
+
+# -- who has a turn --
+
+
+async def test_what_becomes_due_has_a_turn_until_nothing_is_due(world: World, turns: Turns) -> None:
+    subscription = await world.subscription(ADDRESS)
+    delivery_ids = await world.deliver_many(subscription, 3)
+    await sweep(turns)
+    assert set(await listed(world)) == {subscription}
+    taken = await turns.take(100)
+    assert {delivery_id for _, delivery_id in taken.rung} == set(delivery_ids)
+    assert await listed(world) == {}
+
+
+async def test_what_was_rung_for_has_none(world: World, turns: Turns) -> None:
+    subscription = await world.subscription(ADDRESS)
+    await world.deliver_many(subscription, 3, due_in=RUNG)
+    await sweep(turns)
+    await check(turns)
+    assert await listed(world) == {}
+
+
+async def test_a_busy_subscription_is_written_once(world: World, turns: Turns) -> None:
+    subscription = await world.subscription(ADDRESS)
+    await world.deliver_many(subscription, 50)
+    await sweep(turns)
+    first = (await listed(world))[subscription]["xmin"]
+    for _ in range(3):
+        await world.deliver_many(subscription, 10)
+        await sweep(turns)
+        await turns.take(10)
+    assert (await listed(world))[subscription]["xmin"] == first
+
+
+@pytest.mark.parametrize("status", ["paused", "disabled"])
+async def test_a_subscription_that_takes_nothing_has_none_until_it_does(
+    world: World, turns: Turns, status: str
+) -> None:
+    names = await many(world, 200, status=status)
+    await sweep(turns)
+    await check(turns)
+    assert await listed(world) == {}
+    assert turns.sweeper.held == {status: 200}
+    await world.pool.execute("UPDATE subscriptions SET status = 'active' WHERE id = $1", names[7])
+    assert set(await listed(world)) == {names[7]}
+    taken = await turns.take(100)
+    assert [rung.subscription_id for rung in taken.rung] == [names[7]]
+
+
+async def test_one_that_is_paused_loses_its_turn(world: World, turns: Turns) -> None:
+    subscription = await world.subscription(ADDRESS)
+    await world.deliver(subscription)
+    await sweep(turns)
+    await world.pool.execute("UPDATE subscriptions SET status = 'paused'")
+    assert (await turns.take(100)).rung == []
+    assert await listed(world) == {}
+
+
+async def test_an_open_breaker_has_its_turn_when_a_probe_may_be_sent(world: World, turns: Turns) -> None:
+    subscription = await world.subscription(ADDRESS)
+    await world.deliver_many(subscription, 5)
+    await open_breaker(world, subscription, seconds=600)
+    assert not (await listed(world))[subscription]["come"]
+    before = await listed(world)
+    for _ in range(3):
+        await world.deliver(subscription)
+        await sweep(turns)
+        await check(turns)
+        assert (await turns.take(100)).rung == []
+    assert await listed(world) == before
+    assert turns.sweeper.held == {"breaker_open": 8}
+    await world.pool.execute("UPDATE subscription_health SET probe_at = now()")
+    assert (await listed(world))[subscription]["come"]
+    assert len((await turns.take(100)).rung) == 1
+    row = (await listed(world))[subscription]
+    assert row["turn_at"] > datetime.now(UTC) + timedelta(seconds=30)  # when the probe is taken for lost
+    await world.pool.execute("UPDATE subscription_health SET breaker = 'closed', probe_at = NULL")
+    assert len((await turns.take(100)).rung) == 7
+
+
+async def test_another_rate_limit_is_a_turn_at_once(world: World, turns: Turns) -> None:
+    subscription = await world.subscription(ADDRESS)
+    await world.pool.execute("UPDATE subscriptions SET rate_limit_per_second = 0.001, rate_limit_burst = 1")
+    await world.deliver_many(subscription, 5)
+    await sweep(turns)
+    assert len((await turns.take(100)).rung) == 1
+    row = (await listed(world))[subscription]
+    assert (row["held_by"], row["come"]) == ("rate_limit", False)
+    assert await turns.held_by(subscription) == "rate_limit"
+    assert (await turns.take(100)).rung == []
+    await world.pool.execute("UPDATE subscriptions SET rate_limit_per_second = NULL, rate_limit_burst = NULL")
+    assert len((await turns.take(100)).rung) == 4
+    assert await listed(world) == {}
+
+
+async def test_a_deleted_subscription_is_named_so_that_it_is_cancelled(world: World, turns: Turns) -> None:
+    subscription = await world.subscription(ADDRESS)
+    await world.deliver(subscription, due_in=600)
+    await world.delete_subscription(subscription)
+    taken = await turns.take(100)
+    assert (taken.rung, taken.deleted) == ([], [subscription])
+
+
+# -- nothing is missed --
+
+
+async def test_what_is_handed_back_to_its_place_is_rung_for_in_the_next_turn(world: World, turns: Turns) -> None:
+    subscription = await world.subscription(ADDRESS)
+    early, *_ = await world.deliver_many(subscription, 1)
+    await sweep(turns)
+    await turns.take(100)
+    late = await world.deliver_many(subscription, 20)
+    await sweep(turns)
+    await turns.take(10)
+    await deliveries.mark_due(world.pool, [early])
+    row = await world.row(early)
+    assert row["due_at"] == row["created_at"]
+    taken = await turns.take(5)
+    assert early in {delivery_id for _, delivery_id in taken.rung}
+    await turns.take(100)
+    assert {delivery_id for delivery_id in late if (await world.row(delivery_id))["due"]} == set()
+
+
+async def test_what_is_stored_by_a_transaction_that_takes_long_is_found(
+    world: World, turns: Turns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweeper, "OVERLAP_SECONDS", 0.0)
+    subscription = await world.subscription(ADDRESS)
+    delivery_id = await world.deliver(subscription, due_in=60)
+    async with world.pool.acquire() as connection, connection.transaction():
+        await connection.execute("UPDATE delivery_queue SET due_at = now()")
+        await sweep(turns)
+    for _ in range(sweeper.SWEEPS_PER_LATE):
+        await sweep(turns)
+    assert [rung.delivery_id for rung in (await turns.take(10)).rung] == [delivery_id]
+
+
+async def test_more_than_one_statement_reads_becomes_due_at_the_same_moment(
+    world: World, turns: Turns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweeper, "SWEEP_LIMIT", 10)
+    turns.sweeper._limit = 10
+    names = await many(world, 95)
+    await sweep(turns)
+    assert set(await listed(world)) == set(names)
+
+
+async def test_a_pass_reads_all_of_the_queue_in_parts(
+    world: World, turns: Turns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweeper, "CHECK_LIMIT", 7)
+    busy = await world.subscription(ADDRESS)
+    await world.deliver_many(busy, 30)
+    names = await many(world, 40)
+    paused = await many(world, 20, status="paused")
+    large = paused[3]
+    await world.deliver_many(large, 25)
+    await world.deliver_many(busy, 3, due_in=-60)
+    await check(turns)
+    assert set(await listed(world)) == {busy, *names}
+    assert turns.sweeper.held == {"paused": 45}
+
+
+async def test_the_list_is_made_again_when_it_is_lost_while_deliveries_go_on(world: World, receiver: Receiver) -> None:
+    names = [await world.subscription(receiver.url()) for _ in range(40)]
+    async with world.running(worker_concurrency=16):
+
+        async def lose() -> None:
+            while True:
+                await world.pool.execute("DELETE FROM due_subscriptions")
+                await asyncio.sleep(0.05)
+
+        losing = asyncio.create_task(lose())
+        try:
+            for name in names:
+                await world.deliver_many(name, 10)
+            before = datetime.now(UTC)
+
+            async def all_sent() -> bool:
+                return not await world.pool.fetchval("SELECT count(*) FROM delivery_queue")
+
+            await until_true(all_sent, "all to be delivered", SOON)
+            assert datetime.now(UTC) - before < timedelta(seconds=SOON)
+        finally:
+            losing.cancel()
+
+
+async def test_a_claim_that_lasts_is_looked_at_when_its_lease_ends(world: World, turns: Turns) -> None:
+    subscription = await world.subscription(ADDRESS)
+    lasting, lost = await world.deliver_many(subscription, 2)
+    await world.lease(lasting, seconds=60)
+    await world.lease(lost, seconds=-0.5)
+    await world.set(lasting, due_at=datetime.now(UTC) - timedelta(seconds=0.5))
+    await sweep(turns)
+    row = await world.row(lasting)
+    assert (row["status"], row["due_at"]) == ("in_flight", row["lease_until"])
+    assert (await world.row(lost))["status"] == "pending"
+    await sweep(turns)
+    assert [rung.delivery_id for rung in (await turns.take(10)).rung] == [lost]
+
+
+# -- fair --
+
+
+def of(taken: Any, names: list[UUID]) -> int:
+    wanted = set(names)
+    return sum(rung.subscription_id in wanted for rung in taken.rung)
+
+
+async def test_a_tenant_with_many_subscriptions_gets_no_more_than_one_with_one(world: World, turns: Turns) -> None:
+    crowd = await many(await tenant(world, "crowd"), 300)
+    quiet = await world.subscription(ADDRESS)
+    await world.deliver_many(quiet, 200)
+    await sweep(turns)
+    taken = await turns.take(100)
+    assert (of(taken, crowd), of(taken, [quiet])) == (50, 50)
+    assert taken.more
+
+
+async def test_more_subscriptions_than_a_turn_can_look_at_leave_room_for_every_tenant(
+    world: World, turns: Turns
+) -> None:
+    crowd = await many(await tenant(world, "crowd"), 300)
+    await sweep(turns)
+    quiet = await many(await tenant(world, "quiet"), 3)
+    await sweep(turns)
+    taken = await turns.take(10)
+    assert of(taken, quiet) == 3
+    assert of(taken, crowd) == 7
+
+
+async def test_every_subscription_of_a_crowd_has_its_turn(world: World, turns: Turns) -> None:
+    names = await many(world, 55)
+    for name in names[:5]:
+        await world.deliver_many(name, 30)
+    await sweep(turns)
+    served: Counter[UUID] = Counter()
+    for _ in range(12):
+        served.update(rung.subscription_id for rung in (await turns.take(10)).rung)
+    assert set(served) == set(names)
+
+
+async def test_what_one_does_not_use_is_for_those_with_more(world: World, turns: Turns) -> None:
+    one, many_due = [await world.subscription(ADDRESS) for _ in range(2)]
+    await world.deliver(one)
+    await world.deliver_many(many_due, 300)
+    await sweep(turns)
+    taken = await turns.take(200)
+    assert (of(taken, [one]), of(taken, [many_due])) == (1, 199)
+
+
+# -- what it costs --
+
+
+async def blocks(world: World) -> int:
+    """How many blocks of the queue and of the list all statements have read so far."""
+    await world.pool.execute("SELECT pg_stat_force_next_flush()")
+    await world.pool.execute("SELECT 1")
+    return int(
+        await world.pool.fetchval(
+            "SELECT sum(heap_blks_hit + heap_blks_read + idx_blks_hit + idx_blks_read) FROM pg_statio_user_tables"
+            " WHERE relname IN ('delivery_queue', 'due_subscriptions')"
+        )
+    )
+
+
+@pytest.fixture
+async def alone(world: World) -> AsyncIterator[World]:
+    """A world with a single connection, whose statistics are those of all statements."""
+    settings = postgres._POOL_SETTINGS
+    async with asyncpg.create_pool(world.database_url, min_size=1, max_size=1, server_settings=settings) as pool:
+        yield dataclasses.replace(world, pool=pool)
+
+
+async def test_held_subscriptions_cost_a_turn_nothing(alone: World) -> None:
+    async with made_turns(alone) as turns:
+
+        async def cost() -> int:
+            await sweep(turns)
+            started = await blocks(alone)
+            await turns.take(100)
+            return await blocks(alone) - started
+
+        before = await cost()
+        await many(alone, 3_000, status="paused")
+        broken = await many(alone, 1_000)
+        for name in broken[:200]:
+            await open_breaker(alone, name, seconds=600)
+        await alone.pool.execute("DELETE FROM delivery_queue WHERE subscription_id = ANY($1)", broken[200:])
+        await alone.pool.execute("DELETE FROM due_subscriptions WHERE subscription_id = ANY($1)", broken[200:])
+        await cost()
+        assert await cost() <= before + 10
+
+
+async def test_a_turn_reads_no_more_while_a_snapshot_keeps_what_has_ended(alone: World) -> None:
+    subscription = await alone.subscription(ADDRESS)
+    other = await asyncpg.connect(alone.database_url)
+
+    async def cost(turns: Turns) -> int:
+        await alone.deliver_many(subscription, 50)
+        await sweep(turns)
+        started = await blocks(alone)
+        assert len((await turns.take(50)).rung) == 50
+        spent = await blocks(alone) - started
+        await alone.pool.execute("DELETE FROM delivery_queue")
+        return spent
+
+    try:
+        async with other.transaction(isolation="repeatable_read", readonly=True), made_turns(alone) as turns:
+            await other.fetchval("SELECT count(*) FROM delivery_queue")
+            first = [await cost(turns) for _ in range(5)]
+            for _ in range(40):
+                await cost(turns)
+            last = [await cost(turns) for _ in range(5)]
+            assert min(last) <= 2 * max(first)
+    finally:
+        await other.close()

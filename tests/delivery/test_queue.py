@@ -1,0 +1,194 @@
+"""What the queue is built for: updates in place, and no work for what was deleted, whatever snapshot is open."""
+
+import asyncio
+import contextlib
+import dataclasses
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from services.delivery.api.store import DeliveryStore as Api
+from services.delivery.worker import outcomes
+from services.delivery.worker.store import Claim, Outcome, WorkerStore
+from services.domain import deliveries
+from services.domain.states import DeliveryStatus
+from services.platform.auth import identity
+from tests.delivery.worker.test_outcomes import POLICY
+from tests.delivery.world import World, attempt, until_true
+
+BATCH = 100
+# Deliveries that end while the snapshot is open.
+ENDED = 3_000
+
+
+@contextlib.asynccontextmanager
+async def snapshot(world: World) -> AsyncIterator[None]:
+    """While a transaction could still see everything that is there now, as a backup does."""
+    connection = await asyncpg.connect(world.database_url)
+    try:
+        async with connection.transaction(isolation="repeatable_read", readonly=True):
+            await connection.fetchval("SELECT count(*) FROM delivery_queue")
+            yield
+    finally:
+        await connection.close()
+
+
+@pytest.fixture
+async def alone(world: World) -> AsyncIterator[World]:
+    """A world with a single connection, whose statistics are those of all statements."""
+    async with asyncpg.create_pool(world.database_url, min_size=1, max_size=1) as pool:
+        yield dataclasses.replace(world, pool=pool)
+
+
+def outcome(claim: Claim, kind: str = "success") -> Outcome:
+    return outcomes.decide(claim, [attempt(kind, claim)], POLICY)
+
+
+async def send(world: World, delivery_ids: list[UUID]) -> None:
+    """Claim and end deliveries, as workers do."""
+    store = WorkerStore(world.pool, world.worker_settings())
+    for start in range(0, len(delivery_ids), BATCH):
+        claims = await store.claim(delivery_ids[start : start + BATCH])
+        await store.record([outcome(claim) for claim in claims])
+
+
+async def updates(world: World, table: str) -> tuple[int, int]:
+    """How many updates of a table, with its partitions, there were, and how many of them in place."""
+    await world.pool.execute("SELECT pg_stat_force_next_flush()")
+    await world.pool.execute("SELECT 1")
+    row = await world.pool.fetchrow(
+        "SELECT sum(n_tup_upd)::int AS all, sum(n_tup_hot_upd)::int AS hot FROM pg_stat_user_tables"
+        " WHERE relname ~ ('^' || $1 || '(_[0-9]{8})?$')",
+        table,
+    )
+    assert row
+    return row["all"], row["hot"]
+
+
+async def blocks(world: World) -> int:
+    """How many blocks of the queue and of its indexes all statements have read so far."""
+    await world.pool.execute("SELECT pg_stat_force_next_flush()")
+    await world.pool.execute("SELECT 1")
+    return int(
+        await world.pool.fetchval(
+            "SELECT heap_blks_hit + heap_blks_read + idx_blks_hit + idx_blks_read FROM pg_statio_user_tables"
+            " WHERE relname = 'delivery_queue'"
+        )
+    )
+
+
+async def test_claims_and_ends_are_in_place_while_a_snapshot_is_open(alone: World) -> None:
+    before = {table: await updates(alone, table) for table in ("delivery_queue", "webhook_deliveries")}
+    async with snapshot(alone):
+        delivery_ids = await alone.deliver_many(await alone.subscription("http://127.0.0.1:1/"), ENDED)
+        await send(alone, delivery_ids)
+    for table, (all_before, hot_before) in before.items():
+        every, hot = await updates(alone, table)
+        assert (every - all_before, hot - hot_before) == (ENDED, ENDED), table
+
+
+async def test_claims_and_outcomes_read_no_more_while_a_snapshot_keeps_what_has_ended(alone: World) -> None:
+    subscription = await alone.subscription("http://127.0.0.1:1/")
+
+    async def cost() -> int:
+        delivery_ids = await alone.deliver_many(subscription, BATCH)
+        started = await blocks(alone)
+        await send(alone, delivery_ids)
+        return await blocks(alone) - started
+
+    async with snapshot(alone):
+        before = await cost()
+        await send(alone, await alone.deliver_many(subscription, ENDED))
+        assert await cost() <= 2 * before
+
+
+async def test_cancelling_in_chunks_passes_nothing_twice_while_a_snapshot_is_open(alone: World) -> None:
+    async def cost(number: int) -> int:
+        subscription = await alone.subscription("http://127.0.0.1:1/")
+        for chunk in range(number // BATCH):
+            await alone.deliver_many(subscription, BATCH, due_in=chunk)
+        started = await blocks(alone)
+        assert await deliveries.cancel_waiting(alone.pool, subscription, limit=BATCH) == number
+        return await blocks(alone) - started
+
+    async with snapshot(alone):
+        few = await cost(5 * BATCH)
+        assert await cost(ENDED) <= 2 * few * ENDED / (5 * BATCH)
+
+
+@contextlib.asynccontextmanager
+async def retried(world: World, delivery_id: UUID) -> AsyncIterator[None]:
+    """While somebody retries a delivery by hand and has not committed yet."""
+    statement = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"
+
+    async def waits() -> bool:
+        return bool(await world.pool.fetchval(statement))
+
+    async with world.pool.acquire() as connection, connection.transaction():
+        await connection.execute("SELECT FROM webhook_deliveries WHERE id = $1 FOR UPDATE", delivery_id)
+        await connection.execute(
+            "INSERT INTO delivery_queue (delivery_id, event_id, subscription_id, tenant_id, due_at, expires_at)"
+            " SELECT id, event_id, subscription_id, tenant_id, now(), now() + interval '1 hour'"
+            " FROM webhook_deliveries WHERE id = $1",
+            delivery_id,
+        )
+        await connection.execute(
+            "UPDATE webhook_deliveries SET status = 'pending', completed_at = NULL WHERE id = $1", delivery_id
+        )
+        yield
+        await until_true(waits, "the other to wait", 5)
+
+
+async def test_a_late_success_that_waits_for_a_retry_by_hand_ends_what_was_retried(world: World) -> None:
+    delivery_id = await world.deliver(await world.subscription("http://127.0.0.1:1/"))
+    store = WorkerStore(world.pool, world.worker_settings())
+    (lost,) = await store.claim([delivery_id])
+    await world.put(delivery_id, status="delivered")
+    async with retried(world, delivery_id):
+        late = asyncio.ensure_future(store.record([outcome(lost)]))
+    assert await late == {delivery_id: DeliveryStatus.DELIVERED}
+    assert (await world.row(delivery_id))["status"] == "delivered"
+    await world.agrees()
+
+
+@pytest.mark.parametrize("by", ["retry", "cancel"])
+async def test_a_change_by_hand_that_waits_for_a_retry_by_hand_follows_it(world: World, by: str) -> None:
+    identity.CALLER.set(identity.INTERNAL)
+    delivery_id = await world.deliver(await world.subscription("http://127.0.0.1:1/"))
+    await world.put(delivery_id, status="cancelled")
+    api = Api(world.pool, expiry_hours=168, retention_hours=72)
+    await world.pool.execute("DELETE FROM unsuccessful_deliveries")  # as the retry does
+    async with retried(world, delivery_id):
+        change = api.retry("default", delivery_id, may_ring=lambda _: False) if by == "retry" else None
+        waiting = asyncio.ensure_future(change or api.cancel("default", delivery_id))
+    await waiting
+    assert (await world.row(delivery_id))["status"] == ("pending" if by == "retry" else "cancelled")
+    await world.agrees()
+
+
+async def test_a_pending_delivery_that_the_queue_lost_is_repaired_by_a_retry(world: World) -> None:
+    identity.CALLER.set(identity.INTERNAL)
+    delivery_id = await world.deliver(await world.subscription("http://127.0.0.1:1/"))
+    await world.pool.execute("DELETE FROM delivery_queue")
+    await Api(world.pool, expiry_hours=168, retention_hours=72).retry("default", delivery_id, may_ring=lambda _: False)
+    row = await world.row(delivery_id)
+    assert (row["status"], row["queued"]) == ("pending", True)
+
+
+async def test_a_retry_by_hand_starts_the_schedule_of_what_has_ended_again(world: World) -> None:
+    identity.CALLER.set(identity.INTERNAL)
+    delivery_id = await world.deliver(await world.subscription("http://127.0.0.1:1/"))
+    store = WorkerStore(world.pool, world.worker_settings())
+    (claim,) = await store.claim([delivery_id])
+    failed = Outcome(claim=claim, status=DeliveryStatus.FAILED, failures=1, attempts=[attempt("http_5xx", claim)])
+    await store.record([failed])
+    await world.agrees()
+    await Api(world.pool, expiry_hours=168, retention_hours=72).retry("default", delivery_id, may_ring=lambda _: False)
+    row = await world.row(delivery_id)
+    assert (row["status"], row["attempt_count"], row["failure_count"]) == ("pending", 1, 0)
+    assert row["completed_at"] is None
+    assert (row["expires_at"] - datetime.now(UTC)).total_seconds() > 167 * 3600
+    await world.agrees()
