@@ -125,10 +125,13 @@ GRPC = row(
             ],
         ),
         Lines(
-            "Events waiting for a commit",
+            "Events waiting for a commit or for their deliveries",
             "Queue of the fullest ingest replica. When the queue is full, ingest rejects events: Postgres is too slow, "
-            "or there are too few replicas.",
-            Query(alike("webhook_ingest_waiting_events"), "fullest replica"),
+            "or there are too few replicas. And events with a large fan-out whose deliveries are still being created.",
+            [
+                Query(alike("webhook_ingest_waiting_events"), "for a commit, fullest replica"),
+                Query(alike("webhook_unexpanded_events"), "for their deliveries"),
+            ],
         ),
         Lines(
             "Rejected callers",

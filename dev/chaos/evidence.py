@@ -109,8 +109,9 @@ POLL_SECONDS = 0.5
 # The timeout of a query when nothing disturbs the database.
 STATEMENT_TIMEOUT_SECONDS = 120.0
 _UNFINISHED = """
-SELECT count(*) FROM webhook_deliveries d FULL JOIN delivery_queue q ON q.delivery_id = d.id
-WHERE d.status = 'pending' OR q.delivery_id IS NOT NULL
+SELECT (SELECT count(*) FROM webhook_deliveries d FULL JOIN delivery_queue q ON q.delivery_id = d.id
+        WHERE d.status = 'pending' OR q.delivery_id IS NOT NULL)
+     + (SELECT count(*) FROM event_expansions)
 """
 _KEYS = """
 SELECT id, substring(payload FROM 1 FOR 64) AS head FROM webhook_events

@@ -104,8 +104,7 @@ async def keep(store: DispatcherStore, turns: Turns, broker: doorbell.Broker) ->
 
 async def _measure_queue(store: DispatcherStore, turns: Turns) -> None:
     found = await store.depths(limit=COUNT_LIMIT, hold_seconds=doorbell.RUNG_SECONDS)
-    # Deliveries of events that are not expanded yet are added here.
-    QUEUE_DEPTH.set(min(COUNT_LIMIT, found.pending))
+    QUEUE_DEPTH.set(min(COUNT_LIMIT, found.pending + await store.unexpanded(limit=COUNT_LIMIT)))
     SCHEDULED.set(found.scheduled)
     IN_FLIGHT.set(found.in_flight)
     # What keeps a whole subscription from being sent to is counted by the passes over the queue.

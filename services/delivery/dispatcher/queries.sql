@@ -428,6 +428,11 @@ FROM (
 ) AS x
 GROUP BY held_by
 
+-- count_unexpanded --
+-- Counts the deliveries that are to be created for events with a large fan-out, up to $1; an event has one at least.
+SELECT least($1::bigint, coalesce(sum(greatest(targets - made, 1)), 0))
+FROM (SELECT targets, made FROM event_expansions LIMIT $1) AS unexpanded
+
 -- count_breakers --
 -- Counts the breakers that are not closed.
 SELECT breaker, count(*) AS number FROM subscription_health h

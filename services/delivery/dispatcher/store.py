@@ -337,6 +337,11 @@ class DispatcherStore:
             held={Hold(row["held_by"]): row["deliveries"] for row in held},
         )
 
+    async def unexpanded(self, *, limit: int) -> int:
+        """Count the deliveries that are yet to be created, as far as that is known, up to `limit`."""
+        number: int = await self._pool.fetchval(SQL["count_unexpanded"], limit)
+        return number
+
     async def breakers(self) -> dict[BreakerState, int]:
         """Count the breakers that are not closed by their state."""
         return {BreakerState(row["breaker"]): row["number"] for row in await self._pool.fetch(SQL["count_breakers"])}

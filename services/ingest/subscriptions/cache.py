@@ -30,10 +30,11 @@ from services.domain import subscription_changes
 from services.domain.secrets.encryption import CannotOpen
 from services.domain.secrets.vault import Vault
 from services.ingest import metrics
-from services.ingest.subscriptions.filters import LOAD_TIMEOUT_SECONDS, Filters
+from services.ingest.subscriptions.filters import LOAD_TIMEOUT_SECONDS, Filters, TooLargeError
 from services.ingest.subscriptions.matching import Filter
 from services.ingest.subscriptions.record import Subscription, Target
 from services.ingest.subscriptions.store import SubscriptionStore
+from services.platform import errors
 from services.platform.process.bounds import BoundedCache
 from services.platform.stores.redis import REDIS_AWAY, Client, Refused
 
@@ -142,12 +143,27 @@ class SubscriptionCache:
 
     async def get(self, subscription_id: UUID) -> Subscription | None:
         """Return a live subscription, or None."""
-        found = self._by_id.get(subscription_id, self._ttl_seconds)
+        found = self._by_id.get(subscription_id, self._ttl_seconds) or await self._confirmed(subscription_id)
         if found is not None:
             metrics.CACHE.labels("process", "hit").inc()
             return found
         metrics.CACHE.labels("process", "miss").inc()
         return await self._by_id.load(subscription_id, lambda: self._load(subscription_id))
+
+    async def _confirmed(self, subscription_id: UUID) -> Subscription | None:
+        """Return a subscription that is kept for longer than the TTL, if the index of its tenant has the same version.
+
+        So that while changes are not heard of, not every subscription is read again all the time.
+        """
+        kept = self._by_id.get(subscription_id, LISTENING_TTL_SECONDS)
+        if kept is None:
+            return None
+        with contextlib.suppress(errors.InvalidArgument, TooLargeError):
+            seconds = await self._filters.known_seconds(
+                kept.tenant_id, subscription_id, kept.version, ttl_seconds=self._ttl_seconds
+            )
+            return self._by_id.get(subscription_id, min(seconds, LISTENING_TTL_SECONDS))
+        return None
 
     async def matching(self, tenant_id: str, event_type: str, limit: int | None = None) -> list[Target]:
         """Return up to `limit` of the tenant's live subscriptions to this event type, in no order.

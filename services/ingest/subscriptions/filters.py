@@ -46,7 +46,7 @@ PAUSE_FACTOR = 3
 NIL = UUID(int=0)
 
 
-class _TooLargeError(Exception):
+class TooLargeError(Exception):
     """A tenant's index does not fit."""
 
 
@@ -57,8 +57,9 @@ class _Tenant:
     # As of when by Postgres' clock the index is complete, and since when that server runs; None before it is loaded.
     complete_to: datetime | None = None
     server_started: datetime | None = None
-    # When the last look began, on this process's clock.
+    # When the last look began, on this process's clock, and the one that loaded everything.
     looked_at: float = float("-inf")
+    loaded_at: float = float("-inf")
     # How often something may have been missed, and how many of these times were looked into.
     doubts: int = 0
     cleared: int = 0
@@ -118,6 +119,18 @@ class Filters:
         tenant = await self._current(tenant_id, ttl_seconds)
         return 0 if tenant is None else tenant.index.count(event_type)
 
+    async def known_seconds(self, tenant_id: str, subscription_id: UUID, version: int, *, ttl_seconds: float) -> float:
+        """Return since how many seconds this process would know of a newer version; 0 if there is one, or it would not.
+
+        That asks no more of Postgres than to match an event does, whatever the number of subscriptions.
+        """
+        tenant = self._tenants.get(tenant_id)
+        if tenant is not None and not tenant.is_fresh(ttl_seconds):
+            tenant = await self._refreshed(tenant_id, ttl_seconds)
+        if tenant is None or tenant.index.version(subscription_id) != version:
+            return 0.0
+        return time.monotonic() - tenant.loaded_at
+
     def changed(self, tenant_id: str, current: Filter) -> None:
         """Take in a change that this process made; it is seen at once."""
         tenant = self._known(tenant_id)
@@ -128,7 +141,7 @@ class Filters:
             del tenant.heard[current.id]
         if tenant_id not in self._rounds:
             tenant.index.forget_deleted()
-        with contextlib.suppress(_TooLargeError):
+        with contextlib.suppress(TooLargeError):
             self._count(tenant)
 
     def heard(self, tenant_id: str, subscription_id: UUID, version: int) -> None:
@@ -161,7 +174,7 @@ class Filters:
                 return None
             try:
                 tenant = await self._refreshed(tenant_id, ttl_seconds)
-            except _TooLargeError:
+            except TooLargeError:
                 return None
         if tenant_id in self._tenants:
             self._tenants.move_to_end(tenant_id)
@@ -214,7 +227,7 @@ class Filters:
                 tenant.complete_to = looked.now
                 return
             log.info("Postgres was restarted; a tenant's subscriptions are loaded again", tenant_id=tenant.id)
-        tenant.index, tenant.complete_to = Index(), None
+        tenant.index, tenant.complete_to, tenant.loaded_at = Index(), None, time.monotonic()
         looked = first = await self._ask(tenant, self._store.filters_page(tenant.id, NIL, CHUNK))
         while len(looked.filters) == CHUNK:
             looked = await self._ask(tenant, self._store.filters_page(tenant.id, looked.filters[-1].id, CHUNK))
@@ -247,7 +260,7 @@ class Filters:
         return looked
 
     def _count(self, tenant: _Tenant) -> None:
-        """Count what the index takes, and make room for it; _TooLargeError if it is given up instead."""
+        """Count what the index takes, and make room for it; TooLargeError if it is given up instead."""
         self._size_bytes += tenant.index.size_bytes - tenant.counted_bytes
         tenant.counted_bytes = tenant.index.size_bytes
         while self._size_bytes > MAX_BYTES:
@@ -266,7 +279,7 @@ class Filters:
             self._too_large.put(tenant.id, _Slow())
             tenant.complete_to = None
             self._drop(tenant)
-            raise _TooLargeError
+            raise TooLargeError
 
     def _drop(self, tenant: _Tenant) -> None:
         if self._tenants.get(tenant.id) is tenant:

@@ -7,6 +7,7 @@ import pytest
 from dev.harness.receiver import Receiver, Reply
 from dev.harness.waiting import wait_until
 from services.delivery.dispatcher.windows import MAX_WINDOW
+from services.platform import ids
 from tests.delivery.world import Counted, World
 
 SOON = 30.0
@@ -59,3 +60,17 @@ async def test_what_waits_for_an_endpoint_at_its_bound_is_not(world: World, rece
     async with world.running(worker_concurrency=8, delivery_timeout_seconds=5.0):
         await world.deliver_many(subscription, 1_000)
         await wait_until(measured, SOON, what="the deliveries to be held")
+
+
+async def test_deliveries_that_are_yet_to_be_created_are_work_for_another_one(world: World) -> None:
+    await world.pool.execute(
+        "INSERT INTO event_expansions (event_id, tenant_id, event_type, stored_at, targets, made)"
+        " VALUES ($1, 'default', 'a', now(), 700, 200), ($2, 'default', 'a', now(), 101, 300)",
+        ids.new(),
+        ids.new(),
+    )
+    try:
+        async with world.delivery():
+            await wait_until(lambda: gauges() == (501, 0), what="what is to be created to be counted")
+    finally:
+        await world.pool.execute("DELETE FROM event_expansions")
