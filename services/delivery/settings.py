@@ -48,6 +48,9 @@ class WorkerSettings(LeaseSettings, RetrySettings, EgressSettings, EncryptionSet
 
     # HTTP requests in flight.
     worker_concurrency: Annotated[int, Field(ge=1, le=100_000)] = 512
+    # HTTP requests in flight over all workers: of one tenant, and to one host and port. Each worker keeps to its share.
+    tenant_concurrency: Annotated[int, Field(ge=1, le=10_000_000)] = 4096
+    target_host_concurrency: Annotated[int, Field(ge=1, le=10_000_000)] = 512
     # The longest that a receiver's Retry-After puts a retry off; 0 means that it is not looked at.
     retry_after_cap_seconds: float = constant(3600.0)
     # Deadline over connect, headers and body of one request, where the subscription has none of its own.

@@ -8,14 +8,15 @@ from pathlib import Path
 import pytest
 import structlog
 
-from dev.harness import certificates
+from dev.harness import certificates, nameserver
+from dev.harness.nameserver import Nameserver
 from dev.harness.stores import Stores
 from services.delivery.destinations.http import resolver
 from services.delivery.destinations.http.sender import HttpSender
 from services.domain.doorbell import Broker, Ringer
 from services.domain.egress.policy import Policy
 from tests.delivery import sending
-from tests.delivery.sending import Names, Naming
+from tests.delivery.sending import Naming
 from tests.delivery.world import LOOPBACK, Client, World, opened
 
 
@@ -81,13 +82,19 @@ async def shared(stores: Stores) -> AsyncIterator[Shared]:
 
 
 @pytest.fixture
-def names(monkeypatch: pytest.MonkeyPatch) -> Naming:
-    """Make names of any kind resolve so; addresses are connected to as ever."""
+async def name_server(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Nameserver]:
+    """The name server that workers ask, and no other: it knows the names that a test says."""
+    async with nameserver.serving() as server:
+        monkeypatch.setattr(resolver, "CONFIGURATION", server.configuration)
+        yield server
 
-    def answer(*answers: list[str]) -> Names:
-        made = Names(*answers)
-        monkeypatch.setattr(resolver, "getaddrinfo", made.getaddrinfo)
-        return made
+
+@pytest.fixture
+def names(name_server: Nameserver) -> Naming:
+    """Make names of any kind resolve so, by one answer after the other; addresses are connected to as ever."""
+
+    def answer(*answers: list[str]) -> None:
+        name_server.say_in_turn("*", *map(tuple, answers))
 
     return answer
 

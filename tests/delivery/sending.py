@@ -8,7 +8,7 @@ import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import pytest
 
@@ -49,7 +49,7 @@ async def failure(sender: HttpSender, url: str, *, timeout_seconds: float = 5.0,
     return raised.value
 
 
-# Names that resolve as a test says, and a receiver that sees by which of its addresses it was reached.
+# Names that resolve as a test says (the fixture `names`); a receiver that sees by which address it was reached.
 
 
 # Here 127.0.0.1 and ::1 stand for the internet, and the rest of loopback for what is private.
@@ -57,24 +57,7 @@ POLICY = Policy.parse(["127.0.0.1", "::1"])
 PRIVATE = "127.0.0.2"
 
 
-class Names:
-    """Answers in place of the system's resolver: one after the other, then the last."""
-
-    def __init__(self, *answers: list[str]) -> None:
-        self.answers = list(answers)
-        self.asked = 0
-
-    def getaddrinfo(self, _: str, port: int, **__: object) -> list[Any]:
-        self.asked += 1
-        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-        families = [socket.AF_INET6 if ":" in address else socket.AF_INET for address in answer]
-        return [
-            (family, socket.SOCK_STREAM, 6, "", (address, port))
-            for family, address in zip(families, answer, strict=True)
-        ]
-
-
-Naming: TypeAlias = Callable[..., Names]
+Naming: TypeAlias = Callable[..., None]
 
 
 @contextlib.asynccontextmanager

@@ -59,6 +59,7 @@ async def serve(
             process.spawn("lease_renewals", scheduler.renew_leases()),
             process.spawn("handing_back", scheduler.hand_back()),
             process.spawn("endpoints", scheduler.watch_endpoints()),
+            process.spawn("shares", scheduler.share_bounds(found.count_workers)),
             process.spawn("idle_lanes", scheduler.forget_idle_lanes()),
             process.spawn("gates", gates.run()),
             process.spawn("redis_up", redis_up.run()),

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -14,6 +15,7 @@ from services.delivery.destinations.destination import Answer, SendError
 from services.delivery.destinations.registry import Destinations
 from services.delivery.settings import RECORDING_SECONDS, WorkerSettings
 from services.delivery.worker import metrics, outcomes
+from services.delivery.worker.shares import TIMES
 from services.delivery.worker.store import Attempt, Claim, Outcome, WorkerStore
 from services.domain import retry_policy
 from services.domain.activity import Activity
@@ -33,26 +35,60 @@ SPAN = "webhook attempt"
 
 
 class Budget:
-    """A bound on bytes held at once: who wants more than is left waits; more than the whole budget gets all of it."""
+    """A bound on bytes held at once: who wants more than is left waits; more than the whole budget gets all of it.
+
+    Whoever holds none is served in turn. Whoever holds some gets more as long as enough stays free (shares.py), and
+    holds up nobody while it waits for that.
+    """
 
     def __init__(self, limit_bytes: int) -> None:
         self._limit = limit_bytes
         self._left = limit_bytes
-        self._given_back = asyncio.Condition()
+        self._held: Counter[str] = Counter()
+        # The longest waiting first.
+        self._waiting: dict[asyncio.Future[None], tuple[str, int]] = {}
 
     @contextlib.asynccontextmanager
-    async def spend(self, size_bytes: int) -> AsyncIterator[None]:
+    async def spend(self, holder: str, size_bytes: int) -> AsyncIterator[None]:
         """Hold so many bytes of the budget."""
         size = min(size_bytes, self._limit)
-        async with self._given_back:
-            await self._given_back.wait_for(lambda: self._left >= size)
-            self._left -= size
+        granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting[granted] = holder, size
+        self._grant()
         try:
+            await granted
             yield
         finally:
-            self._left += size
-            async with self._given_back:
-                self._given_back.notify_all()
+            if granted.done() and not granted.cancelled():
+                self._give_back(holder, size)
+            else:
+                self._waiting.pop(granted, None)
+            self._grant()
+
+    def _grant(self) -> None:
+        """Give those that wait what they may have; as long as there is too little for one that holds none, no other."""
+        waiting = tuple(self._waiting.items())
+        for granted, (holder, size) in waiting:
+            if not self._held[holder]:
+                if size > self._left:
+                    return
+                self._give(granted, holder, size)
+        for granted, (holder, size) in waiting:
+            if granted in self._waiting and self._held[holder] <= TIMES * (self._left - size):
+                self._give(granted, holder, size)
+
+    def _give(self, granted: asyncio.Future[None], holder: str, size: int) -> None:
+        del self._waiting[granted]
+        if not granted.done():
+            self._left -= size
+            self._held[holder] += size
+            granted.set_result(None)
+
+    def _give_back(self, holder: str, size: int) -> None:
+        self._left += size
+        self._held[holder] -= size
+        if not self._held[holder]:
+            del self._held[holder]
 
 
 @dataclass(kw_only=True, slots=True)
@@ -139,7 +175,7 @@ class Deliverer:
         if claim.payload is not None or claim.payload_bytes is None:
             yield claim.payload
             return
-        async with self._large_payloads.spend(claim.payload_bytes):
+        async with self._large_payloads.spend(claim.tenant_id, claim.payload_bytes):
             yield await self._store.payload(claim.event_id, claim.payload_bytes)
 
     def _timeout_of(self, claim: Claim) -> float:

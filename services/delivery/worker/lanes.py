@@ -1,27 +1,39 @@
 """Lanes: a worker's state for each subscription, and which is next.
 
-A lane bounds how many requests of a subscription are out. Two rules, of which the lower one counts:
+A lane bounds how many requests of a subscription are out. The lowest of these counts:
 
 - its limit, which adapts: good responses raise it, and one that is bad or slow halves it (additive increase,
   multiplicative decrease; until its first setback it grows with every good answer, as TCP begins);
 - no more than three times as many as there are free slots: a busy subscription gets three quarters of the worker,
-  two get three sevenths each, and however many there are, slots are left for those that need few. The last slot is not
-  for an endpoint that is slow, so that any number of those that hang leave a way to the others.
+  two get three sevenths each, and however many there are, slots are left for those that need few;
+- its share of what its tenant may have (shares.py): of the worker's slots, of the bound of a tenant over all workers,
+  and of the bound of the target's host, which tenants share alike.
+
+Slow and unknown endpoints leave a part of each to quick ones, so that any number of those that hang leave a way to the
+others. Tenants take turns, and within them their lanes.
+
+A subscription's tenant and host are known from its first claim on. What turns out to be too much then goes back without
+an attempt.
 
 What is over the bound waits in Postgres, except for what the endpoint takes in the next two seconds. Ids of an endpoint
 that answers quickly count as waiting for this worker, which hears no more bells while there are too many of
-them; those of a slow one, or of one that has stopped answering, do not: they hold up nobody.
+them; those of a slow one, of one that has stopped answering, and of one that waits for its tenant's or its host's share
+do not: they hold up nobody.
 """
 
+import sys
 import time
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from uuid import UUID
+
+from services.delivery.worker import shares
+from services.delivery.worker.shares import QUICK, SLOW, UNKNOWN, Bound, Flow, Host, Tenant, share
+from services.domain.egress import targets
 
 # Requests of a subscription for each free slot.
 SHARE = 3
-# A worker with fewer slots has none to spare.
-MIN_SLOTS_TO_SPARE = 4
 # Requests of a subscription that nothing is known of.
 FIRST_LIMIT = 32
 # Ids of a lane at its bound: what it takes within so many seconds may wait here, and a few.
@@ -37,6 +49,8 @@ QUICK_SECONDS = 0.25
 SLOW_SECONDS = 2.0
 # Lanes where nothing happened are forgotten.
 FORGET_SECONDS = 600.0
+# Blocked lanes that are looked at when nothing is out any more: all of them have room then.
+LOOKS_AT_REST = 1_000
 
 
 class Lane:
@@ -44,30 +58,38 @@ class Lane:
 
     __slots__ = (
         "_halved_at",
-        "_spares",
         "_threshold",
         "answer_seconds",
+        "blocked",
         "endpoint_version",
+        "flow",
         "in_flight",
         "in_turn",
         "limit",
         "parked",
         "subscription_id",
+        "unplaced",
         "used_at",
         "waiting",
     )
 
-    def __init__(self, subscription_id: UUID, slots: int) -> None:
+    def __init__(self, subscription_id: UUID, slots: int, flow: Flow | None = None) -> None:
         self.subscription_id = subscription_id
+        # Whose it is and where it goes.
+        self.flow = flow or Flow(Tenant(""), None)
         # Of this lane's endpoint; None until the first claim.
         self.endpoint_version: int | None = None
         # Ids that nobody claimed yet, in the order of their bells.
         self.waiting: dict[UUID, None] = {}
         # Being claimed, or claimed and not answered yet.
         self.in_flight = 0
+        # Of those, how many went out before it was known whose they are.
+        self.unplaced = 0
         self.limit = float(min(FIRST_LIMIT, slots))
         self.in_turn = False
-        # At its bound, and slow: what waits here waits for its endpoint and not for this worker.
+        # It has ids waiting, and no room.
+        self.blocked = False
+        # Blocked, and slow or for want of a share: what waits here does not wait for this worker.
         self.parked = False
         # When a request of it ended last, or the first of them began.
         self.used_at = time.monotonic()
@@ -76,37 +98,35 @@ class Lane:
         # Below it the limit grows with every good answer, above it with every round of them.
         self._threshold = float(slots)
         self._halved_at = 0.0
-        # Whether it leaves the last slot to others while it is slow.
-        self._spares = slots >= MIN_SLOTS_TO_SPARE
 
     def room(self, free_slots: int) -> int:
-        """How many more requests may go out now."""
-        by_share = -((self.in_flight - SHARE * free_slots) // (SHARE + 1))  # rounded up
-        room = max(0, min(int(self.limit) - self.in_flight, by_share))
-        if 0 < free_slots <= room and self._spares and self._answers_slowly():
-            return free_slots - 1
-        return room
+        """How many more requests may go out now, by its limit and the slots that are free."""
+        return max(0, min(int(self.limit) - self.in_flight, _share(free_slots, self.in_flight, SHARE)))
 
     def at_bound(self, free_slots: int) -> bool:
-        """Whether it is its own requests that leave no room, or its slowness, and not those of others."""
+        """Whether it is its own requests that leave no room, and not those of others."""
         return (self.in_flight > 0 or free_slots > 0) and not self.room(free_slots)
+
+    @property
+    def level(self) -> int:
+        """How well its endpoint is known to answer. Silence does not count where nothing was asked."""
+        if self.answer_seconds >= QUICK_SECONDS or (self.in_flight > 0 and self.is_slow(time.monotonic())):
+            return SLOW
+        return UNKNOWN if self.answer_seconds == FIRST_ANSWER_SECONDS else QUICK
 
     @property
     def at_limit(self) -> bool:
         """Whether its endpoint has as many requests as it takes; another worker would help no more than this one."""
         return self.in_flight >= int(self.limit)
 
-    def may_wait(self, now: float) -> int:
-        """How many ids may wait here while the lane is at its bound."""
-        return max(MIN_WAITING, int(self.limit * WAITING_SECONDS / max(0.001, self._seconds(now))))
+    def may_wait(self, now: float, requests: float | None = None) -> int:
+        """How many ids may wait here while the lane has no room, and has so many requests at a time (its limit)."""
+        at_once = self.limit if requests is None else requests
+        return max(MIN_WAITING, int(at_once * WAITING_SECONDS / max(0.001, self._seconds(now))))
 
     def is_slow(self, now: float) -> bool:
         """Whether its endpoint takes long to answer, or has stopped to."""
         return self._seconds(now) >= QUICK_SECONDS
-
-    def _answers_slowly(self) -> bool:
-        """Like is_slow, but that silence does not count where nothing was asked."""
-        return self.answer_seconds >= QUICK_SECONDS or (self.in_flight > 0 and self.is_slow(time.monotonic()))
 
     def _seconds(self, now: float) -> float:
         return max(self.answer_seconds, now - self.used_at)
@@ -141,46 +161,82 @@ class Lanes:
     """All lanes, and the turns of those that have ids waiting and room."""
 
     def __init__(self, slots: int) -> None:
-        self._slots = slots
+        self._slots = Bound(slots)
+        # Of one tenant, and to one host: this worker's share of what they may have over all workers.
+        self._of_tenant = Bound(sys.maxsize)
+        self._of_host = Bound(sys.maxsize)
         self._lanes: dict[UUID, Lane] = {}
-        self._turns: deque[Lane] = deque()
-        # Those at their bounds with ids waiting, those that were looked at longest ago first.
-        self._blocked: dict[UUID, Lane] = {}
+        self._tenants: dict[str, Tenant] = {}
+        self._hosts: dict[tuple[str, int], Host] = {}
+        self._flows: dict[tuple[Tenant, Host | None], Flow] = {}
+        # Of lanes without a claim: they have a turn among the tenants, and no share.
+        self._unknown = Flow(Tenant(""), None)
+        self._turns: OrderedDict[Tenant, None] = OrderedDict()
+        # Tenants with blocked lanes, those that were looked at longest ago first.
+        self._blocked: OrderedDict[Tenant, None] = OrderedDict()
+        # Ids that were too many when their lanes came to a bound.
+        self._too_many: list[tuple[UUID, list[UUID]]] = []
         self.in_flight = 0
         self.waiting = 0
         # Of those, ids that wait for this worker: all but those of parked lanes.
         self.ready = 0
 
+    def bound(self, *, of_tenant: int, of_host: int) -> None:
+        """Bound the requests of each tenant, and to each host."""
+        self._of_tenant, self._of_host = Bound(of_tenant), Bound(of_host)
+
     @property
     def free_slots(self) -> int:
         """How many more requests may go out in all."""
-        return self._slots - self.in_flight
+        return self._slots.total - self.in_flight
 
     def lane(self, subscription_id: UUID) -> Lane:
         """Return a subscription's lane; create it if missing."""
         lane = self._lanes.get(subscription_id)
         if lane is None:
-            lane = self._lanes[subscription_id] = Lane(subscription_id, self._slots)
+            lane = self._lanes[subscription_id] = Lane(subscription_id, self._slots.total, self._unknown)
         return lane
 
+    def room(self, lane: Lane) -> int:
+        """How many more requests of a lane may go out now; fewer than that where there is plenty."""
+        free, flow = self._slots.total - self.in_flight, lane.flow
+        of_tenant = self._of_tenant.half - flow.tenant.in_flight
+        of_host = self._of_host.half - (0 if flow.host is None else flow.host.in_flight)
+        if free > self._slots.half and of_tenant > 0 and of_host > 0:
+            return min(lane.room(free), of_tenant, of_host)
+        level = lane.level
+        free -= self._slots.total - self._slots.usable[level]
+        room = lane.room(free)
+        if not room or flow is self._unknown:
+            return room
+        left = self._left_of_bounds(flow, level)
+        if self._slots.total >= shares.MIN_TO_SPARE:
+            left = min(left, share(free, flow.tenant.in_flight))
+        return min(room, _share(left, lane.in_flight, shares.TIMES))
+
+    def is_short(self, lane: Lane) -> bool:
+        """Whether another worker would help: its endpoint takes more, and so its tenant and its host may have."""
+        return not lane.at_limit and self._left_of_bounds(lane.flow, lane.level) > 0
+
     def add(self, subscription_id: UUID, delivery_ids: Iterable[UUID]) -> list[UUID]:
-        """Take ids in, and return those that are too many for a lane at its bound."""
+        """Take ids in, and return those that are too many for a lane without room."""
         lane = self.lane(subscription_id)
         before = len(lane.waiting)
         lane.waiting.update(dict.fromkeys(delivery_ids))
-        self._count(lane, len(lane.waiting) - before)
+        self._count_waiting(lane, len(lane.waiting) - before)
         if lane.in_turn or not lane.waiting:
             return []
-        if not lane.at_bound(self.free_slots):
+        if not self._has_no_room(lane):
             self._enter(lane)
             return []
-        self._blocked[subscription_id] = lane
+        self._block(lane)
         return self._park(lane, time.monotonic())
 
     def park_stalled(self) -> Iterator[tuple[UUID, list[UUID]]]:
-        """Look at the lanes at their bound again: the ids that are too many for those that have stopped answering."""
+        """Look at the blocked lanes again: the ids that are too many for those that have stopped answering."""
         now = time.monotonic()
-        for lane in tuple(self._blocked.values()):
+        blocked = [lane for tenant in self._blocked for flow in tenant.blocked for lane in flow.blocked or ()]
+        for lane in blocked:
             if not lane.parked and (too_many := self._park(lane, now)):
                 yield lane.subscription_id, too_many
 
@@ -189,33 +245,42 @@ class Lanes:
         batch: list[tuple[Lane, UUID]] = []
         now = time.monotonic()
         while self._turns and len(batch) < number and self.free_slots > 0:
-            lane = self._turns.popleft()
-            if not lane.in_flight:
-                lane.used_at = now  # it is given time to answer from now on
-            share = max(1, (number - len(batch)) // (len(self._turns) + 1))
-            for _ in range(min(share, lane.room(self.free_slots), len(lane.waiting))):
-                delivery_id = next(iter(lane.waiting))
-                del lane.waiting[delivery_id]
-                batch.append((lane, delivery_id))
-                lane.in_flight += 1
-                self.in_flight += 1
-                self._count(lane, -1)
-            if lane.waiting and not lane.at_bound(self.free_slots):
-                self._turns.append(lane)
-            else:
-                lane.in_turn = False
-                if lane.waiting:
-                    self._blocked[lane.subscription_id] = lane
+            tenant = next(iter(self._turns))
+            self._turns.move_to_end(tenant)
+            part = max(1, (number - len(batch)) // len(self._turns))
+            self._take(tenant, len(batch) + part, batch, now)
+            if not tenant.turns:
+                del self._turns[tenant]
         return batch
+
+    def take_too_many(self) -> list[tuple[UUID, list[UUID]]]:
+        """Return by subscription the ids of lanes that came to a bound which is not their own, since the last call."""
+        taken, self._too_many = self._too_many, []
+        return taken
 
     def done(self, lane: Lane) -> None:
         """One request of a lane is over, or was none after all."""
-        lane.in_flight -= 1
-        self.in_flight -= 1
+        self._count_in_flight(lane, -1)
         lane.used_at = time.monotonic()
-        self._look_again(lane)
-        if self._blocked:  # a slot is free again, perhaps for another one
-            self._look_again(next(iter(self._blocked.values())))
+        if not self._blocked:
+            return
+        # Something is free again: for itself, its tenant, its host, or another tenant.
+        if lane.blocked:
+            self._look_again(lane)
+        if lane.flow.tenant.blocked:
+            self._look_at_first(lane.flow.tenant.blocked)
+        if lane.flow.host is not None and lane.flow.host.blocked:
+            self._look_at_first(lane.flow.host.blocked)
+        self.look_at_blocked(1 if self.in_flight else LOOKS_AT_REST)
+
+    def look_at_blocked(self, number: int) -> None:
+        """Give turns to those of so many blocked lanes that have room now, in turns among tenants."""
+        for _ in range(number):
+            if not self._blocked:
+                return
+            tenant = next(iter(self._blocked))
+            self._blocked.move_to_end(tenant)
+            self._look_at_first(tenant.blocked)
 
     @property
     def can_claim(self) -> bool:
@@ -226,18 +291,46 @@ class Lanes:
         """Forget an id that was rung for again while it was claimed."""
         if delivery_id in lane.waiting:
             del lane.waiting[delivery_id]
-            self._count(lane, -1)
+            self._count_waiting(lane, -1)
 
     def of_claim(self, lane: Lane, endpoint_version: int) -> tuple[Lane, list[UUID]]:
         """Return the lane of a claim that was made for `lane`, and the ids that are too many for it.
 
         It is another lane when the claim is for another endpoint: what was learned of one says nothing of the next.
         """
-        lane.in_flight -= 1
+        if lane.endpoint_version == endpoint_version and self._lanes.get(lane.subscription_id) is lane:
+            return lane, []
         too_many = self.lead_to(lane.subscription_id, endpoint_version)
         current = self.lane(lane.subscription_id)
-        current.in_flight += 1
+        if current is not lane:
+            self._count_in_flight(lane, -1)
+            self._count_in_flight(current, 1)
+            current.unplaced += current.flow is self._unknown
         return current, too_many
+
+    def learn(self, lane: Lane, tenant_id: str, target_url: str) -> None:
+        """Take in whose a lane is and where it goes, from a claim."""
+        if lane.flow is not self._unknown:
+            return
+        flow, number = self._flow(tenant_id, target_url), lane.in_flight
+        again = lane.in_turn or lane.blocked
+        self._withdraw(lane)
+        self._count_in_flight(lane, -number)
+        lane.flow = flow
+        flow.lanes += 1
+        self._count_in_flight(lane, number)
+        if again:
+            self._enter_or_block(lane)
+
+    def fits(self, lane: Lane) -> bool:
+        """Whether its tenant and its host have room for a claimed request that went out before they were known."""
+        if not lane.unplaced:
+            return True
+        lane.unplaced -= 1
+        self._count_in_flight(lane, -1)
+        has_room = self.room(lane) > 0
+        self._count_in_flight(lane, 1)
+        return has_room
 
     def lead_to(self, subscription_id: UUID, endpoint_version: int) -> list[UUID]:
         """Make the lane of a subscription one to this endpoint; return the ids that are too many for it.
@@ -250,21 +343,21 @@ class Lanes:
         if lane.endpoint_version >= endpoint_version:
             return []
         waiting = self.empty(lane)
-        del self._lanes[subscription_id]
+        self._remove(lane)
         self.lane(subscription_id).endpoint_version = endpoint_version
         return self.add(subscription_id, waiting)
 
-    @property
-    def at_limit(self) -> list[UUID]:
-        """The subscriptions whose endpoint has as many requests as it takes."""
-        return [name for name, lane in self._lanes.items() if lane.in_flight and lane.at_limit]
+    def watched(self, number: int) -> list[UUID]:
+        """Return up to so many subscriptions that may have got another endpoint without a claim that says so.
+
+        Their endpoint has as many requests as it takes, or its host has.
+        """
+        full = (name for name, lane in self._lanes.items() if lane.blocked or (lane.in_flight and lane.at_limit))
+        return list(islice(full, number))
 
     def empty(self, lane: Lane) -> list[UUID]:
         """Take out all that waits in a lane."""
-        if lane.in_turn:
-            lane.in_turn = False
-            self._turns.remove(lane)
-        self._blocked.pop(lane.subscription_id, None)
+        self._withdraw(lane)
         return self._cut(lane, 0)
 
     def empty_all(self) -> list[UUID]:
@@ -272,47 +365,185 @@ class Lanes:
         return [delivery_id for lane in self._lanes.values() for delivery_id in self.empty(lane)]
 
     def forget_idle(self) -> None:
-        """Forget lanes that were not used for long."""
+        """Forget lanes that were not used for long, and tenants and hosts that have none."""
         since = time.monotonic() - FORGET_SECONDS
         for lane in tuple(self._lanes.values()):
             if lane.used_at < since and not lane.in_flight and not lane.waiting:
-                del self._lanes[lane.subscription_id]
+                self._remove(lane)
+        self._flows = {key: flow for key, flow in self._flows.items() if flow.lanes or flow.in_flight}
+        tenants = {tenant for tenant, _ in self._flows}
+        hosts = {host for _, host in self._flows}
+        self._tenants = {name: tenant for name, tenant in self._tenants.items() if tenant in tenants}
+        self._hosts = {key: host for key, host in self._hosts.items() if host in hosts}
+
+    def _take(self, tenant: Tenant, number: int, batch: list[tuple[Lane, UUID]], now: float) -> None:
+        """Add ids of a tenant to a batch until there are so many in it, in turns among its lanes."""
+        turns = tenant.turns
+        while turns and len(batch) < number and self.free_slots > 0:
+            lane, _ = turns.popitem(last=False)
+            lane.in_turn = False
+            if not lane.in_flight:
+                lane.used_at = now  # it is given time to answer from now on
+            part = max(1, (number - len(batch)) // (len(turns) + 1))
+            taken = min(part, self.room(lane), len(lane.waiting))
+            for _ in range(taken):
+                delivery_id = next(iter(lane.waiting))
+                del lane.waiting[delivery_id]
+                batch.append((lane, delivery_id))
+            if taken:
+                if lane.flow is self._unknown:
+                    lane.unplaced += taken
+                self._count_in_flight(lane, taken)
+                self._count_waiting(lane, -taken)
+            if lane.waiting:
+                self._enter_or_block(lane)
+
+    def _left_of_bounds(self, flow: Flow, level: int) -> int:
+        """How many more requests a flow may have by the bounds over all workers."""
+        left = self._of_tenant.usable[level] - flow.tenant.in_flight
+        if flow.host is not None:
+            left = min(left, share(self._of_host.usable[level] - flow.host.in_flight, flow.in_flight))
+        return max(0, left)
+
+    def _has_no_room(self, lane: Lane) -> bool:
+        """Whether it is its own requests, those of its tenant or its slowness that leave no room, and no others'."""
+        if self.room(lane):
+            return False
+        if lane.in_flight > 0 or self.free_slots > 0:
+            return True
+        return self._slots.total >= shares.MIN_TO_SPARE and lane.level != QUICK
+
+    def _enter_or_block(self, lane: Lane) -> None:
+        if not self._has_no_room(lane):
+            self._enter(lane)
+            return
+        self._block(lane)
+        if not lane.at_bound(self.free_slots) and (too_many := self._park(lane, time.monotonic())):
+            self._too_many.append((lane.subscription_id, too_many))
+
+    def _look_at_first(self, flows: OrderedDict[Flow, None]) -> None:
+        flow = next(iter(flows))
+        flows.move_to_end(flow)
+        if flow.blocked:
+            self._look_again(next(iter(flow.blocked)))
 
     def _look_again(self, lane: Lane) -> None:
-        """Give a turn to a lane that is no longer at its bound."""
-        if self._blocked.get(lane.subscription_id) is not lane:  # it has a turn, or led to an endpoint that is no more
+        """Give a turn to a blocked lane that has room now."""
+        if lane.waiting and self._has_no_room(lane):
+            if lane.flow.blocked:
+                lane.flow.blocked.move_to_end(lane)
             return
-        del self._blocked[lane.subscription_id]
-        if not lane.waiting:
-            return
-        if lane.at_bound(self.free_slots):
-            self._blocked[lane.subscription_id] = lane
-        else:
+        self._withdraw(lane)
+        if lane.waiting:
             self._enter(lane)
 
     def _park(self, lane: Lane, now: float) -> list[UUID]:
-        """Return what exceeds the bound of a lane; a slow lane is parked."""
-        if lane.is_slow(now) and not lane.parked:
+        """Return what exceeds the bound of a lane without room; park it if it is slow or others have its share."""
+        own = lane.at_bound(self.free_slots)
+        if not lane.parked and (not own or lane.is_slow(now)):
             lane.parked = True
             self.ready -= len(lane.waiting)
-        return self._cut(lane, lane.may_wait(now))
+        return self._cut(lane, lane.may_wait(now, None if own else max(1, lane.in_flight)))
 
     def _cut(self, lane: Lane, length: int) -> list[UUID]:
         cut = []
         while len(lane.waiting) > length:
             cut.append(lane.waiting.popitem()[0])
-        self._count(lane, -len(cut))
+        self._count_waiting(lane, -len(cut))
         return cut
 
-    def _count(self, lane: Lane, number: int) -> None:
+    def _count_waiting(self, lane: Lane, number: int) -> None:
         self.waiting += number
         if not lane.parked:
             self.ready += number
 
+    def _count_in_flight(self, lane: Lane, number: int) -> None:
+        flow = lane.flow
+        lane.in_flight += number
+        flow.in_flight += number
+        flow.tenant.in_flight += number
+        if flow.host is not None:
+            flow.host.in_flight += number
+        self.in_flight += number
+
     def _enter(self, lane: Lane) -> None:
+        """Give a turn to a lane."""
+        if lane.blocked:
+            self._withdraw(lane)
+        tenant = lane.flow.tenant
         lane.in_turn = True
-        self._turns.append(lane)
-        self._blocked.pop(lane.subscription_id, None)
+        tenant.turns[lane] = None
+        self._turns[tenant] = None
         if lane.parked:
             lane.parked = False
             self.ready += len(lane.waiting)
+
+    def _block(self, lane: Lane) -> None:
+        """Let a lane wait until it has room."""
+        if lane.blocked:
+            return
+        lane.blocked = True
+        flow = lane.flow
+        if flow.blocked is None:
+            flow.blocked = OrderedDict()
+        flow.blocked[lane] = None
+        flow.tenant.blocked[flow] = None
+        self._blocked[flow.tenant] = None
+        if flow.host is not None:
+            if flow.host.blocked is None:
+                flow.host.blocked = OrderedDict()
+            flow.host.blocked[flow] = None
+
+    def _withdraw(self, lane: Lane) -> None:
+        """Take a lane out of the turns, or from those that wait for room."""
+        flow, tenant = lane.flow, lane.flow.tenant
+        if lane.in_turn:
+            lane.in_turn = False
+            del tenant.turns[lane]
+            if not tenant.turns:
+                del self._turns[tenant]
+        if not lane.blocked:
+            return
+        lane.blocked = False
+        assert flow.blocked is not None
+        del flow.blocked[lane]
+        if flow.blocked:
+            return
+        flow.blocked = None
+        del tenant.blocked[flow]
+        if not tenant.blocked:
+            del self._blocked[tenant]
+        if flow.host is not None and flow.host.blocked is not None:
+            del flow.host.blocked[flow]
+            if not flow.host.blocked:
+                flow.host.blocked = None
+
+    def _flow(self, tenant_id: str, target_url: str) -> Flow:
+        """Return the flow of a tenant to a target's host; create it if missing."""
+        tenant = self._tenants.get(tenant_id)
+        if tenant is None:
+            tenant = self._tenants[tenant_id] = Tenant(tenant_id)
+        try:
+            target = targets.parse(target_url)
+        except ValueError:  # nothing will be sent there
+            host = None
+        else:
+            key = target.host.removesuffix("."), target.port
+            host = self._hosts.get(key)
+            if host is None:
+                host = self._hosts[key] = Host()
+        flow = self._flows.get((tenant, host))
+        if flow is None:
+            flow = self._flows[tenant, host] = Flow(tenant, host)
+        return flow
+
+    def _remove(self, lane: Lane) -> None:
+        """Forget a lane; requests that are out go on to count."""
+        if lane.flow is not self._unknown:
+            lane.flow.lanes -= 1
+        del self._lanes[lane.subscription_id]
+
+
+def _share(free: int, taken: int, times: int) -> int:
+    """Return how many more a lane may take; rounded up, unlike that of a tenant, so that few slots are used, too."""
+    return max(0, -((taken - times * free) // (times + 1)))

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from uuid import UUID
 
 import structlog
@@ -31,6 +31,10 @@ PACE_SECONDS = 0.004
 IDS_PER_HAND_BACK = 500
 FORGET_INTERVAL_SECONDS = 60.0
 WATCH_INTERVAL_SECONDS = 1.0
+# Lanes that are looked at each time.
+MAX_WATCHED = 1_000
+# Workers are counted anew so often; a worker that comes or goes is counted within 15 s.
+COUNT_INTERVAL_SECONDS = 5.0
 # While there is no room: after so long, an endpoint may have stopped responding.
 STALL_SECONDS = 0.25
 # What says nothing of how much an endpoint can take.
@@ -75,6 +79,9 @@ class Scheduler:
         # Outcomes that wait for Postgres hold no slot, but bound what is claimed.
         self._max_held = 4 * settings.worker_concurrency
         self._lanes = Lanes(settings.worker_concurrency)
+        self._tenant_concurrency = settings.tenant_concurrency
+        self._target_host_concurrency = settings.target_host_concurrency
+        self._share_bounds(1)
         self._held: dict[UUID, Held] = {}
         self._tasks: dict[UUID, asyncio.Task[None]] = {}
         # Ids that are handed back to Postgres, for they are too many here.
@@ -128,6 +135,7 @@ class Scheduler:
                 continue
             await self._keep_pace()
             batch = self._lanes.next_batch(IDS_PER_CLAIM)
+            self._return_too_many()
             metrics.WAITING.set(self._lanes.waiting)
             self._room.set()
             lanes = {delivery_id: lane for lane, delivery_id in batch}
@@ -149,11 +157,13 @@ class Scheduler:
             for claim in claims:
                 lane, too_many = self._lanes.of_claim(lanes.pop(claim.id), claim.endpoint_version)
                 self._hand_back(too_many, Hold.CONCURRENCY)
+                fits = self._fits(claim, lane)
                 held = Held(claim=claim, lease_until=claim.claimed_monotonic + self._lease_seconds)
                 self._held[claim.id] = held
                 # Rung again meanwhile: a second claim beside this one, after its lease, would be confused with it.
                 self._lanes.discard(lane, claim.id)
-                self._tasks[claim.id] = asyncio.create_task(self._deliver(held, lane), name="delivery")
+                self._tasks[claim.id] = asyncio.create_task(self._deliver(held, lane, fits=fits), name="delivery")
+            self._return_too_many()
             for lane in lanes.values():
                 self._lanes.done(lane)
             metrics.BUSY.set(self._lanes.in_flight)
@@ -184,18 +194,26 @@ class Scheduler:
     async def watch_endpoints(self) -> None:
         """Give another lane to subscriptions that got another endpoint while theirs is full, until cancelled.
 
-        A claim would tell, but there is none while requests to the endpoint before fill the lane.
+        A claim would tell, but there is none while requests to the endpoint before fill the lane, or its host's share.
         """
 
         async def step() -> None:
-            names = self._lanes.at_limit
-            if not names:
-                return
-            for name, version in (await self._store.endpoint_versions(names)).items():
-                self._hand_back(self._lanes.lead_to(name, version), Hold.CONCURRENCY)
+            self._lanes.look_at_blocked(MAX_WATCHED)
+            if names := self._lanes.watched(MAX_WATCHED):
+                for name, version in (await self._store.endpoint_versions(names)).items():
+                    self._hand_back(self._lanes.lead_to(name, version), Hold.CONCURRENCY)
             self._work.set()
 
         await background.repeat(step, interval_seconds=WATCH_INTERVAL_SECONDS, at_once=False, quiet=True)
+
+    async def share_bounds(self, count_workers: Callable[[], Awaitable[int]]) -> None:
+        """Keep to this worker's share of what tenants and hosts may have over all workers, until cancelled."""
+
+        async def step() -> None:
+            self._share_bounds(max(1, await count_workers()))
+            self._work.set()
+
+        await background.repeat(step, interval_seconds=COUNT_INTERVAL_SECONDS, quiet=True)
 
     async def renew_leases(self) -> None:
         """Renew the leases of what is held and has used up half of its own, until cancelled."""
@@ -240,10 +258,34 @@ class Scheduler:
             await asyncio.sleep(wait)
         self._claimed_at = time.monotonic()
 
+    def _share_bounds(self, workers: int) -> None:
+        """Take an even share of each bound, one request at least."""
+        self._lanes.bound(
+            of_tenant=math.ceil(self._tenant_concurrency / workers),
+            of_host=math.ceil(self._target_host_concurrency / workers),
+        )
+
+    def _fits(self, claim: Claim, lane: Lane) -> bool:
+        """Whether there is room for a claimed delivery; one that has none no longer holds its slot."""
+        self._lanes.learn(lane, claim.tenant_id, claim.target_url)
+        sends = claim.held_by is None and not claim.deleted and not claim.expired
+        if not sends or claim.probe or self._lanes.fits(lane):
+            return True
+        self._lanes.done(lane)
+        return False
+
     def _return(self, subscription_id: UUID, too_many: Sequence[UUID]) -> None:
         """Hand back what is too many for an endpoint, or for this worker, and say so to those who ring."""
-        self._gates.fill(subscription_id, short=not self._lanes.lane(subscription_id).at_limit)
+        self._fill(self._lanes.lane(subscription_id))
         self._hand_back(too_many, Hold.CONCURRENCY)
+
+    def _return_too_many(self) -> None:
+        """Hand back what came to be too many while turns were taken."""
+        for subscription_id, too_many in self._lanes.take_too_many():
+            self._return(subscription_id, too_many)
+
+    def _fill(self, lane: Lane) -> None:
+        self._gates.fill(lane.subscription_id, short=self._lanes.is_short(lane))
 
     def _hand_back(self, delivery_ids: Sequence[UUID], reason: Hold) -> None:
         if delivery_ids:
@@ -251,21 +293,17 @@ class Scheduler:
             self._to_hand_back += delivery_ids
             self._to_hand_back_came.set()
 
-    async def _deliver(self, held: Held, lane: Lane) -> None:
+    async def _deliver(self, held: Held, lane: Lane, *, fits: bool) -> None:
         claim = held.claim
         try:
             try:
-                if claim.held_by is None:
-                    if claim.probe:
-                        lane.restart(self._slots)
-                    outcome = await self._deliverer.deliver(held)
-                else:
-                    outcome = self._left(claim, claim.held_by)
+                outcome = await self._attempt(held, lane) if fits else self._left(lane, claim, Hold.CONCURRENCY)
             except (asyncio.CancelledError, *STORE_AWAY):
                 # Stopped; or Postgres went away before anything was sent: handed back as soon as that can be recorded.
                 outcome = self._deliverer.interrupted(held)
             finally:
-                self._lanes.done(lane)
+                if fits:
+                    self._lanes.done(lane)
                 metrics.BUSY.set(self._lanes.in_flight)
                 self._work.set()
             if self._debugging:
@@ -285,9 +323,19 @@ class Scheduler:
             del self._tasks[claim.id]
             self._work.set()
 
-    def _left(self, claim: Claim, reason: Hold) -> Outcome:
+    async def _attempt(self, held: Held, lane: Lane) -> Outcome:
+        if held.claim.held_by is not None:
+            return self._left(lane, held.claim, held.claim.held_by)
+        if held.claim.probe:
+            lane.restart(self._slots)
+        return await self._deliverer.deliver(held)
+
+    def _left(self, lane: Lane, claim: Claim, reason: Hold) -> Outcome:
         """Return the outcome of a claim that came too late: its subscription takes nothing now, so it waits again."""
-        self._gates.close([claim.subscription_id])
+        if reason is Hold.CONCURRENCY:
+            self._fill(lane)
+        else:
+            self._gates.close([claim.subscription_id])
         metrics.HANDED_BACK.labels(reason).inc()
         waited = (claim.claimed_at - claim.created_at).total_seconds()
         return Outcome(claim=claim, status=DeliveryStatus.PENDING, delay_seconds=-waited if claim.number == 1 else 0.0)

@@ -1,16 +1,16 @@
-"""Names are resolved within bounds, vetted, and kept for seconds."""
+"""Names are resolved within a time of their own, vetted, and kept for seconds."""
 
 import asyncio
 import contextlib
 import gc
 import ipaddress
-import socket
-import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from dev.harness.nameserver import AAAA, SERVER_FAILURE, A, Nameserver
 from dev.harness.waiting import wait_until
 from services.delivery.destinations.destination import SendError
 from services.delivery.destinations.http import resolver
@@ -19,145 +19,133 @@ from services.domain.egress.policy import EgressDenied, Policy
 from services.domain.states import AttemptOutcome
 from tests.delivery.world import until_true
 
-# Names become addresses that were vetted.
-
-
 NOTHING = Policy.parse([])
+PUBLIC, PUBLIC_6 = "93.184.215.14", "2606:2800:21f:cb07:6820:80da:af6b:8b2c"
 
 
-PUBLIC = "93.184.215.14"
-
-
-class System:
-    """The system's resolver: it knows what is in `addresses`, and has no answer for any other name."""
-
-    def __init__(self) -> None:
-        self.addresses: dict[str, str] = {}
-        self.asked: list[str] = []
-        self.answers = threading.Event()
-        self.answers.set()
-
-    def getaddrinfo(self, host: str, port: int, **_: object) -> list[Any]:
-        self.asked.append(host)
-        self.answers.wait(10)
-        if host not in self.addresses:
-            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (self.addresses[host], port))]
+@contextlib.asynccontextmanager
+async def resolving(policy: Policy = NOTHING) -> AsyncIterator[Resolver]:
+    """Open a resolver, and close it."""
+    made = Resolver(policy)
+    yield made
+    await made.close()
 
 
 @pytest.fixture
-def system(monkeypatch: pytest.MonkeyPatch) -> System:
-    """Stands in for the system's resolver."""
-    made = System()
-    monkeypatch.setattr(resolver, "getaddrinfo", made.getaddrinfo)
-    return made
+async def lookups() -> AsyncIterator[Lookups]:
+    """What looks names up, on whatever the test set up."""
+    made = Lookups()
+    yield made
+    await made.close()
+
+
+# Names become addresses that were vetted.
 
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST"])
 async def test_localhost_is_denied(host: str) -> None:
-    with pytest.raises(EgressDenied):
-        await Resolver(NOTHING).resolve(host, 80)
+    async with resolving() as asking:
+        with pytest.raises(EgressDenied):
+            await asking.resolve(host, 80)
 
 
 async def test_the_resolver_answers_the_addresses_that_it_checked() -> None:
-    found = await Resolver(Policy.parse(["127.0.0.0/8", "::1"])).resolve("localhost", 8080)
+    async with resolving(Policy.parse(["127.0.0.0/8", "::1"])) as asking:
+        found = await asking.resolve("localhost", 8080)
     assert found
     assert all(ipaddress.ip_address(address).is_loopback for address in found)
 
 
-@pytest.mark.parametrize("host", ["nothing.invalid", "a" * 64 + ".example", "." + "a.example", "a..example"])
+@pytest.mark.usefixtures("name_server")
+@pytest.mark.parametrize(
+    "host", ["nothing.invalid", "a" * 64 + ".example", "." + "a.example", "a..example", "a." * 127 + "example"]
+)
 async def test_a_name_without_addresses_is_a_dns_failure(host: str) -> None:
-    with pytest.raises(SendError) as raised:
-        await Resolver(NOTHING).resolve(host, 80)
+    async with resolving() as asking:
+        with pytest.raises(SendError) as raised:
+            await asking.resolve(host, 80)
     assert raised.value.kind is AttemptOutcome.DNS
+    assert raised.value.message.startswith(f"{host} has no address: ")
 
 
 async def test_a_literal_is_vetted_and_known_from_then_on() -> None:
-    resolver = Resolver(NOTHING)
-    for host in ("10.0.0.1", "::1"):
-        with pytest.raises(EgressDenied):
-            await resolver.resolve(host, 80)
-        assert resolver.known(host, 80) is None
-    assert await resolver.resolve("93.184.215.14", 443) == ["93.184.215.14"]
-    assert resolver.known("93.184.215.14", 443) == ["93.184.215.14"]
-    assert resolver.known("93.184.215.14", 80) is None
-
-
-async def test_the_system_is_asked_for_names_that_no_search_list_completes(system: System) -> None:
-    """A short name of the cluster is a name of the internet, unless an entry says otherwise."""
-    system.addresses = {"payments.prod": "10.20.0.7"}
-    with pytest.raises(SendError):
-        await Resolver(Policy.parse(["10.20.0.0/16"])).resolve("payments.prod", 80)
-    assert await Resolver(Policy.parse(["*.prod"])).resolve("payments.prod", 80) == ["10.20.0.7"]
-    assert await Resolver(Policy.parse(["payments.prod:9200"])).resolve("payments.prod", 9200) == ["10.20.0.7"]
-    assert system.asked == ["payments.prod.", "payments.prod", "payments.prod"]
+    async with resolving() as asking:
+        for host in ("10.0.0.1", "::1"):
+            with pytest.raises(EgressDenied):
+                await asking.resolve(host, 80)
+            assert asking.known(host, 80) is None
+        assert await asking.resolve("93.184.215.14", 443) == ["93.184.215.14"]
+        assert asking.known("93.184.215.14", 443) == ["93.184.215.14"]
+        assert asking.known("93.184.215.14", 80) is None
 
 
 async def test_a_name_without_an_answer_is_not_asked_for_again_at_once(
-    system: System, monkeypatch: pytest.MonkeyPatch
+    name_server: Nameserver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(resolver, "FAILURE_TTL_SECONDS", 0.3)
-    asking = Resolver(NOTHING)
-    messages = set()
-    for _ in range(3):
-        with pytest.raises(SendError) as raised:
-            await asking.resolve("receiver.example", 80)
-        assert raised.value.kind is AttemptOutcome.DNS
-        messages.add(raised.value.message)
-    assert len(messages) == len(system.asked) == 1
-    with pytest.raises(SendError):
-        await asking.resolve("other.example", 80)
-    assert system.asked == ["receiver.example.", "other.example."]
+    async with resolving() as asking:
+        messages = set()
+        for _ in range(3):
+            with pytest.raises(SendError) as raised:
+                await asking.resolve("receiver.example", 80)
+            assert raised.value.kind is AttemptOutcome.DNS
+            messages.add(raised.value.message)
+        assert len(messages) == name_server.look_ups("receiver.example") == 1
+        with pytest.raises(SendError):
+            await asking.resolve("other.example", 80)
+        assert name_server.look_ups("other.example") == 1
+        name_server.say("receiver.example", PUBLIC)
 
-    system.addresses = {"receiver.example.": PUBLIC}
+        async def answers() -> bool:
+            with contextlib.suppress(SendError):
+                return await asking.resolve("receiver.example", 80) == [PUBLIC]
+            return False
 
-    async def answers() -> bool:
-        with contextlib.suppress(SendError):
-            return await asking.resolve("receiver.example", 80) == [PUBLIC]
-        return False
-
-    await until_true(answers, "the failure to be forgotten")
-    assert await asking.resolve("receiver.example", 80) == [PUBLIC]
-    assert len(system.asked) == 3
+        await until_true(answers, "the failure to be forgotten")
+        assert await asking.resolve("receiver.example", 80) == [PUBLIC]
+        assert name_server.look_ups("receiver.example") == 2
 
 
 async def test_names_without_an_answer_are_remembered_within_a_bound_and_drive_out_no_others(
-    system: System, monkeypatch: pytest.MonkeyPatch
+    name_server: Nameserver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(resolver, "MAX_NAMES", 3)
-    system.addresses = {"receiver.example.": PUBLIC}
-    asking = Resolver(NOTHING)
-    await asking.resolve("receiver.example", 80)
-    for number in (0, 1, 2, 3, 3, 2, 1, 0):
-        with pytest.raises(SendError):
-            await asking.resolve(f"nothing-{number}.example", 80)
-    assert asking.known("receiver.example", 80) == [PUBLIC]
-    assert system.asked.count("nothing-0.example.") == 2
-    assert len(system.asked) == 6
+    name_server.say("receiver.example", PUBLIC)
+    async with resolving() as asking:
+        await asking.resolve("receiver.example", 80)
+        for number in (0, 1, 2, 3, 3, 2, 1, 0):
+            with pytest.raises(SendError):
+                await asking.resolve(f"nothing-{number}.example", 80)
+        assert asking.known("receiver.example", 80) == [PUBLIC]
+    assert name_server.look_ups("nothing-0.example") == 2
+    assert name_server.look_ups("nothing-2.example") == 1
 
 
-async def test_a_name_that_is_denied_is_asked_for_each_time(system: System) -> None:
-    system.addresses = {"receiver.example.": "10.0.0.1"}
-    asking = Resolver(NOTHING)
-    for _ in range(2):
-        with pytest.raises(EgressDenied):
-            await asking.resolve("receiver.example", 80)
-    assert len(system.asked) == 2
+async def test_a_name_that_is_denied_is_asked_for_each_time(name_server: Nameserver) -> None:
+    name_server.say("receiver.example", "10.0.0.1")
+    async with resolving() as asking:
+        for _ in range(2):
+            with pytest.raises(EgressDenied):
+                await asking.resolve("receiver.example", 80)
+    assert name_server.look_ups("receiver.example") == 2
 
 
-async def test_a_failure_that_everybody_left_before_is_no_error_of_the_process(system: System) -> None:
+async def test_a_failure_that_everybody_left_before_is_no_error_of_the_process(
+    name_server: Nameserver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resolver, "LOOKUP_SECONDS", 0.3)
+    name_server.hang("receiver.example")
     errors: list[dict[str, Any]] = []
     loop = asyncio.get_running_loop()
     before = loop.get_exception_handler()
     loop.set_exception_handler(lambda _, context: errors.append(context))
     try:
-        system.answers.clear()
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.05):
-                await Resolver(NOTHING).resolve("receiver.example", 80)
-        assert _tasks("resolve:receiver.example")
-        system.answers.set()
-        await wait_until(lambda: not _tasks("resolve:receiver.example"), what="the look-up to end")
+        async with resolving() as asking:
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.05):
+                    await asking.resolve("receiver.example", 80)
+            assert _tasks("resolve:receiver.example")
+            await wait_until(lambda: not _tasks("resolve:receiver.example"), what="the look-up to end")
         gc.collect()
         await asyncio.sleep(0)
         assert errors == []
@@ -169,98 +157,126 @@ def _tasks(name: str) -> list[str]:
     return [task.get_name() for task in asyncio.all_tasks() if task.get_name() == name]
 
 
-# Names are looked up without waiting for each other.
+# Names are looked up as the system is set up to.
 
 
-@pytest.fixture
-def release(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
-    """Names that begin with "slow" hang until this is set; the others are looked up as ever."""
-    released = threading.Event()
-    systems = socket.getaddrinfo
-
-    def ask(host: str, port: int, **named: Any) -> list[Any]:
-        if host.startswith("slow"):
-            released.wait(10)
-        return list(systems("127.0.0.1", port, **named))
-
-    monkeypatch.setattr(resolver, "getaddrinfo", ask)
-    yield released
-    released.set()
+async def test_both_families_are_asked_for(name_server: Nameserver, lookups: Lookups) -> None:
+    name_server.say("receiver.example", PUBLIC, PUBLIC_6, PUBLIC)
+    assert set(await lookups.addresses("receiver.example.")) == {PUBLIC, PUBLIC_6}
+    assert sorted(name_server.asked) == [("receiver.example", A), ("receiver.example", AAAA)]
 
 
-async def test_names_that_hang_do_not_hold_up_another(release: threading.Event) -> None:
-    asked = Lookups()
-    hanging = [asyncio.create_task(asked.addresses(f"slow-{number}.example", 80)) for number in range(100)]
-    await asyncio.sleep(0.05)
-    async with asyncio.timeout(1):
-        assert await asked.addresses("quick.example", 80) == ["127.0.0.1"]
-    release.set()
-    assert await asyncio.gather(*hanging) == [["127.0.0.1"]] * 100
+@pytest.mark.parametrize("address", [PUBLIC, PUBLIC_6])
+async def test_one_family_is_enough(name_server: Nameserver, lookups: Lookups, address: str) -> None:
+    name_server.say("receiver.example", address)
+    assert await lookups.addresses("receiver.example.") == [address]
 
 
-async def test_there_is_a_bound_to_how_many_are_looked_up_at_once(
-    release: threading.Event, monkeypatch: pytest.MonkeyPatch
+async def test_an_alias_leads_to_the_addresses_of_the_other_name(name_server: Nameserver, lookups: Lookups) -> None:
+    name_server.alias("receiver.example", "balancer.example")
+    name_server.say("balancer.example", PUBLIC, PUBLIC_6)
+    assert set(await lookups.addresses("receiver.example.")) == {PUBLIC, PUBLIC_6}
+
+
+async def test_an_answer_that_is_cut_short_is_asked_for_over_tcp(name_server: Nameserver, lookups: Lookups) -> None:
+    many = [f"93.184.215.{number}" for number in range(200)]
+    name_server.say("receiver.example", *many, truncated=True)
+    assert set(await lookups.addresses("receiver.example.")) == set(many)
+
+
+async def test_an_error_of_the_name_server_is_one_of_the_name(name_server: Nameserver, lookups: Lookups) -> None:
+    name_server.fail("receiver.example", SERVER_FAILURE)
+    with pytest.raises(OSError, match="server"):
+        await lookups.addresses("receiver.example.")
+
+
+async def test_no_search_list_completes_a_name_that_no_entry_names(
+    name_server: Nameserver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(resolver, "MAX_AT_ONCE", 3)
-    asked = Lookups()
-    hanging = [asyncio.create_task(asked.addresses(f"slow-{number}.example", 80)) for number in range(5)]
-    await asyncio.sleep(0.05)
-    assert sum(thread.name.startswith("resolve:slow-") for thread in threading.enumerate()) == 3
-    release.set()
-    assert len(await asyncio.gather(*hanging)) == 5
+    """A short name of the cluster is a name of the internet, unless an entry says otherwise."""
+    monkeypatch.setenv("LOCALDOMAIN", "corp.example")  # the search list, in place of that of resolv.conf
+    monkeypatch.setenv("RES_OPTIONS", "ndots:5")
+    name_server.say("payments.prod.corp.example", "10.20.0.7")
+    async with resolving(Policy.parse(["10.20.0.0/16"])) as asking:
+        with pytest.raises(SendError):
+            await asking.resolve("payments.prod", 80)
+    assert {name for name, _ in name_server.asked} == {"payments.prod"}
+    for entry, port in (("*.prod", 80), ("payments.prod:9200", 9200)):
+        async with resolving(Policy.parse([entry])) as asking:
+            assert await asking.resolve("payments.prod", port) == ["10.20.0.7"]
 
 
-def looked_up() -> list[str]:
-    """The slow names that have a thread."""
-    names = [thread.name.removeprefix("resolve:") for thread in threading.enumerate()]
-    return [name for name in names if name.startswith("slow")]
+def in_hosts_file() -> list[str]:
+    """The names of this machine's hosts file, but for those that mean loopback everywhere."""
+    lines = [line.partition("#")[0].split() for line in Path("/etc/hosts").read_text().splitlines()]
+    return [name for line in lines for name in line[1:] if not name.startswith(("localhost", "ip6-"))]
 
 
-async def test_names_of_one_domain_do_not_take_the_places_of_others(
-    release: threading.Event, monkeypatch: pytest.MonkeyPatch
+async def test_the_hosts_file_is_read_but_for_names_with_a_final_dot(name_server: Nameserver, lookups: Lookups) -> None:
+    for name in in_hosts_file():
+        assert await lookups.addresses(name)
+        assert name_server.asked == []
+        with pytest.raises(OSError, match="not found"):
+            await lookups.addresses(f"{name}.")
+        assert name_server.look_ups(name.lower()) == 1
+        name_server.asked.clear()
+
+
+@pytest.mark.parametrize("ttl_seconds", [0, 3600])
+async def test_an_answer_is_forgotten_however_long_its_owner_lets_it_be_kept(
+    name_server: Nameserver, lookups: Lookups, monkeypatch: pytest.MonkeyPatch, ttl_seconds: int
 ) -> None:
-    monkeypatch.setattr(resolver, "MAX_AT_ONCE", 5)
-    monkeypatch.setattr(resolver, "MAX_OF_A_DOMAIN", 2)
-    asked = Lookups()
-    spellings = ("slow-{}.evil.example", "slow-{}.evil.example.", "slow-{}.a.EVIL.example", "slow-{}.b.c.evil.example.")
-    hanging = [
-        asyncio.create_task(asked.addresses(spelling.format(number), 80))
-        for number in range(10)
-        for spelling in spellings
-    ]
-    await wait_until(lambda: len(looked_up()) == 2, what="as many look-ups as the domain may have")
-    others = [asyncio.create_task(asked.addresses(f"slow.other-{number}.example", 80)) for number in range(2)]
-    async with asyncio.timeout(1):
-        assert await asked.addresses("quick.example", 80) == ["127.0.0.1"]
-    assert len(looked_up()) == 4
-    release.set()
-    assert await asyncio.gather(*hanging, *others) == [["127.0.0.1"]] * 42
+    monkeypatch.setattr(resolver, "TTL_SECONDS", 0.2)
+    name_server.say("receiver.example", PUBLIC, ttl_seconds=ttl_seconds)
+    assert await lookups.addresses("receiver.example.") == [PUBLIC]
+    name_server.say("receiver.example", "93.184.215.15", ttl_seconds=ttl_seconds)
+
+    async def leads_elsewhere() -> bool:
+        return await lookups.addresses("receiver.example.") == ["93.184.215.15"]
+
+    await until_true(leads_elsewhere, "the answer to be forgotten")
 
 
-async def test_a_domain_is_forgotten_with_its_last_look_up(
-    release: threading.Event, monkeypatch: pytest.MonkeyPatch
+# Names that hang hold up nothing but themselves.
+
+
+async def test_a_name_that_hangs_fails_after_a_time_of_its_own_and_is_remembered(
+    name_server: Nameserver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(resolver, "MAX_OF_A_DOMAIN", 1)
-    asked = Lookups()
-    release.set()
-    for _ in range(2):
-        names = [f"{number}.domain-{number % 5}.example" for number in range(20)]
-        assert await asyncio.gather(*(asked.addresses(name, 80) for name in names)) == [["127.0.0.1"]] * 20
-        assert len(asked._domains) == 0
+    monkeypatch.setattr(resolver, "LOOKUP_SECONDS", 0.3)
+    name_server.hang("receiver.example")
+    async with resolving() as asking:
+        for _ in range(3):
+            with pytest.raises(SendError) as raised:
+                await asking.resolve("receiver.example", 80)
+            assert raised.value.kind is AttemptOutcome.DNS
+            assert raised.value.message == "receiver.example has no address: no name server answered within 0.3 s"
+        assert name_server.look_ups("receiver.example") <= 2  # sent again, by one look-up
 
 
-async def test_whoever_leaves_is_not_answered(release: threading.Event) -> None:
-    leaving = asyncio.create_task(Lookups().addresses("slow.example", 80))
-    await asyncio.sleep(0.05)
-    leaving.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await leaving
-    release.set()
-    await asyncio.sleep(0.05)
+async def test_names_that_hang_do_not_hold_up_others_whatever_their_domain(
+    name_server: Nameserver, lookups: Lookups, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thousand at once: the same public suffix, the same domain, and domains of their own."""
+    monkeypatch.setattr(resolver, "LOOKUP_SECONDS", 8.0)
+    name_server.say("quick.co.uk", PUBLIC)
+    name_server.say("quick.hanging.co.uk", PUBLIC)
+    for zone in ("hanging.co.uk", "other.example"):
+        name_server.hang(f"*.{zone}")
+    asked = [f"slow-{number}.{zone}." for number in range(500) for zone in ("hanging.co.uk", "other.example")]
+    hanging = [asyncio.create_task(lookups.addresses(name)) for name in asked]
+    await wait_until(lambda: name_server.look_ups("slow-499.other.example") > 0, what="the queries to be sent")
+    assert await lookups.addresses("quick.co.uk.") == [PUBLIC]
+    assert await lookups.addresses("quick.hanging.co.uk.") == [PUBLIC]
+    assert not any(task.done() for task in hanging)
+    for task in hanging:
+        task.cancel()
+    await asyncio.gather(*hanging, return_exceptions=True)
 
 
-async def test_what_goes_wrong_is_raised_where_it_was_asked_for() -> None:
-    with pytest.raises(OSError, match=r".+"):
-        await Lookups().addresses("nothing.invalid", 80)
-    with pytest.raises(UnicodeError):
-        await Lookups().addresses("a" * 64 + ".example", 80)
+async def test_names_that_wait_for_nothing_but_a_slow_answer_share_a_look_up(name_server: Nameserver) -> None:
+    name_server.say("receiver.example", PUBLIC)
+    async with resolving() as asking:
+        found = await asyncio.gather(*(asking.resolve("receiver.example", 80) for _ in range(20)))
+    assert found == [[PUBLIC]] * 20
+    assert name_server.look_ups("receiver.example") == 1

@@ -11,13 +11,14 @@ from services.delivery.worker.deliverer import Budget
 class Spender:
     """A task that holds bytes of a budget until it is told to let go."""
 
-    def __init__(self, budget: Budget, size_bytes: int) -> None:
+    def __init__(self, budget: Budget, size_bytes: int, holder: str | None = None) -> None:
         self._release = asyncio.Event()
         self.holding = asyncio.Event()
-        self.task = asyncio.create_task(self._run(budget, size_bytes))
+        # By default nobody's but its own.
+        self.task = asyncio.create_task(self._run(budget, size_bytes, holder or str(id(self))))
 
-    async def _run(self, budget: Budget, size_bytes: int) -> None:
-        async with budget.spend(size_bytes):
+    async def _run(self, budget: Budget, size_bytes: int, holder: str) -> None:
+        async with budget.spend(holder, size_bytes):
             self.holding.set()
             await self._release.wait()
 
@@ -88,3 +89,44 @@ async def test_one_that_is_cancelled_keeps_nothing(*, holding: bool) -> None:
     await settle()
     assert third.holding.is_set()
     await third.let_go()
+
+
+async def test_one_holder_leaves_a_part_to_another_and_does_not_hold_it_up() -> None:
+    budget = Budget(80)
+    many = [Spender(budget, 10, "one") for _ in range(20)]
+    await settle()
+    assert sum(spender.holding.is_set() for spender in many) == 7
+    other = Spender(budget, 10, "other")
+    await settle()
+    assert other.holding.is_set()
+    await other.let_go()
+    await settle()
+    assert sum(spender.holding.is_set() for spender in many) == 7
+    for spender in many:
+        await spender.let_go()
+
+
+async def test_what_is_given_back_goes_to_whoever_holds_nothing_first() -> None:
+    """However large it is, and however many small ones of another wait."""
+    budget = Budget(80)
+    many = [Spender(budget, 10, "one") for _ in range(20)]
+    await settle()
+    other = Spender(budget, 60, "other")
+    for number in range(7):
+        await settle()
+        assert other.holding.is_set() == (number >= 5)
+        await many[number].let_go()
+    await other.let_go()
+    for spender in many[7:]:
+        await spender.let_go()
+
+
+async def test_nothing_is_remembered_of_those_that_are_gone() -> None:
+    budget = Budget(80)
+    many = [Spender(budget, 10, str(number)) for number in range(20)]
+    await settle()
+    for spender in many[::2]:
+        await spender.cancel()
+    for spender in many[1::2]:
+        await spender.let_go()
+    assert (budget._left, len(budget._held), len(budget._waiting)) == (80, 0, 0)

@@ -1,4 +1,7 @@
-"""What a worker knows of each subscription: bounds, shares of the slots, and turns."""
+"""What a worker knows of each subscription: bounds, shares of the slots, and turns.
+
+Lanes here have no claim yet, so that they have no tenant and no host: test_shares.py has those.
+"""
 
 import random
 import time
@@ -7,7 +10,7 @@ from uuid import UUID
 
 import pytest
 
-from services.delivery.worker import lanes
+from services.delivery.worker import shares
 from services.delivery.worker.lanes import FIRST_LIMIT, FORGET_SECONDS, MIN_WAITING, SLOW_SECONDS, Lane, Lanes
 from services.platform import ids
 
@@ -26,9 +29,9 @@ def lane_of(limit: float, *, in_flight: int = 0) -> Lane:
 
 
 def waiting(made: Lanes, number: int, *, limit: float = SLOTS) -> Lane:
-    """A lane with so many ids."""
+    """A lane with so many ids, of an endpoint that answers quickly."""
     lane = made.lane(ids.new())
-    lane.limit = limit
+    lane.limit, lane.answer_seconds = limit, QUICK
     assert made.add(lane.subscription_id, new(number)) == []
     return lane
 
@@ -94,40 +97,59 @@ def test_those_that_take_all_they_may_leave_slots_to_others(hogs: int, free: int
     assert [lane for lane, _ in made.next_batch(100)] == [other]
 
 
-@pytest.mark.parametrize("slots", [lanes.MIN_SLOTS_TO_SPARE, 10, SLOTS])
-def test_any_number_of_slow_endpoints_leave_the_last_slot_to_others(slots: int) -> None:
+@pytest.mark.parametrize(("slots", "spared"), [(shares.MIN_TO_SPARE, 1), (10, 1), (SLOTS, 4), (512, 32)])
+def test_any_number_of_slow_endpoints_leave_slots_to_others(slots: int, spared: int) -> None:
     made = Lanes(slots)
     hogs = [waiting(made, slots) for _ in range(slots)]
     for hog in hogs:
         hog.answer_seconds = 15.0
     claim_all(made)
-    assert made.free_slots == 1
-    for lane in (waiting(made, 1), waiting(made, 1)):  # the second waits for the first one's end
-        claim_all(made)
-        assert (lane.in_flight, made.free_slots) == (1, 0)
+    assert made.free_slots == spared
+    others = [waiting(made, 1) for _ in range(spared + 1)]
+    claim_all(made)
+    assert (sum(lane.in_flight for lane in others), made.free_slots) == (spared, 0)
+    for lane in [lane for lane in others if lane.in_flight]:  # the last one waits for the end of another
         made.done(lane)
-        assert made.free_slots == 1
+    claim_all(made)
+    assert (others[-1].in_flight, made.free_slots) == (1, spared - 1)
+    made.done(others[-1])
     # What one of them gives back another takes, and no more.
     made.done(next(hog for hog in hogs if hog.in_flight))
     claim_all(made)
-    assert made.free_slots == 1
+    assert made.free_slots == spared
+
+
+@pytest.mark.parametrize(("slots", "spared"), [(shares.MIN_TO_SPARE, 1), (SLOTS, 2), (512, 16)])
+def test_any_number_of_unknown_endpoints_leave_slots_to_others(slots: int, spared: int) -> None:
+    made = Lanes(slots)
+    for _ in range(slots):
+        made.add(ids.new(), new(1))
+    claim_all(made)
+    assert made.free_slots == spared
+    waiting(made, 1)
+    claim_all(made)
+    assert made.free_slots == spared - 1
 
 
 def test_an_endpoint_that_hangs_for_the_first_time_is_slow_as_soon_as_it_has_not_answered() -> None:
     lane = lane_of(SLOTS, in_flight=1)
-    assert lane.room(1) == 1
+    assert lane.level == shares.UNKNOWN
     stall(lane)
-    assert lane.room(1) == 0
-    assert lane.room(2) == 1
+    assert lane.level == shares.SLOW
+    succeed(lane)
+    lane.used_at = time.monotonic()
+    assert lane.level == shares.QUICK
+    stall(lane)
+    assert lane.level == shares.SLOW
 
 
 def test_an_endpoint_that_was_not_asked_for_long_is_not_slow() -> None:
     lane = lane_of(SLOTS)
     stall(lane)
-    assert lane.room(1) == 1
+    assert lane.level == shares.UNKNOWN
 
 
-@pytest.mark.parametrize("slots", range(1, lanes.MIN_SLOTS_TO_SPARE))
+@pytest.mark.parametrize("slots", range(1, shares.MIN_TO_SPARE))
 def test_a_worker_with_few_slots_has_none_to_spare(slots: int) -> None:
     made = Lanes(slots)
     for _ in range(slots):
@@ -310,7 +332,7 @@ def test_a_lane_whose_turn_came_too_late_leaves_an_empty_batch() -> None:
     made.add(late.subscription_id, new(1))
     others = [waiting(made, 1) for _ in range(12)]
     while made.free_slots > 1:
-        made._turns.rotate(-1)  # the others first
+        next(iter(made._turns)).turns.move_to_end(late)  # the others first
         made.next_batch(1)
     assert late.in_flight <= 4
     assert len(others) == 12
@@ -424,7 +446,11 @@ class Model:
         self.random = random.Random(seed)
         self.slots = self.random.choice([1, 2, 5, 16, 100])
         self.made = Lanes(self.slots)
-        self.subscriptions = new(self.random.choice([1, 2, 6]))
+        self.subscriptions = new(self.random.choice([1, 2, 6, 20]))
+        # Of each its tenant, and the host of each of its endpoints; with some models nothing is ever learned of them.
+        self.learns = bool(self.random.randrange(4))
+        self.tenants = {name: self.random.choice("abc") for name in self.subscriptions}
+        self.versions = dict.fromkeys(self.subscriptions, 1)
         self.waiting: dict[UUID, UUID] = {}
         self.in_flight: list[tuple[Lane, UUID]] = []
         self.returned: list[UUID] = []
@@ -444,7 +470,30 @@ class Model:
         assert len(batch) <= number
         for lane, delivery_id in batch:
             assert self.waiting.pop(delivery_id) == lane.subscription_id
-        self.in_flight += batch
+            self.in_flight.append((lane, delivery_id))
+        for number in range(len(self.in_flight) - len(batch), len(self.in_flight)):
+            self._learn(number)
+        self._return_too_many()
+        fitting = [(lane, each) for lane, each in self.in_flight if not self.learns or self.made.fits(lane)]
+        for lane, _ in set(self.in_flight) - set(fitting):
+            self.made.done(lane)
+        self.in_flight = fitting
+
+    def _learn(self, number: int) -> None:
+        if not self.learns:
+            return
+        lane, delivery_id = self.in_flight[number]
+        name = lane.subscription_id
+        current, too_many = self.made.of_claim(lane, self.versions[name])
+        self.in_flight[number] = current, delivery_id
+        self._return(too_many)
+        self.made.learn(current, self.tenants[name], f"https://{(name.int + self.versions[name]) % 3}.example/")
+
+    def change_endpoint(self) -> None:
+        self.versions[self.random.choice(self.subscriptions)] += 1
+
+    def bound(self) -> None:
+        self.made.bound(of_tenant=self.random.choice([1, 2, 8, 1_000]), of_host=self.random.choice([1, 4, 1_000]))
 
     def end(self) -> None:
         for _ in range(min(len(self.in_flight), self.random.choice([1, 5, 30]))):
@@ -476,6 +525,10 @@ class Model:
     def restart(self) -> None:
         self.made.lane(self.random.choice(self.subscriptions)).restart(self.slots)
 
+    def _return_too_many(self) -> None:
+        for _, too_many in self.made.take_too_many():
+            self._return(too_many)
+
     def _return(self, too_many: Iterable[UUID]) -> None:
         for delivery_id in too_many:
             del self.waiting[delivery_id]
@@ -486,23 +539,37 @@ class Model:
         assert {each: lane.subscription_id for each, lane in found} == self.waiting
         assert made.waiting == len(found) == len(self.waiting)
         assert made.ready == sum(not lane.parked for _, lane in found)
-        assert made.in_flight == len(self.in_flight) == sum(lane.in_flight for lane in made._lanes.values())
+        lanes = {id(lane): lane for lane in (*made._lanes.values(), *(lane for lane, _ in self.in_flight))}.values()
+        flows = {id(lane.flow): lane.flow for lane in lanes}.values()
+        assert made.in_flight == len(self.in_flight) == sum(lane.in_flight for lane in lanes)
+        assert made.in_flight == sum(flow.in_flight for flow in flows)
+        assert made.in_flight == sum({id(flow.tenant): flow.tenant.in_flight for flow in flows}.values())
+        for host in (*made._hosts.values(), None):
+            own = [flow for flow in flows if flow.host is host]
+            assert host is None or host.in_flight == sum(flow.in_flight for flow in own)
+            assert all(
+                set(flow.blocked or ()) == {lane for lane in lanes if lane.flow is flow and lane.blocked}
+                for flow in own
+            )
+            assert host is None or set(host.blocked or ()) == {flow for flow in own if flow.blocked}
+        assert set(made._blocked) == {flow.tenant for flow in flows if flow.blocked}
         assert 0 <= made.in_flight <= self.slots
-        assert len(set(map(id, made._turns))) == len(made._turns)
-        for lane in made._lanes.values():
-            assert lane.in_turn == (lane in made._turns)
-            assert 1 <= lane.limit <= max(self.slots, lanes.FIRST_LIMIT)
+        for lane in lanes:
+            tenant = lane.flow.tenant
+            assert lane.in_turn == (lane in tenant.turns)
+            assert (tenant in made._turns) == bool(tenant.turns)
+            assert 1 <= lane.limit <= max(self.slots, FIRST_LIMIT)
             # Whoever waits has a turn to come, or one that is out brings it.
-            blocked = lane.subscription_id in made._blocked
-            assert lane.in_turn or lane.in_flight or not lane.waiting or (blocked and made.in_flight)
+            assert lane.in_turn or (lane.blocked and made.in_flight) or not lane.waiting
 
 
 @pytest.mark.parametrize("seed", range(60))
 def test_nothing_is_lost_doubled_or_miscounted(seed: int) -> None:
     model = Model(seed)
     steps = [model.add, model.claim, model.end, model.discard, model.empty, model.stall, model.forget, model.restart]
+    steps += [model.change_endpoint, model.bound]
     for _ in range(250):
-        model.random.choices(steps, [6, 8, 6, 2, 1, 2, 1, 1])[0]()
+        model.random.choices(steps, [6, 8, 6, 2, 1, 2, 1, 1, 1, 1])[0]()
         model.check()
     while model.waiting or model.in_flight:
         before = len(model.waiting) + len(model.in_flight)

@@ -1,81 +1,88 @@
-"""Names to vetted addresses, kept for a few seconds. Connections go to exactly these: what was checked is used."""
+"""Names to vetted addresses, kept for a few seconds. Connections go to exactly these: what was checked is used.
+
+Names are looked up by c-ares, which needs no thread for each look-up: a name whose servers hang costs a few packets
+and a place in a table until it times out, and no other name waits for it. There are no more look-ups than requests that
+wait for one, so the bounds of slots (lanes.py) are those of look-ups, too, by subscription, tenant and worker.
+"""
 
 import asyncio
-import contextlib
 import functools
 import socket
-import threading
-from socket import getaddrinfo
-from weakref import WeakValueDictionary
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import aiodns
 
 from services.delivery.destinations.destination import SendError
 from services.domain.egress.policy import Policy, is_address
 from services.domain.states import AttemptOutcome
 from services.platform.process.bounds import BoundedCache
 
-# The system's resolver, asked in threads of its own.
-#
-# A loop has a handful of threads for all who ask, and a name whose servers hang keeps one for many seconds. Here each
-# look-up has a thread, within bounds, and none of them holds up the end of the process.
+# Until a look-up has an answer from one of the name servers.
+LOOKUP_SECONDS = 2.5
+# Until the first query is sent again; c-ares sends it sooner to a server that is known to be quick. Together they take
+# longer than a look-up may.
+QUERY_SECONDS = 1.0
+QUERIES = 4
+# In place of what /etc/resolv.conf says. Tests name a server of their own.
+CONFIGURATION: Mapping[str, Any] = {}
 
-
-MAX_AT_ONCE = 256
-# Of names with the same last two labels, whose servers one owner may let hang.
-MAX_OF_A_DOMAIN = 32
-_DOMAIN_LABELS = 2
-
-
-class Lookups:
-    """Resolves names within bounds: look-ups wait for each other, and those of one domain only for that domain's."""
-
-    def __init__(self) -> None:
-        self._slots = asyncio.Semaphore(MAX_AT_ONCE)
-        # They are there while somebody holds one or waits for it.
-        self._domains: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
-
-    async def addresses(self, host: str, port: int) -> list[str]:
-        """Return the distinct addresses of a name, without zones. Raises OSError or UnicodeError."""
-        loop = asyncio.get_running_loop()
-        async with self._of_domain(host), self._slots:
-            answered: asyncio.Future[list[str]] = loop.create_future()
-
-            def answer(found: list[str] | Exception) -> None:
-                if answered.done():
-                    return
-                if isinstance(found, Exception):
-                    answered.set_exception(found)
-                else:
-                    answered.set_result(found)
-
-            def ask() -> None:
-                found: list[str] | Exception
-                try:
-                    infos = getaddrinfo(host, port, type=socket.SOCK_STREAM)
-                    found = list(dict.fromkeys(str(address[0]).partition("%")[0] for *_, address in infos))
-                except Exception as error:  # noqa: BLE001 - it is raised where it was asked for
-                    found = error
-                with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits for the result
-                    loop.call_soon_threadsafe(answer, found)
-
-            threading.Thread(target=ask, name=f"resolve:{host}", daemon=True).start()
-            return await answered
-
-    def _of_domain(self, host: str) -> asyncio.Semaphore:
-        labels = host.lower().removesuffix(".").split(".")
-        domain = ".".join(labels[-_DOMAIN_LABELS:])
-        return self._domains.setdefault(domain, asyncio.Semaphore(MAX_OF_A_DOMAIN))
-
-
-# Names to vetted addresses, kept for a few seconds. Connections go to exactly these: what was checked is used.
-
-
-# The system's resolver does not tell how long an answer holds.
+# Owners of names change them at once, whatever time to live they gave them before.
 TTL_SECONDS = 10.0
-# A name without an answer is not asked for again for this long, or each delivery to it would take a thread. It is less
-# than the 4.5 s that a first retry waits at least, which is to be one.
+# A name without an answer is not asked for again for this long. It is less than the 4.5 s that a first retry waits at
+# least, which is to be one.
 FAILURE_TTL_SECONDS = 4.0
 MAX_NAMES = 10_000
 _Key = tuple[str, int]
+
+
+class _Channel(aiodns.DNSResolver):
+    """A channel of c-ares that forgets what it has heard after TTL_SECONDS."""
+
+    def __init__(self) -> None:
+        super().__init__(timeout=QUERY_SECONDS, tries=QUERIES, **CONFIGURATION)
+        self._fresh_since = time.monotonic()
+
+    def forget(self) -> None:
+        """Read the system's configuration again, and empty the cache: c-ares keeps answers for an hour at most.
+
+        Without a thread of its own a channel cannot, and answers stay for the time that their owner gave them. It has
+        none where the machine is out of inotify instances.
+        """
+        now = time.monotonic()
+        if self._event_thread and now - self._fresh_since >= TTL_SECONDS:
+            self._fresh_since = now
+            self._channel.reinit()
+
+
+class Lookups:
+    """Resolves names as the system is set up to: by its name servers, its search list and its hosts file."""
+
+    def __init__(self) -> None:
+        self._channel: _Channel | None = None
+
+    async def addresses(self, host: str) -> list[str]:
+        """Return the distinct addresses of a name, without zones; OSError if there is none.
+
+        For a name with a final dot neither the search list is used nor the hosts file.
+        """
+        channel = self._channel = self._channel or _Channel()
+        channel.forget()
+        try:
+            async with asyncio.timeout(LOOKUP_SECONDS):
+                found = await channel.getaddrinfo(host, type=socket.SOCK_STREAM)
+        except TimeoutError:
+            raise OSError(f"no name server answered within {LOOKUP_SECONDS:g} s") from None
+        except aiodns.error.DNSError as error:
+            raise OSError(str(error.args[-1])) from None
+        addresses = (node.addr[0] for node in found.nodes)
+        return list(dict.fromkeys(address.decode().partition("%")[0] for address in addresses))
+
+    async def close(self) -> None:
+        """End what is looked up."""
+        if self._channel is not None:
+            await self._channel.close()
 
 
 class Resolver:
@@ -115,13 +122,19 @@ class Resolver:
     async def _ask(self, key: _Key) -> list[str]:
         host, port = key
         try:
-            addresses = await self._lookups.addresses(self._policy.absolute(host, port), port)
-        except (OSError, UnicodeError) as error:
+            addresses = await self._lookups.addresses(self._policy.absolute(host, port))
+        except OSError as error:
             raise self._no_address(key, f"{host} has no address: {error}") from None
         if not addresses:
             raise self._no_address(key, f"{host} has no address")
         self._policy.check(host, port, addresses)
         return self._keep(key, addresses)
+
+    async def close(self) -> None:
+        """End what is looked up."""
+        for asking in tuple(self._asking.values()):
+            asking.cancel()
+        await self._lookups.close()
 
     def _asked(self, key: _Key, asking: asyncio.Task[list[str]]) -> None:
         del self._asking[key]

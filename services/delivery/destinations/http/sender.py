@@ -125,12 +125,13 @@ class HttpSender:
                 if not host.idle:
                     del self._hosts[key]
 
-    def close(self) -> None:
-        """Close idle connections."""
+    async def close(self) -> None:
+        """Close idle connections, and end what is looked up."""
         for host in self._hosts.values():
             for connection, *_ in host.idle:
                 connection.close()
         self._hosts.clear()
+        await self._resolver.close()
 
     def _take_idle(self, target: TargetUrl, identity: ClientIdentity | None, addresses: list[str]) -> _Opened | None:
         """Return the most recently used connection to one of the addresses; close those to others."""
@@ -222,4 +223,4 @@ async def sender(
     finally:
         sweeper.cancel()
         await asyncio.gather(sweeper, return_exceptions=True)
-        created.close()
+        await created.close()

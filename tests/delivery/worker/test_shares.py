@@ -1,0 +1,346 @@
+"""Tenants, and hosts: what a worker has out for them, and that none of them takes what is there for all."""
+
+from uuid import UUID
+
+import pytest
+
+from services.delivery.worker import shares
+from services.delivery.worker.lanes import FORGET_SECONDS, MIN_WAITING, Lane, Lanes
+from services.delivery.worker.shares import QUICK, SLOW, UNKNOWN, share, spared
+from services.platform import ids
+
+SLOTS = 512
+ANSWER_SECONDS = 0.01
+
+
+def new(number: int) -> list[UUID]:
+    return [ids.new() for _ in range(number)]
+
+
+def url(host: str) -> str:
+    return f"https://{host}/hook"
+
+
+def place(made: Lanes, lane: Lane, tenant: str, host: str) -> bool:
+    """Do with a claim what the scheduler does: give it back if it does not fit."""
+    made.learn(lane, tenant, url(host))
+    fits = made.fits(lane)
+    if not fits:
+        made.done(lane)
+    return fits
+
+
+def known(made: Lanes, tenant: str, *, host: str = "", seconds: float = ANSWER_SECONDS, limit: float = SLOTS) -> Lane:
+    """A lane whose tenant and host are known, each with a host of its own by default."""
+    subscription_id = ids.new()
+    lane = made.lane(subscription_id)
+    made.learn(lane, tenant, url(host or f"{subscription_id}.example"))
+    lane.limit, lane.answer_seconds = limit, seconds
+    return lane
+
+
+def many(made: Lanes, tenant: str, number: int, *, host: str = "", seconds: float = ANSWER_SECONDS) -> list[Lane]:
+    """Lanes with ten ids each."""
+    found = [known(made, tenant, host=host, seconds=seconds) for _ in range(number)]
+    for lane in found:
+        made.add(lane.subscription_id, new(10))
+    return found
+
+
+def claim_all(made: Lanes) -> None:
+    while made.can_claim:
+        made.next_batch(100)
+
+
+def in_flight(lanes: list[Lane]) -> int:
+    return sum(lane.in_flight for lane in lanes)
+
+
+def end_all(made: Lanes, lanes: list[Lane], number: int) -> None:
+    """End so many requests, one after the other, each from another lane."""
+    for lane in [lane for lane in lanes if lane.in_flight][:number]:
+        made.done(lane)
+        claim_all(made)
+
+
+# -- arithmetic --
+
+
+@pytest.mark.parametrize("total", [1, 2, 3, 8, 64, 512])
+def test_one_alone_gets_seven_eighths_and_one_at_least(total: int) -> None:
+    taken = 0
+    while share(total - taken, taken):
+        taken += 1
+    assert taken == max(1, 7 * total // 8)
+
+
+@pytest.mark.parametrize("number", [2, 3, 10, 60])
+def test_any_number_get_the_same_and_leave_something(number: int) -> None:
+    taken = [0] * number
+    while any(share(SLOTS - sum(taken), one) for one in taken):
+        taken[taken.index(min(taken))] += 1
+    assert SLOTS - sum(taken) >= 1
+    assert max(taken) - min(taken) <= 1
+    assert sum(taken) >= 7 * SLOTS // 8
+
+
+def test_a_share_is_never_negative() -> None:
+    assert [share(free, taken) for free in (-3, 0) for taken in (0, 1, 100)] == [0] * 6
+
+
+def test_the_less_is_known_of_an_endpoint_the_more_it_leaves() -> None:
+    assert [spared(512, level) for level in (QUICK, UNKNOWN, SLOW)] == [0, 16, 32]
+    assert [spared(8, level) for level in (QUICK, UNKNOWN, SLOW)] == [0, 1, 1]
+    assert [spared(shares.MIN_TO_SPARE - 1, level) for level in (QUICK, UNKNOWN, SLOW)] == [0, 0, 0]
+
+
+# -- tenants --
+
+
+def test_slow_endpoints_of_one_tenant_leave_slots_to_the_endpoints_of_another() -> None:
+    """1,200 receivers that take 15 s, and another tenant that nothing is known of."""
+    made = Lanes(SLOTS)
+    hostile = many(made, "hostile", 1_200, seconds=15.0)
+    claim_all(made)
+    assert 400 <= in_flight(hostile) <= 7 * SLOTS // 8
+    quiet = [made.lane(ids.new()) for _ in range(40)]
+    for lane in quiet:
+        made.add(lane.subscription_id, new(10))
+    claim_all(made)
+    assert in_flight(quiet) >= 64
+    assert made.free_slots >= 16
+
+
+def test_slow_endpoints_of_two_tenants_come_to_the_same_whoever_was_first() -> None:
+    made = Lanes(SLOTS)
+    first = many(made, "first", 1_200, seconds=15.0)
+    claim_all(made)
+    second = many(made, "second", 1_200, seconds=15.0)
+    claim_all(made)
+    end_all(made, first, 400)
+    end_all(made, first, 400)
+    assert abs(in_flight(first) - in_flight(second)) <= 16
+    assert in_flight(first) + in_flight(second) >= 400
+
+
+def test_unused_shares_flow_to_whoever_has_use_for_them() -> None:
+    made = Lanes(SLOTS)
+    for name in ("one", "two", "three"):
+        many(made, name, 1)
+    busy = many(made, "busy", 1_200)
+    claim_all(made)
+    assert in_flight(busy) >= 400
+
+
+def test_a_quick_endpoint_has_its_way_beside_slow_ones_of_its_tenant() -> None:
+    made = Lanes(SLOTS)
+    many(made, "tenant", 1_200, seconds=15.0)
+    claim_all(made)
+    quick = known(made, "tenant")
+    made.add(quick.subscription_id, new(20))
+    claim_all(made)
+    assert quick.in_flight >= 16
+
+
+def test_however_many_endpoints_of_a_tenant_are_busy_another_one_of_it_finds_a_slot() -> None:
+    made = Lanes(SLOTS)
+    for _ in range(20):
+        made.add(known(made, "tenant").subscription_id, new(SLOTS))
+    claim_all(made)
+    other = known(made, "tenant")
+    made.add(other.subscription_id, new(1))
+    claim_all(made)
+    assert other.in_flight == 1
+
+
+def test_one_lane_alone_still_gets_three_quarters_of_the_slots() -> None:
+    made = Lanes(SLOTS)
+    lane = known(made, "tenant")
+    made.add(lane.subscription_id, new(SLOTS))
+    claim_all(made)
+    assert lane.in_flight == 3 * SLOTS // 4
+
+
+def test_tenants_take_turns_however_many_lanes_they_have() -> None:
+    made = Lanes(SLOTS)
+    crowd, one = many(made, "crowd", 100), many(made, "one", 1)
+    batch = [lane for lane, _ in made.next_batch(20)]
+    assert batch.count(one[0]) >= 5
+    assert len(set(batch) & set(crowd)) >= 10
+
+
+def test_a_tenant_over_its_bound_waits_for_itself_and_counts_for_nobody() -> None:
+    made = Lanes(SLOTS)
+    made.bound(of_tenant=10, of_host=1_000)
+    lane = known(made, "tenant")
+    assert made.add(lane.subscription_id, new(300)) == []
+    claim_all(made)
+    assert lane.in_flight == 9
+    # What it takes within two seconds with the requests that it has may wait; nobody waits for it.
+    assert (made.take_too_many(), made.ready, lane.parked) == ([], 0, True)
+    lane.answer_seconds = 1.0
+    assert len(made.add(lane.subscription_id, new(1))) == 300 + 1 - 9 - 18
+    assert not made.is_short(lane)
+    other = known(made, "other")
+    assert made.add(other.subscription_id, new(5)) == []
+    claim_all(made)
+    assert other.in_flight == 5
+    made.done(lane)
+    claim_all(made)
+    assert lane.in_flight == 8  # it is slow now
+
+
+def test_an_endpoint_without_a_request_out_whose_tenant_is_at_its_bound_keeps_a_few_ids() -> None:
+    made = Lanes(SLOTS)
+    made.bound(of_tenant=4, of_host=1_000)
+    many(made, "tenant", 10, seconds=1.0)
+    claim_all(made)
+    late = known(made, "tenant", seconds=1.0)
+    assert len(made.add(late.subscription_id, new(100))) == 100 - MIN_WAITING
+    assert (late.in_flight, made.ready) == (0, 0)
+
+
+def test_a_worker_for_want_of_slots_says_that_another_one_would_help() -> None:
+    made = Lanes(8)
+    lane = many(made, "tenant", 20)[0]
+    claim_all(made)
+    assert made.is_short(lane)
+
+
+# -- tenants that are learned from claims --
+
+
+def test_what_turns_out_to_be_too_much_for_its_tenant_has_no_room() -> None:
+    made = Lanes(SLOTS)
+    made.bound(of_tenant=10, of_host=1_000)
+    unknown = [made.lane(ids.new()) for _ in range(50)]
+    for lane in unknown:
+        made.add(lane.subscription_id, new(1))
+    claimed = [lane for lane, _ in made.next_batch(100)]
+    assert len(claimed) == 50
+    # Unknown endpoints leave one of ten.
+    assert [place(made, lane, "tenant", f"{lane.subscription_id}.example") for lane in claimed] == [
+        *[True] * 9,
+        *[False] * 41,
+    ]
+    assert made.in_flight == 9
+
+
+def test_each_request_that_went_out_before_its_tenant_was_known_is_looked_at() -> None:
+    made = Lanes(SLOTS)
+    made.bound(of_tenant=10, of_host=1_000)
+    lane = made.lane(ids.new())
+    made.add(lane.subscription_id, new(30))
+    claimed = [lane for lane, _ in made.next_batch(100)]
+    assert sum(place(made, lane, "tenant", "receiver.example") for lane in claimed) == made.in_flight == 8
+
+
+def test_a_lane_keeps_what_waits_in_it_when_its_tenant_is_learned() -> None:
+    made = Lanes(SLOTS)
+    lane = made.lane(ids.new())
+    made.add(lane.subscription_id, rung := new(40))
+    first = [delivery_id for _, delivery_id in made.next_batch(10)]
+    assert place(made, lane, "tenant", "receiver.example")
+    assert made.waiting == made.ready == 30
+    assert first + [delivery_id for _, delivery_id in made.next_batch(100)] == rung[:32]
+
+
+def test_another_endpoint_may_have_another_host() -> None:
+    made = Lanes(SLOTS)
+    made.bound(of_tenant=1_000, of_host=4)
+    lane = known(made, "tenant", host="old.example")
+    lane.endpoint_version = 1
+    made.add(lane.subscription_id, new(20))
+    claim_all(made)
+    assert lane.in_flight == 3
+    assert lane.subscription_id in made.watched(10)
+    assert made.lead_to(lane.subscription_id, 2) == []
+    claim_all(made)
+    moved = made.lane(lane.subscription_id)
+    out = moved.in_flight
+    assert out > 4
+    assert sum(place(made, moved, "tenant", "new.example") for _ in range(out)) == moved.in_flight == 2
+    for _ in range(3):
+        made.done(lane)
+    assert lane.in_flight == 0
+
+
+# -- hosts --
+
+
+def test_a_host_gets_no_more_than_its_bound_over_all_tenants() -> None:
+    made = Lanes(SLOTS)
+    made.bound(of_tenant=1_000, of_host=40)
+    lanes = [lane for tenant in "abcdefgh" for lane in many(made, tenant, 20, host="chat.example")]
+    elsewhere = many(made, "a", 1)
+    claim_all(made)
+    assert 30 <= in_flight(lanes) <= 40
+    assert in_flight(elsewhere) == 10
+    assert not made.is_short(lanes[0])
+
+
+def test_tenants_share_a_host_alike_and_one_alone_may_have_most_of_it() -> None:
+    made = Lanes(SLOTS)
+    made.bound(of_tenant=1_000, of_host=64)
+    first = many(made, "first", 100, host="chat.example")
+    claim_all(made)
+    assert in_flight(first) == 56
+    second = many(made, "second", 100, host="chat.example")
+    claim_all(made)
+    assert in_flight(second) >= 6
+    for _ in range(4):
+        end_all(made, first, 20)
+    assert abs(in_flight(first) - in_flight(second)) <= 4
+    assert in_flight(first) + in_flight(second) >= 56
+
+
+def test_a_quick_endpoint_has_its_way_beside_slow_ones_at_the_same_host() -> None:
+    made = Lanes(SLOTS)
+    made.bound(of_tenant=1_000, of_host=64)
+    many(made, "tenant", 100, host="chat.example", seconds=15.0)
+    claim_all(made)
+    quick = known(made, "tenant", host="chat.example")
+    made.add(quick.subscription_id, new(1))
+    claim_all(made)
+    assert quick.in_flight == 1
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("https://a.example/x", "https://A.example./y", True),
+        ("https://a.example/", "http://a.example:443/", True),
+        ("https://a.example/", "https://a.example:8443/", False),
+        ("https://a.example/", "https://b.example/", False),
+    ],
+)
+def test_a_host_is_a_name_and_a_port(one: str, other: str, *, same: bool) -> None:
+    made = Lanes(SLOTS)
+    lanes = [made.lane(ids.new()) for _ in range(2)]
+    for lane, target_url in zip(lanes, (one, other), strict=True):
+        made.learn(lane, "tenant", target_url)
+    assert (lanes[0].flow.host is lanes[1].flow.host) == same
+
+
+def test_a_target_that_cannot_be_read_has_no_host() -> None:
+    made = Lanes(SLOTS)
+    lane = made.lane(ids.new())
+    made.learn(lane, "tenant", "nonsense")
+    assert lane.flow.host is None
+
+
+# -- what is kept --
+
+
+def test_what_was_not_used_for_long_is_forgotten_with_its_tenant_and_host() -> None:
+    made = Lanes(SLOTS)
+    lanes = many(made, "tenant", 5)
+    for lane in lanes:
+        made.empty(lane)
+    kept = many(made, "other", 1)[0]
+    for lane in (*lanes, kept):
+        lane.used_at -= FORGET_SECONDS + 1
+    made.forget_idle()
+    assert list(made._lanes.values()) == [kept]
+    assert list(made._tenants) == ["other"]
+    assert (len(made._hosts), len(made._flows)) == (1, 1)

@@ -1,0 +1,199 @@
+"""One tenant never holds up another, on real stores: what hangs for one leaves the others their way."""
+
+import dataclasses
+from collections.abc import AsyncIterator
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from dev.harness import receiver as receivers
+from dev.harness.nameserver import Nameserver
+from dev.harness.receiver import Receiver, Reply
+from dev.harness.waiting import wait_until
+from protos.webhook.v1 import deliveries_pb2 as pb
+from services.delivery.destinations.http import resolver
+from services.delivery.worker import scheduler
+from services.domain.egress.policy import Policy
+from services.domain.states import Hold
+from tests.delivery.world import Client, Counted, World, until_true
+
+SOON = 30.0
+PATIENT: dict[str, Any] = {"delivery_timeout_seconds": 30.0, "worker_concurrency": 64}
+
+
+@pytest.fixture
+async def quiet(world: World) -> World:
+    """Another tenant on the same stores."""
+    await world.pool.execute("INSERT INTO tenants (id, name) VALUES ('quiet', 'Quiet') ON CONFLICT DO NOTHING")
+    return dataclasses.replace(world, tenant_id="quiet")
+
+
+@pytest.fixture
+async def other_receiver() -> AsyncIterator[Receiver]:
+    """A receiver at another host and port."""
+    async with receivers.receiving() as made:
+        yield made
+
+
+async def deliver(world: World, subscription: UUID, number: int) -> None:
+    for _ in range(number):
+        await world.deliver(subscription)
+
+
+async def hang(world: World, receiver: Receiver, number: int, *, each: int = 4) -> list[UUID]:
+    """Subscriptions whose receivers never answer, with deliveries."""
+    made = []
+    for count in range(number):
+        path = f"/hang-{count}"
+        receiver.script(then=Reply(hang=True), path=path)
+        made.append(await world.subscription(receiver.url(path)))
+        await deliver(world, made[-1], each)
+    return made
+
+
+async def attempts(world: World, subscriptions: list[UUID]) -> int:
+    query = "SELECT count(*) FROM delivery_attempts WHERE subscription_id = ANY($1)"
+    return int(await world.pool.fetchval(query, subscriptions))
+
+
+async def is_held(world: World, client: Client, subscriptions: list[UUID]) -> bool:
+    """Whether the API says of some deliveries that they wait because of concurrency."""
+    query = "SELECT id FROM webhook_deliveries WHERE subscription_id = ANY($1) ORDER BY random() LIMIT 20"
+    for row in await world.pool.fetch(query, subscriptions):
+        request = pb.GetDeliveryRequest(tenant_id=world.tenant_id, delivery_id=str(row["id"]))
+        if (await client.GetDelivery(request)).delivery.held_by == Hold.CONCURRENCY:
+            return True
+    return False
+
+
+async def test_receivers_of_one_tenant_that_hang_leave_many_slots_to_another(
+    world: World, quiet: World, receiver: Receiver, other_receiver: Receiver
+) -> None:
+    """Also to endpoints that nothing is known of, several at a time."""
+    async with world.running(**PATIENT):
+        hanging = await hang(world, receiver, 100)
+        await wait_until(lambda: receiver.in_flight >= 48, SOON, what="the worker to be full of what hangs")
+        subscriptions = [await quiet.subscription(other_receiver.url(f"/{number}")) for number in range(6)]
+        for number in range(6):
+            other_receiver.script(Reply(hang=True), path=f"/{number}")
+        for subscription in subscriptions:
+            await deliver(quiet, subscription, 1)
+        # All at the same time: with one slot only the first would come.
+        await wait_until(lambda: other_receiver.in_flight == 6, SOON, what="six requests beside those that hang")
+        other_receiver.release()
+        for subscription in subscriptions:
+            await deliver(quiet, subscription, 50)
+        for subscription in subscriptions:
+            await quiet.all_in(subscription, "delivered", 51, timeout_seconds=SOON)
+        assert receiver.in_flight >= 48
+        assert await attempts(world, hanging) == 0
+        receiver.release()
+        for subscription in hanging:
+            await world.all_in(subscription, "delivered", 4, timeout_seconds=SOON)
+        assert await attempts(world, hanging) == 400
+
+
+async def test_a_tenant_has_its_bound_over_all_workers_and_what_is_over_it_is_held(
+    world: World, quiet: World, receiver: Receiver, other_receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scheduler, "COUNT_INTERVAL_SECONDS", 0.1)
+    bound: dict[str, Any] = {**PATIENT, "tenant_concurrency": 16}
+    async with world.delivery() as client, world.worker(**bound), world.worker(**bound):
+        counted = Counted("webhook_worker_ids_total", source="doorbell")
+
+        async def two() -> bool:
+            return bool(await world.pool.fetchval("SELECT count(*) FROM workers") == 2)
+
+        await until_true(two, "both workers to be counted", SOON)
+        # Each has counted the other by then.
+        warm = await quiet.subscription(other_receiver.url("/warm"))
+        for _ in range(5):
+            await deliver(quiet, warm, 1)
+        await quiet.all_in(warm, "delivered", 5, timeout_seconds=SOON)
+        hanging = await hang(world, receiver, 30)
+        await wait_until(lambda: receiver.in_flight >= 12, SOON, what="the tenant to be at its bound")
+        handed_back = Counted("webhook_deliveries_handed_back_total", reason="concurrency")
+        for subscription in hanging:
+            await deliver(world, subscription, 20)
+        await wait_until(lambda: handed_back() > 0, SOON, what="deliveries to be handed back")
+        subscription = await quiet.subscription(other_receiver.url())
+        await deliver(quiet, subscription, 100)
+        await quiet.all_in(subscription, "delivered", 100, timeout_seconds=SOON)
+        assert receiver.max_in_flight <= 16
+        assert await attempts(world, hanging) == 0
+        assert counted() > 0
+        await until_true(partial(is_held, world, client, hanging), "deliveries held by concurrency", SOON)
+        receiver.release()
+        for name in hanging:
+            await world.all_in(name, "delivered", 24, timeout_seconds=SOON)
+        assert receiver.max_in_flight <= 16
+        assert await attempts(world, hanging) == 30 * 24
+
+
+async def test_a_host_has_its_bound_over_all_tenants_and_each_of_them_gets_through(
+    world: World, quiet: World, receiver: Receiver, other_receiver: Receiver
+) -> None:
+    """Two tenants of one chat vendor, one of which has channels that hang there."""
+    async with world.running(**PATIENT, target_host_concurrency=16) as client:
+        hanging = await hang(world, receiver, 30)
+        await wait_until(lambda: receiver.in_flight >= 12, SOON, what="the host to be at its bound")
+        subscription = await quiet.subscription(receiver.url("/quick"))
+        await deliver(quiet, subscription, 60)
+        elsewhere = await world.subscription(other_receiver.url())
+        await deliver(world, elsewhere, 60)
+        await quiet.all_in(subscription, "delivered", 60, timeout_seconds=SOON)
+        await world.all_in(elsewhere, "delivered", 60, timeout_seconds=SOON)
+        assert receiver.max_in_flight <= 16
+        assert await attempts(world, hanging) == 0
+
+        for name in hanging:
+            await deliver(world, name, 20)
+        await until_true(partial(is_held, world, client, hanging), "deliveries held by concurrency", SOON)
+        receiver.release()
+        for name in hanging:
+            await world.all_in(name, "delivered", 24, timeout_seconds=SOON)
+        assert receiver.max_in_flight <= 16
+
+
+async def test_large_payloads_of_one_tenant_leave_memory_to_those_of_another(
+    world: World, quiet: World, receiver: Receiver, other_receiver: Receiver
+) -> None:
+    receiver.script(then=Reply(hang=True))
+    size = 70_000
+    async with world.running(**PATIENT, large_payload_budget_bytes=8 * size):
+        for _ in range(20):
+            await world.deliver(await world.subscription(receiver.url()), b"x" * size)
+        await wait_until(lambda: receiver.in_flight == 7, SOON, what="the tenant to have its part of the memory")
+        subscription = await quiet.subscription(other_receiver.url())
+        for _ in range(5):
+            await quiet.deliver(subscription, b"x" * size)
+        await quiet.all_in(subscription, "delivered", 5, timeout_seconds=SOON)
+        assert receiver.in_flight == 7
+        receiver.release()
+
+
+async def test_names_of_one_tenant_that_hang_do_not_hold_up_those_of_another(
+    world: World,
+    quiet: World,
+    receiver: Receiver,
+    name_server: Nameserver,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Names under the same public suffix; nothing is known of any of the endpoints."""
+    monkeypatch.setattr(resolver, "LOOKUP_SECONDS", 25.0)
+    monkeypatch.setattr(resolver, "QUERIES", 12)
+    name_server.hang("*.hanging.co.uk")
+    name_server.say("*.quiet.co.uk", "127.0.0.1")
+    async with world.delivery(), world.worker(**PATIENT, policy=Policy.parse(["127.0.0.0/8", "*.quiet.co.uk"])):
+        hanging = []
+        for number in range(100):
+            hanging.append(await world.subscription(f"http://{number}.hanging.co.uk/"))
+            await deliver(world, hanging[-1], 1)
+        await wait_until(lambda: len({name for name, _ in name_server.asked}) >= 48, SOON, what="names to hang")
+        for number in range(6):
+            subscription = await quiet.subscription(f"http://{number}.quiet.co.uk:{receiver.port}/")
+            await deliver(quiet, subscription, 20)
+            await quiet.all_in(subscription, "delivered", 20, timeout_seconds=SOON)
+        assert await attempts(world, hanging) == 0
