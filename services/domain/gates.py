@@ -13,9 +13,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from uuid import UUID
 
+import structlog
+
 from services.platform.process import background
-from services.platform.stores.redis import Client, Key, script
+from services.platform.stores.redis import Client, Key, Refused, script
 from services.platform.stores.redis_primary import PREFIX
+
+log = structlog.get_logger(__name__)
 
 # Closed by the dispatcher: deliveries wait already, or none may be sent.
 CLOSED = f"{PREFIX}gates:closed"
@@ -167,12 +171,16 @@ class Gates:
         """Exchange with the other processes until cancelled."""
 
         async def step() -> None:
-            async with asyncio.timeout(TIMEOUT_SECONDS):
-                self._full = await self._swap(FULL, self._to_fill, FULL_MILLISECONDS)
-                self._short = await self._swap(SHORT, self._to_shorten, FULL_MILLISECONDS)
-            while not await self._exchange_changes():
-                pass
-            await self._read_on()
+            try:
+                async with asyncio.timeout(TIMEOUT_SECONDS):
+                    self._full = await self._swap(FULL, self._to_fill, FULL_MILLISECONDS)
+                    self._short = await self._swap(SHORT, self._to_shorten, FULL_MILLISECONDS)
+                while not await self._exchange_changes():
+                    pass
+                await self._read_on()
+            except Refused as refused:
+                await self._remove_what_is_no_gate(refused)
+                open_all()
             self._forget()
 
         def open_all() -> None:
@@ -181,6 +189,12 @@ class Gates:
             self._read, self._catch_up = "", None
 
         await background.repeat(step, interval_seconds=INTERVAL_SECONDS, quiet=True, on_error=open_all)
+
+    async def _remove_what_is_no_gate(self, refused: Refused) -> None:
+        """Remove all gates, because somebody else wrote something under one of their keys: they are only hints."""
+        log.warning("Redis refused the gates; they are removed and made again", error=str(refused))
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            await self._redis.delete(FULL, SHORT, CLOSED, CHANGES)
 
     async def _exchange_changes(self) -> bool:
         """Tell what this process changed, and hear what others did; return whether that was all."""

@@ -183,3 +183,16 @@ async def test_one_that_missed_changes_reads_what_is_closed(one: Gates, redis_ur
         await client.delete(gates.CHANGES)
         one.close_for({ids.new(): 600.0})
         await wait_until(lambda: not other.is_open(SUBSCRIPTION), what="it to be read")
+
+
+@pytest.mark.parametrize("key", [gates.CLOSED, gates.FULL, gates.SHORT, gates.CHANGES])
+async def test_a_key_of_another_type_is_removed_and_gates_work_again(one: Gates, another: Gates, key: str) -> None:
+    """Redis refuses it, and is not away."""
+    await one._redis.set(key, "nonsense")
+
+    async def works() -> bool:
+        one.close([SUBSCRIPTION])
+        one.fill(OTHER)
+        return not another.is_open(SUBSCRIPTION) and another.is_full(OTHER)
+
+    await wait_until(works, what="what one closes to be heard of by the other")

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -17,9 +18,11 @@ from services.ingest.subscriptions.matching import Filter
 from services.ingest.subscriptions.store import SQL, Looked, SubscriptionStore
 from services.platform import errors, ids
 from services.platform.process.bounds import BoundedCache
+from services.platform.stores import sql
 from services.platform.stores.postgres import Pool
 from tests.ingest.conftest import Breakable, counted, eventually
 
+ROOT = Path(__file__).parents[3]
 TENANT = "default"
 # How long an index may be used without a look, where a test does not want one.
 LONG_SECONDS = 1000.0
@@ -210,6 +213,23 @@ def _literal(value: Any) -> str:
 
 
 # -- what is not missed --
+
+# Statements that write no version: the first is followed by one that does, in the same transaction; the second changes
+# nothing that anybody sees.
+WITHOUT_VERSION = {"begin_endpoint", "reseal"}
+
+
+def test_every_statement_that_changes_a_subscription_says_so() -> None:
+    found = set()
+    for path in sorted(ROOT.glob("services/**/queries.sql")):
+        package = ".".join(path.relative_to(ROOT).parent.parts)
+        for name, statement in sql.Queries(package).items():
+            assert "DELETE FROM subscriptions" not in statement, "a look would miss it"
+            if "UPDATE subscriptions" in statement and name not in WITHOUT_VERSION:
+                found.add(name)
+                assert "version = version + 1" in statement, name
+                assert "updated_at = statement_timestamp()" in statement, name
+    assert {"update_subscription", "set_status", "delete_subscription", "disable"} <= found
 
 
 def _filter(subscription_id: UUID, version: int, *event_types: str) -> Filter:
