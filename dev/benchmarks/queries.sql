@@ -40,6 +40,50 @@ WITH numbered AS MATERIALIZED (
 INSERT INTO delivery_queue (delivery_id, event_id, subscription_id, tenant_id, due_at, expires_at)
 SELECT id, event_id, subscription_id, tenant_id, now(), now() + interval '7 days' FROM made
 
+-- insert_subscribers --
+-- Makes $2 subscriptions of the tenant $1 to the event type $3, all with the target $4 and without a secret.
+INSERT INTO subscriptions (id, tenant_id, target_url, event_types)
+SELECT uuidv7(), $1, $4, ARRAY[$3::text] FROM generate_series(1, $2::int)
+
+-- insert_waiting_subscriptions --
+-- Makes $2 paused subscriptions of the tenant $1, each with a delivery that has been due since it was made.
+WITH made AS (
+    INSERT INTO subscriptions (id, tenant_id, target_url, status)
+    SELECT uuidv7(), $1, 'http://127.0.0.1:9/', 'paused' FROM generate_series(1, $2::int)
+    RETURNING id
+), numbered AS MATERIALIZED (
+    SELECT uuidv7() AS event_id, made.id AS subscription_id FROM made
+), stored AS (
+    INSERT INTO webhook_events (id, tenant_id, content_type, payload)
+    SELECT event_id, $1, 'application/json', '{}' FROM numbered
+), delivered AS (
+    INSERT INTO webhook_deliveries (id, event_id, subscription_id, tenant_id)
+    SELECT (left(event_id::text, 18) || '-8' || substr(md5(event_id::text), 1, 3) || '-' || substr(md5(event_id::text), 4, 12))::uuid,
+           event_id, subscription_id, $1
+    FROM numbered
+    RETURNING id, event_id, subscription_id
+)
+INSERT INTO delivery_queue (delivery_id, event_id, subscription_id, tenant_id, due_at, expires_at)
+SELECT id, event_id, subscription_id, $1, now(), now() + interval '7 days' FROM delivered
+
+-- insert_delivered --
+-- Makes $3 delivered deliveries of the tenant $1 to the subscription $2, for retries by hand; returns their ids.
+WITH numbered AS MATERIALIZED (
+    SELECT uuidv7() AS event_id FROM generate_series(1, $3::int)
+), stored AS (
+    INSERT INTO webhook_events (id, tenant_id, content_type, payload)
+    SELECT event_id, $1, 'application/json', '{}' FROM numbered
+)
+INSERT INTO webhook_deliveries (id, event_id, subscription_id, tenant_id, status, completed_at)
+SELECT (left(event_id::text, 18) || '-8' || substr(md5(event_id::text), 1, 3) || '-' || substr(md5(event_id::text), 4, 12))::uuid,
+       event_id, $2, $1, 'delivered', now()
+FROM numbered
+RETURNING id
+
+-- limit_rates --
+-- Gives the subscriptions $1 a rate limit of $2 a second.
+UPDATE subscriptions SET rate_limit_per_second = $2, version = version + 1, updated_at = now() WHERE id = ANY($1::uuid[])
+
 -- analyze --
 -- Brings the planner's statistics up to date, as autovacuum does by itself within seconds.
 ANALYZE webhook_events, webhook_deliveries, delivery_queue, delivery_attempts

@@ -76,6 +76,25 @@ class BenchmarkStore:
         sealed = [self._vault.seal(subscription, [Secret(secret)]) for subscription in made]
         self._execute("insert_subscriptions", made, [url for _, url in targets], sealed)
 
+    def insert_waiting_subscriptions(self, tenant_id: str, count: int) -> None:
+        """Make paused subscriptions of a tenant, each with a delivery that is due."""
+        for first in range(0, count, DELIVERIES_PER_STATEMENT):
+            number = min(count - first, DELIVERIES_PER_STATEMENT)
+            self._execute("insert_waiting_subscriptions", tenant_id, number)
+
+    def insert_subscribers(self, tenant_id: str, count: int, event_type: str, target_url: str) -> None:
+        """Make subscriptions of a tenant to an event type."""
+        self._execute("insert_subscribers", tenant_id, count, event_type, target_url)
+
+    def insert_delivered(self, tenant_id: str, subscription: UUID, count: int) -> list[UUID]:
+        """Make deliveries that have ended; return their ids."""
+        rows = self._runner.run(self._connection.fetch(SQL["insert_delivered"], tenant_id, subscription, count))
+        return [row["id"] for row in rows]
+
+    def limit_rates(self, subscriptions: Sequence[UUID], per_second: float) -> None:
+        """Give subscriptions a rate limit."""
+        self._execute("limit_rates", subscriptions, per_second)
+
     def insert_backlog(
         self, count: int, subscriptions: Sequence[UUID], payload: Template, *, on_made: Callable[[int], None]
     ) -> None:
@@ -100,6 +119,8 @@ REQUEST_TIMEOUT_SECONDS = 10.0
 LEASE_SECONDS = 60
 ROLES = plan.ROLES
 STORES = ("postgres", "redis")
+# The most that an API key may be given.
+MAX_REQUESTS_PER_SECOND = 100_000
 # Deliveries must be signed.
 SECRET = "whsec_YmVuY2htYXJrcyBzaWduIGFzIHdlbGw="  # noqa: S105 - of throw-away subscriptions
 
@@ -130,6 +151,10 @@ class Stack:
     def port(self) -> int:
         """The gateway's."""
         return self._plan.gateway_port
+
+    def grpc_port(self, role: str) -> int:
+        """Where a role serves gRPC."""
+        return self._plan.grpc_ports[role]
 
     @property
     def database_url(self) -> str:
@@ -181,19 +206,30 @@ class Stack:
 
     # -- operations for benchmarks --
 
-    def subscribe(self, target_urls: Sequence[str], event_types: Sequence[str] = ()) -> list[UUID]:
-        """Make subscriptions through the API; return their ids in order."""
+    def create_tenant(self, name: str) -> str:
+        """Make a tenant; return an API key of it whose own request rate is no limit here."""
+        self._ask("POST", "/admin/tenants", {"id": name})
+        key = {"tenant_id": name, "name": name, "role": "write", "requests_per_second": MAX_REQUESTS_PER_SECOND}
+        return self._ask("POST", "/admin/api-keys", key)["key"]
+
+    def subscribe(
+        self, target_urls: Sequence[str], event_types: Sequence[str] = (), *, api_key: str = ""
+    ) -> list[UUID]:
+        """Make subscriptions of a key's tenant through the API; return their ids in order."""
         fields = {"event_types": list(event_types), "secret_key": SECRET}
-        return [UUID(self._ask("POST", "/", {"target_url": url, **fields})["id"]) for url in target_urls]
+        return [
+            UUID(self._ask("POST", "/subscriptions", {"target_url": url, **fields}, api_key=api_key)["id"])
+            for url in target_urls
+        ]
 
     def retarget(self, subscription: UUID, target_url: str) -> None:
         """Change a subscription's target; its secret stays."""
-        self._ask("PUT", f"/{subscription}", {"target_url": target_url})
+        self._ask("PUT", f"/subscriptions/{subscription}", {"target_url": target_url})
 
     def unsubscribe(self, subscriptions: Sequence[UUID]) -> None:
         """Delete subscriptions, which cancels their waiting deliveries."""
         for subscription in subscriptions:
-            self._ask("DELETE", f"/{subscription}")
+            self._ask("DELETE", f"/subscriptions/{subscription}")
 
     @contextlib.contextmanager
     def store(self) -> Iterator[BenchmarkStore]:
@@ -225,13 +261,13 @@ class Stack:
         command = self._plan.run(name, environment, cwd=self._plan.data_dir)
         return supervisor.process(command, self._guard, urls)
 
-    def _ask(self, method: str, path: str, document: object = None) -> dict[str, str]:
-        """Return the response of the subscriptions API; nothing for a 204."""
+    def _ask(self, method: str, path: str, document: object = None, *, api_key: str = "") -> dict[str, str]:
+        """Return the response of the API; nothing for a 204."""
         request = urllib.request.Request(  # noqa: S310 - http, to our own gateway
-            f"{self._plan.gateway_url}/api/v1/subscriptions{path}",
+            f"{self._plan.gateway_url}/api/v1{path}",
             method=method,
             data=None if document is None else json.dumps(document).encode(),
-            headers={"Content-Type": "application/json", "Authorization": f"Bearer {self.api_key}"},
+            headers={"Content-Type": "application/json", "Authorization": f"Bearer {api_key or self.api_key}"},
         )
         with urllib.request.urlopen(request, timeout=REQUEST_TIMEOUT_SECONDS) as answer:  # noqa: S310 - as above
             decoded: dict[str, str] = json.loads(answer.read() or b"{}")

@@ -106,8 +106,8 @@ class _Flood(asyncio.Protocol):
 
 
 # Paths are /BEHAVIOUR/STREAM. The stream is a number, such as that of a subscription. Behaviors: `ok` returns 200 at
-# once, `after-100` after 100 ms, and the bad ones above. Optimized for speed: a request is parsed only for its end and
-# its stamp.
+# once, `after-100` after 100 ms, `again` returns 500 at first and 200 to the retry, which is the only one counted, and
+# the bad ones above. Optimized for speed: a request is parsed only for its end and its stamp.
 
 
 HOST = "127.0.0.1"
@@ -169,12 +169,20 @@ class Receiver:
 
     def __init__(self) -> None:
         self.log = Log()
+        # Of the streams that fail at first: what has failed.
+        self._failed: set[tuple[int, int]] = set()
+
+    def is_first(self, stream: int, sequence: int) -> bool:
+        """Whether a request comes for the first time; a retry of it then does not."""
+        first = (stream, sequence) not in self._failed
+        self._failed.add((stream, sequence))
+        return first
 
     def answer(self, command: ReceiverCommand) -> msgspec.Struct:
         """Execute a command."""
         match command:
             case Forget():
-                self.log = Log()
+                self.log, self._failed = Log(), set()
                 return Count(deliveries=0)
             case Ask():
                 return Count(deliveries=self.log.deliveries)
@@ -216,8 +224,12 @@ class _Connection(asyncio.Protocol):
         if data.startswith(_WRAPPED, offset):
             offset += len(_WRAPPED)
         sequence, sent_ns = payloads.stamp(data, offset)
+        if behaviour == b"again" and self._receiver.is_first(int(stream), sequence):
+            assert self._transport is not None
+            _error(self._transport)
+            return
         self._receiver.log.add(int(stream), sequence, sent_ns, self._began_ns)
-        if behaviour == b"ok":
+        if behaviour in {b"ok", b"again"}:
             self._answer()
         elif (misbehave := BEHAVIOURS.get(behaviour)) is not None:
             assert self._transport is not None
