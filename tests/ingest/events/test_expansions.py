@@ -173,6 +173,21 @@ async def test_a_tenant_with_an_event_that_is_not_expanded_is_in_use(ingest: Ing
     await expanded(ingest)
 
 
+async def test_a_tenant_whose_subscriptions_are_deleted_meanwhile_is_left_with_nothing(ingest: Ingest) -> None:
+    await subscribe(ingest, MANY)
+    async with no_chunks(ingest):
+        await ingest.send(event_type=TYPE)
+    # Perhaps in the middle of it.
+    await ingest.pool.execute("UPDATE subscriptions SET deleted_at = now() WHERE tenant_id = $1", ingest.tenant_id)
+    await expanded(ingest)
+    made = await ingest.count("webhook_deliveries")
+    assert await ingest.count("delivery_queue") == made
+    await ingest.pool.execute("UPDATE tenants SET deleted_at = now() WHERE id = $1", ingest.tenant_id)
+    await asyncio.sleep(0.1)
+    assert await ingest.count("webhook_deliveries") == made
+    assert await unexpanded(ingest) == 0
+
+
 # -- chunk by chunk --
 
 
