@@ -95,7 +95,9 @@ async def store(database: str) -> AsyncIterator[Watched]:
 
 
 @pytest.fixture
-def filters(store: Watched) -> Filters:
+def filters(store: Watched, monkeypatch: pytest.MonkeyPatch) -> Filters:
+    """Indexes that events wait for, however busy the machine is."""
+    monkeypatch.setattr(indexes, "PATIENCE_SECONDS", 30.0)
     return Filters(store)
 
 
@@ -359,6 +361,23 @@ async def test_a_tenant_that_does_not_exist_or_is_deleted_is_refused_and_not_kep
     with pytest.raises(errors.InvalidArgument, match="tenant not found"):
         await filters.matching("gone", "a", limit=1, ttl_seconds=0)
     assert filters._size_bytes == 0
+
+
+async def test_while_a_tenant_is_loaded_for_the_first_time_its_events_are_matched_in_postgres(
+    store: Watched, filters: Filters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(indexes, "PATIENCE_SECONDS", 0.01)
+    made = await store.insert(5, "a")
+    store.may_return.clear()
+    for _ in range(2):
+        assert await _wanting(filters, "a") == set(made)
+    assert store.read == [5], "the load is under way, once"
+    await store.change(made[0], "b")
+    assert await _wanting(filters, "b") == {made[0]}
+    store.may_return.set()
+    await eventually(_is_kept(filters), "the tenant to be indexed")
+    filters.doubt()
+    assert await _wanting(filters, "b") == {made[0]}
 
 
 # -- bounds --
