@@ -10,12 +10,14 @@ from uuid import UUID
 import asyncpg
 import pytest
 
+from dev.harness.stores import Stores
 from services.delivery.api.store import DeliveryStore as Api
 from services.delivery.worker import outcomes
 from services.delivery.worker.store import Claim, Outcome, WorkerStore
 from services.domain import deliveries
 from services.domain.states import DeliveryStatus
 from services.platform.auth import identity
+from services.platform.stores import postgres
 from tests.delivery.worker.test_outcomes import POLICY
 from tests.delivery.world import World, attempt, until_true
 
@@ -192,3 +194,30 @@ async def test_a_retry_by_hand_starts_the_schedule_of_what_has_ended_again(world
     assert row["completed_at"] is None
     assert (row["expires_at"] - datetime.now(UTC)).total_seconds() > 167 * 3600
     await world.agrees()
+
+
+async def test_what_is_planned_on_empty_tables_reads_each_delivery_once(stores: Stores) -> None:
+    """A plan is kept until the next ANALYZE, and the first of a day is made while its partition is empty."""
+    with stores.database() as url:
+        async with asyncpg.create_pool(url, min_size=1, max_size=1, server_settings=postgres._POOL_SETTINGS) as pool:
+            world = World(pool=pool, database_url=url, redis_url=stores.redis_url())
+            subscription = await world.subscription("http://127.0.0.1:1/")
+            await send(world, await world.deliver_many(subscription, 1))
+            before = await fetched(world)
+            await send(world, await world.deliver_many(subscription, ENDED))
+            after = await fetched(world)
+    # Once as they are made here, and once as they end.
+    assert after["webhook_deliveries"] - before["webhook_deliveries"] <= 2 * ENDED + BATCH
+    # Locked and claimed, locked and deleted.
+    assert after["delivery_queue"] - before["delivery_queue"] <= 5 * ENDED + BATCH
+
+
+async def fetched(world: World) -> dict[str, int]:
+    """How many rows index scans of tables, with their partitions, have fetched so far."""
+    await world.pool.execute("SELECT pg_stat_force_next_flush()")
+    await world.pool.execute("SELECT 1")
+    rows = await world.pool.fetch(
+        "SELECT regexp_replace(relname, '_[0-9]{8}$', '') AS name, sum(idx_tup_fetch)::int AS number"
+        " FROM pg_stat_user_tables GROUP BY 1"
+    )
+    return {row["name"]: row["number"] or 0 for row in rows}
