@@ -137,7 +137,7 @@ class Beside(msgspec.Struct, frozen=True, kw_only=True):
     """The quiet tenant in one run of one kind."""
 
     kind: str
-    # For its events; and the share of the accepted ones that was delivered.
+    # The share of its events that were accepted, and the share of these that were delivered.
     accepted_share: float
     delivered_share: float
     accept_p99_ms: float
