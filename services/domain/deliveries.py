@@ -3,8 +3,7 @@
 A delivery that has not ended has a row in `delivery_queue`, which alone says what its state is. The statement that
 ends it deletes that row, and then updates `webhook_deliveries`, the history, so that the lock of a queue's row
 protects the history's, too. Statements on history bound its ids (BETWEEN least AND greatest), for a generic plan does
-not prune partitions by `= ANY`; and rows are found by one statement and changed by a second, for a join with found
-rows may be planned as a scan of every partition.
+not prune partitions by `= ANY`.
 """
 
 from collections.abc import Sequence

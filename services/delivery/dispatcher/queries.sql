@@ -194,19 +194,19 @@ RETURNING q.subscription_id, q.delivery_id
 -- put_turns --
 -- Gives subscriptions ($1, seen with turns $2) their next turn in $3 seconds, says what holds them ($4), and that nothing is
 -- due earlier than $5. Who changed one meanwhile, or holds it locked, knows better.
-WITH seen AS (
-    SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::float8[], $4::text[], $5::timestamptz[])
+WITH locked AS (
+    SELECT d.subscription_id, n.seconds, n.held_by, n.due_from
+    FROM unnest($1::uuid[], $2::timestamptz[], $3::float8[], $4::text[], $5::timestamptz[])
         AS n (subscription_id, turn_at, seconds, held_by, due_from)
-), locked AS (
-    SELECT d.subscription_id FROM due_subscriptions d JOIN seen ON seen.subscription_id = d.subscription_id
-    WHERE d.turn_at = seen.turn_at
+    JOIN due_subscriptions d ON d.subscription_id = n.subscription_id
+    WHERE d.turn_at = n.turn_at
     ORDER BY d.subscription_id
     FOR UPDATE OF d SKIP LOCKED
 )
 UPDATE due_subscriptions d
-SET turn_at = now() + make_interval(secs => seen.seconds), held_by = seen.held_by, due_from = seen.due_from
-FROM seen JOIN locked ON locked.subscription_id = seen.subscription_id
-WHERE d.subscription_id = seen.subscription_id
+SET turn_at = now() + make_interval(secs => locked.seconds), held_by = locked.held_by, due_from = locked.due_from
+FROM locked
+WHERE d.subscription_id = locked.subscription_id
 
 -- leave_turns --
 -- Removes subscriptions ($1, seen with turns $2) that have nothing more due from $3 on, or whatever they have ($4).

@@ -1,6 +1,6 @@
 """Finds what became due, and gives its subscriptions turns, at a cost that grows with it and not with what waits.
 
-Three cursors move over the queue. `sweep` follows the due times a quarter of a second behind the clock, so each
+Three cursors move over the queue. `sweep` follows the due times an eighth of a second behind the clock, so each
 delivery is looked at when it becomes due, and then no more. `check` goes through the subscriptions, and finds whatever
 the sweep missed: what was stored by a transaction that took long, or what was due when the list of due subscriptions
 was lost. `expire` goes through the ids, which are in the order of age, and ends what has waited for too long.
@@ -18,14 +18,16 @@ from services.delivery.dispatcher.store import DispatcherStore, Place
 from services.domain.gates import Gates
 from services.domain.states import Hold
 
-SWEEP_SECONDS = 0.25
+SWEEP_SECONDS = 0.12
 # Deliveries in one statement; more only where more are due at the same moment.
 SWEEP_LIMIT = 5_000
 # A transaction's rows are due since it began, and are seen when it has ended: most within this time,
-OVERLAP_SECONDS = 1.0
+OVERLAP_SECONDS = 0.5
 # all within a statement's timeout, for which every so manieth sweep looks back.
 LATE_SECONDS = 12.0
-SWEEPS_PER_LATE = 8
+SWEEPS_PER_LATE = 16
+# Who has not swept for longer leaves what became due before to those who did, and to the check.
+STALE_SECONDS = 60.0
 
 CHECK_LIMIT = 5_000
 # A pass over a small queue begins so often, and takes no more than a twentieth of a core; but it begins at last after
@@ -62,7 +64,7 @@ class Sweeper:
         # Whether more is due than one statement read, and what the next one reads.
         self._more = False
         self._limit = SWEEP_LIMIT
-        self._sweep_at = time.monotonic()
+        self._sweep_at = self._swept_at = time.monotonic()
         self._sweeps = 0
         # The pass that is under way.
         self._place = Place()
@@ -90,6 +92,9 @@ class Sweeper:
         if now < self._sweep_at and not self._more:
             return Leases()
         self._sweep_at = now + SWEEP_SECONDS
+        if now - self._swept_at > STALE_SECONDS:
+            self._swept_to = None
+        self._swept_at = now
         since = self._swept_to
         if since is not None and not self._more:
             self._sweeps += 1

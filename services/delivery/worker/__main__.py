@@ -45,7 +45,7 @@ async def serve(
     ):
         store = WorkerStore(pool, settings)
         recorder = Recorder(store, bound=8 * settings.worker_concurrency)
-        gates = Gates(client)
+        gates = Gates(client, rings=False)
         health = EndpointHealth(store, settings, Copies(client))
         activity = Activity.of("failed attempts", settings)
         deliverer = Deliverer(store, destinations, settings, process.tracer, activity)

@@ -52,9 +52,9 @@ RETURNING q.delivery_id AS id
 -- is changed only by the holder of its claim token. $3: its state; $4: seconds until the dispatcher checks it;
 -- $5: failures to add; $6: reason; $7: attempts made. A retry that would come after the delivery expires makes it failed
 -- instead. $9: the request of its claim that an attempt is; its number continues those of the delivery.
--- $19 and $20: least and greatest id. Rows are locked in one order everywhere, so that batches do not deadlock; they are
--- counted in place of a join with them, which would be planned as a product. What ends leaves the queue, and only then
--- history is written. What failed for good is noted for the tenant's system subscription, if there is one; what takes its
+-- Rows are locked in one order everywhere, so that batches do not deadlock; they are counted in place of a join with them,
+-- which would be planned as a product. What ends leaves the queue, and only then history is written, without bounds of its
+-- ids: planned while a day is empty, they make it read all between them for each. What failed for good is noted for the tenant's system subscription, if there is one; what takes its
 -- old place in the queue, which the dispatcher has passed, for the dispatcher.
 -- Returns the deliveries that were changed and their new state.
 WITH outcome AS (
@@ -94,7 +94,7 @@ WITH outcome AS (
     UPDATE webhook_deliveries d
     SET status = e.status::delivery_status, reason = e.reason, completed_at = now(), attempt_count = e.attempt_count
     FROM ended e
-    WHERE d.id = e.id AND d.id BETWEEN $19 AND $20
+    WHERE d.id = e.id
 ), unsuccessful AS (
     INSERT INTO unsuccessful_deliveries (id, subscription_id, status)
     SELECT id, subscription_id, status::delivery_status FROM ended WHERE status <> 'delivered'

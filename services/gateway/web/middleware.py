@@ -19,6 +19,7 @@ from services.gateway.web import problems
 from services.gateway.web.callers import Bucket, Callers
 from services.platform import errors, ids
 from services.platform.http.protocol import HOLDER
+from services.platform.process.bounds import Refusals
 from services.platform.process.metrics import CALLERS_REFUSED
 from services.platform.tracing import spans
 from services.platform.tracing.spans import Kind, Tracer
@@ -175,6 +176,7 @@ class Authenticated:
         self._app = app
         self._callers = callers
         self._open_routes = tuple(open_routes)
+        self._refusals = Refusals()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request."""
@@ -196,6 +198,8 @@ class Authenticated:
         except errors.WebhookError as refused:
             if not isinstance(refused, errors.Unavailable):
                 CALLERS_REFUSED.labels(refused.reason).inc()
+            if isinstance(refused, errors.Unauthenticated):
+                await self._refusals.pause()
             await problems.response(refused)(scope, receive, send)
             return
         scope["caller"] = caller

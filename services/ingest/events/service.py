@@ -5,6 +5,7 @@ event's deliveries are children of, however much later their attempts are made.
 """
 
 import asyncio
+import contextlib
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias
@@ -94,8 +95,9 @@ def fail_spans(begun: ItemSpans, error: BaseException) -> None:
 
 
 MAX_BATCH_ITEMS = 1_000
-# A call waits so long for the results of all its tenants, and after it for those of half of them.
+# A call is answered without the tenants that take longer than this, and than so many times what half of them take.
 PATIENCE_SECONDS = 0.5
+LATE = 3.0
 DEFAULT_CONTENT_TYPE = "application/json"
 
 
@@ -304,10 +306,28 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
 
 
 async def _wait_for_most(tasks: "Sequence[asyncio.Task[list[Answer]]]", *, wait_for_all: bool) -> None:
-    """Wait for all for a while, and then for half of them: if most take long it is no tenant's doing."""
-    _, pending = await asyncio.wait(tasks, timeout=None if wait_for_all else PATIENCE_SECONDS)
-    while len(pending) > len(tasks) // 2:
-        _, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+    """Wait for all but those that take much longer than half of them: if most take long, it is no tenant's doing."""
+    loop = asyncio.get_running_loop()
+    began_at, left = loop.time(), len(tasks)
+    half, everything = loop.create_future(), loop.create_future()
+
+    def count(_: object) -> None:
+        nonlocal left
+        left -= 1
+        for future, number in ((half, len(tasks) // 2), (everything, 0)):
+            if left == number and not future.done():
+                future.set_result(None)
+
+    for task in tasks:
+        task.add_done_callback(count)
+    if not wait_for_all:
+        await half
+        took = loop.time() - began_at
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(PATIENCE_SECONDS, LATE * took) - took):
+                await everything
+    else:
+        await everything
 
 
 def _results_of(task: "asyncio.Task[list[Answer]]", number: int) -> Sequence[Answer]:

@@ -40,6 +40,8 @@ MAX_TENANT_BYTES = 128 << 20
 SMALL_TENANT_BYTES = 4 << 20
 # How long a tenant that needs more is matched in Postgres.
 TOO_LARGE_SECONDS = 60.0
+# Events wait so long for the first load of their tenant; until that is done they are matched in Postgres.
+PATIENCE_SECONDS = 0.25
 # A look-up in Postgres that takes longer is followed by a pause of its tenant, as often as long.
 SLOW_SECONDS = 0.5
 PAUSE_FACTOR = 3
@@ -77,20 +79,22 @@ class _Tenant:
         return self.is_settled() and time.monotonic() - self.looked_at <= ttl_seconds
 
 
-@dataclass(slots=True, kw_only=True)
-class _Round:
-    """A look under way, which all callers of a tenant share."""
-
-    tenant: _Tenant
-    done: "asyncio.Future[None]"
-
-
 @dataclass(slots=True)
 class _Slow:
     """A tenant that is matched in Postgres, one event at a time."""
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     paused_until: float = float("-inf")
+
+
+@dataclass(slots=True, kw_only=True)
+class _Round:
+    """A look under way, which all callers of a tenant share."""
+
+    tenant: _Tenant
+    done: "asyncio.Future[None]"
+    # For events that do not wait for it.
+    slow: _Slow = field(default_factory=_Slow)
 
 
 class Filters:
@@ -111,7 +115,7 @@ class Filters:
         """Return up to `limit` targets as of at most `ttl_seconds` ago; InvalidArgument if there is no such tenant."""
         tenant = await self._current(tenant_id, ttl_seconds)
         if tenant is None:
-            return await self._matching_slowly(tenant_id, event_type, limit)
+            return await self._matching_slowly(tenant_id, event_type, limit, ttl_seconds)
         return tenant.index.matching(event_type, limit)
 
     async def count(self, tenant_id: str, event_type: str, *, ttl_seconds: float) -> int:
@@ -164,7 +168,7 @@ class Filters:
         return under_way.tenant if under_way else self._tenants.get(tenant_id)
 
     async def _current(self, tenant_id: str, ttl_seconds: float) -> _Tenant | None:
-        """Return a tenant with a current index; None if that takes too much memory."""
+        """Return a tenant with a current index; None if that takes too much memory, or is not loaded yet."""
         tenant = self._tenants.get(tenant_id)
         if tenant is not None and tenant.is_fresh(ttl_seconds):
             self._hits.inc()
@@ -173,9 +177,14 @@ class Filters:
             if self._too_large.get(tenant_id) is not None:
                 return None
             try:
-                tenant = await self._refreshed(tenant_id, ttl_seconds)
+                async with asyncio.timeout(PATIENCE_SECONDS if tenant is None else None) as patience:
+                    tenant = await self._refreshed(tenant_id, ttl_seconds)
             except TooLargeError:
                 return None
+            except TimeoutError:
+                if patience.expired():
+                    return None
+                raise
         if tenant_id in self._tenants:
             self._tenants.move_to_end(tenant_id)
         return tenant
@@ -287,9 +296,15 @@ class Filters:
         self._size_bytes -= tenant.counted_bytes
         tenant.counted_bytes = 0
 
-    async def _matching_slowly(self, tenant_id: str, event_type: str, limit: int | None) -> list[Target]:
-        slow = self._too_large.get(tenant_id) or _Slow()
+    async def _matching_slowly(
+        self, tenant_id: str, event_type: str, limit: int | None, ttl_seconds: float
+    ) -> list[Target]:
+        under_way = self._rounds.get(tenant_id)
+        slow = self._too_large.get(tenant_id) or (under_way.slow if under_way else _Slow())
         async with slow.lock:
+            tenant = self._tenants.get(tenant_id)
+            if tenant is not None and tenant.is_fresh(ttl_seconds):  # it was loaded meanwhile
+                return tenant.index.matching(event_type, limit)
             await asyncio.sleep(slow.paused_until - time.monotonic())
             async with self._in_postgres:
                 began_at = time.monotonic()

@@ -1,4 +1,4 @@
-"""How many calls may be in progress in a server, how many of them a tenant may have, and how fast others are refused.
+"""How many calls may be in progress in a server, and how many of them a tenant may have.
 
 grpcio's own bound counts calls before anybody knows who makes them, so a stranger could use it up. This one counts
 calls that were let in, by tenant.
@@ -11,19 +11,12 @@ from collections.abc import Iterator
 from services.platform import errors
 from services.platform.auth.identity import Identity
 from services.platform.auth.roles import Role
-from services.platform.process.bounds import TokenBucket
 
 # Beyond this many calls at once a server refuses with RESOURCE_EXHAUSTED rather than pile them up.
 MAX_CALLS = 4096
 # Of messages of one tenant that are being received at once, each counted as the largest that is accepted.
 RECEIVING_BYTES = 64 << 20
 MIN_RECEIVING = 4
-# Calls a second that are refused at once, and how many of them may come together.
-REFUSALS_PER_SECOND = 100.0
-REFUSALS_AT_ONCE = 500.0
-# Others wait so long for their refusal, as long as not more than this many do.
-REFUSAL_SECONDS = 10.0
-MAX_WAITING = 4096
 
 
 class Place:
@@ -72,26 +65,3 @@ class Places:
                 place.calls -= 1
                 if not place.calls:
                     del self._by_tenant[caller.tenant_id]
-
-
-class Refusals:
-    """Slows down refusals when there are very many.
-
-    A refusal costs the process a fraction of a millisecond. A caller without a key, who opens a call as soon as another
-    was refused, would take all of its time. A connection has a limited number of calls, so such a caller has to wait.
-    """
-
-    def __init__(self) -> None:
-        self._bucket = TokenBucket(REFUSALS_AT_ONCE)
-        self._waiting = 0
-
-    async def pause(self) -> None:
-        """Wait before a call is refused, if too many are."""
-        self._bucket.fill(per_second=REFUSALS_PER_SECOND, most=REFUSALS_AT_ONCE)
-        if self._bucket.take(1) or self._waiting >= MAX_WAITING:
-            return
-        self._waiting += 1
-        try:
-            await asyncio.sleep(REFUSAL_SECONDS)
-        finally:
-            self._waiting -= 1

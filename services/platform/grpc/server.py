@@ -20,8 +20,9 @@ from services.platform.auth.authenticator import Authenticator, Metadata
 from services.platform.auth.identity import Identity
 from services.platform.grpc import errors as grpc_errors
 from services.platform.grpc import places, tls
-from services.platform.grpc.places import Places, Refusals
+from services.platform.grpc.places import Places
 from services.platform.process import background, metrics
+from services.platform.process.bounds import Refusals
 from services.platform.process.lifecycle import Process
 from services.platform.settings import GrpcServerSettings
 from services.platform.stores import connection_shares, postgres

@@ -1,5 +1,6 @@
 """What keeps a process within bounds: a cache of so many entries, and a bucket of tokens that fills at a rate."""
 
+import asyncio
 import math
 import time
 from collections import OrderedDict
@@ -103,3 +104,35 @@ class TokenBucket:
     def seconds_to_next(self, per_second: float) -> float:
         """Return how long it takes until there is a token; 0 where there is one."""
         return (1 - min(1.0, self.tokens)) / per_second
+
+
+# Requests a second that are refused at once, and how many of them may come together.
+REFUSALS_PER_SECOND = 100.0
+REFUSALS_AT_ONCE = 500.0
+# Others wait so long for their refusal, as long as not more than this many do.
+REFUSAL_SECONDS = 10.0
+MAX_WAITING_REFUSALS = 4096
+
+
+class Refusals:
+    """Slows down refusals when there are very many.
+
+    A refusal costs the process a fraction of a millisecond. A caller without a key, who sends a request as soon as
+    another was refused, would take all of its time. A connection has a limited number of requests in progress, so such
+    a caller has to wait.
+    """
+
+    def __init__(self) -> None:
+        self._bucket = TokenBucket(REFUSALS_AT_ONCE)
+        self._waiting = 0
+
+    async def pause(self) -> None:
+        """Wait before a request is refused, if too many are."""
+        self._bucket.fill(per_second=REFUSALS_PER_SECOND, most=REFUSALS_AT_ONCE)
+        if self._bucket.take(1) or self._waiting >= MAX_WAITING_REFUSALS:
+            return
+        self._waiting += 1
+        try:
+            await asyncio.sleep(REFUSAL_SECONDS)
+        finally:
+            self._waiting -= 1

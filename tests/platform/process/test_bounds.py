@@ -1,10 +1,12 @@
 """The bounded cache and the token bucket."""
 
+import asyncio
 import time
 
 import pytest
 
-from services.platform.process.bounds import BoundedCache, TokenBucket
+from services.platform.process import bounds
+from services.platform.process.bounds import BoundedCache, Refusals, TokenBucket
 
 
 @pytest.fixture
@@ -70,3 +72,20 @@ def test_a_bucket_fills_at_its_rate_and_takes_back_what_is_given(now: list[float
     now[0] += 60
     bucket.fill(per_second=4.0, most=2.0)
     assert bucket.tokens == 2
+
+
+async def test_refusals_come_at_once_unless_they_are_many_and_then_most_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounds, "REFUSALS_AT_ONCE", 3)
+    monkeypatch.setattr(bounds, "REFUSALS_PER_SECOND", 0.001)
+    monkeypatch.setattr(bounds, "MAX_WAITING_REFUSALS", 2)
+    refusals = Refusals()
+    pausing = [asyncio.create_task(refusals.pause()) for _ in range(10)]
+    try:
+        done, waiting = await asyncio.wait(pausing, timeout=0.1)
+        # Three at once, and those that are more than may wait.
+        assert (len(done), len(waiting)) == (8, 2)
+    finally:
+        for task in pausing:
+            task.cancel()
+        await asyncio.gather(*pausing, return_exceptions=True)
+    assert refusals._waiting == 0
