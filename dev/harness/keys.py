@@ -16,12 +16,12 @@ OTHER_KEY = base64.b64encode(b"and later on, with this instead.").decode()
 
 
 def encryption_keys(*texts: str) -> Keys:
-    """Of these settings; without any, those of ENCRYPTION_KEY."""
+    """Return these keys, or ENCRYPTION_KEY if none is given."""
     return Keys(encryption.parse_keys(",".join(texts or (ENCRYPTION_KEY,))))
 
 
 def vault(*texts: str) -> Vault:
-    """With these keys."""
+    """Return a vault with these keys."""
     return Vault(encryption_keys(*texts))
 
 

@@ -85,7 +85,7 @@ class Plan:
         return [*urls, f"{self.gateway_url}/livez"] if role == "gateway" else urls
 
     def command(self, role: str, settings: LocalSettings, *, database_url: str, redis_url: str) -> Command:
-        """How to run a role."""
+        """Return how to run a role."""
         environment = {
             **os.environ,
             # The stack may be started from a folder other than the checkout.

@@ -1,4 +1,4 @@
-"""The sums of what tenants use of their quotas."""
+"""The sums that show how much of its quotas each tenant uses."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -25,13 +25,13 @@ def store(rows: Rows) -> UsageStore:
 
 
 async def sum_up(rows: Rows, store: UsageStore) -> None:
-    """Sum up now."""
+    """Update the sums."""
     await rows.pool.execute("UPDATE usage_state SET due_at = now()")
     await loop.run_once(store)
 
 
 async def used(rows: Rows, tenant_id: str) -> dict[str, float] | None:
-    """What is known of a tenant."""
+    """Return the sums of a tenant."""
     row = await rows.pool.fetchrow("SELECT * FROM tenant_usage WHERE tenant_id = $1", tenant_id)
     return None if row is None else dict(row)
 
@@ -43,7 +43,7 @@ async def wait(rows: Rows, subscription_id: UUID, tenant_id: str, number: int, s
 
 
 async def store_bytes(rows: Rows, tenant_id: str, *, events: int, number: int, age: timedelta = timedelta()) -> None:
-    """Say that a tenant stored events with so many bytes."""
+    """Record that a tenant stored events with this many bytes."""
     await rows.pool.execute(
         "INSERT INTO tenant_storage (day, tenant_id, events, bytes) VALUES ($1, $2, $3, $4)"
         " ON CONFLICT (day, tenant_id) DO UPDATE"

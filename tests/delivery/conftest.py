@@ -1,4 +1,4 @@
-"""What the tests of the delivery service and its workers share."""
+"""Fixtures for the tests of the delivery service and its workers."""
 
 import ssl
 from collections.abc import AsyncIterator
@@ -22,7 +22,7 @@ from tests.delivery.world import LOOPBACK, Client, World, opened
 
 @dataclass(frozen=True, kw_only=True)
 class Shared:
-    """What runs for all tests of a module."""
+    """Processes that run for all tests of a module."""
 
     world: World
     client: Client
@@ -30,20 +30,20 @@ class Shared:
 
 @pytest.fixture(scope="session", autouse=True)
 def _plain_logs() -> None:
-    """Tracebacks as Python prints them: the default's take seconds to draw."""
+    """Print tracebacks as Python does: the default's take seconds to draw."""
     renderer = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
     structlog.configure(processors=[structlog.stdlib.add_log_level, renderer])
 
 
 @pytest.fixture(scope="session")
 def self_signed(tmp_path_factory: pytest.TempPathFactory) -> ssl.SSLContext:
-    """The TLS of a server whose certificate for 127.0.0.1 no authority vouches for."""
+    """TLS of a server whose certificate for 127.0.0.1 no CA signed."""
     return certificates.server_tls(certificates.self_signed(), tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture(scope="session")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ssl.SSLContext]:
-    """The file of an authority that the system does not know, and the TLS of a server with its certificate."""
+    """The file of a CA that the system does not know, and TLS of a server with its certificate."""
     folder = tmp_path_factory.mktemp("authority")
     ca = certificates.authority()
     (folder / "ca.pem").write_text(ca.pem)
@@ -60,14 +60,14 @@ async def _world(stores: Stores) -> AsyncIterator[World]:
 
 @pytest.fixture
 async def world(_world: World) -> World:
-    """A database without rows and an empty Redis, and nothing running on them."""
+    """A database without rows and an empty Redis, with nothing running on them."""
     await _world.clear()
     return _world
 
 
 @pytest.fixture
 async def ringer(world: World) -> AsyncIterator[Ringer]:
-    """Ring on the test's own Redis, as ingest does."""
+    """A ringer on the test's own Redis, like ingest's."""
     broker = Broker(world.delivery_settings(), socket_timeout=1)
     yield Ringer(broker, world.pool)
     await broker.shutdown()
@@ -75,7 +75,7 @@ async def ringer(world: World) -> AsyncIterator[Ringer]:
 
 @pytest.fixture(scope="module")
 async def shared(stores: Stores) -> AsyncIterator[Shared]:
-    """A delivery service and a worker that run for all tests of a module; each makes subscriptions of its own."""
+    """A delivery service and a worker that run for all tests of a module; each test creates its own subscriptions."""
     with stores.database() as database_url:
         async with opened(database_url, stores.redis_url()) as made, made.running() as client:
             yield Shared(world=made, client=client)
@@ -101,13 +101,13 @@ def names(name_server: Nameserver) -> Naming:
 
 @pytest.fixture
 async def sender() -> AsyncIterator[HttpSender]:
-    """The worker's sender, which may go to loopback."""
+    """The worker's sender, which may connect to loopback."""
     async with sending.sender(LOOPBACK) as opened_sender:
         yield opened_sender
 
 
 @pytest.fixture
 async def strict_sender() -> AsyncIterator[HttpSender]:
-    """One without an allow-list."""
+    """A sender without an allow-list."""
     async with sending.sender(Policy.parse([])) as opened_sender:
         yield opened_sender

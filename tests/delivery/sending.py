@@ -1,4 +1,4 @@
-"""Requests through the worker's sender without the rest of the worker: names, and receivers that break HTTP."""
+"""Requests through the worker's sender without the rest of the worker: names, and receivers that violate HTTP."""
 
 import asyncio
 import contextlib
@@ -27,7 +27,7 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
 def sender(policy: Policy) -> AbstractAsyncContextManager[HttpSender]:
-    """The sender that the worker uses."""
+    """Create the worker's sender."""
     return http_sender.sender(policy, max_response_bytes=MAX_RESPONSE_BYTES, wanted_bytes=WANTED_BYTES)
 
 
@@ -37,13 +37,13 @@ def destinations(sender: HttpSender) -> Destinations:
 
 
 def post(url: str, body: bytes = b"{}") -> OutgoingRequest:
-    """A request with a few headers."""
+    """Return a request with a few headers."""
     headers = {"Content-Type": "application/json", "User-Agent": "test", "webhook-id": "1"}
     return OutgoingRequest(url=url, headers=headers, body=body)
 
 
 async def failure(sender: HttpSender, url: str, *, timeout_seconds: float = 5.0, body: bytes = b"{}") -> SendError:
-    """Why a request fails."""
+    """Return why a request fails."""
     with pytest.raises(SendError) as raised:
         await sender.send(post(url, body), timeout_seconds=timeout_seconds)
     return raised.value
@@ -52,7 +52,7 @@ async def failure(sender: HttpSender, url: str, *, timeout_seconds: float = 5.0,
 # Names that resolve as a test says (the fixture `names`); a receiver that sees by which address it was reached.
 
 
-# Here 127.0.0.1 and ::1 stand for the internet, and the rest of loopback for what is private.
+# Here, 127.0.0.1 and ::1 stand for the internet, and the rest of loopback for private addresses.
 POLICY = Policy.parse(["127.0.0.1", "::1"])
 PRIVATE = "127.0.0.2"
 
@@ -62,7 +62,7 @@ Naming: TypeAlias = Callable[..., None]
 
 @contextlib.asynccontextmanager
 async def everywhere(*, hang: bool = False) -> AsyncIterator[tuple[int, list[str]]]:
-    """A receiver on every IPv4 address of this machine: its port, and the addresses that were connected to."""
+    """A receiver on every IPv4 address of this machine: its port, and the addresses that were used."""
     reached: list[str] = []
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -81,14 +81,14 @@ async def everywhere(*, hang: bool = False) -> AsyncIterator[tuple[int, list[str
         server.close()
 
 
-# Receivers that do not keep to HTTP: a TCP server whose connections a test answers byte by byte.
+# Receivers that violate HTTP: a TCP server whose connections a test answers byte by byte.
 
 
 Answer = Callable[["Connection"], Awaitable[None]]
 
 
 class Connection:
-    """One connection, with the heads of the requests that came over it."""
+    """One connection, with the heads of its requests."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
@@ -96,7 +96,7 @@ class Connection:
         self.heads: list[bytes] = []
 
     async def request(self) -> bytes:
-        """Read one request and return its body; IncompleteReadError when the client closed before it."""
+        """Read one request and return its body; IncompleteReadError if the client closed before it."""
         head = await self.reader.readuntil(b"\r\n\r\n")
         self.heads.append(head)
         fields = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:-2])
@@ -108,13 +108,13 @@ class Connection:
         await self.writer.drain()
 
     async def closed(self) -> None:
-        """Wait until the client closed."""
+        """Wait until the client has closed."""
         with contextlib.suppress(OSError):
             while await self.reader.read(65536):
                 pass
 
     def reset(self) -> None:
-        """RST in place of FIN."""
+        """Send RST instead of FIN."""
         connection = self.writer.get_extra_info("socket")
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.writer.transport.abort()
@@ -122,13 +122,13 @@ class Connection:
 
 @dataclass(kw_only=True)
 class Server:
-    """A server that runs."""
+    """A running server."""
 
     port: int = 0
     connections: list[Connection] = field(default_factory=list)
 
     def url(self, scheme: str = "http", path: str = "/hook") -> str:
-        """A target URL of this server."""
+        """Return a target URL of this server."""
         return f"{scheme}://127.0.0.1:{self.port}{path}"
 
 
@@ -165,7 +165,7 @@ async def serving(answer: Answer, *, tls: ssl.SSLContext | None = None) -> Async
 
 
 def answering(*parts: bytes, pause_seconds: float = 0.0, then_hang: bool = False) -> Answer:
-    """Read a request, send the parts, close the connection (or wait for the client to); for each connection."""
+    """For each connection, read a request, send the parts, and close (or wait until the client does)."""
 
     async def answer(connection: Connection) -> None:
         await connection.request()

@@ -1,4 +1,4 @@
-"""Whatever workers, dispatchers and people do to a delivery, in whatever order: its row follows a simple model."""
+"""Whatever workers, dispatchers, and people do to a delivery, in any order, its row follows a simple model."""
 
 import asyncio
 from collections.abc import Iterator, Sequence
@@ -31,7 +31,7 @@ UNFINISHED = {"pending", "scheduled", "in_flight"}
 
 @dataclass
 class Model:
-    """What a delivery is."""
+    """The state of a delivery."""
 
     status: str = "pending"
     failure_count: int = 0
@@ -41,22 +41,22 @@ class Model:
     expired: bool = False
     # By claim and request, in the order of their numbers.
     attempts: dict[tuple[UUID, int], str] = field(default_factory=dict)
-    # Of its subscription: paused or disabled, and its breaker. Half open it is for this delivery.
+    # The state of its subscription: paused or disabled, and its breaker. If half open, this delivery is the probe.
     held: str | None = None
     breaker: str = "closed"
 
     @property
     def held_by(self) -> str | None:
-        """What keeps it from being sent."""
+        """Return what keeps it from being sent."""
         return self.held or ("breaker_open" if self.breaker == "open" else None)
 
     @property
     def attempt_count(self) -> int:
-        """Attempts in the log: their numbers have no gap."""
+        """Return the attempts in the log, whose numbers have no gap."""
         return len(self.attempts)
 
     def log(self, claim: UUID, made: Sequence[str]) -> None:
-        """The attempts of a claim are written once; only an interrupted one is replaced. No claim touches another's."""
+        """Record the attempts of a claim, which are written once; only its own interrupted one is replaced."""
         for request, outcome in enumerate(made, 1):
             if self.attempts.get((claim, request), "interrupted") == "interrupted":
                 self.attempts[claim, request] = outcome
@@ -66,7 +66,7 @@ class Model:
 
 
 class Delivery:
-    """One delivery, and every claim that anybody ever had on it; each step changes row and model."""
+    """One delivery, and every claim that anyone ever had on it; each step changes row and model."""
 
     def __init__(self, world: World, delivery_id: UUID, subscription: UUID) -> None:
         self.world = world
@@ -80,9 +80,10 @@ class Delivery:
         self.recorded: list[Outcome] = []
 
     async def take(self, step: str, which: int, *, more: bool, twice: bool) -> None:
-        """Do a step; those of workers with one of the claims.
+        """Run a step; a worker's step uses one of the claims.
 
-        `more`: with a repeated request, or one that was begun; `twice`: recorded again, for the answer was lost.
+        `more`: with a repeated request, or one that was started; `twice`: recorded again, because the response was
+        lost.
         """
         if step in {"succeed", "fail", "hand_back", "renew"}:
             if self.claims:
@@ -141,7 +142,7 @@ class Delivery:
             self.model.end("pending")
 
     async def record_again(self, outcome: Outcome) -> None:
-        """The answer of Postgres was lost, and much may have happened since: it changes nothing."""
+        """Postgres's response was lost, and anything may have happened since: it changes nothing."""
         await self.workers.record([outcome])
 
     async def _record(self, outcome: Outcome, *, twice: bool) -> None:
@@ -286,7 +287,7 @@ STEPS = st.sampled_from(
 
 @pytest.fixture(scope="module")
 def on_a_database(stores: Stores) -> Iterator[tuple[asyncio.Runner, World]]:
-    """A loop and a database for all examples."""
+    """An event loop and a database for all examples."""
     with stores.database() as database_url, asyncio.Runner() as runner:
 
         async def connect() -> Pool:
@@ -298,7 +299,7 @@ def on_a_database(stores: Stores) -> Iterator[tuple[asyncio.Runner, World]]:
         runner.run(pool.close())
 
 
-# What fails is not shrunk: each try is a walk over a real database.
+# Do not shrink failures: each try is a run on a real database.
 @settings(max_examples=80, deadline=None, derandomize=True, phases=[Phase.generate])
 @given(steps=st.lists(st.tuples(STEPS, st.integers(0, 5), st.booleans(), st.booleans()), min_size=10, max_size=30))
 def test_a_delivery_follows_the_model(

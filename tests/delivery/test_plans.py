@@ -1,4 +1,4 @@
-"""The generic plans of the statements that run all the time: no partition is read that need not be, and none whole."""
+"""The generic plans of frequent statements: they read no unnecessary partition, and none completely."""
 
 import json
 import re
@@ -29,7 +29,7 @@ QUEUE = "delivery_queue"
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """A database with fifteen daily partitions, and of one day what a batch takes."""
+    """A database with fifteen daily partitions, and for one day the ids of a batch."""
 
     connection: Connection
     day: str
@@ -72,7 +72,7 @@ async def _fill(connection: Connection) -> Data:
             " SELECT id, 'default', 'application/json', repeat('x', 500)::bytea FROM unnest($1::uuid[]) AS id",
             event_ids,
         )
-        # Of each day a few are unfinished in each state, as after an outage; the rest is delivered.
+        # A few deliveries of each day are unfinished in each state, as after an outage; the rest is delivered.
         await connection.execute(
             "INSERT INTO webhook_deliveries (id, event_id, subscription_id, tenant_id, status)"
             " SELECT id, event_id, owner, 'default',"
@@ -130,13 +130,13 @@ async def _fill(connection: Connection) -> Data:
 
 
 def _id_at(moment: datetime, number: int) -> UUID:
-    """A UUIDv7 of that moment."""
+    """Return a UUIDv7 of that time."""
     milliseconds = int(moment.timestamp() * 1000) + number
     return UUID(int=(milliseconds << 80) | (ids.new().int & ((1 << 80) - 1)))
 
 
 async def plan(connection: Connection, query: str, *arguments: Any) -> Any:
-    """The generic plan of a statement, with what executing it did; nothing it did stays."""
+    """Return the generic plan of a statement, with statistics of its execution, which is rolled back."""
     types = [parameter.name for parameter in (await connection.prepare(query)).get_parameters()]
     names = [f"{name.removesuffix('[]')}[]" if name.endswith("[]") else name for name in types]
     transaction = connection.transaction()
@@ -162,7 +162,7 @@ def _literal(value: Any) -> str:
 
 
 def nodes(node: Any) -> Iterator[Any]:
-    """The nodes of a plan that were executed."""
+    """Return the nodes of a plan that were executed."""
     if node["Actual Loops"] > 0:
         yield node
         for child in node.get("Plans", ()):
@@ -170,7 +170,7 @@ def nodes(node: Any) -> Iterator[Any]:
 
 
 def read(node: Any) -> set[tuple[str, str]]:
-    """The partitions whose rows were read, as (table, day)."""
+    """Return the partitions whose rows were read, as (table, day)."""
     relations = {
         each["Relation Name"] for each in nodes(node) if "Relation Name" in each and "Scan" in each["Node Type"]
     }
@@ -222,7 +222,7 @@ def late_arguments(data: Data) -> list[Any]:
 
 
 def by_id(data: Data) -> dict[str, tuple[str, list[Any]]]:
-    """Every statement that a batch of ids runs, with its arguments."""
+    """Return every statement that a batch of ids runs, with its arguments."""
     some = data.delivery_ids
     least, greatest = min(some), max(some)
     token, tokens = ids.new(), [ids.new()] * len(some)

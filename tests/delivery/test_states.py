@@ -1,4 +1,4 @@
-"""Every statement that changes a state makes the changes that services/domain/states.py draws, and no others."""
+"""Every statement that changes a state makes exactly the changes that services/domain/states.py defines."""
 
 import re
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -202,7 +202,7 @@ CASES: dict[str, tuple[Run, Pairs]] = {
 
 
 async def _reset(world: World, table: str, rows: Rows, states: Sequence[str]) -> None:
-    """Put row by row into the states, due, and as claimed as a row in flight is, so that only its state protects it."""
+    """Set the rows to the states, due, and claimed like a row in flight, so that only the state protects a row."""
     if table == DELIVERIES:
         await world.pool.execute("DELETE FROM delivery_attempts")
         for delivery_id, state in zip(rows.ids, states, strict=True):

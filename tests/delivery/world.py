@@ -1,4 +1,4 @@
-"""Rows as ingest writes them, and the processes that deliver them, on stores of a test."""
+"""Rows as ingest writes them, and the processes that deliver them, on a test's stores."""
 
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -33,11 +33,11 @@ from services.platform.grpc import client as grpc_client
 from services.platform.process import lifecycle
 from services.platform.stores.postgres import Pool
 
-# The class is in the stubs of the types alone.
+# The class exists only in the type stubs.
 Client: TypeAlias = "deliveries_pb2_grpc.DeliveryServiceAsyncStub"
 FINAL = {"delivered", "failed", "cancelled"}
 LOOPBACK = Policy.parse(["127.0.0.0/8", "::1/128"])
-# Quick, and said in full so that the environment does not matter.
+# Fast, and complete, so that the environment does not matter.
 SETTINGS: dict[str, Any] = {
     "env": "development",
     "postgres_pool_size": 8,
@@ -77,7 +77,7 @@ class World:
     # -- rows --
 
     async def clear(self) -> None:
-        """Remove everything; in a tenth of the time that a database of its own takes."""
+        """Delete all rows; this takes a tenth of the time of a new database."""
         for table in (
             "operational_facts", "exhausted_deliveries", "due_subscriptions", "delivery_queue",
             "unsuccessful_deliveries", "delivery_attempts", "webhook_deliveries", "webhook_events",
@@ -88,7 +88,7 @@ class World:
             await client.flushdb()
 
     async def subscription(self, target_url: str, *, secret_key: str | None = None, deleted: bool = False) -> UUID:
-        """Make a subscription."""
+        """Create a subscription."""
         made = ids.new()
         sealed = vault().seal(made, [Secret(secret_key)]) if secret_key else None
         await self.pool.execute(
@@ -109,7 +109,7 @@ class World:
         expires_in: float = 3600.0,
         status: str = "pending",
     ) -> UUID:
-        """Make an event and its delivery, due in so many seconds; the delivery's id."""
+        """Create an event and its delivery, due in this many seconds; return the delivery's id."""
         event_id = ids.new()
         delivery_id = ids.of_delivery(event_id, subscription_id)
         await self.pool.execute(
@@ -153,7 +153,7 @@ class World:
         )
 
     async def deliver_many(self, subscription_id: UUID, number: int, *, due_in: float = 0.0) -> list[UUID]:
-        """Make so many events of their own, with a delivery each."""
+        """Create this many events, with a delivery each."""
         event_ids = [ids.new() for _ in range(number)]
         delivery_ids = [ids.of_delivery(event_id, subscription_id) for event_id in event_ids]
         await self.pool.execute(
@@ -196,7 +196,7 @@ class World:
             )
 
     async def drop_payload(self, delivery_id: UUID) -> None:
-        """Remove the event of a delivery, as retention does."""
+        """Delete the event of a delivery, as retention does."""
         event_id = (await self.row(delivery_id))["event_id"]
         await self.pool.execute("DELETE FROM webhook_events WHERE id = $1", event_id)
 
@@ -209,18 +209,18 @@ class World:
         return row
 
     async def attempts(self, delivery_id: UUID) -> list[asyncpg.Record]:
-        """Its attempts, oldest first."""
+        """Return its attempts, oldest first."""
         query = "SELECT * FROM delivery_attempts WHERE delivery_id = $1 ORDER BY number"
         rows: list[asyncpg.Record] = await self.pool.fetch(query, delivery_id)
         return rows
 
     async def statuses(self, subscription_id: UUID) -> dict[str, int]:
-        """How many deliveries of a subscription are in which state."""
+        """Return the number of a subscription's deliveries by status."""
         query = "SELECT status, count(*) FROM deliveries WHERE subscription_id = $1 GROUP BY 1"
         return {row["status"]: row["count"] for row in await self.pool.fetch(query, subscription_id)}
 
     async def in_state(self, delivery_id: UUID, *statuses: str, timeout_seconds: float = 10.0) -> asyncpg.Record:
-        """Wait until a delivery is in one of these states (a final one when none is given) and return it."""
+        """Wait until a delivery has one of these statuses (by default, a final one) and return it."""
         wanted = set(statuses) or FINAL
 
         async def found() -> asyncpg.Record | None:
@@ -232,7 +232,7 @@ class World:
         return row
 
     async def all_in(self, subscription_id: UUID, status: str, number: int, *, timeout_seconds: float = 20.0) -> None:
-        """Wait until so many deliveries of a subscription, and no others, are in a state."""
+        """Wait until this many deliveries of a subscription, and no others, have a status."""
 
         async def found() -> bool:
             return await self.statuses(subscription_id) == {status: number}
@@ -253,7 +253,7 @@ class World:
 
     @contextlib.asynccontextmanager
     async def delivery(self, **changes: Any) -> AsyncIterator[Client]:
-        """A delivery service with its dispatcher; a client of it."""
+        """Run a delivery service with its dispatcher; yield a client of it."""
         settings = self.delivery_settings(**changes)
         async with (
             self.delivery_process(settings),
@@ -264,13 +264,13 @@ class World:
 
     @contextlib.asynccontextmanager
     async def delivery_process(self, settings: DeliverySettings) -> AsyncIterator[lifecycle.Process]:
-        """A delivery service with its dispatcher."""
+        """Run a delivery service with its dispatcher."""
         async with _running(lifecycle.Process("delivery")) as process, delivery.serve(process, settings):
             yield process
 
     @contextlib.asynccontextmanager
     async def worker(self, *, policy: Policy = LOOPBACK, **changes: Any) -> AsyncIterator[lifecycle.Process]:
-        """A worker."""
+        """Run a worker."""
         async with (
             _running(lifecycle.Process("worker")) as process,
             worker.serve(process, self.worker_settings(**changes), policy=policy),
@@ -279,14 +279,14 @@ class World:
 
     @contextlib.asynccontextmanager
     async def running(self, **changes: Any) -> AsyncIterator[Client]:
-        """A delivery service and a worker; a client of the former."""
+        """Run a delivery service and a worker; yield a client of the former."""
         async with self.delivery() as client, self.worker(**changes):
             yield client
 
 
 @contextlib.asynccontextmanager
 async def _running(process: lifecycle.Process) -> AsyncIterator[lifecycle.Process]:
-    """End what a process spawned, and fail the test when something of it died."""
+    """End the tasks of a process, and fail the test if one of them died."""
     try:
         yield process
     finally:
@@ -296,18 +296,18 @@ async def _running(process: lifecycle.Process) -> AsyncIterator[lifecycle.Proces
 
 @contextlib.asynccontextmanager
 async def opened(database_url: str, redis_url: str) -> AsyncIterator[World]:
-    """A world on these stores."""
+    """Return a world on these stores."""
     async with asyncpg.create_pool(database_url, min_size=0, max_size=8) as pool:
         yield World(pool=pool, database_url=database_url, redis_url=redis_url)
 
 
 async def until_true(predicate: Callable[[], Any], what: str, timeout_seconds: float = 15.0) -> None:
-    """Wait until a plain or async predicate answers something true; mypy finds no T in wait_until for an async one."""
+    """Wait until a plain or async predicate returns something true; mypy finds no T in wait_until for an async one."""
     await wait_until(predicate, timeout_seconds, what=what)
 
 
 class Counted:
-    """How much a metric has grown since this was made."""
+    """The growth of a metric since this was created."""
 
     def __init__(self, name: str, **labels: str) -> None:
         self._name = name
@@ -315,22 +315,22 @@ class Counted:
         self._before = self.now(name, **labels)
 
     def __call__(self) -> float:
-        """The growth."""
+        """Return the growth."""
         return self.now(self._name, **self._labels) - self._before
 
     @staticmethod
     def now(name: str, **labels: str) -> float:
-        """The metric itself."""
+        """Return the current value of the metric."""
         return prometheus_client.REGISTRY.get_sample_value(name, labels) or 0.0
 
 
 def numbers(rows: Sequence[asyncpg.Record]) -> list[int]:
-    """The numbers of attempts."""
+    """Return the numbers of attempts."""
     return [row["number"] for row in rows]
 
 
 def outcomes(rows: Sequence[asyncpg.Record]) -> list[str]:
-    """The outcomes of attempts."""
+    """Return the outcomes of attempts."""
     return [row["outcome"] for row in rows]
 
 
@@ -358,7 +358,7 @@ async def ring(ringer: Ringer, *delivery_ids: UUID, subscription: UUID | None = 
 
 
 async def heard_one(world: World, ringer: Ringer, subscription: UUID) -> None:
-    """Wait until the worker hears bells: from then on it does not look in Postgres."""
+    """Wait until the worker receives bells: from then on it does not poll Postgres."""
     delivery_id = await world.deliver(subscription, due_in=RUNG)
     await ring(ringer, delivery_id)
     await world.in_state(delivery_id)
@@ -398,14 +398,14 @@ CLAIM = Claim(
 
 
 def claim(**changes: Any) -> Claim:
-    """A claim that differs from CLAIM by these."""
+    """Return a claim that differs from CLAIM by these fields."""
     return msgspec.structs.replace(CLAIM, **changes)
 
 
 def attempt(
     outcome: str, of: Claim = CLAIM, *, status_code: int | None = None, error_message: str | None = None
 ) -> Attempt:
-    """Return an attempt of a claim that ended so."""
+    """Return an attempt of a claim with this outcome."""
     return Attempt(
         started_at=of.claimed_at,
         duration_ms=1,
@@ -417,7 +417,7 @@ def attempt(
 
 
 def one_failure(subscription_id: UUID, **changes: Any) -> Sum:
-    """Return one failure of an endpoint, as a worker adds it up."""
+    """Return one failure of an endpoint, as a worker counts it."""
     seen = Sum(
         subscription_id=subscription_id,
         endpoint_version=1,

@@ -1,4 +1,4 @@
-"""The ranges of numbers that callers set: the same in the schema, in ingest, and in REST, and safe to count with."""
+"""The ranges of numbers in requests: the same in the schema, in ingest, and in REST, and safe to calculate with."""
 
 import json
 import math
@@ -22,9 +22,9 @@ from services.platform.auth.roles import Role
 from tests.ingest.conftest import draft
 
 NAN, INF = float("nan"), float("inf")
-# What a hostile caller tries.
+# Values that a hostile caller tries.
 HOSTILE = (NAN, INF, -INF, -0.0, 0.0, 1e-300, -1e-300, 1e300, -1e300, 5e-324, -1.0, 2.0**63)
-# Where each number is in REST: the model and the field.
+# The REST model and field of each number.
 REST: dict[str, tuple[type[BaseModel], str, Range]] = {
     "rate_limit_per_second": (models.SubscriptionBody, "rate_limit_per_second", limits.RATE_PER_SECOND),
     "rate_limit_burst": (models.SubscriptionBody, "rate_limit_burst", limits.BURST),

@@ -22,7 +22,7 @@ async def client(redis_url: str) -> AsyncIterator["redis.asyncio.Redis"]:
 
 
 def taken(process: Rates, rate: float, *, most: int, tenant_id: str = TENANT) -> int:
-    """Take events until one is refused; how many."""
+    """Take events until one is refused; return how many were taken."""
     for number in range(most):
         if process.take(tenant_id, rate):
             return number
@@ -40,7 +40,7 @@ async def test_a_tenant_gets_its_rate_and_no_more_over_all_processes(client: "re
             await process.renew()
         await asyncio.sleep(0.005)
     passed = loop.time() - begun
-    # What was in the bucket, what came in, and two blocks for each process.
+    # What was in the bucket, what was added, and two blocks for each process.
     assert got <= rate * (1 + passed) + len(processes) * 2 * rate * BLOCK_SECONDS
     assert got >= rate * passed
 
@@ -69,7 +69,7 @@ async def test_who_is_refused_learns_when_there_is_more(client: "redis.asyncio.R
         taken(process, 0.5, most=10)
         await process.renew()
     assert 0 < process.take(TENANT, 0.5) <= 2
-    # Until then Redis is not asked again.
+    # Until then, Redis is not asked again.
     assert not process._wanting
 
 
@@ -77,7 +77,7 @@ async def test_a_tenant_never_waits_for_redis_and_goes_one_block_into_debt(clien
     process = Rates(client)
     assert taken(process, 100.0, most=1000) == 25
     await process.renew()
-    # Of the new block the debt is paid first.
+    # The new block pays the debt first.
     assert taken(process, 100.0, most=1000) == 50
 
 

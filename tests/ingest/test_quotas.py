@@ -1,4 +1,4 @@
-"""Quotas of tenants: refused before anything is stored, named, and nobody else's matter."""
+"""Quotas of tenants: exceeding one is refused before anything is stored, with its name, and affects no other tenant."""
 
 import asyncio
 from typing import Any
@@ -16,19 +16,19 @@ from tests.ingest.conftest import Breakable, Ingest, counted, eventually, frozen
 
 
 async def limit(ingest: Ingest, **quotas: float) -> None:
-    """Give the tenant quotas of its own, by their columns."""
+    """Set the tenant's quotas, by their columns."""
     for column, value in quotas.items():
         await ingest.pool.execute(f"UPDATE tenants SET {column} = $2 WHERE id = $1", ingest.tenant_id, value)
 
 
 async def sum_up(ingest: Ingest) -> None:
-    """Sum up what tenants use, as analytics does every few seconds."""
+    """Update the sums of what tenants use, as analytics does every few seconds."""
     await ingest.pool.execute("UPDATE usage_state SET due_at = now()")
     await loop.run_once(UsageStore(ingest.pool))
 
 
 async def refusal_of_an_event(ingest: Ingest) -> errors.WebhookError | None:
-    """Why an event of the tenant is refused, if it is."""
+    """Return why an event of the tenant is refused, if it is."""
     (result,) = await ingest.batch(ingest.item(event_type="a"))
     found = result.error
     return grpc_errors.make(found.code, found.message, reason=found.reason) if found.reason else None
@@ -94,7 +94,7 @@ async def test_subscriptions_are_counted_only_when_few_are_left(
     monkeypatch.setattr(quota_store, "MARGIN", 5)
     await limit(ingest, max_subscriptions=8)
     await sum_up(ingest)
-    for _ in range(8):  # by the sums it has none, so more than five are left
+    for _ in range(8):  # the sums do not count these yet, so more than five seem to be left
         await ingest.create()
     await ingest.create()
     await sum_up(ingest)
@@ -117,7 +117,7 @@ async def test_events_above_the_rate_are_refused_and_not_stored(ingest: Ingest) 
     accepted = sum(result.WhichOneof("outcome") == "accepted" for result in results)
     assert accepted <= 5
     assert await ingest.count() == stored + accepted
-    # In one call with them, those of another tenant are stored.
+    # Events of another tenant in the same call are stored.
     mixed = [each for _ in range(10) for each in (ingest.item(event_type="a"), other.item(event_type="a"))]
     outcomes = [result.WhichOneof("outcome") for result in await ingest.batch(*mixed)]
     assert outcomes[1::2] == ["accepted"] * 10
@@ -163,7 +163,7 @@ async def test_a_tenant_with_too_many_unfinished_deliveries_sends_no_more_until_
     assert await ingest.count() == stored
     other = await ingest.of(f"{ingest.tenant_id}-other")
     assert await refusal_of_an_event(other) is None
-    await ingest.delete(made.id)  # which cancels what waits
+    await ingest.delete(made.id)  # which cancels its waiting deliveries
     await until_accepted(ingest)
 
 

@@ -10,7 +10,7 @@ from services.platform.stores import postgres, sql
 
 SQL = sql.Queries("services.ingest.quotas")
 # Sums that are older are not used: without them, nothing is refused for what a tenant once had.
-FRESH_SECONDS = 300.0
+FRESH_SECONDS = 900.0
 # With so many subscriptions left to a tenant they are not counted one by one.
 MARGIN = 1_000
 

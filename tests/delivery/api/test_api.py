@@ -1,4 +1,4 @@
-"""Look-ups, manual retries and cancellations, through gRPC."""
+"""Lookups, manual retries, and cancellations, over gRPC."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -21,7 +21,7 @@ from tests.delivery.world import Counted, World, opened, outcomes
 
 STATES = ["pending", "scheduled", "in_flight", "delivered", "failed", "cancelled"]
 WAITING = ["pending", "scheduled"]
-# So far ahead that the dispatcher leaves it alone.
+# So far in the future that the dispatcher ignores it.
 LATER = 600.0
 
 
@@ -34,7 +34,7 @@ async def api(stores: Stores) -> AsyncIterator[Shared]:
 
 
 async def delivery_in(world: World, status: str) -> UUID:
-    """A delivery in a state that nobody changes, with a failed attempt in its log."""
+    """Create a delivery in a state that nobody changes, with a failed attempt in its log."""
     subscription = await world.subscription("http://127.0.0.1:1/")
     delivery_id = await world.deliver(subscription, status=status, due_in=LATER, event_type="order.created")
     await world.set(delivery_id, attempt_count=1, failure_count=1, interrupted_count=3)
@@ -160,7 +160,7 @@ async def test_a_malformed_id_is_named(api: Shared, text: str) -> None:
 
 
 async def pages(shared: Shared, **fields: Any) -> list[list[UUID]]:
-    """The ids of every page of a list."""
+    """Return the ids of every page of a list."""
     found, token = [], ""
     while True:
         answer = await shared.client.ListDeliveries(pb.ListDeliveriesRequest(page_token=token, **fields))
@@ -302,7 +302,7 @@ async def test_a_retry_rings_at_once(world: World) -> None:
         finally:
             await broker.shutdown()
         assert rung() == 1
-        # In hand: the dispatcher leaves it alone.
+        # Claimed, so the dispatcher ignores it.
         assert not (await world.row(delivery_id))["due"]
 
 
@@ -323,7 +323,7 @@ async def test_a_retry_without_the_payload_is_gone(api: Shared, status: str) -> 
 async def test_a_retry_that_would_keep_a_day_beyond_its_retention_is_gone(
     api: Shared, days_ago: int, *, kept: bool
 ) -> None:
-    """Of 72 hours from the end of the day, which is there only for the unfinished deliveries of others."""
+    """Older than 72 hours from the end of its day; other unfinished deliveries keep the partition."""
     moment = datetime.now(UTC).replace(hour=12) - timedelta(days=days_ago)
     await api.world.pool.execute("SELECT create_partitions($1, $1)", moment.date())
     event_id = UUID(int=ids.least_at(moment).int | ids.new().int & (2**80 - 1))
@@ -342,7 +342,7 @@ async def test_a_retry_that_would_keep_a_day_beyond_its_retention_is_gone(
         assert "LOG_RETENTION_HOURS" in error.message
     row = await api.world.row(delivery_id)
     assert row["status"] == ("pending" if kept else "failed")
-    if kept:  # with the whole of its schedule
+    if kept:  # with its whole schedule
         assert row["expires_at"] - row["due_at"] > timedelta(hours=167, minutes=59)
 
 
@@ -410,7 +410,7 @@ async def test_what_does_not_wait_is_not_cancelled(api: Shared, status: str, rea
     assert (await api.world.row(delivery_id))["status"] == status
 
 
-# -- stores away --
+# -- stores unavailable --
 
 
 async def test_with_postgres_gone_every_call_is_unavailable_within_two_seconds(world: World, stores: Stores) -> None:

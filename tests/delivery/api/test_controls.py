@@ -1,4 +1,4 @@
-"""What a subscription says of how it is sent to, and what its receiver says: timeout, retry policy, Retry-After."""
+"""How a subscription and its receiver control sending: timeout, retry policy, Retry-After."""
 
 import itertools
 import time
@@ -24,7 +24,7 @@ from tests.delivery.world import RUNG, World, outcomes
 async def subscribe(
     world: World, target_url: str, *, timeout_seconds: float | None = None, retry_policy: str | None = None
 ) -> UUID:
-    """A subscription with controls of its own."""
+    """Create a subscription with its own controls."""
     made = await world.subscription(target_url)
     await world.pool.execute(
         "UPDATE subscriptions SET timeout_seconds = $2, retry_policy = $3::jsonb WHERE id = $1",
@@ -34,7 +34,7 @@ async def subscribe(
 
 
 async def scheduled(world: World, delivery_id: UUID) -> tuple[asyncpg.Record, float]:
-    """A delivery once it waits for its retry, and how long after its last attempt was recorded that comes."""
+    """Return a delivery that waits for its retry, and the delay of the retry after its last attempt."""
     row = await world.in_state(delivery_id, "scheduled")
     last = (await world.attempts(delivery_id))[-1]
     delay = (row["due_at"] - last["recorded_at"]).total_seconds()

@@ -39,7 +39,7 @@ async def lookups() -> AsyncIterator[Lookups]:
     await made.close()
 
 
-# Names become addresses that were vetted.
+# Names are resolved to addresses that were checked.
 
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST"])

@@ -1,4 +1,4 @@
-"""Where the sender connects to: vetted addresses only, one after the other."""
+"""The addresses that the sender connects to: only checked ones, one after the other."""
 
 import asyncio
 import contextlib
@@ -18,7 +18,7 @@ from tests.delivery import sending
 from tests.delivery.sending import OK, POLICY, PRIVATE, Naming, everywhere, failure, post
 from tests.delivery.world import LOOPBACK, until_true
 
-# Names that change, or that say several things, and redirects.
+# Names that change or have several addresses, and redirects.
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ async def test_a_name_that_turns_inward_gets_nothing_more_not_even_over_a_kept_c
     async with sending.sender(POLICY) as guarded, everywhere() as (port, reached):
         url = f"http://receiver.example:{port}/"
         assert (await guarded.send(post(url), timeout_seconds=5)).status_code == 200
-        assert (await guarded.send(post(url), timeout_seconds=5)).status_code == 200  # within the time that it holds
+        assert (await guarded.send(post(url), timeout_seconds=5)).status_code == 200  # while it is cached
 
         async def is_denied() -> bool:
             with contextlib.suppress(SendError):
@@ -110,14 +110,14 @@ async def test_one_answer_that_is_not_public_among_others_denies_all(
 async def test_an_address_that_hangs_does_not_use_up_the_deadline(
     names: Naming, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As where IPv6 is announced and leads nowhere."""
+    """As on a network that announces IPv6 without connectivity."""
     monkeypatch.setattr(dialing, "DELAY_SECONDS", 0.1)
     names(["127.0.0.9", "127.0.0.1"])
     silent = socket.socket()
     silent.bind(("127.0.0.9", 0))
     silent.listen(0)
     port = silent.getsockname()[1]
-    # Full, so that the next connection gets no answer.
+    # The queue is full, so the next connection gets no answer.
     filling = [socket.socket() for _ in range(4)]
     for filler in filling:
         filler.setblocking(False)  # noqa: FBT003 - the socket module's own signature

@@ -1,4 +1,4 @@
-"""The dispatcher rings for what is due, in turns, and takes back what lost workers held."""
+"""The dispatcher rings for due deliveries, in turns, and takes back those of lost workers."""
 
 import itertools
 from collections.abc import AsyncIterator
@@ -27,11 +27,11 @@ class Stream:
         self._broker = broker
 
     async def length(self) -> int:
-        """How many bells there are."""
+        """Return the number of bells."""
         return int(await self.client.xlen(STREAM))
 
     async def take(self) -> list[UUID]:
-        """The ids of all bells, oldest first; take the bells away."""
+        """Return the ids of all bells, oldest first, and remove the bells."""
         found: list[UUID] = []
         bells = cast("list[tuple[bytes, dict[bytes, bytes]]]", await self.client.xrange(STREAM))
         for bell, fields in bells:
@@ -55,7 +55,7 @@ async def stream(world: World) -> AsyncIterator[Stream]:
 
 
 async def some_turns(number: int = 3) -> None:
-    """Wait until dispatchers have ended so many turns from now."""
+    """Wait until dispatchers have finished this many turns from now."""
     turns = Counted(TURNS)
     await wait_until(lambda: turns() >= number, what=f"{number} turns")
 
@@ -270,7 +270,7 @@ async def test_two_dispatchers_take_each_lost_lease_back_once(world: World) -> N
     assert await world.pool.fetchval("SELECT count(*) FROM delivery_attempts") == len(delivery_ids)
 
 
-# -- what it tells --
+# -- its metrics --
 
 
 async def test_the_gauges_tell_what_is_unfinished(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""One bad endpoint never hurts the others: what is held is held in Postgres, unchanged, and costs nobody anything."""
+"""A bad endpoint never affects others: its deliveries are held in Postgres, unchanged, without cost to others."""
 
 import asyncio
 import dataclasses
@@ -47,7 +47,7 @@ async def away(world: World) -> World:
 
 
 async def health(world: World, subscription: UUID) -> dict[str, Any]:
-    """What is kept of an endpoint, with the length of its cool-down; empty when nothing is."""
+    """Return the state of an endpoint, with the length of its cool-down; empty if there is none."""
     query = (
         "SELECT *, extract(epoch FROM probe_at - breaker_since)::float8 AS cooldown"
         " FROM subscription_health WHERE subscription_id = $1"
@@ -57,7 +57,7 @@ async def health(world: World, subscription: UUID) -> dict[str, Any]:
 
 
 async def breaker(world: World, subscription: UUID, state: str, *, openings: int | None = None) -> dict[str, Any]:
-    """Wait until a breaker is in this state (for the so-manieth time) and return its row."""
+    """Wait until a breaker is in this state, after `openings` openings if given, and return its row."""
     found: dict[str, Any] = {}
 
     async def reached() -> bool:
@@ -69,7 +69,7 @@ async def breaker(world: World, subscription: UUID, state: str, *, openings: int
 
 
 async def open_breaker(world: World, subscription: UUID) -> None:
-    """A breaker that opened a minute ago, for an hour."""
+    """Open a breaker as of a minute ago, for an hour."""
     await world.pool.execute(
         "INSERT INTO subscription_health (subscription_id, breaker, breaker_since, breaker_reason, probe_at, openings,"
         " consecutive_failures, failing_since) VALUES ($1, 'open', now() - interval '1 minute', '10 failures in a row',"
@@ -79,12 +79,12 @@ async def open_breaker(world: World, subscription: UUID) -> None:
 
 
 async def cool_down(world: World, subscription: UUID) -> None:
-    """Let a breaker's cool-down be over."""
+    """End a breaker's cool-down."""
     await world.pool.execute("UPDATE subscription_health SET probe_at = now() WHERE subscription_id = $1", subscription)
 
 
 async def rows(world: World, subscription: UUID) -> list[asyncpg.Record]:
-    """The versions of a subscription's deliveries: equal when none was written to."""
+    """Return the row versions of a subscription's deliveries: equal if none was written."""
     found: list[asyncpg.Record] = await world.pool.fetch(
         "SELECT d.id, d.xmin::text AS written, q.xmin::text AS queued, q.claim_token, q.due_at,"
         " coalesce(q.attempt_count, d.attempt_count) AS attempt_count"
@@ -96,7 +96,7 @@ async def rows(world: World, subscription: UUID) -> list[asyncpg.Record]:
 
 
 async def at_rest(world: World, subscription: UUID) -> list[asyncpg.Record]:
-    """Wait until nothing of a subscription is in flight or in a worker's hands, and return its rows."""
+    """Wait until no delivery of a subscription is in flight or held by a worker, and return its rows."""
     found: list[asyncpg.Record] = []
 
     async def resting() -> bool:
@@ -113,13 +113,13 @@ async def at_rest(world: World, subscription: UUID) -> list[asyncpg.Record]:
 
 
 async def some_turns(number: int = 8) -> None:
-    """Wait until dispatchers have ended so many turns from now."""
+    """Wait until dispatchers have finished this many turns from now."""
     turns = Counted(TURNS)
     await wait_until(lambda: turns() >= number, SOON, what=f"{number} turns")
 
 
 async def set_status(world: World, subscription: UUID, status: str) -> None:
-    """As ingest pauses, disables and enables one."""
+    """Pause, disable, or enable a subscription as ingest does."""
     await world.pool.execute("UPDATE subscriptions SET status = $2 WHERE id = $1", subscription, status)
 
 
@@ -131,7 +131,7 @@ async def limit_rate(world: World, subscription: UUID, rate: float, burst: int |
 
 
 async def held_by(world: World, client: Client, delivery_id: UUID) -> str:
-    """What the API says of a delivery."""
+    """Return what the API shows of a delivery."""
     request = pb.GetDeliveryRequest(tenant_id=world.tenant_id, delivery_id=str(delivery_id))
     return (await client.GetDelivery(request)).delivery.held_by
 
@@ -210,7 +210,7 @@ async def test_failures_in_a_row_open_the_breaker_and_what_waits_is_left_alone(
         await some_turns()
         assert await rows(world, subscription) == before
         assert len(receiver.requests) == requests == await total_attempts(world, subscription)
-        # Those that were out when it opened, and no more.
+        # Those in flight when it opened, and no more.
         assert 3 <= requests <= 30
         assert await held_by(world, client, before[0]["id"]) == "breaker_open"
     assert changes() == 1
@@ -248,7 +248,7 @@ async def test_a_probe_is_one_request_which_makes_the_cool_down_longer_or_closes
     assert len(receiver.requests) == requests + 40 == await total_attempts(world, subscription)
     assert (row["breaker_reason"], row["probe_at"], row["probe_delivery_id"]) == (None, None, None)
     assert (row["consecutive_failures"], row["failing_since"]) == (0, None)
-    # Probes that failed are no news: one line when it began, one when it was over.
+    # Failed probes are not logged: one line when it opened, one when it closed.
     told = [entry for entry in logs if entry.get("subscription_id") == str(subscription)]
     assert [entry["event"] for entry in told] == [
         "an endpoint started failing; its deliveries wait",
@@ -429,7 +429,7 @@ async def test_without_redis_a_breaker_opens_holds_and_closes(away: World, recei
         await breaker(away, subscription, "open")
         before = await at_rest(away, subscription)
         requests = len(receiver.requests)
-        for _ in range(2):  # longer than a worker leaves Postgres unasked
+        for _ in range(2):  # longer than a worker waits between looks in Postgres
             assert await at_rest(away, subscription) == before
         assert len(receiver.requests) == requests
         receiver.script(then=200)
@@ -443,7 +443,7 @@ async def test_a_recovered_endpoint_is_fed_with_a_growing_rate(world: World, rec
     subscription = await world.subscription(receiver.url())
     await open_breaker(world, subscription)
     await world.deliver_many(subscription, 300)
-    # A busy machine answers late; a request that timed out would be sent again.
+    # A busy machine responds late; a request that timed out would be sent again.
     async with world.running(delivery_timeout_seconds=10, lease_seconds=30):
         await some_turns()
         assert not receiver.requests
@@ -454,11 +454,11 @@ async def test_a_recovered_endpoint_is_fed_with_a_growing_rate(world: World, rec
     within = [
         sum(request.at <= since + timedelta(seconds=seconds) for request in receiver.requests) for seconds in (1, 2)
     ]
-    # The probe, 24 in the first second, 53 until the second: and as many from a worker that looks for itself.
+    # The probe, 24 in the first second, 53 until the second, and as many from a worker that polls Postgres.
     assert within[0] <= 50
     assert within[1] <= 110
     assert len(receiver.requests) == 300
-    # And not one after the other, as the probe was sent.
+    # Not one after the other, as the probe was sent.
     assert receiver.max_in_flight >= 4
 
 
@@ -546,7 +546,7 @@ async def test_what_expires_behind_a_closed_gate_fails(
     assert not receiver.requests
 
 
-# -- disabled for what the receiver did --
+# -- disabled because of the receiver --
 
 
 async def subscription_row(world: World, subscription: UUID) -> asyncpg.Record:
@@ -671,7 +671,7 @@ async def test_a_rate_limit_holds_over_all_workers_and_costs_no_attempt(world: W
         )
         await at_rest(world, subscription)
     first, found = receiver.requests[0].monotonic, receiver.requests[:110]
-    # A little more than the burst is allowed for: the first was granted a little before it arrived.
+    # A little more than the burst is allowed: the first one was granted shortly before it arrived.
     assert all(number <= rate * (each.monotonic - first) + 2 * burst for number, each in enumerate(found))
     assert 0.6 * rate * (found[-1].monotonic - first) <= len(found)
     attempts = await world.pool.fetch("SELECT status, attempt_count, count(*) FROM deliveries GROUP BY 1, 2 ORDER BY 1")

@@ -1,4 +1,4 @@
-"""Rate limits on a real Valkey: a bucket for all who ring."""
+"""Rate limits on a real Valkey: one bucket for all processes that ring."""
 
 import asyncio
 import contextlib
@@ -17,7 +17,7 @@ from services.platform.stores import redis
 
 SUBSCRIPTION = ids.new()
 NEVER = "redis://127.0.0.1:1/0"
-# A busy machine is not one without Redis.
+# A slow response on a busy machine must not count as an outage of Redis.
 PATIENCE_SECONDS = 5.0
 
 
@@ -32,7 +32,7 @@ async def one_worker() -> int:
 
 @contextlib.asynccontextmanager
 async def limiters(redis_url: str, number: int) -> AsyncIterator[list[Limiter]]:
-    """Those of so many processes."""
+    """The limiters of this many processes."""
     settings = RedisSettings(redis_url=redis_url, _env_file=None)
     clients = [redis.connect(settings, timeout_seconds=PATIENCE_SECONDS) for _ in range(number)]
     try:
@@ -117,7 +117,7 @@ async def test_a_bucket_that_redis_refuses_is_logged_and_costs_no_other_its_own(
         assert (grants, later) == ([3, 0, 3], [2, 0, 2])
         (warning,) = logs
         assert (warning["log_level"], warning["subscription_id"]) == ("warning", str(refused))
-        # Its own share goes on being counted here: a second later there is one token more.
+        # Its own share is still counted here: a second later there is one token more.
         limiter._own[refused].filled_at -= 1
         assert (await limiter.take(asked(1)))[1].number == 1
 
@@ -211,11 +211,11 @@ async def test_what_is_given_back_can_be_taken_again_and_is_no_more_than_the_buc
         assert await taken(limiter, demand(0.01, 500, burst=20)) == 20
 
 
-# While Redis is away, each worker has its share.
+# While Redis is unavailable, each worker gets its share.
 
 
 class Workers:
-    """How many there are, and how often that was asked."""
+    """Return the number of workers, and count the calls."""
 
     def __init__(self) -> None:
         self.number = 1

@@ -1,4 +1,4 @@
-"""Batches lock rows by id, in whatever order they are given them, so that two of them never wait for each other."""
+"""Batches lock rows by id, whatever order they get them in, so that two batches never deadlock."""
 
 import asyncio
 import contextlib
@@ -28,7 +28,7 @@ def outcome(claim: Claim) -> Outcome:
 
 @contextlib.asynccontextmanager
 async def waiting(world: World, held: Connection, statement: Awaitable[object]) -> AsyncIterator[None]:
-    """While a statement waits for what another transaction holds."""
+    """Run while a statement waits for a lock of another transaction."""
     task = asyncio.ensure_future(statement)
 
     async def waits() -> bool:
@@ -43,19 +43,19 @@ async def waiting(world: World, held: Connection, statement: Awaitable[object]) 
         await task
 
 
-# A plan that meets rows as they stand in the table, as that of a large batch may.
+# A plan that reads rows in the table's order, as a large batch may.
 SCANNING = {"enable_indexscan": "off", "enable_bitmapscan": "off", "enable_indexonlyscan": "off"}
 
 
 @pytest.fixture
 async def scanning(world: World) -> AsyncIterator[World]:
-    """A world whose statements scan."""
+    """A world whose statements use sequential scans."""
     async with asyncpg.create_pool(world.database_url, min_size=0, max_size=8, server_settings=SCANNING) as pool:
         yield dataclasses.replace(world, pool=pool)
 
 
 async def prepared(world: World, name: str) -> tuple[list[UUID], Callable[[], Awaitable[object]]]:
-    """Rows, and a statement over all of them; both stand from the greatest id to the least."""
+    """Rows, and a statement over all of them; both are ordered from the greatest id to the least."""
     delivery_ids, statement = await _prepared(world, name)
     for delivery_id in delivery_ids:
         await world.set(delivery_id, failure_count=0)
@@ -103,7 +103,7 @@ async def test_probes_are_begun_and_given_up_in_one_order(world: World, name: st
     async with world.pool.acquire() as held, world.pool.acquire() as looking:
         await held.execute("BEGIN")
         await held.execute("SELECT FROM subscription_health WHERE subscription_id = $1 FOR UPDATE", names[-1])
-        if name == "begin_probes":  # it leaves to others what they hold
+        if name == "begin_probes":  # it leaves locked rows to their owners
             assert await store.begin_probes(dict.fromkeys(names, ids.new())) == set(names[:-1])
             await held.execute("ROLLBACK")
             return
@@ -114,7 +114,7 @@ async def test_probes_are_begun_and_given_up_in_one_order(world: World, name: st
 
 
 async def test_events_are_stored_in_the_order_of_their_ids(world: World) -> None:
-    """A call that was cut goes on in Postgres while its repetition comes in another batch."""
+    """A cancelled call continues in Postgres while its repetition arrives in another batch."""
     subscription = await world.subscription("http://127.0.0.1:1/")
     events = sorted((ids.new() for _ in range(ROWS)), reverse=True)
     arguments = [

@@ -1,4 +1,4 @@
-"""What the service tells a system subscription of its tenant's others: each thing once, and nothing of itself."""
+"""Operational events to a system subscription: each change once, and nothing about the system subscription itself."""
 
 import asyncio
 import dataclasses
@@ -17,7 +17,7 @@ from tests.delivery.world import Counted, World, until_true
 OPERATORS = "/operators"
 HOOK = "/hook"
 INTERVAL_SECONDS = 0.05
-# Whatever fails has failed for good.
+# Every failure is permanent.
 ONCE: dict[str, Any] = {"retry_limit": 0, "breaker_failures": 10_000, "breaker_failure_rate": 2.0}
 
 
@@ -27,7 +27,7 @@ def _told_often(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def system_subscription(world: World, receiver: Receiver, path: str = OPERATORS, **columns: Any) -> UUID:
-    """Where the operational events of the world's tenant go."""
+    """Create the system subscription of the world's tenant."""
     made = await world.subscription(receiver.url(path))
     for name, value in {"kind": "system", **columns}.items():
         await world.pool.execute(f"UPDATE subscriptions SET {name} = $2 WHERE id = $1", made, value)
@@ -35,12 +35,12 @@ async def system_subscription(world: World, receiver: Receiver, path: str = OPER
 
 
 def told(receiver: Receiver, path: str = OPERATORS) -> list[dict[str, Any]]:
-    """What arrived there, oldest first."""
+    """Return the events that arrived there, oldest first."""
     return [json.loads(request.body) for request in receiver.on(path)]
 
 
 async def nothing_more(world: World) -> None:
-    """Wait until there is nothing left to tell."""
+    """Wait until there are no more events to send."""
     facts = "SELECT NOT EXISTS (SELECT FROM operational_facts)"
     await until_true(lambda: world.pool.fetchval(facts), "facts to be told")
     await asyncio.sleep(4 * INTERVAL_SECONDS)
@@ -186,7 +186,7 @@ async def test_failing_is_told_once_until_it_has_recovered(world: World, receive
         await world.deliver_many(subscription, 4)
         await receiver.wait_for(1, path=OPERATORS)
         failed = len(receiver.on(HOOK))
-        # Probes fail, and open it again and again.
+        # Probes fail, and open it again repeatedly.
         await receiver.wait_for(failed + 3, 20, path=HOOK)
         await nothing_more(world)
         (failing,) = told(receiver)
@@ -211,7 +211,7 @@ async def test_a_system_subscription_that_fails_leads_to_no_events(world: World,
 
     async with world.running(**ONCE | {"breaker_failures": 1}):
         await world.deliver(subscription)
-        # Of its own: exhausted, and its breaker opens.
+        # Its own delivery is exhausted, and its breaker opens.
         await until_true(
             lambda: world.pool.fetchval(
                 "SELECT breaker = 'open' FROM subscription_health WHERE subscription_id = $1", system
@@ -219,7 +219,7 @@ async def test_a_system_subscription_that_fails_leads_to_no_events(world: World,
             "the breaker to open",
         )
         await nothing_more(world)
-        # And then it is disabled.
+        # Then it is disabled.
         receiver.script(then=410, path=OPERATORS)
         await world.pool.execute("DELETE FROM subscription_health WHERE subscription_id = $1", system)
         rows = await world.pool.fetch("SELECT id FROM webhook_deliveries WHERE subscription_id = $1", system)

@@ -1,4 +1,4 @@
-"""A bound on bytes held at once."""
+"""A limit on bytes that are held at once."""
 
 import asyncio
 import contextlib
@@ -9,7 +9,7 @@ from services.delivery.worker.deliverer import Budget
 
 
 class Spender:
-    """A task that holds bytes of a budget until it is told to let go."""
+    """A task that holds bytes of a budget until it is told to release them."""
 
     def __init__(self, budget: Budget, size_bytes: int, holder: str | None = None) -> None:
         self._release = asyncio.Event()

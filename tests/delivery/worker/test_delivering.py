@@ -1,4 +1,4 @@
-"""From a stored event to the receiver, and what is recorded of it."""
+"""From a stored event to the receiver, and what is recorded about it."""
 
 import base64
 import contextlib
@@ -124,7 +124,7 @@ async def test_a_worker_whose_clock_is_an_hour_behind_goes_by_that_of_postgres(
     hour, claim = 3600, WorkerStore.claim
 
     async def ahead(store: WorkerStore, delivery_ids: Sequence[UUID]) -> list[Claim]:
-        """What Postgres would say if its clock were an hour ahead of this machine's."""
+        """What Postgres would return if its clock were an hour ahead of this machine's."""
         claims = await claim(store, delivery_ids)
         return [msgspec.structs.replace(each, claimed_at=each.claimed_at + timedelta(seconds=hour)) for each in claims]
 
@@ -174,7 +174,7 @@ async def test_retries_keep_their_schedule_and_come_at_most_half_a_second_late(
     waits = [later - earlier for earlier, later in pairwise(times)]
     lags = [wait - delay for wait, delay in zip(waits, [0.2, 0.4, 0.8], strict=True)]
     assert all(lag >= -0.1 * delay for lag, delay in zip(lags, [0.2, 0.4, 0.8], strict=True))
-    # The best of three, for the machine may have other things to do.
+    # The best of three, because the machine may be busy.
     assert min(lags) <= 0.5
 
 
@@ -194,7 +194,7 @@ async def test_after_the_last_retry_the_delivery_has_failed(world: World, receiv
     assert len(receiver.requests) == limit + 1
 
 
-# -- what is stored of a response --
+# -- stored responses --
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
-"""What stands between a claim and a request that must not be made, each guard by itself: no dispatcher runs here.
+"""The guards between a claim and a request that must not be made, each tested without a dispatcher.
 
-That a late success ends a scheduled delivery is in test_late_outcomes.py.
+test_late_outcomes.py tests that a late success ends a scheduled delivery.
 """
 
 from uuid import UUID
@@ -29,7 +29,7 @@ async def store(world: World) -> WorkerStore:
     return WorkerStore(world.pool, world.worker_settings())
 
 
-# -- deliveries that have no request any more --
+# -- deliveries that can no longer be sent --
 
 
 async def test_a_worker_that_is_rung_for_what_must_not_be_sent_ends_it_without_a_request(

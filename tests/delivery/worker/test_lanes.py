@@ -42,11 +42,11 @@ def claim_all(made: Lanes) -> None:
 
 
 def stall(lane: Lane, seconds: float = 60.0) -> None:
-    """As if nothing had come of its requests for so long."""
+    """Pretend that no response to its requests came for this long."""
     lane.used_at -= seconds
 
 
-# -- bounds --
+# -- limits --
 
 
 @pytest.mark.parametrize(
@@ -56,16 +56,16 @@ def stall(lane: Lane, seconds: float = 60.0) -> None:
         (32.0, 30, 34, 2),
         (32.0, 32, 32, 0),
         (1.9, 0, 64, 1),
-        # By its share, of which a quarter each time that it takes its room.
+        # By its share, a quarter of which it may exceed each time it takes its room.
         (64.0, 0, 64, 48),
         (64.0, 48, 16, 0),
         (64.0, 47, 16, 1),
         (64.0, 3, 1, 0),
         (64.0, 2, 1, 1),
-        # The last slot is for one that has none.
+        # The last slot is for a subscription that has none.
         (64.0, 0, 1, 1),
         (64.0, 0, 0, 0),
-        # A limit that was lowered takes nothing back.
+        # A lowered limit takes nothing back.
         (1.0, 20, 44, 0),
     ],
 )
@@ -113,7 +113,7 @@ def test_any_number_of_slow_endpoints_leave_slots_to_others(slots: int, spared: 
     claim_all(made)
     assert (others[-1].in_flight, made.free_slots) == (1, spared - 1)
     made.done(others[-1])
-    # What one of them gives back another takes, and no more.
+    # What one of them releases another takes, and no more.
     made.done(next(hog for hog in hogs if hog.in_flight))
     claim_all(made)
     assert made.free_slots == spared
@@ -190,7 +190,7 @@ def test_a_quick_endpoint_keeps_what_it_takes_within_two_seconds() -> None:
 
 
 def succeed(lane: Lane, *, seconds: float = QUICK, in_flight: int | None = None) -> None:
-    """A good answer to the last of those that were out, or of so many."""
+    """Report a success for the last request in flight, or for this many."""
     lane.in_flight = int(lane.limit) - 1 if in_flight is None else in_flight
     lane.succeeded(seconds, time.monotonic() - seconds, SLOTS)
 
@@ -325,7 +325,7 @@ def test_an_end_gives_the_turn_back_to_a_lane_at_its_bound() -> None:
 
 
 def test_a_lane_whose_turn_came_too_late_leaves_an_empty_batch() -> None:
-    """It entered while there was room by its share; others took that."""
+    """It entered while its share left room; others then took that."""
     made = Lanes(16)
     late = waiting(made, 3)
     made.next_batch(100)
@@ -351,7 +351,7 @@ def test_an_id_that_is_discarded_is_not_claimed() -> None:
     assert (made.waiting, made.ready, made.can_claim) == (0, 0, False)
 
 
-# -- lanes that hold up nobody --
+# -- lanes that delay nobody --
 
 
 def test_what_waits_for_a_slow_endpoint_at_its_bound_does_not_count_as_ready() -> None:
@@ -436,11 +436,11 @@ def test_lanes_that_are_idle_for_long_are_forgotten() -> None:
     assert [made.lane(lane.subscription_id) for lane in (recent, flying, full)] == [recent, flying, full]
 
 
-# -- whatever happens --
+# -- random operations --
 
 
 class Model:
-    """Lanes, and where each id truly is."""
+    """Lanes, and the true place of each id."""
 
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
@@ -559,7 +559,7 @@ class Model:
             assert lane.in_turn == (lane in tenant.turns)
             assert (tenant in made._turns) == bool(tenant.turns)
             assert 1 <= lane.limit <= max(self.slots, FIRST_LIMIT)
-            # Whoever waits has a turn to come, or one that is out brings it.
+            # Every waiting lane has a turn to come, or a request in flight brings it one.
             assert lane.in_turn or (lane.blocked and made.in_flight) or not lane.waiting
 
 

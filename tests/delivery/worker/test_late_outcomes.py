@@ -1,4 +1,4 @@
-"""Outcomes that come after their claim was lost: each attempt stays, under its own number."""
+"""Outcomes that arrive after their claim was lost: each attempt is kept, under its own number."""
 
 from typing import Any
 from uuid import UUID
@@ -93,7 +93,7 @@ async def test_what_a_claim_hands_back_without_a_request_leaves_no_gap(world: Wo
 
 
 async def test_an_outcome_that_is_recorded_again_does_not_end_a_retry_by_hand(world: World, store: WorkerStore) -> None:
-    """The answer to the first was lost on its way, and somebody asked for the delivery again meanwhile."""
+    """The first response was lost, and someone requested the delivery again in the meantime."""
     delivery_id = await made(world)
     recorded = outcome(await claim(store, delivery_id), "success")
     await store.record([recorded])

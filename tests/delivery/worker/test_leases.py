@@ -1,4 +1,4 @@
-"""Leases of what a worker holds: renewed while they are its own, and never sent under when they are not."""
+"""Leases of a worker's deliveries: renewed while it owns them; nothing is sent under a lost one."""
 
 import asyncio
 import contextlib
@@ -34,7 +34,7 @@ async def scheduler(world: World) -> AsyncIterator[tuple[Scheduler, WorkerStore]
 
 
 async def hold(world: World, store: WorkerStore, scheduler: Scheduler, *, lease_left: float) -> Held:
-    """A claim in the hands of the scheduler, whose lease has so many seconds left."""
+    """Give the scheduler a claim whose lease has this many seconds left."""
     delivery_id = await world.deliver(await world.subscription("http://127.0.0.1:1/"), due_in=RUNG)
     (claim,) = await store.claim([delivery_id])
     held = Held(claim=claim, lease_until=time.monotonic() + lease_left)
@@ -108,7 +108,7 @@ async def test_nothing_is_sent_under_a_lease_that_was_lost(
 async def test_what_waits_in_a_workers_hands_for_longer_than_a_lease_is_sent_once(
     world: World, receiver: Receiver, ringer: Ringer
 ) -> None:
-    """Large payloads take turns, and each receiver hangs: the last one is in hand for longer than its lease."""
+    """Large payloads take turns, and each receiver hangs: the last one is held for longer than its lease."""
     receiver.script(then=Reply(hang=True))
     renewed = Counted("webhook_lease_renewals_total")
     async with (
@@ -143,7 +143,7 @@ async def test_an_outcome_under_a_lost_claim_is_recorded_and_only_a_success_chan
         await until_true(recorded, "the attempt")
         (attempt,) = await world.attempts(delivery_id)
         assert (attempt["number"], attempt["status_code"]) == (1, status)
-        # A success ends its delivery by a statement of its own.
+        # A success ends its delivery by a separate statement.
         row = await world.in_state(delivery_id, "delivered" if status == 200 else "in_flight")
         if status == 200:
             assert (row["status"], row["claim_token"]) == ("delivered", None)

@@ -14,7 +14,7 @@ from services.domain.doorbell import GROUP, STREAM, Ringer
 from tests.delivery import sending
 from tests.delivery.world import RUNG, Counted, World, heard_one, outcomes, ring, until_true
 
-# Sessions are another role's, of which pg_stat_activity says nothing.
+# Sessions belong to another role, so pg_stat_activity does not show them.
 BLOCKED = "SELECT count(*) FROM pg_locks WHERE NOT granted"
 # Half a second for requests in flight, the rest for handing back.
 SHORT_GRACE = 4.0
@@ -44,7 +44,7 @@ async def test_outcomes_that_wait_hold_no_slot_but_bound_what_is_claimed(
                 lambda: Counted.now("webhook_worker_recording_outcomes") == 4, what="four outcomes to wait"
             )
             assert await world.statuses(subscription) == {"in_flight": 4, "pending": 6}
-        # Once they are recorded, it goes on by itself.
+        # Once they are recorded, it continues.
         await world.all_in(subscription, "delivered", 10, timeout_seconds=5)
     assert len(receiver.requests) == 10
 
@@ -52,7 +52,7 @@ async def test_outcomes_that_wait_hold_no_slot_but_bound_what_is_claimed(
 async def test_what_was_rung_again_while_it_was_claimed_is_not_claimed_beside_itself(
     world: World, receiver: Receiver, ringer: Ringer
 ) -> None:
-    """Its lease runs out while the first outcome waits to be recorded: the worker must not take it once more."""
+    """Its lease expires while the first outcome waits to be recorded: the worker must not claim it again."""
     receiver.script(then=Reply(delay_seconds=0.3))
     async with world.worker(worker_concurrency=1):
         subscription = await world.subscription(receiver.url())
@@ -74,7 +74,7 @@ async def test_what_was_rung_again_while_it_was_claimed_is_not_claimed_beside_it
 
 @contextlib.asynccontextmanager
 async def locked(world: World, table: str) -> AsyncIterator[None]:
-    """Whoever uses the table waits."""
+    """Lock the table, so that others wait."""
     async with world.pool.acquire() as connection, connection.transaction():
         await connection.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
         yield
@@ -83,7 +83,7 @@ async def locked(world: World, table: str) -> AsyncIterator[None]:
 async def test_a_delivery_is_handed_back_when_postgres_fails_before_it_is_sent(
     world: World, receiver: Receiver, ringer: Ringer
 ) -> None:
-    """Two large payloads, and a budget for one: the second is claimed, and read when the first was sent."""
+    """Two large payloads, and a budget for one: the second is claimed, and read after the first is sent."""
     receiver.script(Reply(delay_seconds=0.5))
     async with world.worker(claimed_payload_bytes=10, large_payload_budget_bytes=100):
         subscription = await world.subscription(receiver.url())
@@ -106,7 +106,7 @@ async def test_a_delivery_is_handed_back_when_postgres_fails_before_it_is_sent(
 
 # A worker that is told to stop finishes what it can and hands back the rest at once.
 
-# Bells of 64 ids that a worker with one slot takes in: it holds up to 100 ids, and finds that when it has more.
+# A worker with one slot holds up to 100 ids of bells with 64 each, and checks this when it has more.
 ACCEPTED = 2
 
 

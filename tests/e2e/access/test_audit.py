@@ -290,7 +290,7 @@ async def test_an_update_tells_what_it_changed_and_shows_what_may_be_shown(
     assert changes.pop("rate_limit_per_second") == {"field": "rate_limit_per_second", "before": 5.0, "after": 7.5}
     retry_policy = changes.pop("retry_policy")
     assert (retry_policy["before"], retry_policy["after"]["delays_seconds"]) == (None, [1, 2])
-    # By name alone.
+    # Only by name.
     assert changes == {name: {"field": name} for name in ("description", "secret_key", "headers")}
     assert [change["field"] for change in second["changes"]] == ["secret_key", "headers"]
 

@@ -1,4 +1,4 @@
-"""Floods by a client without a key: other callers go on, the service stays ready, and memory is bounded."""
+"""Floods by a client without a key: other callers are served, the service stays ready, and memory is bounded."""
 
 import asyncio
 import contextlib
@@ -22,7 +22,7 @@ MOST_GROWTH_BYTES = 100 << 20
 
 
 async def flood(port: int, *, message_bytes: int) -> None:
-    """Keep as many calls open as a connection may have, each with as much of a message as the server lets through."""
+    """Keep as many calls open as a connection can have, each with as much of a message as the server accepts."""
     while True:
         async with raw.connected(port) as connection:
             await wait_until(lambda: connection.settings, what="the server's settings")
@@ -40,7 +40,7 @@ async def flood(port: int, *, message_bytes: int) -> None:
 
 @contextlib.asynccontextmanager
 async def flooded(port: int, *, message_bytes: int) -> AsyncIterator[None]:
-    """The same from several connections, for as long as the context lasts."""
+    """Do the same on several connections, until the context ends."""
     tasks = [asyncio.create_task(flood(port, message_bytes=message_bytes)) for _ in range(CONNECTIONS)]
     try:
         await asyncio.sleep(0.2)

@@ -1,4 +1,4 @@
-"""A tenant's quotas from the API of operators to the answers of its senders."""
+"""A tenant's quotas, from the operators' API to the responses of its senders."""
 
 from typing import Any
 

@@ -16,12 +16,12 @@ from tests.ingest.conftest import UNSIGNED, Ingest, counted, eventually, fields,
 
 PENDING, FILTERED = ingest_pb2.INGEST_STATUS_PENDING, ingest_pb2.INGEST_STATUS_FILTERED
 UNKNOWN = "01890a5d-ac96-774b-bcce-b302099a8057"
-# The bound of the shared server.
+# The limit of the shared server.
 MAX_PAYLOAD_BYTES = 1 << 20
 
 
 def _at(seconds: float) -> str:
-    """A UUIDv7 of a point in time."""
+    """Return a UUIDv7 of a time."""
     return str(UUID(int=(int(seconds * 1000) << 80) | (ids.new().int & ((1 << 80) - 1))))
 
 
@@ -157,7 +157,7 @@ async def test_a_signed_envelope_delivers_its_value(ingest: Ingest) -> None:
     signed = ingest_pb2.HubSignature(signature=signatures.hub(Key.of("It's a Secret to Everybody"), body))
     accepted = await ingest.send(made.id, payload=body, enveloped=True, hub_signature=signed)
     assert (await ingest.event(accepted.event_id)).payload == b'{"a":  1.0}'
-    # The value alone was not signed, and whatever else is said of the payload, it is what was.
+    # The value without its envelope, or another payload, does not match the signature.
     for payload in (b'{"a":  1.0}', b'{"payload": {"a":  2.0}}'):
         for enveloped in (False, True):
             error = await refused(ingest.send(made.id, payload=payload, enveloped=enveloped, hub_signature=signed))
@@ -443,7 +443,7 @@ async def test_batches_with_the_same_ids_in_opposite_orders_do_not_deadlock(inge
             UUID(items[1].event_id),
             ingest.tenant_id,
         )
-        # Were each to take the ids in its own order, each would hold what the other waits for.
+        # If each took the ids in its own order, each would hold what the other waits for.
         for batch in (items, items[::-1]):
             calls.append(asyncio.ensure_future(ingest.batch(*batch)))
             await eventually(all_wait, "the batch to wait for an id")
@@ -483,7 +483,7 @@ async def test_an_event_id_of_another_tenant_is_refused_and_shows_nothing_of_the
     theirs, event_id = await other.create(), str(ids.new())
     await other.send(theirs.id, event_id=event_id, payload=b"theirs")
     ours = await ingest.create()
-    # With the very same bytes, too: they prove nothing.
+    # Having the same bytes is not enough.
     for payload in (b"ours", b"theirs"):
         error = await refused(ingest.send(ours.id, event_id=event_id, payload=payload))
         assert isinstance(error, errors.Conflict)
@@ -508,7 +508,7 @@ async def test_an_event_id_that_two_tenants_send_in_one_moment_goes_to_one_of_th
     ours, theirs = await ingest.create(), await other.create()
     for _ in range(10):
         event_id = str(ids.new())
-        # Enough calls at once for those two to wait together.
+        # Enough simultaneous calls that those two wait together.
         calls = [ingest.batch(ingest.item(ours.id)) for _ in range(4)]
         first = ingest.batch(ingest.item(ours.id, event_id=event_id, payload=b"ours"))
         second = other.batch(other.item(theirs.id, event_id=event_id, payload=b"theirs"))
@@ -538,7 +538,7 @@ async def test_events_that_were_accepted_filtered_refused_or_repeated_are_counte
 async def test_a_caller_that_leaves_does_not_take_its_event_back(ingest: Ingest) -> None:
     made, event_id = await ingest.create(), str(ids.new())
     async with ingest.pool.acquire() as connection, connection.transaction():
-        # Holds the commit up.
+        # Blocks the commit.
         await connection.execute("LOCK TABLE webhook_events IN SHARE MODE")
         call = ingest.events.Ingest(ingest_pb2.IngestRequest(item=ingest.item(made.id, event_id=event_id)))
         waiting = asyncio.ensure_future(call)

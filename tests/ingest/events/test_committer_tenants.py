@@ -1,8 +1,9 @@
-"""How tenants share commits: nobody waits for, or is refused because of, what another one sends."""
+"""How tenants share commits: no tenant waits, or is refused, because of another one's events."""
 
 import asyncio
 from collections.abc import Sequence
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import pytest
@@ -29,7 +30,7 @@ def event(tenant_id: str, *, size_bytes: int = 1, deliveries: int = 0, key: str 
 
 
 class Store:
-    """Stands for the store: remembers each transaction, and does to it what its tenants are said to do."""
+    """A fake store that records each transaction, and treats it as configured for its tenants."""
 
     def __init__(self) -> None:
         self.transactions: list[list[str]] = []
@@ -89,7 +90,7 @@ async def test_small_events_of_all_tenants_share_a_commit() -> None:
     store = Store()
     store.hangs.add("first")
     made = store.committer()
-    # Both places are taken, so that what comes next waits together.
+    # Both places are taken, so the following items wait together.
     first = [asyncio.create_task(made.commit([event("first")])) for _ in range(2)]
     await asyncio.sleep(0)
     rest = [asyncio.create_task(made.commit([event(f"tenant-{number}")])) for number in range(20)]
@@ -120,7 +121,7 @@ async def test_what_fails_a_shared_commit_fails_its_tenant_and_keeps_it_apart(er
     assert [type(result) for result in await good] == [Accepted]
     shared = [names for names in store.transactions if len(set(names)) > 1]
     assert shared == [["bad", "bad", "good"]]
-    # Next time nobody shares with it.
+    # The next time, nobody shares a commit with it.
     before = len(store.transactions)
     await asyncio.gather(*(made.commit([event(name, key="m")]) for name in ("bad", "good", "bad", "good")))
     assert all(len(set(names)) == 1 for names in store.transactions[before:])
@@ -153,14 +154,14 @@ async def test_a_call_is_answered_without_a_tenant_that_takes_long_and_its_event
     items = [one.item(target) for one, target in zip(others, targets, strict=True)]
     late = ingest.item(slow.id, event_id=str(ids.new()), payload=b"x" * SHARED_BYTES)
     async with ingest.pool.acquire() as connection, connection.transaction():
-        # An event of this id is being stored: the next one waits for it.
+        # An event with this id is being stored, so the next one waits for it.
         await connection.execute(
             "INSERT INTO webhook_events (id, tenant_id, content_type, payload) VALUES ($1, $2, '', '')",
             late.event_id,
             ingest.tenant_id,
         )
         results = await asyncio.wait_for(ingest.batch(*items, late), 5.0)
-        # On a busy machine another one may be late, too.
+        # On a busy machine, another one may also be late.
         assert sum(result.HasField("accepted") for result in results) >= len(results) // 2
         assert results[-1].error.reason == "OUTCOME_UNKNOWN"
         await connection.execute("DELETE FROM webhook_events WHERE id = $1", late.event_id)
@@ -169,7 +170,7 @@ async def test_a_call_is_answered_without_a_tenant_that_takes_long_and_its_event
         return await ingest.count() == 1
 
     await eventually(stored, "the late event to be stored")
-    # What the gateway does next.
+    # What the gateway would do next.
     (again,) = await ingest.batch(late)
     assert again.accepted.replayed
 
@@ -187,3 +188,17 @@ async def test_an_event_id_in_two_tenants_items_of_a_call_is_accepted_once(inges
     mine, theirs = await ingest.create(), await other.create()
     results = await ingest.batch(ingest.item(mine.id, event_id=event_id), other.item(theirs.id, event_id=event_id))
     assert sorted(result.WhichOneof("outcome") or "" for result in results) == ["accepted", "error"]
+
+
+async def test_calls_that_wait_for_a_lock_hold_up_no_events(ingest: Ingest) -> None:
+    """They would have all connections of the pool."""
+    quiet, loud = await ingest.create(), await ingest.create()
+    await ingest.send(quiet.id)
+    async with ingest.pool.acquire() as connection, connection.transaction():
+        await connection.execute("SELECT FROM subscriptions WHERE id = $1 FOR UPDATE", UUID(loud.id))
+        changes = [asyncio.create_task(ingest.update(loud.id, description=str(number))) for number in range(30)]
+        await eventually(ingest.held_up, "changes to wait for the lock")
+        await asyncio.sleep(0.2)  # for those that have no connection yet
+        async with asyncio.timeout(5):
+            assert (await ingest.send(quiet.id)).deliveries == 1
+    await asyncio.gather(*changes)

@@ -1,4 +1,4 @@
-"""Events with a large fan-out: answered at once, and expanded behind, exactly once."""
+"""Events with a large fan-out: they get a response at once, and are expanded later, exactly once."""
 
 import asyncio
 import contextlib
@@ -27,7 +27,7 @@ PENDING = ingest_pb2.INGEST_STATUS_PENDING
 
 
 async def subscribe(ingest: Ingest, number: int, **columns: object) -> list[UUID]:
-    """Make subscriptions behind the server's back, and have it look again."""
+    """Create subscriptions directly in Postgres, and have the server reload them."""
     made = sorted(ids.new() for _ in range(number))
     names = "".join(f", {name}" for name in columns)
     values = "".join(f", ${place}" for place in range(3, 3 + len(columns)))
@@ -47,7 +47,7 @@ async def unexpanded(ingest: Ingest) -> int:
 
 
 async def expanded(ingest: Ingest) -> None:
-    """Wait until nothing of the tenant is left to expand."""
+    """Wait until the tenant has nothing left to expand."""
 
     async def none_left() -> bool:
         return await unexpanded(ingest) == 0
@@ -56,13 +56,13 @@ async def expanded(ingest: Ingest) -> None:
 
 
 async def targets_of(ingest: Ingest, event_id: str | UUID) -> list[UUID]:
-    """The subscriptions that have a delivery of an event, each as often as it has one."""
+    """Return the subscriptions with a delivery of an event, once for each delivery."""
     return sorted(row["subscription_id"] for row in await ingest.deliveries(str(event_id)))
 
 
 @contextlib.asynccontextmanager
 async def no_chunks(ingest: Ingest) -> AsyncIterator[None]:
-    """Hold up what makes deliveries, but not the acceptance of events that are expanded."""
+    """Block the creation of deliveries, but not the acceptance of events that are expanded."""
     async with ingest.pool.acquire() as connection, connection.transaction():
         await connection.execute("LOCK TABLE webhook_deliveries IN SHARE MODE")
         yield
@@ -133,7 +133,7 @@ async def test_a_batch_has_expanding_events_beside_others_with_and_without_keys(
 async def test_an_event_whose_process_died_after_the_answer_is_expanded_by_any_other(ingest: Ingest) -> None:
     wanting = await subscribe(ingest, 3)
     event_id = ids.new()
-    # As a process leaves it that stored the event and did no more.
+    # As left behind by a process that stored the event and then died.
     await ingest.pool.execute(
         "INSERT INTO event_expansions (event_id, tenant_id, event_type, stored_at, targets)"
         " VALUES ($1, $2, $3, now(), 3)",
@@ -163,16 +163,6 @@ async def test_a_chunk_whose_connection_is_lost_is_made_again(ingest: Ingest) ->
     assert await targets_of(ingest, accepted.event_id) == wanting
 
 
-async def test_a_tenant_with_an_event_that_is_not_expanded_is_in_use(ingest: Ingest) -> None:
-    await subscribe(ingest, MANY)
-    async with no_chunks(ingest):
-        await ingest.send(event_type=TYPE)
-        await ingest.pool.execute("UPDATE subscriptions SET deleted_at = now() WHERE tenant_id = $1", ingest.tenant_id)
-        in_use = await ingest.pool.fetchval(access.SQL["is_in_use"], ingest.tenant_id)
-    assert in_use
-    await expanded(ingest)
-
-
 async def test_a_tenant_whose_subscriptions_are_deleted_meanwhile_is_left_with_nothing(ingest: Ingest) -> None:
     await subscribe(ingest, MANY)
     async with no_chunks(ingest):
@@ -192,7 +182,7 @@ async def test_a_tenant_whose_subscriptions_are_deleted_meanwhile_is_left_with_n
 
 
 class Chunks:
-    """One event, stored, and what expands it step by step."""
+    """One stored event, and its expansion step by step."""
 
     def __init__(self, pool: Any) -> None:
         self.pool = pool
@@ -233,7 +223,7 @@ class Chunks:
         return chunks
 
     async def deliveries(self) -> list[asyncpg.Record]:
-        """Its deliveries, and how many seconds ahead each is looked at."""
+        """Return its deliveries, and in how many seconds each is due."""
         rows: list[asyncpg.Record] = await self.pool.fetch(
             "SELECT id, subscription_id, expires_at,"
             " extract(epoch FROM due_at - now())::float AS due_in_seconds FROM deliveries WHERE event_id = $1",
@@ -242,13 +232,13 @@ class Chunks:
         return rows
 
     async def targets(self) -> list[UUID]:
-        """The subscriptions that have a delivery of it, each as often as it has one."""
+        """Return the subscriptions with a delivery of it, once for each delivery."""
         return sorted(row["subscription_id"] for row in await self.deliveries())
 
 
 @pytest.fixture
 async def chunks(database: str) -> AsyncIterator[Chunks]:
-    """A database of its own, where nobody else expands."""
+    """A separate database, where no other process expands."""
     async with asyncpg.create_pool(database, min_size=0, max_size=4) as pool:
         yield Chunks(pool)
 
@@ -301,7 +291,7 @@ async def test_what_is_deleted_disabled_or_changed_in_the_middle_counts_as_it_is
     await chunks.stored()
     await chunks.next()
     changes = {
-        made[0]: "deleted_at = now()",  # after its delivery was made
+        made[0]: "deleted_at = now()",  # after its delivery was created
         made[2]: "deleted_at = now()",
         made[3]: "status = 'paused'",
         made[4]: "status = 'disabled', keep_when_disabled = false",
@@ -313,7 +303,7 @@ async def test_what_is_deleted_disabled_or_changed_in_the_middle_counts_as_it_is
         await chunks.pool.execute(f"UPDATE subscriptions SET {change} WHERE id = $1", subscription_id)
     rest = await chunks.rest()
     assert await chunks.targets() == [made[0], made[1], made[3], made[5], made[7], made[8]]
-    # Only those that nothing holds back are rung for.
+    # Only deliveries that are not held are rung for.
     assert sorted(rung.subscription_id for chunk in rest for rung in chunk.rung) == [made[7], made[8]]
 
 
@@ -322,7 +312,7 @@ async def test_a_subscription_created_after_the_event_gets_nothing_of_it(chunks:
     await chunks.stored()
     await chunks.next()
     later = await subscribed(chunks, 1)
-    # With an id from a clock that is behind, too: only the database's clock counts.
+    # Also with an id from a clock that is slow: only the database's clock counts.
     early = ids.shifted(ids.new(), -3600)
     await chunks.pool.execute(
         "INSERT INTO subscriptions (id, tenant_id, target_url) VALUES ($1, 'default', 'x')", early
@@ -330,6 +320,13 @@ async def test_a_subscription_created_after_the_event_gets_nothing_of_it(chunks:
     await chunks.rest()
     assert await chunks.targets() == made
     assert not set(later) & set(await chunks.targets())
+
+
+async def test_a_tenant_with_an_event_that_is_not_expanded_is_in_use(chunks: Chunks) -> None:
+    await chunks.stored()
+    assert await chunks.pool.fetchval(access.SQL["is_in_use"], "default")
+    await chunks.rest()
+    assert not await chunks.pool.fetchval(access.SQL["is_in_use"], "default")
 
 
 async def test_a_tenants_event_goes_to_no_other_tenants_subscriptions(chunks: Chunks) -> None:
@@ -390,7 +387,7 @@ async def test_a_filter_means_the_same_in_a_chunk_as_anywhere_else(chunks: Chunk
 
 
 class _Interrupted:
-    """Stands for a pool: its connection works for so many statements, and then its task is cancelled."""
+    """A fake pool: its connection runs this many statements, and then its task is cancelled."""
 
     def __init__(self, pool: Any, statements: int) -> None:
         self._pool = pool
@@ -471,7 +468,7 @@ async def test_deliveries_that_exist_are_neither_made_nor_rung_again(chunks: Chu
 
 
 class _Scripted:
-    """Stands for the store: each event takes so many chunks; remembers whose turn it was."""
+    """A fake store: each event takes this many chunks; records whose turn it was."""
 
     def __init__(self, sizes: dict[UUID, int]) -> None:
         self.sizes = sizes
@@ -529,7 +526,7 @@ async def test_tenants_take_turns_whatever_each_has_to_expand() -> None:
     expander.committed("quiet", quiet)
     await _run(expander, store, 11)
     assert store.order[:4].count(quiet) == 2
-    # Of one tenant in the order in which they came.
+    # Events of one tenant, in the order in which they were accepted.
     assert [event_id for event_id in store.order if event_id != quiet] == [one for one in busy for _ in range(3)]
 
 

@@ -1,4 +1,4 @@
-"""The indexes of a process: what is read when, that no change is missed, and that they stay within bounds."""
+"""The indexes of a process: what is read when, that no change is missed, and that they stay bounded."""
 
 import asyncio
 import json
@@ -24,17 +24,17 @@ from tests.ingest.conftest import Breakable, counted, eventually
 
 ROOT = Path(__file__).parents[3]
 TENANT = "default"
-# How long an index may be used without a look, where a test does not want one.
+# How long an index is used without a check, for tests that do not want one.
 LONG_SECONDS = 1000.0
 
 
 class Watched(SubscriptionStore):
-    """A store that tells how many rows were read, and can be stopped before it returns them."""
+    """A store that reports how many rows were read, and can be paused before it returns them."""
 
     def __init__(self, pool: Pool) -> None:
         super().__init__(pool, vault(), key_hours=1, quota=1_000_000)
         self.pool = pool
-        # Rows of each statement.
+        # Rows that each statement read.
         self.read: list[int] = []
         self.may_return = asyncio.Event()
         self.may_return.set()
@@ -59,7 +59,7 @@ class Watched(SubscriptionStore):
     # -- what other processes do --
 
     async def insert(self, number: int, *event_types: str, tenant_id: str = TENANT, age: str = "1 hour") -> list[UUID]:
-        """Make subscriptions that were written a while ago."""
+        """Create subscriptions that were written a while ago."""
         made = [ids.new() for _ in range(number)]
         await self.pool.execute("INSERT INTO tenants (id, name) VALUES ($1, $1) ON CONFLICT DO NOTHING", tenant_id)
         await self.pool.execute(
@@ -73,7 +73,7 @@ class Watched(SubscriptionStore):
         return made
 
     async def change(self, subscription_id: UUID, event_type: str, connection: Any = None) -> int:
-        """Change what a subscription wants, as an update does; its new version."""
+        """Change the event types of a subscription as an update does, and return its new version."""
         version: int = await (connection or self.pool).fetchval(
             "UPDATE subscriptions SET event_types = ARRAY[$2::text], version = version + 1,"
             " updated_at = statement_timestamp() WHERE id = $1 RETURNING version",
@@ -83,7 +83,7 @@ class Watched(SubscriptionStore):
         return version
 
     async def delete(self, subscription_id: UUID) -> int:
-        """Delete a subscription; its new version."""
+        """Delete a subscription, and return its new version."""
         version: int = await self.pool.fetchval(SQL["delete_subscription"], TENANT, subscription_id)
         return version
 
@@ -318,7 +318,7 @@ async def test_what_a_look_that_failed_was_for_is_looked_for_again(store: Watche
 
 
 async def test_another_server_that_lacks_a_change_is_believed(breakable: Breakable) -> None:
-    """As when a standby takes over that had not received the last changes: the same version means another row."""
+    """As if a standby without the last changes took over: the same version means another row."""
     async with asyncpg.create_pool(breakable.database_url, min_size=0, max_size=2) as pool:
         store = Watched(pool)
         filters = Filters(store)
@@ -380,7 +380,7 @@ async def test_while_a_tenant_is_loaded_for_the_first_time_its_events_are_matche
     assert await _wanting(filters, "b") == {made[0]}
 
 
-# -- bounds --
+# -- limits --
 
 
 async def test_the_tenant_that_was_used_least_recently_leaves_first(

@@ -1,4 +1,4 @@
-"""The index of a tenant's subscriptions: whom it finds, what a change costs, and what it takes in memory."""
+"""The index of a tenant's subscriptions: what it finds, the cost of a change, and its memory."""
 
 import random
 import tracemalloc
@@ -135,7 +135,7 @@ def test_the_estimate_of_memory_is_not_below_what_an_index_takes(types_of: "obje
         before, _ = tracemalloc.get_traced_memory()
         index = Index()
         for each in range(number):
-            # As a row has it.
+            # As a row contains it.
             subscription_id = asyncpg.pgproto.pgproto.UUID(ids.new().bytes)
             types = types_of(each)
             index.put(Filter(id=subscription_id, version=1, event_types=types, takes=True, steady=True))

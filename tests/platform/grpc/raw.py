@@ -1,4 +1,4 @@
-"""HTTP/2 by hand, for a client that does what no library would."""
+"""Handmade HTTP/2, for a client that does what no library would do."""
 
 import asyncio
 import contextlib
@@ -15,18 +15,18 @@ FRAME_BYTES = 16_384
 
 
 class RawConnection:
-    """One connection, and what came back on it."""
+    """One connection, and the received frames."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
         self._next = 1
-        # What the server set, by the number of the setting.
+        # The server's settings, by number.
         self.settings: dict[int, int] = {}
         # Streams that the server ended, and those that it refused to open.
         self.ended: set[int] = set()
         self.refused: set[int] = set()
-        # Bytes that may still be sent, on the connection and on each stream.
+        # Bytes that can still be sent, on the connection and on each stream.
         self.window = WINDOW_BYTES
         self.windows: dict[int, int] = {}
         self.closed = False
@@ -39,7 +39,7 @@ class RawConnection:
             await self._writer.drain()
 
     def open(self, path: str, headers: Iterable[tuple[str, str]] = ()) -> int:
-        """Begin a call that has no message yet; the number of its stream."""
+        """Start a call without a message; return the number of its stream."""
         stream, self._next = self._next, self._next + 2
         named = [
             (":method", "POST"),
@@ -56,12 +56,12 @@ class RawConnection:
         return stream
 
     def begin_message(self, stream: int, message_bytes: int) -> None:
-        """Say that a message of this length follows, and send as much of it as the server lets through, less a byte."""
+        """Announce a message of this length, and send as much as the server accepts, at most all but one byte."""
         self._send(stream, b"\x00" + struct.pack(">I", message_bytes))
         self.go_on(stream, message_bytes - 1)
 
     def go_on(self, stream: int, most: int) -> int:
-        """Send more of a message, within the windows; how much."""
+        """Send more of a message, within the windows; return how much was sent."""
         sent = 0
         while (size := min(most - sent, self.window, self.windows[stream], FRAME_BYTES)) > 0:
             self._send(stream, bytes(size))
@@ -74,7 +74,7 @@ class RawConnection:
         self.windows[stream] -= len(data)
 
     async def follow(self) -> None:
-        """Read what comes until the connection ends."""
+        """Read until the connection ends."""
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
             while True:
                 head = await self._reader.readexactly(9)
@@ -103,7 +103,7 @@ class RawConnection:
 
 
 def _text(text: str) -> bytes:
-    """As HPACK has a text that is neither compressed nor kept."""
+    """Encode a text for HPACK, uncompressed and not indexed."""
     size = len(text)
     if size < 127:
         return bytes([size]) + text.encode()
@@ -116,7 +116,7 @@ def _text(text: str) -> bytes:
 
 @contextlib.asynccontextmanager
 async def connected(port: int) -> AsyncIterator[RawConnection]:
-    """A connection whose settings are exchanged."""
+    """Open a connection and exchange the settings."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     connection = RawConnection(reader, writer)
     writer.write(PREFACE)

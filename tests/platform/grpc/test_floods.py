@@ -1,4 +1,4 @@
-"""What a client does before it shows a key, or with one, costs only itself."""
+"""A client without a valid key, or with one, can harm only itself."""
 
 import asyncio
 import contextlib
@@ -29,7 +29,7 @@ SETTINGS = GrpcServerSettings(
 
 
 class Served:
-    """A server that asks for keys, and one method of which holds each call until it is told to go on."""
+    """A server that requires keys; one of its methods holds each call until it is released."""
 
     def __init__(self) -> None:
         self.port = 0
@@ -49,12 +49,12 @@ class Served:
 
 
 def key_of(tenant: str) -> str:
-    """A key that is good for the tenant."""
+    """Return a key that is valid for the tenant."""
     return f"whk_{tenant:x<40}"
 
 
 async def find(key: str) -> Identity:
-    """The tenant is the key's own text."""
+    """The key's text is the tenant's id."""
     if not key.startswith("whk_"):
         raise keys.invalid()
     if key == ADMIN_KEY:
@@ -82,19 +82,19 @@ async def running() -> AsyncIterator[Served]:
 
 @pytest.fixture
 async def served() -> AsyncIterator[Served]:
-    """As `running`."""
+    """Run a server, like `running`."""
     async with running() as made:
         yield made
 
 
 async def never() -> AsyncIterator[bytes]:
-    """Messages that do not come."""
+    """Messages that never arrive."""
     await asyncio.Event().wait()
     yield b""
 
 
 async def refusal(call: Any) -> grpc.aio.AioRpcError:
-    """How a call ends."""
+    """Return how a call ends."""
     with pytest.raises(grpc.aio.AioRpcError) as raised:
         async with asyncio.timeout(5):
             await call
@@ -164,7 +164,7 @@ async def test_open_calls_without_a_message_take_no_place_of_a_tenant(
         await stranger.drain()
         await prober.drain()
         await wait_until(lambda: len(stranger.ended) == 100, what="all calls to be refused")
-        # Those that ask for the health may do so without a key: they have a part of the places, as a tenant has.
+        # Health checks need no key: they share some of the places, like a tenant.
         await wait_until(lambda: len(prober.ended) == 100 - 16, what="all calls but their part to be refused")
         served.go_on.set()
         assert await served.call("other") == b"ok"
@@ -212,7 +212,7 @@ async def test_a_message_that_nobody_reads_stays_with_its_sender(monkeypatch: py
                 sent[stream] += connection.go_on(stream, 16 << 10)
             return max(sent.values())
 
-        # One is read, so more of it is let through; those that wait for their turn get no more than the window.
+        # One is being read, so more of it is accepted; those that wait for their turn get no more than the window.
         await wait_until(lambda: go_on() > 500_000, what="most of one message to be let through")
         assert sorted(sent.values())[:2] < [server.WINDOW_BYTES + 1] * 2
         assert served.entered == 0

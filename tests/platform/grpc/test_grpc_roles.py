@@ -34,7 +34,7 @@ async def served() -> AsyncIterator[tuple[grpc.aio.Channel, list[str]]]:
     reached: list[str] = []
 
     async def sent(request: Any) -> bytes:
-        """What was sent: of a stream all of its messages."""
+        """Return what was sent; for a stream, all of its messages."""
         return request if isinstance(request, bytes) else b"".join([each async for each in request])
 
     async def answer(request: object, _context: object) -> bytes:

@@ -16,7 +16,7 @@ def of(tenant_id: str) -> Identity:
 
 
 def filled(places: Places, stack: contextlib.ExitStack, caller: Identity) -> int:
-    """Take places until one is refused; how many."""
+    """Take places until one is refused; return how many were taken."""
     taken = 0
     with contextlib.suppress(errors.Overloaded):
         while True:
@@ -31,7 +31,7 @@ def test_a_tenant_alone_has_half_of_the_places_and_others_share_the_rest() -> No
         assert filled(places, stack, of("a")) == 50
         assert filled(places, stack, of("b")) == 25
         assert filled(places, stack, of("c")) == 13
-        # Whoever has none finds a place.
+        # A tenant that has no place finds one.
         with places.taken(of("d")):
             pass
 

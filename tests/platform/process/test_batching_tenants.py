@@ -1,4 +1,4 @@
-"""How tenants share a batcher: turns in batches, room to wait, and places for slow batches."""
+"""How tenants share a batcher: turns in batches, space in the queue, and places for slow batches."""
 
 import asyncio
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ Named = tuple[str, int]
 
 
 class Sink:
-    """What a batcher flushes into: remembers every batch, and holds those up that have something of a slow tenant."""
+    """A target for a batcher that records every batch, and delays those with items of a slow tenant."""
 
     def __init__(self) -> None:
         self.batches: list[list[Named]] = []
@@ -38,7 +38,7 @@ Tasks = list["asyncio.Task[Named]"]
 
 
 async def submit(batcher: Batcher[Named, Named], tenant: str, number: int, *, size_bytes: int = 0) -> Tasks:
-    """Hand over items of a tenant, and return when all of them wait or are refused."""
+    """Submit items of a tenant, and return when all of them wait or are refused."""
     tasks = [asyncio.create_task(batcher.submit((tenant, place), size_bytes, tenant=tenant)) for place in range(number)]
     await asyncio.sleep(0)
     return tasks
@@ -61,7 +61,7 @@ async def test_a_tenant_with_one_item_is_in_the_next_batch_whatever_another_has_
     sink.gate.set()
     await asyncio.gather(*tasks)
     assert ("quiet", 0) in sink.batches[1]
-    # And what it leaves goes to the other.
+    # The other tenant gets what it leaves.
     assert [len(batch) for batch in sink.batches[1:-1]] == [4] * 25
     assert [number for batch in sink.batches for name, number in batch if name == "busy"] == list(range(100))
 
@@ -103,7 +103,7 @@ async def test_one_tenant_may_fill_what_the_others_leave_and_gives_it_back_when_
     quiet = await submit(batcher, "quiet", 2, size_bytes=100)
     assert len(batcher) == 10
     await asyncio.wait(busy[8:])
-    # The newest of the busy one made room.
+    # The newest items of the busy tenant were driven out.
     assert [type(task.exception()) for task in busy[8:]] == [errors.TenantOverloaded] * 2
     with pytest.raises(errors.TenantOverloaded):
         await batcher.submit(("busy", 10), 100, tenant="busy")

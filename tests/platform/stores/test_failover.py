@@ -81,7 +81,7 @@ async def test_a_rate_is_shared_before_and_after_a_failover(
         limiters = [Limiter(first, one_worker), Limiter(second, one_worker)]
 
         async def granted() -> list[list[int]]:
-            # Of several subscriptions at once, as in a turn of the dispatcher.
+            # For several subscriptions at once, as in a turn of the dispatcher.
             demands = [Demand(subscription_id=ids.new(), rate=0.01, burst=20, wanted=15) for _ in range(5)]
             return [[grant.number for grant in await limiter.take(demands)] for limiter in limiters]
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from services.platform.settings import PostgresSettings
 from services.platform.stores import postgres_url
 
-# Of asyncpg's parser.
+# Arguments of asyncpg's parser.
 ARGUMENTS = (
     *("host", "port", "user", "password", "passfile", "database", "ssl", "service", "servicefile", "direct_tls"),
     *("server_settings", "target_session_attrs", "krbsrvname", "gsslib"),

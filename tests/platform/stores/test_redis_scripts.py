@@ -1,4 +1,4 @@
-"""What a script's failure means: that of one key and value is told from a Redis that can do nothing for anybody."""
+"""How a script's failure is classified: caused by one key and value, or by a Redis that can do nothing for anyone."""
 
 from collections.abc import AsyncIterator
 from typing import Any
