@@ -342,6 +342,13 @@ async def test_every_subscription_of_a_crowd_has_its_turn(world: World, turns: T
     assert set(served) == set(names)
 
 
+async def test_a_crowd_whose_deliveries_all_went_has_no_second_turn(world: World, turns: Turns) -> None:
+    await many(world, 25)
+    await sweep(turns)
+    assert [len((await turns.take(10)).rung) for _ in range(3)] == [10, 10, 5]
+    assert await listed(world) == {}
+
+
 async def test_what_one_does_not_use_is_for_those_with_more(world: World, turns: Turns) -> None:
     one, many_due = [await world.subscription(ADDRESS) for _ in range(2)]
     await world.deliver(one)
