@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import pytest
@@ -192,3 +193,17 @@ async def test_an_event_id_in_two_tenants_items_of_a_call_is_accepted_once(inges
     mine, theirs = await ingest.create(), await other.create()
     results = await ingest.batch(ingest.item(mine.id, event_id=event_id), other.item(theirs.id, event_id=event_id))
     assert sorted(result.WhichOneof("outcome") or "" for result in results) == ["accepted", "error"]
+
+
+async def test_calls_that_wait_for_a_lock_hold_up_no_events(ingest: Ingest) -> None:
+    """They would have all connections of the pool."""
+    quiet, loud = await ingest.create(), await ingest.create()
+    await ingest.send(quiet.id)
+    async with ingest.pool.acquire() as connection, connection.transaction():
+        await connection.execute("SELECT FROM subscriptions WHERE id = $1 FOR UPDATE", UUID(loud.id))
+        changes = [asyncio.create_task(ingest.update(loud.id, description=str(number))) for number in range(30)]
+        await eventually(ingest.held_up, "changes to wait for the lock")
+        await asyncio.sleep(0.2)  # for those that have no connection yet
+        async with asyncio.timeout(5):
+            assert (await ingest.send(quiet.id)).deliveries == 1
+    await asyncio.gather(*changes)
