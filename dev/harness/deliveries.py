@@ -1,4 +1,4 @@
-"""Deliveries in any state, as the services write them: in the queue and in history together."""
+"""Create deliveries in any state, as the services write them: in the queue and in history."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -26,7 +26,7 @@ _END = """
 UPDATE webhook_deliveries SET status = $2::text::delivery_status, reason = $3, completed_at = now()
 WHERE id = ANY($1::uuid[])
 """
-# As if they had just been stored, but for their attempts.
+# As if they had just been stored, except for their attempts.
 _RESET = """
 WITH queued AS (DELETE FROM delivery_queue WHERE delivery_id = ANY($1::uuid[]) RETURNING delivery_id, attempt_count)
 UPDATE webhook_deliveries d
@@ -55,7 +55,7 @@ async def insert(
     due_in: float = 0.0,
     expires_in: float = 3600.0,
 ) -> None:
-    """Make deliveries, each with its event's id, in a state."""
+    """Create deliveries in a state; each has its event's id."""
     delivery_ids, event_ids = [pair[0] for pair in deliveries], [pair[1] for pair in deliveries]
     async with pool.acquire() as connection, connection.transaction():
         await connection.execute(_HISTORY, delivery_ids, event_ids, subscription_id, tenant_id, event_type)
@@ -71,7 +71,7 @@ async def put(
     expires_in: float = 3600.0,
     token: UUID | None = None,
 ) -> None:
-    """Put deliveries into a state, whatever they were in; in flight they are for as long as until they are due."""
+    """Move deliveries to a state, whatever state they had; leases of those in flight end when they are due."""
     async with pool.acquire() as connection, connection.transaction():
         await connection.execute(_RESET, delivery_ids)
         await connection.execute(_FORGET, delivery_ids)

@@ -1,4 +1,4 @@
-"""A DNS server on this machine that answers as a test says: it hangs, fails, cuts answers short, and counts.
+"""A DNS server on this machine that answers as a test says: it hangs, fails, truncates answers, and counts queries.
 
 async with nameserver.serving() as server:
     server.say("receiver.example", "127.0.0.1", "::1")
@@ -23,41 +23,41 @@ _RECORD = struct.Struct("!HHIH")
 _ANSWER, _TRUNCATED = 0x8580, 0x0200  # a response, authoritative, with recursion
 _IN = 1
 _POINTER = 0xC0
-# Where the name of the question is.
+# A pointer to the name in the question.
 _TO_QUESTION = struct.pack("!H", _POINTER << 8 | _HEADER.size)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """What is said of a name."""
+    """The answers for a name."""
 
-    # Answers to look-ups, one after the other, then the last again and again.
+    # Answers to lookups, one after the other, and then always the last.
     answers: deque[tuple[str, ...]] = field(default_factory=deque)
     looked_up: list[str] = field(default_factory=list)
     alias: str | None = None
     code: int = NO_ERROR
     hang: bool = False
-    # Over UDP it is cut short, so that it is asked for again over TCP.
+    # Truncated over UDP, so that the client asks again over TCP.
     truncated: bool = False
     ttl_seconds: int = 0
 
 
 class Nameserver(asyncio.DatagramProtocol):
-    """Serves until its context ends. A name that nothing is said of does not exist."""
+    """Serve until the context ends. Names without answers do not exist."""
 
     def __init__(self) -> None:
         self.port = 0
-        # Names and types of the questions, in their order.
+        # Names and types of the questions, in order.
         self.asked: list[tuple[str, int]] = []
         self._entries: dict[str, Entry] = {}
         self._transport: asyncio.DatagramTransport | None = None
 
     def say(self, name: str, *addresses: str, truncated: bool = False, ttl_seconds: int = 0) -> None:
-        """Give a name these addresses; "*.zone" is every name under a zone, "*" every name."""
+        """Set the addresses of a name; "*.zone" is every name under a zone, "*" every name."""
         self.say_in_turn(name, addresses, truncated=truncated, ttl_seconds=ttl_seconds)
 
     def say_in_turn(self, name: str, *answers: tuple[str, ...], truncated: bool = False, ttl_seconds: int = 0) -> None:
-        """Give a name other addresses with each look-up, and then the last ones."""
+        """Set different addresses for each lookup of a name, and then always the last ones."""
         self._entries[name] = Entry(answers=deque(answers), truncated=truncated, ttl_seconds=ttl_seconds)
 
     def alias(self, name: str, other: str) -> None:
@@ -73,16 +73,16 @@ class Nameserver(asyncio.DatagramProtocol):
         self._entries[name] = Entry(hang=True)
 
     def look_ups(self, name: str) -> int:
-        """Return how often a name was asked for: its IPv4 addresses, as every look-up does."""
+        """Return how often the IPv4 addresses of a name were requested, which every lookup does."""
         return self.asked.count((name, A))
 
     @property
     def configuration(self) -> dict[str, Any]:
-        """What c-ares is told to ask this server only."""
+        """Return the c-ares configuration for this server."""
         return {"nameservers": ["127.0.0.1"], "udp_port": self.port, "tcp_port": self.port}
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the socket."""
+        """Set the socket."""
         self._transport = cast("asyncio.DatagramTransport", transport)
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:

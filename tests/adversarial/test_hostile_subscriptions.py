@@ -1,4 +1,4 @@
-"""Subscriptions of a hostile tenant: their numbers and their event types harm no other tenant's."""
+"""Subscriptions of a hostile tenant: their numbers and event types harm no other tenant."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -16,9 +16,9 @@ from tests.adversarial.conftest import Tally
 pytestmark = pytest.mark.usefixtures("unharmed")
 
 SUBSCRIPTIONS = "/api/v1/subscriptions"
-# As they stand in JSON; Python writes some of them otherwise, or not at all.
+# As in JSON; Python would write some of them differently, or not at all.
 NUMBERS = ("1e-300", "-1e-300", "5e-324", "0", "-0.0", "-1", "1e300", "1e400", "-1e400", "NaN", "Infinity", "9" * 400)
-# Each field with a number that a tenant may set, as a body has it.
+# Each field with a number that a tenant can set, as in a body.
 FIELDS = {
     "rate_limit_per_second": '{"target_url": "%s", "rate_limit_per_second": %s}',
     "rate_limit_burst": '{"target_url": "%s", "rate_limit_per_second": 1, "rate_limit_burst": %s}',
@@ -78,7 +78,7 @@ async def test_no_number_of_a_tenant_is_stored_that_cannot_be_counted_with(
                 found = [error["field"] for error in answer.json()["errors"]]
                 assert [name.removesuffix(".1") for name in found] == [field], (number, found)
     tally.add("numbers of a subscription", len(FIELDS) * len(NUMBERS))
-    # No retries at all are a policy; every other number is outside of its range.
+    # A policy without retries is valid; every other number is out of range.
     assert {name.split()[0] for name in taken} <= {"retry_policy.limit"}
     for _ in range(5):
         assert (await _publish(quiet, "order.paid")).status_code == 202

@@ -10,18 +10,18 @@ from services.platform.stores.postgres import Pool
 from tests.analytics.conftest import Rows, today
 
 STATES = ("pending", "scheduled", "in_flight", "delivered", "failed", "cancelled")
-# Smaller than a day's rows, so that chunks end in the middle of them.
+# Smaller than a day's rows, so that chunks end among them.
 CHUNK = 4
 
 
 def found() -> tuple[float, float]:
-    """How many were counted so far."""
+    """Return how many were counted so far."""
     return MISMATCHES.labels("missing")._value.get(), MISMATCHES.labels("orphaned")._value.get()
 
 
 @pytest.fixture
 async def check(pool: Pool, rows: Rows) -> Check:
-    """A check of twelve deliveries, two of each state, that begins before the first."""
+    """A check of twelve deliveries, two in each state, that starts before the first."""
     for age_days in (1, 0):
         for status in STATES:
             await rows.delivery(today() - timedelta(days=age_days), status=status)
@@ -29,7 +29,7 @@ async def check(pool: Pool, rows: Rows) -> Check:
 
 
 async def rounds(check: Check, number: int = 1) -> tuple[float, float]:
-    """What so many rounds of twelve deliveries count."""
+    """Return the counts after this many rounds of twelve deliveries."""
     missing, orphaned = found()
     for _ in range(number * (2 * len(STATES) // CHUNK + 1)):
         await check.step()

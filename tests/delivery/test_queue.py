@@ -1,4 +1,4 @@
-"""What the queue is built for: updates in place, and no work for what was deleted, whatever snapshot is open."""
+"""The purpose of the queue: updates in place, and no work for deleted rows, even with an open snapshot."""
 
 import asyncio
 import contextlib
@@ -28,7 +28,7 @@ ENDED = 3_000
 
 @contextlib.asynccontextmanager
 async def snapshot(world: World) -> AsyncIterator[None]:
-    """While a transaction could still see everything that is there now, as a backup does."""
+    """Keep a snapshot open, as a backup does."""
     connection = await asyncpg.connect(world.database_url)
     try:
         async with connection.transaction(isolation="repeatable_read", readonly=True):
@@ -40,7 +40,7 @@ async def snapshot(world: World) -> AsyncIterator[None]:
 
 @pytest.fixture
 async def alone(world: World) -> AsyncIterator[World]:
-    """A world with a single connection, whose statistics are those of all statements."""
+    """A world with a single connection, whose statistics include all statements."""
     async with asyncpg.create_pool(world.database_url, min_size=1, max_size=1) as pool:
         yield dataclasses.replace(world, pool=pool)
 
@@ -58,7 +58,7 @@ async def send(world: World, delivery_ids: list[UUID]) -> None:
 
 
 async def updates(world: World, table: str) -> tuple[int, int]:
-    """How many updates of a table, with its partitions, there were, and how many of them in place."""
+    """Return the number of updates of a table with its partitions, and how many of them were in place."""
     await world.pool.execute("SELECT pg_stat_force_next_flush()")
     await world.pool.execute("SELECT 1")
     row = await world.pool.fetchrow(
@@ -71,7 +71,7 @@ async def updates(world: World, table: str) -> tuple[int, int]:
 
 
 async def blocks(world: World) -> int:
-    """How many blocks of the queue and of its indexes all statements have read so far."""
+    """Return how many blocks of the queue and its indexes all statements have read so far."""
     await world.pool.execute("SELECT pg_stat_force_next_flush()")
     await world.pool.execute("SELECT 1")
     return int(
@@ -123,7 +123,7 @@ async def test_cancelling_in_chunks_passes_nothing_twice_while_a_snapshot_is_ope
 
 @contextlib.asynccontextmanager
 async def retried(world: World, delivery_id: UUID) -> AsyncIterator[None]:
-    """While somebody retries a delivery by hand and has not committed yet."""
+    """While someone retries a delivery by hand and has not committed yet."""
     statement = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"
 
     async def waits() -> bool:
@@ -197,7 +197,7 @@ async def test_a_retry_by_hand_starts_the_schedule_of_what_has_ended_again(world
 
 
 async def test_what_is_planned_on_empty_tables_reads_each_delivery_once(stores: Stores) -> None:
-    """A plan is kept until the next ANALYZE, and the first of a day is made while its partition is empty."""
+    """A plan is kept until the next ANALYZE, and the first one of a day is made while its partition is empty."""
     with stores.database() as url:
         async with asyncpg.create_pool(url, min_size=1, max_size=1, server_settings=postgres._POOL_SETTINGS) as pool:
             world = World(pool=pool, database_url=url, redis_url=stores.redis_url())
@@ -206,14 +206,14 @@ async def test_what_is_planned_on_empty_tables_reads_each_delivery_once(stores: 
             before = await fetched(world)
             await send(world, await world.deliver_many(subscription, ENDED))
             after = await fetched(world)
-    # Once as they are made here, and once as they end.
+    # Once when they are created here, and once when they end.
     assert after["webhook_deliveries"] - before["webhook_deliveries"] <= 2 * ENDED + BATCH
     # Locked and claimed, locked and deleted.
     assert after["delivery_queue"] - before["delivery_queue"] <= 5 * ENDED + BATCH
 
 
 async def fetched(world: World) -> dict[str, int]:
-    """How many rows index scans of tables, with their partitions, have fetched so far."""
+    """Return how many rows index scans of tables, with their partitions, have fetched so far."""
     await world.pool.execute("SELECT pg_stat_force_next_flush()")
     await world.pool.execute("SELECT 1")
     rows = await world.pool.fetch(

@@ -1,10 +1,10 @@
-"""`tenants`: what one tenant, or a stranger without a key, does to another tenant.
+"""`tenants`: the effect of one tenant, or of a client without a key, on another tenant.
 
-The quiet tenant's open loop comes first in every run, alone, and then beside one hostile load: for each kind on a new
-stack, so that nothing of one kind is left for the next. Ratios are of the quiet tenant beside it to the quiet tenant
-alone on the same stack. The control has as much ordinary traffic of another tenant in place of the hostile load. After
-the loop, and still beside the load, come lone events whose first attempt fails: how long until the retry arrives.
-Quotas are raised out of the way: with their defaults most of these loads are refused.
+In every run, the quiet tenant's open loop first runs without others, and then beside one hostile load. Each kind has a
+new stack, so that nothing of one kind is left for the next. Ratios compare the quiet tenant beside the load to the
+quiet tenant without it on the same stack. The control replaces the hostile load with as much ordinary traffic of
+another tenant. After the loop, while the load continues, lone events fail at their first attempt, and the time until
+the retry arrives is measured. The quota of subscriptions is raised: 200,000 is the default.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ from dev.harness.load.pipes import Helper
 
 QUIET, HOSTILE = "quiet", "hostile"
 SUBSCRIPTIONS = 8
-# Of the maximum: the quiet tenant's rate, and that of the control's other tenant.
+# The share of the maximum for the quiet tenant, and for the control's other tenant.
 SHARE = 0.25
 CONTROL = "control"
 RETRIED_PER_SECOND = 5.0
@@ -34,20 +34,19 @@ FAN_OUT = 20_000
 SLOW_RECEIVERS, SLOW_MILLISECONDS, SLOW_PER_SECOND = 1_200, 15_000, 100.0
 RETRIES_BY_HAND, RETRIES_PER_SECOND = 100_000, 200.0
 MEBIBYTE = 1 << 20
-# A body of 1 MiB with its envelope is a little longer than that.
+# A body of 1 MiB with its envelope is slightly longer than that.
 LARGE_BYTES, LARGE_PER_SECOND = MEBIBYTE - 4_096, 4.0
 LEAST_RATE, LEAST_RATE_PER_SECOND = 0.001, 100.0
 STRANGERS = 128
-# Longer than a hostile load is wanted for; it is ended by the end of its process.
+# Longer than any hostile load is needed; it ends with its process.
 FOREVER_SECONDS = 3_600.0
 SETTLE_SECONDS = 3.0
 EVENTS = "/api/v1/events"
-# Retries follow a base with little jitter, so that one that is late is seen.
-UNLIMITED: Mapping[str, str] = {"RETRY_BASE_SECONDS": "1"}
+ENVIRONMENT: Mapping[str, str] = {"RETRY_BASE_SECONDS": "1", "QUOTA_SUBSCRIPTIONS": "1000000"}
 
 
 class Attack:
-    """What the kinds below work with: the stack, and a key and a generator of the hostile tenant's own."""
+    """What the kinds below use: the stack, and a key and a generator for the hostile tenant."""
 
     def __init__(self, ready: Rig, generator: Helper, api_key: str, maximum: float) -> None:
         self.ready = ready
@@ -56,12 +55,12 @@ class Attack:
         self._api_key = api_key
 
     def subscribe(self, count: int, behaviour: str = "ok", *, event_type: str = rig.WEBHOOK_TYPE) -> list[UUID]:
-        """Make subscriptions of the hostile tenant to the other receiver."""
+        """Create subscriptions of the hostile tenant to the other receiver."""
         targets = self.ready.other_targets(count, behaviour)
         return self.ready.stack.subscribe(targets, [event_type], api_key=self._api_key)
 
     def send(self, paths: Sequence[str], rate: float | None, **changes: Any) -> None:
-        """Begin a load of the hostile tenant, which goes on to the end."""
+        """Start a load of the hostile tenant, which continues to the end."""
         load = self.ready.open(paths, rate or 1.0, seconds=FOREVER_SECONDS)
         self._generator.tell(msgspec.structs.replace(load, **{"api_key": self._api_key, "rate": rate, **changes}))
 
@@ -137,25 +136,25 @@ class Beside(msgspec.Struct, frozen=True, kw_only=True):
     """The quiet tenant in one run of one kind."""
 
     kind: str
-    # Of its events; and the share of those that were accepted that was delivered.
+    # The share of its events that were accepted, and the share of these that were delivered.
     accepted_share: float
     delivered_share: float
     accept_p99_ms: float
     end_to_end_p99_ms: float
-    # Beside the load to alone.
+    # Beside the load, compared to without it.
     accept_p99_ratio: float
     end_to_end_p99_ratio: float
-    # From an event to its retry, at the median and at the worst: beside the load to alone.
+    # From an event to its retry, median and maximum: beside the load, compared to without it.
     retry_p50_ratio: float
     retry_max_ratio: float
-    # While the hostile load was there, and the quiet tenant's was not yet.
+    # While only the hostile load was running.
     delivery_cpu_percent: float
     memory_mb: dict[str, float]
     lost: int
 
 
 def run(bench: Bench) -> Result:
-    """Every run goes through all kinds."""
+    """Run all kinds in every run."""
     found = [
         _measure(bench, f"tenants-{number}-{kind.replace(' ', '-')}", kind, begin)
         for number in range(bench.options.runs)
@@ -165,7 +164,7 @@ def run(bench: Bench) -> Result:
 
 
 def summary(found: Sequence[Beside]) -> Result:
-    """Medians by kind, with the ratio of p99 to that of the control in the same run; the worst over the kinds first."""
+    """Return medians by kind, with the ratio of p99 to the control's in the same run; the worst kind comes first."""
     kinds = {kind: figures.medians([one for one in found if one.kind == kind]) for kind in KINDS}
     controls = [one for one in found if one.kind == CONTROL]
     for kind, median in kinds.items():
@@ -187,7 +186,7 @@ def summary(found: Sequence[Beside]) -> Result:
 
 
 def _measure(bench: Bench, name: str, kind: str, begin: Begin) -> Beside:
-    with rig.running(bench, name, environment=UNLIMITED) as ready:
+    with rig.running(bench, name, environment=ENVIRONMENT) as ready:
         keys = {tenant: ready.stack.create_tenant(tenant) for tenant in (QUIET, HOSTILE)}
         quiet = _subscribe(ready, keys[QUIET], "ok", SUBSCRIPTIONS)
         retried = _subscribe(ready, keys[QUIET], "again", 1)
@@ -222,13 +221,13 @@ def _measure(bench: Bench, name: str, kind: str, begin: Begin) -> Beside:
 
 @contextlib.contextmanager
 def _hostile(ready: Rig, api_key: str, maximum: float, begin: Begin) -> Iterator[Callable[[], None]]:
-    """Keep a hostile load up; yield what ends it early."""
+    """Keep a hostile load running; yield a callback that ends it early."""
     with contextlib.ExitStack() as load:
         generator = load.enter_context(Helper("hostile generator", "dev.harness.load.generator"))
         if more := begin(Attack(ready, generator, api_key, maximum)):
             load.enter_context(more)
         time.sleep(SETTLE_SECONDS)
-        # What waits in the service goes on waiting; only nothing comes after it.
+        # What waits in the service keeps waiting; only nothing new follows.
         yield load.close
 
 

@@ -1,6 +1,6 @@
-"""Streams of HTTP/2 that a stranger opens at a gRPC server: without a key, and never finished.
+"""HTTP/2 streams of a client without a key, which it opens at a gRPC server and never finishes.
 
-Frames are written by hand: what they are for is what a client of gRPC does not do.
+Frames are handmade, because no gRPC client does this.
 """
 
 import contextlib
@@ -9,7 +9,7 @@ import struct
 from collections.abc import Iterator
 
 STREAMS = 4_096
-# Connections, each with a message that says it is long and never ends.
+# Connections, each with a message that is announced as long and never ends.
 UNFINISHED_CONNECTIONS = 8
 UNFINISHED_BYTES = 4 << 20
 METHOD = "/webhook.v1.IngestService/Ingest"
@@ -21,7 +21,7 @@ _END_HEADERS = 4
 
 @contextlib.contextmanager
 def open_streams(port: int) -> Iterator[None]:
-    """Open one connection with many streams, and some with an unfinished message each; close them with the context."""
+    """Open a connection with many streams, and some with an unfinished message each, until the context ends."""
     with contextlib.ExitStack() as connections:
         crowd = connections.enter_context(_connect(port))
         _send(crowd, b"".join(_request(number) for number in range(STREAMS)))
@@ -32,7 +32,7 @@ def open_streams(port: int) -> Iterator[None]:
 
 def _connect(port: int) -> socket.socket:
     connection = socket.create_connection(("127.0.0.1", port), CONNECT_TIMEOUT_SECONDS)
-    # What the server does not read is not waited for.
+    # Do not wait until the server reads.
     connection.settimeout(0)
     _send(connection, _PREFACE + _frame(_SETTINGS, 0, 0, b""))
     return connection
@@ -66,7 +66,7 @@ def _field(name: bytes, value: bytes) -> bytes:
 
 
 def _unfinished_message(stream: int) -> bytes:
-    """As much of a message as the first window of HTTP/2 takes."""
+    """Return as much of a message as the first HTTP/2 window allows."""
     message = b"\x00" + struct.pack(">I", UNFINISHED_BYTES) + bytes(60_000)
     size = 16_384
     return b"".join(_frame(_DATA, 0, stream, message[at : at + size]) for at in range(0, len(message), size))

@@ -25,7 +25,7 @@ from services.platform.process import background, metrics
 from services.platform.process.bounds import Refusals
 from services.platform.process.lifecycle import Process
 from services.platform.settings import GrpcServerSettings
-from services.platform.stores import postgres
+from services.platform.stores import connection_shares, postgres
 from services.platform.tracing import spans
 from services.platform.tracing.spans import Kind, Span, Tracer
 
@@ -46,6 +46,8 @@ CONNECTION_GRACE_MS = 30_000
 CALL_SECONDS = 30.0
 # From the moment that a call is let in, or the message before, to the end of its message.
 MESSAGE_SECONDS = 10.0
+# On whose behalf keys are looked up, made-up ones too.
+KEYS = "keys"
 
 # Of a call, as every method of a servicer has it: async def Name(self, request: pb.X, _context: Context) -> pb.Y.
 # These classes take type arguments only in their stubs.
@@ -89,6 +91,7 @@ class _Interceptor(grpc.aio.ServerInterceptor):
         method = handler_call_details.method
         request_id = _metadatum(handler_call_details.invocation_metadata, ids.REQUEST_ID_HEADER)
         ids.CURRENT_REQUEST_ID.set(ids.sane_request_id(request_id))
+        connection_shares.OWNER.set(KEYS)
         try:
             caller = await self._authenticator.admit(method, handler_call_details.invocation_metadata)
         except Exception as error:  # noqa: BLE001 - raised again where errors become statuses
@@ -125,6 +128,9 @@ class _Acting:
     async def __call__(self, context: Any) -> Any:
         """Return the response; None if there may be many, which are written."""
         identity.CALLER.set(self._caller)
+        # A gateway calls for many tenants at once: what it asks by one method does not wait for what it asks by others.
+        of_gateway = self._caller.role is roles.Role.SERVICE
+        connection_shares.OWNER.set(self._method if of_gateway else self._caller.tenant_id)
         with self._places.taken(self._caller) as receiving:
             if self._many_requests:
                 return await self._respond(context, self._messages(context, receiving))

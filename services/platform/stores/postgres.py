@@ -24,6 +24,7 @@ import asyncpg.transaction
 from services.platform.process import metrics
 from services.platform.settings import PostgresSettings
 from services.platform.stores import availability
+from services.platform.stores.connection_shares import ConnectionShares
 
 if TYPE_CHECKING:
     # Not for those that only migrate: it brings the server of HTTP with it.
@@ -91,7 +92,18 @@ class _Connection(_Base):
 
 
 class _Pool(Pool):
-    """Repeats single statements that Postgres rolled back for a conflict with another transaction."""
+    """Repeats single statements that Postgres rolled back for a conflict with another transaction.
+
+    Its connections are shared among those on whose behalf they are taken.
+    """
+
+    shares: ConnectionShares
+
+    @contextlib.asynccontextmanager
+    async def acquire(self, *, timeout: float | None = None) -> AsyncIterator[Any]:  # type: ignore[override] # noqa: ASYNC109 - asyncpg's
+        """Yield a connection, in turns among those that want one."""
+        async with self.shares.taken(), super().acquire(timeout=timeout) as connection:
+            yield connection
 
     async def execute(self, *arguments: Any, **options: Any) -> str:
         return await repeat_rolled_back(functools.partial(super().execute, *arguments, **options))
@@ -129,7 +141,7 @@ async def pool(process: "Process", settings: PostgresSettings) -> AsyncIterator[
     Statements end after 10 s on the client's side and connecting after 1 s, or the URL's connect_timeout, both with
     TimeoutError.
     """
-    created: Pool = _Pool(
+    created = _Pool(
         settings.postgres_target.dsn,
         min_size=0,
         max_size=settings.postgres_pool_size,
@@ -145,6 +157,7 @@ async def pool(process: "Process", settings: PostgresSettings) -> AsyncIterator[
         command_timeout=STATEMENT_TIMEOUT_SECONDS,
         **_session(settings, process.role, _POOL_SETTINGS),
     )
+    created.shares = ConnectionShares(settings.postgres_pool_size)
     await created
 
     async def check() -> None:

@@ -1,4 +1,4 @@
-"""Limits that no API lets in, as of a row that was written by hand: others keep theirs, and their deliveries."""
+"""Limits that the API would refuse, as in a row written by hand, do not affect other subscriptions."""
 
 import contextlib
 import dataclasses
@@ -15,7 +15,7 @@ HOSTILE = (1e-300, -1e-300, 5e-324, 0.0, -0.0, 1e300, float("nan"), float("inf")
 
 @contextlib.asynccontextmanager
 async def _without_checks(world: World) -> AsyncIterator[None]:
-    """Let any limit in, until every row is removed again."""
+    """Allow any limit, until all rows are deleted."""
     for column in CHECKS:
         await world.pool.execute(f"ALTER TABLE subscriptions DROP CONSTRAINT subscriptions_{column}_check")
     try:

@@ -1,4 +1,4 @@
-"""Turns cost what is due and may be sent, are fair among tenants, and nothing that is due is missed."""
+"""The cost of turns depends on sendable deliveries, turns are fair among tenants, and no due delivery is missed."""
 
 import asyncio
 import contextlib
@@ -29,7 +29,7 @@ SOON = 30.0
 
 @pytest.fixture
 async def turns(world: World) -> AsyncIterator[Turns]:
-    """Turns of a process, taken by the test."""
+    """The turns of a process, run by the test."""
     async with made_turns(world) as made:
         yield made
 
@@ -42,13 +42,13 @@ async def made_turns(world: World) -> AsyncIterator[Turns]:
 
 
 async def tenant(world: World, name: str) -> World:
-    """The same world for another tenant."""
+    """Return the same world for another tenant."""
     await world.pool.execute("INSERT INTO tenants (id, name) VALUES ($1, $1) ON CONFLICT DO NOTHING", name)
     return dataclasses.replace(world, tenant_id=name)
 
 
 async def many(world: World, number: int, *, due_in: float = 0.0, status: str = "active") -> list[UUID]:
-    """Make so many subscriptions with a delivery each; the subscriptions."""
+    """Create this many subscriptions with a delivery each; return the subscriptions."""
     names, events = [ids.new() for _ in range(number)], [ids.new() for _ in range(number)]
     made = [ids.of_delivery(event, name) for event, name in zip(events, names, strict=True)]
     await world.pool.execute(
@@ -72,13 +72,13 @@ async def many(world: World, number: int, *, due_in: float = 0.0, status: str = 
 
 
 async def listed(world: World) -> dict[UUID, asyncpg.Record]:
-    """Those that have turns."""
+    """Return the subscriptions that have turns."""
     rows = await world.pool.fetch("SELECT *, turn_at <= clock_timestamp() AS come, xmin::text FROM due_subscriptions")
     return {row["subscription_id"]: row for row in rows}
 
 
 async def sweep(turns: Turns) -> None:
-    """Sweep at once, and all there is."""
+    """Sweep everything at once."""
     turns.sweeper._sweep_at = 0.0
     await turns.sweeper.sweep(leases=True)
     while turns.sweeper.has_more:
@@ -86,7 +86,7 @@ async def sweep(turns: Turns) -> None:
 
 
 async def check(turns: Turns) -> None:
-    """One whole pass over the queue."""
+    """Run one complete pass over the queue."""
     await turns.sweeper.check(leases=True)
     while turns.sweeper._place.subscription_id.int:
         await turns.sweeper.check(leases=True)
@@ -175,7 +175,7 @@ async def test_an_open_breaker_has_its_turn_when_a_probe_may_be_sent(world: Worl
     assert (await listed(world))[subscription]["come"]
     assert len((await turns.take(100)).rung) == 1
     row = (await listed(world))[subscription]
-    assert row["turn_at"] > datetime.now(UTC) + timedelta(seconds=30)  # when the probe is taken for lost
+    assert row["turn_at"] > datetime.now(UTC) + timedelta(seconds=30)  # when the probe counts as lost
     await world.pool.execute("UPDATE subscription_health SET breaker = 'closed', probe_at = NULL")
     assert len((await turns.take(100)).rung) == 7
 
@@ -371,6 +371,13 @@ async def test_every_subscription_of_a_crowd_has_its_turn(world: World, turns: T
     assert set(served) == set(names)
 
 
+async def test_a_crowd_whose_deliveries_all_went_has_no_second_turn(world: World, turns: Turns) -> None:
+    await many(world, 25)
+    await sweep(turns)
+    assert [len((await turns.take(10)).rung) for _ in range(3)] == [10, 10, 5]
+    assert await listed(world) == {}
+
+
 async def test_what_one_does_not_use_is_for_those_with_more(world: World, turns: Turns) -> None:
     one, many_due = [await world.subscription(ADDRESS) for _ in range(2)]
     await world.deliver(one)
@@ -380,11 +387,11 @@ async def test_what_one_does_not_use_is_for_those_with_more(world: World, turns:
     assert (of(taken, [one]), of(taken, [many_due])) == (1, 199)
 
 
-# -- what it costs --
+# -- cost --
 
 
 async def blocks(world: World) -> int:
-    """How many blocks of the queue and of the list all statements have read so far."""
+    """Return how many blocks of the queue and of the list all statements have read so far."""
     await world.pool.execute("SELECT pg_stat_force_next_flush()")
     await world.pool.execute("SELECT 1")
     return int(
@@ -397,7 +404,7 @@ async def blocks(world: World) -> int:
 
 @pytest.fixture
 async def alone(world: World) -> AsyncIterator[World]:
-    """A world with a single connection, whose statistics are those of all statements."""
+    """A world with a single connection, whose statistics include all statements."""
     settings = postgres._POOL_SETTINGS
     async with asyncpg.create_pool(world.database_url, min_size=1, max_size=1, server_settings=settings) as pool:
         yield dataclasses.replace(world, pool=pool)

@@ -1,4 +1,4 @@
-"""Tenants, and hosts: what a worker has out for them, and that none of them takes what is there for all."""
+"""Tenants and hosts: what a worker has in flight for them; none of them uses up the capacity for all."""
 
 from uuid import UUID
 
@@ -22,7 +22,7 @@ def url(host: str) -> str:
 
 
 def place(made: Lanes, lane: Lane, tenant: str, host: str) -> bool:
-    """Do with a claim what the scheduler does: give it back if it does not fit."""
+    """Handle a claim as the scheduler does: hand it back if it does not fit."""
     made.learn(lane, tenant, url(host))
     fits = made.fits(lane)
     if not fits:
@@ -31,7 +31,7 @@ def place(made: Lanes, lane: Lane, tenant: str, host: str) -> bool:
 
 
 def known(made: Lanes, tenant: str, *, host: str = "", seconds: float = ANSWER_SECONDS, limit: float = SLOTS) -> Lane:
-    """A lane whose tenant and host are known, each with a host of its own by default."""
+    """Return a lane with a known tenant and host; by default, each has its own host."""
     subscription_id = ids.new()
     lane = made.lane(subscription_id)
     made.learn(lane, tenant, url(host or f"{subscription_id}.example"))
@@ -40,7 +40,7 @@ def known(made: Lanes, tenant: str, *, host: str = "", seconds: float = ANSWER_S
 
 
 def many(made: Lanes, tenant: str, number: int, *, host: str = "", seconds: float = ANSWER_SECONDS) -> list[Lane]:
-    """Lanes with ten ids each."""
+    """Return lanes with ten ids each."""
     found = [known(made, tenant, host=host, seconds=seconds) for _ in range(number)]
     for lane in found:
         made.add(lane.subscription_id, new(10))
@@ -57,7 +57,7 @@ def in_flight(lanes: list[Lane]) -> int:
 
 
 def end_all(made: Lanes, lanes: list[Lane], number: int) -> None:
-    """End so many requests, one after the other, each from another lane."""
+    """End this many requests, one after the other, each in another lane."""
     for lane in [lane for lane in lanes if lane.in_flight][:number]:
         made.done(lane)
         claim_all(made)
@@ -98,7 +98,7 @@ def test_the_less_is_known_of_an_endpoint_the_more_it_leaves() -> None:
 
 
 def test_slow_endpoints_of_one_tenant_leave_slots_to_the_endpoints_of_another() -> None:
-    """1,200 receivers that take 15 s, and another tenant that nothing is known of."""
+    """1,200 receivers that take 15 s, and another tenant without history."""
     made = Lanes(SLOTS)
     hostile = many(made, "hostile", 1_200, seconds=15.0)
     claim_all(made)
@@ -176,7 +176,7 @@ def test_a_tenant_over_its_bound_waits_for_itself_and_counts_for_nobody() -> Non
     assert made.add(lane.subscription_id, new(300)) == []
     claim_all(made)
     assert lane.in_flight == 9
-    # What it takes within two seconds with the requests that it has may wait; nobody waits for it.
+    # What its current requests can handle within two seconds may wait; nobody waits for it.
     assert (made.take_too_many(), made.ready, lane.parked) == ([], 0, True)
     lane.answer_seconds = 1.0
     assert len(made.add(lane.subscription_id, new(1))) == 300 + 1 - 9 - 18
@@ -207,7 +207,7 @@ def test_a_worker_for_want_of_slots_says_that_another_one_would_help() -> None:
     assert made.is_short(lane)
 
 
-# -- tenants that are learned from claims --
+# -- tenants that claims reveal --
 
 
 def test_what_turns_out_to_be_too_much_for_its_tenant_has_no_room() -> None:
@@ -218,7 +218,7 @@ def test_what_turns_out_to_be_too_much_for_its_tenant_has_no_room() -> None:
         made.add(lane.subscription_id, new(1))
     claimed = [lane for lane, _ in made.next_batch(100)]
     assert len(claimed) == 50
-    # Unknown endpoints leave one of ten.
+    # Unknown endpoints leave one slot of ten.
     assert [place(made, lane, "tenant", f"{lane.subscription_id}.example") for lane in claimed] == [
         *[True] * 9,
         *[False] * 41,
@@ -329,7 +329,7 @@ def test_a_target_that_cannot_be_read_has_no_host() -> None:
     assert lane.flow.host is None
 
 
-# -- what is kept --
+# -- what is remembered --
 
 
 def test_what_was_not_used_for_long_is_forgotten_with_its_tenant_and_host() -> None:

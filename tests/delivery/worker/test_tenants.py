@@ -1,4 +1,4 @@
-"""One tenant never holds up another, on real stores: what hangs for one leaves the others their way."""
+"""One tenant never delays another, on real stores: its hanging receivers leave capacity for others."""
 
 import dataclasses
 from collections.abc import AsyncIterator
@@ -43,7 +43,7 @@ async def deliver(world: World, subscription: UUID, number: int) -> None:
 
 
 async def hang(world: World, receiver: Receiver, number: int, *, each: int = 4) -> list[UUID]:
-    """Subscriptions whose receivers never answer, with deliveries."""
+    """Create subscriptions with deliveries, whose receivers never respond."""
     made = []
     for count in range(number):
         path = f"/hang-{count}"
@@ -59,7 +59,7 @@ async def attempts(world: World, subscriptions: list[UUID]) -> int:
 
 
 async def is_held(world: World, client: Client, subscriptions: list[UUID]) -> bool:
-    """Whether the API says of some deliveries that they wait because of concurrency."""
+    """Return whether the API shows that some deliveries wait because of concurrency."""
     query = "SELECT id FROM webhook_deliveries WHERE subscription_id = ANY($1) ORDER BY random() LIMIT 20"
     for row in await world.pool.fetch(query, subscriptions):
         request = pb.GetDeliveryRequest(tenant_id=world.tenant_id, delivery_id=str(row["id"]))
@@ -71,7 +71,7 @@ async def is_held(world: World, client: Client, subscriptions: list[UUID]) -> bo
 async def test_receivers_of_one_tenant_that_hang_leave_many_slots_to_another(
     world: World, quiet: World, receiver: Receiver, other_receiver: Receiver
 ) -> None:
-    """Also to endpoints that nothing is known of, several at a time."""
+    """Also to endpoints without history, several at a time."""
     async with world.running(**PATIENT):
         hanging = await hang(world, receiver, 100)
         await wait_until(lambda: receiver.in_flight >= 48, SOON, what="the worker to be full of what hangs")
@@ -80,7 +80,7 @@ async def test_receivers_of_one_tenant_that_hang_leave_many_slots_to_another(
             other_receiver.script(Reply(hang=True), path=f"/{number}")
         for subscription in subscriptions:
             await deliver(quiet, subscription, 1)
-        # All at the same time: with one slot only the first would come.
+        # All at the same time: with only one slot, only the first one would arrive.
         await wait_until(lambda: other_receiver.in_flight == 6, SOON, what="six requests beside those that hang")
         other_receiver.release()
         for subscription in subscriptions:
@@ -135,7 +135,7 @@ async def test_a_tenant_has_its_bound_over_all_workers_and_what_is_over_it_is_he
 async def test_a_host_has_its_bound_over_all_tenants_and_each_of_them_gets_through(
     world: World, quiet: World, receiver: Receiver, other_receiver: Receiver
 ) -> None:
-    """Two tenants of one chat vendor, one of which has channels that hang there."""
+    """Two tenants of one chat vendor; one of them has hanging channels there."""
     async with world.running(**PATIENT, target_host_concurrency=16) as client:
         hanging = await hang(world, receiver, 30)
         await wait_until(lambda: receiver.in_flight >= 12, SOON, what="the host to be at its bound")
@@ -181,7 +181,7 @@ async def test_names_of_one_tenant_that_hang_do_not_hold_up_those_of_another(
     name_server: Nameserver,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Names under the same public suffix; nothing is known of any of the endpoints."""
+    """Names under the same public suffix; none of the endpoints has a history."""
     monkeypatch.setattr(resolver, "LOOKUP_SECONDS", 25.0)
     monkeypatch.setattr(resolver, "QUERIES", 12)
     name_server.hang("*.hanging.co.uk")

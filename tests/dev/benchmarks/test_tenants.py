@@ -14,7 +14,7 @@ def _beside(kind: str, **changes: float) -> Beside:
 
 
 def _runs(kind: str, **changes: float) -> list[Beside]:
-    """One run of each kind, of which one differs."""
+    """Return one run of each kind, one of which differs."""
     return [_beside(name, **(changes if name == kind else {})) for name in KINDS]
 
 
@@ -39,7 +39,7 @@ def test_summary_compares_with_the_control_of_the_same_run() -> None:
 
 
 def test_strangers_open_streams_with_valid_frames() -> None:
-    """The first frames of the crowd: the preface, SETTINGS, and HEADERS of stream 1 with the method as a literal."""
+    """The first frames are the preface, SETTINGS, and HEADERS of stream 1 with the method as a literal."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(5)
         with strangers.open_streams(server.getsockname()[1]):

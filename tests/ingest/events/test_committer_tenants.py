@@ -3,10 +3,12 @@
 import asyncio
 from collections.abc import Sequence
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import pytest
 
+from services.ingest.events import committer
 from services.ingest.events.committer import PIECE_BYTES, SHARED_BYTES, Committer, _pieces, _size
 from services.ingest.events.idempotency import Key
 from services.ingest.events.store import Accepted, NewEvent, Result
@@ -104,7 +106,11 @@ async def test_small_events_of_all_tenants_share_a_commit() -> None:
     [(asyncpg.LockNotAvailableError(), "IDEMPOTENCY_KEY_IN_USE"), (asyncpg.DataError(), "INTERNAL")],
     ids=["a key in use", "an event that cannot be stored"],
 )
-async def test_what_fails_a_shared_commit_fails_its_tenant_and_keeps_it_apart(error: Exception, reason: str) -> None:
+async def test_what_fails_a_shared_commit_fails_its_tenant_and_keeps_it_apart(
+    error: Exception, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # On a busy machine the traces in the log take their time.
+    monkeypatch.setattr(committer, "APART_SECONDS", 3600.0)
     store = Store()
     store.hangs.add("first")
     store.fails["bad"] = error
@@ -187,3 +193,17 @@ async def test_an_event_id_in_two_tenants_items_of_a_call_is_accepted_once(inges
     mine, theirs = await ingest.create(), await other.create()
     results = await ingest.batch(ingest.item(mine.id, event_id=event_id), other.item(theirs.id, event_id=event_id))
     assert sorted(result.WhichOneof("outcome") or "" for result in results) == ["accepted", "error"]
+
+
+async def test_calls_that_wait_for_a_lock_hold_up_no_events(ingest: Ingest) -> None:
+    """They would have all connections of the pool."""
+    quiet, loud = await ingest.create(), await ingest.create()
+    await ingest.send(quiet.id)
+    async with ingest.pool.acquire() as connection, connection.transaction():
+        await connection.execute("SELECT FROM subscriptions WHERE id = $1 FOR UPDATE", UUID(loud.id))
+        changes = [asyncio.create_task(ingest.update(loud.id, description=str(number))) for number in range(30)]
+        await eventually(ingest.held_up, "changes to wait for the lock")
+        await asyncio.sleep(0.2)  # for those that have no connection yet
+        async with asyncio.timeout(5):
+            assert (await ingest.send(quiet.id)).deliveries == 1
+    await asyncio.gather(*changes)

@@ -163,16 +163,6 @@ async def test_a_chunk_whose_connection_is_lost_is_made_again(ingest: Ingest) ->
     assert await targets_of(ingest, accepted.event_id) == wanting
 
 
-async def test_a_tenant_with_an_event_that_is_not_expanded_is_in_use(ingest: Ingest) -> None:
-    await subscribe(ingest, MANY)
-    async with no_chunks(ingest):
-        await ingest.send(event_type=TYPE)
-        await ingest.pool.execute("UPDATE subscriptions SET deleted_at = now() WHERE tenant_id = $1", ingest.tenant_id)
-        in_use = await ingest.pool.fetchval(access.SQL["is_in_use"], ingest.tenant_id)
-    assert in_use
-    await expanded(ingest)
-
-
 async def test_a_tenant_whose_subscriptions_are_deleted_meanwhile_is_left_with_nothing(ingest: Ingest) -> None:
     await subscribe(ingest, MANY)
     async with no_chunks(ingest):
@@ -330,6 +320,13 @@ async def test_a_subscription_created_after_the_event_gets_nothing_of_it(chunks:
     await chunks.rest()
     assert await chunks.targets() == made
     assert not set(later) & set(await chunks.targets())
+
+
+async def test_a_tenant_with_an_event_that_is_not_expanded_is_in_use(chunks: Chunks) -> None:
+    await chunks.stored()
+    assert await chunks.pool.fetchval(access.SQL["is_in_use"], "default")
+    await chunks.rest()
+    assert not await chunks.pool.fetchval(access.SQL["is_in_use"], "default")
 
 
 async def test_a_tenants_event_goes_to_no_other_tenants_subscriptions(chunks: Chunks) -> None:

@@ -355,12 +355,14 @@ async def test_a_change_whose_caller_leaves_is_made_and_seen_all_the_same(pair: 
 
 
 @pytest.fixture
-async def cache(database: str, redis_url: str) -> AsyncIterator[caches.SubscriptionCache]:
-    """A cache without a server."""
-    async with (
-        asyncpg.create_pool(database, min_size=0, max_size=1) as pool,
-        clients.client(RedisSettings(redis_url=redis_url, _env_file=None)) as client,
-    ):
+async def cache(
+    database: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[caches.SubscriptionCache]:
+    """A cache without a server. It is patient, because a busy machine is not one without Redis."""
+    monkeypatch.setattr(caches, "REDIS_TIMEOUT_SECONDS", 10.0)
+    monkeypatch.setattr(clients, "TIMEOUT_SECONDS", 10.0)
+    client = clients.connect(RedisSettings(redis_url=redis_url, _env_file=None), timeout_seconds=10.0)
+    async with asyncpg.create_pool(database, min_size=0, max_size=1) as pool, client:
         store = SubscriptionStore(pool, vault(), key_hours=1, quota=1000)
         yield caches.SubscriptionCache(store, client, vault(), size=10)
 

@@ -19,22 +19,19 @@ from services.platform.stores.availability import STORE_AWAY, is_store_away
 
 async def test_a_client_that_freezes_in_a_transaction_keeps_its_locks_for_five_seconds(database: str) -> None:
     """When it wakes, it learns that the store was unavailable, and must repeat its work."""
-    async with postgres.pool(Process("test"), PostgresSettings(database_url=database)) as pool:
+    settings = PostgresSettings(database_url=database)
+    async with postgres.pool(Process("test"), settings) as pool, pool.acquire() as frozen:
         lock = "SELECT * FROM tenants WHERE id = 'default' FOR UPDATE"
-        frozen = await pool.acquire()
-        try:
-            transaction = frozen.transaction()
-            await transaction.start()
+        transaction = frozen.transaction()
+        await transaction.start()
+        await frozen.execute(lock)
+        began = time.monotonic()
+        async with asyncio.timeout(postgres.IDLE_IN_TRANSACTION_SECONDS + 3):
+            await pool.execute(lock)
+        assert time.monotonic() - began > postgres.IDLE_IN_TRANSACTION_SECONDS - 1
+        with pytest.raises(STORE_AWAY) as raised:
             await frozen.execute(lock)
-            began = time.monotonic()
-            async with asyncio.timeout(postgres.IDLE_IN_TRANSACTION_SECONDS + 3):
-                await pool.execute(lock)
-            assert time.monotonic() - began > postgres.IDLE_IN_TRANSACTION_SECONDS - 1
-            with pytest.raises(STORE_AWAY) as raised:
-                await frozen.execute(lock)
-            assert is_store_away(raised.value)
-        finally:
-            await pool.release(frozen)
+        assert is_store_away(raised.value)
 
 
 # Every default of a role that would affect one of our statements.
