@@ -50,7 +50,7 @@ class WorkerSettings(LeaseSettings, RetrySettings, EgressSettings, EncryptionSet
     worker_concurrency: Annotated[int, Field(ge=1, le=100_000)] = 512
     # HTTP requests in flight over all workers: of one tenant, and to one host and port. Each worker keeps to its share.
     tenant_concurrency: Annotated[int, Field(ge=1, le=10_000_000)] = 4096
-    target_host_concurrency: Annotated[int, Field(ge=1, le=10_000_000)] = 512
+    target_host_concurrency: Annotated[int, Field(ge=1, le=10_000_000)] = 2048
     # The longest that a receiver's Retry-After puts a retry off; 0 means that it is not looked at.
     retry_after_cap_seconds: float = constant(3600.0)
     # Deadline over connect, headers and body of one request, where the subscription has none of its own.

@@ -22,6 +22,15 @@ def _day(age_days: int) -> date:
     return today() - timedelta(days=age_days)
 
 
+async def _expansion(rows: Rows, day: date) -> None:
+    """Note that an event of a day is to get more deliveries."""
+    await rows.pool.execute(
+        "INSERT INTO event_expansions (event_id, tenant_id, event_type, stored_at, targets)"
+        " VALUES ($1, 'default', 'a', now(), 1) ON CONFLICT DO NOTHING",
+        ids.least_at(datetime.combine(day, datetime.min.time(), UTC) + timedelta(hours=5)),
+    )
+
+
 async def test_retention_drops_old_days_of_all_tables(
     store: StatsStore, rows: Rows, settings: AnalyticsSettings
 ) -> None:
@@ -65,11 +74,7 @@ async def test_retention_keeps_a_day_with_an_event_that_is_to_get_more_deliverie
 ) -> None:
     await rows.day(6)
     await rows.day(5)
-    await rows.pool.execute(
-        "INSERT INTO event_expansions (event_id, tenant_id, event_type, stored_at, targets)"
-        " VALUES ($1, 'default', 'a', now(), 1)",
-        ids.least_at(datetime.combine(_day(6), datetime.min.time(), UTC) + timedelta(hours=5)),
-    )
+    await _expansion(rows, _day(6))
 
     await retention.run_once(store, settings)
 
@@ -189,6 +194,23 @@ async def test_retention_puts_a_day_back_whose_delivery_was_retried_meanwhile(
     assert status == "pending"
     assert len(await rows.partitions(_day(6))) == len(TABLES)
     assert metrics.RETENTION_HELD._value.get() == len(TABLES)
+
+
+async def test_retention_puts_a_day_back_with_an_event_that_is_to_get_more_deliveries_after_all(
+    store: StatsStore, rows: Rows, settings: AnalyticsSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await rows.day(6)
+    detach = PartitionStore.detach
+
+    async def expand_first(self: PartitionStore, partition: Partition) -> None:
+        await _expansion(rows, _day(6))
+        await detach(self, partition)
+
+    monkeypatch.setattr(PartitionStore, "detach", expand_first)
+
+    await retention.run_once(store, settings)
+
+    assert len(await rows.partitions(_day(6))) == len(TABLES)
 
 
 async def test_retention_goes_on_where_a_pass_died(

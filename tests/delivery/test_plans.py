@@ -212,12 +212,12 @@ def record_arguments(data: Data) -> list[Any]:
     return [
         some, [token] * number, ["delivered"] * number, [0.0] * number, [0] * number, [None] * number, [1] * number,
         some, [1] * number, owners, ["default"] * number, [now] * number, [5] * number, [200] * number,
-        ["success"] * number, [None] * number, ["ok"] * number, [True] * number,
+        ["success"] * number, [None] * number, ["ok"] * number, [True] * number, max(some),
     ]  # fmt: skip
 
 
 def late_arguments(data: Data) -> list[Any]:
-    _, _, _, _, _, _, _, some, requests, owners, tenants, *rest = record_arguments(data)
+    _, _, _, _, _, _, _, some, requests, owners, tenants, *rest = record_arguments(data)[:-1]
     return [some, [ids.new()] * len(some), requests, [2] * len(some), owners, tenants, *rest]
 
 

@@ -71,6 +71,8 @@ class _Turn:
     # How many were looked for, and what was found.
     numbers: dict[UUID, int] = field(default_factory=dict)
     found: dict[UUID, list[Due]] = field(default_factory=dict)
+    # Those that have more than that, as far as it is known.
+    have_more: set[UUID] = field(default_factory=set)
     # What of it is to be rung for.
     wanted: dict[UUID, list[UUID]] = field(default_factory=dict)
     grants: dict[UUID, Grant] = field(default_factory=dict)
@@ -206,11 +208,15 @@ class Turns:
                 for name, share in _shares(hungry, spare).items()
             }
             turn.numbers |= more
-            turn.found |= await self._store.find_due(more, starts)
+            # One more of each says whether there is more.
+            found = await self._store.find_due({name: number + 1 for name, number in more.items()}, starts)
+            for name, number in more.items():
+                (turn.have_more.add if len(found.get(name, ())) > number else turn.have_more.discard)(name)
+            turn.found |= {name: due[: more[name]] for name, due in found.items()}
             hungry = [
                 endpoint
                 for endpoint in hungry
-                if len(turn.found.get(endpoint.subscription_id, ())) == turn.numbers.get(endpoint.subscription_id, 0)
+                if (endpoint.subscription_id in turn.have_more or endpoint.subscription_id not in turn.numbers)
                 and turn.numbers.get(endpoint.subscription_id, 0) < turn.limits[endpoint.subscription_id].number
             ]
             # Those that were too many to get any come first.
@@ -266,7 +272,7 @@ class Turns:
             left = next((due for due in found if due.id not in turn.rung), None)
             if found:
                 self._starts.advance(name, left.due_at if left else found[-1].due_at)
-            if left is None and len(found) < number:
+            if left is None and number and name not in turn.have_more:
                 starts[name] = self._starts.of(endpoint)
                 done.append(endpoint)
                 continue

@@ -53,8 +53,8 @@ RETURNING q.delivery_id AS id
 -- $5: failures to add; $6: reason; $7: attempts made. A retry that would come after the delivery expires makes it failed
 -- instead. $9: the request of its claim that an attempt is; its number continues those of the delivery.
 -- Rows are locked in one order everywhere, so that batches do not deadlock; they are counted in place of a join with them,
--- which would be planned as a product. What ends leaves the queue, and only then history is written, without bounds of its
--- ids: planned while a day is empty, they make it read all between them for each. What failed for good is noted for the tenant's system subscription, if there is one; what takes its
+-- which would be planned as a product. What ends leaves the queue, and only then history is written. $19, the greatest id,
+-- prunes the days to come; planned while a day is empty, two bounds make it read all between them for each. What failed for good is noted for the tenant's system subscription, if there is one; what takes its
 -- old place in the queue, which the dispatcher has passed, for the dispatcher.
 -- Returns the deliveries that were changed and their new state.
 WITH outcome AS (
@@ -94,7 +94,7 @@ WITH outcome AS (
     UPDATE webhook_deliveries d
     SET status = e.status::delivery_status, reason = e.reason, completed_at = now(), attempt_count = e.attempt_count
     FROM ended e
-    WHERE d.id = e.id
+    WHERE d.id = e.id AND d.id <= $19
 ), unsuccessful AS (
     INSERT INTO unsuccessful_deliveries (id, subscription_id, status)
     SELECT id, subscription_id, status::delivery_status FROM ended WHERE status <> 'delivered'

@@ -228,6 +228,7 @@ class WorkerStore:
             [attempt.error_message for _, _, attempt, _ in attempts],
             [attempt.response_body for _, _, attempt, _ in attempts],
             [is_last for _, _, _, is_last in attempts],
+            max(delivery_ids),
         )
         changed = {row["id"]: DeliveryStatus(row["status"]) for row in rows}
         late = [outcome for outcome in outcomes if outcome.attempts and outcome.claim.id not in changed]

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import dataclasses
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -237,6 +237,35 @@ async def test_what_is_stored_by_a_transaction_that_takes_long_is_found(
     assert [rung.delivery_id for rung in (await turns.take(10)).rung] == [delivery_id]
 
 
+@pytest.mark.parametrize("find", [sweep, check])
+async def test_what_is_found_to_be_due_earlier_than_a_turn_has_come_is_rung_for_in_the_next_one(
+    world: World, turns: Turns, monkeypatch: pytest.MonkeyPatch, find: Callable[[Turns], Awaitable[None]]
+) -> None:
+    monkeypatch.setattr(sweeper, "OVERLAP_SECONDS", sweeper.LATE_SECONDS)
+    subscription = await world.subscription(ADDRESS)
+    early = await world.deliver(subscription, due_in=60)
+    async with world.pool.acquire() as connection, connection.transaction():
+        # Stored before the others, and seen after a turn has passed the place of some of them.
+        await connection.execute("UPDATE delivery_queue SET due_at = now() WHERE delivery_id = $1", early)
+        await world.deliver_many(subscription, 20)
+        await sweep(turns)
+        await turns.take(10)
+    await find(turns)
+    assert early in {delivery_id for _, delivery_id in (await turns.take(5)).rung}
+
+
+async def test_a_turn_that_begins_after_what_is_due_is_corrected_by_a_pass_of_any_process(
+    world: World, turns: Turns
+) -> None:
+    subscription = await world.subscription(ADDRESS)
+    delivery_id = await world.deliver(subscription)
+    await sweep(turns)
+    await world.pool.execute("UPDATE due_subscriptions SET due_from = now() + interval '1 hour'")
+    async with made_turns(world) as another:
+        await check(another)
+    assert [rung.delivery_id for rung in (await turns.take(10)).rung] == [delivery_id]
+
+
 async def test_more_than_one_statement_reads_becomes_due_at_the_same_moment(
     world: World, turns: Turns, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -340,6 +369,13 @@ async def test_every_subscription_of_a_crowd_has_its_turn(world: World, turns: T
     for _ in range(12):
         served.update(rung.subscription_id for rung in (await turns.take(10)).rung)
     assert set(served) == set(names)
+
+
+async def test_a_crowd_whose_deliveries_all_went_has_no_second_turn(world: World, turns: Turns) -> None:
+    await many(world, 25)
+    await sweep(turns)
+    assert [len((await turns.take(10)).rung) for _ in range(3)] == [10, 10, 5]
+    assert await listed(world) == {}
 
 
 async def test_what_one_does_not_use_is_for_those_with_more(world: World, turns: Turns) -> None:

@@ -81,6 +81,17 @@ async def test_a_late_failure_leaves_the_number_of_the_claim_that_is_out(world: 
     assert await log(world, delivery_id) == [(1, "connection_lost"), (2, "http_5xx"), (3, "success")]
 
 
+async def test_a_late_success_ends_a_delivery_that_another_worker_has(world: World, store: WorkerStore) -> None:
+    delivery_id = await made(world)
+    first = await claim(store, delivery_id)
+    await lose(world, first)
+    second = await claim(store, delivery_id)
+    assert await store.record([outcome(first, "success")]) == {delivery_id: "delivered"}
+    assert await state(world, delivery_id) == ("delivered", 1)
+    await store.record([outcome(second, "http_5xx")])
+    assert (await state(world, delivery_id))[0] == "delivered"
+
+
 async def test_what_a_claim_hands_back_without_a_request_leaves_no_gap(world: World, store: WorkerStore) -> None:
     delivery_id = await made(world)
     first = await claim(store, delivery_id)

@@ -464,6 +464,21 @@ async def test_deliveries_that_exist_are_neither_made_nor_rung_again(chunks: Chu
     assert await chunks.targets() == made
 
 
+async def test_a_delivery_that_has_ended_is_not_queued_again(chunks: Chunks) -> None:
+    await subscribed(chunks, 3)
+    await chunks.stored()
+    await chunks.next()
+    ended = await chunks.pool.fetchval(
+        "DELETE FROM delivery_queue WHERE delivery_id = (SELECT delivery_id FROM delivery_queue LIMIT 1)"
+        " RETURNING delivery_id"
+    )
+    await chunks.pool.execute("UPDATE webhook_deliveries SET status = 'delivered' WHERE id = $1", ended)
+    await chunks.pool.execute("UPDATE event_expansions SET after_id = $1", UUID(int=0))
+    await chunks.rest()
+    queued = {row["delivery_id"] for row in await chunks.pool.fetch("SELECT delivery_id FROM delivery_queue")}
+    assert queued == {row["id"] for row in await chunks.deliveries()} - {ended}
+
+
 # -- turns --
 
 

@@ -109,10 +109,13 @@ async def test_a_call_is_refused_before_its_message_is_there(served: Served, key
 
 
 @pytest.mark.parametrize("method", [METHOD, CHECK])
-async def test_a_message_must_arrive_in_time(served: Served, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+@pytest.mark.parametrize("deadline_seconds", [None, 3600])
+async def test_a_message_must_arrive_in_time(
+    served: Served, monkeypatch: pytest.MonkeyPatch, method: str, deadline_seconds: int | None
+) -> None:
     monkeypatch.setattr(server, "MESSAGE_SECONDS", 0.1)
     call: Any = served.channel.stream_unary(method)
-    refused = await refusal(call(never(), metadata=metadata(key_of("a"))))
+    refused = await refusal(call(never(), metadata=metadata(key_of("a")), timeout=deadline_seconds))
     assert refused.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     assert refused.details() == "the message did not arrive in time"
     assert served.entered == 0

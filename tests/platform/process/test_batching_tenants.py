@@ -79,6 +79,23 @@ async def test_tenants_get_the_same_number_of_bytes() -> None:
     assert 4 <= before_the_last_small.count("large") <= 8
 
 
+async def test_a_tenant_that_comes_later_gets_its_share_and_nothing_for_the_time_before() -> None:
+    sink = Sink()
+    sink.slow.add("busy")
+    batcher = sink.batcher()
+    tasks = [
+        asyncio.create_task(batcher.submit(("busy", place), size, tenant="busy"))
+        for place, size in enumerate((10_000, 10_000, 10_000, 0))
+    ]
+    await wait_until(lambda: sink.batches, PATIENCE_SECONDS)
+    tasks += await submit(batcher, "busy", 8)
+    tasks += await submit(batcher, "new", 8)
+    sink.gate.set()
+    await asyncio.gather(*tasks)
+    in_each = [[name for name, _ in batch].count("new") for batch in sink.batches[1:]]
+    assert in_each == [2, 2, 2, 2]
+
+
 async def test_a_batch_that_is_not_mixed_has_items_of_one_tenant() -> None:
     sink = Sink()
     batcher = Batcher("test", sink.flush, Bounds(batch_items=4, waiting_items=1_000, mixed=False))
