@@ -15,10 +15,12 @@ import pytest
 from dev.harness.receiver import Receiver
 from services.delivery.dispatcher import sweeper
 from services.delivery.dispatcher.limiter import Limiter
-from services.delivery.dispatcher.store import DispatcherStore
+from services.delivery.dispatcher.store import BEGINNING, DispatcherStore, Move
 from services.delivery.dispatcher.turns import Turns
+from services.delivery.worker.store import Outcome, WorkerStore
 from services.domain import deliveries
 from services.domain.gates import Gates
+from services.domain.states import DeliveryStatus
 from services.platform import ids
 from services.platform.stores import postgres, redis
 from tests.delivery.world import RUNG, World, until_true
@@ -223,6 +225,18 @@ async def test_what_is_handed_back_to_its_place_is_rung_for_in_the_next_turn(wor
     assert {delivery_id for delivery_id in late if (await world.row(delivery_id))["due"]} == set()
 
 
+async def test_what_a_worker_hands_back_to_its_place_has_a_turn(world: World, turns: Turns) -> None:
+    subscription = await world.subscription(ADDRESS)
+    delivery_id = await world.deliver(subscription)
+    await sweep(turns)
+    await turns.take(10)
+    store = WorkerStore(world.pool, world.worker_settings())
+    (claim,) = await store.claim([delivery_id])
+    assert await listed(world) == {}
+    await store.record([Outcome(claim=claim, status=DeliveryStatus.PENDING, delay_seconds=-60)])
+    assert set(await listed(world)) == {subscription}
+
+
 async def test_what_is_stored_by_a_transaction_that_takes_long_is_found(
     world: World, turns: Turns, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -264,6 +278,22 @@ async def test_a_turn_that_begins_after_what_is_due_is_corrected_by_a_pass_of_an
     async with made_turns(world) as another:
         await check(another)
     assert [rung.delivery_id for rung in (await turns.take(10)).rung] == [delivery_id]
+
+
+@pytest.mark.parametrize("by", ["put_turns", "leave_turns"])
+async def test_a_turn_that_was_given_while_one_was_taken_stays(world: World, turns: Turns, by: str) -> None:
+    subscription = await world.subscription(ADDRESS)
+    await world.deliver(subscription)
+    await sweep(turns)
+    store = DispatcherStore(world.pool, lease_seconds=60)
+    ((endpoint,), _) = await store.turns(BEGINNING, limit=10)
+    await world.pool.execute("UPDATE subscriptions SET status = 'paused'")
+    await world.pool.execute("UPDATE subscriptions SET status = 'active'")
+    if by == "put_turns":
+        await store.put_turns([Move(endpoint=endpoint, seconds=60, held_by=None, due_from=endpoint.due_from)])
+    else:
+        await store.leave_turns({}, [endpoint])
+    assert (await listed(world))[subscription]["come"]
 
 
 async def test_more_than_one_statement_reads_becomes_due_at_the_same_moment(
