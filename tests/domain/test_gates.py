@@ -142,6 +142,13 @@ async def test_a_gate_that_is_closed_for_long_is_opened_everywhere(one: Gates, a
     await wait_until(lambda: one.is_open(SUBSCRIPTION), what="the opening to be heard of")
 
 
+async def test_a_process_knows_a_limited_number_of_closed_gates(one: Gates, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gates, "MAX_CLOSED", 3)
+    names = [ids.new() for _ in range(5)]
+    one.close_for(dict.fromkeys(names, 600.0))
+    assert [one.is_open(name) for name in names] == [False] * 3 + [True] * 2
+
+
 async def test_what_another_said_before_undoes_nothing_that_is_yet_to_be_told(redis_url: str) -> None:
     async with redis.client(RedisSettings(redis_url=redis_url, _env_file=None)) as client:
         mine, other = Gates(client), Gates(client)
