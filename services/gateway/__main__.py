@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import structlog
 
-from protos.webhook.v1 import ingest_pb2_grpc
+from protos.webhook.v1 import access_pb2_grpc, ingest_pb2_grpc, subscriptions_pb2_grpc
 from services.gateway import app
 from services.gateway.accept.batches import IngestBatches
 from services.gateway.accept.routes import IngestTokens
@@ -33,6 +33,8 @@ async def serve(process: lifecycle.Process, settings: GatewaySettings) -> AsyncI
         connected(settings.ingest_addr, service_key=settings.ingest_service_key) as ingest,
         # Apart, so that no event waits for other calls of any tenant.
         connected(settings.ingest_addr, service_key=settings.ingest_service_key, own_connection=True) as accepting,
+        # Nor does the look-up of a key or a token.
+        connected(settings.ingest_addr, service_key=settings.ingest_service_key, own_connection=True) as asking,
         connected(settings.delivery_addr, service_key=settings.delivery_service_key) as delivery,
         connected(settings.analytics_addr, service_key=settings.analytics_service_key) as analytics,
     ):
@@ -42,8 +44,8 @@ async def serve(process: lifecycle.Process, settings: GatewaySettings) -> AsyncI
         clock = Clock("ingest")
         process.health.add_optional("clock", clock.check)
         batches = IngestBatches(ingest_pb2_grpc.IngestServiceStub(accepting), retries, settings, clock)
-        callers = Callers(services.access, retries, settings)
-        tokens = IngestTokens(services.subscriptions, retries)
+        callers = Callers(access_pb2_grpc.AccessServiceStub(asking), retries, settings)
+        tokens = IngestTokens(subscriptions_pb2_grpc.SubscriptionServiceStub(asking), retries)
         backends.watch(process.health, channels)
         gateway = app.create(
             services,

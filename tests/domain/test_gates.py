@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -139,6 +140,35 @@ async def test_a_gate_that_is_closed_for_long_is_opened_everywhere(one: Gates, a
     another.open([SUBSCRIPTION])
     assert another.is_open(SUBSCRIPTION)
     await wait_until(lambda: one.is_open(SUBSCRIPTION), what="the opening to be heard of")
+
+
+async def test_a_process_knows_a_limited_number_of_closed_gates(one: Gates, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gates, "MAX_CLOSED", 3)
+    names = [ids.new() for _ in range(5)]
+    one.close_for(dict.fromkeys(names, 600.0))
+    assert [one.is_open(name) for name in names] == [False] * 3 + [True] * 2
+
+
+async def test_what_another_said_before_undoes_nothing_that_is_yet_to_be_told(redis_url: str) -> None:
+    async with redis.client(RedisSettings(redis_url=redis_url, _env_file=None)) as client:
+        mine, other = Gates(client), Gates(client)
+        for process in (mine, other):  # the first time is to learn where the others are
+            await process._exchange_changes()
+        other.close_for({SUBSCRIPTION: 600.0})
+        await other._exchange_changes()
+        other.open([SUBSCRIPTION])
+        await other._exchange_changes()
+        # While this one is told of it, the gate is closed again.
+        exchange = mine._change
+
+        async def change(*arguments: Any) -> Any:
+            told = await exchange(*arguments)
+            mine.close_for({SUBSCRIPTION: 600.0})
+            return told
+
+        mine._change = change  # type: ignore[assignment]
+        await mine._exchange_changes()
+        assert not mine.is_open(SUBSCRIPTION)
 
 
 async def test_gates_that_stay_closed_cost_nothing(one: Gates, another: Gates, redis_url: str) -> None:

@@ -25,6 +25,7 @@ from services.platform.auth import identity
 from services.platform.auth.authenticator import ACTOR_HEADER, KEY_HEADER
 from services.platform.auth.roles import Role
 from services.platform.process.probes import Health
+from services.platform.process.shares import OWNER
 
 if TYPE_CHECKING:  # the asynchronous stubs exist only for the type checker
     from protos.webhook.v1.access_pb2_grpc import AccessServiceAsyncStub
@@ -109,6 +110,7 @@ class Backends:
         if self.caller is None:
             return await method(request, timeout=self.timeout_seconds)
         metadata = ((ACTOR_HEADER, self.caller.key_id), *(((KEY_HEADER, key),) if key else ()))
+        OWNER.set(self.caller.tenant_id)  # each request has its own context
         try:
             return await method(request, timeout=self.timeout_seconds, metadata=metadata)
         except grpc.aio.AioRpcError as error:

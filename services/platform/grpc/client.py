@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, TypeAlias, cast
 
@@ -9,6 +10,7 @@ import grpc
 
 from services.platform import ids
 from services.platform.grpc.tls import Certificates, Material
+from services.platform.process.shares import OWNER, Shares
 from services.platform.tracing import spans
 
 _Metadata: TypeAlias = Sequence[tuple[str, str | bytes]]
@@ -33,6 +35,8 @@ _OPTIONS = (
 )
 
 
+# Calls on behalf of tenants at once, of the 128 that a server takes on a connection.
+SHARED_CALLS = 96
 # Channels to one address share a connection, unless they are told not to.
 _OWN_CONNECTION = ("grpc.use_local_subchannel_pool", 1)
 
@@ -40,11 +44,12 @@ _OWN_CONNECTION = ("grpc.use_local_subchannel_pool", 1)
 class _Carrying:
     """A channel whose unary calls carry the service key, and the request and the trace that they belong to.
 
-    A client interceptor would make a task for each of them.
+    A client interceptor would make a task for each of them. Calls on behalf of tenants share the channel.
     """
 
     def __init__(self, channel: grpc.aio.Channel, service_key: str) -> None:
         self._channel = channel
+        self._shares = Shares(SHARED_CALLS)
         self._metadata = (("authorization", f"Bearer {service_key}"),) if service_key else ()
 
     def unary_unary(self, *arguments: Any, **options: Any) -> Any:
@@ -56,9 +61,14 @@ class _Carrying:
             traced = () if span is None else ((spans.TRACEPARENT, span.traceparent),)
             request_id = ids.CURRENT_REQUEST_ID.get()
             asked = () if request_id is None else ((ids.REQUEST_ID_HEADER, request_id),)
-            return call(request, metadata=(*metadata, *self._metadata, *asked, *traced), **options)
+            made = functools.partial(call, request, metadata=(*metadata, *self._metadata, *asked, *traced), **options)
+            return made() if OWNER.get() is None else self._shared(made, options.get("timeout"))
 
         return carrying
+
+    async def _shared(self, made: Callable[[], Any], wait_seconds: float | None) -> Any:
+        async with self._shares.taken(wait_seconds=wait_seconds):
+            return await made()
 
     def unary_stream(self, *arguments: Any, **options: Any) -> Any:
         """Not supported: all RPCs of this service are unary."""

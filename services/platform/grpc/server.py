@@ -21,11 +21,11 @@ from services.platform.auth.identity import Identity
 from services.platform.grpc import errors as grpc_errors
 from services.platform.grpc import places, tls
 from services.platform.grpc.places import Places
-from services.platform.process import background, metrics
+from services.platform.process import background, metrics, shares
 from services.platform.process.bounds import Refusals
 from services.platform.process.lifecycle import Process
 from services.platform.settings import GrpcServerSettings
-from services.platform.stores import connection_shares, postgres
+from services.platform.stores import postgres
 from services.platform.tracing import spans
 from services.platform.tracing.spans import Kind, Span, Tracer
 
@@ -91,7 +91,7 @@ class _Interceptor(grpc.aio.ServerInterceptor):
         method = handler_call_details.method
         request_id = _metadatum(handler_call_details.invocation_metadata, ids.REQUEST_ID_HEADER)
         ids.CURRENT_REQUEST_ID.set(ids.sane_request_id(request_id))
-        connection_shares.OWNER.set(KEYS)
+        shares.OWNER.set(KEYS)
         try:
             caller = await self._authenticator.admit(method, handler_call_details.invocation_metadata)
         except Exception as error:  # noqa: BLE001 - raised again where errors become statuses
@@ -130,7 +130,7 @@ class _Acting:
         identity.CALLER.set(self._caller)
         # A gateway calls for many tenants at once: what it asks by one method does not wait for what it asks by others.
         of_gateway = self._caller.role is roles.Role.SERVICE
-        connection_shares.OWNER.set(self._method if of_gateway else self._caller.tenant_id)
+        shares.OWNER.set(self._method if of_gateway else self._caller.tenant_id)
         with self._places.taken(self._caller) as receiving:
             if self._many_requests:
                 return await self._respond(context, self._messages(context, receiving))

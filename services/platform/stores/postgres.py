@@ -22,9 +22,9 @@ import asyncpg
 import asyncpg.transaction
 
 from services.platform.process import metrics
+from services.platform.process.shares import Shares
 from services.platform.settings import PostgresSettings
 from services.platform.stores import availability
-from services.platform.stores.connection_shares import ConnectionShares
 
 if TYPE_CHECKING:
     # Not for those that only migrate: it brings the server of HTTP with it.
@@ -97,7 +97,7 @@ class _Pool(Pool):
     Its connections are shared among those on whose behalf they are taken.
     """
 
-    shares: ConnectionShares
+    shares: Shares
 
     @contextlib.asynccontextmanager
     async def acquire(self, *, timeout: float | None = None) -> AsyncIterator[Any]:  # type: ignore[override] # noqa: ASYNC109 - asyncpg's
@@ -157,7 +157,8 @@ async def pool(process: "Process", settings: PostgresSettings) -> AsyncIterator[
         command_timeout=STATEMENT_TIMEOUT_SECONDS,
         **_session(settings, process.role, _POOL_SETTINGS),
     )
-    created.shares = ConnectionShares(settings.postgres_pool_size)
+    # The other half is for the process's own work.
+    created.shares = Shares(max(1, settings.postgres_pool_size // 2))
     await created
 
     async def check() -> None:

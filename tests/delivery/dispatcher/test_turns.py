@@ -14,11 +14,14 @@ import pytest
 
 from dev.harness.receiver import Receiver
 from services.delivery.dispatcher import sweeper
+from services.delivery.dispatcher import turns as of_turns
 from services.delivery.dispatcher.limiter import Limiter
-from services.delivery.dispatcher.store import DispatcherStore
+from services.delivery.dispatcher.store import BEGINNING, DispatcherStore, Move
 from services.delivery.dispatcher.turns import Turns
+from services.delivery.worker.store import Outcome, WorkerStore
 from services.domain import deliveries
 from services.domain.gates import Gates
+from services.domain.states import DeliveryStatus
 from services.platform import ids
 from services.platform.stores import postgres, redis
 from tests.delivery.world import RUNG, World, until_true
@@ -180,6 +183,15 @@ async def test_an_open_breaker_has_its_turn_when_a_probe_may_be_sent(world: Worl
     assert len((await turns.take(100)).rung) == 7
 
 
+async def test_what_becomes_due_behind_an_open_breaker_has_no_turn_before_the_probe(world: World, turns: Turns) -> None:
+    subscription = await world.subscription(ADDRESS)
+    await open_breaker(world, subscription, seconds=60)
+    await world.pool.execute("DELETE FROM due_subscriptions")
+    await world.deliver(subscription)
+    await sweep(turns)
+    assert not (await listed(world))[subscription]["come"]
+
+
 async def test_another_rate_limit_is_a_turn_at_once(world: World, turns: Turns) -> None:
     subscription = await world.subscription(ADDRESS)
     await world.pool.execute("UPDATE subscriptions SET rate_limit_per_second = 0.001, rate_limit_burst = 1")
@@ -223,6 +235,18 @@ async def test_what_is_handed_back_to_its_place_is_rung_for_in_the_next_turn(wor
     assert {delivery_id for delivery_id in late if (await world.row(delivery_id))["due"]} == set()
 
 
+async def test_what_a_worker_hands_back_to_its_place_has_a_turn(world: World, turns: Turns) -> None:
+    subscription = await world.subscription(ADDRESS)
+    delivery_id = await world.deliver(subscription)
+    await sweep(turns)
+    await turns.take(10)
+    store = WorkerStore(world.pool, world.worker_settings())
+    (claim,) = await store.claim([delivery_id])
+    assert await listed(world) == {}
+    await store.record([Outcome(claim=claim, status=DeliveryStatus.PENDING, delay_seconds=-60)])
+    assert set(await listed(world)) == {subscription}
+
+
 async def test_what_is_stored_by_a_transaction_that_takes_long_is_found(
     world: World, turns: Turns, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -263,6 +287,62 @@ async def test_a_turn_that_begins_after_what_is_due_is_corrected_by_a_pass_of_an
     await world.pool.execute("UPDATE due_subscriptions SET due_from = now() + interval '1 hour'")
     async with made_turns(world) as another:
         await check(another)
+    assert [rung.delivery_id for rung in (await turns.take(10)).rung] == [delivery_id]
+
+
+@pytest.mark.parametrize("by", ["put_turns", "leave_turns"])
+async def test_a_turn_that_was_given_while_one_was_taken_stays(world: World, turns: Turns, by: str) -> None:
+    subscription = await world.subscription(ADDRESS)
+    await world.deliver(subscription)
+    await sweep(turns)
+    store = DispatcherStore(world.pool, lease_seconds=60)
+    ((endpoint,), _) = await store.turns(BEGINNING, limit=10)
+    await world.pool.execute("UPDATE subscriptions SET status = 'paused'")
+    await world.pool.execute("UPDATE subscriptions SET status = 'active'")
+    if by == "put_turns":
+        await store.put_turns([Move(endpoint=endpoint, seconds=60, held_by=None, due_from=endpoint.due_from)])
+    else:
+        await store.leave_turns({}, [endpoint])
+    assert (await listed(world))[subscription]["come"]
+
+
+@pytest.mark.parametrize("scheduled", [True, False])
+async def test_a_turn_is_not_left_when_something_became_due_meanwhile(
+    world: World, turns: Turns, *, scheduled: bool
+) -> None:
+    subscription = await world.subscription(ADDRESS)
+    await world.deliver(subscription)
+    await sweep(turns)
+    store = DispatcherStore(world.pool, lease_seconds=60)
+    ((endpoint,), _) = await store.turns(BEGINNING, limit=10)
+    await world.pool.execute("UPDATE delivery_queue SET due_at = now(), scheduled = $1", scheduled)
+    await store.leave_turns({subscription: endpoint.due_from}, [endpoint])
+    assert set(await listed(world)) == {subscription}
+
+
+async def test_a_deletion_is_a_turn_though_nothing_is_due(world: World) -> None:
+    subscription = await world.subscription(ADDRESS)
+    await world.deliver(subscription, due_in=60)
+    await world.pool.execute("UPDATE subscriptions SET status = 'disabled'")
+    assert await listed(world) == {}
+    await world.pool.execute("UPDATE subscriptions SET deleted_at = now()")
+    assert (await listed(world))[subscription]["come"]
+
+
+@pytest.mark.parametrize("by", ["looking back", "looking through"])
+async def test_a_turn_that_is_given_by_a_transaction_that_takes_long_is_found(
+    world: World, turns: Turns, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    monkeypatch.setattr(of_turns, "OVERLAP", timedelta(hours=by == "looking back"))
+    subscription = await world.subscription(ADDRESS)
+    await world.pool.execute("UPDATE subscriptions SET status = 'paused'")
+    delivery_id = await world.deliver(subscription)
+    async with world.pool.acquire() as connection, connection.transaction():
+        await connection.execute("UPDATE subscriptions SET status = 'active'")
+        await turns.take(10)
+    if by == "looking through":
+        assert (await turns.take(10)).rung == []
+        turns._looked_through_at = float("-inf")
     assert [rung.delivery_id for rung in (await turns.take(10)).rung] == [delivery_id]
 
 

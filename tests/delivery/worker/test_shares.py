@@ -190,6 +190,22 @@ def test_a_tenant_over_its_bound_waits_for_itself_and_counts_for_nobody() -> Non
     assert lane.in_flight == 8  # it is slow now
 
 
+def test_what_a_tenant_at_its_bound_gives_back_is_for_its_next_endpoint_at_once() -> None:
+    made = Lanes(SLOTS)
+    made.bound(of_tenant=10, of_host=1_000)
+    for number in range(20):
+        many(made, f"other-{number}", 2)
+    claim_all(made)
+    busy, last, late = (known(made, "tenant") for _ in range(3))
+    for lane, number in ((busy, 9), (last, 1), (late, 1)):
+        made.add(lane.subscription_id, new(number))
+        claim_all(made)
+    assert (busy.in_flight, last.in_flight, late.in_flight) == (9, 1, 0)
+    made.done(busy)
+    claim_all(made)
+    assert late.in_flight == 1
+
+
 def test_an_endpoint_without_a_request_out_whose_tenant_is_at_its_bound_keeps_a_few_ids() -> None:
     made = Lanes(SLOTS)
     made.bound(of_tenant=4, of_host=1_000)
@@ -277,6 +293,22 @@ def test_a_host_gets_no_more_than_its_bound_over_all_tenants() -> None:
     assert 30 <= in_flight(lanes) <= 40
     assert in_flight(elsewhere) == 10
     assert not made.is_short(lanes[0])
+
+
+def test_what_a_host_at_its_bound_gets_back_is_for_the_next_tenant_at_once() -> None:
+    made = Lanes(SLOTS)
+    made.bound(of_tenant=1_000, of_host=8)
+    for number in range(20):
+        many(made, f"other-{number}", 1)
+    claim_all(made)
+    first, second, third = (known(made, tenant, host="chat.example") for tenant in ("first", "second", "third"))
+    for lane, number in ((first, 7), (second, 1), (third, 1)):
+        made.add(lane.subscription_id, new(number))
+        claim_all(made)
+    assert (first.in_flight, second.in_flight, third.in_flight) == (7, 1, 0)
+    made.done(first)
+    claim_all(made)
+    assert third.in_flight == 1
 
 
 def test_tenants_share_a_host_alike_and_one_alone_may_have_most_of_it() -> None:

@@ -4,7 +4,9 @@ import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
+import asyncpg
 import grpc
 import httpx
 import pytest
@@ -262,3 +264,35 @@ async def test_tenants_come_in_pages_by_id(http: httpx.AsyncClient, admin: Admin
 async def test_a_cursor_that_was_not_made_here_is_422(http: httpx.AsyncClient, path: str, cursor: str) -> None:
     answer = await http.get(f"/api/v1/admin/{path}", params={"cursor": cursor}, headers=bearer(ADMIN_KEY))
     assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "cursor")
+
+
+async def test_calls_of_a_tenant_that_wait_for_a_lock_hold_up_nobody_else(
+    keyed: Stack, admin: Admin, acme: Tenant, other: Tenant, receiver: Receiver
+) -> None:
+    """Not the look-up of a key that was never used before, no event, and no other request."""
+    unused = [await admin.key(acme.id) for _ in range(10)]
+    async with (
+        httpx.AsyncClient(
+            base_url=keyed.base_url, headers=bearer(other.key), timeout=30, limits=httpx.Limits(max_connections=None)
+        ) as others,
+        httpx.AsyncClient(base_url=keyed.base_url, headers=bearer(acme.key), timeout=15) as acmes,
+    ):
+        own = await Api(acmes).subscribe(receiver.url())
+        locked = await Api(others).subscribe(URL)
+        connection = await asyncpg.connect(keyed.ports["database_url"])
+        try:
+            async with connection.transaction():
+                await connection.execute("SELECT FROM subscriptions WHERE id = $1 FOR UPDATE", UUID(locked))
+                path = f"/api/v1/subscriptions/{locked}"
+                changes = [
+                    asyncio.create_task(others.patch(path, json={"description": str(number)})) for number in range(200)
+                ]
+                for key in unused:
+                    await asyncio.sleep(0.1)
+                    acmes.headers.update(bearer(key))
+                    assert (await Api(acmes).send(own)).status_code == 202
+                    assert (await acmes.get(f"/api/v1/subscriptions/{own}")).status_code == 200
+                refused = {answer.status_code for answer in await asyncio.gather(*changes)}
+        finally:
+            await connection.close()
+        assert refused == {429, 503}

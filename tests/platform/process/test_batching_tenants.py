@@ -96,6 +96,19 @@ async def test_a_tenant_that_comes_later_gets_its_share_and_nothing_for_the_time
     assert in_each == [2, 2, 2, 2]
 
 
+async def test_an_item_that_counts_as_many_costs_its_tenant_as_many_turns() -> None:
+    sink = Sink()
+    batcher = sink.batcher()
+    tasks = await held_up(sink, batcher)
+    for place in range(8):
+        tasks.append(asyncio.create_task(batcher.submit(("heavy", place), tenant="heavy", weight=4)))
+    tasks += await submit(batcher, "light", 32)
+    sink.gate.set()
+    await asyncio.gather(*tasks)
+    order = [name for batch in sink.batches[1:] for name, _ in batch]
+    assert 3 <= order[:20].count("heavy") <= 5
+
+
 async def test_a_batch_that_is_not_mixed_has_items_of_one_tenant() -> None:
     sink = Sink()
     batcher = Batcher("test", sink.flush, Bounds(batch_items=4, waiting_items=1_000, mixed=False))

@@ -1,4 +1,4 @@
-"""services/platform/stores/connection_shares.py, alone and in a pool of a real Postgres."""
+"""services/platform/process/shares.py, alone and in a pool of a real Postgres."""
 
 import asyncio
 import contextlib
@@ -6,18 +6,19 @@ import contextlib
 import pytest
 
 from dev.harness.waiting import wait_until
+from services.platform import errors
 from services.platform.process.lifecycle import Process
+from services.platform.process.shares import OWNER, Shares
 from services.platform.settings import PostgresSettings
 from services.platform.stores import postgres
-from services.platform.stores.connection_shares import OWNER, ConnectionShares
 
-CONNECTIONS = 8
+PLACES = 4
 
 
 class Users:
     """Those that hold a place, or wait for one, until they are told to leave."""
 
-    def __init__(self, shares: ConnectionShares) -> None:
+    def __init__(self, shares: Shares) -> None:
         self._shares = shares
         self.holding: list[str] = []
         self._leaving = asyncio.Event()
@@ -51,7 +52,7 @@ async def ended(*tasks: asyncio.Task[None]) -> None:
 
 
 async def test_an_owner_leaves_places_for_those_that_have_none() -> None:
-    users = Users(ConnectionShares(CONNECTIONS))
+    users = Users(Shares(PLACES))
     tasks = users.begin("loud", 50)
     await settled()
     assert users.holding == ["loud"] * 2
@@ -60,13 +61,13 @@ async def test_an_owner_leaves_places_for_those_that_have_none() -> None:
     assert sorted(users.holding) == ["loud"] * 2 + ["quiet"]
     tasks += users.begin("third", 1)
     await settled()
-    assert len(users.holding) == CONNECTIONS // 2
+    assert len(users.holding) == PLACES
     await ended(*tasks)
     assert users.holding == []
 
 
 async def test_a_place_that_becomes_free_goes_to_owners_in_turns() -> None:
-    users = Users(ConnectionShares(CONNECTIONS))
+    users = Users(Shares(PLACES))
     (first, *loud), quiet = users.begin("loud", 50), users.begin("quiet", 1)
     others = users.begin("third", 1) + users.begin("fourth", 1)
     await settled()
@@ -79,7 +80,7 @@ async def test_a_place_that_becomes_free_goes_to_owners_in_turns() -> None:
 
 @pytest.mark.parametrize("granted", [False, True], ids=["while it waits", "as it is given its place"])
 async def test_who_is_cancelled_leaves_nothing_behind(granted: bool) -> None:  # noqa: FBT001
-    shares = ConnectionShares(2)
+    shares = Shares(1)
     users = Users(shares)
     holder, waiting = users.begin("a", 1) + users.begin("a", 1)
     await settled()
@@ -96,10 +97,22 @@ async def test_who_is_cancelled_leaves_nothing_behind(granted: bool) -> None:  #
 
 
 async def test_who_holds_a_place_does_not_wait_for_another_one() -> None:
-    shares = ConnectionShares(2)
+    shares = Shares(1)
     OWNER.set("a")
     async with asyncio.timeout(5), shares.taken(), shares.taken():
         pass
+
+
+async def test_who_waits_for_too_long_is_refused() -> None:
+    shares = Shares(1)
+    users = Users(shares)
+    (holder,) = users.begin("a", 1)
+    await settled()
+    OWNER.set("a")
+    with pytest.raises(errors.TenantOverloaded):
+        async with shares.taken(wait_seconds=0.01):
+            pass
+    await ended(holder)
 
 
 async def test_calls_that_wait_for_a_lock_leave_connections_for_others(database: str) -> None:
@@ -114,7 +127,7 @@ async def test_calls_that_wait_for_a_lock_leave_connections_for_others(database:
         found: int = await pool.fetchval("SELECT 1")
         return found
 
-    settings = PostgresSettings(database_url=database, postgres_pool_size=CONNECTIONS)
+    settings = PostgresSettings(database_url=database, postgres_pool_size=2 * PLACES)
     async with postgres.pool(Process("test"), settings) as pool, pool.acquire() as first, first.transaction():
         await first.execute(lock)
         tasks = [asyncio.create_task(stuck()) for _ in range(50)]
@@ -122,7 +135,7 @@ async def test_calls_that_wait_for_a_lock_leave_connections_for_others(database:
 
         async def waiting() -> bool:
             await first.execute("SELECT pg_stat_clear_snapshot()")
-            return bool(await first.fetchval(count) == CONNECTIONS // 4)
+            return bool(await first.fetchval(count) == PLACES // 2)
 
         await wait_until(waiting, 10, what="some to wait for the lock")
         async with asyncio.timeout(5):

@@ -1,7 +1,7 @@
-"""Shares of a pool's connections: what the calls of tenants may use of them, and who is next.
+"""Shares of what a process has a limited number of, such as connections: what each tenant may have, and who is next.
 
-A pool gives its connections to whoever asks first, and some hold one for long: they wait for a row that another call
-has locked, or read much. With a few such calls one tenant would have all of them, and everybody's commits would wait.
+What is given to whoever asks first is soon held by one alone: by a tenant whose calls wait for a row that another call
+has locked, or read much. Everybody else waits for it then.
 """
 
 import asyncio
@@ -10,31 +10,40 @@ import contextvars
 from collections import Counter, OrderedDict, deque
 from collections.abc import AsyncIterator
 
-# On whose behalf connections are taken: a tenant, or a kind of call. None: the process's own work, without a limit.
-OWNER: contextvars.ContextVar[str | None] = contextvars.ContextVar("connection_owner", default=None)
+from services.platform import errors
+
+# On whose behalf a place is taken: a tenant, or a kind of call. None: the process's own work, without a limit.
+OWNER: contextvars.ContextVar[str | None] = contextvars.ContextVar("owner", default=None)
 
 
-class ConnectionShares:
-    """Half of a pool's connections, shared by owners; the others are for the process's own work.
+class Shares:
+    """Places, shared by owners.
 
     An owner may have as many as are free: alone it gets half of them, and each of n that want all gets one part of
     n + 1. So there is always one for an owner that has none. Those that wait take turns.
     """
 
-    def __init__(self, connections: int) -> None:
-        self._free = max(1, connections // 2)
+    def __init__(self, places: int) -> None:
+        self._free = places
         self._taken: Counter[str] = Counter()
         # The owner whose turn it is first.
         self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
 
     @contextlib.asynccontextmanager
-    async def taken(self) -> AsyncIterator[None]:
-        """Hold a place for a connection of the current owner, if there is one and it does not hold one here already."""
+    async def taken(self, *, wait_seconds: float | None = None) -> AsyncIterator[None]:
+        """Hold a place for the current owner, unless there is none or it holds one already.
+
+        TenantOverloaded if that takes longer than `wait_seconds`.
+        """
         owner = OWNER.get()
         if owner is None:
             yield
             return
-        await self._take(owner)
+        try:
+            async with asyncio.timeout(wait_seconds):
+                await self._take(owner)
+        except TimeoutError:
+            raise errors.TenantOverloaded("too many requests of this tenant are in progress; try again") from None
         # Whoever holds a place and asks for another one must not wait for itself.
         token = OWNER.set(None)
         try:
