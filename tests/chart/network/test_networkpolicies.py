@@ -266,7 +266,7 @@ def test_the_notes_name_what_is_let_in_by_name_and_still_closed() -> None:
 )
 def test_the_notes_name_what_is_asked_for_and_closed(values: dict[str, Any], opened: str) -> None:
     assert f"networkPolicy.{opened}" in notes(TRIAL | values)
-    assert "networkPolicy." not in notes(rendering.STORES | values)
+    assert f"networkPolicy.{opened}" not in notes(rendering.STORES | values)
     everything = {"enabled": True, "metricsClients": [PEER], "otlp": {"peers": [PEER]}}
     assert "networkPolicy." not in notes(rendering.STORES | values | {"networkPolicy": everything})
 
