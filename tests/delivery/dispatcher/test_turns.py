@@ -418,6 +418,17 @@ def of(taken: Any, names: list[UUID]) -> int:
     return sum(rung.subscription_id in wanted for rung in taken.rung)
 
 
+async def test_no_lease_expires_while_workers_could_not_renew_theirs(world: World, turns: Turns) -> None:
+    subscription = await world.subscription(ADDRESS)
+    delivery_id = await world.deliver(subscription)
+    token = await world.lease(delivery_id, seconds=-1)
+    await turns.sweeper.sweep(leases=True, guard_seconds=60)
+    row = await world.row(delivery_id)
+    assert (row["status"], row["claim_token"]) == ("in_flight", token)
+    # It is looked at again when that time is over.
+    assert row["due_at"] > datetime.now(UTC) + timedelta(seconds=30)
+
+
 async def test_a_tenant_with_many_subscriptions_gets_no_more_than_one_with_one(world: World, turns: Turns) -> None:
     crowd = await many(await tenant(world, "crowd"), 300)
     quiet = await world.subscription(ADDRESS)
