@@ -105,6 +105,18 @@ class BenchmarkStore:
             self._execute("insert_backlog", first, last, list(subscriptions), begin, end)
             on_made(last + 1)
 
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Hold a snapshot open on a connection of its own, as a backup does."""
+        other = self._runner.run(asyncpg.connect(self._url))
+        transaction = other.transaction(isolation="repeatable_read", readonly=True)
+        self._runner.run(transaction.start())
+        self._runner.run(other.fetchval(SQL["unfinished"]))
+        try:
+            yield
+        finally:
+            other.terminate()
+
     def settle(self) -> None:
         """Let Postgres do now what it would otherwise do during the next measurement."""
         self._execute("analyze")

@@ -3,9 +3,21 @@
 from collections.abc import Mapping
 
 from dev.benchmarks.results import Scenario
-from dev.benchmarks.scenarios import backlog, fanout, floor, idle, latency, neighbour, slow, tenants, throughput, tls
+from dev.benchmarks.scenarios import (
+    backlog,
+    fanout,
+    floor,
+    idle,
+    latency,
+    neighbour,
+    slow,
+    snapshot,
+    tenants,
+    throughput,
+    tls,
+)
 
 ALL: Mapping[str, Scenario] = {
     module.SCENARIO.name: module.SCENARIO
-    for module in (floor, idle, throughput, latency, fanout, slow, tls, backlog, neighbour, tenants)
+    for module in (floor, idle, throughput, latency, fanout, slow, tls, backlog, neighbour, tenants, snapshot)
 }
