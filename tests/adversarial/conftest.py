@@ -12,6 +12,7 @@ from dev.harness import stack as stacks
 from dev.harness.api import Api
 from dev.harness.stack import ROLES, Stack
 from dev.harness.waiting import wait_until_sync
+from services.domain.quotas import Quota
 from tests.adversarial import calls
 
 # How many cases of each kind were tried, counted where it happens.
@@ -100,7 +101,11 @@ async def api(stack: Stack) -> AsyncIterator[Api]:
 
 @pytest.fixture(scope="module")
 def unharmed(stack: Stack) -> Iterator[None]:
-    """Check after a module that the same processes are alive, ready, and have logged no bug."""
+    """Begin a module without quotas. Check after it that the same processes are alive, ready, and logged no bug."""
+    # Generated requests of an admin may have given the tenant quotas.
+    reset = {"quotas": {quota.value: None for quota in Quota}}
+    url = f"{stack.base_url}/api/v1/admin/tenants/default"
+    assert httpx.patch(url, json=reset, headers=calls.HEADERS, timeout=15).status_code == 200
     before = {role: stack.pid_of(role) for role in ROLES}
     yield
     assert {role: stack.pid_of(role) for role in ROLES} == before

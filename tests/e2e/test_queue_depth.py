@@ -109,11 +109,11 @@ async def test_a_burst_raises_the_depth_and_draining_lowers_it(small: Stack, wor
     await wait_until(lambda: (scraped.depth, scraped.busy) == (0, 0), MEASUREMENTS_SECONDS, what="nothing to do")
     subscriptions = [await world.subscription(receiver.url(f"/{number}")) for number in range(2)]
     for subscription in subscriptions:
-        await world.deliver_many(subscription, 400)
-    await wait_until(lambda: scraped.depth >= 400, what="the burst to show")
+        await world.deliver_many(subscription, 200)
+    await wait_until(lambda: scraped.depth >= 200, what="the burst to show")
     # Two subscriptions use three sevenths each, and the last slot is free.
     await wait_until(lambda: scraped.busy >= SLOTS - 2, what="the worker to be busy")
-    await wait_until(lambda: 0 < scraped.depth < 400, MEASUREMENTS_SECONDS, what="the depth to fall")
+    await wait_until(lambda: 0 < scraped.depth < 200, MEASUREMENTS_SECONDS, what="the depth to fall")
     await wait_until(lambda: (scraped.depth, scraped.busy) == (0, 0), MEASUREMENTS_SECONDS, what="all to be sent")
     for subscription in subscriptions:
-        await world.all_in(subscription, "delivered", 400)
+        await world.all_in(subscription, "delivered", 200)

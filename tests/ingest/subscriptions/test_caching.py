@@ -201,17 +201,19 @@ async def test_while_redis_is_away_subscriptions_that_did_not_change_are_not_rea
     pair.stores.valkey.kill()
     for ingest in (pair.first, pair.second):
         # Reads it once, after the loss of Redis was noticed.
-        await eventually(functools.partial(_costs_nothing, ingest, made.id), "a look-up in the process alone")
-        for _ in range(3):
-            await asyncio.sleep(0.2)  # together longer than an entry lives then
-            assert await _cost(ingest.send(made.id)) == {"process hit": 1}
+        await eventually(functools.partial(_goes_on_costing_nothing, ingest, made.id), "look-ups in the process alone")
     await pair.first.update(made.id, event_types=["t1"])
     assert await _wants(pair.first, made.id, "t1")
     await _seen(pair.second, made.id, "t1")
 
 
-async def _costs_nothing(ingest: Ingest, subscription_id: str) -> bool:
-    return await _cost(ingest.send(subscription_id)) == {"process hit": 1}
+async def _goes_on_costing_nothing(ingest: Ingest, subscription_id: str) -> bool:
+    """Whether look-ups in a row, together longer than an entry lives without Redis, need the process alone."""
+    for _ in range(3):
+        if await _cost(ingest.send(subscription_id)) != {"process hit": 1}:
+            return False
+        await asyncio.sleep(0.2)
+    return True
 
 
 async def test_a_change_while_redis_is_away_is_seen_by_another_server_within_a_second(pair: Pair) -> None:
