@@ -212,6 +212,22 @@ async def test_what_is_planned_on_empty_tables_reads_each_delivery_once(stores: 
     assert after["delivery_queue"] - before["delivery_queue"] <= 5 * ENDED + BATCH
 
 
+async def test_what_is_planned_after_the_queue_was_analyzed_empty_reads_only_its_own_deliveries(stores: Stores) -> None:
+    """Else a batch reads everything that waits, until the queue is analyzed again."""
+    with stores.database() as url:
+        async with asyncpg.create_pool(url, min_size=1, max_size=1, server_settings=postgres._POOL_SETTINGS) as pool:
+            world = World(pool=pool, database_url=url, redis_url=stores.redis_url())
+            subscription = await world.subscription("http://127.0.0.1:1/")
+            await send(world, await world.deliver_many(subscription, 50))
+            await pool.execute("ANALYZE delivery_queue")
+            await world.deliver_many(subscription, 2_000)
+            before = await fetched(world)
+            for _ in range(10):
+                await send(world, await world.deliver_many(subscription, 20))
+            after = await fetched(world)
+    assert after["delivery_queue"] - before["delivery_queue"] <= 2_000
+
+
 async def fetched(world: World) -> dict[str, int]:
     """Return how many rows index scans of tables, with their partitions, have fetched so far."""
     await world.pool.execute("SELECT pg_stat_force_next_flush()")

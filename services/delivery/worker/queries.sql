@@ -1,7 +1,8 @@
 -- claim --
 -- Claims pending deliveries ($1) under token $2 for $3 seconds, with all that sending them takes; payloads over $4 bytes are
 -- left out. $5 and $6 bound the ids of their events. It writes no column that is indexed. SKIP LOCKED keeps overlapping
--- doorbells from waiting for each other.
+-- doorbells from waiting for each other. Every join with the queue repeats its ids: planned while the queue is empty, it would
+-- otherwise read all of it.
 WITH free AS (
     SELECT delivery_id FROM delivery_queue
     WHERE delivery_id = ANY($1::uuid[]) AND claim_token IS NULL AND scheduled IS NOT TRUE
@@ -11,7 +12,7 @@ WITH free AS (
     UPDATE delivery_queue q
     SET claim_token = $2, lease_until = now() + make_interval(secs => $3)
     FROM free
-    WHERE q.delivery_id = free.delivery_id
+    WHERE q.delivery_id = free.delivery_id AND q.delivery_id = ANY($1::uuid[])
     RETURNING q.delivery_id AS id, q.event_id, q.subscription_id, q.tenant_id, q.attempt_count, q.failure_count,
               q.created_at, q.expires_at <= now() AS expired
 )
@@ -44,7 +45,8 @@ WITH locked AS (
 UPDATE delivery_queue q
 SET lease_until = now() + make_interval(secs => $3)
 FROM unnest($1::uuid[], $2::uuid[]) AS held (id, claim_token)
-WHERE (SELECT count(*) FROM locked) > 0 AND q.delivery_id = held.id AND q.claim_token = held.claim_token
+WHERE (SELECT count(*) FROM locked) > 0 AND q.delivery_id = held.id AND q.delivery_id = ANY($1::uuid[])
+  AND q.claim_token = held.claim_token
 RETURNING q.delivery_id AS id
 
 -- record --
@@ -68,7 +70,8 @@ WITH outcome AS (
 ), ended AS (
     DELETE FROM delivery_queue q
     USING outcome o
-    WHERE (SELECT count(*) FROM locked) > 0 AND q.delivery_id = o.id AND q.claim_token = o.claim_token
+    WHERE (SELECT count(*) FROM locked) > 0 AND q.delivery_id = o.id AND q.delivery_id = ANY($1::uuid[])
+      AND q.claim_token = o.claim_token
       AND (o.status IN ('delivered', 'failed', 'cancelled')
            OR o.status = 'scheduled' AND now() + make_interval(secs => o.delay_seconds) >= q.expires_at)
     RETURNING q.delivery_id AS id, q.event_id, q.subscription_id, q.tenant_id,
@@ -81,7 +84,8 @@ WITH outcome AS (
         claim_token = NULL, lease_until = NULL,
         failure_count = q.failure_count + o.failures, attempt_count = q.attempt_count + o.attempts
     FROM outcome o
-    WHERE (SELECT count(*) FROM locked) > 0 AND q.delivery_id = o.id AND q.claim_token = o.claim_token
+    WHERE (SELECT count(*) FROM locked) > 0 AND q.delivery_id = o.id AND q.delivery_id = ANY($1::uuid[])
+      AND q.claim_token = o.claim_token
       AND (o.status = 'pending'
            OR o.status = 'scheduled' AND now() + make_interval(secs => o.delay_seconds) < q.expires_at)
     RETURNING q.delivery_id AS id, q.subscription_id, q.tenant_id, q.due_at, q.attempt_count, o.claim_token, o.attempts,
@@ -170,13 +174,13 @@ WITH late AS (
 ), ended AS (
     DELETE FROM delivery_queue q
     USING late
-    WHERE late.delivered AND q.delivery_id = late.id
+    WHERE late.delivered AND q.delivery_id = late.id AND q.delivery_id = ANY($1::uuid[])
     RETURNING q.delivery_id AS id, q.attempt_count + late.attempts AS attempt_count
 ), counted AS (
     UPDATE delivery_queue q
     SET attempt_count = q.attempt_count + late.attempts
     FROM late
-    WHERE NOT late.delivered AND q.delivery_id = late.id
+    WHERE NOT late.delivered AND q.delivery_id = late.id AND q.delivery_id = ANY($1::uuid[])
 ), finished AS (
     UPDATE webhook_deliveries d
     SET status = 'delivered', reason = NULL, completed_at = now(), attempt_count = e.attempt_count
