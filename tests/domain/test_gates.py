@@ -196,8 +196,13 @@ async def test_one_that_starts_later_reads_what_is_closed_in_parts(
 ) -> None:
     monkeypatch.setattr(gates, "_CATCH_UP", 50)
     closed = {ids.new(): 600.0 for _ in range(1_000)}
-    one.close_for(closed)
-    await a_few_exchanges()
+    async with copy(redis_url) as other:
+
+        def told() -> bool:
+            one.close_for(closed)  # again, as the dispatcher does after it lost Redis
+            return not any(map(other.is_open, closed))
+
+        await wait_until(told, 20, what="all to be told")
     async with copy(redis_url) as later:
         await wait_until(lambda: not any(map(later.is_open, closed)), 10, what="all to be read")
         one.open(closed)
