@@ -67,12 +67,14 @@ INSERT INTO delivery_queue (delivery_id, event_id, subscription_id, tenant_id, d
 SELECT id, event_id, subscription_id, $1, now(), now() + interval '7 days' FROM delivered
 
 -- insert_delivered --
--- Makes $3 delivered deliveries of the tenant $1 to the subscription $2, for retries by hand; returns their ids.
+-- Makes $3 delivered deliveries of the tenant $1 to the subscription $2, for retries by hand; returns their ids. Payloads
+-- are made like those of insert_backlog.
 WITH numbered AS MATERIALIZED (
     SELECT uuidv7() AS event_id FROM generate_series(1, $3::int)
 ), stored AS (
     INSERT INTO webhook_events (id, tenant_id, content_type, payload)
-    SELECT event_id, $1, 'application/json', '{}' FROM numbered
+    SELECT event_id, $1, 'application/json', convert_to($4 || repeat('0', 10) || ' ' || repeat('0', 20) || $5, 'UTF8')
+    FROM numbered
 )
 INSERT INTO webhook_deliveries (id, event_id, subscription_id, tenant_id, status, completed_at)
 SELECT (left(event_id::text, 18) || '-8' || substr(md5(event_id::text), 1, 3) || '-' || substr(md5(event_id::text), 4, 12))::uuid,

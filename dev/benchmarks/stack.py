@@ -86,9 +86,12 @@ class BenchmarkStore:
         """Make subscriptions of a tenant to an event type."""
         self._execute("insert_subscribers", tenant_id, count, event_type, target_url)
 
-    def insert_delivered(self, tenant_id: str, subscription: UUID, count: int) -> list[UUID]:
+    def insert_delivered(self, tenant_id: str, subscription: UUID, count: int, payload: Template) -> list[UUID]:
         """Make deliveries that have ended; return their ids."""
-        rows = self._runner.run(self._connection.fetch(SQL["insert_delivered"], tenant_id, subscription, count))
+        begin, end = payload.prefix.decode(), payload.suffix.decode()
+        rows = self._runner.run(
+            self._connection.fetch(SQL["insert_delivered"], tenant_id, subscription, count, begin, end)
+        )
         return [row["id"] for row in rows]
 
     def limit_rates(self, subscriptions: Sequence[UUID], per_second: float) -> None:

@@ -20,7 +20,7 @@ from dev.benchmarks import cpu, figures, rig
 from dev.benchmarks.bench import Bench, Table
 from dev.benchmarks.results import Chart, Result, Scenario
 from dev.benchmarks.rig import Rig
-from dev.harness.load import strangers
+from dev.harness.load import payloads, strangers
 from dev.harness.load.messages import Load
 from dev.harness.load.pipes import Helper
 
@@ -105,7 +105,7 @@ def _rates(attack: Attack) -> None:
 
 def _retries(attack: Attack) -> None:
     (subscription,) = attack.subscribe(1)
-    ended = attack.ready.store.insert_delivered(HOSTILE, subscription, RETRIES_BY_HAND)
+    ended = attack.ready.store.insert_delivered(HOSTILE, subscription, RETRIES_BY_HAND, payloads.template(rig.KILOBYTE))
     attack.send([f"/api/v1/webhooks/deliveries/{delivery}/retry" for delivery in ended], RETRIES_PER_SECOND)
 
 
