@@ -41,7 +41,7 @@ CREATE TABLE tenant_usage (
     events             bigint NOT NULL
 ) WITH (fillfactor = 50);
 
--- When the sums were made. Whoever makes them locks the only row, so that one copy works at a time.
+-- When the sums were computed. The copy that computes them locks the only row, so that one copy works at a time.
 CREATE TABLE usage_state (
     single      boolean PRIMARY KEY DEFAULT true CHECK (single),
     -- Null: never.

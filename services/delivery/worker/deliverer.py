@@ -35,10 +35,10 @@ SPAN = "webhook attempt"
 
 
 class Budget:
-    """A bound on bytes held at once: who wants more than is left waits; more than the whole budget gets all of it.
+    """A limit of bytes in use at once. A holder waits for bytes that are not free, and gets the limit at most.
 
-    Whoever holds none is served in turn. Whoever holds some gets more as long as enough stays free (shares.py), and
-    holds up nobody while it waits for that.
+    Holders without any bytes are served in order. A holder that has some gets more only while enough stays free
+    (shares.py), and delays no other holder while it waits.
     """
 
     def __init__(self, limit_bytes: int) -> None:

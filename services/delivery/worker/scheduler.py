@@ -33,7 +33,7 @@ FORGET_INTERVAL_SECONDS = 60.0
 WATCH_INTERVAL_SECONDS = 1.0
 # Lanes that are looked at each time.
 MAX_WATCHED = 1_000
-# Workers are counted anew so often; a worker that comes or goes is counted within 15 s.
+# How often workers are counted; a worker that starts or stops changes the count within 15 s.
 COUNT_INTERVAL_SECONDS = 5.0
 # While there is no room: after so long, an endpoint may have stopped responding.
 STALL_SECONDS = 0.25
