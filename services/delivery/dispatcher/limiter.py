@@ -17,7 +17,7 @@ from redis.exceptions import ResponseError
 
 from services.domain import limits
 from services.platform.process.bounds import TokenBucket
-from services.platform.stores.redis import REDIS_AWAY, Client, Key, is_refusal, script
+from services.platform.stores.redis import REDIS_AWAY, Client, Key, is_refusal, take_tokens
 from services.platform.stores.redis_primary import PREFIX
 
 log = structlog.get_logger(__name__)
@@ -27,30 +27,6 @@ TIMEOUT_SECONDS = 0.25
 # A turn of the dispatcher takes its time: what the rate allows meanwhile fits into the smallest bucket.
 SMALLEST_SECONDS = 0.05
 SHARE_SECONDS = 5.0
-
-
-@script
-def _take(bucket_key: Key, rate: float, size: float, wanted: int) -> Any:
-    """Take up to `wanted` tokens from a bucket of `size` that is refilled with `rate` tokens per second.
-
-    Return how many, and the milliseconds until there is one more. The bucket is forgotten when it would be full again.
-    One that is dated ahead, or owes tokens, would withhold deliveries for as long: it counts from now, and from none.
-    So does one with something else than numbers. Lua's min and max return their first argument when the second is NaN.
-
-    rate = math.min(1000000, math.max(0.001, rate))
-    size = math.min(1000000, math.max(1, size))
-    local time = redis.call('TIME')
-    local now = time[1] + time[2] / 1000000
-    local bucket = redis.call('HMGET', bucket_key, 'tokens', 'at')
-    local tokens = bucket[1] and (tonumber(bucket[1]) or 0) or size
-    local at = math.min(now, tonumber(bucket[2] or now) or now)
-    tokens = math.min(size, math.max(0, tokens) + (now - at) * rate)
-    local taken = math.min(wanted, math.floor(tokens))
-    tokens = tokens - taken
-    redis.call('HSET', bucket_key, 'tokens', tostring(tokens), 'at', string.format('%.6f', now))
-    redis.call('PEXPIRE', bucket_key, math.ceil(size / rate * 1000) + 1000)
-    return {taken, math.ceil((1 - math.min(1, tokens)) / rate * 1000)}
-    """
 
 
 def bucket_size(rate: float, burst: int | None) -> float:
@@ -119,7 +95,7 @@ class Limiter:
     async def _shared(self, demands: Sequence[Demand]) -> list[Any]:
         """Return what Redis answers for each: a pair of numbers, or the error by which it refuses this one alone."""
         pipeline = self._redis.pipeline(transaction=False)
-        take = _take(pipeline)
+        take = take_tokens(pipeline)
         for demand in demands:
             await take(Key(KEY + str(demand.subscription_id)), demand.usable_rate, demand.size, demand.wanted)
         answers: list[Any] = await pipeline.execute(raise_on_error=False)

@@ -20,7 +20,7 @@ from redis.exceptions import ResponseError
 from services.platform import ids
 from services.platform.process import background
 from services.platform.process.bounds import BoundedCache
-from services.platform.stores.redis import REDIS_AWAY, Client, Key, Refused, script
+from services.platform.stores.redis import REDIS_AWAY, Client, Key, Refused, script, take_tokens
 from services.platform.stores.redis_primary import PREFIX
 
 log = structlog.get_logger(__name__)
@@ -38,30 +38,6 @@ PAUSE_SECONDS = 0.01
 # Tenants that are remembered; the one that was longest without an event is forgotten.
 SIZE = 20_000
 MAX_RETRY_SECONDS = 3600
-
-
-@script
-def _lease(bucket_key: Key, rate: float, size: float, wanted: float) -> Any:
-    """Take up to `wanted` events from a bucket of `size` that is refilled with `rate` events per second.
-
-    Return how many, and the milliseconds until there is one more. A bucket that is dated ahead, or owes events, counts
-    from now and from none, and so does one with something else than numbers. It is forgotten when it would be full
-    again. Lua's min and max return their first argument when the second is NaN.
-
-    rate = math.min(1000000, math.max(0.01, rate))
-    size = math.min(1000000, math.max(1, size))
-    local time = redis.call('TIME')
-    local now = time[1] + time[2] / 1000000
-    local bucket = redis.call('HMGET', bucket_key, 'events', 'at')
-    local events = bucket[1] and (tonumber(bucket[1]) or 0) or size
-    local at = math.min(now, tonumber(bucket[2] or now) or now)
-    events = math.min(size, math.max(0, events) + (now - at) * rate)
-    local taken = math.min(wanted, math.floor(events))
-    events = events - taken
-    redis.call('HSET', bucket_key, 'events', tostring(events), 'at', string.format('%.6f', now))
-    redis.call('PEXPIRE', bucket_key, math.ceil(size / rate * 1000) + 1000)
-    return {taken, math.ceil((1 - math.min(1, events)) / rate * 1000)}
-    """
 
 
 @script
@@ -186,7 +162,7 @@ class Rates:
     async def _exchange(self, asked: Iterable[tuple[str, _Lease]]) -> list[Any]:
         """Return what Redis answers for each: a pair of numbers, or the error by which it refuses this one alone."""
         async with self._client.pipeline(transaction=False) as pipeline:
-            lease_of = _lease(pipeline)
+            lease_of = take_tokens(pipeline)
             for tenant_id, lease in asked:
                 wanted = math.floor(lease.block - lease.events)
                 await lease_of(Key(KEY + tenant_id), lease.rate, max(1.0, lease.rate), wanted)

@@ -130,3 +130,27 @@ def script(contract: Callable[Arguments, Any]) -> Callable[[Client], Callable[Ar
         return call
 
     return register
+
+
+@script
+def take_tokens(bucket_key: Key, rate: float, size: float, wanted: float) -> Any:
+    """Take up to `wanted` tokens from a bucket of `size` that is refilled with `rate` tokens per second.
+
+    Return how many, and the milliseconds until there is one more. The bucket is forgotten when it would be full again.
+    One that is dated ahead, or owes tokens, would withhold deliveries for as long: it counts from now, and from none.
+    So does one with something else than numbers. Lua's min and max return their first argument when the second is NaN.
+
+    rate = math.min(1000000, math.max(0.001, rate))
+    size = math.min(1000000, math.max(1, size))
+    local time = redis.call('TIME')
+    local now = time[1] + time[2] / 1000000
+    local bucket = redis.call('HMGET', bucket_key, 'tokens', 'at')
+    local tokens = bucket[1] and (tonumber(bucket[1]) or 0) or size
+    local at = math.min(now, tonumber(bucket[2] or now) or now)
+    tokens = math.min(size, math.max(0, tokens) + (now - at) * rate)
+    local taken = math.min(wanted, math.floor(tokens))
+    tokens = tokens - taken
+    redis.call('HSET', bucket_key, 'tokens', tostring(tokens), 'at', string.format('%.6f', now))
+    redis.call('PEXPIRE', bucket_key, math.ceil(size / rate * 1000) + 1000)
+    return {taken, math.ceil((1 - math.min(1, tokens)) / rate * 1000)}
+    """
