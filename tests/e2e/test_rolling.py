@@ -24,7 +24,8 @@ from dev.harness.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 REQUESTS_PER_SECOND = 100
-DRAIN_SECONDS = 1
+# Long enough for the load balancer of this file to see that a gateway is stopping, also on a busy machine.
+DRAIN_SECONDS = 3
 LOOK_SECONDS = 0.1
 OUTAGE_SECONDS = 1.3
 
@@ -156,7 +157,7 @@ def running(short_folder: Path) -> Iterator[Cluster]:
             "REDIS_URL": own.redis_url(),
             "DATA_DIR": str(short_folder / "rolling"),
             "DRAIN_SECONDS": str(DRAIN_SECONDS),
-            "SHUTDOWN_GRACE_SECONDS": "3",
+            "SHUTDOWN_GRACE_SECONDS": "5",
         }
         folder = short_folder / "rolling"
         folder.mkdir()
