@@ -101,6 +101,8 @@ class Options:
     # Pending deliveries that the scenarios `backlog` and `neighbour` create, and finished ones that `growth` does.
     backlog: int
     finished: int
+    # WAL that each Postgres writes before it is measured, so that segments exist.
+    wal_mb: int
     # Webhooks a second of `rates` and `peers`, and "saturated".
     rates: tuple[str, ...]
     # What is compared: which roles share a process, another checkout of the project, and other stacks.
@@ -128,6 +130,7 @@ def parse_options(arguments: Sequence[str], scenarios: Sequence[str]) -> Options
         "--backlog", type=_positive_int, default=1_000_000, help="deliveries that wait in `backlog` and `neighbour`"
     )
     parser.add_argument("--finished", type=_positive_int, default=2_000_000, help="finished deliveries in `growth`")
+    parser.add_argument("--wal-mb", type=_not_negative, default=1024, help="WAL written ahead; default: 1024")
     parser.add_argument(
         "--rate", action="append", choices=RATES, help="of `rates` and `peers`, repeatable; default: all of them"
     )
@@ -146,6 +149,7 @@ def parse_options(arguments: Sequence[str], scenarios: Sequence[str]) -> Options
         seconds=named.seconds,
         backlog=named.backlog,
         finished=named.finished,
+        wal_mb=named.wal_mb,
         rates=tuple(rate for rate in RATES if not named.rate or rate in named.rate),
         shapes=tuple(shape for shape in SHAPES if shape in (named.shape or SHAPES[:1])),
         before=named.before.resolve() if named.before else None,
@@ -161,6 +165,13 @@ def _positive_int(text: str) -> int:
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError("must be at least 1")
+    return number
+
+
+def _not_negative(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError("must not be negative")
     return number
 
 

@@ -75,6 +75,7 @@ def running(
                 checkout=checkout,
                 environment=environment,
                 nameserver_port=nameserver_port,
+                wal_mb=bench.options.wal_mb,
             )
         )
         running_stack.start(workers=workers)

@@ -26,6 +26,7 @@ def run(bench: Bench) -> None:
             "seconds": options.seconds,
             "backlog": options.backlog,
             "finished": options.finished,
+            "wal_mb": options.wal_mb,
             "shapes": options.shapes,
             "before": str(options.before or ""),
         },

@@ -76,7 +76,9 @@ def _plain(bench: Bench, scenario: str) -> Iterator[Side]:
         generator = cleanup.enter_context(Helper("generator", "dev.harness.load.generator"))
         receiver = cleanup.enter_context(Helper("receiver", "dev.harness.load.receiver"))
         port = receiver.hear(Listening, meter.ANSWER_SECONDS).port
-        running_stack = cleanup.enter_context(plain.running(bench.folder / f"{scenario}-{PLAIN}"))
+        running_stack = cleanup.enter_context(
+            plain.running(bench.folder / f"{scenario}-{PLAIN}", wal_mb=bench.options.wal_mb)
+        )
         running_stack.start()
         ready = Meter(
             bench=bench,

@@ -112,8 +112,6 @@ STORES = ("postgres", "redis")
 # The most that an API key may be given.
 MAX_REQUESTS_PER_SECOND = 100_000
 FIVE = SHAPES[0]
-# What the checkpoints of a server with the default max_wal_size leave.
-WAL_MEGABYTES = 1024
 # Deliveries must be signed.
 SECRET = "whsec_YmVuY2htYXJrcyBzaWduIGFzIHdlbGw="  # noqa: S105 - of throw-away subscriptions
 
@@ -131,12 +129,14 @@ class Stack:
         shape: str,
         checkout: Path | None,
         nameserver_port: int | None,
+        wal_mb: int,
     ) -> None:
         if shape not in SHAPES:
             raise StackError(f"no shape is named {shape}")
         self._plan = the_plan
         self._checkout = checkout
         self._nameserver_port = nameserver_port
+        self._wal_mb = wal_mb
         self._settings = settings
         self._guard = guard
         self._environment = environment
@@ -190,7 +190,8 @@ class Stack:
         """Start both stores and create the schema."""
         self._supervisor.start_stores((self._stores.postgres, self._stores.valkey))
         assert self._stores.postgres is not None
-        self._stores.postgres.fill_wal(WAL_MEGABYTES)
+        if self._wal_mb:
+            self._stores.postgres.fill_wal(self._wal_mb)
         if self._checkout is None:
             supervisor.migrate(self.database_url)
         else:
@@ -325,6 +326,7 @@ def running(
     checkout: Path | None = None,
     environment: Mapping[str, str] | None = None,
     nameserver_port: int | None = None,
+    wal_mb: int = 0,
 ) -> Iterator[Stack]:
     """Yield a stack with running stores; `start` starts its processes. The context ends all of it.
 
@@ -348,6 +350,7 @@ def running(
             shape=shape,
             checkout=checkout,
             nameserver_port=nameserver_port,
+            wal_mb=wal_mb,
         )
         try:
             stack.start_stores()

@@ -41,7 +41,7 @@ def run(bench: Bench) -> Result:
     """Measure both parts in every run."""
     found = []
     with (
-        stack.running(bench.folder / "floor") as stores,
+        stack.running(bench.folder / "floor", wal_mb=bench.options.wal_mb) as stores,
         Helper("generator", "dev.harness.load.generator") as generator,
         Helper("receiver", "dev.harness.load.receiver") as receiver,
         Helper("inserter", "dev.benchmarks.floor.insert") as inserter,

@@ -16,7 +16,7 @@ import redis
 from dev.benchmarks.bench import BenchmarkError
 from dev.benchmarks.measuring.database import Database
 from dev.benchmarks.measuring.meter import Recorded
-from dev.benchmarks.stack import STOP_TIMEOUT_SECONDS, WAL_MEGABYTES
+from dev.benchmarks.stack import STOP_TIMEOUT_SECONDS
 from dev.embedded import Child, EmbeddedPostgres, EmbeddedValkey, Guard, ports
 from dev.embedded.child import Command
 from dev.harness import supervisor
@@ -54,11 +54,12 @@ class PlainStack:
     # It checks none.
     api_key = ""
 
-    def __init__(self, folder: Path, guard: Guard) -> None:
+    def __init__(self, folder: Path, guard: Guard, *, wal_mb: int) -> None:
         logs = folder / "logs"
         self.port = ports.free_port()
         self.logs = logs
         self._guard = guard
+        self._wal_mb = wal_mb
         self._supervisor = supervisor.Supervisor(max_deaths=1)
         self._postgres = EmbeddedPostgres(folder / "postgres", guard=guard, log_path=logs / "postgres.log")
         self._valkey = EmbeddedValkey(folder / "valkey", guard=guard, log_path=logs / "valkey.log")
@@ -67,7 +68,8 @@ class PlainStack:
         """Start both stores and create the schema."""
         self._postgres.prepare()
         self._supervisor.start_stores((self._postgres, self._valkey))
-        self._postgres.fill_wal(WAL_MEGABYTES)
+        if self._wal_mb:
+            self._postgres.fill_wal(self._wal_mb)
         with self.store() as store:
             store.execute("create_tables")
 
@@ -159,12 +161,12 @@ class PlainStack:
 
 
 @contextlib.contextmanager
-def running(folder: Path) -> Iterator[PlainStack]:
+def running(folder: Path, *, wal_mb: int) -> Iterator[PlainStack]:
     """Yield the stack with running stores; `start` starts its processes. The context ends all of it."""
     _install()
     folder.mkdir(parents=True, exist_ok=True)
     with Guard() as guard:
-        stack = PlainStack(folder, guard)
+        stack = PlainStack(folder, guard, wal_mb=wal_mb)
         try:
             stack.start_stores()
             yield stack
