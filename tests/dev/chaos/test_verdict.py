@@ -80,7 +80,7 @@ def test_a_stored_event_that_was_not_accepted_is_ambiguous() -> None:
     assert (judged.ambiguous, judged.ok) == (1, True)
 
 
-def test_a_delivery_that_began_late_is_told_unless_there_was_a_fault() -> None:
+def test_a_delivery_that_began_late_is_reported_unless_there_was_a_fault() -> None:
     late = {"sends": [_send()], "deliveries": [_delivery(SUCCESS)], "requests": [_request(9.0)]}
     assert _judge(**late).unexplained_late == 1  # type: ignore[arg-type]
     assert _judge(**late, spans=[_span("redis-kill", 0.0, 1.0)]).unexplained_late == 0  # type: ignore[arg-type]
