@@ -413,7 +413,7 @@ def _outcomes(batch: Sequence[UUID], token: UUID, subscription: UUID, state: str
     return [
         list(batch), each(token), each(state), each(60.0), each(failures), each(None), each(1),
         list(batch), each(1), each(subscription), each("default"), each(datetime.now(UTC)), each(5), each(200),
-        each(outcome), each(None), each("ok"), each(True), min(batch), max(batch),
+        each(outcome), each(None), each("ok"), [True] * len(batch), min(batch), max(batch),
     ]  # fmt: skip
 
 
