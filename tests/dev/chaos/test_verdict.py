@@ -106,7 +106,14 @@ def test_events_that_share_an_idempotency_key_are_reported() -> None:
         ([_attempt(1, "connect"), SECOND], [_request(1.0, None), _request(2.0)]),
         ([SECOND], [_request(1.0)]),
     ],
-    ids=["no attempt", "no request", "other status", "one too many", "connect is no request", "a number is missing"],
+    ids=[
+        "no attempt",
+        "no request",
+        "other status",
+        "one too many",
+        "connect does not count as a request",
+        "a number is missing",
+    ],
 )
 def test_a_ledger_that_disagrees_with_the_log_is_told(attempts: list[Attempt], requests: list[Request]) -> None:
     assert verdict.find_mismatches(_delivery(*attempts), requests)
@@ -124,7 +131,7 @@ def test_a_ledger_that_disagrees_with_the_log_is_told(attempts: list[Attempt], r
         ),
         ([_attempt(1, "connect"), SECOND], [_request(2.0)]),
     ],
-    ids=["unanswered", "answer unheard", "interrupted before", "interrupted at the second request", "never arrived"],
+    ids=["unanswered", "lost response", "interrupted before", "interrupted at the second request", "never arrived"],
 )
 def test_a_ledger_that_can_be_explained_is_not(attempts: list[Attempt], requests: list[Request]) -> None:
     assert not verdict.find_mismatches(_delivery(*attempts), requests)

@@ -51,7 +51,7 @@ async def flooded(port: int, *, message_bytes: int) -> AsyncIterator[None]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-@pytest.mark.parametrize("message_bytes", [0, 4 << 20], ids=["no messages", "messages without an end"])
+@pytest.mark.parametrize("message_bytes", [0, 4 << 20], ids=["no messages", "unterminated messages"])
 async def test_open_calls_without_a_key_hurt_nobody(
     keyed: Stack, http: httpx.AsyncClient, admin: Admin, message_bytes: int
 ) -> None:
