@@ -109,7 +109,7 @@ def test_an_event_is_wrapped_with_its_type(generator: Helper, receiver: Helper) 
     assert sent.failed == 1
 
 
-def test_a_helper_that_is_gone_is_told_by_name() -> None:
+def test_a_helper_that_is_gone_is_reported_by_name() -> None:
     with Helper("generator", "dev.harness.load.generator") as helper:
         with pytest.raises(BenchmarkError, match="the generator does not answer within 0"):
             helper.hear(Sent, 0.0)
