@@ -14,7 +14,7 @@ from services.platform.auth import identity
 from services.platform.auth.authenticator import ACTOR_HEADER
 from services.platform.auth.identity import Identity
 from services.platform.grpc import client
-from services.platform.grpc.server import Context
+from services.platform.grpc.calls import Context
 from services.platform.settings import GrpcServerSettings
 from services.platform.tracing import spans
 from services.platform.tracing.settings import TracingDoorSettings

@@ -15,10 +15,11 @@ SERVICES = Path(metrics.__file__).parents[2]
 COMMON = re.compile(r"^([A-Z_]+) = (?:Counter|Gauge|Histogram)\(", re.MULTILINE)
 
 
-def test_build_info_says_what_runs() -> None:
-    metrics.export_build_info()
-    labels = {"version": metrics.version(), "python": platform.python_version()}
-    assert REGISTRY.get_sample_value("webhook_build_info", labels) == 1
+def test_build_info_says_which_roles_run() -> None:
+    metrics.export_build_info("gateway", "ingest")
+    for role in ("gateway", "ingest"):
+        labels = {"version": metrics.version(), "python": platform.python_version(), "role": role}
+        assert REGISTRY.get_sample_value("webhook_build_info", labels) == 1
 
 
 def test_every_common_metric_is_written_by_somebody() -> None:
