@@ -22,7 +22,7 @@ from services.platform.process.whole import Whole
 from tests.delivery.world import World
 
 
-async def test_one_process_of_all_roles_takes_a_webhook_in_and_delivers_it(world: World, receiver: Receiver) -> None:
+async def test_process_with_all_roles_accepts_and_delivers_a_webhook(world: World, receiver: Receiver) -> None:
     whole = Whole(("ingest", "delivery", "worker", "analytics", "gateway"), servers=3)
     of = {role: lifecycle.Process(role, whole=whole) for role in whole.roles}
     port, ingest_port, analytics_port = ports.free_port(), ports.free_port(), ports.free_port()

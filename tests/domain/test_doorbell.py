@@ -167,7 +167,7 @@ async def test_a_group_that_is_lost_in_the_middle_of_a_blocking_read_is_made_aga
     assert _heard(broker, await listening) == [delivery_id]
 
 
-async def test_messages_that_were_read_and_handed_to_nobody_are_known(broker: Broker) -> None:
+async def test_messages_that_were_read_but_not_handed_out_are_known(broker: Broker) -> None:
     bells = [[ids.new()], [ids.new(), ids.new()], [ids.new()]]
     for bell in bells:
         await _ring(broker, *bell)
@@ -293,7 +293,7 @@ async def test_the_ringer_rings_for_every_id_in_few_messages(
     assert max(map(len, bells)) == doorbell.IDS_PER_BELL
 
 
-async def test_what_waits_at_the_end_is_rung(
+async def test_waiting_ids_are_rung_when_the_ringer_stops(
     redis_url: str, pool: Pool, client: "redis.asyncio.Redis", broker: Broker
 ) -> None:
     delivery_ids = [ids.new() for _ in range(10 * doorbell.IDS_PER_BELL)]
@@ -340,7 +340,7 @@ async def test_rows_whose_bell_is_stuck_are_due_within_the_timeout(
         await wait_until(lambda: ringer.open, what="the ringer to open again")
 
 
-async def test_only_what_is_still_pending_is_made_due(valkey: EmbeddedValkey, pool: Pool, rows: Rows) -> None:
+async def test_deliveries_are_made_due_only_if_still_pending(valkey: EmbeddedValkey, pool: Pool, rows: Rows) -> None:
     async with _ringing(valkey.url(), pool) as ringer:
         valkey.kill()
         waiting, ended = await rows.make(2)
@@ -364,7 +364,7 @@ async def test_a_stream_at_its_high_water_mark_closes_the_ringer_until_it_is_dra
         await wait_until(lambda: ringer.open, what="the ringer to open again")
 
 
-async def test_more_ids_than_may_wait_close_the_ringer_until_they_are_rung(redis_url: str, pool: Pool) -> None:
+async def test_ringer_is_closed_while_too_many_ids_wait(redis_url: str, pool: Pool) -> None:
     async with _ringing(redis_url, pool) as ringer:
         ringer.ring(_rung(*(ids.new() for _ in range(doorbell.MAX_WAITING_IDS))))
         assert not ringer.open

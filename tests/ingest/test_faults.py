@@ -136,7 +136,7 @@ async def test_events_without_redis_are_accepted_and_due_at_once(ingest: Ingest,
     assert isinstance(await refused(ingest.send(made.id)), errors.NotFound)
 
 
-async def test_a_redis_that_hangs_does_not_hold_up_the_answer(ingest: Ingest, breakable: Breakable) -> None:
+async def test_a_hanging_redis_does_not_delay_the_response(ingest: Ingest, breakable: Breakable) -> None:
     made = await ingest.create()
     await ingest.send(made.id)
     with frozen(breakable.valkey):
@@ -147,7 +147,7 @@ async def test_a_redis_that_hangs_does_not_hold_up_the_answer(ingest: Ingest, br
         await eventually(lambda: _due(ingest, accepted.event_id), "the delivery to be due", DUE_SECONDS)
 
 
-async def test_after_redis_came_back_deliveries_are_rung_for_again(ingest: Ingest, breakable: Breakable) -> None:
+async def test_deliveries_are_rung_for_again_once_redis_is_back(ingest: Ingest, breakable: Breakable) -> None:
     made = await ingest.create()
     breakable.valkey.kill()
     first = await ingest.send(made.id)

@@ -17,11 +17,11 @@ def test_a_token_leads_back_to_its_id(last: UUID) -> None:
 
 
 @given(st.uuids())
-def test_a_token_can_stand_in_a_url_as_it_is(last: UUID) -> None:
+def test_a_token_can_be_used_in_a_url_unescaped(last: UUID) -> None:
     assert set(paging.token(last)) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
 
 
-def test_no_token_means_the_first_page() -> None:
+def test_missing_token_means_the_first_page() -> None:
     assert paging.before("") == paging.NEWEST
 
 
@@ -48,13 +48,13 @@ def test_garbage_is_refused_and_names_the_page_token(token: str) -> None:
 
 
 @given(st.text())
-def test_any_text_is_an_id_or_refused(token: str) -> None:
+def test_token_of_any_text_is_an_id_or_rejected(token: str) -> None:
     with contextlib.suppress(errors.InvalidArgument):
         assert isinstance(paging.before(token), UUID)
 
 
 @pytest.mark.parametrize(("requested", "size"), [(0, 50), (1, 1), (200, 200)])
-def test_the_page_size_is_what_was_asked_for_and_50_by_default(requested: int, size: int) -> None:
+def test_the_page_size_is_the_requested_one_and_50_by_default(requested: int, size: int) -> None:
     assert paging.page_size(requested) == size
 
 

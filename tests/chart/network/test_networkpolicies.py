@@ -143,7 +143,7 @@ def test_exactly_the_named_peers_are_open_with_everything_elsewhere() -> None:
 
 
 @pytest.mark.parametrize("protocol", ["TCP", "UDP"])
-def test_names_are_looked_up_by_all_who_connect_and_by_nobody_else(protocol: str) -> None:
+def test_dns_is_open_only_to_pods_that_open_connections(protocol: str) -> None:
     objects = trial()
     asking = {
         name for name, pod in pods(objects).items() if may_reach(policies(objects), pod, DNS, 53, protocol=protocol)
@@ -216,7 +216,7 @@ def test_open_addresses_are_those_that_the_service_calls_public() -> None:
     assert seen == {True, False}
 
 
-def test_networks_that_are_let_in_are_open_to_workers_alone() -> None:
+def test_allowed_networks_are_open_only_to_workers() -> None:
     objects = external()
     open_to = {
         ("10.20.0.1", 443): True,
@@ -239,7 +239,7 @@ def test_networks_that_are_let_in_are_open_to_workers_alone() -> None:
 
 
 @pytest.mark.parametrize("entry", ["receiver.internal", "*.shop.svc.cluster.local", "receiver.internal:9200", "ab:80"])
-def test_names_that_are_let_in_open_nothing(entry: str) -> None:
+def test_allowed_names_open_no_network(entry: str) -> None:
     assert policies(rendering.rendered(TRIAL | {"egressAllow": [entry]})) == policies(trial())
 
 
@@ -280,7 +280,7 @@ def test_public_networks_can_be_closed_also_as_nat64_wraps_them() -> None:
         assert may_reach(policies(external()), worker, Place(name="there", address=address), 443)
 
 
-def test_behind_a_proxy_nothing_else_of_the_world_is_open() -> None:
+def test_workers_behind_a_proxy_reach_no_other_external_address() -> None:
     proxy = Place(name="proxy", address="10.9.0.1")
     values = copy.deepcopy(TRIAL) | {"egressAllow": ["10.20.0.0/16"]}
     values["networkPolicy"]["proxy"] = {"peers": [{"ipBlock": {"cidr": "10.9.0.1/32"}}]}
@@ -293,7 +293,7 @@ def test_behind_a_proxy_nothing_else_of_the_world_is_open() -> None:
     assert {name for name, pod in pods(objects).items() if may_reach(policies(objects), pod, proxy, 3128)} == {"worker"}
 
 
-def test_each_pod_is_denied_everything_by_default_and_has_one_policy_of_its_own() -> None:
+def test_pods_are_denied_everything_by_default_and_have_one_policy_each() -> None:
     for objects in (trial(), external()):
         for name, pod in pods(objects).items():
             about = [each for each in policies(objects) if selects(each, pod)]
@@ -304,7 +304,7 @@ def test_each_pod_is_denied_everything_by_default_and_has_one_policy_of_its_own(
             assert deny["spec"].keys() == {"podSelector", "policyTypes"}
 
 
-def test_no_policy_is_about_pods_of_anybody_else() -> None:
+def test_policies_do_not_select_pods_of_other_releases_or_namespaces() -> None:
     other = rendering.rendered(TRIAL, release="other")
     renamed = rendering.rendered(TRIAL | {"nameOverride": "second"})
     elsewhere = pods(trial(), namespace="elsewhere").values()
@@ -318,7 +318,7 @@ def test_no_policy_is_about_pods_of_anybody_else() -> None:
             assert not selects(policy, pod), policy["metadata"]["name"]
 
 
-def test_another_release_beside_this_one_is_a_stranger() -> None:
+def test_releases_in_one_namespace_reach_only_each_others_gateway() -> None:
     other = rendering.rendered(TRIAL, release="other")
     both = policies(trial()) + policies(other)
     for source, target in itertools.product(pods(trial()).values(), pods(other).values()):
@@ -327,7 +327,7 @@ def test_another_release_beside_this_one_is_a_stranger() -> None:
             assert not may_reach(both, target, source, port) or (source.name, port) == ("gateway", 8080)
 
 
-def test_every_port_of_a_pod_is_one_that_an_arrow_or_metrics_lead_to() -> None:
+def test_ports_of_pods_are_all_used_by_an_arrow_or_by_metrics() -> None:
     """So that a new port is not forgotten here."""
     for name, template in rendering.pod_templates(trial()):
         component = template["metadata"]["labels"]["app.kubernetes.io/component"]

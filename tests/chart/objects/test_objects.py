@@ -31,7 +31,7 @@ def selectors(objects: list[Object]) -> Iterator[tuple[str, dict[str, str]]]:
         yield f"Service/{found['metadata']['name']}", found["spec"]["selector"]
 
 
-def test_each_selector_matches_the_pods_of_one_template(objects: list[Object]) -> None:
+def test_selectors_match_the_pods_of_one_template(objects: list[Object]) -> None:
     for name, selector in selectors(objects):
         matched = [pod for pod, template in rendering.pod_templates(objects) if matches(selector, template)]
         assert len(matched) == 1, f"{name} selects {matched}"
@@ -105,20 +105,20 @@ def test_pods_ask_for_nothing_of_the_cluster(objects: list[Object]) -> None:
         assert not [volume for volume in template["spec"].get("volumes", []) if "hostPath" in volume], name
 
 
-def test_every_image_is_pinned(objects: list[Object]) -> None:
+def test_images_are_pinned(objects: list[Object]) -> None:
     for name, template in rendering.pod_templates(objects):
         for container in rendering.containers(template):
             assert re.search(r":v?[0-9]+(\.[0-9]+)+[\w.-]*$|@sha256:[0-9a-f]{64}$", container["image"]), name
 
 
-def test_every_container_says_what_it_needs(objects: list[Object]) -> None:
+def test_containers_declare_their_resource_requests(objects: list[Object]) -> None:
     for name, template in rendering.pod_templates(objects):
         for container in rendering.containers(template):
             assert container["resources"]["requests"].keys() == {"cpu", "memory"}, name
             assert "memory" in container["resources"]["limits"], name
 
 
-def test_every_mount_has_its_volume(objects: list[Object]) -> None:
+def test_mounts_have_their_volumes(objects: list[Object]) -> None:
     claims = {"data"}
     for name, template in rendering.pod_templates(objects):
         volumes = {volume["name"] for volume in template["spec"].get("volumes", [])} | claims
@@ -168,7 +168,7 @@ def test_servers_go_on_longer_than_dns_caches_their_addresses(component: str) ->
     assert drain({component: {"preStopSeconds": 0}}) == 0
 
 
-def test_workers_stop_at_once_because_nobody_calls_them() -> None:
+def test_workers_have_no_drain_delay_because_they_serve_no_calls() -> None:
     assert drain_seconds(rendering.rendered(rendering.STORES), "worker") == 0
 
 
@@ -232,7 +232,7 @@ def test_releases_whose_names_are_changed_do_not_meet() -> None:
     assert len(names) == len(releases)
 
 
-def test_labels_of_ones_own_are_on_objects_and_pods_and_in_no_selector() -> None:
+def test_custom_labels_are_on_objects_and_pods_and_in_no_selector() -> None:
     values = rendering.STORES | {
         "commonLabels": {"cost": "1"},
         "podLabels": {"mesh": "on"},
@@ -250,7 +250,7 @@ def test_labels_of_ones_own_are_on_objects_and_pods_and_in_no_selector() -> None
     assert "a" not in gateway
 
 
-def test_names_of_digits_alone_are_text() -> None:
+def test_names_of_only_digits_are_text() -> None:
     everything = rendering.CHART / "ci/everything-values.yaml"
     values = {"nameOverride": "2026", "autoscaling": {"source": "prometheus-adapter"}}
     done = rendering.helm(
@@ -320,7 +320,7 @@ def test_generated_secrets_outlive_the_release() -> None:
     assert not rendering.of_kind(rendering.scenario("production"), "Secret")
 
 
-def test_a_change_of_settings_restarts_those_who_read_it_alone() -> None:
+def test_a_change_of_settings_restarts_only_the_pods_that_read_it() -> None:
     def checksums(values: dict[str, Any]) -> dict[str, str]:
         objects = rendering.rendered(rendering.STORES | values)
         return {
@@ -421,7 +421,7 @@ PUBLIC = [
 @pytest.mark.parametrize(
     ("values", "paths"), [({}, PUBLIC), ({"publicPaths": [{"path": "/", "type": "Prefix"}]}, [("/", "Prefix")])]
 )
-def test_only_public_paths_are_led_to_the_gateway(values: dict[str, Any], paths: list[tuple[str, str]]) -> None:
+def test_ingress_and_http_route_expose_only_public_paths(values: dict[str, Any], paths: list[tuple[str, str]]) -> None:
     values = rendering.STORES | values
     values["ingress"] = {"enabled": True, "hosts": ["a.example"]}
     values["httpRoute"] = {"enabled": True, "parentRefs": [{"name": "public"}]}

@@ -110,7 +110,7 @@ STORE_PROBLEMS: list[tuple[dict[str, Any], dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("values", "sentence"), PROBLEMS, ids=[str(values) for values, _ in PROBLEMS])
-def test_a_value_that_cannot_be_installed_is_told_in_words(values: dict[str, Any], sentence: str) -> None:
+def test_a_value_that_cannot_be_installed_is_rejected_in_words(values: dict[str, Any], sentence: str) -> None:
     why = rendering.refused({**STORES, **values})
     assert sentence in why
     assert why.count("\n  - ") == 1
@@ -130,7 +130,7 @@ def test_a_place_of_a_store_that_cannot_be_reached_is_told(
 
 
 @pytest.mark.parametrize("program", rendering.HELMS)
-def test_all_that_is_missing_is_told_at_once(program: str) -> None:
+def test_missing_values_are_reported_all_at_once(program: str) -> None:
     why = rendering.refused({"networkPolicy": {"enabled": True}, "ingress": {"enabled": True}}, program=program)
     for missing in (
         "Postgres: set externalPostgresql.host",
@@ -145,7 +145,7 @@ def test_all_that_is_missing_is_told_at_once(program: str) -> None:
         assert f"- {missing}" in why
 
 
-def test_no_problem_is_told_where_there_is_none() -> None:
+def test_valid_values_are_accepted() -> None:
     assert rendering.rendered(EXTERNAL)
     assert rendering.rendered(STORES | {"settings": {"LEASE_SECONDS": 20, "DELIVERY_TIMEOUT_SECONDS": 15}})
 

@@ -21,7 +21,7 @@ from tests.delivery.sending import OK, failure, post
 # Not a success for either client.
 FAILURES: dict[str, tuple[bytes, AttemptOutcome, int | None]] = {
     "half a status line": (b"HTTP/1.1 2", AttemptOutcome.CONNECTION_LOST, None),
-    "a body short of its length": (HEAD + b"Content-Length: 3\r\n\r\nok", AttemptOutcome.CONNECTION_LOST, 200),
+    "a body shorter than its length": (HEAD + b"Content-Length: 3\r\n\r\nok", AttemptOutcome.CONNECTION_LOST, 200),
     "no last chunk": (CHUNKED + b"2\r\nok\r\n", AttemptOutcome.CONNECTION_LOST, 200),
     "half a chunk": (CHUNKED + b"6\r\nok", AttemptOutcome.CONNECTION_LOST, 200),
     "a body without a head": (b"ok", AttemptOutcome.INVALID_RESPONSE, None),
@@ -120,8 +120,8 @@ async def test_answers_that_are_odd_in_several_ways_are_taken_in_pieces_too(send
 @pytest.mark.parametrize(
     "what",
     [
-        "lines end in LF", "the length twice", "a header is folded", "spaces after a chunk's size",
-        "204 with a length", "204 with chunks", "a length in letters", "a second answer",
+        "lines end in LF", "the length twice", "a folded header line", "spaces after a chunk's size",
+        "204 with a length", "204 with chunks", "a length in letters", "a second response",
         "a longer body than its length", "a length and chunks",
     ],
 )  # fmt: skip
@@ -187,7 +187,7 @@ def late(first: bytes, rest: bytes, then: bytes) -> sending.Answer:
 @pytest.mark.parametrize(
     "rest", [b"more", b"more\r\n\r\nand more", b"\r\n", b'{"a": 1}\n', b"HTTP/1.1 yes\r\n\r\n"]
 )  # fmt: skip
-async def test_what_comes_late_of_one_answer_does_not_fail_the_next(sender: HttpSender, rest: bytes) -> None:
+async def test_late_bytes_of_one_response_do_not_fail_the_next(sender: HttpSender, rest: bytes) -> None:
     async with sending.serving(late(OK, rest, OK.replace(b"200", b"201"))) as server:
         await sender.send(post(server.url()), timeout_seconds=2)
         assert (await sender.send(post(server.url()), timeout_seconds=2)).status_code == 201

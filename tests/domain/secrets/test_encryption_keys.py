@@ -31,7 +31,7 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("cls", [IngestSettings, WorkerSettings])
-def test_outside_of_development_a_process_that_needs_keys_does_not_start_without(
+def test_encryption_keys_are_required_outside_of_development(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], cls: type[EncryptionSettings]
 ) -> None:
     monkeypatch.setenv("ENV", "production")
@@ -78,7 +78,7 @@ def test_keys_come_in_their_order(monkeypatch: pytest.MonkeyPatch, value: str) -
     assert ENCRYPTION_KEY not in repr(settings)
 
 
-def test_in_development_a_key_is_made_once_and_kept_for_its_owner_alone(tmp_path: Path) -> None:
+def test_development_key_is_generated_once_and_readable_only_by_its_owner(tmp_path: Path) -> None:
     settings = EncryptionSettings(data_dir=tmp_path / "new" / "folder")
     made = encryption.given_or_kept(settings)
     assert len(encryption.parse_keys(made)) == 1
@@ -88,13 +88,13 @@ def test_in_development_a_key_is_made_once_and_kept_for_its_owner_alone(tmp_path
     assert stat.S_IMODE(path.stat().st_mode) == stat.S_IRUSR | stat.S_IWUSR
 
 
-def test_a_given_key_stands_above_the_kept_one(tmp_path: Path) -> None:
+def test_a_given_key_overrides_the_stored_one(tmp_path: Path) -> None:
     encryption.given_or_kept(EncryptionSettings(data_dir=tmp_path))
     given = EncryptionSettings(data_dir=tmp_path, encryption_keys=ENCRYPTION_KEY)
     assert encryption.given_or_kept(given) == ENCRYPTION_KEY
 
 
-def test_a_file_that_is_no_key_is_not_overwritten(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_key_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "encryption.key").write_text(SECRET)
     with pytest.raises(OSError, match=r"is not an encryption key: .*encryption\.key") as raised:
         encryption.given_or_kept(EncryptionSettings(data_dir=tmp_path))

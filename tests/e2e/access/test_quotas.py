@@ -55,7 +55,7 @@ async def test_a_tenant_is_shown_with_its_own_quotas_and_those_that_apply(http: 
     ]
 
 
-async def test_what_a_tenant_uses_is_shown(http: httpx.AsyncClient, admin: Admin, a_name: str) -> None:
+async def test_tenant_usage_is_shown(http: httpx.AsyncClient, admin: Admin, a_name: str) -> None:
     await admin.tenant(a_name)
     key = await admin.key(a_name)
     assert (await http.post("/api/v1/subscriptions", json={"target_url": URL}, headers=bearer(key))).is_success

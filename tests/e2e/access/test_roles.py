@@ -24,7 +24,7 @@ METHODS = {f"/webhook.v1.{method.replace('.', '/')}": who for (_, method), who i
 
 
 @pytest.mark.parametrize("role", GIVEN)
-async def test_each_rest_operation_is_open_to_the_roles_of_the_table_only(
+async def test_rest_operations_are_open_only_to_the_roles_in_the_table(
     http: httpx.AsyncClient, admin: Admin, role: str
 ) -> None:
     key = await admin.key(role=role)
@@ -56,7 +56,7 @@ async def test_each_rest_operation_is_open_to_the_roles_of_the_table_only(
 
 
 @pytest.mark.parametrize("role", GIVEN)
-async def test_each_grpc_method_is_open_to_the_roles_of_the_table_only(
+async def test_grpc_methods_are_open_only_to_the_roles_in_the_table(
     admin: Admin, channels: Channels, role: str
 ) -> None:
     assert {f"/{method.containing_service.full_name}/{method.name}" for method in methods()} == set(METHODS)
@@ -76,7 +76,7 @@ async def test_methods_refuse_a_missing_or_bad_key(channels: Channels) -> None:
             assert code is grpc.StatusCode.UNAUTHENTICATED, (method, key)
 
 
-async def test_the_bootstrap_key_is_let_in_by_every_process(channels: Channels) -> None:
+async def test_the_bootstrap_key_is_accepted_by_every_process(channels: Channels) -> None:
     for method, allowed in METHODS.items():
         code = await keys.code_of(channels[method.split("/")[1]], method, ADMIN_KEY)
         assert (code in REFUSED) == (not allowed), method

@@ -99,7 +99,9 @@ async def test_an_event_to_many_is_answered_as_expanding(client: httpx.AsyncClie
     assert answer.json() == {"event_id": item.event_id, "expanding": True}
 
 
-async def test_an_event_to_nobody_is_answered_with_no_deliveries(client: httpx.AsyncClient, services: Services) -> None:
+async def test_an_event_without_subscribers_returns_no_deliveries(
+    client: httpx.AsyncClient, services: Services
+) -> None:
     services.result = lambda item: ingest_pb2.IngestResult(
         accepted=ingest_pb2.Accepted(event_id=item.event_id, status=ingest_pb2.INGEST_STATUS_FILTERED)
     )
@@ -120,7 +122,7 @@ async def test_an_event_to_nobody_is_answered_with_no_deliveries(client: httpx.A
         (errors.Unavailable("Postgres is away"), 503),
     ],
 )
-async def test_one_refused_item_is_answered_with_its_problem(
+async def test_rejected_item_returns_its_problem(
     client: httpx.AsyncClient, services: Services, error: errors.WebhookError, status: int
 ) -> None:
     refused = ingest_pb2.ItemError(

@@ -21,7 +21,7 @@ async def create(client: httpx.AsyncClient, **body: object) -> httpx.Response:
     return answer
 
 
-async def test_a_secret_that_was_made_is_answered_once_and_kept_by_nobody_on_the_way(client: httpx.AsyncClient) -> None:
+async def test_a_generated_secret_is_returned_once_and_with_no_store(client: httpx.AsyncClient) -> None:
     created = await create(client)
     assert created.json()["secret_key"] == "whsec_bWFkZQ=="
     assert created.headers["cache-control"] == "no-store"
@@ -97,7 +97,7 @@ async def test_a_wrong_rotation_is_refused_by_its_field(
     assert len(services.requests) == asked
 
 
-async def test_an_ingest_token_is_answered_with_the_path_it_stands_in(client: httpx.AsyncClient) -> None:
+async def test_an_ingest_token_is_returned_with_its_path(client: httpx.AsyncClient) -> None:
     path = (await create(client)).headers["location"]
     subscription_id = path.rsplit("/", 1)[1]
     made = await client.post(f"{path}/ingest-token/")
@@ -141,7 +141,7 @@ async def test_a_signature_that_is_too_long_is_cut_for_ingest(client: httpx.Asyn
         assert services.items[-1].hub_signature.signature == "sha256=" + "0" * 121
 
 
-async def test_another_method_on_a_path_with_a_token_names_no_token(client: httpx.AsyncClient) -> None:
+async def test_wrong_method_on_a_path_with_a_token_does_not_show_the_token(client: httpx.AsyncClient) -> None:
     refused = await client.get(f"/api/v1/webhooks/ingest/{ids.new()}/whi_hunter2")
     assert (refused.status_code, refused.headers["allow"]) == (405, "POST")
     assert "hunter2" not in refused.text

@@ -279,14 +279,14 @@ async def test_a_chunk_looks_at_a_bounded_number_of_subscriptions(chunks: Chunks
     assert await chunks.targets() == [last]
 
 
-async def test_an_event_to_nobody_ends_at_once(chunks: Chunks) -> None:
+async def test_an_event_without_subscribers_ends_at_once(chunks: Chunks) -> None:
     await chunks.stored()
     chunk = await chunks.next()
     assert chunk is not None
     assert (chunk.made, chunk.finished) == (0, True)
 
 
-async def test_what_is_deleted_disabled_or_changed_in_the_middle_counts_as_it_is_at_its_chunk(chunks: Chunks) -> None:
+async def test_subscriptions_changed_during_an_expansion_count_as_they_are_at_their_chunk(chunks: Chunks) -> None:
     made = await subscribed(chunks, 9)
     await chunks.stored()
     await chunks.next()
@@ -422,7 +422,7 @@ class _InterruptedConnection:
 
 
 @pytest.mark.parametrize("statements", range(14))
-async def test_what_is_cut_off_at_any_statement_is_continued_and_doubles_nothing(
+async def test_expansion_interrupted_at_any_statement_continues_without_duplicates(
     chunks: Chunks, statements: int
 ) -> None:
     made = await subscribed(chunks, 5)
@@ -531,7 +531,7 @@ async def _run(expander: Expander, store: _Scripted, steps: int) -> None:
         await asyncio.wait([task])
 
 
-async def test_tenants_take_turns_whatever_each_has_to_expand() -> None:
+async def test_tenants_take_turns_for_any_amount_of_events_to_expand() -> None:
     busy = [ids.new() for _ in range(3)]
     quiet = ids.new()
     store = _Scripted({**dict.fromkeys(busy, 3), quiet: 2})
@@ -545,7 +545,7 @@ async def test_tenants_take_turns_whatever_each_has_to_expand() -> None:
     assert [event_id for event_id in store.order if event_id != quiet] == [one for one in busy for _ in range(3)]
 
 
-async def test_an_event_that_cannot_be_expanded_holds_up_no_other() -> None:
+async def test_an_event_that_cannot_be_expanded_delays_no_other() -> None:
     broken, good = ids.new(), ids.new()
     store = _Scripted({broken: 1, good: 2})
     store.fails.add(broken)
@@ -567,7 +567,7 @@ async def test_a_tenant_with_too_many_events_is_refused_and_no_other_is(monkeypa
     expander.check("quiet")
 
 
-async def test_when_all_together_are_too_many_only_those_over_their_share_are_refused(
+async def test_tenants_over_their_share_are_rejected_when_all_together_exceed_the_limit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(expansions, "MAX_EVENTS", 6)

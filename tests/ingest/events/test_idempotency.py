@@ -81,7 +81,7 @@ async def test_a_key_whose_first_request_is_still_running_is_in_use_and_keeps_no
     assert (await refused(send(ingest, subscription.id, b"1", "taken"))).reason == "IDEMPOTENCY_KEY_REUSED"
 
 
-async def test_two_servers_share_the_keys(database: str, redis_url: str) -> None:
+async def test_keys_are_shared_by_two_servers(database: str, redis_url: str) -> None:
     async with serving(database, redis_url) as one, serving(database, redis_url) as other:
         subscription = await one.create()
         keys = [str(number) for number in range(40)]
@@ -132,7 +132,7 @@ async def test_keys_are_taken_in_one_order_however_they_are_given(database: str)
         assert await both == 1
 
 
-async def test_a_key_that_stands_in_a_batch_twice_makes_one_event(ingest: Ingest) -> None:
+async def test_a_key_that_occurs_twice_in_a_batch_makes_one_event(ingest: Ingest) -> None:
     subscription = await ingest.create()
     item = ingest_pb2.IngestItem(subscription_id=subscription.id, payload=b"1", idempotency_key="a")
     other = ingest_pb2.IngestItem(subscription_id=subscription.id, payload=b"2", idempotency_key="a")

@@ -173,7 +173,7 @@ async def test_a_server_sees_its_own_changes_at_once_while_it_is_being_asked_all
         await asyncio.gather(*asking)
 
 
-async def test_another_server_sees_a_change_within_a_second(pair: Pair) -> None:
+async def test_change_is_visible_on_another_server_within_a_second(pair: Pair) -> None:
     made = await pair.first.create(event_types=["t0"])
     await pair.warm(made.id)
     for version in range(1, 4):
@@ -181,13 +181,13 @@ async def test_another_server_sees_a_change_within_a_second(pair: Pair) -> None:
         await _seen(pair.second, made.id, f"t{version}")
 
 
-async def test_another_server_sees_a_new_subscription_within_a_second(pair: Pair) -> None:
+async def test_new_subscription_is_visible_on_another_server_within_a_second(pair: Pair) -> None:
     assert (await pair.second.send(event_type="t")).deliveries == 0
     made = await pair.first.create()
     await _seen(pair.second, made.id, "t")
 
 
-async def test_another_server_sees_a_deletion_within_a_second(pair: Pair) -> None:
+async def test_deletion_is_visible_on_another_server_within_a_second(pair: Pair) -> None:
     made = await pair.first.create()
     await pair.warm(made.id)
     await pair.first.delete(made.id)
@@ -195,7 +195,7 @@ async def test_another_server_sees_a_deletion_within_a_second(pair: Pair) -> Non
     assert (await pair.second.send(event_type="t")).deliveries == 0
 
 
-async def test_while_redis_is_away_subscriptions_that_did_not_change_are_not_read_again(pair: Pair) -> None:
+async def test_unchanged_subscriptions_are_not_read_again_while_redis_is_down(pair: Pair) -> None:
     made = await pair.first.create(event_types=["t0"])
     await pair.warm(made.id)
     pair.stores.valkey.kill()
@@ -226,7 +226,7 @@ async def test_a_change_while_redis_is_away_is_seen_by_another_server_within_a_s
     await eventually(lambda: _gone(pair.second, made.id), "the deletion", SEEN_WITHIN_SECONDS)
 
 
-async def test_after_redis_was_restarted_another_server_sees_a_change_within_a_second(pair: Pair) -> None:
+async def test_change_is_visible_on_another_server_within_a_second_after_redis_restarts(pair: Pair) -> None:
     made = await pair.first.create(event_types=["t0"])
     await pair.warm(made.id)
     pair.stores.valkey.stop()
@@ -268,7 +268,7 @@ async def test_a_change_that_did_not_reach_redis_is_seen_at_once_by_the_server_t
         assert await _wants(pair.first, made.id, "t1")
 
 
-async def test_a_change_that_redis_was_away_for_is_told_when_it_is_back(
+async def test_a_change_made_while_redis_was_down_is_published_when_it_is_back(
     breakable: Breakable,
 ) -> None:
     async with _behind_networks(breakable) as (pair, networks):
@@ -291,7 +291,7 @@ async def test_a_change_that_redis_was_away_for_is_told_when_it_is_back(
         assert await _wants(pair.second, made.id, "t1")
 
 
-async def test_a_change_that_a_new_primary_lacks_is_told_again(pair: Pair) -> None:
+async def test_a_change_that_a_new_primary_lacks_is_published_again(pair: Pair) -> None:
     """As if the old one died between receiving the change and replicating it."""
     made = await pair.first.create(event_types=["t0"])
     await pair.warm(made.id)
@@ -557,7 +557,7 @@ async def test_changes_that_wait_for_redis_do_not_keep_the_subscriptions_of_all_
                 assert (await ingest.send(one.id, event_type="t0")).deliveries == 0
 
 
-async def test_what_is_no_copy_concerns_its_subscription_alone(cache: caches.SubscriptionCache, redis_url: str) -> None:
+async def test_invalid_copy_affects_only_its_subscription(cache: caches.SubscriptionCache, redis_url: str) -> None:
     """A key of another type is refused by Redis, which is there for all others."""
     identity.CALLER.set(identity.INTERNAL)
     listening = asyncio.create_task(cache.listen())
@@ -667,7 +667,7 @@ async def _leave(asking: "asyncio.Task[Any]") -> None:
     await asyncio.gather(asking, return_exceptions=True)
 
 
-async def test_a_value_is_kept_though_who_asked_has_left() -> None:
+async def test_a_value_is_kept_even_if_its_caller_has_left() -> None:
     """A caller's deadline is shorter than a slow Postgres: if the value were dropped, none would ever be cached."""
     level: _Level[str] = _Level(10)
     answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -681,7 +681,7 @@ async def test_a_value_is_kept_though_who_asked_has_left() -> None:
     assert level.get("key", 1.0) == "value"
 
 
-async def test_a_failure_that_nobody_waits_for_is_no_error_in_the_log() -> None:
+async def test_a_failure_without_a_waiting_caller_is_not_logged_as_an_error() -> None:
     level: _Level[str] = _Level(10)
     may_fail = asyncio.Event()
     unhandled: list[object] = []

@@ -30,11 +30,11 @@ def methods() -> Iterator[MethodDescriptor]:
                 yield from service.methods
 
 
-def test_every_method_of_every_proto_has_a_least_role() -> None:
+def test_methods_of_all_protos_have_a_least_role() -> None:
     assert {f"/{method.containing_service.full_name}/{method.name}" for method in methods()} == set(roles.RULES)
 
 
-def test_every_method_is_unary_for_streams_are_refused() -> None:
+def test_methods_are_all_unary() -> None:
     for method in methods():
         assert not method.client_streaming, method.full_name
         assert not method.server_streaming, method.full_name
@@ -82,7 +82,7 @@ def test_a_key_is_found_however_the_scheme_is_spelled(header: str) -> None:
     "header",
     ["", "Bearer", "Bearer ", "whk_a", "Basic whk_a", "Bearer a b", "Bearer é", "Bearer a\x00", f"Bearer {'a' * 257}"],
 )
-def test_what_is_no_bearer_token_is_refused_without_being_shown(header: str) -> None:
+def test_header_that_is_not_a_bearer_token_is_rejected_without_being_shown(header: str) -> None:
     with pytest.raises(errors.Unauthenticated) as raised:
         keys.of_header(header)
     assert raised.value.reason == "KEY_INVALID"
@@ -121,7 +121,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return Clock(monkeypatch)
 
 
-async def test_a_key_is_asked_for_once_by_all_who_want_it_at_the_same_time() -> None:
+async def test_a_key_is_looked_up_once_for_concurrent_requests() -> None:
     asked = Asked()
     asked.gate.clear()
     found = Known(asked)
@@ -133,7 +133,7 @@ async def test_a_key_is_asked_for_once_by_all_who_want_it_at_the_same_time() -> 
     assert found.fresh("a") == "A"
 
 
-async def test_what_is_known_is_renewed_behind_its_users_and_ends_when_that_fails(clock: Clock) -> None:
+async def test_known_key_is_renewed_in_the_background_and_expires_if_that_fails(clock: Clock) -> None:
     asked = Asked()
     found = Known(asked)
     await found.find("a")
@@ -186,7 +186,7 @@ async def test_a_key_that_is_refused_at_its_renewal_is_refused_from_then_on(cloc
     assert len(asked.keys) == 3
 
 
-async def test_made_up_keys_drive_no_good_ones_out(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_invalid_keys_do_not_evict_valid_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(known, "SIZE", 10)
     asked = Asked()
     found = Known(asked)
@@ -199,7 +199,7 @@ async def test_made_up_keys_drive_no_good_ones_out(monkeypatch: pytest.MonkeyPat
     assert len(found._refused) == 10
 
 
-async def test_look_ups_of_strangers_have_a_bound_that_renewals_pass_by(
+async def test_lookups_of_unknown_keys_are_bounded_and_renewals_are_not(
     monkeypatch: pytest.MonkeyPatch, clock: Clock
 ) -> None:
     monkeypatch.setattr(known, "MAX_ASKING", 2)
@@ -221,7 +221,7 @@ async def test_look_ups_of_strangers_have_a_bound_that_renewals_pass_by(
     assert await found.find("c") == "C"
 
 
-async def test_a_stranger_waits_for_a_place(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_unknown_key_waits_for_a_place(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(known, "MAX_ASKING", 1)
     asked = Asked()
     found = Known(asked)
@@ -233,7 +233,9 @@ async def test_a_stranger_waits_for_a_place(monkeypatch: pytest.MonkeyPatch) -> 
     assert (await first, await second) == ("A", "B")
 
 
-async def test_a_key_that_was_good_before_is_no_stranger(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
+async def test_a_key_that_was_valid_before_does_not_count_as_unknown(
+    monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
     monkeypatch.setattr(known, "MAX_ASKING", 1)
     asked = Asked()
     found = Known(asked)

@@ -22,7 +22,7 @@ def test_build_info_says_which_roles_run() -> None:
         assert REGISTRY.get_sample_value("webhook_build_info", labels) == 1
 
 
-def test_every_common_metric_is_written_by_somebody() -> None:
+def test_common_metrics_are_all_used() -> None:
     names = COMMON.findall(Path(metrics.__file__).read_text())
     sources = [path.read_text() for path in SERVICES.rglob("*.py")]
     unused = [
@@ -32,7 +32,7 @@ def test_every_common_metric_is_written_by_somebody() -> None:
     assert unused == []
 
 
-def test_every_metric_of_ours_has_the_prefix() -> None:
+def test_metrics_of_the_service_have_the_prefix() -> None:
     others = ("python_", "process_")
     names = re.findall(r"^# TYPE (\S+)", generate_latest().decode(), re.MULTILINE)
     assert [name for name in names if not name.startswith(("webhook_", *others))] == []
@@ -78,7 +78,7 @@ async def test_a_store_that_is_away_makes_a_process_unready_and_leaves_it_alive(
     assert (await _get(health, "/readyz")).json()["failures"] == {"postgres": "ConnectionError: refused"}
 
 
-async def test_a_check_without_an_answer_is_told_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_check_without_a_response_is_reported_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probes, "CHECK_TIMEOUT_SECONDS", 0.05)
 
     async def hangs() -> None:

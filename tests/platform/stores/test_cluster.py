@@ -23,7 +23,7 @@ def nodes() -> Iterator[cluster.Cluster]:
         yield running
 
 
-def test_all_our_keys_are_in_one_slot() -> None:
+def test_keys_are_all_in_one_slot() -> None:
     names = [STREAM, CLOSED, FULL, limiter.KEY, subscription_changes.KEY]
     assert {key_slot(f"{name}x".encode()) for name in names} == {cluster.SLOT}
 
@@ -34,7 +34,7 @@ async def test_a_node_that_is_dead_is_passed_over(nodes: cluster.Cluster) -> Non
         await client.set(KEY, "value")
 
 
-async def test_when_our_slot_moves_its_new_node_is_written_to(nodes: cluster.Cluster) -> None:
+async def test_writes_go_to_the_new_node_after_the_slot_moves(nodes: cluster.Cluster) -> None:
     async with redis.client(settings(nodes.url)) as client:
         await again(client)
         new = nodes.move()
@@ -43,14 +43,14 @@ async def test_when_our_slot_moves_its_new_node_is_written_to(nodes: cluster.Clu
         assert direct.get(KEY) == b"value"
 
 
-async def test_a_wrong_password_is_told_without_it(nodes: cluster.Cluster) -> None:
+async def test_a_wrong_password_is_reported_without_showing_it(nodes: cluster.Cluster) -> None:
     async with redis.client(settings(nodes.url.replace(nodes.password, "wrong-one"))) as client:
         with pytest.raises(redis.REDIS_AWAY) as refused:
             await client.set(KEY, "value")
     assert "wrong-one" not in repr(refused.value)
 
 
-async def test_a_server_that_is_no_cluster_counts_as_away(redis_url: str) -> None:
+async def test_a_server_that_is_not_a_cluster_counts_as_unavailable(redis_url: str) -> None:
     async with redis.client(settings(redis_url.replace("redis://", "redis+cluster://").rsplit("/", 1)[0])) as client:
         with pytest.raises(redis.REDIS_AWAY, match="cluster support disabled"):
             await client.set(KEY, "value")

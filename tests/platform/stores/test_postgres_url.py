@@ -69,7 +69,7 @@ def test_a_parameter_is_honored_or_has_no_effect_to_miss(parameters: str, what: 
         ("mysql://h/d", "must look like postgresql://"),
     ],
 )
-def test_what_cannot_be_honored_is_refused_by_name(url: str, why: str) -> None:
+def test_unsupported_parameters_are_rejected_by_name(url: str, why: str) -> None:
     with pytest.raises(ValueError, match=r"\w") as raised:
         postgres_url.parse(url, {})
     assert why in str(raised.value)
@@ -105,7 +105,7 @@ def test_several_hosts_are_tried_one_after_the_other(url: str, hosts: tuple[tupl
 
 @pytest.mark.parametrize("host", ["db", "10.0.0.1", "::1", "/run/postgresql", "a,b"])
 @given(user=TEXTS, password=TEXTS, database=TEXTS)
-def test_the_parts_make_a_url_whatever_they_hold(host: str, user: str, password: str, database: str) -> None:
+def test_the_parts_make_a_valid_url_for_any_values(host: str, user: str, password: str, database: str) -> None:
     settings = PostgresSettings.model_construct(
         postgres_host=host, postgres_user=user, postgres_password=password, postgres_db=database
     )
