@@ -249,6 +249,9 @@ CASES: Mapping[str, Made] = {
     "DeliveryService/GetDelivery": of_event(deliveries_pb2.GetDeliveryRequest, "delivery_id"),
     "DeliveryService/ListDeliveries": of_event(deliveries_pb2.ListDeliveriesRequest, "event_id"),
     "DeliveryService/RetryDelivery": of_event(deliveries_pb2.RetryDeliveryRequest, "delivery_id"),
+    "DeliveryService/BatchRetryDeliveries": made_by(
+        accepted, lambda made: deliveries_pb2.BatchRetryDeliveriesRequest(delivery_ids=[made.delivery_id])
+    ),
     "DeliveryService/CancelDelivery": of_event(deliveries_pb2.CancelDeliveryRequest, "delivery_id"),
     "AnalyticsService/GetStats": always(analytics_pb2.GetStatsRequest()),
     "AccessService/Authenticate": made_by(key, lambda made: access_pb2.AuthenticateRequest(key=made.key)),
