@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import grpc
 
 from protos.webhook.v1 import deliveries_pb2, deliveries_pb2_grpc
+from services.delivery.api.retries import Retries
 from services.delivery.api.service import DeliveryService
 from services.delivery.api.store import DeliveryStore
 from services.delivery.dispatcher import metrics
@@ -65,9 +66,12 @@ async def serve(process: lifecycle.Process, settings: DeliverySettings) -> Async
 
         def register(server: grpc.aio.Server) -> None:
             deliveries = DeliveryStore(
-                pool, expiry_hours=settings.delivery_expiry_hours, retention_hours=settings.log_retention_hours
+                pool,
+                expiry_hours=settings.delivery_expiry_hours,
+                retention_hours=settings.log_retention_hours,
+                max_waiting=settings.quota_waiting_deliveries,
             )
-            service = DeliveryService(deliveries, ringer, gates, turns)
+            service = DeliveryService(deliveries, Retries(deliveries, ringer, gates))
             deliveries_pb2_grpc.add_DeliveryServiceServicer_to_server(service, server)
 
         authenticator = Authenticator(settings, callers.find, callers.find_actor)

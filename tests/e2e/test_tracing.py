@@ -212,7 +212,7 @@ async def test_a_retry_by_hand_goes_on_in_the_trace_of_the_event(
     assert (await api.http.post(path, headers={"traceparent": header(own)})).status_code == 200
     attempts = await collector.wait_for(trace_id, "webhook attempt", 2)
     assert sorted(span.attributes["webhook.attempt.number"] for span in attempts) == [1, 2]
-    (call,) = await collector.wait_for(own, "webhook.v1.DeliveryService/RetryDelivery")
+    (call,) = await collector.wait_for(own, "webhook.v1.DeliveryService/BatchRetryDeliveries")
     assert call.links == [trace_id]
 
 

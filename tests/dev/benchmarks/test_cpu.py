@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import psutil
 import pytest
 
-from dev.benchmarks import cpu
+from dev.benchmarks.measuring import cpu
 
 Run = Callable[[str], int]
 
