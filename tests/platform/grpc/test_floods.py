@@ -121,7 +121,7 @@ async def test_a_message_must_arrive_in_time(
     assert served.entered == 0
 
 
-async def test_a_call_that_has_no_message_is_told_so(served: Served) -> None:
+async def test_a_call_without_a_message_is_an_invalid_argument(served: Served) -> None:
     async def nothing() -> AsyncIterator[bytes]:
         return
         yield b""

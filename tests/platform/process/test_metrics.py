@@ -68,7 +68,7 @@ async def test_metrics_are_served_as_prometheus_text() -> None:
     assert "webhook_rpc_in_flight" in answer.text
 
 
-async def test_a_process_that_can_serve_says_so() -> None:
+async def test_a_process_that_can_serve_is_live_and_ready() -> None:
     assert await _statuses(_checks()) == (200, 200)
 
 
