@@ -280,13 +280,17 @@ def test_the_tables_name_nothing_twice() -> None:
 
 
 @pytest.mark.parametrize("name", FRAMING)
-def test_a_request_whose_end_is_in_doubt_is_refused_whole(found: dict[str, Exchange], tally: Tally, name: str) -> None:
+def test_a_request_with_an_ambiguous_end_is_rejected_completely(
+    found: dict[str, Exchange], tally: Tally, name: str
+) -> None:
     tally.add("HTTP framing")
     assert (found[name].statuses, found[name].rest, found[name].closed) == ((400,), b"", True)
 
 
 @pytest.mark.parametrize("name", ODD)
-def test_an_odd_request_has_one_answer_that_is_no_5xx(found: dict[str, Exchange], tally: Tally, name: str) -> None:
+def test_an_odd_request_gets_one_response_that_is_not_a_5xx(
+    found: dict[str, Exchange], tally: Tally, name: str
+) -> None:
     tally.add("HTTP requests, odd")
     assert found[name].statuses in [() if status is None else (status,) for status in ODD[name][1]], found[name]
     assert found[name].rest == b""
@@ -337,7 +341,7 @@ async def test_a_request_that_comes_byte_by_byte_is_answered(stack: Stack, tally
     assert found.statuses == (404,)
 
 
-async def test_connections_that_never_finish_their_requests_keep_nobody_out(
+async def test_connections_that_never_finish_their_requests_do_not_keep_others_out(
     stack: Stack, api: Api, tally: Tally
 ) -> None:
     tally.add("HTTP, slow", 300)

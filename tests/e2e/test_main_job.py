@@ -77,7 +77,7 @@ async def test_the_payload_arrives_byte_for_byte(api: Api, receiver: Receiver) -
     assert request.headers["X-Hub-Signature-256"] == hub_signature(EXACT)
 
 
-async def test_a_type_that_was_not_asked_for_is_filtered_and_never_sent(api: Api, receiver: Receiver) -> None:
+async def test_an_event_of_an_unwanted_type_is_filtered_and_never_sent(api: Api, receiver: Receiver) -> None:
     subscription = await api.subscribe(receiver.url(), event_types=["order.created", "invoice.*"])
     for unwanted in ("order.deleted", "invoice", "invoices.paid"):
         answer = await api.send(subscription, X_Event_Type=unwanted)
@@ -97,7 +97,7 @@ async def test_a_type_that_was_not_asked_for_is_filtered_and_never_sent(api: Api
     assert len(page["items"]) == 4
 
 
-async def test_an_event_goes_to_every_subscription_that_asked_for_its_type(api: Api, receiver: Receiver) -> None:
+async def test_an_event_goes_to_every_subscription_that_wants_its_type(api: Api, receiver: Receiver) -> None:
     first = await api.subscribe(receiver.url("/first"), event_types=["fan.out"])
     second = await api.subscribe(receiver.url("/second"), event_types=["fan.*"], secret_key=STANDARD_SECRET)
     other = await api.subscribe(receiver.url("/other"), event_types=["fan"])
@@ -123,7 +123,7 @@ async def test_an_event_goes_to_every_subscription_that_asked_for_its_type(api: 
     assert other not in subscriptions
 
 
-async def test_retries_end_failed_and_a_manual_retry_begins_anew(api: Api, receiver: Receiver) -> None:
+async def test_retries_end_failed_and_a_manual_retry_starts_over(api: Api, receiver: Receiver) -> None:
     receiver.script(then=500)
     delivery = await api.sent(await api.subscribe(receiver.url()))
     failed = await api.until(delivery, "failed", timeout_seconds=20)

@@ -12,7 +12,7 @@ import pytest
 
 from protos.webhook.v1 import ingest_pb2, subscriptions_pb2
 from services.platform import errors
-from services.platform.grpc import server
+from services.platform.grpc import calls, server
 from tests.ingest.conftest import URL, Ingest, eventually, fields, refused
 
 Headers = subscriptions_pb2.CustomHeaders
@@ -32,7 +32,7 @@ async def test_an_idempotency_key_has_a_bound(ingest: Ingest) -> None:
     ],
     ids=["event types", "too many event types", "headers"],
 )
-async def test_a_request_with_very_many_faults_is_told_of_some(ingest: Ingest, many: dict[str, Any]) -> None:
+async def test_a_request_with_very_many_errors_returns_some_of_them(ingest: Ingest, many: dict[str, Any]) -> None:
     error = await refused(ingest.create(**many))
     assert type(error) is errors.InvalidArgument  # and not the subclass for what is too large
     assert 1 <= len(error.violations) <= errors.MAX_VIOLATIONS
@@ -84,7 +84,7 @@ async def test_a_change_is_whole_though_its_deadline_passes(alone: Ingest) -> No
 
 
 async def test_a_call_without_a_deadline_ends_all_the_same(alone: Ingest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "CALL_SECONDS", 0.5)
+    monkeypatch.setattr(calls, "CALL_SECONDS", 0.5)
     async with alone.pool.acquire() as connection, connection.transaction():
         await connection.execute("LOCK TABLE subscriptions")
         started = time.monotonic()

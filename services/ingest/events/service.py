@@ -39,7 +39,7 @@ from services.platform.auth import identity
 from services.platform.clock import Clock
 from services.platform.grpc import conversion
 from services.platform.grpc import errors as grpc_errors
-from services.platform.grpc.server import Context
+from services.platform.grpc.calls import Context
 from services.platform.http import json_text
 from services.platform.http.json_text import NotJson
 from services.platform.tracing import spans
@@ -239,21 +239,40 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
     ) -> "_Part":
         """Hand over the events of one tenant to be committed. `seen` has the ids of events in the same call."""
         prepared: list[NewEvent | Handshake | errors.WebhookError] = []
-        for (_, item, traceparent), subscription in zip(items, kept, strict=False):
-            try:
-                event = await self._prepare(item, traceparent, subscription)
-                if isinstance(event, NewEvent):
-                    if event.id in seen:
-                        raise errors.InvalidArgument.field("event_id", "appears more than once in this request")
-                    seen.add(event.id)
-                    self._guard.check(event.tenant_id)
-                prepared.append(event)
-            except errors.WebhookError as refused:
-                prepared.append(refused)
-        events = [event for event in prepared if isinstance(event, NewEvent)]
-        done = self._committer.begin(events)
+        expanding: list[NewEvent] = []
+        done: asyncio.Future[list[Result]] | None = None
+        try:
+            for (_, item, traceparent), subscription in zip(items, kept, strict=False):
+                try:
+                    event = await self._prepare(item, traceparent, subscription)
+                    if isinstance(event, NewEvent):
+                        if event.id in seen:
+                            raise errors.InvalidArgument.field("event_id", "appears more than once in this request")
+                        seen.add(event.id)
+                        self._guard.check(event.tenant_id)
+                        if event.targets:
+                            self._admit(event)
+                            expanding.append(event)
+                    prepared.append(event)
+                except errors.WebhookError as refused:
+                    prepared.append(refused)
+            events = [event for event in prepared if isinstance(event, NewEvent)]
+            done = self._committer.begin(events)
+        finally:
+            if done is None:
+                self._settle(expanding)
         done.add_done_callback(functools.partial(self._note, prepared, events))
+        if expanding:
+            done.add_done_callback(lambda _: self._settle(expanding))
         return _Part(done, prepared)
+
+    def _admit(self, event: NewEvent) -> None:
+        max_waiting = self._guard.quotas_of(event.tenant_id).waiting_deliveries
+        self._expander.admit(event.tenant_id, event.targets, max_waiting=max_waiting)
+
+    def _settle(self, expanding: Iterable[NewEvent]) -> None:
+        for event in expanding:
+            self._expander.settled(event.tenant_id, event.targets)
 
     def _note(
         self,
@@ -314,7 +333,6 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
             raise errors.InvalidArgument.field("target", "must be subscription_id or fan_out")
         more = 0
         if len(targets) > self._inline_deliveries:
-            self._expander.check(tenant_id)
             more, targets = max(len(targets), await self._cache.count(tenant_id, event_type)), ()
         return NewEvent(
             id=event_id,

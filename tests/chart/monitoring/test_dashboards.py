@@ -158,7 +158,7 @@ def config_maps(values: Object) -> list[Object]:
     return [each for each in found if "-board-" in each["metadata"]["name"]]
 
 
-def test_boards_come_only_when_they_are_asked_for() -> None:
+def test_dashboards_are_created_only_if_enabled() -> None:
     assert config_maps({}) == []
     assert len(config_maps({"dashboards": {"enabled": True}})) == len(NAMES)
 
@@ -172,7 +172,7 @@ def test_a_config_map_holds_its_file_and_what_the_sidecar_looks_for() -> None:
         }
 
 
-def test_folder_labels_and_namespace_are_ones_own() -> None:
+def test_folder_labels_and_namespace_can_be_set() -> None:
     values = {
         "enabled": True,
         "namespace": "monitoring",

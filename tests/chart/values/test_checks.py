@@ -110,14 +110,14 @@ STORE_PROBLEMS: list[tuple[dict[str, Any], dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("values", "sentence"), PROBLEMS, ids=[str(values) for values, _ in PROBLEMS])
-def test_a_value_that_cannot_be_installed_is_told_in_words(values: dict[str, Any], sentence: str) -> None:
+def test_a_value_that_cannot_be_installed_is_rejected_in_words(values: dict[str, Any], sentence: str) -> None:
     why = rendering.refused({**STORES, **values})
     assert sentence in why
     assert why.count("\n  - ") == 1
 
 
 @pytest.mark.parametrize(("postgresql", "redis", "sentence"), STORE_PROBLEMS)
-def test_a_place_of_a_store_that_cannot_be_reached_is_told(
+def test_a_store_address_that_cannot_be_reached_is_reported(
     postgresql: dict[str, Any], redis: dict[str, Any], sentence: str
 ) -> None:
     values = {

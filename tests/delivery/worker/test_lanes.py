@@ -81,7 +81,7 @@ def test_a_lane_is_at_its_bound_by_its_own_requests_alone() -> None:
     assert not lane_of(8.0).at_bound(0)
 
 
-def test_the_first_limit_is_no_more_than_there_are_slots() -> None:
+def test_the_first_limit_does_not_exceed_the_slots() -> None:
     assert Lane(ids.new(), 16).limit == 16
     assert Lane(ids.new(), 512).limit == FIRST_LIMIT
 
@@ -159,7 +159,7 @@ def test_a_worker_with_few_slots_has_none_to_spare(slots: int) -> None:
 
 
 @pytest.mark.parametrize(("slots", "taken"), [(1, 1), (2, 2), (4, 3), (16, 12), (32, 24)])
-def test_a_lane_alone_gets_three_quarters_of_the_slots_and_one_at_least(slots: int, taken: int) -> None:
+def test_a_single_lane_gets_three_quarters_of_the_slots_and_at_least_one(slots: int, taken: int) -> None:
     made = Lanes(slots)
     waiting(made, 100)
     claim_all(made)
@@ -395,7 +395,7 @@ def test_a_lane_that_has_its_turn_or_nothing_to_wait_is_not_parked() -> None:
     assert made.ready == made.waiting == 50
 
 
-def test_emptying_a_lane_answers_all_that_waits_in_it_and_ends_its_turn() -> None:
+def test_emptying_a_lane_returns_all_its_waiting_ids_and_ends_its_turn() -> None:
     made = Lanes(SLOTS)
     lane, other = made.lane(ids.new()), waiting(made, 3)
     made.add(lane.subscription_id, rung := new(50))
@@ -408,7 +408,7 @@ def test_emptying_a_lane_answers_all_that_waits_in_it_and_ends_its_turn() -> Non
     assert (made.waiting, made.ready, made.can_claim) == (0, 0, False)
 
 
-def test_a_parked_lane_that_is_emptied_begins_anew() -> None:
+def test_a_parked_lane_that_is_emptied_starts_over() -> None:
     made = Lanes(SLOTS)
     lane = waiting(made, 4, limit=4)
     claim_all(made)

@@ -41,7 +41,7 @@ def test_old_secrets_hold_until_they_end_newest_first() -> None:
     assert [secret.secret_key for secret in secrets.previous(NOW + SECOND)] == ["b"]
 
 
-def test_a_changed_secret_is_opened_anew() -> None:
+def test_a_changed_secret_is_opened_again() -> None:
     opener = vault()
     first, second = opener.seal(ONE, [Secret("a")]), opener.seal(ONE, [Secret("b")])
     assert [opener.opened(ONE, sealed).kept[0].secret_key for sealed in (first, second, first)] == ["a", "b", "a"]
@@ -91,7 +91,7 @@ def test_empty_headers_are_stored_as_null() -> None:
     assert vault().resealed(ONE, "sealed_headers", None) is None
 
 
-def test_verification_secrets_open_for_their_subscription_alone_and_are_no_signing_secrets() -> None:
+def test_verification_secrets_open_only_for_their_subscription_and_are_not_signing_secrets() -> None:
     sealed = vault().seal_verification(ONE, ["hunter2", "whsec_!"])
     assert sealed is not None
     assert b"hunter2" not in sealed

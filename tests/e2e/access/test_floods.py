@@ -84,7 +84,9 @@ async def refused_again_and_again(port: int, refusals: list[int]) -> None:
         writer.transport.abort()
 
 
-async def test_requests_with_made_up_keys_hurt_nobody(keyed: Stack, http: httpx.AsyncClient, admin: Admin) -> None:
+async def test_requests_with_invalid_keys_do_not_affect_others(
+    keyed: Stack, http: httpx.AsyncClient, admin: Admin
+) -> None:
     headers = bearer(await admin.key(await admin.tenant(f"quiet-{ids.new().hex}")))
     refusals: list[int] = []
     tasks = [asyncio.create_task(refused_again_and_again(keyed.port, refusals)) for _ in range(4 * CONNECTIONS)]

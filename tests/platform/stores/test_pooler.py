@@ -235,7 +235,7 @@ async def test_lock_is_held_by_one_process_for_as_long_as_it_works(place: Place,
             assert locked
 
 
-async def test_a_detach_that_others_hold_up_ends_in_time_and_is_finished_later(
+async def test_a_blocked_detach_ends_in_time_and_is_finished_later(
     place: Place, pool: postgres.Pool, rows: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retention, "LOCK_TIMEOUT_SECONDS", 0.2)
@@ -257,7 +257,7 @@ async def test_a_pod_that_waits_for_the_schema_finds_it(place: Place) -> None:
         await wait(place.settings(), Say(to_stdout))
 
 
-async def test_secrets_are_encrypted_anew(place: Place, redis_url: str, rows: Rows) -> None:
+async def test_secrets_are_reencrypted(place: Place, redis_url: str, rows: Rows) -> None:
     async with serving(place.pooled, redis_url, **THROUGH) as ingest:
         await ingest.create(secret_key="a-secret-of-a-receiver")
     settings = reencryption.ReencryptionSettings(
