@@ -159,11 +159,27 @@ async def test_a_repeated_call_rings_no_second_time(alone: Ingest, redis_url: st
     assert await _bells(redis_url) == [UUID(first.delivery_id), UUID(last.delivery_id)]
 
 
+async def test_a_tenant_whose_bells_nobody_reads_keeps_no_other_from_being_rung_for(alone: Ingest) -> None:
+    busy, quiet = await alone.of("busy"), await alone.of("quiet")
+    (made, own) = (await busy.create()).id, (await quiet.create()).id
+
+    async def left() -> bool:
+        accepted = await busy.send(made)
+        (row,) = await busy.deliveries(accepted.event_id)
+        return bool(row["due_in_seconds"] <= 0)
+
+    await eventually(left, "a delivery that is left to the dispatcher")
+    accepted = await quiet.send(own)
+    (row,) = await quiet.deliveries(accepted.event_id)
+    assert row["due_in_seconds"] > 0
+    assert await left()
+
+
 async def test_a_stream_that_is_full_leaves_new_deliveries_to_the_dispatcher(alone: Ingest, redis_url: str) -> None:
     made = await alone.create()
     async with redis.asyncio.Redis.from_url(redis_url) as client:
         pipeline = client.pipeline()
-        for _ in range(doorbell.HIGH_WATER_MESSAGES):
+        for _ in range(doorbell.NEW_MARK.messages):
             pipeline.xadd(doorbell.STREAM, {b"data": b"x"})
         await pipeline.execute()
 
@@ -173,4 +189,4 @@ async def test_a_stream_that_is_full_leaves_new_deliveries_to_the_dispatcher(alo
             return bool(row["due_in_seconds"] <= 0)
 
         await eventually(left, "a delivery that is due at once")
-        assert await client.xlen(doorbell.STREAM) <= doorbell.HIGH_WATER_MESSAGES + 2
+        assert await client.xlen(doorbell.STREAM) <= doorbell.NEW_MARK.messages + 2

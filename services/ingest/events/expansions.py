@@ -44,6 +44,8 @@ ALL_SECONDS = 60.0
 # Events that a process knows of at once, and those of a tenant among them before the next one is refused.
 MAX_EVENTS = 10_000
 MAX_TENANT_EVENTS = 1_000
+# How much longer than a chunk takes the pause after it is while workers have enough to do and others' events come.
+REST = 4
 # An event that cannot be expanded is tried again after this.
 SET_ASIDE_SECONDS = 10.0
 # Ids of events are made by clocks that may be so far behind, and stored within seconds.
@@ -155,6 +157,8 @@ class Expander:
         # Of each tenant with unfinished events these in their order; the tenant whose turn it is first.
         self._turns: OrderedDict[str, OrderedDict[UUID, None]] = OrderedDict()
         self._number = 0
+        # Whether workers were to be told of the last chunk.
+        self._has_room = True
         self._wake = asyncio.Event()
         # On time.monotonic(): when events of others are looked for next, and until when one is set aside.
         self._look_at = self._look_at_all_at = 0.0
@@ -179,12 +183,18 @@ class Expander:
             metrics.UNEXPANDED.set(self._number)
 
     async def run(self, commits: Callable[[], int]) -> NoReturn:
-        """Expand until cancelled. While `commits`, which counts those of this process, grows, take half of the time."""
+        """Expand until cancelled. While `commits`, which counts those of this process, grows, take a part of the time.
+
+        That is half of it, or a fifth while workers have enough to do: deliveries that only wait would take from others
+        the time in which theirs are made.
+        """
 
         async def step() -> float:
             began_at, before = time.monotonic(), commits()
             pause_seconds = await self._step(began_at)
-            return pause_seconds or (time.monotonic() - began_at if commits() != before else 0.0)
+            if pause_seconds or commits() == before:
+                return pause_seconds
+            return (time.monotonic() - began_at) * (1 if self._has_room else REST)
 
         await background.repeat(step, interval_seconds=IDLE_SECONDS, wake=self._wake)
 
@@ -198,19 +208,21 @@ class Expander:
         tenant_id, events = next(iter(self._turns.items()))
         self._turns.move_to_end(tenant_id)
         event_id = next(iter(events))
-        finished = await self._expand(event_id)
+        finished = await self._expand(tenant_id, event_id)
         if finished:
             self._forget(tenant_id, event_id)
         return 0.0
 
-    async def _expand(self, event_id: UUID) -> bool:
+    async def _expand(self, tenant_id: str, event_id: UUID) -> bool:
         """Make a chunk of an event; return whether it is done with for now."""
         started = time.perf_counter()
         try:
+            room = await self._ringer.room()
+            self._has_room = room > 0
             chunk = await self._store.expand(
                 event_id,
                 is_open=self._gates.is_open,
-                room=await self._ringer.room(),
+                room=room,
                 deliveries=CHUNK_DELIVERIES,
                 subscriptions=CHUNK_SUBSCRIPTIONS,
             )
@@ -225,7 +237,7 @@ class Expander:
         metrics.EXPANSION_SECONDS.observe(time.perf_counter() - started)
         metrics.DELIVERIES.inc(chunk.made)
         if chunk.rung:
-            self._ringer.ring(chunk.rung)
+            self._ringer.ring(chunk.rung, tenant_id=tenant_id)
         if chunk.finished:
             metrics.EXPANDED.inc()
         return chunk.finished

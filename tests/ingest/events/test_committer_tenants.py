@@ -58,7 +58,8 @@ class Store:
 
 
 class _Silent:
-    open = False
+    def open_to(self, _: str) -> bool:
+        return False
 
 
 def test_a_call_is_cut_into_pieces_of_one_tenant_and_a_bounded_size() -> None:
