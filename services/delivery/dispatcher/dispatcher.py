@@ -14,7 +14,7 @@ import structlog
 
 from services.delivery.dispatcher import metrics
 from services.delivery.dispatcher.store import DispatcherStore
-from services.delivery.dispatcher.sweeper import Leases
+from services.delivery.dispatcher.sweeper import SWEEP_SECONDS, Leases
 from services.delivery.dispatcher.turns import Turns
 from services.domain import doorbell
 from services.domain.deliveries import DELIVERIES_ENDED
@@ -24,13 +24,16 @@ from services.platform.stores.redis import REDIS_AWAY
 
 log = structlog.get_logger(__name__)
 
-# Between turns that found little, and between those that left something behind.
+# Between turns that found little, between those that left something behind, and before the stream is looked at again.
 IDLE_SECONDS = 0.125
 BUSY_SECONDS = 0.02
-# A turn takes so many deliveries at most, of each tenant its even share.
+FULL_SECONDS = 0.05
+# A turn takes so many deliveries at most, of each tenant its even share: more while workers have read all of the last
+# turn's bells before the next, fewer when they are behind.
 DELIVERIES_PER_TURN = 2_048
-# When more became due than one statement reads, so many run before a turn: it is fairer when all is known.
-SWEEPS_AHEAD = 8
+MIN_DELIVERIES_PER_TURN = 64
+# Sweeps take a quarter of the time of one connection at most.
+SWEEP_REST = 3
 # After Postgres was away workers record first what they hold, before any lease is taken for lost.
 GUARD_SECONDS = 10.0
 RETRY_SECONDS = 0.2
@@ -49,16 +52,18 @@ class Dispatcher:
         self._ringer = ringer
         self._broker = broker
         self._leases_guarded_until = time.monotonic()
-        self._last_turn_at = time.monotonic()
+        self._last_turn_at = self._last_sweep_at = time.monotonic()
         self._deleted: asyncio.Queue[UUID] = asyncio.Queue(MAX_DELETED)
         self._cancelling: set[UUID] = set()
         self._look_for_deleted_at = time.monotonic()
+        self._deliveries_per_turn = 4 * MIN_DELIVERIES_PER_TURN
 
     @property
     def loops(self) -> Mapping[str, Callable[[], Coroutine[Any, Any, None]]]:
         """What is to run until cancelled, by name: turns, and what would delay them."""
         return {
             "dispatcher": self._take_turns,
+            "sweeps": self._sweep,
             "queue_checks": self._check_queue,
             "expiries": self._expire,
             "cancellations": self._cancel_deleted,
@@ -78,7 +83,7 @@ class Dispatcher:
 
     async def _timed_turn(self) -> float:
         started = time.monotonic()
-        pause_seconds = await self._turn()
+        pause_seconds = await self._ring_due()
         ended = self._last_turn_at = time.monotonic()
         metrics.TURN_SECONDS.observe(ended - started)
         metrics.LAST_TURN.set_to_current_time()
@@ -86,20 +91,11 @@ class Dispatcher:
         return max(pause_seconds, 2 * (ended - started))
 
     async def check(self) -> None:
-        """Raise when turns no longer end; a readiness check."""
-        silent_seconds = time.monotonic() - self._last_turn_at
+        """Raise when turns or sweeps no longer end; a readiness check."""
+        silent_seconds = time.monotonic() - min(self._last_turn_at, self._last_sweep_at)
         if silent_seconds > GUARD_SECONDS:
             message = f"no pass has completed for {silent_seconds:.0f} s"
             raise RuntimeError(message)
-
-    async def _turn(self) -> float:
-        """One turn; the seconds until the next."""
-        for _ in range(SWEEPS_AHEAD):
-            self._tell(await self._turns.sweeper.sweep(leases=True, guard_seconds=self._guard_seconds))
-            if not self._turns.sweeper.has_more:
-                break
-        pause_seconds = await self._ring_due()
-        return BUSY_SECONDS if self._turns.sweeper.has_more else pause_seconds
 
     def _tell(self, leases: Leases) -> None:
         if leases.expired:
@@ -112,8 +108,8 @@ class Dispatcher:
             if time.monotonic() >= self._look_for_deleted_at:
                 self._look_for_deleted_at = time.monotonic() + DELETED_SECONDS
                 self._cancel(await self._store.find_deleted(limit=MAX_DELETED))
-            return IDLE_SECONDS
-        taken = await self._turns.take(DELIVERIES_PER_TURN)
+            return FULL_SECONDS
+        taken = await self._turns.take(self._deliveries_per_turn)
         self._cancel(taken.deleted)
         if taken.expired:
             DELIVERIES_ENDED.labels(DeliveryStatus.FAILED).inc(taken.expired)
@@ -134,13 +130,36 @@ class Dispatcher:
 
     async def _may_ring(self) -> bool:
         """Whether bells would be heard: without Redis workers look for themselves, over a full stream they are busy."""
+        if self._ringer.waiting:
+            return False
         try:
             async with asyncio.timeout(doorbell.RING_TIMEOUT_SECONDS):
-                return await self._broker.measure() < doorbell.LOW_WATER_MESSAGES
+                await self._broker.measure()
         except REDIS_AWAY:
             return False
+        has_room = self._broker.is_below(doorbell.DUE_MARK)
+        if not has_room:
+            self._deliveries_per_turn = max(MIN_DELIVERIES_PER_TURN, self._deliveries_per_turn // 2)
+        elif self._broker.first_unread is None:
+            self._deliveries_per_turn = min(DELIVERIES_PER_TURN, 2 * self._deliveries_per_turn)
+        return has_room
 
     # -- apart from turns --
+
+    async def _sweep(self) -> None:
+        """Find what became due."""
+
+        async def step() -> float:
+            started = time.monotonic()
+            sweeper = self._turns.sweeper
+            self._tell(await sweeper.sweep(leases=True, guard_seconds=self._guard_seconds))
+            self._last_sweep_at = time.monotonic()
+            rest_seconds = SWEEP_REST * (self._last_sweep_at - started)
+            return rest_seconds if sweeper.has_more else max(SWEEP_SECONDS, rest_seconds)
+
+        await background.repeat(
+            step, interval_seconds=SWEEP_SECONDS, retry_seconds=RETRY_SECONDS, on_error=self._guard_leases, quiet=True
+        )
 
     async def _check_queue(self) -> None:
         """Pass over the queue for what the sweep missed."""

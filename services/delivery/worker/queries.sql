@@ -56,8 +56,9 @@ RETURNING q.delivery_id AS id
 -- instead. $9: the request of its claim that an attempt is; its number continues those of the delivery.
 -- Rows are locked in one order everywhere, so that batches do not deadlock; they are counted in place of a join with them,
 -- which would be planned as a product. What ends leaves the queue, and only then history is written. $19, the greatest id,
--- prunes the days to come; planned while a day is empty, two bounds make it read all between them for each. What failed for good is noted for the tenant's system subscription, if there is one; what takes its
--- old place in the queue, which the dispatcher has passed, for the dispatcher.
+-- prunes the days to come; planned while a day is empty, two bounds make it read all between them for each. What failed for
+-- good is noted for the tenant's system subscription, if there is one. A retry gives its subscription a turn when it is due,
+-- unless there is one before, and what takes its old place in the queue, which the dispatcher has passed, gives one now.
 -- Returns the deliveries that were changed and their new state.
 WITH outcome AS (
     SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::float8[], $5::int[], $6::text[], $7::int[])
@@ -128,11 +129,20 @@ WITH outcome AS (
     JOIN changed ON changed.id = a.delivery_id
 ), due AS (
     INSERT INTO due_subscriptions (subscription_id, tenant_id, turn_at, due_from)
-    SELECT subscription_id, min(tenant_id), now(), min(due_at) FROM continued
-    WHERE due_at < now()
-    GROUP BY subscription_id ORDER BY subscription_id
+    SELECT c.subscription_id, c.tenant_id, greatest(c.due_at, now()), c.due_at
+    FROM (
+        SELECT subscription_id, min(tenant_id) AS tenant_id, min(due_at) AS due_at
+        FROM continued GROUP BY subscription_id
+    ) AS c
+    WHERE c.due_at < now() OR (
+        SELECT d.due_from FROM due_subscriptions d WHERE d.subscription_id = c.subscription_id AND d.due_from <= c.due_at
+    ) IS NULL
+    ORDER BY c.subscription_id
     ON CONFLICT (subscription_id) DO UPDATE
-    SET turn_at = excluded.turn_at, due_from = least(due_subscriptions.due_from, excluded.due_from)
+    SET turn_at = CASE WHEN excluded.due_from < now() THEN excluded.turn_at
+                       WHEN due_subscriptions.due_from > now() THEN least(due_subscriptions.turn_at, excluded.turn_at)
+                       ELSE due_subscriptions.turn_at END,
+        due_from = least(due_subscriptions.due_from, excluded.due_from)
 )
 SELECT id, status FROM changed
 
